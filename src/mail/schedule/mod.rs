@@ -271,6 +271,21 @@ impl Schedule {
         !self.turn.is_empty() && self.couriers < self.config.couriers_max
     }
 
+    /// Whether a courier of this destination would get a job now.
+    pub fn has_ready(&self, id: DestinationId, now: u32) -> bool {
+        let destination = &self.destinations[id.0 as usize];
+        !destination.ready.is_empty() && destination.suspended_until <= now
+    }
+
+    /// Jobs that are being tried or could be now.
+    pub fn flushable(&self, now: u32) -> u64 {
+        let work = |destination: &Destination| {
+            let ready = if destination.suspended_until <= now { destination.ready.len() as u64 } else { 0 };
+            ready + u64::from(destination.active)
+        };
+        self.destinations.iter().map(work).sum()
+    }
+
     /// Jobs that are being tried, and jobs that wait for their time.
     pub fn jobs(&self) -> (u64, u64) {
         let active = self.destinations.iter().map(|destination| u64::from(destination.active)).sum();
