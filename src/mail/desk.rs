@@ -1,8 +1,6 @@
 //! The corridor's answers to windows: what is in the queue, and an operator's orders.
 
-use super::model::{
-    Answer, Desk, DeskError, DestinationSummary, Message, MessageId, Order, QueueSummary, Selection, Status,
-};
+use super::model::{Answer, Desk, DeskError, DestinationSummary, Message, MessageId, Order, QueueSummary, Selection, Status};
 use super::outbound::Outbound;
 use super::spool::{Spool, SpoolError};
 use crate::ground::clock;

@@ -68,8 +68,5 @@ pub trait File: Send + Sync + 'static {
 
 /// Whether an error means that there is no room: ENOSPC, EDQUOT, EFBIG.
 pub fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }

@@ -123,7 +123,8 @@ impl<S: Spool> Outbound<S> {
                 couriers.spawn(courier::run(self.clone(), destination));
             }
             let wake = self.lock_schedule().next_wake();
-            let pause = wake.map_or(Duration::from_secs(3600), |at| Duration::from_secs(at.saturating_sub(clock::now()).into()));
+            let pause =
+                wake.map_or(Duration::from_secs(3600), |at| Duration::from_secs(at.saturating_sub(clock::now()).into()));
             tokio::select! {
                 () = self.bell.notified() => {}
                 () = tokio::time::sleep(pause) => {}

@@ -46,9 +46,7 @@ impl Table {
     pub fn insert(&mut self, message: Message) {
         let progress = message.progress.clone();
         let id = message.id;
-        self.entries
-            .entry(id)
-            .or_insert_with(|| Entry { message: Arc::new(message), progress, fresh: 0, busy: Vec::new() });
+        self.entries.entry(id).or_insert_with(|| Entry { message: Arc::new(message), progress, fresh: 0, busy: Vec::new() });
     }
 
     /// Begins a try: the message and its pending targets among `wanted`. `None` when there is nothing to do, or the same
@@ -109,8 +107,12 @@ impl Table {
 
     /// Forgets fresh messages for a destination that is down: they would wait long, and others need the room.
     pub fn evict_waiting(&mut self, waits: impl Fn(&Message) -> bool) {
-        let ids: Vec<MessageId> =
-            self.entries.values().filter(|entry| entry.fresh > 0 && waits(&entry.message)).map(|entry| entry.message.id).collect();
+        let ids: Vec<MessageId> = self
+            .entries
+            .values()
+            .filter(|entry| entry.fresh > 0 && waits(&entry.message))
+            .map(|entry| entry.message.id)
+            .collect();
         for id in ids {
             self.evict(id);
         }

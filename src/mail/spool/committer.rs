@@ -30,7 +30,7 @@ pub enum Op {
     /// Put a message into the queue.
     Accept { id: MessageId, head: Vec<u8>, bytes: Bytes, crc: u32, size: u64, file: bool, reply: Reply },
     /// Replace the progress of a message.
-    State { id: MessageId, progress: Vec<Progress> },
+    State { id: MessageId, progress: Vec<Progress>, generation: u64 },
     /// Change the flags of a message.
     Flags { id: MessageId, held: Option<bool>, delay_told: Option<bool>, reply: Option<Reply> },
     /// Take a message out of the queue.
@@ -94,10 +94,20 @@ struct Record {
 /// What the index learns when the record is written (or, for accepts, synced).
 #[derive(Clone)]
 enum Effect {
-    Accept { size: u64, file: bool },
-    State { held: bool, delay_told: bool },
+    Accept {
+        size: u64,
+        file: bool,
+    },
+    /// `generation`: of the progress that was handed in; `None` for a copy or a change of flags.
+    State {
+        held: bool,
+        delay_told: bool,
+        generation: Option<u64>,
+    },
     /// `overrules`: the segment with the accept record that this ends.
-    Done { overrules: Option<u32> },
+    Done {
+        overrules: Option<u32>,
+    },
 }
 
 impl Committer {
@@ -188,15 +198,19 @@ impl Committer {
                 let header = FrameHeader::new(RecordKind::Accept, &head, body_len, crc);
                 Some(Record { id, header, head, bytes, effect: Effect::Accept { size, file }, reply: Some(reply) })
             }
-            Op::State { id, progress } => {
-                let slot = *self.shared.lock_index().get(id)?;
-                Some(state_record(State { id, held: slot.held, delay_told: slot.delay_told, progress }, None))
+            Op::State { id, progress, generation } => {
+                let Some(slot) = self.shared.lock_index().get(id).copied() else {
+                    self.shared.written(id, generation);
+                    return None;
+                };
+                let state = State { id, held: slot.held, delay_told: slot.delay_told, progress };
+                Some(state_record(state, Some(generation), None))
             }
             Op::Flags { id, held, delay_told, reply } => match self.current_state(id) {
                 Ok(state) => {
                     let held = held.unwrap_or(state.held);
                     let delay_told = delay_told.unwrap_or(state.delay_told);
-                    Some(state_record(State { held, delay_told, ..state }, reply))
+                    Some(state_record(State { held, delay_told, ..state }, None, reply))
                 }
                 Err(error) => {
                     answer(reply, Err(error));
@@ -306,7 +320,12 @@ impl Committer {
             }
             match record.effect {
                 Effect::Accept { size, file } => index.accepted(record.id, place, frame_len(&record), size, file),
-                Effect::State { held, delay_told } => index.state(record.id, place, held, delay_told),
+                Effect::State { held, delay_told, generation } => {
+                    index.state(record.id, place, held, delay_told);
+                    if let Some(generation) = generation {
+                        self.shared.written(record.id, generation);
+                    }
+                }
                 Effect::Done { overrules } => {
                     if index.done(record.id, place.segment).is_some_and(|slot| slot.file) {
                         self.needless.push(path(record.id));
@@ -582,7 +601,7 @@ impl Committer {
         }
         if let Some(place) = slot.state.filter(|place| place.segment == segment) {
             let (_, head) = read_head(&open, place).map_err(failed)?.ok_or_else(damaged)?;
-            records.push(state_record(State::decode(&head).ok_or_else(damaged)?, None));
+            records.push(state_record(State::decode(&head).ok_or_else(damaged)?, None, None));
         }
         Ok(records)
     }
@@ -601,8 +620,12 @@ impl Committer {
             if slot.file { self.shared.disk.rename(&path(id), &format!("{}/{id}.eml", recover::CORRUPT)) } else { Ok(()) }
         });
         match kept {
-            Ok(()) => tracing::error!(target: "mta", queue_id = %id, "a damaged message was set aside under corrupt/ on the data volume"),
-            Err(error) => tracing::error!(target: "mta", queue_id = %id, cause = %error, "a damaged message could not be set aside"),
+            Ok(()) => {
+                tracing::error!(target: "mta", queue_id = %id, "a damaged message was set aside under corrupt/ on the data volume")
+            }
+            Err(error) => {
+                tracing::error!(target: "mta", queue_id = %id, cause = %error, "a damaged message could not be set aside")
+            }
         }
     }
 
@@ -693,14 +716,14 @@ fn new_segment(
     Ok((header, file, spares))
 }
 
-fn state_record(state: State, reply: Option<Reply>) -> Record {
+fn state_record(state: State, generation: Option<u64>, reply: Option<Reply>) -> Record {
     let head = state.encode();
     Record {
         id: state.id,
         header: FrameHeader::new(RecordKind::State, &head, 0, 0),
         head,
         bytes: Bytes::new(),
-        effect: Effect::State { held: state.held, delay_told: state.delay_told },
+        effect: Effect::State { held: state.held, delay_told: state.delay_told, generation },
         reply,
     }
 }

@@ -84,7 +84,8 @@ impl ContentWriter {
             Some(spilled) => (spilled.file.clone(), spilled.len),
             None => {
                 let (shared, id) = (self.shared.clone(), self.id);
-                let file = blocking(move || shared.disk.create(&part_path(id))).await.map_err(|error| self.shared.unwell(&error))?;
+                let file =
+                    blocking(move || shared.disk.create(&part_path(id))).await.map_err(|error| self.shared.unwell(&error))?;
                 self.spilled = Some(Spilled { file: file.clone(), len: 0 });
                 (file, 0)
             }

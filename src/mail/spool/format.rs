@@ -7,9 +7,7 @@
 //! recycled file, or bytes in a mail that look like a frame, can never be taken for one, even when a damaged frame
 //! makes the reader search for the next good one.
 
-use crate::mail::model::{
-    Address, BodyType, Envelope, Kind, MessageId, Origin, Progress, Status, Target,
-};
+use crate::mail::model::{Address, BodyType, Envelope, Kind, MessageId, Origin, Progress, Status, Target};
 use std::net::IpAddr;
 
 /// The version of this format; a volume with a higher one is refused.
@@ -139,7 +137,10 @@ impl FrameHeader {
     pub fn decode(segment: SegmentHeader, bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..FRAME_HEADER)?;
         let (content, crc) = bytes.split_at(FRAME_HEADER - 4);
-        if !content.starts_with(&FRAME_MAGIC) || u32_at(content, 4) != segment.number || salted(segment, content).to_le_bytes() != crc {
+        if !content.starts_with(&FRAME_MAGIC)
+            || u32_at(content, 4) != segment.number
+            || salted(segment, content).to_le_bytes() != crc
+        {
             return None;
         }
         let kind = match content[8] {

@@ -141,7 +141,9 @@ impl Index {
         self.segments
             .iter()
             .filter(|(number, segment)| {
-                **number != active && segment.live == 0 && !segment.outlives.iter().any(|older| self.segments.contains_key(older))
+                **number != active
+                    && segment.live == 0
+                    && !segment.outlives.iter().any(|older| self.segments.contains_key(older))
             })
             .map(|(number, _)| *number)
             .collect()

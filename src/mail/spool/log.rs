@@ -11,6 +11,7 @@ use crate::ground::clock;
 use crate::ground::disk::{self, Disk, File};
 use crate::mail::model::{Body, Message, MessageId, Progress, Status};
 use bytes::Bytes;
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -49,6 +50,13 @@ pub struct Shared {
     health: AtomicU8,
     complaint: Mutex<String>,
     last_id: AtomicU64,
+    /// Progress that was handed in and is not written yet; whoever reads a message must see it.
+    recent: Mutex<HashMap<MessageId, Recent>>,
+}
+
+struct Recent {
+    generation: u64,
+    progress: Vec<Progress>,
 }
 
 /// Records that wait for the committer.
@@ -90,12 +98,11 @@ impl SegmentLog {
             bell: Condvar::new(),
             health: AtomicU8::new(Health::Well as u8),
             complaint: Mutex::default(),
+            recent: Mutex::default(),
         });
         let committer = Committer::open(shared.clone(), config, recovered.next_segment, recovered.spares)?;
-        let committer = std::thread::Builder::new()
-            .name("committer".to_owned())
-            .spawn(move || committer.run())
-            .map_err(OpenError::Disk)?;
+        let committer =
+            std::thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run()).map_err(OpenError::Disk)?;
         Ok(Self { shared, committer: Some(committer) })
     }
 
@@ -190,7 +197,11 @@ impl Spool for SegmentLog {
 
     fn settle(&self, id: MessageId, progress: Vec<Progress>) {
         let done = progress.iter().all(|target| target.status != Status::Pending);
-        self.shared.submit(if done { Op::Done { id, reply: None } } else { Op::State { id, progress } });
+        if done {
+            return self.shared.submit(Op::Done { id, reply: None });
+        }
+        let generation = self.shared.remember(id, progress.clone());
+        self.shared.submit(Op::State { id, progress, generation });
     }
 
     fn delay_told(&self, id: MessageId) {
@@ -226,6 +237,23 @@ impl Shared {
         }
     }
 
+    /// Notes progress that is on its way to the disk.
+    fn remember(&self, id: MessageId, progress: Vec<Progress>) -> u64 {
+        let mut recent = lock(&self.recent);
+        let entry = recent.entry(id).or_insert(Recent { generation: 0, progress: Vec::new() });
+        entry.generation += 1;
+        entry.progress = progress;
+        entry.generation
+    }
+
+    /// The progress of this generation stands on the disk, or the message is gone.
+    pub fn written(&self, id: MessageId, generation: u64) {
+        let mut recent = lock(&self.recent);
+        if recent.get(&id).is_some_and(|recent| recent.generation == generation) {
+            recent.remove(&id);
+        }
+    }
+
     /// Files that nobody needs; removed by the committer in passing.
     pub fn discard(&self, paths: &[String]) {
         self.submit(Op::Discard(paths.to_vec()));
@@ -255,7 +283,9 @@ impl Shared {
         complaint.clone_into(&mut lock(&self.complaint));
         match health {
             Health::Well => tracing::info!(target: "mta", "the data volume is well again; mail is accepted"),
-            Health::Full => tracing::error!(target: "mta", cause = complaint, "the data volume is full; new mail is answered 452"),
+            Health::Full => {
+                tracing::error!(target: "mta", cause = complaint, "the data volume is full; new mail is answered 452")
+            }
             Health::Failed => {
                 tracing::error!(target: "mta", cause = complaint, "the data volume fails; new mail is answered 452 until it is well");
             }
@@ -281,9 +311,16 @@ impl Shared {
     fn read(&self, id: MessageId, check: bool) -> Result<Message, SpoolError> {
         let mut seen: Option<Slot> = None;
         loop {
+            // Before the index: progress leaves this list only when the index knows where it stands.
+            let recent = lock(&self.recent).get(&id).map(|recent| recent.progress.clone());
             let Some((slot, accept, state)) = self.look_up(id) else { return Err(SpoolError::Unknown) };
             match self.read_slot(id, slot, &accept, state.as_ref(), check) {
-                Ok(Some(message)) => return Ok(message),
+                Ok(Some(message)) => {
+                    return Ok(match recent {
+                        Some(progress) => Message { progress, ..message },
+                        None => message,
+                    });
+                }
                 Ok(None) if seen == Some(slot) => {
                     self.submit(Op::Damaged { id });
                     return Err(SpoolError::Unknown);

@@ -195,9 +195,9 @@ impl Recovery<'_> {
                 self.index.accepted(accepted.id, place, frame, size, accepted.file.is_some());
                 true
             }
-            RecordKind::State => State::decode(head)
-                .map(|state| self.index.state(state.id, place, state.held, state.delay_told))
-                .is_some(),
+            RecordKind::State => {
+                State::decode(head).map(|state| self.index.state(state.id, place, state.held, state.delay_told)).is_some()
+            }
             RecordKind::Done => decode_id(head).map(|id| self.index.done(id, segment.number)).is_some(),
         };
         Ok(if understood { Step::Good(header.frame_len()) } else { Step::Damaged })
