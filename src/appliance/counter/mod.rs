@@ -1,0 +1,223 @@
+//! The counters of the box.
+//!
+//! Purpose: one place where every counter is born, so that the class description (`appliance/mta.toml`), `/metrics` and the
+//! pushes to terminal `mon` speak of the same things. Rooms bump the fields; only windows read them.
+//! Limits: label values come from closed lists, so the number of series is fixed at start.
+//! Source: group `MTA` of the founding document; text format of Prometheus.
+
+use prometheus::core::Collector;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+
+/// All counters of one appliance. Cheap to bump: each is an atomic number.
+pub struct Counters {
+    registry: Registry,
+    /// Messages in the queue (founding counter "Mqueue Messages").
+    pub mqueue_messages: IntGauge,
+    /// Size of the queue in units of 1024 octets (founding counter "Mqueue Kbytes").
+    pub mqueue_kbytes: IntGauge,
+    /// SMTP sessions open now (founding counter "SMTP Active Sessions").
+    pub smtp_active_sessions: IntGauge,
+    /// Messages that wait for another try.
+    pub mqueue_deferred_messages: IntGauge,
+    /// Messages that an operator holds.
+    pub mqueue_held_messages: IntGauge,
+    /// SMTP sessions since the start.
+    pub smtp_sessions_total: IntCounter,
+    /// Messages answered 250 after the end of DATA.
+    pub accepted_total: IntCounter,
+    /// Octets of those messages.
+    pub accepted_bytes: IntCounter,
+    /// Refusals, label `reason`.
+    pub refused_total: IntCounterVec,
+    /// Recipients that a next hop took.
+    pub delivered_total: IntCounter,
+    /// Tries of a recipient that ended in a temporary failure.
+    pub deferred_total: IntCounter,
+    /// Recipients that failed for good.
+    pub bounced_total: IntCounter,
+    /// Notifications queued: bounces and delay notices, label `kind`.
+    pub notifications_total: IntCounterVec,
+    /// Carbon copies, label `status`: delivered, deferred, failed.
+    pub copies_total: IntCounterVec,
+    /// Connections out that were opened, label `status`: established, failed.
+    pub connections_out_total: IntCounterVec,
+    /// Connections out that are open now.
+    pub connections_out_active: IntGauge,
+    /// From 250 to the next hop's 250, for each delivered recipient.
+    pub delivery_latency_seconds: Histogram,
+    /// How long one group commit's sync took.
+    pub sync_seconds: Histogram,
+    /// Records made durable by one sync.
+    pub sync_batch_records: Histogram,
+    /// Syncs that failed; each one poisons a segment.
+    pub sync_failures_total: IntCounter,
+    /// Records set aside because they were damaged.
+    pub corrupt_records_total: IntCounter,
+    /// Octets that all segments and body files of the queue occupy.
+    pub spool_disk_bytes: IntGauge,
+    /// Free octets of the data volume.
+    pub disk_free_bytes: IntGauge,
+    /// Size of the data volume.
+    pub disk_size_bytes: IntGauge,
+    /// Resident memory of the core process.
+    pub memory_resident_bytes: IntGauge,
+    /// When the core started, seconds since 1970.
+    pub start_time_seconds: IntGauge,
+    /// Pushes to terminal `mon` that succeeded.
+    pub push_total: IntCounter,
+    /// Pushes that failed.
+    pub push_failures_total: IntCounter,
+    /// Tasks that panicked and were contained; each one is a defect to report.
+    pub panics_total: IntCounter,
+}
+
+const LATENCY: &[f64] = &[0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 43_200.0, 172_800.0, 432_000.0];
+const SYNC: &[f64] = &[0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];
+const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+impl Counters {
+    /// All counters at zero; every label value of `refusals` gets its series at once.
+    ///
+    /// # Errors
+    /// Two counters of one name: a defect, found by the first test.
+    pub fn new(refusals: &[&str]) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let r = &registry;
+        let counters = Self {
+            mqueue_messages: gauge(r, "mta_mqueue_messages", "Number of messages in the MTA mail queue")?,
+            mqueue_kbytes: gauge(r, "mta_mqueue_kbytes", "MTA mail queue size in Kb")?,
+            smtp_active_sessions: gauge(r, "mta_smtp_active_sessions", "Number of SMTP active sessions")?,
+            mqueue_deferred_messages: gauge(r, "mta_mqueue_deferred_messages", "Messages that wait for another try")?,
+            mqueue_held_messages: gauge(r, "mta_mqueue_held_messages", "Messages that an operator holds")?,
+            smtp_sessions_total: counter(r, "mta_smtp_sessions_total", "SMTP sessions since the start")?,
+            accepted_total: counter(r, "mta_accepted_total", "Messages made durable and answered 250")?,
+            accepted_bytes: counter(r, "mta_accepted_bytes_total", "Octets of the accepted messages")?,
+            refused_total: counters(r, "mta_refused_total", "Refusals by reason", "reason", refusals)?,
+            delivered_total: counter(r, "mta_delivered_total", "Recipients that a next hop took")?,
+            deferred_total: counter(r, "mta_deferred_total", "Tries of a recipient that failed for now")?,
+            bounced_total: counter(r, "mta_bounced_total", "Recipients that failed for good")?,
+            notifications_total: counters(
+                r,
+                "mta_notifications_total",
+                "Delivery status notifications queued for senders",
+                "kind",
+                &["failed", "delayed"],
+            )?,
+            copies_total: counters(
+                r,
+                "mta_copies_total",
+                "Carbon copies to cc_mta by what became of them",
+                "status",
+                &["delivered", "deferred", "failed"],
+            )?,
+            connections_out_total: counters(
+                r,
+                "mta_connections_out_total",
+                "Connections to next hops",
+                "status",
+                &["established", "failed"],
+            )?,
+            connections_out_active: gauge(r, "mta_connections_out_active", "Connections to next hops that are open now")?,
+            delivery_latency_seconds: histogram(
+                r,
+                "mta_delivery_latency_seconds",
+                "From acceptance to the next hop's 250, for each delivered recipient",
+                LATENCY,
+            )?,
+            sync_seconds: histogram(r, "mta_sync_seconds", "Duration of one group commit's sync", SYNC)?,
+            sync_batch_records: histogram(r, "mta_sync_batch_records", "Records made durable by one sync", BATCH)?,
+            sync_failures_total: counter(r, "mta_sync_failures_total", "Syncs of the data volume that failed")?,
+            corrupt_records_total: counter(r, "mta_corrupt_records_total", "Damaged records set aside")?,
+            spool_disk_bytes: gauge(r, "mta_spool_disk_bytes", "Octets that the queue occupies on the data volume")?,
+            disk_free_bytes: gauge(r, "mta_disk_free_bytes", "Free octets of the data volume")?,
+            disk_size_bytes: gauge(r, "mta_disk_size_bytes", "Size of the data volume in octets")?,
+            memory_resident_bytes: gauge(r, "mta_memory_resident_bytes", "Resident memory of the SMTP core")?,
+            start_time_seconds: gauge(r, "mta_start_time_seconds", "When the SMTP core started, seconds since 1970")?,
+            push_total: counter(r, "mta_push_total", "Pushes to terminal mon that succeeded")?,
+            push_failures_total: counter(r, "mta_push_failures_total", "Pushes to terminal mon that failed")?,
+            panics_total: counter(r, "mta_panics_total", "Tasks that panicked and were contained")?,
+            registry,
+        };
+        Ok(counters)
+    }
+
+    /// Adds a collector whose values are made when they are asked for (the age of the queue).
+    ///
+    /// # Errors
+    /// Its name is taken.
+    pub fn register(&self, collector: Box<dyn Collector>) -> Result<(), prometheus::Error> {
+        self.registry.register(collector)
+    }
+
+    /// Everything in Prometheus' text format, version 0.0.4.
+    ///
+    /// # Errors
+    /// None that a test would not have found: a family without metrics.
+    pub fn text(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+
+    /// Name, type (`gauge`, `counter`, `histogram`) and help of every family; the class description must say the same.
+    pub fn families(&self) -> Vec<(String, String, String)> {
+        self.registry
+            .gather()
+            .iter()
+            .map(|family| {
+                let kind = format!("{:?}", family.get_field_type()).to_lowercase();
+                (family.name().to_owned(), kind, family.help().to_owned())
+            })
+            .collect()
+    }
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    let gauge = IntGauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    let counter = IntCounter::new(name, help)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    label: &str,
+    values: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
+    for value in values {
+        counters.with_label_values(&[value]);
+    }
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
+    let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
+    registry.register(Box::new(histogram.clone()))?;
+    Ok(histogram)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_is_there_from_the_start_and_ends_in_its_unit() {
+        let counters = Counters::new(&["relay"]).unwrap();
+        let text = counters.text().unwrap();
+        for name in ["mta_mqueue_messages 0", "mta_mqueue_kbytes 0", "mta_smtp_active_sessions 0"] {
+            assert!(text.lines().any(|line| line == name), "{name} missing in\n{text}");
+        }
+        assert!(text.contains("mta_refused_total{reason=\"relay\"} 0"));
+        for (name, kind, help) in counters.families() {
+            assert!(name.starts_with("mta_") && !help.is_empty(), "{name}");
+            assert!(kind != "counter" || name.ends_with("_total"), "{name} is a {kind}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The words of the box, as 3Tera used them; nothing here knows what a mail is.
+
+pub mod counter;
+pub mod event;
+pub mod property;
+pub mod supervise;
+pub mod terminal;
+pub mod volume;

@@ -1,0 +1,9 @@
+//! What every room stands on; knows neither mail nor appliance.
+
+pub mod clock;
+pub mod disk;
+pub mod dns;
+pub mod host;
+pub mod log;
+pub mod sys;
+pub mod tls;

@@ -1,0 +1,22 @@
+//! The walk of a mail, and the corridor that joins its rooms.
+//!
+//! A mail passes the rooms in this order: [`accept`] gives a byte stream with a peer, [`parse`] turns bytes into commands
+//! and content, [`admit`] says who may send what to whom, [`spool`] makes it durable, [`schedule`] says when, [`route`]
+//! where, [`deliver`] hands it on, [`bounce`] words a failure for the sender. [`model`] holds the nouns.
+//!
+//! No room imports another. This corridor joins them with owned values: [`inbound`] walks a session from accept to spool,
+//! [`outbound`] walks a message from schedule to its outcomes, [`desk`] answers the windows. The one way back is a bounce:
+//! a draft that re-enters the spool.
+
+pub mod accept;
+pub mod admit;
+pub mod bounce;
+pub mod deliver;
+pub mod desk;
+pub mod inbound;
+pub mod model;
+pub mod outbound;
+pub mod parse;
+pub mod route;
+pub mod schedule;
+pub mod spool;

@@ -1,0 +1,219 @@
+//! Mailboxes as they stand in MAIL and RCPT.
+
+use std::fmt;
+use std::net::IpAddr;
+
+/// A mailbox of RFC 5321 §4.1.2, `local-part@domain`, ASCII or (RFC 6531 §3.3) UTF-8.
+///
+/// Limits of RFC 5321 §4.5.3.1: local part 64 octets, domain 255 octets, 254 together.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Address {
+    text: Box<str>,
+    at: u16,
+}
+
+/// Why a text is no mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// No `@`, an empty part, or a character that the grammar has no place for.
+    #[error("this is not a mailbox of the form local-part@domain")]
+    Syntax,
+    /// The local part has more than 64 octets, the domain more than 255, or both more than 254.
+    #[error("this mailbox is too long")]
+    TooLong,
+    /// The domain is a literal that holds no address.
+    #[error("this address literal is not an IP address")]
+    Literal,
+}
+
+/// The right side of a mailbox.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Domain<'a> {
+    /// A DNS name.
+    Name(&'a str),
+    /// An address literal, `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 §4.1.3).
+    Literal(IpAddr),
+}
+
+impl Address {
+    /// Checks `text` against the grammar and the limits.
+    ///
+    /// # Errors
+    /// [`AddressError`] in words; the caller answers 553 5.1.3 (recipient) or 553 5.1.7 (sender).
+    pub fn parse(text: &str) -> Result<Self, AddressError> {
+        let at = text.rfind('@').ok_or(AddressError::Syntax)?;
+        let (local, domain) = (&text[..at], &text[at + 1..]);
+        if local.len() > 64 || domain.len() > 255 || text.len() > 254 {
+            return Err(AddressError::TooLong);
+        }
+        if !is_local_part(local) {
+            return Err(AddressError::Syntax);
+        }
+        if domain.starts_with('[') {
+            literal(domain).ok_or(AddressError::Literal)?;
+        } else if !is_domain(domain) {
+            return Err(AddressError::Syntax);
+        }
+        let at = u16::try_from(at).map_err(|_| AddressError::TooLong)?;
+        Ok(Self { text: text.into(), at })
+    }
+
+    /// The whole mailbox as the client wrote it.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// What stands before the `@`; its meaning belongs to the destination alone (RFC 5321 §2.3.11).
+    pub fn local_part(&self) -> &str {
+        &self.text[..usize::from(self.at)]
+    }
+
+    /// What stands after the `@`, as written.
+    pub fn domain_text(&self) -> &str {
+        &self.text[usize::from(self.at) + 1..]
+    }
+
+    /// The domain, told apart into name and literal.
+    pub fn domain(&self) -> Domain<'_> {
+        match literal(self.domain_text()) {
+            Some(address) => Domain::Literal(address),
+            None => Domain::Name(self.domain_text()),
+        }
+    }
+
+    /// The domain in lower case: two mailboxes with the same key go to the same destination.
+    pub fn domain_key(&self) -> String {
+        self.domain_text().to_lowercase()
+    }
+
+    /// Whether the mailbox needs SMTPUTF8 on its way (RFC 6531 §3.4).
+    pub fn is_ascii(&self) -> bool {
+        self.text.is_ascii()
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{}>", self.text)
+    }
+}
+
+/// Dot-string or quoted string (RFC 5321 §4.1.2), with UTF-8 allowed where RFC 6531 §3.3 extends them.
+fn is_local_part(text: &str) -> bool {
+    if let Some(inner) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        let mut escaped = false;
+        for c in inner.chars() {
+            match c {
+                _ if escaped => escaped = !matches!(c, ' '..='~'),
+                '\\' => escaped = true,
+                '"' => return false,
+                ' '..='~' => {}
+                _ if is_utf8_letter(c) => {}
+                _ => return false,
+            }
+            if escaped && c != '\\' {
+                return false;
+            }
+        }
+        return !escaped && text.len() >= 2;
+    }
+    !text.is_empty() && text.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atom_character))
+}
+
+fn is_atom_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || is_utf8_letter(c)
+}
+
+/// Anything beyond ASCII that is no control character.
+fn is_utf8_letter(c: char) -> bool {
+    !c.is_ascii() && !c.is_control()
+}
+
+/// Labels of letters, digits, hyphens and (as the field has it) underscores; a trailing dot is refused.
+fn is_domain(text: &str) -> bool {
+    !text.is_empty()
+        && text.split('.').all(|label| {
+            !label.is_empty()
+                && label.len() <= 63
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_') || is_utf8_letter(c))
+        })
+}
+
+fn literal(domain: &str) -> Option<IpAddr> {
+    let inner = domain.strip_prefix('[')?.strip_suffix(']')?;
+    match inner.get(..5) {
+        Some(tag) if tag.eq_ignore_ascii_case("IPv6:") => inner[5..].parse().ok().map(IpAddr::V6),
+        _ => inner.parse().ok().map(IpAddr::V4),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_what_the_grammar_allows() {
+        for good in [
+            "a@b",
+            "first.last+tag@example.org",
+            "\"odd \\\" local\"@example.org",
+            "\"\"@example.org",
+            "a@[192.0.2.1]",
+            "a@[IPv6:2001:db8::1]",
+            "grün@bücher.example",
+            "!#$%&'*+-/=?^_`{|}~@x_y.example",
+        ] {
+            let address = Address::parse(good).unwrap_or_else(|e| panic!("{good}: {e}"));
+            assert_eq!(format!("{}@{}", address.local_part(), address.domain_text()), good);
+        }
+    }
+
+    #[test]
+    fn refuses_the_rest() {
+        for bad in [
+            "",
+            "a",
+            "@",
+            "a@",
+            "@b",
+            ".a@b",
+            "a.@b",
+            "a..b@c",
+            "a b@c",
+            "a@b..c",
+            "a@.b",
+            "a@b.",
+            "a@-b",
+            "a@b-",
+            "a@[1.2.3]",
+            "a@[IPv6:1]",
+            "\"a\"b\"@c",
+            "\"a\\\"@c",
+            "a\u{7f}@b",
+            "a@b c",
+            "a\r@b",
+            "a@b\n",
+            "<a@b>",
+        ] {
+            assert!(Address::parse(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(Address::parse(&format!("{}@b", "a".repeat(65))), Err(AddressError::TooLong));
+        assert_eq!(Address::parse(&format!("a@{}", "b.".repeat(150))), Err(AddressError::TooLong));
+    }
+
+    #[test]
+    fn tells_names_from_literals() {
+        let at = |text| Address::parse(text).unwrap();
+        assert_eq!(at("a@Example.ORG").domain(), Domain::Name("Example.ORG"));
+        assert_eq!(at("a@Example.ORG").domain_key(), "example.org");
+        assert_eq!(at("a@[192.0.2.1]").domain(), Domain::Literal(IpAddr::from([192, 0, 2, 1])));
+    }
+}

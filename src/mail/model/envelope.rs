@@ -1,0 +1,45 @@
+//! The envelope: who sends what to whom, and by whose hands it came.
+
+use super::Address;
+use std::net::IpAddr;
+
+/// The BODY parameter of MAIL (RFC 6152 §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyType {
+    /// Every octet below 128, or nothing said.
+    SevenBit,
+    /// Octets above 127 may stand in the body.
+    EightBitMime,
+}
+
+/// The mail objects beside the content (RFC 5321 §2.3.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// The reverse-path; `None` is the null sender `<>`, to which no bounce is ever sent (RFC 5321 §4.5.5).
+    pub sender: Option<Address>,
+    /// The forward-paths in the order of RCPT, without repetitions; 1 to [`Envelope::RECIPIENTS_MAX`].
+    pub recipients: Vec<Address>,
+    /// What MAIL said, or 8BITMIME when the content turned out to have octets above 127.
+    pub body: BodyType,
+    /// Whether MAIL carried SMTPUTF8 (RFC 6531 §3.4).
+    pub smtputf8: bool,
+}
+
+impl Envelope {
+    /// The most recipients of one message; RFC 5321 §4.5.3.1.8 asks for at least 100.
+    pub const RECIPIENTS_MAX: usize = 1000;
+
+    /// The reverse-path for people and for MAIL FROM: empty for the null sender.
+    pub fn sender_text(&self) -> &str {
+        self.sender.as_ref().map_or("", Address::as_str)
+    }
+}
+
+/// Where a message came from, for logs, the Received line and the queue page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The client's address; `None` for mail made inside (bounces).
+    pub peer: Option<IpAddr>,
+    /// The name that the client gave in HELO or EHLO; hostile text of at most 255 octets.
+    pub helo: Box<str>,
+}

@@ -1,0 +1,97 @@
+//! A message in the queue, and the draft of one that is to enter it.
+
+use super::{Body, Envelope, MessageId, Origin};
+
+/// One thing that must still happen to a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// Deliver to the recipient with this place in the envelope.
+    Recipient(u16),
+    /// Hand a carbon copy of the whole message to `cc_mta`; its failure is nobody's bounce.
+    Copy,
+}
+
+/// Where one target stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Still to be tried, now or later.
+    Pending,
+    /// The next hop took responsibility (2xx), which is final.
+    Delivered,
+    /// It failed for good; a bounce has been queued where one is due.
+    Failed,
+    /// An operator deleted it, or it was relayed nowhere on purpose.
+    Dropped,
+}
+
+/// The progress of one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// Which target.
+    pub target: Target,
+    /// Where it stands.
+    pub status: Status,
+    /// Tries so far that ended in a temporary failure.
+    pub attempts: u16,
+    /// When to try next, seconds since 1970; 0 = now.
+    pub due: u32,
+    /// What the last try said, at most [`Progress::REASON_MAX`] octets; hostile text. Empty before the first try.
+    pub reason: String,
+}
+
+impl Progress {
+    /// The longest reason that is kept.
+    pub const REASON_MAX: usize = 400;
+
+    /// The start of every target's walk.
+    pub fn new(target: Target) -> Self {
+        Self { target, status: Status::Pending, attempts: 0, due: 0, reason: String::new() }
+    }
+}
+
+/// Why a draft exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It came through terminal `in`.
+    Mail,
+    /// A delivery status notification made here (RFC 3464).
+    Notification,
+}
+
+/// A message that is about to enter the queue.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// Who to whom.
+    pub envelope: Envelope,
+    /// By whose hands.
+    pub origin: Origin,
+    /// From outside, or made here.
+    pub kind: Kind,
+    /// Whether a carbon copy goes to `cc_mta`.
+    pub copy: bool,
+    /// The whole content; a large one from outside is streamed through the spool's door instead.
+    pub body: Body,
+}
+
+/// A message in the queue as the walk sees it.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Its queue id.
+    pub id: MessageId,
+    /// When it was accepted, seconds since 1970.
+    pub arrived: u32,
+    /// Who to whom.
+    pub envelope: Envelope,
+    /// By whose hands.
+    pub origin: Origin,
+    /// From outside, or made here.
+    pub kind: Kind,
+    /// One entry a recipient, in their order, then one for the carbon copy if there is one.
+    pub progress: Vec<Progress>,
+    /// An operator holds it back.
+    pub held: bool,
+    /// The one delay notice has been queued (RFC 5321 §4.5.4.1 asks to tell the sender).
+    pub delay_told: bool,
+    /// Its content.
+    pub body: Body,
+}

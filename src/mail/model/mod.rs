@@ -1,0 +1,27 @@
+//! The nouns that rooms hand to each other.
+//!
+//! Purpose: the vocabulary of a mail on its walk. Nothing here opens a file, a socket or reads a clock; a value that
+//! exists is valid, so that no room has to check it again.
+//! Source: RFC 5321 (envelope, replies), RFC 3463 (enhanced codes), RFC 6531 (internationalised addresses).
+
+mod address;
+mod body;
+mod desk;
+mod envelope;
+mod id;
+mod message;
+mod outcome;
+mod reply;
+mod route;
+mod verdict;
+
+pub use address::{Address, AddressError, Domain};
+pub use body::{Body, Content};
+pub use desk::{Answer, Desk, DeskError, DestinationSummary, Order, QueueSummary, Selection};
+pub use envelope::{BodyType, Envelope, Origin};
+pub use id::MessageId;
+pub use message::{Draft, Kind, Message, Progress, Status, Target};
+pub use outcome::{Outcome, Report};
+pub use reply::{Class, Enhanced, Reply};
+pub use route::{Hop, Route, RouteError};
+pub use verdict::{Refusal, Verdict};

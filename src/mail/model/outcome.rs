@@ -1,0 +1,45 @@
+//! What became of one target in one try.
+
+use super::{Class, Reply, Target};
+
+/// The end of one try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// 2xx delivered, 4xx later, 5xx never. Failures on our side of the wire (no route, no connection, a timeout) are
+    /// worded as replies too, with the enhanced code of RFC 3463 §3.5.
+    pub reply: Reply,
+    /// Whether the reply was spoken by the next hop; otherwise it is our own word.
+    pub remote: bool,
+}
+
+impl Outcome {
+    /// The next hop said so.
+    pub fn said(reply: Reply) -> Self {
+        Self { reply, remote: true }
+    }
+
+    /// We say so.
+    pub fn own(reply: Reply) -> Self {
+        Self { reply, remote: false }
+    }
+
+    /// What it means for the mail.
+    pub fn class(&self) -> Class {
+        self.reply.class()
+    }
+}
+
+/// One transaction's outcomes, and how the connection fared.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// One outcome for each target that was asked for, in the same order.
+    pub outcomes: Vec<(Target, Outcome)>,
+    /// The host that was spoken to last, `name[address]:port`; empty when none was reached.
+    pub relay: String,
+    /// Whether TLS covered the transaction.
+    pub tls: bool,
+    /// Whether the connection can carry another message.
+    pub reusable: bool,
+    /// Set when nothing of the destination could be reached: its other mail waits too, instead of each finding out anew.
+    pub destination_down: bool,
+}

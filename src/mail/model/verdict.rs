@@ -1,0 +1,50 @@
+//! What the relay says to a client's wish.
+
+use super::Reply;
+
+/// Why a client was refused: the label of the counter and of the log line. A closed list, so that labels stay few.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// The client may not relay (554 5.7.1).
+    Relay,
+    /// The command or an address does not follow the grammar.
+    Syntax,
+    /// A line, an envelope, a message or a session is over its limit.
+    Limit,
+    /// A bare CR or LF (RFC 5321 §2.3.8), the raw material of smuggled mail.
+    BareLine,
+    /// More hops than a mail can honestly have (RFC 5321 §6.3).
+    Loop,
+    /// The data volume is full or unwell; try later.
+    Storage,
+    /// The appliance is stopping.
+    Stopping,
+}
+
+impl Refusal {
+    /// Every reason, for counters that must exist from the start.
+    pub const ALL: [Self; 7] =
+        [Self::Relay, Self::Syntax, Self::Limit, Self::BareLine, Self::Loop, Self::Storage, Self::Stopping];
+
+    /// The label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Relay => "relay",
+            Self::Syntax => "syntax",
+            Self::Limit => "limit",
+            Self::BareLine => "bare_line",
+            Self::Loop => "loop",
+            Self::Storage => "storage",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// Yes, or no with the words for the client and the reason for the counters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on.
+    Accept,
+    /// Answer this.
+    Refuse(Reply, Refusal),
+}
