@@ -1,6 +1,6 @@
 # `make` shows what there is.
 .DEFAULT_GOAL := help
-.PHONY: help build test fmt image grid-up grid-down grid-logs bench crash advisories
+.PHONY: help build test fmt image grid-up grid-down grid-logs bench advisories
 
 # Docker 20.10 builds with BuildKit only when told; newer engines do it anyway.
 export DOCKER_BUILDKIT := 1
@@ -42,6 +42,9 @@ grid-down: ## stop the example grid; its volumes (queue, inbox, metrics) stay
 
 grid-logs: ## follow what the example grid says
 	$(with_compose) && $$compose logs --follow --tail 50
+
+bench: build ## throughput and CPU per mail beside Postfix (as root, on an idle machine)
+	benches/throughput.py
 
 advisories: ## check the dependencies for known security advisories (needs the internet)
 	cargo deny check advisories
