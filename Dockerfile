@@ -48,7 +48,8 @@ LABEL org.opencontainers.image.title="Postern" \
 #                  be able to queue mail in it without anybody's chown. Sticky as /tmp is: who shares
 #                  the volume cannot rename or remove another's files. What the relay writes inside
 #                  is private to its own uid.
-# /run/postern     for the control socket. Mount a tmpfs here when the root file system is read-only.
+# /run/postern     for the control socket, any uid as well. It is declared a volume, too, so that a
+#                  read-only root file system needs no further option; a tmpfs here is better.
 # /var/log/appliance  the appliance's own log when it runs as root.
 # /key is left out on purpose: that it exists means that a key volume is attached.
 RUN groupadd --gid 2525 postern \
@@ -62,7 +63,7 @@ COPY --from=build /out/ /
 
 # By number, so that an orchestrator which forbids root can see that this is not root.
 USER 2525:2525
-VOLUME /data
+VOLUME ["/data", "/run/postern"]
 # Ports below 1024 need no capability here: since 20.10 Docker sets ip_unprivileged_port_start to 0
 # inside containers. Elsewhere use MTA_SMTP_PORT and MTA_UI_PORT.
 EXPOSE 25 465 80
