@@ -21,6 +21,20 @@ pub struct Rules {
     pub chatter_limit: usize,
 }
 
+impl Rules {
+    /// The limits of a relay that has no reason for others.
+    pub fn new(hostname: impl Into<String>, size_limit: u64) -> Self {
+        Self {
+            hostname: hostname.into(),
+            size_limit,
+            recipients_limit: Envelope::RECIPIENTS_MAX,
+            errors_limit: 20,
+            mails_limit: 100_000,
+            chatter_limit: 1000,
+        }
+    }
+}
+
 /// What the dialogue cannot know by itself.
 pub trait Gate {
     /// Whether a mail may be begun now.
@@ -31,12 +45,12 @@ pub trait Gate {
 }
 
 /// What happens next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// The next command.
     Command,
-    /// The content of a mail; at its end [`Dialogue::end`].
-    Content,
+    /// The content of the mail with this envelope, which has a recipient; at its end [`Dialogue::end`].
+    Content(Envelope),
     /// Nothing: send what is to be said, then close.
     Close,
 }
@@ -77,7 +91,7 @@ impl<'a> Dialogue<'a> {
         self.hello.as_ref().map_or(("", false), |(name, extended)| (name, *extended))
     }
 
-    /// The mail that is under way, between MAIL and the end of its content.
+    /// The mail that is under way, between MAIL and DATA.
     pub fn mail(&self) -> Option<&Envelope> {
         self.mail.as_ref()
     }
@@ -88,9 +102,9 @@ impl<'a> Dialogue<'a> {
             Ok(Command::Mail(mail)) => self.begin(mail, gate),
             Ok(Command::Recipient(recipient)) => self.recipient(recipient, gate),
             Ok(Command::Data) => match self.data() {
-                Ok(()) => {
+                Ok(envelope) => {
                     write_reply(out, &Reply::plain(354, "End the message with <CR><LF>.<CR><LF>"));
-                    return Heard { next: Next::Content, refused: None };
+                    return Heard { next: Next::Content(envelope), refused: None };
                 }
                 Err(refused) => Err(refused),
             },
@@ -137,9 +151,8 @@ impl<'a> Dialogue<'a> {
         }
     }
 
-    /// The content is over: says what became of it, and the transaction is over too.
+    /// The content is over: says what became of it.
     pub fn end(&mut self, result: Result<Reply, (Reply, Refusal)>, out: &mut Vec<u8>) -> Heard {
-        self.mail = None;
         match result {
             Ok(reply) => {
                 self.errors = 0;
@@ -216,14 +229,12 @@ impl<'a> Dialogue<'a> {
         Ok(Reply::new(250, (2, 1, 5), "Ok"))
     }
 
-    fn data(&self) -> Result<(), (Reply, Refusal)> {
-        match &self.mail {
-            None => Err(out_of_order("Say MAIL first")),
+    fn data(&mut self) -> Result<Envelope, (Reply, Refusal)> {
+        match self.mail.take_if(|mail| !mail.recipients.is_empty()) {
+            Some(mail) => Ok(mail),
+            None if self.mail.is_none() => Err(out_of_order("Say MAIL first")),
             // RFC 5321 §3.3 leaves 503 and 554 to choose from; 554 tells that RCPT was heard and refused.
-            Some(mail) if mail.recipients.is_empty() => {
-                Err((Reply::new(554, (5, 5, 1), "No recipient was accepted"), Refusal::Syntax))
-            }
-            Some(_) => Ok(()),
+            None => Err((Reply::new(554, (5, 5, 1), "No recipient was accepted"), Refusal::Syntax)),
         }
     }
 
@@ -388,8 +399,8 @@ mod tests {
                 match heard.next {
                     Next::Close => break,
                     Next::Command => {}
-                    Next::Content => {
-                        prop_assert!(dialogue.mail().is_some_and(|mail| (1..=2).contains(&mail.recipients.len())));
+                    Next::Content(mail) => {
+                        prop_assert!((1..=2).contains(&mail.recipients.len()));
                         prop_assert!(!dialogue.hello().0.is_empty());
                         dialogue.end(Ok(Reply::new(250, (2, 0, 0), "Ok")), &mut Vec::new());
                     }
