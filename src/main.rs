@@ -2,6 +2,8 @@
 
 use clap::{Parser, Subcommand};
 use postern::appliance::{class, property, supervise};
+use postern::sink::SinkArgs;
+use postern::window::cli::QueueArgs;
 use std::process::ExitCode;
 
 /// Postern, a mail relay appliance: one binary, set up by environment variables, that never loses a mail it accepted.
@@ -18,6 +20,8 @@ All settings are environment variables that begin with MTA_; `postern describe` 
 Try it on a laptop, without root, with mail going to one server:
   MTA_SMTP_PORT=2525 MTA_UI_PORT=8025 MTA_VOLUME_DATA=$PWD/data MTA_SMART_RELAY=mail.example.com postern init
   MTA_UI_PORT=8025 postern health && echo ready
+
+  postern sink --listen 127.0.0.1:2526             a server to send to, that counts what it gets
 
 Something is wrong:
   postern check             are the properties right, and who may relay?
@@ -36,6 +40,10 @@ enum Command {
     Core,
     /// Check every property; show its value, where it came from, and who may relay
     Check,
+    /// Look into the queue of the running appliance, and put it in order
+    Queue(QueueArgs),
+    /// Receive mail for trials and tests: count it, keep it, or fail on demand
+    Sink(SinkArgs),
     /// Ask the running appliance whether it is ready; exit 0 when it is
     Health,
     /// Print the class of the appliance: every property, terminal, volume and counter
@@ -51,6 +59,8 @@ fn main() -> ExitCode {
         Command::Init => postern::init::run(),
         Command::Core => postern::core::run(),
         Command::Check => property::check::run(),
+        Command::Queue(args) => postern::window::cli::run(args),
+        Command::Sink(args) => postern::sink::run(args),
         Command::Health => supervise::health::run(),
         Command::Describe { format } => class::run(format),
     }
