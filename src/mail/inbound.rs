@@ -142,22 +142,19 @@ impl<'a, S: Spool> Session<'a, S> {
         }
     }
 
-    /// Reads once. Learns meanwhile that the appliance stops: a session without a mail ends at once then, another one has
-    /// until the deadline.
+    /// Reads once. Once the appliance stops, a session without a mail ends here, another one has until the deadline.
     async fn read(&mut self, until: Instant, in_mail: bool) -> Result<(), Leave> {
         loop {
+            if self.deadline.is_some() && !in_mail {
+                return Err(Leave::Stopping);
+            }
             let limit = self.deadline.map_or(until, |deadline| deadline.min(until));
             tokio::select! {
                 read = self.wire.fill(limit) => return match read {
                     Err(WireError::Timeout) if limit < until => Err(Leave::Stopping),
                     read => Ok(read?),
                 },
-                deadline = accept::draining(&mut self.stop), if self.deadline.is_none() => {
-                    self.deadline = Some(deadline);
-                    if !in_mail {
-                        return Err(Leave::Stopping);
-                    }
-                }
+                deadline = accept::draining(&mut self.stop), if self.deadline.is_none() => self.deadline = Some(deadline),
             }
         }
     }
