@@ -329,7 +329,8 @@ pub(super) async fn queue(window: &Window, query: &str) -> Answer {
             Ok(bunch) => bunch,
             Err(answer) => return answer,
         };
-        ended = bunch.len() < wanted;
+        // A short bunch is no end: messages may have left the queue while it was read.
+        ended = bunch.is_empty();
         after = bunch.last().map(|message| message.id).or(after);
         messages.extend(bunch.iter().map(|message| message_view(message, now, Some(RECIPIENTS_SHOWN))));
     }

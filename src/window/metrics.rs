@@ -85,7 +85,10 @@ pub(super) async fn refresh(window: &Window) -> QueueSummary {
 /// As [`Counters::text`].
 pub(super) async fn text(window: &Window) -> Result<String, prometheus::Error> {
     refresh(window).await;
-    window.counters.text()
+    // The ages of a million messages take a while to count; mail must not wait for it.
+    let counters = Arc::clone(&window.counters);
+    let text = tokio::task::spawn_blocking(move || counters.text()).await;
+    text.unwrap_or_else(|error| Err(prometheus::Error::Msg(error.to_string())))
 }
 
 /// Adds the histogram of ages to the counters.

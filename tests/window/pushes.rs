@@ -170,11 +170,29 @@ async fn monitors_in_trouble_cost_a_counter_and_nothing_else() {
 
 #[tokio::test]
 async fn a_monitor_that_hangs_at_the_end_does_not_hold_up_the_stop() {
-    let address = monitor(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec(), false).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // Answers every PUT, and nothing else.
+    let (farewell, said) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 1 << 16];
+            let read = stream.read(&mut request).await.unwrap();
+            if request.starts_with(b"DELETE ") {
+                farewell.send(String::from_utf8_lossy(&request[..read]).into_owned()).unwrap();
+                let _ = stream.read_to_end(&mut request).await;
+                return;
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        }
+    });
     let window = TestWindow::open([], None).await;
-    let config = Config::new(&format!("http://{address}"), "mta", Duration::from_secs(3600)).unwrap();
-    let task = tokio::spawn(push(config, Arc::clone(&window.window), window.stop.subscribe()));
+    let task = start(&window, address, "mta");
     until("a push", || window.counters.push_total.get() > 0).await;
+    let begin = Instant::now();
     window.stop.send(true).unwrap();
     timeout(FAREWELL_PATIENCE + Duration::from_secs(1), task).await.unwrap().unwrap();
+    assert!(begin.elapsed() > FAREWELL_PATIENCE / 2, "the answer was not waited for at all");
+    assert!(said.await.unwrap().starts_with("DELETE /metrics/job/mta/instance/mta HTTP/1.1\r\n"));
 }
