@@ -88,6 +88,13 @@ fn says_what_fail_asks() {
 }
 
 fn hangs_and_drops() {
+    let sink = Sink::start("greeting=554", None);
+    let mut client = Client::connect(sink.address);
+    client.expect("554 ");
+    client.ask("EHLO x", "503 5.5.1 ");
+    client.send("QUIT\r\n");
+    client.expect_close();
+    sink.stop();
     let sink = Sink::start("connect=drop", None);
     Client::connect(sink.address).expect_close();
     sink.stop();
