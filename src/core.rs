@@ -8,6 +8,7 @@ use crate::appliance::supervise::status::StatusWriter;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use std::io::Read;
+use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
@@ -38,6 +39,7 @@ fn serve(status: &StatusWriter) -> Result<(), Vec<Failure>> {
     let mut json = String::new();
     std::io::stdin().take(INPUT_LIMIT).read_to_string(&mut json).map_err(|error| internal("properties", &error))?;
     let settings = Settings::from_json(&json)?;
+    let _listeners = listen(&settings)?;
     eprintln!("{}", confine(&settings.volume_data, &settings.run_dir));
     status.ready();
     loop {
@@ -48,4 +50,20 @@ fn serve(status: &StatusWriter) -> Result<(), Vec<Failure>> {
             }
         }
     }
+}
+
+const START_LINE: &str = "Error: failed to start the MTA server. Please see the /var/log/appliance/log log file in MTA for more details on the failure";
+const UI_LINE: &str = "Error: failed to initialize the UI backend";
+
+fn listen(settings: &Settings) -> Result<Vec<TcpListener>, Vec<Failure>> {
+    let bind = |port: u16, name: &str, line: &str| {
+        let one = |address: &std::net::IpAddr| {
+            TcpListener::bind((*address, port))
+                .map_err(|error| vec![Failure::new(Exit::Unavailable, line, format!("{name} {port}: {error}"))])
+        };
+        settings.listen.iter().map(one).collect::<Result<Vec<_>, _>>()
+    };
+    let mut listeners = bind(settings.smtp_port, "smtp_port", START_LINE)?;
+    listeners.extend(bind(settings.ui_port, "ui_port", UI_LINE)?);
+    Ok(listeners)
 }

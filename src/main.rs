@@ -1,6 +1,7 @@
 //! The command line; nothing else.
 
 use clap::{Parser, Subcommand};
+use postern::appliance::failure::Exit;
 use postern::appliance::{class, property, supervise};
 use std::process::ExitCode;
 
@@ -24,7 +25,7 @@ Something is wrong:
   postern health            is the appliance ready, and if not, why?
   /var/log/appliance/log    why did it not start? (as an ordinary user: log/appliance/log in run_dir)
 
-Exit codes: 64 wrong property, 66 missing key or certificate, 69 a service or terminal is unavailable,
+Exit codes: 64 wrong property or command line, 66 missing key or certificate, 69 a service or terminal is unavailable,
 73 cannot create, 77 permission, 70 a defect; `init` ends with 128 + the signal that stopped it.";
 
 #[derive(Subcommand)]
@@ -47,7 +48,16 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match CommandLine::parse().command {
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(told) => {
+            // Help and version are no mistakes.
+            let code = if told.use_stderr() { Exit::Property.code() } else { 0 };
+            let _ = told.print();
+            return ExitCode::from(code);
+        }
+    };
+    match line.command {
         Command::Init => postern::init::run(),
         Command::Core => postern::core::run(),
         Command::Check => property::check::run(),
