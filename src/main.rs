@@ -16,17 +16,19 @@ struct CommandLine {
 const EXAMPLES: &str = "\
 All settings are environment variables that begin with MTA_; `postern describe` lists them.
 
-Try it on a laptop, without root, with mail going to one server:
-  MTA_SMTP_PORT=2525 MTA_UI_PORT=8025 MTA_VOLUME_DATA=$PWD/data MTA_SMART_RELAY=mail.example.com postern init
-  MTA_UI_PORT=8025 postern health && echo ready
+Try it on a laptop, without root, with all mail going to one server:
+  export MTA_SMTP_PORT=2525 MTA_UI_PORT=8025 MTA_VOLUME_DATA=$PWD/data
+  MTA_SMART_RELAY=mail.example.com postern init
+  postern health && echo ready          (in another window, same exports)
 
 Something is wrong:
   postern check             are the properties right, and who may relay?
   postern health            is the appliance ready, and if not, why?
-  /var/log/appliance/log    why did it not start? (as an ordinary user: log/appliance/log in run_dir)
+  /var/log/appliance/log    why did it not start? (not root: log/appliance/log in run_dir)
 
-Exit codes: 64 wrong property or command line, 66 missing key or certificate, 69 a service or terminal is unavailable,
-73 cannot create, 77 permission, 70 a defect; `init` ends with 128 + the signal that stopped it.";
+Exit codes: 64 wrong property or command line, 66 missing key or certificate,
+69 a service or terminal is unavailable, 73 cannot create, 77 permission, 70 a defect;
+`init` ends with 128 + the signal that stopped it.";
 
 #[derive(Subcommand)]
 enum Command {
