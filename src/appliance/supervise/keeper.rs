@@ -123,7 +123,7 @@ impl<'a> Keeper<'a> {
         let mut child = spawn(&mut command, &writer, Jail { identity, keep_bind: low_port })?;
         let now = Instant::now();
         let core = Core {
-            pid: Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)),
+            pid: Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?),
             status: StatusReader::new(reader),
             started: now,
             ready: false,
