@@ -3,6 +3,8 @@
 use clap::{Parser, Subcommand};
 use postern::appliance::failure::Exit;
 use postern::appliance::{class, property, supervise};
+use postern::sink::SinkArgs;
+use postern::window::cli::QueueArgs;
 use std::process::ExitCode;
 
 /// Postern, a mail relay appliance: one binary, set up by environment variables, that never loses a mail it accepted.
@@ -21,9 +23,13 @@ Try it on a laptop, without root, with all mail going to one server:
   MTA_SMART_RELAY=mail.example.com postern init
   postern health && echo ready          (in another window, same exports)
 
+No mail server at hand? `postern sink --listen 127.0.0.1:2526` is one that counts what it gets;
+set MTA_SMART_RELAY=127.0.0.1:2526.
+
 Something is wrong:
   postern check             are the properties right, and who may relay?
   postern health            is the appliance ready, and if not, why?
+  postern queue list        which mail waits, and what did the next server say?
   /var/log/appliance/log    why did it not start? (not root: log/appliance/log in run_dir)
 
 Exit codes: 64 wrong property or command line, 66 missing key or certificate,
@@ -39,6 +45,10 @@ enum Command {
     Core,
     /// Check every property; show its value, where it came from, and who may relay
     Check,
+    /// Look into the queue of the running appliance, and put it in order
+    Queue(QueueArgs),
+    /// Receive mail for trials and tests: count it, keep it, or fail on demand
+    Sink(SinkArgs),
     /// Ask the running appliance whether it is ready; exit 0 when it is
     Health,
     /// Print the class of the appliance: every property, terminal, volume and counter
@@ -63,6 +73,8 @@ fn main() -> ExitCode {
         Command::Init => postern::init::run(),
         Command::Core => postern::core::run(),
         Command::Check => property::check::run(),
+        Command::Queue(args) => postern::window::cli::run(args),
+        Command::Sink(args) => postern::sink::run(args),
         Command::Health => supervise::health::run(),
         Command::Describe { format } => class::run(format),
     }

@@ -1,1 +1,86 @@
-//! Under construction.
+//! What a sender is told when a mail fails or takes long.
+//!
+//! Purpose: outcomes become a delivery status notification, or silence.
+//! In: a message with the outcomes of some targets. Out: a [`Draft`] from the null sender to the message's sender.
+//! Silence: for a message from the null sender, for a notification of our own (never a bounce of a bounce, RFC 5321 §6.1),
+//! and for the carbon copy, whose failure is nobody's business but the operator's.
+//! Form: multipart/report (RFC 6522) of a text for people, a message/delivery-status (RFC 3464) for programs, and the header
+//! section of the original; never its content. All of it is ASCII on the wire, whatever the original was, so that no next
+//! hop can refuse it for its form; only an internationalised sender needs SMTPUTF8 to be reached at all.
+//! Limits: [`HEADERS_MAX`] of the original's headers, [`DIAGNOSTIC_MAX`] of what a server said; with
+//! [`Envelope::RECIPIENTS_MAX`] recipients a report stays below two megabytes.
+//! Security: replies and headers come from strangers. No control character of a reply reaches the report, no line of it can
+//! begin a header or a part of its own, and the boundary between parts cannot be guessed.
+//! Source: RFC 3464, RFC 6522, RFC 6533, RFC 3834 (Auto-Submitted), RFC 5321 §4.5.5.
+
+mod encode;
+mod report;
+
+use crate::mail::model::{BodyType, Draft, Envelope, Kind, Message, Origin, Outcome, Target};
+use report::{Entry, Fate, Report};
+
+/// The most octets of the original's header section that are returned.
+pub const HEADERS_MAX: usize = 64 * 1024;
+
+/// The most octets of one server's words that are repeated.
+pub const DIAGNOSTIC_MAX: usize = 500;
+
+/// Tells the sender that the message failed for good for some recipients. A temporary outcome among `failures` means that the
+/// queue gave up waiting. `relay` is the host that was spoken to, as in [`crate::mail::model::Report::relay`]. Reads the
+/// start of the content, which blocks when it is at rest.
+///
+/// `None` when nobody is to be told.
+pub fn failed(message: &Message, failures: &[(Target, Outcome)], relay: &str, hostname: &str, now: u32) -> Option<Draft> {
+    draft(message, failures, relay, Fate::Failed, hostname, now)
+}
+
+/// Tells the sender, once, that the message still waits for some recipients and will be tried until `give_up_at` (seconds since
+/// 1970). Reads the start of the content, which blocks when it is at rest.
+///
+/// `None` when nobody is to be told.
+pub fn delayed(message: &Message, delays: &[(Target, Outcome)], give_up_at: u32, hostname: &str, now: u32) -> Option<Draft> {
+    draft(message, delays, "", Fate::Delayed { give_up_at }, hostname, now)
+}
+
+fn draft(
+    message: &Message,
+    outcomes: &[(Target, Outcome)],
+    relay: &str,
+    fate: Fate,
+    hostname: &str,
+    now: u32,
+) -> Option<Draft> {
+    let sender = message.envelope.sender.as_ref().filter(|_| message.kind == Kind::Mail)?;
+    let entries: Vec<Entry<'_>> = outcomes
+        .iter()
+        .filter_map(|(target, outcome)| match target {
+            Target::Recipient(place) => {
+                message.envelope.recipients.get(usize::from(*place)).map(|recipient| Entry { recipient, outcome })
+            }
+            Target::Copy => None,
+        })
+        .collect();
+    if entries.is_empty() {
+        return None;
+    }
+    let report = Report { message, sender, entries, relay, fate, hostname, now };
+    let envelope =
+        Envelope { sender: None, recipients: vec![sender.clone()], body: BodyType::SevenBit, smtputf8: !sender.is_ascii() };
+    Some(Draft {
+        envelope,
+        origin: Origin { peer: None, helo: "".into() },
+        kind: Kind::Notification,
+        copy: false,
+        body: report.body(&unguessable(message)),
+    })
+}
+
+/// A token for the boundary and the Message-ID: the standard library keys each hasher from the system's random numbers.
+fn unguessable(message: &Message) -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let hash = |salt: u8| RandomState::new().hash_one((salt, message.id));
+    format!("{:016x}{:016x}", hash(0), hash(1))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,94 @@
-//! Under construction.
+//! Hands mail to the next hop: the SMTP client.
+//!
+//! Purpose: one transaction, one outcome for each target.
+//! In: a [`Route`](crate::mail::model::Route), then messages, as many as the connection will carry.
+//! Out: a [`Report`](crate::mail::model::Report); every failure on our side of the wire is worded as a reply too, a whole
+//! sentence with host and cause.
+//! Walk: [`Client::connect`] tries hosts and addresses in order until one greets, answers EHLO (or HELO) and, where it
+//! offers STARTTLS, is encrypted; [`Connection::send`] carries one message; [`Connection::quit`] says good-bye.
+//! Rules: commands are pipelined where the peer allows it; a permanent refusal of one address is final only when no other
+//! address fails for now; a kept connection that died while idle is opened anew once, before the message is blamed.
+//! Limits: replies, see [`reply`]; times, see [`Timeouts`]; [`GROUP_MAX`] commands in flight; content goes out in pieces of
+//! [`PIECE`] octets, at no less than [`MIN_PACE`] octets a second, so that no peer can hold a message for ever.
+//! Security: TLS is opportunistic (RFC 7435): it is tried without asking who answers, and a failure falls back to plain
+//! text. Plain text that was slipped in behind the answer to STARTTLS is an attack and ends the connection. A dot at the start
+//! of a line is doubled after any LF, so that no peer with loose ideas of a line's end sees an end of data that is none.
+//! Known bugs: the peer's certificate is not checked and no policy (DANE, MTA-STS) asks for it yet.
+//! Source: RFC 5321, RFC 1870 (SIZE), RFC 2920 (PIPELINING), RFC 3207 (STARTTLS), RFC 6152 (8BITMIME), RFC 6531 (SMTPUTF8).
+
+mod client;
+mod content;
+mod extensions;
+pub mod reply;
+mod transaction;
+mod wire;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+pub use client::{Client, Connection};
+
+/// The most commands that are sent before their replies are read. More could fill both directions of a connection with
+/// each side waiting for the other (RFC 2920 §3.1); this many replies fit any socket buffer.
+pub const GROUP_MAX: usize = 64;
+
+/// Octets of content that are read and written at a time.
+pub const PIECE: usize = 64 * 1024;
+
+/// Octets a second below which a peer is no longer waited for while it takes the content.
+pub const MIN_PACE: u64 = 2048;
+
+/// What the room must know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The name for EHLO.
+    pub hostname: String,
+    /// How long to wait for what.
+    pub timeouts: Timeouts,
+    /// The address to send from; used for next hops of its family only.
+    pub bind: Option<IpAddr>,
+}
+
+/// How long to wait in each state. Each is the time for the whole reply, not for its next octet.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// For the TCP connection.
+    pub connect: Duration,
+    /// For the greeting.
+    pub greeting: Duration,
+    /// For the answer to EHLO, HELO and STARTTLS.
+    pub hello: Duration,
+    /// For the TLS handshake.
+    pub handshake: Duration,
+    /// For the answer to MAIL.
+    pub mail: Duration,
+    /// For the answer to RCPT.
+    pub recipient: Duration,
+    /// For the answer to DATA.
+    pub data: Duration,
+    /// For the peer to take one piece of content.
+    pub piece: Duration,
+    /// For the answer to the end of data: the peer may be scanning, and giving up early means sending twice.
+    pub end: Duration,
+    /// For the answer to QUIT, which nothing depends on.
+    pub quit: Duration,
+}
+
+impl Default for Timeouts {
+    /// RFC 5321 §4.5.3.2 where it speaks, the habit of the field elsewhere.
+    fn default() -> Self {
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        Self {
+            connect: Duration::from_secs(30),
+            greeting: minutes(5),
+            hello: minutes(5),
+            handshake: minutes(1),
+            mail: minutes(5),
+            recipient: minutes(5),
+            data: minutes(2),
+            piece: minutes(3),
+            end: minutes(10),
+            quit: Duration::from_secs(1),
+        }
+    }
+}

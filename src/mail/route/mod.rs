@@ -1,1 +1,276 @@
-//! Under construction.
+//! Where a message goes next.
+//!
+//! Purpose: a destination becomes a list of hosts and addresses, in the order in which to try them.
+//! In: a recipient, or a destination that this room named earlier; the properties `smart_relay` and `cc_mta`.
+//! Out: a [`Route`], or a [`RouteError`] in the words of a reply, temporary or permanent.
+//! Rules: a smart relay takes everything; else MX records decide (RFC 5321 §5.1), equal preferences shuffled; a name
+//! without MX is its own host; a null MX (RFC 7505) takes no mail. This host in the list ends it: it and all with the same
+//! or a worse preference are left out. A name without a dot is a host of the local network (a container, say) and is never
+//! asked for MX. What an operator names (`smart_relay`, `cc_mta`) and cannot be found fails for now, never for good: a
+//! mistyped property must not bounce mail.
+//! Limits: [`HOSTS_MAX`] hosts, [`ADDRESSES_MAX`] addresses a host, [`ROUTE_MAX`] in all.
+//! Security: DNS answers are hostile: hosts that are addresses in text are skipped, unspecified, broadcast and multicast
+//! addresses are never contacted, and a next hop that is one of our own listeners counts as this host.
+//! Source: RFC 5321 §5.1, RFC 7505, RFC 3463 §3.
+
+mod order;
+
+use crate::ground::dns::{Absence, DnsError, Resolver};
+use crate::ground::host::{Host, HostSpec};
+use crate::mail::model::{Address, Class, Hop, Reply, Route, RouteError};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+/// The most hosts of one destination that are looked at, best first.
+pub const HOSTS_MAX: usize = 20;
+
+/// The most addresses of one host.
+pub const ADDRESSES_MAX: usize = 16;
+
+/// The most addresses in a whole route: what a dead destination may cost in connection attempts.
+pub const ROUTE_MAX: usize = 48;
+
+const COPY: &str = "cc:";
+
+/// What the room must know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The one host that takes all mail.
+    pub smart_relay: Option<HostSpec>,
+    /// The host that gets a copy of each mail; without meaning when there is a smart relay.
+    pub cc_mta: Option<HostSpec>,
+    /// Our own name, as a peer might find it in MX records.
+    pub hostname: String,
+    /// Our own listeners; an unspecified one stands for the loopback addresses and its port.
+    pub own_addresses: Vec<SocketAddr>,
+    /// The port of hosts for which none was given: 25.
+    pub port: u16,
+}
+
+/// Finds routes. Answers are kept as long as DNS allows, by the resolver.
+pub struct Router {
+    config: Config,
+    resolver: Arc<dyn Resolver>,
+    /// The smart relay as text, written once: it is asked for with every recipient.
+    relay: Option<String>,
+}
+
+impl Router {
+    /// A router that asks `resolver`.
+    pub fn new(config: Config, resolver: Arc<dyn Resolver>) -> Self {
+        let relay = config.smart_relay.as_ref().map(HostSpec::to_string);
+        Self { config, resolver, relay }
+    }
+
+    /// The destination of a recipient: the smart relay as the property names it, else the domain in lower case. Recipients
+    /// with equal destinations can share a connection and a transaction.
+    pub fn destination(&self, recipient: &Address) -> String {
+        self.relay.clone().unwrap_or_else(|| recipient.domain_key())
+    }
+
+    /// The destination of carbon copies, `cc:` and the host; `None` without `cc_mta` or with a smart relay.
+    pub fn copy_destination(&self) -> Option<String> {
+        match (&self.config.smart_relay, &self.config.cc_mta) {
+            (None, Some(spec)) => Some(format!("{COPY}{spec}")),
+            _ => None,
+        }
+    }
+
+    /// The hosts of a destination that [`Router::destination`] or [`Router::copy_destination`] named.
+    ///
+    /// # Errors
+    /// A permanent reply when the destination takes no mail or does not exist, a temporary one when nobody could say.
+    pub async fn route(&self, destination: &str) -> Result<Route, RouteError> {
+        let hops = match self.named(destination) {
+            Some((property, spec)) => self.named_hops(spec).await.map_err(|reply| operators(property, &reply)),
+            None => self.domain_hops(destination).await,
+        };
+        Ok(Route { destination: destination.to_owned(), hops: hops.map_err(RouteError)? })
+    }
+
+    /// The host that an operator named for this destination, with the name of the property.
+    fn named(&self, destination: &str) -> Option<(&'static str, &HostSpec)> {
+        if destination.starts_with(COPY) {
+            return self.config.cc_mta.as_ref().map(|spec| ("cc_mta", spec));
+        }
+        (self.relay.as_deref() == Some(destination)).then_some(())?;
+        self.config.smart_relay.as_ref().map(|spec| ("smart_relay", spec))
+    }
+
+    async fn named_hops(&self, spec: &HostSpec) -> Result<Vec<Hop>, Reply> {
+        let port = spec.port.unwrap_or(self.config.port);
+        match &spec.host {
+            Host::Address(address) => self.only(&address.to_string(), vec![*address], port),
+            Host::Name(name) if spec.exact => self.host_alone(name, port, Absence::Name).await,
+            Host::Name(name) => self.mail_hosts(name, port).await,
+        }
+    }
+
+    async fn domain_hops(&self, domain: &str) -> Result<Vec<Hop>, Reply> {
+        match literal(domain) {
+            Some(address) => self.only(&address.to_string(), vec![address], self.config.port),
+            None => self.mail_hosts(domain, self.config.port).await,
+        }
+    }
+
+    /// RFC 5321 §5.1 for a name.
+    async fn mail_hosts(&self, name: &str, port: u16) -> Result<Vec<Hop>, Reply> {
+        if !name.trim_end_matches('.').contains('.') {
+            return self.host_alone(name, port, Absence::Name).await;
+        }
+        match self.resolver.mx(name).await {
+            Ok(records) if order::is_null_mx(&records) => {
+                Err(Reply::new(556, (5, 1, 10), format!("{name} takes no mail at all: it has a null MX record")))
+            }
+            Ok(records) => self.exchanges(name, records, port).await,
+            Err(DnsError::Absent(absence)) => self.host_alone(name, port, absence).await,
+            Err(DnsError::Failed(cause)) => Err(Reply::new(451, (4, 4, 3), cause)),
+        }
+    }
+
+    /// A name that has no MX records is its own mail host. `absence` is what the question for them came to.
+    async fn host_alone(&self, name: &str, port: u16, absence: Absence) -> Result<Vec<Hop>, Reply> {
+        if order::same_name(name, &self.config.hostname) {
+            return Err(this_host(name));
+        }
+        match self.resolver.addresses(name).await {
+            Ok(addresses) => self.only(name, addresses, port),
+            Err(DnsError::Failed(cause)) => Err(Reply::new(451, (4, 4, 3), cause)),
+            Err(DnsError::Absent(Absence::Name)) if absence == Absence::Name => {
+                Err(Reply::new(550, (5, 1, 2), format!("{name} does not exist in the domain name system")))
+            }
+            Err(DnsError::Absent(_)) => {
+                Err(Reply::new(550, (5, 4, 4), format!("{name} exists, but has neither a mail host (MX) nor an address")))
+            }
+        }
+    }
+
+    /// The hops of one host.
+    fn only(&self, host: &str, addresses: Vec<IpAddr>, port: u16) -> Result<Vec<Hop>, Reply> {
+        let addresses = usable(addresses);
+        if addresses.is_empty() {
+            return Err(Reply::new(550, (5, 4, 4), format!("{host} has no address that mail could be sent to")));
+        }
+        if self.is_own(&addresses, port) {
+            return Err(this_host(host));
+        }
+        Ok(vec![hop(host, addresses, port)])
+    }
+
+    /// The hops of MX records.
+    async fn exchanges(&self, name: &str, records: Vec<(u16, String)>, port: u16) -> Result<Vec<Hop>, Reply> {
+        let records = order::sorted(records, HOSTS_MAX);
+        // Known before any look-up: our own name closes the list (RFC 5321 §5.1), whatever its addresses.
+        let own = records.iter().find(|(_, host)| order::same_name(host, &self.config.hostname));
+        let mut limit = own.map_or(u32::from(u16::MAX) + 1, |(preference, _)| u32::from(*preference));
+        let mut looped = own.is_some();
+        let mut found = Vec::new();
+        let mut failed = None;
+        for ((preference, host), answer) in self.look_up(records).await {
+            match answer.map(usable) {
+                Ok(addresses) if addresses.is_empty() => {}
+                Ok(addresses) if self.is_own(&addresses, port) => {
+                    limit = limit.min(preference.into());
+                    looped = true;
+                }
+                Ok(addresses) => found.push((preference, hop(&host, addresses, port))),
+                Err(DnsError::Absent(_)) => {}
+                Err(DnsError::Failed(cause)) if u32::from(preference) < limit => failed = Some(cause),
+                Err(DnsError::Failed(_)) => {}
+            }
+        }
+        let mut room = ROUTE_MAX;
+        let mut hops = Vec::new();
+        for (_, mut hop) in found.into_iter().filter(|(preference, _)| u32::from(*preference) < limit) {
+            hop.addresses.truncate(room);
+            room -= hop.addresses.len();
+            if !hop.addresses.is_empty() {
+                hops.push(hop);
+            }
+        }
+        match failed {
+            _ if !hops.is_empty() => Ok(hops),
+            Some(cause) => Err(Reply::new(451, (4, 4, 3), cause)),
+            None if looped => Err(this_host(name)),
+            None => Err(Reply::new(550, (5, 4, 4), format!("none of the mail hosts (MX) of {name} has a usable address"))),
+        }
+    }
+
+    /// Asks for the addresses of all hosts at once, so that one slow name server does not add up. Keeps the order. Hosts that
+    /// are addresses in text, or nothing at all, are no hosts (RFC 5321 §5.1) and answer so.
+    async fn look_up(&self, records: Vec<(u16, String)>) -> Vec<((u16, String), Result<Vec<IpAddr>, DnsError>)> {
+        let mut questions = JoinSet::new();
+        for (place, (_, host)) in records.iter().enumerate() {
+            if order::is_host_name(host) {
+                let (resolver, host) = (self.resolver.clone(), host.clone());
+                questions.spawn(async move { (place, resolver.addresses(&host).await) });
+            }
+        }
+        let mut answers: Vec<_> = records.into_iter().map(|record| (record, Err(DnsError::Absent(Absence::Name)))).collect();
+        while let Some(answer) = questions.join_next().await {
+            if let Ok((place, answer)) = answer {
+                answers[place].1 = answer;
+            }
+        }
+        answers
+    }
+
+    /// Whether one of the addresses is a listener of ours.
+    fn is_own(&self, addresses: &[IpAddr], port: u16) -> bool {
+        self.config.own_addresses.iter().filter(|own| own.port() == port).any(|own| {
+            let own = own.ip().to_canonical();
+            addresses.iter().any(|address| *address == own || (own.is_unspecified() && address.is_loopback()))
+        })
+    }
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+fn hop(host: &str, addresses: Vec<IpAddr>, port: u16) -> Hop {
+    let addresses = order::interleaved(addresses, order::has_way);
+    Hop { host: host.to_owned(), addresses: addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect() }
+}
+
+/// Leaves out what no mail host can have; "not connected" (0.255.255.255) is among it.
+fn usable(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let mut usable = Vec::with_capacity(addresses.len().min(ADDRESSES_MAX));
+    for address in addresses.into_iter().map(|address| address.to_canonical()) {
+        let nowhere = match address {
+            IpAddr::V4(v4) => v4.octets()[0] == 0 || v4 == Ipv4Addr::BROADCAST,
+            IpAddr::V6(v6) => v6.is_unspecified(),
+        };
+        if !nowhere && !address.is_multicast() && !usable.contains(&address) && usable.len() < ADDRESSES_MAX {
+            usable.push(address);
+        }
+    }
+    usable
+}
+
+/// An address literal in lower case, `[192.0.2.1]` or `[ipv6:2001:db8::1]` (RFC 5321 §4.1.3).
+fn literal(domain: &str) -> Option<IpAddr> {
+    let inner = domain.strip_prefix('[')?.strip_suffix(']')?;
+    match inner.strip_prefix("ipv6:") {
+        Some(v6) => v6.parse().ok().map(IpAddr::V6),
+        None => inner.parse().ok().map(IpAddr::V4),
+    }
+}
+
+fn this_host(name: &str) -> Reply {
+    Reply::new(554, (5, 4, 6), format!("mail for {name} loops back to this host, which is not its final destination"))
+}
+
+/// What failed for a host that an operator named is mended by the operator; the mail waits for it.
+fn operators(property: &str, reply: &Reply) -> Reply {
+    let enhanced = reply.enhanced.filter(|_| reply.class() == Class::Temporary).map_or((4, 3, 5), |e| (e.0, e.1, e.2));
+    let advice = format!("{}; check the property {property} ([host] skips the MX look-up)", reply.text);
+    Reply::new(451, enhanced, advice)
+}
+
+#[cfg(test)]
+mod tests;

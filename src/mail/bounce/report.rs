@@ -1,0 +1,168 @@
+//! The report as octets.
+
+use super::encode::{ascii_line, final_recipient, is_plain, line, quoted_printable};
+use super::{DIAGNOSTIC_MAX, HEADERS_MAX};
+use crate::ground::clock;
+use crate::mail::model::{Address, Body, Class, Enhanced, Message, Outcome};
+use memchr::memmem;
+
+/// What is reported.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Failed,
+    Delayed { give_up_at: u32 },
+}
+
+/// One recipient and what became of it.
+pub(super) struct Entry<'a> {
+    pub recipient: &'a Address,
+    pub outcome: &'a Outcome,
+}
+
+/// Everything that a report is made of.
+pub(super) struct Report<'a> {
+    pub message: &'a Message,
+    pub sender: &'a Address,
+    pub entries: Vec<Entry<'a>>,
+    pub relay: &'a str,
+    pub fate: Fate,
+    pub hostname: &'a str,
+    pub now: u32,
+}
+
+impl Report<'_> {
+    /// The whole notification. `token` makes its boundary and its Message-ID.
+    pub fn body(&self, token: &str) -> Body {
+        let boundary = format!("report-{token}");
+        let (subject, action) = match self.fate {
+            Fate::Failed => ("Your mail could not be delivered", "failed"),
+            Fate::Delayed { .. } => ("Your mail is delayed, no need to send it again", "delayed"),
+        };
+        let mut out = format!(
+            "From: Mail Delivery System <MAILER-DAEMON@{host}>\r\n\
+             To: <{to}>\r\n\
+             Subject: {subject}\r\n\
+             Date: {date}\r\n\
+             Message-ID: <{token}@{host}>\r\n\
+             Auto-Submitted: auto-replied\r\n\
+             MIME-Version: 1.0\r\n\
+             Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"{boundary}\"\r\n\
+             \r\n\
+             This is a delivery report in several parts (RFC 3464).\r\n",
+            host = self.hostname,
+            to = self.sender,
+            date = clock::rfc5322(self.now),
+        )
+        .into_bytes();
+        part(&mut out, &boundary, "text/plain; charset=utf-8", "Notification", self.words().as_bytes());
+        part(&mut out, &boundary, "message/delivery-status", "Delivery report", self.status(action).as_bytes());
+        let headers = self.headers();
+        part(&mut out, &boundary, "text/rfc822-headers; charset=utf-8", "Headers of the undelivered mail", &headers);
+        out.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+        Body::Memory(out.into())
+    }
+
+    /// The part for people.
+    fn words(&self) -> String {
+        let arrived = clock::rfc5322(self.message.arrived);
+        let mut text = match self.fate {
+            Fate::Failed => format!(
+                "This is the mail system at {}.\r\n\r\n\
+                 Your mail of {arrived} did not reach the recipients below, and no\r\n\
+                 further attempt will be made. Each one is followed by the reason.\r\n",
+                self.hostname
+            ),
+            Fate::Delayed { give_up_at } => format!(
+                "This is the mail system at {}.\r\n\r\n\
+                 Your mail of {arrived} has not reached the recipients below yet.\r\n\
+                 There is nothing you need to do: it is being tried again and again until\r\n\
+                 {}. You will hear again only if that fails.\r\n",
+                self.hostname,
+                clock::rfc5322(give_up_at)
+            ),
+        };
+        for Entry { recipient, outcome } in &self.entries {
+            let said = line(&outcome.reply.to_string(), DIAGNOSTIC_MAX);
+            let who = match (outcome.remote, self.relay) {
+                (true, "") => "The receiving server said:".to_owned(),
+                (true, relay) => format!("The server {} said:", line(relay, DIAGNOSTIC_MAX)),
+                (false, _) => "We could not hand it over:".to_owned(),
+            };
+            text.push_str(&format!("\r\n<{recipient}>\r\n    {who}\r\n    {said}\r\n"));
+            if self.fate == Fate::Failed && outcome.class() != Class::Permanent {
+                text.push_str("    This was tried until the time for it ran out.\r\n");
+            }
+        }
+        if self.fate == Fate::Failed {
+            text.push_str(
+                "\r\nWhat you can do: look for a mistyped address; if the address is right, reach\r\n\
+                 the recipient another way and pass this report on. Whoever runs the receiving\r\n\
+                 server can tell more from the words above. Asking for help here, give the\r\n",
+            );
+        } else {
+            text.push_str("\r\nAsking for help, give the\r\n");
+        }
+        text.push_str(&format!("queue id {}.\r\n", self.message.id));
+        text
+    }
+
+    /// The part for programs (RFC 3464 §2.2, §2.3).
+    fn status(&self, action: &str) -> String {
+        let mut text =
+            format!("Reporting-MTA: dns; {}\r\nArrival-Date: {}\r\n", self.hostname, clock::rfc5322(self.message.arrived));
+        for Entry { recipient, outcome } in &self.entries {
+            let Enhanced(class, subject, detail) = status_code(outcome);
+            text.push_str(&format!(
+                "\r\nFinal-Recipient: {}\r\nAction: {action}\r\nStatus: {class}.{subject}.{detail}\r\n",
+                final_recipient(recipient)
+            ));
+            if outcome.remote && !self.relay.is_empty() {
+                let host = self.relay.split(['[', ']']).find(|part| !part.is_empty()).unwrap_or(self.relay);
+                text.push_str(&format!("Remote-MTA: dns; {}\r\n", ascii_line(host, 255)));
+            }
+            // Our own words are no SMTP reply of anybody; RFC 3464 §2.3.6 lets a type of our own begin with x-.
+            let kind = if outcome.remote { "smtp" } else { "x-postern" };
+            text.push_str(&format!("Diagnostic-Code: {kind}; {}\r\n", ascii_line(&outcome.reply.to_string(), DIAGNOSTIC_MAX)));
+            text.push_str(&format!("Last-Attempt-Date: {}\r\n", clock::rfc5322(self.now)));
+            if let Fate::Delayed { give_up_at } = self.fate {
+                text.push_str(&format!("Will-Retry-Until: {}\r\n", clock::rfc5322(give_up_at)));
+            }
+        }
+        text
+    }
+
+    /// The header section of the original up to its empty line, or as much of it as is allowed, whole lines only.
+    fn headers(&self) -> Vec<u8> {
+        let Ok(head) = self.message.body.head(HEADERS_MAX) else {
+            return b"X-Note: the mail itself could not be read when this report was written\r\n".to_vec();
+        };
+        if head.starts_with(b"\r\n") {
+            return Vec::new();
+        }
+        let end = match memmem::find(&head, b"\r\n\r\n") {
+            Some(end) => end + 2,
+            None => memmem::rfind(&head, b"\r\n").map_or(0, |end| end + 2),
+        };
+        head[..end].to_vec()
+    }
+}
+
+/// The server's enhanced code, else one derived from the reply code (RFC 3464 §2.3.4).
+fn status_code(outcome: &Outcome) -> Enhanced {
+    let class = if outcome.class() == Class::Permanent { 5 } else { 4 };
+    outcome.reply.enhanced.filter(|enhanced| enhanced.0 == class).unwrap_or(Enhanced(class, 0, 0))
+}
+
+fn part(out: &mut Vec<u8>, boundary: &str, content_type: &str, description: &str, content: &[u8]) {
+    let coded = (!is_plain(content)).then(|| quoted_printable(content));
+    let encoding = if coded.is_some() { "quoted-printable" } else { "7bit" };
+    let head = format!(
+        "\r\n--{boundary}\r\nContent-Type: {content_type}\r\nContent-Description: {description}\r\n\
+         Content-Transfer-Encoding: {encoding}\r\n\r\n"
+    );
+    out.extend_from_slice(head.as_bytes());
+    out.extend_from_slice(coded.as_deref().unwrap_or(content));
+    if !out.ends_with(b"\r\n") {
+        out.extend_from_slice(b"\r\n");
+    }
+}

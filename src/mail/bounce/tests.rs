@@ -1,0 +1,145 @@
+//! Two reports word by word, and what strangers can put into one.
+
+use super::*;
+use crate::ground::clock;
+use crate::mail::model::{Address, Body, MessageId, Progress, Reply};
+use mail_parser::{MessageParser, MimeHeaders, PartType};
+
+const ARRIVED: u32 = 1_763_800_000;
+const NOW: u32 = ARRIVED + 3600;
+
+fn message(sender: Option<&str>, recipients: &[&str], content: &[u8]) -> Message {
+    let at = |text: &str| Address::parse(text).unwrap();
+    Message {
+        id: MessageId(1_763_800_000_000_000),
+        arrived: ARRIVED,
+        envelope: Envelope {
+            sender: sender.map(at),
+            recipients: recipients.iter().map(|text| at(text)).collect(),
+            body: BodyType::SevenBit,
+            smtputf8: false,
+        },
+        origin: Origin { peer: None, helo: "client".into() },
+        kind: Kind::Mail,
+        progress: (0..recipients.len()).map(|n| Progress::new(Target::Recipient(u16::try_from(n).unwrap()))).collect(),
+        held: false,
+        delay_told: false,
+        body: Body::Memory(content.to_vec().into()),
+    }
+}
+
+fn text(draft: &Draft) -> String {
+    let Body::Memory(bytes) = &draft.body else { panic!("a report is in memory") };
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The report with what differs from run to run taken out.
+fn golden(draft: &Draft) -> String {
+    let text = text(draft);
+    let token = text.split("Message-ID: <").nth(1).and_then(|rest| rest.split('@').next()).unwrap();
+    let mut golden = text.replace(token, "TOKEN").replace("\r\n", "\n");
+    for (moment, name) in [(ARRIVED, "ARRIVED"), (NOW, "NOW"), (ARRIVED + 432_000, "GIVE-UP")] {
+        golden = golden.replace(&clock::rfc5322(moment), name);
+    }
+    golden
+}
+
+/// What every report must be.
+fn check(draft: &Draft) {
+    let text = text(draft);
+    assert!(text.is_ascii() || draft.envelope.smtputf8, "{text}");
+    assert!(text.split("\r\n").all(|line| line.len() <= 998 && !line.contains(['\r', '\n', '\0'])), "{text:?}");
+    assert!(text.ends_with("--\r\n"));
+    assert_eq!((draft.envelope.sender.as_ref(), draft.kind, draft.copy), (None, Kind::Notification, false));
+
+    let parsed = MessageParser::default().parse(text.as_bytes()).unwrap();
+    let top = parsed.content_type().unwrap();
+    assert_eq!((top.ctype(), top.subtype()), ("multipart", Some("report")));
+    assert_eq!(top.attribute("report-type"), Some("delivery-status"));
+    assert!(matches!(&parsed.parts[0].body, PartType::Multipart(children) if children.len() == 3), "{text}");
+    let kinds: Vec<String> = parsed.parts[1..]
+        .iter()
+        .map(|part| part.content_type().map(|kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap())).unwrap())
+        .collect();
+    assert_eq!(kinds, ["text/plain", "message/delivery-status", "text/rfc822-headers"]);
+    for name in ["From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted"] {
+        assert_eq!(parsed.headers().iter().filter(|header| header.name() == name).count(), 1, "{name}");
+    }
+}
+
+#[test]
+fn a_failure_word_by_word() {
+    let content = b"From: a@here.example\r\nSubject: hello\r\n\r\nsecret content\r\n";
+    let message = message(Some("a@here.example"), &["b@there.example", "c@there.example", "d@there.example"], content);
+    let failures = [
+        (Target::Recipient(0), Outcome::said(Reply::new(550, (5, 1, 1), "No such user"))),
+        (Target::Recipient(2), Outcome::own(Reply::new(451, (4, 4, 1), "connect to mx.there.example: Connection refused"))),
+    ];
+    let draft = failed(&message, &failures, "mx.there.example[192.0.2.1]:25", "relay.example", NOW).unwrap();
+    check(&draft);
+    assert_eq!(draft.envelope.recipients, [Address::parse("a@here.example").unwrap()]);
+    assert_eq!(golden(&draft), include_str!("failed.golden"));
+}
+
+#[test]
+fn a_delay_word_by_word() {
+    let message = message(Some("a@here.example"), &["b@there.example"], b"Subject: hello\r\n\r\nsecret content\r\n");
+    let delays = [(Target::Recipient(0), Outcome::said(Reply::plain(421, "come back tomorrow")))];
+    let draft = delayed(&message, &delays, ARRIVED + 432_000, "relay.example", NOW).unwrap();
+    check(&draft);
+    assert_eq!(golden(&draft), include_str!("delayed.golden"));
+}
+
+#[test]
+fn silence_where_nobody_is_to_be_told() {
+    let failure = [(Target::Recipient(0), Outcome::said(Reply::plain(550, "no")))];
+    let to = ["b@there.example"];
+    assert!(failed(&message(None, &to, b""), &failure, "", "relay.example", NOW).is_none());
+    assert!(delayed(&message(None, &to, b""), &failure, NOW, "relay.example", NOW).is_none());
+    let bounce = Message { kind: Kind::Notification, ..message(Some("a@here.example"), &to, b"") };
+    assert!(failed(&bounce, &failure, "", "relay.example", NOW).is_none());
+    let mail = message(Some("a@here.example"), &to, b"");
+    assert!(failed(&mail, &[(Target::Copy, failure[0].1.clone())], "", "relay.example", NOW).is_none());
+    assert!(failed(&mail, &[], "", "relay.example", NOW).is_none());
+    check(&failed(&mail, &failure, "", "relay.example", NOW).unwrap());
+}
+
+#[test]
+fn strangers_stay_in_their_place() {
+    let evil = "no\r\n\r\n--report-x\r\nFrom: ceo@bank.example\r\nX: \0\u{85}\u{2028}ü".repeat(100);
+    let mut content = b"Subject: gr\xc3\xbcn \xff\r\nX-Long: ".to_vec();
+    content.extend(std::iter::repeat_n(b'x', 5000));
+    content.extend_from_slice(b"\r\nX-Nul: \0\r\n\r\nsecret content\r\n");
+    let message = message(Some("a@here.example"), &["b@there.example"], &content);
+    let failures = [(Target::Recipient(0), Outcome::said(Reply::new(550, (4, 7, 1), evil.clone())))];
+    let draft = failed(&message, &failures, &evil, "relay.example", NOW).unwrap();
+    check(&draft);
+    let text = text(&draft);
+    assert!(!text.contains("\r\nFrom: ceo") && !text.contains("secret content"));
+    assert!(text.contains("\r\nStatus: 5.0.0\r\n"), "a code of the wrong class is not believed");
+    let parsed = MessageParser::default().parse(text.as_bytes()).unwrap();
+    let headers = parsed.parts[3].text_contents().unwrap();
+    assert!(headers.starts_with("Subject: grün "), "{headers}");
+}
+
+#[test]
+fn headers_are_bounded() {
+    let endless = b"X-A: b\r\n".repeat(1_000_000);
+    let message = message(Some("a@here.example"), &["b@there.example"], &endless);
+    let failures = [(Target::Recipient(0), Outcome::said(Reply::plain(550, "no")))];
+    let draft = failed(&message, &failures, "mx", "relay.example", NOW).unwrap();
+    check(&draft);
+    assert!(text(&draft).len() < HEADERS_MAX + 4096);
+}
+
+#[test]
+fn internationalised_addresses_are_reported() {
+    let message = message(Some("ä@here.example"), &["grün@bücher.example"], b"Subject: x\r\n\r\n");
+    let failures = [(Target::Recipient(0), Outcome::said(Reply::new(550, (5, 1, 1), "nö")))];
+    let draft = failed(&message, &failures, "mx", "relay.example", NOW).unwrap();
+    check(&draft);
+    assert!(draft.envelope.smtputf8);
+    assert!(text(&draft).contains("\r\nFinal-Recipient: utf-8; gr\\x{FC}n@b\\x{FC}cher.example\r\n"));
+    let parsed = MessageParser::default().parse(text(&draft).as_bytes()).unwrap().into_owned();
+    assert!(parsed.body_text(0).unwrap().contains("<grün@bücher.example>"));
+}

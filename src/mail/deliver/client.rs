@@ -1,0 +1,290 @@
+//! From a route to a connection that is ready for mail.
+
+use super::extensions::Extensions;
+use super::wire::{Trouble, Wire, io_text};
+use super::{Config, Timeouts};
+use crate::appliance::counter::Counters;
+use crate::ground::tls;
+use crate::mail::model::{Class, Outcome, Reply, Route};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+/// Makes connections. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    counters: Arc<Counters>,
+    tls: TlsConnector,
+}
+
+/// A greeted peer that waits for mail.
+pub struct Connection {
+    pub(super) client: Client,
+    pub(super) wire: Wire,
+    pub(super) extensions: Extensions,
+    /// For logs and words: `name[address]:port`.
+    pub(super) relay: String,
+    pub(super) tls: bool,
+    /// Transactions that this connection has carried.
+    pub(super) carried: u32,
+    /// The peer may still have recipients of the last transaction; RSET comes before the next.
+    pub(super) dirty: bool,
+    /// Command and content buffer, kept from message to message.
+    pub(super) out: Vec<u8>,
+    host: String,
+    address: SocketAddr,
+    _active: Active,
+}
+
+impl Client {
+    /// A client for this configuration.
+    ///
+    /// # Errors
+    /// TLS cannot be set up: a defect of the build.
+    pub fn new(config: Config, counters: Arc<Counters>) -> Result<Self, rustls::Error> {
+        let tls = TlsConnector::from(tls::opportunistic_client()?);
+        Ok(Self { shared: Arc::new(Shared { config, counters, tls }) })
+    }
+
+    /// Tries hosts and addresses in order until one is ready for mail.
+    ///
+    /// # Errors
+    /// The last temporary failure; a permanent one (5xx in place of a greeting) only when every address answered so, since
+    /// any other may take the mail later.
+    pub async fn connect(&self, route: &Route) -> Result<Connection, Outcome> {
+        let mut failure = Outcome::own(Reply::new(451, (4, 4, 4), format!("{} has no host to connect to", route.destination)));
+        let mut tried = false;
+        for hop in &route.hops {
+            for address in &hop.addresses {
+                match self.open(&hop.host, *address).await {
+                    Ok(connection) => return Ok(connection),
+                    Err(outcome) if !tried || outcome.class() == Class::Temporary => failure = outcome,
+                    Err(_) => {}
+                }
+                tried = true;
+            }
+        }
+        Err(failure)
+    }
+
+    /// One address, encrypted if it can be, else plain.
+    pub(super) async fn open(&self, host: &str, address: SocketAddr) -> Result<Connection, Outcome> {
+        let relay = relay_text(host, address);
+        let opened = match self.attempt(host, address, &relay, true).await {
+            Err(Failed::Tls(cause)) => {
+                tracing::info!(relay, cause, "TLS failed; trying again in plain text");
+                self.attempt(host, address, &relay, false).await
+            }
+            other => other,
+        };
+        let status = if opened.is_ok() { "established" } else { "failed" };
+        self.shared.counters.connections_out_total.with_label_values(&[status]).inc();
+        opened.map_err(|failed| match failed {
+            Failed::Tls(cause) => Outcome::own(Reply::new(451, (4, 7, 5), cause)),
+            Failed::Otherwise(outcome) => outcome,
+        })
+    }
+
+    pub(super) fn timeouts(&self) -> &Timeouts {
+        &self.shared.config.timeouts
+    }
+
+    async fn attempt(&self, host: &str, address: SocketAddr, relay: &str, may_tls: bool) -> Result<Connection, Failed> {
+        let times = self.timeouts();
+        let stream =
+            timeout(times.connect, self.dial(address)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(
+                |error| Outcome::own(Reply::new(451, (4, 4, 1), format!("connect to {relay}: {}", io_text(&error)))),
+            )?;
+        let mut connection = Connection {
+            client: self.clone(),
+            wire: Wire::new(stream),
+            extensions: Extensions::default(),
+            relay: relay.to_owned(),
+            tls: false,
+            carried: 0,
+            dirty: false,
+            out: Vec::new(),
+            host: host.to_owned(),
+            address,
+            _active: Active::new(self.shared.counters.clone()),
+        };
+        let code = connection.wire.reply(times.greeting).await;
+        let code = code.map_err(|trouble| trouble.outcome(relay, "before its greeting", 1))?;
+        connection.welcome(code, "in place of a greeting")?;
+        connection.hello().await?;
+        if may_tls && connection.extensions.starttls { connection.encrypt().await } else { Ok(connection) }
+    }
+
+    async fn dial(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(own) = self.shared.config.bind.filter(|own| own.is_ipv4() == address.is_ipv4()) {
+            socket.bind(SocketAddr::new(own, 0))?;
+        }
+        let stream = socket.connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+/// Why an address is not ready.
+enum Failed {
+    /// TLS was offered and did not come about, in words; plain text may still do.
+    Tls(String),
+    /// Anything else.
+    Otherwise(Outcome),
+}
+
+impl From<Outcome> for Failed {
+    fn from(outcome: Outcome) -> Self {
+        Self::Otherwise(outcome)
+    }
+}
+
+impl Connection {
+    /// The host spoken to, `name[address]:port`.
+    pub fn relay(&self) -> &str {
+        &self.relay
+    }
+
+    /// Whether the peer closed the connection or spoke while idle; it is then good for nothing but to be dropped.
+    pub fn is_stale(&mut self) -> bool {
+        self.wire.is_stale()
+    }
+
+    /// Says good-bye, and waits no longer than [`Timeouts::quit`] for the answer.
+    pub async fn quit(mut self) {
+        let limit = self.client.timeouts().quit;
+        if self.wire.write(b"QUIT\r\n", limit).await.is_ok() && self.wire.reply(limit).await.is_ok() {
+            self.wire.close(limit).await;
+        }
+    }
+
+    /// A new connection to the same address in place of this one.
+    pub(super) async fn reopen(&mut self) -> Result<(), Outcome> {
+        let client = self.client.clone();
+        *self = client.open(&self.host, self.address).await?;
+        Ok(())
+    }
+
+    /// EHLO, and HELO for a peer that does not know EHLO (RFC 5321 §3.2).
+    async fn hello(&mut self) -> Result<(), Outcome> {
+        match self.ask("EHLO").await? {
+            code if code < 300 => self.extensions = Extensions::parse(self.wire.last_lines()),
+            code if code >= 500 => {
+                let code = self.ask("HELO").await?;
+                self.welcome(code, "in answer to HELO")?;
+                self.extensions = Extensions::default();
+            }
+            code => self.welcome(code, "in answer to EHLO")?,
+        }
+        Ok(())
+    }
+
+    async fn ask(&mut self, verb: &str) -> Result<u16, Outcome> {
+        let command = format!("{verb} {}\r\n", self.client.shared.config.hostname);
+        let limit = self.client.timeouts().hello;
+        let asked = async {
+            self.wire.write(command.as_bytes(), limit).await?;
+            self.wire.reply(limit).await
+        };
+        asked.await.map_err(|trouble: Trouble| trouble.outcome(&self.relay, &format!("in answer to {verb}"), 2))
+    }
+
+    /// Takes 2xx; any other code is the peer's word against this address.
+    fn welcome(&self, code: u16, when: &str) -> Result<(), Outcome> {
+        match code {
+            200..300 => Ok(()),
+            400.. => Err(Outcome::said(self.wire.last_reply())),
+            _ => Err(Outcome::own(Reply::new(451, (4, 5, 0), format!("{} answered {code} {when}", self.relay)))),
+        }
+    }
+
+    /// STARTTLS and the second EHLO (RFC 3207 §4). A peer that offers it and then will not is used as it is.
+    async fn encrypt(mut self) -> Result<Self, Failed> {
+        let times = *self.client.timeouts();
+        let tls_failed = |relay: &str, cause: String| Failed::Tls(format!("TLS with {relay}: {cause}"));
+        let asked = async {
+            self.wire.write(b"STARTTLS\r\n", times.hello).await?;
+            self.wire.reply(times.hello).await
+        };
+        match asked.await {
+            Ok(220) => {}
+            Ok(421) => return Err(Outcome::said(self.wire.last_reply()).into()),
+            Ok(_) => return Ok(self),
+            Err(trouble) => {
+                let outcome = trouble.outcome(&self.relay, "in answer to STARTTLS", 2);
+                return Err(tls_failed(&self.relay, outcome.reply.text.into_owned()));
+            }
+        }
+        if self.wire.has_leftover() {
+            let text = format!("{} sent plain text behind its answer to STARTTLS, which looks like an attack", self.relay);
+            return Err(Outcome::own(Reply::new(451, (4, 7, 0), text)).into());
+        }
+        let name = tls::server_name(&self.host, self.address.ip());
+        let handshake = self.client.shared.tls.connect(name, self.wire.into_stream());
+        self.wire = match timeout(times.handshake, handshake).await {
+            Ok(Ok(stream)) => Wire::new(stream),
+            Ok(Err(error)) => return Err(tls_failed(&self.relay, io_text(&error))),
+            Err(_) => return Err(tls_failed(&self.relay, format!("no handshake within {:?}", times.handshake))),
+        };
+        self.tls = true;
+        self.extensions = Extensions::default();
+        self.hello().await.map_err(|outcome| tls_failed(&self.relay, outcome.reply.to_string()))?;
+        Ok(self)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("relay", &self.relay).field("tls", &self.tls).finish_non_exhaustive()
+    }
+}
+
+/// Counts an open connection for as long as it lives.
+struct Active(Arc<Counters>);
+
+impl Active {
+    fn new(counters: Arc<Counters>) -> Self {
+        counters.connections_out_active.inc();
+        Self(counters)
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.connections_out_active.dec();
+    }
+}
+
+/// `name[address]:port`, or `[address]:port` for a host without a name.
+fn relay_text(host: &str, address: SocketAddr) -> String {
+    let ip = address.ip().to_string();
+    if host == ip { format!("[{ip}]:{}", address.port()) } else { format!("{host}[{ip}]:{}", address.port()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_relay_is_named_once() {
+        assert_eq!(relay_text("mx1.example", "192.0.2.1:25".parse().unwrap()), "mx1.example[192.0.2.1]:25");
+        assert_eq!(relay_text("192.0.2.1", "192.0.2.1:26".parse().unwrap()), "[192.0.2.1]:26");
+        assert_eq!(relay_text("mx", "[2001:db8::1]:25".parse().unwrap()), "mx[2001:db8::1]:25");
+    }
+}

@@ -1,0 +1,64 @@
+//! What the peer can do, as its answer to EHLO says (RFC 5321 §4.1.1.1).
+
+/// The service extensions that matter here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Extensions {
+    /// Commands may be sent before the reply to the one before (RFC 2920).
+    pub pipelining: bool,
+    /// Content may have octets above 127 (RFC 6152).
+    pub eight_bit: bool,
+    /// Envelope and headers may have UTF-8 (RFC 6531).
+    pub smtputf8: bool,
+    /// The connection can be encrypted (RFC 3207).
+    pub starttls: bool,
+    /// The SIZE parameter is understood (RFC 1870).
+    pub size: bool,
+    /// The largest message that is taken, in octets; `None` when there is no fixed limit.
+    pub size_max: Option<u64>,
+}
+
+impl Extensions {
+    /// Reads the lines of the answer; the first one is a greeting. Keywords know no case.
+    pub fn parse<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut known = Self::default();
+        for line in lines.skip(1) {
+            let mut words = line.split(|octet| *octet == b' ').filter(|word| !word.is_empty());
+            let keyword = words.next().unwrap_or_default().to_ascii_uppercase();
+            match keyword.as_slice() {
+                b"PIPELINING" => known.pipelining = true,
+                b"8BITMIME" => known.eight_bit = true,
+                b"SMTPUTF8" => known.smtputf8 = true,
+                b"STARTTLS" => known.starttls = true,
+                b"SIZE" => {
+                    known.size = true;
+                    let limit = words.next().and_then(|word| std::str::from_utf8(word).ok()).and_then(|word| word.parse().ok());
+                    known.size_max = limit.filter(|limit| *limit != 0);
+                }
+                _ => {}
+            }
+        }
+        known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keywords_are_found_in_any_case_but_not_in_the_greeting() {
+        let lines = ["PIPELINING 8BITMIME", "size  1000 ", "StartTLS", "8BITMIME", "AUTH PLAIN", ""];
+        let known = Extensions::parse(lines.iter().map(|line| line.as_bytes()));
+        let expected =
+            Extensions { starttls: true, eight_bit: true, size: true, size_max: Some(1000), ..Extensions::default() };
+        assert_eq!(known, expected);
+    }
+
+    #[test]
+    fn a_size_of_nothing_is_no_limit() {
+        for text in ["SIZE", "SIZE 0", "SIZE many", "SIZE 99999999999999999999999"] {
+            let known = Extensions::parse([b"x".as_slice(), text.as_bytes()].into_iter());
+            assert_eq!((known.size, known.size_max), (true, None), "{text}");
+        }
+    }
+}

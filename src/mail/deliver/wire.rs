@@ -1,0 +1,142 @@
+//! One connection's octets: commands out, replies in, each within its time.
+
+use super::reply::{Malformed, Parser};
+use crate::mail::model::{Outcome, Reply};
+use bytes::{Buf, BytesMut};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::timeout;
+
+/// How much room is made before each read.
+const READ: usize = 4096;
+
+/// A stream in either dress, plain or TLS.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Stream for T {}
+
+/// Why the peer can no longer be talked with.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// It closed the connection.
+    Closed,
+    /// It did not answer, or did not take our octets, within this time.
+    Slow(Duration),
+    /// It answered with something that is no reply.
+    Malformed(Malformed),
+    /// The network says no.
+    Io(io::Error),
+}
+
+impl Trouble {
+    /// Whether the connection was gone, as one that was idle for too long is.
+    pub fn is_loss(&self) -> bool {
+        matches!(self, Self::Closed | Self::Io(_))
+    }
+
+    /// The words for it: temporary, since the same peer may be well later. `doing` says when it happened, as in "while
+    /// waiting for the answer to DATA"; `unanswered` is the detail of the enhanced code for a peer that said nothing.
+    pub fn outcome(&self, relay: &str, doing: &str, unanswered: u16) -> Outcome {
+        let (detail, text) = match self {
+            Self::Closed => ((4, 4, 2), format!("{relay} closed the connection {doing}")),
+            Self::Slow(time) => ((4, 4, unanswered), format!("{relay} gave no answer within {time:?} {doing}")),
+            Self::Malformed(malformed) => ((4, 5, 0), format!("{relay} spoke no SMTP {doing}: {malformed}")),
+            Self::Io(error) => ((4, 4, 2), format!("lost the connection with {relay} {doing}: {}", io_text(error))),
+        };
+        Outcome::own(Reply::new(451, detail, text))
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::UnexpectedEof { Self::Closed } else { Self::Io(error) }
+    }
+}
+
+/// An error of the network in words alone, without the number.
+pub(super) fn io_text(error: &io::Error) -> String {
+    let mut text = error.to_string();
+    if let Some(number) = text.find(" (os error ") {
+        text.truncate(number);
+    }
+    text
+}
+
+/// A stream with what has been read of it and not yet been understood.
+pub(super) struct Wire {
+    stream: Box<dyn Stream>,
+    /// Never more than one unfinished line and one read.
+    input: BytesMut,
+    parser: Parser,
+}
+
+impl Wire {
+    pub fn new(stream: impl Stream + 'static) -> Self {
+        Self { stream: Box::new(stream), input: BytesMut::new(), parser: Parser::default() }
+    }
+
+    /// Waits for a whole reply and tells its code.
+    pub async fn reply(&mut self, limit: Duration) -> Result<u16, Trouble> {
+        timeout(limit, self.read_reply()).await.unwrap_or(Err(Trouble::Slow(limit)))
+    }
+
+    async fn read_reply(&mut self) -> Result<u16, Trouble> {
+        loop {
+            if !self.input.is_empty() {
+                let fed = self.parser.feed(&self.input).map_err(Trouble::Malformed)?;
+                self.input.advance(fed.used);
+                if let Some(code) = fed.code {
+                    return Ok(code);
+                }
+            }
+            self.input.reserve(READ);
+            if self.stream.read_buf(&mut self.input).await? == 0 {
+                return Err(Trouble::Closed);
+            }
+        }
+    }
+
+    /// The last reply, for people.
+    pub fn last_reply(&self) -> Reply {
+        self.parser.reply()
+    }
+
+    /// The lines of the last reply.
+    pub fn last_lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.parser.lines()
+    }
+
+    pub async fn write(&mut self, octets: &[u8], limit: Duration) -> Result<(), Trouble> {
+        let writing = async {
+            self.stream.write_all(octets).await?;
+            self.stream.flush().await
+        };
+        timeout(limit, writing).await.map_err(|_| Trouble::Slow(limit))?.map_err(Trouble::from)
+    }
+
+    /// Whether something has been read that nobody asked for.
+    pub fn has_leftover(&self) -> bool {
+        !self.input.is_empty()
+    }
+
+    /// Whether the peer closed the connection or spoke while nothing was asked. What TLS says for itself is no speech.
+    pub fn is_stale(&mut self) -> bool {
+        let mut octet = [0];
+        let mut buffer = ReadBuf::new(&mut octet);
+        let mut context = Context::from_waker(Waker::noop());
+        self.has_leftover() || !matches!(Pin::new(&mut self.stream).poll_read(&mut context, &mut buffer), Poll::Pending)
+    }
+
+    /// The stream alone, for TLS to be put on it.
+    pub fn into_stream(self) -> Box<dyn Stream> {
+        self.stream
+    }
+
+    /// Closes in good order; errors no longer matter.
+    pub async fn close(&mut self, limit: Duration) {
+        let _ = timeout(limit, self.stream.shutdown()).await;
+    }
+}

@@ -1,0 +1,221 @@
+//! The rules of the room against a zone that stands in the test. Real name servers: `tests/peer_out`.
+
+use super::*;
+use crate::ground::dns::Answer;
+use std::collections::HashMap;
+
+type Records<T> = HashMap<&'static str, Result<Vec<T>, DnsError>>;
+
+/// A zone: what is not listed does not exist.
+#[derive(Default)]
+struct Zone {
+    mx: Records<(u16, String)>,
+    addresses: Records<IpAddr>,
+}
+
+impl Zone {
+    fn mx(mut self, name: &'static str, records: &[(u16, &str)]) -> Self {
+        let records = records.iter().map(|(preference, host)| (*preference, (*host).to_owned())).collect();
+        self.mx.insert(name, Ok(records));
+        self
+    }
+
+    fn mx_error(mut self, name: &'static str, error: DnsError) -> Self {
+        self.mx.insert(name, Err(error));
+        self
+    }
+
+    fn host(mut self, name: &'static str, addresses: &[&str]) -> Self {
+        self.addresses.insert(name, Ok(addresses.iter().map(|text| text.parse().unwrap()).collect()));
+        self
+    }
+
+    fn host_error(mut self, name: &'static str, error: DnsError) -> Self {
+        self.addresses.insert(name, Err(error));
+        self
+    }
+}
+
+impl Resolver for Zone {
+    fn mx(&self, name: &str) -> Answer<'_, Vec<(u16, String)>> {
+        let answer = self.mx.get(name).cloned().unwrap_or(Err(DnsError::Absent(Absence::Name)));
+        Box::pin(async move { answer })
+    }
+
+    fn addresses(&self, name: &str) -> Answer<'_, Vec<IpAddr>> {
+        let answer = self.addresses.get(name).cloned().unwrap_or(Err(DnsError::Absent(Absence::Name)));
+        Box::pin(async move { answer })
+    }
+}
+
+fn failed() -> DnsError {
+    DnsError::Failed("the name server answered SERVFAIL".into())
+}
+
+fn router(zone: Zone, smart_relay: Option<&str>, cc_mta: Option<&str>) -> Router {
+    let config = Config {
+        smart_relay: smart_relay.map(|text| text.parse().unwrap()),
+        cc_mta: cc_mta.map(|text| text.parse().unwrap()),
+        hostname: "Relay.Example".into(),
+        own_addresses: vec!["[::]:25".parse().unwrap(), "192.0.2.99:25".parse().unwrap()],
+        port: 25,
+    };
+    Router::new(config, Arc::new(zone))
+}
+
+async fn hosts(zone: Zone, destination: &str) -> Vec<String> {
+    let route = router(zone, None, None).route(destination).await.unwrap();
+    assert!(route.hops.iter().all(|hop| !hop.addresses.is_empty()));
+    route.hops.into_iter().map(|hop| hop.host).collect()
+}
+
+async fn refusal(zone: Zone, destination: &str) -> String {
+    let reply = router(zone, None, None).route(destination).await.unwrap_err().0;
+    format!("{} {}", reply.code, reply.enhanced.unwrap())
+}
+
+#[tokio::test]
+async fn the_best_preference_comes_first() {
+    let zone = Zone::default()
+        .mx("d.example", &[(20, "b.example"), (10, "a.example"), (30, "c.example")])
+        .host("a.example", &["192.0.2.1"])
+        .host("b.example", &["192.0.2.2", "192.0.2.2", "2001:db8::2"])
+        .host("c.example", &["192.0.2.3"]);
+    assert_eq!(hosts(zone, "d.example").await, ["a.example", "b.example", "c.example"]);
+}
+
+#[tokio::test]
+async fn a_name_without_mx_is_its_own_host() {
+    let absent = DnsError::Absent(Absence::Records);
+    let zone = Zone::default().mx_error("d.example", absent.clone()).host("d.example", &["192.0.2.1"]);
+    assert_eq!(hosts(zone, "d.example").await, ["d.example"]);
+    let zone = Zone::default().mx_error("d.example", absent.clone()).host_error("d.example", absent);
+    assert_eq!(refusal(zone, "d.example").await, "550 5.4.4");
+    // MX records that lead nowhere are no reason to try the name itself (RFC 5321 §5.1).
+    let zone = Zone::default().mx("d.example", &[(10, "gone.example")]).host("d.example", &["192.0.2.1"]);
+    assert_eq!(refusal(zone, "d.example").await, "550 5.4.4");
+}
+
+#[tokio::test]
+async fn names_that_are_not_there_are_told_from_names_that_nobody_knows_about() {
+    assert_eq!(refusal(Zone::default(), "gone.example").await, "550 5.1.2");
+    assert_eq!(refusal(Zone::default().mx_error("d.example", failed()), "d.example").await, "451 4.4.3");
+    let zone = Zone::default().mx("d.example", &[(10, "a.example")]).host_error("a.example", failed());
+    assert_eq!(refusal(zone, "d.example").await, "451 4.4.3");
+    // One host nobody knows about, one that is there: mail goes on.
+    let zone = Zone::default()
+        .mx("d.example", &[(10, "a.example"), (20, "b.example")])
+        .host_error("a.example", failed())
+        .host("b.example", &["192.0.2.2"]);
+    assert_eq!(hosts(zone, "d.example").await, ["b.example"]);
+}
+
+#[tokio::test]
+async fn a_null_mx_takes_no_mail() {
+    let zone = Zone::default().mx("d.example", &[(0, "")]).host("d.example", &["192.0.2.1"]);
+    assert_eq!(refusal(zone, "d.example").await, "556 5.1.10");
+}
+
+#[tokio::test]
+async fn hosts_that_are_none_are_skipped() {
+    let zone = Zone::default()
+        .mx("d.example", &[(1, ""), (2, "192.0.2.7"), (3, "gone.example"), (4, "zero.example"), (5, "a.example")])
+        .host("zero.example", &["0.0.0.0", "::", "0.255.255.255", "255.255.255.255", "224.0.0.1", "::ffff:0.0.0.0"])
+        .host("a.example", &["192.0.2.1"]);
+    assert_eq!(hosts(zone, "d.example").await, ["a.example"]);
+    let zone = Zone::default().mx_error("d.example", DnsError::Absent(Absence::Records)).host("d.example", &["0.0.0.0"]);
+    assert_eq!(refusal(zone, "d.example").await, "550 5.4.4");
+}
+
+#[tokio::test]
+async fn this_host_ends_the_list() {
+    let zone = || {
+        Zone::default()
+            .host("a.example", &["192.0.2.1"])
+            .host("relay.example", &["192.0.2.9"])
+            .host("alias.example", &["192.0.2.99"])
+            .host("b.example", &["192.0.2.2"])
+    };
+    let mx = [(10, "a.example"), (20, "relay.example"), (20, "b.example"), (30, "b.example")];
+    assert_eq!(hosts(zone().mx("d.example", &mx), "d.example").await, ["a.example"]);
+    assert_eq!(refusal(zone().mx("d.example", &mx[1..]), "d.example").await, "554 5.4.6");
+    // By its address, under another name.
+    let mx = [(10, "a.example"), (20, "alias.example"), (30, "b.example")];
+    assert_eq!(hosts(zone().mx("d.example", &mx), "d.example").await, ["a.example"]);
+    assert_eq!(refusal(zone().mx("d.example", &mx[1..]), "d.example").await, "554 5.4.6");
+    assert_eq!(refusal(zone(), "[192.0.2.99]").await, "554 5.4.6");
+    assert_eq!(refusal(zone(), "[127.0.0.1]").await, "554 5.4.6");
+    assert_eq!(refusal(zone(), "relay.example").await, "554 5.4.6");
+}
+
+#[tokio::test]
+async fn a_better_host_that_nobody_knows_about_is_no_loop() {
+    let zone = Zone::default()
+        .mx("d.example", &[(10, "a.example"), (20, "relay.example")])
+        .host_error("a.example", failed())
+        .host("relay.example", &["192.0.2.9"]);
+    assert_eq!(refusal(zone, "d.example").await, "451 4.4.3");
+}
+
+#[tokio::test]
+async fn literals_and_names_without_a_dot_need_no_mx() {
+    assert_eq!(hosts(Zone::default(), "[192.0.2.1]").await, ["192.0.2.1"]);
+    assert_eq!(hosts(Zone::default(), "[ipv6:2001:db8::1]").await, ["2001:db8::1"]);
+    let zone = Zone::default().mx_error("mx", failed()).host("mx", &["192.0.2.1"]);
+    assert_eq!(hosts(zone, "mx").await, ["mx"]);
+}
+
+#[tokio::test]
+async fn there_are_limits() {
+    let names: Vec<String> = (0..100).map(|n| format!("mx{n}.example")).collect();
+    let mut zone = Zone::default();
+    let mut records = Vec::new();
+    for (place, name) in names.iter().enumerate() {
+        let name: &'static str = name.clone().leak();
+        records.push((u16::try_from(place).unwrap(), name));
+        let addresses: Vec<String> = (1..100).map(|n| format!("10.1.{place}.{n}")).collect();
+        zone = zone.host(name, &addresses.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    let route = router(zone.mx("d.example", &records), None, None).route("d.example").await.unwrap();
+    assert_eq!(route.hops[0].addresses.len(), ADDRESSES_MAX);
+    assert_eq!(route.hops.iter().map(|hop| hop.addresses.len()).sum::<usize>(), ROUTE_MAX);
+}
+
+#[tokio::test]
+async fn a_smart_relay_takes_everything_and_never_bounces() {
+    let to = Address::parse("somebody@Else.Example").unwrap();
+    let plain = router(Zone::default(), None, Some("copies.example:2525"));
+    assert_eq!(plain.destination(&to), "else.example");
+    assert_eq!(plain.copy_destination().as_deref(), Some("cc:copies.example:2525"));
+
+    let zone = || {
+        Zone::default()
+            .mx("hub.example", &[(10, "mx.hub.example")])
+            .host("mx.hub.example", &["192.0.2.1"])
+            .host("hub.example", &["192.0.2.2"])
+    };
+    for (spec, host, port) in [
+        ("hub.example", "mx.hub.example", 25),
+        ("hub.example:587", "mx.hub.example", 587),
+        ("[hub.example]:587", "hub.example", 587),
+        ("192.0.2.3:26", "192.0.2.3", 26),
+        ("[2001:db8::3]", "2001:db8::3", 25),
+    ] {
+        let router = router(zone(), Some(spec), Some("copies.example"));
+        assert_eq!(router.destination(&to), spec);
+        assert_eq!(router.copy_destination(), None);
+        let route = router.route(spec).await.unwrap();
+        assert_eq!((route.hops[0].host.as_str(), route.hops[0].addresses[0].port()), (host, port), "{spec}");
+    }
+
+    let broken =
+        || Zone::default().mx("null.example", &[(0, "")]).mx_error("slow.example", failed()).host("zero", &["0.0.0.0"]);
+    for spec in ["gone.example", "[gone.example]", "gone", "null.example", "slow.example", "zero", "relay.example"] {
+        let reply = router(broken(), Some(spec), None).route(spec).await.unwrap_err().0;
+        assert_eq!(reply.class(), Class::Temporary, "{reply}");
+        assert!(reply.text.contains("check the property smart_relay"), "{reply}");
+        let reply = router(broken(), None, Some(spec)).route(&format!("cc:{spec}")).await.unwrap_err().0;
+        assert_eq!(reply.class(), Class::Temporary, "{reply}");
+        assert!(reply.text.contains("check the property cc_mta"), "{reply}");
+    }
+}
