@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod push;
 mod routes;
 pub mod server;
+pub mod space;
 pub mod ui;
 mod words;
 

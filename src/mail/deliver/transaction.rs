@@ -226,6 +226,8 @@ impl Connection {
                 Step::Mail if code < 300 => {}
                 Step::Mail if code < 400 => return Err(Broken::Midway(self.unexpected(code, name))),
                 Step::Mail => state.mail_refused = Some(Outcome::said(self.wire.last_reply())),
+                // Without a sender there is no recipient, whatever is said of it.
+                Step::Recipient(_) if state.mail_refused.is_some() => {}
                 Step::Recipient(_) if code < 300 => state.accepted += 1,
                 Step::Recipient(_) if code < 400 => return Err(Broken::Midway(self.unexpected(code, name))),
                 Step::Recipient(place) => outcomes[*place] = Some(Outcome::said(recipient_refusal(self.wire.last_reply()))),

@@ -118,13 +118,10 @@ impl<S: Spool> Courier<S> {
 
     /// Route and connection. An error says whether the destination as a whole is to be left alone for a while.
     async fn connect(&self) -> Result<Connection, (Outcome, bool)> {
-        let counters = &self.outbound.counters;
         let connected = match self.outbound.router.route(&self.name).await {
             Ok(route) => self.outbound.client.connect(&route).await,
             Err(error) => Err(Outcome::own(error.0)),
         };
-        let status = if connected.is_ok() { "established" } else { "failed" };
-        counters.connections_out_total.with_label_values(&[status]).inc();
         connected.map_err(|outcome| {
             let down = outcome.class() != Class::Permanent;
             (outcome, down)

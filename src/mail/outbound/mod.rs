@@ -104,11 +104,11 @@ impl<S: Spool> Outbound<S> {
     }
 
     /// A message that is durable begins its way out.
-    pub fn enqueue(&self, message: Message) {
+    pub fn enqueue(&self, message: &Message) {
         // Into the table first: a courier may ask for it as soon as it is on the schedule.
-        let jobs = self.destinations(&message).len();
-        lock(&self.table).keep_fresh(&message, u32::try_from(jobs).unwrap_or(u32::MAX));
-        self.plan(&message, false);
+        let jobs = self.destinations(message).len();
+        lock(&self.table).keep_fresh(message, u32::try_from(jobs).unwrap_or(u32::MAX));
+        self.plan(message, false);
         self.ring();
     }
 

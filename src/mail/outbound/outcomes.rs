@@ -107,7 +107,7 @@ impl<S: Spool> Outbound<S> {
             status = "notification",
             kind,
         );
-        self.enqueue(notification);
+        self.enqueue(&notification);
         Ok(())
     }
 

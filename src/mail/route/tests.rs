@@ -4,11 +4,13 @@ use super::*;
 use crate::ground::dns::Answer;
 use std::collections::HashMap;
 
+type Records<T> = HashMap<&'static str, Result<Vec<T>, DnsError>>;
+
 /// A zone: what is not listed does not exist.
 #[derive(Default)]
 struct Zone {
-    mx: HashMap<&'static str, Result<Vec<(u16, String)>, DnsError>>,
-    addresses: HashMap<&'static str, Result<Vec<IpAddr>, DnsError>>,
+    mx: Records<(u16, String)>,
+    addresses: Records<IpAddr>,
 }
 
 impl Zone {

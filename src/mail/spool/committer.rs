@@ -142,7 +142,9 @@ impl Committer {
     /// Runs until the queue is closed; everything handed in before is then durable.
     pub fn run(mut self) {
         while let Some(ops) = self.wait() {
-            self.carry_on();
+            if self.last_try.elapsed() >= RETRY {
+                self.carry_on();
+            }
             self.process(ops);
             if self.unsynced_since.is_some_and(|since| since.elapsed() >= self.config.lazy_sync) {
                 self.sync();
@@ -451,7 +453,7 @@ impl Committer {
 
     /// Writes what an earlier failure left over, once the volume takes it.
     fn carry_on(&mut self) {
-        if self.shared.health() == Health::Well && self.carried.is_empty() || self.last_try.elapsed() < RETRY {
+        if self.shared.health() == Health::Well && self.carried.is_empty() {
             return;
         }
         self.last_try = Instant::now();

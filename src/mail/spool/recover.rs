@@ -237,17 +237,16 @@ impl Recovery<'_> {
         self.keep_range(&name, window, offset, end.min(offset + (1 << 20)))
     }
 
+    /// Copies damaged octets to `corrupt/`, and strikes out where they stood: a torn record in the last segment must not be taken for a
+    /// whole one at the next start, when the segment is the last no more and its contents are believed.
     fn keep_range(&self, name: &str, window: &mut Window, from: u64, to: u64) -> io::Result<()> {
         let len = usize::try_from(to - from).unwrap_or(usize::MAX).min(1 << 20);
-        let octets = window.at(from, len)?;
-        match keep(self.disk, name, octets) {
-            // It was kept at an earlier start, or the volume has no room for it: either way the mail goes on.
-            Err(error) => {
-                tracing::warn!(target: "mta", name, cause = %error, "the octets could not be kept");
-                Ok(())
-            }
-            Ok(()) => Ok(()),
+        let kept = keep(self.disk, name, window.at(from, len)?);
+        if let Err(error) = &kept {
+            tracing::warn!(target: "mta", name, cause = %error, "the octets could not be kept");
         }
+        window.file.write_at(from, &[0; FRAME_HEADER])?;
+        window.file.sync()
     }
 
     /// Content files without a message: unfinished, or finished with.

@@ -1,0 +1,72 @@
+//! Next hops whose replies are none.
+
+use crate::support::{Do, Peer, code, codes, connect, message, patient, refused, send};
+
+fn garbage() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("ten thousand lines", "250-more\r\n".repeat(10_000).into_bytes()),
+        ("an endless line", vec![b'2'; 1 << 20]),
+        ("no code", b"hello\r\n".to_vec()),
+        ("a web server", b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()),
+        ("codes that differ", b"250-a\r\n550 b\r\n".to_vec()),
+        ("a code of no class", b"999 a\r\n".to_vec()),
+        ("octets of all kinds", (0..=255).collect::<Vec<u8>>()),
+        ("nothing but line ends", b"\r\n\r\n".to_vec()),
+    ]
+}
+
+#[tokio::test]
+async fn garbage_for_a_greeting() {
+    for (name, octets) in garbage() {
+        let peer = Peer::start(&[], move |_| Do::Say(octets.clone())).await;
+        let outcome = refused(patient(), &peer).await;
+        assert_eq!((code(&outcome).as_str(), outcome.remote), ("451 4.5.0", false), "{name}: {outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn garbage_in_each_state() {
+    for keywords in [&["PIPELINING"][..], &[]] {
+        for state in ["MAIL", "RCPT", "DATA", "."] {
+            for (name, octets) in garbage() {
+                let peer = Peer::start(keywords, move |step| match step.line {
+                    line if !line.is_empty() && line.starts_with(state) => Do::Say(octets.clone()),
+                    _ => Do::Usual,
+                })
+                .await;
+                let (_, report) = send(connect(&peer).await, &message(2, "a\r\n")).await;
+                assert_eq!(codes(&report), ["451 4.5.0"; 2], "{state}, {name}: {report:?}");
+                assert!(!report.reusable);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn codes_that_mean_nothing_there() {
+    for (state, said) in [("MAIL", "354 x"), ("RCPT", "354 x"), ("DATA", "250 x"), (".", "354 x")] {
+        let peer = Peer::start(&["PIPELINING"], move |step| match step.line {
+            line if !line.is_empty() && line.starts_with(state) => Do::Say(format!("{said}\r\n").into_bytes()),
+            _ => Do::Usual,
+        })
+        .await;
+        let (_, report) = send(connect(&peer).await, &message(1, "a\r\n")).await;
+        assert_eq!(codes(&report), ["451 4.5.0"], "{state}: {report:?}");
+        assert!(!report.reusable, "{state}");
+    }
+}
+
+#[tokio::test]
+async fn hostile_words_are_tamed() {
+    let peer = Peer::start(&[], |step| match step.line {
+        line if line.starts_with("RCPT") => {
+            Do::Say([b"550-5.1.1 \x1b[2J\x00evil\xff\r\n550 5.1.1 ", "y".repeat(1500).as_bytes(), b"\r\n"].concat())
+        }
+        _ => Do::Usual,
+    })
+    .await;
+    let (_, report) = send(connect(&peer).await, &message(1, "a\r\n")).await;
+    let text = &report.outcomes[0].1.reply.text;
+    assert_eq!(codes(&report), ["550 5.1.1"]);
+    assert!(!text.contains(|c: char| c.is_control()) && text.len() <= 1000 && text.contains("evil"), "{text:?}");
+}
