@@ -32,11 +32,17 @@ pub const VALUE_MAX: usize = 1024;
 /// Fields of one event.
 pub const FIELDS_MAX: usize = 32;
 
+/// What a pipe takes from one writer without mixing it with another's (pipe(7)).
+const PIPE_BUF: usize = 4096;
+
 /// How long the end of the program waits for the last lines.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a write waits for a reader that takes nothing, before it looks again; milliseconds.
 const READER_PAUSE: u16 = 1000;
+
+/// The target of events that operators read, whatever module they come from.
+const TARGET: &str = "mta";
 
 /// Writes out what waits, at its drop; keep it until the program ends.
 #[must_use = "dropping it ends the log"]
@@ -46,8 +52,8 @@ pub struct LogGuard {
 
 /// Starts the log of this process, once; later calls leave the first one in place. A panic becomes a line too.
 pub fn start(json: bool) -> LogGuard {
-    let journal = Journal::open(StandardError);
-    let subscriber = Registry::default().with(Lines { journal: Arc::clone(&journal), json });
+    let journal = Journal::open(StandardError, json);
+    let subscriber = Registry::default().with(Lines { journal: Arc::clone(&journal) });
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -65,6 +71,7 @@ impl Drop for LogGuard {
 
 /// Lines on their way to the writing thread.
 struct Journal {
+    json: bool,
     state: Mutex<State>,
     /// Told whenever the state changes.
     change: Condvar,
@@ -81,8 +88,8 @@ struct State {
 }
 
 impl Journal {
-    fn open(out: impl Write + Send + 'static) -> Arc<Self> {
-        let journal = Arc::new(Self { state: Mutex::default(), change: Condvar::new() });
+    fn open(out: impl Write + Send + 'static, json: bool) -> Arc<Self> {
+        let journal = Arc::new(Self { json, state: Mutex::default(), change: Condvar::new() });
         let writer = Arc::clone(&journal);
         let thread = thread::Builder::new().name("log".to_owned()).spawn(move || writer.write(out));
         if thread.is_err() {
@@ -120,13 +127,20 @@ impl Journal {
             let dropped = std::mem::take(&mut state.dropped);
             drop(state);
             if dropped > 0 {
-                // The reader may be a program, but of two formats it reads at least the lines before and after.
-                let _ =
-                    writeln!(lines, "{} WARN log lines were dropped because nobody read them in time lines={dropped}", now());
+                let message = "log lines were dropped because nobody read them in time".to_owned();
+                lines.push_str(&self.line(
+                    Level::WARN,
+                    module_path!(),
+                    Fields { message, values: vec![("lines", dropped.into())] },
+                ));
             }
             // A closed standard error takes no lines; there is nobody left to tell.
-            let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
+            let _ = bunches(lines.as_bytes()).try_for_each(|bunch| out.write_all(bunch));
         }
+    }
+
+    fn line(&self, level: Level, target: &str, fields: Fields) -> String {
+        if self.json { json_line(level, target, fields) } else { plain_line(level, &fields) }
     }
 
     fn close(&self, patience: Duration) {
@@ -146,6 +160,23 @@ impl Journal {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whole lines in pieces that a pipe takes in one go, so that the lines of the supervisor and of the core, which share standard
+/// error, do not cut each other in two.
+fn bunches(mut lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let end = match lines.get(..PIPE_BUF) {
+            None => lines.len(),
+            Some(start) => match memchr::memrchr(b'\n', start) {
+                Some(end) => end + 1,
+                None => memchr::memchr(b'\n', lines).map_or(lines.len(), |end| end + 1),
+            },
+        };
+        let (bunch, rest) = lines.split_at(end);
+        lines = rest;
+        (!bunch.is_empty()).then_some(bunch)
+    })
 }
 
 /// Standard error, also where somebody has made it non-blocking.
@@ -173,20 +204,19 @@ impl Write for StandardError {
 /// Makes a line of each event.
 struct Lines {
     journal: Arc<Journal>,
-    json: bool,
 }
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        let own = metadata.target().split("::").next() == Some(env!("CARGO_PKG_NAME"));
+        let own = matches!(metadata.target().split("::").next(), Some(TARGET | env!("CARGO_PKG_NAME")));
         *metadata.level() <= if own { Level::INFO } else { Level::WARN }
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let line = if self.json { json_line(event.metadata(), fields) } else { plain_line(event.metadata(), &fields) };
-        self.journal.push(&line);
+        let metadata = event.metadata();
+        self.journal.push(&self.journal.line(*metadata.level(), metadata.target(), fields));
     }
 }
 
@@ -262,8 +292,8 @@ impl fmt::Write for Bounded {
     }
 }
 
-fn plain_line(metadata: &Metadata<'_>, fields: &Fields) -> String {
-    let mut line = format!("{} {} ", now(), metadata.level());
+fn plain_line(level: Level, fields: &Fields) -> String {
+    let mut line = format!("{} {level} ", now());
     escape(&mut line, &fields.message, false);
     for (name, value) in &fields.values {
         line.push(' ');
@@ -288,11 +318,11 @@ fn plain_line(metadata: &Metadata<'_>, fields: &Fields) -> String {
     line
 }
 
-fn json_line(metadata: &Metadata<'_>, fields: Fields) -> String {
+fn json_line(level: Level, target: &str, fields: Fields) -> String {
     let mut map = Map::with_capacity(fields.values.len() + 4);
     map.insert("time".to_owned(), now().into());
-    map.insert("level".to_owned(), metadata.level().as_str().into());
-    map.insert("target".to_owned(), metadata.target().into());
+    map.insert("level".to_owned(), level.as_str().into());
+    map.insert("target".to_owned(), target.into());
     map.insert("message".to_owned(), fields.message.into());
     for (name, value) in fields.values {
         // A field cannot stand in for the four above.
@@ -362,9 +392,9 @@ mod tests {
 
     fn logged(json: bool, say: impl FnOnce()) -> String {
         let (sender, receiver) = mpsc::sync_channel(1000);
-        let journal = Journal::open(Pipe(sender));
+        let journal = Journal::open(Pipe(sender), json);
         let guard = LogGuard { journal: Arc::clone(&journal) };
-        tracing::subscriber::with_default(Registry::default().with(Lines { journal, json }), say);
+        tracing::subscriber::with_default(Registry::default().with(Lines { journal }), say);
         drop(guard);
         String::from_utf8(receiver.iter().flatten().collect()).unwrap()
     }
@@ -416,7 +446,7 @@ mod tests {
     #[test]
     fn a_reader_that_takes_nothing_blocks_nobody_and_hears_how_much_it_missed() {
         let (sender, receiver) = mpsc::sync_channel(0);
-        let journal = Journal::open(Pipe(sender));
+        let journal = Journal::open(Pipe(sender), false);
         let line = "x".repeat(BACKLOG_MAX / 8 - 1) + "\n";
         for _ in 0..40 {
             journal.push(&line);
@@ -434,10 +464,23 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_written_whole() {
+        for length in [1, 100, PIPE_BUF - 1, PIPE_BUF, PIPE_BUF + 1, 3 * PIPE_BUF] {
+            let lines = ("x".repeat(length - 1) + "\n").repeat(100);
+            let mut again = Vec::new();
+            for bunch in bunches(lines.as_bytes()) {
+                assert!(bunch.ends_with(b"\n") && bunch.len() <= PIPE_BUF.max(length), "{length}");
+                again.extend_from_slice(bunch);
+            }
+            assert_eq!(again, lines.as_bytes());
+        }
+    }
+
+    #[test]
     fn a_closed_standard_error_costs_nothing() {
         let (sender, receiver) = mpsc::sync_channel(0);
         drop(receiver);
-        let journal = Journal::open(Pipe(sender));
+        let journal = Journal::open(Pipe(sender), false);
         for _ in 0..1000 {
             journal.push("lost\n");
         }

@@ -8,6 +8,8 @@ mod support;
 use std::net::SocketAddr;
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 use support::{TestWindow, busy, run, troubled_queue};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -43,6 +45,25 @@ async fn the_page_renders_and_renews_itself_without_complaints() {
     // The script ran (it names the state), and no script of a stranger did.
     assert!(page.contains("<span id=\"live\" class=\"\">live</span>"), "{page}");
     assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "{page}");
+    assert!(window.desk.pages.load(Ordering::Relaxed) >= 3, "the page does not renew itself");
+}
+
+#[tokio::test]
+async fn the_page_says_so_when_the_appliance_is_gone() {
+    let window = busy_window().await;
+    let (desk, stop) = (Arc::clone(&window.desk), window.stop.clone());
+    let end = tokio::spawn(async move {
+        // The second page was asked for by the script, so it is there; then nobody answers any more.
+        while desk.pages.load(Ordering::Relaxed) < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.send(true).unwrap();
+    });
+    let output = chromium(&["--virtual-time-budget=40000", "--dump-dom"], &window.url("/")).await;
+    let page = String::from_utf8_lossy(&output.stdout);
+    end.await.unwrap();
+    assert!(page.contains("<span id=\"live\" class=\"lost\">no answer from the appliance; trying again</span>"), "{page}");
+    assert!(page.contains("slow-and-sorry.example"), "what was known stays on the page");
 }
 
 /// Serves copies of the page and its style sheet, and a page that frames the copy at several widths and measures it: the

@@ -9,11 +9,14 @@ use postern::mail::model::{
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// The queue, in the order of ids.
 #[derive(Default)]
 pub struct MemoryDesk {
+    /// How often the page was made: each one asks once for the destinations.
+    pub pages: AtomicU32,
     messages: Mutex<BTreeMap<MessageId, Message>>,
 }
 
@@ -36,7 +39,7 @@ pub const LINE: &[u8] = b"The quick brown fox jumps over the lazy dog, again and
 impl MemoryDesk {
     pub fn new(messages: impl IntoIterator<Item = Message>) -> Arc<Self> {
         let messages = messages.into_iter().map(|message| (message.id, message)).collect();
-        Arc::new(Self { messages: Mutex::new(messages) })
+        Arc::new(Self { messages: Mutex::new(messages), pages: AtomicU32::new(0) })
     }
 
     pub fn len(&self) -> usize {
@@ -110,6 +113,7 @@ impl Desk for MemoryDesk {
     }
 
     fn destinations(&self, limit: usize) -> Vec<DestinationSummary> {
+        self.pages.fetch_add(1, Ordering::Relaxed);
         let messages = self.messages.lock().unwrap();
         let mut found: BTreeMap<String, DestinationSummary> = BTreeMap::new();
         for message in messages.values() {

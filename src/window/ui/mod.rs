@@ -83,7 +83,6 @@ struct Text {
 struct Row {
     name: Text,
     messages: String,
-    active: u64,
     /// Of the longest bar, in percent.
     bar: u64,
     oldest: String,
@@ -194,14 +193,14 @@ fn row(destination: &DestinationView, longest: u64) -> Row {
     Row {
         name: text(&destination.name, NAME_SHOWN),
         messages: count(destination.messages),
-        active: destination.active,
         bar: (destination.messages * 100 / longest).max(1),
         oldest: destination.oldest_age_seconds.map(span).unwrap_or_default(),
-        next: match destination.next_try_seconds {
-            Some(0) => "now".to_owned(),
-            Some(seconds) => format!("in {}", span(seconds)),
-            None if destination.active > 0 => "being tried".to_owned(),
-            None => "held".to_owned(),
+        next: match (destination.active, destination.next_try_seconds) {
+            (0, Some(0)) => "now".to_owned(),
+            (0, Some(seconds)) => format!("in {}", span(seconds)),
+            (0, None) => "held".to_owned(),
+            (active, _) if active == destination.messages => "being tried".to_owned(),
+            (active, _) => format!("{} being tried", count(active)),
         },
         error: text(&destination.last_error, ERROR_SHOWN),
     }
