@@ -138,7 +138,9 @@ async fn serve(settings: &Settings, status: &StatusWriter) -> Result<(), Failure
     outbound.stop();
     match tokio::time::timeout_at(deadline.max(Instant::now() + Duration::from_secs(1)), couriers).await {
         Ok(ended) => joined(ended, "couriers"),
-        Err(_) => tracing::warn!(target: "mta", "deliveries were cut off at the end of drain_time; they are tried again at the next start"),
+        Err(_) => {
+            tracing::warn!(target: "mta", "deliveries were cut off at the end of drain_time; they are tried again at the next start")
+        }
     }
     space.abort();
     close.send_replace(true);

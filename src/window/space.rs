@@ -27,7 +27,9 @@ pub async fn watch_over(counters: Arc<Counters>) {
         if next > level {
             match next {
                 Level::Below1 => tracing::error!(target: "mta", "Data volume has less than 1% of free disk space"),
-                Level::Below5 | Level::Enough => tracing::warn!(target: "mta", "Data volume has less than 5% of free disk space"),
+                Level::Below5 | Level::Enough => {
+                    tracing::warn!(target: "mta", "Data volume has less than 5% of free disk space")
+                }
             }
         } else if next == Level::Enough && level != Level::Enough {
             tracing::info!(target: "mta", "the data volume has room again");
