@@ -22,7 +22,6 @@ pub(super) fn fine_span(seconds: f64) -> String {
 }
 
 /// Octets: `812 B`, `3.4 MiB`.
-#[allow(clippy::cast_precision_loss)] // two digits are shown
 pub(super) fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
