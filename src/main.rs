@@ -1,6 +1,7 @@
 //! The command line; nothing else.
 
 use clap::{Parser, Subcommand};
+use postern::appliance::failure::Exit;
 use postern::appliance::{class, property, supervise};
 use postern::sink::SinkArgs;
 use postern::window::cli::QueueArgs;
@@ -17,19 +18,23 @@ struct CommandLine {
 const EXAMPLES: &str = "\
 All settings are environment variables that begin with MTA_; `postern describe` lists them.
 
-Try it on a laptop, without root, with mail going to one server:
-  MTA_SMTP_PORT=2525 MTA_UI_PORT=8025 MTA_VOLUME_DATA=$PWD/data MTA_SMART_RELAY=mail.example.com postern init
-  MTA_UI_PORT=8025 postern health && echo ready
+Try it on a laptop, without root, with all mail going to one server:
+  export MTA_SMTP_PORT=2525 MTA_UI_PORT=8025 MTA_VOLUME_DATA=$PWD/data
+  MTA_SMART_RELAY=mail.example.com postern init
+  postern health && echo ready          (in another window, same exports)
 
-  postern sink --listen 127.0.0.1:2526             a server to send to, that counts what it gets
+No mail server at hand? `postern sink --listen 127.0.0.1:2526` is one that counts what it gets;
+set MTA_SMART_RELAY=127.0.0.1:2526.
 
 Something is wrong:
   postern check             are the properties right, and who may relay?
   postern health            is the appliance ready, and if not, why?
-  /var/log/appliance/log    why did it not start? (as an ordinary user: log/appliance/log in run_dir)
+  postern queue list        which mail waits, and what did the next server say?
+  /var/log/appliance/log    why did it not start? (not root: log/appliance/log in run_dir)
 
-Exit codes: 64 wrong property, 66 missing key or certificate, 69 a service or terminal is unavailable,
-73 cannot create, 77 permission, 70 a defect; `init` ends with 128 + the signal that stopped it.";
+Exit codes: 64 wrong property or command line, 66 missing key or certificate,
+69 a service or terminal is unavailable, 73 cannot create, 77 permission, 70 a defect;
+`init` ends with 128 + the signal that stopped it.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -55,7 +60,16 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match CommandLine::parse().command {
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(told) => {
+            // Help and version are no mistakes.
+            let code = if told.use_stderr() { Exit::Property.code() } else { 0 };
+            let _ = told.print();
+            return ExitCode::from(code);
+        }
+    };
+    match line.command {
         Command::Init => postern::init::run(),
         Command::Core => postern::core::run(),
         Command::Check => property::check::run(),

@@ -27,7 +27,8 @@ use tokio::time::Instant;
 const EXAMPLES: &str = "\
 Failures on demand, --fail STAGE=WHAT[:PERCENT], comma separated:
   STAGE    connect   before the greeting (drop or hang only)
-           greeting, ehlo, mail, rcpt, data
+           greeting, mail, rcpt, data
+           ehlo      but not HELO, so that a client can fall back to it
            dot       after the end of the content
   WHAT     a reply code from 400 to 599, drop (close without a word) or hang (never answer)
   PERCENT  how many of a hundred, 1 to 100; without it, all
@@ -264,13 +265,13 @@ impl<'a> Session<'a> {
     async fn talk(&mut self) -> Result<(), Gone> {
         self.mishap(Stage::Connect).await?;
         match self.mishap(Stage::Greeting).await? {
-            Some(reply) => write_reply(self.wire.output(), &reply),
+            Some(reply) => return self.turn_away(&reply).await,
             None => self.dialogue.greet(self.wire.output()),
         }
         loop {
             let command = self.command().await?;
             let stage = match &command {
-                Ok(Command::Hello { .. }) => Some(Stage::Hello),
+                Ok(Command::Hello { extended: true, .. }) => Some(Stage::Hello),
                 Ok(Command::Mail(_)) => Some(Stage::Mail),
                 Ok(Command::Recipient(_)) => Some(Stage::Recipient),
                 Ok(Command::Data) => Some(Stage::Data),
@@ -296,6 +297,15 @@ impl<'a> Session<'a> {
                 self.wire.flush().await?;
             }
         }
+    }
+
+    /// A greeting that is none: nothing but QUIT is heard after it (RFC 5321 §3.1).
+    async fn turn_away(&mut self, greeting: &Reply) -> Result<(), Gone> {
+        write_reply(self.wire.output(), greeting);
+        while greeting.code != 421 && self.command().await? != Ok(Command::Quit) {
+            write_reply(self.wire.output(), &Reply::new(503, (5, 5, 1), "Not after this greeting"));
+        }
+        Ok(())
     }
 
     async fn command(&mut self) -> Result<Result<Command, CommandError>, Gone> {

@@ -41,6 +41,9 @@ const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a write waits for a reader that takes nothing, before it looks again; milliseconds.
 const READER_PAUSE: u16 = 1000;
 
+/// The target of events that operators read, whatever module they come from.
+const TARGET: &str = "mta";
+
 /// Writes out what waits, at its drop; keep it until the program ends.
 #[must_use = "dropping it ends the log"]
 pub struct LogGuard {
@@ -205,7 +208,7 @@ struct Lines {
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        let own = metadata.target().split("::").next() == Some(env!("CARGO_PKG_NAME"));
+        let own = matches!(metadata.target().split("::").next(), Some(TARGET | env!("CARGO_PKG_NAME")));
         *metadata.level() <= if own { Level::INFO } else { Level::WARN }
     }
 

@@ -165,7 +165,9 @@ impl<'a, S: Spool> Session<'a, S> {
         let (intake, start) = (self.intake, Instant::now());
         let mut content = Content::new(intake.rules.size_limit);
         let mut intaking = Ok(intake.spool.begin());
-        store(&mut intaking, self.received(&envelope).as_bytes()).await;
+        let date = clock::rfc5322(clock::now());
+        let trace = received(&envelope, self.dialogue.hello(), self.peer.address, &intake.rules.hostname, &date);
+        store(&mut intaking, trace.as_bytes()).await;
         let mut cut_off = false;
         'reading: loop {
             while !self.wire.input().is_empty() {
@@ -240,29 +242,6 @@ impl<'a, S: Spool> Session<'a, S> {
         Ok(Reply::new(250, (2, 0, 0), format!("Ok: queued as {id}")))
     }
 
-    /// The trace line of RFC 5321 §4.4 (with UTF8SMTP: RFC 6531 §4.3). One recipient is named, more would be a leak.
-    fn received(&self, envelope: &Envelope) -> String {
-        let (helo, extended) = self.dialogue.hello();
-        let with = match (envelope.smtputf8, extended) {
-            (true, _) => "UTF8SMTP",
-            (false, true) => "ESMTP",
-            (false, false) => "SMTP",
-        };
-        let mut line = String::with_capacity(256);
-        line.push_str("Received: from ");
-        line.extend(helo.chars().map(|c| if c.is_ascii_alphanumeric() || "-._:[]".contains(c) { c } else { '?' }));
-        let _ = match self.peer.address {
-            IpAddr::V4(address) => write!(line, " ([{address}])"),
-            IpAddr::V6(address) => write!(line, " ([IPv6:{address}])"),
-        };
-        let _ = write!(line, "\r\n\tby {} (Postern) with {with}", self.intake.rules.hostname);
-        if let [only] = &envelope.recipients[..] {
-            let _ = write!(line, "\r\n\tfor <{only}>");
-        }
-        let _ = write!(line, ";\r\n\t{}\r\n", clock::rfc5322(clock::now()));
-        line
-    }
-
     /// Counts and logs a refusal.
     fn note(&self, heard: &Heard, sender: Option<&Address>) {
         let Some((reply, reason)) = &heard.refused else { return };
@@ -302,6 +281,30 @@ impl<'a, S: Spool> Session<'a, S> {
             }
         }
     }
+}
+
+/// The trace field of RFC 5321 §4.4 (with UTF8SMTP: RFC 6531 §4.3). One recipient is named; with more, each would learn of the
+/// others. `hello` is hostile: what has no place in a domain or a literal becomes a question mark.
+fn received(envelope: &Envelope, hello: (&str, bool), peer: IpAddr, hostname: &str, date: &str) -> String {
+    let with = match (envelope.smtputf8, hello.1) {
+        (true, _) => "UTF8SMTP",
+        (false, true) => "ESMTP",
+        (false, false) => "SMTP",
+    };
+    let mut field = String::with_capacity(256);
+    field.push_str("Received: from ");
+    field.extend(hello.0.chars().map(|c| if c.is_ascii_alphanumeric() || "-._:[]".contains(c) { c } else { '?' }));
+    // Writing to a string cannot fail.
+    let _ = match peer {
+        IpAddr::V4(address) => write!(field, " ([{address}])"),
+        IpAddr::V6(address) => write!(field, " ([IPv6:{address}])"),
+    };
+    let _ = write!(field, "\r\n\tby {hostname} (Postern) with {with}");
+    if let [only] = &envelope.recipients[..] {
+        let _ = write!(field, "\r\n\tfor <{only}>");
+    }
+    let _ = write!(field, ";\r\n\t{date}\r\n");
+    field
 }
 
 /// Hands a piece to the queue, and forgets the mail when the queue cannot take it.
@@ -385,5 +388,65 @@ impl fmt::Display for Paths<'_> {
             write!(f, "{comma}<{}>", Shown(recipient.as_str()))?;
         }
         if self.0.recipients.len() > 5 { f.write_str(",…") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn envelope(recipients: &[&str], smtputf8: bool) -> Envelope {
+        Envelope {
+            sender: None,
+            recipients: recipients.iter().map(|text| Address::parse(text).unwrap()).collect(),
+            body: BodyType::SevenBit,
+            smtputf8,
+        }
+    }
+
+    #[test]
+    fn the_trace_field_says_who_and_how() {
+        let date = "Sun, 22 Nov 2026 12:00:00 +0000";
+        let v4 = IpAddr::from([192, 0, 2, 1]);
+        assert_eq!(
+            received(&envelope(&["a@b.example"], false), ("client.example", true), v4, "mta.example", date),
+            "Received: from client.example ([192.0.2.1])\r\n\tby mta.example (Postern) with ESMTP\r\n\tfor <a@b.example>;\r\n\t\
+             Sun, 22 Nov 2026 12:00:00 +0000\r\n"
+        );
+        let v6 = "2001:db8::1".parse().unwrap();
+        assert_eq!(
+            received(&envelope(&["a@b.example", "c@d.example"], false), ("[x](y;z)", false), v6, "mta.example", date),
+            "Received: from [x]?y?z? ([IPv6:2001:db8::1])\r\n\tby mta.example (Postern) with SMTP;\r\n\t\
+             Sun, 22 Nov 2026 12:00:00 +0000\r\n"
+        );
+        let utf8 = received(&envelope(&["é@b.example"], true), ("x", true), v4, "mta.example", date);
+        assert!(utf8.contains(" with UTF8SMTP\r\n\tfor <é@b.example>;"), "{utf8}");
+    }
+
+    #[test]
+    fn hostile_text_stays_on_its_line() {
+        assert_eq!(Shown("a\r\nb\u{202e}\"").to_string(), "a\\r\\nb\\u{202e}\\\"");
+        assert_eq!(Shown(&"x".repeat(1000)).to_string().len(), 200);
+        let many: Vec<String> = (0..50).map(|number| format!("r{number}@b.example")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let shown = Paths(&envelope(&many, false)).to_string();
+        assert!(shown.starts_with("<r0@b.example>,<r1@b.example>,") && shown.ends_with("<r4@b.example>,…"), "{shown}");
+    }
+
+    #[test]
+    fn slow_content_earns_its_time_by_its_octets() {
+        let limits = Limits {
+            content: Duration::from_secs(180),
+            content_grace: Duration::from_secs(10),
+            content_rate: 100,
+            ..Limits::default()
+        };
+        let start = Instant::now();
+        let mut content = Content::new(1_000_000);
+        assert_eq!(content_deadline(&content, &limits, start), start + Duration::from_secs(10));
+        content.next(&b"0123456789abcdefgh\r\n".repeat(100));
+        assert_eq!(content_deadline(&content, &limits, start), start + Duration::from_secs(30));
+        content.next(b"bare\n");
+        assert!(content_deadline(&content, &limits, start) <= Instant::now() + limits.flawed_content);
     }
 }

@@ -42,6 +42,7 @@ fn root_gives_the_core_a_uid_of_its_own() {
         return nobody_else_is_tried();
     }
     let grid = Grid::as_root();
+    grid.make_file("data/README.md", "what lives here");
     let mut init = grid.init(&[]);
     assert_eq!(uids(init.core), [core_uid(); 4]);
     assert_eq!(status_of(init.core, "Groups").split_whitespace().filter(|gid| *gid == "0").count(), 0);
@@ -64,7 +65,8 @@ fn root_leaves_the_core_the_low_ports_when_one_is_asked_for() {
         return nobody_else_is_tried();
     }
     let grid = Grid::as_root();
-    let mut init = grid.init(&[("MTA_SMTPS_PORT", "465")]);
+    // An address of its own, so that the port is free, and a port that only CAP_NET_BIND_SERVICE opens.
+    let mut init = grid.init(&[("MTA_UI_PORT", "987"), ("MTA_LISTEN", "127.98.7.1")]);
     assert_eq!(uids(init.core), [core_uid(); 4]);
     assert_eq!(capabilities(init.core), [NET_BIND_SERVICE; 4]);
     assert_eq!(status_of(init.core, "CapBnd"), NET_BIND_SERVICE);
@@ -87,6 +89,10 @@ fn root_does_not_take_a_volume_that_belongs_to_somebody() {
     let line = format!("is not writable for uid {} (the SMTP core)", core_uid());
     assert!(ended.stderr.contains("Error: failed to mount data volume.\n") && ended.stderr.contains(&line), "{ended:?}");
     assert_eq!(fs::metadata(grid.path("data")).unwrap().uid(), 777);
+    // Nor root's own, when it is full of other things.
+    std::os::unix::fs::chown(grid.path("data"), Some(0), Some(0)).unwrap();
+    assert_eq!(grid.run(&["init"], &[]).code, 77);
+    assert_eq!(fs::metadata(grid.path("data")).unwrap().uid(), 0);
     // Writable for everybody is good enough.
     fs::set_permissions(grid.path("data"), Permissions::from_mode(0o777)).unwrap();
     assert_eq!(grid.init(&[]).stop(Signal::SIGTERM), 143);
@@ -120,7 +126,7 @@ fn as_pid_1_it_stops_on_sigterm_and_warns_without_a_volume() {
     grid.dress(&mut command, &[]);
     let mut outer = Running::start(command);
     outer.wait_ready();
-    assert!(outer.seen.iter().any(|line| line.contains("queued mail dies with this container")), "{:?}", outer.seen);
+    assert!(outer.seen.iter().any(|line| line.contains("queued mail dies with it")), "{:?}", outer.seen);
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", outer.pid())).unwrap();
     let init = Pid::from_raw(children.trim().parse().unwrap());
     assert_eq!(status_of(init, "NSpid").split_whitespace().last(), Some("1"));
@@ -130,7 +136,7 @@ fn as_pid_1_it_stops_on_sigterm_and_warns_without_a_volume() {
 
 fn nobody_else_is_tried() {
     let grid = Grid::new();
-    let mut init = grid.init(&[("MTA_SMTPS_PORT", "465")]);
+    let mut init = grid.init(&[]);
     assert_eq!(uids(init.core), [geteuid().as_raw(); 4]);
     assert_eq!(init.stop(Signal::SIGTERM), 143);
 }

@@ -2,6 +2,7 @@
 
 use crate::support::{Ended, Grid, is_root};
 use std::fs;
+use std::net::TcpListener;
 
 /// The verbatim line stands alone on standard error, and in the appliance log.
 fn expect(grid: &Grid, ended: &Ended, line: &str, code: i32) {
@@ -100,6 +101,20 @@ fn data_volumes_that_do_not_work() {
     let grid = Grid::new();
     let ended = grid.run(&["init"], &[("MTA_VOLUME_DATA", "/sys/kernel")]);
     assert!(ended.stderr.lines().any(|line| line == LINE) && [73, 77].contains(&ended.code), "{ended:?}");
+}
+
+#[test]
+fn ports_that_are_taken() {
+    const START: &str = "Error: failed to start the MTA server. Please see the /var/log/appliance/log log file in MTA for more details on the failure";
+    for (property, line) in [("MTA_SMTP_PORT", START), ("MTA_UI_PORT", "Error: failed to initialize the UI backend")] {
+        let grid = Grid::new();
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port().to_string();
+        let ended = grid.run(&["init"], &[(property, &port)]);
+        expect(&grid, &ended, line, 69);
+        let cause = ended.stderr.lines().skip_while(|found| *found != line).nth(1).unwrap_or_default();
+        assert!(cause.starts_with("  ") && cause.contains(&port), "the cause names the port: {}", ended.stderr);
+    }
 }
 
 #[test]

@@ -382,7 +382,7 @@ impl Program {
         let child = Command::new(name).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let child = child.unwrap_or_else(|error| panic!("this test needs the program {name}: {error}"));
         let mut program = Self(child);
-        for _ in 0..500 {
+        for _ in 0..2000 {
             if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
                 return program;
             }

@@ -79,8 +79,9 @@ impl Receiver {
         });
         let (stop, stopped) = watch::channel(None);
         let (address, served) = runtime.block_on(async {
-            let listener = accept::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-            let address = listener.local_addr().unwrap();
+            // As in production: both families on one socket, IPv4 in IPv6 clothes.
+            let listener = accept::bind("[::]:0".parse().unwrap()).unwrap();
+            let address = ([127, 0, 0, 1], listener.local_addr().unwrap().port()).into();
             (address, tokio::spawn(inbound::serve(intake, vec![listener], stopped)))
         });
         Self { address, spool, counters, onward, stop, served: Some(served), runtime }

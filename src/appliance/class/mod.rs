@@ -183,7 +183,29 @@ mod tests {
         let names: BTreeSet<_> = class.property.iter().map(|property| property.name.as_str()).collect();
         assert_eq!(names.len(), class.property.len());
         assert_eq!(class.property.iter().filter(|property| property.group == Group::Founding).count(), 13);
+        const KINDS: [&str; 19] = [
+            "text",
+            "yes/no",
+            "plain/json",
+            "number",
+            "port",
+            "size",
+            "duration",
+            "host name",
+            "host",
+            "networks",
+            "address",
+            "addresses",
+            "addresses with ports",
+            "absolute path",
+            "relative path",
+            "share",
+            "export",
+            "URL",
+            "time zone",
+        ];
         for property in &class.property {
+            assert!(KINDS.contains(&property.kind.as_str()), "{property:?}");
             assert!(!property.help.is_empty() && !property.help.ends_with('.') && !property.help.contains('|'), "{property:?}");
         }
         let wires = class.terminal.iter().filter_map(|terminal| terminal.property.as_deref());

@@ -472,13 +472,17 @@ impl Reader<'_> {
         text: Option<String>,
         read: impl FnOnce(&str) -> Result<T, Complaint>,
     ) -> Option<T> {
-        let text = text.filter(|text| !text.is_empty())?;
+        let text = text?;
         let secret = class().property(name).is_some_and(|property| property.secret);
         // Blanks at the ends are slips of the pen, except in a secret, where every character counts.
-        match read(if secret { &text } else { text.trim() }) {
+        let text = if secret { text.as_str() } else { text.trim() };
+        if text.is_empty() {
+            return None;
+        }
+        match read(text) {
             Ok(value) => Some(value),
             Err(complaint) => {
-                let shown = if secret { MASK } else { &text };
+                let shown = if secret { MASK } else { text };
                 let cause = match self.sources.get(name) {
                     Some(Source::File(path)) => format!("{} holds '{shown}'", path.display()),
                     _ => format!("{PREFIX}{} is '{shown}'", name.to_uppercase()),
@@ -617,6 +621,14 @@ mod tests {
         .unwrap();
         assert_eq!(settings.password.as_ref().map(Secret::expose), Some(" s\"ecret\\ "));
         assert_eq!(Settings::from_json(&settings.to_json()), Ok(settings));
+    }
+
+    #[test]
+    fn blanks_alone_are_no_value() {
+        let settings = settings(&[("MTA_USERNAME", "  "), ("MTA_PASSWORD", "  "), ("MTA_SMART_RELAY", " a.example ")]).unwrap();
+        assert_eq!(settings.username, None);
+        assert_eq!(settings.password.unwrap().expose(), "  ");
+        assert_eq!(settings.smart_relay.unwrap().to_string(), "a.example");
     }
 
     #[test]

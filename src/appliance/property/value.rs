@@ -72,7 +72,9 @@ pub fn duration(text: &str) -> Result<Duration, Complaint> {
 /// Networks or single addresses; an address alone is a network of its own.
 pub fn networks(text: &str) -> Result<Vec<IpNet>, Complaint> {
     list(text, |item| {
-        let item = item.replace(['[', ']'], "");
+        // Brackets around the address of an IPv6 network are a habit of the field: [2001:db8::]/32.
+        let bare = item.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+        let item = bare.map_or_else(|| item.to_owned(), |(address, length)| format!("{address}{length}"));
         let network = match item.parse::<IpAddr>() {
             Ok(address) => Some(IpNet::from(address)),
             Err(_) => item.parse::<IpNet>().ok().map(|network| network.trunc()),
@@ -145,7 +147,10 @@ fn bare_host(spec: &crate::ground::host::HostSpec) -> String {
 
 /// Items between commas or blanks, each read by `item`.
 fn list<T>(text: &str, item: impl Fn(&str) -> Result<T, Complaint>) -> Result<Vec<T>, Complaint> {
-    text.split([',', ' ', '\t']).filter(|part| !part.is_empty()).map(item).collect()
+    match text.split([',', ' ']).filter(|part| !part.is_empty()).map(item).collect::<Result<Vec<T>, _>>() {
+        Ok(items) if items.is_empty() => Err("holds nothing but commas".into()),
+        items => items,
+    }
 }
 
 /// Only digits: `u16::from_str` alone would take a sign.
@@ -194,9 +199,11 @@ mod tests {
 
     #[test]
     fn networks_are_lists_with_single_addresses() {
-        let read = networks("127.0.0.1, 10.1.2.3/8 2001:db8::/32,[::1]").unwrap();
+        let read = networks("127.0.0.1, 10.1.2.3/8 2001:db8::/32,[::1] [2001:db8:1::]/48").unwrap();
         let text: Vec<_> = read.iter().map(ToString::to_string).collect();
-        assert_eq!(text, ["127.0.0.1/32", "10.0.0.0/8", "2001:db8::/32", "::1/128"]);
+        assert_eq!(text, ["127.0.0.1/32", "10.0.0.0/8", "2001:db8::/32", "::1/128", "2001:db8:1::/48"]);
+        assert!(networks("1[0].0.0.0/8").is_err() && networks("[::1").is_err());
+        assert!(networks(" , ").unwrap_err().contains("nothing"));
         assert!(networks("10.0.0.0/33").unwrap_err().contains("10.0.0.0/33"));
         assert!(networks("example.com").is_err());
     }

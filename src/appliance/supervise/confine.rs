@@ -15,7 +15,18 @@ use std::path::Path;
 const KNOWN: ABI = ABI::V6;
 
 /// Files of the resolver (which may be links into /run), time zones, certificates, and the process's own view of itself.
-const READ: [&str; 9] = ["/etc", "/usr", "/lib", "/lib64", "/proc", "/dev", "/sys", "/run/systemd/resolve", "/run/resolvconf"];
+const READ: [&str; 10] = [
+    "/etc",
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/proc",
+    "/dev",
+    "/sys",
+    "/run/systemd/resolve",
+    "/run/resolvconf",
+    "/run/NetworkManager",
+];
 
 /// Confines the calling thread and all its future threads; returns the level reached, in words for the log.
 pub fn confine(data: &Path, run_dir: &Path) -> String {

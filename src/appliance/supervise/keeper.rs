@@ -69,6 +69,11 @@ impl<'a> Keeper<'a> {
     /// Runs the core until a signal ends it; returns the exit code: 128 + signal, or that of a core that never came up.
     pub fn keep(mut self) -> u8 {
         let mut backoff = Backoff::new();
+        // A signal may have come while all was prepared.
+        self.hear_stop();
+        if let Some(code) = self.stopped() {
+            return code;
+        }
         loop {
             let (lived, why, failure) = match self.start() {
                 Ok(core) => self.tend(core),
@@ -85,7 +90,9 @@ impl<'a> Keeper<'a> {
                 return failure.exit.code();
             }
             let pause = backoff.after(lived);
-            self.journal.record(Severity::Error, format!("the SMTP core {why}; it is started again in {} s", pause.as_secs()));
+            let said = told(&failure);
+            self.journal
+                .record(Severity::Error, format!("the SMTP core {why}; it is started again in {} s{said}", pause.as_secs()));
             self.pause(pause);
             if let Some(code) = self.stopped() {
                 return code;
@@ -101,8 +108,9 @@ impl<'a> Keeper<'a> {
     fn start(&self) -> io::Result<Core> {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
         fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        let low_port =
-            [self.settings.smtp_port, self.settings.smtps_port, self.settings.ui_port].iter().any(|port| *port < 1024);
+        let smtps_port = (!self.settings.ssl_disabled).then_some(self.settings.smtps_port);
+        let ports = [Some(self.settings.smtp_port), Some(self.settings.ui_port), smtps_port];
+        let low_port = ports.into_iter().flatten().any(|port| port < 1024);
         let identity = self.identity.changes.then_some((self.identity.uid, self.identity.gid));
         let mut command = Command::new("/proc/self/exe");
         command.arg("core").stdin(Stdio::piped());
@@ -115,7 +123,7 @@ impl<'a> Keeper<'a> {
         let mut child = spawn(&mut command, &writer, Jail { identity, keep_bind: low_port })?;
         let now = Instant::now();
         let core = Core {
-            pid: Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)),
+            pid: Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?),
             status: StatusReader::new(reader),
             started: now,
             ready: false,
@@ -147,7 +155,9 @@ impl<'a> Keeper<'a> {
             while let Some(signal) = self.signals.next() {
                 match signal {
                     Signal::SIGCHLD => child_ended = true,
-                    Signal::SIGHUP => drop(kill(core.pid, Signal::SIGHUP)),
+                    // Before it is ready, the core may not yet know what to do with it, and has read everything just now.
+                    Signal::SIGHUP if core.ready => drop(kill(core.pid, Signal::SIGHUP)),
+                    Signal::SIGHUP => {}
                     signal => self.begin_stop(signal, &mut core),
                 }
             }
@@ -233,12 +243,17 @@ impl<'a> Keeper<'a> {
                 return;
             }
             wait(self.signals, None, Some(left));
-            while let Some(signal) = self.signals.next() {
-                match signal {
-                    Signal::SIGCHLD => drop(reap(Pid::from_raw(0))),
-                    Signal::SIGHUP => {}
-                    signal => self.stop = self.stop.or(Some(signal)),
-                }
+            self.hear_stop();
+        }
+    }
+
+    /// Looks for the signal that ends it all, while no core runs.
+    fn hear_stop(&mut self) {
+        while let Some(signal) = self.signals.next() {
+            match signal {
+                Signal::SIGCHLD => drop(reap(Pid::from_raw(0))),
+                Signal::SIGHUP => {}
+                signal => self.stop = self.stop.or(Some(signal)),
             }
         }
     }
@@ -267,6 +282,11 @@ fn reap(core: Pid) -> Option<WaitStatus> {
             Err(_) => return end,
         }
     }
+}
+
+/// What the core itself said of its end, if anything.
+fn told(failure: &Failure) -> String {
+    if failure.line == START_LINE { String::new() } else { format!(" ({}: {})", failure.line, failure.cause) }
 }
 
 fn in_words(end: WaitStatus) -> String {

@@ -20,6 +20,7 @@ pub fn prepare(path: &Path, identity: &Identity) -> Result<(), Failure> {
         let hint = "mount a tmpfs there or set MTA_RUN_DIR";
         Failure::preconfigure(Exit::Create, format!("run_dir {}: {cause}; {hint}", path.display()))
     };
+    let is_new = !path.exists();
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| failure(error.to_string()))?;
     let meta = path.symlink_metadata().map_err(|error| failure(error.to_string()))?;
     let me = nix::unistd::geteuid();
@@ -30,12 +31,18 @@ pub fn prepare(path: &Path, identity: &Identity) -> Result<(), Failure> {
     if in_tmp && meta.uid() != me.as_raw() {
         return Err(failure(format!("it belongs to uid {}, not to us (uid {me})", meta.uid())));
     }
-    if identity.changes {
+    // A directory that others use, such as /run itself, keeps its owner and its mode.
+    let is_ours = is_new || meta.gid() == identity.gid.as_raw() || is_empty(path);
+    if identity.changes && is_ours {
         std::os::unix::fs::chown(path, Some(me.as_raw()), Some(identity.gid.as_raw()))
             .and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(0o1775)))
             .map_err(|error| failure(error.to_string()))?;
     }
     identity.within(|| try_entry(path)).map_err(|error| failure(format!("it cannot be written: {error}")))
+}
+
+fn is_empty(path: &Path) -> bool {
+    path.read_dir().is_ok_and(|mut entries| entries.next().is_none())
 }
 
 fn try_entry(dir: &Path) -> io::Result<()> {

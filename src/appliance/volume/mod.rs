@@ -1,7 +1,7 @@
 //! Volumes: the disks of the box, looked at before the core starts.
 //!
 //! Purpose: a relay that promises to keep mail must not start on a disk that cannot. The data volume must be there, take and
-//! sync a file as the core's user, and should be a mount of its own. The key volume must be there when it is asked for.
+//! sync a file as the core's user, and should outlive the container. The key volume must be there when it is asked for.
 //! Limits: this version mounts no block devices itself.
 //! Security: ownership of the data volume is changed only at its top, only when that is safe, and never below.
 
@@ -33,7 +33,11 @@ pub fn prepare_data(path: &Path, identity: &Identity, contained: bool) -> Result
         Ok(meta) => meta,
         Err(error) if error.kind() == ErrorKind::NotFound && !contained => create(path)?,
         Err(error) => {
-            let hint = if contained { "mount a volume there, for example -v mta-data:/data" } else { "create it" };
+            let hint = if contained {
+                "mount a volume there, for example -v mta-data:/data, or create the directory"
+            } else {
+                "create it"
+            };
             return Err(data_failure(&error, format!("{}: {}; {hint}", path.display(), words(&error))));
         }
     };
@@ -115,10 +119,21 @@ fn give_to_core(path: &Path, meta: &Metadata, identity: &Identity) {
     if !identity.changes || meta.uid() == identity.uid.as_raw() {
         return;
     }
-    let is_empty = || path.read_dir().is_ok_and(|mut entries| entries.next().is_none());
-    if is_local(path) && (meta.uid() == 0 || is_empty()) {
+    if is_local(path) && is_free(path, meta.uid() == 0, identity) {
         let _ = std::os::unix::fs::chown(path, Some(identity.uid.as_raw()), Some(identity.gid.as_raw()));
     }
+}
+
+/// Whether a directory can be given away: it is empty, or it is root's and holds nothing but what comes with a volume and
+/// what is the core's already. So a slip of the pen such as `/etc` keeps its owner.
+fn is_free(path: &Path, is_roots: bool, identity: &Identity) -> bool {
+    let comes_along = |name: &str| name == "lost+found" || name.starts_with('.') || name.starts_with("README");
+    let Ok(mut entries) = path.read_dir() else { return false };
+    entries.all(|entry| {
+        let Ok(entry) = entry else { return false };
+        let is_cores = entry.metadata().is_ok_and(|meta| meta.uid() == identity.uid.as_raw());
+        is_roots && (is_cores || comes_along(&entry.file_name().to_string_lossy()))
+    })
 }
 
 /// On a file server, ownership is the server's business.
@@ -148,18 +163,15 @@ fn try_file(dir: &Path) -> io::Result<()> {
 
 fn warnings(path: &Path, contained: bool) -> Vec<String> {
     let mut warnings = Vec::new();
-    if contained && !mounts::is_mount(path) {
+    if contained && mounts::is_on_root(path) {
         warnings.push(format!(
-            "THE DATA VOLUME {} IS NOT A MOUNT OF ITS OWN: queued mail dies with this container. Mount a volume there, for example \
+            "THE DATA VOLUME {} IS PART OF THE CONTAINER ITSELF: queued mail dies with it. Mount a volume there, for example \
              -v mta-data:{}",
             path.display(),
             path.display()
         ));
     } else if statfs(path).is_ok_and(|stat| is_memory(stat.filesystem_type())) {
-        warnings.push(format!(
-            "THE DATA VOLUME {} LIVES IN MEMORY (tmpfs): queued mail dies with this machine or container",
-            path.display()
-        ));
+        warnings.push(format!("THE DATA VOLUME {} LIVES IN MEMORY (tmpfs): queued mail dies with it", path.display()));
     }
     warnings
 }
@@ -205,7 +217,7 @@ mod tests {
     fn a_container_without_a_mount_is_warned() {
         let dir = tempfile::tempdir().unwrap();
         let told = prepare_data(dir.path(), &Identity::same(), true).unwrap();
-        assert!(told[0].contains("dies with this container"), "{told:?}");
+        assert!(told[0].contains("queued mail dies with it"), "{told:?}");
     }
 
     #[test]

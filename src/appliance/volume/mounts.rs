@@ -1,17 +1,20 @@
 //! What is mounted where, and whether this is a container.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Whether something is mounted at this very path.
-pub fn is_mount(path: &Path) -> bool {
-    let Ok(path) = path.canonicalize() else { return false };
+/// Whether this path lies on the root file system itself, and not on anything mounted into it.
+pub fn is_on_root(path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else { return true };
     let listed = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    if points(&listed).any(|(point, _)| point == path) {
-        return true;
-    }
-    let device = |path: &Path| path.metadata().map(|meta| meta.dev()).ok();
-    path.parent().is_some_and(|parent| device(parent) != device(&path))
+    mount_of(&path, &listed).is_none_or(|point| point == Path::new("/"))
+}
+
+/// The mount point that is nearest above a path.
+fn mount_of(path: &Path, listed: &str) -> Option<PathBuf> {
+    points(listed)
+        .map(|(point, _)| point)
+        .filter(|point| path.starts_with(point))
+        .max_by_key(|point| point.components().count())
 }
 
 /// Whether this process lives in a container: PID 1, the mark that an engine leaves, or a root made of layers.
@@ -62,7 +65,9 @@ mod tests {
         let text = "25 1 0:22 / / rw shared:1 - overlay overlay rw\n26 25 8:1 /x /with\\040blank rw - ext4 /dev/sda1 rw\nbad\n";
         let read: Vec<_> = points(text).collect();
         assert_eq!(read, [(PathBuf::from("/"), "overlay"), (PathBuf::from("/with blank"), "ext4")]);
-        assert!(is_mount(Path::new("/proc")));
-        assert!(!is_mount(Path::new("/proc/self")));
+        assert_eq!(mount_of(Path::new("/with blank/data"), text), Some(PathBuf::from("/with blank")));
+        assert_eq!(mount_of(Path::new("/with/data"), text), Some(PathBuf::from("/")));
+        assert!(!is_on_root(Path::new("/proc/self")));
+        assert!(is_on_root(Path::new("/")));
     }
 }

@@ -1,8 +1,8 @@
 //! The session of RFC 5321 as a state machine: commands in, replies out.
 
 use super::{Command, CommandError, LineFlaw, Mail, Recipient};
-use crate::mail::model::{Address, Class, Enhanced, Envelope, Refusal, Reply, Verdict};
-use std::fmt::Write;
+use crate::mail::model::{Address, Class, Envelope, Refusal, Reply, Verdict};
+use std::io::Write;
 
 /// What a session may cost.
 #[derive(Debug, Clone)]
@@ -258,12 +258,8 @@ impl From<LineFlaw> for CommandError {
 
 /// Appends a reply as it goes over the wire.
 pub fn write_reply(out: &mut Vec<u8>, reply: &Reply) {
-    let mut line = String::with_capacity(reply.text.len() + 16);
-    let _ = match reply.enhanced {
-        Some(Enhanced(class, subject, detail)) => write!(line, "{} {class}.{subject}.{detail} {}\r\n", reply.code, reply.text),
-        None => write!(line, "{} {}\r\n", reply.code, reply.text),
-    };
-    out.extend_from_slice(line.as_bytes());
+    // Writing to a vector cannot fail.
+    let _ = write!(out, "{reply}\r\n");
 }
 
 fn out_of_order(text: &'static str) -> (Reply, Refusal) {
