@@ -1,8 +1,8 @@
 //! The answers for programs, under `/api/v1`, and the shapes they have.
 //!
 //! The operator's tool (`cli`) reads the same shapes at the other end of the control socket.
-//! Limits: a page of the queue has at most [`PAGE_MAX`] messages with at most [`RECIPIENTS_SHOWN`] recipients each; messages are
-//! asked for in small bunches, so that a page of large envelopes is never in memory whole. The desk answers within
+//! Limits: a page of the queue has at most [`PAGE_MAX`] messages with at most [`RECIPIENTS_SHOWN`] recipients each; messages
+//! are asked for in small bunches, so that a page of large envelopes is never in memory whole. The desk answers within
 //! [`DESK_PATIENCE`] or the client hears 504.
 //! Security: addresses, names and errors are hostile text; JSON's own escapes make them harmless here, whoever shows them must
 //! escape them again.

@@ -1,7 +1,7 @@
 //! `postern queue`: the operator's tool at the other end of the control socket.
 //!
-//! In: arguments. Out: tables for people, or JSON (one value a line). Exit codes follow sysexits: 64 wrong arguments, 66 no such
-//! message, 69 no core answers, 70 an answer that makes no sense.
+//! In: arguments. Out: tables for people, or JSON (one value a line). Exit codes follow sysexits: 64 wrong arguments, 66 no
+//! such message, 69 no core answers, 70 an answer that makes no sense.
 //! Security: everything that comes from mail is made harmless before a terminal sees it; `body` alone writes a mail as it is.
 
 mod call;
@@ -39,7 +39,8 @@ pub struct QueueArgs {
     /// Print JSON, one value a line
     #[arg(long, global = true)]
     json: bool,
-    /// The control socket of the running appliance [default: control.sock in MTA_RUN_DIR, /run/postern or the user's own run directory]
+    /// The control socket of the running appliance [default: control.sock in MTA_RUN_DIR, /run/postern or the user's own run
+    /// directory]
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
 }

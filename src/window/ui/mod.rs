@@ -3,7 +3,8 @@
 //! Server-rendered HTML, one style sheet, one small script that renews the page's middle every five seconds; without the script
 //! the page reloads itself. Nothing is loaded from elsewhere.
 //! Limits: [`DESTINATIONS`] destinations, each text of theirs shortened, so that the page stays under 40 kB.
-//! Security: names, errors and reasons are hostile; askama escapes every value, and the policy of `answer` runs no inline script.
+//! Security: names, errors and reasons are hostile; askama escapes every value, and the policy of `answer` runs no inline
+//! script.
 
 pub(super) mod status;
 
