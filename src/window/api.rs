@@ -404,11 +404,9 @@ pub(super) async fn order(window: &Window, content: Incoming) -> Answer {
         Ok(parsed) => parsed,
         Err(words) => return error(StatusCode::BAD_REQUEST, &words),
     };
-    match window.desk.order(order, selection.clone()).await {
-        Ok(messages) => {
-            tracing::info!(order = view.order, selection = ?selection, messages, "an operator's order was carried out");
-            answer::json(StatusCode::OK, &HitView { messages })
-        }
+    // The desk writes the audit line.
+    match window.desk.order(order, selection).await {
+        Ok(messages) => answer::json(StatusCode::OK, &HitView { messages }),
         Err(fault) => desk_error(&fault),
     }
 }
