@@ -8,7 +8,7 @@ mod call;
 mod table;
 
 use super::api::OrderView;
-use super::words::{count, harmless, size, span};
+use super::words::{count, harmless, size, span, states};
 use crate::window::api::{DestinationsView, HitView, MessageView, PageView, RecipientView, StatusView};
 use call::Core;
 use clap::{Args, Subcommand};
@@ -335,7 +335,7 @@ async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Troub
     let facts = [
         ("Appliance", format!("{}, Postern {}, up {}, {state}", status.hostname, status.version, span(status.uptime_seconds))),
         ("Queue", format!("{}, {}{oldest}", messages(queue.messages), size(queue.bytes))),
-        ("", format!("{} being tried, {} deferred, {} held", count(queue.active), count(queue.deferred), count(queue.held))),
+        ("", states(queue.messages, queue.active, queue.deferred, queue.held)),
         ("Sessions", format!("{} now, {} since the start", count(status.smtp_active_sessions), count(totals.smtp_sessions))),
         (
             "Totals",
