@@ -31,6 +31,7 @@ struct Queue {
 
 /// Content that is under way.
 pub struct MemoryWriter {
+    id: MessageId,
     content: Vec<u8>,
     trouble: Option<Trouble>,
 }
@@ -47,41 +48,25 @@ impl MemorySpool {
         queue.messages.values().map(|message| (message.clone(), message.body.head(usize::MAX).unwrap().to_vec())).collect()
     }
 
-    fn enter(&self, entry: Entry, body: Body) -> Result<Message, SpoolError> {
-        if self.trouble == Some(Trouble::Sync) {
-            return Err(SpoolError::Failed("Input/output error (EIO)".to_owned()));
-        }
-        let mut queue = self.queue.lock().unwrap();
-        queue.last += 1;
-        let id = MessageId(queue.last);
-        let recipients = 0..u16::try_from(entry.envelope.recipients.len()).expect("recipients are limited");
-        let targets = recipients.map(Target::Recipient).chain(entry.copy.then_some(Target::Copy));
-        let message = Message {
-            id,
-            arrived: postern::ground::clock::now(),
-            envelope: entry.envelope,
-            origin: entry.origin,
-            kind: entry.kind,
-            progress: targets.map(Progress::new).collect(),
-            held: false,
-            delay_told: false,
-            body,
-        };
-        queue.messages.insert(id, message.clone());
-        Ok(message)
+    fn update<T>(&self, id: MessageId, change: impl FnOnce(&mut Message) -> T) -> Result<T, SpoolError> {
+        self.queue.lock().unwrap().messages.get_mut(&id).map(change).ok_or(SpoolError::Unknown)
     }
 }
 
 impl Writer for MemoryWriter {
+    fn id(&self) -> MessageId {
+        self.id
+    }
+
     async fn write(&mut self, piece: &[u8]) -> Result<(), SpoolError> {
         self.content.extend_from_slice(piece);
         match self.trouble {
-            Some(Trouble::WriteAfter(limit)) if self.len() > limit => Err(SpoolError::Full),
+            Some(Trouble::WriteAfter(limit)) if self.written() > limit => Err(SpoolError::Full),
             _ => Ok(()),
         }
     }
 
-    fn len(&self) -> u64 {
+    fn written(&self) -> u64 {
         self.content.len() as u64
     }
 }
@@ -94,31 +79,70 @@ impl Spool for MemorySpool {
     }
 
     fn begin(&self) -> MemoryWriter {
-        MemoryWriter { content: Vec::new(), trouble: self.trouble }
+        let mut queue = self.queue.lock().unwrap();
+        queue.last += 1;
+        MemoryWriter { id: MessageId(queue.last), content: Vec::new(), trouble: self.trouble }
     }
 
     async fn commit(&self, entry: Entry, content: MemoryWriter) -> Result<Message, SpoolError> {
-        self.enter(entry, Body::Memory(content.content.into()))
+        if self.trouble == Some(Trouble::Sync) {
+            return Err(SpoolError::Failed("Input/output error (EIO)".to_owned()));
+        }
+        let recipients = 0..u16::try_from(entry.envelope.recipients.len()).expect("recipients are limited");
+        let targets = recipients.map(Target::Recipient).chain(entry.copy.then_some(Target::Copy));
+        let message = Message {
+            id: content.id,
+            arrived: postern::ground::clock::now(),
+            envelope: entry.envelope,
+            origin: entry.origin,
+            kind: entry.kind,
+            progress: targets.map(Progress::new).collect(),
+            held: false,
+            delay_told: false,
+            body: Body::Memory(content.content.into()),
+        };
+        self.queue.lock().unwrap().messages.insert(message.id, message.clone());
+        Ok(message)
     }
 
     async fn load(&self, id: MessageId) -> Result<Message, SpoolError> {
-        self.queue.lock().unwrap().messages.get(&id).cloned().ok_or(SpoolError::Unknown)
+        self.update(id, |message| message.clone())
+    }
+
+    async fn peek(&self, id: MessageId) -> Result<Message, SpoolError> {
+        self.load(id).await
     }
 
     fn settle(&self, id: MessageId, progress: Vec<Progress>) {
-        let mut queue = self.queue.lock().unwrap();
-        let Some(message) = queue.messages.get_mut(&id) else { return };
-        for news in progress {
-            for known in message.progress.iter_mut().filter(|known| known.target == news.target) {
-                known.clone_from(&news);
-            }
-        }
-        if message.progress.iter().all(|progress| progress.status != Status::Pending) {
-            queue.messages.remove(&id);
+        if progress.iter().all(|progress| progress.status != Status::Pending) {
+            self.queue.lock().unwrap().messages.remove(&id);
+        } else {
+            // A message that is gone is none of this call's business.
+            let _ = self.update(id, |message| message.progress = progress);
         }
     }
 
-    async fn commit_body(&self, entry: Entry, body: Body) -> Result<Message, SpoolError> {
-        self.enter(entry, body)
+    fn delay_told(&self, id: MessageId) {
+        let _ = self.update(id, |message| message.delay_told = true);
+    }
+
+    async fn hold(&self, id: MessageId, held: bool) -> Result<(), SpoolError> {
+        self.update(id, |message| message.held = held)
+    }
+
+    async fn delete(&self, id: MessageId) -> Result<(), SpoolError> {
+        self.queue.lock().unwrap().messages.remove(&id).map(drop).ok_or(SpoolError::Unknown)
+    }
+
+    fn ids(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId> {
+        let queue = self.queue.lock().unwrap();
+        queue.messages.keys().copied().filter(|id| after.is_none_or(|after| *id > after)).take(limit).collect()
+    }
+
+    fn totals(&self) -> (u64, u64, u64) {
+        let queue = self.queue.lock().unwrap();
+        queue.messages.values().fold((0, 0, 0), |(count, octets, held), message| {
+            (count + 1, octets + message.body.len(), held + u64::from(message.held))
+        })
     }
 }
