@@ -165,15 +165,9 @@ impl<'a, S: Spool> Session<'a, S> {
         let (intake, start) = (self.intake, Instant::now());
         let mut content = Content::new(intake.rules.size_limit);
         let writer = intake.spool.begin();
-        let trace = Trace {
-            hello: self.dialogue.hello(),
-            peer: self.peer.address,
-            hostname: &intake.rules.hostname,
-            id: writer.id(),
-            date: &clock::rfc5322(clock::now()),
-        };
-        let trace = trace.received(&envelope);
+        let (id, date) = (writer.id(), clock::rfc5322(clock::now()));
         let mut intaking = Ok(writer);
+        let trace = received(&envelope, self.dialogue.hello(), self.peer.address, &intake.rules.hostname, id, &date);
         store(&mut intaking, trace.as_bytes()).await;
         let mut cut_off = false;
         'reading: loop {
@@ -290,40 +284,28 @@ impl<'a, S: Spool> Session<'a, S> {
     }
 }
 
-/// What the trace field of RFC 5321 §4.4 tells beside the envelope.
-struct Trace<'a> {
-    /// Hostile; and whether it was EHLO.
-    hello: (&'a str, bool),
-    peer: IpAddr,
-    hostname: &'a str,
-    id: MessageId,
-    date: &'a str,
-}
-
-impl Trace<'_> {
-    /// The Received field (its UTF8SMTP: RFC 6531 §4.3). One recipient is named; with more, each would learn of the others.
-    fn received(&self, envelope: &Envelope) -> String {
-        let with = match (envelope.smtputf8, self.hello.1) {
-            (true, _) => "UTF8SMTP",
-            (false, true) => "ESMTP",
-            (false, false) => "SMTP",
-        };
-        let mut field = String::with_capacity(256);
-        field.push_str("Received: from ");
-        // What has no place in a domain or a literal becomes a question mark.
-        field.extend(self.hello.0.chars().map(|c| if c.is_ascii_alphanumeric() || "-._:[]".contains(c) { c } else { '?' }));
-        // Writing to a string cannot fail.
-        let _ = match self.peer {
-            IpAddr::V4(address) => write!(field, " ([{address}])"),
-            IpAddr::V6(address) => write!(field, " ([IPv6:{address}])"),
-        };
-        let _ = write!(field, "\r\n\tby {} (Postern) with {with} id {}", self.hostname, self.id);
-        if let [only] = &envelope.recipients[..] {
-            let _ = write!(field, "\r\n\tfor <{only}>");
-        }
-        let _ = write!(field, ";\r\n\t{}\r\n", self.date);
-        field
+/// The trace field of RFC 5321 §4.4 (with UTF8SMTP: RFC 6531 §4.3). One recipient is named; with more, each would learn of the
+/// others. `hello` is hostile: what has no place in a domain or a literal becomes a question mark.
+fn received(envelope: &Envelope, hello: (&str, bool), peer: IpAddr, hostname: &str, id: MessageId, date: &str) -> String {
+    let with = match (envelope.smtputf8, hello.1) {
+        (true, _) => "UTF8SMTP",
+        (false, true) => "ESMTP",
+        (false, false) => "SMTP",
+    };
+    let mut field = String::with_capacity(256);
+    field.push_str("Received: from ");
+    field.extend(hello.0.chars().map(|c| if c.is_ascii_alphanumeric() || "-._:[]".contains(c) { c } else { '?' }));
+    // Writing to a string cannot fail.
+    let _ = match peer {
+        IpAddr::V4(address) => write!(field, " ([{address}])"),
+        IpAddr::V6(address) => write!(field, " ([IPv6:{address}])"),
+    };
+    let _ = write!(field, "\r\n\tby {hostname} (Postern) with {with} id {id}");
+    if let [only] = &envelope.recipients[..] {
+        let _ = write!(field, "\r\n\tfor <{only}>");
     }
+    let _ = write!(field, ";\r\n\t{date}\r\n");
+    field
 }
 
 /// Hands a piece to the queue, and forgets the mail when the queue cannot take it.
@@ -426,19 +408,26 @@ mod tests {
     #[test]
     fn the_trace_field_says_who_and_how() {
         let date = "Sun, 22 Nov 2026 12:00:00 +0000";
-        let trace =
-            |hello, peer: &str| Trace { hello, peer: peer.parse().unwrap(), hostname: "mta.example", id: MessageId(1), date };
+        let v4 = IpAddr::from([192, 0, 2, 1]);
         assert_eq!(
-            trace(("client.example", true), "192.0.2.1").received(&envelope(&["a@b.example"], false)),
-            "Received: from client.example ([192.0.2.1])\r\n\tby mta.example (Postern) with ESMTP id 0000000000001\r\n\t\
-             for <a@b.example>;\r\n\tSun, 22 Nov 2026 12:00:00 +0000\r\n"
+            received(&envelope(&["a@b.example"], false), ("client.example", true), v4, "mta.example", MessageId(1), date),
+            "Received: from client.example ([192.0.2.1])\r\n\tby mta.example (Postern) with ESMTP id 0000000000001\r\n\tfor <a@b.example>;\r\n\t\
+             Sun, 22 Nov 2026 12:00:00 +0000\r\n"
         );
+        let v6 = "2001:db8::1".parse().unwrap();
         assert_eq!(
-            trace(("[x](y;z)", false), "2001:db8::1").received(&envelope(&["a@b.example", "c@d.example"], false)),
+            received(
+                &envelope(&["a@b.example", "c@d.example"], false),
+                ("[x](y;z)", false),
+                v6,
+                "mta.example",
+                MessageId(1),
+                date
+            ),
             "Received: from [x]?y?z? ([IPv6:2001:db8::1])\r\n\tby mta.example (Postern) with SMTP id 0000000000001;\r\n\t\
              Sun, 22 Nov 2026 12:00:00 +0000\r\n"
         );
-        let utf8 = trace(("x", true), "192.0.2.1").received(&envelope(&["é@b.example"], true));
+        let utf8 = received(&envelope(&["é@b.example"], true), ("x", true), v4, "mta.example", MessageId(1), date);
         assert!(utf8.contains(" with UTF8SMTP id 0000000000001\r\n\tfor <é@b.example>;"), "{utf8}");
     }
 

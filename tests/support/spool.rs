@@ -48,8 +48,26 @@ impl MemorySpool {
         queue.messages.values().map(|message| (message.clone(), message.body.head(usize::MAX).unwrap().to_vec())).collect()
     }
 
-    fn update<T>(&self, id: MessageId, change: impl FnOnce(&mut Message) -> T) -> Result<T, SpoolError> {
-        self.queue.lock().unwrap().messages.get_mut(&id).map(change).ok_or(SpoolError::Unknown)
+    fn enter(&self, id: MessageId, entry: Entry, body: Body) -> Result<Message, SpoolError> {
+        if self.trouble == Some(Trouble::Sync) {
+            return Err(SpoolError::Failed("Input/output error (EIO)".to_owned()));
+        }
+        let mut queue = self.queue.lock().unwrap();
+        let recipients = 0..u16::try_from(entry.envelope.recipients.len()).expect("recipients are limited");
+        let targets = recipients.map(Target::Recipient).chain(entry.copy.then_some(Target::Copy));
+        let message = Message {
+            id,
+            arrived: postern::ground::clock::now(),
+            envelope: entry.envelope,
+            origin: entry.origin,
+            kind: entry.kind,
+            progress: targets.map(Progress::new).collect(),
+            held: false,
+            delay_told: false,
+            body,
+        };
+        queue.messages.insert(id, message.clone());
+        Ok(message)
     }
 }
 
@@ -85,49 +103,39 @@ impl Spool for MemorySpool {
     }
 
     async fn commit(&self, entry: Entry, content: MemoryWriter) -> Result<Message, SpoolError> {
-        if self.trouble == Some(Trouble::Sync) {
-            return Err(SpoolError::Failed("Input/output error (EIO)".to_owned()));
-        }
-        let recipients = 0..u16::try_from(entry.envelope.recipients.len()).expect("recipients are limited");
-        let targets = recipients.map(Target::Recipient).chain(entry.copy.then_some(Target::Copy));
-        let message = Message {
-            id: content.id,
-            arrived: postern::ground::clock::now(),
-            envelope: entry.envelope,
-            origin: entry.origin,
-            kind: entry.kind,
-            progress: targets.map(Progress::new).collect(),
-            held: false,
-            delay_told: false,
-            body: Body::Memory(content.content.into()),
-        };
-        self.queue.lock().unwrap().messages.insert(message.id, message.clone());
-        Ok(message)
+        self.enter(content.id, entry, Body::Memory(content.content.into()))
     }
 
     async fn load(&self, id: MessageId) -> Result<Message, SpoolError> {
-        self.update(id, |message| message.clone())
+        self.queue.lock().unwrap().messages.get(&id).cloned().ok_or(SpoolError::Unknown)
+    }
+
+    fn settle(&self, id: MessageId, progress: Vec<Progress>) {
+        let mut queue = self.queue.lock().unwrap();
+        let Some(message) = queue.messages.get_mut(&id) else { return };
+        for news in progress {
+            for known in message.progress.iter_mut().filter(|known| known.target == news.target) {
+                known.clone_from(&news);
+            }
+        }
+        if message.progress.iter().all(|progress| progress.status != Status::Pending) {
+            queue.messages.remove(&id);
+        }
     }
 
     async fn peek(&self, id: MessageId) -> Result<Message, SpoolError> {
         self.load(id).await
     }
 
-    fn settle(&self, id: MessageId, progress: Vec<Progress>) {
-        if progress.iter().all(|progress| progress.status != Status::Pending) {
-            self.queue.lock().unwrap().messages.remove(&id);
-        } else {
-            // A message that is gone is none of this call's business.
-            let _ = self.update(id, |message| message.progress = progress);
+    fn delay_told(&self, id: MessageId) {
+        if let Some(message) = self.queue.lock().unwrap().messages.get_mut(&id) {
+            message.delay_told = true;
         }
     }
 
-    fn delay_told(&self, id: MessageId) {
-        let _ = self.update(id, |message| message.delay_told = true);
-    }
-
     async fn hold(&self, id: MessageId, held: bool) -> Result<(), SpoolError> {
-        self.update(id, |message| message.held = held)
+        let mut queue = self.queue.lock().unwrap();
+        queue.messages.get_mut(&id).map(|message| message.held = held).ok_or(SpoolError::Unknown)
     }
 
     async fn delete(&self, id: MessageId) -> Result<(), SpoolError> {
@@ -136,13 +144,12 @@ impl Spool for MemorySpool {
 
     fn ids(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId> {
         let queue = self.queue.lock().unwrap();
-        queue.messages.keys().copied().filter(|id| after.is_none_or(|after| *id > after)).take(limit).collect()
+        queue.messages.keys().filter(|id| Some(**id) > after).take(limit).copied().collect()
     }
 
     fn totals(&self) -> (u64, u64, u64) {
         let queue = self.queue.lock().unwrap();
-        queue.messages.values().fold((0, 0, 0), |(count, octets, held), message| {
-            (count + 1, octets + message.body.len(), held + u64::from(message.held))
-        })
+        let octets = queue.messages.values().map(|message| message.body.len()).sum();
+        (queue.messages.len() as u64, octets, queue.messages.values().filter(|message| message.held).count() as u64)
     }
 }

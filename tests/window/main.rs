@@ -1,5 +1,7 @@
 //! The windows from outside: every route with curl, hostile clients, real monitors, the operator's tool.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test stops at the first surprise")]
+
 #[path = "../support/desk.rs"]
 mod desk;
 #[path = "../support/window.rs"]

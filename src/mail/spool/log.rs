@@ -1,9 +1,10 @@
 //! The queue on a data volume of its own: the door, and what it shares with the committer.
 
-use super::committer::{Committer, Op};
+use super::committer::Committer;
 use super::content::{ContentWriter, Finished, Stretch, blocking, path};
 use super::format::{Accepted, FRAME_HEADER, FrameHeader, SegmentHeader, State};
 use super::index::{Index, Place, Slot};
+use super::record::Op;
 use super::recover::{self, OpenError};
 use super::{Entry, Spool, SpoolError, Writer};
 use crate::appliance::counter::Counters;
