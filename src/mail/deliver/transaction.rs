@@ -131,14 +131,15 @@ impl Connection {
         recipients: &[&Address],
         outcomes: &mut [Option<Outcome>],
     ) -> Result<Outcome, Broken> {
-        let open = (0..recipients.len()).filter(|place| outcomes[*place].is_none());
-        let mut steps: Vec<Step> = Vec::with_capacity(recipients.len() + 3);
+        let open: Vec<Step> = (0..recipients.len()).filter(|place| outcomes[*place].is_none()).map(Step::Recipient).collect();
+        if open.is_empty() {
+            // Every recipient has its own outcome already; the peer need not hear of it.
+            return Ok(no_recipient());
+        }
+        let mut steps = Vec::with_capacity(open.len() + 3);
         steps.extend(std::mem::take(&mut self.dirty).then_some(Step::Reset));
         steps.push(Step::Mail);
-        steps.extend(open.map(Step::Recipient));
-        if steps.last().is_none_or(|step| !matches!(step, Step::Recipient(_))) {
-            return Ok(Outcome::own(Reply::new(554, (5, 5, 1), "no recipient is left")));
-        }
+        steps.extend(open);
         steps.push(Step::Data);
 
         let mut state = State { heard: false, mail_refused: None, accepted: 0, data: None };
@@ -169,8 +170,7 @@ impl Connection {
                 (Some(refused), _) => Ok(refused),
                 (None, Some(data)) if data.class() != Class::Success => Ok(Outcome::said(data)),
                 (None, Some(data)) if state.accepted > 0 => Err(Broken::Midway(self.unexpected(data.code, "DATA"))),
-                // Every recipient has its own outcome.
-                (None, data) => Ok(Outcome::own(data.unwrap_or_else(|| Reply::new(554, (5, 5, 1), "no valid recipients")))),
+                (None, _) => Ok(no_recipient()),
             },
         }
     }
@@ -262,7 +262,7 @@ impl Connection {
             }
             let limit = times.piece.min(deadline.saturating_duration_since(Instant::now()));
             if let Err(trouble) = self.wire.write(&self.out, limit).await {
-                return Err(Broken::Midway(self.last_word(&trouble, "while taking the content").await));
+                return Err(Broken::Midway(self.last_word(&trouble).await));
             }
             if last {
                 break;
@@ -293,10 +293,13 @@ impl Connection {
     }
 
     /// A peer that stops taking content often says why before it closes.
-    async fn last_word(&mut self, trouble: &Trouble, doing: &str) -> Outcome {
+    async fn last_word(&mut self, trouble: &Trouble) -> Outcome {
         match self.wire.reply(LAST_WORD).await {
             Ok(400..) => Outcome::said(self.wire.last_reply()),
-            _ => trouble.outcome(&self.relay, doing, 2),
+            _ if matches!(trouble, Trouble::Slow(_)) => {
+                Outcome::own(Reply::new(451, (4, 4, 2), format!("{} took the content too slowly", self.relay)))
+            }
+            _ => trouble.outcome(&self.relay, "while taking the content", 2),
         }
     }
 
@@ -360,6 +363,11 @@ impl Answers {
         let outcomes = outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| rest.clone())).collect();
         Self { outcomes, reusable }
     }
+}
+
+/// What is left to say when every recipient has its own outcome; nobody gets to see it.
+fn no_recipient() -> Outcome {
+    Outcome::own(Reply::new(554, (5, 5, 1), "no valid recipients"))
 }
 
 fn addresses(envelope: &Envelope, target: Target) -> &[Address] {

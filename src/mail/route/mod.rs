@@ -43,7 +43,7 @@ pub struct Config {
     pub cc_mta: Option<HostSpec>,
     /// Our own name, as a peer might find it in MX records.
     pub hostname: String,
-    /// Our own listeners; an unspecified one stands for the loopback addresses and its port.
+    /// Our own listeners; an unspecified one stands for all addresses of this machine.
     pub own_addresses: Vec<SocketAddr>,
     /// The port of hosts for which none was given: 25.
     pub port: u16,
@@ -221,7 +221,7 @@ impl Router {
     fn is_own(&self, addresses: &[IpAddr], port: u16) -> bool {
         self.config.own_addresses.iter().filter(|own| own.port() == port).any(|own| {
             let own = own.ip().to_canonical();
-            addresses.iter().any(|address| *address == own || (own.is_unspecified() && address.is_loopback()))
+            addresses.iter().any(|address| *address == own || (own.is_unspecified() && order::is_local(*address)))
         })
     }
 }

@@ -57,7 +57,7 @@ fn router(zone: Zone, smart_relay: Option<&str>, cc_mta: Option<&str>) -> Router
         smart_relay: smart_relay.map(|text| text.parse().unwrap()),
         cc_mta: cc_mta.map(|text| text.parse().unwrap()),
         hostname: "Relay.Example".into(),
-        own_addresses: vec!["[::]:25".parse().unwrap(), "192.0.2.99:25".parse().unwrap()],
+        own_addresses: vec!["127.0.0.1:25".parse().unwrap(), "192.0.2.99:25".parse().unwrap()],
         port: 25,
     };
     Router::new(config, Arc::new(zone))
@@ -146,6 +146,19 @@ async fn this_host_ends_the_list() {
     assert_eq!(refusal(zone(), "[192.0.2.99]").await, "554 5.4.6");
     assert_eq!(refusal(zone(), "[127.0.0.1]").await, "554 5.4.6");
     assert_eq!(refusal(zone(), "relay.example").await, "554 5.4.6");
+}
+
+#[tokio::test]
+async fn a_listener_on_all_addresses_is_every_address_of_this_machine() {
+    for own in ["[::]:25", "0.0.0.0:25"] {
+        let mut router = router(Zone::default(), None, None);
+        router.config.own_addresses = vec![own.parse().unwrap()];
+        for loopback in ["[127.0.0.1]", "[127.8.8.8]", "[ipv6:::1]"] {
+            assert_eq!(router.route(loopback).await.unwrap_err().0.code, 554, "{loopback}");
+        }
+        router.config.port = 26;
+        assert!(router.route("[127.0.0.1]").await.is_ok());
+    }
 }
 
 #[tokio::test]
