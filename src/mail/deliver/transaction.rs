@@ -142,7 +142,8 @@ impl Connection {
         steps.extend(open);
         steps.push(Step::Data);
 
-        let mut state = State { heard: false, mail_refused: None, accepted: 0, data: None };
+        let deadline = Instant::now() + self.client.timeouts().envelope;
+        let mut state = State { deadline, heard: false, mail_refused: None, accepted: 0, data: None };
         let group = if self.extensions.pipelining { GROUP_MAX } else { 1 };
         for group in steps.chunks(group) {
             if matches!(group, [Step::Data]) && state.accepted == 0 {
@@ -208,6 +209,7 @@ impl Connection {
             };
             // A peer that closes may have said why before; listen for that even when it no longer took everything.
             let limit = if written.is_ok() { limit } else { LAST_WORD };
+            let limit = limit.min(state.deadline.saturating_duration_since(Instant::now()));
             let code = match self.wire.reply(limit).await {
                 Ok(code) => code,
                 Err(trouble) => {
@@ -225,7 +227,7 @@ impl Connection {
                 Step::Reset => {}
                 Step::Mail if code < 300 => {}
                 Step::Mail if code < 400 => return Err(Broken::Midway(self.unexpected(code, name))),
-                Step::Mail => state.mail_refused = Some(Outcome::said(self.wire.last_reply())),
+                Step::Mail => state.mail_refused = Some(self.sender_refused()),
                 // Without a sender there is no recipient, whatever is said of it.
                 Step::Recipient(_) if state.mail_refused.is_some() => {}
                 Step::Recipient(_) if code < 300 => state.accepted += 1,
@@ -304,11 +306,29 @@ impl Connection {
     }
 
     fn broken(&self, trouble: &Trouble, name: &str, state: &mut State) -> Broken {
-        let outcome = trouble.outcome(&self.relay, &format!("in answer to {name}"), 2);
+        let outcome = match trouble {
+            Trouble::Slow(_) if state.deadline <= Instant::now() => {
+                let text = format!("{} took more than {:?} for the envelope", self.relay, self.client.timeouts().envelope);
+                Outcome::own(Reply::new(451, (4, 4, 2), text))
+            }
+            _ => trouble.outcome(&self.relay, &format!("in answer to {name}"), 2),
+        };
         match state.mail_refused.take() {
             Some(refused) => Broken::Midway(refused),
             None if !state.heard && trouble.is_loss() => Broken::Gone(outcome),
             None => Broken::Midway(outcome),
+        }
+    }
+
+    /// A peer that insists on TLS is not to blame the mail for a handshake that failed; that may work later.
+    fn sender_refused(&self) -> Outcome {
+        let said = Outcome::said(self.wire.last_reply());
+        match &self.tls_failure {
+            Some(cause) if said.reply.code == 530 => {
+                let text = format!("{cause}, and without TLS it said: {}", said.reply);
+                Outcome::own(Reply::new(451, (4, 7, 5), text))
+            }
+            _ => said,
         }
     }
 
@@ -337,6 +357,8 @@ enum Step {
 
 /// What the peer has said so far.
 struct State {
+    /// When the envelope must be through.
+    deadline: Instant,
     /// Anything at all.
     heard: bool,
     mail_refused: Option<Outcome>,

@@ -83,6 +83,10 @@ impl Router {
     /// # Errors
     /// A permanent reply when the destination takes no mail or does not exist, a temporary one when nobody could say.
     pub async fn route(&self, destination: &str) -> Result<Route, RouteError> {
+        if destination.starts_with(COPY) && self.copy_destination().as_deref() != Some(destination) {
+            let text = format!("carbon copies no longer go to {}: the property cc_mta was changed", &destination[COPY.len()..]);
+            return Err(RouteError(Reply::new(554, (5, 3, 5), text)));
+        }
         let hops = match self.named(destination) {
             Some((property, spec)) => self.named_hops(spec).await.map_err(|reply| operators(property, &reply)),
             None => self.domain_hops(destination).await,

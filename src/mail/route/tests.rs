@@ -231,4 +231,9 @@ async fn a_smart_relay_takes_everything_and_never_bounces() {
         assert_eq!(reply.class(), Class::Temporary, "{reply}");
         assert!(reply.text.contains("check the property cc_mta"), "{reply}");
     }
+    // A copy that waits when the property changes has nowhere to go any more.
+    for (smart_relay, cc_mta) in [(None, None), (None, Some("other.example")), (Some("hub.example"), Some("copies.example"))] {
+        let reply = router(zone(), smart_relay, cc_mta).route("cc:copies.example").await.unwrap_err().0;
+        assert_eq!(reply.code, 554, "{reply}");
+    }
 }
