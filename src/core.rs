@@ -1,1 +1,377 @@
-//! Under construction.
+//! `postern core`, the composition root: properties in, a running relay out. The only file that may import all rooms.
+//!
+//! The order: confined before any thread exists; listeners bound before anything is served; the queue recovered and its mail on
+//! the schedule before the first session; then ready. At SIGTERM the order is reversed: no new sessions, open ones finish their
+//! mail, what can be delivered is, everything is synced, the monitor hears goodbye. `drain_time` bounds it all.
+//!
+//! Windows run on a thread and a runtime of their own, so that a busy relay cannot starve a health check.
+
+use crate::appliance::counter::Counters;
+use crate::appliance::failure::{Exit, Failure, exit_of};
+use crate::appliance::property::{LogFormat, Settings, relay};
+use crate::appliance::supervise::confine::confine;
+use crate::appliance::supervise::status::StatusWriter;
+use crate::ground::disk::{Disk, Volume};
+use crate::ground::gateway::default_gateways;
+use crate::ground::{clock, dns, log};
+use crate::mail::accept::{self, Limits};
+use crate::mail::admit::Policy;
+use crate::mail::deliver::{self, Client};
+use crate::mail::inbound::{self, Intake};
+use crate::mail::model::{Desk, Refusal};
+use crate::mail::outbound::{self, Outbound};
+use crate::mail::parse::Rules;
+use crate::mail::route::{self, Router};
+use crate::mail::schedule;
+use crate::mail::spool::{self, SegmentLog};
+use crate::window::push;
+use crate::window::server::{self, Facts, Readiness, Window};
+use crate::window::{Login, space};
+use nix::sys::signal::SigSet;
+use std::fs::Permissions;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Octets of the properties on standard input.
+const INPUT_LIMIT: u64 = 2 << 20;
+
+/// The control socket in `run_dir`.
+const CONTROL_SOCKET: &str = "control.sock";
+
+/// How long the windows may take to close.
+const WINDOWS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The part of the drain time that open sessions get; the rest is for what they left in the queue.
+const SESSIONS_SHARE: f64 = 0.8;
+
+/// Runs the core until SIGTERM.
+pub fn run() -> ExitCode {
+    let Ok(status) = StatusWriter::from_fd3() else {
+        eprintln!("postern core is started by `postern init`, not by people");
+        return ExitCode::from(Exit::Property.code());
+    };
+    match live(&status) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failures) => {
+            for failure in &failures {
+                status.error(&failure.line, &failure.cause);
+            }
+            ExitCode::from(exit_of(&failures).code())
+        }
+    }
+}
+
+fn live(status: &StatusWriter) -> Result<(), Vec<Failure>> {
+    // The supervisor reads its signals from a descriptor and blocks them; here they must arrive.
+    SigSet::all().thread_unblock().map_err(|error| vec![internal("signals", &error)])?;
+    let mut json = String::new();
+    io::stdin().take(INPUT_LIMIT).read_to_string(&mut json).map_err(|error| vec![internal("properties", &error)])?;
+    let settings = Settings::from_json(&json)?;
+    // Before the first thread, because the kernel confines a thread and those that it starts.
+    let confined = confine(&settings.volume_data, &settings.run_dir);
+    let _log = log::start(settings.log_format == LogFormat::Json);
+    tracing::info!(target: "mta", "{confined}");
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| vec![internal("the runtime", &error)])?;
+    let ended = runtime.block_on(serve(&settings, status)).map_err(|failure| vec![failure]);
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+async fn serve(settings: &Settings, status: &StatusWriter) -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| internal("SIGTERM", &error))?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(|error| internal("SIGHUP", &error))?;
+    let smtp = bind_all(settings, settings.smtp_port).map_err(|error| not_started(settings.smtp_port, &error))?;
+    let windows = bind_all(settings, settings.ui_port).map_err(|error| no_window(settings.ui_port, &error))?;
+    let control = bind_control(&settings.run_dir).map_err(|error| internal("the control socket", &error))?;
+    for listener in smtp.iter().chain(&windows) {
+        tracing::info!(target: "mta", address = %listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string()), "listening");
+    }
+    let refusals = Refusal::ALL.map(Refusal::as_str);
+    let counters = Arc::new(Counters::new(&refusals).map_err(|error| internal("counters", &error))?);
+    let disk: Arc<dyn Disk> = Arc::new(open_volume(settings, &mut terminate).await?);
+    let spool = open_spool(disk.clone(), &counters)?;
+    let router = router(settings, &smtp)?;
+    let copy = router.copy_destination().is_some();
+    let client = Client::new(deliver_config(settings), counters.clone()).map_err(|error| internal("TLS", &error))?;
+    let config = outbound::Config { hostname: settings.hostname.clone(), schedule: schedule_config(settings) };
+    let outbound = Outbound::new(spool.clone(), router, client, counters.clone(), config);
+    let tell = |progress: String| tracing::info!(target: "mta", "{progress}");
+    outbound.resume(&tell).await.map_err(|error| data_volume(error.to_string()))?;
+
+    let (readiness, ready) = watch::channel::<Readiness>(Err("starting".to_owned()));
+    let (close, closing) = watch::channel(false);
+    let desk: Arc<dyn Desk> = outbound.clone();
+    let window = Window::open(desk, counters.clone(), login(settings), facts(settings), ready)
+        .map_err(|error| internal("counters", &error))?;
+    let windows = open_windows(settings, window, windows, control, closing)?;
+
+    let couriers = tokio::spawn(outbound.clone().run());
+    let space = tokio::spawn(space::watch_over(counters.clone()));
+    let (stop, stopping) = watch::channel(None);
+    let intake = Arc::new(intake(settings, &spool, &outbound, &counters, copy));
+    let sessions = tokio::spawn(inbound::serve(intake, smtp, stopping));
+    drop(readiness.send_replace(Ok(())));
+    status.ready();
+    tracing::info!(target: "mta", hostname = settings.hostname, "ready");
+
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = hangup.recv() => tracing::info!(target: "mta", "SIGHUP: nothing to reload; properties are read at start"),
+        }
+    }
+    let deadline = Instant::now() + settings.drain_time;
+    tracing::info!(target: "mta", seconds = settings.drain_time.as_secs(), "stopping: no new sessions, open ones may finish");
+    drop(readiness.send_replace(Err("stopping".to_owned())));
+    stop.send_replace(Some(Instant::now() + settings.drain_time.mul_f64(SESSIONS_SHARE)));
+    joined(sessions.await, "sessions");
+    outbound.flush(deadline).await;
+    outbound.stop();
+    match tokio::time::timeout_at(deadline.max(Instant::now() + Duration::from_secs(1)), couriers).await {
+        Ok(ended) => joined(ended, "couriers"),
+        Err(_) => {
+            tracing::warn!(target: "mta", "deliveries were cut off at the end of drain_time; they are tried again at the next start")
+        }
+    }
+    space.abort();
+    close.send_replace(true);
+    if tokio::task::spawn_blocking(move || windows.join()).await.is_err() {
+        tracing::warn!(target: "mta", "the windows did not close in order");
+    }
+    drop(outbound);
+    let left = spool::Spool::totals(spool.as_ref()).0;
+    if tokio::task::spawn_blocking(move || drop(spool)).await.is_err() {
+        tracing::warn!(target: "mta", "the queue did not close in order; a restart recovers it");
+    }
+    tracing::info!(target: "mta", messages = left, "stopped; the queue is synced");
+    Ok(())
+}
+
+fn bind_all(settings: &Settings, port: u16) -> io::Result<Vec<TcpListener>> {
+    settings.listen.iter().map(|address| accept::bind(SocketAddr::new(*address, port))).collect()
+}
+
+/// Another socket of that name is a dead core's: the lock on the data volume keeps a living one from getting this far with
+/// the same queue. Its mode is the lock on the operator's orders.
+fn bind_control(run_dir: &Path) -> io::Result<UnixListener> {
+    let path = run_dir.join(CONTROL_SOCKET);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// A core that was told to stop may still hold the volume; its successor waits for it, and says so.
+async fn open_volume(settings: &Settings, terminate: &mut tokio::signal::unix::Signal) -> Result<Volume, Failure> {
+    let patience = Instant::now() + settings.drain_time + Duration::from_secs(15);
+    let mut told = false;
+    loop {
+        match Volume::open(&settings.volume_data) {
+            Ok(volume) => return Ok(volume),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < patience => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(target: "mta", "another process has the data volume (one that is stopping?); waiting for it");
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_millis(100)) => {}
+                    _ = terminate.recv() => return Err(data_volume("stopped while waiting for the data volume".to_owned())),
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(data_volume(format!(
+                    "another Postern uses {}: stop it, or give this one a volume of its own",
+                    settings.volume_data.display()
+                )));
+            }
+            Err(error) => return Err(data_volume(format!("{}: {error}", settings.volume_data.display()))),
+        }
+    }
+}
+
+fn open_spool(disk: Arc<dyn Disk>, counters: &Arc<Counters>) -> Result<Arc<SegmentLog>, Failure> {
+    let tell = |progress: String| tracing::info!(target: "mta", "{progress}");
+    SegmentLog::open(disk, spool::Config::default(), counters.clone(), &tell)
+        .map(Arc::new)
+        .map_err(|error| data_volume(error.to_string()))
+}
+
+fn router(settings: &Settings, listeners: &[TcpListener]) -> Result<Router, Failure> {
+    let resolver = dns::system(&settings.dns_servers).map_err(|error| internal("DNS", &error))?;
+    let config = route::Config {
+        smart_relay: settings.smart_relay.clone(),
+        cc_mta: settings.cc_mta.clone(),
+        hostname: settings.hostname.clone(),
+        own_addresses: listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect(),
+        port: 25,
+    };
+    Ok(Router::new(config, resolver))
+}
+
+fn deliver_config(settings: &Settings) -> deliver::Config {
+    deliver::Config { hostname: settings.hostname.clone(), timeouts: deliver::Timeouts::default(), bind: None }
+}
+
+fn schedule_config(settings: &Settings) -> schedule::Config {
+    let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+    schedule::Config {
+        concurrency: settings.destination_concurrency_limit,
+        couriers_max: outbound::COURIERS_MAX,
+        minimal_backoff: seconds(settings.minimal_backoff_time).max(1),
+        maximal_backoff: seconds(settings.maximal_backoff_time).max(1),
+        lifetime: seconds(settings.queue_lifetime),
+        delay_warning: seconds(settings.delay_warning_time),
+    }
+}
+
+fn intake(
+    settings: &Settings,
+    spool: &Arc<SegmentLog>,
+    outbound: &Arc<Outbound<SegmentLog>>,
+    counters: &Arc<Counters>,
+    copy: bool,
+) -> Intake<SegmentLog> {
+    let onward = outbound.clone();
+    Intake {
+        spool: spool.clone(),
+        onward: Box::new(move |message| onward.enqueue(&message)),
+        policy: Policy::new(settings.smtpd_trusted_networks.clone(), default_gateways()),
+        rules: Rules::new(settings.hostname.clone(), settings.message_size_limit),
+        copy,
+        counters: counters.clone(),
+        limits: Limits {
+            sessions: settings.session_limit as usize,
+            sessions_per_address: settings.session_limit_per_address as usize,
+            ..Limits::default()
+        },
+    }
+}
+
+fn login(settings: &Settings) -> Option<Login> {
+    let username = settings.username.as_ref()?;
+    Some(Login::new(username, settings.password.as_ref().map(|password| password.expose()).unwrap_or_default()))
+}
+
+fn facts(settings: &Settings) -> Facts {
+    let gateways = default_gateways();
+    let named = |name: &str, state: String| (name.to_owned(), state);
+    let out = |name: &str, value: &Option<String>| {
+        named(name, value.as_ref().map_or_else(|| "not connected".to_owned(), |value| format!("connected to {value}")))
+    };
+    let net = match (&settings.smart_relay, &settings.cc_mta) {
+        (Some(relay), _) => format!("all mail to {relay}"),
+        (None, Some(copy)) => format!("mail to each domain's MX, copies to {copy}"),
+        (None, None) => "mail to each domain's MX".to_owned(),
+    };
+    Facts {
+        hostname: settings.hostname.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        who_may_relay: relay::who_may_relay(&settings.smtpd_trusted_networks, &gateways).statement,
+        terminals: vec![
+            named("in", format!("SMTP on port {}, this page on port {}", settings.smtp_port, settings.ui_port)),
+            named("net", net),
+            out("mon", &settings.terminal_mon),
+            out("log", &settings.terminal_log),
+            out("fs", &settings.terminal_fs),
+        ],
+        volumes: vec![
+            named("data", settings.volume_data.display().to_string()),
+            named("key", settings.volume_key.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string())),
+        ],
+        started: clock::now(),
+        data_volume: settings.volume_data.clone(),
+    }
+}
+
+/// The windows on their own thread; it ends after `closing` says true.
+fn open_windows(
+    settings: &Settings,
+    window: Arc<Window>,
+    public: Vec<TcpListener>,
+    control: UnixListener,
+    closing: watch::Receiver<bool>,
+) -> Result<std::thread::JoinHandle<()>, Failure> {
+    let push = settings.terminal_mon.as_ref().map(|url| push::Config::new(url, &settings.hostname, settings.mon_interval));
+    let push = push.transpose().map_err(|error| Failure::preconfigure(Exit::Property, error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| internal("the windows' runtime", &error))?;
+    // The listeners were bound under the other runtime and must be watched by this one.
+    let public = public.into_iter().map(TcpListener::into_std).collect::<io::Result<Vec<_>>>();
+    let public = public.map_err(|error| no_window(settings.ui_port, &error))?;
+    let control = control.into_std().map_err(|error| internal("the control socket", &error))?;
+    let port = settings.ui_port;
+    let serve = async move {
+        let public = public.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>();
+        let (public, control) = match (public, UnixListener::from_std(control)) {
+            (Ok(public), Ok(control)) => (public, control),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(target: "mta", port, cause = %error, "the windows cannot be opened");
+                return;
+            }
+        };
+        let mut served = tokio::task::JoinSet::new();
+        served.spawn(server::serve_public(window.clone(), public, closing.clone()));
+        served.spawn(server::serve_control(window.clone(), control, closing.clone()));
+        if let Some(config) = push {
+            served.spawn(push::push(config, window, closing.clone()));
+        }
+        while let Some(ended) = served.join_next().await {
+            joined(ended, "a window");
+        }
+    };
+    std::thread::Builder::new()
+        .name("windows".to_owned())
+        .spawn(move || {
+            runtime.block_on(serve);
+            runtime.shutdown_timeout(WINDOWS_PATIENCE);
+        })
+        .map_err(|error| internal("the windows' thread", &error))
+}
+
+fn joined(ended: Result<(), tokio::task::JoinError>, who: &str) {
+    if let Err(error) = ended {
+        tracing::error!(target: "mta", who, cause = %error, "a part of the relay ended badly");
+    }
+}
+
+fn internal(what: &str, error: &dyn std::fmt::Display) -> Failure {
+    Failure::preconfigure(Exit::Internal, format!("{what}: {error}"))
+}
+
+fn data_volume(cause: String) -> Failure {
+    Failure::new(Exit::Create, "Error: failed to mount data volume.", cause)
+}
+
+fn not_started(port: u16, error: &io::Error) -> Failure {
+    let line = "Error: failed to start the MTA server. Please see the /var/log/appliance/log log file in MTA for more details on \
+                the failure";
+    Failure::new(exit_for(error), line, port_trouble("smtp_port", port, error))
+}
+
+fn no_window(port: u16, error: &io::Error) -> Failure {
+    Failure::new(exit_for(error), "Error: failed to initialize the UI backend", port_trouble("ui_port", port, error))
+}
+
+fn exit_for(error: &io::Error) -> Exit {
+    if error.kind() == io::ErrorKind::PermissionDenied { Exit::Permission } else { Exit::Unavailable }
+}
+
+fn port_trouble(property: &str, port: u16, error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::PermissionDenied => "take a port above 1023, or grant CAP_NET_BIND_SERVICE",
+        io::ErrorKind::AddrInUse => "another program listens there; stop it or take another port",
+        _ => "see property listen",
+    };
+    format!("{property}={port} cannot be opened: {error}; {advice}")
+}

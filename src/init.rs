@@ -1,1 +1,108 @@
-//! Under construction.
+//! `postern init`, the supervisor: PID 1 of the image, or a program in the foreground of a laptop.
+//!
+//! In: the environment. Out: a relay that runs, and an exit code: that of the first failure, or 128 + the signal that ended it.
+//! It knows nothing of mail and has no runtime: it prepares, starts the core, and stays with it.
+//! The order: signals blocked, properties read, terminals and volumes looked at, the core started. What is wrong is told all at
+//! once, on standard error and in the appliance log, before anything is started.
+
+use crate::appliance::event::{Journal, Severity};
+use crate::appliance::failure::{Exit, Failure, exit_of};
+use crate::appliance::property::{self, Loaded, check, relay};
+use crate::appliance::supervise::identity::Identity;
+use crate::appliance::supervise::keeper::Keeper;
+use crate::appliance::supervise::rundir;
+use crate::appliance::supervise::signals::Signals;
+use crate::appliance::{terminal, volume};
+use crate::ground::gateway::default_gateways;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::process::ExitCode;
+
+/// Open files for the core, where the hard limit grants as many: each session and each delivery needs a few.
+const OPEN_FILES: u64 = 65_536;
+
+/// Runs the appliance until a signal ends it.
+pub fn run() -> ExitCode {
+    ExitCode::from(live())
+}
+
+fn live() -> u8 {
+    // Before anything else, so that a signal that comes early is not lost and does not kill us.
+    let signals = Signals::block();
+    let mut loaded = match property::load() {
+        Ok(loaded) => loaded,
+        Err(refused) => {
+            let run_dir = rundir::prepare(&refused.run_dir, &Identity::same()).is_ok().then_some(refused.run_dir);
+            let journal = Journal::open(refused.log_format, run_dir.as_deref());
+            return give_up(&journal, &refused.problems);
+        }
+    };
+    let (identity, why_same) = Identity::of_the_core();
+    let run_dir = rundir::prepare(&loaded.settings.run_dir, &identity);
+    let sound = run_dir.is_ok().then_some(loaded.settings.run_dir.as_path());
+    let journal = Journal::open(loaded.settings.log_format, sound);
+    let signals = match signals {
+        Ok(signals) => signals,
+        Err(error) => return give_up(&journal, &[Failure::preconfigure(Exit::Internal, format!("signalfd: {error}"))]),
+    };
+    tell(&journal, &loaded, why_same);
+    let mut failures: Vec<_> = run_dir.err().into_iter().collect();
+    failures.extend(prepare(&journal, &mut loaded, &identity));
+    if !failures.is_empty() {
+        return give_up(&journal, &failures);
+    }
+    get_ready_for_children(&journal);
+    Keeper::new(&loaded.settings, &journal, &signals, identity).keep()
+}
+
+fn give_up(journal: &Journal, failures: &[Failure]) -> u8 {
+    for failure in failures {
+        journal.fail(failure);
+    }
+    exit_of(failures).code()
+}
+
+/// The effective configuration, and what a person should know about it.
+fn tell(journal: &Journal, loaded: &Loaded, why_same: Option<String>) {
+    journal.note(Severity::Info, format!("postern {} starts; its properties:", env!("CARGO_PKG_VERSION")));
+    for line in check::table(loaded) {
+        journal.note(Severity::Info, line);
+    }
+    let words = relay::who_may_relay(&loaded.settings.smtpd_trusted_networks, &default_gateways());
+    journal.note(Severity::Info, format!("who may relay: {}", words.statement));
+    let warnings = loaded.warnings.iter().cloned().chain(words.warnings).chain(why_same);
+    for warning in warnings {
+        journal.record(Severity::Warning, warning);
+    }
+    if let Some(path) = journal.path() {
+        journal.note(Severity::Info, format!("the appliance log is {}", path.display()));
+    }
+}
+
+/// Terminals and volumes; everything that is wrong with them.
+fn prepare(journal: &Journal, loaded: &mut Loaded, identity: &Identity) -> Vec<Failure> {
+    let settings = &mut loaded.settings;
+    let mut failures = Vec::new();
+    match terminal::connect(settings) {
+        Ok(notes) => notes.into_iter().for_each(|note| journal.record(Severity::Info, note)),
+        Err(failure) => failures.push(failure),
+    }
+    failures.extend(volume::check_keys(settings));
+    failures.extend(terminal::not_served(settings));
+    match volume::prepare_data(&settings.volume_data, identity, volume::in_container()) {
+        Ok(warnings) => warnings.into_iter().for_each(|warning| journal.record(Severity::Warning, warning)),
+        Err(failure) => failures.push(failure),
+    }
+    failures
+}
+
+/// Orphans come to us to be reaped, as PID 1 by nature, elsewhere on request; and the core may open many files.
+fn get_ready_for_children(journal: &Journal) {
+    if let Err(error) = nix::sys::prctl::set_child_subreaper(true) {
+        journal.note(Severity::Warning, format!("orphaned processes are left to others: {error}"));
+    }
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(soft, hard)| setrlimit(Resource::RLIMIT_NOFILE, soft.max(OPEN_FILES.min(hard)), hard));
+    if let Err(error) = raised {
+        journal.note(Severity::Warning, format!("the limit of open files stays as it is: {error}"));
+    }
+}

@@ -1,3 +1,81 @@
 //! The command line; nothing else.
 
-fn main() {}
+use clap::{Parser, Subcommand};
+use postern::appliance::failure::Exit;
+use postern::appliance::{class, property, supervise};
+use postern::sink::SinkArgs;
+use postern::window::cli::QueueArgs;
+use std::process::ExitCode;
+
+/// Postern, a mail relay appliance: one binary, set up by environment variables, that never loses a mail it accepted.
+#[derive(Parser)]
+#[command(name = "postern", version, after_help = EXAMPLES, max_term_width = 100)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+All settings are environment variables that begin with MTA_; `postern describe` lists them.
+
+Try it on a laptop, without root, with all mail going to one server:
+  export MTA_SMTP_PORT=2525 MTA_UI_PORT=8025 MTA_VOLUME_DATA=$PWD/data
+  MTA_SMART_RELAY=mail.example.com postern init
+  postern health && echo ready          (in another window, same exports)
+
+No mail server at hand? `postern sink --listen 127.0.0.1:2526` is one that counts what it gets;
+set MTA_SMART_RELAY=127.0.0.1:2526.
+
+Something is wrong:
+  postern check             are the properties right, and who may relay?
+  postern health            is the appliance ready, and if not, why?
+  postern queue list        which mail waits, and what did the next server say?
+  /var/log/appliance/log    why did it not start? (not root: log/appliance/log in run_dir)
+
+Exit codes: 64 wrong property or command line, 66 missing key or certificate,
+69 a service or terminal is unavailable, 73 cannot create, 77 permission, 70 a defect;
+`init` ends with 128 + the signal that stopped it.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the appliance: properties, volumes, terminals, then the SMTP core under supervision
+    Init,
+    /// The SMTP core alone; `postern init` starts it
+    #[command(hide = true)]
+    Core,
+    /// Check every property; show its value, where it came from, and who may relay
+    Check,
+    /// Look into the queue of the running appliance, and put it in order
+    Queue(QueueArgs),
+    /// Receive mail for trials and tests: count it, keep it, or fail on demand
+    Sink(SinkArgs),
+    /// Ask the running appliance whether it is ready; exit 0 when it is
+    Health,
+    /// Print the class of the appliance: every property, terminal, volume and counter
+    Describe {
+        /// How to write it
+        #[arg(long, value_enum, default_value = "toml")]
+        format: class::Format,
+    },
+}
+
+fn main() -> ExitCode {
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(told) => {
+            // Help and version are no mistakes.
+            let code = if told.use_stderr() { Exit::Property.code() } else { 0 };
+            let _ = told.print();
+            return ExitCode::from(code);
+        }
+    };
+    match line.command {
+        Command::Init => postern::init::run(),
+        Command::Core => postern::core::run(),
+        Command::Check => property::check::run(),
+        Command::Queue(args) => postern::window::cli::run(args),
+        Command::Sink(args) => postern::sink::run(args),
+        Command::Health => supervise::health::run(),
+        Command::Describe { format } => class::run(format),
+    }
+}

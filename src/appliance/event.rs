@@ -1,1 +1,172 @@
-//! Under construction.
+//! Events: what the supervisor tells, one line each.
+//!
+//! Out: standard error (all of it), and the appliance log (failures and events worth keeping).
+//! The appliance log is `/var/log/appliance/log` when root can write it, else `log/appliance/log` below the run directory.
+//! Limits: it is moved to `log.1` when it passes [`LOG_LIMIT`], so both together stay under twice that size.
+//! Security: the file is opened without following a link in its last component.
+
+use super::failure::Failure;
+use super::property::LogFormat;
+use crate::ground::clock;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Octets of the appliance log before it is moved aside.
+pub const LOG_LIMIT: u64 = 1 << 20;
+
+/// How much a line matters to the person who reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// Good to know.
+    Info,
+    /// Look at it some day.
+    Warning,
+    /// Something does not work; act.
+    Error,
+}
+
+impl Severity {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "INFO",
+            Self::Warning => "WARN",
+            Self::Error => "ERROR",
+        }
+    }
+}
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// How much it matters.
+    pub severity: Severity,
+    /// What happened; line breaks become blanks when it is written.
+    pub text: String,
+}
+
+impl Event {
+    /// The line without its end, in the form asked for.
+    pub fn line(&self, format: LogFormat, seconds: u32) -> String {
+        let text = self.text.replace(|c: char| c.is_control(), " ");
+        match format {
+            LogFormat::Plain => format!("{} {:5} init: {text}", clock::rfc3339(seconds), self.severity.as_str()),
+            LogFormat::Json => serde_json::json!({
+                "timestamp": clock::rfc3339(seconds),
+                "level": self.severity.as_str(),
+                "target": "init",
+                "message": text,
+            })
+            .to_string(),
+        }
+    }
+}
+
+/// Where events go.
+pub struct Journal {
+    format: LogFormat,
+    path: Option<PathBuf>,
+}
+
+const SYSTEM_LOG: &str = "/var/log/appliance/log";
+
+impl Journal {
+    /// Finds a place for the appliance log; without one, standard error has to do. `run_dir` is one that was found sound.
+    pub fn open(format: LogFormat, run_dir: Option<&Path>) -> Self {
+        let system = nix::unistd::geteuid().is_root().then(|| PathBuf::from(SYSTEM_LOG));
+        let places = system.into_iter().chain(run_dir.map(|dir| dir.join("log/appliance/log")));
+        let path = places.into_iter().find(|path| make_parent(path).and_then(|()| open(path)).is_ok());
+        Self { format, path }
+    }
+
+    /// Where the appliance log is.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Tells it on standard error only.
+    pub fn note(&self, severity: Severity, text: impl Into<String>) {
+        let event = Event { severity, text: text.into() };
+        // Nobody is left to hear that standard error is gone.
+        let _ = writeln!(std::io::stderr(), "{}", event.line(self.format, clock::now()));
+    }
+
+    /// Tells it on standard error and in the appliance log.
+    pub fn record(&self, severity: Severity, text: impl Into<String>) {
+        let text = text.into();
+        self.keep(severity, &text);
+        self.note(severity, text);
+    }
+
+    /// Tells a failure: on standard error word for word, in the appliance log line and cause as one event each.
+    pub fn fail(&self, failure: &Failure) {
+        let _ = writeln!(std::io::stderr(), "{failure}");
+        self.keep(Severity::Error, &failure.line);
+        if !failure.cause.is_empty() {
+            self.keep(Severity::Error, &failure.cause);
+        }
+    }
+
+    fn keep(&self, severity: Severity, text: &str) {
+        let Some(path) = &self.path else { return };
+        let line = Event { severity, text: text.to_owned() }.line(self.format, clock::now()) + "\n";
+        if let Err(error) = append(path, &line) {
+            self.note(Severity::Warning, format!("the appliance log {} cannot be written: {error}", path.display()));
+        }
+    }
+}
+
+fn append(path: &Path, line: &str) -> std::io::Result<()> {
+    let mut file = open(path)?;
+    if file.metadata()?.len() + line.len() as u64 > LOG_LIMIT {
+        std::fs::rename(path, path.with_extension("1"))?;
+        file = open(path)?;
+    }
+    file.write_all(line.as_bytes())
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    let no_link = nix::libc::O_NOFOLLOW;
+    OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(no_link).open(path)
+}
+
+fn make_parent(path: &Path) -> std::io::Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_in_both_forms() {
+        let event = Event { severity: Severity::Warning, text: "the core\nended".into() };
+        assert!(event.line(LogFormat::Plain, 0).ends_with(" WARN  init: the core ended"));
+        let json: serde_json::Value = serde_json::from_str(&event.line(LogFormat::Json, 0)).unwrap();
+        assert_eq!(json["message"], "the core ended");
+        assert_eq!(json["level"], "WARN");
+    }
+
+    #[test]
+    fn the_log_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let line = "x".repeat(100_000);
+        for _ in 0..25 {
+            append(&path, &line).unwrap();
+        }
+        let size = |path: &Path| path.metadata().unwrap().len();
+        assert!(size(&path) <= LOG_LIMIT && size(&path.with_extension("1")) <= LOG_LIMIT);
+    }
+
+    #[test]
+    fn a_link_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), &path).unwrap();
+        assert!(append(&path, "x").is_err());
+        assert!(!dir.path().join("elsewhere").exists());
+    }
+}

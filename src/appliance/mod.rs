@@ -1,7 +1,9 @@
 //! The words of the box, as 3Tera used them; nothing here knows what a mail is.
 
+pub mod class;
 pub mod counter;
 pub mod event;
+pub mod failure;
 pub mod property;
 pub mod supervise;
 pub mod terminal;

@@ -1,1 +1,452 @@
-//! Under construction.
+//! The way in: a session's walk from the wire to the queue.
+//!
+//! Purpose: joins accept (octets with a peer), parse (commands and content), admit (who may) and spool (durable). In: listening
+//! sockets. Out: for each mail that was answered 250, one [`Message`] to whoever sends it onward.
+//! Limits: [`Limits`] on sessions and time, [`Rules`] on commands and mails, [`SURPLUS_MAX`] on what is read in vain.
+//! Security: the 250 after the end of data is said when [`Spool::commit`] has returned and not before. While a mail is being
+//! refused its content is still read to the true end, so that content is never taken for commands.
+//! Source: RFC 5321 §4.4 (Received), §4.5.3 (limits), §7.8 (misuse); RFC 2920 (a group's replies go out together).
+
+use super::accept::{self, Limits, Peer, Stop, Wire, WireError};
+use super::admit::Policy;
+use super::model::{Address, BodyType, Envelope, Kind, Message, Origin, Refusal, Reply, Verdict};
+use super::parse::{Command, CommandError, Content, Dialogue, Flaw, Gate, Heard, Line, Lines, Next, Rules, write_reply};
+use super::spool::{Entry, Spool, SpoolError, Writer};
+use crate::appliance::counter::Counters;
+use crate::ground::clock;
+use std::fmt::{self, Write};
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::time::{Duration, Instant};
+
+/// Everything that sessions share.
+pub struct Intake<S> {
+    /// Where accepted mail becomes durable.
+    pub spool: Arc<S>,
+    /// Takes every accepted message on its way out. Must not block: the client waits for its 250.
+    pub onward: Box<dyn Fn(Message) + Send + Sync>,
+    /// Who may relay.
+    pub policy: Policy,
+    /// Our name, and what a session may cost.
+    pub rules: Rules,
+    /// Whether every mail goes to `cc_mta` too.
+    pub copy: bool,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+    /// Sessions and time.
+    pub limits: Limits,
+}
+
+/// What is read beyond the size limit (or beyond a flaw) before a client that does not stop is cut off, in octets.
+pub const SURPLUS_MAX: u64 = 32 * 1024 * 1024;
+
+/// Serves all listeners until `stop`, and returns when the last session has ended.
+pub async fn serve<S: Spool>(intake: Arc<Intake<S>>, listeners: Vec<TcpListener>, stop: Stop) {
+    let shared = Arc::clone(&intake);
+    let stopping = stop.clone();
+    let session = move |wire, peer| {
+        let (intake, stop) = (Arc::clone(&shared), stopping.clone());
+        async move { Session::new(&intake, wire, peer, stop).run().await }
+    };
+    let counters = Arc::clone(&intake.counters);
+    accept::serve(listeners, &intake.limits, &intake.rules.hostname, counters, stop, session).await;
+}
+
+struct Session<'a, S: Spool> {
+    intake: &'a Intake<S>,
+    wire: Wire,
+    peer: Peer,
+    stop: Stop,
+    /// Set once the appliance stops.
+    deadline: Option<Instant>,
+    lines: Lines,
+    dialogue: Dialogue<'a>,
+}
+
+/// Why a session ends without having been closed by its dialogue.
+enum Leave {
+    Stopping,
+    Wire(WireError),
+}
+
+impl From<WireError> for Leave {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
+}
+
+/// Where content goes, or why it goes nowhere.
+type Intaking<W> = Result<W, (Reply, Refusal)>;
+
+impl<'a, S: Spool> Session<'a, S> {
+    fn new(intake: &'a Intake<S>, wire: Wire, peer: Peer, stop: Stop) -> Self {
+        let dialogue = Dialogue::new(&intake.rules);
+        Self { intake, wire, peer, stop, deadline: None, lines: Lines::default(), dialogue }
+    }
+
+    async fn run(mut self) {
+        let client = self.peer.address;
+        tracing::debug!(target: "mta", %client, port = self.peer.port, "connect");
+        let end = match self.talk().await {
+            Ok(()) => "closed".to_owned(),
+            Err(leave) => self.leave(leave),
+        };
+        tracing::debug!(target: "mta", %client, port = self.peer.port, end, "disconnect");
+        self.wire.close().await;
+    }
+
+    async fn talk(&mut self) -> Result<(), Leave> {
+        self.dialogue.greet(self.wire.output());
+        loop {
+            let command = self.command().await?;
+            let gate = Gatekeeper { intake: self.intake, peer: self.peer.address, stopping: self.stop.borrow().is_some() };
+            let heard = self.dialogue.hear(command, &gate, self.wire.output());
+            self.note(&heard, self.dialogue.mail().and_then(|mail| mail.sender.as_ref()));
+            match heard.next {
+                Next::Command => {}
+                Next::Content(envelope) => {
+                    if self.content(envelope).await? == Next::Close {
+                        return Ok(());
+                    }
+                }
+                Next::Close => return Ok(()),
+            }
+            if self.wire.output().len() > Wire::OUTPUT_MAX {
+                self.wire.flush().await?;
+            }
+        }
+    }
+
+    /// The next command. Replies wait as long as more commands are at hand (RFC 2920 §3.2).
+    async fn command(&mut self) -> Result<Result<Command, CommandError>, Leave> {
+        let mut until = None;
+        loop {
+            match self.lines.next(self.wire.input()) {
+                Line::Complete { text, taken } => {
+                    let command = Command::parse(text);
+                    self.wire.take(taken);
+                    return Ok(command);
+                }
+                Line::Flawed { flaw, taken } => {
+                    self.wire.take(taken);
+                    return Ok(Err(flaw.into()));
+                }
+                Line::More { taken } => {
+                    self.wire.take(taken);
+                    self.wire.flush().await?;
+                    let until = *until.get_or_insert_with(|| Instant::now() + self.intake.limits.command);
+                    self.read(until, self.dialogue.mail().is_some()).await?;
+                }
+            }
+        }
+    }
+
+    /// Reads once. Once the appliance stops, a session without a mail ends here, another one has until the deadline.
+    async fn read(&mut self, until: Instant, in_mail: bool) -> Result<(), Leave> {
+        loop {
+            if self.deadline.is_some() && !in_mail {
+                return Err(Leave::Stopping);
+            }
+            let limit = self.deadline.map_or(until, |deadline| deadline.min(until));
+            tokio::select! {
+                read = self.wire.fill(limit) => return match read {
+                    Err(WireError::Timeout) if limit < until => Err(Leave::Stopping),
+                    read => Ok(read?),
+                },
+                deadline = accept::draining(&mut self.stop), if self.deadline.is_none() => self.deadline = Some(deadline),
+            }
+        }
+    }
+
+    /// Reads the content of a mail to its end, and says what became of it.
+    async fn content(&mut self, envelope: Envelope) -> Result<Next, Leave> {
+        self.wire.flush().await?;
+        let (intake, start) = (self.intake, Instant::now());
+        let mut content = Content::new(intake.rules.size_limit);
+        let mut intaking = Ok(intake.spool.begin());
+        let date = clock::rfc5322(clock::now());
+        let trace = received(&envelope, self.dialogue.hello(), self.peer.address, &intake.rules.hostname, &date);
+        store(&mut intaking, trace.as_bytes()).await;
+        let mut cut_off = false;
+        'reading: loop {
+            while !self.wire.input().is_empty() {
+                let step = content.next(self.wire.input());
+                let (taken, end) = (step.taken, step.end);
+                match content.flaw() {
+                    Some(flaw) if intaking.is_ok() => intaking = Err((flaw.reply(), flaw.refusal())),
+                    Some(_) => {}
+                    None => store(&mut intaking, step.piece).await,
+                }
+                self.wire.take(taken);
+                if end {
+                    break 'reading;
+                }
+            }
+            if content.size() > intake.rules.size_limit.saturating_add(SURPLUS_MAX) {
+                cut_off = true;
+                break;
+            }
+            self.wire.widen();
+            match self.read(content_deadline(&content, &intake.limits, start), true).await {
+                // A client that ends lines with bare LF believes its data ended long ago. It is told what is wrong, and
+                // the session ends with it: nobody knows what its next octets would be.
+                Err(Leave::Wire(WireError::Timeout)) if content.flaw().is_some() => {
+                    cut_off = true;
+                    break;
+                }
+                read => read?,
+            }
+        }
+        self.wire.narrow();
+        let sender = envelope.sender.clone();
+        let result = match intaking {
+            Ok(writer) => self.commit(envelope, writer, &content).await,
+            Err(refused) => Err(refused),
+        };
+        let heard = self.dialogue.end(result, self.wire.output());
+        self.note(&heard, sender.as_ref());
+        Ok(if cut_off { Next::Close } else { heard.next })
+    }
+
+    /// Makes the mail durable.
+    async fn commit(
+        &mut self,
+        mut envelope: Envelope,
+        writer: S::Writer,
+        content: &Content,
+    ) -> Result<Reply, (Reply, Refusal)> {
+        let intake = self.intake;
+        if content.eight_bit() {
+            envelope.body = BodyType::EightBitMime;
+        }
+        let origin = Origin { peer: Some(self.peer.address), helo: self.dialogue.hello().0.into() };
+        let entry = Entry { envelope, origin, kind: Kind::Mail, copy: intake.copy };
+        let message = intake.spool.commit(entry, writer).await.map_err(|error| storage_refusal(&error))?;
+        let (id, size) = (message.id, content.size());
+        intake.counters.accepted_total.inc();
+        intake.counters.accepted_bytes.inc_by(size);
+        tracing::info!(
+            target: "mta",
+            queue_id = %id,
+            client = %self.peer.address,
+            helo = %Shown(&message.origin.helo),
+            from = %Path(message.envelope.sender.as_ref()),
+            to = %Paths(&message.envelope),
+            recipients = message.envelope.recipients.len(),
+            size,
+            status = "accepted",
+            "message"
+        );
+        (intake.onward)(message);
+        Ok(Reply::new(250, (2, 0, 0), format!("Ok: queued as {id}")))
+    }
+
+    /// Counts and logs a refusal.
+    fn note(&self, heard: &Heard, sender: Option<&Address>) {
+        let Some((reply, reason)) = &heard.refused else { return };
+        self.intake.counters.refused_total.with_label_values(&[reason.as_str()]).inc();
+        tracing::info!(
+            target: "mta",
+            client = %self.peer.address,
+            helo = %Shown(self.dialogue.hello().0),
+            from = %Path(sender),
+            reason = reason.as_str(),
+            reply = %Shown(&reply.to_string()),
+            status = "refused",
+            "command"
+        );
+    }
+
+    /// The last words of a session that nobody ended by QUIT.
+    fn leave(&mut self, leave: Leave) -> String {
+        let hostname = &self.intake.rules.hostname;
+        match leave {
+            Leave::Stopping => {
+                write_reply(
+                    self.wire.output(),
+                    &Reply::new(421, (4, 3, 2), format!("{hostname} is stopping; try again later")),
+                );
+                self.intake.counters.refused_total.with_label_values(&[Refusal::Stopping.as_str()]).inc();
+                "stopping".to_owned()
+            }
+            Leave::Wire(WireError::Timeout) => {
+                write_reply(self.wire.output(), &Reply::new(421, (4, 4, 2), format!("{hostname} waited too long; closing")));
+                self.intake.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
+                "timeout".to_owned()
+            }
+            Leave::Wire(error) => {
+                self.wire.output().clear();
+                error.to_string()
+            }
+        }
+    }
+}
+
+/// The trace field of RFC 5321 §4.4 (with UTF8SMTP: RFC 6531 §4.3). One recipient is named; with more, each would learn of the
+/// others. `hello` is hostile: what has no place in a domain or a literal becomes a question mark.
+fn received(envelope: &Envelope, hello: (&str, bool), peer: IpAddr, hostname: &str, date: &str) -> String {
+    let with = match (envelope.smtputf8, hello.1) {
+        (true, _) => "UTF8SMTP",
+        (false, true) => "ESMTP",
+        (false, false) => "SMTP",
+    };
+    let mut field = String::with_capacity(256);
+    field.push_str("Received: from ");
+    field.extend(hello.0.chars().map(|c| if c.is_ascii_alphanumeric() || "-._:[]".contains(c) { c } else { '?' }));
+    // Writing to a string cannot fail.
+    let _ = match peer {
+        IpAddr::V4(address) => write!(field, " ([{address}])"),
+        IpAddr::V6(address) => write!(field, " ([IPv6:{address}])"),
+    };
+    let _ = write!(field, "\r\n\tby {hostname} (Postern) with {with}");
+    if let [only] = &envelope.recipients[..] {
+        let _ = write!(field, "\r\n\tfor <{only}>");
+    }
+    let _ = write!(field, ";\r\n\t{date}\r\n");
+    field
+}
+
+/// Hands a piece to the queue, and forgets the mail when the queue cannot take it.
+async fn store<W: Writer>(intaking: &mut Intaking<W>, piece: &[u8]) {
+    if let Ok(writer) = intaking
+        && let Err(error) = writer.write(piece).await
+    {
+        *intaking = Err(storage_refusal(&error));
+    }
+}
+
+/// Until when the next octets of content must have come.
+fn content_deadline(content: &Content, limits: &Limits, start: Instant) -> Instant {
+    let earned = Duration::from_secs(content.size() / limits.content_rate.max(1));
+    let pause = match content.flaw() {
+        Some(Flaw::BareCr | Flaw::BareLf) => limits.flawed_content.min(limits.content),
+        _ => limits.content,
+    };
+    (Instant::now() + pause).min(start + limits.content_grace + earned)
+}
+
+/// 452 4.3.1. The cause goes into our own log; strangers need not know our disks.
+fn storage_refusal(error: &SpoolError) -> (Reply, Refusal) {
+    if *error != SpoolError::Full {
+        tracing::error!(target: "mta", %error, "the queue cannot take mail; clients are asked to try again later");
+    }
+    (Reply::new(452, (4, 3, 1), "The queue cannot take mail at the moment; try again later"), Refusal::Storage)
+}
+
+struct Gatekeeper<'a, S> {
+    intake: &'a Intake<S>,
+    peer: IpAddr,
+    stopping: bool,
+}
+
+impl<S: Spool> Gate for Gatekeeper<'_, S> {
+    fn mail(&self) -> Verdict {
+        if self.stopping {
+            let text = format!("{} is stopping; try again later", self.intake.rules.hostname);
+            return Verdict::Refuse(Reply::new(421, (4, 3, 2), text), Refusal::Stopping);
+        }
+        match self.intake.spool.ready() {
+            Ok(()) => Verdict::Accept,
+            Err(error) => {
+                let (reply, reason) = storage_refusal(&error);
+                Verdict::Refuse(reply, reason)
+            }
+        }
+    }
+
+    fn recipient(&self, recipient: &Address) -> Verdict {
+        self.intake.policy.relay(self.peer, recipient)
+    }
+}
+
+/// Hostile text in a log line: escaped, and at most 200 characters of it.
+struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().take(200).try_for_each(|c| write!(f, "{}", c.escape_debug()))
+    }
+}
+
+/// A reverse-path.
+struct Path<'a>(Option<&'a Address>);
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{}>", Shown(self.0.map_or("", Address::as_str)))
+    }
+}
+
+/// The first few forward-paths.
+struct Paths<'a>(&'a Envelope);
+
+impl fmt::Display for Paths<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, recipient) in self.0.recipients.iter().take(5).enumerate() {
+            let comma = if place == 0 { "" } else { "," };
+            write!(f, "{comma}<{}>", Shown(recipient.as_str()))?;
+        }
+        if self.0.recipients.len() > 5 { f.write_str(",…") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn envelope(recipients: &[&str], smtputf8: bool) -> Envelope {
+        Envelope {
+            sender: None,
+            recipients: recipients.iter().map(|text| Address::parse(text).unwrap()).collect(),
+            body: BodyType::SevenBit,
+            smtputf8,
+        }
+    }
+
+    #[test]
+    fn the_trace_field_says_who_and_how() {
+        let date = "Sun, 22 Nov 2026 12:00:00 +0000";
+        let v4 = IpAddr::from([192, 0, 2, 1]);
+        assert_eq!(
+            received(&envelope(&["a@b.example"], false), ("client.example", true), v4, "mta.example", date),
+            "Received: from client.example ([192.0.2.1])\r\n\tby mta.example (Postern) with ESMTP\r\n\tfor <a@b.example>;\r\n\t\
+             Sun, 22 Nov 2026 12:00:00 +0000\r\n"
+        );
+        let v6 = "2001:db8::1".parse().unwrap();
+        assert_eq!(
+            received(&envelope(&["a@b.example", "c@d.example"], false), ("[x](y;z)", false), v6, "mta.example", date),
+            "Received: from [x]?y?z? ([IPv6:2001:db8::1])\r\n\tby mta.example (Postern) with SMTP;\r\n\t\
+             Sun, 22 Nov 2026 12:00:00 +0000\r\n"
+        );
+        let utf8 = received(&envelope(&["é@b.example"], true), ("x", true), v4, "mta.example", date);
+        assert!(utf8.contains(" with UTF8SMTP\r\n\tfor <é@b.example>;"), "{utf8}");
+    }
+
+    #[test]
+    fn hostile_text_stays_on_its_line() {
+        assert_eq!(Shown("a\r\nb\u{202e}\"").to_string(), "a\\r\\nb\\u{202e}\\\"");
+        assert_eq!(Shown(&"x".repeat(1000)).to_string().len(), 200);
+        let many: Vec<String> = (0..50).map(|number| format!("r{number}@b.example")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let shown = Paths(&envelope(&many, false)).to_string();
+        assert!(shown.starts_with("<r0@b.example>,<r1@b.example>,") && shown.ends_with("<r4@b.example>,…"), "{shown}");
+    }
+
+    #[test]
+    fn slow_content_earns_its_time_by_its_octets() {
+        let limits = Limits {
+            content: Duration::from_secs(180),
+            content_grace: Duration::from_secs(10),
+            content_rate: 100,
+            ..Limits::default()
+        };
+        let start = Instant::now();
+        let mut content = Content::new(1_000_000);
+        assert_eq!(content_deadline(&content, &limits, start), start + Duration::from_secs(10));
+        content.next(&b"0123456789abcdefgh\r\n".repeat(100));
+        assert_eq!(content_deadline(&content, &limits, start), start + Duration::from_secs(30));
+        content.next(b"bare\n");
+        assert!(content_deadline(&content, &limits, start) <= Instant::now() + limits.flawed_content);
+    }
+}

@@ -1,7 +1,21 @@
 //! What people and monitors see of the appliance; read-only towards mail, except through the control socket.
+//!
+//! [`server`] listens and holds the limits, `routes` says which path leads where, [`ui`] makes the page for people, [`api`] the
+//! answers for programs, [`metrics`] the numbers for monitors, [`push`] carries them to terminal `mon`, [`cli`] is the
+//! operator's tool at the other end of the control socket.
 
+mod answer;
 pub mod api;
+mod base64;
+pub mod cli;
+mod client;
+mod login;
 pub mod metrics;
 pub mod push;
+mod routes;
 pub mod server;
+pub mod space;
 pub mod ui;
+mod words;
+
+pub use login::Login;

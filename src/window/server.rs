@@ -1,1 +1,256 @@
-//! Under construction.
+//! The windows' listeners.
+//!
+//! Purpose: HTTP/1.0 and 1.1 on `ui_port`, read-only, and on the control socket, where orders are taken too.
+//! In: bound listeners. Out: answers made by `routes`.
+//! Limits: 64 connections a window, 16 KiB of request header, 10 s for it to arrive (and for an idle connection), one minute
+//! for the life of a connection on `ui_port`, 4 KiB of request content (control socket only). Above the limit of connections a
+//! stranger hears 503 and is let go; the relay itself never waits for a window.
+//! Security: whoever may open the control socket may give orders; its file mode is the lock. `ui_port` never changes anything.
+//! Source: RFC 9110, RFC 9112.
+
+use super::metrics::{self, Probe};
+use super::routes::{self, Door};
+use super::{Login, answer};
+use crate::appliance::counter::Counters;
+use crate::mail::model::Desk;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{sleep, timeout};
+
+/// The most connections at once: on all addresses of `ui_port` together, and on the control socket.
+pub const CONNECTIONS_MAX: usize = 64;
+
+/// The longest request header, request line included.
+pub const HEADER_MAX: usize = 16 * 1024;
+
+/// How long a request header may take, and a kept connection may stay idle.
+pub const HEADER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long one connection to `ui_port` may live; clients open another.
+pub const CONNECTION_LIFE: Duration = Duration::from_secs(60);
+
+/// How long one connection to the control socket may live: an operator may read a large mail slowly.
+const CONTROL_LIFE: Duration = Duration::from_secs(3600);
+
+/// How long a connection whose time is over may finish its answer.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A pause after a failed accept (out of file descriptors, above all), so that trying again does not eat the processor.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 5\r\nConnection: close\r\n\
+Content-Length: 43\r\n\r\nToo many connections to this window; wait.\n";
+
+/// What does not change while the appliance runs.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Property `hostname`.
+    pub hostname: String,
+    /// The program's version.
+    pub version: String,
+    /// Who may relay, in one or two sentences.
+    pub who_may_relay: String,
+    /// Terminals by name, each with its state in words: "connected to …", "not connected", "failed: …".
+    pub terminals: Vec<(String, String)>,
+    /// Volumes by name, each with its state in words.
+    pub volumes: Vec<(String, String)>,
+    /// When the core started, seconds since 1970.
+    pub started: u32,
+    /// Where the data volume is mounted; its free space is shown.
+    pub data_volume: PathBuf,
+}
+
+/// Whether mail is taken: `Err` holds the reason why not (yet, or any more), in words.
+pub type Readiness = Result<(), String>;
+
+/// All that the windows look at.
+pub struct Window {
+    pub(super) desk: Arc<dyn Desk>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) login: Option<Login>,
+    pub(super) facts: Facts,
+    pub(super) ready: watch::Receiver<Readiness>,
+    pub(super) probe: Probe,
+}
+
+impl Window {
+    /// Joins the queue and the counters to what people see. Registers the histogram of ages with the counters, so there is one
+    /// window to a set of counters.
+    ///
+    /// # Errors
+    /// A counter of that name exists: a second window on the same counters.
+    pub fn open(
+        desk: Arc<dyn Desk>,
+        counters: Arc<Counters>,
+        login: Option<Login>,
+        facts: Facts,
+        ready: watch::Receiver<Readiness>,
+    ) -> Result<Arc<Self>, prometheus::Error> {
+        metrics::register_ages(&counters, Arc::clone(&desk))?;
+        counters.start_time_seconds.set(i64::from(facts.started));
+        let probe = Probe::new(facts.data_volume.clone());
+        Ok(Arc::new(Self { desk, counters, login, facts, ready, probe }))
+    }
+}
+
+/// Serves `ui_port` on all its addresses until `stop` says true; then lets open answers finish for a moment.
+pub async fn serve_public(window: Arc<Window>, listeners: Vec<TcpListener>, stop: watch::Receiver<bool>) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut windows = JoinSet::new();
+    for listener in listeners {
+        let room = Room { window: Arc::clone(&window), door: Door::Public, slots: Arc::clone(&slots), stop: stop.clone() };
+        windows.spawn(room.serve(Listener::Public(listener)));
+    }
+    while windows.join_next().await.is_some() {}
+}
+
+/// Serves the control socket until `stop` says true. The caller has bound it with a mode that keeps strangers out.
+pub async fn serve_control(window: Arc<Window>, listener: UnixListener, stop: watch::Receiver<bool>) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    Room { window, door: Door::Control, slots, stop }.serve(Listener::Control(listener)).await;
+}
+
+struct Room {
+    window: Arc<Window>,
+    door: Door,
+    slots: Arc<Semaphore>,
+    stop: watch::Receiver<bool>,
+}
+
+enum Listener {
+    Public(TcpListener),
+    Control(UnixListener),
+}
+
+enum Guest {
+    Public(TcpStream),
+    Control(UnixStream),
+}
+
+impl Room {
+    async fn serve(mut self, listener: Listener) {
+        let mut guests = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stopped(&mut self.stop) => break,
+                Some(end) = guests.join_next(), if !guests.is_empty() => self.note(end),
+                guest = listener.accept() => match guest {
+                    Ok(guest) => self.receive(guest, &mut guests),
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection to the stats UI could not be accepted");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        let farewell = async {
+            while let Some(end) = guests.join_next().await {
+                self.note(end);
+            }
+        };
+        // A guest who does not finish even then goes with the set.
+        let _ = timeout(GRACE + GRACE, farewell).await;
+    }
+
+    fn receive(&self, guest: Guest, guests: &mut JoinSet<()>) {
+        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            guest.turn_away();
+            return;
+        };
+        let (window, door, stop) = (Arc::clone(&self.window), self.door, self.stop.clone());
+        guests.spawn(async move {
+            match guest {
+                Guest::Public(stream) => attend(window, door, stream, stop).await,
+                Guest::Control(stream) => attend(window, door, stream, stop).await,
+            }
+            drop(slot);
+        });
+    }
+
+    fn note(&self, end: Result<(), JoinError>) {
+        if end.is_err_and(|error| error.is_panic()) {
+            self.window.counters.panics_total.inc();
+            tracing::error!("a request to the stats UI met a defect; please report it");
+        }
+    }
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Guest> {
+        match self {
+            Self::Public(listener) => listener.accept().await.map(|(stream, _)| Guest::Public(stream)),
+            Self::Control(listener) => listener.accept().await.map(|(stream, _)| Guest::Control(stream)),
+        }
+    }
+}
+
+impl Guest {
+    /// Says 503 as far as the socket's buffer takes it, and closes.
+    fn turn_away(self) {
+        let _ = match self {
+            Self::Public(stream) => stream.try_write(BUSY),
+            Self::Control(stream) => stream.try_write(BUSY),
+        };
+    }
+}
+
+/// One connection, from its first request to its end.
+async fn attend<S>(window: Arc<Window>, door: Door, stream: S, mut stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let window = Arc::clone(&window);
+        async move { Ok::<answer::Answer, Infallible>(routes::answer(&window, door, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_PATIENCE)
+        .max_buf_size(HEADER_MAX)
+        // `printf 'GET …' | nc` closes its half at once and still wants the answer.
+        .half_close(true)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let life = match door {
+        Door::Public => CONNECTION_LIFE,
+        Door::Control => CONTROL_LIFE,
+    };
+    tokio::select! {
+        // How a stranger's connection ended is of no interest.
+        _ = connection.as_mut() => return,
+        () = stopped(&mut stop) => {}
+        () = sleep(life) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = timeout(GRACE, connection).await;
+}
+
+/// Waits for the word to stop; a teller that is gone counts as the word.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_to_one_too_many_is_well_formed() {
+        let text = std::str::from_utf8(BUSY).unwrap();
+        let (head, content) = text.split_once("\r\n\r\n").unwrap();
+        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();
+        assert_eq!(length.parse(), Ok(content.len()));
+    }
+}

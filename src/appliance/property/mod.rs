@@ -1,1 +1,19 @@
-//! Under construction.
+//! Properties: from environment variables to typed values.
+//!
+//! Purpose: everything a person can set, read once by the supervisor, checked in full before anything else happens.
+//! In: variables `MTA_<NAME>` and files named by `MTA_<NAME>_FILE`. Out: [`Settings`], or every problem at once.
+//! Limits: a value has at most [`VALUE_LIMIT`] octets and no control characters; variables are UTF-8.
+//! Security: secrets are masked wherever a value is shown ([`Secret`]); the core gets them on its standard input, never in
+//! arguments or environment.
+//!
+//! The steps: [`environment`] finds and checks the texts, `envy` makes one flat record of them, [`settings`] gives them
+//! types with the grammars of [`value`]. [`check`] is `postern check`, [`relay`] says in words who may relay.
+
+pub mod check;
+pub mod environment;
+pub mod relay;
+pub mod settings;
+pub mod value;
+
+pub use environment::{Loaded, Machine, Refused, Source, VALUE_LIMIT, load, read};
+pub use settings::{LogFormat, Secret, Settings};

@@ -1,1 +1,250 @@
-//! Under construction.
+//! Volumes: the disks of the box, looked at before the core starts.
+//!
+//! Purpose: a relay that promises to keep mail must not start on a disk that cannot. The data volume must be there, take and
+//! sync a file as the core's user, and should outlive the container. The key volume must be there when it is asked for.
+//! Limits: this version mounts no block devices itself.
+//! Security: ownership of the data volume is changed only at its top, only when that is safe, and never below.
+
+mod mounts;
+
+pub use mounts::in_container;
+
+use super::failure::{Exit, Failure};
+use super::property::Settings;
+use super::supervise::identity::Identity;
+use nix::sys::statfs::{FsType, statfs};
+use std::fs::{DirBuilder, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Component, Path};
+
+const DATA_LINE: &str = "Error: failed to mount data volume.";
+const KEY_LINE: &str = "Error: failed to mount key volume.";
+const NO_KEYS_LINE: &str = "Error: couldn't find ssl keys on the key volume!";
+
+/// Makes sure that the data volume can hold the queue; returns what a person should be warned of.
+///
+/// `contained` = we live in a container, where a missing directory is a forgotten volume. Elsewhere it is created.
+///
+/// # Errors
+/// It is missing, no directory, or does not take a file.
+pub fn prepare_data(path: &Path, identity: &Identity, contained: bool) -> Result<Vec<String>, Failure> {
+    let meta = match path.metadata() {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == ErrorKind::NotFound && !contained => create(path)?,
+        Err(error) => {
+            let hint = if contained {
+                "mount a volume there, for example -v mta-data:/data, or create the directory"
+            } else {
+                "create it"
+            };
+            return Err(data_failure(&error, format!("{}: {}; {hint}", path.display(), words(&error))));
+        }
+    };
+    if meta.file_type().is_block_device() {
+        let cause = format!(
+            "{} is a block device: this version does not mount devices; mount it and name the directory",
+            path.display()
+        );
+        return Err(Failure::new(Exit::Unavailable, DATA_LINE, cause));
+    }
+    if !meta.is_dir() {
+        return Err(Failure::new(Exit::Create, DATA_LINE, format!("{} is not a directory", path.display())));
+    }
+    give_to_core(path, &meta, identity);
+    identity.within(|| try_file(path)).map_err(|error| {
+        let who = format!("uid {} (the SMTP core)", identity.uid);
+        let hint = format!("let it be writable for that user: chown {}:{} on the volume", identity.uid, identity.gid);
+        data_failure(&error, format!("{} is not writable for {who}: {}; {hint}", path.display(), words(&error)))
+    })?;
+    Ok(warnings(path, contained))
+}
+
+/// Makes sure that the key volume is there when it is set, and the key and certificate on it when TLS is on.
+pub fn check_keys(settings: &Settings) -> Vec<Failure> {
+    let Some(volume) = &settings.volume_key else { return Vec::new() };
+    match volume.metadata() {
+        Err(error) => {
+            let cause = format!("volume_key is {}: {}", volume.display(), words(&error));
+            return vec![Failure::new(Exit::Input, KEY_LINE, cause)];
+        }
+        Ok(meta) if meta.file_type().is_block_device() => {
+            let cause = format!(
+                "{} is a block device: this version does not mount devices; mount it and name the directory",
+                volume.display()
+            );
+            return vec![Failure::new(Exit::Unavailable, KEY_LINE, cause)];
+        }
+        Ok(meta) if !meta.is_dir() => {
+            return vec![Failure::new(Exit::Input, KEY_LINE, format!("{} is not a directory", volume.display()))];
+        }
+        Ok(_) => {}
+    }
+    if settings.ssl_disabled {
+        return Vec::new();
+    }
+    let files = [("ssl_key_file", &settings.ssl_key_file), ("ssl_cert_file", &settings.ssl_cert_file)];
+    files
+        .into_iter()
+        .filter_map(|(name, file)| Some((name, file.as_deref()?)))
+        .filter_map(|(name, file)| missing(volume, name, file))
+        .collect()
+}
+
+fn missing(volume: &Path, name: &str, file: &str) -> Option<Failure> {
+    let relative = Path::new(file.trim_start_matches('/'));
+    let cause = if relative.components().any(|part| part == Component::ParentDir) {
+        format!("{name} is '{file}', which leaves the key volume; write a path below its root")
+    } else {
+        let path = volume.join(relative);
+        match std::fs::read(&path) {
+            Ok(content) if !content.is_empty() => return None,
+            Ok(_) => format!("{} ({name}) is empty", path.display()),
+            Err(error) => format!("{} ({name}): {}", path.display(), words(&error)),
+        }
+    };
+    Some(Failure::new(Exit::Input, NO_KEYS_LINE, cause))
+}
+
+/// The laptop's case. Its parent must exist: a path with two missing directories is more likely a slip of the pen.
+fn create(path: &Path) -> Result<Metadata, Failure> {
+    let made = DirBuilder::new().mode(0o700).create(path).and_then(|()| path.metadata());
+    made.map_err(|error| {
+        data_failure(&error, format!("{} does not exist and cannot be created: {}", path.display(), words(&error)))
+    })
+}
+
+/// A fresh volume belongs to root, and the core is somebody else. Best effort: what counts is whether the core can write.
+fn give_to_core(path: &Path, meta: &Metadata, identity: &Identity) {
+    if !identity.changes || meta.uid() == identity.uid.as_raw() {
+        return;
+    }
+    if is_local(path) && is_free(path, meta.uid() == 0, identity) {
+        let _ = std::os::unix::fs::chown(path, Some(identity.uid.as_raw()), Some(identity.gid.as_raw()));
+    }
+}
+
+/// Whether a directory can be given away: it is empty, or it is root's and holds nothing but what comes with a volume and
+/// what is the core's already. So a slip of the pen such as `/etc` keeps its owner.
+fn is_free(path: &Path, is_roots: bool, identity: &Identity) -> bool {
+    let comes_along = |name: &str| name == "lost+found" || name.starts_with('.') || name.starts_with("README");
+    let Ok(mut entries) = path.read_dir() else { return false };
+    entries.all(|entry| {
+        let Ok(entry) = entry else { return false };
+        let is_cores = entry.metadata().is_ok_and(|meta| meta.uid() == identity.uid.as_raw());
+        is_roots && (is_cores || comes_along(&entry.file_name().to_string_lossy()))
+    })
+}
+
+/// On a file server, ownership is the server's business.
+fn is_local(path: &Path) -> bool {
+    // NFS, SMB, CIFS, SMB2, FUSE, 9P, Ceph, AFS: from the kernel's magic.h; nix names only some of them.
+    const REMOTE: [u64; 8] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400, 0x5346_414f];
+    statfs(path).is_ok_and(|stat| !REMOTE.contains(&(stat.filesystem_type().0.cast_unsigned() & 0xffff_ffff)))
+}
+
+/// Creates, syncs and removes a file: the least that the queue will ask for.
+fn try_file(dir: &Path) -> io::Result<()> {
+    let path = dir.join(format!(".postern-trial-{}", std::process::id()));
+    let outcome = (|| {
+        let no_link = nix::libc::O_NOFOLLOW;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).custom_flags(no_link).open(&path)?;
+        file.write_all(b"postern\n")?;
+        file.sync_all()
+    })();
+    match (outcome, std::fs::remove_file(&path)) {
+        (Ok(()), removed) => removed,
+        // A full volume still has mail to deliver: that is the core's business, with 452 for new mail.
+        (Err(error), _) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => Ok(()),
+        (Err(error), _) => Err(error),
+    }
+}
+
+fn warnings(path: &Path, contained: bool) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if contained && mounts::is_on_root(path) {
+        warnings.push(format!(
+            "THE DATA VOLUME {} IS PART OF THE CONTAINER ITSELF: queued mail dies with it. Mount a volume there, for example \
+             -v mta-data:{}",
+            path.display(),
+            path.display()
+        ));
+    } else if statfs(path).is_ok_and(|stat| is_memory(stat.filesystem_type())) {
+        warnings.push(format!("THE DATA VOLUME {} LIVES IN MEMORY (tmpfs): queued mail dies with it", path.display()));
+    }
+    warnings
+}
+
+fn is_memory(kind: FsType) -> bool {
+    kind == nix::sys::statfs::TMPFS_MAGIC || kind == FsType(0x8584_58f6) // ramfs
+}
+
+fn data_failure(error: &io::Error, cause: String) -> Failure {
+    let exit = match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Exit::Permission,
+        _ => Exit::Create,
+    };
+    Failure::new(exit, DATA_LINE, cause)
+}
+
+/// An error of the operating system in words and with its number.
+fn words(error: &io::Error) -> String {
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::appliance::property::{Machine, read};
+    use std::ffi::OsString;
+
+    #[test]
+    fn a_missing_directory_is_created_on_a_laptop_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let failure = prepare_data(&data, &Identity::same(), true).unwrap_err();
+        assert_eq!((failure.line.as_str(), failure.exit), (DATA_LINE, Exit::Create));
+        assert!(failure.cause.contains("-v mta-data:/data"), "{failure}");
+        prepare_data(&data, &Identity::same(), false).unwrap();
+        assert_eq!(data.metadata().unwrap().mode() & 0o777, 0o700);
+        assert!(data.read_dir().unwrap().next().is_none(), "the trial file is gone");
+        let far = dir.path().join("a/b");
+        assert!(prepare_data(&far, &Identity::same(), false).unwrap_err().cause.contains("cannot be created"));
+    }
+
+    #[test]
+    fn a_container_without_a_mount_is_warned() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = prepare_data(dir.path(), &Identity::same(), true).unwrap();
+        assert!(told[0].contains("queued mail dies with it"), "{told:?}");
+    }
+
+    #[test]
+    fn a_file_is_no_volume() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(prepare_data(file.path(), &Identity::same(), false).unwrap_err().cause.contains("not a directory"));
+    }
+
+    #[test]
+    fn keys_are_looked_for_when_tls_is_on() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("server.key"), "x").unwrap();
+        let settings = |vars: &[(&str, &str)]| {
+            let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+            read(vars, &Machine { uid: 1, key_volume: false, writable_run: true, runtime_dir: None }).unwrap().settings
+        };
+        let path = dir.path().to_str().unwrap();
+        let on = settings(&[("MTA_VOLUME_KEY", path), ("MTA_SSL_DISABLED", "no")]);
+        let told = check_keys(&on);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!((told[0].line.as_str(), told[0].exit), (NO_KEYS_LINE, Exit::Input));
+        assert!(told[0].cause.contains("server.pem"), "{told:?}");
+        let off = settings(&[("MTA_VOLUME_KEY", path)]);
+        assert!(check_keys(&off).is_empty());
+        let gone = settings(&[("MTA_VOLUME_KEY", "/nowhere/keys")]);
+        assert_eq!(check_keys(&gone)[0].line, KEY_LINE);
+        let out = settings(&[("MTA_VOLUME_KEY", path), ("MTA_SSL_DISABLED", "no"), ("MTA_SSL_CERT_FILE", "../x")]);
+        assert!(check_keys(&out)[0].cause.contains("leaves the key volume"));
+    }
+}

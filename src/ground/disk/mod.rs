@@ -1,1 +1,72 @@
-//! Under construction.
+//! The disk as the queue sees it: few calls, each with a stated promise.
+//!
+//! Purpose: the one seam between the queue and the file system, so that a disk that tears, forgets and lies can take its place
+//! in tests. [`Volume`] is the real one.
+//! Limits: paths are relative to the volume, `directory/file` at most; nothing outside the volume can be named.
+//! Security: files are created with mode 0600, directories with 0700.
+//! Source: POSIX fdatasync(2), fsync(2) of a directory, rename(2).
+
+mod volume;
+
+use std::io;
+use std::sync::Arc;
+
+pub use volume::Volume;
+
+/// Free space and size in octets, as an unprivileged process may use them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Octets that may still be written.
+    pub free: u64,
+    /// Octets in all.
+    pub size: u64,
+}
+
+/// A directory tree of depth one on stable storage.
+pub trait Disk: Send + Sync + 'static {
+    /// Creates a file that must not exist, for reading and writing. It survives a power cut only after its content was
+    /// synced and [`Disk::sync_dir`] returned.
+    fn create(&self, path: &str) -> io::Result<Arc<dyn File>>;
+
+    /// Opens a file that exists, for reading and writing.
+    fn open(&self, path: &str) -> io::Result<Arc<dyn File>>;
+
+    /// Gives a file another name, replacing what had it; durable after [`Disk::sync_dir`] of both directories.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file; durable after [`Disk::sync_dir`].
+    fn remove(&self, path: &str) -> io::Result<()>;
+
+    /// Makes creations, renames and removals in a directory durable; `""` is the volume itself.
+    fn sync_dir(&self, directory: &str) -> io::Result<()>;
+
+    /// Creates a directory unless it is there.
+    fn create_dir(&self, directory: &str) -> io::Result<()>;
+
+    /// The names of the files in a directory, sorted.
+    fn list(&self, directory: &str) -> io::Result<Vec<String>>;
+
+    /// Free space and size of the volume.
+    fn space(&self) -> io::Result<Space>;
+}
+
+/// An open file.
+pub trait File: Send + Sync + 'static {
+    /// Writes all of `data` at `offset`. After an error any part of it may have been written.
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Fills `buffer` from `offset` on and tells how much there was; less than asked only at the end of the file.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Everything written before this call is on stable storage when it returns `Ok`. After an error nothing may be
+    /// assumed of what was written since the last success, not even when a later sync succeeds.
+    fn sync(&self) -> io::Result<()>;
+
+    /// The length in octets.
+    fn len(&self) -> io::Result<u64>;
+}
+
+/// Whether an error means that there is no room: ENOSPC, EDQUOT, EFBIG.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}

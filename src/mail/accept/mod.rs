@@ -1,1 +1,67 @@
-//! Under construction.
+//! Terminal `in`: listeners, limits, timeouts; a byte stream with a peer.
+//!
+//! Purpose: strangers' connections become [`Wire`]s that can neither hang nor grow. In: listening sockets and a signal to
+//! stop. Out: one task a session, running what the corridor gives.
+//! Limits: [`Limits`]; a connection over the limits is answered 421 and closed at once and costs no task.
+//! Security: a session's panic ends that session and is counted. Nothing is read here but into a buffer of
+//! [`Wire::INPUT_MAX`]; what the octets mean is the business of the next room.
+//! Source: RFC 5321 §3.8 (421), §4.5.3.2 (timeouts).
+
+mod listen;
+mod sessions;
+mod wire;
+
+pub use listen::{Stop, bind, draining, serve};
+pub use sessions::{Sessions, Ticket};
+pub use wire::{Stream, Wire, WireError};
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Every limit on sessions and on time. The defaults are for production; tests shorten them.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Sessions at the same time, in all.
+    pub sessions: usize,
+    /// Sessions at the same time from one address.
+    pub sessions_per_address: usize,
+    /// From the end of one reply to the end of the next command line, however it dribbles in (RFC 5321 §4.5.3.2.7: 5 min).
+    pub command: Duration,
+    /// Until the next octets of content arrive (§4.5.3.2.5: 3 min).
+    pub content: Duration,
+    /// A mail's content may take this long, and a second more for each [`Limits::content_rate`] octets that have arrived.
+    pub content_grace: Duration,
+    /// Octets a second that a client must keep up after the grace.
+    pub content_rate: u64,
+    /// How long content with a bare CR or LF may pause before it is refused: its sender believes that the data has ended.
+    pub flawed_content: Duration,
+    /// Until the peer takes the octets of a reply.
+    pub write: Duration,
+    /// How long a closed session still reads, so that its last reply is not lost with the connection.
+    pub linger: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions: 1000,
+            sessions_per_address: 200,
+            command: Duration::from_secs(300),
+            content: Duration::from_secs(180),
+            content_grace: Duration::from_secs(600),
+            content_rate: 512,
+            flawed_content: Duration::from_secs(10),
+            write: Duration::from_secs(60),
+            linger: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address; IPv4 is never in IPv6 clothes here.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+}

@@ -1,1 +1,141 @@
-//! Under construction.
+//! Who may send what to whom.
+//!
+//! Purpose: this is a relay for its own people, never an open one. In: the client's address and a recipient. Out: a
+//! [`Verdict`].
+//! Security: a container's default gateway stands for everybody whose packets were translated on the way in (Docker's userland
+//! proxy makes strangers look like it). So it is never trusted merely because a wide network contains it: somebody must have
+//! written down exactly this address, or the whole Internet.
+//! Source: property `smtpd_trusted_networks` of the founding document; RFC 5321 §3.6.2 (554 5.7.1 of RFC 3463 §3.8).
+
+use crate::mail::model::{Address, Refusal, Reply, Verdict};
+use ipnet::{IpNet, Ipv4Net};
+use std::net::IpAddr;
+
+/// The rules of relaying. Cheap to ask.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    trusted: Vec<IpNet>,
+    gateways: Vec<IpAddr>,
+}
+
+/// What a client is to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// One of ours: it may send to anybody.
+    Trusted,
+    /// Our own default gateway, inside a trusted network but not named itself: could be anybody.
+    Gateway,
+    /// Somebody else.
+    Stranger,
+}
+
+impl Policy {
+    /// `trusted` networks may relay; `gateways` are the default routes' next hops, of both families. IPv4 in IPv6 clothes
+    /// (`::ffff:192.0.2.1`) is taken for IPv4 everywhere.
+    pub fn new(trusted: Vec<IpNet>, gateways: Vec<IpAddr>) -> Self {
+        Self {
+            trusted: trusted.into_iter().map(unmapped).collect(),
+            gateways: gateways.into_iter().map(|gateway| gateway.to_canonical()).filter(|ip| !ip.is_loopback()).collect(),
+        }
+    }
+
+    /// What `peer` is to us.
+    pub fn standing(&self, peer: IpAddr) -> Standing {
+        let peer = peer.to_canonical();
+        let is_gateway = self.gateways.contains(&peer);
+        let mut standing = Standing::Stranger;
+        for network in self.trusted.iter().filter(|network| network.contains(&peer)) {
+            let names_it = network.prefix_len() == network.max_prefix_len();
+            let names_everybody = network.prefix_len() == 0;
+            if !is_gateway || names_it || names_everybody {
+                return Standing::Trusted;
+            }
+            standing = Standing::Gateway;
+        }
+        standing
+    }
+
+    /// Whether `peer` may send to `recipient`.
+    pub fn relay(&self, peer: IpAddr, recipient: &Address) -> Verdict {
+        let text = match self.standing(peer) {
+            Standing::Trusted => return Verdict::Accept,
+            Standing::Gateway => format!(
+                "<{recipient}>: Relay access denied: [{}] is this relay's own gateway and may stand for anybody; \
+                 to trust it all the same, list it by itself in smtpd_trusted_networks",
+                peer.to_canonical()
+            ),
+            Standing::Stranger => format!(
+                "<{recipient}>: Relay access denied: [{}] is not in smtpd_trusted_networks of this relay",
+                peer.to_canonical()
+            ),
+        };
+        Verdict::Refuse(Reply::new(554, (5, 7, 1), text), Refusal::Relay)
+    }
+}
+
+/// `::ffff:192.0.2.0/120` is 192.0.2.0/24.
+fn unmapped(network: IpNet) -> IpNet {
+    let IpNet::V6(v6) = network else { return network };
+    let Some(address) = v6.addr().to_ipv4_mapped() else { return network };
+    v6.prefix_len().checked_sub(96).and_then(|prefix| Ipv4Net::new(address, prefix).ok()).map_or(network, IpNet::V4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standing(trusted: &[&str], gateways: &[&str], peer: &str) -> Standing {
+        let trusted = trusted.iter().map(|text| text.parse().unwrap()).collect();
+        let gateways = gateways.iter().map(|text| text.parse().unwrap()).collect();
+        Policy::new(trusted, gateways).standing(peer.parse().unwrap())
+    }
+
+    #[test]
+    fn networks_of_both_families_are_trusted() {
+        let trusted = ["127.0.0.1/32", "10.1.0.0/16", "2001:db8::/32", "::ffff:192.0.2.0/120"];
+        for peer in ["127.0.0.1", "10.1.255.1", "::ffff:10.1.0.1", "2001:db8::1", "192.0.2.9"] {
+            assert_eq!(standing(&trusted, &[], peer), Standing::Trusted, "{peer}");
+        }
+        for peer in ["127.0.0.2", "10.2.0.1", "::1", "2001:db9::1", "192.0.3.9", "::ffff:10.2.0.1"] {
+            assert_eq!(standing(&trusted, &[], peer), Standing::Stranger, "{peer}");
+        }
+        assert_eq!(standing(&[], &[], "127.0.0.1"), Standing::Stranger);
+    }
+
+    #[test]
+    fn the_gateway_needs_its_own_name_or_everybodys() {
+        let gateways = ["172.18.0.1", "fd00::1"];
+        for (trusted, expected) in [
+            ("172.18.0.0/16", Standing::Gateway),
+            ("172.18.0.0/31", Standing::Gateway),
+            ("::ffff:172.18.0.0/112", Standing::Gateway),
+            ("172.18.0.1/32", Standing::Trusted),
+            ("0.0.0.0/0", Standing::Trusted),
+            ("10.0.0.0/8", Standing::Stranger),
+        ] {
+            for peer in ["172.18.0.1", "::ffff:172.18.0.1"] {
+                assert_eq!(standing(&[trusted], &gateways, peer), expected, "{trusted} {peer}");
+            }
+        }
+        assert_eq!(standing(&["172.18.0.0/16", "172.18.0.1/32"], &gateways, "172.18.0.1"), Standing::Trusted);
+        assert_eq!(standing(&["172.18.0.0/16"], &gateways, "172.18.0.2"), Standing::Trusted);
+        assert_eq!(standing(&["fd00::/8"], &gateways, "fd00::1"), Standing::Gateway);
+        assert_eq!(standing(&["fd00::1/128"], &gateways, "fd00::1"), Standing::Trusted);
+        assert_eq!(standing(&["127.0.0.0/8"], &["127.0.0.1"], "127.0.0.1"), Standing::Trusted, "loopback is no gateway");
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do() {
+        let policy = Policy::new(vec!["172.18.0.0/16".parse().unwrap()], vec!["172.18.0.1".parse().unwrap()]);
+        let recipient = Address::parse("a@b.example").unwrap();
+        for (peer, words) in [("172.18.0.1", "gateway"), ("192.0.2.1", "not in smtpd_trusted_networks")] {
+            let Verdict::Refuse(reply, Refusal::Relay) = policy.relay(peer.parse().unwrap(), &recipient) else {
+                panic!("{peer} may relay")
+            };
+            let text = reply.to_string();
+            assert!(text.starts_with("554 5.7.1 <a@b.example>: Relay access denied") && text.contains(words), "{text}");
+            assert!(text.len() < 512, "{text}");
+        }
+        assert_eq!(policy.relay("172.18.0.2".parse().unwrap(), &recipient), Verdict::Accept);
+    }
+}

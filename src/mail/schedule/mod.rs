@@ -1,1 +1,405 @@
-//! Under construction.
+//! When each message is tried, and how many at once.
+//!
+//! Purpose: decides which destination gets a courier and which message a courier takes next. Pure: the moment is an argument, nothing here
+//! waits, opens or sends.
+//! In: jobs (a message's share for one destination), the ends of tries. Out: the next job, the next moment to look.
+//!
+//! Strategies, by name:
+//! * *Round robin*: destinations with work and room are served in turn, so a million messages for one do not delay one for another.
+//! * *Slow start*: a destination begins with [`FIRST_WINDOW`] couriers; each delivery opens the window by one up to the limit, a failure
+//!   to reach it closes it to one.
+//! * *Suspension*: an unreachable destination is left alone for a while; its mail waits without trying one by one.
+//! * *Exponential back-off with jitter*: 5 min, 10 min, … up to about an hour (by property), so that retries do not come in waves.
+//!
+//! Limits: couriers in all and per destination. Memory: one [`Job`] per message and destination.
+//! Source: RFC 5321 §4.5.4.1 (retry at least 30 minutes apart on the long run, give up after 4 to 5 days).
+
+mod destination;
+
+use crate::mail::model::{DestinationSummary, MessageId};
+use destination::Destination;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// Couriers that a destination may have before anything is known about it.
+pub const FIRST_WINDOW: u32 = 5;
+
+/// Names of destinations without work are forgotten above this number.
+const IDLE_DESTINATIONS_MAX: usize = 10_000;
+
+/// The knobs; times in seconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// Couriers per destination, at most.
+    pub concurrency: u32,
+    /// Couriers in all, at most.
+    pub couriers_max: u32,
+    /// The first back-off, and how long an unreachable destination is left alone.
+    pub minimal_backoff: u32,
+    /// The longest back-off.
+    pub maximal_backoff: u32,
+    /// Age at which a message is given up.
+    pub lifetime: u32,
+    /// Age at which the sender is told of the delay; 0 = never.
+    pub delay_warning: u32,
+}
+
+/// A message's share for one destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Job {
+    /// Which message.
+    pub id: MessageId,
+    /// When it was accepted, seconds since 1970.
+    pub arrived: u32,
+    /// Temporary failures so far.
+    pub attempts: u16,
+    /// The sender was told of the delay.
+    pub told: bool,
+}
+
+/// A destination's handle, valid as long as the schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DestinationId(u32);
+
+/// All jobs that wait, and the destinations they wait for.
+pub struct Schedule {
+    config: Config,
+    destinations: Vec<Destination>,
+    names: HashMap<Arc<str>, DestinationId>,
+    free: Vec<DestinationId>,
+    /// Jobs that wait for their time.
+    deferred: BinaryHeap<Reverse<(u32, DestinationId, Job)>>,
+    /// Suspended destinations with ready jobs, by the end of the suspension.
+    suspended: BinaryHeap<Reverse<(u32, DestinationId)>>,
+    /// Destinations that may have work for another courier, in turn.
+    turn: VecDeque<DestinationId>,
+    couriers: u32,
+}
+
+impl Schedule {
+    /// An empty schedule.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            destinations: Vec::new(),
+            names: HashMap::new(),
+            free: Vec::new(),
+            deferred: BinaryHeap::new(),
+            suspended: BinaryHeap::new(),
+            turn: VecDeque::new(),
+            couriers: 0,
+        }
+    }
+
+    /// A job for a destination, due at a moment (at once when that has passed).
+    pub fn add(&mut self, destination: &str, job: Job, due: u32, now: u32) {
+        let id = self.intern(destination);
+        if due > now {
+            self.defer(id, job, due);
+        } else {
+            self.ready(id, job);
+        }
+    }
+
+    /// The next destination that should get one more courier; it counts from now on.
+    pub fn start(&mut self, now: u32) -> Option<DestinationId> {
+        self.tick(now);
+        while self.couriers < self.config.couriers_max {
+            let id = self.turn.pop_front()?;
+            let destination = &mut self.destinations[id.0 as usize];
+            destination.in_turn = false;
+            if destination.wants_courier(now) {
+                destination.couriers += 1;
+                self.couriers += 1;
+                self.offer(id);
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// The courier's next job; `None` when there is nothing to do or the destination is suspended.
+    pub fn take(&mut self, id: DestinationId, now: u32) -> Option<Job> {
+        let destination = &mut self.destinations[id.0 as usize];
+        if destination.suspended_until > now || destination.couriers > destination.window {
+            return None;
+        }
+        let job = destination.ready.pop_front()?;
+        destination.active += 1;
+        Some(job)
+    }
+
+    /// A taken job has ended for good.
+    pub fn finished(&mut self, id: DestinationId) {
+        let destination = &mut self.destinations[id.0 as usize];
+        destination.active = destination.active.saturating_sub(1);
+    }
+
+    /// A taken job must be tried again; gives back when.
+    pub fn later(&mut self, id: DestinationId, mut job: Job, now: u32) -> u32 {
+        job.attempts = job.attempts.saturating_add(1);
+        let due = now.saturating_add(self.backoff(job.attempts));
+        self.finished(id);
+        self.defer(id, job, due);
+        due
+    }
+
+    /// A taken job goes back untried, to the front of the queue.
+    pub fn give_back(&mut self, id: DestinationId, job: Job) {
+        let destination = &mut self.destinations[id.0 as usize];
+        destination.active = destination.active.saturating_sub(1);
+        destination.ready.push_front(job);
+        self.offer(id);
+    }
+
+    /// A message got through: the window opens.
+    pub fn reached(&mut self, id: DestinationId) {
+        let limit = self.config.concurrency;
+        let destination = &mut self.destinations[id.0 as usize];
+        destination.window = (destination.window + 1).min(limit);
+        destination.last_error.clear();
+        self.offer(id);
+    }
+
+    /// A try failed in a way that says something about the destination, though not that it is down.
+    pub fn complained(&mut self, id: DestinationId, error: &str) {
+        error.clone_into(&mut self.destinations[id.0 as usize].last_error);
+    }
+
+    /// The destination cannot be reached: it is left alone for a while. Gives back waiting jobs whose senders must hear of it (their
+    /// lifetime has ended, or the delay notice is due); they count as taken.
+    pub fn down(&mut self, id: DestinationId, error: &str, now: u32) -> Vec<Job> {
+        let until = now.saturating_add(self.backoff(1));
+        let (lifetime, warning) = (self.config.lifetime, self.config.delay_warning);
+        let destination = &mut self.destinations[id.0 as usize];
+        error.clone_into(&mut destination.last_error);
+        destination.window = 1;
+        destination.suspended_until = until;
+        self.suspended.push(Reverse((until, id)));
+        let must_tell = |job: &Job| {
+            let age = now.saturating_sub(job.arrived);
+            age >= lifetime || (warning > 0 && !job.told && age >= warning)
+        };
+        let (told, waiting) = std::mem::take(&mut destination.ready).into_iter().partition::<Vec<_>, _>(must_tell);
+        destination.ready = waiting.into();
+        destination.active += u32::try_from(told.len()).unwrap_or(u32::MAX);
+        told
+    }
+
+    /// A courier has gone home.
+    pub fn courier_ended(&mut self, id: DestinationId) {
+        self.couriers = self.couriers.saturating_sub(1);
+        let destination = &mut self.destinations[id.0 as usize];
+        destination.couriers = destination.couriers.saturating_sub(1);
+        self.offer(id);
+        self.forget_if_idle(id);
+    }
+
+    /// A courier with an open connection waits for work (`true`), or does so no more. The bell rings when there is some.
+    pub fn idle(&mut self, id: DestinationId, waits: bool) -> Arc<Notify> {
+        let destination = &mut self.destinations[id.0 as usize];
+        destination.idle = if waits { destination.idle + 1 } else { destination.idle.saturating_sub(1) };
+        destination.bell.clone()
+    }
+
+    /// The name of a destination.
+    pub fn name(&self, id: DestinationId) -> Arc<str> {
+        self.destinations[id.0 as usize].name.clone()
+    }
+
+    /// When to look again although nothing happens.
+    pub fn next_wake(&self) -> Option<u32> {
+        let due = self.deferred.peek().map(|Reverse((due, ..))| *due);
+        let awake = self.suspended.peek().map(|Reverse((until, _))| *until);
+        due.into_iter().chain(awake).min()
+    }
+
+    /// Makes the jobs that `wanted` names due now and ends the suspension of their destinations. Tells how many jobs it was.
+    pub fn retry(&mut self, wanted: impl Fn(&str, MessageId) -> bool) -> u64 {
+        let mut hit = 0;
+        let mut due = Vec::new();
+        let mut rest = BinaryHeap::with_capacity(self.deferred.len());
+        for Reverse((time, id, job)) in std::mem::take(&mut self.deferred).into_vec() {
+            if wanted(&self.destinations[id.0 as usize].name, job.id) {
+                due.push((id, job));
+            } else {
+                rest.push(Reverse((time, id, job)));
+            }
+        }
+        self.deferred = rest;
+        for destination in &mut self.destinations {
+            let ready = destination.ready.iter().filter(|job| wanted(&destination.name, job.id)).count() as u64;
+            if ready > 0 {
+                hit += ready;
+                destination.suspended_until = 0;
+            }
+        }
+        due.sort_unstable();
+        for (id, job) in due {
+            hit += 1;
+            let destination = &mut self.destinations[id.0 as usize];
+            destination.deferred -= 1;
+            destination.suspended_until = 0;
+            self.ready(id, job);
+        }
+        for place in 0..self.destinations.len() {
+            self.offer(DestinationId(u32::try_from(place).unwrap_or(u32::MAX)));
+        }
+        hit
+    }
+
+    /// Forgets the waiting jobs of a message; one that is being tried ends by itself.
+    pub fn remove(&mut self, message: MessageId) {
+        let mut rest = BinaryHeap::with_capacity(self.deferred.len());
+        for Reverse((time, id, job)) in std::mem::take(&mut self.deferred).into_vec() {
+            if job.id == message {
+                self.destinations[id.0 as usize].deferred -= 1;
+            } else {
+                rest.push(Reverse((time, id, job)));
+            }
+        }
+        self.deferred = rest;
+        for destination in &mut self.destinations {
+            destination.ready.retain(|job| job.id != message);
+        }
+    }
+
+    /// Whether [`Schedule::start`] may find something.
+    pub fn has_turn(&self) -> bool {
+        !self.turn.is_empty() && self.couriers < self.config.couriers_max
+    }
+
+    /// Whether a courier of this destination would get a job now.
+    pub fn has_ready(&self, id: DestinationId, now: u32) -> bool {
+        let destination = &self.destinations[id.0 as usize];
+        !destination.ready.is_empty() && destination.suspended_until <= now
+    }
+
+    /// Jobs that are being tried or could be now.
+    pub fn flushable(&self, now: u32) -> u64 {
+        let work = |destination: &Destination| {
+            let ready = if destination.suspended_until <= now { destination.ready.len() as u64 } else { 0 };
+            ready + u64::from(destination.active)
+        };
+        self.destinations.iter().map(work).sum()
+    }
+
+    /// Jobs that are being tried, and jobs that wait for their time.
+    pub fn jobs(&self) -> (u64, u64) {
+        let active = self.destinations.iter().map(|destination| u64::from(destination.active)).sum();
+        (active, self.deferred.len() as u64)
+    }
+
+    /// The destinations with work, those with the most messages first.
+    pub fn summaries(&self, limit: usize, now: u32) -> Vec<DestinationSummary> {
+        let mut deferred: HashMap<DestinationId, (u32, u32)> = HashMap::new();
+        for Reverse((due, id, job)) in &self.deferred {
+            let entry = deferred.entry(*id).or_insert((u32::MAX, u32::MAX));
+            *entry = (entry.0.min(*due), entry.1.min(job.arrived));
+        }
+        let mut rows: Vec<DestinationSummary> = (0..)
+            .zip(&self.destinations)
+            .filter(|(_, destination)| destination.messages() > 0)
+            .map(|(id, destination)| {
+                let (due, arrived) = deferred.get(&DestinationId(id)).copied().unzip();
+                let oldest_ready = destination.ready.iter().map(|job| job.arrived).min();
+                let ready_at = (!destination.ready.is_empty()).then(|| destination.suspended_until.max(now));
+                DestinationSummary {
+                    name: destination.name.to_string(),
+                    messages: destination.messages(),
+                    active: u64::from(destination.active),
+                    oldest: oldest_ready.into_iter().chain(arrived).min(),
+                    next_try: ready_at.into_iter().chain(due).min(),
+                    last_error: destination.last_error.clone(),
+                }
+            })
+            .collect();
+        rows.sort_by(|a, b| b.messages.cmp(&a.messages).then_with(|| a.name.cmp(&b.name)));
+        rows.truncate(limit);
+        rows
+    }
+
+    /// Moves what has become due.
+    fn tick(&mut self, now: u32) {
+        while let Some(Reverse((due, id, job))) = self.deferred.peek().copied()
+            && due <= now
+        {
+            self.deferred.pop();
+            self.destinations[id.0 as usize].deferred -= 1;
+            self.ready(id, job);
+        }
+        while let Some(Reverse((until, id))) = self.suspended.peek().copied()
+            && until <= now
+        {
+            self.suspended.pop();
+            self.offer(id);
+        }
+    }
+
+    fn ready(&mut self, id: DestinationId, job: Job) {
+        self.destinations[id.0 as usize].ready.push_back(job);
+        self.offer(id);
+    }
+
+    fn defer(&mut self, id: DestinationId, job: Job, due: u32) {
+        self.destinations[id.0 as usize].deferred += 1;
+        self.deferred.push(Reverse((due, id, job)));
+    }
+
+    /// Puts a destination in the turn, or rings for a courier of it that waits.
+    fn offer(&mut self, id: DestinationId) {
+        let destination = &mut self.destinations[id.0 as usize];
+        if destination.ready.is_empty() {
+            return;
+        }
+        if destination.idle > 0 {
+            destination.bell.notify_one();
+        }
+        if destination.is_short_handed() && !destination.in_turn {
+            destination.in_turn = true;
+            self.turn.push_back(id);
+        }
+    }
+
+    /// The back-off after so many failures: doubling, bounded, and up to a quarter shorter or longer by chance.
+    fn backoff(&self, attempts: u16) -> u32 {
+        let doublings = u32::from(attempts.saturating_sub(1)).min(16);
+        let base = u64::from(self.config.minimal_backoff) << doublings;
+        let base = u32::try_from(base).unwrap_or(u32::MAX).min(self.config.maximal_backoff).max(1);
+        fastrand::u32(base - base / 4..=base.saturating_add(base / 4))
+    }
+
+    fn intern(&mut self, name: &str) -> DestinationId {
+        if let Some(id) = self.names.get(name) {
+            return *id;
+        }
+        let name: Arc<str> = name.into();
+        let destination = Destination::new(name.clone(), FIRST_WINDOW.min(self.config.concurrency));
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.destinations[id.0 as usize] = destination;
+                id
+            }
+            None => {
+                self.destinations.push(destination);
+                DestinationId(u32::try_from(self.destinations.len() - 1).unwrap_or(u32::MAX))
+            }
+        };
+        self.names.insert(name, id);
+        id
+    }
+
+    /// What is known about a destination without work is worth its memory only while there are few of them.
+    fn forget_if_idle(&mut self, id: DestinationId) {
+        let destination = &self.destinations[id.0 as usize];
+        let idle = destination.messages() == 0 && destination.couriers == 0 && !destination.in_turn;
+        if idle && self.names.len() > IDLE_DESTINATIONS_MAX && self.names.remove(&destination.name).is_some() {
+            self.free.push(id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

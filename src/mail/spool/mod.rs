@@ -1,12 +1,39 @@
 //! The durable queue, behind one small door.
 //!
-//! Purpose: what this room has taken is on stable storage. The door is [`Spool`]; [`log`](self) ...
-//! Under construction.
+//! Purpose: what this room has taken is on stable storage. The door is the trait [`Spool`]; [`SegmentLog`] is the one that
+//! stands on a data volume of its own. A shared store can take its place later.
+//! In: envelope and content of a mail ([`Entry`], [`Writer`]), the progress of its targets. Out: a [`Message`] to deliver.
+//!
+//! How it works. Records are appended to segment files (`format`). One thread, the committer, takes all records that sessions
+//! and couriers have handed in, writes them with one call and syncs once for all of them: group commit (`committer`).
+//! A session hears `Ok` only when a sync that began after its record was written has returned. Content over
+//! [`INLINE_MAX`] streams to a file of its own (`content`). An index in memory says where the last word about each message
+//! stands (`index`); it is rebuilt from the segments at start (`recover`). A segment without live records is recycled; one that is
+//! mostly dead is emptied by copying its few live records forward.
+//!
+//! Limits: memory per waiting message is that of one index entry; content in memory is at most [`INLINE_MAX`] a session.
+//! When things break: a full volume answers [`SpoolError::Full`], a failed sync poisons its segment for writing, is never
+//! retried as if clean, and nothing is accepted until a new segment could be written and synced. Damaged records are set aside under
+//! `corrupt/`, counted and reported; the rest is served.
+//! Security: the only room that writes mail to disk; files have mode 0600.
+//! Source: RFC 5321 §4.2.5 (what 250 promises), §6.1 (must not lose mail).
 
-use crate::mail::model::{Body, Envelope, Kind, Message, MessageId, Origin, Progress};
+mod committer;
+mod content;
+mod format;
+mod index;
+mod log;
+mod recover;
+
+use crate::mail::model::{Envelope, Kind, Message, MessageId, Origin, Progress};
 use std::future::Future;
 
-/// Why the queue could not do what was asked. Each is temporary for a client (452 4.3.1): nothing that was accepted before is lost.
+pub use content::INLINE_MAX;
+pub use log::{Config, SegmentLog};
+pub use recover::OpenError;
+
+/// Why the queue could not do what was asked. Each is temporary for a client (452 4.3.1): nothing that was accepted before
+/// is lost.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpoolError {
     /// ENOSPC or EDQUOT, or less than one percent free.
@@ -33,13 +60,16 @@ pub struct Entry {
     pub copy: bool,
 }
 
-/// Content on its way in: kept in memory while small, streamed to the data volume above a threshold.
+/// Content on its way in: kept in memory while small, streamed to the data volume above [`INLINE_MAX`].
 pub trait Writer: Send {
+    /// The id that the message will have; known from the start, so that the Received line can carry it.
+    fn id(&self) -> MessageId;
+
     /// Takes the next piece. Memory held does not grow with the content.
     fn write(&mut self, piece: &[u8]) -> impl Future<Output = Result<(), SpoolError>> + Send;
 
     /// Octets taken so far.
-    fn len(&self) -> u64;
+    fn written(&self) -> u64;
 }
 
 /// The door of the durable queue.
@@ -56,13 +86,30 @@ pub trait Spool: Send + Sync + 'static {
     /// Makes envelope and content durable and puts the message into the queue. When this returns `Ok`, the sync has returned.
     fn commit(&self, entry: Entry, content: Self::Writer) -> impl Future<Output = Result<Message, SpoolError>> + Send;
 
-    /// Reads a message back, its present progress included.
+    /// Reads a message with its present progress. Its content has passed its checksum, so nothing torn is ever delivered; a
+    /// message that does not pass is set aside and is [`SpoolError::Unknown`] from then on.
     fn load(&self, id: MessageId) -> impl Future<Output = Result<Message, SpoolError>> + Send;
 
-    /// Records progress of some targets; the message leaves the queue when no target is pending. Returns at once: the record
-    /// becomes durable with the next sync.
+    /// The same for looking at: the content is not checked and not read before it is asked for.
+    fn peek(&self, id: MessageId) -> impl Future<Output = Result<Message, SpoolError>> + Send;
+
+    /// Records the progress of all targets of a message, which leaves the queue when none is pending. Returns at once; the
+    /// record is written at once too and durable with the next sync. A message that is not in the queue any more is none of
+    /// this call's business.
     fn settle(&self, id: MessageId, progress: Vec<Progress>);
 
-    /// Content of a draft that is in memory already.
-    fn commit_body(&self, entry: Entry, body: Body) -> impl Future<Output = Result<Message, SpoolError>> + Send;
+    /// Notes that the sender was told of the delay; durable with the next sync.
+    fn delay_told(&self, id: MessageId);
+
+    /// Holds a message back or releases it; durable when this returns `Ok`.
+    fn hold(&self, id: MessageId, held: bool) -> impl Future<Output = Result<(), SpoolError>> + Send;
+
+    /// Takes a message out of the queue without a word to anybody; durable when this returns `Ok`.
+    fn delete(&self, id: MessageId) -> impl Future<Output = Result<(), SpoolError>> + Send;
+
+    /// Ids above `after` in order, at most `limit`.
+    fn ids(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId>;
+
+    /// How many messages, their octets, how many of them are held.
+    fn totals(&self) -> (u64, u64, u64);
 }

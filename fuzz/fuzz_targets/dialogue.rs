@@ -1,0 +1,47 @@
+#![no_main]
+//! Whatever is said in whatever order: one reply a command, and content only for a whole envelope.
+
+use libfuzzer_sys::fuzz_target;
+use postern::mail::model::{Address, Refusal, Reply, Verdict};
+use postern::mail::parse::{Command, Dialogue, Gate, Next, Rules};
+
+struct Fickle;
+
+impl Gate for Fickle {
+    fn mail(&self) -> Verdict {
+        Verdict::Accept
+    }
+
+    fn recipient(&self, recipient: &Address) -> Verdict {
+        match recipient.as_str().len() % 2 {
+            0 => Verdict::Accept,
+            _ => Verdict::Refuse(Reply::new(554, (5, 7, 1), "no"), Refusal::Relay),
+        }
+    }
+}
+
+fuzz_target!(|session: &[u8]| {
+    let rules = Rules { recipients_limit: 3, ..Rules::new("mta.example", 1000) };
+    let mut dialogue = Dialogue::new(&rules);
+    let mut errors = 0;
+    for line in session.split(|byte| *byte == b'\n') {
+        let mut out = Vec::new();
+        let mut heard = dialogue.hear(Command::parse(line), &Fickle, &mut out);
+        if let Next::Content(envelope) = heard.next {
+            assert!(out.starts_with(b"354 ") && !dialogue.hello().0.is_empty() && dialogue.mail().is_none());
+            assert!((1..=3).contains(&envelope.recipients.len()));
+            assert!(envelope.smtputf8 || envelope.recipients.iter().chain(&envelope.sender).all(Address::is_ascii));
+            out.clear();
+            errors = 0;
+            heard = dialogue.end(Ok(Reply::new(250, (2, 0, 0), "Ok")), &mut out);
+        }
+        let text = std::str::from_utf8(&out).expect("replies are text");
+        assert!(text.ends_with("\r\n") && text.lines().all(|line| !line.contains(char::is_control)));
+        assert_eq!(text.lines().filter(|line| line.as_bytes()[3] == b' ').count(), 1, "{text}");
+        errors += usize::from(text.starts_with('5'));
+        assert!(errors < rules.errors_limit || heard.next == Next::Close);
+        if heard.next == Next::Close {
+            return;
+        }
+    }
+});

@@ -1,0 +1,43 @@
+#![no_main]
+//! Pieces of any size give the same lines. The first octets say how the rest is cut.
+
+use libfuzzer_sys::fuzz_target;
+use postern::mail::parse::{Line, LineFlaw, Lines};
+
+fn cut(input: &[u8], sizes: &[u8]) -> Vec<Result<Vec<u8>, LineFlaw>> {
+    let (mut lines, mut buffer, mut out, mut rest) = (Lines::default(), Vec::new(), Vec::new(), input);
+    let mut sizes = sizes.iter().cycle();
+    loop {
+        match lines.next(&buffer) {
+            Line::Complete { text, taken } => {
+                assert!(!text.contains(&b'\r') && !text.contains(&b'\n') && text.len() + 2 <= Lines::LIMIT);
+                out.push(Ok(text.to_vec()));
+                buffer.drain(..taken);
+            }
+            Line::Flawed { flaw, taken } => {
+                out.push(Err(flaw));
+                if flaw != LineFlaw::TooLong {
+                    return out;
+                }
+                buffer.drain(..taken);
+            }
+            Line::More { taken } => {
+                buffer.drain(..taken);
+                assert!(buffer.len() <= Lines::LIMIT);
+                if rest.is_empty() {
+                    return out;
+                }
+                let size = sizes.next().map_or(rest.len(), |size| 1 + usize::from(*size) * 8).min(rest.len());
+                buffer.extend_from_slice(&rest[..size]);
+                rest = &rest[size..];
+            }
+        }
+    }
+}
+
+fuzz_target!(|data: &[u8]| {
+    let (sizes, input) = data.split_at(data.len().min(4));
+    // Long lines are beyond what a fuzzer likes to write: some octets count many times.
+    let input: Vec<u8> = input.iter().flat_map(|byte| vec![*byte; if *byte == b'X' { 1000 } else { 1 }]).collect();
+    assert_eq!(cut(&input, sizes), cut(&input, &[]));
+});

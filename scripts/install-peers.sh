@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# Installs the real mail programs that the tests talk to, and starts none of them.
+#
+#   scripts/install-peers.sh            install what is missing
+#   scripts/install-peers.sh --check    only say what is missing (exit 69 if anything is)
+#
+# Debian refuses to have Postfix and Exim on one machine, because each wants to be *the* mail
+# server. The tests want both, and neither as the machine's server. So Postfix is installed as a
+# package (it needs its users and its set-gid tools), and Exim is unpacked beside the system, into
+# $EXIM_ROOT, with a link as /usr/local/sbin/exim4. Run it with a configuration of its own:
+#
+#   exim4 -C /path/to/test.conf -bd ...
+#
+# Root is needed. Debian and its descendants only.
+set -euo pipefail
+
+EXIM_ROOT=/usr/local/lib/postern-peers/exim
+EXIM_LINK=/usr/local/sbin/exim4
+
+PACKAGES=(
+  postfix                                        # next hop and sender; smtp-source, smtp-sink
+  swaks libio-socket-ssl-perl libnet-dns-perl    # SMTP by hand, with TLS and MX look-ups
+  dnsmasq-base                                   # the binary alone, without Debian's service
+  unbound
+  python3 openssl
+  prometheus prometheus-pushgateway
+)
+
+# program:what it is for. One line for each thing that a test will call.
+PROGRAMS=(
+  postfix smtp-source smtp-sink swaks dnsmasq unbound python3 openssl
+  prometheus prometheus-pushgateway exim4
+)
+
+# Not everybody's PATH has the sbin directories, and all mail programs live there.
+export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+
+say() { printf 'peers: %s\n' "$*"; }
+die() { printf 'peers: error: %s\n' "$*" >&2; exit "${2:-69}"; }
+
+missing_programs() {
+  local program
+  for program in "${PROGRAMS[@]}"; do
+    command -v "$program" >/dev/null 2>&1 || printf '%s\n' "$program"
+  done
+}
+
+missing=$(missing_programs | tr '\n' ' ')
+if [ -z "$missing" ] && exim4 -C /dev/null -bV >/dev/null 2>&1; then
+  say "all present"
+  exit 0
+fi
+if [ "${1:-}" = --check ]; then
+  say "missing: ${missing:-exim4 does not run}" >&2
+  exit 69
+fi
+[ "$(id -u)" = 0 ] || { printf 'peers: error: run me as root (missing: %s)\n' "$missing" >&2; exit 77; }
+command -v apt-get >/dev/null || die "no apt-get here; install these by hand: $missing"
+say "missing: $missing"
+
+# Debian starts each daemon as it is installed. This file is the documented way to forbid that.
+# A machine that already has one (a container, a build host) keeps its own.
+policy=/usr/sbin/policy-rc.d
+work=$(mktemp -d)
+made_policy=no
+cleanup() {
+  rm -rf "$work"
+  if [ "$made_policy" = yes ]; then rm -f "$policy"; fi
+}
+trap cleanup EXIT
+if [ ! -e "$policy" ]; then
+  made_policy=yes
+  printf '#!/bin/sh\n# Temporary, by install-peers.sh: install, but do not start.\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+apt=(apt-get -q -y -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0)
+
+# A third-party source that is down must not stop us: what counts is whether the install works.
+"${apt[@]}" update >"$work/update.log" 2>&1 || say "apt-get update complained, going on: $(tail -n 1 "$work/update.log")"
+
+# Postfix asks what kind of mail server the machine shall be. The answer is: none.
+printf 'postfix postfix/main_mailer_type select No configuration\n' | debconf-set-selections
+
+"${apt[@]}" install --no-install-recommends "${PACKAGES[@]}" || die "apt-get install failed, see above"
+
+if ! exim4 -C /dev/null -bV >/dev/null 2>&1; then
+  say "unpacking Exim into $EXIM_ROOT"
+  # Its libraries are ordinary packages. Take them from the package's own list, without the parts
+  # that belong to Exim as the machine's server (exim4-*, debconf).
+  depends=$(apt-cache show --no-all-versions exim4-daemon-light |
+    sed -n 's/^Depends: //p' | tr ',' '\n' | sed 's/(.*)//; s/|.*//; s/ //g' |
+    grep -v -e '^exim4' -e '^debconf' -e '^cdebconf' -e '^$' | sort -u)
+  # shellcheck disable=SC2086 # a list of package names, to be split
+  "${apt[@]}" install --no-install-recommends $depends
+  mkdir -p "$EXIM_ROOT"
+  # apt downloads as its own user; give it a directory that it may write.
+  chmod 777 "$work"
+  (cd "$work" && apt-get -q download exim4-daemon-light exim4-base)
+  for deb in "$work"/exim4-*.deb; do dpkg -x "$deb" "$EXIM_ROOT"; done
+  # Debian's Exim looks this account up by name when it starts, and gives up without it.
+  getent passwd Debian-exim >/dev/null ||
+    adduser --system --group --quiet --no-create-home --home /nonexistent \
+      --force-badname Debian-exim 2>/dev/null ||
+    useradd --system --user-group --no-create-home --home-dir /nonexistent \
+      --shell /usr/sbin/nologin Debian-exim
+  mkdir -p "$(dirname "$EXIM_LINK")"
+  ln -sfn "$EXIM_ROOT/usr/sbin/exim4" "$EXIM_LINK"
+  exim4 -C /dev/null -bV >/dev/null || die "the unpacked Exim does not run (above)"
+fi
+
+missing=$(missing_programs | tr '\n' ' ')
+[ -z "$missing" ] || die "still missing after the install: $missing"
+say "ready: $(postconf -h mail_version 2>/dev/null | sed 's/^/Postfix /'), $(exim4 -C /dev/null -bV | sed -n '1s/^Exim version \([^ ]*\).*/Exim \1/p'), $(swaks --version | head -n 1)"

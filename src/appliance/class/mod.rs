@@ -1,0 +1,231 @@
+//! The class of the appliance: what `appliance/mta.toml` declares.
+//!
+//! Purpose: one table for the people who read it (`postern describe`, README.md), for the code that reads properties
+//! ([`crate::appliance::property`]) and for the tests that hold both together.
+//! In: the file itself, carried inside the program. Out: [`Class`].
+//! Limits: none at run time; the file is part of the build and a test parses it.
+
+mod describe;
+
+pub use describe::{Format, describe, properties_markdown, run};
+
+use serde::{Deserialize, Serialize};
+use std::sync::LazyLock;
+
+const TEXT: &str = include_str!("../../../appliance/mta.toml");
+
+/// Everything that can be wired, set or counted.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Class {
+    /// Name and purpose.
+    pub class: About,
+    /// What the appliance needs of the machine.
+    pub resource: Vec<Resource>,
+    /// The network doors.
+    pub terminal: Vec<Terminal>,
+    /// The disks.
+    pub volume: Vec<Volume>,
+    /// The settings.
+    pub property: Vec<Property>,
+    /// The numbers.
+    pub counter: Vec<Counter>,
+}
+
+/// Name and purpose of the class.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    /// Its name in a catalog.
+    pub name: String,
+    /// Its shelf in a catalog.
+    pub category: String,
+    /// What it is, in one line.
+    pub summary: String,
+    /// What it runs on.
+    pub os: String,
+}
+
+/// A need of the appliance, with its range.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resource {
+    /// What is needed.
+    pub name: String,
+    /// Less does not work.
+    pub minimum: String,
+    /// More is not used.
+    pub maximum: String,
+    /// What to begin with.
+    pub default: String,
+}
+
+/// A named network door.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Terminal {
+    /// Its name.
+    pub name: String,
+    /// `in` or `out`.
+    pub direction: String,
+    /// What is spoken through it.
+    pub protocol: String,
+    /// The property that connects it; terminal `in` needs none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub property: Option<String>,
+    /// What it is for.
+    pub help: String,
+}
+
+/// A named disk.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Volume {
+    /// Its name.
+    pub name: String,
+    /// The property that says where it is.
+    pub property: String,
+    /// `read/write` or `read only`.
+    pub access: String,
+    /// Whether the appliance starts without it.
+    pub mandatory: bool,
+    /// What lives on it.
+    pub help: String,
+}
+
+/// A setting.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Property {
+    /// Its name; the environment variable is [`Property::variable`].
+    pub name: String,
+    /// The form of its value, for people.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The value in force when nothing is set; empty = none.
+    pub default: String,
+    /// How the default is told when it depends on the machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_note: Option<String>,
+    /// Whether the value is masked wherever it is shown.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secret: bool,
+    /// Where it comes from: the founding document, or the container world.
+    pub group: Group,
+    /// What it does, in one line.
+    pub help: String,
+}
+
+impl Property {
+    /// The environment variable that sets it.
+    pub fn variable(&self) -> String {
+        format!("{PREFIX}{}", self.name.to_uppercase())
+    }
+}
+
+/// What the environment variables of all properties begin with.
+pub const PREFIX: &str = "MTA_";
+
+/// Where a property comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Group {
+    /// The appliance of 2011.
+    Founding,
+    /// Added for the container world.
+    Container,
+}
+
+/// A number that monitors read.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counter {
+    /// Its Prometheus name.
+    pub name: String,
+    /// `gauge`, `counter` or `histogram`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The one label of its series.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Its name in the founding document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub founding: Option<String>,
+    /// What it counts.
+    pub help: String,
+}
+
+/// The class this program is.
+pub fn class() -> &'static Class {
+    static CLASS: LazyLock<Class> = LazyLock::new(|| {
+        // The text is part of the build and the first test parses it: this cannot fail in a program that was tested.
+        toml::from_str(TEXT).unwrap_or_else(|error| panic!("appliance/mta.toml: {error}"))
+    });
+    &CLASS
+}
+
+impl Class {
+    /// The property of that name.
+    pub fn property(&self, name: &str) -> Option<&Property> {
+        self.property.iter().find(|property| property.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::appliance::counter::Counters;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_class_is_complete_and_names_are_unique() {
+        let class = class();
+        let names: BTreeSet<_> = class.property.iter().map(|property| property.name.as_str()).collect();
+        assert_eq!(names.len(), class.property.len());
+        assert_eq!(class.property.iter().filter(|property| property.group == Group::Founding).count(), 13);
+        const KINDS: [&str; 19] = [
+            "text",
+            "yes/no",
+            "plain/json",
+            "number",
+            "port",
+            "size",
+            "duration",
+            "host name",
+            "host",
+            "networks",
+            "address",
+            "addresses",
+            "addresses with ports",
+            "absolute path",
+            "relative path",
+            "share",
+            "export",
+            "URL",
+            "time zone",
+        ];
+        for property in &class.property {
+            assert!(KINDS.contains(&property.kind.as_str()), "{property:?}");
+            assert!(!property.help.is_empty() && !property.help.ends_with('.') && !property.help.contains('|'), "{property:?}");
+        }
+        let wires = class.terminal.iter().filter_map(|terminal| terminal.property.as_deref());
+        for property in wires.chain(class.volume.iter().map(|volume| volume.property.as_str())) {
+            assert!(names.contains(property), "{property}");
+        }
+    }
+
+    #[test]
+    fn the_counters_of_the_class_are_the_counters_of_the_code() {
+        // This one is registered by the window, which knows the queue; all others are born with `Counters`.
+        let of_the_window = "mta_mqueue_age_seconds";
+        let code: BTreeSet<_> = Counters::new(&["relay"]).unwrap().families().into_iter().collect();
+        let told: BTreeSet<_> = class()
+            .counter
+            .iter()
+            .filter(|counter| counter.name != of_the_window)
+            .map(|counter| (counter.name.clone(), counter.kind.clone(), counter.help.clone()))
+            .collect();
+        assert_eq!(code, told);
+        assert!(class().counter.iter().any(|counter| counter.name == of_the_window && counter.kind == "histogram"));
+    }
+}

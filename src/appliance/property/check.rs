@@ -1,0 +1,99 @@
+//! `postern check`: every property, its effective value, where it came from, and who may relay.
+
+use super::environment::{Loaded, Source, load};
+use super::relay;
+use super::settings::MASK;
+use crate::appliance::class::{PREFIX, class};
+use crate::appliance::failure::exit_of;
+use crate::appliance::terminal;
+use crate::ground::gateway::default_gateways;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// Reads and validates every property of this process and reports. Exit 0, or 64 with every problem on standard error.
+pub fn run() -> ExitCode {
+    match load() {
+        Ok(loaded) => {
+            let text = report(&loaded);
+            match std::io::stdout().write_all(text.as_bytes()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
+            }
+        }
+        Err(refused) => {
+            let mut stderr = std::io::stderr();
+            for problem in &refused.problems {
+                let _ = writeln!(stderr, "{problem}");
+            }
+            ExitCode::from(exit_of(&refused.problems).code())
+        }
+    }
+}
+
+fn report(loaded: &Loaded) -> String {
+    let mut text = table(loaded).into_iter().fold(String::new(), |text, line| text + &line + "\n");
+    let words = relay::who_may_relay(&loaded.settings.smtpd_trusted_networks, &default_gateways());
+    let _ = write!(text, "\nWho may relay: {}\n", words.statement);
+    for warning in words.warnings.iter().chain(&loaded.warnings) {
+        let _ = writeln!(text, "WARNING: {warning}.");
+    }
+    for failure in terminal::not_served(&loaded.settings) {
+        let _ = writeln!(text, "WARNING: `postern init` would stop here with: {} ({})", failure.line, failure.cause);
+    }
+    text
+}
+
+/// One line for each property in the order of the class: name, value (secrets masked), source.
+pub fn table(loaded: &Loaded) -> Vec<String> {
+    let values = loaded.settings.to_values();
+    let rows: Vec<_> = class()
+        .property
+        .iter()
+        .map(|property| {
+            let value = values.get(property.name.as_str()).map(String::as_str).unwrap_or_default();
+            let shown = match value {
+                "" => "(empty)",
+                _ if property.secret => MASK,
+                value => value,
+            };
+            let source = match loaded.sources.get(property.name.as_str()) {
+                Some(Source::Environment) => property.variable(),
+                Some(Source::File(path)) => format!("{} ({}_FILE)", path.display(), property.variable()),
+                Some(Source::Default) | None => "default".to_owned(),
+            };
+            (property.name.as_str(), shown, source)
+        })
+        .collect();
+    let names = rows.iter().map(|(name, _, _)| name.len()).max().unwrap_or_default();
+    let values = rows.iter().map(|(_, value, _)| value.chars().count()).filter(|width| *width <= 40).max().unwrap_or_default();
+    let lines = rows.iter().map(|(name, value, source)| format!("{name:names$}  {value:values$}  {source}"));
+    std::iter::once(format!(
+        "{:names$}  {:values$}  source (set by {PREFIX}<NAME> or {PREFIX}<NAME>_FILE)",
+        "property", "value"
+    ))
+    .chain(lines)
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::environment::{Machine, read};
+    use super::*;
+    use std::ffi::OsString;
+
+    #[test]
+    fn the_report_masks_secrets_and_names_sources() {
+        let vars =
+            [("MTA_PASSWORD", "hunter2"), ("MTA_USERNAME", "anna"), ("MTA_SSL_DISABLED", "no"), ("MTA_VOLUME_KEY", "/k")];
+        let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let machine = Machine { uid: 1, key_volume: false, writable_run: true, runtime_dir: None };
+        let text = report(&read(vars, &machine).unwrap());
+        assert!(!text.contains("hunter2"), "{text}");
+        let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+        assert!(line("password").contains(MASK) && line("password").ends_with("MTA_PASSWORD"));
+        assert!(line("ui_port").ends_with("default"));
+        assert!(line("cc_mta").contains("(empty)"));
+        assert!(text.contains("this version does not serve TLS yet"), "{text}");
+    }
+}

@@ -1,0 +1,87 @@
+//! Who may relay, in words: what an operator most needs to be sure of.
+
+use super::settings::network;
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+/// What the words say: one plain statement, and what a person should be warned of.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Words {
+    /// Who may, and what everybody else hears.
+    pub statement: String,
+    /// What may surprise.
+    pub warnings: Vec<String>,
+}
+
+/// Says who may relay, given the default gateways of this machine.
+pub fn who_may_relay(trusted: &[IpNet], gateways: &[IpAddr]) -> Words {
+    if let Some(open) = trusted.iter().find(|network| network.prefix_len() == 0) {
+        let warning = format!(
+            "{open} in smtpd_trusted_networks makes an OPEN RELAY: anybody who reaches this port can send mail to the whole world \
+             through it, and its address will be on every block list within days. Name your own networks instead"
+        );
+        let statement = format!("everybody in {} may relay.", listed(trusted));
+        return Words { statement, warnings: [warning].into_iter().chain(gateway_warnings(trusted, gateways)).collect() };
+    }
+    let statement = format!("{} may relay; everybody else is refused with 554 5.7.1.", listed(trusted));
+    Words { statement, warnings: gateway_warnings(trusted, gateways) }
+}
+
+/// Behind a userland proxy, strangers arrive with the gateway's address. So a gateway is trusted when it is named itself,
+/// not because a wide network contains it.
+fn gateway_warnings(trusted: &[IpNet], gateways: &[IpAddr]) -> Vec<String> {
+    let is_named = |gateway: &IpAddr| trusted.contains(&IpNet::from(*gateway));
+    let around = |gateway: &IpAddr| trusted.iter().find(|network| network.contains(gateway));
+    gateways
+        .iter()
+        .filter(|gateway| !is_named(gateway))
+        .filter_map(|gateway| Some((gateway, around(gateway)?)))
+        .map(|(gateway, network)| {
+            format!(
+                "the default gateway {gateway} is not trusted merely because {network} contains it: connections through a \
+                 container engine's proxy all seem to come from there. If you mean it, add {gateway} itself"
+            )
+        })
+        .collect()
+}
+
+fn listed(trusted: &[IpNet]) -> String {
+    let names: Vec<_> = trusted.iter().map(network).collect();
+    match names.split_last() {
+        None => "nobody".to_owned(),
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(trusted: &[&str], gateway: &str) -> Words {
+        let trusted: Vec<IpNet> = trusted.iter().map(|text| text.parse().unwrap()).collect();
+        who_may_relay(&trusted, &[gateway.parse().unwrap()])
+    }
+
+    #[test]
+    fn the_default_is_one_address() {
+        let words = words(&["127.0.0.1/32"], "172.17.0.1");
+        assert_eq!(words.statement, "127.0.0.1 may relay; everybody else is refused with 554 5.7.1.");
+        assert!(words.warnings.is_empty());
+    }
+
+    #[test]
+    fn a_gateway_is_trusted_only_by_its_name() {
+        let wide = words(&["127.0.0.1/32", "172.16.0.0/12"], "172.17.0.1");
+        assert!(wide.statement.starts_with("127.0.0.1 and 172.16.0.0/12 may relay;"));
+        assert!(wide.warnings[0].starts_with("the default gateway 172.17.0.1 is not trusted merely because 172.16.0.0/12"));
+        assert!(words(&["172.16.0.0/12", "172.17.0.1/32"], "172.17.0.1").warnings.is_empty());
+    }
+
+    #[test]
+    fn an_open_relay_is_called_so() {
+        for open in ["0.0.0.0/0", "::/0"] {
+            assert!(words(&[open], "192.0.2.1").warnings[0].contains("OPEN RELAY"));
+        }
+    }
+}

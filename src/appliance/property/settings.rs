@@ -1,0 +1,683 @@
+//! The typed values of all properties, and their way to the core as one JSON object.
+
+use super::environment::Source;
+use super::value::{self, Complaint};
+use crate::appliance::class::{PREFIX, class};
+use crate::appliance::failure::{Exit, Failure};
+use crate::ground::clock;
+use crate::ground::host::HostSpec;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Every property with its type. Meanings and defaults: `appliance/mta.toml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The relay's own name, lower case, without a dot at the end.
+    pub hostname: String,
+    /// Whether the mail log goes to terminal `log`.
+    pub logs_enabled: bool,
+    /// The mail log's file, relative to the log share.
+    pub maillog_filename: Option<String>,
+    /// Who may relay.
+    pub smtpd_trusted_networks: Vec<IpNet>,
+    /// The one next hop of everything.
+    pub smart_relay: Option<HostSpec>,
+    /// Where carbon copies go; does nothing while `smart_relay` is set.
+    pub cc_mta: Option<HostSpec>,
+    /// Who may see the stats UI.
+    pub username: Option<String>,
+    /// The password that goes with it.
+    pub password: Option<Secret>,
+    /// Port of the stats UI.
+    pub ui_port: u16,
+    /// Whether TLS is off.
+    pub ssl_disabled: bool,
+    /// Private key, relative to the key volume.
+    pub ssl_key_file: Option<String>,
+    /// Certificate chain, relative to the key volume.
+    pub ssl_cert_file: Option<String>,
+    /// IANA name of the time zone.
+    pub timezone: Option<String>,
+    /// Port of SMTP.
+    pub smtp_port: u16,
+    /// Port of SMTP inside TLS.
+    pub smtps_port: u16,
+    /// Addresses of terminal `in`; `::` means dual stack.
+    pub listen: Vec<IpAddr>,
+    /// The data volume.
+    pub volume_data: PathBuf,
+    /// The key volume, where there is one.
+    pub volume_key: Option<PathBuf>,
+    /// The log share as it was written.
+    pub terminal_log: Option<String>,
+    /// The export with keys as it was written.
+    pub terminal_fs: Option<String>,
+    /// The Pushgateway: `http://host[:port][/path]` without a slash at the end.
+    pub terminal_mon: Option<String>,
+    /// The gateway as it was written.
+    pub terminal_net: Option<String>,
+    /// Pace of the pushes.
+    pub mon_interval: Duration,
+    /// Largest mail, in octets.
+    pub message_size_limit: u64,
+    /// Age at which a mail goes back.
+    pub queue_lifetime: Duration,
+    /// Form of log lines.
+    pub log_format: LogFormat,
+    /// Directory of the control socket and of the readiness file.
+    pub run_dir: PathBuf,
+    /// First pause between delivery attempts.
+    pub minimal_backoff_time: Duration,
+    /// Longest pause between delivery attempts; never less than the first.
+    pub maximal_backoff_time: Duration,
+    /// Age at which the sender is told of a delay; zero = never.
+    pub delay_warning_time: Duration,
+    /// How long sessions may finish after SIGTERM.
+    pub drain_time: Duration,
+    /// Sessions at one time.
+    pub session_limit: u32,
+    /// Sessions at one time from one address.
+    pub session_limit_per_address: u32,
+    /// Connections at one time to one destination.
+    pub destination_concurrency_limit: u32,
+    /// Name servers; empty = those of /etc/resolv.conf.
+    pub dns_servers: Vec<SocketAddr>,
+}
+
+/// A value that must not be read over a shoulder: masked in every output.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+/// What is shown in place of a secret.
+pub const MASK: &str = "********";
+
+impl Secret {
+    /// Takes the value into custody.
+    pub fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    /// The value itself, for the one comparison it is there for.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Plain,
+    /// For collectors.
+    Json,
+}
+
+impl LogFormat {
+    /// As the property is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = Complaint;
+
+    fn from_str(text: &str) -> Result<Self, Complaint> {
+        match text.to_ascii_lowercase().as_str() {
+            "plain" => Ok(Self::Plain),
+            "json" => Ok(Self::Json),
+            _ => Err("value must be plain or json".into()),
+        }
+    }
+}
+
+/// The texts of all properties, one field each: what `envy` reads an environment into, and `serde_json` the core's input.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Texts {
+    hostname: Option<String>,
+    logs_enabled: Option<String>,
+    maillog_filename: Option<String>,
+    smtpd_trusted_networks: Option<String>,
+    smart_relay: Option<String>,
+    cc_mta: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+    ui_port: Option<String>,
+    ssl_disabled: Option<String>,
+    ssl_key_file: Option<String>,
+    ssl_cert_file: Option<String>,
+    timezone: Option<String>,
+    smtp_port: Option<String>,
+    smtps_port: Option<String>,
+    listen: Option<String>,
+    volume_data: Option<String>,
+    volume_key: Option<String>,
+    terminal_log: Option<String>,
+    terminal_fs: Option<String>,
+    terminal_mon: Option<String>,
+    terminal_net: Option<String>,
+    mon_interval: Option<String>,
+    message_size_limit: Option<String>,
+    queue_lifetime: Option<String>,
+    minimal_backoff_time: Option<String>,
+    maximal_backoff_time: Option<String>,
+    delay_warning_time: Option<String>,
+    drain_time: Option<String>,
+    session_limit: Option<String>,
+    session_limit_per_address: Option<String>,
+    destination_concurrency_limit: Option<String>,
+    dns_servers: Option<String>,
+    log_format: Option<String>,
+    run_dir: Option<String>,
+}
+
+impl Settings {
+    /// Gives types to texts. `sources` only serves the wording of problems.
+    ///
+    /// # Errors
+    /// Every value that is wrong, each with its own failure.
+    pub fn from_texts(texts: Texts, sources: &BTreeMap<&'static str, Source>) -> Result<Self, Vec<Failure>> {
+        let mut reader = Reader { sources, problems: Vec::new() };
+        let settings = reader.all(texts);
+        if let Some(settings) = &settings {
+            reader.check_together(settings);
+        }
+        match settings {
+            Some(settings) if reader.problems.is_empty() => Ok(settings),
+            _ => Err(reader.problems),
+        }
+    }
+
+    /// Reads what [`Settings::to_json`] wrote: the core's side of the hand-over.
+    ///
+    /// # Errors
+    /// The text is no such object, or a value is wrong; both mean that somebody else than the supervisor started the core.
+    pub fn from_json(json: &str) -> Result<Self, Vec<Failure>> {
+        let texts = serde_json::from_str::<Texts>(json).map_err(|error| {
+            let cause = format!("the core did not get its properties ({error}); start it by `postern init`");
+            vec![Failure::preconfigure(Exit::Property, cause)]
+        })?;
+        Self::from_texts(texts, &BTreeMap::new())
+    }
+
+    /// All effective values, secrets included, as one JSON object of texts.
+    pub fn to_json(&self) -> String {
+        // A map of texts: nothing of it can fail to become JSON.
+        serde_json::to_string(&self.to_values()).unwrap_or_default()
+    }
+
+    /// All effective values as texts, secrets included; a property without a value is the empty text.
+    pub fn to_values(&self) -> BTreeMap<&'static str, String> {
+        // Taken apart in full, so that a new field cannot be forgotten here.
+        let Self {
+            hostname,
+            logs_enabled,
+            maillog_filename,
+            smtpd_trusted_networks,
+            smart_relay,
+            cc_mta,
+            username,
+            password,
+            ui_port,
+            ssl_disabled,
+            ssl_key_file,
+            ssl_cert_file,
+            timezone,
+            smtp_port,
+            smtps_port,
+            listen,
+            volume_data,
+            volume_key,
+            terminal_log,
+            terminal_fs,
+            terminal_mon,
+            terminal_net,
+            mon_interval,
+            message_size_limit,
+            queue_lifetime,
+            log_format,
+            run_dir,
+            minimal_backoff_time,
+            maximal_backoff_time,
+            delay_warning_time,
+            drain_time,
+            session_limit,
+            session_limit_per_address,
+            destination_concurrency_limit,
+            dns_servers,
+        } = self;
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let host = |value: &Option<HostSpec>| value.as_ref().map(ToString::to_string).unwrap_or_default();
+        BTreeMap::from([
+            ("hostname", hostname.clone()),
+            ("logs_enabled", yes_no(*logs_enabled)),
+            ("maillog_filename", text(maillog_filename)),
+            ("smtpd_trusted_networks", joined(smtpd_trusted_networks.iter().map(network))),
+            ("smart_relay", host(smart_relay)),
+            ("cc_mta", host(cc_mta)),
+            ("username", text(username)),
+            ("password", password.as_ref().map(|secret| secret.expose().to_owned()).unwrap_or_default()),
+            ("ui_port", ui_port.to_string()),
+            ("ssl_disabled", yes_no(*ssl_disabled)),
+            ("ssl_key_file", text(ssl_key_file)),
+            ("ssl_cert_file", text(ssl_cert_file)),
+            ("timezone", text(timezone)),
+            ("smtp_port", smtp_port.to_string()),
+            ("smtps_port", smtps_port.to_string()),
+            ("listen", joined(listen.iter().map(address))),
+            ("volume_data", volume_data.display().to_string()),
+            ("volume_key", volume_key.as_ref().map(|path| path.display().to_string()).unwrap_or_default()),
+            ("terminal_log", text(terminal_log)),
+            ("terminal_fs", text(terminal_fs)),
+            ("terminal_mon", text(terminal_mon)),
+            ("terminal_net", text(terminal_net)),
+            ("mon_interval", span(*mon_interval)),
+            ("message_size_limit", octets(*message_size_limit)),
+            ("queue_lifetime", span(*queue_lifetime)),
+            ("log_format", log_format.as_str().to_owned()),
+            ("run_dir", run_dir.display().to_string()),
+            ("minimal_backoff_time", span(*minimal_backoff_time)),
+            ("maximal_backoff_time", span(*maximal_backoff_time)),
+            ("delay_warning_time", span(*delay_warning_time)),
+            ("drain_time", span(*drain_time)),
+            ("session_limit", session_limit.to_string()),
+            ("session_limit_per_address", session_limit_per_address.to_string()),
+            ("destination_concurrency_limit", destination_concurrency_limit.to_string()),
+            ("dns_servers", joined(dns_servers.iter().map(ToString::to_string))),
+        ])
+    }
+
+    /// What a person should know although it stops nothing.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.smart_relay.is_some() && self.cc_mta.is_some() {
+            warnings.push("cc_mta does nothing while smart_relay is set: no carbon copies are sent".to_owned());
+        }
+        if self.username.is_some() && self.password.is_none() {
+            warnings.push(
+                "username is set without a password: the stats UI asks for the name alone; set MTA_PASSWORD_FILE".to_owned(),
+            );
+        }
+        if self.username.is_none() && self.password.is_some() {
+            warnings.push("password is ignored while username is empty: the stats UI is open".to_owned());
+        }
+        warnings
+    }
+}
+
+/// Reads values one by one and remembers what is wrong.
+struct Reader<'a> {
+    sources: &'a BTreeMap<&'static str, Source>,
+    problems: Vec<Failure>,
+}
+
+impl Reader<'_> {
+    fn all(&mut self, texts: Texts) -> Option<Settings> {
+        let text = |text: &str| Ok::<_, Complaint>(text.to_owned());
+        let host = |text: &str| text.parse::<HostSpec>().map_err(|_| HOST.to_owned());
+        let hostname = self.required("hostname", texts.hostname, value::host_name);
+        let logs_enabled = self.required("logs_enabled", texts.logs_enabled, value::flag);
+        let maillog_filename = self.optional("maillog_filename", texts.maillog_filename, text);
+        let smtpd_trusted_networks = self.required("smtpd_trusted_networks", texts.smtpd_trusted_networks, value::networks);
+        let smart_relay = self.optional("smart_relay", texts.smart_relay, host);
+        let cc_mta = self.optional("cc_mta", texts.cc_mta, host);
+        let username = self.optional("username", texts.username, user_name);
+        let password = self.optional("password", texts.password, |text| Ok(Secret::new(text.to_owned())));
+        let ui_port = self.required("ui_port", texts.ui_port, value::port);
+        let ssl_disabled = self.required("ssl_disabled", texts.ssl_disabled, value::flag);
+        let ssl_key_file = self.optional("ssl_key_file", texts.ssl_key_file, text);
+        let ssl_cert_file = self.optional("ssl_cert_file", texts.ssl_cert_file, text);
+        let timezone = self.optional("timezone", texts.timezone, time_zone);
+        let smtp_port = self.required("smtp_port", texts.smtp_port, value::port);
+        let smtps_port = self.required("smtps_port", texts.smtps_port, value::port);
+        let listen = self.required("listen", texts.listen, value::addresses);
+        let volume_data = self.required("volume_data", texts.volume_data, value::absolute_path);
+        let volume_key = self.optional("volume_key", texts.volume_key, value::absolute_path);
+        let terminal_log = self.optional("terminal_log", texts.terminal_log, text);
+        let terminal_fs = self.optional("terminal_fs", texts.terminal_fs, text);
+        let terminal_mon = self.optional("terminal_mon", texts.terminal_mon, value::http_url);
+        let terminal_net = self.optional("terminal_net", texts.terminal_net, text);
+        let mon_interval = self.required("mon_interval", texts.mon_interval, value::duration);
+        let message_size_limit = self.required("message_size_limit", texts.message_size_limit, value::size);
+        let queue_lifetime = self.required("queue_lifetime", texts.queue_lifetime, value::duration);
+        let log_format = self.required("log_format", texts.log_format, str::parse);
+        let run_dir = self.required("run_dir", texts.run_dir, value::absolute_path);
+        let minimal_backoff_time = self.required("minimal_backoff_time", texts.minimal_backoff_time, value::duration);
+        let maximal_backoff_time = self.required("maximal_backoff_time", texts.maximal_backoff_time, value::duration);
+        let delay_warning_time = self.required("delay_warning_time", texts.delay_warning_time, value::duration_or_zero);
+        let drain_time = self.required("drain_time", texts.drain_time, value::duration_or_zero);
+        let session_limit = self.required("session_limit", texts.session_limit, value::count);
+        let session_limit_per_address =
+            self.required("session_limit_per_address", texts.session_limit_per_address, value::count);
+        let destination_concurrency_limit =
+            self.required("destination_concurrency_limit", texts.destination_concurrency_limit, value::count);
+        let dns_servers = self.optional("dns_servers", texts.dns_servers, value::servers);
+        Some(Settings {
+            hostname: hostname?,
+            logs_enabled: logs_enabled?,
+            maillog_filename,
+            smtpd_trusted_networks: smtpd_trusted_networks?,
+            smart_relay,
+            cc_mta,
+            username,
+            password,
+            ui_port: ui_port?,
+            ssl_disabled: ssl_disabled?,
+            ssl_key_file,
+            ssl_cert_file,
+            timezone,
+            smtp_port: smtp_port?,
+            smtps_port: smtps_port?,
+            listen: listen?,
+            volume_data: volume_data?,
+            volume_key,
+            terminal_log,
+            terminal_fs,
+            terminal_mon,
+            terminal_net,
+            mon_interval: mon_interval?,
+            message_size_limit: message_size_limit?,
+            queue_lifetime: queue_lifetime?,
+            log_format: log_format?,
+            run_dir: run_dir?,
+            minimal_backoff_time: minimal_backoff_time?,
+            maximal_backoff_time: maximal_backoff_time?,
+            delay_warning_time: delay_warning_time?,
+            drain_time: drain_time?,
+            session_limit: session_limit?,
+            session_limit_per_address: session_limit_per_address?,
+            destination_concurrency_limit: destination_concurrency_limit?,
+            dns_servers: dns_servers.unwrap_or_default(),
+        })
+    }
+
+    /// The rules that speak of more than one value.
+    fn check_together(&mut self, s: &Settings) {
+        if s.logs_enabled && s.terminal_log.is_none() {
+            self.problem(
+                "Error: logs are enabled but the 'log' terminal is not connected.",
+                "MTA_LOGS_ENABLED=yes needs MTA_TERMINAL_LOG; set it, or set MTA_LOGS_ENABLED=no",
+            );
+        }
+        if s.volume_key.is_some() && s.terminal_fs.is_some() {
+            self.problem(
+                "Error: both the key volume and the 'fs' terminal are connected; use one of them.",
+                "keys come from one place: unset MTA_TERMINAL_FS, or unset MTA_VOLUME_KEY and unmount /key",
+            );
+        }
+        if !s.ssl_disabled && s.volume_key.is_none() && s.terminal_fs.is_none() {
+            self.problem(
+                "Error: ssl_disabled=no, but ssl key files are not defined!",
+                "there is no key volume and no terminal fs: mount one at /key (or name it in MTA_VOLUME_KEY), or set MTA_SSL_DISABLED=yes",
+            );
+        }
+        if s.maillog_filename.as_deref().is_some_and(|name| name.split('/').any(|part| part == "..")) {
+            self.problem(
+                "Error: maillog_filename must stay inside the log share",
+                "MTA_MAILLOG_FILENAME must not contain '..': write a name such as srv1/maillog",
+            );
+        }
+        if s.minimal_backoff_time > s.maximal_backoff_time {
+            self.problem(
+                "Error: minimal_backoff_time must not be longer than maximal_backoff_time",
+                format!("they are {} and {}", span(s.minimal_backoff_time), span(s.maximal_backoff_time)),
+            );
+        }
+        if s.ui_port == s.smtp_port {
+            self.problem(
+                "Error: ui_port and smtp_port must differ",
+                format!("both are {}; set MTA_UI_PORT or MTA_SMTP_PORT to another port", s.ui_port),
+            );
+        }
+    }
+
+    fn required<T>(
+        &mut self,
+        name: &'static str,
+        text: Option<String>,
+        read: impl FnOnce(&str) -> Result<T, Complaint>,
+    ) -> Option<T> {
+        if text.as_deref().unwrap_or_default().trim().is_empty() {
+            self.problem(format!("Error: {name} has no value"), format!("set {PREFIX}{}", name.to_uppercase()));
+            return None;
+        }
+        self.optional(name, text, read)
+    }
+
+    fn optional<T>(
+        &mut self,
+        name: &'static str,
+        text: Option<String>,
+        read: impl FnOnce(&str) -> Result<T, Complaint>,
+    ) -> Option<T> {
+        let text = text?;
+        let secret = class().property(name).is_some_and(|property| property.secret);
+        // Blanks at the ends are slips of the pen, except in a secret, where every character counts.
+        let text = if secret { text.as_str() } else { text.trim() };
+        if text.is_empty() {
+            return None;
+        }
+        match read(text) {
+            Ok(value) => Some(value),
+            Err(complaint) => {
+                let shown = if secret { MASK } else { text };
+                let cause = match self.sources.get(name) {
+                    Some(Source::File(path)) => format!("{} holds '{shown}'", path.display()),
+                    _ => format!("{PREFIX}{} is '{shown}'", name.to_uppercase()),
+                };
+                self.problem(format!("Error: {name} {complaint}"), cause);
+                None
+            }
+        }
+    }
+
+    fn problem(&mut self, line: impl Into<String>, cause: impl Into<String>) {
+        self.problems.push(Failure::new(Exit::Property, line, cause));
+    }
+}
+
+const HOST: &str = "must be a host: write host, host:port, [host]:port, an IPv4 address or [IPv6]:port";
+
+/// HTTP's basic authentication has no room for a colon in the name (RFC 7617 §2).
+fn user_name(text: &str) -> Result<String, Complaint> {
+    if text.contains(':') { Err("must not contain a colon".into()) } else { Ok(text.to_owned()) }
+}
+
+fn time_zone(text: &str) -> Result<String, Complaint> {
+    match clock::set_zone(text) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(_) => Err("is not a known time zone: write an IANA name such as Europe/Berlin or UTC".into()),
+    }
+}
+
+fn yes_no(flag: bool) -> String {
+    if flag { "yes" } else { "no" }.to_owned()
+}
+
+fn joined(items: impl Iterator<Item = String>) -> String {
+    items.collect::<Vec<_>>().join(", ")
+}
+
+/// A single address without its prefix length, as people write it.
+pub(super) fn network(network: &IpNet) -> String {
+    if network.prefix_len() == network.max_prefix_len() { network.addr().to_string() } else { network.to_string() }
+}
+
+fn address(address: &IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}
+
+/// As a person would write it: `5d`, `1h30m`.
+fn span(duration: Duration) -> String {
+    const UNITS: [(u128, &str); 7] = [
+        (86_400_000_000_000, "d"),
+        (3_600_000_000_000, "h"),
+        (60_000_000_000, "m"),
+        (1_000_000_000, "s"),
+        (1_000_000, "ms"),
+        (1_000, "us"),
+        (1, "ns"),
+    ];
+    let mut rest = duration.as_nanos();
+    let mut text = String::new();
+    for (length, unit) in UNITS {
+        if rest >= length {
+            text += &format!("{}{unit}", rest / length);
+            rest %= length;
+        }
+    }
+    if text.is_empty() { "0".to_owned() } else { text }
+}
+
+fn octets(octets: u64) -> String {
+    match octets {
+        n if n % (1 << 30) == 0 => format!("{}G", n >> 30),
+        n if n % (1 << 20) == 0 => format!("{}M", n >> 20),
+        n if n % (1 << 10) == 0 => format!("{}K", n >> 10),
+        n => n.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::environment::{Machine, read};
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::ffi::OsString;
+
+    fn settings(vars: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
+        let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let machine = Machine { uid: 1000, key_volume: false, writable_run: false, runtime_dir: None };
+        match read(vars, &machine) {
+            Ok(loaded) => Ok(loaded.settings),
+            Err(refused) => Err(refused.problems.iter().map(ToString::to_string).collect()),
+        }
+    }
+
+    #[test]
+    fn class_texts_and_settings_have_the_same_properties() {
+        let class: BTreeSet<_> = class().property.iter().map(|property| property.name.clone()).collect();
+        let texts = serde_json::to_value(Texts::default()).unwrap();
+        let texts: BTreeSet<_> = texts.as_object().unwrap().keys().cloned().collect();
+        let values = settings(&[]).unwrap().to_values();
+        let values: BTreeSet<_> = values.keys().map(|name| (*name).to_owned()).collect();
+        assert_eq!(class, texts);
+        assert_eq!(class, values);
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_class() {
+        let values = settings(&[]).unwrap().to_values();
+        for property in class().property.iter().filter(|property| property.default_note.is_none()) {
+            assert_eq!(values[property.name.as_str()], property.default, "{}", property.name);
+        }
+    }
+
+    #[test]
+    fn all_values_survive_the_way_to_the_core() {
+        let settings = settings(&[
+            ("MTA_HOSTNAME", "Relay.Example"),
+            ("MTA_SMTPD_TRUSTED_NETWORKS", "127.0.0.1,10.0.0.0/8 2001:db8::/32"),
+            ("MTA_SMART_RELAY", "[smart.example]:2525"),
+            ("MTA_CC_MTA", "cc.example"),
+            ("MTA_USERNAME", "anna"),
+            ("MTA_PASSWORD", " s\"ecret\\ "),
+            ("MTA_LISTEN", "0.0.0.0, [::1]"),
+            ("MTA_TERMINAL_MON", "http://mon:9091"),
+            ("MTA_MESSAGE_SIZE_LIMIT", "1000000"),
+            ("MTA_QUEUE_LIFETIME", "2d 1h 30m 1s"),
+            ("MTA_MON_INTERVAL", "1500ms"),
+            ("MTA_DELAY_WARNING_TIME", "0"),
+            ("MTA_DNS_SERVERS", "192.0.2.1 [2001:db8::1]:5353"),
+            ("MTA_LOG_FORMAT", "JSON"),
+            ("MTA_VOLUME_KEY", "/keys"),
+            ("MTA_TIMEZONE", "UTC"),
+        ])
+        .unwrap();
+        assert_eq!(settings.password.as_ref().map(Secret::expose), Some(" s\"ecret\\ "));
+        assert_eq!(Settings::from_json(&settings.to_json()), Ok(settings));
+    }
+
+    #[test]
+    fn blanks_alone_are_no_value() {
+        let settings = settings(&[("MTA_USERNAME", "  "), ("MTA_PASSWORD", "  "), ("MTA_SMART_RELAY", " a.example ")]).unwrap();
+        assert_eq!(settings.username, None);
+        assert_eq!(settings.password.unwrap().expose(), "  ");
+        assert_eq!(settings.smart_relay.unwrap().to_string(), "a.example");
+    }
+
+    #[test]
+    fn secrets_are_masked() {
+        let settings = settings(&[("MTA_PASSWORD", "hunter2")]).unwrap();
+        assert!(!format!("{settings:?}").contains("hunter2"));
+        assert_eq!(settings.password.unwrap().to_string(), MASK);
+    }
+
+    #[test]
+    fn the_core_refuses_a_hand_over_that_is_none() {
+        assert!(Settings::from_json("").is_err());
+        assert!(Settings::from_json("{\"hostnam\":\"a\"}").is_err());
+        let problems = Settings::from_json("{}").unwrap_err();
+        assert!(problems.iter().any(|problem| problem.line == "Error: hostname has no value"));
+    }
+
+    #[test]
+    fn each_rule_has_its_line() {
+        for (vars, line) in [
+            (&[("MTA_UI_PORT", "0")][..], "Error: ui_port value must be between 1 and 65535"),
+            (&[("MTA_UI_PORT", "http")], "Error: ui_port value must be between 1 and 65535"),
+            (&[("MTA_LOGS_ENABLED", "perhaps")], "Error: logs_enabled value must be yes or no"),
+            (&[("MTA_LOGS_ENABLED", "yes")], "Error: logs are enabled but the 'log' terminal is not connected."),
+            (&[("MTA_SSL_DISABLED", "no")], "Error: ssl_disabled=no, but ssl key files are not defined!"),
+            (&[("MTA_MAILLOG_FILENAME", "../x")], "Error: maillog_filename must stay inside the log share"),
+            (
+                &[("MTA_VOLUME_KEY", "/k"), ("MTA_TERMINAL_FS", "nas:/keys")],
+                "Error: both the key volume and the 'fs' terminal are connected; use one of them.",
+            ),
+            (
+                &[("MTA_MINIMAL_BACKOFF_TIME", "2h")],
+                "Error: minimal_backoff_time must not be longer than maximal_backoff_time\n  they are 2h and 1h",
+            ),
+            (&[("MTA_SMTP_PORT", "80")], "Error: ui_port and smtp_port must differ"),
+            (&[("MTA_TIMEZONE", "Mars/Base")], "Error: timezone is not a known time zone"),
+            (&[("MTA_USERNAME", "a:b")], "Error: username must not contain a colon"),
+            (&[("MTA_SMART_RELAY", "smtp://x")], "Error: smart_relay must be a host"),
+        ] {
+            let problems = settings(vars).unwrap_err();
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].starts_with(line), "{problems:?}");
+        }
+        assert!(settings(&[("MTA_MAILLOG_FILENAME", "/srv1/mail..log")]).is_ok());
+    }
+
+    #[test]
+    fn warnings_speak_of_what_does_nothing() {
+        let settings = settings(&[("MTA_SMART_RELAY", "a.example"), ("MTA_CC_MTA", "b.example")]).unwrap();
+        assert!(settings.warnings()[0].starts_with("cc_mta does nothing"));
+    }
+}

@@ -1,0 +1,234 @@
+//! The grammars of property values: text in, typed value or a complaint out. Pure.
+
+use ipnet::IpNet;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What is wrong with a value: words that follow the property's name, such as "must be yes or no".
+pub type Complaint = String;
+
+/// No duration may be longer: times of the queue are kept in 32 bits.
+const LONGEST: Duration = Duration::from_secs(1000 * 86_400);
+
+/// `yes`/`no`, or another usual pair, in any case.
+pub fn flag(text: &str) -> Result<bool, Complaint> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "true" | "1" | "on" => Ok(true),
+        "no" | "false" | "0" | "off" => Ok(false),
+        _ => Err("value must be yes or no".into()),
+    }
+}
+
+/// A TCP port.
+pub fn port(text: &str) -> Result<u16, Complaint> {
+    match digits(text).and_then(|text| text.parse().ok()) {
+        Some(port) if port != 0 => Ok(port),
+        _ => Err("value must be between 1 and 65535".into()),
+    }
+}
+
+/// How many, from 1 to a million.
+pub fn count(text: &str) -> Result<u32, Complaint> {
+    match digits(text).and_then(|text| text.parse().ok()) {
+        Some(count @ 1..=1_000_000) => Ok(count),
+        _ => Err("value must be between 1 and 1000000".into()),
+    }
+}
+
+/// Octets: plain digits, or with K, M or G for powers of 1024.
+pub fn size(text: &str) -> Result<u64, Complaint> {
+    let complaint = || "value must be a size such as 25M, 512K or 1G (or a number of octets)".to_owned();
+    let (number, unit) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1 << 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 1 << 30),
+        _ => (text, 1_u64),
+    };
+    let octets = digits(number).and_then(|number| number.parse::<u64>().ok()).and_then(|number| number.checked_mul(unit));
+    match octets {
+        Some(octets) if octets > 0 && octets <= i64::MAX as u64 => Ok(octets),
+        _ => Err(complaint()),
+    }
+}
+
+/// A time of some length; `0` is a valid one.
+pub fn duration_or_zero(text: &str) -> Result<Duration, Complaint> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration <= LONGEST => Ok(duration),
+        Ok(_) => Err("value must not be longer than 1000d".into()),
+        Err(_) => Err("value must be a duration such as 10s, 5m, 1h30m or 5d".into()),
+    }
+}
+
+/// A time of some length, more than none.
+pub fn duration(text: &str) -> Result<Duration, Complaint> {
+    match duration_or_zero(text)? {
+        Duration::ZERO => Err("value must be longer than 0".into()),
+        duration => Ok(duration),
+    }
+}
+
+/// Networks or single addresses; an address alone is a network of its own.
+pub fn networks(text: &str) -> Result<Vec<IpNet>, Complaint> {
+    list(text, |item| {
+        // Brackets around the address of an IPv6 network are a habit of the field: [2001:db8::]/32.
+        let bare = item.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+        let item = bare.map_or_else(|| item.to_owned(), |(address, length)| format!("{address}{length}"));
+        let network = match item.parse::<IpAddr>() {
+            Ok(address) => Some(IpNet::from(address)),
+            Err(_) => item.parse::<IpNet>().ok().map(|network| network.trunc()),
+        };
+        network.ok_or_else(|| format!("contains '{item}', which is no network: write 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32"))
+    })
+}
+
+/// Addresses to listen on.
+pub fn addresses(text: &str) -> Result<Vec<IpAddr>, Complaint> {
+    list(text, |item| {
+        let bare = item.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let address = match bare {
+            Some(inner) => inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+            None => item.parse().ok(),
+        };
+        address
+            .ok_or_else(|| format!("contains '{item}', which is no address: write 0.0.0.0, [::] or an address of this machine"))
+    })
+}
+
+/// Name servers; the port is 53 unless given.
+pub fn servers(text: &str) -> Result<Vec<SocketAddr>, Complaint> {
+    list(text, |item| {
+        let with_port = item.parse::<SocketAddr>().ok().filter(|server| server.port() != 0);
+        let bare = || item.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
+        with_port
+            .or_else(|| bare().map(|address| SocketAddr::new(address, 53)))
+            .ok_or_else(|| format!("contains '{item}', which is no name server: write an address, address:port or [IPv6]:port"))
+    })
+}
+
+/// The name by which a relay calls itself (RFC 5321 §2.3.5).
+pub fn host_name(text: &str) -> Result<String, Complaint> {
+    let label_is_good = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let is_number = name.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    if name.len() <= 253 && !is_number && name.split('.').all(label_is_good) {
+        Ok(name.to_ascii_lowercase())
+    } else {
+        Err("must be a host name such as mail.example.com (letters, digits and hyphens between dots)".into())
+    }
+}
+
+/// A path from the root.
+pub fn absolute_path(text: &str) -> Result<PathBuf, Complaint> {
+    if text.starts_with('/') { Ok(PathBuf::from(text)) } else { Err("must be an absolute path, beginning with /".into()) }
+}
+
+/// `http://host[:port][/path]`, without user, query or fragment.
+pub fn http_url(text: &str) -> Result<String, Complaint> {
+    let complaint = || "must be http://host, http://host:port or http://host:port/path".to_owned();
+    let rest = text.strip_prefix("http://").ok_or_else(complaint)?;
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host: crate::ground::host::HostSpec = host.parse().map_err(|_| complaint())?;
+    let path_is_good = path.bytes().all(|b| b.is_ascii_graphic() && b != b'?' && b != b'#' && b != b'"');
+    if path_is_good { Ok(format!("http://{}{}", bare_host(&host), path.trim_end_matches('/'))) } else { Err(complaint()) }
+}
+
+fn bare_host(spec: &crate::ground::host::HostSpec) -> String {
+    let plain =
+        crate::ground::host::HostSpec { exact: matches!(spec.host, crate::ground::host::Host::Address(_)), ..spec.clone() };
+    plain.to_string()
+}
+
+/// Items between commas or blanks, each read by `item`.
+fn list<T>(text: &str, item: impl Fn(&str) -> Result<T, Complaint>) -> Result<Vec<T>, Complaint> {
+    match text.split([',', ' ']).filter(|part| !part.is_empty()).map(item).collect::<Result<Vec<T>, _>>() {
+        Ok(items) if items.is_empty() => Err("holds nothing but commas".into()),
+        items => items,
+    }
+}
+
+/// Only digits: `u16::from_str` alone would take a sign.
+fn digits(text: &str) -> Option<&str> {
+    (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_ports_and_counts() {
+        for (text, value) in [("yes", true), ("ON", true), ("1", true), ("False", false), ("off", false), ("0", false)] {
+            assert_eq!(flag(text), Ok(value));
+        }
+        assert!(flag("maybe").is_err());
+        assert_eq!(port("65535"), Ok(65535));
+        for bad in ["0", "65536", "+25", "-1", "25 ", "", "x"] {
+            assert_eq!(port(bad), Err("value must be between 1 and 65535".to_owned()), "{bad:?}");
+        }
+        assert_eq!(count("20"), Ok(20));
+        assert!(count("0").is_err() && count("1000001").is_err());
+    }
+
+    #[test]
+    fn sizes_are_binary() {
+        assert_eq!(size("25M"), Ok(25 << 20));
+        assert_eq!(size("1k"), Ok(1024));
+        assert_eq!(size("2G"), Ok(2 << 30));
+        assert_eq!(size("12345"), Ok(12345));
+        for bad in ["", "M", "0", "0K", "-1", "1.5M", "25MB", "99999999999G", "1é"] {
+            assert!(size(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(duration("5d"), Ok(Duration::from_secs(432_000)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration_or_zero("0"), Ok(Duration::ZERO));
+        for bad in ["", "5", "0s", "soon", "-5s", "2000d"] {
+            assert!(duration(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn networks_are_lists_with_single_addresses() {
+        let read = networks("127.0.0.1, 10.1.2.3/8 2001:db8::/32,[::1] [2001:db8:1::]/48").unwrap();
+        let text: Vec<_> = read.iter().map(ToString::to_string).collect();
+        assert_eq!(text, ["127.0.0.1/32", "10.0.0.0/8", "2001:db8::/32", "::1/128", "2001:db8:1::/48"]);
+        assert!(networks("1[0].0.0.0/8").is_err() && networks("[::1").is_err());
+        assert!(networks(" , ").unwrap_err().contains("nothing"));
+        assert!(networks("10.0.0.0/33").unwrap_err().contains("10.0.0.0/33"));
+        assert!(networks("example.com").is_err());
+    }
+
+    #[test]
+    fn addresses_and_servers() {
+        assert_eq!(addresses("[::]").unwrap(), ["::".parse::<IpAddr>().unwrap()]);
+        assert_eq!(addresses("0.0.0.0 ::1").unwrap().len(), 2);
+        assert!(addresses("[0.0.0.0]").is_err() && addresses("localhost").is_err());
+        let read = servers("192.0.2.1, 192.0.2.2:5353, 2001:db8::1, [2001:db8::2]:54").unwrap();
+        let text: Vec<_> = read.iter().map(ToString::to_string).collect();
+        assert_eq!(text, ["192.0.2.1:53", "192.0.2.2:5353", "[2001:db8::1]:53", "[2001:db8::2]:54"]);
+    }
+
+    #[test]
+    fn names_paths_and_urls() {
+        assert_eq!(host_name("Mail.Example.COM."), Ok("mail.example.com".to_owned()));
+        for bad in ["", "a b", "-a", "a..b", "a_b", "192.0.2.1", "mail.example.com:25", "ü.example"] {
+            assert!(host_name(bad).is_err(), "{bad:?}");
+        }
+        assert!(absolute_path("data").is_err());
+        assert_eq!(http_url("http://mon:9091/").as_deref(), Ok("http://mon:9091"));
+        assert_eq!(http_url("http://[2001:db8::1]:9091/push").as_deref(), Ok("http://[2001:db8::1]:9091/push"));
+        for bad in ["mon:9091", "https://mon", "http://", "http://a/?q", "http://user@mon", "http://mon/a b"] {
+            assert!(http_url(bad).is_err(), "{bad:?}");
+        }
+    }
+}

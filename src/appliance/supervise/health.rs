@@ -1,0 +1,95 @@
+//! `postern health`: asks the running appliance whether it is ready. Speaks HTTP, so that no SMTP session is logged.
+
+use crate::appliance::failure::Exit;
+use crate::appliance::property::{Settings, load};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// For the whole question and answer.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// Octets of the answer that are looked at.
+const ANSWER_LIMIT: usize = 4096;
+
+/// Exit 0 when ready; else 69 and a line with the reason.
+pub fn run() -> ExitCode {
+    let settings = match load() {
+        Ok(loaded) => loaded.settings,
+        Err(refused) => {
+            let first = refused.problems.first().map(ToString::to_string).unwrap_or_default();
+            return unready(&format!("the properties are wrong; `postern check` tells more\n{first}"));
+        }
+    };
+    let address = address(&settings);
+    match ask(address) {
+        Ok(answer) => match answer.split(' ').nth(1) {
+            Some("200") => ExitCode::SUCCESS,
+            _ => {
+                let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).trim();
+                let status = answer.lines().next().unwrap_or_default();
+                unready(&format!("not ready: {address} answers '{status}' {}", body.lines().next().unwrap_or_default()))
+            }
+        },
+        Err(error) => unready(&format!("no answer from {address}: {error}")),
+    }
+}
+
+fn unready(why: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "{why}");
+    ExitCode::from(Exit::Unavailable.code())
+}
+
+/// Where the appliance listens, as seen from inside.
+fn address(settings: &Settings) -> SocketAddr {
+    let ip = match settings.listen.first() {
+        Some(IpAddr::V6(ip)) if !ip.is_unspecified() => IpAddr::V6(*ip),
+        Some(IpAddr::V4(ip)) if !ip.is_unspecified() => IpAddr::V4(*ip),
+        _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
+    };
+    SocketAddr::new(ip, settings.ui_port)
+}
+
+fn ask(address: SocketAddr) -> io::Result<String> {
+    let end = Instant::now() + TIMEOUT;
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    stream.write_all(format!("GET /readyz HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let mut answer = Vec::new();
+    let mut buffer = [0; 1024];
+    while answer.len() < ANSWER_LIMIT {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::Error::from(io::ErrorKind::TimedOut));
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut buffer)? {
+            0 => break,
+            n => answer.extend_from_slice(&buffer[..n]),
+        }
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn an_answer_is_read_and_its_length_bounded() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 16];
+            stream.read_exact(&mut request).unwrap();
+            // Far more than anybody asked for; the reader may close first.
+            let _ = stream.write_all(&vec![b'x'; 10_000_000]);
+            request
+        });
+        let answer = ask(address).unwrap();
+        assert!(answer.len() < ANSWER_LIMIT + 1024);
+        assert_eq!(&server.join().unwrap(), b"GET /readyz HTTP");
+    }
+}

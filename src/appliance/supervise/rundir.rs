@@ -1,0 +1,115 @@
+//! The run directory: control socket of the core, readiness file of the supervisor.
+//!
+//! Security: root's run directory belongs to root, with the core's group and the sticky bit: the core can add its socket, but
+//! neither remove nor replace what root keeps there. An ordinary user's is private to that user; one that belongs to somebody
+//! else is refused, because under /tmp anybody could have made it first.
+
+use super::identity::Identity;
+use crate::appliance::failure::{Exit, Failure};
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Makes the directory, or takes the one that is there.
+///
+/// # Errors
+/// It cannot be made or written, is a link, or belongs to somebody else.
+pub fn prepare(path: &Path, identity: &Identity) -> Result<(), Failure> {
+    let failure = |cause: String| {
+        let hint = "mount a tmpfs there or set MTA_RUN_DIR";
+        Failure::preconfigure(Exit::Create, format!("run_dir {}: {cause}; {hint}", path.display()))
+    };
+    let is_new = !path.exists();
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| failure(error.to_string()))?;
+    let meta = path.symlink_metadata().map_err(|error| failure(error.to_string()))?;
+    let me = nix::unistd::geteuid();
+    if !meta.is_dir() {
+        return Err(failure("it is not a directory".to_owned()));
+    }
+    let in_tmp = path.parent().is_some_and(|parent| parent.metadata().is_ok_and(|meta| meta.mode() & 0o002 != 0));
+    if in_tmp && meta.uid() != me.as_raw() {
+        return Err(failure(format!("it belongs to uid {}, not to us (uid {me})", meta.uid())));
+    }
+    // A directory that others use, such as /run itself, keeps its owner and its mode.
+    let is_ours = is_new || meta.gid() == identity.gid.as_raw() || is_empty(path);
+    if identity.changes && is_ours {
+        std::os::unix::fs::chown(path, Some(me.as_raw()), Some(identity.gid.as_raw()))
+            .and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(0o1775)))
+            .map_err(|error| failure(error.to_string()))?;
+    }
+    identity.within(|| try_entry(path)).map_err(|error| failure(format!("it cannot be written: {error}")))
+}
+
+fn is_empty(path: &Path) -> bool {
+    path.read_dir().is_ok_and(|mut entries| entries.next().is_none())
+}
+
+fn try_entry(dir: &Path) -> io::Result<()> {
+    let trial = dir.join(format!(".trial-{}", std::process::id()));
+    DirBuilder::new().create(&trial).and_then(|()| std::fs::remove_dir(&trial))
+}
+
+/// The file that says "ready" while it is there.
+#[derive(Debug)]
+pub struct Readiness(PathBuf);
+
+impl Readiness {
+    /// None yet; one that an earlier process left is removed.
+    pub fn new(run_dir: &Path) -> Self {
+        let readiness = Self(run_dir.join("ready"));
+        readiness.clear();
+        readiness
+    }
+
+    /// Creates the file.
+    ///
+    /// # Errors
+    /// The run directory does not take it.
+    pub fn set(&self) -> io::Result<()> {
+        self.clear();
+        OpenOptions::new().write(true).create_new(true).mode(0o644).open(&self.0).map(drop)
+    }
+
+    /// Removes the file.
+    pub fn clear(&self) {
+        // Mostly it is not there, and a run directory that fails now is told when the file is set.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Drop for Readiness {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_made_private_and_readiness_comes_and_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("postern");
+        prepare(&run, &Identity::same()).unwrap();
+        assert_eq!(run.metadata().unwrap().mode() & 0o777, 0o700);
+        let readiness = Readiness::new(&run);
+        readiness.set().unwrap();
+        readiness.set().unwrap();
+        assert!(run.join("ready").exists());
+        drop(readiness);
+        assert!(run.read_dir().unwrap().next().is_none());
+    }
+
+    #[test]
+    fn a_link_or_a_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+        assert!(prepare(&link, &Identity::same()).unwrap_err().cause.contains("not a directory"));
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(prepare(&file, &Identity::same()).unwrap_err().exit, Exit::Create);
+    }
+}

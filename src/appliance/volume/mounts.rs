@@ -1,0 +1,73 @@
+//! What is mounted where, and whether this is a container.
+
+use std::path::{Path, PathBuf};
+
+/// Whether this path lies on the root file system itself, and not on anything mounted into it.
+pub fn is_on_root(path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else { return true };
+    let listed = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    mount_of(&path, &listed).is_none_or(|point| point == Path::new("/"))
+}
+
+/// The mount point that is nearest above a path.
+fn mount_of(path: &Path, listed: &str) -> Option<PathBuf> {
+    points(listed)
+        .map(|(point, _)| point)
+        .filter(|point| path.starts_with(point))
+        .max_by_key(|point| point.components().count())
+}
+
+/// Whether this process lives in a container: PID 1, the mark that an engine leaves, or a root made of layers.
+pub fn in_container() -> bool {
+    let layered = || {
+        let listed = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        points(&listed).any(|(point, kind)| point == Path::new("/") && kind == "overlay")
+    };
+    std::process::id() == 1 || Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() || layered()
+}
+
+/// Mount points and file system types (proc_pid_mountinfo(5)): fields 5, and the first after the lone hyphen.
+fn points(text: &str) -> impl Iterator<Item = (PathBuf, &str)> {
+    text.lines().filter_map(|line| {
+        let (left, right) = line.split_once(" - ")?;
+        Some((unescaped(left.split(' ').nth(4)?), right.split(' ').next()?))
+    })
+}
+
+/// Blanks, tabs, line breaks and backslashes are written as a backslash and three octal digits.
+fn unescaped(text: &str) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    let bytes = text.as_bytes();
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let octal = (bytes[at] == b'\\').then(|| text.get(at + 1..at + 4)).flatten();
+        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                plain.push(byte);
+                at += 4;
+            }
+            None => {
+                plain.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mountinfo_is_read() {
+        let text = "25 1 0:22 / / rw shared:1 - overlay overlay rw\n26 25 8:1 /x /with\\040blank rw - ext4 /dev/sda1 rw\nbad\n";
+        let read: Vec<_> = points(text).collect();
+        assert_eq!(read, [(PathBuf::from("/"), "overlay"), (PathBuf::from("/with blank"), "ext4")]);
+        assert_eq!(mount_of(Path::new("/with blank/data"), text), Some(PathBuf::from("/with blank")));
+        assert_eq!(mount_of(Path::new("/with/data"), text), Some(PathBuf::from("/")));
+        assert!(!is_on_root(Path::new("/proc/self")));
+        assert!(is_on_root(Path::new("/")));
+    }
+}

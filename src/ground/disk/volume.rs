@@ -1,0 +1,143 @@
+//! The real disk: a directory.
+
+use super::{Disk, File, Space};
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A directory that this process alone uses.
+pub struct Volume {
+    root: PathBuf,
+    _lock: Flock<fs::File>,
+}
+
+/// The name of the lock file; it stays on the volume, only the lock on it comes and goes.
+const LOCK: &str = "lock";
+
+impl Volume {
+    /// Takes the directory for this process: a lock (flock, which dies with its holder, so nothing stale can stay behind) keeps
+    /// every other process out.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`]: another process has it. Anything else: the directory cannot be written.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(root.join(LOCK))?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| io::Error::from(errno))?;
+        Ok(Self { root: root.to_owned(), _lock: lock })
+    }
+}
+
+impl Disk for Volume {
+    fn create(&self, path: &str) -> io::Result<Arc<dyn File>> {
+        let file = OpenOptions::new().create_new(true).read(true).write(true).mode(0o600).open(self.root.join(path))?;
+        Ok(Arc::new(OpenFile(file)))
+    }
+
+    fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(OpenFile(OpenOptions::new().read(true).write(true).open(self.root.join(path))?)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.root.join(from), self.root.join(to))
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        fs::remove_file(self.root.join(path))
+    }
+
+    fn sync_dir(&self, directory: &str) -> io::Result<()> {
+        fs::File::open(self.root.join(directory))?.sync_all()
+    }
+
+    fn create_dir(&self, directory: &str) -> io::Result<()> {
+        match fs::DirBuilder::new().mode(0o700).create(self.root.join(directory)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
+    }
+
+    fn list(&self, directory: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.root.join(directory))? {
+            let entry = entry?;
+            // A name that is not UTF-8 is none of ours.
+            if entry.file_type()?.is_file()
+                && let Ok(name) = entry.file_name().into_string()
+            {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        let stat = nix::sys::statvfs::statvfs(&self.root)?;
+        Ok(Space { free: stat.blocks_available() * stat.fragment_size(), size: stat.blocks() * stat.fragment_size() })
+    }
+}
+
+struct OpenFile(fs::File);
+
+impl File for OpenFile {
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.0.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_has_one_user() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = Volume::open(directory.path()).unwrap();
+        assert_eq!(Volume::open(directory.path()).err().map(|e| e.kind()), Some(io::ErrorKind::WouldBlock));
+        drop(first);
+        Volume::open(directory.path()).unwrap();
+    }
+
+    #[test]
+    fn files_come_back_as_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let volume = Volume::open(directory.path()).unwrap();
+        volume.create_dir("log").unwrap();
+        volume.create_dir("log").unwrap();
+        let file = volume.create("log/b").unwrap();
+        assert!(volume.create("log/b").is_err());
+        file.write_at(3, b"three").unwrap();
+        file.sync().unwrap();
+        volume.rename("log/b", "log/a").unwrap();
+        volume.sync_dir("log").unwrap();
+        assert_eq!(volume.list("log").unwrap(), ["a"]);
+        let mut buffer = [9; 16];
+        assert_eq!(volume.open("log/a").unwrap().read_at(1, &mut buffer).unwrap(), 7);
+        assert_eq!(&buffer[..7], b"\0\0three");
+        assert!(volume.space().unwrap().free > 0);
+    }
+}

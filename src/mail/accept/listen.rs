@@ -1,0 +1,282 @@
+//! Listening sockets, and the tasks behind them.
+
+use super::{Limits, Peer, Sessions, Stream, Ticket, Wire};
+use crate::appliance::counter::Counters;
+use crate::mail::model::Refusal;
+use nix::sys::socket::{setsockopt, sockopt};
+use std::future::Future;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, timeout_at};
+
+/// `None` while the appliance runs; once it stops, the moment until which sessions may finish the mail they are in.
+pub type Stop = watch::Receiver<Option<Instant>>;
+
+/// Connections that the kernel keeps for us.
+const BACKLOG: u32 = 1024;
+/// How long to leave a listener alone that has no file descriptor or no memory for the next connection.
+const BACK_OFF: Duration = Duration::from_millis(200);
+/// What a session may take beyond the deadline to say its last words.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Opens a listening socket. `[::]` takes IPv4 too, and becomes `0.0.0.0` on a machine without IPv6.
+///
+/// # Errors
+/// As the system says: the port is taken (EADDRINUSE), or below 1024 and not allowed (EACCES).
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    match address {
+        SocketAddr::V4(_) => listen(TcpSocket::new_v4()?, address),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
+            let dual_stack = TcpSocket::new_v6().and_then(|socket| {
+                setsockopt(&socket, sockopt::Ipv6V6Only, &false)?;
+                listen(socket, address)
+            });
+            match dual_stack {
+                Err(error) if is_without_ipv6(&error) => bind((Ipv4Addr::UNSPECIFIED, address.port()).into()),
+                other => other,
+            }
+        }
+        SocketAddr::V6(_) => listen(TcpSocket::new_v6()?, address),
+    }
+}
+
+fn listen(socket: TcpSocket, address: SocketAddr) -> io::Result<TcpListener> {
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn is_without_ipv6(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    error.raw_os_error().is_some_and(|errno| matches!(Errno::from_raw(errno), Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL))
+}
+
+/// Waits until the appliance stops and tells the deadline. A sender that is gone means: now.
+pub async fn draining(stop: &mut Stop) -> Instant {
+    match stop.wait_for(Option::is_some).await {
+        Ok(deadline) => deadline.unwrap_or_else(Instant::now),
+        Err(_) => Instant::now(),
+    }
+}
+
+/// Runs `session` for every connection until `stop`, then waits for those that are open, until the deadline at most.
+/// `hostname` signs the 421 for connections over the limits.
+pub async fn serve<F, S>(
+    listeners: Vec<TcpListener>,
+    limits: &Limits,
+    hostname: &str,
+    counters: Arc<Counters>,
+    stop: Stop,
+    session: F,
+) where
+    F: Fn(Wire, Peer) -> S + Clone + Send + 'static,
+    S: Future<Output = ()> + Send + 'static,
+{
+    let door = Arc::new(Door {
+        limits: limits.clone(),
+        hostname: hostname.to_owned(),
+        sessions: Sessions::new(limits),
+        counters,
+        turned_away: AtomicU64::new(0),
+        start: Instant::now(),
+        told: AtomicU64::new(0),
+    });
+    let mut loops = JoinSet::new();
+    for listener in listeners {
+        loops.spawn(run(Arc::clone(&door), listener, stop.clone(), session.clone()));
+    }
+    while let Some(ended) = loops.join_next().await {
+        door.account(ended);
+    }
+}
+
+/// What all listeners share.
+struct Door {
+    limits: Limits,
+    hostname: String,
+    sessions: Arc<Sessions>,
+    counters: Arc<Counters>,
+    turned_away: AtomicU64,
+    start: Instant,
+    told: AtomicU64,
+}
+
+async fn run<F, S>(door: Arc<Door>, listener: TcpListener, mut stop: Stop, session: F)
+where
+    F: Fn(Wire, Peer) -> S,
+    S: Future<Output = ()> + Send + 'static,
+{
+    let mut tasks = JoinSet::new();
+    let deadline = loop {
+        tokio::select! {
+            deadline = draining(&mut stop) => break deadline,
+            Some(ended) = tasks.join_next(), if !tasks.is_empty() => door.account(ended),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, address)) => {
+                    if let Some((wire, peer, guard)) = door.admit(stream, address) {
+                        let work = session(wire, peer);
+                        tasks.spawn(async move {
+                            let _guard = guard;
+                            work.await;
+                        });
+                    }
+                }
+                Err(error) if is_passing(&error) => {}
+                Err(error) => {
+                    tracing::error!(target: "mta", %error, "cannot take connections for the moment");
+                    // Nothing tells when descriptors or memory come back; until then, asking again would only spin.
+                    tokio::time::sleep(BACK_OFF).await;
+                }
+            },
+        }
+    };
+    drop(listener);
+    let until = deadline.max(Instant::now()) + LAST_WORDS;
+    while let Ok(Some(ended)) = timeout_at(until, tasks.join_next()).await {
+        door.account(ended);
+    }
+    tasks.shutdown().await;
+}
+
+/// The connection was gone before we took it; the listener itself is well.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::TimedOut
+    )
+}
+
+/// Keeps the counts right however a session ends.
+struct Guard {
+    counters: Arc<Counters>,
+    _ticket: Ticket,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.counters.smtp_active_sessions.dec();
+    }
+}
+
+impl Door {
+    fn admit(&self, stream: TcpStream, address: SocketAddr) -> Option<(Wire, Peer, Guard)> {
+        let peer = Peer { address: address.ip().to_canonical(), port: address.port() };
+        match self.sessions.enter(peer.address) {
+            Ok(ticket) => {
+                self.counters.smtp_sessions_total.inc();
+                self.counters.smtp_active_sessions.inc();
+                // Replies are small and awaited; without this the kernel would hold them back.
+                let _ = stream.set_nodelay(true);
+                let guard = Guard { counters: Arc::clone(&self.counters), _ticket: ticket };
+                Some((Wire::new(Stream::Plain(stream), &self.limits), peer, guard))
+            }
+            Err(reason) => {
+                self.turn_away(stream, peer, reason);
+                None
+            }
+        }
+    }
+
+    /// Says 421 into the empty send buffer of the fresh socket and closes: no task, no wait.
+    fn turn_away(&self, stream: TcpStream, peer: Peer, reason: &str) {
+        if let Ok(mut stream) = stream.into_std() {
+            let _ = stream.write(format!("421 4.7.0 {} {reason}\r\n", self.hostname).as_bytes());
+        }
+        self.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
+        let count = self.turned_away.fetch_add(1, Ordering::Relaxed) + 1;
+        // One line a second tells a flood as well as a thousand.
+        let second = self.start.elapsed().as_secs() + 1;
+        if self.told.swap(second, Ordering::Relaxed) != second {
+            tracing::info!(target: "mta", client = %peer.address, count, reason, status = "refused", "session");
+        }
+    }
+
+    fn account(&self, ended: Result<(), JoinError>) {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            self.counters.panics_total.inc();
+            tracing::error!(target: "mta", %error, "a session panicked and was ended; please report this as a defect");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    fn counters() -> Arc<Counters> {
+        Arc::new(Counters::new(&["limit"]).unwrap())
+    }
+
+    async fn said(stream: &mut TcpStream) -> String {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn the_unspecified_address_takes_both_families() {
+        let listener = bind("[::]:0".parse().unwrap()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let (_, peer) = listener.accept().await.unwrap();
+        assert!(peer.ip().to_canonical().is_ipv4());
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_one_session_and_is_counted() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(None);
+        let counters = counters();
+        let seen = Arc::clone(&counters);
+        let served = tokio::spawn(async move {
+            let session = |_, _| async { panic!("a defect") };
+            serve(vec![listener], &Limits::default(), "mta", seen, stopped, session).await;
+        });
+        for _ in 0..3 {
+            assert_eq!(said(&mut TcpStream::connect(address).await.unwrap()).await, "");
+        }
+        stop.send(Some(Instant::now())).unwrap();
+        served.await.unwrap();
+        assert_eq!((counters.panics_total.get(), counters.smtp_active_sessions.get()), (3, 0));
+    }
+
+    #[tokio::test]
+    async fn connections_over_the_limit_are_told_and_closed() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(None);
+        let counters = counters();
+        let seen = Arc::clone(&counters);
+        let served = tokio::spawn(async move {
+            let limits = Limits { sessions_per_address: 1, ..Limits::default() };
+            let session = |mut wire: Wire, _| async move {
+                let _ = wire.fill(Instant::now() + Duration::from_secs(60)).await;
+                wire.close().await;
+            };
+            serve(vec![listener], &limits, "mta", seen, stopped, session).await;
+        });
+        let first = TcpStream::connect(address).await.unwrap();
+        for _ in 0..50 {
+            let text = said(&mut TcpStream::connect(address).await.unwrap()).await;
+            assert!(text.starts_with("421 4.7.0 mta Too many sessions from your address"), "{text}");
+        }
+        assert_eq!(counters.smtp_active_sessions.get(), 1);
+        drop(first);
+        stop.send(Some(Instant::now())).unwrap();
+        served.await.unwrap();
+        assert_eq!(counters.refused_total.with_label_values(&["limit"]).get(), 50);
+    }
+}

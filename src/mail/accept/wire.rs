@@ -1,0 +1,171 @@
+//! One connection: octets in, octets out, none of it without a limit.
+
+use super::Limits;
+use std::io;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// How octets travel. The door for STARTTLS: a variant more, put under a new [`Wire`], so that whatever was read in plain
+/// text goes with the old one's buffer and can never pass for something said under TLS (RFC 3207 §6).
+#[derive(Debug)]
+pub enum Stream {
+    /// As they are.
+    Plain(TcpStream),
+}
+
+/// A stream with its buffers. The input buffer is small while a client talks and grows, up to [`Wire::INPUT_MAX`], while it
+/// pours content.
+#[derive(Debug)]
+pub struct Wire {
+    stream: Stream,
+    input: Vec<u8>,
+    start: usize,
+    end: usize,
+    output: Vec<u8>,
+    write: Duration,
+    linger: Duration,
+}
+
+/// Why there is no more to read, or nobody to write to.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// The peer closed.
+    #[error("closed by the client")]
+    Closed,
+    /// The time was up.
+    #[error("timeout")]
+    Timeout,
+    /// The peer did not take what we said.
+    #[error("the client does not read")]
+    Unread,
+    /// The connection broke.
+    #[error(transparent)]
+    Broken(#[from] io::Error),
+}
+
+impl Wire {
+    /// The input buffer at rest, in octets.
+    const INPUT: usize = 8 * 1024;
+    /// The most octets that are read before somebody looks at them.
+    pub const INPUT_MAX: usize = 64 * 1024;
+    /// Replies are sent when so many octets of them wait, even while more commands do.
+    pub const OUTPUT_MAX: usize = 16 * 1024;
+    /// How much is read and dropped after a close.
+    const LINGER_MAX: usize = 1024 * 1024;
+
+    /// A fresh connection.
+    pub fn new(stream: Stream, limits: &Limits) -> Self {
+        Self {
+            stream,
+            input: vec![0; Self::INPUT],
+            start: 0,
+            end: 0,
+            output: Vec::new(),
+            write: limits.write,
+            linger: limits.linger,
+        }
+    }
+
+    /// What has been read and not been taken.
+    pub fn input(&self) -> &[u8] {
+        &self.input[self.start..self.end]
+    }
+
+    /// Drops the first `count` octets of the input.
+    pub fn take(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.end);
+    }
+
+    /// What is to be said with the next [`Wire::flush`].
+    pub fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    /// Reads once, behind what is there. Losing the race in a `select!` loses nothing.
+    ///
+    /// # Errors
+    /// [`WireError::Timeout`] at `until`, [`WireError::Closed`] at the end of the stream.
+    pub async fn fill(&mut self, until: Instant) -> Result<(), WireError> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+        if self.end == self.input.len() {
+            if self.start > 0 {
+                self.input.copy_within(self.start.., 0);
+                (self.start, self.end) = (0, self.end - self.start);
+            } else {
+                // Whoever waits for more than this must take something first.
+                let size = (2 * self.input.len()).min(Self::INPUT_MAX);
+                if size == self.end {
+                    return Err(WireError::Broken(io::ErrorKind::OutOfMemory.into()));
+                }
+                self.input.resize(size, 0);
+            }
+        }
+        let space = &mut self.input[self.end..];
+        let read = match &mut self.stream {
+            Stream::Plain(stream) => timeout_at(until, stream.read(space)).await,
+        };
+        match read.map_err(|_| WireError::Timeout)?? {
+            0 => Err(WireError::Closed),
+            count => {
+                self.end += count;
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets the input buffer grow when the last read filled it: the peer has more than fits.
+    pub fn widen(&mut self) {
+        if self.end == self.input.len() && self.input.len() < Self::INPUT_MAX {
+            self.input.resize(2 * self.input.len(), 0);
+        }
+    }
+
+    /// Gives the memory of a widened buffer back.
+    pub fn narrow(&mut self) {
+        if self.input.len() > Self::INPUT && self.end - self.start <= Self::INPUT {
+            let mut input = vec![0; Self::INPUT];
+            let rest = self.end - self.start;
+            input[..rest].copy_from_slice(&self.input[self.start..self.end]);
+            (self.input, self.start, self.end) = (input, 0, rest);
+        }
+    }
+
+    /// Sends what is to be said.
+    ///
+    /// # Errors
+    /// [`WireError::Unread`] when the peer does not take it in time.
+    pub async fn flush(&mut self) -> Result<(), WireError> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let written = match &mut self.stream {
+            Stream::Plain(stream) => timeout(self.write, stream.write_all(&self.output)).await,
+        };
+        self.output.clear();
+        Ok(written.map_err(|_| WireError::Unread)??)
+    }
+
+    /// Says the last words, then reads on for a moment: a connection that is closed with unread input is reset, and the reset
+    /// may overtake the reply that told why.
+    pub async fn close(mut self) {
+        if self.flush().await.is_err() {
+            return;
+        }
+        let until = Instant::now() + self.linger;
+        let mut left = Self::LINGER_MAX;
+        let Stream::Plain(stream) = &mut self.stream;
+        if stream.shutdown().await.is_err() {
+            return;
+        }
+        while let Ok(Ok(count @ 1..)) = timeout_at(until, stream.read(&mut self.input)).await {
+            match left.checked_sub(count) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    }
+}

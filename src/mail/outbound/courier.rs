@@ -1,0 +1,201 @@
+//! One courier: a connection to a destination, and the jobs it carries.
+
+use super::{Outbound, lock};
+use crate::ground::clock;
+use crate::mail::deliver::Connection;
+use crate::mail::model::{Class, Message, Outcome, Report, Target};
+use crate::mail::schedule::{DestinationId, Job};
+use crate::mail::spool::{Spool, SpoolError};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long an open connection waits for more mail.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How long a connection is used at most: next hops move, and fairness among them wants new choices.
+const REUSE_MAX: Duration = Duration::from_secs(300);
+
+/// Carries jobs until there is nothing to do.
+pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationId) {
+    let name = outbound.lock_schedule().name(destination);
+    let mut courier = Courier { outbound, destination, name, in_hand: None };
+    let mut connection: Option<(Connection, Instant)> = None;
+    loop {
+        if connection.as_ref().is_some_and(|(_, since)| since.elapsed() > REUSE_MAX) {
+            quit(connection.take()).await;
+        }
+        let Some(job) = courier.take() else {
+            if connection.is_some() && courier.wait_for_work().await {
+                continue;
+            }
+            break;
+        };
+        let Some((message, targets)) = courier.begin(job).await else { continue };
+        if connection.as_mut().is_some_and(|(connection, _)| connection.is_stale()) {
+            connection = None;
+        }
+        let mut open = match connection.take() {
+            Some(open) => open,
+            None => match courier.connect().await {
+                Ok(connection) => (connection, Instant::now()),
+                Err((outcome, down)) => {
+                    courier.unreachable(job, &message, &targets, &outcome, down).await;
+                    if down {
+                        break;
+                    }
+                    continue;
+                }
+            },
+        };
+        let report = open.0.send(&message, &targets).await;
+        if report.reusable {
+            connection = Some(open);
+        }
+        let down = report.destination_down;
+        courier.finish(job, &message, report).await;
+        if down {
+            break;
+        }
+    }
+    quit(connection).await;
+}
+
+async fn quit(connection: Option<(Connection, Instant)>) {
+    if let Some((connection, _)) = connection {
+        connection.quit().await;
+    }
+}
+
+/// The courier's place in the schedule; dropping it, even by a panic, puts the job in hand back.
+struct Courier<S: Spool> {
+    outbound: Arc<Outbound<S>>,
+    destination: DestinationId,
+    name: Arc<str>,
+    in_hand: Option<Job>,
+}
+
+impl<S: Spool> Courier<S> {
+    fn take(&mut self) -> Option<Job> {
+        if *self.outbound.stopping.borrow() {
+            return None;
+        }
+        self.in_hand = self.outbound.lock_schedule().take(self.destination, clock::now());
+        self.in_hand
+    }
+
+    /// The message of a job and the targets to try; `None` when there is nothing to do for it any more.
+    async fn begin(&mut self, job: Job) -> Option<(Arc<Message>, Vec<Target>)> {
+        let outbound = &self.outbound;
+        let here = lock(&outbound.table).contains(job.id);
+        if !here {
+            match outbound.spool.load(job.id).await {
+                Ok(message) => lock(&outbound.table).insert(message),
+                Err(SpoolError::Unknown) => {
+                    self.drop_job();
+                    return None;
+                }
+                Err(error) => {
+                    tracing::error!(target: "mta", queue_id = %job.id, cause = %error, "the message cannot be read now; trying again later");
+                    self.in_hand = None;
+                    outbound.lock_schedule().later(self.destination, job, clock::now());
+                    return None;
+                }
+            }
+        }
+        let wanted = |message: &Message, target| outbound.destination(message, target).as_deref() == Some(&*self.name);
+        let begun = lock(&outbound.table).begin(job.id, self.destination, wanted);
+        if begun.is_none() {
+            self.drop_job();
+        }
+        begun
+    }
+
+    fn drop_job(&mut self) {
+        self.in_hand = None;
+        self.outbound.lock_schedule().finished(self.destination);
+        self.outbound.ended.notify_waiters();
+    }
+
+    /// Route and connection. An error says whether the destination as a whole is to be left alone for a while.
+    async fn connect(&self) -> Result<Connection, (Outcome, bool)> {
+        let connected = match self.outbound.router.route(&self.name).await {
+            Ok(route) => self.outbound.client.connect(&route).await,
+            Err(error) => Err(Outcome::own(error.0)),
+        };
+        connected.map_err(|outcome| {
+            let down = outcome.class() != Class::Permanent;
+            (outcome, down)
+        })
+    }
+
+    /// Nothing could be tried: the job hears it, and, when the destination is down, so does waiting mail whose sender must.
+    async fn unreachable(&mut self, job: Job, message: &Message, targets: &[Target], outcome: &Outcome, down: bool) {
+        let report = |targets: &[Target]| Report {
+            outcomes: targets.iter().map(|target| (*target, outcome.clone())).collect(),
+            relay: String::new(),
+            tls: false,
+            reusable: false,
+            destination_down: down,
+        };
+        self.finish(job, message, report(targets)).await;
+        if !down {
+            return;
+        }
+        let told = self.outbound.lock_schedule().down(self.destination, &outcome.reply.to_string(), clock::now());
+        let (outbound, name) = (&self.outbound, &self.name);
+        lock(&outbound.table).evict_waiting(|message| {
+            message.progress.iter().any(|progress| outbound.destination(message, progress.target).as_deref() == Some(&**name))
+        });
+        for job in told {
+            self.in_hand = Some(job);
+            if let Some((message, targets)) = self.begin(job).await {
+                self.finish(job, &message, report(&targets)).await;
+            }
+        }
+    }
+
+    /// Records what became of a job.
+    async fn finish(&mut self, job: Job, message: &Message, report: Report) {
+        if report.destination_down && !report.relay.is_empty() {
+            let error = report.outcomes.first().map(|(_, outcome)| outcome.reply.to_string()).unwrap_or_default();
+            // Reached once and lost: mail that waits finds out by itself, at the pace of the suspension.
+            let told = self.outbound.lock_schedule().down(self.destination, &error, clock::now());
+            for job in told {
+                self.outbound.lock_schedule().later(self.destination, job, clock::now());
+            }
+        }
+        self.outbound.settle(self.destination, job, message, report).await;
+        self.in_hand = None;
+        lock(&self.outbound.table).end(message.id, self.destination);
+        self.outbound.ended.notify_waiters();
+        self.outbound.ring();
+    }
+
+    /// Whether to ask again: work came, as opposed to time up or the end of the appliance.
+    async fn wait_for_work(&self) -> bool {
+        let bell = self.outbound.lock_schedule().idle(self.destination, true);
+        let mut stopping = self.outbound.stopping.subscribe();
+        let rung = tokio::select! {
+            () = bell.notified() => true,
+            () = tokio::time::sleep(LINGER) => false,
+            _ = stopping.wait_for(|stopping| *stopping) => false,
+        };
+        let mut schedule = self.outbound.lock_schedule();
+        schedule.idle(self.destination, false);
+        rung || schedule.has_ready(self.destination, clock::now())
+    }
+}
+
+impl<S: Spool> Drop for Courier<S> {
+    fn drop(&mut self) {
+        let mut schedule = self.outbound.lock_schedule();
+        if let Some(job) = self.in_hand.take() {
+            schedule.later(self.destination, job, clock::now());
+            lock(&self.outbound.table).end(job.id, self.destination);
+        }
+        schedule.courier_ended(self.destination);
+        drop(schedule);
+        self.outbound.ended.notify_waiters();
+        self.outbound.ring();
+    }
+}

@@ -1,0 +1,192 @@
+//! What outcomes mean: for the record, the schedule, the sender, the counters and the log.
+
+use super::{Outbound, lock};
+use crate::ground::clock;
+use crate::mail::bounce;
+use crate::mail::model::{Class, Draft, Kind, Message, Outcome, Progress, Reply, Report, Status, Target};
+use crate::mail::schedule::{DestinationId, Job};
+use crate::mail::spool::{Entry, Spool, SpoolError, Writer};
+
+impl<S: Spool> Outbound<S> {
+    /// Records a report. The order matters: first the bounce is made durable, then the failure is recorded, then the schedule
+    /// hears of it; a crash in between repeats a step, and loses none.
+    pub(super) async fn settle(&self, destination: DestinationId, mut job: Job, message: &Message, report: Report) {
+        let now = clock::now();
+        let Report { mut outcomes, relay, tls, .. } = report;
+        let age = now.saturating_sub(message.arrived);
+        if age >= self.config.schedule.lifetime {
+            outcomes.iter_mut().for_each(|(_, outcome)| expire(outcome));
+        }
+        if outcomes.iter().any(|(_, outcome)| outcome.remote || outcome.class() == Class::Success) {
+            self.lock_schedule().reached(destination);
+        }
+        if !self.bounce(message, &mut outcomes, &relay, now).await {
+            tracing::error!(target: "mta", queue_id = %message.id, "the bounce could not be queued; the failed recipients are tried again later");
+        }
+        let warn = self.config.schedule.delay_warning;
+        if warn > 0 && age >= warn && !job.told && self.tell_of_delay(message, &outcomes, now).await {
+            job.told = true;
+        }
+        let waits = outcomes.iter().any(|(_, outcome)| outcome.class() == Class::Temporary);
+        let due = if waits {
+            if let Some((_, outcome)) = outcomes.iter().find(|(_, outcome)| outcome.class() == Class::Temporary) {
+                self.lock_schedule().complained(destination, &outcome.reply.to_string());
+            }
+            self.lock_schedule().later(destination, job, now)
+        } else {
+            self.lock_schedule().finished(destination);
+            0
+        };
+        let progress = lock(&self.table).update(message.id, |progress| {
+            if let Some((_, outcome)) = outcomes.iter().find(|(target, _)| *target == progress.target) {
+                advance(progress, outcome, due);
+            }
+        });
+        if let Some(progress) = progress {
+            self.spool.settle(message.id, progress);
+        }
+        for (target, outcome) in &outcomes {
+            self.count(message, *target, outcome);
+            log(message, *target, outcome, &relay, tls);
+        }
+    }
+
+    /// Queues the bounce for recipients that failed for good. When that is not possible, they count as failed for now.
+    async fn bounce(&self, message: &Message, outcomes: &mut [(Target, Outcome)], relay: &str, now: u32) -> bool {
+        let failures: Vec<(Target, Outcome)> = outcomes
+            .iter()
+            .filter(|(target, outcome)| *target != Target::Copy && outcome.class() == Class::Permanent)
+            .cloned()
+            .collect();
+        if failures.is_empty() {
+            return true;
+        }
+        let Some(draft) = bounce::failed(message, &failures, relay, &self.config.hostname, now) else { return true };
+        if self.queue(draft, message, "failed").await.is_ok() {
+            return true;
+        }
+        for (target, outcome) in outcomes {
+            if *target != Target::Copy && outcome.class() == Class::Permanent {
+                outcome.reply = Reply::new(451, (4, 3, 0), format!("the bounce could not be queued; was: {}", outcome.reply));
+            }
+        }
+        false
+    }
+
+    async fn tell_of_delay(&self, message: &Message, outcomes: &[(Target, Outcome)], now: u32) -> bool {
+        let delays: Vec<(Target, Outcome)> = outcomes
+            .iter()
+            .filter(|(target, outcome)| *target != Target::Copy && outcome.class() == Class::Temporary)
+            .cloned()
+            .collect();
+        if delays.is_empty() || message.delay_told {
+            return false;
+        }
+        let give_up_at = message.arrived.saturating_add(self.config.schedule.lifetime);
+        let Some(draft) = bounce::delayed(message, &delays, give_up_at, &self.config.hostname, now) else { return false };
+        let queued = self.queue(draft, message, "delayed").await.is_ok();
+        if queued {
+            self.spool.delay_told(message.id);
+        }
+        queued
+    }
+
+    /// The one way back: a draft enters the spool like any mail, and the schedule after it.
+    async fn queue(&self, draft: Draft, about: &Message, kind: &str) -> Result<(), SpoolError> {
+        let content = draft.body.head(usize::MAX).map_err(|error| SpoolError::Failed(error.to_string()))?;
+        let mut writer = self.spool.begin();
+        writer.write(&content).await?;
+        let entry = Entry { envelope: draft.envelope, origin: draft.origin, kind: draft.kind, copy: draft.copy };
+        let notification = self.spool.commit(entry, writer).await?;
+        self.counters.notifications_total.with_label_values(&[kind]).inc();
+        tracing::info!(
+            target: "mta",
+            queue_id = %notification.id,
+            about = %about.id,
+            to = notification.envelope.recipients.first().map(|to| to.as_str()).unwrap_or_default(),
+            status = "notification",
+            kind,
+        );
+        self.enqueue(&notification);
+        Ok(())
+    }
+
+    fn count(&self, message: &Message, target: Target, outcome: &Outcome) {
+        let counters = &self.counters;
+        let class = outcome.class();
+        if target == Target::Copy {
+            let status = match class {
+                Class::Success => "delivered",
+                Class::Temporary => "deferred",
+                Class::Permanent => "failed",
+            };
+            counters.copies_total.with_label_values(&[status]).inc();
+            return;
+        }
+        match class {
+            Class::Success => {
+                counters.delivered_total.inc();
+                counters.delivery_latency_seconds.observe(seconds_since_acceptance(message));
+            }
+            Class::Temporary => counters.deferred_total.inc(),
+            Class::Permanent => counters.bounced_total.inc(),
+        }
+    }
+}
+
+/// A temporary failure at the end of the lifetime is a permanent one (RFC 3463: X.4.7, delivery time expired).
+fn expire(outcome: &mut Outcome) {
+    if outcome.class() == Class::Temporary {
+        outcome.reply = Reply::new(554, (5, 4, 7), format!("delivery time expired; the last try said: {}", outcome.reply));
+        outcome.remote = false;
+    }
+}
+
+fn advance(progress: &mut Progress, outcome: &Outcome, due: u32) {
+    progress.reason = outcome.reply.to_string();
+    let mut end = progress.reason.len().min(Progress::REASON_MAX);
+    while !progress.reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    progress.reason.truncate(end);
+    match outcome.class() {
+        Class::Success => progress.status = Status::Delivered,
+        Class::Permanent => progress.status = Status::Failed,
+        Class::Temporary => {
+            progress.attempts = progress.attempts.saturating_add(1);
+            progress.due = due;
+        }
+    }
+}
+
+/// The queue id carries the microsecond of acceptance.
+fn seconds_since_acceptance(message: &Message) -> f64 {
+    clock::now_micros().saturating_sub(message.id.0) as f64 / 1e6
+}
+
+fn log(message: &Message, target: Target, outcome: &Outcome, relay: &str, tls: bool) {
+    let (to, copy) = match target {
+        Target::Recipient(place) => {
+            (message.envelope.recipients.get(usize::from(place)).map(|to| to.as_str()).unwrap_or_default(), false)
+        }
+        Target::Copy => ("(all recipients)", true),
+    };
+    let status = match outcome.class() {
+        Class::Success => "sent",
+        Class::Temporary => "deferred",
+        Class::Permanent => "bounced",
+    };
+    tracing::info!(
+        target: "mta",
+        queue_id = %message.id,
+        from = message.envelope.sender_text(),
+        to,
+        relay = if relay.is_empty() { "none" } else { relay },
+        delay = format_args!("{:.3}", seconds_since_acceptance(message)),
+        tls,
+        status,
+        notification = message.kind == Kind::Notification,
+        copy,
+        reply = %outcome.reply,
+    );
+}

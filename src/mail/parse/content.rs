@@ -1,0 +1,428 @@
+//! The content of a mail out of the octets between 354 and the final reply (RFC 5321 §4.1.1.4, §4.5.2).
+
+use crate::mail::model::{Refusal, Reply};
+use memchr::{memchr, memchr_iter};
+
+/// Takes the dots out again that the client stuffed in, finds the end, and judges the content while it passes.
+///
+/// Clean content leaves as slices of the input, never copied; the scans look for whole buffers' worth of octets at once.
+/// Flawed content is read on to its true end, for only there the client listens.
+#[derive(Debug)]
+pub struct Content {
+    size_limit: u64,
+    size: u64,
+    at: At,
+    /// Octets of the present line that went by in earlier pieces, its CR included.
+    line: usize,
+    header: Option<Header>,
+    hops: usize,
+    eight_bit: bool,
+    flaw: Option<Flaw>,
+}
+
+/// Where the last octet left us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// Behind a CR LF.
+    LineStart,
+    /// Behind a dot that began a line.
+    Dot,
+    /// Behind the CR after such a dot.
+    DotCr,
+    /// Inside a line.
+    Middle,
+    /// Behind a CR inside a line.
+    Cr,
+}
+
+/// The start of the present header line, as far as it is needed to tell a Received field.
+#[derive(Debug, Default)]
+struct Header {
+    start: [u8; RECEIVED.len()],
+    filled: usize,
+}
+
+const RECEIVED: &[u8] = b"received:";
+
+/// What one call found.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Step<'a> {
+    /// The next octets of the content, without the stuffed dots; of no use once there is a flaw.
+    pub piece: &'a [u8],
+    /// Octets of the input that are done with.
+    pub taken: usize,
+    /// Whether the end of the data has been found; what follows is a command.
+    pub end: bool,
+}
+
+/// Why the content cannot be accepted. The first one found counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// A CR that no LF follows (RFC 5321 §2.3.8).
+    BareCr,
+    /// An LF that no CR precedes.
+    BareLf,
+    /// More Received fields than [`Content::HOPS_MAX`]: the mail goes in circles (RFC 5321 §6.3).
+    Hops,
+    /// A line of more than [`Content::LINE_MAX`] octets.
+    Line,
+    /// A NUL octet, which RFC 5321 §4.5.2 leaves to the site's taste and many a mail store chokes on.
+    Nul,
+    /// More octets than the size limit.
+    Size,
+}
+
+impl Flaw {
+    /// What the client hears at the end of the data.
+    pub fn reply(self) -> Reply {
+        match self {
+            Self::BareCr => Reply::new(550, (5, 6, 0), "The message holds a CR without LF; end its lines with CR LF"),
+            Self::BareLf => Reply::new(550, (5, 6, 0), "The message holds an LF without CR; end its lines with CR LF"),
+            Self::Hops => Reply::new(554, (5, 4, 6), "Too many hops; the message goes in circles"),
+            Self::Line => Reply::new(550, (5, 6, 0), "The message holds a line of more than 65536 octets; encode it"),
+            Self::Nul => Reply::new(550, (5, 6, 0), "The message holds a NUL octet; encode it"),
+            Self::Size => Reply::new(552, (5, 3, 4), "The message is larger than this relay takes"),
+        }
+    }
+
+    /// The counter that it bumps.
+    pub fn refusal(self) -> Refusal {
+        match self {
+            Self::BareCr | Self::BareLf => Refusal::BareLine,
+            Self::Hops => Refusal::Loop,
+            Self::Line | Self::Size => Refusal::Limit,
+            Self::Nul => Refusal::Syntax,
+        }
+    }
+}
+
+impl Content {
+    /// The longest line in octets, without CR LF. RFC 5321 §4.5.3.1.6 promises 998 to everybody; web applications send more,
+    /// and breaking their lines would break their signatures.
+    pub const LINE_MAX: usize = 64 * 1024;
+
+    /// The most Received fields; RFC 5321 §6.3 wants at least 100.
+    pub const HOPS_MAX: usize = 100;
+
+    /// The start of a mail's content, right behind the CR LF of the DATA command.
+    pub fn new(size_limit: u64) -> Self {
+        Self {
+            size_limit,
+            size: 0,
+            at: At::LineStart,
+            line: 0,
+            header: Some(Header::default()),
+            hops: 0,
+            eight_bit: false,
+            flaw: None,
+        }
+    }
+
+    /// What is wrong so far.
+    pub fn flaw(&self) -> Option<Flaw> {
+        self.flaw
+    }
+
+    /// Whether octets above 127 went by.
+    pub fn eight_bit(&self) -> bool {
+        self.eight_bit
+    }
+
+    /// Octets of content so far, without the stuffed dots.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Takes octets from the start of `input`; all of them, or up to a stuffed dot or the end of the data. The pieces joined
+    /// are the content, however the input is cut. After the end it must not be called again.
+    pub fn next<'a>(&mut self, input: &'a [u8]) -> Step<'a> {
+        let nothing = |taken, end| Step { piece: &[], taken, end };
+        match (self.at, input.first()) {
+            (_, None) => return nothing(0, false),
+            (At::LineStart, Some(b'.')) => {
+                self.at = At::Dot;
+                return nothing(1, false);
+            }
+            (At::Dot, Some(b'\r')) => {
+                self.at = At::DotCr;
+                return nothing(1, false);
+            }
+            (At::DotCr, Some(b'\n')) => return nothing(1, true),
+            (At::DotCr, Some(_)) => {
+                // The CR behind the dot was bare, and with it the content is void: the octet need not be given back.
+                self.spot(Flaw::BareCr);
+                self.at = if input[0] == b'\r' { At::Cr } else { At::Middle };
+            }
+            (At::Dot | At::LineStart | At::Middle | At::Cr, Some(_)) => {}
+        }
+        let taken = self.lines(input);
+        let piece = &input[..taken];
+        self.judge(piece);
+        if input.get(taken) == Some(&b'.') && self.at == At::LineStart {
+            self.at = At::Dot;
+            return Step { piece, taken: taken + 1, end: false };
+        }
+        Step { piece, taken, end: false }
+    }
+
+    /// Walks over whole lines, up to one that begins with a dot or to the end of the input, and tells how far.
+    fn lines(&mut self, input: &[u8]) -> usize {
+        let (mut start, mut pairs, mut taken) = (0, 0, input.len());
+        let cr_before = self.at == At::Cr;
+        for lf in memchr_iter(b'\n', input) {
+            let paired = if lf == 0 { cr_before } else { input[lf - 1] == b'\r' };
+            if !paired {
+                self.spot(Flaw::BareLf);
+                continue;
+            }
+            pairs += 1;
+            self.end_line(&input[start..lf]);
+            start = lf + 1;
+            if input.get(start) == Some(&b'.') {
+                taken = start;
+                break;
+            }
+        }
+        let input = &input[..taken];
+        let cr_behind = input.last() == Some(&b'\r');
+        // Every CR belongs to a pair, but for the last octet, of which the next piece will tell.
+        let crs = memchr_iter(b'\r', input).count() + usize::from(cr_before);
+        if crs != pairs + usize::from(cr_behind) {
+            self.spot(Flaw::BareCr);
+        }
+        if start < taken {
+            self.grow_line(&input[start..]);
+            self.at = if cr_behind { At::Cr } else { At::Middle };
+        } else {
+            self.at = At::LineStart;
+        }
+        taken
+    }
+
+    /// The present line goes on with `part`.
+    fn grow_line(&mut self, part: &[u8]) {
+        if let Some(header) = &mut self.header {
+            header.take(part);
+        }
+        self.line += part.len();
+        if self.line > Self::LINE_MAX + 1 {
+            self.spot(Flaw::Line);
+        }
+    }
+
+    /// The present line ends with `part`, at the end of which (or of an earlier part) stands the CR.
+    fn end_line(&mut self, part: &[u8]) {
+        self.grow_line(part);
+        let length = std::mem::take(&mut self.line).saturating_sub(1);
+        if length > Self::LINE_MAX {
+            self.spot(Flaw::Line);
+        }
+        let Some(header) = &mut self.header else { return };
+        if length == 0 {
+            self.header = None; // the empty line between header section and body
+            return;
+        }
+        if header.is_received() {
+            self.hops += 1;
+        }
+        *header = Header::default();
+        if self.hops > Self::HOPS_MAX {
+            self.spot(Flaw::Hops);
+        }
+    }
+
+    fn judge(&mut self, piece: &[u8]) {
+        self.size = self.size.saturating_add(piece.len() as u64);
+        if self.size > self.size_limit {
+            self.spot(Flaw::Size);
+        }
+        if memchr(0, piece).is_some() {
+            self.spot(Flaw::Nul);
+        }
+        self.eight_bit = self.eight_bit || !piece.is_ascii();
+    }
+
+    fn spot(&mut self, flaw: Flaw) {
+        self.flaw.get_or_insert(flaw);
+    }
+}
+
+impl Header {
+    fn take(&mut self, part: &[u8]) {
+        let room = &mut self.start[self.filled..];
+        let fits = room.len().min(part.len());
+        room[..fits].copy_from_slice(&part[..fits]);
+        self.filled += fits;
+    }
+
+    fn is_received(&self) -> bool {
+        self.start.eq_ignore_ascii_case(RECEIVED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What became of one mail: its content, what was left of the input, the flaw. `None`: no end in sight.
+    type Read = Option<(Vec<u8>, Vec<u8>, Option<Flaw>)>;
+
+    fn read(input: &[u8], sizes: &[usize], limit: u64) -> Read {
+        let mut content = Content::new(limit);
+        let mut out = Vec::new();
+        let mut sizes = sizes.iter().copied().cycle();
+        let mut rest = input;
+        while !rest.is_empty() {
+            let (mut piece, later) = rest.split_at(sizes.next().unwrap_or(1).clamp(1, rest.len()));
+            rest = later;
+            while !piece.is_empty() {
+                let step = content.next(piece);
+                assert!(step.taken > 0, "no progress");
+                out.extend_from_slice(step.piece);
+                piece = &piece[step.taken..];
+                if step.end {
+                    assert!(content.flaw().is_some() || content.size() == out.len() as u64);
+                    return Some((out, [piece, rest].concat(), content.flaw()));
+                }
+            }
+        }
+        None
+    }
+
+    /// The same by the letter of the RFC, octet by octet; for content without flaws.
+    fn by_the_letter(input: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+        let framed = [b"\r\n", input].concat();
+        let end = framed.windows(5).position(|window| window == b"\r\n.\r\n")?;
+        let mut out = Vec::new();
+        let mut line_start = true;
+        for (i, &byte) in framed[2..end + 2].iter().enumerate() {
+            if !(line_start && byte == b'.') {
+                out.push(byte);
+            }
+            line_start = framed[..i + 3].ends_with(b"\r\n");
+        }
+        Some((out, framed[end + 5..].to_vec()))
+    }
+
+    fn flaw(input: &[u8]) -> Option<Flaw> {
+        let wholly = read(input, &[usize::MAX], 1 << 20).expect("an end");
+        let slowly = read(input, &[1], 1 << 20).expect("an end");
+        assert_eq!((&wholly.1, wholly.2.is_some()), (&slowly.1, slowly.2.is_some()));
+        wholly.2
+    }
+
+    #[test]
+    fn content_comes_out_as_it_was_before_stuffing() {
+        let long = [b"Subject: x\r\n\r\n", &vec![b'x'; 60_000][..], b"\r\n"].concat();
+        let odd: Vec<u8> = (1..=255).filter(|byte| !b"\r\n".contains(byte)).chain(*b"\r\n").collect();
+        for clean in [
+            &b""[..],
+            b"\r\n",
+            b".\r\n",
+            b"..\r\n.\r\n...\r\n.a\r\n",
+            b"Subject: x\r\n\r\nbody\r\n",
+            b"no empty line\r\n.dot\r\n\r\n.\r\n\r\n",
+            &long,
+            &odd,
+        ] {
+            let mut stuffed = Vec::new();
+            for line in clean.split_inclusive(|byte| *byte == b'\n') {
+                if line[0] == b'.' {
+                    stuffed.push(b'.');
+                }
+                stuffed.extend_from_slice(line);
+            }
+            stuffed.extend_from_slice(b".\r\nQUIT\r\n");
+            for size in [1, 2, 3, 5, 1000, usize::MAX] {
+                let (out, rest, flaw) = read(&stuffed, &[size], 1 << 20).expect("an end");
+                assert_eq!((&out[..], &rest[..], flaw), (clean, &b"QUIT\r\n"[..], None), "{:?} by {size}", clean.get(..20));
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_but_cr_lf_dot_cr_lf_ends_the_data() {
+        for smuggled in [
+            &b"a\n.\nQUIT\r\n"[..],
+            b"a\n.\r\nQUIT\r\n",
+            b"a\r\n.\nQUIT\r\n",
+            b"a\r.\rQUIT\r\n",
+            b"a\r.\r\nQUIT\r\n",
+            b"a\r\n.\rQUIT\r\n",
+            b"a\r\n\0.\r\nQUIT\r\n",
+            b"a\r\r\n.\r\r\nQUIT\r\n",
+            b"a\r\n.\r.\r\nQUIT\r\n",
+        ] {
+            assert_eq!(read(smuggled, &[usize::MAX], 1000), None, "{smuggled:?}");
+            assert_eq!(read(smuggled, &[1], 1000), None, "{smuggled:?}");
+            assert!(flaw(&[smuggled, b"\r\n.\r\n"].concat()).is_some(), "{smuggled:?}");
+        }
+        assert_eq!(flaw(b"a\nb\r\n.\r\n"), Some(Flaw::BareLf));
+        assert_eq!(flaw(b"\n\r\n.\r\n"), Some(Flaw::BareLf));
+        assert_eq!(flaw(b"a\rb\r\n.\r\n"), Some(Flaw::BareCr));
+        assert_eq!(flaw(b"a\r\r\n.\r\n"), Some(Flaw::BareCr));
+        assert_eq!(flaw(b".\r\r\n.\r\n"), Some(Flaw::BareCr));
+        assert_eq!(flaw(b"a\0b\r\n.\r\n"), Some(Flaw::Nul));
+    }
+
+    #[test]
+    fn size_and_lines_have_limits() {
+        assert_eq!(read(b"12345\r\n.\r\n", &[2], 7).unwrap().2, None);
+        assert_eq!(read(b"12345\r\n.\r\n", &[2], 6).unwrap().2, Some(Flaw::Size));
+        assert_eq!(read(b"..2345\r\n.\r\n", &[2], 7).unwrap().2, None, "stuffed dots do not count");
+        let line = |length: usize| [&vec![b'x'; length][..], b"\r\n.\r\n"].concat();
+        assert_eq!(flaw(&line(Content::LINE_MAX)), None);
+        assert_eq!(flaw(&line(Content::LINE_MAX + 1)), Some(Flaw::Line));
+        assert_eq!(flaw(&[&b"a\r\n.."[..], &line(Content::LINE_MAX - 1)].concat()), None);
+    }
+
+    #[test]
+    fn hops_are_counted_in_the_header_section_only() {
+        let mail = |header: usize, body: usize| {
+            let line = "reCeived: from x\r\n\tby y\r\n.Received: stuffed\r\nReceived-SPF: no\r\n";
+            let mut text = line.repeat(header / 2) + "\r\n" + &line.repeat(body);
+            if header % 2 == 1 {
+                text.insert_str(0, "Received:\r\n");
+            }
+            text + ".\r\n"
+        };
+        assert_eq!(flaw(mail(Content::HOPS_MAX, 500).as_bytes()), None);
+        assert_eq!(flaw(mail(Content::HOPS_MAX + 1, 0).as_bytes()), Some(Flaw::Hops));
+    }
+
+    #[test]
+    fn eight_bit_content_is_noticed() {
+        for (text, eight_bit) in [(&b"abc\r\n"[..], false), (b"\x80\r\n", true)] {
+            let mut content = Content::new(100);
+            content.next(text);
+            assert_eq!(content.eight_bit(), eight_bit);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_in_any_pieces(
+            parts in prop::collection::vec(prop_oneof![Just("\r\n"), Just("\r"), Just("\n"), Just("."), Just("\r\n.\r\n"),
+                Just("x"), Just("\r\n\r\n"), Just("Received: y"), Just("é"), Just("\0")], 0..40),
+            sizes in prop::collection::vec(1usize..9, 1..6),
+        ) {
+            let input = parts.concat();
+            let wholly = read(input.as_bytes(), &[usize::MAX], 60);
+            let split = read(input.as_bytes(), &sizes, 60);
+            let letter = by_the_letter(input.as_bytes());
+            prop_assert_eq!(wholly.as_ref().map(|read| &read.1), letter.as_ref().map(|read| &read.1));
+            prop_assert_eq!(split.as_ref().map(|read| &read.1), letter.as_ref().map(|read| &read.1));
+            if let (Some((whole, _, a)), Some((cut, _, b)), Some((letter, _))) = (wholly, split, letter) {
+                prop_assert_eq!(a.is_some(), b.is_some());
+                if a.is_none() {
+                    prop_assert_eq!(&whole, &letter);
+                    prop_assert_eq!(&cut, &letter);
+                    prop_assert!(!letter.contains(&0) && letter.len() <= 60);
+                    let text = String::from_utf8(letter).unwrap().replace("\r\n", "");
+                    prop_assert!(!text.contains(['\r', '\n']));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! The session of RFC 5321 as a state machine: commands in, replies out.
+
+use super::{Command, CommandError, LineFlaw, Mail, Recipient};
+use crate::mail::model::{Address, Class, Envelope, Refusal, Reply, Verdict};
+use std::io::Write;
+
+/// What a session may cost.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Our own name in greetings.
+    pub hostname: String,
+    /// The largest content in octets; EHLO announces it.
+    pub size_limit: u64,
+    /// The most recipients of one mail, at most [`Envelope::RECIPIENTS_MAX`].
+    pub recipients_limit: usize,
+    /// Permanent refusals before the session ends; an accepted mail clears them.
+    pub errors_limit: usize,
+    /// Mails of one session.
+    pub mails_limit: usize,
+    /// Commands in a row that lead to no mail (EHLO, NOOP, RSET, VRFY, HELP).
+    pub chatter_limit: usize,
+}
+
+impl Rules {
+    /// The limits of a relay that has no reason for others.
+    pub fn new(hostname: impl Into<String>, size_limit: u64) -> Self {
+        Self {
+            hostname: hostname.into(),
+            size_limit,
+            recipients_limit: Envelope::RECIPIENTS_MAX,
+            errors_limit: 20,
+            mails_limit: 100_000,
+            chatter_limit: 1000,
+        }
+    }
+}
+
+/// What the dialogue cannot know by itself.
+pub trait Gate {
+    /// Whether a mail may be begun now.
+    fn mail(&self) -> Verdict;
+
+    /// Whether this client may send to this mailbox.
+    fn recipient(&self, recipient: &Address) -> Verdict;
+}
+
+/// What happens next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// The next command.
+    Command,
+    /// The content of the mail with this envelope, which has a recipient; at its end [`Dialogue::end`].
+    Content(Envelope),
+    /// Nothing: send what is to be said, then close.
+    Close,
+}
+
+/// What came of one command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// What happens next.
+    pub next: Next,
+    /// What was refused and why; [`Reply`] in the words of the refusal even if the session ends with other ones.
+    pub refused: Option<(Reply, Refusal)>,
+}
+
+/// One session.
+#[derive(Debug)]
+pub struct Dialogue<'a> {
+    rules: &'a Rules,
+    hello: Option<(Box<str>, bool)>,
+    mail: Option<Envelope>,
+    errors: usize,
+    mails: usize,
+    chatter: usize,
+}
+
+impl<'a> Dialogue<'a> {
+    /// A session that has not said anything yet.
+    pub fn new(rules: &'a Rules) -> Self {
+        Self { rules, hello: None, mail: None, errors: 0, mails: 0, chatter: 0 }
+    }
+
+    /// Says the greeting.
+    pub fn greet(&self, out: &mut Vec<u8>) {
+        write_reply(out, &Reply::plain(220, format!("{} ESMTP Postern", self.rules.hostname)));
+    }
+
+    /// The client's name and whether it said EHLO; empty before either.
+    pub fn hello(&self) -> (&str, bool) {
+        self.hello.as_ref().map_or(("", false), |(name, extended)| (name, *extended))
+    }
+
+    /// The mail that is under way, between MAIL and DATA.
+    pub fn mail(&self) -> Option<&Envelope> {
+        self.mail.as_ref()
+    }
+
+    /// Hears one command, or why it is none, and appends the reply to `out`.
+    pub fn hear(&mut self, command: Result<Command, CommandError>, gate: &impl Gate, out: &mut Vec<u8>) -> Heard {
+        let answer = match command {
+            Ok(Command::Mail(mail)) => self.begin(mail, gate),
+            Ok(Command::Recipient(recipient)) => self.recipient(recipient, gate),
+            Ok(Command::Data) => match self.data() {
+                Ok(envelope) => {
+                    write_reply(out, &Reply::plain(354, "End the message with <CR><LF>.<CR><LF>"));
+                    return Heard { next: Next::Content(envelope), refused: None };
+                }
+                Err(refused) => Err(refused),
+            },
+            Ok(Command::Quit) => {
+                write_reply(out, &Reply::new(221, (2, 0, 0), "Bye"));
+                return Heard { next: Next::Close, refused: None };
+            }
+            Ok(idle) => {
+                self.chatter += 1;
+                if self.chatter > self.rules.chatter_limit {
+                    return self.refuse(Reply::new(421, (4, 7, 0), "Too many commands without a mail"), Refusal::Limit, out);
+                }
+                match idle {
+                    Command::Hello { name, extended } => {
+                        self.mail = None;
+                        self.hello = Some((name, extended));
+                        self.write_hello(extended, out);
+                        return Heard { next: Next::Command, refused: None };
+                    }
+                    Command::Reset => {
+                        self.mail = None;
+                        Ok(Reply::new(250, (2, 0, 0), "Ok"))
+                    }
+                    Command::Verify => Ok(Reply::new(252, (2, 0, 0), "Cannot verify; send mail and see")),
+                    Command::Help => {
+                        Ok(Reply::new(214, (2, 0, 0), "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT: see RFC 5321"))
+                    }
+                    _ => Ok(Reply::new(250, (2, 0, 0), "Ok")),
+                }
+            }
+            Err(error) if error.is_fatal() => {
+                let (reply, reason) = (error.reply(), error.refusal());
+                write_reply(out, &reply);
+                return Heard { next: Next::Close, refused: Some((reply, reason)) };
+            }
+            Err(error) => Err((error.reply(), error.refusal())),
+        };
+        match answer {
+            Ok(reply) => {
+                write_reply(out, &reply);
+                Heard { next: Next::Command, refused: None }
+            }
+            Err((reply, reason)) => self.refuse(reply, reason, out),
+        }
+    }
+
+    /// The content is over: says what became of it.
+    pub fn end(&mut self, result: Result<Reply, (Reply, Refusal)>, out: &mut Vec<u8>) -> Heard {
+        match result {
+            Ok(reply) => {
+                self.errors = 0;
+                self.chatter = 0;
+                write_reply(out, &reply);
+                Heard { next: Next::Command, refused: None }
+            }
+            Err((reply, reason)) => self.refuse(reply, reason, out),
+        }
+    }
+
+    /// 421 ends the session (RFC 5321 §3.8), and so do too many permanent refusals.
+    fn refuse(&mut self, reply: Reply, reason: Refusal, out: &mut Vec<u8>) -> Heard {
+        self.errors += usize::from(reply.class() == Class::Permanent);
+        let over = self.errors >= self.rules.errors_limit;
+        if over {
+            write_reply(out, &Reply::new(421, (4, 7, 0), "Too many errors; closing"));
+        } else {
+            write_reply(out, &reply);
+        }
+        let next = if over || reply.code == 421 { Next::Close } else { Next::Command };
+        Heard { next, refused: Some((reply, reason)) }
+    }
+
+    fn begin(&mut self, mail: Mail, gate: &impl Gate) -> Result<Reply, (Reply, Refusal)> {
+        if self.hello.is_none() {
+            return Err(out_of_order("Say EHLO or HELO first"));
+        }
+        if self.mail.is_some() {
+            return Err(out_of_order("One mail at a time; say RSET to drop it"));
+        }
+        if self.mails >= self.rules.mails_limit {
+            return Err((Reply::new(421, (4, 7, 0), "Many mails in one session; connect again for more"), Refusal::Limit));
+        }
+        if mail.size.is_some_and(|size| size > self.rules.size_limit) {
+            let text = format!("Message too large; the limit is {} octets", self.rules.size_limit);
+            return Err((Reply::new(552, (5, 3, 4), text), Refusal::Limit));
+        }
+        if !mail.smtputf8 && mail.sender.as_ref().is_some_and(|sender| !sender.is_ascii()) {
+            return Err(needs_smtputf8());
+        }
+        if let Verdict::Refuse(reply, reason) = gate.mail() {
+            return Err((reply, reason));
+        }
+        self.mails += 1;
+        self.mail = Some(Envelope { sender: mail.sender, recipients: Vec::new(), body: mail.body, smtputf8: mail.smtputf8 });
+        Ok(Reply::new(250, (2, 1, 0), "Ok"))
+    }
+
+    fn recipient(&mut self, recipient: Recipient, gate: &impl Gate) -> Result<Reply, (Reply, Refusal)> {
+        let Some(mail) = &mut self.mail else {
+            return Err(out_of_order("Say MAIL first"));
+        };
+        let recipient = match recipient {
+            Recipient::Mailbox(address) => address,
+            // RFC 5321 §4.5.1: the postmaster of this host.
+            Recipient::Postmaster => Address::parse(&format!("postmaster@{}", self.rules.hostname))
+                .map_err(|_| (Reply::new(550, (5, 1, 1), "No postmaster: our own name is no domain"), Refusal::Syntax))?,
+        };
+        if !mail.smtputf8 && !recipient.is_ascii() {
+            return Err(needs_smtputf8());
+        }
+        if let Verdict::Refuse(reply, reason) = gate.recipient(&recipient) {
+            return Err((reply, reason));
+        }
+        if mail.recipients.iter().any(|known| same_mailbox(known, &recipient)) {
+            return Ok(Reply::new(250, (2, 1, 5), "Ok, as before"));
+        }
+        if mail.recipients.len() >= self.rules.recipients_limit.min(Envelope::RECIPIENTS_MAX) {
+            // RFC 5321 §4.5.3.1.10: 452, and the client sends the rest in another transaction.
+            return Err((Reply::new(452, (4, 5, 3), "Too many recipients; send the rest in another mail"), Refusal::Limit));
+        }
+        mail.recipients.push(recipient);
+        Ok(Reply::new(250, (2, 1, 5), "Ok"))
+    }
+
+    fn data(&mut self) -> Result<Envelope, (Reply, Refusal)> {
+        match self.mail.take_if(|mail| !mail.recipients.is_empty()) {
+            Some(mail) => Ok(mail),
+            None if self.mail.is_none() => Err(out_of_order("Say MAIL first")),
+            // RFC 5321 §3.3 leaves 503 and 554 to choose from; 554 tells that RCPT was heard and refused.
+            None => Err((Reply::new(554, (5, 5, 1), "No recipient was accepted"), Refusal::Syntax)),
+        }
+    }
+
+    fn write_hello(&self, extended: bool, out: &mut Vec<u8>) {
+        let Rules { hostname, size_limit, .. } = self.rules;
+        if !extended {
+            return write_reply(out, &Reply::plain(250, hostname.clone()));
+        }
+        let lines = format!(
+            "250-{hostname}\r\n250-PIPELINING\r\n250-SIZE {size_limit}\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n"
+        );
+        out.extend_from_slice(lines.as_bytes());
+    }
+}
+
+impl From<LineFlaw> for CommandError {
+    fn from(flaw: LineFlaw) -> Self {
+        Self::Line(flaw)
+    }
+}
+
+/// Appends a reply as it goes over the wire.
+pub fn write_reply(out: &mut Vec<u8>, reply: &Reply) {
+    // Writing to a vector cannot fail.
+    let _ = write!(out, "{reply}\r\n");
+}
+
+fn out_of_order(text: &'static str) -> (Reply, Refusal) {
+    (Reply::new(503, (5, 5, 1), text), Refusal::Syntax)
+}
+
+/// RFC 6531 §3.5.
+fn needs_smtputf8() -> (Reply, Refusal) {
+    (Reply::new(553, (5, 6, 7), "This address needs the SMTPUTF8 parameter of MAIL"), Refusal::Syntax)
+}
+
+/// Local parts belong to the destination and are compared as they are; domains know no case (RFC 5321 §2.4).
+fn same_mailbox(a: &Address, b: &Address) -> bool {
+    a.local_part() == b.local_part() && a.domain_text().eq_ignore_ascii_case(b.domain_text())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    struct Open;
+
+    impl Gate for Open {
+        fn mail(&self) -> Verdict {
+            Verdict::Accept
+        }
+
+        fn recipient(&self, recipient: &Address) -> Verdict {
+            match recipient.domain_text() {
+                "elsewhere" => Verdict::Refuse(Reply::new(554, (5, 7, 1), "no"), Refusal::Relay),
+                _ => Verdict::Accept,
+            }
+        }
+    }
+
+    fn rules() -> Rules {
+        Rules {
+            hostname: "mta.example".into(),
+            size_limit: 1000,
+            recipients_limit: 2,
+            errors_limit: 3,
+            mails_limit: 2,
+            chatter_limit: 5,
+        }
+    }
+
+    /// The codes that a client hears, one a reply; `end` stands for content that was accepted.
+    fn codes(lines: &[&str]) -> Vec<String> {
+        let rules = rules();
+        let mut dialogue = Dialogue::new(&rules);
+        let mut codes = Vec::new();
+        for line in lines {
+            let mut out = Vec::new();
+            let heard = match *line {
+                "end" => dialogue.end(Ok(Reply::new(250, (2, 0, 0), "Ok")), &mut out),
+                line => dialogue.hear(Command::parse(line.as_bytes()), &Open, &mut out),
+            };
+            let text = String::from_utf8(out).unwrap();
+            let last = text.lines().last().unwrap();
+            codes.push(last.split(' ').take(2).collect::<Vec<_>>().join(" "));
+            if heard.next == Next::Close {
+                codes.push("close".into());
+                break;
+            }
+        }
+        codes
+    }
+
+    #[test]
+    fn a_mail_passes_in_order() {
+        assert_eq!(
+            codes(&["EHLO x", "MAIL FROM:<>", "RCPT TO:<a@b>", "RCPT TO:<a@B>", "DATA", "end", "DATA", "QUIT"]),
+            [
+                "250 ENHANCEDSTATUSCODES",
+                "250 2.1.0",
+                "250 2.1.5",
+                "250 2.1.5",
+                "354 End",
+                "250 2.0.0",
+                "503 5.5.1",
+                "221 2.0.0",
+                "close"
+            ]
+        );
+    }
+
+    #[test]
+    fn disorder_is_refused_and_ends_the_session_when_it_goes_on() {
+        assert_eq!(codes(&["MAIL FROM:<>", "RCPT TO:<a@b>", "DATA"]), ["503 5.5.1", "503 5.5.1", "421 4.7.0", "close"]);
+        assert_eq!(
+            codes(&["HELO x", "MAIL FROM:<>", "MAIL FROM:<>", "RCPT TO:<a@elsewhere>", "DATA"])[2..],
+            ["503 5.5.1", "554 5.7.1", "421 4.7.0", "close"]
+        );
+    }
+
+    #[test]
+    fn limits_have_their_codes() {
+        let mail = ["MAIL FROM:<>", "RCPT TO:<a@b>", "DATA", "end"];
+        let session = [&["EHLO x"][..], &mail, &mail, &mail].concat();
+        assert_eq!(codes(&session)[9..], ["421 4.7.0", "close"]);
+        assert_eq!(codes(&["EHLO x", "MAIL FROM:<> SIZE=1001"])[1..], ["552 5.3.4"]);
+        assert_eq!(
+            codes(&["EHLO x", "MAIL FROM:<>", "RCPT TO:<a@b>", "RCPT TO:<A@b>", "RCPT TO:<c@b>", "RCPT TO:<a@b>"])[4..],
+            ["452 4.5.3", "250 2.1.5"]
+        );
+        assert_eq!(codes(&["NOOP"; 7])[5..], ["421 4.7.0", "close"]);
+    }
+
+    #[test]
+    fn addresses_beyond_ascii_need_smtputf8() {
+        assert_eq!(codes(&["EHLO x", "MAIL FROM:<é@b>"])[1..], ["553 5.6.7"]);
+        assert_eq!(codes(&["EHLO x", "MAIL FROM:<a@b>", "RCPT TO:<é@b>"])[2..], ["553 5.6.7"]);
+        assert_eq!(codes(&["EHLO x", "MAIL FROM:<é@b> SMTPUTF8", "RCPT TO:<é@b>"])[1..], ["250 2.1.0", "250 2.1.5"]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_order_of_commands_is_answered_once_and_content_needs_a_whole_envelope(
+            lines in prop::collection::vec(prop_oneof![Just("EHLO x"), Just("HELO y"), Just("MAIL FROM:<a@b>"), Just("MAIL FROM:<>"),
+                Just("RCPT TO:<a@b>"), Just("RCPT TO:<c@elsewhere>"), Just("RCPT TO:<postmaster>"), Just("DATA"), Just("RSET"),
+                Just("NOOP"), Just("QUIT"), Just("nonsense")], 0..40),
+        ) {
+            let rules = Rules { errors_limit: 10, mails_limit: 100, chatter_limit: 30, ..rules() };
+            let mut dialogue = Dialogue::new(&rules);
+            for line in lines {
+                let mut out = Vec::new();
+                let heard = dialogue.hear(Command::parse(line.as_bytes()), &Open, &mut out);
+                let text = String::from_utf8(out).unwrap();
+                let lasts = text.lines().filter(|line| line.as_bytes()[3] == b' ').count();
+                prop_assert_eq!(lasts, 1, "{}", text);
+                prop_assert!(text.ends_with("\r\n"));
+                match heard.next {
+                    Next::Close => break,
+                    Next::Command => {}
+                    Next::Content(mail) => {
+                        prop_assert!((1..=2).contains(&mail.recipients.len()));
+                        prop_assert!(!dialogue.hello().0.is_empty());
+                        dialogue.end(Ok(Reply::new(250, (2, 0, 0), "Ok")), &mut Vec::new());
+                    }
+                }
+            }
+        }
+    }
+}

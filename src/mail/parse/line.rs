@@ -1,0 +1,170 @@
+//! Command lines out of a stream of octets.
+
+use memchr::memchr2;
+
+/// Cuts a stream into command lines. The caller keeps the octets; this keeps only how far they have been looked at, so that
+/// no octet is looked at twice however slowly they arrive.
+#[derive(Debug, Default)]
+pub struct Lines {
+    /// Octets at the start of the input that hold no CR and no LF.
+    scanned: usize,
+    /// Octets of an over-long line that are gone already.
+    discarded: usize,
+}
+
+/// What the input holds.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// No complete line yet: drop `taken` octets and call again with more.
+    More {
+        /// Octets that are of no more use.
+        taken: usize,
+    },
+    /// A line without its CR LF.
+    Complete {
+        /// The octets before the CR LF; they hold no CR and no LF.
+        text: &'a [u8],
+        /// Octets to drop, the CR LF included.
+        taken: usize,
+    },
+    /// No line that could be a command.
+    Flawed {
+        /// What is wrong.
+        flaw: LineFlaw,
+        /// Octets to drop.
+        taken: usize,
+    },
+}
+
+/// Why there is no line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineFlaw {
+    /// A CR that no LF follows (RFC 5321 §2.3.8). What comes after it cannot be trusted: the session ends.
+    BareCr,
+    /// An LF that no CR precedes. The session ends, too.
+    BareLf,
+    /// The line had more than [`Lines::LIMIT`] octets; it has been dropped to its end (RFC 5321 §4.5.3.1.9).
+    TooLong,
+    /// The line had no end within [`Lines::DISCARD_MAX`] octets: the session ends.
+    Endless,
+}
+
+impl Lines {
+    /// The longest command line in octets, CR LF included: the 512 of RFC 5321 §4.5.3.1.4, and generous room for the
+    /// parameters of extensions.
+    pub const LIMIT: usize = 2048;
+
+    /// How much of an over-long line is dropped before the client is given up.
+    pub const DISCARD_MAX: usize = 64 * 1024;
+
+    /// Looks for the next line at the start of `input`. After `More` the caller must present the same octets again, less the
+    /// taken ones, with new ones behind them. After a flaw that ends the session it must not be called again.
+    pub fn next<'a>(&mut self, input: &'a [u8]) -> Line<'a> {
+        let Some(at) = memchr2(b'\r', b'\n', &input[self.scanned..]).map(|at| at + self.scanned) else {
+            return self.more(input.len(), input.len());
+        };
+        if self.discarded + at > Self::DISCARD_MAX {
+            return Line::Flawed { flaw: LineFlaw::Endless, taken: at };
+        }
+        match (input[at], input.get(at + 1)) {
+            (b'\n', _) => Line::Flawed { flaw: LineFlaw::BareLf, taken: at + 1 },
+            (_, None) => self.more(at, input.len()),
+            (_, Some(b'\n')) => {
+                let length = self.discarded + at + 2;
+                *self = Self::default();
+                if length > Self::LIMIT {
+                    return Line::Flawed { flaw: LineFlaw::TooLong, taken: at + 2 };
+                }
+                Line::Complete { text: &input[..at], taken: at + 2 }
+            }
+            (_, Some(_)) => Line::Flawed { flaw: LineFlaw::BareCr, taken: at + 1 },
+        }
+    }
+
+    /// `plain` octets hold no line end, and no line end is in sight.
+    fn more<'a>(&mut self, plain: usize, length: usize) -> Line<'a> {
+        if self.discarded + plain > Self::DISCARD_MAX {
+            return Line::Flawed { flaw: LineFlaw::Endless, taken: length };
+        }
+        if self.discarded == 0 && length < Self::LIMIT {
+            self.scanned = plain;
+            return Line::More { taken: 0 };
+        }
+        self.scanned = 0;
+        self.discarded += plain;
+        Line::More { taken: plain }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Everything that `input` holds when it arrives in pieces of the given sizes.
+    fn cut(input: &[u8], sizes: &[usize]) -> Vec<Result<Vec<u8>, LineFlaw>> {
+        let (mut lines, mut buffer, mut out) = (Lines::default(), Vec::new(), Vec::new());
+        let mut sizes = sizes.iter().copied().cycle();
+        let mut rest = input;
+        loop {
+            match lines.next(&buffer) {
+                Line::Complete { text, taken } => {
+                    out.push(Ok(text.to_vec()));
+                    buffer.drain(..taken);
+                }
+                Line::Flawed { flaw, taken } => {
+                    out.push(Err(flaw));
+                    if flaw != LineFlaw::TooLong {
+                        return out;
+                    }
+                    buffer.drain(..taken);
+                }
+                Line::More { taken } => {
+                    buffer.drain(..taken);
+                    assert!(buffer.len() <= Lines::LIMIT, "the buffer grows");
+                    if rest.is_empty() {
+                        return out;
+                    }
+                    let (piece, later) = rest.split_at(sizes.next().unwrap_or(1).clamp(1, rest.len()));
+                    buffer.extend_from_slice(piece);
+                    rest = later;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_cr_lf_ends_a_line() {
+        assert_eq!(cut(b"NOOP\r\n\r\nQUIT\r\nhalf", &[3]), [Ok(b"NOOP".to_vec()), Ok(vec![]), Ok(b"QUIT".to_vec())]);
+        assert_eq!(cut(b"NOOP\nQUIT\r\n", &[100]), [Err(LineFlaw::BareLf)]);
+        assert_eq!(cut(b"NOOP\rQUIT\r\n", &[5]), [Err(LineFlaw::BareCr)]);
+        assert_eq!(cut(b"NOOP\r\r\n", &[1]), [Err(LineFlaw::BareCr)]);
+        assert_eq!(cut(b"\n", &[1]), [Err(LineFlaw::BareLf)]);
+    }
+
+    #[test]
+    fn long_lines_are_dropped_to_their_end_and_endless_ones_end_the_session() {
+        let line = |length: usize| [&vec![b'a'; length - 2][..], b"\r\n"].concat();
+        for size in [1, 7, 1000, 100_000] {
+            assert_eq!(cut(&line(Lines::LIMIT), &[size]), [Ok(vec![b'a'; Lines::LIMIT - 2])]);
+            assert_eq!(
+                cut(&[line(Lines::LIMIT + 1), line(5)].concat(), &[size]),
+                [Err(LineFlaw::TooLong), Ok(b"aaa".to_vec())]
+            );
+            assert_eq!(cut(&line(Lines::DISCARD_MAX + 2), &[size]), [Err(LineFlaw::TooLong)]);
+            assert_eq!(cut(&line(Lines::DISCARD_MAX + 3), &[size]), [Err(LineFlaw::Endless)]);
+            assert_eq!(cut(&vec![b'a'; 2 * Lines::DISCARD_MAX], &[size]), [Err(LineFlaw::Endless)]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_make_no_difference(
+            input in prop::collection::vec(prop_oneof![Just(b"\r\n".to_vec()), Just(b"\r".to_vec()), Just(b"\n".to_vec()),
+                prop::collection::vec(0x20u8..0xff, 0..3000)], 0..8).prop_map(|parts| parts.concat()),
+            sizes in prop::collection::vec(1usize..4000, 1..6),
+        ) {
+            prop_assert_eq!(cut(&input, &sizes), cut(&input, &[usize::MAX]));
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! One destination: its ready jobs and how it has been lately.
+
+use super::Job;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// What the schedule knows of a destination.
+pub struct Destination {
+    pub name: Arc<str>,
+    /// Jobs that may be tried now.
+    pub ready: VecDeque<Job>,
+    /// Jobs of this destination that wait for their time.
+    pub deferred: u32,
+    /// Jobs that couriers have taken.
+    pub active: u32,
+    /// Couriers at work or waiting.
+    pub couriers: u32,
+    /// Of these, waiting with an open connection.
+    pub idle: u32,
+    /// Couriers that are allowed now.
+    pub window: u32,
+    /// No try before this moment.
+    pub suspended_until: u32,
+    /// What the last failed try said.
+    pub last_error: String,
+    /// Whether it stands in the turn.
+    pub in_turn: bool,
+    /// Rings for waiting couriers.
+    pub bell: Arc<Notify>,
+}
+
+impl Destination {
+    pub fn new(name: Arc<str>, window: u32) -> Self {
+        Self {
+            name,
+            ready: VecDeque::new(),
+            deferred: 0,
+            active: 0,
+            couriers: 0,
+            idle: 0,
+            window,
+            suspended_until: 0,
+            last_error: String::new(),
+            in_turn: false,
+            bell: Arc::new(Notify::new()),
+        }
+    }
+
+    /// Whether one more courier would find work now.
+    pub fn wants_courier(&self, now: u32) -> bool {
+        self.is_short_handed() && self.suspended_until <= now
+    }
+
+    /// More ready jobs than couriers without one (waiting, or on their way), and room in the window.
+    pub fn is_short_handed(&self) -> bool {
+        let free_handed = self.couriers.saturating_sub(self.active);
+        self.ready.len() > free_handed as usize && self.couriers < self.window
+    }
+
+    /// Messages that wait here or are being tried.
+    pub fn messages(&self) -> u64 {
+        self.ready.len() as u64 + u64::from(self.deferred) + u64::from(self.active)
+    }
+}

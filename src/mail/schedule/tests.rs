@@ -1,0 +1,129 @@
+use super::*;
+
+const NOW: u32 = 1_000_000;
+
+fn schedule() -> Schedule {
+    Schedule::new(Config {
+        concurrency: 20,
+        couriers_max: 100,
+        minimal_backoff: 300,
+        maximal_backoff: 3600,
+        lifetime: 432_000,
+        delay_warning: 14_400,
+    })
+}
+
+fn job(id: u64) -> Job {
+    Job { id: MessageId(id), arrived: NOW, attempts: 0, told: false }
+}
+
+fn started(schedule: &mut Schedule, now: u32) -> Vec<Arc<str>> {
+    std::iter::from_fn(|| schedule.start(now).map(|id| schedule.name(id))).collect()
+}
+
+#[test]
+fn destinations_take_turns_whatever_their_share() {
+    let mut schedule = schedule();
+    for id in 0..1000 {
+        schedule.add("big.example", job(id), 0, NOW);
+    }
+    schedule.add("small.example", job(1000), 0, NOW);
+    let ids: Vec<_> = (0..2).filter_map(|_| schedule.start(NOW)).collect();
+    let first: Vec<_> = ids.into_iter().map(|id| schedule.name(id)).collect();
+    assert_eq!(first.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["big.example", "small.example"]);
+}
+
+#[test]
+fn the_window_opens_with_success_and_closes_when_the_destination_is_down() {
+    let mut schedule = schedule();
+    for id in 0..100 {
+        schedule.add("a.example", job(id), 0, NOW);
+    }
+    assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
+    let id = schedule.intern("a.example");
+    for _ in 0..100 {
+        schedule.reached(id);
+    }
+    assert_eq!(started(&mut schedule, NOW).len(), 20 - FIRST_WINDOW as usize);
+    assert!(schedule.take(id, NOW).is_some());
+    assert!(schedule.down(id, "refused", NOW).is_empty());
+    assert_eq!(schedule.take(id, NOW), None, "suspended");
+    for _ in 0..20 {
+        schedule.courier_ended(id);
+    }
+    assert!(started(&mut schedule, NOW).is_empty());
+    let wake = schedule.next_wake().unwrap();
+    assert!((NOW + 225..=NOW + 375).contains(&wake), "{}", wake - NOW);
+    assert_eq!(started(&mut schedule, wake).len(), 1, "one courier finds out how it is");
+}
+
+#[test]
+fn a_dead_destination_delays_nobody_else() {
+    let mut schedule = schedule();
+    schedule.add("dead.example", job(1), 0, NOW);
+    let dead = schedule.start(NOW).unwrap();
+    schedule.take(dead, NOW).unwrap();
+    schedule.down(dead, "timeout", NOW);
+    schedule.add("dead.example", job(2), 0, NOW);
+    schedule.add("live.example", job(3), 0, NOW);
+    assert_eq!(started(&mut schedule, NOW).iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["live.example"]);
+}
+
+#[test]
+fn backoff_doubles_with_jitter_and_has_an_end() {
+    let mut schedule = schedule();
+    schedule.add("a.example", job(1), 0, NOW);
+    let id = schedule.start(NOW).unwrap();
+    let mut now = NOW;
+    let mut taken = schedule.take(id, now).unwrap();
+    for expected in [300, 600, 1200, 2400, 3600, 3600] {
+        let due = schedule.later(id, taken, now);
+        let pause = due - now;
+        assert!(pause >= expected * 3 / 4 && pause <= expected * 5 / 4, "{pause} for {expected}");
+        assert_eq!(schedule.next_wake(), Some(due));
+        assert_eq!(schedule.take(id, now), None);
+        now = due;
+        schedule.tick(now);
+        taken = schedule.take(id, now).unwrap();
+    }
+    assert_eq!(taken.attempts, 6);
+}
+
+#[test]
+fn senders_of_old_mail_for_a_dead_destination_hear_of_it() {
+    let mut schedule = schedule();
+    let old = Job { arrived: NOW - 432_000, told: true, ..job(1) };
+    let slow = Job { arrived: NOW - 14_400, ..job(2) };
+    let told = Job { arrived: NOW - 14_400, told: true, ..job(3) };
+    for waiting in [old, slow, told, job(4)] {
+        schedule.add("a.example", waiting, 0, NOW);
+    }
+    let id = schedule.start(NOW).unwrap();
+    assert_eq!(schedule.down(id, "refused", NOW), [old, slow]);
+}
+
+#[test]
+fn retry_wakes_what_it_names_and_nothing_else() {
+    let mut schedule = schedule();
+    schedule.add("a.example", job(1), NOW + 500, NOW);
+    schedule.add("b.example", job(2), NOW + 500, NOW);
+    assert!(started(&mut schedule, NOW).is_empty());
+    assert_eq!(schedule.retry(|name, _| name == "a.example"), 1);
+    assert_eq!(started(&mut schedule, NOW).iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["a.example"]);
+    schedule.remove(MessageId(2));
+    assert_eq!(schedule.next_wake(), None);
+}
+
+#[test]
+fn a_waiting_courier_is_rung_for_instead_of_a_new_one() {
+    let mut schedule = schedule();
+    schedule.add("a.example", job(1), 0, NOW);
+    let id = schedule.start(NOW).unwrap();
+    schedule.take(id, NOW).unwrap();
+    schedule.finished(id);
+    schedule.idle(id, true);
+    schedule.add("a.example", job(2), 0, NOW);
+    assert!(started(&mut schedule, NOW).is_empty());
+    schedule.idle(id, false);
+    assert_eq!(schedule.take(id, NOW), Some(job(2)));
+}

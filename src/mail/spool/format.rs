@@ -1,0 +1,487 @@
+//! What stands on the disk: version 1 of the queue's format, documented in `docs/queue-format.md`.
+//!
+//! A segment is a file of one header block and many frames. A frame carries one record about one message: it was accepted, its
+//! progress changed, it is done. All numbers are little-endian.
+//!
+//! Every frame says which segment it belongs to and is checksummed together with the segment's random salt. So an old frame in a
+//! recycled file, or bytes in a mail that look like a frame, can never be taken for one, even when a damaged frame
+//! makes the reader search for the next good one.
+
+use crate::mail::model::{Address, BodyType, Envelope, Kind, MessageId, Origin, Progress, Status, Target};
+use std::net::IpAddr;
+
+/// The version of this format; a volume with a higher one is refused.
+pub const VERSION: u32 = 1;
+
+/// Octets before the first frame.
+pub const HEADER_BLOCK: u64 = 4096;
+
+/// Where the second copy of the segment header stands, so that damage to one costs nothing.
+const SECOND_COPY: usize = 2048;
+
+/// Octets of a frame before its head.
+pub const FRAME_HEADER: usize = 32;
+
+const SEGMENT_MAGIC: &[u8; 8] = b"POSTERNQ";
+const SEGMENT_HEADER: usize = 28;
+/// The first four octets of every frame.
+pub const FRAME_MAGIC: [u8; 4] = [0xF5, b'P', b'R', 0xF5];
+
+/// No honest head is longer: 1000 recipients and their reasons stay far below.
+const HEAD_MAX: u32 = 4 << 20;
+
+/// The first block of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentHeader {
+    /// Its number; segments are read in the order of their numbers.
+    pub number: u32,
+    /// Random, different at every use of the file.
+    pub salt: u64,
+}
+
+/// Why a segment header could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderError {
+    /// Neither copy is whole.
+    Damaged,
+    /// It was written by a later version.
+    Newer(u32),
+}
+
+impl SegmentHeader {
+    /// The header block.
+    pub fn encode(self) -> Vec<u8> {
+        let mut header = Vec::with_capacity(SEGMENT_HEADER);
+        header.extend_from_slice(SEGMENT_MAGIC);
+        header.extend_from_slice(&VERSION.to_le_bytes());
+        header.extend_from_slice(&self.number.to_le_bytes());
+        header.extend_from_slice(&self.salt.to_le_bytes());
+        header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
+        let mut block = vec![0; HEADER_BLOCK as usize];
+        block[..SEGMENT_HEADER].copy_from_slice(&header);
+        block[SECOND_COPY..SECOND_COPY + SEGMENT_HEADER].copy_from_slice(&header);
+        block
+    }
+
+    /// Reads a header block, from whichever copy is whole.
+    pub fn decode(block: &[u8]) -> Result<Self, HeaderError> {
+        let mut error = HeaderError::Damaged;
+        for start in [0, SECOND_COPY] {
+            let Some(copy) = block.get(start..start + SEGMENT_HEADER) else { continue };
+            let (content, crc) = copy.split_at(SEGMENT_HEADER - 4);
+            if crc32fast::hash(content).to_le_bytes() != crc || !content.starts_with(SEGMENT_MAGIC) {
+                continue;
+            }
+            match u32_at(content, 8) {
+                VERSION => return Ok(Self { number: u32_at(content, 12), salt: u64_at(content, 16) }),
+                newer => error = HeaderError::Newer(newer),
+            }
+        }
+        Err(error)
+    }
+}
+
+/// What a record says about its message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RecordKind {
+    /// It is in the queue: envelope, and content or where the content is.
+    Accept = 1,
+    /// The progress of all its targets and its flags, replacing what an earlier record said.
+    State = 2,
+    /// It has left the queue.
+    Done = 3,
+}
+
+/// The fixed part of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// What the record says.
+    pub kind: RecordKind,
+    /// Octets of the head.
+    pub head_len: u32,
+    /// Octets of the content behind the head.
+    pub body_len: u32,
+    /// CRC-32 of the head.
+    pub head_crc: u32,
+    /// CRC-32 of the content.
+    pub body_crc: u32,
+}
+
+impl FrameHeader {
+    /// The header of a frame with this head and this content, whose checksum the caller knows already.
+    pub fn new(kind: RecordKind, head: &[u8], body_len: u32, body_crc: u32) -> Self {
+        let head_len = u32::try_from(head.len()).unwrap_or(u32::MAX);
+        Self { kind, head_len, body_len, head_crc: crc32fast::hash(head), body_crc }
+    }
+
+    /// Octets of the whole frame.
+    pub fn frame_len(&self) -> u64 {
+        FRAME_HEADER as u64 + u64::from(self.head_len) + u64::from(self.body_len)
+    }
+
+    /// Appends the header as it stands in the given segment.
+    pub fn encode(&self, segment: SegmentHeader, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&FRAME_MAGIC);
+        out.extend_from_slice(&segment.number.to_le_bytes());
+        out.extend_from_slice(&[self.kind as u8, 0, 0, 0]);
+        for number in [self.head_len, self.body_len, self.head_crc, self.body_crc] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        let crc = salted(segment, &out[start..]);
+        out.extend_from_slice(&crc.to_le_bytes());
+    }
+
+    /// Reads a header; `None` when these octets are no header of this segment.
+    pub fn decode(segment: SegmentHeader, bytes: &[u8]) -> Option<Self> {
+        let bytes = bytes.get(..FRAME_HEADER)?;
+        let (content, crc) = bytes.split_at(FRAME_HEADER - 4);
+        if !content.starts_with(&FRAME_MAGIC)
+            || u32_at(content, 4) != segment.number
+            || salted(segment, content).to_le_bytes() != crc
+        {
+            return None;
+        }
+        let kind = match content[8] {
+            1 => RecordKind::Accept,
+            2 => RecordKind::State,
+            3 => RecordKind::Done,
+            _ => return None,
+        };
+        let header = Self {
+            kind,
+            head_len: u32_at(content, 12),
+            body_len: u32_at(content, 16),
+            head_crc: u32_at(content, 20),
+            body_crc: u32_at(content, 24),
+        };
+        (header.head_len <= HEAD_MAX).then_some(header)
+    }
+}
+
+fn salted(segment: SegmentHeader, content: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&segment.salt.to_le_bytes());
+    hasher.update(content);
+    hasher.finalize()
+}
+
+/// The head of an accept record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Queue id.
+    pub id: MessageId,
+    /// Seconds since 1970.
+    pub arrived: u32,
+    /// From outside, or made here.
+    pub kind: Kind,
+    /// Whether a carbon copy goes to `cc_mta`.
+    pub copy: bool,
+    /// By whose hands.
+    pub origin: Origin,
+    /// Who to whom.
+    pub envelope: Envelope,
+    /// Length and CRC-32 of the content's own file; `None` when the content stands in the frame.
+    pub file: Option<(u64, u32)>,
+}
+
+impl Accepted {
+    /// The targets of a message that was just accepted.
+    pub fn targets(&self) -> Vec<Progress> {
+        let recipients = (0..self.envelope.recipients.len()).filter_map(|place| u16::try_from(place).ok());
+        recipients.map(Target::Recipient).chain(self.copy.then_some(Target::Copy)).map(Progress::new).collect()
+    }
+
+    /// The head of the record.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(160);
+        out.extend_from_slice(&self.id.0.to_le_bytes());
+        out.extend_from_slice(&self.arrived.to_le_bytes());
+        let flags = u8::from(self.kind == Kind::Notification)
+            | u8::from(self.copy) << 1
+            | u8::from(self.envelope.smtputf8) << 2
+            | u8::from(self.envelope.body == BodyType::EightBitMime) << 3
+            | u8::from(self.file.is_some()) << 4
+            | u8::from(self.envelope.sender.is_some()) << 5;
+        out.push(flags);
+        match self.origin.peer {
+            None => out.push(0),
+            Some(IpAddr::V4(peer)) => {
+                out.push(4);
+                out.extend_from_slice(&peer.octets());
+            }
+            Some(IpAddr::V6(peer)) => {
+                out.push(16);
+                out.extend_from_slice(&peer.octets());
+            }
+        }
+        put_text(&mut out, &self.origin.helo);
+        if let Some(sender) = &self.envelope.sender {
+            put_text(&mut out, sender.as_str());
+        }
+        put_u16(&mut out, self.envelope.recipients.len());
+        for recipient in &self.envelope.recipients {
+            put_text(&mut out, recipient.as_str());
+        }
+        if let Some((len, crc)) = self.file {
+            out.extend_from_slice(&len.to_le_bytes());
+            out.extend_from_slice(&crc.to_le_bytes());
+        }
+        out
+    }
+
+    /// Reads a head; `None` when it is not one.
+    pub fn decode(head: &[u8]) -> Option<Self> {
+        let mut reader = Reader(head);
+        let id = MessageId(reader.u64()?);
+        let arrived = reader.u32()?;
+        let flags = reader.u8()?;
+        let peer = match reader.u8()? {
+            0 => None,
+            4 => Some(IpAddr::from(<[u8; 4]>::try_from(reader.take(4)?).ok()?)),
+            16 => Some(IpAddr::from(<[u8; 16]>::try_from(reader.take(16)?).ok()?)),
+            _ => return None,
+        };
+        let helo = reader.text()?.into();
+        let sender = if flags & 1 << 5 == 0 { None } else { Some(Address::parse(reader.text()?).ok()?) };
+        let count = reader.u16()?;
+        let recipients =
+            (0..count).map(|_| reader.text().and_then(|text| Address::parse(text).ok())).collect::<Option<Vec<_>>>()?;
+        let file = if flags & 1 << 4 == 0 { None } else { Some((reader.u64()?, reader.u32()?)) };
+        Some(Self {
+            id,
+            arrived,
+            kind: if flags & 1 == 0 { Kind::Mail } else { Kind::Notification },
+            copy: flags & 1 << 1 != 0,
+            origin: Origin { peer, helo },
+            envelope: Envelope {
+                sender,
+                recipients,
+                body: if flags & 1 << 3 == 0 { BodyType::SevenBit } else { BodyType::EightBitMime },
+                smtputf8: flags & 1 << 2 != 0,
+            },
+            file,
+        })
+    }
+}
+
+/// The head of a state record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// Queue id.
+    pub id: MessageId,
+    /// An operator holds it.
+    pub held: bool,
+    /// The delay notice is out.
+    pub delay_told: bool,
+    /// All targets, recipients in the order of the envelope, then the copy.
+    pub progress: Vec<Progress>,
+}
+
+impl State {
+    /// The head of the record. Equal reasons, the usual case, are written once.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64);
+        out.extend_from_slice(&self.id.0.to_le_bytes());
+        out.push(u8::from(self.held) | u8::from(self.delay_told) << 1);
+        let mut reasons: Vec<&str> = Vec::new();
+        put_u16(&mut out, self.progress.len());
+        for progress in &self.progress {
+            let status = match progress.status {
+                Status::Pending => 0u8,
+                Status::Delivered => 1,
+                Status::Failed => 2,
+                Status::Dropped => 3,
+            };
+            out.push(status | u8::from(progress.target == Target::Copy) << 7);
+            out.extend_from_slice(&progress.attempts.to_le_bytes());
+            out.extend_from_slice(&progress.due.to_le_bytes());
+            let place = reasons.iter().position(|reason| *reason == progress.reason).unwrap_or_else(|| {
+                reasons.push(&progress.reason);
+                reasons.len() - 1
+            });
+            put_u16(&mut out, place);
+        }
+        put_u16(&mut out, reasons.len());
+        for reason in reasons {
+            put_text(&mut out, reason);
+        }
+        out
+    }
+
+    /// Reads a head; `None` when it is not one.
+    pub fn decode(head: &[u8]) -> Option<Self> {
+        let mut reader = Reader(head);
+        let id = MessageId(reader.u64()?);
+        let flags = reader.u8()?;
+        let count = reader.u16()?;
+        let mut rows = Vec::new();
+        for place in 0..count {
+            let status = reader.u8()?;
+            let target = if status & 0x80 == 0 { Target::Recipient(place) } else { Target::Copy };
+            let status = match status & 0x7f {
+                0 => Status::Pending,
+                1 => Status::Delivered,
+                2 => Status::Failed,
+                3 => Status::Dropped,
+                _ => return None,
+            };
+            rows.push((target, status, reader.u16()?, reader.u32()?, reader.u16()?));
+        }
+        let count = reader.u16()?;
+        let reasons = (0..count).map(|_| reader.text()).collect::<Option<Vec<_>>>()?;
+        let progress = rows
+            .into_iter()
+            .map(|(target, status, attempts, due, reason)| {
+                let reason = (*reasons.get(usize::from(reason))?).to_owned();
+                Some(Progress { target, status, attempts, due, reason })
+            })
+            .collect::<Option<Vec<_>>>()?;
+        Some(Self { id, held: flags & 1 != 0, delay_told: flags & 2 != 0, progress })
+    }
+}
+
+/// The head of a done record.
+pub fn encode_done(id: MessageId) -> Vec<u8> {
+    id.0.to_le_bytes().to_vec()
+}
+
+/// The id at the start of every head.
+pub fn decode_id(head: &[u8]) -> Option<MessageId> {
+    Reader(head).u64().map(MessageId)
+}
+
+/// Lengths in heads are 16 bits; the model keeps texts below, and a longer one is cut at a character.
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    let mut end = text.len().min(usize::from(u16::MAX));
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    put_u16(out, end);
+    out.extend_from_slice(&text.as_bytes()[..end]);
+}
+
+fn put_u16(out: &mut Vec<u8>, number: usize) {
+    out.extend_from_slice(&u16::try_from(number).unwrap_or(u16::MAX).to_le_bytes());
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_le_bytes)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..at + 8).and_then(|eight| eight.try_into().ok()).map_or(0, u64::from_le_bytes)
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.take(1).map(|bytes| bytes[0])
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.take(2)?.try_into().ok().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take(4)?.try_into().ok().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take(8)?.try_into().ok().map(u64::from_le_bytes)
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        let len = self.u16()?;
+        std::str::from_utf8(self.take(usize::from(len))?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepted() -> Accepted {
+        Accepted {
+            id: MessageId(7),
+            arrived: 9,
+            kind: Kind::Mail,
+            copy: true,
+            origin: Origin { peer: Some("2001:db8::1".parse().unwrap()), helo: "client.example".into() },
+            envelope: Envelope {
+                sender: Address::parse("a@b.example").ok(),
+                recipients: ["x@y.example", "ü@bücher.example"].iter().map(|text| Address::parse(text).unwrap()).collect(),
+                body: BodyType::EightBitMime,
+                smtputf8: true,
+            },
+            file: Some((1 << 33, 5)),
+        }
+    }
+
+    #[test]
+    fn heads_come_back_as_written() {
+        let full = accepted();
+        assert_eq!(Accepted::decode(&full.encode()), Some(full.clone()));
+        let mut bare = full.clone();
+        bare.origin.peer = None;
+        bare.envelope.sender = None;
+        bare.file = None;
+        assert_eq!(Accepted::decode(&bare.encode()), Some(bare));
+        let mut progress = full.targets();
+        assert_eq!(progress.len(), 3);
+        progress[1].status = Status::Failed;
+        progress[1].reason = "550 no".to_owned();
+        progress[2].due = 77;
+        progress[2].attempts = 3;
+        let state = State { id: MessageId(7), held: true, delay_told: false, progress };
+        assert_eq!(State::decode(&state.encode()), Some(state));
+        assert_eq!(decode_id(&encode_done(MessageId(3))), Some(MessageId(3)));
+    }
+
+    #[test]
+    fn cut_heads_are_no_heads() {
+        let head = accepted().encode();
+        for len in 0..head.len() {
+            assert_eq!(Accepted::decode(&head[..len]), None, "{len}");
+        }
+    }
+
+    #[test]
+    fn one_flipped_bit_unmakes_a_frame_header() {
+        let segment = SegmentHeader { number: 3, salt: 0x1234_5678_9abc_def0 };
+        let header = FrameHeader::new(RecordKind::Accept, b"head", 10, 11);
+        let mut frame = Vec::new();
+        header.encode(segment, &mut frame);
+        assert_eq!(FrameHeader::decode(segment, &frame), Some(header));
+        for bit in 0..frame.len() * 8 {
+            let mut damaged = frame.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(FrameHeader::decode(segment, &damaged), None, "bit {bit}");
+        }
+        assert_eq!(FrameHeader::decode(SegmentHeader { number: 3, salt: 1 }, &frame), None, "another life of the same file");
+    }
+
+    #[test]
+    fn a_segment_header_survives_damage_to_one_copy() {
+        let header = SegmentHeader { number: 8, salt: 99 };
+        let block = header.encode();
+        assert_eq!(SegmentHeader::decode(&block), Ok(header));
+        let mut damaged = block.clone();
+        damaged[13] ^= 1;
+        assert_eq!(SegmentHeader::decode(&damaged), Ok(header));
+        damaged[SECOND_COPY + 13] ^= 1;
+        assert_eq!(SegmentHeader::decode(&damaged), Err(HeaderError::Damaged));
+        let mut newer = block[..SEGMENT_HEADER - 4].to_vec();
+        newer[8] = 2;
+        newer.extend_from_slice(&crc32fast::hash(&newer).to_le_bytes());
+        assert_eq!(SegmentHeader::decode(&newer), Err(HeaderError::Newer(2)));
+    }
+}

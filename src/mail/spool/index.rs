@@ -1,0 +1,195 @@
+//! Where the last word about each message stands, and which segments are still needed.
+//!
+//! Purpose: the only thing that grows with the queue, so an entry is a few words. No file is touched here.
+//!
+//! When may a segment go? When no live message has its accept record or its last state record there, *and* every segment with an
+//! accept record that a done record (or a copy) in this one overrules has gone before it: otherwise a restart would read the
+//! old accept record and deliver the message once more. [`Segment::outlives`] keeps those debts.
+
+use super::format::SegmentHeader;
+use crate::ground::disk::File;
+use crate::mail::model::MessageId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// One message's entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// The accept record.
+    pub accept: Place,
+    /// The last state record; `None` before the first.
+    pub state: Option<Place>,
+    /// Octets of the content.
+    pub size: u64,
+    /// Octets of the accept record's frame, for the account of live octets.
+    pub frame: u32,
+    /// An operator holds it.
+    pub held: bool,
+    /// The delay notice is out.
+    pub delay_told: bool,
+    /// The content has a file of its own.
+    pub file: bool,
+}
+
+/// A frame's place on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Number of the segment.
+    pub segment: u32,
+    /// Where the frame starts in it.
+    pub offset: u32,
+}
+
+/// One segment file.
+pub struct Segment {
+    /// As it stands in its first block.
+    pub header: SegmentHeader,
+    /// The open file.
+    pub file: Arc<dyn File>,
+    /// Octets used, from the start of the file.
+    pub len: u64,
+    /// Accept and state records that are the last word about a live message.
+    pub live: u32,
+    /// Octets of those accept records; state records are too small to count.
+    pub live_bytes: u64,
+    /// Segments that must be gone before this one may go.
+    pub outlives: BTreeSet<u32>,
+}
+
+/// The index of all messages and segments.
+#[derive(Default)]
+pub struct Index {
+    slots: BTreeMap<u64, Slot>,
+    /// By number.
+    pub segments: BTreeMap<u32, Segment>,
+    bytes: u64,
+    held: u64,
+}
+
+impl Index {
+    /// A message's entry.
+    pub fn get(&self, id: MessageId) -> Option<&Slot> {
+        self.slots.get(&id.0)
+    }
+
+    /// Messages, octets of their contents, held messages.
+    pub fn totals(&self) -> (u64, u64, u64) {
+        (self.slots.len() as u64, self.bytes, self.held)
+    }
+
+    /// The highest id that is known.
+    pub fn last_id(&self) -> u64 {
+        self.slots.last_key_value().map_or(0, |(id, _)| *id)
+    }
+
+    /// Ids above `after`, at most `limit`.
+    pub fn ids(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId> {
+        let from = after.map_or(0, |id| id.0.saturating_add(1));
+        self.slots.range(from..).take(limit).map(|(id, _)| MessageId(*id)).collect()
+    }
+
+    /// The open file of a segment.
+    pub fn file(&self, segment: u32) -> Option<(SegmentHeader, Arc<dyn File>)> {
+        self.segments.get(&segment).map(|segment| (segment.header, segment.file.clone()))
+    }
+
+    /// An accept record of `frame` octets stands at `place`; a second one for the same id is a copy that takes over.
+    pub fn accepted(&mut self, id: MessageId, place: Place, frame: u32, size: u64, file: bool) {
+        let slot = match self.slots.get(&id.0).copied() {
+            None => {
+                self.bytes += size;
+                Slot { accept: place, state: None, size, frame, held: false, delay_told: false, file }
+            }
+            Some(old) => {
+                self.retire(old.accept, old.frame);
+                self.must_outlive(place.segment, old.accept.segment);
+                Slot { accept: place, frame, ..old }
+            }
+        };
+        self.slots.insert(id.0, slot);
+        self.revive(place, frame);
+    }
+
+    /// A state record stands at `place`, and replaces an older one if there was one.
+    pub fn state(&mut self, id: MessageId, place: Place, held: bool, delay_told: bool) {
+        let Some(slot) = self.slots.get_mut(&id.0) else { return };
+        self.held = self.held + u64::from(held) - u64::from(slot.held);
+        slot.held = held;
+        slot.delay_told = delay_told;
+        let old = slot.state.replace(place);
+        if let Some(old) = old {
+            self.retire(old, 0);
+        }
+        self.revive(place, 0);
+    }
+
+    /// The message is done; the record stands in `segment`. Gives back its entry.
+    pub fn done(&mut self, id: MessageId, segment: u32) -> Option<Slot> {
+        let slot = self.slots.remove(&id.0)?;
+        self.bytes -= slot.size;
+        self.held -= u64::from(slot.held);
+        self.retire(slot.accept, slot.frame);
+        self.must_outlive(segment, slot.accept.segment);
+        if let Some(state) = slot.state {
+            self.retire(state, 0);
+        }
+        Some(slot)
+    }
+
+    /// Sealed segments that may go now; those they must outlive are gone.
+    pub fn reclaimable(&self, active: u32) -> Vec<u32> {
+        self.segments
+            .iter()
+            .filter(|(number, segment)| {
+                **number != active
+                    && segment.live == 0
+                    && !segment.outlives.iter().any(|older| self.segments.contains_key(older))
+            })
+            .map(|(number, _)| *number)
+            .collect()
+    }
+
+    /// Octets on disk and octets of live records, of all segments.
+    pub fn amplification(&self) -> (u64, u64) {
+        self.segments.values().fold((0, 0), |(used, live), segment| (used + segment.len, live + segment.live_bytes))
+    }
+
+    /// The sealed segment whose copying forward frees the most for the least, if any is at least half dead.
+    pub fn worth_emptying(&self, active: u32) -> Option<u32> {
+        self.segments
+            .iter()
+            .filter(|(number, segment)| **number != active && segment.live > 0 && segment.live_bytes * 2 < segment.len)
+            .min_by_key(|(_, segment)| segment.live_bytes)
+            .map(|(number, _)| *number)
+    }
+
+    /// The messages with a live record in a segment, and which of the two records it is.
+    pub fn residents(&self, segment: u32) -> Vec<MessageId> {
+        let here = |place: Place| place.segment == segment;
+        let resident = |slot: &Slot| here(slot.accept) || slot.state.is_some_and(here);
+        self.slots.iter().filter(|(_, slot)| resident(slot)).map(|(id, _)| MessageId(*id)).collect()
+    }
+
+    fn revive(&mut self, place: Place, frame: u32) {
+        if let Some(segment) = self.segments.get_mut(&place.segment) {
+            segment.live += 1;
+            segment.live_bytes += u64::from(frame);
+        }
+    }
+
+    fn retire(&mut self, old: Place, frame: u32) {
+        if let Some(segment) = self.segments.get_mut(&old.segment) {
+            segment.live = segment.live.saturating_sub(1);
+            segment.live_bytes = segment.live_bytes.saturating_sub(u64::from(frame));
+        }
+    }
+
+    /// `segment` holds a record that overrules one in `older`.
+    pub fn must_outlive(&mut self, segment: u32, older: u32) {
+        if segment != older
+            && let Some(segment) = self.segments.get_mut(&segment)
+        {
+            segment.outlives.insert(older);
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! What a start finds on the data volume, and how the index comes back.
+//!
+//! Segments are read in the order of their numbers, so the last word about each message wins. A frame that is damaged is set aside
+//! under `corrupt/`, and the reader looks for the next frame of the same segment; a cut frame at the very end is the unfinished
+//! write of a crash, about which nobody was promised anything.
+
+use super::content;
+use super::format::{
+    Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HeaderError, RecordKind, SegmentHeader, State, VERSION,
+    decode_id,
+};
+use super::index::{Index, Place, Segment};
+use crate::ground::disk::{Disk, File};
+use crate::mail::model::MessageId;
+use memchr::memmem;
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The directory of the segments.
+pub const LOG: &str = "log";
+/// The directory of segment files that wait for their next use.
+pub const SPARE: &str = "spare";
+/// The directory of damaged records, for a person to look at.
+pub const CORRUPT: &str = "corrupt";
+
+const FORMAT: &str = "format";
+
+/// How often a long recovery says how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(2);
+
+/// Why a queue could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The volume does not let us.
+    #[error("the data volume cannot be used: {0}")]
+    Disk(#[from] io::Error),
+    /// A later version of Postern has written it.
+    #[error("the queue was written by a later version (format {0}, this version knows {VERSION}): start that version again")]
+    Newer(u32),
+}
+
+/// The result of a recovery.
+pub struct Recovered {
+    /// All messages and segments.
+    pub index: Index,
+    /// The number for the next segment.
+    pub next_segment: u32,
+    /// Files for new segments.
+    pub spares: Vec<String>,
+    /// Damaged records that were set aside.
+    pub damaged: u64,
+}
+
+/// Where a segment stands.
+pub fn segment_path(number: u32) -> String {
+    format!("{LOG}/{number:010}.seg")
+}
+
+/// Where it waits for its next use.
+pub fn spare_path(number: u32) -> String {
+    format!("{SPARE}/{number:010}.seg")
+}
+
+/// Keeps octets under `corrupt/`.
+pub fn keep(disk: &dyn Disk, name: &str, octets: &[u8]) -> io::Result<()> {
+    let file = disk.create(&format!("{CORRUPT}/{name}"))?;
+    file.write_at(0, octets)?;
+    file.sync()
+}
+
+/// Reads the volume.
+pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, OpenError> {
+    for directory in [LOG, SPARE, CORRUPT, content::DIRECTORY] {
+        disk.create_dir(directory)?;
+    }
+    check_format(disk)?;
+    let numbers: Vec<u32> = disk.list(LOG)?.iter().filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect();
+    let mut recovery = Recovery { disk, index: Index::default(), damaged: 0, told: Instant::now() };
+    for (place, number) in numbers.iter().enumerate() {
+        recovery.segment(*number, place + 1 == numbers.len())?;
+        if recovery.told.elapsed() >= TELL_EVERY {
+            recovery.told = Instant::now();
+            let messages = recovery.index.totals().0;
+            tell(format!("recovering the queue: segment {} of {}, {messages} messages so far", place + 1, numbers.len()));
+        }
+    }
+    recovery.remove_orphans()?;
+    let spares: Vec<String> = disk.list(SPARE)?.into_iter().map(|name| format!("{SPARE}/{name}")).collect();
+    let messages = recovery.index.totals().0;
+    if messages > 0 || recovery.damaged > 0 {
+        tell(format!("recovered the queue: {messages} messages, {} damaged records set aside", recovery.damaged));
+    }
+    let highest = numbers.last().copied().unwrap_or(0);
+    Ok(Recovered { index: recovery.index, next_segment: highest + 1, spares, damaged: recovery.damaged })
+}
+
+/// The file `format` says which version wrote the volume, for people and for versions that know other layouts.
+fn check_format(disk: &dyn Disk) -> Result<(), OpenError> {
+    match disk.open(FORMAT) {
+        Ok(file) => {
+            let mut text = [0; 64];
+            let got = file.read_at(0, &mut text)?;
+            let version = std::str::from_utf8(&text[..got]).ok().and_then(|text| text.trim().rsplit(' ').next()?.parse().ok());
+            match version {
+                Some(version) if version > VERSION => Err(OpenError::Newer(version)),
+                // An empty or cut file: the power went at the very first start.
+                _ => Ok(()),
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let file = disk.create(FORMAT)?;
+            file.write_at(0, format!("postern queue format {VERSION}\n").as_bytes())?;
+            file.sync()?;
+            disk.sync_dir("")?;
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+struct Recovery<'a> {
+    disk: &'a dyn Disk,
+    index: Index,
+    damaged: u64,
+    told: Instant,
+}
+
+impl Recovery<'_> {
+    fn segment(&mut self, number: u32, last: bool) -> Result<(), OpenError> {
+        let file = self.disk.open(&segment_path(number))?;
+        let mut window = Window::new(file.clone());
+        let header = match SegmentHeader::decode(window.at(0, HEADER_BLOCK as usize)?) {
+            Ok(header) if header.number == number => header,
+            Err(HeaderError::Newer(version)) => return Err(OpenError::Newer(version)),
+            _ => return self.lost_segment(number),
+        };
+        self.index.segments.insert(
+            number,
+            Segment { header, file: file.clone(), len: HEADER_BLOCK, live: 0, live_bytes: 0, outlives: BTreeSet::new() },
+        );
+        let end = file.len()?;
+        let mut offset = HEADER_BLOCK;
+        while offset < end {
+            match self.frame(header, &mut window, offset, end, last)? {
+                Step::Good(len) => offset += len,
+                Step::Damaged => match next_frame(header, &mut window, offset + 1, end)? {
+                    Some(next) => {
+                        self.damaged(number, &mut window, offset, next)?;
+                        offset = next;
+                    }
+                    None => {
+                        self.tail(header, &mut window, offset, end)?;
+                        break;
+                    }
+                },
+            }
+        }
+        if let Some(segment) = self.index.segments.get_mut(&number) {
+            segment.len = offset;
+        }
+        Ok(())
+    }
+
+    fn frame(
+        &mut self,
+        segment: SegmentHeader,
+        window: &mut Window,
+        offset: u64,
+        end: u64,
+        check_body: bool,
+    ) -> io::Result<Step> {
+        let Some(header) = FrameHeader::decode(segment, window.at(offset, FRAME_HEADER)?) else { return Ok(Step::Damaged) };
+        if offset + header.frame_len() > end {
+            return Ok(Step::Damaged);
+        }
+        let head = window.at(offset + FRAME_HEADER as u64, header.head_len as usize)?;
+        if head.len() != header.head_len as usize || crc32fast::hash(head) != header.head_crc {
+            return Ok(Step::Damaged);
+        }
+        let place = Place { segment: segment.number, offset: u32::try_from(offset).unwrap_or(u32::MAX) };
+        let understood = match header.kind {
+            RecordKind::Accept => {
+                let Some(accepted) = Accepted::decode(head) else { return Ok(Step::Damaged) };
+                // Only the last segment can hold unfinished writes; elsewhere the content is checked when it is needed.
+                if check_body {
+                    let at = offset + FRAME_HEADER as u64 + u64::from(header.head_len);
+                    if crc32fast::hash(window.at(at, header.body_len as usize)?) != header.body_crc && accepted.file.is_none() {
+                        return Ok(Step::Damaged);
+                    }
+                }
+                let size = accepted.file.map_or(u64::from(header.body_len), |(len, _)| len);
+                let frame = u32::try_from(header.frame_len()).unwrap_or(u32::MAX);
+                self.index.accepted(accepted.id, place, frame, size, accepted.file.is_some());
+                true
+            }
+            RecordKind::State => {
+                State::decode(head).map(|state| self.index.state(state.id, place, state.held, state.delay_told)).is_some()
+            }
+            RecordKind::Done => decode_id(head).map(|id| self.index.done(id, segment.number)).is_some(),
+        };
+        Ok(if understood { Step::Good(header.frame_len()) } else { Step::Damaged })
+    }
+
+    /// The first block is damaged in both its copies; without the salt nothing in the segment can be told from chance.
+    fn lost_segment(&mut self, number: u32) -> Result<(), OpenError> {
+        self.damaged += 1;
+        let to = format!("{CORRUPT}/{number:010}.seg");
+        tracing::error!(target: "mta", segment = number, kept = to, "a segment's header is damaged; it was set aside whole");
+        self.disk.rename(&segment_path(number), &to)?;
+        Ok(())
+    }
+
+    fn damaged(&mut self, number: u32, window: &mut Window, from: u64, to: u64) -> io::Result<()> {
+        self.damaged += 1;
+        let name = format!("{number:010}-{from}.frame");
+        tracing::error!(target: "mta", segment = number, offset = from, octets = to - from, kept = name, "a damaged record was set aside");
+        self.keep_range(&name, window, from, to)
+    }
+
+    /// What stands behind the last good frame: nothing, an old life of the file, or the unfinished write of a crash.
+    fn tail(&mut self, segment: SegmentHeader, window: &mut Window, offset: u64, end: u64) -> io::Result<()> {
+        let start = window.at(offset, 8)?;
+        let own = start.len() == 8 && start.starts_with(&FRAME_MAGIC) && start[4..] == segment.number.to_le_bytes();
+        if !own {
+            return Ok(());
+        }
+        let name = format!("{:010}-{offset}.tail", segment.number);
+        tracing::warn!(
+            target: "mta",
+            segment = segment.number,
+            offset,
+            kept = name,
+            "the last write before the stop was not finished; what it left was set aside"
+        );
+        self.keep_range(&name, window, offset, end.min(offset + (1 << 20)))
+    }
+
+    /// Copies damaged octets to `corrupt/`, and strikes out where they stood: a torn record in the last segment must not be taken for a
+    /// whole one at the next start, when the segment is the last no more and its contents are believed.
+    fn keep_range(&self, name: &str, window: &mut Window, from: u64, to: u64) -> io::Result<()> {
+        let len = usize::try_from(to - from).unwrap_or(usize::MAX).min(1 << 20);
+        let kept = keep(self.disk, name, window.at(from, len)?);
+        if let Err(error) = &kept {
+            tracing::warn!(target: "mta", name, cause = %error, "the octets could not be kept");
+        }
+        window.file.write_at(from, &[0; FRAME_HEADER])?;
+        window.file.sync()
+    }
+
+    /// Content files without a message: unfinished, or finished with.
+    fn remove_orphans(&self) -> io::Result<()> {
+        for name in self.disk.list(content::DIRECTORY)? {
+            let id = name.strip_suffix(".eml").and_then(|id| id.parse::<MessageId>().ok());
+            let wanted = id.and_then(|id| self.index.get(id)).is_some_and(|slot| slot.file);
+            if !wanted {
+                self.disk.remove(&format!("{}/{name}", content::DIRECTORY))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Step {
+    Good(u64),
+    Damaged,
+}
+
+/// Where the next frame of this segment starts, from `offset` on.
+fn next_frame(segment: SegmentHeader, window: &mut Window, mut offset: u64, end: u64) -> io::Result<Option<u64>> {
+    while offset + FRAME_HEADER as u64 <= end {
+        let wanted = usize::try_from(end - offset).unwrap_or(usize::MAX).min(WINDOW);
+        let octets = window.at(offset, wanted)?;
+        for at in memmem::find_iter(octets, &FRAME_MAGIC) {
+            if FrameHeader::decode(segment, &octets[at..]).is_some() {
+                return Ok(Some(offset + at as u64));
+            }
+        }
+        // A frame header across the edge of the window is found in the next one.
+        let step = octets.len().saturating_sub(FRAME_HEADER - 1).max(1);
+        offset += step as u64;
+        if octets.len() < FRAME_HEADER {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+const WINDOW: usize = 256 * 1024;
+
+/// A file read in large pieces.
+struct Window {
+    file: Arc<dyn File>,
+    start: u64,
+    octets: Vec<u8>,
+}
+
+impl Window {
+    fn new(file: Arc<dyn File>) -> Self {
+        Self { file, start: 0, octets: Vec::new() }
+    }
+
+    /// `len` octets from `offset` on; fewer at the end of the file.
+    fn at(&mut self, offset: u64, len: usize) -> io::Result<&[u8]> {
+        let inside = offset >= self.start && offset + len as u64 <= self.start + self.octets.len() as u64;
+        if !inside {
+            self.start = offset;
+            self.octets.resize(len.max(WINDOW), 0);
+            let got = self.file.read_at(offset, &mut self.octets)?;
+            self.octets.truncate(got);
+        }
+        let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX).min(self.octets.len());
+        Ok(&self.octets[from..(from + len).min(self.octets.len())])
+    }
+}

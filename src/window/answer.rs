@@ -1,0 +1,115 @@
+//! Answers of the windows: their content, and the headers that every one of them carries.
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::sync::mpsc;
+
+/// What an answer says.
+pub(super) enum Content {
+    /// All of it, at once.
+    Whole(Bytes),
+    /// Piece by piece, with the octets still to come.
+    Pieces(mpsc::Receiver<io::Result<Bytes>>, u64),
+}
+
+pub(super) type Answer = Response<Content>;
+
+/// Nothing may be loaded from elsewhere, framed, or run, but the one style sheet and the one script of this appliance.
+const CONTENT_SECURITY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
+                                base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What every answer carries; the numbers of the queue are for nobody's cache, frame or referrer list.
+const EVERYWHERE: [(HeaderName, &str); 7] = [
+    (header::CACHE_CONTROL, "no-store"),
+    (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+pub(super) const HTML: &str = "text/html; charset=utf-8";
+pub(super) const JSON: &str = "application/json";
+pub(super) const MAIL: &str = "message/rfc822";
+pub(super) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+
+/// An answer of one type.
+pub(super) fn answer(status: StatusCode, kind: &'static str, content: Content) -> Answer {
+    let mut answer = Response::new(content);
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    for (name, value) in EVERYWHERE {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+/// 200 with text of one type.
+pub(super) fn found(kind: &'static str, text: impl Into<Bytes>) -> Answer {
+    answer(StatusCode::OK, kind, Content::Whole(text.into()))
+}
+
+/// A file of this appliance that its page needs; its address changes with its content, so it may be kept.
+pub(super) fn asset(kind: &'static str, text: &'static str) -> Answer {
+    let mut answer = found(kind, text);
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=86400"));
+    answer
+}
+
+/// JSON, with a line end for those who read it in a terminal.
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    match serde_json::to_string(value) {
+        Ok(text) => answer(status, JSON, Content::Whole((text + "\n").into())),
+        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+/// A line for people.
+pub(super) fn plain(status: StatusCode, line: impl Into<Bytes>) -> Answer {
+    answer(status, TEXT, Content::Whole(line.into()))
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Pieces(pieces, left) => pieces.poll_recv(context).map(|piece| {
+                let piece = piece?;
+                if let Ok(bytes) = &piece {
+                    *left = left.saturating_sub(bytes.len() as u64);
+                }
+                Some(piece.map(Frame::data))
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left() == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left())
+    }
+}
+
+impl Content {
+    fn left(&self) -> u64 {
+        match self {
+            Self::Whole(bytes) => bytes.len() as u64,
+            Self::Pieces(_, left) => *left,
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Calls to the core over its control socket.
+
+use super::{EX_NOINPUT, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, Trouble};
+use crate::window::api::ErrorView;
+use crate::window::base64;
+use crate::window::client::{self, Reply};
+use crate::window::words::harmless;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::HOST;
+use hyper::{Method, Request, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+/// How long a question may take. An order over a million messages takes a while.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The largest answer but for contents: a message with a thousand recipients, or a page of the queue.
+const ANSWER_MAX: usize = 16 * 1024 * 1024;
+
+/// A core that has a control socket.
+pub(super) struct Core {
+    socket: PathBuf,
+}
+
+impl Core {
+    /// The first of the sockets that exists and belongs to this user or to root.
+    pub(super) fn find(candidates: Vec<PathBuf>) -> Result<Self, Trouble> {
+        let own = nix::unistd::getuid().as_raw();
+        let looked: Vec<String> = candidates.iter().map(|path| path.display().to_string()).collect();
+        let given = candidates.len() == 1;
+        let trusted = |path: &PathBuf| given || own == 0 || path.metadata().is_ok_and(|m| m.uid() == own || m.uid() == 0);
+        match candidates.into_iter().find(|path| path.exists() && trusted(path)) {
+            Some(socket) => Ok(Self { socket }),
+            None => Err(Trouble::new(
+                EX_UNAVAILABLE,
+                format!(
+                    "no appliance is running here: there is no {}. Start it with 'postern init', or say where its socket is with --socket or MTA_RUN_DIR",
+                    looked.join(", no ")
+                ),
+            )),
+        }
+    }
+
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Trouble> {
+        self.ask(Method::GET, path, Bytes::new()).await
+    }
+
+    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, content: &impl Serialize) -> Result<T, Trouble> {
+        let content = serde_json::to_vec(content).map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))?;
+        self.ask(Method::POST, path, content.into()).await
+    }
+
+    /// Copies a message's content to standard output, piece by piece.
+    pub(super) async fn copy_body(&self, id: &str, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+        let mut reply = self.send(Method::GET, &format!("/api/v1/queue/{id}/body"), Bytes::new()).await?;
+        if !reply.response.status().is_success() {
+            return Err(refusal(reply).await);
+        }
+        let mut rest = Vec::new();
+        if json {
+            write!(out, "{{\"id\":\"{id}\",\"content_base64\":\"")?;
+        }
+        while let Some(frame) = reply.response.body_mut().frame().await {
+            let cut = |error| Trouble::new(EX_UNAVAILABLE, format!("the content broke off: {error}"));
+            let Ok(piece) = frame.map_err(cut)?.into_data() else { continue };
+            if json {
+                rest.extend_from_slice(&piece);
+                let even = rest.len() - rest.len() % 3;
+                write!(out, "{}", base64::encode(&rest[..even]))?;
+                rest.drain(..even);
+            } else {
+                out.write_all(&piece)?;
+            }
+        }
+        if json {
+            writeln!(out, "{}\"}}", base64::encode(&rest))?;
+        }
+        Ok(out.flush()?)
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, content: Bytes) -> Result<T, Trouble> {
+        let reply = self.send(method, path, content).await?;
+        if !reply.response.status().is_success() {
+            return Err(refusal(reply).await);
+        }
+        let bytes = read(reply).await?;
+        serde_json::from_slice(&bytes).map_err(|error| Trouble::new(EX_SOFTWARE, format!("the answer makes no sense: {error}")))
+    }
+
+    async fn send(&self, method: Method, path: &str, content: Bytes) -> Result<Reply, Trouble> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "postern")
+            .body(Full::new(content))
+            .map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))?;
+        let exchange = async {
+            let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
+            client::send(stream, request).await.map_err(|error| Trouble::new(EX_UNAVAILABLE, format!("no answer: {error}")))
+        };
+        timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(Trouble::new(EX_UNAVAILABLE, "the appliance does not answer")))
+    }
+
+    fn unreachable(&self, error: &io::Error) -> Trouble {
+        let advice = match error.kind() {
+            io::ErrorKind::PermissionDenied => "run this as the user of the appliance or as root",
+            _ => "no appliance is running here; start it with 'postern init'",
+        };
+        Trouble::new(EX_UNAVAILABLE, format!("cannot reach {}: {error}; {advice}", self.socket.display()))
+    }
+}
+
+async fn read(reply: Reply) -> Result<Bytes, Trouble> {
+    let Reply { mut response, .. } = reply;
+    match timeout(PATIENCE, Limited::new(response.body_mut(), ANSWER_MAX).collect()).await {
+        Ok(Ok(content)) => Ok(content.to_bytes()),
+        Ok(Err(error)) => Err(Trouble::new(EX_UNAVAILABLE, format!("the answer broke off: {error}"))),
+        Err(_) => Err(Trouble::new(EX_UNAVAILABLE, "the answer does not end")),
+    }
+}
+
+/// What the core says about its no, and the exit code for it.
+async fn refusal(reply: Reply) -> Trouble {
+    let status = reply.response.status();
+    let code = match status {
+        StatusCode::NOT_FOUND => EX_NOINPUT,
+        StatusCode::BAD_REQUEST => EX_USAGE,
+        _ => EX_UNAVAILABLE,
+    };
+    match read(reply).await {
+        Ok(bytes) => match serde_json::from_slice::<ErrorView>(&bytes) {
+            Ok(view) => Trouble::new(code, harmless(&view.error)),
+            Err(_) => Trouble::new(EX_SOFTWARE, format!("the appliance answered {status}")),
+        },
+        Err(trouble) => trouble,
+    }
+}

@@ -1,0 +1,423 @@
+//! `postern queue`: the operator's tool at the other end of the control socket.
+//!
+//! In: arguments. Out: tables for people, or JSON (one value a line). Exit codes follow sysexits: 64 wrong arguments, 66 no such
+//! message, 69 no core answers, 70 an answer that makes no sense.
+//! Security: everything that comes from mail is made harmless before a terminal sees it; `body` alone writes a mail as it is.
+
+mod call;
+mod table;
+
+use super::api::OrderView;
+use super::words::{count, harmless, size, span};
+use crate::window::api::{DestinationsView, HitView, MessageView, PageView, RecipientView, StatusView};
+use call::Core;
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use table::Table;
+
+const EX_OK: u8 = 0;
+const EX_USAGE: u8 = 64;
+const EX_NOINPUT: u8 = 66;
+const EX_UNAVAILABLE: u8 = 69;
+const EX_SOFTWARE: u8 = 70;
+
+/// The name of the socket in the run directory.
+pub const SOCKET: &str = "control.sock";
+
+/// Messages asked for at once by `list`.
+const PAGE: usize = 500;
+
+/// What follows `postern queue`.
+#[derive(Debug, Args)]
+pub struct QueueArgs {
+    #[command(subcommand)]
+    command: Command,
+    /// Print JSON, one value a line
+    #[arg(long, global = true)]
+    json: bool,
+    /// The control socket of the running appliance [default: control.sock in MTA_RUN_DIR, /run/postern or the user's own run directory]
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the messages in the queue, oldest first
+    List,
+    /// Show one message: envelope, recipients, what the next hops said
+    Show {
+        /// The queue id
+        id: String,
+    },
+    /// Print the content of one message as it will be sent
+    Body {
+        /// The queue id
+        id: String,
+    },
+    /// Try again now
+    Retry(Choice),
+    /// Try no more until released
+    Hold(Choice),
+    /// End a hold
+    Release(Choice),
+    /// Remove from the queue; nobody gets a bounce
+    Delete {
+        #[command(flatten)]
+        choice: Choice,
+        /// Do not ask when deleting all
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Show the queue in numbers and by destination
+    Stats,
+}
+
+/// Which messages.
+#[derive(Debug, Args)]
+struct Choice {
+    /// The queue id of one message
+    id: Option<String>,
+    /// All messages with a waiting recipient in this domain
+    #[arg(long, value_name = "DOMAIN")]
+    domain: Option<String>,
+    /// All messages
+    #[arg(long)]
+    all: bool,
+}
+
+/// Why the tool gives up: an exit code and a line that says what to do.
+#[derive(Debug)]
+struct Trouble {
+    code: u8,
+    words: String,
+}
+
+/// Does what the arguments say.
+pub fn run(args: QueueArgs) -> ExitCode {
+    ExitCode::from(run_to(args, &mut io::stdout().lock(), &mut io::stderr().lock()))
+}
+
+/// The same with other ears; returns the exit code.
+pub fn run_to(args: QueueArgs, out: &mut dyn Write, complaints: &mut dyn Write) -> u8 {
+    let mut out = io::BufWriter::new(out);
+    match perform(args, &mut out).and_then(|()| Ok(out.flush()?)) {
+        Ok(()) => EX_OK,
+        Err(trouble) if trouble.words.is_empty() => trouble.code,
+        Err(trouble) => {
+            // Whoever closed standard error does not want the words.
+            let _ = writeln!(complaints, "postern queue: {}", trouble.words);
+            trouble.code
+        }
+    }
+}
+
+/// Where the control socket may be, in the order in which to look: in `MTA_RUN_DIR` alone when that is set, else where
+/// `postern init` puts its run directory as root and as another user.
+pub fn socket_candidates(variable: impl Fn(&str) -> Option<OsString>, uid: u32) -> Vec<PathBuf> {
+    let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(directory) = set("MTA_RUN_DIR") {
+        return vec![directory.join(SOCKET)];
+    }
+    let own = set("XDG_RUNTIME_DIR").map(|directory| directory.join("postern"));
+    [Some(PathBuf::from("/run/postern")), own, Some(PathBuf::from(format!("/tmp/postern-{uid}")))]
+        .into_iter()
+        .flatten()
+        .map(|directory| directory.join(SOCKET))
+        .collect()
+}
+
+impl Trouble {
+    fn new(code: u8, words: impl Into<String>) -> Self {
+        Self { code, words: words.into() }
+    }
+}
+
+impl From<io::Error> for Trouble {
+    /// Output that nobody reads any more (`postern queue list | head`) is the reader's wish, not a failure to talk about.
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::new(EX_OK, ""),
+            _ => Self::new(EX_SOFTWARE, format!("cannot write: {error}")),
+        }
+    }
+}
+
+fn perform(args: QueueArgs, out: &mut dyn Write) -> Result<(), Trouble> {
+    // What is wrong with the arguments is said before anybody is called.
+    let order = match &args.command {
+        Command::Retry(choice) => Some(order("retry", choice)?),
+        Command::Hold(choice) => Some(order("hold", choice)?),
+        Command::Release(choice) => Some(order("release", choice)?),
+        Command::Delete { choice, yes } => {
+            let order = order("delete", choice)?;
+            if choice.all && !yes {
+                return Err(Trouble::new(
+                    EX_USAGE,
+                    "this deletes every message in the queue and tells nobody; say --yes if that is meant",
+                ));
+            }
+            Some(order)
+        }
+        Command::Show { id } | Command::Body { id } => {
+            check_id(id)?;
+            None
+        }
+        Command::List | Command::Stats => None,
+    };
+    let candidates = match args.socket {
+        Some(socket) => vec![socket],
+        None => socket_candidates(|name| std::env::var_os(name), nix::unistd::getuid().as_raw()),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Trouble::new(EX_SOFTWARE, format!("cannot start: {error}")))?;
+    runtime.block_on(async {
+        let core = Core::find(candidates)?;
+        match (args.command, order) {
+            (_, Some(order)) => give(&core, &order, args.json, out).await,
+            (Command::List, _) => list(&core, args.json, out).await,
+            (Command::Show { id }, _) => show(&core, &id, args.json, out).await,
+            (Command::Body { id }, _) => core.copy_body(&id, args.json, out).await,
+            _ => stats(&core, args.json, out).await,
+        }
+    })
+}
+
+fn order(word: &str, choice: &Choice) -> Result<OrderView, Trouble> {
+    let chosen = [choice.id.is_some(), choice.domain.is_some(), choice.all];
+    if chosen.iter().filter(|chosen| **chosen).count() != 1 {
+        let words = format!("{word} what? Give one queue id, or --domain DOMAIN, or --all");
+        return Err(Trouble::new(EX_USAGE, words));
+    }
+    if let Some(id) = &choice.id {
+        check_id(id)?;
+    }
+    Ok(OrderView { order: word.to_owned(), id: choice.id.clone(), domain: choice.domain.clone(), all: choice.all })
+}
+
+fn check_id(id: &str) -> Result<(), Trouble> {
+    match id.parse::<crate::mail::model::MessageId>() {
+        Ok(_) => Ok(()),
+        Err(()) => {
+            let words = format!("'{}' is no queue id; 'postern queue list' shows them", harmless(id));
+            Err(Trouble::new(EX_USAGE, words))
+        }
+    }
+}
+
+async fn give(core: &Core, order: &OrderView, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+    let hit: HitView = core.post("/api/v1/orders", order).await?;
+    if json {
+        return print_json(out, &hit);
+    }
+    let done = match order.order.as_str() {
+        "retry" => "will be tried now",
+        "hold" => "held",
+        "release" => "released",
+        _ => "deleted",
+    };
+    let noun = if hit.messages == 1 { "message" } else { "messages" };
+    Ok(writeln!(out, "{} {noun} {done}.", count(hit.messages))?)
+}
+
+async fn list(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+    let mut after = String::new();
+    let mut total = 0;
+    loop {
+        let page: PageView = core.get(&format!("/api/v1/queue?limit={PAGE}&after={after}")).await?;
+        if json {
+            for message in &page.messages {
+                writeln!(out, "{}", to_json(message)?)?;
+            }
+        } else if !page.messages.is_empty() {
+            list_table(&page.messages, total == 0).write(out)?;
+        }
+        total += page.messages.len();
+        match page.next {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    if !json {
+        match total {
+            0 => writeln!(out, "The queue is empty.")?,
+            1 => writeln!(out, "1 message.")?,
+            _ => writeln!(out, "{} messages.", count(total))?,
+        }
+    }
+    Ok(())
+}
+
+fn list_table(messages: &[MessageView], first: bool) -> Table {
+    let head: &[&str] = if first { &["ID", "AGE", "SIZE", "NEXT TRY", "FROM", "TO", "LAST REPLY"] } else { &[] };
+    let mut table = Table::new(head, &[13, 9, 9, 13, 30, 32, 100]);
+    for message in messages {
+        let first = message.recipients.first().or(message.copy.as_ref());
+        let to = first.map(|recipient| recipient.address.as_str()).unwrap_or_default();
+        let to = match message.recipients_pending {
+            0 | 1 => to.to_owned(),
+            // The number stays readable however long the address is.
+            more => format!("{} +{}", super::words::shorten(to, 26), more - 1),
+        };
+        table.row(&[
+            &message.id,
+            &span(message.age_seconds),
+            &size(message.size_bytes),
+            &next_try(message.held, message.next_try_seconds),
+            null_sender(&message.sender),
+            &to,
+            first.map(|recipient| recipient.last_reply.as_str()).unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+async fn show(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+    let message: MessageView = core.get(&format!("/api/v1/queue/{id}")).await?;
+    if json {
+        return print_json(out, &message);
+    }
+    let client = match &message.client {
+        Some(client) => format!("{client} ({})", message.helo),
+        None => "made here".to_owned(),
+    };
+    let subject = message.subject.as_deref().unwrap_or("(the content cannot be read now)");
+    let facts = [
+        ("Message", message.id.as_str()),
+        ("Arrived", &format!("{}, {} ago", message.arrived, span(message.age_seconds))),
+        ("From", null_sender(&message.sender)),
+        ("Client", &client),
+        ("Subject", subject),
+        ("Size", &size(message.size_bytes)),
+        ("Next try", &next_try(message.held, message.next_try_seconds)),
+    ];
+    for (name, value) in facts {
+        writeln!(out, "{name:<9} {}", harmless(value))?;
+    }
+    writeln!(out)?;
+    let mut table = Table::new(&["RECIPIENT", "STATE", "TRIES", "NEXT TRY", "LAST REPLY"], &[60, 9, 5, 13, 400]);
+    for RecipientView { address, status, attempts, next_try_seconds, last_reply } in
+        message.recipients.iter().chain(&message.copy)
+    {
+        let next = if status == "pending" { next_try(message.held, *next_try_seconds) } else { String::new() };
+        table.row(&[address, status, &attempts.to_string(), &next, last_reply]);
+    }
+    table.write(out)?;
+    Ok(())
+}
+
+/// The status and the destinations in one.
+#[derive(Serialize)]
+struct Stats {
+    #[serde(flatten)]
+    status: StatusView,
+    #[serde(flatten)]
+    destinations: DestinationsView,
+}
+
+async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+    let status: StatusView = core.get("/api/v1/status").await?;
+    let destinations: DestinationsView = core.get("/api/v1/destinations").await?;
+    if json {
+        return print_json(out, &Stats { status, destinations });
+    }
+    let (queue, totals) = (&status.queue, &status.totals);
+    let state = match status.ready {
+        true => "taking mail".to_owned(),
+        false => format!("not taking mail: {}", status.not_ready_reason),
+    };
+    let oldest = queue.oldest_age_seconds.map(|age| format!(", the oldest waits {}", span(age))).unwrap_or_default();
+    let refused: u64 = totals.refused.values().sum();
+    let facts = [
+        ("Appliance", format!("{}, Postern {}, up {}, {state}", status.hostname, status.version, span(status.uptime_seconds))),
+        ("Queue", format!("{} messages, {}{oldest}", count(queue.messages), size(queue.bytes))),
+        ("", format!("{} being tried, {} deferred, {} held", count(queue.active), count(queue.deferred), count(queue.held))),
+        ("Sessions", format!("{} now, {} since the start", count(status.smtp_active_sessions), count(totals.smtp_sessions))),
+        (
+            "Totals",
+            format!(
+                "{} accepted, {} delivered, {} deferred, {} bounced, {} refused",
+                count(totals.accepted),
+                count(totals.delivered),
+                count(totals.deferred),
+                count(totals.bounced),
+                count(refused)
+            ),
+        ),
+    ];
+    for (name, value) in facts {
+        writeln!(out, "{name:<10} {}", harmless(&value))?;
+    }
+    if !destinations.destinations.is_empty() {
+        writeln!(out)?;
+        let mut table = Table::new(&["DESTINATION", "MESSAGES", "OLDEST", "NEXT TRY", "LAST ERROR"], &[48, 10, 9, 13, 120]);
+        for destination in &destinations.destinations {
+            let next = match destination.next_try_seconds {
+                None if destination.active > 0 => "being tried".to_owned(),
+                next => next_try(next.is_none(), next),
+            };
+            let oldest = destination.oldest_age_seconds.map(span).unwrap_or_default();
+            table.row(&[&destination.name, &count(destination.messages), &oldest, &next, &destination.last_error]);
+        }
+        table.write(out)?;
+    }
+    Ok(())
+}
+
+fn next_try(held: bool, seconds: Option<u64>) -> String {
+    match seconds {
+        _ if held => "held".to_owned(),
+        Some(0) => "now".to_owned(),
+        Some(seconds) => format!("in {}", span(seconds)),
+        None => String::new(),
+    }
+}
+
+fn null_sender(sender: &str) -> &str {
+    if sender.is_empty() { "<>" } else { sender }
+}
+
+fn to_json(value: &impl Serialize) -> Result<String, Trouble> {
+    serde_json::to_string(value).map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))
+}
+
+fn print_json(out: &mut dyn Write, value: &impl Serialize) -> Result<(), Trouble> {
+    Ok(writeln!(out, "{}", to_json(value)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_for_the_socket_where_the_appliance_puts_it() {
+        let with = |pairs: &'static [(&str, &str)]| {
+            let found = move |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
+            socket_candidates(found, 7).iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(with(&[("MTA_RUN_DIR", "/x"), ("XDG_RUNTIME_DIR", "/y")]), ["/x/control.sock"]);
+        let candidates = with(&[("MTA_RUN_DIR", ""), ("XDG_RUNTIME_DIR", "/y")]);
+        assert_eq!(candidates, ["/run/postern/control.sock", "/y/postern/control.sock", "/tmp/postern-7/control.sock"]);
+        assert_eq!(with(&[]).len(), 2);
+    }
+
+    #[test]
+    fn an_order_needs_exactly_one_choice() {
+        let choice = |id: Option<&str>, domain: Option<&str>, all| Choice {
+            id: id.map(str::to_owned),
+            domain: domain.map(str::to_owned),
+            all,
+        };
+        assert!(order("retry", &choice(Some("0000000000010"), None, false)).is_ok());
+        assert!(order("retry", &choice(None, Some("b"), false)).is_ok());
+        assert!(order("retry", &choice(None, None, true)).is_ok());
+        for bad in [choice(None, None, false), choice(Some("1"), None, false), choice(Some("0000000000010"), None, true)] {
+            assert_eq!(order("retry", &bad).unwrap_err().code, EX_USAGE);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The life of an appliance under `postern init`: readiness, crash, stop, orphans.
+
+use crate::support::{Grid, PATIENCE, Running};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+fn exists(pid: Pid) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// For states that only /proc tells, which nobody announces.
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_signal_stops_it_and_is_its_exit_code() {
+    for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130), (Signal::SIGQUIT, 131)] {
+        let grid = Grid::new();
+        let mut init = grid.init(&[]);
+        assert!(grid.path("run/ready").exists());
+        let core = init.core;
+        assert_eq!(init.stop(signal), code);
+        assert!(!exists(core), "the core is gone before init");
+        assert!(!grid.path("run/ready").exists());
+        assert!(grid.log().contains("the SMTP core is ready"), "{}", grid.log());
+        assert!(grid.log().contains(&format!("{signal}: stopping")), "{}", grid.log());
+    }
+}
+
+#[test]
+fn the_effective_configuration_is_told_and_secrets_go_nowhere() {
+    let grid = Grid::new();
+    let secret = grid.make_file("secret", "hunter2");
+    let vars = [("MTA_USERNAME", "anna"), ("MTA_PASSWORD_FILE", secret.to_str().unwrap()), ("MTA_CC_MTA", "cc.example")];
+    let mut init = grid.init(&vars);
+    for name in ["environ", "cmdline"] {
+        let text = String::from_utf8_lossy(&fs::read(format!("/proc/{}/{name}", init.core)).unwrap()).into_owned();
+        assert!(!text.contains("hunter2") && !text.contains("MTA_"), "{name}: {text}");
+    }
+    assert_eq!(init.stop(Signal::SIGTERM), 143);
+    init.wait_all_gone();
+    let told = init.seen.join("\n");
+    assert!(told.contains("cc.example") && told.contains("********"), "{told}");
+    assert!(told.contains("who may relay: 127.0.0.1 may relay; everybody else is refused with 554 5.7.1."), "{told}");
+    assert!(!told.contains("hunter2") && !grid.log().contains("hunter2"), "{told}");
+}
+
+#[test]
+fn json_lines_are_json() {
+    let grid = Grid::new();
+    let mut init = grid.init(&[("MTA_LOG_FORMAT", "json")]);
+    assert_eq!(init.stop(Signal::SIGTERM), 143);
+    for line in init.seen.iter().filter(|line| line.contains("init")) {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(event["message"].is_string() && event["level"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn a_crashed_core_is_started_again_with_an_event() {
+    let grid = Grid::new();
+    let mut init = grid.init(&[]);
+    let first = init.core;
+    kill(first, Signal::SIGKILL).unwrap();
+    init.wait_for("the SMTP core was ended by SIGKILL; it is started again in 1 s");
+    init.wait_ready();
+    assert_ne!(init.core, first);
+    assert!(grid.path("run/ready").exists());
+    kill(init.core, Signal::SIGKILL).unwrap();
+    init.wait_for("it is started again in 2 s");
+    assert!(!grid.path("run/ready").exists(), "not ready without a core");
+    assert_eq!(init.stop(Signal::SIGTERM), 143, "a stop does not wait for the pause to pass");
+    assert_eq!(grid.log().matches("it is started again").count(), 2, "{}", grid.log());
+}
+
+#[test]
+fn a_second_signal_does_not_cut_the_stop_short() {
+    let grid = Grid::new();
+    let mut init = grid.init(&[]);
+    // A core that cannot react for now stands for one that drains.
+    kill(init.core, Signal::SIGSTOP).unwrap();
+    init.signal(Signal::SIGTERM);
+    init.wait_for("SIGTERM: stopping; sessions may finish for 30 s");
+    assert!(!grid.path("run/ready").exists(), "not ready while it drains");
+    init.signal(Signal::SIGINT);
+    init.wait_for("SIGINT noted; the stop that SIGTERM began goes on");
+    assert!(exists(init.core));
+    kill(init.core, Signal::SIGCONT).unwrap();
+    assert_eq!(init.end().code(), Some(143));
+}
+
+#[test]
+fn a_core_that_does_not_stop_is_killed_in_the_end() {
+    let grid = Grid::new();
+    let mut init = grid.init(&[("MTA_DRAIN_TIME", "0")]);
+    kill(init.core, Signal::SIGSTOP).unwrap();
+    init.signal(Signal::SIGTERM);
+    init.wait_for("did not stop in time and is killed");
+    assert_eq!(init.end().code(), Some(143));
+    assert!(grid.log().contains("did not stop in time"), "{}", grid.log());
+}
+
+#[test]
+fn hangup_stops_nobody() {
+    let grid = Grid::new();
+    let mut init = grid.init(&[]);
+    init.signal(Signal::SIGHUP);
+    kill(init.core, Signal::SIGHUP).unwrap();
+    assert_eq!(init.stop(Signal::SIGTERM), 143);
+    assert_eq!(grid.log().matches("is started again").count(), 0, "{}", grid.log());
+}
+
+#[test]
+fn the_core_ends_when_init_is_killed() {
+    let grid = Grid::new();
+    let mut init = grid.init(&[]);
+    init.signal(Signal::SIGKILL);
+    assert_eq!(init.end().signal(), Some(9));
+    init.wait_all_gone();
+    // Whoever adopted it may be slow to reap it.
+    let core = init.core;
+    until("the core ends", || fs::read_to_string(format!("/proc/{core}/stat")).map_or(true, |stat| stat.contains(") Z ")));
+    // A readiness file that was left behind is removed by the next start.
+    assert!(grid.path("run/ready").exists());
+    let mut init = Running::start(grid.command(&["init"], &[("MTA_VOLUME_DATA", "/nowhere/data")]));
+    assert_eq!(init.end().code(), Some(73));
+    let mut init = grid.init(&[]);
+    assert_eq!(init.stop(Signal::SIGTERM), 143);
+    assert!(!grid.path("run/ready").exists());
+}
+
+#[test]
+fn orphans_are_adopted_and_reaped() {
+    let grid = Grid::new();
+    // A child of the later init waits for readiness, leaves a grandchild behind, and ends.
+    let script = "(while [ ! -e \"$MTA_RUN_DIR/ready\" ]; do sleep 0.05; done
+                   sleep 1 >/dev/null 2>&1 &
+                   echo $! > \"$MTA_RUN_DIR/orphan.new\"; mv \"$MTA_RUN_DIR/orphan.new\" \"$MTA_RUN_DIR/orphan\") &
+                  echo $! > \"$MTA_RUN_DIR/child\"
+                  exec \"$0\" init";
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script]).arg(grid.path("postern"));
+    grid.dress(&mut command, &[]);
+    let mut init = Running::start(command);
+    init.wait_ready();
+    until("the orphan is named", || grid.path("run/orphan").exists());
+    let pid = |name: &str| Pid::from_raw(fs::read_to_string(grid.path(name)).unwrap().trim().parse().unwrap());
+    let (child, orphan) = (pid("run/child"), pid("run/orphan"));
+    until("the child is reaped", || !exists(child));
+    let parent = fs::read_to_string(format!("/proc/{orphan}/stat")).unwrap();
+    assert_eq!(parent.split(") ").nth(1).unwrap().split(' ').nth(1), Some(init.pid().to_string().as_str()), "{parent}");
+    until("the orphan is reaped", || !exists(orphan));
+    assert_eq!(init.stop(Signal::SIGTERM), 143);
+}

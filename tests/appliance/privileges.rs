@@ -1,0 +1,142 @@
+//! What the core is left with: nothing it does not need.
+
+use crate::support::{Grid, Running, is_root, status_of};
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, User, geteuid};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::Command;
+
+const NET_BIND_SERVICE: &str = "0000000000000400";
+const NOTHING: &str = "0000000000000000";
+
+fn capabilities(pid: Pid) -> Vec<String> {
+    ["CapInh", "CapPrm", "CapEff", "CapAmb"].iter().map(|set| status_of(pid, set)).collect()
+}
+
+fn uids(pid: Pid) -> Vec<u32> {
+    status_of(pid, "Uid").split_whitespace().map(|uid| uid.parse().unwrap()).collect()
+}
+
+/// The uid that the core of root gets on this machine.
+fn core_uid() -> u32 {
+    User::from_name("postern").unwrap().map_or(2525, |user| user.uid.as_raw())
+}
+
+#[test]
+fn an_ordinary_user_keeps_its_uid_and_can_gain_nothing() {
+    let grid = Grid::new();
+    let mut init = grid.init(&[]);
+    let me = if is_root() { crate::support::ORDINARY } else { geteuid().as_raw() };
+    assert_eq!(uids(init.core), [me; 4]);
+    assert_eq!(status_of(init.core, "NoNewPrivs"), "1");
+    assert_eq!(capabilities(init.core), [NOTHING; 4]);
+    assert_eq!(fs::metadata(grid.path("run")).unwrap().mode() & 0o022, 0);
+    assert_eq!(init.stop(Signal::SIGTERM), 143);
+}
+
+/// Everything below needs root to be shown; run by an ordinary user it shows that root's ways are not taken.
+#[test]
+fn root_gives_the_core_a_uid_of_its_own() {
+    if !is_root() {
+        return nobody_else_is_tried();
+    }
+    let grid = Grid::as_root();
+    grid.make_file("data/README.md", "what lives here");
+    let mut init = grid.init(&[]);
+    assert_eq!(uids(init.core), [core_uid(); 4]);
+    assert_eq!(status_of(init.core, "Groups").split_whitespace().filter(|gid| *gid == "0").count(), 0);
+    assert_eq!(status_of(init.core, "NoNewPrivs"), "1");
+    assert_eq!(capabilities(init.core), [NOTHING; 4]);
+    assert_eq!(status_of(init.core, "CapBnd"), NOTHING);
+    assert_eq!(fs::metadata(grid.path("data")).unwrap().uid(), core_uid(), "a volume of root's is given to the core");
+    let run = fs::metadata(grid.path("run")).unwrap();
+    assert_eq!((run.uid(), run.mode() & 0o7777), (0, 0o1775), "the core may add to the run directory, not replace");
+    // The fence: a kernel that has Landlock was asked for it.
+    init.signal(Signal::SIGTERM);
+    assert_eq!(init.end().code(), Some(143));
+    init.wait_all_gone();
+    assert!(init.seen.iter().any(|line| line.contains("Landlock: ")), "{:?}", init.seen);
+}
+
+#[test]
+fn root_leaves_the_core_the_low_ports_when_one_is_asked_for() {
+    if !is_root() {
+        return nobody_else_is_tried();
+    }
+    let grid = Grid::as_root();
+    // An address of its own, so that the port is free, and a port that only CAP_NET_BIND_SERVICE opens.
+    let mut init = grid.init(&[("MTA_UI_PORT", "987"), ("MTA_LISTEN", "127.98.7.1")]);
+    assert_eq!(uids(init.core), [core_uid(); 4]);
+    assert_eq!(capabilities(init.core), [NET_BIND_SERVICE; 4]);
+    assert_eq!(status_of(init.core, "CapBnd"), NET_BIND_SERVICE);
+    // The status pipe and the death of the parent survive the change of uid and the capability.
+    init.signal(Signal::SIGKILL);
+    init.end();
+    init.wait_all_gone();
+}
+
+#[test]
+fn root_does_not_take_a_volume_that_belongs_to_somebody() {
+    if !is_root() {
+        return nobody_else_is_tried();
+    }
+    let grid = Grid::as_root();
+    std::os::unix::fs::chown(grid.path("data"), Some(777), Some(777)).unwrap();
+    fs::write(grid.path("data/theirs"), "x").unwrap();
+    let ended = grid.run(&["init"], &[]);
+    assert_eq!(ended.code, 77, "{ended:?}");
+    let line = format!("is not writable for uid {} (the SMTP core)", core_uid());
+    assert!(ended.stderr.contains("Error: failed to mount data volume.\n") && ended.stderr.contains(&line), "{ended:?}");
+    assert_eq!(fs::metadata(grid.path("data")).unwrap().uid(), 777);
+    // Nor root's own, when it is full of other things.
+    std::os::unix::fs::chown(grid.path("data"), Some(0), Some(0)).unwrap();
+    assert_eq!(grid.run(&["init"], &[]).code, 77);
+    assert_eq!(fs::metadata(grid.path("data")).unwrap().uid(), 0);
+    // Writable for everybody is good enough.
+    fs::set_permissions(grid.path("data"), Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(grid.init(&[]).stop(Signal::SIGTERM), 143);
+    assert_eq!(fs::metadata(grid.path("data/theirs")).unwrap().uid(), 0, "never recursive");
+}
+
+#[test]
+fn root_without_capabilities_runs_and_says_so() {
+    if !is_root() {
+        return nobody_else_is_tried();
+    }
+    let grid = Grid::as_root();
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]).arg(grid.path("postern")).arg("init");
+    grid.dress(&mut command, &[]);
+    let mut init = Running::start(command);
+    init.wait_for("the SMTP core runs as root, because this process may not become uid");
+    init.wait_ready();
+    assert_eq!(capabilities(init.core), [NOTHING; 4]);
+    assert_eq!(init.stop(Signal::SIGTERM), 143);
+}
+
+#[test]
+fn as_pid_1_it_stops_on_sigterm_and_warns_without_a_volume() {
+    if !is_root() {
+        return nobody_else_is_tried();
+    }
+    let grid = Grid::as_root();
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]).arg(grid.path("postern")).arg("init");
+    grid.dress(&mut command, &[]);
+    let mut outer = Running::start(command);
+    outer.wait_ready();
+    assert!(outer.seen.iter().any(|line| line.contains("queued mail dies with it")), "{:?}", outer.seen);
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", outer.pid())).unwrap();
+    let init = Pid::from_raw(children.trim().parse().unwrap());
+    assert_eq!(status_of(init, "NSpid").split_whitespace().last(), Some("1"));
+    nix::sys::signal::kill(init, Signal::SIGTERM).unwrap();
+    assert_eq!(outer.end().code(), Some(143));
+}
+
+fn nobody_else_is_tried() {
+    let grid = Grid::new();
+    let mut init = grid.init(&[]);
+    assert_eq!(uids(init.core), [geteuid().as_raw(); 4]);
+    assert_eq!(init.stop(Signal::SIGTERM), 143);
+}

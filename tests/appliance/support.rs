@@ -1,0 +1,224 @@
+//! A box to start the program in: directories of its own, free ports, an environment with nothing else in it.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// Who an ordinary user is when root runs the tests.
+pub const ORDINARY: u32 = 12345;
+/// Longer than anything here takes, even on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub fn is_root() -> bool {
+    geteuid().is_root()
+}
+
+pub struct Grid {
+    dir: tempfile::TempDir,
+    pub as_root: bool,
+}
+
+impl Grid {
+    /// A box whose program runs as an ordinary user.
+    pub fn new() -> Self {
+        Self::with(false)
+    }
+
+    /// A box whose program runs as root; only for tests that root runs.
+    pub fn as_root() -> Self {
+        assert!(is_root());
+        Self::with(true)
+    }
+
+    fn with(as_root: bool) -> Self {
+        let dir = tempfile::Builder::new().prefix("postern-test-").tempdir_in("/tmp").unwrap();
+        // Others must reach the program and their directories in it.
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        let program = dir.path().join("postern");
+        let built = Path::new(env!("CARGO_BIN_EXE_postern"));
+        fs::hard_link(built, &program).or_else(|_| fs::copy(built, &program).map(drop)).unwrap();
+        let grid = Self { dir, as_root };
+        for name in ["data", "run"] {
+            grid.make_dir(name);
+        }
+        grid
+    }
+
+    pub fn make_dir(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir(&path).unwrap();
+        self.give(&path);
+        path
+    }
+
+    pub fn make_file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).unwrap();
+        self.give(&path);
+        path
+    }
+
+    fn give(&self, path: &Path) {
+        if is_root() && !self.as_root {
+            chown(path, Some(ORDINARY), Some(ORDINARY)).unwrap();
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The program with sound properties; `vars` come on top.
+    pub fn command(&self, args: &[&str], vars: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(self.path("postern"));
+        command.args(args);
+        self.dress(&mut command, vars);
+        command
+    }
+
+    /// Gives any command the environment and the user of this box.
+    pub fn dress(&self, command: &mut Command, vars: &[(&str, &str)]) {
+        command.env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
+        command.env("MTA_LISTEN", "127.0.0.1").env("MTA_VOLUME_DATA", self.path("data")).env("MTA_RUN_DIR", self.path("run"));
+        let (smtp, smtps, ui) = free_ports();
+        command
+            .env("MTA_SMTP_PORT", smtp.to_string())
+            .env("MTA_SMTPS_PORT", smtps.to_string())
+            .env("MTA_UI_PORT", ui.to_string());
+        command.envs(vars.iter().copied()).stdin(Stdio::null()).current_dir("/");
+        if is_root() && !self.as_root {
+            command.uid(ORDINARY).gid(ORDINARY);
+        }
+    }
+
+    /// Runs a command that ends by itself.
+    pub fn run(&self, args: &[&str], vars: &[(&str, &str)]) -> Ended {
+        let output = self.command(args, vars).output().unwrap();
+        Ended {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Starts `postern init` and waits until its core is ready.
+    pub fn init(&self, vars: &[(&str, &str)]) -> Running {
+        let mut running = Running::start(self.command(&["init"], vars));
+        running.wait_ready();
+        running
+    }
+
+    /// The appliance log of an ordinary user.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("run/log/appliance/log")).unwrap_or_default()
+    }
+}
+
+/// Three ports that were free a moment ago, all different because they were held at the same time.
+fn free_ports() -> (u16, u16, u16) {
+    let held: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let port = |at: usize| held[at].local_addr().unwrap().port();
+    (port(0), port(1), port(2))
+}
+
+#[derive(Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A process whose standard error is read line by line; killed when dropped.
+pub struct Running {
+    pub child: Child,
+    pub core: Pid,
+    lines: Receiver<String>,
+    pub seen: Vec<String>,
+}
+
+impl Running {
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            BufReader::new(stderr).lines().map_while(Result::ok).take_while(|line| sender.send(line.clone()).is_ok()).count()
+        });
+        Self { child, core: Pid::from_raw(0), lines, seen: Vec::new() }
+    }
+
+    /// Waits for a line that contains `text`.
+    pub fn wait_for(&mut self, text: &str) -> String {
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(error) => panic!("no line with '{text}' ({error}); seen:\n{}", self.seen.join("\n")),
+            }
+        }
+    }
+
+    /// Waits until the core is ready, and remembers its pid.
+    pub fn wait_ready(&mut self) {
+        let line = self.wait_for("the SMTP core is ready (pid ");
+        let digits: String = line.split("(pid ").nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
+        self.core = Pid::from_raw(digits.parse().unwrap());
+    }
+
+    /// Waits until nobody holds standard error any more: the process and all its descendants are gone.
+    pub fn wait_all_gone(&mut self) {
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => self.seen.push(line),
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return,
+                Err(error) => panic!("{error}; seen:\n{}", self.seen.join("\n")),
+            }
+        }
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap())
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+    }
+
+    pub fn end(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    /// Sends a signal and returns the exit code.
+    pub fn stop(&mut self, signal: Signal) -> i32 {
+        self.signal(signal);
+        let status = self.end();
+        assert_eq!(status.signal(), None, "seen:\n{}", self.seen.join("\n"));
+        status.code().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The value of a line of /proc/<pid>/status.
+pub fn status_of(pid: Pid, key: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text.lines().find(|line| line.starts_with(&format!("{key}:"))).unwrap_or_else(|| panic!("{key} in {text}"));
+    line.split_once(':').unwrap().1.trim().to_owned()
+}

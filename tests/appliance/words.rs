@@ -1,0 +1,115 @@
+//! What the commands say to people: `check`, `describe`, `health`, `--help`.
+
+use crate::support::Grid;
+use postern::ground::gateway::default_gateways;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+#[test]
+fn check_shows_values_sources_and_who_may_relay() {
+    let grid = Grid::new();
+    let secret = grid.make_file("secret", "hunter2\n");
+    let vars = [("MTA_PASSWORD_FILE", secret.to_str().unwrap()), ("MTA_USERNAME", "anna"), ("MTA_QUEUE_LIFETIME", "90m")];
+    let ended = grid.run(&["check"], &vars);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let cells = |name: &str| {
+        let line = ended.stdout.lines().find(|line| line.split(' ').next() == Some(name)).unwrap_or_else(|| panic!("{name}"));
+        line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(cells("hostname"), ["hostname", "localhost.localdomain", "default"]);
+    assert_eq!(cells("username"), ["username", "anna", "MTA_USERNAME"]);
+    assert_eq!(cells("password"), ["password", "********", &format!("{} (MTA_PASSWORD_FILE)", secret.display())]);
+    assert_eq!(cells("queue_lifetime"), ["queue_lifetime", "1h30m", "MTA_QUEUE_LIFETIME"]);
+    assert!(!ended.stdout.contains("hunter2"));
+    assert!(ended.stdout.contains("127.0.0.1 may relay; everybody else is refused with 554 5.7.1."), "{}", ended.stdout);
+}
+
+#[test]
+fn check_tells_every_property_of_the_class() {
+    let grid = Grid::new();
+    let ended = grid.run(&["check"], &[]);
+    for property in &postern::appliance::class::class().property {
+        assert!(ended.stdout.lines().any(|line| line.split(' ').next() == Some(&property.name)), "{}", property.name);
+    }
+}
+
+#[test]
+fn check_warns_of_open_relays_and_of_gateways() {
+    let grid = Grid::new();
+    for open in ["0.0.0.0/0", "::/0"] {
+        let ended = grid.run(&["check"], &[("MTA_SMTPD_TRUSTED_NETWORKS", open)]);
+        assert!(ended.code == 0 && ended.stdout.contains("OPEN RELAY"), "{ended:?}");
+    }
+    // The two halves of the IPv4 world contain any gateway.
+    let ended = grid.run(&["check"], &[("MTA_SMTPD_TRUSTED_NETWORKS", "0.0.0.0/1 128.0.0.0/1")]);
+    for gateway in default_gateways().iter().filter(|gateway| gateway.is_ipv4()) {
+        let words = format!("the default gateway {gateway} is not trusted merely because ");
+        assert!(ended.stdout.contains(&words), "{}", ended.stdout);
+    }
+    let none = default_gateways().iter().all(|gateway| !gateway.is_ipv4());
+    assert_eq!(!none, ended.stdout.contains("merely because"), "{}", ended.stdout);
+}
+
+#[test]
+fn check_answers_64_for_wrong_properties_and_warns_of_what_init_refuses() {
+    let grid = Grid::new();
+    let ended = grid.run(&["check"], &[("MTA_SMTP_PORT", "no"), ("MTA_LOG_FORMAT", "xml")]);
+    assert_eq!(ended.code, 64);
+    assert_eq!(ended.stderr.lines().filter(|line| line.starts_with("Error: ")).count(), 2, "{ended:?}");
+    let ended = grid
+        .run(&["check"], &[("MTA_SMART_RELAY", "a.example"), ("MTA_CC_MTA", "b.example"), ("MTA_TERMINAL_NET", "192.0.2.1")]);
+    assert_eq!(ended.code, 0);
+    assert!(ended.stdout.contains("WARNING: cc_mta does nothing"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("`postern init` would stop here"), "{}", ended.stdout);
+}
+
+#[test]
+fn describe_speaks_three_languages() {
+    let grid = Grid::new();
+    let toml = grid.run(&["describe"], &[]).stdout;
+    assert_eq!(toml, include_str!("../../appliance/mta.toml"));
+    let json: serde_json::Value = serde_json::from_str(&grid.run(&["describe", "--format", "json"], &[]).stdout).unwrap();
+    assert_eq!(json["counter"][0]["name"], "mta_mqueue_messages");
+    let markdown = grid.run(&["describe", "--format", "markdown"], &[]).stdout;
+    let block = markdown.split("<!-- properties -->\n").nth(1).unwrap().split("<!-- /properties -->").next().unwrap();
+    assert_eq!(block, postern::appliance::class::properties_markdown());
+    assert!(grid.run(&["describe", "--format", "yaml"], &[]).code == 64);
+}
+
+#[test]
+fn health_is_the_answer_of_readyz() {
+    let grid = Grid::new();
+    for (status, code) in [("200 OK", 0), ("503 Service Unavailable", 69)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") {
+                stream.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            write!(stream, "HTTP/1.1 {status}\r\n\r\nstarting\n").unwrap();
+            String::from_utf8(request).unwrap()
+        });
+        let ended = grid.run(&["health"], &[("MTA_UI_PORT", &port)]);
+        assert!(server.join().unwrap().starts_with("GET /readyz HTTP/1.0\r\n"));
+        assert_eq!(ended.code, code, "{ended:?}");
+        assert_eq!(code == 69, ended.stderr.contains("503 Service Unavailable' starting"), "{ended:?}");
+    }
+    let nobody = grid.run(&["health"], &[]);
+    assert_eq!(nobody.code, 69);
+    assert!(nobody.stderr.contains("no answer from 127.0.0.1:"), "{nobody:?}");
+}
+
+#[test]
+fn help_names_the_commands_and_where_to_look_next() {
+    let grid = Grid::new();
+    let help = grid.run(&["--help"], &[]).stdout;
+    for word in ["init", "check", "health", "describe", "MTA_SMTP_PORT=2525", "/var/log/appliance/log", "Exit codes"] {
+        assert!(help.contains(word), "{word} missing in\n{help}");
+    }
+    assert!(!help.contains("\n  core "), "{help}");
+    assert!(grid.run(&["--version"], &[]).stdout.starts_with("postern 0."));
+}

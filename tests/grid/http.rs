@@ -1,0 +1,39 @@
+//! The little HTTP that these tests need: one request to a port of this machine, answered in full.
+//!
+//! HTTP/1.0, so that no answer comes in chunks and its end is the end of the connection.
+
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// Sends a request; gives the status and the body.
+fn exchange(port: u16, request: &str) -> Result<(u16, String), String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(|error| format!("port {port}: {error}"))?;
+    stream.set_read_timeout(Some(Duration::from_secs(30))).map_err(|error| error.to_string())?;
+    stream.write_all(request.as_bytes()).map_err(|error| format!("port {port}: {error}"))?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).map_err(|error| format!("port {port}: {error}"))?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| format!("port {port}: not an HTTP answer: {answer:?}"))?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Ok((status.ok_or_else(|| format!("port {port}: no status in {head:?}"))?, body.to_owned()))
+}
+
+/// The body of a page that must be there.
+pub fn get_text(port: u16, path: &str) -> Result<String, String> {
+    let (status, body) = exchange(port, &format!("GET {path} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n"))?;
+    if status == 200 { Ok(body) } else { Err(format!("{path} on port {port} answers {status}: {}", body.trim())) }
+}
+
+/// The same, as JSON.
+pub fn get_json(port: u16, path: &str) -> Result<Value, String> {
+    let text = get_text(port, path)?;
+    serde_json::from_str(&text).map_err(|error| format!("{path} on port {port} is not JSON: {error}: {text}"))
+}
+
+/// Sends a form (already encoded); gives the status and the page.
+pub fn post_form(port: u16, path: &str, body: &str) -> Result<(u16, String), String> {
+    let head = format!("POST {path} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}", body.len());
+    exchange(port, &format!("{head}\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n{body}"))
+}

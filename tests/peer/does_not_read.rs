@@ -1,0 +1,30 @@
+//! A client that asks and asks and never reads an answer.
+
+use crate::support::client::Client;
+use crate::support::eventually;
+use crate::support::receiver::{Receiver, Setup};
+use postern::mail::accept::Limits;
+use postern::mail::parse::Rules;
+use std::thread;
+use std::time::Duration;
+
+#[test]
+fn is_left_once_the_pipe_is_full() {
+    let limits = Limits { write: Duration::from_millis(300), linger: Duration::from_millis(100), ..Limits::default() };
+    let rules = Rules { chatter_limit: usize::MAX, ..Rules::new("mta.example", 1_000_000) };
+    let receiver = Receiver::start(Setup { limits, rules, ..Setup::default() });
+    let mut client = Client::connect(receiver.address);
+    // The answers are ten times as long as the questions; both directions stand still long before this is all sent.
+    let asking = thread::spawn(move || {
+        for _ in 0..20_000 {
+            if !client.try_send("EHLO client.example\r\n".repeat(1000)) {
+                return client;
+            }
+        }
+        panic!("the receiver reads on and on");
+    });
+    eventually("the session has begun", || receiver.sessions() == 1);
+    eventually("the session has been given up", || receiver.sessions() == 0);
+    drop(asking.join().unwrap());
+    crate::is_well(&receiver);
+}

@@ -1,0 +1,21 @@
+//! NUL octets, at which C programs further on would stop reading.
+
+use crate::support::client::Client;
+use crate::support::receiver::{Receiver, Setup};
+
+#[test]
+fn are_refused_everywhere() {
+    let receiver = Receiver::start(Setup::default());
+    let mut client = Client::hello(receiver.address);
+    for command in ["NOOP\0", "MAIL FROM:<a\0@client.example>", "\0", "EHLO a\0b"] {
+        client.ask(command, "500 5.5.2 ");
+    }
+    for content in ["\0", "Subject: a\0b\r\n", "a\r\n\0\r\n"] {
+        client.begin();
+        client.send(format!("{content}\r\n.\r\n"));
+        client.expect("550 5.6.0 ");
+    }
+    assert!(receiver.spool.messages().is_empty());
+    drop(client);
+    crate::is_well(&receiver);
+}

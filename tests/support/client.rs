@@ -1,0 +1,98 @@
+//! An SMTP client without manners of its own: it sends what it is told, octet by octet.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// One connection. Every wait ends after twenty seconds with a panic.
+pub struct Client {
+    reader: BufReader<TcpStream>,
+}
+
+impl Client {
+    /// Connects and says nothing.
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { reader: BufReader::new(stream) }
+    }
+
+    /// Connects, hears the greeting and says EHLO.
+    pub fn hello(address: SocketAddr) -> Self {
+        let mut client = Self::connect(address);
+        client.expect("220 ");
+        client.ask("EHLO client.example", "250 ");
+        client
+    }
+
+    /// Sends octets as they are.
+    pub fn send(&mut self, octets: impl AsRef<[u8]>) {
+        self.reader.get_mut().write_all(octets.as_ref()).expect("the server reads");
+    }
+
+    /// Sends octets, or finds that the server has closed.
+    pub fn try_send(&mut self, octets: impl AsRef<[u8]>) -> bool {
+        self.reader.get_mut().write_all(octets.as_ref()).is_ok()
+    }
+
+    /// The next line without CR LF; `None` when the server has closed.
+    pub fn line(&mut self) -> Option<String> {
+        let mut line = Vec::new();
+        match self.reader.read_until(b'\n', &mut line) {
+            Ok(0) => None,
+            Ok(_) => {
+                let line = String::from_utf8(line).expect("replies are UTF-8");
+                Some(line.strip_suffix("\r\n").expect("replies end with CR LF").to_owned())
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
+            Err(error) => panic!("no line came: {error}"),
+        }
+    }
+
+    /// The last line of the next reply, which must begin with `start`.
+    pub fn expect(&mut self, start: &str) -> String {
+        loop {
+            let line = self.line().unwrap_or_else(|| panic!("closed instead of {start:?}"));
+            if line.as_bytes().get(3) != Some(&b'-') {
+                assert!(line.starts_with(start), "{line:?} instead of {start:?}");
+                return line;
+            }
+        }
+    }
+
+    /// Says a line and expects a reply.
+    pub fn ask(&mut self, line: &str, start: &str) -> String {
+        self.send(format!("{line}\r\n"));
+        self.expect(start)
+    }
+
+    /// MAIL, RCPT and DATA, so that content may follow.
+    pub fn begin(&mut self) {
+        self.ask("MAIL FROM:<sender@client.example>", "250 2.1.0");
+        self.ask("RCPT TO:<recipient@there.example>", "250 2.1.5");
+        self.ask("DATA", "354 ");
+    }
+
+    /// The server has closed and said nothing more.
+    pub fn expect_close(&mut self) {
+        assert_eq!(self.line(), None, "the server should have closed");
+    }
+
+    /// Everything that the server still says, until it closes.
+    pub fn rest(&mut self) -> String {
+        let mut rest = Vec::new();
+        match self.reader.read_to_end(&mut rest) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            Err(error) => panic!("the server neither speaks nor closes: {error}"),
+        }
+        String::from_utf8(rest).expect("replies are UTF-8")
+    }
+
+    /// Says that nothing more will come.
+    pub fn finish(&mut self) {
+        self.reader.get_ref().shutdown(Shutdown::Write).unwrap();
+    }
+}

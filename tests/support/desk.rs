@@ -1,0 +1,188 @@
+//! A desk whose queue is in memory: the same answers as the real one, with messages that a test chooses.
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+
+use postern::ground::clock;
+use postern::mail::model::{
+    Address, Answer, Body, BodyType, Content, Desk, DeskError, DestinationSummary, Envelope, Kind, Message, MessageId, Order,
+    Origin, Progress, QueueSummary, Selection, Status, Target,
+};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// The queue, in the order of ids.
+#[derive(Default)]
+pub struct MemoryDesk {
+    /// How often the page was made: each one asks once for the destinations.
+    pub pages: AtomicU32,
+    messages: Mutex<BTreeMap<MessageId, Message>>,
+}
+
+/// A content at rest, made up as it is read.
+struct Repeated(&'static [u8], u64);
+
+impl Content for Repeated {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.1 - offset).unwrap().min(buffer.len());
+        for (place, byte) in buffer[..left].iter_mut().enumerate() {
+            *byte = self.0[(usize::try_from(offset).unwrap() + place) % self.0.len()];
+        }
+        Ok(left)
+    }
+}
+
+/// A line that stored contents repeat.
+pub const LINE: &[u8] = b"The quick brown fox jumps over the lazy dog, again and again.\r\n";
+
+impl MemoryDesk {
+    pub fn new(messages: impl IntoIterator<Item = Message>) -> Arc<Self> {
+        let messages = messages.into_iter().map(|message| (message.id, message)).collect();
+        Arc::new(Self { messages: Mutex::new(messages), pages: AtomicU32::new(0) })
+    }
+
+    pub fn len(&self) -> usize {
+        self.messages.lock().unwrap().len()
+    }
+}
+
+/// A message to `recipients` that arrived `age` seconds ago.
+pub fn message(id: u64, age: u32, sender: Option<&str>, recipients: &[&str]) -> Message {
+    let content = format!("Subject: Message {id}\r\nFrom: a@example.org\r\n\r\nHello, this is number {id}.\r\n");
+    let places = 0..u16::try_from(recipients.len()).unwrap();
+    Message {
+        id: MessageId(id),
+        arrived: clock::now() - age,
+        envelope: Envelope {
+            sender: sender.map(|sender| Address::parse(sender).unwrap()),
+            recipients: recipients.iter().map(|recipient| Address::parse(recipient).unwrap()).collect(),
+            body: BodyType::SevenBit,
+            smtputf8: false,
+        },
+        origin: Origin { peer: Some(IpAddr::from([192, 0, 2, 7])), helo: "app.example.org".into() },
+        kind: Kind::Mail,
+        progress: places.map(|place| Progress::new(Target::Recipient(place))).collect(),
+        held: false,
+        delay_told: false,
+        body: Body::Memory(content.into()),
+    }
+}
+
+/// The same message after `attempts` tries, the last of which said `reason`; the next one is `wait` seconds away.
+pub fn deferred(mut message: Message, attempts: u16, wait: u32, reason: &str) -> Message {
+    for progress in &mut message.progress {
+        (progress.attempts, progress.due, progress.reason) = (attempts, clock::now() + wait, reason.to_owned());
+    }
+    message
+}
+
+/// The same message with `len` octets of content at rest.
+pub fn stored(mut message: Message, len: u64) -> Message {
+    message.body = Body::Stored(Arc::new(Repeated(LINE, len)), len);
+    message
+}
+
+/// The domains that a message still waits for, each once.
+fn domains(message: &Message) -> Vec<String> {
+    let mut domains: Vec<String> = pending(message).map(|(address, _)| address.domain_key()).collect();
+    domains.sort();
+    domains.dedup();
+    domains
+}
+
+fn pending(message: &Message) -> impl Iterator<Item = (&Address, &Progress)> {
+    message.progress.iter().filter(|progress| progress.status == Status::Pending).filter_map(|progress| match progress.target {
+        Target::Recipient(place) => Some((&message.envelope.recipients[usize::from(place)], progress)),
+        Target::Copy => None,
+    })
+}
+
+impl Desk for MemoryDesk {
+    fn summary(&self) -> QueueSummary {
+        let messages = self.messages.lock().unwrap();
+        let tried = |message: &&Message| pending(message).any(|(_, progress)| progress.attempts > 0);
+        QueueSummary {
+            messages: messages.len() as u64,
+            bytes: messages.values().map(|message| message.body.len()).sum(),
+            active: messages.values().filter(|message| !message.held && !tried(message)).count() as u64,
+            deferred: messages.values().filter(|message| !message.held).filter(tried).count() as u64,
+            held: messages.values().filter(|message| message.held).count() as u64,
+            oldest: messages.values().map(|message| message.arrived).min(),
+        }
+    }
+
+    fn destinations(&self, limit: usize) -> Vec<DestinationSummary> {
+        self.pages.fetch_add(1, Ordering::Relaxed);
+        let messages = self.messages.lock().unwrap();
+        let mut found: BTreeMap<String, DestinationSummary> = BTreeMap::new();
+        for message in messages.values() {
+            for domain in domains(message) {
+                let entry = found.entry(domain.clone()).or_insert_with(|| DestinationSummary {
+                    name: domain.clone(),
+                    messages: 0,
+                    active: 0,
+                    oldest: None,
+                    next_try: None,
+                    last_error: String::new(),
+                });
+                entry.messages += 1;
+                entry.oldest = Some(entry.oldest.map_or(message.arrived, |oldest| oldest.min(message.arrived)));
+                for (_, progress) in pending(message).filter(|(address, _)| address.domain_key() == domain) {
+                    if progress.attempts == 0 && !message.held {
+                        entry.active += 1;
+                    } else if progress.attempts > 0 && !message.held {
+                        entry.next_try = Some(entry.next_try.map_or(progress.due, |next| next.min(progress.due)));
+                        entry.last_error.clone_from(&progress.reason);
+                    }
+                }
+            }
+        }
+        let mut all: Vec<_> = found.into_values().collect();
+        all.sort_by_key(|destination| std::cmp::Reverse(destination.messages));
+        all.truncate(limit);
+        all
+    }
+
+    fn ages(&self, bounds: &[u32]) -> (Vec<u64>, u64) {
+        let messages = self.messages.lock().unwrap();
+        let ages: Vec<u32> = messages.values().map(|message| clock::now() - message.arrived).collect();
+        let within = |bound: &u32| ages.iter().filter(|age| *age <= bound).count() as u64;
+        (bounds.iter().map(within).collect(), ages.iter().map(|age| u64::from(*age)).sum())
+    }
+
+    fn list(&self, after: Option<MessageId>, limit: usize) -> Answer<'_, Vec<Message>> {
+        Box::pin(async move {
+            let messages = self.messages.lock().unwrap();
+            Ok(messages.values().filter(|message| after.is_none_or(|after| message.id > after)).take(limit).cloned().collect())
+        })
+    }
+
+    fn show(&self, id: MessageId) -> Answer<'_, Message> {
+        Box::pin(async move { self.messages.lock().unwrap().get(&id).cloned().ok_or(DeskError::Unknown) })
+    }
+
+    fn order(&self, order: Order, selection: Selection) -> Answer<'_, u64> {
+        Box::pin(async move {
+            let mut messages = self.messages.lock().unwrap();
+            let hit: Vec<MessageId> = match selection {
+                Selection::One(id) => messages.contains_key(&id).then_some(id).map(|id| vec![id]).ok_or(DeskError::Unknown)?,
+                Selection::All => messages.keys().copied().collect(),
+                Selection::Domain(domain) => {
+                    let domain = domain.to_lowercase();
+                    messages.values().filter(|message| domains(message).contains(&domain)).map(|message| message.id).collect()
+                }
+            };
+            for id in &hit {
+                match (order, messages.get_mut(id)) {
+                    (Order::Delete, _) => drop(messages.remove(id)),
+                    (Order::Hold, Some(message)) => message.held = true,
+                    (Order::Release, Some(message)) => message.held = false,
+                    (Order::Retry, Some(message)) => message.progress.iter_mut().for_each(|progress| progress.due = 0),
+                    (_, None) => {}
+                }
+            }
+            Ok(hit.len() as u64)
+        })
+    }
+}

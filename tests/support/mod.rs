@@ -1,0 +1,21 @@
+//! What tests stand on: a client that says anything, a queue in memory, a relay's receiving side on a real port.
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
+
+pub mod client;
+pub mod receiver;
+pub mod spool;
+
+use std::time::{Duration, Instant};
+
+/// Waits until something becomes true that nobody announces.
+///
+/// # Panics
+/// It did not within ten seconds.
+pub fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while !is_true() {
+        assert!(Instant::now() < until, "this did not come true: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

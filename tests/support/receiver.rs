@@ -1,0 +1,111 @@
+//! The receiving side of the relay on a port of the loopback, before a queue in memory.
+
+use super::spool::{MemorySpool, Trouble};
+use postern::appliance::counter::Counters;
+use postern::mail::accept::{self, Limits};
+use postern::mail::admit::Policy;
+use postern::mail::inbound::{self, Intake};
+use postern::mail::model::{Message, MessageId, Refusal};
+use postern::mail::parse::Rules;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// How a receiver differs from the usual one.
+pub struct Setup {
+    /// Networks that may relay; the loopback by default.
+    pub trusted: Vec<String>,
+    /// Limits of sessions.
+    pub rules: Rules,
+    /// Limits of time and number.
+    pub limits: Limits,
+    /// What is wrong with the volume.
+    pub trouble: Option<Trouble>,
+    /// A defect: what takes accepted messages panics.
+    pub defect: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            trusted: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
+            rules: Rules::new("mta.example", 10_000_000),
+            limits: Limits { linger: Duration::from_millis(500), ..Limits::default() },
+            trouble: None,
+            defect: false,
+        }
+    }
+}
+
+/// A running receiver; dropping it stops it.
+pub struct Receiver {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it has accepted.
+    pub spool: Arc<MemorySpool>,
+    /// What it has counted.
+    pub counters: Arc<Counters>,
+    /// What it has handed onward.
+    pub onward: Arc<Mutex<Vec<MessageId>>>,
+    stop: watch::Sender<Option<Instant>>,
+    served: Option<JoinHandle<()>>,
+    runtime: Runtime,
+}
+
+impl Receiver {
+    /// Starts one.
+    pub fn start(setup: Setup) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let spool = Arc::new(MemorySpool::new(setup.trouble));
+        let labels = Refusal::ALL.map(Refusal::as_str);
+        let counters = Arc::new(Counters::new(&labels).unwrap());
+        let onward = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&onward);
+        let intake = Arc::new(Intake {
+            spool: Arc::clone(&spool),
+            onward: Box::new(move |message: Message| {
+                assert!(!setup.defect, "the defect that was asked for");
+                seen.lock().unwrap().push(message.id);
+            }),
+            policy: Policy::new(setup.trusted.iter().map(|text| text.parse().unwrap()).collect(), Vec::new()),
+            rules: setup.rules,
+            copy: false,
+            counters: Arc::clone(&counters),
+            limits: setup.limits,
+        });
+        let (stop, stopped) = watch::channel(None);
+        let (address, served) = runtime.block_on(async {
+            // As in production: both families on one socket, IPv4 in IPv6 clothes.
+            let listener = accept::bind("[::]:0".parse().unwrap()).unwrap();
+            let address = ([127, 0, 0, 1], listener.local_addr().unwrap().port()).into();
+            (address, tokio::spawn(inbound::serve(intake, vec![listener], stopped)))
+        });
+        Self { address, spool, counters, onward, stop, served: Some(served), runtime }
+    }
+
+    /// Begins the stop: sessions that are inside a mail have `grace` to finish it.
+    pub fn stop(&self, grace: Duration) {
+        self.stop.send(Some(Instant::now() + grace)).unwrap();
+    }
+
+    /// Waits until everything has ended after [`Receiver::stop`].
+    pub fn wait(&mut self) {
+        if let Some(served) = self.served.take() {
+            self.runtime.block_on(served).unwrap();
+        }
+    }
+
+    /// Sessions open now.
+    pub fn sessions(&self) -> i64 {
+        self.counters.smtp_active_sessions.get()
+    }
+
+    /// Refusals counted under this reason.
+    pub fn refused(&self, reason: Refusal) -> u64 {
+        self.counters.refused_total.with_label_values(&[reason.as_str()]).get()
+    }
+}

@@ -1,0 +1,124 @@
+//! The queue's door before a list in memory: the second implementation of it, and as strict as the first, but for the power cut.
+
+use postern::mail::model::{Body, Message, MessageId, Progress, Status, Target};
+use postern::mail::spool::{Entry, Spool, SpoolError, Writer};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+/// Where the volume fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Less than one percent is free.
+    Full,
+    /// Writes fail once so many octets of a mail have come.
+    WriteAfter(u64),
+    /// The sync fails.
+    Sync,
+}
+
+/// Messages in memory, numbered from 1.
+#[derive(Default)]
+pub struct MemorySpool {
+    trouble: Option<Trouble>,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    last: u64,
+    messages: BTreeMap<MessageId, Message>,
+}
+
+/// Content that is under way.
+pub struct MemoryWriter {
+    content: Vec<u8>,
+    trouble: Option<Trouble>,
+}
+
+impl MemorySpool {
+    /// A volume that is well, or not.
+    pub fn new(trouble: Option<Trouble>) -> Self {
+        Self { trouble, queue: Mutex::default() }
+    }
+
+    /// Every message in the queue with its content, in order.
+    pub fn messages(&self) -> Vec<(Message, Vec<u8>)> {
+        let queue = self.queue.lock().unwrap();
+        queue.messages.values().map(|message| (message.clone(), message.body.head(usize::MAX).unwrap().to_vec())).collect()
+    }
+
+    fn enter(&self, entry: Entry, body: Body) -> Result<Message, SpoolError> {
+        if self.trouble == Some(Trouble::Sync) {
+            return Err(SpoolError::Failed("Input/output error (EIO)".to_owned()));
+        }
+        let mut queue = self.queue.lock().unwrap();
+        queue.last += 1;
+        let id = MessageId(queue.last);
+        let recipients = 0..u16::try_from(entry.envelope.recipients.len()).expect("recipients are limited");
+        let targets = recipients.map(Target::Recipient).chain(entry.copy.then_some(Target::Copy));
+        let message = Message {
+            id,
+            arrived: postern::ground::clock::now(),
+            envelope: entry.envelope,
+            origin: entry.origin,
+            kind: entry.kind,
+            progress: targets.map(Progress::new).collect(),
+            held: false,
+            delay_told: false,
+            body,
+        };
+        queue.messages.insert(id, message.clone());
+        Ok(message)
+    }
+}
+
+impl Writer for MemoryWriter {
+    async fn write(&mut self, piece: &[u8]) -> Result<(), SpoolError> {
+        self.content.extend_from_slice(piece);
+        match self.trouble {
+            Some(Trouble::WriteAfter(limit)) if self.len() > limit => Err(SpoolError::Full),
+            _ => Ok(()),
+        }
+    }
+
+    fn len(&self) -> u64 {
+        self.content.len() as u64
+    }
+}
+
+impl Spool for MemorySpool {
+    type Writer = MemoryWriter;
+
+    fn ready(&self) -> Result<(), SpoolError> {
+        if self.trouble == Some(Trouble::Full) { Err(SpoolError::Full) } else { Ok(()) }
+    }
+
+    fn begin(&self) -> MemoryWriter {
+        MemoryWriter { content: Vec::new(), trouble: self.trouble }
+    }
+
+    async fn commit(&self, entry: Entry, content: MemoryWriter) -> Result<Message, SpoolError> {
+        self.enter(entry, Body::Memory(content.content.into()))
+    }
+
+    async fn load(&self, id: MessageId) -> Result<Message, SpoolError> {
+        self.queue.lock().unwrap().messages.get(&id).cloned().ok_or(SpoolError::Unknown)
+    }
+
+    fn settle(&self, id: MessageId, progress: Vec<Progress>) {
+        let mut queue = self.queue.lock().unwrap();
+        let Some(message) = queue.messages.get_mut(&id) else { return };
+        for news in progress {
+            for known in message.progress.iter_mut().filter(|known| known.target == news.target) {
+                known.clone_from(&news);
+            }
+        }
+        if message.progress.iter().all(|progress| progress.status != Status::Pending) {
+            queue.messages.remove(&id);
+        }
+    }
+
+    async fn commit_body(&self, entry: Entry, body: Body) -> Result<Message, SpoolError> {
+        self.enter(entry, body)
+    }
+}

@@ -1,0 +1,179 @@
+//! A running window over a queue in memory, on real sockets.
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+
+use super::desk::{MemoryDesk, deferred, message, stored};
+use postern::appliance::counter::Counters;
+use postern::ground::clock;
+use postern::mail::model::{Message, Refusal};
+use postern::window::Login;
+use postern::window::server::{Facts, Readiness, Window, serve_control, serve_public};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Text that would run, break out of an attribute, or turn the page around, if anybody forgot to escape it.
+pub const HOSTILE: &str =
+    "550 5.1.1 <script>alert(1)</script> \"onmouseover=alert(2)\" '><img src=x onerror=alert(3)> &lt; \u{202e}gnp.exe";
+
+pub struct TestWindow {
+    pub address: SocketAddr,
+    pub socket: PathBuf,
+    pub window: Arc<Window>,
+    pub counters: Arc<Counters>,
+    pub desk: Arc<MemoryDesk>,
+    pub ready: watch::Sender<Readiness>,
+    pub stop: watch::Sender<bool>,
+    pub tasks: Vec<JoinHandle<()>>,
+    _directory: tempfile::TempDir,
+}
+
+pub fn counters() -> Arc<Counters> {
+    let reasons: Vec<&str> = Refusal::ALL.iter().map(|reason| reason.as_str()).collect();
+    Arc::new(Counters::new(&reasons).unwrap())
+}
+
+pub fn facts(data_volume: &Path) -> Facts {
+    let row = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+    Facts {
+        hostname: "mta.shop.example".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        who_may_relay:
+            "Clients in 10.20.0.0/16 and 2001:db8:20::/48 may send to anybody. The container's gateway 10.20.0.1 may not."
+                .to_owned(),
+        terminals: vec![
+            row("in", "SMTP on [::]:25, HTTP on [::]:80"),
+            row("log", "mounted, //nas/share/maillog"),
+            row("fs", "not connected"),
+            row("net", "the container's own route"),
+            row("mon", "failing since 11:58: connection refused"),
+        ],
+        volumes: vec![row("data", "/data, a volume of its own"), row("key", "not used")],
+        started: clock::now() - 187_500,
+        data_volume: data_volume.to_owned(),
+    }
+}
+
+/// A queue in trouble of every kind.
+pub fn troubled_queue() -> Vec<Message> {
+    let mut id = 1_763_800_000_000_000;
+    let mut next = || {
+        id += 1_000_003;
+        id
+    };
+    let mut queue = Vec::new();
+    for n in 0..143u32 {
+        let to = format!("customer{n}@slow-and-sorry.example");
+        let mail = message(next(), 90_000 - n * 400, Some("orders@shop.example"), &[&to]);
+        let reason = "451 4.7.1 Greylisted, please try again in 300 seconds; see https://slow-and-sorry.example/greylisting";
+        queue.push(deferred(mail, 7, 900 + n, reason));
+    }
+    for n in 0..61u32 {
+        let mail = message(next(), 50_000 - n * 300, Some("newsletter@shop.example"), &[&format!("reader{n}@dead.example")]);
+        queue.push(deferred(mail, 4, 2400 + n, "connect to mx1.dead.example[203.0.113.9]:25: Connection timed out"));
+    }
+    for n in 0..18u32 {
+        let mail = message(next(), 7_300 + n, Some("orders@shop.example"), &[&format!("box{n}@full.example")]);
+        queue.push(deferred(mail, 2, 30, "452 4.2.2 The mailbox is over its quota, tell its owner"));
+    }
+    let mail = message(next(), 4_000, Some("orders@shop.example"), &["victim@hostile.example"]);
+    queue.push(deferred(mail, 1, 700, HOSTILE));
+    for n in 0..9u32 {
+        queue.push(message(next(), n, Some("orders@shop.example"), &[&format!("friend{n}@example.org"), "copy@example.net"]));
+    }
+    let mut held = message(next(), 260_000, None, &["postmaster@held.example"]);
+    held.held = true;
+    queue.push(held);
+    queue.push(stored(message(next(), 3, Some("reports@shop.example"), &["archive@example.net"]), 26_214_400));
+    queue
+}
+
+/// Numbers as after a busy day.
+pub fn busy(counters: &Counters) {
+    counters.smtp_active_sessions.set(12);
+    counters.smtp_sessions_total.inc_by(48_211);
+    counters.accepted_total.inc_by(193_340);
+    counters.delivered_total.inc_by(201_877);
+    counters.deferred_total.inc_by(3_418);
+    counters.bounced_total.inc_by(291);
+    counters.connections_out_active.set(4);
+    for (reason, number) in [("relay", 1_204), ("syntax", 61), ("limit", 9), ("bare_line", 2)] {
+        counters.refused_total.with_label_values(&[reason]).inc_by(number);
+    }
+    for n in 0..1000 {
+        counters.delivery_latency_seconds.observe(f64::from(n) * 0.0009);
+        counters.sync_seconds.observe(f64::from(n) * 0.000_002);
+    }
+}
+
+impl TestWindow {
+    pub async fn open(messages: impl IntoIterator<Item = Message>, login: Option<Login>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (counters, desk) = (counters(), MemoryDesk::new(messages));
+        let (ready, readiness) = watch::channel(Ok(()));
+        let (stop, stopping) = watch::channel(false);
+        let asked: Arc<MemoryDesk> = Arc::clone(&desk);
+        let window = Window::open(asked, Arc::clone(&counters), login, facts(directory.path()), readiness).unwrap();
+        let public = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = public.local_addr().unwrap();
+        let socket = directory.path().join("control.sock");
+        let control = UnixListener::bind(&socket).unwrap();
+        let tasks = vec![
+            tokio::spawn(serve_public(Arc::clone(&window), vec![public], stopping.clone())),
+            tokio::spawn(serve_control(Arc::clone(&window), control, stopping)),
+        ];
+        Self { address, socket, window, counters, desk, ready, stop, tasks, _directory: directory }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// What curl gets from `ui_port`.
+    pub async fn curl(&self, arguments: &[&str], path: &str) -> Reply {
+        curl(arguments, &self.url(path)).await
+    }
+
+    /// What curl gets from the control socket.
+    pub async fn curl_control(&self, arguments: &[&str], path: &str) -> Reply {
+        let socket = self.socket.to_str().unwrap();
+        let arguments: Vec<&str> = ["--unix-socket", socket].iter().chain(arguments).copied().collect();
+        curl(&arguments, &format!("http://postern{path}")).await
+    }
+}
+
+pub struct Reply {
+    pub status: u16,
+    /// Header lines in lower case.
+    pub head: String,
+    pub body: String,
+}
+
+impl Reply {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+pub async fn curl(arguments: &[&str], url: &str) -> Reply {
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--max-time", "20", "--include"]).args(arguments).arg(url);
+    let output = run(command).await;
+    assert!(output.status.success(), "curl {arguments:?} {url}: {output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no header in {text:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Reply { status, head: head.to_lowercase(), body: body.to_owned() }
+}
+
+/// Runs a program of the system; a machine that lacks it fails the test with words.
+pub async fn run(mut command: Command) -> Output {
+    let name = format!("{command:?}");
+    tokio::task::spawn_blocking(move || command.output())
+        .await
+        .unwrap()
+        .unwrap_or_else(|error| panic!("{name}: {error}; install it"))
+}

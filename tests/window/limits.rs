@@ -1,0 +1,134 @@
+//! Clients that come in crowds, dawdle, or talk nonsense.
+
+use crate::support::TestWindow;
+use postern::window::server::{CONNECTIONS_MAX, HEADER_MAX, HEADER_PATIENCE};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+async fn talk(window: &TestWindow, words: &[u8]) -> String {
+    let mut stream = TcpStream::connect(window.address).await.unwrap();
+    // A window that has heard enough may close while we speak.
+    let _ = stream.write_all(words).await;
+    let _ = stream.shutdown().await;
+    let mut answer = Vec::new();
+    let _ =
+        timeout(Duration::from_secs(15), stream.read_to_end(&mut answer)).await.expect("the window neither answers nor closes");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn a_crowd_is_turned_away_and_the_next_one_is_served() {
+    let window = TestWindow::open([], None).await;
+    let mut crowd = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        let mut stream = TcpStream::connect(window.address).await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        crowd.push(stream);
+    }
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(window.address).await.unwrap();
+        let mut answer = String::new();
+        timeout(Duration::from_secs(5), stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After"), "{answer}");
+    }
+    // The control socket is another door.
+    assert_eq!(window.curl_control(&[], "/readyz").await.status, 200);
+    drop(crowd);
+    let begin = Instant::now();
+    while !talk(&window, b"GET /healthz HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.0 200") {
+        assert!(begin.elapsed() < Duration::from_secs(5), "the crowd's places stay taken");
+    }
+}
+
+#[tokio::test]
+async fn slow_headers_are_cut_off() {
+    let window = TestWindow::open([], None).await;
+    let mut slow = TcpStream::connect(window.address).await.unwrap();
+    let mut idle = TcpStream::connect(window.address).await.unwrap();
+    let begin = Instant::now();
+    let (mut reader, mut writer) = slow.split();
+    let drip = async {
+        writer.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        while writer.write_all(b"a: b\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    };
+    let mut rest = Vec::new();
+    tokio::select! {
+        () = drip => {}
+        _ = reader.read_to_end(&mut rest) => {}
+        () = tokio::time::sleep(HEADER_PATIENCE * 2) => panic!("a slow header is waited for"),
+    }
+    assert!(begin.elapsed() >= HEADER_PATIENCE / 2);
+    let ended = timeout(HEADER_PATIENCE, idle.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "a connection that says nothing is kept");
+}
+
+#[tokio::test]
+async fn headers_have_an_end() {
+    let window = TestWindow::open([], None).await;
+    let field = |length| format!("GET /healthz HTTP/1.1\r\nHost: a\r\nx: {}\r\n\r\n", "x".repeat(length));
+    let fields = |number| format!("GET /healthz HTTP/1.1\r\nHost: a\r\n{}\r\n", "a: b\r\n".repeat(number));
+    for (request, status) in [
+        (field(HEADER_MAX - 100), 200),
+        (field(HEADER_MAX), 431),
+        (field(HEADER_MAX * 4), 431),
+        (fields(50), 200),
+        (fields(1000), 431),
+        (format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(HEADER_MAX * 4)), 431),
+    ] {
+        let answer = talk(&window, request.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{} octets: {answer}", request.len());
+    }
+}
+
+#[tokio::test]
+async fn nonsense_gets_an_error_and_costs_nothing() {
+    let window = TestWindow::open([], None).await;
+    for nonsense in [
+        &b"EHLO client.example\r\nMAIL FROM:<a@b>\r\n"[..],
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"\0\0\0\0\0\0\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"CONNECT example.org:25 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http://example.org/ HTTP/1.1\r\nHost: example.org\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+    ] {
+        let answer = talk(&window, nonsense).await;
+        assert!(!answer.contains("panic"), "{answer}");
+        assert_eq!(window.counters.panics_total.get(), 0, "{nonsense:?}");
+    }
+    assert_eq!(window.curl(&[], "/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_request_with_content_is_answered_without_reading_it() {
+    let window = TestWindow::open([], None).await;
+    let answer = talk(&window, b"GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\nxxxx").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let answer = talk(&window, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\nxxxx").await;
+    assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_listeners_and_their_connections() {
+    let mut window = TestWindow::open([], None).await;
+    let mut idle = TcpStream::connect(window.address).await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut first = [0; 15];
+    idle.read_exact(&mut first).await.unwrap();
+    window.stop.send(true).unwrap();
+    let mut rest = Vec::new();
+    timeout(Duration::from_secs(5), idle.read_to_end(&mut rest)).await.unwrap().unwrap();
+    for task in std::mem::take(&mut window.tasks) {
+        timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
+    }
+    assert!(TcpStream::connect(window.address).await.is_err());
+}

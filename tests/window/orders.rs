@@ -1,0 +1,157 @@
+//! The control socket, and the operator's tool at its other end.
+
+use crate::desk::{LINE, message};
+use crate::support::{HOSTILE, TestWindow, troubled_queue};
+use clap::Parser;
+use postern::window::cli::{QueueArgs, run_to};
+use serde_json::Value;
+use std::path::Path;
+
+#[derive(Parser)]
+struct Tool {
+    #[command(flatten)]
+    queue: QueueArgs,
+}
+
+/// Exit code, standard output, standard error of `postern queue …`.
+async fn queue(socket: &Path, arguments: &str) -> (u8, String, String) {
+    let words = ["postern queue", "--socket", socket.to_str().unwrap()].into_iter().chain(arguments.split_whitespace());
+    let tool = Tool::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+    let (mut out, mut complaints) = (Vec::new(), Vec::new());
+    let done = tokio::task::spawn_blocking(move || {
+        let code = run_to(tool.queue, &mut out, &mut complaints);
+        (code, String::from_utf8(out).unwrap(), String::from_utf8(complaints).unwrap())
+    });
+    done.await.unwrap()
+}
+
+#[tokio::test]
+async fn orders_reach_the_queue_through_the_control_socket() {
+    let window = TestWindow::open(troubled_queue(), None).await;
+    let order = async |text: &str| window.curl_control(&["--data", text], "/api/v1/orders").await;
+    let reply = order(r#"{"order":"hold","domain":"DEAD.example"}"#).await;
+    assert_eq!((reply.status, reply.json()["messages"].as_u64()), (200, Some(61)));
+    assert_eq!(window.curl(&[], "/api/v1/status").await.json()["queue"]["held"], 62);
+    assert_eq!(order(r#"{"order":"release","all":true}"#).await.json()["messages"], 234);
+    assert_eq!(order(r#"{"order":"retry","id":"0000000000010"}"#).await.status, 404);
+    for bad in ["", "x", "{}", r#"{"order":"delete"}"#, r#"{"order":"melt","all":true}"#] {
+        let reply = window.curl_control(&["--data", bad], "/api/v1/orders").await;
+        assert_eq!(reply.status, 400, "{bad}");
+        assert!(reply.json()["error"].is_string());
+    }
+    let long = format!(r#"{{"order":"delete","domain":"{}"}}"#, "x".repeat(5000));
+    assert_eq!(window.curl_control(&["--data", &long], "/api/v1/orders").await.status, 413);
+    assert_eq!(window.curl_control(&[], "/api/v1/orders").await.status, 405);
+    assert_eq!(window.desk.len(), 234);
+    assert_eq!(order(r#"{"order":"delete","all":true}"#).await.json()["messages"], 234);
+    assert_eq!(window.desk.len(), 0);
+}
+
+#[tokio::test]
+async fn contents_are_read_on_the_control_socket_only() {
+    let window = TestWindow::open(troubled_queue(), None).await;
+    let queue_page = window.curl(&[], "/api/v1/queue?limit=500").await.json();
+    let id = |size: fn(u64) -> bool| {
+        let messages = queue_page["messages"].as_array().unwrap();
+        let found = messages.iter().find(|message| size(message["size_bytes"].as_u64().unwrap())).unwrap();
+        found["id"].as_str().unwrap().to_owned()
+    };
+    let (small, large) = (id(|size| size < 1000), id(|size| size > 1_000_000));
+    assert_eq!(window.curl(&[], &format!("/api/v1/queue/{small}/body")).await.status, 404);
+    let reply = window.curl_control(&[], &format!("/api/v1/queue/{small}/body")).await;
+    assert!(
+        reply.head.contains("content-type: message/rfc822") && reply.body.starts_with("Subject: Message "),
+        "{}",
+        reply.body
+    );
+    let reply = window.curl_control(&[], &format!("/api/v1/queue/{large}/body")).await;
+    assert_eq!(reply.body.len(), 26_214_400);
+    assert!(reply.body.as_bytes().chunks(LINE.len()).all(|line| LINE.starts_with(line)));
+    let (code, body, _) = queue(&window.socket, &format!("body {large}")).await;
+    assert!(code == 0 && body == reply.body, "{code}, {} octets", body.len());
+    let (_, json, _) = queue(&window.socket, &format!("body {large} --json")).await;
+    let value: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value["id"], large);
+    assert_eq!(value["content_base64"].as_str().unwrap().len(), 26_214_400_usize.div_ceil(3) * 4);
+    // A reader that goes away in the middle takes nothing with it.
+    let reply = window.curl_control(&["--range", "0-10"], &format!("/api/v1/queue/{small}/body")).await;
+    assert_eq!(reply.status, 200);
+}
+
+#[tokio::test]
+async fn the_tool_lists_for_people_and_for_programs() {
+    let window = TestWindow::open(troubled_queue(), None).await;
+    let (code, text, complaints) = queue(&window.socket, "list").await;
+    assert_eq!((code, complaints.as_str()), (0, ""));
+    assert!(text.starts_with("ID ") && text.ends_with("234 messages.\n"), "{text}");
+    assert!(
+        text.contains("  1 d 1 h ") && text.contains(" in 1") && text.contains(" <> ") && text.contains(" held "),
+        "{text}"
+    );
+    assert!(text.contains("friend0@example.org +1"), "{text}");
+    assert!(text.contains("<script>") && !text.contains('\u{202e}'), "a terminal is no browser, but it can be turned around");
+    let ids: Vec<usize> = text.lines().skip(1).take(234).map(|line| line.find("  ").unwrap()).collect();
+    assert!(ids.iter().all(|column| *column == 13), "columns are aligned");
+    let (_, json, _) = queue(&window.socket, "list --json").await;
+    let rows: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(rows.len(), 234);
+
+    let id = rows.iter().find(|row| row["recipients"][0]["last_reply"] == HOSTILE).unwrap()["id"].as_str().unwrap().to_owned();
+    let (code, text, _) = queue(&window.socket, &format!("show {id}")).await;
+    assert!(code == 0 && text.contains("victim@hostile.example") && text.contains("Subject   Message "), "{text}");
+    assert!(!text.contains('\u{202e}'));
+    let (_, json, _) = queue(&window.socket, &format!("--json show {id}")).await;
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["id"], id);
+
+    let (code, text, _) = queue(&window.socket, "stats").await;
+    assert!(code == 0 && text.contains("234 messages") && text.contains("slow-and-sorry.example"), "{text}");
+    let (_, json, _) = queue(&window.socket, "stats --json").await;
+    let stats: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&stats["queue"]["messages"], &stats["destinations"][0]["messages"]), (&234.into(), &143.into()));
+}
+
+#[tokio::test]
+async fn the_tool_gives_orders() {
+    let window = TestWindow::open((1..=5).map(|id| message(id, 60, None, &["a@b.example"])), None).await;
+    let id = "0000000000001";
+    for (arguments, words) in [
+        (format!("retry {id}"), "1 message will be tried now.\n"),
+        ("hold --domain b.example".to_owned(), "5 messages held.\n"),
+        ("release --all".to_owned(), "5 messages released.\n"),
+        (format!("delete {id}"), "1 message deleted.\n"),
+        ("retry --domain elsewhere.example".to_owned(), "0 messages will be tried now.\n"),
+        ("retry --all --json".to_owned(), "{\"messages\":4}\n"),
+        ("delete --all --yes".to_owned(), "4 messages deleted.\n"),
+        ("list".to_owned(), "The queue is empty.\n"),
+    ] {
+        let (code, out, complaints) = queue(&window.socket, &arguments).await;
+        assert_eq!((code, out.as_str(), complaints.as_str()), (0, words, ""), "{arguments}");
+    }
+}
+
+#[tokio::test]
+async fn the_tool_says_what_is_wrong_and_what_to_do() {
+    let window = TestWindow::open([message(1, 60, None, &["a@b.example"])], None).await;
+    for (arguments, code, words) in [
+        ("retry", 64, "--domain DOMAIN, or --all"),
+        ("hold 0000000000001 --all", 64, "--domain DOMAIN, or --all"),
+        ("delete --all", 64, "--yes"),
+        ("show 1", 64, "'postern queue list' shows them"),
+        ("show 0000000000002", 66, "no such message"),
+        ("body 0000000000002", 66, "no such message"),
+        ("retry 0000000000002", 66, "no such message"),
+    ] {
+        let (got, out, complaints) = queue(&window.socket, arguments).await;
+        assert_eq!((got, out.as_str()), (code, ""), "{arguments}: {complaints}");
+        assert!(complaints.contains(words) && complaints.lines().count() == 1, "{arguments}: {complaints}");
+    }
+    assert_eq!(window.desk.len(), 1);
+    let (code, _, complaints) = queue(Path::new("/no/such/control.sock"), "list").await;
+    assert!(code == 69 && complaints.contains("postern init"), "{complaints}");
+    // A socket that a killed core left behind.
+    let directory = tempfile::tempdir().unwrap();
+    let stale = directory.path().join("control.sock");
+    drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
+    let (code, _, complaints) = queue(&stale, "stats").await;
+    assert!(code == 69 && complaints.contains("postern init"), "{complaints}");
+}

@@ -1,0 +1,198 @@
+//! Pushes to a real Pushgateway, and to monitors in every kind of trouble.
+
+use crate::support::{TestWindow, busy, curl, troubled_queue};
+use postern::window::push::{Config, FAREWELL_PATIENCE, push};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Debian's Pushgateway, ended with the test.
+struct Gateway {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Gateway {
+    async fn start() -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        Self::start_at(address).await
+    }
+
+    async fn start_at(address: SocketAddr) -> Self {
+        let process = Command::new("prometheus-pushgateway")
+            .arg(format!("--web.listen-address={address}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("install Debian's package prometheus-pushgateway");
+        let gateway = Self { process, address };
+        let up = async {
+            while tokio::net::TcpStream::connect(address).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), up).await.expect("the Pushgateway does not start");
+        gateway
+    }
+
+    async fn metrics(&self) -> String {
+        curl(&[], &format!("http://{}/metrics", self.address)).await.body
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn start(window: &TestWindow, address: SocketAddr, instance: &str) -> JoinHandle<()> {
+    let config = Config::new(&format!("http://{address}"), instance, Duration::from_millis(100)).unwrap();
+    tokio::spawn(push(config, Arc::clone(&window.window), window.stop.subscribe()))
+}
+
+async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "{what} did not happen");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_real_gateway_shows_the_counters_until_the_clean_stop() {
+    let gateway = Gateway::start().await;
+    let window = TestWindow::open(troubled_queue(), None).await;
+    busy(&window.counters);
+    let task = start(&window, gateway.address, "mta.shop.example");
+    until("a push", || window.counters.push_total.get() > 1).await;
+    assert_eq!(window.counters.push_failures_total.get(), 0);
+    let text = gateway.metrics().await;
+    for (name, value) in [("mta_mqueue_messages", "234"), ("mta_smtp_active_sessions", "12"), ("mta_accepted_total", "193340")]
+    {
+        let line = format!("{name}{{instance=\"mta.shop.example\",job=\"mta\"}} {value}");
+        assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
+    }
+    assert!(text.contains("mta_mqueue_kbytes{"), "{text}");
+    assert!(text.contains("mta_mqueue_age_seconds_bucket{instance=\"mta.shop.example\",job=\"mta\",le=\"60\"}"), "{text}");
+    window.stop.send(true).unwrap();
+    timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
+    let text = gateway.metrics().await;
+    assert!(!text.contains("mta_mqueue_messages"), "the group stays after a clean stop:\n{text}");
+}
+
+#[tokio::test]
+async fn odd_host_names_arrive_as_they_are() {
+    let gateway = Gateway::start().await;
+    for (odd, shown) in [("a/b", "a/b"), ("grün 100%", "grün 100%"), ("", "")] {
+        let window = TestWindow::open([], None).await;
+        let task = start(&window, gateway.address, odd);
+        until("a push", || window.counters.push_total.get() > 0).await;
+        let text = gateway.metrics().await;
+        assert!(text.contains(&format!("mta_mqueue_messages{{instance=\"{shown}\",job=\"mta\"}} 0")), "{odd}:\n{text}");
+        window.stop.send(true).unwrap();
+        timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_dies_and_returns_is_pushed_to_again() {
+    let gateway = Gateway::start().await;
+    let address = gateway.address;
+    let window = TestWindow::open([], None).await;
+    let task = start(&window, address, "mta");
+    until("a push", || window.counters.push_total.get() > 0).await;
+    drop(gateway);
+    until("a failure", || window.counters.push_failures_total.get() > 0).await;
+    let before = window.counters.push_total.get();
+    let gateway = Gateway::start_at(address).await;
+    until("a push again", || window.counters.push_total.get() > before).await;
+    assert!(gateway.metrics().await.contains("mta_mqueue_messages"));
+    window.stop.send(true).unwrap();
+    timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
+}
+
+/// A monitor that reads a little and says `answer`, then holds the connection or closes it.
+async fn monitor(answer: Vec<u8>, hold: bool) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let mut request = [0; 512];
+                let _ = stream.read(&mut request).await;
+                let _ = stream.write_all(&answer).await;
+                while hold && matches!(stream.read(&mut request).await, Ok(1..)) {}
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn monitors_in_trouble_cost_a_counter_and_nothing_else() {
+    let endless = [b"HTTP/1.1 500 no\r\nContent-Length: 99999999999\r\n\r\n".to_vec(), vec![b'x'; 1 << 20]].concat();
+    for (trouble, answer, hold) in [
+        ("redirects", b"HTTP/1.1 302 Found\r\nLocation: http://example.org/\r\nContent-Length: 0\r\n\r\n".to_vec(), false),
+        ("refuses", b"HTTP/1.1 400 Bad Request\r\nContent-Length: 9\r\n\r\nno\nthanks".to_vec(), false),
+        ("talks nonsense", b"220 mail.example ESMTP\r\n".to_vec(), false),
+        ("talks binary", vec![0xff; 5000], false),
+        ("never ends its header", [b"HTTP/1.1 200 OK\r\n".to_vec(), b"a: b\r\n".repeat(10_000)].concat(), true),
+        ("never ends its answer", endless, true),
+        ("closes at once", Vec::new(), false),
+        ("hangs", Vec::new(), true),
+    ] {
+        let window = TestWindow::open([], None).await;
+        let task = start(&window, monitor(answer, hold).await, "mta");
+        until(trouble, || window.counters.push_failures_total.get() > 0).await;
+        assert_eq!(window.counters.push_total.get(), 0, "{trouble}");
+        let begin = Instant::now();
+        window.stop.send(true).unwrap();
+        timeout(FAREWELL_PATIENCE + Duration::from_secs(2), task)
+            .await
+            .unwrap_or_else(|_| panic!("{trouble}: no end"))
+            .unwrap();
+        assert!(
+            begin.elapsed() < Duration::from_secs(1),
+            "{trouble}: nothing was ever pushed, so there is nothing to take back"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_monitor_that_hangs_at_the_end_does_not_hold_up_the_stop() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // Answers every PUT, and nothing else.
+    let (farewell, said) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 1 << 16];
+            let read = stream.read(&mut request).await.unwrap();
+            if request.starts_with(b"DELETE ") {
+                farewell.send(String::from_utf8_lossy(&request[..read]).into_owned()).unwrap();
+                let _ = stream.read_to_end(&mut request).await;
+                return;
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        }
+    });
+    let window = TestWindow::open([], None).await;
+    let task = start(&window, address, "mta");
+    until("a push", || window.counters.push_total.get() > 0).await;
+    let begin = Instant::now();
+    window.stop.send(true).unwrap();
+    timeout(FAREWELL_PATIENCE + Duration::from_secs(1), task).await.unwrap().unwrap();
+    assert!(begin.elapsed() > FAREWELL_PATIENCE / 2, "the answer was not waited for at all");
+    assert!(said.await.unwrap().starts_with("DELETE /metrics/job/mta/instance/mta HTTP/1.1\r\n"));
+}
