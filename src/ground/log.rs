@@ -3,7 +3,7 @@
 //! Purpose: rooms say what happened with `tracing` and never wait for it. In: events. Out: lines, in the order of the events of
 //! each thread, written by a thread of their own.
 //! Plain: `2026-11-22T12:00:00.123+01:00 INFO delivered queue_id=0D2R… to=a@b relay=…`; a value with blanks or quotes stands in
-//! quotes. JSON: one flat object with `timestamp`, `level`, `target`, `message` and the fields.
+//! quotes. JSON: one flat object with `time`, `level`, `target`, `message` and the fields.
 //! Limits: [`BACKLOG_MAX`] octets wait for a slow reader, then lines are dropped and a line says how many; a value has at most
 //! [`VALUE_MAX`] characters, an event at most [`FIELDS_MAX`] fields.
 //! Security: texts from the network cannot break a line, forge a field or steer a terminal: control characters and those that
@@ -320,7 +320,7 @@ fn plain_line(level: Level, fields: &Fields) -> String {
 
 fn json_line(level: Level, target: &str, fields: Fields) -> String {
     let mut map = Map::with_capacity(fields.values.len() + 4);
-    map.insert("timestamp".to_owned(), now().into());
+    map.insert("time".to_owned(), now().into());
     map.insert("level".to_owned(), level.as_str().into());
     map.insert("target".to_owned(), target.into());
     map.insert("message".to_owned(), fields.message.into());

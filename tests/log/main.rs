@@ -3,8 +3,6 @@
 //! Each test starts this program again for one of the `ignored` tests below: the process whose log is looked at.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails is a test that fails")]
 
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test stops at the first surprise")]
-
 use postern::ground::log;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
