@@ -9,7 +9,7 @@
 
 use super::accept::{self, Limits, Peer, Stop, Wire, WireError};
 use super::admit::Policy;
-use super::model::{Address, BodyType, Envelope, Kind, Message, Origin, Refusal, Reply, Verdict};
+use super::model::{Address, BodyType, Envelope, Kind, Message, MessageId, Origin, Refusal, Reply, Verdict};
 use super::parse::{Command, CommandError, Content, Dialogue, Flaw, Gate, Heard, Line, Lines, Next, Rules, write_reply};
 use super::spool::{Entry, Spool, SpoolError, Writer};
 use crate::appliance::counter::Counters;
@@ -164,9 +164,10 @@ impl<'a, S: Spool> Session<'a, S> {
         self.wire.flush().await?;
         let (intake, start) = (self.intake, Instant::now());
         let mut content = Content::new(intake.rules.size_limit);
-        let mut intaking = Ok(intake.spool.begin());
-        let date = clock::rfc5322(clock::now());
-        let trace = received(&envelope, self.dialogue.hello(), self.peer.address, &intake.rules.hostname, &date);
+        let writer = intake.spool.begin();
+        let (id, date) = (writer.id(), clock::rfc5322(clock::now()));
+        let mut intaking = Ok(writer);
+        let trace = received(&envelope, self.dialogue.hello(), self.peer.address, &intake.rules.hostname, id, &date);
         store(&mut intaking, trace.as_bytes()).await;
         let mut cut_off = false;
         'reading: loop {
@@ -285,7 +286,7 @@ impl<'a, S: Spool> Session<'a, S> {
 
 /// The trace field of RFC 5321 §4.4 (with UTF8SMTP: RFC 6531 §4.3). One recipient is named; with more, each would learn of the
 /// others. `hello` is hostile: what has no place in a domain or a literal becomes a question mark.
-fn received(envelope: &Envelope, hello: (&str, bool), peer: IpAddr, hostname: &str, date: &str) -> String {
+fn received(envelope: &Envelope, hello: (&str, bool), peer: IpAddr, hostname: &str, id: MessageId, date: &str) -> String {
     let with = match (envelope.smtputf8, hello.1) {
         (true, _) => "UTF8SMTP",
         (false, true) => "ESMTP",
@@ -299,7 +300,7 @@ fn received(envelope: &Envelope, hello: (&str, bool), peer: IpAddr, hostname: &s
         IpAddr::V4(address) => write!(field, " ([{address}])"),
         IpAddr::V6(address) => write!(field, " ([IPv6:{address}])"),
     };
-    let _ = write!(field, "\r\n\tby {hostname} (Postern) with {with}");
+    let _ = write!(field, "\r\n\tby {hostname} (Postern) with {with} id {id}");
     if let [only] = &envelope.recipients[..] {
         let _ = write!(field, "\r\n\tfor <{only}>");
     }
@@ -409,18 +410,25 @@ mod tests {
         let date = "Sun, 22 Nov 2026 12:00:00 +0000";
         let v4 = IpAddr::from([192, 0, 2, 1]);
         assert_eq!(
-            received(&envelope(&["a@b.example"], false), ("client.example", true), v4, "mta.example", date),
-            "Received: from client.example ([192.0.2.1])\r\n\tby mta.example (Postern) with ESMTP\r\n\tfor <a@b.example>;\r\n\t\
+            received(&envelope(&["a@b.example"], false), ("client.example", true), v4, "mta.example", MessageId(1), date),
+            "Received: from client.example ([192.0.2.1])\r\n\tby mta.example (Postern) with ESMTP id 0000000000001\r\n\tfor <a@b.example>;\r\n\t\
              Sun, 22 Nov 2026 12:00:00 +0000\r\n"
         );
         let v6 = "2001:db8::1".parse().unwrap();
         assert_eq!(
-            received(&envelope(&["a@b.example", "c@d.example"], false), ("[x](y;z)", false), v6, "mta.example", date),
-            "Received: from [x]?y?z? ([IPv6:2001:db8::1])\r\n\tby mta.example (Postern) with SMTP;\r\n\t\
+            received(
+                &envelope(&["a@b.example", "c@d.example"], false),
+                ("[x](y;z)", false),
+                v6,
+                "mta.example",
+                MessageId(1),
+                date
+            ),
+            "Received: from [x]?y?z? ([IPv6:2001:db8::1])\r\n\tby mta.example (Postern) with SMTP id 0000000000001;\r\n\t\
              Sun, 22 Nov 2026 12:00:00 +0000\r\n"
         );
-        let utf8 = received(&envelope(&["é@b.example"], true), ("x", true), v4, "mta.example", date);
-        assert!(utf8.contains(" with UTF8SMTP\r\n\tfor <é@b.example>;"), "{utf8}");
+        let utf8 = received(&envelope(&["é@b.example"], true), ("x", true), v4, "mta.example", MessageId(1), date);
+        assert!(utf8.contains(" with UTF8SMTP id 0000000000001\r\n\tfor <é@b.example>;"), "{utf8}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What the queue promises, held against disks that break their own promises.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test stops at the first surprise")]
+
 mod history;
 mod spool;
 

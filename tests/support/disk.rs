@@ -308,7 +308,7 @@ impl File for SimFile {
         Ok(())
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn length(&self) -> io::Result<u64> {
         Ok(self.0.lock().files[self.1].now.len() as u64)
     }
 }

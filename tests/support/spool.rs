@@ -31,6 +31,7 @@ struct Queue {
 
 /// Content that is under way.
 pub struct MemoryWriter {
+    id: MessageId,
     content: Vec<u8>,
     trouble: Option<Trouble>,
 }
@@ -47,13 +48,11 @@ impl MemorySpool {
         queue.messages.values().map(|message| (message.clone(), message.body.head(usize::MAX).unwrap().to_vec())).collect()
     }
 
-    fn enter(&self, entry: Entry, body: Body) -> Result<Message, SpoolError> {
+    fn enter(&self, id: MessageId, entry: Entry, body: Body) -> Result<Message, SpoolError> {
         if self.trouble == Some(Trouble::Sync) {
             return Err(SpoolError::Failed("Input/output error (EIO)".to_owned()));
         }
         let mut queue = self.queue.lock().unwrap();
-        queue.last += 1;
-        let id = MessageId(queue.last);
         let recipients = 0..u16::try_from(entry.envelope.recipients.len()).expect("recipients are limited");
         let targets = recipients.map(Target::Recipient).chain(entry.copy.then_some(Target::Copy));
         let message = Message {
@@ -73,15 +72,19 @@ impl MemorySpool {
 }
 
 impl Writer for MemoryWriter {
+    fn id(&self) -> MessageId {
+        self.id
+    }
+
     async fn write(&mut self, piece: &[u8]) -> Result<(), SpoolError> {
         self.content.extend_from_slice(piece);
         match self.trouble {
-            Some(Trouble::WriteAfter(limit)) if self.len() > limit => Err(SpoolError::Full),
+            Some(Trouble::WriteAfter(limit)) if self.written() > limit => Err(SpoolError::Full),
             _ => Ok(()),
         }
     }
 
-    fn len(&self) -> u64 {
+    fn written(&self) -> u64 {
         self.content.len() as u64
     }
 }
@@ -94,11 +97,13 @@ impl Spool for MemorySpool {
     }
 
     fn begin(&self) -> MemoryWriter {
-        MemoryWriter { content: Vec::new(), trouble: self.trouble }
+        let mut queue = self.queue.lock().unwrap();
+        queue.last += 1;
+        MemoryWriter { id: MessageId(queue.last), content: Vec::new(), trouble: self.trouble }
     }
 
     async fn commit(&self, entry: Entry, content: MemoryWriter) -> Result<Message, SpoolError> {
-        self.enter(entry, Body::Memory(content.content.into()))
+        self.enter(content.id, entry, Body::Memory(content.content.into()))
     }
 
     async fn load(&self, id: MessageId) -> Result<Message, SpoolError> {
@@ -118,7 +123,33 @@ impl Spool for MemorySpool {
         }
     }
 
-    async fn commit_body(&self, entry: Entry, body: Body) -> Result<Message, SpoolError> {
-        self.enter(entry, body)
+    async fn peek(&self, id: MessageId) -> Result<Message, SpoolError> {
+        self.load(id).await
+    }
+
+    fn delay_told(&self, id: MessageId) {
+        if let Some(message) = self.queue.lock().unwrap().messages.get_mut(&id) {
+            message.delay_told = true;
+        }
+    }
+
+    async fn hold(&self, id: MessageId, held: bool) -> Result<(), SpoolError> {
+        let mut queue = self.queue.lock().unwrap();
+        queue.messages.get_mut(&id).map(|message| message.held = held).ok_or(SpoolError::Unknown)
+    }
+
+    async fn delete(&self, id: MessageId) -> Result<(), SpoolError> {
+        self.queue.lock().unwrap().messages.remove(&id).map(drop).ok_or(SpoolError::Unknown)
+    }
+
+    fn ids(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId> {
+        let queue = self.queue.lock().unwrap();
+        queue.messages.keys().filter(|id| Some(**id) > after).take(limit).copied().collect()
+    }
+
+    fn totals(&self) -> (u64, u64, u64) {
+        let queue = self.queue.lock().unwrap();
+        let octets = queue.messages.values().map(|message| message.body.len()).sum();
+        (queue.messages.len() as u64, octets, queue.messages.values().filter(|message| message.held).count() as u64)
     }
 }

@@ -63,7 +63,7 @@ pub trait File: Send + Sync + 'static {
     fn sync(&self) -> io::Result<()>;
 
     /// The length in octets.
-    fn len(&self) -> io::Result<u64>;
+    fn length(&self) -> io::Result<u64>;
 }
 
 /// Whether an error means that there is no room: ENOSPC, EDQUOT, EFBIG.

@@ -17,7 +17,7 @@ impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [0u8; LENGTH];
         for (place, digit) in text.iter_mut().rev().enumerate() {
-            *digit = DIGITS[(self.0 >> (5 * place)) as usize & 31];
+            *digit = DIGITS[usize::from((self.0 >> (5 * place)).to_le_bytes()[0] & 31)];
         }
         f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }

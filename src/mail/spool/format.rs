@@ -14,7 +14,9 @@ use std::net::IpAddr;
 pub const VERSION: u32 = 1;
 
 /// Octets before the first frame.
-pub const HEADER_BLOCK: u64 = 4096;
+pub const HEADER_BLOCK: u64 = HEADER_BLOCK_LEN as u64;
+/// The same as a length in memory.
+pub const HEADER_BLOCK_LEN: usize = 4096;
 
 /// Where the second copy of the segment header stands, so that damage to one costs nothing.
 const SECOND_COPY: usize = 2048;
@@ -57,7 +59,7 @@ impl SegmentHeader {
         header.extend_from_slice(&self.number.to_le_bytes());
         header.extend_from_slice(&self.salt.to_le_bytes());
         header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
-        let mut block = vec![0; HEADER_BLOCK as usize];
+        let mut block = vec![0; HEADER_BLOCK_LEN];
         block[..SEGMENT_HEADER].copy_from_slice(&header);
         block[SECOND_COPY..SECOND_COPY + SEGMENT_HEADER].copy_from_slice(&header);
         block

@@ -21,8 +21,10 @@
 mod committer;
 mod content;
 mod format;
+mod housekeeping;
 mod index;
 mod log;
+mod record;
 mod recover;
 
 use crate::mail::model::{Envelope, Kind, Message, MessageId, Origin, Progress};

@@ -6,8 +6,8 @@
 
 use super::content;
 use super::format::{
-    Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HeaderError, RecordKind, SegmentHeader, State, VERSION,
-    decode_id,
+    Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN, HeaderError, RecordKind, SegmentHeader,
+    State, VERSION, decode_id,
 };
 use super::index::{Index, Place, Segment};
 use crate::ground::disk::{Disk, File};
@@ -131,7 +131,7 @@ impl Recovery<'_> {
     fn segment(&mut self, number: u32, last: bool) -> Result<(), OpenError> {
         let file = self.disk.open(&segment_path(number))?;
         let mut window = Window::new(file.clone());
-        let header = match SegmentHeader::decode(window.at(0, HEADER_BLOCK as usize)?) {
+        let header = match SegmentHeader::decode(window.at(0, HEADER_BLOCK_LEN)?) {
             Ok(header) if header.number == number => header,
             Err(HeaderError::Newer(version)) => return Err(OpenError::Newer(version)),
             _ => return self.lost_segment(number),
@@ -140,7 +140,7 @@ impl Recovery<'_> {
             number,
             Segment { header, file: file.clone(), len: HEADER_BLOCK, live: 0, live_bytes: 0, outlives: BTreeSet::new() },
         );
-        let end = file.len()?;
+        let end = file.length()?;
         let mut offset = HEADER_BLOCK;
         while offset < end {
             match self.frame(header, &mut window, offset, end, last)? {

@@ -1,0 +1,217 @@
+//! The committer's housekeeping: segments come and go, the space is watched, damage is set aside.
+
+use super::committer::{BATCH_MAX, Committer};
+use super::content::path;
+use super::format::{FRAME_HEADER, SegmentHeader, State};
+use super::log::{Health, Shared, read_head};
+use super::record::{Effect, Op, Record, state_record};
+use super::{SpoolError, recover};
+use crate::ground::disk::File;
+use crate::mail::model::MessageId;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Dead segments kept for the next use: overwriting them spares the file system its own journal.
+const SPARES_MAX: usize = 4;
+
+/// Room that is given up when the volume is full, so that finished mail can still be marked as done.
+pub(super) const RESERVE: &str = "reserve";
+const RESERVE_MAX: u64 = 1 << 20;
+
+impl Committer {
+    /// Lets segments go that nobody needs; in rounds, because one may wait for another.
+    pub(super) fn reclaim(&mut self) {
+        loop {
+            let numbers = self.shared.lock_index().reclaimable(self.active.number);
+            if numbers.is_empty() {
+                return;
+            }
+            for number in numbers {
+                if let Err(error) = self.let_go(number) {
+                    tracing::warn!(target: "mta", segment = number, cause = %error, "a dead segment could not be removed");
+                    return;
+                }
+            }
+            if let Err(error) = self.shared.disk.sync_dir(recover::LOG) {
+                tracing::warn!(target: "mta", cause = %error, "the removal of dead segments could not be synced");
+                return;
+            }
+        }
+    }
+
+    /// Keeps a dead segment's file for the next use, or removes it.
+    fn let_go(&mut self, number: u32) -> io::Result<()> {
+        let name = recover::segment_path(number);
+        let mut index = self.shared.lock_index();
+        // A file that somebody still reads from must not be written over.
+        let unread = index.segments.get(&number).is_some_and(|segment| Arc::strong_count(&segment.file) == 1);
+        if unread && self.spares.len() < SPARES_MAX {
+            let spare = recover::spare_path(number);
+            self.shared.disk.rename(&name, &spare)?;
+            self.spares.push(spare);
+        } else {
+            self.shared.disk.remove(&name)?;
+        }
+        index.segments.remove(&number);
+        Ok(())
+    }
+
+    /// Copies the live records of one mostly dead segment forward, when the dead ones take more room than the live ones.
+    pub(super) fn empty_one_segment(&mut self) {
+        let (number, residents) = {
+            let index = self.shared.lock_index();
+            let (used, live) = index.amplification();
+            if self.shared.health() != Health::Well || used < 2 * live + 4 * self.config.segment_max {
+                return;
+            }
+            let Some(number) = index.worth_emptying(self.active.number) else { return };
+            (number, index.residents(number))
+        };
+        let mut batch = Vec::new();
+        let mut octets = 0;
+        for id in residents {
+            match self.copies(id, number) {
+                Ok(records) => {
+                    octets += records.iter().map(|record| record.header.frame_len()).sum::<u64>();
+                    batch.extend(records);
+                }
+                Err(_) => batch.extend(self.record(Op::Damaged { id })),
+            }
+            if octets > BATCH_MAX as u64 {
+                self.write(std::mem::take(&mut batch));
+                octets = 0;
+            }
+        }
+        self.write(batch);
+        self.sync();
+    }
+
+    /// The records of a message that stand in a segment, to be written again.
+    fn copies(&self, id: MessageId, segment: u32) -> Result<Vec<Record>, SpoolError> {
+        let (slot, open) = {
+            let index = self.shared.lock_index();
+            let Some(slot) = index.get(id).copied() else { return Ok(Vec::new()) };
+            (slot, index.file(segment).ok_or(SpoolError::Unknown)?)
+        };
+        let failed = |error: io::Error| SpoolError::Failed(error.to_string());
+        let damaged = || SpoolError::Failed("the record is damaged".to_owned());
+        let mut records = Vec::new();
+        if slot.accept.segment == segment {
+            let (header, head) = read_head(&open, slot.accept).map_err(failed)?.ok_or_else(damaged)?;
+            let mut bytes = vec![0; header.body_len as usize];
+            let offset = u64::from(slot.accept.offset) + (FRAME_HEADER + head.len()) as u64;
+            let got = open.1.read_at(offset, &mut bytes).map_err(failed)?;
+            if got != bytes.len() || crc32fast::hash(&bytes) != header.body_crc {
+                return Err(damaged());
+            }
+            let effect = Effect::Accept { size: slot.size, file: slot.file };
+            records.push(Record { id, header, head, bytes: bytes.into(), effect, reply: None });
+        }
+        if let Some(place) = slot.state.filter(|place| place.segment == segment) {
+            let (_, head) = read_head(&open, place).map_err(failed)?.ok_or_else(damaged)?;
+            records.push(state_record(&State::decode(&head).ok_or_else(damaged)?, None, None));
+        }
+        Ok(records)
+    }
+
+    /// Keeps what is left of a damaged message for a person to look at.
+    pub(super) fn set_aside(&self, id: MessageId) {
+        let place = {
+            let index = self.shared.lock_index();
+            index.get(id).map(|slot| (*slot, index.file(slot.accept.segment)))
+        };
+        let Some((slot, Some((_, file)))) = place else { return };
+        self.shared.counters.corrupt_records_total.inc();
+        let mut frame = vec![0; slot.frame as usize];
+        let kept = file.read_at(u64::from(slot.accept.offset), &mut frame).and_then(|got| {
+            recover::keep(self.shared.disk.as_ref(), &format!("{id}.frame"), &frame[..got])?;
+            if slot.file { self.shared.disk.rename(&path(id), &format!("{}/{id}.eml", recover::CORRUPT)) } else { Ok(()) }
+        });
+        match kept {
+            Ok(()) => {
+                tracing::error!(target: "mta", queue_id = %id, "a damaged message was set aside under corrupt/ on the data volume")
+            }
+            Err(error) => {
+                tracing::error!(target: "mta", queue_id = %id, cause = %error, "a damaged message could not be set aside")
+            }
+        }
+    }
+
+    pub(super) fn look_at_space(&mut self) {
+        self.last_look = Instant::now();
+        let Ok(space) = self.shared.disk.space() else { return };
+        let counters = &self.shared.counters;
+        counters.disk_free_bytes.set(i64::try_from(space.free).unwrap_or(i64::MAX));
+        counters.disk_size_bytes.set(i64::try_from(space.size).unwrap_or(i64::MAX));
+        let scarce = space.free < space.size / 100;
+        match self.shared.health() {
+            Health::Well if scarce => self.shared.set_health(Health::Full, "less than one percent of it is free"),
+            // A little more than the mark, so that the answer does not change with every mail.
+            Health::Full if space.free > space.size / 100 * 3 / 2 && self.carried.is_empty() => {
+                self.shared.set_health(Health::Well, "");
+            }
+            _ => {}
+        }
+        if self.shared.health() == Health::Well && space.free > space.size / 50 {
+            self.keep_reserve(space.size);
+        }
+    }
+
+    fn keep_reserve(&self, size: u64) {
+        let Ok(file) = self.shared.disk.create(RESERVE) else { return };
+        let zeros = vec![0; usize::try_from(RESERVE_MAX.min(size / 100)).unwrap_or_default()];
+        if file.write_at(0, &zeros).and_then(|()| file.sync()).is_err() {
+            self.remove(RESERVE);
+        }
+    }
+
+    pub(super) fn remove(&self, path: &str) {
+        match self.shared.disk.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(target: "mta", path, cause = %error, "a file that is not needed any more could not be removed");
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn publish(&self) {
+        let index = self.shared.lock_index();
+        let (messages, bytes, held) = index.totals();
+        let used = index.amplification().0;
+        drop(index);
+        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let counters = &self.shared.counters;
+        counters.mqueue_messages.set(number(messages));
+        counters.mqueue_kbytes.set(number(bytes.div_ceil(1024)));
+        counters.mqueue_held_messages.set(number(held));
+        counters.spool_disk_bytes.set(number(used));
+    }
+}
+
+/// A segment file under its final name, with a durable header; a spare one is used again.
+pub(super) fn new_segment(
+    shared: &Shared,
+    number: u32,
+    mut spares: Vec<String>,
+) -> io::Result<(SegmentHeader, Arc<dyn File>, Vec<String>)> {
+    let header = SegmentHeader { number, salt: fastrand::u64(..) };
+    let disk = &shared.disk;
+    let fresh = recover::spare_path(number);
+    let (name, file) = match spares.pop() {
+        Some(spare) => match disk.open(&spare) {
+            Ok(file) => (spare, file),
+            Err(_) => (fresh.clone(), disk.create(&fresh)?),
+        },
+        None => match disk.create(&fresh) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (fresh.clone(), disk.open(&fresh)?),
+            other => (fresh, other?),
+        },
+    };
+    file.write_at(0, &header.encode())?;
+    file.sync()?;
+    disk.rename(&name, &recover::segment_path(number))?;
+    disk.sync_dir(recover::SPARE)?;
+    disk.sync_dir(recover::LOG)?;
+    Ok((header, file, spares))
+}

@@ -1,0 +1,102 @@
+//! Records on their way to the disk, and what the committer is asked for.
+
+use super::SpoolError;
+use super::format::{FrameHeader, RecordKind, State, encode_done};
+use crate::mail::model::{MessageId, Progress};
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+/// What the committer is asked to do.
+pub enum Op {
+    /// Put a message into the queue.
+    Accept { id: MessageId, head: Vec<u8>, bytes: Bytes, crc: u32, size: u64, file: bool, reply: Reply },
+    /// Replace the progress of a message.
+    State { id: MessageId, progress: Vec<Progress>, generation: u64 },
+    /// Change the flags of a message.
+    Flags { id: MessageId, held: Option<bool>, delay_told: Option<bool>, reply: Option<Reply> },
+    /// Take a message out of the queue.
+    Done { id: MessageId, reply: Option<Reply> },
+    /// Set a message aside whose record or content is damaged.
+    Damaged { id: MessageId },
+    /// Remove files that nobody needs.
+    Discard(Vec<String>),
+}
+
+/// Where the answer to one op goes.
+pub type Reply = oneshot::Sender<Result<(), SpoolError>>;
+
+/// One record on its way to the disk.
+pub struct Record {
+    pub id: MessageId,
+    pub header: FrameHeader,
+    pub head: Vec<u8>,
+    pub bytes: Bytes,
+    pub effect: Effect,
+    pub reply: Option<Reply>,
+}
+
+/// What the index learns when the record is written (or, for accepts, synced).
+#[derive(Clone)]
+pub enum Effect {
+    Accept {
+        size: u64,
+        file: bool,
+    },
+    /// `generation`: of the progress that was handed in; `None` for a copy or a change of flags.
+    State {
+        held: bool,
+        delay_told: bool,
+        generation: Option<u64>,
+    },
+    /// `overrules`: the segment with the accept record that this ends.
+    Done {
+        overrules: Option<u32>,
+    },
+}
+
+/// Whether an op speaks of a message that a record of the batch changes.
+pub fn depends(op: &Op, batch: &[Record]) -> bool {
+    let id = match op {
+        Op::State { id, .. } | Op::Flags { id, .. } | Op::Done { id, .. } | Op::Damaged { id } => *id,
+        Op::Accept { .. } | Op::Discard(_) => return false,
+    };
+    batch.iter().any(|record| record.id == id)
+}
+
+/// The record of a message's state.
+pub fn state_record(state: &State, generation: Option<u64>, reply: Option<Reply>) -> Record {
+    let head = state.encode();
+    Record {
+        id: state.id,
+        header: FrameHeader::new(RecordKind::State, &head, 0, 0),
+        head,
+        bytes: Bytes::new(),
+        effect: Effect::State { held: state.held, delay_told: state.delay_told, generation },
+        reply,
+    }
+}
+
+/// The record of a message's end.
+pub fn done_record(id: MessageId, overrules: Option<u32>, reply: Option<Reply>) -> Record {
+    let head = encode_done(id);
+    Record {
+        id,
+        header: FrameHeader::new(RecordKind::Done, &head, 0, 0),
+        head,
+        bytes: Bytes::new(),
+        effect: Effect::Done { overrules },
+        reply,
+    }
+}
+
+/// Octets of the record's frame.
+pub fn frame_len(record: &Record) -> u32 {
+    u32::try_from(record.header.frame_len()).unwrap_or(u32::MAX)
+}
+
+/// A session that has gone meanwhile does not mind.
+pub fn answer(reply: Option<Reply>, result: Result<(), SpoolError>) {
+    if let Some(reply) = reply {
+        let _ = reply.send(result);
+    }
+}
