@@ -17,6 +17,7 @@ use crate::ground::{clock, dns, log};
 use crate::mail::accept::{self, Limits};
 use crate::mail::admit::Policy;
 use crate::mail::deliver::{self, Client};
+use crate::mail::desk::Office;
 use crate::mail::inbound::{self, Intake};
 use crate::mail::model::{Desk, Refusal};
 use crate::mail::outbound::{self, Outbound};
@@ -105,16 +106,16 @@ async fn serve(settings: &Settings, status: &StatusWriter) -> Result<(), Failure
     let config = outbound::Config { hostname: settings.hostname.clone(), schedule: schedule_config(settings) };
     let outbound = Outbound::new(spool.clone(), router, client, counters.clone(), config);
     let tell = |progress: String| tracing::info!(target: "mta", "{progress}");
-    outbound.resume(&tell).await.map_err(|error| data_volume(error.to_string()))?;
+    outbound.resume(&tell).await;
 
     let (readiness, ready) = watch::channel::<Readiness>(Err("starting".to_owned()));
     let (close, closing) = watch::channel(false);
-    let desk: Arc<dyn Desk> = outbound.clone();
+    let desk: Arc<dyn Desk> = Arc::new(Office::new(outbound.clone()));
     let window = Window::open(desk, counters.clone(), login(settings), facts(settings), ready)
         .map_err(|error| internal("counters", &error))?;
     let windows = open_windows(settings, window, windows, control, closing)?;
 
-    let couriers = tokio::spawn(outbound.clone().run());
+    let mut couriers = tokio::spawn(outbound.clone().run());
     let space = tokio::spawn(space::watch_over(counters.clone()));
     let (stop, stopping) = watch::channel(None);
     let intake = Arc::new(intake(settings, &spool, &outbound, &counters, copy));
@@ -136,10 +137,13 @@ async fn serve(settings: &Settings, status: &StatusWriter) -> Result<(), Failure
     joined(sessions.await, "sessions");
     outbound.flush(deadline).await;
     outbound.stop();
-    match tokio::time::timeout_at(deadline.max(Instant::now() + Duration::from_secs(1)), couriers).await {
+    match tokio::time::timeout_at(deadline.max(Instant::now() + Duration::from_secs(1)), &mut couriers).await {
         Ok(ended) => joined(ended, "couriers"),
         Err(_) => {
-            tracing::warn!(target: "mta", "deliveries were cut off at the end of drain_time; they are tried again at the next start")
+            tracing::warn!(target: "mta", "deliveries were cut off at the end of drain_time; they are tried again at the next start");
+            // Before the queue closes: what they would still deliver could not be recorded.
+            couriers.abort();
+            let _ = couriers.await;
         }
     }
     space.abort();
@@ -149,8 +153,8 @@ async fn serve(settings: &Settings, status: &StatusWriter) -> Result<(), Failure
     }
     let left = spool::Spool::totals(spool.as_ref()).0;
     match tokio::task::spawn_blocking(move || spool.close()).await {
-        Ok(()) => tracing::info!(target: "mta", messages = left, "stopped; the queue is synced"),
-        Err(_) => tracing::warn!(target: "mta", "the queue did not close in order; a restart recovers it"),
+        Ok(true) => tracing::info!(target: "mta", messages = left, "stopped; the queue is synced"),
+        Ok(false) | Err(_) => tracing::warn!(target: "mta", "the queue did not close in order; a restart recovers it"),
     }
     Ok(())
 }
