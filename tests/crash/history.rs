@@ -270,7 +270,7 @@ fn recorded(message: &Message) -> BTreeSet<u16> {
     (0u16..).zip(&message.progress).filter(|(_, target)| target.status == Status::Delivered).map(|(place, _)| place).collect()
 }
 
-fn targets(recipients: usize, done: impl Fn(u16) -> bool) -> Vec<postern::mail::model::Progress> {
+pub fn targets(recipients: usize, done: impl Fn(u16) -> bool) -> Vec<postern::mail::model::Progress> {
     use postern::mail::model::{Progress, Target};
     (0..u16::try_from(recipients).unwrap())
         .map(|place| {
@@ -280,12 +280,12 @@ fn targets(recipients: usize, done: impl Fn(u16) -> bool) -> Vec<postern::mail::
         .collect()
 }
 
-fn open(disk: &SimDisk) -> Result<SegmentLog, postern::mail::spool::OpenError> {
+pub fn open(disk: &SimDisk) -> Result<SegmentLog, postern::mail::spool::OpenError> {
     let config = Config { segment_max: 1 << 20, lazy_sync: Duration::from_millis(5), housekeeping: Duration::from_millis(2) };
     SegmentLog::open(Arc::new(disk.clone()), config, Arc::new(Counters::new(&[]).unwrap()), &|_| {})
 }
 
-fn entry(recipients: usize) -> Entry {
+pub fn entry(recipients: usize) -> Entry {
     let recipients = (0..recipients).map(|n| Address::parse(&format!("r{n}@example.org")).unwrap()).collect();
     Entry {
         envelope: Envelope {
