@@ -137,11 +137,11 @@ impl<S: Spool> Courier<S> {
             reusable: false,
             destination_down: down,
         };
-        self.finish(job, message, report(targets)).await;
         if !down {
-            return;
+            return self.finish(job, message, report(targets)).await;
         }
         let told = self.outbound.lock_schedule().down(self.destination, &outcome.reply.to_string(), clock::now());
+        self.finish(job, message, report(targets)).await;
         let (outbound, name) = (&self.outbound, &self.name);
         lock(&outbound.table).evict_waiting(|message| {
             message.progress.iter().any(|progress| outbound.destination(message, progress.target).as_deref() == Some(&**name))

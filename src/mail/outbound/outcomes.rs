@@ -12,12 +12,12 @@ impl<S: Spool> Outbound<S> {
     /// hears of it; a crash in between repeats a step, and loses none.
     pub(super) async fn settle(&self, destination: DestinationId, mut job: Job, message: &Message, report: Report) {
         let now = clock::now();
-        let Report { mut outcomes, relay, tls, .. } = report;
+        let Report { mut outcomes, relay, tls, destination_down, .. } = report;
         let age = now.saturating_sub(message.arrived);
         if age >= self.config.schedule.lifetime {
             outcomes.iter_mut().for_each(|(_, outcome)| expire(outcome));
         }
-        if outcomes.iter().any(|(_, outcome)| outcome.remote || outcome.class() == Class::Success) {
+        if !destination_down && outcomes.iter().any(|(_, outcome)| outcome.remote || outcome.class() == Class::Success) {
             self.lock_schedule().reached(destination);
         }
         if !self.bounce(message, &mut outcomes, &relay, now).await {
