@@ -76,6 +76,24 @@ async fn content_that_nobody_reads_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_peer_that_dawdles_over_each_recipient_is_given_up() {
+    for keywords in [&["PIPELINING"][..], &[]] {
+        let peer = Peer::start(keywords, |step| match step.line {
+            line if line.starts_with("RCPT") => Do::Slowly(b"250 ok\r\n".to_vec(), SHORT / 10),
+            _ => Do::Usual,
+        })
+        .await;
+        let timeouts = Timeouts { envelope: SHORT * 2, ..patient() };
+        let connection = client(timeouts).connect(&route(&[peer.address])).await.unwrap();
+        let begun = Instant::now();
+        let (_, report) = send(connection, &message(200, "a\r\n")).await;
+        assert!(codes(&report).iter().all(|code| code == "451 4.4.2"), "{report:?}");
+        assert!(report.outcomes[0].1.reply.text.ends_with("took more than 400ms for the envelope"), "{report:?}");
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test]
 async fn quit_waits_only_a_moment() {
     let peer = Peer::start(&[], |step| if step.line == "QUIT" { Do::Hang } else { Do::Usual }).await;
     let timeouts = Timeouts { quit: SHORT, ..patient() };

@@ -269,6 +269,7 @@ pub fn patient() -> Timeouts {
         mail: long,
         recipient: long,
         data: long,
+        envelope: long,
         piece: long,
         end: long,
         quit: long,

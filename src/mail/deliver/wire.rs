@@ -42,7 +42,7 @@ impl Trouble {
     pub fn outcome(&self, relay: &str, doing: &str, unanswered: u16) -> Outcome {
         let (detail, text) = match self {
             Self::Closed => ((4, 4, 2), format!("{relay} closed the connection {doing}")),
-            Self::Slow(time) => ((4, 4, unanswered), format!("{relay} gave no answer within {time:?} {doing}")),
+            Self::Slow(time) => ((4, 4, unanswered), format!("{relay} kept us waiting for {time:?} {doing}")),
             Self::Malformed(malformed) => ((4, 5, 0), format!("{relay} spoke no SMTP {doing}: {malformed}")),
             Self::Io(error) => ((4, 4, 2), format!("lost the connection with {relay} {doing}: {}", io_text(error))),
         };

@@ -38,7 +38,7 @@ impl Default for Config {
 /// The queue as segments on a [`Disk`].
 pub struct SegmentLog {
     shared: Arc<Shared>,
-    committer: Option<JoinHandle<()>>,
+    committer: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What the door, the writers and the committer have in common.
@@ -104,7 +104,18 @@ impl SegmentLog {
         let committer = Committer::open(shared.clone(), config, recovered.next_segment, recovered.spares)?;
         let committer =
             std::thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run()).map_err(OpenError::Disk)?;
-        Ok(Self { shared, committer: Some(committer) })
+        Ok(Self { shared, committer: Mutex::new(Some(committer)) })
+    }
+
+    /// Ends the committer; everything handed in before is then written and synced. Blocks.
+    pub fn close(&self) {
+        self.shared.lock_pending().stop = true;
+        self.shared.bell.notify_one();
+        if let Some(committer) = lock(&self.committer).take()
+            && committer.join().is_err()
+        {
+            tracing::error!(target: "mta", "the committer ended badly; a restart recovers the queue");
+        }
     }
 
     async fn ask(&self, op: impl FnOnce(oneshot::Sender<Result<(), SpoolError>>) -> Op) -> Result<(), SpoolError> {
@@ -123,15 +134,8 @@ impl SegmentLog {
 }
 
 impl Drop for SegmentLog {
-    /// Everything handed in is written and synced before this returns.
     fn drop(&mut self) {
-        self.shared.lock_pending().stop = true;
-        self.shared.bell.notify_one();
-        if let Some(committer) = self.committer.take()
-            && committer.join().is_err()
-        {
-            tracing::error!(target: "mta", "the committer ended badly; a restart recovers the queue");
-        }
+        self.close();
     }
 }
 
@@ -230,6 +234,10 @@ impl Shared {
     /// Hands a record to the committer.
     pub fn submit(&self, op: Op) {
         let mut pending = self.lock_pending();
+        if pending.stop {
+            // Whoever waits for the answer hears that the queue is closing.
+            return;
+        }
         let first = pending.ops.is_empty();
         pending.ops.push(op);
         drop(pending);
