@@ -65,7 +65,7 @@ async fn slow_octets_that_arrive_are_understood() {
 async fn content_that_nobody_reads_is_given_up() {
     // The peer says 354 and reads no more; what the sockets cannot hold is stuck.
     let peer = Peer::start(&[], |step| match step.line {
-        "DATA" => Do::Slowly(b"354 go\r\n".iter().copied().chain(std::iter::repeat_n(b' ', 1000)).collect(), SHORT / 100),
+        "DATA" => Do::SayAndHang(b"354 go\r\n".to_vec()),
         _ => Do::Usual,
     })
     .await;
@@ -73,6 +73,7 @@ async fn content_that_nobody_reads_is_given_up() {
     let connection = client(timeouts).connect(&route(&[peer.address])).await.unwrap();
     let (_, report) = send(connection, &message(1, "x".repeat(60 << 20))).await;
     assert_eq!(codes(&report), ["451 4.4.2"], "{report:?}");
+    assert!(report.outcomes[0].1.reply.text.ends_with("took the content too slowly"), "{report:?}");
 }
 
 #[tokio::test]

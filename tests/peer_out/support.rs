@@ -32,8 +32,10 @@ pub enum Do {
     SayAndClose(Vec<u8>),
     /// Closes without a word.
     Close,
-    /// Says nothing more, and keeps the connection.
+    /// Says nothing more, reads nothing more, and keeps the connection.
     Hang,
+    /// Says this, then as [`Do::Hang`].
+    SayAndHang(Vec<u8>),
 }
 
 pub fn say(text: &str) -> Do {
@@ -225,6 +227,11 @@ impl Talk {
             }
             Do::Close => return Ok(false),
             Do::Hang => std::future::pending().await,
+            Do::SayAndHang(said) => {
+                stream.write_all(&said).await?;
+                stream.flush().await?;
+                std::future::pending().await
+            }
         }
         stream.flush().await?;
         Ok(true)

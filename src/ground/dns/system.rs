@@ -1,6 +1,6 @@
 //! The resolver of this machine: `/etc/hosts`, then the name servers of `/etc/resolv.conf` or those that were given.
 
-use super::{Absence, Answer, CACHE_MAX, DnsError, NEGATIVE_TIME, QUESTIONS_MAX, Resolver, TOTAL_TIME, TRY_TIME};
+use super::{Absence, Answer, CACHE_MAX, DnsError, FAMILY_TIME, NEGATIVE_TIME, QUESTIONS_MAX, Resolver, TOTAL_TIME, TRY_TIME};
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -114,14 +114,17 @@ impl Setup {
         let mut missing = Absence::Name;
         let mut failed = None;
         for candidate in self.candidates(name) {
-            let (v6, v4) = tokio::join!(
-                self.resolver.lookup(candidate.clone(), RecordType::AAAA),
-                self.resolver.lookup(candidate.clone(), RecordType::A),
-            );
+            let v6 = self.family(&candidate, RecordType::AAAA);
+            let v4 = self.family(&candidate, RecordType::A);
+            tokio::pin!(v6, v4);
+            let answers = tokio::select! {
+                answer = &mut v6 => [other_family(answer.is_ok(), v4).await, answer],
+                answer = &mut v4 => [other_family(answer.is_ok(), v6).await, answer],
+            };
             let mut found = Vec::new();
-            for answer in [v6, v4] {
-                match answer.map_err(|error| failure(&candidate, &error)) {
-                    Ok(lookup) => found.extend(ips(&lookup)),
+            for answer in answers {
+                match answer {
+                    Ok(addresses) => found.extend(addresses),
                     Err(DnsError::Absent(Absence::Name)) => {}
                     Err(DnsError::Absent(Absence::Records)) => missing = Absence::Records,
                     Err(error) => failed = failed.or(Some(error)),
@@ -133,6 +136,11 @@ impl Setup {
             }
         }
         Err(failed.unwrap_or(DnsError::Absent(missing)))
+    }
+
+    async fn family(&self, name: &Name, kind: RecordType) -> Result<Vec<IpAddr>, DnsError> {
+        let lookup = self.resolver.lookup(name.clone(), kind).await.map_err(|error| failure(name, &error))?;
+        some(ips(&lookup))
     }
 }
 
@@ -193,6 +201,15 @@ impl Resolver for System {
             }
         })
     }
+}
+
+/// Waits for the second family, and not for long when the first one leads somewhere.
+async fn other_family(
+    enough: bool,
+    other: impl Future<Output = Result<Vec<IpAddr>, DnsError>>,
+) -> Result<Vec<IpAddr>, DnsError> {
+    let limit = if enough { FAMILY_TIME } else { TOTAL_TIME };
+    timeout(limit, other).await.unwrap_or_else(|_| Err(DnsError::Failed("no name server answered in time".to_owned())))
 }
 
 /// Servers, search domains and times: from `resolv_conf` where it says something, within our limits.
@@ -267,6 +284,7 @@ mod tests {
     use super::*;
     use std::net::Ipv4Addr;
     use std::path::Path;
+    use std::time::Instant;
     use tokio::net::UdpSocket;
 
     #[test]
@@ -299,6 +317,34 @@ mod tests {
         let resolver = resolver(&[silent.local_addr().unwrap()], Path::new("/nowhere"));
         let answer = resolver.mx("example.org").await;
         assert!(matches!(&answer, Err(DnsError::Failed(cause)) if cause.contains("within 200ms")), "{answer:?}");
+    }
+
+    /// A name server that answers questions for IPv4 addresses and is deaf to all others.
+    async fn deaf_for_ipv6() -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut query = [0; 512];
+            loop {
+                let (_, from) = socket.recv_from(&mut query).await.unwrap();
+                let end = 12 + query[12..].iter().position(|octet| *octet == 0).unwrap() + 5;
+                if query[end - 3] == 1 {
+                    let head = [query[0], query[1], 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
+                    let answer = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1];
+                    socket.send_to(&[&head, &query[12..end], &answer].concat(), from).await.unwrap();
+                }
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn one_family_is_enough_when_nobody_answers_for_the_other() {
+        let paths = Paths { hosts: "/nowhere".into(), resolv_conf: "/nowhere".into() };
+        let resolver = System::new(&[deaf_for_ipv6().await], paths, TOTAL_TIME).unwrap();
+        let begun = Instant::now();
+        assert_eq!(resolver.addresses("mx.example").await, Ok(vec!["192.0.2.1".parse().unwrap()]));
+        assert!(begun.elapsed() < TRY_TIME, "{:?}", begun.elapsed());
     }
 
     #[tokio::test]

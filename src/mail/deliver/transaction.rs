@@ -52,6 +52,13 @@ impl Connection {
                 Err(outcome) => return Answers::new(outcomes, &outcome, true),
             };
             let kept = self.carried > 0;
+            if kept && self.wire.has_leftover() {
+                // Out of step: no reply of this connection can be trusted any more.
+                match self.reopen().await {
+                    Ok(()) => continue,
+                    Err(outcome) => return Answers::new(outcomes, &outcome, false),
+                }
+            }
             self.carried += 1;
             match self.transact(&plan, body, recipients, &mut outcomes).await {
                 Ok(outcome) => return Answers::new(outcomes, &outcome, true),
@@ -159,14 +166,16 @@ impl Connection {
         self.dirty = state.mail_refused.is_none();
         match state.data {
             Some(data) if data.code == 354 && state.accepted > 0 && state.mail_refused.is_none() => {
+                self.nothing_more().await?;
                 let outcome = self.content(body).await?;
                 self.dirty = false;
                 Ok(outcome)
             }
-            Some(data) if data.code == 354 => {
-                self.nothing().await?;
-                Ok(state.mail_refused.unwrap_or_else(|| Outcome::said(data)))
-            }
+            Some(data) if data.code == 354 => match (self.nothing().await, state.mail_refused) {
+                (Ok(()), refused) => Ok(refused.unwrap_or_else(no_recipient)),
+                (Err(_), Some(refused)) => Err(Broken::Midway(refused)),
+                (Err(broken), None) => Err(broken),
+            },
             data => match (state.mail_refused, data) {
                 (Some(refused), _) => Ok(refused),
                 (None, Some(data)) if data.class() != Class::Success => Ok(Outcome::said(data)),
@@ -240,6 +249,14 @@ impl Connection {
             Ok(()) => Ok(()),
             Err(trouble) => Err(self.broken(&trouble, "the envelope", state)),
         }
+    }
+
+    /// Before the content: a reply that came unasked would be taken for the final word, and the mail for delivered.
+    async fn nothing_more(&mut self) -> Result<(), Broken> {
+        if !self.wire.has_leftover() {
+            return Ok(());
+        }
+        Err(Broken::Midway(self.last_word(&Trouble::Unasked).await))
     }
 
     /// The content and the peer's final word.

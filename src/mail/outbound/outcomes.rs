@@ -103,9 +103,10 @@ impl<S: Spool> Outbound<S> {
             target: "mta",
             queue_id = %notification.id,
             about = %about.id,
-            to = notification.envelope.recipients.first().map(|to| to.as_str()).unwrap_or_default(),
-            status = "notification",
+            to = %format_args!("<{}>", notification.envelope.recipients.first().map(|to| to.as_str()).unwrap_or_default()),
+            status = "queued",
             kind,
+            "notification"
         );
         self.enqueue(&notification);
         Ok(())
@@ -167,9 +168,9 @@ fn seconds_since_acceptance(message: &Message) -> f64 {
 fn log(message: &Message, target: Target, outcome: &Outcome, relay: &str, tls: bool) {
     let (to, copy) = match target {
         Target::Recipient(place) => {
-            (message.envelope.recipients.get(usize::from(place)).map(|to| to.as_str()).unwrap_or_default(), false)
+            (message.envelope.recipients.get(usize::from(place)).map(|to| format!("<{to}>")).unwrap_or_default(), false)
         }
-        Target::Copy => ("(all recipients)", true),
+        Target::Copy => ("(all recipients)".to_owned(), true),
     };
     let status = match outcome.class() {
         Class::Success => "sent",
@@ -179,7 +180,7 @@ fn log(message: &Message, target: Target, outcome: &Outcome, relay: &str, tls: b
     tracing::info!(
         target: "mta",
         queue_id = %message.id,
-        from = message.envelope.sender_text(),
+        from = %format_args!("<{}>", message.envelope.sender_text()),
         to,
         relay = if relay.is_empty() { "none" } else { relay },
         delay = format_args!("{:.3}", seconds_since_acceptance(message)),
@@ -188,5 +189,6 @@ fn log(message: &Message, target: Target, outcome: &Outcome, relay: &str, tls: b
         notification = message.kind == Kind::Notification,
         copy,
         reply = %outcome.reply,
+        "delivery"
     );
 }
