@@ -181,7 +181,12 @@ fn mail_counters_and_a_killed_container() {
     assert_ne!(old.id, new.id, "compose did not make a new container");
     new.wait_healthy();
     let queue = new.exec(&["postern", "queue", "list", "--json"]);
-    serde_json::from_str::<Value>(&queue).unwrap_or_else(|error| panic!("`queue list --json` is not JSON: {error}\n{queue}"));
+    // One line for each message; the five sent by hand are among them.
+    let listed: Vec<Value> = queue
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("`queue list --json`: {error}: {line}")))
+        .collect();
+    assert!(listed.len() >= 5, "the killed container's queue is not all there: {queue}");
     // One more, to see that the new one accepts.
     waiting.push("after-the-kill".to_owned());
     send_by_form(webapp, "after-the-kill");
