@@ -370,12 +370,13 @@ impl Content for Stored {
     }
 }
 
-/// A free port of both TCP and UDP on loopback, from 10000 up.
+/// A port of loopback that is free for TCP and UDP. Below those that the kernel gives to others, who might take it before a
+/// program has started.
 pub fn free_port() -> u16 {
     loop {
-        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = tcp.local_addr().unwrap().port();
-        if port >= 10_000 && std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+        let port = fastrand::u16(10_000..32_000);
+        let address = ("127.0.0.1", port);
+        if std::net::TcpListener::bind(address).is_ok() && std::net::UdpSocket::bind(address).is_ok() {
             return port;
         }
     }

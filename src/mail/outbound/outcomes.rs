@@ -61,7 +61,9 @@ impl<S: Spool> Outbound<S> {
         if failures.is_empty() {
             return true;
         }
-        let Some(draft) = bounce::failed(message, &failures, relay, &self.config.hostname, now) else { return true };
+        let (original, relay, hostname) = (message.clone(), relay.to_owned(), self.config.hostname.clone());
+        let draft = worded(move || bounce::failed(&original, &failures, &relay, &hostname, now)).await;
+        let Some(draft) = draft else { return true };
         if self.queue(draft, message, "failed").await.is_ok() {
             return true;
         }
@@ -83,7 +85,9 @@ impl<S: Spool> Outbound<S> {
             return false;
         }
         let give_up_at = message.arrived.saturating_add(self.config.schedule.lifetime);
-        let Some(draft) = bounce::delayed(message, &delays, give_up_at, &self.config.hostname, now) else { return false };
+        let (original, hostname) = (message.clone(), self.config.hostname.clone());
+        let draft = worded(move || bounce::delayed(&original, &delays, give_up_at, &hostname, now)).await;
+        let Some(draft) = draft else { return false };
         let queued = self.queue(draft, message, "delayed").await.is_ok();
         if queued {
             self.spool.delay_told(message.id);
@@ -133,6 +137,15 @@ impl<S: Spool> Outbound<S> {
             Class::Permanent => counters.bounced_total.inc(),
         }
     }
+}
+
+/// Words a notification where reading the original's header section from the disk may block. A panic there costs the
+/// notification, not the record of the failure.
+async fn worded(word: impl FnOnce() -> Option<Draft> + Send + 'static) -> Option<Draft> {
+    tokio::task::spawn_blocking(word).await.unwrap_or_else(|error| {
+        tracing::error!(target: "mta", cause = %error, "a notification could not be worded");
+        None
+    })
 }
 
 /// A temporary failure at the end of the lifetime is a permanent one (RFC 3463: X.4.7, delivery time expired).
