@@ -149,9 +149,18 @@ impl Appliance {
         String::from_utf8(super::program::run(&mut self.command(&all)).stdout).unwrap()
     }
 
-    /// The messages in the queue, by the API: at most a thousand.
+    /// The messages in the queue, by the API: at most five hundred.
     pub fn messages(&self) -> Vec<Value> {
-        self.api("queue?limit=1000")["messages"].as_array().cloned().unwrap_or_default()
+        self.api("queue?limit=500")["messages"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Waits until the oldest message in the queue was tried, and gives back what the next hop said to its first recipient.
+    pub fn deferral(&self) -> String {
+        until("the message is deferred", || {
+            let messages = self.messages();
+            let said = messages.first().and_then(|message| message["recipients"][0]["last_reply"].as_str());
+            said.filter(|said| !said.is_empty()).map(str::to_owned).ok_or_else(|| format!("{messages:?}"))
+        })
     }
 
     /// Asks the API.

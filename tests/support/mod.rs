@@ -11,6 +11,7 @@ pub mod patience;
 pub mod postfix;
 pub mod program;
 pub mod receiver;
+pub mod report;
 pub mod spool;
 
 use std::time::{Duration, Instant};

@@ -11,9 +11,9 @@ mod support;
 
 //mod bulk;
 mod exim;
-//mod failures;
+mod failures;
 mod into;
 //mod logs;
-//mod mx;
+mod mx;
 mod postfix;
 //mod stop;
