@@ -9,11 +9,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-//mod bulk;
+mod bulk;
 mod exim;
 mod failures;
 mod into;
-//mod logs;
+mod logs;
 mod mx;
 mod postfix;
-//mod stop;
+mod stop;
