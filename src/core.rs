@@ -147,12 +147,11 @@ async fn serve(settings: &Settings, status: &StatusWriter) -> Result<(), Failure
     if tokio::task::spawn_blocking(move || windows.join()).await.is_err() {
         tracing::warn!(target: "mta", "the windows did not close in order");
     }
-    drop(outbound);
     let left = spool::Spool::totals(spool.as_ref()).0;
-    if tokio::task::spawn_blocking(move || drop(spool)).await.is_err() {
-        tracing::warn!(target: "mta", "the queue did not close in order; a restart recovers it");
+    match tokio::task::spawn_blocking(move || spool.close()).await {
+        Ok(()) => tracing::info!(target: "mta", messages = left, "stopped; the queue is synced"),
+        Err(_) => tracing::warn!(target: "mta", "the queue did not close in order; a restart recovers it"),
     }
-    tracing::info!(target: "mta", messages = left, "stopped; the queue is synced");
     Ok(())
 }
 

@@ -51,9 +51,9 @@ impl Event {
     pub fn line(&self, format: LogFormat, seconds: u32) -> String {
         let text = self.text.replace(|c: char| c.is_control(), " ");
         match format {
-            LogFormat::Plain => format!("{} {:5} init: {text}", clock::rfc3339(seconds), self.severity.as_str()),
+            LogFormat::Plain => format!("{} {} init: {text}", clock::rfc3339(seconds), self.severity.as_str()),
             LogFormat::Json => serde_json::json!({
-                "timestamp": clock::rfc3339(seconds),
+                "time": clock::rfc3339(seconds),
                 "level": self.severity.as_str(),
                 "target": "init",
                 "message": text,
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn an_event_is_one_line_in_both_forms() {
         let event = Event { severity: Severity::Warning, text: "the core\nended".into() };
-        assert!(event.line(LogFormat::Plain, 0).ends_with(" WARN  init: the core ended"));
+        assert!(event.line(LogFormat::Plain, 0).ends_with(" WARN init: the core ended"));
         let json: serde_json::Value = serde_json::from_str(&event.line(LogFormat::Json, 0)).unwrap();
         assert_eq!(json["message"], "the core ended");
         assert_eq!(json["level"], "WARN");

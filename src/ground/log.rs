@@ -6,8 +6,8 @@
 //! quotes. JSON: one flat object with `time`, `level`, `target`, `message` and the fields.
 //! Limits: [`BACKLOG_MAX`] octets wait for a slow reader, then lines are dropped and a line says how many; a value has at most
 //! [`VALUE_MAX`] characters, an event at most [`FIELDS_MAX`] fields.
-//! Security: texts from the network cannot break a line, forge a field or steer a terminal: control characters and those that turn
-//! the reading direction are escaped. Own events from level info on, those of libraries from warn on.
+//! Security: texts from the network cannot break a line, forge a field or steer a terminal: control characters and those that
+//! turn the reading direction are escaped. Own events from level info on, those of libraries from warn on.
 
 use super::clock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -402,7 +402,8 @@ mod tests {
     #[test]
     fn a_plain_line_has_time_level_text_and_fields() {
         let text = logged(false, || {
-            tracing::info!(queue_id = %"0D2RK", delay = 1.5, tries = 3u16, status = "sent (250 ok)", tls = true, empty = "", "delivered");
+            let status = "sent (250 ok)";
+            tracing::info!(queue_id = %"0D2RK", delay = 1.5, tries = 3u16, status, tls = true, empty = "", "delivered");
             tracing::debug!("not for operators");
             tracing::info!(target: "some_library", "chatter");
             tracing::warn!(target: "some_library", "trouble");

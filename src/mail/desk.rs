@@ -39,23 +39,22 @@ impl<S: Spool> Desk for Outbound<S> {
         }
     }
 
-    fn list(&self, after: Option<MessageId>, limit: usize) -> Answer<'_, Vec<Message>> {
+    fn list(&self, mut after: Option<MessageId>, limit: usize) -> Answer<'_, Vec<Message>> {
         Box::pin(async move {
-            let mut messages = Vec::new();
-            for id in self.spool.ids(after, limit) {
-                match self.spool.peek(id).await {
-                    Ok(message) => messages.push(message),
-                    // It left the queue meanwhile.
-                    Err(SpoolError::Unknown) => {}
-                    Err(error) => return Err(error.into()),
+            loop {
+                let ids = self.spool.ids(after, limit);
+                let messages = self.list_exact(&ids).await?;
+                // An empty list means the end; a page whose messages have all left meanwhile is none.
+                if !messages.is_empty() || ids.is_empty() {
+                    return Ok(messages.into_iter().map(|message| self.as_scheduled(message)).collect());
                 }
+                after = ids.last().copied();
             }
-            Ok(messages)
         })
     }
 
     fn show(&self, id: MessageId) -> Answer<'_, Message> {
-        Box::pin(async move { Ok(self.spool.peek(id).await?) })
+        Box::pin(async move { Ok(self.as_scheduled(self.spool.peek(id).await?)) })
     }
 
     fn order(&self, order: Order, selection: Selection) -> Answer<'_, u64> {
@@ -152,6 +151,25 @@ impl<S: Spool> Outbound<S> {
                 }
             }
         }
+    }
+
+    /// What the record does not know: mail behind an unreachable destination waits until that is tried again, for its reason.
+    fn as_scheduled(&self, mut message: Message) -> Message {
+        let targets: Vec<_> = message.progress.iter().map(|progress| progress.target).collect();
+        let destinations: Vec<_> = targets.into_iter().map(|target| self.destination(&message, target)).collect();
+        let schedule = self.lock_schedule();
+        for (progress, destination) in message.progress.iter_mut().zip(destinations) {
+            let suspension = destination.and_then(|name| schedule.suspension(&name, clock::now()));
+            if let Some((until, error)) = suspension
+                && progress.status == Status::Pending
+            {
+                progress.due = progress.due.max(until);
+                if progress.reason.is_empty() {
+                    error.clone_into(&mut progress.reason);
+                }
+            }
+        }
+        message
     }
 
     async fn list_exact(&self, ids: &[MessageId]) -> Result<Vec<Message>, DeskError> {

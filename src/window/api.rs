@@ -1,8 +1,8 @@
 //! The answers for programs, under `/api/v1`, and the shapes they have.
 //!
 //! The operator's tool (`cli`) reads the same shapes at the other end of the control socket.
-//! Limits: a page of the queue has at most [`PAGE_MAX`] messages with at most [`RECIPIENTS_SHOWN`] recipients each; messages are
-//! asked for in small bunches, so that a page of large envelopes is never in memory whole. The desk answers within
+//! Limits: a page of the queue has at most [`PAGE_MAX`] messages with at most [`RECIPIENTS_SHOWN`] recipients each; messages
+//! are asked for in small bunches, so that a page of large envelopes is never in memory whole. The desk answers within
 //! [`DESK_PATIENCE`] or the client hears 504.
 //! Security: addresses, names and errors are hostile text; JSON's own escapes make them harmless here, whoever shows them must
 //! escape them again.
@@ -404,11 +404,9 @@ pub(super) async fn order(window: &Window, content: Incoming) -> Answer {
         Ok(parsed) => parsed,
         Err(words) => return error(StatusCode::BAD_REQUEST, &words),
     };
-    match window.desk.order(order, selection.clone()).await {
-        Ok(messages) => {
-            tracing::info!(order = view.order, selection = ?selection, messages, "an operator's order was carried out");
-            answer::json(StatusCode::OK, &HitView { messages })
-        }
+    // The desk writes the audit line.
+    match window.desk.order(order, selection).await {
+        Ok(messages) => answer::json(StatusCode::OK, &HitView { messages }),
         Err(fault) => desk_error(&fault),
     }
 }

@@ -111,7 +111,6 @@ impl Collector for Ages {
         vec![&self.desc]
     }
 
-    #[allow(clippy::cast_precision_loss)] // sums of seconds beyond 2^53 are no honest queue
     fn collect(&self) -> Vec<MetricFamily> {
         let (counts, sum) = self.desk.ages(&AGES);
         let buckets: Vec<Bucket> = AGES

@@ -1,9 +1,9 @@
 //! Pushes of all counters to terminal `mon`, a Prometheus Pushgateway.
 //!
-//! In: the counters. Out: PUT of their text to `/metrics/job/mta/instance/<hostname>` at a steady pace, DELETE of that group at a
-//! clean stop, so that the gateway does not show a dead appliance's numbers for ever.
-//! Limits: one push at a time, 5 s each, 3 s for the last word; at most 4 KiB of an answer are looked at. A monitor that is dead,
-//! slow, redirects or talks nonsense costs a counter and one log line when that begins and one when it ends.
+//! In: the counters. Out: PUT of their text to `/metrics/job/mta/instance/<hostname>` at a steady pace, DELETE of that group
+//! at a clean stop, so that the gateway does not show a dead appliance's numbers for ever.
+//! Limits: one push at a time, 5 s each, 3 s for the last word; at most 4 KiB of an answer are looked at. A monitor that is
+//! dead, slow, redirects or talks nonsense costs a counter, one log line when that begins and one when it ends.
 //! Source: the Pushgateway's README, "API", "URL" (`@base64` for values that a path cannot hold).
 
 use super::server::{Window, stopped};
@@ -119,7 +119,8 @@ fn tell(config: &Config, result: &Result<(), Failure>, before: Option<bool>) {
         (Ok(()), Some(false)) => tracing::info!(monitor = config.authority, "pushes to terminal mon succeed again"),
         (Ok(()), None) => tracing::info!(monitor = config.authority, path = config.path, "pushing counters to terminal mon"),
         (Err(failure), Some(true) | None) => {
-            tracing::warn!(monitor = config.authority, %failure, "pushes to terminal mon fail; mail is not affected, trying on quietly");
+            let monitor = &config.authority;
+            tracing::warn!(monitor, %failure, "pushes to terminal mon fail; mail is not affected, trying on quietly");
         }
         _ => {}
     }

@@ -22,7 +22,6 @@ pub(super) fn fine_span(seconds: f64) -> String {
 }
 
 /// Octets: `812 B`, `3.4 MiB`.
-#[allow(clippy::cast_precision_loss)] // two digits are shown
 pub(super) fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
@@ -46,6 +45,19 @@ pub(super) fn count(number: impl TryInto<u64>) -> String {
         text.push(digit);
     }
     text
+}
+
+/// What the messages of the queue are doing: `11 waiting · 1 deferred`; states that no message is in are left out.
+pub(super) fn states(messages: u64, active: u64, deferred: u64, held: u64) -> String {
+    // The numbers are read one after the other, so a message may be counted twice for a moment.
+    let waiting = messages.saturating_sub(active).saturating_sub(deferred).saturating_sub(held);
+    let states = [(active, "being tried"), (waiting, "waiting"), (deferred, "deferred"), (held, "held")];
+    let parts: Vec<String> = states
+        .into_iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, state)| format!("{} {state}", count(number)))
+        .collect();
+    if parts.is_empty() { "the queue is empty".to_owned() } else { parts.join(" · ") }
 }
 
 /// The first `limit` characters of hostile text, with a mark where something was left out.
@@ -115,6 +127,8 @@ mod tests {
             assert_eq!(count(number), words);
         }
         assert_eq!(count(-1i64), "0");
+        assert_eq!(states(1012, 10, 1, 0), "10 being tried · 1,001 waiting · 1 deferred");
+        assert_eq!((states(0, 0, 0, 0), states(1, 2, 0, 1)), ("the queue is empty".into(), "2 being tried · 1 held".into()));
         assert_eq!(shorten("grün", 4), "grün");
         assert_eq!(shorten("grüner", 4), "grü…");
         assert_eq!(harmless("a\u{1b}[2Jb\r\nc\u{202e}d"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\u{fffd}d");

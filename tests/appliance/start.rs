@@ -108,7 +108,7 @@ fn ports_that_are_taken() {
     const START: &str = "Error: failed to start the MTA server. Please see the /var/log/appliance/log log file in MTA for more details on the failure";
     for (property, line) in [("MTA_SMTP_PORT", START), ("MTA_UI_PORT", "Error: failed to initialize the UI backend")] {
         let grid = Grid::new();
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = TcpListener::bind((grid.address, 0)).unwrap();
         let port = taken.local_addr().unwrap().port().to_string();
         let ended = grid.run(&["init"], &[(property, &port)]);
         expect(&grid, &ended, line, 69);

@@ -1,14 +1,15 @@
-//! A box to start the program in: directories of its own, free ports, an environment with nothing else in it.
+//! A box to start the program in: directories and an address of its own, an environment with nothing else in it.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub fn is_root() -> bool {
 pub struct Grid {
     dir: tempfile::TempDir,
     pub as_root: bool,
+    /// An address of this box alone, so that its ports are free whatever runs beside it.
+    pub address: Ipv4Addr,
 }
 
 impl Grid {
@@ -45,7 +48,7 @@ impl Grid {
         let program = dir.path().join("postern");
         let built = Path::new(env!("CARGO_BIN_EXE_postern"));
         fs::hard_link(built, &program).or_else(|_| fs::copy(built, &program).map(drop)).unwrap();
-        let grid = Self { dir, as_root };
+        let grid = Self { dir, as_root, address: own_address() };
         for name in ["data", "run"] {
             grid.make_dir(name);
         }
@@ -87,12 +90,9 @@ impl Grid {
     /// Gives any command the environment and the user of this box.
     pub fn dress(&self, command: &mut Command, vars: &[(&str, &str)]) {
         command.env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
-        command.env("MTA_LISTEN", "127.0.0.1").env("MTA_VOLUME_DATA", self.path("data")).env("MTA_RUN_DIR", self.path("run"));
-        let (smtp, smtps, ui) = free_ports();
-        command
-            .env("MTA_SMTP_PORT", smtp.to_string())
-            .env("MTA_SMTPS_PORT", smtps.to_string())
-            .env("MTA_UI_PORT", ui.to_string());
+        command.env("MTA_LISTEN", self.address.to_string());
+        command.env("MTA_VOLUME_DATA", self.path("data")).env("MTA_RUN_DIR", self.path("run"));
+        command.env("MTA_SMTP_PORT", "2525").env("MTA_SMTPS_PORT", "2465").env("MTA_UI_PORT", "8025");
         command.envs(vars.iter().copied()).stdin(Stdio::null()).current_dir("/");
         if is_root() && !self.as_root {
             command.uid(ORDINARY).gid(ORDINARY);
@@ -122,11 +122,13 @@ impl Grid {
     }
 }
 
-/// Three ports that were free a moment ago, all different because they were held at the same time.
-fn free_ports() -> (u16, u16, u16) {
-    let held: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let port = |at: usize| held[at].local_addr().unwrap().port();
-    (port(0), port(1), port(2))
+/// A loopback address for each box of each process.
+fn own_address() -> Ipv4Addr {
+    static BOXES: AtomicU8 = AtomicU8::new(0);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let number = BOXES.fetch_add(1, Ordering::Relaxed);
+    assert!(number < 250, "an octet numbers the boxes of one process");
+    Ipv4Addr::new(127, high | 128, low, number + 1)
 }
 
 #[derive(Debug)]

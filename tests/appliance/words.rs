@@ -80,7 +80,7 @@ fn describe_speaks_three_languages() {
 fn health_is_the_answer_of_readyz() {
     let grid = Grid::new();
     for (status, code) in [("200 OK", 0), ("503 Service Unavailable", 69)] {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind((grid.address, 0)).unwrap();
         let port = listener.local_addr().unwrap().port().to_string();
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
@@ -100,7 +100,7 @@ fn health_is_the_answer_of_readyz() {
     }
     let nobody = grid.run(&["health"], &[]);
     assert_eq!(nobody.code, 69);
-    assert!(nobody.stderr.contains("no answer from 127.0.0.1:"), "{nobody:?}");
+    assert!(nobody.stderr.contains(&format!("no answer from {}:8025: ", grid.address)), "{nobody:?}");
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! The stats page in a real browser: it renders, renews itself, breaks no rule of its own policy, and fits a telephone.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test stops at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails is a test that fails")]
 
 #[path = "../support/desk.rs"]
 mod desk;

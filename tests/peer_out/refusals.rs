@@ -132,3 +132,17 @@ async fn a_copy_counts_as_taken_when_anybody_gets_it() {
     let report = connect(&peer).await.send(&message(2, "a\r\n"), &[Target::Copy]).await;
     assert_eq!(codes(&report), ["450 4.2.1"]);
 }
+
+#[tokio::test]
+async fn a_refused_sender_stays_refused_when_the_server_closes() {
+    let peer = Peer::start(&["PIPELINING"], |step| match step.line {
+        line if line.starts_with("MAIL") => say("550 5.7.1 not you"),
+        "." => Do::Close,
+        _ => Do::Usual,
+    })
+    .await;
+    let (_, report) = send(connect(&peer).await, &message(2, "a\r\n")).await;
+    assert_eq!(codes(&report), ["550 5.7.1"; 2]);
+    assert!(!report.reusable);
+    assert_eq!(peer.mails(), [b""]);
+}

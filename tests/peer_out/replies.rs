@@ -1,6 +1,6 @@
 //! Next hops whose replies are none.
 
-use crate::support::{Do, Peer, code, codes, connect, message, patient, refused, send};
+use crate::support::{Do, Peer, all_delivered, code, codes, connect, message, patient, refused, send};
 
 fn garbage() -> Vec<(&'static str, Vec<u8>)> {
     vec![
@@ -69,4 +69,34 @@ async fn hostile_words_are_tamed() {
     let text = &report.outcomes[0].1.reply.text;
     assert_eq!(codes(&report), ["550 5.1.1"]);
     assert!(!text.contains(|c: char| c.is_control()) && text.len() <= 1000 && text.contains("evil"), "{text:?}");
+}
+
+#[tokio::test]
+async fn a_final_word_before_the_content_is_not_believed() {
+    for keywords in [&["PIPELINING"][..], &[]] {
+        let peer = Peer::start(keywords, |step| match step.line {
+            "DATA" => Do::Say(b"354 go\r\n250 2.0.0 taken\r\n".to_vec()),
+            _ => Do::Usual,
+        })
+        .await;
+        let (_, report) = send(connect(&peer).await, &message(1, "a\r\n")).await;
+        assert_eq!(codes(&report), ["451 4.5.0"], "{report:?}");
+        assert!(!report.reusable && peer.mails().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_server_out_of_step_is_left() {
+    let peer = Peer::start(&["PIPELINING"], |step| match step.line {
+        "." => Do::Say(b"250 2.0.0 taken\r\n250 2.0.0 and taken\r\n".to_vec()),
+        _ => Do::Usual,
+    })
+    .await;
+    let mut connection = connect(&peer).await;
+    for n in 1..=3 {
+        let (back, report) = send(connection, &message(1, "a\r\n")).await;
+        connection = back;
+        assert!(all_delivered(&report), "{report:?}");
+        assert_eq!(peer.seen(|seen| (seen.sessions, seen.mails.len())), (n, n));
+    }
 }

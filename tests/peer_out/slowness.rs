@@ -65,7 +65,7 @@ async fn slow_octets_that_arrive_are_understood() {
 async fn content_that_nobody_reads_is_given_up() {
     // The peer says 354 and reads no more; what the sockets cannot hold is stuck.
     let peer = Peer::start(&[], |step| match step.line {
-        "DATA" => Do::Slowly(b"354 go\r\n".iter().copied().chain(std::iter::repeat_n(b' ', 1000)).collect(), SHORT / 100),
+        "DATA" => Do::SayAndHang(b"354 go\r\n".to_vec()),
         _ => Do::Usual,
     })
     .await;
@@ -73,6 +73,25 @@ async fn content_that_nobody_reads_is_given_up() {
     let connection = client(timeouts).connect(&route(&[peer.address])).await.unwrap();
     let (_, report) = send(connection, &message(1, "x".repeat(60 << 20))).await;
     assert_eq!(codes(&report), ["451 4.4.2"], "{report:?}");
+    assert!(report.outcomes[0].1.reply.text.ends_with("took the content too slowly"), "{report:?}");
+}
+
+#[tokio::test]
+async fn a_peer_that_dawdles_over_each_recipient_is_given_up() {
+    for keywords in [&["PIPELINING"][..], &[]] {
+        let peer = Peer::start(keywords, |step| match step.line {
+            line if line.starts_with("RCPT") => Do::Slowly(b"250 ok\r\n".to_vec(), SHORT / 10),
+            _ => Do::Usual,
+        })
+        .await;
+        let timeouts = Timeouts { envelope: SHORT * 2, ..patient() };
+        let connection = client(timeouts).connect(&route(&[peer.address])).await.unwrap();
+        let begun = Instant::now();
+        let (_, report) = send(connection, &message(200, "a\r\n")).await;
+        assert!(codes(&report).iter().all(|code| code == "451 4.4.2"), "{report:?}");
+        assert!(report.outcomes[0].1.reply.text.ends_with("took more than 400ms for the envelope"), "{report:?}");
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    }
 }
 
 #[tokio::test]

@@ -32,8 +32,10 @@ pub enum Do {
     SayAndClose(Vec<u8>),
     /// Closes without a word.
     Close,
-    /// Says nothing more, and keeps the connection.
+    /// Says nothing more, reads nothing more, and keeps the connection.
     Hang,
+    /// Says this, then as [`Do::Hang`].
+    SayAndHang(Vec<u8>),
 }
 
 pub fn say(text: &str) -> Do {
@@ -225,6 +227,11 @@ impl Talk {
             }
             Do::Close => return Ok(false),
             Do::Hang => std::future::pending().await,
+            Do::SayAndHang(said) => {
+                stream.write_all(&said).await?;
+                stream.flush().await?;
+                std::future::pending().await
+            }
         }
         stream.flush().await?;
         Ok(true)
@@ -269,6 +276,7 @@ pub fn patient() -> Timeouts {
         mail: long,
         recipient: long,
         data: long,
+        envelope: long,
         piece: long,
         end: long,
         quit: long,
@@ -362,12 +370,13 @@ impl Content for Stored {
     }
 }
 
-/// A free port of both TCP and UDP on loopback, from 10000 up.
+/// A port of loopback that is free for TCP and UDP. Below those that the kernel gives to others, who might take it before a
+/// program has started.
 pub fn free_port() -> u16 {
     loop {
-        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = tcp.local_addr().unwrap().port();
-        if port >= 10_000 && std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+        let port = fastrand::u16(10_000..32_000);
+        let address = ("127.0.0.1", port);
+        if std::net::TcpListener::bind(address).is_ok() && std::net::UdpSocket::bind(address).is_ok() {
             return port;
         }
     }

@@ -1,6 +1,6 @@
 //! Next hops with TLS, and with something that is none.
 
-use crate::support::{Do, Peer, all_delivered, client, code, connect, message, patient, refused, route, say, send};
+use crate::support::{Do, Peer, all_delivered, client, code, codes, connect, message, patient, refused, route, say, send};
 use postern::mail::deliver::Timeouts;
 use std::time::Duration;
 
@@ -73,4 +73,17 @@ async fn plain_text_behind_starttls_is_an_attack() {
     let outcome = refused(patient(), &peer).await;
     assert_eq!(code(&outcome), "451 4.7.0");
     assert_eq!(peer.seen(|seen| seen.sessions), 1, "no second try in plain text");
+}
+
+#[tokio::test]
+async fn a_failed_handshake_is_no_reason_to_bounce() {
+    let peer = Peer::start(&["STARTTLS"], |step| match step.line {
+        "STARTTLS" => Do::SayAndClose(b"220 go\r\n".to_vec()),
+        line if line.starts_with("MAIL") => say("530 5.7.0 Must issue a STARTTLS command first"),
+        _ => Do::Usual,
+    })
+    .await;
+    let (_, report) = send(connect(&peer).await, &message(1, "a\r\n")).await;
+    assert_eq!(codes(&report), ["451 4.7.5"], "{report:?}");
+    assert!(report.outcomes[0].1.reply.text.contains("530 5.7.0"), "{report:?}");
 }

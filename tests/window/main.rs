@@ -1,6 +1,5 @@
 //! The windows from outside: every route with curl, hostile clients, real monitors, the operator's tool.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test stops at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails is a test that fails")]
 
 #[path = "../support/desk.rs"]
 mod desk;

@@ -1,7 +1,7 @@
 //! Every route, as a browser, a monitor and curl see it.
 
 use crate::desk::message;
-use crate::support::{HOSTILE, TestWindow, busy, run, troubled_queue};
+use crate::support::{HOSTILE, TestWindow, busy, troubled_queue};
 use postern::window::Login;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -238,12 +238,4 @@ async fn a_message_to_many_is_shortened_in_a_page_but_not_by_itself() {
     assert_eq!(page["messages"][0]["recipients_pending"], 1000);
     let one = window.curl(&[], "/api/v1/queue/000000000002D").await.json();
     assert_eq!(one["recipients"].as_array().unwrap().len(), 1000);
-}
-
-#[tokio::test]
-async fn curl_is_what_this_machine_calls_curl() {
-    let mut command = Command::new("curl");
-    command.arg("--version");
-    let output = run(command).await;
-    assert!(String::from_utf8_lossy(&output.stdout).starts_with("curl "));
 }

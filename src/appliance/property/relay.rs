@@ -13,9 +13,12 @@ pub struct Words {
     pub warnings: Vec<String>,
 }
 
+/// Prefix lengths of the widest networks that can be one's own: fc00::/7 (RFC 4193), and 10.0.0.0/8 (RFC 1918) is narrower.
+const WIDEST_OWN: u8 = 7;
+
 /// Says who may relay, given the default gateways of this machine.
 pub fn who_may_relay(trusted: &[IpNet], gateways: &[IpAddr]) -> Words {
-    if let Some(open) = trusted.iter().find(|network| network.prefix_len() == 0) {
+    if let Some(open) = trusted.iter().find(|network| is_everybody(network)) {
         let warning = format!(
             "{open} in smtpd_trusted_networks makes an OPEN RELAY: anybody who reaches this port can send mail to the whole world \
              through it, and its address will be on every block list within days. Name your own networks instead"
@@ -23,14 +26,19 @@ pub fn who_may_relay(trusted: &[IpNet], gateways: &[IpAddr]) -> Words {
         let statement = format!("everybody in {} may relay.", listed(trusted));
         return Words { statement, warnings: [warning].into_iter().chain(gateway_warnings(trusted, gateways)).collect() };
     }
+    let wide = trusted.iter().filter(|network| network.prefix_len() < WIDEST_OWN).map(|network| {
+        format!("{network} in smtpd_trusted_networks is wider than any private network: strangers in it may relay, too")
+    });
     let statement = format!("{} may relay; everybody else is refused with 554 5.7.1.", listed(trusted));
-    Words { statement, warnings: gateway_warnings(trusted, gateways) }
+    Words { statement, warnings: wide.chain(gateway_warnings(trusted, gateways)).collect() }
 }
 
-/// Behind a userland proxy, strangers arrive with the gateway's address. So a gateway is trusted when it is named itself,
-/// not because a wide network contains it.
+/// Behind a userland proxy, strangers arrive with the gateway's address. So a gateway is trusted when it is named itself, or
+/// when everybody is, but not because a wide network contains it.
 fn gateway_warnings(trusted: &[IpNet], gateways: &[IpAddr]) -> Vec<String> {
-    let is_named = |gateway: &IpAddr| trusted.contains(&IpNet::from(*gateway));
+    let is_named = |gateway: &IpAddr| {
+        trusted.iter().any(|network| network.contains(gateway) && (is_everybody(network) || *network == IpNet::from(*gateway)))
+    };
     let around = |gateway: &IpAddr| trusted.iter().find(|network| network.contains(gateway));
     gateways
         .iter()
@@ -43,6 +51,10 @@ fn gateway_warnings(trusted: &[IpNet], gateways: &[IpAddr]) -> Vec<String> {
             )
         })
         .collect()
+}
+
+fn is_everybody(network: &IpNet) -> bool {
+    network.prefix_len() == 0
 }
 
 fn listed(trusted: &[IpNet]) -> String {
@@ -83,5 +95,7 @@ mod tests {
         for open in ["0.0.0.0/0", "::/0"] {
             assert!(words(&[open], "192.0.2.1").warnings[0].contains("OPEN RELAY"));
         }
+        assert_eq!(words(&["0.0.0.0/0"], "192.0.2.1").warnings.len(), 1, "everybody is trusted, the gateway as well");
+        assert!(words(&["128.0.0.0/1"], "10.0.0.1").warnings[0].contains("wider than any private network"));
     }
 }

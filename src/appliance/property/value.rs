@@ -1,6 +1,6 @@
 //! The grammars of property values: text in, typed value or a complaint out. Pure.
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -79,8 +79,20 @@ pub fn networks(text: &str) -> Result<Vec<IpNet>, Complaint> {
             Ok(address) => Some(IpNet::from(address)),
             Err(_) => item.parse::<IpNet>().ok().map(|network| network.trunc()),
         };
+        let network = network.map(unmapped);
         network.ok_or_else(|| format!("contains '{item}', which is no network: write 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32"))
     })
+}
+
+/// IPv4 in IPv6 clothes (RFC 4291 §2.5.5.2) is IPv4, so that `::ffff:0:0/96` is seen for the open relay it makes.
+fn unmapped(network: IpNet) -> IpNet {
+    match network {
+        IpNet::V6(v6) if v6.prefix_len() >= 96 => match v6.addr().to_ipv4_mapped() {
+            Some(address) => Ipv4Net::new(address, v6.prefix_len() - 96).map_or(network, IpNet::V4),
+            None => network,
+        },
+        _ => network,
+    }
 }
 
 /// Addresses to listen on.
@@ -203,6 +215,7 @@ mod tests {
         let text: Vec<_> = read.iter().map(ToString::to_string).collect();
         assert_eq!(text, ["127.0.0.1/32", "10.0.0.0/8", "2001:db8::/32", "::1/128", "2001:db8:1::/48"]);
         assert!(networks("1[0].0.0.0/8").is_err() && networks("[::1").is_err());
+        assert_eq!(networks("::ffff:0:0/96 ::ffff:192.0.2.1").unwrap(), networks("0.0.0.0/0 192.0.2.1").unwrap());
         assert!(networks(" , ").unwrap_err().contains("nothing"));
         assert!(networks("10.0.0.0/33").unwrap_err().contains("10.0.0.0/33"));
         assert!(networks("example.com").is_err());

@@ -1,7 +1,7 @@
 //! The resolver of this machine: `/etc/hosts`, then the name servers of `/etc/resolv.conf` or those that were given.
 
-use super::{Absence, Answer, CACHE_MAX, DnsError, NEGATIVE_TIME, QUESTIONS_MAX, Resolver, TOTAL_TIME, TRY_TIME};
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
+use super::{Absence, Answer, CACHE_MAX, DnsError, FAMILY_TIME, NEGATIVE_TIME, QUESTIONS_MAX, Resolver, TOTAL_TIME, TRY_TIME};
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError as ResponseError, NetError, NoRecords};
@@ -9,8 +9,8 @@ use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{Hosts, TokioResolver, system_conf};
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
@@ -33,27 +33,29 @@ pub struct SetupError(String);
 /// # Errors
 /// Hickory refuses the configuration.
 pub fn system(servers: &[SocketAddr]) -> Result<Arc<dyn Resolver>, SetupError> {
-    Ok(Arc::new(System::new(servers, TOTAL_TIME)?))
+    let paths = Paths { hosts: HOSTS.into(), resolv_conf: RESOLV_CONF.into() };
+    Ok(Arc::new(System::new(servers, paths, TOTAL_TIME)?))
 }
 
 struct System {
     servers: Vec<SocketAddr>,
+    paths: Paths,
     total_time: Duration,
-    current: Mutex<(Files, Arc<Setup>)>,
+    /// What was made of the files, and when they were last changed then.
+    current: Mutex<([Option<SystemTime>; 2], Arc<Setup>)>,
     turns: Semaphore,
 }
 
-/// When the two files were last changed; `None` for one that is not there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Files {
-    hosts: Option<SystemTime>,
-    resolv_conf: Option<SystemTime>,
+/// Where the two files are.
+struct Paths {
+    hosts: PathBuf,
+    resolv_conf: PathBuf,
 }
 
-impl Files {
-    fn seen() -> Self {
-        let changed = |path: &str| fs::metadata(Path::new(path)).and_then(|meta| meta.modified()).ok();
-        Self { hosts: changed(HOSTS), resolv_conf: changed(RESOLV_CONF) }
+impl Paths {
+    /// When they were last changed; `None` for one that is not there.
+    fn changed(&self) -> [Option<SystemTime>; 2] {
+        [&self.hosts, &self.resolv_conf].map(|path| fs::metadata(path).and_then(|meta| meta.modified()).ok())
     }
 }
 
@@ -65,28 +67,18 @@ struct Setup {
 }
 
 impl Setup {
-    fn read(servers: &[SocketAddr]) -> Result<Self, SetupError> {
-        let (mut config, mut options) = system_conf::read_system_conf().unwrap_or_default();
-        if !servers.is_empty() {
-            config = ResolverConfig::from_name_servers(servers.iter().map(name_server).collect());
-        } else if config.name_servers().is_empty() {
-            config.add_name_server(NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into()));
-        }
-        let mut search = config.search().to_vec();
-        search.extend(config.domain().filter(|domain| !search.contains(domain)).cloned());
-        options.timeout = options.timeout.min(TRY_TIME);
-        options.attempts = options.attempts.clamp(1, 3);
-        options.cache_size = CACHE_MAX;
-        options.negative_max_ttl = Some(NEGATIVE_TIME);
-        options.max_active_requests = QUESTIONS_MAX;
-        options.try_tcp_on_error = true;
-        // Asked here instead, because hickory would still ask the servers for the family that the file does not give.
-        options.use_hosts_file = ResolveHosts::Never;
+    /// A file that is not there says nothing.
+    fn read(servers: &[SocketAddr], paths: &Paths) -> Result<Self, SetupError> {
+        let (config, options) = configuration(servers, &fs::read(&paths.resolv_conf).unwrap_or_default());
+        let search = config.search().to_vec();
         let resolver = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
             .with_options(options)
             .build()
             .map_err(|error| SetupError(error.to_string()))?;
-        Ok(Self { hosts: Hosts::from_system().unwrap_or_default(), resolver, search })
+        let mut hosts = Hosts::default();
+        // Lines before one that cannot be read still count.
+        let _ = fs::File::open(&paths.hosts).and_then(|file| hosts.read_hosts_conf(file));
+        Ok(Self { hosts, resolver, search })
     }
 
     /// What `/etc/hosts` says, all of it and nothing else.
@@ -122,14 +114,17 @@ impl Setup {
         let mut missing = Absence::Name;
         let mut failed = None;
         for candidate in self.candidates(name) {
-            let (v6, v4) = tokio::join!(
-                self.resolver.lookup(candidate.clone(), RecordType::AAAA),
-                self.resolver.lookup(candidate.clone(), RecordType::A),
-            );
+            let v6 = self.family(&candidate, RecordType::AAAA);
+            let v4 = self.family(&candidate, RecordType::A);
+            tokio::pin!(v6, v4);
+            let answers = tokio::select! {
+                answer = &mut v6 => [other_family(answer.is_ok(), v4).await, answer],
+                answer = &mut v4 => [other_family(answer.is_ok(), v6).await, answer],
+            };
             let mut found = Vec::new();
-            for answer in [v6, v4] {
-                match answer.map_err(|error| failure(&candidate, &error)) {
-                    Ok(lookup) => found.extend(ips(&lookup)),
+            for answer in answers {
+                match answer {
+                    Ok(addresses) => found.extend(addresses),
                     Err(DnsError::Absent(Absence::Name)) => {}
                     Err(DnsError::Absent(Absence::Records)) => missing = Absence::Records,
                     Err(error) => failed = failed.or(Some(error)),
@@ -142,24 +137,29 @@ impl Setup {
         }
         Err(failed.unwrap_or(DnsError::Absent(missing)))
     }
+
+    async fn family(&self, name: &Name, kind: RecordType) -> Result<Vec<IpAddr>, DnsError> {
+        let lookup = self.resolver.lookup(name.clone(), kind).await.map_err(|error| failure(name, &error))?;
+        some(ips(&lookup))
+    }
 }
 
 impl System {
-    fn new(servers: &[SocketAddr], total_time: Duration) -> Result<Self, SetupError> {
-        let files = Files::seen();
-        let setup = Arc::new(Setup::read(servers)?);
+    fn new(servers: &[SocketAddr], paths: Paths, total_time: Duration) -> Result<Self, SetupError> {
+        let changed = paths.changed();
+        let setup = Arc::new(Setup::read(servers, &paths)?);
         let turns = Semaphore::new(QUESTIONS_MAX);
-        Ok(Self { servers: servers.to_vec(), total_time, current: Mutex::new((files, setup)), turns })
+        Ok(Self { servers: servers.to_vec(), paths, total_time, current: Mutex::new((changed, setup)), turns })
     }
 
     /// The setup, made anew when one of the files has changed. Two `stat` calls a question are cheaper than a watcher, and
     /// work on the overlay and bind mounts that containers have there.
     fn setup(&self) -> Arc<Setup> {
-        let files = Files::seen();
+        let changed = self.paths.changed();
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.0 != files {
-            current.0 = files;
-            match Setup::read(&self.servers) {
+        if current.0 != changed {
+            current.0 = changed;
+            match Setup::read(&self.servers, &self.paths) {
                 Ok(setup) => current.1 = Arc::new(setup),
                 Err(error) => tracing::warn!(%error, "the changed resolver configuration was left aside"),
             }
@@ -201,6 +201,36 @@ impl Resolver for System {
             }
         })
     }
+}
+
+/// Waits for the second family, and not for long when the first one leads somewhere.
+async fn other_family(
+    enough: bool,
+    other: impl Future<Output = Result<Vec<IpAddr>, DnsError>>,
+) -> Result<Vec<IpAddr>, DnsError> {
+    let limit = if enough { FAMILY_TIME } else { TOTAL_TIME };
+    timeout(limit, other).await.unwrap_or_else(|_| Err(DnsError::Failed("no name server answered in time".to_owned())))
+}
+
+/// Servers, search domains and times: from `resolv_conf` where it says something, within our limits.
+fn configuration(servers: &[SocketAddr], resolv_conf: &[u8]) -> (ResolverConfig, ResolverOpts) {
+    // Hickory refuses a file without name servers; resolv.conf(5) says who is asked then.
+    let parsed = system_conf::parse_resolv_conf(resolv_conf)
+        .or_else(|_| system_conf::parse_resolv_conf([resolv_conf, b"\nnameserver 127.0.0.1\n"].concat()));
+    let (mut config, mut options) = parsed.unwrap_or_default();
+    if !servers.is_empty() {
+        let search = config.search().to_vec();
+        config = ResolverConfig::from_parts(None, search, servers.iter().map(name_server).collect());
+    }
+    options.timeout = options.timeout.min(TRY_TIME);
+    options.attempts = options.attempts.clamp(1, 3);
+    options.cache_size = CACHE_MAX;
+    options.negative_max_ttl = Some(NEGATIVE_TIME);
+    options.max_active_requests = QUESTIONS_MAX;
+    options.try_tcp_on_error = true;
+    // Asked here instead, because hickory would still ask the servers for the family that the file does not give.
+    options.use_hosts_file = ResolveHosts::Never;
+    (config, options)
 }
 
 fn name_server(address: &SocketAddr) -> NameServerConfig {
@@ -252,6 +282,9 @@ fn failure(name: &Name, error: &NetError) -> DnsError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
+    use std::path::Path;
+    use std::time::Instant;
     use tokio::net::UdpSocket;
 
     #[test]
@@ -273,11 +306,87 @@ mod tests {
         assert_eq!(resolver.mx("localhost").await, Err(DnsError::Absent(Absence::Records)));
     }
 
+    fn resolver(servers: &[SocketAddr], directory: &Path) -> System {
+        let paths = Paths { hosts: directory.join("hosts"), resolv_conf: directory.join("resolv.conf") };
+        System::new(servers, paths, Duration::from_millis(200)).unwrap()
+    }
+
     #[tokio::test]
     async fn a_silent_name_server_is_given_up_in_time() {
         let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let resolver = System::new(&[silent.local_addr().unwrap()], Duration::from_millis(200)).unwrap();
+        let resolver = resolver(&[silent.local_addr().unwrap()], Path::new("/nowhere"));
         let answer = resolver.mx("example.org").await;
         assert!(matches!(&answer, Err(DnsError::Failed(cause)) if cause.contains("within 200ms")), "{answer:?}");
+    }
+
+    /// A name server that answers questions for IPv4 addresses and is deaf to all others.
+    async fn deaf_for_ipv6() -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut query = [0; 512];
+            loop {
+                let (_, from) = socket.recv_from(&mut query).await.unwrap();
+                let end = 12 + query[12..].iter().position(|octet| *octet == 0).unwrap() + 5;
+                if query[end - 3] == 1 {
+                    let head = [query[0], query[1], 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
+                    let answer = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1];
+                    socket.send_to(&[&head, &query[12..end], &answer].concat(), from).await.unwrap();
+                }
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn one_family_is_enough_when_nobody_answers_for_the_other() {
+        let paths = Paths { hosts: "/nowhere".into(), resolv_conf: "/nowhere".into() };
+        let resolver = System::new(&[deaf_for_ipv6().await], paths, TOTAL_TIME).unwrap();
+        let begun = Instant::now();
+        assert_eq!(resolver.addresses("mx.example").await, Ok(vec!["192.0.2.1".parse().unwrap()]));
+        assert!(begun.elapsed() < TRY_TIME, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn the_hosts_file_is_believed_and_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let resolver = resolver(&[silent.local_addr().unwrap()], directory.path());
+        assert!(matches!(resolver.addresses("printer").await, Err(DnsError::Failed(_))));
+        let file = directory.path().join("hosts");
+        for (text, expected) in [("192.0.2.1 printer\n", "192.0.2.1"), ("junk\n2001:db8::1 a Printer # new\n", "2001:db8::1")] {
+            fs::write(&file, text).unwrap();
+            // Some file systems keep coarse times; a later one is what a later write looks like.
+            let later = SystemTime::now() + Duration::from_secs(text.len() as u64);
+            fs::File::open(&file).unwrap().set_modified(later).unwrap();
+            assert_eq!(resolver.addresses("printer").await, Ok(vec![expected.parse().unwrap()]));
+        }
+    }
+
+    #[test]
+    fn resolv_conf_is_used_within_limits() {
+        let servers = |config: &ResolverConfig| -> Vec<(IpAddr, u16)> {
+            config.name_servers().iter().map(|server| (server.ip, server.connections[0].port)).collect()
+        };
+        let text = "nameserver 192.0.2.53\nsearch a.example b.example\noptions timeout:30 attempts:9 ndots:5\n";
+        let (config, options) = configuration(&[], text.as_bytes());
+        assert_eq!(servers(&config), [("192.0.2.53".parse().unwrap(), 53)]);
+        assert_eq!((config.search().len(), options.timeout, options.attempts), (2, TRY_TIME, 3));
+        for nothing in ["", "nameserver nonsense\n"] {
+            assert_eq!(servers(&configuration(&[], nothing.as_bytes()).0), [(Ipv4Addr::LOCALHOST.into(), 53)]);
+        }
+        let (config, _) = configuration(&["192.0.2.1:5353".parse().unwrap()], text.as_bytes());
+        assert_eq!(servers(&config), [("192.0.2.1".parse().unwrap(), 5353)]);
+    }
+
+    #[tokio::test]
+    async fn only_names_without_a_dot_are_searched() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("resolv.conf"), "search a.example b.example\n").unwrap();
+        let setup = resolver(&[], directory.path()).setup();
+        let candidates = |text| setup.candidates(&parse(text).unwrap()).iter().map(plain).collect::<Vec<_>>();
+        assert_eq!(candidates("mx"), ["mx", "mx.a.example", "mx.b.example"]);
+        assert_eq!(candidates("mx.example"), ["mx.example"]);
+        assert_eq!(candidates("localhost"), ["localhost"]);
     }
 }

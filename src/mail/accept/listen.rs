@@ -188,10 +188,10 @@ impl Door {
 
     /// Says 421 into the empty send buffer of the fresh socket and closes: no task, no wait.
     fn turn_away(&self, stream: TcpStream, peer: Peer, reason: &str) {
+        self.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
         if let Ok(mut stream) = stream.into_std() {
             let _ = stream.write(format!("421 4.7.0 {} {reason}\r\n", self.hostname).as_bytes());
         }
-        self.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
         let count = self.turned_away.fetch_add(1, Ordering::Relaxed) + 1;
         // One line a second tells a flood as well as a thousand.
         let second = self.start.elapsed().as_secs() + 1;

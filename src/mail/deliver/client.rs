@@ -34,6 +34,8 @@ pub struct Connection {
     /// For logs and words: `name[address]:port`.
     pub(super) relay: String,
     pub(super) tls: bool,
+    /// Why there is no TLS although the peer offers it.
+    pub(super) tls_failure: Option<String>,
     /// Transactions that this connection has carried.
     pub(super) carried: u32,
     /// The peer may still have recipients of the last transaction; RSET comes before the next.
@@ -82,7 +84,8 @@ impl Client {
         let opened = match self.attempt(host, address, &relay, true).await {
             Err(Failed::Tls(cause)) => {
                 tracing::info!(relay, cause, "TLS failed; trying again in plain text");
-                self.attempt(host, address, &relay, false).await
+                let plain = self.attempt(host, address, &relay, false).await;
+                plain.map(|connection| Connection { tls_failure: Some(cause), ..connection })
             }
             other => other,
         };
@@ -110,6 +113,7 @@ impl Client {
             extensions: Extensions::default(),
             relay: relay.to_owned(),
             tls: false,
+            tls_failure: None,
             carried: 0,
             dirty: false,
             out: Vec::new(),

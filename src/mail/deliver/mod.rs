@@ -66,6 +66,9 @@ pub struct Timeouts {
     pub recipient: Duration,
     /// For the answer to DATA.
     pub data: Duration,
+    /// For the whole envelope, MAIL to DATA: a peer that needs all its time for each of a thousand recipients would keep a
+    /// message for days.
+    pub envelope: Duration,
     /// For the peer to take one piece of content.
     pub piece: Duration,
     /// For the answer to the end of data: the peer may be scanning, and giving up early means sending twice.
@@ -86,6 +89,7 @@ impl Default for Timeouts {
             mail: minutes(5),
             recipient: minutes(5),
             data: minutes(2),
+            envelope: minutes(30),
             piece: minutes(3),
             end: minutes(10),
             quit: Duration::from_secs(1),

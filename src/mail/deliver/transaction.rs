@@ -52,6 +52,13 @@ impl Connection {
                 Err(outcome) => return Answers::new(outcomes, &outcome, true),
             };
             let kept = self.carried > 0;
+            if kept && self.wire.has_leftover() {
+                // Out of step: no reply of this connection can be trusted any more.
+                match self.reopen().await {
+                    Ok(()) => continue,
+                    Err(outcome) => return Answers::new(outcomes, &outcome, false),
+                }
+            }
             self.carried += 1;
             match self.transact(&plan, body, recipients, &mut outcomes).await {
                 Ok(outcome) => return Answers::new(outcomes, &outcome, true),
@@ -131,17 +138,19 @@ impl Connection {
         recipients: &[&Address],
         outcomes: &mut [Option<Outcome>],
     ) -> Result<Outcome, Broken> {
-        let open = (0..recipients.len()).filter(|place| outcomes[*place].is_none());
-        let mut steps: Vec<Step> = Vec::with_capacity(recipients.len() + 3);
+        let open: Vec<Step> = (0..recipients.len()).filter(|place| outcomes[*place].is_none()).map(Step::Recipient).collect();
+        if open.is_empty() {
+            // Every recipient has its own outcome already; the peer need not hear of it.
+            return Ok(no_recipient());
+        }
+        let mut steps = Vec::with_capacity(open.len() + 3);
         steps.extend(std::mem::take(&mut self.dirty).then_some(Step::Reset));
         steps.push(Step::Mail);
-        steps.extend(open.map(Step::Recipient));
-        if steps.last().is_none_or(|step| !matches!(step, Step::Recipient(_))) {
-            return Ok(Outcome::own(Reply::new(554, (5, 5, 1), "no recipient is left")));
-        }
+        steps.extend(open);
         steps.push(Step::Data);
 
-        let mut state = State { heard: false, mail_refused: None, accepted: 0, data: None };
+        let deadline = Instant::now() + self.client.timeouts().envelope;
+        let mut state = State { deadline, heard: false, mail_refused: None, accepted: 0, data: None };
         let group = if self.extensions.pipelining { GROUP_MAX } else { 1 };
         for group in steps.chunks(group) {
             if matches!(group, [Step::Data]) && state.accepted == 0 {
@@ -157,20 +166,21 @@ impl Connection {
         self.dirty = state.mail_refused.is_none();
         match state.data {
             Some(data) if data.code == 354 && state.accepted > 0 && state.mail_refused.is_none() => {
+                self.nothing_more().await?;
                 let outcome = self.content(body).await?;
                 self.dirty = false;
                 Ok(outcome)
             }
-            Some(data) if data.code == 354 => {
-                self.nothing().await?;
-                Ok(state.mail_refused.unwrap_or_else(|| Outcome::said(data)))
-            }
+            Some(data) if data.code == 354 => match (self.nothing().await, state.mail_refused) {
+                (Ok(()), refused) => Ok(refused.unwrap_or_else(no_recipient)),
+                (Err(_), Some(refused)) => Err(Broken::Midway(refused)),
+                (Err(broken), None) => Err(broken),
+            },
             data => match (state.mail_refused, data) {
                 (Some(refused), _) => Ok(refused),
                 (None, Some(data)) if data.class() != Class::Success => Ok(Outcome::said(data)),
                 (None, Some(data)) if state.accepted > 0 => Err(Broken::Midway(self.unexpected(data.code, "DATA"))),
-                // Every recipient has its own outcome.
-                (None, data) => Ok(Outcome::own(data.unwrap_or_else(|| Reply::new(554, (5, 5, 1), "no valid recipients")))),
+                (None, _) => Ok(no_recipient()),
             },
         }
     }
@@ -208,6 +218,7 @@ impl Connection {
             };
             // A peer that closes may have said why before; listen for that even when it no longer took everything.
             let limit = if written.is_ok() { limit } else { LAST_WORD };
+            let limit = limit.min(state.deadline.saturating_duration_since(Instant::now()));
             let code = match self.wire.reply(limit).await {
                 Ok(code) => code,
                 Err(trouble) => {
@@ -225,7 +236,7 @@ impl Connection {
                 Step::Reset => {}
                 Step::Mail if code < 300 => {}
                 Step::Mail if code < 400 => return Err(Broken::Midway(self.unexpected(code, name))),
-                Step::Mail => state.mail_refused = Some(Outcome::said(self.wire.last_reply())),
+                Step::Mail => state.mail_refused = Some(self.sender_refused()),
                 // Without a sender there is no recipient, whatever is said of it.
                 Step::Recipient(_) if state.mail_refused.is_some() => {}
                 Step::Recipient(_) if code < 300 => state.accepted += 1,
@@ -238,6 +249,14 @@ impl Connection {
             Ok(()) => Ok(()),
             Err(trouble) => Err(self.broken(&trouble, "the envelope", state)),
         }
+    }
+
+    /// Before the content: a reply that came unasked would be taken for the final word, and the mail for delivered.
+    async fn nothing_more(&mut self) -> Result<(), Broken> {
+        if !self.wire.has_leftover() {
+            return Ok(());
+        }
+        Err(Broken::Midway(self.last_word(&Trouble::Unasked).await))
     }
 
     /// The content and the peer's final word.
@@ -262,7 +281,7 @@ impl Connection {
             }
             let limit = times.piece.min(deadline.saturating_duration_since(Instant::now()));
             if let Err(trouble) = self.wire.write(&self.out, limit).await {
-                return Err(Broken::Midway(self.last_word(&trouble, "while taking the content").await));
+                return Err(Broken::Midway(self.last_word(&trouble).await));
             }
             if last {
                 break;
@@ -293,19 +312,40 @@ impl Connection {
     }
 
     /// A peer that stops taking content often says why before it closes.
-    async fn last_word(&mut self, trouble: &Trouble, doing: &str) -> Outcome {
+    async fn last_word(&mut self, trouble: &Trouble) -> Outcome {
         match self.wire.reply(LAST_WORD).await {
             Ok(400..) => Outcome::said(self.wire.last_reply()),
-            _ => trouble.outcome(&self.relay, doing, 2),
+            _ if matches!(trouble, Trouble::Slow(_)) => {
+                Outcome::own(Reply::new(451, (4, 4, 2), format!("{} took the content too slowly", self.relay)))
+            }
+            _ => trouble.outcome(&self.relay, "while taking the content", 2),
         }
     }
 
     fn broken(&self, trouble: &Trouble, name: &str, state: &mut State) -> Broken {
-        let outcome = trouble.outcome(&self.relay, &format!("in answer to {name}"), 2);
+        let outcome = match trouble {
+            Trouble::Slow(_) if state.deadline <= Instant::now() => {
+                let text = format!("{} took more than {:?} for the envelope", self.relay, self.client.timeouts().envelope);
+                Outcome::own(Reply::new(451, (4, 4, 2), text))
+            }
+            _ => trouble.outcome(&self.relay, &format!("in answer to {name}"), 2),
+        };
         match state.mail_refused.take() {
             Some(refused) => Broken::Midway(refused),
             None if !state.heard && trouble.is_loss() => Broken::Gone(outcome),
             None => Broken::Midway(outcome),
+        }
+    }
+
+    /// A peer that insists on TLS is not to blame the mail for a handshake that failed; that may work later.
+    fn sender_refused(&self) -> Outcome {
+        let said = Outcome::said(self.wire.last_reply());
+        match &self.tls_failure {
+            Some(cause) if said.reply.code == 530 => {
+                let text = format!("{cause}, and without TLS it said: {}", said.reply);
+                Outcome::own(Reply::new(451, (4, 7, 5), text))
+            }
+            _ => said,
         }
     }
 
@@ -334,6 +374,8 @@ enum Step {
 
 /// What the peer has said so far.
 struct State {
+    /// When the envelope must be through.
+    deadline: Instant,
     /// Anything at all.
     heard: bool,
     mail_refused: Option<Outcome>,
@@ -360,6 +402,11 @@ impl Answers {
         let outcomes = outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| rest.clone())).collect();
         Self { outcomes, reusable }
     }
+}
+
+/// What is left to say when every recipient has its own outcome; nobody gets to see it.
+fn no_recipient() -> Outcome {
+    Outcome::own(Reply::new(554, (5, 5, 1), "no valid recipients"))
 }
 
 fn addresses(envelope: &Envelope, target: Target) -> &[Address] {

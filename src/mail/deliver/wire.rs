@@ -29,6 +29,8 @@ pub(super) enum Trouble {
     Malformed(Malformed),
     /// The network says no.
     Io(io::Error),
+    /// It answered what nobody had asked.
+    Unasked,
 }
 
 impl Trouble {
@@ -42,8 +44,9 @@ impl Trouble {
     pub fn outcome(&self, relay: &str, doing: &str, unanswered: u16) -> Outcome {
         let (detail, text) = match self {
             Self::Closed => ((4, 4, 2), format!("{relay} closed the connection {doing}")),
-            Self::Slow(time) => ((4, 4, unanswered), format!("{relay} gave no answer within {time:?} {doing}")),
+            Self::Slow(time) => ((4, 4, unanswered), format!("{relay} kept us waiting for {time:?} {doing}")),
             Self::Malformed(malformed) => ((4, 5, 0), format!("{relay} spoke no SMTP {doing}: {malformed}")),
+            Self::Unasked => ((4, 5, 0), format!("{relay} spoke out of turn {doing}")),
             Self::Io(error) => ((4, 4, 2), format!("lost the connection with {relay} {doing}: {}", io_text(error))),
         };
         Outcome::own(Reply::new(451, detail, text))

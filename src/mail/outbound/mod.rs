@@ -184,7 +184,7 @@ impl<S: Spool> Outbound<S> {
     }
 
     /// Where a target's way leads.
-    fn destination(&self, message: &Message, target: Target) -> Option<String> {
+    pub(super) fn destination(&self, message: &Message, target: Target) -> Option<String> {
         match target {
             Target::Recipient(place) => {
                 message.envelope.recipients.get(usize::from(place)).map(|recipient| self.router.destination(recipient))

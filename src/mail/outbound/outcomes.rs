@@ -61,7 +61,9 @@ impl<S: Spool> Outbound<S> {
         if failures.is_empty() {
             return true;
         }
-        let Some(draft) = bounce::failed(message, &failures, relay, &self.config.hostname, now) else { return true };
+        let (original, relay, hostname) = (message.clone(), relay.to_owned(), self.config.hostname.clone());
+        let draft = worded(move || bounce::failed(&original, &failures, &relay, &hostname, now)).await;
+        let Some(draft) = draft else { return true };
         if self.queue(draft, message, "failed").await.is_ok() {
             return true;
         }
@@ -83,7 +85,9 @@ impl<S: Spool> Outbound<S> {
             return false;
         }
         let give_up_at = message.arrived.saturating_add(self.config.schedule.lifetime);
-        let Some(draft) = bounce::delayed(message, &delays, give_up_at, &self.config.hostname, now) else { return false };
+        let (original, hostname) = (message.clone(), self.config.hostname.clone());
+        let draft = worded(move || bounce::delayed(&original, &delays, give_up_at, &hostname, now)).await;
+        let Some(draft) = draft else { return false };
         let queued = self.queue(draft, message, "delayed").await.is_ok();
         if queued {
             self.spool.delay_told(message.id);
@@ -103,9 +107,10 @@ impl<S: Spool> Outbound<S> {
             target: "mta",
             queue_id = %notification.id,
             about = %about.id,
-            to = notification.envelope.recipients.first().map(|to| to.as_str()).unwrap_or_default(),
-            status = "notification",
+            to = %format_args!("<{}>", notification.envelope.recipients.first().map(|to| to.as_str()).unwrap_or_default()),
+            status = "queued",
             kind,
+            "notification"
         );
         self.enqueue(&notification);
         Ok(())
@@ -132,6 +137,15 @@ impl<S: Spool> Outbound<S> {
             Class::Permanent => counters.bounced_total.inc(),
         }
     }
+}
+
+/// Words a notification where reading the original's header section from the disk may block. A panic there costs the
+/// notification, not the record of the failure.
+async fn worded(word: impl FnOnce() -> Option<Draft> + Send + 'static) -> Option<Draft> {
+    tokio::task::spawn_blocking(word).await.unwrap_or_else(|error| {
+        tracing::error!(target: "mta", cause = %error, "a notification could not be worded");
+        None
+    })
 }
 
 /// A temporary failure at the end of the lifetime is a permanent one (RFC 3463: X.4.7, delivery time expired).
@@ -167,9 +181,9 @@ fn seconds_since_acceptance(message: &Message) -> f64 {
 fn log(message: &Message, target: Target, outcome: &Outcome, relay: &str, tls: bool) {
     let (to, copy) = match target {
         Target::Recipient(place) => {
-            (message.envelope.recipients.get(usize::from(place)).map(|to| to.as_str()).unwrap_or_default(), false)
+            (message.envelope.recipients.get(usize::from(place)).map(|to| format!("<{to}>")).unwrap_or_default(), false)
         }
-        Target::Copy => ("(all recipients)", true),
+        Target::Copy => ("(all recipients)".to_owned(), true),
     };
     let status = match outcome.class() {
         Class::Success => "sent",
@@ -179,7 +193,7 @@ fn log(message: &Message, target: Target, outcome: &Outcome, relay: &str, tls: b
     tracing::info!(
         target: "mta",
         queue_id = %message.id,
-        from = message.envelope.sender_text(),
+        from = %format_args!("<{}>", message.envelope.sender_text()),
         to,
         relay = if relay.is_empty() { "none" } else { relay },
         delay = format_args!("{:.3}", seconds_since_acceptance(message)),
@@ -188,5 +202,6 @@ fn log(message: &Message, target: Target, outcome: &Outcome, relay: &str, tls: b
         notification = message.kind == Kind::Notification,
         copy,
         reply = %outcome.reply,
+        "delivery"
     );
 }

@@ -43,7 +43,7 @@ pub struct Config {
     pub cc_mta: Option<HostSpec>,
     /// Our own name, as a peer might find it in MX records.
     pub hostname: String,
-    /// Our own listeners; an unspecified one stands for the loopback addresses and its port.
+    /// Our own listeners; an unspecified one stands for all addresses of this machine.
     pub own_addresses: Vec<SocketAddr>,
     /// The port of hosts for which none was given: 25.
     pub port: u16,
@@ -83,6 +83,10 @@ impl Router {
     /// # Errors
     /// A permanent reply when the destination takes no mail or does not exist, a temporary one when nobody could say.
     pub async fn route(&self, destination: &str) -> Result<Route, RouteError> {
+        if destination.starts_with(COPY) && self.copy_destination().as_deref() != Some(destination) {
+            let text = format!("carbon copies no longer go to {}: the property cc_mta was changed", &destination[COPY.len()..]);
+            return Err(RouteError(Reply::new(554, (5, 3, 5), text)));
+        }
         let hops = match self.named(destination) {
             Some((property, spec)) => self.named_hops(spec).await.map_err(|reply| operators(property, &reply)),
             None => self.domain_hops(destination).await,
@@ -221,7 +225,7 @@ impl Router {
     fn is_own(&self, addresses: &[IpAddr], port: u16) -> bool {
         self.config.own_addresses.iter().filter(|own| own.port() == port).any(|own| {
             let own = own.ip().to_canonical();
-            addresses.iter().any(|address| *address == own || (own.is_unspecified() && address.is_loopback()))
+            addresses.iter().any(|address| *address == own || (own.is_unspecified() && order::is_local(*address)))
         })
     }
 }

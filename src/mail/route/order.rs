@@ -1,6 +1,6 @@
-//! Which host and which address first; pure, but for one question to the routing table.
+//! Which host and which address first; pure, but for questions to the routing table.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 /// RFC 7505 §3: one record, and it names nobody.
 pub(super) fn is_null_mx(records: &[(u16, String)]) -> bool {
@@ -51,9 +51,22 @@ pub(super) fn interleaved(addresses: Vec<IpAddr>, has_way: impl Fn(Ipv6Addr) -> 
     mixed
 }
 
-/// Whether the routing table knows a way there. Connecting a datagram socket asks it and sends nothing.
+/// Whether the routing table knows a way there.
 pub(super) fn has_way(address: Ipv6Addr) -> bool {
-    UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).and_then(|socket| socket.connect(SocketAddr::new(address.into(), 25))).is_ok()
+    source_for(address.into()).is_some()
+}
+
+/// Whether an address belongs to this machine: then it is its own best source.
+pub(super) fn is_local(address: IpAddr) -> bool {
+    address.is_loopback() || source_for(address) == Some(address)
+}
+
+/// The address that the kernel would send from. Connecting a datagram socket asks the routing table and sends nothing.
+fn source_for(address: IpAddr) -> Option<IpAddr> {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((address, 25)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 /// A host name of an MX record, not empty and not an address in text.
@@ -97,6 +110,16 @@ mod tests {
         assert_eq!(families, [true, false, true, false, false]);
         let mixed = interleaved(addresses, |_| false);
         assert!(mixed[..3].iter().all(IpAddr::is_ipv4) && mixed[3..].iter().all(IpAddr::is_ipv6), "{mixed:?}");
+    }
+
+    #[test]
+    fn this_machine_knows_itself() {
+        assert!(is_local(Ipv4Addr::LOCALHOST.into()) && is_local(Ipv4Addr::new(127, 1, 2, 3).into()));
+        assert!(!is_local(Ipv4Addr::new(240, 0, 0, 1).into()) && !is_local("100::1".parse().unwrap()));
+        // Whatever it would talk to the outside from is its own.
+        for source in ["192.0.2.1", "2001:db8::1"].iter().filter_map(|far| source_for(far.parse().unwrap())) {
+            assert!(is_local(source), "{source}");
+        }
     }
 
     #[test]

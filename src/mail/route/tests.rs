@@ -57,7 +57,7 @@ fn router(zone: Zone, smart_relay: Option<&str>, cc_mta: Option<&str>) -> Router
         smart_relay: smart_relay.map(|text| text.parse().unwrap()),
         cc_mta: cc_mta.map(|text| text.parse().unwrap()),
         hostname: "Relay.Example".into(),
-        own_addresses: vec!["[::]:25".parse().unwrap(), "192.0.2.99:25".parse().unwrap()],
+        own_addresses: vec!["127.0.0.1:25".parse().unwrap(), "192.0.2.99:25".parse().unwrap()],
         port: 25,
     };
     Router::new(config, Arc::new(zone))
@@ -149,6 +149,19 @@ async fn this_host_ends_the_list() {
 }
 
 #[tokio::test]
+async fn a_listener_on_all_addresses_is_every_address_of_this_machine() {
+    for own in ["[::]:25", "0.0.0.0:25"] {
+        let mut router = router(Zone::default(), None, None);
+        router.config.own_addresses = vec![own.parse().unwrap()];
+        for loopback in ["[127.0.0.1]", "[127.8.8.8]", "[ipv6:::1]"] {
+            assert_eq!(router.route(loopback).await.unwrap_err().0.code, 554, "{loopback}");
+        }
+        router.config.port = 26;
+        assert!(router.route("[127.0.0.1]").await.is_ok());
+    }
+}
+
+#[tokio::test]
 async fn a_better_host_that_nobody_knows_about_is_no_loop() {
     let zone = Zone::default()
         .mx("d.example", &[(10, "a.example"), (20, "relay.example")])
@@ -217,5 +230,10 @@ async fn a_smart_relay_takes_everything_and_never_bounces() {
         let reply = router(broken(), None, Some(spec)).route(&format!("cc:{spec}")).await.unwrap_err().0;
         assert_eq!(reply.class(), Class::Temporary, "{reply}");
         assert!(reply.text.contains("check the property cc_mta"), "{reply}");
+    }
+    // A copy that waits when the property changes has nowhere to go any more.
+    for (smart_relay, cc_mta) in [(None, None), (None, Some("other.example")), (Some("hub.example"), Some("copies.example"))] {
+        let reply = router(zone(), smart_relay, cc_mta).route("cc:copies.example").await.unwrap_err().0;
+        assert_eq!(reply.code, 554, "{reply}");
     }
 }

@@ -209,6 +209,12 @@ impl Schedule {
         self.destinations[id.0 as usize].name.clone()
     }
 
+    /// Until when a destination is left alone, and why; `None` when it is not.
+    pub fn suspension(&self, name: &str, now: u32) -> Option<(u32, &str)> {
+        let destination = &self.destinations[self.names.get(name)?.0 as usize];
+        (destination.suspended_until > now).then_some((destination.suspended_until, destination.last_error.as_str()))
+    }
+
     /// When to look again although nothing happens.
     pub fn next_wake(&self) -> Option<u32> {
         let due = self.deferred.peek().map(|Reverse((due, ..))| *due);

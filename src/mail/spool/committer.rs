@@ -4,24 +4,42 @@
 //! answer goes out only after a sync that began after its record was written.
 //!
 //! Records that nobody waits for (progress, done) are written at once and synced with the next batch, or after
-//! [`super::log::Config::lazy_sync`].
+//! [`Config::lazy_sync`].
 //!
 //! When a write or a sync fails, the accepts of the batch are refused. What only this thread remembers (progress and done records since the
 //! last good sync) is carried into the next segment; the segment is poisoned. A sync is never repeated in the hope that it
 //! succeeds: the kernel may have dropped the pages it could not write.
 
+use super::SpoolError;
 use super::format::{Accepted, FrameHeader, HEADER_BLOCK, RecordKind, SegmentHeader, State};
-use super::housekeeping::{RESERVE, new_segment};
+use super::housekeeping::new_segment;
 use super::index::{Place, Segment};
-use super::log::{Config, Health, OpenSegment, Shared, read_head};
+use super::layout::{RESERVE, body_path};
+use super::read::{OpenSegment, read_head};
 use super::record::{Effect, Op, Record, answer, depends, done_record, frame_len, state_record};
-use super::{SpoolError, content, recover::OpenError};
+use super::recover::OpenError;
+use super::shared::{Health, Shared};
 use crate::ground::disk::{File, is_full};
 use crate::mail::model::MessageId;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
+
+/// How the log is cut and paced.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// Octets of a segment, at most; a small volume gets smaller ones.
+    pub segment_max: u64,
+    /// How long a record that nobody waits for may stay unsynced.
+    pub lazy_sync: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { segment_max: 16 << 20, lazy_sync: Duration::from_millis(50) }
+    }
+}
 
 /// Records of one write are at most this many octets, so that a batch stays in the cache and the others' wait short.
 pub(super) const BATCH_MAX: usize = 4 << 20;
@@ -276,7 +294,7 @@ impl Committer {
                 }
                 Effect::Done { overrules } => {
                     if index.done(record.id, place.segment).is_some_and(|slot| slot.file) {
-                        self.needless.push(content::path(record.id));
+                        self.needless.push(body_path(record.id));
                     }
                     if let Some(segment) = overrules {
                         index.must_outlive(place.segment, segment);

@@ -1,6 +1,7 @@
 //! Content on its way to the disk, and back.
 
-use super::log::Shared;
+use super::layout::{BODY, body_path, part_path};
+use super::shared::Shared;
 use super::{SpoolError, Writer};
 use crate::ground::disk::File;
 use crate::mail::model::{Content, MessageId};
@@ -10,19 +11,6 @@ use std::sync::Arc;
 
 /// Content up to this many octets lives in the segment, beside its envelope; longer content gets a file of its own.
 pub const INLINE_MAX: usize = 64 * 1024;
-
-/// The directory of those files.
-pub const DIRECTORY: &str = "body";
-
-/// The name of a message's content file.
-pub fn path(id: MessageId) -> String {
-    format!("{DIRECTORY}/{id}.eml")
-}
-
-/// The name while it is being written; a restart removes what still has such a name.
-pub fn part_path(id: MessageId) -> String {
-    format!("{DIRECTORY}/{id}.part")
-}
 
 /// Takes content piece by piece. Up to [`INLINE_MAX`] octets wait in memory, whatever the length.
 pub struct ContentWriter {
@@ -65,8 +53,8 @@ impl ContentWriter {
         let (shared, id, synced) = (self.shared.clone(), self.id, file.clone());
         let made_durable = blocking(move || {
             synced.sync()?;
-            shared.disk.rename(&part_path(id), &path(id))?;
-            shared.disk.sync_dir(DIRECTORY)
+            shared.disk.rename(&part_path(id), &body_path(id))?;
+            shared.disk.sync_dir(BODY)
         })
         .await;
         match made_durable {
@@ -105,7 +93,7 @@ impl ContentWriter {
     /// Nobody will ask for the file again; a failure leaves it to the next start.
     fn discard_file(&self) {
         let (shared, id) = (self.shared.clone(), self.id);
-        shared.discard(&[part_path(id), path(id)]);
+        shared.discard(&[part_path(id), body_path(id)]);
     }
 }
 

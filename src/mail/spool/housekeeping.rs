@@ -1,11 +1,13 @@
 //! The committer's housekeeping: segments come and go, the space is watched, damage is set aside.
 
+use super::SpoolError;
 use super::committer::{BATCH_MAX, Committer};
-use super::content::path;
 use super::format::{FRAME_HEADER, SegmentHeader, State};
-use super::log::{Health, Shared, read_head};
+use super::layout::{CORRUPT, LOG, RESERVE, SPARE, body_path, segment_path, spare_path};
+use super::read::read_head;
 use super::record::{Effect, Op, Record, state_record};
-use super::{SpoolError, recover};
+use super::recover;
+use super::shared::{Health, Shared};
 use crate::ground::disk::File;
 use crate::mail::model::MessageId;
 use std::io;
@@ -15,8 +17,6 @@ use std::time::Instant;
 /// Dead segments kept for the next use: overwriting them spares the file system its own journal.
 const SPARES_MAX: usize = 4;
 
-/// Room that is given up when the volume is full, so that finished mail can still be marked as done.
-pub(super) const RESERVE: &str = "reserve";
 const RESERVE_MAX: u64 = 1 << 20;
 
 impl Committer {
@@ -33,7 +33,7 @@ impl Committer {
                     return;
                 }
             }
-            if let Err(error) = self.shared.disk.sync_dir(recover::LOG) {
+            if let Err(error) = self.shared.disk.sync_dir(LOG) {
                 tracing::warn!(target: "mta", cause = %error, "the removal of dead segments could not be synced");
                 return;
             }
@@ -42,12 +42,12 @@ impl Committer {
 
     /// Keeps a dead segment's file for the next use, or removes it.
     fn let_go(&mut self, number: u32) -> io::Result<()> {
-        let name = recover::segment_path(number);
+        let name = segment_path(number);
         let mut index = self.shared.lock_index();
         // A file that somebody still reads from must not be written over.
         let unread = index.segments.get(&number).is_some_and(|segment| Arc::strong_count(&segment.file) == 1);
         if unread && self.spares.len() < SPARES_MAX {
-            let spare = recover::spare_path(number);
+            let spare = spare_path(number);
             self.shared.disk.rename(&name, &spare)?;
             self.spares.push(spare);
         } else {
@@ -126,7 +126,7 @@ impl Committer {
         let mut frame = vec![0; slot.frame as usize];
         let kept = file.read_at(u64::from(slot.accept.offset), &mut frame).and_then(|got| {
             recover::keep(self.shared.disk.as_ref(), &format!("{id}.frame"), &frame[..got])?;
-            if slot.file { self.shared.disk.rename(&path(id), &format!("{}/{id}.eml", recover::CORRUPT)) } else { Ok(()) }
+            if slot.file { self.shared.disk.rename(&body_path(id), &format!("{}/{id}.eml", CORRUPT)) } else { Ok(()) }
         });
         match kept {
             Ok(()) => {
@@ -197,7 +197,7 @@ pub(super) fn new_segment(
 ) -> io::Result<(SegmentHeader, Arc<dyn File>, Vec<String>)> {
     let header = SegmentHeader { number, salt: fastrand::u64(..) };
     let disk = &shared.disk;
-    let fresh = recover::spare_path(number);
+    let fresh = spare_path(number);
     let (name, file) = match spares.pop() {
         Some(spare) => match disk.open(&spare) {
             Ok(file) => (spare, file),
@@ -210,8 +210,8 @@ pub(super) fn new_segment(
     };
     file.write_at(0, &header.encode())?;
     file.sync()?;
-    disk.rename(&name, &recover::segment_path(number))?;
-    disk.sync_dir(recover::SPARE)?;
-    disk.sync_dir(recover::LOG)?;
+    disk.rename(&name, &segment_path(number))?;
+    disk.sync_dir(SPARE)?;
+    disk.sync_dir(LOG)?;
     Ok((header, file, spares))
 }

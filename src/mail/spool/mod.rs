@@ -23,15 +23,19 @@ mod content;
 mod format;
 mod housekeeping;
 mod index;
+mod layout;
 mod log;
+mod read;
 mod record;
 mod recover;
+mod shared;
 
 use crate::mail::model::{Envelope, Kind, Message, MessageId, Origin, Progress};
 use std::future::Future;
 
+pub use committer::Config;
 pub use content::INLINE_MAX;
-pub use log::{Config, SegmentLog};
+pub use log::SegmentLog;
 pub use recover::OpenError;
 
 /// Why the queue could not do what was asked. Each is temporary for a client (452 4.3.1): nothing that was accepted before

@@ -4,12 +4,12 @@
 //! under `corrupt/`, and the reader looks for the next frame of the same segment; a cut frame at the very end is the unfinished
 //! write of a crash, about which nobody was promised anything.
 
-use super::content;
 use super::format::{
     Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN, HeaderError, RecordKind, SegmentHeader,
     State, VERSION, decode_id,
 };
 use super::index::{Index, Place, Segment};
+use super::layout::{BODY, CORRUPT, FORMAT, LOG, SPARE, segment_path};
 use crate::ground::disk::{Disk, File};
 use crate::mail::model::MessageId;
 use memchr::memmem;
@@ -17,15 +17,6 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// The directory of the segments.
-pub const LOG: &str = "log";
-/// The directory of segment files that wait for their next use.
-pub const SPARE: &str = "spare";
-/// The directory of damaged records, for a person to look at.
-pub const CORRUPT: &str = "corrupt";
-
-const FORMAT: &str = "format";
 
 /// How often a long recovery says how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(2);
@@ -53,16 +44,6 @@ pub struct Recovered {
     pub damaged: u64,
 }
 
-/// Where a segment stands.
-pub fn segment_path(number: u32) -> String {
-    format!("{LOG}/{number:010}.seg")
-}
-
-/// Where it waits for its next use.
-pub fn spare_path(number: u32) -> String {
-    format!("{SPARE}/{number:010}.seg")
-}
-
 /// Keeps octets under `corrupt/`.
 pub fn keep(disk: &dyn Disk, name: &str, octets: &[u8]) -> io::Result<()> {
     let file = disk.create(&format!("{CORRUPT}/{name}"))?;
@@ -72,7 +53,7 @@ pub fn keep(disk: &dyn Disk, name: &str, octets: &[u8]) -> io::Result<()> {
 
 /// Reads the volume.
 pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, OpenError> {
-    for directory in [LOG, SPARE, CORRUPT, content::DIRECTORY] {
+    for directory in [LOG, SPARE, CORRUPT, BODY] {
         disk.create_dir(directory)?;
     }
     check_format(disk)?;
@@ -251,11 +232,11 @@ impl Recovery<'_> {
 
     /// Content files without a message: unfinished, or finished with.
     fn remove_orphans(&self) -> io::Result<()> {
-        for name in self.disk.list(content::DIRECTORY)? {
+        for name in self.disk.list(BODY)? {
             let id = name.strip_suffix(".eml").and_then(|id| id.parse::<MessageId>().ok());
             let wanted = id.and_then(|id| self.index.get(id)).is_some_and(|slot| slot.file);
             if !wanted {
-                self.disk.remove(&format!("{}/{name}", content::DIRECTORY))?;
+                self.disk.remove(&format!("{}/{name}", BODY))?;
             }
         }
         Ok(())

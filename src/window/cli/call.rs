@@ -41,7 +41,8 @@ impl Core {
             None => Err(Trouble::new(
                 EX_UNAVAILABLE,
                 format!(
-                    "no appliance is running here: there is no {}. Start it with 'postern init', or say where its socket is with --socket or MTA_RUN_DIR",
+                    "no appliance is running here: there is no {}. \
+                     Start it with 'postern init', or say where its socket is with --socket or MTA_RUN_DIR",
                     looked.join(", no ")
                 ),
             )),

@@ -1,14 +1,14 @@
 //! `postern queue`: the operator's tool at the other end of the control socket.
 //!
-//! In: arguments. Out: tables for people, or JSON (one value a line). Exit codes follow sysexits: 64 wrong arguments, 66 no such
-//! message, 69 no core answers, 70 an answer that makes no sense.
+//! In: arguments. Out: tables for people, or JSON (one value a line). Exit codes follow sysexits: 64 wrong arguments, 66 no
+//! such message, 69 no core answers, 70 an answer that makes no sense.
 //! Security: everything that comes from mail is made harmless before a terminal sees it; `body` alone writes a mail as it is.
 
 mod call;
 mod table;
 
 use super::api::OrderView;
-use super::words::{count, harmless, size, span};
+use super::words::{count, harmless, size, span, states};
 use crate::window::api::{DestinationsView, HitView, MessageView, PageView, RecipientView, StatusView};
 use call::Core;
 use clap::{Args, Subcommand};
@@ -31,7 +31,7 @@ pub const SOCKET: &str = "control.sock";
 /// Messages asked for at once by `list`.
 const PAGE: usize = 500;
 
-/// What follows `postern queue`.
+/// Look into the queue of the running appliance, and give orders
 #[derive(Debug, Args)]
 pub struct QueueArgs {
     #[command(subcommand)]
@@ -39,7 +39,8 @@ pub struct QueueArgs {
     /// Print JSON, one value a line
     #[arg(long, global = true)]
     json: bool,
-    /// The control socket of the running appliance [default: control.sock in MTA_RUN_DIR, /run/postern or the user's own run directory]
+    /// The control socket of the running appliance [default: control.sock in MTA_RUN_DIR, /run/postern or the user's own run
+    /// directory]
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
 }
@@ -221,8 +222,7 @@ async fn give(core: &Core, order: &OrderView, json: bool, out: &mut dyn Write) -
         "release" => "released",
         _ => "deleted",
     };
-    let noun = if hit.messages == 1 { "message" } else { "messages" };
-    Ok(writeln!(out, "{} {noun} {done}.", count(hit.messages))?)
+    Ok(writeln!(out, "{} {done}.", messages(hit.messages))?)
 }
 
 async fn list(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
@@ -237,7 +237,7 @@ async fn list(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Troubl
         } else if !page.messages.is_empty() {
             list_table(&page.messages, total == 0).write(out)?;
         }
-        total += page.messages.len();
+        total += page.messages.len() as u64;
         match page.next {
             Some(next) => after = next,
             None => break,
@@ -246,8 +246,7 @@ async fn list(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Troubl
     if !json {
         match total {
             0 => writeln!(out, "The queue is empty.")?,
-            1 => writeln!(out, "1 message.")?,
-            _ => writeln!(out, "{} messages.", count(total))?,
+            total => writeln!(out, "{}.", messages(total))?,
         }
     }
     Ok(())
@@ -255,7 +254,7 @@ async fn list(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Troubl
 
 fn list_table(messages: &[MessageView], first: bool) -> Table {
     let head: &[&str] = if first { &["ID", "AGE", "SIZE", "NEXT TRY", "FROM", "TO", "LAST REPLY"] } else { &[] };
-    let mut table = Table::new(head, &[13, 9, 9, 13, 30, 32, 100]);
+    let mut table = Table::new(head, &[13, 11, 8, 14, 30, 32, 100]);
     for message in messages {
         let first = message.recipients.first().or(message.copy.as_ref());
         let to = first.map(|recipient| recipient.address.as_str()).unwrap_or_default();
@@ -300,7 +299,7 @@ async fn show(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<
         writeln!(out, "{name:<9} {}", harmless(value))?;
     }
     writeln!(out)?;
-    let mut table = Table::new(&["RECIPIENT", "STATE", "TRIES", "NEXT TRY", "LAST REPLY"], &[60, 9, 5, 13, 400]);
+    let mut table = Table::new(&["RECIPIENT", "STATE", "TRIES", "NEXT TRY", "LAST REPLY"], &[60, 9, 5, 14, 400]);
     for RecipientView { address, status, attempts, next_try_seconds, last_reply } in
         message.recipients.iter().chain(&message.copy)
     {
@@ -335,8 +334,8 @@ async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Troub
     let refused: u64 = totals.refused.values().sum();
     let facts = [
         ("Appliance", format!("{}, Postern {}, up {}, {state}", status.hostname, status.version, span(status.uptime_seconds))),
-        ("Queue", format!("{} messages, {}{oldest}", count(queue.messages), size(queue.bytes))),
-        ("", format!("{} being tried, {} deferred, {} held", count(queue.active), count(queue.deferred), count(queue.held))),
+        ("Queue", format!("{}, {}{oldest}", messages(queue.messages), size(queue.bytes))),
+        ("", states(queue.messages, queue.active, queue.deferred, queue.held)),
         ("Sessions", format!("{} now, {} since the start", count(status.smtp_active_sessions), count(totals.smtp_sessions))),
         (
             "Totals",
@@ -355,7 +354,7 @@ async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Troub
     }
     if !destinations.destinations.is_empty() {
         writeln!(out)?;
-        let mut table = Table::new(&["DESTINATION", "MESSAGES", "OLDEST", "NEXT TRY", "LAST ERROR"], &[48, 10, 9, 13, 120]);
+        let mut table = Table::new(&["DESTINATION", "MESSAGES", "OLDEST", "NEXT TRY", "LAST ERROR"], &[48, 9, 11, 14, 120]);
         for destination in &destinations.destinations {
             let next = match destination.next_try_seconds {
                 None if destination.active > 0 => "being tried".to_owned(),
@@ -376,6 +375,11 @@ fn next_try(held: bool, seconds: Option<u64>) -> String {
         Some(seconds) => format!("in {}", span(seconds)),
         None => String::new(),
     }
+}
+
+fn messages(number: u64) -> String {
+    let noun = if number == 1 { "message" } else { "messages" };
+    format!("{} {noun}", count(number))
 }
 
 fn null_sender(sender: &str) -> &str {

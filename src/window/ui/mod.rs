@@ -3,13 +3,14 @@
 //! Server-rendered HTML, one style sheet, one small script that renews the page's middle every five seconds; without the script
 //! the page reloads itself. Nothing is loaded from elsewhere.
 //! Limits: [`DESTINATIONS`] destinations, each text of theirs shortened, so that the page stays under 40 kB.
-//! Security: names, errors and reasons are hostile; askama escapes every value, and the policy of `answer` runs no inline script.
+//! Security: names, errors and reasons are hostile; askama escapes every value, and the policy of `answer` runs no inline
+//! script.
 
 pub(super) mod status;
 
 use super::api::{self, DestinationView, StatusView};
 use super::server::Window;
-use super::words::{count, fine_span, harmless, shorten, size, span};
+use super::words::{count, fine_span, harmless, shorten, size, span, states};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use askama::Template;
@@ -56,9 +57,7 @@ struct Alert {
 /// The three founding counters, and what stands below each.
 struct Big {
     messages: String,
-    active: String,
-    deferred: String,
-    held: String,
+    states: String,
     kbytes: String,
     size: String,
     /// Empty when the queue is.
@@ -166,9 +165,7 @@ fn big(status: &StatusView) -> Big {
     let queue = &status.queue;
     Big {
         messages: count(queue.messages),
-        active: count(queue.active),
-        deferred: count(queue.deferred),
-        held: count(queue.held),
+        states: states(queue.messages, queue.active, queue.deferred, queue.held),
         kbytes: count(queue.bytes.div_ceil(1024)),
         size: size(queue.bytes),
         oldest: queue.oldest_age_seconds.map(span).unwrap_or_default(),
@@ -234,7 +231,7 @@ fn disk(counters: &Counters) -> Option<Disk> {
 
 fn parts(rows: &[(String, String)]) -> Vec<Part> {
     let class = |state: &str| match state {
-        state if state.starts_with("not connected") || state.starts_with("not used") => "off",
+        state if state == "none" || state.starts_with("not connected") || state.starts_with("not used") => "off",
         state if state.contains("fail") => "bad",
         _ => "good",
     };

@@ -15,7 +15,8 @@ pub(in crate::window) fn text(window: &Window) -> String {
     let (active, sessions) = (c.smtp_active_sessions.get(), c.smtp_sessions_total.get());
     let refused: u64 = Refusal::ALL.iter().map(|reason| c.refused_total.with_label_values(&[reason.as_str()]).get()).sum();
     let mut text = format!(
-        "Active connections: {active} \nserver accepts handled requests\n {sessions} {sessions} {} \nReading: {active} Writing: {} Waiting: {} \n",
+        "Active connections: {active} \nserver accepts handled requests\n {sessions} {sessions} {} \n\
+         Reading: {active} Writing: {} Waiting: {} \n",
         c.accepted_total.get(),
         c.connections_out_active.get(),
         c.mqueue_deferred_messages.get(),

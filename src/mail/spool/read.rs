@@ -1,0 +1,156 @@
+//! Messages read back from their records.
+
+use super::SpoolError;
+use super::content::Stretch;
+use super::format::{Accepted, FRAME_HEADER, FrameHeader, SegmentHeader, State};
+use super::index::{Place, Slot};
+use super::layout::body_path;
+use super::record::Op;
+use super::shared::Shared;
+use crate::ground::disk::File;
+use crate::mail::model::{Body, Message, MessageId, Progress};
+use std::io;
+use std::sync::Arc;
+
+impl Shared {
+    /// Reads a message back. The index is asked again when the frame is not what it promised: the record may have been copied
+    /// forward meanwhile.
+    pub fn read(&self, id: MessageId, check: bool) -> Result<Message, SpoolError> {
+        let mut seen: Option<Slot> = None;
+        loop {
+            // Before the index: progress leaves this list only when the index knows where it stands.
+            let recent = self.recent(id);
+            let Some((slot, accept, state)) = self.look_up(id) else { return Err(SpoolError::Unknown) };
+            match self.read_slot(id, slot, &accept, state.as_ref(), check) {
+                Ok(Some(message)) => {
+                    return Ok(match recent {
+                        Some(progress) => Message { progress, ..message },
+                        None => message,
+                    });
+                }
+                Ok(None) if seen == Some(slot) => {
+                    self.submit(Op::Damaged { id });
+                    return Err(SpoolError::Unknown);
+                }
+                Ok(None) => seen = Some(slot),
+                Err(error) => return Err(SpoolError::Failed(error.to_string())),
+            }
+        }
+    }
+
+    fn look_up(&self, id: MessageId) -> Option<(Slot, OpenSegment, Option<OpenSegment>)> {
+        let index = self.lock_index();
+        let slot = *index.get(id)?;
+        let accept = index.file(slot.accept.segment)?;
+        let state = match slot.state {
+            Some(place) => Some(index.file(place.segment)?),
+            None => None,
+        };
+        Some((slot, accept, state))
+    }
+
+    /// `None`: the disk does not hold what the index says.
+    fn read_slot(
+        &self,
+        id: MessageId,
+        slot: Slot,
+        accept: &OpenSegment,
+        state: Option<&OpenSegment>,
+        check: bool,
+    ) -> io::Result<Option<Message>> {
+        let Some((header, head)) = read_head(accept, slot.accept)? else { return Ok(None) };
+        let Some(accepted) = Accepted::decode(&head).filter(|accepted| accepted.id == id) else { return Ok(None) };
+        let progress = match (slot.state, state) {
+            (Some(place), Some(segment)) => {
+                let Some((_, head)) = read_head(segment, place)? else { return Ok(None) };
+                let Some(state) = State::decode(&head).filter(|state| state.id == id) else { return Ok(None) };
+                state.progress
+            }
+            _ => accepted.targets(),
+        };
+        let body = match accepted.file {
+            Some((len, crc)) => {
+                let file = match self.disk.open(&body_path(id)) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                    other => other?,
+                };
+                let content = Stretch { file, offset: 0, len };
+                if check && !matches(&content, crc)? {
+                    return Ok(None);
+                }
+                Body::Stored(Arc::new(content), len)
+            }
+            None => {
+                let offset = u64::from(slot.accept.offset) + (FRAME_HEADER + head.len()) as u64;
+                let len = u64::from(header.body_len);
+                let content = Stretch { file: accept.1.clone(), offset, len };
+                if check {
+                    let mut bytes = vec![0; header.body_len as usize];
+                    let got = content.file.read_at(offset, &mut bytes)?;
+                    if got != bytes.len() || crc32fast::hash(&bytes) != header.body_crc {
+                        return Ok(None);
+                    }
+                    Body::Memory(bytes.into())
+                } else {
+                    Body::Stored(Arc::new(content), len)
+                }
+            }
+        };
+        Ok(Some(message(accepted, progress, slot.held, slot.delay_told, body)))
+    }
+}
+
+/// A segment's identity and its open file.
+pub type OpenSegment = (SegmentHeader, Arc<dyn File>);
+
+/// Reads a frame's header and head; `None` when they are damaged.
+pub fn read_head(segment: &OpenSegment, place: Place) -> io::Result<Option<(FrameHeader, Vec<u8>)>> {
+    const FIRST: usize = 1024;
+    let mut bytes = vec![0; FIRST];
+    let offset = u64::from(place.offset);
+    let got = segment.1.read_at(offset, &mut bytes)?;
+    bytes.truncate(got);
+    let Some(header) = FrameHeader::decode(segment.0, &bytes) else { return Ok(None) };
+    let end = FRAME_HEADER + header.head_len as usize;
+    if bytes.len() < end {
+        bytes.resize(end, 0);
+        if segment.1.read_at(offset, &mut bytes)? != end {
+            return Ok(None);
+        }
+    }
+    bytes.truncate(end);
+    bytes.drain(..FRAME_HEADER);
+    Ok((crc32fast::hash(&bytes) == header.head_crc).then_some((header, bytes)))
+}
+
+/// Whether content has the checksum that it was stored with.
+fn matches(content: &Stretch, crc: u32) -> io::Result<bool> {
+    let mut hasher = crc32fast::Hasher::new();
+    let mut buffer = vec![0; 64 * 1024];
+    let mut offset = 0;
+    while offset < content.len {
+        let wanted = buffer.len().min(usize::try_from(content.len - offset).unwrap_or(usize::MAX));
+        let got = content.file.read_at(content.offset + offset, &mut buffer[..wanted])?;
+        if got == 0 {
+            return Ok(false);
+        }
+        hasher.update(&buffer[..got]);
+        offset += got as u64;
+    }
+    Ok(hasher.finalize() == crc)
+}
+
+/// The message that an accept record and its progress make.
+pub fn message(accepted: Accepted, progress: Vec<Progress>, held: bool, delay_told: bool, body: Body) -> Message {
+    Message {
+        id: accepted.id,
+        arrived: accepted.arrived,
+        envelope: accepted.envelope,
+        origin: accepted.origin,
+        kind: accepted.kind,
+        progress,
+        held,
+        delay_told,
+        body,
+    }
+}

@@ -1,0 +1,165 @@
+//! What the door, the writers of content and the committer have in common.
+
+use super::SpoolError;
+use super::index::Index;
+use super::record::Op;
+use crate::appliance::counter::Counters;
+use crate::ground::clock;
+use crate::ground::disk::{self, Disk};
+use crate::mail::model::{MessageId, Progress};
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// What the door, the writers and the committer have in common.
+pub struct Shared {
+    pub disk: Arc<dyn Disk>,
+    pub counters: Arc<Counters>,
+    index: Mutex<Index>,
+    pending: Mutex<Pending>,
+    pub bell: Condvar,
+    health: AtomicU8,
+    complaint: Mutex<String>,
+    last_id: AtomicU64,
+    /// Progress that was handed in and is not written yet; whoever reads a message must see it.
+    recent: Mutex<HashMap<MessageId, Recent>>,
+}
+
+/// Progress on its way to the disk.
+struct Recent {
+    generation: u64,
+    progress: Vec<Progress>,
+}
+
+/// Records that wait for the committer.
+#[derive(Default)]
+pub struct Pending {
+    pub ops: Vec<Op>,
+    pub stop: bool,
+}
+
+/// How the data volume is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Health {
+    Well = 0,
+    Full = 1,
+    Failed = 2,
+}
+
+impl Shared {
+    /// What an index that was just recovered is shared with.
+    pub fn new(disk: Arc<dyn Disk>, counters: Arc<Counters>, index: Index) -> Self {
+        Self {
+            disk,
+            counters,
+            last_id: AtomicU64::new(index.last_id()),
+            index: Mutex::new(index),
+            pending: Mutex::default(),
+            bell: Condvar::new(),
+            health: AtomicU8::new(Health::Well as u8),
+            complaint: Mutex::default(),
+            recent: Mutex::default(),
+        }
+    }
+
+    /// What is wrong with the volume, in words.
+    pub fn complaint(&self) -> String {
+        lock(&self.complaint).clone()
+    }
+
+    /// Hands a record to the committer.
+    pub fn submit(&self, op: Op) {
+        let mut pending = self.lock_pending();
+        if pending.stop {
+            // Whoever waits for the answer hears that the queue is closing.
+            return;
+        }
+        let first = pending.ops.is_empty();
+        pending.ops.push(op);
+        drop(pending);
+        if first {
+            self.bell.notify_one();
+        }
+    }
+
+    /// Notes progress that is on its way to the disk.
+    pub fn remember(&self, id: MessageId, progress: Vec<Progress>) -> u64 {
+        let mut recent = lock(&self.recent);
+        let entry = recent.entry(id).or_insert(Recent { generation: 0, progress: Vec::new() });
+        entry.generation += 1;
+        entry.progress = progress;
+        entry.generation
+    }
+
+    /// Progress of a message that is not written yet.
+    pub fn recent(&self, id: MessageId) -> Option<Vec<Progress>> {
+        lock(&self.recent).get(&id).map(|recent| recent.progress.clone())
+    }
+
+    /// The progress of this generation stands on the disk, or the message is gone.
+    pub fn written(&self, id: MessageId, generation: u64) {
+        let mut recent = lock(&self.recent);
+        if recent.get(&id).is_some_and(|recent| recent.generation == generation) {
+            recent.remove(&id);
+        }
+    }
+
+    /// Files that nobody needs; removed by the committer in passing.
+    pub fn discard(&self, paths: &[String]) {
+        self.submit(Op::Discard(paths.to_vec()));
+    }
+
+    pub fn lock_index(&self) -> MutexGuard<'_, Index> {
+        lock(&self.index)
+    }
+
+    pub fn lock_pending(&self) -> MutexGuard<'_, Pending> {
+        lock(&self.pending)
+    }
+
+    pub fn health(&self) -> Health {
+        match self.health.load(Ordering::Relaxed) {
+            0 => Health::Well,
+            1 => Health::Full,
+            _ => Health::Failed,
+        }
+    }
+
+    /// Notes how the volume is, and says so once at each change.
+    pub fn set_health(&self, health: Health, complaint: &str) {
+        if self.health.swap(health as u8, Ordering::Relaxed) == health as u8 {
+            return;
+        }
+        complaint.clone_into(&mut lock(&self.complaint));
+        match health {
+            Health::Well => tracing::info!(target: "mta", "the data volume is well again; mail is accepted"),
+            Health::Full => {
+                tracing::error!(target: "mta", cause = complaint, "the data volume is full; new mail is answered 452")
+            }
+            Health::Failed => {
+                tracing::error!(target: "mta", cause = complaint, "the data volume fails; new mail is answered 452 until it is well");
+            }
+        }
+    }
+
+    /// The error for a caller. A content file that cannot be written does not make the volume unwell: the committer decides
+    /// that by its own writes.
+    pub fn unwell(&self, error: &io::Error) -> SpoolError {
+        if disk::is_full(error) { SpoolError::Full } else { SpoolError::Failed(error.to_string()) }
+    }
+
+    /// Unique and rising, also across restarts as long as the clock is not set back below the last message in the queue.
+    pub fn next_id(&self) -> MessageId {
+        let now = clock::now_micros();
+        let next = |last: u64| Some(now.max(last + 1));
+        let last = self.last_id.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or(now);
+        MessageId(now.max(last + 1))
+    }
+}
+
+/// A panic elsewhere leaves the data behind a lock as whole as it was: all changes under these locks are single steps.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,139 @@
+//! The house rules of ARCHITECTURE.md, held against the code: who may import whom, where `unsafe` and files may be, and
+//! that README says what the class says.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
+
+mod source;
+
+use source::{Source, sources};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The rooms of the walk, in its order.
+const ROOMS: [&str; 8] = ["accept", "parse", "admit", "spool", "schedule", "route", "deliver", "bounce"];
+
+/// What each part of the house may import, beside itself. The first row that matches a module's path holds.
+fn allowed(module: &str) -> Vec<String> {
+    let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let mut parts = module.split("::");
+    match (parts.next().unwrap_or_default(), parts.next()) {
+        ("ground", _) => list(&["ground"]),
+        ("appliance", _) => list(&["appliance", "ground"]),
+        ("mail", Some("model")) => list(&["mail::model"]),
+        ("mail", Some(room)) if ROOMS.contains(&room) => {
+            vec![format!("mail::{room}"), "mail::model".into(), "ground".into(), "appliance::counter".into()]
+        }
+        ("mail", _) => list(&["mail", "ground", "appliance::counter"]),
+        ("window", _) => list(&["window", "mail::model", "ground", "appliance::counter"]),
+        ("init", _) => list(&["appliance", "ground"]),
+        // A small server of its own, built from the first two rooms.
+        ("sink", _) => list(&["mail::accept", "mail::parse", "mail::model", "ground", "appliance::counter"]),
+        // The composition root, the command line, and the plan of the house.
+        ("core" | "main" | "lib", _) => list(&["appliance", "ground", "mail", "window", "core", "init", "sink"]),
+        _ => Vec::new(),
+    }
+}
+
+fn is_inside(path: &str, part: &str) -> bool {
+    path == part || path.strip_prefix(part).is_some_and(|rest| rest.starts_with("::"))
+}
+
+#[test]
+fn no_room_imports_what_it_must_not_know() {
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for source in sources() {
+        let allowed = allowed(&source.module);
+        for import in source.imports() {
+            seen += 1;
+            if !allowed.iter().any(|part| is_inside(&import, part)) {
+                wrong.push(format!("{} imports {import}; it may import {allowed:?}", source.path));
+            }
+        }
+    }
+    assert!(seen > 100, "only {seen} imports were found: the reader of imports is broken");
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_reader_of_imports_sees_every_form() {
+    let source = Source {
+        path: "src/mail/parse/mod.rs".to_owned(),
+        module: "mail::parse".to_owned(),
+        code: "use crate::mail::{spool::{Entry, Spool}, model::Address};\nuse super::accept;\nfn f() { crate::window::ui::page(); }"
+            .to_owned(),
+    };
+    let expected = ["mail::accept", "mail::model::Address", "mail::spool::Entry", "mail::spool::Spool", "window::ui::page"];
+    assert_eq!(source.imports(), expected.map(str::to_owned).into_iter().collect::<BTreeSet<_>>());
+}
+
+#[test]
+fn unsafe_code_has_one_address() {
+    for source in sources() {
+        assert!(
+            !source.code.contains("unsafe ") || source.path.starts_with("src/ground/sys"),
+            "{}: unsafe code belongs into src/ground/sys",
+            source.path
+        );
+    }
+}
+
+#[test]
+fn the_supervisor_has_no_runtime() {
+    for source in sources() {
+        let supervisor = source.module == "init" || source.module == "main" || is_inside(&source.module, "appliance");
+        assert!(!supervisor || !source.code.contains("tokio"), "{}: PID 1 runs without tokio", source.path);
+    }
+}
+
+#[test]
+fn mail_touches_files_through_the_ground_alone() {
+    for source in sources() {
+        let files = ["std::fs", "tokio::fs", "fs::File"].iter().any(|name| source.code.contains(name));
+        assert!(!files || !is_inside(&source.module, "mail"), "{}: files belong to ground::disk", source.path);
+    }
+}
+
+#[test]
+fn every_folder_of_the_walk_is_in_the_plan() {
+    let mut rooms: Vec<String> = Vec::new();
+    for entry in std::fs::read_dir(root().join("src/mail")).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if entry.file_type().unwrap().is_dir() && name != "model" && name != "outbound" && name != "inbound" {
+            rooms.push(name);
+        }
+    }
+    rooms.sort();
+    let mut planned = ROOMS.map(str::to_owned).to_vec();
+    planned.sort();
+    assert_eq!(rooms, planned);
+    let plan = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    for room in ROOMS {
+        assert!(plan.contains(&format!("`{room}`")), "ARCHITECTURE.md does not name the room {room}");
+    }
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let manifest: toml::Table = std::fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
+    let plan = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    for table in ["dependencies", "dev-dependencies"] {
+        for name in manifest[table].as_table().unwrap().keys() {
+            assert!(plan.contains(&format!("| `{name}` |")), "ARCHITECTURE.md gives no reason for {name}");
+        }
+    }
+}
+
+#[test]
+fn the_property_table_of_the_readme_is_that_of_the_class() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("<!-- properties -->\n").expect("README has the mark <!-- properties -->");
+    let (table, _) = rest.split_once("<!-- /properties -->").expect("README has the mark <!-- /properties -->");
+    let fresh = postern::appliance::class::properties_markdown();
+    assert!(table.trim() == fresh.trim(), "README's property table is stale; put this between the marks:\n\n{fresh}");
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
