@@ -55,8 +55,7 @@ impl Appliance {
         }
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (smtp, window) = (local(free_port()), local(free_port()));
-        let mut appliance =
-            Self { directory, smtp, window, properties: Vec::new(), running: None, log: Arc::default() };
+        let mut appliance = Self { directory, smtp, window, properties: Vec::new(), running: None, log: Arc::default() };
         appliance.set(properties);
         appliance.boot();
         appliance
@@ -103,7 +102,11 @@ impl Appliance {
                 panic!("the appliance ended ({status}):\n{}", self.log.lock().unwrap()[before..].join("\n"));
             }
             let log = self.log.lock().unwrap();
-            log[before..].iter().find(|line| line.contains(ready)).cloned().ok_or_else(|| log.last().cloned().unwrap_or_default())
+            log[before..]
+                .iter()
+                .find(|line| line.contains(ready))
+                .cloned()
+                .ok_or_else(|| log.last().cloned().unwrap_or_default())
         });
         let digits: String = line.split(ready).nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
         self.running = Some(Running { child, core: Pid::from_raw(digits.parse().unwrap()), reader });

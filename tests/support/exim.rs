@@ -35,10 +35,7 @@ impl Exim {
     /// One that gives all mail to a relay.
     pub fn sender(relay: SocketAddr) -> Self {
         Self::start(
-            &format!(
-                "relay:\n  driver = manualroute\n  route_list = * {}\n  transport = smtp\n  self = send\n",
-                relay.ip()
-            ),
+            &format!("relay:\n  driver = manualroute\n  route_list = * {}\n  transport = smtp\n  self = send\n", relay.ip()),
             &format!("smtp:\n  driver = smtp\n  port = {}\n  allow_localhost\n", relay.port()),
         )
     }

@@ -140,7 +140,11 @@ fn the_largest_mails_pass_without_being_held_in_memory() {
     });
     appliance.until_empty();
     let growth = appliance.memory_peak() - before;
-    eprintln!("{AT_ONCE} mails of 25 MiB at once: memory grew by {} KiB to {} KiB", growth / 1024, appliance.memory_peak() / 1024);
+    eprintln!(
+        "{AT_ONCE} mails of 25 MiB at once: memory grew by {} KiB to {} KiB",
+        growth / 1024,
+        appliance.memory_peak() / 1024
+    );
     for mail in sink.mails(AT_ONCE + 1) {
         if let Some(number) = (0..AT_ONCE).find(|number| mail.to == [format!("box{number}@there.example")]) {
             assert_same("large", &large(number), &mail.content);

@@ -162,6 +162,10 @@ fn smtp_sink_gets_every_shape() {
         let subject = format!("\nSubject: {name}\n");
         let mail = kept.iter().find(|mail| String::from_utf8_lossy(mail).contains(&subject)).expect(name);
         let start = mail.windows(7).position(|seven| seven == b"\nFrom: ").unwrap() + 1;
-        assert_same(name, expected.trim_end_matches('\n').as_bytes(), String::from_utf8_lossy(&mail[start..]).trim_end_matches('\n').as_bytes());
+        assert_same(
+            name,
+            expected.trim_end_matches('\n').as_bytes(),
+            String::from_utf8_lossy(&mail[start..]).trim_end_matches('\n').as_bytes(),
+        );
     }
 }
