@@ -6,13 +6,17 @@
 //! Records that nobody waits for (progress, done) are written at once and synced with the next batch, or after
 //! [`Config::lazy_sync`].
 //!
+//! While the volume is full, the room that is left belongs to records that end a message: progress waits in memory, one record a
+//! message, and is written when there is room again. Otherwise every try would eat a little of it, until not even a delivery
+//! could be written down any more.
+//!
 //! When a write or a sync fails, the accepts of the batch are refused. What only this thread remembers (progress and done records since the
 //! last good sync) is carried into the next segment; the segment is poisoned. A sync is never repeated in the hope that it
 //! succeeds: the kernel may have dropped the pages it could not write.
 
 use super::SpoolError;
 use super::format::{Accepted, FrameHeader, HEADER_BLOCK, RecordKind, SegmentHeader, State};
-use super::housekeeping::new_segment;
+use super::housekeeping::{new_segment, room_without_growth};
 use super::index::{Place, Segment};
 use super::layout::{RESERVE, body_path};
 use super::read::{OpenSegment, read_head};
@@ -21,7 +25,7 @@ use super::recover::OpenError;
 use super::shared::{Health, Shared};
 use crate::ground::disk::{File, is_full};
 use crate::mail::model::MessageId;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -46,6 +50,9 @@ impl Default for Config {
 /// Records of one write are at most this many octets, so that a batch stays in the cache and the others' wait short.
 pub(super) const BATCH_MAX: usize = 4 << 20;
 
+/// Octets of progress that was held back, in one write.
+const HELD_BACK_PIECE: u64 = 64 * 1024;
+
 /// How often an unwell volume is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -63,6 +70,8 @@ pub struct Committer {
     pub(super) unsynced_since: Option<Instant>,
     /// Records that must still be written, after a failure.
     pub(super) carried: Vec<Record>,
+    /// The newest state of messages that were tried while the volume was full; newer than anything in `carried`.
+    pub(super) held_back: BTreeMap<MessageId, Record>,
     /// Files to remove once the records that make them needless are durable.
     pub(super) needless: Vec<String>,
     pub(super) last_look: Instant,
@@ -79,7 +88,15 @@ impl Committer {
         let size = shared.disk.space().map_err(OpenError::Disk)?.size;
         let config = Config { segment_max: config.segment_max.min((size / 64).max(1 << 20)), ..config };
         let mut spares = spares;
-        let (active, file) = new_segment(&shared, next_segment, &mut spares).map_err(OpenError::Disk)?;
+        let first = match new_segment(&shared, next_segment, &mut spares) {
+            // A queue that filled its volume must come back, or nothing would ever leave it.
+            Err(error) if is_full(&error) => match room_without_growth(&shared, next_segment) {
+                Some(room) => new_segment(&shared, next_segment, &mut vec![room]),
+                None => Err(error),
+            },
+            other => other,
+        };
+        let (active, file) = first.map_err(OpenError::Disk)?;
         let mut committer = Self {
             shared,
             config,
@@ -91,6 +108,7 @@ impl Committer {
             unsynced: Vec::new(),
             unsynced_since: None,
             carried: Vec::new(),
+            held_back: BTreeMap::new(),
             needless: Vec::new(),
             last_look: Instant::now(),
             last_try: Instant::now(),
@@ -120,6 +138,7 @@ impl Committer {
             self.publish();
         }
         self.carry_on();
+        self.write_held_back();
         // A poisoned segment is not synced again: the kernel would say yes to what it has already thrown away.
         self.carried.is_empty() && self.shared.health() != Health::Failed && self.sync()
     }
@@ -229,6 +248,11 @@ impl Committer {
 
     /// Writes a batch, syncs if anybody waits for it, answers.
     pub(super) fn write(&mut self, batch: Vec<Record>) {
+        let batch = self.hold_back(batch);
+        self.write_now(batch);
+    }
+
+    fn write_now(&mut self, batch: Vec<Record>) {
         if batch.is_empty() {
             return;
         }
@@ -247,6 +271,51 @@ impl Committer {
             Ok(_) => {}
             Err((error, batch)) => self.write_failed(&error, batch),
         }
+    }
+
+    /// Takes the progress out of a batch that is not to be written now: while the volume is full, and as long after that as an
+    /// older word about the same message waits. A state that goes with a record copied forward stays with it.
+    fn hold_back(&mut self, batch: Vec<Record>) -> Vec<Record> {
+        let full = self.shared.health() == Health::Full;
+        if !full && self.held_back.is_empty() {
+            return batch;
+        }
+        let mut rest = Vec::with_capacity(batch.len());
+        for mut record in batch {
+            match (&record.effect, record.reply.is_some()) {
+                (Effect::State { generation: Some(_), .. }, false) if full || self.held_back.contains_key(&record.id) => {
+                    self.held_back.insert(record.id, record);
+                }
+                // It was composed from what stands on the disk, which is older.
+                (Effect::State { .. }, true) if self.held_back.contains_key(&record.id) => {
+                    answer(record.reply.take(), Err(SpoolError::Full));
+                }
+                _ => rest.push(record),
+            }
+        }
+        rest
+    }
+
+    /// There is room again, or no more time to wait for it: writes what was held back, except for messages that have left the queue
+    /// meanwhile. In small pieces, so that what does not fit leaves the rest of the room alone.
+    pub(super) fn write_held_back(&mut self) {
+        let mut batch = Vec::new();
+        let mut octets = 0;
+        for (id, record) in std::mem::take(&mut self.held_back) {
+            if self.shared.lock_index().get(id).is_none() {
+                if let Effect::State { generation: Some(generation), .. } = record.effect {
+                    self.shared.written(id, generation);
+                }
+                continue;
+            }
+            octets += record.header.frame_len();
+            batch.push(record);
+            if octets > HELD_BACK_PIECE {
+                self.write_now(std::mem::take(&mut batch));
+                octets = 0;
+            }
+        }
+        self.write_now(batch);
     }
 
     /// Appends records to the active segment. Those without a reply take effect at once; the others come back with their places.
@@ -396,9 +465,12 @@ impl Committer {
 
     fn refuse(&mut self, batch: Vec<Record>, verdict: &SpoolError) {
         for mut record in batch {
-            match record.reply.take() {
-                Some(reply) => answer(Some(reply), Err(verdict.clone())),
-                None => self.carried.push(record),
+            match (record.reply.take(), &record.effect) {
+                (Some(reply), _) => answer(Some(reply), Err(verdict.clone())),
+                (None, Effect::State { generation: Some(_), .. }) if self.shared.health() == Health::Full => {
+                    self.held_back.insert(record.id, record);
+                }
+                (None, _) => self.carried.push(record),
             }
         }
     }
@@ -434,7 +506,7 @@ impl Committer {
                 Err((error, carried)) => {
                     self.carried = carried;
                     if is_full(&error) {
-                        self.remove(RESERVE);
+                        self.roll_onto_reserve();
                     }
                     return;
                 }
@@ -464,6 +536,18 @@ impl Committer {
         self.len = HEADER_BLOCK;
         self.register_segment();
         Ok(())
+    }
+
+    /// Goes on in the room that was kept for this; the next attempt to write finds it.
+    fn roll_onto_reserve(&mut self) {
+        if self.shared.disk.open(RESERVE).is_err() || (!self.unsynced.is_empty() && !self.sync()) {
+            return;
+        }
+        let spares = std::mem::replace(&mut self.spares, vec![RESERVE.to_owned()]);
+        if let Err(error) = self.roll_unsynced() {
+            tracing::warn!(target: "mta", cause = %error, "the reserve of the data volume could not be used");
+        }
+        self.spares = spares;
     }
 
     fn register_segment(&self) {

@@ -46,7 +46,8 @@ impl Committer {
         let mut index = self.shared.lock_index();
         // A file that somebody still reads from must not be written over.
         let unread = index.segments.get(&number).is_some_and(|segment| Arc::strong_count(&segment.file) == 1);
-        if unread && self.spares.len() < SPARES_MAX {
+        let roomy = self.shared.health() != Health::Full;
+        if unread && roomy && self.spares.len() < SPARES_MAX {
             let spare = spare_path(number);
             self.shared.disk.rename(&name, &spare)?;
             self.spares.push(spare);
@@ -177,6 +178,9 @@ impl Committer {
             }
             _ => {}
         }
+        if self.shared.health() == Health::Well && self.carried.is_empty() && !self.held_back.is_empty() {
+            self.write_held_back();
+        }
         if self.shared.health() == Health::Well && space.free > space.size / 50 {
             self.keep_reserve(space.size);
         }
@@ -227,14 +231,33 @@ pub(super) fn new_segment(
         Some(spare) => spare,
         None => match disk.create(&fresh) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (fresh.clone(), disk.open(&fresh)?),
-            other => (fresh, other?),
+            other => (fresh.clone(), other?),
         },
     };
-    file.write_at(0, &header.encode())?;
-    file.sync()?;
+    if let Err(error) = file.write_at(0, &header.encode()).and_then(|()| file.sync()) {
+        if name == fresh {
+            // It holds no room, and the next start must not take it for a spare one that does. Best effort.
+            let _ = disk.remove(&fresh);
+        }
+        return Err(error);
+    }
     disk.rename(&name, &segment_path(number))?;
     spares.retain(|spare| *spare != name);
     disk.sync_dir(SPARE)?;
     disk.sync_dir(LOG)?;
     Ok((header, file))
+}
+
+/// A file on a full volume that a segment can be written over: one that is dead, else the reserve.
+pub(super) fn room_without_growth(shared: &Shared, active: u32) -> Option<String> {
+    let disk = &shared.disk;
+    let mut index = shared.lock_index();
+    for number in index.reclaimable(active) {
+        let spare = spare_path(number);
+        if disk.rename(&segment_path(number), &spare).is_ok() {
+            index.segments.remove(&number);
+            return Some(spare);
+        }
+    }
+    disk.open(RESERVE).is_ok().then(|| RESERVE.to_owned())
 }
