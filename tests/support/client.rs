@@ -75,6 +75,18 @@ impl Client {
         self.ask("DATA", "354 ");
     }
 
+    /// Sends a whole mail, dots doubled, and gives back the last reply, which must be a 250.
+    pub fn mail(&mut self, from: &str, to: &[&str], content: &[u8]) -> String {
+        let extension = if content.is_ascii() { "" } else { " BODY=8BITMIME" };
+        let to: String = to.iter().map(|recipient| format!("RCPT TO:<{recipient}>\r\n")).collect();
+        self.send(format!("MAIL FROM:<{from}>{extension}\r\n{to}DATA\r\n"));
+        self.expect("250 2.1.0");
+        to.lines().for_each(|_| drop(self.expect("250 2.1.5")));
+        self.expect("354 ");
+        self.send(stuffed(content));
+        self.expect("250 ")
+    }
+
     /// The server has closed and said nothing more.
     pub fn expect_close(&mut self) {
         assert_eq!(self.line(), None, "the server should have closed");
@@ -95,4 +107,20 @@ impl Client {
     pub fn finish(&mut self) {
         self.reader.get_ref().shutdown(Shutdown::Write).unwrap();
     }
+}
+
+/// Content as it goes over the wire: dots at the start of lines doubled, the end behind it (RFC 5321 §4.5.2). Its last line has its end.
+pub fn stuffed(content: &[u8]) -> Vec<u8> {
+    let mut wire = Vec::with_capacity(content.len() + 64);
+    let mut start = true;
+    for octet in content {
+        if start && *octet == b'.' {
+            wire.push(b'.');
+        }
+        start = *octet == b'\n';
+        wire.push(*octet);
+    }
+    assert!(start, "the last line has no end");
+    wire.extend_from_slice(b".\r\n");
+    wire
 }

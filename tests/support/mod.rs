@@ -2,8 +2,16 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
+pub mod appliance;
 pub mod client;
+pub mod exim;
+pub mod letter;
+pub mod names;
+pub mod patience;
+pub mod postfix;
+pub mod program;
 pub mod receiver;
+pub mod report;
 pub mod spool;
 
 use std::time::{Duration, Instant};

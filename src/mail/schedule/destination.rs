@@ -20,8 +20,6 @@ pub struct Destination {
     pub idle: u32,
     /// Couriers that are allowed now.
     pub window: u32,
-    /// Tries in a row that did not reach it.
-    pub misses: u16,
     /// No try before this moment.
     pub suspended_until: u32,
     /// What the last failed try said.
@@ -42,7 +40,6 @@ impl Destination {
             couriers: 0,
             idle: 0,
             window,
-            misses: 0,
             suspended_until: 0,
             last_error: String::new(),
             in_turn: false,

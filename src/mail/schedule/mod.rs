@@ -8,11 +8,8 @@
 //! * *Round robin*: destinations with work and room are served in turn, so a million messages for one do not delay one for another.
 //! * *Slow start*: a destination begins with [`FIRST_WINDOW`] couriers; each delivery opens the window by one up to the limit, a failure
 //!   to reach it closes it to one.
-//! * *Suspension*: an unreachable destination is left alone for a while; its mail waits without trying one by one. The while begins with
-//!   [`FIRST_SUSPENSION`] and doubles up to the first back-off: most servers that do not answer are being restarted, and one connection
-//!   that is refused costs nobody anything.
-//! * *Exponential back-off with jitter*: 5 min, 10 min, … up to about an hour (by property), so that retries do not come in waves. A mail
-//!   that only found its destination unreachable does not wait longer than doubling from [`FIRST_SUSPENSION`] gives.
+//! * *Suspension*: an unreachable destination is left alone for a while; its mail waits without trying one by one.
+//! * *Exponential back-off with jitter*: 5 min, 10 min, … up to about an hour (by property), so that retries do not come in waves.
 //!
 //! Limits: couriers in all and per destination. Memory: one [`Job`] per message and destination.
 //! Source: RFC 5321 §4.5.4.1 (retry at least 30 minutes apart on the long run, give up after 4 to 5 days).
@@ -22,15 +19,12 @@ mod destination;
 use crate::mail::model::{DestinationSummary, MessageId};
 use destination::Destination;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
 /// Couriers that a destination may have before anything is known about it.
 pub const FIRST_WINDOW: u32 = 5;
-
-/// How long a destination is left alone after the first try that did not reach it, in seconds.
-pub const FIRST_SUSPENSION: u32 = 5;
 
 /// Names of destinations without work are forgotten above this number.
 const IDLE_DESTINATIONS_MAX: usize = 10_000;
@@ -42,7 +36,7 @@ pub struct Config {
     pub concurrency: u32,
     /// Couriers in all, at most.
     pub couriers_max: u32,
-    /// The first back-off, and how long an unreachable destination is left alone at most.
+    /// The first back-off, and how long an unreachable destination is left alone.
     pub minimal_backoff: u32,
     /// The longest back-off.
     pub maximal_backoff: u32,
@@ -143,34 +137,28 @@ impl Schedule {
         destination.active = destination.active.saturating_sub(1);
     }
 
-    /// A taken job must be tried again; gives back when.
-    pub fn later(&mut self, id: DestinationId, mut job: Job, now: u32) -> u32 {
+    /// When a job that has just failed for now should be tried again.
+    pub fn next_try(&self, job: Job, now: u32) -> u32 {
+        now.saturating_add(self.backoff(job.attempts.saturating_add(1)))
+    }
+
+    /// A taken job waits for its next try.
+    pub fn later(&mut self, id: DestinationId, mut job: Job, due: u32) {
         job.attempts = job.attempts.saturating_add(1);
-        let mut pause = self.backoff(job.attempts);
-        let misses = self.destinations[id.0 as usize].misses;
-        if misses > 0 {
-            pause = pause.min(self.doubled(FIRST_SUSPENSION, misses));
-        }
-        let due = now.saturating_add(pause);
         self.finished(id);
         self.defer(id, job, due);
-        due
     }
 
-    /// A taken job goes back untried, to the front of the queue.
-    pub fn give_back(&mut self, id: DestinationId, job: Job) {
-        let destination = &mut self.destinations[id.0 as usize];
-        destination.active = destination.active.saturating_sub(1);
-        destination.ready.push_front(job);
-        self.offer(id);
+    /// The longest pause that [`Schedule::next_try`] can give; a due time beyond it was written under another clock.
+    pub fn longest_pause(&self) -> u32 {
+        self.config.maximal_backoff.saturating_add(self.config.maximal_backoff / 4)
     }
 
-    /// The destination took a message or answered about it: the window opens.
+    /// A message got through: the window opens.
     pub fn reached(&mut self, id: DestinationId) {
         let limit = self.config.concurrency;
         let destination = &mut self.destinations[id.0 as usize];
         destination.window = (destination.window + 1).min(limit);
-        destination.misses = 0;
         destination.last_error.clear();
         self.offer(id);
     }
@@ -181,14 +169,11 @@ impl Schedule {
     }
 
     /// The destination cannot be reached: it is left alone for a while. Gives back waiting jobs whose senders must hear of it (their
-    /// lifetime has ended, or the delay notice is due); they count as taken. Comes before the end of the try itself, whose time to wait
-    /// depends on it.
+    /// lifetime has ended, or the delay notice is due); they count as taken.
     pub fn down(&mut self, id: DestinationId, error: &str, now: u32) -> Vec<Job> {
-        let misses = self.destinations[id.0 as usize].misses.saturating_add(1);
-        let until = now.saturating_add(self.doubled(FIRST_SUSPENSION, misses).min(self.backoff(1)));
+        let until = now.saturating_add(self.backoff(1));
         let (lifetime, warning) = (self.config.lifetime, self.config.delay_warning);
         let destination = &mut self.destinations[id.0 as usize];
-        destination.misses = misses;
         error.clone_into(&mut destination.last_error);
         destination.window = 1;
         destination.suspended_until = until;
@@ -271,11 +256,11 @@ impl Schedule {
         hit
     }
 
-    /// Forgets the waiting jobs of a message; one that is being tried ends by itself.
-    pub fn remove(&mut self, message: MessageId) {
+    /// Forgets the waiting jobs of these messages; one that is being tried ends by itself.
+    pub fn remove(&mut self, messages: &HashSet<MessageId>) {
         let mut rest = BinaryHeap::with_capacity(self.deferred.len());
         for Reverse((time, id, job)) in std::mem::take(&mut self.deferred).into_vec() {
-            if job.id == message {
+            if messages.contains(&job.id) {
                 self.destinations[id.0 as usize].deferred -= 1;
             } else {
                 rest.push(Reverse((time, id, job)));
@@ -283,7 +268,7 @@ impl Schedule {
         }
         self.deferred = rest;
         for destination in &mut self.destinations {
-            destination.ready.retain(|job| job.id != message);
+            destination.ready.retain(|job| !messages.contains(&job.id));
         }
     }
 
@@ -295,7 +280,8 @@ impl Schedule {
     /// Whether a courier of this destination would get a job now.
     pub fn has_ready(&self, id: DestinationId, now: u32) -> bool {
         let destination = &self.destinations[id.0 as usize];
-        !destination.ready.is_empty() && destination.suspended_until <= now
+        let wanted = destination.couriers <= destination.window && destination.suspended_until <= now;
+        wanted && !destination.ready.is_empty()
     }
 
     /// Jobs that are being tried or could be now.
@@ -384,15 +370,10 @@ impl Schedule {
         }
     }
 
-    /// The back-off after so many failures of a message.
+    /// The back-off after so many failures: doubling, bounded, and up to a quarter shorter or longer by chance.
     fn backoff(&self, attempts: u16) -> u32 {
-        self.doubled(self.config.minimal_backoff, attempts)
-    }
-
-    /// A pause after so many failures: doubling, bounded, and up to a quarter shorter or longer by chance.
-    fn doubled(&self, first: u32, failures: u16) -> u32 {
-        let doublings = u32::from(failures.saturating_sub(1)).min(16);
-        let base = u64::from(first) << doublings;
+        let doublings = u32::from(attempts.saturating_sub(1)).min(16);
+        let base = u64::from(self.config.minimal_backoff) << doublings;
         let base = u32::try_from(base).unwrap_or(u32::MAX).min(self.config.maximal_backoff).max(1);
         fastrand::u32(base - base / 4..=base.saturating_add(base / 4))
     }

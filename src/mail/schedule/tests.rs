@@ -53,48 +53,8 @@ fn the_window_opens_with_success_and_closes_when_the_destination_is_down() {
     }
     assert!(started(&mut schedule, NOW).is_empty());
     let wake = schedule.next_wake().unwrap();
-    assert!((NOW + 4..=NOW + 6).contains(&wake), "{}", wake - NOW);
+    assert!((NOW + 225..=NOW + 375).contains(&wake), "{}", wake - NOW);
     assert_eq!(started(&mut schedule, wake).len(), 1, "one courier finds out how it is");
-}
-
-#[test]
-fn a_short_absence_costs_seconds_and_a_long_one_is_not_hammered() {
-    let mut schedule = schedule();
-    for id in 0..10 {
-        schedule.add("a.example", job(id), 0, NOW);
-    }
-    let id = schedule.intern("a.example");
-    let mut now = NOW;
-    for expected in [5, 10, 20, 40, 80, 160, 300, 300] {
-        let probe = schedule.take(id, now).unwrap();
-        schedule.down(id, "refused", now);
-        schedule.later(id, probe, now);
-        let until = schedule.destinations[id.0 as usize].suspended_until;
-        assert!((expected * 3 / 4..=expected * 5 / 4).contains(&(until - now)), "{} for {expected}", until - now);
-        now = until;
-    }
-    // It is back: the next absence begins anew.
-    schedule.take(id, now).unwrap();
-    schedule.reached(id);
-    schedule.finished(id);
-    schedule.down(id, "refused", now);
-    assert!(schedule.destinations[id.0 as usize].suspended_until <= now + 6);
-}
-
-#[test]
-fn a_mail_alone_at_a_dead_destination_backs_off_like_any_other() {
-    let mut schedule = schedule();
-    schedule.add("a.example", job(1), 0, NOW);
-    let id = schedule.intern("a.example");
-    let mut now = NOW;
-    for expected in [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600] {
-        let probe = schedule.take(id, now).unwrap();
-        schedule.down(id, "refused", now);
-        let due = schedule.later(id, probe, now);
-        assert!((expected * 3 / 4..=expected * 5 / 4).contains(&(due - now)), "{} for {expected}", due - now);
-        now = due.max(schedule.destinations[id.0 as usize].suspended_until);
-        schedule.tick(now);
-    }
 }
 
 #[test]
@@ -117,7 +77,8 @@ fn backoff_doubles_with_jitter_and_has_an_end() {
     let mut now = NOW;
     let mut taken = schedule.take(id, now).unwrap();
     for expected in [300, 600, 1200, 2400, 3600, 3600] {
-        let due = schedule.later(id, taken, now);
+        let due = schedule.next_try(taken, now);
+        schedule.later(id, taken, due);
         let pause = due - now;
         assert!(pause >= expected * 3 / 4 && pause <= expected * 5 / 4, "{pause} for {expected}");
         assert_eq!(schedule.next_wake(), Some(due));
@@ -150,7 +111,7 @@ fn retry_wakes_what_it_names_and_nothing_else() {
     assert!(started(&mut schedule, NOW).is_empty());
     assert_eq!(schedule.retry(|name, _| name == "a.example"), 1);
     assert_eq!(started(&mut schedule, NOW).iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["a.example"]);
-    schedule.remove(MessageId(2));
+    schedule.remove(&HashSet::from([MessageId(2)]));
     assert_eq!(schedule.next_wake(), None);
 }
 

@@ -33,19 +33,18 @@ pub struct Config {
     pub segment_max: u64,
     /// How long a record that nobody waits for may stay unsynced.
     pub lazy_sync: Duration,
+    /// How often the space is looked at, and a segment that keeps others from going is emptied.
+    pub housekeeping: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { segment_max: 16 << 20, lazy_sync: Duration::from_millis(50) }
+        Self { segment_max: 16 << 20, lazy_sync: Duration::from_millis(50), housekeeping: Duration::from_secs(1) }
     }
 }
 
 /// Records of one write are at most this many octets, so that a batch stays in the cache and the others' wait short.
 pub(super) const BATCH_MAX: usize = 4 << 20;
-
-/// How often the space is looked at.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// How often an unwell volume is tried again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -79,7 +78,8 @@ impl Committer {
     pub fn open(shared: Arc<Shared>, config: Config, next_segment: u32, spares: Vec<String>) -> Result<Self, OpenError> {
         let size = shared.disk.space().map_err(OpenError::Disk)?.size;
         let config = Config { segment_max: config.segment_max.min((size / 64).max(1 << 20)), ..config };
-        let (active, file, spares) = new_segment(&shared, next_segment, spares).map_err(OpenError::Disk)?;
+        let mut spares = spares;
+        let (active, file) = new_segment(&shared, next_segment, &mut spares).map_err(OpenError::Disk)?;
         let mut committer = Self {
             shared,
             config,
@@ -103,8 +103,8 @@ impl Committer {
         Ok(committer)
     }
 
-    /// Runs until the queue is closed; everything handed in before is then durable.
-    pub fn run(mut self) {
+    /// Runs until the queue is closed. Everything handed in before is then durable, or the answer is `false`.
+    pub fn run(mut self) -> bool {
         while let Some(ops) = self.wait() {
             if self.last_try.elapsed() >= RETRY {
                 self.carry_on();
@@ -113,14 +113,15 @@ impl Committer {
             if self.unsynced_since.is_some_and(|since| since.elapsed() >= self.config.lazy_sync) {
                 self.sync();
             }
-            if self.last_look.elapsed() >= LOOK {
+            if self.last_look.elapsed() >= self.config.housekeeping {
                 self.look_at_space();
                 self.empty_one_segment();
             }
             self.publish();
         }
         self.carry_on();
-        self.sync();
+        // A poisoned segment is not synced again: the kernel would say yes to what it has already thrown away.
+        self.carried.is_empty() && self.shared.health() != Health::Failed && self.sync()
     }
 
     /// The next ops; an empty list when it is time for housekeeping, `None` at the end.
@@ -129,7 +130,7 @@ impl Committer {
         if pending.ops.is_empty() && !pending.stop {
             let patience = match self.unsynced_since {
                 Some(since) => self.config.lazy_sync.saturating_sub(since.elapsed()),
-                None => LOOK,
+                None => self.config.housekeeping,
             };
             pending = self.shared.bell.wait_timeout(pending, patience).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -194,9 +195,8 @@ impl Committer {
                 }
             }
             Op::Damaged { id } => {
-                self.set_aside(id);
                 let segment = self.shared.lock_index().get(id).map(|slot| slot.accept.segment)?;
-                Some(done_record(id, Some(segment), None))
+                self.set_aside(id).then(|| done_record(id, Some(segment), None))
             }
             Op::Discard(paths) => {
                 for path in paths {
@@ -216,10 +216,10 @@ impl Committer {
         };
         let head = |segment: &OpenSegment, place| match read_head(segment, place) {
             Ok(Some((_, head))) => Ok(head),
-            Ok(None) => Err(SpoolError::Failed("the record is damaged".to_owned())),
+            Ok(None) => Err(SpoolError::Damaged),
             Err(error) => Err(SpoolError::Failed(error.to_string())),
         };
-        let damaged = || SpoolError::Failed("the record is damaged".to_owned());
+        let damaged = || SpoolError::Damaged;
         if let Some((place, segment)) = state {
             return State::decode(&head(&segment, place)?).ok_or_else(damaged);
         }
@@ -287,7 +287,7 @@ impl Committer {
             match record.effect {
                 Effect::Accept { size, file } => index.accepted(record.id, place, frame_len(&record), size, file),
                 Effect::State { held, delay_told, generation } => {
-                    index.state(record.id, place, held, delay_told);
+                    index.state(record.id, place, frame_len(&record), held, delay_told);
                     if let Some(generation) = generation {
                         self.shared.written(record.id, generation);
                     }
@@ -335,10 +335,13 @@ impl Committer {
         match result {
             Ok(()) => {
                 self.unsynced.clear();
-                for path in std::mem::take(&mut self.needless) {
-                    self.remove(&path);
+                // What is carried has taken effect in the index, but is not on the disk: its old places are still needed.
+                if self.carried.is_empty() {
+                    for path in std::mem::take(&mut self.needless) {
+                        self.remove(&path);
+                    }
+                    self.reclaim();
                 }
-                self.reclaim();
                 true
             }
             Err(error) => {
@@ -454,9 +457,7 @@ impl Committer {
     }
 
     fn roll_unsynced(&mut self) -> io::Result<()> {
-        let spares = std::mem::take(&mut self.spares);
-        let (header, file, spares) = new_segment(&self.shared, self.next_segment, spares)?;
-        self.spares = spares;
+        let (header, file) = new_segment(&self.shared, self.next_segment, &mut self.spares)?;
         self.next_segment += 1;
         self.active = header;
         self.file = file;
@@ -475,5 +476,18 @@ impl Committer {
             outlives: BTreeSet::new(),
         };
         self.shared.lock_index().segments.insert(self.active.number, segment);
+    }
+}
+
+impl Drop for Committer {
+    /// However the thread ends, nobody waits for it for ever.
+    fn drop(&mut self) {
+        let mut pending = self.shared.lock_pending();
+        pending.stop = true;
+        pending.ops.clear();
+        drop(pending);
+        if std::thread::panicking() {
+            self.shared.set_health(Health::Failed, "the committer panicked, which is a defect; a restart recovers the queue");
+        }
     }
 }

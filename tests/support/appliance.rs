@@ -1,0 +1,298 @@
+//! The real program under test: `postern init` with directories and ports of its own.
+
+use super::patience::{PATIENCE, until};
+use super::program::{Program, free_port, open_directory};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::{Pid, geteuid};
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::chown;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use tempfile::TempDir;
+
+/// Who runs the appliance when root runs the tests.
+const ORDINARY: u32 = 12345;
+
+/// The name that it gives itself.
+pub const HOSTNAME: &str = "postern.example";
+
+/// An appliance: a data volume that outlives its processes, and the process that runs now.
+pub struct Appliance {
+    directory: TempDir,
+    /// Where it takes mail.
+    pub smtp: SocketAddr,
+    window: SocketAddr,
+    properties: Vec<(String, String)>,
+    running: Option<Running>,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+struct Running {
+    child: Child,
+    core: Pid,
+    reader: JoinHandle<()>,
+}
+
+impl Appliance {
+    /// Starts one with properties beyond the usual ones, and waits until it is ready.
+    pub fn start(properties: &[(&str, &str)]) -> Self {
+        let directory = open_directory();
+        let program = directory.path().join("postern");
+        let built = Path::new(env!("CARGO_BIN_EXE_postern"));
+        fs::hard_link(built, &program).or_else(|_| fs::copy(built, &program).map(drop)).unwrap();
+        for name in ["data", "run"] {
+            let path = directory.path().join(name);
+            fs::create_dir(&path).unwrap();
+            if geteuid().is_root() {
+                chown(&path, Some(ORDINARY), Some(ORDINARY)).unwrap();
+            }
+        }
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let (smtp, window) = (local(free_port()), local(free_port()));
+        let mut appliance = Self { directory, smtp, window, properties: Vec::new(), running: None, log: Arc::default() };
+        appliance.set(properties);
+        appliance.boot();
+        appliance
+    }
+
+    /// Changes properties; the next start reads them.
+    pub fn set(&mut self, properties: &[(&str, &str)]) {
+        for (name, value) in properties {
+            self.properties.retain(|(known, _)| known != name);
+            self.properties.push(((*name).to_owned(), (*value).to_owned()));
+        }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.directory.path().join("postern"));
+        command.args(arguments).env_clear().env("PATH", "/usr/bin:/bin").current_dir("/").stdin(Stdio::null());
+        command
+            .env("MTA_HOSTNAME", HOSTNAME)
+            .env("MTA_LISTEN", "127.0.0.1")
+            .env("MTA_SMTP_PORT", self.smtp.port().to_string())
+            .env("MTA_UI_PORT", self.window.port().to_string())
+            .env("MTA_VOLUME_DATA", self.directory.path().join("data"))
+            .env("MTA_RUN_DIR", self.directory.path().join("run"))
+            .envs(self.properties.iter().map(|(name, value)| (name, value)));
+        if geteuid().is_root() {
+            command.uid(ORDINARY).gid(ORDINARY);
+        }
+        command
+    }
+
+    /// Starts it on its data volume, and waits until it is ready.
+    pub fn boot(&mut self) {
+        assert!(self.running.is_none(), "it runs already");
+        let mut child = self.command(&["init"]).stderr(Stdio::piped()).process_group(0).spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let before = self.log.lock().unwrap().len();
+        let log = self.log.clone();
+        let reader = std::thread::spawn(move || {
+            BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| log.lock().unwrap().push(line));
+        });
+        let ready = "the SMTP core is ready (pid ";
+        let line = until("the appliance is ready", || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the appliance ended ({status}):\n{}", self.log.lock().unwrap()[before..].join("\n"));
+            }
+            let log = self.log.lock().unwrap();
+            log[before..]
+                .iter()
+                .find(|line| line.contains(ready))
+                .cloned()
+                .ok_or_else(|| log.last().cloned().unwrap_or_default())
+        });
+        let digits: String = line.split(ready).nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
+        self.running = Some(Running { child, core: Pid::from_raw(digits.parse().unwrap()), reader });
+    }
+
+    /// Stops it by SIGTERM, waits for the last line of its log, and gives back the exit code.
+    pub fn stop(&mut self) -> i32 {
+        self.begin_stop();
+        self.finish_stop()
+    }
+
+    /// Sends SIGTERM.
+    pub fn begin_stop(&self) {
+        let running = self.running.as_ref().expect("it runs");
+        kill(Pid::from_raw(i32::try_from(running.child.id()).unwrap()), Signal::SIGTERM).unwrap();
+    }
+
+    /// Waits for the end that [`Appliance::begin_stop`] asked for.
+    pub fn finish_stop(&mut self) -> i32 {
+        let mut running = self.running.take().expect("it runs");
+        let status = until("the appliance ends", || running.child.try_wait().unwrap().ok_or_else(|| "it runs".to_owned()));
+        running.reader.join().unwrap();
+        assert_eq!(status.signal(), None, "a signal killed init itself");
+        status.code().unwrap()
+    }
+
+    /// Every line of its log so far, of all its starts.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Runs `postern queue`, with JSON as its answer, one value a line.
+    pub fn queue(&self, arguments: &[&str]) -> Vec<Value> {
+        let all: Vec<&str> = ["queue", "--json"].iter().chain(arguments).copied().collect();
+        let output = super::program::run(&mut self.command(&all));
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    }
+
+    /// What `postern queue` prints for people.
+    pub fn queue_in_words(&self, arguments: &[&str]) -> String {
+        let all: Vec<&str> = ["queue"].iter().chain(arguments).copied().collect();
+        String::from_utf8(super::program::run(&mut self.command(&all)).stdout).unwrap()
+    }
+
+    /// The messages in the queue, by the API: at most five hundred.
+    pub fn messages(&self) -> Vec<Value> {
+        self.api("queue?limit=500")["messages"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Waits until the oldest message in the queue was tried, and gives back what the next hop said to its first recipient.
+    pub fn deferral(&self) -> String {
+        until("the message is deferred", || {
+            let messages = self.messages();
+            let said = messages.first().and_then(|message| message["recipients"][0]["last_reply"].as_str());
+            said.filter(|said| !said.is_empty()).map(str::to_owned).ok_or_else(|| format!("{messages:?}"))
+        })
+    }
+
+    /// Asks the API.
+    pub fn api(&self, path: &str) -> Value {
+        let body = self.get(&format!("/api/v1/{path}"));
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
+    }
+
+    /// Asks the window, and expects 200.
+    pub fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.window).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {HOSTNAME}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{path}: {answer}"));
+        assert!(head.split(' ').nth(1) == Some("200"), "{path}: {answer}");
+        body.to_owned()
+    }
+
+    /// A counter of `/metrics`, with its label as it stands there.
+    pub fn counter(&self, name: &str) -> u64 {
+        let text = self.get("/metrics");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse::<f64>().unwrap() as u64
+    }
+
+    /// Waits until nothing is in the queue.
+    pub fn until_empty(&self) {
+        until("the queue is empty", || match self.counter("mta_mqueue_messages") {
+            0 => Ok(()),
+            left => Err(format!("{left} messages left")),
+        });
+    }
+
+    /// The most memory that the core ever had, in octets.
+    pub fn memory_peak(&self) -> u64 {
+        let core = self.running.as_ref().expect("it runs").core;
+        let status = fs::read_to_string(format!("/proc/{core}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
+    }
+
+    /// A place for the peers' files.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+}
+
+impl Drop for Appliance {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            eprintln!("--- the end of the appliance's log:\n{}", log[log.len().saturating_sub(60)..].join("\n"));
+        }
+        if let Some(mut running) = self.running.take() {
+            let group = Pid::from_raw(i32::try_from(running.child.id()).unwrap());
+            let _ = kill(running.core, Signal::SIGKILL);
+            let _ = killpg(group, Signal::SIGKILL);
+            let _ = running.child.wait();
+        }
+    }
+}
+
+/// `postern sink` as a process: a next hop that keeps every mail, and fails as it is told.
+pub struct Sink {
+    program: Program,
+    directory: TempDir,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Sink {
+    /// On a free port of the loopback.
+    pub fn start(fail: &str) -> Self {
+        Self::at(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())), fail)
+    }
+
+    /// At a given place.
+    pub fn at(address: SocketAddr, fail: &str) -> Self {
+        let directory = open_directory();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
+        command.args(["sink", "--listen", &address.to_string(), "--maildir"]).arg(directory.path());
+        if !fail.is_empty() {
+            command.args(["--fail", fail]);
+        }
+        let program = Program::start(directory.path(), "sink", command);
+        until(&format!("the sink listens on {address}"), || {
+            let said = program.said();
+            assert!(!said.contains("Error:"), "{said}");
+            if said.contains("listening on") { Ok(()) } else { Err(said) }
+        });
+        Self { program, directory, address }
+    }
+
+    /// The property that makes it the relay of all mail.
+    pub fn relay(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// How many mails it has taken.
+    pub fn count(&self) -> usize {
+        fs::read_dir(self.maildir()).unwrap().count()
+    }
+
+    /// Waits until it has taken so many mails, and reads them.
+    ///
+    /// # Panics
+    /// There are more of them.
+    pub fn mails(&self, count: usize) -> Vec<super::letter::Letter> {
+        until(&format!("{count} mails at {}", self.address), || match self.count() {
+            found if found < count => Err(format!("{found} mails")),
+            _ => Ok(()),
+        });
+        let mails = super::letter::Letter::all(&self.maildir());
+        assert_eq!(mails.len(), count, "too many mails at {}", self.address);
+        mails
+    }
+
+    fn maildir(&self) -> PathBuf {
+        self.directory.path().join("new")
+    }
+
+    /// Ends it, and gives back its last count, such as `mails`.
+    pub fn stop(mut self, what: &str) -> u64 {
+        self.program.stop();
+        let said = self.program.said();
+        let last = said.lines().last().unwrap_or_default();
+        let word = last.split(' ').find_map(|word| word.strip_prefix(what)?.strip_prefix('='));
+        word.unwrap_or_else(|| panic!("no {what} in {said}")).parse().unwrap()
+    }
+}

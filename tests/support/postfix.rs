@@ -1,0 +1,109 @@
+//! A Postfix of the test's own, in a directory of its own: next hop, or sender.
+
+use super::program::{Program, find, free_port, need_root, open_directory, open_folder, run};
+use std::fs;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+/// A running Postfix.
+pub struct Postfix {
+    _program: Program,
+    directory: TempDir,
+    /// Where it takes mail.
+    pub address: SocketAddr,
+}
+
+impl Postfix {
+    /// One that is the mail server of `there.example` and `here.example`, with the mailboxes `box@there.example` and
+    /// `sender@here.example`, and offers STARTTLS.
+    pub fn next_hop() -> Self {
+        Self::start(
+            "virtual_mailbox_domains = there.example, here.example\n\
+             virtual_mailbox_maps = inline:{ box@there.example=box/, sender@here.example=sender/ }\n",
+        )
+    }
+
+    /// One that gives all mail to a relay.
+    pub fn sender(relay: SocketAddr) -> Self {
+        Self::start(&format!("relayhost = [{}]:{}\n", relay.ip(), relay.port()))
+    }
+
+    fn start(role: &str) -> Self {
+        need_root("Postfix starts its parts under users of their own");
+        let directory = open_directory();
+        for name in ["conf", "queue"] {
+            fs::create_dir(directory.path().join(name)).unwrap();
+        }
+        for name in ["data", "mail"] {
+            open_folder(&directory, name);
+        }
+        run(Command::new("chown").arg("postfix").arg(directory.path().join("data")));
+        let made = rcgen::generate_simple_self_signed(["mx.example".to_owned()]).unwrap();
+        fs::write(directory.path().join("cert.pem"), made.cert.pem()).unwrap();
+        fs::write(directory.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        let (path, port) = (directory.path().display(), free_port());
+        let main = format!(
+            "compatibility_level = 3.6\nqueue_directory = {path}/queue\ndata_directory = {path}/data\n\
+             daemon_directory = /usr/lib/postfix/sbin\nshlib_directory = /usr/lib/postfix\nmeta_directory = /etc/postfix\n\
+             myhostname = mx.example\nmyorigin = here.example\nmydestination =\nlocal_recipient_maps =\nalias_maps =\n\
+             inet_interfaces = 127.0.0.1\ninet_protocols = ipv4\nmynetworks = 127.0.0.0/8\n\
+             virtual_mailbox_base = {path}/mail\nvirtual_minimum_uid = 1\nvirtual_uid_maps = static:65534\n\
+             virtual_gid_maps = static:65534\nmessage_size_limit = 50000000\nvirtual_mailbox_limit = 0\n\
+             smtpd_tls_security_level = may\nsmtpd_tls_cert_file = {path}/cert.pem\nsmtpd_tls_key_file = {path}/key.pem\n\
+             maillog_file = {path}/log\nmaillog_file_prefixes = /var, /dev/stdout, {path}\n{role}"
+        );
+        let master = format!(
+            "127.0.0.1:{port} inet n - n - - smtpd\npickup unix n - n 60 1 pickup\ncleanup unix n - n - 0 cleanup\n\
+             qmgr unix n - n 300 1 qmgr\nrewrite unix - - n - - trivial-rewrite\nbounce unix - - n - 0 bounce\n\
+             defer unix - - n - 0 bounce\ntrace unix - - n - 0 bounce\nproxymap unix - - n - - proxymap\n\
+             error unix - - n - - error\nretry unix - - n - - error\nsmtp unix - - n - - smtp\nvirtual unix - n n - - virtual\n\
+             anvil unix - - n - 1 anvil\nscache unix - - n - 1 scache\ntlsmgr unix - - n 1000? 1 tlsmgr\n\
+             postlog unix-dgram n - n - 1 postlogd\n"
+        );
+        let conf = directory.path().join("conf");
+        fs::write(conf.join("main.cf"), main).unwrap();
+        fs::write(conf.join("master.cf"), master).unwrap();
+        let mut command = Command::new(find("postfix"));
+        command.arg("-c").arg(&conf).arg("start-fg");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let program = Program::start(directory.path(), "postfix", command).listening(address);
+        Self { _program: program, directory, address }
+    }
+
+    /// The maildir of a mailbox.
+    pub fn mailbox(&self, name: &str) -> PathBuf {
+        self.directory.path().join("mail").join(name).join("new")
+    }
+
+    /// Hands a mail to its `sendmail`, as a local program would.
+    pub fn sendmail(&self, from: &str, to: &str, content: &[u8]) {
+        let mut command = Command::new(find("sendmail"));
+        command.arg("-C").arg(self.directory.path().join("conf")).args(["-i", "-f", from, to]);
+        feed(command, content);
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Postfix {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- Postfix logged:\n{}", self.log());
+        }
+    }
+}
+
+/// Runs a local mail program with a mail, which it wants with LF line ends, on its standard input.
+pub(super) fn feed(mut command: Command, content: &[u8]) {
+    let text = String::from_utf8(content.to_vec()).unwrap().replace("\r\n", "\n");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,221 @@
+//! Without a smart relay: MX records of a real name server decide. The next hops stand on port 25 of loopback addresses that are this
+//! test's own.
+
+use crate::support::appliance::{Appliance, HOSTNAME, Sink};
+use crate::support::client::Client;
+use crate::support::names::Names;
+use crate::support::patience::until;
+use crate::support::program::{need_root, own_address};
+use crate::support::report::Report;
+use std::net::SocketAddr;
+
+/// A next hop on port 25 of an address of its own.
+pub(crate) fn next_hop(fail: &str) -> Sink {
+    need_root("MX records lead to port 25");
+    Sink::at(SocketAddr::from((own_address(), 25)), fail)
+}
+
+/// dnsmasq's words for a host.
+pub(crate) fn host(name: &str, address: impl ToString) -> String {
+    format!("host-record={name}.example,{}", address.to_string())
+}
+
+/// dnsmasq's words for an MX record.
+pub(crate) fn mx(domain: &str, host: &str, preference: u16) -> String {
+    format!("mx-host={domain}.example,{host}.example,{preference}")
+}
+
+/// An appliance that asks this name server.
+pub(crate) fn appliance(names: &Names, properties: &[(&str, &str)]) -> Appliance {
+    let servers = names.servers();
+    Appliance::start(&[&[("MTA_DNS_SERVERS", servers.as_str())], properties].concat())
+}
+
+/// Sends one short mail; its subject is its recipient.
+pub(crate) fn send(appliance: &Appliance, from: &str, to: &str) {
+    let mut client = Client::hello(appliance.smtp);
+    client.mail(from, &[to], format!("Subject: {to}\r\n\r\nprivate words\r\n").as_bytes());
+    client.ask("QUIT", "221 ");
+}
+
+fn sorted_recipients(sink: &Sink, count: usize) -> Vec<String> {
+    let mut to: Vec<String> = sink.mails(count).into_iter().flat_map(|mail| mail.to).collect();
+    to.sort();
+    to
+}
+
+#[test]
+fn records_decide_and_broken_hosts_are_passed_over() {
+    let (first, second, dropping, refusing) = (next_hop(""), next_hop(""), next_hop("connect=drop"), next_hop("greeting=554"));
+    // Nobody listens here.
+    let closed = own_address();
+    let names = Names::serve(&[
+        host("first", first.address.ip()),
+        host("second", second.address.ip()),
+        host("dropping", dropping.address.ip()),
+        host("refusing", refusing.address.ip()),
+        host("closed", closed),
+        // In the order of preference, whatever the order of records.
+        mx("order", "second", 20),
+        mx("order", "first", 10),
+        // The first that works, however the better ones are broken.
+        mx("broken", "missing", 1),
+        mx("broken", "closed", 5),
+        mx("broken", "dropping", 10),
+        mx("broken", "refusing", 15),
+        mx("broken", "second", 20),
+        // This host is in the list: only better ones are tried.
+        mx("backup", "first", 10),
+        format!("mx-host=backup.example,{HOSTNAME},20"),
+        mx("backup", "second", 30),
+        // No MX: the domain is its own mail host.
+        host("implicit", second.address.ip()),
+        // An alias instead of a domain, and an alias instead of a mail host.
+        "cname=alias.example,order.example".to_owned(),
+        mx("to-alias", "alias-host", 10),
+        "cname=alias-host.example,first.example".to_owned(),
+    ]);
+    let appliance = appliance(&names, &[]);
+    for domain in ["order", "broken", "backup", "implicit", "alias", "to-alias"] {
+        send(&appliance, "sender@here.example", &format!("box@{domain}.example"));
+    }
+    send(&appliance, "sender@here.example", &format!("box@[{}]", first.address.ip()));
+    appliance.until_empty();
+    let literal = format!("box@[{}]", first.address.ip());
+    assert_eq!(
+        sorted_recipients(&first, 5),
+        [&literal, "box@alias.example", "box@backup.example", "box@order.example", "box@to-alias.example"]
+    );
+    assert_eq!(sorted_recipients(&second, 2), ["box@broken.example", "box@implicit.example"]);
+    assert_eq!(dropping.count() + refusing.count(), 0);
+    assert_eq!((dropping.stop("sessions"), refusing.stop("sessions")), (1, 1), "each was tried, in its turn");
+    assert_eq!(appliance.counter("mta_bounced_total"), 0);
+}
+
+#[test]
+fn equal_preferences_share_the_load() {
+    let (one, other) = (next_hop(""), next_hop(""));
+    let names = Names::serve(&[
+        host("one", one.address.ip()),
+        host("other", other.address.ip()),
+        mx("shared", "one", 10),
+        mx("shared", "other", 10),
+    ]);
+    let appliance = appliance(&names, &[]);
+    // Enough new connections that both get some: mail comes faster than one connection carries it.
+    std::thread::scope(|scope| {
+        for _ in 0..10 {
+            scope.spawn(|| {
+                let mut client = Client::hello(appliance.smtp);
+                for _ in 0..30 {
+                    client.mail("sender@here.example", &["box@shared.example"], b"Subject: shared\r\n\r\n");
+                }
+            });
+        }
+    });
+    appliance.until_empty();
+    let (one, other) = (one.count(), other.count());
+    eprintln!("{one} and {other}");
+    assert_eq!(one + other, 300);
+    assert!(one > 0 && other > 0, "{one} and {other}");
+}
+
+#[test]
+fn what_has_no_way_comes_back_as_a_report() {
+    let home = next_hop("");
+    let names = Names::serve(&[
+        host("mx-here", home.address.ip()),
+        mx("here", "mx-here", 10),
+        // RFC 7505 as it stands on the wire: preference 0, the root.
+        "dns-rr=null.example,15,000000".to_owned(),
+        format!("mx-host=loop.example,{HOSTNAME},10"),
+        mx("hostless", "missing", 10),
+        "txt-record=nothing.example,there is a name and nothing else".to_owned(),
+    ]);
+    let appliance = appliance(&names, &[]);
+    let fates = [
+        ("null", "5.1.10"),
+        ("missing", "5.1.2"),
+        ("loop", "5.4.6"),
+        ("postern", "5.4.6"),
+        ("hostless", "5.4.4"),
+        ("nothing", "5.4.4"),
+    ];
+    for (domain, _) in fates {
+        send(&appliance, &format!("{domain}@here.example"), &format!("box@{domain}.example"));
+    }
+    let mails = home.mails(fates.len());
+    for mail in &mails {
+        assert!(!mail.text().contains("private words"), "only the header section comes back: {}", mail.text());
+    }
+    let reports: Vec<Report> = mails.iter().map(Report::read).collect();
+    for (domain, status) in fates {
+        let expected = Report {
+            to: format!("{domain}@here.example"),
+            about: format!("box@{domain}.example"),
+            action: "failed".to_owned(),
+            status: status.to_owned(),
+        };
+        assert!(reports.contains(&expected), "{expected:?} is not among {reports:#?}");
+    }
+    appliance.until_empty();
+    assert_eq!(home.count(), fates.len());
+}
+
+#[test]
+fn nobody_hears_of_a_bounce_that_fails() {
+    let home = next_hop("rcpt=550");
+    let names = Names::serve(&[host("mx-here", home.address.ip()), mx("here", "mx-here", 10)]);
+    let appliance = appliance(&names, &[]);
+    // From the null sender: no report at all.
+    send(&appliance, "", "box@missing.example");
+    until("the failure is recorded", || match appliance.counter("mta_bounced_total") {
+        1 => Ok(()),
+        bounced => Err(format!("{bounced} bounced")),
+    });
+    appliance.until_empty();
+    assert_eq!(appliance.counter("mta_notifications_total{kind=\"failed\"}"), 0);
+    // To a sender whose server refuses the report, and to one who has none: a report each, and nothing about their failure.
+    send(&appliance, "sender@here.example", "box@missing.example");
+    send(&appliance, "sender@nowhere.example", "box@missing.example");
+    until("the reports failed too", || match appliance.counter("mta_bounced_total") {
+        5 => Ok(()),
+        bounced => Err(format!("{bounced} bounced")),
+    });
+    appliance.until_empty();
+    assert_eq!(appliance.counter("mta_notifications_total{kind=\"failed\"}"), 2);
+    assert_eq!(home.count(), 0);
+}
+
+#[test]
+fn a_name_server_that_does_not_answer_defers() {
+    let home = next_hop("");
+    let names = Names::serve(&[host("mx-here", home.address.ip()), mx("here", "mx-here", 10)]);
+    // Nobody answers at this one.
+    let silent = format!("127.0.0.1:{}", crate::support::program::free_port());
+    let mut appliance = Appliance::start(&[("MTA_DNS_SERVERS", &silent)]);
+    send(&appliance, "sender@there.example", "box@here.example");
+    let reply = appliance.deferral();
+    assert!(reply.starts_with("451 4.4.3 "), "{reply}");
+    assert_eq!(appliance.counter("mta_bounced_total"), 0);
+    // With a better one the mail goes its way.
+    assert_eq!(appliance.stop(), 143);
+    appliance.set(&[("MTA_DNS_SERVERS", &names.servers())]);
+    appliance.boot();
+    appliance.queue(&["retry", "--all"]);
+    assert_eq!(home.mails(1)[0].to, ["box@here.example"]);
+    appliance.until_empty();
+}
+
+#[test]
+fn a_relay_that_is_ourselves_is_said_so() {
+    let mut appliance = Appliance::start(&[]);
+    let itself = appliance.smtp.to_string();
+    assert_eq!(appliance.stop(), 143);
+    appliance.set(&[("MTA_SMART_RELAY", &itself)]);
+    appliance.boot();
+    send(&appliance, "", "box@here.example");
+    // An operator's mistake: the mail waits, and says why.
+    let reply = appliance.deferral();
+    assert!(reply.contains("loops back to this host") && reply.contains("smart_relay"), "{reply}");
+}
