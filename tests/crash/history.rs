@@ -57,6 +57,13 @@ impl History {
         self.owed.len()
     }
 
+    /// A random number of random acts.
+    pub async fn live(&mut self, acts: std::ops::Range<usize>) {
+        for _ in 0..self.random.usize(acts) {
+            self.step().await;
+        }
+    }
+
     /// One random act of a session, a courier or an operator.
     pub async fn step(&mut self) {
         match self.random.u8(..10) {

@@ -20,9 +20,7 @@ async fn nothing_answered_is_lost_when_the_power_goes() {
         for _ in 0..4 {
             let calls = history.random().u64(..60);
             history.disk.die_after(calls);
-            for _ in 0..history.random().usize(1..40) {
-                history.step().await;
-            }
+            history.live(1..40).await;
             history.power_cut(seed).await;
         }
         history.restart(seed).await;
@@ -36,9 +34,7 @@ async fn nothing_answered_is_lost_when_a_kill_comes_before_the_power_goes() {
         for _ in 0..4 {
             let calls = history.random().u64(..60);
             history.disk.die_after(calls);
-            for _ in 0..history.random().usize(1..40) {
-                history.step().await;
-            }
+            history.live(1..40).await;
             history.kill(seed).await;
             if history.random().bool() {
                 history.power_cut(seed).await;
@@ -55,9 +51,7 @@ async fn nothing_answered_is_lost_when_a_sync_fails() {
         for _ in 0..3 {
             let syncs = history.random().u64(..20);
             history.disk.fail_sync_after(syncs);
-            for _ in 0..history.random().usize(1..40) {
-                history.step().await;
-            }
+            history.live(1..40).await;
             if history.random().bool() {
                 history.power_cut(seed).await;
             } else {

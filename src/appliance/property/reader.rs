@@ -1,0 +1,208 @@
+//! From texts to typed values: the whole record at once, so that all mistakes are told together.
+
+use super::environment::Source;
+use super::settings::{MASK, Secret, Settings, Texts, span};
+use super::value::{self, Complaint};
+use crate::appliance::class::{PREFIX, class};
+use crate::appliance::failure::{Exit, Failure};
+use crate::ground::clock;
+use crate::ground::host::HostSpec;
+use std::collections::BTreeMap;
+
+/// Gives types to texts, and reports every value that is wrong.
+pub fn read(texts: Texts, sources: &BTreeMap<&'static str, Source>) -> Result<Settings, Vec<Failure>> {
+    let mut reader = Reader { sources, problems: Vec::new() };
+    let settings = reader.all(texts);
+    if let Some(settings) = &settings {
+        reader.check_together(settings);
+    }
+    match settings {
+        Some(settings) if reader.problems.is_empty() => Ok(settings),
+        _ => Err(reader.problems),
+    }
+}
+
+/// Reads values one by one and remembers what is wrong.
+struct Reader<'a> {
+    sources: &'a BTreeMap<&'static str, Source>,
+    problems: Vec<Failure>,
+}
+
+impl Reader<'_> {
+    fn all(&mut self, texts: Texts) -> Option<Settings> {
+        let text = |text: &str| Ok::<_, Complaint>(text.to_owned());
+        let host = |text: &str| text.parse::<HostSpec>().map_err(|_| HOST.to_owned());
+        let hostname = self.required("hostname", texts.hostname, value::host_name);
+        let logs_enabled = self.required("logs_enabled", texts.logs_enabled, value::flag);
+        let maillog_filename = self.optional("maillog_filename", texts.maillog_filename, text);
+        let smtpd_trusted_networks = self.required("smtpd_trusted_networks", texts.smtpd_trusted_networks, value::networks);
+        let smart_relay = self.optional("smart_relay", texts.smart_relay, host);
+        let cc_mta = self.optional("cc_mta", texts.cc_mta, host);
+        let username = self.optional("username", texts.username, user_name);
+        let password = self.optional("password", texts.password, |text| Ok(Secret::new(text.to_owned())));
+        let ui_port = self.required("ui_port", texts.ui_port, value::port);
+        let ssl_disabled = self.required("ssl_disabled", texts.ssl_disabled, value::flag);
+        let ssl_key_file = self.optional("ssl_key_file", texts.ssl_key_file, text);
+        let ssl_cert_file = self.optional("ssl_cert_file", texts.ssl_cert_file, text);
+        let timezone = self.optional("timezone", texts.timezone, time_zone);
+        let smtp_port = self.required("smtp_port", texts.smtp_port, value::port);
+        let smtps_port = self.required("smtps_port", texts.smtps_port, value::port);
+        let listen = self.required("listen", texts.listen, value::addresses);
+        let volume_data = self.required("volume_data", texts.volume_data, value::absolute_path);
+        let volume_key = self.optional("volume_key", texts.volume_key, value::absolute_path);
+        let terminal_log = self.optional("terminal_log", texts.terminal_log, text);
+        let terminal_fs = self.optional("terminal_fs", texts.terminal_fs, text);
+        let terminal_mon = self.optional("terminal_mon", texts.terminal_mon, value::http_url);
+        let terminal_net = self.optional("terminal_net", texts.terminal_net, text);
+        let mon_interval = self.required("mon_interval", texts.mon_interval, value::duration);
+        let message_size_limit = self.required("message_size_limit", texts.message_size_limit, value::size);
+        let queue_lifetime = self.required("queue_lifetime", texts.queue_lifetime, value::duration);
+        let log_format = self.required("log_format", texts.log_format, str::parse);
+        let run_dir = self.required("run_dir", texts.run_dir, value::absolute_path);
+        let minimal_backoff_time = self.required("minimal_backoff_time", texts.minimal_backoff_time, value::duration);
+        let maximal_backoff_time = self.required("maximal_backoff_time", texts.maximal_backoff_time, value::duration);
+        let delay_warning_time = self.required("delay_warning_time", texts.delay_warning_time, value::duration_or_zero);
+        let drain_time = self.required("drain_time", texts.drain_time, value::duration_or_zero);
+        let session_limit = self.required("session_limit", texts.session_limit, value::count);
+        let session_limit_per_address =
+            self.required("session_limit_per_address", texts.session_limit_per_address, value::count);
+        let destination_concurrency_limit =
+            self.required("destination_concurrency_limit", texts.destination_concurrency_limit, value::count);
+        let dns_servers = self.optional("dns_servers", texts.dns_servers, value::servers);
+        Some(Settings {
+            hostname: hostname?,
+            logs_enabled: logs_enabled?,
+            maillog_filename,
+            smtpd_trusted_networks: smtpd_trusted_networks?,
+            smart_relay,
+            cc_mta,
+            username,
+            password,
+            ui_port: ui_port?,
+            ssl_disabled: ssl_disabled?,
+            ssl_key_file,
+            ssl_cert_file,
+            timezone,
+            smtp_port: smtp_port?,
+            smtps_port: smtps_port?,
+            listen: listen?,
+            volume_data: volume_data?,
+            volume_key,
+            terminal_log,
+            terminal_fs,
+            terminal_mon,
+            terminal_net,
+            mon_interval: mon_interval?,
+            message_size_limit: message_size_limit?,
+            queue_lifetime: queue_lifetime?,
+            log_format: log_format?,
+            run_dir: run_dir?,
+            minimal_backoff_time: minimal_backoff_time?,
+            maximal_backoff_time: maximal_backoff_time?,
+            delay_warning_time: delay_warning_time?,
+            drain_time: drain_time?,
+            session_limit: session_limit?,
+            session_limit_per_address: session_limit_per_address?,
+            destination_concurrency_limit: destination_concurrency_limit?,
+            dns_servers: dns_servers.unwrap_or_default(),
+        })
+    }
+
+    /// The rules that speak of more than one value.
+    fn check_together(&mut self, s: &Settings) {
+        if s.logs_enabled && s.terminal_log.is_none() {
+            self.problem(
+                "Error: logs are enabled but the 'log' terminal is not connected.",
+                "MTA_LOGS_ENABLED=yes needs MTA_TERMINAL_LOG; set it, or set MTA_LOGS_ENABLED=no",
+            );
+        }
+        if s.volume_key.is_some() && s.terminal_fs.is_some() {
+            self.problem(
+                "Error: both the key volume and the 'fs' terminal are connected; use one of them.",
+                "keys come from one place: unset MTA_TERMINAL_FS, or unset MTA_VOLUME_KEY and unmount /key",
+            );
+        }
+        if !s.ssl_disabled && s.volume_key.is_none() && s.terminal_fs.is_none() {
+            self.problem(
+                "Error: ssl_disabled=no, but ssl key files are not defined!",
+                "there is no key volume and no terminal fs: mount one at /key (or name it in MTA_VOLUME_KEY), or set MTA_SSL_DISABLED=yes",
+            );
+        }
+        if s.maillog_filename.as_deref().is_some_and(|name| name.split('/').any(|part| part == "..")) {
+            self.problem(
+                "Error: maillog_filename must stay inside the log share",
+                "MTA_MAILLOG_FILENAME must not contain '..': write a name such as srv1/maillog",
+            );
+        }
+        if s.minimal_backoff_time > s.maximal_backoff_time {
+            self.problem(
+                "Error: minimal_backoff_time must not be longer than maximal_backoff_time",
+                format!("they are {} and {}", span(s.minimal_backoff_time), span(s.maximal_backoff_time)),
+            );
+        }
+        if s.ui_port == s.smtp_port {
+            self.problem(
+                "Error: ui_port and smtp_port must differ",
+                format!("both are {}; set MTA_UI_PORT or MTA_SMTP_PORT to another port", s.ui_port),
+            );
+        }
+    }
+
+    fn required<T>(
+        &mut self,
+        name: &'static str,
+        text: Option<String>,
+        read: impl FnOnce(&str) -> Result<T, Complaint>,
+    ) -> Option<T> {
+        if text.as_deref().unwrap_or_default().trim().is_empty() {
+            self.problem(format!("Error: {name} has no value"), format!("set {PREFIX}{}", name.to_uppercase()));
+            return None;
+        }
+        self.optional(name, text, read)
+    }
+
+    fn optional<T>(
+        &mut self,
+        name: &'static str,
+        text: Option<String>,
+        read: impl FnOnce(&str) -> Result<T, Complaint>,
+    ) -> Option<T> {
+        let text = text?;
+        let secret = class().property(name).is_some_and(|property| property.secret);
+        // Blanks at the ends are slips of the pen, except in a secret, where every character counts.
+        let text = if secret { text.as_str() } else { text.trim() };
+        if text.is_empty() {
+            return None;
+        }
+        match read(text) {
+            Ok(value) => Some(value),
+            Err(complaint) => {
+                let shown = if secret { MASK } else { text };
+                let cause = match self.sources.get(name) {
+                    Some(Source::File(path)) => format!("{} holds '{shown}'", path.display()),
+                    _ => format!("{PREFIX}{} is '{shown}'", name.to_uppercase()),
+                };
+                self.problem(format!("Error: {name} {complaint}"), cause);
+                None
+            }
+        }
+    }
+
+    fn problem(&mut self, line: impl Into<String>, cause: impl Into<String>) {
+        self.problems.push(Failure::new(Exit::Property, line, cause));
+    }
+}
+
+const HOST: &str = "must be a host: write host, host:port, [host]:port, an IPv4 address or [IPv6]:port";
+
+/// HTTP's basic authentication has no room for a colon in the name (RFC 7617 §2).
+fn user_name(text: &str) -> Result<String, Complaint> {
+    if text.contains(':') { Err("must not contain a colon".into()) } else { Ok(text.to_owned()) }
+}
+
+fn time_zone(text: &str) -> Result<String, Complaint> {
+    match clock::set_zone(text) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(_) => Err("is not a known time zone: write an IANA name such as Europe/Berlin or UTC".into()),
+    }
+}
