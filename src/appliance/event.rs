@@ -147,6 +147,8 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&event.line(LogFormat::Json, 0)).unwrap();
         assert_eq!(json["message"], "the core ended");
         assert_eq!(json["level"], "WARN");
+        // The name that the core's lines use too, which stand in the same stream.
+        assert!(json["time"].is_string());
     }
 
     #[test]

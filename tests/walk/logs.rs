@@ -95,9 +95,9 @@ fn fields(line: &str) -> Map<String, Value> {
     while let Some(equals) = rest.find('=') {
         let name = rest[..equals].rsplit(' ').next().unwrap().to_owned();
         let value = &rest[equals + 1..];
-        let end = if value.starts_with('"') {
+        let end = if let Some(quoted) = value.strip_prefix('"') {
             let mut escaped = false;
-            let closing = value[1..].find(|c| {
+            let closing = quoted.find(|c| {
                 let is_end = c == '"' && !escaped;
                 escaped = c == '\\' && !escaped;
                 is_end
