@@ -1,6 +1,6 @@
 # `make` shows what there is.
 .DEFAULT_GOAL := help
-.PHONY: help build test fmt image grid-up grid-down grid-logs bench advisories
+.PHONY: help build test crash fmt image grid-up grid-down grid-logs bench advisories
 
 # Docker 20.10 builds with BuildKit only when told; newer engines do it anyway.
 export DOCKER_BUILDKIT := 1
@@ -22,6 +22,9 @@ build: ## compile the relay for release: target/release/postern
 
 test: ## all checks and all tests, with one summary at the end
 	scripts/test.sh
+
+crash: ## kill -9 under load, 50 rounds, and full volumes; counts what arrives (as root)
+	scripts/crash.sh
 
 fmt: ## format the code
 	cargo fmt --all

@@ -1,8 +1,9 @@
 //! `postern core`, the composition root: properties in, a running relay out. The only file that may import all rooms.
 //!
-//! The order: confined before any thread exists; listeners bound before anything is served; the queue recovered and its mail on
-//! the schedule before the first session; then ready. At SIGTERM the order is reversed: no new sessions, open ones finish their
-//! mail, what can be delivered is, everything is synced, the monitor hears goodbye. `drain_time` bounds it all.
+//! The order: confined before any thread exists; the data volume taken, which no two cores can have; listeners bound before
+//! anything is served; the queue recovered and its mail on the schedule before the first session; then ready. At SIGTERM the order
+//! is reversed: no new sessions, open ones finish their mail, what can be delivered is, everything is synced, the monitor hears
+//! goodbye. `drain_time` bounds it all.
 //!
 //! Windows run on a thread and a runtime of their own, so that a busy relay cannot starve a health check.
 
@@ -17,6 +18,7 @@ use crate::ground::{clock, dns, log};
 use crate::mail::accept::{self, Limits};
 use crate::mail::admit::Policy;
 use crate::mail::deliver::{self, Client};
+use crate::mail::desk::Office;
 use crate::mail::inbound::{self, Intake};
 use crate::mail::model::{Desk, Refusal};
 use crate::mail::outbound::{self, Outbound};
@@ -89,6 +91,9 @@ fn live(status: &StatusWriter) -> Result<(), Vec<Failure>> {
 async fn serve(settings: &Settings, status: &StatusWriter) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| internal("SIGTERM", &error))?;
     let mut hangup = signal(SignalKind::hangup()).map_err(|error| internal("SIGHUP", &error))?;
+    // First of all: a core that was told to stop keeps its ports and its control socket as long as the volume, and the volume is
+    // what its successor can wait for.
+    let disk: Arc<dyn Disk> = Arc::new(open_volume(settings, &mut terminate).await?);
     let smtp = bind_all(settings, settings.smtp_port).map_err(|error| not_started(settings.smtp_port, &error))?;
     let windows = bind_all(settings, settings.ui_port).map_err(|error| no_window(settings.ui_port, &error))?;
     let control = bind_control(&settings.run_dir).map_err(|error| internal("the control socket", &error))?;
@@ -97,7 +102,6 @@ async fn serve(settings: &Settings, status: &StatusWriter) -> Result<(), Failure
     }
     let refusals = Refusal::ALL.map(Refusal::as_str);
     let counters = Arc::new(Counters::new(&refusals).map_err(|error| internal("counters", &error))?);
-    let disk: Arc<dyn Disk> = Arc::new(open_volume(settings, &mut terminate).await?);
     let spool = open_spool(disk.clone(), &counters)?;
     let router = router(settings, &smtp)?;
     let copy = router.copy_destination().is_some();
@@ -105,16 +109,16 @@ async fn serve(settings: &Settings, status: &StatusWriter) -> Result<(), Failure
     let config = outbound::Config { hostname: settings.hostname.clone(), schedule: schedule_config(settings) };
     let outbound = Outbound::new(spool.clone(), router, client, counters.clone(), config);
     let tell = |progress: String| tracing::info!(target: "mta", "{progress}");
-    outbound.resume(&tell).await.map_err(|error| data_volume(error.to_string()))?;
+    outbound.resume(&tell).await;
 
     let (readiness, ready) = watch::channel::<Readiness>(Err("starting".to_owned()));
     let (close, closing) = watch::channel(false);
-    let desk: Arc<dyn Desk> = outbound.clone();
+    let desk: Arc<dyn Desk> = Arc::new(Office::new(outbound.clone()));
     let window = Window::open(desk, counters.clone(), login(settings), facts(settings), ready)
         .map_err(|error| internal("counters", &error))?;
     let windows = open_windows(settings, window, windows, control, closing)?;
 
-    let couriers = tokio::spawn(outbound.clone().run());
+    let mut couriers = tokio::spawn(outbound.clone().run());
     let space = tokio::spawn(space::watch_over(counters.clone()));
     let (stop, stopping) = watch::channel(None);
     let intake = Arc::new(intake(settings, &spool, &outbound, &counters, copy));
@@ -136,10 +140,13 @@ async fn serve(settings: &Settings, status: &StatusWriter) -> Result<(), Failure
     joined(sessions.await, "sessions");
     outbound.flush(deadline).await;
     outbound.stop();
-    match tokio::time::timeout_at(deadline.max(Instant::now() + Duration::from_secs(1)), couriers).await {
+    match tokio::time::timeout_at(deadline.max(Instant::now() + Duration::from_secs(1)), &mut couriers).await {
         Ok(ended) => joined(ended, "couriers"),
         Err(_) => {
-            tracing::warn!(target: "mta", "deliveries were cut off at the end of drain_time; they are tried again at the next start")
+            tracing::warn!(target: "mta", "deliveries were cut off at the end of drain_time; they are tried again at the next start");
+            // Before the queue closes: what they would still deliver could not be recorded.
+            couriers.abort();
+            let _ = couriers.await;
         }
     }
     space.abort();
@@ -149,8 +156,8 @@ async fn serve(settings: &Settings, status: &StatusWriter) -> Result<(), Failure
     }
     let left = spool::Spool::totals(spool.as_ref()).0;
     match tokio::task::spawn_blocking(move || spool.close()).await {
-        Ok(()) => tracing::info!(target: "mta", messages = left, "stopped; the queue is synced"),
-        Err(_) => tracing::warn!(target: "mta", "the queue did not close in order; a restart recovers it"),
+        Ok(true) => tracing::info!(target: "mta", messages = left, "stopped; the queue is synced"),
+        Ok(false) | Err(_) => tracing::warn!(target: "mta", "the queue did not close in order; a restart recovers it"),
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ import os
 import re
 import socket
 import sys
+import time
 from email import message_from_binary_file, policy
 from email.parser import BytesHeaderParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -105,22 +106,27 @@ def smtp_listens():
 
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #1c2024; background: #fbfbfa }
-h1 { font-size: 1.4rem } a { color: #14539a } table { border-collapse: collapse; width: 100% }
-th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top; overflow-wrap: anywhere }
-pre { background: #fff; border: 1px solid #ddd; padding: 1rem; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere }
-@media (prefers-color-scheme: dark) {
-  body { color: #e6e6e3; background: #17191b } a { color: #8ec2ff } pre { background: #1f2225; border-color: #3a3f44 } th, td { border-color: #3a3f44 } }
+:root { color-scheme: light dark; --ground: #f4f5f4; --card: #fff; --edge: #e1e5e3; --ink: #1d2624; --quiet: #5d6a66; --mark: #2f6f62 }
+@media (prefers-color-scheme: dark) { :root { --ground: #121716; --card: #1a211f; --edge: #2a3431; --ink: #e4eae8; --quiet: #93a29d; --mark: #6cc4ae } }
+* { box-sizing: border-box; margin: 0 }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 0 auto; padding: 20px 24px; color: var(--ink); background: var(--ground); font-variant-numeric: tabular-nums }
+h1 { font-size: 20px; overflow-wrap: anywhere } a { color: var(--mark) } th, .quiet { font-size: 13px; font-weight: 600; color: var(--quiet) } .quiet { font-weight: 400 }
+main { background: var(--card); border: 1px solid var(--edge); border-radius: 10px; padding: 12px 20px; margin-top: 16px }
+table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: 7px 12px 7px 0; vertical-align: top; overflow-wrap: anywhere }
+td { border-top: 1px solid var(--edge) } td:first-child, .number { white-space: nowrap } .number { text-align: right; padding-right: 0 }
+@media (max-width: 640px) { .wide { display: none } }
+pre { font-size: 13px; white-space: pre-wrap; overflow-wrap: anywhere }
+nav a { margin-right: 1em }
 """
 
 
-def page(title, body, refresh=False):
+def page(title, below, body, refresh=False):
     head = '<meta http-equiv="refresh" content="5">' if refresh else ""
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">{head}'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>"
-        f"<body><h1>{html.escape(title)}</h1>{body}</body></html>"
+        f'<body><h1>{html.escape(title)}</h1><p class="quiet">{below}</p><main>{body}</main></body></html>'
     )
 
 
@@ -171,8 +177,10 @@ class Handler(BaseHTTPRequestHandler):
             number = 1
         start = (number - 1) * PAGE_SIZE
         rows = "".join(
-            f'<tr><td><a href="/mail/{html.escape(m["id"])}">{html.escape(m["subject"]) or "(no subject)"}</a></td>'
-            f'<td>{html.escape(m["sender"])}</td><td>{html.escape(m["recipient"])}</td><td>{m["size"]}</td></tr>'
+            f'<tr><td>{time.strftime("%b %d %H:%M:%S", time.gmtime(m["arrived"]))}</td>'
+            f'<td><a href="/mail/{html.escape(m["id"])}">{html.escape(m["subject"]) or "(no subject)"}</a></td>'
+            f'<td class="wide">{html.escape(m["sender"])}</td><td>{html.escape(m["recipient"])}</td>'
+            f'<td class="number wide">{m["size"]}</td></tr>'
             for m in summaries(found[start : start + PAGE_SIZE])
         )
         links = []
@@ -181,13 +189,16 @@ class Handler(BaseHTTPRequestHandler):
         if start + PAGE_SIZE < len(found):
             links.append(f'<a href="/?page={number + 1}">older</a>')
         table = (
-            "<table><thead><tr><th>Subject</th><th>Sender</th><th>Recipient</th><th>Bytes</th></tr></thead>"
-            f"<tbody>{rows}</tbody></table>"
+            '<table><tr><th>Arrived, UTC</th><th>Subject</th><th class="wide">Sender</th><th>Recipient</th>'
+            f'<th class="number wide">Bytes</th></tr>{rows}</table>'
             if rows
             else "<p>Nothing has arrived yet.</p>"
         )
+        if links:
+            table += f"<nav>{''.join(links)}</nav>"
+        count = "1 mail" if len(found) == 1 else f"{len(found)} mails"
         # Only the newest page changes, so only that one loads itself again.
-        self.answer(200, page(f"mx: {len(found)} mails", table + " ".join(links), number == 1), "text/html")
+        self.answer(200, page("A mail server far away", f"{count} arrived", table, number == 1), "text/html")
 
     def list_json(self, query):
         result = summaries(files())
@@ -199,15 +210,14 @@ class Handler(BaseHTTPRequestHandler):
     def mail_page(self, name):
         item = find(name)
         if item is None:
-            self.answer(404, page("No such mail", '<p><a href="/">back</a></p>'), "text/html")
+            self.answer(404, page("No such mail", '<a href="/">all mail</a>', "<p>It is not here, or not any more.</p>"), "text/html")
             return
         with open(item[2], "rb") as file:
             source = file.read(SHOWN_BYTES).decode("utf-8", "replace")
             rest = os.fstat(file.fileno()).st_size - file.tell()
-        note = f"<p>{rest} more bytes are not shown here.</p>" if rest > 0 else ""
+        note = f'<p class="quiet">{rest} more bytes are not shown here.</p>' if rest > 0 else ""
         title = summary(*item)["subject"] or "(no subject)"
-        body = f'<p><a href="/">all mail</a></p><pre>{html.escape(source)}</pre>{note}'
-        self.answer(200, page(title, body), "text/html")
+        self.answer(200, page(title, '<a href="/">all mail</a>', f"<pre>{html.escape(source)}</pre>{note}"), "text/html")
 
     def mail_json(self, name):
         item = find(name)

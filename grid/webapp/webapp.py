@@ -17,6 +17,8 @@ WEBAPP_FROM        sender (default: webapp@example.com)
 WEBAPP_TO          recipient of the timer's mails (default: someone@example.org)
 """
 
+import base64
+import hashlib
 import html
 import json
 import os
@@ -34,7 +36,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 PORT = 8080
-LOG_SIZE = 200
+# Kept, and shown on the page.
+LOG_SIZE, LIST_SIZE = 200, 20
 FORM_BYTES = 1024 * 1024
 
 
@@ -126,51 +129,70 @@ def timer():
 
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1c2024; background: #fbfbfa }
-h1 { font-size: 1.4rem } h2 { font-size: 1.1rem } label { display: block; margin-top: .6rem }
-input, textarea { font: inherit; width: 100%; box-sizing: border-box; padding: .4rem } button { font: inherit; margin-top: .8rem; padding: .4rem 1.2rem }
-table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top; overflow-wrap: anywhere }
-.bad { color: #a3160b; font-weight: 600 } .good { color: #14632c }
+:root { color-scheme: light dark; --ground: #f4f5f4; --card: #fff; --edge: #e1e5e3; --ink: #1d2624; --quiet: #5d6a66; --mark: #2f6f62; --good: #1f7a54; --bad: #b92f28 }
 @media (prefers-color-scheme: dark) {
-  body { color: #e6e6e3; background: #17191b } input, textarea { color: inherit; background: #1f2225; border: 1px solid #555 }
-  th, td { border-color: #3a3f44 } .bad { color: #ff9a8f } .good { color: #8fdca6 } }
+  :root { --ground: #121716; --card: #1a211f; --edge: #2a3431; --ink: #e4eae8; --quiet: #93a29d; --mark: #2f7a6a; --good: #56c295; --bad: #f0776f } }
+* { box-sizing: border-box; margin: 0 }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 0 auto; padding: 20px 24px; color: var(--ink); background: var(--ground); font-variant-numeric: tabular-nums }
+h1 { font-size: 20px } h2, label, th { font-size: 13px; font-weight: 600; color: var(--quiet) } small, .quiet { font-size: 13px; color: var(--quiet) }
+header { margin-bottom: 16px }
+main { display: grid; gap: 16px; grid-template-columns: 300px minmax(0, 1fr); align-items: start }
+@media (max-width: 760px) { main { grid-template-columns: minmax(0, 1fr) } }
+section, form, [role=status] { background: var(--card); border: 1px solid var(--edge); border-radius: 10px; padding: 16px 20px }
+[role=status] { grid-column: 1 / -1; padding: 10px 20px; overflow-wrap: anywhere }
+label { display: block; margin-bottom: 12px }
+input, textarea { display: block; font: inherit; font-weight: 400; color: var(--ink); background: var(--ground); width: 100%; border: 1px solid var(--edge); border-radius: 6px; padding: 6px 9px; margin-top: 3px }
+button { font: inherit; font-weight: 600; color: #fff; background: var(--mark); border: 0; border-radius: 6px; padding: 7px 20px; cursor: pointer }
+:focus-visible { outline: 2px solid var(--mark); outline-offset: 1px }
+table { border-collapse: collapse; width: 100%; margin-top: 6px } th, td { text-align: left; padding: 7px 12px 7px 0; border-top: 1px solid var(--edge); vertical-align: top }
+td:first-child { white-space: nowrap; width: 1% } td small { display: block; overflow-wrap: anywhere }
+.good, .bad { font-weight: 600; color: var(--good) } .bad { color: var(--bad) }
 """
 
+# Renews the list of sent mails, and leaves alone what somebody is typing. Without scripts the page is as good, but still.
+SCRIPT = """setInterval(async () => {
+  const answer = await fetch('/').catch(() => null);
+  if (!answer) return;
+  const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+  document.getElementById('log').replaceWith(page.getElementById('log'));
+}, 3000);"""
+SCRIPT_HASH = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+POLICY = (
+    f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{SCRIPT_HASH}'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 
-def outcome(note):
-    if note["ok"]:
-        return f'<span class="good">sent</span>: {html.escape(note["answer"])}'
-    return f'<span class="bad">not sent</span>: {html.escape(note["answer"])}'
+
+def row(note):
+    word, kind = ("sent", "good") if note["ok"] else ("not sent", "bad")
+    return (
+        f'<tr><td>{time.strftime("%H:%M:%S", time.gmtime(note["time"]))}</td>'
+        f'<td>{html.escape(note["subject"])}<small>{html.escape(note["to"])}, by the {html.escape(note["why"])}</small></td>'
+        f'<td><span class="{kind}">{word}</span><small>{html.escape(note["answer"])}</small></td></tr>'
+    )
 
 
 def front_page(note=None):
     with log_lock:
         notes = list(log)
-    rows = "".join(
-        f'<tr><td>{time.strftime("%H:%M:%S", time.gmtime(n["time"]))}</td><td>{html.escape(n["why"])}</td>'
-        f'<td>{html.escape(n["to"])}</td><td>{html.escape(n["subject"])}</td><td>{outcome(n)}</td></tr>'
-        for n in notes
-    )
-    every = f"A timer sends one every {INTERVAL:g} seconds to {html.escape(RECIPIENT)}." if INTERVAL > 0 else "The timer is off."
-    result = f'<p role="status">{outcome(note)}</p>' if note else ""
+    rows = "".join(map(row, notes[:LIST_SIZE]))
+    table = f"<table><tr><th>UTC</th><th>Mail</th><th>Outcome</th></tr>{rows}</table>" if rows else "<p>Nothing yet.</p>"
+    timer = f"sends one every {INTERVAL:g} s to {html.escape(RECIPIENT)}" if INTERVAL > 0 else "is off"
+    status = ""
+    if note:
+        word, kind = ("Sent", "good") if note["ok"] else ("Not sent", "bad")
+        status = f'<p role="status"><span class="{kind}">{word}</span>: {html.escape(note["answer"])}</p>'
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>A web application</title><style>{STYLE}</style></head><body><h1>A web application</h1>"
-        f"<p>It hands its mail to <code>{html.escape(RELAY)}:{RELAY_PORT}</code>. {every}</p>{result}"
-        '<form method="post" action="/send">'
-        f'<label>To <input name="to" type="email" required value="{html.escape(RECIPIENT)}"></label>'
-        '<label>Subject <input name="subject" required value="Hello"></label>'
-        '<label>Text <textarea name="text" rows="4">Hello from the form.</textarea></label>'
+        f"<title>A web application</title><style>{STYLE}</style></head><body><header><h1>A web application</h1>"
+        f'<p class="quiet">It hands its mail to {html.escape(RELAY)}:{RELAY_PORT}. The timer {timer}.</p></header>'
+        f'<main>{status}<form method="post" action="/send">'
+        f'<label>To<input name="to" type="email" required value="{html.escape(RECIPIENT)}"></label>'
+        '<label>Subject<input name="subject" required value="Hello"></label>'
+        '<label>Text<textarea name="text" rows="5">Hello from the form.</textarea></label>'
         "<button>Send</button></form>"
-        f"<h2>Sent lately (times in UTC)</h2>"
-        + (
-            "<table><thead><tr><th>Time</th><th>By</th><th>To</th><th>Subject</th><th>Outcome</th></tr></thead>"
-            f"<tbody>{rows}</tbody></table>"
-            if rows
-            else "<p>Nothing yet.</p>"
-        )
-        + "</body></html>"
+        f'<section id="log"><h2>Sent lately</h2>{table}</section></main><script>{SCRIPT}</script></body></html>'
     )
 
 
@@ -185,7 +207,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
         self.send_header("Content-Length", str(len(data)))
         self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'")
+        self.send_header("Content-Security-Policy", POLICY)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)

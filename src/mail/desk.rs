@@ -4,29 +4,40 @@ use super::model::{Answer, Desk, DeskError, DestinationSummary, Message, Message
 use super::outbound::Outbound;
 use super::spool::{Spool, SpoolError};
 use crate::ground::clock;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// Messages read between two looks at anything else.
 const PAGE: usize = 1000;
 
-impl<S: Spool> Desk for Outbound<S> {
+/// The corridor's desk.
+pub struct Office<S>(Arc<Outbound<S>>);
+
+impl<S: Spool> Office<S> {
+    /// The desk of this outgoing half.
+    pub fn new(outbound: Arc<Outbound<S>>) -> Self {
+        Self(outbound)
+    }
+}
+
+impl<S: Spool> Desk for Office<S> {
     fn summary(&self) -> QueueSummary {
-        let (messages, bytes, held) = self.spool.totals();
-        let (active, deferred) = self.lock_schedule().jobs();
+        let (messages, bytes, held) = self.0.spool.totals();
+        let (active, deferred) = self.0.lock_schedule().jobs();
         // The id carries the microsecond of acceptance.
-        let oldest = self.spool.ids(None, 1).first().map(|id| u32::try_from(id.0 / 1_000_000).unwrap_or(u32::MAX));
+        let oldest = self.0.spool.ids(None, 1).first().map(|id| u32::try_from(id.0 / 1_000_000).unwrap_or(u32::MAX));
         QueueSummary { messages, bytes, active, deferred, held, oldest }
     }
 
     fn destinations(&self, limit: usize) -> Vec<DestinationSummary> {
-        self.lock_schedule().summaries(limit, clock::now())
+        self.0.lock_schedule().summaries(limit, clock::now())
     }
 
     fn ages(&self, bounds: &[u32]) -> (Vec<u64>, u64) {
         let now = clock::now_micros();
         let (mut counts, mut sum, mut after) = (vec![0; bounds.len()], 0, None);
         loop {
-            let ids = self.spool.ids(after, PAGE);
+            let ids = self.0.spool.ids(after, PAGE);
             let Some(last) = ids.last().copied() else { return (counts, sum) };
             after = Some(last);
             for id in ids {
@@ -42,11 +53,11 @@ impl<S: Spool> Desk for Outbound<S> {
     fn list(&self, mut after: Option<MessageId>, limit: usize) -> Answer<'_, Vec<Message>> {
         Box::pin(async move {
             loop {
-                let ids = self.spool.ids(after, limit);
-                let messages = self.list_exact(&ids).await?;
+                let ids = self.0.spool.ids(after, limit);
+                let messages = self.0.list_exact(&ids).await?;
                 // An empty list means the end; a page whose messages have all left meanwhile is none.
                 if !messages.is_empty() || ids.is_empty() {
-                    return Ok(messages.into_iter().map(|message| self.as_scheduled(message)).collect());
+                    return Ok(messages.into_iter().map(|message| self.0.as_scheduled(message)).collect());
                 }
                 after = ids.last().copied();
             }
@@ -54,26 +65,33 @@ impl<S: Spool> Desk for Outbound<S> {
     }
 
     fn show(&self, id: MessageId) -> Answer<'_, Message> {
-        Box::pin(async move { Ok(self.as_scheduled(self.spool.peek(id).await?)) })
+        Box::pin(async move { Ok(self.0.as_scheduled(self.0.spool.peek(id).await?)) })
     }
 
+    /// In a task of its own: whoever asked may go away, an order is carried out to its end.
     fn order(&self, order: Order, selection: Selection) -> Answer<'_, u64> {
+        let outbound = self.0.clone();
+        let task = tokio::spawn(async move { outbound.order(order, selection).await });
         Box::pin(async move {
-            let hit = match (order, &selection) {
-                (Order::Retry, selection) => self.retry(selection).await?,
-                (_, Selection::One(id)) => {
-                    self.obey(order, *id).await?;
-                    1
-                }
-                (_, selection) => self.obey_all(order, selection).await?,
-            };
-            tracing::info!(target: "mta", order = ?order, selection = ?selection, messages = hit, "an operator's order");
-            Ok(hit)
+            task.await.unwrap_or_else(|_| Err(DeskError::Storage("the order was cut off; look at the queue".to_owned())))
         })
     }
 }
 
 impl<S: Spool> Outbound<S> {
+    async fn order(&self, order: Order, selection: Selection) -> Result<u64, DeskError> {
+        let hit = match (order, &selection) {
+            (Order::Retry, selection) => self.retry(selection).await?,
+            (_, Selection::One(id)) => {
+                self.spool.peek(*id).await?;
+                self.obey(order, &[*id]).await?
+            }
+            (_, selection) => self.obey_all(order, selection).await?,
+        };
+        tracing::info!(target: "mta", order = ?order, selection = ?selection, messages = hit, "an operator's order");
+        Ok(hit)
+    }
+
     async fn retry(&self, selection: &Selection) -> Result<u64, DeskError> {
         let hit = match selection {
             Selection::One(id) => {
@@ -95,44 +113,56 @@ impl<S: Spool> Outbound<S> {
     }
 
     async fn obey_all(&self, order: Order, selection: &Selection) -> Result<u64, DeskError> {
-        let mut hit = 0;
         let ids = match selection {
             Selection::Domain(domain) => self.selected(domain).await?,
             _ => self.spool.ids(None, usize::MAX),
         };
-        for id in ids {
-            match self.obey(order, id).await {
-                Ok(()) => hit += 1,
-                Err(DeskError::Unknown) => {}
-                Err(error) => return Err(error),
-            }
+        let mut hit = 0;
+        for page in ids.chunks(PAGE) {
+            hit += self.obey(order, page).await?;
         }
         Ok(hit)
     }
 
-    async fn obey(&self, order: Order, id: MessageId) -> Result<(), DeskError> {
-        match order {
-            Order::Hold => {
-                self.spool.hold(id, true).await?;
-                self.forget(id);
-            }
-            Order::Release => {
-                if !self.spool.peek(id).await?.held {
-                    return Ok(());
+    /// Carries out an order for a page of messages; those that left the queue meanwhile do not count.
+    async fn obey(&self, order: Order, ids: &[MessageId]) -> Result<u64, DeskError> {
+        let mut released = HashMap::new();
+        if order == Order::Release {
+            // Read first, so that nothing stands between the durable release and the plan.
+            let messages = self.list_exact(ids).await?;
+            released.extend(messages.into_iter().filter(|message| message.held).map(|message| (message.id, message)));
+        }
+        // All at once: they share their syncs.
+        let mut records = tokio::task::JoinSet::new();
+        for id in ids.iter().copied() {
+            let spool = self.spool.clone();
+            match order {
+                Order::Hold => drop(records.spawn(async move { (id, spool.hold(id, true).await) })),
+                Order::Release if released.contains_key(&id) => {
+                    drop(records.spawn(async move { (id, spool.hold(id, false).await) }));
                 }
-                self.spool.hold(id, false).await?;
-                self.plan(&self.spool.peek(id).await?, true);
-                self.ring();
-            }
-            Order::Delete => {
-                self.spool.delete(id).await?;
-                self.forget(id);
-            }
-            Order::Retry => {
-                self.retry(&Selection::One(id)).await?;
+                Order::Delete => drop(records.spawn(async move { (id, spool.delete(id).await) })),
+                Order::Release | Order::Retry => {}
             }
         }
-        Ok(())
+        let (mut obeyed, mut trouble) = (HashSet::new(), None);
+        while let Some(record) = records.join_next().await {
+            match record {
+                Ok((id, Ok(()))) => drop(obeyed.insert(id)),
+                Ok((_, Err(SpoolError::Unknown))) => {}
+                Ok((_, Err(error))) => trouble = Some(error),
+                Err(_) => trouble = Some(SpoolError::Failed("the order was cut off".to_owned())),
+            }
+        }
+        if order == Order::Release {
+            for message in obeyed.iter().filter_map(|id| released.remove(id)) {
+                self.plan(&Message { held: false, ..message }, true);
+            }
+            self.ring();
+        } else {
+            self.forget(&obeyed);
+        }
+        trouble.map_or(Ok(obeyed.len() as u64), |error| Err(error.into()))
     }
 
     /// The messages with a pending recipient in a domain, or on their way to a destination of that name.
@@ -177,7 +207,8 @@ impl<S: Spool> Outbound<S> {
         for id in ids {
             match self.spool.peek(*id).await {
                 Ok(message) => messages.push(message),
-                Err(SpoolError::Unknown) => {}
+                // It left the queue meanwhile, or is being set aside.
+                Err(SpoolError::Unknown | SpoolError::Damaged) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -189,7 +220,7 @@ impl From<SpoolError> for DeskError {
     fn from(error: SpoolError) -> Self {
         match error {
             SpoolError::Unknown => Self::Unknown,
-            SpoolError::Full | SpoolError::Failed(_) => Self::Storage(error.to_string()),
+            SpoolError::Full | SpoolError::Damaged | SpoolError::Failed(_) => Self::Storage(error.to_string()),
         }
     }
 }

@@ -26,6 +26,8 @@ pub struct History {
 
 struct Owed {
     content: Vec<u8>,
+    /// As last confirmed; `None` while nobody knows.
+    held: Option<bool>,
     recipients: usize,
     done: BTreeSet<u16>,
     lazily_done: BTreeSet<u16>,
@@ -88,7 +90,7 @@ impl History {
         match &result {
             Ok(()) => {
                 self.synced();
-                let owed = Owed { content, recipients, done: BTreeSet::new(), lazily_done: BTreeSet::new() };
+                let owed = Owed { content, held: Some(false), recipients, done: BTreeSet::new(), lazily_done: BTreeSet::new() };
                 self.owed.insert(id, owed);
             }
             Err(_) => {
@@ -117,7 +119,12 @@ impl History {
     async fn hold(&mut self) {
         let Some(id) = self.random.choice(self.owed.keys().copied().collect::<Vec<_>>()) else { return };
         let Some(log) = &self.log else { return };
-        if log.hold(id, self.random.bool()).await.is_ok() {
+        let held = self.random.bool();
+        let confirmed = log.hold(id, held).await.is_ok();
+        if let Some(owed) = self.owed.get_mut(&id) {
+            owed.held = if confirmed || owed.held == Some(held) { Some(held) } else { None };
+        }
+        if confirmed {
             self.synced();
         }
     }
@@ -156,6 +163,15 @@ impl History {
         self.reopen(seed).await;
     }
 
+    /// The process is killed; what the kernel has taken stays visible, durable or not. Opened again, and held against the model.
+    pub async fn kill(&mut self, seed: u64) {
+        let after = self.disk.kill();
+        self.disk.die_after(0);
+        drop(self.log.take());
+        self.disk = after;
+        self.reopen(seed).await;
+    }
+
     /// A clean stop and start.
     pub async fn restart(&mut self, seed: u64) {
         self.disk.heal();
@@ -177,7 +193,7 @@ impl History {
                 Ok(message) => {
                     assert!(message.body.head(usize::MAX).unwrap() == owed.content, "seed {seed}, {hit}: {id} is changed")
                 }
-                Err(SpoolError::Unknown) => lost.push(*id),
+                Err(SpoolError::Unknown | SpoolError::Damaged) => lost.push(*id),
                 Err(error) => panic!("seed {seed}, {hit}: {id}: {error}"),
             }
         }
@@ -212,6 +228,7 @@ impl History {
             match (self.owed.get(id), self.maybe.get(id)) {
                 (Some(owed), _) => {
                     assert!(content == owed.content, "seed {seed}: {id} came back changed");
+                    assert!(owed.held.is_none_or(|held| held == message.held), "seed {seed}: {id} forgot whether it is held");
                     for (place, target) in (0u16..).zip(&message.progress) {
                         let known = owed.done.contains(&place);
                         assert!(
@@ -233,8 +250,12 @@ impl History {
             if let Some(content) = self.maybe.remove(&id) {
                 self.lazily_gone.remove(&id);
                 let recipients = message.progress.len();
-                self.owed.insert(id, Owed { content, recipients, done: recorded, lazily_done: BTreeSet::new() });
+                self.owed.insert(
+                    id,
+                    Owed { content, held: Some(message.held), recipients, done: recorded, lazily_done: BTreeSet::new() },
+                );
             } else if let Some(owed) = self.owed.get_mut(&id) {
+                owed.held = Some(message.held);
                 owed.done = recorded;
                 owed.lazily_done.clear();
             }
@@ -249,7 +270,7 @@ fn recorded(message: &Message) -> BTreeSet<u16> {
     (0u16..).zip(&message.progress).filter(|(_, target)| target.status == Status::Delivered).map(|(place, _)| place).collect()
 }
 
-fn targets(recipients: usize, done: impl Fn(u16) -> bool) -> Vec<postern::mail::model::Progress> {
+pub fn targets(recipients: usize, done: impl Fn(u16) -> bool) -> Vec<postern::mail::model::Progress> {
     use postern::mail::model::{Progress, Target};
     (0..u16::try_from(recipients).unwrap())
         .map(|place| {
@@ -259,12 +280,12 @@ fn targets(recipients: usize, done: impl Fn(u16) -> bool) -> Vec<postern::mail::
         .collect()
 }
 
-fn open(disk: &SimDisk) -> Result<SegmentLog, postern::mail::spool::OpenError> {
-    let config = Config { segment_max: 1 << 20, lazy_sync: Duration::from_millis(5) };
+pub fn open(disk: &SimDisk) -> Result<SegmentLog, postern::mail::spool::OpenError> {
+    let config = Config { segment_max: 1 << 20, lazy_sync: Duration::from_millis(5), housekeeping: Duration::from_millis(2) };
     SegmentLog::open(Arc::new(disk.clone()), config, Arc::new(Counters::new(&[]).unwrap()), &|_| {})
 }
 
-fn entry(recipients: usize) -> Entry {
+pub fn entry(recipients: usize) -> Entry {
     let recipients = (0..recipients).map(|n| Address::parse(&format!("r{n}@example.org")).unwrap()).collect();
     Entry {
         envelope: Envelope {

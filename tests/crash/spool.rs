@@ -30,6 +30,25 @@ async fn nothing_answered_is_lost_when_the_power_goes() {
 }
 
 #[tokio::test]
+async fn nothing_answered_is_lost_when_a_kill_comes_before_the_power_goes() {
+    for seed in seeds(100) {
+        let mut history = History::new(seed, ROOM);
+        for _ in 0..4 {
+            let calls = history.random().u64(..60);
+            history.disk.die_after(calls);
+            for _ in 0..history.random().usize(1..40) {
+                history.step().await;
+            }
+            history.kill(seed).await;
+            if history.random().bool() {
+                history.power_cut(seed).await;
+            }
+        }
+        history.restart(seed).await;
+    }
+}
+
+#[tokio::test]
 async fn nothing_answered_is_lost_when_a_sync_fails() {
     for seed in seeds(100) {
         let mut history = History::new(seed, ROOM);
@@ -70,10 +89,16 @@ async fn a_full_disk_refuses_and_loses_nothing() {
 async fn segments_turn_over_and_give_their_room_back() {
     for seed in seeds(3) {
         let mut history = History::new(seed, ROOM);
-        for _ in 0..3000 {
-            history.step().await;
+        for round in 0..6 {
+            for _ in 0..500 {
+                history.step().await;
+            }
+            match round {
+                2 => history.kill(seed).await,
+                4 => history.power_cut(seed).await,
+                _ => history.restart(seed).await,
+            }
         }
-        history.restart(seed).await;
         history.restart(seed).await;
         let segments = history.disk.paths("log/").len();
         assert!(segments < 30, "seed {seed}: {segments} segments are left");

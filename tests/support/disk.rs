@@ -119,6 +119,20 @@ impl SimDisk {
         })))
     }
 
+    /// The disk as the next process finds it when this one is killed: everything written is there, and no more durable than before.
+    pub fn kill(&self) -> Self {
+        let old = self.lock();
+        Self(Arc::new(Mutex::new(State {
+            files: old.files.clone(),
+            names: old.names.clone(),
+            durable_names: old.durable_names.clone(),
+            changes: old.changes.clone(),
+            calls_left: None,
+            failing_sync: None,
+            capacity: old.capacity,
+        })))
+    }
+
     /// Flips one bit of one file whose path has this prefix; tells which.
     pub fn flip_bit(&self, prefix: &str, random: &mut fastrand::Rng) -> Option<String> {
         let mut state = self.lock();

@@ -142,6 +142,14 @@ impl Spool for MemorySpool {
         self.queue.lock().unwrap().messages.remove(&id).map(drop).ok_or(SpoolError::Unknown)
     }
 
+    fn is_held(&self, id: MessageId) -> Option<bool> {
+        self.queue.lock().unwrap().messages.get(&id).map(|message| message.held)
+    }
+
+    fn backlog(&self) -> usize {
+        0
+    }
+
     fn ids(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId> {
         let queue = self.queue.lock().unwrap();
         queue.messages.keys().filter(|id| Some(**id) > after).take(limit).copied().collect()

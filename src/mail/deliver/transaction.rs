@@ -29,13 +29,8 @@ impl Connection {
         let answers = self.attempt(envelope, &message.body, &recipients).await;
         let mut rest = answers.outcomes.into_iter();
         let outcomes = targets.iter().zip(asked).map(|(target, list)| (*target, worst_or_best(rest.by_ref().take(list.len()))));
-        let report = Report {
-            outcomes: outcomes.collect(),
-            relay: self.relay.clone(),
-            tls: self.tls,
-            reusable: answers.reusable,
-            destination_down: false,
-        };
+        let report =
+            Report { outcomes: outcomes.collect(), relay: self.relay.clone(), tls: self.tls, reusable: answers.reusable };
         if self.out.capacity() > BUFFER_KEPT {
             self.out = Vec::new();
         }

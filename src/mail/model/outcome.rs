@@ -40,6 +40,4 @@ pub struct Report {
     pub tls: bool,
     /// Whether the connection can carry another message.
     pub reusable: bool,
-    /// Set when nothing of the destination could be reached: its other mail waits too, instead of each finding out anew.
-    pub destination_down: bool,
 }

@@ -3,9 +3,9 @@
 use super::{Outbound, lock};
 use crate::ground::clock;
 use crate::mail::deliver::Connection;
-use crate::mail::model::{Class, Message, Outcome, Report, Target};
+use crate::mail::model::{Class, Message, MessageId, Outcome, Report, Target};
 use crate::mail::schedule::{DestinationId, Job};
-use crate::mail::spool::{Spool, SpoolError};
+use crate::mail::spool::{BACKLOG_MAX, Spool, SpoolError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,9 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a connection is used at most: next hops move, and fairness among them wants new choices.
 const REUSE_MAX: Duration = Duration::from_secs(300);
+
+/// How often a courier looks whether the disk has caught up.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
 
 /// Carries jobs until there is nothing to do.
 pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationId) {
@@ -24,7 +27,7 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
         if connection.as_ref().is_some_and(|(_, since)| since.elapsed() > REUSE_MAX) {
             quit(connection.take()).await;
         }
-        let Some(job) = courier.take() else {
+        let Some(job) = courier.take().await else {
             if connection.is_some() && courier.may_wait() && courier.wait_for_work().await {
                 continue;
             }
@@ -51,11 +54,7 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
         if report.reusable {
             connection = Some(open);
         }
-        let down = report.destination_down;
         courier.finish(job, &message, report).await;
-        if down {
-            break;
-        }
     }
     quit(connection).await;
 }
@@ -75,8 +74,12 @@ struct Courier<S: Spool> {
 }
 
 impl<S: Spool> Courier<S> {
-    fn take(&mut self) -> Option<Job> {
-        if *self.outbound.stopping.borrow() {
+    async fn take(&mut self) -> Option<Job> {
+        while self.outbound.spool.backlog() > BACKLOG_MAX {
+            tokio::time::sleep(BACKLOG_PAUSE).await;
+        }
+        // What cannot be recorded had better not be done.
+        if *self.outbound.stopping.borrow() || self.outbound.is_storage_failing() {
             return None;
         }
         self.in_hand = self.outbound.lock_schedule().take(self.destination, clock::now());
@@ -85,11 +88,12 @@ impl<S: Spool> Courier<S> {
 
     /// The message of a job and the targets to try; `None` when there is nothing to do for it any more.
     async fn begin(&mut self, job: Job) -> Option<(Arc<Message>, Vec<Target>)> {
-        let outbound = &self.outbound;
-        let here = lock(&outbound.table).contains(job.id);
-        if !here {
+        let outbound = self.outbound.clone();
+        let must_load = lock(&outbound.table).must_load(job.id);
+        if must_load {
+            let mut load = Load { outbound: &outbound, id: job.id, message: None };
             match outbound.spool.load(job.id).await {
-                Ok(message) => lock(&outbound.table).insert(message),
+                Ok(message) => load.message = Some(message),
                 Err(SpoolError::Unknown) => {
                     self.drop_job();
                     return None;
@@ -97,10 +101,16 @@ impl<S: Spool> Courier<S> {
                 Err(error) => {
                     tracing::error!(target: "mta", queue_id = %job.id, cause = %error, "the message cannot be read now; trying again later");
                     self.in_hand = None;
-                    outbound.lock_schedule().later(self.destination, job, clock::now());
+                    self.put_off(job);
                     return None;
                 }
             }
+        }
+        // Held or deleted since the job was planned; a release plans it anew.
+        if outbound.spool.is_held(job.id) != Some(false) {
+            self.drop_job();
+            lock(&outbound.table).evict(job.id);
+            return None;
         }
         let wanted = |message: &Message, target| outbound.destination(message, target).as_deref() == Some(&*self.name);
         let begun = lock(&outbound.table).begin(job.id, self.destination, wanted);
@@ -108,6 +118,12 @@ impl<S: Spool> Courier<S> {
             self.drop_job();
         }
         begun
+    }
+
+    fn put_off(&self, job: Job) {
+        let mut schedule = self.outbound.lock_schedule();
+        let due = schedule.next_try(job, clock::now());
+        schedule.later(self.destination, job, due);
     }
 
     fn drop_job(&mut self) {
@@ -135,7 +151,6 @@ impl<S: Spool> Courier<S> {
             relay: String::new(),
             tls: false,
             reusable: false,
-            destination_down: down,
         };
         self.finish(job, message, report(targets)).await;
         if !down {
@@ -154,19 +169,18 @@ impl<S: Spool> Courier<S> {
         }
     }
 
-    /// Records what became of a job.
+    /// Records what became of a job, and gives it back to the schedule where it must be tried again.
     async fn finish(&mut self, job: Job, message: &Message, report: Report) {
-        if report.destination_down && !report.relay.is_empty() {
-            let error = report.outcomes.first().map(|(_, outcome)| outcome.reply.to_string()).unwrap_or_default();
-            // Reached once and lost: mail that waits finds out by itself, at the pace of the suspension.
-            let told = self.outbound.lock_schedule().down(self.destination, &error, clock::now());
-            for job in told {
-                self.outbound.lock_schedule().later(self.destination, job, clock::now());
-            }
-        }
-        self.outbound.settle(self.destination, job, message, report).await;
+        let again = self.outbound.settle(self.destination, job, message, report).await;
         self.in_hand = None;
+        // Before the schedule: whoever takes the job next must not find the destination busy.
         lock(&self.outbound.table).end(message.id, self.destination);
+        let mut schedule = self.outbound.lock_schedule();
+        match again {
+            Some((job, due)) => schedule.later(self.destination, job, due),
+            None => schedule.finished(self.destination),
+        }
+        drop(schedule);
         self.outbound.ended.notify_waiters();
         self.outbound.ring();
     }
@@ -177,7 +191,13 @@ impl<S: Spool> Courier<S> {
 
     /// Whether to ask again: work came, as opposed to time up or the end of the appliance.
     async fn wait_for_work(&self) -> bool {
-        let bell = self.outbound.lock_schedule().idle(self.destination, true);
+        let bell = {
+            let mut schedule = self.outbound.lock_schedule();
+            if schedule.has_ready(self.destination, clock::now()) {
+                return true;
+            }
+            schedule.idle(self.destination, true)
+        };
         let mut stopping = self.outbound.stopping.subscribe();
         let rung = tokio::select! {
             () = bell.notified() => true,
@@ -190,15 +210,26 @@ impl<S: Spool> Courier<S> {
     }
 }
 
+/// A message on its way from the disk into the table; it gets there however the load ends.
+struct Load<'a, S: Spool> {
+    outbound: &'a Outbound<S>,
+    id: MessageId,
+    message: Option<Message>,
+}
+
+impl<S: Spool> Drop for Load<'_, S> {
+    fn drop(&mut self) {
+        lock(&self.outbound.table).loaded(self.id, self.message.take());
+    }
+}
+
 impl<S: Spool> Drop for Courier<S> {
     fn drop(&mut self) {
-        let mut schedule = self.outbound.lock_schedule();
         if let Some(job) = self.in_hand.take() {
-            schedule.later(self.destination, job, clock::now());
             lock(&self.outbound.table).end(job.id, self.destination);
+            self.put_off(job);
         }
-        schedule.courier_ended(self.destination);
-        drop(schedule);
+        self.outbound.lock_schedule().courier_ended(self.destination);
         self.outbound.ended.notify_waiters();
         self.outbound.ring();
     }

@@ -14,11 +14,11 @@ mod table;
 use super::deliver::Client;
 use super::model::{Message, MessageId, Status, Target};
 use super::route::Router;
-use super::schedule::{self, Job, Schedule};
+use super::schedule::{self, DestinationId, Job, Schedule};
 use super::spool::{Spool, SpoolError};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use table::Table;
@@ -31,6 +31,12 @@ pub const FRESH_MAX: u64 = 16 << 20;
 /// Couriers in all: connections out at the same time.
 pub const COURIERS_MAX: u32 = 500;
 
+/// How often the dispatcher looks around although nothing was to happen.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// How often it looks whether a failing data volume is well again.
+const STORAGE_PAUSE: Duration = Duration::from_secs(1);
+
 /// The outgoing half of the relay.
 pub struct Outbound<S> {
     pub(super) spool: Arc<S>,
@@ -40,6 +46,8 @@ pub struct Outbound<S> {
     client: Client,
     counters: Arc<Counters>,
     config: Config,
+    /// Messages that could not be read when they were to be planned.
+    unread: Mutex<Vec<MessageId>>,
     /// Rings for the dispatcher.
     bell: Notify,
     /// Rings at the end of every try.
@@ -67,6 +75,7 @@ impl<S: Spool> Outbound<S> {
             client,
             counters,
             config,
+            unread: Mutex::default(),
             bell: Notify::new(),
             ended: Notify::new(),
             stopping: tokio::sync::watch::channel(false).0,
@@ -74,16 +83,13 @@ impl<S: Spool> Outbound<S> {
     }
 
     /// Puts every message that was in the queue at start on the schedule. `tell` hears the progress.
-    ///
-    /// # Errors
-    /// The data volume cannot be read.
-    pub async fn resume(&self, tell: &(dyn Fn(String) + Sync)) -> Result<(), SpoolError> {
+    pub async fn resume(&self, tell: &(dyn Fn(String) + Sync)) {
         const PAGE: usize = 1000;
         let (total, mut done, mut after) = (self.spool.totals().0, 0, None);
         let mut told = Instant::now();
         loop {
             let ids = self.spool.ids(after, PAGE);
-            let Some(last) = ids.last().copied() else { return Ok(()) };
+            let Some(last) = ids.last().copied() else { return };
             after = Some(last);
             for id in ids {
                 match self.spool.peek(id).await {
@@ -91,8 +97,11 @@ impl<S: Spool> Outbound<S> {
                         self.plan(&message, false);
                     }
                     // Damaged, and set aside with a line in the log.
-                    Err(SpoolError::Unknown) => {}
-                    Err(error) => return Err(error),
+                    Err(SpoolError::Unknown | SpoolError::Damaged) => {}
+                    Err(error) => {
+                        tracing::error!(target: "mta", queue_id = %id, cause = %error, "the message cannot be read now; trying again later");
+                        lock(&self.unread).push(id);
+                    }
                 }
                 done += 1;
             }
@@ -117,17 +126,16 @@ impl<S: Spool> Outbound<S> {
         let mut couriers = tokio::task::JoinSet::new();
         let mut stopping = self.stopping.subscribe();
         while !*stopping.borrow_and_update() {
-            loop {
-                let next = self.lock_schedule().start(clock::now());
-                let Some(destination) = next else { break };
+            let failing = self.is_storage_failing();
+            while !failing && let Some(destination) = self.start() {
                 couriers.spawn(courier::run(self.clone(), destination));
             }
             let wake = self.lock_schedule().next_wake();
-            let pause =
-                wake.map_or(Duration::from_secs(3600), |at| Duration::from_secs(at.saturating_sub(clock::now()).into()));
+            let until = |at: u32| Duration::from_secs(at.saturating_sub(clock::now()).into()).min(LOOK_AGAIN);
+            let pause = if failing { STORAGE_PAUSE } else { wake.map_or(LOOK_AGAIN, until) };
             tokio::select! {
                 () = self.bell.notified() => {}
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(pause) => self.plan_unread().await,
                 _ = stopping.changed() => {}
                 Some(ended) = couriers.join_next(), if !couriers.is_empty() => self.note_panic(&ended),
             }
@@ -135,6 +143,10 @@ impl<S: Spool> Outbound<S> {
         while let Some(ended) = couriers.join_next().await {
             self.note_panic(&ended);
         }
+    }
+
+    fn start(&self) -> Option<DestinationId> {
+        self.lock_schedule().start(clock::now())
     }
 
     /// Waits until nothing can be tried any more, at most until `deadline`.
@@ -159,14 +171,13 @@ impl<S: Spool> Outbound<S> {
         if message.held {
             return;
         }
+        self.drop_homeless(message);
         let destinations = self.destinations(message);
-        if destinations.is_empty() {
-            // Only a copy was left, and cc_mta is not set any more.
-            return self.drop_rest(message);
-        }
         let now = clock::now();
         let mut schedule = self.lock_schedule();
+        let latest = now.saturating_add(schedule.longest_pause());
         for (destination, (due, attempts)) in destinations {
+            let due = due.min(latest);
             let job = Job { id: message.id, arrived: message.arrived, attempts, told: message.delay_told };
             schedule.add(&destination, job, if at_once { 0 } else { due }, now);
         }
@@ -193,18 +204,43 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    fn drop_rest(&self, message: &Message) {
+    /// Ends targets that lead nowhere any more: a copy whose `cc_mta` is not set since a restart.
+    fn drop_homeless(&self, message: &Message) {
         let mut progress = message.progress.clone();
+        let mut homeless = false;
         for target in progress.iter_mut().filter(|target| target.status == Status::Pending) {
-            target.status = Status::Dropped;
+            if self.destination(message, target.target).is_none() {
+                target.status = Status::Dropped;
+                homeless = true;
+            }
         }
-        self.spool.settle(message.id, progress);
+        if homeless {
+            self.spool.settle(message.id, progress);
+        }
     }
 
-    /// Forgets what waits in memory for a message; a try in progress ends by itself.
-    pub(super) fn forget(&self, id: MessageId) {
-        self.lock_schedule().remove(id);
-        lock(&self.table).evict(id);
+    /// Tries again to plan what could not be read.
+    async fn plan_unread(&self) {
+        let unread = std::mem::take(&mut *lock(&self.unread));
+        for id in unread {
+            match self.spool.peek(id).await {
+                Ok(message) => self.plan(&message, false),
+                Err(SpoolError::Unknown | SpoolError::Damaged) => {}
+                Err(_) => lock(&self.unread).push(id),
+            }
+        }
+    }
+
+    /// Whether the data volume takes no records: then nothing is delivered either, because it could not be noted.
+    fn is_storage_failing(&self) -> bool {
+        matches!(self.spool.ready(), Err(SpoolError::Failed(_)))
+    }
+
+    /// Forgets what waits in memory for messages; a try in progress ends by itself.
+    pub(super) fn forget(&self, ids: &HashSet<MessageId>) {
+        self.lock_schedule().remove(ids);
+        let mut table = lock(&self.table);
+        ids.iter().for_each(|id| table.evict(*id));
     }
 
     /// Rings for the dispatcher when there may be work for a new courier.

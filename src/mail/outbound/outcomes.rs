@@ -6,18 +6,26 @@ use crate::mail::bounce;
 use crate::mail::model::{Class, Draft, Kind, Message, Outcome, Progress, Reply, Report, Status, Target};
 use crate::mail::schedule::{DestinationId, Job};
 use crate::mail::spool::{Entry, Spool, SpoolError, Writer};
+use std::collections::HashMap;
 
 impl<S: Spool> Outbound<S> {
-    /// Records a report. The order matters: first the bounce is made durable, then the failure is recorded, then the schedule
-    /// hears of it; a crash in between repeats a step, and loses none.
-    pub(super) async fn settle(&self, destination: DestinationId, mut job: Job, message: &Message, report: Report) {
+    /// Records a report, and tells the job that must be tried again and when. The order matters: first the bounce is made durable,
+    /// then the failure is recorded, then (by the caller) the schedule hears of it; a crash in between repeats a step, and
+    /// loses none.
+    pub(super) async fn settle(
+        &self,
+        destination: DestinationId,
+        mut job: Job,
+        message: &Message,
+        report: Report,
+    ) -> Option<(Job, u32)> {
         let now = clock::now();
         let Report { mut outcomes, relay, tls, .. } = report;
         let age = now.saturating_sub(message.arrived);
         if age >= self.config.schedule.lifetime {
             outcomes.iter_mut().for_each(|(_, outcome)| expire(outcome));
         }
-        if outcomes.iter().any(|(_, outcome)| outcome.remote || outcome.class() == Class::Success) {
+        if outcomes.iter().any(|(_, outcome)| outcome.class() == Class::Success) {
             self.lock_schedule().reached(destination);
         }
         if !self.bounce(message, &mut outcomes, &relay, now).await {
@@ -27,28 +35,30 @@ impl<S: Spool> Outbound<S> {
         if warn > 0 && age >= warn && !job.told && self.tell_of_delay(message, &outcomes, now).await {
             job.told = true;
         }
-        let waits = outcomes.iter().any(|(_, outcome)| outcome.class() == Class::Temporary);
-        let due = if waits {
-            if let Some((_, outcome)) = outcomes.iter().find(|(_, outcome)| outcome.class() == Class::Temporary) {
-                self.lock_schedule().complained(destination, &outcome.reply.to_string());
-            }
-            self.lock_schedule().later(destination, job, now)
-        } else {
-            self.lock_schedule().finished(destination);
-            0
-        };
-        let progress = lock(&self.table).update(message.id, |progress| {
-            if let Some((_, outcome)) = outcomes.iter().find(|(target, _)| *target == progress.target) {
-                advance(progress, outcome, due);
-            }
+        let again = outcomes.iter().find(|(_, outcome)| outcome.class() == Class::Temporary).map(|(_, outcome)| {
+            let mut schedule = self.lock_schedule();
+            schedule.complained(destination, &outcome.reply.to_string());
+            (job, schedule.next_try(job, now))
         });
-        if let Some(progress) = progress {
-            self.spool.settle(message.id, progress);
+        let due = again.map_or(0, |(_, due)| due);
+        let by_target: HashMap<Target, &Outcome> = outcomes.iter().map(|(target, outcome)| (*target, outcome)).collect();
+        {
+            // Under the lock: another destination's progress of the same message must not overtake this one's.
+            let mut table = lock(&self.table);
+            let progress = table.update(message.id, |progress| {
+                if let Some(outcome) = by_target.get(&progress.target) {
+                    advance(progress, outcome, due);
+                }
+            });
+            if let Some(progress) = progress {
+                self.spool.settle(message.id, progress);
+            }
         }
         for (target, outcome) in &outcomes {
             self.count(message, *target, outcome);
             log(message, *target, outcome, &relay, tls);
         }
+        again
     }
 
     /// Queues the bounce for recipients that failed for good. When that is not possible, they count as failed for now.
@@ -81,7 +91,7 @@ impl<S: Spool> Outbound<S> {
             .filter(|(target, outcome)| *target != Target::Copy && outcome.class() == Class::Temporary)
             .cloned()
             .collect();
-        if delays.is_empty() || message.delay_told {
+        if delays.is_empty() || !lock(&self.table).claim_delay_notice(message.id) {
             return false;
         }
         let give_up_at = message.arrived.saturating_add(self.config.schedule.lifetime);
@@ -164,7 +174,11 @@ fn advance(progress: &mut Progress, outcome: &Outcome, due: u32) {
     }
     progress.reason.truncate(end);
     match outcome.class() {
-        Class::Success => progress.status = Status::Delivered,
+        Class::Success => {
+            progress.status = Status::Delivered;
+            // Every later record of the message would repeat it.
+            progress.reason.clear();
+        }
         Class::Permanent => progress.status = Status::Failed,
         Class::Temporary => {
             progress.attempts = progress.attempts.saturating_add(1);

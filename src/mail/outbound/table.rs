@@ -4,7 +4,7 @@
 //! truth.
 
 use super::FRESH_MAX;
-use crate::mail::model::{Message, MessageId, Progress, Status, Target};
+use crate::mail::model::{Body, Message, MessageId, Progress, Status, Target};
 use crate::mail::schedule::DestinationId;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,6 +13,9 @@ use std::sync::Arc;
 #[derive(Default)]
 pub struct Table {
     entries: HashMap<MessageId, Entry>,
+    /// Messages that couriers are reading from the disk, and how many do. Their entries do not leave meanwhile: what was read
+    /// before somebody else's progress must not be taken for the truth after it.
+    loading: HashMap<MessageId, u32>,
     fresh_octets: u64,
 }
 
@@ -23,6 +26,15 @@ struct Entry {
     fresh: u32,
     /// Destinations that are being tried now.
     busy: Vec<DestinationId>,
+    /// The sender was told of the delay, or is being told.
+    delay_claimed: bool,
+}
+
+impl Entry {
+    fn new(message: Message, fresh: u32) -> Self {
+        let (progress, delay_claimed) = (message.progress.clone(), message.delay_told);
+        Self { message: Arc::new(message), progress, fresh, busy: Vec::new(), delay_claimed }
+    }
 }
 
 impl Table {
@@ -33,20 +45,30 @@ impl Table {
             return;
         }
         self.fresh_octets += octets;
-        let progress = message.progress.clone();
-        self.entries.insert(message.id, Entry { message: Arc::new(message.clone()), progress, fresh: jobs, busy: Vec::new() });
+        self.entries.insert(message.id, Entry::new(message.clone(), jobs));
     }
 
-    /// Whether the message is here; otherwise it must be loaded and given to [`Table::insert`].
-    pub fn contains(&self, id: MessageId) -> bool {
-        self.entries.contains_key(&id)
+    /// Whether the message must be loaded, and given to [`Table::loaded`], before a try.
+    pub fn must_load(&mut self, id: MessageId) -> bool {
+        let missing = !self.entries.contains_key(&id);
+        if missing {
+            *self.loading.entry(id).or_default() += 1;
+        }
+        missing
     }
 
-    /// A message that was loaded from the disk.
-    pub fn insert(&mut self, message: Message) {
-        let progress = message.progress.clone();
-        let id = message.id;
-        self.entries.entry(id).or_insert_with(|| Entry { message: Arc::new(message), progress, fresh: 0, busy: Vec::new() });
+    /// The end of a load: the message, unless it could not be read; it counts only where nobody else was quicker.
+    pub fn loaded(&mut self, id: MessageId, message: Option<Message>) {
+        if let Some(loads) = self.loading.get_mut(&id) {
+            *loads -= 1;
+            if *loads == 0 {
+                self.loading.remove(&id);
+            }
+        }
+        match message {
+            Some(message) => drop(self.entries.entry(id).or_insert_with(|| Entry::new(message, 0))),
+            None => self.leave_if_unused(id),
+        }
     }
 
     /// Begins a try: the message and its pending targets among `wanted`. `None` when there is nothing to do, or the same
@@ -64,7 +86,7 @@ impl Table {
             .filter(|progress| progress.status == Status::Pending && wanted(&entry.message, progress.target))
             .map(|progress| progress.target)
             .collect();
-        let idle = targets.is_empty() || entry.message.held || entry.busy.contains(&destination);
+        let idle = targets.is_empty() || entry.busy.contains(&destination);
         if entry.fresh > 0 {
             entry.fresh -= 1;
             if entry.fresh == 0 {
@@ -84,6 +106,11 @@ impl Table {
         let entry = self.entries.get_mut(&id)?;
         entry.progress.iter_mut().for_each(change);
         Some(entry.progress.clone())
+    }
+
+    /// Whether the sender is yet to be told of the delay; asked once, because who asks tells.
+    pub fn claim_delay_notice(&mut self, id: MessageId) -> bool {
+        self.entries.get_mut(&id).is_some_and(|entry| !std::mem::replace(&mut entry.delay_claimed, true))
     }
 
     /// Ends a try.
@@ -119,7 +146,8 @@ impl Table {
     }
 
     fn leave_if_unused(&mut self, id: MessageId) {
-        if self.entries.get(&id).is_some_and(|entry| entry.fresh == 0 && entry.busy.is_empty()) {
+        let unused = self.entries.get(&id).is_some_and(|entry| entry.fresh == 0 && entry.busy.is_empty());
+        if unused && !self.loading.contains_key(&id) {
             self.entries.remove(&id);
         }
     }
@@ -128,8 +156,8 @@ impl Table {
 /// What a message weighs: its content if that is in memory, and its envelope.
 fn in_memory(message: &Message) -> u64 {
     let content = match &message.body {
-        crate::mail::model::Body::Memory(octets) => octets.len() as u64,
-        crate::mail::model::Body::Stored(..) => 0,
+        Body::Memory(octets) => octets.len() as u64,
+        Body::Stored(..) => 0,
     };
     let envelope: usize = message.envelope.recipients.iter().map(|recipient| recipient.as_str().len() + 96).sum();
     content + envelope as u64 + 512

@@ -19,7 +19,7 @@ mod destination;
 use crate::mail::model::{DestinationSummary, MessageId};
 use destination::Destination;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -137,21 +137,21 @@ impl Schedule {
         destination.active = destination.active.saturating_sub(1);
     }
 
-    /// A taken job must be tried again; gives back when.
-    pub fn later(&mut self, id: DestinationId, mut job: Job, now: u32) -> u32 {
-        job.attempts = job.attempts.saturating_add(1);
-        let due = now.saturating_add(self.backoff(job.attempts));
-        self.finished(id);
-        self.defer(id, job, due);
-        due
+    /// When a job that has just failed for now should be tried again.
+    pub fn next_try(&self, job: Job, now: u32) -> u32 {
+        now.saturating_add(self.backoff(job.attempts.saturating_add(1)))
     }
 
-    /// A taken job goes back untried, to the front of the queue.
-    pub fn give_back(&mut self, id: DestinationId, job: Job) {
-        let destination = &mut self.destinations[id.0 as usize];
-        destination.active = destination.active.saturating_sub(1);
-        destination.ready.push_front(job);
-        self.offer(id);
+    /// A taken job waits for its next try.
+    pub fn later(&mut self, id: DestinationId, mut job: Job, due: u32) {
+        job.attempts = job.attempts.saturating_add(1);
+        self.finished(id);
+        self.defer(id, job, due);
+    }
+
+    /// The longest pause that [`Schedule::next_try`] can give; a due time beyond it was written under another clock.
+    pub fn longest_pause(&self) -> u32 {
+        self.config.maximal_backoff.saturating_add(self.config.maximal_backoff / 4)
     }
 
     /// A message got through: the window opens.
@@ -256,11 +256,11 @@ impl Schedule {
         hit
     }
 
-    /// Forgets the waiting jobs of a message; one that is being tried ends by itself.
-    pub fn remove(&mut self, message: MessageId) {
+    /// Forgets the waiting jobs of these messages; one that is being tried ends by itself.
+    pub fn remove(&mut self, messages: &HashSet<MessageId>) {
         let mut rest = BinaryHeap::with_capacity(self.deferred.len());
         for Reverse((time, id, job)) in std::mem::take(&mut self.deferred).into_vec() {
-            if job.id == message {
+            if messages.contains(&job.id) {
                 self.destinations[id.0 as usize].deferred -= 1;
             } else {
                 rest.push(Reverse((time, id, job)));
@@ -268,7 +268,7 @@ impl Schedule {
         }
         self.deferred = rest;
         for destination in &mut self.destinations {
-            destination.ready.retain(|job| job.id != message);
+            destination.ready.retain(|job| !messages.contains(&job.id));
         }
     }
 
@@ -280,7 +280,8 @@ impl Schedule {
     /// Whether a courier of this destination would get a job now.
     pub fn has_ready(&self, id: DestinationId, now: u32) -> bool {
         let destination = &self.destinations[id.0 as usize];
-        !destination.ready.is_empty() && destination.suspended_until <= now
+        let wanted = destination.couriers <= destination.window && destination.suspended_until <= now;
+        wanted && !destination.ready.is_empty()
     }
 
     /// Whether a courier without work may wait here for more: its destination is not left alone, and the window has room for it.

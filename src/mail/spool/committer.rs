@@ -6,13 +6,17 @@
 //! Records that nobody waits for (progress, done) are written at once and synced with the next batch, or after
 //! [`Config::lazy_sync`].
 //!
+//! While the volume is full, the room that is left belongs to records that end a message: progress waits in memory, one record a
+//! message, and is written when there is room again. Otherwise every try would eat a little of it, until not even a delivery
+//! could be written down any more.
+//!
 //! When a write or a sync fails, the accepts of the batch are refused. What only this thread remembers (progress and done records since the
 //! last good sync) is carried into the next segment; the segment is poisoned. A sync is never repeated in the hope that it
 //! succeeds: the kernel may have dropped the pages it could not write.
 
 use super::SpoolError;
 use super::format::{Accepted, FrameHeader, HEADER_BLOCK, RecordKind, SegmentHeader, State};
-use super::housekeeping::new_segment;
+use super::housekeeping::{new_segment, room_without_growth};
 use super::index::{Place, Segment};
 use super::layout::{RESERVE, body_path};
 use super::read::{OpenSegment, read_head};
@@ -21,7 +25,7 @@ use super::recover::OpenError;
 use super::shared::{Health, Shared};
 use crate::ground::disk::{File, is_full};
 use crate::mail::model::MessageId;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,19 +37,21 @@ pub struct Config {
     pub segment_max: u64,
     /// How long a record that nobody waits for may stay unsynced.
     pub lazy_sync: Duration,
+    /// How often the space is looked at, and a segment that keeps others from going is emptied.
+    pub housekeeping: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { segment_max: 16 << 20, lazy_sync: Duration::from_millis(50) }
+        Self { segment_max: 16 << 20, lazy_sync: Duration::from_millis(50), housekeeping: Duration::from_secs(1) }
     }
 }
 
 /// Records of one write are at most this many octets, so that a batch stays in the cache and the others' wait short.
 pub(super) const BATCH_MAX: usize = 4 << 20;
 
-/// How often the space is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+/// Octets of progress that was held back, in one write.
+const HELD_BACK_PIECE: u64 = 64 * 1024;
 
 /// How often an unwell volume is tried again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -64,6 +70,8 @@ pub struct Committer {
     pub(super) unsynced_since: Option<Instant>,
     /// Records that must still be written, after a failure.
     pub(super) carried: Vec<Record>,
+    /// The newest state of messages that were tried while the volume was full; newer than anything in `carried`.
+    pub(super) held_back: BTreeMap<MessageId, Record>,
     /// Files to remove once the records that make them needless are durable.
     pub(super) needless: Vec<String>,
     pub(super) last_look: Instant,
@@ -79,7 +87,16 @@ impl Committer {
     pub fn open(shared: Arc<Shared>, config: Config, next_segment: u32, spares: Vec<String>) -> Result<Self, OpenError> {
         let size = shared.disk.space().map_err(OpenError::Disk)?.size;
         let config = Config { segment_max: config.segment_max.min((size / 64).max(1 << 20)), ..config };
-        let (active, file, spares) = new_segment(&shared, next_segment, spares).map_err(OpenError::Disk)?;
+        let mut spares = spares;
+        let first = match new_segment(&shared, next_segment, &mut spares) {
+            // A queue that filled its volume must come back, or nothing would ever leave it.
+            Err(error) if is_full(&error) => match room_without_growth(&shared, next_segment) {
+                Some(room) => new_segment(&shared, next_segment, &mut vec![room]),
+                None => Err(error),
+            },
+            other => other,
+        };
+        let (active, file) = first.map_err(OpenError::Disk)?;
         let mut committer = Self {
             shared,
             config,
@@ -91,6 +108,7 @@ impl Committer {
             unsynced: Vec::new(),
             unsynced_since: None,
             carried: Vec::new(),
+            held_back: BTreeMap::new(),
             needless: Vec::new(),
             last_look: Instant::now(),
             last_try: Instant::now(),
@@ -103,8 +121,8 @@ impl Committer {
         Ok(committer)
     }
 
-    /// Runs until the queue is closed; everything handed in before is then durable.
-    pub fn run(mut self) {
+    /// Runs until the queue is closed. Everything handed in before is then durable, or the answer is `false`.
+    pub fn run(mut self) -> bool {
         while let Some(ops) = self.wait() {
             if self.last_try.elapsed() >= RETRY {
                 self.carry_on();
@@ -113,14 +131,16 @@ impl Committer {
             if self.unsynced_since.is_some_and(|since| since.elapsed() >= self.config.lazy_sync) {
                 self.sync();
             }
-            if self.last_look.elapsed() >= LOOK {
+            if self.last_look.elapsed() >= self.config.housekeeping {
                 self.look_at_space();
                 self.empty_one_segment();
             }
             self.publish();
         }
         self.carry_on();
-        self.sync();
+        self.write_held_back();
+        // A poisoned segment is not synced again: the kernel would say yes to what it has already thrown away.
+        self.carried.is_empty() && self.shared.health() != Health::Failed && self.sync()
     }
 
     /// The next ops; an empty list when it is time for housekeeping, `None` at the end.
@@ -129,7 +149,7 @@ impl Committer {
         if pending.ops.is_empty() && !pending.stop {
             let patience = match self.unsynced_since {
                 Some(since) => self.config.lazy_sync.saturating_sub(since.elapsed()),
-                None => LOOK,
+                None => self.config.housekeeping,
             };
             pending = self.shared.bell.wait_timeout(pending, patience).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -194,9 +214,8 @@ impl Committer {
                 }
             }
             Op::Damaged { id } => {
-                self.set_aside(id);
                 let segment = self.shared.lock_index().get(id).map(|slot| slot.accept.segment)?;
-                Some(done_record(id, Some(segment), None))
+                self.set_aside(id).then(|| done_record(id, Some(segment), None))
             }
             Op::Discard(paths) => {
                 for path in paths {
@@ -216,10 +235,10 @@ impl Committer {
         };
         let head = |segment: &OpenSegment, place| match read_head(segment, place) {
             Ok(Some((_, head))) => Ok(head),
-            Ok(None) => Err(SpoolError::Failed("the record is damaged".to_owned())),
+            Ok(None) => Err(SpoolError::Damaged),
             Err(error) => Err(SpoolError::Failed(error.to_string())),
         };
-        let damaged = || SpoolError::Failed("the record is damaged".to_owned());
+        let damaged = || SpoolError::Damaged;
         if let Some((place, segment)) = state {
             return State::decode(&head(&segment, place)?).ok_or_else(damaged);
         }
@@ -229,6 +248,11 @@ impl Committer {
 
     /// Writes a batch, syncs if anybody waits for it, answers.
     pub(super) fn write(&mut self, batch: Vec<Record>) {
+        let batch = self.hold_back(batch);
+        self.write_now(batch);
+    }
+
+    fn write_now(&mut self, batch: Vec<Record>) {
         if batch.is_empty() {
             return;
         }
@@ -247,6 +271,51 @@ impl Committer {
             Ok(_) => {}
             Err((error, batch)) => self.write_failed(&error, batch),
         }
+    }
+
+    /// Takes the progress out of a batch that is not to be written now: while the volume is full, and as long after that as an
+    /// older word about the same message waits. A state that goes with a record copied forward stays with it.
+    fn hold_back(&mut self, batch: Vec<Record>) -> Vec<Record> {
+        let full = self.shared.health() == Health::Full;
+        if !full && self.held_back.is_empty() {
+            return batch;
+        }
+        let mut rest = Vec::with_capacity(batch.len());
+        for mut record in batch {
+            match (&record.effect, record.reply.is_some()) {
+                (Effect::State { generation: Some(_), .. }, false) if full || self.held_back.contains_key(&record.id) => {
+                    self.held_back.insert(record.id, record);
+                }
+                // It was composed from what stands on the disk, which is older.
+                (Effect::State { .. }, true) if self.held_back.contains_key(&record.id) => {
+                    answer(record.reply.take(), Err(SpoolError::Full));
+                }
+                _ => rest.push(record),
+            }
+        }
+        rest
+    }
+
+    /// There is room again, or no more time to wait for it: writes what was held back, except for messages that have left the queue
+    /// meanwhile. In small pieces, so that what does not fit leaves the rest of the room alone.
+    pub(super) fn write_held_back(&mut self) {
+        let mut batch = Vec::new();
+        let mut octets = 0;
+        for (id, record) in std::mem::take(&mut self.held_back) {
+            if self.shared.lock_index().get(id).is_none() {
+                if let Effect::State { generation: Some(generation), .. } = record.effect {
+                    self.shared.written(id, generation);
+                }
+                continue;
+            }
+            octets += record.header.frame_len();
+            batch.push(record);
+            if octets > HELD_BACK_PIECE {
+                self.write_now(std::mem::take(&mut batch));
+                octets = 0;
+            }
+        }
+        self.write_now(batch);
     }
 
     /// Appends records to the active segment. Those without a reply take effect at once; the others come back with their places.
@@ -287,7 +356,7 @@ impl Committer {
             match record.effect {
                 Effect::Accept { size, file } => index.accepted(record.id, place, frame_len(&record), size, file),
                 Effect::State { held, delay_told, generation } => {
-                    index.state(record.id, place, held, delay_told);
+                    index.state(record.id, place, frame_len(&record), held, delay_told);
                     if let Some(generation) = generation {
                         self.shared.written(record.id, generation);
                     }
@@ -335,10 +404,13 @@ impl Committer {
         match result {
             Ok(()) => {
                 self.unsynced.clear();
-                for path in std::mem::take(&mut self.needless) {
-                    self.remove(&path);
+                // What is carried has taken effect in the index, but is not on the disk: its old places are still needed.
+                if self.carried.is_empty() {
+                    for path in std::mem::take(&mut self.needless) {
+                        self.remove(&path);
+                    }
+                    self.reclaim();
                 }
-                self.reclaim();
                 true
             }
             Err(error) => {
@@ -393,9 +465,12 @@ impl Committer {
 
     fn refuse(&mut self, batch: Vec<Record>, verdict: &SpoolError) {
         for mut record in batch {
-            match record.reply.take() {
-                Some(reply) => answer(Some(reply), Err(verdict.clone())),
-                None => self.carried.push(record),
+            match (record.reply.take(), &record.effect) {
+                (Some(reply), _) => answer(Some(reply), Err(verdict.clone())),
+                (None, Effect::State { generation: Some(_), .. }) if self.shared.health() == Health::Full => {
+                    self.held_back.insert(record.id, record);
+                }
+                (None, _) => self.carried.push(record),
             }
         }
     }
@@ -431,7 +506,7 @@ impl Committer {
                 Err((error, carried)) => {
                     self.carried = carried;
                     if is_full(&error) {
-                        self.remove(RESERVE);
+                        self.roll_onto_reserve();
                     }
                     return;
                 }
@@ -454,15 +529,25 @@ impl Committer {
     }
 
     fn roll_unsynced(&mut self) -> io::Result<()> {
-        let spares = std::mem::take(&mut self.spares);
-        let (header, file, spares) = new_segment(&self.shared, self.next_segment, spares)?;
-        self.spares = spares;
+        let (header, file) = new_segment(&self.shared, self.next_segment, &mut self.spares)?;
         self.next_segment += 1;
         self.active = header;
         self.file = file;
         self.len = HEADER_BLOCK;
         self.register_segment();
         Ok(())
+    }
+
+    /// Goes on in the room that was kept for this; the next attempt to write finds it.
+    fn roll_onto_reserve(&mut self) {
+        if self.shared.disk.open(RESERVE).is_err() || (!self.unsynced.is_empty() && !self.sync()) {
+            return;
+        }
+        let spares = std::mem::replace(&mut self.spares, vec![RESERVE.to_owned()]);
+        if let Err(error) = self.roll_unsynced() {
+            tracing::warn!(target: "mta", cause = %error, "the reserve of the data volume could not be used");
+        }
+        self.spares = spares;
     }
 
     fn register_segment(&self) {
@@ -475,5 +560,18 @@ impl Committer {
             outlives: BTreeSet::new(),
         };
         self.shared.lock_index().segments.insert(self.active.number, segment);
+    }
+}
+
+impl Drop for Committer {
+    /// However the thread ends, nobody waits for it for ever.
+    fn drop(&mut self) {
+        let mut pending = self.shared.lock_pending();
+        pending.stop = true;
+        pending.ops.clear();
+        drop(pending);
+        if std::thread::panicking() {
+            self.shared.set_health(Health::Failed, "the committer panicked, which is a defect; a restart recovers the queue");
+        }
     }
 }

@@ -8,6 +8,7 @@
 //! makes the reader search for the next good one.
 
 use crate::mail::model::{Address, BodyType, Envelope, Kind, MessageId, Origin, Progress, Status, Target};
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 /// The version of this format; a volume with a higher one is refused.
@@ -93,6 +94,8 @@ pub enum RecordKind {
     State = 2,
     /// It has left the queue.
     Done = 3,
+    /// Nothing: damaged octets that were set aside stood here.
+    Void = 4,
 }
 
 /// The fixed part of a frame.
@@ -149,6 +152,7 @@ impl FrameHeader {
             1 => RecordKind::Accept,
             2 => RecordKind::State,
             3 => RecordKind::Done,
+            4 => RecordKind::Void,
             _ => return None,
         };
         let header = Self {
@@ -288,6 +292,7 @@ impl State {
         out.extend_from_slice(&self.id.0.to_le_bytes());
         out.push(u8::from(self.held) | u8::from(self.delay_told) << 1);
         let mut reasons: Vec<&str> = Vec::new();
+        let mut places: HashMap<&str, usize> = HashMap::new();
         put_u16(&mut out, self.progress.len());
         for progress in &self.progress {
             let status = match progress.status {
@@ -299,7 +304,7 @@ impl State {
             out.push(status | u8::from(progress.target == Target::Copy) << 7);
             out.extend_from_slice(&progress.attempts.to_le_bytes());
             out.extend_from_slice(&progress.due.to_le_bytes());
-            let place = reasons.iter().position(|reason| *reason == progress.reason).unwrap_or_else(|| {
+            let place = *places.entry(&progress.reason).or_insert_with(|| {
                 reasons.push(&progress.reason);
                 reasons.len() - 1
             });

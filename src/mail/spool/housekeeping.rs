@@ -46,7 +46,8 @@ impl Committer {
         let mut index = self.shared.lock_index();
         // A file that somebody still reads from must not be written over.
         let unread = index.segments.get(&number).is_some_and(|segment| Arc::strong_count(&segment.file) == 1);
-        if unread && self.spares.len() < SPARES_MAX {
+        let roomy = self.shared.health() != Health::Full;
+        if unread && roomy && self.spares.len() < SPARES_MAX {
             let spare = spare_path(number);
             self.shared.disk.rename(&name, &spare)?;
             self.spares.push(spare);
@@ -57,15 +58,22 @@ impl Committer {
         Ok(())
     }
 
-    /// Copies the live records of one mostly dead segment forward, when the dead ones take more room than the live ones.
+    /// Copies the live records of the oldest segment forward, when the dead ones take more room than the live ones: behind it
+    /// may wait any number of dead segments that must outlive it.
     pub(super) fn empty_one_segment(&mut self) {
+        let room = self.shared.disk.space().map_or(0, |space| space.free);
         let (number, residents) = {
             let index = self.shared.lock_index();
             let (used, live) = index.amplification();
-            if self.shared.health() != Health::Well || used < 2 * live + 4 * self.config.segment_max {
+            let enough = used < 2 * live + 4 * self.config.segment_max;
+            if enough
+                || self.shared.health() == Health::Failed
+                || room < 2 * self.config.segment_max
+                || !self.carried.is_empty()
+            {
                 return;
             }
-            let Some(number) = index.worth_emptying(self.active.number) else { return };
+            let Some(number) = index.oldest_in_use(self.active.number) else { return };
             (number, index.residents(number))
         };
         let mut batch = Vec::new();
@@ -76,7 +84,9 @@ impl Committer {
                     octets += records.iter().map(|record| record.header.frame_len()).sum::<u64>();
                     batch.extend(records);
                 }
-                Err(_) => batch.extend(self.record(Op::Damaged { id })),
+                Err(SpoolError::Damaged) => batch.extend(self.record(Op::Damaged { id })),
+                // It cannot be read just now, and stays where it is.
+                Err(_) => {}
             }
             if octets > BATCH_MAX as u64 {
                 self.write(std::mem::take(&mut batch));
@@ -87,15 +97,17 @@ impl Committer {
         self.sync();
     }
 
-    /// The records of a message that stand in a segment, to be written again.
+    /// The records of a message that stand in a segment, to be written again. Its state always goes behind a new accept record: a
+    /// reader that starts from the oldest segment must meet them in this order.
     fn copies(&self, id: MessageId, segment: u32) -> Result<Vec<Record>, SpoolError> {
-        let (slot, open) = {
+        let (slot, open, state) = {
             let index = self.shared.lock_index();
             let Some(slot) = index.get(id).copied() else { return Ok(Vec::new()) };
-            (slot, index.file(segment).ok_or(SpoolError::Unknown)?)
+            let state = slot.state.and_then(|place| Some((place, index.file(place.segment)?)));
+            (slot, index.file(segment).ok_or(SpoolError::Unknown)?, state)
         };
         let failed = |error: io::Error| SpoolError::Failed(error.to_string());
-        let damaged = || SpoolError::Failed("the record is damaged".to_owned());
+        let damaged = || SpoolError::Damaged;
         let mut records = Vec::new();
         if slot.accept.segment == segment {
             let (header, head) = read_head(&open, slot.accept).map_err(failed)?.ok_or_else(damaged)?;
@@ -108,32 +120,45 @@ impl Committer {
             let effect = Effect::Accept { size: slot.size, file: slot.file };
             records.push(Record { id, header, head, bytes: bytes.into(), effect, reply: None });
         }
-        if let Some(place) = slot.state.filter(|place| place.segment == segment) {
+        if let Some((place, open)) = state.filter(|(place, _)| !records.is_empty() || place.segment == segment) {
             let (_, head) = read_head(&open, place).map_err(failed)?.ok_or_else(damaged)?;
             records.push(state_record(&State::decode(&head).ok_or_else(damaged)?, None, None));
         }
         Ok(records)
     }
 
-    /// Keeps what is left of a damaged message for a person to look at.
-    pub(super) fn set_aside(&self, id: MessageId) {
+    /// Keeps what is left of a damaged message for a person to look at. `false`: it is not damaged after all, or it could not be
+    /// kept; it stays in the queue, and whoever reads it next asks again.
+    pub(super) fn set_aside(&self, id: MessageId) -> bool {
+        if !self.carried.is_empty() || !matches!(self.shared.examine(id), Ok(None)) {
+            return false;
+        }
         let place = {
             let index = self.shared.lock_index();
             index.get(id).map(|slot| (*slot, index.file(slot.accept.segment)))
         };
-        let Some((slot, Some((_, file)))) = place else { return };
-        self.shared.counters.corrupt_records_total.inc();
+        let Some((slot, Some((_, file)))) = place else { return false };
         let mut frame = vec![0; slot.frame as usize];
         let kept = file.read_at(u64::from(slot.accept.offset), &mut frame).and_then(|got| {
             recover::keep(self.shared.disk.as_ref(), &format!("{id}.frame"), &frame[..got])?;
-            if slot.file { self.shared.disk.rename(&body_path(id), &format!("{}/{id}.eml", CORRUPT)) } else { Ok(()) }
+            if slot.file {
+                match self.shared.disk.rename(&body_path(id), &format!("{CORRUPT}/{id}.eml")) {
+                    // The missing file is what is wrong.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    other => other?,
+                }
+            }
+            self.shared.disk.sync_dir(CORRUPT)
         });
         match kept {
             Ok(()) => {
-                tracing::error!(target: "mta", queue_id = %id, "a damaged message was set aside under corrupt/ on the data volume")
+                self.shared.counters.corrupt_records_total.inc();
+                tracing::error!(target: "mta", queue_id = %id, "a damaged message was set aside under corrupt/ on the data volume");
+                true
             }
             Err(error) => {
-                tracing::error!(target: "mta", queue_id = %id, cause = %error, "a damaged message could not be set aside")
+                tracing::error!(target: "mta", queue_id = %id, cause = %error, "a damaged message could not be set aside; it stays");
+                false
             }
         }
     }
@@ -152,6 +177,9 @@ impl Committer {
                 self.shared.set_health(Health::Well, "");
             }
             _ => {}
+        }
+        if self.shared.health() == Health::Well && self.carried.is_empty() && !self.held_back.is_empty() {
+            self.write_held_back();
         }
         if self.shared.health() == Health::Well && space.free > space.size / 50 {
             self.keep_reserve(space.size);
@@ -193,25 +221,43 @@ impl Committer {
 pub(super) fn new_segment(
     shared: &Shared,
     number: u32,
-    mut spares: Vec<String>,
-) -> io::Result<(SegmentHeader, Arc<dyn File>, Vec<String>)> {
+    spares: &mut Vec<String>,
+) -> io::Result<(SegmentHeader, Arc<dyn File>)> {
     let header = SegmentHeader { number, salt: fastrand::u64(..) };
     let disk = &shared.disk;
     let fresh = spare_path(number);
-    let (name, file) = match spares.pop() {
-        Some(spare) => match disk.open(&spare) {
-            Ok(file) => (spare, file),
-            Err(_) => (fresh.clone(), disk.create(&fresh)?),
-        },
+    let spare = spares.last().and_then(|spare| Some((spare.clone(), disk.open(spare).ok()?)));
+    let (name, file) = match spare {
+        Some(spare) => spare,
         None => match disk.create(&fresh) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (fresh.clone(), disk.open(&fresh)?),
-            other => (fresh, other?),
+            other => (fresh.clone(), other?),
         },
     };
-    file.write_at(0, &header.encode())?;
-    file.sync()?;
+    if let Err(error) = file.write_at(0, &header.encode()).and_then(|()| file.sync()) {
+        if name == fresh {
+            // It holds no room, and the next start must not take it for a spare one that does. Best effort.
+            let _ = disk.remove(&fresh);
+        }
+        return Err(error);
+    }
     disk.rename(&name, &segment_path(number))?;
+    spares.retain(|spare| *spare != name);
     disk.sync_dir(SPARE)?;
     disk.sync_dir(LOG)?;
-    Ok((header, file, spares))
+    Ok((header, file))
+}
+
+/// A file on a full volume that a segment can be written over: one that is dead, else the reserve.
+pub(super) fn room_without_growth(shared: &Shared, active: u32) -> Option<String> {
+    let disk = &shared.disk;
+    let mut index = shared.lock_index();
+    for number in index.reclaimable(active) {
+        let spare = spare_path(number);
+        if disk.rename(&segment_path(number), &spare).is_ok() {
+            index.segments.remove(&number);
+            return Some(spare);
+        }
+    }
+    disk.open(RESERVE).is_ok().then(|| RESERVE.to_owned())
 }

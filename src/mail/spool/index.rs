@@ -21,8 +21,10 @@ pub struct Slot {
     pub state: Option<Place>,
     /// Octets of the content.
     pub size: u64,
-    /// Octets of the accept record's frame, for the account of live octets.
+    /// Octets of the accept record's frame.
     pub frame: u32,
+    /// Octets of the last state record's frame; 0 before the first.
+    pub state_frame: u32,
     /// An operator holds it.
     pub held: bool,
     /// The delay notice is out.
@@ -50,7 +52,7 @@ pub struct Segment {
     pub len: u64,
     /// Accept and state records that are the last word about a live message.
     pub live: u32,
-    /// Octets of those accept records; state records are too small to count.
+    /// Octets of those records.
     pub live_bytes: u64,
     /// Segments that must be gone before this one may go.
     pub outlives: BTreeSet<u32>,
@@ -98,7 +100,7 @@ impl Index {
         let slot = match self.slots.get(&id.0).copied() {
             None => {
                 self.bytes += size;
-                Slot { accept: place, state: None, size, frame, held: false, delay_told: false, file }
+                Slot { accept: place, state: None, size, frame, state_frame: 0, held: false, delay_told: false, file }
             }
             Some(old) => {
                 self.retire(old.accept, old.frame);
@@ -111,16 +113,17 @@ impl Index {
     }
 
     /// A state record stands at `place`, and replaces an older one if there was one.
-    pub fn state(&mut self, id: MessageId, place: Place, held: bool, delay_told: bool) {
+    pub fn state(&mut self, id: MessageId, place: Place, frame: u32, held: bool, delay_told: bool) {
         let Some(slot) = self.slots.get_mut(&id.0) else { return };
         self.held = self.held + u64::from(held) - u64::from(slot.held);
         slot.held = held;
         slot.delay_told = delay_told;
         let old = slot.state.replace(place);
+        let old_frame = std::mem::replace(&mut slot.state_frame, frame);
         if let Some(old) = old {
-            self.retire(old, 0);
+            self.retire(old, old_frame);
         }
-        self.revive(place, 0);
+        self.revive(place, frame);
     }
 
     /// The message is done; the record stands in `segment`. Gives back its entry.
@@ -131,7 +134,7 @@ impl Index {
         self.retire(slot.accept, slot.frame);
         self.must_outlive(segment, slot.accept.segment);
         if let Some(state) = slot.state {
-            self.retire(state, 0);
+            self.retire(state, slot.state_frame);
         }
         Some(slot)
     }
@@ -154,13 +157,9 @@ impl Index {
         self.segments.values().fold((0, 0), |(used, live), segment| (used + segment.len, live + segment.live_bytes))
     }
 
-    /// The sealed segment whose copying forward frees the most for the least, if any is at least half dead.
-    pub fn worth_emptying(&self, active: u32) -> Option<u32> {
-        self.segments
-            .iter()
-            .filter(|(number, segment)| **number != active && segment.live > 0 && segment.live_bytes * 2 < segment.len)
-            .min_by_key(|(_, segment)| segment.live_bytes)
-            .map(|(number, _)| *number)
+    /// The oldest sealed segment with a live record.
+    pub fn oldest_in_use(&self, active: u32) -> Option<u32> {
+        self.segments.iter().find(|(number, segment)| **number != active && segment.live > 0).map(|(number, _)| *number)
     }
 
     /// The messages with a live record in a segment, and which of the two records it is.

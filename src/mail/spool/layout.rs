@@ -12,7 +12,8 @@ pub const CORRUPT: &str = "corrupt";
 pub const BODY: &str = "body";
 /// Which version wrote the volume.
 pub const FORMAT: &str = "format";
-/// Room that is given up when the volume is full, so that finished mail can still be marked as done.
+/// Room that becomes a segment when the volume is full, so that the queue can start, and finished mail be marked as done. It is
+/// written over where it stands: room that was only given back might be taken by somebody else.
 pub const RESERVE: &str = "reserve";
 
 /// Where a segment stands.

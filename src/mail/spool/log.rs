@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 /// The queue as segments on a [`Disk`].
 pub struct SegmentLog {
     shared: Arc<Shared>,
-    committer: Mutex<Option<JoinHandle<()>>>,
+    committer: Mutex<Option<JoinHandle<bool>>>,
 }
 
 impl SegmentLog {
@@ -45,15 +45,12 @@ impl SegmentLog {
         Ok(Self { shared, committer: Mutex::new(Some(committer)) })
     }
 
-    /// Ends the committer; everything handed in before is then written and synced. Blocks.
-    pub fn close(&self) {
+    /// Ends the committer. `true`: everything handed in before is written and synced. Blocks.
+    pub fn close(&self) -> bool {
         self.shared.lock_pending().stop = true;
         self.shared.bell.notify_one();
-        if let Some(committer) = lock(&self.committer).take()
-            && committer.join().is_err()
-        {
-            tracing::error!(target: "mta", "the committer ended badly; a restart recovers the queue");
-        }
+        let committer = lock(&self.committer).take();
+        committer.is_none_or(|committer| committer.join().unwrap_or(false))
     }
 
     async fn ask(&self, op: impl FnOnce(oneshot::Sender<Result<(), SpoolError>>) -> Op) -> Result<(), SpoolError> {
@@ -157,6 +154,14 @@ impl Spool for SegmentLog {
 
     async fn delete(&self, id: MessageId) -> Result<(), SpoolError> {
         self.ask(|reply| Op::Done { id, reply: Some(reply) }).await
+    }
+
+    fn is_held(&self, id: MessageId) -> Option<bool> {
+        self.shared.lock_index().get(id).map(|slot| slot.held)
+    }
+
+    fn backlog(&self) -> usize {
+        self.shared.lock_pending().ops.len()
     }
 
     fn ids(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId> {

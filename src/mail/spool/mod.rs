@@ -11,7 +11,8 @@
 //! stands (`index`); it is rebuilt from the segments at start (`recover`). A segment without live records is recycled; one that is
 //! mostly dead is emptied by copying its few live records forward.
 //!
-//! Limits: memory per waiting message is that of one index entry; content in memory is at most [`INLINE_MAX`] a session.
+//! Limits: memory per waiting message is that of one index entry; content in memory is at most [`INLINE_MAX`] a session; records that
+//! wait for the disk are bounded by sessions and couriers, which wait too ([`BACKLOG_MAX`]).
 //! When things break: a full volume answers [`SpoolError::Full`], a failed sync poisons its segment for writing, is never
 //! retried as if clean, and nothing is accepted until a new segment could be written and synced. Damaged records are set aside under
 //! `corrupt/`, counted and reported; the rest is served.
@@ -48,10 +49,16 @@ pub enum SpoolError {
     /// The data volume gave another error, here in words.
     #[error("the data volume failed: {0}")]
     Failed(String),
+    /// The message's record or content is damaged; it is being set aside, and is [`SpoolError::Unknown`] from then on.
+    #[error("the message is damaged")]
+    Damaged,
     /// The queue holds no such message.
     #[error("no such message in the queue")]
     Unknown,
 }
+
+/// Records that may wait for the disk before couriers pause.
+pub const BACKLOG_MAX: usize = 2000;
 
 /// What is to be accepted, beside the content.
 #[derive(Debug, Clone)]
@@ -92,8 +99,8 @@ pub trait Spool: Send + Sync + 'static {
     /// Makes envelope and content durable and puts the message into the queue. When this returns `Ok`, the sync has returned.
     fn commit(&self, entry: Entry, content: Self::Writer) -> impl Future<Output = Result<Message, SpoolError>> + Send;
 
-    /// Reads a message with its present progress. Its content has passed its checksum, so nothing torn is ever delivered; a
-    /// message that does not pass is set aside and is [`SpoolError::Unknown`] from then on.
+    /// Reads a message with its present progress. Its content has passed its checksum, so nothing torn is ever delivered; one
+    /// that does not pass is [`SpoolError::Damaged`].
     fn load(&self, id: MessageId) -> impl Future<Output = Result<Message, SpoolError>> + Send;
 
     /// The same for looking at: the content is not checked and not read before it is asked for.
@@ -112,6 +119,12 @@ pub trait Spool: Send + Sync + 'static {
 
     /// Takes a message out of the queue without a word to anybody; durable when this returns `Ok`.
     fn delete(&self, id: MessageId) -> impl Future<Output = Result<(), SpoolError>> + Send;
+
+    /// Whether the message is held; `None` when it is not in the queue.
+    fn is_held(&self, id: MessageId) -> Option<bool>;
+
+    /// Records that wait for the disk; a caller that makes more than [`BACKLOG_MAX`] of them should pause.
+    fn backlog(&self) -> usize;
 
     /// Ids above `after` in order, at most `limit`.
     fn ids(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId>;

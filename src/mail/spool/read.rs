@@ -13,9 +13,25 @@ use std::io;
 use std::sync::Arc;
 
 impl Shared {
-    /// Reads a message back. The index is asked again when the frame is not what it promised: the record may have been copied
-    /// forward meanwhile.
+    /// Reads a message back. One that is damaged is reported to the committer, which looks again and sets it aside.
     pub fn read(&self, id: MessageId, check: bool) -> Result<Message, SpoolError> {
+        match self.find(id, check) {
+            Ok(Some(message)) => Ok(message),
+            Ok(None) => {
+                self.submit(Op::Damaged { id });
+                Err(SpoolError::Damaged)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a message is whole (`Some`) or damaged (`None`).
+    pub fn examine(&self, id: MessageId) -> Result<Option<Message>, SpoolError> {
+        self.find(id, true)
+    }
+
+    /// The index is asked again when the frame is not what it promised: the record may have been copied forward meanwhile.
+    fn find(&self, id: MessageId, check: bool) -> Result<Option<Message>, SpoolError> {
         let mut seen: Option<Slot> = None;
         loop {
             // Before the index: progress leaves this list only when the index knows where it stands.
@@ -23,15 +39,12 @@ impl Shared {
             let Some((slot, accept, state)) = self.look_up(id) else { return Err(SpoolError::Unknown) };
             match self.read_slot(id, slot, &accept, state.as_ref(), check) {
                 Ok(Some(message)) => {
-                    return Ok(match recent {
+                    return Ok(Some(match recent {
                         Some(progress) => Message { progress, ..message },
                         None => message,
-                    });
+                    }));
                 }
-                Ok(None) if seen == Some(slot) => {
-                    self.submit(Op::Damaged { id });
-                    return Err(SpoolError::Unknown);
-                }
+                Ok(None) if seen == Some(slot) => return Ok(None),
                 Ok(None) => seen = Some(slot),
                 Err(error) => return Err(SpoolError::Failed(error.to_string())),
             }

@@ -2,7 +2,11 @@
 //!
 //! Segments are read in the order of their numbers, so the last word about each message wins. A frame that is damaged is set aside
 //! under `corrupt/`, and the reader looks for the next frame of the same segment; a cut frame at the very end is the unfinished
-//! write of a crash, about which nobody was promised anything.
+//! write of a crash, about which nobody was promised anything. What the disk will not let us read is left as it is, and the rest
+//! is served.
+//!
+//! Everything read is synced before anything is thrown away because of it: after a kill the kernel may show words that no
+//! power cut would have left.
 
 use super::format::{
     Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN, HeaderError, RecordKind, SegmentHeader,
@@ -46,7 +50,12 @@ pub struct Recovered {
 
 /// Keeps octets under `corrupt/`.
 pub fn keep(disk: &dyn Disk, name: &str, octets: &[u8]) -> io::Result<()> {
-    let file = disk.create(&format!("{CORRUPT}/{name}"))?;
+    let path = format!("{CORRUPT}/{name}");
+    let file = match disk.create(&path) {
+        // An earlier attempt did not get to its end.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(&path)?,
+        other => other?,
+    };
     file.write_at(0, octets)?;
     file.sync()
 }
@@ -57,6 +66,7 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
         disk.create_dir(directory)?;
     }
     check_format(disk)?;
+    disk.sync_dir("")?;
     let numbers: Vec<u32> = disk.list(LOG)?.iter().filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect();
     let mut recovery = Recovery { disk, index: Index::default(), damaged: 0, told: Instant::now() };
     for (place, number) in numbers.iter().enumerate() {
@@ -66,6 +76,12 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
             let messages = recovery.index.totals().0;
             tell(format!("recovering the queue: segment {} of {}, {messages} messages so far", place + 1, numbers.len()));
         }
+    }
+    for segment in recovery.index.segments.values() {
+        segment.file.sync()?;
+    }
+    for directory in [LOG, CORRUPT, BODY] {
+        disk.sync_dir(directory)?;
     }
     recovery.remove_orphans()?;
     let spares: Vec<String> = disk.list(SPARE)?.into_iter().map(|name| format!("{SPARE}/{name}")).collect();
@@ -94,7 +110,6 @@ fn check_format(disk: &dyn Disk) -> Result<(), OpenError> {
             let file = disk.create(FORMAT)?;
             file.write_at(0, format!("postern queue format {VERSION}\n").as_bytes())?;
             file.sync()?;
-            disk.sync_dir("")?;
             Ok(())
         }
         Err(error) => Err(error.into()),
@@ -115,7 +130,7 @@ impl Recovery<'_> {
         let header = match SegmentHeader::decode(window.at(0, HEADER_BLOCK_LEN)?) {
             Ok(header) if header.number == number => header,
             Err(HeaderError::Newer(version)) => return Err(OpenError::Newer(version)),
-            _ => return self.lost_segment(number),
+            _ => return self.lost_segment(number, window.unreadable > 0),
         };
         self.index.segments.insert(
             number,
@@ -128,7 +143,7 @@ impl Recovery<'_> {
                 Step::Good(len) => offset += len,
                 Step::Damaged => match next_frame(header, &mut window, offset + 1, end)? {
                     Some(next) => {
-                        self.damaged(number, &mut window, offset, next)?;
+                        self.damaged(header, &mut window, offset, next)?;
                         offset = next;
                     }
                     None => {
@@ -140,6 +155,8 @@ impl Recovery<'_> {
         }
         if let Some(segment) = self.index.segments.get_mut(&number) {
             segment.len = offset;
+            // What could not be read may still be wanted at a better time: the segment stays.
+            segment.live += u32::from(window.unreadable > 0);
         }
         Ok(())
     }
@@ -164,7 +181,8 @@ impl Recovery<'_> {
         let understood = match header.kind {
             RecordKind::Accept => {
                 let Some(accepted) = Accepted::decode(head) else { return Ok(Step::Damaged) };
-                // Only the last segment can hold unfinished writes; elsewhere the content is checked when it is needed.
+                // Unfinished writes are in the last segment (and in one that was given up); elsewhere the content is checked
+                // when it is needed.
                 if check_body {
                     let at = offset + FRAME_HEADER as u64 + u64::from(header.head_len);
                     if crc32fast::hash(window.at(at, header.body_len as usize)?) != header.body_crc && accepted.file.is_none() {
@@ -177,27 +195,36 @@ impl Recovery<'_> {
                 true
             }
             RecordKind::State => {
-                State::decode(head).map(|state| self.index.state(state.id, place, state.held, state.delay_told)).is_some()
+                let frame = u32::try_from(header.frame_len()).unwrap_or(u32::MAX);
+                State::decode(head)
+                    .map(|state| self.index.state(state.id, place, frame, state.held, state.delay_told))
+                    .is_some()
             }
+            RecordKind::Void => true,
             RecordKind::Done => decode_id(head).map(|id| self.index.done(id, segment.number)).is_some(),
         };
         Ok(if understood { Step::Good(header.frame_len()) } else { Step::Damaged })
     }
 
     /// The first block is damaged in both its copies; without the salt nothing in the segment can be told from chance.
-    fn lost_segment(&mut self, number: u32) -> Result<(), OpenError> {
+    fn lost_segment(&mut self, number: u32, unreadable: bool) -> Result<(), OpenError> {
         self.damaged += 1;
+        if unreadable {
+            tracing::error!(target: "mta", segment = number, "a segment's header cannot be read; it is left alone, its mail is not served");
+            return Ok(());
+        }
         let to = format!("{CORRUPT}/{number:010}.seg");
         tracing::error!(target: "mta", segment = number, kept = to, "a segment's header is damaged; it was set aside whole");
         self.disk.rename(&segment_path(number), &to)?;
         Ok(())
     }
 
-    fn damaged(&mut self, number: u32, window: &mut Window, from: u64, to: u64) -> io::Result<()> {
+    fn damaged(&mut self, segment: SegmentHeader, window: &mut Window, from: u64, to: u64) -> io::Result<()> {
         self.damaged += 1;
+        let number = segment.number;
         let name = format!("{number:010}-{from}.frame");
         tracing::error!(target: "mta", segment = number, offset = from, octets = to - from, kept = name, "a damaged record was set aside");
-        self.keep_range(&name, window, from, to)
+        self.keep_range(&name, segment, window, from, to)
     }
 
     /// What stands behind the last good frame: nothing, an old life of the file, or the unfinished write of a crash.
@@ -215,28 +242,45 @@ impl Recovery<'_> {
             kept = name,
             "the last write before the stop was not finished; what it left was set aside"
         );
-        self.keep_range(&name, window, offset, end.min(offset + (1 << 20)))
+        self.keep_range(&name, segment, window, offset, end)
     }
 
-    /// Copies damaged octets to `corrupt/`, and strikes out where they stood: a torn record in the last segment must not be taken for a
-    /// whole one at the next start, when the segment is the last no more and its contents are believed.
-    fn keep_range(&self, name: &str, window: &mut Window, from: u64, to: u64) -> io::Result<()> {
-        let len = usize::try_from(to - from).unwrap_or(usize::MAX).min(1 << 20);
-        let kept = keep(self.disk, name, window.at(from, len)?);
-        if let Err(error) = &kept {
+    /// Copies damaged octets to `corrupt/`, and writes a void record over where they stood: a torn record in the last segment must
+    /// not be taken for a whole one at the next start, when the segment is the last no more and its contents are believed.
+    fn keep_range(&self, name: &str, segment: SegmentHeader, window: &mut Window, from: u64, to: u64) -> io::Result<()> {
+        let len = usize::try_from(to - from).unwrap_or(usize::MAX).min(KEEP_MAX);
+        let octets = window.at(from, len)?.to_vec();
+        if window.unreadable > 0 {
+            return Ok(());
+        }
+        if let Err(error) = keep(self.disk, name, &octets) {
             tracing::warn!(target: "mta", name, cause = %error, "the octets could not be kept");
         }
-        window.file.write_at(from, &[0; FRAME_HEADER])?;
-        window.file.sync()
+        let mut void = Vec::new();
+        match (to - from).checked_sub(FRAME_HEADER as u64) {
+            Some(rest) => {
+                let rest = u32::try_from(rest).unwrap_or(u32::MAX);
+                FrameHeader::new(RecordKind::Void, &[], rest, 0).encode(segment, &mut void);
+            }
+            None => void.resize(usize::try_from(to - from).unwrap_or_default(), 0),
+        }
+        window.file.write_at(from, &void)
     }
 
-    /// Content files without a message: unfinished, or finished with.
+    /// Content files without a message: unfinished, or finished with; after damage perhaps all that is left of a message.
     fn remove_orphans(&self) -> io::Result<()> {
         for name in self.disk.list(BODY)? {
             let id = name.strip_suffix(".eml").and_then(|id| id.parse::<MessageId>().ok());
             let wanted = id.and_then(|id| self.index.get(id)).is_some_and(|slot| slot.file);
-            if !wanted {
-                self.disk.remove(&format!("{}/{name}", BODY))?;
+            let path = format!("{BODY}/{name}");
+            if wanted {
+                continue;
+            }
+            if self.damaged > 0 && id.is_some() {
+                tracing::error!(target: "mta", kept = name, "a content without a message was set aside");
+                self.disk.rename(&path, &format!("{CORRUPT}/{name}"))?;
+            } else {
+                self.disk.remove(&path)?;
             }
         }
         Ok(())
@@ -270,16 +314,24 @@ fn next_frame(segment: SegmentHeader, window: &mut Window, mut offset: u64, end:
 
 const WINDOW: usize = 256 * 1024;
 
+/// What one unreadable place costs.
+const BLOCK: usize = 4096;
+
+/// Octets of one damaged stretch that are kept.
+const KEEP_MAX: usize = 1 << 20;
+
 /// A file read in large pieces.
 struct Window {
     file: Arc<dyn File>,
     start: u64,
     octets: Vec<u8>,
+    /// Blocks that the disk would not give.
+    unreadable: u64,
 }
 
 impl Window {
     fn new(file: Arc<dyn File>) -> Self {
-        Self { file, start: 0, octets: Vec::new() }
+        Self { file, start: 0, octets: Vec::new(), unreadable: 0 }
     }
 
     /// `len` octets from `offset` on; fewer at the end of the file.
@@ -288,10 +340,27 @@ impl Window {
         if !inside {
             self.start = offset;
             self.octets.resize(len.max(WINDOW), 0);
-            let got = self.file.read_at(offset, &mut self.octets)?;
+            let got = match self.file.read_at(offset, &mut self.octets) {
+                Ok(got) => got,
+                Err(error) => self.read_blocks(offset, &error)?,
+            };
             self.octets.truncate(got);
         }
         let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX).min(self.octets.len());
         Ok(&self.octets[from..(from + len).min(self.octets.len())])
+    }
+
+    /// Reads around what the disk will not give; that is zeros, and so no record.
+    fn read_blocks(&mut self, offset: u64, error: &io::Error) -> io::Result<usize> {
+        tracing::error!(target: "mta", offset, cause = %error, "the data volume cannot be read here; going on behind it");
+        let len = usize::try_from(self.file.length()?.saturating_sub(offset)).unwrap_or(usize::MAX).min(self.octets.len());
+        for at in (0..len).step_by(BLOCK) {
+            let block = &mut self.octets[at..len.min(at + BLOCK)];
+            if self.file.read_at(offset + at as u64, block).is_err() {
+                block.fill(0);
+                self.unreadable += 1;
+            }
+        }
+        Ok(len)
     }
 }

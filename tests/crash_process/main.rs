@@ -1,0 +1,29 @@
+//! The whole appliance against the end of its processes and of its disk: what was answered 250 arrives.
+//!
+//! Real `postern init`, real signals, a real file system; before it clients that note every answer, behind it a server that notes
+//! every copy. `POSTERN_CRASH_ROUNDS` says how often the processes are killed (`make crash`: 50 times; here by default a few).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test stops at the first surprise")]
+
+mod appliance;
+mod full;
+mod kill;
+mod load;
+mod mail;
+mod next_hop;
+mod verdict;
+mod volume;
+
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes, even on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// For states that only another process or a file system tells, which nobody announces.
+fn until(what: &str, mut is_true: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_true() {
+        assert!(Instant::now() < end, "this did not come true in {} s: {what}", PATIENCE.as_secs());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
