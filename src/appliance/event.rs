@@ -87,9 +87,10 @@ impl Journal {
 
     /// Tells it on standard error only.
     pub fn note(&self, severity: Severity, text: impl Into<String>) {
-        let event = Event { severity, text: text.into() };
-        // Nobody is left to hear that standard error is gone.
-        let _ = writeln!(std::io::stderr(), "{}", event.line(self.format, clock::now()));
+        let line = Event { severity, text: text.into() }.line(self.format, clock::now()) + "\n";
+        // In one write, since the core has the same standard error and its lines must not come between. Nobody is left to hear
+        // that it is gone.
+        let _ = std::io::stderr().write_all(line.as_bytes());
     }
 
     /// Tells it on standard error and in the appliance log.
@@ -101,7 +102,7 @@ impl Journal {
 
     /// Tells a failure: on standard error word for word, in the appliance log line and cause as one event each.
     pub fn fail(&self, failure: &Failure) {
-        let _ = writeln!(std::io::stderr(), "{failure}");
+        let _ = std::io::stderr().write_all(format!("{failure}\n").as_bytes());
         self.keep(Severity::Error, &failure.line);
         if !failure.cause.is_empty() {
             self.keep(Severity::Error, &failure.cause);
@@ -147,6 +148,8 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&event.line(LogFormat::Json, 0)).unwrap();
         assert_eq!(json["message"], "the core ended");
         assert_eq!(json["level"], "WARN");
+        // The name that the core's lines use too, which stand in the same stream.
+        assert!(json["time"].is_string());
     }
 
     #[test]

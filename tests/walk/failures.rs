@@ -194,7 +194,7 @@ fn the_sender_hears_of_the_delay_once_and_of_the_end_once() {
         mx("here", "mx-here", 10),
         host("mx-busy", busy.address.ip()),
         mx("busy", "mx-busy", 10),
-        host("mx-closed", closed),
+        host("mx-closed", closed.into()),
         mx("closed", "mx-closed", 10),
     ]);
     let short = [("MTA_QUEUE_LIFETIME", "5s"), ("MTA_DELAY_WARNING_TIME", "2s")];
@@ -293,7 +293,7 @@ fn a_copy_that_waits_holds_up_nothing() {
 #[test]
 fn a_moody_next_hop_gets_everything_once() {
     const MAILS: usize = 200;
-    let sink = Sink::start("ehlo=500:10,mail=451:10,rcpt=450:30,data=452:10,dot=451:10,greeting=421:10");
+    let sink = Sink::start("ehlo=500:10,mail=451:10,rcpt=450:30,data=452:10,dot=451:10,greeting=421:5");
     let relay = sink.relay();
     let appliance = Appliance::start(&[&[("MTA_SMART_RELAY", relay.as_str())][..], &HURRY].concat());
     let mut client = Client::hello(appliance.smtp);

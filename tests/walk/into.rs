@@ -3,7 +3,7 @@
 use crate::support::appliance::{Appliance, Sink};
 use crate::support::client::Client;
 use crate::support::letter::{Letter, assert_same, shapes};
-use crate::support::program::{find, free_port, open_directory, open_folder, run};
+use crate::support::program::{Program, find, free_port, need_root, open_directory, open_folder, run};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -65,23 +65,13 @@ fn swaks_plain_to_several_and_pipelined() {
         ("pipelined", &["a@there.example", "b@there.example"]),
     ] {
         let found = with_subject(&mails, subject);
-        assert_eq!((found.from.as_str(), &found.to[..]), ("sender@here.example", &to.map_to_owned()[..]));
+        assert_eq!(found.from, "sender@here.example");
+        assert_eq!(found.to, to);
         // swaks ends its data with an empty line of its own.
         let expected = mail(subject).replace('\n', "\r\n") + "\r\n";
         assert_same(subject, expected.trim_end().as_bytes(), found.text().trim_end().as_bytes());
     }
     appliance.until_empty();
-}
-
-/// A list of texts that owns them.
-trait MapToOwned {
-    fn map_to_owned(&self) -> Vec<String>;
-}
-
-impl MapToOwned for &[&str] {
-    fn map_to_owned(&self) -> Vec<String> {
-        self.iter().map(|text| (*text).to_owned()).collect()
-    }
 }
 
 #[test]
@@ -141,16 +131,16 @@ fn the_corners() {
     }
 }
 
-/// smtp-sink knows no SMTPUTF8 and keeps the connection open differently; what it dumps is what it got.
+/// Another receiver; what it dumps is what it got.
 #[test]
 fn smtp_sink_gets_every_shape() {
     let directory = open_directory();
     let folder = open_folder(&directory, "mail");
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
     let mut command = Command::new(find("smtp-sink"));
-    crate::support::program::need_root("smtp-sink changes to the user nobody");
+    need_root("smtp-sink changes to the user nobody");
     command.args(["-u", "nobody", "-R"]).arg(&folder).args(["-d", "mail.", &address.to_string(), "100"]);
-    let _sink = crate::support::program::Program::start(directory.path(), "smtp-sink", command).listening(address);
+    let _sink = Program::start(directory.path(), "smtp-sink", command).listening(address);
     let appliance = Appliance::start(&[("MTA_SMART_RELAY", &address.to_string())]);
     crate::postfix::send_shapes(&appliance);
     appliance.until_empty();

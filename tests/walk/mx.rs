@@ -7,7 +7,7 @@ use crate::support::names::Names;
 use crate::support::patience::until;
 use crate::support::program::{need_root, own_address};
 use crate::support::report::Report;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A next hop on port 25 of an address of its own.
 pub(crate) fn next_hop(fail: &str) -> Sink {
@@ -16,8 +16,8 @@ pub(crate) fn next_hop(fail: &str) -> Sink {
 }
 
 /// dnsmasq's words for a host.
-pub(crate) fn host(name: &str, address: impl ToString) -> String {
-    format!("host-record={name}.example,{}", address.to_string())
+pub(crate) fn host(name: &str, address: IpAddr) -> String {
+    format!("host-record={name}.example,{address}")
 }
 
 /// dnsmasq's words for an MX record.
@@ -54,7 +54,7 @@ fn records_decide_and_broken_hosts_are_passed_over() {
         host("second", second.address.ip()),
         host("dropping", dropping.address.ip()),
         host("refusing", refusing.address.ip()),
-        host("closed", closed),
+        host("closed", closed.into()),
         // In the order of preference, whatever the order of records.
         mx("order", "second", 20),
         mx("order", "first", 10),

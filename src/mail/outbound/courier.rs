@@ -28,7 +28,7 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
             quit(connection.take()).await;
         }
         let Some(job) = courier.take().await else {
-            if connection.is_some() && courier.wait_for_work().await {
+            if connection.is_some() && courier.may_wait() && courier.wait_for_work().await {
                 continue;
             }
             break;
@@ -183,6 +183,10 @@ impl<S: Spool> Courier<S> {
         drop(schedule);
         self.outbound.ended.notify_waiters();
         self.outbound.ring();
+    }
+
+    fn may_wait(&self) -> bool {
+        self.outbound.lock_schedule().may_wait(self.destination, clock::now())
     }
 
     /// Whether to ask again: work came, as opposed to time up or the end of the appliance.

@@ -284,6 +284,13 @@ impl Schedule {
         wanted && !destination.ready.is_empty()
     }
 
+    /// Whether a courier without work may wait here for more: its destination is not left alone, and the window has room for it.
+    /// One too many must go home; waiting, it would be offered work and refused it again and again.
+    pub fn may_wait(&self, id: DestinationId, now: u32) -> bool {
+        let destination = &self.destinations[id.0 as usize];
+        destination.suspended_until <= now && destination.couriers <= destination.window
+    }
+
     /// Jobs that are being tried or could be now.
     pub fn flushable(&self, now: u32) -> u64 {
         let work = |destination: &Destination| {

@@ -128,3 +128,28 @@ fn a_waiting_courier_is_rung_for_instead_of_a_new_one() {
     schedule.idle(id, false);
     assert_eq!(schedule.take(id, NOW), Some(job(2)));
 }
+
+#[test]
+fn couriers_beyond_a_closed_window_go_home_and_the_rest_of_the_mail_is_tried() {
+    let mut schedule = schedule();
+    for id in 0..10 {
+        schedule.add("a.example", job(id), 0, NOW);
+    }
+    assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
+    let id = schedule.intern("a.example");
+    let taken = schedule.take(id, NOW).unwrap();
+    assert!(schedule.may_wait(id, NOW));
+    schedule.down(id, "421 too many connections", NOW);
+    schedule.later(id, taken, NOW);
+    assert!(!schedule.may_wait(id, NOW), "suspended");
+    let awake = NOW + 400;
+    // The window is one courier wide now. All five have open connections; no matter how long they wait, four are too many.
+    let mut couriers = FIRST_WINDOW;
+    while !schedule.may_wait(id, awake) {
+        assert_eq!(schedule.take(id, awake), None);
+        schedule.courier_ended(id);
+        couriers -= 1;
+    }
+    assert_eq!(couriers, 1);
+    assert!(schedule.take(id, awake).is_some());
+}
