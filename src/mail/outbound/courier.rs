@@ -186,7 +186,8 @@ impl<S: Spool> Courier<S> {
     }
 
     fn may_wait(&self) -> bool {
-        self.outbound.lock_schedule().may_wait(self.destination, clock::now())
+        // While nothing can be recorded there is no work, whatever the schedule says.
+        !self.outbound.is_storage_failing() && self.outbound.lock_schedule().may_wait(self.destination, clock::now())
     }
 
     /// Whether to ask again: work came, as opposed to time up or the end of the appliance.
