@@ -92,7 +92,8 @@ impl Grid {
         command.env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
         command.env("MTA_LISTEN", self.address.to_string());
         command.env("MTA_VOLUME_DATA", self.path("data")).env("MTA_RUN_DIR", self.path("run"));
-        command.env("MTA_SMTP_PORT", "2525").env("MTA_SMTPS_PORT", "2465").env("MTA_UI_PORT", "8025");
+        // Not those of the README, which somebody may be trying out on this machine.
+        command.env("MTA_SMTP_PORT", "12925").env("MTA_SMTPS_PORT", "12965").env("MTA_UI_PORT", "12980");
         command.envs(vars.iter().copied()).stdin(Stdio::null()).current_dir("/");
         if is_root() && !self.as_root {
             command.uid(ORDINARY).gid(ORDINARY);

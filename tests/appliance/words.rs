@@ -100,7 +100,7 @@ fn health_is_the_answer_of_readyz() {
     }
     let nobody = grid.run(&["health"], &[]);
     assert_eq!(nobody.code, 69);
-    assert!(nobody.stderr.contains(&format!("no answer from {}:8025: ", grid.address)), "{nobody:?}");
+    assert!(nobody.stderr.contains(&format!("no answer from {}:12980: ", grid.address)), "{nobody:?}");
 }
 
 #[test]
