@@ -49,6 +49,9 @@ const INPUT_LIMIT: u64 = 2 << 20;
 /// The control socket in `run_dir`.
 const CONTROL_SOCKET: &str = "control.sock";
 
+/// How often the default routes are looked at.
+const GATEWAYS_PACE: Duration = Duration::from_secs(5);
+
 /// How long the windows may take to close.
 const WINDOWS_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -122,6 +125,7 @@ async fn serve(settings: &Settings, status: &StatusWriter) -> Result<(), Failure
     let space = tokio::spawn(space::watch_over(counters.clone()));
     let (stop, stopping) = watch::channel(None);
     let intake = Arc::new(intake(settings, &spool, &outbound, &counters, copy));
+    let gateways = tokio::spawn(follow_gateways(intake.clone()));
     let sessions = tokio::spawn(inbound::serve(intake, smtp, stopping));
     drop(readiness.send_replace(Ok(())));
     status.ready();
@@ -150,6 +154,7 @@ async fn serve(settings: &Settings, status: &StatusWriter) -> Result<(), Failure
         }
     }
     space.abort();
+    gateways.abort();
     close.send_replace(true);
     if tokio::task::spawn_blocking(move || windows.join()).await.is_err() {
         tracing::warn!(target: "mta", "the windows did not close in order");
@@ -261,6 +266,15 @@ fn intake(
             sessions_per_address: settings.session_limit_per_address as usize,
             ..Limits::default()
         },
+    }
+}
+
+/// Default routes come and go with networks; none of them is ever trusted by accident.
+async fn follow_gateways(intake: Arc<Intake<SegmentLog>>) {
+    let mut pace = tokio::time::interval(GATEWAYS_PACE);
+    loop {
+        pace.tick().await;
+        intake.policy.set_gateways(default_gateways());
     }
 }
 

@@ -3,14 +3,17 @@
 //! Out: standard error (all of it), and the appliance log (failures and events worth keeping).
 //! The appliance log is `/var/log/appliance/log` when root can write it, else `log/appliance/log` below the run directory.
 //! Limits: it is moved to `log.1` when it passes [`LOG_LIMIT`], so both together stay under twice that size.
-//! Security: the file is opened without following a link in its last component.
+//! Security: the file is a plain one in directories of ours, no link and no pipe; a reader of standard error that takes nothing costs
+//! lines, and stops nobody.
 
 use super::failure::Failure;
 use super::property::LogFormat;
 use crate::ground::clock;
+use nix::poll::{PollFd, PollFlags, poll};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Octets of the appliance log before it is moved aside.
@@ -69,6 +72,12 @@ pub struct Journal {
     path: Option<PathBuf>,
 }
 
+/// How long a line waits for a reader of standard error, in milliseconds.
+const READER_PATIENCE: u16 = 200;
+
+/// What a pipe that is ready takes without blocking (pipe(7), PIPE_BUF).
+const PIECE_MAX: usize = 4096;
+
 const SYSTEM_LOG: &str = "/var/log/appliance/log";
 
 impl Journal {
@@ -88,9 +97,7 @@ impl Journal {
     /// Tells it on standard error only.
     pub fn note(&self, severity: Severity, text: impl Into<String>) {
         let line = Event { severity, text: text.into() }.line(self.format, clock::now()) + "\n";
-        // In one write, since the core has the same standard error and its lines must not come between. Nobody is left to hear
-        // that it is gone.
-        let _ = std::io::stderr().write_all(line.as_bytes());
+        tell(&line);
     }
 
     /// Tells it on standard error and in the appliance log.
@@ -102,7 +109,7 @@ impl Journal {
 
     /// Tells a failure: on standard error word for word, in the appliance log line and cause as one event each.
     pub fn fail(&self, failure: &Failure) {
-        let _ = std::io::stderr().write_all(format!("{failure}\n").as_bytes());
+        tell(&format!("{failure}\n"));
         self.keep(Severity::Error, &failure.line);
         if !failure.cause.is_empty() {
             self.keep(Severity::Error, &failure.cause);
@@ -118,6 +125,21 @@ impl Journal {
     }
 }
 
+/// Writes to standard error in one piece, since the core has the same one and its lines must not come between. A reader that is
+/// gone or takes nothing costs the line, never the supervisor's attention for signals and children.
+fn tell(line: &str) {
+    let stderr = std::io::stderr();
+    let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    let writable = poll(&mut ready, READER_PATIENCE).is_ok_and(|count| count > 0);
+    if writable {
+        let end = line.floor_char_boundary(PIECE_MAX);
+        let _ = (&stderr).write_all(&line.as_bytes()[..end]);
+        if end < line.len() {
+            tell(&line[end..]);
+        }
+    }
+}
+
 fn append(path: &Path, line: &str) -> std::io::Result<()> {
     let mut file = open(path)?;
     if file.metadata()?.len() + line.len() as u64 > LOG_LIMIT {
@@ -127,15 +149,32 @@ fn append(path: &Path, line: &str) -> std::io::Result<()> {
     file.write_all(line.as_bytes())
 }
 
+/// Opens the log, which must be a plain file of one name: the core may write where it stands, and root must not be led elsewhere
+/// by a link, or to a pipe that nobody reads.
 fn open(path: &Path) -> std::io::Result<File> {
-    let no_link = nix::libc::O_NOFOLLOW;
-    OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(no_link).open(path)
+    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
+    let file = OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path)?;
+    let found = file.metadata()?;
+    let plain = found.is_file() && found.nlink() == 1;
+    if plain { Ok(file) } else { Err(std::io::Error::other("it is no plain file")) }
 }
 
+/// The log's directories, made where they are missing; those that are there must be ours and no links.
 fn make_parent(path: &Path) -> std::io::Result<()> {
     let parent = path.parent().unwrap_or(Path::new("/"));
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    let own = nix::unistd::geteuid().as_raw();
+    for directory in parent.ancestors().take(OWN_DIRECTORIES) {
+        let found = std::fs::symlink_metadata(directory)?;
+        if !found.is_dir() || found.uid() != own {
+            return Err(std::io::Error::other(format!("{} is not a directory of ours", directory.display())));
+        }
+    }
+    Ok(())
 }
+
+/// `log/appliance`, below `/var` or `run_dir`.
+const OWN_DIRECTORIES: usize = 2;
 
 #[cfg(test)]
 mod tests {

@@ -31,7 +31,10 @@ fn lines(path: &str) -> Vec<String> {
 fn v4(line: &str) -> Option<Ipv4Addr> {
     let columns: Vec<_> = line.split_whitespace().collect();
     let (destination, gateway, mask) = (columns.get(1)?, columns.get(2)?, columns.get(7)?);
-    if *destination != "00000000" || *mask != "00000000" {
+    // VPN software cuts the default route into two halves, 0.0.0.0/1 and 128.0.0.0/1.
+    let half = mask.len() == 8 && u32::from_str_radix(mask, 16).is_ok_and(|mask| mask.to_ne_bytes() == [128, 0, 0, 0]);
+    let whole = *destination == "00000000" && *mask == "00000000";
+    if !whole && !half {
         return None;
     }
     let address = Ipv4Addr::from(u32::from_str_radix(gateway, 16).ok()?.to_ne_bytes());
@@ -57,6 +60,7 @@ mod tests {
     #[cfg(target_endian = "little")]
     fn reads_default_routes_only() {
         assert_eq!(v4("eth0\t00000000\t010011AC\t0003\t0\t0\t0\t00000000\t0\t0\t0"), Some(Ipv4Addr::new(172, 17, 0, 1)));
+        assert_eq!(v4("tun0\t00000080\t0100080A\t0003\t0\t0\t0\t00000080\t0\t0\t0"), Some(Ipv4Addr::new(10, 8, 0, 1)));
         assert_eq!(v4("eth0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0"), None);
         assert_eq!(v4("Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT"), None);
     }

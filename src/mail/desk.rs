@@ -5,39 +5,54 @@ use super::outbound::Outbound;
 use super::spool::{Spool, SpoolError};
 use crate::ground::clock;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Messages read between two looks at anything else.
 const PAGE: usize = 1000;
 
 /// The corridor's desk.
-pub struct Office<S>(Arc<Outbound<S>>);
+pub struct Office<S> {
+    outbound: Arc<Outbound<S>>,
+    /// The destinations as they were a moment ago: to find them takes time that grows with the queue, and holds up mail.
+    destinations: Mutex<Option<(Instant, Vec<DestinationSummary>)>>,
+}
+
+/// How old an answer about destinations may be.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How many destinations are kept ready for answers.
+const DESTINATIONS_MAX: usize = 1000;
 
 impl<S: Spool> Office<S> {
     /// The desk of this outgoing half.
     pub fn new(outbound: Arc<Outbound<S>>) -> Self {
-        Self(outbound)
+        Self { outbound, destinations: Mutex::default() }
     }
 }
 
 impl<S: Spool> Desk for Office<S> {
     fn summary(&self) -> QueueSummary {
-        let (messages, bytes, held) = self.0.spool.totals();
-        let (active, deferred) = self.0.lock_schedule().jobs();
+        let (messages, bytes, held) = self.outbound.spool.totals();
+        let (active, deferred) = self.outbound.lock_schedule().jobs();
         // The id carries the microsecond of acceptance.
-        let oldest = self.0.spool.ids(None, 1).first().map(|id| u32::try_from(id.0 / 1_000_000).unwrap_or(u32::MAX));
+        let oldest = self.outbound.spool.ids(None, 1).first().map(|id| u32::try_from(id.0 / 1_000_000).unwrap_or(u32::MAX));
         QueueSummary { messages, bytes, active, deferred, held, oldest }
     }
 
     fn destinations(&self, limit: usize) -> Vec<DestinationSummary> {
-        self.0.lock_schedule().summaries(limit, clock::now())
+        let mut kept = self.destinations.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.as_ref().is_none_or(|(since, _)| since.elapsed() > FRESH) {
+            *kept = Some((Instant::now(), self.outbound.lock_schedule().summaries(DESTINATIONS_MAX, clock::now())));
+        }
+        kept.as_ref().map(|(_, rows)| rows.iter().take(limit).cloned().collect()).unwrap_or_default()
     }
 
     fn ages(&self, bounds: &[u32]) -> (Vec<u64>, u64) {
         let now = clock::now_micros();
         let (mut counts, mut sum, mut after) = (vec![0; bounds.len()], 0, None);
         loop {
-            let ids = self.0.spool.ids(after, PAGE);
+            let ids = self.outbound.spool.ids(after, PAGE);
             let Some(last) = ids.last().copied() else { return (counts, sum) };
             after = Some(last);
             for id in ids {
@@ -53,11 +68,11 @@ impl<S: Spool> Desk for Office<S> {
     fn list(&self, mut after: Option<MessageId>, limit: usize) -> Answer<'_, Vec<Message>> {
         Box::pin(async move {
             loop {
-                let ids = self.0.spool.ids(after, limit);
-                let messages = self.0.list_exact(&ids).await?;
+                let ids = self.outbound.spool.ids(after, limit);
+                let messages = self.outbound.list_exact(&ids).await?;
                 // An empty list means the end; a page whose messages have all left meanwhile is none.
                 if !messages.is_empty() || ids.is_empty() {
-                    return Ok(messages.into_iter().map(|message| self.0.as_scheduled(message)).collect());
+                    return Ok(messages.into_iter().map(|message| self.outbound.as_scheduled(message)).collect());
                 }
                 after = ids.last().copied();
             }
@@ -65,12 +80,12 @@ impl<S: Spool> Desk for Office<S> {
     }
 
     fn show(&self, id: MessageId) -> Answer<'_, Message> {
-        Box::pin(async move { Ok(self.0.as_scheduled(self.0.spool.peek(id).await?)) })
+        Box::pin(async move { Ok(self.outbound.as_scheduled(self.outbound.spool.peek(id).await?)) })
     }
 
     /// In a task of its own: whoever asked may go away, an order is carried out to its end.
     fn order(&self, order: Order, selection: Selection) -> Answer<'_, u64> {
-        let outbound = self.0.clone();
+        let outbound = self.outbound.clone();
         let task = tokio::spawn(async move { outbound.order(order, selection).await });
         Box::pin(async move {
             task.await.unwrap_or_else(|_| Err(DeskError::Storage("the order was cut off; look at the queue".to_owned())))

@@ -218,9 +218,8 @@ impl<'a, S: Spool> Session<'a, S> {
         content: &Content,
     ) -> Result<Reply, (Reply, Refusal)> {
         let intake = self.intake;
-        if content.eight_bit() {
-            envelope.body = BodyType::EightBitMime;
-        }
+        // What the content is counts, not what MAIL announced: plain text must not fail at a next hop without 8BITMIME.
+        envelope.body = if content.eight_bit() { BodyType::EightBitMime } else { BodyType::SevenBit };
         let origin = Origin { peer: Some(self.peer.address), helo: self.dialogue.hello().0.into() };
         let entry = Entry { envelope, origin, kind: Kind::Mail, copy: intake.copy };
         let message = intake.spool.commit(entry, writer).await.map_err(|error| storage_refusal(&error))?;

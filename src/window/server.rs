@@ -31,6 +31,10 @@ use tokio::time::{sleep, timeout};
 /// The most connections at once: on all addresses of `ui_port` together, and on the control socket.
 pub const CONNECTIONS_MAX: usize = 64;
 
+/// Places beside those for connections from this machine itself: a crowd must not make the appliance look ill to its own health
+/// check.
+pub const OWN_CONNECTIONS_MAX: usize = 8;
+
 /// The longest request header, request line included.
 pub const HEADER_MAX: usize = 16 * 1024;
 
@@ -107,9 +111,11 @@ impl Window {
 /// Serves `ui_port` on all its addresses until `stop` says true; then lets open answers finish for a moment.
 pub async fn serve_public(window: Arc<Window>, listeners: Vec<TcpListener>, stop: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let own_slots = Arc::new(Semaphore::new(OWN_CONNECTIONS_MAX));
     let mut windows = JoinSet::new();
     for listener in listeners {
-        let room = Room { window: Arc::clone(&window), door: Door::Public, slots: Arc::clone(&slots), stop: stop.clone() };
+        let (slots, own_slots) = (Arc::clone(&slots), Arc::clone(&own_slots));
+        let room = Room { window: Arc::clone(&window), door: Door::Public, slots, own_slots, stop: stop.clone() };
         windows.spawn(room.serve(Listener::Public(listener)));
     }
     while windows.join_next().await.is_some() {}
@@ -118,13 +124,15 @@ pub async fn serve_public(window: Arc<Window>, listeners: Vec<TcpListener>, stop
 /// Serves the control socket until `stop` says true. The caller has bound it with a mode that keeps strangers out.
 pub async fn serve_control(window: Arc<Window>, listener: UnixListener, stop: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    Room { window, door: Door::Control, slots, stop }.serve(Listener::Control(listener)).await;
+    let own_slots = Arc::new(Semaphore::new(0));
+    Room { window, door: Door::Control, slots, own_slots, stop }.serve(Listener::Control(listener)).await;
 }
 
 struct Room {
     window: Arc<Window>,
     door: Door,
     slots: Arc<Semaphore>,
+    own_slots: Arc<Semaphore>,
     stop: watch::Receiver<bool>,
 }
 
@@ -165,7 +173,10 @@ impl Room {
     }
 
     fn receive(&self, guest: Guest, guests: &mut JoinSet<()>) {
-        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+        let slot = Arc::clone(&self.slots).try_acquire_owned();
+        let slot =
+            slot.or_else(|full| if guest.is_own() { Arc::clone(&self.own_slots).try_acquire_owned() } else { Err(full) });
+        let Ok(slot) = slot else {
             guest.turn_away();
             return;
         };
@@ -197,6 +208,13 @@ impl Listener {
 }
 
 impl Guest {
+    /// Whether it comes from this machine: from a loopback address, or from the very address that it asks.
+    fn is_own(&self) -> bool {
+        let Self::Public(stream) = self else { return false };
+        let (Ok(there), Ok(here)) = (stream.peer_addr(), stream.local_addr()) else { return false };
+        there.ip().to_canonical().is_loopback() || there.ip() == here.ip()
+    }
+
     /// Says 503 as far as the socket's buffer takes it, and closes.
     fn turn_away(self) {
         let _ = match self {

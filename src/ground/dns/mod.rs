@@ -33,7 +33,7 @@ pub const FAMILY_TIME: Duration = Duration::from_secs(2);
 pub const QUESTIONS_MAX: usize = 256;
 
 /// How many answers are kept while they are fresh.
-pub const CACHE_MAX: u64 = 4096;
+pub const CACHE_MAX: u64 = 128;
 
 /// How long "it does not exist" is believed at most: a mended zone must not cost its senders a day.
 pub const NEGATIVE_TIME: Duration = Duration::from_secs(300);

@@ -2,7 +2,7 @@
 
 use super::Limits;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Counts open sessions. Its memory is bounded by the limit in all.
@@ -37,6 +37,7 @@ impl Sessions {
     /// # Errors
     /// There is none; the text says why in the words of the 421.
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Ticket, &'static str> {
+        let address = household(address);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.all >= self.limit {
             return Err("Too many sessions; try again later");
@@ -48,6 +49,14 @@ impl Sessions {
         open.by_address.insert(address, from_there + 1);
         open.all += 1;
         Ok(Ticket { sessions: Arc::clone(self), address })
+    }
+}
+
+/// Whoever has one IPv6 address has all of its /64 (RFC 4291 §2.5.4): they count as one.
+fn household(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
     }
 }
 

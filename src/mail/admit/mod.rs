@@ -10,12 +10,13 @@
 use crate::mail::model::{Address, Refusal, Reply, Verdict};
 use ipnet::{IpNet, Ipv4Net};
 use std::net::IpAddr;
+use std::sync::{PoisonError, RwLock};
 
 /// The rules of relaying. Cheap to ask.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Policy {
     trusted: Vec<IpNet>,
-    gateways: Vec<IpAddr>,
+    gateways: RwLock<Vec<IpAddr>>,
 }
 
 /// What a client is to us.
@@ -33,16 +34,18 @@ impl Policy {
     /// `trusted` networks may relay; `gateways` are the default routes' next hops, of both families. IPv4 in IPv6 clothes
     /// (`::ffff:192.0.2.1`) is taken for IPv4 everywhere.
     pub fn new(trusted: Vec<IpNet>, gateways: Vec<IpAddr>) -> Self {
-        Self {
-            trusted: trusted.into_iter().map(unmapped).collect(),
-            gateways: gateways.into_iter().map(|gateway| gateway.to_canonical()).filter(|ip| !ip.is_loopback()).collect(),
-        }
+        Self { trusted: trusted.into_iter().map(unmapped).collect(), gateways: RwLock::new(strangers(gateways)) }
+    }
+
+    /// The default routes have changed, as they do when a container joins another network.
+    pub fn set_gateways(&self, gateways: Vec<IpAddr>) {
+        *self.gateways.write().unwrap_or_else(PoisonError::into_inner) = strangers(gateways);
     }
 
     /// What `peer` is to us.
     pub fn standing(&self, peer: IpAddr) -> Standing {
         let peer = peer.to_canonical();
-        let is_gateway = self.gateways.contains(&peer);
+        let is_gateway = self.gateways.read().unwrap_or_else(PoisonError::into_inner).contains(&peer);
         let mut standing = Standing::Stranger;
         for network in self.trusted.iter().filter(|network| network.contains(&peer)) {
             let names_it = network.prefix_len() == network.max_prefix_len();
@@ -71,6 +74,11 @@ impl Policy {
         };
         Verdict::Refuse(Reply::new(554, (5, 7, 1), text), Refusal::Relay)
     }
+}
+
+/// The gateways that strangers may stand behind; the loopback address is none.
+fn strangers(gateways: Vec<IpAddr>) -> Vec<IpAddr> {
+    gateways.into_iter().map(|gateway| gateway.to_canonical()).filter(|ip| !ip.is_loopback()).collect()
 }
 
 /// `::ffff:192.0.2.0/120` is 192.0.2.0/24.

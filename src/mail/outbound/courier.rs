@@ -3,7 +3,7 @@
 use super::{Outbound, lock};
 use crate::ground::clock;
 use crate::mail::deliver::Connection;
-use crate::mail::model::{Class, Message, MessageId, Outcome, Report, Target};
+use crate::mail::model::{Class, Message, MessageId, Outcome, Reply, Report, Target};
 use crate::mail::schedule::{DestinationId, Job};
 use crate::mail::spool::{BACKLOG_MAX, Spool, SpoolError};
 use std::sync::Arc;
@@ -15,18 +15,22 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How long a connection is used at most: next hops move, and fairness among them wants new choices.
 const REUSE_MAX: Duration = Duration::from_secs(300);
 
+/// How long route, connection and greeting of all hosts may take together.
+const CONNECT_MAX: Duration = Duration::from_secs(600);
+
 /// How often a courier looks whether the disk has caught up.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
 
 /// Carries jobs until there is nothing to do.
 pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationId) {
     let name = outbound.lock_schedule().name(destination);
-    let mut courier = Courier { outbound, destination, name, in_hand: None };
+    let mut courier = Courier { outbound, destination, name, in_hand: None, begun: Instant::now(), open: false };
     let mut connection: Option<(Connection, Instant)> = None;
     loop {
         if connection.as_ref().is_some_and(|(_, since)| since.elapsed() > REUSE_MAX) {
             quit(connection.take()).await;
         }
+        courier.note_open(connection.is_some());
         let Some(job) = courier.take().await else {
             if connection.is_some() && courier.may_wait() && courier.wait_for_work().await {
                 continue;
@@ -36,12 +40,16 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
         let Some((message, targets)) = courier.begin(job).await else { continue };
         if connection.as_mut().is_some_and(|(connection, _)| connection.is_stale()) {
             connection = None;
+            courier.note_open(false);
         }
         let mut open = match connection.take() {
             Some(open) => open,
             None => match courier.connect().await {
                 Ok(connection) => (connection, Instant::now()),
                 Err((outcome, down)) => {
+                    if down && courier.others_carry_on(job, &message, &outcome) {
+                        break;
+                    }
                     courier.unreachable(job, &message, &targets, &outcome, down).await;
                     if down {
                         break;
@@ -50,6 +58,7 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
                 }
             },
         };
+        courier.note_open(true);
         let report = open.0.send(&message, &targets).await;
         if report.reusable {
             connection = Some(open);
@@ -71,6 +80,10 @@ struct Courier<S: Spool> {
     destination: DestinationId,
     name: Arc<str>,
     in_hand: Option<Job>,
+    /// When the job in hand was taken.
+    begun: Instant,
+    /// Whether the schedule counts an open connection of this courier.
+    open: bool,
 }
 
 impl<S: Spool> Courier<S> {
@@ -82,6 +95,7 @@ impl<S: Spool> Courier<S> {
         if *self.outbound.stopping.borrow() || self.outbound.is_storage_failing() {
             return None;
         }
+        self.begun = Instant::now();
         self.in_hand = self.outbound.lock_schedule().take(self.destination, clock::now());
         self.in_hand
     }
@@ -134,14 +148,40 @@ impl<S: Spool> Courier<S> {
 
     /// Route and connection. An error says whether the destination as a whole is to be left alone for a while.
     async fn connect(&self) -> Result<Connection, (Outcome, bool)> {
-        let connected = match self.outbound.router.route(&self.name).await {
-            Ok(route) => self.outbound.client.connect(&route).await,
-            Err(error) => Err(Outcome::own(error.0)),
+        let connect = async {
+            match self.outbound.router.route(&self.name).await {
+                Ok(route) => self.outbound.client.connect(&route).await,
+                Err(error) => Err(Outcome::own(error.0)),
+            }
         };
+        // Hosts that dawdle at every step must not keep a courier for as long as all steps of all hosts may take.
+        let connected = tokio::time::timeout(CONNECT_MAX, connect).await.unwrap_or_else(|_| {
+            let text = format!("no host of {} was ready for mail within {} minutes", self.name, CONNECT_MAX.as_secs() / 60);
+            Err(Outcome::own(Reply::new(451, (4, 4, 1), text)))
+        });
         connected.map_err(|outcome| {
             let down = outcome.class() != Class::Permanent;
             (outcome, down)
         })
+    }
+
+    /// Whether the destination takes mail over other couriers' connections and only refuses one more: then they carry the job.
+    fn others_carry_on(&mut self, job: Job, message: &Message, outcome: &Outcome) -> bool {
+        let mut schedule = self.outbound.lock_schedule();
+        if !schedule.is_only_crowded(self.destination, &outcome.reply.to_string(), clock::now()) {
+            return false;
+        }
+        self.in_hand = None;
+        lock(&self.outbound.table).end(message.id, self.destination);
+        schedule.give_back(self.destination, job);
+        true
+    }
+
+    fn note_open(&mut self, open: bool) {
+        if self.open != open {
+            self.open = open;
+            self.outbound.lock_schedule().connected(self.destination, open);
+        }
     }
 
     /// Nothing could be tried: the job hears it, and, when the destination is down, so does waiting mail whose sender must.
@@ -171,7 +211,7 @@ impl<S: Spool> Courier<S> {
 
     /// Records what became of a job, and gives it back to the schedule where it must be tried again.
     async fn finish(&mut self, job: Job, message: &Message, report: Report) {
-        let again = self.outbound.settle(self.destination, job, message, report).await;
+        let again = self.outbound.settle(self.destination, job, message, report, self.begun).await;
         self.in_hand = None;
         // Before the schedule: whoever takes the job next must not find the destination busy.
         lock(&self.outbound.table).end(message.id, self.destination);
@@ -230,6 +270,7 @@ impl<S: Spool> Drop for Courier<S> {
             lock(&self.outbound.table).end(job.id, self.destination);
             self.put_off(job);
         }
+        self.note_open(false);
         self.outbound.lock_schedule().courier_ended(self.destination);
         self.outbound.ended.notify_waiters();
         self.outbound.ring();

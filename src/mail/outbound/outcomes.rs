@@ -7,6 +7,7 @@ use crate::mail::model::{Class, Draft, Kind, Message, Outcome, Progress, Reply, 
 use crate::mail::schedule::{DestinationId, Job};
 use crate::mail::spool::{Entry, Spool, SpoolError, Writer};
 use std::collections::HashMap;
+use std::time::Instant;
 
 impl<S: Spool> Outbound<S> {
     /// Records a report, and tells the job that must be tried again and when. The order matters: first the bounce is made durable,
@@ -18,7 +19,9 @@ impl<S: Spool> Outbound<S> {
         mut job: Job,
         message: &Message,
         report: Report,
+        begun: Instant,
     ) -> Option<(Job, u32)> {
+        let trying = begun.elapsed().as_secs_f64();
         let now = clock::now();
         let Report { mut outcomes, relay, tls, .. } = report;
         let age = now.saturating_sub(message.arrived);
@@ -26,7 +29,7 @@ impl<S: Spool> Outbound<S> {
             outcomes.iter_mut().for_each(|(_, outcome)| expire(outcome));
         }
         if outcomes.iter().any(|(_, outcome)| outcome.class() == Class::Success) {
-            self.lock_schedule().reached(destination);
+            self.lock_schedule().reached(destination, now);
         }
         if !self.bounce(message, &mut outcomes, &relay, now).await {
             tracing::error!(target: "mta", queue_id = %message.id, "the bounce could not be queued; the failed recipients are tried again later");
@@ -56,7 +59,7 @@ impl<S: Spool> Outbound<S> {
         }
         for (target, outcome) in &outcomes {
             self.count(message, *target, outcome);
-            log(message, *target, outcome, &relay, tls);
+            log(message, *target, outcome, &relay, tls, trying);
         }
         again
     }
@@ -192,7 +195,8 @@ fn seconds_since_acceptance(message: &Message) -> f64 {
     clock::now_micros().saturating_sub(message.id.0) as f64 / 1e6
 }
 
-fn log(message: &Message, target: Target, outcome: &Outcome, relay: &str, tls: bool) {
+/// `delays` are the parts of `delay`: before this try, and in it.
+fn log(message: &Message, target: Target, outcome: &Outcome, relay: &str, tls: bool, trying: f64) {
     let (to, copy) = match target {
         Target::Recipient(place) => {
             (message.envelope.recipients.get(usize::from(place)).map(|to| format!("<{to}>")).unwrap_or_default(), false)
@@ -207,10 +211,12 @@ fn log(message: &Message, target: Target, outcome: &Outcome, relay: &str, tls: b
     tracing::info!(
         target: "mta",
         queue_id = %message.id,
+        client = message.origin.peer.map_or_else(|| "none".to_owned(), |peer| peer.to_string()),
         from = %format_args!("<{}>", message.envelope.sender_text()),
         to,
         relay = if relay.is_empty() { "none" } else { relay },
         delay = format_args!("{:.3}", seconds_since_acceptance(message)),
+        delays = format_args!("{:.3}/{:.3}", (seconds_since_acceptance(message) - trying).max(0.0), trying),
         tls,
         status,
         notification = message.kind == Kind::Notification,

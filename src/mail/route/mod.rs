@@ -142,6 +142,10 @@ impl Router {
         match self.resolver.addresses(name).await {
             Ok(addresses) => self.only(name, addresses, port),
             Err(DnsError::Failed(cause)) => Err(Reply::new(451, (4, 4, 3), cause)),
+            // A name without a dot is a neighbour's, such as another container, and comes back when that does.
+            Err(DnsError::Absent(_)) if !name.trim_end_matches('.').contains('.') => {
+                Err(Reply::new(451, (4, 4, 4), format!("{name} is not known here at the moment")))
+            }
             Err(DnsError::Absent(Absence::Name)) if absence == Absence::Name => {
                 Err(Reply::new(550, (5, 1, 2), format!("{name} does not exist in the domain name system")))
             }

@@ -20,6 +20,10 @@ pub struct Destination {
     pub idle: u32,
     /// Couriers that are allowed now.
     pub window: u32,
+    /// Of the couriers, those with an open connection.
+    pub connected: u32,
+    /// Connections that the destination was seen to allow, and until when that is believed.
+    pub ceiling: (u32, u32),
     /// No try before this moment.
     pub suspended_until: u32,
     /// What the last failed try said.
@@ -40,6 +44,8 @@ impl Destination {
             couriers: 0,
             idle: 0,
             window,
+            connected: 0,
+            ceiling: (u32::MAX, 0),
             suspended_until: 0,
             last_error: String::new(),
             in_turn: false,

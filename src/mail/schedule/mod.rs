@@ -7,7 +7,8 @@
 //! Strategies, by name:
 //! * *Round robin*: destinations with work and room are served in turn, so a million messages for one do not delay one for another.
 //! * *Slow start*: a destination begins with [`FIRST_WINDOW`] couriers; each delivery opens the window by one up to the limit, a failure
-//!   to reach it closes it to one.
+//!   to reach it closes it to one. A destination that refuses one connection more while others work gets no more than those for a
+//!   while.
 //! * *Suspension*: an unreachable destination is left alone for a while; its mail waits without trying one by one.
 //! * *Exponential back-off with jitter*: 5 min, 10 min, … up to about an hour (by property), so that retries do not come in waves.
 //!
@@ -25,6 +26,9 @@ use tokio::sync::Notify;
 
 /// Couriers that a destination may have before anything is known about it.
 pub const FIRST_WINDOW: u32 = 5;
+
+/// How long a destination's own limit of connections is believed, in seconds.
+const CEILING_TIME: u32 = 60;
 
 /// Names of destinations without work are forgotten above this number.
 const IDLE_DESTINATIONS_MAX: usize = 10_000;
@@ -154,10 +158,38 @@ impl Schedule {
         self.config.maximal_backoff.saturating_add(self.config.maximal_backoff / 4)
     }
 
-    /// A message got through: the window opens.
-    pub fn reached(&mut self, id: DestinationId) {
-        let limit = self.config.concurrency;
+    /// A taken job goes back untried, to the front of the queue.
+    pub fn give_back(&mut self, id: DestinationId, job: Job) {
         let destination = &mut self.destinations[id.0 as usize];
+        destination.active = destination.active.saturating_sub(1);
+        destination.ready.push_front(job);
+        self.offer(id);
+    }
+
+    /// A courier has opened its connection, or has it no more.
+    pub fn connected(&mut self, id: DestinationId, open: bool) {
+        let destination = &mut self.destinations[id.0 as usize];
+        destination.connected = if open { destination.connected + 1 } else { destination.connected.saturating_sub(1) };
+    }
+
+    /// A connection was refused. `true`: others are open, so the destination is well and only allows no more of them.
+    pub fn is_only_crowded(&mut self, id: DestinationId, error: &str, now: u32) -> bool {
+        let destination = &mut self.destinations[id.0 as usize];
+        let open = destination.connected;
+        if open == 0 {
+            return false;
+        }
+        destination.window = open;
+        destination.ceiling = (open, now.saturating_add(CEILING_TIME));
+        error.clone_into(&mut destination.last_error);
+        true
+    }
+
+    /// A message got through: the window opens.
+    pub fn reached(&mut self, id: DestinationId, now: u32) {
+        let destination = &mut self.destinations[id.0 as usize];
+        let (ceiling, until) = destination.ceiling;
+        let limit = if until > now { self.config.concurrency.min(ceiling) } else { self.config.concurrency };
         destination.window = (destination.window + 1).min(limit);
         destination.last_error.clear();
         self.offer(id);

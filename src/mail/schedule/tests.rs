@@ -42,7 +42,7 @@ fn the_window_opens_with_success_and_closes_when_the_destination_is_down() {
     assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
     let id = schedule.intern("a.example");
     for _ in 0..100 {
-        schedule.reached(id);
+        schedule.reached(id, NOW);
     }
     assert_eq!(started(&mut schedule, NOW).len(), 20 - FIRST_WINDOW as usize);
     assert!(schedule.take(id, NOW).is_some());
@@ -152,4 +152,27 @@ fn couriers_beyond_a_closed_window_go_home_and_the_rest_of_the_mail_is_tried() {
     }
     assert_eq!(couriers, 1);
     assert!(schedule.take(id, awake).is_some());
+}
+
+#[test]
+fn a_destination_that_allows_no_more_connections_keeps_those_it_has() {
+    let mut schedule = schedule();
+    for id in 0..100 {
+        schedule.add("a.example", job(id), 0, NOW);
+    }
+    assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
+    let id = schedule.intern("a.example");
+    assert!(!schedule.is_only_crowded(id, "refused", NOW), "nothing is open: it is down");
+    for _ in 0..4 {
+        schedule.connected(id, true);
+    }
+    let fifth = schedule.take(id, NOW).unwrap();
+    assert!(schedule.is_only_crowded(id, "421 too many connections", NOW));
+    schedule.give_back(id, fifth);
+    schedule.courier_ended(id);
+    assert_eq!(schedule.take(id, NOW), Some(fifth), "its mail goes by the others, at once");
+    schedule.reached(id, NOW);
+    assert!(started(&mut schedule, NOW).is_empty(), "no fifth connection for now");
+    schedule.reached(id, NOW + CEILING_TIME);
+    assert_eq!(started(&mut schedule, NOW + CEILING_TIME).len(), 1, "it is tried again later");
 }
