@@ -52,6 +52,9 @@ const CONTROL_SOCKET: &str = "control.sock";
 /// How often the default routes are looked at.
 const GATEWAYS_PACE: Duration = Duration::from_secs(5);
 
+/// How often the data volume's health is shown to windows.
+const STORAGE_PACE: Duration = Duration::from_secs(1);
+
 /// How long the windows may take to close.
 const WINDOWS_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -128,6 +131,8 @@ async fn serve(settings: &Settings, status: &StatusWriter) -> Result<(), Failure
     let gateways = tokio::spawn(follow_gateways(intake.clone()));
     let sessions = tokio::spawn(inbound::serve(intake, smtp, stopping));
     drop(readiness.send_replace(Ok(())));
+    let readiness = Arc::new(readiness);
+    let storage = tokio::spawn(follow_storage(spool.clone(), readiness.clone()));
     status.ready();
     tracing::info!(target: "mta", hostname = settings.hostname, "ready");
 
@@ -139,6 +144,8 @@ async fn serve(settings: &Settings, status: &StatusWriter) -> Result<(), Failure
     }
     let deadline = Instant::now() + settings.drain_time;
     tracing::info!(target: "mta", seconds = settings.drain_time.as_secs(), "stopping: no new sessions, open ones may finish");
+    storage.abort();
+    let _ = storage.await;
     drop(readiness.send_replace(Err("stopping".to_owned())));
     stop.send_replace(Some(Instant::now() + settings.drain_time.mul_f64(SESSIONS_SHARE)));
     joined(sessions.await, "sessions");
@@ -266,6 +273,22 @@ fn intake(
             sessions_per_address: settings.session_limit_per_address as usize,
             ..Limits::default()
         },
+    }
+}
+
+/// An appliance whose volume is full or failing answers 452, and does not call itself ready.
+async fn follow_storage(spool: Arc<SegmentLog>, readiness: Arc<watch::Sender<Readiness>>) {
+    let mut pace = tokio::time::interval(STORAGE_PACE);
+    loop {
+        pace.tick().await;
+        let now = spool::Spool::ready(spool.as_ref()).map_err(|error| format!("{error}; new mail is answered 452"));
+        readiness.send_if_modified(|known| {
+            let changed = *known != now;
+            if changed {
+                *known = now;
+            }
+            changed
+        });
     }
 }
 

@@ -45,7 +45,12 @@ fn live() -> u8 {
         Err(error) => return give_up(&journal, &[Failure::preconfigure(Exit::Internal, format!("signalfd: {error}"))]),
     };
     tell(&journal, &loaded, why_same);
-    let mut failures: Vec<_> = run_dir.err().into_iter().collect();
+    let claimed = run_dir.and_then(|()| rundir::claim(&loaded.settings.run_dir));
+    let (_run_dir, failure) = match claimed {
+        Ok(guard) => (Some(guard), None),
+        Err(failure) => (None, Some(failure)),
+    };
+    let mut failures: Vec<_> = failure.into_iter().collect();
     failures.extend(prepare(&journal, &mut loaded, &identity));
     if !failures.is_empty() {
         return give_up(&journal, &failures);
@@ -83,7 +88,7 @@ fn prepare(journal: &Journal, loaded: &mut Loaded, identity: &Identity) -> Vec<F
     let settings = &mut loaded.settings;
     let mut failures = Vec::new();
     match terminal::connect(settings) {
-        Ok(notes) => notes.into_iter().for_each(|note| journal.record(Severity::Info, note)),
+        Ok(notes) => notes.into_iter().for_each(|note| journal.record(Severity::Warning, note)),
         Err(failure) => failures.push(failure),
     }
     failures.extend(volume::check_keys(settings));

@@ -19,7 +19,7 @@ const EXAMPLES: &str = "\
 All settings are environment variables that begin with MTA_; `postern describe` lists them.
 
 Try it on a laptop, without root, with all mail going to one server:
-  export MTA_SMTP_PORT=2525 MTA_UI_PORT=8025 MTA_VOLUME_DATA=$PWD/data
+  mkdir data; export MTA_SMTP_PORT=2525 MTA_UI_PORT=8025 MTA_VOLUME_DATA=$PWD/data
   MTA_SMART_RELAY=mail.example.com postern init
   postern health && echo ready          (in another window, same exports)
 

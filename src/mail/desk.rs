@@ -103,7 +103,12 @@ impl<S: Spool> Outbound<S> {
             }
             (_, selection) => self.obey_all(order, selection).await?,
         };
-        tracing::info!(target: "mta", order = ?order, selection = ?selection, messages = hit, "an operator's order");
+        let selection = match selection {
+            Selection::One(id) => id.to_string(),
+            Selection::Domain(domain) => format!("domain {domain}"),
+            Selection::All => "all".to_owned(),
+        };
+        tracing::info!(target: "mta", order = order.as_str(), selection, messages = hit, "an operator's order");
         Ok(hit)
     }
 
@@ -141,11 +146,15 @@ impl<S: Spool> Outbound<S> {
 
     /// Carries out an order for a page of messages; those that left the queue meanwhile do not count.
     async fn obey(&self, order: Order, ids: &[MessageId]) -> Result<u64, DeskError> {
-        let mut released = HashMap::new();
-        if order == Order::Release {
-            // Read first, so that nothing stands between the durable release and the plan.
-            let messages = self.list_exact(ids).await?;
-            released.extend(messages.into_iter().filter(|message| message.held).map(|message| (message.id, message)));
+        let (mut released, mut deleted) = (HashMap::new(), HashMap::new());
+        // Read first: nothing may stand between the durable release and the plan, and what is deleted cannot be read any more.
+        match order {
+            Order::Release => {
+                let messages = self.list_exact(ids).await?;
+                released.extend(messages.into_iter().filter(|message| message.held).map(|message| (message.id, message)));
+            }
+            Order::Delete => deleted.extend(self.list_exact(ids).await?.into_iter().map(|message| (message.id, message))),
+            Order::Hold | Order::Retry => {}
         }
         // All at once: they share their syncs.
         let mut records = tokio::task::JoinSet::new();
@@ -169,6 +178,7 @@ impl<S: Spool> Outbound<S> {
                 Err(_) => trouble = Some(SpoolError::Failed("the order was cut off".to_owned())),
             }
         }
+        obeyed.iter().filter_map(|id| deleted.get(id)).for_each(log_deleted);
         if order == Order::Release {
             for message in obeyed.iter().filter_map(|id| released.remove(id)) {
                 self.plan(&Message { held: false, ..message }, true);
@@ -228,6 +238,21 @@ impl<S: Spool> Outbound<S> {
             }
         }
         Ok(messages)
+    }
+}
+
+/// A mail that was answered 250 does not vanish without a line.
+fn log_deleted(message: &Message) {
+    let pending = message.envelope.recipients.iter().zip(&message.progress);
+    for (recipient, _) in pending.filter(|(_, progress)| progress.status == Status::Pending) {
+        tracing::info!(
+            target: "mta",
+            queue_id = %message.id,
+            from = %format_args!("<{}>", message.envelope.sender_text()),
+            to = %format_args!("<{recipient}>"),
+            status = "deleted",
+            "delivery"
+        );
     }
 }
 

@@ -182,6 +182,11 @@ impl Finder {
 
     fn take_file(&mut self, property: &'static Property, path: &Path) {
         match read_value(path) {
+            // An empty password would open what was meant to be closed.
+            Ok(text) if text.is_empty() && property.secret => self.problem(
+                format!("Error: the file for {} is empty", property.name),
+                format!("{}_FILE={}: write the value into it", property.variable(), path.display()),
+            ),
             Ok(text) => self.found(property, text, Source::File(path.to_owned())),
             Err(cause) => self.problem(
                 format!("Error: the file for {} cannot be read", property.name),

@@ -177,7 +177,7 @@ impl Reader<'_> {
         match read(text) {
             Ok(value) => Some(value),
             Err(complaint) => {
-                let shown = if secret { MASK } else { text };
+                let shown = if secret { MASK.to_owned() } else { without_credentials(text) };
                 let cause = match self.sources.get(name) {
                     Some(Source::File(path)) => format!("{} holds '{shown}'", path.display()),
                     _ => format!("{PREFIX}{} is '{shown}'", name.to_uppercase()),
@@ -190,6 +190,14 @@ impl Reader<'_> {
 
     fn problem(&mut self, line: impl Into<String>, cause: impl Into<String>) {
         self.problems.push(Failure::new(Exit::Property, line, cause));
+    }
+}
+
+/// People write user names and passwords in front of hosts; errors end up in logs.
+fn without_credentials(text: &str) -> String {
+    match text.rsplit_once('@') {
+        Some((_, host)) => format!("{MASK}@{host}"),
+        None => text.to_owned(),
     }
 }
 

@@ -6,7 +6,8 @@
 
 use super::identity::Identity;
 use crate::appliance::failure::{Exit, Failure};
-use std::fs::{DirBuilder, OpenOptions, Permissions};
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -39,6 +40,22 @@ pub fn prepare(path: &Path, identity: &Identity) -> Result<(), Failure> {
             .map_err(|error| failure(error.to_string()))?;
     }
     identity.within(|| try_entry(path)).map_err(|error| failure(format!("it cannot be written: {error}")))
+}
+
+/// Takes the directory for this supervisor, as long as the guard lives: a second one would take over the first one's control socket,
+/// and orders would reach the wrong queue.
+///
+/// # Errors
+/// Another supervisor has it.
+pub fn claim(path: &Path) -> Result<Flock<File>, Failure> {
+    let lock = path.join("lock");
+    let no_link = nix::libc::O_NOFOLLOW;
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).custom_flags(no_link).open(&lock);
+    let file = file.map_err(|error| Failure::preconfigure(Exit::Create, format!("{}: {error}", lock.display())))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
+        let cause = format!("another Postern uses run_dir {}; set MTA_RUN_DIR to another directory", path.display());
+        Failure::preconfigure(Exit::Unavailable, cause)
+    })
 }
 
 fn is_empty(path: &Path) -> bool {

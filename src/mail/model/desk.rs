@@ -76,6 +76,18 @@ pub enum Order {
     Delete,
 }
 
+impl Order {
+    /// The word for logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Hold => "hold",
+            Self::Release => "release",
+            Self::Delete => "delete",
+        }
+    }
+}
+
 /// The queue as windows see it.
 pub trait Desk: Send + Sync {
     /// The queue in numbers, cheap enough for every scrape.

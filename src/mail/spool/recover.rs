@@ -22,6 +22,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+const FORMAT_WORDS: &str = "postern queue format ";
+
 /// How often a long recovery says how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(2);
 
@@ -34,6 +36,9 @@ pub enum OpenError {
     /// A later version of Postern has written it.
     #[error("the queue was written by a later version (format {0}, this version knows {VERSION}): start that version again")]
     Newer(u32),
+    /// The file `format` is none of ours.
+    #[error("the file 'format' on the data volume is not Postern's: is this the right volume?")]
+    Foreign,
 }
 
 /// The result of a recovery.
@@ -99,16 +104,21 @@ fn check_format(disk: &dyn Disk) -> Result<(), OpenError> {
         Ok(file) => {
             let mut text = [0; 64];
             let got = file.read_at(0, &mut text)?;
-            let version = std::str::from_utf8(&text[..got]).ok().and_then(|text| text.trim().rsplit(' ').next()?.parse().ok());
+            let version =
+                std::str::from_utf8(&text[..got]).ok().and_then(|text| text.strip_prefix(FORMAT_WORDS)?.trim().parse().ok());
             match version {
                 Some(version) if version > VERSION => Err(OpenError::Newer(version)),
+                Some(_) => Ok(()),
                 // An empty or cut file: the power went at the very first start.
-                _ => Ok(()),
+                None if FORMAT_WORDS.as_bytes().starts_with(&text[..got]) || text[..got].iter().all(|octet| *octet == 0) => {
+                    Ok(())
+                }
+                None => Err(OpenError::Foreign),
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let file = disk.create(FORMAT)?;
-            file.write_at(0, format!("postern queue format {VERSION}\n").as_bytes())?;
+            file.write_at(0, format!("{FORMAT_WORDS}{VERSION}\n").as_bytes())?;
             file.sync()?;
             Ok(())
         }
