@@ -1,9 +1,9 @@
 //! `postern core`, the composition root: properties in, a running relay out. The only file that may import all rooms.
 //!
 //! The order: confined before any thread exists; the data volume taken, which no two cores can have; listeners bound before
-//! anything is served; the queue recovered and its mail on the schedule before the first session; then ready. At SIGTERM the order
-//! is reversed: no new sessions, open ones finish their mail, what can be delivered is, everything is synced, the monitor hears
-//! goodbye. `drain_time` bounds it all.
+//! anything is served; the queue recovered and its mail on the schedule before the first session; then ready. At SIGTERM the
+//! order is reversed: no new sessions, open ones finish their mail, what can be delivered is, everything is synced, the
+//! monitor hears goodbye. `drain_time` bounds it all.
 //!
 //! Windows run on a thread and a runtime of their own, so that a busy relay cannot starve a health check.
 
@@ -97,8 +97,8 @@ fn live(status: &StatusWriter) -> Result<(), Vec<Failure>> {
 async fn serve(settings: &Settings, status: &StatusWriter) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| internal("SIGTERM", &error))?;
     let mut hangup = signal(SignalKind::hangup()).map_err(|error| internal("SIGHUP", &error))?;
-    // First of all: a core that was told to stop keeps its ports and its control socket as long as the volume, and the volume is
-    // what its successor can wait for.
+    // First of all: a core that was told to stop keeps its ports and its control socket as long as the volume, and the volume
+    // is what its successor can wait for.
     let disk: Arc<dyn Disk> = Arc::new(open_volume(settings, &mut terminate).await?);
     let smtp = bind_all(settings, settings.smtp_port).map_err(|error| not_started(settings.smtp_port, &error))?;
     let windows = bind_all(settings, settings.ui_port).map_err(|error| no_window(settings.ui_port, &error))?;

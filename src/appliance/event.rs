@@ -3,8 +3,8 @@
 //! Out: standard error (all of it), and the appliance log (failures and events worth keeping).
 //! The appliance log is `/var/log/appliance/log` when root can write it, else `log/appliance/log` below the run directory.
 //! Limits: it is moved to `log.1` when it passes [`LOG_LIMIT`], so both together stay under twice that size.
-//! Security: the file is a plain one in directories of ours, no link and no pipe; a reader of standard error that takes nothing costs
-//! lines, and stops nobody.
+//! Security: the file is a plain one in directories of ours, no link and no pipe; a reader of standard error that takes
+//! nothing costs lines, and stops nobody.
 
 use super::failure::Failure;
 use super::property::LogFormat;
@@ -149,8 +149,8 @@ fn append(path: &Path, line: &str) -> std::io::Result<()> {
     file.write_all(line.as_bytes())
 }
 
-/// Opens the log, which must be a plain file of one name: the core may write where it stands, and root must not be led elsewhere
-/// by a link, or to a pipe that nobody reads.
+/// Opens the log, which must be a plain file of one name: the core may write where it stands, and root must not be led
+/// elsewhere by a link, or to a pipe that nobody reads.
 fn open(path: &Path) -> std::io::Result<File> {
     let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
     let file = OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path)?;

@@ -1,7 +1,7 @@
 //! The founding document's two alerts about the data volume.
 //!
-//! In: the gauges of free space and size, which the committer keeps fresh. Out: one log line when a mark is passed, one when there is room
-//! again. What follows from a full volume is the spool's business.
+//! In: the gauges of free space and size, which the committer keeps fresh. Out: one log line when a mark is passed, one when
+//! there is room again. What follows from a full volume is the spool's business.
 
 use crate::appliance::counter::Counters;
 use std::sync::Arc;

@@ -170,7 +170,8 @@ impl History {
         self.reopen(seed).await;
     }
 
-    /// The process is killed; what the kernel has taken stays visible, durable or not. Opened again, and held against the model.
+    /// The process is killed; what the kernel has taken stays visible, durable or not. Opened again, and held against the
+    /// model.
     pub async fn kill(&mut self, seed: u64) {
         let after = self.disk.kill();
         self.disk.die_after(0);

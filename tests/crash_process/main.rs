@@ -1,7 +1,8 @@
 //! The whole appliance against the end of its processes and of its disk: what was answered 250 arrives.
 //!
-//! Real `postern init`, real signals, a real file system; before it clients that note every answer, behind it a server that notes
-//! every copy. `POSTERN_CRASH_ROUNDS` says how often the processes are killed (`make crash`: 50 times; here by default a few).
+//! Real `postern init`, real signals, a real file system; before it clients that note every answer, behind it a server that
+//! notes every copy. `POSTERN_CRASH_ROUNDS` says how often the processes are killed (`make crash`: 50 times; here by default a
+//! few).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test stops at the first surprise")]
 

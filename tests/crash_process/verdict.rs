@@ -7,8 +7,9 @@ use crate::next_hop;
 use std::fmt;
 use std::time::Duration;
 
-/// How long before a killing a final reply may have been written and yet not be on record: the courier's way from the socket to the
-/// committer, and one sync that the committer may be in. On a machine that is busy with other things as well, 33 ms were seen.
+/// How long before a killing a final reply may have been written and yet not be on record: the courier's way from the socket
+/// to the committer, and one sync that the committer may be in. On a machine that is busy with other things as well, 33 ms
+/// were seen.
 const ON_THE_WAY: Duration = Duration::from_millis(250);
 
 /// Counts and complaints.

@@ -109,7 +109,8 @@ impl Client {
     }
 }
 
-/// Content as it goes over the wire: dots at the start of lines doubled, the end behind it (RFC 5321 §4.5.2). Its last line has its end.
+/// Content as it goes over the wire: dots at the start of lines doubled, the end behind it (RFC 5321 §4.5.2). Its last line
+/// has its end.
 pub fn stuffed(content: &[u8]) -> Vec<u8> {
     let mut wire = Vec::with_capacity(content.len() + 64);
     let mut start = true;

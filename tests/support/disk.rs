@@ -1,8 +1,8 @@
 //! A disk that forgets, tears, lies and fills up, behind the same trait as the real one.
 //!
 //! What was written is only promised after a sync. At [`SimDisk::power_cut`] every unsynced write survives whole, in part or
-//! not at all, each by its own chance; so does every unsynced change of a directory. The disk can go dead after a number of calls, fail
-//! a sync (and forget what it should have made durable), and run full.
+//! not at all, each by its own chance; so does every unsynced change of a directory. The disk can go dead after a number of
+//! calls, fail a sync (and forget what it should have made durable), and run full.
 
 use postern::ground::disk::{Disk, File, Space};
 use std::collections::BTreeMap;
@@ -119,7 +119,8 @@ impl SimDisk {
         })))
     }
 
-    /// The disk as the next process finds it when this one is killed: everything written is there, and no more durable than before.
+    /// The disk as the next process finds it when this one is killed: everything written is there, and no more durable than
+    /// before.
     pub fn kill(&self) -> Self {
         let old = self.lock();
         Self(Arc::new(Mutex::new(State {

@@ -17,8 +17,8 @@ pub struct Exim {
 }
 
 impl Exim {
-    /// One that is the mail server of `there.example` and `here.example`, with the mailboxes `box` and `sender` in both, and offers
-    /// STARTTLS.
+    /// One that is the mail server of `there.example` and `here.example`, with the mailboxes `box` and `sender` in both, and
+    /// offers STARTTLS.
     pub fn next_hop() -> Self {
         let mailboxes = ["box", "sender"];
         let router = |name| format!("{name}:\n  driver = accept\n  local_parts = {name}\n  transport = {name}\n");

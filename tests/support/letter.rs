@@ -61,8 +61,8 @@ pub fn below_received(content: &[u8]) -> &[u8] {
     &content[end..]
 }
 
-/// Mails of every shape that RFC 5321 allows, by name. Their header section holds all that a server might add, so that none adds
-/// anything. The last line of `long lines` is as long as RFC 5321 §4.5.3.1.6 allows.
+/// Mails of every shape that RFC 5321 allows, by name. Their header section holds all that a server might add, so that none
+/// adds anything. The last line of `long lines` is as long as RFC 5321 §4.5.3.1.6 allows.
 pub fn shapes() -> Vec<(&'static str, Vec<u8>)> {
     let mut long = Vec::new();
     for length in [76, 500, 900, 990, 998] {

@@ -61,8 +61,8 @@ pub fn open_folder(directory: &TempDir, name: &str) -> PathBuf {
     path
 }
 
-/// A port of the loopback that nobody has. It lies below the ports that the kernel gives to outgoing connections, and each test process
-/// begins elsewhere, so that it is still free when it is used.
+/// A port of the loopback that nobody has. It lies below the ports that the kernel gives to outgoing connections, and each
+/// test process begins elsewhere, so that it is still free when it is used.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {

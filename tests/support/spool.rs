@@ -1,4 +1,5 @@
-//! The queue's door before a list in memory: the second implementation of it, and as strict as the first, but for the power cut.
+//! The queue's door before a list in memory: the second implementation of it, and as strict as the first, but for the power
+//! cut.
 
 use postern::mail::model::{Body, Message, MessageId, Progress, Status, Target};
 use postern::mail::spool::{Entry, Spool, SpoolError, Writer};

@@ -107,8 +107,8 @@ fn smtplib_internationalised() {
     assert_same("SMTPUTF8", content.as_bytes(), &mail.content);
 }
 
-/// Beyond what the two programs send: nothing at all, a header section without an end, lines up to our own limit, every octet but
-/// NUL, CR and LF.
+/// Beyond what the two programs send: nothing at all, a header section without an end, lines up to our own limit, every octet
+/// but NUL, CR and LF.
 #[test]
 fn the_corners() {
     let sink = Sink::start("");

@@ -1,5 +1,5 @@
-//! Without a smart relay: MX records of a real name server decide. The next hops stand on port 25 of loopback addresses that are this
-//! test's own.
+//! Without a smart relay: MX records of a real name server decide. The next hops stand on port 25 of loopback addresses that
+//! are this test's own.
 
 use crate::support::appliance::{Appliance, HOSTNAME, Sink};
 use crate::support::client::Client;

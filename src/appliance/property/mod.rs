@@ -6,8 +6,8 @@
 //! Security: secrets are masked wherever a value is shown ([`Secret`]); the core gets them on its standard input, never in
 //! arguments or environment.
 //!
-//! The steps: [`environment`] finds and checks the texts, `envy` makes one flat record of them, `reader` gives them the types of
-//! [`settings`] with the grammars of [`value`]. [`check`] is `postern check`, [`relay`] says in words who may relay.
+//! The steps: [`environment`] finds and checks the texts, `envy` makes one flat record of them, `reader` gives them the types
+//! of [`settings`] with the grammars of [`value`]. [`check`] is `postern check`, [`relay`] says in words who may relay.
 
 pub mod check;
 pub mod environment;

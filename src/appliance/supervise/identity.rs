@@ -24,8 +24,8 @@ impl Identity {
         Self { uid: geteuid(), gid: getegid(), changes: false }
     }
 
-    /// The core's: as root the user `postern`, or 2525 where there is none; otherwise ourselves. The second value tells why root
-    /// could not choose (capabilities taken away, or a user namespace without that uid).
+    /// The core's: as root the user `postern`, or 2525 where there is none; otherwise ourselves. The second value tells why
+    /// root could not choose (capabilities taken away, or a user namespace without that uid).
     pub fn of_the_core() -> (Self, Option<String>) {
         if !geteuid().is_root() {
             return (Self::same(), None);

@@ -204,7 +204,8 @@ impl<'a> Keeper<'a> {
         self.stop = Some(signal);
         self.readiness.clear();
         core.deadline = Some(Instant::now() + patience);
-        // Before a word about it: whoever reads our words may be stuck. It can only be gone already, and then it is reaped next.
+        // Before a word about it: whoever reads our words may be stuck. It can only be gone already, and then it is reaped
+        // next.
         let _ = kill(core.pid, Signal::SIGTERM);
         let text = format!("{signal}: stopping; sessions may finish for {} s", self.settings.drain_time.as_secs());
         self.journal.record(Severity::Info, text);

@@ -42,8 +42,8 @@ pub fn prepare(path: &Path, identity: &Identity) -> Result<(), Failure> {
     identity.within(|| try_entry(path)).map_err(|error| failure(format!("it cannot be written: {error}")))
 }
 
-/// Takes the directory for this supervisor, as long as the guard lives: a second one would take over the first one's control socket,
-/// and orders would reach the wrong queue.
+/// Takes the directory for this supervisor, as long as the guard lives: a second one would take over the first one's control
+/// socket, and orders would reach the wrong queue.
 ///
 /// # Errors
 /// Another supervisor has it.

@@ -1,7 +1,8 @@
 //! The status pipe: what the core tells its supervisor, one line each.
 //!
-//! The core writes to descriptor 3: `ready`, or `error: <line>` and `cause: <line>` before it gives up, and `event: <text>` at any
-//! time. A line has at most [`LINE_LIMIT`] octets, so that one write is one line even with several threads (pipe(7), PIPE_BUF).
+//! The core writes to descriptor 3: `ready`, or `error: <line>` and `cause: <line>` before it gives up, and `event: <text>` at
+//! any time. A line has at most [`LINE_LIMIT`] octets, so that one write is one line even with several threads (pipe(7),
+//! PIPE_BUF).
 
 use crate::ground::sys::{STATUS_FD, inherited};
 use nix::errno::Errno;

@@ -4,7 +4,8 @@
 //! in AppLogic, and so a grid can be described before all its boxes exist. Terminal `mon` is the exception: a monitor that
 //! starts later must be found, so an unknown name counts as connected and the pushes try again.
 //! In: settings. Out: settings with unconnected terminals taken out, or failures.
-//! Limits: this version serves `in` and `mon`; asking for another one stops the start ([`not_served`]) instead of being ignored.
+//! Limits: this version serves `in` and `mon`; asking for another one stops the start ([`not_served`]) instead of being
+//! ignored.
 
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::property::Settings;

@@ -4,8 +4,8 @@
 //! that another resolver (a validating one, for DANE) can take its place.
 //! In: names as mail writes them: any case, UTF-8 labels (sent as RFC 5891 A-labels), no trailing dot.
 //! Out: MX records or addresses, or [`DnsError`], which tells "it does not exist" from "nobody could say".
-//! Limits: [`TRY_TIME`] a try, [`TOTAL_TIME`] a question, [`FAMILY_TIME`] between address families, [`QUESTIONS_MAX`] questions at once, [`CACHE_MAX`] answers kept,
-//! negative ones for at most [`NEGATIVE_TIME`].
+//! Limits: [`TRY_TIME`] a try, [`TOTAL_TIME`] a question, [`FAMILY_TIME`] between address families, [`QUESTIONS_MAX`]
+//! questions at once, [`CACHE_MAX`] answers kept, negative ones for at most [`NEGATIVE_TIME`].
 //! Security: answers are not validated; whoever controls the path to the name servers controls where mail goes, as
 //! everywhere without DNSSEC. Every answer is hostile text.
 //! Source: RFC 1035, RFC 2308 (negative answers), RFC 6761 (`localhost`), hosts(5), resolv.conf(5).
@@ -25,8 +25,8 @@ pub const TRY_TIME: Duration = Duration::from_secs(5);
 /// How long a question may take in all.
 pub const TOTAL_TIME: Duration = Duration::from_secs(15);
 
-/// How long the addresses of one family wait for those of the other. Some name servers never answer for IPv6; a host must not be
-/// lost for that.
+/// How long the addresses of one family wait for those of the other. Some name servers never answer for IPv6; a host must not
+/// be lost for that.
 pub const FAMILY_TIME: Duration = Duration::from_secs(2);
 
 /// How many questions may be under way at once; more wait for their turn within [`TOTAL_TIME`].

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 /// A mailbox of RFC 5321 §4.1.2, `local-part@domain`, ASCII or (RFC 6531 §3.3) UTF-8.
 ///
-/// Limit: 254 octets in all, what a path of 256 leaves (RFC 5321 §4.5.3.1.3). The 64 octets of a local part are the least that must
-/// be taken (§4.5.3.1.1), and rewritten senders (VERP, SRS) need more.
+/// Limit: 254 octets in all, what a path of 256 leaves (RFC 5321 §4.5.3.1.3). The 64 octets of a local part are the least that
+/// must be taken (§4.5.3.1.1), and rewritten senders (VERP, SRS) need more.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Address {
     text: Box<str>,

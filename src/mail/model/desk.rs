@@ -96,8 +96,8 @@ pub trait Desk: Send + Sync {
     /// At most `limit` destinations, those with the most messages first.
     fn destinations(&self, limit: usize) -> Vec<DestinationSummary>;
 
-    /// How many waiting messages are at most as old as each of `bounds` (seconds, ascending); the histogram of ages, and the sum
-    /// of all ages in seconds.
+    /// How many waiting messages are at most as old as each of `bounds` (seconds, ascending); the histogram of ages, and the
+    /// sum of all ages in seconds.
     fn ages(&self, bounds: &[u32]) -> (Vec<u64>, u64);
 
     /// At most `limit` messages with ids above `after`, in order; contents unread.

@@ -1,8 +1,8 @@
 //! The corridor's second half: from the schedule through route and delivery to the outcomes, and the one way back.
 //!
-//! The dispatcher asks the schedule which destination may have one more courier. A courier is one connection: it takes job after
-//! job of its destination, waits a little for more, and goes home. What became of each target is recorded through the spool's
-//! door; a bounce is durable in the queue before the recipient it speaks of counts as failed.
+//! The dispatcher asks the schedule which destination may have one more courier. A courier is one connection: it takes job
+//! after job of its destination, waits a little for more, and goes home. What became of each target is recorded through the
+//! spool's door; a bounce is durable in the queue before the recipient it speaks of counts as failed.
 //!
 //! Limits: couriers by the schedule; messages kept in memory between acceptance and first try by [`FRESH_MAX`] octets (beyond
 //! that they are read back from the disk when their turn comes).
@@ -166,7 +166,8 @@ impl<S: Spool> Outbound<S> {
         self.stopping.send_replace(true);
     }
 
-    /// Puts the pending targets of a message on the schedule, one job for each destination; with `at_once` whenever they are due.
+    /// Puts the pending targets of a message on the schedule, one job for each destination; with `at_once` whenever they are
+    /// due.
     pub(super) fn plan(&self, message: &Message, at_once: bool) {
         if message.held {
             return;

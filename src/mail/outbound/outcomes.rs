@@ -10,9 +10,9 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 impl<S: Spool> Outbound<S> {
-    /// Records a report, and tells the job that must be tried again and when. The order matters: first the bounce is made durable,
-    /// then the failure is recorded, then (by the caller) the schedule hears of it; a crash in between repeats a step, and
-    /// loses none.
+    /// Records a report, and tells the job that must be tried again and when. The order matters: first the bounce is made
+    /// durable, then the failure is recorded, then (by the caller) the schedule hears of it; a crash in between repeats a
+    /// step, and loses none.
     pub(super) async fn settle(
         &self,
         destination: DestinationId,

@@ -1,7 +1,7 @@
 //! Messages that are in memory: fresh ones, and those being tried.
 //!
-//! One entry a message, shared by the couriers that try its destinations at the same time, so that the progress they record is one
-//! truth.
+//! One entry a message, shared by the couriers that try its destinations at the same time, so that the progress they record is
+//! one truth.
 
 use super::FRESH_MAX;
 use crate::mail::model::{Body, Message, MessageId, Progress, Status, Target};

@@ -7,7 +7,8 @@
 //! caller's size limit on content, [`Rules`] on a session. Nothing is copied that has no limit.
 //! Security: the smuggling guard lives here. A line ends with CR LF and content with CR LF . CR LF, nothing else does; a bare
 //! CR or a bare LF is never repaired, since whoever repairs it may disagree with the next hop about where a mail ends.
-//! Source: RFC 5321, RFC 1870 (SIZE), RFC 2034 (enhanced codes), RFC 2920 (PIPELINING), RFC 6152 (8BITMIME), RFC 6531 (SMTPUTF8).
+//! Source: RFC 5321, RFC 1870 (SIZE), RFC 2034 (enhanced codes), RFC 2920 (PIPELINING), RFC 6152 (8BITMIME), RFC 6531
+//! (SMTPUTF8).
 
 mod command;
 mod content;

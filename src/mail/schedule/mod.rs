@@ -1,16 +1,19 @@
 //! When each message is tried, and how many at once.
 //!
-//! Purpose: decides which destination gets a courier and which message a courier takes next. Pure: the moment is an argument, nothing here
-//! waits, opens or sends.
+//! Purpose: decides which destination gets a courier and which message a courier takes next. Pure: the moment is an argument,
+//! nothing here waits, opens or sends.
 //! In: jobs (a message's share for one destination), the ends of tries. Out: the next job, the next moment to look.
 //!
 //! Strategies, by name:
-//! * *Round robin*: destinations with work and room are served in turn, so a million messages for one do not delay one for another.
-//! * *Slow start*: a destination begins with [`FIRST_WINDOW`] couriers; each delivery opens the window by one up to the limit, a failure
+//! * *Round robin*: destinations with work and room are served in turn, so a million messages for one do not delay one for
+//! another.
+//! * *Slow start*: a destination begins with [`FIRST_WINDOW`] couriers; each delivery opens the window by one up to the limit,
+//! a failure
 //!   to reach it closes it to one. A destination that refuses one connection more while others work gets no more than those for a
 //!   while.
 //! * *Suspension*: an unreachable destination is left alone for a while; its mail waits without trying one by one.
-//! * *Exponential back-off with jitter*: 5 min, 10 min, … up to about an hour (by property), so that retries do not come in waves.
+//! * *Exponential back-off with jitter*: 5 min, 10 min, … up to about an hour (by property), so that retries do not come in
+//! waves.
 //!
 //! Limits: couriers in all and per destination. Memory: one [`Job`] per message and destination.
 //! Source: RFC 5321 §4.5.4.1 (retry at least 30 minutes apart on the long run, give up after 4 to 5 days).
@@ -200,8 +203,8 @@ impl Schedule {
         error.clone_into(&mut self.destinations[id.0 as usize].last_error);
     }
 
-    /// The destination cannot be reached: it is left alone for a while. Gives back waiting jobs whose senders must hear of it (their
-    /// lifetime has ended, or the delay notice is due); they count as taken.
+    /// The destination cannot be reached: it is left alone for a while. Gives back waiting jobs whose senders must hear of it
+    /// (their lifetime has ended, or the delay notice is due); they count as taken.
     pub fn down(&mut self, id: DestinationId, error: &str, now: u32) -> Vec<Job> {
         let until = now.saturating_add(self.backoff(1));
         let (lifetime, warning) = (self.config.lifetime, self.config.delay_warning);
@@ -316,8 +319,8 @@ impl Schedule {
         wanted && !destination.ready.is_empty()
     }
 
-    /// Whether a courier without work may wait here for more: its destination is not left alone, and the window has room for it.
-    /// One too many must go home; waiting, it would be offered work and refused it again and again.
+    /// Whether a courier without work may wait here for more: its destination is not left alone, and the window has room for
+    /// it. One too many must go home; waiting, it would be offered work and refused it again and again.
     pub fn may_wait(&self, id: DestinationId, now: u32) -> bool {
         let destination = &self.destinations[id.0 as usize];
         destination.suspended_until <= now && destination.couriers <= destination.window

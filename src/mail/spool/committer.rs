@@ -6,13 +6,13 @@
 //! Records that nobody waits for (progress, done) are written at once and synced with the next batch, or after
 //! [`Config::lazy_sync`].
 //!
-//! While the volume is full, the room that is left belongs to records that end a message: progress waits in memory, one record a
-//! message, and is written when there is room again. Otherwise every try would eat a little of it, until not even a delivery
+//! While the volume is full, the room that is left belongs to records that end a message: progress waits in memory, one record
+//! a message, and is written when there is room again. Otherwise every try would eat a little of it, until not even a delivery
 //! could be written down any more.
 //!
-//! When a write or a sync fails, the accepts of the batch are refused. What only this thread remembers (progress and done records since the
-//! last good sync) is carried into the next segment; the segment is poisoned. A sync is never repeated in the hope that it
-//! succeeds: the kernel may have dropped the pages it could not write.
+//! When a write or a sync fails, the accepts of the batch are refused. What only this thread remembers (progress and done
+//! records since the last good sync) is carried into the next segment; the segment is poisoned. A sync is never repeated in
+//! the hope that it succeeds: the kernel may have dropped the pages it could not write.
 
 use super::SpoolError;
 use super::format::{Accepted, FrameHeader, HEADER_BLOCK, RecordKind, SegmentHeader, State};
@@ -296,8 +296,8 @@ impl Committer {
         rest
     }
 
-    /// There is room again, or no more time to wait for it: writes what was held back, except for messages that have left the queue
-    /// meanwhile. In small pieces, so that what does not fit leaves the rest of the room alone.
+    /// There is room again, or no more time to wait for it: writes what was held back, except for messages that have left the
+    /// queue meanwhile. In small pieces, so that what does not fit leaves the rest of the room alone.
     pub(super) fn write_held_back(&mut self) {
         let mut batch = Vec::new();
         let mut octets = 0;
@@ -318,7 +318,8 @@ impl Committer {
         self.write_now(batch);
     }
 
-    /// Appends records to the active segment. Those without a reply take effect at once; the others come back with their places.
+    /// Appends records to the active segment. Those without a reply take effect at once; the others come back with their
+    /// places.
     fn append(&mut self, batch: Vec<Record>) -> Result<Vec<Placed>, (io::Error, Vec<Record>)> {
         let octets: u64 = batch.iter().map(|record| record.header.frame_len()).sum();
         if self.len + octets > self.config.segment_max
@@ -394,8 +395,8 @@ impl Committer {
         }
     }
 
-    /// Makes everything written so far durable. On failure the segment is poisoned, the records that must not be lost are carried
-    /// on, and the answer is `false`.
+    /// Makes everything written so far durable. On failure the segment is poisoned, the records that must not be lost are
+    /// carried on, and the answer is `false`.
     pub(super) fn sync(&mut self) -> bool {
         let started = Instant::now();
         let result = self.file.sync();

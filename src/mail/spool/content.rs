@@ -131,7 +131,7 @@ impl Drop for ContentWriter {
 /// A stretch of a file, as the content of a message that is read piece by piece.
 pub struct Stretch {
     /// The segment or content file; it stays readable while this lives, even after it was removed. A recycled segment is never
-    /// written to while a stretch of it is held: see `committer`.
+    /// written to while a stretch of it is held: see `housekeeping`.
     pub file: Arc<dyn File>,
     /// Where the content starts.
     pub offset: u64,

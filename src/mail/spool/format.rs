@@ -3,8 +3,8 @@
 //! A segment is a file of one header block and many frames. A frame carries one record about one message: it was accepted, its
 //! progress changed, it is done. All numbers are little-endian.
 //!
-//! Every frame says which segment it belongs to and is checksummed together with the segment's random salt. So an old frame in a
-//! recycled file, or bytes in a mail that look like a frame, can never be taken for one, even when a damaged frame
+//! Every frame says which segment it belongs to and is checksummed together with the segment's random salt. So an old frame in
+//! a recycled file, or bytes in a mail that look like a frame, can never be taken for one, even when a damaged frame
 //! makes the reader search for the next good one.
 
 use crate::mail::model::{Address, BodyType, Envelope, Kind, MessageId, Origin, Progress, Status, Target};

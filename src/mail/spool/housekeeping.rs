@@ -97,8 +97,8 @@ impl Committer {
         self.sync();
     }
 
-    /// The records of a message that stand in a segment, to be written again. Its state always goes behind a new accept record: a
-    /// reader that starts from the oldest segment must meet them in this order.
+    /// The records of a message that stand in a segment, to be written again. Its state always goes behind a new accept
+    /// record: a reader that starts from the oldest segment must meet them in this order.
     fn copies(&self, id: MessageId, segment: u32) -> Result<Vec<Record>, SpoolError> {
         let (slot, open, state) = {
             let index = self.shared.lock_index();
@@ -127,8 +127,8 @@ impl Committer {
         Ok(records)
     }
 
-    /// Keeps what is left of a damaged message for a person to look at. `false`: it is not damaged after all, or it could not be
-    /// kept; it stays in the queue, and whoever reads it next asks again.
+    /// Keeps what is left of a damaged message for a person to look at. `false`: it is not damaged after all, or it could not
+    /// be kept; it stays in the queue, and whoever reads it next asks again.
     pub(super) fn set_aside(&self, id: MessageId) -> bool {
         if !self.carried.is_empty() || !matches!(self.shared.examine(id), Ok(None)) {
             return false;

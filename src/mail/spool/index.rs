@@ -2,8 +2,8 @@
 //!
 //! Purpose: the only thing that grows with the queue, so an entry is a few words. No file is touched here.
 //!
-//! When may a segment go? When no live message has its accept record or its last state record there, *and* every segment with an
-//! accept record that a done record (or a copy) in this one overrules has gone before it: otherwise a restart would read the
+//! When may a segment go? When no live message has its accept record or its last state record there, *and* every segment with
+//! an accept record that a done record (or a copy) in this one overrules has gone before it: otherwise a restart would read the
 //! old accept record and deliver the message once more. [`Segment::outlives`] keeps those debts.
 
 use super::format::SegmentHeader;

@@ -8,13 +8,14 @@
 //! and couriers have handed in, writes them with one call and syncs once for all of them: group commit (`committer`).
 //! A session hears `Ok` only when a sync that began after its record was written has returned. Content over
 //! [`INLINE_MAX`] streams to a file of its own (`content`). An index in memory says where the last word about each message
-//! stands (`index`); it is rebuilt from the segments at start (`recover`). A segment without live records is recycled; one that is
-//! mostly dead is emptied by copying its few live records forward.
+//! stands (`index`); it is rebuilt from the segments at start (`recover`). A segment without live records is recycled; one
+//! that is mostly dead is emptied by copying its few live records forward.
 //!
-//! Limits: memory per waiting message is that of one index entry; content in memory is at most [`INLINE_MAX`] a session; records that
-//! wait for the disk are bounded by sessions and couriers, which wait too ([`BACKLOG_MAX`]).
+//! Limits: memory per waiting message is that of one index entry; content in memory is at most [`INLINE_MAX`] a session;
+//! records that wait for the disk are bounded by sessions and couriers, which wait too ([`BACKLOG_MAX`]).
 //! When things break: a full volume answers [`SpoolError::Full`], a failed sync poisons its segment for writing, is never
-//! retried as if clean, and nothing is accepted until a new segment could be written and synced. Damaged records are set aside under
+//! retried as if clean, and nothing is accepted until a new segment could be written and synced. Damaged records are set aside
+//! under
 //! `corrupt/`, counted and reported; the rest is served.
 //! Security: the only room that writes mail to disk; files have mode 0600.
 //! Source: RFC 5321 §4.2.5 (what 250 promises), §6.1 (must not lose mail).

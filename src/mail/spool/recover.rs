@@ -1,9 +1,9 @@
 //! What a start finds on the data volume, and how the index comes back.
 //!
-//! Segments are read in the order of their numbers, so the last word about each message wins. A frame that is damaged is set aside
-//! under `corrupt/`, and the reader looks for the next frame of the same segment; a cut frame at the very end is the unfinished
-//! write of a crash, about which nobody was promised anything. What the disk will not let us read is left as it is, and the rest
-//! is served.
+//! Segments are read in the order of their numbers, so the last word about each message wins. A frame that is damaged is set
+//! aside under `corrupt/`, and the reader looks for the next frame of the same segment; a cut frame at the very end is the
+//! unfinished write of a crash, about which nobody was promised anything. What the disk will not let us read is left as it is,
+//! and the rest is served.
 //!
 //! Everything read is synced before anything is thrown away because of it: after a kill the kernel may show words that no
 //! power cut would have left.
@@ -255,8 +255,8 @@ impl Recovery<'_> {
         self.keep_range(&name, segment, window, offset, end)
     }
 
-    /// Copies damaged octets to `corrupt/`, and writes a void record over where they stood: a torn record in the last segment must
-    /// not be taken for a whole one at the next start, when the segment is the last no more and its contents are believed.
+    /// Copies damaged octets to `corrupt/`, and writes a void record over where they stood: a torn record in the last segment
+    /// must not be taken for a whole one at the next start, when the segment is the last no more and its contents are believed.
     fn keep_range(&self, name: &str, segment: SegmentHeader, window: &mut Window, from: u64, to: u64) -> io::Result<()> {
         let len = usize::try_from(to - from).unwrap_or(usize::MAX).min(KEEP_MAX);
         let octets = window.at(from, len)?.to_vec();
