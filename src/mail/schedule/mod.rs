@@ -6,14 +6,13 @@
 //!
 //! Strategies, by name:
 //! * *Round robin*: destinations with work and room are served in turn, so a million messages for one do not delay one for
-//! another.
-//! * *Slow start*: a destination begins with [`FIRST_WINDOW`] couriers; each delivery opens the window by one up to the limit,
-//! a failure
-//!   to reach it closes it to one. A destination that refuses one connection more while others work gets no more than those for a
-//!   while.
+//!   another.
+//! * *Slow start*: a destination begins with [`FIRST_WINDOW`] couriers; each delivery opens the window by one up to the limit, a
+//!   failure to reach it closes it to one. A destination that refuses one connection more while others work gets no more than
+//!   those for a while.
 //! * *Suspension*: an unreachable destination is left alone for a while; its mail waits without trying one by one.
 //! * *Exponential back-off with jitter*: 5 min, 10 min, … up to about an hour (by property), so that retries do not come in
-//! waves.
+//!   waves.
 //!
 //! Limits: couriers in all and per destination. Memory: one [`Job`] per message and destination.
 //! Source: RFC 5321 §4.5.4.1 (retry at least 30 minutes apart on the long run, give up after 4 to 5 days).
