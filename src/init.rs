@@ -7,6 +7,7 @@
 
 use crate::appliance::event::{Journal, Severity};
 use crate::appliance::failure::{Exit, Failure, exit_of};
+use crate::appliance::places::Places;
 use crate::appliance::property::{self, Loaded, check, relay};
 use crate::appliance::supervise::identity::Identity;
 use crate::appliance::supervise::keeper::Keeper;
@@ -51,7 +52,7 @@ fn live() -> u8 {
         Err(failure) => (None, Some(failure)),
     };
     let mut failures: Vec<_> = failure.into_iter().collect();
-    failures.extend(prepare(&journal, &mut loaded, &identity));
+    let _places = prepare(&journal, &mut loaded, &identity, &mut failures);
     if !failures.is_empty() {
         return give_up(&journal, &failures);
     }
@@ -83,10 +84,9 @@ fn tell(journal: &Journal, loaded: &Loaded, why_same: Option<String>) {
     }
 }
 
-/// Terminals and volumes; everything that is wrong with them.
-fn prepare(journal: &Journal, loaded: &mut Loaded, identity: &Identity) -> Vec<Failure> {
+/// Terminals and volumes: where they are, and everything that is wrong with them.
+fn prepare(journal: &Journal, loaded: &mut Loaded, identity: &Identity, failures: &mut Vec<Failure>) -> Places {
     let settings = &mut loaded.settings;
-    let mut failures = Vec::new();
     match terminal::connect(settings) {
         Ok(notes) => notes.into_iter().for_each(|note| journal.record(Severity::Warning, note)),
         Err(failure) => failures.push(failure),
@@ -97,7 +97,7 @@ fn prepare(journal: &Journal, loaded: &mut Loaded, identity: &Identity) -> Vec<F
         Ok(warnings) => warnings.into_iter().for_each(|warning| journal.record(Severity::Warning, warning)),
         Err(failure) => failures.push(failure),
     }
-    failures
+    Places { log: None, keys: settings.volume_key.clone() }
 }
 
 /// Orphans come to us to be reaped, as PID 1 by nature, elsewhere on request; and the core may open many files.

@@ -5,6 +5,7 @@
 
 use super::backoff::Backoff;
 use super::identity::Identity;
+use super::orders::Speaker;
 use super::rundir::Readiness;
 use super::signals::Signals;
 use super::status::{Status, StatusReader};
@@ -19,7 +20,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, pipe2};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -28,8 +29,6 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_secs(15);
 /// A long recovery says that it is alive.
 const PROGRESS: Duration = Duration::from_secs(30);
-/// What a pipe holds unless it is asked to hold more (pipe(7)).
-const PIPE_HOLDS: usize = 65_536;
 /// The line when the core gives up without a word.
 const START_LINE: &str = "Error: failed to start the MTA server. Please see the /var/log/appliance/log log file in MTA for more details on the failure";
 
@@ -49,6 +48,7 @@ pub struct Keeper<'a> {
 struct Core {
     pid: Pid,
     status: StatusReader,
+    orders: Speaker,
     started: Instant,
     ready: bool,
     /// What it said before giving up.
@@ -121,35 +121,28 @@ impl<'a> Keeper<'a> {
             }
         }
         let mut child = spawn(&mut command, &writer, Jail { identity, keep_bind: low_port })?;
+        let mut orders = Speaker::new(child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?)?;
+        orders.properties(&self.settings.to_json());
         let now = Instant::now();
-        let core = Core {
+        Ok(Core {
             pid: Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?),
             status: StatusReader::new(reader),
+            orders,
             started: now,
             ready: false,
             error: None,
             cause: None,
             deadline: None,
             next_progress: now + PROGRESS,
-        };
-        if let Some(mut input) = child.stdin.take() {
-            let json = self.settings.to_json();
-            // The pipe holds all of it, so that a core that hangs cannot hang us. Where the kernel grants no larger pipe, the
-            // core reads this first of all. One that is dead already is noticed when it is reaped.
-            if json.len() > PIPE_HOLDS {
-                let _ = fcntl(&input, FcntlArg::F_SETPIPE_SZ(i32::try_from(json.len()).unwrap_or(i32::MAX)));
-            }
-            let _ = input.write_all(json.as_bytes());
-        }
-        Ok(core)
+        })
     }
 
     /// Stays with a core until it ends. Returns how long it lived, how it ended in words, and the failure that this is if it
     /// was the first start.
     fn tend(&mut self, mut core: Core) -> (Duration, String, Failure) {
         loop {
-            let status = core.status.is_open().then_some(&core.status);
-            wait(self.signals, status, self.until_next(&core));
+            wait(self.signals, Some(&core), self.until_next(&core));
+            core.orders.flush();
             self.listen_to(&mut core);
             let mut child_ended = false;
             while let Some(signal) = self.signals.next() {
@@ -260,10 +253,13 @@ impl<'a> Keeper<'a> {
     }
 }
 
-/// Sleeps until a signal, a word of the core, or the time.
-fn wait(signals: &Signals, status: Option<&StatusReader>, time: Option<Duration>) {
+/// Sleeps until a signal, a word of the core, room for what is to be said to it, or the time.
+fn wait(signals: &Signals, core: Option<&Core>, time: Option<Duration>) {
     let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-    fds.extend(status.map(|status| PollFd::new(status.as_fd(), PollFlags::POLLIN)));
+    if let Some(core) = core {
+        fds.extend(core.status.is_open().then(|| PollFd::new(core.status.as_fd(), PollFlags::POLLIN)));
+        fds.extend(core.orders.waits_on().map(|pipe| PollFd::new(pipe, PollFlags::POLLOUT)));
+    }
     // One millisecond more, so that a deadline has passed when poll returns.
     let timeout = time.map_or(PollTimeout::NONE, |time| {
         i32::try_from(time.as_millis() + 1).ok().and_then(|ms| PollTimeout::try_from(ms).ok()).unwrap_or(PollTimeout::MAX)

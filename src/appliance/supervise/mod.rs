@@ -9,9 +9,11 @@
 
 pub mod backoff;
 pub mod confine;
+pub mod errand;
 pub mod health;
 pub mod identity;
 pub mod keeper;
+pub mod orders;
 pub mod rundir;
 pub mod signals;
 pub mod status;
