@@ -85,6 +85,11 @@ impl<T: Serialize + DeserializeOwned> Errand<T> {
         Ok(Self { child, pipe, answer: Vec::new(), patience, deadline, over: false, value: PhantomData })
     }
 
+    /// The process that does it.
+    pub fn child(&self) -> Pid {
+        self.child
+    }
+
     /// When its time is up.
     pub fn deadline(&self) -> Instant {
         self.deadline

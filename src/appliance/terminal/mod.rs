@@ -68,12 +68,6 @@ pub fn not_served(settings: &Settings) -> Vec<Failure> {
             "terminal_net is set: this version does not set routes yet; unset it, the container's own route is used",
         ));
     }
-    if !settings.ssl_disabled {
-        refuse(Failure::preconfigure(
-            Exit::Unavailable,
-            "ssl_disabled=no: this version does not serve TLS yet; set ssl_disabled=yes",
-        ));
-    }
     failures
 }
 
@@ -169,8 +163,7 @@ mod tests {
             ("MTA_LOGS_ENABLED", "yes"),
             ("MTA_TERMINAL_FS", "/mnt/keys"),
             ("MTA_TERMINAL_NET", "192.0.2.1"),
-            ("MTA_SSL_DISABLED", "no"),
         ]);
-        assert_eq!(not_served(&asked).len(), 4);
+        assert_eq!(not_served(&asked).len(), 3);
     }
 }
