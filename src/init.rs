@@ -7,6 +7,7 @@
 
 use crate::appliance::event::{Journal, Severity};
 use crate::appliance::failure::{Exit, Failure, exit_of};
+use crate::appliance::mount::Mounter;
 use crate::appliance::places::Places;
 use crate::appliance::property::{self, Loaded, check, relay};
 use crate::appliance::supervise::identity::Identity;
@@ -52,7 +53,8 @@ fn live() -> u8 {
         Err(failure) => (None, Some(failure)),
     };
     let mut failures: Vec<_> = failure.into_iter().collect();
-    let _places = prepare(&journal, &mut loaded, &identity, &mut failures);
+    let mut mounter = Mounter::new(&signals, identity, &loaded.settings.run_dir);
+    let _places = prepare(&journal, &mut loaded, &mut mounter, &mut failures);
     if !failures.is_empty() {
         return give_up(&journal, &failures);
     }
@@ -85,19 +87,37 @@ fn tell(journal: &Journal, loaded: &Loaded, why_same: Option<String>) {
 }
 
 /// Terminals and volumes: where they are, and everything that is wrong with them.
-fn prepare(journal: &Journal, loaded: &mut Loaded, identity: &Identity, failures: &mut Vec<Failure>) -> Places {
+fn prepare(journal: &Journal, loaded: &mut Loaded, mounter: &mut Mounter<'_>, failures: &mut Vec<Failure>) -> Places {
     let settings = &mut loaded.settings;
-    match terminal::connect(settings) {
+    let mut places = Places::default();
+    match terminal::connect(settings, mounter) {
         Ok(notes) => notes.into_iter().for_each(|note| journal.record(Severity::Warning, note)),
         Err(failure) => failures.push(failure),
     }
+    // A signal that comes meanwhile leaves places open; the keeper hears it before it starts anything.
+    places.log = terminal::log(settings, mounter).unwrap_or_else(|failure| failed(failures, failure));
+    places.keys = terminal::fs(settings, mounter).unwrap_or_else(|failure| failed(failures, failure));
+    if let Some(key) = settings.volume_key.take() {
+        settings.volume_key = volume::mounted_key(&key, mounter).unwrap_or_else(|failure| failed(failures, failure));
+        places.keys.clone_from(&settings.volume_key);
+    }
     failures.extend(volume::check_keys(settings));
     failures.extend(terminal::not_served(settings));
-    match volume::prepare_data(&settings.volume_data, identity, volume::in_container()) {
+    match volume::mounted_data(&settings.volume_data, mounter) {
+        Ok(None) => return places,
+        Ok(Some(directory)) => settings.volume_data = directory,
+        Err(failure) => return failed(failures, failure).unwrap_or(places),
+    }
+    match volume::prepare_data(&settings.volume_data, &mounter.identity(), volume::in_container()) {
         Ok(warnings) => warnings.into_iter().for_each(|warning| journal.record(Severity::Warning, warning)),
         Err(failure) => failures.push(failure),
     }
-    Places { log: None, keys: settings.volume_key.clone() }
+    places
+}
+
+fn failed<T>(failures: &mut Vec<Failure>, failure: Failure) -> Option<T> {
+    failures.push(failure);
+    None
 }
 
 /// Orphans come to us to be reaped, as PID 1 by nature, elsewhere on request; and the core may open many files.
