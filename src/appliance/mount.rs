@@ -179,6 +179,10 @@ pub fn in_words(errno: Errno, kind: &str) -> String {
             format!("{said}: perhaps the AppArmor profile {profile} forbids mounting; use security_opt: [apparmor=unconfined]")
         }
         Errno::EPERM => format!("{said}: the kernel does not let this container mount it (user namespace?)"),
+        Errno::ECONNREFUSED => format!("{said}: nothing listens there; is the file server started?"),
+        Errno::ETIMEDOUT | Errno::EHOSTDOWN | Errno::EHOSTUNREACH => {
+            format!("{said}: the server does not answer; is it started, and does the network let us reach it?")
+        }
         Errno::EBUSY => format!("{said}: it is in use, by another mount or by another program"),
         _ => said.to_string(),
     }
