@@ -7,7 +7,7 @@
 
 use crate::appliance::event::{Journal, Severity};
 use crate::appliance::failure::{Exit, Failure, exit_of};
-use crate::appliance::property::{self, Loaded, check, relay};
+use crate::appliance::property::{self, Loaded, Settings, check, relay};
 use crate::appliance::supervise::identity::Identity;
 use crate::appliance::supervise::keeper::Keeper;
 use crate::appliance::supervise::rundir;
@@ -55,6 +55,7 @@ fn live() -> u8 {
     if !failures.is_empty() {
         return give_up(&journal, &failures);
     }
+    tell_trust(&journal, &loaded.settings);
     get_ready_for_children(&journal);
     Keeper::new(&loaded.settings, &journal, &signals, identity).keep()
 }
@@ -72,10 +73,7 @@ fn tell(journal: &Journal, loaded: &Loaded, why_same: Option<String>) {
     for line in check::table(loaded) {
         journal.note(Severity::Info, line);
     }
-    let words = relay::who_may_relay(&loaded.settings.smtpd_trusted_networks, &default_gateways());
-    journal.note(Severity::Info, format!("who may relay: {}", words.statement));
-    let warnings = loaded.warnings.iter().cloned().chain(words.warnings).chain(why_same);
-    for warning in warnings {
+    for warning in loaded.warnings.iter().cloned().chain(why_same) {
         journal.record(Severity::Warning, warning);
     }
     if let Some(path) = journal.path() {
@@ -83,10 +81,22 @@ fn tell(journal: &Journal, loaded: &Loaded, why_same: Option<String>) {
     }
 }
 
+/// Who may relay: told when the gateways are known that mail will really leave through.
+fn tell_trust(journal: &Journal, settings: &Settings) {
+    let words = relay::who_may_relay(&settings.smtpd_trusted_networks, &default_gateways());
+    journal.note(Severity::Info, format!("who may relay: {}", words.statement));
+    words.warnings.into_iter().for_each(|warning| journal.record(Severity::Warning, warning));
+}
+
 /// Terminals and volumes; everything that is wrong with them.
 fn prepare(journal: &Journal, loaded: &mut Loaded, identity: &Identity) -> Vec<Failure> {
     let settings = &mut loaded.settings;
     let mut failures = Vec::new();
+    // First, because file servers and monitors may be beyond it.
+    match terminal::gateway::connect(settings) {
+        Ok(events) => events.into_iter().for_each(|event| journal.record(event.severity, event.text)),
+        Err(failure) => failures.push(failure),
+    }
     match terminal::connect(settings) {
         Ok(notes) => notes.into_iter().for_each(|note| journal.record(Severity::Warning, note)),
         Err(failure) => failures.push(failure),

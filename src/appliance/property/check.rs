@@ -38,7 +38,8 @@ fn report(loaded: &Loaded) -> String {
     for warning in words.warnings.iter().chain(&loaded.warnings) {
         let _ = writeln!(text, "WARNING: {warning}.");
     }
-    for failure in terminal::not_served(&loaded.settings) {
+    let net = terminal::gateway::foresee(&loaded.settings);
+    for failure in terminal::not_served(&loaded.settings).into_iter().chain(net) {
         let _ = writeln!(text, "WARNING: `postern init` would stop here with: {} ({})", failure.line, failure.cause);
     }
     text

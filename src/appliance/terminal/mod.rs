@@ -4,8 +4,10 @@
 //! in AppLogic, and so a grid can be described before all its boxes exist. Terminal `mon` is the exception: a monitor that
 //! starts later must be found, so an unknown name counts as connected and the pushes try again.
 //! In: settings. Out: settings with unconnected terminals taken out, or failures.
-//! Limits: this version serves `in` and `mon`; asking for another one stops the start ([`not_served`]) instead of being
-//! ignored.
+//! Limits: this version serves `in`, `mon` and `net` ([`gateway`]); asking for another one stops the start ([`not_served`])
+//! instead of being ignored.
+
+pub mod gateway;
 
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::property::Settings;
@@ -60,12 +62,6 @@ pub fn not_served(settings: &Settings) -> Vec<Failure> {
             Exit::Unavailable,
             "Error: failed to mount the 'fs' terminal.",
             "this version does not mount exports yet; unset terminal_fs",
-        ));
-    }
-    if settings.terminal_net.is_some() {
-        refuse(Failure::preconfigure(
-            Exit::Unavailable,
-            "terminal_net is set: this version does not set routes yet; unset it, the container's own route is used",
         ));
     }
     if !settings.ssl_disabled {
@@ -168,9 +164,8 @@ mod tests {
             ("MTA_TERMINAL_LOG", "/mnt/logs"),
             ("MTA_LOGS_ENABLED", "yes"),
             ("MTA_TERMINAL_FS", "/mnt/keys"),
-            ("MTA_TERMINAL_NET", "192.0.2.1"),
             ("MTA_SSL_DISABLED", "no"),
         ]);
-        assert_eq!(not_served(&asked).len(), 4);
+        assert_eq!(not_served(&asked).len(), 3);
     }
 }
