@@ -7,11 +7,15 @@
 
 use crate::appliance::event::{Journal, Severity};
 use crate::appliance::failure::{Exit, Failure, exit_of};
+use crate::appliance::places::Places;
 use crate::appliance::property::{self, Loaded, Settings, check, relay};
+use crate::appliance::supervise::carrier::Carrier;
 use crate::appliance::supervise::identity::Identity;
 use crate::appliance::supervise::keeper::Keeper;
-use crate::appliance::supervise::rundir;
+use crate::appliance::supervise::keywatch::{self, KeyWatch};
 use crate::appliance::supervise::signals::Signals;
+use crate::appliance::supervise::{errand, rundir};
+use crate::appliance::volume::keys::KeyFiles;
 use crate::appliance::{terminal, volume};
 use crate::ground::gateway::default_gateways;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -51,13 +55,24 @@ fn live() -> u8 {
         Err(failure) => (None, Some(failure)),
     };
     let mut failures: Vec<_> = failure.into_iter().collect();
-    failures.extend(prepare(&journal, &mut loaded, &identity));
-    if !failures.is_empty() {
+    let places = prepare(&journal, &mut loaded, &identity, &mut failures);
+    let settings = &loaded.settings;
+    let mut keys = None;
+    // Where the place of the keys has failed, that is all there is to say of them.
+    if places.keys.is_some() || failures.is_empty() {
+        match read_keys(settings, &places, &signals, identity) {
+            Ok(watch) => keys = watch,
+            Err(failure) => failures.push(failure),
+        }
+    }
+    // Whoever wants us to stop does not care any more why we could not have started.
+    if !failures.is_empty() && !signals.stop_has_come() {
         return give_up(&journal, &failures);
     }
-    tell_trust(&journal, &loaded.settings);
+    tell_trust(&journal, settings);
     get_ready_for_children(&journal);
-    Keeper::new(&loaded.settings, &journal, &signals, identity).keep()
+    let carrier = carrier(settings, &places).map(|properties| Carrier::new(&journal, identity, properties));
+    Keeper::new(settings, &journal, &signals, identity).with_keys(keys).with_carrier(carrier).keep()
 }
 
 fn give_up(journal: &Journal, failures: &[Failure]) -> u8 {
@@ -88,10 +103,9 @@ fn tell_trust(journal: &Journal, settings: &Settings) {
     words.warnings.into_iter().for_each(|warning| journal.record(Severity::Warning, warning));
 }
 
-/// Terminals and volumes; everything that is wrong with them.
-fn prepare(journal: &Journal, loaded: &mut Loaded, identity: &Identity) -> Vec<Failure> {
+/// Terminals and volumes: where they are, and everything that is wrong with them.
+fn prepare(journal: &Journal, loaded: &mut Loaded, identity: &Identity, failures: &mut Vec<Failure>) -> Places {
     let settings = &mut loaded.settings;
-    let mut failures = Vec::new();
     // First, because file servers and monitors may be beyond it.
     match terminal::gateway::connect(settings) {
         Ok(events) => events.into_iter().for_each(|event| journal.record(event.severity, event.text)),
@@ -107,7 +121,23 @@ fn prepare(journal: &Journal, loaded: &mut Loaded, identity: &Identity) -> Vec<F
         Ok(warnings) => warnings.into_iter().for_each(|warning| journal.record(Severity::Warning, warning)),
         Err(failure) => failures.push(failure),
     }
-    failures
+    Places { log: None, keys: settings.volume_key.clone() }
+}
+
+/// The pair that TLS needs, and the watch over its files; nothing while TLS is off.
+fn read_keys(settings: &Settings, places: &Places, signals: &Signals, identity: Identity) -> Result<Option<KeyWatch>, Failure> {
+    let Some(files) = KeyFiles::of(settings, places.keys.as_deref())? else { return Ok(None) };
+    let read = errand::run(keywatch::PATIENCE, signals, || files.read(&identity));
+    let keys = read.unwrap_or_else(|lost| Err(files.not_answering(&lost.to_string()))).map_err(KeyFiles::failure)?;
+    Ok(Some(KeyWatch::new(files, identity, keys)))
+}
+
+/// What the carrier of the mail log is told: the properties, with the directory that the share has become. `None` = there is no
+/// mail log to carry.
+fn carrier(settings: &Settings, places: &Places) -> Option<String> {
+    settings.maillog_filename.as_ref()?;
+    let share = places.log.as_ref()?.display().to_string();
+    Some(Settings { terminal_log: Some(share), ..settings.clone() }.to_json())
 }
 
 /// Orphans come to us to be reaped, as PID 1 by nature, elsewhere on request; and the core may open many files.

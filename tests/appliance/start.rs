@@ -63,12 +63,8 @@ fn terminals_and_keys_that_are_not_there() {
 
     let grid = keys(&[("server.key", "k"), ("server.pem", "c")]);
     let ended = grid.run(&["init"], &[("MTA_VOLUME_KEY", &key_volume(&grid)), ("MTA_SSL_DISABLED", "no")]);
-    expect(&grid, &ended, "Error: failed to preconfigure the MTA", 69);
-    assert!(
-        ended.stderr.contains("\n  ssl_disabled=no: this version does not serve TLS yet; set ssl_disabled=yes\n"),
-        "{}",
-        ended.stderr
-    );
+    expect(&grid, &ended, "Error: couldn't find ssl keys on the key volume!", 66);
+    assert!(ended.stderr.contains("the key file holds no private key"), "{}", ended.stderr);
 
     let grid = Grid::new();
     let ended = grid.run(&["init"], &[("MTA_LOGS_ENABLED", "yes"), ("MTA_TERMINAL_LOG", "/mnt/log")]);

@@ -14,9 +14,11 @@ use tempfile::TempDir;
 
 /// The programs that tests call, with Debian's packages; Exim is unpacked beside the system, because Debian lets nobody install
 /// it together with Postfix.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 11] = [
+    ("curl", "curl"),
     ("dnsmasq", "dnsmasq-base"),
     ("exim4", "exim4-daemon-light, unpacked by scripts/install-peers.sh"),
+    ("openssl", "openssl"),
     ("postfix", "postfix"),
     ("sendmail", "postfix"),
     ("smtp-sink", "postfix"),

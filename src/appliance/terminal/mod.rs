@@ -64,12 +64,6 @@ pub fn not_served(settings: &Settings) -> Vec<Failure> {
             "this version does not mount exports yet; unset terminal_fs",
         ));
     }
-    if !settings.ssl_disabled {
-        refuse(Failure::preconfigure(
-            Exit::Unavailable,
-            "ssl_disabled=no: this version does not serve TLS yet; set ssl_disabled=yes",
-        ));
-    }
     failures
 }
 
@@ -160,12 +154,8 @@ mod tests {
     #[test]
     fn what_is_not_served_is_said() {
         assert!(not_served(&settings(&[])).is_empty());
-        let asked = settings(&[
-            ("MTA_TERMINAL_LOG", "/mnt/logs"),
-            ("MTA_LOGS_ENABLED", "yes"),
-            ("MTA_TERMINAL_FS", "/mnt/keys"),
-            ("MTA_SSL_DISABLED", "no"),
-        ]);
-        assert_eq!(not_served(&asked).len(), 3);
+        let asked =
+            settings(&[("MTA_TERMINAL_LOG", "/mnt/logs"), ("MTA_LOGS_ENABLED", "yes"), ("MTA_TERMINAL_FS", "/mnt/keys")]);
+        assert_eq!(not_served(&asked).len(), 2);
     }
 }
