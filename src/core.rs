@@ -310,11 +310,14 @@ fn facts(settings: &Settings) -> Facts {
     let out = |name: &str, value: &Option<String>| {
         named(name, value.as_ref().map_or_else(|| "not connected".to_owned(), |value| format!("connected to {value}")))
     };
-    let net = match (&settings.smart_relay, &settings.cc_mta) {
+    let mut net = match (&settings.smart_relay, &settings.cc_mta) {
         (Some(relay), _) => format!("all mail to {relay}"),
         (None, Some(copy)) => format!("mail to each domain's MX, copies to {copy}"),
         (None, None) => "mail to each domain's MX".to_owned(),
     };
+    if let Some(gateway) = &settings.terminal_net {
+        net += &format!(", through gateway {gateway}");
+    }
     Facts {
         hostname: settings.hostname.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -71,6 +71,7 @@ fn live() -> u8 {
     if !failures.is_empty() && !signals.stop_has_come() {
         return give_up(&journal, &failures);
     }
+    tell_trust(&journal, settings);
     get_ready_for_children(&journal);
     let carrier = carrier(settings, &places).map(|properties| Carrier::new(&journal, identity, properties));
     Keeper::new(settings, &journal, &signals, identity).with_keys(keys).with_carrier(carrier).keep()
@@ -89,10 +90,7 @@ fn tell(journal: &Journal, loaded: &Loaded, why_same: Option<String>) {
     for line in check::table(loaded) {
         journal.note(Severity::Info, line);
     }
-    let words = relay::who_may_relay(&loaded.settings.smtpd_trusted_networks, &default_gateways());
-    journal.note(Severity::Info, format!("who may relay: {}", words.statement));
-    let warnings = loaded.warnings.iter().cloned().chain(words.warnings).chain(why_same);
-    for warning in warnings {
+    for warning in loaded.warnings.iter().cloned().chain(why_same) {
         journal.record(Severity::Warning, warning);
     }
     if let Some(path) = journal.path() {
@@ -100,10 +98,22 @@ fn tell(journal: &Journal, loaded: &Loaded, why_same: Option<String>) {
     }
 }
 
+/// Who may relay: told when the gateways are known that mail will really leave through.
+fn tell_trust(journal: &Journal, settings: &Settings) {
+    let words = relay::who_may_relay(&settings.smtpd_trusted_networks, &default_gateways());
+    journal.note(Severity::Info, format!("who may relay: {}", words.statement));
+    words.warnings.into_iter().for_each(|warning| journal.record(Severity::Warning, warning));
+}
+
 /// Terminals and volumes: where they are, and everything that is wrong with them.
 fn prepare(journal: &Journal, loaded: &mut Loaded, mounter: &mut Mounter<'_>, failures: &mut Vec<Failure>) -> Places {
     let settings = &mut loaded.settings;
     let mut places = Places::default();
+    // First, because file servers and monitors may be beyond it.
+    match terminal::gateway::connect(settings) {
+        Ok(events) => events.into_iter().for_each(|event| journal.record(event.severity, event.text)),
+        Err(failure) => failures.push(failure),
+    }
     match terminal::connect(settings, mounter) {
         Ok(notes) => notes.into_iter().for_each(|note| journal.record(Severity::Warning, note)),
         Err(failure) => failures.push(failure),
@@ -120,7 +130,6 @@ fn prepare(journal: &Journal, loaded: &mut Loaded, mounter: &mut Mounter<'_>, fa
         places.keys = None;
     }
     failures.extend(unfit);
-    failures.extend(terminal::not_served(settings));
     match volume::mounted_data(&settings.volume_data, mounter) {
         Ok(None) => return places,
         Ok(Some(directory)) => settings.volume_data = directory,

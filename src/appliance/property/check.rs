@@ -40,7 +40,8 @@ fn report(loaded: &Loaded) -> String {
     for warning in words.warnings.iter().chain(&loaded.warnings) {
         let _ = writeln!(text, "WARNING: {warning}.");
     }
-    for failure in terminal::not_served(&loaded.settings).into_iter().chain(unfit_keys(&loaded.settings)) {
+    let foreseen = terminal::gateway::foresee(&loaded.settings).into_iter().chain(unfit_keys(&loaded.settings));
+    for failure in foreseen {
         let _ = writeln!(text, "WARNING: `postern init` would stop here with: {} ({})", failure.line, failure.cause);
     }
     text

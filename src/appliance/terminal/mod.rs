@@ -4,10 +4,12 @@
 //! in AppLogic, and so a grid can be described before all its boxes exist. Terminal `mon` is the exception: a monitor that
 //! starts later must be found, so an unknown name counts as connected and the pushes try again.
 //! In: settings. Out: settings with unconnected terminals taken out, or failures.
-//! Limits: this version does not serve terminal `net`; asking for it stops the start ([`not_served`]) instead of being ignored.
-//! The order: [`connect`], then [`log`] and [`fs`] make directories of the two file servers.
+//! Limits: none but those of the rooms below: [`gateway`] (terminal `net`), [`log`] and [`fs`].
+//! The order: [`gateway::connect`], since servers may be beyond it; [`connect`]; then [`log`] and [`fs`] make directories of the two
+//! file servers.
 
 mod export;
+pub mod gateway;
 mod mounted;
 mod share;
 
@@ -68,19 +70,6 @@ pub fn connect(settings: &mut Settings, mounter: &Mounter<'_>) -> Result<Vec<Str
         ));
     }
     Ok(notes)
-}
-
-/// What the settings ask for and this version does not have, as the failures that stop the start.
-pub fn not_served(settings: &Settings) -> Vec<Failure> {
-    let mut failures = Vec::new();
-    let mut refuse = |failure: Failure| failures.push(failure);
-    if settings.terminal_net.is_some() {
-        refuse(Failure::preconfigure(
-            Exit::Unavailable,
-            "terminal_net is set: this version does not set routes yet; unset it, the container's own route is used",
-        ));
-    }
-    failures
 }
 
 /// Why a host counts as not connected, if it does.
@@ -195,12 +184,5 @@ mod tests {
         assert!(failure.cause.contains("nobody.invalid"), "{failure}");
         assert_eq!(failure.exit, Exit::Unavailable);
         assert!(settings.terminal_mon.is_some());
-    }
-
-    #[test]
-    fn what_is_not_served_is_said() {
-        assert!(not_served(&settings(&[])).is_empty());
-        let asked = settings(&[("MTA_TERMINAL_FS", "/mnt/keys"), ("MTA_TERMINAL_NET", "192.0.2.1")]);
-        assert_eq!(not_served(&asked).len(), 1);
     }
 }
