@@ -14,6 +14,7 @@ mod exim;
 mod failures;
 mod into;
 mod logs;
+mod monitors;
 mod mx;
 mod postfix;
 mod stop;
