@@ -14,9 +14,14 @@ use tempfile::TempDir;
 
 /// The programs that tests call, with Debian's packages; Exim is unpacked beside the system, because Debian lets nobody install
 /// it together with Postfix.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 15] = [
+    ("django-admin", "python3-django"),
     ("dnsmasq", "dnsmasq-base"),
     ("exim4", "exim4-daemon-light, unpacked by scripts/install-peers.sh"),
+    ("java", "default-jre-headless"),
+    ("msmtp", "msmtp"),
+    ("node", "nodejs"),
+    ("php", "php-cli"),
     ("postfix", "postfix"),
     ("sendmail", "postfix"),
     ("smtp-sink", "postfix"),
@@ -24,6 +29,7 @@ const PACKAGES: [(&str, &str); 9] = [
     ("swaks", "swaks"),
     ("python3", "python3"),
     ("unbound", "unbound"),
+    ("unshare", "util-linux"),
 ];
 
 /// Where a program is.
