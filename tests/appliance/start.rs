@@ -32,6 +32,10 @@ fn wrong_properties() {
             &[("MTA_HOSTNAME", "no host")],
             "Error: hostname must be a host name such as mail.example.com (letters, digits and hyphens between dots)",
         ),
+        (
+            &[("MTA_TIMEZONE", "Mars/Base")],
+            "Error: timezone is not a known time zone: write an IANA name such as Europe/Berlin or UTC",
+        ),
         (&[("MTA_MINIMAL_BACKOFF_TIME", "2h")], "Error: minimal_backoff_time must not be longer than maximal_backoff_time"),
         (&[("MTA_SMART_RELAY", "'relay.example'")], "Error: MTA_SMART_RELAY has quotes around its value"),
         (&[("MTA_HOSTNME", "a.example")], "Error: there is no property MTA_HOSTNME"),

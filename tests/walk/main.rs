@@ -17,4 +17,5 @@ mod logs;
 mod monitors;
 mod mx;
 mod postfix;
+mod properties;
 mod stop;
