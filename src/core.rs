@@ -8,6 +8,7 @@
 //! Windows run on a thread and a runtime of their own, so that a busy relay cannot starve a health check.
 
 use crate::appliance::counter::Counters;
+use crate::appliance::event::Severity;
 use crate::appliance::failure::{Exit, Failure, exit_of};
 use crate::appliance::property::{LogFormat, Settings, relay};
 use crate::appliance::supervise::confine::confine;
@@ -27,9 +28,10 @@ use crate::mail::parse::Rules;
 use crate::mail::route::{self, Router};
 use crate::mail::schedule;
 use crate::mail::spool::{self, SegmentLog};
+use crate::window::Login;
 use crate::window::push;
 use crate::window::server::{self, Facts, Readiness, Window};
-use crate::window::{Login, space};
+use crate::window::space::{self, Alert};
 use nix::sys::signal::SigSet;
 use std::fs::Permissions;
 use std::io;
@@ -61,7 +63,7 @@ const SESSIONS_SHARE: f64 = 0.8;
 
 /// Runs the core until SIGTERM.
 pub fn run() -> ExitCode {
-    let Ok(status) = StatusWriter::from_fd3() else {
+    let Ok(status) = StatusWriter::from_fd3().map(Arc::new) else {
         eprintln!("postern core is started by `postern init`, not by people");
         return ExitCode::from(Exit::Property.code());
     };
@@ -76,7 +78,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn live(status: &StatusWriter) -> Result<(), Vec<Failure>> {
+fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
     // The supervisor reads its signals from a descriptor and blocks them; here they must arrive.
     SigSet::all().thread_unblock().map_err(|error| vec![internal("signals", &error)])?;
     let mut orders = Listener::stdin();
@@ -92,7 +94,7 @@ fn live(status: &StatusWriter) -> Result<(), Vec<Failure>> {
     ended
 }
 
-async fn serve(settings: &Settings, status: &StatusWriter) -> Result<(), Failure> {
+async fn serve(settings: &Settings, status: &Arc<StatusWriter>) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| internal("SIGTERM", &error))?;
     let mut hangup = signal(SignalKind::hangup()).map_err(|error| internal("SIGHUP", &error))?;
     // First of all: a core that was told to stop keeps its ports and its control socket as long as the volume, and the volume
@@ -123,7 +125,7 @@ async fn serve(settings: &Settings, status: &StatusWriter) -> Result<(), Failure
     let windows = open_windows(settings, window, windows, control, closing)?;
 
     let mut couriers = tokio::spawn(outbound.clone().run());
-    let space = tokio::spawn(space::watch_over(counters.clone()));
+    let space = tokio::spawn(space::watch_over(counters.clone(), tell_supervisor(status)));
     let (stop, stopping) = watch::channel(None);
     let intake = Arc::new(intake(settings, &spool, &outbound, &counters, copy));
     let gateways = tokio::spawn(follow_gateways(intake.clone()));
@@ -170,6 +172,19 @@ async fn serve(settings: &Settings, status: &StatusWriter) -> Result<(), Failure
         Ok(false) | Err(_) => tracing::warn!(target: "mta", "the queue did not close in order; a restart recovers it"),
     }
     Ok(())
+}
+
+/// Alerts of the data volume go to the supervisor, which keeps them in the appliance log.
+fn tell_supervisor(status: &Arc<StatusWriter>) -> impl Fn(Alert) + use<> {
+    let status = status.clone();
+    move |alert| {
+        let severity = match alert {
+            Alert::Below1 => Severity::Error,
+            Alert::Below5 => Severity::Warning,
+            Alert::RoomAgain => Severity::Info,
+        };
+        status.event(severity, alert.text());
+    }
 }
 
 fn bind_all(settings: &Settings, port: u16) -> io::Result<Vec<TcpListener>> {
