@@ -1,6 +1,6 @@
 # `make` shows what there is.
 .DEFAULT_GOAL := help
-.PHONY: help build test crash fmt image grid-up grid-down grid-logs bench advisories
+.PHONY: help build test crash fmt tables image grid-up grid-down grid-logs bench advisories
 
 # Docker 20.10 builds with BuildKit only when told; newer engines do it anyway.
 export DOCKER_BUILDKIT := 1
@@ -28,6 +28,9 @@ crash: ## kill -9 under load, 50 rounds, and full volumes; counts what arrives (
 
 fmt: ## format the code
 	cargo fmt --all
+
+tables: ## make docs/class.md and the tables of README.md anew from appliance/mta.toml and Cargo.lock
+	scripts/tables.py
 
 image: ## build the image `postern`
 	scripts/base-images.sh

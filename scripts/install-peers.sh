@@ -24,12 +24,18 @@ PACKAGES=(
   unbound
   python3 openssl
   prometheus prometheus-pushgateway
+  # Runtimes of web applications, for docs/applications.md.
+  default-jre-headless tomcat10-common libtomcat10-java libjakarta-mail-java libjakarta-activation-java
+  python3-django php-cli libphp-phpmailer php-symfony-mailer msmtp nodejs node-nodemailer
 )
 
-# program:what it is for. One line for each thing that a test will call.
+# One word for each thing that a test will call, or a path for each that a program will load.
 PROGRAMS=(
   postfix smtp-source smtp-sink swaks dnsmasq unbound python3 openssl
   prometheus prometheus-pushgateway exim4
+  java php msmtp node django-admin /usr/share/tomcat10/bin/catalina.sh /usr/share/java/jakarta-mail.jar
+  /usr/share/php/libphp-phpmailer/autoload.php /usr/share/php/Symfony/Component/Mailer/autoload.php
+  /usr/share/nodejs/nodemailer
 )
 
 # Not everybody's PATH has the sbin directories, and all mail programs live there.
@@ -41,7 +47,7 @@ die() { printf 'peers: error: %s\n' "$*" >&2; exit "${2:-69}"; }
 missing_programs() {
   local program
   for program in "${PROGRAMS[@]}"; do
-    command -v "$program" >/dev/null 2>&1 || printf '%s\n' "$program"
+    command -v "$program" >/dev/null 2>&1 || [[ $program = /* && -e $program ]] || printf '%s\n' "$program"
   done
 }
 

@@ -7,6 +7,7 @@
 
 use crate::appliance::event::{Journal, Severity};
 use crate::appliance::failure::{Exit, Failure, exit_of};
+use crate::appliance::mount::Mounter;
 use crate::appliance::places::Places;
 use crate::appliance::property::{self, Loaded, Settings, check, relay};
 use crate::appliance::supervise::carrier::Carrier;
@@ -55,7 +56,8 @@ fn live() -> u8 {
         Err(failure) => (None, Some(failure)),
     };
     let mut failures: Vec<_> = failure.into_iter().collect();
-    let places = prepare(&journal, &mut loaded, &identity, &mut failures);
+    let mut mounter = Mounter::new(&signals, identity, &loaded.settings.run_dir);
+    let places = prepare(&journal, &mut loaded, &mut mounter, &mut failures);
     let settings = &loaded.settings;
     let mut keys = None;
     // Where the place of the keys has failed, that is all there is to say of them.
@@ -104,24 +106,45 @@ fn tell_trust(journal: &Journal, settings: &Settings) {
 }
 
 /// Terminals and volumes: where they are, and everything that is wrong with them.
-fn prepare(journal: &Journal, loaded: &mut Loaded, identity: &Identity, failures: &mut Vec<Failure>) -> Places {
+fn prepare(journal: &Journal, loaded: &mut Loaded, mounter: &mut Mounter<'_>, failures: &mut Vec<Failure>) -> Places {
     let settings = &mut loaded.settings;
+    let mut places = Places::default();
     // First, because file servers and monitors may be beyond it.
     match terminal::gateway::connect(settings) {
         Ok(events) => events.into_iter().for_each(|event| journal.record(event.severity, event.text)),
         Err(failure) => failures.push(failure),
     }
-    match terminal::connect(settings) {
+    match terminal::connect(settings, mounter) {
         Ok(notes) => notes.into_iter().for_each(|note| journal.record(Severity::Warning, note)),
         Err(failure) => failures.push(failure),
     }
-    failures.extend(volume::check_keys(settings));
-    failures.extend(terminal::not_served(settings));
-    match volume::prepare_data(&settings.volume_data, identity, volume::in_container()) {
+    // A signal that comes meanwhile leaves places open; the keeper hears it before it starts anything.
+    places.log = terminal::log(settings, mounter).unwrap_or_else(|failure| failed(failures, failure));
+    places.keys = terminal::fs(settings, mounter).unwrap_or_else(|failure| failed(failures, failure));
+    if let Some(key) = settings.volume_key.take() {
+        settings.volume_key = volume::mounted_key(&key, mounter).unwrap_or_else(|failure| failed(failures, failure));
+        places.keys.clone_from(&settings.volume_key);
+    }
+    let unfit = volume::check_keys(settings);
+    if !unfit.is_empty() {
+        places.keys = None;
+    }
+    failures.extend(unfit);
+    match volume::mounted_data(&settings.volume_data, mounter) {
+        Ok(None) => return places,
+        Ok(Some(directory)) => settings.volume_data = directory,
+        Err(failure) => return failed(failures, failure).unwrap_or(places),
+    }
+    match volume::prepare_data(&settings.volume_data, &mounter.identity(), volume::in_container()) {
         Ok(warnings) => warnings.into_iter().for_each(|warning| journal.record(Severity::Warning, warning)),
         Err(failure) => failures.push(failure),
     }
-    Places { log: None, keys: settings.volume_key.clone() }
+    places
+}
+
+fn failed<T>(failures: &mut Vec<Failure>, failure: Failure) -> Option<T> {
+    failures.push(failure);
+    None
 }
 
 /// The pair that TLS needs, and the watch over its files; nothing while TLS is off.

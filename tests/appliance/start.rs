@@ -1,6 +1,7 @@
 //! Each reason not to start: its line word for word, its exit code, and the same line in the appliance log.
 
 use crate::support::{Ended, Grid, is_root};
+use postern::appliance::class::class;
 use std::fs;
 use std::net::TcpListener;
 
@@ -8,6 +9,9 @@ use std::net::TcpListener;
 fn expect(grid: &Grid, ended: &Ended, line: &str, code: i32) {
     assert!(ended.stderr.lines().any(|found| found == line), "'{line}' missing:\n{}", ended.stderr);
     assert_eq!(ended.code, code, "{}", ended.stderr);
+    if let Some(told) = class().error.iter().find(|error| error.line == line) {
+        assert!(told.exit.iter().any(|exit| i32::from(*exit) == code), "the class does not tell of exit code {code}: {told:?}");
+    }
     assert!(grid.log().lines().any(|found| found.ends_with(line)), "'{line}' missing in the log:\n{}", grid.log());
 }
 
@@ -27,6 +31,10 @@ fn wrong_properties() {
         (
             &[("MTA_HOSTNAME", "no host")],
             "Error: hostname must be a host name such as mail.example.com (letters, digits and hyphens between dots)",
+        ),
+        (
+            &[("MTA_TIMEZONE", "Mars/Base")],
+            "Error: timezone is not a known time zone: write an IANA name such as Europe/Berlin or UTC",
         ),
         (&[("MTA_MINIMAL_BACKOFF_TIME", "2h")], "Error: minimal_backoff_time must not be longer than maximal_backoff_time"),
         (&[("MTA_SMART_RELAY", "'relay.example'")], "Error: MTA_SMART_RELAY has quotes around its value"),

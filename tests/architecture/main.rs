@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
+mod class;
 mod source;
 
 use source::{Source, sources};
@@ -125,15 +126,7 @@ fn every_dependency_has_its_reason() {
     }
 }
 
-#[test]
-fn the_property_table_of_the_readme_is_that_of_the_class() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let (_, rest) = readme.split_once("<!-- properties -->\n").expect("README has the mark <!-- properties -->");
-    let (table, _) = rest.split_once("<!-- /properties -->").expect("README has the mark <!-- /properties -->");
-    let fresh = postern::appliance::class::properties_markdown();
-    assert!(table.trim() == fresh.trim(), "README's property table is stale; put this between the marks:\n\n{fresh}");
-}
-
+/// The root of the tree.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

@@ -168,6 +168,15 @@ fn mail_counters_and_a_killed_container() {
         });
     }
 
+    // The shipped alert rules are loaded, understood, and quiet.
+    let shipped = include_str!("../../appliance/monitor/rules.yml").matches("- alert: ").count();
+    wait_for("the alert rules in Prometheus", Duration::from_secs(60), || {
+        let answer = http::get_json(prometheus_port, "/api/v1/rules")?;
+        let rules = answer["data"]["groups"][0]["rules"].as_array().ok_or_else(|| format!("no rules: {answer}"))?;
+        let sound = rules.iter().filter(|rule| rule["health"] == "ok" && rule["state"] == "inactive").count();
+        if sound == shipped { Ok(()) } else { Err(format!("{sound} of {shipped}: {answer}")) }
+    });
+
     // The health checks so far were no SMTP sessions: there was one for each mail, and no other.
     let sessions = metric(grid.port("mta", 80), "mta_smtp_sessions_total").unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();

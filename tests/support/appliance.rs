@@ -174,14 +174,20 @@ impl Appliance {
 
     /// Asks the window, and expects 200.
     pub fn get(&self, path: &str) -> String {
+        let (status, body) = self.get_as(path, "");
+        assert!(status == "200", "{path}: {status} {body}");
+        body
+    }
+
+    /// Asks the window with a further header line, and gives back the status and the body.
+    pub fn get_as(&self, path: &str, header: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.window).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: {HOSTNAME}\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {HOSTNAME}\r\n{header}\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{path}: {answer}"));
-        assert!(head.split(' ').nth(1) == Some("200"), "{path}: {answer}");
-        body.to_owned()
+        (head.split(' ').nth(1).unwrap_or_default().to_owned(), body.to_owned())
     }
 
     /// A counter of `/metrics`, with its label as it stands there.
@@ -283,7 +289,8 @@ impl Sink {
         mails
     }
 
-    fn maildir(&self) -> PathBuf {
+    /// Where it keeps them, each as it came.
+    pub fn maildir(&self) -> PathBuf {
         self.directory.path().join("new")
     }
 

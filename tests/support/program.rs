@@ -14,11 +14,16 @@ use tempfile::TempDir;
 
 /// The programs that tests call, with Debian's packages; Exim is unpacked beside the system, because Debian lets nobody install
 /// it together with Postfix.
-const PACKAGES: [(&str, &str); 11] = [
+const PACKAGES: [(&str, &str); 17] = [
     ("curl", "curl"),
+    ("django-admin", "python3-django"),
     ("dnsmasq", "dnsmasq-base"),
     ("exim4", "exim4-daemon-light, unpacked by scripts/install-peers.sh"),
+    ("java", "default-jre-headless"),
+    ("msmtp", "msmtp"),
+    ("node", "nodejs"),
     ("openssl", "openssl"),
+    ("php", "php-cli"),
     ("postfix", "postfix"),
     ("sendmail", "postfix"),
     ("smtp-sink", "postfix"),
@@ -26,6 +31,7 @@ const PACKAGES: [(&str, &str); 11] = [
     ("swaks", "swaks"),
     ("python3", "python3"),
     ("unbound", "unbound"),
+    ("unshare", "util-linux"),
 ];
 
 /// Where a program is.

@@ -14,6 +14,8 @@ mod exim;
 mod failures;
 mod into;
 mod logs;
+mod monitors;
 mod mx;
 mod postfix;
+mod properties;
 mod stop;

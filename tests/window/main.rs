@@ -6,7 +6,9 @@ mod desk;
 #[path = "../support/window.rs"]
 mod support;
 
+mod alerts;
 mod limits;
+mod monitors;
 mod orders;
 mod pushes;
 mod routes;

@@ -1,4 +1,4 @@
-//! Pushes to a real Pushgateway, and to monitors in every kind of trouble.
+//! Pushes to a real Pushgateway. Monitors in trouble are in `monitors.rs`.
 
 use crate::support::{TestWindow, busy, curl, troubled_queue};
 use postern::window::push::{Config, FAREWELL_PATIENCE, push};
@@ -12,13 +12,13 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// Debian's Pushgateway, ended with the test.
-struct Gateway {
+pub(crate) struct Gateway {
     process: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Gateway {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
@@ -54,12 +54,12 @@ impl Drop for Gateway {
     }
 }
 
-fn start(window: &TestWindow, address: SocketAddr, instance: &str) -> JoinHandle<()> {
+pub(crate) fn start(window: &TestWindow, address: SocketAddr, instance: &str) -> JoinHandle<()> {
     let config = Config::new(&format!("http://{address}"), instance, Duration::from_millis(100)).unwrap();
     tokio::spawn(push(config, Arc::clone(&window.window), window.stop.subscribe()))
 }
 
-async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !condition() {
         assert!(begin.elapsed() < Duration::from_secs(20), "{what} did not happen");
@@ -118,54 +118,6 @@ async fn a_gateway_that_dies_and_returns_is_pushed_to_again() {
     assert!(gateway.metrics().await.contains("mta_mqueue_messages"));
     window.stop.send(true).unwrap();
     timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
-}
-
-/// A monitor that reads a little and says `answer`, then holds the connection or closes it.
-async fn monitor(answer: Vec<u8>, hold: bool) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let answer = answer.clone();
-            tokio::spawn(async move {
-                let mut request = [0; 512];
-                let _ = stream.read(&mut request).await;
-                let _ = stream.write_all(&answer).await;
-                while hold && matches!(stream.read(&mut request).await, Ok(1..)) {}
-            });
-        }
-    });
-    address
-}
-
-#[tokio::test]
-async fn monitors_in_trouble_cost_a_counter_and_nothing_else() {
-    let endless = [b"HTTP/1.1 500 no\r\nContent-Length: 99999999999\r\n\r\n".to_vec(), vec![b'x'; 1 << 20]].concat();
-    for (trouble, answer, hold) in [
-        ("redirects", b"HTTP/1.1 302 Found\r\nLocation: http://example.org/\r\nContent-Length: 0\r\n\r\n".to_vec(), false),
-        ("refuses", b"HTTP/1.1 400 Bad Request\r\nContent-Length: 9\r\n\r\nno\nthanks".to_vec(), false),
-        ("talks nonsense", b"220 mail.example ESMTP\r\n".to_vec(), false),
-        ("talks binary", vec![0xff; 5000], false),
-        ("never ends its header", [b"HTTP/1.1 200 OK\r\n".to_vec(), b"a: b\r\n".repeat(10_000)].concat(), true),
-        ("never ends its answer", endless, true),
-        ("closes at once", Vec::new(), false),
-        ("hangs", Vec::new(), true),
-    ] {
-        let window = TestWindow::open([], None).await;
-        let task = start(&window, monitor(answer, hold).await, "mta");
-        until(trouble, || window.counters.push_failures_total.get() > 0).await;
-        assert_eq!(window.counters.push_total.get(), 0, "{trouble}");
-        let begin = Instant::now();
-        window.stop.send(true).unwrap();
-        timeout(FAREWELL_PATIENCE + Duration::from_secs(2), task)
-            .await
-            .unwrap_or_else(|_| panic!("{trouble}: no end"))
-            .unwrap();
-        assert!(
-            begin.elapsed() < Duration::from_secs(1),
-            "{trouble}: nothing was ever pushed, so there is nothing to take back"
-        );
-    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@
 
 mod describe;
 
-pub use describe::{Format, describe, properties_markdown, run};
+pub use describe::{Format, describe, run};
 
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
@@ -30,6 +30,12 @@ pub struct Class {
     pub property: Vec<Property>,
     /// The numbers.
     pub counter: Vec<Counter>,
+    /// The reasons not to start, word for word.
+    pub error: Vec<ErrorLine>,
+    /// What is said of a volume that fills up.
+    pub alert: Vec<Alert>,
+    /// The packages inside the program.
+    pub software: Vec<Software>,
 }
 
 /// Name and purpose of the class.
@@ -38,12 +44,22 @@ pub struct Class {
 pub struct About {
     /// Its name in a catalog.
     pub name: String,
-    /// Its shelf in a catalog.
+    /// The catalog.
+    pub catalog: String,
+    /// Its shelf there.
     pub category: String,
     /// What it is, in one line.
     pub summary: String,
+    /// The latest version: that of the program.
+    pub version: String,
     /// What it runs on.
     pub os: String,
+    /// The image that it is built on, with the packages that come from there.
+    pub base: String,
+    /// Whether it has volumes that the user provides.
+    pub user_volumes: bool,
+    /// What limits its use.
+    pub constraints: String,
 }
 
 /// A need of the appliance, with its range.
@@ -58,6 +74,8 @@ pub struct Resource {
     pub maximum: String,
     /// What to begin with.
     pub default: String,
+    /// With which values the tests run it.
+    pub tested: String,
 }
 
 /// A named network door.
@@ -155,6 +173,48 @@ pub struct Counter {
     pub help: String,
 }
 
+/// A line that stops the start.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorLine {
+    /// Word for word.
+    pub line: String,
+    /// The exit codes that may follow.
+    pub exit: Vec<u8>,
+    /// What was found.
+    pub meaning: String,
+    /// What to do.
+    pub action: String,
+}
+
+/// A line of the running appliance that asks for an operator.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Alert {
+    /// Word for word.
+    pub line: String,
+    /// `warning` or `critical`.
+    pub severity: String,
+    /// What was found.
+    pub meaning: String,
+    /// What to do.
+    pub action: String,
+}
+
+/// A package of somebody else inside the program.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Software {
+    /// Its name at the registry.
+    pub name: String,
+    /// The version that is built in.
+    pub version: String,
+    /// Whether it was changed here.
+    pub modified: bool,
+    /// Its licence, as it states it.
+    pub license: String,
+}
+
 /// The class this program is.
 pub fn class() -> &'static Class {
     static CLASS: LazyLock<Class> = LazyLock::new(|| {
@@ -175,6 +235,7 @@ impl Class {
 mod tests {
     use super::*;
     use crate::appliance::counter::Counters;
+    use crate::appliance::failure::Exit;
     use std::collections::BTreeSet;
 
     #[test]
@@ -212,6 +273,22 @@ mod tests {
         for property in wires.chain(class.volume.iter().map(|volume| volume.property.as_str())) {
             assert!(names.contains(property), "{property}");
         }
+    }
+
+    #[test]
+    fn errors_have_known_exit_codes_and_say_what_to_do() {
+        for error in &class().error {
+            assert!(error.line.starts_with("Error: ") && !error.exit.is_empty(), "{error:?}");
+            assert!(error.exit.iter().all(|code| Exit::from_code((*code).into()).is_some()), "{error:?}");
+            assert!(!error.meaning.is_empty() && !error.action.is_empty(), "{error:?}");
+        }
+        let lines: BTreeSet<_> = class().error.iter().map(|error| &error.line).collect();
+        assert_eq!(lines.len(), class().error.len());
+    }
+
+    #[test]
+    fn the_version_of_the_class_is_that_of_the_program() {
+        assert_eq!(class().class.version, env!("CARGO_PKG_VERSION"));
     }
 
     #[test]

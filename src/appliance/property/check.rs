@@ -41,7 +41,7 @@ fn report(loaded: &Loaded) -> String {
         let _ = writeln!(text, "WARNING: {warning}.");
     }
     let foreseen = terminal::gateway::foresee(&loaded.settings).into_iter().chain(unfit_keys(&loaded.settings));
-    for failure in terminal::not_served(&loaded.settings).into_iter().chain(foreseen) {
+    for failure in foreseen {
         let _ = writeln!(text, "WARNING: `postern init` would stop here with: {} ({})", failure.line, failure.cause);
     }
     text

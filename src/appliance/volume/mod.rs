@@ -2,25 +2,65 @@
 //!
 //! Purpose: a relay that promises to keep mail must not start on a disk that cannot. The data volume must be there, take and
 //! sync a file as the core's user, and should outlive the container. The key volume must be there when it is asked for.
-//! Limits: this version mounts no block devices itself.
+//! Block devices are mounted first ([`mounted`]); a directory is used as it is.
+//! Limits: a device gets [`DEVICE_PATIENCE`] to come up; a journal may have to be replayed.
 //! Security: ownership of the data volume is changed only at its top, only when that is safe, and never below.
 
+mod device;
 pub mod keys;
 mod mounts;
 
-pub use mounts::in_container;
+pub use mounts::{in_container, mounted_at};
 
 use super::failure::{Exit, Failure};
+use super::mount::Mounter;
 use super::property::Settings;
 use super::supervise::identity::Identity;
 use nix::sys::statfs::{FsType, statfs};
 use std::fs::{DirBuilder, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const DATA_LINE: &str = "Error: failed to mount data volume.";
 const KEY_LINE: &str = "Error: failed to mount key volume.";
+
+/// For mounting a device.
+pub const DEVICE_PATIENCE: Duration = Duration::from_secs(300);
+
+/// The directory of the data volume: the given one, or the one where the given block device has been mounted. `None` = a signal
+/// ended the start.
+///
+/// # Errors
+/// The device cannot be mounted.
+pub fn mounted_data(path: &Path, mounter: &mut Mounter<'_>) -> Result<Option<PathBuf>, Failure> {
+    mounted("volume_data", path, ("/data", false), mounter).map_err(|cause| Failure::new(Exit::Unavailable, DATA_LINE, cause))
+}
+
+/// The same for the key volume, which is mounted read only.
+///
+/// # Errors
+/// The device cannot be mounted.
+pub fn mounted_key(path: &Path, mounter: &mut Mounter<'_>) -> Result<Option<PathBuf>, Failure> {
+    mounted("volume_key", path, ("/key", true), mounter).map_err(|cause| Failure::new(Exit::Unavailable, KEY_LINE, cause))
+}
+
+fn mounted(
+    name: &str,
+    path: &Path,
+    (at, read_only): (&str, bool),
+    mounter: &mut Mounter<'_>,
+) -> Result<Option<PathBuf>, String> {
+    let is_device = mounter.look(DEVICE_PATIENCE, || Ok(path.metadata().is_ok_and(|meta| meta.file_type().is_block_device())));
+    let cause = |cause: String| format!("{name} is {}: {cause}", path.display());
+    match is_device.map_err(cause)? {
+        None => Ok(None),
+        // What is missing is told by those who need it.
+        Some(false) => Ok(Some(path.to_owned())),
+        Some(true) => mounter.mount(at, DEVICE_PATIENCE, |point| device::mount(path, point, read_only)).map_err(cause),
+    }
+}
 
 /// Makes sure that the data volume can hold the queue; returns what a person should be warned of.
 ///
@@ -41,13 +81,6 @@ pub fn prepare_data(path: &Path, identity: &Identity, contained: bool) -> Result
             return Err(data_failure(&error, format!("{}: {}; {hint}", path.display(), words(&error))));
         }
     };
-    if meta.file_type().is_block_device() {
-        let cause = format!(
-            "{} is a block device: this version does not mount devices; mount it and name the directory",
-            path.display()
-        );
-        return Err(Failure::new(Exit::Unavailable, DATA_LINE, cause));
-    }
     if !meta.is_dir() {
         return Err(Failure::new(Exit::Create, DATA_LINE, format!("{} is not a directory", path.display())));
     }
@@ -67,13 +100,6 @@ pub fn check_keys(settings: &Settings) -> Vec<Failure> {
         Err(error) => {
             let cause = format!("volume_key is {}: {}", volume.display(), words(&error));
             return vec![Failure::new(Exit::Input, KEY_LINE, cause)];
-        }
-        Ok(meta) if meta.file_type().is_block_device() => {
-            let cause = format!(
-                "{} is a block device: this version does not mount devices; mount it and name the directory",
-                volume.display()
-            );
-            return vec![Failure::new(Exit::Unavailable, KEY_LINE, cause)];
         }
         Ok(meta) if !meta.is_dir() => {
             return vec![Failure::new(Exit::Input, KEY_LINE, format!("{} is not a directory", volume.display()))];
@@ -120,8 +146,11 @@ fn is_local(path: &Path) -> bool {
     statfs(path).is_ok_and(|stat| !REMOTE.contains(&(stat.filesystem_type().0.cast_unsigned() & 0xffff_ffff)))
 }
 
-/// Creates, syncs and removes a file: the least that the queue will ask for.
-fn try_file(dir: &Path) -> io::Result<()> {
+/// Creates, syncs and removes a file: the least that a writer will ask for. A full volume passes.
+///
+/// # Errors
+/// The operating system's.
+pub fn try_file(dir: &Path) -> io::Result<()> {
     let path = dir.join(format!(".postern-trial-{}", std::process::id()));
     let outcome = (|| {
         let no_link = nix::libc::O_NOFOLLOW;

@@ -1,0 +1,107 @@
+//! The world of an application: a directory, a relay that it knows as `aux`, and the customer's mailbox behind it.
+
+use crate::page;
+use crate::support::appliance::{Appliance, Sink};
+use crate::support::letter::Letter;
+use crate::support::program::{Program, find, need_root, open_directory, own_address, run};
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// The directory that a shop lives in, and what it is wired to.
+pub struct Shop {
+    directory: TempDir,
+    customer: Sink,
+    _relay: Appliance,
+}
+
+impl Shop {
+    /// Starts the relay, and makes `aux` a way to it.
+    pub fn open() -> Self {
+        need_root("the application finds the relay at aux, port 25");
+        let customer = Sink::start("");
+        let relay = Appliance::start(&[("MTA_SMART_RELAY", &customer.relay())]);
+        let aux = own_address();
+        lead(SocketAddr::from((aux, 25)), relay.smtp);
+        let shop = Self { directory: open_directory(), customer, _relay: relay };
+        shop.write("hosts", &format!("{} localhost\n{aux} aux\n", Ipv4Addr::LOCALHOST));
+        shop
+    }
+
+    /// Where the application's files are.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Writes a block of the page to the file that it names.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.write(name, &page::block(name))
+    }
+
+    /// Writes a file below the directory.
+    pub fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.directory().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// Runs a program of the application to its end.
+    ///
+    /// # Panics
+    /// It did not succeed.
+    pub fn run(&self, command: &Command) {
+        run(&mut self.inside(command));
+    }
+
+    /// Starts a program of the application that stays.
+    pub fn start(&self, name: &str, command: &Command) -> Program {
+        Program::start(self.directory(), name, self.inside(command))
+    }
+
+    /// The same command where `aux` has its address: in a mount namespace with a hosts file of its own.
+    fn inside(&self, command: &Command) -> Command {
+        let mut inside = Command::new(find("unshare"));
+        inside.args(["--mount", "sh", "-euc", "mount --bind hosts /etc/hosts; exec \"$@\"", "sh"]);
+        inside.arg(command.get_program()).args(command.get_args());
+        let variables = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        inside.envs(variables).current_dir(self.directory());
+        inside
+    }
+
+    /// The one mail that arrives at the customer's.
+    pub fn mail(&self) -> Letter {
+        self.customer.mails(1).remove(0)
+    }
+
+    /// It is the one that the blocks of the page send.
+    pub fn expect_order(&self) {
+        let mail = self.mail();
+        assert_eq!((mail.from.as_str(), mail.to.as_slice()), ("shop@example.com", &["customer@example.org".to_owned()][..]));
+        let text = mail.text();
+        assert!(text.contains("Subject: Your order\r\n") && text.contains("\r\n\r\nThank you."), "{text}");
+        assert!(text.to_lowercase().contains("shop@example.com"), "{text}");
+    }
+}
+
+/// Whoever connects here is connected there; the relay sees a client of the loopback.
+fn lead(here: SocketAddr, there: SocketAddr) {
+    let listener = TcpListener::bind(here).unwrap();
+    // The threads end with the test's process.
+    std::thread::spawn(move || {
+        for near in listener.incoming() {
+            let (near, far) = (near.unwrap(), TcpStream::connect(there).unwrap());
+            let (near_too, far_too) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+            std::thread::spawn(move || copy(near, far));
+            std::thread::spawn(move || copy(far_too, near_too));
+        }
+    });
+}
+
+fn copy(mut from: TcpStream, mut to: TcpStream) {
+    let _ = io::copy(&mut from, &mut to);
+    let _ = to.shutdown(std::net::Shutdown::Write);
+}

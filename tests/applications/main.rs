@@ -1,0 +1,95 @@
+//! What docs/applications.md tells the writers of web applications, block by block as it stands there, in the real runtimes:
+//! Tomcat, Python, Django, PHP, Node. The relay is the real program; the mail is looked for at its next hop.
+//!
+//! Nothing in a block is changed: each runtime sees a hosts file of its own, in which `aux` is an address of this test, where
+//! port 25 leads to the relay. That needs root, for the port and for the mount (unshare(1)).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod aux;
+mod page;
+mod tomcat;
+
+use aux::Shop;
+use std::collections::BTreeSet;
+use std::process::Command;
+use support::program::find;
+
+#[test]
+fn tomcat() {
+    let shop = Shop::open();
+    tomcat::run(&shop);
+    shop.expect_order();
+}
+
+#[test]
+fn python() {
+    let shop = Shop::open();
+    let script = shop.place("order.py");
+    shop.run(Command::new("/usr/bin/python3").arg(script));
+    shop.expect_order();
+}
+
+#[test]
+fn django() {
+    let shop = Shop::open();
+    shop.place("settings.py");
+    // Debian's, whatever other Python comes first on the PATH.
+    let mut command = Command::new("/usr/bin/python3");
+    command.arg(find("django-admin")).args(["sendtestemail", "--settings=settings", "customer@example.org"]);
+    shop.run(command.env("PYTHONPATH", shop.directory()));
+    let mail = shop.mail();
+    assert_eq!(mail.to, ["customer@example.org"]);
+    assert!(mail.text().contains("Subject: Test email from "), "{}", mail.text());
+}
+
+#[test]
+fn php_with_phpmailer() {
+    php("order-phpmailer.php", "/usr/share/php/libphp-phpmailer/autoload.php");
+}
+
+#[test]
+fn php_with_symfony() {
+    php("order-symfony.php", "/usr/share/php/Symfony/Component/Mailer/autoload.php");
+}
+
+/// Debian has its own place for a library's loader; Composer's is the one that applications know.
+fn php(name: &str, loader: &str) {
+    let shop = Shop::open();
+    shop.write("vendor/autoload.php", &format!("<?php require '{loader}';\n"));
+    let script = shop.place(name);
+    shop.run(Command::new(find("php")).arg(script));
+    shop.expect_order();
+}
+
+#[test]
+fn php_with_its_own_mail_function() {
+    let shop = Shop::open();
+    let settings = shop.place("php.ini");
+    let code = "exit(mail('customer@example.org', 'Your order', 'Thank you.', 'From: shop@example.com') ? 0 : 1);";
+    find("msmtp");
+    shop.run(Command::new(find("php")).arg("-c").arg(settings).args(["-r", code]));
+    shop.expect_order();
+}
+
+#[test]
+fn node() {
+    let shop = Shop::open();
+    let script = shop.place("order.js");
+    shop.run(Command::new(find("node")).env("NODE_PATH", "/usr/share/nodejs").arg(script));
+    shop.expect_order();
+}
+
+#[test]
+fn every_block_of_the_page_is_run() {
+    let code = [include_str!("main.rs"), include_str!("tomcat.rs")].concat();
+    let blocks = page::files();
+    assert!(blocks.len() >= 8, "{blocks:?}");
+    assert_eq!(blocks.iter().collect::<BTreeSet<_>>().len(), blocks.len(), "two blocks have one name");
+    for name in blocks {
+        assert!(code.contains(&format!("\"{name}\"")), "no test runs {name}");
+    }
+}

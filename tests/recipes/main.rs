@@ -1,0 +1,143 @@
+//! README's recipes for keys and certificates, taken from README.md as they stand and run with the real openssl.
+//!
+//! Each test runs the commands in an empty directory, in the order of the page, and asks openssl about the result. Passphrases
+//! come by the way that the page names for scripts.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+const PASSPHRASE: &str = "a tide in the affairs of men";
+
+/// The command block of README.md below the mark of that name.
+fn recipe(name: &str) -> String {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let mark = format!("<!-- recipe: {name} -->\n```sh\n");
+    let (_, rest) = readme.split_once(&mark).unwrap_or_else(|| panic!("README.md has no recipe '{name}'"));
+    let (block, _) = rest.split_once("```").expect("the block ends");
+    assert!(block.starts_with("openssl "), "{block}");
+    block.trim_end().to_owned()
+}
+
+/// A desk to work at: an empty directory, and nothing of the machine's own configuration but openssl's.
+struct Desk(TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// Runs a recipe as a shell would, with an addition at its end for what a person would be asked.
+    fn make(&self, name: &str, addition: &str) -> &Self {
+        let script = format!("{} {addition}", recipe(name));
+        let output = self.shell(&script);
+        assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
+        self
+    }
+
+    /// What a command says that must succeed.
+    fn ask(&self, script: &str) -> String {
+        let output = self.shell(script);
+        assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+    }
+
+    fn shell(&self, script: &str) -> Output {
+        assert!(Path::new("/usr/bin/openssl").exists(), "install Debian's package openssl (scripts/install-peers.sh)");
+        let mut command = Command::new("/bin/sh");
+        command.args(["-euc", script]).current_dir(self.0.path()).env_clear().env("PATH", "/usr/bin:/bin");
+        command.env("PASSPHRASE", PASSPHRASE).stdin(std::process::Stdio::null());
+        command.output().unwrap()
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.0.path().join(name)).unwrap()
+    }
+
+    /// The key opens without a passphrase, and its mode lets nobody else read it.
+    fn has_a_free_key(&self) -> &Self {
+        assert!(!self.read("server.key").contains("ENCRYPTED"));
+        self.ask("openssl pkey -in server.key -noout -check");
+        let mode = self.ask("stat -c %a server.key");
+        assert_eq!(mode.trim(), "600", "openssl gives the key to its owner alone");
+        self
+    }
+
+    /// The certificate is the key's, for the names of the page, good now and for most of a year.
+    fn has_a_certificate(&self) -> &Self {
+        assert_eq!(self.ask("openssl pkey -in server.key -pubout"), self.ask("openssl x509 -in server.pem -noout -pubkey"));
+        for name in ["mta.example.org", "aux"] {
+            let said = self.ask(&format!("openssl x509 -in server.pem -noout -checkhost {name}"));
+            assert!(said.contains("does match certificate"), "{said}");
+        }
+        let said = self.ask("openssl x509 -in server.pem -noout -checkhost other.example.org");
+        assert!(said.contains("does NOT match certificate"), "{said}");
+        self.ask("openssl x509 -in server.pem -noout -checkend 0");
+        self.ask("openssl x509 -in server.pem -noout -checkend 31449600"); // 364 days
+        self.ask("openssl verify -CAfile server.pem server.pem");
+        self
+    }
+}
+
+#[test]
+fn a_private_key() {
+    let desk = Desk::new();
+    desk.make("key", "").has_a_free_key();
+    let said = desk.ask("openssl pkey -in server.key -noout -text");
+    assert!(said.contains("prime256v1"), "{said}");
+}
+
+#[test]
+fn a_private_key_for_old_clients() {
+    let desk = Desk::new();
+    desk.make("rsa-key", "").has_a_free_key();
+    let said = desk.ask("openssl pkey -in server.key -noout -text");
+    assert!(said.contains("3072 bit"), "{said}");
+}
+
+#[test]
+fn a_key_with_a_passphrase_and_its_removal() {
+    let desk = Desk::new();
+    desk.make("protected-key", "-pass env:PASSPHRASE");
+    assert!(desk.read("protected.key").starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"));
+    let locked = desk.shell("openssl pkey -in protected.key -noout -passin pass:wrong");
+    assert!(!locked.status.success(), "any passphrase opens it");
+    desk.make("remove-passphrase", "-passin env:PASSPHRASE").has_a_free_key();
+    let public = desk.ask("openssl pkey -in protected.key -passin env:PASSPHRASE -pubout");
+    assert_eq!(public, desk.ask("openssl pkey -in server.key -pubout"), "it is another key");
+    desk.make("self-signed", "").has_a_certificate();
+}
+
+#[test]
+fn a_request_that_an_authority_signs() {
+    for key in ["key", "rsa-key"] {
+        let desk = Desk::new();
+        desk.make(key, "").make("request", "");
+        let said = desk.ask("openssl req -in server.csr -noout -verify -subject -text");
+        assert!(said.contains("verify OK") && said.contains("CN = mta.example.org"), "{said}");
+        assert!(said.contains("DNS:mta.example.org, DNS:aux"), "{said}");
+        // An authority takes the request and gives a certificate back, which belongs to the key.
+        desk.ask("openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -subj /CN=Authority -days 9 -out ca.pem");
+        desk.ask("openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -copy_extensions copy -days 8 -out server.pem");
+        assert_eq!(desk.ask("openssl pkey -in server.key -pubout"), desk.ask("openssl x509 -in server.pem -noout -pubkey"));
+        desk.ask("openssl verify -CAfile ca.pem -verify_hostname mta.example.org server.pem");
+    }
+}
+
+#[test]
+fn a_certificate_that_signs_itself() {
+    for key in ["key", "rsa-key"] {
+        let desk = Desk::new();
+        desk.make(key, "").make("self-signed", "").has_a_certificate();
+    }
+}
+
+#[test]
+fn every_recipe_of_the_page_is_run() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let told: Vec<&str> = readme.lines().filter_map(|line| line.strip_prefix("<!-- recipe: ")?.strip_suffix(" -->")).collect();
+    assert_eq!(told, ["key", "rsa-key", "protected-key", "remove-passphrase", "request", "self-signed"]);
+}

@@ -1,0 +1,72 @@
+//! Properties of the founding document as an operator sees them in the running appliance: the time zone, the login.
+
+use crate::mx::send;
+use crate::support::appliance::{Appliance, Sink};
+use std::fs;
+
+/// `operator:open sesame` and what a guesser sends, in base 64.
+const RIGHT: &str = "Authorization: Basic b3BlcmF0b3I6b3BlbiBzZXNhbWU=\r\n";
+const WRONG: &str = "Authorization: Basic b3BlcmF0b3I6b3BlbiBzZXNhbWE=\r\n";
+
+/// The Received stamp of a mail and the log lines of the supervisor and of the core, with their offsets from UTC.
+fn stamps(properties: &[(&str, &str)]) -> (String, Vec<String>, String) {
+    let sink = Sink::start("");
+    let relay = sink.relay();
+    let mut appliance = Appliance::start(&[&[("MTA_SMART_RELAY", relay.as_str())], properties].concat());
+    send(&appliance, "sender@here.example", "box@there.example");
+    sink.mails(1);
+    assert_eq!(appliance.stop(), 143);
+    let mail = fs::read_dir(sink.maildir()).unwrap().next().unwrap().unwrap().path();
+    let mail = fs::read_to_string(mail).unwrap();
+    let (_, received) = mail.split_once("Received: ").unwrap();
+    let date = received.split_once(";\r\n\t").unwrap().1.split_once("\r\n").unwrap().0.to_owned();
+    let kept = fs::read_to_string(appliance.path("run/log/appliance/log")).unwrap();
+    (date, appliance.log(), kept)
+}
+
+/// The last six characters of the time that begins a line: `+05:45`.
+fn offset(line: &str) -> &str {
+    let time = line.split(' ').next().unwrap_or_default();
+    &time[time.len().saturating_sub(6)..]
+}
+
+#[test]
+fn the_time_zone_is_in_the_log_and_in_received_stamps() {
+    // A zone that no machine has by chance: 5 h 45 min before UTC, in summer and winter.
+    let (date, log, kept) = stamps(&[("MTA_TIMEZONE", "Asia/Kathmandu")]);
+    assert!(date.ends_with(" +0545"), "{date}");
+    assert!(log.len() > 3 && log.iter().all(|line| offset(line) == "+05:45"), "{log:#?}");
+    assert!(kept.lines().count() > 0 && kept.lines().all(|line| offset(line) == "+05:45"), "{kept}");
+}
+
+#[test]
+fn without_a_time_zone_it_is_left_as_it_is() {
+    let (date, log, _) = stamps(&[("TZ", "Pacific/Marquesas")]);
+    assert!(date.ends_with(" -0930"), "{date}");
+    assert!(log.iter().all(|line| offset(line) == "-09:30"), "{log:#?}");
+}
+
+#[test]
+fn the_login_guards_every_window_of_the_appliance() {
+    let appliance = Appliance::start(&[("MTA_USERNAME", "operator"), ("MTA_PASSWORD", "open sesame")]);
+    for path in ["/", "/status", "/metrics", "/api/v1/status", "/api/v1/queue", "/nowhere"] {
+        for header in ["", WRONG] {
+            assert_eq!(appliance.get_as(path, header).0, "401", "{path} {header}");
+        }
+        assert_ne!(appliance.get_as(path, RIGHT).0, "401", "{path}");
+    }
+    assert!(appliance.get_as("/metrics", RIGHT).1.contains("mta_mqueue_messages 0"));
+    for health in ["/healthz", "/readyz"] {
+        assert_eq!(appliance.get_as(health, "").0, "200", "{health}");
+    }
+    // The operator's tool comes by the control socket.
+    assert!(appliance.queue(&["list"]).is_empty());
+}
+
+#[test]
+fn a_password_without_a_user_name_is_ignored() {
+    let appliance = Appliance::start(&[("MTA_PASSWORD", "open sesame")]);
+    for path in ["/", "/metrics", "/api/v1/status"] {
+        assert_eq!(appliance.get_as(path, "").0, "200", "{path}");
+    }
+}

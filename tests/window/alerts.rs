@@ -1,0 +1,129 @@
+//! The alert rules that are shipped, in a real Prometheus with the example grid's configuration, over a real Pushgateway and
+//! a running window: every rule is loaded and understood, and speaks of names and labels that are there.
+
+use crate::pushes::{Gateway, start, until};
+use crate::support::{TestWindow, curl, troubled_queue};
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+
+/// Debian's Prometheus, ended with the test.
+struct Prometheus {
+    process: Child,
+    address: SocketAddr,
+    _directory: tempfile::TempDir,
+}
+
+impl Prometheus {
+    /// With the configuration of the grid, the addresses changed and everything faster.
+    async fn start(gateway: SocketAddr, appliance: SocketAddr) -> Self {
+        let read = |name: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+        let mut config = read("grid/mon/prometheus.yml");
+        for (shipped, here) in [
+            ("localhost:9091", gateway.to_string()),
+            ("mta:80", appliance.to_string()),
+            ("mta.example.org", "mta".to_owned()),
+            ("scrape_interval: 5s", "scrape_interval: 500ms".to_owned()),
+            ("evaluation_interval: 15s", "evaluation_interval: 500ms".to_owned()),
+        ] {
+            assert!(config.contains(shipped), "{shipped} is not in the grid's configuration");
+            config = config.replace(shipped, &here);
+        }
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("prometheus.yml"), config).unwrap();
+        std::fs::write(directory.path().join("rules.yml"), read("appliance/monitor/rules.yml")).unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let process = Command::new("prometheus")
+            .arg(format!("--config.file={}", directory.path().join("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("install Debian's package prometheus");
+        Self { process, address, _directory: directory }
+    }
+
+    /// The answer of its API, when there is one.
+    async fn ask(&self, path: &str) -> Option<Value> {
+        tokio::net::TcpStream::connect(self.address).await.ok()?;
+        let reply = curl(&["--globoff"], &format!("http://{}/api/v1/{path}", self.address)).await;
+        (reply.status == 200).then(|| reply.json())
+    }
+
+    /// The rules that are loaded, once each was evaluated.
+    async fn rules(&self) -> Vec<Value> {
+        let begin = Instant::now();
+        loop {
+            let rules = self.ask("rules").await.map(|answer| answer["data"]["groups"][0]["rules"].clone());
+            if let Some(Value::Array(rules)) = rules
+                && rules.iter().all(|rule| rule["health"] != "unknown")
+            {
+                return rules;
+            }
+            assert!(begin.elapsed() < Duration::from_secs(30), "Prometheus does not tell its rules");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn rule<'a>(rules: &'a [Value], name: &str) -> &'a Value {
+    rules.iter().find(|rule| rule["name"] == name).unwrap_or_else(|| panic!("{name} is not loaded: {rules:?}"))
+}
+
+#[tokio::test]
+async fn the_shipped_rules_work_in_a_real_prometheus() {
+    let gateway = Gateway::start().await;
+    // More than 150 of its messages are older than four hours.
+    let window = TestWindow::open(troubled_queue(), None).await;
+    let pushes = start(&window, gateway.address, "mta");
+    until("a push", || window.counters.push_total.get() > 0).await;
+    let prometheus = Prometheus::start(gateway.address, window.address).await;
+    let begin = Instant::now();
+    let rules = loop {
+        let rules = prometheus.rules().await;
+        if rule(&rules, "MtaQueueOld")["state"] == "pending" && rule(&rules, "MtaAbsent")["state"] == "inactive" {
+            break rules;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(30), "old mail is not seen: {}", serde_json::to_string(&rules).unwrap());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    let shipped = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("appliance/monitor/rules.yml")).unwrap();
+    let named: Vec<&str> = shipped.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert_eq!(rules.len(), named.len());
+    for name in named {
+        assert_eq!(rule(&rules, name)["health"], "ok", "{name}");
+    }
+    // Pushed and scraped, and one trouble all the same.
+    let old = rule(&rules, "MtaQueueOld")["alerts"].as_array().unwrap().clone();
+    assert_eq!(old.len(), 1, "{old:?}");
+    assert_eq!(old[0]["labels"]["instance"], "mta");
+    for quiet in ["MtaQueueDeep", "MtaNotPushing", "MtaCertificateExpires", "MtaCertificateExpired", "MtaLogFailing"] {
+        assert_eq!(rule(&rules, quiet)["state"], "inactive", "{quiet}");
+    }
+    // The series that the volume's alerts compare are there, from both sides.
+    let query = "query?query=mta_disk_free_bytes/(mta_disk_size_bytes>0)";
+    let begin = Instant::now();
+    loop {
+        let rows = prometheus.ask(query).await.map(|answer| answer["data"]["result"].as_array().map_or(0, Vec::len));
+        if rows == Some(2) {
+            break;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(30), "{rows:?} series of the data volume");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    window.stop.send(true).unwrap();
+    pushes.await.unwrap();
+}
