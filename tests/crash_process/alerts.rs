@@ -29,6 +29,8 @@ fn each_alert_is_told_once_until_there_is_room_again() {
     load.wait_accepted(MAILS);
     load.stop();
     assert!(told(&appliance).is_empty(), "{:?}", told(&appliance));
+    let declared: Vec<_> = postern::appliance::class::class().alert.iter().map(|alert| alert.line.as_str()).collect();
+    assert_eq!(declared, [BELOW_5, BELOW_1]);
 
     let mut expected: Vec<(&str, &str)> = Vec::new();
     let mut step = |thousandths: u64, more: &[(&'static str, &'static str)], answer: &str| {
