@@ -130,7 +130,7 @@ fn keys(grid: &Grid, fault: Fault) {
     } else if fault != Fault::KeyMissing {
         let path = grid.make_file("key/server.key", &private);
         if fault == Fault::KeyUnreadable {
-            fs::set_permissions(&path, Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
         }
     }
     if fault != Fault::CertificateMissing {
