@@ -37,6 +37,43 @@ fn every_reason_not_to_start() {
     assert!(wrong.is_empty(), "{} rows are wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// `postern check` says the same beforehand of whatever can be seen without trying; and it changes nothing.
+#[test]
+fn check_foresees_terminals_volumes_and_keys() {
+    let mut wrong = Vec::new();
+    // What listens is not tried either: a relay that runs already has these ports.
+    let tried = |row: &&Row| row.code != 64 && row.site.is_foreseen() && !row.line.starts_with("Error: failed to start");
+    for row in rows::all().filter(tried) {
+        let grid = if row.site.needs_root() { Grid::as_root() } else { Grid::new() };
+        let _undone_at_the_end = row.site.prepare(&grid);
+        let place = grid.path("").display().to_string();
+        let place = place.trim_end_matches('/');
+        let vars: Vec<_> = row.vars.iter().map(|(name, value)| (*name, value.replace("{box}", place))).collect();
+        let vars: Vec<_> = vars.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let ended = grid.run(&["check"], &vars);
+        let said = format!("`postern init` would stop here with: {} (", row.line);
+        if ended.code != 0 || !ended.stdout.contains(&said) {
+            wrong.push(format!("--- {}: exit code {}\n{}", row.what, ended.code, ended.stdout));
+        }
+        assert!(!grid.path("no").exists() && grid.path("run").read_dir().unwrap().next().is_none());
+    }
+    assert!(wrong.is_empty(), "{} rows are not foreseen:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn check_is_content_with_what_would_start() {
+    let grid = Grid::new();
+    let _keys = Site::Keys(sites::Fault::None).prepare(&grid);
+    let keys = grid.path("key").display().to_string();
+    for vars in
+        [&[("MTA_VOLUME_KEY", keys.as_str()), ("MTA_SSL_DISABLED", "no")][..], &[("MTA_TERMINAL_FS", "0.255.255.255:/k")]]
+    {
+        let ended = grid.run(&["check"], vars);
+        assert_eq!(ended.code, 0);
+        assert!(!ended.stdout.contains("would stop here"), "{}", ended.stdout);
+    }
+}
+
 #[test]
 fn every_error_of_the_class_has_a_row() {
     let shown: BTreeSet<_> = rows::all().map(|row| (row.line, u8::try_from(row.code).unwrap())).collect();

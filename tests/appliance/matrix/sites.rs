@@ -57,6 +57,11 @@ impl Site {
         self == Self::BlankDevice
     }
 
+    /// Whether it can be seen without trying: not ports, claims, and what a device holds.
+    pub fn is_foreseen(self) -> bool {
+        !matches!(self, Self::Taken(_) | Self::ClaimedRunDir | Self::BlankDevice)
+    }
+
     /// Prepares it; what comes back undoes it when it is dropped.
     pub fn prepare(self, grid: &Grid) -> Box<dyn Any> {
         match self {
