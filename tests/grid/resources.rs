@@ -122,12 +122,14 @@ impl Container<'_> {
 
     /// What the kernel says of the whole container: the peak includes files that it keeps in memory as long as there is room.
     fn kernels_word(&self) -> String {
-        let script = "cd /sys/fs/cgroup/memory 2>/dev/null || cd /sys/fs/cgroup; \
-                      for file in memory.max_usage_in_bytes memory.failcnt memory.oom_control memory.peak memory.events cpu.stat; do \
+        // Version 1 has a directory for each resource, version 2 one for all.
+        let script = "cd /sys/fs/cgroup; for file in memory/memory.max_usage_in_bytes memory/memory.failcnt memory/memory.oom_control \
+                      cpu/cpu.stat cpuacct/cpuacct.usage memory.peak memory.events cpu.stat; do \
                       [ ! -r $file ] || { echo $file; cat $file; }; done";
         let told = self.exec(&["sh", "-c", script]);
-        let killed = told.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        assert_eq!(killed, Some("0"), "the kernel has ended a process: {told}");
+        let number = |name: &str| told.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        assert_eq!(number("oom_kill "), Some(0), "the kernel has ended a process: {told}");
+        assert!(number("nr_throttled ").is_some_and(|times| times > 0), "the limit of the processor was never felt: {told}");
         told.replace('\n', " ")
     }
 }
