@@ -183,7 +183,7 @@ fn tell_supervisor(status: &Arc<StatusWriter>) -> impl Fn(Alert) + use<> {
             Alert::Below5 => Severity::Warning,
             Alert::RoomAgain => Severity::Info,
         };
-        status.event(severity, alert.text());
+        status.report(severity, alert.text());
     }
 }
 

@@ -38,9 +38,13 @@ impl StatusWriter {
         self.line("cause: ", cause);
     }
 
-    /// Something that belongs into the appliance log, such as an alert of the data volume. The supervisor tells it on standard
-    /// error, too.
-    pub fn event(&self, severity: Severity, text: &str) {
+    /// Something that belongs into the appliance log and that somebody should look at.
+    pub fn event(&self, text: &str) {
+        self.report(Severity::Warning, text);
+    }
+
+    /// The same with a severity, such as an alert of the data volume. The supervisor tells it on standard error, too.
+    pub fn report(&self, severity: Severity, text: &str) {
         self.line(word(severity), text);
     }
 
@@ -159,9 +163,9 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let (writer, mut reader) = pipe();
-        for severity in [Severity::Info, Severity::Warning, Severity::Error] {
-            writer.event(severity, "a\nb: c");
-        }
+        writer.report(Severity::Info, "a\nb: c");
+        writer.event("a\nb: c");
+        writer.report(Severity::Error, "a\nb: c");
         writer.error("Error: failed to start", "port 25: in use");
         writer.ready();
         let said = reader.read();
@@ -183,7 +187,7 @@ mod tests {
     #[test]
     fn long_lines_are_cut_and_strange_ones_ignored() {
         let (writer, mut reader) = pipe();
-        writer.event(Severity::Info, &"ü".repeat(LINE_LIMIT));
+        writer.event(&"ü".repeat(LINE_LIMIT));
         (&writer.0).write_all(b"nonsense\nready\n").unwrap();
         let said = reader.read();
         assert_eq!(said.len(), 2, "{said:?}");
