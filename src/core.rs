@@ -7,6 +7,8 @@
 //!
 //! Windows run on a thread and a runtime of their own, so that a busy relay cannot starve a health check.
 
+mod keys;
+
 use crate::appliance::counter::Counters;
 use crate::appliance::event::Severity;
 use crate::appliance::failure::{Exit, Failure, exit_of};
@@ -16,8 +18,9 @@ use crate::appliance::supervise::orders::Listener;
 use crate::appliance::supervise::status::StatusWriter;
 use crate::ground::disk::{Disk, Volume};
 use crate::ground::gateway::default_gateways;
+use crate::ground::tls::Presenter;
 use crate::ground::{clock, dns, log};
-use crate::mail::accept::{self, Limits};
+use crate::mail::accept::{self, Limits, Tls};
 use crate::mail::admit::Policy;
 use crate::mail::deliver::{self, Client};
 use crate::mail::desk::Office;
@@ -67,6 +70,7 @@ pub fn run() -> ExitCode {
         eprintln!("postern core is started by `postern init`, not by people");
         return ExitCode::from(Exit::Property.code());
     };
+    let status = Arc::new(status);
     match live(&status) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failures) => {
@@ -88,28 +92,48 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
     let confined = confine(&settings.volume_data, &settings.run_dir);
     let _log = log::start(settings.log_format == LogFormat::Json);
     tracing::info!(target: "mta", "{confined}");
+    let presenter = if settings.ssl_disabled { None } else { Some(keys::first(&mut orders).map_err(|failure| vec![failure])?) };
     let runtime = tokio::runtime::Runtime::new().map_err(|error| vec![internal("the runtime", &error)])?;
-    let ended = runtime.block_on(serve(&settings, status)).map_err(|failure| vec![failure]);
+    let ended = runtime
+        .block_on(serve(&settings, presenter.map(|presenter| (presenter, orders)), status))
+        .map_err(|failure| vec![failure]);
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
 }
 
-async fn serve(settings: &Settings, status: &Arc<StatusWriter>) -> Result<(), Failure> {
+async fn serve(
+    settings: &Settings,
+    keys: Option<(Arc<Presenter>, Listener)>,
+    status: &Arc<StatusWriter>,
+) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| internal("SIGTERM", &error))?;
     let mut hangup = signal(SignalKind::hangup()).map_err(|error| internal("SIGHUP", &error))?;
     // First of all: a core that was told to stop keeps its ports and its control socket as long as the volume, and the volume
     // is what its successor can wait for.
     let disk: Arc<dyn Disk> = Arc::new(open_volume(settings, &mut terminate).await?);
-    let smtp = bind_all(settings, settings.smtp_port).map_err(|error| not_started(settings.smtp_port, &error))?;
+    let smtp = bind_all(settings, settings.smtp_port).map_err(|error| not_started("smtp_port", settings.smtp_port, &error))?;
+    let smtps = if settings.ssl_disabled {
+        Vec::new()
+    } else {
+        bind_all(settings, settings.smtps_port).map_err(|error| not_started("smtps_port", settings.smtps_port, &error))?
+    };
     let windows = bind_all(settings, settings.ui_port).map_err(|error| no_window(settings.ui_port, &error))?;
     let control = bind_control(&settings.run_dir).map_err(|error| internal("the control socket", &error))?;
-    for listener in smtp.iter().chain(&windows) {
+    for listener in smtp.iter().chain(&smtps).chain(&windows) {
         tracing::info!(target: "mta", address = %listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string()), "listening");
     }
     let refusals = Refusal::ALL.map(Refusal::as_str);
     let counters = Arc::new(Counters::new(&refusals).map_err(|error| internal("counters", &error))?);
     let spool = open_spool(disk.clone(), &counters)?;
-    let router = router(settings, &smtp)?;
+    let tls = match keys {
+        Some((presenter, orders)) => {
+            keys::follow(orders, presenter.clone(), counters.clone(), status.clone())
+                .map_err(|error| internal("the keys' thread", &error))?;
+            Some(Tls::new(presenter, counters.clone()))
+        }
+        None => None,
+    };
+    let router = router(settings, smtp.iter().chain(&smtps))?;
     let copy = router.copy_destination().is_some();
     let client = Client::new(deliver_config(settings), counters.clone()).map_err(|error| internal("TLS", &error))?;
     let config = outbound::Config { hostname: settings.hostname.clone(), schedule: schedule_config(settings) };
@@ -127,9 +151,10 @@ async fn serve(settings: &Settings, status: &Arc<StatusWriter>) -> Result<(), Fa
     let mut couriers = tokio::spawn(outbound.clone().run());
     let space = tokio::spawn(space::watch_over(counters.clone(), tell_supervisor(status)));
     let (stop, stopping) = watch::channel(None);
-    let intake = Arc::new(intake(settings, &spool, &outbound, &counters, copy));
+    let listeners = doors(smtp, smtps, tls.as_ref());
+    let intake = Arc::new(Intake { tls, ..intake(settings, &spool, &outbound, &counters, copy) });
     let gateways = tokio::spawn(follow_gateways(intake.clone()));
-    let sessions = tokio::spawn(inbound::serve(intake, smtp, stopping));
+    let sessions = tokio::spawn(inbound::serve(intake, listeners, stopping));
     drop(readiness.send_replace(Ok(())));
     let readiness = Arc::new(readiness);
     let storage = tokio::spawn(follow_storage(spool.clone(), readiness.clone()));
@@ -191,6 +216,12 @@ fn bind_all(settings: &Settings, port: u16) -> io::Result<Vec<TcpListener>> {
     settings.listen.iter().map(|address| accept::bind(SocketAddr::new(*address, port))).collect()
 }
 
+fn doors(smtp: Vec<TcpListener>, smtps: Vec<TcpListener>, tls: Option<&Arc<Tls>>) -> Vec<accept::Listener> {
+    let inside_tls = smtps.into_iter().zip(std::iter::repeat(tls).flatten());
+    let inside_tls = inside_tls.map(|(socket, tls)| accept::Listener::inside_tls(socket, tls.clone()));
+    smtp.into_iter().map(accept::Listener::plain).chain(inside_tls).collect()
+}
+
 /// Another socket of that name is a dead core's: the lock on the data volume keeps a living one from getting this far with
 /// the same queue. Its mode is the lock on the operator's orders.
 fn bind_control(run_dir: &Path) -> io::Result<UnixListener> {
@@ -238,13 +269,13 @@ fn open_spool(disk: Arc<dyn Disk>, counters: &Arc<Counters>) -> Result<Arc<Segme
         .map_err(|error| data_volume(error.to_string()))
 }
 
-fn router(settings: &Settings, listeners: &[TcpListener]) -> Result<Router, Failure> {
+fn router<'a>(settings: &Settings, listeners: impl Iterator<Item = &'a TcpListener>) -> Result<Router, Failure> {
     let resolver = dns::system(&settings.dns_servers).map_err(|error| internal("DNS", &error))?;
     let config = route::Config {
         smart_relay: settings.smart_relay.clone(),
         cc_mta: settings.cc_mta.clone(),
         hostname: settings.hostname.clone(),
-        own_addresses: listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect(),
+        own_addresses: listeners.filter_map(|listener| listener.local_addr().ok()).collect(),
         port: 25,
     };
     Ok(Router::new(config, resolver))
@@ -280,6 +311,7 @@ fn intake(
         policy: Policy::new(settings.smtpd_trusted_networks.clone(), default_gateways()),
         rules: Rules::new(settings.hostname.clone(), settings.message_size_limit),
         copy,
+        tls: None,
         counters: counters.clone(),
         limits: Limits {
             sessions: settings.session_limit as usize,
@@ -330,6 +362,11 @@ fn facts(settings: &Settings) -> Facts {
         (None, Some(copy)) => format!("mail to each domain's MX, copies to {copy}"),
         (None, None) => "mail to each domain's MX".to_owned(),
     };
+    let smtp = if settings.ssl_disabled {
+        format!("SMTP on port {}", settings.smtp_port)
+    } else {
+        format!("SMTP with STARTTLS on port {}, SMTP inside TLS on port {}", settings.smtp_port, settings.smtps_port)
+    };
     if let Some(gateway) = &settings.terminal_net {
         net += &format!(", through gateway {gateway}");
     }
@@ -338,7 +375,7 @@ fn facts(settings: &Settings) -> Facts {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         who_may_relay: relay::who_may_relay(&settings.smtpd_trusted_networks, &gateways).statement,
         terminals: vec![
-            named("in", format!("SMTP on port {}, this page on port {}", settings.smtp_port, settings.ui_port)),
+            named("in", format!("{smtp}, this page on port {}", settings.ui_port)),
             named("net", net),
             out("mon", &settings.terminal_mon),
             out("log", &settings.terminal_log),
@@ -412,10 +449,10 @@ fn data_volume(cause: String) -> Failure {
     Failure::new(Exit::Create, "Error: failed to mount data volume.", cause)
 }
 
-fn not_started(port: u16, error: &io::Error) -> Failure {
+fn not_started(property: &str, port: u16, error: &io::Error) -> Failure {
     let line = "Error: failed to start the MTA server. Please see the /var/log/appliance/log log file in MTA for more details on \
                 the failure";
-    Failure::new(exit_for(error), line, port_trouble("smtp_port", port, error))
+    Failure::new(exit_for(error), line, port_trouble(property, port, error))
 }
 
 fn no_window(port: u16, error: &io::Error) -> Failure {

@@ -6,9 +6,9 @@
 //! Security: it accepts from everybody for everybody and relays to nobody. For a trial bench, not for the Internet.
 
 use crate::appliance::counter::Counters;
-use crate::mail::accept::{self, Limits, Wire, WireError};
+use crate::mail::accept::{self, Limits, Listener, Wire, WireError};
 use crate::mail::model::{Address, Envelope, Refusal, Reply, Verdict};
-use crate::mail::parse::{Command, CommandError, Content, Dialogue, Gate, Line, Lines, Next, Rules, write_reply};
+use crate::mail::parse::{Command, CommandError, Content, Dialogue, Gate, Line, Lines, Next, Rules, Tls, write_reply};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -176,7 +176,8 @@ async fn serve(args: SinkArgs) -> io::Result<()> {
     };
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut pace = tokio::time::interval(Duration::from_secs(5));
-    let serving = accept::serve(vec![listener], &sink.limits, &sink.rules.hostname, Arc::new(counters), stop, session);
+    let serving =
+        accept::serve(vec![Listener::plain(listener)], &sink.limits, &sink.rules.hostname, Arc::new(counters), stop, session);
     tokio::pin!(serving);
     let mut told = sink.tally.to_string();
     loop {
@@ -252,7 +253,7 @@ impl From<WireError> for Gone {
 
 impl<'a> Session<'a> {
     fn new(sink: &'a Sink, wire: Wire, peer: IpAddr) -> Self {
-        Self { sink, wire, peer, lines: Lines::default(), dialogue: Dialogue::new(&sink.rules) }
+        Self { sink, wire, peer, lines: Lines::default(), dialogue: Dialogue::new(&sink.rules, Tls::Absent) }
     }
 
     async fn run(mut self) {

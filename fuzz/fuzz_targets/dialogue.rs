@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use postern::mail::model::{Address, Refusal, Reply, Verdict};
-use postern::mail::parse::{Command, Dialogue, Gate, Next, Rules};
+use postern::mail::parse::{Command, Dialogue, Gate, Next, Rules, Tls};
 
 struct Fickle;
 
@@ -22,7 +22,7 @@ impl Gate for Fickle {
 
 fuzz_target!(|session: &[u8]| {
     let rules = Rules { recipients_limit: 3, ..Rules::new("mta.example", 1000) };
-    let mut dialogue = Dialogue::new(&rules);
+    let mut dialogue = Dialogue::new(&rules, Tls::Offered);
     let mut errors = 0;
     for line in session.split(|byte| *byte == b'\n') {
         let mut out = Vec::new();
@@ -40,6 +40,7 @@ fuzz_target!(|session: &[u8]| {
         assert_eq!(text.lines().filter(|line| line.as_bytes()[3] == b' ').count(), 1, "{text}");
         errors += usize::from(text.starts_with('5'));
         assert!(errors < rules.errors_limit || heard.next == Next::Close);
+        assert!(heard.next != Next::Secure || dialogue.mail().is_none());
         if heard.next == Next::Close {
             return;
         }

@@ -5,19 +5,19 @@
 //! Limits: [`Limits`] on sessions and time, [`Rules`] on commands and mails, [`SURPLUS_MAX`] on what is read in vain.
 //! Security: the 250 after the end of data is said when [`Spool::commit`] has returned and not before. While a mail is being
 //! refused its content is still read to the true end, so that content is never taken for commands.
-//! Source: RFC 5321 §4.4 (Received), §4.5.3 (limits), §7.8 (misuse); RFC 2920 (a group's replies go out together).
+//! Source: RFC 5321 §4.5.3 (limits), §7.8 (misuse); RFC 3207 (STARTTLS); RFC 2920 (a group's replies go out together).
 
-use super::accept::{self, Limits, Peer, Stop, Wire, WireError};
+use super::accept::{self, Limits, Listener, Peer, Stop, Wire, WireError};
 use super::admit::Policy;
-use super::model::{Address, BodyType, Envelope, Kind, Message, MessageId, Origin, Refusal, Reply, Verdict};
-use super::parse::{Command, CommandError, Content, Dialogue, Flaw, Gate, Heard, Line, Lines, Next, Rules, write_reply};
+use super::model::{Address, BodyType, Envelope, Kind, Message, Origin, Refusal, Reply, Verdict};
+use super::parse::{Command, CommandError, Content, Dialogue, Flaw, Gate, Heard, Line, Lines, Next, Rules, Tls, write_reply};
 use super::spool::{Entry, Spool, SpoolError, Writer};
+use super::trace::{Client, received};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 use tokio::time::{Duration, Instant};
 
 /// Everything that sessions share.
@@ -26,6 +26,8 @@ pub struct Intake<S> {
     pub spool: Arc<S>,
     /// Takes every accepted message on its way out. Must not block: the client waits for its 250.
     pub onward: Box<dyn Fn(Message) + Send + Sync>,
+    /// Serves STARTTLS, where there is a key.
+    pub tls: Option<Arc<accept::Tls>>,
     /// Who may relay.
     pub policy: Policy,
     /// Our name, and what a session may cost.
@@ -42,7 +44,7 @@ pub struct Intake<S> {
 pub const SURPLUS_MAX: u64 = 32 * 1024 * 1024;
 
 /// Serves all listeners until `stop`, and returns when the last session has ended.
-pub async fn serve<S: Spool>(intake: Arc<Intake<S>>, listeners: Vec<TcpListener>, stop: Stop) {
+pub async fn serve<S: Spool>(intake: Arc<Intake<S>>, listeners: Vec<Listener>, stop: Stop) {
     let shared = Arc::clone(&intake);
     let stopping = stop.clone();
     let session = move |wire, peer| {
@@ -64,6 +66,14 @@ struct Session<'a, S: Spool> {
     dialogue: Dialogue<'a>,
 }
 
+/// How a dialogue ends in order.
+enum Talked {
+    /// With the session.
+    Over,
+    /// With a handshake and another dialogue.
+    Secure,
+}
+
 /// Why a session ends without having been closed by its dialogue.
 enum Leave {
     Stopping,
@@ -81,23 +91,62 @@ type Intaking<W> = Result<W, (Reply, Refusal)>;
 
 impl<'a, S: Spool> Session<'a, S> {
     fn new(intake: &'a Intake<S>, wire: Wire, peer: Peer, stop: Stop) -> Self {
-        let dialogue = Dialogue::new(&intake.rules);
+        let tls = match (&intake.tls, wire.encryption()) {
+            (_, Some(_)) => Tls::On,
+            (Some(_), None) => Tls::Offered,
+            (None, None) => Tls::Absent,
+        };
+        let dialogue = Dialogue::new(&intake.rules, tls);
         Self { intake, wire, peer, stop, deadline: None, lines: Lines::default(), dialogue }
     }
 
     async fn run(mut self) {
-        let client = self.peer.address;
-        tracing::debug!(target: "mta", %client, port = self.peer.port, "connect");
-        let end = match self.talk().await {
-            Ok(()) => "closed".to_owned(),
-            Err(leave) => self.leave(leave),
+        let Peer { address: client, port } = self.peer;
+        tracing::debug!(target: "mta", %client, port, "connect");
+        self.note_encryption();
+        self.dialogue.greet(self.wire.output());
+        let end = loop {
+            match self.talk().await {
+                Ok(Talked::Over) => break "closed".to_owned(),
+                Ok(Talked::Secure) => match self.secure().await {
+                    Some(session) => self = session,
+                    None => {
+                        tracing::debug!(target: "mta", %client, port, end = "no TLS", "disconnect");
+                        return;
+                    }
+                },
+                Err(leave) => break self.leave(leave),
+            }
         };
-        tracing::debug!(target: "mta", %client, port = self.peer.port, end, "disconnect");
+        tracing::debug!(target: "mta", %client, port, end, "disconnect");
         self.wire.close().await;
     }
 
-    async fn talk(&mut self) -> Result<(), Leave> {
-        self.dialogue.greet(self.wire.output());
+    /// STARTTLS: the handshake, and a session that knows nothing of what was said before (RFC 3207 §4.2). Commands that were sent
+    /// together with STARTTLS, as if TLS would not matter, are dropped with the buffer.
+    async fn secure(mut self) -> Option<Self> {
+        let Self { intake, peer, deadline, .. } = self;
+        let tls = intake.tls.as_ref()?;
+        let dropped = self.wire.input().len();
+        if dropped > 0 {
+            tracing::info!(target: "mta", client = %peer.address, octets = dropped, status = "dropped", "plain text after STARTTLS");
+        }
+        let wire = tokio::select! {
+            wire = self.wire.secure(tls, peer, &intake.limits) => wire?,
+            _ = accept::draining(&mut self.stop), if deadline.is_none() => return None,
+        };
+        let session = Self { deadline, ..Self::new(intake, wire, peer, self.stop) };
+        session.note_encryption();
+        Some(session)
+    }
+
+    fn note_encryption(&self) {
+        if let Some(encryption) = self.wire.encryption() {
+            self.intake.counters.tls_sessions_total.with_label_values(&[encryption.version]).inc();
+        }
+    }
+
+    async fn talk(&mut self) -> Result<Talked, Leave> {
         loop {
             let command = self.command().await?;
             let gate = Gatekeeper { intake: self.intake, peer: self.peer.address, stopping: self.stop.borrow().is_some() };
@@ -107,10 +156,11 @@ impl<'a, S: Spool> Session<'a, S> {
                 Next::Command => {}
                 Next::Content(envelope) => {
                     if self.content(envelope).await? == Next::Close {
-                        return Ok(());
+                        return Ok(Talked::Over);
                     }
                 }
-                Next::Close => return Ok(()),
+                Next::Secure => return Ok(Talked::Secure),
+                Next::Close => return Ok(Talked::Over),
             }
             if self.wire.output().len() > Wire::OUTPUT_MAX {
                 self.wire.flush().await?;
@@ -167,7 +217,8 @@ impl<'a, S: Spool> Session<'a, S> {
         let writer = intake.spool.begin();
         let (id, date) = (writer.id(), clock::rfc5322(clock::now()));
         let mut intaking = Ok(writer);
-        let trace = received(&envelope, self.dialogue.hello(), self.peer.address, &intake.rules.hostname, id, &date);
+        let client = Client { hello: self.dialogue.hello(), address: self.peer.address, encryption: self.wire.encryption() };
+        let trace = received(&envelope, &client, &intake.rules.hostname, id, &date);
         store(&mut intaking, trace.as_bytes()).await;
         let mut cut_off = false;
         'reading: loop {
@@ -235,6 +286,7 @@ impl<'a, S: Spool> Session<'a, S> {
             to = %Paths(&message.envelope),
             recipients = message.envelope.recipients.len(),
             size,
+            tls = self.wire.encryption().map(tracing::field::display),
             status = "accepted",
             "message"
         );
@@ -281,30 +333,6 @@ impl<'a, S: Spool> Session<'a, S> {
             }
         }
     }
-}
-
-/// The trace field of RFC 5321 §4.4 (with UTF8SMTP: RFC 6531 §4.3). One recipient is named; with more, each would learn of the
-/// others. `hello` is hostile: what has no place in a domain or a literal becomes a question mark.
-fn received(envelope: &Envelope, hello: (&str, bool), peer: IpAddr, hostname: &str, id: MessageId, date: &str) -> String {
-    let with = match (envelope.smtputf8, hello.1) {
-        (true, _) => "UTF8SMTP",
-        (false, true) => "ESMTP",
-        (false, false) => "SMTP",
-    };
-    let mut field = String::with_capacity(256);
-    field.push_str("Received: from ");
-    field.extend(hello.0.chars().map(|c| if c.is_ascii_alphanumeric() || "-._:[]".contains(c) { c } else { '?' }));
-    // Writing to a string cannot fail.
-    let _ = match peer {
-        IpAddr::V4(address) => write!(field, " ([{address}])"),
-        IpAddr::V6(address) => write!(field, " ([IPv6:{address}])"),
-    };
-    let _ = write!(field, "\r\n\tby {hostname} (Postern) with {with} id {id}");
-    if let [only] = &envelope.recipients[..] {
-        let _ = write!(field, "\r\n\tfor <{only}>");
-    }
-    let _ = write!(field, ";\r\n\t{date}\r\n");
-    field
 }
 
 /// Hands a piece to the queue, and forgets the mail when the queue cannot take it.
@@ -402,32 +430,6 @@ mod tests {
             body: BodyType::SevenBit,
             smtputf8,
         }
-    }
-
-    #[test]
-    fn the_trace_field_says_who_and_how() {
-        let date = "Sun, 22 Nov 2026 12:00:00 +0000";
-        let v4 = IpAddr::from([192, 0, 2, 1]);
-        assert_eq!(
-            received(&envelope(&["a@b.example"], false), ("client.example", true), v4, "mta.example", MessageId(1), date),
-            "Received: from client.example ([192.0.2.1])\r\n\tby mta.example (Postern) with ESMTP id 0000000000001\r\n\tfor <a@b.example>;\r\n\t\
-             Sun, 22 Nov 2026 12:00:00 +0000\r\n"
-        );
-        let v6 = "2001:db8::1".parse().unwrap();
-        assert_eq!(
-            received(
-                &envelope(&["a@b.example", "c@d.example"], false),
-                ("[x](y;z)", false),
-                v6,
-                "mta.example",
-                MessageId(1),
-                date
-            ),
-            "Received: from [x]?y?z? ([IPv6:2001:db8::1])\r\n\tby mta.example (Postern) with SMTP id 0000000000001;\r\n\t\
-             Sun, 22 Nov 2026 12:00:00 +0000\r\n"
-        );
-        let utf8 = received(&envelope(&["é@b.example"], true), ("x", true), v4, "mta.example", MessageId(1), date);
-        assert!(utf8.contains(" with UTF8SMTP id 0000000000001\r\n\tfor <é@b.example>;"), "{utf8}");
     }
 
     #[test]

@@ -20,3 +20,4 @@ pub mod parse;
 pub mod route;
 pub mod schedule;
 pub mod spool;
+mod trace;

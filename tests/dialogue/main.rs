@@ -3,10 +3,12 @@
 //! ```text
 //! # a remark
 //! ! setting value        before the dialogue: size_limit, recipients_limit, errors_limit, mails_limit, chatter_limit,
-//! !                      trusted (networks, or none), trouble (full, write, sync), flawed_content (milliseconds)
+//! !                      trusted (networks, or none), trouble (full, write, sync), flawed_content (milliseconds),
+//! !                      tls (offered, or inside: the session begins with the handshake)
 //! C: text                the client sends the text and CR LF; lines that follow each other go out in one write
 //! c: text                the same without CR LF; \r \n \0 \\ and \xNN are octets, \{300*ab} is ab 300 times
 //! S: text                the server says exactly this line
+//! ^                      client and server do the handshake of TLS
 //! ~                      the server closes; every file ends so, hence nothing it says can go unseen
 //! = <from> <to> <to> …   afterwards: the next message in the queue has this envelope (then 8BIT, SMTPUTF8 where so)
 //! | text                 and this content, line by line, below the Received field
@@ -23,6 +25,7 @@ use std::time::Duration;
 use support::client::Client;
 use support::receiver::{Receiver, Setup};
 use support::spool::Trouble;
+use support::tls::pair;
 
 #[test]
 fn every_golden_session_is_spoken_to_the_letter() {
@@ -49,8 +52,14 @@ fn speak(text: &str) -> Result<(), String> {
     for line in text.lines().filter_map(|line| line.strip_prefix("! ")) {
         set(&mut setup, line);
     }
-    let receiver = Receiver::start(setup);
-    let mut client = Client::connect(receiver.address);
+    let tls = text.lines().find_map(|line| line.strip_prefix("! tls "));
+    let (made, believing) = pair();
+    let pair = tls.is_some().then_some(made);
+    let receiver = Receiver::start(Setup { pair, ..setup });
+    let mut client = match tls {
+        Some("inside") => Client::connect_inside_tls(receiver.smtps.unwrap(), &believing),
+        _ => Client::connect(receiver.address),
+    };
     let (mut saying, mut closed) = (Vec::new(), false);
     let mut expected: Vec<(&str, Vec<&str>)> = Vec::new();
     for (number, line) in text.lines().enumerate().map(|(number, line)| (number + 1, line)) {
@@ -64,6 +73,10 @@ fn speak(text: &str) -> Result<(), String> {
                 if heard.as_deref() != Some(rest) {
                     return Err(format!("line {number}: {heard:?} instead of {rest:?}"));
                 }
+            }
+            "^" => {
+                client.send(std::mem::take(&mut saying));
+                client = client.secure(&believing);
             }
             "~" => {
                 client.send(std::mem::take(&mut saying));
@@ -111,6 +124,7 @@ fn set(setup: &mut Setup, line: &str) {
         "mails_limit" => setup.rules.mails_limit = number(),
         "chatter_limit" => setup.rules.chatter_limit = number(),
         "flawed_content" => setup.limits.flawed_content = Duration::from_millis(number() as u64),
+        "tls" => assert!(["offered", "inside"].contains(&value), "no such TLS: {value}"),
         "trusted" if value == "none" => setup.trusted.clear(),
         "trusted" => setup.trusted = value.split(' ').map(str::to_owned).collect(),
         "trouble" => {

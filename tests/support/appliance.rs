@@ -27,6 +27,8 @@ pub struct Appliance {
     directory: TempDir,
     /// Where it takes mail.
     pub smtp: SocketAddr,
+    /// Where it takes mail inside TLS, with `ssl_disabled=no`.
+    pub smtps: SocketAddr,
     window: SocketAddr,
     properties: Vec<(String, String)>,
     running: Option<Running>,
@@ -54,8 +56,8 @@ impl Appliance {
             }
         }
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let (smtp, window) = (local(free_port()), local(free_port()));
-        let mut appliance = Self { directory, smtp, window, properties: Vec::new(), running: None, log: Arc::default() };
+        let [smtp, smtps, window] = [(); 3].map(|()| local(free_port()));
+        let mut appliance = Self { directory, smtp, smtps, window, properties: Vec::new(), running: None, log: Arc::default() };
         appliance.set(properties);
         appliance.boot();
         appliance
@@ -76,6 +78,7 @@ impl Appliance {
             .env("MTA_HOSTNAME", HOSTNAME)
             .env("MTA_LISTEN", "127.0.0.1")
             .env("MTA_SMTP_PORT", self.smtp.port().to_string())
+            .env("MTA_SMTPS_PORT", self.smtps.port().to_string())
             .env("MTA_UI_PORT", self.window.port().to_string())
             .env("MTA_VOLUME_DATA", self.directory.path().join("data"))
             .env("MTA_RUN_DIR", self.directory.path().join("run"))

@@ -1,12 +1,15 @@
 //! An SMTP client without manners of its own: it sends what it is told, octet by octet.
 
+use super::tls::Channel;
+use rustls::ClientConfig;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One connection. Every wait ends after twenty seconds with a panic.
 pub struct Client {
-    reader: BufReader<TcpStream>,
+    reader: BufReader<Channel>,
 }
 
 impl Client {
@@ -16,7 +19,44 @@ impl Client {
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { reader: BufReader::new(stream) }
+        Self { reader: BufReader::new(Channel::Plain(stream)) }
+    }
+
+    /// Connects and does the handshake of TLS (SMTPS).
+    pub fn connect_inside_tls(address: SocketAddr, config: &Arc<ClientConfig>) -> Self {
+        Self::connect(address).secure(config)
+    }
+
+    /// Does the handshake of TLS. What the server said before and was not looked at is an error: it spoke too early.
+    pub fn secure(self, config: &Arc<ClientConfig>) -> Self {
+        assert_eq!(self.reader.buffer(), b"", "plain text that nobody asked for");
+        let Channel::Plain(stream) = self.reader.into_inner() else { panic!("TLS inside TLS") };
+        Self { reader: BufReader::new(Channel::secure(stream, config.clone()).expect("a handshake")) }
+    }
+
+    /// EHLO, STARTTLS, the handshake, and EHLO again.
+    pub fn hello_inside_tls(address: SocketAddr, config: &Arc<ClientConfig>) -> Self {
+        let mut client = Self::hello(address);
+        client.ask("STARTTLS", "220 2.0.0");
+        let mut client = client.secure(config);
+        client.ask("EHLO client.example", "250 ");
+        client
+    }
+
+    /// Whether the handshake succeeds.
+    pub fn can_secure(self, config: &Arc<ClientConfig>) -> bool {
+        let Channel::Plain(stream) = self.reader.into_inner() else { panic!("TLS inside TLS") };
+        Channel::secure(stream, config.clone()).is_ok()
+    }
+
+    /// Whether this session of TLS goes on with a former one.
+    pub fn resumed(&self) -> bool {
+        self.reader.get_ref().resumed()
+    }
+
+    /// The certificate that the server showed, in DER.
+    pub fn certificate(&self) -> Vec<u8> {
+        self.reader.get_ref().certificate()
     }
 
     /// Connects, hears the greeting and says EHLO.
@@ -29,12 +69,14 @@ impl Client {
 
     /// Sends octets as they are.
     pub fn send(&mut self, octets: impl AsRef<[u8]>) {
-        self.reader.get_mut().write_all(octets.as_ref()).expect("the server reads");
+        let channel = self.reader.get_mut();
+        channel.write_all(octets.as_ref()).and_then(|()| channel.flush()).expect("the server reads");
     }
 
     /// Sends octets, or finds that the server has closed.
     pub fn try_send(&mut self, octets: impl AsRef<[u8]>) -> bool {
-        self.reader.get_mut().write_all(octets.as_ref()).is_ok()
+        let channel = self.reader.get_mut();
+        channel.write_all(octets.as_ref()).and_then(|()| channel.flush()).is_ok()
     }
 
     /// The next line without CR LF; `None` when the server has closed.
@@ -94,18 +136,23 @@ impl Client {
 
     /// Everything that the server still says, until it closes.
     pub fn rest(&mut self) -> String {
+        String::from_utf8(self.octets()).expect("replies are UTF-8")
+    }
+
+    /// The same where it may be no text.
+    pub fn octets(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         match self.reader.read_to_end(&mut rest) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
             Err(error) => panic!("the server neither speaks nor closes: {error}"),
         }
-        String::from_utf8(rest).expect("replies are UTF-8")
+        rest
     }
 
     /// Says that nothing more will come.
     pub fn finish(&mut self) {
-        self.reader.get_ref().shutdown(Shutdown::Write).unwrap();
+        self.reader.get_ref().tcp().shutdown(Shutdown::Write).unwrap();
     }
 }
 

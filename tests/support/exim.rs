@@ -34,9 +34,14 @@ impl Exim {
 
     /// One that gives all mail to a relay.
     pub fn sender(relay: SocketAddr) -> Self {
+        Self::sender_with(relay, "")
+    }
+
+    /// The same with more lines for its transport.
+    pub fn sender_with(relay: SocketAddr, lines: &str) -> Self {
         Self::start(
             &format!("relay:\n  driver = manualroute\n  route_list = * {}\n  transport = smtp\n  self = send\n", relay.ip()),
-            &format!("smtp:\n  driver = smtp\n  port = {}\n  allow_localhost\n", relay.port()),
+            &format!("smtp:\n  driver = smtp\n  port = {}\n  allow_localhost\n{lines}", relay.port()),
         )
     }
 

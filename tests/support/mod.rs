@@ -14,6 +14,7 @@ pub mod program;
 pub mod receiver;
 pub mod report;
 pub mod spool;
+pub mod tls;
 
 use std::time::{Duration, Instant};
 

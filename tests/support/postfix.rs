@@ -28,7 +28,12 @@ impl Postfix {
 
     /// One that gives all mail to a relay.
     pub fn sender(relay: SocketAddr) -> Self {
-        Self::start(&format!("relayhost = [{}]:{}\n", relay.ip(), relay.port()))
+        Self::sender_with(relay, "")
+    }
+
+    /// The same with more lines for its main.cf.
+    pub fn sender_with(relay: SocketAddr, lines: &str) -> Self {
+        Self::start(&format!("relayhost = [{}]:{}\n{lines}", relay.ip(), relay.port()))
     }
 
     fn start(role: &str) -> Self {

@@ -2,7 +2,8 @@
 
 use super::spool::{MemorySpool, Trouble};
 use postern::appliance::counter::Counters;
-use postern::mail::accept::{self, Limits};
+use postern::ground::tls::{KeyPair, Presenter};
+use postern::mail::accept::{self, Limits, Listener, Tls};
 use postern::mail::admit::Policy;
 use postern::mail::inbound::{self, Intake};
 use postern::mail::model::{Message, MessageId, Refusal};
@@ -23,6 +24,8 @@ pub struct Setup {
     pub rules: Rules,
     /// Limits of time and number.
     pub limits: Limits,
+    /// The key and certificate; without it there is no TLS.
+    pub pair: Option<KeyPair>,
     /// What is wrong with the volume.
     pub trouble: Option<Trouble>,
     /// A defect: what takes accepted messages panics.
@@ -35,6 +38,7 @@ impl Default for Setup {
             trusted: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
             rules: Rules::new("mta.example", 10_000_000),
             limits: Limits { linger: Duration::from_millis(500), ..Limits::default() },
+            pair: None,
             trouble: None,
             defect: false,
         }
@@ -45,6 +49,10 @@ impl Default for Setup {
 pub struct Receiver {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it listens inside TLS; nowhere without a pair.
+    pub smtps: Option<SocketAddr>,
+    /// What it presents.
+    pub presenter: Option<Arc<Presenter>>,
     /// What it has accepted.
     pub spool: Arc<MemorySpool>,
     /// What it has counted.
@@ -65,6 +73,8 @@ impl Receiver {
         let counters = Arc::new(Counters::new(&labels).unwrap());
         let onward = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&onward);
+        let presenter = setup.pair.map(|pair| Arc::new(Presenter::new(pair).unwrap()));
+        let tls = presenter.as_ref().map(|presenter| Tls::new(presenter.clone(), Arc::clone(&counters)));
         let intake = Arc::new(Intake {
             spool: Arc::clone(&spool),
             onward: Box::new(move |message: Message| {
@@ -74,17 +84,28 @@ impl Receiver {
             policy: Policy::new(setup.trusted.iter().map(|text| text.parse().unwrap()).collect(), Vec::new()),
             rules: setup.rules,
             copy: false,
+            tls: tls.clone(),
             counters: Arc::clone(&counters),
             limits: setup.limits,
         });
         let (stop, stopped) = watch::channel(None);
-        let (address, served) = runtime.block_on(async {
+        let (address, smtps, served) = runtime.block_on(async {
             // As in production: both families on one socket, IPv4 in IPv6 clothes.
-            let listener = accept::bind("[::]:0".parse().unwrap()).unwrap();
-            let address = ([127, 0, 0, 1], listener.local_addr().unwrap().port()).into();
-            (address, tokio::spawn(inbound::serve(intake, vec![listener], stopped)))
+            let bind = || {
+                let listener = accept::bind("[::]:0".parse().unwrap()).unwrap();
+                let address = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
+                (listener, address)
+            };
+            let (listener, address) = bind();
+            let mut listeners = vec![Listener::plain(listener)];
+            let smtps = tls.map(|tls| {
+                let (listener, address) = bind();
+                listeners.push(Listener::inside_tls(listener, tls));
+                address
+            });
+            (address, smtps, tokio::spawn(inbound::serve(intake, listeners, stopped)))
         });
-        Self { address, spool, counters, onward, stop, served: Some(served), runtime }
+        Self { address, smtps, presenter, spool, counters, onward, stop, served: Some(served), runtime }
     }
 
     /// Begins the stop: sessions that are inside a mail have `grace` to finish it.

@@ -6,7 +6,8 @@
 //! Source: group `MTA` of the founding document; text format of Prometheus.
 
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// All counters of one appliance. Cheap to bump: each is an atomic number.
 pub struct Counters {
@@ -23,6 +24,13 @@ pub struct Counters {
     pub mqueue_held_messages: IntGauge,
     /// SMTP sessions since the start.
     pub smtp_sessions_total: IntCounter,
+    /// Sessions that began TLS, label `version`.
+    pub tls_sessions_total: IntCounterVec,
+    /// TLS handshakes that failed.
+    pub tls_handshake_failures_total: IntCounter,
+    tls_certificate_expiry_seconds: IntGaugeVec,
+    /// The same for windows; 0 = none.
+    certificate_expiry: AtomicU64,
     /// Messages answered 250 after the end of DATA.
     pub accepted_total: IntCounter,
     /// Octets of those messages.
@@ -90,6 +98,20 @@ impl Counters {
             mqueue_deferred_messages: gauge(r, "mta_mqueue_deferred_messages", "Messages that wait for another try")?,
             mqueue_held_messages: gauge(r, "mta_mqueue_held_messages", "Messages that an operator holds")?,
             smtp_sessions_total: counter(r, "mta_smtp_sessions_total", "SMTP sessions since the start")?,
+            tls_sessions_total: counters(
+                r,
+                "mta_tls_sessions_total",
+                "SMTP sessions that began TLS",
+                "version",
+                &["TLSv1.2", "TLSv1.3"],
+            )?,
+            tls_handshake_failures_total: counter(r, "mta_tls_handshake_failures_total", "TLS handshakes that failed")?,
+            tls_certificate_expiry_seconds: optional_gauge(
+                r,
+                "mta_tls_certificate_expiry_seconds",
+                "When the TLS certificate expires, seconds since 1970; absent without TLS",
+            )?,
+            certificate_expiry: AtomicU64::new(0),
             accepted_total: counter(r, "mta_accepted_total", "Messages made durable and answered 250")?,
             accepted_bytes: counter(r, "mta_accepted_bytes_total", "Octets of the accepted messages")?,
             refused_total: counters(r, "mta_refused_total", "Refusals by reason", "reason", refusals)?,
@@ -141,6 +163,18 @@ impl Counters {
         Ok(counters)
     }
 
+    /// The TLS certificate in use ends at this moment, in seconds since 1970. Until it is told, this gauge is absent, so that
+    /// no alert takes an appliance without TLS for one whose certificate expired in 1970.
+    pub fn certificate_expires(&self, seconds: u64) {
+        self.certificate_expiry.store(seconds, Ordering::Relaxed);
+        self.tls_certificate_expiry_seconds.with_label_values::<&str>(&[]).set(i64::try_from(seconds).unwrap_or(i64::MAX));
+    }
+
+    /// What [`Counters::certificate_expires`] was told.
+    pub fn certificate_expiry(&self) -> Option<u64> {
+        Some(self.certificate_expiry.load(Ordering::Relaxed)).filter(|seconds| *seconds > 0)
+    }
+
     /// Adds a collector whose values are made when they are asked for (the age of the queue).
     ///
     /// # Errors
@@ -172,6 +206,13 @@ impl Counters {
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
     let gauge = IntGauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+/// A gauge that is absent until it has a value: a family without labels and, at first, without a member.
+fn optional_gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGaugeVec, prometheus::Error> {
+    let gauge = IntGaugeVec::new(Opts::new(name, help), &[])?;
     registry.register(Box::new(gauge.clone()))?;
     Ok(gauge)
 }
@@ -215,6 +256,9 @@ mod tests {
             assert!(text.lines().any(|line| line == name), "{name} missing in\n{text}");
         }
         assert!(text.contains("mta_refused_total{reason=\"relay\"} 0"));
+        assert!(!text.contains("mta_tls_certificate_expiry_seconds"), "a certificate that nobody has");
+        counters.certificate_expires(7_000_000_000);
+        assert!(counters.text().unwrap().lines().any(|line| line == "mta_tls_certificate_expiry_seconds 7000000000"));
         for (name, kind, help) in counters.families() {
             assert!(name.starts_with("mta_") && !help.is_empty(), "{name}");
             assert!(kind != "counter" || name.ends_with("_total"), "{name} is a {kind}");

@@ -63,7 +63,7 @@ impl KeyPair {
         }
         let key = read_key(key)?;
         let chain = read_chain(chain)?;
-        let signing = provider().key_provider.load_private_key(key.clone_key()).map_err(|_| PairError::UnsupportedKey)?;
+        let signing = provider().key_provider.load_private_key(key).map_err(|_| PairError::UnsupportedKey)?;
         let (own, rest) = chain.split_first().ok_or(PairError::NoCertificate)?;
         let parsed = parse(own)?;
         if !belongs(&parsed, signing.as_ref()) {

@@ -1,6 +1,7 @@
 //! Listening sockets, and the tasks behind them.
 
-use super::{Limits, Peer, Sessions, Stream, Ticket, Wire};
+use super::rarely::Rarely;
+use super::{Limits, Peer, Sessions, Stream, Ticket, Tls, Wire};
 use crate::appliance::counter::Counters;
 use crate::mail::model::Refusal;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -8,7 +9,6 @@ use std::future::Future;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -24,6 +24,24 @@ const BACKLOG: u32 = 1024;
 const BACK_OFF: Duration = Duration::from_millis(200);
 /// What a session may take beyond the deadline to say its last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// A listening socket, and what its connections begin with.
+pub struct Listener {
+    socket: TcpListener,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Listener {
+    /// Its sessions begin in plain text.
+    pub fn plain(socket: TcpListener) -> Self {
+        Self { socket, tls: None }
+    }
+
+    /// Its sessions begin with the handshake (RFC 8314 §3: implicit TLS).
+    pub fn inside_tls(socket: TcpListener, tls: Arc<Tls>) -> Self {
+        Self { socket, tls: Some(tls) }
+    }
+}
 
 /// Opens a listening socket. `[::]` takes IPv4 too, and becomes `0.0.0.0` on a machine without IPv6.
 ///
@@ -68,7 +86,7 @@ pub async fn draining(stop: &mut Stop) -> Instant {
 /// Runs `session` for every connection until `stop`, then waits for those that are open, until the deadline at most.
 /// `hostname` signs the 421 for connections over the limits.
 pub async fn serve<F, S>(
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     limits: &Limits,
     hostname: &str,
     counters: Arc<Counters>,
@@ -83,9 +101,7 @@ pub async fn serve<F, S>(
         hostname: hostname.to_owned(),
         sessions: Sessions::new(limits),
         counters,
-        turned_away: AtomicU64::new(0),
-        start: Instant::now(),
-        told: AtomicU64::new(0),
+        turned_away: Rarely::new(),
     });
     let mut loops = JoinSet::new();
     for listener in listeners {
@@ -102,14 +118,12 @@ struct Door {
     hostname: String,
     sessions: Arc<Sessions>,
     counters: Arc<Counters>,
-    turned_away: AtomicU64,
-    start: Instant,
-    told: AtomicU64,
+    turned_away: Rarely,
 }
 
-async fn run<F, S>(door: Arc<Door>, listener: TcpListener, mut stop: Stop, session: F)
+async fn run<F, S>(door: Arc<Door>, listener: Listener, mut stop: Stop, session: F)
 where
-    F: Fn(Wire, Peer) -> S,
+    F: Fn(Wire, Peer) -> S + Clone + Send + 'static,
     S: Future<Output = ()> + Send + 'static,
 {
     let mut tasks = JoinSet::new();
@@ -117,13 +131,15 @@ where
         tokio::select! {
             deadline = draining(&mut stop) => break deadline,
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => door.account(ended),
-            accepted = listener.accept() => match accepted {
+            accepted = listener.socket.accept() => match accepted {
                 Ok((stream, address)) => {
-                    if let Some((wire, peer, guard)) = door.admit(stream, address) {
-                        let work = session(wire, peer);
+                    if let Some((wire, peer, guard)) = door.admit(stream, address, listener.tls.is_some()) {
+                        let (door, tls, session, stop) = (door.clone(), listener.tls.clone(), session.clone(), stop.clone());
                         tasks.spawn(async move {
                             let _guard = guard;
-                            work.await;
+                            if let Some(wire) = door.dress(wire, peer, tls, stop).await {
+                                session(wire, peer).await;
+                            }
                         });
                     }
                 }
@@ -168,7 +184,7 @@ impl Drop for Guard {
 }
 
 impl Door {
-    fn admit(&self, stream: TcpStream, address: SocketAddr) -> Option<(Wire, Peer, Guard)> {
+    fn admit(&self, stream: TcpStream, address: SocketAddr, inside_tls: bool) -> Option<(Wire, Peer, Guard)> {
         let peer = Peer { address: address.ip().to_canonical(), port: address.port() };
         match self.sessions.enter(peer.address) {
             Ok(ticket) => {
@@ -180,22 +196,29 @@ impl Door {
                 Some((Wire::new(Stream::Plain(stream), &self.limits), peer, guard))
             }
             Err(reason) => {
-                self.turn_away(stream, peer, reason);
+                self.turn_away(stream, peer, reason, inside_tls);
                 None
             }
         }
     }
 
-    /// Says 421 into the empty send buffer of the fresh socket and closes: no task, no wait.
-    fn turn_away(&self, stream: TcpStream, peer: Peer, reason: &str) {
+    /// The handshake, where the session begins with it; `None` when it failed, or the appliance stops.
+    async fn dress(&self, wire: Wire, peer: Peer, tls: Option<Arc<Tls>>, mut stop: Stop) -> Option<Wire> {
+        let Some(tls) = tls else { return Some(wire) };
+        tokio::select! {
+            wire = wire.secure(&tls, peer, &self.limits) => wire,
+            _ = draining(&mut stop) => None,
+        }
+    }
+
+    /// Says 421 into the empty send buffer of the fresh socket and closes: no task, no wait. To a client that waits for TLS
+    /// there is nothing to say without a handshake, which would cost what is to be saved.
+    fn turn_away(&self, stream: TcpStream, peer: Peer, reason: &str, inside_tls: bool) {
         self.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
-        if let Ok(mut stream) = stream.into_std() {
+        if !inside_tls && let Ok(mut stream) = stream.into_std() {
             let _ = stream.write(format!("421 4.7.0 {} {reason}\r\n", self.hostname).as_bytes());
         }
-        let count = self.turned_away.fetch_add(1, Ordering::Relaxed) + 1;
-        // One line a second tells a flood as well as a thousand.
-        let second = self.start.elapsed().as_secs() + 1;
-        if self.told.swap(second, Ordering::Relaxed) != second {
+        if let Some(count) = self.turned_away.happened() {
             tracing::info!(target: "mta", client = %peer.address, count, reason, status = "refused", "session");
         }
     }
@@ -243,7 +266,7 @@ mod tests {
         let seen = Arc::clone(&counters);
         let served = tokio::spawn(async move {
             let session = |_, _| async { panic!("a defect") };
-            serve(vec![listener], &Limits::default(), "mta", seen, stopped, session).await;
+            serve(vec![Listener::plain(listener)], &Limits::default(), "mta", seen, stopped, session).await;
         });
         for _ in 0..3 {
             assert_eq!(said(&mut TcpStream::connect(address).await.unwrap()).await, "");
@@ -266,7 +289,7 @@ mod tests {
                 let _ = wire.fill(Instant::now() + Duration::from_secs(60)).await;
                 wire.close().await;
             };
-            serve(vec![listener], &limits, "mta", seen, stopped, session).await;
+            serve(vec![Listener::plain(listener)], &limits, "mta", seen, stopped, session).await;
         });
         let first = TcpStream::connect(address).await.unwrap();
         for _ in 0..50 {

@@ -1,19 +1,24 @@
-//! Terminal `in`: listeners, limits, timeouts; a byte stream with a peer.
+//! Terminal `in`: listeners, limits, timeouts, TLS; a byte stream with a peer.
 //!
 //! Purpose: strangers' connections become [`Wire`]s that can neither hang nor grow. In: listening sockets and a signal to
 //! stop. Out: one task a session, running what the corridor gives.
 //! Limits: [`Limits`]; a connection over the limits is answered 421 and closed at once and costs no task.
 //! Security: a session's panic ends that session and is counted. Nothing is read here but into a buffer of
 //! [`Wire::INPUT_MAX`]; what the octets mean is the business of the next room.
-//! Source: RFC 5321 §3.8 (421), §4.5.3.2 (timeouts).
+//! Source: RFC 5321 §3.8 (421), §4.5.3.2 (timeouts); RFC 3207 (STARTTLS), RFC 8314 §3 (implicit TLS).
 
+mod handshake;
 mod listen;
+mod rarely;
 mod sessions;
+mod stream;
 mod wire;
 
-pub use listen::{Stop, bind, draining, serve};
+pub use handshake::Tls;
+pub use listen::{Listener, Stop, bind, draining, serve};
 pub use sessions::{Sessions, Ticket};
-pub use wire::{Stream, Wire, WireError};
+pub use stream::{Encryption, Stream};
+pub use wire::{Wire, WireError};
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -25,6 +30,8 @@ pub struct Limits {
     pub sessions: usize,
     /// Sessions at the same time from one address.
     pub sessions_per_address: usize,
+    /// For a whole TLS handshake.
+    pub handshake: Duration,
     /// From the end of one reply to the end of the next command line, however it dribbles in (RFC 5321 §4.5.3.2.7: 5 min).
     pub command: Duration,
     /// Until the next octets of content arrive (§4.5.3.2.5: 3 min).
@@ -46,6 +53,7 @@ impl Default for Limits {
         Self {
             sessions: 1000,
             sessions_per_address: 200,
+            handshake: Duration::from_secs(30),
             command: Duration::from_secs(300),
             content: Duration::from_secs(180),
             content_grace: Duration::from_secs(600),

@@ -1,19 +1,10 @@
 //! One connection: octets in, octets out, none of it without a limit.
 
-use super::Limits;
+use super::{Encryption, Limits, Peer, Stream, Tls};
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
-
-/// How octets travel. The door for STARTTLS: a variant more, put under a new [`Wire`], so that whatever was read in plain
-/// text goes with the old one's buffer and can never pass for something said under TLS (RFC 3207 §6).
-#[derive(Debug)]
-pub enum Stream {
-    /// As they are.
-    Plain(TcpStream),
-}
 
 /// A stream with its buffers. The input buffer is small while a client talks and grows, up to [`Wire::INPUT_MAX`], while it
 /// pours content.
@@ -68,6 +59,22 @@ impl Wire {
         }
     }
 
+    /// Sends what is to be said, does the handshake of TLS and begins anew inside it. What was read and not taken is dropped.
+    /// `None`: that failed; the connection is closed, and whatever there is to count and to log is done.
+    pub async fn secure(mut self, tls: &Tls, peer: Peer, limits: &Limits) -> Option<Self> {
+        self.flush().await.ok()?;
+        match self.stream {
+            Stream::Plain(stream) => Some(Self::new(Stream::Tls(tls.handshake(stream, peer, limits).await?), limits)),
+            // TLS inside TLS is nobody's wish: the dialogue refuses it.
+            Stream::Tls(_) => None,
+        }
+    }
+
+    /// What the session agreed on, inside TLS.
+    pub fn encryption(&self) -> Option<Encryption> {
+        self.stream.encryption()
+    }
+
     /// What has been read and not been taken.
     pub fn input(&self) -> &[u8] {
         &self.input[self.start..self.end]
@@ -105,12 +112,12 @@ impl Wire {
             }
         }
         let space = &mut self.input[self.end..];
-        let read = match &mut self.stream {
-            Stream::Plain(stream) => timeout_at(until, stream.read(space)).await,
-        };
-        match read.map_err(|_| WireError::Timeout)?? {
-            0 => Err(WireError::Closed),
-            count => {
+        match timeout_at(until, self.stream.read(space)).await.map_err(|_| WireError::Timeout)? {
+            Ok(0) => Err(WireError::Closed),
+            // The same without the farewell that TLS wants. Mail cannot be cut short by it: its end is a dot.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(WireError::Closed),
+            Err(error) => Err(error.into()),
+            Ok(count) => {
                 self.end += count;
                 Ok(())
             }
@@ -142,9 +149,11 @@ impl Wire {
         if self.output.is_empty() {
             return Ok(());
         }
-        let written = match &mut self.stream {
-            Stream::Plain(stream) => timeout(self.write, stream.write_all(&self.output)).await,
+        let writing = async {
+            self.stream.write_all(&self.output).await?;
+            self.stream.flush().await
         };
+        let written = timeout(self.write, writing).await;
         self.output.clear();
         Ok(written.map_err(|_| WireError::Unread)??)
     }
@@ -157,11 +166,11 @@ impl Wire {
         }
         let until = Instant::now() + self.linger;
         let mut left = Self::LINGER_MAX;
-        let Stream::Plain(stream) = &mut self.stream;
-        if stream.shutdown().await.is_err() {
+        if !matches!(timeout_at(until, self.stream.shutdown()).await, Ok(Ok(()))) {
             return;
         }
-        while let Ok(Ok(count @ 1..)) = timeout_at(until, stream.read(&mut self.input)).await {
+        // Below TLS: nobody looks at it any more.
+        while let Ok(Ok(count @ 1..)) = timeout_at(until, self.stream.tcp().read(&mut self.input)).await {
             match left.checked_sub(count) {
                 Some(rest) => left = rest,
                 None => return,

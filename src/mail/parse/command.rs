@@ -27,6 +27,8 @@ pub enum Command {
     Recipient(Recipient),
     /// RSET.
     Reset,
+    /// STARTTLS (RFC 3207).
+    StartTls,
     /// VRFY.
     Verify,
 }
@@ -111,6 +113,8 @@ impl Command {
             hello(rest, is("EHLO"))
         } else if is("RSET") {
             alone(Self::Reset)
+        } else if is("STARTTLS") {
+            alone(Self::StartTls)
         } else if is("QUIT") {
             alone(Self::Quit)
         } else if is("NOOP") {
@@ -119,7 +123,7 @@ impl Command {
             Ok(Self::Help)
         } else if is("VRFY") {
             if rest.is_empty() { Err(CommandError::Syntax("Write VRFY and a name or an address")) } else { Ok(Self::Verify) }
-        } else if ["STARTTLS", "AUTH", "BDAT", "EXPN", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML"].into_iter().any(is) {
+        } else if ["AUTH", "BDAT", "EXPN", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML"].into_iter().any(is) {
             Err(CommandError::Unsupported)
         } else if HTTP_METHODS.into_iter().any(is) {
             Err(CommandError::Foreign)
@@ -375,7 +379,9 @@ mod tests {
         for line in ["EHLO", "HELO ", "DATA x", "RSET x", "QUIT x", "VRFY"] {
             assert_eq!(code(line), "501 5.5.4", "{line}");
         }
-        for line in ["STARTTLS", "AUTH PLAIN", "BDAT 1 LAST", "EXPN x", "ETRN x"] {
+        assert_eq!(said("StartTls "), Ok(Command::StartTls));
+        assert_eq!(said("STARTTLS now"), Err(CommandError::Syntax(NO_ARGUMENT)));
+        for line in ["AUTH PLAIN", "BDAT 1 LAST", "EXPN x", "ETRN x"] {
             assert_eq!(code(line), "502 5.5.1", "{line}");
         }
         for line in ["", " EHLO x", "DAT", "DATAX", "\u{e9}", "NO\u{85}OP", "NO\0OP", "NOOP\tx"] {

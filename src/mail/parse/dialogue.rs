@@ -44,6 +44,17 @@ pub trait Gate {
     fn recipient(&self, recipient: &Address) -> Verdict;
 }
 
+/// What a session can become by STARTTLS (RFC 3207).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tls {
+    /// There is no key: the command is not known, and EHLO does not speak of it.
+    Absent,
+    /// EHLO announces it.
+    Offered,
+    /// The session is inside TLS.
+    On,
+}
+
 /// What happens next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
@@ -51,6 +62,9 @@ pub enum Next {
     Command,
     /// The content of the mail with this envelope, which has a recipient; at its end [`Dialogue::end`].
     Content(Envelope),
+    /// The handshake, once what is to be said is sent. Then a new dialogue with [`Tls::On`]: nothing that was said before
+    /// counts (RFC 3207 §4.2).
+    Secure,
     /// Nothing: send what is to be said, then close.
     Close,
 }
@@ -68,6 +82,7 @@ pub struct Heard {
 #[derive(Debug)]
 pub struct Dialogue<'a> {
     rules: &'a Rules,
+    tls: Tls,
     hello: Option<(Box<str>, bool)>,
     mail: Option<Envelope>,
     errors: usize,
@@ -77,8 +92,8 @@ pub struct Dialogue<'a> {
 
 impl<'a> Dialogue<'a> {
     /// A session that has not said anything yet.
-    pub fn new(rules: &'a Rules) -> Self {
-        Self { rules, hello: None, mail: None, errors: 0, mails: 0, chatter: 0 }
+    pub fn new(rules: &'a Rules, tls: Tls) -> Self {
+        Self { rules, tls, hello: None, mail: None, errors: 0, mails: 0, chatter: 0 }
     }
 
     /// Says the greeting.
@@ -105,6 +120,13 @@ impl<'a> Dialogue<'a> {
                 Ok(envelope) => {
                     write_reply(out, &Reply::plain(354, "End the message with <CR><LF>.<CR><LF>"));
                     return Heard { next: Next::Content(envelope), refused: None };
+                }
+                Err(refused) => Err(refused),
+            },
+            Ok(Command::StartTls) => match self.start_tls() {
+                Ok(reply) => {
+                    write_reply(out, &reply);
+                    return Heard { next: Next::Secure, refused: None };
                 }
                 Err(refused) => Err(refused),
             },
@@ -238,13 +260,23 @@ impl<'a> Dialogue<'a> {
         }
     }
 
+    fn start_tls(&self) -> Result<Reply, (Reply, Refusal)> {
+        match self.tls {
+            Tls::Absent => Err((CommandError::Unsupported.reply(), CommandError::Unsupported.refusal())),
+            Tls::On => Err(out_of_order("TLS is on already")),
+            Tls::Offered if self.mail.is_some() => Err(out_of_order("Not inside a mail; say RSET to drop it")),
+            Tls::Offered => Ok(Reply::new(220, (2, 0, 0), "Ready for TLS")),
+        }
+    }
+
     fn write_hello(&self, extended: bool, out: &mut Vec<u8>) {
         let Rules { hostname, size_limit, .. } = self.rules;
         if !extended {
             return write_reply(out, &Reply::plain(250, hostname.clone()));
         }
+        let start_tls = if self.tls == Tls::Offered { "250-STARTTLS\r\n" } else { "" };
         let lines = format!(
-            "250-{hostname}\r\n250-PIPELINING\r\n250-SIZE {size_limit}\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n"
+            "250-{hostname}\r\n250-PIPELINING\r\n250-SIZE {size_limit}\r\n{start_tls}250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n"
         );
         out.extend_from_slice(lines.as_bytes());
     }
@@ -309,8 +341,12 @@ mod tests {
 
     /// The codes that a client hears, one a reply; `end` stands for content that was accepted.
     fn codes(lines: &[&str]) -> Vec<String> {
+        codes_with(Tls::Absent, lines)
+    }
+
+    fn codes_with(tls: Tls, lines: &[&str]) -> Vec<String> {
         let rules = rules();
-        let mut dialogue = Dialogue::new(&rules);
+        let mut dialogue = Dialogue::new(&rules, tls);
         let mut codes = Vec::new();
         for line in lines {
             let mut out = Vec::new();
@@ -321,12 +357,30 @@ mod tests {
             let text = String::from_utf8(out).unwrap();
             let last = text.lines().last().unwrap();
             codes.push(last.split(' ').take(2).collect::<Vec<_>>().join(" "));
-            if heard.next == Next::Close {
-                codes.push("close".into());
+            if matches!(heard.next, Next::Close | Next::Secure) {
+                codes.push(format!("{:?}", heard.next).to_lowercase());
                 break;
             }
         }
         codes
+    }
+
+    #[test]
+    fn starttls_has_its_time_and_place() {
+        assert_eq!(codes_with(Tls::Offered, &["STARTTLS"]), ["220 2.0.0", "secure"]);
+        assert_eq!(codes_with(Tls::Offered, &["starttls now", "STARTTLS  "]), ["501 5.5.4", "220 2.0.0", "secure"]);
+        assert_eq!(
+            codes_with(Tls::Offered, &["EHLO x", "MAIL FROM:<>", "STARTTLS", "RSET", "STARTTLS"])[2..],
+            ["503 5.5.1", "250 2.0.0", "220 2.0.0", "secure"]
+        );
+        assert_eq!(codes_with(Tls::On, &["EHLO x", "STARTTLS"])[1..], ["503 5.5.1"]);
+        assert_eq!(codes_with(Tls::Absent, &["STARTTLS"]), ["502 5.5.1"]);
+        let announced = |tls| {
+            let (rules, mut out) = (rules(), Vec::new());
+            Dialogue::new(&rules, tls).hear(Command::parse(b"EHLO x"), &Open, &mut out);
+            String::from_utf8(out).unwrap().contains("250-STARTTLS\r\n")
+        };
+        assert_eq!([Tls::Absent, Tls::Offered, Tls::On].map(announced), [false, true, false]);
     }
 
     #[test]
@@ -381,10 +435,10 @@ mod tests {
         fn every_order_of_commands_is_answered_once_and_content_needs_a_whole_envelope(
             lines in prop::collection::vec(prop_oneof![Just("EHLO x"), Just("HELO y"), Just("MAIL FROM:<a@b>"), Just("MAIL FROM:<>"),
                 Just("RCPT TO:<a@b>"), Just("RCPT TO:<c@elsewhere>"), Just("RCPT TO:<postmaster>"), Just("DATA"), Just("RSET"),
-                Just("NOOP"), Just("QUIT"), Just("nonsense")], 0..40),
+                Just("NOOP"), Just("QUIT"), Just("STARTTLS"), Just("nonsense")], 0..40),
         ) {
             let rules = Rules { errors_limit: 10, mails_limit: 100, chatter_limit: 30, ..rules() };
-            let mut dialogue = Dialogue::new(&rules);
+            let mut dialogue = Dialogue::new(&rules, Tls::Offered);
             for line in lines {
                 let mut out = Vec::new();
                 let heard = dialogue.hear(Command::parse(line.as_bytes()), &Open, &mut out);
@@ -394,6 +448,7 @@ mod tests {
                 prop_assert!(text.ends_with("\r\n"));
                 match heard.next {
                     Next::Close => break,
+                    Next::Secure => prop_assert!(dialogue.mail().is_none()),
                     Next::Command => {}
                     Next::Content(mail) => {
                         prop_assert!((1..=2).contains(&mail.recipients.len()));

@@ -8,7 +8,7 @@
 //! Security: the smuggling guard lives here. A line ends with CR LF and content with CR LF . CR LF, nothing else does; a bare
 //! CR or a bare LF is never repaired, since whoever repairs it may disagree with the next hop about where a mail ends.
 //! Source: RFC 5321, RFC 1870 (SIZE), RFC 2034 (enhanced codes), RFC 2920 (PIPELINING), RFC 6152 (8BITMIME), RFC 6531
-//! (SMTPUTF8).
+//! (SMTPUTF8), RFC 3207 (STARTTLS).
 
 mod command;
 mod content;
@@ -17,5 +17,5 @@ mod line;
 
 pub use command::{Command, CommandError, Mail, Recipient};
 pub use content::{Content, Flaw, Step};
-pub use dialogue::{Dialogue, Gate, Heard, Next, Rules, write_reply};
+pub use dialogue::{Dialogue, Gate, Heard, Next, Rules, Tls, write_reply};
 pub use line::{Line, LineFlaw, Lines};

@@ -1,0 +1,79 @@
+//! The core's side of the TLS keys: the first pair before anything listens, newer ones while sessions go on.
+//!
+//! In: `keys` orders of the supervisor, which alone may read the files. Out: a [`Presenter`] that always holds the last usable
+//! pair; the moment of its end in the counters; an event and a log line for a pair that cannot be used.
+//! Limits: one thread, which waits on standard input; the size of an order is the supervisor's business, that of a pair the
+//! ground's.
+//! Security: keys are dropped as soon as the library has them; they are in no log and no error.
+
+use crate::appliance::counter::Counters;
+use crate::appliance::failure::{Exit, Failure};
+use crate::appliance::supervise::orders::{Keys, Listener, Order};
+use crate::appliance::supervise::status::StatusWriter;
+use crate::ground::clock;
+use crate::ground::tls::{KeyPair, Presenter};
+use std::io::{self, Read};
+use std::sync::Arc;
+
+/// The line of the contract for keys that are not there or not usable.
+const LINE: &str = "Error: couldn't find ssl keys on the key volume!";
+
+/// Waits for the first pair. An expired one is taken, with a warning: it was good when the appliance started, and a core that
+/// is started again must not refuse all mail for it.
+///
+/// # Errors
+/// The supervisor is gone, or the pair cannot be used.
+pub(super) fn first<R: Read>(orders: &mut Listener<R>) -> Result<Arc<Presenter>, Failure> {
+    let failure = |cause: String| Failure::new(Exit::Input, LINE, cause);
+    let order = orders.next().unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()));
+    let Order::Keys(keys) = order.map_err(|error| Failure::preconfigure(Exit::Internal, format!("the keys: {error}")))?;
+    let pair = KeyPair::from_pem_of_any_date(keys.private_key.as_bytes(), keys.certificate_chain.as_bytes())
+        .map_err(|error| failure(error.to_string()))?;
+    if let Err(error) = pair.check_dates(clock::now()) {
+        tracing::warn!(target: "mta", "clients will refuse TLS: {error}");
+    }
+    tracing::info!(target: "mta", "TLS: {pair}");
+    Presenter::new(pair).map(Arc::new).map_err(|error| failure(error.to_string()))
+}
+
+/// Takes newer pairs from now on, on a thread of its own, which ends with the supervisor or the process.
+///
+/// # Errors
+/// No thread could be had.
+pub(super) fn follow<R: Read + Send + 'static>(
+    orders: Listener<R>,
+    presenter: Arc<Presenter>,
+    counters: Arc<Counters>,
+    status: Arc<StatusWriter>,
+) -> io::Result<()> {
+    counters.certificate_expires(presenter.pair().not_after());
+    let listen = move || {
+        for order in orders {
+            let renewed = order.map_err(|error| error.to_string()).and_then(|Order::Keys(keys)| renew(&presenter, &keys));
+            match renewed {
+                Ok(true) => {
+                    counters.certificate_expires(presenter.pair().not_after());
+                    tracing::info!(target: "mta", "certificate renewed: {}", presenter.pair());
+                }
+                Ok(false) => {}
+                Err(cause) => {
+                    let text = format!("the renewed TLS key and certificate cannot be used, the former stay: {cause}");
+                    tracing::error!(target: "mta", "{text}");
+                    status.event(&text);
+                }
+            }
+        }
+    };
+    std::thread::Builder::new().name("keys".to_owned()).spawn(listen).map(drop)
+}
+
+/// Whether the pair is another one than before; it is in use then.
+fn renew(presenter: &Presenter, keys: &Keys) -> Result<bool, String> {
+    let pair = KeyPair::from_pem(keys.private_key.as_bytes(), keys.certificate_chain.as_bytes(), clock::now());
+    let pair = pair.map_err(|error| error.to_string())?;
+    if pair == *presenter.pair() {
+        return Ok(false);
+    }
+    presenter.replace(pair).map_err(|error| error.to_string())?;
+    Ok(true)
+}

@@ -1,0 +1,81 @@
+//! TLS handshakes with strangers.
+//!
+//! Purpose: a plain connection becomes an encrypted one, or is closed. In: a connection whose client will speak first. Out: the
+//! encrypted stream. A failure is counted, and told in the log.
+//! Limits: [`super::Limits::handshake`] for all of it. A signature costs as much processor time as many mails, so at most half
+//! of the processors (but one) sign at a time, and between two signatures the tasks of other sessions have their turn. Failures
+//! are one log line a second.
+//! Security: nothing is said in plain text to a client whose handshake failed; it hears the alert of TLS and the close.
+//! Source: RFC 3207 §4, RFC 8314 §3 (implicit TLS), RFC 8446 §6.2.
+
+use super::rarely::Rarely;
+use super::{Limits, Peer, Stream, Wire};
+use crate::appliance::counter::Counters;
+use crate::ground::tls::Presenter;
+use rustls::server::Acceptor;
+use std::io;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// What all handshakes share.
+pub struct Tls {
+    presenter: Arc<Presenter>,
+    counters: Arc<Counters>,
+    signing: Semaphore,
+    failures: Rarely,
+}
+
+impl Tls {
+    /// Presents what `presenter` holds at the moment of each handshake.
+    pub fn new(presenter: Arc<Presenter>, counters: Arc<Counters>) -> Arc<Self> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let signing = Semaphore::new((processors / 2).max(1));
+        Arc::new(Self { presenter, counters, signing, failures: Rarely::new() })
+    }
+
+    /// Does the handshake. `None`: it failed, that is counted and told, and the connection is closed.
+    pub(super) async fn handshake(&self, stream: TcpStream, peer: Peer, limits: &Limits) -> Option<Box<TlsStream<TcpStream>>> {
+        let until = Instant::now() + limits.handshake;
+        let done = timeout_at(until, self.shake(stream)).await;
+        let (cause, stream) = match done {
+            Ok(Ok(stream)) => return Some(Box::new(stream)),
+            Ok(Err((error, stream))) => (words(&error), stream),
+            Err(_) => ("the client took too long".to_owned(), None),
+        };
+        self.counters.tls_handshake_failures_total.inc();
+        if let Some(count) = self.failures.happened() {
+            tracing::info!(target: "mta", client = %peer.address, count, cause, status = "failed", "tls handshake");
+        }
+        if let Some(stream) = stream {
+            // In good order, so that the alert that tells the client why is not lost in a reset.
+            Wire::new(Stream::Plain(stream), limits).close().await;
+        }
+        None
+    }
+
+    async fn shake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, (io::Error, Option<TcpStream>)> {
+        let mut hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
+        let start = match (&mut hello).await {
+            Ok(start) => start,
+            Err(error) => return Err((error, hello.take_io())),
+        };
+        let answer = {
+            // Never closed.
+            let _turn = self.signing.acquire().await;
+            start.into_stream(self.presenter.config())
+        };
+        answer.into_fallible().await.map_err(|(error, stream)| (error, Some(stream)))
+    }
+}
+
+/// The cause for a log line. What the client sent is hostile; the library's words do not repeat it beyond single codes.
+fn words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "closed by the client".to_owned(),
+        _ => error.to_string(),
+    }
+}

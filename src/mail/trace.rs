@@ -1,0 +1,98 @@
+//! The trace field that every mail gets on its way in.
+//!
+//! In: envelope, client, our name. Out: `Received:` as it goes on top of the content.
+//! Security: what the client calls itself is hostile; what has no place in a domain or a literal becomes a question mark. One
+//! recipient is named; with more, each would learn of the others.
+//! Source: RFC 5321 §4.4; the words after `with`: RFC 3848 (the S of TLS), RFC 6531 §4.3 (UTF8SMTP).
+
+use super::accept::Encryption;
+use super::model::{Envelope, MessageId};
+use std::fmt::Write;
+use std::net::IpAddr;
+
+/// Who brought a mail.
+#[derive(Clone, Copy)]
+pub(super) struct Client<'a> {
+    /// Its name, and whether it said EHLO.
+    pub hello: (&'a str, bool),
+    /// Its address.
+    pub address: IpAddr,
+    /// What it agreed on under TLS.
+    pub encryption: Option<Encryption>,
+}
+
+/// The field for a mail, with its CR LF. `date` is the moment of its coming in the form of RFC 5322.
+pub(super) fn received(envelope: &Envelope, client: &Client<'_>, hostname: &str, id: MessageId, date: &str) -> String {
+    let Client { hello, address, encryption } = client;
+    let with = match (envelope.smtputf8, hello.1, encryption) {
+        (true, _, None) => "UTF8SMTP",
+        (true, _, Some(_)) => "UTF8SMTPS",
+        (false, true, None) => "ESMTP",
+        (false, true, Some(_)) => "ESMTPS",
+        // Nobody registered a word for HELO under TLS; the comment tells of it.
+        (false, false, _) => "SMTP",
+    };
+    let mut field = String::with_capacity(256);
+    field.push_str("Received: from ");
+    field.extend(hello.0.chars().map(|c| if c.is_ascii_alphanumeric() || "-._:[]".contains(c) { c } else { '?' }));
+    // Writing to a string cannot fail.
+    let _ = match address {
+        IpAddr::V4(address) => write!(field, " ([{address}])"),
+        IpAddr::V6(address) => write!(field, " ([IPv6:{address}])"),
+    };
+    if let Some(Encryption { version, cipher }) = encryption {
+        let _ = write!(field, "\r\n\t(using {version} with cipher {cipher})");
+    }
+    let _ = write!(field, "\r\n\tby {hostname} (Postern) with {with} id {id}");
+    if let [only] = &envelope.recipients[..] {
+        let _ = write!(field, "\r\n\tfor <{only}>");
+    }
+    let _ = write!(field, ";\r\n\t{date}\r\n");
+    field
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::model::{Address, BodyType};
+
+    fn envelope(recipients: &[&str], smtputf8: bool) -> Envelope {
+        Envelope {
+            sender: None,
+            recipients: recipients.iter().map(|text| Address::parse(text).unwrap()).collect(),
+            body: BodyType::SevenBit,
+            smtputf8,
+        }
+    }
+
+    #[test]
+    fn the_trace_field_says_who_and_how() {
+        let date = "Sun, 22 Nov 2026 12:00:00 +0000";
+        let (one, two) = (envelope(&["a@b.example"], false), envelope(&["a@b.example", "c@d.example"], false));
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let client = Client { hello: ("client.example", true), address, encryption: None };
+        assert_eq!(
+            received(&one, &client, "mta.example", MessageId(1), date),
+            "Received: from client.example ([192.0.2.1])\r\n\tby mta.example (Postern) with ESMTP id 0000000000001\r\n\tfor <a@b.example>;\r\n\t\
+             Sun, 22 Nov 2026 12:00:00 +0000\r\n"
+        );
+        let hostile = Client { hello: ("[x](y;z)", false), address: "2001:db8::1".parse().unwrap(), encryption: None };
+        assert_eq!(
+            received(&two, &hostile, "mta.example", MessageId(1), date),
+            "Received: from [x]?y?z? ([IPv6:2001:db8::1])\r\n\tby mta.example (Postern) with SMTP id 0000000000001;\r\n\t\
+             Sun, 22 Nov 2026 12:00:00 +0000\r\n"
+        );
+        let encryption = Some(Encryption { version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384" });
+        let secured = Client { encryption, ..client };
+        assert_eq!(
+            received(&two, &secured, "mta.example", MessageId(1), date),
+            "Received: from client.example ([192.0.2.1])\r\n\t(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384)\r\n\t\
+             by mta.example (Postern) with ESMTPS id 0000000000001;\r\n\tSun, 22 Nov 2026 12:00:00 +0000\r\n"
+        );
+        let international = envelope(&["é@b.example"], true);
+        for (client, with) in [(client, "UTF8SMTP"), (secured, "UTF8SMTPS")] {
+            let field = received(&international, &client, "mta.example", MessageId(1), date);
+            assert!(field.contains(&format!(" with {with} id 0000000000001\r\n\tfor <é@b.example>;")), "{field}");
+        }
+    }
+}
