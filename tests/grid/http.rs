@@ -44,6 +44,14 @@ pub fn counter_at(server: SocketAddr, counter: &str) -> Result<f64, String> {
     value.ok_or_else(|| format!("there is no {counter} in /metrics"))
 }
 
+/// The sum of a counter over all values of its label.
+pub fn sum_at(server: SocketAddr, counter: &str) -> Result<f64, String> {
+    let text = get_text_at(server, "/metrics")?;
+    let values =
+        text.lines().filter_map(|line| line.strip_prefix(counter)?.strip_prefix('{')?.rsplit(' ').next()?.parse::<f64>().ok());
+    Ok(values.sum())
+}
+
 /// The same, as JSON.
 pub fn get_json(port: u16, path: &str) -> Result<Value, String> {
     let text = get_text(port, path)?;

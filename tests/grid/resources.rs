@@ -6,10 +6,21 @@
 
 use crate::engine::{self, Container, Engine, Undo};
 use crate::{http, wait_for};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Whether clients speak through TLS.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Plain,
+    /// Implicit, on port 465.
+    Tls,
+}
 
 const LIMITS: [&str; 6] = ["--memory", "96m", "--memory-swap", "96m", "--cpus", "0.05"];
 const MEMORY: u64 = 96 << 20;
@@ -27,6 +38,15 @@ const UNTIL_EMPTY: Duration = Duration::from_secs(240);
 
 #[test]
 fn the_least_of_the_founding_document_is_enough() {
+    enough_for(Mode::Plain);
+}
+
+#[test]
+fn the_least_is_enough_for_sessions_in_tls() {
+    enough_for(Mode::Tls);
+}
+
+fn enough_for(mode: Mode) {
     let engine = Engine::find();
     let name = engine::unique("least");
     let undo = Undo::new(&engine);
@@ -45,7 +65,13 @@ fn the_least_of_the_founding_document_is_enough() {
     // This machine is the gateway of the network; it is trusted because it is named.
     let trusted = format!("MTA_SMTPD_TRUSTED_NETWORKS={us}");
     let mut args = LIMITS.to_vec();
-    args.extend(["--network", &network, "--ip", &address, "--volume", &data, "--env", &relay, "--env", &trusted, &image]);
+    args.extend(["--network", &network, "--ip", &address, "--volume", &data, "--env", &relay, "--env", &trusted]);
+    let pair = Pair::new();
+    let keys = format!("{}:/key:ro", pair.directory.path().display());
+    if mode == Mode::Tls {
+        args.extend(["--volume", &keys, "--env", "MTA_SSL_DISABLED=no"]);
+    }
+    args.push(&image);
     let began = Instant::now();
     let mta = undo.run("mta", &args);
     let window = SocketAddr::from((mta_address, 80));
@@ -55,9 +81,12 @@ fn the_least_of_the_founding_document_is_enough() {
     let _ = write!(report, ", healthy after {:.1} s", began.elapsed().as_secs_f64());
     let _ = write!(report, "; at rest {}", mta.memory());
 
-    let smtp = SocketAddr::from((mta_address, 25));
+    let door = match mode {
+        Mode::Plain => Door { address: SocketAddr::from((mta_address, 25)), tls: None },
+        Mode::Tls => Door { address: SocketAddr::from((mta_address, 465)), tls: Some(pair.client()) },
+    };
     let since = Instant::now();
-    let mut sessions: Vec<_> = (0..SESSIONS).map(|_| Session::open(smtp)).collect();
+    let mut sessions: Vec<_> = (0..SESSIONS).map(|_| Session::open(&door)).collect();
     sessions.iter_mut().for_each(Session::greet);
     let active = http::counter_at(window, "mta_smtp_active_sessions").unwrap();
     assert!((active - SESSIONS as f64).abs() < 0.5, "{active} sessions are open");
@@ -72,7 +101,7 @@ fn the_least_of_the_founding_document_is_enough() {
     });
 
     let since = Instant::now();
-    let mut session = Session::open(smtp);
+    let mut session = Session::open(&door);
     session.greet();
     session.send_mail(LARGE - 2000);
     session.is_accepted();
@@ -87,6 +116,10 @@ fn the_least_of_the_founding_document_is_enough() {
     assert_eq!(large.lines().count(), 1, "{large}");
 
     let _ = write!(report, "\n{}", mta.kernels_word());
+    if mode == Mode::Tls {
+        let in_tls = http::sum_at(window, "mta_tls_sessions_total").unwrap();
+        assert!(in_tls >= all, "{in_tls} sessions in TLS");
+    }
     eprintln!("grid: with {LIMITS:?}:\n{report}");
     let state =
         engine.docker(&["inspect", "--format", "{{.State.OOMKilled}} {{.RestartCount}} {{.State.Health.Status}}", &mta.id]);
@@ -134,16 +167,61 @@ impl Container<'_> {
     }
 }
 
+/// A key and a certificate that the relay presents, and that its clients trust.
+struct Pair {
+    directory: tempfile::TempDir,
+    certificate: rcgen::Certificate,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["mta.example.org".to_owned()]).unwrap().self_signed(&key).unwrap();
+        for (name, content) in [("server.key", key.serialize_pem()), ("server.pem", certificate.pem())] {
+            std::fs::write(directory.path().join(name), content).unwrap();
+        }
+        // The relay runs as the image's user and not as root.
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        Self { directory, certificate }
+    }
+
+    fn client(&self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+    }
+}
+
+/// Where sessions begin.
+struct Door {
+    address: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
 /// One SMTP session.
 struct Session {
-    reader: BufReader<TcpStream>,
+    reader: BufReader<Box<dyn Stream>>,
 }
 
 impl Session {
-    fn open(server: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&server, ANSWER).unwrap();
+    fn open(door: &Door) -> Self {
+        let stream = TcpStream::connect_timeout(&door.address, ANSWER).unwrap();
         stream.set_read_timeout(Some(ANSWER)).unwrap();
         stream.set_write_timeout(Some(ANSWER)).unwrap();
+        let stream: Box<dyn Stream> = match &door.tls {
+            None => Box::new(stream),
+            Some(config) => {
+                let name = "mta.example.org".try_into().unwrap();
+                let connection = ClientConnection::new(Arc::clone(config), name).unwrap();
+                Box::new(StreamOwned::new(connection, stream))
+            }
+        };
         Self { reader: BufReader::new(stream) }
     }
 
@@ -169,7 +247,8 @@ impl Session {
     }
 
     fn say(&mut self, octets: &[u8]) {
-        self.reader.get_mut().write_all(octets).unwrap();
+        let stream = self.reader.get_mut();
+        stream.write_all(octets).and_then(|()| stream.flush()).unwrap();
     }
 
     /// The last line of the next reply.

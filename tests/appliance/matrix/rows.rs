@@ -478,6 +478,14 @@ const OTHERS: &[Row] = &[
         cause: &["smtp_port=12925 cannot be opened", "another program listens there"],
     },
     Row {
+        what: "smtps_port is taken",
+        vars: TLS,
+        site: Site::TakenWithKeys(12965),
+        line: START,
+        code: 69,
+        cause: &["smtps_port=12965 cannot be opened", "another program listens there"],
+    },
+    Row {
         what: "ui_port is taken",
         vars: &[],
         site: Site::Taken(12980),

@@ -27,6 +27,8 @@ pub enum Site {
     BlankDevice,
     /// A port of the box is taken.
     Taken(u16),
+    /// The same, with a sound pair on the key volume.
+    TakenWithKeys(u16),
     /// Another Postern has the run directory.
     ClaimedRunDir,
 }
@@ -59,7 +61,7 @@ impl Site {
 
     /// Whether it can be seen without trying: not ports, claims, and what a device holds.
     pub fn is_foreseen(self) -> bool {
-        !matches!(self, Self::Taken(_) | Self::ClaimedRunDir | Self::BlankDevice)
+        !matches!(self, Self::Taken(_) | Self::TakenWithKeys(_) | Self::ClaimedRunDir | Self::BlankDevice)
     }
 
     /// Prepares it; what comes back undoes it when it is dropped.
@@ -79,6 +81,10 @@ impl Site {
             }
             Self::BlankDevice => return Box::new(blank_device(grid)),
             Self::Taken(port) => return Box::new(TcpListener::bind((grid.address, port)).unwrap()),
+            Self::TakenWithKeys(port) => {
+                keys(grid, Fault::None);
+                return Self::Taken(port).prepare(grid);
+            }
             Self::ClaimedRunDir => {
                 let other = grid.init(&[("MTA_SMTP_PORT", "12926"), ("MTA_UI_PORT", "12981")]);
                 return Box::new(other);
