@@ -3,6 +3,7 @@
 //!
 //! What is asked of all rows together: every error of the class has a row, with the exit codes that the class declares.
 
+mod properties;
 mod rows;
 mod sites;
 
@@ -46,11 +47,7 @@ fn check_foresees_terminals_volumes_and_keys() {
     for row in rows::all().filter(tried) {
         let grid = if row.site.needs_root() { Grid::as_root() } else { Grid::new() };
         let _undone_at_the_end = row.site.prepare(&grid);
-        let place = grid.path("").display().to_string();
-        let place = place.trim_end_matches('/');
-        let vars: Vec<_> = row.vars.iter().map(|(name, value)| (*name, value.replace("{box}", place))).collect();
-        let vars: Vec<_> = vars.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let ended = grid.run(&["check"], &vars);
+        let ended = run(&grid, row, "check");
         let said = format!("`postern init` would stop here with: {} (", row.line);
         if ended.code != 0 || !ended.stdout.contains(&said) {
             wrong.push(format!("--- {}: exit code {}\n{}", row.what, ended.code, ended.stdout));
@@ -91,15 +88,22 @@ fn every_error_of_the_class_has_a_row() {
 fn boot(row: &Row) -> Result<(), String> {
     let grid = if row.site.needs_root() { Grid::as_root() } else { Grid::new() };
     let _undone_at_the_end = row.site.prepare(&grid);
-    let place = grid.path("").display().to_string();
-    let place = place.trim_end_matches('/');
-    let vars: Vec<_> = row.vars.iter().map(|(name, value)| (*name, value.replace("{box}", place))).collect();
-    let vars: Vec<_> = vars.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let ended = grid.run(&["init"], &vars);
+    let ended = run(&grid, row, "init");
     let log = if row.site.needs_root() { fs::read_to_string("/var/log/appliance/log").unwrap_or_default() } else { grid.log() };
-    judge(row, place, &ended, &log)
+    judge(row, &place_of(&grid), &ended, &log)
         .map_err(|why| format!("{why}\nexit code {}\n{}", ended.code, without_properties(&ended.stderr)))?;
     if ended.stderr.contains("the SMTP core is ready") { Err("it called itself ready".to_owned()) } else { Ok(()) }
+}
+
+fn run(grid: &Grid, row: &Row, command: &str) -> Ended {
+    let place = place_of(grid);
+    let vars: Vec<_> = row.vars.iter().map(|(name, value)| (*name, value.replace("{box}", &place))).collect();
+    let vars: Vec<_> = vars.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    grid.run(&[command], &vars)
+}
+
+fn place_of(grid: &Grid) -> String {
+    grid.path("").display().to_string().trim_end_matches('/').to_owned()
 }
 
 fn judge(row: &Row, place: &str, ended: &Ended, log: &str) -> Result<(), String> {

@@ -1,9 +1,8 @@
 //! The rows, in the order of the founding document's table.
 
-use super::Row;
 use super::sites::{Fault, Site};
+use super::{Row, properties};
 
-const UI_PORT: &str = "Error: ui_port value must be between 1 and 65535";
 const KEY: &str = "Error: failed to mount key volume.";
 const LOG: &str = "Error: failed to mount log share.";
 const NO_LOG: &str = "Error: logs are enabled but the 'log' terminal is not connected.";
@@ -22,7 +21,7 @@ const TLS: &[(&str, &str)] = &[("MTA_VOLUME_KEY", "{box}/key"), ("MTA_SSL_DISABL
 
 /// Every row.
 pub fn all() -> impl Iterator<Item = &'static Row> {
-    [KEY_VOLUMES, KEY_PAIRS, LOG_SHARES, EXPORTS, DATA_VOLUMES, PROPERTIES, OTHERS].into_iter().flatten()
+    [KEY_VOLUMES, KEY_PAIRS, LOG_SHARES, EXPORTS, DATA_VOLUMES, properties::ALL, OTHERS].into_iter().flatten()
 }
 
 const KEY_VOLUMES: &[Row] = &[
@@ -334,137 +333,6 @@ const DATA_VOLUMES: &[Row] = &[
         line: DATA,
         code: 69,
         cause: &["volume_data is {box}/device: ", "mkfs.ext4"],
-    },
-];
-
-const PROPERTIES: &[Row] = &[
-    Row {
-        what: "ui_port is '0'",
-        vars: &[("MTA_UI_PORT", "0")],
-        site: Site::Plain,
-        line: UI_PORT,
-        code: 64,
-        cause: &["MTA_UI_PORT is '0'"],
-    },
-    Row {
-        what: "ui_port is '65536'",
-        vars: &[("MTA_UI_PORT", "65536")],
-        site: Site::Plain,
-        line: UI_PORT,
-        code: 64,
-        cause: &["MTA_UI_PORT is '65536'"],
-    },
-    Row {
-        what: "ui_port is '-1'",
-        vars: &[("MTA_UI_PORT", "-1")],
-        site: Site::Plain,
-        line: UI_PORT,
-        code: 64,
-        cause: &["MTA_UI_PORT is '-1'"],
-    },
-    Row {
-        what: "ui_port is 'eighty'",
-        vars: &[("MTA_UI_PORT", "eighty")],
-        site: Site::Plain,
-        line: UI_PORT,
-        code: 64,
-        cause: &["MTA_UI_PORT is 'eighty'"],
-    },
-    Row {
-        what: "ui_port is '80 81'",
-        vars: &[("MTA_UI_PORT", "80 81")],
-        site: Site::Plain,
-        line: UI_PORT,
-        code: 64,
-        cause: &["MTA_UI_PORT is '80 81'"],
-    },
-    Row {
-        what: "a time zone that is none",
-        vars: &[("MTA_TIMEZONE", "Europe/Atlantis")],
-        site: Site::Plain,
-        line: "Error: timezone is not a known time zone: write an IANA name such as Europe/Berlin or UTC",
-        code: 64,
-        cause: &["MTA_TIMEZONE is 'Europe/Atlantis'"],
-    },
-    Row {
-        what: "a host name that is none",
-        vars: &[("MTA_HOSTNAME", "no host")],
-        site: Site::Plain,
-        line: "Error: hostname must be a host name such as mail.example.com (letters, digits and hyphens between dots)",
-        code: 64,
-        cause: &["MTA_HOSTNAME is 'no host'"],
-    },
-    Row {
-        what: "neither yes nor no",
-        vars: &[("MTA_LOGS_ENABLED", "maybe")],
-        site: Site::Plain,
-        line: "Error: logs_enabled value must be yes or no",
-        code: 64,
-        cause: &["MTA_LOGS_ENABLED is 'maybe'"],
-    },
-    Row {
-        what: "an smtp_port that is none",
-        vars: &[("MTA_SMTP_PORT", "0")],
-        site: Site::Plain,
-        line: "Error: smtp_port value must be between 1 and 65535",
-        code: 64,
-        cause: &["MTA_SMTP_PORT is '0'"],
-    },
-    Row {
-        what: "both ports the same",
-        vars: &[("MTA_UI_PORT", "12925")],
-        site: Site::Plain,
-        line: "Error: ui_port and smtp_port must differ",
-        code: 64,
-        cause: &["both are 12925"],
-    },
-    Row {
-        what: "back-off times the wrong way round",
-        vars: &[("MTA_MINIMAL_BACKOFF_TIME", "2h")],
-        site: Site::Plain,
-        line: "Error: minimal_backoff_time must not be longer than maximal_backoff_time",
-        code: 64,
-        cause: &["2h and 1h"],
-    },
-    Row {
-        what: "quotes that a file of variables kept",
-        vars: &[("MTA_SMART_RELAY", "'relay.example'")],
-        site: Site::Plain,
-        line: "Error: MTA_SMART_RELAY has quotes around its value",
-        code: 64,
-        cause: &["remove the quotes"],
-    },
-    Row {
-        what: "a name that no property has",
-        vars: &[("MTA_HOSTNME", "a.example")],
-        site: Site::Plain,
-        line: "Error: there is no property MTA_HOSTNME",
-        code: 64,
-        cause: &["did you mean MTA_HOSTNAME?"],
-    },
-    Row {
-        what: "a file that is not there",
-        vars: &[("MTA_PASSWORD_FILE", "{box}/nothing")],
-        site: Site::Plain,
-        line: "Error: the file for password cannot be read",
-        code: 64,
-        cause: &["MTA_PASSWORD_FILE={box}/nothing: No such file"],
-    },
-    Row {
-        what: "a share that is none",
-        vars: &[("MTA_TERMINAL_LOG", "//nas")],
-        site: Site::Plain,
-        line: "Error: terminal_log must be //server[:port]/share[/path], a server, or the absolute path of a mounted share",
-        code: 64,
-        cause: &["MTA_TERMINAL_LOG is '//nas'"],
-    },
-    Row {
-        what: "TLS on a port that is taken by us",
-        vars: &[("MTA_VOLUME_KEY", "{box}/key"), ("MTA_SSL_DISABLED", "no"), ("MTA_SMTPS_PORT", "12925")],
-        site: Site::Keys(Fault::None),
-        line: "Error: smtps_port must differ from smtp_port and ui_port",
-        code: 64,
-        cause: &["MTA_SMTPS_PORT"],
     },
 ];
 
