@@ -10,6 +10,7 @@
 mod keys;
 
 use crate::appliance::counter::Counters;
+use crate::appliance::event::Severity;
 use crate::appliance::failure::{Exit, Failure, exit_of};
 use crate::appliance::property::{LogFormat, Settings, relay};
 use crate::appliance::supervise::confine::confine;
@@ -30,9 +31,10 @@ use crate::mail::parse::Rules;
 use crate::mail::route::{self, Router};
 use crate::mail::schedule;
 use crate::mail::spool::{self, SegmentLog};
+use crate::window::Login;
 use crate::window::push;
 use crate::window::server::{self, Facts, Readiness, Window};
-use crate::window::{Login, space};
+use crate::window::space::{self, Alert};
 use nix::sys::signal::SigSet;
 use std::fs::Permissions;
 use std::io;
@@ -64,7 +66,7 @@ const SESSIONS_SHARE: f64 = 0.8;
 
 /// Runs the core until SIGTERM.
 pub fn run() -> ExitCode {
-    let Ok(status) = StatusWriter::from_fd3() else {
+    let Ok(status) = StatusWriter::from_fd3().map(Arc::new) else {
         eprintln!("postern core is started by `postern init`, not by people");
         return ExitCode::from(Exit::Property.code());
     };
@@ -147,7 +149,7 @@ async fn serve(
     let windows = open_windows(settings, window, windows, control, closing)?;
 
     let mut couriers = tokio::spawn(outbound.clone().run());
-    let space = tokio::spawn(space::watch_over(counters.clone()));
+    let space = tokio::spawn(space::watch_over(counters.clone(), tell_supervisor(status)));
     let (stop, stopping) = watch::channel(None);
     let listeners = doors(smtp, smtps, tls.as_ref());
     let intake = Arc::new(Intake { tls, ..intake(settings, &spool, &outbound, &counters, copy) });
@@ -195,6 +197,19 @@ async fn serve(
         Ok(false) | Err(_) => tracing::warn!(target: "mta", "the queue did not close in order; a restart recovers it"),
     }
     Ok(())
+}
+
+/// Alerts of the data volume go to the supervisor, which keeps them in the appliance log.
+fn tell_supervisor(status: &Arc<StatusWriter>) -> impl Fn(Alert) + use<> {
+    let status = status.clone();
+    move |alert| {
+        let severity = match alert {
+            Alert::Below1 => Severity::Error,
+            Alert::Below5 => Severity::Warning,
+            Alert::RoomAgain => Severity::Info,
+        };
+        status.report(severity, alert.text());
+    }
 }
 
 fn bind_all(settings: &Settings, port: u16) -> io::Result<Vec<TcpListener>> {

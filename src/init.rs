@@ -110,7 +110,7 @@ fn prepare(journal: &Journal, loaded: &mut Loaded, mounter: &mut Mounter<'_>, fa
     let settings = &mut loaded.settings;
     let mut places = Places::default();
     // First, because file servers and monitors may be beyond it.
-    match terminal::gateway::connect(settings) {
+    match terminal::gateway::connect(settings, mounter) {
         Ok(events) => events.into_iter().for_each(|event| journal.record(event.severity, event.text)),
         Err(failure) => failures.push(failure),
     }

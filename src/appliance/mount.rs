@@ -64,6 +64,9 @@ pub struct Mounter<'a> {
     identity: Identity,
     run_dir: PathBuf,
     points: Vec<Point>,
+    only_looks: bool,
+    /// Where something would have been mounted.
+    passed_by: Vec<String>,
 }
 
 /// A directory where something of ours is mounted, or may be.
@@ -78,7 +81,23 @@ struct Point {
 impl<'a> Mounter<'a> {
     /// `identity` is the core's; mount points lie below `run_dir` where `/` is not ours.
     pub fn new(signals: &'a Signals, identity: Identity, run_dir: &Path) -> Self {
-        Self { signals, identity, run_dir: run_dir.to_owned(), points: Vec::new() }
+        Self { signals, identity, run_dir: run_dir.to_owned(), points: Vec::new(), only_looks: false, passed_by: Vec::new() }
+    }
+
+    /// One that leaves everything as it is: nothing is mounted and nothing is written.
+    pub fn that_only_looks(mut self) -> Self {
+        self.only_looks = true;
+        self
+    }
+
+    /// Whether nothing may be changed.
+    pub fn only_looks(&self) -> bool {
+        self.only_looks
+    }
+
+    /// Where something would have been mounted.
+    pub fn passed_by(&self) -> &[String] {
+        &self.passed_by
     }
 
     /// Who will use what is mounted.
@@ -102,7 +121,7 @@ impl<'a> Mounter<'a> {
     }
 
     /// Lets `work` mount something at a directory made for it: `at`, an absolute path, where we are root and the root file system
-    /// takes it, else the same path below the run directory. `None` = a signal ended the start meanwhile.
+    /// takes it, else the same path below the run directory. `None` = a signal ended the start meanwhile, or this one only looks.
     ///
     /// # Errors
     /// What `work` says, that it did not answer, or that no mount point is to be had; in words for a person.
@@ -113,6 +132,10 @@ impl<'a> Mounter<'a> {
         work: impl FnOnce(&Path) -> Result<(), String>,
     ) -> Result<Option<PathBuf>, String> {
         may_mount()?;
+        if self.only_looks {
+            self.passed_by.push(at.to_owned());
+            return Ok(None);
+        }
         let root = nix::unistd::geteuid().is_root().then(|| PathBuf::from(at));
         let points: Vec<_> = root.into_iter().chain([self.run_dir.join(at.trim_start_matches('/'))]).collect();
         let before: Vec<_> = points.iter().map(|point| mounted_at(point)).collect();

@@ -1,13 +1,35 @@
 //! The founding document's two alerts about the data volume.
 //!
-//! In: the gauges of free space and size, which the committer keeps fresh. Out: one log line when a mark is passed, one when
-//! there is room again. What follows from a full volume is the spool's business.
+//! In: the gauges of free space and size, which the committer keeps fresh. Out: an [`Alert`] for each mark that is passed, and
+//! one when there is room again. What follows from a full volume (452 for new mail) is the spool's business.
 
 use crate::appliance::counter::Counters;
 use std::sync::Arc;
 use std::time::Duration;
 
 const PACE: Duration = Duration::from_secs(2);
+
+/// What is said of the data volume; the first two word for word as in 2011.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alert {
+    /// Look at it soon.
+    Below5,
+    /// New mail is refused.
+    Below1,
+    /// Above both marks again.
+    RoomAgain,
+}
+
+impl Alert {
+    /// The line.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Below5 => "Data volume has less than 5% of free disk space",
+            Self::Below1 => "Data volume has less than 1% of free disk space",
+            Self::RoomAgain => "the data volume has room again",
+        }
+    }
+}
 
 /// How alarming the space is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,24 +39,26 @@ enum Level {
     Below1,
 }
 
-/// Watches until it is aborted.
-pub async fn watch_over(counters: Arc<Counters>) {
+/// Watches until it is aborted, and tells each alert once.
+pub async fn watch_over(counters: Arc<Counters>, tell: impl Fn(Alert)) {
     let mut pace = tokio::time::interval(PACE);
     let mut level = Level::Enough;
     loop {
         pace.tick().await;
         let next = judge(level, counters.disk_free_bytes.get(), counters.disk_size_bytes.get());
-        if next > level {
-            match next {
-                Level::Below1 => tracing::error!(target: "mta", "Data volume has less than 1% of free disk space"),
-                Level::Below5 | Level::Enough => {
-                    tracing::warn!(target: "mta", "Data volume has less than 5% of free disk space")
-                }
-            }
-        } else if next == Level::Enough && level != Level::Enough {
-            tracing::info!(target: "mta", "the data volume has room again");
-        }
+        alerts(level, next).iter().copied().for_each(&tell);
         level = next;
+    }
+}
+
+/// Who passes both marks between two looks hears of both: some wait for the one line, some for the other.
+fn alerts(level: Level, next: Level) -> &'static [Alert] {
+    match (level, next) {
+        (Level::Enough, Level::Below5) => &[Alert::Below5],
+        (Level::Enough, Level::Below1) => &[Alert::Below5, Alert::Below1],
+        (Level::Below5, Level::Below1) => &[Alert::Below1],
+        (Level::Below5 | Level::Below1, Level::Enough) => &[Alert::RoomAgain],
+        (Level::Enough, Level::Enough) | (Level::Below5 | Level::Below1, Level::Below5) | (Level::Below1, Level::Below1) => &[],
     }
 }
 
@@ -74,5 +98,20 @@ mod tests {
             assert_eq!(judge(level, free, 1000), expected, "{level:?} {free}");
         }
         assert_eq!(judge(Enough, 0, 0), Enough, "nothing is known yet");
+    }
+
+    #[test]
+    fn each_mark_is_told_once_on_the_way_down() {
+        let mut level = Level::Enough;
+        let mut told = Vec::new();
+        for free in [100, 40, 45, 8, 8, 11, 20, 9, 100, 0] {
+            let next = judge(level, free, 1000);
+            told.push(alerts(level, next).to_vec());
+            level = next;
+        }
+        use Alert::{Below1, Below5, RoomAgain};
+        let expected: [&[Alert]; 10] =
+            [&[], &[Below5], &[], &[Below1], &[], &[], &[], &[Below1], &[RoomAgain], &[Below5, Below1]];
+        assert_eq!(told, expected);
     }
 }

@@ -254,6 +254,24 @@ fn a_terminal_without_a_wire_is_not_connected() {
 }
 
 #[test]
+fn a_low_port_takes_a_right() {
+    let grid = Grid::as_root();
+    open_to_all(&grid);
+    // A network namespace of its own has the kernel's own idea of low ports, whatever this machine has.
+    let internet = Internet::new();
+    let start = "Error: failed to start the MTA server. Please see the /var/log/appliance/log log file in MTA for more details on the failure";
+    for (name, line) in [("smtp_port", start), ("ui_port", "Error: failed to initialize the UI backend")] {
+        let variable = format!("MTA_{}", name.to_uppercase());
+        let (code, said) = refuse(&grid, &internet, Who::Ordinary, &[(&variable, "26")]);
+        assert_eq!(code, 77, "{said}");
+        let cause = said.split_once(&format!("{line}\n  ")).unwrap_or_else(|| panic!("{said}")).1.lines().next().unwrap();
+        assert!(cause.starts_with(&format!("{name}=26 cannot be opened: Permission denied")), "{cause}");
+        assert!(cause.contains("CAP_NET_BIND_SERVICE"), "{cause}");
+        assert!(grid.log().contains(line) && grid.log().contains(cause), "{}", grid.log());
+    }
+}
+
+#[test]
 fn check_foresees_what_would_stop_the_start() {
     let grid = Grid::as_root();
     let internet = Internet::new();

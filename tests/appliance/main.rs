@@ -7,8 +7,8 @@
 
 mod gateway;
 mod lifecycle;
+mod matrix;
 mod netns;
 mod privileges;
-mod start;
 mod support;
 mod words;

@@ -102,7 +102,15 @@ impl Grid {
 
     /// Runs a command that ends by itself.
     pub fn run(&self, args: &[&str], vars: &[(&str, &str)]) -> Ended {
-        let output = self.command(args, vars).output().unwrap();
+        let child = self.command(args, vars).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let (sender, ended) = channel();
+        std::thread::spawn(move || sender.send(child.wait_with_output().unwrap()));
+        let output = ended.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            // It did not end and should have; its last words tell why.
+            kill(pid, Signal::SIGTERM).unwrap();
+            ended.recv().unwrap()
+        });
         Ended {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).unwrap(),

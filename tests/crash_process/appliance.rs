@@ -106,6 +106,16 @@ impl Appliance {
         assert!(!timeout.timed_out(), "no line with {text:?}");
     }
 
+    /// Lines that contain `text`, among the last ones on standard error.
+    pub fn count(&self, text: &str) -> usize {
+        self.log.state.lock().unwrap().lines.iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// What the supervisor keeps for the operator.
+    pub fn appliance_log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("run/log/appliance/log")).unwrap_or_default()
+    }
+
     /// kill -9 of the core.
     pub fn kill_core(&self) {
         let core = self.log.state.lock().unwrap().core.unwrap();

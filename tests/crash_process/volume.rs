@@ -43,6 +43,20 @@ impl SmallVolume {
         }
     }
 
+    /// Takes or gives back as much room as it needs to leave so many thousandths of the volume free.
+    pub fn leave(&self, thousandths: u64) {
+        let mut file = File::options().create(true).append(true).open(self.filler()).unwrap();
+        let taken = file.metadata().unwrap().len();
+        let wanted = (self.free() + taken).saturating_sub(self.size() * thousandths / 1000);
+        if wanted < taken {
+            file.set_len(wanted).unwrap();
+        } else {
+            let more = usize::try_from(wanted - taken).unwrap();
+            file.write_all(&vec![1; more]).unwrap();
+        }
+        file.sync_all().unwrap();
+    }
+
     pub fn make_room(&self) {
         fs::remove_file(self.filler()).unwrap();
     }

@@ -74,6 +74,14 @@ impl Engine {
         out
     }
 
+    /// A file inside a container, which may have ended.
+    pub fn file(&self, container: &str, path: &str) -> Result<String, String> {
+        // What comes is a tar archive of one file: its head and its end are blocks of 512 octets, filled up with zeros.
+        let archive = self.try_docker(&["cp", &format!("{container}:{path}"), "-"])?;
+        let text: String = archive.chars().skip(512).filter(|c| *c != '\0').collect();
+        Ok(text)
+    }
+
     fn try_docker(&self, args: &[&str]) -> Result<String, String> {
         run(&mut self.command(&self.docker, args))
     }
@@ -207,6 +215,14 @@ impl Drop for Grid<'_> {
     }
 }
 
+/// A container that has ended.
+pub struct Ended {
+    pub id: String,
+    pub code: i32,
+    pub stderr: String,
+    pub took: Duration,
+}
+
 /// Removes what one test has made by hand, in reverse order.
 pub struct Undo<'a> {
     engine: &'a Engine,
@@ -239,6 +255,19 @@ impl<'a> Undo<'a> {
         self.engine.timed(&format!("image from {file}"), &mut command);
         self.note("image", tag, tag);
         tag.to_owned()
+    }
+
+    /// Starts a container that ends by itself. `args` ends with the image, or with its arguments.
+    pub fn run_to_its_end(&self, what: &str, args: &[&str]) -> Ended {
+        let mut all = vec!["create"];
+        all.extend(args);
+        let id = self.engine.docker(&all);
+        self.note("container", &id, what);
+        let began = Instant::now();
+        let mut command = self.engine.command(&self.engine.docker, &["start", "--attach", &id]);
+        let output = command.stdin(Stdio::null()).output().expect("the client runs");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ended { id, code: output.status.code().unwrap_or(-1), stderr, took: began.elapsed() }
     }
 
     /// Starts a container. `args` ends with the image.

@@ -4,12 +4,17 @@
 
 use serde_json::Value;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Sends a request; gives the status and the body.
 fn exchange(port: u16, request: &str) -> Result<(u16, String), String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(|error| format!("port {port}: {error}"))?;
+    exchange_at(SocketAddr::from(([127, 0, 0, 1], port)), request)
+}
+
+fn exchange_at(port: SocketAddr, request: &str) -> Result<(u16, String), String> {
+    let mut stream =
+        TcpStream::connect_timeout(&port, Duration::from_secs(30)).map_err(|error| format!("port {port}: {error}"))?;
     stream.set_read_timeout(Some(Duration::from_secs(30))).map_err(|error| error.to_string())?;
     stream.write_all(request.as_bytes()).map_err(|error| format!("port {port}: {error}"))?;
     let mut answer = Vec::new();
@@ -24,6 +29,27 @@ fn exchange(port: u16, request: &str) -> Result<(u16, String), String> {
 pub fn get_text(port: u16, path: &str) -> Result<String, String> {
     let (status, body) = exchange(port, &format!("GET {path} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n"))?;
     if status == 200 { Ok(body) } else { Err(format!("{path} on port {port} answers {status}: {}", body.trim())) }
+}
+
+/// The same from a container's own address.
+pub fn get_text_at(server: SocketAddr, path: &str) -> Result<String, String> {
+    let (status, body) = exchange_at(server, &format!("GET {path} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n"))?;
+    if status == 200 { Ok(body) } else { Err(format!("{path} of {server} answers {status}: {}", body.trim())) }
+}
+
+/// A counter without labels.
+pub fn counter_at(server: SocketAddr, counter: &str) -> Result<f64, String> {
+    let text = get_text_at(server, "/metrics")?;
+    let value = text.lines().find_map(|line| line.strip_prefix(counter)?.strip_prefix(' ')?.parse().ok());
+    value.ok_or_else(|| format!("there is no {counter} in /metrics"))
+}
+
+/// The sum of a counter over all values of its label.
+pub fn sum_at(server: SocketAddr, counter: &str) -> Result<f64, String> {
+    let text = get_text_at(server, "/metrics")?;
+    let values =
+        text.lines().filter_map(|line| line.strip_prefix(counter)?.strip_prefix('{')?.rsplit(' ').next()?.parse::<f64>().ok());
+    Ok(values.sum())
 }
 
 /// The same, as JSON.

@@ -7,8 +7,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test says what is wrong by ending
 
+mod boot;
 mod engine;
 mod http;
+mod resources;
 
 use engine::{Engine, Grid, Undo};
 use serde_json::Value;

@@ -2,12 +2,10 @@
 
 use super::environment::{Loaded, Source, load};
 use super::relay;
-use super::settings::{MASK, Settings};
+use super::settings::MASK;
 use crate::appliance::class::{PREFIX, class};
-use crate::appliance::failure::{Failure, exit_of};
-use crate::appliance::supervise::identity::Identity;
-use crate::appliance::terminal;
-use crate::appliance::volume::keys::KeyFiles;
+use crate::appliance::failure::exit_of;
+use crate::appliance::foresee::foresee;
 use crate::ground::gateway::default_gateways;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -40,21 +38,14 @@ fn report(loaded: &Loaded) -> String {
     for warning in words.warnings.iter().chain(&loaded.warnings) {
         let _ = writeln!(text, "WARNING: {warning}.");
     }
-    let foreseen = terminal::gateway::foresee(&loaded.settings).into_iter().chain(unfit_keys(&loaded.settings));
-    for failure in foreseen {
+    let outlook = foresee(&loaded.settings);
+    for note in outlook.notes {
+        let _ = writeln!(text, "NOTE: {note}.");
+    }
+    for failure in outlook.failures {
         let _ = writeln!(text, "WARNING: `postern init` would stop here with: {} ({})", failure.line, failure.cause);
     }
     text
-}
-
-/// What is wrong with the keys on a key volume that is a directory; others must be mounted first.
-fn unfit_keys(settings: &Settings) -> Option<Failure> {
-    let volume = settings.volume_key.as_deref().filter(|volume| volume.is_dir())?;
-    let files = match KeyFiles::of(settings, Some(volume)) {
-        Ok(files) => files?,
-        Err(failure) => return Some(failure),
-    };
-    files.read(&Identity::of_the_core().0).err().map(KeyFiles::failure)
 }
 
 /// One line for each property in the order of the class: name, value (secrets masked), source.

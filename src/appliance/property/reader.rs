@@ -147,6 +147,12 @@ impl Reader<'_> {
                 format!("both are {}; set MTA_UI_PORT or MTA_SMTP_PORT to another port", s.ui_port),
             );
         }
+        if !s.ssl_disabled && [s.smtp_port, s.ui_port].contains(&s.smtps_port) {
+            self.problem(
+                "Error: smtps_port must differ from smtp_port and ui_port",
+                format!("two of them are {}; set MTA_SMTPS_PORT to another port", s.smtps_port),
+            );
+        }
     }
 
     fn required<T>(

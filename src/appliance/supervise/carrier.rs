@@ -50,7 +50,7 @@ impl<'a> Carrier<'a> {
             match status {
                 Status::Ready => {}
                 Status::Error(text) | Status::Cause(text) => self.journal.record(Severity::Error, format!("mail log: {text}")),
-                Status::Event(text) => self.journal.record(Severity::Warning, text),
+                Status::Event(event) => self.journal.record(event.severity, event.text),
             }
         }
     }

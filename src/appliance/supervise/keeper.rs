@@ -168,7 +168,7 @@ impl<'a> Keeper<'a> {
                 Status::Ready => is_ready = true,
                 Status::Error(line) => core.error = Some(line),
                 Status::Cause(text) => core.cause = Some(text),
-                Status::Event(text) => self.journal.record(Severity::Warning, text),
+                Status::Event(event) => self.journal.record(event.severity, event.text),
             }
         }
         if is_ready {

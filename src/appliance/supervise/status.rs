@@ -1,9 +1,10 @@
 //! The status pipe: what the core tells its supervisor, one line each.
 //!
-//! The core writes to descriptor 3: `ready`, or `error: <line>` and `cause: <line>` before it gives up, and `event: <text>` at
-//! any time. A line has at most [`LINE_LIMIT`] octets, so that one write is one line even with several threads (pipe(7),
+//! The core writes to descriptor 3: `ready`, or `error: <line>` and `cause: <line>` before it gives up, and `info: <text>`,
+//! `warning: <text>` or `alarm: <text>` at any time, which go to the appliance log. A line has at most [`LINE_LIMIT`] octets, so that one write is one line even with several threads (pipe(7),
 //! PIPE_BUF).
 
+use crate::appliance::event::{Event, Severity};
 use crate::ground::sys::{STATUS_FD, inherited};
 use nix::errno::Errno;
 use std::fs::File;
@@ -37,9 +38,14 @@ impl StatusWriter {
         self.line("cause: ", cause);
     }
 
-    /// Something that belongs into the appliance log, such as an alert of the data volume.
+    /// Something that belongs into the appliance log and that somebody should look at.
     pub fn event(&self, text: &str) {
-        self.line("event: ", text);
+        self.report(Severity::Warning, text);
+    }
+
+    /// The same with a severity, such as an alert of the data volume. The supervisor tells it on standard error, too.
+    pub fn report(&self, severity: Severity, text: &str) {
+        self.line(word(severity), text);
     }
 
     fn line(&self, word: &str, text: &str) {
@@ -63,7 +69,7 @@ pub enum Status {
     /// Why.
     Cause(String),
     /// For the appliance log.
-    Event(String),
+    Event(Event),
 }
 
 /// The supervisor's end; its descriptor does not block.
@@ -127,8 +133,20 @@ fn parse(line: &str) -> Option<Status> {
     match word {
         "error" => Some(Status::Error(text.to_owned())),
         "cause" => Some(Status::Cause(text.to_owned())),
-        "event" => Some(Status::Event(text.to_owned())),
-        _ => None,
+        _ => {
+            let known = [Severity::Info, Severity::Warning, Severity::Error];
+            let severity = known.into_iter().find(|severity| line.starts_with(self::word(*severity)))?;
+            Some(Status::Event(Event { severity, text: text.to_owned() }))
+        }
+    }
+}
+
+/// How the line of an event begins.
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info: ",
+        Severity::Warning => "warning: ",
+        Severity::Error => "alarm: ",
     }
 }
 
@@ -145,13 +163,17 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let (writer, mut reader) = pipe();
-        writer.event("a\nb");
+        writer.report(Severity::Info, "a\nb: c");
+        writer.event("a\nb: c");
+        writer.report(Severity::Error, "a\nb: c");
         writer.error("Error: failed to start", "port 25: in use");
         writer.ready();
         let said = reader.read();
         let text = |text: &str| text.to_owned();
         let expected = [
-            Status::Event(text("a b")),
+            Status::Event(Event { severity: Severity::Info, text: text("a b: c") }),
+            Status::Event(Event { severity: Severity::Warning, text: text("a b: c") }),
+            Status::Event(Event { severity: Severity::Error, text: text("a b: c") }),
             Status::Error(text("Error: failed to start")),
             Status::Cause(text("port 25: in use")),
             Status::Ready,
@@ -169,7 +191,7 @@ mod tests {
         (&writer.0).write_all(b"nonsense\nready\n").unwrap();
         let said = reader.read();
         assert_eq!(said.len(), 2, "{said:?}");
-        assert!(matches!(&said[0], Status::Event(text) if text.len() < LINE_LIMIT));
+        assert!(matches!(&said[0], Status::Event(event) if event.text.len() < LINE_LIMIT));
         let mut endless = StatusReader { begun: vec![b'x'; LINE_LIMIT], ..reader };
         endless.take(&[b'x'; 10], &mut Vec::new());
         assert_eq!(endless.begun.len(), LINE_LIMIT);

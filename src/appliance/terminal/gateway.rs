@@ -7,9 +7,10 @@
 //! Security: takes CAP_NET_ADMIN, which the core never gets. In the namespace of the host (`--network host`, a laptop) it is the
 //! host's route that changes. A gateway is never trusted to relay; the core asks the kernel for its gateways later than this.
 
-use super::unconnected;
+use super::{LOOKUP_PATIENCE, unconnected};
 use crate::appliance::event::{Event, Severity};
 use crate::appliance::failure::{Exit, Failure};
+use crate::appliance::mount::Mounter;
 use crate::appliance::property::Settings;
 use crate::ground::routes::{DefaultRoute, Gateway, defaults, interface_name, use_gateway};
 use caps::{CapSet, Capability};
@@ -27,11 +28,13 @@ const NETWORKS_SHOWN: usize = 8;
 ///
 /// # Errors
 /// The route cannot be set: no permission, or the gateway is on none of our networks.
-pub fn connect(settings: &mut Settings) -> Result<Vec<Event>, Failure> {
+pub fn connect(settings: &mut Settings, mounter: &Mounter<'_>) -> Result<Vec<Event>, Failure> {
     let event = |severity, text: String| Event { severity, text: format!("terminal net: {text}") };
     let Some(text) = settings.terminal_net.clone() else { return Ok(Vec::new()) };
-    let gateways = match find(&text) {
-        Ok(gateways) => gateways,
+    // A name server may be silent for long.
+    let gateways = match mounter.look(LOOKUP_PATIENCE, || find(&text)) {
+        Ok(None) => return Ok(Vec::new()),
+        Ok(Some(addresses)) => addresses.into_iter().map(gateway),
         Err(why) => {
             settings.terminal_net = None;
             return Ok(vec![event(Severity::Warning, format!("not connected: {why}; the container's own route is used"))]);
@@ -66,7 +69,7 @@ pub fn connect(settings: &mut Settings) -> Result<Vec<Event>, Failure> {
 /// What [`connect`] would say of these settings, without changing anything: the failure that can be foreseen.
 pub fn foresee(settings: &Settings) -> Option<Failure> {
     let text = settings.terminal_net.as_deref()?;
-    let gateways = find(text).ok()?;
+    let gateways = find(text).ok()?.into_iter().map(gateway).collect::<Vec<_>>();
     let may = caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_ADMIN).unwrap_or(false);
     let mut failures = gateways.iter().map(|gateway| {
         let is_set = matches!(&defaults(gateway.address).as_deref(), Ok([route]) if route.leads_to(*gateway));
@@ -93,16 +96,16 @@ fn is_ourselves(gateway: Gateway) -> bool {
 }
 
 /// The gateways that are meant: the first address of each family; or why none is.
-fn find(text: &str) -> Result<Vec<Gateway>, String> {
+fn find(text: &str) -> Result<Vec<SocketAddr>, String> {
     let host = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     if let Some(why) = unconnected(host, false) {
         return Err(why);
     }
     let addresses = (host, 0).to_socket_addrs().map_err(|error| format!("{host} does not resolve ({error})"))?;
-    let mut found: Vec<Gateway> = Vec::new();
-    for gateway in addresses.map(gateway) {
-        if found.iter().all(|known| known.address.is_ipv4() != gateway.address.is_ipv4()) {
-            found.push(gateway);
+    let mut found: Vec<SocketAddr> = Vec::new();
+    for address in addresses {
+        if found.iter().all(|known| known.is_ipv4() != address.is_ipv4()) {
+            found.push(address);
         }
     }
     Ok(found)
@@ -181,19 +184,18 @@ mod tests {
 
     #[test]
     fn addresses_are_found_in_every_form() {
-        let found = |text: &str| find(text).unwrap().into_iter().map(|gateway| gateway.address.to_string()).collect::<Vec<_>>();
+        let found = |text: &str| find(text).unwrap().into_iter().map(|address| address.ip().to_string()).collect::<Vec<_>>();
         assert_eq!(found("192.0.2.1"), ["192.0.2.1"]);
         assert_eq!(found("2001:db8::1"), ["2001:db8::1"]);
         assert_eq!(found("[2001:db8::1]"), ["2001:db8::1"]);
-        assert_eq!(find("fe80::1%lo").unwrap()[0].interface, Some(1));
+        assert_eq!(gateway(find("fe80::1%lo").unwrap()[0]).interface, Some(1));
         assert!(find("0.255.255.255").unwrap_err().contains("0.255.255.255"));
         assert!(find("nobody.invalid").unwrap_err().contains("does not resolve"));
     }
 
     #[test]
     fn causes_say_what_to_do() {
-        let gateway = |text: &str| find(text).unwrap()[0];
-        let told = |text: &str, errno: Errno| failure(text, gateway(text), &errno.into());
+        let told = |text: &str, errno: Errno| failure(text, gateway(find(text).unwrap()[0]), &errno.into());
         let denied = told("192.0.2.1", Errno::EPERM);
         assert_eq!((denied.exit, denied.line.as_str()), (Exit::Permission, "Error: failed to preconfigure the MTA"));
         assert!(denied.cause.contains("cap_add: [NET_ADMIN]"), "{denied}");

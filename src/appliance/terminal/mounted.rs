@@ -9,7 +9,7 @@ use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::mount::{Mounter, Request};
 use crate::appliance::property::Settings;
 use crate::appliance::supervise::identity::Identity;
-use crate::appliance::volume::try_file;
+use crate::appliance::volume::{may_write, try_file};
 use crate::ground::host::{Host, HostSpec};
 use nix::errno::Errno;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -44,10 +44,10 @@ pub trait Remote {
 /// The contract's line, with the cause.
 pub fn log(settings: &Settings, mounter: &mut Mounter<'_>) -> Result<Option<PathBuf>, Failure> {
     let Some(text) = settings.terminal_log.as_deref().filter(|_| settings.logs_enabled) else { return Ok(None) };
-    let identity = mounter.identity();
+    let (identity, only_looks) = (mounter.identity(), mounter.only_looks());
     let trial = |path: &Path| {
         identity
-            .within(|| try_file(path))
+            .within(|| if only_looks { may_write(path) } else { try_file(path) })
             .map_err(|error| format!("{} is not writable for uid {} (the SMTP core): {error}", path.display(), identity.uid))
     };
     let outcome = Share::parse(text).and_then(|share| match share {

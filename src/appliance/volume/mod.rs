@@ -16,7 +16,9 @@ use super::failure::{Exit, Failure};
 use super::mount::Mounter;
 use super::property::Settings;
 use super::supervise::identity::Identity;
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::statfs::{FsType, statfs};
+use nix::unistd::{AccessFlags, faccessat};
 use std::fs::{DirBuilder, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -69,28 +71,46 @@ fn mounted(
 /// # Errors
 /// It is missing, no directory, or does not take a file.
 pub fn prepare_data(path: &Path, identity: &Identity, contained: bool) -> Result<Vec<String>, Failure> {
-    let meta = match path.metadata() {
-        Ok(meta) => meta,
-        Err(error) if error.kind() == ErrorKind::NotFound && !contained => create(path)?,
+    let meta = match look_at_data(path, contained)? {
+        Some(meta) => meta,
+        None => create(path)?,
+    };
+    give_to_core(path, &meta, identity);
+    identity.within(|| try_file(path)).map_err(|error| not_writable(path, identity, &error))?;
+    Ok(warnings(path, contained))
+}
+
+/// What [`prepare_data`] would stop at, as far as it can be seen without writing.
+pub fn foresee_data(path: &Path, identity: &Identity, contained: bool) -> Option<Failure> {
+    match look_at_data(path, contained) {
+        // Root can give the volume to the core.
+        Ok(Some(_)) if !identity.changes => may_write(path).err().map(|error| not_writable(path, identity, &error)),
+        Ok(_) => None,
+        Err(failure) => Some(failure),
+    }
+}
+
+/// The directory, or `None` where it is to be made.
+fn look_at_data(path: &Path, contained: bool) -> Result<Option<Metadata>, Failure> {
+    match path.metadata() {
+        Ok(meta) if meta.is_dir() => Ok(Some(meta)),
+        Ok(_) => Err(Failure::new(Exit::Create, DATA_LINE, format!("{} is not a directory", path.display()))),
+        Err(error) if error.kind() == ErrorKind::NotFound && !contained => Ok(None),
         Err(error) => {
             let hint = if contained {
                 "mount a volume there, for example -v mta-data:/data, or create the directory"
             } else {
                 "create it"
             };
-            return Err(data_failure(&error, format!("{}: {}; {hint}", path.display(), words(&error))));
+            Err(data_failure(&error, format!("{}: {}; {hint}", path.display(), words(&error))))
         }
-    };
-    if !meta.is_dir() {
-        return Err(Failure::new(Exit::Create, DATA_LINE, format!("{} is not a directory", path.display())));
     }
-    give_to_core(path, &meta, identity);
-    identity.within(|| try_file(path)).map_err(|error| {
-        let who = format!("uid {} (the SMTP core)", identity.uid);
-        let hint = format!("let it be writable for that user: chown {}:{} on the volume", identity.uid, identity.gid);
-        data_failure(&error, format!("{} is not writable for {who}: {}; {hint}", path.display(), words(&error)))
-    })?;
-    Ok(warnings(path, contained))
+}
+
+fn not_writable(path: &Path, identity: &Identity, error: &io::Error) -> Failure {
+    let who = format!("uid {} (the SMTP core)", identity.uid);
+    let hint = format!("let it be writable for that user: chown {}:{} on the volume", identity.uid, identity.gid);
+    data_failure(error, format!("{} is not writable for {who}: {}; {hint}", path.display(), words(error)))
 }
 
 /// Makes sure that the key volume is there when it is set.
@@ -144,6 +164,11 @@ fn is_local(path: &Path) -> bool {
     // NFS, SMB, CIFS, SMB2, FUSE, 9P, Ceph, AFS: from the kernel's magic.h; nix names only some of them.
     const REMOTE: [u64; 8] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400, 0x5346_414f];
     statfs(path).is_ok_and(|stat| !REMOTE.contains(&(stat.filesystem_type().0.cast_unsigned() & 0xffff_ffff)))
+}
+
+/// Whether the effective user may make files in a directory, as far as that can be known without making one.
+pub fn may_write(dir: &Path) -> io::Result<()> {
+    Ok(faccessat(AT_FDCWD, dir, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS)?)
 }
 
 /// Creates, syncs and removes a file: the least that a writer will ask for. A full volume passes.

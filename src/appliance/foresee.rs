@@ -1,0 +1,76 @@
+//! What would stop `postern init`, found out without changing anything: for `postern check`.
+//!
+//! In: settings. Out: what is not connected, what would be mounted, and each [`Failure`] that can be seen from here.
+//! Limits: what a server or a device answers is known only after asking it to be mounted, which this does not do; ports are not
+//! tried, because a relay that runs already has them.
+
+use super::failure::Failure;
+use super::mount::Mounter;
+use super::property::Settings;
+use super::supervise::identity::Identity;
+use super::supervise::signals::Signals;
+use super::volume::keys::KeyFiles;
+use super::{terminal, volume};
+use std::path::{Path, PathBuf};
+
+/// What can be said before a start.
+#[derive(Debug, Default)]
+pub struct Outlook {
+    /// What a person should know although it stops nothing.
+    pub notes: Vec<String>,
+    /// Why the start would end.
+    pub failures: Vec<Failure>,
+}
+
+/// Looks at terminals, volumes and keys as the supervisor will.
+pub fn foresee(settings: &Settings) -> Outlook {
+    let mut outlook = Outlook::default();
+    // Without a place to hear signals nothing is looked at; the supervisor would fail likewise, and say so.
+    let Ok(signals) = Signals::block() else { return outlook };
+    let identity = Identity::of_the_core().0;
+    let mut mounter = Mounter::new(&signals, identity, &settings.run_dir).that_only_looks();
+    let mut settings = settings.clone();
+    outlook.failures.extend(terminal::gateway::foresee(&settings));
+    match terminal::connect(&mut settings, &mounter) {
+        Ok(notes) => outlook.notes.extend(notes),
+        Err(failure) => outlook.failures.push(failure),
+    }
+    outlook.take(terminal::log(&settings, &mut mounter));
+    let export = outlook.take(terminal::fs(&settings, &mut mounter));
+    let keys = match &settings.volume_key {
+        Some(volume) => outlook.take(volume::mounted_key(volume, &mut mounter)),
+        None => export,
+    };
+    outlook.failures.extend(unfit_keys(&settings, keys.as_deref(), &identity));
+    if let Some(directory) = outlook.take(volume::mounted_data(&settings.volume_data, &mut mounter)) {
+        outlook.failures.extend(volume::foresee_data(&directory, &identity, volume::in_container()));
+    }
+    outlook
+        .notes
+        .extend(mounter.passed_by().iter().map(|what| format!("what belongs at {what} would be mounted; that was not tried")));
+    outlook
+}
+
+impl Outlook {
+    /// What was found; nothing where it would have to be mounted first.
+    fn take(&mut self, found: Result<Option<PathBuf>, Failure>) -> Option<PathBuf> {
+        found.unwrap_or_else(|failure| {
+            self.failures.push(failure);
+            None
+        })
+    }
+}
+
+/// What is wrong with the key volume, and with the keys where they lie in a directory already.
+fn unfit_keys(settings: &Settings, directory: Option<&Path>, identity: &Identity) -> Vec<Failure> {
+    let unfit = volume::check_keys(settings);
+    let has_place = settings.volume_key.is_some() || settings.terminal_fs.is_some();
+    if !unfit.is_empty() || (directory.is_none() && has_place) {
+        return unfit;
+    }
+    match KeyFiles::of(settings, directory) {
+        Ok(Some(files)) => files.read(identity).err().map(KeyFiles::failure).into_iter().collect(),
+        Ok(None) => Vec::new(),
+        Err(failure) => vec![failure],
+    }
+}
