@@ -11,6 +11,7 @@ use crate::appliance::counter::Counters;
 use crate::appliance::failure::{Exit, Failure, exit_of};
 use crate::appliance::property::{LogFormat, Settings, relay};
 use crate::appliance::supervise::confine::confine;
+use crate::appliance::supervise::orders::Listener;
 use crate::appliance::supervise::status::StatusWriter;
 use crate::ground::disk::{Disk, Volume};
 use crate::ground::gateway::default_gateways;
@@ -31,7 +32,7 @@ use crate::window::server::{self, Facts, Readiness, Window};
 use crate::window::{Login, space};
 use nix::sys::signal::SigSet;
 use std::fs::Permissions;
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -42,9 +43,6 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
-
-/// Octets of the properties on standard input.
-const INPUT_LIMIT: u64 = 2 << 20;
 
 /// The control socket in `run_dir`.
 const CONTROL_SOCKET: &str = "control.sock";
@@ -81,8 +79,8 @@ pub fn run() -> ExitCode {
 fn live(status: &StatusWriter) -> Result<(), Vec<Failure>> {
     // The supervisor reads its signals from a descriptor and blocks them; here they must arrive.
     SigSet::all().thread_unblock().map_err(|error| vec![internal("signals", &error)])?;
-    let mut json = String::new();
-    io::stdin().take(INPUT_LIMIT).read_to_string(&mut json).map_err(|error| vec![internal("properties", &error)])?;
+    let mut orders = Listener::stdin();
+    let json = orders.properties().map_err(|error| vec![internal("properties", &error)])?;
     let settings = Settings::from_json(&json)?;
     // Before the first thread, because the kernel confines a thread and those that it starts.
     let confined = confine(&settings.volume_data, &settings.run_dir);
@@ -312,11 +310,14 @@ fn facts(settings: &Settings) -> Facts {
     let out = |name: &str, value: &Option<String>| {
         named(name, value.as_ref().map_or_else(|| "not connected".to_owned(), |value| format!("connected to {value}")))
     };
-    let net = match (&settings.smart_relay, &settings.cc_mta) {
+    let mut net = match (&settings.smart_relay, &settings.cc_mta) {
         (Some(relay), _) => format!("all mail to {relay}"),
         (None, Some(copy)) => format!("mail to each domain's MX, copies to {copy}"),
         (None, None) => "mail to each domain's MX".to_owned(),
     };
+    if let Some(gateway) = &settings.terminal_net {
+        net += &format!(", through gateway {gateway}");
+    }
     Facts {
         hostname: settings.hostname.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -7,11 +7,16 @@
 
 use crate::appliance::event::{Journal, Severity};
 use crate::appliance::failure::{Exit, Failure, exit_of};
-use crate::appliance::property::{self, Loaded, check, relay};
+use crate::appliance::mount::Mounter;
+use crate::appliance::places::Places;
+use crate::appliance::property::{self, Loaded, Settings, check, relay};
+use crate::appliance::supervise::carrier::Carrier;
 use crate::appliance::supervise::identity::Identity;
 use crate::appliance::supervise::keeper::Keeper;
-use crate::appliance::supervise::rundir;
+use crate::appliance::supervise::keywatch::{self, KeyWatch};
 use crate::appliance::supervise::signals::Signals;
+use crate::appliance::supervise::{errand, rundir};
+use crate::appliance::volume::keys::KeyFiles;
 use crate::appliance::{terminal, volume};
 use crate::ground::gateway::default_gateways;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -51,12 +56,25 @@ fn live() -> u8 {
         Err(failure) => (None, Some(failure)),
     };
     let mut failures: Vec<_> = failure.into_iter().collect();
-    failures.extend(prepare(&journal, &mut loaded, &identity));
-    if !failures.is_empty() {
+    let mut mounter = Mounter::new(&signals, identity, &loaded.settings.run_dir);
+    let places = prepare(&journal, &mut loaded, &mut mounter, &mut failures);
+    let settings = &loaded.settings;
+    let mut keys = None;
+    // Where the place of the keys has failed, that is all there is to say of them.
+    if places.keys.is_some() || failures.is_empty() {
+        match read_keys(settings, &places, &signals, identity) {
+            Ok(watch) => keys = watch,
+            Err(failure) => failures.push(failure),
+        }
+    }
+    // Whoever wants us to stop does not care any more why we could not have started.
+    if !failures.is_empty() && !signals.stop_has_come() {
         return give_up(&journal, &failures);
     }
+    tell_trust(&journal, settings);
     get_ready_for_children(&journal);
-    Keeper::new(&loaded.settings, &journal, &signals, identity).keep()
+    let carrier = carrier(settings, &places).map(|properties| Carrier::new(&journal, identity, properties));
+    Keeper::new(settings, &journal, &signals, identity).with_keys(keys).with_carrier(carrier).keep()
 }
 
 fn give_up(journal: &Journal, failures: &[Failure]) -> u8 {
@@ -72,10 +90,7 @@ fn tell(journal: &Journal, loaded: &Loaded, why_same: Option<String>) {
     for line in check::table(loaded) {
         journal.note(Severity::Info, line);
     }
-    let words = relay::who_may_relay(&loaded.settings.smtpd_trusted_networks, &default_gateways());
-    journal.note(Severity::Info, format!("who may relay: {}", words.statement));
-    let warnings = loaded.warnings.iter().cloned().chain(words.warnings).chain(why_same);
-    for warning in warnings {
+    for warning in loaded.warnings.iter().cloned().chain(why_same) {
         journal.record(Severity::Warning, warning);
     }
     if let Some(path) = journal.path() {
@@ -83,21 +98,69 @@ fn tell(journal: &Journal, loaded: &Loaded, why_same: Option<String>) {
     }
 }
 
-/// Terminals and volumes; everything that is wrong with them.
-fn prepare(journal: &Journal, loaded: &mut Loaded, identity: &Identity) -> Vec<Failure> {
+/// Who may relay: told when the gateways are known that mail will really leave through.
+fn tell_trust(journal: &Journal, settings: &Settings) {
+    let words = relay::who_may_relay(&settings.smtpd_trusted_networks, &default_gateways());
+    journal.note(Severity::Info, format!("who may relay: {}", words.statement));
+    words.warnings.into_iter().for_each(|warning| journal.record(Severity::Warning, warning));
+}
+
+/// Terminals and volumes: where they are, and everything that is wrong with them.
+fn prepare(journal: &Journal, loaded: &mut Loaded, mounter: &mut Mounter<'_>, failures: &mut Vec<Failure>) -> Places {
     let settings = &mut loaded.settings;
-    let mut failures = Vec::new();
-    match terminal::connect(settings) {
+    let mut places = Places::default();
+    // First, because file servers and monitors may be beyond it.
+    match terminal::gateway::connect(settings) {
+        Ok(events) => events.into_iter().for_each(|event| journal.record(event.severity, event.text)),
+        Err(failure) => failures.push(failure),
+    }
+    match terminal::connect(settings, mounter) {
         Ok(notes) => notes.into_iter().for_each(|note| journal.record(Severity::Warning, note)),
         Err(failure) => failures.push(failure),
     }
-    failures.extend(volume::check_keys(settings));
-    failures.extend(terminal::not_served(settings));
-    match volume::prepare_data(&settings.volume_data, identity, volume::in_container()) {
+    // A signal that comes meanwhile leaves places open; the keeper hears it before it starts anything.
+    places.log = terminal::log(settings, mounter).unwrap_or_else(|failure| failed(failures, failure));
+    places.keys = terminal::fs(settings, mounter).unwrap_or_else(|failure| failed(failures, failure));
+    if let Some(key) = settings.volume_key.take() {
+        settings.volume_key = volume::mounted_key(&key, mounter).unwrap_or_else(|failure| failed(failures, failure));
+        places.keys.clone_from(&settings.volume_key);
+    }
+    let unfit = volume::check_keys(settings);
+    if !unfit.is_empty() {
+        places.keys = None;
+    }
+    failures.extend(unfit);
+    match volume::mounted_data(&settings.volume_data, mounter) {
+        Ok(None) => return places,
+        Ok(Some(directory)) => settings.volume_data = directory,
+        Err(failure) => return failed(failures, failure).unwrap_or(places),
+    }
+    match volume::prepare_data(&settings.volume_data, &mounter.identity(), volume::in_container()) {
         Ok(warnings) => warnings.into_iter().for_each(|warning| journal.record(Severity::Warning, warning)),
         Err(failure) => failures.push(failure),
     }
-    failures
+    places
+}
+
+fn failed<T>(failures: &mut Vec<Failure>, failure: Failure) -> Option<T> {
+    failures.push(failure);
+    None
+}
+
+/// The pair that TLS needs, and the watch over its files; nothing while TLS is off.
+fn read_keys(settings: &Settings, places: &Places, signals: &Signals, identity: Identity) -> Result<Option<KeyWatch>, Failure> {
+    let Some(files) = KeyFiles::of(settings, places.keys.as_deref())? else { return Ok(None) };
+    let read = errand::run(keywatch::PATIENCE, signals, || files.read(&identity));
+    let keys = read.unwrap_or_else(|lost| Err(files.not_answering(&lost.to_string()))).map_err(KeyFiles::failure)?;
+    Ok(Some(KeyWatch::new(files, identity, keys)))
+}
+
+/// What the carrier of the mail log is told: the properties, with the directory that the share has become. `None` = there is no
+/// mail log to carry.
+fn carrier(settings: &Settings, places: &Places) -> Option<String> {
+    settings.maillog_filename.as_ref()?;
+    let share = places.log.as_ref()?.display().to_string();
+    Some(Settings { terminal_log: Some(share), ..settings.clone() }.to_json())
 }
 
 /// Orphans come to us to be reaped, as PID 1 by nature, elsewhere on request; and the core may open many files.

@@ -4,6 +4,8 @@ pub mod class;
 pub mod counter;
 pub mod event;
 pub mod failure;
+pub mod mount;
+pub mod places;
 pub mod property;
 pub mod supervise;
 pub mod terminal;

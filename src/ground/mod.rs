@@ -6,5 +6,6 @@ pub mod dns;
 pub mod gateway;
 pub mod host;
 pub mod log;
+pub mod routes;
 pub mod sys;
 pub mod tls;

@@ -5,7 +5,9 @@
 
 #![allow(clippy::unwrap_used)] // clippy knows test functions as tests, but not their helpers
 
+mod gateway;
 mod lifecycle;
+mod netns;
 mod privileges;
 mod start;
 mod support;

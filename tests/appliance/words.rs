@@ -56,8 +56,10 @@ fn check_answers_64_for_wrong_properties_and_warns_of_what_init_refuses() {
     let ended = grid.run(&["check"], &[("MTA_SMTP_PORT", "no"), ("MTA_LOG_FORMAT", "xml")]);
     assert_eq!(ended.code, 64);
     assert_eq!(ended.stderr.lines().filter(|line| line.starts_with("Error: ")).count(), 2, "{ended:?}");
-    let ended = grid
-        .run(&["check"], &[("MTA_SMART_RELAY", "a.example"), ("MTA_CC_MTA", "b.example"), ("MTA_TERMINAL_NET", "192.0.2.1")]);
+    let ended = grid.run(
+        &["check"],
+        &[("MTA_SMART_RELAY", "a.example"), ("MTA_CC_MTA", "b.example"), ("MTA_TERMINAL_NET", "203.0.113.77")],
+    );
     assert_eq!(ended.code, 0);
     assert!(ended.stdout.contains("WARNING: cc_mta does nothing"), "{}", ended.stdout);
     assert!(ended.stdout.contains("`postern init` would stop here"), "{}", ended.stdout);

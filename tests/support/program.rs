@@ -14,13 +14,15 @@ use tempfile::TempDir;
 
 /// The programs that tests call, with Debian's packages; Exim is unpacked beside the system, because Debian lets nobody install
 /// it together with Postfix.
-const PACKAGES: [(&str, &str); 15] = [
+const PACKAGES: [(&str, &str); 17] = [
+    ("curl", "curl"),
     ("django-admin", "python3-django"),
     ("dnsmasq", "dnsmasq-base"),
     ("exim4", "exim4-daemon-light, unpacked by scripts/install-peers.sh"),
     ("java", "default-jre-headless"),
     ("msmtp", "msmtp"),
     ("node", "nodejs"),
+    ("openssl", "openssl"),
     ("php", "php-cli"),
     ("postfix", "postfix"),
     ("sendmail", "postfix"),

@@ -2,10 +2,12 @@
 
 use super::environment::{Loaded, Source, load};
 use super::relay;
-use super::settings::MASK;
+use super::settings::{MASK, Settings};
 use crate::appliance::class::{PREFIX, class};
-use crate::appliance::failure::exit_of;
+use crate::appliance::failure::{Failure, exit_of};
+use crate::appliance::supervise::identity::Identity;
 use crate::appliance::terminal;
+use crate::appliance::volume::keys::KeyFiles;
 use crate::ground::gateway::default_gateways;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -38,10 +40,21 @@ fn report(loaded: &Loaded) -> String {
     for warning in words.warnings.iter().chain(&loaded.warnings) {
         let _ = writeln!(text, "WARNING: {warning}.");
     }
-    for failure in terminal::not_served(&loaded.settings) {
+    let foreseen = terminal::gateway::foresee(&loaded.settings).into_iter().chain(unfit_keys(&loaded.settings));
+    for failure in foreseen {
         let _ = writeln!(text, "WARNING: `postern init` would stop here with: {} ({})", failure.line, failure.cause);
     }
     text
+}
+
+/// What is wrong with the keys on a key volume that is a directory; others must be mounted first.
+fn unfit_keys(settings: &Settings) -> Option<Failure> {
+    let volume = settings.volume_key.as_deref().filter(|volume| volume.is_dir())?;
+    let files = match KeyFiles::of(settings, Some(volume)) {
+        Ok(files) => files?,
+        Err(failure) => return Some(failure),
+    };
+    files.read(&Identity::of_the_core().0).err().map(KeyFiles::failure)
 }
 
 /// One line for each property in the order of the class: name, value (secrets masked), source.
@@ -85,7 +98,7 @@ mod tests {
     #[test]
     fn the_report_masks_secrets_and_names_sources() {
         let vars =
-            [("MTA_PASSWORD", "hunter2"), ("MTA_USERNAME", "anna"), ("MTA_SSL_DISABLED", "no"), ("MTA_VOLUME_KEY", "/k")];
+            [("MTA_PASSWORD", "hunter2"), ("MTA_USERNAME", "anna"), ("MTA_SSL_DISABLED", "no"), ("MTA_VOLUME_KEY", "/sys")];
         let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let machine = Machine { uid: 1, key_volume: false, writable_run: true, runtime_dir: None };
         let text = report(&read(vars, &machine).unwrap());
@@ -94,6 +107,6 @@ mod tests {
         assert!(line("password").contains(MASK) && line("password").ends_with("MTA_PASSWORD"));
         assert!(line("ui_port").ends_with("default"));
         assert!(line("cc_mta").contains("(empty)"));
-        assert!(text.contains("this version does not serve TLS yet"), "{text}");
+        assert!(text.contains("would stop here with: Error: couldn't find ssl keys"), "{text}");
     }
 }

@@ -5,6 +5,7 @@ use super::settings::{MASK, Secret, Settings, Texts, span};
 use super::value::{self, Complaint};
 use crate::appliance::class::{PREFIX, class};
 use crate::appliance::failure::{Exit, Failure};
+use crate::appliance::terminal;
 use crate::ground::clock;
 use crate::ground::host::HostSpec;
 use std::collections::BTreeMap;
@@ -50,8 +51,8 @@ impl Reader<'_> {
         let listen = self.required("listen", texts.listen, value::addresses);
         let volume_data = self.required("volume_data", texts.volume_data, value::absolute_path);
         let volume_key = self.optional("volume_key", texts.volume_key, value::absolute_path);
-        let terminal_log = self.optional("terminal_log", texts.terminal_log, text);
-        let terminal_fs = self.optional("terminal_fs", texts.terminal_fs, text);
+        let terminal_log = self.optional("terminal_log", texts.terminal_log, terminal::share_text);
+        let terminal_fs = self.optional("terminal_fs", texts.terminal_fs, terminal::export_text);
         let terminal_mon = self.optional("terminal_mon", texts.terminal_mon, value::http_url);
         let terminal_net = self.optional("terminal_net", texts.terminal_net, text);
         let mon_interval = self.required("mon_interval", texts.mon_interval, value::duration);

@@ -1,35 +1,33 @@
-//! Keeping one core running: start, readiness, restart, stop.
+//! Keeping one core running, and who belongs to it: start, readiness, restart, stop.
 //!
-//! One thread, one loop: it sleeps in poll(2) on the signals and the status pipe and wakes for nothing else but its own
-//! deadlines. As PID 1 it reaps everything that ends; elsewhere it asks for the orphans of its own descendants.
+//! One thread, one loop: it sleeps in poll(2) on the signals, on what its children say, and wakes for nothing else but deadlines.
+//! As PID 1 it reaps everything that ends; elsewhere it asks for the orphans of its own descendants. Beside the core there may be
+//! the carrier of the mail log ([`Carrier`]) and a watch over the key files ([`KeyWatch`]); neither can hold up the core.
 
 use super::backoff::Backoff;
+use super::carrier::Carrier;
+use super::child::Child;
 use super::identity::Identity;
+use super::keywatch::{Found, KeyWatch};
+use super::orders::Order;
 use super::rundir::Readiness;
 use super::signals::Signals;
-use super::status::{Status, StatusReader};
-use crate::appliance::class::PREFIX;
+use super::status::Status;
 use crate::appliance::event::{Journal, Severity};
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::property::Settings;
-use crate::ground::sys::{Jail, spawn};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, pipe2};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Beyond `drain_time`, for the last sync and the farewells.
 const GRACE: Duration = Duration::from_secs(15);
 /// A long recovery says that it is alive.
 const PROGRESS: Duration = Duration::from_secs(30);
-/// What a pipe holds unless it is asked to hold more (pipe(7)).
-const PIPE_HOLDS: usize = 65_536;
 /// The line when the core gives up without a word.
 const START_LINE: &str = "Error: failed to start the MTA server. Please see the /var/log/appliance/log log file in MTA for more details on the failure";
 
@@ -40,6 +38,12 @@ pub struct Keeper<'a> {
     signals: &'a Signals,
     identity: Identity,
     readiness: Readiness,
+    core: Option<Core>,
+    backoff: Backoff,
+    /// When a core is to be started, while there is none.
+    start_at: Instant,
+    carrier: Option<Carrier<'a>>,
+    keys: Option<KeyWatch>,
     /// The signal that ends it all, once it has come.
     stop: Option<Signal>,
     was_ready: bool,
@@ -47,9 +51,7 @@ pub struct Keeper<'a> {
 
 /// A core that runs.
 struct Core {
-    pid: Pid,
-    status: StatusReader,
-    started: Instant,
+    child: Child,
     ready: bool,
     /// What it said before giving up.
     error: Option<String>,
@@ -62,156 +64,165 @@ struct Core {
 impl<'a> Keeper<'a> {
     /// All is prepared; nothing runs yet.
     pub fn new(settings: &'a Settings, journal: &'a Journal, signals: &'a Signals, identity: Identity) -> Self {
-        let readiness = Readiness::new(&settings.run_dir);
-        Self { settings, journal, signals, identity, readiness, stop: None, was_ready: false }
+        Self {
+            settings,
+            journal,
+            signals,
+            identity,
+            readiness: Readiness::new(&settings.run_dir),
+            core: None,
+            backoff: Backoff::new(),
+            start_at: Instant::now(),
+            carrier: None,
+            keys: None,
+            stop: None,
+            was_ready: false,
+        }
+    }
+
+    /// The core serves TLS with the pair that this watch has, and with each later one.
+    pub fn with_keys(mut self, keys: Option<KeyWatch>) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// Beside the core runs the carrier of the mail log.
+    pub fn with_carrier(mut self, carrier: Option<Carrier<'a>>) -> Self {
+        self.carrier = carrier;
+        self
     }
 
     /// Runs the core until a signal ends it; returns the exit code: 128 + signal, or that of a core that never came up.
     pub fn keep(mut self) -> u8 {
-        let mut backoff = Backoff::new();
-        // A signal may have come while all was prepared.
-        self.hear_stop();
-        if let Some(code) = self.stopped() {
-            return code;
-        }
-        loop {
-            let (lived, why, failure) = match self.start() {
-                Ok(core) => self.tend(core),
-                Err(error) => {
-                    let why = format!("cannot be started: {error}");
-                    (Duration::ZERO, why.clone(), Failure::new(Exit::Internal, START_LINE, format!("the SMTP core {why}")))
-                }
-            };
-            if let Some(code) = self.stopped() {
-                return code;
+        let code = loop {
+            if let Some(code) = self.hear().or_else(|| self.turn()) {
+                break code;
             }
-            if !self.was_ready {
-                self.journal.fail(&failure);
-                return failure.exit.code();
-            }
-            let pause = backoff.after(lived);
-            let said = told(&failure);
-            self.journal
-                .record(Severity::Error, format!("the SMTP core {why}; it is started again in {} s{said}", pause.as_secs()));
-            self.pause(pause);
-            if let Some(code) = self.stopped() {
-                return code;
-            }
-        }
+            self.wait();
+        };
+        self.part_with_carrier();
+        code
     }
 
-    fn stopped(&self) -> Option<u8> {
-        let number = self.stop? as i32;
-        Some(u8::try_from(128 + number).unwrap_or(u8::MAX))
+    /// Takes the signals that have come. Returns the exit code when the core's end was the end of it all.
+    fn hear(&mut self) -> Option<u8> {
+        let mut code = None;
+        while let Some(signal) = self.signals.next() {
+            match (signal, &self.core) {
+                (Signal::SIGCHLD, _) => code = code.or(self.reap()),
+                // Before it is ready, the core may not yet know what to do with it, and has read everything just now.
+                (Signal::SIGHUP, Some(core)) if core.ready => core.child.signal(Signal::SIGHUP),
+                (Signal::SIGHUP, _) => {}
+                (signal, _) => self.begin_stop(signal),
+            }
+        }
+        code
+    }
+
+    /// Does what is due. Returns the exit code when there is nothing left to keep.
+    fn turn(&mut self) -> Option<u8> {
+        if self.core.is_none() {
+            if let Some(signal) = self.stop {
+                return Some(u8::try_from(128 + signal as i32).unwrap_or(u8::MAX));
+            }
+            if Instant::now() >= self.start_at {
+                match self.start() {
+                    Ok(core) => self.core = Some(core),
+                    Err(error) => {
+                        let why = format!("cannot be started: {error}");
+                        let failure = Failure::new(Exit::Internal, START_LINE, format!("the SMTP core {why}"));
+                        return self.ended(Duration::ZERO, &why, &failure);
+                    }
+                }
+            }
+        }
+        self.listen_to_core();
+        self.keep_time();
+        if let Some(carrier) = &mut self.carrier {
+            carrier.turn();
+        }
+        if let Some(found) = self.keys.as_mut().and_then(KeyWatch::turn) {
+            self.keys_were_looked_at(&found);
+        }
+        None
     }
 
     fn start(&self) -> io::Result<Core> {
-        let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
-        fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let smtps_port = (!self.settings.ssl_disabled).then_some(self.settings.smtps_port);
         let ports = [Some(self.settings.smtp_port), Some(self.settings.ui_port), smtps_port];
         let low_port = ports.into_iter().flatten().any(|port| port < 1024);
-        let identity = self.identity.changes.then_some((self.identity.uid, self.identity.gid));
-        let mut command = Command::new("/proc/self/exe");
-        command.arg("core").stdin(Stdio::piped());
-        // Properties, secrets among them, travel over standard input; the environment of a process can be read by others.
-        for (name, _) in std::env::vars_os() {
-            if name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
-                command.env_remove(name);
-            }
+        let mut child = Child::start("core", &self.identity, low_port, &self.settings.to_json())?;
+        if let Some(watch) = &self.keys {
+            child.orders.say(&Order::Keys(watch.keys().clone()));
         }
-        let mut child = spawn(&mut command, &writer, Jail { identity, keep_bind: low_port })?;
-        let now = Instant::now();
-        let core = Core {
-            pid: Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?),
-            status: StatusReader::new(reader),
-            started: now,
-            ready: false,
-            error: None,
-            cause: None,
-            deadline: None,
-            next_progress: now + PROGRESS,
-        };
-        if let Some(mut input) = child.stdin.take() {
-            let json = self.settings.to_json();
-            // The pipe holds all of it, so that a core that hangs cannot hang us. Where the kernel grants no larger pipe, the
-            // core reads this first of all. One that is dead already is noticed when it is reaped.
-            if json.len() > PIPE_HOLDS {
-                let _ = fcntl(&input, FcntlArg::F_SETPIPE_SZ(i32::try_from(json.len()).unwrap_or(i32::MAX)));
-            }
-            let _ = input.write_all(json.as_bytes());
-        }
-        Ok(core)
+        let next_progress = child.started + PROGRESS;
+        Ok(Core { child, ready: false, error: None, cause: None, deadline: None, next_progress })
     }
 
-    /// Stays with a core until it ends. Returns how long it lived, how it ended in words, and the failure that this is if it
-    /// was the first start.
-    fn tend(&mut self, mut core: Core) -> (Duration, String, Failure) {
-        loop {
-            let status = core.status.is_open().then_some(&core.status);
-            wait(self.signals, status, self.until_next(&core));
-            self.listen_to(&mut core);
-            let mut child_ended = false;
-            while let Some(signal) = self.signals.next() {
-                match signal {
-                    Signal::SIGCHLD => child_ended = true,
-                    // Before it is ready, the core may not yet know what to do with it, and has read everything just now.
-                    Signal::SIGHUP if core.ready => drop(kill(core.pid, Signal::SIGHUP)),
-                    Signal::SIGHUP => {}
-                    signal => self.begin_stop(signal, &mut core),
-                }
-            }
-            if child_ended && let Some(end) = reap(core.pid) {
-                self.listen_to(&mut core);
-                self.readiness.clear();
-                let why = in_words(end);
-                return (core.started.elapsed(), why.clone(), failure_of(&core, end, &why));
-            }
-            self.keep_time(&mut core);
-        }
-    }
-
-    fn listen_to(&mut self, core: &mut Core) {
-        for status in core.status.read() {
+    fn listen_to_core(&mut self) {
+        let Some(core) = &mut self.core else { return };
+        core.child.orders.flush();
+        let mut is_ready = false;
+        for status in core.child.status.read() {
             match status {
-                Status::Ready => self.core_is_ready(core),
+                Status::Ready => is_ready = true,
                 Status::Error(line) => core.error = Some(line),
                 Status::Cause(text) => core.cause = Some(text),
                 Status::Event(text) => self.journal.record(Severity::Warning, text),
             }
         }
+        if is_ready {
+            self.core_is_ready();
+        }
     }
 
-    fn core_is_ready(&mut self, core: &mut Core) {
-        core.ready = true;
+    fn core_is_ready(&mut self) {
         self.was_ready = true;
+        let Some(core) = &mut self.core else { return };
+        core.ready = true;
         if self.stop.is_some() {
             return;
         }
         if let Err(error) = self.readiness.set() {
             self.journal.record(Severity::Error, format!("the readiness file cannot be written: {error}"));
         }
-        let text = format!("the SMTP core is ready (pid {}, {:.1} s)", core.pid, core.started.elapsed().as_secs_f32());
-        self.journal.record(Severity::Info, text);
+        let seconds = core.child.started.elapsed().as_secs_f32();
+        self.journal.record(Severity::Info, format!("the SMTP core is ready (pid {}, {seconds:.1} s)", core.child.pid));
     }
 
-    fn begin_stop(&mut self, signal: Signal, core: &mut Core) {
+    fn keys_were_looked_at(&mut self, found: &Found) {
+        match found {
+            Found::Renewed => {
+                self.journal.record(Severity::Info, "the key files have changed; new sessions get the new certificate");
+                if let (Some(core), Some(watch)) = (&mut self.core, &self.keys) {
+                    core.child.orders.say(&Order::Keys(watch.keys().clone()));
+                }
+            }
+            Found::Trouble(why) => {
+                self.journal
+                    .record(Severity::Error, format!("the pair that was loaded stays in use, the key files are unfit: {why}"));
+            }
+            Found::Well => self.journal.record(Severity::Info, "the key files are well again; nothing has changed in them"),
+        }
+    }
+
+    fn begin_stop(&mut self, signal: Signal) {
         if let Some(first) = self.stop {
             self.journal.note(Severity::Info, format!("{signal} noted; the stop that {first} began goes on"));
             return;
         }
-        let patience = self.settings.drain_time + GRACE;
         self.stop = Some(signal);
         self.readiness.clear();
-        core.deadline = Some(Instant::now() + patience);
-        // Before a word about it: whoever reads our words may be stuck. It can only be gone already, and then it is reaped
-        // next.
-        let _ = kill(core.pid, Signal::SIGTERM);
+        let Some(core) = &mut self.core else { return };
+        core.deadline = Some(Instant::now() + self.settings.drain_time + GRACE);
+        // Before a word about it: whoever reads our words may be stuck.
+        core.child.signal(Signal::SIGTERM);
         let text = format!("{signal}: stopping; sessions may finish for {} s", self.settings.drain_time.as_secs());
         self.journal.record(Severity::Info, text);
     }
 
-    fn keep_time(&self, core: &mut Core) {
+    fn keep_time(&mut self) {
+        let Some(core) = &mut self.core else { return };
         let now = Instant::now();
         if core.deadline.is_some_and(|deadline| now >= deadline) {
             core.deadline = None;
@@ -219,70 +230,109 @@ impl<'a> Keeper<'a> {
                 Severity::Error,
                 "the SMTP core did not stop in time and is killed; accepted mail is safe on the data volume",
             );
-            let _ = kill(core.pid, Signal::SIGKILL);
+            core.child.signal(Signal::SIGKILL);
         }
         if !core.ready && now >= core.next_progress {
             core.next_progress = now + PROGRESS;
-            let so_far = core.started.elapsed().as_secs();
+            let so_far = core.child.started.elapsed().as_secs();
             self.journal
                 .note(Severity::Info, format!("the SMTP core is still starting ({so_far} s); a large queue takes its time"));
         }
     }
 
-    fn until_next(&self, core: &Core) -> Option<Duration> {
-        let progress = (!core.ready).then_some(core.next_progress);
-        let next = [core.deadline, progress].into_iter().flatten().min()?;
-        Some(next.saturating_duration_since(Instant::now()))
+    /// Reaps everything that has ended. Returns the exit code when the core's end is the end of it all.
+    fn reap(&mut self) -> Option<u8> {
+        let mut code = None;
+        loop {
+            let end = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Err(Errno::EINTR) => continue,
+                Ok(WaitStatus::StillAlive) | Err(_) => return code,
+                Ok(end) => end,
+            };
+            let Some(pid) = end.pid() else { continue };
+            let why = in_words(end);
+            if self.core.as_ref().is_some_and(|core| core.child.pid == pid) {
+                code = self.core_ended(end, &why);
+            } else if !self.carrier.as_mut().is_some_and(|carrier| carrier.reaped(pid, &why))
+                && let Some(watch) = &mut self.keys
+            {
+                watch.reaped(pid);
+            }
+        }
     }
 
-    /// Waits for the back-off to pass; a signal that ends it all ends the pause.
-    fn pause(&mut self, pause: Duration) {
-        let end = Instant::now() + pause;
-        while self.stop.is_none() {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+    fn core_ended(&mut self, end: WaitStatus, why: &str) -> Option<u8> {
+        // What it said last.
+        self.listen_to_core();
+        let core = self.core.take()?;
+        self.readiness.clear();
+        let lived = core.child.started.elapsed();
+        self.ended(lived, why, &failure_of(&core, end, why))
+    }
+
+    /// A core is gone: that is the end, or a pause before the next one.
+    fn ended(&mut self, lived: Duration, why: &str, failure: &Failure) -> Option<u8> {
+        if self.stop.is_some() {
+            return None;
+        }
+        if !self.was_ready {
+            self.journal.fail(failure);
+            return Some(failure.exit.code());
+        }
+        let pause = self.backoff.after(lived);
+        self.start_at = Instant::now() + pause;
+        let said = told(failure);
+        self.journal
+            .record(Severity::Error, format!("the SMTP core {why}; it is started again in {} s{said}", pause.as_secs()));
+        None
+    }
+
+    /// The core is gone for good, and so is everything that could be said of mail.
+    fn part_with_carrier(&mut self) {
+        let Some(mut carrier) = self.carrier.take() else { return };
+        carrier.stop();
+        loop {
+            while let Some(signal) = self.signals.next() {
+                if signal == Signal::SIGCHLD {
+                    while let Ok(end) = waitpid(None, Some(WaitPidFlag::WNOHANG))
+                        && let Some(pid) = end.pid()
+                    {
+                        carrier.reaped(pid, &in_words(end));
+                    }
+                }
+            }
+            carrier.turn();
+            if carrier.is_over() {
                 return;
             }
-            wait(self.signals, None, Some(left));
-            self.hear_stop();
+            wait(self.signals, carrier.poll_fds(), carrier.next());
         }
     }
 
-    /// Looks for the signal that ends it all, while no core runs.
-    fn hear_stop(&mut self) {
-        while let Some(signal) = self.signals.next() {
-            match signal {
-                Signal::SIGCHLD => drop(reap(Pid::from_raw(0))),
-                Signal::SIGHUP => {}
-                signal => self.stop = self.stop.or(Some(signal)),
-            }
-        }
+    /// Sleeps until a signal, a word of a child, room for what is to be said to one, or the time.
+    fn wait(&self) {
+        let core = self.core.as_ref();
+        let core_at = match core {
+            Some(core) => [core.deadline, (!core.ready).then_some(core.next_progress)].into_iter().flatten().min(),
+            None => Some(self.start_at),
+        };
+        let carrier_at = self.carrier.as_ref().and_then(Carrier::next);
+        let next = [core_at, carrier_at, self.keys.as_ref().map(KeyWatch::next)].into_iter().flatten().min();
+        let fds = core.iter().flat_map(|core| core.child.poll_fds());
+        let fds = fds.chain(self.carrier.iter().flat_map(Carrier::poll_fds));
+        wait(self.signals, fds.chain(self.keys.as_ref().and_then(KeyWatch::poll_fd)), next);
     }
 }
 
-/// Sleeps until a signal, a word of the core, or the time.
-fn wait(signals: &Signals, status: Option<&StatusReader>, time: Option<Duration>) {
-    let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-    fds.extend(status.map(|status| PollFd::new(status.as_fd(), PollFlags::POLLIN)));
+fn wait<'a>(signals: &'a Signals, others: impl Iterator<Item = PollFd<'a>>, until: Option<Instant>) {
+    let mut fds: Vec<_> = std::iter::once(PollFd::new(signals.as_fd(), PollFlags::POLLIN)).chain(others).collect();
     // One millisecond more, so that a deadline has passed when poll returns.
-    let timeout = time.map_or(PollTimeout::NONE, |time| {
-        i32::try_from(time.as_millis() + 1).ok().and_then(|ms| PollTimeout::try_from(ms).ok()).unwrap_or(PollTimeout::MAX)
+    let timeout = until.map_or(PollTimeout::NONE, |until| {
+        let left = until.saturating_duration_since(Instant::now()).as_millis() + 1;
+        i32::try_from(left).ok().and_then(|ms| PollTimeout::try_from(ms).ok()).unwrap_or(PollTimeout::MAX)
     });
     // An interruption or a failure wakes the loop, which looks at everything anyway.
     let _ = poll(&mut fds, timeout);
-}
-
-/// Reaps everything that has ended; tells how the core did, if it is among them.
-fn reap(core: Pid) -> Option<WaitStatus> {
-    let mut end = None;
-    loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return end,
-            Ok(status) if status.pid() == Some(core) => end = Some(status),
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(_) => return end,
-        }
-    }
 }
 
 /// What the core itself said of its end, if anything.

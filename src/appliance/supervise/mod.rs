@@ -8,10 +8,15 @@
 //! ([`confine`]); its properties travel over its standard input.
 
 pub mod backoff;
+pub mod carrier;
+pub mod child;
 pub mod confine;
+pub mod errand;
 pub mod health;
 pub mod identity;
 pub mod keeper;
+pub mod keywatch;
+pub mod orders;
 pub mod rundir;
 pub mod signals;
 pub mod status;

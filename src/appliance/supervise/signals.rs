@@ -2,11 +2,17 @@
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// The signals a supervisor lives by, blocked and readable.
 #[derive(Debug)]
-pub struct Signals(SignalFd);
+pub struct Signals {
+    fd: SignalFd,
+    /// Read while something else was waited for; the keeper's business.
+    heard: RefCell<VecDeque<Signal>>,
+}
 
 impl Signals {
     /// Blocks them; to be done before anything else, so that none is missed.
@@ -17,18 +23,32 @@ impl Signals {
         let set: SigSet =
             [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGCHLD].into_iter().collect();
         set.thread_block()?;
-        Ok(Self(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        Ok(Self { fd, heard: RefCell::default() })
     }
 
     /// The next signal that has come, if any.
     pub fn next(&self) -> Option<Signal> {
-        let info = self.0.read_signal().ok().flatten()?;
+        let heard = self.heard.borrow_mut().pop_front();
+        heard.or_else(|| self.read())
+    }
+
+    /// Whether one that ends the appliance has come; it stays to be taken by [`Signals::next`].
+    pub fn stop_has_come(&self) -> bool {
+        let mut heard = self.heard.borrow_mut();
+        // Each signal waits once at most (signal(7)), so this is short.
+        heard.extend(std::iter::from_fn(|| self.read()));
+        heard.iter().any(|signal| !matches!(signal, Signal::SIGCHLD | Signal::SIGHUP))
+    }
+
+    fn read(&self) -> Option<Signal> {
+        let info = self.fd.read_signal().ok().flatten()?;
         i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok())
     }
 }
 
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }

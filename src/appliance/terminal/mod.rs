@@ -4,36 +4,64 @@
 //! in AppLogic, and so a grid can be described before all its boxes exist. Terminal `mon` is the exception: a monitor that
 //! starts later must be found, so an unknown name counts as connected and the pushes try again.
 //! In: settings. Out: settings with unconnected terminals taken out, or failures.
-//! Limits: this version serves `in` and `mon`; asking for another one stops the start ([`not_served`]) instead of being
-//! ignored.
+//! Limits: none but those of the rooms below: [`gateway`] (terminal `net`), [`log`] and [`fs`].
+//! The order: [`gateway::connect`], since servers may be beyond it; [`connect`]; then [`log`] and [`fs`] make directories of the two
+//! file servers.
+
+mod export;
+pub mod gateway;
+mod mounted;
+mod share;
+
+pub use mounted::{fs, log};
 
 use crate::appliance::failure::{Exit, Failure};
+use crate::appliance::mount::Mounter;
 use crate::appliance::property::Settings;
+use crate::ground::host::{Host, HostSpec};
+use export::Export;
+use share::Share;
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::time::Duration;
 
 /// The address that AppLogic gives to a terminal without a wire.
 pub const NOWHERE: Ipv4Addr = Ipv4Addr::new(0, 255, 255, 255);
+
+/// For looking up the names of all terminals.
+const LOOKUP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Takes terminals out of the settings that are set but not connected, and tells which.
 ///
 /// # Errors
 /// Logs are on and terminal `log` is not connected.
-pub fn connect(settings: &mut Settings) -> Result<Vec<String>, Failure> {
+pub fn connect(settings: &mut Settings, mounter: &Mounter<'_>) -> Result<Vec<String>, Failure> {
+    let hosts = [
+        settings.terminal_log.as_deref().and_then(share_host),
+        settings.terminal_fs.as_deref().and_then(export_host),
+        settings.terminal_mon.as_deref().and_then(url_host),
+    ];
+    let unknown_is_connected = [false, false, true];
+    // A name server may be silent for long.
+    let looked = mounter.look(LOOKUP_PATIENCE, || {
+        let whys = hosts.iter().zip(unknown_is_connected).map(|(host, lenient)| unconnected(host.as_deref()?, lenient));
+        Ok(whys.collect::<Vec<_>>())
+    });
+    let whys = match looked {
+        Ok(whys) => whys.unwrap_or_default(),
+        Err(late) => {
+            let why = |host: &String| format!("looking up {host}: {late}");
+            hosts.iter().zip(unknown_is_connected).map(|(host, lenient)| host.as_ref().filter(|_| !lenient).map(why)).collect()
+        }
+    };
+    let terminals =
+        [("log", &mut settings.terminal_log), ("fs", &mut settings.terminal_fs), ("mon", &mut settings.terminal_mon)];
     let mut notes = Vec::new();
-    let mut take_out = |name: &str, terminal: &mut Option<String>, host: Option<String>, unknown_is_connected: bool| {
-        if let Some(host) = host
-            && let Some(why) = unconnected(&host, unknown_is_connected)
-        {
+    for ((name, terminal), why) in terminals.into_iter().zip(whys) {
+        if let Some(why) = why {
             notes.push(format!("terminal {name} is not connected: {why}"));
             *terminal = None;
         }
-    };
-    let log_host = settings.terminal_log.as_deref().and_then(share_host);
-    let fs_host = settings.terminal_fs.as_deref().and_then(export_host);
-    let mon_host = settings.terminal_mon.as_deref().and_then(url_host);
-    take_out("log", &mut settings.terminal_log, log_host, false);
-    take_out("fs", &mut settings.terminal_fs, fs_host, false);
-    take_out("mon", &mut settings.terminal_mon, mon_host, true);
+    }
     if settings.logs_enabled && settings.terminal_log.is_none() {
         return Err(Failure::new(
             Exit::Unavailable,
@@ -42,39 +70,6 @@ pub fn connect(settings: &mut Settings) -> Result<Vec<String>, Failure> {
         ));
     }
     Ok(notes)
-}
-
-/// What the settings ask for and this version does not have, as the failures that stop the start.
-pub fn not_served(settings: &Settings) -> Vec<Failure> {
-    let mut failures = Vec::new();
-    let mut refuse = |failure: Failure| failures.push(failure);
-    if settings.logs_enabled && settings.terminal_log.is_some() {
-        refuse(Failure::new(
-            Exit::Unavailable,
-            "Error: failed to mount log share.",
-            "this version does not write to log shares yet; set logs_enabled=no, the log goes to standard error",
-        ));
-    }
-    if settings.terminal_fs.is_some() {
-        refuse(Failure::new(
-            Exit::Unavailable,
-            "Error: failed to mount the 'fs' terminal.",
-            "this version does not mount exports yet; unset terminal_fs",
-        ));
-    }
-    if settings.terminal_net.is_some() {
-        refuse(Failure::preconfigure(
-            Exit::Unavailable,
-            "terminal_net is set: this version does not set routes yet; unset it, the container's own route is used",
-        ));
-    }
-    if !settings.ssl_disabled {
-        refuse(Failure::preconfigure(
-            Exit::Unavailable,
-            "ssl_disabled=no: this version does not serve TLS yet; set ssl_disabled=yes",
-        ));
-    }
-    failures
 }
 
 /// Why a host counts as not connected, if it does.
@@ -88,21 +83,43 @@ fn unconnected(host: &str, unknown_is_connected: bool) -> Option<String> {
     }
 }
 
-/// `//server[:port]/share[/path]` or `server`; a path of this machine has no host.
+/// Whether a text names a log share.
+///
+/// # Errors
+/// Words that follow the property's name.
+pub fn share_text(text: &str) -> Result<String, String> {
+    Share::parse(text).map(|_| text.to_owned())
+}
+
+/// Whether a text names an export.
+///
+/// # Errors
+/// Words that follow the property's name.
+pub fn export_text(text: &str) -> Result<String, String> {
+    Export::parse(text).map(|_| text.to_owned())
+}
+
+/// A path of this machine has no host.
 fn share_host(text: &str) -> Option<String> {
-    match text.strip_prefix("//") {
-        Some(rest) => rest.split('/').next().map(without_port),
-        None if text.starts_with('/') => None,
-        None => Some(without_port(text)),
+    match Share::parse(text).ok()? {
+        Share::Remote(remote) => Some(bare(&remote.server)),
+        Share::Path(_) => None,
     }
 }
 
-/// `server[:port]:/export`; a path of this machine has no host.
+/// A path of this machine has no host.
 fn export_host(text: &str) -> Option<String> {
-    if text.starts_with('/') {
-        return None;
+    match Export::parse(text).ok()? {
+        Export::Remote(remote) => Some(bare(&remote.server)),
+        Export::Path(_) => None,
     }
-    text.split(":/").next().map(without_port)
+}
+
+fn bare(server: &HostSpec) -> String {
+    match &server.host {
+        Host::Name(name) => name.clone(),
+        Host::Address(address) => address.to_string(),
+    }
 }
 
 fn url_host(text: &str) -> Option<String> {
@@ -120,7 +137,15 @@ fn without_port(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::appliance::property::{Machine, read};
+    use crate::appliance::supervise::identity::Identity;
+    use crate::appliance::supervise::signals::Signals;
     use std::ffi::OsString;
+    use std::path::Path;
+
+    fn connected(settings: &mut Settings) -> Result<Vec<String>, Failure> {
+        let signals = Signals::block().unwrap();
+        connect(settings, &Mounter::new(&signals, Identity::same(), Path::new("/nowhere")))
+    }
 
     fn settings(vars: &[(&str, &str)]) -> Settings {
         let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
@@ -142,7 +167,7 @@ mod tests {
     fn nowhere_is_not_connected() {
         let mut settings =
             settings(&[("MTA_TERMINAL_MON", "http://0.255.255.255:9091"), ("MTA_TERMINAL_LOG", "0.255.255.255")]);
-        let notes = connect(&mut settings).unwrap();
+        let notes = connected(&mut settings).unwrap();
         assert_eq!(notes.len(), 2, "{notes:?}");
         assert_eq!((settings.terminal_mon, settings.terminal_log), (None, None));
     }
@@ -154,23 +179,10 @@ mod tests {
             ("MTA_TERMINAL_LOG", "//nobody.invalid/share"),
             ("MTA_LOGS_ENABLED", "yes"),
         ]);
-        let failure = connect(&mut settings).unwrap_err();
+        let failure = connected(&mut settings).unwrap_err();
         assert_eq!(failure.line, "Error: logs are enabled but the 'log' terminal is not connected.");
         assert!(failure.cause.contains("nobody.invalid"), "{failure}");
         assert_eq!(failure.exit, Exit::Unavailable);
         assert!(settings.terminal_mon.is_some());
-    }
-
-    #[test]
-    fn what_is_not_served_is_said() {
-        assert!(not_served(&settings(&[])).is_empty());
-        let asked = settings(&[
-            ("MTA_TERMINAL_LOG", "/mnt/logs"),
-            ("MTA_LOGS_ENABLED", "yes"),
-            ("MTA_TERMINAL_FS", "/mnt/keys"),
-            ("MTA_TERMINAL_NET", "192.0.2.1"),
-            ("MTA_SSL_DISABLED", "no"),
-        ]);
-        assert_eq!(not_served(&asked).len(), 4);
     }
 }

@@ -2,25 +2,65 @@
 //!
 //! Purpose: a relay that promises to keep mail must not start on a disk that cannot. The data volume must be there, take and
 //! sync a file as the core's user, and should outlive the container. The key volume must be there when it is asked for.
-//! Limits: this version mounts no block devices itself.
+//! Block devices are mounted first ([`mounted`]); a directory is used as it is.
+//! Limits: a device gets [`DEVICE_PATIENCE`] to come up; a journal may have to be replayed.
 //! Security: ownership of the data volume is changed only at its top, only when that is safe, and never below.
 
+mod device;
+pub mod keys;
 mod mounts;
 
-pub use mounts::in_container;
+pub use mounts::{in_container, mounted_at};
 
 use super::failure::{Exit, Failure};
+use super::mount::Mounter;
 use super::property::Settings;
 use super::supervise::identity::Identity;
 use nix::sys::statfs::{FsType, statfs};
 use std::fs::{DirBuilder, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::{Component, Path};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const DATA_LINE: &str = "Error: failed to mount data volume.";
 const KEY_LINE: &str = "Error: failed to mount key volume.";
-const NO_KEYS_LINE: &str = "Error: couldn't find ssl keys on the key volume!";
+
+/// For mounting a device.
+pub const DEVICE_PATIENCE: Duration = Duration::from_secs(300);
+
+/// The directory of the data volume: the given one, or the one where the given block device has been mounted. `None` = a signal
+/// ended the start.
+///
+/// # Errors
+/// The device cannot be mounted.
+pub fn mounted_data(path: &Path, mounter: &mut Mounter<'_>) -> Result<Option<PathBuf>, Failure> {
+    mounted("volume_data", path, ("/data", false), mounter).map_err(|cause| Failure::new(Exit::Unavailable, DATA_LINE, cause))
+}
+
+/// The same for the key volume, which is mounted read only.
+///
+/// # Errors
+/// The device cannot be mounted.
+pub fn mounted_key(path: &Path, mounter: &mut Mounter<'_>) -> Result<Option<PathBuf>, Failure> {
+    mounted("volume_key", path, ("/key", true), mounter).map_err(|cause| Failure::new(Exit::Unavailable, KEY_LINE, cause))
+}
+
+fn mounted(
+    name: &str,
+    path: &Path,
+    (at, read_only): (&str, bool),
+    mounter: &mut Mounter<'_>,
+) -> Result<Option<PathBuf>, String> {
+    let is_device = mounter.look(DEVICE_PATIENCE, || Ok(path.metadata().is_ok_and(|meta| meta.file_type().is_block_device())));
+    let cause = |cause: String| format!("{name} is {}: {cause}", path.display());
+    match is_device.map_err(cause)? {
+        None => Ok(None),
+        // What is missing is told by those who need it.
+        Some(false) => Ok(Some(path.to_owned())),
+        Some(true) => mounter.mount(at, DEVICE_PATIENCE, |point| device::mount(path, point, read_only)).map_err(cause),
+    }
+}
 
 /// Makes sure that the data volume can hold the queue; returns what a person should be warned of.
 ///
@@ -41,13 +81,6 @@ pub fn prepare_data(path: &Path, identity: &Identity, contained: bool) -> Result
             return Err(data_failure(&error, format!("{}: {}; {hint}", path.display(), words(&error))));
         }
     };
-    if meta.file_type().is_block_device() {
-        let cause = format!(
-            "{} is a block device: this version does not mount devices; mount it and name the directory",
-            path.display()
-        );
-        return Err(Failure::new(Exit::Unavailable, DATA_LINE, cause));
-    }
     if !meta.is_dir() {
         return Err(Failure::new(Exit::Create, DATA_LINE, format!("{} is not a directory", path.display())));
     }
@@ -60,7 +93,7 @@ pub fn prepare_data(path: &Path, identity: &Identity, contained: bool) -> Result
     Ok(warnings(path, contained))
 }
 
-/// Makes sure that the key volume is there when it is set, and the key and certificate on it when TLS is on.
+/// Makes sure that the key volume is there when it is set.
 pub fn check_keys(settings: &Settings) -> Vec<Failure> {
     let Some(volume) = &settings.volume_key else { return Vec::new() };
     match volume.metadata() {
@@ -68,42 +101,12 @@ pub fn check_keys(settings: &Settings) -> Vec<Failure> {
             let cause = format!("volume_key is {}: {}", volume.display(), words(&error));
             return vec![Failure::new(Exit::Input, KEY_LINE, cause)];
         }
-        Ok(meta) if meta.file_type().is_block_device() => {
-            let cause = format!(
-                "{} is a block device: this version does not mount devices; mount it and name the directory",
-                volume.display()
-            );
-            return vec![Failure::new(Exit::Unavailable, KEY_LINE, cause)];
-        }
         Ok(meta) if !meta.is_dir() => {
             return vec![Failure::new(Exit::Input, KEY_LINE, format!("{} is not a directory", volume.display()))];
         }
         Ok(_) => {}
     }
-    if settings.ssl_disabled {
-        return Vec::new();
-    }
-    let files = [("ssl_key_file", &settings.ssl_key_file), ("ssl_cert_file", &settings.ssl_cert_file)];
-    files
-        .into_iter()
-        .filter_map(|(name, file)| Some((name, file.as_deref()?)))
-        .filter_map(|(name, file)| missing(volume, name, file))
-        .collect()
-}
-
-fn missing(volume: &Path, name: &str, file: &str) -> Option<Failure> {
-    let relative = Path::new(file.trim_start_matches('/'));
-    let cause = if relative.components().any(|part| part == Component::ParentDir) {
-        format!("{name} is '{file}', which leaves the key volume; write a path below its root")
-    } else {
-        let path = volume.join(relative);
-        match std::fs::read(&path) {
-            Ok(content) if !content.is_empty() => return None,
-            Ok(_) => format!("{} ({name}) is empty", path.display()),
-            Err(error) => format!("{} ({name}): {}", path.display(), words(&error)),
-        }
-    };
-    Some(Failure::new(Exit::Input, NO_KEYS_LINE, cause))
+    Vec::new()
 }
 
 /// The laptop's case. Its parent must exist: a path with two missing directories is more likely a slip of the pen.
@@ -143,8 +146,11 @@ fn is_local(path: &Path) -> bool {
     statfs(path).is_ok_and(|stat| !REMOTE.contains(&(stat.filesystem_type().0.cast_unsigned() & 0xffff_ffff)))
 }
 
-/// Creates, syncs and removes a file: the least that the queue will ask for.
-fn try_file(dir: &Path) -> io::Result<()> {
+/// Creates, syncs and removes a file: the least that a writer will ask for. A full volume passes.
+///
+/// # Errors
+/// The operating system's.
+pub fn try_file(dir: &Path) -> io::Result<()> {
     let path = dir.join(format!(".postern-trial-{}", std::process::id()));
     let outcome = (|| {
         let no_link = nix::libc::O_NOFOLLOW;
@@ -227,24 +233,15 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_looked_for_when_tls_is_on() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("server.key"), "x").unwrap();
-        let settings = |vars: &[(&str, &str)]| {
-            let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-            read(vars, &Machine { uid: 1, key_volume: false, writable_run: true, runtime_dir: None }).unwrap().settings
+    fn a_key_volume_that_is_set_must_be_there() {
+        let settings = |path: &str| {
+            let vars = [(OsString::from("MTA_VOLUME_KEY"), OsString::from(path))];
+            read(vars.into_iter(), &Machine { uid: 1, key_volume: false, writable_run: true, runtime_dir: None })
+                .unwrap()
+                .settings
         };
-        let path = dir.path().to_str().unwrap();
-        let on = settings(&[("MTA_VOLUME_KEY", path), ("MTA_SSL_DISABLED", "no")]);
-        let told = check_keys(&on);
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert_eq!((told[0].line.as_str(), told[0].exit), (NO_KEYS_LINE, Exit::Input));
-        assert!(told[0].cause.contains("server.pem"), "{told:?}");
-        let off = settings(&[("MTA_VOLUME_KEY", path)]);
-        assert!(check_keys(&off).is_empty());
-        let gone = settings(&[("MTA_VOLUME_KEY", "/nowhere/keys")]);
-        assert_eq!(check_keys(&gone)[0].line, KEY_LINE);
-        let out = settings(&[("MTA_VOLUME_KEY", path), ("MTA_SSL_DISABLED", "no"), ("MTA_SSL_CERT_FILE", "../x")]);
-        assert!(check_keys(&out)[0].cause.contains("leaves the key volume"));
+        assert!(check_keys(&settings("/")).is_empty());
+        let failures = check_keys(&settings("/nowhere/keys"));
+        assert_eq!((failures[0].line.as_str(), failures[0].exit), (KEY_LINE, Exit::Input));
     }
 }

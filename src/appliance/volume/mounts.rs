@@ -9,6 +9,18 @@ pub fn is_on_root(path: &Path) -> bool {
     mount_of(&path, &listed).is_none_or(|point| point == Path::new("/"))
 }
 
+/// The source of what is mounted at exactly this point, topmost.
+pub fn mounted_at(point: &Path) -> Option<String> {
+    let listed = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    source_at(point, &listed)
+}
+
+fn source_at(point: &Path, listed: &str) -> Option<String> {
+    let at_point = |line: &&str| points(line).next().is_some_and(|(found, _)| found == point);
+    let (_, right) = listed.lines().rfind(at_point)?.split_once(" - ")?;
+    Some(unescaped(right.split(' ').nth(1)?).to_string_lossy().into_owned())
+}
+
 /// The mount point that is nearest above a path.
 fn mount_of(path: &Path, listed: &str) -> Option<PathBuf> {
     points(listed)
@@ -67,6 +79,8 @@ mod tests {
         assert_eq!(read, [(PathBuf::from("/"), "overlay"), (PathBuf::from("/with blank"), "ext4")]);
         assert_eq!(mount_of(Path::new("/with blank/data"), text), Some(PathBuf::from("/with blank")));
         assert_eq!(mount_of(Path::new("/with/data"), text), Some(PathBuf::from("/")));
+        assert_eq!(source_at(Path::new("/with blank"), text).as_deref(), Some("/dev/sda1"));
+        assert_eq!(source_at(Path::new("/with"), text), None);
         assert!(!is_on_root(Path::new("/proc/self")));
         assert!(is_on_root(Path::new("/")));
     }

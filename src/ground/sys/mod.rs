@@ -4,8 +4,10 @@
 
 #![allow(unsafe_code)] // this is the place
 
+mod fork;
 mod inherit;
 mod spawn;
 
+pub use fork::fork_with_pipe;
 pub use inherit::inherited;
 pub use spawn::{Jail, STATUS_FD, spawn};

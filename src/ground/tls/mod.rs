@@ -1,11 +1,20 @@
 //! TLS: the one provider of its cryptography, and what is asked of a peer.
 //!
 //! Purpose: the only place that chooses rustls' provider (aws-lc-rs) and builds its configurations.
-//! Out: [`opportunistic_client`] for deliveries; configurations of the server side join it with the key volume.
+//! Out: [`opportunistic_client`] for deliveries; [`KeyPair`] and [`Presenter`] for the server side.
 //! Limits: TLS 1.2 and 1.3; rustls keeps at most 256 sessions for resumption.
 //! Security: see [`opportunistic_client`].
 //! Source: RFC 3207 (STARTTLS), RFC 7435 (opportunistic security).
 
+mod pair;
+mod pair_error;
+mod server;
+
+pub use pair::{CERTIFICATES_MAX, CHAIN_MAX, KEY_MAX, KeyPair};
+pub use pair_error::PairError;
+pub use server::Presenter;
+
+use super::clock;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -42,6 +51,11 @@ pub fn opportunistic_client() -> Result<Arc<ClientConfig>, Error> {
 /// The name that the handshake asks for: the host's, or its address where the host has no name that TLS could carry.
 pub fn server_name(host: &str, address: IpAddr) -> ServerName<'static> {
     ServerName::try_from(host.to_owned()).unwrap_or_else(|_| ServerName::IpAddress(address.into()))
+}
+
+/// A moment of a certificate, in seconds since 1970. Certificates that never end are dated to the year 9999; 2106 says as much.
+fn date(seconds: u64) -> String {
+    clock::rfc3339(u32::try_from(seconds).unwrap_or(u32::MAX))
 }
 
 #[derive(Debug)]

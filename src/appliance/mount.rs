@@ -1,0 +1,227 @@
+//! Mounting: what the kernel is asked for, where it goes, and that it is taken away at the end.
+//!
+//! Purpose: shares, exports and block devices become directories. Everything that touches a server or a disk that may be dead is
+//! done by an errand, so that the supervisor hears its signals meanwhile.
+//! Out: a directory; at the end (the [`Mounter`] is dropped) everything it mounted is detached, so that a start on a laptop
+//! leaves nothing behind.
+//! Limits: mounting needs CAP_SYS_ADMIN. Helper programs (mount.cifs, mount.nfs) are not used, so names are resolved here.
+//! Security: everything is mounted nosuid, nodev and noexec.
+//! Source: mount(2), umount2(2).
+
+use super::supervise::errand::{self, Errand, Lost};
+use super::supervise::identity::Identity;
+use super::supervise::signals::Signals;
+use super::volume::mounted_at;
+use caps::{CapSet, Capability};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long detaching one mount may take before we leave it to the kernel.
+const DETACH_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What every mount of ours is.
+pub const HARMLESS: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
+
+/// One question to the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Device, share or export, as it is shown in /proc/mounts.
+    pub source: String,
+    /// Type of the file system.
+    pub kind: &'static str,
+    /// Beyond [`HARMLESS`].
+    pub flags: MsFlags,
+    /// What the file system itself reads, comma separated.
+    pub options: String,
+}
+
+impl Request {
+    /// Mounts at `point`. What a killed predecessor left there from the same source is detached first.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn mount(&self, point: &Path) -> Result<(), Errno> {
+        while mounted_at(point).is_some_and(|source| source == self.source) {
+            umount2(point, MntFlags::MNT_DETACH)?;
+        }
+        let options = Some(self.options.as_str()).filter(|options| !options.is_empty());
+        mount(Some(self.source.as_str()), point, Some(self.kind), HARMLESS | self.flags, options)
+    }
+}
+
+/// Mounts, and remembers what it mounted.
+pub struct Mounter<'a> {
+    signals: &'a Signals,
+    identity: Identity,
+    run_dir: PathBuf,
+    points: Vec<Point>,
+}
+
+/// A directory where something of ours is mounted, or may be.
+struct Point {
+    path: PathBuf,
+    /// What was mounted there before.
+    before: Option<String>,
+    /// Whether it certainly is.
+    sure: bool,
+}
+
+impl<'a> Mounter<'a> {
+    /// `identity` is the core's; mount points lie below `run_dir` where `/` is not ours.
+    pub fn new(signals: &'a Signals, identity: Identity, run_dir: &Path) -> Self {
+        Self { signals, identity, run_dir: run_dir.to_owned(), points: Vec::new() }
+    }
+
+    /// Who will use what is mounted.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Does `work` in a child that may hang. `None` = a signal ended the start meanwhile.
+    ///
+    /// # Errors
+    /// What `work` says, or that it did not answer, in words for a person.
+    pub fn look<T>(&self, patience: Duration, work: impl FnOnce() -> Result<T, String>) -> Result<Option<T>, String>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        match errand::run(patience, self.signals, work) {
+            Ok(outcome) => outcome.map(Some),
+            Err(Lost::Stopped) => Ok(None),
+            Err(lost) => Err(lost.to_string()),
+        }
+    }
+
+    /// Lets `work` mount something at a directory made for it: `at`, an absolute path, where we are root and the root file system
+    /// takes it, else the same path below the run directory. `None` = a signal ended the start meanwhile.
+    ///
+    /// # Errors
+    /// What `work` says, that it did not answer, or that no mount point is to be had; in words for a person.
+    pub fn mount(
+        &mut self,
+        at: &str,
+        patience: Duration,
+        work: impl FnOnce(&Path) -> Result<(), String>,
+    ) -> Result<Option<PathBuf>, String> {
+        may_mount()?;
+        let root = nix::unistd::geteuid().is_root().then(|| PathBuf::from(at));
+        let points: Vec<_> = root.into_iter().chain([self.run_dir.join(at.trim_start_matches('/'))]).collect();
+        let before: Vec<_> = points.iter().map(|point| mounted_at(point)).collect();
+        let outcome = self.look(patience, || {
+            let point = first_directory(&points)?;
+            work(&point).map(|()| point)
+        });
+        let found = outcome.as_ref().ok().and_then(Option::as_ref);
+        // Where there is no answer, the kernel may still come round to it after all.
+        let ours = points.iter().zip(before).filter(|(point, _)| found.is_none_or(|found| found == *point));
+        let sure = found.is_some();
+        self.points.extend(ours.map(|(path, before)| Point { path: path.clone(), before, sure }));
+        outcome
+    }
+}
+
+impl Drop for Mounter<'_> {
+    fn drop(&mut self) {
+        for point in self.points.iter().rev() {
+            // A stranger's mount is left alone.
+            if point.sure || mounted_at(&point.path) != point.before {
+                detach(&point.path);
+            }
+        }
+    }
+}
+
+/// The server may be dead, and the kernel says goodbye to it.
+fn detach(point: &Path) {
+    let Ok(mut errand) = Errand::begin(DETACH_PATIENCE, || umount2(point, MntFlags::MNT_DETACH).is_ok()) else { return };
+    while errand.look().is_none() {
+        let timeout = PollTimeout::try_from(DETACH_PATIENCE).unwrap_or(PollTimeout::ZERO);
+        let _ = poll(&mut [PollFd::new(errand.as_fd(), PollFlags::POLLIN)], timeout);
+    }
+}
+
+fn may_mount() -> Result<(), String> {
+    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).unwrap_or(false) {
+        return Ok(());
+    }
+    Err("mounting needs the capability SYS_ADMIN: run the container as root with cap_add: [SYS_ADMIN], or let the engine mount it \
+         and give its path (docs/terminals.md)"
+        .to_owned())
+}
+
+fn first_directory(points: &[PathBuf]) -> Result<PathBuf, String> {
+    let mut why = Vec::new();
+    for point in points {
+        match DirBuilder::new().recursive(true).mode(0o755).create(point) {
+            Ok(()) => return Ok(point.clone()),
+            Err(error) => why.push(format!("{}: {error}", point.display())),
+        }
+    }
+    Err(format!("there is no directory to mount it at: {}", why.join("; ")))
+}
+
+/// An error of mount(2) in words, with what it means here as far as that does not depend on what is mounted.
+pub fn in_words(errno: Errno, kind: &str) -> String {
+    let said = io::Error::from(errno);
+    match errno {
+        Errno::ENODEV => format!("{said}: this kernel has no file system '{kind}'; load it on the host: modprobe {kind}"),
+        Errno::EPERM | Errno::EACCES if confined_by().is_some() => {
+            let profile = confined_by().unwrap_or_default();
+            format!("{said}: perhaps the AppArmor profile {profile} forbids mounting; use security_opt: [apparmor=unconfined]")
+        }
+        Errno::EPERM => format!("{said}: the kernel does not let this container mount it (user namespace?)"),
+        Errno::ECONNREFUSED => format!("{said}: nothing listens there; is the file server started?"),
+        Errno::ETIMEDOUT | Errno::EHOSTDOWN | Errno::EHOSTUNREACH => {
+            format!("{said}: the server does not answer; is it started, and does the network let us reach it?")
+        }
+        Errno::EBUSY => format!("{said}: it is in use, by another mount or by another program"),
+        _ => said.to_string(),
+    }
+}
+
+/// The name of the AppArmor profile that holds us, if any.
+fn confined_by() -> Option<String> {
+    let label = std::fs::read_to_string("/proc/self/attr/current").ok()?;
+    let profile = label.trim_end().strip_suffix(" (enforce)")?;
+    Some(profile.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_without_the_right_to_it_says_what_to_do() {
+        let signals = Signals::block().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mut mounter = Mounter::new(&signals, Identity::same(), dir.path());
+        let denied = std::thread::scope(|scope| {
+            let denied = scope.spawn(|| {
+                // Capabilities are the thread's own.
+                caps::drop(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).unwrap();
+                may_mount()
+            });
+            denied.join().unwrap()
+        });
+        assert!(denied.unwrap_err().contains("cap_add: [SYS_ADMIN]"));
+        if may_mount().is_ok() {
+            let told = mounter.mount("/proc/nowhere", DETACH_PATIENCE, |_| Err("refused".to_owned())).unwrap_err();
+            assert_eq!(told, "refused", "the run directory takes what / does not");
+            assert!(dir.path().join("proc/nowhere").is_dir());
+        }
+    }
+
+    #[test]
+    fn the_words_say_what_to_load() {
+        assert!(in_words(Errno::ENODEV, "cifs").contains("modprobe cifs"));
+    }
+}

@@ -1,0 +1,118 @@
+//! The keeper's hand on the carrier: the child that brings the mail log to terminal `log`.
+//!
+//! It is nobody's condition: the core is started without it, runs without it, and is stopped before it. One that ends is
+//! started again with back-off; one that hangs in the kernel because its file server does is left to the kernel.
+
+use super::backoff::Backoff;
+use super::child::Child;
+use super::identity::Identity;
+use super::status::Status;
+use crate::appliance::event::{Journal, Severity};
+use nix::poll::PollFd;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use std::time::{Duration, Instant};
+
+/// After the core has ended, for the last lines.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The carrier, running or about to be.
+pub struct Carrier<'a> {
+    journal: &'a Journal,
+    identity: Identity,
+    /// What it is told first.
+    properties: String,
+    child: Option<Child>,
+    backoff: Backoff,
+    start_at: Instant,
+    /// When patience ends, once it has been told to stop.
+    deadline: Option<Instant>,
+}
+
+impl<'a> Carrier<'a> {
+    /// Not started yet; the first [`Carrier::turn`] does.
+    pub fn new(journal: &'a Journal, identity: Identity, properties: String) -> Self {
+        let (backoff, start_at) = (Backoff::new(), Instant::now());
+        Self { journal, identity, properties, child: None, backoff, start_at, deadline: None }
+    }
+
+    /// Starts it when that is due, and hears what it says.
+    pub fn turn(&mut self) {
+        if self.child.is_none() && self.deadline.is_none() && Instant::now() >= self.start_at {
+            match Child::start("carrier", &self.identity, false, &self.properties) {
+                Ok(child) => self.child = Some(child),
+                Err(error) => self.ended(Duration::ZERO, &format!("cannot be started: {error}")),
+            }
+        }
+        let Some(child) = &mut self.child else { return };
+        child.orders.flush();
+        for status in child.status.read() {
+            match status {
+                Status::Ready => {}
+                Status::Error(text) | Status::Cause(text) => self.journal.record(Severity::Error, format!("mail log: {text}")),
+                Status::Event(text) => self.journal.record(Severity::Warning, text),
+            }
+        }
+    }
+
+    /// A child was reaped; tells whether it was this one.
+    pub fn reaped(&mut self, pid: Pid, why: &str) -> bool {
+        if self.child.as_ref().is_none_or(|child| child.pid != pid) {
+            return false;
+        }
+        // What it said last.
+        self.turn();
+        let lived = self.child.take().map_or(Duration::ZERO, |child| child.started.elapsed());
+        if self.deadline.is_none() {
+            self.ended(lived, why);
+        }
+        true
+    }
+
+    fn ended(&mut self, lived: Duration, why: &str) {
+        let pause = self.backoff.after(lived);
+        self.start_at = Instant::now() + pause;
+        let text = format!("the carrier of the mail log {why}; it is started again in {} s", pause.as_secs());
+        self.journal.record(Severity::Error, text);
+    }
+
+    /// Tells it to carry what is left and end. Only the first call counts.
+    pub fn stop(&mut self) {
+        if self.deadline.is_none() {
+            self.deadline = Some(Instant::now() + GRACE);
+            if let Some(child) = &self.child {
+                child.signal(Signal::SIGTERM);
+            }
+        }
+    }
+
+    /// Whether nobody needs to wait for it any more: it has ended, or its time is up.
+    pub fn is_over(&self) -> bool {
+        match (&self.child, self.deadline) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(child), Some(deadline)) => {
+                let over = Instant::now() >= deadline;
+                if over {
+                    child.signal(Signal::SIGKILL);
+                    let text = "terminal log did not take the last lines of the mail log in time; they wait on the data volume";
+                    self.journal.record(Severity::Warning, text);
+                }
+                over
+            }
+        }
+    }
+
+    /// When [`Carrier::turn`] or [`Carrier::is_over`] has something to do, if nothing happens before.
+    pub fn next(&self) -> Option<Instant> {
+        match self.child {
+            Some(_) => self.deadline,
+            None => self.deadline.is_none().then_some(self.start_at),
+        }
+    }
+
+    /// What to poll.
+    pub fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
+        self.child.iter().flat_map(Child::poll_fds)
+    }
+}

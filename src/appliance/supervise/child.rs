@@ -1,0 +1,70 @@
+//! One child of the supervisor: this program in another role, with a status pipe and orders on its standard input.
+
+use super::identity::Identity;
+use super::orders::Speaker;
+use super::status::StatusReader;
+use crate::appliance::class::PREFIX;
+use crate::ground::sys::{Jail, spawn};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, pipe2};
+use std::io;
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// A child that runs, or has ended and was not reaped yet.
+#[derive(Debug)]
+pub struct Child {
+    /// Its process.
+    pub pid: Pid,
+    /// What it says.
+    pub status: StatusReader,
+    /// What it is told.
+    pub orders: Speaker,
+    /// When it was started.
+    pub started: Instant,
+}
+
+impl Child {
+    /// Starts `postern <role>` as `identity`, tells it the properties, and leaves it nothing else of ours. `keep_bind` = it may
+    /// bind low ports.
+    ///
+    /// # Errors
+    /// No pipe or no process is to be had, or it cannot be given its identity.
+    pub fn start(role: &str, identity: &Identity, keep_bind: bool, properties: &str) -> io::Result<Self> {
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
+        fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let mut command = Command::new("/proc/self/exe");
+        command.arg(role).stdin(Stdio::piped());
+        // Properties, secrets among them, travel over standard input; the environment of a process can be read by others.
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+                command.env_remove(name);
+            }
+        }
+        let identity = identity.changes.then_some((identity.uid, identity.gid));
+        let mut child = spawn(&mut command, &writer, Jail { identity, keep_bind })?;
+        let mut orders = Speaker::new(child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?)?;
+        orders.properties(properties);
+        Ok(Self {
+            pid: Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?),
+            status: StatusReader::new(reader),
+            orders,
+            started: Instant::now(),
+        })
+    }
+
+    /// Sends a signal. It can only be gone already, and then it is reaped next.
+    pub fn signal(&self, signal: Signal) {
+        let _ = kill(self.pid, signal);
+    }
+
+    /// What to poll: its words, and room for ours.
+    pub fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
+        let words = self.status.is_open().then(|| PollFd::new(self.status.as_fd(), PollFlags::POLLIN));
+        let room = self.orders.waits_on().map(|pipe| PollFd::new(pipe, PollFlags::POLLOUT));
+        words.into_iter().chain(room)
+    }
+}

@@ -1,0 +1,191 @@
+//! Orders: what the supervisor tells its children over their standard input, one JSON object a line.
+//!
+//! The first line is the properties, secrets among them: the environment and the arguments of a process can be read by others.
+//! A core that serves TLS then gets `keys`, once before it is ready and again whenever the files change, because only the
+//! supervisor may read them.
+//! Limits: a line has at most [`LINE_LIMIT`] octets. The supervisor never waits for a child that does not read:
+//! [`Speaker::say`] keeps up to [`PENDING_MAX`] octets and writes them when the pipe takes them.
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read, Stdin};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::process::ChildStdin;
+
+/// Octets of one line with its end.
+pub const LINE_LIMIT: usize = 2 << 20;
+
+/// Octets that wait for a child to read them.
+pub const PENDING_MAX: usize = 2 * LINE_LIMIT;
+
+/// What is said after the properties.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// The pair that is to be presented from now on.
+    Keys(Keys),
+}
+
+/// A private key and its certificate chain as their files hold them (PEM).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keys {
+    /// The private key; never logged.
+    pub private_key: String,
+    /// The certificate and those that lead to its issuer.
+    pub certificate_chain: String,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").field("certificate_chain", &self.certificate_chain).finish_non_exhaustive()
+    }
+}
+
+/// The supervisor's end.
+#[derive(Debug)]
+pub struct Speaker {
+    pipe: Option<ChildStdin>,
+    pending: Vec<u8>,
+}
+
+impl Speaker {
+    /// Speaks into the standard input of a child.
+    ///
+    /// # Errors
+    /// The pipe cannot be made non-blocking.
+    pub fn new(pipe: ChildStdin) -> io::Result<Self> {
+        fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(Self { pipe: Some(pipe), pending: Vec::new() })
+    }
+
+    /// Says the properties: the first line.
+    pub fn properties(&mut self, json: &str) {
+        self.line(json);
+    }
+
+    /// Says something more. A child that has not read what was said long ago does not hear it.
+    pub fn say(&mut self, order: &Order) {
+        // Strings in an enumeration: nothing of it can fail to become JSON.
+        if let Ok(line) = serde_json::to_string(order) {
+            self.line(&line);
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        if self.pending.len() + line.len() < PENDING_MAX {
+            self.pending.extend_from_slice(line.as_bytes());
+            self.pending.push(b'\n');
+        }
+        self.flush();
+    }
+
+    /// Writes as much as the pipe takes. A child that is gone is noticed when it is reaped.
+    pub fn flush(&mut self) {
+        while let Some(pipe) = &self.pipe
+            && !self.pending.is_empty()
+        {
+            match nix::unistd::write(pipe, &self.pending) {
+                Ok(count) => drop(self.pending.drain(..count)),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return,
+                Err(_) => self.pipe = None,
+            }
+        }
+    }
+
+    /// What to poll for room while something waits.
+    pub fn waits_on(&self) -> Option<BorrowedFd<'_>> {
+        let pipe = self.pipe.as_ref()?;
+        (!self.pending.is_empty()).then(|| pipe.as_fd())
+    }
+}
+
+/// The child's end.
+#[derive(Debug)]
+pub struct Listener<R = Stdin>(BufReader<R>);
+
+impl Listener {
+    /// Listens on standard input.
+    pub fn stdin() -> Self {
+        Self(BufReader::new(io::stdin()))
+    }
+}
+
+impl<R: Read> Listener<R> {
+    /// The first line.
+    ///
+    /// # Errors
+    /// The supervisor is gone, or the line is too long.
+    pub fn properties(&mut self) -> io::Result<String> {
+        self.line()?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn line(&mut self) -> io::Result<Option<String>> {
+        let mut line = String::new();
+        let mut bounded = self.0.by_ref().take(LINE_LIMIT as u64);
+        match bounded.read_line(&mut line)? {
+            0 => Ok(None),
+            _ if line.ends_with('\n') => Ok(Some(line)),
+            LINE_LIMIT => Err(io::Error::new(io::ErrorKind::InvalidData, "the line is too long")),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
+/// The orders that follow; waits for each. It ends when the supervisor is gone.
+impl<R: Read> Iterator for Listener<R> {
+    /// A line that is too long or no order is an error.
+    type Item = io::Result<Order>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let line = self.line().transpose()?;
+        let no_order = |_| io::Error::new(io::ErrorKind::InvalidData, "not an order");
+        Some(line.and_then(|line| serde_json::from_str(&line).map_err(no_order)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    fn keys(size: usize) -> Keys {
+        Keys { private_key: "k".repeat(size), certificate_chain: "c\n".to_owned() }
+    }
+
+    #[test]
+    fn a_key_is_in_no_log() {
+        assert!(!format!("{:?}", Order::Keys(keys(3))).contains("kkk"));
+    }
+
+    #[test]
+    fn what_is_said_is_heard_even_by_a_child_that_is_slow_to_read() {
+        let mut child =
+            Command::new("sh").args(["-c", "sleep 0.3; cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut speaker = Speaker::new(child.stdin.take().unwrap()).unwrap();
+        speaker.properties("{}");
+        // More than a pipe holds, so that a part must wait.
+        speaker.say(&Order::Keys(keys(200_000)));
+        assert!(speaker.waits_on().is_some());
+        let mut listener = Listener(BufReader::new(child.stdout.take().unwrap()));
+        assert_eq!(listener.properties().unwrap(), "{}\n");
+        let heard = std::thread::spawn(move || listener.map(Result::unwrap).collect::<Vec<_>>());
+        while speaker.waits_on().is_some() {
+            speaker.flush();
+            std::thread::yield_now();
+        }
+        drop(speaker);
+        assert_eq!(heard.join().unwrap(), [Order::Keys(keys(200_000))]);
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn nonsense_and_endless_lines_are_no_orders() {
+        assert!(Listener(BufReader::new(&b"{\"open\":1}\n"[..])).next().unwrap().is_err());
+        assert!(Listener(BufReader::new(&b"{\"keys\""[..])).next().unwrap().is_err());
+        assert!(Listener(BufReader::new(io::repeat(b'x'))).properties().is_err());
+        assert!(Listener(BufReader::new(io::empty())).next().is_none());
+    }
+}

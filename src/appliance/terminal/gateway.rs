@@ -1,0 +1,205 @@
+//! Terminal `net`: the gateway through which mail leaves.
+//!
+//! In: `terminal_net`, an address or a name. Out: the default route of the address's family leads through it; unset,
+//! unresolvable or [`NOWHERE`](super::NOWHERE): not connected, and the container's own route stays.
+//! A name with addresses of both families sets both routes; what only one of them can do is good enough.
+//! Limits: the route is set once, before the core starts, and stays when the appliance stops, as long as the network namespace.
+//! Security: takes CAP_NET_ADMIN, which the core never gets. In the namespace of the host (`--network host`, a laptop) it is the
+//! host's route that changes. A gateway is never trusted to relay; the core asks the kernel for its gateways later than this.
+
+use super::unconnected;
+use crate::appliance::event::{Event, Severity};
+use crate::appliance::failure::{Exit, Failure};
+use crate::appliance::property::Settings;
+use crate::ground::routes::{DefaultRoute, Gateway, defaults, interface_name, use_gateway};
+use caps::{CapSet, Capability};
+use ipnet::IpNet;
+use nix::errno::Errno;
+use nix::net::if_::InterfaceFlags;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+
+/// Networks that an error lists.
+const NETWORKS_SHOWN: usize = 8;
+
+/// Sets the default route, or takes a terminal that is not connected out of the settings. Returns what a person should know.
+///
+/// # Errors
+/// The route cannot be set: no permission, or the gateway is on none of our networks.
+pub fn connect(settings: &mut Settings) -> Result<Vec<Event>, Failure> {
+    let event = |severity, text: String| Event { severity, text: format!("terminal net: {text}") };
+    let Some(text) = settings.terminal_net.clone() else { return Ok(Vec::new()) };
+    let gateways = match find(&text) {
+        Ok(gateways) => gateways,
+        Err(why) => {
+            settings.terminal_net = None;
+            return Ok(vec![event(Severity::Warning, format!("not connected: {why}; the container's own route is used"))]);
+        }
+    };
+    let mut told = Vec::new();
+    let mut failed = Vec::new();
+    for gateway in gateways {
+        match set(gateway) {
+            Ok(None) => {
+                told.push(event(Severity::Info, format!("the default route leads through {} already", Shown(gateway))));
+            }
+            Ok(Some(old)) => {
+                let old: Vec<_> = old.iter().map(ToString::to_string).collect();
+                let old = if old.is_empty() { "there was none".to_owned() } else { format!("before: {}", old.join(", ")) };
+                let text = format!("the default route now leads through {} ({old})", Shown(gateway));
+                told.push(event(Severity::Info, text));
+            }
+            Err(error) => failed.push((gateway, error)),
+        }
+    }
+    match failed.first() {
+        Some((gateway, error)) if told.is_empty() => Err(failure(&text, *gateway, error)),
+        _ => {
+            let others = failed.iter().map(|(gateway, error)| format!("{} is not used: {error}", Shown(*gateway)));
+            told.extend(others.map(|text| event(Severity::Warning, text)));
+            Ok(told)
+        }
+    }
+}
+
+/// What [`connect`] would say of these settings, without changing anything: the failure that can be foreseen.
+pub fn foresee(settings: &Settings) -> Option<Failure> {
+    let text = settings.terminal_net.as_deref()?;
+    let gateways = find(text).ok()?;
+    let may = caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_ADMIN).unwrap_or(false);
+    let mut failures = gateways.iter().map(|gateway| {
+        let is_set = matches!(&defaults(gateway.address).as_deref(), Ok([route]) if route.leads_to(*gateway));
+        let is_near = gateway.interface.is_some() || networks().any(|(_, network)| network.contains(&gateway.address));
+        let is_near = is_near && !is_ourselves(*gateway);
+        match (is_set, is_near, may) {
+            (true, _, _) | (false, true, true) => None,
+            (false, false, _) => Some(failure(text, *gateway, &Errno::ENETUNREACH.into())),
+            (false, true, false) => Some(failure(text, *gateway, &Errno::EPERM.into())),
+        }
+    });
+    // As long as one of them works, the start goes on.
+    let first = failures.next()?;
+    if failures.all(|failure| failure.is_some()) { first } else { None }
+}
+
+/// The kernel takes one of our own IPv4 addresses for a gateway, and mail would go nowhere.
+fn set(gateway: Gateway) -> io::Result<Option<Vec<DefaultRoute>>> {
+    if is_ourselves(gateway) { Err(Errno::EINVAL.into()) } else { use_gateway(gateway) }
+}
+
+fn is_ourselves(gateway: Gateway) -> bool {
+    networks().any(|(_, network)| network.addr() == gateway.address)
+}
+
+/// The gateways that are meant: the first address of each family; or why none is.
+fn find(text: &str) -> Result<Vec<Gateway>, String> {
+    let host = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    if let Some(why) = unconnected(host, false) {
+        return Err(why);
+    }
+    let addresses = (host, 0).to_socket_addrs().map_err(|error| format!("{host} does not resolve ({error})"))?;
+    let mut found: Vec<Gateway> = Vec::new();
+    for gateway in addresses.map(gateway) {
+        if found.iter().all(|known| known.address.is_ipv4() != gateway.address.is_ipv4()) {
+            found.push(gateway);
+        }
+    }
+    Ok(found)
+}
+
+fn gateway(address: SocketAddr) -> Gateway {
+    let interface = match address {
+        SocketAddr::V6(address) if address.scope_id() != 0 => Some(address.scope_id()),
+        _ => None,
+    };
+    Gateway { address: address.ip(), interface }
+}
+
+fn failure(text: &str, gateway: Gateway, error: &io::Error) -> Failure {
+    let link_local = matches!(gateway.address, IpAddr::V6(address) if address.is_unicast_link_local());
+    let (exit, why) = match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EPERM | Errno::EACCES) => (
+            Exit::Permission,
+            "changing the default route takes CAP_NET_ADMIN: add cap_add: [NET_ADMIN] and run the container as user 0, or leave \
+             terminal_net empty"
+                .to_owned(),
+        ),
+        _ if link_local && gateway.interface.is_none() => {
+            (Exit::Unavailable, format!("a link-local address needs its interface: write {}%eth0", gateway.address))
+        }
+        _ if is_ourselves(gateway) => (Exit::Unavailable, "that is an address of our own; name the gateway's".to_owned()),
+        Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EINVAL) => (
+            Exit::Unavailable,
+            format!(
+                "it is no neighbour on any of our networks ({}); connect the container to the network of the gateway, or correct \
+                 MTA_TERMINAL_NET",
+                our_networks(gateway.address)
+            ),
+        ),
+        _ => (Exit::Unavailable, "the kernel does not take the route; see terminal_net".to_owned()),
+    };
+    let name = if text == gateway.address.to_string() { String::new() } else { format!(" ({})", Shown(gateway)) };
+    Failure::preconfigure(exit, format!("MTA_TERMINAL_NET is '{text}'{name}: {error}: {why}"))
+}
+
+/// The networks of an address's family that we are on, in words.
+fn our_networks(address: IpAddr) -> String {
+    let same = networks().filter(|(_, network)| network.addr().is_ipv4() == address.is_ipv4());
+    let shown: Vec<_> = same.take(NETWORKS_SHOWN).map(|(name, network)| format!("{network} on {name}")).collect();
+    if shown.is_empty() { "none of its family".to_owned() } else { shown.join(", ") }
+}
+
+/// Addresses of this machine with their networks, the loopback left out, by interface.
+fn networks() -> impl Iterator<Item = (String, IpNet)> {
+    let all = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    all.filter(|interface| !interface.flags.contains(InterfaceFlags::IFF_LOOPBACK)).filter_map(|interface| {
+        let (address, mask) = (interface.address?, interface.netmask?);
+        let network = match (address.as_sockaddr_in(), mask.as_sockaddr_in()) {
+            (Some(address), Some(mask)) => IpNet::with_netmask(address.ip().into(), mask.ip().into()),
+            _ => IpNet::with_netmask(address.as_sockaddr_in6()?.ip().into(), mask.as_sockaddr_in6()?.ip().into()),
+        };
+        Some((interface.interface_name, network.ok()?))
+    })
+}
+
+/// For people: `fe80::1 on eth0`.
+struct Shown(Gateway);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.interface.and_then(interface_name) {
+            Some(name) => write!(f, "{} on {name}", self.0.address),
+            None => write!(f, "{}", self.0.address),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_found_in_every_form() {
+        let found = |text: &str| find(text).unwrap().into_iter().map(|gateway| gateway.address.to_string()).collect::<Vec<_>>();
+        assert_eq!(found("192.0.2.1"), ["192.0.2.1"]);
+        assert_eq!(found("2001:db8::1"), ["2001:db8::1"]);
+        assert_eq!(found("[2001:db8::1]"), ["2001:db8::1"]);
+        assert_eq!(find("fe80::1%lo").unwrap()[0].interface, Some(1));
+        assert!(find("0.255.255.255").unwrap_err().contains("0.255.255.255"));
+        assert!(find("nobody.invalid").unwrap_err().contains("does not resolve"));
+    }
+
+    #[test]
+    fn causes_say_what_to_do() {
+        let gateway = |text: &str| find(text).unwrap()[0];
+        let told = |text: &str, errno: Errno| failure(text, gateway(text), &errno.into());
+        let denied = told("192.0.2.1", Errno::EPERM);
+        assert_eq!((denied.exit, denied.line.as_str()), (Exit::Permission, "Error: failed to preconfigure the MTA"));
+        assert!(denied.cause.contains("cap_add: [NET_ADMIN]"), "{denied}");
+        let far = told("192.0.2.1", Errno::ENETUNREACH);
+        assert_eq!(far.exit, Exit::Unavailable);
+        assert!(far.cause.starts_with("MTA_TERMINAL_NET is '192.0.2.1': ") && far.cause.contains("our networks"), "{far}");
+        assert!(told("fe80::1", Errno::EINVAL).cause.ends_with("write fe80::1%eth0"));
+    }
+}

@@ -1,0 +1,129 @@
+//! Terminals `log` and `fs` as directories: mounted by us, or found where the engine mounted them.
+//!
+//! In: the properties. Out: a directory, or the failure that stops the start.
+//! Limits: a server gets [`MOUNT_PATIENCE`] in all, and at most [`ADDRESSES_MAX`] of its addresses are tried.
+
+use super::export::Export;
+use super::share::Share;
+use crate::appliance::failure::{Exit, Failure};
+use crate::appliance::mount::{Mounter, Request};
+use crate::appliance::property::Settings;
+use crate::appliance::supervise::identity::Identity;
+use crate::appliance::volume::try_file;
+use crate::ground::host::{Host, HostSpec};
+use nix::errno::Errno;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// For looking a server up, asking it in every way there is, and trying out what was mounted.
+pub const MOUNT_PATIENCE: Duration = Duration::from_secs(90);
+/// For a look at a directory that is there already.
+pub const LOOK_PATIENCE: Duration = Duration::from_secs(30);
+/// Addresses of one server that are tried.
+pub const ADDRESSES_MAX: usize = 4;
+
+const LOG_LINE: &str = "Error: failed to mount log share.";
+const FS_LINE: &str = "Error: failed to mount the 'fs' terminal.";
+
+/// A directory on a server, and how the kernel is asked for it.
+pub trait Remote {
+    /// Whom to ask.
+    fn server(&self) -> &HostSpec;
+    /// What to ask, at this address: each request is worth a try when those before it were refused.
+    fn requests(&self, address: IpAddr, identity: &Identity) -> Vec<Request>;
+    /// Whether the next request may fare better than one that got this answer.
+    fn is_worth_another(errno: Errno) -> bool;
+    /// What an answer of the kernel means, in words.
+    fn meaning(&self, errno: Errno) -> String;
+}
+
+/// The directory of the log share, writable for the core; `None` when logs are off, or a signal ended the start.
+///
+/// # Errors
+/// The contract's line, with the cause.
+pub fn log(settings: &Settings, mounter: &mut Mounter<'_>) -> Result<Option<PathBuf>, Failure> {
+    let Some(text) = settings.terminal_log.as_deref().filter(|_| settings.logs_enabled) else { return Ok(None) };
+    let identity = mounter.identity();
+    let trial = |path: &Path| {
+        identity
+            .within(|| try_file(path))
+            .map_err(|error| format!("{} is not writable for uid {} (the SMTP core): {error}", path.display(), identity.uid))
+    };
+    let outcome = Share::parse(text).and_then(|share| match share {
+        Share::Path(path) => found(path, mounter, trial),
+        Share::Remote(remote) => brought(&remote, "/terminals/log", mounter, trial),
+    });
+    outcome.map_err(|cause| Failure::new(Exit::Unavailable, LOG_LINE, format!("terminal_log is {text}: {cause}")))
+}
+
+/// The directory of the export with the keys; `None` when the terminal is not connected, or a signal ended the start.
+///
+/// # Errors
+/// The contract's line, with the cause.
+pub fn fs(settings: &Settings, mounter: &mut Mounter<'_>) -> Result<Option<PathBuf>, Failure> {
+    let Some(text) = settings.terminal_fs.as_deref() else { return Ok(None) };
+    // What can be read there is for the export to say, and for the reader of the keys to find out.
+    let trial = |_: &Path| Ok(());
+    let outcome = Export::parse(text).and_then(|export| match export {
+        Export::Path(path) => found(path, mounter, trial),
+        Export::Remote(remote) => brought(&remote, "/terminals/fs", mounter, trial),
+    });
+    outcome.map_err(|cause| Failure::new(Exit::Unavailable, FS_LINE, format!("terminal_fs is {text}: {cause}")))
+}
+
+fn found(path: PathBuf, mounter: &Mounter<'_>, trial: impl Fn(&Path) -> Result<(), String>) -> Result<Option<PathBuf>, String> {
+    mounter.look(LOOK_PATIENCE, || match path.metadata() {
+        Ok(meta) if meta.is_dir() => trial(&path).map(|()| path),
+        Ok(_) => Err("it is not a directory".to_owned()),
+        Err(error) => Err(format!("{error}; let the engine mount it there, or name the server")),
+    })
+}
+
+fn brought<R: Remote>(
+    remote: &R,
+    at: &str,
+    mounter: &mut Mounter<'_>,
+    trial: impl Fn(&Path) -> Result<(), String>,
+) -> Result<Option<PathBuf>, String> {
+    let identity = mounter.identity();
+    mounter.mount(at, MOUNT_PATIENCE, |point| {
+        mount_somehow(remote, &identity, point)?;
+        // The mount stays for the Mounter to take away: it has the point in its list in any case.
+        trial(point)
+    })
+}
+
+/// Asks each address of the server in every way until one mounts. The first answer that says more than "not this way" is the one
+/// to tell.
+fn mount_somehow<R: Remote>(remote: &R, identity: &Identity, point: &Path) -> Result<(), String> {
+    let mut told: Option<(IpAddr, Errno)> = None;
+    for address in addresses(remote.server())? {
+        for request in remote.requests(address, identity) {
+            let Err(errno) = request.mount(point) else { return Ok(()) };
+            if told.is_none_or(|(_, told)| says_little(told) && !says_little(errno)) {
+                told = Some((address, errno));
+            }
+            if !R::is_worth_another(errno) {
+                break;
+            }
+        }
+    }
+    Err(told.map_or_else(|| "the server has no address".to_owned(), |(at, errno)| format!("{at}: {}", remote.meaning(errno))))
+}
+
+fn says_little(errno: Errno) -> bool {
+    matches!(errno, Errno::EINVAL | Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::EIO)
+}
+
+fn addresses(server: &HostSpec) -> Result<Vec<IpAddr>, String> {
+    let name = match &server.host {
+        Host::Address(address) => return Ok(vec![*address]),
+        Host::Name(name) => name,
+    };
+    let found = (name.as_str(), 0).to_socket_addrs().map_err(|error| format!("{name} does not resolve ({error})"))?;
+    let mut addresses: Vec<_> = found.map(|address| address.ip()).collect();
+    addresses.dedup();
+    addresses.truncate(ADDRESSES_MAX);
+    Ok(addresses)
+}

@@ -1,0 +1,126 @@
+//! The private key and the certificate chain: read, and found fit, before anybody else sees them.
+//!
+//! In: the directory that the key volume or terminal `fs` is, and the two file names. Out: both files' text, or a sentence for a
+//! person. Limits: a file of [`FILE_MAX`] octets.
+//! Security: read as root, or where a file server does not let root (root_squash) as the core's user. The text goes to the core
+//! through a pipe and nowhere else. No error shows what stands in a file.
+
+use crate::appliance::failure::{Exit, Failure};
+use crate::appliance::property::Settings;
+use crate::appliance::supervise::identity::Identity;
+use crate::appliance::supervise::orders::Keys;
+use crate::ground::clock;
+use crate::ground::tls::KeyPair;
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Component, Path, PathBuf};
+
+/// Octets of a key or certificate file.
+pub const FILE_MAX: u64 = 256 * 1024;
+
+const LINE: &str = "Error: couldn't find ssl keys on the key volume!";
+const UNDEFINED_LINE: &str = "Error: ssl_disabled=no, but ssl key files are not defined!";
+
+/// Where the pair is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFiles {
+    /// Root of the key volume, or of the export.
+    pub directory: PathBuf,
+    /// The private key, below it.
+    pub key: PathBuf,
+    /// The certificate chain, below it.
+    pub certificate: PathBuf,
+    /// What the directory is, in words.
+    pub place: &'static str,
+}
+
+impl KeyFiles {
+    /// The files that the properties name, in `directory`; `None` while TLS is off.
+    ///
+    /// # Errors
+    /// TLS is on, and there is no directory, or a name leaves it.
+    pub fn of(settings: &Settings, directory: Option<&Path>) -> Result<Option<Self>, Failure> {
+        if settings.ssl_disabled {
+            return Ok(None);
+        }
+        let (Some(directory), Some(key), Some(certificate)) = (directory, &settings.ssl_key_file, &settings.ssl_cert_file)
+        else {
+            let cause =
+                "attach a key volume (MTA_VOLUME_KEY) or connect terminal fs (MTA_TERMINAL_FS), or set MTA_SSL_DISABLED=yes";
+            return Err(Failure::new(Exit::Property, UNDEFINED_LINE, cause));
+        };
+        let place = if settings.terminal_fs.is_some() { "terminal fs" } else { "the key volume" };
+        Ok(Some(Self {
+            directory: directory.to_owned(),
+            key: below("ssl_key_file", key, place)?,
+            certificate: below("ssl_cert_file", certificate, place)?,
+            place,
+        }))
+    }
+
+    /// Reads both, and makes sure that a server can present them now. May hang as long as a file server does.
+    ///
+    /// # Errors
+    /// In words: which file, what is wrong, what to do.
+    pub fn read(&self, identity: &Identity) -> Result<Keys, String> {
+        let key = self.file("ssl_key_file", &self.key, identity)?;
+        let chain = self.file("ssl_cert_file", &self.certificate, identity)?;
+        KeyPair::from_pem(&key, &chain, clock::now())
+            .map_err(|error| format!("{} and {} on {}: {error}", self.key.display(), self.certificate.display(), self.place))?;
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        Ok(Keys { private_key: text(&key), certificate_chain: text(&chain) })
+    }
+
+    /// The sentence for a place that does not answer.
+    pub fn not_answering(&self, why: &str) -> String {
+        format!("{} ({}) cannot be read: {why}; is its file server well?", self.directory.display(), self.place)
+    }
+
+    /// The failure of a start that `why` prevents.
+    pub fn failure(why: impl Into<String>) -> Failure {
+        Failure::new(Exit::Input, LINE, why)
+    }
+
+    fn file(&self, property: &str, name: &Path, identity: &Identity) -> Result<Vec<u8>, String> {
+        let path = self.directory.join(name);
+        let read = match read(&path) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && identity.changes => identity.within(|| read(&path)),
+            other => other,
+        };
+        let content = read.map_err(|error| {
+            let hint = match error.kind() {
+                ErrorKind::NotFound => format!("; put it there, or name another file with MTA_{}", property.to_uppercase()),
+                ErrorKind::PermissionDenied => {
+                    format!("; let it be readable for root, or for uid {} (chown it, or chmod g+r)", identity.uid)
+                }
+                _ => String::new(),
+            };
+            format!("{} ({property}): {error}{hint}", path.display())
+        })?;
+        if content.is_empty() { Err(format!("{} ({property}) is empty", path.display())) } else { Ok(content) }
+    }
+}
+
+fn below(property: &str, name: &str, place: &str) -> Result<PathBuf, Failure> {
+    let relative = Path::new(name.trim_start_matches('/'));
+    if relative.components().any(|part| part == Component::ParentDir) {
+        let cause = format!("{property} is '{name}', which leaves {place}; write a path below its root");
+        return Err(KeyFiles::failure(cause));
+    }
+    Ok(relative.to_owned())
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // A pipe that somebody put there must not hold us up.
+    let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut content = Vec::new();
+    file.take(FILE_MAX + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > FILE_MAX {
+        return Err(io::Error::other(format!("it has more than {FILE_MAX} octets and is no key or certificate")));
+    }
+    Ok(content)
+}

@@ -1,0 +1,167 @@
+# What the scenarios are written in. Each runs alone, as root, in a machine that is thrown away.
+
+LOG=/run/relay.log
+SHARE=/srv/share
+EXPORT=/srv/keys
+RELAY=
+
+die() { echo "FAILED: $*"; exit 1; }
+
+# wait_for SECONDS WHAT COMMAND...: until the command succeeds.
+wait_for() {
+  local left=$(($1 * 10)) what=$2
+  shift 2
+  until "$@" >/dev/null 2>&1; do
+    left=$((left - 1))
+    [ $left -gt 0 ] || die "waited in vain for: $what"
+    sleep 0.1
+  done
+}
+
+# expect TEXT FILE: the text is in the file.
+expect() { grep -qF -- "$1" "$2" || die "no '$1' in $2"; }
+
+listens() { ss -Hltn "sport = :$1" | grep -q .; }
+
+# ------------------------------------------------------------------------------------- file servers --
+# samba [GLOBAL OPTION...]: a NAS that takes guests; its options in the manner of smb.conf.
+samba() {
+  local port=445 option
+  mkdir -p "$SHARE"
+  chmod 777 "$SHARE"
+  {
+    printf '[global]\nload printers = no\ndisable spoolss = yes\nmap to guest = Bad User\nguest account = nobody\n'
+    for option in "$@"; do
+      echo "$option"
+      case $option in 'smb ports = '*) port=${option##* } ;; esac
+    done
+    printf '[share]\npath = %s\nguest ok = %s\nread only = %s\nforce user = nobody\n' "$SHARE" "${GUESTS:-yes}" "${READ_ONLY:-no}"
+  } >/etc/samba/smb.conf
+  smbd -D
+  wait_for 20 "smbd" listens "$port"
+}
+samba_off() {
+  pkill -9 smbd || true
+  while pgrep smbd >/dev/null; do sleep 0.1; done
+}
+
+# nfs OPTIONS [NFSD ARGUMENT...]: the kernel's NFS server.
+nfs() {
+  local options=$1
+  shift
+  mkdir -p "$EXPORT"
+  echo "$EXPORT *(ro,no_subtree_check,fsid=1,$options)" >/etc/exports
+  modprobe nfsd
+  mountpoint -q /proc/fs/nfsd || mount -t nfsd nfsd /proc/fs/nfsd
+  pgrep rpcbind >/dev/null || rpcbind -w
+  # What came back with the machine's last server would have to wait for its clients.
+  echo 1 >/proc/fs/nfsd/nfsv4gracetime 2>/dev/null || true
+  echo 1 >/proc/fs/nfsd/nfsv4leasetime 2>/dev/null || true
+  exportfs -ra
+  rpc.nfsd "$@" 2
+  rpc.mountd
+  wait_for 20 "nfsd" listens 2049
+}
+nfs_off() {
+  rpc.nfsd 0 || true
+  pkill rpc.mountd || true
+}
+
+# ---------------------------------------------------------------------------------------- the relay --
+# in_relay_env PROPERTY=VALUE... -- COMMAND: sound properties; those given come on top.
+in_relay_env() {
+  local set=()
+  while [ "$1" != -- ]; do set+=("MTA_$1"); shift; done
+  shift
+  env -i PATH="$PATH" MTA_LISTEN=127.0.0.1 MTA_HOSTNAME=mta.example.org MTA_VOLUME_DATA=/srv/data \
+    MTA_SMART_RELAY='[127.0.0.1]:2525' "${set[@]}" "$@"
+}
+
+# relay PROPERTY=VALUE...: starts it, and returns when it is ready.
+relay() {
+  mkdir -p /srv/data
+  : >"$LOG"
+  in_relay_env "$@" -- /machine/postern init >>"$LOG" 2>&1 &
+  RELAY=$!
+  local waited=0
+  until [ -e /run/postern/ready ]; do
+    kill -0 "$RELAY" 2>/dev/null || die "the relay ended before it was ready"
+    waited=$((waited + 1))
+    [ $waited -lt 600 ] || die "the relay is not ready after a minute"
+    sleep 0.1
+  done
+}
+
+# relay_off: asks it to stop, which it answers with 128 + SIGTERM.
+relay_off() {
+  local code=0
+  kill -TERM "$RELAY"
+  wait "$RELAY" || code=$?
+  [ $code = 143 ] || die "the relay ended with $code after SIGTERM"
+}
+
+# refused CODE LINE CAUSE PROPERTY=VALUE...: the relay does not start, with this line, this cause and this exit code.
+refused() {
+  local code=0 wanted=$1 line=$2 cause=$3
+  shift 3
+  mkdir -p /srv/data
+  in_relay_env "$@" -- timeout 100 /machine/postern init >"$LOG" 2>&1 || code=$?
+  [ $code = "$wanted" ] || die "exit code $code, not $wanted, for: $*"
+  grep -qxF -- "$line" "$LOG" || die "no line '$line' for: $*"
+  grep -A1 -xF -- "$line" "$LOG" | grep -q -- "^  .*$cause" || die "no cause like '$cause' for: $*"
+  ! grep -q ' /terminals/\| /key ' /proc/mounts || die "a mount was left behind for: $*"
+}
+
+# mounted POINT OPTION...: what is mounted there has these options.
+mounted() {
+  local point=$1 line option
+  shift
+  line=$(grep " $point " /proc/mounts | tail -n 1) || die "nothing is mounted at $point"
+  for option in "$@"; do
+    case ",$(echo "$line" | cut -d' ' -f4)," in
+      *",$option,"*) ;;
+      *) die "no option $option: $line" ;;
+    esac
+  done
+}
+not_mounted() { ! grep " $1 " /proc/mounts || die "$1 is still mounted"; }
+
+# --------------------------------------------------------------------------------------------- mail --
+# sink: takes all mail into /srv/mail.
+sink() {
+  mkdir -p /srv/mail
+  /machine/postern sink --listen 127.0.0.1:2525 --maildir /srv/mail >/run/sink.log 2>&1 &
+  wait_for 20 "the sink" listens 2525
+}
+# send COUNT [NAME]: mails with subjects NAME-1, NAME-2 ..., each answered 250.
+send() {
+  python3 - "$1" "${2:-mail}" <<'PY'
+import smtplib, sys
+count, name = int(sys.argv[1]), sys.argv[2]
+with smtplib.SMTP("127.0.0.1", 25, timeout=60) as smtp:
+    for n in range(1, count + 1):
+        smtp.sendmail("a@example.org", ["b@example.net"], f"Subject: {name}-{n}\r\n\r\nhello\r\n")
+PY
+}
+# arrived COUNT [NAME]: so many different ones are with the sink, each once.
+arrived() {
+  local all different
+  all=$(grep -rhi "^Subject: ${2:-mail}-" /srv/mail/new 2>/dev/null | wc -l)
+  different=$(grep -rhi "^Subject: ${2:-mail}-" /srv/mail/new 2>/dev/null | sort -u | wc -l)
+  [ "$all" = "$1" ] && [ "$different" = "$1" ]
+}
+
+# ---------------------------------------------------------------------------------------------- end --
+# clean: as if nothing had been.
+clean() {
+  pkill -CONT smbd
+  pkill -9 -x postern
+  samba_off
+  nfs_off
+  sleep 0.2
+  local point
+  for point in $(awk '$2 ~ "^/(terminals|srv|key|data|mnt)" { print $2 }' /proc/mounts | sort -r); do umount -l "$point"; done
+  losetup -D 2>/dev/null
+  rm -rf /srv/* /run/postern /data /key
+  true
+} >/dev/null 2>&1

@@ -1,0 +1,29 @@
+# The export in every version of NFS; read only; taken away at the end; nothing on it is chowned.
+mkdir -p "$EXPORT"
+echo key >"$EXPORT/server.key"
+chmod 600 "$EXPORT/server.key"
+for version in 4.2 4.1 4.0 3; do
+  case $version in
+    4.2) nfs no_root_squash -V 4.2 ;;
+    4.1) nfs no_root_squash -N 4.2 ;;
+    4.0) nfs no_root_squash -N 4.2 -N 4.1 ;;
+    3) nfs no_root_squash -N 4 ;;
+  esac
+  relay "TERMINAL_FS=nas:$EXPORT"
+  mounted /terminals/fs "vers=$version" ro nosuid nodev noexec soft sec=sys
+  [ "$(cat /terminals/fs/server.key)" = key ] || die "the key cannot be read"
+  relay_off
+  not_mounted /terminals/fs
+  nfs_off
+done
+[ "$(stat -c %u:%a "$EXPORT/server.key")" = 0:600 ] || die "the key on the server was changed"
+
+nfs no_root_squash
+relay "TERMINAL_FS=nas:2049:$EXPORT"
+mounted /terminals/fs vers=4.2
+relay_off
+mkdir -p /mnt/keys
+mount -i -t nfs -o vers=4.2,addr=127.0.0.1,clientaddr=127.0.0.1 "nas:$EXPORT" /mnt/keys
+relay TERMINAL_FS=/mnt/keys
+relay_off
+mounted /mnt/keys vers=4.2

@@ -1,0 +1,41 @@
+# The log share in every dialect, by every form of the property; taken away at the end; mail flows meanwhile.
+sink
+for dialect in SMB2_10:2.1 SMB3_00:3.0 SMB3_11:3.1.1; do
+  samba "server min protocol = ${dialect%:*}" "server max protocol = ${dialect%:*}"
+  relay LOGS_ENABLED=yes TERMINAL_LOG=//nas/share
+  mounted /terminals/log "vers=${dialect#*:}" rw nosuid nodev noexec soft uid=2525 gid=2525 forceuid file_mode=0600 dir_mode=0700
+  send 5 "${dialect%:*}"
+  wait_for 30 "five mails" arrived 5 "${dialect%:*}"
+  relay_off
+  not_mounted /terminals/log
+  samba_off
+done
+
+mkdir -p "$SHARE/logs/of mta"
+samba 'smb ports = 1445'
+relay LOGS_ENABLED=yes "TERMINAL_LOG=//nas:1445/share/logs/of mta"
+echo inside >"$SHARE/logs/of mta/mark"
+[ "$(cat /terminals/log/mark)" = inside ] || die "it is not the directory that was asked for"
+relay_off
+samba_off
+
+samba
+relay LOGS_ENABLED=yes TERMINAL_LOG=nas
+mounted /terminals/log uid=2525
+grep -q '^//nas/share /terminals/log ' /proc/mounts || die "a server alone means its share"
+# One that was killed leaves its mount, and the next one takes it over.
+kill -9 "$RELAY"
+wait "$RELAY" || true
+wait_for 30 "the end of its core" sh -c '! pgrep -x postern -f core'
+rm -f /run/postern/ready
+relay LOGS_ENABLED=yes TERMINAL_LOG=nas
+[ "$(grep -c ' /terminals/log ' /proc/mounts)" = 1 ] || die "mounts are piled up"
+relay_off
+not_mounted /terminals/log
+
+# Mounted by somebody else, for example the engine: used as it is, and left in place.
+mkdir -p /mnt/log
+mount -i -t cifs -o ip=127.0.0.1,sec=none,uid=2525,gid=2525 //nas/share /mnt/log
+relay LOGS_ENABLED=yes TERMINAL_LOG=/mnt/log
+relay_off
+mounted /mnt/log uid=2525

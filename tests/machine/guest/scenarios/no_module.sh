@@ -1,0 +1,22 @@
+# A kernel without the file system, and a container without the capability: the cause says what to do.
+handler=$(cat /proc/sys/kernel/modprobe)
+! grep -qw cifs /proc/filesystems || die "cifs is loaded already: this scenario must come before the others"
+echo /bin/false >/proc/sys/kernel/modprobe
+refused 69 'Error: failed to mount log share.' 'modprobe cifs' LOGS_ENABLED=yes TERMINAL_LOG=//nas/share
+refused 69 "Error: failed to mount the 'fs' terminal." 'modprobe nfs' TERMINAL_FS=nas:/srv/keys
+echo "$handler" >/proc/sys/kernel/modprobe
+
+cat >/run/without <<'SH'
+#!/bin/sh
+exec setpriv --bounding-set -sys_admin --inh-caps -sys_admin /machine/postern "$@"
+SH
+chmod 755 /run/without
+for what in 'log share.:LOGS_ENABLED=yes:TERMINAL_LOG=//nas/share' "the 'fs' terminal.:TERMINAL_FS=nas:/srv/keys"; do
+  code=0
+  mkdir -p /srv/data
+  properties=()
+  case $what in log*) properties=(LOGS_ENABLED=yes TERMINAL_LOG=//nas/share) ;; *) properties=(TERMINAL_FS=nas:/srv/keys) ;; esac
+  in_relay_env "${properties[@]}" -- /run/without init >"$LOG" 2>&1 || code=$?
+  [ $code = 69 ] || die "exit code $code"
+  grep -A1 -xF "Error: failed to mount ${what%%:*}" "$LOG" | grep -q 'cap_add: \[SYS_ADMIN\]' || die "no hint at the capability"
+done
