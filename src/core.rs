@@ -9,6 +9,7 @@
 
 use crate::appliance::counter::Counters;
 use crate::appliance::failure::{Exit, Failure, exit_of};
+use crate::appliance::lines;
 use crate::appliance::property::{LogFormat, Settings, relay};
 use crate::appliance::supervise::confine::confine;
 use crate::appliance::supervise::orders::Listener;
@@ -394,17 +395,15 @@ fn internal(what: &str, error: &dyn std::fmt::Display) -> Failure {
 }
 
 fn data_volume(cause: String) -> Failure {
-    Failure::new(Exit::Create, "Error: failed to mount data volume.", cause)
+    Failure::new(Exit::Create, lines::DATA_VOLUME, cause)
 }
 
 fn not_started(port: u16, error: &io::Error) -> Failure {
-    let line = "Error: failed to start the MTA server. Please see the /var/log/appliance/log log file in MTA for more details on \
-                the failure";
-    Failure::new(exit_for(error), line, port_trouble("smtp_port", port, error))
+    Failure::new(exit_for(error), lines::START, port_trouble("smtp_port", port, error))
 }
 
 fn no_window(port: u16, error: &io::Error) -> Failure {
-    Failure::new(exit_for(error), "Error: failed to initialize the UI backend", port_trouble("ui_port", port, error))
+    Failure::new(exit_for(error), lines::WINDOWS, port_trouble("ui_port", port, error))
 }
 
 fn exit_for(error: &io::Error) -> Exit {

@@ -4,6 +4,7 @@ pub mod class;
 pub mod counter;
 pub mod event;
 pub mod failure;
+pub mod lines;
 pub mod mount;
 pub mod places;
 pub mod property;
