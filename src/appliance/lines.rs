@@ -13,8 +13,7 @@ pub const LOG_UNCONNECTED: &str = "Error: logs are enabled but the 'log' termina
 /// Preparation failed for a reason that has no line of its own.
 pub const PRECONFIGURE: &str = "Error: failed to preconfigure the MTA";
 /// The core did not start.
-pub const START: &str =
-    "Error: failed to start the MTA server. Please see the /var/log/appliance/log log file in MTA for more details on the failure";
+pub const START: &str = "Error: failed to start the MTA server. Please see the /var/log/appliance/log log file in MTA for more details on the failure";
 /// The windows did not open.
 pub const WINDOWS: &str = "Error: failed to initialize the UI backend";
 /// A key or certificate is missing or of no use.

@@ -78,13 +78,20 @@ fn nothing_of_the_founding_document_is_left_out() {
     }
 }
 
-/// `suite::name` in `tests/suite`, `lib::module::tests::name` beside the code, `rules::name` among promtool's.
+/// `suite::name` in `tests/suite`, `lib::module::tests::name` beside the code, `rules::name` among promtool's, `machine::name` for a
+/// scenario of the virtual machine.
 fn exists(test: &str) -> bool {
     let Some((suite, rest)) = test.split_once("::") else { return false };
     match suite {
         "rules" => {
             let rules = fs::read_to_string(root().join("appliance/monitor/rules_test.yml")).unwrap();
             rules.lines().any(|line| line.trim() == format!("- name: {rest}"))
+        }
+        // The scenarios of the virtual machine run in one boot, by the list in its source.
+        "machine" => {
+            let list = fs::read_to_string(root().join("tests/machine/main.rs")).unwrap();
+            let script = format!("tests/machine/guest/scenarios/{rest}.sh");
+            root().join(script).exists() && list.contains(&format!("\"{rest}\""))
         }
         "lib" => {
             let Some((module, name)) = rest.rsplit_once("::tests::") else { return false };
@@ -124,6 +131,7 @@ fn the_reader_of_test_names_tells_tests_from_other_functions() {
         "nowhere::every_test_exists",
         "lib::window::login::tests::x",
         "rules::x",
+        "machine::x",
         "x",
     ] {
         assert!(!exists(wrong), "{wrong}");

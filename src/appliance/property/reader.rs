@@ -131,10 +131,7 @@ impl Reader<'_> {
             );
         }
         if s.maillog_filename.as_deref().is_some_and(|name| name.split('/').any(|part| part == "..")) {
-            self.problem(
-                lines::OUTSIDE_SHARE,
-                "MTA_MAILLOG_FILENAME must not contain '..': write a name such as srv1/maillog",
-            );
+            self.problem(lines::OUTSIDE_SHARE, "MTA_MAILLOG_FILENAME must not contain '..': write a name such as srv1/maillog");
         }
         if s.minimal_backoff_time > s.maximal_backoff_time {
             self.problem(

@@ -64,11 +64,7 @@ pub fn connect(settings: &mut Settings, mounter: &Mounter<'_>) -> Result<Vec<Str
         }
     }
     if settings.logs_enabled && settings.terminal_log.is_none() {
-        return Err(Failure::new(
-            Exit::Unavailable,
-            lines::LOG_UNCONNECTED,
-            notes.join("; "),
-        ));
+        return Err(Failure::new(Exit::Unavailable, lines::LOG_UNCONNECTED, notes.join("; ")));
     }
     Ok(notes)
 }
