@@ -399,7 +399,9 @@ fn data_volume(cause: String) -> Failure {
 }
 
 fn not_started(port: u16, error: &io::Error) -> Failure {
-    Failure::new(exit_for(error), lines::START, port_trouble("smtp_port", port, error))
+    let line = "Error: failed to start the MTA server. Please see the /var/log/appliance/log log file in MTA for more details on \
+                the failure";
+    Failure::new(exit_for(error), line, port_trouble("smtp_port", port, error))
 }
 
 fn no_window(port: u16, error: &io::Error) -> Failure {
