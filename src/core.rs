@@ -12,6 +12,7 @@ mod keys;
 use crate::appliance::counter::Counters;
 use crate::appliance::event::Severity;
 use crate::appliance::failure::{Exit, Failure, exit_of};
+use crate::appliance::lines;
 use crate::appliance::property::{LogFormat, Settings, relay};
 use crate::appliance::supervise::confine::confine;
 use crate::appliance::supervise::orders::Listener;
@@ -446,7 +447,7 @@ fn internal(what: &str, error: &dyn std::fmt::Display) -> Failure {
 }
 
 fn data_volume(cause: String) -> Failure {
-    Failure::new(Exit::Create, "Error: failed to mount data volume.", cause)
+    Failure::new(Exit::Create, lines::DATA_VOLUME, cause)
 }
 
 fn not_started(property: &str, port: u16, error: &io::Error) -> Failure {
@@ -456,7 +457,7 @@ fn not_started(property: &str, port: u16, error: &io::Error) -> Failure {
 }
 
 fn no_window(port: u16, error: &io::Error) -> Failure {
-    Failure::new(exit_for(error), "Error: failed to initialize the UI backend", port_trouble("ui_port", port, error))
+    Failure::new(exit_for(error), lines::WINDOWS, port_trouble("ui_port", port, error))
 }
 
 fn exit_for(error: &io::Error) -> Exit {

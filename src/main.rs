@@ -51,7 +51,7 @@ enum Command {
     Sink(SinkArgs),
     /// Ask the running appliance whether it is ready; exit 0 when it is
     Health,
-    /// Print the class of the appliance: every property, terminal, volume and counter
+    /// Print the class of the appliance: its properties, terminals, volumes, counters, errors, software
     Describe {
         /// How to write it
         #[arg(long, value_enum, default_value = "toml")]

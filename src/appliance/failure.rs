@@ -1,5 +1,6 @@
 //! Why the appliance does not start: one line that the contract fixes, one line with the cause, one exit code.
 
+use super::lines;
 use std::fmt;
 
 /// The exit codes of the appliance, a choice from sysexits.
@@ -53,7 +54,7 @@ impl Failure {
 
     /// "failed to preconfigure the MTA": preparation failed for a reason that has no line of its own.
     pub fn preconfigure(exit: Exit, cause: impl Into<String>) -> Self {
-        Self::new(exit, "Error: failed to preconfigure the MTA", cause)
+        Self::new(exit, lines::PRECONFIGURE, cause)
     }
 }
 

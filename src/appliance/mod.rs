@@ -5,6 +5,7 @@ pub mod counter;
 pub mod event;
 pub mod failure;
 pub mod foresee;
+pub mod lines;
 pub mod mount;
 pub mod places;
 pub mod property;

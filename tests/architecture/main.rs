@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
 mod class;
+mod founding;
 mod source;
 
 use source::{Source, sources};

@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 use tempfile::TempDir;
 
 /// Who runs the appliance when root runs the tests.
-const ORDINARY: u32 = 12345;
+pub const ORDINARY: u32 = 12345;
 
 /// The name that it gives itself.
 pub const HOSTNAME: &str = "postern.example";

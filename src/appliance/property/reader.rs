@@ -5,6 +5,7 @@ use super::settings::{MASK, Secret, Settings, Texts, span};
 use super::value::{self, Complaint};
 use crate::appliance::class::{PREFIX, class};
 use crate::appliance::failure::{Exit, Failure};
+use crate::appliance::lines;
 use crate::appliance::terminal;
 use crate::ground::clock;
 use crate::ground::host::HostSpec;
@@ -113,27 +114,24 @@ impl Reader<'_> {
     fn check_together(&mut self, s: &Settings) {
         if s.logs_enabled && s.terminal_log.is_none() {
             self.problem(
-                "Error: logs are enabled but the 'log' terminal is not connected.",
+                lines::LOG_UNCONNECTED,
                 "MTA_LOGS_ENABLED=yes needs MTA_TERMINAL_LOG; set it, or set MTA_LOGS_ENABLED=no",
             );
         }
         if s.volume_key.is_some() && s.terminal_fs.is_some() {
             self.problem(
-                "Error: both the key volume and the 'fs' terminal are connected; use one of them.",
+                lines::TWO_PLACES,
                 "keys come from one place: unset MTA_TERMINAL_FS, or unset MTA_VOLUME_KEY and unmount /key",
             );
         }
         if !s.ssl_disabled && s.volume_key.is_none() && s.terminal_fs.is_none() {
             self.problem(
-                "Error: ssl_disabled=no, but ssl key files are not defined!",
+                lines::KEYS_UNDEFINED,
                 "there is no key volume and no terminal fs: mount one at /key (or name it in MTA_VOLUME_KEY), or set MTA_SSL_DISABLED=yes",
             );
         }
         if s.maillog_filename.as_deref().is_some_and(|name| name.split('/').any(|part| part == "..")) {
-            self.problem(
-                "Error: maillog_filename must stay inside the log share",
-                "MTA_MAILLOG_FILENAME must not contain '..': write a name such as srv1/maillog",
-            );
+            self.problem(lines::OUTSIDE_SHARE, "MTA_MAILLOG_FILENAME must not contain '..': write a name such as srv1/maillog");
         }
         if s.minimal_backoff_time > s.maximal_backoff_time {
             self.problem(

@@ -15,6 +15,7 @@ use super::signals::Signals;
 use super::status::Status;
 use crate::appliance::event::{Journal, Severity};
 use crate::appliance::failure::{Exit, Failure};
+use crate::appliance::lines;
 use crate::appliance::property::Settings;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -29,7 +30,7 @@ const GRACE: Duration = Duration::from_secs(15);
 /// A long recovery says that it is alive.
 const PROGRESS: Duration = Duration::from_secs(30);
 /// The line when the core gives up without a word.
-const START_LINE: &str = "Error: failed to start the MTA server. Please see the /var/log/appliance/log log file in MTA for more details on the failure";
+const START_LINE: &str = lines::START;
 
 /// The keeper of one core.
 pub struct Keeper<'a> {

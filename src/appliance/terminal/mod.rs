@@ -16,6 +16,7 @@ mod share;
 pub use mounted::{fs, log};
 
 use crate::appliance::failure::{Exit, Failure};
+use crate::appliance::lines;
 use crate::appliance::mount::Mounter;
 use crate::appliance::property::Settings;
 use crate::ground::host::{Host, HostSpec};
@@ -63,11 +64,7 @@ pub fn connect(settings: &mut Settings, mounter: &Mounter<'_>) -> Result<Vec<Str
         }
     }
     if settings.logs_enabled && settings.terminal_log.is_none() {
-        return Err(Failure::new(
-            Exit::Unavailable,
-            "Error: logs are enabled but the 'log' terminal is not connected.",
-            notes.join("; "),
-        ));
+        return Err(Failure::new(Exit::Unavailable, lines::LOG_UNCONNECTED, notes.join("; ")));
     }
     Ok(notes)
 }

@@ -6,6 +6,7 @@
 use super::export::Export;
 use super::share::Share;
 use crate::appliance::failure::{Exit, Failure};
+use crate::appliance::lines;
 use crate::appliance::mount::{Mounter, Request};
 use crate::appliance::property::Settings;
 use crate::appliance::supervise::identity::Identity;
@@ -23,8 +24,8 @@ pub const LOOK_PATIENCE: Duration = Duration::from_secs(30);
 /// Addresses of one server that are tried.
 pub const ADDRESSES_MAX: usize = 4;
 
-const LOG_LINE: &str = "Error: failed to mount log share.";
-const FS_LINE: &str = "Error: failed to mount the 'fs' terminal.";
+const LOG_LINE: &str = lines::LOG_SHARE;
+const FS_LINE: &str = lines::EXPORT;
 
 /// A directory on a server, and how the kernel is asked for it.
 pub trait Remote {

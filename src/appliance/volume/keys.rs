@@ -6,6 +6,7 @@
 //! through a pipe and nowhere else. No error shows what stands in a file.
 
 use crate::appliance::failure::{Exit, Failure};
+use crate::appliance::lines;
 use crate::appliance::property::Settings;
 use crate::appliance::supervise::identity::Identity;
 use crate::appliance::supervise::orders::Keys;
@@ -19,8 +20,8 @@ use std::path::{Component, Path, PathBuf};
 /// Octets of a key or certificate file.
 pub const FILE_MAX: u64 = 256 * 1024;
 
-const LINE: &str = "Error: couldn't find ssl keys on the key volume!";
-const UNDEFINED_LINE: &str = "Error: ssl_disabled=no, but ssl key files are not defined!";
+const LINE: &str = lines::NO_KEYS;
+const UNDEFINED_LINE: &str = lines::KEYS_UNDEFINED;
 
 /// Where the pair is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,6 +13,7 @@ mod mounts;
 pub use mounts::{in_container, mounted_at};
 
 use super::failure::{Exit, Failure};
+use super::lines;
 use super::mount::Mounter;
 use super::property::Settings;
 use super::supervise::identity::Identity;
@@ -25,8 +26,8 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt}
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const DATA_LINE: &str = "Error: failed to mount data volume.";
-const KEY_LINE: &str = "Error: failed to mount key volume.";
+const DATA_LINE: &str = lines::DATA_VOLUME;
+const KEY_LINE: &str = lines::KEY_VOLUME;
 
 /// For mounting a device.
 pub const DEVICE_PATIENCE: Duration = Duration::from_secs(300);
