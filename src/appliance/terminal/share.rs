@@ -113,6 +113,7 @@ impl mounted::Remote for Remote {
             Errno::EOPNOTSUPP | Errno::EINVAL => {
                 format!("{said}: the server and this kernel have no dialect of SMB 2.1 to 3.1.1 in common")
             }
+            Errno::EHOSTDOWN => format!("{said} (so does one that speaks nothing but SMB 1)"),
             _ => said,
         }
     }
