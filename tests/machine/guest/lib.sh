@@ -41,7 +41,7 @@ samba() {
       echo "$option"
       case $option in 'smb ports = '*) port=${option##* } ;; esac
     done
-    printf '[share]\npath = %s\nguest ok = %s\nread only = %s\nforce user = nobody\n' "$SHARE" "${GUESTS:-yes}" "${READ_ONLY:-no}"
+    printf '[share]\npath = %s\nguest ok = %s\nread only = %s\n' "$SHARE" "${GUESTS:-yes}" "${READ_ONLY:-no}"
   } >/etc/samba/smb.conf
   smbd -D
   wait_for 20 "smbd" listens "$port"
@@ -120,14 +120,13 @@ refused() {
 
 # mounted POINT OPTION...: what is mounted there has these options.
 mounted() {
-  local point=$1 line option
+  local - point=$1 line options option
+  set +x
   shift
   line=$(grep " $point " /proc/mounts | tail -n 1) || die "nothing is mounted at $point"
+  read -r _ _ _ options _ <<<"$line"
   for option in "$@"; do
-    case ",$(echo "$line" | cut -d' ' -f4)," in
-      *",$option,"*) ;;
-      *) die "no option $option: $line" ;;
-    esac
+    [[ ",$options," = *",$option,"* ]] || die "no option $option: $line"
   done
 }
 not_mounted() { ! grep " $1 " /proc/mounts || die "$1 is still mounted"; }
@@ -148,7 +147,7 @@ send() {
   say $'HELO guest.example.org\r\n' 250
   for n in $(seq "$count"); do
     say $'MAIL FROM:<a@example.org>\r\n' 250
-    say $'RCPT TO:<b@example.net>\r\n' 250
+    say "RCPT TO:<$name-$n@example.net>"$'\r\n' 250
     say $'DATA\r\n' 354
     say "Subject: $name-$n"$'\r\n\r\nhello\r\n.\r\n' 250
   done
@@ -170,6 +169,8 @@ arrived() {
   [ "$all" = "$1" ] && [ "$different" = "$1" ]
 }
 
+arrived_some() { grep -qri "^Subject: $1-" /srv/mail/new; }
+
 # ---------------------------------------------------------------------------------------------- end --
 # clean: as if nothing had been.
 clean() {
@@ -181,6 +182,7 @@ clean() {
   for point in $(awk '$2 ~ "^/(terminals|srv|key|data|mnt)" { print $2 }' /proc/mounts | sort -r); do umount -l "$point"; done
   samba_off
   nfs_off
+  rm -f /var/log/appliance/log
   losetup -D 2>/dev/null
   rm -rf /srv/* /run/postern /data /key
   true
