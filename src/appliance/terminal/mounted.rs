@@ -47,9 +47,13 @@ pub fn log(settings: &Settings, mounter: &mut Mounter<'_>) -> Result<Option<Path
     let Some(text) = settings.terminal_log.as_deref().filter(|_| settings.logs_enabled) else { return Ok(None) };
     let (identity, only_looks) = (mounter.identity(), mounter.only_looks());
     let trial = |path: &Path| {
-        identity
-            .within(|| if only_looks { may_write(path) } else { try_file(path) })
-            .map_err(|error| format!("{} is not writable for uid {} (the SMTP core): {error}", path.display(), identity.uid))
+        identity.within(|| if only_looks { may_write(path) } else { try_file(path) }).map_err(|error| {
+            format!(
+                "{} is not writable for uid {} (the SMTP core): {error}; let the share's guests write to it",
+                path.display(),
+                identity.uid
+            )
+        })
     };
     let outcome = Share::parse(text).and_then(|share| match share {
         Share::Path(path) => found(path, mounter, trial),

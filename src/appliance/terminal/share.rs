@@ -19,6 +19,10 @@ use std::path::{Component, Path, PathBuf};
 pub const KIND: &str = "cifs";
 /// The share of a server that is named alone.
 const DEFAULT_SHARE: &str = "share";
+/// Who we are: the guest whom Windows knows by this name, and any server that maps unknown users to its guest.
+const GUEST: &str = "username=guest,password=";
+/// Or one without a name.
+const NOBODY: &str = "sec=none";
 /// Seconds between two signs of life: a server that misses a few in a row counts as dead.
 const ECHO_INTERVAL: u32 = 5;
 
@@ -77,17 +81,12 @@ impl mounted::Remote for Remote {
     }
 
     fn requests(&self, address: IpAddr, identity: &Identity) -> Vec<Request> {
-        // A server may take nobody without a name, or only the one whom Windows knows; old kernels negotiate less.
-        [
-            ("sec=none", "default"),
-            ("username=guest,password=", "default"),
-            ("sec=none", "3.1.1"),
-            ("sec=none", "3.0"),
-            ("sec=none", "2.1"),
-        ]
-        .into_iter()
-        .map(|(who, dialect)| self.request(address, identity, who, dialect))
-        .collect()
+        // A guest with a name first: Samba lets one without create directories, and then nothing inside them. Old kernels
+        // negotiate less.
+        [(GUEST, "default"), (NOBODY, "default"), (GUEST, "3.1.1"), (GUEST, "3.0"), (GUEST, "2.1")]
+            .into_iter()
+            .map(|(who, dialect)| self.request(address, identity, who, dialect))
+            .collect()
     }
 
     fn is_worth_another(errno: Errno) -> bool {
@@ -113,6 +112,7 @@ impl mounted::Remote for Remote {
             Errno::EOPNOTSUPP | Errno::EINVAL => {
                 format!("{said}: the server and this kernel have no dialect of SMB 2.1 to 3.1.1 in common")
             }
+            Errno::EHOSTDOWN => format!("{said} (so does one that speaks nothing but SMB 1)"),
             _ => said,
         }
     }
@@ -187,7 +187,9 @@ mod tests {
         let requests = remote("//nas:1445/logs/mta").requests(IpAddr::from([192, 0, 2, 7]), &Identity::same());
         let first = &requests[0];
         assert_eq!((first.source.as_str(), first.kind), ("//nas/logs/mta", "cifs"));
-        for part in ["ip=192.0.2.7", "unc=\\\\nas\\logs", "sec=none", "port=1445", "prefixpath=mta", "file_mode=0600", "soft"] {
+        for part in
+            ["ip=192.0.2.7", "unc=\\\\nas\\logs", "username=guest", "port=1445", "prefixpath=mta", "file_mode=0600", "soft"]
+        {
             assert!(first.options.split(',').any(|option| option == part), "{part} in {}", first.options);
         }
         assert!(requests.iter().all(|request| !request.options.contains("vers=1.0")));

@@ -53,7 +53,7 @@ pub fn mount(device: &Path, point: &Path, read_only: bool) -> Result<(), String>
     let words = in_words(answer, kind);
     Err(match answer {
         Errno::EROFS | Errno::EACCES if !read_only => format!("{words}: the device does not take writes"),
-        Errno::EINVAL | Errno::EUCLEAN => {
+        Errno::EINVAL | Errno::EUCLEAN | Errno::ENOSYS => {
             format!("{words}: its {kind} is damaged, or made for another kernel; look at it with fsck")
         }
         _ => words,

@@ -5,6 +5,12 @@ SHARE=/srv/share
 EXPORT=/srv/keys
 RELAY=
 
+# Shown when a scenario fails.
+exec 9>/run/trace
+BASH_XTRACEFD=9
+PS4='+ ${SECONDS} s: '
+set -x
+
 die() { echo "FAILED: $*"; exit 1; }
 
 # wait_for SECONDS WHAT COMMAND...: until the command succeeds.
@@ -35,7 +41,7 @@ samba() {
       echo "$option"
       case $option in 'smb ports = '*) port=${option##* } ;; esac
     done
-    printf '[share]\npath = %s\nguest ok = %s\nread only = %s\nforce user = nobody\n' "$SHARE" "${GUESTS:-yes}" "${READ_ONLY:-no}"
+    printf '[share]\npath = %s\nguest ok = %s\nread only = %s\n' "$SHARE" "${GUESTS:-yes}" "${READ_ONLY:-no}"
   } >/etc/samba/smb.conf
   smbd -D
   wait_for 20 "smbd" listens "$port"
@@ -54,13 +60,12 @@ nfs() {
   modprobe nfsd
   mountpoint -q /proc/fs/nfsd || mount -t nfsd nfsd /proc/fs/nfsd
   pgrep rpcbind >/dev/null || rpcbind -w
-  # What came back with the machine's last server would have to wait for its clients.
-  echo 1 >/proc/fs/nfsd/nfsv4gracetime 2>/dev/null || true
-  echo 1 >/proc/fs/nfsd/nfsv4leasetime 2>/dev/null || true
   exportfs -ra
   rpc.nfsd "$@" 2
   rpc.mountd
   wait_for 20 "nfsd" listens 2049
+  # Nobody has anything to reclaim from the server that was here before.
+  echo Y >/proc/fs/nfsd/v4_end_grace 2>/dev/null || true
 }
 nfs_off() {
   rpc.nfsd 0 || true
@@ -68,12 +73,13 @@ nfs_off() {
 }
 
 # ---------------------------------------------------------------------------------------- the relay --
-# in_relay_env PROPERTY=VALUE... -- COMMAND: sound properties; those given come on top.
+# in_relay_env PROPERTY=VALUE... -- COMMAND: sound properties; those given come on top. It becomes the command, so that a signal to
+# it reaches the relay: to be called in a subshell, or in the background.
 in_relay_env() {
   local set=()
   while [ "$1" != -- ]; do set+=("MTA_$1"); shift; done
   shift
-  env -i PATH="$PATH" MTA_LISTEN=127.0.0.1 MTA_HOSTNAME=mta.example.org MTA_VOLUME_DATA=/srv/data \
+  exec env -i PATH="$PATH" MTA_LISTEN=127.0.0.1 MTA_HOSTNAME=mta.example.org MTA_VOLUME_DATA=/srv/data \
     MTA_SMART_RELAY='[127.0.0.1]:2525' "${set[@]}" "$@"
 }
 
@@ -87,8 +93,8 @@ relay() {
   until [ -e /run/postern/ready ]; do
     kill -0 "$RELAY" 2>/dev/null || die "the relay ended before it was ready"
     waited=$((waited + 1))
-    [ $waited -lt 600 ] || die "the relay is not ready after a minute"
-    sleep 0.1
+    [ $waited -lt 300 ] || die "the relay is not ready after a minute"
+    sleep 0.2
   done
 }
 
@@ -105,7 +111,7 @@ refused() {
   local code=0 wanted=$1 line=$2 cause=$3
   shift 3
   mkdir -p /srv/data
-  in_relay_env "$@" -- timeout 100 /machine/postern init >"$LOG" 2>&1 || code=$?
+  (in_relay_env "$@" -- timeout 100 /machine/postern init) >"$LOG" 2>&1 || code=$?
   [ $code = "$wanted" ] || die "exit code $code, not $wanted, for: $*"
   grep -qxF -- "$line" "$LOG" || die "no line '$line' for: $*"
   grep -A1 -xF -- "$line" "$LOG" | grep -q -- "^  .*$cause" || die "no cause like '$cause' for: $*"
@@ -114,14 +120,13 @@ refused() {
 
 # mounted POINT OPTION...: what is mounted there has these options.
 mounted() {
-  local point=$1 line option
+  local - point=$1 line options option
+  set +x
   shift
   line=$(grep " $point " /proc/mounts | tail -n 1) || die "nothing is mounted at $point"
+  read -r _ _ _ options _ <<<"$line"
   for option in "$@"; do
-    case ",$(echo "$line" | cut -d' ' -f4)," in
-      *",$option,"*) ;;
-      *) die "no option $option: $line" ;;
-    esac
+    [[ ",$options," = *",$option,"* ]] || die "no option $option: $line"
   done
 }
 not_mounted() { ! grep " $1 " /proc/mounts || die "$1 is still mounted"; }
@@ -133,15 +138,28 @@ sink() {
   /machine/postern sink --listen 127.0.0.1:2525 --maildir /srv/mail >/run/sink.log 2>&1 &
   wait_for 20 "the sink" listens 2525
 }
-# send COUNT [NAME]: mails with subjects NAME-1, NAME-2 ..., each answered 250.
+# send COUNT [NAME []: mails with subjects NAME-1, NAME-2 ..., each answered 250, in one session.
 send() {
-  python3 - "$1" "${2:-mail}" <<'PY'
-import smtplib, sys
-count, name = int(sys.argv[1]), sys.argv[2]
-with smtplib.SMTP("127.0.0.1", 25, timeout=60) as smtp:
-    for n in range(1, count + 1):
-        smtp.sendmail("a@example.org", ["b@example.net"], f"Subject: {name}-{n}\r\n\r\nhello\r\n")
-PY
+  local - n socket count=$1 name=${2:-mail}
+  set +x
+  exec {socket}<>/dev/tcp/127.0.0.1/25
+  say "" 220
+  say $'HELO guest.example.org\r\n' 250
+  for n in $(seq "$count"); do
+    say $'MAIL FROM:<a@example.org>\r\n' 250
+    say "RCPT TO:<$name-$n@example.net>"$'\r\n' 250
+    say $'DATA\r\n' 354
+    say "Subject: $name-$n"$'\r\n\r\nhello\r\n.\r\n' 250
+  done
+  say $'QUIT\r\n' 221
+  exec {socket}>&-
+}
+# say TEXT CODE: on send's connection, and hears the answer.
+say() {
+  local answer
+  printf %s "$1" >&"$socket"
+  IFS= read -r -t 60 answer <&"$socket" || die "no answer to: $1"
+  case $answer in "$2"*) ;; *) die "after: $1 the relay said: $answer" ;; esac
 }
 # arrived COUNT [NAME]: so many different ones are with the sink, each once.
 arrived() {
@@ -151,16 +169,20 @@ arrived() {
   [ "$all" = "$1" ] && [ "$different" = "$1" ]
 }
 
+arrived_some() { grep -qri "^Subject: $1-" /srv/mail/new; }
+
 # ---------------------------------------------------------------------------------------------- end --
 # clean: as if nothing had been.
 clean() {
+  local point
   pkill -CONT smbd
   pkill -9 -x postern
+  sleep 0.2
+  # As long as their servers live: umount(8) looks at what it takes away.
+  for point in $(awk '$2 ~ "^/(terminals|srv|key|data|mnt)" { print $2 }' /proc/mounts | sort -r); do umount -l "$point"; done
   samba_off
   nfs_off
-  sleep 0.2
-  local point
-  for point in $(awk '$2 ~ "^/(terminals|srv|key|data|mnt)" { print $2 }' /proc/mounts | sort -r); do umount -l "$point"; done
+  rm -f /var/log/appliance/log
   losetup -D 2>/dev/null
   rm -rf /srv/* /run/postern /data /key
   true

@@ -27,10 +27,10 @@ for kind in ext4 xfs btrfs; do
   relay_off
   not_mounted /data
   not_mounted /key
-  # What is on it is there for the next start.
-  relay "VOLUME_DATA=$data"
-  relay_off
 done
+# What is on it is there for the next start.
+relay "VOLUME_DATA=$data"
+relay_off
 
 data='Error: failed to mount data volume.'
 key='Error: failed to mount key volume.'

@@ -23,7 +23,8 @@ relay "TERMINAL_FS=nas:2049:$EXPORT"
 mounted /terminals/fs vers=4.2
 relay_off
 mkdir -p /mnt/keys
-mount -i -t nfs -o vers=4.2,addr=127.0.0.1,clientaddr=127.0.0.1 "nas:$EXPORT" /mnt/keys
+# As docs/terminals.md tells the engine to.
+mount -i -t nfs -o addr=127.0.0.1,nfsvers=4,ro,soft,timeo=30,retrans=2,actimeo=5 ":$EXPORT" /mnt/keys
 relay TERMINAL_FS=/mnt/keys
 relay_off
-mounted /mnt/keys vers=4.2
+mounted /mnt/keys ro

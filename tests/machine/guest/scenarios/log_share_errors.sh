@@ -23,7 +23,7 @@ GUESTS=no samba
 refused 69 "$line" 'refuses guests' $on TERMINAL_LOG=//nas/share
 samba_off
 samba 'server min protocol = NT1' 'server max protocol = NT1'
-refused 69 "$line" 'no dialect of SMB 2.1 to 3.1.1 in common\|SMB' $on TERMINAL_LOG=//nas/share
+refused 69 "$line" 'speaks nothing but SMB 1' $on TERMINAL_LOG=//nas/share
 samba_off
 
 # A server that takes connections and says nothing: the supervisor hears its signals all the same.

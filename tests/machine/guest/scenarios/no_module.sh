@@ -11,12 +11,13 @@ cat >/run/without <<'SH'
 exec setpriv --bounding-set -sys_admin --inh-caps -sys_admin /machine/postern "$@"
 SH
 chmod 755 /run/without
-for what in 'log share.:LOGS_ENABLED=yes:TERMINAL_LOG=//nas/share' "the 'fs' terminal.:TERMINAL_FS=nas:/srv/keys"; do
-  code=0
+without() { # LINE PROPERTY...
+  local code=0 line=$1
+  shift
   mkdir -p /srv/data
-  properties=()
-  case $what in log*) properties=(LOGS_ENABLED=yes TERMINAL_LOG=//nas/share) ;; *) properties=(TERMINAL_FS=nas:/srv/keys) ;; esac
-  in_relay_env "${properties[@]}" -- /run/without init >"$LOG" 2>&1 || code=$?
+  (in_relay_env "$@" -- /run/without init) >"$LOG" 2>&1 || code=$?
   [ $code = 69 ] || die "exit code $code"
-  grep -A1 -xF "Error: failed to mount ${what%%:*}" "$LOG" | grep -q 'cap_add: \[SYS_ADMIN\]' || die "no hint at the capability"
-done
+  grep -A1 -xF "$line" "$LOG" | grep -q 'cap_add: \[SYS_ADMIN\]' || die "no hint at the capability"
+}
+without 'Error: failed to mount log share.' LOGS_ENABLED=yes TERMINAL_LOG=//nas/share
+without "Error: failed to mount the 'fs' terminal." TERMINAL_FS=nas:/srv/keys
