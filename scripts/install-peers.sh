@@ -23,6 +23,7 @@ PACKAGES=(
   dnsmasq-base                                   # the binary alone, without Debian's service
   unbound
   python3 openssl
+  pflogsumm e2fsprogs util-linux                 # reads the mail log; file systems that fill up and hang
   prometheus prometheus-pushgateway
   # Runtimes of web applications, for docs/applications.md.
   default-jre-headless tomcat10-common libtomcat10-java libjakarta-mail-java libjakarta-activation-java
@@ -33,6 +34,7 @@ PACKAGES=(
 PROGRAMS=(
   postfix smtp-source smtp-sink swaks dnsmasq unbound python3 openssl
   prometheus prometheus-pushgateway exim4
+  pflogsumm mkfs.ext4 fsfreeze
   java php msmtp node django-admin /usr/share/tomcat10/bin/catalina.sh /usr/share/java/jakarta-mail.jar
   /usr/share/php/libphp-phpmailer/autoload.php /usr/share/php/Symfony/Component/Mailer/autoload.php
   /usr/share/nodejs/nodemailer

@@ -33,6 +33,7 @@ use crate::mail::route::{self, Router};
 use crate::mail::schedule;
 use crate::mail::spool::{self, SegmentLog};
 use crate::window::Login;
+use crate::window::maillog::MailLog;
 use crate::window::push;
 use crate::window::server::{self, Facts, Readiness, Window};
 use crate::window::space::{self, Alert};
@@ -91,13 +92,16 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
     let settings = Settings::from_json(&json)?;
     // Before the first thread, because the kernel confines a thread and those that it starts.
     let confined = confine(&settings.volume_data, &settings.run_dir);
-    let _log = log::start(settings.log_format == LogFormat::Json);
+    // Whether there is a file of that name decides; the share itself is the carrier's business.
+    let maillog = (settings.logs_enabled && settings.maillog_filename.is_some())
+        .then(|| MailLog::new(&settings.syslog_name, &settings.hostname));
+    let ear = maillog.clone().map(|maillog| maillog as Arc<dyn log::Ear>);
+    let _log = log::start_with(settings.log_format == LogFormat::Json, ear);
     tracing::info!(target: "mta", "{confined}");
     let presenter = if settings.ssl_disabled { None } else { Some(keys::first(&mut orders).map_err(|failure| vec![failure])?) };
     let runtime = tokio::runtime::Runtime::new().map_err(|error| vec![internal("the runtime", &error)])?;
-    let ended = runtime
-        .block_on(serve(&settings, presenter.map(|presenter| (presenter, orders)), status))
-        .map_err(|failure| vec![failure]);
+    let keys = presenter.map(|presenter| (presenter, orders));
+    let ended = runtime.block_on(serve(&settings, keys, status, maillog.as_deref())).map_err(|failure| vec![failure]);
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
 }
@@ -106,12 +110,17 @@ async fn serve(
     settings: &Settings,
     keys: Option<(Arc<Presenter>, Listener)>,
     status: &Arc<StatusWriter>,
+    maillog: Option<&MailLog>,
 ) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| internal("SIGTERM", &error))?;
     let mut hangup = signal(SignalKind::hangup()).map_err(|error| internal("SIGHUP", &error))?;
     // First of all: a core that was told to stop keeps its ports and its control socket as long as the volume, and the volume
     // is what its successor can wait for.
     let disk: Arc<dyn Disk> = Arc::new(open_volume(settings, &mut terminate).await?);
+    let refusals = Refusal::ALL.map(Refusal::as_str);
+    let counters = Arc::new(Counters::new(&refusals).map_err(|error| internal("counters", &error))?);
+    // Ends before the volume is given up: a successor must find all lines there.
+    let _maillog = maillog.map(|maillog| maillog.open(&settings.volume_data, settings.maillog_buffer_limit, counters.clone()));
     let smtp = bind_all(settings, settings.smtp_port).map_err(|error| not_started("smtp_port", settings.smtp_port, &error))?;
     let smtps = if settings.ssl_disabled {
         Vec::new()
@@ -123,8 +132,6 @@ async fn serve(
     for listener in smtp.iter().chain(&smtps).chain(&windows) {
         tracing::info!(target: "mta", address = %listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string()), "listening");
     }
-    let refusals = Refusal::ALL.map(Refusal::as_str);
-    let counters = Arc::new(Counters::new(&refusals).map_err(|error| internal("counters", &error))?);
     let spool = open_spool(disk.clone(), &counters)?;
     let tls = match keys {
         Some((presenter, orders)) => {

@@ -160,7 +160,8 @@ fn read_keys(settings: &Settings, places: &Places, signals: &Signals, identity: 
 fn carrier(settings: &Settings, places: &Places) -> Option<String> {
     settings.maillog_filename.as_ref()?;
     let share = places.log.as_ref()?.display().to_string();
-    Some(Settings { terminal_log: Some(share), ..settings.clone() }.to_json())
+    // No secret goes where none is needed.
+    Some(Settings { terminal_log: Some(share), password: None, ..settings.clone() }.to_json())
 }
 
 /// Orphans come to us to be reaped, as PID 1 by nature, elsewhere on request; and the core may open many files.

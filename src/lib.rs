@@ -11,6 +11,7 @@
 //! ARCHITECTURE.md tells the walk of one mail and who may import whom; `tests/architecture` holds the code to it.
 
 pub mod appliance;
+pub mod carrier;
 pub mod core;
 pub mod ground;
 pub mod init;

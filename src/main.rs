@@ -43,6 +43,9 @@ enum Command {
     /// The SMTP core alone; `postern init` starts it
     #[command(hide = true)]
     Core,
+    /// Brings the mail log to its share; `postern init` starts it
+    #[command(hide = true)]
+    Carrier,
     /// Check every property; show its value, where it came from, and who may relay
     Check,
     /// Look into the queue of the running appliance, and put it in order
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
     match line.command {
         Command::Init => postern::init::run(),
         Command::Core => postern::core::run(),
+        Command::Carrier => postern::carrier::run(),
         Command::Check => property::check::run(),
         Command::Queue(args) => postern::window::cli::run(args),
         Command::Sink(args) => postern::sink::run(args),

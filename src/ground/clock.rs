@@ -40,6 +40,11 @@ pub fn rfc3339(seconds: u32) -> String {
     local(seconds).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
+/// A moment as syslog writes it (RFC 3164 §4.1.2), in the zone of the appliance.
+pub fn rfc3164(seconds: u32) -> String {
+    local(seconds).strftime("%b %e %H:%M:%S").to_string()
+}
+
 fn local(seconds: u32) -> Zoned {
     let zone = ZONE.get_or_init(TimeZone::system).clone();
     Timestamp::from_second(i64::from(seconds)).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(zone)
@@ -59,5 +64,7 @@ mod tests {
         assert!(text.contains(" Nov 2025 "), "{text}");
         assert_eq!(text.split(' ').next_back().map(str::len), Some(5), "{text}");
         assert!(rfc3339(0).starts_with("19"), "{}", rfc3339(0));
+        let text = rfc3164(1_762_300_000);
+        assert!(text.starts_with("Nov  ") && text.len() == "Nov  4 17:22:14".len(), "{text}");
     }
 }

@@ -179,6 +179,7 @@ impl<S: Spool> Outbound<S> {
             }
         }
         obeyed.iter().filter_map(|id| deleted.get(id)).for_each(log_deleted);
+        obeyed.iter().for_each(|id| log_obeyed(order, *id));
         if order == Order::Release {
             for message in obeyed.iter().filter_map(|id| released.remove(id)) {
                 self.plan(&Message { held: false, ..message }, true);
@@ -238,6 +239,16 @@ impl<S: Spool> Outbound<S> {
             }
         }
         Ok(messages)
+    }
+}
+
+/// For the mail log, which names each message.
+fn log_obeyed(order: Order, id: MessageId) {
+    match order {
+        Order::Hold => tracing::debug!(target: "mta", queue_id = %id, "held"),
+        Order::Release => tracing::debug!(target: "mta", queue_id = %id, "released"),
+        Order::Delete => tracing::debug!(target: "mta", queue_id = %id, operator = true, "removed"),
+        Order::Retry => {}
     }
 }
 

@@ -12,10 +12,10 @@ use super::admit::Policy;
 use super::model::{Address, BodyType, Envelope, Kind, Message, Origin, Refusal, Reply, Verdict};
 use super::parse::{Command, CommandError, Content, Dialogue, Flaw, Gate, Heard, Line, Lines, Next, Rules, Tls, write_reply};
 use super::spool::{Entry, Spool, SpoolError, Writer};
+use super::telling::{self, Asked, Path, Paths};
 use super::trace::{Client, received};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::time::{Duration, Instant};
@@ -150,8 +150,9 @@ impl<'a, S: Spool> Session<'a, S> {
         loop {
             let command = self.command().await?;
             let gate = Gatekeeper { intake: self.intake, peer: self.peer.address, stopping: self.stop.borrow().is_some() };
+            let asked = Asked::by(&command);
             let heard = self.dialogue.hear(command, &gate, self.wire.output());
-            self.note(&heard, self.dialogue.mail().and_then(|mail| mail.sender.as_ref()));
+            self.note(&heard, &asked);
             match heard.next {
                 Next::Command => {}
                 Next::Content(envelope) => {
@@ -251,13 +252,13 @@ impl<'a, S: Spool> Session<'a, S> {
             }
         }
         self.wire.narrow();
-        let sender = envelope.sender.clone();
+        let asked = Asked::at_the_end(&envelope);
         let result = match intaking {
             Ok(writer) => self.commit(envelope, writer, &content).await,
             Err(refused) => Err(refused),
         };
         let heard = self.dialogue.end(result, self.wire.output());
-        self.note(&heard, sender.as_ref());
+        self.note(&heard, &asked);
         Ok(if cut_off { Next::Close } else { heard.next })
     }
 
@@ -281,7 +282,7 @@ impl<'a, S: Spool> Session<'a, S> {
             target: "mta",
             queue_id = %id,
             client = %self.peer.address,
-            helo = %Shown(&message.origin.helo),
+            helo = &*message.origin.helo,
             from = %Path(message.envelope.sender.as_ref()),
             to = %Paths(&message.envelope),
             recipients = message.envelope.recipients.len(),
@@ -290,21 +291,27 @@ impl<'a, S: Spool> Session<'a, S> {
             status = "accepted",
             "message"
         );
+        telling::queued(&message, Some((self.peer.address, self.peer.port)), size).await;
         (intake.onward)(message);
         Ok(Reply::new(250, (2, 0, 0), format!("Ok: queued as {id}")))
     }
 
     /// Counts and logs a refusal.
-    fn note(&self, heard: &Heard, sender: Option<&Address>) {
+    fn note(&self, heard: &Heard, asked: &Asked) {
         let Some((reply, reason)) = &heard.refused else { return };
         self.intake.counters.refused_total.with_label_values(&[reason.as_str()]).inc();
+        let (helo, extended) = self.dialogue.hello();
         tracing::info!(
             target: "mta",
             client = %self.peer.address,
-            helo = %Shown(self.dialogue.hello().0),
-            from = %Path(sender),
+            port = self.peer.port,
+            helo,
+            proto = if extended { "ESMTP" } else { "SMTP" },
+            command = asked.command,
+            from = %Path(asked.from.as_ref().or_else(|| self.dialogue.mail()?.sender.as_ref())),
+            to = asked.to.as_ref().map(|to| format!("<{to}>")),
             reason = reason.as_str(),
-            reply = %Shown(&reply.to_string()),
+            reply = %reply,
             status = "refused",
             "command"
         );
@@ -388,59 +395,9 @@ impl<S: Spool> Gate for Gatekeeper<'_, S> {
     }
 }
 
-/// Hostile text in a log line: escaped, and at most 200 characters of it.
-struct Shown<'a>(&'a str);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().take(200).try_for_each(|c| write!(f, "{}", c.escape_debug()))
-    }
-}
-
-/// A reverse-path.
-struct Path<'a>(Option<&'a Address>);
-
-impl fmt::Display for Path<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<{}>", Shown(self.0.map_or("", Address::as_str)))
-    }
-}
-
-/// The first few forward-paths.
-struct Paths<'a>(&'a Envelope);
-
-impl fmt::Display for Paths<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, recipient) in self.0.recipients.iter().take(5).enumerate() {
-            let comma = if place == 0 { "" } else { "," };
-            write!(f, "{comma}<{}>", Shown(recipient.as_str()))?;
-        }
-        if self.0.recipients.len() > 5 { f.write_str(",…") } else { Ok(()) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn envelope(recipients: &[&str], smtputf8: bool) -> Envelope {
-        Envelope {
-            sender: None,
-            recipients: recipients.iter().map(|text| Address::parse(text).unwrap()).collect(),
-            body: BodyType::SevenBit,
-            smtputf8,
-        }
-    }
-
-    #[test]
-    fn hostile_text_stays_on_its_line() {
-        assert_eq!(Shown("a\r\nb\u{202e}\"").to_string(), "a\\r\\nb\\u{202e}\\\"");
-        assert_eq!(Shown(&"x".repeat(1000)).to_string().len(), 200);
-        let many: Vec<String> = (0..50).map(|number| format!("r{number}@b.example")).collect();
-        let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        let shown = Paths(&envelope(&many, false)).to_string();
-        assert!(shown.starts_with("<r0@b.example>,<r1@b.example>,") && shown.ends_with("<r4@b.example>,…"), "{shown}");
-    }
 
     #[test]
     fn slow_content_earns_its_time_by_its_octets() {

@@ -20,4 +20,5 @@ pub mod parse;
 pub mod route;
 pub mod schedule;
 pub mod spool;
+mod telling;
 mod trace;

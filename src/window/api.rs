@@ -291,7 +291,7 @@ pub(super) async fn status_view(window: &Window) -> StatusView {
         disk: DiskView { free_bytes: counters.disk_free_bytes.get(), size_bytes: counters.disk_size_bytes.get() },
         memory_resident_bytes: counters.memory_resident_bytes.get(),
         who_may_relay: facts.who_may_relay.clone(),
-        terminals: terminals(window),
+        terminals: parts(&window.terminals()),
         volumes: parts(&facts.volumes),
     }
 }
@@ -527,18 +527,6 @@ fn totals(counters: &Counters) -> TotalsView {
         bounced: counters.bounced_total.get(),
         refused: Refusal::ALL.iter().map(|reason| (reason.as_str().to_owned(), refused(*reason))).collect(),
     }
-}
-
-/// The terminals, and at `in` how long its certificate is good for.
-fn terminals(window: &Window) -> Vec<PartView> {
-    let mut terminals = parts(&window.facts.terminals);
-    if let (Some(end), Some(door)) =
-        (window.counters.certificate_expiry(), terminals.iter_mut().find(|terminal| terminal.name == "in"))
-    {
-        let end = clock::rfc3339(u32::try_from(end).unwrap_or(u32::MAX));
-        door.state += &format!(", certificate valid until {end}");
-    }
-    terminals
 }
 
 fn parts(rows: &[(String, String)]) -> Vec<PartView> {

@@ -10,6 +10,7 @@ mod base64;
 pub mod cli;
 mod client;
 mod login;
+pub mod maillog;
 pub mod metrics;
 pub mod push;
 mod routes;

@@ -10,8 +10,10 @@
 
 use super::metrics::{self, Probe};
 use super::routes::{self, Door};
+use super::words::size;
 use super::{Login, answer};
 use crate::appliance::counter::Counters;
+use crate::ground::clock;
 use crate::mail::model::Desk;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -89,6 +91,28 @@ pub struct Window {
 }
 
 impl Window {
+    /// The terminals as they fare now: `in` tells how long its certificate is good for, and a log share that takes no lines says
+    /// so.
+    pub(super) fn terminals(&self) -> Vec<(String, String)> {
+        let mut terminals = self.facts.terminals.clone();
+        for (name, state) in &mut terminals {
+            match name.as_str() {
+                "in" => {
+                    if let Some(end) = self.counters.certificate_expiry() {
+                        *state +=
+                            &format!(", certificate valid until {}", clock::rfc3339(u32::try_from(end).unwrap_or(u32::MAX)));
+                    }
+                }
+                "log" if self.counters.maillog_failing.get() > 0 => {
+                    let waiting = size(u64::try_from(self.counters.maillog_buffer_bytes.get()).unwrap_or_default());
+                    *state += &format!("; it fails, {waiting} of the mail log wait");
+                }
+                _ => {}
+            }
+        }
+        terminals
+    }
+
     /// Joins the queue and the counters to what people see. Registers the histogram of ages with the counters, so there is one
     /// window to a set of counters.
     ///

@@ -208,6 +208,28 @@ impl Appliance {
         });
     }
 
+    /// The process that runs `postern <command>` as a child of init, if there is one.
+    pub fn child(&self, command: &str) -> Option<Pid> {
+        let init = self.running.as_ref().expect("it runs").child.id();
+        let processes =
+            fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+        let is_it = |pid: &i32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let words = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse::<u32>().ok());
+            parent == Some(init) && words.split('\0').nth(1) == Some(command)
+        };
+        processes.into_iter().find(is_it).map(Pid::from_raw)
+    }
+
+    /// Whether it says that it is ready, now.
+    pub fn is_ready(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect(self.window) else { return false };
+        let mut answer = String::new();
+        let asked = write!(stream, "GET /readyz HTTP/1.0\r\n\r\n");
+        asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.split(' ').nth(1) == Some("200")
+    }
+
     /// The most memory that the core ever had, in octets.
     pub fn memory_peak(&self) -> u64 {
         let core = self.running.as_ref().expect("it runs").core;

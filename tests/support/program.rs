@@ -14,15 +14,18 @@ use tempfile::TempDir;
 
 /// The programs that tests call, with Debian's packages; Exim is unpacked beside the system, because Debian lets nobody install
 /// it together with Postfix.
-const PACKAGES: [(&str, &str); 17] = [
+const PACKAGES: [(&str, &str); 20] = [
     ("curl", "curl"),
     ("django-admin", "python3-django"),
     ("dnsmasq", "dnsmasq-base"),
     ("exim4", "exim4-daemon-light, unpacked by scripts/install-peers.sh"),
+    ("fsfreeze", "util-linux"),
     ("java", "default-jre-headless"),
+    ("mkfs.ext4", "e2fsprogs"),
     ("msmtp", "msmtp"),
     ("node", "nodejs"),
     ("openssl", "openssl"),
+    ("pflogsumm", "pflogsumm"),
     ("php", "php-cli"),
     ("postfix", "postfix"),
     ("sendmail", "postfix"),

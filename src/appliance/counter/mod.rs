@@ -75,6 +75,12 @@ pub struct Counters {
     pub push_total: IntCounter,
     /// Pushes that failed.
     pub push_failures_total: IntCounter,
+    /// Lines of the mail log that found no room to wait for the share.
+    pub maillog_dropped_lines_total: IntCounter,
+    /// Octets of the mail log that wait for the share.
+    pub maillog_buffer_bytes: IntGauge,
+    /// 1 while the log share takes no lines, else 0.
+    pub maillog_failing: IntGauge,
     /// Tasks that panicked and were contained; each one is a defect to report.
     pub panics_total: IntCounter,
 }
@@ -157,6 +163,13 @@ impl Counters {
             start_time_seconds: gauge(r, "mta_start_time_seconds", "When the SMTP core started, seconds since 1970")?,
             push_total: counter(r, "mta_push_total", "Pushes to terminal mon that succeeded")?,
             push_failures_total: counter(r, "mta_push_failures_total", "Pushes to terminal mon that failed")?,
+            maillog_dropped_lines_total: counter(
+                r,
+                "mta_maillog_dropped_lines_total",
+                "Lines of the mail log that found no room to wait for the share",
+            )?,
+            maillog_buffer_bytes: gauge(r, "mta_maillog_buffer_bytes", "Octets of the mail log that wait for the share")?,
+            maillog_failing: gauge(r, "mta_maillog_failing", "1 while the log share takes no lines, else 0")?,
             panics_total: counter(r, "mta_panics_total", "Tasks that panicked and were contained")?,
             registry,
         };

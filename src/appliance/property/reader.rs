@@ -37,6 +37,8 @@ impl Reader<'_> {
         let hostname = self.required("hostname", texts.hostname, value::host_name);
         let logs_enabled = self.required("logs_enabled", texts.logs_enabled, value::flag);
         let maillog_filename = self.optional("maillog_filename", texts.maillog_filename, text);
+        let syslog_name = self.required("syslog_name", texts.syslog_name, value::syslog_name);
+        let maillog_buffer_limit = self.required("maillog_buffer_limit", texts.maillog_buffer_limit, value::buffer_limit);
         let smtpd_trusted_networks = self.required("smtpd_trusted_networks", texts.smtpd_trusted_networks, value::networks);
         let smart_relay = self.optional("smart_relay", texts.smart_relay, host);
         let cc_mta = self.optional("cc_mta", texts.cc_mta, host);
@@ -75,6 +77,8 @@ impl Reader<'_> {
             hostname: hostname?,
             logs_enabled: logs_enabled?,
             maillog_filename,
+            syslog_name: syslog_name?,
+            maillog_buffer_limit: maillog_buffer_limit?,
             smtpd_trusted_networks: smtpd_trusted_networks?,
             smart_relay,
             cc_mta,

@@ -23,6 +23,10 @@ pub struct Settings {
     pub logs_enabled: bool,
     /// The mail log's file, relative to the log share.
     pub maillog_filename: Option<String>,
+    /// The name that stands before each program's in the mail log.
+    pub syslog_name: String,
+    /// Octets of the mail log that wait for the share on the data volume.
+    pub maillog_buffer_limit: u64,
     /// Who may relay.
     pub smtpd_trusted_networks: Vec<IpNet>,
     /// The one next hop of everything.
@@ -158,6 +162,8 @@ pub struct Texts {
     pub(super) hostname: Option<String>,
     pub(super) logs_enabled: Option<String>,
     pub(super) maillog_filename: Option<String>,
+    pub(super) syslog_name: Option<String>,
+    pub(super) maillog_buffer_limit: Option<String>,
     pub(super) smtpd_trusted_networks: Option<String>,
     pub(super) smart_relay: Option<String>,
     pub(super) cc_mta: Option<String>,
@@ -226,6 +232,8 @@ impl Settings {
             hostname,
             logs_enabled,
             maillog_filename,
+            syslog_name,
+            maillog_buffer_limit,
             smtpd_trusted_networks,
             smart_relay,
             cc_mta,
@@ -265,6 +273,8 @@ impl Settings {
             ("hostname", hostname.clone()),
             ("logs_enabled", yes_no(*logs_enabled)),
             ("maillog_filename", text(maillog_filename)),
+            ("syslog_name", syslog_name.clone()),
+            ("maillog_buffer_limit", octets(*maillog_buffer_limit)),
             ("smtpd_trusted_networks", joined(smtpd_trusted_networks.iter().map(network))),
             ("smart_relay", host(smart_relay)),
             ("cc_mta", host(cc_mta)),
@@ -424,6 +434,8 @@ mod tests {
             ("MTA_LOG_FORMAT", "JSON"),
             ("MTA_VOLUME_KEY", "/keys"),
             ("MTA_TIMEZONE", "UTC"),
+            ("MTA_SYSLOG_NAME", "mail.relay-1"),
+            ("MTA_MAILLOG_BUFFER_LIMIT", "100K"),
         ])
         .unwrap();
         assert_eq!(settings.password.as_ref().map(Secret::expose), Some(" s\"ecret\\ "));
@@ -470,6 +482,8 @@ mod tests {
                 &[("MTA_MINIMAL_BACKOFF_TIME", "2h")],
                 "Error: minimal_backoff_time must not be longer than maximal_backoff_time\n  they are 2h and 1h",
             ),
+            (&[("MTA_SYSLOG_NAME", "post fix")], "Error: syslog_name must be"),
+            (&[("MTA_MAILLOG_BUFFER_LIMIT", "1K")], "Error: maillog_buffer_limit value must be at least 64K"),
             (&[("MTA_SMTP_PORT", "80")], "Error: ui_port and smtp_port must differ"),
             (&[("MTA_TIMEZONE", "Mars/Base")], "Error: timezone is not a known time zone"),
             (&[("MTA_USERNAME", "a:b")], "Error: username must not contain a colon"),

@@ -52,6 +52,23 @@ pub fn size(text: &str) -> Result<u64, Complaint> {
     }
 }
 
+/// The room of a buffer: less than 64K would hold nothing worth waiting for.
+pub fn buffer_limit(text: &str) -> Result<u64, Complaint> {
+    match size(text)? {
+        octets if octets < 64 << 10 => Err("value must be at least 64K".into()),
+        octets => Ok(octets),
+    }
+}
+
+/// The name of a program in syslog, or of a group of programs: what readers of logs take for one word.
+pub fn syslog_name(text: &str) -> Result<String, Complaint> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match text {
+        text if text.len() <= 48 && text.chars().all(fits) => Ok(text.to_owned()),
+        _ => Err("must be a word of at most 48 letters, digits, dots, hyphens and underscores".into()),
+    }
+}
+
 /// A time of some length; `0` is a valid one.
 pub fn duration_or_zero(text: &str) -> Result<Duration, Complaint> {
     match humantime::parse_duration(text) {

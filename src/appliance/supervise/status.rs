@@ -27,6 +27,14 @@ impl StatusWriter {
         inherited(STATUS_FD).map(|fd| Self(File::from(fd)))
     }
 
+    /// Another hand on the same pipe.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn another(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
     /// All listeners answer and the queue is recovered.
     pub fn ready(&self) {
         self.line("ready", "");

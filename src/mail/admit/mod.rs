@@ -63,12 +63,12 @@ impl Policy {
         let text = match self.standing(peer) {
             Standing::Trusted => return Verdict::Accept,
             Standing::Gateway => format!(
-                "<{recipient}>: Relay access denied: [{}] is this relay's own gateway and may stand for anybody; \
+                "<{recipient}>: Relay access denied; [{}] is this relay's own gateway and may stand for anybody; \
                  to trust it all the same, list it by itself in smtpd_trusted_networks",
                 peer.to_canonical()
             ),
             Standing::Stranger => format!(
-                "<{recipient}>: Relay access denied: [{}] is not in smtpd_trusted_networks of this relay",
+                "<{recipient}>: Relay access denied; [{}] is not in smtpd_trusted_networks of this relay",
                 peer.to_canonical()
             ),
         };

@@ -1,11 +1,13 @@
 //! One courier: a connection to a destination, and the jobs it carries.
 
+use super::outcomes::Times;
 use super::{Outbound, lock};
 use crate::ground::clock;
 use crate::mail::deliver::Connection;
 use crate::mail::model::{Class, Message, MessageId, Outcome, Reply, Report, Target};
 use crate::mail::schedule::{DestinationId, Job};
 use crate::mail::spool::{BACKLOG_MAX, Spool, SpoolError};
+use crate::mail::telling;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +26,7 @@ const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
 /// Carries jobs until there is nothing to do.
 pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationId) {
     let name = outbound.lock_schedule().name(destination);
-    let mut courier = Courier { outbound, destination, name, in_hand: None, begun: Instant::now(), open: false };
+    let mut courier = Courier { outbound, destination, name, in_hand: None, times: Times::now(), open: false };
     let mut connection: Option<(Connection, Instant)> = None;
     loop {
         if connection.as_ref().is_some_and(|(_, since)| since.elapsed() > REUSE_MAX) {
@@ -44,7 +46,7 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
         }
         let mut open = match connection.take() {
             Some(open) => open,
-            None => match courier.connect().await {
+            None => match courier.connected().await {
                 Ok(connection) => (connection, Instant::now()),
                 Err((outcome, down)) => {
                     if down && courier.others_carry_on(job, &message, &outcome) {
@@ -80,8 +82,8 @@ struct Courier<S: Spool> {
     destination: DestinationId,
     name: Arc<str>,
     in_hand: Option<Job>,
-    /// When the job in hand was taken.
-    begun: Instant,
+    /// How long the job in hand takes.
+    times: Times,
     /// Whether the schedule counts an open connection of this courier.
     open: bool,
 }
@@ -95,7 +97,7 @@ impl<S: Spool> Courier<S> {
         if *self.outbound.stopping.borrow() || self.outbound.is_storage_failing() {
             return None;
         }
-        self.begun = Instant::now();
+        self.times = Times::now();
         self.in_hand = self.outbound.lock_schedule().take(self.destination, clock::now());
         self.in_hand
     }
@@ -107,7 +109,10 @@ impl<S: Spool> Courier<S> {
         if must_load {
             let mut load = Load { outbound: &outbound, id: job.id, message: None };
             match outbound.spool.load(job.id).await {
-                Ok(message) => load.message = Some(message),
+                Ok(message) => {
+                    telling::active(&message);
+                    load.message = Some(message);
+                }
                 Err(SpoolError::Unknown) => {
                     self.drop_job();
                     return None;
@@ -144,6 +149,14 @@ impl<S: Spool> Courier<S> {
         self.in_hand = None;
         self.outbound.lock_schedule().finished(self.destination);
         self.outbound.ended.notify_waiters();
+    }
+
+    /// As [`Courier::connect`], with a look at the clock.
+    async fn connected(&mut self) -> Result<Connection, (Outcome, bool)> {
+        let since = Instant::now();
+        let connected = self.connect().await;
+        self.times.connecting = since.elapsed();
+        connected
     }
 
     /// Route and connection. An error says whether the destination as a whole is to be left alone for a while.
@@ -211,7 +224,7 @@ impl<S: Spool> Courier<S> {
 
     /// Records what became of a job, and gives it back to the schedule where it must be tried again.
     async fn finish(&mut self, job: Job, message: &Message, report: Report) {
-        let again = self.outbound.settle(self.destination, job, message, report, self.begun).await;
+        let again = self.outbound.settle(self.destination, job, message, report, self.times).await;
         self.in_hand = None;
         // Before the schedule: whoever takes the job next must not find the destination busy.
         lock(&self.outbound.table).end(message.id, self.destination);

@@ -6,8 +6,25 @@ use crate::mail::bounce;
 use crate::mail::model::{Class, Draft, Kind, Message, Outcome, Progress, Reply, Report, Status, Target};
 use crate::mail::schedule::{DestinationId, Job};
 use crate::mail::spool::{Entry, Spool, SpoolError, Writer};
+use crate::mail::telling;
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a try took.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// When the job was taken.
+    pub(super) begun: Instant,
+    /// From then on until there was a connection or none to be had; zero when one was open.
+    pub(super) connecting: Duration,
+}
+
+impl Times {
+    /// A try begins.
+    pub(super) fn now() -> Self {
+        Self { begun: Instant::now(), connecting: Duration::ZERO }
+    }
+}
 
 impl<S: Spool> Outbound<S> {
     /// Records a report, and tells the job that must be tried again and when. The order matters: first the bounce is made
@@ -19,9 +36,9 @@ impl<S: Spool> Outbound<S> {
         mut job: Job,
         message: &Message,
         report: Report,
-        begun: Instant,
+        times: Times,
     ) -> Option<(Job, u32)> {
-        let trying = begun.elapsed().as_secs_f64();
+        let trying = times.begun.elapsed();
         let now = clock::now();
         let Report { mut outcomes, relay, tls, .. } = report;
         let age = now.saturating_sub(message.arrived);
@@ -45,7 +62,7 @@ impl<S: Spool> Outbound<S> {
         });
         let due = again.map_or(0, |(_, due)| due);
         let by_target: HashMap<Target, &Outcome> = outcomes.iter().map(|(target, outcome)| (*target, outcome)).collect();
-        {
+        let over = {
             // Under the lock: another destination's progress of the same message must not overtake this one's.
             let mut table = lock(&self.table);
             let progress = table.update(message.id, |progress| {
@@ -53,13 +70,18 @@ impl<S: Spool> Outbound<S> {
                     advance(progress, outcome, due);
                 }
             });
-            if let Some(progress) = progress {
+            progress.is_some_and(|progress| {
+                let over = progress.iter().all(|target| target.status != Status::Pending);
                 self.spool.settle(message.id, progress);
-            }
-        }
+                over
+            })
+        };
         for (target, outcome) in &outcomes {
             self.count(message, *target, outcome);
-            log(message, *target, outcome, &relay, tls, trying);
+            log(message, *target, outcome, (&relay, tls), (times.connecting, trying));
+        }
+        if over {
+            tracing::debug!(target: "mta", queue_id = %message.id, "removed");
         }
         again
     }
@@ -116,6 +138,7 @@ impl<S: Spool> Outbound<S> {
         let entry = Entry { envelope: draft.envelope, origin: draft.origin, kind: draft.kind, copy: draft.copy };
         let notification = self.spool.commit(entry, writer).await?;
         self.counters.notifications_total.with_label_values(&[kind]).inc();
+        telling::queued(&notification, None, content.len() as u64).await;
         tracing::info!(
             target: "mta",
             queue_id = %notification.id,
@@ -195,8 +218,15 @@ fn seconds_since_acceptance(message: &Message) -> f64 {
     clock::now_micros().saturating_sub(message.id.0) as f64 / 1e6
 }
 
-/// `delays` are the parts of `delay`: before this try, and in it.
-fn log(message: &Message, target: Target, outcome: &Outcome, relay: &str, tls: bool, trying: f64) {
+/// `delays` are the parts of `delay`: before this try, until there was a connection, and on it.
+fn log(
+    message: &Message,
+    target: Target,
+    outcome: &Outcome,
+    (relay, tls): (&str, bool),
+    (connecting, trying): (Duration, Duration),
+) {
+    let (delay, connecting, trying) = (seconds_since_acceptance(message), connecting.as_secs_f64(), trying.as_secs_f64());
     let (to, copy) = match target {
         Target::Recipient(place) => {
             (message.envelope.recipients.get(usize::from(place)).map(|to| format!("<{to}>")).unwrap_or_default(), false)
@@ -215,12 +245,13 @@ fn log(message: &Message, target: Target, outcome: &Outcome, relay: &str, tls: b
         from = %format_args!("<{}>", message.envelope.sender_text()),
         to,
         relay = if relay.is_empty() { "none" } else { relay },
-        delay = format_args!("{:.3}", seconds_since_acceptance(message)),
-        delays = format_args!("{:.3}/{:.3}", (seconds_since_acceptance(message) - trying).max(0.0), trying),
+        delay = format_args!("{delay:.3}"),
+        delays = format_args!("{:.3}/{connecting:.3}/{:.3}", (delay - trying).max(0.0), (trying - connecting).max(0.0)),
         tls,
         status,
         notification = message.kind == Kind::Notification,
         copy,
+        remote = outcome.remote,
         reply = %outcome.reply,
         "delivery"
     );

@@ -137,7 +137,7 @@ pub(super) async fn page(window: &Window) -> askama::Result<String> {
         rows: destinations.into_iter().map(|d| row(&api::destination_view(d, now), longest)).collect(),
         more,
         disk,
-        parts: vec![("Terminals", parts(&window.facts.terminals)), ("Volumes", parts(&window.facts.volumes))],
+        parts: vec![("Terminals", parts(&window.terminals())), ("Volumes", parts(&window.facts.volumes))],
         latency: latency(&counters.delivery_latency_seconds),
         sync: latency(&counters.sync_seconds),
         memory: size(u64::try_from(status.memory_resident_bytes).unwrap_or_default()),

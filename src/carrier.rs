@@ -1,0 +1,223 @@
+//! `postern carrier`, the process that brings the mail log to its share; the supervisor starts it beside the core.
+//!
+//! In: the [`Errand`] on standard input, one line of JSON; lines on the data volume. Out: the file on the share, and events on
+//! the status pipe when the share begins to fail and when it is well again.
+//! At SIGTERM, which comes after the core's end, it carries what is left for [`FAREWELL`], and ends. What could not be carried
+//! waits on the data volume for the next start. It ends by itself when the share was mounted anew, to be started again.
+//! Limits: one thread. Calls to a file server that is dead do not return, and not even SIGKILL ends them: the supervisor must
+//! not wait for this process.
+//! Security: the core's uid; Landlock leaves it the lines and the share, and nothing else to write to.
+
+use crate::appliance::failure::{Exit, Failure};
+use crate::appliance::supervise::confine::confine;
+use crate::appliance::supervise::orders::Listener;
+use crate::appliance::supervise::signals::Signals;
+use crate::appliance::supervise::status::StatusWriter;
+use crate::ground::clock;
+use crate::window::maillog::{self, Carrier, Step};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::signal::Signal;
+use nix::unistd::{dup2_stderr, dup2_stdout};
+use serde::Deserialize;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How long the last lines may take after SIGTERM.
+pub const FAREWELL: Duration = Duration::from_secs(4);
+
+/// How often it looks for lines that nobody announced.
+const FALLBACK: Duration = Duration::from_secs(5);
+
+/// How long the first of some lines waits for the others: each batch costs the file server a sync.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// The first pause after a failure; each doubles it.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+
+/// The longest.
+const PAUSE_MAX: Duration = Duration::from_secs(15);
+
+/// How often it looks whether a former carrier is gone.
+const TAKEOVER_PAUSE: Duration = Duration::from_millis(200);
+
+/// What the supervisor asks for: some of its settings. The others are ignored.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Errand {
+    /// The data volume, where lines wait below `maillog/`.
+    pub volume_data: PathBuf,
+    /// Where the log share is mounted: a directory, whatever the property was.
+    pub terminal_log: PathBuf,
+    /// The file below it.
+    pub maillog_filename: String,
+    /// The zone of times in events; empty = that of the container.
+    #[serde(default)]
+    pub timezone: String,
+}
+
+/// Carries until SIGTERM.
+pub fn run() -> ExitCode {
+    let Ok(status) = StatusWriter::from_fd3() else {
+        eprintln!("postern carrier is started by `postern init`, not by people");
+        return ExitCode::from(Exit::Property.code());
+    };
+    match live(&status) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            status.error(&failure.line, &failure.cause);
+            ExitCode::from(failure.exit.code())
+        }
+    }
+}
+
+fn live(status: &StatusWriter) -> Result<(), Failure> {
+    leave_standard_streams(status);
+    let signals = Signals::block().map_err(|error| failed("signals", &error))?;
+    let errand = Listener::stdin().properties().map_err(|error| failed("properties", &error))?;
+    let errand: Errand = serde_json::from_str(&errand).map_err(|error| failed("properties", &error))?;
+    if !errand.timezone.is_empty() {
+        // The supervisor has refused a name that is none.
+        let _ = clock::set_zone(&errand.timezone);
+    }
+    let lines = errand.volume_data.join(maillog::DIRECTORY);
+    maillog::create_directory(&lines).map_err(|error| failed(&lines.display().to_string(), &error))?;
+    confine(&lines, &errand.terminal_log);
+    let inotify = watch(&lines).map_err(|error| failed("inotify", &error))?;
+    let Some(carrier) = take_over(&lines, &errand, &signals)? else { return Ok(()) };
+    status.ready();
+    Round { carrier, status, signals, inotify, trouble: None, leaving: None }.go();
+    Ok(())
+}
+
+/// Whoever waits for the end of our output must not wait for a process that hangs in the kernel: all that is to be said goes
+/// through the status pipe, a panic too.
+fn leave_standard_streams(status: &StatusWriter) {
+    if let Ok(nothing) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
+        let _ = dup2_stdout(&nothing);
+        let _ = dup2_stderr(&nothing);
+    }
+    if let Ok(status) = status.another() {
+        std::panic::set_hook(Box::new(move |panic| {
+            status.event(&format!("the carrier of the mail log met a defect: {panic}"))
+        }));
+    }
+}
+
+/// A former carrier that hangs keeps the lines until it is gone. `None` = told to stop meanwhile.
+fn take_over(lines: &Path, errand: &Errand, signals: &Signals) -> Result<Option<Carrier>, Failure> {
+    loop {
+        match Carrier::new(lines, &errand.terminal_log, &errand.maillog_filename) {
+            Ok(carrier) => return Ok(Some(carrier)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                wait(&[signals.as_fd()], TAKEOVER_PAUSE);
+                if told_to_stop(signals) {
+                    return Ok(None);
+                }
+            }
+            Err(error) => return Err(failed(&errand.maillog_filename, &error)),
+        }
+    }
+}
+
+/// The way to and fro.
+struct Round<'a> {
+    carrier: Carrier,
+    status: &'a StatusWriter,
+    signals: Signals,
+    inotify: Inotify,
+    trouble: Option<Trouble>,
+    /// When it must end, once it was told to.
+    leaving: Option<Instant>,
+}
+
+/// What is wrong with the share, and when to try again.
+struct Trouble {
+    since: u32,
+    cause: String,
+    pause: Duration,
+}
+
+impl Round<'_> {
+    fn go(&mut self) {
+        // A trouble of a former process goes on until a line has been carried.
+        let former = self.carrier.failing();
+        self.trouble = former.map(|(since, cause)| Trouble { since, cause, pause: PAUSE_MIN });
+        loop {
+            if self.leaving.is_none() && told_to_stop(&self.signals) {
+                self.leaving = Some(Instant::now() + FAREWELL);
+            }
+            if self.leaving.is_some_and(|end| Instant::now() >= end) {
+                return;
+            }
+            match self.carrier.step() {
+                Ok(Step::Moved) => self.be_well(),
+                Ok(Step::Idle) if self.leaving.is_some() => return,
+                Ok(Step::Idle) => {
+                    wait(&[self.signals.as_fd(), self.inotify.as_fd()], FALLBACK);
+                    wait(&[self.signals.as_fd()], GATHER);
+                    // What has happened is found by looking.
+                    let _ = self.inotify.read_events();
+                }
+                Ok(Step::AnotherShare) => {
+                    self.status.event("the log share was mounted anew; its carrier starts afresh");
+                    return;
+                }
+                Err(error) => {
+                    let pause = self.complain(error.to_string());
+                    if self.leaving.is_some() {
+                        return;
+                    }
+                    wait(&[self.signals.as_fd()], pause);
+                }
+            }
+        }
+    }
+
+    fn be_well(&mut self) {
+        let Some(trouble) = self.trouble.take() else { return };
+        self.carrier.note_failing(None);
+        let since = clock::rfc3339(trouble.since);
+        self.status.event(&format!("the mail log reaches its share again; it had failed since {since}"));
+    }
+
+    /// Tells what is wrong once; gives back how long to leave the share alone.
+    fn complain(&mut self, cause: String) -> Duration {
+        let (since, pause) = match &self.trouble {
+            Some(trouble) => (trouble.since, (trouble.pause * 2).min(PAUSE_MAX)),
+            None => (clock::now(), PAUSE_MIN),
+        };
+        if self.trouble.as_ref().is_none_or(|trouble| trouble.cause != cause) {
+            self.carrier.note_failing(Some((since, &cause)));
+            self.status.event(&format!(
+                "the mail log does not reach its share, failing since {}: {cause}; lines wait on the data volume, mail is not affected",
+                clock::rfc3339(since)
+            ));
+        }
+        self.trouble = Some(Trouble { since, cause, pause });
+        pause
+    }
+}
+
+fn watch(directory: &Path) -> nix::Result<Inotify> {
+    let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+    inotify.add_watch(directory, AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE)?;
+    Ok(inotify)
+}
+
+fn told_to_stop(signals: &Signals) -> bool {
+    std::iter::from_fn(|| signals.next()).any(|signal| matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT))
+}
+
+fn wait(fds: &[std::os::fd::BorrowedFd<'_>], time: Duration) {
+    let mut fds: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+    let timeout = i32::try_from(time.as_millis()).ok().and_then(|ms| PollTimeout::try_from(ms).ok());
+    // An interruption or a failure wakes the loop, which looks at everything anyway.
+    let _ = poll(&mut fds, timeout.unwrap_or(PollTimeout::MAX));
+}
+
+fn failed(what: &str, error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::Unavailable, "Error: the mail log cannot be carried to its share", format!("{what}: {error}"))
+}

@@ -1,0 +1,104 @@
+//! What an event says: its words and its fields, as values.
+
+use serde_json::Value;
+use std::fmt::{self, Write as _};
+use tracing::field::{Field, Visit};
+
+/// Characters of one value; the rest is cut off, which a mark shows.
+pub const VALUE_MAX: usize = 1024;
+
+/// Fields of one event.
+pub const FIELDS_MAX: usize = 32;
+
+/// What an event says. Texts may be hostile.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// Its words.
+    pub message: String,
+    /// Its fields in their order.
+    pub fields: Vec<(&'static str, Value)>,
+}
+
+impl Said {
+    /// The text of a field; empty where there is none.
+    pub fn text(&self, name: &str) -> &str {
+        self.value(name).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// The number of a field; zero where there is none.
+    pub fn number(&self, name: &str) -> u64 {
+        self.value(name).and_then(Value::as_u64).unwrap_or_default()
+    }
+
+    /// Whether a field says yes.
+    pub fn flag(&self, name: &str) -> bool {
+        self.value(name).and_then(Value::as_bool).unwrap_or_default()
+    }
+
+    fn value(&self, name: &str) -> Option<&Value> {
+        self.fields.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    fn put(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("message", Value::String(text)) => self.message = text,
+            (name, value) if self.fields.len() < FIELDS_MAX => self.fields.push((name, value)),
+            _ => {}
+        }
+    }
+}
+
+impl Visit for Said {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let mut text = Bounded::default();
+        // A text that is full refuses the rest.
+        let _ = write!(text, "{value:?}");
+        self.put(field, Value::String(text.text));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let mut text = Bounded::default();
+        let _ = text.write_str(value);
+        self.put(field, Value::String(text.text));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value.into());
+    }
+}
+
+/// A text of at most [`VALUE_MAX`] characters and a mark.
+#[derive(Default)]
+struct Bounded {
+    text: String,
+    characters: usize,
+}
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, piece: &str) -> fmt::Result {
+        for c in piece.chars() {
+            if self.characters == VALUE_MAX {
+                self.text.push('…');
+                self.characters += 1;
+            }
+            if self.characters > VALUE_MAX {
+                return Err(fmt::Error);
+            }
+            self.text.push(c);
+            self.characters += 1;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! An event as a line: plain for people, JSON for collectors. Hostile text stays inside its field.
+
+use super::Said;
+use crate::ground::clock;
+use serde_json::{Map, Value};
+use std::fmt::Write as _;
+use tracing::Level;
+
+/// `TIME LEVEL words name=value …`; a value with blanks or quotes stands in quotes.
+pub(super) fn plain(level: Level, said: &Said) -> String {
+    let mut line = format!("{} {level} ", now());
+    escape(&mut line, &said.message, false);
+    put_fields(&mut line, said);
+    line.push('\n');
+    line
+}
+
+/// Appends ` name=value` for each field.
+pub fn put_fields(line: &mut String, said: &Said) {
+    for (name, value) in &said.fields {
+        line.push(' ');
+        line.push_str(name);
+        line.push('=');
+        match value {
+            Value::String(text) => {
+                let quoted = text.is_empty() || text.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\\' | '='));
+                if quoted {
+                    line.push('"');
+                }
+                escape(line, text, quoted);
+                if quoted {
+                    line.push('"');
+                }
+            }
+            // Numbers, yes and no.
+            value => drop(write!(line, "{value}")),
+        }
+    }
+}
+
+/// One flat object.
+pub(super) fn json(level: Level, target: &str, said: Said) -> String {
+    let mut map = Map::with_capacity(said.fields.len() + 4);
+    map.insert("time".to_owned(), now().into());
+    map.insert("level".to_owned(), level.as_str().into());
+    map.insert("target".to_owned(), target.into());
+    map.insert("message".to_owned(), said.message.into());
+    for (name, value) in said.fields {
+        // A field cannot stand in for the four above.
+        map.entry(name).or_insert(value);
+    }
+    let mut line = String::new();
+    // JSON's own rules leave alone what turns a terminal around; its strings may hold any escape.
+    for c in Value::Object(map).to_string().chars() {
+        match c {
+            c if is_tricky(c) => drop(write!(line, "\\u{:04x}", u32::from(c))),
+            c => line.push(c),
+        }
+    }
+    line.push('\n');
+    line
+}
+
+/// Adds hostile text; `quoted` says that it stands in quotes.
+fn escape(line: &mut String, text: &str, quoted: bool) {
+    for c in text.chars() {
+        match c {
+            '"' | '\\' if quoted => line.extend(['\\', c]),
+            '\n' => line.push_str("\\n"),
+            '\r' => line.push_str("\\r"),
+            '\t' => line.push_str("\\t"),
+            c if is_tricky(c) => drop(write!(line, "\\u{{{:x}}}", u32::from(c))),
+            c => line.push(c),
+        }
+    }
+}
+
+/// Control characters, and the invisible ones that break lines or turn the reading direction; all in the first plane.
+pub fn is_tricky(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}')
+}
+
+/// RFC 3339 with milliseconds, in the zone of the appliance.
+fn now() -> String {
+    let micros = clock::now_micros();
+    let seconds = u32::try_from(micros / 1_000_000).unwrap_or(u32::MAX);
+    let text = clock::rfc3339(seconds);
+    match text.split_at_checked("0000-00-00T00:00:00".len()) {
+        Some((moment, zone)) => format!("{moment}.{:03}{zone}", micros / 1000 % 1000),
+        None => text,
+    }
+}

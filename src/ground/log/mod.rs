@@ -1,0 +1,311 @@
+//! The log: one line an event on standard error, plain or JSON.
+//!
+//! Purpose: rooms say what happened with `tracing` and never wait for it. In: events. Out: lines, in the order of the events of
+//! each thread, written by a thread of their own ([`Journal`]); and the events themselves for one [`Ear`] that makes something
+//! else of them.
+//! Plain: `2026-11-22T12:00:00.123+01:00 INFO delivered queue_id=0D2R… to=a@b relay=…`; a value with blanks or quotes stands in
+//! quotes. JSON: one flat object with `time`, `level`, `target`, `message` and the fields.
+//! Limits: [`BACKLOG_MAX`] octets wait for a slow reader, then lines are dropped and a line says how many; a value has at most
+//! [`VALUE_MAX`] characters, an event at most [`FIELDS_MAX`] fields.
+//! Security: texts from the network cannot break a line, forge a field or steer a terminal: control characters and those that
+//! turn the reading direction are escaped. Own events from level info on, those of libraries from warn on.
+
+mod event;
+mod journal;
+mod line;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde_json::Value;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::Registry;
+
+pub use event::{FIELDS_MAX, Said, VALUE_MAX};
+pub use journal::{BACKLOG_MAX, Journal, Outlet};
+pub use line::{is_tricky, put_fields};
+
+/// What a pipe takes from one writer without mixing it with another's (pipe(7)).
+const PIPE_BUF: usize = 4096;
+
+/// How long the end of the program waits for the last lines.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a write waits for a reader that takes nothing, before it looks again; milliseconds.
+const READER_PAUSE: u16 = 1000;
+
+/// The target of events that operators read, whatever module they come from.
+const TARGET: &str = "mta";
+
+/// Somebody else who hears what happens. Must not block.
+pub trait Ear: Send + Sync + 'static {
+    /// The finest level of our own events that it wants.
+    fn finest(&self) -> Level;
+
+    /// An event of ours of that level, or one of a library from warn on.
+    fn hear(&self, level: Level, said: &Said);
+}
+
+/// Writes out what waits, at its drop; keep it until the program ends.
+#[must_use = "dropping it ends the log"]
+pub struct LogGuard {
+    journal: Arc<Journal>,
+}
+
+/// Starts the log of this process, once; later calls leave the first one in place. A panic becomes a line too.
+pub fn start(json: bool) -> LogGuard {
+    start_with(json, None)
+}
+
+/// The same, with an ear.
+pub fn start_with(json: bool, ear: Option<Arc<dyn Ear>>) -> LogGuard {
+    let (lines, guard) = Lines::open(StandardError, json, ear);
+    if tracing::subscriber::set_global_default(Registry::default().with(lines)).is_ok() {
+        std::panic::set_hook(Box::new(|panic| {
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            tracing::error!(place, "panic: {}", panic.payload_as_str().unwrap_or("without words"));
+        }));
+    }
+    guard
+}
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        self.journal.close(FAREWELL_PATIENCE);
+    }
+}
+
+/// Makes a line of each event.
+struct Lines {
+    journal: Arc<Journal>,
+    json: bool,
+    ear: Option<Arc<dyn Ear>>,
+}
+
+impl Lines {
+    fn open(out: impl Write + Send + 'static, json: bool, ear: Option<Arc<dyn Ear>>) -> (Self, LogGuard) {
+        let journal = Journal::new();
+        journal.serve("log", Written { out, json });
+        (Self { journal: Arc::clone(&journal), json, ear }, LogGuard { journal })
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    /// Asked once for each place in the code, which then costs nothing if nobody wants its events.
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        let heard = self.ear.as_ref().is_some_and(|ear| is_own(metadata) && *metadata.level() <= ear.finest());
+        heard || is_shown(metadata)
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut said = Said::default();
+        event.record(&mut said);
+        let metadata = event.metadata();
+        if let Some(ear) = &self.ear {
+            ear.hear(*metadata.level(), &said);
+        }
+        if is_shown(metadata) {
+            self.journal.push(&line(self.json, *metadata.level(), metadata.target(), said));
+        }
+    }
+}
+
+fn is_own(metadata: &Metadata<'_>) -> bool {
+    matches!(metadata.target().split("::").next(), Some(TARGET | env!("CARGO_PKG_NAME")))
+}
+
+/// Whether standard error shows it.
+fn is_shown(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= if is_own(metadata) { Level::INFO } else { Level::WARN }
+}
+
+fn line(json: bool, level: Level, target: &str, said: Said) -> String {
+    if json { line::json(level, target, said) } else { line::plain(level, &said) }
+}
+
+/// Something that lines are written to.
+struct Written<W> {
+    out: W,
+    json: bool,
+}
+
+impl<W: Write + Send + 'static> Outlet for Written<W> {
+    fn take(&mut self, mut lines: String, missed: u64) {
+        if missed > 0 {
+            let message = "log lines were dropped because nobody read them in time".to_owned();
+            let said = Said { message, fields: vec![("lines", Value::from(missed))] };
+            lines.push_str(&line(self.json, Level::WARN, module_path!(), said));
+        }
+        // A closed standard error takes no lines; there is nobody left to tell.
+        let _ = bunches(lines.as_bytes()).try_for_each(|bunch| self.out.write_all(bunch));
+    }
+}
+
+/// Whole lines in pieces that a pipe takes in one go, so that the lines of the supervisor and of the core, which share standard
+/// error, do not cut each other in two.
+fn bunches(mut lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let end = match lines.get(..PIPE_BUF) {
+            None => lines.len(),
+            Some(start) => match memchr::memrchr(b'\n', start) {
+                Some(end) => end + 1,
+                None => memchr::memchr(b'\n', lines).map_or(lines.len(), |end| end + 1),
+            },
+        };
+        let (bunch, rest) = lines.split_at(end);
+        lines = rest;
+        (!bunch.is_empty()).then_some(bunch)
+    })
+}
+
+/// Standard error, also where somebody has made it non-blocking.
+struct StandardError;
+
+impl Write for StandardError {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match io::stderr().write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let stderr = io::stderr();
+                    let mut wanted = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+                    poll(&mut wanted, PollTimeout::from(READER_PAUSE))?;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Mutex, mpsc};
+    use std::time::Instant;
+
+    /// What is written can be read at the other end; a reader that takes nothing holds the writer up.
+    struct Pipe(mpsc::SyncSender<Vec<u8>>);
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).map_err(|_| io::ErrorKind::BrokenPipe)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(json: bool, say: impl FnOnce()) -> String {
+        let (sender, receiver) = mpsc::sync_channel(1000);
+        let (lines, guard) = Lines::open(Pipe(sender), json, None);
+        tracing::subscriber::with_default(Registry::default().with(lines), say);
+        drop(guard);
+        String::from_utf8(receiver.iter().flatten().collect()).unwrap()
+    }
+
+    #[test]
+    fn a_plain_line_has_time_level_text_and_fields() {
+        let text = logged(false, || {
+            let status = "sent (250 ok)";
+            tracing::info!(queue_id = %"0D2RK", delay = 1.5, tries = 3u16, status, tls = true, empty = "", "delivered");
+            tracing::debug!("not for operators");
+            tracing::info!(target: "some_library", "chatter");
+            tracing::warn!(target: "some_library", "trouble");
+        });
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        let (time, rest) = lines[0].split_once(' ').unwrap();
+        assert!(time.len() == "2026-11-22T12:00:00.123+01:00".len() && &time[19..20] == ".", "{time}");
+        assert_eq!(rest, r#"INFO delivered queue_id=0D2RK delay=1.5 tries=3 status="sent (250 ok)" tls=true empty="""#);
+        assert!(lines[1].ends_with("WARN trouble"));
+    }
+
+    const HOSTILE: &str = "a\r\nb\t\"c\\ \u{1b}[2J\u{85}\u{2028}\u{202e}d queue_id=FORGED";
+
+    #[test]
+    fn hostile_text_breaks_no_line_and_forges_no_field() {
+        let text = logged(false, || tracing::warn!(to = HOSTILE, from = %HOSTILE, reply = ?HOSTILE, "text {HOSTILE}"));
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.trim_end().contains(is_tricky), "{text:?}");
+        assert!(text.contains(r#" to="a\r\nb\t\"c\\ \u{1b}[2J\u{85}\u{2028}\u{202e}d queue_id=FORGED""#), "{text}");
+    }
+
+    #[test]
+    fn a_json_line_is_one_flat_object() {
+        let text = logged(true, || tracing::warn!(to = HOSTILE, tries = 3, level = "forged", "text {HOSTILE}"));
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.trim_end().contains(is_tricky), "{text:?}");
+        let value: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["to"], HOSTILE);
+        assert_eq!(value["message"], format!("text {HOSTILE}"));
+        assert_eq!((&value["tries"], &value["level"]), (&3.into(), &"WARN".into()));
+        assert!(value["target"].as_str().unwrap().starts_with("postern::ground::log"));
+    }
+
+    #[test]
+    fn values_have_an_end() {
+        let text = logged(false, || tracing::info!(reply = "é".repeat(VALUE_MAX * 2), "x"));
+        assert!(text.ends_with("é…\n") && text.chars().filter(|c| *c == 'é').count() == VALUE_MAX);
+    }
+
+    #[test]
+    fn an_ear_hears_what_standard_error_does_not_show() {
+        struct Noted(Mutex<Vec<String>>);
+        impl Ear for Noted {
+            fn finest(&self) -> Level {
+                Level::DEBUG
+            }
+            fn hear(&self, level: Level, said: &Said) {
+                let noted = format!("{level} {} {} {} {}", said.message, said.text("a"), said.number("b"), said.flag("c"));
+                self.0.lock().unwrap().push(noted);
+            }
+        }
+        let ear = Arc::new(Noted(Mutex::default()));
+        let (sender, receiver) = mpsc::sync_channel(1000);
+        let (lines, guard) = Lines::open(Pipe(sender), false, Some(ear.clone()));
+        tracing::subscriber::with_default(Registry::default().with(lines), || {
+            tracing::debug!(a = "x", b = 7, c = true, "fine");
+            tracing::trace!("finer");
+            tracing::info!("shown");
+            tracing::debug!(target: "some_library", "chatter");
+        });
+        drop(guard);
+        let shown = String::from_utf8(receiver.iter().flatten().collect()).unwrap();
+        assert!(shown.lines().count() == 1 && shown.ends_with("INFO shown\n"), "{shown}");
+        assert_eq!(*ear.0.lock().unwrap(), ["DEBUG fine x 7 true", "INFO shown  0 false"]);
+    }
+
+    #[test]
+    fn lines_are_written_whole() {
+        for length in [1, 100, PIPE_BUF - 1, PIPE_BUF, PIPE_BUF + 1, 3 * PIPE_BUF] {
+            let lines = ("x".repeat(length - 1) + "\n").repeat(100);
+            let mut again = Vec::new();
+            for bunch in bunches(lines.as_bytes()) {
+                assert!(bunch.ends_with(b"\n") && bunch.len() <= PIPE_BUF.max(length), "{length}");
+                again.extend_from_slice(bunch);
+            }
+            assert_eq!(again, lines.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_closed_standard_error_costs_nothing() {
+        let (sender, receiver) = mpsc::sync_channel(0);
+        drop(receiver);
+        let (lines, guard) = Lines::open(Pipe(sender), false, None);
+        for _ in 0..1000 {
+            lines.journal.push("lost\n");
+        }
+        let begin = Instant::now();
+        drop(guard);
+        assert!(begin.elapsed() < FAREWELL_PATIENCE);
+    }
+}
