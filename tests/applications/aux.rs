@@ -1,12 +1,13 @@
 //! The world of an application: a directory, a relay that it knows as `aux`, and the customer's mailbox behind it.
 
 use crate::page;
-use crate::support::appliance::{Appliance, Sink};
+use crate::support::appliance::{Appliance, ORDINARY, Sink};
 use crate::support::letter::Letter;
 use crate::support::program::{Program, find, need_root, open_directory, own_address, run};
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -21,12 +22,29 @@ pub struct Shop {
 impl Shop {
     /// Starts the relay, and makes `aux` a way to it.
     pub fn open() -> Self {
+        Self::open_with(open_directory(), &[])
+    }
+
+    /// The same, with a relay that offers TLS and shows a certificate that nobody knows.
+    pub fn open_with_tls() -> Self {
+        let directory = open_directory();
+        let mut openssl = Command::new(find("openssl"));
+        openssl.args(["req", "-new", "-x509", "-nodes", "-days", "9", "-newkey", "rsa:2048", "-subj", "/CN=aux"]);
+        openssl.args(["-addext", "subjectAltName=DNS:aux", "-keyout", "server.key", "-out", "server.pem"]);
+        run(openssl.current_dir(directory.path()));
+        chown(directory.path().join("server.key"), Some(ORDINARY), Some(ORDINARY)).unwrap();
+        let volume = directory.path().display().to_string();
+        Self::open_with(directory, &[("MTA_SSL_DISABLED", "no"), ("MTA_VOLUME_KEY", &volume)])
+    }
+
+    fn open_with(directory: TempDir, properties: &[(&str, &str)]) -> Self {
         need_root("the application finds the relay at aux, port 25");
         let customer = Sink::start("");
-        let relay = Appliance::start(&[("MTA_SMART_RELAY", &customer.relay())]);
+        let next_hop = customer.relay();
+        let relay = Appliance::start(&[&[("MTA_SMART_RELAY", next_hop.as_str())], properties].concat());
         let aux = own_address();
         lead(SocketAddr::from((aux, 25)), relay.smtp);
-        let shop = Self { directory: open_directory(), customer, _relay: relay };
+        let shop = Self { directory, customer, _relay: relay };
         shop.write("hosts", &format!("{} localhost\n{aux} aux\n", Ipv4Addr::LOCALHOST));
         shop
     }
@@ -55,6 +73,13 @@ impl Shop {
     /// It did not succeed.
     pub fn run(&self, command: &Command) {
         run(&mut self.inside(command));
+    }
+
+    /// Runs a program of the application that must fail, and that sends nothing.
+    pub fn run_in_vain(&self, command: &Command) {
+        let output = self.inside(command).output().unwrap();
+        assert!(!output.status.success(), "{command:?} should fail: {output:?}");
+        assert_eq!(self.customer.count(), 0, "{command:?} sends mail");
     }
 
     /// Starts a program of the application that stays.

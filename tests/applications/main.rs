@@ -11,12 +11,17 @@ mod support;
 
 mod aux;
 mod page;
+mod tls;
 mod tomcat;
 
 use aux::Shop;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 use support::program::find;
+
+const PHPMAILER: &str = "/usr/share/php/libphp-phpmailer/autoload.php";
+const SYMFONY: &str = "/usr/share/php/Symfony/Component/Mailer/autoload.php";
 
 #[test]
 fn tomcat() {
@@ -48,21 +53,27 @@ fn django() {
 
 #[test]
 fn php_with_phpmailer() {
-    php("order-phpmailer.php", "/usr/share/php/libphp-phpmailer/autoload.php");
+    php("order-phpmailer.php", PHPMAILER);
 }
 
 #[test]
 fn php_with_symfony() {
-    php("order-symfony.php", "/usr/share/php/Symfony/Component/Mailer/autoload.php");
+    php("order-symfony.php", SYMFONY);
 }
 
 /// Debian has its own place for a library's loader; Composer's is the one that applications know.
 fn php(name: &str, loader: &str) {
     let shop = Shop::open();
-    shop.write("vendor/autoload.php", &format!("<?php require '{loader}';\n"));
     let script = shop.place(name);
-    shop.run(Command::new(find("php")).arg(script));
+    shop.run(&with_library(&shop, loader, &script));
     shop.expect_order();
+}
+
+fn with_library(shop: &Shop, loader: &str, script: &Path) -> Command {
+    shop.write("vendor/autoload.php", &format!("<?php require '{loader}';\n"));
+    let mut command = Command::new(find("php"));
+    command.arg(script);
+    command
 }
 
 #[test]
@@ -79,8 +90,14 @@ fn php_with_its_own_mail_function() {
 fn node() {
     let shop = Shop::open();
     let script = shop.place("order.js");
-    shop.run(Command::new(find("node")).env("NODE_PATH", "/usr/share/nodejs").arg(script));
+    shop.run(&with_nodemailer(&script));
     shop.expect_order();
+}
+
+fn with_nodemailer(script: &Path) -> Command {
+    let mut command = Command::new(find("node"));
+    command.env("NODE_PATH", "/usr/share/nodejs").arg(script);
+    command
 }
 
 #[test]

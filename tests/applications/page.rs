@@ -12,6 +12,14 @@ pub fn block(name: &str) -> String {
     rest.split_once("```").expect("the block ends").0.to_owned()
 }
 
+/// The same, with one piece of it replaced by another that the page names elsewhere.
+pub fn changed(name: &str, from: &str, to: &str) -> String {
+    assert!(page().contains(&format!("`{to}`")), "docs/applications.md does not say {to}");
+    let block = block(name);
+    assert!(block.contains(from), "{from} is not in {name}");
+    block.replace(from, to)
+}
+
 /// The names of all blocks.
 pub fn files() -> Vec<String> {
     let page = page();

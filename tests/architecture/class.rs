@@ -76,6 +76,20 @@ fn the_alerts_of_the_class_are_the_alerts_of_the_code() {
 }
 
 #[test]
+fn the_alert_rules_speak_of_counters_of_the_class() {
+    let counters: BTreeSet<&str> = class().counter.iter().map(|counter| counter.name.as_str()).collect();
+    let rules = std::fs::read_to_string(root().join("appliance/monitor/rules.yml")).unwrap();
+    let words = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("mta_"));
+    let mut seen = BTreeSet::new();
+    for word in words {
+        let name = ["_bucket", "_count"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word);
+        assert!(counters.contains(name), "appliance/monitor/rules.yml speaks of {word}, which is no counter of the class");
+        seen.insert(name);
+    }
+    assert!(seen.len() >= 7, "only {seen:?} were found");
+}
+
+#[test]
 fn the_software_of_the_class_is_what_cargo_builds_in() {
     let metadata = Command::new(env!("CARGO"))
         .args(["metadata", "--locked", "--format-version", "1"])

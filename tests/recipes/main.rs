@@ -5,9 +5,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use support::appliance::Appliance;
+use support::program::open_directory;
 use tempfile::TempDir;
 
 const PASSPHRASE: &str = "a tide in the affairs of men";
@@ -27,7 +32,7 @@ struct Desk(TempDir);
 
 impl Desk {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self(open_directory())
     }
 
     /// Runs a recipe as a shell would, with an addition at its end for what a person would be asked.
@@ -51,6 +56,15 @@ impl Desk {
         command.args(["-euc", script]).current_dir(self.0.path()).env_clear().env("PATH", "/usr/bin:/bin");
         command.env("PASSPHRASE", PASSPHRASE).stdin(std::process::Stdio::null());
         command.output().unwrap()
+    }
+
+    /// The relay's uid must own the key: what the page says of uid 2525, with the uid that it has here.
+    fn give_to_the_relay(&self) -> &Self {
+        if nix::unistd::geteuid().is_root() {
+            self.ask(&format!("chown {} server.key", support::appliance::ORDINARY));
+        }
+        self.ask("chmod 400 server.key");
+        self
     }
 
     fn read(&self, name: &str) -> String {
@@ -132,6 +146,23 @@ fn a_certificate_that_signs_itself() {
     for key in ["key", "rsa-key"] {
         let desk = Desk::new();
         desk.make(key, "").make("self-signed", "").has_a_certificate();
+    }
+}
+
+#[test]
+fn the_relay_serves_what_the_recipes_make() {
+    for key in ["key", "rsa-key"] {
+        let desk = Desk::new();
+        desk.make(key, "").make("self-signed", "").give_to_the_relay();
+        let volume = desk.0.path().display().to_string();
+        let relay = Appliance::start(&[("MTA_SSL_DISABLED", "no"), ("MTA_VOLUME_KEY", &volume)]);
+        for (address, how) in [(relay.smtp, "-starttls smtp -name client.example"), (relay.smtps, "")] {
+            let trusted = format!("s_client -connect {address} {how} -verify_return_error -verify_hostname mta.example.org");
+            let said = desk.ask(&format!("openssl {trusted} -CAfile server.pem"));
+            assert!(said.contains("Verify return code: 0 (ok)"), "{said}");
+            let stranger = desk.shell(&format!("openssl {trusted}"));
+            assert!(!stranger.status.success(), "a client trusts it without being told to");
+        }
     }
 }
 
