@@ -8,6 +8,7 @@
 //! not wait for this process.
 //! Security: the core's uid; Landlock leaves it the lines and the share, and nothing else to write to.
 
+use crate::appliance::event::Severity;
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::supervise::confine::confine;
 use crate::appliance::supervise::orders::Listener;
@@ -162,7 +163,7 @@ impl Round<'_> {
                     let _ = self.inotify.read_events();
                 }
                 Ok(Step::AnotherShare) => {
-                    self.status.event("the log share was mounted anew; its carrier starts afresh");
+                    self.status.report(Severity::Info, "the log share was mounted anew; its carrier starts afresh");
                     return;
                 }
                 Err(error) => {
@@ -180,7 +181,7 @@ impl Round<'_> {
         let Some(trouble) = self.trouble.take() else { return };
         self.carrier.note_failing(None);
         let since = clock::rfc3339(trouble.since);
-        self.status.event(&format!("the mail log reaches its share again; it had failed since {since}"));
+        self.status.report(Severity::Info, &format!("the mail log reaches its share again; it had failed since {since}"));
     }
 
     /// Tells what is wrong once; gives back how long to leave the share alone.
