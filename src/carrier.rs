@@ -1,6 +1,6 @@
 //! `postern carrier`, the process that brings the mail log to its share; the supervisor starts it beside the core.
 //!
-//! In: the [`Errand`] on standard input, one line of JSON; lines on the data volume. Out: the file on the share, and events on
+//! In: the [`Task`] on standard input, one line of JSON; lines on the data volume. Out: the file on the share, and events on
 //! the status pipe when the share begins to fail and when it is well again.
 //! At SIGTERM, which comes after the core's end, it carries what is left for [`FAREWELL`], and ends. What could not be carried
 //! waits on the data volume for the next start. It ends by itself when the share was mounted anew, to be started again.
@@ -47,7 +47,7 @@ const TAKEOVER_PAUSE: Duration = Duration::from_millis(200);
 
 /// What the supervisor asks for: some of its settings. The others are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Errand {
+pub struct Task {
     /// The data volume, where lines wait below `maillog/`.
     pub volume_data: PathBuf,
     /// Where the log share is mounted: a directory, whatever the property was.
@@ -77,17 +77,17 @@ pub fn run() -> ExitCode {
 fn live(status: &StatusWriter) -> Result<(), Failure> {
     leave_standard_streams(status);
     let signals = Signals::block().map_err(|error| failed("signals", &error))?;
-    let errand = Listener::stdin().properties().map_err(|error| failed("properties", &error))?;
-    let errand: Errand = serde_json::from_str(&errand).map_err(|error| failed("properties", &error))?;
-    if !errand.timezone.is_empty() {
+    let task = Listener::stdin().properties().map_err(|error| failed("properties", &error))?;
+    let task: Task = serde_json::from_str(&task).map_err(|error| failed("properties", &error))?;
+    if !task.timezone.is_empty() {
         // The supervisor has refused a name that is none.
-        let _ = clock::set_zone(&errand.timezone);
+        let _ = clock::set_zone(&task.timezone);
     }
-    let lines = errand.volume_data.join(maillog::DIRECTORY);
+    let lines = task.volume_data.join(maillog::DIRECTORY);
     maillog::create_directory(&lines).map_err(|error| failed(&lines.display().to_string(), &error))?;
-    confine(&lines, &errand.terminal_log);
+    confine(&lines, &task.terminal_log);
     let inotify = watch(&lines).map_err(|error| failed("inotify", &error))?;
-    let Some(carrier) = take_over(&lines, &errand, &signals)? else { return Ok(()) };
+    let Some(carrier) = take_over(&lines, &task, &signals)? else { return Ok(()) };
     status.ready();
     Round { carrier, status, signals, inotify, trouble: None, leaving: None }.go();
     Ok(())
@@ -108,9 +108,9 @@ fn leave_standard_streams(status: &StatusWriter) {
 }
 
 /// A former carrier that hangs keeps the lines until it is gone. `None` = told to stop meanwhile.
-fn take_over(lines: &Path, errand: &Errand, signals: &Signals) -> Result<Option<Carrier>, Failure> {
+fn take_over(lines: &Path, task: &Task, signals: &Signals) -> Result<Option<Carrier>, Failure> {
     loop {
-        match Carrier::new(lines, &errand.terminal_log, &errand.maillog_filename) {
+        match Carrier::new(lines, &task.terminal_log, &task.maillog_filename) {
             Ok(carrier) => return Ok(Some(carrier)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 wait(&[signals.as_fd()], TAKEOVER_PAUSE);
@@ -118,7 +118,7 @@ fn take_over(lines: &Path, errand: &Errand, signals: &Signals) -> Result<Option<
                     return Ok(None);
                 }
             }
-            Err(error) => return Err(failed(&errand.maillog_filename, &error)),
+            Err(error) => return Err(failed(&task.maillog_filename, &error)),
         }
     }
 }

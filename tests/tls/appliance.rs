@@ -2,13 +2,17 @@
 
 use crate::support::appliance::{Appliance, Sink};
 use crate::support::client::Client;
-use crate::support::keys::{Authority, EC, RSA, read};
+use crate::support::keys::{Authority, EC, Issued, RSA, read};
 use crate::support::patience::until;
 use crate::support::program::open_directory;
 use crate::support::tls::believing;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How soon a renewal is to be seen.
+const WITHIN: Duration = Duration::from_secs(60);
 
 /// Puts a file in the place of another as one step, readable for the appliance.
 fn put(volume: &Path, name: &str, content: &[u8]) {
@@ -70,6 +74,50 @@ fn mail_by_both_doors_and_a_renewal_that_goes_wrong_and_then_right() {
     renewed.mail("sender@here.example", &["box@there.example"], b"Subject: three\r\n\r\n");
     old.mail("sender@here.example", &["box@there.example"], b"Subject: four\r\n\r\n");
     sink.mails(4);
+}
+
+/// Key and certificate as Kubernetes mounts a secret: the names lead through a link, which is swapped for both at once.
+fn put_secret(volume: &Path, issue: &str, issued: &Issued) {
+    let directory = volume.join(issue);
+    fs::create_dir(&directory).unwrap();
+    put(&directory, "server.key", &read(&issued.key));
+    put(&directory, "server.pem", &read(&issued.chain));
+    symlink(issue, volume.join("..data_tmp")).unwrap();
+    fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
+}
+
+#[test]
+fn a_secret_that_is_swapped_by_its_link_and_files_written_over_in_place_are_seen() {
+    let (authority, volume) = (Authority::new(), open_directory());
+    let believing = believing(&read(&authority.root()));
+    put_secret(volume.path(), "..first", &authority.issue("first", EC, "mail.example"));
+    for name in ["server.key", "server.pem"] {
+        symlink(format!("..data/{name}"), volume.path().join(name)).unwrap();
+    }
+    let volume_key = volume.path().display().to_string();
+    let appliance = Appliance::start(&[("MTA_SSL_DISABLED", "no"), ("MTA_VOLUME_KEY", &volume_key)]);
+    let shown = || Client::hello_inside_tls(appliance.smtp, &believing).certificate();
+    let first = shown();
+
+    let start = Instant::now();
+    put_secret(volume.path(), "..second", &authority.issue("second", RSA, "mail.example"));
+    let second =
+        until("the swapped certificate is shown", || Some(shown()).filter(|now| *now != first).ok_or_else(String::new));
+    assert!(start.elapsed() < WITHIN, "{:?}", start.elapsed());
+
+    // An expired pair is kept out, however well its halves belong together.
+    let expired = authority.issue_for("expired", EC, "mail.example", "20200101000000Z", "20210101000000Z");
+    put_secret(volume.path(), "..third", &expired);
+    let told = logged(&appliance, "the pair that was loaded stays in use");
+    assert!(told.contains("the certificate expired at 2021-01-01T"), "{told}");
+    assert_eq!(shown(), second);
+
+    let third = authority.issue("third", EC, "mail.example");
+    fs::write(volume.path().join("..third/server.key"), read(&third.key)).unwrap();
+    fs::write(volume.path().join("..third/server.pem"), read(&third.chain)).unwrap();
+    let last =
+        until("the certificate written over is shown", || Some(shown()).filter(|now| *now != second).ok_or_else(String::new));
+    assert_ne!(last, first);
 }
 
 #[test]
