@@ -42,6 +42,9 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest.
 const PAUSE_MAX: Duration = Duration::from_secs(15);
 
+/// How long one trouble is told before another cause of it is: causes may take turns.
+const RETELL: Duration = Duration::from_secs(600);
+
 /// How often it looks whether a former carrier is gone.
 const TAKEOVER_PAUSE: Duration = Duration::from_millis(200);
 
@@ -139,13 +142,15 @@ struct Trouble {
     since: u32,
     cause: String,
     pause: Duration,
+    told: Instant,
 }
 
 impl Round<'_> {
     fn go(&mut self) {
         // A trouble of a former process goes on until a line has been carried.
         let former = self.carrier.failing();
-        self.trouble = former.map(|(since, cause)| Trouble { since, cause, pause: PAUSE_MIN });
+        self.trouble = former.map(|(since, cause)| Trouble { since, cause, pause: PAUSE_MIN, told: Instant::now() });
+        let mut found = false;
         loop {
             if self.leaving.is_none() && told_to_stop(&self.signals) {
                 self.leaving = Some(Instant::now() + FAREWELL);
@@ -154,9 +159,14 @@ impl Round<'_> {
                 return;
             }
             match self.carrier.step() {
-                Ok(Step::Moved) => self.be_well(),
+                Ok(Step::Carried) => self.be_well(),
+                Ok(Step::Found) => found = true,
                 Ok(Step::Idle) if self.leaving.is_some() => return,
                 Ok(Step::Idle) => {
+                    // All that waited was there already.
+                    if std::mem::take(&mut found) {
+                        self.be_well();
+                    }
                     wait(&[self.signals.as_fd(), self.inotify.as_fd()], FALLBACK);
                     wait(&[self.signals.as_fd()], GATHER);
                     // What has happened is found by looking.
@@ -184,20 +194,25 @@ impl Round<'_> {
         self.status.report(Severity::Info, &format!("the mail log reaches its share again; it had failed since {since}"));
     }
 
-    /// Tells what is wrong once; gives back how long to leave the share alone.
+    /// Tells what is wrong, once, and another cause not before [`RETELL`]; gives back how long to leave the share alone.
     fn complain(&mut self, cause: String) -> Duration {
-        let (since, pause) = match &self.trouble {
-            Some(trouble) => (trouble.since, (trouble.pause * 2).min(PAUSE_MAX)),
-            None => (clock::now(), PAUSE_MIN),
+        let (since, pause, mut told) = match &self.trouble {
+            Some(trouble) => (trouble.since, (trouble.pause * 2).min(PAUSE_MAX), Some(trouble.told)),
+            None => (clock::now(), PAUSE_MIN, None),
         };
         if self.trouble.as_ref().is_none_or(|trouble| trouble.cause != cause) {
             self.carrier.note_failing(Some((since, &cause)));
+            if told.is_none_or(|told| told.elapsed() >= RETELL) {
+                told = None;
+            }
+        }
+        if told.is_none() {
             self.status.event(&format!(
                 "the mail log does not reach its share, failing since {}: {cause}; lines wait on the data volume, mail is not affected",
                 clock::rfc3339(since)
             ));
         }
-        self.trouble = Some(Trouble { since, cause, pause });
+        self.trouble = Some(Trouble { since, cause, pause, told: told.unwrap_or_else(Instant::now) });
         pause
     }
 }

@@ -33,6 +33,8 @@ pub fn run() -> ExitCode {
 fn live() -> u8 {
     // Before anything else, so that a signal that comes early is not lost and does not kill us.
     let signals = Signals::block();
+    // We hold passwords and the private key. Where that is not allowed, they are no worse off than anybody's.
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     let mut loaded = match property::load() {
         Ok(loaded) => loaded,
         Err(refused) => {
@@ -125,18 +127,17 @@ fn prepare(journal: &Journal, loaded: &mut Loaded, mounter: &mut Mounter<'_>, fa
         settings.volume_key = volume::mounted_key(&key, mounter).unwrap_or_else(|failure| failed(failures, failure));
         places.keys.clone_from(&settings.volume_key);
     }
-    let unfit = volume::check_keys(settings);
-    if !unfit.is_empty() {
+    if let Err(failure) = volume::check_keys(settings, mounter) {
         places.keys = None;
+        failures.push(failure);
     }
-    failures.extend(unfit);
     match volume::mounted_data(&settings.volume_data, mounter) {
         Ok(None) => return places,
         Ok(Some(directory)) => settings.volume_data = directory,
         Err(failure) => return failed(failures, failure).unwrap_or(places),
     }
-    match volume::prepare_data(&settings.volume_data, &mounter.identity(), volume::in_container()) {
-        Ok(warnings) => warnings.into_iter().for_each(|warning| journal.record(Severity::Warning, warning)),
+    match volume::prepared_data(&settings.volume_data, mounter, volume::in_container()) {
+        Ok(warnings) => warnings.into_iter().flatten().for_each(|warning| journal.record(Severity::Warning, warning)),
         Err(failure) => failures.push(failure),
     }
     places
@@ -150,7 +151,7 @@ fn failed<T>(failures: &mut Vec<Failure>, failure: Failure) -> Option<T> {
 /// The pair that TLS needs, and the watch over its files; nothing while TLS is off.
 fn read_keys(settings: &Settings, places: &Places, signals: &Signals, identity: Identity) -> Result<Option<KeyWatch>, Failure> {
     let Some(files) = KeyFiles::of(settings, places.keys.as_deref())? else { return Ok(None) };
-    let read = errand::run(keywatch::PATIENCE, signals, || files.read(&identity));
+    let read = errand::run(keywatch::FIRST_PATIENCE, signals, || files.read(&identity));
     let keys = read.unwrap_or_else(|lost| Err(files.not_answering(&lost.to_string()))).map_err(KeyFiles::failure)?;
     Ok(Some(KeyWatch::new(files, identity, keys)))
 }

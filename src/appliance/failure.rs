@@ -1,10 +1,11 @@
 //! Why the appliance does not start: one line that the contract fixes, one line with the cause, one exit code.
 
 use super::lines;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The exit codes of the appliance, a choice from sysexits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[repr(u8)]
 pub enum Exit {
     /// A property is wrong (EX_USAGE).
@@ -36,7 +37,7 @@ impl Exit {
 }
 
 /// One reason not to start. Displayed, it is the verbatim line and, indented below it, the cause.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Failure {
     /// Begins with `Error: `; scripts look for it, so its words change only with the contract.
     pub line: String,

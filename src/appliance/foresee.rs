@@ -26,7 +26,7 @@ pub struct Outlook {
 pub fn foresee(settings: &Settings) -> Outlook {
     let mut outlook = Outlook::default();
     // Without a place to hear signals nothing is looked at; the supervisor would fail likewise, and say so.
-    let Ok(signals) = Signals::block() else { return outlook };
+    let Ok(signals) = Signals::unheard() else { return outlook };
     let identity = Identity::of_the_core().0;
     let mut mounter = Mounter::new(&signals, identity, &settings.run_dir).that_only_looks();
     let mut settings = settings.clone();
@@ -41,7 +41,7 @@ pub fn foresee(settings: &Settings) -> Outlook {
         Some(volume) => outlook.take(volume::mounted_key(volume, &mut mounter)),
         None => export,
     };
-    outlook.failures.extend(unfit_keys(&settings, keys.as_deref(), &identity));
+    outlook.failures.extend(unfit_keys(&settings, keys.as_deref(), &mounter));
     if let Some(directory) = outlook.take(volume::mounted_data(&settings.volume_data, &mut mounter)) {
         outlook.failures.extend(volume::foresee_data(&directory, &identity, volume::in_container()));
     }
@@ -62,15 +62,15 @@ impl Outlook {
 }
 
 /// What is wrong with the key volume, and with the keys where they lie in a directory already.
-fn unfit_keys(settings: &Settings, directory: Option<&Path>, identity: &Identity) -> Vec<Failure> {
-    let unfit = volume::check_keys(settings);
-    let has_place = settings.volume_key.is_some() || settings.terminal_fs.is_some();
-    if !unfit.is_empty() || (directory.is_none() && has_place) {
-        return unfit;
+fn unfit_keys(settings: &Settings, directory: Option<&Path>, mounter: &Mounter<'_>) -> Option<Failure> {
+    if let Err(failure) = volume::check_keys(settings, mounter) {
+        return Some(failure);
+    }
+    if directory.is_none() && (settings.volume_key.is_some() || settings.terminal_fs.is_some()) {
+        return None;
     }
     match KeyFiles::of(settings, directory) {
-        Ok(Some(files)) => files.read(identity).err().map(KeyFiles::failure).into_iter().collect(),
-        Ok(None) => Vec::new(),
-        Err(failure) => vec![failure],
+        Ok(files) => files?.read(&mounter.identity()).err().map(KeyFiles::failure),
+        Err(failure) => Some(failure),
     }
 }

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -138,9 +138,10 @@ impl<'a> Mounter<'a> {
         }
         let root = nix::unistd::geteuid().is_root().then(|| PathBuf::from(at));
         let points: Vec<_> = root.into_iter().chain([self.run_dir.join(at.trim_start_matches('/'))]).collect();
+        let run_dir = self.run_dir.clone();
         let before: Vec<_> = points.iter().map(|point| mounted_at(point)).collect();
         let outcome = self.look(patience, || {
-            let point = first_directory(&points)?;
+            let point = first_directory(&points, &run_dir)?;
             work(&point).map(|()| point)
         });
         let found = outcome.as_ref().ok().and_then(Option::as_ref);
@@ -181,15 +182,40 @@ fn may_mount() -> Result<(), String> {
         .to_owned())
 }
 
-fn first_directory(points: &[PathBuf]) -> Result<PathBuf, String> {
+fn first_directory(points: &[PathBuf], run_dir: &Path) -> Result<PathBuf, String> {
     let mut why = Vec::new();
     for point in points {
-        match DirBuilder::new().recursive(true).mode(0o755).create(point) {
+        let made = match point.strip_prefix(run_dir) {
+            Ok(below) => own_directory(run_dir, below),
+            Err(_) => DirBuilder::new().recursive(true).mode(0o755).create(point),
+        };
+        match made {
             Ok(()) => return Ok(point.clone()),
             Err(error) => why.push(format!("{}: {error}", point.display())),
         }
     }
     Err(format!("there is no directory to mount it at: {}", why.join("; ")))
+}
+
+/// Makes a directory below the run directory, in which the core may make entries too: a part that is a link, or somebody else's,
+/// would lead a mount to where it does not belong.
+fn own_directory(run_dir: &Path, below: &Path) -> io::Result<()> {
+    let own = nix::unistd::geteuid().as_raw();
+    let mut directory = run_dir.to_owned();
+    for part in below.components() {
+        directory.push(part);
+        match DirBuilder::new().mode(0o755).create(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let found = directory.symlink_metadata()?;
+                // What is mounted there from before may belong to anybody.
+                if !found.is_dir() || (found.uid() != own && mounted_at(&directory).is_none()) {
+                    return Err(io::Error::other(format!("{} is not a directory of ours", directory.display())));
+                }
+            }
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 /// An error of mount(2) in words, with what it means here as far as that does not depend on what is mounted.
@@ -221,6 +247,21 @@ fn confined_by() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn below_the_run_directory_no_link_leads_a_mount_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let (run, elsewhere) = (dir.path().join("run"), dir.path().join("elsewhere"));
+        std::fs::create_dir_all(run.join("terminals")).unwrap();
+        std::fs::create_dir(&elsewhere).unwrap();
+        own_directory(&run, Path::new("terminals/fs")).unwrap();
+        own_directory(&run, Path::new("terminals/fs")).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, run.join("terminals/log")).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, run.join("data")).unwrap();
+        assert!(own_directory(&run, Path::new("terminals/log")).is_err());
+        assert!(own_directory(&run, Path::new("data/below")).is_err());
+        assert!(elsewhere.read_dir().unwrap().next().is_none());
+    }
 
     #[test]
     fn a_mount_without_the_right_to_it_says_what_to_do() {

@@ -135,7 +135,8 @@ impl<'a, S: Spool> Session<'a, S> {
             wire = self.wire.secure(tls, peer, &intake.limits) => wire?,
             _ = accept::draining(&mut self.stop), if deadline.is_none() => return None,
         };
-        let session = Self { deadline, ..Self::new(intake, wire, peer, self.stop) };
+        let dialogue = self.dialogue.inside_tls();
+        let session = Self { deadline, dialogue, ..Self::new(intake, wire, peer, self.stop) };
         session.note_encryption();
         Some(session)
     }
@@ -291,7 +292,7 @@ impl<'a, S: Spool> Session<'a, S> {
             status = "accepted",
             "message"
         );
-        telling::queued(&message, Some((self.peer.address, self.peer.port)), size).await;
+        telling::queued(&message, Some((self.peer.address, self.peer.port)), size);
         (intake.onward)(message);
         Ok(Reply::new(250, (2, 0, 0), format!("Ok: queued as {id}")))
     }

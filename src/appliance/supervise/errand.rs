@@ -116,8 +116,8 @@ impl<T: Serialize + DeserializeOwned> Errand<T> {
 
     fn end(&mut self) -> Result<T, Lost> {
         self.over = true;
-        // It is about to be gone, or somebody has reaped it.
-        let _ = waitpid(self.child, None);
+        // Mostly it is gone with its answer; one that is not, or that somebody else has reaped, is nobody to wait for.
+        let _ = waitpid(self.child, Some(WaitPidFlag::WNOHANG));
         serde_json::from_slice(&self.answer).map_err(|_| Lost::Broken("it ended without an answer".to_owned()))
     }
 }
@@ -131,9 +131,8 @@ impl<T> AsFd for Errand<T> {
 impl<T> Drop for Errand<T> {
     fn drop(&mut self) {
         if !self.over {
+            // The keeper reaps it, when the kernel lets it go; who waits for its end learns of it there and nowhere else.
             let _ = kill(self.child, Signal::SIGKILL);
-            // One that hangs is reaped by the keeper, when the kernel lets it go.
-            let _ = waitpid(self.child, Some(WaitPidFlag::WNOHANG));
         }
     }
 }
@@ -167,6 +166,15 @@ mod tests {
         assert_eq!(run(patience, &signals, || std::thread::sleep(PATIENCE)), Err(Lost::Late(patience)));
         let broken = run(PATIENCE, &signals, || -> u8 { panic!("this panic belongs to the test") });
         assert_eq!(broken, Err(Lost::Broken("it ended without an answer".to_owned())));
+    }
+
+    #[test]
+    fn one_that_is_given_up_is_left_for_the_keeper_to_reap() {
+        let mut errand = Errand::begin(Duration::ZERO, || std::thread::sleep(PATIENCE)).unwrap();
+        let child = errand.child();
+        assert_eq!(errand.look(), Some(Err(Lost::Late(Duration::ZERO))));
+        drop(errand);
+        assert_eq!(waitpid(child, None).unwrap().pid(), Some(child));
     }
 
     #[test]

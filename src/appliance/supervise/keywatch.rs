@@ -21,6 +21,10 @@ pub const PACE: Duration = Duration::from_secs(10);
 /// What a look may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What the first one may take, before the core starts: an NFS server that has just started keeps everybody waiting for its grace
+/// period, 90 s as a rule (RFC 8881 §8.4.2.1).
+pub const FIRST_PATIENCE: Duration = Duration::from_secs(120);
+
 /// What a look has found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
@@ -32,6 +36,14 @@ pub enum Found {
     Well,
 }
 
+/// Looks in a row that found no pair.
+struct Trouble {
+    /// What the last one complained of.
+    last: String,
+    /// What was told of it.
+    told: Option<String>,
+}
+
 /// The watch over one pair of files.
 pub struct KeyWatch {
     files: KeyFiles,
@@ -41,8 +53,7 @@ pub struct KeyWatch {
     next_look: Instant,
     /// A child that did not come back; until it is reaped, no other is sent after it.
     lost: Option<Pid>,
-    /// What the last look complained of, and whether that was told.
-    trouble: Option<(String, bool)>,
+    trouble: Option<Trouble>,
 }
 
 impl KeyWatch {
@@ -82,21 +93,28 @@ impl KeyWatch {
     fn heard(&mut self, read: Result<Keys, String>) -> Option<Found> {
         match read {
             Ok(keys) => {
-                let told = self.trouble.take().is_some_and(|(_, told)| told);
+                let told = self.trouble.take().is_some_and(|trouble| trouble.told.is_some());
                 if keys != self.keys {
                     self.keys = keys;
                     return Some(Found::Renewed);
                 }
                 told.then_some(Found::Well)
             }
-            // At first it may be a pair of which one half has been replaced; the next look will see.
-            Err(why) => match &mut self.trouble {
-                Some((known, told)) if *known == why => (!std::mem::replace(told, true)).then_some(Found::Trouble(why)),
-                _ => {
-                    self.trouble = Some((why, false));
-                    None
-                }
-            },
+            Err(why) => {
+                let Some(trouble) = &mut self.trouble else {
+                    // It may be a pair of which one half has been replaced; the next look will see.
+                    self.trouble = Some(Trouble { last: why, told: None });
+                    return None;
+                };
+                // Causes that take turns are told once, and another one when it stays.
+                let stays = trouble.last == why;
+                let is_news = trouble.told.as_ref().is_none_or(|told| stays && *told != why);
+                trouble.last.clone_from(&why);
+                is_news.then(|| {
+                    trouble.told = Some(why.clone());
+                    Found::Trouble(why)
+                })
+            }
         }
     }
 
@@ -135,6 +153,11 @@ mod tests {
         assert_eq!(watch.heard(broken()), None);
         assert_eq!(watch.heard(broken()), Some(Found::Trouble("broken".to_owned())));
         assert_eq!(watch.heard(broken()), None);
+        let torn = || Err("torn".to_owned());
+        for look in [torn(), broken(), torn(), broken()] {
+            assert_eq!(watch.heard(look), None, "they take turns");
+        }
+        assert_eq!((watch.heard(torn()), watch.heard(torn())), (None, Some(Found::Trouble("torn".to_owned()))));
         assert_eq!(watch.heard(Ok(keys("one"))), Some(Found::Well));
         assert_eq!(watch.heard(Ok(keys("two"))), Some(Found::Renewed));
         assert_eq!(watch.keys(), &keys("two"));

@@ -27,6 +27,17 @@ impl Signals {
         Ok(Self { fd, heard: RefCell::default() })
     }
 
+    /// For a process that a signal may end at any moment: none is blocked, and no stop is ever heard of.
+    ///
+    /// # Errors
+    /// The kernel has no signalfd.
+    pub fn unheard() -> nix::Result<Self> {
+        Ok(Self {
+            fd: SignalFd::with_flags(&SigSet::empty(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?,
+            heard: RefCell::default(),
+        })
+    }
+
     /// The next signal that has come, if any.
     pub fn next(&self) -> Option<Signal> {
         let heard = self.heard.borrow_mut().pop_front();

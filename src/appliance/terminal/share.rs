@@ -124,7 +124,7 @@ impl Remote {
         let (uid, gid) = (identity.uid, identity.gid);
         let mut options = format!(
             "ip={address},unc=\\\\{host}\\{},{who},vers={dialect},soft,uid={uid},forceuid,gid={gid},forcegid,file_mode=0600,\
-             dir_mode=0700,echo_interval={ECHO_INTERVAL}",
+             dir_mode=0700,cache=none,echo_interval={ECHO_INTERVAL}",
             self.share
         );
         if let Some(port) = self.server.port {

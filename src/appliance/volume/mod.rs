@@ -20,6 +20,8 @@ use super::supervise::identity::Identity;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::statfs::{FsType, statfs};
 use nix::unistd::{AccessFlags, faccessat};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fs::{DirBuilder, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -28,6 +30,9 @@ use std::time::Duration;
 
 const DATA_LINE: &str = lines::DATA_VOLUME;
 const KEY_LINE: &str = lines::KEY_VOLUME;
+
+/// For a look at a directory that is there already.
+const LOOK_PATIENCE: Duration = Duration::from_secs(60);
 
 /// For mounting a device.
 pub const DEVICE_PATIENCE: Duration = Duration::from_secs(300);
@@ -63,6 +68,28 @@ fn mounted(
         Some(false) => Ok(Some(path.to_owned())),
         Some(true) => mounter.mount(at, DEVICE_PATIENCE, |point| device::mount(path, point, read_only)).map_err(cause),
     }
+}
+
+/// Does `look` in a child, because a volume that the engine mounted may lie on a file server that is dead. `None` = a signal ended
+/// the start meanwhile.
+///
+/// # Errors
+/// There was no answer; `line` is told then.
+pub fn looked<T>(line: &str, path: &Path, mounter: &Mounter<'_>, look: impl FnOnce() -> T) -> Result<Option<T>, Failure>
+where
+    T: Serialize + DeserializeOwned,
+{
+    let lost = |why: String| Failure::new(Exit::Unavailable, line, format!("{}: {why}", path.display()));
+    mounter.look(LOOK_PATIENCE, || Ok(look())).map_err(lost)
+}
+
+/// [`prepare_data`] in a child; `None` = a signal ended the start meanwhile.
+///
+/// # Errors
+/// Its own, or there was no answer.
+pub fn prepared_data(path: &Path, mounter: &Mounter<'_>, contained: bool) -> Result<Option<Vec<String>>, Failure> {
+    let identity = mounter.identity();
+    looked(DATA_LINE, path, mounter, || prepare_data(path, &identity, contained))?.transpose()
 }
 
 /// Makes sure that the data volume can hold the queue; returns what a person should be warned of.
@@ -114,20 +141,21 @@ fn not_writable(path: &Path, identity: &Identity, error: &io::Error) -> Failure 
     data_failure(error, format!("{} is not writable for {who}: {}; {hint}", path.display(), words(error)))
 }
 
-/// Makes sure that the key volume is there when it is set.
-pub fn check_keys(settings: &Settings) -> Vec<Failure> {
-    let Some(volume) = &settings.volume_key else { return Vec::new() };
-    match volume.metadata() {
-        Err(error) => {
-            let cause = format!("volume_key is {}: {}", volume.display(), words(&error));
-            return vec![Failure::new(Exit::Input, KEY_LINE, cause)];
-        }
-        Ok(meta) if !meta.is_dir() => {
-            return vec![Failure::new(Exit::Input, KEY_LINE, format!("{} is not a directory", volume.display()))];
-        }
-        Ok(_) => {}
+/// Makes sure that the key volume is there when it is set; looks in a child.
+///
+/// # Errors
+/// It is missing, is no directory, or does not answer.
+pub fn check_keys(settings: &Settings, mounter: &Mounter<'_>) -> Result<(), Failure> {
+    let Some(volume) = &settings.volume_key else { return Ok(()) };
+    let look = || match volume.metadata() {
+        Err(error) => Err(format!("volume_key is {}: {}", volume.display(), words(&error))),
+        Ok(meta) if !meta.is_dir() => Err(format!("{} is not a directory", volume.display())),
+        Ok(_) => Ok(()),
+    };
+    match looked(KEY_LINE, volume, mounter, look)? {
+        Some(Err(cause)) => Err(Failure::new(Exit::Input, KEY_LINE, cause)),
+        _ => Ok(()),
     }
-    Vec::new()
 }
 
 /// The laptop's case. Its parent must exist: a path with two missing directories is more likely a slip of the pen.
@@ -179,9 +207,9 @@ pub fn may_write(dir: &Path) -> io::Result<()> {
 pub fn try_file(dir: &Path) -> io::Result<()> {
     let path = dir.join(format!(".postern-trial-{}", std::process::id()));
     let outcome = (|| {
-        let no_link = nix::libc::O_NOFOLLOW;
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).custom_flags(no_link).open(&path)?;
+        // Of a trial that was killed, or put there by somebody; a new file is neither a link nor a pipe.
+        let _ = std::fs::remove_file(&path);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(b"postern\n")?;
         file.sync_all()
     })();
@@ -229,6 +257,7 @@ fn words(error: &io::Error) -> String {
 mod tests {
     use super::*;
     use crate::appliance::property::{Machine, read};
+    use crate::appliance::supervise::signals::Signals;
     use std::ffi::OsString;
 
     #[test]
@@ -243,6 +272,18 @@ mod tests {
         assert!(data.read_dir().unwrap().next().is_none(), "the trial file is gone");
         let far = dir.path().join("a/b");
         assert!(prepare_data(&far, &Identity::same(), false).unwrap_err().cause.contains("cannot be created"));
+    }
+
+    #[test]
+    fn a_trial_waits_for_no_pipe_and_follows_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let trial = dir.path().join(format!(".postern-trial-{}", std::process::id()));
+        nix::unistd::mkfifo(&trial, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        try_file(dir.path()).unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        std::os::unix::fs::symlink(&elsewhere, &trial).unwrap();
+        try_file(dir.path()).unwrap();
+        assert!(!elsewhere.exists() && dir.path().read_dir().unwrap().next().is_none());
     }
 
     #[test]
@@ -266,8 +307,10 @@ mod tests {
                 .unwrap()
                 .settings
         };
-        assert!(check_keys(&settings("/")).is_empty());
-        let failures = check_keys(&settings("/nowhere/keys"));
-        assert_eq!((failures[0].line.as_str(), failures[0].exit), (KEY_LINE, Exit::Input));
+        let signals = Signals::block().unwrap();
+        let mounter = Mounter::new(&signals, Identity::same(), Path::new("/nowhere"));
+        assert_eq!(check_keys(&settings("/"), &mounter), Ok(()));
+        let failure = check_keys(&settings("/nowhere/keys"), &mounter).unwrap_err();
+        assert_eq!((failure.line.as_str(), failure.exit), (KEY_LINE, Exit::Input));
     }
 }

@@ -138,7 +138,7 @@ impl<S: Spool> Outbound<S> {
         let entry = Entry { envelope: draft.envelope, origin: draft.origin, kind: draft.kind, copy: draft.copy };
         let notification = self.spool.commit(entry, writer).await?;
         self.counters.notifications_total.with_label_values(&[kind]).inc();
-        telling::queued(&notification, None, content.len() as u64).await;
+        telling::queued(&notification, None, content.len() as u64);
         tracing::info!(
             target: "mta",
             queue_id = %notification.id,

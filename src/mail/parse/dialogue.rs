@@ -62,8 +62,7 @@ pub enum Next {
     Command,
     /// The content of the mail with this envelope, which has a recipient; at its end [`Dialogue::end`].
     Content(Envelope),
-    /// The handshake, once what is to be said is sent. Then a new dialogue with [`Tls::On`]: nothing that was said before
-    /// counts (RFC 3207 §4.2).
+    /// The handshake, once what is to be said is sent; then [`Dialogue::inside_tls`].
     Secure,
     /// Nothing: send what is to be said, then close.
     Close,
@@ -94,6 +93,12 @@ impl<'a> Dialogue<'a> {
     /// A session that has not said anything yet.
     pub fn new(rules: &'a Rules, tls: Tls) -> Self {
         Self { rules, tls, hello: None, mail: None, errors: 0, mails: 0, chatter: 0 }
+    }
+
+    /// The dialogue after the handshake: it knows nothing of what was said before (RFC 3207 §4.2) but how much that was, so that
+    /// nobody gets a limit twice.
+    pub fn inside_tls(self) -> Self {
+        Self { tls: Tls::On, hello: None, mail: None, ..self }
     }
 
     /// Says the greeting.

@@ -21,8 +21,10 @@ pub const BATCH_MAX: usize = 1 << 20;
 /// What a step came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Something was done; there may be more.
-    Moved,
+    /// Lines went over and were synced there; there may be more.
+    Carried,
+    /// It found out how far an earlier step had come, and carried nothing; there may be more.
+    Found,
     /// Every line is over.
     Idle,
     /// The share was mounted anew: this process, which may be confined to the old one, cannot go on.
@@ -94,7 +96,7 @@ impl Carrier {
             }
             self.position = Position { segment: current.number + 1, offset: 0, ..self.position };
             self.save();
-            return Ok(Step::Moved);
+            return Ok(Step::Found);
         }
         self.deliver(&source, &lines).map_err(|error| CarryError::Share(self.target.shown(), error))
     }
@@ -120,7 +122,7 @@ impl Carrier {
         }
         if self.position != before {
             self.save();
-            return Ok(Step::Moved);
+            return Ok(Step::Found);
         }
         file.write_all(lines)?;
         file.sync_data()?;
@@ -130,7 +132,7 @@ impl Carrier {
             target.length += octets;
         }
         self.save();
-        Ok(Step::Moved)
+        Ok(Step::Carried)
     }
 
     /// What is over at the share, synced there.
