@@ -5,15 +5,20 @@ use crate::share::{Share, appliance, read, send, until_carried};
 use crate::support::appliance::Sink;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Lines come until the file has been renamed so often.
+const ROTATIONS: usize = 6;
+/// However slow the machine is.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 #[test]
 fn renamed_files_are_left_and_no_line_is_lost_or_doubled() {
     let (share, sink) = (Share::new(), Sink::start(""));
     let appliance = appliance(&share, &sink, &[]);
     let log = share.path.join("srv1/maillog");
-    let stop = AtomicBool::new(false);
+    let (stop, rotations, start) = (AtomicBool::new(false), AtomicUsize::new(0), Instant::now());
     let (ids, mut rotated) = std::thread::scope(|scope| {
         let renamer = scope.spawn(|| {
             let mut rotated: Vec<PathBuf> = Vec::new();
@@ -22,11 +27,19 @@ fn renamed_files_are_left_and_no_line_is_lost_or_doubled() {
                 let away = share.path.join(format!("maillog.{:03}", rotated.len()));
                 if fs::rename(&log, &away).is_ok() {
                     rotated.push(away);
+                    rotations.store(rotated.len(), Ordering::Relaxed);
                 }
             }
             rotated
         });
-        let senders: Vec<_> = (0..4).map(|_| scope.spawn(|| send(&appliance, 150))).collect();
+        let send_on = || {
+            let mut ids = Vec::new();
+            while rotations.load(Ordering::Relaxed) < ROTATIONS && start.elapsed() < PATIENCE {
+                ids.extend(send(&appliance, 50));
+            }
+            ids
+        };
+        let senders: Vec<_> = (0..4).map(|_| scope.spawn(send_on)).collect();
         let ids: Vec<String> = senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect();
         appliance.until_empty();
         until_carried(&appliance);
@@ -34,7 +47,7 @@ fn renamed_files_are_left_and_no_line_is_lost_or_doubled() {
         (ids, renamer.join().unwrap())
     });
     println!("{} mails, {} files", ids.len(), rotated.len() + 1);
-    assert!(rotated.len() > 3, "only {} rotations", rotated.len());
+    assert!(rotated.len() >= ROTATIONS, "only {} rotations", rotated.len());
     rotated.push(log);
     let whole: String = rotated.iter().map(|path| read(path)).collect();
     let audit = Audit::of(&whole);
