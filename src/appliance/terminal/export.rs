@@ -7,10 +7,10 @@
 //! Security: sec=sys; what root may read there is for the export to say, and nothing is ever written or chowned.
 //! Source: nfs(5); the kernel's fs/nfs/fs_context.c reads the options.
 
-use super::mounted;
+use super::mounted::{self, name_of};
 use crate::appliance::mount::{Request, in_words};
 use crate::appliance::supervise::identity::Identity;
-use crate::ground::host::{Host, HostSpec};
+use crate::ground::host::HostSpec;
 use nix::errno::Errno;
 use nix::mount::MsFlags;
 use std::net::{IpAddr, UdpSocket};
@@ -124,14 +124,6 @@ fn own_address(server: IpAddr, port: u16) -> Option<IpAddr> {
     // No datagram is sent by this: the kernel only looks for a route.
     socket.connect((server, port)).ok()?;
     socket.local_addr().ok().map(|address| address.ip())
-}
-
-fn name_of(host: &Host) -> String {
-    match host {
-        Host::Name(name) => name.clone(),
-        Host::Address(IpAddr::V4(address)) => address.to_string(),
-        Host::Address(IpAddr::V6(address)) => format!("[{address}]"),
-    }
 }
 
 #[cfg(test)]

@@ -121,6 +121,15 @@ fn says_little(errno: Errno) -> bool {
     matches!(errno, Errno::EINVAL | Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::EIO)
 }
 
+/// A host as it stands before the path of a share or an export.
+pub(super) fn name_of(host: &Host) -> String {
+    match host {
+        Host::Name(name) => name.clone(),
+        Host::Address(IpAddr::V4(address)) => address.to_string(),
+        Host::Address(IpAddr::V6(address)) => format!("[{address}]"),
+    }
+}
+
 fn addresses(server: &HostSpec) -> Result<Vec<IpAddr>, String> {
     let name = match &server.host {
         Host::Address(address) => return Ok(vec![*address]),

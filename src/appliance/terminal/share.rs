@@ -6,10 +6,10 @@
 //! Security: the mounted files belong to the core's user and to nobody else. No password is ever sent.
 //! Source: mount.cifs(8) for the options; the kernel's fs/smb/client/fs_context.c reads them.
 
-use super::mounted;
+use super::mounted::{self, name_of};
 use crate::appliance::mount::{Request, in_words};
 use crate::appliance::supervise::identity::Identity;
-use crate::ground::host::{Host, HostSpec};
+use crate::ground::host::HostSpec;
 use nix::errno::Errno;
 use nix::mount::MsFlags;
 use std::net::IpAddr;
@@ -137,13 +137,6 @@ impl Remote {
             source += &format!("/{}", self.path);
         }
         Request { source, kind: KIND, flags: MsFlags::empty(), options }
-    }
-}
-
-fn name_of(host: &Host) -> String {
-    match host {
-        Host::Name(name) => name.clone(),
-        Host::Address(address) => address.to_string(),
     }
 }
 
