@@ -389,6 +389,25 @@ mod tests {
     }
 
     #[test]
+    fn after_starttls_nothing_is_known_but_what_the_session_has_cost() {
+        let rules = rules();
+        let mut dialogue = Dialogue::new(&rules, Tls::Offered);
+        let say = |dialogue: &mut Dialogue<'_>, line: &str| {
+            let mut out = Vec::new();
+            dialogue.hear(Command::parse(line.as_bytes()), &Open, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        say(&mut dialogue, "EHLO x");
+        for _ in 1..rules.errors_limit {
+            say(&mut dialogue, "nonsense");
+        }
+        let mut dialogue = dialogue.inside_tls();
+        assert_eq!(dialogue.hello(), ("", false));
+        assert!(!say(&mut dialogue, "EHLO y").contains("STARTTLS"));
+        assert!(say(&mut dialogue, "nonsense").starts_with("421 4.7.0"), "one error more than the session may make");
+    }
+
+    #[test]
     fn a_mail_passes_in_order() {
         assert_eq!(
             codes(&["EHLO x", "MAIL FROM:<>", "RCPT TO:<a@b>", "RCPT TO:<a@B>", "DATA", "end", "DATA", "QUIT"]),
