@@ -8,19 +8,34 @@ use crate::mail::model::{Content, MessageId};
 use crc32fast::Hasher;
 use std::io;
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
-/// Content up to this many octets lives in the segment, beside its envelope; longer content gets a file of its own.
-pub const INLINE_MAX: usize = 64 * 1024;
+/// Content up to this many octets lives in the segment, beside its envelope, and shares its syncs with others; longer content
+/// gets a file of its own.
+pub const INLINE_MAX: usize = 256 * 1024;
+
+/// Octets that every writer may keep in memory. Whoever wants more, up to [`INLINE_MAX`], borrows from [`LENDABLE`].
+pub const OWN: usize = 32 * 1024;
+
+/// Octets that all writers together may borrow. When they are lent out, content goes to a file earlier.
+pub const LENDABLE: usize = 16 << 20;
+
+/// Octets of stored content that a reader gets in memory; above that, piece by piece.
+pub const WHOLE_MAX: usize = 64 * 1024;
 
 /// Takes content piece by piece. Up to [`INLINE_MAX`] octets wait in memory, whatever the length.
 pub struct ContentWriter {
     shared: Arc<Shared>,
     id: MessageId,
     buffer: Vec<u8>,
+    loan: Loan,
     crc: Hasher,
     written: u64,
     spilled: Option<Spilled>,
 }
+
+/// Octets of [`LENDABLE`], given back at its drop.
+pub type Loan = Option<OwnedSemaphorePermit>;
 
 struct Spilled {
     file: Arc<dyn File>,
@@ -29,22 +44,22 @@ struct Spilled {
 
 /// Content that has come to its end.
 pub enum Finished {
-    /// Short: in memory, with its checksum.
-    Inline(Vec<u8>, u32),
+    /// Short: in memory, with its checksum and what was borrowed for it.
+    Inline(Vec<u8>, u32, Loan),
     /// Long: in its own file, durable under its final name, with length and checksum.
     File(Arc<dyn File>, u64, u32),
 }
 
 impl ContentWriter {
     pub(super) fn new(shared: Arc<Shared>, id: MessageId) -> Self {
-        Self { shared, id, buffer: Vec::new(), crc: Hasher::new(), written: 0, spilled: None }
+        Self { shared, id, buffer: Vec::new(), loan: None, crc: Hasher::new(), written: 0, spilled: None }
     }
 
     /// The end of the content. A file is synced, renamed, and its directory synced.
     pub(super) async fn finish(mut self) -> Result<Finished, SpoolError> {
         let crc = std::mem::take(&mut self.crc).finalize();
         if self.spilled.is_none() {
-            return Ok(Finished::Inline(std::mem::take(&mut self.buffer), crc));
+            return Ok(Finished::Inline(std::mem::take(&mut self.buffer), crc, self.loan.take()));
         }
         self.flush().await?;
         let Some(Spilled { file, len }) = self.spilled.take() else {
@@ -66,6 +81,24 @@ impl ContentWriter {
         }
     }
 
+    /// Whether so many more octets may wait in memory; borrows for them where that can be.
+    fn has_room_for(&mut self, more: usize) -> bool {
+        let wanted = self.buffer.len() + more;
+        let borrowed = self.loan.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let Some(missing) = wanted.checked_sub(OWN + borrowed).filter(|missing| *missing > 0) else { return true };
+        // A file once begun takes all the rest.
+        if self.spilled.is_some() || wanted > INLINE_MAX {
+            return false;
+        }
+        let step = u32::try_from(missing.next_multiple_of(OWN)).unwrap_or(u32::MAX);
+        match (self.shared.lendable.clone().try_acquire_many_owned(step), &mut self.loan) {
+            (Ok(more), Some(loan)) => loan.merge(more),
+            (Ok(first), loan) => *loan = Some(first),
+            (Err(_), _) => return false,
+        }
+        true
+    }
+
     /// Hands what waits in memory to the content file.
     async fn flush(&mut self) -> Result<(), SpoolError> {
         let (file, offset) = match &self.spilled {
@@ -84,6 +117,8 @@ impl ContentWriter {
             .await
             .map_err(|error| self.shared.unwell(&error))?;
         self.buffer.clear();
+        self.buffer.shrink_to(OWN);
+        self.loan = None;
         if let Some(spilled) = &mut self.spilled {
             spilled.len += written;
         }
@@ -105,8 +140,8 @@ impl Writer for ContentWriter {
     async fn write(&mut self, mut piece: &[u8]) -> Result<(), SpoolError> {
         self.crc.update(piece);
         self.written += piece.len() as u64;
-        while self.buffer.len() + piece.len() > INLINE_MAX {
-            let (fits, rest) = piece.split_at(INLINE_MAX - self.buffer.len());
+        while !self.has_room_for(piece.len()) {
+            let (fits, rest) = piece.split_at(OWN.saturating_sub(self.buffer.len()).min(piece.len()));
             self.buffer.extend_from_slice(fits);
             piece = rest;
             self.flush().await?;

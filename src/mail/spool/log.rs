@@ -104,14 +104,14 @@ impl Spool for SegmentLog {
             envelope: entry.envelope,
             file: None,
         };
-        let (bytes, body, crc) = match finished {
-            Finished::Inline(content, crc) => {
+        let (bytes, body, crc, _loan) = match finished {
+            Finished::Inline(content, crc, loan) => {
                 let content = Bytes::from(content);
-                (content.clone(), Body::Memory(content), crc)
+                (content.clone(), Body::Memory(content), crc, loan)
             }
             Finished::File(file, len, crc) => {
                 accepted.file = Some((len, crc));
-                (Bytes::new(), Body::Stored(Arc::new(Stretch { file, offset: 0, len }), len), 0)
+                (Bytes::new(), Body::Stored(Arc::new(Stretch { file, offset: 0, len }), len), 0, None)
             }
         };
         let head = accepted.encode();

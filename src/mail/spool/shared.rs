@@ -1,6 +1,7 @@
 //! What the door, the writers of content and the committer have in common.
 
 use super::SpoolError;
+use super::content::LENDABLE;
 use super::index::Index;
 use super::record::Op;
 use crate::appliance::counter::Counters;
@@ -11,6 +12,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Semaphore;
 
 /// What the door, the writers and the committer have in common.
 pub struct Shared {
@@ -22,6 +24,8 @@ pub struct Shared {
     health: AtomicU8,
     complaint: Mutex<String>,
     last_id: AtomicU64,
+    /// Memory that writers of content may borrow, in octets.
+    pub lendable: Arc<Semaphore>,
     /// Progress that was handed in and is not written yet; whoever reads a message must see it.
     recent: Mutex<HashMap<MessageId, Recent>>,
 }
@@ -54,6 +58,7 @@ impl Shared {
         Self {
             disk,
             counters,
+            lendable: Arc::new(Semaphore::new(LENDABLE)),
             last_id: AtomicU64::new(index.last_id()),
             index: Mutex::new(index),
             pending: Mutex::default(),
