@@ -25,11 +25,12 @@ use super::record::{Effect, Op, Record, depends, done_record, frame_len, state_r
 use super::recover::OpenError;
 use super::shared::{Health, Shared};
 use crate::ground::disk::{File, is_full};
+use crate::ground::sync::Instant;
 use crate::mail::model::MessageId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How the log is cut and paced.
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +67,8 @@ pub struct Committer {
     pub(super) len: u64,
     pub(super) next_segment: u32,
     pub(super) spares: Vec<String>,
+    /// Segments were let go, and their directories not synced since.
+    pub(super) removals_to_sync: bool,
     /// Done and state records written since the last good sync.
     pub(super) unsynced: Vec<Record>,
     pub(super) unsynced_since: Option<Instant>,
@@ -106,6 +109,7 @@ impl Committer {
             len: HEADER_BLOCK,
             next_segment: next_segment + 1,
             spares,
+            removals_to_sync: false,
             unsynced: Vec::new(),
             unsynced_since: None,
             carried: Vec::new(),
