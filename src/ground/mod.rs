@@ -7,5 +7,6 @@ pub mod gateway;
 pub mod host;
 pub mod log;
 pub mod routes;
+pub mod sync;
 pub mod sys;
 pub mod tls;

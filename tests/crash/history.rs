@@ -1,51 +1,79 @@
 //! Random histories of a queue against a model of what it owes.
+//!
+//! The model knows of every message whether it must be there, may be, or must not; which content it has; and which words about
+//! it (progress, hold, delay notice) the queue may still know after a crash: those since the last answered sync.
 
-use crate::disk::SimDisk;
+use crate::disk::{Events, SimDisk};
+use crate::mail::model::{Address, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target};
+use crate::mail::spool::{Config, Entry, OpenError, SegmentLog, Spool, SpoolError, Writer};
+use crate::world::World;
 use postern::appliance::counter::Counters;
-use postern::mail::model::{Address, BodyType, Envelope, Kind, Message, MessageId, Origin, Status};
-use postern::mail::spool::{Config, Entry, SegmentLog, Spool, SpoolError, Writer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A queue on a disk, and what its users know about it.
 pub struct History {
+    pub world: World,
     pub disk: SimDisk,
+    pub config: Config,
+    pub events: Events,
+    seed: u64,
     log: Option<SegmentLog>,
     random: fastrand::Rng,
-    /// Answered 250, and not known to be finished: content and the recipients known to be done.
-    owed: BTreeMap<MessageId, Owed>,
-    /// Refused, or without an answer: may be there or not, but never torn.
-    maybe: BTreeMap<MessageId, Vec<u8>>,
+    mails: BTreeMap<MessageId, Mail>,
     /// Must never be seen again.
     gone: BTreeSet<MessageId>,
-    /// Handed in, durable with the next answered sync.
-    lazily_gone: BTreeSet<MessageId>,
-    next: u64,
+    /// Reads have failed in this life of the queue, so that what it was told to note may not be noted.
+    reads_failed: bool,
 }
 
-struct Owed {
+/// What is known of one message.
+struct Mail {
     content: Vec<u8>,
-    /// As last confirmed; `None` while nobody knows.
-    held: Option<bool>,
-    recipients: usize,
-    done: BTreeSet<u16>,
-    lazily_done: BTreeSet<u16>,
+    presence: Presence,
+    /// What its progress may be; the last is the newest.
+    progress: Vec<Vec<Progress>>,
+    held: BTreeSet<bool>,
+    told: BTreeSet<bool>,
 }
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Presence {
+    /// Answered 250, and not finished.
+    Owed,
+    /// Finished; durable with the next answered sync.
+    Leaving,
+    /// Refused, or an order without an answer: may be there or not, but never torn.
+    Maybe,
+}
+
+/// Short segments turn over often.
+pub const SMALL: Config =
+    Config { segment_max: 64 << 10, lazy_sync: Duration::from_millis(50), housekeeping: Duration::from_secs(1) };
 
 impl History {
-    pub fn new(seed: u64, capacity: u64) -> Self {
-        let disk = SimDisk::new(capacity);
-        let log = open(&disk).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    pub fn new(seed: u64, capacity: u64, config: Config) -> Self {
+        Self::counted(seed, capacity, config, Events::default())
+    }
+
+    /// A history whose events are counted with others.
+    pub fn counted(seed: u64, capacity: u64, config: Config, events: Events) -> Self {
+        let world = World::enter_new(seed);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let disk = SimDisk::new(capacity, random.u64(..), events.clone());
+        let log = open(&disk, config).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         Self {
+            world,
             disk,
+            config,
+            events,
+            seed,
             log: Some(log),
-            random: fastrand::Rng::with_seed(seed),
-            owed: BTreeMap::new(),
-            maybe: BTreeMap::new(),
+            random,
+            mails: BTreeMap::new(),
             gone: BTreeSet::new(),
-            lazily_gone: BTreeSet::new(),
-            next: 0,
+            reads_failed: false,
         }
     }
 
@@ -54,247 +82,524 @@ impl History {
     }
 
     pub fn owed(&self) -> usize {
-        self.owed.len()
+        self.mails.values().filter(|mail| mail.presence == Presence::Owed).count()
     }
 
     /// A random number of random acts.
-    pub async fn live(&mut self, acts: std::ops::Range<usize>) {
+    pub fn live(&mut self, acts: std::ops::Range<usize>) {
         for _ in 0..self.random.usize(acts) {
-            self.step().await;
+            self.step();
         }
     }
 
-    /// One random act of a session, a courier or an operator.
-    pub async fn step(&mut self) {
-        match self.random.u8(..10) {
-            0..=4 => drop(self.accept().await),
-            5..=7 => self.settle(),
-            8 => self.hold().await,
-            _ => self.delete().await,
+    /// One random act of a session, a courier, an operator or the clock.
+    pub fn step(&mut self) {
+        match self.random.u8(..32) {
+            0..=11 => drop(self.accept()),
+            12..=20 => self.settle(),
+            21..=22 => self.hold(),
+            23 => self.delay_told(),
+            24..=25 => self.delete(),
+            26..=27 => self.look(),
+            28 => drop(self.world.let_run()),
+            29..=30 => self.world.pass(Duration::from_millis(60)),
+            _ => self.world.pass(Duration::from_millis(1100)),
         }
     }
 
-    pub async fn accept(&mut self) -> Result<(), SpoolError> {
-        self.next += 1;
-        let len = match self.random.u8(..10) {
+    pub fn accept(&mut self) -> Result<(), SpoolError> {
+        let len = match self.random.u8(..24) {
             0 => 0,
-            1 => self.random.usize(60_000..200_000),
-            _ => self.random.usize(..8_000),
+            1 => self.random.usize(66_000..140_000),
+            2..=5 => self.random.usize(..20_000),
+            _ => self.random.usize(..2_000),
         };
-        let content: Vec<u8> = std::iter::repeat_with(|| self.random.u8(..)).take(len).collect();
-        let recipients = self.random.usize(1..4);
+        let mut content = vec![0; len];
+        self.random.fill(&mut content);
+        let recipients = self.random.usize(1..5);
+        let entry = entry(recipients, self.random.bool());
+        let progress = entry.copy.then_some(Target::Copy);
+        let progress = targets(recipients).map(Target::Recipient).chain(progress).map(Progress::new).collect::<Vec<_>>();
         let Some(log) = &self.log else { return Ok(()) };
         let mut writer = log.begin();
         let id = writer.id();
-        let mut result = Ok(());
-        for piece in content.chunks(10_000) {
-            result = result.and(writer.write(piece).await);
-        }
-        let result = match result {
-            Ok(()) => log.commit(entry(recipients), writer).await.map(|message| assert_eq!(message.id, id)),
-            Err(error) => Err(error),
-        };
-        match &result {
+        let result = self.world.drive(async {
+            for piece in content.chunks(10_000) {
+                writer.write(piece).await?;
+            }
+            log.commit(entry, writer).await.map(|message| assert_eq!(message.id, id))
+        });
+        let presence = match &result {
             Ok(()) => {
+                self.events.count(if len > 65_536 { "accepted with a file" } else { "accepted" });
                 self.synced();
-                let owed = Owed { content, held: Some(false), recipients, done: BTreeSet::new(), lazily_done: BTreeSet::new() };
-                self.owed.insert(id, owed);
+                Presence::Owed
             }
             Err(_) => {
-                self.maybe.insert(id, content);
+                self.events.count("refused");
+                Presence::Maybe
             }
-        }
+        };
+        self.events.tell(|| format!("{id}: {presence:?}, {result:?}"));
+        let mail = Mail { content, presence, progress: vec![progress], held: [false].into(), told: [false].into() };
+        self.mails.insert(id, mail);
         result
     }
 
-    /// A random recipient of a random message is delivered.
+    /// Some targets of a random message are delivered or fail, others have to wait.
     fn settle(&mut self) {
-        let Some(id) = self.random.choice(self.owed.keys().copied().collect::<Vec<_>>()) else { return };
-        let (Some(owed), Some(log)) = (self.owed.get_mut(&id), &self.log) else { return };
-        let place = u16::try_from(self.random.usize(..owed.recipients)).unwrap();
-        owed.lazily_done.insert(place);
-        let progress = targets(owed.recipients, |place| owed.done.contains(&place) || owed.lazily_done.contains(&place));
+        let Some(id) = self.choose() else { return };
+        let (Some(mail), Some(log)) = (self.mails.get_mut(&id), &self.log) else { return };
+        let mut progress = mail.progress.last().cloned().unwrap_or_default();
+        let finishes = self.random.u8(..3) == 0;
+        for target in progress.iter_mut().filter(|target| target.status == Status::Pending) {
+            target.attempts += 1;
+            match self.random.u8(..4) {
+                0 => target.status = Status::Delivered,
+                1 => (target.status, target.reason) = (Status::Failed, "550 5.1.1 no such user".to_owned()),
+                _ if finishes => target.status = Status::Dropped,
+                _ => {
+                    target.due = self.random.u32(..);
+                    target.reason = "451 4.2.1 später".repeat(self.random.usize(1..20));
+                }
+            }
+        }
         let finished = progress.iter().all(|target| target.status != Status::Pending);
-        log.settle(id, progress);
+        self.events.tell(|| format!("{id}: settle, finished: {finished}"));
+        log.settle(id, progress.clone());
         if finished {
-            self.lazily_gone.insert(id);
-            let owed = self.owed.remove(&id).map(|owed| owed.content);
-            self.maybe.insert(id, owed.unwrap_or_default());
-        }
-    }
-
-    async fn hold(&mut self) {
-        let Some(id) = self.random.choice(self.owed.keys().copied().collect::<Vec<_>>()) else { return };
-        let Some(log) = &self.log else { return };
-        let held = self.random.bool();
-        let confirmed = log.hold(id, held).await.is_ok();
-        if let Some(owed) = self.owed.get_mut(&id) {
-            owed.held = if confirmed || owed.held == Some(held) { Some(held) } else { None };
-        }
-        if confirmed {
-            self.synced();
-        }
-    }
-
-    async fn delete(&mut self) {
-        let Some(id) = self.random.choice(self.owed.keys().copied().collect::<Vec<_>>()) else { return };
-        let Some(log) = &self.log else { return };
-        let result = log.delete(id).await;
-        let content = self.owed.remove(&id).map(|owed| owed.content).unwrap_or_default();
-        if result.is_ok() {
-            self.synced();
-            self.gone.insert(id);
+            mail.presence = Presence::Leaving;
+            self.events.count("finished");
         } else {
-            self.maybe.insert(id, content);
+            mail.progress.push(progress);
+            self.events.count("progress noted");
+        }
+        if self.random.bool() {
+            self.world.let_run();
         }
     }
 
-    /// An answer came back from a sync: what was handed in before is durable too.
-    fn synced(&mut self) {
-        for id in std::mem::take(&mut self.lazily_gone) {
-            self.maybe.remove(&id);
-            self.gone.insert(id);
+    fn hold(&mut self) {
+        let Some(id) = self.choose() else { return };
+        let (Some(mail), Some(log)) = (self.mails.get_mut(&id), &self.log) else { return };
+        let held = self.random.bool();
+        let result = self.world.drive(log.hold(id, held));
+        self.events.tell(|| format!("{id}: hold {held}: {result:?}"));
+        if result.is_ok() {
+            mail.held = [held].into();
+            self.events.count(if held { "held" } else { "released" });
+            self.synced();
+        } else {
+            mail.held.insert(held);
+            self.events.count("an order was refused");
         }
-        for owed in self.owed.values_mut() {
-            owed.done.append(&mut owed.lazily_done);
+    }
+
+    fn delay_told(&mut self) {
+        let Some(id) = self.choose() else { return };
+        let (Some(mail), Some(log)) = (self.mails.get_mut(&id), &self.log) else { return };
+        log.delay_told(id);
+        mail.told.insert(true);
+        self.events.count("delay told");
+    }
+
+    fn delete(&mut self) {
+        let Some(id) = self.choose() else { return };
+        let (Some(mail), Some(log)) = (self.mails.get_mut(&id), &self.log) else { return };
+        let result = self.world.drive(log.delete(id));
+        self.events.tell(|| format!("{id}: delete: {result:?}"));
+        match result {
+            Ok(()) => {
+                self.mails.remove(&id);
+                self.gone.insert(id);
+                self.events.count("deleted");
+                self.synced();
+            }
+            Err(_) => {
+                mail.presence = Presence::Maybe;
+                self.events.count("an order was refused");
+            }
+        }
+    }
+
+    /// Somebody looks at a message: what was handed in last is what they see, written or not.
+    fn look(&mut self) {
+        let Some(id) = self.choose() else { return };
+        let (Some(mail), Some(log)) = (self.mails.get(&id), &self.log) else { return };
+        let well = log.ready().is_ok();
+        match self.world.drive(log.load(id)) {
+            Ok(message) => {
+                let what = self.differs(id, mail, &message, &mail.progress[mail.progress.len() - 1..]);
+                assert!(what.is_none(), "seed {}: {id}: {}", self.seed, what.unwrap_or_default());
+                self.events.count("read back");
+            }
+            Err(SpoolError::Failed(_)) if self.reads_failed => {}
+            // Its last state was lost by the sync that failed, and is about to be written anew.
+            Err(SpoolError::Damaged) if !well => {}
+            Err(error) => panic!("seed {}: {id} is in the queue and cannot be read: {error}", self.seed),
+        }
+    }
+
+    fn choose(&mut self) -> Option<MessageId> {
+        let owed = self.mails.iter().filter(|(_, mail)| mail.presence == Presence::Owed).map(|(id, _)| *id);
+        self.random.choice(owed.collect::<Vec<_>>())
+    }
+
+    /// An answer came back from a sync. While the volume is well, what was handed in before is durable too; otherwise some of
+    /// it waits for better days.
+    fn synced(&mut self) {
+        if self.log.as_ref().is_none_or(|log| log.ready().is_err()) {
+            return;
+        }
+        self.all_is_durable();
+    }
+
+    fn all_is_durable(&mut self) {
+        let leaving = self.mails.extract_if(.., |_, mail| mail.presence == Presence::Leaving);
+        self.gone.extend(leaving.map(|(id, _)| id));
+        for mail in self.mails.values_mut().filter(|mail| mail.presence == Presence::Owed) {
+            mail.progress.drain(..mail.progress.len() - 1);
+            if mail.told.contains(&true) && !self.reads_failed {
+                mail.told = [true].into();
+            }
         }
     }
 
     /// The power goes, the disk comes back, the queue is opened again, and is held against the model.
-    pub async fn power_cut(&mut self, seed: u64) {
-        let after = self.disk.power_cut(&mut self.random);
-        // The old process has not survived either; what it still does reaches a disk that nobody reads.
-        self.disk.die_after(0);
-        drop(self.log.take());
-        self.disk = after;
-        self.reopen(seed).await;
+    pub fn power_cut(&mut self) {
+        self.events.count("power cut");
+        let after = self.disk.power_cut();
+        self.end(after);
+        self.reopen();
     }
 
     /// The process is killed; what the kernel has taken stays visible, durable or not. Opened again, and held against the
     /// model.
-    pub async fn kill(&mut self, seed: u64) {
+    pub fn kill(&mut self) {
+        self.events.count("kill");
         let after = self.disk.kill();
-        self.disk.die_after(0);
-        drop(self.log.take());
-        self.disk = after;
-        self.reopen(seed).await;
+        self.end(after);
+        self.reopen();
     }
 
     /// A clean stop and start.
-    pub async fn restart(&mut self, seed: u64) {
+    pub fn restart(&mut self) {
+        self.events.count("clean restart");
         self.disk.heal();
-        drop(self.log.take());
-        self.synced();
-        self.reopen(seed).await;
+        self.close();
+        self.reopen();
     }
 
-    /// A clean stop, a bit of a segment or a content file turns over, and a start: at most one message may be missing, none
-    /// may be changed.
-    pub async fn flip_a_bit(&mut self, seed: u64) {
-        drop(self.log.take());
-        let prefix = if self.random.bool() { "log/" } else { "body/" };
-        let Some(hit) = self.disk.flip_bit(prefix, &mut self.random) else { return };
-        let log = open(&self.disk).unwrap_or_else(|error| panic!("seed {seed}, {hit}: {error}"));
-        let mut lost = Vec::new();
-        for (id, owed) in &self.owed {
-            match log.load(*id).await {
-                Ok(message) => {
-                    assert!(message.body.head(usize::MAX).unwrap() == owed.content, "seed {seed}, {hit}: {id} is changed")
+    /// The power goes, or the process is killed, while the queue is being opened, again and again.
+    pub fn crash_in_recovery(&mut self) {
+        let mut after = self.disk.power_cut();
+        for _ in 0..self.random.usize(1..4) {
+            self.end(after);
+            let calls = self.random.u64(..40);
+            self.disk.die_after(calls);
+            self.events.count(match open(&self.disk, self.config) {
+                Ok(log) => {
+                    self.log = Some(log);
+                    "crash right after a recovery"
                 }
-                Err(SpoolError::Unknown | SpoolError::Damaged) => lost.push(*id),
+                Err(_) => "crash in a recovery",
+            });
+            after = if self.random.bool() { self.disk.power_cut() } else { self.disk.kill() };
+        }
+        self.end(after);
+        self.reopen();
+    }
+
+    /// Calls fail while the queue is being opened. It may refuse to, but must not think less of what it owes.
+    pub fn trouble_in_recovery(&mut self) {
+        let after = if self.random.bool() { self.disk.power_cut() } else { self.disk.kill() };
+        self.end(after);
+        let error = self.some_error();
+        let (calls, times) = (self.random.u64(..20), self.random.u64(1..4));
+        self.disk.fail_after(calls, times, error);
+        match open(&self.disk, self.config) {
+            Ok(log) => {
+                self.log = Some(log);
+                self.events.count("opened in spite of errors");
+                self.check();
+                self.disk.heal();
+            }
+            Err(_) => {
+                self.events.count("refused to open");
+                self.disk.heal();
+                self.reopen();
+            }
+        }
+    }
+
+    /// Blocks cannot be read for the time of one recovery. What is served is whole; what is not comes back.
+    pub fn unreadable_in_recovery(&mut self) {
+        self.close();
+        self.disk = self.disk.kill();
+        let reads = self.random.u64(..12);
+        self.disk.fail_reads_after(reads);
+        match open(&self.disk, self.config) {
+            Ok(log) => {
+                self.events.count("opened with blocks that cannot be read");
+                for id in log.ids(None, usize::MAX) {
+                    if let (Ok(message), Some(mail)) = (self.world.drive(log.load(id)), self.mails.get(&id)) {
+                        let content = message.body.head(usize::MAX);
+                        assert!(
+                            content.is_err() || content.is_ok_and(|content| content == mail.content),
+                            "seed {}: {id} is changed",
+                            self.seed
+                        );
+                    }
+                }
+                self.world.pass(Duration::from_secs(3));
+                drop(log);
+            }
+            Err(_) => self.events.count("refused to open"),
+        }
+        self.disk.heal();
+        self.reopen();
+    }
+
+    /// Errors at some calls, for a while; then the disk is well again, and so must be the queue.
+    pub fn trouble(&mut self) {
+        match self.random.u8(..8) {
+            0..=2 => {
+                let (syncs, lies) = (self.random.u64(..12), self.random.bool());
+                self.disk.fail_sync_after(syncs, lies);
+            }
+            3..=5 => {
+                let error = self.some_error();
+                let (calls, times) = (self.random.u64(..40), self.random.u64(1..12));
+                self.disk.fail_after(calls, times, error);
+            }
+            _ => {
+                self.reads_failed = true;
+                let reads = self.random.u64(..20);
+                self.disk.fail_reads_after(reads);
+            }
+        }
+    }
+
+    /// After the trouble.
+    pub fn recover(&mut self) {
+        self.disk.heal();
+        self.world.pass(Duration::from_secs(4));
+        self.accept().unwrap_or_else(|error| panic!("seed {}: the disk is well, the queue is not: {error}", self.seed));
+    }
+
+    /// A clean stop, a bit of a segment or a content file turns over, and a start: one message at most may have suffered.
+    pub fn flip_a_bit(&mut self) {
+        self.disk.heal();
+        self.close();
+        let Some(hit) = self.disk.flip_bit(if self.random.u8(..4) > 0 { "log/" } else { "body/" }) else {
+            return self.reopen();
+        };
+        let seed = self.seed;
+        let log = open(&self.disk, self.config).unwrap_or_else(|error| panic!("seed {seed}, {hit}: {error}"));
+        let mut suffered = BTreeSet::new();
+        let present: BTreeSet<MessageId> = log.ids(None, usize::MAX).into_iter().collect();
+        for (id, mail) in &mut self.mails {
+            if !present.contains(id) {
+                if mail.presence == Presence::Owed {
+                    self.events.count("flip: a message was lost");
+                    suffered.insert(*id);
+                }
+                continue;
+            }
+            match self.world.drive(log.load(*id)) {
+                Ok(message) => {
+                    assert!(message.body.head(usize::MAX).unwrap() == mail.content, "seed {seed}, {hit}: {id} is changed");
+                    let same = mail.progress.contains(&message.progress)
+                        && mail.held.contains(&message.held)
+                        && mail.told.contains(&message.delay_told);
+                    if !same {
+                        self.events.count("flip: a state was forgotten");
+                        suffered.insert(*id);
+                        mail.progress = vec![message.progress.clone()];
+                        mail.held = [message.held].into();
+                        mail.told = [message.delay_told].into();
+                    }
+                }
+                Err(SpoolError::Damaged) => {
+                    self.events.count("flip: a message is damaged");
+                    suffered.insert(*id);
+                    // The committer sets it aside and takes it off the queue.
+                    let kept = self.disk.paths("corrupt/").len();
+                    self.world.let_run();
+                    assert!(
+                        self.world.drive(log.delete(*id)).is_err(),
+                        "seed {seed}, {hit}: {id} is damaged and still in the queue"
+                    );
+                    assert!(self.disk.paths("corrupt/").len() > kept, "seed {seed}, {hit}: nothing was set aside");
+                }
                 Err(error) => panic!("seed {seed}, {hit}: {id}: {error}"),
             }
         }
-        assert!(lost.len() <= 1, "seed {seed}, {hit}: {lost:?} are lost");
-        if let Some(id) = lost.first() {
-            // The committer sets it aside and takes it off the queue.
-            assert!(log.delete(*id).await.is_err(), "seed {seed}, {hit}: {id} is damaged and still in the queue");
-            assert!(!self.disk.paths("corrupt/").is_empty(), "seed {seed}, {hit}: nothing was set aside");
+        for id in present.iter().filter(|id| self.gone.contains(id)) {
+            self.events.count("flip: a finished message is back");
+            suffered.insert(*id);
+            let result = self.world.drive(log.delete(*id));
+            assert!(result.is_ok(), "seed {seed}, {hit}: {id} is back and does not go: {result:?}");
         }
+        if suffered.is_empty() {
+            self.events.count("flip: nobody suffered");
+        }
+        assert!(suffered.len() <= 1, "seed {seed}, {hit}: {suffered:?} have suffered");
+        for id in &suffered {
+            if self.mails.get(id).is_some_and(|_| log.is_held(*id).is_none()) {
+                self.mails.remove(id);
+                self.gone.insert(*id);
+            }
+        }
+        self.log = Some(log);
+        self.check();
     }
 
-    async fn reopen(&mut self, seed: u64) {
-        let log = open(&self.disk).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    /// The end of a history: what is in the queue is finished, and its room comes back.
+    pub fn clear(&mut self) {
+        self.restart();
+        let Some(log) = &self.log else { return };
+        for id in log.ids(None, usize::MAX) {
+            let result = self.world.drive(log.delete(id));
+            assert!(result.is_ok(), "seed {}: {id} does not go: {result:?}", self.seed);
+        }
+        self.gone.extend(std::mem::take(&mut self.mails).into_keys());
+        assert_eq!(log.totals(), (0, 0, 0), "seed {}: the queue is empty, its sums are not", self.seed);
+        let segments = self.disk.paths("log/");
+        assert!(segments.len() <= 1, "seed {}: the queue is empty and keeps {segments:?}", self.seed);
+        self.restart();
+    }
+
+    /// The process is gone; the next one finds this disk.
+    fn end(&mut self, after: SimDisk) {
+        drop(self.log.take());
+        self.disk = after;
+    }
+
+    fn close(&mut self) {
+        let Some(log) = self.log.take() else { return };
+        if log.close() {
+            self.all_is_durable();
+        } else {
+            self.events.count("closed without its last sync");
+        }
+        drop(log);
+        // A process that ended leaves no open files.
+        self.disk = self.disk.kill();
+    }
+
+    fn reopen(&mut self) {
+        self.reads_failed = false;
+        let kept = self.disk.paths("corrupt/").len();
+        let log = open(&self.disk, self.config).unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
+        let set_aside = self.disk.paths("corrupt/");
+        for name in &set_aside[kept.min(set_aside.len())..] {
+            self.events.count(match name.rsplit_once('.') {
+                Some((_, "tail")) => "recovery: an unfinished write set aside",
+                Some((_, "seg")) => "recovery: a segment set aside",
+                _ => "recovery: a damaged record set aside",
+            });
+        }
+        self.events.count("recovery");
         self.log = Some(log);
-        self.check(seed).await;
+        self.check();
+        if self.disk.lies() {
+            // What was read may not be there any more after the power was gone, and nobody could know.
+            self.events.count("recovery on a disk that lies");
+            let after = self.disk.power_cut();
+            self.end(after);
+            self.reopen();
+        }
     }
 
     /// What is in the queue now against what it owes.
-    pub async fn check(&mut self, seed: u64) {
-        let Some(log) = &self.log else { return };
+    pub fn check(&mut self) {
+        let (seed, Some(log)) = (self.seed, &self.log) else { return };
         let present: BTreeSet<MessageId> = log.ids(None, usize::MAX).into_iter().collect();
-        for id in self.owed.keys() {
-            assert!(present.contains(id), "seed {seed}: {id} was answered 250 and is lost");
+        for (id, mail) in &self.mails {
+            let owed = mail.presence == Presence::Owed;
+            assert!(!owed || present.contains(id), "seed {seed}: {id} was answered 250 and is lost");
         }
+        let mut known = BTreeMap::new();
         for id in &present {
             assert!(!self.gone.contains(id), "seed {seed}: {id} was finished and is back");
-            let message = match log.load(*id).await {
-                Ok(message) => message,
-                Err(error) => panic!("seed {seed}: {id} is in the queue and cannot be read: {error}"),
-            };
-            let content = message.body.head(usize::MAX).unwrap();
-            match (self.owed.get(id), self.maybe.get(id)) {
-                (Some(owed), _) => {
-                    assert!(content == owed.content, "seed {seed}: {id} came back changed");
-                    assert!(owed.held.is_none_or(|held| held == message.held), "seed {seed}: {id} forgot whether it is held");
-                    for (place, target) in (0u16..).zip(&message.progress) {
-                        let known = owed.done.contains(&place);
-                        assert!(
-                            !known || target.status == Status::Delivered,
-                            "seed {seed}: {id}/{place} would be delivered again"
-                        );
-                        let never = !known && !owed.lazily_done.contains(&place);
-                        assert!(!never || target.status == Status::Pending, "seed {seed}: {id}/{place} was never delivered");
-                    }
+            let Some(mail) = self.mails.get(id) else { panic!("seed {seed}: {id} was never handed in") };
+            match self.world.drive(log.load(*id)) {
+                Ok(message) => {
+                    let what = self.differs(*id, mail, &message, &mail.progress);
+                    assert!(what.is_none(), "seed {seed}: {id}: {}", what.unwrap_or_default());
+                    known.insert(*id, message);
                 }
-                (None, Some(maybe)) => assert!(content == *maybe, "seed {seed}: {id} came back torn"),
-                (None, None) => panic!("seed {seed}: {id} was never handed in"),
+                // Refused, and its content removed, when the power went; or finished, as far as a disk that lies let us see.
+                Err(SpoolError::Damaged) if mail.presence != Presence::Owed => {
+                    self.events.count("recovery: the record of a refused message without its content");
+                }
+                Err(error) => panic!("seed {seed}: {id} is in the queue and cannot be read: {error}"),
             }
         }
-        // What chance let survive is owed from now on, with what is recorded of it.
-        for id in present {
-            let message = log.peek(id).await.unwrap();
-            let recorded = recorded(&message);
-            if let Some(content) = self.maybe.remove(&id) {
-                self.lazily_gone.remove(&id);
-                let recipients = message.progress.len();
-                self.owed.insert(
-                    id,
-                    Owed { content, held: Some(message.held), recipients, done: recorded, lazily_done: BTreeSet::new() },
-                );
-            } else if let Some(owed) = self.owed.get_mut(&id) {
-                owed.held = Some(message.held);
-                owed.done = recorded;
-                owed.lazily_done.clear();
+        let octets = known.values().map(|message| message.body.len()).sum::<u64>();
+        let held = known.values().filter(|message| message.held).count() as u64;
+        if known.len() == present.len() {
+            assert_eq!(log.totals(), (known.len() as u64, octets, held), "seed {seed}: the sums are wrong");
+        }
+        if self.disk.lies() {
+            return;
+        }
+        // What chance let survive is owed from now on, with what is recorded of it; the rest must not appear later.
+        let mails = std::mem::take(&mut self.mails);
+        for (id, mail) in mails {
+            match known.remove(&id) {
+                Some(message) => {
+                    let mail = Mail {
+                        presence: Presence::Owed,
+                        progress: vec![message.progress],
+                        held: [message.held].into(),
+                        told: [message.delay_told].into(),
+                        ..mail
+                    };
+                    self.mails.insert(id, mail);
+                }
+                None if present.contains(&id) => drop(self.mails.insert(id, Mail { presence: Presence::Maybe, ..mail })),
+                None => drop(self.gone.insert(id)),
             }
         }
-        // The rest of it must not appear later.
-        self.gone.extend(std::mem::take(&mut self.maybe).into_keys());
-        self.lazily_gone.clear();
+    }
+
+    /// How a message that was read differs from what it may be.
+    fn differs(&self, id: MessageId, mail: &Mail, message: &Message, progress: &[Vec<Progress>]) -> Option<String> {
+        if message.id != id {
+            return Some(format!("{} was read", message.id));
+        }
+        if message.body.head(usize::MAX).unwrap() != mail.content {
+            return Some("came back changed".to_owned());
+        }
+        if !progress.contains(&message.progress) {
+            return Some(format!("its progress is {:?} and not one of {progress:?}", message.progress));
+        }
+        if !mail.held.contains(&message.held) {
+            return Some(format!("held: {}, which is not what was answered", message.held));
+        }
+        if !mail.told.contains(&message.delay_told) {
+            return Some(format!("delay told: {}, which is not what was noted", message.delay_told));
+        }
+        None
+    }
+
+    fn some_error(&mut self) -> std::io::ErrorKind {
+        if self.random.bool() { std::io::ErrorKind::StorageFull } else { std::io::ErrorKind::Other }
     }
 }
 
-fn recorded(message: &Message) -> BTreeSet<u16> {
-    (0u16..).zip(&message.progress).filter(|(_, target)| target.status == Status::Delivered).map(|(place, _)| place).collect()
-}
-
-pub fn targets(recipients: usize, done: impl Fn(u16) -> bool) -> Vec<postern::mail::model::Progress> {
-    use postern::mail::model::{Progress, Target};
-    (0..u16::try_from(recipients).unwrap())
-        .map(|place| {
-            let status = if done(place) { Status::Delivered } else { Status::Pending };
-            Progress { status, ..Progress::new(Target::Recipient(place)) }
-        })
-        .collect()
-}
-
-pub fn open(disk: &SimDisk) -> Result<SegmentLog, postern::mail::spool::OpenError> {
-    let config = Config { segment_max: 1 << 20, lazy_sync: Duration::from_millis(5), housekeeping: Duration::from_millis(2) };
+pub fn open(disk: &SimDisk, config: Config) -> Result<SegmentLog, OpenError> {
     SegmentLog::open(Arc::new(disk.clone()), config, Arc::new(Counters::new(&[]).unwrap()), &|_| {})
 }
 
-pub fn entry(recipients: usize) -> Entry {
-    let recipients = (0..recipients).map(|n| Address::parse(&format!("r{n}@example.org")).unwrap()).collect();
+pub fn targets(recipients: usize) -> std::ops::Range<u16> {
+    0..u16::try_from(recipients).unwrap()
+}
+
+pub fn entry(recipients: usize, copy: bool) -> Entry {
+    let recipients = (0..recipients).map(|n| Address::parse(&format!("r{n}@bücher.example")).unwrap()).collect();
     Entry {
         envelope: Envelope {
             sender: Address::parse("s@example.org").ok(),
@@ -304,6 +609,6 @@ pub fn entry(recipients: usize) -> Entry {
         },
         origin: Origin { peer: None, helo: "test".into() },
         kind: Kind::Mail,
-        copy: false,
+        copy,
     }
 }

@@ -1,10 +1,27 @@
 //! What the queue promises, held against disks that break their own promises.
+//!
+//! The queue is compiled here from its own sources once more, with locks, threads and a clock that leave nothing to chance
+//! (`world`): a history is its seed, and the same one every time.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test stops at the first surprise")]
 
 mod forward;
 mod history;
+mod long;
+mod mail;
 mod spool;
+mod world;
 
 #[path = "../support/disk.rs"]
 mod disk;
+
+/// What the queue's sources find under this name.
+mod appliance {
+    pub use postern::appliance::counter;
+}
+
+/// What the queue's sources find under this name.
+mod ground {
+    pub use crate::world::{clock, sync};
+    pub use postern::ground::disk;
+}

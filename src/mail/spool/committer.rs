@@ -16,19 +16,21 @@
 
 use super::SpoolError;
 use super::format::{Accepted, FrameHeader, HEADER_BLOCK, RecordKind, SegmentHeader, State};
+use super::handover::answer;
 use super::housekeeping::{new_segment, room_without_growth};
 use super::index::{Place, Segment};
 use super::layout::{RESERVE, body_path};
 use super::read::{OpenSegment, read_head};
-use super::record::{Effect, Op, Record, answer, depends, done_record, frame_len, state_record};
+use super::record::{Effect, Op, Record, depends, done_record, frame_len, state_record};
 use super::recover::OpenError;
 use super::shared::{Health, Shared};
 use crate::ground::disk::{File, is_full};
+use crate::ground::sync::Instant;
 use crate::mail::model::MessageId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// How the log is cut and paced.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +67,8 @@ pub struct Committer {
     pub(super) len: u64,
     pub(super) next_segment: u32,
     pub(super) spares: Vec<String>,
+    /// Segments were let go, and their directories not synced since.
+    pub(super) removals_to_sync: bool,
     /// Done and state records written since the last good sync.
     pub(super) unsynced: Vec<Record>,
     pub(super) unsynced_since: Option<Instant>,
@@ -105,6 +109,7 @@ impl Committer {
             len: HEADER_BLOCK,
             next_segment: next_segment + 1,
             spares,
+            removals_to_sync: false,
             unsynced: Vec::new(),
             unsynced_since: None,
             carried: Vec::new(),
@@ -123,7 +128,7 @@ impl Committer {
 
     /// Runs until the queue is closed. Everything handed in before is then durable, or the answer is `false`.
     pub fn run(mut self) -> bool {
-        while let Some(ops) = self.wait() {
+        while let Some(ops) = self.shared.handover.take(|| self.patience()) {
             if self.last_try.elapsed() >= RETRY {
                 self.carry_on();
             }
@@ -143,20 +148,12 @@ impl Committer {
         self.carried.is_empty() && self.shared.health() != Health::Failed && self.sync()
     }
 
-    /// The next ops; an empty list when it is time for housekeeping, `None` at the end.
-    fn wait(&mut self) -> Option<Vec<Op>> {
-        let mut pending = self.shared.lock_pending();
-        if pending.ops.is_empty() && !pending.stop {
-            let patience = match self.unsynced_since {
-                Some(since) => self.config.lazy_sync.saturating_sub(since.elapsed()),
-                None => self.config.housekeeping,
-            };
-            pending = self.shared.bell.wait_timeout(pending, patience).unwrap_or_else(PoisonError::into_inner).0;
+    /// How long nothing may be handed in before there is something else to do.
+    fn patience(&self) -> Duration {
+        match self.unsynced_since {
+            Some(since) => self.config.lazy_sync.saturating_sub(since.elapsed()),
+            None => self.config.housekeeping,
         }
-        if pending.ops.is_empty() && pending.stop {
-            return None;
-        }
-        Some(std::mem::take(&mut pending.ops))
     }
 
     fn process(&mut self, ops: Vec<Op>) {
@@ -567,10 +564,7 @@ impl Committer {
 impl Drop for Committer {
     /// However the thread ends, nobody waits for it for ever.
     fn drop(&mut self) {
-        let mut pending = self.shared.lock_pending();
-        pending.stop = true;
-        pending.ops.clear();
-        drop(pending);
+        self.shared.handover.abandon();
         if std::thread::panicking() {
             self.shared.set_health(Health::Failed, "the committer panicked, which is a defect; a restart recovers the queue");
         }

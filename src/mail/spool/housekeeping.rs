@@ -9,10 +9,10 @@ use super::record::{Effect, Op, Record, state_record};
 use super::recover;
 use super::shared::{Health, Shared};
 use crate::ground::disk::File;
+use crate::ground::sync::Instant;
 use crate::mail::model::MessageId;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Dead segments kept for the next use: overwriting them spares the file system its own journal.
 const SPARES_MAX: usize = 4;
@@ -20,22 +20,29 @@ const SPARES_MAX: usize = 4;
 const RESERVE_MAX: u64 = 1 << 20;
 
 impl Committer {
-    /// Lets segments go that nobody needs; in rounds, because one may wait for another.
+    /// Lets segments go that nobody needs; in rounds, because one may wait for another: a segment must not vanish before it is
+    /// certain that those it must outlive have.
     pub(super) fn reclaim(&mut self) {
         loop {
+            if self.removals_to_sync {
+                // A rename between directories is durable when both are.
+                let disk = &self.shared.disk;
+                if let Err(error) = disk.sync_dir(SPARE).and_then(|()| disk.sync_dir(LOG)) {
+                    tracing::warn!(target: "mta", cause = %error, "the removal of dead segments could not be synced");
+                    return;
+                }
+                self.removals_to_sync = false;
+            }
             let numbers = self.shared.lock_index().reclaimable(self.active.number);
             if numbers.is_empty() {
                 return;
             }
             for number in numbers {
+                self.removals_to_sync = true;
                 if let Err(error) = self.let_go(number) {
                     tracing::warn!(target: "mta", segment = number, cause = %error, "a dead segment could not be removed");
                     return;
                 }
-            }
-            if let Err(error) = self.shared.disk.sync_dir(LOG) {
-                tracing::warn!(target: "mta", cause = %error, "the removal of dead segments could not be synced");
-                return;
             }
         }
     }

@@ -12,11 +12,11 @@ use super::{Entry, Spool, SpoolError, Writer};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::disk::Disk;
+use crate::ground::sync::Mutex;
+use crate::ground::sync::thread::{self, JoinHandle};
 use crate::mail::model::{Body, Message, MessageId, Progress, Status};
 use bytes::Bytes;
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
-use tokio::sync::oneshot;
+use std::sync::Arc;
 
 /// The queue as segments on a [`Disk`].
 pub struct SegmentLog {
@@ -41,22 +41,15 @@ impl SegmentLog {
         let shared = Arc::new(Shared::new(disk, counters, recovered.index));
         let committer = Committer::open(shared.clone(), config, recovered.next_segment, recovered.spares)?;
         let committer =
-            std::thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run()).map_err(OpenError::Disk)?;
+            thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run()).map_err(OpenError::Disk)?;
         Ok(Self { shared, committer: Mutex::new(Some(committer)) })
     }
 
     /// Ends the committer. `true`: everything handed in before is written and synced. Blocks.
     pub fn close(&self) -> bool {
-        self.shared.lock_pending().stop = true;
-        self.shared.bell.notify_one();
+        self.shared.handover.close();
         let committer = lock(&self.committer).take();
         committer.is_none_or(|committer| committer.join().unwrap_or(false))
-    }
-
-    async fn ask(&self, op: impl FnOnce(oneshot::Sender<Result<(), SpoolError>>) -> Op) -> Result<(), SpoolError> {
-        let (reply, answer) = oneshot::channel();
-        self.shared.submit(op(reply));
-        answer.await.unwrap_or_else(|_| Err(SpoolError::Failed("the queue is closing".to_owned())))
     }
 
     async fn read(&self, id: MessageId, check: bool) -> Result<Message, SpoolError> {
@@ -116,7 +109,7 @@ impl Spool for SegmentLog {
         };
         let head = accepted.encode();
         let (size, file) = (body.len(), accepted.file.is_some());
-        let committed = self.ask(|reply| Op::Accept { id, head, bytes, crc, size, file, reply }).await;
+        let committed = self.shared.handover.ask(|reply| Op::Accept { id, head, bytes, crc, size, file, reply }).await;
         if let Err(error) = committed {
             if file {
                 self.shared.discard(&[body_path(id)]);
@@ -149,11 +142,11 @@ impl Spool for SegmentLog {
     }
 
     async fn hold(&self, id: MessageId, held: bool) -> Result<(), SpoolError> {
-        self.ask(|reply| Op::Flags { id, held: Some(held), delay_told: None, reply: Some(reply) }).await
+        self.shared.handover.ask(|reply| Op::Flags { id, held: Some(held), delay_told: None, reply: Some(reply) }).await
     }
 
     async fn delete(&self, id: MessageId) -> Result<(), SpoolError> {
-        self.ask(|reply| Op::Done { id, reply: Some(reply) }).await
+        self.shared.handover.ask(|reply| Op::Done { id, reply: Some(reply) }).await
     }
 
     fn is_held(&self, id: MessageId) -> Option<bool> {
@@ -161,7 +154,7 @@ impl Spool for SegmentLog {
     }
 
     fn backlog(&self) -> usize {
-        self.shared.lock_pending().ops.len()
+        self.shared.handover.len()
     }
 
     fn ids(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId> {

@@ -23,6 +23,7 @@
 mod committer;
 mod content;
 mod format;
+mod handover;
 mod housekeeping;
 mod index;
 mod layout;

@@ -1,10 +1,9 @@
 //! Records on their way to the disk, and what the committer is asked for.
 
-use super::SpoolError;
 use super::format::{FrameHeader, RecordKind, State, encode_done};
+use super::handover::Reply;
 use crate::mail::model::{MessageId, Progress};
 use bytes::Bytes;
-use tokio::sync::oneshot;
 
 /// What the committer is asked to do.
 pub enum Op {
@@ -21,9 +20,6 @@ pub enum Op {
     /// Remove files that nobody needs.
     Discard(Vec<String>),
 }
-
-/// Where the answer to one op goes.
-pub type Reply = oneshot::Sender<Result<(), SpoolError>>;
 
 /// One record on its way to the disk.
 pub struct Record {
@@ -92,11 +88,4 @@ pub fn done_record(id: MessageId, overrules: Option<u32>, reply: Option<Reply>) 
 /// Octets of the record's frame.
 pub fn frame_len(record: &Record) -> u32 {
     u32::try_from(record.header.frame_len()).unwrap_or(u32::MAX)
-}
-
-/// A session that has gone meanwhile does not mind.
-pub fn answer(reply: Option<Reply>, result: Result<(), SpoolError>) {
-    if let Some(reply) = reply {
-        let _ = reply.send(result);
-    }
 }

@@ -15,12 +15,13 @@ use super::format::{
 use super::index::{Index, Place, Segment};
 use super::layout::{BODY, CORRUPT, FORMAT, LOG, SPARE, segment_path};
 use crate::ground::disk::{Disk, File};
+use crate::ground::sync::Instant;
 use crate::mail::model::MessageId;
 use memchr::memmem;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const FORMAT_WORDS: &str = "postern queue format ";
 

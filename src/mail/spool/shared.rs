@@ -2,16 +2,18 @@
 
 use super::SpoolError;
 use super::content::LENDABLE;
+use super::handover::Handover;
 use super::index::Index;
 use super::record::Op;
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::disk::{self, Disk};
+use crate::ground::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use crate::ground::sync::{Mutex, MutexGuard};
 use crate::mail::model::{MessageId, Progress};
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use tokio::sync::Semaphore;
 
 /// What the door, the writers and the committer have in common.
@@ -19,8 +21,8 @@ pub struct Shared {
     pub disk: Arc<dyn Disk>,
     pub counters: Arc<Counters>,
     index: Mutex<Index>,
-    pending: Mutex<Pending>,
-    pub bell: Condvar,
+    /// Records on their way to the committer.
+    pub handover: Handover<Op>,
     health: AtomicU8,
     complaint: Mutex<String>,
     last_id: AtomicU64,
@@ -34,13 +36,6 @@ pub struct Shared {
 struct Recent {
     generation: u64,
     progress: Vec<Progress>,
-}
-
-/// Records that wait for the committer.
-#[derive(Default)]
-pub struct Pending {
-    pub ops: Vec<Op>,
-    pub stop: bool,
 }
 
 /// How the data volume is.
@@ -61,8 +56,7 @@ impl Shared {
             lendable: Arc::new(Semaphore::new(LENDABLE)),
             last_id: AtomicU64::new(index.last_id()),
             index: Mutex::new(index),
-            pending: Mutex::default(),
-            bell: Condvar::new(),
+            handover: Handover::new(),
             health: AtomicU8::new(Health::Well as u8),
             complaint: Mutex::default(),
             recent: Mutex::default(),
@@ -76,17 +70,7 @@ impl Shared {
 
     /// Hands a record to the committer.
     pub fn submit(&self, op: Op) {
-        let mut pending = self.lock_pending();
-        if pending.stop {
-            // Whoever waits for the answer hears that the queue is closing.
-            return;
-        }
-        let first = pending.ops.is_empty();
-        pending.ops.push(op);
-        drop(pending);
-        if first {
-            self.bell.notify_one();
-        }
+        self.handover.submit(op);
     }
 
     /// Notes progress that is on its way to the disk.
@@ -118,10 +102,6 @@ impl Shared {
 
     pub fn lock_index(&self) -> MutexGuard<'_, Index> {
         lock(&self.index)
-    }
-
-    pub fn lock_pending(&self) -> MutexGuard<'_, Pending> {
-        lock(&self.pending)
     }
 
     pub fn health(&self) -> Health {
