@@ -74,6 +74,19 @@ pub struct Entry {
     pub copy: bool,
 }
 
+/// What a message has behind it that waited in another queue before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Past {
+    /// When it was accepted there, seconds since 1970.
+    pub arrived: u32,
+    /// Where its targets stand: the recipients in their order, then the copy if there is one.
+    pub progress: Vec<Progress>,
+    /// An operator holds it back.
+    pub held: bool,
+    /// The delay notice is out.
+    pub delay_told: bool,
+}
+
 /// Content on its way in: kept in memory while small, streamed to the data volume above [`INLINE_MAX`].
 pub trait Writer: Send {
     /// The id that the message will have; known from the start, so that the Received line can carry it.
@@ -99,6 +112,15 @@ pub trait Spool: Send + Sync + 'static {
 
     /// Makes envelope and content durable and puts the message into the queue. When this returns `Ok`, the sync has returned.
     fn commit(&self, entry: Entry, content: Self::Writer) -> impl Future<Output = Result<Message, SpoolError>> + Send;
+
+    /// The same for a message that waited in another queue before. A crash leaves all of it or nothing: a recipient that had it is
+    /// never pending again.
+    fn bring_in(
+        &self,
+        entry: Entry,
+        past: Past,
+        content: Self::Writer,
+    ) -> impl Future<Output = Result<Message, SpoolError>> + Send;
 
     /// Reads a message with its present progress. Its content has passed its checksum, so nothing torn is ever delivered; one
     /// that does not pass is [`SpoolError::Damaged`].
