@@ -12,6 +12,7 @@ mod id;
 mod message;
 mod outcome;
 mod reply;
+mod rest;
 mod route;
 mod verdict;
 
@@ -23,5 +24,6 @@ pub use id::MessageId;
 pub use message::{Draft, Kind, Message, Progress, Status, Target};
 pub use outcome::{Outcome, Report};
 pub use reply::{Class, Enhanced, Reply};
+pub use rest::{Damage, Files, Findings, Looked, Meaning, Rest, RestError};
 pub use route::{Hop, Route, RouteError};
 pub use verdict::{Refusal, Verdict};

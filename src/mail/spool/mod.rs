@@ -8,7 +8,8 @@
 //! and couriers have handed in, writes them with one call and syncs once for all of them: group commit (`committer`).
 //! A session hears `Ok` only when a sync that began after its record was written has returned. Content over
 //! [`INLINE_MAX`] streams to a file of its own (`content`). An index in memory says where the last word about each message
-//! stands (`index`); it is rebuilt from the segments at start (`recover`). A segment without live records is recycled; one
+//! stands (`index`); it is rebuilt from the segments at start (`recover`). A volume without a core is looked at by `survey` and
+//! [`AtRest`], which change nothing. A segment without live records is recycled; one
 //! that is mostly dead is emptied by copying its few live records forward.
 //!
 //! Limits: memory per waiting message is that of one index entry; content in memory is at most [`INLINE_MAX`] a session;
@@ -30,7 +31,9 @@ mod log;
 mod read;
 mod record;
 mod recover;
+mod rest;
 mod shared;
+mod survey;
 
 use crate::mail::model::{Envelope, Kind, Message, MessageId, Origin, Progress};
 use std::future::Future;
@@ -39,6 +42,7 @@ pub use committer::Config;
 pub use content::INLINE_MAX;
 pub use log::SegmentLog;
 pub use recover::OpenError;
+pub use rest::AtRest;
 
 /// Why the queue could not do what was asked. Each is temporary for a client (452 4.3.1): nothing that was accepted before
 /// is lost.
