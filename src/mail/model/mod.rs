@@ -6,6 +6,7 @@
 
 mod address;
 mod body;
+mod carried;
 mod desk;
 mod envelope;
 mod id;
@@ -18,6 +19,7 @@ mod verdict;
 
 pub use address::{Address, AddressError, Domain};
 pub use body::{Body, Content};
+pub use carried::{Carried, Pieces};
 pub use desk::{Answer, Desk, DeskError, DestinationSummary, Order, QueueSummary, Selection};
 pub use envelope::{BodyType, Envelope, Origin};
 pub use id::MessageId;
