@@ -6,7 +6,7 @@
 //! * [`mail`]: the walk of a mail, room by room: accept, parse, admit, spool, schedule, route, deliver, bounce.
 //! * [`window`]: what people and monitors see.
 //! * [`init`] is the supervisor (`postern init`), [`core`] the relay under it (`postern core`), [`sink`] a destination
-//!   for trials.
+//!   for trials, [`volumes`] brings data volumes without a relay before the operator's tool.
 //!
 //! ARCHITECTURE.md tells the walk of one mail and who may import whom; `tests/architecture` holds the code to it.
 
@@ -17,4 +17,5 @@ pub mod ground;
 pub mod init;
 pub mod mail;
 pub mod sink;
+pub mod volumes;
 pub mod window;

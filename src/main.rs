@@ -77,7 +77,7 @@ fn main() -> ExitCode {
         Command::Core => postern::core::run(),
         Command::Carrier => postern::carrier::run(),
         Command::Check => property::check::run(),
-        Command::Queue(args) => postern::window::cli::run(args),
+        Command::Queue(args) => postern::volumes::run(args),
         Command::Sink(args) => postern::sink::run(args),
         Command::Health => supervise::health::run(),
         Command::Describe { format } => class::run(format),

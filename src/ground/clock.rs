@@ -40,6 +40,11 @@ pub fn rfc3339(seconds: u32) -> String {
     local(seconds).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
+/// The second that a moment of RFC 3339 means, from 1970 to 2106; `None` when the text is none.
+pub fn from_rfc3339(text: &str) -> Option<u32> {
+    u32::try_from(text.parse::<Timestamp>().ok()?.as_second()).ok()
+}
+
 /// A moment as syslog writes it (RFC 3164 §4.1.2), in the zone of the appliance.
 pub fn rfc3164(seconds: u32) -> String {
     local(seconds).strftime("%b %e %H:%M:%S").to_string()
@@ -64,6 +69,11 @@ mod tests {
         assert!(text.contains(" Nov 2025 "), "{text}");
         assert_eq!(text.split(' ').next_back().map(str::len), Some(5), "{text}");
         assert!(rfc3339(0).starts_with("19"), "{}", rfc3339(0));
+        assert_eq!(from_rfc3339(&rfc3339(1_763_800_000)), Some(1_763_800_000));
+        assert_eq!(from_rfc3339("2025-11-22T09:26:40+01:00"), Some(1_763_800_000));
+        for bad in ["", "1969-12-31T23:59:59Z", "yesterday", "2200-01-01T00:00:00Z", "2025-11-22"] {
+            assert_eq!(from_rfc3339(bad), None, "{bad}");
+        }
         let text = rfc3164(1_762_300_000);
         assert!(text.starts_with("Nov  ") && text.len() == "Nov  4 17:22:14".len(), "{text}");
     }

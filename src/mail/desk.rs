@@ -1,6 +1,8 @@
 //! The corridor's answers to windows: what is in the queue, and an operator's orders.
 
-use super::model::{Answer, Desk, DeskError, DestinationSummary, Message, MessageId, Order, QueueSummary, Selection, Status};
+use super::model::{
+    Answer, Carried, Desk, DeskError, DestinationSummary, Message, MessageId, Order, Pieces, QueueSummary, Selection, Status,
+};
 use super::outbound::Outbound;
 use super::spool::{Spool, SpoolError};
 use crate::ground::clock;
@@ -23,6 +25,9 @@ const FRESH: Duration = Duration::from_secs(1);
 
 /// How many destinations are kept ready for answers.
 const DESTINATIONS_MAX: usize = 1000;
+
+/// How long whoever carries a message away waits for the end of its tries.
+const STILL_PATIENCE: Duration = Duration::from_secs(20);
 
 impl<S: Spool> Office<S> {
     /// The desk of this outgoing half.
@@ -89,6 +94,24 @@ impl<S: Spool> Desk for Office<S> {
         let task = tokio::spawn(async move { outbound.order(order, selection).await });
         Box::pin(async move {
             task.await.unwrap_or_else(|_| Err(DeskError::Storage("the order was cut off; look at the queue".to_owned())))
+        })
+    }
+
+    fn carry_out(&self, id: MessageId, still: bool) -> Answer<'_, Message> {
+        Box::pin(async move {
+            if still && !self.outbound.still(id, STILL_PATIENCE).await {
+                return Err(DeskError::Busy);
+            }
+            Ok(self.outbound.spool.load(id).await?)
+        })
+    }
+
+    /// In a task of its own: what is durable must be planned, whoever goes away.
+    fn carry_in(&self, carried: Carried, content: Box<dyn Pieces>) -> Answer<'_, MessageId> {
+        let outbound = self.outbound.clone();
+        let task = tokio::spawn(async move { outbound.carry_in(carried, content).await });
+        Box::pin(async move {
+            task.await.unwrap_or_else(|_| Err(DeskError::Storage("the import was cut off; look at the queue".to_owned())))
         })
     }
 }
@@ -271,7 +294,8 @@ impl From<SpoolError> for DeskError {
     fn from(error: SpoolError) -> Self {
         match error {
             SpoolError::Unknown => Self::Unknown,
-            SpoolError::Full | SpoolError::Damaged | SpoolError::Failed(_) => Self::Storage(error.to_string()),
+            SpoolError::Damaged => Self::Damaged,
+            SpoolError::Full | SpoolError::Failed(_) => Self::Storage(error.to_string()),
         }
     }
 }

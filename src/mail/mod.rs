@@ -5,12 +5,14 @@
 //! where, [`deliver`] hands it on, [`bounce`] words a failure for the sender. [`model`] holds the nouns.
 //!
 //! No room imports another. This corridor joins them with owned values: [`inbound`] walks a session from accept to spool,
-//! [`outbound`] walks a message from schedule to its outcomes, [`desk`] answers the windows. The one way back is a bounce:
+//! [`outbound`] walks a message from schedule to its outcomes, [`desk`] answers the windows, and takes mail of another
+//! queue in. The one way back is a bounce:
 //! a draft that re-enters the spool.
 
 pub mod accept;
 pub mod admit;
 pub mod bounce;
+mod carry;
 pub mod deliver;
 pub mod desk;
 pub mod inbound;

@@ -18,6 +18,12 @@ pub(super) enum Content {
     Pieces(mpsc::Receiver<io::Result<Bytes>>, u64),
 }
 
+impl From<Bytes> for Content {
+    fn from(bytes: Bytes) -> Self {
+        Self::Whole(bytes)
+    }
+}
+
 pub(super) type Answer = Response<Content>;
 
 /// Nothing may be loaded from elsewhere, framed, or run, but the one style sheet and the one script of this appliance.

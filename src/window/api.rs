@@ -8,7 +8,9 @@
 //! escape them again.
 
 use super::answer::{self, Answer, Content, MAIL};
+use super::carry::each_piece;
 use super::metrics;
+use super::pair::status_name;
 use super::server::Window;
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
@@ -16,14 +18,12 @@ use crate::mail::model::{
     Answer as DeskAnswer, Body, DeskError, DestinationSummary, Kind, Message, MessageId, Order, Progress, Refusal, Selection,
     Status, Target,
 };
-use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use mail_parser::MessageParser;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -55,8 +55,7 @@ const ORDER_PATIENCE: Duration = Duration::from_secs(10);
 /// How much of a message is read to find its subject.
 const HEAD_MAX: usize = 32 * 1024;
 
-/// A content is read in pieces of this size, at most [`PIECES`] ahead of the reader.
-const PIECE: usize = 64 * 1024;
+/// Pieces of a content that are read ahead of the reader.
 const PIECES: usize = 2;
 
 /// The appliance at a glance.
@@ -365,23 +364,10 @@ pub(super) async fn body(window: &Window, id: MessageId) -> Answer {
         Body::Stored(content, len) => {
             let (sender, pieces) = mpsc::channel(PIECES);
             tokio::task::spawn_blocking(move || {
-                let mut offset = 0;
-                while offset < len {
-                    let mut piece = vec![0; PIECE.min(usize::try_from(len - offset).unwrap_or(PIECE))];
-                    let piece = match content.read_at(offset, &mut piece) {
-                        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-                        Ok(read) => {
-                            piece.truncate(read);
-                            offset += read as u64;
-                            Ok(Bytes::from(piece))
-                        }
-                        Err(error) => Err(error),
-                    };
-                    let last = piece.is_err();
-                    // The reader went away: nobody wants the rest.
-                    if sender.blocking_send(piece).is_err() || last {
-                        return;
-                    }
+                let body = Body::Stored(content, len);
+                // Without a reader nobody wants the rest.
+                if let Err(error) = each_piece(&body, |piece| sender.blocking_send(Ok(piece)).is_ok()) {
+                    let _ = sender.blocking_send(Err(error));
                 }
             });
             answer::answer(StatusCode::OK, MAIL, Content::Pieces(pieces, len))
@@ -416,7 +402,7 @@ pub(super) fn error(status: StatusCode, words: &str) -> Answer {
     answer::json(status, &ErrorView { error: words.to_owned() })
 }
 
-async fn ask<T>(question: DeskAnswer<'_, T>) -> Result<T, Answer> {
+pub(super) async fn ask<T>(question: DeskAnswer<'_, T>) -> Result<T, Answer> {
     match timeout(DESK_PATIENCE, question).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(fault)) => Err(desk_error(&fault)),
@@ -424,10 +410,12 @@ async fn ask<T>(question: DeskAnswer<'_, T>) -> Result<T, Answer> {
     }
 }
 
-fn desk_error(fault: &DeskError) -> Answer {
+pub(super) fn desk_error(fault: &DeskError) -> Answer {
     let status = match fault {
         DeskError::Unknown => StatusCode::NOT_FOUND,
         DeskError::Storage(_) => StatusCode::SERVICE_UNAVAILABLE,
+        DeskError::Busy => StatusCode::CONFLICT,
+        DeskError::Damaged | DeskError::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
     };
     error(status, &fault.to_string())
 }
@@ -504,15 +492,6 @@ fn message_view(message: &Message, now: u32, shown: Option<usize>) -> MessageVie
             None => recipients().map(view).collect(),
         },
         copy: message.progress.iter().find(|progress| progress.target == Target::Copy).map(view),
-    }
-}
-
-fn status_name(status: Status) -> &'static str {
-    match status {
-        Status::Pending => "pending",
-        Status::Delivered => "delivered",
-        Status::Failed => "failed",
-        Status::Dropped => "dropped",
     }
 }
 

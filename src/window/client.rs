@@ -1,11 +1,11 @@
 //! The client side of HTTP, for the pushes to terminal `mon` and for the operator's tool: one request a connection.
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use std::error::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
@@ -20,8 +20,10 @@ pub(super) struct Reply {
 }
 
 /// Sends one request and waits for the answer's header. The caller sets the limit of time.
-pub(super) async fn send<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Reply, hyper::Error>
+pub(super) async fn send<S, C>(stream: S, request: Request<C>) -> Result<Reply, hyper::Error>
 where
+    C: Body<Data = Bytes> + Send + 'static,
+    C::Error: Into<Box<dyn Error + Send + Sync>>,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) = http1::Builder::new().max_buf_size(HEADER_MAX).handshake(TokioIo::new(stream)).await?;

@@ -2,16 +2,18 @@
 //!
 //! [`server`] listens and holds the limits, `routes` says which path leads where, [`ui`] makes the page for people, [`api`] the
 //! answers for programs, [`metrics`] the numbers for monitors, [`push`] carries them to terminal `mon`, [`cli`] is the
-//! operator's tool at the other end of the control socket.
+//! operator's tool at the other end of the control socket, [`pair`] the shape of a mail outside of any queue.
 
 mod answer;
 pub mod api;
 mod base64;
+mod carry;
 pub mod cli;
 mod client;
 mod login;
 pub mod maillog;
 pub mod metrics;
+pub mod pair;
 pub mod push;
 mod routes;
 pub mod server;

@@ -4,7 +4,7 @@
 
 use super::answer::{self, Answer, Content, HTML, PROMETHEUS, TEXT};
 use super::server::Window;
-use super::{api, metrics, ui};
+use super::{api, carry, metrics, ui};
 use crate::mail::model::MessageId;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
@@ -15,7 +15,7 @@ use hyper::{Method, Request, StatusCode};
 pub(super) enum Door {
     /// `ui_port`: look only.
     Public,
-    /// The control socket: look, read contents, give orders.
+    /// The control socket: look, read contents, give orders, bring mail in.
     Control,
 }
 
@@ -31,8 +31,10 @@ enum Route<'a> {
     ApiStatus,
     ApiDestinations,
     ApiQueue,
+    ApiIntake,
     ApiMessage(&'a str),
     ApiBody(&'a str),
+    ApiMail(&'a str),
     ApiOrders,
 }
 
@@ -75,13 +77,18 @@ pub(super) async fn answer(window: &Window, door: Door, request: Request<Incomin
         Route::Ready => ready(window),
         Route::ApiStatus => api::status(window).await,
         Route::ApiDestinations => api::destinations(window),
-        Route::ApiQueue => api::queue(window, query).await,
+        Route::ApiIntake if parts.method == Method::POST => carry::import(window, content).await,
+        Route::ApiQueue | Route::ApiIntake => api::queue(window, query).await,
         Route::ApiMessage(id) => match id.parse() {
             Ok(id) => api::message(window, id).await,
             Err(()) => no_id(path, id),
         },
         Route::ApiBody(id) => match id.parse::<MessageId>() {
             Ok(id) => api::body(window, id).await,
+            Err(()) => no_id(path, id),
+        },
+        Route::ApiMail(id) => match id.parse::<MessageId>() {
+            Ok(id) => carry::mail(window, id, query).await,
             Err(()) => no_id(path, id),
         },
         Route::ApiOrders => api::order(window, content).await,
@@ -102,11 +109,13 @@ impl<'a> Route<'a> {
             _ => match (path.strip_prefix("/api/v1/")?, door) {
                 ("status", _) => Self::ApiStatus,
                 ("destinations", _) => Self::ApiDestinations,
-                ("queue", _) => Self::ApiQueue,
+                ("queue", Door::Control) => Self::ApiIntake,
+                ("queue", Door::Public) => Self::ApiQueue,
                 ("orders", Door::Control) => Self::ApiOrders,
                 (rest, door) => match (rest.strip_prefix("queue/")?.split_once('/'), door) {
                     (None, _) => Self::ApiMessage(&rest["queue/".len()..]),
                     (Some((id, "body")), Door::Control) => Self::ApiBody(id),
+                    (Some((id, "mail")), Door::Control) => Self::ApiMail(id),
                     _ => return None,
                 },
             },
@@ -116,6 +125,7 @@ impl<'a> Route<'a> {
     fn methods(&self) -> &'static [Method] {
         match self {
             Self::ApiOrders => &[Method::POST],
+            Self::ApiIntake => &[Method::GET, Method::HEAD, Method::POST],
             _ => &[Method::GET, Method::HEAD],
         }
     }

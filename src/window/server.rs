@@ -3,7 +3,7 @@
 //! Purpose: HTTP/1.0 and 1.1 on `ui_port`, read-only, and on the control socket, where orders are taken too.
 //! In: bound listeners. Out: answers made by `routes`.
 //! Limits: 64 connections a window, 16 KiB of request header, 10 s for it to arrive (and for an idle connection), one minute
-//! for the life of a connection on `ui_port`, 4 KiB of request content (control socket only). Above the limit of connections a
+//! for the life of a connection on `ui_port`, 4 KiB of request content but for imports (control socket only). Above the limit of connections a
 //! stranger hears 503 and is let go; the relay itself never waits for a window.
 //! Security: whoever may open the control socket may give orders; its file mode is the lock. `ui_port` never changes anything.
 //! Source: RFC 9110, RFC 9112.

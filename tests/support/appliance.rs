@@ -71,7 +71,8 @@ impl Appliance {
         }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// The program with the properties of this appliance, under its user.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.directory.path().join("postern"));
         command.args(arguments).env_clear().env("PATH", "/usr/bin:/bin").current_dir("/").stdin(Stdio::null());
         command
@@ -134,6 +135,14 @@ impl Appliance {
         running.reader.join().unwrap();
         assert_eq!(status.signal(), None, "a signal killed init itself");
         status.code().unwrap()
+    }
+
+    /// kill -9 of init and core, and waits until both are gone.
+    pub fn kill(&mut self) {
+        let mut running = self.running.take().expect("it runs");
+        killpg(Pid::from_raw(i32::try_from(running.child.id()).unwrap()), Signal::SIGKILL).unwrap();
+        running.child.wait().unwrap();
+        running.reader.join().unwrap();
     }
 
     /// Every line of its log so far, of all its starts.

@@ -3,8 +3,8 @@
 
 use postern::ground::clock;
 use postern::mail::model::{
-    Address, Answer, Body, BodyType, Content, Desk, DeskError, DestinationSummary, Envelope, Kind, Message, MessageId, Order,
-    Origin, Progress, QueueSummary, Selection, Status, Target,
+    Address, Answer, Body, BodyType, Carried, Content, Desk, DeskError, DestinationSummary, Envelope, Kind, Message, MessageId,
+    Order, Origin, Pieces, Progress, QueueSummary, Selection, Status, Target,
 };
 use std::collections::BTreeMap;
 use std::io;
@@ -160,6 +160,25 @@ impl Desk for MemoryDesk {
 
     fn show(&self, id: MessageId) -> Answer<'_, Message> {
         Box::pin(async move { self.messages.lock().unwrap().get(&id).cloned().ok_or(DeskError::Unknown) })
+    }
+
+    fn carry_out(&self, id: MessageId, _still: bool) -> Answer<'_, Message> {
+        self.show(id)
+    }
+
+    fn carry_in(&self, carried: Carried, mut content: Box<dyn Pieces>) -> Answer<'_, MessageId> {
+        Box::pin(async move {
+            let mut octets = Vec::new();
+            while let Some(piece) = content.next().await {
+                octets.extend_from_slice(&piece.map_err(|error| DeskError::Refused(error.to_string()))?);
+            }
+            let mut messages = self.messages.lock().unwrap();
+            let id = MessageId(messages.keys().last().map_or(1, |last| last.0 + 1));
+            let Carried { arrived, kind, envelope, origin, progress, held, delay_told, .. } = carried;
+            let body = Body::Memory(octets.into());
+            messages.insert(id, Message { id, arrived, envelope, origin, kind, progress, held, delay_told, body });
+            Ok(id)
+        })
     }
 
     fn order(&self, order: Order, selection: Selection) -> Answer<'_, u64> {

@@ -2,7 +2,7 @@
 //! cut.
 
 use postern::mail::model::{Body, Message, MessageId, Progress, Status, Target};
-use postern::mail::spool::{Entry, Spool, SpoolError, Writer};
+use postern::mail::spool::{Entry, Past, Spool, SpoolError, Writer};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
@@ -105,6 +105,14 @@ impl Spool for MemorySpool {
 
     async fn commit(&self, entry: Entry, content: MemoryWriter) -> Result<Message, SpoolError> {
         self.enter(content.id, entry, Body::Memory(content.content.into()))
+    }
+
+    async fn bring_in(&self, entry: Entry, past: Past, content: MemoryWriter) -> Result<Message, SpoolError> {
+        let message = self.enter(content.id, entry, Body::Memory(content.content.into()))?;
+        let Past { arrived, progress, held, delay_told } = past;
+        let message = Message { arrived, progress, held, delay_told, ..message };
+        self.queue.lock().unwrap().messages.insert(message.id, message.clone());
+        Ok(message)
     }
 
     async fn load(&self, id: MessageId) -> Result<Message, SpoolError> {

@@ -3,6 +3,7 @@
 use crate::desk::{LINE, message};
 use crate::support::{HOSTILE, TestWindow, troubled_queue};
 use clap::Parser;
+use postern::volumes::Directories;
 use postern::window::cli::{QueueArgs, run_to};
 use serde_json::Value;
 use std::path::Path;
@@ -21,7 +22,7 @@ async fn queue(socket: &Path, arguments: &str) -> (u8, String, String) {
     let tool = Tool::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
     let (mut out, mut complaints) = (Vec::new(), Vec::new());
     let done = tokio::task::spawn_blocking(move || {
-        let code = run_to(tool.queue, &mut out, &mut complaints);
+        let code = run_to(tool.queue, &Directories, &mut out, &mut complaints);
         (code, String::from_utf8(out).unwrap(), String::from_utf8(complaints).unwrap())
     });
     done.await.unwrap()

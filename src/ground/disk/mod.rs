@@ -1,16 +1,18 @@
 //! The disk as the queue sees it: few calls, each with a stated promise.
 //!
 //! Purpose: the one seam between the queue and the file system, so that a disk that tears, forgets and lies can take its place
-//! in tests. [`Volume`] is the real one.
+//! in tests. [`Volume`] is the real one, [`Snapshot`] the same for those who only look.
 //! Limits: paths are relative to the volume, `directory/file` at most; nothing outside the volume can be named.
 //! Security: files are created with mode 0600, directories with 0700.
 //! Source: POSIX fdatasync(2), fsync(2) of a directory, rename(2).
 
+mod snapshot;
 mod volume;
 
 use std::io;
 use std::sync::Arc;
 
+pub use snapshot::Snapshot;
 pub use volume::Volume;
 
 /// Free space and size in octets, as an unprivileged process may use them.

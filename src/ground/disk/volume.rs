@@ -15,7 +15,7 @@ pub struct Volume {
 }
 
 /// The name of the lock file; it stays on the volume, only the lock on it comes and goes.
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 
 impl Volume {
     /// Takes the directory for this process: a lock (flock, which dies with its holder, so nothing stale can stay behind) keeps
@@ -60,27 +60,37 @@ impl Disk for Volume {
     }
 
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(self.root.join(directory))? {
-            let entry = entry?;
-            // A name that is not UTF-8 is none of ours.
-            if entry.file_type()?.is_file()
-                && let Ok(name) = entry.file_name().into_string()
-            {
-                names.push(name);
-            }
-        }
-        names.sort_unstable();
-        Ok(names)
+        names(&self.root.join(directory))
     }
 
     fn space(&self) -> io::Result<Space> {
-        let stat = nix::sys::statvfs::statvfs(&self.root)?;
-        Ok(Space { free: stat.blocks_available() * stat.fragment_size(), size: stat.blocks() * stat.fragment_size() })
+        space(&self.root)
     }
 }
 
-struct OpenFile(fs::File);
+/// The names of the files in a directory, sorted.
+pub(super) fn names(directory: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        // A name that is not UTF-8 is none of ours.
+        if entry.file_type()?.is_file()
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Free space and size of the volume that a directory is on.
+pub(super) fn space(directory: &Path) -> io::Result<Space> {
+    let stat = nix::sys::statvfs::statvfs(directory)?;
+    Ok(Space { free: stat.blocks_available() * stat.fragment_size(), size: stat.blocks() * stat.fragment_size() })
+}
+
+pub(super) struct OpenFile(pub(super) fs::File);
 
 impl File for OpenFile {
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! What windows may ask of the queue, and tell it.
 
-use super::{Message, MessageId};
+use super::{Carried, Message, MessageId, Pieces};
 use std::future::Future;
 use std::pin::Pin;
 
@@ -16,6 +16,15 @@ pub enum DeskError {
     /// The data volume did not let us; the text says why.
     #[error("{0}")]
     Storage(String),
+    /// The message does not pass its checksum; it is being set aside.
+    #[error("the message is damaged")]
+    Damaged,
+    /// It is being tried, and the try does not end soon.
+    #[error("the message is being tried just now; ask again in a while")]
+    Busy,
+    /// What came is not what was announced, or no mail; the text says why.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// The queue in numbers.
@@ -108,4 +117,12 @@ pub trait Desk: Send + Sync {
 
     /// Carries out an order and tells how many messages it hit.
     fn order(&self, order: Order, selection: Selection) -> Answer<'_, u64>;
+
+    /// One message with its content checked, for whoever carries it away. With `still` after every try of it has ended, of which
+    /// a hold begins no new ones.
+    fn carry_out(&self, id: MessageId, still: bool) -> Answer<'_, Message>;
+
+    /// Takes a mail of another queue into this one, all of it or nothing, and tells its new id. It is durable when this returns
+    /// `Ok`, and then on its way unless it is held.
+    fn carry_in(&self, carried: Carried, content: Box<dyn Pieces>) -> Answer<'_, MessageId>;
 }

@@ -6,22 +6,26 @@
 
 mod address;
 mod body;
+mod carried;
 mod desk;
 mod envelope;
 mod id;
 mod message;
 mod outcome;
 mod reply;
+mod rest;
 mod route;
 mod verdict;
 
 pub use address::{Address, AddressError, Domain};
 pub use body::{Body, Content};
+pub use carried::{Carried, Pieces};
 pub use desk::{Answer, Desk, DeskError, DestinationSummary, Order, QueueSummary, Selection};
 pub use envelope::{BodyType, Envelope, Origin};
 pub use id::MessageId;
 pub use message::{Draft, Kind, Message, Progress, Status, Target};
 pub use outcome::{Outcome, Report};
 pub use reply::{Class, Enhanced, Reply};
+pub use rest::{Damage, Files, Findings, Looked, Meaning, Rest, RestError};
 pub use route::{Hop, Route, RouteError};
 pub use verdict::{Refusal, Verdict};

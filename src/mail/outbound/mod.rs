@@ -244,6 +244,22 @@ impl<S: Spool> Outbound<S> {
         ids.iter().for_each(|id| table.evict(*id));
     }
 
+    /// Waits until no courier has a message in hand; `false` when that took longer than `patience`.
+    pub(super) async fn still(&self, id: MessageId, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            if !lock(&self.table).is_in_hand(id) {
+                return true;
+            }
+            if tokio::time::timeout_at(deadline, ended).await.is_err() {
+                return false;
+            }
+        }
+    }
+
     /// Rings for the dispatcher when there may be work for a new courier.
     pub(super) fn ring(&self) {
         if self.lock_schedule().has_turn() {

@@ -121,6 +121,11 @@ impl Table {
         self.leave_if_unused(id);
     }
 
+    /// Whether couriers have a message in hand, or are about to. Once it is held and [`Table::evict`] was called, it stays `false`.
+    pub fn is_in_hand(&self, id: MessageId) -> bool {
+        self.entries.contains_key(&id) || self.loading.contains_key(&id)
+    }
+
     /// Forgets a message unless it is being tried.
     pub fn evict(&mut self, id: MessageId) {
         if let Some(entry) = self.entries.get_mut(&id) {

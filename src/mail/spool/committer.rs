@@ -200,6 +200,13 @@ impl Committer {
                     None
                 }
             },
+            Op::Past { state, reply } => {
+                if self.shared.lock_index().get(state.id).is_some() {
+                    return Some(state_record(&state, None, Some(reply)));
+                }
+                answer(Some(reply), Err(SpoolError::Unknown));
+                None
+            }
             Op::Done { id, reply } => {
                 let known = self.shared.lock_index().get(id).map(|slot| slot.accept.segment);
                 match known {

@@ -184,6 +184,8 @@ pub struct Accepted {
     pub kind: Kind,
     /// Whether a carbon copy goes to `cc_mta`.
     pub copy: bool,
+    /// Whether it came from another queue: then it counts only together with a state record.
+    pub moved: bool,
     /// By whose hands.
     pub origin: Origin,
     /// Who to whom.
@@ -209,7 +211,8 @@ impl Accepted {
             | u8::from(self.envelope.smtputf8) << 2
             | u8::from(self.envelope.body == BodyType::EightBitMime) << 3
             | u8::from(self.file.is_some()) << 4
-            | u8::from(self.envelope.sender.is_some()) << 5;
+            | u8::from(self.envelope.sender.is_some()) << 5
+            | u8::from(self.moved) << 6;
         out.push(flags);
         match self.origin.peer {
             None => out.push(0),
@@ -260,6 +263,7 @@ impl Accepted {
             arrived,
             kind: if flags & 1 == 0 { Kind::Mail } else { Kind::Notification },
             copy: flags & 1 << 1 != 0,
+            moved: flags & 1 << 6 != 0,
             origin: Origin { peer, helo },
             envelope: Envelope {
                 sender,
@@ -422,6 +426,7 @@ mod tests {
             arrived: 9,
             kind: Kind::Mail,
             copy: true,
+            moved: true,
             origin: Origin { peer: Some("2001:db8::1".parse().unwrap()), helo: "client.example".into() },
             envelope: Envelope {
                 sender: Address::parse("a@b.example").ok(),
@@ -441,6 +446,7 @@ mod tests {
         bare.origin.peer = None;
         bare.envelope.sender = None;
         bare.file = None;
+        bare.moved = false;
         assert_eq!(Accepted::decode(&bare.encode()), Some(bare));
         let mut progress = full.targets();
         assert_eq!(progress.len(), 3);

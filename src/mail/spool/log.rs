@@ -2,13 +2,13 @@
 
 use super::committer::{Committer, Config};
 use super::content::{ContentWriter, Finished, Stretch, blocking};
-use super::format::Accepted;
+use super::format::{Accepted, State};
 use super::layout::body_path;
 use super::read::message;
 use super::record::Op;
 use super::recover::{self, OpenError};
 use super::shared::{Health, Shared, lock};
-use super::{Entry, Spool, SpoolError, Writer};
+use super::{Entry, Past, Spool, SpoolError, Writer};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::disk::Disk;
@@ -52,6 +52,46 @@ impl SegmentLog {
         committer.is_none_or(|committer| committer.join().unwrap_or(false))
     }
 
+    /// Writes a message into the queue: one from a client, or one that arrived elsewhere at the moment `moved`.
+    async fn enter(&self, entry: Entry, content: ContentWriter, moved: Option<u32>) -> Result<Message, SpoolError> {
+        if self.shared.health() == Health::Failed {
+            return self.ready().and(Err(SpoolError::Failed("the data volume is recovering".to_owned())));
+        }
+        let id = content.id();
+        let finished = content.finish().await?;
+        let mut accepted = Accepted {
+            id,
+            arrived: moved.unwrap_or_else(clock::now),
+            kind: entry.kind,
+            copy: entry.copy,
+            moved: moved.is_some(),
+            origin: entry.origin,
+            envelope: entry.envelope,
+            file: None,
+        };
+        let (bytes, body, crc, _loan) = match finished {
+            Finished::Inline(content, crc, loan) => {
+                let content = Bytes::from(content);
+                (content.clone(), Body::Memory(content), crc, loan)
+            }
+            Finished::File(file, len, crc) => {
+                accepted.file = Some((len, crc));
+                (Bytes::new(), Body::Stored(Arc::new(Stretch { file, offset: 0, len }), len), 0, None)
+            }
+        };
+        let head = accepted.encode();
+        let (size, file) = (body.len(), accepted.file.is_some());
+        let committed = self.shared.handover.ask(|reply| Op::Accept { id, head, bytes, crc, size, file, reply }).await;
+        if let Err(error) = committed {
+            if file {
+                self.shared.discard(&[body_path(id)]);
+            }
+            return Err(error);
+        }
+        let progress = accepted.targets();
+        Ok(message(accepted, progress, false, false, body))
+    }
+
     async fn read(&self, id: MessageId, check: bool) -> Result<Message, SpoolError> {
         let shared = self.shared.clone();
         match blocking(move || Ok(shared.read(id, check))).await {
@@ -83,41 +123,21 @@ impl Spool for SegmentLog {
     }
 
     async fn commit(&self, entry: Entry, content: ContentWriter) -> Result<Message, SpoolError> {
-        if self.shared.health() == Health::Failed {
-            return self.ready().and(Err(SpoolError::Failed("the data volume is recovering".to_owned())));
+        self.enter(entry, content, None).await
+    }
+
+    async fn bring_in(&self, entry: Entry, past: Past, content: ContentWriter) -> Result<Message, SpoolError> {
+        let message = self.enter(entry, content, Some(past.arrived)).await?;
+        let Past { progress, held, delay_told, .. } = past;
+        let state = State { id: message.id, held, delay_told, progress: progress.clone() };
+        match self.shared.handover.ask(|reply| Op::Past { state, reply }).await {
+            Ok(()) => Ok(Message { progress, held, delay_told, ..message }),
+            Err(error) => {
+                // It does not count without its state; a power cut may come before this record, too.
+                self.shared.handover.submit(Op::Done { id: message.id, reply: None });
+                Err(error)
+            }
         }
-        let id = content.id();
-        let finished = content.finish().await?;
-        let mut accepted = Accepted {
-            id,
-            arrived: clock::now(),
-            kind: entry.kind,
-            copy: entry.copy,
-            origin: entry.origin,
-            envelope: entry.envelope,
-            file: None,
-        };
-        let (bytes, body, crc, _loan) = match finished {
-            Finished::Inline(content, crc, loan) => {
-                let content = Bytes::from(content);
-                (content.clone(), Body::Memory(content), crc, loan)
-            }
-            Finished::File(file, len, crc) => {
-                accepted.file = Some((len, crc));
-                (Bytes::new(), Body::Stored(Arc::new(Stretch { file, offset: 0, len }), len), 0, None)
-            }
-        };
-        let head = accepted.encode();
-        let (size, file) = (body.len(), accepted.file.is_some());
-        let committed = self.shared.handover.ask(|reply| Op::Accept { id, head, bytes, crc, size, file, reply }).await;
-        if let Err(error) = committed {
-            if file {
-                self.shared.discard(&[body_path(id)]);
-            }
-            return Err(error);
-        }
-        let progress = accepted.targets();
-        Ok(message(accepted, progress, false, false, body))
     }
 
     async fn load(&self, id: MessageId) -> Result<Message, SpoolError> {
@@ -131,7 +151,7 @@ impl Spool for SegmentLog {
     fn settle(&self, id: MessageId, progress: Vec<Progress>) {
         let done = progress.iter().all(|target| target.status != Status::Pending);
         if done {
-            return self.shared.submit(Op::Done { id, reply: None });
+            return self.shared.handover.submit(Op::Done { id, reply: None });
         }
         let generation = self.shared.remember(id, progress.clone());
         self.shared.submit(Op::State { id, progress, generation });

@@ -8,7 +8,8 @@
 //! and couriers have handed in, writes them with one call and syncs once for all of them: group commit (`committer`).
 //! A session hears `Ok` only when a sync that began after its record was written has returned. Content over
 //! [`INLINE_MAX`] streams to a file of its own (`content`). An index in memory says where the last word about each message
-//! stands (`index`); it is rebuilt from the segments at start (`recover`). A segment without live records is recycled; one
+//! stands (`index`); it is rebuilt from the segments at start (`recover`). A volume without a core is looked at by `survey` and
+//! [`AtRest`], which change nothing. A segment without live records is recycled; one
 //! that is mostly dead is emptied by copying its few live records forward.
 //!
 //! Limits: memory per waiting message is that of one index entry; content in memory is at most [`INLINE_MAX`] a session;
@@ -31,7 +32,9 @@ mod log;
 mod read;
 mod record;
 mod recover;
+mod rest;
 mod shared;
+mod survey;
 
 use crate::mail::model::{Envelope, Kind, Message, MessageId, Origin, Progress};
 use std::future::Future;
@@ -40,6 +43,7 @@ pub use committer::Config;
 pub use content::INLINE_MAX;
 pub use log::SegmentLog;
 pub use recover::OpenError;
+pub use rest::AtRest;
 
 /// Why the queue could not do what was asked. Each is temporary for a client (452 4.3.1): nothing that was accepted before
 /// is lost.
@@ -75,6 +79,19 @@ pub struct Entry {
     pub copy: bool,
 }
 
+/// What a message has behind it that waited in another queue before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Past {
+    /// When it was accepted there, seconds since 1970.
+    pub arrived: u32,
+    /// Where its targets stand: the recipients in their order, then the copy if there is one.
+    pub progress: Vec<Progress>,
+    /// An operator holds it back.
+    pub held: bool,
+    /// The delay notice is out.
+    pub delay_told: bool,
+}
+
 /// Content on its way in: kept in memory while small, streamed to the data volume above [`INLINE_MAX`].
 pub trait Writer: Send {
     /// The id that the message will have; known from the start, so that the Received line can carry it.
@@ -100,6 +117,15 @@ pub trait Spool: Send + Sync + 'static {
 
     /// Makes envelope and content durable and puts the message into the queue. When this returns `Ok`, the sync has returned.
     fn commit(&self, entry: Entry, content: Self::Writer) -> impl Future<Output = Result<Message, SpoolError>> + Send;
+
+    /// The same for a message that waited in another queue before. A crash leaves all of it or nothing: a recipient that had it is
+    /// never pending again.
+    fn bring_in(
+        &self,
+        entry: Entry,
+        past: Past,
+        content: Self::Writer,
+    ) -> impl Future<Output = Result<Message, SpoolError>> + Send;
 
     /// Reads a message with its present progress. Its content has passed its checksum, so nothing torn is ever delivered; one
     /// that does not pass is [`SpoolError::Damaged`].

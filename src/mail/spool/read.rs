@@ -142,7 +142,7 @@ pub fn read_head(segment: &OpenSegment, place: Place) -> io::Result<Option<(Fram
 }
 
 /// Whether content has the checksum that it was stored with.
-fn matches(content: &Stretch, crc: u32) -> io::Result<bool> {
+pub fn matches(content: &Stretch, crc: u32) -> io::Result<bool> {
     let mut hasher = crc32fast::Hasher::new();
     let mut buffer = vec![0; 64 * 1024];
     let mut offset = 0;

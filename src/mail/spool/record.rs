@@ -13,6 +13,8 @@ pub enum Op {
     State { id: MessageId, progress: Vec<Progress>, generation: u64 },
     /// Change the flags of a message.
     Flags { id: MessageId, held: Option<bool>, delay_told: Option<bool>, reply: Option<Reply> },
+    /// Write what a message from another queue has behind it; only with this does it count.
+    Past { state: State, reply: Reply },
     /// Take a message out of the queue.
     Done { id: MessageId, reply: Option<Reply> },
     /// Set a message aside whose record or content is damaged.
@@ -54,6 +56,7 @@ pub enum Effect {
 pub fn depends(op: &Op, batch: &[Record]) -> bool {
     let id = match op {
         Op::State { id, .. } | Op::Flags { id, .. } | Op::Done { id, .. } | Op::Damaged { id } => *id,
+        Op::Past { state, .. } => state.id,
         Op::Accept { .. } | Op::Discard(_) => return false,
     };
     batch.iter().any(|record| record.id == id)

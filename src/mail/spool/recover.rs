@@ -74,7 +74,7 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
     check_format(disk)?;
     disk.sync_dir("")?;
     let numbers: Vec<u32> = disk.list(LOG)?.iter().filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect();
-    let mut recovery = Recovery { disk, index: Index::default(), damaged: 0, told: Instant::now() };
+    let mut recovery = Recovery { disk, index: Index::default(), damaged: 0, half: BTreeSet::new(), told: Instant::now() };
     for (place, number) in numbers.iter().enumerate() {
         recovery.segment(*number, place + 1 == numbers.len())?;
         if recovery.told.elapsed() >= TELL_EVERY {
@@ -89,6 +89,7 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
     for directory in [LOG, CORRUPT, BODY] {
         disk.sync_dir(directory)?;
     }
+    recovery.drop_half();
     recovery.remove_orphans()?;
     let spares: Vec<String> = disk.list(SPARE)?.into_iter().map(|name| format!("{SPARE}/{name}")).collect();
     let messages = recovery.index.totals().0;
@@ -105,17 +106,7 @@ fn check_format(disk: &dyn Disk) -> Result<(), OpenError> {
         Ok(file) => {
             let mut text = [0; 64];
             let got = file.read_at(0, &mut text)?;
-            let version =
-                std::str::from_utf8(&text[..got]).ok().and_then(|text| text.strip_prefix(FORMAT_WORDS)?.trim().parse().ok());
-            match version {
-                Some(version) if version > VERSION => Err(OpenError::Newer(version)),
-                Some(_) => Ok(()),
-                // An empty or cut file: the power went at the very first start.
-                None if FORMAT_WORDS.as_bytes().starts_with(&text[..got]) || text[..got].iter().all(|octet| *octet == 0) => {
-                    Ok(())
-                }
-                None => Err(OpenError::Foreign),
-            }
+            known_format(&text[..got]).map(drop)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let file = disk.create(FORMAT)?;
@@ -127,10 +118,22 @@ fn check_format(disk: &dyn Disk) -> Result<(), OpenError> {
     }
 }
 
+/// The version that the file `format` names; `None` for an empty or cut one: the power went at the very first start.
+pub(super) fn known_format(text: &[u8]) -> Result<Option<u32>, OpenError> {
+    match std::str::from_utf8(text).ok().and_then(|text| text.strip_prefix(FORMAT_WORDS)?.trim().parse().ok()) {
+        Some(version) if version > VERSION => Err(OpenError::Newer(version)),
+        Some(version) => Ok(Some(version)),
+        None if FORMAT_WORDS.as_bytes().starts_with(text) || text.iter().all(|octet| *octet == 0) => Ok(None),
+        None => Err(OpenError::Foreign),
+    }
+}
+
 struct Recovery<'a> {
     disk: &'a dyn Disk,
     index: Index,
     damaged: u64,
+    /// Messages from elsewhere whose state has not been met yet.
+    half: BTreeSet<MessageId>,
     told: Instant,
 }
 
@@ -203,16 +206,27 @@ impl Recovery<'_> {
                 let size = accepted.file.map_or(u64::from(header.body_len), |(len, _)| len);
                 let frame = u32::try_from(header.frame_len()).unwrap_or(u32::MAX);
                 self.index.accepted(accepted.id, place, frame, size, accepted.file.is_some());
+                if accepted.moved && self.index.get(accepted.id).is_some_and(|slot| slot.state.is_none()) {
+                    self.half.insert(accepted.id);
+                }
                 true
             }
             RecordKind::State => {
                 let frame = u32::try_from(header.frame_len()).unwrap_or(u32::MAX);
                 State::decode(head)
-                    .map(|state| self.index.state(state.id, place, frame, state.held, state.delay_told))
+                    .map(|state| {
+                        self.half.remove(&state.id);
+                        self.index.state(state.id, place, frame, state.held, state.delay_told);
+                    })
                     .is_some()
             }
             RecordKind::Void => true,
-            RecordKind::Done => decode_id(head).map(|id| self.index.done(id, segment.number)).is_some(),
+            RecordKind::Done => decode_id(head)
+                .map(|id| {
+                    self.half.remove(&id);
+                    self.index.done(id, segment.number)
+                })
+                .is_some(),
         };
         Ok(if understood { Step::Good(header.frame_len()) } else { Step::Damaged })
     }
@@ -278,6 +292,20 @@ impl Recovery<'_> {
         window.file.write_at(from, &void)
     }
 
+    /// Messages from another queue count from the moment that their state stands beside them: nobody was told that these are
+    /// here, and with all recipients pending they would go out twice. Where damage may have taken a state away, they stay: twice
+    /// is better than never.
+    fn drop_half(&mut self) {
+        if self.damaged > 0 {
+            return;
+        }
+        for id in std::mem::take(&mut self.half) {
+            let segment = self.index.get(id).map_or(0, |slot| slot.accept.segment);
+            tracing::warn!(target: "mta", queue_id = %id, "an import was not finished before the stop; import the pair again");
+            self.index.done(id, segment);
+        }
+    }
+
     /// Content files without a message: unfinished, or finished with; after damage perhaps all that is left of a message.
     fn remove_orphans(&self) -> io::Result<()> {
         for name in self.disk.list(BODY)? {
@@ -304,7 +332,7 @@ enum Step {
 }
 
 /// Where the next frame of this segment starts, from `offset` on.
-fn next_frame(segment: SegmentHeader, window: &mut Window, mut offset: u64, end: u64) -> io::Result<Option<u64>> {
+pub(super) fn next_frame(segment: SegmentHeader, window: &mut Window, mut offset: u64, end: u64) -> io::Result<Option<u64>> {
     while offset + FRAME_HEADER as u64 <= end {
         let wanted = usize::try_from(end - offset).unwrap_or(usize::MAX).min(WINDOW);
         let octets = window.at(offset, wanted)?;
@@ -332,21 +360,21 @@ const BLOCK: usize = 4096;
 const KEEP_MAX: usize = 1 << 20;
 
 /// A file read in large pieces.
-struct Window {
+pub(super) struct Window {
     file: Arc<dyn File>,
     start: u64,
     octets: Vec<u8>,
     /// Blocks that the disk would not give.
-    unreadable: u64,
+    pub(super) unreadable: u64,
 }
 
 impl Window {
-    fn new(file: Arc<dyn File>) -> Self {
+    pub(super) fn new(file: Arc<dyn File>) -> Self {
         Self { file, start: 0, octets: Vec::new(), unreadable: 0 }
     }
 
     /// `len` octets from `offset` on; fewer at the end of the file.
-    fn at(&mut self, offset: u64, len: usize) -> io::Result<&[u8]> {
+    pub(super) fn at(&mut self, offset: u64, len: usize) -> io::Result<&[u8]> {
         let inside = offset >= self.start && offset + len as u64 <= self.start + self.octets.len() as u64;
         if !inside {
             self.start = offset;

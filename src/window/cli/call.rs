@@ -1,12 +1,16 @@
 //! Calls to the core over its control socket.
 
-use super::{EX_NOINPUT, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, Trouble};
+use super::{EX_DATAERR, EX_NOINPUT, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, Trouble};
+use crate::mail::model::MessageId;
+use crate::window::answer::Content;
 use crate::window::api::ErrorView;
 use crate::window::base64;
+use crate::window::carry::ImportedView;
 use crate::window::client::{self, Reply};
+use crate::window::pair::{HEAD_MAX, PairView};
 use crate::window::words::harmless;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Limited};
 use hyper::header::HOST;
 use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
@@ -16,6 +20,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// How long a question may take. An order over a million messages takes a while.
@@ -86,21 +91,72 @@ impl Core {
         Ok(out.flush()?)
     }
 
+    /// A message with its content on its way; with `still` after all its tries have ended.
+    pub(super) async fn mail(&self, id: MessageId, still: bool) -> Result<(PairView, Incoming), Trouble> {
+        let query = if still { "?still" } else { "" };
+        let reply = self.send(Method::GET, &format!("/api/v1/queue/{id}/mail{query}"), Bytes::new()).await?;
+        if !reply.response.status().is_success() {
+            return Err(refusal(reply).await);
+        }
+        let mut content = Incoming { reply, read: Bytes::new() };
+        let mut head = BytesMut::new();
+        let end = loop {
+            if let Some(end) = memchr::memchr(b'\n', &head) {
+                break end;
+            }
+            match content.next().await? {
+                Some(piece) if head.len() <= HEAD_MAX => head.extend_from_slice(&piece),
+                _ => return Err(Trouble::new(EX_SOFTWARE, "the answer makes no sense: it has no envelope")),
+            }
+        };
+        let line = head.split_to(end + 1);
+        content.read = head.freeze();
+        let view =
+            PairView::read(&line).map_err(|words| Trouble::new(EX_SOFTWARE, format!("the answer makes no sense: {words}")))?;
+        Ok((view, content))
+    }
+
+    /// Brings a mail in; gives back its new id. Code 65: this mail cannot come in, others may.
+    pub(super) async fn import(
+        &self,
+        view: &PairView,
+        mut content: mpsc::Receiver<io::Result<Bytes>>,
+    ) -> Result<String, Trouble> {
+        let mut head = serde_json::to_vec(view).map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))?;
+        head.push(b'\n');
+        let len = head.len() as u64 + view.content.size;
+        let (sender, pieces) = mpsc::channel(2);
+        let feed = async move {
+            if sender.send(Ok(Bytes::from(head))).await.is_err() {
+                return;
+            }
+            while let Some(piece) = content.recv().await
+                && sender.send(piece).await.is_ok()
+            {}
+        };
+        let (reply, ()) = tokio::join!(self.send(Method::POST, "/api/v1/queue", Content::Pieces(pieces, len)), feed);
+        let reply = reply?;
+        if !reply.response.status().is_success() {
+            return Err(refusal(reply).await);
+        }
+        let imported: ImportedView = understand(&read(reply).await?)?;
+        Ok(imported.id)
+    }
+
     async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, content: Bytes) -> Result<T, Trouble> {
         let reply = self.send(method, path, content).await?;
         if !reply.response.status().is_success() {
             return Err(refusal(reply).await);
         }
-        let bytes = read(reply).await?;
-        serde_json::from_slice(&bytes).map_err(|error| Trouble::new(EX_SOFTWARE, format!("the answer makes no sense: {error}")))
+        understand(&read(reply).await?)
     }
 
-    async fn send(&self, method: Method, path: &str, content: Bytes) -> Result<Reply, Trouble> {
+    async fn send(&self, method: Method, path: &str, content: impl Into<Content>) -> Result<Reply, Trouble> {
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header(HOST, "postern")
-            .body(Full::new(content))
+            .body(content.into())
             .map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))?;
         let exchange = async {
             let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
@@ -118,6 +174,32 @@ impl Core {
     }
 }
 
+/// A content on its way from the appliance.
+pub(super) struct Incoming {
+    reply: Reply,
+    /// What came together with the envelope.
+    read: Bytes,
+}
+
+impl Incoming {
+    /// The next piece; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Trouble> {
+        if !self.read.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.read)));
+        }
+        match timeout(PATIENCE, self.reply.response.body_mut().frame()).await {
+            Ok(None) => Ok(None),
+            Ok(Some(Ok(frame))) => Ok(Some(frame.into_data().unwrap_or_default())),
+            Ok(Some(Err(error))) => Err(Trouble::new(EX_UNAVAILABLE, format!("the content broke off: {error}"))),
+            Err(_) => Err(Trouble::new(EX_UNAVAILABLE, "the content does not come")),
+        }
+    }
+}
+
+fn understand<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Trouble> {
+    serde_json::from_slice(answer).map_err(|error| Trouble::new(EX_SOFTWARE, format!("the answer makes no sense: {error}")))
+}
+
 async fn read(reply: Reply) -> Result<Bytes, Trouble> {
     let Reply { mut response, .. } = reply;
     match timeout(PATIENCE, Limited::new(response.body_mut(), ANSWER_MAX).collect()).await {
@@ -133,6 +215,8 @@ async fn refusal(reply: Reply) -> Trouble {
     let code = match status {
         StatusCode::NOT_FOUND => EX_NOINPUT,
         StatusCode::BAD_REQUEST => EX_USAGE,
+        StatusCode::UNPROCESSABLE_ENTITY => EX_DATAERR,
+        StatusCode::CONFLICT => EX_TEMPFAIL,
         _ => EX_UNAVAILABLE,
     };
     match read(reply).await {

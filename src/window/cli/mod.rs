@@ -1,29 +1,44 @@
 //! `postern queue`: the operator's tool at the other end of the control socket.
 //!
-//! In: arguments. Out: tables for people, or JSON (one value a line). Exit codes follow sysexits: 64 wrong arguments, 66 no
-//! such message, 69 no core answers, 70 an answer that makes no sense.
+//! Besides, it looks at data volumes without a core, and carries mail between queues and files.
+//! In: arguments. Out: tables for people, or JSON (one value a line); how far a long work is, on standard error. Exit codes follow
+//! sysexits: 64 wrong arguments, 65 damaged or refused mail, 66 no such message, file or volume, 69 no core answers (or one works
+//! with a volume that was to be read), 70 an answer that makes no sense, 73 a file cannot be written, 77 no permission.
 //! Security: everything that comes from mail is made harmless before a terminal sees it; `body` alone writes a mail as it is.
 
 mod call;
+mod export;
+mod import;
+mod store;
 mod table;
+mod volume;
 
 use super::api::OrderView;
 use super::words::{count, harmless, size, span, states};
 use crate::window::api::{DestinationsView, HitView, MessageView, PageView, RecipientView, StatusView};
 use call::Core;
 use clap::{Args, Subcommand};
+use export::Export;
+use import::Import;
 use serde::Serialize;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 use table::Table;
+
+pub use volume::Volumes;
 
 const EX_OK: u8 = 0;
 const EX_USAGE: u8 = 64;
+const EX_DATAERR: u8 = 65;
 const EX_NOINPUT: u8 = 66;
 const EX_UNAVAILABLE: u8 = 69;
 const EX_SOFTWARE: u8 = 70;
+const EX_CANTCREAT: u8 = 73;
+const EX_TEMPFAIL: u8 = 75;
+const EX_NOPERM: u8 = 77;
 
 /// The name of the socket in the run directory.
 pub const SOCKET: &str = "control.sock";
@@ -31,7 +46,10 @@ pub const SOCKET: &str = "control.sock";
 /// Messages asked for at once by `list`.
 const PAGE: usize = 500;
 
-/// Look into the queue of the running appliance, and give orders
+/// How often a long work says how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(2);
+
+/// Look into the queue of the running appliance, give orders, move mail out and in, verify a data volume
 #[derive(Debug, Args)]
 pub struct QueueArgs {
     #[command(subcommand)]
@@ -75,6 +93,25 @@ enum Command {
     },
     /// Show the queue in numbers and by destination
     Stats,
+    /// Check a data volume on which no appliance runs, and change nothing
+    ///
+    /// Reads every record and every content and compares their checksums. Exit 0: the queue is whole; 65: something is damaged, the
+    /// report says which mail and what it costs; 66: no queue there; 69: an appliance works with it; 77: no permission.
+    Verify {
+        /// The volume, or a copy of one [default: property volume_data]
+        #[arg(long, value_name = "DIR")]
+        volume: Option<PathBuf>,
+    },
+    /// Write messages to files: ID.eml, the content as it will be sent, and ID.json, the envelope and all that happened to it
+    ///
+    /// Without --move the messages stay in the queue. With it each is held, written, synced and only then deleted: repeat the command
+    /// if it is cut off. Files that are there already are never overwritten with other mail.
+    Export(Export),
+    /// Take messages from files into the queue: pairs as export writes them, or .eml files with --from and --to
+    ///
+    /// Recipients that have a mail already do not get it again, and its age counts on. What is in the queue is moved to
+    /// DIR/imported; what is refused stays, with the reason, and the exit code is 65.
+    Import(Import),
 }
 
 /// Which messages.
@@ -98,14 +135,16 @@ struct Trouble {
 }
 
 /// Does what the arguments say.
-pub fn run(args: QueueArgs) -> ExitCode {
-    ExitCode::from(run_to(args, &mut io::stdout().lock(), &mut io::stderr().lock()))
+pub fn run(args: QueueArgs, volumes: &dyn Volumes) -> ExitCode {
+    ExitCode::from(run_to(args, volumes, &mut io::stdout().lock(), &mut io::stderr().lock()))
 }
 
 /// The same with other ears; returns the exit code.
-pub fn run_to(args: QueueArgs, out: &mut dyn Write, complaints: &mut dyn Write) -> u8 {
+pub fn run_to(args: QueueArgs, volumes: &dyn Volumes, out: &mut dyn Write, complaints: &mut dyn Write) -> u8 {
     let mut out = io::BufWriter::new(out);
-    match perform(args, &mut out).and_then(|()| Ok(out.flush()?)) {
+    // What was found is shown, however it ended.
+    let performed = perform(args, volumes, &mut out, complaints);
+    match performed.and(out.flush().map_err(Trouble::from)) {
         Ok(()) => EX_OK,
         Err(trouble) if trouble.words.is_empty() => trouble.code,
         Err(trouble) => {
@@ -147,7 +186,7 @@ impl From<io::Error> for Trouble {
     }
 }
 
-fn perform(args: QueueArgs, out: &mut dyn Write) -> Result<(), Trouble> {
+fn perform(mut args: QueueArgs, volumes: &dyn Volumes, out: &mut dyn Write, complaints: &mut dyn Write) -> Result<(), Trouble> {
     // What is wrong with the arguments is said before anybody is called.
     let order = match &args.command {
         Command::Retry(choice) => Some(order("retry", choice)?),
@@ -167,8 +206,24 @@ fn perform(args: QueueArgs, out: &mut dyn Write) -> Result<(), Trouble> {
             check_id(id)?;
             None
         }
-        Command::List | Command::Stats => None,
+        Command::Export(export) => {
+            export.check()?;
+            None
+        }
+        Command::Import(import) => {
+            import.check()?;
+            None
+        }
+        Command::List | Command::Stats | Command::Verify { .. } => None,
     };
+    // These need no core.
+    match args.command {
+        Command::Verify { volume } => return volume::verify(volumes, volume, args.json, out, complaints),
+        Command::Export(export) if export.volume.is_some() => {
+            return export::offline(&export, volumes, args.json, out, complaints);
+        }
+        command => args.command = command,
+    }
     let candidates = match args.socket {
         Some(socket) => vec![socket],
         None => socket_candidates(|name| std::env::var_os(name), nix::unistd::getuid().as_raw()),
@@ -183,10 +238,32 @@ fn perform(args: QueueArgs, out: &mut dyn Write) -> Result<(), Trouble> {
             (_, Some(order)) => give(&core, &order, args.json, out).await,
             (Command::List, _) => list(&core, args.json, out).await,
             (Command::Show { id }, _) => show(&core, &id, args.json, out).await,
+            (Command::Export(what), _) => export::online(&what, &core, args.json, out, complaints).await,
+            (Command::Import(what), _) => import::run(&what, &core, args.json, out, complaints).await,
             (Command::Body { id }, _) => core.copy_body(&id, args.json, out).await,
             _ => stats(&core, args.json, out).await,
         }
     })
+}
+
+/// Says from time to time how far a long work is, for whoever waits and for whoever reads the log of a job.
+struct Progress<'a> {
+    to: &'a mut dyn Write,
+    told: Instant,
+}
+
+impl<'a> Progress<'a> {
+    fn new(to: &'a mut dyn Write) -> Self {
+        Self { to, told: Instant::now() }
+    }
+
+    fn tell(&mut self, words: impl FnOnce() -> String) {
+        if self.told.elapsed() >= TELL_EVERY {
+            self.told = Instant::now();
+            // Nobody reads it: the work goes on.
+            let _ = writeln!(self.to, "postern queue: {}", words());
+        }
+    }
 }
 
 fn order(word: &str, choice: &Choice) -> Result<OrderView, Trouble> {

@@ -1,0 +1,122 @@
+//! The corridor's way in for mail of another queue: no session, no Received field, the same door of the spool.
+//!
+//! In: what was known of the mail there, and its content. Out: a message on its way, with its past.
+//! Limits: content goes to the spool piece by piece; its length is what was announced, and the volume's room is the limit.
+//! Security: content is a stranger's. It is taken only whole (length and checksum as announced) and as lines that end in CR LF:
+//! a bare CR or LF could smuggle a second mail past the next hop (RFC 5321 §2.3.8).
+
+use super::model::{Carried, DeskError, MessageId, Pieces, Target};
+use super::outbound::Outbound;
+use super::spool::{Entry, Past, Spool, Writer};
+use super::telling;
+
+impl<S: Spool> Outbound<S> {
+    /// Takes a mail in.
+    pub(super) async fn carry_in(&self, carried: Carried, mut content: Box<dyn Pieces>) -> Result<MessageId, DeskError> {
+        self.spool.ready()?;
+        let mut writer = self.spool.begin();
+        let (mut crc, mut lines) = (crc32fast::Hasher::new(), Lines::default());
+        while let Some(piece) = content.next().await {
+            let piece = piece.map_err(|error| refused(format!("the content broke off: {error}")))?;
+            if writer.written() + piece.len() as u64 > carried.size {
+                return Err(refused(format!("the content is longer than the {} octets announced", carried.size)));
+            }
+            lines.take(&piece).map_err(refused)?;
+            crc.update(&piece);
+            writer.write(&piece).await?;
+        }
+        if writer.written() != carried.size {
+            return Err(refused(format!("the content has {} octets of the {} announced", writer.written(), carried.size)));
+        }
+        lines.end().map_err(refused)?;
+        if crc.finalize() != carried.crc {
+            return Err(refused("the content is not what was written: its checksum differs".to_owned()));
+        }
+        let Carried { was, arrived, kind, envelope, origin, progress, held, delay_told, size, .. } = carried;
+        let copy = progress.iter().any(|progress| progress.target == Target::Copy);
+        let entry = Entry { envelope, origin, kind, copy };
+        let message = self.spool.bring_in(entry, Past { arrived, progress, held, delay_told }, writer).await?;
+        telling::queued(&message, None, size);
+        tracing::info!(
+            target: "mta",
+            queue_id = %message.id,
+            was = was.map(|id| id.to_string()),
+            from = %telling::Path(message.envelope.sender.as_ref()),
+            to = %telling::Paths(&message.envelope),
+            size,
+            held,
+            status = "imported",
+            "an operator's import"
+        );
+        if !held {
+            self.enqueue(&message);
+        }
+        Ok(message.id)
+    }
+}
+
+fn refused(words: impl Into<String>) -> DeskError {
+    DeskError::Refused(words.into())
+}
+
+/// Watches that lines end in CR LF, and the last one too.
+#[derive(Default)]
+struct Lines {
+    last: u8,
+}
+
+impl Lines {
+    fn take(&mut self, piece: &[u8]) -> Result<(), &'static str> {
+        for octet in piece {
+            match (self.last, *octet) {
+                (b'\r', b'\n') => {}
+                (b'\r', _) => return Err(BARE),
+                (_, b'\n') => return Err(BARE),
+                (_, 0) => return Err("the content holds a NUL octet"),
+                _ => {}
+            }
+            self.last = *octet;
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> Result<(), &'static str> {
+        match self.last {
+            b'\n' => Ok(()),
+            b'\r' => Err(BARE),
+            _ => Err("the content does not end with a line end"),
+        }
+    }
+}
+
+const BARE: &str = "the content has a CR or LF by itself; lines must end in CR LF";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_lines_are_content() {
+        let check = |content: &[u8], piece: usize| {
+            let mut lines = Lines::default();
+            content.chunks(piece).try_for_each(|piece| lines.take(piece)).and_then(|()| lines.end())
+        };
+        for piece in 1..4 {
+            assert_eq!(check(b"a: b\r\n\r\n.\r\n..\r\n", piece), Ok(()));
+            for bad in [
+                &b"a"[..],
+                b"",
+                b"a\n",
+                b"a\r\n\n",
+                b"a\rb\r\n",
+                b"a\r\r\n",
+                b"\na\r\n",
+                b"a\r\n.\r\r\nb\r\n",
+                b"a\0\r\n",
+                b"a\r",
+            ] {
+                assert!(check(bad, piece).is_err(), "{bad:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! A walk through all records of a volume that is only looked at: what a start would find, without doing any of it.
+//!
+//! It reads as `recover` reads, with the same decoder, and decides as `recover` decides: the last word about a message wins, a
+//! frame that does not check is passed over up to the next one. It looks closer, too: contents are checked in every segment, and
+//! a damaged record is asked for all it still tells, so that a person learns which mail it was.
+//! Limits: one entry a message in the queue; [`Findings::DAMAGES_SHOWN`] damages in detail.
+
+use super::format::{
+    Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN, HeaderError, RecordKind, SegmentHeader,
+    State, decode_id,
+};
+use super::index::Place;
+use super::layout::{FORMAT, LOG, segment_path};
+use super::recover::{OpenError, Window, known_format, next_frame};
+use crate::ground::clock;
+use crate::ground::disk::Disk;
+use crate::mail::model::{Damage, Findings, Looked, Meaning, MessageId, RestError, Status};
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+
+/// A head that is damaged is read up to here, for what it still tells.
+const GUESS_MAX: usize = 64 * 1024;
+
+/// What the log says about one message.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing {
+    /// The accept record.
+    pub accept: Place,
+    /// The last state record; `None` before the first.
+    pub state: Option<Place>,
+    /// Octets of the content.
+    pub size: u64,
+    /// Length and checksum of the content's own file, where it has one.
+    pub file: Option<(u64, u32)>,
+    /// Recipients that still wait.
+    pub pending: u16,
+    /// An operator holds it.
+    pub held: bool,
+    /// The delay notice is out.
+    pub delay_told: bool,
+    /// It came from another queue, and counts only with a state.
+    pub moved: bool,
+}
+
+/// What a walk found.
+#[derive(Default)]
+pub struct Survey {
+    /// The messages in the queue.
+    pub live: BTreeMap<MessageId, Standing>,
+    /// The segments that could be read.
+    pub segments: BTreeMap<u32, SegmentHeader>,
+    /// Everything worth telling.
+    pub findings: Findings,
+    /// Damages whose meaning is known only when all has been read, with what they spoke of.
+    open: Vec<(Damage, Option<RecordKind>, Place)>,
+    /// Messages that damages speak of.
+    suspects: HashSet<MessageId>,
+    /// Those of them that have left the queue.
+    left: HashSet<MessageId>,
+}
+
+/// Whom a walk tells how far it is, and how closely it looks.
+pub struct Walk<'a> {
+    /// The volume.
+    pub disk: &'a dyn Disk,
+    /// Whether contents are read and checked too.
+    pub closely: bool,
+    /// Hears how far it is.
+    pub tell: &'a mut dyn FnMut(Looked),
+}
+
+impl Walk<'_> {
+    /// Reads the log.
+    pub fn survey(&mut self) -> Result<Survey, RestError> {
+        let mut survey = Survey::default();
+        survey.findings.format = self.format()?;
+        let names = match self.disk.list(LOG) {
+            // The power went before the first segment was there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            other => other.map_err(|error| storage(LOG, &error))?,
+        };
+        let numbers: Vec<u32> = names.iter().filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect();
+        let strangers = names.len() - numbers.len();
+        if strangers > 0 {
+            survey.findings.notes.push(format!("{strangers} files in {LOG}/ are no segments and were not read"));
+        }
+        for (place, number) in numbers.iter().enumerate() {
+            let last = place + 1 == numbers.len();
+            let octets = survey.segment(self, *number, last)?;
+            survey.findings.segments.add(octets);
+            (self.tell)(Looked {
+                files: place as u64 + 1,
+                files_total: numbers.len() as u64,
+                octets: survey.findings.segments.octets,
+            });
+        }
+        survey.conclude();
+        Ok(survey)
+    }
+
+    fn format(&self) -> Result<Option<u32>, RestError> {
+        let file = match self.disk.open(FORMAT) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return match self.disk.list(LOG) {
+                    Ok(_) => Ok(None),
+                    Err(_) => Err(RestError::Missing(
+                        "there is no queue here: neither a file 'format' nor a directory 'log'; is this the data volume?"
+                            .to_owned(),
+                    )),
+                };
+            }
+            other => other.map_err(|error| storage(FORMAT, &error))?,
+        };
+        let mut text = [0; 64];
+        let got = file.read_at(0, &mut text).map_err(|error| storage(FORMAT, &error))?;
+        known_format(&text[..got]).map_err(|error| match error {
+            OpenError::Foreign | OpenError::Newer(_) => RestError::NotUnderstood(error.to_string()),
+            OpenError::Disk(error) => storage(FORMAT, &error),
+        })
+    }
+}
+
+/// An error of the disk, with the file that it concerns.
+pub fn storage(file: &str, error: &io::Error) -> RestError {
+    let words = format!("{file} cannot be read: {error}");
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            RestError::Forbidden(format!("{words}; run this as the appliance's user or as root"))
+        }
+        _ => RestError::Storage(words),
+    }
+}
+
+/// What one step of the walk met.
+enum Met {
+    Frame(u64),
+    Damaged(Scar),
+}
+
+/// A frame that does not check, as far as it can be read.
+#[derive(Default)]
+struct Scar {
+    what: &'static str,
+    kind: Option<RecordKind>,
+    id: Option<MessageId>,
+    certain: bool,
+    envelope: Option<Accepted>,
+    /// Its own length, where its header is whole.
+    length: Option<u64>,
+}
+
+impl Survey {
+    /// Reads one segment; gives back its length.
+    fn segment(&mut self, walk: &Walk<'_>, number: u32, last: bool) -> Result<u64, RestError> {
+        let path = segment_path(number);
+        let failed = |error: io::Error| storage(&path, &error);
+        let file = walk.disk.open(&path).map_err(failed)?;
+        let end = file.length().map_err(failed)?;
+        let mut window = Window::new(file);
+        let block = window.at(0, HEADER_BLOCK_LEN).map_err(failed)?.to_vec();
+        let header = match SegmentHeader::decode(&block) {
+            Ok(header) if header.number == number => header,
+            Err(HeaderError::Newer(version)) => {
+                return Err(RestError::NotUnderstood(OpenError::Newer(version).to_string()));
+            }
+            _ => {
+                let scar = Scar { what: "the header of a segment, both copies", ..Scar::default() };
+                self.note(number, &path, 0, end, scar);
+                return Ok(end);
+            }
+        };
+        if one_copy_is_bad(&block) {
+            self.findings
+                .notes
+                .push(format!("{path}: one of the two copies of its header is damaged; nothing is lost by that"));
+        }
+        self.segments.insert(number, header);
+        let mut offset = HEADER_BLOCK;
+        while offset < end {
+            match self.frame(walk, header, &mut window, offset, end, last).map_err(failed)? {
+                Met::Frame(len) => offset += len,
+                Met::Damaged(scar) => match next_frame(header, &mut window, offset + 1, end).map_err(failed)? {
+                    Some(next) => {
+                        self.note(number, &path, offset, next - offset, scar);
+                        offset = next;
+                    }
+                    None => {
+                        if is_own(header, window.at(offset, FRAME_HEADER).map_err(failed)?) {
+                            let length = scar.length.unwrap_or(end - offset).min(end - offset);
+                            if last {
+                                self.findings.unfinished = Some(damage(&path, offset, length, &scar));
+                            } else {
+                                self.note(number, &path, offset, length, scar);
+                            }
+                        }
+                        break;
+                    }
+                },
+            }
+        }
+        if window.unreadable > 0 {
+            let words =
+                format!("{path}: the disk does not give {} blocks of 4 KiB; a copy of the volume may", window.unreadable);
+            self.findings.notes.push(words);
+        }
+        Ok(end)
+    }
+
+    fn frame(
+        &mut self,
+        walk: &Walk<'_>,
+        segment: SegmentHeader,
+        window: &mut Window,
+        offset: u64,
+        end: u64,
+        last: bool,
+    ) -> io::Result<Met> {
+        let Some(header) = FrameHeader::decode(segment, window.at(offset, FRAME_HEADER)?) else {
+            return Ok(Met::Damaged(guess(window, offset)?));
+        };
+        let torn = |what, id| Scar { what, kind: Some(header.kind), id, length: Some(header.frame_len()), ..Scar::default() };
+        if offset + header.frame_len() > end {
+            return Ok(Met::Damaged(torn("a record that is cut off", None)));
+        }
+        let head = window.at(offset + FRAME_HEADER as u64, header.head_len as usize)?;
+        if head.len() != header.head_len as usize || crc32fast::hash(head) != header.head_crc {
+            let id = decode_id(head).filter(is_plausible);
+            let envelope = Accepted::decode(head).filter(|_| header.kind == RecordKind::Accept);
+            return Ok(Met::Damaged(Scar { envelope, ..torn(name(header.kind), id) }));
+        }
+        let place = Place { segment: segment.number, offset: u32::try_from(offset).unwrap_or(u32::MAX) };
+        let unknown = || Met::Damaged(torn(name(header.kind), None));
+        match header.kind {
+            RecordKind::Accept => {
+                let Some(accepted) = Accepted::decode(head) else { return Ok(unknown()) };
+                if accepted.file.is_none() && (walk.closely || last) {
+                    let at = offset + FRAME_HEADER as u64 + u64::from(header.head_len);
+                    if crc32fast::hash(window.at(at, header.body_len as usize)?) != header.body_crc {
+                        let scar = torn("the content of a mail", Some(accepted.id));
+                        let scar = Scar { certain: true, envelope: Some(accepted.clone()), ..scar };
+                        if last {
+                            return Ok(Met::Damaged(scar));
+                        }
+                        // A start believes it until its turn comes.
+                        self.note(segment.number, &segment_path(segment.number), offset, header.frame_len(), scar);
+                    }
+                }
+                self.accepted(&accepted, place, u64::from(header.body_len));
+            }
+            RecordKind::State => {
+                let Some(state) = State::decode(head) else { return Ok(unknown()) };
+                if let Some(standing) = self.live.get_mut(&state.id) {
+                    standing.state = Some(place);
+                    standing.held = state.held;
+                    standing.delay_told = state.delay_told;
+                    let pending = state.progress.iter().filter(|progress| progress.status == Status::Pending);
+                    standing.pending = u16::try_from(pending.count()).unwrap_or(u16::MAX);
+                }
+            }
+            RecordKind::Done => {
+                let Some(id) = decode_id(head) else { return Ok(unknown()) };
+                self.live.remove(&id);
+                self.findings.finished += 1;
+                if self.suspects.contains(&id) {
+                    self.left.insert(id);
+                }
+            }
+            RecordKind::Void => {}
+        }
+        self.findings.records += 1;
+        Ok(Met::Frame(header.frame_len()))
+    }
+
+    fn accepted(&mut self, accepted: &Accepted, place: Place, body_len: u64) {
+        let standing = self.live.entry(accepted.id).or_insert_with(|| Standing {
+            accept: place,
+            state: None,
+            size: accepted.file.map_or(body_len, |(len, _)| len),
+            file: accepted.file,
+            pending: u16::try_from(accepted.targets().len()).unwrap_or(u16::MAX),
+            held: false,
+            delay_told: false,
+            moved: accepted.moved,
+        });
+        standing.accept = place;
+    }
+
+    fn note(&mut self, segment: u32, file: &str, offset: u64, length: u64, scar: Scar) {
+        self.findings.damages_total += 1;
+        self.suspects.extend(scar.id);
+        if self.open.len() < Findings::DAMAGES_SHOWN {
+            let place = Place { segment, offset: u32::try_from(offset).unwrap_or(u32::MAX) };
+            self.open.push((damage(file, offset, length, &scar), scar.kind, place));
+        }
+    }
+
+    /// All has been read: what each damage means, and the numbers.
+    fn conclude(&mut self) {
+        if self.findings.damages_total == 0 {
+            // As at a start.
+            let half = self.live.extract_if(.., |_, standing| standing.moved && standing.state.is_none());
+            self.findings.imports_unfinished = half.count() as u64;
+        }
+        for (mut damage, kind, place) in std::mem::take(&mut self.open) {
+            let standing = damage.id.and_then(|id| self.live.get(&id));
+            damage.meaning = match (kind, damage.id) {
+                (_, Some(id)) if self.left.contains(&id) => Meaning::Harmless,
+                (Some(RecordKind::Void), _) => Meaning::Harmless,
+                (Some(RecordKind::Accept), Some(_)) => match standing {
+                    Some(standing) if standing.accept != place => Meaning::Harmless,
+                    _ => Meaning::Lost,
+                },
+                (Some(RecordKind::State), Some(_)) => match standing {
+                    Some(standing) if !standing.state.is_some_and(|state| is_behind(state, place)) => Meaning::Repeated,
+                    _ => Meaning::Harmless,
+                },
+                (Some(RecordKind::Done), Some(_)) if standing.is_some() => Meaning::Returns,
+                (Some(RecordKind::Done), Some(_)) => Meaning::Harmless,
+                _ => Meaning::Unknown,
+            };
+            self.findings.damages.push(damage);
+        }
+        let findings = &mut self.findings;
+        findings.messages = self.live.len() as u64;
+        for standing in self.live.values() {
+            findings.held += u64::from(standing.held);
+            findings.recipients_pending += u64::from(standing.pending);
+            findings.bytes += standing.size;
+        }
+    }
+}
+
+fn is_behind(place: Place, other: Place) -> bool {
+    (place.segment, place.offset) > (other.segment, other.offset)
+}
+
+fn name(kind: RecordKind) -> &'static str {
+    match kind {
+        RecordKind::Accept => "the envelope of a mail",
+        RecordKind::State => "the progress of a mail",
+        RecordKind::Done => "the end of a mail",
+        RecordKind::Void => "a record without meaning",
+    }
+}
+
+fn damage(file: &str, offset: u64, length: u64, scar: &Scar) -> Damage {
+    let envelope = scar.envelope.as_ref().map(|accepted| &accepted.envelope);
+    Damage {
+        file: file.to_owned(),
+        offset,
+        length,
+        what: scar.what,
+        id: scar.id,
+        certain: scar.certain,
+        sender: envelope.and_then(|envelope| envelope.sender.clone()),
+        recipients: envelope.map(|envelope| envelope.recipients.clone()).unwrap_or_default(),
+        meaning: Meaning::Unknown,
+    }
+}
+
+/// What a frame with a damaged header may have been.
+fn guess(window: &mut Window, offset: u64) -> io::Result<Scar> {
+    let octets = window.at(offset, FRAME_HEADER + GUESS_MAX)?;
+    let unknown = Scar { what: "a record with a damaged header", ..Scar::default() };
+    let Some((header, head)) = octets.split_at_checked(FRAME_HEADER) else { return Ok(unknown) };
+    let Some(id) = decode_id(head).filter(is_plausible) else { return Ok(unknown) };
+    // One damaged octet does not make one kind look like another: an accept record has a whole envelope in its head.
+    if let Some(accepted) = Accepted::decode(head).filter(|accepted| !accepted.envelope.recipients.is_empty()) {
+        return Ok(Scar { kind: Some(RecordKind::Accept), id: Some(id), envelope: Some(accepted), ..unknown });
+    }
+    let kind = match header[8] {
+        1 => Some(RecordKind::Accept),
+        2 => Some(RecordKind::State),
+        3 => Some(RecordKind::Done),
+        _ => None,
+    };
+    Ok(Scar { kind, id: Some(id), ..unknown })
+}
+
+/// Whether an id can have been given: it is the microsecond of acceptance, and there were no mails of ours before 2020.
+fn is_plausible(id: &MessageId) -> bool {
+    const YEAR: u64 = 366 * 86_400 * 1_000_000;
+    (1_577_836_800_000_000..clock::now_micros() + YEAR).contains(&id.0)
+}
+
+/// Whether these octets, which are no whole frame, were once written into this life of the segment as one.
+fn is_own(segment: SegmentHeader, octets: &[u8]) -> bool {
+    let Some(octets) = octets.get(..FRAME_HEADER) else { return octets.starts_with(&FRAME_MAGIC) };
+    let number = segment.number.to_le_bytes();
+    if octets.starts_with(&FRAME_MAGIC) && octets[4..8] == number {
+        return true;
+    }
+    // The checksum is salted: it fits only where the mark or the number alone is what is damaged.
+    let mut mended = octets.to_vec();
+    mended[..4].copy_from_slice(&FRAME_MAGIC);
+    mended[4..8].copy_from_slice(&number);
+    FrameHeader::decode(segment, &mended).is_some()
+}
+
+/// Whether just one of the two copies of a segment's header can be read.
+fn one_copy_is_bad(block: &[u8]) -> bool {
+    let (first, second) = block.split_at(block.len() / 2);
+    let second_alone = [vec![0; first.len()], second.to_vec()].concat();
+    SegmentHeader::decode(first).is_ok() != SegmentHeader::decode(&second_alone).is_ok()
+}

@@ -1,0 +1,56 @@
+//! `postern queue`: the tool of the windows, and the data volumes that it looks at when no relay runs.
+//!
+//! The windows know neither properties nor the queue's files; here both are joined to them.
+
+use crate::appliance::property;
+use crate::ground::disk::Snapshot;
+use crate::mail::model::{Rest, RestError};
+use crate::mail::spool::AtRest;
+use crate::window::cli::{self, QueueArgs, Volumes};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Does what the arguments of `postern queue` say.
+pub fn run(args: QueueArgs) -> ExitCode {
+    cli::run(args, &Directories)
+}
+
+/// Data volumes are directories of this machine.
+pub struct Directories;
+
+impl Volumes for Directories {
+    fn usual(&self) -> Result<PathBuf, String> {
+        match property::load() {
+            Ok(loaded) => Ok(loaded.settings.volume_data),
+            Err(refused) => Err(refused.problems.first().map(|problem| problem.line.clone()).unwrap_or_default()),
+        }
+    }
+
+    fn open(&self, path: &Path) -> Result<Box<dyn Rest>, RestError> {
+        match Snapshot::open(path) {
+            Ok(snapshot) => Ok(Box::new(AtRest::new(Arc::new(snapshot)))),
+            Err(error) => Err(explain(path, &error)),
+        }
+    }
+}
+
+fn explain(path: &Path, error: &io::Error) -> RestError {
+    let path = path.display();
+    match error.kind() {
+        io::ErrorKind::WouldBlock => RestError::InUse(format!(
+            "an appliance works with {path}: stop it first, or take a copy or a snapshot of the volume and give that with --volume"
+        )),
+        io::ErrorKind::NotFound => {
+            RestError::Missing(format!("there is no {path}: is the volume mounted? --volume DIR names another"))
+        }
+        io::ErrorKind::NotADirectory => RestError::Missing(format!(
+            "{path} is no directory; mount the volume read-only somewhere and give that with --volume"
+        )),
+        io::ErrorKind::PermissionDenied => {
+            RestError::Forbidden(format!("{path} cannot be read: {error}; run this as the appliance's user or as root"))
+        }
+        _ => RestError::Storage(format!("{path} cannot be read: {error}")),
+    }
+}

@@ -1,0 +1,168 @@
+//! A directory of pairs: how they are written so that a crash leaves none that looks whole and is not.
+//!
+//! Content first: `.ID.eml.part`, synced, renamed to `ID.eml`; then the same for `ID.json`, which makes the pair. A pair counts
+//! after [`Store::sync`]. `ID.moving` stands beside a pair whose message is still in the queue that it is moved out of.
+
+use crate::ground::folder::Folder;
+use crate::mail::model::MessageId;
+use crate::window::pair::{HEAD_MAX, PairView, crc_text};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+/// What became of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// It is there now.
+    Written,
+    /// It was there, the same.
+    Identical,
+    /// Something else has its name.
+    Conflict,
+}
+
+/// The directory.
+pub(super) struct Store {
+    folder: Folder,
+}
+
+/// Content on its way.
+pub(super) struct Draft {
+    id: MessageId,
+    file: File,
+    crc: crc32fast::Hasher,
+    len: u64,
+}
+
+impl Draft {
+    pub(super) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.crc.update(piece);
+        self.len += piece.len() as u64;
+        self.file.write_all(piece)
+    }
+}
+
+impl Store {
+    /// Opens the directory, which is made where it is missing.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { folder: Folder::open_or_create(path)? })
+    }
+
+    pub(super) fn begin(&self, id: MessageId) -> io::Result<Draft> {
+        let file = self.folder.write_anew(&part(id))?;
+        Ok(Draft { id, file, crc: crc32fast::Hasher::new(), len: 0 })
+    }
+
+    /// Forgets content that did not come to its end.
+    pub(super) fn abandon(&self, draft: Draft) {
+        // What stays is overwritten by the next try.
+        let _ = self.folder.remove(&part(draft.id));
+    }
+
+    /// The end of the content, and the pair. `Err` with `InvalidData`: the content is not what was announced.
+    pub(super) fn finish(&self, draft: Draft, view: &PairView) -> io::Result<Stored> {
+        let id = draft.id;
+        let stored = self.place(draft, view);
+        if !matches!(stored, Ok(Stored::Written)) {
+            let _ = self.folder.remove(&part(id));
+        }
+        stored
+    }
+
+    fn place(&self, draft: Draft, view: &PairView) -> io::Result<Stored> {
+        let Draft { id, file, crc, len } = draft;
+        let crc = crc_text(crc.finalize());
+        if len != view.content.size || crc != view.content.crc32 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the content is not what was announced"));
+        }
+        let (eml, json) = (format!("{id}.eml"), format!("{id}.json"));
+        if self.folder.has(&eml) && !self.is_content(&eml, view)? {
+            return Ok(Stored::Conflict);
+        }
+        let mut known = false;
+        if self.folder.has(&json) {
+            let text = self.folder.read_small(&json, HEAD_MAX)?.unwrap_or_default();
+            known = PairView::read(&text).is_ok_and(|there| there == *view);
+            // Beside its mark it is our own, of an attempt that did not come to its end.
+            if !known && !self.is_marked(id) {
+                return Ok(Stored::Conflict);
+            }
+            if known && self.folder.has(&eml) {
+                return Ok(Stored::Identical);
+            }
+        }
+        file.sync_all()?;
+        self.folder.rename(&part(id), &self.folder, &eml)?;
+        if !known {
+            let mut text = serde_json::to_vec_pretty(view)?;
+            text.push(b'\n');
+            self.write_small(&json, &text)?;
+        }
+        Ok(Stored::Written)
+    }
+
+    /// Makes everything written so far durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.folder.sync()
+    }
+
+    /// Notes, durably, that a message is being moved, and whether it was held before.
+    pub(super) fn mark(&self, id: MessageId, held: bool) -> io::Result<()> {
+        self.write_small(&mark(id), if held { b"held\n" } else { b"\n" })?;
+        self.folder.sync()
+    }
+
+    /// Whether a message that is being moved was held before; `None` when it is not.
+    pub(super) fn marked(&self, id: MessageId) -> io::Result<Option<bool>> {
+        Ok(self.folder.read_small(&mark(id), 64)?.map(|text| text == b"held\n"))
+    }
+
+    /// The move is over.
+    pub(super) fn unmark(&self, id: MessageId) -> io::Result<()> {
+        self.folder.remove(&mark(id))
+    }
+
+    /// Messages that are being moved.
+    pub(super) fn marks(&self) -> io::Result<Vec<MessageId>> {
+        Ok(self.folder.names()?.iter().filter_map(|name| name.strip_suffix(".moving")?.parse().ok()).collect())
+    }
+
+    /// Whether the pair of a message is here.
+    pub(super) fn has_pair(&self, id: MessageId) -> bool {
+        self.folder.has(&format!("{id}.json")) && self.folder.has(&format!("{id}.eml"))
+    }
+
+    fn is_marked(&self, id: MessageId) -> bool {
+        self.folder.has(&mark(id))
+    }
+
+    fn is_content(&self, name: &str, view: &PairView) -> io::Result<bool> {
+        let mut file = self.folder.read(name)?;
+        if file.metadata()?.len() != view.content.size {
+            return Ok(false);
+        }
+        let (mut hasher, mut buffer) = (crc32fast::Hasher::new(), vec![0; 64 * 1024]);
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(crc_text(hasher.finalize()) == view.content.crc32),
+                got => hasher.update(&buffer[..got]),
+            }
+        }
+    }
+
+    fn write_small(&self, name: &str, octets: &[u8]) -> io::Result<()> {
+        let part = format!(".{name}.part");
+        let mut file = self.folder.write_anew(&part)?;
+        file.write_all(octets)?;
+        file.sync_all()?;
+        self.folder.rename(&part, &self.folder, name)
+    }
+}
+
+fn part(id: MessageId) -> String {
+    format!(".{id}.eml.part")
+}
+
+fn mark(id: MessageId) -> String {
+    format!("{id}.moving")
+}

@@ -1,0 +1,104 @@
+//! Killed in the middle, on either side, while mail flows.
+
+use crate::letters::{assert_arrived, said, send, tool};
+use crate::support::appliance::{Appliance, Sink};
+use crate::support::patience::until;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Runs the tool and kills it after a while; `true` when it had ended before.
+fn cut_off(appliance: &Appliance, arguments: &[&str], after: Duration) -> bool {
+    let words: Vec<&str> = ["queue"].iter().chain(arguments).copied().collect();
+    let mut child = appliance.command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(after);
+    let ended = child.try_wait().unwrap().is_some();
+    let _ = child.kill();
+    child.wait().unwrap();
+    ended
+}
+
+#[test]
+fn a_move_that_is_cut_off_while_mail_flows_loses_nothing_and_repeats_nothing() {
+    let (there, here) = (Sink::start("rcpt=450:60"), Sink::start(""));
+    let mut old = Appliance::start(&[
+        ("MTA_SMART_RELAY", &there.relay()),
+        ("MTA_MINIMAL_BACKOFF_TIME", "1s"),
+        ("MTA_MAXIMAL_BACKOFF_TIME", "2s"),
+    ]);
+    let pairs = old.path("run").join("pairs");
+    let pairs = pairs.to_str().unwrap();
+    let order = ["export", pairs, "--all", "--move"];
+    let sent = AtomicBool::new(false);
+    let mut cut = 0;
+    std::thread::scope(|scope| {
+        let (old, sent) = (&old, &sent);
+        scope.spawn(move || {
+            for round in 0..20 {
+                send(old, round * 40..(round + 1) * 40);
+            }
+            sent.store(true, Ordering::Relaxed);
+        });
+        while !sent.load(Ordering::Relaxed) {
+            cut += usize::from(!cut_off(old, &order, Duration::from_millis(fastrand::u64(20..400))));
+        }
+    });
+    assert!(cut > 3, "the tool was hardly ever cut off: {cut}");
+    // The core goes too, in the middle of a move, and comes again.
+    let command = old.command(&["queue", "export", pairs, "--all", "--move"]).stdout(Stdio::null()).spawn();
+    let mut child = command.unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    old.stop();
+    child.wait().unwrap();
+    old.boot();
+    let (code, out, complaint) = said(&tool(&old, &order));
+    assert!([0, 69].contains(&code), "{out}{complaint}");
+    until("nothing waits or is held", || match old.queue(&["list"]).len() {
+        0 => Ok(()),
+        left => {
+            tool(&old, &order);
+            Err(format!("{left} messages"))
+        }
+    });
+    let left: Vec<String> =
+        std::fs::read_dir(pairs).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let marks: Vec<&String> = left.iter().filter(|name| name.ends_with(".moving")).collect();
+    assert!(marks.is_empty(), "{marks:?}");
+
+    let new = Appliance::start(&[("MTA_SMART_RELAY", &here.relay())]);
+    let (code, out, complaint) = said(&tool(&new, &["import", pairs]));
+    assert_eq!(code, 0, "{out}{complaint}");
+    assert!(!new.queue(&["list"]).iter().any(|message| message["held"] == true), "the hold was the tool's own");
+    new.until_empty();
+    assert_eq!(assert_arrived(&[&there, &here], 0..800, 1), 0);
+}
+
+#[test]
+fn an_import_that_is_cut_off_loses_nothing_and_repeats_one_mail_at_most() {
+    let (down, here) = (Sink::start("mail=450"), Sink::start(""));
+    let old = Appliance::start(&[
+        ("MTA_SMART_RELAY", &down.relay()),
+        ("MTA_MINIMAL_BACKOFF_TIME", "1h"),
+        ("MTA_MAXIMAL_BACKOFF_TIME", "1h"),
+    ]);
+    send(&old, 0..600);
+    let pairs = old.path("run").join("pairs");
+    let pairs = pairs.to_str().unwrap();
+    let (code, out, complaint) = said(&tool(&old, &["export", pairs, "--all", "--move"]));
+    assert_eq!(code, 0, "{out}{complaint}");
+    let mut new = Appliance::start(&[("MTA_SMART_RELAY", &here.relay())]);
+    let mut cut = 0;
+    for _ in 0..6 {
+        cut += usize::from(!cut_off(&new, &["import", pairs], Duration::from_millis(fastrand::u64(20..200))));
+    }
+    new.kill();
+    new.boot();
+    let (code, out, complaint) = said(&tool(&new, &["import", pairs]));
+    assert_eq!(code, 0, "{out}{complaint}");
+    new.until_empty();
+    // Two recipients a mail; the kill of the core repeats what was under way then.
+    let twice = assert_arrived(&[&here], 0..600, 2 + cut);
+    println!("{cut} times cut off, {twice} recipients got their mail more than once");
+    assert!(twice <= 2 * (cut + 20), "{twice} recipients");
+    assert!(cut > 0, "the tool was never cut off");
+}
