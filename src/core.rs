@@ -100,7 +100,11 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
     tracing::info!(target: "mta", "{confined}");
     let presenter = if settings.ssl_disabled { None } else { Some(keys::first(&mut orders).map_err(|failure| vec![failure])?) };
     let workers = std::fs::read_to_string("/tmp/workers").ok().and_then(|t| t.trim().parse().ok()).unwrap_or(2);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build().map_err(|error| vec![internal("the runtime", &error)])?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .build()
+        .map_err(|error| vec![internal("the runtime", &error)])?;
     let keys = presenter.map(|presenter| (presenter, orders));
     let ended = runtime.block_on(serve(&settings, keys, status, maillog.as_deref())).map_err(|failure| vec![failure]);
     runtime.shutdown_timeout(Duration::from_secs(1));

@@ -17,6 +17,7 @@
 use super::SpoolError;
 use super::format::{Accepted, FrameHeader, HEADER_BLOCK, RecordKind, SegmentHeader, State};
 use super::handover::answer;
+use super::heads::Heads;
 use super::housekeeping::{new_segment, room_without_growth};
 use super::index::{Place, Segment};
 use super::layout::{RESERVE, body_path};
@@ -81,6 +82,8 @@ pub struct Committer {
     pub(super) last_look: Instant,
     pub(super) last_try: Instant,
     pub(super) buffer: Vec<u8>,
+    /// What the active segment holds, without the contents.
+    pub(super) heads: Heads,
 }
 
 /// A record, and where it was written.
@@ -118,6 +121,7 @@ impl Committer {
             last_look: Instant::now(),
             last_try: Instant::now(),
             buffer: Vec::with_capacity(256 * 1024),
+            heads: Heads::default(),
         };
         committer.register_segment();
         committer.look_at_space();
@@ -182,7 +186,7 @@ impl Committer {
                 Some(Record { id, header, head, bytes, effect: Effect::Accept { size, file }, reply: Some(reply) })
             }
             Op::State { id, progress, generation } => {
-                let Some(slot) = self.shared.lock_index().get(id).copied() else {
+                let Some(slot) = self.shared.lock_index().get(id) else {
                     self.shared.written(id, generation);
                     return None;
                 };
@@ -234,7 +238,7 @@ impl Committer {
     fn current_state(&self, id: MessageId) -> Result<State, SpoolError> {
         let (slot, accept, state) = {
             let index = self.shared.lock_index();
-            let slot = *index.get(id).ok_or(SpoolError::Unknown)?;
+            let slot = index.get(id).ok_or(SpoolError::Unknown)?;
             (slot, index.file(slot.accept.segment), slot.state.and_then(|place| Some((place, index.file(place.segment)?))))
         };
         let head = |segment: &OpenSegment, place| match read_head(segment, place) {
@@ -346,6 +350,9 @@ impl Committer {
             return Err((error, batch));
         }
         self.len += self.buffer.len() as u64;
+        for record in &batch {
+            self.heads.push(self.active, &record.header, &record.head);
+        }
         self.buffer.shrink_to(BATCH_MAX);
         self.shared.counters.sync_batch_records.observe(batch.len() as f64);
         let mut waiting = Vec::new();
@@ -530,6 +537,11 @@ impl Committer {
         if !self.unsynced.is_empty() && !self.sync() {
             return Err(io::Error::other("the sync of the full segment failed"));
         }
+        if self.shared.health() == Health::Well
+            && let Err(error) = self.heads.write(self.shared.disk.as_ref(), self.active)
+        {
+            tracing::debug!(target: "mta", cause = %error, "the next start has to read a segment's contents");
+        }
         self.roll_unsynced()
     }
 
@@ -539,6 +551,7 @@ impl Committer {
         self.active = header;
         self.file = file;
         self.len = HEADER_BLOCK;
+        self.heads.clear();
         self.register_segment();
         Ok(())
     }
@@ -564,7 +577,7 @@ impl Committer {
             live_bytes: 0,
             outlives: BTreeSet::new(),
         };
-        self.shared.lock_index().segments.insert(self.active.number, segment);
+        self.shared.lock_index().begin(self.active.number, segment);
     }
 }
 

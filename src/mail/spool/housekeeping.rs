@@ -3,7 +3,7 @@
 use super::SpoolError;
 use super::committer::{BATCH_MAX, Committer};
 use super::format::{FRAME_HEADER, SegmentHeader, State};
-use super::layout::{CORRUPT, LOG, RESERVE, SPARE, body_path, segment_path, spare_path};
+use super::layout::{CORRUPT, LOG, RESERVE, SPARE, body_path, heads_path, segment_path, spare_path};
 use super::read::read_head;
 use super::record::{Effect, Op, Record, state_record};
 use super::recover;
@@ -41,6 +41,7 @@ impl Committer {
                 self.removals_to_sync = true;
                 if let Err(error) = self.let_go(number) {
                     tracing::warn!(target: "mta", segment = number, cause = %error, "a dead segment could not be removed");
+                    self.shared.lock_index().look_again();
                     return;
                 }
             }
@@ -61,7 +62,9 @@ impl Committer {
         } else {
             self.shared.disk.remove(&name)?;
         }
-        index.segments.remove(&number);
+        index.end(number);
+        drop(index);
+        self.remove(&heads_path(number));
         Ok(())
     }
 
@@ -109,7 +112,7 @@ impl Committer {
     fn copies(&self, id: MessageId, segment: u32) -> Result<Vec<Record>, SpoolError> {
         let (slot, open, state) = {
             let index = self.shared.lock_index();
-            let Some(slot) = index.get(id).copied() else { return Ok(Vec::new()) };
+            let Some(slot) = index.get(id) else { return Ok(Vec::new()) };
             let state = slot.state.and_then(|place| Some((place, index.file(place.segment)?)));
             (slot, index.file(segment).ok_or(SpoolError::Unknown)?, state)
         };
@@ -142,7 +145,7 @@ impl Committer {
         }
         let place = {
             let index = self.shared.lock_index();
-            index.get(id).map(|slot| (*slot, index.file(slot.accept.segment)))
+            index.get(id).map(|slot| (slot, index.file(slot.accept.segment)))
         };
         let Some((slot, Some((_, file)))) = place else { return false };
         let mut frame = vec![0; slot.frame as usize];
@@ -176,6 +179,7 @@ impl Committer {
         let counters = &self.shared.counters;
         counters.disk_free_bytes.set(i64::try_from(space.free).unwrap_or(i64::MAX));
         counters.disk_size_bytes.set(i64::try_from(space.size).unwrap_or(i64::MAX));
+        counters.spool_disk_bytes.set(i64::try_from(self.shared.lock_index().amplification().0).unwrap_or(i64::MAX));
         let scarce = space.free < space.size / 100;
         match self.shared.health() {
             Health::Well if scarce => self.shared.set_health(Health::Full, "less than one percent of it is free"),
@@ -213,14 +217,12 @@ impl Committer {
     pub(super) fn publish(&self) {
         let index = self.shared.lock_index();
         let (messages, bytes, held) = index.totals();
-        let used = index.amplification().0;
         drop(index);
         let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let counters = &self.shared.counters;
         counters.mqueue_messages.set(number(messages));
         counters.mqueue_kbytes.set(number(bytes.div_ceil(1024)));
         counters.mqueue_held_messages.set(number(held));
-        counters.spool_disk_bytes.set(number(used));
     }
 }
 
@@ -259,10 +261,13 @@ pub(super) fn new_segment(
 pub(super) fn room_without_growth(shared: &Shared, active: u32) -> Option<String> {
     let disk = &shared.disk;
     let mut index = shared.lock_index();
+    index.look_again();
     for number in index.reclaimable(active) {
         let spare = spare_path(number);
         if disk.rename(&segment_path(number), &spare).is_ok() {
-            index.segments.remove(&number);
+            index.end(number);
+            // Else the next start does.
+            let _ = disk.remove(&heads_path(number));
             return Some(spare);
         }
     }

@@ -21,6 +21,11 @@ pub fn segment_path(number: u32) -> String {
     format!("{LOG}/{number:010}.seg")
 }
 
+/// What it says without the contents; see `heads`.
+pub fn heads_path(number: u32) -> String {
+    format!("{LOG}/{number:010}.heads")
+}
+
 /// Where it waits for its next use.
 pub fn spare_path(number: u32) -> String {
     format!("{SPARE}/{number:010}.seg")

@@ -25,6 +25,7 @@ mod committer;
 mod content;
 mod format;
 mod handover;
+mod heads;
 mod housekeeping;
 mod index;
 mod layout;
@@ -34,6 +35,7 @@ mod record;
 mod recover;
 mod rest;
 mod shared;
+mod slots;
 mod survey;
 
 use crate::mail::model::{Envelope, Kind, Message, MessageId, Origin, Progress};

@@ -12,6 +12,7 @@ use super::format::{
     Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN, HeaderError, RecordKind, SegmentHeader,
     State, VERSION, decode_id,
 };
+use super::heads::{self, Heads};
 use super::index::{Index, Place, Segment};
 use super::layout::{BODY, CORRUPT, FORMAT, LOG, SPARE, segment_path};
 use crate::ground::disk::{Disk, File};
@@ -74,7 +75,14 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
     check_format(disk)?;
     disk.sync_dir("")?;
     let numbers: Vec<u32> = disk.list(LOG)?.iter().filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect();
-    let mut recovery = Recovery { disk, index: Index::default(), damaged: 0, half: BTreeSet::new(), told: Instant::now() };
+    let mut recovery = Recovery {
+        disk,
+        index: Index::default(),
+        damaged: 0,
+        half: BTreeSet::new(),
+        heads: Heads::default(),
+        told: Instant::now(),
+    };
     for (place, number) in numbers.iter().enumerate() {
         recovery.segment(*number, place + 1 == numbers.len())?;
         if recovery.told.elapsed() >= TELL_EVERY {
@@ -90,6 +98,7 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
         disk.sync_dir(directory)?;
     }
     recovery.drop_half();
+    recovery.remove_stray_heads()?;
     recovery.remove_orphans()?;
     let spares: Vec<String> = disk.list(SPARE)?.into_iter().map(|name| format!("{SPARE}/{name}")).collect();
     let messages = recovery.index.totals().0;
@@ -134,6 +143,8 @@ struct Recovery<'a> {
     damaged: u64,
     /// Messages from elsewhere whose state has not been met yet.
     half: BTreeSet<MessageId>,
+    /// Of the segment that is being read.
+    heads: Heads,
     told: Instant,
 }
 
@@ -146,12 +157,20 @@ impl Recovery<'_> {
             Err(HeaderError::Newer(version)) => return Err(OpenError::Newer(version)),
             _ => return self.lost_segment(number, window.unreadable > 0),
         };
-        self.index.segments.insert(
+        self.index.begin(
             number,
             Segment { header, file: file.clone(), len: HEADER_BLOCK, live: 0, live_bytes: 0, outlives: BTreeSet::new() },
         );
         let end = file.length()?;
-        let mut offset = HEADER_BLOCK;
+        // The last one may have been cut off; its contents tell.
+        if !last && let Some(len) = self.from_heads(header, end) {
+            if let Some(segment) = self.index.segments.get_mut(&number) {
+                segment.len = len;
+            }
+            return Ok(());
+        }
+        self.heads.clear();
+        let (mut offset, damaged) = (HEADER_BLOCK, self.damaged);
         while offset < end {
             match self.frame(header, &mut window, offset, end, last)? {
                 Step::Good(len) => offset += len,
@@ -166,6 +185,9 @@ impl Recovery<'_> {
                     }
                 },
             }
+        }
+        if self.damaged == damaged && window.unreadable == 0 && offset >= heads::SEGMENT_MIN {
+            self.write_heads(header, file.as_ref())?;
         }
         if let Some(segment) = self.index.segments.get_mut(&number) {
             segment.len = offset;
@@ -187,48 +209,79 @@ impl Recovery<'_> {
         if offset + header.frame_len() > end {
             return Ok(Step::Damaged);
         }
-        let head = window.at(offset + FRAME_HEADER as u64, header.head_len as usize)?;
-        if head.len() != header.head_len as usize || crc32fast::hash(head) != header.head_crc {
+        let head = window.at(offset + FRAME_HEADER as u64, header.head_len as usize)?.to_vec();
+        if head.len() != header.head_len as usize || crc32fast::hash(&head) != header.head_crc {
             return Ok(Step::Damaged);
         }
+        // Unfinished writes are in the last segment (and in one that was given up); elsewhere the content is checked when it is
+        // needed.
+        if check_body && header.kind == RecordKind::Accept {
+            let content = window.at(offset + FRAME_HEADER as u64 + head.len() as u64, header.body_len as usize)?;
+            if header.body_len > 0 && crc32fast::hash(content) != header.body_crc {
+                return Ok(Step::Damaged);
+            }
+        }
         let place = Place { segment: segment.number, offset: u32::try_from(offset).unwrap_or(u32::MAX) };
-        let understood = match header.kind {
+        if !self.understand(&header, &head, place) {
+            return Ok(Step::Damaged);
+        }
+        self.heads.push(segment, &header, &head);
+        Ok(Step::Good(header.frame_len()))
+    }
+
+    /// What a record says goes into the index; `false`: it says nothing that can be understood.
+    fn understand(&mut self, header: &FrameHeader, head: &[u8], place: Place) -> bool {
+        let frame = u32::try_from(header.frame_len()).unwrap_or(u32::MAX);
+        match header.kind {
             RecordKind::Accept => {
-                let Some(accepted) = Accepted::decode(head) else { return Ok(Step::Damaged) };
-                // Unfinished writes are in the last segment (and in one that was given up); elsewhere the content is checked
-                // when it is needed.
-                if check_body {
-                    let at = offset + FRAME_HEADER as u64 + u64::from(header.head_len);
-                    if crc32fast::hash(window.at(at, header.body_len as usize)?) != header.body_crc && accepted.file.is_none() {
-                        return Ok(Step::Damaged);
-                    }
-                }
+                let Some(accepted) = Accepted::decode(head) else { return false };
                 let size = accepted.file.map_or(u64::from(header.body_len), |(len, _)| len);
-                let frame = u32::try_from(header.frame_len()).unwrap_or(u32::MAX);
                 self.index.accepted(accepted.id, place, frame, size, accepted.file.is_some());
                 if accepted.moved && self.index.get(accepted.id).is_some_and(|slot| slot.state.is_none()) {
                     self.half.insert(accepted.id);
                 }
-                true
             }
             RecordKind::State => {
-                let frame = u32::try_from(header.frame_len()).unwrap_or(u32::MAX);
-                State::decode(head)
-                    .map(|state| {
-                        self.half.remove(&state.id);
-                        self.index.state(state.id, place, frame, state.held, state.delay_told);
-                    })
-                    .is_some()
+                let Some(state) = State::decode(head) else { return false };
+                self.half.remove(&state.id);
+                self.index.state(state.id, place, frame, state.held, state.delay_told);
             }
-            RecordKind::Void => true,
-            RecordKind::Done => decode_id(head)
-                .map(|id| {
-                    self.half.remove(&id);
-                    self.index.done(id, segment.number)
-                })
-                .is_some(),
-        };
-        Ok(if understood { Step::Good(header.frame_len()) } else { Step::Damaged })
+            RecordKind::Void => {}
+            RecordKind::Done => {
+                let Some(id) = decode_id(head) else { return false };
+                self.half.remove(&id);
+                self.index.done(id, place.segment);
+            }
+        }
+        true
+    }
+
+    /// Reads the file beside a segment in place of the segment's `end` octets; tells how many of them its frames take. `None`: it
+    /// is not there or not whole, and the segment must be read.
+    fn from_heads(&mut self, segment: SegmentHeader, end: u64) -> Option<u64> {
+        let frames = Heads::read(self.disk, segment)?;
+        let all: Vec<_> = heads::frames(segment, &frames).collect::<Option<_>>()?;
+        let len = HEADER_BLOCK + all.iter().map(|(header, _)| header.frame_len()).sum::<u64>();
+        if len > end {
+            return None;
+        }
+        let mut offset = HEADER_BLOCK;
+        for (header, head) in all {
+            let place = Place { segment: segment.number, offset: u32::try_from(offset).unwrap_or(u32::MAX) };
+            self.understand(&header, head, place);
+            offset += header.frame_len();
+        }
+        Some(len)
+    }
+
+    /// Spares the next start what this one had to do. The segment is synced first: the kernel may show what no power cut would
+    /// leave, and the file beside must not know more than its segment.
+    fn write_heads(&self, segment: SegmentHeader, file: &dyn File) -> io::Result<()> {
+        file.sync()?;
+        if let Err(error) = self.heads.write(self.disk, segment) {
+            tracing::debug!(target: "mta", segment = segment.number, cause = %error, "the next start has to read it again");
+        }
+        Ok(())
     }
 
     /// The first block is damaged in both its copies; without the salt nothing in the segment can be told from chance.
@@ -304,6 +357,17 @@ impl Recovery<'_> {
             tracing::warn!(target: "mta", queue_id = %id, "an import was not finished before the stop; import the pair again");
             self.index.done(id, segment);
         }
+    }
+
+    /// Files beside segments that are gone.
+    fn remove_stray_heads(&self) -> io::Result<()> {
+        for name in self.disk.list(LOG)? {
+            let number = name.strip_suffix(".heads").and_then(|number| number.parse().ok());
+            if number.is_some_and(|number| !self.index.segments.contains_key(&number)) {
+                self.disk.remove(&format!("{LOG}/{name}"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Content files without a message: unfinished, or finished with; after damage perhaps all that is left of a message.
