@@ -17,7 +17,7 @@
 use super::SpoolError;
 use super::format::{Accepted, FrameHeader, HEADER_BLOCK, RecordKind, SegmentHeader, State};
 use super::housekeeping::{new_segment, room_without_growth};
-use super::index::{Place, Segment};
+use super::index::Place;
 use super::layout::{RESERVE, body_path};
 use super::read::{OpenSegment, read_head};
 use super::record::{Effect, Op, Record, answer, depends, done_record, frame_len, state_record};
@@ -25,7 +25,7 @@ use super::recover::OpenError;
 use super::shared::{Health, Shared};
 use crate::ground::disk::{File, is_full};
 use crate::mail::model::MessageId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -185,7 +185,7 @@ impl Committer {
                 Some(Record { id, header, head, bytes, effect: Effect::Accept { size, file }, reply: Some(reply) })
             }
             Op::State { id, progress, generation } => {
-                let Some(slot) = self.shared.lock_index().get(id).copied() else {
+                let Some(slot) = self.shared.lock_index().get(id) else {
                     self.shared.written(id, generation);
                     return None;
                 };
@@ -230,7 +230,7 @@ impl Committer {
     fn current_state(&self, id: MessageId) -> Result<State, SpoolError> {
         let (slot, accept, state) = {
             let index = self.shared.lock_index();
-            let slot = *index.get(id).ok_or(SpoolError::Unknown)?;
+            let slot = index.get(id).ok_or(SpoolError::Unknown)?;
             (slot, index.file(slot.accept.segment), slot.state.and_then(|place| Some((place, index.file(place.segment)?))))
         };
         let head = |segment: &OpenSegment, place| match read_head(segment, place) {
@@ -346,9 +346,7 @@ impl Committer {
         self.shared.counters.sync_batch_records.observe(batch.len() as f64);
         let mut waiting = Vec::new();
         let mut index = self.shared.lock_index();
-        if let Some(segment) = index.segments.get_mut(&self.active.number) {
-            segment.len = self.len;
-        }
+        index.segment_len(self.active.number, self.len);
         for (record, place) in batch.into_iter().zip(places) {
             if record.reply.is_some() && matches!(record.effect, Effect::Accept { .. }) {
                 waiting.push((record, place));
@@ -552,15 +550,7 @@ impl Committer {
     }
 
     fn register_segment(&self) {
-        let segment = Segment {
-            header: self.active,
-            file: self.file.clone(),
-            len: self.len,
-            live: 0,
-            live_bytes: 0,
-            outlives: BTreeSet::new(),
-        };
-        self.shared.lock_index().segments.insert(self.active.number, segment);
+        self.shared.lock_index().begin_segment(self.active, self.file.clone(), self.len);
     }
 }
 

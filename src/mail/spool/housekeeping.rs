@@ -45,7 +45,7 @@ impl Committer {
         let name = segment_path(number);
         let mut index = self.shared.lock_index();
         // A file that somebody still reads from must not be written over.
-        let unread = index.segments.get(&number).is_some_and(|segment| Arc::strong_count(&segment.file) == 1);
+        let unread = index.segments().get(&number).is_some_and(|segment| Arc::strong_count(&segment.file) == 1);
         let roomy = self.shared.health() != Health::Full;
         if unread && roomy && self.spares.len() < SPARES_MAX {
             let spare = spare_path(number);
@@ -54,7 +54,7 @@ impl Committer {
         } else {
             self.shared.disk.remove(&name)?;
         }
-        index.segments.remove(&number);
+        index.end_segment(number);
         Ok(())
     }
 
@@ -102,7 +102,7 @@ impl Committer {
     fn copies(&self, id: MessageId, segment: u32) -> Result<Vec<Record>, SpoolError> {
         let (slot, open, state) = {
             let index = self.shared.lock_index();
-            let Some(slot) = index.get(id).copied() else { return Ok(Vec::new()) };
+            let Some(slot) = index.get(id) else { return Ok(Vec::new()) };
             let state = slot.state.and_then(|place| Some((place, index.file(place.segment)?)));
             (slot, index.file(segment).ok_or(SpoolError::Unknown)?, state)
         };
@@ -135,7 +135,7 @@ impl Committer {
         }
         let place = {
             let index = self.shared.lock_index();
-            index.get(id).map(|slot| (*slot, index.file(slot.accept.segment)))
+            index.get(id).map(|slot| (slot, index.file(slot.accept.segment)))
         };
         let Some((slot, Some((_, file)))) = place else { return false };
         let mut frame = vec![0; slot.frame as usize];
@@ -255,7 +255,7 @@ pub(super) fn room_without_growth(shared: &Shared, active: u32) -> Option<String
     for number in index.reclaimable(active) {
         let spare = spare_path(number);
         if disk.rename(&segment_path(number), &spare).is_ok() {
-            index.segments.remove(&number);
+            index.end_segment(number);
             return Some(spare);
         }
     }

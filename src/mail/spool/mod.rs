@@ -31,6 +31,7 @@ mod read;
 mod record;
 mod recover;
 mod shared;
+mod slots;
 
 use crate::mail::model::{Envelope, Kind, Message, MessageId, Origin, Progress};
 use std::future::Future;

@@ -53,7 +53,7 @@ impl Shared {
 
     fn look_up(&self, id: MessageId) -> Option<(Slot, OpenSegment, Option<OpenSegment>)> {
         let index = self.lock_index();
-        let slot = *index.get(id)?;
+        let slot = index.get(id)?;
         let accept = index.file(slot.accept.segment)?;
         let state = match slot.state {
             Some(place) => Some(index.file(place.segment)?),

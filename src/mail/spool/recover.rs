@@ -12,12 +12,11 @@ use super::format::{
     Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN, HeaderError, RecordKind, SegmentHeader,
     State, VERSION, decode_id,
 };
-use super::index::{Index, Place, Segment};
+use super::index::{Index, Place};
 use super::layout::{BODY, CORRUPT, FORMAT, LOG, SPARE, segment_path};
 use crate::ground::disk::{Disk, File};
 use crate::mail::model::MessageId;
 use memchr::memmem;
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,7 +81,7 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
             tell(format!("recovering the queue: segment {} of {}, {messages} messages so far", place + 1, numbers.len()));
         }
     }
-    for segment in recovery.index.segments.values() {
+    for segment in recovery.index.segments().values() {
         segment.file.sync()?;
     }
     for directory in [LOG, CORRUPT, BODY] {
@@ -142,10 +141,7 @@ impl Recovery<'_> {
             Err(HeaderError::Newer(version)) => return Err(OpenError::Newer(version)),
             _ => return self.lost_segment(number, window.unreadable > 0),
         };
-        self.index.segments.insert(
-            number,
-            Segment { header, file: file.clone(), len: HEADER_BLOCK, live: 0, live_bytes: 0, outlives: BTreeSet::new() },
-        );
+        self.index.begin_segment(header, file.clone(), HEADER_BLOCK);
         let end = file.length()?;
         let mut offset = HEADER_BLOCK;
         while offset < end {
@@ -163,10 +159,10 @@ impl Recovery<'_> {
                 },
             }
         }
-        if let Some(segment) = self.index.segments.get_mut(&number) {
-            segment.len = offset;
+        self.index.segment_len(number, offset);
+        if window.unreadable > 0 {
             // What could not be read may still be wanted at a better time: the segment stays.
-            segment.live += u32::from(window.unreadable > 0);
+            self.index.pin_segment(number);
         }
         Ok(())
     }
