@@ -147,7 +147,8 @@ async fn serve(
     let config = outbound::Config { hostname: settings.hostname.clone(), schedule: schedule_config(settings) };
     let outbound = Outbound::new(spool.clone(), router, client, counters.clone(), config);
     let tell = |progress: String| tracing::info!(target: "mta", "{progress}");
-    outbound.resume(&tell).await;
+    // Beside the sessions: new mail does not wait until old mail is planned.
+    let planning = tokio::spawn(outbound.clone().resume(tell));
 
     let (readiness, ready) = watch::channel::<Readiness>(Err("starting".to_owned()));
     let (close, closing) = watch::channel(false);
@@ -184,6 +185,7 @@ async fn serve(
     joined(sessions.await, "sessions");
     outbound.flush(deadline).await;
     outbound.stop();
+    joined(planning.await, "planning");
     match tokio::time::timeout_at(deadline.max(Instant::now() + Duration::from_secs(1)), &mut couriers).await {
         Ok(ended) => joined(ended, "couriers"),
         Err(_) => {
