@@ -99,9 +99,8 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
     let _log = log::start_with(settings.log_format == LogFormat::Json, ear);
     tracing::info!(target: "mta", "{confined}");
     let presenter = if settings.ssl_disabled { None } else { Some(keys::first(&mut orders).map_err(|failure| vec![failure])?) };
-    let workers = std::fs::read_to_string("/tmp/workers").ok().and_then(|t| t.trim().parse().ok()).unwrap_or(2);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
+        .worker_threads(workers())
         .enable_all()
         .build()
         .map_err(|error| vec![internal("the runtime", &error)])?;
@@ -109,6 +108,12 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
     let ended = runtime.block_on(serve(&settings, keys, status, maillog.as_deref())).map_err(|failure| vec![failure]);
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
+}
+
+/// Threads for sessions and couriers: half of the processors. The committer, the log and the kernel's network need the other
+/// half, and each thread more costs hand-overs between them.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
 }
 
 async fn serve(
@@ -152,7 +157,8 @@ async fn serve(
     let config = outbound::Config { hostname: settings.hostname.clone(), schedule: schedule_config(settings) };
     let outbound = Outbound::new(spool.clone(), router, client, counters.clone(), config);
     let tell = |progress: String| tracing::info!(target: "mta", "{progress}");
-    outbound.resume(&tell).await;
+    // Beside the sessions: new mail does not wait until old mail is planned.
+    let planning = tokio::spawn(outbound.clone().resume(tell));
 
     let (readiness, ready) = watch::channel::<Readiness>(Err("starting".to_owned()));
     let (close, closing) = watch::channel(false);
@@ -189,6 +195,7 @@ async fn serve(
     joined(sessions.await, "sessions");
     outbound.flush(deadline).await;
     outbound.stop();
+    joined(planning.await, "planning");
     match tokio::time::timeout_at(deadline.max(Instant::now() + Duration::from_secs(1)), &mut couriers).await {
         Ok(ended) => joined(ended, "couriers"),
         Err(_) => {

@@ -118,6 +118,7 @@ impl<S: Spool> Desk for Office<S> {
 
 impl<S: Spool> Outbound<S> {
     async fn order(&self, order: Order, selection: Selection) -> Result<u64, DeskError> {
+        self.planned().await;
         let hit = match (order, &selection) {
             (Order::Retry, selection) => self.retry(selection).await?,
             (_, Selection::One(id)) => {

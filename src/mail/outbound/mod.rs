@@ -15,10 +15,11 @@ use super::deliver::Client;
 use super::model::{Message, MessageId, Status, Target};
 use super::route::Router;
 use super::schedule::{self, DestinationId, Job, Schedule};
-use super::spool::{Spool, SpoolError};
+use super::spool::{Spool, SpoolError, Writer};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use std::collections::{BTreeMap, HashSet};
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use table::Table;
@@ -48,6 +49,8 @@ pub struct Outbound<S> {
     config: Config,
     /// Messages that could not be read when they were to be planned.
     unread: Mutex<Vec<MessageId>>,
+    /// Whether what was in the queue at start is on the schedule.
+    planned: tokio::sync::watch::Sender<bool>,
     /// Rings for the dispatcher.
     bell: Notify,
     /// Rings at the end of every try.
@@ -76,38 +79,61 @@ impl<S: Spool> Outbound<S> {
             counters,
             config,
             unread: Mutex::default(),
+            planned: tokio::sync::watch::channel(false).0,
             bell: Notify::new(),
             ended: Notify::new(),
             stopping: tokio::sync::watch::channel(false).0,
         })
     }
 
-    /// Puts every message that was in the queue at start on the schedule. `tell` hears the progress.
-    pub async fn resume(&self, tell: &(dyn Fn(String) + Sync)) {
+    /// Puts every message that is in the queue at the time of this call on the schedule, while new mail comes and goes; ends
+    /// early at [`Outbound::stop`]. To be called once. An operator's orders wait for its end: what is not planned yet can be
+    /// neither hurried nor released. `tell` hears the progress.
+    pub fn resume(self: Arc<Self>, tell: impl Fn(String) + Send + Sync) -> impl Future<Output = ()> + Send {
         const PAGE: usize = 1000;
-        let (total, mut done, mut after) = (self.spool.totals().0, 0, None);
-        let mut told = Instant::now();
-        loop {
-            let ids = self.spool.ids(after, PAGE);
-            let Some(last) = ids.last().copied() else { return };
-            after = Some(last);
-            for id in ids {
-                match self.spool.peek(id).await {
-                    Ok(message) => {
-                        self.plan(&message, false);
+        // What comes in from now on has a higher id, and is planned by whoever brings it.
+        let (end, total) = (self.spool.begin().id(), self.spool.totals().0);
+        async move {
+            let planned = Planned(&self.planned);
+            let (mut done, mut after) = (0, None);
+            let mut told = Instant::now();
+            loop {
+                let mut ids = self.spool.ids(after, PAGE);
+                ids.retain(|id| *id < end);
+                let Some(last) = ids.last().copied() else { break };
+                after = Some(last);
+                for id in ids {
+                    if *self.stopping.borrow() {
+                        return;
                     }
-                    // Damaged, and set aside with a line in the log.
-                    Err(SpoolError::Unknown | SpoolError::Damaged) => {}
-                    Err(error) => {
-                        tracing::error!(target: "mta", queue_id = %id, cause = %error, "the message cannot be read now; trying again later");
-                        lock(&self.unread).push(id);
-                    }
+                    self.plan_stored(id).await;
+                    done += 1;
                 }
-                done += 1;
+                self.ring();
+                if told.elapsed() >= Duration::from_secs(2) {
+                    told = Instant::now();
+                    tell(format!("planning the next tries: {done} of {total} messages"));
+                }
             }
-            if told.elapsed() >= Duration::from_secs(2) {
-                told = Instant::now();
-                tell(format!("planning the next tries: {done} of {total} messages"));
+            drop(planned);
+        }
+    }
+
+    /// Waits until [`Outbound::resume`] has ended.
+    pub(super) async fn planned(&self) {
+        // The sender lives as long as this.
+        let _ = self.planned.subscribe().wait_for(|planned| *planned).await;
+    }
+
+    /// Plans a message as the disk tells it.
+    async fn plan_stored(&self, id: MessageId) {
+        match self.spool.peek(id).await {
+            Ok(message) => self.plan(&message, false),
+            // Damaged, and set aside with a line in the log.
+            Err(SpoolError::Unknown | SpoolError::Damaged) => {}
+            Err(error) => {
+                tracing::error!(target: "mta", queue_id = %id, cause = %error, "the message cannot be read now; trying again later");
+                lock(&self.unread).push(id);
             }
         }
     }
@@ -279,6 +305,15 @@ impl<S: Spool> Outbound<S> {
             self.counters.panics_total.inc();
             tracing::error!(target: "mta", "a courier panicked; its message will be tried again. This is a defect, please report it");
         }
+    }
+}
+
+/// Says at its end, however that comes, that nothing more will be planned.
+struct Planned<'a>(&'a tokio::sync::watch::Sender<bool>);
+
+impl Drop for Planned<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
     }
 }
 

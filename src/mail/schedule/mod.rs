@@ -17,9 +17,11 @@
 //! Limits: couriers in all and per destination. Memory: one [`Job`] per message and destination.
 //! Source: RFC 5321 §4.5.4.1 (retry at least 30 minutes apart on the long run, give up after 4 to 5 days).
 
+mod deferred;
 mod destination;
 
 use crate::mail::model::{DestinationSummary, MessageId};
+use deferred::Deferred;
 use destination::Destination;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
@@ -76,7 +78,7 @@ pub struct Schedule {
     names: HashMap<Arc<str>, DestinationId>,
     free: Vec<DestinationId>,
     /// Jobs that wait for their time.
-    deferred: BinaryHeap<Reverse<(u32, DestinationId, Job)>>,
+    deferred: Deferred,
     /// Suspended destinations with ready jobs, by the end of the suspension.
     suspended: BinaryHeap<Reverse<(u32, DestinationId)>>,
     /// Destinations that may have work for another courier, in turn.
@@ -92,7 +94,7 @@ impl Schedule {
             destinations: Vec::new(),
             names: HashMap::new(),
             free: Vec::new(),
-            deferred: BinaryHeap::new(),
+            deferred: Deferred::default(),
             suspended: BinaryHeap::new(),
             turn: VecDeque::new(),
             couriers: 0,
@@ -251,7 +253,7 @@ impl Schedule {
 
     /// When to look again although nothing happens.
     pub fn next_wake(&self) -> Option<u32> {
-        let due = self.deferred.peek().map(|Reverse((due, ..))| *due);
+        let due = self.deferred.next_due();
         let awake = self.suspended.peek().map(|Reverse((until, _))| *until);
         due.into_iter().chain(awake).min()
     }
@@ -259,16 +261,8 @@ impl Schedule {
     /// Makes the jobs that `wanted` names due now and ends the suspension of their destinations. Tells how many jobs it was.
     pub fn retry(&mut self, wanted: impl Fn(&str, MessageId) -> bool) -> u64 {
         let mut hit = 0;
-        let mut due = Vec::new();
-        let mut rest = BinaryHeap::with_capacity(self.deferred.len());
-        for Reverse((time, id, job)) in std::mem::take(&mut self.deferred).into_vec() {
-            if wanted(&self.destinations[id.0 as usize].name, job.id) {
-                due.push((id, job));
-            } else {
-                rest.push(Reverse((time, id, job)));
-            }
-        }
-        self.deferred = rest;
+        let destinations = &self.destinations;
+        let mut due = self.deferred.extract(|id, job| wanted(&destinations[id.0 as usize].name, job.id));
         for destination in &mut self.destinations {
             let ready = destination.ready.iter().filter(|job| wanted(&destination.name, job.id)).count() as u64;
             if ready > 0 {
@@ -292,15 +286,9 @@ impl Schedule {
 
     /// Forgets the waiting jobs of these messages; one that is being tried ends by itself.
     pub fn remove(&mut self, messages: &HashSet<MessageId>) {
-        let mut rest = BinaryHeap::with_capacity(self.deferred.len());
-        for Reverse((time, id, job)) in std::mem::take(&mut self.deferred).into_vec() {
-            if messages.contains(&job.id) {
-                self.destinations[id.0 as usize].deferred -= 1;
-            } else {
-                rest.push(Reverse((time, id, job)));
-            }
+        for (id, _) in self.deferred.extract(|_, job| messages.contains(&job.id)) {
+            self.destinations[id.0 as usize].deferred -= 1;
         }
-        self.deferred = rest;
         for destination in &mut self.destinations {
             destination.ready.retain(|job| !messages.contains(&job.id));
         }
@@ -342,16 +330,18 @@ impl Schedule {
 
     /// The destinations with work, those with the most messages first.
     pub fn summaries(&self, limit: usize, now: u32) -> Vec<DestinationSummary> {
-        let mut deferred: HashMap<DestinationId, (u32, u32)> = HashMap::new();
-        for Reverse((due, id, job)) in &self.deferred {
-            let entry = deferred.entry(*id).or_insert((u32::MAX, u32::MAX));
-            *entry = (entry.0.min(*due), entry.1.min(job.arrived));
+        let mut deferred = vec![None; self.destinations.len()];
+        for (due, id, job) in self.deferred.iter() {
+            let (first, arrived) = deferred[id.0 as usize].get_or_insert((due, job.arrived));
+            *first = due.min(*first);
+            *arrived = job.arrived.min(*arrived);
         }
-        let mut rows: Vec<DestinationSummary> = (0..)
+        let mut rows: Vec<DestinationSummary> = deferred
+            .into_iter()
             .zip(&self.destinations)
             .filter(|(_, destination)| destination.messages() > 0)
-            .map(|(id, destination)| {
-                let (due, arrived) = deferred.get(&DestinationId(id)).copied().unzip();
+            .map(|(deferred, destination)| {
+                let (due, arrived) = deferred.unzip();
                 let oldest_ready = destination.ready.iter().map(|job| job.arrived).min();
                 let ready_at = (!destination.ready.is_empty()).then(|| destination.suspended_until.max(now));
                 DestinationSummary {
@@ -371,12 +361,11 @@ impl Schedule {
 
     /// Moves what has become due.
     fn tick(&mut self, now: u32) {
-        while let Some(Reverse((due, id, job))) = self.deferred.peek().copied()
-            && due <= now
-        {
-            self.deferred.pop();
-            self.destinations[id.0 as usize].deferred -= 1;
-            self.ready(id, job);
+        while let Some(jobs) = self.deferred.pop_due(now) {
+            for (id, job) in jobs {
+                self.destinations[id.0 as usize].deferred -= 1;
+                self.ready(id, job);
+            }
         }
         while let Some(Reverse((until, id))) = self.suspended.peek().copied()
             && until <= now
@@ -393,7 +382,7 @@ impl Schedule {
 
     fn defer(&mut self, id: DestinationId, job: Job, due: u32) {
         self.destinations[id.0 as usize].deferred += 1;
-        self.deferred.push(Reverse((due, id, job)));
+        self.deferred.push(due, id, job);
     }
 
     /// Puts a destination in the turn, or rings for a courier of it that waits.

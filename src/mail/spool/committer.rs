@@ -19,7 +19,7 @@ use super::format::{Accepted, FrameHeader, HEADER_BLOCK, RecordKind, SegmentHead
 use super::handover::answer;
 use super::heads::Heads;
 use super::housekeeping::{new_segment, room_without_growth};
-use super::index::{Place, Segment};
+use super::index::Place;
 use super::layout::{RESERVE, body_path};
 use super::read::{OpenSegment, read_head};
 use super::record::{Effect, Op, Record, depends, done_record, frame_len, state_record};
@@ -28,7 +28,7 @@ use super::shared::{Health, Shared};
 use crate::ground::disk::{File, is_full};
 use crate::ground::sync::Instant;
 use crate::mail::model::MessageId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -357,9 +357,7 @@ impl Committer {
         self.shared.counters.sync_batch_records.observe(batch.len() as f64);
         let mut waiting = Vec::new();
         let mut index = self.shared.lock_index();
-        if let Some(segment) = index.segments.get_mut(&self.active.number) {
-            segment.len = self.len;
-        }
+        index.segment_len(self.active.number, self.len);
         for (record, place) in batch.into_iter().zip(places) {
             if record.reply.is_some() && matches!(record.effect, Effect::Accept { .. }) {
                 waiting.push((record, place));
@@ -569,15 +567,7 @@ impl Committer {
     }
 
     fn register_segment(&self) {
-        let segment = Segment {
-            header: self.active,
-            file: self.file.clone(),
-            len: self.len,
-            live: 0,
-            live_bytes: 0,
-            outlives: BTreeSet::new(),
-        };
-        self.shared.lock_index().begin(self.active.number, segment);
+        self.shared.lock_index().begin_segment(self.active, self.file.clone(), self.len);
     }
 }
 

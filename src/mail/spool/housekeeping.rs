@@ -41,7 +41,6 @@ impl Committer {
                 self.removals_to_sync = true;
                 if let Err(error) = self.let_go(number) {
                     tracing::warn!(target: "mta", segment = number, cause = %error, "a dead segment could not be removed");
-                    self.shared.lock_index().look_again();
                     return;
                 }
             }
@@ -53,7 +52,7 @@ impl Committer {
         let name = segment_path(number);
         let mut index = self.shared.lock_index();
         // A file that somebody still reads from must not be written over.
-        let unread = index.segments.get(&number).is_some_and(|segment| Arc::strong_count(&segment.file) == 1);
+        let unread = index.segments().get(&number).is_some_and(|segment| Arc::strong_count(&segment.file) == 1);
         let roomy = self.shared.health() != Health::Full;
         if unread && roomy && self.spares.len() < SPARES_MAX {
             let spare = spare_path(number);
@@ -62,7 +61,7 @@ impl Committer {
         } else {
             self.shared.disk.remove(&name)?;
         }
-        index.end(number);
+        index.end_segment(number);
         drop(index);
         self.remove(&heads_path(number));
         Ok(())
@@ -261,11 +260,10 @@ pub(super) fn new_segment(
 pub(super) fn room_without_growth(shared: &Shared, active: u32) -> Option<String> {
     let disk = &shared.disk;
     let mut index = shared.lock_index();
-    index.look_again();
     for number in index.reclaimable(active) {
         let spare = spare_path(number);
         if disk.rename(&segment_path(number), &spare).is_ok() {
-            index.end(number);
+            index.end_segment(number);
             // Else the next start does.
             let _ = disk.remove(&heads_path(number));
             return Some(spare);

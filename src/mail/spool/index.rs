@@ -7,6 +7,7 @@
 //! old accept record and deliver the message once more. [`Segment::outlives`] keeps those debts.
 
 use super::format::SegmentHeader;
+use super::slots::Slots;
 use crate::ground::disk::File;
 use crate::mail::model::MessageId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,17 +62,21 @@ pub struct Segment {
 /// The index of all messages and segments.
 #[derive(Default)]
 pub struct Index {
-    slots: BTreeMap<u64, Slot>,
-    /// By number.
-    pub segments: BTreeMap<u32, Segment>,
+    slots: Slots,
+    segments: BTreeMap<u32, Segment>,
+    /// Segments without a live record: the only ones that may go.
+    dead: BTreeSet<u32>,
+    /// Octets of all segments, and of their live records.
+    used: u64,
+    live: u64,
     bytes: u64,
     held: u64,
 }
 
 impl Index {
     /// A message's entry.
-    pub fn get(&self, id: MessageId) -> Option<&Slot> {
-        self.slots.get(&id.0)
+    pub fn get(&self, id: MessageId) -> Option<Slot> {
+        self.slots.get(id.0)
     }
 
     /// Messages, octets of their contents, held messages.
@@ -81,13 +86,48 @@ impl Index {
 
     /// The highest id that is known.
     pub fn last_id(&self) -> u64 {
-        self.slots.last_key_value().map_or(0, |(id, _)| *id)
+        self.slots.last_id().unwrap_or(0)
     }
 
     /// Ids above `after`, at most `limit`.
     pub fn ids(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId> {
         let from = after.map_or(0, |id| id.0.saturating_add(1));
-        self.slots.range(from..).take(limit).map(|(id, _)| MessageId(*id)).collect()
+        self.slots.from(from).take(limit).map(|(id, _)| MessageId(id)).collect()
+    }
+
+    /// A segment enters, without live records so far.
+    pub fn begin_segment(&mut self, header: SegmentHeader, file: Arc<dyn File>, len: u64) {
+        let segment = Segment { header, file, len, live: 0, live_bytes: 0, outlives: BTreeSet::new() };
+        self.segments.insert(header.number, segment);
+        self.dead.insert(header.number);
+        self.used += len;
+    }
+
+    /// A segment has so many octets now.
+    pub fn segment_len(&mut self, number: u32, len: u64) {
+        if let Some(segment) = self.segments.get_mut(&number) {
+            self.used = self.used + len - segment.len;
+            segment.len = len;
+        }
+    }
+
+    /// A segment stays, whatever its records say.
+    pub fn pin_segment(&mut self, number: u32) {
+        self.revive(Place { segment: number, offset: 0 }, 0);
+    }
+
+    /// A segment's file is gone.
+    pub fn end_segment(&mut self, number: u32) {
+        if let Some(segment) = self.segments.remove(&number) {
+            self.dead.remove(&number);
+            self.used -= segment.len;
+            self.live -= segment.live_bytes;
+        }
+    }
+
+    /// All segments, by number.
+    pub fn segments(&self) -> &BTreeMap<u32, Segment> {
+        &self.segments
     }
 
     /// The open file of a segment.
@@ -97,7 +137,7 @@ impl Index {
 
     /// An accept record of `frame` octets stands at `place`; a second one for the same id is a copy that takes over.
     pub fn accepted(&mut self, id: MessageId, place: Place, frame: u32, size: u64, file: bool) {
-        let slot = match self.slots.get(&id.0).copied() {
+        let slot = match self.slots.get(id.0) {
             None => {
                 self.bytes += size;
                 Slot { accept: place, state: None, size, frame, state_frame: 0, held: false, delay_told: false, file }
@@ -108,18 +148,16 @@ impl Index {
                 Slot { accept: place, frame, ..old }
             }
         };
-        self.slots.insert(id.0, slot);
+        self.slots.set(id.0, slot);
         self.revive(place, frame);
     }
 
     /// A state record stands at `place`, and replaces an older one if there was one.
     pub fn state(&mut self, id: MessageId, place: Place, frame: u32, held: bool, delay_told: bool) {
-        let Some(slot) = self.slots.get_mut(&id.0) else { return };
+        let Some(slot) = self.slots.get(id.0) else { return };
         self.held = self.held + u64::from(held) - u64::from(slot.held);
-        slot.held = held;
-        slot.delay_told = delay_told;
-        let old = slot.state.replace(place);
-        let old_frame = std::mem::replace(&mut slot.state_frame, frame);
+        let (old, old_frame) = (slot.state, slot.state_frame);
+        self.slots.set(id.0, Slot { state: Some(place), state_frame: frame, held, delay_told, ..slot });
         if let Some(old) = old {
             self.retire(old, old_frame);
         }
@@ -128,7 +166,7 @@ impl Index {
 
     /// The message is done; the record stands in `segment`. Gives back its entry.
     pub fn done(&mut self, id: MessageId, segment: u32) -> Option<Slot> {
-        let slot = self.slots.remove(&id.0)?;
+        let slot = self.slots.remove(id.0)?;
         self.bytes -= slot.size;
         self.held -= u64::from(slot.held);
         self.retire(slot.accept, slot.frame);
@@ -141,20 +179,16 @@ impl Index {
 
     /// Sealed segments that may go now; those they must outlive are gone.
     pub fn reclaimable(&self, active: u32) -> Vec<u32> {
-        self.segments
-            .iter()
-            .filter(|(number, segment)| {
-                **number != active
-                    && segment.live == 0
-                    && !segment.outlives.iter().any(|older| self.segments.contains_key(older))
-            })
-            .map(|(number, _)| *number)
-            .collect()
+        let waits = |number: &u32| {
+            let outlives = self.segments.get(number).map(|segment| &segment.outlives);
+            outlives.is_some_and(|older| older.iter().any(|older| self.segments.contains_key(older)))
+        };
+        self.dead.iter().copied().filter(|number| *number != active && !waits(number)).collect()
     }
 
     /// Octets on disk and octets of live records, of all segments.
     pub fn amplification(&self) -> (u64, u64) {
-        self.segments.values().fold((0, 0), |(used, live), segment| (used + segment.len, live + segment.live_bytes))
+        (self.used, self.live)
     }
 
     /// The oldest sealed segment with a live record.
@@ -166,20 +200,27 @@ impl Index {
     pub fn residents(&self, segment: u32) -> Vec<MessageId> {
         let here = |place: Place| place.segment == segment;
         let resident = |slot: &Slot| here(slot.accept) || slot.state.is_some_and(here);
-        self.slots.iter().filter(|(_, slot)| resident(slot)).map(|(id, _)| MessageId(*id)).collect()
+        self.slots.from(0).filter(|(_, slot)| resident(slot)).map(|(id, _)| MessageId(id)).collect()
     }
 
     fn revive(&mut self, place: Place, frame: u32) {
         if let Some(segment) = self.segments.get_mut(&place.segment) {
             segment.live += 1;
             segment.live_bytes += u64::from(frame);
+            self.live += u64::from(frame);
+            self.dead.remove(&place.segment);
         }
     }
 
     fn retire(&mut self, old: Place, frame: u32) {
         if let Some(segment) = self.segments.get_mut(&old.segment) {
             segment.live = segment.live.saturating_sub(1);
-            segment.live_bytes = segment.live_bytes.saturating_sub(u64::from(frame));
+            let octets = u64::from(frame).min(segment.live_bytes);
+            segment.live_bytes -= octets;
+            self.live -= octets;
+            if segment.live == 0 {
+                self.dead.insert(old.segment);
+            }
         }
     }
 

@@ -8,8 +8,9 @@
 //! and couriers have handed in, writes them with one call and syncs once for all of them: group commit (`committer`).
 //! A session hears `Ok` only when a sync that began after its record was written has returned. Content over
 //! [`INLINE_MAX`] streams to a file of its own (`content`). An index in memory says where the last word about each message
-//! stands (`index`); it is rebuilt from the segments at start (`recover`). A volume without a core is looked at by `survey` and
-//! [`AtRest`], which change nothing. A segment without live records is recycled; one
+//! stands (`index`, packed by `slots`); it is rebuilt at start (`recover`) from the segments, or from what stands beside them
+//! without the contents (`heads`). A volume without a core is looked at by `survey` and [`AtRest`], which change nothing. A
+//! segment without live records is recycled; one
 //! that is mostly dead is emptied by copying its few live records forward.
 //!
 //! Limits: memory per waiting message is that of one index entry; content in memory is at most [`INLINE_MAX`] a session;

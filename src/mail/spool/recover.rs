@@ -13,7 +13,7 @@ use super::format::{
     State, VERSION, decode_id,
 };
 use super::heads::{self, Heads};
-use super::index::{Index, Place, Segment};
+use super::index::{Index, Place};
 use super::layout::{BODY, CORRUPT, FORMAT, LOG, SPARE, segment_path};
 use crate::ground::disk::{Disk, File};
 use crate::ground::sync::Instant;
@@ -91,7 +91,7 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
             tell(format!("recovering the queue: segment {} of {}, {messages} messages so far", place + 1, numbers.len()));
         }
     }
-    for segment in recovery.index.segments.values() {
+    for segment in recovery.index.segments().values() {
         segment.file.sync()?;
     }
     for directory in [LOG, CORRUPT, BODY] {
@@ -157,16 +157,11 @@ impl Recovery<'_> {
             Err(HeaderError::Newer(version)) => return Err(OpenError::Newer(version)),
             _ => return self.lost_segment(number, window.unreadable > 0),
         };
-        self.index.begin(
-            number,
-            Segment { header, file: file.clone(), len: HEADER_BLOCK, live: 0, live_bytes: 0, outlives: BTreeSet::new() },
-        );
+        self.index.begin_segment(header, file.clone(), HEADER_BLOCK);
         let end = file.length()?;
         // The last one may have been cut off; its contents tell.
         if !last && let Some(len) = self.from_heads(header, end) {
-            if let Some(segment) = self.index.segments.get_mut(&number) {
-                segment.len = len;
-            }
+            self.index.segment_len(number, len);
             return Ok(());
         }
         self.heads.clear();
@@ -189,10 +184,10 @@ impl Recovery<'_> {
         if self.damaged == damaged && window.unreadable == 0 && offset >= heads::SEGMENT_MIN {
             self.write_heads(header, file.as_ref())?;
         }
-        if let Some(segment) = self.index.segments.get_mut(&number) {
-            segment.len = offset;
+        self.index.segment_len(number, offset);
+        if window.unreadable > 0 {
             // What could not be read may still be wanted at a better time: the segment stays.
-            segment.live += u32::from(window.unreadable > 0);
+            self.index.pin_segment(number);
         }
         Ok(())
     }
@@ -363,7 +358,7 @@ impl Recovery<'_> {
     fn remove_stray_heads(&self) -> io::Result<()> {
         for name in self.disk.list(LOG)? {
             let number = name.strip_suffix(".heads").and_then(|number| number.parse().ok());
-            if number.is_some_and(|number| !self.index.segments.contains_key(&number)) {
+            if number.is_some_and(|number| self.index.file(number).is_none()) {
                 self.disk.remove(&format!("{LOG}/{name}"))?;
             }
         }
