@@ -64,7 +64,9 @@ mv "$work/kernel"/boot/vmlinuz-* "$work/vmlinuz"
 modules=$(echo "$work/kernel"/lib/modules/*)
 [ -d "$modules" ] || modules=$(echo "$work/kernel"/usr/lib/modules/*)
 version=$(basename "$modules")
-for unused in drivers/{gpu,net,media,usb,scsi,infiniband,iio,staging,hwmon,hid,input,ata,bluetooth,mmc,mtd,nfc,platform} \
+# Of the network drivers only this machine's own.
+find "$modules/kernel/drivers/net" -type f ! -name 'virtio_net.*' ! -name 'net_failover.*' -delete
+for unused in drivers/{gpu,media,usb,scsi,infiniband,iio,staging,hwmon,hid,input,ata,bluetooth,mmc,mtd,nfc,platform} \
   sound net/{bluetooth,mac80211,wireless,netfilter,bridge,sctp,tipc} fs/{ocfs2,gfs2,ceph,afs,f2fs,jfs,reiserfs,ntfs,ntfs3,udf}; do
   rm -rf "${modules:?}/kernel/$unused"
 done

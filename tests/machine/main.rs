@@ -8,7 +8,7 @@
 
 mod guest;
 
-use guest::{Machine, luggage};
+use guest::{Fittings, Machine, luggage};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ fn shares_exports_and_devices_are_mounted_by_the_appliance_itself() {
     let wanted: Vec<_> = wanted.split_whitespace().collect();
     let luggage = luggage(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine/guest"));
     fs::write(luggage.path().join("plan"), wanted.join("\n") + "\n").unwrap();
-    let mut guest = Machine::made().boot(luggage.path(), &[]);
+    let mut guest = Machine::made().boot(luggage.path(), &Fittings::default());
     let mut passed = BTreeMap::new();
     while let Some(line) = guest.line() {
         let Some(words) = line.strip_prefix("@@ ") else { continue };
