@@ -42,7 +42,7 @@ impl Machine {
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(["-accel", "tcg", "-smp", "2", "-m", &MEMORY.to_string(), "-nographic", "-no-reboot"]);
         qemu.args(["-nic", fittings.network.as_deref().unwrap_or("none")]);
-        qemu.arg("-kernel").arg(self.dir.join("vmlinuz")).arg("-initrd").arg(self.dir.join("initrd"));
+        qemu.arg("-kernel").arg(self.dir.join("kernel")).arg("-initrd").arg(self.dir.join("initrd"));
         qemu.args(["-append", "console=ttyS0 panic=1 quiet"]);
         let drive = |path: &Path, options: &str| format!("file={},if=virtio,format=raw,{options}", path.display());
         qemu.arg("-drive").arg(drive(&self.dir.join("root.img"), "snapshot=on,cache=unsafe"));

@@ -14,8 +14,8 @@ use std::fs;
 use std::path::Path;
 
 /// In this order: the first wants a kernel that has loaded nothing yet.
-const SCENARIOS: [&str; 8] =
-    ["no_module", "log_share", "log_share_errors", "mail_log", "export", "export_errors", "keys", "devices"];
+const SCENARIOS: [&str; 9] =
+    ["no_module", "log_share", "log_share_errors", "mail_log", "export", "export_errors", "keys", "devices", "data_on_server"];
 
 #[test]
 fn shares_exports_and_devices_are_mounted_by_the_appliance_itself() {
