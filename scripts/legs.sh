@@ -4,7 +4,7 @@
 # A line of the file, which tests/crash_process/leg.rs writes: what, seed, rounds, mails answered 250, copies that arrived, mails
 # in doubt, of these arrived, mails cut before their end, copies that came again, complaints, seconds.
 
-# crash_program: compiles the suite for release, and names it. What is changed while it runs does not touch it.
+# crash_program: compiles the suite for release, and names it. What is edited while it runs does not touch it; a build for release does.
 crash_program() {
   cargo test --locked --release --no-run --test crash_process 2>&1 | tee /dev/stderr | sed -n 's|^ *Executable .*(\(.*\))$|\1|p'
 }

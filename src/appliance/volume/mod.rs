@@ -1,7 +1,8 @@
 //! Volumes: the disks of the box, looked at before the core starts.
 //!
 //! Purpose: a relay that promises to keep mail must not start on a disk that cannot. The data volume must be there, take and
-//! sync a file as the core's user, lie on no file server, and should outlive the container. The key volume must be there when it is asked for.
+//! sync a file as the core's user, lie on no file server, and should outlive the container. The key volume must be there when it
+//! is asked for.
 //! Block devices are mounted first ([`mounted`]); a directory is used as it is.
 //! Limits: a device gets [`DEVICE_PATIENCE`] to come up; a journal may have to be replayed.
 //! Security: ownership of the data volume is changed only at its top, only when that is safe, and never below.
@@ -128,8 +129,8 @@ fn foresee_data(path: &Path, identity: &Identity, contained: bool) -> Result<Vec
 
 /// The directory, or `None` where it is to be made.
 fn look_at_data(path: &Path, contained: bool) -> Result<Option<Metadata>, Failure> {
-    let is_there = path.exists();
-    let place = if is_there { path } else { path.parent().unwrap_or(path) };
+    // What is to be made will lie where its parent does.
+    let place = if path.exists() { path } else { path.parent().unwrap_or(path) };
     if let Some(cause) = Medium::of(place).refusal(path) {
         return Err(Failure::new(Exit::Unavailable, DATA_LINE, cause));
     }
