@@ -1,6 +1,6 @@
 # `make` shows what there is.
 .DEFAULT_GOAL := help
-.PHONY: help build test crash fmt tables image grid-up grid-down grid-logs bench advisories
+.PHONY: help build test crash power-cuts fmt tables image grid-up grid-down grid-logs bench advisories
 
 # Docker 20.10 builds with BuildKit only when told; newer engines do it anyway.
 export DOCKER_BUILDKIT := 1
@@ -25,6 +25,9 @@ test: ## all checks and all tests, with one summary at the end
 
 crash: ## kill -9 under load, 50 rounds, and full volumes; counts what arrives (as root)
 	scripts/crash.sh
+
+power-cuts: ## cut the power of a virtual machine under load, 100 times; counts what arrives (as root)
+	scripts/power-cuts.sh
 
 fmt: ## format the code
 	cargo fmt --all

@@ -43,7 +43,10 @@ pub fn foresee(settings: &Settings) -> Outlook {
     };
     outlook.failures.extend(unfit_keys(&settings, keys.as_deref(), &mounter));
     if let Some(directory) = outlook.take(volume::mounted_data(&settings.volume_data, &mut mounter)) {
-        outlook.failures.extend(volume::foresee_data(&directory, &identity, volume::in_container()));
+        match volume::foreseen_data(&directory, &mounter, volume::in_container()) {
+            Ok(notes) => outlook.notes.extend(notes.into_iter().flatten()),
+            Err(failure) => outlook.failures.push(failure),
+        }
     }
     outlook
         .notes

@@ -134,6 +134,24 @@ fn as_pid_1_it_stops_on_sigterm_and_warns_without_a_volume() {
     assert_eq!(outer.end().code(), Some(143));
 }
 
+#[test]
+fn a_data_volume_in_memory_is_warned_of() {
+    let grid = Grid::new();
+    // A tmpfs that everybody may write in.
+    let memory = tempfile::Builder::new().prefix("postern-").tempdir_in("/dev/shm").unwrap();
+    fs::set_permissions(memory.path(), Permissions::from_mode(0o777)).unwrap();
+    let path = memory.path().display().to_string();
+    let vars = [("MTA_VOLUME_DATA", path.as_str())];
+    let warning = format!("THE DATA VOLUME {path} LIVES IN MEMORY (tmpfs): queued mail dies with it");
+    let foreseen = grid.run(&["check"], &vars).stdout;
+    assert!(foreseen.contains(&format!("NOTE: {warning}.")) && !foreseen.contains("would stop here"), "{foreseen}");
+    let mut init = grid.init(&vars);
+    assert!(init.seen.iter().any(|line| line.contains(&warning)), "{:?}", init.seen);
+    assert_eq!(init.stop(Signal::SIGTERM), 143);
+    let plain = grid.run(&["check"], &[]).stdout;
+    assert!(!plain.contains("LIVES IN MEMORY"), "{plain}");
+}
+
 fn nobody_else_is_tried() {
     let grid = Grid::new();
     let mut init = grid.init(&[]);

@@ -1,10 +1,11 @@
 //! kill -9 in a loop, under load.
 
-use crate::PATIENCE;
 use crate::appliance::{Appliance, Killing, Kind};
 use crate::load::Load;
 use crate::next_hop::NextHop;
 use crate::verdict::judge;
+use crate::{PATIENCE, leg};
+use fastrand::Rng;
 use std::time::{Duration, Instant};
 
 /// Sessions at a time.
@@ -18,8 +19,9 @@ const KINDS: [Kind; 6] = [Kind::Core, Kind::Init, Kind::Both, Kind::Core, Kind::
 
 #[test]
 fn what_was_answered_250_survives_kill_9() {
-    let rounds: usize =
-        std::env::var("POSTERN_CRASH_ROUNDS").map_or(6, |text| text.parse().expect("POSTERN_CRASH_ROUNDS is a number"));
+    let rounds = leg::number("POSTERN_CRASH_ROUNDS").unwrap_or(6);
+    let seed = leg::seed();
+    let mut random = Rng::with_seed(seed);
     let hop = NextHop::start();
     let mut appliance = Appliance::start(hop.address, None);
     let mut load = Load::new(appliance.smtp());
@@ -27,14 +29,16 @@ fn what_was_answered_250_survives_kill_9() {
     let mut killings = Vec::new();
     let mut pauses = Vec::new();
     load.start(CLIENTS);
-    println!("round  killed   answered 250   ready after   250 again after");
+    println!(
+        "seed {seed}: POSTERN_CRASH_SEED={seed} kills at the same moments\nround  killed   answered 250   ready after   250 again after"
+    );
     for (round, kind) in (1..=rounds).zip(KINDS.into_iter().cycle()) {
         load.wait_accepted(MAILS);
         // The moment must have nothing to do with what the appliance is at.
-        std::thread::sleep(SOON.mul_f64(fastrand::f64()));
+        std::thread::sleep(SOON.mul_f64(random.f64()));
         let (ready, accepted) = (appliance.times_ready(), load.notes().accepted);
         let since = Instant::now();
-        kill(&mut appliance, kind, &mut killings);
+        kill(&mut appliance, kind, &mut random, &mut killings);
         appliance.wait_ready(ready);
         let up = since.elapsed();
         let again = load.wait(PATIENCE, |notes| notes.last_accepted.filter(|moment| *moment > since + up));
@@ -59,6 +63,7 @@ fn what_was_answered_250_survives_kill_9() {
     }
     let set_aside = appliance.files("corrupt");
     println!("  unfinished writes set aside: {}", set_aside.len());
+    leg::record("process", seed, rounds, &verdict, begin.elapsed());
     verdict.must_be_clean();
     assert!(
         set_aside.iter().all(|name| name.ends_with(".tail")),
@@ -89,7 +94,7 @@ fn the_next_init_waits_for_the_core_of_a_killed_one() {
     assert_eq!(appliance.stop(), Some(143));
 }
 
-fn kill(appliance: &mut Appliance, kind: Kind, killings: &mut Vec<Killing>) {
+fn kill(appliance: &mut Appliance, kind: Kind, random: &mut Rng, killings: &mut Vec<Killing>) {
     let mut note = |kind, action: &mut dyn FnMut()| {
         let before = Instant::now();
         action();
@@ -103,7 +108,7 @@ fn kill(appliance: &mut Appliance, kind: Kind, killings: &mut Vec<Killing>) {
             note(Kind::Both, &mut || appliance.kill_both());
             appliance.start_again();
             // Somewhere in the start, or right after it.
-            std::thread::sleep(Duration::from_millis(fastrand::u64(..400)));
+            std::thread::sleep(Duration::from_millis(random.u64(..400)));
             note(Kind::Both, &mut || appliance.kill_both());
         }
     }

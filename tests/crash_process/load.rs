@@ -1,12 +1,12 @@
 //! Clients that send numbered mails as fast as they are served, and note what became of each.
 
 use crate::{PATIENCE, mail};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 /// No answer for so long is a hang.
@@ -46,6 +46,8 @@ struct Shared {
     server: SocketAddr,
     next: AtomicU64,
     stop: AtomicBool,
+    /// The connections of those that run, for whoever wants to end them.
+    open: Mutex<HashMap<ThreadId, TcpStream>>,
     notes: Mutex<Notes>,
     changed: Condvar,
 }
@@ -61,6 +63,7 @@ impl Load {
             server,
             next: AtomicU64::new(1),
             stop: AtomicBool::new(false),
+            open: Mutex::default(),
             notes: Mutex::default(),
             changed: Condvar::new(),
         };
@@ -82,6 +85,15 @@ impl Load {
         for client in self.clients.drain(..) {
             client.join().unwrap();
         }
+    }
+
+    /// The same when the server's machine is off: not every connection is told that it is over.
+    pub fn stop_alone(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        for connection in self.shared.open.lock().unwrap().values() {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+        self.stop();
     }
 
     pub fn notes(&self) -> MutexGuard<'_, Notes> {
@@ -111,6 +123,7 @@ impl Load {
     /// A session that stands in the middle of a mail's content.
     pub fn halfway(&self) -> Halfway {
         let mut session = Session::open(&self.shared).unwrap();
+        self.shared.open.lock().unwrap().remove(&std::thread::current().id());
         let number = session.begin(&self.shared).unwrap();
         Halfway { session, number, shared: Arc::clone(&self.shared) }
     }
@@ -175,7 +188,9 @@ impl Shared {
 
 fn run(shared: &Shared) {
     while !shared.stop.load(Ordering::Relaxed) {
-        match session(shared) {
+        let outcome = session(shared);
+        shared.open.lock().unwrap().remove(&std::thread::current().id());
+        match outcome {
             Ok(()) => {}
             Err(error) => {
                 if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
@@ -208,6 +223,7 @@ impl Session {
         stream.set_read_timeout(Some(ANSWER))?;
         stream.set_write_timeout(Some(ANSWER))?;
         stream.set_nodelay(true)?;
+        shared.open.lock().unwrap().insert(std::thread::current().id(), stream.try_clone()?);
         let mut session = Self { reader: BufReader::new(stream) };
         session.expect(shared, "connecting", "220")?;
         session.say(b"EHLO client.example\r\n")?;

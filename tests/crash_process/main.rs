@@ -1,18 +1,22 @@
-//! The whole appliance against the end of its processes and of its disk: what was answered 250 arrives.
+//! The whole appliance against the end of its processes, of its disk and of its machine's power: what was answered 250 arrives.
 //!
 //! Real `postern init`, real signals, a real file system; before it clients that note every answer, behind it a server that
-//! notes every copy. `POSTERN_CRASH_ROUNDS` says how often the processes are killed (`make crash`: 50 times; here by default a
-//! few).
+//! notes every copy. `POSTERN_CRASH_ROUNDS` says how often the processes are killed (here by default a few), `POSTERN_CRASH_SEED`
+//! when. scripts/crash.sh makes a thousand of them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test stops at the first surprise")]
 
 mod alerts;
 mod appliance;
 mod full;
+#[path = "../machine/guest.rs"]
+mod guest;
 mod kill;
+mod leg;
 mod load;
 mod mail;
 mod next_hop;
+mod power;
 mod verdict;
 mod volume;
 

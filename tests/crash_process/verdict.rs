@@ -10,7 +10,7 @@ use std::time::Duration;
 /// How long before a killing a final reply may have been written and yet not be on record: the courier's way from the socket
 /// to the committer, and one sync that the committer may be in. On a machine that is busy with other things as well, 33 ms
 /// were seen.
-const ON_THE_WAY: Duration = Duration::from_millis(250);
+pub const ON_THE_WAY: Duration = Duration::from_millis(250);
 
 /// Counts and complaints.
 #[derive(Debug, Default)]
@@ -32,6 +32,11 @@ pub struct Verdict {
 
 /// Compares what was promised with what came.
 pub fn judge(sent: &load::Notes, came: &next_hop::Notes, killings: &[Killing]) -> Verdict {
+    judge_slow(sent, came, killings, ON_THE_WAY)
+}
+
+/// The same for an appliance that takes longer than [`ON_THE_WAY`].
+pub fn judge_slow(sent: &load::Notes, came: &next_hop::Notes, killings: &[Killing], on_the_way: Duration) -> Verdict {
     let mut verdict = Verdict::default();
     verdict.complaints.extend(sent.surprises.iter().map(|text| format!("a client heard what it should not: {text}")));
     verdict.complaints.extend(came.flaws.iter().map(|text| format!("torn or changed: {text}")));
@@ -68,12 +73,12 @@ pub fn judge(sent: &load::Notes, came: &next_hop::Notes, killings: &[Killing]) -
             }
         }
     }
-    verdict.repetitions(came, killings);
+    verdict.repetitions(came, killings, on_the_way);
     verdict
 }
 
 impl Verdict {
-    fn repetitions(&mut self, came: &next_hop::Notes, killings: &[Killing]) {
+    fn repetitions(&mut self, came: &next_hop::Notes, killings: &[Killing], on_the_way: Duration) {
         let mut by_killing = vec![0; killings.len()];
         for ((number, place), copies) in &came.copies {
             self.copies += copies.len() as u64;
@@ -84,8 +89,8 @@ impl Verdict {
                 let explains = |killing: &&Killing| {
                     killing.kind != Kind::Init
                         && killing.before < again.received
-                        && first.replied + ON_THE_WAY >= killing.before
-                        && first.received <= killing.after + ON_THE_WAY
+                        && first.replied + on_the_way >= killing.before
+                        && first.received <= killing.after + on_the_way
                 };
                 let Some(at) = killings.iter().position(|killing| explains(&killing)) else {
                     let age = killings.iter().rev().find(|killing| killing.before < again.received);
@@ -100,7 +105,7 @@ impl Verdict {
             }
         }
         for (killing, count) in killings.iter().zip(&by_killing) {
-            let window = killing.before.checked_sub(ON_THE_WAY).unwrap_or(killing.before)..killing.before;
+            let window = killing.before.checked_sub(on_the_way).unwrap_or(killing.before)..killing.before;
             let in_window = came.replies.iter().filter(|moment| window.contains(*moment)).count();
             // A transaction has three recipients at most.
             let bound = 3 * (COURIERS + in_window);

@@ -33,22 +33,22 @@ impl Machine {
         Self { dir }
     }
 
-    /// Boots it. `luggage` becomes /machine in the guest, where `init` is run; `disks` are /dev/vdc and so on, and keep what is
-    /// written to them. The root disk forgets.
-    pub fn boot(&self, luggage: &Path, disks: &[&Path]) -> Guest {
+    /// Boots it. `luggage` becomes /machine in the guest, where `init` is run. The root disk forgets.
+    pub fn boot(&self, luggage: &Path, fittings: &Fittings) -> Guest {
         let dir = tempfile::tempdir().unwrap();
         let archive = dir.path().join("luggage.tar");
         let packed = Command::new("tar").arg("-C").arg(luggage).arg("-cf").arg(&archive).arg(".").status().unwrap();
         assert!(packed.success(), "tar failed");
         let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(["-accel", "tcg", "-smp", "2", "-m", &MEMORY.to_string(), "-nographic", "-no-reboot", "-nic", "none"]);
-        qemu.arg("-kernel").arg(self.dir.join("vmlinuz")).arg("-initrd").arg(self.dir.join("initrd"));
+        qemu.args(["-accel", "tcg", "-smp", "2", "-m", &MEMORY.to_string(), "-nographic", "-no-reboot"]);
+        qemu.args(["-nic", fittings.network.as_deref().unwrap_or("none")]);
+        qemu.arg("-kernel").arg(self.dir.join("kernel")).arg("-initrd").arg(self.dir.join("initrd"));
         qemu.args(["-append", "console=ttyS0 panic=1 quiet"]);
         let drive = |path: &Path, options: &str| format!("file={},if=virtio,format=raw,{options}", path.display());
         qemu.arg("-drive").arg(drive(&self.dir.join("root.img"), "snapshot=on,cache=unsafe"));
         qemu.arg("-drive").arg(drive(&archive, "readonly=on"));
-        for disk in disks {
-            qemu.arg("-drive").arg(drive(disk, "cache=none"));
+        for disk in &fittings.disks {
+            qemu.arg("-drive").arg(disk);
         }
         let qemu = qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         let mut qemu = qemu.unwrap_or_else(|error| panic!("qemu-system-x86_64: {error}; apt-get install qemu-system-x86"));
@@ -62,6 +62,15 @@ impl Machine {
         });
         Guest { qemu, lines, seen: Vec::new(), booted: Instant::now(), _dir: dir }
     }
+}
+
+/// What a machine has beside its root disk, in the words of qemu's options.
+#[derive(Debug, Default)]
+pub struct Fittings {
+    /// /dev/vdc and so on: `-drive`.
+    pub disks: Vec<String>,
+    /// Its network: `-nic`.
+    pub network: Option<String>,
 }
 
 /// A machine that runs.

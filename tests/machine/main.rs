@@ -8,14 +8,14 @@
 
 mod guest;
 
-use guest::{Machine, luggage};
+use guest::{Fittings, Machine, luggage};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 /// In this order: the first wants a kernel that has loaded nothing yet.
-const SCENARIOS: [&str; 8] =
-    ["no_module", "log_share", "log_share_errors", "mail_log", "export", "export_errors", "keys", "devices"];
+const SCENARIOS: [&str; 9] =
+    ["no_module", "log_share", "log_share_errors", "mail_log", "export", "export_errors", "keys", "devices", "data_on_server"];
 
 #[test]
 fn shares_exports_and_devices_are_mounted_by_the_appliance_itself() {
@@ -23,7 +23,7 @@ fn shares_exports_and_devices_are_mounted_by_the_appliance_itself() {
     let wanted: Vec<_> = wanted.split_whitespace().collect();
     let luggage = luggage(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine/guest"));
     fs::write(luggage.path().join("plan"), wanted.join("\n") + "\n").unwrap();
-    let mut guest = Machine::made().boot(luggage.path(), &[]);
+    let mut guest = Machine::made().boot(luggage.path(), &Fittings::default());
     let mut passed = BTreeMap::new();
     while let Some(line) = guest.line() {
         let Some(words) = line.strip_prefix("@@ ") else { continue };

@@ -1,13 +1,15 @@
 //! Volumes: the disks of the box, looked at before the core starts.
 //!
 //! Purpose: a relay that promises to keep mail must not start on a disk that cannot. The data volume must be there, take and
-//! sync a file as the core's user, and should outlive the container. The key volume must be there when it is asked for.
+//! sync a file as the core's user, lie on no file server, and should outlive the container. The key volume must be there when it
+//! is asked for.
 //! Block devices are mounted first ([`mounted`]); a directory is used as it is.
 //! Limits: a device gets [`DEVICE_PATIENCE`] to come up; a journal may have to be replayed.
 //! Security: ownership of the data volume is changed only at its top, only when that is safe, and never below.
 
 mod device;
 pub mod keys;
+mod medium;
 mod mounts;
 
 pub use mounts::{in_container, mounted_at};
@@ -17,8 +19,8 @@ use super::lines;
 use super::mount::Mounter;
 use super::property::Settings;
 use super::supervise::identity::Identity;
+use medium::Medium;
 use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::sys::statfs::{FsType, statfs};
 use nix::unistd::{AccessFlags, faccessat};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -97,7 +99,7 @@ pub fn prepared_data(path: &Path, mounter: &Mounter<'_>, contained: bool) -> Res
 /// `contained` = we live in a container, where a missing directory is a forgotten volume. Elsewhere it is created.
 ///
 /// # Errors
-/// It is missing, no directory, or does not take a file.
+/// It is missing, no directory, on a file server, or does not take a file.
 pub fn prepare_data(path: &Path, identity: &Identity, contained: bool) -> Result<Vec<String>, Failure> {
     let meta = match look_at_data(path, contained)? {
         Some(meta) => meta,
@@ -105,21 +107,33 @@ pub fn prepare_data(path: &Path, identity: &Identity, contained: bool) -> Result
     };
     give_to_core(path, &meta, identity);
     identity.within(|| try_file(path)).map_err(|error| not_writable(path, identity, &error))?;
-    Ok(warnings(path, contained))
+    Ok(medium::warnings(path, contained))
 }
 
-/// What [`prepare_data`] would stop at, as far as it can be seen without writing.
-pub fn foresee_data(path: &Path, identity: &Identity, contained: bool) -> Option<Failure> {
-    match look_at_data(path, contained) {
-        // Root can give the volume to the core.
-        Ok(Some(_)) if !identity.changes => may_write(path).err().map(|error| not_writable(path, identity, &error)),
-        Ok(_) => None,
-        Err(failure) => Some(failure),
+/// What [`prepare_data`] would warn of, or stop at, as far as it can be seen without writing. `None` = a signal ended the look.
+///
+/// # Errors
+/// Its own, or there was no answer.
+pub fn foreseen_data(path: &Path, mounter: &Mounter<'_>, contained: bool) -> Result<Option<Vec<String>>, Failure> {
+    let identity = mounter.identity();
+    looked(DATA_LINE, path, mounter, || foresee_data(path, &identity, contained))?.transpose()
+}
+
+fn foresee_data(path: &Path, identity: &Identity, contained: bool) -> Result<Vec<String>, Failure> {
+    // Root can give the volume to the core.
+    if look_at_data(path, contained)?.is_some() && !identity.changes {
+        may_write(path).map_err(|error| not_writable(path, identity, &error))?;
     }
+    Ok(medium::warnings(path, contained))
 }
 
 /// The directory, or `None` where it is to be made.
 fn look_at_data(path: &Path, contained: bool) -> Result<Option<Metadata>, Failure> {
+    // What is to be made will lie where its parent does.
+    let place = if path.exists() { path } else { path.parent().unwrap_or(path) };
+    if let Some(cause) = Medium::of(place).refusal(path) {
+        return Err(Failure::new(Exit::Unavailable, DATA_LINE, cause));
+    }
     match path.metadata() {
         Ok(meta) if meta.is_dir() => Ok(Some(meta)),
         Ok(_) => Err(Failure::new(Exit::Create, DATA_LINE, format!("{} is not a directory", path.display()))),
@@ -171,7 +185,8 @@ fn give_to_core(path: &Path, meta: &Metadata, identity: &Identity) {
     if !identity.changes || meta.uid() == identity.uid.as_raw() {
         return;
     }
-    if is_local(path) && is_free(path, meta.uid() == 0, identity) {
+    // Elsewhere ownership is somebody else's business.
+    if matches!(Medium::of(path), Medium::Local | Medium::Memory) && is_free(path, meta.uid() == 0, identity) {
         let _ = std::os::unix::fs::chown(path, Some(identity.uid.as_raw()), Some(identity.gid.as_raw()));
     }
 }
@@ -186,13 +201,6 @@ fn is_free(path: &Path, is_roots: bool, identity: &Identity) -> bool {
         let is_cores = entry.metadata().is_ok_and(|meta| meta.uid() == identity.uid.as_raw());
         is_roots && (is_cores || comes_along(&entry.file_name().to_string_lossy()))
     })
-}
-
-/// On a file server, ownership is the server's business.
-fn is_local(path: &Path) -> bool {
-    // NFS, SMB, CIFS, SMB2, FUSE, 9P, Ceph, AFS: from the kernel's magic.h; nix names only some of them.
-    const REMOTE: [u64; 8] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400, 0x5346_414f];
-    statfs(path).is_ok_and(|stat| !REMOTE.contains(&(stat.filesystem_type().0.cast_unsigned() & 0xffff_ffff)))
 }
 
 /// Whether the effective user may make files in a directory, as far as that can be known without making one.
@@ -219,25 +227,6 @@ pub fn try_file(dir: &Path) -> io::Result<()> {
         (Err(error), _) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => Ok(()),
         (Err(error), _) => Err(error),
     }
-}
-
-fn warnings(path: &Path, contained: bool) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if contained && mounts::is_on_root(path) {
-        warnings.push(format!(
-            "THE DATA VOLUME {} IS PART OF THE CONTAINER ITSELF: queued mail dies with it. Mount a volume there, for example \
-             -v mta-data:{}",
-            path.display(),
-            path.display()
-        ));
-    } else if statfs(path).is_ok_and(|stat| is_memory(stat.filesystem_type())) {
-        warnings.push(format!("THE DATA VOLUME {} LIVES IN MEMORY (tmpfs): queued mail dies with it", path.display()));
-    }
-    warnings
-}
-
-fn is_memory(kind: FsType) -> bool {
-    kind == nix::sys::statfs::TMPFS_MAGIC || kind == FsType(0x8584_58f6) // ramfs
 }
 
 fn data_failure(error: &io::Error, cause: String) -> Failure {

@@ -9,15 +9,31 @@ pub fn is_on_root(path: &Path) -> bool {
     mount_of(&path, &listed).is_none_or(|point| point == Path::new("/"))
 }
 
+/// Whether a path lies on a file system that was told not to flush the disk's write cache.
+pub fn ignores_flushes(path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else { return false };
+    let listed = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    mount_of(&path, &listed).is_some_and(|point| has_option(&point, &listed, "nobarrier"))
+}
+
+/// Whether what is mounted at exactly this point, topmost, has an option of its file system.
+fn has_option(point: &Path, listed: &str, option: &str) -> bool {
+    let options = line_at(point, listed).and_then(|line| line.split_once(" - ")?.1.split(' ').nth(2));
+    options.is_some_and(|options| options.split(',').any(|found| found == option))
+}
+
 /// The source of what is mounted at exactly this point, topmost.
 pub fn mounted_at(point: &Path) -> Option<String> {
     let listed = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     source_at(point, &listed)
 }
 
+fn line_at<'l>(point: &Path, listed: &'l str) -> Option<&'l str> {
+    listed.lines().rfind(|line| points(line).next().is_some_and(|(found, _)| found == point))
+}
+
 fn source_at(point: &Path, listed: &str) -> Option<String> {
-    let at_point = |line: &&str| points(line).next().is_some_and(|(found, _)| found == point);
-    let (_, right) = listed.lines().rfind(at_point)?.split_once(" - ")?;
+    let (_, right) = line_at(point, listed)?.split_once(" - ")?;
     Some(unescaped(right.split(' ').nth(1)?).to_string_lossy().into_owned())
 }
 
@@ -74,13 +90,15 @@ mod tests {
 
     #[test]
     fn mountinfo_is_read() {
-        let text = "25 1 0:22 / / rw shared:1 - overlay overlay rw\n26 25 8:1 /x /with\\040blank rw - ext4 /dev/sda1 rw\nbad\n";
+        let text = "25 1 0:22 / / rw shared:1 - overlay overlay rw\n26 25 8:1 /x /with\\040blank rw - ext4 /dev/sda1 rw,nobarrier\nbad\n";
         let read: Vec<_> = points(text).collect();
         assert_eq!(read, [(PathBuf::from("/"), "overlay"), (PathBuf::from("/with blank"), "ext4")]);
         assert_eq!(mount_of(Path::new("/with blank/data"), text), Some(PathBuf::from("/with blank")));
         assert_eq!(mount_of(Path::new("/with/data"), text), Some(PathBuf::from("/")));
         assert_eq!(source_at(Path::new("/with blank"), text).as_deref(), Some("/dev/sda1"));
         assert_eq!(source_at(Path::new("/with"), text), None);
+        assert!(has_option(Path::new("/with blank"), text, "nobarrier"));
+        assert!(!has_option(Path::new("/with blank"), text, "barrier") && !has_option(Path::new("/"), text, "nobarrier"));
         assert!(!is_on_root(Path::new("/proc/self")));
         assert!(is_on_root(Path::new("/")));
     }
