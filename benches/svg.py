@@ -81,7 +81,7 @@ def _bars(chart):
 def _lines(chart):
     """One line for each series over x; both axes from zero."""
     series = chart["series"]
-    left, right, top, bottom, height = 80, 24, 62, 46, 340
+    left, right, top, bottom, height = 80, 40, 62, 46, 340
     points = [point for one in series for point in one["points"]]
     wide = max((x for x, _ in points), default=0) or 1
     high = max((y for _, y in points), default=0) or 1
@@ -96,8 +96,8 @@ def _lines(chart):
         x, y = wide * step / 4, high * step / 4
         across, down = place(x, y)
         parts.append(f'<line x1="{left}" y1="{down:.1f}" x2="{WIDTH - right}" y2="{down:.1f}" stroke="#ddd"/>')
-        parts.append(f'<text x="{left - 6}" y="{down + 4:.1f}" text-anchor="end" {FONT}>{number(float(y))}</text>')
-        parts.append(f'<text x="{across:.1f}" y="{height - bottom + 18}" text-anchor="middle" {FONT}>{number(float(x))}</text>')
+        parts.append(f'<text x="{left - 6}" y="{down + 4:.1f}" text-anchor="end" {FONT}>{number(y)}</text>')
+        parts.append(f'<text x="{across:.1f}" y="{height - bottom + 18}" text-anchor="middle" {FONT}>{number(x)}</text>')
     parts.append(f'<text x="{WIDTH - right}" y="{height - 8}" text-anchor="end" {FONT}>{escape(chart["x_unit"])}</text>')
     for one, color in zip(series, COLORS):
         path = " ".join(f"{across:.1f},{down:.1f}" for across, down in (place(x, y) for x, y in one["points"]))
