@@ -94,7 +94,7 @@ def measure(server_kind, tool_kind, scenario, messages, work):
     """One run."""
     prepare(work)
     sink_port = free_port()
-    tool = tool_kind(scenario, messages, sink_port)
+    tool = tool_kind(scenario, messages, sink_port, server_kind is Straight)
     server = None
     try:
         tool.prepare()
@@ -317,7 +317,7 @@ def show(table):
     """A table for the terminal."""
     print(f'\n{table["title"]}')
     for row in [table["columns"], *table["rows"]]:
-        print("  " + f"{row[0]:<52}" + "".join(f"{page.svg.number(cell):>16.16}" for cell in row[1:]))
+        print("  " + f"{row[0]:<52}" + "".join(f" {page.svg.number(cell):>14.14}" for cell in row[1:]))
 
 
 def result(results, options):
@@ -413,7 +413,7 @@ def main():
         sys.exit(f"throughput: {failure}")
     made = result(results, options)
     for table in made["tables"]:
-        if table["rows"]:
+        if any(cell is not None for row in table["rows"] for cell in row[1:]):
             show(table)
     if options.json:
         options.json.write_text(json.dumps(made, indent=1))
