@@ -70,6 +70,7 @@ impl Mail {
 }
 
 /// What goes out behind a content.
+#[derive(Clone, Copy)]
 pub enum Tail {
     Nothing,
     Quit,

@@ -134,7 +134,7 @@ impl Sink {
             for event in &events[..told] {
                 match event.data() {
                     STOP => return self.finish(),
-                    token if token >= LISTENERS => self.accept((token - LISTENERS) as usize)?,
+                    token if token >= LISTENERS => self.accept(usize::try_from(token - LISTENERS).unwrap_or(usize::MAX))?,
                     token => self.ready(usize::try_from(token).unwrap_or(usize::MAX)),
                 }
             }
@@ -179,7 +179,7 @@ impl Sink {
     }
 
     fn accept(&mut self, listener: usize) -> Outcome<()> {
-        let Ok((stream, _)) = self.listeners[listener].accept() else { return Ok(()) };
+        let Some(Ok((stream, _))) = self.listeners.get(listener).map(TcpListener::accept) else { return Ok(()) };
         self.shared.taken.connections += 1;
         if socket::write(&stream, GREETING) != Ok(GREETING.len()) {
             return Ok(());
@@ -383,4 +383,60 @@ fn domain_of(line: &[u8]) -> Vec<u8> {
     let from = memchr::memrchr(b'@', line).map_or(0, |at| at + 1);
     let rest = &line[from..];
     rest[..memchr::memchr(b'>', rest).unwrap_or(rest.len())].to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+
+    fn sink(ledger: &Arc<Ledger>) -> Sink {
+        let options = options::Sink {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            expect: None,
+            refuse: vec![("dead.example".to_owned(), 450)],
+            delay: Vec::new(),
+            arrived: None,
+        };
+        Sink::new(&options, Arc::clone(ledger), None).unwrap()
+    }
+
+    fn connection(sink: &Sink) -> Connection {
+        Connection::new(TcpStream::connect(sink.listeners[0].local_addr().unwrap()).unwrap())
+    }
+
+    #[test]
+    fn a_mail_is_the_same_wherever_its_octets_are_cut() {
+        let ledger = Arc::new(Ledger::new(1000));
+        let mut sink = sink(&ledger);
+        let commands = "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n";
+        let received = "Received: from somewhere\r\n\tby a relay\r\n";
+        let mail = |number: u32| {
+            let run = ledger.run;
+            format!("{commands}{received}X-Load-Id: {run:08x}-{number:08x}\r\n\r\n..a dot\r\n.\r\nMAIL FROM:<a@b>\r\nRSET\r\n")
+        };
+        let length = mail(0).len();
+        for cut in 0..length {
+            let mut connection = connection(&sink);
+            let mail = mail(u32::try_from(cut).unwrap());
+            let (first, second) = mail.as_bytes().split_at(cut);
+            connection.input(first, &mut sink.shared);
+            connection.input(second, &mut sink.shared);
+            assert_eq!(sink.shared.taken.mails, cut as u64 + 1, "cut at {cut}");
+        }
+        assert_eq!((ledger.arrivals(), ledger.duplicates(), ledger.foreign()), (length as u64, 0, 0));
+    }
+
+    #[test]
+    fn empty_content_ends_and_named_domains_are_refused() {
+        let ledger = Arc::new(Ledger::new(0));
+        let mut sink = sink(&ledger);
+        let mut connection = connection(&sink);
+        connection.input(b"MAIL FROM:<a@b>\r\nRCPT TO:<c@DEAD.example>\r\nDATA\r\nRCPT TO:<c@d>\r\nDATA\r\n", &mut sink.shared);
+        connection.input(b".\r\nNOOP\r\n", &mut sink.shared);
+        let replies = String::from_utf8(sink.shared.replies.clone()).unwrap();
+        let codes: Vec<&str> = replies.lines().map(|line| &line[..3]).collect();
+        assert_eq!(codes, ["250", "450", "554", "250", "354", "250", "250"]);
+        assert_eq!((sink.shared.taken.mails, sink.shared.taken.refused), (1, 1));
+    }
 }
