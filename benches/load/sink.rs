@@ -416,8 +416,8 @@ mod tests {
             format!("{commands}{received}X-Load-Id: {run:08x}-{number:08x}\r\n\r\n..a dot\r\n.\r\nMAIL FROM:<a@b>\r\nRSET\r\n")
         };
         let length = mail(0).len();
+        let mut connection = connection(&sink);
         for cut in 0..length {
-            let mut connection = connection(&sink);
             let mail = mail(u32::try_from(cut).unwrap());
             let (first, second) = mail.as_bytes().split_at(cut);
             connection.input(first, &mut sink.shared);
