@@ -1,21 +1,20 @@
 #!/usr/bin/env python3
-"""How many mails per second go through, and what each costs: Postern beside Postfix.
+"""How many mails per second go through, what each costs and how long it takes: Postern beside Postfix.
 
-    benches/throughput.py [--messages 5000] [--rounds 3] [--only postern|postfix] [--json FILE]
+    benches/throughput.py                       all of it: writes benches/results/throughput.json and docs/performance.md
+    benches/throughput.py --scenario kept-20    one scenario (several: name it again), printed only
+    benches/throughput.py --only postern        one server, printed only
+    benches/throughput.py --rounds 5 --scale 1  rounds of which the median counts; --scale 0.1 sends a tenth of the mails
 
-smtp-source -> the server -> smtp-sink, all on loopback and on one disk, mails of 5 kB over 20
-sessions; once with connections that are kept for many mails, once with a new one for each. A run
-ends when the sink has taken the last mail, so this is the way of a mail through the whole house and
-not the speed of saying 250. Both servers sync each mail to disk before they answer. CPU is what all
-processes of the server have used, divided by the mails.
+A load generator -> the server -> a sink, all on loopback, queues on one disk. A run ends when the sink has the last mail, so this
+is the way of a mail through the whole house and not the speed of saying 250. In each round each scenario runs with both kinds of
+load tools (tools.py) and both servers in turn, and once straight from the generator into its sink, which is the ceiling that the
+load tools set. CPU is user and system time of all processes of the server, divided by the mails.
 
-Machines differ, and the same machine differs from hour to hour: the figure to quote is the ratio of
-two servers measured in one call, whose rounds alternate. Run it on a machine that does nothing else.
-
-Needs root (Postfix insists), Postfix with smtp-source and smtp-sink (scripts/install-peers.sh), and
-target/release/postern (make build). Everything lives in a directory below --dir, by default
-/var/tmp, and is removed afterwards. It must be on a real disk, and the users of the servers must be able
-to reach it, which is why it is not below the home of the one who builds.
+Needs root (Postfix insists), Postfix with smtp-source and smtp-sink, strace (scripts/install-peers.sh has Postfix), and
+target/release/postern and the load generator (`make bench` builds both). Everything lives in a directory below --dir, by default
+/var/tmp, and is removed afterwards. It must be on a real disk, and the users of the servers must be able to reach it, which is why
+it is not below the home of the one who builds. Run it on a machine that does nothing else.
 """
 
 import argparse
@@ -23,287 +22,410 @@ import json
 import os
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
-import time
+from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-SIZE = 5120
-SESSIONS = 20
-TICKS = os.sysconf("SC_CLK_TCK")
-# A server that needs longer than this for a round is not slow, it is stuck.
-ROUND_SECONDS = 300
-START_SECONDS = 20
+import floors
+import page
+import syncs
+from servers import Failure, Postern, Postfix, Straight, flushes, free_port, postfix_version
+from tools import Own, SmtpSource
 
-POSTFIX_MASTER = """\
-127.0.0.1:{port} inet n - n - - smtpd
-cleanup   unix n - n - 0 cleanup
-qmgr      unix n - n 300 1 qmgr
-rewrite   unix - - n - - trivial-rewrite
-bounce    unix - - n - 0 bounce
-defer     unix - - n - 0 bounce
-trace     unix - - n - 0 bounce
-verify    unix - - n - 1 verify
-flush     unix n - n 1000? 0 flush
-proxymap  unix - - n - - proxymap
-smtp      unix - - n - - smtp
-error     unix - - n - - error
-retry     unix - - n - - error
-discard   unix - - n - - discard
-anvil     unix - - n - 1 anvil
-scache    unix - - n - 1 scache
-tlsmgr    unix - - n 1000? 1 tlsmgr
-postlog   unix-dgram n - n - 1 postlogd
-"""
-
-POSTFIX_MAIN = """\
-compatibility_level = 3.6
-queue_directory = {work}/spool
-data_directory = {work}/lib
-maillog_file = {work}/log
-maillog_file_prefixes = {work}
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
-mynetworks = 127.0.0.0/8
-mydestination =
-myhostname = bench.example.org
-relayhost = [127.0.0.1]:{sink}
-smtpd_peername_lookup = no
-smtp_host_lookup = native
-disable_dns_lookups = yes
-alias_maps =
-"""
+SERVERS = (Postfix, Postern, Straight)
 
 
-class Failure(Exception):
-    """Something that makes the measurement impossible, in words."""
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    title: str
+    size: int
+    sessions: int
+    kept: bool
+    # Mails of a run: a slow server needs fewer for a run of seconds.
+    messages: dict
+    tools: tuple = (SmtpSource, Own)
+    rate: float | None = None
+
+    def count(self, server, scale):
+        return max(self.sessions, round(self.messages[server.name] * scale))
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def _mails(postfix, postern):
+    return {"postfix": postfix, "postern": postern, "straight": postern}
 
 
-def wait_for_greeting(port, alive, name):
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
-        if not alive():
-            raise Failure(f"{name} ended while starting")
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-                connection.settimeout(5)
-                if connection.recv(512).startswith(b"220"):
-                    connection.sendall(b"QUIT\r\n")
-                    connection.recv(512)
-                    return
-        except OSError:
-            pass
-        time.sleep(0.05)
-    raise Failure(f"{name} does not greet on port {port} after {START_SECONDS} s")
+SCENARIOS = (
+    Scenario("kept-20", "5 kB, 20 sessions", 5120, 20, True, _mails(5000, 20000)),
+    Scenario("kept-100", "5 kB, 100 sessions", 5120, 100, True, _mails(5000, 20000)),
+    Scenario("new-20", "5 kB, a connection for each mail", 5120, 20, False, _mails(4000, 10000)),
+    Scenario("large-20", "100 kB, 20 sessions", 102400, 20, True, _mails(2000, 4000)),
+    Scenario("sequential", "5 kB, one session, one after the other", 5120, 1, True, _mails(600, 2000)),
+    Scenario("latency", "5 kB, 20 mails per second, 4 sessions", 5120, 4, True, _mails(300, 300), (Own,), 20.0),
+)
+BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+# Mails of the runs under strace, which is slow.
+TRACED = 400
 
 
-def family(root):
-    """The process numbers of a process and all its descendants."""
-    children = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                stat = Path(f"/proc/{entry}/stat").read_text()
-            except OSError:
-                continue
-            children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry))
-    found, queue = [], [root]
-    while queue:
-        pid = queue.pop()
-        found.append(pid)
-        queue += children.get(pid, [])
-    return found
+@dataclass
+class Run:
+    """What one run of one scenario gave."""
+
+    rate: float
+    server_cpu_ms: float
+    tools_cpu_ms: float
+    # Of all cores, while the run lasted.
+    tools_share: float
+    flushes: float | None
+    latency: dict | None
 
 
-def cpu_seconds(root):
-    """CPU of a process family so far, those of its members included that have ended and been reaped."""
-    ticks = 0
-    for pid in family(root):
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        ticks += sum(int(field) for field in fields[11:15])
-    return ticks / TICKS
-
-
-class Postfix:
-    name = "postfix"
-
-    def __init__(self, work, sink):
-        self.work, self.port = work, free_port()
-        self.config = work / "etc"
-        for part in ("etc", "spool", "lib"):
-            (work / part).mkdir(parents=True)
-        # Postfix refuses a data directory that is not its own user's.
-        shutil.chown(work / "lib", "postfix")
-        (self.config / "main.cf").write_text(POSTFIX_MAIN.format(work=work, sink=sink))
-        (self.config / "master.cf").write_text(POSTFIX_MASTER.format(port=self.port))
-
-    def start(self):
-        done = subprocess.run(["postfix", "-c", self.config, "start"], capture_output=True, text=True)
-        if done.returncode != 0:
-            log = self.work / "log"
-            words = log.read_text(errors="replace").strip() if log.exists() else done.stderr.strip()
-            raise Failure(f"postfix does not start:\n{words}")
-        self.pid = int((self.work / "spool/pid/master.pid").read_text())
-        wait_for_greeting(self.port, lambda: os.path.exists(f"/proc/{self.pid}"), self.name)
-
-    def stop(self):
-        subprocess.run(["postfix", "-c", self.config, "stop"], capture_output=True)
-
-
-class Postern:
-    name = "postern"
-
-    def __init__(self, work, sink):
-        self.port = free_port()
-        self.log_path = work / "log"
-        for part in ("data", "run"):
-            (work / part).mkdir(parents=True)
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "MTA_HOSTNAME": "bench.example.org",
-            "MTA_LISTEN": "127.0.0.1",
-            "MTA_SMTP_PORT": str(self.port),
-            "MTA_UI_PORT": str(free_port()),
-            "MTA_SMTPD_TRUSTED_NETWORKS": "127.0.0.1",
-            "MTA_SMART_RELAY": f"[127.0.0.1]:{sink}",
-            "MTA_VOLUME_DATA": str(work / "data"),
-            "MTA_RUN_DIR": str(work / "run"),
-        }
-
-    def start(self):
-        binary = TARGET / "release/postern"
-        if not binary.exists():
-            raise Failure(f"{binary} is missing: make build")
-        with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen([binary, "init"], env=self.environment, stdout=log, stderr=log)
-        self.pid = self.process.pid
-        try:
-            wait_for_greeting(self.port, lambda: self.process.poll() is None, self.name)
-        except Failure as failure:
-            self.stop()
-            tail = self.log_path.read_text(errors="replace").splitlines()[-15:]
-            raise Failure("\n  ".join([f"{failure}; its last words:", *tail])) from None
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-def measure(kind, kept, messages, work):
-    """One round: (mails per second, CPU milliseconds per mail)."""
+def prepare(work):
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     # Postfix's and Postern's own users must get through to their directories.
     work.chmod(0o755)
+
+
+def measure(server_kind, tool_kind, scenario, messages, work):
+    """One run."""
+    prepare(work)
     sink_port = free_port()
-    # More connections than any of the servers opens; ends by itself with the last mail.
-    sink = subprocess.Popen(
-        ["smtp-sink", "-u", "nobody", "-M", str(messages), f"127.0.0.1:{sink_port}", "1024"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    tool = tool_kind(scenario, messages, sink_port, server_kind is Straight)
     server = None
     try:
-        wait_for_greeting(sink_port, lambda: sink.poll() is None, "smtp-sink")
-        server = kind(work / kind.name, sink_port)
+        tool.prepare()
+        server = server_kind(work / server_kind.name, sink_port)
         server.start()
-        command = ["smtp-source", "-s", str(SESSIONS), "-m", str(messages), "-l", str(SIZE)]
-        command += ["-f", "from@example.com", "-t", "to@example.org"]
-        if kept:
-            command.append("-d")
-        cpu = cpu_seconds(server.pid)
-        began = time.monotonic()
-        done = subprocess.run([*command, f"127.0.0.1:{server.port}"], capture_output=True, text=True, timeout=ROUND_SECONDS)
-        if done.returncode != 0:
-            raise Failure(f"smtp-source into {kind.name}: {(done.stderr or done.stdout).strip()[:500]}")
-        try:
-            sink.wait(ROUND_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise Failure(f"{kind.name}: the sink had not got all {messages} mails after {ROUND_SECONDS} s") from None
-        seconds = time.monotonic() - began
-        cpu = cpu_seconds(server.pid) - cpu
-        return messages / seconds, cpu * 1000 / messages
-    except subprocess.TimeoutExpired:
-        raise Failure(f"{kind.name}: smtp-source was not done after {ROUND_SECONDS} s") from None
+        cpu, flushed = server.cpu_seconds(), flushes(work)
+        seen = tool.run(server.port)
+        cpu = server.cpu_seconds() - cpu
+        now = flushes(work)
+        used = seen["source_cpu"] + seen["sink_cpu"]
+        return Run(
+            rate=seen["mails_per_second"],
+            server_cpu_ms=cpu * 1000 / messages,
+            tools_cpu_ms=used * 1000 / messages,
+            tools_share=used / (seen["seconds"] * os.cpu_count()),
+            flushes=None if flushed is None or now is None else (now - flushed) / messages,
+            latency=seen["latency"],
+        )
+    except Failure as failure:
+        raise Failure(f"{scenario.name}, {server_kind.name}, {tool_kind.name}: {failure}") from None
     finally:
-        if server is not None and hasattr(server, "pid"):
+        if server is not None:
             server.stop()
-        if sink.poll() is None:
-            sink.kill()
-        sink.wait()
+        tool.stop()
         shutil.rmtree(work, ignore_errors=True)
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Throughput and CPU per mail, Postern beside Postfix.")
-    parser.add_argument("--messages", type=int, default=5000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=("postern", "postfix"))
+def trace(server_kind, work):
+    """A short run under strace: what was answered, how often was synced, what is wrong with it."""
+    prepare(work)
+    scenario = BY_NAME["kept-20"]
+    sink_port = free_port()
+    output = work / "trace"
+    tool = Own(scenario, TRACED, sink_port)
+    server = server_kind(work / server_kind.name, sink_port, syncs.command(output))
+    try:
+        try:
+            server.start()
+            tool.run(server.port)
+        finally:
+            server.stop()
+            tool.stop()
+        volume = str(server.volume.resolve())
+        with open(output, errors="replace") as lines:
+            if server_kind is Postern:
+                answered, synced, wrong = syncs.judge(lines, volume)
+                lines.seek(0)
+                blind = syncs.judge(lines, volume, with_syncs=False)
+                if len(blind[2]) < len(blind[0]):
+                    raise Failure("the judge of the syncs finds no fault with a trace without syncs, so it proves nothing")
+                wrong = wrong if len(set(answered)) == TRACED else [*wrong, f"{len(answered)} answers in the trace of {TRACED} mails"]
+                return {"answered": len(answered), "syncs": synced, "wrong": wrong}
+            answered, synced = syncs.count(lines, volume)
+            return {"answered": answered, "syncs": synced, "wrong": None}
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+class Results:
+    """All runs, and the medians of them."""
+
+    def __init__(self):
+        self.runs, self.floors, self.traces = {}, {}, {}
+
+    def add(self, scenario, tool, server, run):
+        self.runs.setdefault((scenario.name, tool.name, server.name), []).append(run)
+
+    def median(self, scenario, tool, server, field):
+        runs = self.runs.get((scenario.name, tool.name, server.name), [])
+        values = [getattr(run, field) for run in runs if getattr(run, field) is not None]
+        return statistics.median(values) if values else None
+
+    def latency(self, scenario, server, way, part):
+        runs = self.runs.get((scenario.name, Own.name, server.name), [])
+        return statistics.median(run.latency[way][part] for run in runs) if runs else None
+
+    def pairs(self):
+        """Each scenario with each of its tools, where there are runs."""
+        for scenario in SCENARIOS:
+            for tool in scenario.tools:
+                if any((scenario.name, tool.name, server.name) in self.runs for server in SERVERS):
+                    yield scenario, tool
+
+    def raw(self):
+        runs = [{"scenario": key[0], "tools": key[1], "server": key[2], "runs": [vars(run) for run in runs]} for key, runs in self.runs.items()]
+        return {"runs": runs, "floors": self.floors, "traces": self.traces}
+
+
+def ratio(one, other):
+    return one / other if one and other else None
+
+
+def rates(results):
+    rows, labels = [], []
+    for scenario, tool in results.pairs():
+        if scenario.rate:
+            continue
+        postern, postfix, straight = (results.median(scenario, tool, server, "rate") for server in (Postern, Postfix, Straight))
+        rows.append([f"{scenario.title}; {tool.name}", postern, postfix, ratio(postern, postfix), straight, ratio(postern, straight and straight / 2)])
+        labels.append(f"{scenario.name}, {tool.name}")
+    return {
+        "name": "rates",
+        "title": "Mails per second, end to end",
+        "columns": ["mails; load tools", "Postern", "Postfix", "ratio", "straight into the sink", "Postern : half of straight"],
+        "rows": rows,
+        "notes": [
+            "*smtp-source* is Postfix's smtp-source and smtp-sink, *own* is `benches/load`. The last column is for large mails: who takes a "
+            "mail and sends it on can move at best half the octets of one who sends it straight to its end."
+        ],
+        "chart": {
+            "kind": "bars",
+            "title": "Mails per second, end to end",
+            "unit": "mails/s",
+            "labels": labels,
+            "series": [{"name": "Postern", "values": [row[1] for row in rows]}, {"name": "Postfix", "values": [row[2] for row in rows]}],
+        },
+    }
+
+
+def costs(results):
+    rows, labels = [], []
+    for scenario, tool in results.pairs():
+        if scenario.rate:
+            continue
+        postern, postfix = (results.median(scenario, tool, server, "server_cpu_ms") for server in (Postern, Postfix))
+        cells = [results.median(scenario, tool, server, field) for server in (Postern, Postfix) for field in ("tools_cpu_ms", "tools_share")]
+        cells[1::2] = [None if share is None else f"{share:.0%}" for share in cells[1::2]]
+        rows.append([f"{scenario.title}; {tool.name}", postern, postfix, ratio(postfix, postern), *cells])
+        labels.append(f"{scenario.name}, {tool.name}")
+    return {
+        "name": "cpu",
+        "title": "CPU per mail, in ms",
+        "text": ["User and system time of all processes of the server; beside it what the load tools used, and which part of all cores that was."],
+        "columns": ["mails; load tools", "Postern", "Postfix", "ratio", "tools with Postern", "their share", "tools with Postfix", "their share"],
+        "rows": rows,
+        "chart": {
+            "kind": "bars",
+            "title": "CPU of the server per mail",
+            "unit": "ms",
+            "labels": labels,
+            "series": [{"name": "Postern", "values": [row[1] for row in rows]}, {"name": "Postfix", "values": [row[2] for row in rows]}],
+        },
+    }
+
+
+def latencies(results):
+    scenario = BY_NAME["latency"]
+    ways = (("content_to_250", "last octet to 250"), ("answer_to_sink", "250 to the sink"), ("content_to_sink", "last octet to the sink"))
+    rows, labels, series = [], [], [{"name": "Postern", "values": []}, {"name": "Postfix", "values": []}]
+    for way, title in ways:
+        cells = []
+        for server, one in zip((Postern, Postfix), series):
+            for part in ("p50", "p99"):
+                value = results.latency(scenario, server, way, part)
+                cells.append(value)
+                one["values"].append(value)
+        rows.append([title, *cells])
+        labels += [f"{title}, p50", f"{title}, p99"]
+    return {
+        "name": "latency",
+        "title": "Time of a mail at low load, in ms",
+        "text": [f"{scenario.title}, own load tools: generator and sink share a clock. A time below zero means that the sink had the mail before its sender had read 250."],
+        "columns": ["from … to", "Postern p50", "Postern p99", "Postfix p50", "Postfix p99"],
+        "rows": rows,
+        "chart": {"kind": "bars", "title": "Time of a mail at low load", "unit": "ms", "labels": labels, "series": series},
+    }
+
+
+def floor_table(results):
+    rows = [[name, statistics.median(values)] for name, values in results.floors.items()]
+    for scenario, tool in results.pairs():
+        straight = results.median(scenario, tool, Straight, "rate")
+        if straight and not scenario.rate:
+            rows.append([f"{tool.name} straight into its sink: {scenario.title}", straight])
+    return {
+        "name": "floors",
+        "title": "What disk and load tools alone reach, per second",
+        "text": ["One process, one sync after the other. A server that syncs many mails at once passes it; one that syncs each mail by itself does not."],
+        "columns": ["what", "per second"],
+        "rows": rows,
+        "chart": {
+            "kind": "bars",
+            "title": "Floors",
+            "unit": "per second",
+            "labels": [row[0].replace(" straight into its sink", "")[:36] for row in rows],
+            "series": [{"name": "alone", "values": [row[1] for row in rows]}],
+        },
+    }
+
+
+def sync_table(results):
+    rows = []
+    for server in (Postern, Postfix):
+        traced = results.traces.get(server.name)
+        flushed = [results.median(BY_NAME["kept-20"], tool, server, "flushes") for tool in (SmtpSource, Own)]
+        if traced:
+            fault = "not judged" if traced["wrong"] is None else len(traced["wrong"])
+            rows.append([server.title, traced["answered"], traced["syncs"], traced["syncs"] / traced["answered"], fault, *flushed])
+    return {
+        "name": "syncs",
+        "title": "Syncs",
+        "text": [
+            f"{TRACED} mails over 20 sessions under `strace`, which makes everything slow and lets few mails share a sync. Each answer of Postern is held "
+            "against the trace (`benches/syncs.py`): in front of it must stand the end of a sync that began after the write of this mail's record had "
+            "returned. Beside it the flushes of the disk per mail in the full runs, from the kernel's counters (/proc/diskstats: all that the machine flushes)."
+        ],
+        "columns": ["", "250 answered", "syncs", "syncs per mail", "answers before their sync", "flushes per mail, smtp-source", "flushes per mail, own"],
+        "rows": rows,
+        "chart": {
+            "kind": "bars",
+            "title": "Syncs per mail",
+            "unit": "syncs per mail",
+            "labels": ["under strace", "full runs, smtp-source", "full runs, own"],
+            "series": [{"name": row[0], "values": [row[3], row[5], row[6]]} for row in rows],
+        },
+    }
+
+
+def show(table):
+    """A table for the terminal."""
+    print(f'\n{table["title"]}')
+    for row in [table["columns"], *table["rows"]]:
+        print("  " + f"{row[0]:<52}" + "".join(f" {page.svg.number(cell):>14.14}" for cell in row[1:]))
+
+
+def result(results, options):
+    return {
+        "order": 10,
+        "title": "Throughput, cost and latency",
+        "text": [
+            f"A load generator, the server, a sink, all on this machine and on loopback; the queues of both servers on one file system. Medians of {options.rounds} "
+            "rounds; in each the servers take turns. A run ends when the sink has the last mail. Postern gets more mails than Postfix, so that the "
+            "runs of both last for seconds: "
+            + "; ".join(f"{one.name} {one.count(Postern, options.scale):,} and {one.count(Postfix, options.scale):,}" for one in SCENARIOS)
+            + ". Postfix runs with Debian's default durability.",
+        ],
+        "made": page.made(options.dir, Postfix=postfix_version()),
+        "command": "make bench",
+        "tables": [make(results) for make in (rates, costs, latencies, floor_table, sync_table)],
+        "raw": results.raw(),
+    }
+
+
+def run(options, work):
+    """All that was asked for."""
+    results = Results()
+    servers = [server for server in SERVERS if options.only in (None, server.name)]
+    scenarios = [scenario for scenario in SCENARIOS if not options.scenario or scenario.name in options.scenario]
+    tools = [tool for tool in (SmtpSource, Own) if options.tools in (None, tool.name)]
+    for number in range(options.rounds):
+        for scenario in scenarios:
+            for tool in (tool for tool in tools if tool in scenario.tools):
+                for server in servers:
+                    if scenario.rate and server is Straight:
+                        continue
+                    one = measure(server, tool, scenario, scenario.count(server, options.scale), work)
+                    results.add(scenario, tool, server, one)
+                    print(
+                        f"round {number + 1}/{options.rounds}  {scenario.name:<10}  {tool.name:<11}  {server.name:<8} {one.rate:8.0f} mails/s  "
+                        f"{one.server_cpu_ms:7.3f} ms CPU per mail  load tools {one.tools_cpu_ms:6.3f} ms ({one.tools_share:.0%} of the cores)",
+                        flush=True,
+                    )
+        if options.is_whole or options.floors:
+            prepare(work)
+            for name, value in (
+                ("append 5 kB + fdatasync", floors.appends_per_second(work, 5120)),
+                ("append 100 kB + fdatasync", floors.appends_per_second(work, 102400, 300)),
+                ("overwrite 5 kB + fdatasync", floors.overwrites_per_second(work, 5120)),
+            ):
+                results.floors.setdefault(name, []).append(value)
+                print(f"round {number + 1}/{options.rounds}  {name}: {value:.0f} per second", flush=True)
+    if options.is_whole or options.syncs:
+        for server in (one for one in servers if one is not Straight):
+            results.traces[server.name] = traced = trace(server, work)
+            faults = "" if traced["wrong"] is None else f", {len(traced['wrong'])} answers before their sync"
+            print(f"strace  {server.name:<8} {traced['answered']} answers, {traced['syncs']} syncs{faults}", flush=True)
+            if traced["wrong"]:
+                raise Failure("answered before it was safe:\n  " + "\n  ".join(traced["wrong"][:20]))
+    return results
+
+
+def parse():
+    parser = argparse.ArgumentParser(description="Throughput, CPU per mail and latency, Postern beside Postfix.")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of mails")
+    parser.add_argument("--only", choices=[server.name for server in SERVERS])
+    parser.add_argument("--scenario", action="append", choices=[*BY_NAME, "none"], help="again for more; none for only --syncs or --floors")
+    parser.add_argument("--tools", choices=(SmtpSource.name, Own.name))
+    parser.add_argument("--syncs", action="store_true", help="the proof by strace, too, in a run that is not whole")
+    parser.add_argument("--floors", action="store_true", help="what the disk alone reaches, too, in a run that is not whole")
     parser.add_argument("--dir", type=Path, default=Path("/var/tmp"), help="where the queues are (default: /var/tmp)")
-    parser.add_argument("--json", metavar="FILE", help="write every single measurement there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there; a whole run without it writes the page")
     options = parser.parse_args()
+    options.is_whole = not (options.only or options.scenario or options.tools)
+    return options
+
+
+def check(options):
     if os.geteuid() != 0:
         sys.exit("throughput: needs root, for Postfix starts under no other user")
-    missing = [p for p in ("postfix", "smtp-source", "smtp-sink") if shutil.which(p) is None]
+    missing = [p for p in ("postfix", "smtp-source", "smtp-sink", "strace") if shutil.which(p) is None]
     if missing:
-        sys.exit(f"throughput: {', '.join(missing)} missing: scripts/install-peers.sh")
-
-    kinds = [k for k in (Postfix, Postern) if options.only in (None, k.name)]
+        sys.exit(f"throughput: {', '.join(missing)} missing: scripts/install-peers.sh, apt-get install strace")
     kind_of_disk = subprocess.run(["stat", "-f", "-c", "%T", options.dir], capture_output=True, text=True).stdout.strip()
     if kind_of_disk in ("tmpfs", "ramfs", ""):
         sys.exit(f"throughput: {options.dir} is {kind_of_disk or 'not there'}; syncing to it would cost nothing. Use --dir")
+
+
+def main():
+    options = parse()
+    check(options)
     work = options.dir / f"postern-bench-{os.getpid()}"
-    results = {}
     try:
-        for number in range(options.rounds):
-            for kept in (True, False):
-                for kind in kinds:
-                    rate, cost = measure(kind, kept, options.messages, work)
-                    results.setdefault((kind.name, kept), []).append((rate, cost))
-                    way = "kept connections" if kept else "one connection per mail"
-                    print(f"round {number + 1}  {kind.name:<8} {way:<24} {rate:8.0f} mails/s  {cost:6.2f} ms CPU per mail", flush=True)
+        results = run(options, work)
     except Failure as failure:
         sys.exit(f"throughput: {failure}")
-
-    print(f"\nmedians of {options.rounds}, {options.messages} mails of {SIZE} bytes, {SESSIONS} sessions, {os.cpu_count()} cores")
-    for kept in (True, False):
-        print("kept connections" if kept else "one connection per mail")
-        rates = {}
-        for kind in kinds:
-            rate, cost = (statistics.median(column) for column in zip(*results[kind.name, kept]))
-            rates[kind.name] = rate, cost
-            print(f"  {kind.name:<8} {rate:8.0f} mails/s  {cost:6.2f} ms CPU per mail")
-        if len(rates) == 2:
-            speed = rates["postern"][0] / rates["postfix"][0]
-            cheap = rates["postfix"][1] / rates["postern"][1]
-            print(f"  postern : postfix = {speed:.2f} in speed, {cheap:.2f} in mails per CPU second")
+    made = result(results, options)
+    for table in made["tables"]:
+        if any(cell is not None for row in table["rows"] for cell in row[1:]):
+            show(table)
     if options.json:
-        rows = [
-            {"server": name, "kept": kept, "mails_per_second": rate, "cpu_ms_per_mail": cost}
-            for (name, kept), measured in results.items()
-            for rate, cost in measured
-        ]
-        Path(options.json).write_text(json.dumps(rows, indent=1))
+        options.json.write_text(json.dumps(made, indent=1))
+    elif options.is_whole:
+        page.save("throughput", made)
+        print(f"\n{page.PAGE.relative_to(page.ROOT)} and {page.write()} charts are written")
 
 
 if __name__ == "__main__":
     # An interrupted run still stops the servers that it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("throughput: interrupted; its servers are stopped")
