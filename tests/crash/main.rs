@@ -4,6 +4,7 @@
 
 mod forward;
 mod history;
+mod moving;
 mod spool;
 
 #[path = "../support/disk.rs"]

@@ -53,6 +53,8 @@ pub struct Survey {
     pub findings: Findings,
     /// Damages whose meaning is known only when all has been read, with what they spoke of.
     open: Vec<(Damage, Option<RecordKind>, Place)>,
+    /// Damages that a start counts too: it drops no import beside one.
+    met_at_start: u64,
     /// Messages that damages speak of.
     suspects: HashSet<MessageId>,
     /// Those of them that have left the queue.
@@ -102,9 +104,9 @@ impl Walk<'_> {
         let file = match self.disk.open(FORMAT) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return match self.disk.list(LOG) {
-                    Ok(_) => Ok(None),
-                    Err(_) => Err(RestError::Missing(
-                        "there is no queue here: neither a file 'format' nor a directory 'log'; is this the data volume?"
+                    Ok(names) if names.iter().any(|name| name.ends_with(".seg")) => Ok(None),
+                    _ => Err(RestError::Missing(
+                        "there is no queue here: neither a file 'format' nor segments in 'log'; is this the data volume?"
                             .to_owned(),
                     )),
                 };
@@ -165,6 +167,7 @@ impl Survey {
             }
             _ => {
                 let scar = Scar { what: "the header of a segment, both copies", ..Scar::default() };
+                self.met_at_start += 1;
                 self.note(number, &path, 0, end, scar);
                 return Ok(end);
             }
@@ -181,6 +184,7 @@ impl Survey {
                 Met::Frame(len) => offset += len,
                 Met::Damaged(scar) => match next_frame(header, &mut window, offset + 1, end).map_err(failed)? {
                     Some(next) => {
+                        self.met_at_start += 1;
                         self.note(number, &path, offset, next - offset, scar);
                         offset = next;
                     }
@@ -296,8 +300,7 @@ impl Survey {
 
     /// All has been read: what each damage means, and the numbers.
     fn conclude(&mut self) {
-        if self.findings.damages_total == 0 {
-            // As at a start.
+        if self.met_at_start == 0 {
             let half = self.live.extract_if(.., |_, standing| standing.moved && standing.state.is_none());
             self.findings.imports_unfinished = half.count() as u64;
         }
