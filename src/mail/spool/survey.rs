@@ -168,7 +168,7 @@ impl Survey {
             _ => {
                 let scar = Scar { what: "the header of a segment, both copies", ..Scar::default() };
                 self.met_at_start += 1;
-                self.note(number, &path, 0, end, scar);
+                self.note(number, &path, 0, end, &scar);
                 return Ok(end);
             }
         };
@@ -185,7 +185,7 @@ impl Survey {
                 Met::Damaged(scar) => match next_frame(header, &mut window, offset + 1, end).map_err(failed)? {
                     Some(next) => {
                         self.met_at_start += 1;
-                        self.note(number, &path, offset, next - offset, scar);
+                        self.note(number, &path, offset, next - offset, &scar);
                         offset = next;
                     }
                     None => {
@@ -194,7 +194,7 @@ impl Survey {
                             if last {
                                 self.findings.unfinished = Some(damage(&path, offset, length, &scar));
                             } else {
-                                self.note(number, &path, offset, length, scar);
+                                self.note(number, &path, offset, length, &scar);
                             }
                         }
                         break;
@@ -246,7 +246,7 @@ impl Survey {
                             return Ok(Met::Damaged(scar));
                         }
                         // A start believes it until its turn comes.
-                        self.note(segment.number, &segment_path(segment.number), offset, header.frame_len(), scar);
+                        self.note(segment.number, &segment_path(segment.number), offset, header.frame_len(), &scar);
                     }
                 }
                 self.accepted(&accepted, place, u64::from(header.body_len));
@@ -289,12 +289,12 @@ impl Survey {
         standing.accept = place;
     }
 
-    fn note(&mut self, segment: u32, file: &str, offset: u64, length: u64, scar: Scar) {
+    fn note(&mut self, segment: u32, file: &str, offset: u64, length: u64, scar: &Scar) {
         self.findings.damages_total += 1;
         self.suspects.extend(scar.id);
         if self.open.len() < Findings::DAMAGES_SHOWN {
             let place = Place { segment, offset: u32::try_from(offset).unwrap_or(u32::MAX) };
-            self.open.push((damage(file, offset, length, &scar), scar.kind, place));
+            self.open.push((damage(file, offset, length, scar), scar.kind, place));
         }
     }
 
