@@ -30,9 +30,10 @@ Something is wrong:
   postern check             are the properties right, and who may relay?
   postern health            is the appliance ready, and if not, why?
   postern queue list        which mail waits, and what did the next server say?
+  postern queue verify      is the queue on a stopped volume whole?
   /var/log/appliance/log    why did it not start? (not root: log/appliance/log in run_dir)
 
-Exit codes: 64 wrong property or command line, 66 missing key or certificate,
+Exit codes: 64 wrong property or command line, 65 damaged or refused mail, 66 missing key or certificate,
 69 a service or terminal is unavailable, 73 cannot create, 77 permission, 70 a defect;
 `init` ends with 128 + the signal that stopped it.";
 
@@ -48,7 +49,7 @@ enum Command {
     Carrier,
     /// Check every property; show its value, where it came from, and who may relay
     Check,
-    /// Look into the queue of the running appliance, and put it in order
+    /// Look into the queue of the running appliance, put it in order, move its mail out and in; verify a volume
     Queue(QueueArgs),
     /// Receive mail for trials and tests: count it, keep it, or fail on demand
     Sink(SinkArgs),

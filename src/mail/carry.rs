@@ -32,7 +32,9 @@ impl<S: Spool> Outbound<S> {
         if crc.finalize() != carried.crc {
             return Err(refused("the content is not what was written: its checksum differs".to_owned()));
         }
-        let Carried { was, arrived, kind, envelope, origin, progress, held, delay_told, size, .. } = carried;
+        let Carried { was, arrived, kind, envelope, origin, mut progress, held, delay_told, size, .. } = carried;
+        // Another relay, another way: the tries count on, but the first one here is not put off for what was in the way there.
+        progress.iter_mut().for_each(|progress| progress.due = 0);
         let copy = progress.iter().any(|progress| progress.target == Target::Copy);
         let entry = Entry { envelope, origin, kind, copy };
         let message = self.spool.bring_in(entry, Past { arrived, progress, held, delay_told }, writer).await?;

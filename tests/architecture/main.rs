@@ -31,7 +31,11 @@ fn allowed(module: &str) -> Vec<String> {
         // A small server of its own, built from the first two rooms.
         ("sink", _) => list(&["mail::accept", "mail::parse", "mail::model", "ground", "appliance::counter"]),
         // The composition root, the command line, and the plan of the house.
-        ("core" | "main" | "lib", _) => list(&["appliance", "ground", "mail", "window", "carrier", "core", "init", "sink"]),
+        ("core" | "main" | "lib", _) => {
+            list(&["appliance", "ground", "mail", "window", "carrier", "core", "init", "sink", "volumes"])
+        }
+        // The operator's tool, joined to data volumes at rest.
+        ("volumes", _) => list(&["appliance::property", "ground::disk", "mail::model", "mail::spool", "window::cli"]),
         // The composition root of another process, without mail and without a runtime.
         ("carrier", _) => list(&["appliance", "ground", "window::maillog"]),
         _ => Vec::new(),

@@ -9,6 +9,7 @@ mod forward;
 mod history;
 mod long;
 mod mail;
+mod moving;
 mod spool;
 mod world;
 

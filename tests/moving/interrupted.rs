@@ -102,3 +102,27 @@ fn an_import_that_is_cut_off_loses_nothing_and_repeats_one_mail_at_most() {
     assert!(twice <= 2 * (cut + 20), "{twice} recipients");
     assert!(cut > 0, "the tool was never cut off");
 }
+
+#[test]
+fn a_move_waits_for_the_end_of_a_try() {
+    // The whole mail is with the next hop, and no answer comes: it may have been delivered or not.
+    let dumb = Sink::start("dot=hang");
+    let appliance = Appliance::start(&[("MTA_SMART_RELAY", &dumb.relay())]);
+    send(&appliance, 0..1);
+    until("it is being tried", || match appliance.api("status")["queue"]["active"].as_u64() {
+        Some(1..) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let id = appliance.queue(&["list"])[0]["id"].as_str().unwrap().to_owned();
+    let pairs = appliance.path("run").join("pairs");
+    let directory = pairs.to_str().unwrap();
+    assert!(!cut_off(&appliance, &["export", directory, "--all", "--move"], Duration::from_secs(3)), "it does not wait");
+    assert!(!pairs.join(format!("{id}.json")).exists());
+    let message = &appliance.queue(&["list"])[0];
+    assert_eq!(
+        (&message["id"], &message["held"]),
+        (&id.as_str().into(), &true.into()),
+        "it is still here, and begins no new try"
+    );
+    assert!(pairs.join(format!("{id}.moving")).exists());
+}

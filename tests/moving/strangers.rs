@@ -3,8 +3,8 @@
 use crate::letters::{content, said, send, sum, tool};
 use crate::support::appliance::{Appliance, Sink};
 use crate::support::program::open_folder;
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 fn quiet(sink: &Sink) -> Appliance {
@@ -20,7 +20,9 @@ fn bad_pairs_are_named_and_the_rest_comes_in() {
     let down = Sink::start("mail=450");
     let old = quiet(&down);
     send(&old, 1..17);
-    let pairs = open_folder(&tempfile::tempdir_in(old.path("run")).unwrap(), "pairs");
+    let folder = tempfile::tempdir_in(old.path("run")).unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let pairs = open_folder(&folder, "pairs");
     let directory = pairs.to_str().unwrap();
     assert_eq!(sum(&mut old.command(&["queue", "--json", "export", directory, "--all", "--move"]))["moved"], 16);
     let mut stems: Vec<String> = fs::read_dir(&pairs)
@@ -97,6 +99,7 @@ fn plain_files_come_in_with_an_envelope_from_the_command_line() {
     let here = Sink::start("");
     let new = Appliance::start(&[("MTA_SMART_RELAY", &here.relay())]);
     let folder = tempfile::tempdir_in(new.path("run")).unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     let files = open_folder(&folder, "files");
     let directory = files.to_str().unwrap();
     fs::write(files.join("from-postcat.eml"), "Subject: old\n\n.\nGrüße\nno line end").unwrap();
@@ -125,6 +128,7 @@ fn nothing_is_written_over_and_nothing_outside_is_touched() {
     send(&old, 1..4);
     let ids: Vec<String> = old.queue(&["list"]).iter().map(|message| message["id"].as_str().unwrap().to_owned()).collect();
     let folder = tempfile::tempdir_in(old.path("run")).unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     let pairs = open_folder(&folder, "pairs");
     let directory = pairs.to_str().unwrap();
     let outside = folder.path().join("outside");

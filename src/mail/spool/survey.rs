@@ -53,6 +53,8 @@ pub struct Survey {
     pub findings: Findings,
     /// Damages whose meaning is known only when all has been read, with what they spoke of.
     open: Vec<(Damage, Option<RecordKind>, Place)>,
+    /// Damages that a start counts too: it drops no import beside one.
+    met_at_start: u64,
     /// Messages that damages speak of.
     suspects: HashSet<MessageId>,
     /// Those of them that have left the queue.
@@ -102,9 +104,9 @@ impl Walk<'_> {
         let file = match self.disk.open(FORMAT) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return match self.disk.list(LOG) {
-                    Ok(_) => Ok(None),
-                    Err(_) => Err(RestError::Missing(
-                        "there is no queue here: neither a file 'format' nor a directory 'log'; is this the data volume?"
+                    Ok(names) if names.iter().any(|name| name.ends_with(".seg")) => Ok(None),
+                    _ => Err(RestError::Missing(
+                        "there is no queue here: neither a file 'format' nor segments in 'log'; is this the data volume?"
                             .to_owned(),
                     )),
                 };
@@ -165,7 +167,8 @@ impl Survey {
             }
             _ => {
                 let scar = Scar { what: "the header of a segment, both copies", ..Scar::default() };
-                self.note(number, &path, 0, end, scar);
+                self.met_at_start += 1;
+                self.note(number, &path, 0, end, &scar);
                 return Ok(end);
             }
         };
@@ -181,7 +184,8 @@ impl Survey {
                 Met::Frame(len) => offset += len,
                 Met::Damaged(scar) => match next_frame(header, &mut window, offset + 1, end).map_err(failed)? {
                     Some(next) => {
-                        self.note(number, &path, offset, next - offset, scar);
+                        self.met_at_start += 1;
+                        self.note(number, &path, offset, next - offset, &scar);
                         offset = next;
                     }
                     None => {
@@ -190,7 +194,7 @@ impl Survey {
                             if last {
                                 self.findings.unfinished = Some(damage(&path, offset, length, &scar));
                             } else {
-                                self.note(number, &path, offset, length, scar);
+                                self.note(number, &path, offset, length, &scar);
                             }
                         }
                         break;
@@ -242,7 +246,7 @@ impl Survey {
                             return Ok(Met::Damaged(scar));
                         }
                         // A start believes it until its turn comes.
-                        self.note(segment.number, &segment_path(segment.number), offset, header.frame_len(), scar);
+                        self.note(segment.number, &segment_path(segment.number), offset, header.frame_len(), &scar);
                     }
                 }
                 self.accepted(&accepted, place, u64::from(header.body_len));
@@ -285,19 +289,18 @@ impl Survey {
         standing.accept = place;
     }
 
-    fn note(&mut self, segment: u32, file: &str, offset: u64, length: u64, scar: Scar) {
+    fn note(&mut self, segment: u32, file: &str, offset: u64, length: u64, scar: &Scar) {
         self.findings.damages_total += 1;
         self.suspects.extend(scar.id);
         if self.open.len() < Findings::DAMAGES_SHOWN {
             let place = Place { segment, offset: u32::try_from(offset).unwrap_or(u32::MAX) };
-            self.open.push((damage(file, offset, length, &scar), scar.kind, place));
+            self.open.push((damage(file, offset, length, scar), scar.kind, place));
         }
     }
 
     /// All has been read: what each damage means, and the numbers.
     fn conclude(&mut self) {
-        if self.findings.damages_total == 0 {
-            // As at a start.
+        if self.met_at_start == 0 {
             let half = self.live.extract_if(.., |_, standing| standing.moved && standing.state.is_none());
             self.findings.imports_unfinished = half.count() as u64;
         }

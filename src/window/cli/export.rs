@@ -181,7 +181,7 @@ pub(super) fn offline(
     let all = rest.ids(&mut |looked| {
         teller.progress.tell(|| format!("reading the queue: file {} of {}", count(looked.files), count(looked.files_total)));
     });
-    let all = all.map_err(volume::trouble)?;
+    let all = all.map_err(|error| volume::trouble(&error))?;
     let ids = if export.ids.is_empty() { all.clone() } else { export.chosen() };
     teller.total = ids.len();
     for id in ids {
@@ -222,12 +222,12 @@ pub(super) fn offline(
             }
         });
         if let Some(error) = trouble {
-            store.abandon(draft);
+            store.abandon(&draft);
             return Err(not_written(error));
         }
         match read {
             Err(error) => {
-                store.abandon(draft);
+                store.abandon(&draft);
                 teller.note(id, "damaged", Some(&error.to_string()))?;
             }
             Ok(()) => note_stored(store.finish(draft, &PairView::of(&message, crc)), id, &mut teller)?,
@@ -337,12 +337,12 @@ async fn copy(core: &Core, store: &Store, id: MessageId, held: Option<bool>) -> 
             Ok(None) => break,
             Ok(Some(piece)) => {
                 if let Err(error) = draft.write(&piece) {
-                    store.abandon(draft);
+                    store.abandon(&draft);
                     return Err(not_written(error));
                 }
             }
             Err(trouble) => {
-                store.abandon(draft);
+                store.abandon(&draft);
                 return Err(trouble);
             }
         }

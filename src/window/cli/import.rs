@@ -208,11 +208,8 @@ impl<'a> Desk<'a> {
     }
 
     fn put_away(&self, names: &[String]) -> Result<(), Trouble> {
-        let moved = names.iter().try_for_each(|name| {
-            self.folder.rename(name, &self.imported, name)?;
-            self.imported.sync()?;
-            self.folder.sync()
-        });
+        let renamed = names.iter().try_for_each(|name| self.folder.rename(name, &self.imported, name));
+        let moved = renamed.and_then(|()| self.imported.sync()).and_then(|()| self.folder.sync());
         moved.map_err(|error| {
             let words = format!(
                 "{} is in the queue now, but cannot be moved to {IMPORTED}/: {error}; move it there, or it comes in once more",

@@ -54,7 +54,7 @@ impl Store {
     }
 
     /// Forgets content that did not come to its end.
-    pub(super) fn abandon(&self, draft: Draft) {
+    pub(super) fn abandon(&self, draft: &Draft) {
         // What stays is overwritten by the next try.
         let _ = self.folder.remove(&part(draft.id));
     }

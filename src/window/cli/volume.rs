@@ -35,11 +35,11 @@ pub(super) fn open(volumes: &dyn Volumes, given: Option<PathBuf>) -> Result<(Pat
             )
         })?,
     };
-    let rest = volumes.open(&path).map_err(trouble)?;
+    let rest = volumes.open(&path).map_err(|error| trouble(&error))?;
     Ok((path, rest))
 }
 
-pub(super) fn trouble(error: RestError) -> Trouble {
+pub(super) fn trouble(error: &RestError) -> Trouble {
     let code = match error {
         RestError::Missing(_) => EX_NOINPUT,
         RestError::InUse(_) => EX_UNAVAILABLE,
@@ -65,7 +65,7 @@ pub(super) fn verify(
             format!("{} of {} files read, {} in all", count(looked.files), count(looked.files_total), size(looked.octets))
         });
     });
-    let findings = findings.map_err(trouble)?;
+    let findings = findings.map_err(|error| trouble(&error))?;
     if json {
         writeln!(out, "{}", to_json(&VerifiedView::of(&path, &findings))?)?;
     } else {

@@ -1,0 +1,103 @@
+//! Mail of another queue on a disk that dies: it comes in with its past or not at all. And who only looks at a volume sees what
+//! a start would see.
+
+use crate::disk::SimDisk;
+use crate::history::{entry, open};
+use postern::mail::model::{MessageId, Progress, Rest, Status, Target};
+use postern::mail::spool::{AtRest, Past, Spool, Writer};
+use std::sync::Arc;
+
+const SEEDS: u64 = 400;
+
+fn past(held: bool) -> Past {
+    let mut progress = [Target::Recipient(0), Target::Recipient(1)].map(Progress::new).to_vec();
+    progress[0].status = Status::Delivered;
+    progress[0].reason = "250 2.0.0 taken".to_owned();
+    progress[1].attempts = 7;
+    Past { arrived: 1_763_800_000, progress, held, delay_told: true }
+}
+
+/// The ids as somebody sees them who changes nothing.
+fn seen(disk: &SimDisk) -> Vec<MessageId> {
+    let rest = AtRest::new(Arc::new(disk.clone()));
+    rest.verify(&mut |_| {}).unwrap();
+    rest.ids(&mut |_| {}).unwrap()
+}
+
+#[tokio::test]
+async fn a_mail_comes_in_with_its_past_or_not_at_all() {
+    let (mut whole, mut absent) = (0, 0);
+    for seed in 0..SEEDS {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let disk = SimDisk::new(1 << 40);
+        let log = open(&disk).unwrap();
+        for _ in 0..random.usize(..4) {
+            let mut writer = log.begin();
+            writer.write(&vec![b'x'; random.usize(..2000)]).await.unwrap();
+            log.commit(entry(2), writer).await.unwrap();
+        }
+        disk.die_after(random.u64(..14));
+        let past = past(random.bool());
+        let mut writer = log.begin();
+        let id = writer.id();
+        let long = random.u8(..4) == 0;
+        let content = vec![b'y'; if long { 100_000 } else { 500 }];
+        let taken = match writer.write(&content).await {
+            Ok(()) => log.bring_in(entry(2), past.clone(), writer).await.map(drop),
+            Err(error) => Err(error),
+        };
+        let after = if random.bool() { disk.power_cut(&mut random) } else { disk.kill() };
+        disk.die_after(0);
+        drop(log);
+        let expected = seen(&after);
+        let log = open(&after).unwrap();
+        assert_eq!(log.ids(None, usize::MAX), expected, "seed {seed}");
+        match log.load(id).await {
+            Ok(message) => {
+                whole += 1;
+                assert_eq!(message.progress, past.progress, "seed {seed}");
+                assert_eq!((message.held, message.delay_told, message.arrived), (past.held, true, past.arrived), "seed {seed}");
+                assert_eq!(message.body.head(usize::MAX).unwrap(), content, "seed {seed}");
+            }
+            Err(_) => {
+                absent += 1;
+                assert!(taken.is_err(), "seed {seed}: it was confirmed");
+            }
+        }
+        // The same once more, after a start that wrote nothing of it.
+        drop(log);
+        assert_eq!(seen(&after), expected, "seed {seed}");
+    }
+    assert!(whole > 20 && absent > 20, "{whole} whole, {absent} absent");
+}
+
+#[tokio::test]
+async fn who_only_looks_sees_what_a_start_sees() {
+    for seed in 0..SEEDS / 4 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let disk = SimDisk::new(1 << 40);
+        let log = open(&disk).unwrap();
+        disk.die_after(random.u64(5..120));
+        for _ in 0..60 {
+            let mut writer = log.begin();
+            let long = random.u8(..12) == 0;
+            if writer.write(&vec![b'x'; if long { 90_000 } else { random.usize(..9000) }]).await.is_ok() {
+                let _ = log.commit(entry(1), writer).await;
+            }
+            let ids = log.ids(None, usize::MAX);
+            if let (Some(id), true) = (random.choice(ids), random.bool()) {
+                let mut progress = Progress::new(Target::Recipient(0));
+                progress.status = if random.bool() { Status::Delivered } else { Status::Pending };
+                log.settle(id, vec![progress]);
+            }
+        }
+        let after = if random.bool() { disk.power_cut(&mut random) } else { disk.kill() };
+        disk.die_after(0);
+        drop(log);
+        if random.bool() {
+            after.flip_bit("log/", &mut random);
+        }
+        let expected = seen(&after);
+        assert_eq!(open(&after).unwrap().ids(None, usize::MAX), expected, "seed {seed}");
+    }
+}
