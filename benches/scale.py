@@ -409,8 +409,8 @@ def idle(bench):
     finally:
         relay.close()
     bench.rows += [
-        ["Resident memory when idle, shared pages counted once, MB", mb(found["proportional"]), "below 16"],
-        ["Resident memory when idle, sum of all processes, MB", mb(found["resident"]), None],
+        ["Resident memory when idle, sum of all processes, MB", mb(found["resident"]), "below 16"],
+        ["The same with shared pages counted once (proportional set size), MB", mb(found["proportional"]), None],
         ["Anonymous memory when idle, MB", mb(found["anonymous"]), None],
     ]
     return found
@@ -469,7 +469,10 @@ def destinations(bench):
     others = [destination_address(number) for number in range(DESTINATIONS - 1)]
     rates = {kind: [] for kind in ("well", "closed", "swallowing", "slow")}
     for turn in range(bench.rounds):
-        for kind, found in rates.items():
+        # Another one begins in each round, for the first run may differ from the rest.
+        kinds = list(rates)
+        for kind in kinds[turn % len(kinds) :] + kinds[: turn % len(kinds)]:
+            found = rates[kind]
             relay = Relay(fresh(bench.work, "destinations"), bench.names, 256 * MIB)
             last = beside = None
             try:
