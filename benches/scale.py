@@ -405,6 +405,7 @@ def idle(bench):
         relay.start()
         say(f"idle: {bench.idle_seconds} s of nothing")
         time.sleep(bench.idle_seconds)
+        relay.no_oom("idle")
         found = {"resident": relay.resident(), "anonymous": relay.cgroup.anonymous(), "proportional": relay.proportional(), "processes": len(relay.processes()), "oom_kills": relay.cgroup.oom_kills()}
     finally:
         relay.close()
@@ -484,6 +485,7 @@ def destinations(bench):
                 # Ten times its share, so that it is well in the way from the start on.
                 beside = load("send", relay.port, max(50, messages // 100), f"to@d{DESTINATIONS - 1:04}.example", sessions=5, background=True)
                 told = load("both", relay.port, messages, "to@d{}.example", sinks=others, domains=DESTINATIONS - 1)
+                relay.no_oom("destinations")
                 found.append(told["mails_per_second"])
                 say(f"destinations {turn + 1}/{bench.rounds}: the last one {kind}: the others' mail at {found[-1]:,.0f}/s")
             finally:
