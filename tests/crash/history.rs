@@ -5,7 +5,7 @@
 
 use crate::disk::{Events, SimDisk};
 use crate::mail::model::{Address, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target};
-use crate::mail::spool::{Config, Entry, OpenError, SegmentLog, Spool, SpoolError, Writer};
+use crate::mail::spool::{Config, Entry, INLINE_MAX, OpenError, SegmentLog, Spool, SpoolError, Writer};
 use crate::world::World;
 use postern::appliance::counter::Counters;
 use std::collections::{BTreeMap, BTreeSet};
@@ -121,6 +121,10 @@ impl History {
         let progress = entry.copy.then_some(Target::Copy);
         let progress = targets(recipients).map(Target::Recipient).chain(progress).map(Progress::new).collect::<Vec<_>>();
         let Some(log) = &self.log else { return Ok(()) };
+        if len > INLINE_MAX {
+            // Its file is written by another thread; the committer must not run beside that.
+            self.world.let_run();
+        }
         let mut writer = log.begin();
         let id = writer.id();
         let result = self.world.drive(async {
@@ -131,7 +135,7 @@ impl History {
         });
         let presence = match &result {
             Ok(()) => {
-                self.events.count(if len > 65_536 { "accepted with a file" } else { "accepted" });
+                self.events.count(if len > INLINE_MAX { "accepted with a file" } else { "accepted" });
                 self.synced();
                 Presence::Owed
             }
@@ -227,7 +231,7 @@ impl History {
         let Some(id) = self.choose() else { return };
         let (Some(mail), Some(log)) = (self.mails.get(&id), &self.log) else { return };
         let well = log.ready().is_ok();
-        match self.world.drive(log.load(id)) {
+        match load(&self.world, log, id) {
             Ok(message) => {
                 let what = self.differs(id, mail, &message, &mail.progress[mail.progress.len() - 1..]);
                 assert!(what.is_none(), "seed {}: {id}: {}", self.seed, what.unwrap_or_default());
@@ -342,7 +346,7 @@ impl History {
             Ok(log) => {
                 self.events.count("opened with blocks that cannot be read");
                 for id in log.ids(None, usize::MAX) {
-                    if let (Ok(message), Some(mail)) = (self.world.drive(log.load(id)), self.mails.get(&id)) {
+                    if let (Ok(message), Some(mail)) = (load(&self.world, &log, id), self.mails.get(&id)) {
                         let content = message.body.head(usize::MAX);
                         assert!(
                             content.is_err() || content.is_ok_and(|content| content == mail.content),
@@ -406,7 +410,8 @@ impl History {
                 }
                 continue;
             }
-            match self.world.drive(log.load(*id)) {
+            let kept = self.disk.paths("corrupt/").len();
+            match load(&self.world, &log, *id) {
                 Ok(message) => {
                     assert!(message.body.head(usize::MAX).unwrap() == mail.content, "seed {seed}, {hit}: {id} is changed");
                     let same = mail.progress.contains(&message.progress)
@@ -424,7 +429,6 @@ impl History {
                     self.events.count("flip: a message is damaged");
                     suffered.insert(*id);
                     // The committer sets it aside and takes it off the queue.
-                    let kept = self.disk.paths("corrupt/").len();
                     self.world.let_run();
                     assert!(
                         self.world.drive(log.delete(*id)).is_err(),
@@ -524,7 +528,7 @@ impl History {
         for id in &present {
             assert!(!self.gone.contains(id), "seed {seed}: {id} was finished and is back");
             let Some(mail) = self.mails.get(id) else { panic!("seed {seed}: {id} was never handed in") };
-            match self.world.drive(log.load(*id)) {
+            match load(&self.world, log, *id) {
                 Ok(message) => {
                     let what = self.differs(*id, mail, &message, &mail.progress);
                     assert!(what.is_none(), "seed {seed}: {id}: {}", what.unwrap_or_default());
@@ -588,6 +592,14 @@ impl History {
     fn some_error(&mut self) -> std::io::ErrorKind {
         if self.random.bool() { std::io::ErrorKind::StorageFull } else { std::io::ErrorKind::Other }
     }
+}
+
+/// Reads a message; the committer runs before and after, not beside.
+pub fn load(world: &World, log: &SegmentLog, id: MessageId) -> Result<Message, SpoolError> {
+    world.let_run();
+    let result = world.drive(log.load(id));
+    world.let_run();
+    result
 }
 
 pub fn open(disk: &SimDisk, config: Config) -> Result<SegmentLog, OpenError> {
