@@ -64,6 +64,9 @@ pub struct Index {
     slots: BTreeMap<u64, Slot>,
     /// By number.
     pub segments: BTreeMap<u32, Segment>,
+    /// Some records could not be read. They may be read at a better time, so no segment may go meanwhile: one of them might be
+    /// overruled by a word that stands there.
+    pub incomplete: bool,
     bytes: u64,
     held: u64,
 }
@@ -144,7 +147,8 @@ impl Index {
         self.segments
             .iter()
             .filter(|(number, segment)| {
-                **number != active
+                !self.incomplete
+                    && **number != active
                     && segment.live == 0
                     && !segment.outlives.iter().any(|older| self.segments.contains_key(older))
             })
@@ -157,8 +161,11 @@ impl Index {
         self.segments.values().fold((0, 0), |(used, live), segment| (used + segment.len, live + segment.live_bytes))
     }
 
-    /// The oldest sealed segment with a live record.
+    /// The oldest sealed segment with a live record; none while a newer word about one might only be unreadable.
     pub fn oldest_in_use(&self, active: u32) -> Option<u32> {
+        if self.incomplete {
+            return None;
+        }
         self.segments.iter().find(|(number, segment)| **number != active && segment.live > 0).map(|(number, _)| *number)
     }
 

@@ -164,6 +164,7 @@ impl Recovery<'_> {
                 },
             }
         }
+        self.index.incomplete |= window.unreadable > 0;
         if let Some(segment) = self.index.segments.get_mut(&number) {
             segment.len = offset;
             // What could not be read may still be wanted at a better time: the segment stays.
@@ -221,6 +222,7 @@ impl Recovery<'_> {
     fn lost_segment(&mut self, number: u32, unreadable: bool) -> Result<(), OpenError> {
         self.damaged += 1;
         if unreadable {
+            self.index.incomplete = true;
             tracing::error!(target: "mta", segment = number, "a segment's header cannot be read; it is left alone, its mail is not served");
             return Ok(());
         }
@@ -280,6 +282,10 @@ impl Recovery<'_> {
 
     /// Content files without a message: unfinished, or finished with; after damage perhaps all that is left of a message.
     fn remove_orphans(&self) -> io::Result<()> {
+        if self.index.incomplete {
+            // Their messages may be among what could not be read.
+            return Ok(());
+        }
         for name in self.disk.list(BODY)? {
             let id = name.strip_suffix(".eml").and_then(|id| id.parse::<MessageId>().ok());
             let wanted = id.and_then(|id| self.index.get(id)).is_some_and(|slot| slot.file);
