@@ -8,6 +8,7 @@ use crate::mail::model::{Address, BodyType, Envelope, Kind, Message, MessageId, 
 use crate::mail::spool::{Config, Entry, INLINE_MAX, OpenError, SegmentLog, Spool, SpoolError, Writer};
 use crate::world::World;
 use postern::appliance::counter::Counters;
+use postern::ground::disk::is_full;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,9 @@ enum Presence {
     /// Refused, or an order without an answer: may be there or not, but never torn.
     Maybe,
 }
+
+/// Octets that no history fills.
+const ROOMY: u64 = 1 << 30;
 
 /// Short segments turn over often.
 pub const SMALL: Config =
@@ -327,6 +331,7 @@ impl History {
                 self.events.count("opened in spite of errors");
                 self.check();
                 self.disk.heal();
+                self.distrust();
             }
             Err(_) => {
                 self.events.count("refused to open");
@@ -384,10 +389,15 @@ impl History {
         }
     }
 
-    /// After the trouble.
+    /// The disk is well again, and so is the queue, by itself; unless the power had gone.
     pub fn recover(&mut self) {
         self.disk.heal();
+        if self.disk.is_dead() {
+            return self.power_cut();
+        }
+        self.disk.set_capacity(ROOMY);
         self.world.pass(Duration::from_secs(4));
+        self.events.count("well again by itself");
         self.accept().unwrap_or_else(|error| panic!("seed {}: the disk is well, the queue is not: {error}", self.seed));
     }
 
@@ -495,7 +505,16 @@ impl History {
     fn reopen(&mut self) {
         self.reads_failed = false;
         let kept = self.disk.paths("corrupt/").len();
-        let log = open(&self.disk, self.config).unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
+        let log = match open(&self.disk, self.config) {
+            // Every start needs a new segment; the reserve is enough for one. Then somebody has to make room.
+            Err(OpenError::Disk(error)) if is_full(&error) => {
+                self.events.count("refused to open, being full");
+                self.disk.set_capacity(ROOMY);
+                open(&self.disk, self.config)
+            }
+            other => other,
+        };
+        let log = log.unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
         let set_aside = self.disk.paths("corrupt/");
         for name in &set_aside[kept.min(set_aside.len())..] {
             self.events.count(match name.rsplit_once('.') {
@@ -507,8 +526,13 @@ impl History {
         self.events.count("recovery");
         self.log = Some(log);
         self.check();
+        self.distrust();
+    }
+
+    /// On a disk that lies, what a new process has read may not be there any more after the power was gone, and nobody could
+    /// know: the power goes at once.
+    fn distrust(&mut self) {
         if self.disk.lies() {
-            // What was read may not be there any more after the power was gone, and nobody could know.
             self.events.count("recovery on a disk that lies");
             let after = self.disk.power_cut();
             self.end(after);

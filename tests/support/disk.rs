@@ -159,6 +159,11 @@ impl SimDisk {
         state.trouble = Trouble { calls_left: dead.then_some(0), dead, ..Trouble::default() };
     }
 
+    /// Whether the power has gone.
+    pub fn is_dead(&self) -> bool {
+        self.lock().trouble.dead
+    }
+
     /// Changes the room.
     pub fn set_capacity(&self, capacity: u64) {
         self.lock().capacity = capacity;
