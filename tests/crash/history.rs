@@ -467,6 +467,7 @@ impl History {
         }
         self.log = Some(log);
         self.check();
+        self.distrust();
     }
 
     /// The end of a history: what is in the queue is finished, and its room comes back.

@@ -597,10 +597,12 @@ impl File for SimFile {
         if file.lies {
             self.0.1.count("a sync lied");
         }
-        let Content { durable, unsynced, .. } = file;
+        let Content { now, durable, unsynced, lies } = file;
         for (offset, data) in unsynced.drain(..) {
             write(durable, offset, &data);
         }
+        // What was lost may have been written over since.
+        *lies = *lies && now != durable;
         Ok(())
     }
 

@@ -145,7 +145,7 @@ impl Committer {
         self.carry_on();
         self.write_held_back();
         // A poisoned segment is not synced again: the kernel would say yes to what it has already thrown away.
-        self.carried.is_empty() && self.shared.health() != Health::Failed && self.sync()
+        self.carried.is_empty() && self.held_back.is_empty() && self.shared.health() != Health::Failed && self.sync()
     }
 
     /// How long nothing may be handed in before there is something else to do.
