@@ -11,7 +11,7 @@ mod queue;
 
 use queue::{Handover, Reply, answer};
 
-const PREEMPTIONS: usize = 3;
+const PREEMPTIONS: usize = 2;
 
 const FOR_EVER: Duration = Duration::MAX;
 
