@@ -5,9 +5,10 @@
 
 use crate::disk::{Events, SimDisk};
 use crate::mail::model::{Address, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target};
-use crate::mail::spool::{Config, Entry, OpenError, SegmentLog, Spool, SpoolError, Writer};
+use crate::mail::spool::{Config, Entry, INLINE_MAX, OpenError, SegmentLog, Spool, SpoolError, Writer};
 use crate::world::World;
 use postern::appliance::counter::Counters;
+use postern::ground::disk::is_full;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,9 @@ enum Presence {
     /// Refused, or an order without an answer: may be there or not, but never torn.
     Maybe,
 }
+
+/// Octets that no history fills.
+const ROOMY: u64 = 1 << 30;
 
 /// Short segments turn over often.
 pub const SMALL: Config =
@@ -121,6 +125,10 @@ impl History {
         let progress = entry.copy.then_some(Target::Copy);
         let progress = targets(recipients).map(Target::Recipient).chain(progress).map(Progress::new).collect::<Vec<_>>();
         let Some(log) = &self.log else { return Ok(()) };
+        if len > INLINE_MAX {
+            // Its file is written by another thread; the committer must not run beside that.
+            self.world.let_run();
+        }
         let mut writer = log.begin();
         let id = writer.id();
         let result = self.world.drive(async {
@@ -131,7 +139,7 @@ impl History {
         });
         let presence = match &result {
             Ok(()) => {
-                self.events.count(if len > 65_536 { "accepted with a file" } else { "accepted" });
+                self.events.count(if len > INLINE_MAX { "accepted with a file" } else { "accepted" });
                 self.synced();
                 Presence::Owed
             }
@@ -227,7 +235,7 @@ impl History {
         let Some(id) = self.choose() else { return };
         let (Some(mail), Some(log)) = (self.mails.get(&id), &self.log) else { return };
         let well = log.ready().is_ok();
-        match self.world.drive(log.load(id)) {
+        match load(&self.world, log, id) {
             Ok(message) => {
                 let what = self.differs(id, mail, &message, &mail.progress[mail.progress.len() - 1..]);
                 assert!(what.is_none(), "seed {}: {id}: {}", self.seed, what.unwrap_or_default());
@@ -323,6 +331,7 @@ impl History {
                 self.events.count("opened in spite of errors");
                 self.check();
                 self.disk.heal();
+                self.distrust();
             }
             Err(_) => {
                 self.events.count("refused to open");
@@ -342,7 +351,7 @@ impl History {
             Ok(log) => {
                 self.events.count("opened with blocks that cannot be read");
                 for id in log.ids(None, usize::MAX) {
-                    if let (Ok(message), Some(mail)) = (self.world.drive(log.load(id)), self.mails.get(&id)) {
+                    if let (Ok(message), Some(mail)) = (load(&self.world, &log, id), self.mails.get(&id)) {
                         let content = message.body.head(usize::MAX);
                         assert!(
                             content.is_err() || content.is_ok_and(|content| content == mail.content),
@@ -380,10 +389,15 @@ impl History {
         }
     }
 
-    /// After the trouble.
+    /// The disk is well again, and so is the queue, by itself; unless the power had gone.
     pub fn recover(&mut self) {
         self.disk.heal();
+        if self.disk.is_dead() {
+            return self.power_cut();
+        }
+        self.disk.set_capacity(ROOMY);
         self.world.pass(Duration::from_secs(4));
+        self.events.count("well again by itself");
         self.accept().unwrap_or_else(|error| panic!("seed {}: the disk is well, the queue is not: {error}", self.seed));
     }
 
@@ -406,7 +420,8 @@ impl History {
                 }
                 continue;
             }
-            match self.world.drive(log.load(*id)) {
+            let kept = self.disk.paths("corrupt/").len();
+            match load(&self.world, &log, *id) {
                 Ok(message) => {
                     assert!(message.body.head(usize::MAX).unwrap() == mail.content, "seed {seed}, {hit}: {id} is changed");
                     let same = mail.progress.contains(&message.progress)
@@ -424,7 +439,6 @@ impl History {
                     self.events.count("flip: a message is damaged");
                     suffered.insert(*id);
                     // The committer sets it aside and takes it off the queue.
-                    let kept = self.disk.paths("corrupt/").len();
                     self.world.let_run();
                     assert!(
                         self.world.drive(log.delete(*id)).is_err(),
@@ -453,11 +467,14 @@ impl History {
         }
         self.log = Some(log);
         self.check();
+        self.distrust();
     }
 
     /// The end of a history: what is in the queue is finished, and its room comes back.
     pub fn clear(&mut self) {
+        self.disk.set_capacity(ROOMY);
         self.restart();
+        self.world.pass(Duration::from_secs(4));
         let Some(log) = &self.log else { return };
         for id in log.ids(None, usize::MAX) {
             let result = self.world.drive(log.delete(id));
@@ -491,7 +508,16 @@ impl History {
     fn reopen(&mut self) {
         self.reads_failed = false;
         let kept = self.disk.paths("corrupt/").len();
-        let log = open(&self.disk, self.config).unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
+        let log = match open(&self.disk, self.config) {
+            // Every start needs a new segment; the reserve is enough for one. Then somebody has to make room.
+            Err(OpenError::Disk(error)) if is_full(&error) => {
+                self.events.count("refused to open, being full");
+                self.disk.set_capacity(ROOMY);
+                open(&self.disk, self.config)
+            }
+            other => other,
+        };
+        let log = log.unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
         let set_aside = self.disk.paths("corrupt/");
         for name in &set_aside[kept.min(set_aside.len())..] {
             self.events.count(match name.rsplit_once('.') {
@@ -503,8 +529,13 @@ impl History {
         self.events.count("recovery");
         self.log = Some(log);
         self.check();
+        self.distrust();
+    }
+
+    /// On a disk that lies, what a new process has read may not be there any more after the power was gone, and nobody could
+    /// know: the power goes at once.
+    fn distrust(&mut self) {
         if self.disk.lies() {
-            // What was read may not be there any more after the power was gone, and nobody could know.
             self.events.count("recovery on a disk that lies");
             let after = self.disk.power_cut();
             self.end(after);
@@ -524,7 +555,7 @@ impl History {
         for id in &present {
             assert!(!self.gone.contains(id), "seed {seed}: {id} was finished and is back");
             let Some(mail) = self.mails.get(id) else { panic!("seed {seed}: {id} was never handed in") };
-            match self.world.drive(log.load(*id)) {
+            match load(&self.world, log, *id) {
                 Ok(message) => {
                     let what = self.differs(*id, mail, &message, &mail.progress);
                     assert!(what.is_none(), "seed {seed}: {id}: {}", what.unwrap_or_default());
@@ -570,8 +601,10 @@ impl History {
         if message.id != id {
             return Some(format!("{} was read", message.id));
         }
-        if message.body.head(usize::MAX).unwrap() != mail.content {
-            return Some("came back changed".to_owned());
+        match message.body.head(usize::MAX) {
+            Ok(content) if content != mail.content => return Some("came back changed".to_owned()),
+            Err(error) if !self.reads_failed => return Some(error.to_string()),
+            Ok(_) | Err(_) => {}
         }
         if !progress.contains(&message.progress) {
             return Some(format!("its progress is {:?} and not one of {progress:?}", message.progress));
@@ -588,6 +621,14 @@ impl History {
     fn some_error(&mut self) -> std::io::ErrorKind {
         if self.random.bool() { std::io::ErrorKind::StorageFull } else { std::io::ErrorKind::Other }
     }
+}
+
+/// Reads a message; the committer runs before and after, not beside.
+pub fn load(world: &World, log: &SegmentLog, id: MessageId) -> Result<Message, SpoolError> {
+    world.let_run();
+    let result = world.drive(log.load(id));
+    world.let_run();
+    result
 }
 
 pub fn open(disk: &SimDisk, config: Config) -> Result<SegmentLog, OpenError> {

@@ -146,6 +146,7 @@ fn live(seed: u64, events: &Events) -> u64 {
             10..=11 => history.trouble_in_recovery(),
             12 => history.unreadable_in_recovery(),
             13 => history.restart(),
+            14 => history.recover(),
             _ => {}
         }
     }

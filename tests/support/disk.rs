@@ -159,6 +159,11 @@ impl SimDisk {
         state.trouble = Trouble { calls_left: dead.then_some(0), dead, ..Trouble::default() };
     }
 
+    /// Whether the power has gone.
+    pub fn is_dead(&self) -> bool {
+        self.lock().trouble.dead
+    }
+
     /// Changes the room.
     pub fn set_capacity(&self, capacity: u64) {
         self.lock().capacity = capacity;
@@ -592,10 +597,12 @@ impl File for SimFile {
         if file.lies {
             self.0.1.count("a sync lied");
         }
-        let Content { durable, unsynced, .. } = file;
+        let Content { now, durable, unsynced, lies } = file;
         for (offset, data) in unsynced.drain(..) {
             write(durable, offset, &data);
         }
+        // What was lost may have been written over since.
+        *lies = *lies && now != durable;
         Ok(())
     }
 

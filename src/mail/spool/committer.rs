@@ -149,7 +149,7 @@ impl Committer {
         self.carry_on();
         self.write_held_back();
         // A poisoned segment is not synced again: the kernel would say yes to what it has already thrown away.
-        self.carried.is_empty() && self.shared.health() != Health::Failed && self.sync()
+        self.carried.is_empty() && self.held_back.is_empty() && self.shared.health() != Health::Failed && self.sync()
     }
 
     /// How long nothing may be handed in before there is something else to do.
@@ -190,14 +190,17 @@ impl Committer {
                     self.shared.written(id, generation);
                     return None;
                 };
-                let state = State { id, held: slot.held, delay_told: slot.delay_told, progress };
-                Some(state_record(&state, Some(generation), None))
+                let (held, delay_told) = match self.waiting_state(id) {
+                    Some((state, _)) => (state.held, state.delay_told),
+                    None => (slot.held, slot.delay_told),
+                };
+                Some(state_record(&State { id, held, delay_told, progress }, Some(generation), None))
             }
             Op::Flags { id, held, delay_told, reply } => match self.current_state(id) {
-                Ok(state) => {
+                Ok((state, generation)) => {
                     let held = held.unwrap_or(state.held);
                     let delay_told = delay_told.unwrap_or(state.delay_told);
-                    Some(state_record(&State { held, delay_told, ..state }, None, reply))
+                    Some(state_record(&State { held, delay_told, ..state }, generation, reply))
                 }
                 Err(error) => {
                     answer(reply, Err(error));
@@ -234,8 +237,13 @@ impl Committer {
         }
     }
 
-    /// The state of a message as its last records tell it.
-    fn current_state(&self, id: MessageId) -> Result<State, SpoolError> {
+    /// The state of a message as its last records tell it; with the generation of its progress, when that waits to be written.
+    fn current_state(&self, id: MessageId) -> Result<(State, Option<u64>), SpoolError> {
+        if self.shared.lock_index().get(id).is_some()
+            && let Some(waiting) = self.waiting_state(id)
+        {
+            return Ok(waiting);
+        }
         let (slot, accept, state) = {
             let index = self.shared.lock_index();
             let slot = index.get(id).ok_or(SpoolError::Unknown)?;
@@ -248,10 +256,22 @@ impl Committer {
         };
         let damaged = || SpoolError::Damaged;
         if let Some((place, segment)) = state {
-            return State::decode(&head(&segment, place)?).ok_or_else(damaged);
+            return Ok((State::decode(&head(&segment, place)?).ok_or_else(damaged)?, None));
         }
         let accepted = Accepted::decode(&head(&accept.ok_or(SpoolError::Unknown)?, slot.accept)?).ok_or_else(damaged)?;
-        Ok(State { id, held: slot.held, delay_told: slot.delay_told, progress: accepted.targets() })
+        Ok((State { id, held: slot.held, delay_told: slot.delay_told, progress: accepted.targets() }, None))
+    }
+
+    /// The newest state of a message among the records that wait for better days. The index does not know of it, and what it
+    /// does know is older.
+    fn waiting_state(&self, id: MessageId) -> Option<(State, Option<u64>)> {
+        let generation = |record: &Record| match record.effect {
+            Effect::State { generation, .. } if record.id == id => Some(generation),
+            _ => None,
+        };
+        let carried = || self.carried.iter().rev().find(|record| generation(record).is_some());
+        let record = self.held_back.get(&id).or_else(carried)?;
+        Some((State::decode(&record.head)?, generation(record)?))
     }
 
     /// Writes a batch, syncs if anybody waits for it, answers.

@@ -64,6 +64,9 @@ pub struct Segment {
 pub struct Index {
     slots: Slots,
     segments: BTreeMap<u32, Segment>,
+    /// Some records could not be read. They may be read at a better time, so no segment may go meanwhile: one of them might be
+    /// overruled by a word that stands there.
+    pub incomplete: bool,
     /// Segments without a live record: the only ones that may go.
     dead: BTreeSet<u32>,
     /// Octets of all segments, and of their live records.
@@ -109,11 +112,6 @@ impl Index {
             self.used = self.used + len - segment.len;
             segment.len = len;
         }
-    }
-
-    /// A segment stays, whatever its records say.
-    pub fn pin_segment(&mut self, number: u32) {
-        self.revive(Place { segment: number, offset: 0 }, 0);
     }
 
     /// A segment's file is gone.
@@ -179,6 +177,9 @@ impl Index {
 
     /// Sealed segments that may go now; those they must outlive are gone.
     pub fn reclaimable(&self, active: u32) -> Vec<u32> {
+        if self.incomplete {
+            return Vec::new();
+        }
         let waits = |number: &u32| {
             let outlives = self.segments.get(number).map(|segment| &segment.outlives);
             outlives.is_some_and(|older| older.iter().any(|older| self.segments.contains_key(older)))
@@ -191,8 +192,11 @@ impl Index {
         (self.used, self.live)
     }
 
-    /// The oldest sealed segment with a live record.
+    /// The oldest sealed segment with a live record; none while a newer word about one might only be unreadable.
     pub fn oldest_in_use(&self, active: u32) -> Option<u32> {
+        if self.incomplete {
+            return None;
+        }
         self.segments.iter().find(|(number, segment)| **number != active && segment.live > 0).map(|(number, _)| *number)
     }
 

@@ -185,10 +185,7 @@ impl Recovery<'_> {
             self.write_heads(header, file.as_ref())?;
         }
         self.index.segment_len(number, offset);
-        if window.unreadable > 0 {
-            // What could not be read may still be wanted at a better time: the segment stays.
-            self.index.pin_segment(number);
-        }
+        self.index.incomplete |= window.unreadable > 0;
         Ok(())
     }
 
@@ -283,6 +280,7 @@ impl Recovery<'_> {
     fn lost_segment(&mut self, number: u32, unreadable: bool) -> Result<(), OpenError> {
         self.damaged += 1;
         if unreadable {
+            self.index.incomplete = true;
             tracing::error!(target: "mta", segment = number, "a segment's header cannot be read; it is left alone, its mail is not served");
             return Ok(());
         }
@@ -344,7 +342,7 @@ impl Recovery<'_> {
     /// here, and with all recipients pending they would go out twice. Where damage may have taken a state away, they stay: twice
     /// is better than never.
     fn drop_half(&mut self) {
-        if self.damaged > 0 {
+        if self.damaged > 0 || self.index.incomplete {
             return;
         }
         for id in std::mem::take(&mut self.half) {
@@ -367,6 +365,10 @@ impl Recovery<'_> {
 
     /// Content files without a message: unfinished, or finished with; after damage perhaps all that is left of a message.
     fn remove_orphans(&self) -> io::Result<()> {
+        if self.index.incomplete {
+            // Their messages may be among what could not be read.
+            return Ok(());
+        }
         for name in self.disk.list(BODY)? {
             let id = name.strip_suffix(".eml").and_then(|id| id.parse::<MessageId>().ok());
             let wanted = id.and_then(|id| self.index.get(id)).is_some_and(|slot| slot.file);

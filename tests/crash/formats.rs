@@ -1,0 +1,199 @@
+//! Queues that earlier versions wrote: every later one reads the same messages from them.
+//!
+//! `volumes/1` was written by `write_a_volume_of_this_version` below, which is run by hand when the format changes:
+//! `cargo test --test crash -- --ignored write_a_volume`. Beside each volume, `messages` says what is in it.
+
+use crate::disk::{Events, SimDisk};
+use crate::history::{SMALL, load, open};
+use crate::mail::model::{Address, BodyType, Envelope, Kind, MessageId, Origin, Progress, Status, Target};
+use crate::mail::spool::{Config, Entry, SegmentLog, Spool, Writer};
+use crate::world::World;
+use postern::ground::disk::Disk;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const CONFIG: Config = Config { segment_max: 8 << 10, ..SMALL };
+
+fn volumes() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/crash/volumes")
+}
+
+#[test]
+fn every_version_reads_what_earlier_ones_wrote() {
+    let mut seen = 0;
+    for volume in fs::read_dir(volumes()).unwrap().map(|entry| entry.unwrap().path()) {
+        let world = World::enter_new(0);
+        let disk = SimDisk::new(1 << 30, 0, Events::default());
+        for directory in ["", "log", "spare", "body", "corrupt"] {
+            for file in fs::read_dir(volume.join("data").join(directory)).into_iter().flatten().map(Result::unwrap) {
+                if file.file_type().unwrap().is_file() {
+                    let name = file.file_name().into_string().unwrap();
+                    let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
+                    let to = disk.create(&path).unwrap();
+                    to.write_at(0, &fs::read(file.path()).unwrap()).unwrap();
+                    to.sync().unwrap();
+                }
+            }
+            disk.sync_dir(directory).unwrap();
+        }
+        let expected = fs::read_to_string(volume.join("messages")).unwrap();
+        // Twice: what the first start writes must not change it.
+        for _ in 0..2 {
+            let log = open(&disk, SMALL).unwrap();
+            assert_eq!(messages(&world, &log), expected, "{}", volume.display());
+            assert!(log.close());
+        }
+        seen += 1;
+    }
+    assert!(seen >= 1, "there are no volumes");
+}
+
+#[test]
+#[ignore = "writes a volume to be checked in"]
+fn write_a_volume_of_this_version() {
+    let world = World::enter_new(1);
+    let disk = SimDisk::new(1 << 20, 1, Events::default());
+    let log = open(&disk, CONFIG).unwrap();
+    // A segment that dies and becomes a spare.
+    for _ in 0..4 {
+        let id = accept(&world, &log, plain(1), &[b'-'; 2000]);
+        world.drive(log.delete(id)).unwrap();
+    }
+    let waits = accept(&world, &log, plain(3), b"Subject: waits\r\n\r\nThree recipients, three fates.\r\n");
+    let fates = [
+        (Status::Delivered, 1, 0, ""),
+        (Status::Failed, 1, 0, "550 5.1.1 unbekannt: Müller"),
+        (Status::Pending, 3, 1_800_000_900, "451 4.7.1 später, 後で"),
+    ];
+    log.settle(waits, progress(&fates, None));
+    let held = accept(&world, &log, plain(1), b"Subject: held\r\n\r\n");
+    world.drive(log.hold(held, true)).unwrap();
+    let late = accept(&world, &log, plain(1), b"Subject: late\r\n\r\nThe sender knows.\r\n");
+    log.settle(late, progress(&[(Status::Pending, 9, 1_800_100_000, "421 4.4.2 timed out")], None));
+    log.delay_told(late);
+    let copy = Entry {
+        copy: true,
+        envelope: Envelope {
+            sender: Address::parse("grüße@bücher.example").ok(),
+            recipients: vec![Address::parse("δοκιμή@παράδειγμα.example").unwrap()],
+            body: BodyType::EightBitMime,
+            smtputf8: true,
+        },
+        origin: Origin { peer: Some("2001:db8::25".parse().unwrap()), helo: "client.example".into() },
+        ..plain(1)
+    };
+    let copied = accept(&world, &log, copy, "Subject: Grüße\r\n\r\n8 bits\r\n".as_bytes());
+    log.settle(
+        copied,
+        progress(&[(Status::Delivered, 1, 0, "")], Some((Status::Pending, 1, 1_800_000_100, "connection refused"))),
+    );
+    accept(&world, &log, Entry { kind: Kind::Notification, ..plain(1) }, b"Subject: bounce\r\n\r\n");
+    accept(&world, &log, plain(1), b"");
+    // Content with a file of its own.
+    accept(&world, &log, plain(2), &b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n".repeat(1030));
+    let damaged = accept(&world, &log, plain(1), b"Subject: this one is damaged\r\n\r\n");
+    let last = accept(&world, &log, plain(1), b"Subject: last\r\n\r\n");
+    let done = accept(&world, &log, plain(1), b"Subject: done\r\n\r\n");
+    log.settle(done, progress(&[(Status::Delivered, 1, 0, "")], None));
+    world.pass(std::time::Duration::from_secs(2));
+    assert!(log.close());
+    drop(log);
+    spoil(&disk, b"this one is damaged");
+    let log = open(&disk, CONFIG).unwrap();
+    assert_eq!((log.is_held(damaged), log.is_held(held), log.is_held(last)), (None, Some(true), Some(false)));
+    let told = messages(&world, &log);
+    assert!(log.close());
+    drop(log);
+    let volume = volumes().join("1");
+    for directory in ["log", "spare", "body", "corrupt"] {
+        fs::create_dir_all(volume.join("data").join(directory)).unwrap();
+    }
+    fs::write(volume.join("messages"), told).unwrap();
+    for path in disk.paths("") {
+        let file = disk.open(&path).unwrap();
+        let mut octets = vec![0; usize::try_from(file.length().unwrap()).unwrap()];
+        file.read_at(0, &mut octets).unwrap();
+        fs::write(volume.join("data").join(path), octets).unwrap();
+    }
+}
+
+/// Turns over a bit of the segment record with these octets in it.
+fn spoil(disk: &SimDisk, octets: &[u8]) {
+    for path in disk.paths("log/") {
+        let file = disk.open(&path).unwrap();
+        let mut content = vec![0; usize::try_from(file.length().unwrap()).unwrap()];
+        file.read_at(0, &mut content).unwrap();
+        if let Some(at) = content.windows(octets.len()).position(|window| window == octets) {
+            file.write_at(at as u64, &[content[at] ^ 1]).unwrap();
+        }
+    }
+}
+
+fn accept(world: &World, log: &SegmentLog, entry: Entry, content: &[u8]) -> MessageId {
+    world.let_run();
+    let mut writer = log.begin();
+    world.drive(async {
+        writer.write(content).await.unwrap();
+        log.commit(entry, writer).await.unwrap().id
+    })
+}
+
+fn plain(recipients: usize) -> Entry {
+    let recipients = (1..=recipients).map(|n| Address::parse(&format!("r{n}@example.org")).unwrap()).collect();
+    Entry {
+        envelope: Envelope {
+            sender: Address::parse("s@example.com").ok(),
+            recipients,
+            body: BodyType::SevenBit,
+            smtputf8: false,
+        },
+        origin: Origin { peer: Some("192.0.2.25".parse().unwrap()), helo: "[192.0.2.25]".into() },
+        kind: Kind::Mail,
+        copy: false,
+    }
+}
+
+type Fate = (Status, u16, u32, &'static str);
+
+fn progress(recipients: &[Fate], copy: Option<Fate>) -> Vec<Progress> {
+    let places = (0..).map(Target::Recipient).zip(recipients.iter().copied());
+    places
+        .chain(copy.map(|fate| (Target::Copy, fate)))
+        .map(|(target, (status, attempts, due, reason))| Progress { target, status, attempts, due, reason: reason.to_owned() })
+        .collect()
+}
+
+/// All messages, in words.
+fn messages(world: &World, log: &SegmentLog) -> String {
+    let mut out = String::new();
+    for id in log.ids(None, usize::MAX) {
+        let message = load(world, log, id).unwrap();
+        let (envelope, origin) = (&message.envelope, &message.origin);
+        let content = message.body.head(usize::MAX).unwrap();
+        writeln!(
+            out,
+            "{id}: {:?}, arrived {}, held {}, delay told {}",
+            message.kind, message.arrived, message.held, message.delay_told
+        )
+        .unwrap();
+        writeln!(out, "  from {:?} at {:?}, {:?}", envelope.sender.as_ref().map(Address::as_str), origin.peer, origin.helo)
+            .unwrap();
+        writeln!(
+            out,
+            "  {:?}, SMTPUTF8 {}, {} octets, CRC-32 {:08x}",
+            envelope.body,
+            envelope.smtputf8,
+            content.len(),
+            crc32fast::hash(&content)
+        )
+        .unwrap();
+        for recipient in &envelope.recipients {
+            writeln!(out, "  to {}", recipient.as_str()).unwrap();
+        }
+        for Progress { target, status, attempts, due, reason } in &message.progress {
+            writeln!(out, "  {target:?}: {status:?}, {attempts} tries, due {due}, {reason:?}").unwrap();
+        }
+    }
+    out
+}

@@ -1,0 +1,25 @@
+//! The group commit in every order in which its threads can meet.
+//!
+//! The queue is compiled here from its own sources with the locks, atomics and threads of loom, which runs each test once for
+//! every order of the steps that touch what threads share (and, for atomics, every value that a weak memory may show), within
+//! the bounds that a test names. No wait ever times out here, so what only a time-out would have mended is a deadlock, and
+//! found.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test stops at the first surprise")]
+
+mod committer;
+mod device;
+mod handover;
+mod mail;
+pub mod sync;
+
+/// What the queue's sources find under this name.
+mod appliance {
+    pub use postern::appliance::counter;
+}
+
+/// What the queue's sources find under this name.
+mod ground {
+    pub use crate::sync;
+    pub use postern::ground::{clock, disk};
+}
