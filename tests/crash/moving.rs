@@ -1,10 +1,11 @@
 //! Mail of another queue on a disk that dies: it comes in with its past or not at all. And who only looks at a volume sees what
 //! a start would see.
 
-use crate::disk::SimDisk;
-use crate::history::{entry, open};
-use postern::mail::model::{MessageId, Progress, Rest, Status, Target};
-use postern::mail::spool::{AtRest, Past, Spool, Writer};
+use crate::disk::{Events, SimDisk};
+use crate::history::{SMALL, entry, load, open};
+use crate::mail::model::{MessageId, Progress, Rest, Status, Target};
+use crate::mail::spool::{AtRest, Past, SegmentLog, Spool, SpoolError, Writer};
+use crate::world::World;
 use std::sync::Arc;
 
 const SEEDS: u64 = 400;
@@ -24,35 +25,41 @@ fn seen(disk: &SimDisk) -> Vec<MessageId> {
     rest.ids(&mut |_| {}).unwrap()
 }
 
-#[tokio::test]
-async fn a_mail_comes_in_with_its_past_or_not_at_all() {
+/// Takes a mail of so many octets.
+fn accept(world: &World, log: &SegmentLog, recipients: usize, octets: usize) -> Result<MessageId, SpoolError> {
+    let mut writer = log.begin();
+    world.drive(async {
+        writer.write(&vec![b'x'; octets]).await?;
+        log.commit(entry(recipients, false), writer).await.map(|message| message.id)
+    })
+}
+
+#[test]
+fn a_mail_comes_in_with_its_past_or_not_at_all() {
     let (mut whole, mut absent) = (0, 0);
     for seed in 0..SEEDS {
+        let world = World::enter_new(seed);
         let mut random = fastrand::Rng::with_seed(seed);
-        let disk = SimDisk::new(1 << 40);
-        let log = open(&disk).unwrap();
+        let disk = SimDisk::new(1 << 40, seed, Events::default());
+        let log = open(&disk, SMALL).unwrap();
         for _ in 0..random.usize(..4) {
-            let mut writer = log.begin();
-            writer.write(&vec![b'x'; random.usize(..2000)]).await.unwrap();
-            log.commit(entry(2), writer).await.unwrap();
+            accept(&world, &log, 2, random.usize(..2000)).unwrap();
         }
         disk.die_after(random.u64(..14));
         let past = past(random.bool());
         let mut writer = log.begin();
         let id = writer.id();
-        let long = random.u8(..4) == 0;
-        let content = vec![b'y'; if long { 100_000 } else { 500 }];
-        let taken = match writer.write(&content).await {
-            Ok(()) => log.bring_in(entry(2), past.clone(), writer).await.map(drop),
-            Err(error) => Err(error),
-        };
-        let after = if random.bool() { disk.power_cut(&mut random) } else { disk.kill() };
-        disk.die_after(0);
+        let content = vec![b'y'; if random.u8(..4) == 0 { 300_000 } else { 500 }];
+        let taken = world.drive(async {
+            writer.write(&content).await?;
+            log.bring_in(entry(2, false), past.clone(), writer).await.map(drop)
+        });
+        let after = if random.bool() { disk.power_cut() } else { disk.kill() };
         drop(log);
         let expected = seen(&after);
-        let log = open(&after).unwrap();
+        let log = open(&after, SMALL).unwrap();
         assert_eq!(log.ids(None, usize::MAX), expected, "seed {seed}");
-        match log.load(id).await {
+        match load(&world, &log, id) {
             Ok(message) => {
                 whole += 1;
                 assert_eq!(message.progress, past.progress, "seed {seed}");
@@ -71,19 +78,18 @@ async fn a_mail_comes_in_with_its_past_or_not_at_all() {
     assert!(whole > 20 && absent > 20, "{whole} whole, {absent} absent");
 }
 
-#[tokio::test]
-async fn who_only_looks_sees_what_a_start_sees() {
+#[test]
+fn who_only_looks_sees_what_a_start_sees() {
     for seed in 0..SEEDS / 4 {
+        let world = World::enter_new(seed);
         let mut random = fastrand::Rng::with_seed(seed);
-        let disk = SimDisk::new(1 << 40);
-        let log = open(&disk).unwrap();
+        let disk = SimDisk::new(1 << 40, seed, Events::default());
+        let log = open(&disk, SMALL).unwrap();
         disk.die_after(random.u64(5..120));
         for _ in 0..60 {
-            let mut writer = log.begin();
-            let long = random.u8(..12) == 0;
-            if writer.write(&vec![b'x'; if long { 90_000 } else { random.usize(..9000) }]).await.is_ok() {
-                let _ = log.commit(entry(1), writer).await;
-            }
+            let octets = if random.u8(..12) == 0 { 290_000 } else { random.usize(..9000) };
+            // It fails once the disk is dead.
+            let _ = accept(&world, &log, 1, octets);
             let ids = log.ids(None, usize::MAX);
             if let (Some(id), true) = (random.choice(ids), random.bool()) {
                 let mut progress = Progress::new(Target::Recipient(0));
@@ -91,13 +97,12 @@ async fn who_only_looks_sees_what_a_start_sees() {
                 log.settle(id, vec![progress]);
             }
         }
-        let after = if random.bool() { disk.power_cut(&mut random) } else { disk.kill() };
-        disk.die_after(0);
+        let after = if random.bool() { disk.power_cut() } else { disk.kill() };
         drop(log);
         if random.bool() {
-            after.flip_bit("log/", &mut random);
+            after.flip_bit("log/");
         }
         let expected = seen(&after);
-        assert_eq!(open(&after).unwrap().ids(None, usize::MAX), expected, "seed {seed}");
+        assert_eq!(open(&after, SMALL).unwrap().ids(None, usize::MAX), expected, "seed {seed}");
     }
 }

@@ -15,7 +15,7 @@ const MAGIC: &[u8; 8] = b"POSTERNH";
 const START: usize = 24;
 
 /// A segment with fewer octets is read as fast itself.
-pub const SEGMENT_MIN: u64 = 1 << 20;
+pub const SEGMENT_MIN: u64 = 32 << 10;
 
 /// Octets of heads that are worth a file. A segment with more of them holds little else, and is read as fast itself.
 const LEN_MAX: usize = 4 << 20;
