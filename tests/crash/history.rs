@@ -459,14 +459,12 @@ impl History {
             self.events.count("flip: nobody suffered");
         }
         assert!(suffered.len() <= 1, "seed {seed}, {hit}: {suffered:?} have suffered");
-        for id in &suffered {
-            if self.mails.get(id).is_some_and(|_| log.is_held(*id).is_none()) {
-                self.mails.remove(id);
-                self.gone.insert(*id);
-            }
-        }
+        // Taken off the queue by a record that nobody waits for, so that a crash may still bring it back.
+        let leaving = self.mails.extract_if(.., |id, _| suffered.contains(id) && log.is_held(*id).is_none());
+        let leaving: Vec<_> = leaving.map(|(id, mail)| (id, Mail { presence: Presence::Leaving, ..mail })).collect();
         self.log = Some(log);
         self.check();
+        self.mails.extend(leaving);
         self.distrust();
     }
 
