@@ -124,6 +124,7 @@ impl History {
         let entry = entry(recipients, self.random.bool());
         let progress = entry.copy.then_some(Target::Copy);
         let progress = targets(recipients).map(Target::Recipient).chain(progress).map(Progress::new).collect::<Vec<_>>();
+        let calm = self.is_calm();
         let Some(log) = &self.log else { return Ok(()) };
         if len > INLINE_MAX {
             // Its file is written by another thread; the committer must not run beside that.
@@ -140,7 +141,7 @@ impl History {
         let presence = match &result {
             Ok(()) => {
                 self.events.count(if len > INLINE_MAX { "accepted with a file" } else { "accepted" });
-                self.synced();
+                self.synced(calm);
                 Presence::Owed
             }
             Err(_) => {
@@ -189,6 +190,7 @@ impl History {
 
     fn hold(&mut self) {
         let Some(id) = self.choose() else { return };
+        let calm = self.is_calm();
         let (Some(mail), Some(log)) = (self.mails.get_mut(&id), &self.log) else { return };
         let held = self.random.bool();
         let result = self.world.drive(log.hold(id, held));
@@ -196,7 +198,7 @@ impl History {
         if result.is_ok() {
             mail.held = [held].into();
             self.events.count(if held { "held" } else { "released" });
-            self.synced();
+            self.synced(calm);
         } else {
             mail.held.insert(held);
             self.events.count("an order was refused");
@@ -213,6 +215,7 @@ impl History {
 
     fn delete(&mut self) {
         let Some(id) = self.choose() else { return };
+        let calm = self.is_calm();
         let (Some(mail), Some(log)) = (self.mails.get_mut(&id), &self.log) else { return };
         let result = self.world.drive(log.delete(id));
         self.events.tell(|| format!("{id}: delete: {result:?}"));
@@ -221,7 +224,7 @@ impl History {
                 self.mails.remove(&id);
                 self.gone.insert(id);
                 self.events.count("deleted");
-                self.synced();
+                self.synced(calm);
             }
             Err(_) => {
                 mail.presence = Presence::Maybe;
@@ -253,13 +256,20 @@ impl History {
         self.random.choice(owed.collect::<Vec<_>>())
     }
 
-    /// An answer came back from a sync. While the volume is well, what was handed in before is durable too; otherwise some of
-    /// it waits for better days.
-    fn synced(&mut self) {
-        if self.log.as_ref().is_none_or(|log| log.ready().is_err()) {
-            return;
+    /// Whether an answer from now on means that everything handed in before is durable too: it has been written, as long as the
+    /// volume is well. What else is in one batch with the next order is left open.
+    fn is_calm(&mut self) -> bool {
+        self.random.bool() && {
+            self.world.let_run();
+            self.log.as_ref().is_some_and(|log| log.ready().is_ok())
         }
-        self.all_is_durable();
+    }
+
+    /// An answer came back from a sync.
+    fn synced(&mut self, calm: bool) {
+        if calm && self.log.as_ref().is_some_and(|log| log.ready().is_ok()) {
+            self.all_is_durable();
+        }
     }
 
     fn all_is_durable(&mut self) {
@@ -459,14 +469,12 @@ impl History {
             self.events.count("flip: nobody suffered");
         }
         assert!(suffered.len() <= 1, "seed {seed}, {hit}: {suffered:?} have suffered");
-        for id in &suffered {
-            if self.mails.get(id).is_some_and(|_| log.is_held(*id).is_none()) {
-                self.mails.remove(id);
-                self.gone.insert(*id);
-            }
-        }
+        // Taken off the queue by a record that nobody waits for, so that a crash may still bring it back.
+        let leaving = self.mails.extract_if(.., |id, _| suffered.contains(id) && log.is_held(*id).is_none());
+        let leaving: Vec<_> = leaving.map(|(id, mail)| (id, Mail { presence: Presence::Leaving, ..mail })).collect();
         self.log = Some(log);
         self.check();
+        self.mails.extend(leaving);
         self.distrust();
     }
 
