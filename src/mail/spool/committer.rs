@@ -555,12 +555,18 @@ impl Committer {
         if !self.unsynced.is_empty() && !self.sync() {
             return Err(io::Error::other("the sync of the full segment failed"));
         }
+        let (sealed, heads) = (self.active, std::mem::take(&mut self.heads));
+        if let Err(error) = self.roll_unsynced() {
+            // The segment may still grow.
+            self.heads = heads;
+            return Err(error);
+        }
         if self.shared.health() == Health::Well
-            && let Err(error) = self.heads.write(self.shared.disk.as_ref(), self.active)
+            && let Err(error) = heads.write(self.shared.disk.as_ref(), sealed)
         {
             tracing::debug!(target: "mta", cause = %error, "the next start has to read a segment's contents");
         }
-        self.roll_unsynced()
+        Ok(())
     }
 
     fn roll_unsynced(&mut self) -> io::Result<()> {

@@ -160,7 +160,7 @@ impl Recovery<'_> {
         self.index.begin_segment(header, file.clone(), HEADER_BLOCK);
         let end = file.length()?;
         // The last one may have been cut off; its contents tell.
-        if !last && let Some(len) = self.understand_heads(header, end) {
+        if !last && let Some(len) = self.understand_heads(header, file.as_ref(), end) {
             self.index.segment_len(number, len);
             return Ok(());
         }
@@ -250,11 +250,13 @@ impl Recovery<'_> {
 
     /// Reads the file beside a segment in place of the segment's `end` octets; tells how many of them its frames take. `None`: it
     /// is not there or not whole, and the segment must be read.
-    fn understand_heads(&mut self, segment: SegmentHeader, end: u64) -> Option<u64> {
+    fn understand_heads(&mut self, segment: SegmentHeader, file: &dyn File, end: u64) -> Option<u64> {
         let frames = Heads::read(self.disk, segment)?;
         let all: Vec<_> = heads::frames(segment, &frames).collect::<Option<_>>()?;
         let len = HEADER_BLOCK + all.iter().map(|(header, _)| header.frame_len()).sum::<u64>();
-        if len > end {
+        let mut behind = [0; FRAME_HEADER];
+        let got = file.read_at(len, &mut behind).ok()?;
+        if len > end || FrameHeader::decode(segment, &behind[..got]).is_some() {
             return None;
         }
         let mut offset = HEADER_BLOCK;

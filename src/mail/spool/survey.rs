@@ -82,7 +82,7 @@ impl Walk<'_> {
             other => other.map_err(|error| storage(LOG, &error))?,
         };
         let numbers: Vec<u32> = names.iter().filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect();
-        let strangers = names.len() - numbers.len();
+        let strangers = names.iter().filter(|name| !name.ends_with(".seg") && !name.ends_with(".heads")).count();
         if strangers > 0 {
             survey.findings.notes.push(format!("{strangers} files in {LOG}/ are no segments and were not read"));
         }
