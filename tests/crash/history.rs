@@ -114,7 +114,7 @@ impl History {
     pub fn accept(&mut self) -> Result<(), SpoolError> {
         let len = match self.random.u8(..24) {
             0 => 0,
-            1 => self.random.usize(66_000..140_000),
+            1 => self.random.usize(66_000..400_000),
             2..=5 => self.random.usize(..20_000),
             _ => self.random.usize(..2_000),
         };

@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 /// The content of a mail: dots, 8-bit text, and now and then more than the log takes beside the envelope.
 pub fn content(number: usize) -> Vec<u8> {
     let head = format!("From: a@here.example\r\nSubject: number {number}\r\nMessage-ID: <{number}@here.example>\r\n\r\n");
-    let lines = if number.is_multiple_of(50) { 4000 } else { number % 60 };
+    let lines = if number.is_multiple_of(50) { 12_000 } else { number % 60 };
     let body: String =
         (0..lines).map(|line| format!("{}line {line} of {number}, grün\r\n", if line % 7 == 0 { "." } else { "" })).collect();
     [head.into_bytes(), body.into_bytes()].concat()
