@@ -445,6 +445,8 @@ impl History {
                         mail.told = [message.delay_told].into();
                     }
                 }
+                // Refused, and not whole; it has nothing to do with the bit.
+                Err(SpoolError::Damaged) if mail.presence != Presence::Owed => {}
                 Err(SpoolError::Damaged) => {
                     self.events.count("flip: a message is damaged");
                     suffered.insert(*id);
