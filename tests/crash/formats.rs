@@ -24,19 +24,7 @@ fn every_version_reads_what_earlier_ones_wrote() {
     let mut seen = 0;
     for volume in fs::read_dir(volumes()).unwrap().map(|entry| entry.unwrap().path()) {
         let world = World::enter_new(0);
-        let disk = SimDisk::new(1 << 30, 0, Events::default());
-        for directory in ["", "log", "spare", "body", "corrupt"] {
-            for file in fs::read_dir(volume.join("data").join(directory)).into_iter().flatten().map(Result::unwrap) {
-                if file.file_type().unwrap().is_file() {
-                    let name = file.file_name().into_string().unwrap();
-                    let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
-                    let to = disk.create(&path).unwrap();
-                    to.write_at(0, &fs::read(file.path()).unwrap()).unwrap();
-                    to.sync().unwrap();
-                }
-            }
-            disk.sync_dir(directory).unwrap();
-        }
+        let disk = load_volume(&volume, |_, octets| octets);
         let expected = fs::read_to_string(volume.join("messages")).unwrap();
         // Twice: what the first start writes must not change it.
         for _ in 0..2 {
@@ -47,6 +35,66 @@ fn every_version_reads_what_earlier_ones_wrote() {
         seen += 1;
     }
     assert!(seen >= 1, "there are no volumes");
+}
+
+#[test]
+fn no_octets_in_a_segment_make_a_start_panic() {
+    for seed in 0..400 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let world = World::enter_new(seed);
+        let disk =
+            load_volume(
+                &volumes().join("1"),
+                |path, octets| {
+                    if path.starts_with("log/") { mutated(octets, &mut random) } else { octets }
+                },
+            );
+        // A header that says a later version is refused; everything else starts.
+        if let Ok(log) = open(&disk, SMALL) {
+            for id in log.ids(None, usize::MAX) {
+                drop(load(&world, &log, id));
+            }
+            assert!(log.close());
+        }
+        open(&disk, SMALL).map(drop).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
+}
+
+/// A few octets changed, taken out, doubled or put elsewhere.
+fn mutated(mut octets: Vec<u8>, random: &mut fastrand::Rng) -> Vec<u8> {
+    for _ in 0..random.usize(1..8) {
+        let at = random.usize(..octets.len());
+        let len = random.usize(..64).min(octets.len() - at);
+        let to = random.usize(..octets.len());
+        match random.u8(..5) {
+            0 => octets[at] = random.u8(..),
+            1 => drop(octets.drain(at..at + len)),
+            2 => octets.extend_from_within(at..at + len),
+            3 => {
+                let piece = octets[at..at + len].to_vec();
+                octets.splice(to..to, piece);
+            }
+            _ => octets.truncate(at.max(4200)),
+        }
+    }
+    octets
+}
+
+/// A checked-in volume on a simulated disk, its files passed through `change`.
+fn load_volume(volume: &Path, mut change: impl FnMut(&str, Vec<u8>) -> Vec<u8>) -> SimDisk {
+    let disk = SimDisk::new(1 << 30, 0, Events::default());
+    for directory in ["", "log", "spare", "body", "corrupt"] {
+        let files = fs::read_dir(volume.join("data").join(directory)).into_iter().flatten().map(Result::unwrap);
+        for file in files.filter(|file| file.file_type().unwrap().is_file()) {
+            let name = file.file_name().into_string().unwrap();
+            let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
+            let to = disk.create(&path).unwrap();
+            to.write_at(0, &change(&path, fs::read(file.path()).unwrap())).unwrap();
+            to.sync().unwrap();
+        }
+        disk.sync_dir(directory).unwrap();
+    }
+    disk
 }
 
 #[test]

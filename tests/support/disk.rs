@@ -178,11 +178,6 @@ impl SimDisk {
     pub fn power_cut(&self) -> Self {
         let mut old = self.take();
         let mut names = std::mem::take(&mut old.durable_names);
-        let in_order = old.random.bool();
-        if !in_order {
-            // Each kind of change by itself is in order; they overtake each other.
-            old.changes.sort_by_key(|change| matches!(change.what, Kind::Remove(_)));
-        }
         for change in &old.changes {
             let survives = old.random.bool();
             self.1.count(match (&change.what, survives) {
@@ -305,6 +300,16 @@ impl Fate {
             Self::Fails(error) => Err(error),
             Self::Cut => Err(power_off()),
         }
+    }
+}
+
+impl Kind {
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let (name, other) = match self {
+            Self::Create(path, _) | Self::Remove(path) => (path, None),
+            Self::Rename(from, to) => (from, Some(to)),
+        };
+        std::iter::once(name).chain(other).map(String::as_str)
     }
 }
 
@@ -483,10 +488,19 @@ impl Disk for SimDisk {
             self.1.count("a sync of a directory failed");
             return fate.result();
         }
-        let mut rest = Vec::new();
-        for mut change in std::mem::take(&mut state.changes) {
+        // What becomes durable takes along the earlier changes of the same names: a directory does not go back.
+        let mut names: BTreeSet<&str> = BTreeSet::new();
+        let mut durable = vec![false; state.changes.len()];
+        for (change, durable) in state.changes.iter_mut().zip(&mut durable).rev() {
             change.waits_for.remove(directory);
-            if change.waits_for.is_empty() {
+            *durable = change.waits_for.is_empty() || change.what.names().any(|name| names.contains(name));
+            if *durable {
+                names.extend(change.what.names());
+            }
+        }
+        let mut rest = Vec::new();
+        for (change, durable) in std::mem::take(&mut state.changes).into_iter().zip(durable) {
+            if durable {
                 change.apply(&mut state.durable_names);
             } else {
                 rest.push(change);

@@ -199,7 +199,8 @@ impl Committer {
     fn keep_reserve(&self, size: u64) {
         let Ok(file) = self.shared.disk.create(RESERVE) else { return };
         let zeros = vec![0; usize::try_from(RESERVE_MAX.min(size / 100)).unwrap_or_default()];
-        if file.write_at(0, &zeros).and_then(|()| file.sync()).is_err() {
+        let disk = &self.shared.disk;
+        if file.write_at(0, &zeros).and_then(|()| file.sync()).and_then(|()| disk.sync_dir("")).is_err() {
             self.remove(RESERVE);
         }
     }
@@ -251,7 +252,8 @@ pub(super) fn new_segment(
     }
     disk.rename(&name, &segment_path(number))?;
     spares.retain(|spare| *spare != name);
-    disk.sync_dir(SPARE)?;
+    // A rename between directories is durable when both are; the reserve stands in the volume itself.
+    disk.sync_dir(if name == RESERVE { "" } else { SPARE })?;
     disk.sync_dir(LOG)?;
     Ok((header, file))
 }
