@@ -15,6 +15,7 @@
 //! the hope that it succeeds: the kernel may have dropped the pages it could not write.
 
 use super::SpoolError;
+use super::content::{INLINE_MAX, INLINE_MIN};
 use super::format::{Accepted, FrameHeader, HEADER_BLOCK, RecordKind, SegmentHeader, State};
 use super::handover::answer;
 use super::heads::Heads;
@@ -42,6 +43,19 @@ pub struct Config {
     pub lazy_sync: Duration,
     /// How often the space is looked at, and a segment that keeps others from going is emptied.
     pub housekeeping: Duration,
+}
+
+impl Config {
+    /// The same for a volume of so many octets.
+    pub(super) fn fitted(self, size: u64) -> Self {
+        Self { segment_max: self.segment_max.min((size / 64).max(1 << 20)), ..self }
+    }
+
+    /// Content up to this many octets lives in a segment, beside its envelope, and shares its syncs with others. A segment gives its
+    /// room back when all in it is done, so no single mail may be much of one; on a small volume that matters more than speed.
+    pub(super) fn inline_max(&self) -> usize {
+        usize::try_from(self.segment_max / 64).unwrap_or(INLINE_MAX).clamp(INLINE_MIN, INLINE_MAX)
+    }
 }
 
 impl Default for Config {
@@ -92,8 +106,6 @@ type Placed = (Record, Place);
 impl Committer {
     /// The committer with a fresh segment; what earlier runs wrote is only read.
     pub fn open(shared: Arc<Shared>, config: Config, next_segment: u32, spares: Vec<String>) -> Result<Self, OpenError> {
-        let size = shared.disk.space().map_err(OpenError::Disk)?.size;
-        let config = Config { segment_max: config.segment_max.min((size / 64).max(1 << 20)), ..config };
         let mut spares = spares;
         let first = match new_segment(&shared, next_segment, &mut spares) {
             // A queue that filled its volume must come back, or nothing would ever leave it.

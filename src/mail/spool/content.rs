@@ -10,9 +10,11 @@ use std::io;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// Content up to this many octets lives in the segment, beside its envelope, and shares its syncs with others; longer content
-/// gets a file of its own.
+/// Content over this many octets gets a file of its own.
 pub const INLINE_MAX: usize = 256 * 1024;
+
+/// On small volumes it is this limit.
+pub const INLINE_MIN: usize = 64 * 1024;
 
 /// Octets that every writer may keep in memory. Whoever wants more, up to [`INLINE_MAX`], borrows from [`LENDABLE`].
 pub const OWN: usize = 32 * 1024;
@@ -87,7 +89,7 @@ impl ContentWriter {
         let borrowed = self.loan.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let Some(missing) = wanted.checked_sub(OWN + borrowed).filter(|missing| *missing > 0) else { return true };
         // A file once begun takes all the rest.
-        if self.spilled.is_some() || wanted > INLINE_MAX {
+        if self.spilled.is_some() || wanted > self.shared.inline_max {
             return false;
         }
         let step = u32::try_from(missing.next_multiple_of(OWN)).unwrap_or(u32::MAX);

@@ -13,7 +13,8 @@
 //! segment without live records is recycled; one
 //! that is mostly dead is emptied by copying its few live records forward.
 //!
-//! Limits: memory per waiting message is that of one index entry; content in memory is at most [`INLINE_MAX`] a session;
+//! Limits: memory per waiting message is that of one index entry; content in memory is 32 KiB a session, and 16 MiB more
+//! that all sessions borrow from, at most [`INLINE_MAX`] each;
 //! records that wait for the disk are bounded by sessions and couriers, which wait too ([`BACKLOG_MAX`]).
 //! When things break: a full volume answers [`SpoolError::Full`], a failed sync poisons its segment for writing, is never
 //! retried as if clean, and nothing is accepted until a new segment could be written and synced. Damaged records are set aside

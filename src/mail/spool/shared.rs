@@ -28,6 +28,8 @@ pub struct Shared {
     last_id: AtomicU64,
     /// Memory that writers of content may borrow, in octets.
     pub lendable: Arc<Semaphore>,
+    /// Longer content gets a file of its own; octets.
+    pub inline_max: usize,
     /// Progress that was handed in and is not written yet; whoever reads a message must see it.
     recent: Mutex<HashMap<MessageId, Recent>>,
 }
@@ -49,10 +51,11 @@ pub enum Health {
 
 impl Shared {
     /// What an index that was just recovered is shared with.
-    pub fn new(disk: Arc<dyn Disk>, counters: Arc<Counters>, index: Index) -> Self {
+    pub fn new(disk: Arc<dyn Disk>, counters: Arc<Counters>, index: Index, inline_max: usize) -> Self {
         Self {
             disk,
             counters,
+            inline_max,
             lendable: Arc::new(Semaphore::new(LENDABLE)),
             last_id: AtomicU64::new(index.last_id()),
             index: Mutex::new(index),
