@@ -415,6 +415,8 @@ impl History {
     pub fn flip_a_bit(&mut self) {
         self.disk.heal();
         self.close();
+        // A start needs a new segment, and a volume that is full to the last block has none: somebody has to make room.
+        self.disk.set_capacity(ROOMY);
         let Some(hit) = self.disk.flip_bit(if self.random.u8(..4) > 0 { "log/" } else { "body/" }) else {
             return self.reopen();
         };

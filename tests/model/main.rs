@@ -8,8 +8,6 @@
 #![allow(clippy::duplicate_mod, reason = "the hand-over is checked alone, and inside the queue")]
 #![allow(clippy::new_without_default, reason = "as the types of the standard library")]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test stops at the first surprise")]
-#![allow(clippy::duplicate_mod, reason = "the hand-over is checked by itself, and inside the queue")]
-#![allow(clippy::new_without_default, reason = "loom's locks stand under the names and methods of the standard library's")]
 
 mod committer;
 mod device;
