@@ -46,16 +46,13 @@ impl Slots {
                 chunk.insert(place, packed);
                 self.len += 1;
             }
-            Err(CHUNK) => self.begin(packed),
+            Err(CHUNK) => self.behind_a_full_chunk(packed),
             Err(place) => {
-                let mut upper = chunk.split_off(CHUNK / 2);
-                if place <= CHUNK / 2 {
+                // Not in halves: the lower one would stay so.
+                if let Some(last) = chunk.pop() {
                     chunk.insert(place, packed);
-                } else {
-                    upper.insert(place - CHUNK / 2, packed);
+                    self.behind_a_full_chunk(last);
                 }
-                self.chunks.insert(upper[0].id(), upper);
-                self.len += 1;
             }
         }
     }
@@ -79,6 +76,20 @@ impl Slots {
         let first = self.chunks.range(..=id).next_back().map_or(id, |(key, _)| *key);
         let entries = self.chunks.range(first..).flat_map(|(_, chunk)| chunk);
         entries.skip_while(move |packed| packed.id() < id).map(|packed| (packed.id(), packed.slot()))
+    }
+
+    /// Puts an entry in front of the next chunk, if that has room, and not into one of its own, which would stay almost empty:
+    /// sessions end a little out of order.
+    fn behind_a_full_chunk(&mut self, packed: Packed) {
+        let next = self.chunks.range(packed.id()..).next().filter(|(_, chunk)| chunk.len() < CHUNK).map(|(key, _)| *key);
+        match next.and_then(|key| self.chunks.remove(&key)) {
+            Some(mut chunk) => {
+                chunk.insert(0, packed);
+                self.chunks.insert(packed.id(), chunk);
+                self.len += 1;
+            }
+            None => self.begin(packed),
+        }
     }
 
     fn begin(&mut self, packed: Packed) {
@@ -219,6 +230,18 @@ mod tests {
             let room: usize = slots.chunks.len();
             assert!(room <= 2 + slots.len() * 8 / CHUNK, "seed {seed}: {room} chunks for {}", slots.len());
         }
+    }
+
+    #[test]
+    fn ids_that_rise_a_little_out_of_order_fill_the_chunks_too() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut slots = Slots::default();
+        let entry = slot(&mut random);
+        let mut ids: Vec<u64> = (0..CHUNK as u64 * 100).collect();
+        ids.chunks_mut(100).for_each(|some| random.shuffle(some));
+        ids.iter().for_each(|id| slots.set(*id, entry));
+        assert!(slots.chunks.len() < 150, "{} chunks", slots.chunks.len());
+        assert!(slots.from(0).map(|(id, _)| id).eq(0..CHUNK as u64 * 100));
     }
 
     #[test]
