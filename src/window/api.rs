@@ -10,7 +10,7 @@
 use super::answer::{self, Answer, Content, MAIL};
 use super::carry::each_piece;
 use super::metrics;
-use super::pair::status_name;
+use super::pair::{status_name, target_name};
 use super::server::Window;
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
@@ -457,12 +457,7 @@ fn message_view(message: &Message, now: u32, shown: Option<usize>) -> MessageVie
     let envelope = &message.envelope;
     let due = |progress: &Progress| (!message.held && progress.status == Status::Pending).then(|| since(now, progress.due));
     let view = |progress: &Progress| RecipientView {
-        address: match progress.target {
-            Target::Recipient(place) => {
-                envelope.recipients.get(usize::from(place)).map_or_else(String::new, |address| address.as_str().to_owned())
-            }
-            Target::Copy => "cc_mta".to_owned(),
-        },
+        address: target_name(envelope, progress.target),
         status: status_name(progress.status).to_owned(),
         attempts: progress.attempts,
         next_try_seconds: due(progress),

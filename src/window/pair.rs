@@ -102,12 +102,7 @@ impl PairView {
     pub fn of(message: &Message, crc: u32) -> Self {
         let envelope = &message.envelope;
         let target = |progress: &Progress| TargetView {
-            address: match progress.target {
-                Target::Recipient(place) => {
-                    envelope.recipients.get(usize::from(place)).map_or_else(String::new, |address| address.as_str().to_owned())
-                }
-                Target::Copy => "cc_mta".to_owned(),
-            },
+            address: target_name(envelope, progress.target),
             status: status_name(progress.status).to_owned(),
             attempts: progress.attempts,
             next_try: (progress.status == Status::Pending && progress.due > 0).then(|| clock::rfc3339(progress.due)),
@@ -246,6 +241,16 @@ pub fn crc_text(crc: u32) -> String {
 
 fn crc_of(text: &str) -> Option<u32> {
     (text.len() == 8 && text.bytes().all(|octet| octet.is_ascii_hexdigit())).then(|| u32::from_str_radix(text, 16).ok())?
+}
+
+/// The address of a target, or the property that names it.
+pub fn target_name(envelope: &Envelope, target: Target) -> String {
+    match target {
+        Target::Recipient(place) => {
+            envelope.recipients.get(usize::from(place)).map_or_else(String::new, |address| address.as_str().to_owned())
+        }
+        Target::Copy => "cc_mta".to_owned(),
+    }
 }
 
 /// The word for a recipient's state.

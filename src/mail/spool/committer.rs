@@ -15,7 +15,7 @@
 //! the hope that it succeeds: the kernel may have dropped the pages it could not write.
 
 use super::SpoolError;
-use super::content::{INLINE_MAX, INLINE_MIN};
+use super::config::Config;
 use super::format::{Accepted, FrameHeader, HEADER_BLOCK, RecordKind, SegmentHeader, State};
 use super::handover::answer;
 use super::heads::Heads;
@@ -33,36 +33,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// How the log is cut and paced.
-#[derive(Debug, Clone, Copy)]
-pub struct Config {
-    /// Octets of a segment, at most; a small volume gets smaller ones.
-    pub segment_max: u64,
-    /// How long a record that nobody waits for may stay unsynced.
-    pub lazy_sync: Duration,
-    /// How often the space is looked at, and a segment that keeps others from going is emptied.
-    pub housekeeping: Duration,
-}
-
-impl Config {
-    /// The same for a volume of so many octets.
-    pub(super) fn fitted(self, size: u64) -> Self {
-        Self { segment_max: self.segment_max.min((size / 64).max(1 << 20)), ..self }
-    }
-
-    /// Content up to this many octets lives in a segment, beside its envelope, and shares its syncs with others. A segment gives its
-    /// room back when all in it is done, so no single mail may be much of one; on a small volume that matters more than speed.
-    pub(super) fn inline_max(&self) -> usize {
-        usize::try_from(self.segment_max / 64).unwrap_or(INLINE_MAX).clamp(INLINE_MIN, INLINE_MAX)
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { segment_max: 16 << 20, lazy_sync: Duration::from_millis(50), housekeeping: Duration::from_secs(1) }
-    }
-}
 
 /// Records of one write are at most this many octets, so that a batch stays in the cache and the others' wait short.
 pub(super) const BATCH_MAX: usize = 4 << 20;

@@ -1,6 +1,7 @@
 //! The queue on a data volume of its own: the door.
 
-use super::committer::{Committer, Config};
+use super::committer::Committer;
+use super::config::Config;
 use super::content::{ContentWriter, Finished, Stretch, blocking};
 use super::format::{Accepted, State};
 use super::layout::body_path;

@@ -24,6 +24,7 @@
 //! Source: RFC 5321 §4.2.5 (what 250 promises), §6.1 (must not lose mail).
 
 mod committer;
+mod config;
 mod content;
 mod format;
 mod handover;
@@ -43,7 +44,7 @@ mod survey;
 use crate::mail::model::{Envelope, Kind, Message, MessageId, Origin, Progress};
 use std::future::Future;
 
-pub use committer::Config;
+pub use config::Config;
 pub use content::INLINE_MAX;
 pub use log::SegmentLog;
 pub use recover::OpenError;
