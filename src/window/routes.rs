@@ -4,10 +4,9 @@
 
 use super::answer::{self, Answer, Content, HTML, PROMETHEUS, TEXT};
 use super::server::Window;
-use super::{api, carry, metrics, ui};
-use crate::mail::model::MessageId;
+use super::{api, metrics, ui};
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 
 /// Through which door a request came.
@@ -19,6 +18,31 @@ pub(super) enum Door {
     Control,
 }
 
+/// What an answer takes of the right of whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Nothing: whether the appliance is well.
+    Health,
+    /// To see envelopes and numbers.
+    Look,
+    /// To see what mails say.
+    Read,
+    /// To change what becomes of mails.
+    Order,
+    /// To carry whole mails from queue to queue.
+    Carry,
+}
+
+/// A request without its content.
+pub(super) struct Visit<'a> {
+    pub(super) door: Door,
+    pub(super) method: &'a Method,
+    pub(super) path: &'a str,
+    /// Behind the question mark, as it came.
+    pub(super) query: &'a str,
+    pub(super) headers: &'a HeaderMap,
+}
+
 enum Route<'a> {
     Page,
     Style,
@@ -28,39 +52,30 @@ enum Route<'a> {
     Metrics,
     Health,
     Ready,
-    ApiStatus,
-    ApiDestinations,
-    ApiQueue,
-    ApiIntake,
-    ApiMessage(&'a str),
-    ApiBody(&'a str),
-    ApiMail(&'a str),
-    ApiOrders,
+    Api(api::Route<'a>),
 }
 
 /// The answer to any request whatever; it never fails.
 pub(super) async fn answer(window: &Window, door: Door, request: Request<Incoming>) -> Answer {
     let (parts, content) = request.into_parts();
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
-    let route = Route::find(path, door);
-    let health = matches!(route, Some(Route::Health | Route::Ready));
-    if let (Door::Public, false, Some(login)) = (door, health, &window.login) {
-        let authorization = parts.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        if !login.admits(authorization) {
-            return unauthorized(path);
-        }
+    let visit = Visit { door, method: &parts.method, path, query, headers: &parts.headers };
+    let route = Route::find(&visit);
+    let need = route.as_ref().map_or(Need::Look, Route::need);
+    if !visit.is_admitted(window, need) {
+        return visit.unauthorized();
     }
-    let Some(route) = route else {
-        return error(path, StatusCode::NOT_FOUND, "there is nothing here");
+    let Some(route) = route.filter(|_| visit.may(need)) else {
+        return visit.error(StatusCode::NOT_FOUND, "there is nothing here");
     };
     let allowed = route.methods();
-    if !allowed.contains(&parts.method) {
-        return method_not_allowed(path, allowed);
+    if !allowed.contains(visit.method) {
+        return visit.method_not_allowed(allowed);
     }
     match route {
         Route::Page => match ui::page(window).await {
             Ok(page) => answer::found(HTML, page),
-            Err(fault) => error(path, StatusCode::INTERNAL_SERVER_ERROR, &fault.to_string()),
+            Err(fault) => visit.error(StatusCode::INTERNAL_SERVER_ERROR, &fault.to_string()),
         },
         Route::Style => answer::asset("text/css; charset=utf-8", ui::STYLE),
         Route::Script => answer::asset("text/javascript; charset=utf-8", ui::SCRIPT),
@@ -71,33 +86,17 @@ pub(super) async fn answer(window: &Window, door: Door, request: Request<Incomin
         }
         Route::Metrics => match metrics::text(window).await {
             Ok(text) => answer::found(PROMETHEUS, text),
-            Err(fault) => error(path, StatusCode::INTERNAL_SERVER_ERROR, &fault.to_string()),
+            Err(fault) => visit.error(StatusCode::INTERNAL_SERVER_ERROR, &fault.to_string()),
         },
         Route::Health => answer::found(TEXT, "ok\n"),
         Route::Ready => ready(window),
-        Route::ApiStatus => api::status(window).await,
-        Route::ApiDestinations => api::destinations(window),
-        Route::ApiIntake if parts.method == Method::POST => carry::import(window, content).await,
-        Route::ApiQueue | Route::ApiIntake => api::queue(window, query).await,
-        Route::ApiMessage(id) => match id.parse() {
-            Ok(id) => api::message(window, id).await,
-            Err(()) => no_id(path, id),
-        },
-        Route::ApiBody(id) => match id.parse::<MessageId>() {
-            Ok(id) => api::body(window, id).await,
-            Err(()) => no_id(path, id),
-        },
-        Route::ApiMail(id) => match id.parse::<MessageId>() {
-            Ok(id) => carry::mail(window, id, query).await,
-            Err(()) => no_id(path, id),
-        },
-        Route::ApiOrders => api::order(window, content).await,
+        Route::Api(route) => route.answer(window, &visit, content).await,
     }
 }
 
 impl<'a> Route<'a> {
-    fn find(path: &'a str, door: Door) -> Option<Self> {
-        Some(match path {
+    fn find(visit: &Visit<'a>) -> Option<Self> {
+        Some(match visit.path {
             "/" => Self::Page,
             "/assets/style.css" => Self::Style,
             "/assets/live.js" => Self::Script,
@@ -106,28 +105,64 @@ impl<'a> Route<'a> {
             "/metrics" => Self::Metrics,
             "/healthz" => Self::Health,
             "/readyz" => Self::Ready,
-            _ => match (path.strip_prefix("/api/v1/")?, door) {
-                ("status", _) => Self::ApiStatus,
-                ("destinations", _) => Self::ApiDestinations,
-                ("queue", Door::Control) => Self::ApiIntake,
-                ("queue", Door::Public) => Self::ApiQueue,
-                ("orders", Door::Control) => Self::ApiOrders,
-                (rest, door) => match (rest.strip_prefix("queue/")?.split_once('/'), door) {
-                    (None, _) => Self::ApiMessage(&rest["queue/".len()..]),
-                    (Some((id, "body")), Door::Control) => Self::ApiBody(id),
-                    (Some((id, "mail")), Door::Control) => Self::ApiMail(id),
-                    _ => return None,
-                },
-            },
+            path => Self::Api(api::Route::find(path.strip_prefix("/api/v1/")?, visit.method)?),
         })
     }
 
     fn methods(&self) -> &'static [Method] {
         match self {
-            Self::ApiOrders => &[Method::POST],
-            Self::ApiIntake => &[Method::GET, Method::HEAD, Method::POST],
+            Self::Api(route) => route.methods(),
             _ => &[Method::GET, Method::HEAD],
         }
+    }
+
+    fn need(&self) -> Need {
+        match self {
+            Self::Health | Self::Ready => Need::Health,
+            Self::Api(route) => route.need(),
+            _ => Need::Look,
+        }
+    }
+}
+
+impl Visit<'_> {
+    /// Whether the login was given, where one is asked for.
+    fn is_admitted(&self, window: &Window, need: Need) -> bool {
+        let (Door::Public, Some(login)) = (self.door, &window.login) else { return true };
+        let authorization = self.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        need == Need::Health || login.admits(authorization)
+    }
+
+    /// What each door is for.
+    fn may(&self, need: Need) -> bool {
+        match self.door {
+            Door::Control => true,
+            Door::Public => matches!(need, Need::Health | Need::Look),
+        }
+    }
+
+    /// An error in the language of the path: JSON for programs, a line for people.
+    pub(super) fn error(&self, status: StatusCode, words: &str) -> Answer {
+        if self.path.starts_with("/api/") {
+            return api::error(status, words);
+        }
+        answer::answer(status, TEXT, Content::Whole(format!("{} {words}\n", status.as_u16()).into()))
+    }
+
+    fn unauthorized(&self) -> Answer {
+        let mut answer = self.error(StatusCode::UNAUTHORIZED, "this window asks for a user name and a password");
+        let challenge = HeaderValue::from_static("Basic realm=\"Postern\", charset=\"UTF-8\"");
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        answer
+    }
+
+    fn method_not_allowed(&self, allowed: &[Method]) -> Answer {
+        let mut answer = self.error(StatusCode::METHOD_NOT_ALLOWED, "not with this method");
+        let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+        if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
+            answer.headers_mut().insert(header::ALLOW, names);
+        }
+        answer
     }
 }
 
@@ -136,33 +171,4 @@ fn ready(window: &Window) -> Answer {
         Ok(()) => answer::found(TEXT, "ready\n"),
         Err(reason) => answer::plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
     }
-}
-
-fn unauthorized(path: &str) -> Answer {
-    let mut answer = error(path, StatusCode::UNAUTHORIZED, "this window asks for a user name and a password");
-    let challenge = HeaderValue::from_static("Basic realm=\"Postern\", charset=\"UTF-8\"");
-    answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-    answer
-}
-
-fn method_not_allowed(path: &str, allowed: &[Method]) -> Answer {
-    let mut answer = error(path, StatusCode::METHOD_NOT_ALLOWED, "not with this method");
-    let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
-    if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
-        answer.headers_mut().insert(header::ALLOW, names);
-    }
-    answer
-}
-
-fn no_id(path: &str, text: &str) -> Answer {
-    let shown: String = text.chars().take(40).collect();
-    error(path, StatusCode::NOT_FOUND, &format!("'{shown}' is no queue id; an id has 13 letters and digits"))
-}
-
-/// An error in the language of the path: JSON for programs, a line for people.
-fn error(path: &str, status: StatusCode, words: &str) -> Answer {
-    if path.starts_with("/api/") {
-        return api::error(status, words);
-    }
-    answer::answer(status, TEXT, Content::Whole(format!("{} {words}\n", status.as_u16()).into()))
 }

@@ -1,0 +1,145 @@
+//! The answers for programs, under `/api/v1`, and the shapes they have.
+//!
+//! A file for each part of the appliance that programs ask about; here is which path leads where. The operator's tool (`cli`)
+//! reads the same shapes at the other end of the control socket.
+//! Limits: the desk answers within [`DESK_PATIENCE`] or the client hears 504; each part names its own.
+//! Security: addresses, names and errors are hostile text; JSON's own escapes make them harmless here, whoever shows them must
+//! escape them again.
+
+mod orders;
+mod queue;
+mod status;
+
+pub use orders::{HitView, OrderView};
+pub(super) use queue::destination_view;
+pub use queue::{
+    DESTINATIONS_MAX, DestinationView, DestinationsView, MessageView, PAGE_MAX, PageView, RECIPIENTS_SHOWN, RecipientView,
+};
+pub(super) use status::status_view;
+pub use status::{DiskView, PartView, QueueView, StatusView, TotalsView};
+
+use super::answer::{self, Answer};
+use super::carry;
+use super::routes::{Need, Visit};
+use super::server::Window;
+use crate::mail::model::{Answer as DeskAnswer, DeskError, MessageId};
+use hyper::body::Incoming;
+use hyper::{Method, StatusCode};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long the desk may take.
+const DESK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What went wrong.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ErrorView {
+    /// In words.
+    pub error: String,
+}
+
+/// Where a path under `/api/v1/` leads.
+pub(super) enum Route<'a> {
+    Status,
+    Destinations,
+    Queue,
+    Import,
+    Message(&'a str),
+    Body(&'a str),
+    Mail(&'a str),
+    Orders,
+}
+
+impl<'a> Route<'a> {
+    /// `rest` is the path behind `/api/v1/`.
+    pub(super) fn find(rest: &'a str, method: &Method) -> Option<Self> {
+        let mut steps = rest.splitn(3, '/');
+        Some(match (steps.next()?, steps.next(), steps.next()) {
+            ("status", None, None) => Self::Status,
+            ("destinations", None, None) => Self::Destinations,
+            ("queue", None, None) if method == Method::POST => Self::Import,
+            ("queue", None, None) => Self::Queue,
+            ("queue", Some(id), None) => Self::Message(id),
+            ("queue", Some(id), Some("body")) => Self::Body(id),
+            ("queue", Some(id), Some("mail")) => Self::Mail(id),
+            ("orders", None, None) => Self::Orders,
+            _ => return None,
+        })
+    }
+
+    /// How a client may ask.
+    pub(super) fn methods(&self) -> &'static [Method] {
+        match self {
+            Self::Orders => &[Method::POST],
+            Self::Queue | Self::Import => &[Method::GET, Method::HEAD, Method::POST],
+            _ => &[Method::GET, Method::HEAD],
+        }
+    }
+
+    /// What a client must be allowed to do.
+    pub(super) fn need(&self) -> Need {
+        match self {
+            Self::Status | Self::Destinations | Self::Queue | Self::Message(_) => Need::Look,
+            Self::Body(_) => Need::Read,
+            Self::Orders => Need::Order,
+            Self::Import | Self::Mail(_) => Need::Carry,
+        }
+    }
+
+    /// The answer to a client that may ask.
+    pub(super) async fn answer(self, window: &Window, visit: &Visit<'_>, content: Incoming) -> Answer {
+        match self {
+            Self::Status => status::status(window).await,
+            Self::Destinations => queue::destinations(window),
+            Self::Queue => queue::queue(window, visit.query).await,
+            Self::Import => carry::import(window, content).await,
+            Self::Message(id) => match id.parse() {
+                Ok(id) => queue::message(window, id).await,
+                Err(()) => no_id(id),
+            },
+            Self::Body(id) => match id.parse::<MessageId>() {
+                Ok(id) => queue::body(window, id).await,
+                Err(()) => no_id(id),
+            },
+            Self::Mail(id) => match id.parse::<MessageId>() {
+                Ok(id) => carry::mail(window, id, visit.query).await,
+                Err(()) => no_id(id),
+            },
+            Self::Orders => orders::order(window, content).await,
+        }
+    }
+}
+
+/// An error as programs read it.
+pub(super) fn error(status: StatusCode, words: &str) -> Answer {
+    answer::json(status, &ErrorView { error: words.to_owned() })
+}
+
+fn no_id(text: &str) -> Answer {
+    let shown: String = text.chars().take(40).collect();
+    error(StatusCode::NOT_FOUND, &format!("'{shown}' is no queue id; an id has 13 letters and digits"))
+}
+
+pub(super) async fn ask<T>(question: DeskAnswer<'_, T>) -> Result<T, Answer> {
+    match timeout(DESK_PATIENCE, question).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(fault)) => Err(desk_error(&fault)),
+        Err(_) => Err(error(StatusCode::GATEWAY_TIMEOUT, "the queue did not answer in time; is the data volume well?")),
+    }
+}
+
+pub(super) fn desk_error(fault: &DeskError) -> Answer {
+    let status = match fault {
+        DeskError::Unknown => StatusCode::NOT_FOUND,
+        DeskError::Storage(_) => StatusCode::SERVICE_UNAVAILABLE,
+        DeskError::Busy => StatusCode::CONFLICT,
+        DeskError::Damaged | DeskError::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    error(status, &fault.to_string())
+}
+
+/// Seconds from one moment to another, none when it lies behind.
+fn since(from: u32, to: u32) -> u64 {
+    u64::from(to.saturating_sub(from))
+}

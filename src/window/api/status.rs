@@ -1,0 +1,151 @@
+//! The appliance at a glance, for programs; the page shows the same.
+
+use super::{Answer, since};
+use crate::appliance::counter::Counters;
+use crate::ground::clock;
+use crate::mail::model::Refusal;
+use crate::window::answer;
+use crate::window::metrics;
+use crate::window::server::Window;
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The appliance at a glance.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StatusView {
+    /// Property `hostname`.
+    pub hostname: String,
+    /// The program's version.
+    pub version: String,
+    /// When the core started, RFC 3339.
+    pub started: String,
+    /// Since then.
+    pub uptime_seconds: u64,
+    /// Whether mail is taken.
+    pub ready: bool,
+    /// Why not; empty when ready.
+    pub not_ready_reason: String,
+    /// The queue in numbers.
+    pub queue: QueueView,
+    /// SMTP sessions open now.
+    pub smtp_active_sessions: i64,
+    /// Totals since the start.
+    pub totals: TotalsView,
+    /// The data volume.
+    pub disk: DiskView,
+    /// Resident memory of the core.
+    pub memory_resident_bytes: i64,
+    /// Who may relay, in words.
+    pub who_may_relay: String,
+    /// Terminals and their states.
+    pub terminals: Vec<PartView>,
+    /// Volumes and their states.
+    pub volumes: Vec<PartView>,
+}
+
+/// The queue in numbers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct QueueView {
+    /// Messages in the queue.
+    pub messages: u64,
+    /// Their octets.
+    pub bytes: u64,
+    /// Of these messages: in a try right now.
+    pub active: u64,
+    /// Waiting for another try.
+    pub deferred: u64,
+    /// Held by an operator.
+    pub held: u64,
+    /// Age of the oldest; `null` when the queue is empty.
+    pub oldest_age_seconds: Option<u64>,
+}
+
+/// Totals since the start.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TotalsView {
+    /// SMTP sessions.
+    pub smtp_sessions: u64,
+    /// Messages answered 250.
+    pub accepted: u64,
+    /// Octets of those.
+    pub accepted_bytes: u64,
+    /// Recipients that a next hop took.
+    pub delivered: u64,
+    /// Tries that failed for now.
+    pub deferred: u64,
+    /// Recipients that failed for good.
+    pub bounced: u64,
+    /// Refusals by reason.
+    pub refused: BTreeMap<String, u64>,
+}
+
+/// The data volume's space.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DiskView {
+    /// Free octets.
+    pub free_bytes: i64,
+    /// Octets in all; 0 when not known yet.
+    pub size_bytes: i64,
+}
+
+/// A terminal or a volume.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PartView {
+    /// Its name.
+    pub name: String,
+    /// Its state in words.
+    pub state: String,
+}
+
+/// `GET /api/v1/status`
+pub(super) async fn status(window: &Window) -> Answer {
+    answer::json(StatusCode::OK, &status_view(window).await)
+}
+
+/// What the page and the program see alike.
+pub(in crate::window) async fn status_view(window: &Window) -> StatusView {
+    let summary = metrics::refresh(window).await;
+    let (now, facts, counters) = (clock::now(), &window.facts, &window.counters);
+    let ready = window.ready.borrow().clone();
+    StatusView {
+        hostname: facts.hostname.clone(),
+        version: facts.version.clone(),
+        started: clock::rfc3339(facts.started),
+        uptime_seconds: since(facts.started, now),
+        ready: ready.is_ok(),
+        not_ready_reason: ready.err().unwrap_or_default(),
+        queue: QueueView {
+            messages: summary.messages,
+            bytes: summary.bytes,
+            active: summary.active,
+            deferred: summary.deferred,
+            held: summary.held,
+            oldest_age_seconds: summary.oldest.map(|oldest| since(oldest, now)),
+        },
+        smtp_active_sessions: counters.smtp_active_sessions.get(),
+        totals: totals(counters),
+        disk: DiskView { free_bytes: counters.disk_free_bytes.get(), size_bytes: counters.disk_size_bytes.get() },
+        memory_resident_bytes: counters.memory_resident_bytes.get(),
+        who_may_relay: facts.who_may_relay.clone(),
+        terminals: parts(&window.terminals()),
+        volumes: parts(&facts.volumes),
+    }
+}
+
+fn totals(counters: &Counters) -> TotalsView {
+    let refused = |reason: Refusal| counters.refused_total.with_label_values(&[reason.as_str()]).get();
+    TotalsView {
+        smtp_sessions: counters.smtp_sessions_total.get(),
+        accepted: counters.accepted_total.get(),
+        accepted_bytes: counters.accepted_bytes.get(),
+        delivered: counters.delivered_total.get(),
+        deferred: counters.deferred_total.get(),
+        bounced: counters.bounced_total.get(),
+        refused: Refusal::ALL.iter().map(|reason| (reason.as_str().to_owned(), refused(*reason))).collect(),
+    }
+}
+
+fn parts(rows: &[(String, String)]) -> Vec<PartView> {
+    rows.iter().map(|(name, state)| PartView { name: name.clone(), state: state.clone() }).collect()
+}
