@@ -15,6 +15,7 @@
 //! the hope that it succeeds: the kernel may have dropped the pages it could not write.
 
 use super::SpoolError;
+use super::compaction::Compaction;
 use super::config::Config;
 use super::format::{Accepted, FrameHeader, HEADER_BLOCK, RecordKind, SegmentHeader, State};
 use super::handover::answer;
@@ -35,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Records of one write are at most this many octets, so that a batch stays in the cache and the others' wait short.
-pub(super) const BATCH_MAX: usize = 4 << 20;
+const BATCH_MAX: usize = 4 << 20;
 
 /// Octets of progress that was held back, in one write.
 const HELD_BACK_PIECE: u64 = 64 * 1024;
@@ -65,6 +66,7 @@ pub struct Committer {
     pub(super) needless: Vec<String>,
     pub(super) last_look: Instant,
     pub(super) last_try: Instant,
+    pub(super) compaction: Compaction,
     pub(super) buffer: Vec<u8>,
     /// What the active segment holds, without the contents.
     pub(super) heads: Heads,
@@ -102,6 +104,7 @@ impl Committer {
             needless: Vec::new(),
             last_look: Instant::now(),
             last_try: Instant::now(),
+            compaction: Compaction::new(),
             buffer: Vec::with_capacity(256 * 1024),
             heads: Heads::default(),
         };
@@ -124,8 +127,8 @@ impl Committer {
             }
             if self.last_look.elapsed() >= self.config.housekeeping {
                 self.look_at_space();
-                self.empty_one_segment();
             }
+            self.compact();
             self.publish();
         }
         self.carry_on();
@@ -136,10 +139,11 @@ impl Committer {
 
     /// How long nothing may be handed in before there is something else to do.
     fn patience(&self) -> Duration {
-        match self.unsynced_since {
+        let patience = match self.unsynced_since {
             Some(since) => self.config.lazy_sync.saturating_sub(since.elapsed()),
             None => self.config.housekeeping,
-        }
+        };
+        self.compaction.patience().map_or(patience, |compaction| patience.min(compaction))
     }
 
     fn process(&mut self, ops: Vec<Op>) {

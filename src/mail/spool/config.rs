@@ -10,7 +10,7 @@ pub struct Config {
     pub segment_max: u64,
     /// How long a record that nobody waits for may stay unsynced.
     pub lazy_sync: Duration,
-    /// How often the space is looked at, and a segment that keeps others from going is emptied.
+    /// How often the space is looked at, and whether finished mail takes too much of it.
     pub housekeeping: Duration,
 }
 

@@ -1,11 +1,8 @@
 //! The committer's housekeeping: segments come and go, the space is watched, damage is set aside.
 
-use super::SpoolError;
-use super::committer::{BATCH_MAX, Committer};
-use super::format::{FRAME_HEADER, SegmentHeader, State};
+use super::committer::Committer;
+use super::format::SegmentHeader;
 use super::layout::{CORRUPT, LOG, RESERVE, SPARE, body_path, heads_path, segment_path, spare_path};
-use super::read::read_head;
-use super::record::{Effect, Op, Record, state_record};
 use super::recover;
 use super::shared::{Health, Shared};
 use crate::ground::disk::File;
@@ -65,75 +62,6 @@ impl Committer {
         drop(index);
         self.remove(&heads_path(number));
         Ok(())
-    }
-
-    /// Copies the live records of the oldest segment forward, when the dead ones take more room than the live ones: behind it
-    /// may wait any number of dead segments that must outlive it.
-    pub(super) fn empty_one_segment(&mut self) {
-        let room = self.shared.disk.space().map_or(0, |space| space.free);
-        let (number, residents) = {
-            let index = self.shared.lock_index();
-            let (used, live) = index.amplification();
-            let enough = used < 2 * live + 4 * self.config.segment_max;
-            if enough
-                || self.shared.health() == Health::Failed
-                || room < 2 * self.config.segment_max
-                || !self.carried.is_empty()
-            {
-                return;
-            }
-            let Some(number) = index.oldest_in_use(self.active.number) else { return };
-            (number, index.residents(number))
-        };
-        let mut batch = Vec::new();
-        let mut octets = 0;
-        for id in residents {
-            match self.copies(id, number) {
-                Ok(records) => {
-                    octets += records.iter().map(|record| record.header.frame_len()).sum::<u64>();
-                    batch.extend(records);
-                }
-                Err(SpoolError::Damaged) => batch.extend(self.record(Op::Damaged { id })),
-                // It cannot be read just now, and stays where it is.
-                Err(_) => {}
-            }
-            if octets > BATCH_MAX as u64 {
-                self.write(std::mem::take(&mut batch));
-                octets = 0;
-            }
-        }
-        self.write(batch);
-        self.sync();
-    }
-
-    /// The records of a message that stand in a segment, to be written again. Its state always goes behind a new accept
-    /// record: a reader that starts from the oldest segment must meet them in this order.
-    fn copies(&self, id: MessageId, segment: u32) -> Result<Vec<Record>, SpoolError> {
-        let (slot, open, state) = {
-            let index = self.shared.lock_index();
-            let Some(slot) = index.get(id) else { return Ok(Vec::new()) };
-            let state = slot.state.and_then(|place| Some((place, index.file(place.segment)?)));
-            (slot, index.file(segment).ok_or(SpoolError::Unknown)?, state)
-        };
-        let failed = |error: io::Error| SpoolError::Failed(error.to_string());
-        let damaged = || SpoolError::Damaged;
-        let mut records = Vec::new();
-        if slot.accept.segment == segment {
-            let (header, head) = read_head(&open, slot.accept).map_err(failed)?.ok_or_else(damaged)?;
-            let mut bytes = vec![0; header.body_len as usize];
-            let offset = u64::from(slot.accept.offset) + (FRAME_HEADER + head.len()) as u64;
-            let got = open.1.read_at(offset, &mut bytes).map_err(failed)?;
-            if got != bytes.len() || crc32fast::hash(&bytes) != header.body_crc {
-                return Err(damaged());
-            }
-            let effect = Effect::Accept { size: slot.size, file: slot.file };
-            records.push(Record { id, header, head, bytes: bytes.into(), effect, reply: None });
-        }
-        if let Some((place, open)) = state.filter(|(place, _)| !records.is_empty() || place.segment == segment) {
-            let (_, head) = read_head(&open, place).map_err(failed)?.ok_or_else(damaged)?;
-            records.push(state_record(&State::decode(&head).ok_or_else(damaged)?, None, None));
-        }
-        Ok(records)
     }
 
     /// Keeps what is left of a damaged message for a person to look at. `false`: it is not damaged after all, or it could not

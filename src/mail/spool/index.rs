@@ -192,12 +192,18 @@ impl Index {
         (self.used, self.live)
     }
 
-    /// The oldest sealed segment with a live record; none while a newer word about one might only be unreadable.
-    pub fn oldest_in_use(&self, active: u32) -> Option<u32> {
+    /// The sealed segment that gives back the most room for what must be copied out of it: among those that may go at once, and
+    /// where these are nearly full of live records the oldest, behind which any number of dead ones may wait. None while a newer
+    /// word about a record might only be unreadable.
+    pub fn worth_emptying(&self, active: u32) -> Option<u32> {
         if self.incomplete {
             return None;
         }
-        self.segments.iter().find(|(number, segment)| **number != active && segment.live > 0).map(|(number, _)| *number)
+        let in_use = || self.segments.iter().filter(|(number, segment)| **number != active && segment.live > 0);
+        let free = |segment: &Segment| segment.outlives.iter().all(|older| !self.segments.contains_key(older));
+        let emptiest = in_use().filter(|(_, segment)| free(segment)).min_by_key(|(_, s)| s.live_bytes * 1000 / s.len.max(1));
+        let worth = emptiest.filter(|(_, segment)| segment.live_bytes < segment.len / 8 * 7);
+        worth.or_else(|| in_use().next()).map(|(number, _)| *number)
     }
 
     /// The messages with a live record in a segment, and which of the two records it is.

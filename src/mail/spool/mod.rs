@@ -24,6 +24,7 @@
 //! Source: RFC 5321 §4.2.5 (what 250 promises), §6.1 (must not lose mail).
 
 mod committer;
+mod compaction;
 mod config;
 mod content;
 mod format;

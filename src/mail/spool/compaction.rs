@@ -1,0 +1,185 @@
+//! Gives back the room of finished mail: what still lives in a segment is copied forward, and its file goes.
+//!
+//! Begins when the segments take half as much again as what lives in them, and a few segments beside ([`SLACK`]). It goes in
+//! small pieces between the batches of the sessions, so that nobody waits long for one, and takes a share of the committer's
+//! time that grows with the waste: an eighth at first, half of it when the segments take nearly twice what they hold.
+//! Limits: a piece has about [`PIECE`] octets and one sync; one segment is emptied at a time.
+
+use super::SpoolError;
+use super::committer::Committer;
+use super::format::{Accepted, FRAME_HEADER, RecordKind, SegmentHeader, State};
+use super::heads::{self, Heads};
+use super::read::read_head;
+use super::record::{Effect, Op, Record, state_record};
+use super::shared::Health;
+use crate::ground::sync::Instant;
+use crate::mail::model::MessageId;
+use std::collections::BTreeSet;
+use std::io;
+use std::time::Duration;
+
+/// Segments that are never worth the work: the active one, and what a lull leaves half empty.
+const SLACK: u64 = 4;
+
+/// Octets that are copied at once.
+const PIECE: u64 = 512 << 10;
+
+/// How many times as long as a piece took the committer leaves off after it.
+const REST: u32 = 7;
+
+/// The same when the segments take nearly twice what they hold.
+const REST_IN_NEED: u32 = 1;
+
+/// A segment that is being emptied.
+pub(super) struct Emptying {
+    number: u32,
+    /// Messages that may live there, still to be looked at.
+    left: std::vec::IntoIter<MessageId>,
+}
+
+/// What is being emptied, and when to go on.
+pub(super) struct Compaction {
+    emptying: Option<Emptying>,
+    /// When the last look or piece ended, and how long nothing is done after it.
+    last: Instant,
+    rest: Duration,
+}
+
+impl Compaction {
+    pub(super) fn new() -> Self {
+        Self { emptying: None, last: Instant::now(), rest: Duration::ZERO }
+    }
+
+    /// How long there is nothing to do; `None` while no segment is being emptied.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        self.emptying.as_ref().map(|_| self.rest.saturating_sub(self.last.elapsed()))
+    }
+
+    fn is_resting(&self) -> bool {
+        self.last.elapsed() < self.rest
+    }
+}
+
+impl Committer {
+    /// Does the next piece, when it is time for one.
+    pub(super) fn compact(&mut self) {
+        if self.compaction.is_resting() {
+            return;
+        }
+        let begun = Instant::now();
+        let emptying = match self.compaction.emptying.take() {
+            Some(emptying) => Some(emptying),
+            None => self.worth_emptying(),
+        };
+        let Some(mut emptying) = emptying.filter(|_| self.may_copy()) else {
+            self.compaction.last = begun;
+            self.compaction.rest = self.config.housekeeping;
+            return;
+        };
+        let ended = self.copy_piece(&mut emptying);
+        self.compaction.emptying = (!ended).then_some(emptying);
+        self.compaction.rest = begun.elapsed() * self.rest_after_a_piece();
+        self.compaction.last = Instant::now();
+    }
+
+    /// Whether the volume has room for copies, and takes records at all.
+    fn may_copy(&self) -> bool {
+        let room = self.shared.disk.space().map_or(0, |space| space.free);
+        self.shared.health() != Health::Failed && self.carried.is_empty() && room >= 2 * self.config.segment_max
+    }
+
+    fn rest_after_a_piece(&self) -> u32 {
+        let (used, live) = self.shared.lock_index().amplification();
+        if used > live / 4 * 7 + SLACK * self.config.segment_max { REST_IN_NEED } else { REST }
+    }
+
+    /// A segment whose room is worth the copies of what lives in it.
+    fn worth_emptying(&self) -> Option<Emptying> {
+        let header = {
+            let index = self.shared.lock_index();
+            let (used, live) = index.amplification();
+            if used < live / 2 * 3 + SLACK * self.config.segment_max {
+                return None;
+            }
+            let number = index.worth_emptying(self.active.number)?;
+            index.segments().get(&number)?.header
+        };
+        let residents = Heads::read(self.shared.disk.as_ref(), header).and_then(|octets| named(header, &octets));
+        let residents = residents.unwrap_or_else(|| self.shared.lock_index().residents(header.number));
+        Some(Emptying { number: header.number, left: residents.into_iter() })
+    }
+
+    /// Copies a piece of what lives in a segment, and says whether that was all of it.
+    fn copy_piece(&mut self, emptying: &mut Emptying) -> bool {
+        let (mut batch, mut octets) = (Vec::new(), 0);
+        let mut ended = true;
+        for id in emptying.left.by_ref() {
+            match self.copies(id, emptying.number) {
+                Ok(records) => {
+                    octets += records.iter().map(|record| record.header.frame_len()).sum::<u64>();
+                    batch.extend(records);
+                }
+                Err(SpoolError::Damaged) => batch.extend(self.record(Op::Damaged { id })),
+                // It cannot be read just now, and stays where it is.
+                Err(_) => {}
+            }
+            if octets > PIECE {
+                ended = false;
+                break;
+            }
+        }
+        if !batch.is_empty() {
+            self.write(batch);
+            // What is copied is needed in its old place until the copy is durable.
+            self.sync();
+        }
+        ended
+    }
+
+    /// The records of a message that stand in a segment, to be written again. Its state always goes behind a new accept
+    /// record: a reader that starts from the oldest segment must meet them in this order.
+    fn copies(&self, id: MessageId, segment: u32) -> Result<Vec<Record>, SpoolError> {
+        let (slot, open, state) = {
+            let index = self.shared.lock_index();
+            let Some(slot) = index.get(id) else { return Ok(Vec::new()) };
+            if slot.accept.segment != segment && slot.state.is_none_or(|place| place.segment != segment) {
+                return Ok(Vec::new());
+            }
+            let state = slot.state.and_then(|place| Some((place, index.file(place.segment)?)));
+            (slot, index.file(segment).ok_or(SpoolError::Unknown)?, state)
+        };
+        let failed = |error: io::Error| SpoolError::Failed(error.to_string());
+        let damaged = || SpoolError::Damaged;
+        let mut records = Vec::new();
+        if slot.accept.segment == segment {
+            let (header, head) = read_head(&open, slot.accept).map_err(failed)?.ok_or_else(damaged)?;
+            let mut bytes = vec![0; header.body_len as usize];
+            let offset = u64::from(slot.accept.offset) + (FRAME_HEADER + head.len()) as u64;
+            let got = open.1.read_at(offset, &mut bytes).map_err(failed)?;
+            if got != bytes.len() || crc32fast::hash(&bytes) != header.body_crc {
+                return Err(damaged());
+            }
+            let effect = Effect::Accept { size: slot.size, file: slot.file };
+            records.push(Record { id, header, head, bytes: bytes.into(), effect, reply: None });
+        }
+        if let Some((place, open)) = state.filter(|(place, _)| !records.is_empty() || place.segment == segment) {
+            let (_, head) = read_head(&open, place).map_err(failed)?.ok_or_else(damaged)?;
+            records.push(state_record(&State::decode(&head).ok_or_else(damaged)?, None, None));
+        }
+        Ok(records)
+    }
+}
+
+/// The messages that a segment's heads name in accept and state records; `None` when one of them makes no sense.
+fn named(segment: SegmentHeader, octets: &[u8]) -> Option<Vec<MessageId>> {
+    let mut ids = BTreeSet::new();
+    for frame in heads::frames(segment, octets) {
+        let (header, head) = frame?;
+        match header.kind {
+            RecordKind::Accept => drop(ids.insert(Accepted::decode(head)?.id)),
+            RecordKind::State => drop(ids.insert(State::decode(head)?.id)),
+            RecordKind::Done | RecordKind::Void => {}
+        }
+    }
+    Some(ids.into_iter().collect())
+}
