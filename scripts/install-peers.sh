@@ -17,12 +17,16 @@ set -euo pipefail
 EXIM_ROOT=/usr/local/lib/postern-peers/exim
 EXIM_LINK=/usr/local/sbin/exim4
 
+# What drives Chromium, and looks for faults of accessibility; from PyPI, beside the system's Python.
+PYTHON_ROOT=/usr/local/lib/postern-peers/python
+PYTHON_PACKAGES=(playwright==1.65.2 axe-playwright-python==0.1.8)
+
 PACKAGES=(
   postfix                                        # next hop and sender; smtp-source, smtp-sink
   swaks libio-socket-ssl-perl libnet-dns-perl    # SMTP by hand, with TLS and MX look-ups
   dnsmasq-base                                   # the binary alone, without Debian's service
   unbound
-  python3 openssl
+  python3 python3-venv openssl
   pflogsumm e2fsprogs util-linux                 # reads the mail log; file systems that fill up and hang
   prometheus prometheus-pushgateway
   # Runtimes of web applications, for docs/applications.md.
@@ -53,7 +57,12 @@ missing_programs() {
   done
 }
 
+python_is_ready() {
+  [ "$("$PYTHON_ROOT/bin/python3" -m pip freeze 2>/dev/null | grep -cxF "$(printf '%s\n' "${PYTHON_PACKAGES[@]}")")" = "${#PYTHON_PACKAGES[@]}" ]
+}
+
 missing=$(missing_programs | tr '\n' ' ')
+python_is_ready || missing+="the packages in $PYTHON_ROOT "
 if [ -z "$missing" ] && exim4 -C /dev/null -bV >/dev/null 2>&1; then
   say "all present"
   exit 0
@@ -116,6 +125,13 @@ if ! exim4 -C /dev/null -bV >/dev/null 2>&1; then
   mkdir -p "$(dirname "$EXIM_LINK")"
   ln -sfn "$EXIM_ROOT/usr/sbin/exim4" "$EXIM_LINK"
   exim4 -C /dev/null -bV >/dev/null || die "the unpacked Exim does not run (above)"
+fi
+
+if ! python_is_ready; then
+  say "making $PYTHON_ROOT"
+  # Debian's own Python: another one on the path may not have what a virtual environment takes.
+  /usr/bin/python3 -m venv "$PYTHON_ROOT"
+  "$PYTHON_ROOT/bin/python3" -m pip install -q "${PYTHON_PACKAGES[@]}" || die "pip could not install ${PYTHON_PACKAGES[*]}"
 fi
 
 missing=$(missing_programs | tr '\n' ' ')

@@ -19,6 +19,7 @@ use crate::appliance::supervise::orders::Listener;
 use crate::appliance::supervise::status::StatusWriter;
 use crate::ground::disk::{Disk, Volume};
 use crate::ground::gateway::default_gateways;
+use crate::ground::sys;
 use crate::ground::tls::Presenter;
 use crate::ground::{clock, dns, log};
 use crate::mail::accept::{self, Limits, Tls};
@@ -34,6 +35,7 @@ use crate::mail::schedule;
 use crate::mail::spool::{self, SegmentLog};
 use crate::window::Login;
 use crate::window::maillog::MailLog;
+use crate::window::pulse::{self, Pulse};
 use crate::window::push;
 use crate::window::server::{self, Facts, Readiness, Window};
 use crate::window::space::{self, Alert};
@@ -99,6 +101,7 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
     let _log = log::start_with(settings.log_format == LogFormat::Json, ear);
     tracing::info!(target: "mta", "{confined}");
     let presenter = if settings.ssl_disabled { None } else { Some(keys::first(&mut orders).map_err(|failure| vec![failure])?) };
+    sys::give_back_in_background();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers())
         .enable_all()
@@ -162,8 +165,8 @@ async fn serve(
 
     let (readiness, ready) = watch::channel::<Readiness>(Err("starting".to_owned()));
     let (close, closing) = watch::channel(false);
-    let desk: Arc<dyn Desk> = Arc::new(Office::new(outbound.clone()));
-    let window = Window::open(desk, counters.clone(), login(settings), facts(settings), ready)
+    let desk: Arc<dyn Desk> = Arc::new(Office::new(outbound.clone(), disk.clone()));
+    let window = Window::open(desk, counters.clone(), login(settings), facts(settings), ready, Pulse::open(Some(disk.clone())))
         .map_err(|error| internal("counters", &error))?;
     let windows = open_windows(settings, window, windows, control, closing)?;
 
@@ -406,6 +409,7 @@ fn facts(settings: &Settings) -> Facts {
             named("key", settings.volume_key.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string())),
         ],
         started: clock::now(),
+        read_only: settings.ui_read_only,
         data_volume: settings.volume_data.clone(),
     }
 }
@@ -439,6 +443,7 @@ fn open_windows(
         let mut served = tokio::task::JoinSet::new();
         served.spawn(server::serve_public(window.clone(), public, closing.clone()));
         served.spawn(server::serve_control(window.clone(), control, closing.clone()));
+        served.spawn(pulse::run(window.clone(), closing.clone()));
         if let Some(config) = push {
             served.spawn(push::push(config, window, closing.clone()));
         }

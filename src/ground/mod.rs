@@ -7,6 +7,7 @@ pub mod folder;
 pub mod gateway;
 pub mod host;
 pub mod log;
+pub mod password;
 pub mod routes;
 pub mod sync;
 pub mod sys;

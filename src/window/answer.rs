@@ -16,6 +16,8 @@ pub(super) enum Content {
     Whole(Bytes),
     /// Piece by piece, with the octets still to come.
     Pieces(mpsc::Receiver<io::Result<Bytes>>, u64),
+    /// Piece by piece, nobody knows how long.
+    Endless(mpsc::Receiver<io::Result<Bytes>>),
 }
 
 impl From<Bytes> for Content {
@@ -26,9 +28,9 @@ impl From<Bytes> for Content {
 
 pub(super) type Answer = Response<Content>;
 
-/// Nothing may be loaded from elsewhere, framed, or run, but the one style sheet and the one script of this appliance.
+/// Nothing may be loaded from elsewhere, framed, or run, but the one style sheet and the one script of this appliance; forms go nowhere else.
 const CONTENT_SECURITY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
-                                base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                                base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// What every answer carries; the numbers of the queue are for nobody's cache, frame or referrer list.
 const EVERYWHERE: [(HeaderName, &str); 7] = [
@@ -41,6 +43,7 @@ const EVERYWHERE: [(HeaderName, &str); 7] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
+pub(super) const EVENTS: &str = "text/event-stream";
 pub(super) const HTML: &str = "text/html; charset=utf-8";
 pub(super) const JSON: &str = "application/json";
 pub(super) const MAIL: &str = "message/rfc822";
@@ -99,23 +102,26 @@ impl Body for Content {
                 }
                 Some(piece.map(Frame::data))
             }),
+            Self::Endless(pieces) => pieces.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left() == 0
+        self.left() == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left())
+        self.left().map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
 impl Content {
-    fn left(&self) -> u64 {
+    /// Octets still to come, where that is known.
+    fn left(&self) -> Option<u64> {
         match self {
-            Self::Whole(bytes) => bytes.len() as u64,
-            Self::Pieces(_, left) => *left,
+            Self::Whole(bytes) => Some(bytes.len() as u64),
+            Self::Pieces(_, left) => Some(*left),
+            Self::Endless(_) => None,
         }
     }
 }

@@ -1,20 +1,25 @@
-//! What people and monitors see of the appliance; read-only towards mail, except through the control socket.
+//! What people and monitors see of the appliance; and operators do about it.
 //!
 //! [`server`] listens and holds the limits, `routes` says which path leads where, [`ui`] makes the page for people, [`api`] the
 //! answers for programs, [`metrics`] the numbers for monitors, [`push`] carries them to terminal `mon`, [`cli`] is the
 //! operator's tool at the other end of the control socket, [`pair`] the shape of a mail outside of any queue.
 
+mod alerts;
 mod answer;
 pub mod api;
 mod base64;
+mod brake;
 mod carry;
 pub mod cli;
 mod client;
 mod login;
 pub mod maillog;
 pub mod metrics;
+mod origin;
 pub mod pair;
+pub mod pulse;
 pub mod push;
+mod rights;
 mod routes;
 pub mod server;
 pub mod space;

@@ -1,42 +1,35 @@
 //! Which path leads where, and who may go there.
 //!
-//! Everything but the health pages asks for the login when there is one; the control socket asks for none.
+//! Everything but the health pages asks for the login when there is one; the control socket asks for none. What changes
+//! something is never done by GET, and never at the wish of another site's page: `origin` tells those.
 
-use super::answer::{self, Answer, Content, HTML, PROMETHEUS, TEXT};
+use super::answer::{self, Answer, Content, PROMETHEUS, TEXT};
+use super::login::Admission;
+use super::origin;
+use super::rights::Need;
 use super::server::Window;
 use super::{api, metrics, ui};
+use crate::mail::model::Asker;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, StatusCode, Version};
+use std::net::IpAddr;
+use std::time::Instant;
 
 /// Through which door a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Door {
-    /// `ui_port`: look only.
-    Public,
-    /// The control socket: look, read contents, give orders, bring mail in.
+    /// `ui_port`, and from which address.
+    Public(IpAddr),
+    /// The control socket: whoever may open it may do everything.
     Control,
-}
-
-/// What an answer takes of the right of whoever asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Need {
-    /// Nothing: whether the appliance is well.
-    Health,
-    /// To see envelopes and numbers.
-    Look,
-    /// To see what mails say.
-    Read,
-    /// To change what becomes of mails.
-    Order,
-    /// To carry whole mails from queue to queue.
-    Carry,
 }
 
 /// A request without its content.
 pub(super) struct Visit<'a> {
     pub(super) door: Door,
     pub(super) method: &'a Method,
+    pub(super) version: Version,
     pub(super) path: &'a str,
     /// Behind the question mark, as it came.
     pub(super) query: &'a str,
@@ -44,10 +37,7 @@ pub(super) struct Visit<'a> {
 }
 
 enum Route<'a> {
-    Page,
-    Style,
-    Script,
-    Icon,
+    Page(ui::Route<'a>),
     Status,
     Metrics,
     Health,
@@ -59,31 +49,28 @@ enum Route<'a> {
 pub(super) async fn answer(window: &Window, door: Door, request: Request<Incoming>) -> Answer {
     let (parts, content) = request.into_parts();
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
-    let visit = Visit { door, method: &parts.method, path, query, headers: &parts.headers };
+    let visit = Visit { door, method: &parts.method, version: parts.version, path, query, headers: &parts.headers };
     let route = Route::find(&visit);
     let need = route.as_ref().map_or(Need::Look, Route::need);
-    if !visit.is_admitted(window, need) {
-        return visit.unauthorized();
+    if let Some(refusal) = visit.refusal(window, need).await {
+        return refusal;
     }
-    let Some(route) = route.filter(|_| visit.may(need)) else {
+    let Some(route) = route else {
         return visit.error(StatusCode::NOT_FOUND, "there is nothing here");
     };
     let allowed = route.methods();
     if !allowed.contains(visit.method) {
         return visit.method_not_allowed(allowed);
     }
+    if let Err(words) = visit.right(window, need) {
+        return visit.error(StatusCode::FORBIDDEN, words);
+    }
+    if need == Need::Order && visit.door != Door::Control && origin::is_foreign(visit.headers) {
+        return visit.error(StatusCode::FORBIDDEN, "another site's page asked for this; nothing was done");
+    }
     match route {
-        Route::Page => match ui::page(window).await {
-            Ok(page) => answer::found(HTML, page),
-            Err(fault) => visit.error(StatusCode::INTERNAL_SERVER_ERROR, &fault.to_string()),
-        },
-        Route::Style => answer::asset("text/css; charset=utf-8", ui::STYLE),
-        Route::Script => answer::asset("text/javascript; charset=utf-8", ui::SCRIPT),
-        Route::Icon => answer::asset("image/svg+xml", ui::ICON),
-        Route::Status => {
-            metrics::refresh(window).await;
-            answer::found(TEXT, ui::status::text(window))
-        }
+        Route::Page(route) => route.answer(window, &visit, content).await,
+        Route::Status => status(window).await,
         Route::Metrics => match metrics::text(window).await {
             Ok(text) => answer::found(PROMETHEUS, text),
             Err(fault) => visit.error(StatusCode::INTERNAL_SERVER_ERROR, &fault.to_string()),
@@ -97,21 +84,23 @@ pub(super) async fn answer(window: &Window, door: Door, request: Request<Incomin
 impl<'a> Route<'a> {
     fn find(visit: &Visit<'a>) -> Option<Self> {
         Some(match visit.path {
-            "/" => Self::Page,
-            "/assets/style.css" => Self::Style,
-            "/assets/live.js" => Self::Script,
-            "/assets/icon.svg" | "/favicon.ico" => Self::Icon,
+            // Programs that speak HTTP/1.0 want numbers, not a page.
+            "/" if visit.version == Version::HTTP_10 => Self::Status,
             "/status" => Self::Status,
             "/metrics" => Self::Metrics,
             "/healthz" => Self::Health,
             "/readyz" => Self::Ready,
-            path => Self::Api(api::Route::find(path.strip_prefix("/api/v1/")?, visit.method)?),
+            path => match path.strip_prefix("/api/v1/") {
+                Some(rest) => Self::Api(api::Route::find(rest, visit.method)?),
+                None => Self::Page(ui::Route::find(path)?),
+            },
         })
     }
 
     fn methods(&self) -> &'static [Method] {
         match self {
             Self::Api(route) => route.methods(),
+            Self::Page(route) => route.methods(),
             _ => &[Method::GET, Method::HEAD],
         }
     }
@@ -120,24 +109,56 @@ impl<'a> Route<'a> {
         match self {
             Self::Health | Self::Ready => Need::Health,
             Self::Api(route) => route.need(),
-            _ => Need::Look,
+            Self::Page(route) => route.need(),
+            Self::Status | Self::Metrics => Need::Look,
         }
     }
 }
 
 impl Visit<'_> {
-    /// Whether the login was given, where one is asked for.
-    fn is_admitted(&self, window: &Window, need: Need) -> bool {
-        let (Door::Public, Some(login)) = (self.door, &window.login) else { return true };
-        let authorization = self.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        need == Need::Health || login.admits(authorization)
+    /// Who asks, for audit lines.
+    pub(super) fn asker(&self, window: &Window) -> Asker {
+        match (self.door, &window.login) {
+            (Door::Control, _) => Asker { user: "operator".to_owned(), address: None },
+            (Door::Public(address), login) => {
+                let user = login.as_ref().map(|login| login.username().to_owned()).unwrap_or_default();
+                Asker { user, address: Some(address) }
+            }
+        }
     }
 
-    /// What each door is for.
-    fn may(&self, need: Need) -> bool {
+    /// What a request may not do that its route needs, in words.
+    pub(super) fn right(&self, window: &Window, need: Need) -> Result<(), &'static str> {
         match self.door {
-            Door::Control => true,
-            Door::Public => matches!(need, Need::Health | Need::Look),
+            Door::Control => Ok(()),
+            Door::Public(_) => window.rights().may(need),
+        }
+    }
+
+    /// Asks for the login where there is one, and slows down whoever guesses it.
+    async fn refusal(&self, window: &Window, need: Need) -> Option<Answer> {
+        let (Door::Public(client), Some(login)) = (self.door, &window.login) else { return None };
+        if need == Need::Health {
+            return None;
+        }
+        let authorization = self.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        if authorization.is_some()
+            && let Some(pause) = window.brake.pause(client, Instant::now())
+        {
+            return Some(self.too_many(pause.as_secs() + 1));
+        }
+        match login.admits(authorization).await {
+            Admission::Right => {
+                window.brake.right(client);
+                None
+            }
+            Admission::NotAsked => Some(self.unauthorized()),
+            Admission::Wrong => {
+                window.brake.wrong(client, Instant::now());
+                window.counters.window_logins_refused_total.inc();
+                tracing::warn!(target: "mta", %client, path = self.path, "a wrong user name or password for the stats UI");
+                Some(self.unauthorized())
+            }
         }
     }
 
@@ -156,6 +177,13 @@ impl Visit<'_> {
         answer
     }
 
+    fn too_many(&self, seconds: u64) -> Answer {
+        let words = format!("too many wrong passwords from this address; wait {seconds} s");
+        let mut answer = self.error(StatusCode::TOO_MANY_REQUESTS, &words);
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        answer
+    }
+
     fn method_not_allowed(&self, allowed: &[Method]) -> Answer {
         let mut answer = self.error(StatusCode::METHOD_NOT_ALLOWED, "not with this method");
         let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
@@ -164,6 +192,11 @@ impl Visit<'_> {
         }
         answer
     }
+}
+
+async fn status(window: &Window) -> Answer {
+    metrics::refresh(window).await;
+    answer::found(TEXT, ui::status::text(window))
 }
 
 fn ready(window: &Window) -> Answer {

@@ -1,14 +1,18 @@
 //! The windows' listeners.
 //!
-//! Purpose: HTTP/1.0 and 1.1 on `ui_port`, read-only, and on the control socket, where orders are taken too.
+//! Purpose: HTTP/1.0 and 1.1 on `ui_port` and on the control socket.
 //! In: bound listeners. Out: answers made by `routes`.
 //! Limits: 64 connections a window, 16 KiB of request header, 10 s for it to arrive (and for an idle connection), one minute
-//! for the life of a connection on `ui_port`, 4 KiB of request content but for imports (control socket only). Above the limit of connections a
+//! for the life of a connection on `ui_port`, 64 KiB of request content but for mails. Above the limit of connections a
 //! stranger hears 503 and is let go; the relay itself never waits for a window.
-//! Security: whoever may open the control socket may give orders; its file mode is the lock. `ui_port` never changes anything.
+//! Security: whoever may open the control socket may do all; its file mode is the lock. At `ui_port` `rights` decides.
 //! Source: RFC 9110, RFC 9112.
 
+use super::brake::Brake;
 use super::metrics::{self, Probe};
+use super::origin::FormToken;
+use super::pulse::Pulse;
+use super::rights::Rights;
 use super::routes::{self, Door};
 use super::words::size;
 use super::{Login, answer};
@@ -20,6 +24,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -73,6 +78,8 @@ pub struct Facts {
     pub volumes: Vec<(String, String)>,
     /// When the core started, seconds since 1970.
     pub started: u32,
+    /// Property `ui_read_only`: `ui_port` takes no orders, whoever asks.
+    pub read_only: bool,
     /// Where the data volume is mounted; its free space is shown.
     pub data_volume: PathBuf,
 }
@@ -88,9 +95,21 @@ pub struct Window {
     pub(super) facts: Facts,
     pub(super) ready: watch::Receiver<Readiness>,
     pub(super) probe: Probe,
+    pub(super) pulse: Pulse,
+    pub(super) brake: Brake,
+    pub(super) form_token: FormToken,
 }
 
 impl Window {
+    /// What whoever asks at `ui_port`, and was let in, may do.
+    pub(super) fn rights(&self) -> Rights {
+        match (&self.login, self.facts.read_only) {
+            (None, _) => Rights::Anybody,
+            (Some(_), true) => Rights::ReadOnly,
+            (Some(_), false) => Rights::All,
+        }
+    }
+
     /// The terminals as they fare now: `in` tells how long its certificate is good for, and a log share that takes no lines says
     /// so.
     pub(super) fn terminals(&self) -> Vec<(String, String)> {
@@ -124,11 +143,13 @@ impl Window {
         login: Option<Login>,
         facts: Facts,
         ready: watch::Receiver<Readiness>,
+        pulse: Pulse,
     ) -> Result<Arc<Self>, prometheus::Error> {
         metrics::register_ages(&counters, Arc::clone(&desk))?;
         counters.start_time_seconds.set(i64::from(facts.started));
         let probe = Probe::new(facts.data_volume.clone());
-        Ok(Arc::new(Self { desk, counters, login, facts, ready, probe }))
+        let (brake, form_token) = (Brake::default(), FormToken::new());
+        Ok(Arc::new(Self { desk, counters, login, facts, ready, probe, pulse, brake, form_token }))
     }
 }
 
@@ -139,7 +160,7 @@ pub async fn serve_public(window: Arc<Window>, listeners: Vec<TcpListener>, stop
     let mut windows = JoinSet::new();
     for listener in listeners {
         let (slots, own_slots) = (Arc::clone(&slots), Arc::clone(&own_slots));
-        let room = Room { window: Arc::clone(&window), door: Door::Public, slots, own_slots, stop: stop.clone() };
+        let room = Room { window: Arc::clone(&window), slots, own_slots, stop: stop.clone() };
         windows.spawn(room.serve(Listener::Public(listener)));
     }
     while windows.join_next().await.is_some() {}
@@ -149,12 +170,11 @@ pub async fn serve_public(window: Arc<Window>, listeners: Vec<TcpListener>, stop
 pub async fn serve_control(window: Arc<Window>, listener: UnixListener, stop: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let own_slots = Arc::new(Semaphore::new(0));
-    Room { window, door: Door::Control, slots, own_slots, stop }.serve(Listener::Control(listener)).await;
+    Room { window, slots, own_slots, stop }.serve(Listener::Control(listener)).await;
 }
 
 struct Room {
     window: Arc<Window>,
-    door: Door,
     slots: Arc<Semaphore>,
     own_slots: Arc<Semaphore>,
     stop: watch::Receiver<bool>,
@@ -166,7 +186,8 @@ enum Listener {
 }
 
 enum Guest {
-    Public(TcpStream),
+    /// From an address.
+    Public(TcpStream, IpAddr),
     Control(UnixStream),
 }
 
@@ -204,11 +225,11 @@ impl Room {
             guest.turn_away();
             return;
         };
-        let (window, door, stop) = (Arc::clone(&self.window), self.door, self.stop.clone());
+        let (window, stop) = (Arc::clone(&self.window), self.stop.clone());
         guests.spawn(async move {
             match guest {
-                Guest::Public(stream) => attend(window, door, stream, stop).await,
-                Guest::Control(stream) => attend(window, door, stream, stop).await,
+                Guest::Public(stream, client) => attend(window, Door::Public(client), stream, stop).await,
+                Guest::Control(stream) => attend(window, Door::Control, stream, stop).await,
             }
             drop(slot);
         });
@@ -225,7 +246,9 @@ impl Room {
 impl Listener {
     async fn accept(&self) -> io::Result<Guest> {
         match self {
-            Self::Public(listener) => listener.accept().await.map(|(stream, _)| Guest::Public(stream)),
+            Self::Public(listener) => {
+                listener.accept().await.map(|(stream, peer)| Guest::Public(stream, peer.ip().to_canonical()))
+            }
             Self::Control(listener) => listener.accept().await.map(|(stream, _)| Guest::Control(stream)),
         }
     }
@@ -234,7 +257,7 @@ impl Listener {
 impl Guest {
     /// Whether it comes from this machine: from a loopback address, or from the very address that it asks.
     fn is_own(&self) -> bool {
-        let Self::Public(stream) = self else { return false };
+        let Self::Public(stream, _) = self else { return false };
         let (Ok(there), Ok(here)) = (stream.peer_addr(), stream.local_addr()) else { return false };
         there.ip().to_canonical().is_loopback() || there.ip() == here.ip()
     }
@@ -242,7 +265,7 @@ impl Guest {
     /// Says 503 as far as the socket's buffer takes it, and closes.
     fn turn_away(self) {
         let _ = match self {
-            Self::Public(stream) => stream.try_write(BUSY),
+            Self::Public(stream, _) => stream.try_write(BUSY),
             Self::Control(stream) => stream.try_write(BUSY),
         };
     }
@@ -266,7 +289,7 @@ where
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let life = match door {
-        Door::Public => CONNECTION_LIFE,
+        Door::Public(_) => CONNECTION_LIFE,
         Door::Control => CONTROL_LIFE,
     };
     tokio::select! {

@@ -3,20 +3,26 @@
 
 use postern::ground::clock;
 use postern::mail::model::{
-    Address, Answer, Body, BodyType, Carried, Content, Desk, DeskError, DestinationSummary, Envelope, Kind, Message, MessageId,
-    Order, Origin, Pieces, Progress, QueueSummary, Selection, Status, Target,
+    Address, Answer, Asker, Body, BodyType, Carried, Content, Desk, DeskError, DestinationSummary, Envelope, Filter, Found,
+    Group, Grouping, Groups, Kind, Message, MessageId, Order, Origin, Pieces, Preview, Progress, QueueSummary, Seen, Selection,
+    Standing, Status, Target,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// The queue, in the order of ids.
 #[derive(Default)]
 pub struct MemoryDesk {
     /// How often the page was made: each one asks once for the destinations.
     pub pages: AtomicU32,
+    /// Who gave orders.
+    pub askers: Mutex<Vec<Asker>>,
+    /// Destinations that nothing goes to.
+    pub paused: Mutex<BTreeSet<String>>,
     messages: Mutex<BTreeMap<MessageId, Message>>,
 }
 
@@ -39,7 +45,7 @@ pub const LINE: &[u8] = b"The quick brown fox jumps over the lazy dog, again and
 impl MemoryDesk {
     pub fn new(messages: impl IntoIterator<Item = Message>) -> Arc<Self> {
         let messages = messages.into_iter().map(|message| (message.id, message)).collect();
-        Arc::new(Self { messages: Mutex::new(messages), pages: AtomicU32::new(0) })
+        Arc::new(Self { messages: Mutex::new(messages), ..Self::default() })
     }
 
     pub fn len(&self) -> usize {
@@ -125,8 +131,17 @@ impl Desk for MemoryDesk {
                     oldest: None,
                     next_try: None,
                     last_error: String::new(),
+                    deferred: 0,
+                    couriers: 0,
+                    window: 5,
+                    suspended_until: None,
+                    paused: false,
+                    ages: [0; 6],
                 });
                 entry.messages += 1;
+                entry.paused = self.paused.lock().unwrap().contains(&domain);
+                let age = clock::now() - message.arrived;
+                entry.ages[DestinationSummary::AGES.iter().filter(|bound| age > **bound).count()] += 1;
                 entry.oldest = Some(entry.oldest.map_or(message.arrived, |oldest| oldest.min(message.arrived)));
                 for (_, progress) in pending(message).filter(|(address, _)| address.domain_key() == domain) {
                     if progress.attempts == 0 && !message.held {
@@ -134,6 +149,7 @@ impl Desk for MemoryDesk {
                     } else if progress.attempts > 0 && !message.held {
                         entry.next_try = Some(entry.next_try.map_or(progress.due, |next| next.min(progress.due)));
                         entry.last_error.clone_from(&progress.reason);
+                        entry.deferred += 1;
                     }
                 }
             }
@@ -181,17 +197,11 @@ impl Desk for MemoryDesk {
         })
     }
 
-    fn order(&self, order: Order, selection: Selection) -> Answer<'_, u64> {
+    fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, u64> {
         Box::pin(async move {
+            self.askers.lock().unwrap().push(asker);
+            let hit = self.hit(&selection)?;
             let mut messages = self.messages.lock().unwrap();
-            let hit: Vec<MessageId> = match selection {
-                Selection::One(id) => messages.contains_key(&id).then_some(id).map(|id| vec![id]).ok_or(DeskError::Unknown)?,
-                Selection::All => messages.keys().copied().collect(),
-                Selection::Domain(domain) => {
-                    let domain = domain.to_lowercase();
-                    messages.values().filter(|message| domains(message).contains(&domain)).map(|message| message.id).collect()
-                }
-            };
             for id in &hit {
                 match (order, messages.get_mut(id)) {
                     (Order::Delete, _) => drop(messages.remove(id)),
@@ -204,4 +214,95 @@ impl Desk for MemoryDesk {
             Ok(hit.len() as u64)
         })
     }
+
+    fn find(&self, filter: Filter, after: Option<MessageId>, limit: usize, _patience: Duration) -> Answer<'_, Found> {
+        Box::pin(async move {
+            let messages = self.messages.lock().unwrap();
+            let mut found = Found { next: after, ..Found::default() };
+            for message in messages.values().filter(|message| after.is_none_or(|after| message.id > after)) {
+                if found.messages.len() == limit {
+                    return Ok(found);
+                }
+                (found.next, found.scanned) = (Some(message.id), found.scanned + 1);
+                if passes(&filter, message) {
+                    found.messages.push((message.clone(), standing(message)));
+                }
+            }
+            Ok(Found { complete: true, ..found })
+        })
+    }
+
+    fn groups(&self, by: Grouping) -> Answer<'_, Groups> {
+        Box::pin(async move {
+            let messages = self.messages.lock().unwrap();
+            let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+            for message in messages.values() {
+                let names = match by {
+                    Grouping::Sender => vec![message.envelope.sender_text().to_owned()],
+                    Grouping::RecipientDomain => domains(message),
+                    Grouping::SenderDomain => message.envelope.sender.iter().map(Address::domain_key).collect(),
+                    Grouping::Reason => message.progress.first().map(|progress| progress.reason.clone()).into_iter().collect(),
+                };
+                for name in names.into_iter().filter(|name| !name.is_empty()) {
+                    let group = Group { name: name.clone(), messages: 0, oldest: message.arrived };
+                    groups.entry(name).or_insert(group).messages += 1;
+                }
+            }
+            let (seen, mut groups) = (messages.len() as u64, groups.into_values().collect::<Vec<_>>());
+            groups.sort_by_key(|group| std::cmp::Reverse(group.messages));
+            Ok(Groups { groups, seen, total: seen, as_of: clock::now() })
+        })
+    }
+
+    fn preview(&self, _order: Order, selection: Selection, _patience: Duration) -> Answer<'_, Preview> {
+        Box::pin(async move {
+            let hit = self.hit(&selection)?;
+            let sample = hit.iter().copied().take(Preview::SAMPLE).collect();
+            Ok(Preview { messages: hit.len() as u64, sample, complete: true })
+        })
+    }
+
+    fn pause(&self, destination: String, paused: bool, asker: Asker) -> Answer<'_, bool> {
+        Box::pin(async move {
+            self.askers.lock().unwrap().push(asker);
+            let mut all = self.paused.lock().unwrap();
+            Ok(if paused { all.insert(destination) } else { all.remove(&destination) })
+        })
+    }
+}
+
+impl MemoryDesk {
+    fn hit(&self, selection: &Selection) -> Result<Vec<MessageId>, DeskError> {
+        let messages = self.messages.lock().unwrap();
+        Ok(match selection {
+            Selection::One(id) => messages.contains_key(id).then_some(*id).map(|id| vec![id]).ok_or(DeskError::Unknown)?,
+            Selection::Some(ids) => ids.iter().copied().filter(|id| messages.contains_key(id)).collect(),
+            Selection::All => messages.keys().copied().collect(),
+            Selection::Matching(filter) => {
+                messages.values().filter(|message| passes(filter, message)).map(|message| message.id).collect()
+            }
+            Selection::Domain(domain) => {
+                let domain = domain.to_lowercase();
+                messages.values().filter(|message| domains(message).contains(&domain)).map(|message| message.id).collect()
+            }
+        })
+    }
+}
+
+fn standing(message: &Message) -> Standing {
+    let tried = pending(message).any(|(_, progress)| progress.attempts > 0);
+    if message.held {
+        Standing::Held
+    } else if tried {
+        Standing::Deferred
+    } else {
+        Standing::Waiting
+    }
+}
+
+fn passes(filter: &Filter, message: &Message) -> bool {
+    let head = message.body.head(4096).unwrap();
+    let subject = String::from_utf8_lossy(&head).lines().find_map(|line| line.strip_prefix("Subject: ").map(str::to_owned));
+    let (standing, destinations) = (standing(message), domains(message));
+    filter.passes(message, &Seen { standing, destinations: &destinations }, &subject.unwrap_or_default(), clock::now())
 }

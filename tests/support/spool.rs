@@ -136,6 +136,11 @@ impl Spool for MemorySpool {
         self.load(id).await
     }
 
+    async fn peek_all(&self, ids: Vec<MessageId>) -> Result<Vec<Message>, SpoolError> {
+        let queue = self.queue.lock().unwrap();
+        Ok(ids.iter().filter_map(|id| queue.messages.get(id).cloned()).collect())
+    }
+
     fn delay_told(&self, id: MessageId) {
         if let Some(message) = self.queue.lock().unwrap().messages.get_mut(&id) {
             message.delay_told = true;

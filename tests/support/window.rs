@@ -6,6 +6,7 @@ use postern::appliance::counter::Counters;
 use postern::ground::clock;
 use postern::mail::model::{Message, Refusal};
 use postern::window::Login;
+use postern::window::pulse::Pulse;
 use postern::window::server::{Facts, Readiness, Window, serve_control, serve_public};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,7 @@ pub fn facts(data_volume: &Path) -> Facts {
         ],
         volumes: vec![row("data", "/data, a volume of its own"), row("key", "not used")],
         started: clock::now() - 187_500,
+        read_only: false,
         data_volume: data_volume.to_owned(),
     }
 }
@@ -116,7 +118,8 @@ impl TestWindow {
         let (ready, readiness) = watch::channel(Ok(()));
         let (stop, stopping) = watch::channel(false);
         let asked: Arc<MemoryDesk> = Arc::clone(&desk);
-        let window = Window::open(asked, Arc::clone(&counters), login, facts(directory.path()), readiness).unwrap();
+        let window =
+            Window::open(asked, Arc::clone(&counters), login, facts(directory.path()), readiness, Pulse::open(None)).unwrap();
         let public = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = public.local_addr().unwrap();
         let socket = directory.path().join("control.sock");

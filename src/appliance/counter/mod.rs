@@ -81,6 +81,8 @@ pub struct Counters {
     pub maillog_buffer_bytes: IntGauge,
     /// 1 while the log share takes no lines, else 0.
     pub maillog_failing: IntGauge,
+    /// Wrong user names and passwords at the stats UI.
+    pub window_logins_refused_total: IntCounter,
     /// Tasks that panicked and were contained; each one is a defect to report.
     pub panics_total: IntCounter,
 }
@@ -170,6 +172,11 @@ impl Counters {
             )?,
             maillog_buffer_bytes: gauge(r, "mta_maillog_buffer_bytes", "Octets of the mail log that wait for the share")?,
             maillog_failing: gauge(r, "mta_maillog_failing", "1 while the log share takes no lines, else 0")?,
+            window_logins_refused_total: counter(
+                r,
+                "mta_window_logins_refused_total",
+                "Wrong user names and passwords at the stats UI",
+            )?,
             panics_total: counter(r, "mta_panics_total", "Tasks that panicked and were contained")?,
             registry,
         };

@@ -9,6 +9,7 @@ use crate::appliance::lines;
 use crate::appliance::terminal;
 use crate::ground::clock;
 use crate::ground::host::HostSpec;
+use crate::ground::password::Password;
 use std::collections::BTreeMap;
 
 /// Gives types to texts, and reports every value that is wrong.
@@ -43,8 +44,9 @@ impl Reader<'_> {
         let smart_relay = self.optional("smart_relay", texts.smart_relay, host);
         let cc_mta = self.optional("cc_mta", texts.cc_mta, host);
         let username = self.optional("username", texts.username, user_name);
-        let password = self.optional("password", texts.password, |text| Ok(Secret::new(text.to_owned())));
+        let password = self.optional("password", texts.password, password);
         let ui_port = self.required("ui_port", texts.ui_port, value::port);
+        let ui_read_only = self.required("ui_read_only", texts.ui_read_only, value::flag);
         let ssl_disabled = self.required("ssl_disabled", texts.ssl_disabled, value::flag);
         let ssl_key_file = self.optional("ssl_key_file", texts.ssl_key_file, text);
         let ssl_cert_file = self.optional("ssl_cert_file", texts.ssl_cert_file, text);
@@ -86,6 +88,7 @@ impl Reader<'_> {
             password,
             ui_port: ui_port?,
             ssl_disabled: ssl_disabled?,
+            ui_read_only: ui_read_only?,
             ssl_key_file,
             ssl_cert_file,
             timezone,
@@ -213,6 +216,12 @@ fn without_credentials(text: &str) -> String {
 const HOST: &str = "must be a host: write host, host:port, [host]:port, an IPv4 address or [IPv6]:port";
 
 /// HTTP's basic authentication has no room for a colon in the name (RFC 7617 §2).
+/// A password, or its hash.
+fn password(text: &str) -> Result<Secret, Complaint> {
+    let advice = "make one with 'htpasswd -nbB operator PASSWORD' or 'argon2 SALT -id -e'";
+    Password::check(text).map(|()| Secret::new(text.to_owned())).map_err(|words| format!("{words}; {advice}"))
+}
+
 fn user_name(text: &str) -> Result<String, Complaint> {
     if text.contains(':') { Err("must not contain a colon".into()) } else { Ok(text.to_owned()) }
 }

@@ -41,6 +41,8 @@ pub struct Settings {
     pub ui_port: u16,
     /// Whether TLS is off.
     pub ssl_disabled: bool,
+    /// The stats UI takes no orders.
+    pub ui_read_only: bool,
     /// Private key, relative to the key volume.
     pub ssl_key_file: Option<String>,
     /// Certificate chain, relative to the key volume.
@@ -171,6 +173,7 @@ pub struct Texts {
     pub(super) password: Option<String>,
     pub(super) ui_port: Option<String>,
     pub(super) ssl_disabled: Option<String>,
+    pub(super) ui_read_only: Option<String>,
     pub(super) ssl_key_file: Option<String>,
     pub(super) ssl_cert_file: Option<String>,
     pub(super) timezone: Option<String>,
@@ -241,6 +244,7 @@ impl Settings {
             password,
             ui_port,
             ssl_disabled,
+            ui_read_only,
             ssl_key_file,
             ssl_cert_file,
             timezone,
@@ -282,6 +286,7 @@ impl Settings {
             ("password", password.as_ref().map(|secret| secret.expose().to_owned()).unwrap_or_default()),
             ("ui_port", ui_port.to_string()),
             ("ssl_disabled", yes_no(*ssl_disabled)),
+            ("ui_read_only", yes_no(*ui_read_only)),
             ("ssl_key_file", text(ssl_key_file)),
             ("ssl_cert_file", text(ssl_cert_file)),
             ("timezone", text(timezone)),

@@ -6,8 +6,10 @@
 
 mod fork;
 mod inherit;
+mod memory;
 mod spawn;
 
 pub use fork::fork_with_pipe;
 pub use inherit::inherited;
+pub use memory::give_back_in_background;
 pub use spawn::{Jail, STATUS_FD, spawn};

@@ -1,8 +1,10 @@
 //! What windows may ask of the queue, and tell it.
 
-use super::{Carried, Message, MessageId, Pieces};
+use super::{Carried, Filter, Message, MessageId, Pieces, Standing};
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
 /// A future that windows wait for without knowing who answers.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DeskError>> + Send + 'a>>;
@@ -59,6 +61,23 @@ pub struct DestinationSummary {
     pub next_try: Option<u32>,
     /// What the last failed try said; hostile text, empty when none failed.
     pub last_error: String,
+    /// Waiting for another try.
+    pub deferred: u64,
+    /// Connections open or being opened.
+    pub couriers: u32,
+    /// The most that are allowed now.
+    pub window: u32,
+    /// Until when it is left alone, seconds since 1970; `None` when it is not.
+    pub suspended_until: Option<u32>,
+    /// An operator lets nothing go there.
+    pub paused: bool,
+    /// Messages by age: one count for each of [`DestinationSummary::AGES`], up to and with that age, and one for the older ones.
+    pub ages: [u64; 6],
+}
+
+impl DestinationSummary {
+    /// The bounds of the ages, in seconds: 5 minutes, 1 hour, 6 hours, 1 day, 3 days.
+    pub const AGES: [u32; 5] = [300, 3600, 21_600, 86_400, 259_200];
 }
 
 /// Which messages an order is meant for.
@@ -66,10 +85,109 @@ pub struct DestinationSummary {
 pub enum Selection {
     /// This one.
     One(MessageId),
+    /// These; those that are not in the queue any more are passed over.
+    Some(Vec<MessageId>),
     /// All with a pending recipient in this domain (or at this destination), compared without regard to case.
     Domain(String),
+    /// All that a filter lets through.
+    Matching(Filter),
     /// All.
     All,
+}
+
+/// Who gives an order, for the audit line.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Asker {
+    /// The user name, or `operator` for whoever may open the control socket.
+    pub user: String,
+    /// From where; `None` = from this machine's control socket.
+    pub address: Option<IpAddr>,
+}
+
+/// A page of the messages that a filter lets through.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// In order of acceptance, each with where it stands.
+    pub messages: Vec<(Message, Standing)>,
+    /// Where to go on: the last message that was looked at.
+    pub next: Option<MessageId>,
+    /// How many were looked at.
+    pub scanned: u64,
+    /// Whether the end of the queue was reached.
+    pub complete: bool,
+}
+
+/// What an order would hit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Preview {
+    /// Messages.
+    pub messages: u64,
+    /// The first of them, at most [`Preview::SAMPLE`].
+    pub sample: Vec<MessageId>,
+    /// `false`: time was up, there may be more.
+    pub complete: bool,
+}
+
+impl Preview {
+    /// How many messages are named.
+    pub const SAMPLE: usize = 10;
+}
+
+/// By what the queue is divided into groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Grouping {
+    /// The reverse-path.
+    Sender,
+    /// Its domain.
+    SenderDomain,
+    /// The domains of the recipients that wait.
+    RecipientDomain,
+    /// What the last try said, numbers that differ from mail to mail left out.
+    Reason,
+}
+
+impl Grouping {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Sender, Self::SenderDomain, Self::RecipientDomain, Self::Reason];
+
+    /// The word for programs and people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sender => "sender",
+            Self::SenderDomain => "sender_domain",
+            Self::RecipientDomain => "recipient_domain",
+            Self::Reason => "reason",
+        }
+    }
+}
+
+/// A part of the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// What its messages have in common; hostile text.
+    pub name: String,
+    /// How many messages were seen of it.
+    pub messages: u64,
+    /// When the oldest of them was accepted, seconds since 1970.
+    pub oldest: u32,
+}
+
+/// The queue in groups, the largest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Groups {
+    /// At most [`Groups::MAX`].
+    pub groups: Vec<Group>,
+    /// Messages that were looked at: all, or in a long queue every so many-th.
+    pub seen: u64,
+    /// Messages in the queue then.
+    pub total: u64,
+    /// When, seconds since 1970.
+    pub as_of: u32,
+}
+
+impl Groups {
+    /// The most groups.
+    pub const MAX: usize = 100;
 }
 
 /// What an operator wants done.
@@ -115,8 +233,21 @@ pub trait Desk: Send + Sync {
     /// One message.
     fn show(&self, id: MessageId) -> Answer<'_, Message>;
 
+    /// At most `limit` messages above `after` that a filter lets through. Looks for `patience` at most, then gives what it has.
+    fn find(&self, filter: Filter, after: Option<MessageId>, limit: usize, patience: Duration) -> Answer<'_, Found>;
+
+    /// The queue in groups; an answer may be some seconds old.
+    fn groups(&self, by: Grouping) -> Answer<'_, Groups>;
+
+    /// What an order would hit, counted for `patience` at most; changes nothing.
+    fn preview(&self, order: Order, selection: Selection, patience: Duration) -> Answer<'_, Preview>;
+
     /// Carries out an order and tells how many messages it hit.
-    fn order(&self, order: Order, selection: Selection) -> Answer<'_, u64>;
+    fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, u64>;
+
+    /// Lets nothing more go to a destination, or lets it again; durable when this returns `Ok`. A try in progress ends by itself.
+    /// `false`: it was so already.
+    fn pause(&self, destination: String, paused: bool, asker: Asker) -> Answer<'_, bool>;
 
     /// One message with its content checked, for whoever carries it away. With `still` after every try of it has ended, of which
     /// a hold begins no new ones.

@@ -10,6 +10,18 @@ use std::str::FromStr;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(pub u64);
 
+impl MessageId {
+    /// The lowest and the highest id whose text begins so; of a text that begins none, a range without ids.
+    pub fn beginning_with(start: &str) -> (Self, Self) {
+        const NONE: (MessageId, MessageId) = (MessageId(u64::MAX), MessageId(0));
+        let filled = |digit: &str| start.to_owned() + &digit.repeat(LENGTH.saturating_sub(start.len()));
+        let Ok(first) = filled("0").parse() else { return NONE };
+        // The first of thirteen digits stands for four bits only.
+        let last = filled("Z").parse().or(if start.is_empty() { Ok(Self(u64::MAX)) } else { Err(()) });
+        last.map_or(NONE, |last| (first, last))
+    }
+}
+
 const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const LENGTH: usize = 13;
 
@@ -58,6 +70,18 @@ mod tests {
         }
         for id in ids {
             assert_eq!(MessageId(id).to_string().parse(), Ok(MessageId(id)));
+        }
+        for id in ids.map(MessageId) {
+            let text = id.to_string();
+            for start in (0..=13).map(|length| &text[..length]) {
+                let (first, last) = MessageId::beginning_with(start);
+                assert!(first <= id && id <= last, "{start}");
+                assert!(first.to_string().starts_with(start) && last.to_string().starts_with(start), "{start}");
+            }
+        }
+        for none in ["G", "01U", "00000000000000", "é"] {
+            let (first, last) = MessageId::beginning_with(none);
+            assert!(first > last, "{none}");
         }
         for bad in ["", "0", "ZZZZZZZZZZZZZ", "00000000000IU", "0000000000é0"] {
             assert_eq!(bad.parse::<MessageId>(), Err(()), "{bad}");

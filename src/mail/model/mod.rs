@@ -9,6 +9,7 @@ mod body;
 mod carried;
 mod desk;
 mod envelope;
+mod filter;
 mod id;
 mod message;
 mod outcome;
@@ -20,8 +21,11 @@ mod verdict;
 pub use address::{Address, AddressError, Domain};
 pub use body::{Body, Content};
 pub use carried::{Carried, Pieces};
-pub use desk::{Answer, Desk, DeskError, DestinationSummary, Order, QueueSummary, Selection};
+pub use desk::{
+    Answer, Asker, Desk, DeskError, DestinationSummary, Found, Group, Grouping, Groups, Order, Preview, QueueSummary, Selection,
+};
 pub use envelope::{BodyType, Envelope, Origin};
+pub use filter::{Filter, Seen, Standing};
 pub use id::MessageId;
 pub use message::{Draft, Kind, Message, Progress, Status, Target};
 pub use outcome::{Outcome, Report};

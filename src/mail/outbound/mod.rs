@@ -91,6 +91,7 @@ impl<S: Spool> Outbound<S> {
     /// neither hurried nor released. `tell` hears the progress.
     pub fn resume(self: Arc<Self>, tell: impl Fn(String) + Send + Sync) -> impl Future<Output = ()> + Send {
         const PAGE: usize = 1000;
+        const BUNCH: usize = 100;
         // What comes in from now on has a higher id, and is planned by whoever brings it.
         let (end, total) = (self.spool.begin().id(), self.spool.totals().0);
         async move {
@@ -102,12 +103,12 @@ impl<S: Spool> Outbound<S> {
                 ids.retain(|id| *id < end);
                 let Some(last) = ids.last().copied() else { break };
                 after = Some(last);
-                for id in ids {
+                for bunch in ids.chunks(BUNCH) {
                     if *self.stopping.borrow() {
                         return;
                     }
-                    self.plan_stored(id).await;
-                    done += 1;
+                    self.plan_stored(bunch).await;
+                    done += bunch.len();
                 }
                 self.ring();
                 if told.elapsed() >= Duration::from_secs(2) {
@@ -125,15 +126,14 @@ impl<S: Spool> Outbound<S> {
         let _ = self.planned.subscribe().wait_for(|planned| *planned).await;
     }
 
-    /// Plans a message as the disk tells it.
-    async fn plan_stored(&self, id: MessageId) {
-        match self.spool.peek(id).await {
-            Ok(message) => self.plan(&message, false),
-            // Damaged, and set aside with a line in the log.
-            Err(SpoolError::Unknown | SpoolError::Damaged) => {}
+    /// Plans messages as the disk tells them.
+    async fn plan_stored(&self, ids: &[MessageId]) {
+        match self.spool.peek_all(ids.to_vec()).await {
+            // Those that are damaged are set aside with a line in the log.
+            Ok(messages) => messages.iter().for_each(|message| self.plan(message, false)),
             Err(error) => {
-                tracing::error!(target: "mta", queue_id = %id, cause = %error, "the message cannot be read now; trying again later");
-                lock(&self.unread).push(id);
+                tracing::error!(target: "mta", first = ?ids.first(), cause = %error, "messages cannot be read now; trying again later");
+                lock(&self.unread).extend_from_slice(ids);
             }
         }
     }
@@ -284,6 +284,11 @@ impl<S: Spool> Outbound<S> {
                 return false;
             }
         }
+    }
+
+    /// Whether a courier has a message in hand.
+    pub(super) fn is_being_tried(&self, id: MessageId) -> bool {
+        lock(&self.table).is_being_tried(id)
     }
 
     /// Rings for the dispatcher when there may be work for a new courier.

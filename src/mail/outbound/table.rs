@@ -122,6 +122,11 @@ impl Table {
     }
 
     /// Whether couriers have a message in hand, or are about to. Once it is held and [`Table::evict`] was called, it stays `false`.
+    pub fn is_being_tried(&self, id: MessageId) -> bool {
+        self.entries.get(&id).is_some_and(|entry| !entry.busy.is_empty()) || self.loading.contains_key(&id)
+    }
+
+    /// Whether it is in memory, fresh or in a try.
     pub fn is_in_hand(&self, id: MessageId) -> bool {
         self.entries.contains_key(&id) || self.loading.contains_key(&id)
     }

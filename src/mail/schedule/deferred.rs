@@ -1,15 +1,52 @@
-//! Jobs that wait for their time, by the second: 24 octets a job and little beside them.
+//! Jobs that wait for their time: 16 octets a job and little beside them, whether a million wait for the same minute or each for
+//! one of its own.
+//!
+//! They stand in lists of [`SPAN`] seconds, and each says which second of these it waits for.
 
 use super::{DestinationId, Job};
-use std::collections::BTreeMap;
+use crate::mail::model::MessageId;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+
+/// Seconds of a list: short ones take more memory where few jobs wait for each, long ones more looks at jobs that are not due.
+const SPAN: u32 = 64;
+
+/// Jobs of a chunk: what is allocated at once where many wait.
+const CHUNK: usize = 256;
 
 /// The waiting jobs.
 #[derive(Default)]
 pub struct Deferred {
-    /// By the second in which they are due; no list is empty.
-    seconds: BTreeMap<u32, Vec<(DestinationId, Job)>>,
+    /// By the time in which they are due, in [`SPAN`]s; no list is empty.
+    lists: BTreeMap<u32, List>,
+    /// When messages were accepted of which their id does not tell (mail of another queue, mostly), and how many jobs of them wait.
+    arrived: Arrived,
     len: usize,
 }
+
+type Arrived = HashMap<MessageId, (u32, u32)>;
+
+#[derive(Default)]
+struct List {
+    /// No chunk is empty.
+    chunks: Vec<Vec<Packed>>,
+    /// The first second for which a job waits, or an earlier one.
+    first: u32,
+}
+
+/// A job in 16 octets. When it was accepted says the id, or [`Deferred::arrived`].
+#[derive(Clone, Copy)]
+struct Packed {
+    id: [u32; 2],
+    destination: u32,
+    attempts: u16,
+    /// Seconds behind the start of the list.
+    due: u8,
+    flags: u8,
+}
+
+const TOLD: u8 = 1;
+const ODD: u8 = 2;
 
 impl Deferred {
     /// How many wait.
@@ -19,46 +56,192 @@ impl Deferred {
 
     /// A job waits until `due`.
     pub fn push(&mut self, due: u32, id: DestinationId, job: Job) {
-        let jobs = self.seconds.entry(due).or_default();
-        if jobs.len() == jobs.capacity() {
-            // Lists that double would leave a third of their memory empty.
-            jobs.reserve_exact((jobs.len() / 8).max(4));
+        let packed = Packed::new(due, id, &job);
+        if packed.is_odd() {
+            self.arrived.entry(job.id).or_insert((job.arrived, 0)).1 += 1;
         }
-        jobs.push((id, job));
+        let list = self.lists.entry(due / SPAN).or_insert_with(|| List { chunks: Vec::new(), first: due });
+        list.first = list.first.min(due);
+        list.push(packed);
         self.len += 1;
     }
 
-    /// When the first is due.
+    /// When the first is due, or a little earlier.
     pub fn next_due(&self) -> Option<u32> {
-        self.seconds.first_key_value().map(|(due, _)| *due)
+        self.lists.first_key_value().map(|(_, list)| list.first)
     }
 
-    /// The jobs of the first second that has come, by destination and age; `None` when none has.
+    /// Jobs that are due, by destination and age; `None` when none is.
     pub fn pop_due(&mut self, now: u32) -> Option<Vec<(DestinationId, Job)>> {
-        let first = self.seconds.first_entry().filter(|first| *first.key() <= now)?;
-        let mut jobs = first.remove();
+        let (start, list) = self.lists.first_key_value().map(|(start, list)| (*start, list))?;
+        if list.first > now {
+            return None;
+        }
+        let mut list = self.lists.remove(&start)?;
+        let (mut jobs, mut first) = (Vec::new(), u32::MAX);
+        list.retain(|packed| {
+            let due = start * SPAN + u32::from(packed.due);
+            if due <= now {
+                jobs.push(packed.job(&self.arrived));
+            } else {
+                first = first.min(due);
+            }
+            due > now
+        });
+        list.first = first;
         self.len -= jobs.len();
+        if !list.chunks.is_empty() {
+            self.lists.insert(start, list);
+        }
+        self.forget_arrivals(&jobs);
         jobs.sort_unstable();
         Some(jobs)
     }
 
-    /// Takes out the jobs that are `wanted`. The others stay where they are.
-    pub fn extract(&mut self, wanted: impl Fn(DestinationId, &Job) -> bool) -> Vec<(DestinationId, Job)> {
-        let mut taken = Vec::new();
-        self.seconds.retain(|_, jobs| {
-            let before = jobs.len();
-            taken.extend(jobs.extract_if(.., |(id, job)| wanted(*id, job)));
-            if jobs.len() < before {
-                jobs.shrink_to_fit();
-            }
-            !jobs.is_empty()
+    /// Takes out the jobs that are `wanted` and gives them to `take`, in no order. The others stay where they are.
+    pub fn extract(&mut self, wanted: impl Fn(DestinationId, &Job) -> bool, mut take: impl FnMut(DestinationId, Job)) {
+        let (arrived, mut gone, mut odd) = (&self.arrived, 0, Vec::new());
+        self.lists.retain(|_, list| {
+            list.retain(|packed| {
+                let (id, job) = packed.job(arrived);
+                let stays = !wanted(id, &job);
+                if !stays {
+                    gone += 1;
+                    if packed.is_odd() {
+                        odd.push((id, job));
+                    }
+                    take(id, job);
+                }
+                stays
+            });
+            !list.chunks.is_empty()
         });
-        self.len -= taken.len();
-        taken
+        self.len -= gone;
+        self.forget_arrivals(&odd);
     }
 
     /// All of them, with the second in which they are due.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, DestinationId, &Job)> {
-        self.seconds.iter().flat_map(|(due, jobs)| jobs.iter().map(|(id, job)| (*due, *id, job)))
+    pub fn iter(&self) -> impl Iterator<Item = (u32, DestinationId, Job)> {
+        self.lists.iter().flat_map(move |(start, list)| {
+            list.chunks.iter().flatten().map(move |packed| {
+                let (id, job) = packed.job(&self.arrived);
+                (start * SPAN + u32::from(packed.due), id, job)
+            })
+        })
+    }
+
+    fn forget_arrivals(&mut self, jobs: &[(DestinationId, Job)]) {
+        if self.arrived.is_empty() {
+            return;
+        }
+        for (_, job) in jobs {
+            if let Entry::Occupied(mut entry) = self.arrived.entry(job.id) {
+                entry.get_mut().1 -= 1;
+                if entry.get().1 == 0 {
+                    entry.remove();
+                }
+            }
+        }
+    }
+}
+
+impl List {
+    fn push(&mut self, packed: Packed) {
+        match self.chunks.last_mut() {
+            Some(chunk) if chunk.len() < CHUNK => {
+                if chunk.len() == chunk.capacity() {
+                    // Lists that double would leave a third of their memory empty.
+                    chunk.reserve_exact((chunk.len() * 3).min(CHUNK - chunk.len()));
+                }
+                chunk.push(packed);
+            }
+            _ => {
+                let mut chunk = Vec::with_capacity(if self.chunks.is_empty() { 4 } else { CHUNK });
+                chunk.push(packed);
+                self.chunks.push(chunk);
+            }
+        }
+    }
+
+    fn retain(&mut self, mut stays: impl FnMut(&Packed) -> bool) {
+        for chunk in &mut self.chunks {
+            let before = chunk.len();
+            chunk.retain(&mut stays);
+            if chunk.len() < before {
+                chunk.shrink_to_fit();
+            }
+        }
+        self.chunks.retain(|chunk| !chunk.is_empty());
+        self.chunks.shrink_to_fit();
+    }
+}
+
+impl Packed {
+    #[allow(clippy::cast_possible_truncation, reason = "the halves of a number, and a remainder below 64")]
+    fn new(due: u32, destination: DestinationId, job: &Job) -> Self {
+        let (id, flag) = (job.id.0, |set: bool, flag: u8| if set { flag } else { 0 });
+        Self {
+            id: [(id >> 32) as u32, id as u32],
+            destination: destination.0,
+            attempts: job.attempts,
+            due: (due % SPAN) as u8,
+            flags: flag(job.told, TOLD) | flag(accepted(job.id) != job.arrived, ODD),
+        }
+    }
+
+    fn is_odd(&self) -> bool {
+        self.flags & ODD != 0
+    }
+
+    fn job(&self, arrived: &Arrived) -> (DestinationId, Job) {
+        let id = MessageId(u64::from(self.id[0]) << 32 | u64::from(self.id[1]));
+        let known = if self.is_odd() { arrived.get(&id).map(|(arrived, _)| *arrived) } else { None };
+        let arrived = known.unwrap_or_else(|| accepted(id));
+        (DestinationId(self.destination), Job { id, arrived, attempts: self.attempts, told: self.flags & TOLD != 0 })
+    }
+}
+
+/// The id carries the microsecond of acceptance.
+fn accepted(id: MessageId) -> u32 {
+    u32::try_from(id.0 / 1_000_000).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_come_back_as_they_went_in_and_leave_nothing_behind() {
+        let mut deferred = Deferred::default();
+        let job = |n: u64, arrived| Job { id: MessageId(n), arrived, attempts: 3, told: n.is_multiple_of(2) };
+        let mut all = Vec::new();
+        for n in 0..2000u32 {
+            let id = u64::from(n) * 1_000_000 + 7;
+            // Every tenth comes from another queue, for two destinations.
+            let job = job(id, if n % 10 == 0 { 5 } else { n });
+            for destination in 0..=u32::from(n % 10 == 0) {
+                deferred.push(100 + n % 3 * (1 + n % 100), DestinationId(destination), job);
+                all.push((DestinationId(destination), job));
+            }
+        }
+        assert_eq!(deferred.iter().count(), all.len());
+        let mut out = Vec::new();
+        deferred.extract(|id, _| id.0 == 1, |id, job| out.push((id, job)));
+        assert_eq!((out.len(), deferred.len()), (200, 2000));
+        assert_eq!((deferred.pop_due(99), deferred.next_due()), (None, Some(100)));
+        out.extend(deferred.pop_due(100).unwrap());
+        assert_eq!((deferred.pop_due(100), deferred.next_due()), (None, Some(101)));
+        while let Some(jobs) = deferred.pop_due(400) {
+            out.extend(jobs);
+        }
+        out.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(out, all);
+        assert!(deferred.lists.is_empty() && deferred.arrived.is_empty() && deferred.len() == 0);
+    }
+
+    #[test]
+    fn a_waiting_job_is_sixteen_octets() {
+        assert_eq!(size_of::<Packed>(), 16);
     }
 }

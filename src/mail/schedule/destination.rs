@@ -5,6 +5,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
+/// Places for ready jobs that are kept although they are empty.
+const SPARE_JOBS: usize = 1024;
+
 /// What the schedule knows of a destination.
 pub struct Destination {
     pub name: Arc<str>,
@@ -26,6 +29,8 @@ pub struct Destination {
     pub ceiling: (u32, u32),
     /// No try before this moment.
     pub suspended_until: u32,
+    /// An operator lets nothing go there.
+    pub paused: bool,
     /// What the last failed try said.
     pub last_error: String,
     /// Whether it stands in the turn.
@@ -47,6 +52,7 @@ impl Destination {
             connected: 0,
             ceiling: (u32::MAX, 0),
             suspended_until: 0,
+            paused: false,
             last_error: String::new(),
             in_turn: false,
             bell: Arc::new(Notify::new()),
@@ -55,13 +61,25 @@ impl Destination {
 
     /// Whether one more courier would find work now.
     pub fn wants_courier(&self, now: u32) -> bool {
-        self.is_short_handed() && self.suspended_until <= now
+        self.is_short_handed() && !self.is_left_alone(now)
+    }
+
+    /// Whether no try may begin: it was unreachable a moment ago, or an operator said so.
+    pub fn is_left_alone(&self, now: u32) -> bool {
+        self.paused || self.suspended_until > now
     }
 
     /// More ready jobs than couriers without one (waiting, or on their way), and room in the window.
     pub fn is_short_handed(&self) -> bool {
         let free_handed = self.couriers.saturating_sub(self.active);
         self.ready.len() > free_handed as usize && self.couriers < self.window
+    }
+
+    /// A list that was long keeps its memory otherwise.
+    pub fn give_memory_back(&mut self) {
+        if self.ready.capacity() > SPARE_JOBS && self.ready.len() < self.ready.capacity() / 4 {
+            self.ready.shrink_to(self.ready.len() * 2);
+        }
     }
 
     /// Messages that wait here or are being tried.

@@ -19,8 +19,9 @@
 
 mod deferred;
 mod destination;
+mod summary;
 
-use crate::mail::model::{DestinationSummary, MessageId};
+use crate::mail::model::MessageId;
 use deferred::Deferred;
 use destination::Destination;
 use std::cmp::Reverse;
@@ -77,6 +78,8 @@ pub struct Schedule {
     destinations: Vec<Destination>,
     names: HashMap<Arc<str>, DestinationId>,
     free: Vec<DestinationId>,
+    /// Destinations that an operator lets nothing go to, known or not.
+    paused: HashSet<String>,
     /// Jobs that wait for their time.
     deferred: Deferred,
     /// Suspended destinations with ready jobs, by the end of the suspension.
@@ -94,6 +97,7 @@ impl Schedule {
             destinations: Vec::new(),
             names: HashMap::new(),
             free: Vec::new(),
+            paused: HashSet::new(),
             deferred: Deferred::default(),
             suspended: BinaryHeap::new(),
             turn: VecDeque::new(),
@@ -131,11 +135,12 @@ impl Schedule {
     /// The courier's next job; `None` when there is nothing to do or the destination is suspended.
     pub fn take(&mut self, id: DestinationId, now: u32) -> Option<Job> {
         let destination = &mut self.destinations[id.0 as usize];
-        if destination.suspended_until > now || destination.couriers > destination.window {
+        if destination.is_left_alone(now) || destination.couriers > destination.window {
             return None;
         }
         let job = destination.ready.pop_front()?;
         destination.active += 1;
+        destination.give_memory_back();
         Some(job)
     }
 
@@ -261,8 +266,6 @@ impl Schedule {
     /// Makes the jobs that `wanted` names due now and ends the suspension of their destinations. Tells how many jobs it was.
     pub fn retry(&mut self, wanted: impl Fn(&str, MessageId) -> bool) -> u64 {
         let mut hit = 0;
-        let destinations = &self.destinations;
-        let mut due = self.deferred.extract(|id, job| wanted(&destinations[id.0 as usize].name, job.id));
         for destination in &mut self.destinations {
             let ready = destination.ready.iter().filter(|job| wanted(&destination.name, job.id)).count() as u64;
             if ready > 0 {
@@ -270,13 +273,23 @@ impl Schedule {
                 destination.suspended_until = 0;
             }
         }
-        due.sort_unstable();
-        for (id, job) in due {
-            hit += 1;
-            let destination = &mut self.destinations[id.0 as usize];
-            destination.deferred -= 1;
-            destination.suspended_until = 0;
-            self.ready(id, job);
+        let names: Vec<Arc<str>> = self.destinations.iter().map(|destination| destination.name.clone()).collect();
+        let mut touched = HashSet::new();
+        let destinations = &mut self.destinations;
+        self.deferred.extract(
+            |id, job| wanted(&names[id.0 as usize], job.id),
+            |id, job| {
+                hit += 1;
+                touched.insert(id);
+                let destination = &mut destinations[id.0 as usize];
+                destination.deferred -= 1;
+                destination.suspended_until = 0;
+                destination.ready.push_back(job);
+            },
+        );
+        for id in touched {
+            // The oldest first.
+            self.destinations[id.0 as usize].ready.make_contiguous().sort_unstable();
         }
         for place in 0..self.destinations.len() {
             self.offer(DestinationId(u32::try_from(place).unwrap_or(u32::MAX)));
@@ -286,9 +299,8 @@ impl Schedule {
 
     /// Forgets the waiting jobs of these messages; one that is being tried ends by itself.
     pub fn remove(&mut self, messages: &HashSet<MessageId>) {
-        for (id, _) in self.deferred.extract(|_, job| messages.contains(&job.id)) {
-            self.destinations[id.0 as usize].deferred -= 1;
-        }
+        let destinations = &mut self.destinations;
+        self.deferred.extract(|_, job| messages.contains(&job.id), |id, _| destinations[id.0 as usize].deferred -= 1);
         for destination in &mut self.destinations {
             destination.ready.retain(|job| !messages.contains(&job.id));
         }
@@ -302,7 +314,7 @@ impl Schedule {
     /// Whether a courier of this destination would get a job now.
     pub fn has_ready(&self, id: DestinationId, now: u32) -> bool {
         let destination = &self.destinations[id.0 as usize];
-        let wanted = destination.couriers <= destination.window && destination.suspended_until <= now;
+        let wanted = destination.couriers <= destination.window && !destination.is_left_alone(now);
         wanted && !destination.ready.is_empty()
     }
 
@@ -310,13 +322,13 @@ impl Schedule {
     /// it. One too many must go home; waiting, it would be offered work and refused it again and again.
     pub fn may_wait(&self, id: DestinationId, now: u32) -> bool {
         let destination = &self.destinations[id.0 as usize];
-        destination.suspended_until <= now && destination.couriers <= destination.window
+        !destination.is_left_alone(now) && destination.couriers <= destination.window
     }
 
     /// Jobs that are being tried or could be now.
     pub fn flushable(&self, now: u32) -> u64 {
         let work = |destination: &Destination| {
-            let ready = if destination.suspended_until <= now { destination.ready.len() as u64 } else { 0 };
+            let ready = if destination.is_left_alone(now) { 0 } else { destination.ready.len() as u64 };
             ready + u64::from(destination.active)
         };
         self.destinations.iter().map(work).sum()
@@ -328,35 +340,17 @@ impl Schedule {
         (active, self.deferred.len() as u64)
     }
 
-    /// The destinations with work, those with the most messages first.
-    pub fn summaries(&self, limit: usize, now: u32) -> Vec<DestinationSummary> {
-        let mut deferred = vec![None; self.destinations.len()];
-        for (due, id, job) in self.deferred.iter() {
-            let (first, arrived) = deferred[id.0 as usize].get_or_insert((due, job.arrived));
-            *first = due.min(*first);
-            *arrived = job.arrived.min(*arrived);
+    /// Lets nothing more go to a destination, or lets it again. Its jobs stay where they are; a try in progress ends by itself.
+    pub fn pause(&mut self, name: &str, paused: bool) {
+        if paused {
+            self.paused.insert(name.to_owned());
+        } else {
+            self.paused.remove(name);
         }
-        let mut rows: Vec<DestinationSummary> = deferred
-            .into_iter()
-            .zip(&self.destinations)
-            .filter(|(_, destination)| destination.messages() > 0)
-            .map(|(deferred, destination)| {
-                let (due, arrived) = deferred.unzip();
-                let oldest_ready = destination.ready.iter().map(|job| job.arrived).min();
-                let ready_at = (!destination.ready.is_empty()).then(|| destination.suspended_until.max(now));
-                DestinationSummary {
-                    name: destination.name.to_string(),
-                    messages: destination.messages(),
-                    active: u64::from(destination.active),
-                    oldest: oldest_ready.into_iter().chain(arrived).min(),
-                    next_try: ready_at.into_iter().chain(due).min(),
-                    last_error: destination.last_error.clone(),
-                }
-            })
-            .collect();
-        rows.sort_by(|a, b| b.messages.cmp(&a.messages).then_with(|| a.name.cmp(&b.name)));
-        rows.truncate(limit);
-        rows
+        if let Some(id) = self.names.get(name).copied() {
+            self.destinations[id.0 as usize].paused = paused;
+            self.offer(id);
+        }
     }
 
     /// Moves what has become due.
@@ -388,7 +382,7 @@ impl Schedule {
     /// Puts a destination in the turn, or rings for a courier of it that waits.
     fn offer(&mut self, id: DestinationId) {
         let destination = &mut self.destinations[id.0 as usize];
-        if destination.ready.is_empty() {
+        if destination.ready.is_empty() || destination.paused {
             return;
         }
         if destination.idle > 0 {
@@ -413,7 +407,8 @@ impl Schedule {
             return *id;
         }
         let name: Arc<str> = name.into();
-        let destination = Destination::new(name.clone(), FIRST_WINDOW.min(self.config.concurrency));
+        let mut destination = Destination::new(name.clone(), FIRST_WINDOW.min(self.config.concurrency));
+        destination.paused = self.paused.contains(&*name);
         let id = match self.free.pop() {
             Some(id) => {
                 self.destinations[id.0 as usize] = destination;

@@ -2,7 +2,8 @@
 //!
 //! Begins when the segments take half as much again as what lives in them, and a few segments beside ([`SLACK`]). It goes in
 //! small pieces between the batches of the sessions, so that nobody waits long for one, and takes a share of the committer's
-//! time that grows with the waste: an eighth at first, half of it when the segments take nearly twice what they hold.
+//! time that grows with the waste: an eighth at first, then half of it, and all that the sessions leave when the segments take
+//! nearly twice what they hold.
 //! Limits: a piece has about [`PIECE`] octets and one sync; one segment is emptied at a time.
 
 use super::SpoolError;
@@ -27,7 +28,7 @@ const PIECE: u64 = 512 << 10;
 /// How many times as long as a piece took the committer leaves off after it.
 const REST: u32 = 7;
 
-/// The same when the segments take nearly twice what they hold.
+/// The same when the segments take much more than they hold; without a rest when it is nearly twice as much.
 const REST_IN_NEED: u32 = 1;
 
 /// A segment that is being emptied.
@@ -90,7 +91,12 @@ impl Committer {
 
     fn rest_after_a_piece(&self) -> u32 {
         let (used, live) = self.shared.lock_index().amplification();
-        if used > live / 4 * 7 + SLACK * self.config.segment_max { REST_IN_NEED } else { REST }
+        let above = |eighths: u64| used > live / 8 * eighths + SLACK * self.config.segment_max;
+        match (above(15), above(14)) {
+            (true, _) => 0,
+            (false, true) => REST_IN_NEED,
+            (false, false) => REST,
+        }
     }
 
     /// A segment whose room is worth the copies of what lives in it.

@@ -150,6 +150,22 @@ impl Spool for SegmentLog {
         self.read(id, false).await
     }
 
+    async fn peek_all(&self, ids: Vec<MessageId>) -> Result<Vec<Message>, SpoolError> {
+        let shared = self.shared.clone();
+        let read = blocking(move || {
+            let mut messages = Vec::with_capacity(ids.len());
+            for id in ids {
+                match shared.read(id, false) {
+                    Ok(message) => messages.push(message),
+                    Err(SpoolError::Unknown | SpoolError::Damaged) => {}
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+            Ok(Ok(messages))
+        });
+        read.await.unwrap_or_else(|error| Err(SpoolError::Failed(error.to_string())))
+    }
+
     fn settle(&self, id: MessageId, progress: Vec<Progress>) {
         let done = progress.iter().all(|target| target.status != Status::Pending);
         if done {

@@ -140,6 +140,9 @@ pub trait Spool: Send + Sync + 'static {
     /// The same for looking at: the content is not checked and not read before it is asked for.
     fn peek(&self, id: MessageId) -> impl Future<Output = Result<Message, SpoolError>> + Send;
 
+    /// [`Spool::peek`] for many at once; those that have left the queue, or are damaged, are left out.
+    fn peek_all(&self, ids: Vec<MessageId>) -> impl Future<Output = Result<Vec<Message>, SpoolError>> + Send;
+
     /// Records the progress of all targets of a message, which leaves the queue when none is pending. Returns at once; the
     /// record is written at once too and durable with the next sync. A message that is not in the queue any more is none of
     /// this call's business.

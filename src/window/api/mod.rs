@@ -6,21 +6,34 @@
 //! Security: addresses, names and errors are hostile text; JSON's own escapes make them harmless here, whoever shows them must
 //! escape them again.
 
+mod filter;
+mod groups;
 mod orders;
 mod queue;
+mod rates;
 mod status;
+mod stream;
+mod text;
 
-pub use orders::{HitView, OrderView};
-pub(super) use queue::destination_view;
+pub use filter::FilterView;
+pub(super) use groups::view as groups_view;
+pub use groups::{GroupView, GroupsView};
+pub use orders::{HitView, IDS_MAX, OrderView};
+pub(super) use orders::{Wish, carry_out};
 pub use queue::{
     DESTINATIONS_MAX, DestinationView, DestinationsView, MessageView, PAGE_MAX, PageView, RECIPIENTS_SHOWN, RecipientView,
 };
-pub(super) use status::status_view;
-pub use status::{DiskView, PartView, QueueView, StatusView, TotalsView};
+pub(super) use queue::{PageQuery, destination_view, message_with_subject, page};
+pub use rates::RatesView;
+pub use status::{DiskView, LatencyView, PartView, QueueView, StatusView, TotalsView};
+pub(super) use status::{latency, status_view};
+pub(super) use text::view as text_view;
+pub use text::{AttachmentView, HeaderView, TextView, read as read_text};
 
 use super::answer::{self, Answer};
 use super::carry;
-use super::routes::{Need, Visit};
+use super::rights::Need;
+use super::routes::Visit;
 use super::server::Window;
 use crate::mail::model::{Answer as DeskAnswer, DeskError, MessageId};
 use hyper::body::Incoming;
@@ -43,10 +56,14 @@ pub struct ErrorView {
 pub(super) enum Route<'a> {
     Status,
     Destinations,
+    Groups,
+    Rates,
+    Stream,
     Queue,
     Import,
     Message(&'a str),
     Body(&'a str),
+    Text(&'a str),
     Mail(&'a str),
     Orders,
 }
@@ -58,10 +75,14 @@ impl<'a> Route<'a> {
         Some(match (steps.next()?, steps.next(), steps.next()) {
             ("status", None, None) => Self::Status,
             ("destinations", None, None) => Self::Destinations,
+            ("groups", None, None) => Self::Groups,
+            ("rates", None, None) => Self::Rates,
+            ("stream", None, None) => Self::Stream,
             ("queue", None, None) if method == Method::POST => Self::Import,
             ("queue", None, None) => Self::Queue,
             ("queue", Some(id), None) => Self::Message(id),
             ("queue", Some(id), Some("body")) => Self::Body(id),
+            ("queue", Some(id), Some("text")) => Self::Text(id),
             ("queue", Some(id), Some("mail")) => Self::Mail(id),
             ("orders", None, None) => Self::Orders,
             _ => return None,
@@ -80,8 +101,10 @@ impl<'a> Route<'a> {
     /// What a client must be allowed to do.
     pub(super) fn need(&self) -> Need {
         match self {
-            Self::Status | Self::Destinations | Self::Queue | Self::Message(_) => Need::Look,
-            Self::Body(_) => Need::Read,
+            Self::Status | Self::Destinations | Self::Groups | Self::Rates | Self::Stream | Self::Queue | Self::Message(_) => {
+                Need::Look
+            }
+            Self::Body(_) | Self::Text(_) => Need::Read,
             Self::Orders => Need::Order,
             Self::Import | Self::Mail(_) => Need::Carry,
         }
@@ -92,6 +115,9 @@ impl<'a> Route<'a> {
         match self {
             Self::Status => status::status(window).await,
             Self::Destinations => queue::destinations(window),
+            Self::Rates => rates::rates(window, visit.query),
+            Self::Stream => stream::stream(window, visit).await,
+            Self::Groups => groups::groups(window, visit.query).await,
             Self::Queue => queue::queue(window, visit.query).await,
             Self::Import => carry::import(window, content).await,
             Self::Message(id) => match id.parse() {
@@ -102,11 +128,15 @@ impl<'a> Route<'a> {
                 Ok(id) => queue::body(window, id).await,
                 Err(()) => no_id(id),
             },
+            Self::Text(id) => match id.parse::<MessageId>() {
+                Ok(id) => text::text(window, id).await,
+                Err(()) => no_id(id),
+            },
             Self::Mail(id) => match id.parse::<MessageId>() {
                 Ok(id) => carry::mail(window, id, visit.query).await,
                 Err(()) => no_id(id),
             },
-            Self::Orders => orders::order(window, content).await,
+            Self::Orders => orders::order(window, visit, content).await,
         }
     }
 }

@@ -1,8 +1,12 @@
 //! What an operator wants done with the queue.
+//!
+//! Limits: an order has [`ORDER_MAX`] octets and names [`IDS_MAX`] ids; a preview counts for [`PREVIEW_PATIENCE`].
 
+use super::filter::FilterView;
 use super::{Answer, desk_error, error};
-use crate::mail::model::{Order, Selection};
+use crate::mail::model::{DeskError, Filter, MessageId, Order, Selection};
 use crate::window::answer;
+use crate::window::routes::Visit;
 use crate::window::server::Window;
 use http_body_util::{BodyExt, Limited};
 use hyper::StatusCode;
@@ -12,95 +16,206 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// The longest order.
-const ORDER_MAX: usize = 4096;
+const ORDER_MAX: usize = 64 * 1024;
+
+/// The most ids that an order may name.
+pub const IDS_MAX: usize = 1000;
 
 /// How long an order may take to arrive.
 const ORDER_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What an operator wants done, as it is sent: `{"order":"retry","domain":"example.org"}`. Exactly one of the three selections.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How long a preview may count.
+const PREVIEW_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What an operator wants done, as it is sent: `{"order":"retry","domain":"example.org"}`. Of the selections exactly one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrderView {
-    /// `retry`, `hold`, `release` or `delete`.
+    /// `retry`, `hold`, `release`, `delete`; of destinations `pause` and `resume`.
     pub order: String,
     /// One message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// These messages, at most [`IDS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<String>,
     /// All with a pending recipient in this domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
+    /// All that wait for this destination; with `pause` and `resume` the destination itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// All that pass these conditions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<FilterView>,
     /// All.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
+    /// Only count what would be hit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub preview: bool,
 }
 
-/// How many messages an order hit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// How many messages an order hit, or would hit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HitView {
-    /// Messages.
+    /// Messages. Of `pause` and `resume`: destinations whose state changed.
     pub messages: u64,
+    /// Whether nothing was done; absent = it was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub preview: bool,
+    /// Of a preview: the first ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sample: Vec<String>,
+    /// Of a preview: there may be more, time was up; absent = that is all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
 }
 
-/// `POST /api/v1/orders`, on the control socket.
-pub(super) async fn order(window: &Window, content: Incoming) -> Answer {
+/// What an order says, understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::window) enum Wish {
+    Messages(Order, Selection),
+    Pause(String, bool),
+}
+
+/// `POST /api/v1/orders`
+pub(super) async fn order(window: &Window, visit: &Visit<'_>, content: Incoming) -> Answer {
     let content = match timeout(ORDER_PATIENCE, Limited::new(content, ORDER_MAX).collect()).await {
         Ok(Ok(content)) => content.to_bytes(),
-        Ok(Err(_)) => return error(StatusCode::PAYLOAD_TOO_LARGE, "the order could not be read, or is over 4 KiB"),
+        Ok(Err(_)) => return error(StatusCode::PAYLOAD_TOO_LARGE, "the order could not be read, or is over 64 KiB"),
         Err(_) => return error(StatusCode::REQUEST_TIMEOUT, "the order took too long to arrive"),
     };
     let view: OrderView = match serde_json::from_slice(&content) {
         Ok(view) => view,
         Err(fault) => return error(StatusCode::BAD_REQUEST, &format!("this is no order: {fault}")),
     };
-    let (order, selection) = match parse_order(&view) {
-        Ok(parsed) => parsed,
+    let wish = match view.wish() {
+        Ok(wish) => wish,
         Err(words) => return error(StatusCode::BAD_REQUEST, &words),
     };
-    // The desk writes the audit line.
-    match window.desk.order(order, selection).await {
-        Ok(messages) => answer::json(StatusCode::OK, &HitView { messages }),
+    match carry_out(window, visit, wish, view.preview).await {
+        Ok(hit) => answer::json(StatusCode::OK, &hit),
         Err(fault) => desk_error(&fault),
     }
 }
 
-fn parse_order(view: &OrderView) -> Result<(Order, Selection), String> {
-    let order = match view.order.as_str() {
-        "retry" => Order::Retry,
-        "hold" => Order::Hold,
-        "release" => Order::Release,
-        "delete" => Order::Delete,
-        _ => return Err("order: retry, hold, release or delete is wanted".to_owned()),
-    };
-    let selection = match (&view.id, &view.domain, view.all) {
-        (Some(id), None, false) => Selection::One(id.parse().map_err(|()| "id: this is no queue id".to_owned())?),
-        (None, Some(domain), false) if !domain.is_empty() => Selection::Domain(domain.clone()),
-        (None, None, true) => Selection::All,
-        _ => return Err("say which messages: exactly one of id, domain and all".to_owned()),
-    };
-    Ok((order, selection))
+/// Does what an order says, or counts what it would hit. The desk writes the audit line.
+pub(in crate::window) async fn carry_out(
+    window: &Window,
+    visit: &Visit<'_>,
+    wish: Wish,
+    preview: bool,
+) -> Result<HitView, DeskError> {
+    let desk = &window.desk;
+    let done = |messages| HitView { messages, preview: false, sample: Vec::new(), incomplete: false };
+    match (wish, preview) {
+        (Wish::Messages(order, selection), false) => desk.order(order, selection, visit.asker(window)).await.map(done),
+        (Wish::Messages(order, selection), true) => {
+            let seen = desk.preview(order, selection, PREVIEW_PATIENCE).await?;
+            let sample = seen.sample.iter().map(MessageId::to_string).collect();
+            Ok(HitView { messages: seen.messages, preview: true, sample, incomplete: !seen.complete })
+        }
+        (Wish::Pause(destination, paused), false) => {
+            desk.pause(destination, paused, visit.asker(window)).await.map(|changed| done(u64::from(changed)))
+        }
+        (Wish::Pause(destination, paused), true) => {
+            let known = desk.destinations(super::DESTINATIONS_MAX).into_iter().any(|d| d.name == destination && d.paused);
+            Ok(HitView { preview: true, ..done(u64::from(known != paused)) })
+        }
+    }
+}
+
+impl OrderView {
+    /// What it says.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(in crate::window) fn wish(&self) -> Result<Wish, String> {
+        let order = match self.order.as_str() {
+            "retry" => Order::Retry,
+            "hold" => Order::Hold,
+            "release" => Order::Release,
+            "delete" => Order::Delete,
+            "pause" | "resume" => return self.pause(self.order == "pause"),
+            _ => return Err("order: retry, hold, release, delete, pause or resume is wanted".to_owned()),
+        };
+        let id = |id: &String| id.parse().map_err(|()| format!("'{}' is no queue id", shortened(id)));
+        let selections = [
+            self.id.as_ref().map(|one| id(one).map(Selection::One)),
+            (!self.ids.is_empty()).then(|| self.ids.iter().map(id).collect::<Result<Vec<_>, _>>().map(Selection::Some)),
+            self.domain.as_ref().filter(|domain| !domain.is_empty()).map(|domain| Ok(Selection::Domain(domain.clone()))),
+            self.destination.as_ref().filter(|name| !name.is_empty()).map(|name| Ok(Selection::Matching(to(name)))),
+            self.filter.as_ref().map(|filter| filter.filter().map(Selection::Matching)),
+            self.all.then_some(Ok(Selection::All)),
+        ];
+        let mut given = selections.into_iter().flatten();
+        let (Some(selection), None) = (given.next(), given.next()) else {
+            return Err("say which messages: exactly one of id, ids, domain, destination, filter and all".to_owned());
+        };
+        match selection? {
+            Selection::Some(ids) if ids.len() > IDS_MAX => Err(format!("ids: at most {IDS_MAX} at once")),
+            Selection::Matching(filter) if filter.is_empty() => {
+                Err("filter: it has no condition; say all:true for all messages".to_owned())
+            }
+            selection => Ok(Wish::Messages(order, selection)),
+        }
+    }
+
+    fn pause(&self, paused: bool) -> Result<Wish, String> {
+        let others = self.id.is_some() || !self.ids.is_empty() || self.domain.is_some() || self.filter.is_some() || self.all;
+        match &self.destination {
+            Some(name) if !others && (1..=255).contains(&name.len()) && !name.contains(char::is_control) => {
+                Ok(Wish::Pause(name.to_lowercase(), paused))
+            }
+            _ => Err("say which destination, and nothing else: \"destination\":\"example.org\"".to_owned()),
+        }
+    }
+}
+
+fn to(destination: &str) -> Filter {
+    Filter { destination: destination.to_owned(), ..Default::default() }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(40).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mail::model::MessageId;
 
     #[test]
     fn an_order_names_exactly_one_selection() {
-        let parse = |text: &str| serde_json::from_str(text).map_err(|e| e.to_string()).and_then(|view| parse_order(&view));
-        assert_eq!(parse(r#"{"order":"hold","all":true}"#), Ok((Order::Hold, Selection::All)));
-        assert_eq!(parse(r#"{"order":"retry","id":"0000000000010"}"#), Ok((Order::Retry, Selection::One(MessageId(32)))));
-        assert_eq!(parse(r#"{"order":"delete","domain":"b"}"#), Ok((Order::Delete, Selection::Domain("b".into()))));
+        let parse =
+            |text: &str| serde_json::from_str::<OrderView>(text).map_err(|e| e.to_string()).and_then(|view| view.wish());
+        let messages = |order, selection| Ok(Wish::Messages(order, selection));
+        let id = MessageId(32);
+        assert_eq!(parse(r#"{"order":"hold","all":true}"#), messages(Order::Hold, Selection::All));
+        assert_eq!(parse(r#"{"order":"retry","id":"0000000000010"}"#), messages(Order::Retry, Selection::One(id)));
+        assert_eq!(parse(r#"{"order":"retry","ids":["0000000000010"]}"#), messages(Order::Retry, Selection::Some(vec![id])));
+        assert_eq!(parse(r#"{"order":"delete","domain":"b"}"#), messages(Order::Delete, Selection::Domain("b".into())));
+        let filter = Filter { destination: "b".into(), ..Filter::default() };
+        assert_eq!(parse(r#"{"order":"hold","destination":"b"}"#), messages(Order::Hold, Selection::Matching(filter)));
+        let filter = Filter { sender: "shop@".into(), older: Some(3600), ..Filter::default() };
+        let text = r#"{"order":"hold","filter":{"sender":"shop@","older":"1h"}}"#;
+        assert_eq!(parse(text), messages(Order::Hold, Selection::Matching(filter)));
+        assert_eq!(parse(r#"{"order":"pause","destination":"B.example"}"#), Ok(Wish::Pause("b.example".into(), true)));
         for bad in [
             "{}",
             r#"{"order":"delete"}"#,
             r#"{"order":"delete","all":false}"#,
             r#"{"order":"delete","domain":""}"#,
+            r#"{"order":"delete","filter":{}}"#,
+            r#"{"order":"delete","filter":{"older":"soon"}}"#,
             r#"{"order":"delete","domain":"b","all":true}"#,
             r#"{"order":"delete","id":"0000000000010","domain":"b"}"#,
             r#"{"order":"explode","all":true}"#,
             r#"{"order":"delete","all":true,"really":true}"#,
             r#"{"order":"delete","id":"1"}"#,
+            r#"{"order":"pause","all":true}"#,
+            r#"{"order":"pause","destination":"b","all":true}"#,
+            r#"{"order":"pause","destination":"b\nc"}"#,
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -3,6 +3,7 @@
 //! Limits: a page has at most [`PAGE_MAX`] messages with at most [`RECIPIENTS_SHOWN`] recipients each; messages are asked for in
 //! small bunches, so that a page of large envelopes is never in memory whole.
 
+use super::filter::FilterView;
 use super::{Answer, DESK_PATIENCE, ask, error, since};
 use crate::ground::clock;
 use crate::mail::model::{Body, DestinationSummary, Kind, Message, MessageId, Progress, Status, Target};
@@ -11,8 +12,10 @@ use crate::window::carry::each_piece;
 use crate::window::pair::{status_name, target_name};
 use crate::window::server::Window;
 use hyper::StatusCode;
+use hyper::header::{self, HeaderValue};
 use mail_parser::MessageParser;
 use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -30,6 +33,9 @@ pub const DESTINATIONS_MAX: usize = 1000;
 
 /// How many messages are asked for at once.
 const BUNCH: usize = 16;
+
+/// How long a page may be looked for.
+const SEARCH_PATIENCE: Duration = Duration::from_millis(300);
 
 /// How much of a message is read to find its subject.
 const HEAD_MAX: usize = 32 * 1024;
@@ -52,6 +58,52 @@ pub struct DestinationView {
     pub next_try_seconds: Option<u64>,
     /// What the last failed try said; empty when none failed.
     pub last_error: String,
+    /// Messages that wait for another try.
+    pub deferred: u64,
+    /// Connections open or being opened.
+    pub couriers: u32,
+    /// The most of them that are allowed now.
+    pub window: u32,
+    /// How long it is left alone because it was unreachable; `null` when it is not.
+    pub suspended_seconds: Option<u64>,
+    /// Whether an operator lets nothing go there.
+    pub paused: bool,
+    /// Messages by age, one number for each of `age_bounds_seconds` and one for the older ones.
+    pub ages: Vec<u64>,
+}
+
+/// What is asked of the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::window) struct PageQuery {
+    pub(in crate::window) after: Option<MessageId>,
+    pub(in crate::window) limit: usize,
+    pub(in crate::window) filter: FilterView,
+}
+
+impl PageQuery {
+    /// From a query string.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(in crate::window) fn parse(query: &str) -> Result<Self, String> {
+        let mut asked = Self { after: None, limit: PAGE, filter: FilterView::default() };
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match (&*name, &*value) {
+                ("after", "") => asked.after = None,
+                ("after", id) => asked.after = Some(id.parse().map_err(|()| "after: this is no queue id".to_owned())?),
+                ("limit", number) => match number.parse() {
+                    Ok(number @ 1..=PAGE_MAX) => asked.limit = number,
+                    _ => return Err(format!("limit: a number from 1 to {PAGE_MAX} is wanted")),
+                },
+                (name, text) => match asked.filter.field(name) {
+                    Some(field) => *field = text.to_owned(),
+                    None => return Err(format!("known here are after, limit, {}", FilterView::NAMES.join(", "))),
+                },
+            }
+        }
+        asked.filter.filter()?;
+        Ok(asked)
+    }
 }
 
 /// All destinations, those with the most messages first.
@@ -59,6 +111,8 @@ pub struct DestinationView {
 pub struct DestinationsView {
     /// At most [`DESTINATIONS_MAX`].
     pub destinations: Vec<DestinationView>,
+    /// Up to which age each number of `ages` counts.
+    pub age_bounds_seconds: Vec<u32>,
 }
 
 /// A page of the queue, in the order of acceptance.
@@ -68,6 +122,10 @@ pub struct PageView {
     pub messages: Vec<MessageView>,
     /// What to ask for as `after` to get the next page; `null` on the last one.
     pub next: Option<String>,
+    /// How many messages were looked at for this page.
+    pub scanned: u64,
+    /// `false`: time was up or the page full; the next one may hold more.
+    pub complete: bool,
 }
 
 /// A message in the queue.
@@ -87,6 +145,9 @@ pub struct MessageView {
     pub kind: String,
     /// Whether an operator holds it.
     pub held: bool,
+    /// `active`, `deferred`, `held` or `waiting`; only in a page of the queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
     /// The client's address; `null` when made here.
     pub client: Option<String>,
     /// What the client called itself.
@@ -125,7 +186,7 @@ pub struct RecipientView {
 pub(super) fn destinations(window: &Window) -> Answer {
     let now = clock::now();
     let destinations = window.desk.destinations(DESTINATIONS_MAX).into_iter().map(|d| destination_view(d, now)).collect();
-    answer::json(StatusCode::OK, &DestinationsView { destinations })
+    answer::json(StatusCode::OK, &DestinationsView { destinations, age_bounds_seconds: DestinationSummary::AGES.to_vec() })
 }
 
 pub(in crate::window) fn destination_view(destination: DestinationSummary, now: u32) -> DestinationView {
@@ -136,39 +197,62 @@ pub(in crate::window) fn destination_view(destination: DestinationSummary, now: 
         oldest_age_seconds: destination.oldest.map(|oldest| since(oldest, now)),
         next_try_seconds: destination.next_try.map(|next| since(now, next)),
         last_error: destination.last_error,
+        deferred: destination.deferred,
+        couriers: destination.couriers,
+        window: destination.window,
+        suspended_seconds: destination.suspended_until.map(|until| since(now, until)),
+        paused: destination.paused,
+        ages: destination.ages.to_vec(),
     }
 }
 
-/// `GET /api/v1/queue?after=ID&limit=N`
+/// `GET /api/v1/queue?after=ID&limit=N&…`, with the conditions of a [`FilterView`].
 pub(super) async fn queue(window: &Window, query: &str) -> Answer {
-    let (mut after, limit) = match page_query(query) {
-        Ok(page) => page,
+    let asked = match PageQuery::parse(query) {
+        Ok(asked) => asked,
         Err(words) => return error(StatusCode::BAD_REQUEST, &words),
     };
-    let now = clock::now();
-    let mut messages = Vec::new();
-    let mut ended = false;
-    while !ended && messages.len() < limit {
-        let wanted = BUNCH.min(limit - messages.len());
-        let bunch = match ask(window.desk.list(after, wanted)).await {
-            Ok(bunch) => bunch,
-            Err(answer) => return answer,
-        };
-        // A short bunch is no end: messages may have left the queue while it was read.
-        ended = bunch.is_empty();
-        after = bunch.last().map(|message| message.id).or(after);
-        messages.extend(bunch.iter().map(|message| message_view(message, now, Some(RECIPIENTS_SHOWN))));
+    match page(window, &asked).await {
+        Ok(page) => answer::json(StatusCode::OK, &page),
+        Err(answer) => answer,
     }
-    let next = if ended { None } else { after.map(|id| id.to_string()) };
-    answer::json(StatusCode::OK, &PageView { messages, next })
+}
+
+/// A page of the queue, for the API and for people.
+pub(in crate::window) async fn page(window: &Window, asked: &PageQuery) -> Result<PageView, Answer> {
+    let filter = asked.filter.filter().map_err(|words| error(StatusCode::BAD_REQUEST, &words))?;
+    let (now, deadline) = (clock::now(), Instant::now() + SEARCH_PATIENCE);
+    let mut view = PageView { messages: Vec::new(), next: None, scanned: 0, complete: false };
+    let mut after = asked.after;
+    loop {
+        let (wanted, patience) =
+            (BUNCH.min(asked.limit - view.messages.len()), deadline.saturating_duration_since(Instant::now()));
+        let found = ask(window.desk.find(filter.clone(), after, wanted, patience)).await?;
+        after = found.next;
+        view.scanned += found.scanned;
+        view.messages.extend(found.messages.iter().map(|(message, standing)| MessageView {
+            state: Some(standing.as_str().to_owned()),
+            ..message_view(message, now, Some(RECIPIENTS_SHOWN))
+        }));
+        if found.complete || view.messages.len() >= asked.limit || Instant::now() >= deadline {
+            view.complete = found.complete;
+            view.next = after.filter(|_| !found.complete).map(|id| id.to_string());
+            return Ok(view);
+        }
+    }
 }
 
 /// `GET /api/v1/queue/ID`
 pub(super) async fn message(window: &Window, id: MessageId) -> Answer {
-    let message = match ask(window.desk.show(id)).await {
-        Ok(message) => message,
-        Err(answer) => return answer,
-    };
+    match message_with_subject(window, id).await {
+        Ok(view) => answer::json(StatusCode::OK, &view),
+        Err(answer) => answer,
+    }
+}
+
+/// A message, for programs and for the page.
+pub(in crate::window) async fn message_with_subject(window: &Window, id: MessageId) -> Result<MessageView, Answer> {
+    let message = ask(window.desk.show(id)).await?;
     let mut view = message_view(&message, clock::now(), None);
     let head = tokio::task::spawn_blocking(move || message.body.head(HEAD_MAX));
     // A content that cannot be read now still has an envelope to show.
@@ -176,16 +260,16 @@ pub(super) async fn message(window: &Window, id: MessageId) -> Answer {
         let parsed = MessageParser::new().parse_headers(&head[..]);
         view.subject = Some(parsed.and_then(|mail| mail.subject().map(str::to_owned)).unwrap_or_default());
     }
-    answer::json(StatusCode::OK, &view)
+    Ok(view)
 }
 
-/// `GET /api/v1/queue/ID/body`, on the control socket: the content as it will be sent, not dot-stuffed.
+/// `GET /api/v1/queue/ID/body`: the content as it will be sent, not dot-stuffed.
 pub(super) async fn body(window: &Window, id: MessageId) -> Answer {
     let body = match ask(window.desk.show(id)).await {
         Ok(message) => message.body,
         Err(answer) => return answer,
     };
-    match body {
+    let mut answer = match body {
         Body::Memory(bytes) => answer::found(MAIL, bytes),
         Body::Stored(content, len) => {
             let (sender, pieces) = mpsc::channel(PIECES);
@@ -198,23 +282,12 @@ pub(super) async fn body(window: &Window, id: MessageId) -> Answer {
             });
             answer::answer(StatusCode::OK, MAIL, Content::Pieces(pieces, len))
         }
+    };
+    // A browser keeps it as a file and never shows it as a page of ours.
+    if let Ok(name) = HeaderValue::from_str(&format!("attachment; filename=\"{id}.eml\"")) {
+        answer.headers_mut().insert(header::CONTENT_DISPOSITION, name);
     }
-}
-
-fn page_query(query: &str) -> Result<(Option<MessageId>, usize), String> {
-    let (mut after, mut limit) = (None, PAGE);
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        match pair.split_once('=') {
-            Some(("after", "")) => after = None,
-            Some(("after", id)) => after = Some(id.parse().map_err(|()| "after: this is no queue id".to_owned())?),
-            Some(("limit", number)) => match number.parse() {
-                Ok(number @ 1..=PAGE_MAX) => limit = number,
-                _ => return Err(format!("limit: a number from 1 to {PAGE_MAX} is wanted")),
-            },
-            _ => return Err("only after=ID and limit=N are known here".to_owned()),
-        }
-    }
-    Ok((after, limit))
+    answer
 }
 
 fn message_view(message: &Message, now: u32, shown: Option<usize>) -> MessageView {
@@ -240,6 +313,7 @@ fn message_view(message: &Message, now: u32, shown: Option<usize>) -> MessageVie
             Kind::Notification => "notification".to_owned(),
         },
         held: message.held,
+        state: None,
         client: message.origin.peer.map(|peer| peer.to_string()),
         helo: message.origin.helo.to_string(),
         subject: None,
@@ -260,10 +334,16 @@ mod tests {
 
     #[test]
     fn a_page_is_asked_for_in_one_way_only() {
-        assert_eq!(page_query(""), Ok((None, PAGE)));
-        assert_eq!(page_query("limit=7&after=0000000000010"), Ok((Some(MessageId(32)), 7)));
-        for bad in ["limit=0", "limit=501", "limit=x", "after=1", "page=2", "limit"] {
-            assert!(page_query(bad).is_err(), "{bad}");
+        let plain = PageQuery { after: None, limit: PAGE, filter: FilterView::default() };
+        assert_eq!(PageQuery::parse(""), Ok(plain.clone()));
+        assert_eq!(
+            PageQuery::parse("limit=7&after=0000000000010"),
+            Ok(PageQuery { after: Some(MessageId(32)), limit: 7, ..plain.clone() })
+        );
+        let filter = FilterView { sender: "a b@c".into(), older: "2h".into(), ..FilterView::default() };
+        assert_eq!(PageQuery::parse("sender=a+b%40c&older=2h"), Ok(PageQuery { filter, ..plain }));
+        for bad in ["limit=0", "limit=501", "limit=x", "after=1", "page=2", "limit", "older=x", "state=y"] {
+            assert!(PageQuery::parse(bad).is_err(), "{bad}");
         }
     }
 }

@@ -4,10 +4,14 @@ use super::{Answer, since};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::mail::model::Refusal;
+use crate::window::alerts::AlertView;
 use crate::window::answer;
 use crate::window::metrics;
+use crate::window::pulse::Buckets;
+use crate::window::rights::Need;
 use crate::window::server::Window;
 use hyper::StatusCode;
+use prometheus::Histogram;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -36,6 +40,14 @@ pub struct StatusView {
     pub disk: DiskView,
     /// Resident memory of the core.
     pub memory_resident_bytes: i64,
+    /// From acceptance to delivery, since the start; `null` before the first delivery.
+    pub latency: Option<LatencyView>,
+    /// What is wrong, the grave first.
+    pub alerts: Vec<AlertView>,
+    /// When the certificate of terminal `in` ends, RFC 3339; `null` without one.
+    pub certificate_expires: Option<String>,
+    /// `null`, or why this window takes no orders from whoever looks through `ui_port`.
+    pub orders_refused: Option<String>,
     /// Who may relay, in words.
     pub who_may_relay: String,
     /// Terminals and their states.
@@ -78,6 +90,17 @@ pub struct TotalsView {
     pub bounced: u64,
     /// Refusals by reason.
     pub refused: BTreeMap<String, u64>,
+}
+
+/// How long mail takes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LatencyView {
+    /// Half of the recipients had their mail within so many seconds.
+    pub p50_seconds: f64,
+    /// 95 % of them.
+    pub p95_seconds: f64,
+    /// 99 % of them.
+    pub p99_seconds: f64,
 }
 
 /// The data volume's space.
@@ -127,10 +150,24 @@ pub(in crate::window) async fn status_view(window: &Window) -> StatusView {
         totals: totals(counters),
         disk: DiskView { free_bytes: counters.disk_free_bytes.get(), size_bytes: counters.disk_size_bytes.get() },
         memory_resident_bytes: counters.memory_resident_bytes.get(),
+        latency: latency(&counters.delivery_latency_seconds),
+        alerts: window.pulse.watch.look(window, &summary),
+        certificate_expires: counters.certificate_expiry().map(|end| clock::rfc3339(u32::try_from(end).unwrap_or(u32::MAX))),
+        orders_refused: window.rights().may(Need::Order).err().map(str::to_owned),
         who_may_relay: facts.who_may_relay.clone(),
         terminals: parts(&window.terminals()),
         volumes: parts(&facts.volumes),
     }
+}
+
+/// The quantiles of a histogram; `None` before the first observation.
+pub(in crate::window) fn latency(histogram: &Histogram) -> Option<LatencyView> {
+    let buckets = Buckets::of(histogram);
+    Some(LatencyView {
+        p50_seconds: buckets.quantile(0.5)?,
+        p95_seconds: buckets.quantile(0.95)?,
+        p99_seconds: buckets.quantile(0.99)?,
+    })
 }
 
 fn totals(counters: &Counters) -> TotalsView {

@@ -275,7 +275,13 @@ fn order(word: &str, choice: &Choice) -> Result<OrderView, Trouble> {
     if let Some(id) = &choice.id {
         check_id(id)?;
     }
-    Ok(OrderView { order: word.to_owned(), id: choice.id.clone(), domain: choice.domain.clone(), all: choice.all })
+    Ok(OrderView {
+        order: word.to_owned(),
+        id: choice.id.clone(),
+        domain: choice.domain.clone(),
+        all: choice.all,
+        ..OrderView::default()
+    })
 }
 
 fn check_id(id: &str) -> Result<(), Trouble> {

@@ -1,45 +1,75 @@
-// Renews the middle of the page every five seconds while somebody looks at it. Without this script the page reloads itself.
+// Keeps the page fresh: what is marked with data-live is renewed from the same address, at each event of the stream, or every
+// five seconds where there is no stream. Without this script the pages can be read all the same.
 "use strict";
 (function () {
-  var pace = 5000, main = document.querySelector("main"), note = document.getElementById("live");
+  var note = document.getElementById("live"), busy = false, last = Date.now();
 
   function renew() {
-    if (document.hidden) { later(); return; }
-    fetch("/", { cache: "no-store", credentials: "same-origin" })
+    if (busy || document.hidden) { return; }
+    busy = true;
+    last = Date.now();
+    fetch(location.href, { cache: "no-store", credentials: "same-origin" })
       .then(function (answer) {
         if (!answer.ok) { throw new Error("HTTP " + answer.status); }
         return answer.text();
       })
       .then(function (text) {
         var fresh = new DOMParser().parseFromString(text, "text/html");
-        var next = fresh.querySelector("main"), pill = fresh.getElementById("pill"), up = fresh.getElementById("up");
-        if (!next) { throw new Error("no page"); }
-        // A person who is selecting text to copy it keeps the text.
-        if (String(document.getSelection()) === "") { main.replaceWith(next); main = next; local(); }
-        document.getElementById("pill").replaceWith(pill);
-        document.getElementById("up").replaceWith(up);
+        document.querySelectorAll("[data-live]").forEach(function (old) {
+          var next = fresh.getElementById(old.id);
+          if (next && !inUse(old)) { old.replaceWith(next); }
+        });
+        document.title = fresh.title;
+        local();
         say("live", false);
       })
       .catch(function () { say("no answer from the appliance; trying again", true); })
-      .then(later);
+      .then(function () { busy = false; });
   }
 
-  function later() { setTimeout(renew, pace); }
+  // What a person is just reading with the mouse or the keyboard stays as it is.
+  function inUse(part) {
+    var chosen = document.getSelection();
+    return part.contains(document.activeElement) || (String(chosen) !== "" && part.contains(chosen.anchorNode));
+  }
 
   function say(words, bad) {
     if (note.textContent !== words) { note.textContent = words; }
     note.className = bad ? "lost" : "";
-    document.body.className = bad ? "stale" : "";
+    document.body.classList.toggle("stale", bad);
   }
 
-  // The time of the page, in the zone of the person who looks.
+  // Times in the zone of the person who looks.
   function local() {
-    var time = document.querySelector("time");
-    if (time) { time.textContent = new Date(time.dateTime).toLocaleTimeString(); }
+    document.querySelectorAll("time[datetime]").forEach(function (time) {
+      var date = new Date(time.dateTime), words = date.toLocaleString();
+      if (isNaN(date)) { return; }
+      if (time.hasAttribute("data-keep")) { time.title = words; } else { time.textContent = words; }
+    });
   }
 
-  document.addEventListener("visibilitychange", function () { if (!document.hidden) { local(); } });
+  // One tick for all.
+  var all = document.getElementById("all");
+  if (all) {
+    all.hidden = false;
+    all.addEventListener("change", function () {
+      document.querySelectorAll("input[name=ids]").forEach(function (box) { box.checked = all.checked; });
+    });
+  }
+
+  // While the stream tells that something is new, the clock is only its understudy.
+  function listen() {
+    if (!window.EventSource || document.hidden) { return; }
+    var source = new EventSource("/api/v1/stream");
+    source.addEventListener("status", function () { if (Date.now() - last >= 1900) { renew(); } });
+    document.addEventListener("visibilitychange", function () { if (document.hidden) { source.close(); } else { listen(); } }, { once: true });
+  }
+
+  if (document.querySelector("main [data-live]")) {
+    document.addEventListener("visibilitychange", renew);
+    listen();
+    setInterval(function () { if (Date.now() - last >= 4900) { renew(); } }, 1000);
+    say("live", false);
+  }
   local();
-  say("live", false);
-  later();
 })();

@@ -1,0 +1,125 @@
+//! A password that somebody must know: as it is, or as a hash of bcrypt or Argon2.
+//!
+//! Security: comparisons take the same time for every wrong answer of one length.
+//! Source: RFC 9106 (Argon2); the text forms are those of crypt(5) and of the PHC.
+
+use argon2::password_hash::PasswordHash;
+use argon2::{Argon2, PasswordVerifier};
+use std::hint::black_box;
+
+/// What is compared with.
+#[derive(Clone)]
+pub struct Password(Form);
+
+#[derive(Clone)]
+enum Form {
+    Plain(Vec<u8>),
+    Bcrypt(String),
+    Argon2(String),
+}
+
+impl Password {
+    /// A text that begins like a hash is one.
+    pub fn of(text: &str) -> Self {
+        Self(if ["$2a$", "$2b$", "$2y$"].iter().any(|start| text.starts_with(start)) {
+            Form::Bcrypt(text.to_owned())
+        } else if text.starts_with("$argon2") {
+            Form::Argon2(text.to_owned())
+        } else {
+            Form::Plain(text.as_bytes().to_vec())
+        })
+    }
+
+    /// Whether to compare takes long.
+    pub fn is_hash(&self) -> bool {
+        !matches!(self.0, Form::Plain(_))
+    }
+
+    /// Whether it is this one. Takes a good part of a second where it is a hash.
+    pub fn fits(&self, given: &[u8]) -> bool {
+        match &self.0 {
+            Form::Plain(wanted) => same(given, wanted),
+            Form::Bcrypt(hash) => bcrypt::verify(given, hash).unwrap_or(false),
+            Form::Argon2(hash) => {
+                PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(given, &hash).is_ok())
+            }
+        }
+    }
+
+    /// Whether a text that begins like a hash can be used as one.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words that do not repeat it.
+    pub fn check(text: &str) -> Result<(), String> {
+        match Self::of(text).0 {
+            Form::Plain(_) => Ok(()),
+            // To compare finds out, with few rounds.
+            Form::Bcrypt(hash) => match hash.parse::<bcrypt::HashParts>() {
+                Ok(parts) if (4..=31).contains(&parts.get_cost()) => Ok(()),
+                _ => Err("it begins like a bcrypt hash and is none".to_owned()),
+            },
+            Form::Argon2(hash) => match PasswordHash::new(&hash) {
+                Ok(parsed) if parsed.hash.is_some() => Ok(()),
+                Ok(_) | Err(_) => Err("it begins like an Argon2 hash and is none".to_owned()),
+            },
+        }
+    }
+}
+
+/// Compares without telling by its duration where the first difference is; the length given is the asker's own.
+pub fn same(given: &[u8], wanted: &[u8]) -> bool {
+    let mut difference = u8::from(given.len() != wanted.len());
+    for (place, byte) in given.iter().enumerate() {
+        difference |= byte ^ black_box(wanted.get(place).copied().unwrap_or(!byte));
+    }
+    black_box(difference) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made by other programs: Apache's htpasswd and the reference program of Argon2.
+    const HASHES: [&str; 2] = [
+        "$2y$08$CZM96xlIpNfntPgNwuzarOpLYAyZ6cu6cpTY13vi6HW.96Y68EfDS",
+        "$argon2id$v=19$m=4096,t=2,p=1$c2FsdHNhbHRzYWx0$/e3GcjItmBpwkaDcmKKe9jJxL2dVDYkrKlSB+bgh9Gw",
+    ];
+
+    #[test]
+    fn hashes_of_other_programs_fit_their_password() {
+        for hash in HASHES {
+            assert_eq!(Password::check(hash), Ok(()), "{hash}");
+            let password = Password::of(hash);
+            assert!(password.is_hash() && password.fits(b"s3cret") && !password.fits(b"s3cre"), "{hash}");
+            assert!(!password.fits(hash.as_bytes()), "the hash is no password");
+        }
+        for bad in [
+            "$2b$10$short",
+            "$argon2id$v=19$m=65536",
+            "$argon2id$",
+            "$2y$99$aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        ] {
+            assert!(Password::check(bad).is_err(), "{bad}");
+        }
+        assert_eq!(Password::check("$3cret"), Ok(()), "a password may begin with a dollar");
+    }
+
+    /// A comparison that stops at the first difference would be thousands of times faster here.
+    #[test]
+    fn the_place_of_the_first_difference_takes_no_other_time() {
+        let wanted = vec![b'x'; 1 << 20];
+        let quickest = |place: usize| {
+            let mut given = wanted.clone();
+            given[place] = b'y';
+            let runs = (0..15).map(|_| {
+                let begin = std::time::Instant::now();
+                assert!(!same(&given, &wanted));
+                begin.elapsed()
+            });
+            runs.min().unwrap()
+        };
+        let (first, last) = (quickest(0), quickest(wanted.len() - 1));
+        assert!(first * 4 > last && last * 4 > first, "{first:?} and {last:?}");
+        assert!(same(&wanted, &wanted));
+    }
+}

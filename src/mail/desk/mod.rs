@@ -1,0 +1,211 @@
+//! The corridor's answers to windows: what is in the queue, and an operator's orders.
+//!
+//! [`search`] looks for messages, [`groups`] divides the queue, [`orders`] carries out what an operator wants, [`pauses`] keeps
+//! the destinations that nothing goes to.
+
+mod groups;
+mod orders;
+mod pauses;
+mod search;
+
+use super::model::{
+    Answer, Asker, Carried, Desk, DeskError, DestinationSummary, Filter, Found, Grouping, Groups, Message, MessageId, Order,
+    Pieces, Preview, QueueSummary, Selection, Status,
+};
+use super::outbound::Outbound;
+use super::spool::{Spool, SpoolError};
+use crate::ground::clock;
+use crate::ground::disk::Disk;
+use pauses::Pauses;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Messages read between two looks at anything else.
+const PAGE: usize = 1000;
+
+/// The corridor's desk.
+pub struct Office<S> {
+    outbound: Arc<Outbound<S>>,
+    /// The destinations as they were a moment ago: to find them takes time that grows with the queue, and holds up mail.
+    destinations: Mutex<Option<(Instant, Vec<DestinationSummary>)>>,
+    /// The groups, in the same way; the lock is held while they are made, so that they are made once.
+    groups: tokio::sync::Mutex<HashMap<Grouping, (Instant, Groups)>>,
+    pauses: Arc<Pauses>,
+}
+
+/// How old an answer about groups may be.
+const GROUPS_FRESH: Duration = Duration::from_secs(10);
+
+/// How old an answer about destinations may be.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How many destinations are kept ready for answers.
+const DESTINATIONS_MAX: usize = 1000;
+
+/// How long whoever carries a message away waits for the end of its tries.
+const STILL_PATIENCE: Duration = Duration::from_secs(20);
+
+impl<S: Spool> Office<S> {
+    /// The desk of this outgoing half, whose paused destinations `disk` remembers.
+    pub fn new(outbound: Arc<Outbound<S>>, disk: Arc<dyn Disk>) -> Self {
+        let pauses = Arc::new(Pauses::open(disk));
+        let mut schedule = outbound.lock_schedule();
+        pauses.names().iter().for_each(|name| schedule.pause(name, true));
+        drop(schedule);
+        Self { outbound, destinations: Mutex::default(), groups: tokio::sync::Mutex::default(), pauses }
+    }
+}
+
+impl<S: Spool> Desk for Office<S> {
+    fn summary(&self) -> QueueSummary {
+        let (messages, bytes, held) = self.outbound.spool.totals();
+        let (active, deferred) = self.outbound.lock_schedule().jobs();
+        // The id carries the microsecond of acceptance.
+        let oldest = self.outbound.spool.ids(None, 1).first().map(|id| u32::try_from(id.0 / 1_000_000).unwrap_or(u32::MAX));
+        QueueSummary { messages, bytes, active, deferred, held, oldest }
+    }
+
+    fn destinations(&self, limit: usize) -> Vec<DestinationSummary> {
+        let mut kept = self.destinations.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.as_ref().is_none_or(|(since, _)| since.elapsed() > FRESH) {
+            *kept = Some((Instant::now(), self.outbound.lock_schedule().summaries(DESTINATIONS_MAX, clock::now())));
+        }
+        kept.as_ref().map(|(_, rows)| rows.iter().take(limit).cloned().collect()).unwrap_or_default()
+    }
+
+    fn ages(&self, bounds: &[u32]) -> (Vec<u64>, u64) {
+        let now = clock::now_micros();
+        let (mut counts, mut sum, mut after) = (vec![0; bounds.len()], 0, None);
+        loop {
+            let ids = self.outbound.spool.ids(after, PAGE);
+            let Some(last) = ids.last().copied() else { return (counts, sum) };
+            after = Some(last);
+            for id in ids {
+                let age = now.saturating_sub(id.0) / 1_000_000;
+                sum += age;
+                for (count, bound) in counts.iter_mut().zip(bounds) {
+                    *count += u64::from(age <= u64::from(*bound));
+                }
+            }
+        }
+    }
+
+    fn list(&self, mut after: Option<MessageId>, limit: usize) -> Answer<'_, Vec<Message>> {
+        Box::pin(async move {
+            loop {
+                let ids = self.outbound.spool.ids(after, limit);
+                let messages = self.outbound.list_exact(&ids).await?;
+                // An empty list means the end; a page whose messages have all left meanwhile is none.
+                if !messages.is_empty() || ids.is_empty() {
+                    return Ok(messages.into_iter().map(|message| self.outbound.as_scheduled(message)).collect());
+                }
+                after = ids.last().copied();
+            }
+        })
+    }
+
+    fn show(&self, id: MessageId) -> Answer<'_, Message> {
+        Box::pin(async move { Ok(self.outbound.as_scheduled(self.outbound.spool.peek(id).await?)) })
+    }
+
+    fn find(&self, filter: Filter, after: Option<MessageId>, limit: usize, patience: Duration) -> Answer<'_, Found> {
+        Box::pin(async move { self.outbound.find(&filter, after, limit, patience).await })
+    }
+
+    fn groups(&self, by: Grouping) -> Answer<'_, Groups> {
+        Box::pin(async move {
+            let mut kept = self.groups.lock().await;
+            if let Some((since, groups)) = kept.get(&by)
+                && since.elapsed() < GROUPS_FRESH
+            {
+                return Ok(groups.clone());
+            }
+            let groups = self.outbound.groups(by).await?;
+            kept.insert(by, (Instant::now(), groups.clone()));
+            Ok(groups)
+        })
+    }
+
+    fn preview(&self, order: Order, selection: Selection, patience: Duration) -> Answer<'_, Preview> {
+        Box::pin(async move { self.outbound.preview(order, selection, patience).await })
+    }
+
+    /// In a task of its own: whoever asked may go away, an order is carried out to its end.
+    fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, u64> {
+        let outbound = self.outbound.clone();
+        let task = tokio::spawn(async move { outbound.order(order, selection, &asker).await });
+        Box::pin(async move {
+            task.await.unwrap_or_else(|_| Err(DeskError::Storage("the order was cut off; look at the queue".to_owned())))
+        })
+    }
+
+    /// In a task of its own, for the same reason.
+    fn pause(&self, destination: String, paused: bool, asker: Asker) -> Answer<'_, bool> {
+        let (outbound, pauses, name) = (self.outbound.clone(), self.pauses.clone(), destination.to_ascii_lowercase());
+        let task = tokio::task::spawn_blocking(move || {
+            let changed = pauses.set(&name, paused)?;
+            outbound.lock_schedule().pause(&name, paused);
+            outbound.ring();
+            orders::audit(if paused { "pause" } else { "resume" }, &format!("destination {name}"), 0, &asker);
+            Ok(changed)
+        });
+        Box::pin(async move {
+            task.await.unwrap_or_else(|_| Err(DeskError::Storage("the order was cut off; look at the queue".to_owned())))
+        })
+    }
+
+    fn carry_out(&self, id: MessageId, still: bool) -> Answer<'_, Message> {
+        Box::pin(async move {
+            if still && !self.outbound.still(id, STILL_PATIENCE).await {
+                return Err(DeskError::Busy);
+            }
+            Ok(self.outbound.spool.load(id).await?)
+        })
+    }
+
+    /// In a task of its own: what is durable must be planned, whoever goes away.
+    fn carry_in(&self, carried: Carried, content: Box<dyn Pieces>) -> Answer<'_, MessageId> {
+        let outbound = self.outbound.clone();
+        let task = tokio::spawn(async move { outbound.carry_in(carried, content).await });
+        Box::pin(async move {
+            task.await.unwrap_or_else(|_| Err(DeskError::Storage("the import was cut off; look at the queue".to_owned())))
+        })
+    }
+}
+
+impl<S: Spool> Outbound<S> {
+    /// What the record does not know: mail behind an unreachable destination waits until that is tried again, for its reason.
+    fn as_scheduled(&self, mut message: Message) -> Message {
+        let targets: Vec<_> = message.progress.iter().map(|progress| progress.target).collect();
+        let destinations: Vec<_> = targets.into_iter().map(|target| self.destination(&message, target)).collect();
+        let schedule = self.lock_schedule();
+        for (progress, destination) in message.progress.iter_mut().zip(destinations) {
+            let suspension = destination.and_then(|name| schedule.suspension(&name, clock::now()));
+            if let Some((until, error)) = suspension
+                && progress.status == Status::Pending
+            {
+                progress.due = progress.due.max(until);
+                if progress.reason.is_empty() {
+                    error.clone_into(&mut progress.reason);
+                }
+            }
+        }
+        message
+    }
+
+    /// The messages of these ids that are still in the queue, in their order.
+    async fn list_exact(&self, ids: &[MessageId]) -> Result<Vec<Message>, DeskError> {
+        Ok(self.spool.peek_all(ids.to_vec()).await?)
+    }
+}
+
+impl From<SpoolError> for DeskError {
+    fn from(error: SpoolError) -> Self {
+        match error {
+            SpoolError::Unknown => Self::Unknown,
+            SpoolError::Damaged => Self::Damaged,
+            SpoolError::Full | SpoolError::Failed(_) => Self::Storage(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What the schedule tells of its destinations.
+
+use super::destination::Destination;
+use super::{Job, Schedule};
+use crate::mail::model::DestinationSummary;
+
+/// What is known of a destination's waiting jobs after a walk through them.
+#[derive(Default, Clone)]
+struct Waiting {
+    due: Option<u32>,
+    arrived: Option<u32>,
+    ages: [u64; 6],
+}
+
+impl Waiting {
+    fn count(&mut self, job: &Job, now: u32) {
+        let age = now.saturating_sub(job.arrived);
+        let place = DestinationSummary::AGES.iter().position(|bound| age <= *bound).unwrap_or(DestinationSummary::AGES.len());
+        self.ages[place] += 1;
+        self.arrived = Some(self.arrived.map_or(job.arrived, |arrived| arrived.min(job.arrived)));
+    }
+}
+
+impl Schedule {
+    /// The destinations with work or an operator's pause, those with the most messages first. Walks through all jobs.
+    pub fn summaries(&self, limit: usize, now: u32) -> Vec<DestinationSummary> {
+        let mut waiting = vec![Waiting::default(); self.destinations.len()];
+        for (due, id, job) in self.deferred.iter() {
+            let waiting = &mut waiting[id.0 as usize];
+            waiting.due = Some(waiting.due.map_or(due, |first| first.min(due)));
+            waiting.count(&job, now);
+        }
+        for (waiting, destination) in waiting.iter_mut().zip(&self.destinations) {
+            destination.ready.iter().for_each(|job| waiting.count(job, now));
+        }
+        let known = waiting.into_iter().zip(&self.destinations);
+        let mut rows: Vec<DestinationSummary> = known
+            .filter(|(_, destination)| destination.messages() > 0)
+            .map(|(waiting, destination)| row(&waiting, destination, now))
+            .collect();
+        let idle =
+            |name: &&String| self.names.get(name.as_str()).is_none_or(|id| self.destinations[id.0 as usize].messages() == 0);
+        rows.extend(self.paused.iter().filter(idle).map(|name| paused_without_mail(name)));
+        rows.sort_by(|a, b| b.messages.cmp(&a.messages).then_with(|| a.name.cmp(&b.name)));
+        rows.truncate(limit);
+        rows
+    }
+}
+
+fn row(waiting: &Waiting, destination: &Destination, now: u32) -> DestinationSummary {
+    let goes = !destination.paused && !destination.ready.is_empty();
+    let ready_at = goes.then(|| destination.suspended_until.max(now));
+    DestinationSummary {
+        name: destination.name.to_string(),
+        messages: destination.messages(),
+        active: u64::from(destination.active),
+        oldest: waiting.arrived,
+        next_try: ready_at.into_iter().chain(waiting.due.filter(|_| !destination.paused)).min(),
+        last_error: destination.last_error.clone(),
+        deferred: u64::from(destination.deferred),
+        couriers: destination.couriers,
+        window: destination.window,
+        suspended_until: (destination.suspended_until > now).then_some(destination.suspended_until),
+        paused: destination.paused,
+        ages: waiting.ages,
+    }
+}
+
+fn paused_without_mail(name: &str) -> DestinationSummary {
+    DestinationSummary {
+        name: name.to_owned(),
+        messages: 0,
+        active: 0,
+        oldest: None,
+        next_try: None,
+        last_error: String::new(),
+        deferred: 0,
+        couriers: 0,
+        window: 0,
+        suspended_until: None,
+        paused: true,
+        ages: [0; 6],
+    }
+}

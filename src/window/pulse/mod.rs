@@ -1,0 +1,126 @@
+//! The appliance's pulse: what its numbers were, and what they are, for those who watch.
+//!
+//! A task ticks every [`TICK`]: it keeps the [`Rates`] of the last hour, day and week, writes them to the data volume every
+//! [`KEPT`] and at the end, and makes one event for all who watch a stream.
+//! Limits: [`STREAMS_MAX`] streams; one that reads slowly misses events, and none waits for it.
+
+mod rates;
+mod store;
+mod totals;
+
+use super::alerts::Watch;
+use super::api;
+use super::server::{Window, stopped};
+use crate::ground::clock;
+use crate::ground::disk::Disk;
+use bytes::Bytes;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{MissedTickBehavior, interval};
+
+use rates::Rates;
+pub use rates::{Point, SPANS, Span};
+pub use totals::Buckets;
+use totals::Totals;
+
+/// How often the numbers are looked at, and told.
+const TICK: Duration = Duration::from_secs(2);
+
+/// How often the rates are written to the data volume.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// The most streams at once.
+pub const STREAMS_MAX: usize = 32;
+
+/// The numbers' keeper.
+pub struct Pulse {
+    rates: Mutex<Rates>,
+    disk: Option<Arc<dyn Disk>>,
+    events: watch::Sender<Bytes>,
+    pub(super) streams: Arc<Semaphore>,
+    pub(super) watch: Watch,
+}
+
+impl Pulse {
+    /// With what the last run left on the data volume; without a volume nothing outlives this one.
+    pub fn open(disk: Option<Arc<dyn Disk>>) -> Self {
+        let now = clock::now();
+        let rates = disk.as_ref().map_or_else(|| Rates::new(now), |disk| store::load(disk.as_ref(), now));
+        Self {
+            rates: Mutex::new(rates),
+            disk,
+            events: watch::channel(Bytes::new()).0,
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            watch: Watch::default(),
+        }
+    }
+
+    /// The points of a span by its name, the oldest first, and when the last of them ended.
+    pub fn points(&self, span: &str) -> Option<(Span, Vec<Point>, u32)> {
+        self.lock().points(span)
+    }
+
+    /// The events from now on.
+    pub(super) fn subscribe(&self) -> watch::Receiver<Bytes> {
+        self.events.subscribe()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Rates> {
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tick(&self, window: &Window) {
+        let totals = Totals::of(&window.counters, window.desk.summary().messages);
+        self.lock().tick(&totals, clock::now());
+    }
+}
+
+/// Ticks until `stop` says true.
+pub async fn run(window: Arc<Window>, mut stop: watch::Receiver<bool>) {
+    let pulse = &window.pulse;
+    let mut pace = interval(TICK);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut kept = Instant::now();
+    loop {
+        tokio::select! {
+            () = stopped(&mut stop) => break,
+            _ = pace.tick() => {}
+        }
+        pulse.tick(&window);
+        if pulse.events.receiver_count() > 0 {
+            pulse.events.send_replace(event(&api::status_view(&window).await));
+        }
+        if kept.elapsed() >= KEPT {
+            kept = Instant::now();
+            keep(&window).await;
+        }
+    }
+    keep(&window).await;
+}
+
+/// An event of the stream (WHATWG HTML §9.2).
+pub(super) fn event(status: &api::StatusView) -> Bytes {
+    let json = serde_json::to_string(status).unwrap_or_default();
+    Bytes::from(format!("event: status\ndata: {json}\n\n"))
+}
+
+async fn keep(window: &Arc<Window>) {
+    let window = Arc::clone(window);
+    let kept = tokio::task::spawn_blocking(move || {
+        let Some(disk) = &window.pulse.disk else { return Ok(()) };
+        // The last percent is for mail.
+        let space = disk.space()?;
+        if space.free < space.size / 100 {
+            return Ok(());
+        }
+        // A disk that is slow must not hold the lock.
+        let octets = window.pulse.lock().encode();
+        store::save(disk.as_ref(), octets)
+    });
+    match kept.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(cause = %error, "the history of rates could not be kept"),
+        Err(error) => tracing::debug!(cause = %error, "the history of rates could not be kept"),
+    }
+}

@@ -1,0 +1,120 @@
+//! The page of a message: who sends it to whom, where each recipient stands, and what it says.
+//!
+//! Limits: [`RECIPIENTS`] recipients are shown; of the content what [`api::text_view`] gives.
+//! Security: the text of the mail is shown as text, nothing of it is ever markup, and nothing is loaded.
+
+use super::text::{Text, text};
+use super::{Frame, Refused};
+use crate::mail::model::MessageId;
+use crate::window::api::{self, MessageView, RecipientView, TextView};
+use crate::window::rights::Need;
+use crate::window::routes::Visit;
+use crate::window::server::Window;
+use crate::window::words::{count, harmless, size, span};
+use askama::Template;
+
+/// The most recipients on the page; `/api/v1/queue/ID` has all.
+const RECIPIENTS: usize = 200;
+
+/// Characters of an address and of a reply.
+const NAME_SHOWN: usize = 90;
+const REPLY_SHOWN: usize = 300;
+
+/// Characters of the text that are shown before "more".
+const TEXT_SHOWN: usize = 20_000;
+
+#[derive(Template)]
+#[template(path = "message.html", config = "src/window/ui/askama.toml")]
+struct Page {
+    frame: Frame,
+    message: MessageView,
+    subject: String,
+    sender: String,
+    arrived: String,
+    age: String,
+    size: String,
+    from: String,
+    recipients: Vec<Recipient>,
+    more: usize,
+    content: Content,
+}
+
+struct Recipient {
+    address: Text,
+    status: String,
+    attempts: String,
+    next: String,
+    reply: Text,
+}
+
+/// What the mail says, or why that is not shown.
+enum Content {
+    Hidden(&'static str),
+    Unreadable,
+    Shown { view: TextView, text: String, more: bool },
+}
+
+/// The page of a message.
+///
+/// # Errors
+/// There is none of this id, or the queue cannot be read.
+pub(super) async fn page(window: &Window, visit: &Visit<'_>, id: MessageId) -> Result<String, Refused> {
+    let (_, notice) = super::notice::split(visit.query);
+    let refused = |answer| Refused::Answer(Box::new(answer));
+    let message = api::message_with_subject(window, id).await.map_err(refused)?;
+    let content = match visit.right(window, Need::Read) {
+        Err(reason) => Content::Hidden(reason),
+        Ok(()) => match api::text_view(window, id).await {
+            Ok(view) => {
+                let whole = harmless_lines(&view.text);
+                let text: String = whole.chars().take(TEXT_SHOWN).collect();
+                Content::Shown { more: view.truncated || text.len() < whole.len(), text, view: harmless_view(view) }
+            }
+            Err(_) => Content::Unreadable,
+        },
+    };
+    let page = Page {
+        frame: Frame::of(window, visit, "queue").with_notice(notice),
+        subject: harmless(message.subject.as_deref().unwrap_or_default()),
+        sender: if message.sender.is_empty() { "<> (a notification)".to_owned() } else { harmless(&message.sender) },
+        arrived: message.arrived.clone(),
+        age: span(message.age_seconds),
+        size: size(message.size_bytes),
+        from: match &message.client {
+            Some(client) => format!("{client}, which called itself {}", harmless(&message.helo)),
+            None => "this appliance".to_owned(),
+        },
+        recipients: message.recipients.iter().chain(&message.copy).take(RECIPIENTS).map(recipient).collect(),
+        more: message.recipients.len().saturating_sub(RECIPIENTS),
+        content,
+        message,
+    };
+    page.render().map_err(Refused::Render)
+}
+
+fn recipient(recipient: &RecipientView) -> Recipient {
+    Recipient {
+        address: text(&recipient.address, NAME_SHOWN),
+        status: recipient.status.clone(),
+        attempts: count(recipient.attempts),
+        next: match recipient.next_try_seconds {
+            Some(0) => "due now".to_owned(),
+            Some(seconds) => format!("in {}", span(seconds)),
+            None => String::new(),
+        },
+        reply: text(&recipient.last_reply, REPLY_SHOWN),
+    }
+}
+
+fn harmless_view(mut view: TextView) -> TextView {
+    for header in &mut view.headers {
+        (header.name, header.value) = (harmless(&header.name), harmless(&header.value));
+    }
+    view.parts.iter_mut().for_each(|part| part.name = harmless(&part.name));
+    view
+}
+
+/// As [`harmless`], with the line ends left where they are.
+fn harmless_lines(text: &str) -> String {
+    text.lines().map(harmless).collect::<Vec<_>>().join("\n")
+}
