@@ -30,6 +30,7 @@ use crate::mail::inbound::{self, Intake};
 use crate::mail::model::{Desk, Refusal};
 use crate::mail::outbound::{self, Outbound};
 use crate::mail::parse::Rules;
+use crate::mail::roll::Roll;
 use crate::mail::route::{self, Router};
 use crate::mail::schedule;
 use crate::mail::spool::{self, SegmentLog};
@@ -37,7 +38,7 @@ use crate::window::Login;
 use crate::window::maillog::MailLog;
 use crate::window::pulse::{self, Pulse};
 use crate::window::push;
-use crate::window::server::{self, Facts, Readiness, Window};
+use crate::window::server::{self, Facts, Readiness, Views, Window};
 use crate::window::space::{self, Alert};
 use nix::sys::signal::SigSet;
 use std::fs::Permissions;
@@ -98,7 +99,7 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
     let maillog = (settings.logs_enabled && settings.maillog_filename.is_some())
         .then(|| MailLog::new(&settings.syslog_name, &settings.hostname));
     let ear = maillog.clone().map(|maillog| maillog as Arc<dyn log::Ear>);
-    let _log = log::start_with(settings.log_format == LogFormat::Json, ear);
+    let log = log::start_with(settings.log_format == LogFormat::Json, ear);
     tracing::info!(target: "mta", "{confined}");
     let presenter = if settings.ssl_disabled { None } else { Some(keys::first(&mut orders).map_err(|failure| vec![failure])?) };
     sys::give_back_in_background();
@@ -108,7 +109,8 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
         .build()
         .map_err(|error| vec![internal("the runtime", &error)])?;
     let keys = presenter.map(|presenter| (presenter, orders));
-    let ended = runtime.block_on(serve(&settings, keys, status, maillog.as_deref())).map_err(|failure| vec![failure]);
+    let ended =
+        runtime.block_on(serve(&settings, keys, status, maillog.as_deref(), log.tail())).map_err(|failure| vec![failure]);
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
 }
@@ -124,6 +126,7 @@ async fn serve(
     keys: Option<(Arc<Presenter>, Listener)>,
     status: &Arc<StatusWriter>,
     maillog: Option<&MailLog>,
+    tail: Arc<log::Tail>,
 ) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| internal("SIGTERM", &error))?;
     let mut hangup = signal(SignalKind::hangup()).map_err(|error| internal("SIGHUP", &error))?;
@@ -166,7 +169,9 @@ async fn serve(
     let (readiness, ready) = watch::channel::<Readiness>(Err("starting".to_owned()));
     let (close, closing) = watch::channel(false);
     let desk: Arc<dyn Desk> = Arc::new(Office::new(outbound.clone(), disk.clone()));
-    let window = Window::open(desk, counters.clone(), login(settings), facts(settings), ready, Pulse::open(Some(disk.clone())))
+    let roll = Arc::new(Roll::default());
+    let views = Views { desk, doorway: roll.clone(), tail, pulse: Pulse::open(Some(disk.clone())) };
+    let window = Window::open(views, counters.clone(), login(settings), facts(settings), ready)
         .map_err(|error| internal("counters", &error))?;
     let windows = open_windows(settings, window, windows, control, closing)?;
 
@@ -174,7 +179,7 @@ async fn serve(
     let space = tokio::spawn(space::watch_over(counters.clone(), tell_supervisor(status)));
     let (stop, stopping) = watch::channel(None);
     let listeners = doors(smtp, smtps, tls.as_ref());
-    let intake = Arc::new(Intake { tls, ..intake(settings, &spool, &outbound, &counters, copy) });
+    let intake = Arc::new(Intake { tls, ..intake(settings, &spool, &outbound, &counters, copy, &roll) });
     let gateways = tokio::spawn(follow_gateways(intake.clone()));
     let sessions = tokio::spawn(inbound::serve(intake, listeners, stopping));
     drop(readiness.send_replace(Ok(())));
@@ -326,6 +331,7 @@ fn intake(
     outbound: &Arc<Outbound<SegmentLog>>,
     counters: &Arc<Counters>,
     copy: bool,
+    roll: &Arc<Roll>,
 ) -> Intake<SegmentLog> {
     let onward = outbound.clone();
     Intake {
@@ -336,6 +342,7 @@ fn intake(
         copy,
         tls: None,
         counters: counters.clone(),
+        roll: roll.clone(),
         limits: Limits {
             sessions: settings.session_limit as usize,
             sessions_per_address: settings.session_limit_per_address as usize,

@@ -9,8 +9,9 @@
 
 use super::accept::{self, Limits, Listener, Peer, Stop, Wire, WireError};
 use super::admit::Policy;
-use super::model::{Address, BodyType, Envelope, Kind, Message, Origin, Refusal, Reply, Verdict};
+use super::model::{Address, BodyType, Envelope, Kind, Message, Origin, Refusal, RefusedExample, Reply, Verdict};
 use super::parse::{Command, CommandError, Content, Dialogue, Flaw, Gate, Heard, Line, Lines, Next, Rules, Tls, write_reply};
+use super::roll::{Guest, Roll};
 use super::spool::{Entry, Spool, SpoolError, Writer};
 use super::telling::{self, Asked, Path, Paths};
 use super::trace::{Client, received};
@@ -38,6 +39,8 @@ pub struct Intake<S> {
     pub counters: Arc<Counters>,
     /// Sessions and time.
     pub limits: Limits,
+    /// Who is here, for windows.
+    pub roll: Arc<Roll>,
 }
 
 /// What is read beyond the size limit (or beyond a flaw) before a client that does not stop is cut off, in octets.
@@ -47,9 +50,12 @@ pub const SURPLUS_MAX: u64 = 32 * 1024 * 1024;
 pub async fn serve<S: Spool>(intake: Arc<Intake<S>>, listeners: Vec<Listener>, stop: Stop) {
     let shared = Arc::clone(&intake);
     let stopping = stop.clone();
-    let session = move |wire, peer| {
+    let session = move |wire, peer: Peer| {
         let (intake, stop) = (Arc::clone(&shared), stopping.clone());
-        async move { Session::new(&intake, wire, peer, stop).run().await }
+        async move {
+            let guest = intake.roll.enter(peer.address, peer.port);
+            Session::new(&intake, wire, peer, stop, guest).run().await;
+        }
     };
     let counters = Arc::clone(&intake.counters);
     accept::serve(listeners, &intake.limits, &intake.rules.hostname, counters, stop, session).await;
@@ -64,6 +70,7 @@ struct Session<'a, S: Spool> {
     deadline: Option<Instant>,
     lines: Lines,
     dialogue: Dialogue<'a>,
+    guest: Guest,
 }
 
 /// How a dialogue ends in order.
@@ -90,14 +97,14 @@ impl From<WireError> for Leave {
 type Intaking<W> = Result<W, (Reply, Refusal)>;
 
 impl<'a, S: Spool> Session<'a, S> {
-    fn new(intake: &'a Intake<S>, wire: Wire, peer: Peer, stop: Stop) -> Self {
+    fn new(intake: &'a Intake<S>, wire: Wire, peer: Peer, stop: Stop, guest: Guest) -> Self {
         let tls = match (&intake.tls, wire.encryption()) {
             (_, Some(_)) => Tls::On,
             (Some(_), None) => Tls::Offered,
             (None, None) => Tls::Absent,
         };
         let dialogue = Dialogue::new(&intake.rules, tls);
-        Self { intake, wire, peer, stop, deadline: None, lines: Lines::default(), dialogue }
+        Self { intake, wire, peer, stop, deadline: None, lines: Lines::default(), dialogue, guest }
     }
 
     async fn run(mut self) {
@@ -136,7 +143,7 @@ impl<'a, S: Spool> Session<'a, S> {
             _ = accept::draining(&mut self.stop), if deadline.is_none() => return None,
         };
         let dialogue = self.dialogue.inside_tls();
-        let session = Self { deadline, dialogue, ..Self::new(intake, wire, peer, self.stop) };
+        let session = Self { deadline, dialogue, ..Self::new(intake, wire, peer, self.stop, self.guest) };
         session.note_encryption();
         Some(session)
     }
@@ -144,6 +151,7 @@ impl<'a, S: Spool> Session<'a, S> {
     fn note_encryption(&self) {
         if let Some(encryption) = self.wire.encryption() {
             self.intake.counters.tls_sessions_total.with_label_values(&[encryption.version]).inc();
+            self.guest.secured(encryption.to_string());
         }
     }
 
@@ -153,6 +161,7 @@ impl<'a, S: Spool> Session<'a, S> {
             let gate = Gatekeeper { intake: self.intake, peer: self.peer.address, stopping: self.stop.borrow().is_some() };
             let asked = Asked::by(&command);
             let heard = self.dialogue.hear(command, &gate, self.wire.output());
+            self.guest.did(asked.command, self.dialogue.hello().0, self.dialogue.mail());
             self.note(&heard, &asked);
             match heard.next {
                 Next::Command => {}
@@ -279,6 +288,7 @@ impl<'a, S: Spool> Session<'a, S> {
         let (id, size) = (message.id, content.size());
         intake.counters.accepted_total.inc();
         intake.counters.accepted_bytes.inc_by(size);
+        self.guest.sent(size);
         tracing::info!(
             target: "mta",
             queue_id = %id,
@@ -302,6 +312,19 @@ impl<'a, S: Spool> Session<'a, S> {
         let Some((reply, reason)) = &heard.refused else { return };
         self.intake.counters.refused_total.with_label_values(&[reason.as_str()]).inc();
         let (helo, extended) = self.dialogue.hello();
+        let from = asked.from.as_ref().or_else(|| self.dialogue.mail()?.sender.as_ref());
+        self.intake.roll.refused(
+            *reason,
+            RefusedExample {
+                at: clock::now(),
+                client: self.peer.address,
+                helo: helo.to_owned(),
+                command: asked.command,
+                from: from.map(ToString::to_string).unwrap_or_default(),
+                to: asked.to.as_ref().map(ToString::to_string).unwrap_or_default(),
+                reply: reply.to_string(),
+            },
+        );
         tracing::info!(
             target: "mta",
             client = %self.peer.address,
@@ -309,7 +332,7 @@ impl<'a, S: Spool> Session<'a, S> {
             helo,
             proto = if extended { "ESMTP" } else { "SMTP" },
             command = asked.command,
-            from = %Path(asked.from.as_ref().or_else(|| self.dialogue.mail()?.sender.as_ref())),
+            from = %Path(from),
             to = asked.to.as_ref().map(|to| format!("<{to}>")),
             reason = reason.as_str(),
             reply = %reply,

@@ -19,6 +19,7 @@ pub mod inbound;
 pub mod model;
 pub mod outbound;
 pub mod parse;
+pub mod roll;
 pub mod route;
 pub mod schedule;
 pub mod spool;

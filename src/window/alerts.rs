@@ -94,7 +94,7 @@ fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
         let waiting = size(u64::try_from(counters.maillog_buffer_bytes.get()).unwrap_or_default());
         alert(false, "log", format!("Terminal log takes no lines; {waiting} of the mail log wait"));
     }
-    let destinations = window.desk.destinations(super::api::DESTINATIONS_MAX);
+    let destinations = window.views.desk.destinations(super::api::DESTINATIONS_MAX);
     let age = |oldest: Option<u32>| oldest.map_or(0, |oldest| now.saturating_sub(oldest));
     let down = destinations.iter().filter(|d| d.suspended_until.is_some() && age(d.oldest) > DESTINATION_OLD);
     for destination in down.take(DESTINATIONS) {

@@ -46,7 +46,7 @@ pub(super) async fn mail(window: &Window, id: MessageId, query: &str) -> Answer 
         "still" => true,
         _ => return api::error(StatusCode::BAD_REQUEST, "only 'still' is known here"),
     };
-    let message = match ask(window.desk.carry_out(id, still)).await {
+    let message = match ask(window.views.desk.carry_out(id, still)).await {
         Ok(message) => message,
         Err(answer) => return answer,
     };
@@ -106,7 +106,7 @@ pub(super) async fn import(window: &Window, mut content: Incoming) -> Answer {
             }
         }
     };
-    let ((), taken) = tokio::join!(pump, window.desk.carry_in(carried, Box::new(Received(pieces))));
+    let ((), taken) = tokio::join!(pump, window.views.desk.carry_in(carried, Box::new(Received(pieces))));
     match taken {
         Ok(id) => answer::json(StatusCode::OK, &ImportedView { id: id.to_string() }),
         Err(fault) => desk_error(&fault),

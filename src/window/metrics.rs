@@ -71,7 +71,7 @@ pub(super) async fn refresh(window: &Window) -> QueueSummary {
             counters.memory_resident_bytes.set(signed(memory));
         }
     }
-    let summary = window.desk.summary();
+    let summary = window.views.desk.summary();
     counters.mqueue_messages.set(signed(summary.messages));
     counters.mqueue_kbytes.set(signed(summary.bytes.div_ceil(1024)));
     counters.mqueue_deferred_messages.set(signed(summary.deferred));

@@ -18,7 +18,8 @@ use super::words::size;
 use super::{Login, answer};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
-use crate::mail::model::Desk;
+use crate::ground::log::Tail;
+use crate::mail::model::{Desk, Doorway};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -87,15 +88,26 @@ pub struct Facts {
 /// Whether mail is taken: `Err` holds the reason why not (yet, or any more), in words.
 pub type Readiness = Result<(), String>;
 
-/// All that the windows look at.
+/// What the windows look at: the parts of the relay, each by the trait that it shows itself with.
+pub struct Views {
+    /// The queue.
+    pub desk: Arc<dyn Desk>,
+    /// Terminal `in`.
+    pub doorway: Arc<dyn Doorway>,
+    /// The last lines of the log.
+    pub tail: Arc<Tail>,
+    /// What the numbers were.
+    pub pulse: Pulse,
+}
+
+/// The windows' common ground.
 pub struct Window {
-    pub(super) desk: Arc<dyn Desk>,
+    pub(super) views: Views,
     pub(super) counters: Arc<Counters>,
     pub(super) login: Option<Login>,
     pub(super) facts: Facts,
     pub(super) ready: watch::Receiver<Readiness>,
     pub(super) probe: Probe,
-    pub(super) pulse: Pulse,
     pub(super) brake: Brake,
     pub(super) form_token: FormToken,
 }
@@ -138,18 +150,17 @@ impl Window {
     /// # Errors
     /// A counter of that name exists: a second window on the same counters.
     pub fn open(
-        desk: Arc<dyn Desk>,
+        views: Views,
         counters: Arc<Counters>,
         login: Option<Login>,
         facts: Facts,
         ready: watch::Receiver<Readiness>,
-        pulse: Pulse,
     ) -> Result<Arc<Self>, prometheus::Error> {
-        metrics::register_ages(&counters, Arc::clone(&desk))?;
+        metrics::register_ages(&counters, Arc::clone(&views.desk))?;
         counters.start_time_seconds.set(i64::from(facts.started));
         let probe = Probe::new(facts.data_volume.clone());
         let (brake, form_token) = (Brake::default(), FormToken::new());
-        Ok(Arc::new(Self { desk, counters, login, facts, ready, probe, pulse, brake, form_token }))
+        Ok(Arc::new(Self { views, counters, login, facts, ready, probe, brake, form_token }))
     }
 }
 

@@ -4,10 +4,12 @@
 use super::desk::{MemoryDesk, deferred, message, stored};
 use postern::appliance::counter::Counters;
 use postern::ground::clock;
+use postern::ground::log::Tail;
 use postern::mail::model::{Message, Refusal};
+use postern::mail::roll::Roll;
 use postern::window::Login;
 use postern::window::pulse::Pulse;
-use postern::window::server::{Facts, Readiness, Window, serve_control, serve_public};
+use postern::window::server::{Facts, Readiness, Views, Window, serve_control, serve_public};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -26,6 +28,8 @@ pub struct TestWindow {
     pub window: Arc<Window>,
     pub counters: Arc<Counters>,
     pub desk: Arc<MemoryDesk>,
+    pub roll: Arc<Roll>,
+    pub tail: Arc<Tail>,
     pub ready: watch::Sender<Readiness>,
     pub stop: watch::Sender<bool>,
     pub tasks: Vec<JoinHandle<()>>,
@@ -118,8 +122,9 @@ impl TestWindow {
         let (ready, readiness) = watch::channel(Ok(()));
         let (stop, stopping) = watch::channel(false);
         let asked: Arc<MemoryDesk> = Arc::clone(&desk);
-        let window =
-            Window::open(asked, Arc::clone(&counters), login, facts(directory.path()), readiness, Pulse::open(None)).unwrap();
+        let (roll, tail) = (Arc::<Roll>::default(), Arc::<Tail>::default());
+        let views = Views { desk: asked, doorway: roll.clone(), tail: tail.clone(), pulse: Pulse::open(None) };
+        let window = Window::open(views, Arc::clone(&counters), login, facts(directory.path()), readiness).unwrap();
         let public = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = public.local_addr().unwrap();
         let socket = directory.path().join("control.sock");
@@ -128,7 +133,7 @@ impl TestWindow {
             tokio::spawn(serve_public(Arc::clone(&window), vec![public], stopping.clone())),
             tokio::spawn(serve_control(Arc::clone(&window), control, stopping)),
         ];
-        Self { address, socket, window, counters, desk, ready, stop, tasks, _directory: directory }
+        Self { address, socket, window, counters, desk, roll, tail, ready, stop, tasks, _directory: directory }
     }
 
     pub fn url(&self, path: &str) -> String {

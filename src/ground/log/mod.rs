@@ -13,6 +13,7 @@
 mod event;
 mod journal;
 mod line;
+mod tail;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::Value;
@@ -27,6 +28,7 @@ use tracing_subscriber::registry::Registry;
 pub use event::{FIELDS_MAX, Said, VALUE_MAX};
 pub use journal::{BACKLOG_MAX, Journal, Outlet};
 pub use line::{is_tricky, put_fields};
+pub use tail::{TAIL_MAX, Tail};
 
 /// What a pipe takes from one writer without mixing it with another's (pipe(7)).
 const PIPE_BUF: usize = 4096;
@@ -53,6 +55,14 @@ pub trait Ear: Send + Sync + 'static {
 #[must_use = "dropping it ends the log"]
 pub struct LogGuard {
     journal: Arc<Journal>,
+    tail: Arc<Tail>,
+}
+
+impl LogGuard {
+    /// The last lines.
+    pub fn tail(&self) -> Arc<Tail> {
+        Arc::clone(&self.tail)
+    }
 }
 
 /// Starts the log of this process, once; later calls leave the first one in place. A panic becomes a line too.
@@ -88,8 +98,9 @@ struct Lines {
 impl Lines {
     fn open(out: impl Write + Send + 'static, json: bool, ear: Option<Arc<dyn Ear>>) -> (Self, LogGuard) {
         let journal = Journal::new();
-        journal.serve("log", Written { out, json });
-        (Self { journal: Arc::clone(&journal), json, ear }, LogGuard { journal })
+        let tail = Arc::new(Tail::default());
+        journal.serve("log", Written { out, json, tail: Arc::clone(&tail) });
+        (Self { journal: Arc::clone(&journal), json, ear }, LogGuard { journal, tail })
     }
 }
 
@@ -130,6 +141,7 @@ fn line(json: bool, level: Level, target: &str, said: Said) -> String {
 struct Written<W> {
     out: W,
     json: bool,
+    tail: Arc<Tail>,
 }
 
 impl<W: Write + Send + 'static> Outlet for Written<W> {
@@ -142,6 +154,7 @@ impl<W: Write + Send + 'static> Outlet for Written<W> {
             let said = Said { message, fields: vec![("lines", Value::from(missed))] };
             lines.push_str(&line(self.json, Level::WARN, module_path!(), said));
         }
+        self.tail.push(&lines);
         // A closed standard error takes no lines; there is nobody left to tell.
         let _ = bunches(lines.as_bytes()).try_for_each(|bunch| self.out.write_all(bunch));
     }

@@ -8,6 +8,7 @@ mod address;
 mod body;
 mod carried;
 mod desk;
+mod doorway;
 mod envelope;
 mod filter;
 mod id;
@@ -24,6 +25,7 @@ pub use carried::{Carried, Pieces};
 pub use desk::{
     Answer, Asker, Desk, DeskError, DestinationSummary, Found, Group, Grouping, Groups, Order, Preview, QueueSummary, Selection,
 };
+pub use doorway::{Doorway, RefusedExample, SessionSummary};
 pub use envelope::{BodyType, Envelope, Origin};
 pub use filter::{Filter, Seen, Standing};
 pub use id::MessageId;

@@ -50,7 +50,7 @@ pub(super) async fn groups(window: &Window, query: &str) -> Answer {
 
 /// The groups, for programs and for the page.
 pub(in crate::window) async fn view(window: &Window, by: Grouping) -> Result<GroupsView, Answer> {
-    let (found, now) = (ask(window.desk.groups(by)).await?, clock::now());
+    let (found, now) = (ask(window.views.desk.groups(by)).await?, clock::now());
     let group = |group: crate::mail::model::Group| GroupView {
         name: group.name,
         messages: group.messages,

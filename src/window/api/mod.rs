@@ -11,6 +11,7 @@ mod groups;
 mod orders;
 mod queue;
 mod rates;
+mod sessions;
 mod status;
 mod stream;
 mod text;
@@ -25,6 +26,8 @@ pub use queue::{
 };
 pub(super) use queue::{PageQuery, destination_view, message_with_subject, page};
 pub use rates::RatesView;
+pub use sessions::{ExampleView, LogView, ReasonView, RefusalsView, SessionView, SessionsView};
+pub(super) use sessions::{LogQuery, level_of, log_lines, refusals_view, sessions_view};
 pub use status::{DiskView, LatencyView, PartView, QueueView, StatusView, TotalsView};
 pub(super) use status::{latency, status_view};
 pub(super) use text::view as text_view;
@@ -59,6 +62,9 @@ pub(super) enum Route<'a> {
     Groups,
     Rates,
     Stream,
+    Sessions,
+    Refusals,
+    Log,
     Queue,
     Import,
     Message(&'a str),
@@ -78,6 +84,9 @@ impl<'a> Route<'a> {
             ("groups", None, None) => Self::Groups,
             ("rates", None, None) => Self::Rates,
             ("stream", None, None) => Self::Stream,
+            ("sessions", None, None) => Self::Sessions,
+            ("refusals", None, None) => Self::Refusals,
+            ("log", None, None) => Self::Log,
             ("queue", None, None) if method == Method::POST => Self::Import,
             ("queue", None, None) => Self::Queue,
             ("queue", Some(id), None) => Self::Message(id),
@@ -101,9 +110,16 @@ impl<'a> Route<'a> {
     /// What a client must be allowed to do.
     pub(super) fn need(&self) -> Need {
         match self {
-            Self::Status | Self::Destinations | Self::Groups | Self::Rates | Self::Stream | Self::Queue | Self::Message(_) => {
-                Need::Look
-            }
+            Self::Status
+            | Self::Destinations
+            | Self::Groups
+            | Self::Rates
+            | Self::Stream
+            | Self::Sessions
+            | Self::Refusals
+            | Self::Log
+            | Self::Queue
+            | Self::Message(_) => Need::Look,
             Self::Body(_) | Self::Text(_) => Need::Read,
             Self::Orders => Need::Order,
             Self::Import | Self::Mail(_) => Need::Carry,
@@ -117,6 +133,9 @@ impl<'a> Route<'a> {
             Self::Destinations => queue::destinations(window),
             Self::Rates => rates::rates(window, visit.query),
             Self::Stream => stream::stream(window, visit).await,
+            Self::Sessions => sessions::sessions(window),
+            Self::Refusals => sessions::refusals(window),
+            Self::Log => sessions::log(window, visit.query),
             Self::Groups => groups::groups(window, visit.query).await,
             Self::Queue => queue::queue(window, visit.query).await,
             Self::Import => carry::import(window, content).await,

@@ -107,7 +107,7 @@ pub(in crate::window) async fn carry_out(
     wish: Wish,
     preview: bool,
 ) -> Result<HitView, DeskError> {
-    let desk = &window.desk;
+    let desk = &window.views.desk;
     let done = |messages| HitView { messages, preview: false, sample: Vec::new(), incomplete: false };
     match (wish, preview) {
         (Wish::Messages(order, selection), false) => desk.order(order, selection, visit.asker(window)).await.map(done),

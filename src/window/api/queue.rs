@@ -185,7 +185,7 @@ pub struct RecipientView {
 /// `GET /api/v1/destinations`
 pub(super) fn destinations(window: &Window) -> Answer {
     let now = clock::now();
-    let destinations = window.desk.destinations(DESTINATIONS_MAX).into_iter().map(|d| destination_view(d, now)).collect();
+    let destinations = window.views.desk.destinations(DESTINATIONS_MAX).into_iter().map(|d| destination_view(d, now)).collect();
     answer::json(StatusCode::OK, &DestinationsView { destinations, age_bounds_seconds: DestinationSummary::AGES.to_vec() })
 }
 
@@ -227,7 +227,7 @@ pub(in crate::window) async fn page(window: &Window, asked: &PageQuery) -> Resul
     loop {
         let (wanted, patience) =
             (BUNCH.min(asked.limit - view.messages.len()), deadline.saturating_duration_since(Instant::now()));
-        let found = ask(window.desk.find(filter.clone(), after, wanted, patience)).await?;
+        let found = ask(window.views.desk.find(filter.clone(), after, wanted, patience)).await?;
         after = found.next;
         view.scanned += found.scanned;
         view.messages.extend(found.messages.iter().map(|(message, standing)| MessageView {
@@ -252,7 +252,7 @@ pub(super) async fn message(window: &Window, id: MessageId) -> Answer {
 
 /// A message, for programs and for the page.
 pub(in crate::window) async fn message_with_subject(window: &Window, id: MessageId) -> Result<MessageView, Answer> {
-    let message = ask(window.desk.show(id)).await?;
+    let message = ask(window.views.desk.show(id)).await?;
     let mut view = message_view(&message, clock::now(), None);
     let head = tokio::task::spawn_blocking(move || message.body.head(HEAD_MAX));
     // A content that cannot be read now still has an envelope to show.
@@ -265,7 +265,7 @@ pub(in crate::window) async fn message_with_subject(window: &Window, id: Message
 
 /// `GET /api/v1/queue/ID/body`: the content as it will be sent, not dot-stuffed.
 pub(super) async fn body(window: &Window, id: MessageId) -> Answer {
-    let body = match ask(window.desk.show(id)).await {
+    let body = match ask(window.views.desk.show(id)).await {
         Ok(message) => message.body,
         Err(answer) => return answer,
     };

@@ -38,7 +38,7 @@ pub struct RatesView {
 /// `GET /api/v1/rates?span=1h`
 pub(super) fn rates(window: &Window, query: &str) -> Answer {
     let span = if query.is_empty() { "1h" } else { query.strip_prefix("span=").unwrap_or_default() };
-    let Some((span, points, end)) = window.pulse.points(span) else {
+    let Some((span, points, end)) = window.views.pulse.points(span) else {
         return error(StatusCode::BAD_REQUEST, "span=1h, 24h or 7d is wanted");
     };
     let of = |number: fn(&Point) -> f32| points.iter().map(|point| Some(number(point)).filter(|n| n.is_finite())).collect();

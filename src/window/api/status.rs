@@ -151,7 +151,7 @@ pub(in crate::window) async fn status_view(window: &Window) -> StatusView {
         disk: DiskView { free_bytes: counters.disk_free_bytes.get(), size_bytes: counters.disk_size_bytes.get() },
         memory_resident_bytes: counters.memory_resident_bytes.get(),
         latency: latency(&counters.delivery_latency_seconds),
-        alerts: window.pulse.watch.look(window, &summary),
+        alerts: window.views.pulse.watch.look(window, &summary),
         certificate_expires: counters.certificate_expiry().map(|end| clock::rfc3339(u32::try_from(end).unwrap_or(u32::MAX))),
         orders_refused: window.rights().may(Need::Order).err().map(str::to_owned),
         who_may_relay: facts.who_may_relay.clone(),

@@ -26,14 +26,14 @@ pub(super) async fn stream(window: &Window, visit: &Visit<'_>) -> Answer {
     if visit.version == Version::HTTP_10 {
         return error(StatusCode::BAD_REQUEST, "a stream needs HTTP/1.1; ask /api/v1/status from time to time");
     }
-    let Ok(turn) = window.pulse.streams.clone().try_acquire_owned() else {
+    let Ok(turn) = window.views.pulse.streams.clone().try_acquire_owned() else {
         let mut answer = error(StatusCode::SERVICE_UNAVAILABLE, "too many streams; ask /api/v1/status from time to time");
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
         return answer;
     };
     let (sender, events) = mpsc::channel(1);
     if visit.method == Method::GET {
-        let mut news = window.pulse.subscribe();
+        let mut news = window.views.pulse.subscribe();
         news.mark_unchanged();
         let first = Bytes::from([RETRY.as_bytes(), &pulse::event(&super::status_view(window).await)].concat());
         tokio::spawn(async move {

@@ -72,7 +72,7 @@ pub(super) async fn text(window: &Window, id: MessageId) -> Answer {
 
 /// The text, for programs and for the page.
 pub(in crate::window) async fn view(window: &Window, id: MessageId) -> Result<TextView, Answer> {
-    let message = ask(window.desk.show(id)).await?;
+    let message = ask(window.views.desk.show(id)).await?;
     let whole = message.body.len() <= READ_MAX as u64;
     let read = tokio::task::spawn_blocking(move || {
         let mut view = read(&message.body.head(READ_MAX)?);

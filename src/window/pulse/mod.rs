@@ -71,14 +71,14 @@ impl Pulse {
     }
 
     fn tick(&self, window: &Window) {
-        let totals = Totals::of(&window.counters, window.desk.summary().messages);
+        let totals = Totals::of(&window.counters, window.views.desk.summary().messages);
         self.lock().tick(&totals, clock::now());
     }
 }
 
 /// Ticks until `stop` says true.
 pub async fn run(window: Arc<Window>, mut stop: watch::Receiver<bool>) {
-    let pulse = &window.pulse;
+    let pulse = &window.views.pulse;
     let mut pace = interval(TICK);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut kept = Instant::now();
@@ -108,14 +108,14 @@ pub(super) fn event(status: &api::StatusView) -> Bytes {
 async fn keep(window: &Arc<Window>) {
     let window = Arc::clone(window);
     let kept = tokio::task::spawn_blocking(move || {
-        let Some(disk) = &window.pulse.disk else { return Ok(()) };
+        let Some(disk) = &window.views.pulse.disk else { return Ok(()) };
         // The last percent is for mail.
         let space = disk.space()?;
         if space.free < space.size / 100 {
             return Ok(());
         }
         // A disk that is slow must not hold the lock.
-        let octets = window.pulse.lock().encode();
+        let octets = window.views.pulse.lock().encode();
         store::save(disk.as_ref(), octets)
     });
     match kept.await {

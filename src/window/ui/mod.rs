@@ -1,7 +1,8 @@
 //! The pages of the stats UI, for a tired person.
 //!
 //! Server-rendered HTML with one layout, one style sheet and one script that keeps the pages fresh; all of it can be read without
-//! the script. Nothing is loaded from elsewhere. A file for each page: [`overview`], [`queue`], [`message`]; [`act`] is what
+//! the script. Nothing is loaded from elsewhere. A file for each page: [`overview`], [`queue`], [`message`], [`sessions`],
+//! [`log`]; [`act`] is what
 //! their forms do.
 //! Limits: each page names its own; none is over 100 kB.
 //! Security: names, subjects, errors and reasons are hostile; askama escapes every value, and the policy of `answer` runs no
@@ -9,10 +10,12 @@
 
 mod act;
 mod chart;
+mod log;
 mod message;
 mod notice;
 mod overview;
 mod queue;
+mod sessions;
 pub(super) mod status;
 mod text;
 
@@ -34,6 +37,8 @@ pub(super) enum Route<'a> {
     Overview,
     Queue,
     Message(&'a str),
+    Sessions,
+    Log,
     Act,
     Asset(&'a str),
 }
@@ -43,6 +48,8 @@ impl<'a> Route<'a> {
         Some(match path {
             "/" => Self::Overview,
             "/queue" => Self::Queue,
+            "/sessions" => Self::Sessions,
+            "/log" => Self::Log,
             "/act" => Self::Act,
             "/favicon.ico" => Self::Asset("icon.svg"),
             path => match path.strip_prefix("/queue/") {
@@ -84,6 +91,8 @@ impl<'a> Route<'a> {
                 };
             }
             Self::Overview => overview::page(window, visit).await,
+            Self::Sessions => sessions::page(window, visit),
+            Self::Log => log::page(window, visit),
             Self::Queue => queue::page(window, visit).await,
             Self::Message(id) => match id.parse() {
                 Ok(id) => message::page(window, visit, id).await,
@@ -158,8 +167,13 @@ impl Frame {
     }
 
     /// Path, name and label of each page.
-    fn pages(&self) -> [(&'static str, &'static str, &'static str); 2] {
-        [("/", "overview", "Overview"), ("/queue", "queue", "Queue")]
+    fn pages(&self) -> [(&'static str, &'static str, &'static str); 4] {
+        [
+            ("/", "overview", "Overview"),
+            ("/queue", "queue", "Queue"),
+            ("/sessions", "sessions", "Sessions"),
+            ("/log", "log", "Log"),
+        ]
     }
 }
 

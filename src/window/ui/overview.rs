@@ -108,7 +108,7 @@ struct Latency {
 pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, Refused> {
     let status = api::status_view(window).await;
     let now = clock::now();
-    let mut destinations = window.desk.destinations(DESTINATIONS + 1);
+    let mut destinations = window.views.desk.destinations(DESTINATIONS + 1);
     let more = u64::from(destinations.len() > DESTINATIONS);
     destinations.truncate(DESTINATIONS);
     let longest = destinations.iter().map(|destination| destination.messages).max().unwrap_or(0).max(1);
@@ -150,7 +150,7 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, R
 
 /// The charts of a span: what flows, what waits, how long it takes.
 fn charts(window: &Window, span: &str) -> (&'static str, [(&'static str, Chart); 3]) {
-    let found = window.pulse.points(span).or_else(|| window.pulse.points(SPANS[0].name));
+    let found = window.views.pulse.points(span).or_else(|| window.views.pulse.points(SPANS[0].name));
     let (span, points, _) = found.unwrap_or((SPANS[0], Vec::new(), 0));
     let of = |number: fn(&Point) -> f32| points.iter().map(number).collect::<Vec<f32>>();
     let flow = vec![

@@ -91,7 +91,7 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, R
     let mut asked = PageQuery::parse(&query).map_err(Refused::Query)?;
     asked.limit = PAGE;
     let found = api::page(window, &asked).await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
-    let mut destinations = window.desk.destinations(DESTINATIONS + 1);
+    let mut destinations = window.views.desk.destinations(DESTINATIONS + 1);
     let more_destinations = destinations.len() > DESTINATIONS;
     destinations.truncate(DESTINATIONS);
     let now = crate::ground::clock::now();
@@ -112,7 +112,7 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, R
         senders,
         reasons,
         sampled,
-        total: count(window.desk.summary().messages),
+        total: count(window.views.desk.summary().messages),
         looked: (!found.complete && !conditions.is_empty() && found.messages.len() < PAGE)
             .then(|| format!("{} messages looked at so far", count(found.scanned))),
         next: found.next.as_ref().map(|after| format!("/queue?{base}after={after}")),

@@ -1,0 +1,197 @@
+//! The roll of sessions at terminal `in`, for windows: who is here, and who was refused.
+//!
+//! Limits: an entry for each session, of which accept has a limit; [`EXAMPLES`] refusals of each reason, their texts cut at
+//! [`TEXT_MAX`] octets.
+
+use super::model::{Doorway, Envelope, Refusal, RefusedExample, SessionSummary};
+use crate::ground::clock;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Refusals that are remembered of each reason.
+const EXAMPLES: usize = 5;
+
+/// The longest text of an entry.
+const TEXT_MAX: usize = 120;
+
+/// The roll.
+#[derive(Default)]
+pub struct Roll {
+    next: AtomicU64,
+    here: Mutex<BTreeMap<u64, Arc<Entry>>>,
+    refused: Mutex<HashMap<&'static str, VecDeque<RefusedExample>>>,
+}
+
+struct Entry {
+    client: IpAddr,
+    port: u16,
+    since: u32,
+    messages: AtomicU32,
+    octets: AtomicU64,
+    said: Mutex<Said>,
+}
+
+#[derive(Default)]
+struct Said {
+    state: &'static str,
+    helo: String,
+    tls: String,
+    sender: String,
+    recipients: u32,
+}
+
+/// A session's place on the roll, until it is dropped.
+pub struct Guest {
+    roll: Arc<Roll>,
+    number: u64,
+    entry: Arc<Entry>,
+}
+
+impl Roll {
+    /// A client has come.
+    pub fn enter(self: &Arc<Self>, client: IpAddr, port: u16) -> Guest {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let said = Mutex::new(Said { state: "connect", ..Said::default() });
+        let entry = Entry { client, port, since: clock::now(), messages: AtomicU32::new(0), octets: AtomicU64::new(0), said };
+        let entry = Arc::new(entry);
+        lock(&self.here).insert(number, Arc::clone(&entry));
+        Guest { roll: Arc::clone(self), number, entry }
+    }
+
+    /// A command was refused.
+    pub fn refused(&self, reason: Refusal, mut example: RefusedExample) {
+        for text in [&mut example.helo, &mut example.from, &mut example.to, &mut example.reply] {
+            cut(text);
+        }
+        let mut refused = lock(&self.refused);
+        let examples = refused.entry(reason.as_str()).or_default();
+        examples.truncate(EXAMPLES - 1);
+        examples.push_front(example);
+    }
+}
+
+impl Guest {
+    /// What the client did last, and what is known since.
+    pub fn did(&self, state: &'static str, helo: &str, mail: Option<&Envelope>) {
+        let mut said = lock(&self.entry.said);
+        said.state = state;
+        if said.helo != helo {
+            helo.clone_into(&mut said.helo);
+            cut(&mut said.helo);
+        }
+        let sender = mail.map_or("", |mail| mail.sender.as_ref().map_or("<>", |sender| sender.as_str()));
+        said.recipients = mail.map_or(0, |mail| u32::try_from(mail.recipients.len()).unwrap_or(u32::MAX));
+        if said.sender != sender {
+            sender.clone_into(&mut said.sender);
+            cut(&mut said.sender);
+        }
+    }
+
+    /// Only what it does.
+    pub fn does(&self, state: &'static str) {
+        lock(&self.entry.said).state = state;
+    }
+
+    /// The session is inside TLS.
+    pub fn secured(&self, tls: String) {
+        lock(&self.entry.said).tls = tls;
+    }
+
+    /// A mail was taken.
+    pub fn sent(&self, octets: u64) {
+        self.entry.messages.fetch_add(1, Ordering::Relaxed);
+        self.entry.octets.fetch_add(octets, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        lock(&self.roll.here).remove(&self.number);
+    }
+}
+
+impl Doorway for Roll {
+    fn sessions(&self, limit: usize) -> (Vec<SessionSummary>, usize) {
+        let here = lock(&self.here);
+        let (shown, total): (Vec<Arc<Entry>>, usize) = (here.values().take(limit).cloned().collect(), here.len());
+        drop(here);
+        (shown.iter().map(|entry| entry.summary()).collect(), total)
+    }
+
+    fn refused(&self, reason: Refusal) -> Vec<RefusedExample> {
+        lock(&self.refused).get(reason.as_str()).map(|examples| examples.iter().cloned().collect()).unwrap_or_default()
+    }
+}
+
+impl Entry {
+    fn summary(&self) -> SessionSummary {
+        let said = lock(&self.said);
+        SessionSummary {
+            client: self.client,
+            port: self.port,
+            since: self.since,
+            state: said.state,
+            helo: said.helo.clone(),
+            tls: said.tls.clone(),
+            sender: said.sender.clone(),
+            recipients: said.recipients,
+            messages: self.messages.load(Ordering::Relaxed),
+            octets: self.octets.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn cut(text: &mut String) {
+    if text.len() > TEXT_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_MAX));
+    }
+}
+
+/// A panic elsewhere leaves what these locks guard usable: all changes under them are single steps.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_is_on_the_roll_until_he_goes() {
+        let roll = Arc::new(Roll::default());
+        let client = IpAddr::from([192, 0, 2, 7]);
+        let (one, other) = (roll.enter(client, 1), roll.enter(client, 2));
+        one.did("EHLO", &"x".repeat(300), None);
+        one.sent(5000);
+        let (sessions, total) = roll.sessions(1);
+        assert_eq!((sessions.len(), total), (1, 2));
+        assert_eq!((sessions[0].state, sessions[0].helo.len(), sessions[0].octets), ("EHLO", TEXT_MAX, 5000));
+        drop(one);
+        assert_eq!(roll.sessions(9).0.iter().map(|session| session.port).collect::<Vec<_>>(), [2]);
+        drop(other);
+        assert_eq!(roll.sessions(9).1, 0);
+    }
+
+    #[test]
+    fn the_last_refusals_of_each_reason_are_remembered() {
+        let roll = Roll::default();
+        for at in 0..9 {
+            let example = RefusedExample {
+                at,
+                client: IpAddr::from([192, 0, 2, 7]),
+                helo: String::new(),
+                command: "RCPT",
+                from: String::new(),
+                to: "ü".repeat(200),
+                reply: "554 5.7.1 no".to_owned(),
+            };
+            roll.refused(Refusal::Relay, example);
+        }
+        let examples = Doorway::refused(&roll, Refusal::Relay);
+        assert_eq!(examples.iter().map(|example| example.at).collect::<Vec<_>>(), [8, 7, 6, 5, 4]);
+        assert_eq!(examples[0].to.len(), TEXT_MAX);
+        assert!(Doorway::refused(&roll, Refusal::Loop).is_empty());
+    }
+}
