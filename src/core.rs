@@ -13,7 +13,7 @@ use crate::appliance::counter::Counters;
 use crate::appliance::event::Severity;
 use crate::appliance::failure::{Exit, Failure, exit_of};
 use crate::appliance::lines;
-use crate::appliance::property::{LogFormat, Settings, relay};
+use crate::appliance::property::{AddressMasking, LogFormat, Settings, relay};
 use crate::appliance::supervise::confine::confine;
 use crate::appliance::supervise::orders::Listener;
 use crate::appliance::supervise::status::StatusWriter;
@@ -27,6 +27,7 @@ use crate::mail::admit::Policy;
 use crate::mail::deliver::{self, Client};
 use crate::mail::desk::Office;
 use crate::mail::inbound::{self, Intake};
+use crate::mail::journal::{self, Journal, Masking};
 use crate::mail::model::{Desk, Refusal};
 use crate::mail::outbound::{self, Outbound};
 use crate::mail::parse::Rules;
@@ -161,7 +162,8 @@ async fn serve(
     let copy = router.copy_destination().is_some();
     let client = Client::new(deliver_config(settings), counters.clone()).map_err(|error| internal("TLS", &error))?;
     let config = outbound::Config { hostname: settings.hostname.clone(), schedule: schedule_config(settings) };
-    let outbound = Outbound::new(spool.clone(), router, client, counters.clone(), config);
+    let journal = Journal::open(disk.clone(), journal_config(settings), counters.clone());
+    let outbound = Outbound::new(spool.clone(), router, client, counters.clone(), journal.clone(), config);
     let tell = |progress: String| tracing::info!(target: "mta", "{progress}");
     // Beside the sessions: new mail does not wait until old mail is planned.
     let planning = tokio::spawn(outbound.clone().resume(tell));
@@ -170,7 +172,7 @@ async fn serve(
     let (close, closing) = watch::channel(false);
     let desk: Arc<dyn Desk> = Arc::new(Office::new(outbound.clone(), disk.clone()));
     let roll = Arc::new(Roll::default());
-    let views = Views { desk, doorway: roll.clone(), tail, pulse: Pulse::open(Some(disk.clone())) };
+    let views = Views { desk, doorway: roll.clone(), history: journal, tail, pulse: Pulse::open(Some(disk.clone())) };
     let window = Window::open(views, counters.clone(), login(settings), facts(settings), ready)
         .map_err(|error| internal("counters", &error))?;
     let windows = open_windows(settings, window, windows, control, closing)?;
@@ -311,6 +313,19 @@ fn router<'a>(settings: &Settings, listeners: impl Iterator<Item = &'a TcpListen
 
 fn deliver_config(settings: &Settings) -> deliver::Config {
     deliver::Config { hostname: settings.hostname.clone(), timeouts: deliver::Timeouts::default(), bind: None }
+}
+
+fn journal_config(settings: &Settings) -> journal::Config {
+    journal::Config {
+        enabled: settings.history_enabled,
+        size: settings.history_size,
+        time: settings.history_time,
+        masking: match settings.address_masking {
+            AddressMasking::None => Masking::None,
+            AddressMasking::Smart => Masking::Smart,
+            AddressMasking::Hash => Masking::Hash,
+        },
+    }
 }
 
 fn schedule_config(settings: &Settings) -> schedule::Config {

@@ -2,7 +2,8 @@
 //!
 //! A mail passes the rooms in this order: [`accept`] gives a byte stream with a peer, [`parse`] turns bytes into commands
 //! and content, [`admit`] says who may send what to whom, [`spool`] makes it durable, [`schedule`] says when, [`route`]
-//! where, [`deliver`] hands it on, [`bounce`] words a failure for the sender. [`model`] holds the nouns.
+//! where, [`deliver`] hands it on, [`bounce`] words a failure for the sender, [`journal`] remembers
+//! for a while what became of it. [`model`] holds the nouns.
 //!
 //! No room imports another. This corridor joins them with owned values: [`inbound`] walks a session from accept to spool,
 //! [`outbound`] walks a message from schedule to its outcomes, [`desk`] answers the windows, and takes mail of another
@@ -16,6 +17,7 @@ mod carry;
 pub mod deliver;
 pub mod desk;
 pub mod inbound;
+pub mod journal;
 pub mod model;
 pub mod outbound;
 pub mod parse;

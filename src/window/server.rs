@@ -19,7 +19,7 @@ use super::{Login, answer};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::log::Tail;
-use crate::mail::model::{Desk, Doorway};
+use crate::mail::model::{Desk, Doorway, History};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -94,6 +94,8 @@ pub struct Views {
     pub desk: Arc<dyn Desk>,
     /// Terminal `in`.
     pub doorway: Arc<dyn Doorway>,
+    /// What became of mail.
+    pub history: Arc<dyn History>,
     /// The last lines of the log.
     pub tail: Arc<Tail>,
     /// What the numbers were.

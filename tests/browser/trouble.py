@@ -148,7 +148,13 @@ class Trouble:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        self.directory.cleanup()
+        # A child of the appliance may still write its last lines.
+        for _ in range(50):
+            try:
+                self.directory.cleanup()
+                return
+            except OSError:
+                time.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@
 use super::desk::{MemoryDesk, deferred, message, stored};
 use postern::appliance::counter::Counters;
 use postern::ground::clock;
+use postern::ground::disk::{Disk, Volume};
 use postern::ground::log::Tail;
+use postern::mail::journal::{self, Journal, Masking};
 use postern::mail::model::{Message, Refusal};
 use postern::mail::roll::Roll;
 use postern::window::Login;
@@ -14,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -30,6 +33,7 @@ pub struct TestWindow {
     pub desk: Arc<MemoryDesk>,
     pub roll: Arc<Roll>,
     pub tail: Arc<Tail>,
+    pub journal: Arc<Journal>,
     pub ready: watch::Sender<Readiness>,
     pub stop: watch::Sender<bool>,
     pub tasks: Vec<JoinHandle<()>>,
@@ -122,8 +126,17 @@ impl TestWindow {
         let (ready, readiness) = watch::channel(Ok(()));
         let (stop, stopping) = watch::channel(false);
         let asked: Arc<MemoryDesk> = Arc::clone(&desk);
+        let volume: Arc<dyn Disk> = Arc::new(Volume::open(directory.path()).unwrap());
+        let kept = journal::Config { enabled: true, size: 1 << 20, time: Duration::from_secs(86_400), masking: Masking::None };
+        let journal = Journal::open(volume, kept, Arc::clone(&counters));
         let (roll, tail) = (Arc::<Roll>::default(), Arc::<Tail>::default());
-        let views = Views { desk: asked, doorway: roll.clone(), tail: tail.clone(), pulse: Pulse::open(None) };
+        let views = Views {
+            desk: asked,
+            doorway: roll.clone(),
+            history: journal.clone(),
+            tail: tail.clone(),
+            pulse: Pulse::open(None),
+        };
         let window = Window::open(views, Arc::clone(&counters), login, facts(directory.path()), readiness).unwrap();
         let public = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = public.local_addr().unwrap();
@@ -133,7 +146,7 @@ impl TestWindow {
             tokio::spawn(serve_public(Arc::clone(&window), vec![public], stopping.clone())),
             tokio::spawn(serve_control(Arc::clone(&window), control, stopping)),
         ];
-        Self { address, socket, window, counters, desk, roll, tail, ready, stop, tasks, _directory: directory }
+        Self { address, socket, window, counters, desk, roll, tail, journal, ready, stop, tasks, _directory: directory }
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -244,10 +244,11 @@ mod tests {
         let names: BTreeSet<_> = class.property.iter().map(|property| property.name.as_str()).collect();
         assert_eq!(names.len(), class.property.len());
         assert_eq!(class.property.iter().filter(|property| property.group == Group::Founding).count(), 13);
-        const KINDS: [&str; 19] = [
+        const KINDS: [&str; 20] = [
             "text",
             "yes/no",
             "plain/json",
+            "none/smart/hash",
             "number",
             "port",
             "size",

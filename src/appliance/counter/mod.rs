@@ -81,6 +81,8 @@ pub struct Counters {
     pub maillog_buffer_bytes: IntGauge,
     /// 1 while the log share takes no lines, else 0.
     pub maillog_failing: IntGauge,
+    /// Entries of the history that found no room to wait.
+    pub history_dropped_total: IntCounter,
     /// Wrong user names and passwords at the stats UI.
     pub window_logins_refused_total: IntCounter,
     /// Tasks that panicked and were contained; each one is a defect to report.
@@ -172,6 +174,11 @@ impl Counters {
             )?,
             maillog_buffer_bytes: gauge(r, "mta_maillog_buffer_bytes", "Octets of the mail log that wait for the share")?,
             maillog_failing: gauge(r, "mta_maillog_failing", "1 while the log share takes no lines, else 0")?,
+            history_dropped_total: counter(
+                r,
+                "mta_history_dropped_total",
+                "Entries of the history that found no room to wait",
+            )?,
             window_logins_refused_total: counter(
                 r,
                 "mta_window_logins_refused_total",

@@ -17,4 +17,4 @@ pub mod settings;
 pub mod value;
 
 pub use environment::{Loaded, Machine, Refused, Source, VALUE_LIMIT, load, read};
-pub use settings::{LogFormat, Secret, Settings};
+pub use settings::{AddressMasking, LogFormat, Secret, Settings};

@@ -63,6 +63,10 @@ impl Reader<'_> {
         let mon_interval = self.required("mon_interval", texts.mon_interval, value::duration);
         let message_size_limit = self.required("message_size_limit", texts.message_size_limit, value::size);
         let queue_lifetime = self.required("queue_lifetime", texts.queue_lifetime, value::duration);
+        let history_enabled = self.required("history_enabled", texts.history_enabled, value::flag);
+        let history_size = self.required("history_size", texts.history_size, value::size);
+        let history_time = self.required("history_time", texts.history_time, value::duration);
+        let address_masking = self.required("address_masking", texts.address_masking, str::parse);
         let log_format = self.required("log_format", texts.log_format, str::parse);
         let run_dir = self.required("run_dir", texts.run_dir, value::absolute_path);
         let minimal_backoff_time = self.required("minimal_backoff_time", texts.minimal_backoff_time, value::duration);
@@ -105,6 +109,10 @@ impl Reader<'_> {
             message_size_limit: message_size_limit?,
             queue_lifetime: queue_lifetime?,
             log_format: log_format?,
+            history_enabled: history_enabled?,
+            history_size: history_size?,
+            history_time: history_time?,
+            address_masking: address_masking?,
             run_dir: run_dir?,
             minimal_backoff_time: minimal_backoff_time?,
             maximal_backoff_time: maximal_backoff_time?,

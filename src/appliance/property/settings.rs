@@ -75,6 +75,14 @@ pub struct Settings {
     pub queue_lifetime: Duration,
     /// Form of log lines.
     pub log_format: LogFormat,
+    /// The data volume keeps what became of mail.
+    pub history_enabled: bool,
+    /// Octets of it, at most.
+    pub history_size: u64,
+    /// Its age, at most.
+    pub history_time: Duration,
+    /// How it writes addresses.
+    pub address_masking: AddressMasking,
     /// Directory of the control socket and of the readiness file.
     pub run_dir: PathBuf,
     /// First pause between delivery attempts.
@@ -133,6 +141,37 @@ pub enum LogFormat {
     Plain,
     /// For collectors.
     Json,
+}
+
+/// Property `address_masking`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressMasking {
+    /// As they are.
+    None,
+    /// The local part shortened.
+    Smart,
+    /// The local part as a keyed hash.
+    Hash,
+}
+
+impl AddressMasking {
+    /// The property's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Smart => "smart",
+            Self::Hash => "hash",
+        }
+    }
+}
+
+impl FromStr for AddressMasking {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::None, Self::Smart, Self::Hash];
+        all.into_iter().find(|one| one.as_str() == text).ok_or_else(|| "value must be none, smart or hash".to_owned())
+    }
 }
 
 impl LogFormat {
@@ -198,6 +237,10 @@ pub struct Texts {
     pub(super) destination_concurrency_limit: Option<String>,
     pub(super) dns_servers: Option<String>,
     pub(super) log_format: Option<String>,
+    pub(super) history_enabled: Option<String>,
+    pub(super) history_size: Option<String>,
+    pub(super) history_time: Option<String>,
+    pub(super) address_masking: Option<String>,
     pub(super) run_dir: Option<String>,
 }
 
@@ -261,6 +304,10 @@ impl Settings {
             message_size_limit,
             queue_lifetime,
             log_format,
+            history_enabled,
+            history_size,
+            history_time,
+            address_masking,
             run_dir,
             minimal_backoff_time,
             maximal_backoff_time,
@@ -303,6 +350,10 @@ impl Settings {
             ("message_size_limit", octets(*message_size_limit)),
             ("queue_lifetime", span(*queue_lifetime)),
             ("log_format", log_format.as_str().to_owned()),
+            ("history_enabled", yes_no(*history_enabled)),
+            ("history_size", octets(*history_size)),
+            ("history_time", span(*history_time)),
+            ("address_masking", address_masking.as_str().to_owned()),
             ("run_dir", run_dir.display().to_string()),
             ("minimal_backoff_time", span(*minimal_backoff_time)),
             ("maximal_backoff_time", span(*maximal_backoff_time)),

@@ -48,6 +48,13 @@ pub fn opportunistic_client() -> Result<Arc<ClientConfig>, Error> {
     Ok(Arc::new(config))
 }
 
+/// What a finished handshake agreed on, for people; a certificate is not checked by opportunistic TLS.
+pub fn facts(connection: &rustls::ClientConnection) -> String {
+    let version = connection.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
+    let suite = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("an unknown suite");
+    format!("{} with {suite}", version.replace('_', "."))
+}
+
 /// The name that the handshake asks for: the host's, or its address where the host has no name that TLS could carry.
 pub fn server_name(host: &str, address: IpAddr) -> ServerName<'static> {
     ServerName::try_from(host.to_owned()).unwrap_or_else(|_| ServerName::IpAddress(address.into()))

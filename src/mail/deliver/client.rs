@@ -34,6 +34,8 @@ pub struct Connection {
     /// For logs and words: `name[address]:port`.
     pub(super) relay: String,
     pub(super) tls: bool,
+    /// Protocol version and cipher suite; empty in plain text.
+    pub(super) security: String,
     /// Why there is no TLS although the peer offers it.
     pub(super) tls_failure: Option<String>,
     /// Transactions that this connection has carried.
@@ -113,6 +115,7 @@ impl Client {
             extensions: Extensions::default(),
             relay: relay.to_owned(),
             tls: false,
+            security: String::new(),
             tls_failure: None,
             carried: 0,
             dirty: false,
@@ -197,7 +200,7 @@ impl Connection {
         let command = format!("{verb} {}\r\n", self.client.shared.config.hostname);
         let limit = self.client.timeouts().hello;
         let asked = async {
-            self.wire.write(command.as_bytes(), limit).await?;
+            self.wire.say(command.as_bytes(), limit).await?;
             self.wire.reply(limit).await
         };
         asked.await.map_err(|trouble: Trouble| trouble.outcome(&self.relay, &format!("in answer to {verb}"), 2))
@@ -217,7 +220,7 @@ impl Connection {
         let times = *self.client.timeouts();
         let tls_failed = |relay: &str, cause: String| Failed::Tls(format!("TLS with {relay}: {cause}"));
         let asked = async {
-            self.wire.write(b"STARTTLS\r\n", times.hello).await?;
+            self.wire.say(b"STARTTLS\r\n", times.hello).await?;
             self.wire.reply(times.hello).await
         };
         match asked.await {
@@ -234,12 +237,19 @@ impl Connection {
             return Err(Outcome::own(Reply::new(451, (4, 7, 0), text)).into());
         }
         let name = tls::server_name(&self.host, self.address.ip());
+        let mut transcript = std::mem::take(&mut self.wire.transcript);
         let handshake = self.client.shared.tls.connect(name, self.wire.into_stream());
         self.wire = match timeout(times.handshake, handshake).await {
-            Ok(Ok(stream)) => Wire::new(stream),
+            Ok(Ok(stream)) => {
+                let facts = tls::facts(stream.get_ref().1);
+                transcript.note(&facts);
+                self.security = facts;
+                Wire::new(stream)
+            }
             Ok(Err(error)) => return Err(tls_failed(&self.relay, io_text(&error))),
             Err(_) => return Err(tls_failed(&self.relay, format!("no handshake within {:?}", times.handshake))),
         };
+        self.wire.transcript = transcript;
         self.tls = true;
         self.extensions = Extensions::default();
         self.hello().await.map_err(|outcome| tls_failed(&self.relay, outcome.reply.to_string()))?;

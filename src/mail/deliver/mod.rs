@@ -21,6 +21,7 @@ mod content;
 mod extensions;
 pub mod reply;
 mod transaction;
+mod transcript;
 mod wire;
 
 use std::net::IpAddr;

@@ -29,8 +29,18 @@ impl Connection {
         let answers = self.attempt(envelope, &message.body, &recipients).await;
         let mut rest = answers.outcomes.into_iter();
         let outcomes = targets.iter().zip(asked).map(|(target, list)| (*target, worst_or_best(rest.by_ref().take(list.len()))));
-        let report =
-            Report { outcomes: outcomes.collect(), relay: self.relay.clone(), tls: self.tls, reusable: answers.reusable };
+        let outcomes: Vec<(Target, Outcome)> = outcomes.collect();
+        // What went well needs no record of its words.
+        let all_well = outcomes.iter().all(|(_, outcome)| outcome.class() == Class::Success);
+        let report = Report {
+            outcomes,
+            relay: self.relay.clone(),
+            tls: self.tls,
+            security: self.security.clone(),
+            transcript: if all_well { String::new() } else { self.wire.transcript.text().to_owned() },
+            reusable: answers.reusable,
+        };
+        self.wire.transcript.clear();
         if self.out.capacity() > BUFFER_KEPT {
             self.out = Vec::new();
         }
@@ -203,7 +213,7 @@ impl Connection {
                 Step::Data => self.out.extend_from_slice(b"DATA\r\n"),
             }
         }
-        let written = self.wire.write(&self.out, times.mail).await;
+        let written = self.wire.say(&self.out, times.mail).await;
         for step in group {
             let (limit, name) = match step {
                 Step::Reset => (times.mail, "RSET"),
@@ -282,6 +292,7 @@ impl Connection {
                 break;
             }
         }
+        self.wire.transcript.note("the content, and its end");
         match self.wire.reply(times.end).await {
             Ok(200..300) => Ok(Outcome::said(self.wire.last_reply())),
             Ok(421) => Err(Broken::Midway(Outcome::said(self.wire.last_reply()))),

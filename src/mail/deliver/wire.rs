@@ -1,6 +1,7 @@
 //! One connection's octets: commands out, replies in, each within its time.
 
 use super::reply::{Malformed, Parser};
+use super::transcript::Transcript;
 use crate::mail::model::{Outcome, Reply};
 use bytes::{Buf, BytesMut};
 use std::io;
@@ -74,16 +75,29 @@ pub(super) struct Wire {
     /// Never more than one unfinished line and one read.
     input: BytesMut,
     parser: Parser,
+    pub(super) transcript: Transcript,
 }
 
 impl Wire {
     pub fn new(stream: impl Stream + 'static) -> Self {
-        Self { stream: Box::new(stream), input: BytesMut::new(), parser: Parser::default() }
+        Self { stream: Box::new(stream), input: BytesMut::new(), parser: Parser::default(), transcript: Transcript::default() }
     }
 
     /// Waits for a whole reply and tells its code.
     pub async fn reply(&mut self, limit: Duration) -> Result<u16, Trouble> {
-        timeout(limit, self.read_reply()).await.unwrap_or(Err(Trouble::Slow(limit)))
+        let code = timeout(limit, self.read_reply()).await.unwrap_or(Err(Trouble::Slow(limit)))?;
+        for line in self.parser.lines() {
+            self.transcript.they(line);
+        }
+        Ok(code)
+    }
+
+    /// Writes commands, and notes them.
+    pub async fn say(&mut self, commands: &[u8], limit: Duration) -> Result<(), Trouble> {
+        for line in commands.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()) {
+            self.transcript.we(line);
+        }
+        self.write(commands, limit).await
     }
 
     async fn read_reply(&mut self) -> Result<u16, Trouble> {

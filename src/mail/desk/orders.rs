@@ -2,6 +2,7 @@
 //!
 //! Limits: [`PAGE`] messages at a time are in memory.
 
+use crate::ground::clock;
 use crate::mail::model::{Asker, DeskError, Filter, Message, MessageId, Order, Preview, Selection, Status};
 use crate::mail::outbound::Outbound;
 use crate::mail::spool::{Spool, SpoolError, Writer};
@@ -162,7 +163,12 @@ impl<S: Spool> Outbound<S> {
                 Err(_) => trouble = Some(SpoolError::Failed("the order was cut off".to_owned())),
             }
         }
-        obeyed.iter().filter_map(|id| deleted.get(id)).for_each(log_deleted);
+        for message in obeyed.iter().filter_map(|id| deleted.get(id)) {
+            log_deleted(message);
+            if self.journal.is_wanted() {
+                self.remember_deleted(message, clock::now());
+            }
+        }
         obeyed.iter().for_each(|id| log_obeyed(order, *id));
         if order == Order::Release {
             for message in obeyed.iter().filter_map(|id| released.remove(id)) {

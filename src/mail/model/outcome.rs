@@ -38,6 +38,11 @@ pub struct Report {
     pub relay: String,
     /// Whether TLS covered the transaction.
     pub tls: bool,
+    /// The protocol's version and its cipher suite; empty in plain text.
+    pub security: String,
+    /// Commands and replies, a line each, where something went wrong: ours behind `>`, theirs behind `<`, remarks behind `*`.
+    /// Hostile text of bounded length; empty where all went well.
+    pub transcript: String,
     /// Whether the connection can carry another message.
     pub reusable: bool,
 }

@@ -203,6 +203,8 @@ impl<S: Spool> Courier<S> {
             outcomes: targets.iter().map(|target| (*target, outcome.clone())).collect(),
             relay: String::new(),
             tls: false,
+            security: String::new(),
+            transcript: String::new(),
             reusable: false,
         };
         self.finish(job, message, report(targets)).await;

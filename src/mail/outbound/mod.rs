@@ -8,10 +8,12 @@
 //! that they are read back from the disk when their turn comes).
 
 mod courier;
+mod history;
 mod outcomes;
 mod table;
 
 use super::deliver::Client;
+use super::journal::Journal;
 use super::model::{Message, MessageId, Status, Target};
 use super::route::Router;
 use super::schedule::{self, DestinationId, Job, Schedule};
@@ -46,6 +48,7 @@ pub struct Outbound<S> {
     router: Router,
     client: Client,
     counters: Arc<Counters>,
+    pub(super) journal: Arc<Journal>,
     config: Config,
     /// Messages that could not be read when they were to be planned.
     unread: Mutex<Vec<MessageId>>,
@@ -69,7 +72,14 @@ pub struct Config {
 
 impl<S: Spool> Outbound<S> {
     /// The outgoing half, with an empty schedule.
-    pub fn new(spool: Arc<S>, router: Router, client: Client, counters: Arc<Counters>, config: Config) -> Arc<Self> {
+    pub fn new(
+        spool: Arc<S>,
+        router: Router,
+        client: Client,
+        counters: Arc<Counters>,
+        journal: Arc<Journal>,
+        config: Config,
+    ) -> Arc<Self> {
         Arc::new(Self {
             spool,
             schedule: Mutex::new(Schedule::new(config.schedule)),
@@ -77,6 +87,7 @@ impl<S: Spool> Outbound<S> {
             router,
             client,
             counters,
+            journal,
             config,
             unread: Mutex::default(),
             planned: tokio::sync::watch::channel(false).0,

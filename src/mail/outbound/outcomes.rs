@@ -1,5 +1,6 @@
 //! What outcomes mean: for the record, the schedule, the sender, the counters and the log.
 
+use super::history::Tried;
 use super::{Outbound, lock};
 use crate::ground::clock;
 use crate::mail::bounce;
@@ -40,7 +41,7 @@ impl<S: Spool> Outbound<S> {
     ) -> Option<(Job, u32)> {
         let trying = times.begun.elapsed();
         let now = clock::now();
-        let Report { mut outcomes, relay, tls, .. } = report;
+        let Report { mut outcomes, relay, tls, security, transcript, .. } = report;
         let age = now.saturating_sub(message.arrived);
         if age >= self.config.schedule.lifetime {
             outcomes.iter_mut().for_each(|(_, outcome)| expire(outcome));
@@ -72,6 +73,10 @@ impl<S: Spool> Outbound<S> {
             });
             progress.is_some_and(|progress| {
                 let over = progress.iter().all(|target| target.status != Status::Pending);
+                if self.journal.is_wanted() {
+                    let tried = Tried { message, outcomes: &outcomes, relay: &relay, security, transcript, took: trying };
+                    self.remember(destination, tried, &progress, over, now);
+                }
                 self.spool.settle(message.id, progress);
                 over
             })

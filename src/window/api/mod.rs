@@ -8,6 +8,7 @@
 
 mod filter;
 mod groups;
+mod history;
 mod orders;
 mod queue;
 mod rates;
@@ -19,6 +20,8 @@ mod text;
 pub use filter::FilterView;
 pub(super) use groups::view as groups_view;
 pub use groups::{GroupView, GroupsView};
+pub use history::{AttemptView, AttemptsView, FinishedView, HistoryView};
+pub(super) use history::{HistoryQuery, attempts_view, finished_view, history_view};
 pub use orders::{HitView, IDS_MAX, OrderView};
 pub(super) use orders::{Wish, carry_out};
 pub use queue::{
@@ -71,6 +74,9 @@ pub(super) enum Route<'a> {
     Body(&'a str),
     Text(&'a str),
     Mail(&'a str),
+    Attempts(&'a str),
+    History,
+    Finished(&'a str),
     Orders,
 }
 
@@ -93,6 +99,9 @@ impl<'a> Route<'a> {
             ("queue", Some(id), Some("body")) => Self::Body(id),
             ("queue", Some(id), Some("text")) => Self::Text(id),
             ("queue", Some(id), Some("mail")) => Self::Mail(id),
+            ("queue", Some(id), Some("attempts")) => Self::Attempts(id),
+            ("history", None, None) => Self::History,
+            ("history", Some(id), None) => Self::Finished(id),
             ("orders", None, None) => Self::Orders,
             _ => return None,
         })
@@ -118,6 +127,9 @@ impl<'a> Route<'a> {
             | Self::Sessions
             | Self::Refusals
             | Self::Log
+            | Self::Attempts(_)
+            | Self::History
+            | Self::Finished(_)
             | Self::Queue
             | Self::Message(_) => Need::Look,
             Self::Body(_) | Self::Text(_) => Need::Read,
@@ -153,6 +165,15 @@ impl<'a> Route<'a> {
             },
             Self::Mail(id) => match id.parse::<MessageId>() {
                 Ok(id) => carry::mail(window, id, visit.query).await,
+                Err(()) => no_id(id),
+            },
+            Self::Attempts(id) => match id.parse::<MessageId>() {
+                Ok(id) => history::attempts(window, id).await,
+                Err(()) => no_id(id),
+            },
+            Self::History => history::history(window, visit.query).await,
+            Self::Finished(id) => match id.parse::<MessageId>() {
+                Ok(id) => history::one(window, id).await,
                 Err(()) => no_id(id),
             },
             Self::Orders => orders::order(window, visit, content).await,

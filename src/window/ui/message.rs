@@ -10,11 +10,15 @@ use crate::window::api::{self, MessageView, RecipientView, TextView};
 use crate::window::rights::Need;
 use crate::window::routes::Visit;
 use crate::window::server::Window;
-use crate::window::words::{count, harmless, size, span};
+use crate::window::words::{count, fine_span, harmless, size, span};
 use askama::Template;
 
 /// The most recipients on the page; `/api/v1/queue/ID` has all.
 const RECIPIENTS: usize = 200;
+
+/// The most tries on the page, and recipients of each.
+const TRIES: usize = 30;
+const RECIPIENTS_OF_A_TRY: usize = 20;
 
 /// Characters of an address and of a reply.
 const NAME_SHOWN: usize = 90;
@@ -37,6 +41,20 @@ struct Page {
     recipients: Vec<Recipient>,
     more: usize,
     content: Content,
+    tries: Vec<Try>,
+}
+
+/// A try of some recipients.
+pub(super) struct Try {
+    pub(super) time: String,
+    pub(super) status: &'static str,
+    /// The destination, or the host.
+    pub(super) place: Text,
+    pub(super) relay: String,
+    pub(super) tls: String,
+    pub(super) took: String,
+    pub(super) outcomes: Vec<(Text, String, Text)>,
+    pub(super) transcript: String,
 }
 
 struct Recipient {
@@ -87,9 +105,38 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>, id: MessageId) -> R
         recipients: message.recipients.iter().chain(&message.copy).take(RECIPIENTS).map(recipient).collect(),
         more: message.recipients.len().saturating_sub(RECIPIENTS),
         content,
+        tries: tries(window, id).await,
         message,
     };
     page.render().map_err(Refused::Render)
+}
+
+/// The last tries of a message; none where the history does not tell.
+pub(super) async fn tries(window: &Window, id: MessageId) -> Vec<Try> {
+    let Ok(found) = api::attempts_view(window, id).await else { return Vec::new() };
+    let surplus = found.attempts.len().saturating_sub(TRIES);
+    found.attempts.iter().skip(surplus).map(one_try).collect()
+}
+
+fn one_try(attempt: &api::AttemptView) -> Try {
+    let worst = ["bounced", "deferred", "deleted", "dropped"].into_iter();
+    let status = worst.into_iter().find(|word| attempt.outcomes.iter().any(|ending| ending.status == *word));
+    let place = if attempt.destination.is_empty() { &attempt.relay } else { &attempt.destination };
+    Try {
+        time: attempt.time.clone(),
+        status: status.unwrap_or("delivered"),
+        place: text(place, NAME_SHOWN),
+        relay: harmless(&attempt.relay),
+        tls: harmless(&attempt.tls),
+        took: if attempt.duration_seconds > 0.0 { fine_span(attempt.duration_seconds) } else { String::new() },
+        outcomes: attempt
+            .outcomes
+            .iter()
+            .take(RECIPIENTS_OF_A_TRY)
+            .map(|ending| (text(&ending.to, NAME_SHOWN), ending.status.clone(), text(&ending.reply, REPLY_SHOWN)))
+            .collect(),
+        transcript: harmless_lines(&attempt.transcript.join("\n")),
+    }
 }
 
 fn recipient(recipient: &RecipientView) -> Recipient {

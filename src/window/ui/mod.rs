@@ -1,8 +1,8 @@
 //! The pages of the stats UI, for a tired person.
 //!
 //! Server-rendered HTML with one layout, one style sheet and one script that keeps the pages fresh; all of it can be read without
-//! the script. Nothing is loaded from elsewhere. A file for each page: [`overview`], [`queue`], [`message`], [`sessions`],
-//! [`log`]; [`act`] is what
+//! the script. Nothing is loaded from elsewhere. A file for each page: [`overview`], [`queue`], [`message`], [`history`],
+//! [`sessions`], [`log`]; [`act`] is what
 //! their forms do.
 //! Limits: each page names its own; none is over 100 kB.
 //! Security: names, subjects, errors and reasons are hostile; askama escapes every value, and the policy of `answer` runs no
@@ -10,6 +10,7 @@
 
 mod act;
 mod chart;
+mod history;
 mod log;
 mod message;
 mod notice;
@@ -37,6 +38,8 @@ pub(super) enum Route<'a> {
     Overview,
     Queue,
     Message(&'a str),
+    History,
+    Finished(&'a str),
     Sessions,
     Log,
     Act,
@@ -48,13 +51,15 @@ impl<'a> Route<'a> {
         Some(match path {
             "/" => Self::Overview,
             "/queue" => Self::Queue,
+            "/history" => Self::History,
             "/sessions" => Self::Sessions,
             "/log" => Self::Log,
             "/act" => Self::Act,
             "/favicon.ico" => Self::Asset("icon.svg"),
-            path => match path.strip_prefix("/queue/") {
-                Some(id) => Self::Message(id),
-                None => Self::Asset(path.strip_prefix("/assets/").filter(|name| asset(name).is_some())?),
+            path => match (path.strip_prefix("/queue/"), path.strip_prefix("/history/")) {
+                (Some(id), _) => Self::Message(id),
+                (None, Some(id)) => Self::Finished(id),
+                (None, None) => Self::Asset(path.strip_prefix("/assets/").filter(|name| asset(name).is_some())?),
             },
         })
     }
@@ -94,6 +99,11 @@ impl<'a> Route<'a> {
             Self::Sessions => sessions::page(window, visit),
             Self::Log => log::page(window, visit),
             Self::Queue => queue::page(window, visit).await,
+            Self::History => history::page(window, visit).await,
+            Self::Finished(id) => match id.parse() {
+                Ok(id) => history::one(window, visit, id).await,
+                Err(()) => return visit.error(StatusCode::NOT_FOUND, "this is no queue id"),
+            },
             Self::Message(id) => match id.parse() {
                 Ok(id) => message::page(window, visit, id).await,
                 Err(()) => return visit.error(StatusCode::NOT_FOUND, "this is no queue id"),
@@ -110,6 +120,8 @@ impl<'a> Route<'a> {
 enum Refused {
     /// The query or the form makes no sense; the words say why.
     Query(String),
+    /// There is no such thing.
+    Missing(&'static str),
     /// The form was not understood at all.
     Form(&'static str),
     /// The answer that a program would get.
@@ -122,6 +134,7 @@ impl Refused {
     fn answer(self, visit: &Visit<'_>) -> Answer {
         match self {
             Self::Query(words) => visit.error(StatusCode::BAD_REQUEST, &words),
+            Self::Missing(words) => visit.error(StatusCode::NOT_FOUND, words),
             Self::Form(words) => visit.error(StatusCode::BAD_REQUEST, words),
             Self::Answer(answer) => *answer,
             Self::Render(fault) => visit.error(StatusCode::INTERNAL_SERVER_ERROR, &fault.to_string()),
@@ -167,10 +180,11 @@ impl Frame {
     }
 
     /// Path, name and label of each page.
-    fn pages(&self) -> [(&'static str, &'static str, &'static str); 4] {
+    fn pages(&self) -> [(&'static str, &'static str, &'static str); 5] {
         [
             ("/", "overview", "Overview"),
             ("/queue", "queue", "Queue"),
+            ("/history", "history", "History"),
             ("/sessions", "sessions", "Sessions"),
             ("/log", "log", "Log"),
         ]

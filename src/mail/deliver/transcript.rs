@@ -1,0 +1,80 @@
+//! What was said on a connection, for people who ask why a mail was not taken.
+//!
+//! Limits: [`MAX`] octets; of a longer talk the beginning and a remark.
+//! Security: commands and replies only, never content, never credentials; control characters become dots.
+
+/// The longest transcript.
+pub const MAX: usize = 4096;
+
+/// The remark in place of the rest.
+const CUT: &str = "* …\n";
+
+/// Lines with a mark of who said them.
+#[derive(Debug, Default)]
+pub struct Transcript {
+    text: String,
+    full: bool,
+}
+
+impl Transcript {
+    /// Our line.
+    pub fn we(&mut self, line: &[u8]) {
+        self.line("> ", line);
+    }
+
+    /// The peer's line.
+    pub fn they(&mut self, line: &[u8]) {
+        self.line("< ", line);
+    }
+
+    /// A remark.
+    pub fn note(&mut self, words: &str) {
+        self.line("* ", words.as_bytes());
+    }
+
+    /// All of it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Nothing, for the next mail.
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.full = false;
+    }
+
+    fn line(&mut self, mark: &str, line: &[u8]) {
+        if self.full {
+            return;
+        }
+        if self.text.len() + line.len() + mark.len() + 1 > MAX - CUT.len() {
+            self.full = true;
+            self.text.push_str(CUT);
+            return;
+        }
+        self.text.push_str(mark);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        match std::str::from_utf8(line) {
+            Ok(line) if !line.contains(char::is_control) => self.text.push_str(line),
+            _ => self.text.extend(line.iter().map(|octet| if (0x20..0x7f).contains(octet) { char::from(*octet) } else { '.' })),
+        }
+        self.text.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_talk_is_kept_to_its_limit_and_cannot_forge_lines() {
+        let mut transcript = Transcript::default();
+        transcript.we(b"MAIL FROM:<a@b>\r");
+        transcript.they(b"250 ok\x0a> QUIT \xff");
+        assert_eq!(transcript.text(), "> MAIL FROM:<a@b>\n< 250 ok.> QUIT .\n");
+        (0..1000).for_each(|_| transcript.they(b"250-and so on"));
+        assert!(transcript.text().len() <= MAX && transcript.text().ends_with(CUT));
+        transcript.clear();
+        assert_eq!(transcript.text(), "");
+    }
+}

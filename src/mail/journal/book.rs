@@ -1,0 +1,136 @@
+//! The files of the journal: one grows, the oldest go.
+
+use super::Config;
+use crate::ground::clock;
+use crate::ground::disk::{Disk, File};
+use std::io;
+use std::sync::Arc;
+
+/// The directory on the data volume.
+pub const HISTORY: &str = "history";
+
+/// Octets that are written at once.
+pub const WRITE_MAX: usize = 256 * 1024;
+
+/// Parts of the budget: so much of it goes at once.
+const PARTS: u64 = 16;
+
+/// Octets of a file, at least and at most; a search reads a file at once.
+const FILE_MIN: u64 = 64 * 1024;
+const FILE_MAX: u64 = 4 << 20;
+
+/// How often a failing volume is complained of: once until it is well again.
+pub struct Book {
+    disk: Arc<dyn Disk>,
+    config: Config,
+    file: Option<(u64, Arc<dyn File>, u64)>,
+    /// Number, length and first second of the files behind the one that grows.
+    full: Vec<(u64, u64)>,
+    begun: u32,
+    complained: bool,
+}
+
+impl Book {
+    /// The book on a volume; it begins a new file.
+    pub fn open(disk: Arc<dyn Disk>, config: Config) -> io::Result<Self> {
+        disk.create_dir(HISTORY)?;
+        let mut full = Vec::new();
+        for number in numbers(disk.as_ref())? {
+            full.push((number, disk.open(&path(number))?.length()?));
+        }
+        let mut book = Self { disk, config, file: None, full, begun: clock::now(), complained: false };
+        book.forget();
+        Ok(book)
+    }
+
+    /// Removes everything that was kept.
+    pub fn remove_all(disk: &dyn Disk) -> io::Result<()> {
+        disk.create_dir(HISTORY)?;
+        for name in disk.list(HISTORY)? {
+            disk.remove(&format!("{HISTORY}/{name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Appends whole lines. What cannot be written is lost, with a word in the log.
+    pub fn write(&mut self, lines: &[u8]) {
+        if lines.is_empty() {
+            return;
+        }
+        match self.append(lines) {
+            Ok(()) => self.complained = false,
+            Err(error) if !self.complained => {
+                self.complained = true;
+                self.file = None;
+                tracing::warn!(target: "mta", cause = %error, "the history of mail cannot be written; mail itself goes on");
+            }
+            Err(_) => self.file = None,
+        }
+    }
+
+    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        let space = self.disk.space()?;
+        if space.free < space.size / 20 {
+            return Err(io::Error::other("less than five percent of the data volume are free"));
+        }
+        let day_is_over = clock::now().saturating_sub(self.begun) > 86_400;
+        if self.file.as_ref().is_some_and(|(_, _, len)| *len + lines.len() as u64 > self.file_max() || day_is_over)
+            && let Some((number, _, len)) = self.file.take()
+        {
+            self.full.push((number, len));
+        }
+        self.forget();
+        let (number, file, len) = match self.file.take() {
+            Some(open) => open,
+            None => {
+                let number = self.full.last().map_or(1, |(last, _)| last + 1);
+                self.begun = clock::now();
+                (number, self.disk.create(&path(number))?, 0)
+            }
+        };
+        file.write_at(len, lines)?;
+        self.file = Some((number, file, len + lines.len() as u64));
+        Ok(())
+    }
+
+    /// Lets the oldest files go that are over the budget, or over the time.
+    fn forget(&mut self) {
+        let growing = self.file.as_ref().map_or(0, |(_, _, len)| *len);
+        while let Some((number, len)) = self.full.first().copied() {
+            let all: u64 = self.full.iter().map(|(_, len)| len).sum::<u64>() + growing;
+            if all + self.file_max() <= self.config.size && !self.is_too_old(number) {
+                return;
+            }
+            let _ = len;
+            // A file that cannot be removed now is none of the budget's any more; the next start finds it again.
+            let _ = self.disk.remove(&path(number));
+            self.full.remove(0);
+        }
+    }
+
+    /// Whether the newest entry of a file, which is the oldest of the next, is over the time.
+    fn is_too_old(&self, number: u64) -> bool {
+        let next = self.full.iter().map(|(number, _)| *number).find(|other| *other > number);
+        let newer = next.or(self.file.as_ref().map(|(number, ..)| *number));
+        let first = newer.and_then(|newer| super::search::first_second(self.disk.as_ref(), newer).ok().flatten());
+        first.is_some_and(|first| u64::from(clock::now().saturating_sub(first)) > self.config.time.as_secs())
+    }
+
+    fn file_max(&self) -> u64 {
+        (self.config.size / PARTS).clamp(FILE_MIN, FILE_MAX)
+    }
+}
+
+/// Where a file stands.
+pub fn path(number: u64) -> String {
+    format!("{HISTORY}/{number:010}.jsonl")
+}
+
+/// The numbers of all files, rising.
+pub fn numbers(disk: &dyn Disk) -> io::Result<Vec<u64>> {
+    let names = match disk.list(HISTORY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    Ok(names.iter().filter_map(|name| name.strip_suffix(".jsonl")?.parse().ok()).collect())
+}

@@ -1,0 +1,301 @@
+//! The journal: what was tried and how it ended, kept for a while after a mail has left the queue.
+//!
+//! Purpose: to answer "what happened to this mail?". In: [`Attempt`]s that did not go well and [`Finished`] messages, from the
+//! corridor. Out: the same, to windows, by the trait [`History`].
+//!
+//! A thread of its own appends a line of JSON for each to files in `history/` on the data volume, about once a second, without a
+//! sync: a crash may lose the last moment of the journal, never a mail. Names are `N.jsonl`, N rising.
+//! Limits: [`WAITING_MAX`] entries wait for the thread, further ones are dropped and counted, so that mail never waits for its
+//! history; [`Config::size`] octets on the volume, [`Config::time`] of age, both by whole files; nothing is written while less
+//! than five percent of the volume are free.
+//! Security: no contents; addresses as `mask` leaves them.
+
+mod book;
+mod mask;
+mod search;
+
+use super::model::{Answer, Attempt, DeskError, Finished, FinishedPage, History, MessageId, Wanted};
+use crate::appliance::counter::Counters;
+use crate::ground::disk::Disk;
+use book::Book;
+use mask::Mask;
+pub use mask::Masking;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Entries that wait to be written.
+const WAITING_MAX: usize = 4096;
+
+/// How long entries gather.
+const GATHER: Duration = Duration::from_millis(500);
+
+/// What is kept, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// Whether anything is.
+    pub enabled: bool,
+    /// Octets on the volume, at most.
+    pub size: u64,
+    /// Age of an entry, at most.
+    pub time: Duration,
+    /// How addresses are written.
+    pub masking: Masking,
+}
+
+/// An entry, as a line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "lowercase")]
+enum Line {
+    Attempt(Attempt),
+    Finished(Finished),
+}
+
+/// The journal's front: where the corridor leaves entries and windows read them.
+pub struct Journal {
+    disk: Arc<dyn Disk>,
+    counters: Arc<Counters>,
+    entries: Option<SyncSender<Line>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Journal {
+    /// Opens the journal on a volume; one that is not to be kept is removed. A volume that takes no journal costs a line in the log
+    /// and nothing else.
+    pub fn open(disk: Arc<dyn Disk>, config: Config, counters: Arc<Counters>) -> Arc<Self> {
+        let begun = if config.enabled { Self::begin(&disk, config) } else { Book::remove_all(disk.as_ref()).map(|()| None) };
+        let writer = begun.unwrap_or_else(|error| {
+            tracing::warn!(target: "mta", cause = %error, "no history is kept");
+            None
+        });
+        let (entries, writer) = writer.unzip();
+        Arc::new(Self { disk, counters, entries, writer: Mutex::new(writer) })
+    }
+
+    fn begin(disk: &Arc<dyn Disk>, config: Config) -> io::Result<Option<(SyncSender<Line>, JoinHandle<()>)>> {
+        let (book, mask) = (Book::open(disk.clone(), config)?, Mask::open(disk.as_ref(), config.masking)?);
+        let (sender, entries) = sync_channel(WAITING_MAX);
+        let thread = std::thread::Builder::new().name("history".to_owned());
+        Ok(Some((sender, thread.spawn(move || write(&entries, book, &mask))?)))
+    }
+
+    /// Whether entries are wanted at all: who makes them may spare the work.
+    pub fn is_wanted(&self) -> bool {
+        self.entries.is_some()
+    }
+
+    /// A try that did not go well. Returns at once.
+    pub fn attempt(&self, attempt: Attempt) {
+        self.take(Line::Attempt(attempt));
+    }
+
+    /// A message has left the queue. Returns at once.
+    pub fn finished(&self, finished: Finished) {
+        self.take(Line::Finished(finished));
+    }
+
+    fn take(&self, line: Line) {
+        let Some(entries) = &self.entries else { return };
+        if let Err(TrySendError::Full(_)) = entries.try_send(line) {
+            self.counters.history_dropped_total.inc();
+        }
+    }
+}
+
+impl Drop for Journal {
+    /// What was handed in is written.
+    fn drop(&mut self) {
+        self.entries = None;
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A panic there has been told.
+        let _ = writer.map(JoinHandle::join);
+    }
+}
+
+impl History for Journal {
+    fn is_kept(&self) -> bool {
+        self.is_wanted()
+    }
+
+    fn attempts(&self, id: MessageId) -> Answer<'_, Vec<Attempt>> {
+        let disk = self.disk.clone();
+        Box::pin(async move { looked(move || search::attempts(disk.as_ref(), id)).await })
+    }
+
+    fn finished(&self, wanted: Wanted, after: Option<String>, limit: usize, patience: Duration) -> Answer<'_, FinishedPage> {
+        let disk = self.disk.clone();
+        Box::pin(async move {
+            looked(move || search::finished(disk.as_ref(), &wanted, after.as_deref(), limit, Instant::now() + patience)).await
+        })
+    }
+}
+
+async fn looked<T: Send + 'static>(look: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, DeskError> {
+    let failed = |error: &dyn std::fmt::Display| DeskError::Storage(format!("the history cannot be read: {error}"));
+    tokio::task::spawn_blocking(look).await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
+}
+
+/// Writes what comes until nobody can send any more.
+fn write(entries: &Receiver<Line>, mut book: Book, mask: &Mask) {
+    let mut lines = Vec::new();
+    let mut open = true;
+    while open {
+        let mut deadline = None;
+        loop {
+            let wait = deadline.map_or(Duration::from_secs(3600), |at: Instant| at.saturating_duration_since(Instant::now()));
+            match entries.recv_timeout(wait) {
+                Ok(mut line) => {
+                    mask.apply(&mut line);
+                    if serde_json::to_writer(&mut lines, &line).is_ok() {
+                        lines.push(b'\n');
+                    }
+                    deadline.get_or_insert_with(|| Instant::now() + GATHER);
+                    if lines.len() >= book::WRITE_MAX {
+                        break;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => {
+                    open = false;
+                    break;
+                }
+            }
+        }
+        book.write(&lines);
+        lines.clear();
+        lines.shrink_to(book::WRITE_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::disk::Volume;
+    use crate::mail::model::Ending;
+    use std::path::Path;
+
+    fn config(size: u64) -> Config {
+        Config { enabled: true, size, time: Duration::from_secs(7 * 86_400), masking: Masking::None }
+    }
+
+    fn open(directory: &Path, config: Config) -> Arc<Journal> {
+        let disk: Arc<dyn Disk> = Arc::new(Volume::open(directory).unwrap());
+        Journal::open(disk, config, Arc::new(Counters::new(&[]).unwrap()))
+    }
+
+    fn ending(to: &str, status: &str) -> Ending {
+        Ending { to: to.to_owned(), status: status.to_owned(), reply: "250 2.0.0 ok".to_owned() }
+    }
+
+    fn finished(n: u64, to: &str, status: &str) -> Finished {
+        Finished {
+            id: MessageId(crate::ground::clock::now_micros() / 1_000_000 * 1_000_000 + n).to_string(),
+            arrived: crate::ground::clock::now(),
+            at: crate::ground::clock::now(),
+            sender: "shop@a.example".to_owned(),
+            size: 5000,
+            client: "192.0.2.7".to_owned(),
+            relay: "mx.b.example[192.0.2.1]:25".to_owned(),
+            tls: String::new(),
+            recipients: vec![ending(to, status)],
+        }
+    }
+
+    async fn page(journal: &Journal, wanted: Wanted, after: Option<String>, limit: usize) -> FinishedPage {
+        History::finished(journal, wanted, after, limit, Duration::from_secs(10)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_ended_is_found_page_by_page_the_newest_first_also_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        for run in 0..2u64 {
+            let journal = open(directory.path(), config(64 << 20));
+            for n in 0..50 {
+                let status = if n % 10 == 0 { "bounced" } else { "delivered" };
+                journal.finished(finished(run * 100 + n, &format!("c{n}@b.example"), status));
+            }
+        }
+        // A line that was torn by a crash.
+        let torn = directory.path().join("history/0000000002.jsonl");
+        let mut text = std::fs::read(&torn).unwrap();
+        text.extend_from_slice(b"{\"what\":\"finished\",\"id\":\"0");
+        std::fs::write(&torn, text).unwrap();
+        let journal = open(directory.path(), config(64 << 20));
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let found = page(&journal, Wanted::default(), after, 7).await;
+            all.extend(found.finished);
+            after = found.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(all.len(), 100);
+        assert!(all.windows(2).all(|pair| pair[0].id > pair[1].id), "the newest first, each once");
+        let bounced = page(&journal, Wanted { status: "bounced".into(), ..Wanted::default() }, None, 100).await;
+        assert_eq!(bounced.finished.len(), 10);
+        let one = page(&journal, Wanted { search: "C7@B".into(), ..Wanted::default() }, None, 100).await;
+        assert_eq!(one.finished.len(), 2);
+        let none = page(&journal, Wanted { sender: "nobody".into(), ..Wanted::default() }, None, 100).await;
+        assert!(none.finished.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_tries_of_a_message_come_in_their_order_with_its_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = open(directory.path(), config(64 << 20));
+        let end = finished(7, "c@b.example", "delivered");
+        for n in 0..3u64 {
+            journal.attempt(Attempt {
+                id: end.id.clone(),
+                at: end.at,
+                destination: "b.example".into(),
+                relay: String::new(),
+                tls: String::new(),
+                took_ms: n,
+                outcomes: vec![ending("c@b.example", "deferred")],
+                transcript: "> MAIL\n< 450 no\n".into(),
+            });
+            journal.finished(finished(100 + n, "other@b.example", "delivered"));
+        }
+        journal.finished(end.clone());
+        drop(journal);
+        let journal = open(directory.path(), config(64 << 20));
+        let attempts = journal.attempts(end.id.parse().unwrap()).await.unwrap();
+        assert_eq!(attempts.iter().map(|attempt| attempt.took_ms).collect::<Vec<_>>(), [0, 1, 2, 0]);
+        assert_eq!(attempts[3].outcomes, end.recipients);
+    }
+
+    #[test]
+    fn the_budget_holds_and_the_oldest_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let budget = 2 << 20;
+        let journal = open(directory.path(), config(budget));
+        for n in 0..20_000 {
+            journal.finished(finished(n, "c@b.example", "delivered"));
+            if n % 1000 == 0 {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        drop(journal);
+        let files = std::fs::read_dir(directory.path().join("history")).unwrap();
+        let octets: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+        assert!(octets <= budget && octets > budget / 2, "{octets}");
+    }
+
+    #[test]
+    fn what_is_not_to_be_kept_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = open(directory.path(), config(1 << 20));
+        journal.finished(finished(1, "c@b.example", "delivered"));
+        drop(journal);
+        let journal = open(directory.path(), Config { enabled: false, ..config(1 << 20) });
+        journal.finished(finished(2, "c@b.example", "delivered"));
+        assert!(!journal.is_wanted());
+        drop(journal);
+        assert_eq!(std::fs::read_dir(directory.path().join("history")).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,110 @@
+//! What the journal hears of a try and of an end.
+
+use super::Outbound;
+use crate::mail::model::{Attempt, Class, Ending, Finished, Message, Outcome, Progress, Status, Target};
+use crate::mail::schedule::DestinationId;
+use crate::mail::spool::Spool;
+use std::time::Duration;
+
+/// A try that has just ended.
+pub(super) struct Tried<'a> {
+    pub(super) message: &'a Message,
+    pub(super) outcomes: &'a [(Target, Outcome)],
+    pub(super) relay: &'a str,
+    pub(super) security: String,
+    pub(super) transcript: String,
+    pub(super) took: Duration,
+}
+
+impl<S: Spool> Outbound<S> {
+    /// Tells the journal of a try, unless the end of the message says the same, and of that end.
+    pub(super) fn remember(&self, destination: DestinationId, tried: Tried<'_>, progress: &[Progress], over: bool, now: u32) {
+        let all_well = tried.outcomes.iter().all(|(_, outcome)| outcome.class() == Class::Success);
+        let end = over.then(|| finished(&tried, progress, now));
+        if !(all_well && over) {
+            self.journal.attempt(Attempt {
+                id: tried.message.id.to_string(),
+                at: now,
+                destination: self.lock_schedule().name(destination).to_string(),
+                relay: tried.relay.to_owned(),
+                tls: tried.security,
+                took_ms: u64::try_from(tried.took.as_millis()).unwrap_or(u64::MAX),
+                outcomes: tried.outcomes.iter().map(|(target, outcome)| ending(tried.message, *target, outcome)).collect(),
+                transcript: tried.transcript,
+            });
+        }
+        if let Some(end) = end {
+            self.journal.finished(end);
+        }
+    }
+
+    /// Tells the journal that an operator has deleted a message.
+    pub(in crate::mail) fn remember_deleted(&self, message: &Message, now: u32) {
+        let recipients = message.progress.iter().map(|progress| Ending {
+            to: name(message, progress.target),
+            status: if progress.status == Status::Pending { "deleted" } else { word(progress.status) }.to_owned(),
+            reply: progress.reason.clone(),
+        });
+        let (recipients, relay) = (recipients.collect(), String::new());
+        self.journal.finished(Finished { recipients, relay, ..base(message, now) });
+    }
+}
+
+fn finished(tried: &Tried<'_>, progress: &[Progress], now: u32) -> Finished {
+    let said = |target: Target| {
+        tried.outcomes.iter().find(|(other, _)| *other == target).map(|(_, outcome)| outcome.reply.to_string())
+    };
+    let recipients = progress.iter().map(|progress| Ending {
+        to: name(tried.message, progress.target),
+        status: word(progress.status).to_owned(),
+        reply: said(progress.target).unwrap_or_else(|| progress.reason.clone()),
+    });
+    Finished {
+        recipients: recipients.collect(),
+        relay: tried.relay.to_owned(),
+        tls: tried.security.clone(),
+        ..base(tried.message, now)
+    }
+}
+
+/// What is known of a message whatever became of it.
+fn base(message: &Message, now: u32) -> Finished {
+    Finished {
+        id: message.id.to_string(),
+        arrived: message.arrived,
+        at: now,
+        sender: message.envelope.sender_text().to_owned(),
+        size: message.body.len(),
+        client: message.origin.peer.map(|peer| peer.to_string()).unwrap_or_default(),
+        relay: String::new(),
+        tls: String::new(),
+        recipients: Vec::new(),
+    }
+}
+
+fn ending(message: &Message, target: Target, outcome: &Outcome) -> Ending {
+    let status = match outcome.class() {
+        Class::Success => "delivered",
+        Class::Temporary => "deferred",
+        Class::Permanent => "bounced",
+    };
+    Ending { to: name(message, target), status: status.to_owned(), reply: outcome.reply.to_string() }
+}
+
+fn name(message: &Message, target: Target) -> String {
+    match target {
+        Target::Recipient(place) => {
+            message.envelope.recipients.get(usize::from(place)).map(ToString::to_string).unwrap_or_default()
+        }
+        Target::Copy => "(copy)".to_owned(),
+    }
+}
+
+fn word(status: Status) -> &'static str {
+    match status {
+        Status::Pending => "pending",
+        Status::Delivered => "delivered",
+        Status::Failed => "bounced",
+        Status::Dropped => "dropped",
+    }
+}

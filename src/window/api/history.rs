@@ -1,0 +1,223 @@
+//! What became of mail: its tries while it waits, its end after it has left the queue.
+//!
+//! Limits: a page has at most [`HISTORY_MAX`] messages.
+
+use super::{Answer, ask, error, since};
+use crate::ground::clock;
+use crate::mail::model::{Attempt, Ending, Finished, MessageId, Wanted};
+use crate::window::answer;
+use crate::window::server::Window;
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The most finished messages of a page.
+pub const HISTORY_MAX: usize = 500;
+
+/// Messages of a page when nothing is said.
+const PAGE: usize = 100;
+
+/// How long a page may be looked for.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The tries of a message.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct AttemptsView {
+    /// The oldest first.
+    pub attempts: Vec<AttemptView>,
+}
+
+/// A try of some recipients at one next hop.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AttemptView {
+    /// When it ended, RFC 3339.
+    pub time: String,
+    /// The destination.
+    pub destination: String,
+    /// The host; empty when none was reached.
+    pub relay: String,
+    /// Protocol version and cipher suite; empty in plain text.
+    pub tls: String,
+    /// How long it took.
+    pub duration_seconds: f64,
+    /// What became of each recipient.
+    pub outcomes: Vec<Ending>,
+    /// Commands (`>`), replies (`<`) and remarks (`*`); empty where all went well.
+    pub transcript: Vec<String>,
+}
+
+/// A page of finished messages.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct HistoryView {
+    /// Whether anything is kept: property `history_enabled`.
+    pub kept: bool,
+    /// The newest first.
+    pub entries: Vec<FinishedView>,
+    /// What to ask for as `after` to go on; `null` at the end.
+    pub next: Option<String>,
+}
+
+/// A message that has left the queue.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FinishedView {
+    /// Its queue id.
+    pub id: String,
+    /// When it was accepted, RFC 3339.
+    pub arrived: String,
+    /// When its last recipient was done, RFC 3339.
+    pub finished: String,
+    /// Between the two.
+    pub took_seconds: u64,
+    /// The reverse-path; empty for a notification.
+    pub sender: String,
+    /// Octets of its content.
+    pub size_bytes: u64,
+    /// The client's address; empty when it was made here.
+    pub client: String,
+    /// The host of the last try.
+    pub relay: String,
+    /// Protocol version and cipher suite of that try; empty in plain text.
+    pub tls: String,
+    /// What became of each recipient.
+    pub recipients: Vec<Ending>,
+}
+
+/// What is asked of the history.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::window) struct HistoryQuery {
+    pub(in crate::window) wanted: Wanted,
+    pub(in crate::window) after: Option<String>,
+    pub(in crate::window) limit: Option<usize>,
+}
+
+impl HistoryQuery {
+    /// From a query string.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(in crate::window) fn parse(query: &str) -> Result<Self, String> {
+        let mut asked = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let text = value.trim();
+            if text.len() > super::filter::TEXT_MAX {
+                return Err(format!("{name}: it is too long"));
+            }
+            let field = match &*name {
+                "search" => &mut asked.wanted.search,
+                "recipient" => &mut asked.wanted.recipient,
+                "sender" => &mut asked.wanted.sender,
+                "id" => &mut asked.wanted.id,
+                "status" => match text {
+                    "" | "delivered" | "bounced" | "dropped" | "deleted" => &mut asked.wanted.status,
+                    _ => return Err("status: delivered, bounced, dropped or deleted is wanted".to_owned()),
+                },
+                "after" => {
+                    asked.after = Some(text.to_owned()).filter(|text| !text.is_empty());
+                    continue;
+                }
+                "limit" => {
+                    match text.parse() {
+                        Ok(limit @ 1..=HISTORY_MAX) => asked.limit = Some(limit),
+                        _ => return Err(format!("limit: a number from 1 to {HISTORY_MAX} is wanted")),
+                    }
+                    continue;
+                }
+                _ => return Err("known here are search, recipient, sender, id, status, after and limit".to_owned()),
+            };
+            text.clone_into(field);
+        }
+        Ok(asked)
+    }
+}
+
+/// `GET /api/v1/queue/ID/attempts`
+pub(super) async fn attempts(window: &Window, id: MessageId) -> Answer {
+    match attempts_view(window, id).await {
+        Ok(view) => answer::json(StatusCode::OK, &view),
+        Err(answer) => answer,
+    }
+}
+
+/// The tries, for programs and for the page.
+pub(in crate::window) async fn attempts_view(window: &Window, id: MessageId) -> Result<AttemptsView, Answer> {
+    let attempts = ask(window.views.history.attempts(id)).await?;
+    Ok(AttemptsView { attempts: attempts.into_iter().map(attempt).collect() })
+}
+
+/// `GET /api/v1/history?search=…&after=…`
+pub(super) async fn history(window: &Window, query: &str) -> Answer {
+    let asked = match HistoryQuery::parse(query) {
+        Ok(asked) => asked,
+        Err(words) => return error(StatusCode::BAD_REQUEST, &words),
+    };
+    match history_view(window, asked).await {
+        Ok(view) => answer::json(StatusCode::OK, &view),
+        Err(answer) => answer,
+    }
+}
+
+/// `GET /api/v1/history/ID`
+pub(super) async fn one(window: &Window, id: MessageId) -> Answer {
+    match finished_view(window, id).await {
+        Ok(Some(view)) => answer::json(StatusCode::OK, &view),
+        Ok(None) => error(StatusCode::NOT_FOUND, "the history knows no end of such a message"),
+        Err(answer) => answer,
+    }
+}
+
+/// How a message ended; `None` where that is not known (any more).
+pub(in crate::window) async fn finished_view(window: &Window, id: MessageId) -> Result<Option<FinishedView>, Answer> {
+    let wanted = Wanted { id: id.to_string(), search: id.to_string(), ..Wanted::default() };
+    let page = ask(window.views.history.finished(wanted, None, 1, super::DESK_PATIENCE)).await?;
+    Ok(page.finished.into_iter().next().map(finished))
+}
+
+/// A page, for programs and for the page.
+pub(in crate::window) async fn history_view(window: &Window, asked: HistoryQuery) -> Result<HistoryView, Answer> {
+    let history = &window.views.history;
+    let page = ask(history.finished(asked.wanted, asked.after, asked.limit.unwrap_or(PAGE), PATIENCE)).await?;
+    let entries = page.finished.into_iter().map(finished).collect();
+    Ok(HistoryView { kept: history.is_kept(), entries, next: page.next })
+}
+
+fn attempt(attempt: Attempt) -> AttemptView {
+    AttemptView {
+        time: clock::rfc3339(attempt.at),
+        destination: attempt.destination,
+        relay: attempt.relay,
+        tls: attempt.tls,
+        duration_seconds: attempt.took_ms as f64 / 1000.0,
+        outcomes: attempt.outcomes,
+        transcript: attempt.transcript.lines().map(str::to_owned).collect(),
+    }
+}
+
+fn finished(finished: Finished) -> FinishedView {
+    FinishedView {
+        arrived: clock::rfc3339(finished.arrived),
+        finished: clock::rfc3339(finished.at),
+        took_seconds: since(finished.arrived, finished.at),
+        id: finished.id,
+        sender: finished.sender,
+        size_bytes: finished.size,
+        client: finished.client,
+        relay: finished.relay,
+        tls: finished.tls,
+        recipients: finished.recipients,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_of_the_history_is_understood_or_refused() {
+        let asked = HistoryQuery::parse("search=a%40b&status=bounced&after=3-7&limit=5").unwrap();
+        assert_eq!((asked.wanted.search.as_str(), asked.wanted.status.as_str()), ("a@b", "bounced"));
+        assert_eq!((asked.after.as_deref(), asked.limit), (Some("3-7"), Some(5)));
+        for bad in ["status=lost", "limit=0", "limit=501", "x=y"] {
+            assert!(HistoryQuery::parse(bad).is_err(), "{bad}");
+        }
+    }
+}
