@@ -12,3 +12,4 @@ mod monitors;
 mod orders;
 mod pushes;
 mod routes;
+mod views;

@@ -4,6 +4,7 @@ use crate::desk::{LINE, message};
 use crate::support::{HOSTILE, TestWindow, troubled_queue};
 use clap::Parser;
 use postern::volumes::Directories;
+use postern::window::Login;
 use postern::window::cli::{QueueArgs, run_to};
 use serde_json::Value;
 use std::path::Path;
@@ -17,7 +18,7 @@ struct Tool {
 }
 
 /// Exit code, standard output, standard error of `postern queue …`.
-async fn queue(socket: &Path, arguments: &str) -> (u8, String, String) {
+pub async fn queue(socket: &Path, arguments: &str) -> (u8, String, String) {
     let words = ["postern queue", "--socket", socket.to_str().unwrap()].into_iter().chain(arguments.split_whitespace());
     let tool = Tool::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
     let (mut out, mut complaints) = (Vec::new(), Vec::new());
@@ -125,6 +126,10 @@ async fn the_tool_gives_orders() {
         (format!("retry {id}"), "1 message will be tried now.\n"),
         ("hold --domain b.example".to_owned(), "5 messages held.\n"),
         ("release --all".to_owned(), "5 messages released.\n"),
+        ("delete --recipient a@ --dry-run".to_owned(), "5 messages would be hit; nothing was done.\n"),
+        ("hold --recipient nobody@".to_owned(), "0 messages held.\n"),
+        ("pause b.example".to_owned(), "Nothing goes there until it is resumed.\n"),
+        ("resume b.example".to_owned(), "Mail goes there again.\n"),
         (format!("delete {id}"), "1 message deleted.\n"),
         ("retry --domain elsewhere.example".to_owned(), "0 messages will be tried now.\n"),
         ("retry --all --json".to_owned(), "{\"messages\":4}\n"),
@@ -134,14 +139,19 @@ async fn the_tool_gives_orders() {
         let (code, out, complaints) = queue(&window.socket, &arguments).await;
         assert_eq!((code, out.as_str(), complaints.as_str()), (0, words, ""), "{arguments}");
     }
+    let askers = window.desk.askers.lock().unwrap();
+    assert!(askers.len() >= 8 && askers.iter().all(|asker| asker.user == "operator" && asker.address.is_none()));
 }
 
 #[tokio::test]
 async fn the_tool_says_what_is_wrong_and_what_to_do() {
     let window = TestWindow::open([message(1, 60, None, &["a@b.example"])], None).await;
     for (arguments, code, words) in [
-        ("retry", 64, "--domain DOMAIN, or --all"),
-        ("hold 0000000000001 --all", 64, "--domain DOMAIN, or --all"),
+        ("retry", 64, "--domain DOMAIN, or conditions, or --all"),
+        ("hold 0000000000001 --all", 64, "or conditions, or --all"),
+        ("hold --sender x --all", 64, "or conditions, or --all"),
+        ("delete --sender b", 64, "--dry-run"),
+        ("list --older soon", 64, "older: a duration"),
         ("delete --all", 64, "--yes"),
         ("show 1", 64, "'postern queue list' shows them"),
         ("show 0000000000002", 66, "no such message"),
@@ -161,4 +171,49 @@ async fn the_tool_says_what_is_wrong_and_what_to_do() {
     drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
     let (code, _, complaints) = queue(&stale, "stats").await;
     assert!(code == 69 && complaints.contains("postern init"), "{complaints}");
+}
+
+#[tokio::test]
+async fn whoever_logged_in_gives_orders_through_the_port_and_other_sites_do_not() {
+    let login = Some(Login::new("operator", "s3cret"));
+    let window = TestWindow::open((1..=5).map(|id| message(id, 60, None, &["a@b.example"])), login).await;
+    let credentials = ["--user", "operator:s3cret"];
+    let order = async |more: &[&str], json: &str| {
+        let arguments = [&credentials[..], more, &["--data", json]].concat();
+        window.curl(&arguments, "/api/v1/orders").await
+    };
+    let reply = order(&[], r#"{"order":"hold","ids":["0000000000001","0000000000002","0000000000009"]}"#).await;
+    assert_eq!((reply.status, &reply.json()["messages"]), (200, &2.into()));
+    let asker = window.desk.askers.lock().unwrap().pop().unwrap();
+    assert_eq!((asker.user.as_str(), asker.address.map(|address| address.is_loopback())), ("operator", Some(true)));
+    let preview = order(&[], r#"{"order":"delete","filter":{"state":"held"},"preview":true}"#).await.json();
+    assert_eq!((&preview["messages"], &preview["preview"]), (&2.into(), &true.into()));
+    assert_eq!(preview["sample"][0], "0000000000001");
+    for header in ["Sec-Fetch-Site: cross-site", "Origin: http://evil.example", "Origin: null"] {
+        assert_eq!(order(&["--header", header], r#"{"order":"delete","all":true}"#).await.status, 403, "{header}");
+    }
+    // A form needs this process's token, too.
+    let form = [&credentials[..], &["--data", "order=delete&scope=matching&confirmed=1&csrf=0"]].concat();
+    assert_eq!(window.curl(&form, "/act").await.status, 400);
+    assert_eq!(window.curl(&credentials, "/act").await.status, 405, "nothing is done by GET");
+    assert_eq!(window.desk.len(), 5);
+    let reply = order(&[], r#"{"order":"pause","destination":"b.example"}"#).await;
+    assert_eq!((reply.status, window.desk.paused.lock().unwrap().contains("b.example")), (200, true));
+}
+
+#[tokio::test]
+async fn guessing_passwords_becomes_slow() {
+    let window = TestWindow::open([], Some(Login::new("operator", "s3cret"))).await;
+    let ask = async |password: &str| window.curl(&["--user", &format!("operator:{password}")], "/api/v1/status").await;
+    assert_eq!(ask("s3cret").await.status, 200);
+    for _ in 0..5 {
+        assert_eq!(ask("wrong").await.status, 401);
+    }
+    let reply = ask("s3cret").await;
+    assert_eq!(reply.status, 429);
+    assert!(reply.head.contains("retry-after: "), "{}", reply.head);
+    assert_eq!(window.curl(&[], "/healthz").await.status, 200);
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    assert_eq!(ask("s3cret").await.status, 200);
+    assert_eq!(window.counters.window_logins_refused_total.get(), 5);
 }

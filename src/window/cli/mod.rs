@@ -9,20 +9,22 @@
 mod call;
 mod export;
 mod import;
+mod look;
 mod store;
 mod table;
 mod volume;
 
 use super::api::OrderView;
 use super::words::{count, harmless, size, span, states};
-use crate::window::api::{DestinationsView, HitView, MessageView, PageView, RecipientView, StatusView};
+use crate::window::api::{DestinationsView, FinishedView, HitView, MessageView, RecipientView, StatusView};
 use call::Core;
 use clap::{Args, Subcommand};
 use export::Export;
 use import::Import;
+use look::{By, FilterArgs, HistoryArgs, Listing};
 use serde::Serialize;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -66,8 +68,13 @@ pub struct QueueArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List the messages in the queue, oldest first
-    List,
-    /// Show one message: envelope, recipients, what the next hops said
+    List {
+        #[command(flatten)]
+        what: Listing,
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// Show one message: envelope, recipients, every try with what was said; or how it ended
     Show {
         /// The queue id
         id: String,
@@ -77,6 +84,31 @@ enum Command {
         /// The queue id
         id: String,
     },
+    /// Print what one message says, as text that nothing can run
+    Text {
+        /// The queue id
+        id: String,
+    },
+    /// Show where mail waits, and for how long
+    Destinations(Watch),
+    /// Divide the queue by sender, by domain or by reason
+    Groups {
+        /// By what
+        #[arg(long, value_enum, default_value = "reason")]
+        by: By,
+    },
+    /// Let nothing more go to a destination; its mail stays in the queue
+    Pause {
+        /// A domain, or the smart relay as the destinations name it
+        destination: String,
+    },
+    /// Let mail go to a destination again
+    Resume {
+        /// As above
+        destination: String,
+    },
+    /// Show what became of mail that has left the queue, the newest first
+    History(HistoryArgs),
     /// Try again now
     Retry(Choice),
     /// Try no more until released
@@ -87,12 +119,12 @@ enum Command {
     Delete {
         #[command(flatten)]
         choice: Choice,
-        /// Do not ask when deleting all
+        /// Do not ask when deleting more than one
         #[arg(long)]
         yes: bool,
     },
     /// Show the queue in numbers and by destination
-    Stats,
+    Stats(Watch),
     /// Check a data volume on which no appliance runs, and change nothing
     ///
     /// Reads every record and every content and compares their checksums. Exit 0: the queue is whole; 65: something is damaged, the
@@ -125,6 +157,19 @@ struct Choice {
     /// All messages
     #[arg(long)]
     all: bool,
+    /// Only say how many messages it would hit
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+/// Whether to look again and again.
+#[derive(Debug, Args)]
+struct Watch {
+    /// Look again every so many seconds, until ^C
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    watch: Option<u64>,
 }
 
 /// Why the tool gives up: an exit code and a line that says what to do.
@@ -194,15 +239,16 @@ fn perform(mut args: QueueArgs, volumes: &dyn Volumes, out: &mut dyn Write, comp
         Command::Release(choice) => Some(order("release", choice)?),
         Command::Delete { choice, yes } => {
             let order = order("delete", choice)?;
-            if choice.all && !yes {
-                return Err(Trouble::new(
-                    EX_USAGE,
-                    "this deletes every message in the queue and tells nobody; say --yes if that is meant",
-                ));
+            if (choice.all || order.filter.is_some()) && !yes && !choice.dry_run {
+                let words = match choice.all {
+                    true => "this deletes every message in the queue and tells nobody; say --yes if that is meant",
+                    false => "this deletes every message that passes and tells nobody; look with --dry-run, then say --yes",
+                };
+                return Err(Trouble::new(EX_USAGE, words));
             }
             Some(order)
         }
-        Command::Show { id } | Command::Body { id } => {
+        Command::Show { id } | Command::Body { id } | Command::Text { id } => {
             check_id(id)?;
             None
         }
@@ -214,7 +260,14 @@ fn perform(mut args: QueueArgs, volumes: &dyn Volumes, out: &mut dyn Write, comp
             import.check()?;
             None
         }
-        Command::List | Command::Stats | Command::Verify { .. } => None,
+        Command::Pause { destination } => Some(at_destination("pause", destination)),
+        Command::Resume { destination } => Some(at_destination("resume", destination)),
+        Command::List { .. }
+        | Command::Stats(_)
+        | Command::Destinations(_)
+        | Command::Groups { .. }
+        | Command::History(_)
+        | Command::Verify { .. } => None,
     };
     // These need no core.
     match args.command {
@@ -236,12 +289,22 @@ fn perform(mut args: QueueArgs, volumes: &dyn Volumes, out: &mut dyn Write, comp
         let core = Core::find(candidates)?;
         match (args.command, order) {
             (_, Some(order)) => give(&core, &order, args.json, out).await,
-            (Command::List, _) => list(&core, args.json, out).await,
+            (Command::List { what, watch }, _) => {
+                watch.look(out, async |out| look::list(&core, &what, args.json, out).await).await
+            }
+            (Command::Destinations(watch), _) => {
+                watch.look(out, async |out| look::destinations(&core, args.json, out).await).await
+            }
+            (Command::Stats(watch), _) => watch.look(out, async |out| stats(&core, args.json, out).await).await,
+            (Command::Groups { by }, _) => look::groups(&core, by, args.json, out).await,
+            (Command::History(what), _) => look::history(&core, &what, args.json, out).await,
+            (Command::Text { id }, _) => look::text(&core, &id, args.json, out).await,
             (Command::Show { id }, _) => show(&core, &id, args.json, out).await,
             (Command::Export(what), _) => export::online(&what, &core, args.json, out, complaints).await,
             (Command::Import(what), _) => import::run(&what, &core, args.json, out, complaints).await,
             (Command::Body { id }, _) => core.copy_body(&id, args.json, out).await,
-            _ => stats(&core, args.json, out).await,
+            // Carried out above, or an order.
+            _ => Ok(()),
         }
     })
 }
@@ -267,9 +330,10 @@ impl<'a> Progress<'a> {
 }
 
 fn order(word: &str, choice: &Choice) -> Result<OrderView, Trouble> {
-    let chosen = [choice.id.is_some(), choice.domain.is_some(), choice.all];
+    let filter = choice.filter.view()?;
+    let chosen = [choice.id.is_some(), choice.domain.is_some(), choice.all, filter.is_some()];
     if chosen.iter().filter(|chosen| **chosen).count() != 1 {
-        let words = format!("{word} what? Give one queue id, or --domain DOMAIN, or --all");
+        let words = format!("{word} what? Give one queue id, or --domain DOMAIN, or conditions, or --all");
         return Err(Trouble::new(EX_USAGE, words));
     }
     if let Some(id) = &choice.id {
@@ -280,8 +344,34 @@ fn order(word: &str, choice: &Choice) -> Result<OrderView, Trouble> {
         id: choice.id.clone(),
         domain: choice.domain.clone(),
         all: choice.all,
+        filter,
+        preview: choice.dry_run,
         ..OrderView::default()
     })
+}
+
+fn at_destination(word: &str, destination: &str) -> OrderView {
+    OrderView { order: word.to_owned(), destination: Some(destination.to_owned()), ..OrderView::default() }
+}
+
+impl Watch {
+    /// Looks once, or again and again on a cleared screen until nobody reads any more.
+    async fn look(
+        &self,
+        out: &mut dyn Write,
+        mut look: impl AsyncFnMut(&mut dyn Write) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
+        let Some(seconds) = self.watch else { return look(out).await };
+        loop {
+            if io::stdout().is_terminal() {
+                // Home, and clear to the end (ECMA-48).
+                write!(out, "\x1b[H\x1b[J")?;
+            }
+            look(out).await?;
+            out.flush()?;
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+        }
+    }
 }
 
 fn check_id(id: &str) -> Result<(), Trouble> {
@@ -299,7 +389,13 @@ async fn give(core: &Core, order: &OrderView, json: bool, out: &mut dyn Write) -
     if json {
         return print_json(out, &hit);
     }
+    if order.preview {
+        let surely = if hit.incomplete { "At least " } else { "" };
+        return Ok(writeln!(out, "{surely}{} would be hit; nothing was done.", messages(hit.messages))?);
+    }
     let done = match order.order.as_str() {
+        "pause" => return Ok(writeln!(out, "Nothing goes there until it is resumed.")?),
+        "resume" => return Ok(writeln!(out, "Mail goes there again.")?),
         "retry" => "will be tried now",
         "hold" => "held",
         "release" => "released",
@@ -308,59 +404,13 @@ async fn give(core: &Core, order: &OrderView, json: bool, out: &mut dyn Write) -
     Ok(writeln!(out, "{} {done}.", messages(hit.messages))?)
 }
 
-async fn list(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
-    let mut after = String::new();
-    let mut total = 0;
-    loop {
-        let page: PageView = core.get(&format!("/api/v1/queue?limit={PAGE}&after={after}")).await?;
-        if json {
-            for message in &page.messages {
-                writeln!(out, "{}", to_json(message)?)?;
-            }
-        } else if !page.messages.is_empty() {
-            list_table(&page.messages, total == 0).write(out)?;
-        }
-        total += page.messages.len() as u64;
-        match page.next {
-            Some(next) => after = next,
-            None => break,
-        }
-    }
-    if !json {
-        match total {
-            0 => writeln!(out, "The queue is empty.")?,
-            total => writeln!(out, "{}.", messages(total))?,
-        }
-    }
-    Ok(())
-}
-
-fn list_table(messages: &[MessageView], first: bool) -> Table {
-    let head: &[&str] = if first { &["ID", "AGE", "SIZE", "NEXT TRY", "FROM", "TO", "LAST REPLY"] } else { &[] };
-    let mut table = Table::new(head, &[13, 11, 8, 14, 30, 32, 100]);
-    for message in messages {
-        let first = message.recipients.first().or(message.copy.as_ref());
-        let to = first.map(|recipient| recipient.address.as_str()).unwrap_or_default();
-        let to = match message.recipients_pending {
-            0 | 1 => to.to_owned(),
-            // The number stays readable however long the address is.
-            more => format!("{} +{}", super::words::shorten(to, 26), more - 1),
-        };
-        table.row(&[
-            &message.id,
-            &span(message.age_seconds),
-            &size(message.size_bytes),
-            &next_try(message.held, message.next_try_seconds),
-            null_sender(&message.sender),
-            &to,
-            first.map(|recipient| recipient.last_reply.as_str()).unwrap_or_default(),
-        ]);
-    }
-    table
-}
-
 async fn show(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
-    let message: MessageView = core.get(&format!("/api/v1/queue/{id}")).await?;
+    let message: MessageView = match core.get(&format!("/api/v1/queue/{id}")).await {
+        Ok(message) => message,
+        // It may have left the queue.
+        Err(gone) if gone.code == EX_NOINPUT => return ended(core, id, json, out).await.map_err(|_| gone),
+        Err(trouble) => return Err(trouble),
+    };
     if json {
         return print_json(out, &message);
     }
@@ -390,7 +440,20 @@ async fn show(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<
         table.row(&[address, status, &attempts.to_string(), &next, last_reply]);
     }
     table.write(out)?;
-    Ok(())
+    look::tries(core, id, out).await
+}
+
+/// How a message ended that is in the queue no more.
+async fn ended(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+    let entry: FinishedView = core.get(&format!("/api/v1/history/{id}")).await?;
+    if json {
+        return print_json(out, &entry);
+    }
+    writeln!(out, "Message   {}, which has left the queue", entry.id)?;
+    writeln!(out, "Arrived   {}", entry.arrived)?;
+    writeln!(out, "Ended     {}, {} later", entry.finished, span(entry.took_seconds))?;
+    writeln!(out, "From      {}", harmless(null_sender(&entry.sender)))?;
+    look::tries(core, id, out).await
 }
 
 /// The status and the destinations in one.
@@ -499,6 +562,8 @@ mod tests {
             id: id.map(str::to_owned),
             domain: domain.map(str::to_owned),
             all,
+            dry_run: false,
+            filter: FilterArgs::default(),
         };
         assert!(order("retry", &choice(Some("0000000000010"), None, false)).is_ok());
         assert!(order("retry", &choice(None, Some("b"), false)).is_ok());
