@@ -50,7 +50,7 @@ enum Command {
     /// Check every property; show its value, where it came from, and who may relay
     Check,
     /// Look into the queue of the running appliance, put it in order, move its mail out and in; verify a volume
-    Queue(QueueArgs),
+    Queue(Box<QueueArgs>),
     /// Receive mail for trials and tests: count it, keep it, or fail on demand
     Sink(SinkArgs),
     /// Ask the running appliance whether it is ready; exit 0 when it is
@@ -78,7 +78,7 @@ fn main() -> ExitCode {
         Command::Core => postern::core::run(),
         Command::Carrier => postern::carrier::run(),
         Command::Check => property::check::run(),
-        Command::Queue(args) => postern::volumes::run(args),
+        Command::Queue(args) => postern::volumes::run(*args),
         Command::Sink(args) => postern::sink::run(args),
         Command::Health => supervise::health::run(),
         Command::Describe { format } => class::run(format),
