@@ -55,6 +55,7 @@ LARGE = 10 * MIB
 GOOD, BAD = "127.1.0.1", "127.2.0.1"
 LAST = "127.3.0.1"
 DESTINATIONS = 1000
+VIEWERS = 10
 BINARY = Path(os.environ.get("POSTERN_BINARY", TARGET / "release/postern"))
 # What a full queue may take to be filled, emptied or read.
 LONG_SECONDS = 1800
@@ -509,6 +510,98 @@ def cold():
     Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
+# What an operator looks at, and the tool asks for.
+LOOKS = {
+    "the overview": "/",
+    "the page of the queue": "/queue",
+    "a search that finds nothing, one request": "/api/v1/queue?search=nobody-of-this-name",
+    "messages of one destination": "/api/v1/queue?destination=dead0001.example&limit=50",
+    "destinations by age": "/api/v1/destinations",
+    "groups by reason, anew": "/api/v1/groups?by=reason",
+    "groups by reason, again": "/api/v1/groups?by=reason",
+    "/metrics": "/metrics",
+}
+
+
+def looks(relay):
+    """Seconds that each look at a long queue takes."""
+    found = {}
+    for name, path in LOOKS.items():
+        began = time.monotonic()
+        relay.get(path, 60)
+        found[name] = time.monotonic() - began
+        say(f"million: {name} in {found[name] * 1000:,.0f} ms")
+    return found
+
+
+def processor_seconds(relay):
+    """User and system time of the core."""
+    seconds = 0
+    for pid in relay.processes():
+        if b"core" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            seconds += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return seconds
+
+
+class Viewer(threading.Thread):
+    """One browser with the overview open: it follows the stream, and takes the page anew at each event, as the page's script does."""
+
+    def __init__(self, relay):
+        super().__init__(daemon=True)
+        self.relay, self.ended, self.pages = relay, threading.Event(), 0
+        self.start()
+
+    def run(self):
+        while not self.ended.is_set():
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.relay.environment['MTA_UI_PORT']}/api/v1/stream", timeout=10) as stream:
+                    for line in stream:
+                        if self.ended.is_set():
+                            return
+                        if line.startswith(b"data:"):
+                            self.relay.get("/")
+                            self.pages += 1
+            except (OSError, ValueError):
+                time.sleep(1)
+
+
+def viewers(bench):
+    """What ten people who watch the page cost: the core's processor, and mail."""
+    relay = Relay(fresh(bench.work, "viewers"), bench.names, 128 * MIB)
+    flow = max(2000, round(20_000 * min(1, bench.share * 4)))
+    rates = {False: [], True: []}
+    try:
+        relay.start()
+        load("both", relay.port, flow, "to@good.example", sinks=[GOOD])
+        for turn in range(bench.rounds):
+            for watched in (False, True) if turn % 2 == 0 else (True, False):
+                watching = [Viewer(relay) for _ in range(VIEWERS)] if watched else []
+                time.sleep(1)
+                told = load("both", relay.port, flow, "to@good.example", sinks=[GOOD])
+                rates[watched].append(told["mails_per_second"])
+                say(f"viewers {turn + 1}/{bench.rounds}: {told['mails_per_second']:,.0f}/s {'with' if watched else 'without'} viewers")
+                for one in watching:
+                    one.ended.set()
+        watching = [Viewer(relay) for _ in range(VIEWERS)]
+        time.sleep(5)
+        before, began = processor_seconds(relay), time.monotonic()
+        time.sleep(20)
+        share = (processor_seconds(relay) - before) / (time.monotonic() - began)
+        pages = sum(one.pages for one in watching)
+        for one in watching:
+            one.ended.set()
+    finally:
+        relay.close()
+    ratio = statistics.median(value / base for value, base in zip(rates[True], rates[False]))
+    say(f"viewers: {share * 100:.1f} % of a core, {pages} pages")
+    bench.rows += [
+        [f"{VIEWERS} viewers of the overview, nothing else to do: the core's share of a processor, %", round(share * 100, 1), "below 2"],
+        [f"Mail with {VIEWERS} viewers, of the rate without, %", round(ratio * 100, 1), "at least 97"],
+    ]
+    return {"share": share, "rates": {"with": rates[True], "without": rates[False]}, "pages": pages}
+
+
 def restart(relay, count, how):
     """Ends and starts again, with nothing in the page cache."""
     say(f"million: restart after {how}")
@@ -615,6 +708,7 @@ def million(bench):
         }
         for one in held:
             one.close()
+        found["looks"] = looks(full)
         full.no_oom("million")
         empty.stop()
         found["restarts"] = [restart(full, count, how) for how in ("SIGTERM", "SIGKILL")]
@@ -640,11 +734,12 @@ def million(bench):
         *([f"Ready to accept after {one['how']}, page cache cold, s", round(one["ready"], 2), "within 10"] for one in found["restarts"]),
         *([f"All planned after {one['how']}, s", round(one["planned"], 2), "in the background"] for one in found["restarts"]),
         *([f"Disk, of the live octets: {one['what']}", round(one["ratio"], 2), "below 2"] for one in found["disk"]),
+        *([f"With {count:,} deferred: {name}, ms", round(seconds * 1000), None] for name, seconds in found["looks"].items()),
     ]
     return found
 
 
-SCENARIOS = {one.__name__: one for one in (idle, connections, large, destinations, million)}
+SCENARIOS = {one.__name__: one for one in (idle, connections, large, destinations, viewers, million)}
 
 
 class Bench:

@@ -17,9 +17,9 @@ set -euo pipefail
 EXIM_ROOT=/usr/local/lib/postern-peers/exim
 EXIM_LINK=/usr/local/sbin/exim4
 
-# What drives Chromium, and looks for faults of accessibility; from PyPI, beside the system's Python.
+# What drives Chromium, looks for faults of accessibility, and holds the API to its document; from PyPI, beside the system's Python.
 PYTHON_ROOT=/usr/local/lib/postern-peers/python
-PYTHON_PACKAGES=(playwright==1.65.2 axe-playwright-python==0.1.8)
+PYTHON_PACKAGES=(playwright==1.65.2 axe-playwright-python==0.1.8 schemathesis==4.32.5)
 
 PACKAGES=(
   postfix                                        # next hop and sender; smtp-source, smtp-sink

@@ -1,4 +1,5 @@
-//! The pages in a real browser, before the real program with real mail in real trouble: `pages.py` says what each test shows.
+//! The pages in a real browser, before the real program with real mail in real trouble: `pages.py` says what each test shows; `api.py`
+//! holds the API to its document.
 //!
 //! Screenshots are left in `target/screenshots`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails is a test that fails")]
@@ -10,11 +11,16 @@ use std::process::Command;
 const PYTHON: &str = "/usr/local/lib/postern-peers/python/bin/python3";
 
 fn shows(test: &str) {
+    run("pages.py", &[test]);
+}
+
+fn run(script: &str, more: &[&str]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     assert!(Path::new(PYTHON).exists(), "{PYTHON} is missing: run scripts/install-peers.sh as root");
     let output = Command::new(PYTHON)
-        .arg(root.join("tests/browser/pages.py"))
-        .args([env!("CARGO_BIN_EXE_postern"), test])
+        .arg(root.join("tests/browser").join(script))
+        .arg(env!("CARGO_BIN_EXE_postern"))
+        .args(more)
         .arg(root.join("target/screenshots"))
         .output()
         .unwrap();
@@ -60,4 +66,9 @@ fn reading_and_acting_work_without_a_script() {
 #[test]
 fn who_is_not_known_looks_only() {
     shows("looking_only");
+}
+
+#[test]
+fn the_api_is_what_its_document_says() {
+    run("api.py", &[]);
 }

@@ -127,3 +127,42 @@ async fn the_shipped_rules_work_in_a_real_prometheus() {
     window.stop.send(true).unwrap();
     pushes.await.unwrap();
 }
+
+/// No Grafana is to be had here; what its panels ask is asked of a real Prometheus.
+#[tokio::test]
+async fn every_question_of_the_shipped_dashboard_is_understood_and_has_an_answer() {
+    let gateway = Gateway::start().await;
+    let window = TestWindow::open(troubled_queue(), None).await;
+    crate::support::busy(&window.counters);
+    window.counters.connections_out_total.with_label_values(&["established"]).inc();
+    window.counters.tls_sessions_total.with_label_values(&["TLSv1.3"]).inc();
+    let prometheus = Prometheus::start(gateway.address, window.address).await;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("appliance/monitor/grafana/dashboards/postern.json");
+    let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let questions: Vec<String> = dashboard["panels"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap().clone())
+        .map(|target| target["expr"].as_str().unwrap().replace("$__rate_interval", "1m").replace("$instance", ".*"))
+        .collect();
+    assert!(questions.len() > 30, "{}", questions.len());
+    let metrics = window.curl(&[], "/metrics").await.body;
+    for name in questions.iter().flat_map(|question| question.split(|c: char| c != '_' && !c.is_ascii_alphanumeric())) {
+        assert!(!name.starts_with("mta_") || metrics.contains(name), "{name} is no metric of ours");
+    }
+    let begin = Instant::now();
+    for question in questions {
+        let encoded: String = question.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        // A rate takes two scrapes.
+        loop {
+            let answer = prometheus.ask(&format!("query?query={encoded}")).await;
+            let rows = answer.as_ref().and_then(|answer| answer["data"]["result"].as_array().map(Vec::len));
+            if rows.is_some_and(|rows| rows > 0) {
+                break;
+            }
+            assert!(begin.elapsed() < Duration::from_secs(40), "{question}: {answer:?}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}

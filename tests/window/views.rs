@@ -102,7 +102,7 @@ async fn the_stream_tells_at_once_and_again() {
     }
     assert_eq!(window.curl(&[], "/api/v1/rates?span=1y").await.status, 400);
     // Programs that speak HTTP/1.0 get the numbers in the place of the page.
-    assert_eq!(window.curl(&["--http1.0"], "/").await.body, window.curl(&[], "/status").await.body);
+    assert!(window.curl(&["--http1.0"], "/").await.body.starts_with("Active connections: "));
 }
 
 #[tokio::test]

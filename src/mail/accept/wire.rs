@@ -40,7 +40,7 @@ impl Wire {
     /// The input buffer at rest, in octets.
     const INPUT: usize = 8 * 1024;
     /// The most octets that are read before somebody looks at them.
-    pub const INPUT_MAX: usize = 64 * 1024;
+    pub const INPUT_MAX: usize = 32 * 1024;
     /// Replies are sent when so many octets of them wait, even while more commands do.
     pub const OUTPUT_MAX: usize = 16 * 1024;
     /// How much is read and dropped after a close.

@@ -51,6 +51,9 @@ use tokio::time::timeout;
 /// How long the desk may take.
 const DESK_PATIENCE: Duration = Duration::from_secs(30);
 
+/// The description of this API for programs: OpenAPI 3.1.
+const DOCUMENT: &str = include_str!("openapi.json");
+
 /// What went wrong.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ErrorView {
@@ -78,6 +81,7 @@ pub(super) enum Route<'a> {
     History,
     Finished(&'a str),
     Orders,
+    Document,
 }
 
 impl<'a> Route<'a> {
@@ -103,6 +107,7 @@ impl<'a> Route<'a> {
             ("history", None, None) => Self::History,
             ("history", Some(id), None) => Self::Finished(id),
             ("orders", None, None) => Self::Orders,
+            ("openapi.json", None, None) => Self::Document,
             _ => return None,
         })
     }
@@ -127,6 +132,7 @@ impl<'a> Route<'a> {
             | Self::Sessions
             | Self::Refusals
             | Self::Log
+            | Self::Document
             | Self::Attempts(_)
             | Self::History
             | Self::Finished(_)
@@ -176,6 +182,7 @@ impl<'a> Route<'a> {
                 Ok(id) => history::one(window, id).await,
                 Err(()) => no_id(id),
             },
+            Self::Document => answer::found(answer::JSON, DOCUMENT),
             Self::Orders => orders::order(window, visit, content).await,
         }
     }
@@ -212,4 +219,51 @@ pub(super) fn desk_error(fault: &DeskError) -> Answer {
 /// Seconds from one moment to another, none when it lies behind.
 fn since(from: u32, to: u32) -> u64 {
     u64::from(to.saturating_sub(from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// The path of each route as the document writes it; `None` for those of the control socket. A new route must say.
+    fn documented(route: &Route<'_>) -> Option<&'static str> {
+        Some(match route {
+            Route::Status => "/status",
+            Route::Destinations => "/destinations",
+            Route::Groups => "/groups",
+            Route::Rates => "/rates",
+            Route::Stream => "/stream",
+            Route::Sessions => "/sessions",
+            Route::Refusals => "/refusals",
+            Route::Log => "/log",
+            Route::Queue => "/queue",
+            Route::Message(_) => "/queue/{id}",
+            Route::Body(_) => "/queue/{id}/body",
+            Route::Text(_) => "/queue/{id}/text",
+            Route::Attempts(_) => "/queue/{id}/attempts",
+            Route::History => "/history",
+            Route::Finished(_) => "/history/{id}",
+            Route::Orders => "/orders",
+            Route::Document => "/openapi.json",
+            Route::Import | Route::Mail(_) => return None,
+        })
+    }
+
+    #[test]
+    fn the_document_says_what_is_there() {
+        let document: Value = serde_json::from_str(DOCUMENT).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        for (path, operations) in paths {
+            let asked = path.trim_start_matches('/').replace("{id}", "0000000000001");
+            for method in operations.as_object().unwrap().keys() {
+                let method: Method = method.to_uppercase().parse().unwrap();
+                let route = Route::find(&asked, &method).unwrap_or_else(|| panic!("there is no {path}"));
+                assert!(route.methods().contains(&method), "{method} {path}");
+                assert_eq!(documented(&route), Some(path.as_str()));
+                assert!(route.need() != Need::Carry, "{path}");
+            }
+        }
+        assert_eq!(paths.len(), 17, "a path for each route that documented() names");
+    }
 }

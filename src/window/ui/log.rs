@@ -1,4 +1,4 @@
-//! The page of the log: its last lines, as they come.
+//! The page of the log: its last lines as they come, the newest on top.
 
 use super::{Frame, Refused};
 use crate::window::api::{self, LogQuery};
@@ -29,6 +29,6 @@ pub(super) fn page(window: &Window, visit: &Visit<'_>) -> Result<String, Refused
         };
         (class, shorten(&harmless(&line), LINE_SHOWN))
     };
-    let lines = api::log_lines(window, &asked).into_iter().map(line).collect();
+    let lines = api::log_lines(window, &asked).into_iter().rev().map(line).collect();
     Page { frame: Frame::of(window, visit, "log"), asked, lines }.render().map_err(Refused::Render)
 }

@@ -1,0 +1,14 @@
+#![no_main]
+//! Whatever a mail holds, what is shown of it stays within its limits, and its text holds no markup of the HTML that it came from
+//! as the only alternative.
+
+use libfuzzer_sys::fuzz_target;
+use postern::window::api::read_text;
+
+fuzz_target!(|mail: &[u8]| {
+    let view = read_text(mail);
+    assert!(view.text.chars().count() <= 100_000);
+    assert!(view.headers.len() <= 100 && view.parts.len() <= 100);
+    assert!(view.headers.iter().all(|header| header.value.chars().count() <= 2000));
+    assert_eq!(view, read_text(mail), "the same mail says the same");
+});
