@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// The longest text that is looked for.
 pub const TEXT_MAX: usize = 320;
 
+/// Letters and digits of a whole queue id.
+const ID_MAX: usize = 13;
+
 /// Conditions that all hold; see [`Filter`] for what each means.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -81,6 +84,9 @@ impl FilterView {
         if let Some((name, _)) = self.conditions().into_iter().find(|(_, text)| text.len() > TEXT_MAX) {
             return Err(format!("{name}: at most {TEXT_MAX} octets"));
         }
+        if self.id.trim().chars().count() > ID_MAX {
+            return Err(format!("id: the start of a queue id is wanted, which has {ID_MAX} letters and digits"));
+        }
         let standing = match self.state.as_str() {
             "" => None,
             word => {
@@ -137,6 +143,7 @@ mod tests {
         assert_eq!((filter.standing, filter.older, filter.larger), (Some(Standing::Held), Some(3600), Some(2048)));
         for (name, bad) in [
             ("state", "lost"),
+            ("id", "00000000000000"),
             ("older", "1"),
             ("larger", "M"),
             ("larger", "1X"),
