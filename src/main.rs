@@ -3,9 +3,13 @@
 use clap::{Parser, Subcommand};
 use postern::appliance::failure::Exit;
 use postern::appliance::{class, property, supervise};
+use postern::ground::sys::Allocator;
 use postern::sink::SinkArgs;
 use postern::window::cli::QueueArgs;
 use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 /// Postern, a mail relay appliance: one binary, set up by environment variables, that never loses a mail it accepted.
 #[derive(Parser)]

@@ -1,13 +1,11 @@
-//! The allocator, and how it is set.
+//! The program's allocator, and how it is set.
 //!
 //! A queue grows and shrinks by tens of megabytes within minutes, in small pieces that many threads take and give back. The
 //! allocator of the C library keeps most of that for itself; this one gives it back, which is what lets a million mails wait in
-//! 128 MB.
+//! 128 MB. `main.rs` makes it the program's; tests keep the one of the C library.
 
-use tikv_jemallocator::Jemalloc;
-
-#[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
+/// The allocator.
+pub use tikv_jemallocator::Jemalloc as Allocator;
 
 /// Gives memory that is free for a second back to the kernel, by a thread that has nothing else to do. Not for a process that
 /// forks.

@@ -19,14 +19,17 @@ const PARTS: u64 = 16;
 const FILE_MIN: u64 = 64 * 1024;
 const FILE_MAX: u64 = 4 << 20;
 
-/// How often a failing volume is complained of: once until it is well again.
+/// The files, and what they may take.
 pub struct Book {
     disk: Arc<dyn Disk>,
     config: Config,
+    /// The one that grows: its number and length.
     file: Option<(u64, Arc<dyn File>, u64)>,
-    /// Number, length and first second of the files behind the one that grows.
+    /// Number and length of the others, the oldest first.
     full: Vec<(u64, u64)>,
+    /// When the one that grows was begun.
     begun: u32,
+    /// A failing volume was complained of, which is done once until it is well again.
     complained: bool,
 }
 
@@ -96,12 +99,11 @@ impl Book {
     /// Lets the oldest files go that are over the budget, or over the time.
     fn forget(&mut self) {
         let growing = self.file.as_ref().map_or(0, |(_, _, len)| *len);
-        while let Some((number, len)) = self.full.first().copied() {
+        while let Some((number, _)) = self.full.first().copied() {
             let all: u64 = self.full.iter().map(|(_, len)| len).sum::<u64>() + growing;
             if all + self.file_max() <= self.config.size && !self.is_too_old(number) {
                 return;
             }
-            let _ = len;
             // A file that cannot be removed now is none of the budget's any more; the next start finds it again.
             let _ = self.disk.remove(&path(number));
             self.full.remove(0);

@@ -54,11 +54,14 @@ enum Line {
     Finished(Finished),
 }
 
+/// The way of entries to the thread that writes them; in boxes, so that an empty way takes little room.
+type Entries = SyncSender<Box<Line>>;
+
 /// The journal's front: where the corridor leaves entries and windows read them.
 pub struct Journal {
     disk: Arc<dyn Disk>,
     counters: Arc<Counters>,
-    entries: Option<SyncSender<Line>>,
+    entries: Option<Entries>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -75,7 +78,7 @@ impl Journal {
         Arc::new(Self { disk, counters, entries, writer: Mutex::new(writer) })
     }
 
-    fn begin(disk: &Arc<dyn Disk>, config: Config) -> io::Result<Option<(SyncSender<Line>, JoinHandle<()>)>> {
+    fn begin(disk: &Arc<dyn Disk>, config: Config) -> io::Result<Option<(Entries, JoinHandle<()>)>> {
         let (book, mask) = (Book::open(disk.clone(), config)?, Mask::open(disk.as_ref(), config.masking)?);
         let (sender, entries) = sync_channel(WAITING_MAX);
         let thread = std::thread::Builder::new().name("history".to_owned());
@@ -99,7 +102,7 @@ impl Journal {
 
     fn take(&self, line: Line) {
         let Some(entries) = &self.entries else { return };
-        if let Err(TrySendError::Full(_)) = entries.try_send(line) {
+        if let Err(TrySendError::Full(_)) = entries.try_send(Box::new(line)) {
             self.counters.history_dropped_total.inc();
         }
     }
@@ -139,7 +142,7 @@ async fn looked<T: Send + 'static>(look: impl FnOnce() -> io::Result<T> + Send +
 }
 
 /// Writes what comes until nobody can send any more.
-fn write(entries: &Receiver<Line>, mut book: Book, mask: &Mask) {
+fn write(entries: &Receiver<Box<Line>>, mut book: Book, mask: &Mask) {
     let mut lines = Vec::new();
     let mut open = true;
     while open {

@@ -77,9 +77,12 @@ impl Committer {
             self.compaction.rest = self.config.housekeeping;
             return;
         };
-        let ended = self.copy_piece(&mut emptying);
+        let (number, ended) = (emptying.number, self.copy_piece(&mut emptying));
         self.compaction.emptying = (!ended).then_some(emptying);
-        self.compaction.rest = begun.elapsed() * self.rest_after_a_piece();
+        // What could not be read stays, and would be tried again at once.
+        let stuck = ended && self.shared.lock_index().segments().get(&number).is_some_and(|segment| segment.live > 0);
+        let rest = begun.elapsed() * self.rest_after_a_piece();
+        self.compaction.rest = if stuck { self.config.housekeeping } else { rest };
         self.compaction.last = Instant::now();
     }
 
