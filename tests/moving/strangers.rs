@@ -146,6 +146,6 @@ fn nothing_is_written_over_and_nothing_outside_is_touched() {
     assert!(left.iter().any(|message| message["id"] == ids[0].as_str() && message["held"] == false), "{left:?}");
     assert!(!left.iter().any(|message| message["id"] == ids[1].as_str()), "{left:?}");
     // The ways in and out are the operator's alone.
-    assert_eq!(old.get_as(&format!("/api/v1/queue/{}/mail", ids[0]), "").0, "404");
+    assert_eq!(old.get_as(&format!("/api/v1/queue/{}/mail", ids[0]), "").0, "403");
     assert!(!Path::new(&pairs.join(format!("{}.moving", ids[0]))).exists());
 }
