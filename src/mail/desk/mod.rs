@@ -30,7 +30,7 @@ pub struct Office<S> {
     /// The destinations as they were a moment ago: to find them takes time that grows with the queue, and holds up mail.
     destinations: Mutex<Option<(Instant, Vec<DestinationSummary>)>>,
     /// The groups, in the same way; the lock is held while they are made, so that they are made once.
-    groups: tokio::sync::Mutex<HashMap<Grouping, (Instant, Groups)>>,
+    groups: Arc<tokio::sync::Mutex<HashMap<Grouping, (Instant, Groups)>>>,
     pauses: Arc<Pauses>,
 }
 
@@ -53,7 +53,7 @@ impl<S: Spool> Office<S> {
         let mut schedule = outbound.lock_schedule();
         pauses.names().iter().for_each(|name| schedule.pause(name, true));
         drop(schedule);
-        Self { outbound, destinations: Mutex::default(), groups: tokio::sync::Mutex::default(), pauses }
+        Self { outbound, destinations: Mutex::default(), groups: Arc::default(), pauses }
     }
 }
 
@@ -113,18 +113,21 @@ impl<S: Spool> Desk for Office<S> {
         Box::pin(async move { self.outbound.find(&filter, after, limit, patience).await })
     }
 
+    /// In a task of its own: whoever asked may go away, the next one finds what was counted.
     fn groups(&self, by: Grouping) -> Answer<'_, Groups> {
-        Box::pin(async move {
-            let mut kept = self.groups.lock().await;
+        let (outbound, groups) = (self.outbound.clone(), self.groups.clone());
+        let task = tokio::spawn(async move {
+            let mut kept = groups.lock().await;
             if let Some((since, groups)) = kept.get(&by)
                 && since.elapsed() < GROUPS_FRESH
             {
                 return Ok(groups.clone());
             }
-            let groups = self.outbound.groups(by).await?;
+            let groups = outbound.groups(by).await?;
             kept.insert(by, (Instant::now(), groups.clone()));
             Ok(groups)
-        })
+        });
+        Box::pin(async move { task.await.unwrap_or_else(|_| Err(DeskError::Storage("the count was cut off".to_owned()))) })
     }
 
     fn preview(&self, order: Order, selection: Selection, patience: Duration) -> Answer<'_, Preview> {

@@ -11,12 +11,17 @@ use crate::window::routes::Visit;
 use crate::window::server::Window;
 use crate::window::words::{count, size, span};
 use askama::Template;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Rows of the heat map.
 const DESTINATIONS: usize = 20;
 
 /// Rows of the tables of senders and reasons.
 const GROUPS: usize = 8;
+
+/// How long the page waits for a table of groups.
+const GROUPS_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Messages of a page.
 const PAGE: usize = 50;
@@ -124,7 +129,8 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, R
 }
 
 async fn groups(window: &Window, by: Grouping, field: &str) -> (Vec<Group>, Option<String>) {
-    let Ok(found) = api::groups_view(window, by).await else { return (Vec::new(), None) };
+    // A long queue takes longer to count than a person waits; the next look finds it counted.
+    let Ok(Ok(found)) = timeout(GROUPS_PATIENCE, api::groups_view(window, by)).await else { return (Vec::new(), None) };
     let factor = |messages: u64| if found.sampled { messages * found.total / found.seen.max(1) } else { messages };
     let group = |group: &api::GroupView| {
         // The part that all of them share: a sender as a whole, of a reason what stands before the first difference.
