@@ -21,6 +21,7 @@ pub struct History {
     pub events: Events,
     seed: u64,
     log: Option<SegmentLog>,
+    counters: Arc<Counters>,
     random: fastrand::Rng,
     mails: BTreeMap<MessageId, Mail>,
     /// Must never be seen again.
@@ -54,7 +55,7 @@ const ROOMY: u64 = 1 << 30;
 
 /// Short segments turn over often.
 pub const SMALL: Config =
-    Config { segment_max: 64 << 10, lazy_sync: Duration::from_millis(50), housekeeping: Duration::from_secs(1) };
+    Config { segment_max: 64 << 10, lazy_sync: Duration::from_millis(50), housekeeping: Duration::from_secs(1), slack: 4 };
 
 impl History {
     pub fn new(seed: u64, capacity: u64, config: Config) -> Self {
@@ -66,7 +67,8 @@ impl History {
         let world = World::enter_new(seed);
         let mut random = fastrand::Rng::with_seed(seed);
         let disk = SimDisk::new(capacity, random.u64(..), events.clone());
-        let log = open(&disk, config).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let counters = Arc::new(Counters::new(&[]).unwrap());
+        let log = open_counted(&disk, config, &counters).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         Self {
             world,
             disk,
@@ -74,6 +76,7 @@ impl History {
             events,
             seed,
             log: Some(log),
+            counters,
             random,
             mails: BTreeMap::new(),
             gone: BTreeSet::new(),
@@ -244,9 +247,8 @@ impl History {
                 assert!(what.is_none(), "seed {}: {id}: {}", self.seed, what.unwrap_or_default());
                 self.events.count("read back");
             }
-            Err(SpoolError::Failed(_)) if self.reads_failed => {}
-            // Its last state was lost by the sync that failed, and is about to be written anew.
-            Err(SpoolError::Damaged) if !well => {}
+            // What a sync that failed has lost is about to be written anew.
+            Err(SpoolError::Failed(_)) if self.reads_failed || !well => {}
             Err(error) => panic!("seed {}: {id} is in the queue and cannot be read: {error}", self.seed),
         }
     }
@@ -315,7 +317,7 @@ impl History {
             self.end(after);
             let calls = self.random.u64(..40);
             self.disk.die_after(calls);
-            self.events.count(match open(&self.disk, self.config) {
+            self.events.count(match open_counted(&self.disk, self.config, &self.counters) {
                 Ok(log) => {
                     self.log = Some(log);
                     "crash right after a recovery"
@@ -335,7 +337,7 @@ impl History {
         let error = self.some_error();
         let (calls, times) = (self.random.u64(..20), self.random.u64(1..4));
         self.disk.fail_after(calls, times, error);
-        match open(&self.disk, self.config) {
+        match open_counted(&self.disk, self.config, &self.counters) {
             Ok(log) => {
                 self.log = Some(log);
                 self.events.count("opened in spite of errors");
@@ -357,7 +359,7 @@ impl History {
         self.disk = self.disk.kill();
         let reads = self.random.u64(..12);
         self.disk.fail_reads_after(reads);
-        match open(&self.disk, self.config) {
+        match open_counted(&self.disk, self.config, &self.counters) {
             Ok(log) => {
                 self.events.count("opened with blocks that cannot be read");
                 for id in log.ids(None, usize::MAX) {
@@ -421,9 +423,11 @@ impl History {
             return self.reopen();
         };
         let seed = self.seed;
-        let log = open(&self.disk, self.config).unwrap_or_else(|error| panic!("seed {seed}, {hit}: {error}"));
+        let log =
+            open_counted(&self.disk, self.config, &self.counters).unwrap_or_else(|error| panic!("seed {seed}, {hit}: {error}"));
         let mut suffered = BTreeSet::new();
         let present: BTreeSet<MessageId> = log.ids(None, usize::MAX).into_iter().collect();
+        let kept = self.disk.paths("corrupt/").len();
         for (id, mail) in &mut self.mails {
             if !present.contains(id) {
                 if mail.presence == Presence::Owed {
@@ -432,7 +436,6 @@ impl History {
                 }
                 continue;
             }
-            let kept = self.disk.paths("corrupt/").len();
             match load(&self.world, &log, *id) {
                 Ok(message) => {
                     assert!(message.body.head(usize::MAX).unwrap() == mail.content, "seed {seed}, {hit}: {id} is changed");
@@ -449,7 +452,8 @@ impl History {
                 }
                 // Refused, and not whole; it has nothing to do with the bit.
                 Err(SpoolError::Damaged) if mail.presence != Presence::Owed => {}
-                Err(SpoolError::Damaged) => {
+                // Read here first, or copied forward before.
+                Err(SpoolError::Damaged | SpoolError::Unknown) => {
                     self.events.count("flip: a message is damaged");
                     suffered.insert(*id);
                     // The committer sets it aside and takes it off the queue.
@@ -499,12 +503,21 @@ impl History {
 
     /// The process is gone; the next one finds this disk.
     fn end(&mut self, after: SimDisk) {
+        self.count_copies();
         drop(self.log.take());
         self.disk = after;
     }
 
+    fn count_copies(&self) {
+        if self.counters.spool_copied_bytes_total.get() > 0 {
+            self.counters.spool_copied_bytes_total.reset();
+            self.events.count("records were copied forward");
+        }
+    }
+
     fn close(&mut self) {
         let Some(log) = self.log.take() else { return };
+        self.count_copies();
         if log.close() {
             self.all_is_durable();
         } else {
@@ -518,12 +531,12 @@ impl History {
     fn reopen(&mut self) {
         self.reads_failed = false;
         let kept = self.disk.paths("corrupt/").len();
-        let log = match open(&self.disk, self.config) {
+        let log = match open_counted(&self.disk, self.config, &self.counters) {
             // Every start needs a new segment; the reserve is enough for one. Then somebody has to make room.
             Err(OpenError::Disk(error)) if is_full(&error) => {
                 self.events.count("refused to open, being full");
                 self.disk.set_capacity(ROOMY);
-                open(&self.disk, self.config)
+                open_counted(&self.disk, self.config, &self.counters)
             }
             other => other,
         };
@@ -642,7 +655,11 @@ pub fn load(world: &World, log: &SegmentLog, id: MessageId) -> Result<Message, S
 }
 
 pub fn open(disk: &SimDisk, config: Config) -> Result<SegmentLog, OpenError> {
-    SegmentLog::open(Arc::new(disk.clone()), config, Arc::new(Counters::new(&[]).unwrap()), &|_| {})
+    open_counted(disk, config, &Arc::new(Counters::new(&[]).unwrap()))
+}
+
+fn open_counted(disk: &SimDisk, config: Config, counters: &Arc<Counters>) -> Result<SegmentLog, OpenError> {
+    SegmentLog::open(Arc::new(disk.clone()), config, counters.clone(), &|_| {})
 }
 
 pub fn targets(recipients: usize) -> std::ops::Range<u16> {

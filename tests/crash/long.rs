@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const SLICE: u64 = 40_000;
 
 /// What must have happened, or the histories have become empty.
-const MUST_HAPPEN: [&str; 52] = [
+const MUST_HAPPEN: [&str; 53] = [
     "ENOSPC at some call",
     "EIO at some call",
     "a bit turned over",
@@ -57,6 +57,7 @@ const MUST_HAPPEN: [&str; 52] = [
     "power cut",
     "progress noted",
     "read back",
+    "records were copied forward",
     "recovery",
     "recovery on a disk that lies",
     "recovery: a damaged record set aside",
@@ -118,7 +119,9 @@ fn live(seed: u64, events: &Events) -> u64 {
     let mut choice = fastrand::Rng::with_seed(seed ^ 0x0070_6f73_7465_726e);
     let segment_max = *choice.choice(&[16u64 << 10, 64 << 10, 256 << 10]).unwrap();
     let room = *choice.choice(&[2u64 << 20, 8 << 20, 64 << 20]).unwrap();
-    let mut history = History::counted(seed, room, Config { segment_max, ..SMALL }, events.clone());
+    // Without slack much is copied forward all the time, and dies on the way.
+    let slack = *choice.choice(&[0, 0, 1, 4]).unwrap();
+    let mut history = History::counted(seed, room, Config { segment_max, slack, ..SMALL }, events.clone());
     let flips_at = choice.usize(..16);
     let mut steps = 0;
     for part in 0..choice.usize(4..16) {

@@ -130,6 +130,8 @@ impl File for Opened {
         Ok(())
     }
 
+    fn read_anew(&self) {}
+
     fn length(&self) -> io::Result<u64> {
         Ok(self.0.lock().files[self.1].octets.len() as u64)
     }

@@ -620,6 +620,17 @@ impl File for SimFile {
         Ok(())
     }
 
+    fn read_anew(&self) {
+        let mut state = self.0.lock();
+        let Ok(file) = state.file(self.1) else { return };
+        // Only what counts as clean is dropped.
+        if file.unsynced.is_empty() && file.lies {
+            file.now.clone_from(&file.durable);
+            file.lies = false;
+            self.0.1.count("what a failed sync had left in memory was dropped");
+        }
+    }
+
     fn length(&self) -> io::Result<u64> {
         Ok(self.0.lock().file(self.1)?.now.len() as u64)
     }

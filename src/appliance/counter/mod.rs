@@ -63,6 +63,8 @@ pub struct Counters {
     pub corrupt_records_total: IntCounter,
     /// Octets that all segments and body files of the queue occupy.
     pub spool_disk_bytes: IntGauge,
+    /// Octets that were copied forward in the log to give the room of finished messages back.
+    pub spool_copied_bytes_total: IntCounter,
     /// Free octets of the data volume.
     pub disk_free_bytes: IntGauge,
     /// Size of the data volume.
@@ -161,6 +163,11 @@ impl Counters {
             sync_failures_total: counter(r, "mta_sync_failures_total", "Syncs of the data volume that failed")?,
             corrupt_records_total: counter(r, "mta_corrupt_records_total", "Damaged records set aside")?,
             spool_disk_bytes: gauge(r, "mta_spool_disk_bytes", "Octets that the queue occupies on the data volume")?,
+            spool_copied_bytes_total: counter(
+                r,
+                "mta_spool_copied_bytes_total",
+                "Octets copied within the queue to give the room of finished messages back",
+            )?,
             disk_free_bytes: gauge(r, "mta_disk_free_bytes", "Free octets of the data volume")?,
             disk_size_bytes: gauge(r, "mta_disk_size_bytes", "Size of the data volume in octets")?,
             memory_resident_bytes: gauge(r, "mta_memory_resident_bytes", "Resident memory of the SMTP core")?,

@@ -64,6 +64,10 @@ pub trait File: Send + Sync + 'static {
     /// assumed of what was written since the last success, not even when a later sync succeeds.
     fn sync(&self) -> io::Result<()>;
 
+    /// What was read from the device stays out of the way from now on: reads show what the device has, and not what a sync
+    /// that failed left in memory. To be called after a sync; an effort, not a promise, as the kernel may keep what it likes.
+    fn read_anew(&self);
+
     /// The length in octets.
     fn length(&self) -> io::Result<u64>;
 }

@@ -1,7 +1,7 @@
 //! The real disk: a directory.
 
 use super::{Disk, File, Space};
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, PosixFadviseAdvice, posix_fadvise};
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -112,6 +112,11 @@ impl File for OpenFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn read_anew(&self) {
+        // A file system that does not know the advice keeps nothing back either.
+        let _ = posix_fadvise(&self.0, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     }
 
     fn length(&self) -> io::Result<u64> {

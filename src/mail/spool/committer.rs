@@ -58,6 +58,8 @@ pub struct Committer {
     /// Done and state records written since the last good sync.
     pub(super) unsynced: Vec<Record>,
     pub(super) unsynced_since: Option<Instant>,
+    /// What a failed write left was written over since the last good sync.
+    pub(super) wiped: bool,
     /// Records that must still be written, after a failure.
     pub(super) carried: Vec<Record>,
     /// The newest state of messages that were tried while the volume was full; newer than anything in `carried`.
@@ -99,6 +101,7 @@ impl Committer {
             removals_to_sync: false,
             unsynced: Vec::new(),
             unsynced_since: None,
+            wiped: false,
             carried: Vec::new(),
             held_back: BTreeMap::new(),
             needless: Vec::new(),
@@ -244,7 +247,11 @@ impl Committer {
         if let Some((place, segment)) = state {
             return Ok((State::decode(&head(&segment, place)?).ok_or_else(damaged)?, None));
         }
-        let accepted = Accepted::decode(&head(&accept.ok_or(SpoolError::Unknown)?, slot.accept)?).ok_or_else(damaged)?;
+        let head = match self.waiting_accept(id) {
+            Some(waiting) => waiting.head.clone(),
+            None => head(&accept.ok_or(SpoolError::Unknown)?, slot.accept)?,
+        };
+        let accepted = Accepted::decode(&head).ok_or_else(damaged)?;
         Ok((State { id, held: slot.held, delay_told: slot.delay_told, progress: accepted.targets() }, None))
     }
 
@@ -258,6 +265,11 @@ impl Committer {
         let carried = || self.carried.iter().rev().find(|record| generation(record).is_some());
         let record = self.held_back.get(&id).or_else(carried)?;
         Some((State::decode(&record.head)?, generation(record)?))
+    }
+
+    /// The copy of a message's accept record that must be written again: the place that the index knows was lost.
+    fn waiting_accept(&self, id: MessageId) -> Option<&Record> {
+        self.carried.iter().rev().find(|record| record.id == id && matches!(record.effect, Effect::Accept { .. }))
     }
 
     /// Writes a batch, syncs if anybody waits for it, answers.
@@ -352,8 +364,12 @@ impl Committer {
             self.buffer.extend_from_slice(&record.bytes);
         }
         if let Err(error) = self.file.write_at(self.len, &self.buffer) {
-            self.wipe();
-            return Err((error, batch));
+            // What is left of the batch must be known to be gone; or else the segment is given up, full or not.
+            if self.wipe() {
+                return Err((error, batch));
+            }
+            self.shared.lock_index().doubt(self.active.number);
+            return Err((io::Error::other(error), batch));
         }
         self.len += self.buffer.len() as u64;
         for record in &batch {
@@ -420,6 +436,7 @@ impl Committer {
         match result {
             Ok(()) => {
                 self.unsynced.clear();
+                self.wiped = false;
                 // What is carried has taken effect in the index, but is not on the disk: its old places are still needed.
                 if self.carried.is_empty() {
                     for path in std::mem::take(&mut self.needless) {
@@ -444,6 +461,7 @@ impl Committer {
         self.carried.extend(newer);
         self.shared.set_health(if is_full(error) { Health::Full } else { Health::Failed }, &error.to_string());
         self.len = self.config.segment_max.max(self.len);
+        self.shared.lock_index().doubt(self.active.number);
         if let Err(error) = self.roll_unsynced() {
             tracing::error!(target: "mta", cause = %error, "no new segment can be begun; trying again");
         }
@@ -493,17 +511,20 @@ impl Committer {
 
     /// Overwrites what a failed write left behind, as far as it reached: whole frames among it would be taken for accepted
     /// mail after a restart, though their senders were refused.
-    fn wipe(&self) {
+    fn wipe(&mut self) -> bool {
         let zeros = [0; 4096];
         let mut offset = self.len;
-        let end = self.len + self.buffer.len() as u64;
+        // As far as the write can have come.
+        let end = (self.len + self.buffer.len() as u64).min(self.file.length().unwrap_or(u64::MAX));
         while offset < end {
             let wanted = zeros.len().min(usize::try_from(end - offset).unwrap_or(usize::MAX));
             if self.file.write_at(offset, &zeros[..wanted]).is_err() {
-                return;
+                return false;
             }
             offset += wanted as u64;
         }
+        self.wiped = true;
+        true
     }
 
     /// Writes what an earlier failure left over, once the volume takes it.
@@ -536,9 +557,14 @@ impl Committer {
         }
     }
 
+    /// Whether everything in the active segment is durable, after a sync if need be.
+    fn is_settled(&mut self) -> bool {
+        (self.unsynced.is_empty() && !self.wiped) || self.sync()
+    }
+
     /// Begins a new segment after everything in the old one is durable.
     fn roll(&mut self) -> io::Result<()> {
-        if !self.unsynced.is_empty() && !self.sync() {
+        if !self.is_settled() {
             return Err(io::Error::other("the sync of the full segment failed"));
         }
         let (sealed, heads) = (self.active, std::mem::take(&mut self.heads));
@@ -560,6 +586,7 @@ impl Committer {
         self.next_segment += 1;
         self.active = header;
         self.file = file;
+        self.wiped = false;
         self.len = HEADER_BLOCK;
         self.heads.clear();
         self.register_segment();
@@ -568,7 +595,7 @@ impl Committer {
 
     /// Goes on in the room that was kept for this; the next attempt to write finds it.
     fn roll_onto_reserve(&mut self) {
-        if self.shared.disk.open(RESERVE).is_err() || (!self.unsynced.is_empty() && !self.sync()) {
+        if self.shared.disk.open(RESERVE).is_err() || !self.is_settled() {
             return;
         }
         let spares = std::mem::replace(&mut self.spares, vec![RESERVE.to_owned()]);

@@ -1,10 +1,10 @@
 //! Gives back the room of finished mail: what still lives in a segment is copied forward, and its file goes.
 //!
-//! Begins when the segments take half as much again as what lives in them, and a few segments beside ([`SLACK`]). It goes in
+//! Begins when the segments take half as much again as what lives in them, and a few segments beside (`Config::slack`). It goes in
 //! small pieces between the batches of the sessions, so that nobody waits long for one, and takes a share of the committer's
 //! time that grows with the waste: an eighth at first, then half of it, and all that the sessions leave when the segments take
 //! nearly twice what they hold.
-//! Limits: a piece has about [`PIECE`] octets and one sync; one segment is emptied at a time.
+//! Limits: a piece has about one of [`PIECES`] of a segment (512 KiB) and one sync; one segment is emptied at a time.
 
 use super::SpoolError;
 use super::committer::Committer;
@@ -19,11 +19,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
-/// Segments that are never worth the work: the active one, and what a lull leaves half empty.
-const SLACK: u64 = 4;
-
-/// Octets that are copied at once.
-const PIECE: u64 = 512 << 10;
+/// A piece is such a part of a segment.
+const PIECES: u64 = 32;
 
 /// How many times as long as a piece took the committer leaves off after it.
 const REST: u32 = 7;
@@ -94,7 +91,7 @@ impl Committer {
 
     fn rest_after_a_piece(&self) -> u32 {
         let (used, live) = self.shared.lock_index().amplification();
-        let above = |eighths: u64| used > live / 8 * eighths + SLACK * self.config.segment_max;
+        let above = |eighths: u64| used > live / 8 * eighths + self.config.slack * self.config.segment_max;
         match (above(15), above(14)) {
             (true, _) => 0,
             (false, true) => REST_IN_NEED,
@@ -107,7 +104,7 @@ impl Committer {
         let header = {
             let index = self.shared.lock_index();
             let (used, live) = index.amplification();
-            if used < live / 2 * 3 + SLACK * self.config.segment_max {
+            if used < live / 2 * 3 + self.config.slack * self.config.segment_max {
                 return None;
             }
             let number = index.worth_emptying(self.active.number)?;
@@ -132,12 +129,13 @@ impl Committer {
                 // It cannot be read just now, and stays where it is.
                 Err(_) => {}
             }
-            if octets > PIECE {
+            if octets > self.config.segment_max / PIECES {
                 ended = false;
                 break;
             }
         }
         if !batch.is_empty() {
+            self.shared.counters.spool_copied_bytes_total.inc_by(octets);
             self.write(batch);
             // What is copied is needed in its old place until the copy is durable.
             self.sync();

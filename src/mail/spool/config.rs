@@ -12,6 +12,8 @@ pub struct Config {
     pub lazy_sync: Duration,
     /// How often the space is looked at, and whether finished mail takes too much of it.
     pub housekeeping: Duration,
+    /// Segments that are never worth emptying: the active one, and what a lull leaves half empty.
+    pub slack: u64,
 }
 
 impl Config {
@@ -29,6 +31,6 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { segment_max: 16 << 20, lazy_sync: Duration::from_millis(50), housekeeping: Duration::from_secs(1) }
+        Self { segment_max: 16 << 20, lazy_sync: Duration::from_millis(50), housekeeping: Duration::from_secs(1), slack: 4 }
     }
 }

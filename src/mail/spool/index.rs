@@ -67,6 +67,8 @@ pub struct Index {
     /// Some records could not be read. They may be read at a better time, so no segment may go meanwhile: one of them might be
     /// overruled by a word that stands there.
     pub incomplete: bool,
+    /// Segments that were given up: what a power cut leaves in them, nobody knows.
+    doubtful: BTreeSet<u32>,
     /// Segments without a live record: the only ones that may go.
     dead: BTreeSet<u32>,
     /// Octets of all segments, and of their live records.
@@ -74,6 +76,7 @@ pub struct Index {
     live: u64,
     bytes: u64,
     held: u64,
+    last_id: u64,
 }
 
 impl Index {
@@ -87,9 +90,14 @@ impl Index {
         (self.slots.len() as u64, self.bytes, self.held)
     }
 
-    /// The highest id that is known.
+    /// The highest id that was ever met, of a message that is in the queue or not.
     pub fn last_id(&self) -> u64 {
-        self.slots.last_id().unwrap_or(0)
+        self.last_id
+    }
+
+    /// A record speaks of this id, so that no other message may get it: what is left of records would be taken for its own.
+    pub fn met(&mut self, id: MessageId) {
+        self.last_id = self.last_id.max(id.0);
     }
 
     /// Ids above `after`, at most `limit`.
@@ -118,6 +126,7 @@ impl Index {
     pub fn end_segment(&mut self, number: u32) {
         if let Some(segment) = self.segments.remove(&number) {
             self.dead.remove(&number);
+            self.doubtful.remove(&number);
             self.used -= segment.len;
             self.live -= segment.live_bytes;
         }
@@ -135,6 +144,7 @@ impl Index {
 
     /// An accept record of `frame` octets stands at `place`; a second one for the same id is a copy that takes over.
     pub fn accepted(&mut self, id: MessageId, place: Place, frame: u32, size: u64, file: bool) {
+        self.met(id);
         let slot = match self.slots.get(id.0) {
             None => {
                 self.bytes += size;
@@ -180,11 +190,23 @@ impl Index {
         if self.incomplete {
             return Vec::new();
         }
-        let waits = |number: &u32| {
-            let outlives = self.segments.get(number).map(|segment| &segment.outlives);
-            outlives.is_some_and(|older| older.iter().any(|older| self.segments.contains_key(older)))
-        };
-        self.dead.iter().copied().filter(|number| *number != active && !waits(number)).collect()
+        let may_go = |number: &u32| self.segments.get(number).is_some_and(|segment| self.is_free(*number, segment));
+        self.dead.iter().copied().filter(|number| *number != active && may_go(number)).collect()
+    }
+
+    /// Whether everything that a segment must outlive is gone.
+    fn is_free(&self, number: u32, segment: &Segment) -> bool {
+        self.doubtful.range(..number).next().is_none()
+            && segment.outlives.iter().all(|older| !self.segments.contains_key(older))
+    }
+
+    /// A write to a segment, or a sync of it, has failed, and nothing more is written to it. A copy of a record may stand there
+    /// that the index looks for elsewhere; so what says that the message is done must outlive it, and with that every later
+    /// segment.
+    pub fn doubt(&mut self, segment: u32) {
+        if self.segments.contains_key(&segment) {
+            self.doubtful.insert(segment);
+        }
     }
 
     /// Octets on disk and octets of live records, of all segments.
@@ -200,8 +222,8 @@ impl Index {
             return None;
         }
         let in_use = || self.segments.iter().filter(|(number, segment)| **number != active && segment.live > 0);
-        let free = |segment: &Segment| segment.outlives.iter().all(|older| !self.segments.contains_key(older));
-        let emptiest = in_use().filter(|(_, segment)| free(segment)).min_by_key(|(_, s)| s.live_bytes * 1000 / s.len.max(1));
+        let free = in_use().filter(|(number, segment)| self.is_free(**number, segment));
+        let emptiest = free.min_by_key(|(_, s)| s.live_bytes * 1000 / s.len.max(1));
         let worth = emptiest.filter(|(_, segment)| segment.live_bytes < segment.len / 8 * 7);
         worth.or_else(|| in_use().next()).map(|(number, _)| *number)
     }

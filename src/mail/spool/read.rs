@@ -6,17 +6,21 @@ use super::format::{Accepted, FRAME_HEADER, FrameHeader, SegmentHeader, State};
 use super::index::{Place, Slot};
 use super::layout::body_path;
 use super::record::Op;
-use super::shared::Shared;
+use super::shared::{Health, Shared};
 use crate::ground::disk::File;
 use crate::mail::model::{Body, Message, MessageId, Progress};
 use std::io;
 use std::sync::Arc;
 
 impl Shared {
-    /// Reads a message back. One that is damaged is reported to the committer, which looks again and sets it aside.
+    /// Reads a message back. One that is damaged is reported to the committer, which looks again and sets it aside; on a volume
+    /// that is not well it may have been lost by a sync that failed, and is about to be written again.
     pub fn read(&self, id: MessageId, check: bool) -> Result<Message, SpoolError> {
+        let well = || self.health() == Health::Well;
+        let was_well = well();
         match self.find(id, check) {
             Ok(Some(message)) => Ok(message),
+            Ok(None) if !was_well || !well() => Err(SpoolError::Failed("the data volume is recovering".to_owned())),
             Ok(None) => {
                 self.submit(Op::Damaged { id });
                 Err(SpoolError::Damaged)

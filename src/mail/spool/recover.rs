@@ -5,8 +5,9 @@
 //! unfinished write of a crash, about which nobody was promised anything. What the disk will not let us read is left as it is,
 //! and the rest is served.
 //!
-//! Everything read is synced before anything is thrown away because of it: after a kill the kernel may show words that no
-//! power cut would have left.
+//! After a kill the kernel may show words that no power cut would have left. So a segment that was not known to be durable is
+//! synced before it is read, and read from the device: what a sync of the last process failed to write may still stand in
+//! memory, and a mail may have no other copy than the one that such a word calls outdated.
 
 use super::format::{
     Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN, HeaderError, RecordKind, SegmentHeader,
@@ -19,7 +20,7 @@ use crate::ground::disk::{Disk, File};
 use crate::ground::sync::Instant;
 use crate::mail::model::MessageId;
 use memchr::memmem;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +81,7 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
         index: Index::default(),
         damaged: 0,
         half: BTreeSet::new(),
+        early: BTreeMap::new(),
         heads: Heads::default(),
         told: Instant::now(),
     };
@@ -137,12 +139,23 @@ pub(super) fn known_format(text: &[u8]) -> Result<Option<u32>, OpenError> {
     }
 }
 
+/// A state record met before the accept record of its message.
+struct EarlyState {
+    place: Place,
+    frame: u32,
+    held: bool,
+    delay_told: bool,
+}
+
 struct Recovery<'a> {
     disk: &'a dyn Disk,
     index: Index,
     damaged: u64,
     /// Messages from elsewhere whose state has not been met yet.
     half: BTreeSet<MessageId>,
+    /// The last state of messages whose accept record has not been met: it was copied forward and its old place given back,
+    /// but the power went before the state was written again behind it.
+    early: BTreeMap<MessageId, EarlyState>,
     /// Of the segment that is being read.
     heads: Heads,
     told: Instant,
@@ -164,10 +177,14 @@ impl Recovery<'_> {
             self.index.segment_len(number, len);
             return Ok(());
         }
+        // Nobody knows that it was ever durable.
+        file.sync()?;
+        file.read_anew();
+        let mut window = Window::new(file.clone());
         self.heads.clear();
         let (mut offset, damaged) = (HEADER_BLOCK, self.damaged);
         while offset < end {
-            match self.frame(header, &mut window, offset, end, last)? {
+            match self.frame(header, &mut window, offset, end)? {
                 Step::Good(len) => offset += len,
                 Step::Damaged => match next_frame(header, &mut window, offset + 1, end)? {
                     Some(next) => {
@@ -182,21 +199,14 @@ impl Recovery<'_> {
             }
         }
         if self.damaged == damaged && window.unreadable == 0 && offset >= heads::SEGMENT_MIN {
-            self.write_heads(header, file.as_ref())?;
+            self.write_heads(header);
         }
         self.index.segment_len(number, offset);
         self.index.incomplete |= window.unreadable > 0;
         Ok(())
     }
 
-    fn frame(
-        &mut self,
-        segment: SegmentHeader,
-        window: &mut Window,
-        offset: u64,
-        end: u64,
-        check_body: bool,
-    ) -> io::Result<Step> {
+    fn frame(&mut self, segment: SegmentHeader, window: &mut Window, offset: u64, end: u64) -> io::Result<Step> {
         let Some(header) = FrameHeader::decode(segment, window.at(offset, FRAME_HEADER)?) else { return Ok(Step::Damaged) };
         if offset + header.frame_len() > end {
             return Ok(Step::Damaged);
@@ -205,9 +215,9 @@ impl Recovery<'_> {
         if head.len() != header.head_len as usize || crc32fast::hash(&head) != header.head_crc {
             return Ok(Step::Damaged);
         }
-        // Unfinished writes are in the last segment (and in one that was given up); elsewhere the content is checked when it is
-        // needed.
-        if check_body && header.kind == RecordKind::Accept {
+        // The unfinished write of a crash, or of a segment that was given up: were it believed, the whole record that it copies
+        // would be let go. In segments that were finished the content is checked when it is needed.
+        if header.kind == RecordKind::Accept {
             let content = window.at(offset + FRAME_HEADER as u64 + head.len() as u64, header.body_len as usize)?;
             if header.body_len > 0 && crc32fast::hash(content) != header.body_crc {
                 return Ok(Step::Damaged);
@@ -229,6 +239,9 @@ impl Recovery<'_> {
                 let Some(accepted) = Accepted::decode(head) else { return false };
                 let size = accepted.file.map_or(u64::from(header.body_len), |(len, _)| len);
                 self.index.accepted(accepted.id, place, frame, size, accepted.file.is_some());
+                if let Some(early) = self.early.remove(&accepted.id) {
+                    self.index.state(accepted.id, early.place, early.frame, early.held, early.delay_told);
+                }
                 if accepted.moved && self.index.get(accepted.id).is_some_and(|slot| slot.state.is_none()) {
                     self.half.insert(accepted.id);
                 }
@@ -236,12 +249,20 @@ impl Recovery<'_> {
             RecordKind::State => {
                 let Some(state) = State::decode(head) else { return false };
                 self.half.remove(&state.id);
-                self.index.state(state.id, place, frame, state.held, state.delay_told);
+                self.index.met(state.id);
+                if self.index.get(state.id).is_some() {
+                    self.index.state(state.id, place, frame, state.held, state.delay_told);
+                } else {
+                    let State { id, held, delay_told, .. } = state;
+                    self.early.insert(id, EarlyState { place, frame, held, delay_told });
+                }
             }
             RecordKind::Void => {}
             RecordKind::Done => {
                 let Some(id) = decode_id(head) else { return false };
                 self.half.remove(&id);
+                self.early.remove(&id);
+                self.index.met(id);
                 self.index.done(id, place.segment);
             }
         }
@@ -268,14 +289,12 @@ impl Recovery<'_> {
         Some(len)
     }
 
-    /// Spares the next start what this one had to do. The segment is synced first: the kernel may show what no power cut would
-    /// leave, and the file beside must not know more than its segment.
-    fn write_heads(&self, segment: SegmentHeader, file: &dyn File) -> io::Result<()> {
-        file.sync()?;
+    /// Spares the next start what this one had to do; the segment was synced before it was read, so that the file beside does not
+    /// know more.
+    fn write_heads(&self, segment: SegmentHeader) {
         if let Err(error) = self.heads.write(self.disk, segment) {
             tracing::debug!(target: "mta", segment = segment.number, cause = %error, "the next start has to read it again");
         }
-        Ok(())
     }
 
     /// The first block is damaged in both its copies; without the salt nothing in the segment can be told from chance.

@@ -9,6 +9,7 @@ use super::format::{
     Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN, HeaderError, RecordKind, SegmentHeader,
     State, decode_id,
 };
+use super::heads::Heads;
 use super::index::Place;
 use super::layout::{FORMAT, LOG, segment_path};
 use super::recover::{OpenError, Window, known_format, next_frame};
@@ -42,6 +43,24 @@ pub struct Standing {
     pub moved: bool,
 }
 
+impl Standing {
+    fn past(&mut self, past: Past) {
+        self.state = Some(past.place);
+        self.pending = past.pending;
+        self.held = past.held;
+        self.delay_told = past.delay_told;
+    }
+}
+
+/// What a state record says.
+#[derive(Debug, Clone, Copy)]
+struct Past {
+    place: Place,
+    pending: u16,
+    held: bool,
+    delay_told: bool,
+}
+
 /// What a walk found.
 #[derive(Default)]
 pub struct Survey {
@@ -51,6 +70,8 @@ pub struct Survey {
     pub segments: BTreeMap<u32, SegmentHeader>,
     /// Everything worth telling.
     pub findings: Findings,
+    /// The last state of messages whose accept record has not been met.
+    early: BTreeMap<MessageId, Past>,
     /// Damages whose meaning is known only when all has been read, with what they spoke of.
     open: Vec<(Damage, Option<RecordKind>, Place)>,
     /// Damages that a start counts too: it drops no import beside one.
@@ -178,9 +199,11 @@ impl Survey {
                 .push(format!("{path}: one of the two copies of its header is damaged; nothing is lost by that"));
         }
         self.segments.insert(number, header);
+        // A start believes the contents of a segment that was finished until their turn comes.
+        let believed = !last && Heads::read(walk.disk, header).is_some();
         let mut offset = HEADER_BLOCK;
         while offset < end {
-            match self.frame(walk, header, &mut window, offset, end, last).map_err(failed)? {
+            match self.frame(walk, header, &mut window, offset, end, believed).map_err(failed)? {
                 Met::Frame(len) => offset += len,
                 Met::Damaged(scar) => match next_frame(header, &mut window, offset + 1, end).map_err(failed)? {
                     Some(next) => {
@@ -217,7 +240,7 @@ impl Survey {
         window: &mut Window,
         offset: u64,
         end: u64,
-        last: bool,
+        believed: bool,
     ) -> io::Result<Met> {
         let Some(header) = FrameHeader::decode(segment, window.at(offset, FRAME_HEADER)?) else {
             return Ok(Met::Damaged(guess(window, offset)?));
@@ -237,15 +260,14 @@ impl Survey {
         match header.kind {
             RecordKind::Accept => {
                 let Some(accepted) = Accepted::decode(head) else { return Ok(unknown()) };
-                if accepted.file.is_none() && (walk.closely || last) {
+                if accepted.file.is_none() && (walk.closely || !believed) {
                     let at = offset + FRAME_HEADER as u64 + u64::from(header.head_len);
                     if crc32fast::hash(window.at(at, header.body_len as usize)?) != header.body_crc {
                         let scar = torn("the content of a mail", Some(accepted.id));
                         let scar = Scar { certain: true, envelope: Some(accepted.clone()), ..scar };
-                        if last {
+                        if !believed {
                             return Ok(Met::Damaged(scar));
                         }
-                        // A start believes it until its turn comes.
                         self.note(segment.number, &segment_path(segment.number), offset, header.frame_len(), &scar);
                     }
                 }
@@ -253,17 +275,18 @@ impl Survey {
             }
             RecordKind::State => {
                 let Some(state) = State::decode(head) else { return Ok(unknown()) };
-                if let Some(standing) = self.live.get_mut(&state.id) {
-                    standing.state = Some(place);
-                    standing.held = state.held;
-                    standing.delay_told = state.delay_told;
-                    let pending = state.progress.iter().filter(|progress| progress.status == Status::Pending);
-                    standing.pending = u16::try_from(pending.count()).unwrap_or(u16::MAX);
+                let pending = state.progress.iter().filter(|progress| progress.status == Status::Pending);
+                let pending = u16::try_from(pending.count()).unwrap_or(u16::MAX);
+                let past = Past { place, pending, held: state.held, delay_told: state.delay_told };
+                match self.live.get_mut(&state.id) {
+                    Some(standing) => standing.past(past),
+                    None => drop(self.early.insert(state.id, past)),
                 }
             }
             RecordKind::Done => {
                 let Some(id) = decode_id(head) else { return Ok(unknown()) };
                 self.live.remove(&id);
+                self.early.remove(&id);
                 self.findings.finished += 1;
                 if self.suspects.contains(&id) {
                     self.left.insert(id);
@@ -287,6 +310,9 @@ impl Survey {
             moved: accepted.moved,
         });
         standing.accept = place;
+        if let Some(past) = self.early.remove(&accepted.id) {
+            standing.past(past);
+        }
     }
 
     fn note(&mut self, segment: u32, file: &str, offset: u64, length: u64, scar: &Scar) {
