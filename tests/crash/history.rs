@@ -3,6 +3,8 @@
 //! The model knows of every message whether it must be there, may be, or must not; which content it has; and which words about
 //! it (progress, hold, delay notice) the queue may still know after a crash: those since the last answered sync.
 
+mod flip;
+
 use crate::disk::{Events, SimDisk};
 use crate::mail::model::{Address, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target};
 use crate::mail::spool::{Config, Entry, INLINE_MAX, OpenError, SegmentLog, Spool, SpoolError, Writer};
@@ -411,77 +413,6 @@ impl History {
         self.world.pass(Duration::from_secs(4));
         self.events.count("well again by itself");
         self.accept().unwrap_or_else(|error| panic!("seed {}: the disk is well, the queue is not: {error}", self.seed));
-    }
-
-    /// A clean stop, a bit of a segment or a content file turns over, and a start: one message at most may have suffered.
-    pub fn flip_a_bit(&mut self) {
-        self.disk.heal();
-        self.close();
-        // A start needs a new segment, and a volume that is full to the last block has none: somebody has to make room.
-        self.disk.set_capacity(ROOMY);
-        let Some(hit) = self.disk.flip_bit(if self.random.u8(..4) > 0 { "log/" } else { "body/" }) else {
-            return self.reopen();
-        };
-        let seed = self.seed;
-        let log =
-            open_counted(&self.disk, self.config, &self.counters).unwrap_or_else(|error| panic!("seed {seed}, {hit}: {error}"));
-        let mut suffered = BTreeSet::new();
-        let present: BTreeSet<MessageId> = log.ids(None, usize::MAX).into_iter().collect();
-        let kept = self.disk.paths("corrupt/").len();
-        for (id, mail) in &mut self.mails {
-            if !present.contains(id) {
-                if mail.presence == Presence::Owed {
-                    self.events.count("flip: a message was lost");
-                    suffered.insert(*id);
-                }
-                continue;
-            }
-            match load(&self.world, &log, *id) {
-                Ok(message) => {
-                    assert!(message.body.head(usize::MAX).unwrap() == mail.content, "seed {seed}, {hit}: {id} is changed");
-                    let same = mail.progress.contains(&message.progress)
-                        && mail.held.contains(&message.held)
-                        && mail.told.contains(&message.delay_told);
-                    if !same {
-                        self.events.count("flip: a state was forgotten");
-                        suffered.insert(*id);
-                        mail.progress = vec![message.progress.clone()];
-                        mail.held = [message.held].into();
-                        mail.told = [message.delay_told].into();
-                    }
-                }
-                // Refused, and not whole; it has nothing to do with the bit.
-                Err(SpoolError::Damaged) if mail.presence != Presence::Owed => {}
-                // Read here first, or copied forward before.
-                Err(SpoolError::Damaged | SpoolError::Unknown) => {
-                    self.events.count("flip: a message is damaged");
-                    suffered.insert(*id);
-                    // The committer sets it aside and takes it off the queue.
-                    self.world.let_run();
-                    assert!(
-                        self.world.drive(log.delete(*id)).is_err(),
-                        "seed {seed}, {hit}: {id} is damaged and still in the queue"
-                    );
-                    assert!(self.disk.paths("corrupt/").len() > kept, "seed {seed}, {hit}: nothing was set aside");
-                }
-                Err(error) => panic!("seed {seed}, {hit}: {id}: {error}"),
-            }
-        }
-        for id in present.iter().filter(|id| self.gone.contains(id)) {
-            self.events.count("flip: a finished message is back");
-            suffered.insert(*id);
-            let result = self.world.drive(log.delete(*id));
-            assert!(result.is_ok(), "seed {seed}, {hit}: {id} is back and does not go: {result:?}");
-        }
-        self.events.count(if suffered.is_empty() { "flip: nobody suffered" } else { "flip: one message suffered" });
-        assert!(suffered.len() <= 1, "seed {seed}, {hit}: {suffered:?} have suffered");
-        // Taken off the queue by a record that nobody waits for, so that a crash may still bring it back.
-        let leaving = self.mails.extract_if(.., |id, _| suffered.contains(id) && log.is_held(*id).is_none());
-        let leaving: Vec<_> = leaving.map(|(id, mail)| (id, Mail { presence: Presence::Leaving, ..mail })).collect();
-        self.log = Some(log);
-        self.check();
-        self.mails.extend(leaving);
-        self.distrust();
     }
 
     /// The end of a history: what is in the queue is finished, and its room comes back.
