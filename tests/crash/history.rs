@@ -250,7 +250,7 @@ impl History {
                 self.events.count("read back");
             }
             // What a sync that failed has lost is about to be written anew.
-            Err(SpoolError::Failed(_)) if self.reads_failed || !well => {}
+            Err(SpoolError::Failed(_)) if self.reads_failed || !well || log.ready().is_err() => {}
             Err(error) => panic!("seed {}: {id} is in the queue and cannot be read: {error}", self.seed),
         }
     }
