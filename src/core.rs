@@ -172,7 +172,9 @@ async fn serve(
     let (close, closing) = watch::channel(false);
     let desk: Arc<dyn Desk> = Arc::new(Office::new(outbound.clone(), disk.clone()));
     let roll = Arc::new(Roll::default());
-    let views = Views { desk, doorway: roll.clone(), history: journal, tail, pulse: Pulse::open(Some(disk.clone())) };
+    let intake = Arc::new(Intake { tls: tls.clone(), ..intake(settings, &spool, &outbound, &counters, copy, &roll) });
+    let pulse = Pulse::open(Some(disk.clone()));
+    let views = Views { desk, submission: intake.clone(), doorway: roll.clone(), history: journal, tail, pulse };
     let window = Window::open(views, counters.clone(), login(settings), facts(settings), ready)
         .map_err(|error| internal("counters", &error))?;
     let windows = open_windows(settings, window, windows, control, closing)?;
@@ -181,7 +183,6 @@ async fn serve(
     let space = tokio::spawn(space::watch_over(counters.clone(), tell_supervisor(status)));
     let (stop, stopping) = watch::channel(None);
     let listeners = doors(smtp, smtps, tls.as_ref());
-    let intake = Arc::new(Intake { tls, ..intake(settings, &spool, &outbound, &counters, copy, &roll) });
     let gateways = tokio::spawn(follow_gateways(intake.clone()));
     let sessions = tokio::spawn(inbound::serve(intake, listeners, stopping));
     drop(readiness.send_replace(Ok(())));

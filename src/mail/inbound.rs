@@ -7,14 +7,14 @@
 //! refused its content is still read to the true end, so that content is never taken for commands.
 //! Source: RFC 5321 §4.5.3 (limits), §7.8 (misuse); RFC 3207 (STARTTLS); RFC 2920 (a group's replies go out together).
 
-use super::accept::{self, Limits, Listener, Peer, Stop, Wire, WireError};
+use super::accept::{self, Encryption, Limits, Listener, Peer, Stop, Wire, WireError};
 use super::admit::Policy;
-use super::model::{Address, BodyType, Envelope, Kind, Message, Origin, Refusal, RefusedExample, Reply, Verdict};
+use super::model::{Address, BodyType, Envelope, Kind, Message, MessageId, Origin, Refusal, RefusedExample, Reply, Verdict};
 use super::parse::{Command, CommandError, Content, Dialogue, Flaw, Gate, Heard, Line, Lines, Next, Rules, Tls, write_reply};
 use super::roll::{Guest, Roll};
 use super::spool::{Entry, Spool, SpoolError, Writer};
 use super::telling::{self, Asked, Path, Paths};
-use super::trace::{Client, received};
+use super::trace::{Client, Protocol, received};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use std::net::IpAddr;
@@ -61,6 +61,39 @@ pub async fn serve<S: Spool>(intake: Arc<Intake<S>>, listeners: Vec<Listener>, s
     accept::serve(listeners, &intake.limits, &intake.rules.hostname, counters, stop, session).await;
 }
 
+impl<S: Spool> Intake<S> {
+    /// Makes a mail durable, counts and logs it, and sends it onward. `port` is the client's, where it has one.
+    pub(super) async fn queue(
+        &self,
+        entry: Entry,
+        writer: S::Writer,
+        size: u64,
+        port: Option<u16>,
+        encryption: Option<Encryption>,
+    ) -> Result<MessageId, (Reply, Refusal)> {
+        let message = self.spool.commit(entry, writer).await.map_err(|error| storage_refusal(&error))?;
+        let id = message.id;
+        self.counters.accepted_total.inc();
+        self.counters.accepted_bytes.inc_by(size);
+        tracing::info!(
+            target: "mta",
+            queue_id = %id,
+            client = message.origin.peer.map(tracing::field::display),
+            helo = &*message.origin.helo,
+            from = %Path(message.envelope.sender.as_ref()),
+            to = %Paths(&message.envelope),
+            recipients = message.envelope.recipients.len(),
+            size,
+            tls = encryption.map(tracing::field::display),
+            status = "accepted",
+            "message"
+        );
+        telling::queued(&message, message.origin.peer.zip(port), size);
+        (self.onward)(message);
+        Ok(id)
+    }
+}
+
 struct Session<'a, S: Spool> {
     intake: &'a Intake<S>,
     wire: Wire,
@@ -94,7 +127,7 @@ impl From<WireError> for Leave {
 }
 
 /// Where content goes, or why it goes nowhere.
-type Intaking<W> = Result<W, (Reply, Refusal)>;
+pub(super) type Intaking<W> = Result<W, (Reply, Refusal)>;
 
 impl<'a, S: Spool> Session<'a, S> {
     fn new(intake: &'a Intake<S>, wire: Wire, peer: Peer, stop: Stop, guest: Guest) -> Self {
@@ -228,7 +261,9 @@ impl<'a, S: Spool> Session<'a, S> {
         let writer = intake.spool.begin();
         let (id, date) = (writer.id(), clock::rfc5322(clock::now()));
         let mut intaking = Ok(writer);
-        let client = Client { hello: self.dialogue.hello(), address: self.peer.address, encryption: self.wire.encryption() };
+        let (name, extended) = self.dialogue.hello();
+        let protocol = if extended { Protocol::Esmtp } else { Protocol::Smtp };
+        let client = Client { name, protocol, address: self.peer.address, encryption: self.wire.encryption() };
         let trace = received(&envelope, &client, &intake.rules.hostname, id, &date);
         store(&mut intaking, trace.as_bytes()).await;
         let mut cut_off = false;
@@ -284,26 +319,9 @@ impl<'a, S: Spool> Session<'a, S> {
         envelope.body = if content.eight_bit() { BodyType::EightBitMime } else { BodyType::SevenBit };
         let origin = Origin { peer: Some(self.peer.address), helo: self.dialogue.hello().0.into() };
         let entry = Entry { envelope, origin, kind: Kind::Mail, copy: intake.copy };
-        let message = intake.spool.commit(entry, writer).await.map_err(|error| storage_refusal(&error))?;
-        let (id, size) = (message.id, content.size());
-        intake.counters.accepted_total.inc();
-        intake.counters.accepted_bytes.inc_by(size);
+        let (size, port) = (content.size(), self.peer.port);
+        let id = intake.queue(entry, writer, size, Some(port), self.wire.encryption()).await?;
         self.guest.sent(size);
-        tracing::info!(
-            target: "mta",
-            queue_id = %id,
-            client = %self.peer.address,
-            helo = &*message.origin.helo,
-            from = %Path(message.envelope.sender.as_ref()),
-            to = %Paths(&message.envelope),
-            recipients = message.envelope.recipients.len(),
-            size,
-            tls = self.wire.encryption().map(tracing::field::display),
-            status = "accepted",
-            "message"
-        );
-        telling::queued(&message, Some((self.peer.address, self.peer.port)), size);
-        (intake.onward)(message);
         Ok(Reply::new(250, (2, 0, 0), format!("Ok: queued as {id}")))
     }
 
@@ -367,7 +385,7 @@ impl<'a, S: Spool> Session<'a, S> {
 }
 
 /// Hands a piece to the queue, and forgets the mail when the queue cannot take it.
-async fn store<W: Writer>(intaking: &mut Intaking<W>, piece: &[u8]) {
+pub(super) async fn store<W: Writer>(intaking: &mut Intaking<W>, piece: &[u8]) {
     if let Ok(writer) = intaking
         && let Err(error) = writer.write(piece).await
     {
@@ -386,7 +404,7 @@ fn content_deadline(content: &Content, limits: &Limits, start: Instant) -> Insta
 }
 
 /// 452 4.3.1. The cause goes into our own log; strangers need not know our disks.
-fn storage_refusal(error: &SpoolError) -> (Reply, Refusal) {
+pub(super) fn storage_refusal(error: &SpoolError) -> (Reply, Refusal) {
     if *error != SpoolError::Full {
         tracing::error!(target: "mta", %error, "the queue cannot take mail; clients are asked to try again later");
     }

@@ -25,5 +25,6 @@ pub mod roll;
 pub mod route;
 pub mod schedule;
 pub mod spool;
+mod submit;
 mod telling;
 mod trace;

@@ -13,28 +13,43 @@ use std::net::IpAddr;
 /// Who brought a mail.
 #[derive(Clone, Copy)]
 pub(super) struct Client<'a> {
-    /// Its name, and whether it said EHLO.
-    pub hello: (&'a str, bool),
+    /// What it calls itself.
+    pub name: &'a str,
+    /// What it spoke.
+    pub protocol: Protocol,
     /// Its address.
     pub address: IpAddr,
     /// What it agreed on under TLS.
     pub encryption: Option<Encryption>,
 }
 
+/// What a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// It said HELO.
+    Smtp,
+    /// It said EHLO.
+    Esmtp,
+    /// It handed the mail in through a window.
+    Http,
+}
+
 /// The field for a mail, with its CR LF. `date` is the moment of its coming in the form of RFC 5322.
 pub(super) fn received(envelope: &Envelope, client: &Client<'_>, hostname: &str, id: MessageId, date: &str) -> String {
-    let Client { hello, address, encryption } = client;
-    let with = match (envelope.smtputf8, hello.1, encryption) {
-        (true, _, None) => "UTF8SMTP",
-        (true, _, Some(_)) => "UTF8SMTPS",
-        (false, true, None) => "ESMTP",
-        (false, true, Some(_)) => "ESMTPS",
+    let Client { name, protocol, address, encryption } = client;
+    let with = match (protocol, envelope.smtputf8, encryption) {
+        // Not registered, but many write it.
+        (Protocol::Http, _, _) => "HTTP",
+        (_, true, None) => "UTF8SMTP",
+        (_, true, Some(_)) => "UTF8SMTPS",
+        (Protocol::Esmtp, false, None) => "ESMTP",
+        (Protocol::Esmtp, false, Some(_)) => "ESMTPS",
         // Nobody registered a word for HELO under TLS; the comment tells of it.
-        (false, false, _) => "SMTP",
+        (Protocol::Smtp, false, _) => "SMTP",
     };
     let mut field = String::with_capacity(256);
     field.push_str("Received: from ");
-    field.extend(hello.0.chars().map(|c| if c.is_ascii_alphanumeric() || "-._:[]".contains(c) { c } else { '?' }));
+    field.extend(name.chars().map(|c| if c.is_ascii_alphanumeric() || "-._:[]".contains(c) { c } else { '?' }));
     // Writing to a string cannot fail.
     let _ = match address {
         IpAddr::V4(address) => write!(field, " ([{address}])"),
@@ -70,13 +85,14 @@ mod tests {
         let date = "Sun, 22 Nov 2026 12:00:00 +0000";
         let (one, two) = (envelope(&["a@b.example"], false), envelope(&["a@b.example", "c@d.example"], false));
         let address = IpAddr::from([192, 0, 2, 1]);
-        let client = Client { hello: ("client.example", true), address, encryption: None };
+        let client = Client { name: "client.example", protocol: Protocol::Esmtp, address, encryption: None };
         assert_eq!(
             received(&one, &client, "mta.example", MessageId(1), date),
             "Received: from client.example ([192.0.2.1])\r\n\tby mta.example (Postern) with ESMTP id 0000000000001\r\n\tfor <a@b.example>;\r\n\t\
              Sun, 22 Nov 2026 12:00:00 +0000\r\n"
         );
-        let hostile = Client { hello: ("[x](y;z)", false), address: "2001:db8::1".parse().unwrap(), encryption: None };
+        let hostile =
+            Client { name: "[x](y;z)", protocol: Protocol::Smtp, address: "2001:db8::1".parse().unwrap(), encryption: None };
         assert_eq!(
             received(&two, &hostile, "mta.example", MessageId(1), date),
             "Received: from [x]?y?z? ([IPv6:2001:db8::1])\r\n\tby mta.example (Postern) with SMTP id 0000000000001;\r\n\t\

@@ -88,10 +88,20 @@ pub(super) async fn import(window: &Window, mut content: Incoming) -> Answer {
         Ok(carried) => carried,
         Err(words) => return api::error(StatusCode::UNPROCESSABLE_ENTITY, &words),
     };
+    let (pump, pieces) = pieces(content, rest);
+    let ((), taken) = tokio::join!(pump, window.views.desk.carry_in(carried, pieces));
+    match taken {
+        Ok(id) => answer::json(StatusCode::OK, &ImportedView { id: id.to_string() }),
+        Err(fault) => desk_error(&fault),
+    }
+}
+
+/// The content of a request, `first` before it: what reads it, and what gives it on piece by piece.
+pub(super) fn pieces(mut content: Incoming, first: Bytes) -> (impl Future<Output = ()>, Box<dyn Pieces>) {
     let (sender, pieces) = mpsc::channel(PIECES);
-    // What the desk does not want any more is read all the same: a client hears the answer only when it has said all.
+    // What the taker does not want any more is read all the same: a client hears the answer only when it has said all.
     let pump = async move {
-        let _ = sender.send(Ok(rest)).await;
+        let _ = sender.send(Ok(first)).await;
         loop {
             let piece = match timeout(PATIENCE, content.frame()).await {
                 Ok(None) => return,
@@ -106,11 +116,7 @@ pub(super) async fn import(window: &Window, mut content: Incoming) -> Answer {
             }
         }
     };
-    let ((), taken) = tokio::join!(pump, window.views.desk.carry_in(carried, Box::new(Received(pieces))));
-    match taken {
-        Ok(id) => answer::json(StatusCode::OK, &ImportedView { id: id.to_string() }),
-        Err(fault) => desk_error(&fault),
-    }
+    (pump, Box::new(Received(pieces)))
 }
 
 /// The line of JSON, and what has come behind it.

@@ -19,6 +19,7 @@ mod origin;
 pub mod pair;
 pub mod pulse;
 pub mod push;
+mod repeats;
 mod rights;
 mod routes;
 pub mod server;

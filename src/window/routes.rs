@@ -65,7 +65,7 @@ pub(super) async fn answer(window: &Window, door: Door, request: Request<Incomin
     if let Err(words) = visit.right(window, need) {
         return visit.error(StatusCode::FORBIDDEN, words);
     }
-    if need == Need::Order && visit.door != Door::Control && origin::is_foreign(visit.headers) {
+    if matches!(need, Need::Order | Need::Send) && visit.door != Door::Control && origin::is_foreign(visit.headers) {
         return visit.error(StatusCode::FORBIDDEN, "another site's page asked for this; nothing was done");
     }
     match route {

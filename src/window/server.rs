@@ -12,6 +12,7 @@ use super::brake::Brake;
 use super::metrics::{self, Probe};
 use super::origin::FormToken;
 use super::pulse::Pulse;
+use super::repeats::Repeats;
 use super::rights::Rights;
 use super::routes::{self, Door};
 use super::words::size;
@@ -19,7 +20,7 @@ use super::{Login, answer};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::log::Tail;
-use crate::mail::model::{Desk, Doorway, History};
+use crate::mail::model::{Desk, Doorway, History, Submission};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -92,6 +93,8 @@ pub type Readiness = Result<(), String>;
 pub struct Views {
     /// The queue.
     pub desk: Arc<dyn Desk>,
+    /// The way into it for programs.
+    pub submission: Arc<dyn Submission>,
     /// Terminal `in`.
     pub doorway: Arc<dyn Doorway>,
     /// What became of mail.
@@ -112,6 +115,7 @@ pub struct Window {
     pub(super) probe: Probe,
     pub(super) brake: Brake,
     pub(super) form_token: FormToken,
+    pub(super) repeats: Repeats,
 }
 
 impl Window {
@@ -161,8 +165,8 @@ impl Window {
         metrics::register_ages(&counters, Arc::clone(&views.desk))?;
         counters.start_time_seconds.set(i64::from(facts.started));
         let probe = Probe::new(facts.data_volume.clone());
-        let (brake, form_token) = (Brake::default(), FormToken::new());
-        Ok(Arc::new(Self { views, counters, login, facts, ready, probe, brake, form_token }))
+        let (brake, form_token, repeats) = (Brake::default(), FormToken::new(), Repeats::default());
+        Ok(Arc::new(Self { views, counters, login, facts, ready, probe, brake, form_token, repeats }))
     }
 }
 

@@ -193,9 +193,20 @@ impl Appliance {
 
     /// Asks the window with a further header line, and gives back the status and the body.
     pub fn get_as(&self, path: &str, header: &str) -> (String, String) {
+        self.ask(path, format!("GET {path} HTTP/1.0\r\nHost: {HOSTNAME}\r\n{header}\r\n").as_bytes())
+    }
+
+    /// Hands the window a content, with further header lines, and gives back the status and the body.
+    pub fn post(&self, path: &str, header: &str, content: &[u8]) -> (String, String) {
+        let len = content.len();
+        let head = format!("POST {path} HTTP/1.0\r\nHost: {HOSTNAME}\r\nContent-Length: {len}\r\n{header}\r\n");
+        self.ask(path, &[head.as_bytes(), content].concat())
+    }
+
+    fn ask(&self, path: &str, request: &[u8]) -> (String, String) {
         let mut stream = TcpStream::connect(self.window).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: {HOSTNAME}\r\n{header}\r\n").unwrap();
+        stream.write_all(request).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{path}: {answer}"));

@@ -4,8 +4,8 @@
 use postern::ground::clock;
 use postern::mail::model::{
     Address, Answer, Asker, Body, BodyType, Carried, Content, Desk, DeskError, DestinationSummary, Envelope, Filter, Found,
-    Group, Grouping, Groups, Kind, Message, MessageId, Order, Origin, Pieces, Preview, Progress, QueueSummary, Seen, Selection,
-    Standing, Status, Target,
+    Group, Grouping, Groups, Kind, Letter, Message, MessageId, Order, Origin, Pieces, Preview, Progress, QueueSummary, Refusal,
+    Reply, Seen, Selection, Standing, Status, Submission, Submitted, Target,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -23,7 +23,25 @@ pub struct MemoryDesk {
     pub askers: Mutex<Vec<Asker>>,
     /// Destinations that nothing goes to.
     pub paused: Mutex<BTreeSet<String>>,
+    /// What programs handed in.
+    pub letters: Mutex<Vec<(Letter, Vec<u8>)>>,
     messages: Mutex<BTreeMap<MessageId, Message>>,
+}
+
+impl Submission for MemoryDesk {
+    fn submit(&self, letter: Letter, mut content: Box<dyn Pieces>) -> Submitted<'_> {
+        Box::pin(async move {
+            let mut octets = Vec::new();
+            while let Some(piece) = content.next().await {
+                octets.extend_from_slice(
+                    &piece.map_err(|error| (Reply::new(451, (4, 4, 2), error.to_string()), Refusal::Limit))?,
+                );
+            }
+            let mut letters = self.letters.lock().unwrap();
+            letters.push((letter, octets));
+            Ok(MessageId(letters.len() as u64))
+        })
+    }
 }
 
 /// A content at rest, made up as it is read.

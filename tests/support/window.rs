@@ -132,6 +132,7 @@ impl TestWindow {
         let (roll, tail) = (Arc::<Roll>::default(), Arc::<Tail>::default());
         let views = Views {
             desk: asked,
+            submission: desk.clone(),
             doorway: roll.clone(),
             history: journal.clone(),
             tail: tail.clone(),

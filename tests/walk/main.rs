@@ -18,5 +18,6 @@ mod logs;
 mod monitors;
 mod mx;
 mod postfix;
+mod programs;
 mod properties;
 mod stop;

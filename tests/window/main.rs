@@ -12,4 +12,5 @@ mod monitors;
 mod orders;
 mod pushes;
 mod routes;
+mod sending;
 mod views;

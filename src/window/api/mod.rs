@@ -12,6 +12,7 @@ mod history;
 mod orders;
 mod queue;
 mod rates;
+mod send;
 mod sessions;
 mod status;
 mod stream;
@@ -29,6 +30,7 @@ pub use queue::{
 };
 pub(super) use queue::{PageQuery, destination_view, message_with_subject, page};
 pub use rates::RatesView;
+pub use send::SentView;
 pub use sessions::{ExampleView, LogView, ReasonView, RefusalsView, SessionView, SessionsView};
 pub(super) use sessions::{LogQuery, level_of, log_lines, refusals_view, sessions_view};
 pub use status::{DiskView, LatencyView, PartView, QueueView, StatusView, TotalsView};
@@ -81,6 +83,7 @@ pub(super) enum Route<'a> {
     History,
     Finished(&'a str),
     Orders,
+    Send,
     Document,
 }
 
@@ -107,6 +110,7 @@ impl<'a> Route<'a> {
             ("history", None, None) => Self::History,
             ("history", Some(id), None) => Self::Finished(id),
             ("orders", None, None) => Self::Orders,
+            ("messages", None, None) => Self::Send,
             ("openapi.json", None, None) => Self::Document,
             _ => return None,
         })
@@ -115,7 +119,7 @@ impl<'a> Route<'a> {
     /// How a client may ask.
     pub(super) fn methods(&self) -> &'static [Method] {
         match self {
-            Self::Orders => &[Method::POST],
+            Self::Orders | Self::Send => &[Method::POST],
             Self::Queue | Self::Import => &[Method::GET, Method::HEAD, Method::POST],
             _ => &[Method::GET, Method::HEAD],
         }
@@ -140,6 +144,7 @@ impl<'a> Route<'a> {
             | Self::Message(_) => Need::Look,
             Self::Body(_) | Self::Text(_) => Need::Read,
             Self::Orders => Need::Order,
+            Self::Send => Need::Send,
             Self::Import | Self::Mail(_) => Need::Carry,
         }
     }
@@ -184,6 +189,7 @@ impl<'a> Route<'a> {
             },
             Self::Document => answer::found(answer::JSON, DOCUMENT),
             Self::Orders => orders::order(window, visit, content).await,
+            Self::Send => send::send(window, visit, content).await,
         }
     }
 }
@@ -245,6 +251,7 @@ mod tests {
             Route::History => "/history",
             Route::Finished(_) => "/history/{id}",
             Route::Orders => "/orders",
+            Route::Send => "/messages",
             Route::Document => "/openapi.json",
             Route::Import | Route::Mail(_) => return None,
         })
@@ -264,6 +271,6 @@ mod tests {
                 assert!(route.need() != Need::Carry, "{path}");
             }
         }
-        assert_eq!(paths.len(), 17, "a path for each route that documented() names");
+        assert_eq!(paths.len(), 18, "a path for each route that documented() names");
     }
 }

@@ -1,0 +1,229 @@
+//! The corridor's way in for programs that speak HTTP: one mail, by the rules of a session.
+//!
+//! In: an envelope and a content as it stands in a file. Out: a message on its way, or the reply that a session would have heard.
+//! The content goes through the judge of DATA (`parse::Content`), dressed as a client's octets: dots stuffed, lines ended by
+//! CR LF. So what is refused there is refused here.
+//! Source: RFC 5321 §4.5.2 (stuffing), §4.5.3 (limits).
+
+use super::inbound::{Intake, Intaking, storage_refusal, store};
+use super::model::{
+    Address, BodyType, Envelope, Kind, Letter, MessageId, Origin, Pieces, Refusal, RefusedExample, Reply, Submission,
+    Submitted, Verdict,
+};
+use super::parse::Content;
+use super::spool::{Entry, Spool, Writer};
+use super::trace::{Client, Protocol, received};
+use crate::ground::clock;
+use std::net::{IpAddr, Ipv4Addr};
+
+impl<S: Spool> Submission for Intake<S> {
+    fn submit(&self, letter: Letter, content: Box<dyn Pieces>) -> Submitted<'_> {
+        Box::pin(async move {
+            let taken = self.take(&letter, content).await;
+            if let Err((reply, reason)) = &taken {
+                self.note_refusal(&letter, reply, *reason);
+            }
+            taken
+        })
+    }
+}
+
+impl<S: Spool> Intake<S> {
+    async fn take(&self, letter: &Letter, content: Box<dyn Pieces>) -> Result<MessageId, (Reply, Refusal)> {
+        self.spool.ready().map_err(|error| storage_refusal(&error))?;
+        if letter.recipients.len() > self.rules.recipients_limit {
+            let words = format!("More than {} recipients", self.rules.recipients_limit);
+            return Err((Reply::new(452, (4, 5, 3), words), Refusal::Limit));
+        }
+        let address = address(letter);
+        if !letter.known {
+            for recipient in &letter.recipients {
+                if let Verdict::Refuse(reply, reason) = self.policy.relay(address, recipient) {
+                    return Err((reply, reason));
+                }
+            }
+        }
+        let name = literal(address);
+        let smtputf8 = !letter.sender.iter().chain(&letter.recipients).all(Address::is_ascii);
+        let mut envelope = Envelope {
+            sender: letter.sender.clone(),
+            recipients: letter.recipients.clone(),
+            body: BodyType::SevenBit,
+            smtputf8,
+        };
+        let writer = self.spool.begin();
+        let (id, date) = (writer.id(), clock::rfc5322(clock::now()));
+        let client = Client { name: &name, protocol: Protocol::Http, address, encryption: None };
+        let trace = received(&envelope, &client, &self.rules.hostname, id, &date);
+        let mut intaking = Ok(writer);
+        store(&mut intaking, trace.as_bytes()).await;
+        let judge = judged(&mut intaking, content, self.rules.size_limit).await;
+        let writer = intaking?;
+        if judge.eight_bit() {
+            envelope.body = BodyType::EightBitMime;
+        }
+        let origin = Origin { peer: letter.client, helo: name.into() };
+        let entry = Entry { envelope, origin, kind: Kind::Mail, copy: self.copy };
+        self.queue(entry, writer, judge.size(), None, None).await
+    }
+
+    fn note_refusal(&self, letter: &Letter, reply: &Reply, reason: Refusal) {
+        let address = address(letter);
+        self.counters.refused_total.with_label_values(&[reason.as_str()]).inc();
+        let text = |address: Option<&Address>| address.map(ToString::to_string).unwrap_or_default();
+        let example = RefusedExample {
+            at: clock::now(),
+            client: address,
+            helo: literal(address),
+            command: COMMAND,
+            from: text(letter.sender.as_ref()),
+            to: text(letter.recipients.first()),
+            reply: reply.to_string(),
+        };
+        tracing::info!(
+            target: "mta",
+            client = %address,
+            proto = "HTTP",
+            command = COMMAND,
+            from = %super::telling::Path(letter.sender.as_ref()),
+            to = %super::telling::Path(letter.recipients.first()),
+            reason = reason.as_str(),
+            reply = %reply,
+            status = "refused",
+            "command"
+        );
+        self.roll.refused(reason, example);
+    }
+}
+
+/// What a refused mail stands under among the refused commands.
+const COMMAND: &str = "POST";
+
+/// Gives the content to the queue as long as nothing is wrong with it.
+async fn judged<W: Writer>(intaking: &mut Intaking<W>, mut content: Box<dyn Pieces>, size_limit: u64) -> Content {
+    let mut judge = Content::new(size_limit);
+    let (mut dress, mut octets, mut ended) = (Dress::default(), Vec::new(), false);
+    while !ended && intaking.is_ok() {
+        octets.clear();
+        match content.next().await {
+            Some(Ok(piece)) => dress.put_on(&piece, &mut octets),
+            Some(Err(error)) => {
+                let words = format!("The content broke off: {error}");
+                *intaking = Err((Reply::new(451, (4, 4, 2), words), Refusal::Limit));
+            }
+            None => {
+                ended = true;
+                dress.end(&mut octets);
+            }
+        }
+        let mut rest = &octets[..];
+        while !rest.is_empty() && intaking.is_ok() {
+            let step = judge.next(rest);
+            rest = &rest[step.taken..];
+            match judge.flaw() {
+                Some(flaw) => *intaking = Err((flaw.reply(), flaw.refusal())),
+                None => store(intaking, step.piece).await,
+            }
+        }
+    }
+    if ended && judge.size() == 0 && intaking.is_ok() {
+        *intaking = Err((Reply::new(554, (5, 6, 0), "The mail is empty"), Refusal::Syntax));
+    }
+    judge
+}
+
+/// Makes a file's octets a client's: CR LF where there was only LF, a second dot where a line begins with one, and the end.
+struct Dress {
+    line_start: bool,
+    after_cr: bool,
+}
+
+impl Default for Dress {
+    fn default() -> Self {
+        Self { line_start: true, after_cr: false }
+    }
+}
+
+impl Dress {
+    fn put_on(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        out.reserve(piece.len() + piece.len() / 16);
+        for octet in piece {
+            match octet {
+                b'\n' if !self.after_cr => out.push(b'\r'),
+                b'.' if self.line_start => out.push(b'.'),
+                _ => {}
+            }
+            out.push(*octet);
+            self.line_start = *octet == b'\n';
+            self.after_cr = *octet == b'\r';
+        }
+    }
+
+    fn end(&self, out: &mut Vec<u8>) {
+        if !self.line_start {
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b".\r\n");
+    }
+}
+
+/// Through the control socket a program on this machine speaks.
+fn address(letter: &Letter) -> IpAddr {
+    letter.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_canonical()
+}
+
+/// The address as a name in SMTP (RFC 5321 §4.1.3).
+fn literal(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => format!("[{address}]"),
+        IpAddr::V6(address) => format!("[IPv6:{address}]"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is left of a content after it was dressed and undressed again, whatever its pieces.
+    fn through(content: &[u8]) -> Result<Vec<u8>, String> {
+        let mut results = (1..5).map(|piece| {
+            let (mut dress, mut octets) = (Dress::default(), Vec::new());
+            content.chunks(piece).for_each(|piece| dress.put_on(piece, &mut octets));
+            dress.end(&mut octets);
+            let (mut judge, mut rest, mut kept) = (Content::new(1000), &octets[..], Vec::new());
+            let mut end = false;
+            while !rest.is_empty() {
+                let step = judge.next(rest);
+                kept.extend_from_slice(step.piece);
+                end = step.end;
+                rest = &rest[step.taken..];
+            }
+            assert!(end, "{content:?}");
+            judge.flaw().map_or(Ok(kept), |flaw| Err(flaw.reply().to_string()))
+        });
+        let first = results.next().unwrap();
+        assert!(results.all(|other| other == first), "{content:?} depends on its pieces");
+        first
+    }
+
+    #[test]
+    fn a_content_arrives_as_it_was_with_the_line_ends_of_mail() {
+        for (content, wanted) in [
+            (&b"a: b\r\n\r\nc\r\n"[..], &b"a: b\r\n\r\nc\r\n"[..]),
+            (b"a: b\n\nc\n", b"a: b\r\n\r\nc\r\n"),
+            (b"a: b\n\nc", b"a: b\r\n\r\nc\r\n"),
+            (b".\n..\n.a\n", b".\r\n..\r\n.a\r\n"),
+            (b"a\r\n.\r\nMAIL FROM:<x@y>\r\n", b"a\r\n.\r\nMAIL FROM:<x@y>\r\n"),
+            (b"\n.\n", b"\r\n.\r\n"),
+        ] {
+            assert_eq!(through(content).as_deref(), Ok(wanted), "{content:?}");
+        }
+    }
+
+    #[test]
+    fn what_could_smuggle_is_refused() {
+        for content in [&b"a\rb\n"[..], b"a\r.\r\n", b"a\r\r\n", b"a\0\n", b"a\r"] {
+            assert!(through(content).is_err(), "{content:?}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! `POST /api/v1/messages`: a program hands a mail in without SMTP.
+//!
+//! The envelope stands in the query (`from` once, `to` once for each recipient), the content is the mail as it stands in a file,
+//! of the type `message/rfc822`. What it is told is what a session would have been told; 201 means what 250 means.
+//! Who asks with the login may send to anybody; where there is no login, `smtpd_trusted_networks` decides.
+//! Limits: the mail's size is that of SMTP; a connection to `ui_port` lives for a minute, and so does an upload.
+//! Source: RFC 5321 §4.2 (replies); The Idempotency-Key HTTP Header Field (IETF draft).
+
+use super::{Answer, error};
+use crate::mail::model::{Address, Letter, MessageId, Pieces, Reply};
+use crate::window::answer;
+use crate::window::carry::pieces;
+use crate::window::repeats::{Begun, Print};
+use crate::window::routes::{Door, Visit};
+use crate::window::server::Window;
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Seconds after which a mail that could not be stored may be tried again.
+const TRY_AGAIN: u64 = 30;
+
+/// The longest key of a repetition, in octets.
+const KEY_MAX: usize = 255;
+
+/// Where a mail is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentView {
+    /// Its queue id.
+    pub id: String,
+    /// Whether it was there already, from an earlier request with this key.
+    pub repeated: bool,
+}
+
+/// Takes a mail.
+pub(in crate::window) async fn send(window: &Window, visit: &Visit<'_>, content: Incoming) -> Answer {
+    let media = visit.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !media.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("message/rfc822") {
+        let words = "the content is a whole mail, header and text: send it as 'Content-Type: message/rfc822'";
+        return error(StatusCode::UNSUPPORTED_MEDIA_TYPE, words);
+    }
+    let letter = match letter(window, visit) {
+        Ok(letter) => letter,
+        Err(words) => return error(StatusCode::BAD_REQUEST, &words),
+    };
+    let key = match key(visit.headers) {
+        Ok(key) => key.map(|key| format!("{:?} {} {key}", letter.client, letter.known)),
+        Err(words) => return error(StatusCode::BAD_REQUEST, words),
+    };
+    let Some(key) = key else {
+        return match take(window, letter, content).await {
+            Ok((id, _)) => sent(id, false),
+            Err(answer) => answer,
+        };
+    };
+    let envelope = format!("{:?} {:?}", letter.sender, letter.recipients);
+    match window.repeats.begin(&key) {
+        Begun::New(ticket) => match take(window, letter, content).await {
+            Ok((id, print)) => {
+                ticket.done(print.with(&envelope), id);
+                sent(id, false)
+            }
+            Err(answer) => answer,
+        },
+        Begun::UnderWay => error(StatusCode::CONFLICT, "a request with this Idempotency-Key is under way; ask again later"),
+        Begun::Known(print, id) => match printed(content).await {
+            Some(other) if other.with(&envelope) == print => sent(id, true),
+            _ => error(StatusCode::UNPROCESSABLE_ENTITY, "this Idempotency-Key was used for another mail"),
+        },
+    }
+}
+
+fn letter(window: &Window, visit: &Visit<'_>) -> Result<Letter, String> {
+    let (mut sender, mut recipients) = (None, Vec::new());
+    for (name, value) in form_urlencoded::parse(visit.query.as_bytes()) {
+        match &*name {
+            "from" if sender.is_some() => return Err("from: exactly one is wanted".to_owned()),
+            "from" if value.is_empty() => sender = Some(None),
+            "from" => sender = Some(Some(address("from", &value)?)),
+            "to" => {
+                let recipient = address("to", &value)?;
+                if !recipients.contains(&recipient) {
+                    recipients.push(recipient);
+                }
+            }
+            _ => return Err("known here are from and to".to_owned()),
+        }
+    }
+    let sender = sender.ok_or("from: the sender of the envelope is wanted; empty for none")?;
+    if recipients.is_empty() {
+        return Err("to: at least one recipient of the envelope is wanted; the header of the mail is not looked at".to_owned());
+    }
+    let (client, known) = match visit.door {
+        Door::Control => (None, true),
+        Door::Public(client) => (Some(client), window.login.is_some()),
+    };
+    Ok(Letter { client, known, sender, recipients })
+}
+
+fn address(name: &str, text: &str) -> Result<Address, String> {
+    let shown: String = text.chars().take(80).collect();
+    Address::parse(text).map_err(|fault| format!("{name}: '{shown}' is no address: {fault}"))
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<&str>, &'static str> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| (1..=KEY_MAX).contains(&key.len()));
+    key.map(Some).ok_or("Idempotency-Key: 1 to 255 printable ASCII characters are wanted")
+}
+
+/// Hands the mail in; gives back its id and what its content is known by.
+async fn take(window: &Window, letter: Letter, content: Incoming) -> Result<(MessageId, Print), Answer> {
+    let (pump, pieces) = pieces(content, Bytes::new());
+    let printing = Printing::new(pieces);
+    let context = Arc::clone(&printing.context);
+    let ((), taken) = tokio::join!(pump, window.views.submission.submit(letter, Box::new(printing)));
+    taken.map(|id| (id, print(&context))).map_err(|(reply, _)| refused(&reply))
+}
+
+/// Reads a content to its end, for nothing but what it is known by.
+async fn printed(content: Incoming) -> Option<Print> {
+    let (pump, pieces) = pieces(content, Bytes::new());
+    let mut printing = Printing::new(pieces);
+    let read = async {
+        while let Some(piece) = printing.next().await {
+            piece.ok()?;
+        }
+        Some(print(&printing.context))
+    };
+    let ((), read) = tokio::join!(pump, read);
+    read
+}
+
+/// Content that is digested as it goes by.
+struct Printing {
+    pieces: Box<dyn Pieces>,
+    context: Arc<Mutex<digest::Context>>,
+}
+
+impl Printing {
+    fn new(pieces: Box<dyn Pieces>) -> Self {
+        Self { pieces, context: Arc::new(Mutex::new(digest::Context::new(&digest::SHA256))) }
+    }
+}
+
+impl Pieces for Printing {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Option<io::Result<Bytes>>> + Send + '_>> {
+        Box::pin(async {
+            let piece = self.pieces.next().await;
+            if let Some(Ok(piece)) = &piece {
+                self.context.lock().unwrap_or_else(PoisonError::into_inner).update(piece);
+            }
+            piece
+        })
+    }
+}
+
+fn print(context: &Mutex<digest::Context>) -> Print {
+    Print::of(&context.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn sent(id: MessageId, repeated: bool) -> Answer {
+    let status = if repeated { StatusCode::OK } else { StatusCode::CREATED };
+    let mut answer = answer::json(status, &SentView { id: id.to_string(), repeated });
+    if let Ok(place) = HeaderValue::from_str(&format!("/api/v1/queue/{id}")) {
+        answer.headers_mut().insert(header::LOCATION, place);
+    }
+    answer
+}
+
+/// A reply of SMTP as HTTP says it.
+fn refused(reply: &Reply) -> Answer {
+    let status = match reply.code {
+        552 => StatusCode::PAYLOAD_TOO_LARGE,
+        451 => StatusCode::REQUEST_TIMEOUT,
+        400..=499 => StatusCode::SERVICE_UNAVAILABLE,
+        554 if reply.enhanced.is_some_and(|enhanced| enhanced.1 == 7) => StatusCode::FORBIDDEN,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    let mut answer = error(status, &reply.to_string());
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(TRY_AGAIN));
+    }
+    answer
+}

@@ -1,0 +1,92 @@
+//! Mail that programs hand in at the window: what is asked of them, and what they hear.
+
+use crate::desk::message;
+use crate::support::{Reply, TestWindow};
+use postern::mail::model::Address;
+use postern::window::Login;
+
+const PATH: &str = "/api/v1/messages?from=shop%40example.org&to=a%40example.net&to=b%40example.net";
+const MAIL: &str = "Subject: Hello\nFrom: shop@example.org\n\n.\nBye\n";
+
+async fn send(window: &TestWindow, path: &str, further: &[&str], mail: &str) -> Reply {
+    let arguments = [&["--data-binary", mail, "--header", "Content-Type: message/rfc822"], further].concat();
+    window.curl(&arguments, path).await
+}
+
+async fn open(login: bool) -> TestWindow {
+    let login = login.then(|| Login::new("shop", "secret"));
+    TestWindow::open([message(1, 0, None, &["a@example.net"])], login).await
+}
+
+#[tokio::test]
+async fn a_mail_is_handed_in_with_its_envelope() {
+    let window = open(false).await;
+    let reply = send(&window, PATH, &[], MAIL).await;
+    assert_eq!((reply.status, &reply.json()["repeated"]), (201, &false.into()), "{}", reply.body);
+    let id = reply.json()["id"].as_str().unwrap().to_owned();
+    assert!(reply.head.contains(&format!("location: /api/v1/queue/{}", id.to_lowercase())), "{}", reply.head);
+    let (letter, content) = window.desk.letters.lock().unwrap()[0].clone();
+    assert_eq!(letter.sender, Address::parse("shop@example.org").ok());
+    assert_eq!(letter.recipients, ["a@example.net", "b@example.net"].map(|text| Address::parse(text).unwrap()));
+    assert!(!letter.known && letter.client.is_some(), "where there is no login, the networks decide");
+    assert_eq!(content, MAIL.as_bytes());
+    let null = send(&window, "/api/v1/messages?from=&to=a%40example.net", &[], MAIL).await;
+    assert_eq!(null.status, 201, "{}", null.body);
+    assert_eq!(window.desk.letters.lock().unwrap()[1].0.sender, None);
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused_in_words() {
+    let window = open(false).await;
+    for (path, words) in [
+        ("/api/v1/messages", "from: the sender"),
+        ("/api/v1/messages?from=a%40b.example", "to: at least one"),
+        ("/api/v1/messages?to=a%40b.example", "from: the sender"),
+        ("/api/v1/messages?from=a%40b.example&from=c%40d.example&to=a%40b.example", "exactly one"),
+        ("/api/v1/messages?from=a&to=a%40b.example", "'a' is no address"),
+        ("/api/v1/messages?from=a%40b.example&to=%0d%0aDATA", "is no address"),
+        ("/api/v1/messages?from=a%40b.example&to=a%40b.example&cc=x", "known here"),
+    ] {
+        let reply = send(&window, path, &[], MAIL).await;
+        assert_eq!(reply.status, 400, "{path}: {}", reply.body);
+        assert!(reply.json()["error"].as_str().unwrap().contains(words), "{path}: {}", reply.body);
+    }
+    let form = window.curl(&["--data", "x=y"], PATH).await;
+    assert_eq!(form.status, 415, "what a page of another site could send is not taken");
+    let foreign = send(&window, PATH, &["--header", "Origin: http://evil.example"], MAIL).await;
+    assert_eq!(foreign.status, 403, "{}", foreign.body);
+    assert_eq!(window.curl(&[], PATH).await.status, 405);
+    let long = format!("Idempotency-Key: {}", "k".repeat(300));
+    assert_eq!(send(&window, PATH, &["--header", &long], MAIL).await.status, 400);
+    assert!(window.desk.letters.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn who_shows_a_login_is_known() {
+    let window = open(true).await;
+    assert_eq!(send(&window, PATH, &[], MAIL).await.status, 401);
+    assert_eq!(send(&window, PATH, &["--user", "shop:wrong"], MAIL).await.status, 401);
+    assert!(window.desk.letters.lock().unwrap().is_empty());
+    assert_eq!(send(&window, PATH, &["--user", "shop:secret"], MAIL).await.status, 201);
+    let arguments = ["--data-binary", MAIL, "--header", "Content-Type: message/rfc822"];
+    assert_eq!(window.curl_control(&arguments, PATH).await.status, 201);
+    let letters = window.desk.letters.lock().unwrap();
+    assert!(letters[0].0.known && letters[0].0.client.is_some());
+    assert!(letters[1].0.known && letters[1].0.client.is_none());
+}
+
+#[tokio::test]
+async fn a_key_sends_a_mail_once() {
+    let window = open(false).await;
+    let key = ["--header", "Idempotency-Key: order-4711"];
+    let first = send(&window, PATH, &key, MAIL).await;
+    let again = send(&window, PATH, &key, MAIL).await;
+    assert_eq!((first.status, again.status, &again.json()["repeated"]), (201, 200, &true.into()));
+    assert_eq!(first.json()["id"], again.json()["id"]);
+    for (path, mail) in [(PATH, "Subject: another\n\n"), ("/api/v1/messages?from=&to=a%40example.net", MAIL)] {
+        let other = send(&window, path, &key, mail).await;
+        assert_eq!(other.status, 422, "{}", other.body);
+    }
+    assert_eq!(window.desk.letters.lock().unwrap().len(), 1);
+    assert_eq!(send(&window, PATH, &["--header", "Idempotency-Key: order-4712"], MAIL).await.status, 201);
+}
