@@ -150,6 +150,7 @@ async fn serve(
         tracing::info!(target: "mta", address = %listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string()), "listening");
     }
     let spool = open_spool(disk.clone(), &counters)?;
+    let window_tls = keys.as_ref().filter(|_| settings.ui_tls).map(|(presenter, _)| presenter.clone());
     let tls = match keys {
         Some((presenter, orders)) => {
             keys::follow(orders, presenter.clone(), counters.clone(), status.clone())
@@ -177,7 +178,7 @@ async fn serve(
     let views = Views { desk, submission: intake.clone(), doorway: roll.clone(), history: journal, tail, pulse };
     let window = Window::open(views, counters.clone(), login(settings), facts(settings), ready)
         .map_err(|error| internal("counters", &error))?;
-    let windows = open_windows(settings, window, windows, control, closing)?;
+    let windows = open_windows(settings, window, (windows, window_tls), control, closing)?;
 
     let mut couriers = tokio::spawn(outbound.clone().run());
     let space = tokio::spawn(space::watch_over(counters.clone(), tell_supervisor(status)));
@@ -441,7 +442,7 @@ fn facts(settings: &Settings) -> Facts {
 fn open_windows(
     settings: &Settings,
     window: Arc<Window>,
-    public: Vec<TcpListener>,
+    (public, tls): (Vec<TcpListener>, Option<Arc<Presenter>>),
     control: UnixListener,
     closing: watch::Receiver<bool>,
 ) -> Result<std::thread::JoinHandle<()>, Failure> {
@@ -464,7 +465,7 @@ fn open_windows(
             }
         };
         let mut served = tokio::task::JoinSet::new();
-        served.spawn(server::serve_public(window.clone(), public, closing.clone()));
+        served.spawn(server::serve_public(window.clone(), public, tls, closing.clone()));
         served.spawn(server::serve_control(window.clone(), control, closing.clone()));
         served.spawn(pulse::run(window.clone(), closing.clone()));
         if let Some(config) = push {

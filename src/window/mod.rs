@@ -22,6 +22,7 @@ pub mod push;
 mod repeats;
 mod rights;
 mod routes;
+mod secure;
 pub mod server;
 pub mod space;
 pub mod ui;

@@ -6,7 +6,7 @@
 use super::answer::{self, Answer, Content, PROMETHEUS, TEXT};
 use super::login::Admission;
 use super::origin;
-use super::rights::Need;
+use super::rights::{Need, Rights};
 use super::server::Window;
 use super::{api, metrics, ui};
 use crate::mail::model::Asker;
@@ -21,6 +21,8 @@ use std::time::Instant;
 pub(super) enum Door {
     /// `ui_port`, and from which address.
     Public(IpAddr),
+    /// `ui_port` in plain text, where it asks for TLS: nothing is shown but health.
+    Plain,
     /// The control socket: whoever may open it may do everything.
     Control,
 }
@@ -52,6 +54,9 @@ pub(super) async fn answer(window: &Window, door: Door, request: Request<Incomin
     let visit = Visit { door, method: &parts.method, version: parts.version, path, query, headers: &parts.headers };
     let route = Route::find(&visit);
     let need = route.as_ref().map_or(Need::Look, Route::need);
+    if visit.door == Door::Plain && need != Need::Health {
+        return visit.inside_tls_alone();
+    }
     if let Some(refusal) = visit.refusal(window, need).await {
         return refusal;
     }
@@ -120,6 +125,7 @@ impl Visit<'_> {
     pub(super) fn asker(&self, window: &Window) -> Asker {
         match (self.door, &window.login) {
             (Door::Control, _) => Asker { user: "operator".to_owned(), address: None },
+            (Door::Plain, _) => Asker { user: String::new(), address: None },
             (Door::Public(address), login) => {
                 let user = login.as_ref().map(|login| login.username().to_owned()).unwrap_or_default();
                 Asker { user, address: Some(address) }
@@ -132,7 +138,21 @@ impl Visit<'_> {
         match self.door {
             Door::Control => Ok(()),
             Door::Public(_) => window.rights().may(need),
+            Door::Plain => Rights::Anybody.may(need),
         }
+    }
+
+    /// Sends people to the same page inside TLS; a program hears what is wrong.
+    fn inside_tls_alone(&self) -> Answer {
+        let mut answer = self.error(StatusCode::FORBIDDEN, "this window speaks TLS: ask for https://");
+        let host = self.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let query = if self.query.is_empty() { String::new() } else { format!("?{}", self.query) };
+        let place = HeaderValue::from_str(&format!("https://{host}{}{query}", self.path));
+        if let (false, true, Ok(place)) = (host.is_empty(), [Method::GET, Method::HEAD].contains(self.method), place) {
+            *answer.status_mut() = StatusCode::PERMANENT_REDIRECT;
+            answer.headers_mut().insert(header::LOCATION, place);
+        }
+        answer
     }
 
     /// Asks for the login where there is one, and slows down whoever guesses it.

@@ -15,11 +15,13 @@ use super::pulse::Pulse;
 use super::repeats::Repeats;
 use super::rights::Rights;
 use super::routes::{self, Door};
+use super::secure::{self, Received};
 use super::words::size;
 use super::{Login, answer};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::log::Tail;
+use crate::ground::tls::Presenter;
 use crate::mail::model::{Desk, Doorway, History, Submission};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -170,14 +172,20 @@ impl Window {
     }
 }
 
-/// Serves `ui_port` on all its addresses until `stop` says true; then lets open answers finish for a moment.
-pub async fn serve_public(window: Arc<Window>, listeners: Vec<TcpListener>, stop: watch::Receiver<bool>) {
+/// Serves `ui_port` on all its addresses until `stop` says true; then lets open answers finish for a moment. With `tls` what is
+/// shown is shown inside TLS alone.
+pub async fn serve_public(
+    window: Arc<Window>,
+    listeners: Vec<TcpListener>,
+    tls: Option<Arc<Presenter>>,
+    stop: watch::Receiver<bool>,
+) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let own_slots = Arc::new(Semaphore::new(OWN_CONNECTIONS_MAX));
     let mut windows = JoinSet::new();
     for listener in listeners {
         let (slots, own_slots) = (Arc::clone(&slots), Arc::clone(&own_slots));
-        let room = Room { window: Arc::clone(&window), slots, own_slots, stop: stop.clone() };
+        let room = Room { window: Arc::clone(&window), tls: tls.clone(), slots, own_slots, stop: stop.clone() };
         windows.spawn(room.serve(Listener::Public(listener)));
     }
     while windows.join_next().await.is_some() {}
@@ -187,11 +195,12 @@ pub async fn serve_public(window: Arc<Window>, listeners: Vec<TcpListener>, stop
 pub async fn serve_control(window: Arc<Window>, listener: UnixListener, stop: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let own_slots = Arc::new(Semaphore::new(0));
-    Room { window, slots, own_slots, stop }.serve(Listener::Control(listener)).await;
+    Room { window, tls: None, slots, own_slots, stop }.serve(Listener::Control(listener)).await;
 }
 
 struct Room {
     window: Arc<Window>,
+    tls: Option<Arc<Presenter>>,
     slots: Arc<Semaphore>,
     own_slots: Arc<Semaphore>,
     stop: watch::Receiver<bool>,
@@ -242,10 +251,17 @@ impl Room {
             guest.turn_away();
             return;
         };
-        let (window, stop) = (Arc::clone(&self.window), self.stop.clone());
+        let (window, tls, stop) = (Arc::clone(&self.window), self.tls.clone(), self.stop.clone());
         guests.spawn(async move {
             match guest {
-                Guest::Public(stream, client) => attend(window, Door::Public(client), stream, stop).await,
+                Guest::Public(stream, client) => match tls {
+                    None => attend(window, Door::Public(client), stream, stop).await,
+                    Some(tls) => match secure::receive(&tls, stream).await {
+                        Some(Received::Secured(stream)) => attend(window, Door::Public(client), stream, stop).await,
+                        Some(Received::Plain(stream)) => attend(window, Door::Plain, stream, stop).await,
+                        None => {}
+                    },
+                },
                 Guest::Control(stream) => attend(window, Door::Control, stream, stop).await,
             }
             drop(slot);
@@ -306,7 +322,7 @@ where
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let life = match door {
-        Door::Public(_) => CONNECTION_LIFE,
+        Door::Public(_) | Door::Plain => CONNECTION_LIFE,
         Door::Control => CONTROL_LIFE,
     };
     tokio::select! {

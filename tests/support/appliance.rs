@@ -29,7 +29,8 @@ pub struct Appliance {
     pub smtp: SocketAddr,
     /// Where it takes mail inside TLS, with `ssl_disabled=no`.
     pub smtps: SocketAddr,
-    window: SocketAddr,
+    /// Where its window is.
+    pub window: SocketAddr,
     properties: Vec<(String, String)>,
     running: Option<Running>,
     log: Arc<Mutex<Vec<String>>>,

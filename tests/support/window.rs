@@ -144,7 +144,7 @@ impl TestWindow {
         let socket = directory.path().join("control.sock");
         let control = UnixListener::bind(&socket).unwrap();
         let tasks = vec![
-            tokio::spawn(serve_public(Arc::clone(&window), vec![public], stopping.clone())),
+            tokio::spawn(serve_public(Arc::clone(&window), vec![public], None, stopping.clone())),
             tokio::spawn(serve_control(Arc::clone(&window), control, stopping)),
         ];
         Self { address, socket, window, counters, desk, roll, tail, journal, ready, stop, tasks, _directory: directory }

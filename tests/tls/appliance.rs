@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// Puts a file in the place of another as one step, readable for the appliance.
-fn put(volume: &Path, name: &str, content: &[u8]) {
+pub fn put(volume: &Path, name: &str, content: &[u8]) {
     let new = volume.join(".new");
     fs::write(&new, content).unwrap();
     fs::set_permissions(&new, Permissions::from_mode(0o644)).unwrap();

@@ -8,6 +8,7 @@ mod pairs;
 mod sessions;
 #[path = "../support/mod.rs"]
 mod support;
+mod window;
 
 use support::receiver::{Receiver, Setup};
 

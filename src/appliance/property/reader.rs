@@ -46,6 +46,7 @@ impl Reader<'_> {
         let username = self.optional("username", texts.username, user_name);
         let password = self.optional("password", texts.password, password);
         let ui_port = self.required("ui_port", texts.ui_port, value::port);
+        let ui_tls = self.required("ui_tls", texts.ui_tls, value::flag);
         let ui_read_only = self.required("ui_read_only", texts.ui_read_only, value::flag);
         let ssl_disabled = self.required("ssl_disabled", texts.ssl_disabled, value::flag);
         let ssl_key_file = self.optional("ssl_key_file", texts.ssl_key_file, text);
@@ -92,6 +93,7 @@ impl Reader<'_> {
             password,
             ui_port: ui_port?,
             ssl_disabled: ssl_disabled?,
+            ui_tls: ui_tls?,
             ui_read_only: ui_read_only?,
             ssl_key_file,
             ssl_cert_file,
@@ -158,6 +160,12 @@ impl Reader<'_> {
             self.problem(
                 "Error: ui_port and smtp_port must differ",
                 format!("both are {}; set MTA_UI_PORT or MTA_SMTP_PORT to another port", s.ui_port),
+            );
+        }
+        if s.ui_tls && s.ssl_disabled {
+            self.problem(
+                "Error: ui_tls=yes needs key and certificate",
+                "they are those of terminal in: set MTA_SSL_DISABLED=no, MTA_SSL_KEY_FILE and MTA_SSL_CERT_FILE",
             );
         }
         if !s.ssl_disabled && [s.smtp_port, s.ui_port].contains(&s.smtps_port) {

@@ -41,6 +41,8 @@ pub struct Settings {
     pub ui_port: u16,
     /// Whether TLS is off.
     pub ssl_disabled: bool,
+    /// The stats UI is shown inside TLS alone.
+    pub ui_tls: bool,
     /// The stats UI takes no orders.
     pub ui_read_only: bool,
     /// Private key, relative to the key volume.
@@ -212,6 +214,7 @@ pub struct Texts {
     pub(super) password: Option<String>,
     pub(super) ui_port: Option<String>,
     pub(super) ssl_disabled: Option<String>,
+    pub(super) ui_tls: Option<String>,
     pub(super) ui_read_only: Option<String>,
     pub(super) ssl_key_file: Option<String>,
     pub(super) ssl_cert_file: Option<String>,
@@ -287,6 +290,7 @@ impl Settings {
             password,
             ui_port,
             ssl_disabled,
+            ui_tls,
             ui_read_only,
             ssl_key_file,
             ssl_cert_file,
@@ -333,6 +337,7 @@ impl Settings {
             ("password", password.as_ref().map(|secret| secret.expose().to_owned()).unwrap_or_default()),
             ("ui_port", ui_port.to_string()),
             ("ssl_disabled", yes_no(*ssl_disabled)),
+            ("ui_tls", yes_no(*ui_tls)),
             ("ui_read_only", yes_no(*ui_read_only)),
             ("ssl_key_file", text(ssl_key_file)),
             ("ssl_cert_file", text(ssl_cert_file)),
@@ -541,6 +546,7 @@ mod tests {
             (&[("MTA_SYSLOG_NAME", "post fix")], "Error: syslog_name must be"),
             (&[("MTA_MAILLOG_BUFFER_LIMIT", "1K")], "Error: maillog_buffer_limit value must be at least 64K"),
             (&[("MTA_SMTP_PORT", "80")], "Error: ui_port and smtp_port must differ"),
+            (&[("MTA_UI_TLS", "yes")], "Error: ui_tls=yes needs key and certificate"),
             (&[("MTA_TIMEZONE", "Mars/Base")], "Error: timezone is not a known time zone"),
             (&[("MTA_USERNAME", "a:b")], "Error: username must not contain a colon"),
             (&[("MTA_SMART_RELAY", "smtp://x")], "Error: smart_relay must be a host"),

@@ -100,6 +100,7 @@ fn letter(window: &Window, visit: &Visit<'_>) -> Result<Letter, String> {
     let (client, known) = match visit.door {
         Door::Control => (None, true),
         Door::Public(client) => (Some(client), window.login.is_some()),
+        Door::Plain => return Err("this window speaks TLS".to_owned()),
     };
     Ok(Letter { client, known, sender, recipients })
 }

@@ -134,4 +134,12 @@ pub const ALL: &[Row] = &[
         code: 64,
         cause: &["MTA_SMTPS_PORT"],
     },
+    Row {
+        what: "a window inside TLS without keys",
+        vars: &[("MTA_UI_TLS", "yes")],
+        site: Site::Plain,
+        line: "Error: ui_tls=yes needs key and certificate",
+        code: 64,
+        cause: &["MTA_SSL_DISABLED=no"],
+    },
 ];
