@@ -28,9 +28,16 @@ DESTINATIONS = [
 
 
 def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    """A port that nobody has, neither for TCP nor for UDP."""
+    while True:
+        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+            stream.bind(("127.0.0.1", 0))
+            port = stream.getsockname()[1]
+            try:
+                datagrams.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def wait_until(what, ready, seconds=30):
@@ -86,6 +93,7 @@ class Trouble:
         names += [f"--mx-host={domain},mx.{domain}" for domain, _, _ in DESTINATIONS]
         self._start(["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-interfaces",
                      "--listen-address=127.0.0.1", f"--port={self.dns}", "--user=root", *names], "dns")
+        wait_until("the name server", lambda: answers("127.0.0.1", self.dns))
         for domain, address, fails in DESTINATIONS:
             if fails is not None:
                 fail = ["--fail", fails] if fails else []
