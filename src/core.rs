@@ -7,20 +7,21 @@
 //!
 //! Windows run on a thread and a runtime of their own, so that a busy relay cannot starve a health check.
 
+mod hooks;
 mod keys;
 
 use crate::appliance::counter::Counters;
 use crate::appliance::event::Severity;
 use crate::appliance::failure::{Exit, Failure, exit_of};
 use crate::appliance::lines;
-use crate::appliance::property::{AddressMasking, LogFormat, Settings, relay};
+use crate::appliance::property::{AddressMasking, LogFormat, Settings, relay, webhook};
 use crate::appliance::supervise::confine::confine;
 use crate::appliance::supervise::orders::Listener;
 use crate::appliance::supervise::status::StatusWriter;
 use crate::ground::disk::{Disk, Volume};
 use crate::ground::gateway::default_gateways;
 use crate::ground::sys;
-use crate::ground::tls::Presenter;
+use crate::ground::tls::{Authorities, Presenter};
 use crate::ground::{clock, dns, log};
 use crate::mail::accept::{self, Limits, Tls};
 use crate::mail::admit::Policy;
@@ -94,6 +95,8 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
     let mut orders = Listener::stdin();
     let json = orders.properties().map_err(|error| vec![internal("properties", &error)])?;
     let settings = Settings::from_json(&json)?;
+    // Before its file is out of reach.
+    let authorities = webhook::authorities(&settings).map_err(|failure| vec![failure])?;
     // Before the first thread, because the kernel confines a thread and those that it starts.
     let confined = confine(&settings.volume_data, &settings.run_dir);
     // Whether there is a file of that name decides; the share itself is the carrier's business.
@@ -110,8 +113,8 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
         .build()
         .map_err(|error| vec![internal("the runtime", &error)])?;
     let keys = presenter.map(|presenter| (presenter, orders));
-    let ended =
-        runtime.block_on(serve(&settings, keys, status, maillog.as_deref(), log.tail())).map_err(|failure| vec![failure]);
+    let ended = runtime.block_on(serve(&settings, keys, authorities, status, maillog.as_deref(), log.tail()));
+    let ended = ended.map_err(|failure| vec![failure]);
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
 }
@@ -125,6 +128,7 @@ fn workers() -> usize {
 async fn serve(
     settings: &Settings,
     keys: Option<(Arc<Presenter>, Listener)>,
+    authorities: Authorities,
     status: &Arc<StatusWriter>,
     maillog: Option<&MailLog>,
     tail: Arc<log::Tail>,
@@ -164,7 +168,9 @@ async fn serve(
     let client = Client::new(deliver_config(settings), counters.clone()).map_err(|error| internal("TLS", &error))?;
     let config = outbound::Config { hostname: settings.hostname.clone(), schedule: schedule_config(settings) };
     let journal = Journal::open(disk.clone(), journal_config(settings), counters.clone());
-    let outbound = Outbound::new(spool.clone(), router, client, counters.clone(), journal.clone(), config);
+    let hooked = hooks::open(settings, masking(settings), authorities, disk.as_ref(), &counters)?;
+    let herald = hooked.as_ref().map(|hooked| hooked.herald.clone());
+    let outbound = Outbound::new(spool.clone(), router, client, counters.clone(), journal.clone(), herald, config);
     let tell = |progress: String| tracing::info!(target: "mta", "{progress}");
     // Beside the sessions: new mail does not wait until old mail is planned.
     let planning = tokio::spawn(outbound.clone().resume(tell));
@@ -178,7 +184,7 @@ async fn serve(
     let views = Views { desk, submission: intake.clone(), doorway: roll.clone(), history: journal, tail, pulse };
     let window = Window::open(views, counters.clone(), login(settings), facts(settings), ready)
         .map_err(|error| internal("counters", &error))?;
-    let windows = open_windows(settings, window, (windows, window_tls), control, closing)?;
+    let windows = open_windows(settings, window, hooked, (windows, window_tls), control, closing)?;
 
     let mut couriers = tokio::spawn(outbound.clone().run());
     let space = tokio::spawn(space::watch_over(counters.clone(), tell_supervisor(status)));
@@ -322,11 +328,15 @@ fn journal_config(settings: &Settings) -> journal::Config {
         enabled: settings.history_enabled,
         size: settings.history_size,
         time: settings.history_time,
-        masking: match settings.address_masking {
-            AddressMasking::None => Masking::None,
-            AddressMasking::Smart => Masking::Smart,
-            AddressMasking::Hash => Masking::Hash,
-        },
+        masking: masking(settings),
+    }
+}
+
+fn masking(settings: &Settings) -> Masking {
+    match settings.address_masking {
+        AddressMasking::None => Masking::None,
+        AddressMasking::Smart => Masking::Smart,
+        AddressMasking::Hash => Masking::Hash,
     }
 }
 
@@ -442,6 +452,7 @@ fn facts(settings: &Settings) -> Facts {
 fn open_windows(
     settings: &Settings,
     window: Arc<Window>,
+    hooked: Option<hooks::Hooked>,
     (public, tls): (Vec<TcpListener>, Option<Arc<Presenter>>),
     control: UnixListener,
     closing: watch::Receiver<bool>,
@@ -468,6 +479,9 @@ fn open_windows(
         served.spawn(server::serve_public(window.clone(), public, tls, closing.clone()));
         served.spawn(server::serve_control(window.clone(), control, closing.clone()));
         served.spawn(pulse::run(window.clone(), closing.clone()));
+        if let Some(hooked) = hooked {
+            hooked.run(&mut served, window.clone(), &closing);
+        }
         if let Some(config) = push {
             served.spawn(push::push(config, window, closing.clone()));
         }

@@ -6,7 +6,7 @@
 
 use super::failure::Failure;
 use super::mount::Mounter;
-use super::property::Settings;
+use super::property::{Settings, webhook};
 use super::supervise::identity::Identity;
 use super::supervise::signals::Signals;
 use super::volume::keys::KeyFiles;
@@ -31,6 +31,7 @@ pub fn foresee(settings: &Settings) -> Outlook {
     let mut mounter = Mounter::new(&signals, identity, &settings.run_dir).that_only_looks();
     let mut settings = settings.clone();
     outlook.failures.extend(terminal::gateway::foresee(&settings));
+    outlook.failures.extend(webhook::authorities(&settings).err());
     match terminal::connect(&mut settings, &mounter) {
         Ok(notes) => outlook.notes.extend(notes),
         Err(failure) => outlook.failures.push(failure),

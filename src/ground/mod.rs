@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod disk;
 pub mod dns;
+pub mod endpoint;
 pub mod folder;
 pub mod gateway;
 pub mod host;

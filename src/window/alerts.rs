@@ -32,6 +32,9 @@ pub struct AlertView {
     pub text: String,
     /// When it was first seen, RFC 3339.
     pub since: String,
+    /// What makes it the same alert although its words change.
+    #[serde(skip)]
+    pub key: String,
 }
 
 /// Since when each thing is wrong.
@@ -59,7 +62,8 @@ impl Watch {
             .map(|alert| AlertView {
                 grave: alert.grave,
                 text: alert.text,
-                since: clock::rfc3339(*since.entry(alert.key).or_insert(now)),
+                since: clock::rfc3339(*since.entry(alert.key.clone()).or_insert(now)),
+                key: alert.key,
             })
             .collect();
         views.sort_by_key(|view| !view.grave);

@@ -2,7 +2,7 @@
 //!
 //! [`server`] listens and holds the limits, `routes` says which path leads where, [`ui`] makes the page for people, [`api`] the
 //! answers for programs, [`metrics`] the numbers for monitors, [`push`] carries them to terminal `mon`, [`cli`] is the
-//! operator's tool at the other end of the control socket, [`pair`] the shape of a mail outside of any queue.
+//! operator's tool at the other end of the control socket, [`hooks`] tells other programs, [`pair`] the shape of a mail outside of any queue.
 
 mod alerts;
 mod answer;
@@ -12,6 +12,7 @@ mod brake;
 mod carry;
 pub mod cli;
 mod client;
+pub mod hooks;
 mod login;
 pub mod maillog;
 pub mod metrics;

@@ -9,7 +9,7 @@
 use super::server::{Window, stopped};
 use super::{base64, client, metrics};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use hyper::http::uri::Scheme;
 use hyper::{Method, Request, Uri};
@@ -18,16 +18,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// How long one push may take, look-up of the name included.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the farewell may take.
 pub const FAREWELL_PATIENCE: Duration = Duration::from_secs(3);
-
-/// How much of an answer is read.
-const ANSWER_MAX: usize = 4096;
 
 /// Where to push, what to be called there, how often.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,26 +146,8 @@ async fn send(config: &Config, method: Method, content: Bytes) -> Result<(), Fai
     if status.is_success() {
         return Ok(());
     }
-    let words = if status.is_redirection() {
-        ", a redirection, which is not followed".to_owned()
-    } else {
-        let deadline = Instant::now() + Duration::from_secs(1);
-        first_line(timeout_at(deadline, Limited::new(reply.response.body_mut(), ANSWER_MAX).collect()).await)
-    };
+    let words = client::words(&mut reply).await;
     Err(Failure::Answer { status: status.as_u16(), words })
-}
-
-/// The start of what a monitor says about its refusal; the log makes it harmless.
-fn first_line<E, T>(content: Result<Result<http_body_util::Collected<Bytes>, E>, T>) -> String {
-    let Ok(Ok(content)) = content else {
-        return String::new();
-    };
-    let bytes = content.to_bytes();
-    let text = String::from_utf8_lossy(&bytes);
-    match text.lines().next().map(str::trim) {
-        Some(line) if !line.is_empty() => format!(": {}", line.chars().take(200).collect::<String>()),
-        _ => String::new(),
-    }
 }
 
 /// One label of a group as it stands in the path: percent-encoded, or in base 64 where a path segment cannot hold the value.

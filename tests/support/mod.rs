@@ -5,6 +5,7 @@
 pub mod appliance;
 pub mod client;
 pub mod exim;
+pub mod hook;
 pub mod keys;
 pub mod letter;
 pub mod names;

@@ -11,6 +11,7 @@ mod support;
 
 mod bandwidth;
 mod bulk;
+mod events;
 mod exim;
 mod failures;
 mod into;

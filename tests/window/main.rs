@@ -3,10 +3,16 @@
 
 #[path = "../support/desk.rs"]
 mod desk;
+#[path = "../support/hook.rs"]
+mod hook;
+#[allow(dead_code, reason = "each test program uses its own part of this")]
+#[path = "../support/patience.rs"]
+mod patience;
 #[path = "../support/window.rs"]
 mod support;
 
 mod alerts;
+mod hooks;
 mod limits;
 mod monitors;
 mod orders;

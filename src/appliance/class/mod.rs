@@ -244,7 +244,7 @@ mod tests {
         let names: BTreeSet<_> = class.property.iter().map(|property| property.name.as_str()).collect();
         assert_eq!(names.len(), class.property.len());
         assert_eq!(class.property.iter().filter(|property| property.group == Group::Founding).count(), 13);
-        const KINDS: [&str; 20] = [
+        const KINDS: [&str; 23] = [
             "text",
             "yes/no",
             "plain/json",
@@ -264,6 +264,9 @@ mod tests {
             "share",
             "export",
             "URL",
+            "webhooks",
+            "events",
+            "webhook secret",
             "time zone",
         ];
         for property in &class.property {

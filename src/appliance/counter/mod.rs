@@ -85,6 +85,8 @@ pub struct Counters {
     pub maillog_failing: IntGauge,
     /// Entries of the history that found no room to wait.
     pub history_dropped_total: IntCounter,
+    /// Events for other programs, label `status`: sent, retried, failed, dropped.
+    pub webhook_total: IntCounterVec,
     /// Wrong user names and passwords at the stats UI.
     pub window_logins_refused_total: IntCounter,
     /// Tasks that panicked and were contained; each one is a defect to report.
@@ -185,6 +187,13 @@ impl Counters {
                 r,
                 "mta_history_dropped_total",
                 "Entries of the history that found no room to wait",
+            )?,
+            webhook_total: counters(
+                r,
+                "mta_webhook_total",
+                "Events posted to webhook_url by what became of them; retried counts tries",
+                "status",
+                &["sent", "retried", "failed", "dropped"],
             )?,
             window_logins_refused_total: counter(
                 r,

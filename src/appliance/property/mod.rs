@@ -7,7 +7,7 @@
 //! arguments or environment.
 //!
 //! The steps: [`environment`] finds and checks the texts, `envy` makes one flat record of them, `reader` gives them the types
-//! of [`settings`] with the grammars of [`value`]. [`check`] is `postern check`, [`relay`] says in words who may relay.
+//! of [`settings`] with the grammars of [`value`] and [`webhook`]. [`check`] is `postern check`, [`relay`] says in words who may relay.
 
 pub mod check;
 pub mod environment;
@@ -15,6 +15,8 @@ mod reader;
 pub mod relay;
 pub mod settings;
 pub mod value;
+pub mod webhook;
 
 pub use environment::{Loaded, Machine, Refused, Source, VALUE_LIMIT, load, read};
 pub use settings::{AddressMasking, LogFormat, Secret, Settings};
+pub use webhook::WebhookEvent;

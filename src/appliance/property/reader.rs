@@ -69,6 +69,11 @@ impl Reader<'_> {
         let history_time = self.required("history_time", texts.history_time, value::duration);
         let address_masking = self.required("address_masking", texts.address_masking, str::parse);
         let log_format = self.required("log_format", texts.log_format, str::parse);
+        let webhook_url = self.optional("webhook_url", texts.webhook_url, |text| value::list(text, str::parse));
+        let webhook_events = self.required("webhook_events", texts.webhook_events, |text| value::list(text, str::parse));
+        let webhook_secret = self.optional("webhook_secret", texts.webhook_secret, webhook_secret);
+        let webhook_allow = self.optional("webhook_allow", texts.webhook_allow, value::networks);
+        let webhook_ca = self.optional("webhook_ca", texts.webhook_ca, value::absolute_path);
         let run_dir = self.required("run_dir", texts.run_dir, value::absolute_path);
         let minimal_backoff_time = self.required("minimal_backoff_time", texts.minimal_backoff_time, value::duration);
         let maximal_backoff_time = self.required("maximal_backoff_time", texts.maximal_backoff_time, value::duration);
@@ -115,6 +120,11 @@ impl Reader<'_> {
             history_size: history_size?,
             history_time: history_time?,
             address_masking: address_masking?,
+            webhook_url: webhook_url.unwrap_or_default(),
+            webhook_events: webhook_events?,
+            webhook_secret,
+            webhook_allow: webhook_allow.unwrap_or_default(),
+            webhook_ca,
             run_dir: run_dir?,
             minimal_backoff_time: minimal_backoff_time?,
             maximal_backoff_time: maximal_backoff_time?,
@@ -231,13 +241,25 @@ fn without_credentials(text: &str) -> String {
 
 const HOST: &str = "must be a host: write host, host:port, [host]:port, an IPv4 address or [IPv6]:port";
 
-/// HTTP's basic authentication has no room for a colon in the name (RFC 7617 §2).
 /// A password, or its hash.
 fn password(text: &str) -> Result<Secret, Complaint> {
     let advice = "make one with 'htpasswd -nbB operator PASSWORD' or 'argon2 SALT -id -e'";
     Password::check(text).map(|()| Secret::new(text.to_owned())).map_err(|words| format!("{words}; {advice}"))
 }
 
+/// A key that Standard Webhooks' libraries take: 24 to 64 octets.
+fn webhook_secret(text: &str) -> Result<Secret, Complaint> {
+    let digits = text.strip_prefix("whsec_").map(|coded| coded.trim_end_matches('='));
+    let good = digits.is_some_and(|digits| {
+        (32..=86).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
+    });
+    if good {
+        return Ok(Secret::new(text.to_owned()));
+    }
+    Err("must be whsec_ and 24 to 64 octets in base 64: make one with 'echo whsec_$(openssl rand -base64 32)'".into())
+}
+
+/// HTTP's basic authentication has no room for a colon in the name (RFC 7617 §2).
 fn user_name(text: &str) -> Result<String, Complaint> {
     if text.contains(':') { Err("must not contain a colon".into()) } else { Ok(text.to_owned()) }
 }

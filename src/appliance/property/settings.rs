@@ -3,6 +3,7 @@
 use super::environment::Source;
 use super::reader;
 use super::value::Complaint;
+use super::webhook::{Webhook, WebhookEvent};
 use crate::appliance::failure::{Exit, Failure};
 use crate::ground::host::HostSpec;
 use ipnet::IpNet;
@@ -85,6 +86,16 @@ pub struct Settings {
     pub history_time: Duration,
     /// How it writes addresses.
     pub address_masking: AddressMasking,
+    /// Who is told of events.
+    pub webhook_url: Vec<Webhook>,
+    /// Of which.
+    pub webhook_events: Vec<WebhookEvent>,
+    /// What events are signed with: `whsec_` and base 64.
+    pub webhook_secret: Option<Secret>,
+    /// Where events may go beside the public internet.
+    pub webhook_allow: Vec<IpNet>,
+    /// A file with more authorities that receivers may have their certificates from.
+    pub webhook_ca: Option<PathBuf>,
     /// Directory of the control socket and of the readiness file.
     pub run_dir: PathBuf,
     /// First pause between delivery attempts.
@@ -244,6 +255,11 @@ pub struct Texts {
     pub(super) history_size: Option<String>,
     pub(super) history_time: Option<String>,
     pub(super) address_masking: Option<String>,
+    pub(super) webhook_url: Option<String>,
+    pub(super) webhook_events: Option<String>,
+    pub(super) webhook_secret: Option<String>,
+    pub(super) webhook_allow: Option<String>,
+    pub(super) webhook_ca: Option<String>,
     pub(super) run_dir: Option<String>,
 }
 
@@ -312,6 +328,11 @@ impl Settings {
             history_size,
             history_time,
             address_masking,
+            webhook_url,
+            webhook_events,
+            webhook_secret,
+            webhook_allow,
+            webhook_ca,
             run_dir,
             minimal_backoff_time,
             maximal_backoff_time,
@@ -359,6 +380,11 @@ impl Settings {
             ("history_size", octets(*history_size)),
             ("history_time", span(*history_time)),
             ("address_masking", address_masking.as_str().to_owned()),
+            ("webhook_url", joined(webhook_url.iter().map(ToString::to_string))),
+            ("webhook_events", joined(webhook_events.iter().map(|event| event.as_str().to_owned()))),
+            ("webhook_secret", webhook_secret.as_ref().map(|secret| secret.expose().to_owned()).unwrap_or_default()),
+            ("webhook_allow", joined(webhook_allow.iter().map(network))),
+            ("webhook_ca", webhook_ca.as_ref().map(|path| path.display().to_string()).unwrap_or_default()),
             ("run_dir", run_dir.display().to_string()),
             ("minimal_backoff_time", span(*minimal_backoff_time)),
             ("maximal_backoff_time", span(*maximal_backoff_time)),
@@ -384,6 +410,12 @@ impl Settings {
         }
         if self.username.is_none() && self.password.is_some() {
             warnings.push("password is ignored while username is empty: the stats UI is open".to_owned());
+        }
+        if !self.webhook_url.is_empty() && self.webhook_secret.is_none() && self.webhook_url.iter().any(|hook| !hook.slack) {
+            warnings.push(
+                "events of webhook_url are not signed, so that anybody could send their like; set MTA_WEBHOOK_SECRET_FILE"
+                    .to_owned(),
+            );
         }
         warnings
     }
@@ -497,6 +529,10 @@ mod tests {
             ("MTA_TIMEZONE", "UTC"),
             ("MTA_SYSLOG_NAME", "mail.relay-1"),
             ("MTA_MAILLOG_BUFFER_LIMIT", "100K"),
+            ("MTA_WEBHOOK_URL", "https://hooks.example/x, slack+https://hooks.slack.com/y"),
+            ("MTA_WEBHOOK_EVENTS", "Bounced deferred"),
+            ("MTA_WEBHOOK_SECRET", "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
+            ("MTA_WEBHOOK_ALLOW", "10.0.0.0/8"),
         ])
         .unwrap();
         assert_eq!(settings.password.as_ref().map(Secret::expose), Some(" s\"ecret\\ "));

@@ -175,7 +175,7 @@ fn bare_host(spec: &crate::ground::host::HostSpec) -> String {
 }
 
 /// Items between commas or blanks, each read by `item`.
-fn list<T>(text: &str, item: impl Fn(&str) -> Result<T, Complaint>) -> Result<Vec<T>, Complaint> {
+pub(super) fn list<T>(text: &str, item: impl Fn(&str) -> Result<T, Complaint>) -> Result<Vec<T>, Complaint> {
     match text.split([',', ' ']).filter(|part| !part.is_empty()).map(item).collect::<Result<Vec<T>, _>>() {
         Ok(items) if items.is_empty() => Err("holds nothing but commas".into()),
         items => items,

@@ -1,7 +1,7 @@
 //! TLS: the one provider of its cryptography, and what is asked of a peer.
 //!
 //! Purpose: the only place that chooses rustls' provider (aws-lc-rs) and builds its configurations.
-//! Out: [`opportunistic_client`] for deliveries; [`KeyPair`] and [`Presenter`] for the server side.
+//! Out: [`opportunistic_client`] for deliveries, [`verifying_client`] for events; [`KeyPair`] and [`Presenter`] for the server side.
 //! Limits: TLS 1.2 and 1.3; rustls keeps at most 256 sessions for resumption.
 //! Security: see [`opportunistic_client`].
 //! Source: RFC 3207 (STARTTLS), RFC 7435 (opportunistic security).
@@ -17,8 +17,9 @@ pub use server::Presenter;
 use super::clock;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -46,6 +47,32 @@ pub fn opportunistic_client() -> Result<Arc<ClientConfig>, Error> {
         .with_custom_certificate_verifier(Arc::new(Anybody { schemes }))
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+/// Certificates of authorities.
+pub type Authorities = Vec<CertificateDer<'static>>;
+
+/// A client that speaks only with who proves to be the one it asked for: to an authority of the public web (Mozilla's list, as
+/// it was when this program was built), or to one of `more`.
+///
+/// # Errors
+/// As [`opportunistic_client`].
+pub fn verifying_client(more: Authorities) -> Result<Arc<ClientConfig>, Error> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    roots.add_parsable_certificates(more);
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// The certificates of authorities in a PEM text; `None` when it has none, or one that cannot be used.
+pub fn authorities(pem: &[u8]) -> Option<Authorities> {
+    let certificates: Authorities = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()?;
+    let mut roots = RootCertStore::empty();
+    let usable = certificates.iter().all(|certificate| roots.add(certificate.clone()).is_ok());
+    (usable && !certificates.is_empty()).then_some(certificates)
 }
 
 /// What a finished handshake agreed on, for people; a certificate is not checked by opportunistic TLS.

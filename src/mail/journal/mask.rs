@@ -4,8 +4,10 @@
 
 use super::Line;
 use crate::ground::disk::Disk;
+use crate::mail::model::{Class, Herald, Notice};
 use aws_lc_rs::{hmac, rand};
 use std::io;
+use std::sync::Arc;
 
 /// How addresses are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +22,7 @@ pub enum Masking {
 }
 
 /// The key of the hashes, on the volume.
+const DIRECTORY: &str = "history";
 const KEY: &str = "history/key";
 const KEY_LEN: usize = 32;
 
@@ -65,6 +68,17 @@ impl Mask {
         }
     }
 
+    /// Masks the addresses of a notice.
+    fn apply_to_notice(&self, notice: &mut Notice) {
+        if self.masking == Masking::None {
+            return;
+        }
+        let masked = self.masked(&notice.to);
+        notice.reply = replaced(&notice.reply, &notice.to, &masked);
+        notice.to = masked;
+        notice.sender = self.masked(&notice.sender);
+    }
+
     /// The reverse-path stands in the transcript alone.
     fn without_senders(&self, transcript: &str) -> String {
         let mut masked = String::with_capacity(transcript.len());
@@ -91,6 +105,33 @@ impl Mask {
     }
 }
 
+/// A herald that names people as the history does.
+pub struct Masked {
+    mask: Mask,
+    herald: Arc<dyn Herald>,
+}
+
+impl Masked {
+    /// Stands before a herald.
+    ///
+    /// # Errors
+    /// The volume has no key, and takes none.
+    pub fn open(disk: &dyn Disk, masking: Masking, herald: Arc<dyn Herald>) -> io::Result<Self> {
+        Ok(Self { mask: Mask::open(disk, masking)?, herald })
+    }
+}
+
+impl Herald for Masked {
+    fn wants(&self, class: Class) -> bool {
+        self.herald.wants(class)
+    }
+
+    fn tell(&self, mut notice: Notice) {
+        self.mask.apply_to_notice(&mut notice);
+        self.herald.tell(notice);
+    }
+}
+
 fn replaced(text: &str, address: &str, masked: &str) -> String {
     if address.contains('@') { text.replace(address, masked) } else { text.to_owned() }
 }
@@ -103,6 +144,7 @@ fn key(disk: &dyn Disk) -> io::Result<hmac::Key> {
         Err(error) => return Err(error),
     };
     if !known {
+        disk.create_dir(DIRECTORY)?;
         rand::fill(&mut octets).map_err(|_| io::Error::other("no random numbers"))?;
         // A key that is too short is none.
         let _ = disk.remove(KEY);

@@ -19,7 +19,7 @@ use crate::appliance::counter::Counters;
 use crate::ground::disk::Disk;
 use book::Book;
 use mask::Mask;
-pub use mask::Masking;
+pub use mask::{Masked, Masking};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};

@@ -1,7 +1,7 @@
-//! What the journal hears of a try and of an end.
+//! What the journal and the herald hear of a try and of an end.
 
 use super::Outbound;
-use crate::mail::model::{Attempt, Class, Ending, Finished, Message, Outcome, Progress, Status, Target};
+use crate::mail::model::{Attempt, Class, Ending, Finished, Herald, Message, Notice, Outcome, Progress, Status, Target};
 use crate::mail::schedule::DestinationId;
 use crate::mail::spool::Spool;
 use std::time::Duration;
@@ -35,6 +35,32 @@ impl<S: Spool> Outbound<S> {
         }
         if let Some(end) = end {
             self.journal.finished(end);
+        }
+    }
+
+    /// Tells the herald what became of each recipient in a try; `due` is when those that were deferred have their next one.
+    pub(super) fn announce(
+        &self,
+        herald: &dyn Herald,
+        destination: DestinationId,
+        message: &Message,
+        outcomes: &[(Target, Outcome)],
+        relay: &str,
+        (now, due): (u32, u32),
+    ) {
+        let recipients = outcomes.iter().filter(|(target, _)| *target != Target::Copy);
+        for (target, outcome) in recipients.filter(|(_, outcome)| herald.wants(outcome.class())) {
+            herald.tell(Notice {
+                id: message.id.to_string(),
+                at: now,
+                class: outcome.class(),
+                sender: message.envelope.sender_text().to_owned(),
+                to: name(message, *target),
+                destination: self.lock_schedule().name(destination).to_string(),
+                relay: relay.to_owned(),
+                reply: outcome.reply.to_string(),
+                next_try: (outcome.class() == Class::Temporary).then_some(due),
+            });
         }
     }
 

@@ -14,7 +14,7 @@ mod table;
 
 use super::deliver::Client;
 use super::journal::Journal;
-use super::model::{Message, MessageId, Status, Target};
+use super::model::{Herald, Message, MessageId, Status, Target};
 use super::route::Router;
 use super::schedule::{self, DestinationId, Job, Schedule};
 use super::spool::{Spool, SpoolError, Writer};
@@ -49,6 +49,7 @@ pub struct Outbound<S> {
     client: Client,
     counters: Arc<Counters>,
     pub(super) journal: Arc<Journal>,
+    herald: Option<Arc<dyn Herald>>,
     config: Config,
     /// Messages that could not be read when they were to be planned.
     unread: Mutex<Vec<MessageId>>,
@@ -78,6 +79,7 @@ impl<S: Spool> Outbound<S> {
         client: Client,
         counters: Arc<Counters>,
         journal: Arc<Journal>,
+        herald: Option<Arc<dyn Herald>>,
         config: Config,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -88,6 +90,7 @@ impl<S: Spool> Outbound<S> {
             client,
             counters,
             journal,
+            herald,
             config,
             unread: Mutex::default(),
             planned: tokio::sync::watch::channel(false).0,

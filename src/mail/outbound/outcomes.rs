@@ -81,6 +81,9 @@ impl<S: Spool> Outbound<S> {
                 over
             })
         };
+        if let Some(herald) = &self.herald {
+            self.announce(herald.as_ref(), destination, message, &outcomes, &relay, (now, due));
+        }
         for (target, outcome) in &outcomes {
             self.count(message, *target, outcome);
             log(message, *target, outcome, (&relay, tls), (times.connecting, trying));

@@ -126,6 +126,12 @@ pub(super) async fn status(window: &Window) -> Answer {
     answer::json(StatusCode::OK, &status_view(window).await)
 }
 
+/// What is wrong now, the grave first.
+pub(in crate::window) async fn alerts(window: &Window) -> Vec<AlertView> {
+    let summary = metrics::refresh(window).await;
+    window.views.pulse.watch.look(window, &summary)
+}
+
 /// What the page and the program see alike.
 pub(in crate::window) async fn status_view(window: &Window) -> StatusView {
     let summary = metrics::refresh(window).await;

@@ -1,0 +1,103 @@
+//! Properties of events for other programs: `webhook_url`, `webhook_events`, `webhook_ca`.
+
+use super::settings::Settings;
+use super::value::Complaint;
+use crate::appliance::failure::{Exit, Failure};
+use crate::ground::endpoint::Endpoint;
+use crate::ground::tls::{self, Authorities};
+use std::fmt;
+use std::str::FromStr;
+
+/// A receiver: `[slack+]http[s]://host[:port][/path]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// It takes lines for people, as Slack does; else it takes events for programs.
+    pub slack: bool,
+    /// Its address.
+    pub endpoint: Endpoint,
+}
+
+/// What stands before the address of a receiver that people read.
+const SLACK: &str = "slack+";
+
+impl FromStr for Webhook {
+    type Err = Complaint;
+
+    fn from_str(text: &str) -> Result<Self, Complaint> {
+        let address = text.strip_prefix(SLACK);
+        let endpoint = address.unwrap_or(text).parse();
+        let endpoint = endpoint.map_err(|_| {
+            "must be addresses such as https://host/path or https://host:port/path; for Slack write slack+https://…".to_owned()
+        })?;
+        Ok(Self { slack: address.is_some(), endpoint })
+    }
+}
+
+impl fmt::Display for Webhook {
+    /// As it was written: a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.slack { SLACK } else { "" }, self.endpoint.expose())
+    }
+}
+
+/// What is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookEvent {
+    /// A next hop took a recipient's mail.
+    Delivered,
+    /// It failed for now.
+    Deferred,
+    /// It failed for good.
+    Bounced,
+    /// An alert of the overview came up, or is over.
+    Alert,
+}
+
+impl WebhookEvent {
+    const ALL: [Self; 4] = [Self::Delivered, Self::Deferred, Self::Bounced, Self::Alert];
+
+    /// The word of the property.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Deferred => "deferred",
+            Self::Bounced => "bounced",
+            Self::Alert => "alert",
+        }
+    }
+}
+
+impl FromStr for WebhookEvent {
+    type Err = Complaint;
+
+    fn from_str(text: &str) -> Result<Self, Complaint> {
+        let known = Self::ALL.into_iter().find(|event| event.as_str() == text.to_ascii_lowercase());
+        known.ok_or_else(|| format!("contains '{text}', which is no event: write delivered, deferred, bounced or alert"))
+    }
+}
+
+/// Reads the file of property `webhook_ca`; no authorities without one.
+///
+/// # Errors
+/// There is a file, and it cannot be read or has no certificates in PEM form.
+pub fn authorities(settings: &Settings) -> Result<Authorities, Failure> {
+    let Some(path) = &settings.webhook_ca else { return Ok(Authorities::new()) };
+    let failure = |cause: String| Failure::new(Exit::Property, "Error: webhook_ca cannot be used", cause);
+    let pem = std::fs::read(path).map_err(|error| failure(format!("{}: {error}", path.display())))?;
+    tls::authorities(&pem)
+        .ok_or_else(|| failure(format!("{} holds no certificates of authorities in PEM form", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_is_written_back_as_it_was() {
+        for text in ["https://hooks.example/x?y=1", "slack+https://hooks.slack.com/services/T0/B0/x", "http://app:8080/"] {
+            let webhook: Webhook = text.parse().unwrap();
+            assert_eq!((webhook.to_string().as_str(), webhook.slack), (text, text.starts_with(SLACK)));
+        }
+        assert!("slack:https://a/".parse::<Webhook>().is_err());
+    }
+}
