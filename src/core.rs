@@ -65,6 +65,9 @@ const GATEWAYS_PACE: Duration = Duration::from_secs(5);
 /// How often the data volume's health is shown to windows.
 const STORAGE_PACE: Duration = Duration::from_secs(1);
 
+/// Threads that wait for the disk, at most: more of them make no disk faster, and each costs memory.
+const DISK_THREADS: usize = 64;
+
 /// How long the windows may take to close.
 const WINDOWS_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -109,6 +112,7 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
     sys::give_back_in_background();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers())
+        .max_blocking_threads(DISK_THREADS)
         .enable_all()
         .build()
         .map_err(|error| vec![internal("the runtime", &error)])?;

@@ -2,9 +2,21 @@
 
 use super::{Encryption, Limits, Peer, Stream, Tls};
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
+
+/// Octets that the inputs of all connections may have together beyond their size at rest: a crowd that pours content must not
+/// cost more memory than a few that do. Beyond it inputs stay small, which costs system calls.
+pub const WIDE_MAX: usize = 8 << 20;
+
+/// How much of [`WIDE_MAX`] is in use. A number of the whole process, as its memory is.
+static WIDE: AtomicUsize = AtomicUsize::new(0);
+
+/// One connection's part of it, given back at its drop.
+#[derive(Debug)]
+struct Wide(usize);
 
 /// A stream with its buffers. The input buffer is small while a client talks and grows, up to [`Wire::INPUT_MAX`], while it
 /// pours content.
@@ -14,6 +26,7 @@ pub struct Wire {
     input: Vec<u8>,
     start: usize,
     end: usize,
+    wide: Wide,
     output: Vec<u8>,
     write: Duration,
     linger: Duration,
@@ -53,6 +66,7 @@ impl Wire {
             input: vec![0; Self::INPUT],
             start: 0,
             end: 0,
+            wide: Wide(0),
             output: Vec::new(),
             write: limits.write,
             linger: limits.linger,
@@ -108,6 +122,7 @@ impl Wire {
                 if size == self.end {
                     return Err(WireError::Broken(io::ErrorKind::OutOfMemory.into()));
                 }
+                self.wide.take(size - self.end);
                 self.input.resize(size, 0);
             }
         }
@@ -124,10 +139,11 @@ impl Wire {
         }
     }
 
-    /// Lets the input buffer grow when the last read filled it: the peer has more than fits.
+    /// Lets the input buffer grow when the last read filled it, and there is memory for it: the peer has more than fits.
     pub fn widen(&mut self) {
-        if self.end == self.input.len() && self.input.len() < Self::INPUT_MAX {
-            self.input.resize(2 * self.input.len(), 0);
+        let len = self.input.len();
+        if self.end == len && len < Self::INPUT_MAX && self.wide.may_take(len) {
+            self.input.resize(2 * len, 0);
         }
     }
 
@@ -138,6 +154,7 @@ impl Wire {
             let rest = self.end - self.start;
             input[..rest].copy_from_slice(&self.input[self.start..self.end]);
             (self.input, self.start, self.end) = (input, 0, rest);
+            self.wide = Wide(0);
         }
     }
 
@@ -176,5 +193,41 @@ impl Wire {
                 None => return,
             }
         }
+    }
+}
+impl Wide {
+    /// Takes what must be had.
+    fn take(&mut self, octets: usize) {
+        WIDE.fetch_add(octets, Ordering::Relaxed);
+        self.0 += octets;
+    }
+
+    /// Takes what would be good to have, if there is any left.
+    fn may_take(&mut self, octets: usize) -> bool {
+        let fits = WIDE.load(Ordering::Relaxed) + octets <= WIDE_MAX;
+        if fits {
+            self.take(octets);
+        }
+        fits
+    }
+}
+
+impl Drop for Wide {
+    fn drop(&mut self) {
+        WIDE.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_gets_no_more_than_there_is_and_gives_it_back() {
+        let (mut crowd, mut one) = (Wide(0), Wide(0));
+        crowd.take(WIDE_MAX);
+        assert!(!one.may_take(1));
+        drop(crowd);
+        assert!(one.may_take(1));
     }
 }

@@ -17,13 +17,16 @@ pub const INLINE_MAX: usize = 256 * 1024;
 pub const INLINE_MIN: usize = 64 * 1024;
 
 /// Octets that every writer may keep in memory. Whoever wants more, up to [`INLINE_MAX`], borrows from [`LENDABLE`].
-pub const OWN: usize = 32 * 1024;
+pub const OWN: usize = 16 * 1024;
 
 /// Octets that all writers together may borrow. When they are lent out, content goes to a file earlier.
 pub const LENDABLE: usize = 16 << 20;
 
 /// Octets of stored content that a reader gets in memory; above that, piece by piece.
 pub const WHOLE_MAX: usize = 64 * 1024;
+
+/// A file is written in pieces of so many octets where as many can be borrowed.
+pub const PIECE: usize = 64 * 1024;
 
 /// Takes content piece by piece. Up to [`INLINE_MAX`] octets wait in memory, whatever the length.
 pub struct ContentWriter {
@@ -89,7 +92,7 @@ impl ContentWriter {
         let borrowed = self.loan.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let Some(missing) = wanted.checked_sub(OWN + borrowed).filter(|missing| *missing > 0) else { return true };
         // A file once begun takes all the rest.
-        if self.spilled.is_some() || wanted > self.shared.inline_max {
+        if wanted > if self.spilled.is_some() { PIECE } else { self.shared.inline_max } {
             return false;
         }
         let step = u32::try_from(missing.next_multiple_of(OWN)).unwrap_or(u32::MAX);
