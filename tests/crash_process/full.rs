@@ -28,7 +28,8 @@ fn a_full_volume_loses_nothing_and_gets_well_by_itself() {
     turned_away(&load, 20);
     let accepted_when_full = load.notes().accepted;
     println!("full after {accepted_when_full} mails, {} octets free of {}", volume.free(), volume.size());
-    assert!(volume.free() < volume.size() / 50, "it is full before it is full");
+    // The first that find no room are the long ones; the others fill the rest.
+    until("the volume is full to its last two percent", || volume.free() < volume.size() / 50);
     appliance.wait_for("Data volume has less than 1% of free disk space");
     // Begun before it was full; it is at its end when there is no room for so much.
     for session in halfway {

@@ -2,8 +2,8 @@
 
 use fastrand::Rng;
 
-/// Above this the queue keeps content in a file of its own.
-const OWN_FILE: usize = 64 * 1024;
+/// Above this the queue keeps content in a file of its own; on a small volume above a quarter of it.
+const OWN_FILE: usize = 256 * 1024;
 
 /// Every eighth mail has three recipients, the others one.
 pub fn recipients(number: u64) -> u8 {
@@ -26,7 +26,8 @@ pub fn content(number: u64) -> Vec<u8> {
     let mut random = Rng::with_seed(number);
     let size = match random.u8(..20) {
         0 => 0,
-        1 | 2 => random.usize(OWN_FILE + 1..4 * OWN_FILE),
+        1 => random.usize(OWN_FILE + 1..OWN_FILE * 3 / 2),
+        2 => random.usize(OWN_FILE / 4 + 1..OWN_FILE),
         _ => random.usize(100..8_000),
     };
     sized(number, size, &mut random)
