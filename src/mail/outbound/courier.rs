@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// How long an open connection waits for more mail.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// The same while others want its place.
+const LINGER_CROWDED: Duration = Duration::from_millis(400);
+
 /// How long a connection is used at most: next hops move, and fairness among them wants new choices.
 const REUSE_MAX: Duration = Duration::from_secs(300);
 
@@ -245,24 +248,31 @@ impl<S: Spool> Courier<S> {
         !self.outbound.is_storage_failing() && self.outbound.lock_schedule().may_wait(self.destination, clock::now())
     }
 
-    /// Whether to ask again: work came, as opposed to time up or the end of the appliance.
+    /// Whether to ask again: work came, as opposed to time up, a place that others need more, or the end of the appliance.
     async fn wait_for_work(&self) -> bool {
-        let bell = {
+        let waiting = {
             let mut schedule = self.outbound.lock_schedule();
             if schedule.has_ready(self.destination, clock::now()) {
                 return true;
             }
-            schedule.idle(self.destination, true)
+            schedule.wait(self.destination)
         };
+        // Somebody else may wait for a place.
+        self.outbound.ring();
         let mut stopping = self.outbound.stopping.subscribe();
-        let rung = tokio::select! {
-            () = bell.notified() => true,
-            () = tokio::time::sleep(LINGER) => false,
-            _ = stopping.wait_for(|stopping| *stopping) => false,
+        let until = Instant::now() + LINGER;
+        let rung = loop {
+            tokio::select! {
+                () = waiting.bell.notified() => break true,
+                () = waiting.home.notified() => break false,
+                _ = stopping.wait_for(|stopping| *stopping) => break false,
+                () = tokio::time::sleep(LINGER_CROWDED) => {}
+            }
+            if Instant::now() >= until || self.outbound.lock_schedule().gives_way(self.destination, &waiting) {
+                break false;
+            }
         };
-        let mut schedule = self.outbound.lock_schedule();
-        schedule.idle(self.destination, false);
-        rung || schedule.has_ready(self.destination, clock::now())
+        self.outbound.lock_schedule().waited(self.destination, &waiting, rung, clock::now())
     }
 }
 

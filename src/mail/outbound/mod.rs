@@ -307,7 +307,7 @@ impl<S: Spool> Outbound<S> {
 
     /// Rings for the dispatcher when there may be work for a new courier.
     pub(super) fn ring(&self) {
-        if self.lock_schedule().has_turn() {
+        if self.lock_schedule().has_turn(clock::now()) {
             self.bell.notify_one();
         }
     }

@@ -10,6 +10,8 @@
 //! * *Slow start*: a destination begins with [`FIRST_WINDOW`] couriers; each delivery opens the window by one up to the limit, a
 //!   failure to reach it closes it to one. A destination that refuses one connection more while others work gets no more than
 //!   those for a while.
+//! * *Making room*: while all couriers are out and somebody waits for one, couriers without work go home, though their
+//!   connections might still have been of use.
 //! * *Suspension*: an unreachable destination is left alone for a while; its mail waits without trying one by one.
 //! * *Exponential back-off with jitter*: 5 min, 10 min, … up to about an hour (by property), so that retries do not come in
 //!   waves.
@@ -19,15 +21,17 @@
 
 mod deferred;
 mod destination;
+mod idle;
 mod summary;
 
 use crate::mail::model::MessageId;
 use deferred::Deferred;
 use destination::Destination;
+use idle::Idlers;
+pub use idle::Waiting;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use tokio::sync::Notify;
 
 /// Couriers that a destination may have before anything is known about it.
 pub const FIRST_WINDOW: u32 = 5;
@@ -87,6 +91,7 @@ pub struct Schedule {
     /// Destinations that may have work for another courier, in turn.
     turn: VecDeque<DestinationId>,
     couriers: u32,
+    idlers: Idlers,
 }
 
 impl Schedule {
@@ -102,6 +107,7 @@ impl Schedule {
             suspended: BinaryHeap::new(),
             turn: VecDeque::new(),
             couriers: 0,
+            idlers: Idlers::default(),
         }
     }
 
@@ -115,7 +121,8 @@ impl Schedule {
         }
     }
 
-    /// The next destination that should get one more courier; it counts from now on.
+    /// The next destination that should get one more courier; it counts from now on. While all are out, those without work are
+    /// told to go home.
     pub fn start(&mut self, now: u32) -> Option<DestinationId> {
         self.tick(now);
         while self.couriers < self.config.couriers_max {
@@ -128,6 +135,12 @@ impl Schedule {
                 self.offer(id);
                 return Some(id);
             }
+        }
+        while self.idlers.can_relieve(self.turn.len(), now)
+            && let Some(id) = self.idlers.relieve(now)
+        {
+            let destination = &mut self.destinations[id.0 as usize];
+            destination.idle = destination.idle.saturating_sub(1);
         }
         None
     }
@@ -232,17 +245,42 @@ impl Schedule {
     /// A courier has gone home.
     pub fn courier_ended(&mut self, id: DestinationId) {
         self.couriers = self.couriers.saturating_sub(1);
+        self.idlers.has_left();
         let destination = &mut self.destinations[id.0 as usize];
         destination.couriers = destination.couriers.saturating_sub(1);
         self.offer(id);
         self.forget_if_idle(id);
     }
 
-    /// A courier with an open connection waits for work (`true`), or does so no more. The bell rings when there is some.
-    pub fn idle(&mut self, id: DestinationId, waits: bool) -> Arc<Notify> {
+    /// A courier with an open connection begins to wait for work.
+    pub fn wait(&mut self, id: DestinationId) -> Waiting {
         let destination = &mut self.destinations[id.0 as usize];
-        destination.idle = if waits { destination.idle + 1 } else { destination.idle.saturating_sub(1) };
-        destination.bell.clone()
+        destination.idle += 1;
+        self.idlers.add(id, destination.bell.clone())
+    }
+
+    /// It has waited for a while: whether it goes home, because others want its place.
+    pub fn gives_way(&mut self, id: DestinationId, waiting: &Waiting) -> bool {
+        let goes = self.couriers >= self.config.couriers_max && self.idlers.give_way(waiting, self.turn.len());
+        if goes {
+            let destination = &mut self.destinations[id.0 as usize];
+            destination.idle = destination.idle.saturating_sub(1);
+        }
+        goes
+    }
+
+    /// It waits no more; whether there is work for it now.
+    pub fn waited(&mut self, id: DestinationId, waiting: &Waiting, rung: bool, now: u32) -> bool {
+        let was_told_to_go = !self.idlers.remove(waiting);
+        if !was_told_to_go {
+            let destination = &mut self.destinations[id.0 as usize];
+            destination.idle = destination.idle.saturating_sub(1);
+        }
+        let stays = (rung && !was_told_to_go) || self.has_ready(id, now);
+        if stays && was_told_to_go {
+            self.idlers.has_left();
+        }
+        stays
     }
 
     /// The name of a destination.
@@ -307,8 +345,8 @@ impl Schedule {
     }
 
     /// Whether [`Schedule::start`] may find something.
-    pub fn has_turn(&self) -> bool {
-        !self.turn.is_empty() && self.couriers < self.config.couriers_max
+    pub fn has_turn(&self, now: u32) -> bool {
+        !self.turn.is_empty() && (self.couriers < self.config.couriers_max || self.idlers.can_relieve(self.turn.len(), now))
     }
 
     /// Whether a courier of this destination would get a job now.

@@ -122,11 +122,59 @@ fn a_waiting_courier_is_rung_for_instead_of_a_new_one() {
     let id = schedule.start(NOW).unwrap();
     schedule.take(id, NOW).unwrap();
     schedule.finished(id);
-    schedule.idle(id, true);
+    let waiting = schedule.wait(id);
     schedule.add("a.example", job(2), 0, NOW);
     assert!(started(&mut schedule, NOW).is_empty());
-    schedule.idle(id, false);
+    assert!(schedule.waited(id, &waiting, true, NOW));
     assert_eq!(schedule.take(id, NOW), Some(job(2)));
+}
+
+#[test]
+fn who_has_waited_longest_goes_home_when_others_need_the_place() {
+    let mut schedule = Schedule::new(Config { couriers_max: 3, ..schedule().config });
+    let mut waiting = Vec::new();
+    for (number, name) in ["a.example", "b.example", "c.example"].into_iter().enumerate() {
+        schedule.add(name, job(number as u64), 0, NOW);
+        let id = schedule.start(NOW).unwrap();
+        schedule.take(id, NOW).unwrap();
+        schedule.finished(id);
+        waiting.push((id, schedule.wait(id)));
+    }
+    assert!(!schedule.has_turn(NOW));
+    schedule.add("d.example", job(4), 0, NOW);
+    assert!(schedule.has_turn(NOW), "somebody can make room");
+    assert!(schedule.start(NOW).is_none());
+    assert!(schedule.start(NOW).is_none(), "one is enough for one");
+    let told = waiting.iter().filter(|(_, waiting)| !schedule.idlers.is_waiting(waiting)).count();
+    assert!(told == 1 && !schedule.idlers.is_waiting(&waiting[0].1));
+    // It has work after all: then the next one is told.
+    schedule.add("a.example", job(5), 0, NOW);
+    assert!(schedule.waited(waiting[0].0, &waiting[0].1, false, NOW));
+    assert_eq!(schedule.take(waiting[0].0, NOW), Some(job(5)));
+    assert!(schedule.start(NOW).is_none());
+    assert!(!schedule.waited(waiting[1].0, &waiting[1].1, true, NOW), "rung for, and nothing to do");
+    schedule.courier_ended(waiting[1].0);
+    assert_eq!(started(&mut schedule, NOW).iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["d.example"]);
+}
+
+#[test]
+fn of_those_that_hardly_wait_a_few_go_and_of_the_others_as_many_as_are_wanted() {
+    let places = idle::RELIEVED_MAX + 20;
+    let mut schedule = Schedule::new(Config { couriers_max: places, ..schedule().config });
+    let mut waiting = Vec::new();
+    for number in 0..2 * u64::from(places) {
+        schedule.add(&format!("d{number}.example"), job(number), 0, NOW);
+        if let Some(id) = schedule.start(NOW) {
+            schedule.take(id, NOW).unwrap();
+            schedule.finished(id);
+            waiting.push((id, schedule.wait(id)));
+        }
+    }
+    assert!(schedule.start(NOW).is_none());
+    let still = |schedule: &Schedule| waiting.iter().filter(|(_, one)| schedule.idlers.is_waiting(one)).count();
+    assert_eq!(still(&schedule), 20);
+    let gone = waiting.iter().filter(|(id, one)| schedule.gives_way(*id, one)).count();
+    assert_eq!((gone, still(&schedule)), (20, 0));
 }
 
 #[test]
