@@ -7,6 +7,7 @@
 //!
 //! Windows run on a thread and a runtime of their own, so that a busy relay cannot starve a health check.
 
+mod facts;
 mod hooks;
 mod keys;
 
@@ -14,7 +15,7 @@ use crate::appliance::counter::Counters;
 use crate::appliance::event::Severity;
 use crate::appliance::failure::{Exit, Failure, exit_of};
 use crate::appliance::lines;
-use crate::appliance::property::{AddressMasking, LogFormat, Settings, relay, webhook};
+use crate::appliance::property::{AddressMasking, LogFormat, Settings, webhook};
 use crate::appliance::supervise::confine::confine;
 use crate::appliance::supervise::orders::Listener;
 use crate::appliance::supervise::status::StatusWriter;
@@ -22,7 +23,7 @@ use crate::ground::disk::{Disk, Volume};
 use crate::ground::gateway::default_gateways;
 use crate::ground::sys;
 use crate::ground::tls::{Authorities, Presenter};
-use crate::ground::{clock, dns, log};
+use crate::ground::{dns, log};
 use crate::mail::accept::{self, Limits, Tls};
 use crate::mail::admit::Policy;
 use crate::mail::deliver::{self, Client};
@@ -40,7 +41,7 @@ use crate::window::Login;
 use crate::window::maillog::MailLog;
 use crate::window::pulse::{self, Pulse};
 use crate::window::push;
-use crate::window::server::{self, Facts, Readiness, Views, Window};
+use crate::window::server::{self, Readiness, Views, Window};
 use crate::window::space::{self, Alert};
 use nix::sys::signal::SigSet;
 use std::fs::Permissions;
@@ -186,9 +187,9 @@ async fn serve(
     let intake = Arc::new(Intake { tls: tls.clone(), ..intake(settings, &spool, &outbound, &counters, copy, &roll) });
     let pulse = Pulse::open(Some(disk.clone()));
     let views = Views { desk, submission: intake.clone(), doorway: roll.clone(), history: journal, tail, pulse };
-    let window = Window::open(views, counters.clone(), login(settings), facts(settings), ready)
+    let window = Window::open(views, counters.clone(), login(settings), facts::facts(settings), ready)
         .map_err(|error| internal("counters", &error))?;
-    let windows = open_windows(settings, window, hooked, (windows, window_tls), control, closing)?;
+    let windows = open_windows(settings, window.clone(), hooked, (windows, window_tls), control, closing)?;
 
     let mut couriers = tokio::spawn(outbound.clone().run());
     let space = tokio::spawn(space::watch_over(counters.clone(), tell_supervisor(status)));
@@ -198,7 +199,7 @@ async fn serve(
     let sessions = tokio::spawn(inbound::serve(intake, listeners, stopping));
     drop(readiness.send_replace(Ok(())));
     let readiness = Arc::new(readiness);
-    let storage = tokio::spawn(follow_storage(spool.clone(), readiness.clone()));
+    let storage = tokio::spawn(follow_storage(spool.clone(), readiness.clone(), window));
     status.ready();
     tracing::info!(target: "mta", hostname = settings.hostname, "ready");
 
@@ -383,11 +384,12 @@ fn intake(
 }
 
 /// An appliance whose volume is full or failing answers 452, and does not call itself ready.
-async fn follow_storage(spool: Arc<SegmentLog>, readiness: Arc<watch::Sender<Readiness>>) {
+async fn follow_storage(spool: Arc<SegmentLog>, readiness: Arc<watch::Sender<Readiness>>, window: Arc<Window>) {
     let mut pace = tokio::time::interval(STORAGE_PACE);
     loop {
         pace.tick().await;
         let now = spool::Spool::ready(spool.as_ref()).map_err(|error| format!("{error}; new mail is answered 452"));
+        window.note_data_volume(now.clone().err());
         readiness.send_if_modified(|known| {
             let changed = *known != now;
             if changed {
@@ -410,46 +412,6 @@ async fn follow_gateways(intake: Arc<Intake<SegmentLog>>) {
 fn login(settings: &Settings) -> Option<Login> {
     let username = settings.username.as_ref()?;
     Some(Login::new(username, settings.password.as_ref().map(|password| password.expose()).unwrap_or_default()))
-}
-
-fn facts(settings: &Settings) -> Facts {
-    let gateways = default_gateways();
-    let named = |name: &str, state: String| (name.to_owned(), state);
-    let out = |name: &str, value: &Option<String>| {
-        named(name, value.as_ref().map_or_else(|| "not connected".to_owned(), |value| format!("connected to {value}")))
-    };
-    let mut net = match (&settings.smart_relay, &settings.cc_mta) {
-        (Some(relay), _) => format!("all mail to {relay}"),
-        (None, Some(copy)) => format!("mail to each domain's MX, copies to {copy}"),
-        (None, None) => "mail to each domain's MX".to_owned(),
-    };
-    let smtp = if settings.ssl_disabled {
-        format!("SMTP on port {}", settings.smtp_port)
-    } else {
-        format!("SMTP with STARTTLS on port {}, SMTP inside TLS on port {}", settings.smtp_port, settings.smtps_port)
-    };
-    if let Some(gateway) = &settings.terminal_net {
-        net += &format!(", through gateway {gateway}");
-    }
-    Facts {
-        hostname: settings.hostname.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        who_may_relay: relay::who_may_relay(&settings.smtpd_trusted_networks, &gateways).statement,
-        terminals: vec![
-            named("in", format!("{smtp}, this page on port {}", settings.ui_port)),
-            named("net", net),
-            out("mon", &settings.terminal_mon),
-            out("log", &settings.terminal_log),
-            out("fs", &settings.terminal_fs),
-        ],
-        volumes: vec![
-            named("data", settings.volume_data.display().to_string()),
-            named("key", settings.volume_key.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string())),
-        ],
-        started: clock::now(),
-        read_only: settings.ui_read_only,
-        data_volume: settings.volume_data.clone(),
-    }
 }
 
 /// The windows on their own thread; it ends after `closing` says true.

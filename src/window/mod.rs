@@ -18,6 +18,7 @@ pub mod maillog;
 pub mod metrics;
 mod origin;
 pub mod pair;
+pub mod parts;
 pub mod pulse;
 pub mod push;
 mod repeats;

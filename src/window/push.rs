@@ -102,6 +102,7 @@ pub async fn push(config: Config, window: Arc<Window>, mut stop: watch::Receiver
             Ok(()) => window.counters.push_total.inc(),
             Err(_) => window.counters.push_failures_total.inc(),
         }
+        window.parts.note("mon", result.as_ref().err().map(ToString::to_string));
         ever |= result.is_ok();
         tell(&config, &result, well.replace(result.is_ok()));
     }

@@ -11,6 +11,7 @@
 use super::brake::Brake;
 use super::metrics::{self, Probe};
 use super::origin::FormToken;
+use super::parts::{Part, PartView, Parts};
 use super::pulse::Pulse;
 use super::repeats::Repeats;
 use super::rights::Rights;
@@ -76,10 +77,10 @@ pub struct Facts {
     pub version: String,
     /// Who may relay, in one or two sentences.
     pub who_may_relay: String,
-    /// Terminals by name, each with its state in words: "connected to …", "not connected", "failed: …".
-    pub terminals: Vec<(String, String)>,
-    /// Volumes by name, each with its state in words.
-    pub volumes: Vec<(String, String)>,
+    /// The terminals.
+    pub terminals: Vec<Part>,
+    /// The volumes.
+    pub volumes: Vec<Part>,
     /// When the core started, seconds since 1970.
     pub started: u32,
     /// Property `ui_read_only`: `ui_port` takes no orders, whoever asks.
@@ -118,6 +119,7 @@ pub struct Window {
     pub(super) brake: Brake,
     pub(super) form_token: FormToken,
     pub(super) repeats: Repeats,
+    pub(super) parts: Parts,
 }
 
 impl Window {
@@ -130,26 +132,33 @@ impl Window {
         }
     }
 
-    /// The terminals as they fare now: `in` tells how long its certificate is good for, and a log share that takes no lines says
-    /// so.
-    pub(super) fn terminals(&self) -> Vec<(String, String)> {
-        let mut terminals = self.facts.terminals.clone();
-        for (name, state) in &mut terminals {
-            match name.as_str() {
-                "in" => {
-                    if let Some(end) = self.counters.certificate_expiry() {
-                        *state +=
-                            &format!(", certificate valid until {}", clock::rfc3339(u32::try_from(end).unwrap_or(u32::MAX)));
-                    }
-                }
-                "log" if self.counters.maillog_failing.get() > 0 => {
-                    let waiting = size(u64::try_from(self.counters.maillog_buffer_bytes.get()).unwrap_or_default());
-                    *state += &format!("; it fails, {waiting} of the mail log wait");
-                }
-                _ => {}
-            }
+    /// The terminals as they fare now; `in` tells how long its certificate is good for.
+    pub(super) fn terminals(&self) -> Vec<PartView> {
+        self.look_at_log();
+        let mut terminals = self.parts.terminals();
+        if let Some(end) = self.counters.certificate_expiry() {
+            let end = clock::rfc3339(u32::try_from(end).unwrap_or(u32::MAX));
+            let inward = terminals.iter_mut().filter(|terminal| terminal.name == "in");
+            inward.for_each(|terminal| terminal.state += &format!(", certificate valid until {end}"));
         }
         terminals
+    }
+
+    /// The volumes as they fare now.
+    pub(super) fn volumes(&self) -> Vec<PartView> {
+        self.parts.volumes()
+    }
+
+    /// Notes since when terminal `log` takes no lines; the carrier, which knows, is another process.
+    pub(super) fn look_at_log(&self) {
+        let waiting = || size(u64::try_from(self.counters.maillog_buffer_bytes.get()).unwrap_or_default());
+        let failing = self.counters.maillog_failing.get() > 0;
+        self.parts.note("log", failing.then(|| format!("it takes no lines, {} of the mail log wait", waiting())));
+    }
+
+    /// Notes that the data volume takes no mail, and why, or that it does.
+    pub fn note_data_volume(&self, trouble: Option<String>) {
+        self.parts.note("data", trouble);
     }
 
     /// Joins the queue and the counters to what people see. Registers the histogram of ages with the counters, so there is one
@@ -168,7 +177,8 @@ impl Window {
         counters.start_time_seconds.set(i64::from(facts.started));
         let probe = Probe::new(facts.data_volume.clone());
         let (brake, form_token, repeats) = (Brake::default(), FormToken::new(), Repeats::default());
-        Ok(Arc::new(Self { views, counters, login, facts, ready, probe, brake, form_token, repeats }))
+        let parts = Parts::new(facts.terminals.clone(), facts.volumes.clone());
+        Ok(Arc::new(Self { views, counters, login, facts, ready, probe, brake, form_token, repeats, parts }))
     }
 }
 

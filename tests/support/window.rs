@@ -10,6 +10,7 @@ use postern::mail::journal::{self, Journal, Masking};
 use postern::mail::model::{Message, Refusal};
 use postern::mail::roll::Roll;
 use postern::window::Login;
+use postern::window::parts::{Condition, Part};
 use postern::window::pulse::Pulse;
 use postern::window::server::{Facts, Readiness, Views, Window, serve_control, serve_public};
 use std::net::SocketAddr;
@@ -46,7 +47,8 @@ pub fn counters() -> Arc<Counters> {
 }
 
 pub fn facts(data_volume: &Path) -> Facts {
-    let row = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+    let row = |name, condition, text: &str| Part { name, condition, text: text.to_owned() };
+    let (connected, mounted, not_connected) = (Condition::Connected, Condition::Mounted, Condition::NotConnected);
     Facts {
         hostname: "mta.shop.example".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -54,13 +56,13 @@ pub fn facts(data_volume: &Path) -> Facts {
             "Clients in 10.20.0.0/16 and 2001:db8:20::/48 may send to anybody. The container's gateway 10.20.0.1 may not."
                 .to_owned(),
         terminals: vec![
-            row("in", "SMTP on [::]:25, HTTP on [::]:80"),
-            row("log", "mounted, //nas/share/maillog"),
-            row("fs", "not connected"),
-            row("net", "the container's own route"),
-            row("mon", "failing since 11:58: connection refused"),
+            row("in", connected, "SMTP on [::]:25, HTTP on [::]:80"),
+            row("log", mounted, "//nas/share/maillog"),
+            row("fs", not_connected, "not connected"),
+            row("net", connected, "the container's own route"),
+            row("mon", connected, "connected to http://mon:9091"),
         ],
-        volumes: vec![row("data", "/data, a volume of its own"), row("key", "not used")],
+        volumes: vec![row("data", mounted, "/data, a volume of its own"), row("key", not_connected, "not connected")],
         started: clock::now() - 187_500,
         read_only: false,
         data_volume: data_volume.to_owned(),

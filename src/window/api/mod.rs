@@ -33,7 +33,7 @@ pub use rates::RatesView;
 pub use send::SentView;
 pub use sessions::{ExampleView, LogView, ReasonView, RefusalsView, SessionView, SessionsView};
 pub(super) use sessions::{LogQuery, level_of, log_lines, refusals_view, sessions_view};
-pub use status::{DiskView, LatencyView, PartView, QueueView, StatusView, TotalsView};
+pub use status::{DiskView, LatencyView, QueueView, StatusView, TotalsView};
 pub(super) use status::{alerts, latency, status_view};
 pub(super) use text::view as text_view;
 pub use text::{AttachmentView, HeaderView, TextView, read as read_text};

@@ -7,6 +7,7 @@ use crate::mail::model::Refusal;
 use crate::window::alerts::AlertView;
 use crate::window::answer;
 use crate::window::metrics;
+use crate::window::parts::PartView;
 use crate::window::pulse::Buckets;
 use crate::window::rights::Need;
 use crate::window::server::Window;
@@ -112,15 +113,6 @@ pub struct DiskView {
     pub size_bytes: i64,
 }
 
-/// A terminal or a volume.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct PartView {
-    /// Its name.
-    pub name: String,
-    /// Its state in words.
-    pub state: String,
-}
-
 /// `GET /api/v1/status`
 pub(super) async fn status(window: &Window) -> Answer {
     answer::json(StatusCode::OK, &status_view(window).await)
@@ -161,8 +153,8 @@ pub(in crate::window) async fn status_view(window: &Window) -> StatusView {
         certificate_expires: counters.certificate_expiry().map(|end| clock::rfc3339(u32::try_from(end).unwrap_or(u32::MAX))),
         orders_refused: window.rights().may(Need::Order).err().map(str::to_owned),
         who_may_relay: facts.who_may_relay.clone(),
-        terminals: parts(&window.terminals()),
-        volumes: parts(&facts.volumes),
+        terminals: window.terminals(),
+        volumes: window.volumes(),
     }
 }
 
@@ -187,8 +179,4 @@ fn totals(counters: &Counters) -> TotalsView {
         bounced: counters.bounced_total.get(),
         refused: Refusal::ALL.iter().map(|reason| (reason.as_str().to_owned(), refused(*reason))).collect(),
     }
-}
-
-fn parts(rows: &[(String, String)]) -> Vec<PartView> {
-    rows.iter().map(|(name, state)| PartView { name: name.clone(), state: state.clone() }).collect()
 }

@@ -71,6 +71,7 @@ impl Pulse {
     }
 
     fn tick(&self, window: &Window) {
+        window.look_at_log();
         let totals = Totals::of(&window.counters, window.views.desk.summary().messages);
         self.lock().tick(&totals, clock::now());
     }

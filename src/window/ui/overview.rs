@@ -8,6 +8,7 @@ use super::{Frame, Refused};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::window::api::{self, DestinationView, StatusView};
+use crate::window::parts::{Condition, PartView};
 use crate::window::pulse::{Point, SPANS};
 use crate::window::routes::Visit;
 use crate::window::server::Window;
@@ -92,6 +93,8 @@ struct Disk {
 struct Part {
     name: String,
     state: String,
+    /// When it fails.
+    since: Option<String>,
     class: &'static str,
 }
 
@@ -138,7 +141,7 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, R
         rows: destinations.into_iter().map(|d| row(&api::destination_view(d, now), longest)).collect(),
         more,
         disk,
-        parts: vec![("Terminals", parts(&window.terminals())), ("Volumes", parts(&window.facts.volumes))],
+        parts: vec![("Terminals", parts(window.terminals())), ("Volumes", parts(window.volumes()))],
         latency: latency(&counters.delivery_latency_seconds),
         sync: latency(&counters.sync_seconds),
         memory: size(u64::try_from(status.memory_resident_bytes).unwrap_or_default()),
@@ -253,13 +256,19 @@ fn disk(counters: &Counters) -> Option<Disk> {
     })
 }
 
-fn parts(rows: &[(String, String)]) -> Vec<Part> {
-    let class = |state: &str| match state {
-        state if state == "none" || state.starts_with("not connected") || state.starts_with("not used") => "off",
-        state if state.contains("fail") => "bad",
-        _ => "good",
+fn parts(views: Vec<PartView>) -> Vec<Part> {
+    let class = |condition| match condition {
+        Condition::Connected | Condition::Mounted => "good",
+        Condition::NotConnected => "off",
+        Condition::Failing => "bad",
     };
-    rows.iter().map(|(name, state)| Part { name: name.clone(), state: harmless(state), class: class(state) }).collect()
+    let part = |view: PartView| Part {
+        state: harmless(&view.state),
+        class: class(view.condition),
+        name: view.name,
+        since: view.since,
+    };
+    views.into_iter().map(part).collect()
 }
 
 fn latency(histogram: &Histogram) -> Option<Latency> {

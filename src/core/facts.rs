@@ -1,0 +1,60 @@
+//! What the windows show of the appliance that does not change while it runs.
+
+use crate::appliance::property::{Settings, relay};
+use crate::ground::clock;
+use crate::ground::gateway::default_gateways;
+use crate::window::parts::{Condition, Part};
+use crate::window::server::Facts;
+
+/// From the properties, after everything was mounted.
+pub(super) fn facts(settings: &Settings) -> Facts {
+    Facts {
+        hostname: settings.hostname.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        who_may_relay: relay::who_may_relay(&settings.smtpd_trusted_networks, &default_gateways()).statement,
+        terminals: terminals(settings),
+        volumes: volumes(settings),
+        started: clock::now(),
+        read_only: settings.ui_read_only,
+        data_volume: settings.volume_data.clone(),
+    }
+}
+
+fn terminals(settings: &Settings) -> Vec<Part> {
+    let smtp = if settings.ssl_disabled {
+        format!("SMTP on port {}", settings.smtp_port)
+    } else {
+        format!("SMTP with STARTTLS on port {}, SMTP inside TLS on port {}", settings.smtp_port, settings.smtps_port)
+    };
+    let mut net = match (&settings.smart_relay, &settings.cc_mta) {
+        (Some(relay), _) => format!("all mail to {relay}"),
+        (None, Some(copy)) => format!("mail to each domain's MX, copies to {copy}"),
+        (None, None) => "mail to each domain's MX".to_owned(),
+    };
+    if let Some(gateway) = &settings.terminal_net {
+        net += &format!(", through gateway {gateway}");
+    }
+    let connected = |name, text| Part { name, condition: Condition::Connected, text };
+    vec![
+        connected("in", format!("{smtp}, this page on port {}", settings.ui_port)),
+        connected("net", net),
+        optional("mon", Condition::Connected, settings.terminal_mon.clone()),
+        optional("log", Condition::Mounted, settings.terminal_log.clone()),
+        optional("fs", Condition::Mounted, settings.terminal_fs.clone()),
+    ]
+}
+
+fn volumes(settings: &Settings) -> Vec<Part> {
+    let key = settings.volume_key.as_ref().map(|path| path.display().to_string());
+    vec![
+        optional("data", Condition::Mounted, Some(settings.volume_data.display().to_string())),
+        optional("key", Condition::Mounted, key),
+    ]
+}
+
+fn optional(name: &'static str, condition: Condition, wired_to: Option<String>) -> Part {
+    match wired_to {
+        Some(text) => Part { name, condition, text },
+        None => Part { name, condition: Condition::NotConnected, text: "not connected".to_owned() },
+    }
+}
