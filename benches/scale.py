@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Whether cost grows with the queue, and what waits and connections take: Postern in cgroups of 128 and 256 MB.
 
-    benches/scale.py                            all of it: writes benches/results/scale.json
-    benches/scale.py --scenario million         one scenario (several: name it again), printed only
+    benches/scale.py                            all of it: writes benches/results/scale.json and limits.json
+    benches/scale.py --scenario million         one scenario (several: name it again)
     benches/scale.py --messages 50000           a smaller queue; the other counts shrink with it, printed only
 
 Scenarios:
@@ -740,6 +740,8 @@ def million(bench):
 
 
 SCENARIOS = {one.__name__: one for one in (idle, connections, large, destinations, viewers, million)}
+# Each is a part of the page, made when all its scenarios were run at full size.
+PARTS = {"limits": ["idle", "connections", "large", "destinations", "viewers"], "scale": ["million"]}
 
 
 class Bench:
@@ -751,21 +753,34 @@ class Bench:
         self.idle_seconds = options.idle_seconds
         self.names = Names()
         self.names.start()
+        # Of the part that is being measured.
         self.rows = []
 
 
-def result(bench, options, raw):
+def titles(part, bench):
+    """Title, method and the table's title of a part."""
+    memory = "Memory limits are set by cgroup, and no process was ended for want of memory. Anonymous memory is what the processes hold and the kernel cannot take back."
+    if part == "scale":
+        return "Cost does not grow with the queue", [
+            f"Mail of 5 kB by MX to sinks on addresses of their own. {bench.messages:,} mails were each accepted, tried and deferred once; then new mail "
+            f"flowed through that queue and through an empty one in turn, {bench.rounds} rounds, medians of the ratios. Before each start the page cache was dropped. {memory}",
+        ], "Memory, restarts and disk"
+    return "Connections, large mail, destinations, viewers", [
+        f"Mail of 5 kB by MX to sinks on addresses of their own, but for the large ones. With and without a bad destination, with and without viewers: in turn, "
+        f"{bench.rounds} rounds, medians of the ratios. *Closed*: nobody listens; *swallowing*: it takes connections and says nothing; *slow*: each reply takes five seconds. "
+        f"A viewer follows the stream of events and takes the overview anew at each. {memory}",
+    ], "Memory, and what one costs the others"
+
+
+def result(part, bench, options, rows, raw):
+    title, text, table = titles(part, bench)
     return {
-        "order": 20,
-        "title": "Cost does not grow with the queue",
-        "text": [
-            f"Mail of 5 kB by MX to sinks on addresses of their own, memory limits by cgroup. {bench.messages:,} mails were each accepted, tried and deferred once; then "
-            f"new mail flowed through that queue and through an empty one in turn, {bench.rounds} rounds, medians of the ratios. Before each start "
-            "the page cache was dropped. Anonymous memory is what the processes hold and the kernel cannot take back. No process was ended for want of memory.",
-        ],
+        "order": {"scale": 20, "limits": 21}[part],
+        "title": title,
+        "text": text,
         "made": page.made(options.dir),
-        "command": "benches/scale.py",
-        "tables": [{"name": "scale", "title": "Memory, restarts and disk", "columns": ["", "Postern", "wanted"], "rows": bench.rows}],
+        "command": "benches/scale.py " + " ".join(f"--scenario {name}" for name in PARTS[part]),
+        "tables": [{"name": part, "title": table, "columns": ["", "Postern", "wanted"], "rows": rows}],
         "raw": raw,
     }
 
@@ -777,7 +792,7 @@ def parse():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--idle-seconds", type=int, default=60, help="before idle memory is read")
     parser.add_argument("--dir", type=Path, default=Path("/var/tmp"), help="where the queues are (default: /var/tmp)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there; a whole run without it writes benches/results/scale.json")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there; without it a part of the page that was measured whole is written")
     options = parser.parse_args()
     if options.messages < 1000 or options.rounds < 1:
         parser.error("--messages must be 1000 or more, --rounds 1 or more")
@@ -797,27 +812,31 @@ def main():
     check(options)
     work = options.dir / f"postern-scale-{os.getpid()}"
     chosen = options.scenario or list(SCENARIOS)
-    raw = {}
+    rows, raw = {part: [] for part in PARTS}, {part: {} for part in PARTS}
     try:
         own_network()
         more_files()
         bench = Bench(options, work)
         for name in chosen:
             say(name)
-            raw[name] = SCENARIOS[name](bench)
+            part = next(part for part, names in PARTS.items() if name in names)
+            bench.rows = rows[part]
+            raw[part][name] = SCENARIOS[name](bench)
             shutil.rmtree(work, ignore_errors=True)
     except Failure as failure:
         sys.exit(f"scale: {failure}")
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    made = result(bench, options, raw)
-    for row in bench.rows:
+    made = {part: result(part, bench, options, rows[part], raw[part]) for part in PARTS if rows[part]}
+    for row in (row for part in made.values() for row in part["tables"][0]["rows"]):
         print(f"  {row[0]:<90} {page.svg.number(row[1]):>10}   {row[2] or ''}")
     if options.json:
         options.json.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
-    elif not options.scenario and options.messages == MILLION:
-        page.save("scale", made)
-        print("benches/results/scale.json is written; benches/page.py makes the page of it")
+        return
+    for part in made:
+        if options.messages == MILLION and set(PARTS[part]) <= set(chosen):
+            page.save(part, made[part])
+            print(f"benches/results/{part}.json is written; benches/page.py makes the page of it")
 
 
 if __name__ == "__main__":
