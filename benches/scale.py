@@ -56,6 +56,8 @@ GOOD, BAD = "127.1.0.1", "127.2.0.1"
 LAST = "127.3.0.1"
 DESTINATIONS = 1000
 VIEWERS = 10
+# Playwright lives here; see scripts/install-peers.sh.
+PYTHON = Path("/usr/local/lib/postern-peers/python/bin/python3")
 BINARY = Path(os.environ.get("POSTERN_BINARY", TARGET / "release/postern"))
 # What a full queue may take to be filled, emptied or read.
 LONG_SECONDS = 1800
@@ -523,6 +525,10 @@ LOOKS = {
 }
 
 
+# The same in a browser.
+DRAWN = {"the overview, drawn by Chromium": "/", "the page of the queue, drawn by Chromium": "/queue", "a search, drawn by Chromium": "/queue?search=nobody-of-this-name"}
+
+
 def looks(relay):
     """Seconds that each look at a long queue takes."""
     found = {}
@@ -531,7 +537,22 @@ def looks(relay):
         relay.get(path, 60)
         found[name] = time.monotonic() - began
         say(f"million: {name} in {found[name] * 1000:,.0f} ms")
+    for name, path in DRAWN.items():
+        found[name] = drawn(relay, path)
+        say(f"million: {name} in {found[name] * 1000:,.0f} ms")
     return found
+
+
+def drawn(relay, path):
+    """Seconds until Chromium has drawn a page; it leaves a picture in target/screenshots."""
+    pictures = TARGET / "screenshots"
+    pictures.mkdir(parents=True, exist_ok=True)
+    picture = pictures / f"long-{path.strip('/').replace('?', '-') or 'overview'}.png"
+    url = f"http://127.0.0.1:{relay.environment['MTA_UI_PORT']}{path}"
+    done = subprocess.run([PYTHON, Path(__file__).with_name("look.py"), url, picture], capture_output=True, text=True, timeout=120)
+    if done.returncode != 0:
+        raise Failure(f"Chromium did not draw {path} (scripts/install-peers.sh installs it): {done.stderr.strip()[-800:]}")
+    return int(done.stdout) / 1000
 
 
 def processor_seconds(relay):
