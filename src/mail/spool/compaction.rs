@@ -3,7 +3,7 @@
 //! Begins when the segments take half as much again as what lives in them, and a few segments beside (`Config::slack`). It goes in
 //! small pieces between the batches of the sessions, so that nobody waits long for one, and takes a share of the committer's
 //! time that grows with the waste: an eighth at first, then half of it, and all that the sessions leave when the segments take
-//! nearly twice what they hold.
+//! three quarters more than they hold: with what stands beside them the volume then stays below twice its mail.
 //! Limits: a piece has about one of [`PIECES`] of a segment (512 KiB) and one sync; one segment is emptied at a time.
 
 use super::SpoolError;
@@ -25,7 +25,7 @@ const PIECES: u64 = 32;
 /// How many times as long as a piece took the committer leaves off after it.
 const REST: u32 = 7;
 
-/// The same when the segments take much more than they hold; without a rest when it is nearly twice as much.
+/// The same when the segments take much more than they hold; without a rest when it is three quarters more.
 const REST_IN_NEED: u32 = 1;
 
 /// A segment that is being emptied.
@@ -92,7 +92,7 @@ impl Committer {
     fn rest_after_a_piece(&self) -> u32 {
         let (used, live) = self.shared.lock_index().amplification();
         let above = |eighths: u64| used > live / 8 * eighths + self.config.slack * self.config.segment_max;
-        match (above(15), above(14)) {
+        match (above(14), above(13)) {
             (true, _) => 0,
             (false, true) => REST_IN_NEED,
             (false, false) => REST,
