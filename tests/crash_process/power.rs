@@ -134,7 +134,8 @@ struct Site {
 impl Site {
     fn new(hop: &NextHop, kind: &str) -> Self {
         let machine = Machine::made();
-        let disk = Disk::new(SIZE);
+        // ext4 takes a block of its journal of which a part was written for damage, and is not mounted any more: docs/durability.md.
+        let disk = Disk::new(SIZE, if kind == "ext4" { 8 } else { 1 });
         let luggage = luggage(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/crash_process/power/guest"));
         let [smtp, ui] = ports();
         let orders = TcpListener::bind("127.0.0.1:0").unwrap();

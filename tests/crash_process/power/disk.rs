@@ -3,7 +3,8 @@
 //! In: reads, writes and flushes of the machine, over a socket. Out: the medium as a cut leaves it. What was flushed is there. Of
 //! what was written since, each sector has its old content, or any that it was given meanwhile: written back in any order, torn
 //! where a sector ends. A cut comes between two requests; one in the middle of a flush looks like one before it.
-//! Limits: sectors of 512 octets, or at some cuts of 4096, are written whole or not at all, as disks promise.
+//! Limits: sectors of 512 octets (or as many of them together as [`Disk::new`] is told), at some cuts of 4096, are written whole or
+//! not at all, as disks promise.
 
 use super::nbd::{Device, serve};
 use fastrand::Rng;
@@ -31,6 +32,8 @@ struct State {
     size: u64,
     /// By the number of the sector: what it was given since the last flush, in order, each with the number of its write.
     cache: BTreeMap<u64, Vec<(u64, [u8; SECTOR])>>,
+    /// Sectors that are never torn apart.
+    together: u64,
     writes: u64,
     flushes: u64,
     is_honest: bool,
@@ -50,12 +53,12 @@ pub struct Cut {
 }
 
 impl Disk {
-    /// A blank one.
-    pub fn new(size: u64) -> Self {
+    /// A blank one; so many sectors are never torn apart.
+    pub fn new(size: u64, together: u64) -> Self {
         let dir = tempfile::Builder::new().prefix("postern-power-").tempdir_in("/tmp").unwrap();
         let medium = File::options().create_new(true).read(true).write(true).open(dir.path().join("medium")).unwrap();
         medium.set_len(size).unwrap();
-        let state = State { medium, size, cache: BTreeMap::new(), writes: 0, flushes: 0, is_honest: true, cuts: 0 };
+        let state = State { medium, size, cache: BTreeMap::new(), together, writes: 0, flushes: 0, is_honest: true, cuts: 0 };
         let disk = Self { dir, state: Arc::new(Mutex::new(state)) };
         let listener = UnixListener::bind(disk.socket()).unwrap();
         let state = Arc::clone(&disk.state);
@@ -118,7 +121,7 @@ impl State {
 
     /// How many sectors are not as they were written last.
     fn write_back_some(&self, random: &mut Rng) -> usize {
-        let together = if random.bool() { 1 } else { 8 };
+        let together = if random.bool() { self.together } else { 8 };
         let survives = [0.0, 0.1, 0.5, 0.9, 1.0][random.usize(..5)];
         let mut lost = 0;
         let mut sectors = self.cache.iter().peekable();
@@ -207,7 +210,7 @@ impl Device for Connection {
 
 #[test]
 fn a_cut_leaves_what_was_flushed_and_any_part_of_the_rest() {
-    let disk = Disk::new(1 << 20);
+    let disk = Disk::new(1 << 20, 1);
     let connection = || Connection { state: Arc::clone(&disk.state), cuts: disk.state.lock().unwrap().cuts };
     let machine = connection();
     let content = |machine: &Connection| {
