@@ -3,7 +3,8 @@
 //! Names that begin with `MTA_` belong to the appliance, so a name that no property has is a slip of the pen and stops the
 //! start. Nothing here panics on what an environment may hold: variables are read raw and checked for UTF-8.
 
-use super::settings::{LogFormat, Settings, Texts};
+use super::choice::LogFormat;
+use super::settings::{Settings, Texts};
 use crate::appliance::class::{PREFIX, Property, class};
 use crate::appliance::failure::{Exit, Failure};
 use std::collections::BTreeMap;

@@ -7,9 +7,11 @@
 //! arguments or environment.
 //!
 //! The steps: [`environment`] finds and checks the texts, `envy` makes one flat record of them, `reader` gives them the types
-//! of [`settings`] with the grammars of [`value`] and [`webhook`]. [`check`] is `postern check`, [`relay`] says in words who may relay.
+//! of [`settings`] with the grammars of [`value`], `choice` and [`webhook`]. [`check`] is `postern check`, [`relay`] says in words who may
+//! relay.
 
 pub mod check;
+mod choice;
 pub mod environment;
 mod reader;
 pub mod relay;
@@ -17,6 +19,6 @@ pub mod settings;
 pub mod value;
 pub mod webhook;
 
+pub use choice::{AddressMasking, LogFormat, WebhookEvent};
 pub use environment::{Loaded, Machine, Refused, Source, VALUE_LIMIT, load, read};
-pub use settings::{AddressMasking, LogFormat, Secret, Settings};
-pub use webhook::WebhookEvent;
+pub use settings::{Secret, Settings};

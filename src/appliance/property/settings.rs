@@ -1,9 +1,9 @@
 //! The typed values of all properties, and their way to the core as one JSON object.
 
+use super::choice::{AddressMasking, LogFormat, WebhookEvent};
 use super::environment::Source;
 use super::reader;
-use super::value::Complaint;
-use super::webhook::{Webhook, WebhookEvent};
+use super::webhook::Webhook;
 use crate::appliance::failure::{Exit, Failure};
 use crate::ground::host::HostSpec;
 use ipnet::IpNet;
@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 /// Every property with its type. Meanings and defaults: `appliance/mta.toml`.
@@ -144,68 +143,6 @@ impl fmt::Debug for Secret {
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(MASK)
-    }
-}
-
-/// Form of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Plain,
-    /// For collectors.
-    Json,
-}
-
-/// Property `address_masking`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AddressMasking {
-    /// As they are.
-    None,
-    /// The local part shortened.
-    Smart,
-    /// The local part as a keyed hash.
-    Hash,
-}
-
-impl AddressMasking {
-    /// The property's value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Smart => "smart",
-            Self::Hash => "hash",
-        }
-    }
-}
-
-impl FromStr for AddressMasking {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let all = [Self::None, Self::Smart, Self::Hash];
-        all.into_iter().find(|one| one.as_str() == text).ok_or_else(|| "value must be none, smart or hash".to_owned())
-    }
-}
-
-impl LogFormat {
-    /// As the property is written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Json => "json",
-        }
-    }
-}
-
-impl FromStr for LogFormat {
-    type Err = Complaint;
-
-    fn from_str(text: &str) -> Result<Self, Complaint> {
-        match text.to_ascii_lowercase().as_str() {
-            "plain" => Ok(Self::Plain),
-            "json" => Ok(Self::Json),
-            _ => Err("value must be plain or json".into()),
-        }
     }
 }
 
@@ -582,6 +519,10 @@ mod tests {
             (&[("MTA_SYSLOG_NAME", "post fix")], "Error: syslog_name must be"),
             (&[("MTA_MAILLOG_BUFFER_LIMIT", "1K")], "Error: maillog_buffer_limit value must be at least 64K"),
             (&[("MTA_SMTP_PORT", "80")], "Error: ui_port and smtp_port must differ"),
+            (
+                &[("MTA_WEBHOOK_SECRET", "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXG")],
+                "Error: webhook_secret must be whsec_ and 24 to 64 octets in base 64",
+            ),
             (&[("MTA_UI_TLS", "yes")], "Error: ui_tls=yes needs key and certificate"),
             (&[("MTA_TIMEZONE", "Mars/Base")], "Error: timezone is not a known time zone"),
             (&[("MTA_USERNAME", "a:b")], "Error: username must not contain a colon"),

@@ -1,4 +1,4 @@
-//! Properties of events for other programs: `webhook_url`, `webhook_events`, `webhook_ca`.
+//! Properties of events for other programs: `webhook_url`, `webhook_ca`.
 
 use super::settings::Settings;
 use super::value::Complaint;
@@ -37,42 +37,6 @@ impl fmt::Display for Webhook {
     /// As it was written: a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", if self.slack { SLACK } else { "" }, self.endpoint.expose())
-    }
-}
-
-/// What is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WebhookEvent {
-    /// A next hop took a recipient's mail.
-    Delivered,
-    /// It failed for now.
-    Deferred,
-    /// It failed for good.
-    Bounced,
-    /// An alert of the overview came up, or is over.
-    Alert,
-}
-
-impl WebhookEvent {
-    const ALL: [Self; 4] = [Self::Delivered, Self::Deferred, Self::Bounced, Self::Alert];
-
-    /// The word of the property.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Delivered => "delivered",
-            Self::Deferred => "deferred",
-            Self::Bounced => "bounced",
-            Self::Alert => "alert",
-        }
-    }
-}
-
-impl FromStr for WebhookEvent {
-    type Err = Complaint;
-
-    fn from_str(text: &str) -> Result<Self, Complaint> {
-        let known = Self::ALL.into_iter().find(|event| event.as_str() == text.to_ascii_lowercase());
-        known.ok_or_else(|| format!("contains '{text}', which is no event: write delivered, deferred, bounced or alert"))
     }
 }
 

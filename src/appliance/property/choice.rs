@@ -1,0 +1,101 @@
+//! Properties whose value is one of a few words, in any case.
+
+use super::value::Complaint;
+use std::str::FromStr;
+
+/// Property `log_format`: form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Plain,
+    /// For collectors.
+    Json,
+}
+
+/// Property `address_masking`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressMasking {
+    /// As they are.
+    None,
+    /// The local part shortened.
+    Smart,
+    /// The local part as a keyed hash.
+    Hash,
+}
+
+/// Property `webhook_events`: what other programs are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookEvent {
+    /// A next hop took a recipient's mail.
+    Delivered,
+    /// It failed for now.
+    Deferred,
+    /// It failed for good.
+    Bounced,
+    /// An alert of the overview came up, or is over.
+    Alert,
+}
+
+impl LogFormat {
+    /// The property's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl AddressMasking {
+    /// The property's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Smart => "smart",
+            Self::Hash => "hash",
+        }
+    }
+}
+
+impl WebhookEvent {
+    /// The property's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Deferred => "deferred",
+            Self::Bounced => "bounced",
+            Self::Alert => "alert",
+        }
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = Complaint;
+
+    fn from_str(text: &str) -> Result<Self, Complaint> {
+        chosen(&[Self::Plain, Self::Json], Self::as_str, text).ok_or_else(|| "value must be plain or json".into())
+    }
+}
+
+impl FromStr for AddressMasking {
+    type Err = Complaint;
+
+    fn from_str(text: &str) -> Result<Self, Complaint> {
+        let all = [Self::None, Self::Smart, Self::Hash];
+        chosen(&all, Self::as_str, text).ok_or_else(|| "value must be none, smart or hash".into())
+    }
+}
+
+impl FromStr for WebhookEvent {
+    type Err = Complaint;
+
+    fn from_str(text: &str) -> Result<Self, Complaint> {
+        let all = [Self::Delivered, Self::Deferred, Self::Bounced, Self::Alert];
+        chosen(&all, Self::as_str, text)
+            .ok_or_else(|| format!("contains '{text}', which is no event: write delivered, deferred, bounced or alert"))
+    }
+}
+
+fn chosen<T: Copy>(all: &[T], word: impl Fn(T) -> &'static str, text: &str) -> Option<T> {
+    all.iter().copied().find(|one| word(*one).eq_ignore_ascii_case(text))
+}
