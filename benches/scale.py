@@ -788,7 +788,7 @@ def titles(part, bench):
         ], "Memory, restarts and disk"
     return "Connections, large mail, destinations, viewers", [
         f"Mail of 5 kB by MX to sinks on addresses of their own, but for the large ones. With and without a bad destination, with and without viewers: in turn, "
-        f"{bench.rounds} rounds, medians of the ratios. *Closed*: nobody listens; *swallowing*: it takes connections and says nothing; *slow*: each reply takes five seconds. "
+        f"{bench.rounds} rounds, medians of the ratios. *Closed*: nobody listens; *swallowing*: it takes connections and says nothing; *slow*: the reply to the end of a mail takes five seconds. "
         f"A viewer follows the stream of events and takes the overview anew at each. {memory}",
     ], "Memory, and what one costs the others"
 
