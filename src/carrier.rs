@@ -14,7 +14,7 @@ use crate::appliance::supervise::confine::confine;
 use crate::appliance::supervise::orders::Listener;
 use crate::appliance::supervise::signals::Signals;
 use crate::appliance::supervise::status::StatusWriter;
-use crate::ground::clock;
+use crate::ground::{clock, sys};
 use crate::window::maillog::{self, Carrier, Step};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -92,6 +92,7 @@ fn live(status: &StatusWriter) -> Result<(), Failure> {
     let inotify = watch(&lines).map_err(|error| failed("inotify", &error))?;
     let Some(carrier) = take_over(&lines, &task, &signals)? else { return Ok(()) };
     status.ready();
+    sys::give_back_program();
     Round { carrier, status, signals, inotify, trouble: None, leaving: None }.go();
     Ok(())
 }

@@ -17,6 +17,7 @@ use crate::appliance::event::{Journal, Severity};
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::lines;
 use crate::appliance::property::Settings;
+use crate::ground::sys;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -189,6 +190,8 @@ impl<'a> Keeper<'a> {
         }
         let seconds = core.child.started.elapsed().as_secs_f32();
         self.journal.record(Severity::Info, format!("the SMTP core is ready (pid {}, {seconds:.1} s)", core.child.pid));
+        // Most of the program was for the way here.
+        sys::give_back_program();
     }
 
     fn keys_were_looked_at(&mut self, found: &Found) {

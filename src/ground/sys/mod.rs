@@ -11,5 +11,5 @@ mod spawn;
 
 pub use fork::fork_with_pipe;
 pub use inherit::inherited;
-pub use memory::{Allocator, give_back_in_background};
+pub use memory::{Allocator, give_back_in_background, give_back_program};
 pub use spawn::{Jail, STATUS_FD, spawn};

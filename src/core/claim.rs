@@ -1,0 +1,89 @@
+//! What only one core can have: the data volume, the ports, the control socket.
+
+use super::trouble::{data_volume, internal, no_window, not_started};
+use crate::appliance::failure::Failure;
+use crate::appliance::property::Settings;
+use crate::ground::disk::Volume;
+use crate::mail::accept;
+use std::fs::Permissions;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::Signal;
+use tokio::time::Instant;
+
+/// The control socket in `run_dir`.
+const CONTROL_SOCKET: &str = "control.sock";
+
+/// All that listens, bound before anything is served.
+pub(super) struct Ports {
+    pub(super) smtp: Vec<TcpListener>,
+    /// Empty without TLS.
+    pub(super) smtps: Vec<TcpListener>,
+    pub(super) windows: Vec<TcpListener>,
+    pub(super) control: UnixListener,
+}
+
+impl Ports {
+    /// # Errors
+    /// A port is taken or not allowed; the line says which property names it.
+    pub(super) fn bind(settings: &Settings) -> Result<Self, Failure> {
+        let all = |port| {
+            settings.listen.iter().map(|address| accept::bind(SocketAddr::new(*address, port))).collect::<io::Result<Vec<_>>>()
+        };
+        let smtp = |property, port| all(port).map_err(|error| not_started(property, port, &error));
+        let ports = Self {
+            smtp: smtp("smtp_port", settings.smtp_port)?,
+            smtps: if settings.ssl_disabled { Vec::new() } else { smtp("smtps_port", settings.smtps_port)? },
+            windows: all(settings.ui_port).map_err(|error| no_window(settings.ui_port, &error))?,
+            control: bind_control(&settings.run_dir).map_err(|error| internal("the control socket", &error))?,
+        };
+        for listener in ports.smtp.iter().chain(&ports.smtps).chain(&ports.windows) {
+            tracing::info!(target: "mta", address = %listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string()), "listening");
+        }
+        Ok(ports)
+    }
+}
+
+/// Another socket of that name is a dead core's: the lock on the data volume keeps a living one from getting this far with
+/// the same queue. Its mode is the lock on the operator's orders.
+fn bind_control(run_dir: &Path) -> io::Result<UnixListener> {
+    let path = run_dir.join(CONTROL_SOCKET);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// A core that was told to stop may still hold the volume; its successor waits for it, and says so.
+pub(super) async fn open_volume(settings: &Settings, terminate: &mut Signal) -> Result<Volume, Failure> {
+    let patience = Instant::now() + settings.drain_time + Duration::from_secs(15);
+    let mut told = false;
+    loop {
+        match Volume::open(&settings.volume_data) {
+            Ok(volume) => return Ok(volume),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < patience => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(target: "mta", "another process has the data volume (one that is stopping?); waiting for it");
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_millis(100)) => {}
+                    _ = terminate.recv() => return Err(data_volume("stopped while waiting for the data volume".to_owned())),
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(data_volume(format!(
+                    "another Postern uses {}: stop it, or give this one a volume of its own",
+                    settings.volume_data.display()
+                )));
+            }
+            Err(error) => return Err(data_volume(format!("{}: {error}", settings.volume_data.display()))),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What a core keeps an eye on while it runs.
+
+use crate::appliance::counter::Counters;
+use crate::appliance::event::Severity;
+use crate::appliance::supervise::status::StatusWriter;
+use crate::ground::gateway::default_gateways;
+use crate::ground::sys;
+use crate::mail::inbound::Intake;
+use crate::mail::spool::{self, SegmentLog};
+use crate::window::server::{Readiness, Window};
+use crate::window::space::Alert;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How often the default routes are looked at.
+const GATEWAYS_PACE: Duration = Duration::from_secs(5);
+
+/// How often the data volume's health is shown to windows.
+const STORAGE_PACE: Duration = Duration::from_secs(1);
+
+/// How long nothing must come or go before the core rests.
+const REST_AFTER: Duration = Duration::from_secs(20);
+
+/// Alerts of the data volume go to the supervisor, which keeps them in the appliance log.
+pub(super) fn tell_supervisor(status: &Arc<StatusWriter>) -> impl Fn(Alert) + use<> {
+    let status = status.clone();
+    move |alert| {
+        let severity = match alert {
+            Alert::Below1 => Severity::Error,
+            Alert::Below5 => Severity::Warning,
+            Alert::RoomAgain => Severity::Info,
+        };
+        status.report(severity, alert.text());
+    }
+}
+
+/// An appliance whose volume is full or failing answers 452, and does not call itself ready.
+pub(super) async fn follow_storage(spool: Arc<SegmentLog>, readiness: Arc<watch::Sender<Readiness>>, window: Arc<Window>) {
+    let mut pace = tokio::time::interval(STORAGE_PACE);
+    loop {
+        pace.tick().await;
+        let now = spool::Spool::ready(spool.as_ref()).map_err(|error| format!("{error}; new mail is answered 452"));
+        window.note_data_volume(now.clone().err());
+        readiness.send_if_modified(|known| {
+            let changed = *known != now;
+            if changed {
+                *known = now;
+            }
+            changed
+        });
+    }
+}
+
+/// Default routes come and go with networks; none of them is ever trusted by accident.
+pub(super) async fn follow_gateways(intake: Arc<Intake<SegmentLog>>) {
+    let mut pace = tokio::time::interval(GATEWAYS_PACE);
+    loop {
+        pace.tick().await;
+        intake.policy.set_gateways(default_gateways());
+    }
+}
+
+/// A relay that has nothing to do lets go of its program's pages: most of them served the start or the last rush.
+pub(super) async fn rest_when_idle(counters: Arc<Counters>) {
+    let mut pace = tokio::time::interval(REST_AFTER);
+    let (mut before, mut rests) = (None, false);
+    loop {
+        pace.tick().await;
+        let now = [
+            counters.smtp_sessions_total.get(),
+            counters.accepted_total.get(),
+            counters.delivered_total.get(),
+            counters.deferred_total.get(),
+        ];
+        let idle = before.replace(now) == Some(now);
+        if idle && !rests {
+            sys::give_back_program();
+        }
+        rests = idle;
+    }
+}

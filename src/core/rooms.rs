@@ -1,0 +1,107 @@
+//! What each room is told of the properties.
+
+use super::trouble::{data_volume, internal};
+use crate::appliance::counter::Counters;
+use crate::appliance::failure::Failure;
+use crate::appliance::property::{AddressMasking, Settings};
+use crate::ground::disk::Disk;
+use crate::ground::dns;
+use crate::ground::gateway::default_gateways;
+use crate::mail::accept::Limits;
+use crate::mail::admit::Policy;
+use crate::mail::deliver;
+use crate::mail::inbound::Intake;
+use crate::mail::journal::{self, Masking};
+use crate::mail::outbound::{self, Outbound};
+use crate::mail::parse::Rules;
+use crate::mail::roll::Roll;
+use crate::mail::route::{self, Router};
+use crate::mail::schedule;
+use crate::mail::spool::{self, SegmentLog};
+use crate::window::Login;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+pub(super) fn open_spool(disk: Arc<dyn Disk>, counters: &Arc<Counters>) -> Result<Arc<SegmentLog>, Failure> {
+    let tell = |progress: String| tracing::info!(target: "mta", "{progress}");
+    SegmentLog::open(disk, spool::Config::default(), counters.clone(), &tell)
+        .map(Arc::new)
+        .map_err(|error| data_volume(error.to_string()))
+}
+
+pub(super) fn router<'a>(settings: &Settings, listeners: impl Iterator<Item = &'a TcpListener>) -> Result<Router, Failure> {
+    let resolver = dns::system(&settings.dns_servers).map_err(|error| internal("DNS", &error))?;
+    let config = route::Config {
+        smart_relay: settings.smart_relay.clone(),
+        cc_mta: settings.cc_mta.clone(),
+        hostname: settings.hostname.clone(),
+        own_addresses: listeners.filter_map(|listener| listener.local_addr().ok()).collect(),
+        port: 25,
+    };
+    Ok(Router::new(config, resolver))
+}
+
+pub(super) fn deliver_config(settings: &Settings) -> deliver::Config {
+    deliver::Config { hostname: settings.hostname.clone(), timeouts: deliver::Timeouts::default(), bind: None }
+}
+
+pub(super) fn journal_config(settings: &Settings) -> journal::Config {
+    journal::Config {
+        enabled: settings.history_enabled,
+        size: settings.history_size,
+        time: settings.history_time,
+        masking: masking(settings),
+    }
+}
+
+pub(super) fn masking(settings: &Settings) -> Masking {
+    match settings.address_masking {
+        AddressMasking::None => Masking::None,
+        AddressMasking::Smart => Masking::Smart,
+        AddressMasking::Hash => Masking::Hash,
+    }
+}
+
+pub(super) fn schedule_config(settings: &Settings) -> schedule::Config {
+    let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+    schedule::Config {
+        concurrency: settings.destination_concurrency_limit,
+        couriers_max: outbound::COURIERS_MAX,
+        minimal_backoff: seconds(settings.minimal_backoff_time).max(1),
+        maximal_backoff: seconds(settings.maximal_backoff_time).max(1),
+        lifetime: seconds(settings.queue_lifetime),
+        delay_warning: seconds(settings.delay_warning_time),
+    }
+}
+
+pub(super) fn intake(
+    settings: &Settings,
+    spool: &Arc<SegmentLog>,
+    outbound: &Arc<Outbound<SegmentLog>>,
+    counters: &Arc<Counters>,
+    copy: bool,
+    roll: &Arc<Roll>,
+) -> Intake<SegmentLog> {
+    let onward = outbound.clone();
+    Intake {
+        spool: spool.clone(),
+        onward: Box::new(move |message| onward.enqueue(&message)),
+        policy: Policy::new(settings.smtpd_trusted_networks.clone(), default_gateways()),
+        rules: Rules::new(settings.hostname.clone(), settings.message_size_limit),
+        copy,
+        tls: None,
+        counters: counters.clone(),
+        roll: roll.clone(),
+        limits: Limits {
+            sessions: settings.session_limit as usize,
+            sessions_per_address: settings.session_limit_per_address as usize,
+            ..Limits::default()
+        },
+    }
+}
+
+pub(super) fn login(settings: &Settings) -> Option<Login> {
+    let username = settings.username.as_ref()?;
+    Some(Login::new(username, settings.password.as_ref().map(|password| password.expose()).unwrap_or_default()))
+}
