@@ -1,5 +1,6 @@
 """A million deferred mails: what they cost new mail, memory, a restart, the disk, and whoever looks at them."""
 
+import json
 import os
 import socket
 import statistics
@@ -10,6 +11,8 @@ from pathlib import Path
 from rig import BAD, GOOD, MIB, SESSIONS, Relay, Sink, end_process, fresh, load, mb, say
 from servers import TARGET, Failure, wait_for_greeting
 
+# With a login the pages take orders.
+LOGIN = {"username": "operator", "password": "for this measurement only"}
 # Playwright lives here; see scripts/install-peers.sh.
 PYTHON = Path("/usr/local/lib/postern-peers/python/bin/python3")
 
@@ -52,14 +55,34 @@ def looks(relay):
 
 def drawn(relay, path):
     """Seconds until Chromium has drawn a page; it leaves a picture in target/screenshots."""
-    pictures = TARGET / "screenshots"
-    pictures.mkdir(parents=True, exist_ok=True)
-    picture = pictures / f"long-{path.strip('/').replace('?', '-') or 'overview'}.png"
-    url = f"http://127.0.0.1:{relay.environment['MTA_UI_PORT']}{path}"
-    done = subprocess.run([PYTHON, Path(__file__).with_name("look.py"), url, picture], capture_output=True, text=True, timeout=120)
+    picture = pictures() / f"long-{path.strip('/').replace('?', '-') or 'overview'}.png"
+    return int(browser("look.py", relay.url() + path, picture)) / 1000
+
+
+def acts(relay, destination, count):
+    """Seconds of each step when an operator holds, releases and would delete all mail for a destination, in Chromium."""
+    told = json.loads(browser("act.py", relay.url(), destination, pictures()))
+    if told["held"] != f"{count:,} messages held.":
+        raise Failure(f"{count:,} messages were to be held, and the page says: {told['held']}")
+    for name, milliseconds in told["took"].items():
+        say(f"million: {name} in {milliseconds:,} ms")
+    return {name: milliseconds / 1000 for name, milliseconds in told["took"].items()}
+
+
+def pictures():
+    path = TARGET / "screenshots"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def browser(script, *arguments):
+    """What a script of Chromium says."""
+    environment = os.environ | {"POSTERN_USER": LOGIN["username"], "POSTERN_PASSWORD": LOGIN["password"]}
+    command = [PYTHON, Path(__file__).with_name(script), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
     if done.returncode != 0:
-        raise Failure(f"Chromium did not draw {path} (scripts/install-peers.sh installs it): {done.stderr.strip()[-800:]}")
-    return int(done.stdout) / 1000
+        raise Failure(f"Chromium did not do {' '.join(map(str, arguments))} (scripts/install-peers.sh installs it): {done.stderr.strip()[-800:]}")
+    return done.stdout
 
 
 def restart(relay, count, how):
@@ -125,7 +148,7 @@ def volume_of(relay, what):
 def million(bench):
     count = bench.messages // 2 * 2
     flow = max(2000, round(20_000 * min(1, bench.share * 4)))
-    full = Relay(fresh(bench.work, "full"), bench.names, 128 * MIB)
+    full = Relay(fresh(bench.work, "full"), bench.names, 128 * MIB, **LOGIN)
     empty = bad = None
     found = {"messages": count}
     try:
@@ -169,6 +192,7 @@ def million(bench):
         for one in held:
             one.close()
         found["looks"] = looks(full)
+        found["acts"] = acts(full, "dead0001.example", count // 2)
         full.no_oom("million")
         empty.stop()
         found["restarts"] = [restart(full, count, how) for how in ("SIGTERM", "SIGKILL")]
@@ -195,5 +219,6 @@ def million(bench):
         *([f"All planned after {one['how']}, s", round(one["planned"], 2), "in the background"] for one in found["restarts"]),
         *([f"Disk, of the live octets: {one['what']}", round(one["ratio"], 2), "below 2"] for one in found["disk"]),
         *([f"With {count:,} deferred: {name}, ms", round(seconds * 1000), None] for name, seconds in found["looks"].items()),
+        *([f"With {count:,} deferred, {count // 2:,} of them for one destination: {name}, in Chromium, s", round(seconds, 1), None] for name, seconds in found["acts"].items()),
     ]
     return found

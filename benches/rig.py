@@ -4,6 +4,7 @@ Mail goes by MX: a name server of this script knows the domains, each has an add
 on port 25. All of it runs in a network namespace of its own, so no port of the machine is taken.
 """
 
+import base64
 import ctypes
 import fcntl
 import json
@@ -194,7 +195,14 @@ class Relay(Postern):
             self.process = subprocess.Popen([BINARY, "init"], env=self.environment, stdout=log, stderr=log, preexec_fn=self.cgroup.enter)
 
     def get(self, path, patience=30):
-        return urllib.request.urlopen(f"http://127.0.0.1:{self.environment['MTA_UI_PORT']}{path}", timeout=patience).read().decode()
+        request = urllib.request.Request(f"{self.url()}{path}")
+        if user := self.environment.get("MTA_USERNAME"):
+            login = base64.b64encode(f"{user}:{self.environment['MTA_PASSWORD']}".encode()).decode()
+            request.add_header("Authorization", f"Basic {login}")
+        return urllib.request.urlopen(request, timeout=patience).read().decode()
+
+    def url(self):
+        return f"http://127.0.0.1:{self.environment['MTA_UI_PORT']}"
 
     def is_ready(self):
         try:

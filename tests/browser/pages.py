@@ -113,6 +113,13 @@ def faults(page, where):
     assert not grave, (where, grave)
 
 
+# A second press of the same button while the order is on its way; notes what the page says then.
+PRESSED_TWICE = """document.addEventListener("submit", event => setTimeout(() => {
+    sessionStorage.meanwhile = document.getElementById("live").textContent;
+    event.submitter.click();
+}, 300), { once: true })"""
+
+
 def actions(program, shots):
     """Search, hold, release, retry, delete with a question, pause and resume; each leaves its line in the log."""
     with world(program) as trouble:
@@ -142,8 +149,14 @@ def actions(program, shots):
             expect(page.locator(".messages tbody tr")).to_have_count(9)
             page.locator("input[value=matching]").check()
             page.get_by_role("button", name="Delete…").click()
+            # An order that takes its time says so, and a second press does not give it again.
+            orders = []
+            page.route("**/act", lambda route: (orders.append(route.request.post_data), page.wait_for_timeout(1000), route.continue_()))
+            page.evaluate(PRESSED_TWICE)
             page.get_by_role("button", name="Delete", exact=True).click()
             expect(page.locator(".notice")).to_have_text("9 messages deleted.")
+            assert page.evaluate("sessionStorage.meanwhile") == "working…" and len(orders) == 1, orders
+            page.unroute("**/act")
             expect(page.locator(".messages tbody tr")).to_have_count(0)
 
             page.goto(trouble.url + "/queue")

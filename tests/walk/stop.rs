@@ -4,11 +4,11 @@ use crate::support::appliance::{Appliance, Sink};
 use crate::support::client::stuffed;
 use crate::support::patience::until;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Sends numbered mails until the appliance says no or is gone. Those answered 250 go to `taken`, with their queue ids.
 fn send_until_refused(address: SocketAddr, next: &AtomicUsize, taken: &Mutex<BTreeMap<usize, String>>) {
@@ -124,4 +124,56 @@ fn the_queue_is_the_same_after_a_restart() {
     appliance.queue(&["retry", "--domain", "there.example"]);
     sink.mails(20);
     appliance.until_empty();
+}
+
+/// A way to a next hop on which every reply takes its time.
+fn slow_way_to(next_hop: SocketAddr) -> SocketAddr {
+    let door = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = door.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for near in door.incoming().map_while(Result::ok) {
+            let Ok(far) = TcpStream::connect(next_hop) else { continue };
+            let (mut from_near, mut to_far) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from_near, &mut to_far);
+                let _ = to_far.shutdown(Shutdown::Write);
+            });
+            std::thread::spawn(move || pass_slowly(far, near));
+        }
+    });
+    address
+}
+
+fn pass_slowly(mut from: TcpStream, mut to: TcpStream) {
+    let mut octets = [0; 4096];
+    while let Ok(got @ 1..) = from.read(&mut octets) {
+        std::thread::sleep(Duration::from_millis(50));
+        if to.write_all(&octets[..got]).is_err() {
+            return;
+        }
+    }
+}
+
+/// Couriers with open connections and mail to take must heed the end all the same.
+#[test]
+fn a_stop_with_more_mail_than_time_ends_in_time() {
+    let sink = Sink::start("");
+    let slow = slow_way_to(sink.address).to_string();
+    let mut appliance = Appliance::start(&[("MTA_SMART_RELAY", &slow), ("MTA_DRAIN_TIME", "1s")]);
+    let mails = 1000;
+    for number in 0..mails {
+        crate::mx::send(&appliance, "sender@here.example", &format!("box{number}@there.example"));
+    }
+    until("the first arrive", || if sink.count() > 20 { Ok(()) } else { Err(sink.count().to_string()) });
+    let begun = Instant::now();
+    assert_eq!(appliance.stop(), 143);
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(sink.count() < mails, "there was more mail than time");
+    assert!(!appliance.log().iter().any(|line| line.contains("did not stop in time")), "it was killed");
+
+    appliance.set(&[("MTA_SMART_RELAY", &sink.relay())]);
+    appliance.boot();
+    appliance.until_empty();
+    assert_eq!(sink.count(), mails);
 }

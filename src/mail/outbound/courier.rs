@@ -244,8 +244,9 @@ impl<S: Spool> Courier<S> {
     }
 
     fn may_wait(&self) -> bool {
-        // While nothing can be recorded there is no work, whatever the schedule says.
-        !self.outbound.is_storage_failing() && self.outbound.lock_schedule().may_wait(self.destination, clock::now())
+        // At the end, and while nothing can be recorded, there is no work, whatever the schedule says.
+        let may_work = !*self.outbound.stopping.borrow() && !self.outbound.is_storage_failing();
+        may_work && self.outbound.lock_schedule().may_wait(self.destination, clock::now())
     }
 
     /// Whether to ask again: work came, as opposed to time up, a place that others need more, or the end of the appliance.

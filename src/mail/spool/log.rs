@@ -5,7 +5,7 @@ use super::config::Config;
 use super::content::{ContentWriter, Finished, Stretch, blocking};
 use super::format::{Accepted, State};
 use super::layout::body_path;
-use super::read::message;
+use super::read::{Care, message};
 use super::record::Op;
 use super::recover::{self, OpenError};
 use super::shared::{Health, Shared, lock};
@@ -94,9 +94,9 @@ impl SegmentLog {
         Ok(message(accepted, progress, false, false, body))
     }
 
-    async fn read(&self, id: MessageId, check: bool) -> Result<Message, SpoolError> {
+    async fn read(&self, id: MessageId, care: Care<'static>) -> Result<Message, SpoolError> {
         let shared = self.shared.clone();
-        match blocking(move || Ok(shared.read(id, check))).await {
+        match blocking(move || Ok(shared.read(id, care))).await {
             Ok(result) => result,
             Err(error) => Err(SpoolError::Failed(error.to_string())),
         }
@@ -143,19 +143,20 @@ impl Spool for SegmentLog {
     }
 
     async fn load(&self, id: MessageId) -> Result<Message, SpoolError> {
-        self.read(id, true).await
+        self.read(id, Care::Whole).await
     }
 
     async fn peek(&self, id: MessageId) -> Result<Message, SpoolError> {
-        self.read(id, false).await
+        self.read(id, Care::Records).await
     }
 
     async fn peek_all(&self, ids: Vec<MessageId>) -> Result<Vec<Message>, SpoolError> {
         let shared = self.shared.clone();
         let read = blocking(move || {
             let mut messages = Vec::with_capacity(ids.len());
+            let crowd = shared.crowd(&ids);
             for id in ids {
-                match shared.read(id, false) {
+                match shared.read(id, Care::Glance(&crowd)) {
                     Ok(message) => messages.push(message),
                     Err(SpoolError::Unknown | SpoolError::Damaged) => {}
                     Err(error) => return Ok(Err(error)),

@@ -9,7 +9,7 @@
 //! A session hears `Ok` only when a sync that began after its record was written has returned. Content over
 //! [`INLINE_MAX`] streams to a file of its own (`content`). An index in memory says where the last word about each message
 //! stands (`index`, packed by `slots`); it is rebuilt at start (`recover`) from the segments, or from what stands beside them
-//! without the contents (`heads`). A volume without a core is looked at by `survey` and [`AtRest`], which change nothing. A
+//! without the contents (`heads`); whoever goes through the queue reads these, too (`glance`). A volume without a core is looked at by `survey` and [`AtRest`], which change nothing. A
 //! segment without live records is recycled; one
 //! that is mostly dead is emptied by copying its few live records forward.
 //!
@@ -28,6 +28,7 @@ mod compaction;
 mod config;
 mod content;
 mod format;
+mod glance;
 mod handover;
 mod heads;
 mod housekeeping;

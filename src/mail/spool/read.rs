@@ -3,6 +3,7 @@
 use super::SpoolError;
 use super::content::{Stretch, WHOLE_MAX};
 use super::format::{Accepted, FRAME_HEADER, FrameHeader, SegmentHeader, State};
+use super::glance::Crowd;
 use super::index::{Place, Slot};
 use super::layout::body_path;
 use super::record::Op;
@@ -15,10 +16,10 @@ use std::sync::Arc;
 impl Shared {
     /// Reads a message back. One that is damaged is reported to the committer, which looks again and sets it aside; on a volume
     /// that is not well it may have been lost by a sync that failed, and is about to be written again.
-    pub fn read(&self, id: MessageId, check: bool) -> Result<Message, SpoolError> {
+    pub fn read(&self, id: MessageId, care: Care<'_>) -> Result<Message, SpoolError> {
         let well = || self.health() == Health::Well;
         let was_well = well();
-        match self.find(id, check) {
+        match self.find(id, care) {
             Ok(Some(message)) => Ok(message),
             Ok(None) if !was_well || !well() => Err(SpoolError::Failed("the data volume is recovering".to_owned())),
             Ok(None) => {
@@ -31,17 +32,17 @@ impl Shared {
 
     /// Whether a message is whole (`Some`) or damaged (`None`).
     pub fn examine(&self, id: MessageId) -> Result<Option<Message>, SpoolError> {
-        self.find(id, true)
+        self.find(id, Care::Whole)
     }
 
     /// The index is asked again when the frame is not what it promised: the record may have been copied forward meanwhile.
-    fn find(&self, id: MessageId, check: bool) -> Result<Option<Message>, SpoolError> {
+    fn find(&self, id: MessageId, care: Care<'_>) -> Result<Option<Message>, SpoolError> {
         let mut seen: Option<Slot> = None;
         loop {
             // Before the index: progress leaves this list only when the index knows where it stands.
             let recent = self.recent(id);
             let Some((slot, accept, state)) = self.look_up(id) else { return Err(SpoolError::Unknown) };
-            match self.read_slot(id, slot, &accept, state.as_ref(), check) {
+            match self.read_slot(id, slot, &accept, state.as_ref(), care) {
                 Ok(Some(message)) => {
                     return Ok(Some(match recent {
                         Some(progress) => Message { progress, ..message },
@@ -73,13 +74,14 @@ impl Shared {
         slot: Slot,
         accept: &OpenSegment,
         state: Option<&OpenSegment>,
-        check: bool,
+        care: Care<'_>,
     ) -> io::Result<Option<Message>> {
-        let Some((header, head)) = read_head(accept, slot.accept)? else { return Ok(None) };
+        let check = matches!(care, Care::Whole);
+        let Some((header, head)) = self.head(accept, slot.accept, care)? else { return Ok(None) };
         let Some(accepted) = Accepted::decode(&head).filter(|accepted| accepted.id == id) else { return Ok(None) };
         let progress = match (slot.state, state) {
             (Some(place), Some(segment)) => {
-                let Some((_, head)) = read_head(segment, place)? else { return Ok(None) };
+                let Some((_, head)) = self.head(segment, place, care)? else { return Ok(None) };
                 let Some(state) = State::decode(&head).filter(|state| state.id == id) else { return Ok(None) };
                 state.progress
             }
@@ -120,6 +122,27 @@ impl Shared {
         };
         Ok(Some(message(accepted, progress, slot.held, slot.delay_told, body)))
     }
+
+    fn head(&self, segment: &OpenSegment, place: Place, care: Care<'_>) -> io::Result<Option<(FrameHeader, Vec<u8>)>> {
+        match care {
+            Care::Glance(crowd) if crowd.contains(&place.segment) => {
+                let known = self.glances.head(self.disk.as_ref(), segment.0, place);
+                known.map_or_else(|| read_head(segment, place), |known| Ok(Some(known)))
+            }
+            _ => read_head(segment, place),
+        }
+    }
+}
+
+/// How closely a message is looked at.
+#[derive(Clone, Copy)]
+pub enum Care<'a> {
+    /// Its content is read and compared with its checksum.
+    Whole,
+    /// Its records alone.
+    Records,
+    /// The same, from what stands beside these segments.
+    Glance(&'a Crowd),
 }
 
 /// A segment's identity and its open file.

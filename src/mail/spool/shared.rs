@@ -2,6 +2,7 @@
 
 use super::SpoolError;
 use super::content::LENDABLE;
+use super::glance::Glances;
 use super::handover::Handover;
 use super::index::Index;
 use super::record::Op;
@@ -32,6 +33,8 @@ pub struct Shared {
     pub inline_max: usize,
     /// Progress that was handed in and is not written yet; whoever reads a message must see it.
     recent: Mutex<HashMap<MessageId, Recent>>,
+    /// What was read beside segments a moment ago.
+    pub glances: Glances,
 }
 
 /// Progress on its way to the disk.
@@ -63,6 +66,7 @@ impl Shared {
             health: AtomicU8::new(Health::Well as u8),
             complaint: Mutex::default(),
             recent: Mutex::default(),
+            glances: Glances::default(),
         }
     }
 

@@ -25,7 +25,7 @@ pub const IDS_MAX: usize = 1000;
 const ORDER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a preview may count.
-const PREVIEW_PATIENCE: Duration = Duration::from_secs(2);
+const PREVIEW_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What an operator wants done, as it is sent: `{"order":"retry","domain":"example.org"}`. Of the selections exactly one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -35,7 +35,7 @@ pub const DESTINATIONS_MAX: usize = 1000;
 const BUNCH: usize = 16;
 
 /// How long a page may be looked for.
-const SEARCH_PATIENCE: Duration = Duration::from_millis(300);
+const SEARCH_PATIENCE: Duration = Duration::from_millis(800);
 
 /// How much of a message is read to find its subject.
 const HEAD_MAX: usize = 32 * 1024;

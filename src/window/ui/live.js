@@ -2,10 +2,10 @@
 // five seconds where there is no stream. Without this script the pages can be read all the same.
 "use strict";
 (function () {
-  var note = document.getElementById("live"), busy = false, last = Date.now();
+  var note = document.getElementById("live"), busy = false, leaving = false, last = Date.now();
 
   function renew() {
-    if (busy || document.hidden) { return; }
+    if (busy || leaving || document.hidden) { return; }
     busy = true;
     last = Date.now();
     fetch(location.href, { cache: "no-store", credentials: "same-origin" })
@@ -21,9 +21,9 @@
         });
         document.title = fresh.title;
         local();
-        say("live", false);
+        if (!leaving) { say("live", false); }
       })
-      .catch(function () { say("no answer from the appliance; trying again", true); })
+      .catch(function () { if (!leaving) { say("no answer from the appliance; trying again", true); } })
       .then(function () { busy = false; });
   }
 
@@ -47,6 +47,15 @@
       if (time.hasAttribute("data-keep")) { time.title = words; } else { time.textContent = words; }
     });
   }
+
+  // An order on many messages takes its time; one press is enough.
+  document.addEventListener("submit", function (event) {
+    if (event.target.method !== "post") { return; }
+    if (leaving) { event.preventDefault(); return; }
+    leaving = true;
+    say("working…", false);
+  });
+  window.addEventListener("pageshow", function () { leaving = false; });
 
   // One tick for all.
   var all = document.getElementById("all");
