@@ -527,6 +527,7 @@ impl History {
         if known.len() == present.len() {
             assert_eq!(log.totals(), (known.len() as u64, octets, held), "seed {seed}: the sums are wrong");
         }
+        self.glance(log, &present, &known);
         if self.disk.lies() {
             return;
         }
@@ -547,6 +548,23 @@ impl History {
                 None if present.contains(&id) => drop(self.mails.insert(id, Mail { presence: Presence::Maybe, ..mail })),
                 None => drop(self.gone.insert(id)),
             }
+        }
+    }
+
+    /// Who looks at all messages at once sees what a closer look at each of them has shown.
+    fn glance(&self, log: &SegmentLog, present: &BTreeSet<MessageId>, known: &BTreeMap<MessageId, Message>) {
+        let seed = self.seed;
+        let seen = self.world.drive(log.peek_all(present.iter().copied().collect()));
+        let seen = seen.unwrap_or_else(|error| panic!("seed {seed}: all are there, and cannot be looked at: {error}"));
+        let mut seen: BTreeMap<_, _> = seen.into_iter().map(|message| (message.id, message)).collect();
+        for (id, message) in known {
+            let Some(glanced) = seen.remove(id) else { panic!("seed {seed}: {id} is not seen") };
+            let told = |message: &Message| {
+                let content = message.body.head(usize::MAX).ok();
+                let Message { envelope, kind, arrived, progress, held, delay_told, .. } = message.clone();
+                (envelope, kind, arrived, progress, held, delay_told, content)
+            };
+            assert!(told(&glanced) == told(message), "seed {seed}: {id} is {message:?} and looks like {glanced:?}");
         }
     }
 

@@ -2,24 +2,20 @@
 //!
 //! Purpose: speed alone. Whoever goes through a long queue reads the heads of a segment once, and not a page of the disk for
 //! each of its messages. Contents are not looked at; what is wrong with a frame in the segment shows when its mail is delivered.
-//! Limits: [`OCTETS_MAX`] of heads are kept, the last used ones, and for [`KEPT_FOR`] after their last use.
+//! Limits: [`OCTETS_MAX`] of heads are kept, the last used ones, until a round of housekeeping finds them unused.
 
 use super::format::{FRAME_HEADER, FrameHeader, HEADER_BLOCK, SegmentHeader};
 use super::heads::Heads;
 use super::index::Place;
 use super::shared::{Shared, lock};
 use crate::ground::disk::Disk;
-use crate::ground::sync::{Instant, Mutex};
+use crate::ground::sync::Mutex;
 use crate::mail::model::MessageId;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Heads in memory, together; those of one segment may be more when they are the only ones.
 const OCTETS_MAX: usize = 4 << 20;
-
-/// How long they stay without use.
-const KEPT_FOR: Duration = Duration::from_secs(5);
 
 /// So many of the messages that are looked at together make the heads of their segment worth reading.
 const CROWD: u32 = 32;
@@ -30,7 +26,8 @@ pub struct Glances(Mutex<Vec<Kept>>);
 
 struct Kept {
     segment: SegmentHeader,
-    used: Instant,
+    /// Since the last round.
+    used: bool,
     /// `None`: it has none beside it.
     heads: Option<Arc<Known>>,
 }
@@ -70,19 +67,17 @@ impl Glances {
         Some((header, head.to_vec()))
     }
 
-    /// Lets go of those that nobody has used for a while.
+    /// A round of housekeeping: lets go of those that nobody has used since the last one.
     pub fn forget_unused(&self) {
-        lock(&self.0).retain(|kept| kept.used.elapsed() < KEPT_FOR);
+        lock(&self.0).retain_mut(|kept| std::mem::take(&mut kept.used));
     }
 
     fn known(&self, disk: &dyn Disk, segment: SegmentHeader) -> Option<Arc<Known>> {
         let mut all = lock(&self.0);
         if let Some(at) = all.iter().position(|kept| kept.segment == segment) {
             let mut kept = all.remove(at);
-            // Those of a segment that was full a moment later may be there by now; they are looked for when this is forgotten.
-            if kept.heads.is_some() {
-                kept.used = Instant::now();
-            }
+            // A segment without them may be full by the next round, and have them then.
+            kept.used = kept.heads.is_some();
             let heads = kept.heads.clone();
             all.push(kept);
             return heads;
@@ -98,7 +93,7 @@ impl Glances {
         };
         let first = all.len() - all.iter().rev().map(fits).take_while(|fits| *fits).count();
         all.drain(..first);
-        all.push(Kept { segment, used: Instant::now(), heads: heads.clone() });
+        all.push(Kept { segment, used: heads.is_some(), heads: heads.clone() });
         heads
     }
 }
