@@ -3,6 +3,7 @@
 //! The model knows of every message whether it must be there, may be, or must not; which content it has; and which words about
 //! it (progress, hold, delay notice) the queue may still know after a crash: those since the last answered sync.
 
+mod check;
 mod flip;
 
 use crate::disk::{Events, SimDisk};
@@ -495,99 +496,6 @@ impl History {
             self.end(after);
             self.reopen();
         }
-    }
-
-    /// What is in the queue now against what it owes.
-    pub fn check(&mut self) {
-        let (seed, Some(log)) = (self.seed, &self.log) else { return };
-        let present: BTreeSet<MessageId> = log.ids(None, usize::MAX).into_iter().collect();
-        for (id, mail) in &self.mails {
-            let owed = mail.presence == Presence::Owed;
-            assert!(!owed || present.contains(id), "seed {seed}: {id} was answered 250 and is lost");
-        }
-        let mut known = BTreeMap::new();
-        for id in &present {
-            assert!(!self.gone.contains(id), "seed {seed}: {id} was finished and is back");
-            let Some(mail) = self.mails.get(id) else { panic!("seed {seed}: {id} was never handed in") };
-            match load(&self.world, log, *id) {
-                Ok(message) => {
-                    let what = self.differs(*id, mail, &message, &mail.progress);
-                    assert!(what.is_none(), "seed {seed}: {id}: {}", what.unwrap_or_default());
-                    known.insert(*id, message);
-                }
-                // Refused, and its content removed, when the power went; or finished, as far as a disk that lies let us see.
-                Err(SpoolError::Damaged) if mail.presence != Presence::Owed => {
-                    self.events.count("recovery: the record of a refused message without its content");
-                }
-                Err(error) => panic!("seed {seed}: {id} is in the queue and cannot be read: {error}"),
-            }
-        }
-        let octets = known.values().map(|message| message.body.len()).sum::<u64>();
-        let held = known.values().filter(|message| message.held).count() as u64;
-        if known.len() == present.len() {
-            assert_eq!(log.totals(), (known.len() as u64, octets, held), "seed {seed}: the sums are wrong");
-        }
-        self.glance(log, &present, &known);
-        if self.disk.lies() {
-            return;
-        }
-        // What chance let survive is owed from now on, with what is recorded of it; the rest must not appear later.
-        let mails = std::mem::take(&mut self.mails);
-        for (id, mail) in mails {
-            match known.remove(&id) {
-                Some(message) => {
-                    let mail = Mail {
-                        presence: Presence::Owed,
-                        progress: vec![message.progress],
-                        held: [message.held].into(),
-                        told: [message.delay_told].into(),
-                        ..mail
-                    };
-                    self.mails.insert(id, mail);
-                }
-                None if present.contains(&id) => drop(self.mails.insert(id, Mail { presence: Presence::Maybe, ..mail })),
-                None => drop(self.gone.insert(id)),
-            }
-        }
-    }
-
-    /// Who looks at all messages at once sees what a closer look at each of them has shown.
-    fn glance(&self, log: &SegmentLog, present: &BTreeSet<MessageId>, known: &BTreeMap<MessageId, Message>) {
-        let seed = self.seed;
-        let seen = self.world.drive(log.peek_all(present.iter().copied().collect()));
-        let seen = seen.unwrap_or_else(|error| panic!("seed {seed}: all are there, and cannot be looked at: {error}"));
-        let mut seen: BTreeMap<_, _> = seen.into_iter().map(|message| (message.id, message)).collect();
-        for (id, message) in known {
-            let Some(glanced) = seen.remove(id) else { panic!("seed {seed}: {id} is not seen") };
-            let told = |message: &Message| {
-                let content = message.body.head(usize::MAX).ok();
-                let Message { envelope, kind, arrived, progress, held, delay_told, .. } = message.clone();
-                (envelope, kind, arrived, progress, held, delay_told, content)
-            };
-            assert!(told(&glanced) == told(message), "seed {seed}: {id} is {message:?} and looks like {glanced:?}");
-        }
-    }
-
-    /// How a message that was read differs from what it may be.
-    fn differs(&self, id: MessageId, mail: &Mail, message: &Message, progress: &[Vec<Progress>]) -> Option<String> {
-        if message.id != id {
-            return Some(format!("{} was read", message.id));
-        }
-        match message.body.head(usize::MAX) {
-            Ok(content) if content != mail.content => return Some("came back changed".to_owned()),
-            Err(error) if !self.reads_failed => return Some(error.to_string()),
-            Ok(_) | Err(_) => {}
-        }
-        if !progress.contains(&message.progress) {
-            return Some(format!("its progress is {:?} and not one of {progress:?}", message.progress));
-        }
-        if !mail.held.contains(&message.held) {
-            return Some(format!("held: {}, which is not what was answered", message.held));
-        }
-        if !mail.told.contains(&message.delay_told) {
-            return Some(format!("delay told: {}, which is not what was noted", message.delay_told));
-        }
-        None
     }
 
     fn some_error(&mut self) -> std::io::ErrorKind {

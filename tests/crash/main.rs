@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test stops at the first surprise")]
 
+mod disk;
 mod formats;
 mod forward;
 mod history;
@@ -13,9 +14,6 @@ mod mail;
 mod moving;
 mod spool;
 mod world;
-
-#[path = "../support/disk.rs"]
-mod disk;
 
 /// What the queue's sources find under this name.
 mod appliance {

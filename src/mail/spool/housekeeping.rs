@@ -1,7 +1,7 @@
 //! The committer's housekeeping: segments come and go, the space is watched, damage is set aside.
 
 use super::committer::Committer;
-use super::format::SegmentHeader;
+use super::format::{HEADER_BLOCK, SegmentHeader};
 use super::layout::{CORRUPT, LOG, RESERVE, SPARE, body_path, heads_path, segment_path, spare_path};
 use super::recover;
 use super::shared::{Health, Shared};
@@ -17,6 +17,58 @@ const SPARES_MAX: usize = 4;
 const RESERVE_MAX: u64 = 1 << 20;
 
 impl Committer {
+    /// Whether everything in the active segment is durable, after a sync if need be.
+    fn is_settled(&mut self) -> bool {
+        (self.unsynced.is_empty() && !self.wiped) || self.sync()
+    }
+
+    /// Begins a new segment after everything in the old one is durable.
+    pub(super) fn roll(&mut self) -> io::Result<()> {
+        if !self.is_settled() {
+            return Err(io::Error::other("the sync of the full segment failed"));
+        }
+        let (sealed, heads) = (self.active, std::mem::take(&mut self.heads));
+        if let Err(error) = self.roll_unsynced() {
+            // The segment may still grow.
+            self.heads = heads;
+            return Err(error);
+        }
+        if self.shared.health() == Health::Well
+            && let Err(error) = heads.write(self.shared.disk.as_ref(), sealed)
+        {
+            tracing::debug!(target: "mta", cause = %error, "the next start has to read a segment's contents");
+        }
+        Ok(())
+    }
+
+    pub(super) fn roll_unsynced(&mut self) -> io::Result<()> {
+        let (header, file) = new_segment(&self.shared, self.next_segment, &mut self.spares)?;
+        self.next_segment += 1;
+        self.active = header;
+        self.file = file;
+        self.wiped = false;
+        self.len = HEADER_BLOCK;
+        self.heads.clear();
+        self.register_segment();
+        Ok(())
+    }
+
+    /// Goes on in the room that was kept for this; the next attempt to write finds it.
+    pub(super) fn roll_onto_reserve(&mut self) {
+        if self.shared.disk.open(RESERVE).is_err() || !self.is_settled() {
+            return;
+        }
+        let spares = std::mem::replace(&mut self.spares, vec![RESERVE.to_owned()]);
+        if let Err(error) = self.roll_unsynced() {
+            tracing::warn!(target: "mta", cause = %error, "the reserve of the data volume could not be used");
+        }
+        self.spares = spares;
+    }
+
+    pub(super) fn register_segment(&self) {
+        self.shared.lock_index().begin_segment(self.active, self.file.clone(), self.len);
+    }
+
     /// Lets segments go that nobody needs; in rounds, because one may wait for another: a segment must not vanish before it is
     /// certain that those it must outlive have.
     pub(super) fn reclaim(&mut self) {

@@ -25,6 +25,7 @@
 
 mod committer;
 mod compaction;
+mod compose;
 mod config;
 mod content;
 mod format;
@@ -42,6 +43,7 @@ mod rest;
 mod shared;
 mod slots;
 mod survey;
+mod trouble;
 
 use crate::mail::model::{Envelope, Kind, Message, MessageId, Origin, Progress};
 use std::future::Future;
