@@ -1,6 +1,7 @@
 //! Addresses as the journal keeps them: whole, with the local part shortened, or with it replaced by a keyed hash.
 //!
-//! Where an address was masked, it is masked in the replies and the transcript of the same entry too.
+//! Replies and transcripts quote addresses as it pleases the other host: in capitals, the sender's, a stranger's. So all that
+//! looks like an address is masked there.
 
 use super::Line;
 use crate::ground::disk::Disk;
@@ -50,20 +51,17 @@ impl Mask {
         match line {
             Line::Attempt(attempt) => {
                 for ending in &mut attempt.outcomes {
-                    let masked = self.masked(&ending.to);
-                    ending.reply = replaced(&ending.reply, &ending.to, &masked);
-                    attempt.transcript = replaced(&attempt.transcript, &ending.to, &masked);
-                    ending.to = masked;
+                    attempt.transcript = self.quoted(&attempt.transcript, &ending.to);
+                    self.apply_to(&mut ending.to, &mut ending.reply);
                 }
-                attempt.transcript = self.without_senders(&attempt.transcript);
+                attempt.transcript = self.told(&attempt.transcript);
             }
             Line::Finished(finished) => {
-                finished.sender = self.masked(&finished.sender);
                 for ending in &mut finished.recipients {
-                    let masked = self.masked(&ending.to);
-                    ending.reply = replaced(&ending.reply, &ending.to, &masked);
-                    ending.to = masked;
+                    ending.reply = self.quoted(&ending.reply, &finished.sender);
+                    self.apply_to(&mut ending.to, &mut ending.reply);
                 }
+                finished.sender = self.masked(&finished.sender);
             }
         }
     }
@@ -73,23 +71,43 @@ impl Mask {
         if self.masking == Masking::None {
             return;
         }
-        let masked = self.masked(&notice.to);
-        notice.reply = replaced(&notice.reply, &notice.to, &masked);
-        notice.to = masked;
+        notice.reply = self.quoted(&notice.reply, &notice.sender);
+        self.apply_to(&mut notice.to, &mut notice.reply);
         notice.sender = self.masked(&notice.sender);
     }
 
-    /// The reverse-path stands in the transcript alone.
-    fn without_senders(&self, transcript: &str) -> String {
-        let mut masked = String::with_capacity(transcript.len());
-        for line in transcript.lines() {
-            match line.strip_prefix("> MAIL FROM:<").and_then(|rest| rest.split_once('>')) {
-                Some((sender, rest)) => masked.push_str(&format!("> MAIL FROM:<{}>{rest}", self.masked(sender))),
-                None => masked.push_str(line),
+    fn apply_to(&self, to: &mut String, reply: &mut String) {
+        *reply = self.told(&self.quoted(reply, to));
+        *to = self.masked(to);
+    }
+
+    /// A text in which an address is masked that nobody would find in it: one with a quoted local part (RFC 5321 §4.1.2).
+    fn quoted(&self, text: &str, address: &str) -> String {
+        if address.starts_with('"') { text.replace(address, &self.masked(address)) } else { text.to_owned() }
+    }
+
+    /// A text in which all that looks like an address is masked.
+    fn told(&self, text: &str) -> String {
+        let mut told = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find('@') {
+            let local = rest[..at].trim_end_matches(is_atext).len();
+            let behind = &rest[at + 1..];
+            let literal = behind.strip_prefix('[').and_then(|literal| Some(&behind[..literal.find(']')? + 2]));
+            let domain = match literal.filter(|literal| !literal.contains('@')) {
+                Some(literal) => literal.len(),
+                None => behind.find(|c| !is_of_a_domain(c)).unwrap_or(behind.len()),
+            };
+            told.push_str(&rest[..local]);
+            let address = &rest[local..at + 1 + domain];
+            if local == at || domain == 0 {
+                told.push_str(address)
+            } else {
+                told.push_str(&self.masked(address))
             }
-            masked.push('\n');
+            rest = &rest[at + 1 + domain..];
         }
-        masked
+        told + rest
     }
 
     fn masked(&self, address: &str) -> String {
@@ -100,7 +118,7 @@ impl Mask {
                 let hash: String = tag.as_ref().iter().take(HASH_SHOWN).map(|octet| format!("{octet:02x}")).collect();
                 format!("{hash}@{domain}")
             }
-            None => format!("{}***@{domain}", local.chars().next().unwrap_or('*')),
+            None => format!("{}***@{domain}", local.trim_start_matches('"').chars().next().unwrap_or('*')),
         }
     }
 }
@@ -132,8 +150,13 @@ impl Herald for Masked {
     }
 }
 
-fn replaced(text: &str, address: &str, masked: &str) -> String {
-    if address.contains('@') { text.replace(address, masked) } else { text.to_owned() }
+/// RFC 5322 §3.2.3, with the dot, and RFC 6532 §3.2.
+fn is_atext(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c) || !c.is_ascii()
+}
+
+fn is_of_a_domain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_') || !c.is_ascii()
 }
 
 fn key(disk: &dyn Disk) -> io::Result<hmac::Key> {
@@ -193,5 +216,34 @@ mod tests {
         let mut line = Line::Attempt(attempt.clone());
         Mask::open(&disk, Masking::None).unwrap().apply(&mut line);
         assert_eq!(line, Line::Attempt(attempt));
+    }
+
+    #[test]
+    fn whoever_a_reply_quotes_is_masked() {
+        let mask = Mask { masking: Masking::Smart, key: None };
+        for (text, masked) in [
+            ("550 <SHOP@A.example>: sender unknown", "550 <S***@A.example>: sender unknown"),
+            ("450 to=jane@b.example, try later.", "450 t***@b.example, try later."),
+            ("jürgen@bücher.example über quota", "j***@bücher.example über quota"),
+            ("550 root@[192.0.2.1] no", "550 r***@[192.0.2.1] no"),
+            ("a@b@c @d e@ @ @[ f@[g", "a***@b@c @d e@ @ @[ f@[g"),
+            ("550 no such user", "550 no such user"),
+        ] {
+            assert_eq!(mask.told(text), masked);
+        }
+        let (mut to, mut reply) = ("\"jane doe\"@b.example".to_owned(), "550 <\"jane doe\"@b.example> unknown".to_owned());
+        mask.apply_to(&mut to, &mut reply);
+        assert_eq!((to.as_str(), reply.as_str()), ("j***@b.example", "550 <j***@b.example> unknown"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_masked_once(text in "[a-c@.\\[\\]<>é ]{0,40}") {
+            let mask = Mask { masking: Masking::Smart, key: None };
+            let masked = mask.told(&text);
+            // What is not an address stays, and what was masked stays masked.
+            proptest::prop_assert_eq!(text.matches('@').count(), masked.matches('@').count());
+            proptest::prop_assert_eq!(&mask.told(&masked), &masked);
+        }
     }
 }
