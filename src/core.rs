@@ -36,6 +36,7 @@ use crate::mail::roll::Roll;
 use crate::mail::spool;
 use crate::window::maillog::MailLog;
 use crate::window::pulse::Pulse;
+use crate::window::repeats::Repeats;
 use crate::window::server::{Readiness, Views, Window};
 use crate::window::space;
 use claim::Ports;
@@ -155,7 +156,8 @@ async fn serve(
     let roll = Arc::new(Roll::default());
     let intake = Arc::new(Intake { tls: tls.clone(), ..rooms::intake(settings, &spool, &outbound, &counters, copy, &roll) });
     let pulse = Pulse::open(Some(disk.clone()));
-    let views = Views { desk, submission: intake.clone(), doorway: roll.clone(), history: journal, tail, pulse };
+    let repeats = Repeats::open(Some(disk.as_ref()));
+    let views = Views { desk, submission: intake.clone(), doorway: roll.clone(), history: journal, tail, pulse, repeats };
     let window = Window::open(views, counters.clone(), rooms::login(settings), facts::facts(settings), ready)
         .map_err(|error| internal("counters", &error))?;
     let windows = windows::open(settings, window.clone(), hooked, (windows, window_tls), control, closing)?;

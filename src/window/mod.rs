@@ -21,7 +21,7 @@ pub mod pair;
 pub mod parts;
 pub mod pulse;
 pub mod push;
-mod repeats;
+pub mod repeats;
 mod rights;
 mod routes;
 mod secure;

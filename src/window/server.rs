@@ -106,6 +106,8 @@ pub struct Views {
     pub tail: Arc<Tail>,
     /// What the numbers were.
     pub pulse: Pulse,
+    /// The keys of mail that programs handed in.
+    pub repeats: Repeats,
 }
 
 /// The windows' common ground.
@@ -118,7 +120,6 @@ pub struct Window {
     pub(super) probe: Probe,
     pub(super) brake: Brake,
     pub(super) form_token: FormToken,
-    pub(super) repeats: Repeats,
     pub(super) parts: Parts,
 }
 
@@ -176,9 +177,9 @@ impl Window {
         metrics::register_ages(&counters, Arc::clone(&views.desk))?;
         counters.start_time_seconds.set(i64::from(facts.started));
         let probe = Probe::new(facts.data_volume.clone());
-        let (brake, form_token, repeats) = (Brake::default(), FormToken::new(), Repeats::default());
+        let (brake, form_token) = (Brake::default(), FormToken::new());
         let parts = Parts::new(facts.terminals.clone(), facts.volumes.clone());
-        Ok(Arc::new(Self { views, counters, login, facts, ready, probe, brake, form_token, repeats, parts }))
+        Ok(Arc::new(Self { views, counters, login, facts, ready, probe, brake, form_token, parts }))
     }
 }
 

@@ -12,6 +12,7 @@ use postern::mail::roll::Roll;
 use postern::window::Login;
 use postern::window::parts::{Condition, Part};
 use postern::window::pulse::Pulse;
+use postern::window::repeats::Repeats;
 use postern::window::server::{Facts, Readiness, Views, Window, serve_control, serve_public};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -139,6 +140,7 @@ impl TestWindow {
             history: journal.clone(),
             tail: tail.clone(),
             pulse: Pulse::open(None),
+            repeats: Repeats::open(None),
         };
         let window = Window::open(views, Arc::clone(&counters), login, facts(directory.path()), readiness).unwrap();
         let public = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,6 +1,12 @@
 //! Mail that programs hand in by HTTP goes the way of all mail.
 
 use crate::support::appliance::{Appliance, Sink};
+use crate::support::patience::until;
+use nix::libc::linger;
+use nix::sys::socket::{setsockopt, sockopt};
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
 
 const ENVELOPE: &str = "/api/v1/messages?from=shop%40example.org&to=a%40example.net&to=b%40example.net";
 const KIND: &str = "Content-Type: message/rfc822\r\n";
@@ -64,6 +70,38 @@ fn a_mail_answered_201_survives_a_kill() {
     appliance.kill();
     appliance.set(&[("MTA_SMART_RELAY", &sink.relay())]);
     appliance.boot();
+    // Whoever did not hear the answer before the crash asks after it.
+    let (status, again) = appliance.post(ENVELOPE, &format!("{KIND}Idempotency-Key: 1\r\n"), b"Subject: kept\n\nx\n");
+    assert!(status == "200" && again.contains("\"repeated\":true"), "{again}");
     appliance.until_empty();
     assert_eq!(sink.mails(1)[0].text(), "Subject: kept\r\n\r\nx\r\n");
+    assert_eq!(sink.count(), 1);
+}
+
+/// Whoever hangs up at any moment and asks again gets one mail, not two.
+#[test]
+fn a_program_that_hangs_up_and_asks_again_sends_one_mail() {
+    let sink = Sink::start("");
+    let appliance = Appliance::start(&[("MTA_SMART_RELAY", &sink.relay())]);
+    let mails = 100;
+    for number in 0..mails {
+        let header = format!("{KIND}Idempotency-Key: order-{number}\r\n");
+        let content = format!("Subject: {number}\n\nx\n");
+        let request =
+            format!("POST {ENVELOPE} HTTP/1.1\r\nHost: mta\r\nContent-Length: {}\r\n{header}\r\n{content}", content.len());
+        let mut stream = TcpStream::connect(appliance.window).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        // A reset, not a polite end.
+        setsockopt(&stream, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 }).unwrap();
+        std::thread::sleep(Duration::from_micros(number * 50));
+        drop(stream);
+        until("an answer", || match appliance.post(ENVELOPE, &header, content.as_bytes()) {
+            (status, _) if status == "200" || status == "201" => Ok(()),
+            (status, _) if status == "409" => Err(status),
+            (status, body) => panic!("{status} {body}"),
+        });
+    }
+    appliance.until_empty();
+    assert_eq!(sink.count() as u64, mails);
+    assert_eq!(appliance.counter("mta_accepted_total"), mails);
 }

@@ -10,7 +10,7 @@ use super::{Answer, error};
 use crate::mail::model::{Address, Letter, MessageId, Pieces, Reply};
 use crate::window::answer;
 use crate::window::carry::pieces;
-use crate::window::repeats::{Begun, Print};
+use crate::window::repeats::{Begun, Print, Ticket};
 use crate::window::routes::{Door, Visit};
 use crate::window::server::Window;
 use aws_lc_rs::digest;
@@ -54,21 +54,10 @@ pub(in crate::window) async fn send(window: &Window, visit: &Visit<'_>, content:
         Ok(key) => key.map(|key| format!("{:?} {} {key}", letter.client, letter.known)),
         Err(words) => return error(StatusCode::BAD_REQUEST, words),
     };
-    let Some(key) = key else {
-        return match take(window, letter, content).await {
-            Ok((id, _)) => sent(id, false),
-            Err(answer) => answer,
-        };
-    };
+    let Some(key) = key else { return take(window, letter, content, None).await };
     let envelope = format!("{:?} {:?}", letter.sender, letter.recipients);
-    match window.repeats.begin(&key) {
-        Begun::New(ticket) => match take(window, letter, content).await {
-            Ok((id, print)) => {
-                ticket.done(print.with(&envelope), id);
-                sent(id, false)
-            }
-            Err(answer) => answer,
-        },
+    match window.views.repeats.begin(&key) {
+        Begun::New(ticket) => take(window, letter, content, Some((ticket, envelope))).await,
         Begun::UnderWay => error(StatusCode::CONFLICT, "a request with this Idempotency-Key is under way; ask again later"),
         Begun::Known(print, id) => match printed(content).await {
             Some(other) if other.with(&envelope) == print => sent(id, true),
@@ -116,13 +105,25 @@ fn key(headers: &HeaderMap) -> Result<Option<&str>, &'static str> {
     key.map(Some).ok_or("Idempotency-Key: 1 to 255 printable ASCII characters are wanted")
 }
 
-/// Hands the mail in; gives back its id and what its content is known by.
-async fn take(window: &Window, letter: Letter, content: Incoming) -> Result<(MessageId, Print), Answer> {
-    let (pump, pieces) = pieces(content, Bytes::new());
-    let printing = Printing::new(pieces);
-    let context = Arc::clone(&printing.context);
-    let ((), taken) = tokio::join!(pump, window.views.submission.submit(letter, Box::new(printing)));
-    taken.map(|id| (id, print(&context))).map_err(|(reply, _)| refused(&reply))
+/// Hands the mail in. In a task of its own: whoever hangs up now may ask again with the same key, and must find what became of
+/// the mail.
+async fn take(window: &Window, letter: Letter, content: Incoming, ticket: Option<(Ticket, String)>) -> Answer {
+    let submission = Arc::clone(&window.views.submission);
+    let task = tokio::spawn(async move {
+        let (pump, pieces) = pieces(content, Bytes::new());
+        let printing = Printing::new(pieces);
+        let context = Arc::clone(&printing.context);
+        let ((), taken) = tokio::join!(pump, submission.submit(letter, Box::new(printing)));
+        match (taken, ticket) {
+            (Ok(id), Some((ticket, envelope))) => {
+                ticket.done(print(&context).with(&envelope), id).await;
+                sent(id, false)
+            }
+            (Ok(id), None) => sent(id, false),
+            (Err((reply, _)), _) => refused(&reply),
+        }
+    });
+    task.await.unwrap_or_else(|_| error(StatusCode::INTERNAL_SERVER_ERROR, "the mail was cut off; ask again"))
 }
 
 /// Reads a content to its end, for nothing but what it is known by.

@@ -1,28 +1,39 @@
 //! Mails that programs handed in under a key, so that whoever did not hear the answer may ask again.
 //!
-//! Limits: [`KEYS_MAX`] keys for [`KEPT`], in memory: after a restart a key is new again.
+//! A key is durable before the answer is given ([`book`]). A crash after the mail is durable and before its key is leaves a key
+//! that is new again: the mail comes twice, never not at all.
+//! Limits: [`KEYS_MAX`] keys for [`KEPT`].
 //! Source: The Idempotency-Key HTTP Header Field (IETF draft).
 
+mod book;
+
+use crate::ground::clock;
+use crate::ground::disk::Disk;
 use crate::mail::model::MessageId;
 use aws_lc_rs::digest;
+use book::Book;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 /// Keys that are known at once; the oldest is forgotten first.
 const KEYS_MAX: usize = 10_000;
 
-/// How long a key is known.
-const KEPT: Duration = Duration::from_secs(86_400);
+/// How long a key is known, in seconds.
+const KEPT: u32 = 86_400;
 
 /// What a content, or a whole request, is known by: its SHA-256.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Print([u8; digest::SHA256_OUTPUT_LEN]);
 
 impl Print {
     /// Of a content that has been read.
     pub(super) fn of(context: &digest::Context) -> Self {
         Self::from(context.clone().finish())
+    }
+
+    /// Of a text.
+    fn of_text(text: &str) -> Self {
+        Self::from(digest::digest(&digest::SHA256, text.as_bytes()))
     }
 
     /// Together with what else must be the same.
@@ -41,15 +52,26 @@ impl Print {
 }
 
 /// The keys that are known.
-#[derive(Default)]
-pub(super) struct Repeats(Arc<Mutex<State>>);
+pub struct Repeats {
+    state: Arc<Mutex<State>>,
+    book: Arc<Mutex<Option<Book>>>,
+}
 
 #[derive(Default)]
 struct State {
-    /// `None`: under way.
-    known: HashMap<String, Option<(Print, MessageId)>>,
-    /// The oldest first.
-    order: VecDeque<(Instant, String)>,
+    /// By the print of the key. `None`: under way.
+    known: HashMap<Print, Option<(Print, MessageId)>>,
+    /// The oldest first, with the second since 1970.
+    order: VecDeque<(u32, Print)>,
+}
+
+/// A key, and the mail that came in with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kept {
+    since: u32,
+    key: Print,
+    print: Print,
+    id: MessageId,
 }
 
 /// What a key is.
@@ -65,30 +87,43 @@ pub(super) enum Begun {
 /// The right to use a key.
 pub(super) struct Ticket {
     state: Arc<Mutex<State>>,
-    key: String,
+    book: Arc<Mutex<Option<Book>>>,
+    key: Print,
 }
 
 impl Repeats {
+    /// With what the volume remembers; without one, keys are in memory alone.
+    pub fn open(disk: Option<&dyn Disk>) -> Self {
+        let (book, kept) = disk.and_then(Book::open).unzip();
+        let mut state = State::default();
+        kept.into_iter().flatten().for_each(|kept| state.note(kept));
+        state.forget(clock::now());
+        Self { state: Arc::new(Mutex::new(state)), book: Arc::new(Mutex::new(book)) }
+    }
+
     /// Takes a key.
     pub(super) fn begin(&self, key: &str) -> Begun {
-        let mut state = lock(&self.0);
-        state.forget(Instant::now());
-        match state.known.get(key) {
+        let mut state = lock(&self.state);
+        state.forget(clock::now());
+        let key = Print::of_text(key);
+        match state.known.get(&key) {
             Some(Some((print, id))) => return Begun::Known(*print, *id),
             Some(None) => return Begun::UnderWay,
             None => {}
         }
-        state.known.insert(key.to_owned(), None);
-        Begun::New(Ticket { state: Arc::clone(&self.0), key: key.to_owned() })
+        state.known.insert(key, None);
+        Begun::New(Ticket { state: Arc::clone(&self.state), book: Arc::clone(&self.book), key })
     }
 }
 
 impl Ticket {
-    /// The mail is in the queue.
-    pub(super) fn done(self, print: Print, id: MessageId) {
-        let mut state = lock(&self.state);
-        state.known.insert(self.key.clone(), Some((print, id)));
-        state.order.push_back((Instant::now(), self.key.clone()));
+    /// The mail is in the queue; returns when the key is durable, as far as the volume takes it.
+    pub(super) async fn done(self, print: Print, id: MessageId) {
+        let kept = Kept { since: clock::now(), key: self.key, print, id };
+        lock(&self.state).note(kept);
+        let book = Arc::clone(&self.book);
+        // A mail that is in the queue is answered 201, whatever becomes of its key.
+        let _ = tokio::task::spawn_blocking(move || lock(&book).as_mut().map(|book| book.write(&kept))).await;
     }
 }
 
@@ -102,9 +137,14 @@ impl Drop for Ticket {
 }
 
 impl State {
-    fn forget(&mut self, now: Instant) {
+    fn note(&mut self, kept: Kept) {
+        self.known.insert(kept.key, Some((kept.print, kept.id)));
+        self.order.push_back((kept.since, kept.key));
+    }
+
+    fn forget(&mut self, now: u32) {
         let is_old = |state: &Self| {
-            let oldest = state.order.front().is_some_and(|(since, _)| now.saturating_duration_since(*since) > KEPT);
+            let oldest = state.order.front().is_some_and(|(since, _)| now.saturating_sub(*since) > KEPT);
             oldest || state.order.len() > KEYS_MAX
         };
         while is_old(self) {
@@ -115,8 +155,8 @@ impl State {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -129,14 +169,14 @@ mod tests {
         Print::of(&context)
     }
 
-    #[test]
-    fn a_key_stands_for_one_mail() {
-        let repeats = Repeats::default();
+    #[tokio::test]
+    async fn a_key_stands_for_one_mail() {
+        let repeats = Repeats::open(None);
         let Begun::New(ticket) = repeats.begin("a") else { panic!("a new key is known") };
         assert!(matches!(repeats.begin("a"), Begun::UnderWay));
         drop(ticket);
         let Begun::New(ticket) = repeats.begin("a") else { panic!("a mail that was refused keeps its key") };
-        ticket.done(print(b"x"), MessageId(7));
+        ticket.done(print(b"x"), MessageId(7)).await;
         match repeats.begin("a") {
             Begun::Known(known, id) => assert_eq!((known, id), (print(b"x"), MessageId(7))),
             _ => panic!("the key is forgotten"),
@@ -145,17 +185,17 @@ mod tests {
         assert_ne!(print(b"x").with("a"), print(b"x").with("b"));
     }
 
-    #[test]
-    fn the_oldest_keys_are_forgotten() {
-        let repeats = Repeats::default();
+    #[tokio::test]
+    async fn the_oldest_keys_are_forgotten() {
+        let repeats = Repeats::open(None);
         for key in 0..KEYS_MAX + 10 {
             let Begun::New(ticket) = repeats.begin(&key.to_string()) else { panic!("{key} is known") };
-            ticket.done(print(b""), MessageId(1));
+            ticket.done(print(b""), MessageId(1)).await;
         }
         assert!(matches!(repeats.begin("0"), Begun::New(_)));
         assert!(matches!(repeats.begin(&KEYS_MAX.to_string()), Begun::Known(..)));
-        assert!(lock(&repeats.0).known.len() <= KEYS_MAX + 2);
-        lock(&repeats.0).forget(Instant::now() + KEPT + Duration::from_secs(1));
+        assert!(lock(&repeats.state).known.len() <= KEYS_MAX + 2);
+        lock(&repeats.state).forget(clock::now() + KEPT + 1);
         assert!(matches!(repeats.begin(&KEYS_MAX.to_string()), Begun::New(_)));
     }
 }
