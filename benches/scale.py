@@ -79,7 +79,8 @@ def titles(part, bench):
     return "Connections, large mail, destinations, viewers", [
         f"Mail of 5 kB by MX to sinks on addresses of their own, but for the large ones. With and without a bad destination, with and without viewers: in turn, "
         f"{bench.rounds} rounds, medians of the ratios. *Closed*: nobody listens; *swallowing*: it takes connections and says nothing; *slow*: the reply to the end of a mail takes five seconds. "
-        f"A viewer follows the stream of events and takes the overview anew at each. {memory}",
+        f"A viewer follows the stream of events and takes the overview anew at each. An idle Postern has let go of the pages of its program that it does not use, and the kernel "
+        f"gives them back when they are wanted. {memory}",
     ], "Memory, and what one costs the others"
 
 
