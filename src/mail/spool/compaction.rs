@@ -1,6 +1,6 @@
 //! Gives back the room of finished mail: what still lives in a segment is copied forward, and its file goes.
 //!
-//! Begins when the segments take half as much again as what lives in them, and a few segments beside (`Config::slack`). It goes in
+//! Begins when the segments take three eighths more than what lives in them, and a few segments beside (`Config::slack`). It goes in
 //! small pieces between the batches of the sessions, so that nobody waits long for one, and takes a share of the committer's
 //! time that grows with the waste: an eighth at first, then half of it, and all that the sessions leave when the segments take
 //! three quarters more than they hold: with what stands beside them the volume then stays below twice its mail.
@@ -104,7 +104,7 @@ impl Committer {
         let header = {
             let index = self.shared.lock_index();
             let (used, live) = index.amplification();
-            if used < live / 2 * 3 + self.config.slack * self.config.segment_max {
+            if used < live / 8 * 11 + self.config.slack * self.config.segment_max {
                 return None;
             }
             let number = index.worth_emptying(self.active.number)?;
