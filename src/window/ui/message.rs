@@ -143,7 +143,8 @@ fn recipient(recipient: &RecipientView) -> Recipient {
     Recipient {
         address: text(&recipient.address, NAME_SHOWN),
         status: recipient.status.clone(),
-        attempts: count(recipient.attempts),
+        // What is counted are the tries that went wrong; the last one of who waits no more did not.
+        attempts: count(u64::from(recipient.attempts) + u64::from(recipient.status != "pending")),
         next: match recipient.next_try_seconds {
             Some(0) => "due now".to_owned(),
             Some(seconds) => format!("in {}", span(seconds)),
