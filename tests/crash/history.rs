@@ -182,6 +182,10 @@ impl History {
         let finished = progress.iter().all(|target| target.status != Status::Pending);
         self.events.tell(|| format!("{id}: settle, finished: {finished}"));
         log.settle(id, progress.clone());
+        // Whoever reads it now, before the record is written, must not send it again.
+        if let Ok(message) = self.world.drive(log.peek(id)) {
+            assert_eq!(message.progress, progress, "seed {}: {id}: what was just settled is not seen", self.seed);
+        }
         if finished {
             mail.presence = Presence::Leaving;
             self.events.count("finished");

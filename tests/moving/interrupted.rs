@@ -40,7 +40,7 @@ fn a_move_that_is_cut_off_while_mail_flows_loses_nothing_and_repeats_nothing() {
             sent.store(true, Ordering::Relaxed);
         });
         while !sent.load(Ordering::Relaxed) {
-            cut += usize::from(!cut_off(old, &order, Duration::from_millis(fastrand::u64(20..400))));
+            cut += usize::from(!cut_off(old, &order, Duration::from_millis(fastrand::u64(20..160))));
         }
     });
     assert!(cut > 3, "the tool was hardly ever cut off: {cut}");

@@ -163,7 +163,10 @@ impl<S: Spool> Desk for Office<S> {
             if still && !self.outbound.still(id, STILL_PATIENCE).await {
                 return Err(DeskError::Busy);
             }
-            Ok(self.outbound.spool.load(id).await?)
+            let message = self.outbound.spool.load(id).await?;
+            // All of it was delivered a moment ago; its last record is on the way.
+            let waits = message.progress.iter().any(|progress| progress.status == Status::Pending);
+            if waits { Ok(message) } else { Err(DeskError::Unknown) }
         })
     }
 

@@ -236,6 +236,7 @@ impl Committer {
                     if index.done(record.id, place.segment).is_some_and(|slot| slot.file) {
                         self.needless.push(body_path(record.id));
                     }
+                    self.shared.forget(record.id);
                     if let Some(segment) = overrules {
                         index.must_outlive(place.segment, segment);
                     }

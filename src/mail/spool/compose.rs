@@ -51,6 +51,7 @@ impl Committer {
                 match known {
                     Some(segment) => Some(done_record(id, Some(segment), reply)),
                     None => {
+                        self.shared.forget(id);
                         answer(reply, Err(SpoolError::Unknown));
                         None
                     }

@@ -170,6 +170,9 @@ impl Spool for SegmentLog {
     fn settle(&self, id: MessageId, progress: Vec<Progress>) {
         let done = progress.iter().all(|target| target.status != Status::Pending);
         if done {
+            // Until the committer has come to it, the index shows the message as it was: whoever reads it then must not take it
+            // for one that waits, and send it again.
+            self.shared.remember(id, progress);
             return self.shared.handover.submit(Op::Done { id, reply: None });
         }
         let generation = self.shared.remember(id, progress.clone());

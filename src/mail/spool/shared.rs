@@ -94,6 +94,11 @@ impl Shared {
         lock(&self.recent).get(&id).map(|recent| recent.progress.clone())
     }
 
+    /// The message has left the index.
+    pub fn forget(&self, id: MessageId) {
+        lock(&self.recent).remove(&id);
+    }
+
     /// The progress of this generation stands on the disk, or the message is gone.
     pub fn written(&self, id: MessageId, generation: u64) {
         let mut recent = lock(&self.recent);
