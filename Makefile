@@ -52,7 +52,7 @@ grid-down: ## stop the example grid; its volumes (queue, inbox, metrics) stay
 grid-logs: ## follow what the example grid says
 	$(with_compose) && $$compose logs --follow --tail 50
 
-bench: build ## rates, CPU per mail, latency and syncs beside Postfix; writes docs/performance.md (as root, on an idle machine)
+bench: build ## rates, CPU per mail, latency and syncs beside Postfix; writes docs/performance.md (as root, on an idle machine; two hours, one of them churn)
 	cargo build --locked --release --example load
 	benches/throughput.py
 

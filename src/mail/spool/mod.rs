@@ -5,7 +5,8 @@
 //! In: envelope and content of a mail ([`Entry`], [`Writer`]), the progress of its targets. Out: a [`Message`] to deliver.
 //!
 //! How it works. Records are appended to segment files (`format`). One thread, the committer, takes all records that sessions
-//! and couriers have handed in, writes them with one call and syncs once for all of them: group commit (`committer`).
+//! and couriers have handed in, writes them with one call and syncs once for all of them: group commit (`committer`; the records:
+//! `compose`; a volume that is full or fails: `trouble`).
 //! A session hears `Ok` only when a sync that began after its record was written has returned. Content over
 //! [`INLINE_MAX`] streams to a file of its own (`content`). An index in memory says where the last word about each message
 //! stands (`index`, packed by `slots`); it is rebuilt at start (`recover`) from the segments, or from what stands beside them
