@@ -55,6 +55,8 @@ grid-logs: ## follow what the example grid says
 bench: build ## rates, CPU per mail, latency and syncs beside Postfix; writes docs/performance.md (as root, on an idle machine; two hours, one of them churn)
 	cargo build --locked --release --example load
 	benches/throughput.py
+	benches/scale.py
+	benches/page.py
 
 advisories: ## check the dependencies for known security advisories (needs the internet)
 	cargo deny check advisories
