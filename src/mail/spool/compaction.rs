@@ -38,6 +38,11 @@ pub(super) struct Emptying {
 /// What is being emptied, and when to go on.
 pub(super) struct Compaction {
     emptying: Option<Emptying>,
+    /// Octets of all segments when the one in work was chosen.
+    used: u64,
+    /// Emptying the last one gave room back, so that the next may be worth it too; without this, who cannot win any would copy
+    /// for ever.
+    goes_on: bool,
     /// When the last look or piece ended, and how long nothing is done after it.
     last: Instant,
     rest: Duration,
@@ -45,12 +50,12 @@ pub(super) struct Compaction {
 
 impl Compaction {
     pub(super) fn new() -> Self {
-        Self { emptying: None, last: Instant::now(), rest: Duration::ZERO }
+        Self { emptying: None, used: 0, goes_on: false, last: Instant::now(), rest: Duration::ZERO }
     }
 
-    /// How long there is nothing to do; `None` while no segment is being emptied.
+    /// How long there is nothing to do; `None` while no segment is known that is worth emptying.
     pub(super) fn patience(&self) -> Option<Duration> {
-        self.emptying.as_ref().map(|_| self.rest.saturating_sub(self.last.elapsed()))
+        (self.emptying.is_some() || self.goes_on).then(|| self.rest.saturating_sub(self.last.elapsed()))
     }
 
     fn is_resting(&self) -> bool {
@@ -67,7 +72,11 @@ impl Committer {
         let begun = Instant::now();
         let emptying = match self.compaction.emptying.take() {
             Some(emptying) => Some(emptying),
-            None => self.worth_emptying(),
+            None => {
+                self.compaction.goes_on = false;
+                self.compaction.used = self.shared.lock_index().amplification().0;
+                self.worth_emptying()
+            }
         };
         let Some(mut emptying) = emptying.filter(|_| self.may_copy()) else {
             self.compaction.last = begun;
@@ -79,6 +88,7 @@ impl Committer {
         // What could not be read stays, and would be tried again at once.
         let stuck = ended && self.shared.lock_index().segments().get(&number).is_some_and(|segment| segment.live > 0);
         let rest = begun.elapsed() * self.rest_after_a_piece();
+        self.compaction.goes_on = ended && self.shared.lock_index().amplification().0 < self.compaction.used;
         self.compaction.rest = if stuck { self.config.housekeeping } else { rest };
         self.compaction.last = Instant::now();
     }
