@@ -60,3 +60,22 @@ fn progress_and_hold_survive_the_move_to_a_younger_segment() {
     assert_eq!(known, [Status::Delivered, Status::Pending], "the progress is forgotten");
     assert_eq!(message.body.len(), CONTENT as u64);
 }
+
+/// Nobody hands anything in meanwhile: the queue empties one segment after the other by itself.
+#[test]
+fn much_mail_that_leaves_at_once_gives_its_room_back_within_seconds() {
+    let world = World::enter_new(0);
+    let disk = SimDisk::new(1 << 40, 0, Events::default());
+    let config = Config { segment_max: 1 << 20, ..SMALL };
+    let log = open(&disk, config).unwrap();
+    let messages = fill(&world, &log, 600);
+    let segments = || disk.paths("log/").iter().filter(|path| path.ends_with(".seg")).count();
+    let before = segments();
+    for id in messages.iter().enumerate().filter(|(place, _)| place % 4 != 0).map(|(_, id)| *id) {
+        log.settle(id, vec![Progress { status: Status::Delivered, ..Progress::new(Target::Recipient(0)) }]);
+    }
+    world.pass(Duration::from_secs(3));
+    // Of 600 mails 150 are left, in the room of three eighths more and a few segments.
+    let wanted = before / 4 * 11 / 8 + 2 + usize::try_from(config.slack).unwrap();
+    assert!(segments() <= wanted, "{before} segments before, {} after, {wanted} wanted", segments());
+}
