@@ -73,6 +73,7 @@ pub(super) async fn open_volume(settings: &Settings, terminate: &mut Signal) -> 
                     tracing::warn!(target: "mta", "another process has the data volume (one that is stopping?); waiting for it");
                 }
                 tokio::select! {
+                    // A lock tells nobody that it is free, and whoever waited for it in the kernel would not hear a signal.
                     () = tokio::time::sleep(Duration::from_millis(100)) => {}
                     _ = terminate.recv() => return Err(data_volume("stopped while waiting for the data volume".to_owned())),
                 }

@@ -48,9 +48,12 @@ impl Book {
     }
 
     fn behind(file: Arc<dyn File>, mut kept: Vec<(usize, Kept)>) -> (Self, Vec<Kept>) {
+        let behind_the_last = kept.iter().map(|(place, _)| place + 1).max().unwrap_or(0);
         // Ids rise with time.
         kept.sort_by_key(|(_, kept)| kept.id);
-        let next = kept.last().map_or(0, |(place, _)| (place + 1) % KEYS_MAX);
+        // Once all places were used, the oldest is the next to be written over.
+        let oldest = kept.first().map_or(0, |(place, _)| *place);
+        let next = if behind_the_last < KEYS_MAX { behind_the_last } else { oldest };
         (Self { file, next }, kept.into_iter().map(|(_, kept)| kept).collect())
     }
 
@@ -114,6 +117,18 @@ mod tests {
         (4..=5).for_each(|number| book.write(&kept(number)));
         let (book, some) = Book::open(&disk).unwrap();
         assert_eq!((book.next, some), (1, vec![kept(2), kept(3), kept(4), kept(5)]));
+    }
+
+    #[test]
+    fn mails_that_came_in_together_do_not_write_over_each_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Volume::open(directory.path()).unwrap();
+        let (mut book, _) = Book::open(&disk).unwrap();
+        // The later id was the quicker one.
+        [2, 1].into_iter().for_each(|number| book.write(&kept(number)));
+        let (mut book, _) = Book::open(&disk).unwrap();
+        book.write(&kept(3));
+        assert_eq!(Book::open(&disk).unwrap().1, [kept(1), kept(2), kept(3)]);
     }
 
     #[test]
