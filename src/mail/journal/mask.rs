@@ -50,17 +50,11 @@ impl Mask {
         }
         match line {
             Line::Attempt(attempt) => {
-                for ending in &mut attempt.outcomes {
-                    attempt.transcript = self.quoted(&attempt.transcript, &ending.to);
-                    self.apply_to(&mut ending.to, &mut ending.reply);
-                }
+                attempt.outcomes.iter_mut().for_each(|ending| self.apply_to(&mut ending.to, &mut ending.reply));
                 attempt.transcript = self.told(&attempt.transcript);
             }
             Line::Finished(finished) => {
-                for ending in &mut finished.recipients {
-                    ending.reply = self.quoted(&ending.reply, &finished.sender);
-                    self.apply_to(&mut ending.to, &mut ending.reply);
-                }
+                finished.recipients.iter_mut().for_each(|ending| self.apply_to(&mut ending.to, &mut ending.reply));
                 finished.sender = self.masked(&finished.sender);
             }
         }
@@ -71,19 +65,13 @@ impl Mask {
         if self.masking == Masking::None {
             return;
         }
-        notice.reply = self.quoted(&notice.reply, &notice.sender);
         self.apply_to(&mut notice.to, &mut notice.reply);
         notice.sender = self.masked(&notice.sender);
     }
 
     fn apply_to(&self, to: &mut String, reply: &mut String) {
-        *reply = self.told(&self.quoted(reply, to));
+        *reply = self.told(reply);
         *to = self.masked(to);
-    }
-
-    /// A text in which an address is masked that nobody would find in it: one with a quoted local part (RFC 5321 §4.1.2).
-    fn quoted(&self, text: &str, address: &str) -> String {
-        if address.starts_with('"') { text.replace(address, &self.masked(address)) } else { text.to_owned() }
     }
 
     /// A text in which all that looks like an address is masked.
@@ -91,7 +79,7 @@ impl Mask {
         let mut told = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(at) = rest.find('@') {
-            let local = rest[..at].trim_end_matches(is_atext).len();
+            let local = start_of_local_part(&rest[..at]);
             let behind = &rest[at + 1..];
             let literal = behind.strip_prefix('[').and_then(|literal| Some(&behind[..literal.find(']')? + 2]));
             let domain = match literal.filter(|literal| !literal.contains('@')) {
@@ -118,7 +106,10 @@ impl Mask {
                 let hash: String = tag.as_ref().iter().take(HASH_SHOWN).map(|octet| format!("{octet:02x}")).collect();
                 format!("{hash}@{domain}")
             }
-            None => format!("{}***@{domain}", local.trim_start_matches('"').chars().next().unwrap_or('*')),
+            None => {
+                let first = local.trim_start_matches('"').chars().next();
+                format!("{}***@{domain}", first.filter(|c| is_atext(*c)).unwrap_or('*'))
+            }
         }
     }
 }
@@ -148,6 +139,14 @@ impl Herald for Masked {
         self.mask.apply_to_notice(&mut notice);
         self.herald.tell(notice);
     }
+}
+
+/// Where the local part begins that this text ends with: words of atext, or a quoted string (RFC 5321 §4.1.2). The end of the
+/// text where there is none.
+fn start_of_local_part(text: &str) -> usize {
+    let Some(inside) = text.strip_suffix('"') else { return text.trim_end_matches(is_atext).len() };
+    let opens = |(place, _): &(usize, &str)| !inside[..*place].ends_with('\\');
+    inside.rmatch_indices('"').find(opens).map_or(text.len(), |(place, _)| place)
 }
 
 /// RFC 5322 §3.2.3, with the dot, and RFC 6532 §3.2.
@@ -227,6 +226,9 @@ mod tests {
             ("jürgen@bücher.example über quota", "j***@bücher.example über quota"),
             ("550 root@[192.0.2.1] no", "550 r***@[192.0.2.1] no"),
             ("a@b@c @d e@ @ @[ f@[g", "a***@b@c @d e@ @ @[ f@[g"),
+            ("> MAIL FROM:<\"the shop\"@a.example> SIZE=5", "> MAIL FROM:<t***@a.example> SIZE=5"),
+            (r#"he said "no" to "a \"b\" c"@d.example"#, r#"he said "no" to a***@d.example"#),
+            ("\"@d.example", "\"@d.example"),
             ("550 no such user", "550 no such user"),
         ] {
             assert_eq!(mask.told(text), masked);
@@ -244,6 +246,13 @@ mod tests {
             // What is not an address stays, and what was masked stays masked.
             proptest::prop_assert_eq!(text.matches('@').count(), masked.matches('@').count());
             proptest::prop_assert_eq!(&mask.told(&masked), &masked);
+        }
+
+        #[test]
+        fn any_text_with_quotes_is_read(text in "[a-c@\"\\\\é ]{0,40}") {
+            let mask = Mask { masking: Masking::Smart, key: None };
+            // What is cut in the middle of a character, or out of order, ends in a panic.
+            proptest::prop_assert!(mask.told(&text).matches('@').count() <= text.matches('@').count());
         }
     }
 }
