@@ -33,6 +33,29 @@ fn check_tells_every_property_of_the_class() {
     }
 }
 
+/// A service named `mta`, a YAML block with a line break at its end, a file that Windows wrote.
+#[test]
+fn check_takes_values_as_the_field_hands_them_over() {
+    let grid = Grid::new();
+    let name = grid.make_file("hostname", "\u{feff}relay.example\r\n");
+    let vars = [
+        ("MTA_HOSTNAME_FILE", name.to_str().unwrap()),
+        ("MTA_SMART_RELAY", "[smart.example]:2525\n"),
+        ("MTA_SMTPD_TRUSTED_NETWORKS", "127.0.0.1\n10.0.0.0/8\n"),
+        ("MTA_PORT", "tcp://10.43.0.7:25"),
+        ("MTA_SERVICE_HOST", "10.43.0.7"),
+        ("MTA_SERVICE_PORT", "25"),
+        ("MTA_PORT_25_TCP_ADDR", "10.43.0.7"),
+    ];
+    let ended = grid.run(&["check"], &vars);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    for shown in ["relay.example ", "[smart.example]:2525 ", "127.0.0.1, 10.0.0.0/8 "] {
+        assert!(ended.stdout.contains(shown), "{shown}:\n{}", ended.stdout);
+    }
+    let links = ended.stdout.lines().filter(|line| line.contains("a service named mta"));
+    assert_eq!(links.count(), 1, "{}", ended.stdout);
+}
+
 #[test]
 fn check_warns_of_open_relays_and_of_gateways() {
     let grid = Grid::new();

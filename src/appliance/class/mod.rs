@@ -128,6 +128,9 @@ pub struct Property {
     /// Whether the value is masked wherever it is shown.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub secret: bool,
+    /// Whether it has entries: commas, blanks and line breaks separate them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub list: bool,
     /// Where it comes from: the founding document, or the container world.
     pub group: Group,
     /// What it does, in one line.

@@ -4,6 +4,8 @@
 //! start. Nothing here panics on what an environment may hold: variables are read raw and checked for UTF-8.
 
 use super::choice::LogFormat;
+use super::clean::{Clean, clean};
+use super::service_links::is_service_link;
 use super::settings::{Settings, Texts};
 use crate::appliance::class::{PREFIX, Property, class};
 use crate::appliance::failure::{Exit, Failure};
@@ -122,11 +124,15 @@ pub fn load() -> Result<Loaded, Refused> {
 /// Everything that is wrong with them, at once.
 pub fn read(vars: impl Iterator<Item = (OsString, OsString)>, machine: &Machine) -> Result<Loaded, Refused> {
     let mut finder = Finder::default();
-    let ours = vars.filter(|(name, _)| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()));
-    for (name, value) in ours {
-        finder.take(&name, value);
+    for (name, value) in vars {
+        if name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+            finder.take(&name, value);
+        } else {
+            finder.pass(&name);
+        }
     }
-    let Finder { mut problems, .. } = finder;
+    finder.tell_of_links();
+    let Finder { mut problems, mut warnings, .. } = finder;
     let mut values = BTreeMap::new();
     let mut sources = BTreeMap::new();
     for property in &class().property {
@@ -144,7 +150,10 @@ pub fn read(vars: impl Iterator<Item = (OsString, OsString)>, machine: &Machine)
         .map_err(|error| vec![Failure::preconfigure(Exit::Internal, error.to_string())])
         .and_then(|texts| Settings::from_texts(texts, &sources));
     match settings {
-        Ok(settings) if problems.is_empty() => Ok(Loaded { warnings: settings.warnings(), settings, sources }),
+        Ok(settings) if problems.is_empty() => {
+            warnings.extend(settings.warnings());
+            Ok(Loaded { warnings, settings, sources })
+        }
         outcome => {
             problems.extend(outcome.err().into_iter().flatten());
             Err(Refused { problems, run_dir, log_format })
@@ -157,6 +166,9 @@ pub fn read(vars: impl Iterator<Item = (OsString, OsString)>, machine: &Machine)
 struct Finder {
     found: BTreeMap<&'static str, (String, Source)>,
     problems: Vec<Failure>,
+    warnings: Vec<String>,
+    /// Variables that container engines make.
+    links: Vec<String>,
 }
 
 impl Finder {
@@ -166,11 +178,14 @@ impl Finder {
             return self
                 .problem(format!("Error: {shown} is not UTF-8 text"), "write the value again, without special characters");
         };
+        if is_service_link(&shown, &value) {
+            return self.links.push(shown);
+        }
         let name = shown.strip_prefix(PREFIX).unwrap_or_default();
         // `ssl_key_file` is a property of its own, so the whole name is tried first.
         if let Some(property) = by_variable(name) {
             if !value.is_empty() {
-                self.found(property, value, Source::Environment);
+                self.found(property, &value, Source::Environment);
             }
         } else if let Some(property) = name.strip_suffix("_FILE").and_then(by_variable) {
             if !value.is_empty() {
@@ -184,11 +199,11 @@ impl Finder {
     fn take_file(&mut self, property: &'static Property, path: &Path) {
         match read_value(path) {
             // An empty password would open what was meant to be closed.
-            Ok(text) if text.is_empty() && property.secret => self.problem(
+            Ok(text) if property.secret && text.trim_matches(['\u{feff}', '\r', '\n']).is_empty() => self.problem(
                 format!("Error: the file for {} is empty", property.name),
                 format!("{}_FILE={}: write the value into it", property.variable(), path.display()),
             ),
-            Ok(text) => self.found(property, text, Source::File(path.to_owned())),
+            Ok(text) => self.found(property, &text, Source::File(path.to_owned())),
             Err(cause) => self.problem(
                 format!("Error: the file for {} cannot be read", property.name),
                 format!("{}_FILE={}: {cause}", property.variable(), path.display()),
@@ -196,33 +211,56 @@ impl Finder {
         }
     }
 
-    fn found(&mut self, property: &'static Property, value: String, source: Source) {
+    fn found(&mut self, property: &'static Property, text: &str, source: Source) {
         let variable = property.variable();
-        if value.len() > VALUE_LIMIT {
-            self.problem(format!("Error: {variable} is too long"), format!("at most {VALUE_LIMIT} octets"));
-        } else if value.chars().any(char::is_control) {
-            let cause = "remove line breaks, tabs and the like; a file may end in one line break";
-            self.problem(format!("Error: {variable} contains control characters"), cause);
-        } else if source == Source::Environment && is_quoted(&value) {
-            // `docker run --env-file` and compose's env_file keep quotes that a shell would have removed.
-            self.problem(
-                format!("Error: {variable} has quotes around its value"),
-                "remove the quotes: what stands behind the = sign is taken as it is",
-            );
-        } else if self.found.contains_key(property.name.as_str()) {
-            self.problem(format!("Error: both {variable} and {variable}_FILE are set"), "use one of them");
-        } else if !value.is_empty() {
-            self.found.insert(&property.name, (value, source));
+        // A file is named as such: its variable holds nothing but a path.
+        let place = match &source {
+            Source::File(path) => format!("{variable}_FILE={}: ", path.display()),
+            Source::Environment | Source::Default => String::new(),
+        };
+        if text.len() > VALUE_LIMIT {
+            return self.problem(format!("Error: {variable} is too long"), format!("{place}at most {VALUE_LIMIT} octets"));
+        }
+        match clean(property, &source, text) {
+            Err(dirty) => self.problem(format!("Error: {variable} {}", dirty.what), format!("{place}{}", dirty.advice)),
+            Ok(_) if self.found.contains_key(property.name.as_str()) => {
+                self.problem(format!("Error: both {variable} and {variable}_FILE are set"), "use one of them");
+            }
+            Ok(Clean { value, warning }) => {
+                self.warnings.extend(warning);
+                if !value.is_empty() {
+                    self.found.insert(&property.name, (value, source));
+                }
+            }
         }
     }
 
+    /// A variable that is not ours; one that only has the wrong case is worth a word.
+    fn pass(&mut self, variable: &OsStr) {
+        let shown = variable.to_string_lossy();
+        let upper = shown.to_ascii_uppercase();
+        let name = upper.strip_prefix(PREFIX).unwrap_or_default();
+        if by_variable(name).or_else(|| name.strip_suffix("_FILE").and_then(by_variable)).is_some() {
+            self.warnings.push(format!("{shown} is ignored: properties are upper case, write {upper}"));
+        }
+    }
+
+    /// One line for all service links.
+    fn tell_of_links(&mut self) {
+        self.links.sort_unstable();
+        let Some(first) = self.links.first() else { return };
+        let others = match self.links.len() - 1 {
+            0 => String::new(),
+            others => format!(" and {others} more"),
+        };
+        self.warnings.push(format!(
+            "{first}{others} are ignored: a container engine makes them for a service named mta. Without them in Kubernetes: \
+             enableServiceLinks: false"
+        ));
+    }
+
     fn unknown(&mut self, variable: &str) {
-        let link = ["MTA_SERVICE_", "MTA_PORT"].iter().any(|start| variable.starts_with(start));
         let cause = match nearest(variable) {
-            _ if link => {
-                "it looks like a Kubernetes service link: set enableServiceLinks: false, or give the service another name"
-                    .to_owned()
-            }
             Some(name) => format!("did you mean {name}? `postern describe` lists all properties"),
             None => "`postern describe` lists all properties".to_owned(),
         };
@@ -243,18 +281,10 @@ fn read_value(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| error.to_string())?;
     file.take(VALUE_LIMIT as u64 + 2).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    let mut text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err("it is not UTF-8 text but UTF-16: save it as UTF-8".to_owned());
     }
-    Ok(text)
-}
-
-fn is_quoted(value: &str) -> bool {
-    value.len() >= 2 && ['"', '\''].iter().any(|quote| value.starts_with(*quote) && value.ends_with(*quote))
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
 }
 
 /// The variable that was most likely meant.
@@ -332,12 +362,48 @@ mod tests {
 
     #[test]
     fn unknown_names_get_a_suggestion() {
-        let told =
-            problems(&[("MTA_HOSTNME", "a"), ("MTA_SMART_RELAY_HOST", ""), ("MTA_XYZZY", "1"), ("MTA_PORT_25_TCP", "tcp://")]);
+        let told = problems(&[("MTA_HOSTNME", "a"), ("MTA_SMART_RELAY_HOST", ""), ("MTA_XYZZY", "1"), ("MTA_PORT", "25")]);
         assert_eq!(told.len(), 4, "{told:?}");
         assert!(told[0].contains("did you mean MTA_HOSTNAME?"), "{told:?}");
         assert!(told[2].contains("MTA_XYZZY") && !told[2].contains("did you mean"), "{told:?}");
-        assert!(told[3].contains("enableServiceLinks"), "{told:?}");
+        assert!(told[3].contains("MTA_PORT"), "{told:?}");
+    }
+
+    #[test]
+    fn service_links_are_ignored_and_told_once() {
+        let vars = [
+            ("MTA_PORT", "tcp://10.43.0.7:25"),
+            ("MTA_SERVICE_HOST", "10.43.0.7"),
+            ("MTA_SMTP_PORT", "tcp://10.43.0.8:25"),
+            ("MTA_HOSTNAME", "a.example"),
+        ];
+        let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let loaded = read(vars, &machine()).unwrap();
+        assert_eq!(loaded.settings.smtp_port, 25);
+        let told: Vec<_> = loaded.warnings.iter().filter(|warning| warning.contains("service")).collect();
+        assert_eq!(told.len(), 1, "{:?}", loaded.warnings);
+        assert!(told[0].starts_with("MTA_PORT and 2 more are ignored"), "{told:?}");
+    }
+
+    #[test]
+    fn names_in_lower_case_are_not_ignored_in_silence() {
+        let vars = [("mta_hostname", "a.example"), ("Mta_Password_File", "/x"), ("mta_else", "1")];
+        let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let told = read(vars, &machine()).unwrap().warnings;
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].ends_with("write MTA_HOSTNAME") && told[1].ends_with("write MTA_PASSWORD_FILE"), "{told:?}");
+    }
+
+    #[test]
+    fn files_from_windows_are_read() {
+        let file = value_file(b"\xef\xbb\xbfrelay.example\r\n");
+        let vars = [(OsString::from("MTA_HOSTNAME_FILE"), OsString::from(file.path()))];
+        assert_eq!(read(vars.into_iter(), &machine()).unwrap().settings.hostname, "relay.example");
+        let utf16 = value_file(b"\xff\xfea\0");
+        assert!(problems(&[("MTA_HOSTNAME_FILE", utf16.path().to_str().unwrap())])[0].contains("save it as UTF-8"));
+        let quoted = value_file(b"\"relay.example\"\n");
+        let told = problems(&[("MTA_HOSTNAME_FILE", quoted.path().to_str().unwrap())]);
+        assert!(told[0].starts_with("Error: MTA_HOSTNAME has quotes around its value\n  MTA_HOSTNAME_FILE="), "{told:?}");
     }
 
     #[test]

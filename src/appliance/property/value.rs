@@ -174,9 +174,14 @@ fn bare_host(spec: &crate::ground::host::HostSpec) -> String {
     plain.to_string()
 }
 
-/// Items between commas or blanks, each read by `item`.
+/// Items between commas, blanks or line breaks, each read by `item`.
 pub(super) fn list<T>(text: &str, item: impl Fn(&str) -> Result<T, Complaint>) -> Result<Vec<T>, Complaint> {
-    match text.split([',', ' ']).filter(|part| !part.is_empty()).map(item).collect::<Result<Vec<T>, _>>() {
+    match text
+        .split(|c: char| c == ',' || c.is_whitespace())
+        .filter(|part| !part.is_empty())
+        .map(item)
+        .collect::<Result<Vec<T>, _>>()
+    {
         Ok(items) if items.is_empty() => Err("holds nothing but commas".into()),
         items => items,
     }
