@@ -10,6 +10,7 @@
 mod claim;
 mod facts;
 mod hooks;
+mod instance;
 mod keys;
 mod lookout;
 mod rooms;
@@ -160,7 +161,8 @@ async fn serve(
     let views = Views { desk, submission: intake.clone(), doorway: roll.clone(), history: journal, tail, pulse, repeats };
     let window = Window::open(views, counters.clone(), rooms::login(settings), facts::facts(settings), ready)
         .map_err(|error| internal("counters", &error))?;
-    let windows = windows::open(settings, window.clone(), hooked, (windows, window_tls), control, closing)?;
+    let instance = instance::name(&settings.hostname, disk.as_ref());
+    let windows = windows::open(settings, &instance, window.clone(), hooked, (windows, window_tls), control, closing)?;
 
     let mut couriers = tokio::spawn(outbound.clone().run());
     let rest = tokio::spawn(lookout::rest_when_idle(counters.clone()));

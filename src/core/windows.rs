@@ -19,16 +19,17 @@ use tokio::sync::watch;
 /// How long the windows may take to close.
 const WINDOWS_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Opens them; the thread ends after `closing` says true.
+/// Opens them; `instance` is the appliance's name at terminal `mon`. The thread ends after `closing` says true.
 pub(super) fn open(
     settings: &Settings,
+    instance: &str,
     window: Arc<Window>,
     hooked: Option<Hooked>,
     (public, tls): (Vec<TcpListener>, Option<Arc<Presenter>>),
     control: UnixListener,
     closing: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, Failure> {
-    let push = settings.terminal_mon.as_ref().map(|url| push::Config::new(url, &settings.hostname, settings.mon_interval));
+    let push = settings.terminal_mon.as_ref().map(|url| push::Config::new(url, instance, settings.mon_interval));
     let push = push.transpose().map_err(|error| Failure::preconfigure(Exit::Property, error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| internal("the windows' runtime", &error))?;

@@ -1,15 +1,17 @@
 //! Pushes of all counters to terminal `mon`, a Prometheus Pushgateway.
 //!
 //! In: the counters. Out: PUT of their text to `/metrics/job/mta/instance/<hostname>` at a steady pace, DELETE of that group
-//! at a clean stop, so that the gateway does not show a dead appliance's numbers for ever.
+//! at a clean stop, so that the gateway does not show a dead appliance's numbers for ever. A group that somebody else of the
+//! same name pushed to since stays: `mta_start_time_seconds` and `mta_push_total` in it tell whose it is.
 //! Limits: one push at a time, 5 s each, 3 s for the last word; at most 4 KiB of an answer are looked at. A monitor that is
 //! dead, slow, redirects or talks nonsense costs a counter, one log line when that begins and one when it ends.
 //! Source: the Pushgateway's README, "API", "URL" (`@base64` for values that a path cannot hold).
 
+use super::client::Reply;
 use super::server::{Window, stopped};
 use super::{base64, client, metrics};
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use hyper::http::uri::Scheme;
 use hyper::{Method, Request, Uri};
@@ -26,6 +28,9 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the farewell may take.
 pub const FAREWELL_PATIENCE: Duration = Duration::from_secs(3);
 
+/// How much of what a gateway shows is looked at: some hundred appliances.
+const SHOWN_MAX: usize = 4 << 20;
+
 /// Where to push, what to be called there, how often.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -34,6 +39,9 @@ pub struct Config {
     /// `host:port` as the Host header wants it.
     authority: String,
     path: String,
+    /// Where the gateway shows all groups, and this one's labels as they stand there.
+    all: String,
+    group: String,
     pace: Duration,
 }
 
@@ -78,6 +86,8 @@ impl Config {
             host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
             port,
             path: format!("{}/metrics/job/mta/{}", uri.path().trim_end_matches('/'), label("instance", instance)),
+            all: format!("{}/metrics", uri.path().trim_end_matches('/')),
+            group: format!("{{instance=\"{}\",job=\"mta\"}}", instance.replace('\\', "\\\\").replace('"', "\\\"")),
             pace: pace.max(Duration::from_millis(100)),
         })
     }
@@ -106,9 +116,49 @@ pub async fn push(config: Config, window: Arc<Window>, mut stop: watch::Receiver
         ever |= result.is_ok();
         tell(&config, &result, well.replace(result.is_ok()));
     }
-    if ever && let Err(failure) = within(FAREWELL_PATIENCE, send(&config, Method::DELETE, Bytes::new())).await {
-        tracing::warn!(monitor = config.authority, %failure, "the last counters stay at terminal mon");
+    if !ever {
+        return;
     }
+    match within(FAREWELL_PATIENCE, farewell(&config, &window)).await {
+        Ok(true) => {}
+        Ok(false) => tracing::warn!(
+            monitor = config.authority,
+            path = config.path,
+            "another appliance pushes under the same name, its counters stay at terminal mon: give each its own hostname"
+        ),
+        Err(failure) => tracing::warn!(monitor = config.authority, %failure, "the last counters stay at terminal mon"),
+    }
+}
+
+/// Takes the group back, unless the last push to it was somebody else's; tells whether.
+async fn farewell(config: &Config, window: &Window) -> Result<bool, Failure> {
+    // A gateway that shows nothing may still take the group back.
+    let shown = shown(config).await.unwrap_or_default();
+    let value = |name: &str| {
+        let line = shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(config.group.as_str()))?;
+        line.trim().parse::<f64>().ok()
+    };
+    let counters = &window.counters;
+    let started = value("mta_start_time_seconds").is_none_or(|value| value == counters.start_time_seconds.get() as f64);
+    // The text of a push was made before that push was counted.
+    let pushes = counters.push_total.get() as f64;
+    let pushed = value("mta_push_total").is_none_or(|value| value == pushes || value + 1.0 == pushes);
+    if !(started && pushed) {
+        return Ok(false);
+    }
+    send(config, Method::DELETE, Bytes::new()).await.map(|()| true)
+}
+
+/// What the gateway shows of all groups, the first [`SHOWN_MAX`] octets of it.
+async fn shown(config: &Config) -> Option<String> {
+    let mut reply = request(config, Method::GET, &config.all, Bytes::new()).await.ok()?;
+    let mut octets = Vec::new();
+    while let Some(Ok(frame)) = reply.response.body_mut().frame().await
+        && octets.len() < SHOWN_MAX
+    {
+        octets.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+    }
+    Some(String::from_utf8_lossy(&octets).into_owned())
 }
 
 /// One line for each change of state.
@@ -129,26 +179,30 @@ async fn once(config: &Config, window: &Window) -> Result<(), Failure> {
     within(PATIENCE, send(config, Method::PUT, text.into())).await
 }
 
-async fn within(patience: Duration, sending: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+async fn within<T>(patience: Duration, sending: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     timeout(patience, sending).await.unwrap_or(Err(Failure::Slow(patience)))
 }
 
 async fn send(config: &Config, method: Method, content: Bytes) -> Result<(), Failure> {
-    let request = Request::builder()
-        .method(method)
-        .uri(config.path.as_str())
-        .header(HOST, config.authority.as_str())
-        .header(USER_AGENT, concat!("postern/", env!("CARGO_PKG_VERSION")))
-        .header(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")
-        .body(Full::new(content))?;
-    let stream = TcpStream::connect((config.host.as_str(), config.port)).await?;
-    let mut reply = client::send(stream, request).await?;
+    let mut reply = request(config, method, &config.path, content).await?;
     let status = reply.response.status();
     if status.is_success() {
         return Ok(());
     }
     let words = client::words(&mut reply).await;
     Err(Failure::Answer { status: status.as_u16(), words })
+}
+
+async fn request(config: &Config, method: Method, path: &str, content: Bytes) -> Result<Reply, Failure> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, config.authority.as_str())
+        .header(USER_AGENT, concat!("postern/", env!("CARGO_PKG_VERSION")))
+        .header(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")
+        .body(Full::new(content))?;
+    let stream = TcpStream::connect((config.host.as_str(), config.port)).await?;
+    Ok(client::send(stream, request).await?)
 }
 
 /// One label of a group as it stands in the path: percent-encoded, or in base 64 where a path segment cannot hold the value.

@@ -89,6 +89,31 @@ async fn a_real_gateway_shows_the_counters_until_the_clean_stop() {
     assert!(!text.contains("mta_mqueue_messages"), "the group stays after a clean stop:\n{text}");
 }
 
+/// Two appliances of one name overwrite each other; the one that stops must not take the other's counters along.
+#[tokio::test]
+async fn a_stop_takes_back_its_own_counters_alone() {
+    let gateway = Gateway::start().await;
+    let (stays, goes) = (TestWindow::open([], None).await, TestWindow::open([], None).await);
+    goes.counters.start_time_seconds.set(1000);
+    stays.counters.start_time_seconds.set(2_000_000);
+    let leaving = start(&goes, gateway.address, "mta.example");
+    until("a push", || goes.counters.push_total.get() > 0).await;
+    let slow = Config::new(&format!("http://{}", gateway.address), "mta.example", Duration::from_secs(60)).unwrap();
+    // The leaving one is slow as well: the last push is the other's.
+    leaving.abort();
+    let leaving = tokio::spawn(push(slow.clone(), Arc::clone(&goes.window), goes.stop.subscribe()));
+    until("its push", || goes.counters.push_total.get() > 1).await;
+    let staying = tokio::spawn(push(slow, Arc::clone(&stays.window), stays.stop.subscribe()));
+    until("the other's push", || stays.counters.push_total.get() > 0).await;
+    goes.stop.send(true).unwrap();
+    timeout(Duration::from_secs(5), leaving).await.unwrap().unwrap();
+    let text = gateway.metrics().await;
+    assert!(text.contains("mta_start_time_seconds{instance=\"mta.example\",job=\"mta\"} 2e+06"), "{text}");
+    stays.stop.send(true).unwrap();
+    timeout(Duration::from_secs(5), staying).await.unwrap().unwrap();
+    assert!(!gateway.metrics().await.contains("mta_start_time_seconds{instance"));
+}
+
 #[tokio::test]
 async fn odd_host_names_arrive_as_they_are() {
     let gateway = Gateway::start().await;
@@ -131,6 +156,10 @@ async fn a_monitor_that_hangs_at_the_end_does_not_hold_up_the_stop() {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = vec![0; 1 << 16];
             let read = stream.read(&mut request).await.unwrap();
+            if request.starts_with(b"GET ") {
+                stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+                continue;
+            }
             if request.starts_with(b"DELETE ") {
                 farewell.send(String::from_utf8_lossy(&request[..read]).into_owned()).unwrap();
                 let _ = stream.read_to_end(&mut request).await;
