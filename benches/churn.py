@@ -54,7 +54,7 @@ def let_go(relay, sinks, number):
     """The destination takes all that waits for it, then refuses again."""
     sinks[number].close()
     sinks[number] = Sink(destination_address(number))
-    relay.queue("retry", "--domain", domain(number))
+    relay.queue("retry", "--yes", "--domain", domain(number))
     end = time.monotonic() + TURN_SECONDS
     while f'"{domain(number)}"' in relay.get("/api/v1/destinations?limit=1000"):
         if time.monotonic() > end:

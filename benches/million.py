@@ -198,7 +198,7 @@ def million(bench):
         found["restarts"] = [restart(full, count, how) for how in ("SIGTERM", "SIGKILL")]
         bad.close()
         bad = Sink(BAD, options=refuse[:2])
-        full.queue("retry", "--domain", "dead0001.example")
+        full.queue("retry", "--yes", "--domain", "dead0001.example")
         full.wait_for("mta_mqueue_messages", count // 2, "delivering half of it")
         found["disk"].append(volume_of(full, "half of it delivered"))
         say(f"million: {count // 2:,} mails come and go")

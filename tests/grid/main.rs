@@ -224,7 +224,7 @@ fn mail_counters_and_a_killed_container() {
     let mx = grid.port("mx", 8025); // a restarted container gets another free port
     let promised = accepted(webapp).unwrap();
     assert!(promised.len() >= waiting.len());
-    new.exec(&["postern", "queue", "retry", "--all"]);
+    new.exec(&["postern", "queue", "retry", "--all", "--yes"]);
     let here = wait_for("every mail that was answered 250 in mx", Duration::from_secs(120), || {
         let here = arrived(mx)?;
         let absent = promised.iter().filter(|id| !here.contains_key(*id)).count();

@@ -101,7 +101,7 @@ fn a_thousand_mails_move_and_arrive_once() {
     }
     let log = new.log().join("\n");
     assert!(log.contains(&format!("was={first_id}")), "the old id stands in the log");
-    new.queue(&["release", "--all"]);
+    new.queue(&["release", "--all", "--yes"]);
     new.until_empty();
     assert_eq!(assert_arrived(&[&there, &here], 0..MAILS, 1), 0);
 

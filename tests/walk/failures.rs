@@ -131,19 +131,19 @@ fn orders_hold_release_and_delete() {
     let address = sink.address;
     sink.stop("failures");
     let sink = Sink::at(address, "");
-    appliance.queue(&["retry", "--all"]);
+    appliance.queue(&["retry", "--all", "--yes"]);
     assert_eq!(sink.mails(1)[0].to, ["usual@there.example"]);
     // Orders outlive the process.
     assert_eq!(appliance.stop(), 143);
     appliance.boot();
-    appliance.queue(&["retry", "--all"]);
+    appliance.queue(&["retry", "--all", "--yes"]);
     let messages = appliance.messages();
     assert_eq!(ids(&appliance), [&*held, &other]);
     assert!(messages.iter().all(|message| message["held"] == true && message["next_try_seconds"].is_null()), "{messages:?}");
     assert_eq!(sink.count(), 1);
     assert_eq!(appliance.queue(&["release", &held]), [json!({"messages": 1})]);
     assert!(sink.mails(2).iter().any(|mail| mail.to == ["held@there.example"]));
-    assert_eq!(appliance.queue(&["release", "--domain", "there.example"]), [json!({"messages": 1})]);
+    assert_eq!(appliance.queue(&["release", "--domain", "there.example", "--yes"]), [json!({"messages": 1})]);
     assert!(sink.mails(3).iter().any(|mail| mail.to == ["other@there.example"]));
     appliance.until_empty();
     assert_eq!(appliance.counter("mta_notifications_total{kind=\"failed\"}"), 0);

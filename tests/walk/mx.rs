@@ -202,7 +202,7 @@ fn a_name_server_that_does_not_answer_defers() {
     assert_eq!(appliance.stop(), 143);
     appliance.set(&[("MTA_DNS_SERVERS", &names.servers())]);
     appliance.boot();
-    appliance.queue(&["retry", "--all"]);
+    appliance.queue(&["retry", "--all", "--yes"]);
     assert_eq!(home.mails(1)[0].to, ["box@here.example"]);
     appliance.until_empty();
 }

@@ -121,7 +121,7 @@ fn the_queue_is_the_same_after_a_restart() {
     let address = sink.address;
     sink.stop("mails");
     let sink = Sink::at(address, "");
-    appliance.queue(&["retry", "--domain", "there.example"]);
+    appliance.queue(&["retry", "--domain", "there.example", "--yes"]);
     sink.mails(20);
     appliance.until_empty();
 }

@@ -124,15 +124,15 @@ async fn the_tool_gives_orders() {
     let id = "0000000000001";
     for (arguments, words) in [
         (format!("retry {id}"), "1 message will be tried now.\n"),
-        ("hold --domain b.example".to_owned(), "5 messages held.\n"),
-        ("release --all".to_owned(), "5 messages released.\n"),
+        ("hold --domain b.example --yes".to_owned(), "5 messages held.\n"),
+        ("release --all --yes".to_owned(), "5 messages released.\n"),
         ("delete --recipient a@ --dry-run".to_owned(), "5 messages would be hit; nothing was done.\n"),
         ("hold --recipient nobody@".to_owned(), "0 messages held.\n"),
         ("pause b.example".to_owned(), "Nothing goes there until it is resumed.\n"),
         ("resume b.example".to_owned(), "Mail goes there again.\n"),
         (format!("delete {id}"), "1 message deleted.\n"),
         ("retry --domain elsewhere.example".to_owned(), "0 messages will be tried now.\n"),
-        ("retry --all --json".to_owned(), "{\"messages\":4}\n"),
+        ("retry --all --json --yes".to_owned(), "{\"messages\":4}\n"),
         ("delete --all --yes".to_owned(), "4 messages deleted.\n"),
         ("list".to_owned(), "The queue is empty.\n"),
     ] {
@@ -145,24 +145,28 @@ async fn the_tool_gives_orders() {
 
 #[tokio::test]
 async fn the_tool_says_what_is_wrong_and_what_to_do() {
-    let window = TestWindow::open([message(1, 60, None, &["a@b.example"])], None).await;
+    let window = TestWindow::open((1..=2).map(|id| message(id, 60, None, &["a@b.example"])), None).await;
     for (arguments, code, words) in [
         ("retry", 64, "--domain DOMAIN, or conditions, or --all"),
         ("hold 0000000000001 --all", 64, "or conditions, or --all"),
         ("hold --sender x --all", 64, "or conditions, or --all"),
-        ("delete --sender b", 64, "--dry-run"),
+        ("delete --recipient a@", 64, "this would delete 2 messages and tell nobody; nothing was done. Say --yes"),
         ("list --older soon", 64, "older: a duration"),
         ("delete --all", 64, "--yes"),
+        ("delete --domain b.example", 64, "--dry-run"),
+        ("hold --all", 64, "this would hold 2 messages; nothing was done"),
+        ("release --domain b.example", 64, "--yes"),
+        ("retry --all", 64, "--yes"),
         ("show 1", 64, "'postern queue list' shows them"),
-        ("show 0000000000002", 66, "no such message"),
-        ("body 0000000000002", 66, "no such message"),
-        ("retry 0000000000002", 66, "no such message"),
+        ("show 0000000000003", 66, "no such message"),
+        ("body 0000000000003", 66, "no such message"),
+        ("retry 0000000000003", 66, "no such message"),
     ] {
         let (got, out, complaints) = queue(&window.socket, arguments).await;
         assert_eq!((got, out.as_str()), (code, ""), "{arguments}: {complaints}");
         assert!(complaints.contains(words) && complaints.lines().count() == 1, "{arguments}: {complaints}");
     }
-    assert_eq!(window.desk.len(), 1);
+    assert_eq!(window.desk.len(), 2);
     let (code, _, complaints) = queue(Path::new("/no/such/control.sock"), "list").await;
     assert!(code == 69 && complaints.contains("postern init"), "{complaints}");
     // A socket that a killed core left behind.

@@ -2,7 +2,7 @@
 //!
 //! Besides, it looks at data volumes without a core, and carries mail between queues and files.
 //! In: arguments. Out: tables for people, or JSON (one value a line); how far a long work is, on standard error. Exit codes follow
-//! sysexits: 64 wrong arguments, 65 damaged or refused mail, 66 no such message, file or volume, 69 no core answers (or one works
+//! sysexits: 1 an order that was not confirmed, 64 wrong arguments, 65 damaged or refused mail, 66 no such message, file or volume, 69 no core answers (or one works
 //! with a volume that was to be read), 70 an answer that makes no sense, 73 a file cannot be written, 77 no permission.
 //! Security: everything that comes from mail is made harmless before a terminal sees it; `body` alone writes a mail as it is.
 
@@ -10,18 +10,19 @@ mod call;
 mod export;
 mod import;
 mod look;
+mod order;
 mod store;
 mod table;
 mod volume;
 
-use super::api::OrderView;
 use super::words::{count, harmless, size, span, states};
-use crate::window::api::{DestinationsView, FinishedView, HitView, MessageView, RecipientView, StatusView};
+use crate::window::api::{DestinationsView, FinishedView, MessageView, RecipientView, StatusView};
 use call::Core;
 use clap::{Args, Subcommand};
 use export::Export;
 use import::Import;
-use look::{By, FilterArgs, HistoryArgs, Listing};
+use look::{By, HistoryArgs, Listing};
+use order::Choice;
 use serde::Serialize;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -33,6 +34,8 @@ use table::Table;
 pub use volume::Volumes;
 
 const EX_OK: u8 = 0;
+/// Somebody was asked and said no.
+const EX_DECLINED: u8 = 1;
 const EX_USAGE: u8 = 64;
 const EX_DATAERR: u8 = 65;
 const EX_NOINPUT: u8 = 66;
@@ -116,13 +119,7 @@ enum Command {
     /// End a hold
     Release(Choice),
     /// Remove from the queue; nobody gets a bounce
-    Delete {
-        #[command(flatten)]
-        choice: Choice,
-        /// Do not ask when deleting more than one
-        #[arg(long)]
-        yes: bool,
-    },
+    Delete(Choice),
     /// Show the queue in numbers and by destination
     Stats(Watch),
     /// Check a data volume on which no appliance runs, and change nothing
@@ -144,24 +141,6 @@ enum Command {
     /// Recipients that have a mail already do not get it again, and its age counts on. What is in the queue is moved to
     /// DIR/imported; what is refused stays, with the reason, and the exit code is 65.
     Import(Import),
-}
-
-/// Which messages.
-#[derive(Debug, Args)]
-struct Choice {
-    /// The queue id of one message
-    id: Option<String>,
-    /// All messages with a waiting recipient in this domain
-    #[arg(long, value_name = "DOMAIN")]
-    domain: Option<String>,
-    /// All messages
-    #[arg(long)]
-    all: bool,
-    /// Only say how many messages it would hit
-    #[arg(long)]
-    dry_run: bool,
-    #[command(flatten)]
-    filter: FilterArgs,
 }
 
 /// Whether to look again and again.
@@ -234,20 +213,10 @@ impl From<io::Error> for Trouble {
 fn perform(mut args: QueueArgs, volumes: &dyn Volumes, out: &mut dyn Write, complaints: &mut dyn Write) -> Result<(), Trouble> {
     // What is wrong with the arguments is said before anybody is called.
     let order = match &args.command {
-        Command::Retry(choice) => Some(order("retry", choice)?),
-        Command::Hold(choice) => Some(order("hold", choice)?),
-        Command::Release(choice) => Some(order("release", choice)?),
-        Command::Delete { choice, yes } => {
-            let order = order("delete", choice)?;
-            if (choice.all || order.filter.is_some()) && !yes && !choice.dry_run {
-                let words = match choice.all {
-                    true => "this deletes every message in the queue and tells nobody; say --yes if that is meant",
-                    false => "this deletes every message that passes and tells nobody; look with --dry-run, then say --yes",
-                };
-                return Err(Trouble::new(EX_USAGE, words));
-            }
-            Some(order)
-        }
+        Command::Retry(choice) => Some(choice.order("retry")?),
+        Command::Hold(choice) => Some(choice.order("hold")?),
+        Command::Release(choice) => Some(choice.order("release")?),
+        Command::Delete(choice) => Some(choice.order("delete")?),
         Command::Show { id } | Command::Body { id } | Command::Text { id } => {
             check_id(id)?;
             None
@@ -260,8 +229,8 @@ fn perform(mut args: QueueArgs, volumes: &dyn Volumes, out: &mut dyn Write, comp
             import.check()?;
             None
         }
-        Command::Pause { destination } => Some(at_destination("pause", destination)),
-        Command::Resume { destination } => Some(at_destination("resume", destination)),
+        Command::Pause { destination } => Some(order::at_destination("pause", destination)),
+        Command::Resume { destination } => Some(order::at_destination("resume", destination)),
         Command::List { .. }
         | Command::Stats(_)
         | Command::Destinations(_)
@@ -288,7 +257,14 @@ fn perform(mut args: QueueArgs, volumes: &dyn Volumes, out: &mut dyn Write, comp
     runtime.block_on(async {
         let core = Core::find(candidates)?;
         match (args.command, order) {
-            (_, Some(order)) => give(&core, &order, args.json, out).await,
+            (
+                Command::Retry(choice) | Command::Hold(choice) | Command::Release(choice) | Command::Delete(choice),
+                Some(order),
+            ) => {
+                choice.confirm(&core, &order, complaints).await?;
+                order::give(&core, &order, args.json, out).await
+            }
+            (_, Some(order)) => order::give(&core, &order, args.json, out).await,
             (Command::List { what, watch }, _) => {
                 watch.look(out, async |out| look::list(&core, &what, args.json, out).await).await
             }
@@ -329,31 +305,6 @@ impl<'a> Progress<'a> {
     }
 }
 
-fn order(word: &str, choice: &Choice) -> Result<OrderView, Trouble> {
-    let filter = choice.filter.view()?;
-    let chosen = [choice.id.is_some(), choice.domain.is_some(), choice.all, filter.is_some()];
-    if chosen.iter().filter(|chosen| **chosen).count() != 1 {
-        let words = format!("{word} what? Give one queue id, or --domain DOMAIN, or conditions, or --all");
-        return Err(Trouble::new(EX_USAGE, words));
-    }
-    if let Some(id) = &choice.id {
-        check_id(id)?;
-    }
-    Ok(OrderView {
-        order: word.to_owned(),
-        id: choice.id.clone(),
-        domain: choice.domain.clone(),
-        all: choice.all,
-        filter,
-        preview: choice.dry_run,
-        ..OrderView::default()
-    })
-}
-
-fn at_destination(word: &str, destination: &str) -> OrderView {
-    OrderView { order: word.to_owned(), destination: Some(destination.to_owned()), ..OrderView::default() }
-}
-
 impl Watch {
     /// Looks once, or again and again on a cleared screen until nobody reads any more.
     async fn look(
@@ -382,26 +333,6 @@ fn check_id(id: &str) -> Result<(), Trouble> {
             Err(Trouble::new(EX_USAGE, words))
         }
     }
-}
-
-async fn give(core: &Core, order: &OrderView, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
-    let hit: HitView = core.post("/api/v1/orders", order).await?;
-    if json {
-        return print_json(out, &hit);
-    }
-    if order.preview {
-        let surely = if hit.incomplete { "At least " } else { "" };
-        return Ok(writeln!(out, "{surely}{} would be hit; nothing was done.", messages(hit.messages))?);
-    }
-    let done = match order.order.as_str() {
-        "pause" => return Ok(writeln!(out, "Nothing goes there until it is resumed.")?),
-        "resume" => return Ok(writeln!(out, "Mail goes there again.")?),
-        "retry" => "will be tried now",
-        "hold" => "held",
-        "release" => "released",
-        _ => "deleted",
-    };
-    Ok(writeln!(out, "{} {done}.", messages(hit.messages))?)
 }
 
 async fn show(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
@@ -554,22 +485,5 @@ mod tests {
         let candidates = with(&[("MTA_RUN_DIR", ""), ("XDG_RUNTIME_DIR", "/y")]);
         assert_eq!(candidates, ["/run/postern/control.sock", "/y/postern/control.sock", "/tmp/postern-7/control.sock"]);
         assert_eq!(with(&[]).len(), 2);
-    }
-
-    #[test]
-    fn an_order_needs_exactly_one_choice() {
-        let choice = |id: Option<&str>, domain: Option<&str>, all| Choice {
-            id: id.map(str::to_owned),
-            domain: domain.map(str::to_owned),
-            all,
-            dry_run: false,
-            filter: FilterArgs::default(),
-        };
-        assert!(order("retry", &choice(Some("0000000000010"), None, false)).is_ok());
-        assert!(order("retry", &choice(None, Some("b"), false)).is_ok());
-        assert!(order("retry", &choice(None, None, true)).is_ok());
-        for bad in [choice(None, None, false), choice(Some("1"), None, false), choice(Some("0000000000010"), None, true)] {
-            assert_eq!(order("retry", &bad).unwrap_err().code, EX_USAGE);
-        }
     }
 }

@@ -1,0 +1,144 @@
+//! Orders: which messages they are meant for, the question before more than one is touched.
+
+use super::call::Core;
+use super::look::FilterArgs;
+use super::{EX_DECLINED, EX_USAGE, Trouble, check_id, messages, print_json};
+use crate::window::api::{HitView, OrderView};
+use clap::Args;
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+
+/// The longest answer to a question that is read.
+const REPLY_MAX: u64 = 100;
+
+/// Which messages.
+#[derive(Debug, Args)]
+pub(super) struct Choice {
+    /// The queue id of one message
+    id: Option<String>,
+    /// All messages with a waiting recipient in this domain
+    #[arg(long, value_name = "DOMAIN")]
+    domain: Option<String>,
+    /// All messages
+    #[arg(long)]
+    all: bool,
+    /// Only say how many messages it would hit
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask before an order on more than one message
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+impl Choice {
+    /// The order in the words of the API.
+    ///
+    /// # Errors
+    /// It names no messages, or names them in two ways, or the id is none.
+    pub(super) fn order(&self, word: &str) -> Result<OrderView, Trouble> {
+        let filter = self.filter.view()?;
+        let chosen = [self.id.is_some(), self.domain.is_some(), self.all, filter.is_some()];
+        if chosen.iter().filter(|chosen| **chosen).count() != 1 {
+            let words = format!("{word} what? Give one queue id, or --domain DOMAIN, or conditions, or --all");
+            return Err(Trouble::new(EX_USAGE, words));
+        }
+        if let Some(id) = &self.id {
+            check_id(id)?;
+        }
+        Ok(OrderView {
+            order: word.to_owned(),
+            id: self.id.clone(),
+            domain: self.domain.clone(),
+            all: self.all,
+            filter,
+            preview: self.dry_run,
+            ..OrderView::default()
+        })
+    }
+
+    /// Asks whoever sits at the terminal before more than one message is touched. Where nobody
+    /// can be asked, `--yes` must say so beforehand.
+    ///
+    /// # Errors
+    /// The answer was no, or there is nobody to ask; the core could not count.
+    pub(super) async fn confirm(&self, core: &Core, order: &OrderView, to: &mut dyn Write) -> Result<(), Trouble> {
+        if self.id.is_some() || self.yes || self.dry_run {
+            return Ok(());
+        }
+        let preview = OrderView { preview: true, ..order.clone() };
+        let hit: HitView = core.post("/api/v1/orders", &preview).await?;
+        if hit.messages <= 1 && !hit.incomplete {
+            return Ok(());
+        }
+        let surely = if hit.incomplete { "at least " } else { "" };
+        let what = format!("{} {surely}{}", order.order, messages(hit.messages));
+        let loss = if order.order == "delete" { " and tell nobody" } else { "" };
+        if !io::stdin().is_terminal() {
+            let words =
+                format!("this would {what}{loss}; nothing was done. Say --yes if that is meant, --dry-run to look first");
+            return Err(Trouble::new(EX_USAGE, words));
+        }
+        // Whoever closed standard error cannot answer either.
+        write!(to, "This will {what}{loss}. Go on? [y/N] ")?;
+        to.flush()?;
+        let mut reply = String::new();
+        io::stdin().lock().take(REPLY_MAX).read_line(&mut reply)?;
+        match reply.trim().to_ascii_lowercase().as_str() {
+            "y" | "yes" => Ok(()),
+            _ => Err(Trouble::new(EX_DECLINED, "nothing was done")),
+        }
+    }
+}
+
+/// Lets mail go to a destination no more, or again.
+pub(super) fn at_destination(word: &str, destination: &str) -> OrderView {
+    OrderView { order: word.to_owned(), destination: Some(destination.to_owned()), ..OrderView::default() }
+}
+
+/// Gives an order and says what became of it.
+///
+/// # Errors
+/// The core's.
+pub(super) async fn give(core: &Core, order: &OrderView, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+    let hit: HitView = core.post("/api/v1/orders", order).await?;
+    if json {
+        return print_json(out, &hit);
+    }
+    if order.preview {
+        let surely = if hit.incomplete { "At least " } else { "" };
+        return Ok(writeln!(out, "{surely}{} would be hit; nothing was done.", messages(hit.messages))?);
+    }
+    let done = match order.order.as_str() {
+        "pause" => return Ok(writeln!(out, "Nothing goes there until it is resumed.")?),
+        "resume" => return Ok(writeln!(out, "Mail goes there again.")?),
+        "retry" => "will be tried now",
+        "hold" => "held",
+        "release" => "released",
+        _ => "deleted",
+    };
+    Ok(writeln!(out, "{} {done}.", messages(hit.messages))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_needs_exactly_one_choice() {
+        let choice = |id: Option<&str>, domain: Option<&str>, all| Choice {
+            id: id.map(str::to_owned),
+            domain: domain.map(str::to_owned),
+            all,
+            dry_run: false,
+            yes: false,
+            filter: FilterArgs::default(),
+        };
+        assert!(choice(Some("0000000000010"), None, false).order("retry").is_ok());
+        assert!(choice(None, Some("b"), false).order("retry").is_ok());
+        assert!(choice(None, None, true).order("retry").is_ok());
+        for bad in [choice(None, None, false), choice(Some("1"), None, false), choice(Some("0000000000010"), None, true)] {
+            assert_eq!(bad.order("retry").unwrap_err().code, EX_USAGE);
+        }
+    }
+}
