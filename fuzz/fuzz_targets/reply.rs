@@ -29,7 +29,7 @@ fn replies(octets: &[u8], size: usize) -> (Vec<Reply>, Option<Malformed>) {
                 Err(malformed) => return (replies, Some(malformed)),
                 Ok(Fed { used, code }) => {
                     from += used;
-                    assert!(to - from < LINE_MAX || code.is_some());
+                    assert!(to - from <= LINE_MAX || code.is_some());
                     let lines: Vec<usize> = parser.lines().map(<[u8]>::len).collect();
                     assert!(lines.len() <= LINES_MAX && lines.iter().sum::<usize>() <= REPLY_MAX);
                     match code {

@@ -8,7 +8,6 @@ fn garbage() -> Vec<(&'static str, Vec<u8>)> {
         ("an endless line", vec![b'2'; 1 << 20]),
         ("no code", b"hello\r\n".to_vec()),
         ("a web server", b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()),
-        ("codes that differ", b"250-a\r\n550 b\r\n".to_vec()),
         ("a code of no class", b"999 a\r\n".to_vec()),
         ("octets of all kinds", (0..=255).collect::<Vec<u8>>()),
         ("nothing but line ends", b"\r\n\r\n".to_vec()),
@@ -40,6 +39,41 @@ async fn garbage_in_each_state() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn the_last_code_counts_and_all_words_are_kept() {
+    let blocked = b"220-hello\r\n521 5.7.1 blocked using bl.example\r\n";
+    let peer = Peer::start(&[], |_| Do::SayAndClose(blocked.to_vec())).await;
+    let outcome = refused(patient(), &peer).await;
+    assert!(outcome.reply.to_string().contains("521 5.7.1 hello blocked using bl.example"), "{outcome:?}");
+    for (state, said, expected) in [
+        ("RCPT", "250-who is that\r\n550 5.1.1 nobody here\r\n", "550 5.1.1 who is that nobody here"),
+        (".", "250-looked at it\r\n554-5.7.1 and found\r\n554 5.7.1 spam\r\n", "554 5.7.1 looked at it and found spam"),
+        (".", "250-\r\n450\r\n", "450 "),
+        ("RCPT", "550-4.7.1 odd\r\n550 no\r\n", "550 4.7.1 odd no"),
+    ] {
+        let peer = Peer::start(&["PIPELINING"], move |step| match step.line {
+            line if !line.is_empty() && line.starts_with(state) => Do::Say(said.as_bytes().to_vec()),
+            _ => Do::Usual,
+        })
+        .await;
+        let (_, report) = send(connect(&peer).await, &message(1, "a\r\n")).await;
+        assert_eq!(report.outcomes[0].1.reply.to_string(), expected, "{state}");
+        assert!(report.outcomes[0].1.remote);
+    }
+}
+
+#[tokio::test]
+async fn a_reply_with_a_line_that_is_too_long_is_understood() {
+    let peer = Peer::start(&[], |step| match step.line {
+        line if line.starts_with("RCPT") => Do::Say(format!("550 5.7.1 see {}\r\n", "x".repeat(30_000)).into_bytes()),
+        _ => Do::Usual,
+    })
+    .await;
+    let (_, report) = send(connect(&peer).await, &message(1, "a\r\n")).await;
+    assert_eq!(codes(&report), ["550 5.7.1"]);
+    assert!(report.reusable && report.outcomes[0].1.reply.text.starts_with("see xxx"));
 }
 
 #[tokio::test]

@@ -446,6 +446,12 @@ mod tests {
     }
 
     #[test]
+    fn no_sender_gets_a_delay_notice_that_nobody_asked_for() {
+        assert_eq!(settings(&[]).unwrap().delay_warning_time, Duration::ZERO);
+        assert_eq!(settings(&[("MTA_DELAY_WARNING_TIME", "4h")]).unwrap().delay_warning_time, Duration::from_secs(14_400));
+    }
+
+    #[test]
     fn all_values_survive_the_way_to_the_core() {
         let settings = settings(&[
             ("MTA_HOSTNAME", "Relay.Example"),
@@ -459,7 +465,7 @@ mod tests {
             ("MTA_MESSAGE_SIZE_LIMIT", "1000000"),
             ("MTA_QUEUE_LIFETIME", "2d 1h 30m 1s"),
             ("MTA_MON_INTERVAL", "1500ms"),
-            ("MTA_DELAY_WARNING_TIME", "0"),
+            ("MTA_DELAY_WARNING_TIME", "4h"),
             ("MTA_DNS_SERVERS", "192.0.2.1 [2001:db8::1]:5353"),
             ("MTA_LOG_FORMAT", "JSON"),
             ("MTA_VOLUME_KEY", "/keys"),

@@ -3,12 +3,14 @@
 //! In: octets in pieces of any size. Out: a code with its lines, or [`Malformed`].
 //! Limits: [`LINE_MAX`], [`LINES_MAX`], [`REPLY_MAX`]; a [`Reply`] made of it has at most [`TEXT_MAX`] octets of text, one
 //! line without control characters.
-//! Tolerance: a bare LF ends a line too, and a code may stand alone; both are seen in the field and mean no harm here.
+//! Tolerance: a bare LF ends a line too, a code may stand alone, lines of one reply may have different codes (the last one
+//! counts, the words of all are kept), and of a line that is too long the start is kept. All are seen in the field and mean
+//! no harm here: what a server says about a mail should not be lost over its form.
 
 use crate::mail::model::{Enhanced, Reply};
 use memchr::memchr;
 
-/// The longest line with its end; RFC 5321 §4.5.3.1.5 says 512, some servers say more.
+/// Octets that are kept of a line; RFC 5321 §4.5.3.1.5 allows 512 with the line's end, some servers say more.
 pub const LINE_MAX: usize = 2048;
 
 /// The most lines of one reply.
@@ -23,15 +25,9 @@ pub const TEXT_MAX: usize = 1000;
 /// Why octets are no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// No three digits from 200 to 599 at the start, or something else than a space or a hyphen behind them.
+    /// No three digits at the start (from 200 to 599 in the last line), or something else than a space or a hyphen behind them.
     #[error("a line does not begin with a reply code")]
     Code,
-    /// The lines of one reply have different codes.
-    #[error("the lines of one reply have different codes")]
-    CodesDiffer,
-    /// A line has more than [`LINE_MAX`] octets.
-    #[error("a line is longer than {LINE_MAX} octets")]
-    LineTooLong,
     /// More than [`LINES_MAX`] lines or [`REPLY_MAX`] octets.
     #[error("the reply has more than {LINES_MAX} lines or {REPLY_MAX} octets")]
     TooLong,
@@ -49,11 +45,14 @@ pub struct Fed {
 /// Puts a reply together, line by line. One parser serves a connection for all its life and keeps its buffer.
 #[derive(Debug, Default)]
 pub struct Parser {
+    /// Of the last line so far: the one that counts.
     code: Option<u16>,
     /// The lines without their codes, each ended by LF.
     text: Vec<u8>,
     lines: usize,
     octets: usize,
+    /// The start of a line that is too long and not at its end yet.
+    long: Option<Vec<u8>>,
     complete: bool,
 }
 
@@ -69,17 +68,26 @@ impl Parser {
         }
         let mut used = 0;
         while let Some(end) = memchr(b'\n', &input[used..]) {
-            if end >= LINE_MAX {
-                return Err(Malformed::LineTooLong);
-            }
             let line = &input[used..used + end];
             used += end + 1;
-            self.take(line.strip_suffix(b"\r").unwrap_or(line), end + 1)?;
+            match self.long.take() {
+                Some(head) => self.take(&head, end + 1)?,
+                None if end > LINE_MAX => self.take(&line[..LINE_MAX], end + 1)?,
+                None => self.take(line.strip_suffix(b"\r").unwrap_or(line), end + 1)?,
+            }
             if self.complete {
                 return Ok(Fed { used, code: self.code });
             }
         }
-        if input.len() - used >= LINE_MAX { Err(Malformed::LineTooLong) } else { Ok(Fed { used, code: None }) }
+        let rest = &input[used..];
+        if self.long.is_none() && rest.len() > LINE_MAX {
+            self.long = Some(rest[..LINE_MAX].to_vec());
+        }
+        if self.long.is_some() {
+            self.count(rest.len())?;
+            used = input.len();
+        }
+        Ok(Fed { used, code: None })
     }
 
     /// The lines so far, without code and line end; hostile octets.
@@ -114,18 +122,21 @@ impl Parser {
 
     fn take(&mut self, line: &[u8], octets: usize) -> Result<(), Malformed> {
         self.lines += 1;
-        self.octets += octets;
-        if self.lines > LINES_MAX || self.octets > REPLY_MAX {
-            return Err(Malformed::TooLong);
-        }
+        self.count(octets)?;
         let (code, last, text) = split(line).ok_or(Malformed::Code)?;
-        if *self.code.get_or_insert(code) != code {
-            return Err(Malformed::CodesDiffer);
+        if last && !(200..600).contains(&code) {
+            return Err(Malformed::Code);
         }
+        self.code = Some(code);
         self.text.extend_from_slice(text);
         self.text.push(b'\n');
         self.complete = last;
         Ok(())
+    }
+
+    fn count(&mut self, octets: usize) -> Result<(), Malformed> {
+        self.octets += octets;
+        if self.lines > LINES_MAX || self.octets > REPLY_MAX { Err(Malformed::TooLong) } else { Ok(()) }
     }
 }
 
@@ -134,7 +145,6 @@ fn split(line: &[u8]) -> Option<(u16, bool, &[u8])> {
     let (digits, rest) = line.split_at_checked(3)?;
     digits.iter().all(u8::is_ascii_digit).then_some(())?;
     let code = digits.iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
-    (200..600).contains(&code).then_some(())?;
     match rest.split_first() {
         None => Some((code, true, rest)),
         Some((b' ', text)) => Some((code, true, text)),
@@ -172,12 +182,35 @@ mod tests {
         for bad in ["\r\n", "25\r\n", "2500 x\r\n", "abc\r\n", "150 x\r\n", "600 x\r\n", "+50 x\r\n", "HTTP/1.1 400 Bad\r\n"] {
             assert_eq!(parse(bad.as_bytes()), Err(Malformed::Code), "{bad:?}");
         }
-        assert_eq!(parse(b"250-a\r\n251 b\r\n"), Err(Malformed::CodesDiffer));
-        assert_eq!(parse(&[b'2'; LINE_MAX]), Err(Malformed::LineTooLong));
-        assert_eq!(parse(&[&[b'2'; LINE_MAX][..], b"\n"].concat()), Err(Malformed::LineTooLong));
+        assert_eq!(parse(b"250-a\r\n050 b\r\n"), Err(Malformed::Code));
+        assert_eq!(parse(&[&[b'2'; LINE_MAX][..], b"\n"].concat()), Err(Malformed::Code));
+        assert_eq!(parse(&vec![b'2'; REPLY_MAX + 1]), Err(Malformed::TooLong));
         assert_eq!(parse("250-x\r\n".repeat(10_000).as_bytes()), Err(Malformed::TooLong));
         let long = format!("250-{}\r\n", "x".repeat(1500));
         assert_eq!(parse(long.repeat(LINES_MAX).as_bytes()), Err(Malformed::TooLong));
+    }
+
+    #[test]
+    fn the_last_code_counts_and_all_words_are_kept() {
+        let blocked = b"220-hello\r\n521 5.7.1 blocked using bl.example\r\n";
+        assert_eq!(parse(blocked), Ok(Reply::new(521, (5, 7, 1), "hello blocked using bl.example")));
+        assert_eq!(parse(b"550-no\r\n250 yes\r\n"), Ok(Reply::plain(250, "no yes")));
+        // A code that means nothing, in a line that does not count.
+        assert_eq!(parse(b"120-soon\r\n220 ready\r\n"), Ok(Reply::plain(220, "soon ready")));
+        // An enhanced code of another class is part of the words.
+        assert_eq!(parse(b"550-4.7.1 a\r\n550 5.7.1 b\r\n"), Ok(Reply::new(550, (5, 7, 1), "4.7.1 a b")));
+        // Lines without words, as `220` alone.
+        assert_eq!(parse(b"550-\r\n550-5.1.1\r\n550\r\n"), Ok(Reply::new(550, (5, 1, 1), "")));
+    }
+
+    #[test]
+    fn of_a_line_that_is_too_long_the_start_is_kept() {
+        let line = format!("550 5.7.1 {}\r\n", "x".repeat(LINE_MAX));
+        let reply = parse(line.as_bytes()).unwrap();
+        assert_eq!((reply.code, reply.enhanced), (550, Some(Enhanced(5, 7, 1))));
+        assert_eq!(reply.text.len(), TEXT_MAX);
+        let next = [line.replacen("550 ", "550-", 1).as_bytes(), b"550 end\r\n"].concat();
+        assert_eq!(parse(&next).unwrap().code, 550);
     }
 
     #[test]
@@ -192,8 +225,8 @@ mod tests {
         #[test]
         fn pieces_make_no_difference(
             input in proptest::collection::vec(prop_oneof![Just(b"250-".to_vec()), Just(b"250 ".to_vec()), Just(b"\r\n".to_vec()),
-                Just(b"5.1.1 ".to_vec()), proptest::collection::vec(any::<u8>(), 0..20)], 0..60),
-            size in 1usize..40,
+                Just(b"5.1.1 ".to_vec()), proptest::collection::vec(any::<u8>(), 0..20), Just(vec![b'x'; 1500])], 0..60),
+            size in 1usize..4000,
         ) {
             let input = input.concat();
             let whole = {
