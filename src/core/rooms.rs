@@ -86,7 +86,7 @@ pub(super) fn intake(
     let onward = outbound.clone();
     Intake {
         spool: spool.clone(),
-        onward: Box::new(move |message| onward.enqueue(&message)),
+        onward: Box::new(move |message| onward.enqueue(message)),
         policy: Policy::new(settings.smtpd_trusted_networks.clone(), default_gateways()),
         rules: Rules::new(settings.hostname.clone(), settings.message_size_limit),
         copy,

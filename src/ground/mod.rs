@@ -7,6 +7,7 @@ pub mod endpoint;
 pub mod folder;
 pub mod gateway;
 pub mod host;
+pub mod lock;
 pub mod log;
 pub mod password;
 pub mod routes;

@@ -6,4 +6,5 @@
 
 pub use std::sync::{Condvar, Mutex, MutexGuard, atomic};
 pub use std::thread;
+pub use std::thread_local;
 pub use std::time::Instant;

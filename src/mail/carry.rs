@@ -50,10 +50,11 @@ impl<S: Spool> Outbound<S> {
             status = "imported",
             "an operator's import"
         );
+        let id = message.id;
         if !held {
-            self.enqueue(&message);
+            self.enqueue(message);
         }
-        Ok(message.id)
+        Ok(id)
     }
 }
 

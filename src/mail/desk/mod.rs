@@ -16,9 +16,10 @@ use super::outbound::Outbound;
 use super::spool::{Spool, SpoolError};
 use crate::ground::clock;
 use crate::ground::disk::Disk;
+use crate::ground::lock::{Level, Lock};
 use pauses::Pauses;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Messages read between two looks at anything else.
@@ -28,7 +29,7 @@ const PAGE: usize = 1000;
 pub struct Office<S> {
     outbound: Arc<Outbound<S>>,
     /// The destinations as they were a moment ago: to find them takes time that grows with the queue, and holds up mail.
-    destinations: Mutex<Option<(Instant, Vec<DestinationSummary>)>>,
+    destinations: Lock<Option<(Instant, Vec<DestinationSummary>)>>,
     /// The groups, in the same way; the lock is held while they are made, so that they are made once.
     groups: Arc<tokio::sync::Mutex<HashMap<Grouping, (Instant, Groups)>>>,
     pauses: Arc<Pauses>,
@@ -50,26 +51,24 @@ impl<S: Spool> Office<S> {
     /// The desk of this outgoing half, whose paused destinations `disk` remembers.
     pub fn new(outbound: Arc<Outbound<S>>, disk: Arc<dyn Disk>) -> Self {
         let pauses = Arc::new(Pauses::open(disk));
-        let mut schedule = outbound.lock_schedule();
-        pauses.names().iter().for_each(|name| schedule.pause(name, true));
-        drop(schedule);
-        Self { outbound, destinations: Mutex::default(), groups: Arc::default(), pauses }
+        pauses.names().iter().for_each(|name| outbound.state.pause_destination(name, true));
+        Self { outbound, destinations: Lock::new(Level::Outer, None), groups: Arc::default(), pauses }
     }
 }
 
 impl<S: Spool> Desk for Office<S> {
     fn summary(&self) -> QueueSummary {
         let (messages, bytes, held) = self.outbound.spool.totals();
-        let (active, deferred) = self.outbound.lock_schedule().jobs();
+        let (active, deferred) = self.outbound.state.jobs();
         // The id carries the microsecond of acceptance.
         let oldest = self.outbound.spool.ids(None, 1).first().map(|id| u32::try_from(id.0 / 1_000_000).unwrap_or(u32::MAX));
         QueueSummary { messages, bytes, active, deferred, held, oldest }
     }
 
     fn destinations(&self, limit: usize) -> Vec<DestinationSummary> {
-        let mut kept = self.destinations.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.destinations.lock();
         if kept.as_ref().is_none_or(|(since, _)| since.elapsed() > FRESH) {
-            *kept = Some((Instant::now(), self.outbound.lock_schedule().summaries(DESTINATIONS_MAX, clock::now())));
+            *kept = Some((Instant::now(), self.outbound.state.summaries(DESTINATIONS_MAX, clock::now())));
         }
         kept.as_ref().map(|(_, rows)| rows.iter().take(limit).cloned().collect()).unwrap_or_default()
     }
@@ -147,9 +146,8 @@ impl<S: Spool> Desk for Office<S> {
     fn pause(&self, destination: String, paused: bool, asker: Asker) -> Answer<'_, bool> {
         let (outbound, pauses, name) = (self.outbound.clone(), self.pauses.clone(), destination.to_ascii_lowercase());
         let task = tokio::task::spawn_blocking(move || {
-            let changed = pauses.set(&name, paused)?;
-            outbound.lock_schedule().pause(&name, paused);
-            outbound.ring();
+            let changed = pauses.set(&name, paused, || outbound.state.pause_destination(&name, paused))?;
+            outbound.ring(outbound.state.must_ring(clock::now()));
             orders::audit(if paused { "pause" } else { "resume" }, &format!("destination {name}"), 0, &asker);
             Ok(changed)
         });
@@ -185,15 +183,14 @@ impl<S: Spool> Outbound<S> {
     fn as_scheduled(&self, mut message: Message) -> Message {
         let targets: Vec<_> = message.progress.iter().map(|progress| progress.target).collect();
         let destinations: Vec<_> = targets.into_iter().map(|target| self.destination(&message, target)).collect();
-        let schedule = self.lock_schedule();
-        for (progress, destination) in message.progress.iter_mut().zip(destinations) {
-            let suspension = destination.and_then(|name| schedule.suspension(&name, clock::now()));
+        let suspensions = self.state.suspensions(&destinations, clock::now());
+        for (progress, suspension) in message.progress.iter_mut().zip(suspensions) {
             if let Some((until, error)) = suspension
                 && progress.status == Status::Pending
             {
                 progress.due = progress.due.max(until);
                 if progress.reason.is_empty() {
-                    error.clone_into(&mut progress.reason);
+                    progress.reason = error;
                 }
             }
         }

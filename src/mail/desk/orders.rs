@@ -22,8 +22,8 @@ impl<S: Spool> Outbound<S> {
                 self.obey(order, &[*id]).await?
             }
             (Order::Retry, Selection::All) => {
-                self.lock_schedule().retry(|_, _| true);
-                self.ring();
+                self.state.retry(|_| true);
+                self.ring(self.state.must_ring(clock::now()));
                 self.spool.totals().0
             }
             (Order::Retry, selection) => {
@@ -121,8 +121,8 @@ impl<S: Spool> Outbound<S> {
     /// Makes messages due now; `ids` in rising order. Tells how many of them are in the queue.
     fn retry(&self, ids: &[MessageId]) -> u64 {
         let here = ids.iter().filter(|id| self.spool.is_held(**id).is_some()).count() as u64;
-        self.lock_schedule().retry(|_, job| ids.binary_search(&job).is_ok());
-        self.ring();
+        self.state.retry(|id| ids.binary_search(&id).is_ok());
+        self.ring(self.state.must_ring(clock::now()));
         here
     }
 
@@ -131,6 +131,8 @@ impl<S: Spool> Outbound<S> {
         if order == Order::Retry {
             return Ok(self.retry(ids));
         }
+        // One at a time: a hold that forgets what waits must not forget what a release has just planned.
+        let _ordering = self.ordering.lock().await;
         let (mut released, mut deleted) = (HashMap::new(), HashMap::new());
         // Read first: nothing may stand between the durable release and the plan, and what is deleted cannot be read any more.
         match order {
@@ -174,9 +176,8 @@ impl<S: Spool> Outbound<S> {
             for message in obeyed.iter().filter_map(|id| released.remove(id)) {
                 self.plan(&Message { held: false, ..message }, true);
             }
-            self.ring();
         } else {
-            self.forget(&obeyed);
+            self.state.forget(&obeyed);
         }
         trouble.map_or(Ok(obeyed.len() as u64), |error| Err(error.into()))
     }

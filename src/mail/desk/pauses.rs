@@ -5,10 +5,11 @@
 //! Limits: [`PAUSES_MAX`] names.
 
 use crate::ground::disk::Disk;
+use crate::ground::lock::{Level, Lock};
 use crate::mail::model::DeskError;
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// The most destinations that can be paused.
 pub const PAUSES_MAX: usize = 10_000;
@@ -24,7 +25,7 @@ const LENGTH_MAX: u64 = (PAUSES_MAX as u64 + 1) * 256;
 /// The names, and where they are kept.
 pub struct Pauses {
     disk: Arc<dyn Disk>,
-    names: Mutex<BTreeSet<String>>,
+    names: Lock<BTreeSet<String>>,
 }
 
 impl Pauses {
@@ -36,22 +37,24 @@ impl Pauses {
             let _ = disk.rename(FILE, DAMAGED);
             BTreeSet::new()
         });
-        Self { disk, names: Mutex::new(names) }
+        Self { disk, names: Lock::new(Level::Outer, names) }
     }
 
     /// The names, in lower case.
     pub fn names(&self) -> Vec<String> {
-        self.lock().iter().cloned().collect()
+        self.names.lock().iter().cloned().collect()
     }
 
-    /// Adds or removes a name; durable when this returns. `false`: it was so already. Blocks.
+    /// Adds or removes a name; durable when this returns. `false`: it was so already. `apply` is called before the next change of
+    /// any name, so that what is kept and what is done stay the same. Blocks.
     ///
     /// # Errors
     /// The volume's, or one name too many; nothing is changed then.
-    pub fn set(&self, name: &str, paused: bool) -> Result<bool, DeskError> {
-        let mut names = self.lock();
+    pub fn set(&self, name: &str, paused: bool, apply: impl FnOnce()) -> Result<bool, DeskError> {
+        let mut names = self.names.lock();
         let mut changed = names.clone();
         if !(if paused { changed.insert(name.to_owned()) } else { changed.remove(name) }) {
+            apply();
             return Ok(false);
         }
         if changed.len() > PAUSES_MAX {
@@ -60,11 +63,8 @@ impl Pauses {
         write(self.disk.as_ref(), &changed)
             .map_err(|error| DeskError::Storage(format!("the pause cannot be kept: {error}")))?;
         *names = changed;
+        apply();
         Ok(true)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -119,10 +119,10 @@ mod tests {
             Pauses::open(disk)
         };
         let pauses = open();
-        assert_eq!(pauses.set("dead.example", true), Ok(true));
-        assert_eq!(pauses.set("dead.example", true), Ok(false), "again");
-        assert_eq!(pauses.set("slow.example", true), Ok(true));
-        assert_eq!(pauses.set("slow.example", false), Ok(true));
+        assert_eq!(pauses.set("dead.example", true, || {}), Ok(true));
+        assert_eq!(pauses.set("dead.example", true, || {}), Ok(false), "again");
+        assert_eq!(pauses.set("slow.example", true, || {}), Ok(true));
+        assert_eq!(pauses.set("slow.example", false, || {}), Ok(true));
         drop(pauses);
         assert_eq!(open().names(), ["dead.example"]);
         let path = directory.path().join(FILE);
@@ -131,6 +131,6 @@ mod tests {
         std::fs::write(&path, octets).unwrap();
         let pauses = open();
         assert!(pauses.names().is_empty() && directory.path().join(DAMAGED).exists());
-        assert_eq!(pauses.set("dead.example", true), Ok(true));
+        assert_eq!(pauses.set("dead.example", true, || {}), Ok(true));
     }
 }

@@ -84,7 +84,7 @@ impl<S: Spool> Outbound<S> {
         let waits = |progress: &Progress| progress.attempts > 0 || progress.due > now;
         if message.held {
             Standing::Held
-        } else if self.is_being_tried(message.id) {
+        } else if self.state.is_being_tried(message.id) {
             Standing::Active
         } else if message.progress.iter().filter(pending).any(waits) {
             Standing::Deferred

@@ -1,7 +1,8 @@
 //! One courier: a connection to a destination, and the jobs it carries.
 
+use super::Outbound;
 use super::outcomes::Times;
-use super::{Outbound, lock};
+use super::queue_state::Pause;
 use crate::ground::clock;
 use crate::mail::deliver::Connection;
 use crate::mail::model::{Class, Message, MessageId, Outcome, Reply, Report, Target};
@@ -27,9 +28,9 @@ const CONNECT_MAX: Duration = Duration::from_secs(600);
 const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
 
 /// Carries jobs until there is nothing to do.
-pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationId) {
-    let name = outbound.lock_schedule().name(destination);
-    let mut courier = Courier { outbound, destination, name, in_hand: None, times: Times::now(), open: false };
+pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationId, name: Arc<str>) {
+    let (in_hand, to_tell) = (None, Vec::new());
+    let mut courier = Courier { outbound, destination, name, in_hand, to_tell, times: Times::now(), open: false };
     let mut connection: Option<(Connection, Instant)> = None;
     loop {
         if connection.as_ref().is_some_and(|(_, since)| since.elapsed() > REUSE_MAX) {
@@ -37,7 +38,7 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
         }
         courier.note_open(connection.is_some());
         let Some(job) = courier.take().await else {
-            if connection.is_some() && courier.may_wait() && courier.wait_for_work().await {
+            if connection.is_some() && courier.wait_for_work().await {
                 continue;
             }
             break;
@@ -52,7 +53,7 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
             None => match courier.connected().await {
                 Ok(connection) => (connection, Instant::now()),
                 Err((outcome, down)) => {
-                    if down && courier.others_carry_on(job, &message, &outcome) {
+                    if down && courier.others_carry_on(job, &outcome) {
                         break;
                     }
                     courier.unreachable(job, &message, &targets, &outcome, down).await;
@@ -79,12 +80,14 @@ async fn quit(connection: Option<(Connection, Instant)>) {
     }
 }
 
-/// The courier's place in the schedule; dropping it, even by a panic, puts the job in hand back.
+/// The courier's place in the schedule; dropping it, even by a panic, puts the jobs it has taken back.
 struct Courier<S: Spool> {
     outbound: Arc<Outbound<S>>,
     destination: DestinationId,
     name: Arc<str>,
     in_hand: Option<Job>,
+    /// Jobs that were taken only to tell their senders that the destination cannot be reached.
+    to_tell: Vec<Job>,
     /// How long the job in hand takes.
     times: Times,
     /// Whether the schedule counts an open connection of this courier.
@@ -101,20 +104,20 @@ impl<S: Spool> Courier<S> {
             return None;
         }
         self.times = Times::now();
-        self.in_hand = self.outbound.lock_schedule().take(self.destination, clock::now());
+        self.in_hand = self.outbound.state.take(self.destination, clock::now());
         self.in_hand
     }
 
     /// The message of a job and the targets to try; `None` when there is nothing to do for it any more.
     async fn begin(&mut self, job: Job) -> Option<(Arc<Message>, Vec<Target>)> {
         let outbound = self.outbound.clone();
-        let must_load = lock(&outbound.table).must_load(job.id);
-        if must_load {
-            let mut load = Load { outbound: &outbound, id: job.id, message: None };
-            match outbound.spool.load(job.id).await {
+        let mut claim = Claim { outbound: &outbound, id: job.id, open: true, gone: false };
+        let message = match outbound.state.claim(job.id) {
+            Some(message) => message,
+            None => match outbound.spool.load(job.id).await {
                 Ok(message) => {
                     telling::active(&message);
-                    load.message = Some(message);
+                    outbound.state.loaded(Arc::new(message))
                 }
                 Err(SpoolError::Unknown) => {
                     self.drop_job();
@@ -123,34 +126,31 @@ impl<S: Spool> Courier<S> {
                 Err(error) => {
                     tracing::error!(target: "mta", queue_id = %job.id, cause = %error, "the message cannot be read now; trying again later");
                     self.in_hand = None;
-                    self.put_off(job);
+                    outbound.ring(outbound.state.put_off(self.destination, job, clock::now()));
                     return None;
                 }
-            }
-        }
+            },
+        };
         // Held or deleted since the job was planned; a release plans it anew.
         if outbound.spool.is_held(job.id) != Some(false) {
+            claim.gone = true;
             self.drop_job();
-            lock(&outbound.table).evict(job.id);
             return None;
         }
-        let wanted = |message: &Message, target| outbound.destination(message, target).as_deref() == Some(&*self.name);
-        let begun = lock(&outbound.table).begin(job.id, self.destination, wanted);
+        let here = |target: &Target| outbound.destination(&message, *target).as_deref() == Some(&*self.name);
+        let here: Vec<Target> = message.progress.iter().map(|progress| progress.target).filter(here).collect();
+        claim.open = false;
+        let begun = outbound.state.begin(job.id, self.destination, &here);
         if begun.is_none() {
-            self.drop_job();
+            self.in_hand = None;
+            outbound.ended.notify_waiters();
         }
-        begun
-    }
-
-    fn put_off(&self, job: Job) {
-        let mut schedule = self.outbound.lock_schedule();
-        let due = schedule.next_try(job, clock::now());
-        schedule.later(self.destination, job, due);
+        begun.map(|targets| (message, targets))
     }
 
     fn drop_job(&mut self) {
         self.in_hand = None;
-        self.outbound.lock_schedule().finished(self.destination);
+        self.outbound.state.drop_job(self.destination);
         self.outbound.ended.notify_waiters();
     }
 
@@ -182,21 +182,18 @@ impl<S: Spool> Courier<S> {
     }
 
     /// Whether the destination takes mail over other couriers' connections and only refuses one more: then they carry the job.
-    fn others_carry_on(&mut self, job: Job, message: &Message, outcome: &Outcome) -> bool {
-        let mut schedule = self.outbound.lock_schedule();
-        if !schedule.is_only_crowded(self.destination, &outcome.reply.to_string(), clock::now()) {
-            return false;
+    fn others_carry_on(&mut self, job: Job, outcome: &Outcome) -> bool {
+        let crowded = self.outbound.state.give_back(self.destination, job, &outcome.reply.to_string(), clock::now());
+        if crowded {
+            self.in_hand = None;
         }
-        self.in_hand = None;
-        lock(&self.outbound.table).end(message.id, self.destination);
-        schedule.give_back(self.destination, job);
-        true
+        crowded
     }
 
     fn note_open(&mut self, open: bool) {
         if self.open != open {
             self.open = open;
-            self.outbound.lock_schedule().connected(self.destination, open);
+            self.outbound.state.connected(self.destination, open);
         }
     }
 
@@ -214,12 +211,16 @@ impl<S: Spool> Courier<S> {
         if !down {
             return;
         }
-        let told = self.outbound.lock_schedule().down(self.destination, &outcome.reply.to_string(), clock::now());
-        let (outbound, name) = (&self.outbound, &self.name);
-        lock(&outbound.table).evict_waiting(|message| {
-            message.progress.iter().any(|progress| outbound.destination(message, progress.target).as_deref() == Some(&**name))
-        });
-        for job in told {
+        let (to_tell, fresh) = self.outbound.state.down(self.destination, &outcome.reply.to_string(), clock::now());
+        self.to_tell = to_tell;
+        // They would wait long, and others need the room.
+        let waits = |message: &Arc<Message>| {
+            let mut targets = message.progress.iter().map(|progress| progress.target);
+            targets.any(|target| self.outbound.destination(message, target).as_deref() == Some(&*self.name))
+        };
+        let waiting: Vec<MessageId> = fresh.iter().filter(|message| waits(message)).map(|message| message.id).collect();
+        self.outbound.state.evict(&waiting);
+        while let Some(job) = self.to_tell.pop() {
             self.in_hand = Some(job);
             if let Some((message, targets)) = self.begin(job).await {
                 self.finish(job, &message, report(&targets)).await;
@@ -229,37 +230,27 @@ impl<S: Spool> Courier<S> {
 
     /// Records what became of a job, and gives it back to the schedule where it must be tried again.
     async fn finish(&mut self, job: Job, message: &Message, report: Report) {
-        let again = self.outbound.settle(self.destination, job, message, report, self.times).await;
+        let again = self.outbound.settle((self.destination, &self.name), job, message, report, self.times).await;
         self.in_hand = None;
-        // Before the schedule: whoever takes the job next must not find the destination busy.
-        lock(&self.outbound.table).end(message.id, self.destination);
-        let mut schedule = self.outbound.lock_schedule();
-        match again {
-            Some((job, due)) => schedule.later(self.destination, job, due),
-            None => schedule.finished(self.destination),
-        }
-        drop(schedule);
+        let must_ring = self.outbound.state.end(message.id, self.destination, again, clock::now());
         self.outbound.ended.notify_waiters();
-        self.outbound.ring();
-    }
-
-    fn may_wait(&self) -> bool {
-        // At the end, and while nothing can be recorded, there is no work, whatever the schedule says.
-        let may_work = !*self.outbound.stopping.borrow() && !self.outbound.is_storage_failing();
-        may_work && self.outbound.lock_schedule().may_wait(self.destination, clock::now())
+        self.outbound.ring(must_ring);
     }
 
     /// Whether to ask again: work came, as opposed to time up, a place that others need more, or the end of the appliance.
     async fn wait_for_work(&self) -> bool {
-        let waiting = {
-            let mut schedule = self.outbound.lock_schedule();
-            if schedule.has_ready(self.destination, clock::now()) {
-                return true;
-            }
-            schedule.wait(self.destination)
+        // At the end, and while nothing can be recorded, there is no work, whatever the schedule says.
+        if *self.outbound.stopping.borrow() || self.outbound.is_storage_failing() {
+            return false;
+        }
+        let state = &self.outbound.state;
+        let waiting = match state.pause(self.destination, clock::now()) {
+            Pause::Home => return false,
+            Pause::Work => return true,
+            Pause::Wait(waiting) => waiting,
         };
         // Somebody else may wait for a place.
-        self.outbound.ring();
+        self.outbound.ring(state.must_ring(clock::now()));
         let mut stopping = self.outbound.stopping.subscribe();
         let until = Instant::now() + LINGER;
         let rung = loop {
@@ -269,36 +260,38 @@ impl<S: Spool> Courier<S> {
                 _ = stopping.wait_for(|stopping| *stopping) => break false,
                 () = tokio::time::sleep(LINGER_CROWDED) => {}
             }
-            if Instant::now() >= until || self.outbound.lock_schedule().gives_way(self.destination, &waiting) {
+            if Instant::now() >= until || state.gives_way(self.destination, &waiting) {
                 break false;
             }
         };
-        self.outbound.lock_schedule().waited(self.destination, &waiting, rung, clock::now())
+        state.waited(self.destination, &waiting, rung, clock::now())
     }
 }
 
-/// A message on its way from the disk into the table; it gets there however the load ends.
-struct Load<'a, S: Spool> {
+/// A message that stays in memory until its try begins, or does not.
+struct Claim<'a, S: Spool> {
     outbound: &'a Outbound<S>,
     id: MessageId,
-    message: Option<Message>,
+    /// It has not ended.
+    open: bool,
+    /// The message is held, or has left the queue.
+    gone: bool,
 }
 
-impl<S: Spool> Drop for Load<'_, S> {
+impl<S: Spool> Drop for Claim<'_, S> {
     fn drop(&mut self) {
-        lock(&self.outbound.table).loaded(self.id, self.message.take());
+        if self.open {
+            self.outbound.state.unclaim(self.id, self.gone);
+        }
     }
 }
 
 impl<S: Spool> Drop for Courier<S> {
     fn drop(&mut self) {
-        if let Some(job) = self.in_hand.take() {
-            lock(&self.outbound.table).end(job.id, self.destination);
-            self.put_off(job);
-        }
-        self.note_open(false);
-        self.outbound.lock_schedule().courier_ended(self.destination);
+        let (in_hand, to_tell) = (self.in_hand.take(), std::mem::take(&mut self.to_tell));
+        let state = &self.outbound.state;
+        let must_ring = state.courier_ended(self.destination, self.open, in_hand, &to_tell, clock::now());
         self.outbound.ended.notify_waiters();
-        self.outbound.ring();
+        self.outbound.ring(must_ring);
     }
 }

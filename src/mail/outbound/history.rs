@@ -2,7 +2,6 @@
 
 use super::Outbound;
 use crate::mail::model::{Attempt, Class, Ending, Finished, Herald, Message, Notice, Outcome, Progress, Status, Target};
-use crate::mail::schedule::DestinationId;
 use crate::mail::spool::Spool;
 use std::time::Duration;
 
@@ -18,14 +17,14 @@ pub(super) struct Tried<'a> {
 
 impl<S: Spool> Outbound<S> {
     /// Tells the journal of a try, unless the end of the message says the same, and of that end.
-    pub(super) fn remember(&self, destination: DestinationId, tried: Tried<'_>, progress: &[Progress], over: bool, now: u32) {
+    pub(super) fn remember(&self, destination: &str, tried: Tried<'_>, progress: &[Progress], over: bool, now: u32) {
         let all_well = tried.outcomes.iter().all(|(_, outcome)| outcome.class() == Class::Success);
         let end = over.then(|| finished(&tried, progress, now));
         if !(all_well && over) {
             self.journal.attempt(Attempt {
                 id: tried.message.id.to_string(),
                 at: now,
-                destination: self.lock_schedule().name(destination).to_string(),
+                destination: destination.to_owned(),
                 relay: tried.relay.to_owned(),
                 tls: tried.security,
                 took_ms: u64::try_from(tried.took.as_millis()).unwrap_or(u64::MAX),
@@ -42,7 +41,7 @@ impl<S: Spool> Outbound<S> {
     pub(super) fn announce(
         &self,
         herald: &dyn Herald,
-        destination: DestinationId,
+        destination: &str,
         message: &Message,
         outcomes: &[(Target, Outcome)],
         relay: &str,
@@ -56,7 +55,7 @@ impl<S: Spool> Outbound<S> {
                 class: outcome.class(),
                 sender: message.envelope.sender_text().to_owned(),
                 to: name(message, *target),
-                destination: self.lock_schedule().name(destination).to_string(),
+                destination: destination.to_owned(),
                 relay: relay.to_owned(),
                 reply: outcome.reply.to_string(),
                 next_try: (outcome.class() == Class::Temporary).then_some(due),

@@ -10,21 +10,23 @@
 mod courier;
 mod history;
 mod outcomes;
+mod queue_state;
 mod table;
 
 use super::deliver::Client;
 use super::journal::Journal;
 use super::model::{Herald, Message, MessageId, Status, Target};
 use super::route::Router;
-use super::schedule::{self, DestinationId, Job, Schedule};
+use super::schedule::{self, Job};
 use super::spool::{Spool, SpoolError, Writer};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
-use std::collections::{BTreeMap, HashSet};
+use crate::ground::lock::{Level, Lock};
+use queue_state::{MustRing, NewJob, QueueState};
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use table::Table;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -33,6 +35,9 @@ pub const FRESH_MAX: u64 = 16 << 20;
 
 /// Couriers in all: connections out at the same time.
 pub const COURIERS_MAX: u32 = 500;
+
+/// Messages whose progress can be recorded at the same time, if their ids differ enough.
+const RECORDS: usize = 32;
 
 /// How often the dispatcher looks around although nothing was to happen.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
@@ -43,16 +48,19 @@ const STORAGE_PAUSE: Duration = Duration::from_secs(1);
 /// The outgoing half of the relay.
 pub struct Outbound<S> {
     pub(super) spool: Arc<S>,
-    schedule: Mutex<Schedule>,
-    table: Mutex<Table>,
+    pub(super) state: QueueState,
+    /// Held from a change of a message's progress until its record is handed in: another destination's progress of the same message
+    /// must not overtake it. One for every so many messages, by id.
+    records: [Lock<()>; RECORDS],
+    /// Held while an operator's order is carried out for a page of messages: what one of two orders makes durable must not be planned
+    /// by the other's leave.
+    pub(super) ordering: tokio::sync::Mutex<()>,
     router: Router,
     client: Client,
     counters: Arc<Counters>,
     pub(super) journal: Arc<Journal>,
     herald: Option<Arc<dyn Herald>>,
     config: Config,
-    /// Messages that could not be read when they were to be planned.
-    unread: Mutex<Vec<MessageId>>,
     /// Whether what was in the queue at start is on the schedule.
     planned: tokio::sync::watch::Sender<bool>,
     /// Rings for the dispatcher.
@@ -84,15 +92,15 @@ impl<S: Spool> Outbound<S> {
     ) -> Arc<Self> {
         Arc::new(Self {
             spool,
-            schedule: Mutex::new(Schedule::new(config.schedule)),
-            table: Mutex::default(),
+            state: QueueState::new(config.schedule),
+            records: std::array::from_fn(|_| Lock::new(Level::Outer, ())),
+            ordering: tokio::sync::Mutex::default(),
             router,
             client,
             counters,
             journal,
             herald,
             config,
-            unread: Mutex::default(),
             planned: tokio::sync::watch::channel(false).0,
             bell: Notify::new(),
             ended: Notify::new(),
@@ -124,7 +132,6 @@ impl<S: Spool> Outbound<S> {
                     self.plan_stored(bunch).await;
                     done += bunch.len();
                 }
-                self.ring();
                 if told.elapsed() >= Duration::from_secs(2) {
                     told = Instant::now();
                     tell(format!("planning the next tries: {done} of {total} messages"));
@@ -147,18 +154,17 @@ impl<S: Spool> Outbound<S> {
             Ok(messages) => messages.iter().for_each(|message| self.plan(message, false)),
             Err(error) => {
                 tracing::error!(target: "mta", first = ?ids.first(), cause = %error, "messages cannot be read now; trying again later");
-                lock(&self.unread).extend_from_slice(ids);
+                self.state.note_unread(ids);
             }
         }
     }
 
     /// A message that is durable begins its way out.
-    pub fn enqueue(&self, message: &Message) {
-        // Into the table first: a courier may ask for it as soon as it is on the schedule.
-        let jobs = self.destinations(message).len();
-        lock(&self.table).keep_fresh(message, u32::try_from(jobs).unwrap_or(u32::MAX));
-        self.plan(message, false);
-        self.ring();
+    pub fn enqueue(&self, message: Message) {
+        self.drop_homeless(&message);
+        let jobs = self.jobs(&message, false);
+        let must_ring = self.state.enter(Arc::new(message), &jobs, clock::now());
+        self.ring(must_ring);
     }
 
     /// Starts couriers until [`Outbound::stop`]; returns when the last one has gone home.
@@ -166,13 +172,7 @@ impl<S: Spool> Outbound<S> {
         let mut couriers = tokio::task::JoinSet::new();
         let mut stopping = self.stopping.subscribe();
         while !*stopping.borrow_and_update() {
-            let failing = self.is_storage_failing();
-            while !failing && let Some(destination) = self.start() {
-                couriers.spawn(courier::run(self.clone(), destination));
-            }
-            let wake = self.lock_schedule().next_wake();
-            let until = |at: u32| Duration::from_secs(at.saturating_sub(clock::now()).into()).min(LOOK_AGAIN);
-            let pause = if failing { STORAGE_PAUSE } else { wake.map_or(LOOK_AGAIN, until) };
+            let pause = if self.is_storage_failing() { STORAGE_PAUSE } else { self.start(&mut couriers) };
             tokio::select! {
                 () = self.bell.notified() => {}
                 () = tokio::time::sleep(pause) => self.plan_unread().await,
@@ -185,8 +185,17 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    fn start(&self) -> Option<DestinationId> {
-        self.lock_schedule().start(clock::now())
+    /// Starts the couriers that are wanted; how long nothing more is to be done, unless somebody rings.
+    fn start(self: &Arc<Self>, couriers: &mut tokio::task::JoinSet<()>) -> Duration {
+        loop {
+            match self.state.start(clock::now()) {
+                Ok((destination, name)) => drop(couriers.spawn(courier::run(self.clone(), destination, name))),
+                Err(Some(wake)) => {
+                    return Duration::from_secs(wake.saturating_sub(clock::now()).into()).min(LOOK_AGAIN);
+                }
+                Err(None) => return LOOK_AGAIN,
+            }
+        }
     }
 
     /// Waits until nothing can be tried any more, at most until `deadline`.
@@ -195,7 +204,7 @@ impl<S: Spool> Outbound<S> {
             let ended = self.ended.notified();
             tokio::pin!(ended);
             ended.as_mut().enable();
-            if self.lock_schedule().flushable(clock::now()) == 0 || tokio::time::timeout_at(deadline, ended).await.is_err() {
+            if self.state.flushable(clock::now()) == 0 || tokio::time::timeout_at(deadline, ended).await.is_err() {
                 return;
             }
         }
@@ -213,15 +222,14 @@ impl<S: Spool> Outbound<S> {
             return;
         }
         self.drop_homeless(message);
-        let destinations = self.destinations(message);
-        let now = clock::now();
-        let mut schedule = self.lock_schedule();
-        let latest = now.saturating_add(schedule.longest_pause());
-        for (destination, (due, attempts)) in destinations {
-            let due = due.min(latest);
-            let job = Job { id: message.id, arrived: message.arrived, attempts, told: message.delay_told };
-            schedule.add(&destination, job, if at_once { 0 } else { due }, now);
-        }
+        let must_ring = self.state.plan(&self.jobs(message, at_once), clock::now());
+        self.ring(must_ring);
+    }
+
+    fn jobs(&self, message: &Message, at_once: bool) -> Vec<NewJob> {
+        let job = |attempts| Job { id: message.id, arrived: message.arrived, attempts, told: message.delay_told };
+        let destinations = self.destinations(message).into_iter();
+        destinations.map(|(name, (due, attempts))| (name, job(attempts), if at_once { 0 } else { due })).collect()
     }
 
     /// Where the pending targets of a message lead, when the first of them is due, and how often it was tried.
@@ -262,12 +270,11 @@ impl<S: Spool> Outbound<S> {
 
     /// Tries again to plan what could not be read.
     async fn plan_unread(&self) {
-        let unread = std::mem::take(&mut *lock(&self.unread));
-        for id in unread {
+        for id in self.state.take_unread() {
             match self.spool.peek(id).await {
                 Ok(message) => self.plan(&message, false),
                 Err(SpoolError::Unknown | SpoolError::Damaged) => {}
-                Err(_) => lock(&self.unread).push(id),
+                Err(_) => self.state.note_unread(&[id]),
             }
         }
     }
@@ -277,13 +284,6 @@ impl<S: Spool> Outbound<S> {
         matches!(self.spool.ready(), Err(SpoolError::Failed(_)))
     }
 
-    /// Forgets what waits in memory for messages; a try in progress ends by itself.
-    pub(super) fn forget(&self, ids: &HashSet<MessageId>) {
-        self.lock_schedule().remove(ids);
-        let mut table = lock(&self.table);
-        ids.iter().for_each(|id| table.evict(*id));
-    }
-
     /// Waits until no courier has a message in hand; `false` when that took longer than `patience`.
     pub(super) async fn still(&self, id: MessageId, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
@@ -291,7 +291,7 @@ impl<S: Spool> Outbound<S> {
             let ended = self.ended.notified();
             tokio::pin!(ended);
             ended.as_mut().enable();
-            if !lock(&self.table).is_in_hand(id) {
+            if !self.state.is_in_hand(id) {
                 return true;
             }
             if tokio::time::timeout_at(deadline, ended).await.is_err() {
@@ -300,21 +300,16 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Whether a courier has a message in hand.
-    pub(super) fn is_being_tried(&self, id: MessageId) -> bool {
-        lock(&self.table).is_being_tried(id)
-    }
-
-    /// Rings for the dispatcher when there may be work for a new courier.
-    pub(super) fn ring(&self) {
-        if self.lock_schedule().has_turn(clock::now()) {
+    /// Rings for the dispatcher where it must look again.
+    pub(super) fn ring(&self, must_ring: MustRing) {
+        if must_ring.0 {
             self.bell.notify_one();
         }
     }
 
-    /// The schedule; only for moments, never across an await.
-    pub(super) fn lock_schedule(&self) -> MutexGuard<'_, Schedule> {
-        lock(&self.schedule)
+    /// What is held while a message's progress changes and is recorded.
+    fn recording(&self, id: MessageId) -> &Lock<()> {
+        &self.records[usize::try_from(id.0 % RECORDS as u64).unwrap_or_default()]
     }
 
     fn note_panic(&self, ended: &Result<(), tokio::task::JoinError>) {
@@ -334,9 +329,4 @@ impl Drop for Planned<'_> {
     fn drop(&mut self) {
         self.0.send_replace(true);
     }
-}
-
-/// A panic elsewhere leaves what these locks guard usable: all changes under them are single steps.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

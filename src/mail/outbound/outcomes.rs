@@ -1,7 +1,7 @@
 //! What outcomes mean: for the record, the schedule, the sender, the counters and the log.
 
+use super::Outbound;
 use super::history::Tried;
-use super::{Outbound, lock};
 use crate::ground::clock;
 use crate::mail::bounce;
 use crate::mail::model::{Class, Draft, Kind, Message, Outcome, Progress, Reply, Report, Status, Target};
@@ -33,7 +33,7 @@ impl<S: Spool> Outbound<S> {
     /// step, and loses none.
     pub(super) async fn settle(
         &self,
-        destination: DestinationId,
+        (destination, name): (DestinationId, &str),
         mut job: Job,
         message: &Message,
         report: Report,
@@ -47,7 +47,7 @@ impl<S: Spool> Outbound<S> {
             outcomes.iter_mut().for_each(|(_, outcome)| expire(outcome));
         }
         if outcomes.iter().any(|(_, outcome)| outcome.class() == Class::Success) {
-            self.lock_schedule().reached(destination, now);
+            self.state.reached(destination, now);
         }
         if !self.bounce(message, &mut outcomes, &relay, now).await {
             tracing::error!(target: "mta", queue_id = %message.id, "the bounce could not be queued; the failed recipients are tried again later");
@@ -56,33 +56,34 @@ impl<S: Spool> Outbound<S> {
         if warn > 0 && age >= warn && !job.told && self.tell_of_delay(message, &outcomes, now).await {
             job.told = true;
         }
-        let again = outcomes.iter().find(|(_, outcome)| outcome.class() == Class::Temporary).map(|(_, outcome)| {
-            let mut schedule = self.lock_schedule();
-            schedule.complained(destination, &outcome.reply.to_string());
-            (job, schedule.next_try(job, now))
-        });
+        let again = outcomes
+            .iter()
+            .find(|(_, outcome)| outcome.class() == Class::Temporary)
+            .map(|(_, outcome)| (job, self.state.complained(destination, job, &outcome.reply.to_string(), now)));
         let due = again.map_or(0, |(_, due)| due);
         let by_target: HashMap<Target, &Outcome> = outcomes.iter().map(|(target, outcome)| (*target, outcome)).collect();
-        let over = {
-            // Under the lock: another destination's progress of the same message must not overtake this one's.
-            let mut table = lock(&self.table);
-            let progress = table.update(message.id, |progress| {
+        let progress = {
+            // Another destination's progress of the same message must not overtake this one's.
+            let _recording = self.recording(message.id).lock();
+            let progress = self.state.update(message.id, |progress| {
                 if let Some(outcome) = by_target.get(&progress.target) {
                     advance(progress, outcome, due);
                 }
             });
-            progress.is_some_and(|progress| {
-                let over = progress.iter().all(|target| target.status != Status::Pending);
-                if self.journal.is_wanted() {
-                    let tried = Tried { message, outcomes: &outcomes, relay: &relay, security, transcript, took: trying };
-                    self.remember(destination, tried, &progress, over, now);
-                }
-                self.spool.settle(message.id, progress);
-                over
-            })
+            if let Some(progress) = &progress {
+                self.spool.settle(message.id, progress.clone());
+            }
+            progress
         };
+        let over = progress.as_ref().is_some_and(|progress| progress.iter().all(|target| target.status != Status::Pending));
+        if let Some(progress) = progress
+            && self.journal.is_wanted()
+        {
+            let tried = Tried { message, outcomes: &outcomes, relay: &relay, security, transcript, took: trying };
+            self.remember(name, tried, &progress, over, now);
+        }
         if let Some(herald) = &self.herald {
-            self.announce(herald.as_ref(), destination, message, &outcomes, &relay, (now, due));
+            self.announce(herald.as_ref(), name, message, &outcomes, &relay, (now, due));
         }
         for (target, outcome) in &outcomes {
             self.count(message, *target, outcome);
@@ -124,7 +125,7 @@ impl<S: Spool> Outbound<S> {
             .filter(|(target, outcome)| *target != Target::Copy && outcome.class() == Class::Temporary)
             .cloned()
             .collect();
-        if delays.is_empty() || !lock(&self.table).claim_delay_notice(message.id) {
+        if delays.is_empty() || !self.state.claim_delay_notice(message.id) {
             return false;
         }
         let give_up_at = message.arrived.saturating_add(self.config.schedule.lifetime);
@@ -156,7 +157,7 @@ impl<S: Spool> Outbound<S> {
             kind,
             "notification"
         );
-        self.enqueue(&notification);
+        self.enqueue(notification);
         Ok(())
     }
 

@@ -13,9 +13,10 @@ use std::sync::Arc;
 #[derive(Default)]
 pub struct Table {
     entries: HashMap<MessageId, Entry>,
-    /// Messages that couriers are reading from the disk, and how many do. Their entries do not leave meanwhile: what was read
-    /// before somebody else's progress must not be taken for the truth after it.
-    loading: HashMap<MessageId, u32>,
+    /// Messages that couriers are about to try, and how many are. Their entries do not leave meanwhile: one that was there must
+    /// not be gone a moment later, and what was read from the disk before somebody else's progress must not be taken for the
+    /// truth after it.
+    claims: HashMap<MessageId, u32>,
     fresh_octets: u64,
 }
 
@@ -31,74 +32,68 @@ struct Entry {
 }
 
 impl Entry {
-    fn new(message: Message, fresh: u32) -> Self {
+    fn new(message: Arc<Message>, fresh: u32) -> Self {
         let (progress, delay_claimed) = (message.progress.clone(), message.delay_told);
-        Self { message: Arc::new(message), progress, fresh, busy: Vec::new(), delay_claimed }
+        Self { message, progress, fresh, busy: Vec::new(), delay_claimed }
     }
 }
 
 impl Table {
     /// Keeps a message that just came in for its first tries, if there is room.
-    pub fn keep_fresh(&mut self, message: &Message, jobs: u32) {
-        let octets = in_memory(message);
+    pub fn keep_fresh(&mut self, message: Arc<Message>, jobs: u32) {
+        let octets = in_memory(&message);
         if jobs == 0 || self.fresh_octets + octets > FRESH_MAX || self.entries.contains_key(&message.id) {
             return;
         }
         self.fresh_octets += octets;
-        self.entries.insert(message.id, Entry::new(message.clone(), jobs));
+        self.entries.insert(message.id, Entry::new(message, jobs));
     }
 
-    /// Whether the message must be loaded, and given to [`Table::loaded`], before a try.
-    pub fn must_load(&mut self, id: MessageId) -> bool {
-        let missing = !self.entries.contains_key(&id);
-        if missing {
-            *self.loading.entry(id).or_default() += 1;
-        }
-        missing
+    /// Keeps a message in memory until [`Table::begin`] or [`Table::unclaim`]. One that is not there is to be read from the disk,
+    /// and given to [`Table::loaded`].
+    pub fn claim(&mut self, id: MessageId) -> Option<Arc<Message>> {
+        *self.claims.entry(id).or_default() += 1;
+        self.entries.get(&id).map(|entry| entry.message.clone())
     }
 
-    /// The end of a load: the message, unless it could not be read; it counts only where nobody else was quicker.
-    pub fn loaded(&mut self, id: MessageId, message: Option<Message>) {
-        if let Some(loads) = self.loading.get_mut(&id) {
-            *loads -= 1;
-            if *loads == 0 {
-                self.loading.remove(&id);
+    /// A claimed message was read; it counts only where nobody else was quicker. Gives back what counts.
+    pub fn loaded(&mut self, message: Arc<Message>) -> Arc<Message> {
+        self.entries.entry(message.id).or_insert_with(|| Entry::new(message, 0)).message.clone()
+    }
+
+    /// The end of a claim.
+    pub fn unclaim(&mut self, id: MessageId) {
+        if let Some(claims) = self.claims.get_mut(&id) {
+            *claims -= 1;
+            if *claims == 0 {
+                self.claims.remove(&id);
             }
         }
-        match message {
-            Some(message) => drop(self.entries.entry(id).or_insert_with(|| Entry::new(message, 0))),
-            None => self.leave_if_unused(id),
-        }
+        self.leave_if_unused(id);
     }
 
-    /// Begins a try: the message and its pending targets among `wanted`. `None` when there is nothing to do, or the same
-    /// destination is being tried already.
-    pub fn begin(
-        &mut self,
-        id: MessageId,
-        destination: DestinationId,
-        wanted: impl Fn(&Message, Target) -> bool,
-    ) -> Option<(Arc<Message>, Vec<Target>)> {
-        let entry = self.entries.get_mut(&id)?;
-        let targets: Vec<Target> = entry
-            .progress
-            .iter()
-            .filter(|progress| progress.status == Status::Pending && wanted(&entry.message, progress.target))
-            .map(|progress| progress.target)
-            .collect();
-        let idle = targets.is_empty() || entry.busy.contains(&destination);
-        if entry.fresh > 0 {
-            entry.fresh -= 1;
-            if entry.fresh == 0 {
-                self.fresh_octets -= in_memory(&entry.message);
+    /// Ends a claim and begins a try: its pending targets among those `here`, which stand in their order. `None` when there are none, or the same destination is
+    /// being tried already.
+    pub fn begin(&mut self, id: MessageId, destination: DestinationId, here: &[Target]) -> Option<Vec<Target>> {
+        let begun = self.entries.get_mut(&id).and_then(|entry| {
+            if entry.fresh > 0 {
+                entry.fresh -= 1;
+                if entry.fresh == 0 {
+                    self.fresh_octets -= in_memory(&entry.message);
+                }
             }
-        }
-        if idle {
-            self.leave_if_unused(id);
-            return None;
-        }
-        entry.busy.push(destination);
-        Some((entry.message.clone(), targets))
+            let mut here = here.iter().copied().peekable();
+            let there = entry.progress.iter().filter(|progress| here.next_if_eq(&progress.target).is_some());
+            let pending = there.filter(|progress| progress.status == Status::Pending);
+            let targets: Vec<Target> = pending.map(|progress| progress.target).collect();
+            let begins = !targets.is_empty() && !entry.busy.contains(&destination);
+            begins.then(|| {
+                entry.busy.push(destination);
+                targets
+            })
+        });
+        self.unclaim(id);
+        begun
     }
 
     /// Changes the progress of a message; gives back all of it.
@@ -123,12 +118,12 @@ impl Table {
 
     /// Whether couriers have a message in hand, or are about to. Once it is held and [`Table::evict`] was called, it stays `false`.
     pub fn is_being_tried(&self, id: MessageId) -> bool {
-        self.entries.get(&id).is_some_and(|entry| !entry.busy.is_empty()) || self.loading.contains_key(&id)
+        self.entries.get(&id).is_some_and(|entry| !entry.busy.is_empty()) || self.claims.contains_key(&id)
     }
 
     /// Whether it is in memory, fresh or in a try.
     pub fn is_in_hand(&self, id: MessageId) -> bool {
-        self.entries.contains_key(&id) || self.loading.contains_key(&id)
+        self.entries.contains_key(&id) || self.claims.contains_key(&id)
     }
 
     /// Forgets a message unless it is being tried.
@@ -142,22 +137,14 @@ impl Table {
         }
     }
 
-    /// Forgets fresh messages for a destination that is down: they would wait long, and others need the room.
-    pub fn evict_waiting(&mut self, waits: impl Fn(&Message) -> bool) {
-        let ids: Vec<MessageId> = self
-            .entries
-            .values()
-            .filter(|entry| entry.fresh > 0 && waits(&entry.message))
-            .map(|entry| entry.message.id)
-            .collect();
-        for id in ids {
-            self.evict(id);
-        }
+    /// The messages that wait here for a first try.
+    pub fn fresh(&self) -> Vec<Arc<Message>> {
+        self.entries.values().filter(|entry| entry.fresh > 0).map(|entry| entry.message.clone()).collect()
     }
 
     fn leave_if_unused(&mut self, id: MessageId) {
         let unused = self.entries.get(&id).is_some_and(|entry| entry.fresh == 0 && entry.busy.is_empty());
-        if unused && !self.loading.contains_key(&id) {
+        if unused && !self.claims.contains_key(&id) {
             self.entries.remove(&id);
         }
     }

@@ -1,0 +1,335 @@
+//! All that the threads of outgoing mail share: when each message is tried, and the messages in memory.
+//!
+//! One lock guards it, because it changes together. Each method is one whole step, asks nobody else, and is over in moments:
+//! what must be computed from a message's recipients is computed by the caller, outside. So a thread that waits here waits for
+//! a thread that runs.
+//! `tests/model` runs this very code in every order in which threads can meet.
+//!
+//! A job and its message: a courier takes the job ([`QueueState::take`]), claims the message ([`QueueState::claim`]), so that it
+//! stays in memory, reads it from the disk where it is not there, and begins the try ([`QueueState::begin`]), which ends the
+//! claim. It ends the try with [`QueueState::end`] or [`QueueState::give_back`].
+
+use super::table::Table;
+use crate::ground::lock::{Guard, Lock};
+use crate::mail::model::{DestinationSummary, Message, MessageId, Progress, Target};
+use crate::mail::schedule::{self, DestinationId, Job, Schedule, Waiting};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// What is shared, behind its lock.
+pub struct QueueState(Lock<Inner>);
+
+struct Inner {
+    schedule: Schedule,
+    table: Table,
+    /// Messages that could not be read when they were to be planned.
+    unread: Vec<MessageId>,
+    /// When the dispatcher looks again by itself, seconds since 1970.
+    wake: u32,
+}
+
+/// A job for the destination of this name, due at that moment.
+pub type NewJob = (String, Job, u32);
+
+/// Whether the dispatcher must look again: there is work for one more courier, or something is due before it wakes.
+#[must_use = "somebody must ring for the dispatcher"]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MustRing(pub bool);
+
+/// What a courier without a job does.
+pub enum Pause {
+    /// It asks again: there is work.
+    Work,
+    /// It waits for work, or for somebody who needs its place.
+    Wait(Waiting),
+    /// It goes home.
+    Home,
+}
+
+impl QueueState {
+    /// No message, and an empty schedule.
+    pub fn new(config: schedule::Config) -> Self {
+        let (table, unread) = (Table::default(), Vec::new());
+        Self(Lock::leaf(Inner { schedule: Schedule::new(config), table, unread, wake: 0 }))
+    }
+
+    fn lock(&self) -> Guard<'_, Inner> {
+        self.0.lock()
+    }
+
+    // Intake and planning.
+
+    /// The jobs of a message that just came in, which stays in memory for its first tries if there is room.
+    pub fn enter(&self, message: Arc<Message>, jobs: &[NewJob], now: u32) -> MustRing {
+        let mut state = self.lock();
+        state.table.keep_fresh(message, u32::try_from(jobs.len()).unwrap_or(u32::MAX));
+        state.plan(jobs, now)
+    }
+
+    /// The jobs of a message that is on the disk. A moment of trying beyond the longest pause was written under another clock.
+    pub fn plan(&self, jobs: &[NewJob], now: u32) -> MustRing {
+        self.lock().plan(jobs, now)
+    }
+
+    /// These could not be read; they are planned later.
+    pub fn note_unread(&self, ids: &[MessageId]) {
+        self.lock().unread.extend_from_slice(ids);
+    }
+
+    /// Takes all that could not be read.
+    pub fn take_unread(&self) -> Vec<MessageId> {
+        std::mem::take(&mut self.lock().unread)
+    }
+
+    // The dispatcher.
+
+    /// The next destination that gets one more courier, and its name. Otherwise when to look again although nothing happens.
+    pub fn start(&self, now: u32) -> Result<(DestinationId, Arc<str>), Option<u32>> {
+        let mut state = self.lock();
+        match state.schedule.start(now) {
+            Some(id) => Ok((id, state.schedule.name(id))),
+            None => {
+                let wake = state.schedule.next_wake();
+                state.wake = wake.unwrap_or(u32::MAX);
+                Err(wake)
+            }
+        }
+    }
+
+    /// Whether somebody must ring for the dispatcher.
+    pub fn must_ring(&self, now: u32) -> MustRing {
+        self.lock().must_ring(now)
+    }
+
+    /// Jobs that are being tried or could be now.
+    pub fn flushable(&self, now: u32) -> u64 {
+        self.lock().schedule.flushable(now)
+    }
+
+    // Couriers.
+
+    /// The courier's next job.
+    pub fn take(&self, id: DestinationId, now: u32) -> Option<Job> {
+        self.lock().schedule.take(id, now)
+    }
+
+    /// Keeps a message in memory until [`QueueState::begin`] or [`QueueState::unclaim`]; one that is not there must be given to
+    /// [`QueueState::loaded`]. A message that is there is given back: where its targets lead is for the caller to find out.
+    pub fn claim(&self, id: MessageId) -> Option<Arc<Message>> {
+        self.lock().table.claim(id)
+    }
+
+    /// A claimed message was read from the disk. It counts only where nobody else was quicker; what counts is given back.
+    pub fn loaded(&self, message: Arc<Message>) -> Arc<Message> {
+        self.lock().table.loaded(message)
+    }
+
+    /// Ends a claim without a try. `gone`: the message is held or has left the queue, and is forgotten.
+    pub fn unclaim(&self, id: MessageId, gone: bool) {
+        let mut state = self.lock();
+        state.table.unclaim(id);
+        if gone {
+            state.table.evict(id);
+        }
+    }
+
+    /// Ends a claim and begins a try: gives the pending targets among those `here`, in their order. `None`: there is nothing
+    /// to do, because all is done or another courier of this destination does it; the job has ended.
+    pub fn begin(&self, id: MessageId, destination: DestinationId, here: &[Target]) -> Option<Vec<Target>> {
+        let mut state = self.lock();
+        let begun = state.table.begin(id, destination, here);
+        if begun.is_none() {
+            state.schedule.finished(destination);
+        }
+        begun
+    }
+
+    /// A job whose message has left the queue, or is held, has ended.
+    pub fn drop_job(&self, destination: DestinationId) {
+        self.lock().schedule.finished(destination);
+    }
+
+    /// A job that could not be tried waits for its next turn.
+    pub fn put_off(&self, destination: DestinationId, job: Job, now: u32) -> MustRing {
+        let mut state = self.lock();
+        state.put_off(destination, job, now);
+        state.must_ring(now)
+    }
+
+    /// Changes the progress of a message that is being tried; gives back all of it. The caller keeps the order of such changes
+    /// of one message, and of their records.
+    pub fn update(&self, id: MessageId, change: impl Fn(&mut Progress)) -> Option<Vec<Progress>> {
+        self.lock().table.update(id, change)
+    }
+
+    /// Whether the sender is yet to be told of the delay; asked once, because who asks tells.
+    pub fn claim_delay_notice(&self, id: MessageId) -> bool {
+        self.lock().table.claim_delay_notice(id)
+    }
+
+    /// A message got through to a destination.
+    pub fn reached(&self, destination: DestinationId, now: u32) {
+        self.lock().schedule.reached(destination, now);
+    }
+
+    /// A try failed for now in a way that says something about the destination; when the next one is due.
+    pub fn complained(&self, destination: DestinationId, job: Job, error: &str, now: u32) -> u32 {
+        let mut state = self.lock();
+        state.schedule.complained(destination, error);
+        state.schedule.next_try(job, now)
+    }
+
+    /// The end of a try: the job is tried `again` at a moment, or has ended.
+    pub fn end(&self, id: MessageId, destination: DestinationId, again: Option<(Job, u32)>, now: u32) -> MustRing {
+        let mut state = self.lock();
+        state.table.end(id, destination);
+        match again {
+            Some((job, due)) => state.schedule.later(destination, job, due),
+            None => state.schedule.finished(destination),
+        }
+        state.must_ring(now)
+    }
+
+    /// A connection was refused. `true`: the destination takes mail over other couriers' connections and only refuses one more;
+    /// these carry the job, and its try here has ended.
+    pub fn give_back(&self, destination: DestinationId, job: Job, error: &str, now: u32) -> bool {
+        let mut state = self.lock();
+        let crowded = state.schedule.is_only_crowded(destination, error, now);
+        if crowded {
+            state.table.end(job.id, destination);
+            state.schedule.give_back(destination, job);
+        }
+        crowded
+    }
+
+    /// The destination cannot be reached and is left alone for a while. Gives back waiting jobs whose senders must hear of it, which
+    /// count as taken; and the messages that wait in memory for a first try.
+    pub fn down(&self, destination: DestinationId, error: &str, now: u32) -> (Vec<Job>, Vec<Arc<Message>>) {
+        let mut state = self.lock();
+        let told = state.schedule.down(destination, error, now);
+        (told, state.table.fresh())
+    }
+
+    /// Frees the memory of messages that will wait longer than others; they are read from the disk when their turn comes.
+    pub fn evict(&self, ids: &[MessageId]) {
+        let mut state = self.lock();
+        ids.iter().for_each(|id| state.table.evict(*id));
+    }
+
+    /// A courier has opened its connection, or has it no more.
+    pub fn connected(&self, destination: DestinationId, open: bool) {
+        self.lock().schedule.connected(destination, open);
+    }
+
+    /// What a courier with an open connection and without a job does.
+    pub fn pause(&self, destination: DestinationId, now: u32) -> Pause {
+        let mut state = self.lock();
+        if !state.schedule.may_wait(destination, now) {
+            Pause::Home
+        } else if state.schedule.has_ready(destination, now) {
+            Pause::Work
+        } else {
+            Pause::Wait(state.schedule.wait(destination))
+        }
+    }
+
+    /// It has waited for a while: whether it goes home, because others want its place.
+    pub fn gives_way(&self, destination: DestinationId, waiting: &Waiting) -> bool {
+        self.lock().schedule.gives_way(destination, waiting)
+    }
+
+    /// It waits no more; whether there is work for it now.
+    pub fn waited(&self, destination: DestinationId, waiting: &Waiting, rung: bool, now: u32) -> bool {
+        self.lock().schedule.waited(destination, waiting, rung, now)
+    }
+
+    /// A courier has gone home, however that came: the jobs it still had, of which `tried` is in a try, wait for their next turn.
+    pub fn courier_ended(
+        &self,
+        destination: DestinationId,
+        connected: bool,
+        tried: Option<Job>,
+        untried: &[Job],
+        now: u32,
+    ) -> MustRing {
+        let mut state = self.lock();
+        if let Some(job) = tried {
+            state.table.end(job.id, destination);
+        }
+        tried.iter().chain(untried).for_each(|job| state.put_off(destination, *job, now));
+        if connected {
+            state.schedule.connected(destination, false);
+        }
+        state.schedule.courier_ended(destination);
+        state.must_ring(now)
+    }
+
+    // Orders and windows.
+
+    /// Forgets what waits for messages that are held or have left the queue; a try in progress ends by itself.
+    pub fn forget(&self, ids: &HashSet<MessageId>) {
+        let mut state = self.lock();
+        state.schedule.remove(ids);
+        ids.iter().for_each(|id| state.table.evict(*id));
+    }
+
+    /// Makes the jobs of the messages that are `wanted` due now.
+    pub fn retry(&self, wanted: impl Fn(MessageId) -> bool) {
+        self.lock().schedule.retry(|_, id| wanted(id));
+    }
+
+    /// Lets nothing more go to a destination, or lets it again.
+    pub fn pause_destination(&self, name: &str, paused: bool) {
+        self.lock().schedule.pause(name, paused);
+    }
+
+    /// Whether a message is in memory, fresh or in a try.
+    pub fn is_in_hand(&self, id: MessageId) -> bool {
+        self.lock().table.is_in_hand(id)
+    }
+
+    /// Whether couriers have a message in hand.
+    pub fn is_being_tried(&self, id: MessageId) -> bool {
+        self.lock().table.is_being_tried(id)
+    }
+
+    /// Jobs that are being tried, and jobs that wait for their time.
+    pub fn jobs(&self) -> (u64, u64) {
+        self.lock().schedule.jobs()
+    }
+
+    /// The destinations with work or a pause, those with the most messages first. Walks through all jobs.
+    pub fn summaries(&self, limit: usize, now: u32) -> Vec<DestinationSummary> {
+        self.lock().schedule.summaries(limit, now)
+    }
+
+    /// Until when each of these destinations is left alone, and why.
+    pub fn suspensions(&self, names: &[Option<String>], now: u32) -> Vec<Option<(u32, String)>> {
+        let state = self.lock();
+        let suspension = |name: &Option<String>| state.schedule.suspension(name.as_deref()?, now);
+        names.iter().map(|name| suspension(name).map(|(until, error)| (until, error.to_owned()))).collect()
+    }
+}
+
+impl Inner {
+    fn plan(&mut self, jobs: &[NewJob], now: u32) -> MustRing {
+        let latest = now.saturating_add(self.schedule.longest_pause());
+        for (destination, job, due) in jobs {
+            self.schedule.add(destination, *job, (*due).min(latest), now);
+        }
+        self.must_ring(now)
+    }
+
+    fn put_off(&mut self, destination: DestinationId, job: Job, now: u32) {
+        let due = self.schedule.next_try(job, now);
+        self.schedule.later(destination, job, due);
+    }
+
+    fn must_ring(&self, now: u32) -> MustRing {
+        let sooner = self.schedule.next_wake().is_some_and(|wake| wake < self.wake);
+        MustRing(sooner || self.schedule.has_turn(now))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! The steps that must not come apart.
+
+use super::*;
+use crate::mail::model::{Address, Body, BodyType, Envelope, Kind, Origin, Status};
+use bytes::Bytes;
+
+const NOW: u32 = 1000;
+
+fn state() -> QueueState {
+    let config = schedule::Config {
+        concurrency: 20,
+        couriers_max: 500,
+        minimal_backoff: 300,
+        maximal_backoff: 4000,
+        lifetime: 432_000,
+        delay_warning: 0,
+    };
+    QueueState::new(config)
+}
+
+/// A message for two destinations, `a.example` and `b.example`.
+fn message() -> Message {
+    let recipients: Vec<Address> = ["r@a.example", "r@b.example"].map(|to| Address::parse(to).unwrap()).into();
+    Message {
+        id: MessageId(7),
+        arrived: NOW,
+        envelope: Envelope { sender: None, recipients, body: BodyType::SevenBit, smtputf8: false },
+        origin: Origin { peer: None, helo: "test".into() },
+        kind: Kind::Mail,
+        progress: vec![Progress::new(Target::Recipient(0)), Progress::new(Target::Recipient(1))],
+        held: false,
+        delay_told: false,
+        body: Body::Memory(Bytes::from_static(b"a: b\r\n\r\n")),
+    }
+}
+
+fn jobs(message: &Message) -> Vec<NewJob> {
+    let job = Job { id: message.id, arrived: message.arrived, attempts: 0, told: false };
+    ["a.example", "b.example"].map(|name| (name.to_owned(), job, 0)).into()
+}
+
+/// A courier of the next destination, with its job.
+fn courier(state: &QueueState) -> (DestinationId, Job) {
+    let (id, _) = state.start(NOW).unwrap();
+    (id, state.take(id, NOW).unwrap())
+}
+
+#[test]
+fn a_message_stays_for_whoever_is_about_to_try_it() {
+    let (state, message) = (state(), message());
+    assert_eq!(state.enter(Arc::new(message.clone()), &jobs(&message), NOW), MustRing(true));
+    let ((first, job), (second, _)) = (courier(&state), courier(&state));
+    let claimed = state.claim(message.id).unwrap();
+    assert_eq!(state.begin(message.id, first, &[Target::Recipient(0)]), Some(vec![Target::Recipient(0)]));
+    assert_eq!(state.claim(message.id).unwrap().id, claimed.id);
+    // The first ends, and is the last to need the message but for the claim; somebody else frees memory.
+    state.update(message.id, |progress| {
+        if progress.target == Target::Recipient(0) {
+            progress.status = Status::Delivered;
+        }
+    });
+    let _ = state.end(message.id, first, None, NOW);
+    state.evict(&[job.id]);
+    assert!(state.is_being_tried(message.id));
+    assert_eq!(state.begin(message.id, second, &[Target::Recipient(1)]), Some(vec![Target::Recipient(1)]));
+    let _ = state.end(message.id, second, None, NOW);
+    assert!(!state.is_in_hand(message.id));
+    assert_eq!((state.flushable(NOW), state.jobs()), (0, (0, 0)));
+}
+
+#[test]
+fn what_is_due_before_the_dispatcher_wakes_rings_for_it() {
+    let (state, message) = (state(), message());
+    let _ = state.enter(Arc::new(message.clone()), &jobs(&message)[..1], NOW);
+    let (id, job) = courier(&state);
+    assert_eq!(state.start(NOW).unwrap_err(), None, "nothing is to be done");
+    state.claim(message.id).unwrap();
+    state.begin(message.id, id, &[Target::Recipient(0)]).unwrap();
+    assert_eq!(state.end(message.id, id, Some((job, NOW + 5)), NOW), MustRing(true));
+    assert_eq!(state.start(NOW).unwrap_err(), Some(NOW + 5));
+    assert_eq!(state.must_ring(NOW), MustRing(false), "it knows");
+}
+
+#[test]
+fn a_courier_that_breaks_off_gives_back_all_that_it_has_taken() {
+    let (state, message) = (state(), message());
+    let job = |id: u64| Job { id: MessageId(id), arrived: NOW, attempts: 0, told: false };
+    let _ = state.plan(&[7, 8, 9].map(|id| ("a.example".to_owned(), job(id), 0)), NOW);
+    let (id, first) = courier(&state);
+    let rest = [state.take(id, NOW).unwrap(), state.take(id, NOW).unwrap()];
+    assert!(state.claim(message.id).is_none(), "to be read from the disk");
+    state.loaded(Arc::new(message));
+    state.begin(first.id, id, &[Target::Recipient(0)]).unwrap();
+    let _ = state.courier_ended(id, false, Some(first), &rest, NOW);
+    assert_eq!(state.jobs(), (0, 3));
+    assert!(!state.is_in_hand(first.id));
+}
