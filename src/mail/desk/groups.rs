@@ -78,7 +78,10 @@ fn names(message: &Message, by: Grouping) -> Vec<String> {
         Grouping::Sender => vec![sender.map_or_else(|| "<>".to_owned(), |sender| sender.as_str().to_owned())],
         Grouping::SenderDomain => vec![sender.map_or_else(|| "<>".to_owned(), |sender| sender.domain_key())],
         Grouping::RecipientDomain => pending().map(|(recipient, _)| recipient.domain_key()).collect(),
-        Grouping::Reason => pending().map(|(_, progress)| gist(&progress.reason)).filter(|gist| !gist.is_empty()).collect(),
+        Grouping::Reason => {
+            let gists = pending().map(|(recipient, progress)| gist(&progress.reason, &recipient.domain_key()));
+            gists.filter(|gist| !gist.is_empty()).collect()
+        }
     };
     names.iter_mut().for_each(|name| *name = name.chars().take(NAME_MAX).collect());
     names.sort_unstable();
@@ -86,11 +89,15 @@ fn names(message: &Message, by: Grouping) -> Vec<String> {
     names
 }
 
-/// What is alike in the replies of a host to different mails: words that hold an address, or more than four digits, differ.
-fn gist(reason: &str) -> String {
+/// What is alike in the replies to different mails: words differ that hold an address, more than four digits, or the domain
+/// that the mail is for. So one cause for many domains, such as a name server that is down, is one reason.
+fn gist(reason: &str, domain: &str) -> String {
     let differs = |word: &str| {
         let digits = word.bytes().filter(u8::is_ascii_digit).count();
-        word.contains('@') || (digits > 4 && !word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
+        let lower = word.to_ascii_lowercase();
+        word.contains('@')
+            || (digits > 4 && !word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
+            || (!domain.is_empty() && lower.contains(domain))
     };
     let words: Vec<&str> = reason.split_whitespace().map(|word| if differs(word) { "…" } else { word }).collect();
     words.join(" ")
@@ -106,8 +113,18 @@ mod tests {
             "450 4.2.1 <anna@one.example>: over quota (4711-XYZ-0815) at 192.0.2.1",
             "450 4.2.1 <bert@one.example>: over quota (4712-XYZ-0816) at 192.0.2.1",
         );
-        assert_eq!(gist(one), gist(other));
-        assert_eq!(gist(one), "450 4.2.1 … over quota … at 192.0.2.1");
-        assert_ne!(gist("451 try later"), gist("450 try later"));
+        let of_one = |reason| gist(reason, "one.example");
+        assert_eq!(of_one(one), of_one(other));
+        assert_eq!(of_one(one), "450 4.2.1 … over quota … at 192.0.2.1");
+        assert_ne!(of_one("451 try later"), of_one("450 try later"));
+    }
+
+    #[test]
+    fn one_cause_for_many_domains_is_one_reason() {
+        let reason = |domain: &str| gist(&format!("451 4.4.3 cannot find a host for {domain}: no name server answers"), domain);
+        assert_eq!(reason("one.example"), reason("two.example"));
+        let host = |domain: &str| gist(&format!("451 4.4.1 connect to MX1.{domain}[192.0.2.1]:25: refused"), domain);
+        assert_eq!(host("one.example"), host("two.example"));
+        assert_eq!(gist("451 4.4.1 no route", ""), "451 4.4.1 no route");
     }
 }

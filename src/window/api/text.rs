@@ -101,7 +101,7 @@ pub fn read(content: &[u8]) -> TextView {
                 HeaderValue::Text(text) => text.to_string(),
                 _ => String::from_utf8_lossy(raw).into_owned(),
             };
-            HeaderView { name: cut(header.name(), 100), value: cut(value.trim(), VALUE_MAX) }
+            HeaderView { name: cut(header.name(), 100), value: cut(unfolded(&value).trim(), VALUE_MAX) }
         })
         .collect();
     headers.shrink_to_fit();
@@ -116,6 +116,11 @@ pub fn read(content: &[u8]) -> TextView {
         size_bytes: part.len() as u64,
     });
     TextView { truncated: text.len() < body.trim_end().len(), headers, text, parts: parts.collect() }
+}
+
+/// A field's value on one line: folds are line breaks before white space (RFC 5322 §2.2.3), tabs in them stand for blanks.
+fn unfolded(value: &str) -> String {
+    value.replace("\r\n", "\n").replace("\n ", " ").replace("\n\t", " ").replace('\t', " ")
 }
 
 fn cut(text: &str, characters: usize) -> String {
@@ -138,6 +143,16 @@ mod tests {
         let pdf = AttachmentView { kind: "application/pdf".into(), name: "bill.pdf".into(), size_bytes: 3 };
         assert_eq!(view.parts, [pdf]);
         assert!(!view.truncated);
+    }
+
+    #[test]
+    fn folded_fields_are_on_one_line() {
+        let mail = b"Received: from a\r\n\tby b;\r\n  Thu, 26 Nov 2026\nX-Tab: one\ttwo\r\nTo: a@b,\r\n c@d\r\n\r\n";
+        let view = read(mail);
+        let value = |name: &str| view.headers.iter().find(|header| header.name == name).unwrap().value.clone();
+        assert_eq!(value("Received"), "from a by b;  Thu, 26 Nov 2026");
+        assert_eq!(value("X-Tab"), "one two");
+        assert_eq!(value("To"), "a@b, c@d");
     }
 
     #[test]

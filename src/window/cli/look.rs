@@ -229,7 +229,7 @@ pub(super) async fn text(core: &Core, id: &str, json: bool, out: &mut dyn Write)
     }
     writeln!(out)?;
     for line in view.text.lines() {
-        writeln!(out, "{}", harmless(line))?;
+        writeln!(out, "{}", harmless(&line.replace('\t', "    ")))?;
     }
     for part in &view.parts {
         writeln!(out, "[{} {}, {}]", harmless(&part.kind), harmless(&part.name), size(part.size_bytes))?;

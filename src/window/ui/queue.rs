@@ -30,6 +30,10 @@ const PAGE: usize = 50;
 const NAME_SHOWN: usize = 44;
 const ERROR_SHOWN: usize = 90;
 
+/// The colours of the columns of ages, from mail that has just come to mail that is oldest; a cell without mail has none.
+const HEAT: [&str; 6] = ["fresh", "h1", "h2", "h3", "h4", "h5"];
+const NONE: &str = "h0";
+
 #[derive(Template)]
 #[template(path = "queue.html", config = "src/window/ui/askama.toml")]
 struct Page {
@@ -59,7 +63,7 @@ struct Destination {
     raw: String,
     link: String,
     messages: String,
-    /// Counts by age with a class that tells how many they are.
+    /// Counts by age with a class that tells how old they are.
     ages: Vec<(String, &'static str)>,
     next: String,
     connections: String,
@@ -101,7 +105,6 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, R
     destinations.truncate(DESTINATIONS);
     let now = crate::ground::clock::now();
     let destinations: Vec<DestinationView> = destinations.into_iter().map(|d| api::destination_view(d, now)).collect();
-    let most = destinations.iter().flat_map(|d| d.ages.iter().copied()).max().unwrap_or(0);
     let (senders, _) = groups(window, Grouping::Sender, "sender").await;
     let (reasons, sampled) = groups(window, Grouping::Reason, "error").await;
     let filter = asked.filter;
@@ -112,7 +115,7 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, R
         unfolded: conditions.iter().any(|(name, _)| !matches!(*name, "search" | "state")),
         filter,
         bounds: DestinationSummary::AGES.iter().map(|bound| span(u64::from(*bound))).collect(),
-        destinations: destinations.iter().map(|destination| row(destination, most)).collect(),
+        destinations: destinations.iter().map(row).collect(),
         more_destinations,
         senders,
         reasons,
@@ -146,7 +149,7 @@ async fn groups(window: &Window, by: Grouping, field: &str) -> (Vec<Group>, Opti
     (found.groups.iter().take(GROUPS).map(group).collect(), sampled)
 }
 
-fn row(destination: &DestinationView, most: u64) -> Destination {
+fn row(destination: &DestinationView) -> Destination {
     let connections = match (destination.couriers, destination.window) {
         (0, _) => String::new(),
         (couriers, window) => format!("{couriers} of {window}"),
@@ -156,7 +159,7 @@ fn row(destination: &DestinationView, most: u64) -> Destination {
         raw: destination.name.clone(),
         link: encoded(&destination.name),
         messages: count(destination.messages),
-        ages: destination.ages.iter().map(|number| (count(*number), heat(*number, most))).collect(),
+        ages: ages(&destination.ages),
         next: super::overview::next_try(destination),
         connections,
         error: text(&destination.last_error, ERROR_SHOWN),
@@ -164,17 +167,8 @@ fn row(destination: &DestinationView, most: u64) -> Destination {
     }
 }
 
-/// Five steps on a scale of magnitudes: one message must be seen beside ten thousand.
-fn heat(number: u64, most: u64) -> &'static str {
-    let magnitude = |number: u64| (number as f64 + 1.0).ln();
-    match (magnitude(number) / magnitude(most.max(4)) * 5.0).ceil() {
-        _ if number == 0 => "h0",
-        step if step <= 1.0 => "h1",
-        step if step <= 2.0 => "h2",
-        step if step <= 3.0 => "h3",
-        step if step <= 4.0 => "h4",
-        _ => "h5",
-    }
+fn ages(numbers: &[u64]) -> Vec<(String, &'static str)> {
+    numbers.iter().zip(HEAT).map(|(number, heat)| (count(*number), if *number == 0 { NONE } else { heat })).collect()
 }
 
 fn message_row(message: &MessageView) -> Row {
@@ -203,11 +197,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_message_is_seen_beside_many() {
-        assert_eq!(heat(0, 0), "h0");
-        assert_eq!(heat(1, 1), "h3", "a single message is no fire");
-        assert_eq!(heat(1, 100_000), "h1");
-        assert_eq!(heat(100_000, 100_000), "h5");
-        assert!(heat(50, 100_000) < heat(5000, 100_000));
+    fn colour_follows_age_and_not_number() {
+        let classes = |numbers: &[u64]| ages(numbers).into_iter().map(|(_, class)| class).collect::<Vec<_>>();
+        assert_eq!(classes(&[10_000, 0, 0, 0, 0, 1]), ["fresh", "h0", "h0", "h0", "h0", "h5"]);
+        assert_eq!(classes(&[1, 1, 1, 1, 1, 1]), HEAT);
     }
 }
