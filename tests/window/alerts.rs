@@ -18,20 +18,22 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    /// With the configuration of the grid, the addresses changed and everything faster.
+    /// With the configuration of the grid, the addresses changed and everything faster; and with scrapes beside the pushes,
+    /// because the rules and the dashboard must stand both at once.
     async fn start(gateway: SocketAddr, appliance: SocketAddr) -> Self {
         let read = |name: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
         let mut config = read("grid/mon/prometheus.yml");
         for (shipped, here) in [
             ("localhost:9091", gateway.to_string()),
-            ("mta:80", appliance.to_string()),
-            ("mta.example.org", "mta".to_owned()),
             ("scrape_interval: 5s", "scrape_interval: 500ms".to_owned()),
             ("evaluation_interval: 15s", "evaluation_interval: 500ms".to_owned()),
         ] {
             assert!(config.contains(shipped), "{shipped} is not in the grid's configuration");
             config = config.replace(shipped, &here);
         }
+        config += &format!(
+            "  - job_name: mta-direct\n    static_configs:\n      - targets: [\"{appliance}\"]\n        labels: {{instance: mta}}\n"
+        );
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("prometheus.yml"), config).unwrap();
         std::fs::write(directory.path().join("rules.yml"), read("appliance/monitor/rules.yml")).unwrap();

@@ -84,6 +84,11 @@ pub fn warnings(path: &Path, contained: bool) -> Vec<String> {
             "THE DATA VOLUME {shown} IS PART OF THE CONTAINER ITSELF: queued mail dies with it. Mount a volume there, for example \
              -v mta-data:{shown}"
         ))
+    } else if contained && mounts::is_anonymous_volume(path) {
+        Some(format!(
+            "THE DATA VOLUME {shown} HAS NO NAME: the engine made it because nothing is mounted there. docker run --rm removes it, \
+             and the next container gets an empty one: queued mail is lost or left behind. Name it, for example -v mta-data:{shown}"
+        ))
     } else {
         Medium::of(path).warning(path)
     };

@@ -16,6 +16,23 @@ pub fn ignores_flushes(path: &Path) -> bool {
     mount_of(&path, &listed).is_some_and(|point| has_option(&point, &listed, "nobarrier"))
 }
 
+/// Whether a path lies in a volume that a container engine made without a name: because the image declares one, and nobody
+/// mounted anything there. Docker and Podman name such volumes by 64 hexadecimal digits, and mount their directory `_data`.
+pub fn is_anonymous_volume(path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else { return false };
+    let listed = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    mount_of(&path, &listed).is_some_and(|point| is_anonymous(&point, &listed))
+}
+
+fn is_anonymous(point: &Path, listed: &str) -> bool {
+    // Field 4: the mounted directory within its file system.
+    let Some(root) = line_at(point, listed).and_then(|line| line.split(' ').nth(3)) else { return false };
+    let mut parts = root.rsplit('/');
+    let (data, name, volumes) = (parts.next(), parts.next().unwrap_or_default(), parts.next());
+    let hexadecimal = name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    data == Some("_data") && hexadecimal && volumes == Some("volumes")
+}
+
 /// Whether what is mounted at exactly this point, topmost, has an option of its file system.
 fn has_option(point: &Path, listed: &str, option: &str) -> bool {
     let options = line_at(point, listed).and_then(|line| line.split_once(" - ")?.1.split(' ').nth(2));
@@ -87,6 +104,20 @@ fn unescaped(text: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn volumes_without_a_name_are_known() {
+        let line = |root: &str| format!("1 0 0:2 / / rw - overlay overlay rw\n2 1 8:1 {root} /data rw - ext4 /dev/sda1 rw\n");
+        let is = |root: &str| is_anonymous(Path::new("/data"), &line(root));
+        let name = "5f".repeat(32);
+        assert!(is(&format!("/var/lib/docker/volumes/{name}/_data")));
+        assert!(is(&format!("/volumes/{name}/_data")), "a file system of its own for the engine");
+        for named in
+            ["/var/lib/docker/volumes/mta-data/_data", "/srv/mail", "/", &format!("/srv/{name}"), &format!("/{name}/_data")]
+        {
+            assert!(!is(named), "{named}");
+        }
+    }
 
     #[test]
     fn mountinfo_is_read() {
