@@ -107,6 +107,35 @@ fn a_mended_next_hop_gets_the_mail_by_itself() {
     assert_eq!(sink.count(), 1);
 }
 
+/// A next hop that is gone, with mail that was tried and mail that waits behind it.
+#[test]
+fn each_state_is_one_number_wherever_it_is_told() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let appliance = Appliance::start(&[("MTA_SMART_RELAY", &format!("[127.0.0.1]:{}", gone.port()))]);
+    let mut client = Client::hello(appliance.smtp);
+    let sent: Vec<String> = (0..7)
+        .map(|number| {
+            let to = [format!("a{number}@one.example"), format!("b{number}@two.example")];
+            let to: Vec<&str> = to.iter().take(1 + number % 2).map(String::as_str).collect();
+            queue_id(&client.mail("sender@here.example", &to, b"Subject: states\r\n\r\n"))
+        })
+        .collect();
+    appliance.queue(&["hold", &sent[0]]);
+    let counted = || {
+        let stats = &appliance.queue(&["stats"])[0]["queue"];
+        let listed = |state: &str| appliance.queue(&["list", "--state", state]).len() as u64;
+        let told = ["active", "deferred", "held"].map(|state| stats[state].as_u64().unwrap());
+        let waiting = stats["messages"].as_u64().unwrap() - told.iter().sum::<u64>();
+        let lists = ["active", "deferred", "held", "waiting"].map(listed);
+        ([told[0], told[1], told[2], waiting], lists)
+    };
+    until("all of it is deferred", || match counted() {
+        (told, lists) if told == lists && told == [0, 6, 1, 0] => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    assert_eq!(appliance.counter("mta_mqueue_deferred_messages"), 6);
+}
+
 #[test]
 fn orders_hold_release_and_delete() {
     let sink = Sink::start("mail=450");

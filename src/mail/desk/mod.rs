@@ -59,9 +59,12 @@ impl<S: Spool> Office<S> {
 impl<S: Spool> Desk for Office<S> {
     fn summary(&self) -> QueueSummary {
         let (messages, bytes, held) = self.outbound.spool.totals();
-        let (active, deferred) = self.outbound.state.jobs();
+        let (active, deferred) = self.outbound.state.standings(clock::now());
         // The id carries the microsecond of acceptance.
         let oldest = self.outbound.spool.ids(None, 1).first().map(|id| u32::try_from(id.0 / 1_000_000).unwrap_or(u32::MAX));
+        // Read one after the other: what came or went between must not make more of them than there are.
+        let active = active.min(messages.saturating_sub(held));
+        let deferred = deferred.min(messages.saturating_sub(held).saturating_sub(active));
         QueueSummary { messages, bytes, active, deferred, held, oldest }
     }
 

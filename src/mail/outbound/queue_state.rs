@@ -293,9 +293,11 @@ impl QueueState {
         self.lock().table.is_being_tried(id)
     }
 
-    /// Jobs that are being tried, and jobs that wait for their time.
-    pub fn jobs(&self) -> (u64, u64) {
-        self.lock().schedule.jobs()
+    /// Messages that are being tried, and messages that are deferred (see `schedule::standing`); none is both.
+    pub fn standings(&self, now: u32) -> (u64, u64) {
+        let state = self.lock();
+        let active = state.table.being_tried();
+        (active.len() as u64, state.schedule.deferred_messages(&active, now))
     }
 
     /// The destinations with work or a pause, those with the most messages first. Walks through all jobs.

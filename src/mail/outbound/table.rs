@@ -6,7 +6,7 @@
 use super::FRESH_MAX;
 use crate::mail::model::{Body, Message, MessageId, Progress, Status, Target};
 use crate::mail::schedule::DestinationId;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// The table.
@@ -119,6 +119,12 @@ impl Table {
     /// Whether couriers have a message in hand, or are about to. Once it is held and [`Table::evict`] was called, it stays `false`.
     pub fn is_being_tried(&self, id: MessageId) -> bool {
         self.entries.get(&id).is_some_and(|entry| !entry.busy.is_empty()) || self.claims.contains_key(&id)
+    }
+
+    /// The messages of which [`Table::is_being_tried`] is true.
+    pub fn being_tried(&self) -> HashSet<MessageId> {
+        let busy = self.entries.iter().filter(|(_, entry)| !entry.busy.is_empty()).map(|(id, _)| *id);
+        busy.chain(self.claims.keys().copied()).collect()
     }
 
     /// Whether it is in memory, fresh or in a try.

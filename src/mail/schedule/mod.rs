@@ -22,6 +22,7 @@
 mod deferred;
 mod destination;
 mod idle;
+mod standing;
 mod summary;
 
 use crate::mail::model::MessageId;
@@ -370,12 +371,6 @@ impl Schedule {
             ready + u64::from(destination.active)
         };
         self.destinations.iter().map(work).sum()
-    }
-
-    /// Jobs that are being tried, and jobs that wait for their time.
-    pub fn jobs(&self) -> (u64, u64) {
-        let active = self.destinations.iter().map(|destination| u64::from(destination.active)).sum();
-        (active, self.deferred.len() as u64)
     }
 
     /// Lets nothing more go to a destination, or lets it again. Its jobs stay where they are; a try in progress ends by itself.

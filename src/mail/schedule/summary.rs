@@ -1,6 +1,7 @@
 //! What the schedule tells of its destinations.
 
 use super::destination::Destination;
+use super::standing::deferred_among_ready;
 use super::{Job, Schedule};
 use crate::mail::model::DestinationSummary;
 
@@ -57,7 +58,7 @@ fn row(waiting: &Waiting, destination: &Destination, now: u32) -> DestinationSum
         oldest: waiting.arrived,
         next_try: ready_at.into_iter().chain(waiting.due.filter(|_| !destination.paused)).min(),
         last_error: destination.last_error.clone(),
-        deferred: u64::from(destination.deferred),
+        deferred: u64::from(destination.deferred) + deferred_among_ready(destination, now).count() as u64,
         couriers: destination.couriers,
         window: destination.window,
         suspended_until: (destination.suspended_until > now).then_some(destination.suspended_until),
