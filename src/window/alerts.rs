@@ -1,18 +1,46 @@
 //! What a person must know first, in words: few, and none that is not true.
+//!
+//! In: the counters, the queue by destination, terminals and volumes. Out: alerts, the grave first, for the page, the API,
+//! `postern health --verbose` and webhooks. `appliance/monitor/rules.yml` asks the same of Prometheus.
+//! Limits: [`DESTINATIONS`] destinations are named.
 
+mod recent;
+
+use super::parts::Condition;
 use super::server::Window;
-use super::words::{harmless, shorten, size, span};
+use super::words::{count, harmless, shorten, size, span};
+use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::mail::model::QueueSummary;
+use recent::{Fact, Recent};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 /// A certificate that ends within so many seconds is worth a word: two weeks.
 const CERTIFICATE_SOON: u64 = 14 * 86_400;
 
-/// A destination that has been left alone and whose oldest mail waits longer than this is worth a word: an hour.
-const DESTINATION_OLD: u32 = 3600;
+/// A destination that cannot be reached and whose oldest mail waits longer than this is worth a word: five minutes. One that
+/// at least half of the queue waits for is worth it at once.
+const DESTINATION_OLD: u32 = 300;
+
+/// Nothing delivered for so long, though mail waits as long, is worth a word: ten minutes.
+const STANDSTILL: u64 = 600;
+
+/// So long after a start nothing is said of what did not happen: two minutes.
+const START: u64 = 120;
+
+/// Recipients that bounced lately, from which on their share is looked at; and so many when nothing was delivered.
+const BOUNCES: u64 = 10;
+const BOUNCES_ALONE: u64 = 3;
+
+/// The share of recipients that bounced, in percent, that is worth a word; and the grave one.
+const BOUNCE_SHARE: u64 = 20;
+const BOUNCE_SHARE_GRAVE: u64 = 50;
+
+/// How long an event that needs a person is told: an hour.
+const EVENT: u64 = 3600;
 
 /// Destinations that are named; the page of the queue has the others.
 const DESTINATIONS: usize = 3;
@@ -37,10 +65,17 @@ pub struct AlertView {
     pub key: String,
 }
 
-/// Since when each thing is wrong.
-#[derive(Default)]
+/// Since when each thing is wrong, and how the counters grew lately.
 pub struct Watch {
     since: Mutex<HashMap<String, u32>>,
+    recent: Mutex<Recent>,
+    begun: Instant,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self { since: Mutex::default(), recent: Mutex::default(), begun: Instant::now() }
+    }
 }
 
 struct Alert {
@@ -51,10 +86,24 @@ struct Alert {
 }
 
 impl Watch {
+    /// Takes a look at the counters; to be called every few seconds.
+    pub(super) fn note(&self, counters: &Counters) {
+        let now = self.begun.elapsed().as_secs();
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).note(counters, now);
+    }
+
     /// What is wrong now, the grave first.
     pub(super) fn look(&self, window: &Window, summary: &QueueSummary) -> Vec<AlertView> {
         let now = clock::now();
-        let alerts = all(window, summary, now);
+        self.note(&window.counters);
+        let mut alerts = all(window, summary, now);
+        {
+            let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            let lately = Lately { recent: &recent, now: self.begun.elapsed().as_secs() };
+            alerts.extend(lately.standstill(summary, now));
+            alerts.extend(lately.bounces());
+            alerts.extend(lately.events());
+        }
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         since.retain(|key, _| alerts.iter().any(|alert| alert.key == *key));
         let mut views: Vec<AlertView> = alerts
@@ -98,13 +147,22 @@ fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
         let waiting = size(u64::try_from(counters.maillog_buffer_bytes.get()).unwrap_or_default());
         alert(false, "log", format!("Terminal log takes no lines; {waiting} of the mail log wait"));
     }
+    for part in window.terminals().iter().filter(|part| part.condition == Condition::Failing && part.name == "mon") {
+        alert(false, "mon", format!("Terminal mon fails: {}", shorten(&part.state, SHOWN)));
+    }
     let destinations = window.views.desk.destinations(super::api::DESTINATIONS_MAX);
     let age = |oldest: Option<u32>| oldest.map_or(0, |oldest| now.saturating_sub(oldest));
-    let down = destinations.iter().filter(|d| d.suspended_until.is_some() && age(d.oldest) > DESTINATION_OLD);
-    for destination in down.take(DESTINATIONS) {
+    let most = |messages: u64| messages * 2 >= summary.messages.saturating_sub(summary.held);
+    let down = destinations.iter().filter(|d| d.suspended_until.is_some() && d.messages > 0);
+    let down: Vec<_> = down.filter(|d| most(d.messages) || age(d.oldest) > DESTINATION_OLD).collect();
+    for destination in down.iter().take(DESTINATIONS) {
         let (name, error) = (shorten(&harmless(&destination.name), SHOWN), shorten(&harmless(&destination.last_error), SHOWN));
-        let waited = span(u64::from(age(destination.oldest)));
-        alert(false, &format!("down {name}"), format!("{name} cannot be reached; mail for it waits {waited}: {error}"));
+        let (waiting, waited) = (messages(destination.messages), span(u64::from(age(destination.oldest))));
+        let text = format!("{name} cannot be reached; {waiting} for it, the oldest for {waited}: {error}");
+        alert(most(destination.messages), &format!("down {name}"), text);
+    }
+    if let Some(others) = down.len().checked_sub(DESTINATIONS).filter(|others| *others > 0) {
+        alert(false, "down", format!("{} more destinations cannot be reached", count(others as u64)));
     }
     for destination in destinations.iter().filter(|d| d.paused && d.messages > 0).take(DESTINATIONS) {
         let name = shorten(&harmless(&destination.name), SHOWN);
@@ -115,4 +173,146 @@ fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
         alert(false, "old", format!("The oldest mail waits {waited}"));
     }
     alerts
+}
+
+/// `77 messages wait`, `1 message waits`.
+fn messages(number: u64) -> String {
+    if number == 1 { "1 message waits".to_owned() } else { format!("{} messages wait", count(number)) }
+}
+
+/// Alerts that are made of how the counters grew.
+struct Lately<'a> {
+    recent: &'a Recent,
+    /// Seconds of the clock that is never set.
+    now: u64,
+}
+
+impl Lately<'_> {
+    /// Nothing leaves though mail waits.
+    fn standstill(&self, summary: &QueueSummary, now: u32) -> Option<Alert> {
+        let waiting = summary.messages.saturating_sub(summary.held);
+        let waited = u64::from(summary.oldest.map_or(0, |oldest| now.saturating_sub(oldest)));
+        let quiet = self.recent.last(Fact::Delivered, self.now).unwrap_or_else(|| self.recent.age(self.now));
+        if waiting == 0 || waited < STANDSTILL || self.recent.age(self.now) < START {
+            return None;
+        }
+        // A restart has seen no delivery yet, and mail that is older than it waits all the same.
+        let never = self.recent.last(Fact::Delivered, self.now).is_none();
+        let since = if never { format!("since the start {} ago", span(quiet)) } else { format!("for {}", span(quiet)) };
+        let text = format!("Nothing was delivered {since}, though {}", messages(waiting));
+        (never || quiet >= STANDSTILL).then(|| Alert { grave: true, key: "standstill".to_owned(), text })
+    }
+
+    /// Much of what is tried fails for good.
+    fn bounces(&self) -> Option<Alert> {
+        let (bounced, delivered) = (self.recent.growth(Fact::Bounced), self.recent.growth(Fact::Delivered));
+        let ended = bounced + delivered;
+        let many = bounced >= BOUNCES || (delivered == 0 && bounced >= BOUNCES_ALONE);
+        if !many || bounced * 100 < ended * BOUNCE_SHARE {
+            return None;
+        }
+        let grave = bounced * 100 >= ended * BOUNCE_SHARE_GRAVE;
+        let text = format!("{} of {} recipients bounced within {}", count(bounced), count(ended), span(recent::SPAN));
+        Some(Alert { grave, key: "bounces".to_owned(), text })
+    }
+
+    /// What happened, and is over, but wants somebody to know.
+    fn events(&self) -> Vec<Alert> {
+        let grew = |fact| Some(self.recent.growth(fact)).filter(|growth| *growth > 0);
+        let happened = |fact| self.recent.last(fact, self.now).filter(|ago| *ago < EVENT);
+        let lately = span(recent::SPAN);
+        let of = |key: &str, text: String| Alert { grave: false, key: key.to_owned(), text };
+        let ago = |what: &str, ago: u64| format!("{what} {} ago", span(ago));
+        [
+            grew(Fact::HistoryDropped)
+                .map(|n| of("history", format!("{} entries of the history were dropped within {lately}", count(n)))),
+            grew(Fact::LogDropped)
+                .map(|n| of("maillog", format!("{} lines of the mail log were dropped within {lately}", count(n)))),
+            grew(Fact::WebhooksFailed)
+                .map(|n| of("webhooks", format!("{} events for webhook_url were given up within {lately}", count(n)))),
+            happened(Fact::SyncFailures)
+                .map(|n| of("sync", ago("A sync of the data volume failed, and what it held was written again,", n))),
+            happened(Fact::CorruptRecords)
+                .map(|n| of("corrupt", ago("Damaged records were set aside in corrupt/ on the data volume, the last", n))),
+            happened(Fact::Panics).map(|n| of("panics", ago("A part of the relay panicked and was contained", n))),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What alerts say of counters that grew so within ten minutes, with a queue as it is after them.
+    fn said(grow: impl Fn(&Counters), summary: &QueueSummary) -> Vec<(String, bool)> {
+        let counters = Counters::new(&[]).unwrap();
+        let mut recent = Recent::default();
+        recent.note(&counters, 0);
+        grow(&counters);
+        recent.note(&counters, 100);
+        recent.note(&counters, 650);
+        let lately = Lately { recent: &recent, now: 650 };
+        let alerts = lately.standstill(summary, 10_000).into_iter().chain(lately.bounces()).chain(lately.events());
+        alerts.map(|alert| (alert.text, alert.grave)).collect()
+    }
+
+    fn waits(messages: u64, held: u64, age: u32) -> QueueSummary {
+        QueueSummary { messages, held, oldest: Some(10_000 - age), ..QueueSummary::default() }
+    }
+
+    #[test]
+    fn a_relay_that_is_well_says_nothing() {
+        let well = |counters: &Counters| {
+            counters.delivered_total.inc_by(1000);
+            counters.bounced_total.inc_by(20);
+        };
+        assert_eq!(said(well, &QueueSummary::default()), []);
+        assert_eq!(said(well, &waits(5, 0, 60)), []);
+        assert_eq!(said(|_| (), &waits(5, 5, 9000)), [], "all of it is held");
+        assert_eq!(said(|counters| counters.bounced_total.inc_by(2), &QueueSummary::default()), [], "two typos");
+    }
+
+    #[test]
+    fn mail_that_does_not_leave_is_grave() {
+        let text = "Nothing was delivered since the start 10 min ago, though 77 messages wait".to_owned();
+        assert_eq!(said(|_| (), &waits(77, 0, 700)), [(text, true)]);
+        assert_eq!(said(|_| (), &waits(77, 0, 300)), [], "it has not waited for long");
+        assert_eq!(said(|counters| counters.delivered_total.inc(), &waits(77, 0, 700)), [], "one left nine minutes ago");
+    }
+
+    #[test]
+    fn the_share_of_bounces_is_watched() {
+        let bounce = |bounced, delivered| {
+            let grow = move |counters: &Counters| {
+                counters.bounced_total.inc_by(bounced);
+                counters.delivered_total.inc_by(delivered);
+            };
+            said(grow, &QueueSummary::default()).pop()
+        };
+        assert_eq!(bounce(3, 0), Some(("3 of 3 recipients bounced within 10 min".to_owned(), true)));
+        assert_eq!(bounce(10, 40), Some(("10 of 50 recipients bounced within 10 min".to_owned(), false)));
+        assert_eq!(bounce(10, 41), None);
+        assert_eq!(bounce(9, 1), None, "too few to speak of a share");
+    }
+
+    #[test]
+    fn what_was_dropped_is_told() {
+        let grow = |counters: &Counters| {
+            counters.history_dropped_total.inc_by(1200);
+            counters.maillog_dropped_lines_total.inc_by(3);
+            counters.panics_total.inc();
+        };
+        let texts: Vec<_> = said(grow, &QueueSummary::default()).into_iter().map(|(text, _)| text).collect();
+        assert_eq!(
+            texts,
+            [
+                "1,200 entries of the history were dropped within 10 min",
+                "3 lines of the mail log were dropped within 10 min",
+                "A part of the relay panicked and was contained 9 min ago",
+            ]
+        );
+    }
 }

@@ -72,6 +72,7 @@ impl Pulse {
 
     fn tick(&self, window: &Window) {
         window.look_at_log();
+        self.watch.note(&window.counters);
         let totals = Totals::of(&window.counters, window.views.desk.summary().messages);
         self.lock().tick(&totals, clock::now());
     }

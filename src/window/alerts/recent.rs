@@ -1,0 +1,148 @@
+//! How the counters grew lately: what alerts about events and about shares are made of.
+//!
+//! In: a sample of some counters now and then, with the seconds of a clock that is never set.
+//! Out: by how much each grew within the last [`SPAN`], and how long ago it last did. Pure.
+//! Limits: one sample every [`STEP`] seconds is kept, for [`SPAN`].
+
+use crate::appliance::counter::Counters;
+use std::collections::VecDeque;
+
+/// Seconds that count as lately.
+pub(super) const SPAN: u64 = 600;
+
+/// Seconds between two samples that are kept.
+const STEP: u64 = 10;
+
+/// A counter that alerts look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fact {
+    Delivered,
+    Bounced,
+    Deferred,
+    HistoryDropped,
+    LogDropped,
+    WebhooksFailed,
+    SyncFailures,
+    CorruptRecords,
+    Panics,
+}
+
+impl Fact {
+    const ALL: [Self; 9] = [
+        Self::Delivered,
+        Self::Bounced,
+        Self::Deferred,
+        Self::HistoryDropped,
+        Self::LogDropped,
+        Self::WebhooksFailed,
+        Self::SyncFailures,
+        Self::CorruptRecords,
+        Self::Panics,
+    ];
+
+    fn value(self, counters: &Counters) -> u64 {
+        let webhooks = |status| counters.webhook_total.with_label_values(&[status]).get();
+        match self {
+            Self::Delivered => counters.delivered_total.get(),
+            Self::Bounced => counters.bounced_total.get(),
+            Self::Deferred => counters.deferred_total.get(),
+            Self::HistoryDropped => counters.history_dropped_total.get(),
+            Self::LogDropped => counters.maillog_dropped_lines_total.get(),
+            Self::WebhooksFailed => webhooks("failed") + webhooks("dropped"),
+            Self::SyncFailures => counters.sync_failures_total.get(),
+            Self::CorruptRecords => counters.corrupt_records_total.get(),
+            Self::Panics => counters.panics_total.get(),
+        }
+    }
+}
+
+type Sample = [u64; Fact::ALL.len()];
+
+/// The samples, and when each counter last grew.
+#[derive(Default)]
+pub(super) struct Recent {
+    /// Seconds and values, the oldest first; the oldest is at least [`SPAN`] old once there are so many.
+    samples: VecDeque<(u64, Sample)>,
+    now: Sample,
+    grew: [Option<u64>; Fact::ALL.len()],
+    begun: Option<u64>,
+}
+
+impl Recent {
+    /// Takes a look at the counters.
+    pub(super) fn note(&mut self, counters: &Counters, now: u64) {
+        self.take(Fact::ALL.map(|fact| fact.value(counters)), now);
+    }
+
+    fn take(&mut self, values: Sample, now: u64) {
+        // What had grown before the first look grew then: a restart begins at zero.
+        for ((grew, before), value) in self.grew.iter_mut().zip(self.now).zip(values) {
+            if value > before {
+                *grew = Some(now);
+            }
+        }
+        self.begun.get_or_insert(now);
+        self.now = values;
+        if self.samples.back().is_none_or(|(at, _)| now >= at + STEP) {
+            self.samples.push_back((now, values));
+        }
+        while self.samples.get(1).is_some_and(|(at, _)| at + SPAN <= now) {
+            self.samples.pop_front();
+        }
+    }
+
+    /// By how much a counter grew within the last [`SPAN`].
+    pub(super) fn growth(&self, fact: Fact) -> u64 {
+        let place = fact as usize;
+        let before = match self.samples.front() {
+            // All that there is came since the start.
+            Some((at, _)) if Some(*at) == self.begun => 0,
+            Some((_, sample)) => sample[place],
+            None => 0,
+        };
+        self.now[place].saturating_sub(before)
+    }
+
+    /// How long ago a counter last grew; `None` = never since the start.
+    pub(super) fn last(&self, fact: Fact, now: u64) -> Option<u64> {
+        self.grew[fact as usize].map(|at| now.saturating_sub(at))
+    }
+
+    /// Seconds since the first look.
+    pub(super) fn age(&self, now: u64) -> u64 {
+        self.begun.map_or(0, |begun| now.saturating_sub(begun))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(delivered: u64, bounced: u64) -> Sample {
+        let mut sample = Sample::default();
+        sample[Fact::Delivered as usize] = delivered;
+        sample[Fact::Bounced as usize] = bounced;
+        sample
+    }
+
+    #[test]
+    fn facts_stand_where_their_numbers_say() {
+        assert!(Fact::ALL.iter().enumerate().all(|(place, fact)| *fact as usize == place));
+    }
+
+    #[test]
+    fn growth_is_that_of_the_last_minutes() {
+        let mut recent = Recent::default();
+        recent.take(sample(3, 0), 1000);
+        assert_eq!(recent.growth(Fact::Delivered), 3, "since the start");
+        for second in (1002..=3000).step_by(2) {
+            recent.take(sample(second - 1000, 5), second);
+        }
+        let growth = recent.growth(Fact::Delivered);
+        assert!((SPAN..=SPAN + 2 * STEP).contains(&growth), "{growth}");
+        assert_eq!((recent.growth(Fact::Bounced), recent.last(Fact::Bounced, 3000)), (0, Some(1998)));
+        assert_eq!((recent.last(Fact::Delivered, 3005), recent.last(Fact::Panics, 3005)), (Some(5), None));
+        assert_eq!(recent.age(3000), 2000);
+        assert!(recent.samples.len() as u64 <= SPAN / STEP + 2);
+    }
+}
