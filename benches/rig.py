@@ -172,6 +172,7 @@ class Relay(Postern):
         self.work = work
         self.environment |= {
             "MTA_DNS_SERVERS": f"127.0.0.1:{names.port}",
+            "MTA_UI_PUBLIC": "yes",
             "MTA_SESSION_LIMIT": "20000",
             "MTA_SESSION_LIMIT_PER_ADDRESS": "20000",
             "MTA_MINIMAL_BACKOFF_TIME": "1d",

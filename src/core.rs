@@ -159,7 +159,7 @@ async fn serve(
     let pulse = Pulse::open(Some(disk.clone()));
     let repeats = Repeats::open(Some(disk.as_ref()));
     let views = Views { desk, submission: intake.clone(), doorway: roll.clone(), history: journal, tail, pulse, repeats };
-    let window = Window::open(views, counters.clone(), rooms::login(settings), facts::facts(settings), ready)
+    let window = Window::open(views, counters.clone(), rooms::access(settings), facts::facts(settings), ready)
         .map_err(|error| internal("counters", &error))?;
     let instance = instance::name(&settings.hostname, disk.as_ref());
     let windows = windows::open(settings, &instance, window.clone(), hooked, (windows, window_tls), control, closing)?;

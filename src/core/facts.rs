@@ -15,7 +15,6 @@ pub(super) fn facts(settings: &Settings) -> Facts {
         terminals: terminals(settings),
         volumes: volumes(settings),
         started: clock::now(),
-        read_only: settings.ui_read_only,
         data_volume: settings.volume_data.clone(),
     }
 }

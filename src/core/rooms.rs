@@ -3,6 +3,7 @@
 use super::trouble::{data_volume, internal};
 use crate::appliance::counter::Counters;
 use crate::appliance::failure::Failure;
+use crate::appliance::property::account::Account;
 use crate::appliance::property::{AddressMasking, Settings};
 use crate::ground::disk::Disk;
 use crate::ground::dns;
@@ -19,6 +20,9 @@ use crate::mail::route::{self, Router};
 use crate::mail::schedule;
 use crate::mail::spool::{self, SegmentLog};
 use crate::window::Login;
+use crate::window::access::Access;
+use crate::window::hosts::Hosts;
+use crate::window::token::Token;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -101,7 +105,25 @@ pub(super) fn intake(
     }
 }
 
-pub(super) fn login(settings: &Settings) -> Option<Login> {
-    let username = settings.username.as_ref()?;
-    Some(Login::new(username, settings.password.as_ref().map(|password| password.expose()).unwrap_or_default()))
+/// Who may do what at `ui_port`.
+pub(super) fn access(settings: &Settings) -> Access {
+    let password = || settings.password.as_ref().map(|password| password.expose()).unwrap_or_default();
+    let outside = settings.ui_url.as_ref().map(|url| url.host.as_str());
+    let names = [settings.hostname.as_str()].into_iter().chain(outside);
+    Access {
+        login: settings.username.as_ref().map(|username| Login::new(username, password())),
+        tokens: settings.api_tokens.iter().filter_map(token).collect(),
+        public: settings.ui_public,
+        read_only: settings.ui_read_only,
+        hosts: Hosts::new(names.chain(settings.ui_hosts.iter().map(String::as_str))),
+        outside: settings.ui_url.clone(),
+        proxies: settings.proxy_networks.clone(),
+        verifier: Arc::default(),
+    }
+}
+
+fn token(account: &Account) -> Option<Token> {
+    // Its hash was read when the properties were.
+    let token = Token::new(&account.name, account.hash.expose()).ok()?;
+    Some(token.limited(account.senders.clone(), account.networks.clone(), account.rate))
 }

@@ -30,6 +30,35 @@ impl Password {
         })
     }
 
+    /// As accounts store it: a hash, or `{PLAIN}` and the password itself. Dovecot's names of schemes may stand before a hash.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words that do not repeat it.
+    pub fn stored(text: &str) -> Result<Self, String> {
+        const SCHEMES: [&str; 4] = ["{BLF-CRYPT}", "{ARGON2ID}", "{ARGON2I}", "{CRYPT}"];
+        if let Some(plain) = text.strip_prefix("{PLAIN}") {
+            return match plain {
+                "" => Err("{PLAIN} is followed by no secret".to_owned()),
+                plain => Ok(Self(Form::Plain(plain.as_bytes().to_vec()))),
+            };
+        }
+        let hash = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
+        Self::check(hash)?;
+        let password = Self::of(hash);
+        if password.is_hash() {
+            Ok(password)
+        } else {
+            Err("it is neither a bcrypt or Argon2 hash nor {PLAIN}secret".to_owned())
+        }
+    }
+
+    /// Octets of memory that one comparison takes (RFC 9106 §3.1: `m` kibibytes; bcrypt takes 4 KiB).
+    pub fn memory(&self) -> u64 {
+        let Form::Argon2(hash) = &self.0 else { return 0 };
+        let kibibytes = PasswordHash::new(hash).ok().and_then(|hash| hash.params.get_decimal("m"));
+        u64::from(kibibytes.unwrap_or(0)) * 1024
+    }
+
     /// Whether to compare takes long.
     pub fn is_hash(&self) -> bool {
         !matches!(self.0, Form::Plain(_))
@@ -102,6 +131,20 @@ mod tests {
             assert!(Password::check(bad).is_err(), "{bad}");
         }
         assert_eq!(Password::check("$3cret"), Ok(()), "a password may begin with a dollar");
+    }
+
+    #[test]
+    fn accounts_store_hashes_or_say_that_they_do_not() {
+        for hash in HASHES {
+            assert!(Password::stored(hash).unwrap().fits(b"s3cret"));
+        }
+        assert!(Password::stored(&format!("{{BLF-CRYPT}}{}", HASHES[0])).unwrap().fits(b"s3cret"));
+        let plain = Password::stored("{PLAIN}s3cret").unwrap();
+        assert!(plain.fits(b"s3cret") && !plain.fits(b"{PLAIN}s3cret") && !plain.is_hash());
+        for bad in ["", "s3cret", "{PLAIN}", "{SSHA}abc", "{CRYPT}s3cret", "$2b$10$short"] {
+            assert!(Password::stored(bad).is_err(), "{bad}");
+        }
+        assert_eq!((Password::of(HASHES[1]).memory(), Password::of(HASHES[0]).memory()), (4 << 20, 0));
     }
 
     /// A comparison that stops at the first difference would be thousands of times faster here.

@@ -32,11 +32,12 @@ pub(super) type Answer = Response<Content>;
 const CONTENT_SECURITY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
                                 base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// What every answer carries; the numbers of the queue are for nobody's cache, frame or referrer list.
+/// What every answer carries. With `no-referrer` browsers would send `Origin: null` with our own forms (Fetch §3.1), and nobody
+/// could tell whose they are. The numbers of the queue are for nobody's cache, frame or referrer list.
 const EVERYWHERE: [(HeaderName, &str); 7] = [
     (header::CACHE_CONTROL, "no-store"),
     (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY),
-    (header::REFERRER_POLICY, "no-referrer"),
+    (header::REFERRER_POLICY, "same-origin"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),

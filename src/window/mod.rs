@@ -4,6 +4,7 @@
 //! answers for programs, [`metrics`] the numbers for monitors, [`push`] carries them to terminal `mon`, [`cli`] is the
 //! operator's tool at the other end of the control socket, [`hooks`] tells other programs, [`pair`] the shape of a mail outside of any queue.
 
+pub mod access;
 mod alerts;
 mod answer;
 pub mod api;
@@ -12,7 +13,9 @@ mod brake;
 mod carry;
 pub mod cli;
 mod client;
+mod forwarded;
 pub mod hooks;
+pub mod hosts;
 mod login;
 pub mod maillog;
 pub mod metrics;
@@ -27,7 +30,9 @@ mod routes;
 mod secure;
 pub mod server;
 pub mod space;
+pub mod token;
 pub mod ui;
+mod veil;
 mod words;
 
 pub use login::Login;

@@ -1,10 +1,13 @@
 //! Which path leads where, and who may go there.
 //!
-//! Everything but the health pages asks for the login when there is one; the control socket asks for none. What changes
-//! something is never done by GET, and never at the wish of another site's page: `origin` tells those.
+//! Everything but the health pages asks for the login when there is one; the control socket asks for none. Without a login numbers
+//! are for everybody, names for nobody (`ui_public` changes that), and sending takes a token. What changes something is never done
+//! by GET, and never at the wish of another site's page: `hosts` and `origin` tell those.
 
+use super::access::{Admission, Caller};
 use super::answer::{self, Answer, Content, PROMETHEUS, TEXT};
-use super::login::Admission;
+use super::forwarded::Client;
+use super::hosts::{self, Authority};
 use super::origin;
 use super::rights::{Need, Rights};
 use super::server::Window;
@@ -14,7 +17,6 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, StatusCode, Version};
 use std::net::IpAddr;
-use std::time::Instant;
 
 /// Through which door a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub(super) enum Door {
     /// `ui_port`, and from which address.
     Public(IpAddr),
     /// `ui_port` in plain text, where it asks for TLS: nothing is shown but health.
-    Plain,
+    Plain(IpAddr),
     /// The control socket: whoever may open it may do everything.
     Control,
 }
@@ -30,9 +32,16 @@ pub(super) enum Door {
 /// A request without its content.
 pub(super) struct Visit<'a> {
     pub(super) door: Door,
+    /// The client, also behind a proxy of ours; `None` at the control socket.
+    pub(super) client: Option<Client>,
+    /// Who asks, once that is known.
+    pub(super) caller: Caller<'a>,
     pub(super) method: &'a Method,
     pub(super) version: Version,
+    /// Below the path of `ui_url`.
     pub(super) path: &'a str,
+    /// As it came.
+    whole_path: &'a str,
     /// Behind the question mark, as it came.
     pub(super) query: &'a str,
     pub(super) headers: &'a HeaderMap,
@@ -50,17 +59,37 @@ enum Route<'a> {
 /// The answer to any request whatever; it never fails.
 pub(super) async fn answer(window: &Window, door: Door, request: Request<Incoming>) -> Answer {
     let (parts, content) = request.into_parts();
-    let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
-    let visit = Visit { door, method: &parts.method, version: parts.version, path, query, headers: &parts.headers };
+    let (whole_path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
+    let path = below(window, whole_path);
+    let client = door.client(window, &parts.headers);
+    let (method, version, headers) = (&parts.method, parts.version, &parts.headers);
+    let mut visit = Visit { door, client, caller: Caller::Anybody, method, version, path, whole_path, query, headers };
+    let host = match hosts::authority(&parts.uri, visit.headers, visit.version) {
+        Ok(host) => host,
+        Err(words) if door != Door::Control => return visit.error(StatusCode::BAD_REQUEST, &words),
+        Err(_) => None,
+    };
     let route = Route::find(&visit);
-    let need = route.as_ref().map_or(Need::Look, Route::need);
-    if visit.door == Door::Plain && need != Need::Health {
-        return visit.inside_tls_alone();
+    let need = route.as_ref().map_or(Need::Numbers, Route::need);
+    if door != Door::Control
+        && let Some(host) = host.as_ref().filter(|host| !window.access.hosts.knows(&host.host))
+        && (visit.is_plain() || !matches!(route, Some(Route::Health | Route::Ready | Route::Status | Route::Metrics)))
+        && need != Need::Health
+    {
+        window.counters.window_refused_total.with_label_values(&["host"]).inc();
+        return visit.error(StatusCode::MISDIRECTED_REQUEST, &host.misdirected());
     }
-    if let Some(refusal) = visit.refusal(window, need).await {
-        return refusal;
+    if visit.is_plain() && need != Need::Health {
+        return visit.inside_tls_alone(host.as_ref());
+    }
+    match visit.identified(window, need).await {
+        Ok(caller) => visit.caller = caller,
+        Err(refusal) => return refusal,
     }
     let Some(route) = route else {
+        if path.is_empty() {
+            return visit.with_slash();
+        }
         return visit.error(StatusCode::NOT_FOUND, "there is nothing here");
     };
     let allowed = route.methods();
@@ -70,8 +99,14 @@ pub(super) async fn answer(window: &Window, door: Door, request: Request<Incomin
     if let Err(words) = visit.right(window, need) {
         return visit.error(StatusCode::FORBIDDEN, words);
     }
-    if matches!(need, Need::Order | Need::Send) && visit.door != Door::Control && origin::is_foreign(visit.headers) {
-        return visit.error(StatusCode::FORBIDDEN, "another site's page asked for this; nothing was done");
+    if matches!(need, Need::Order | Need::Send) && visit.door != Door::Control {
+        if let Some(words) = origin::foreign(visit.headers, host.as_ref(), window.access.outside.as_ref()) {
+            window.counters.window_refused_total.with_label_values(&["origin"]).inc();
+            return visit.error(StatusCode::FORBIDDEN, &words);
+        }
+        if let Err(words) = visit.shows_form_token(window, &route) {
+            return visit.error(StatusCode::FORBIDDEN, words);
+        }
     }
     match route {
         Route::Page(route) => route.answer(window, &visit, content).await,
@@ -86,6 +121,24 @@ pub(super) async fn answer(window: &Window, door: Door, request: Request<Incomin
     }
 }
 
+/// A path without that of `ui_url` before it, where a proxy does not cut it off.
+fn below<'a>(window: &Window, path: &'a str) -> &'a str {
+    let base = window.access.outside.as_ref().map_or("", |outside| outside.path.as_str());
+    match path.strip_prefix(base) {
+        Some(rest) if !base.is_empty() && (rest.is_empty() || rest.starts_with('/')) => rest,
+        _ => path,
+    }
+}
+
+impl Door {
+    fn client(self, window: &Window, headers: &HeaderMap) -> Option<Client> {
+        match self {
+            Self::Public(peer) | Self::Plain(peer) => Some(Client::of(peer, headers, &window.access.proxies)),
+            Self::Control => None,
+        }
+    }
+}
+
 impl<'a> Route<'a> {
     fn find(visit: &Visit<'a>) -> Option<Self> {
         Some(match visit.path {
@@ -95,6 +148,7 @@ impl<'a> Route<'a> {
             "/metrics" => Self::Metrics,
             "/healthz" => Self::Health,
             "/readyz" => Self::Ready,
+            "/api/v1" => Self::Api(api::Route::Index),
             path => match path.strip_prefix("/api/v1/") {
                 Some(rest) => Self::Api(api::Route::find(rest, visit.method)?),
                 None => Self::Page(ui::Route::find(path)?),
@@ -115,71 +169,114 @@ impl<'a> Route<'a> {
             Self::Health | Self::Ready => Need::Health,
             Self::Api(route) => route.need(),
             Self::Page(route) => route.need(),
-            Self::Status | Self::Metrics => Need::Look,
+            Self::Status | Self::Metrics => Need::Numbers,
         }
     }
 }
 
-impl Visit<'_> {
+impl<'a> Visit<'a> {
     /// Who asks, for audit lines.
-    pub(super) fn asker(&self, window: &Window) -> Asker {
-        match (self.door, &window.login) {
-            (Door::Control, _) => Asker { user: "operator".to_owned(), address: None },
-            (Door::Plain, _) => Asker { user: String::new(), address: None },
-            (Door::Public(address), login) => {
-                let user = login.as_ref().map(|login| login.username().to_owned()).unwrap_or_default();
-                Asker { user, address: Some(address) }
-            }
-        }
+    pub(super) fn asker(&self) -> Asker {
+        let user = match self.caller {
+            Caller::Control => "operator",
+            Caller::Login(name) => name,
+            Caller::Token(token) => &token.name,
+            Caller::Anybody => "",
+        };
+        Asker { user: user.to_owned(), address: self.client.map(|client| client.address) }
     }
 
     /// What a request may not do that its route needs, in words.
     pub(super) fn right(&self, window: &Window, need: Need) -> Result<(), &'static str> {
         match self.door {
             Door::Control => Ok(()),
-            Door::Public(_) => window.rights().may(need),
-            Door::Plain => Rights::Anybody.may(need),
+            Door::Public(_) => window.access.rights(self.caller).may(need),
+            Door::Plain(_) => Rights::Anybody.may(need),
         }
     }
 
+    /// Whether names, addresses and subjects are shown.
+    pub(super) fn may_look(&self, window: &Window) -> bool {
+        self.right(window, Need::Look).is_ok()
+    }
+
+    /// From this page's address to that of the first page, relative: right whether or not a proxy cuts a path off.
+    pub(super) fn root(&self) -> String {
+        match self.path.matches('/').count() {
+            0 | 1 => "./".to_owned(),
+            steps => "../".repeat(steps - 1),
+        }
+    }
+
+    fn is_plain(&self) -> bool {
+        matches!(self.door, Door::Plain(_))
+    }
+
     /// Sends people to the same page inside TLS; a program hears what is wrong.
-    fn inside_tls_alone(&self) -> Answer {
+    fn inside_tls_alone(&self, host: Option<&Authority>) -> Answer {
         let mut answer = self.error(StatusCode::FORBIDDEN, "this window speaks TLS: ask for https://");
-        let host = self.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let Some(host) = host.filter(|_| [Method::GET, Method::HEAD].contains(self.method)) else { return answer };
         let query = if self.query.is_empty() { String::new() } else { format!("?{}", self.query) };
-        let place = HeaderValue::from_str(&format!("https://{host}{}{query}", self.path));
-        if let (false, true, Ok(place)) = (host.is_empty(), [Method::GET, Method::HEAD].contains(self.method), place) {
+        if let Ok(place) = HeaderValue::from_str(&format!("https://{}{}{query}", host.text(), self.whole_path)) {
             *answer.status_mut() = StatusCode::PERMANENT_REDIRECT;
             answer.headers_mut().insert(header::LOCATION, place);
         }
         answer
     }
 
-    /// Asks for the login where there is one, and slows down whoever guesses it.
-    async fn refusal(&self, window: &Window, need: Need) -> Option<Answer> {
-        let (Door::Public(client), Some(login)) = (self.door, &window.login) else { return None };
+    /// `/mta` is `/mta/`: links count from the last slash.
+    fn with_slash(&self) -> Answer {
+        let mut answer = self.error(StatusCode::PERMANENT_REDIRECT, "with a slash at the end");
+        let last = self.whole_path.rsplit('/').next().unwrap_or_default();
+        if let Ok(place) = HeaderValue::from_str(&format!("{last}/")) {
+            answer.headers_mut().insert(header::LOCATION, place);
+        }
+        answer
+    }
+
+    /// Asks for the login where there is one, or for a token, and slows down whoever guesses.
+    async fn identified<'w>(&self, window: &'w Window, need: Need) -> Result<Caller<'w>, Answer> {
+        let (Door::Public(_), Some(client)) = (self.door, self.client) else {
+            return Ok(if self.door == Door::Control { Caller::Control } else { Caller::Anybody });
+        };
         if need == Need::Health {
-            return None;
+            return Ok(Caller::Anybody);
         }
+        let access = &window.access;
+        let needed = access.login.is_some() || need == Need::Send;
         let authorization = self.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        if authorization.is_some()
-            && let Some(pause) = window.brake.pause(client, Instant::now())
-        {
-            return Some(self.too_many(pause.as_secs() + 1));
-        }
-        match login.admits(authorization).await {
-            Admission::Right => {
-                window.brake.right(client);
-                None
-            }
-            Admission::NotAsked => Some(self.unauthorized()),
+        match access.admit(&window.brake, authorization, (client.address, client.direct), needed).await {
+            Admission::In(caller) => Ok(caller),
+            Admission::NotAsked => Err(self.unauthorized()),
             Admission::Wrong => {
-                window.brake.wrong(client, Instant::now());
                 window.counters.window_logins_refused_total.inc();
-                tracing::warn!(target: "mta", %client, path = self.path, "a wrong user name or password for the stats UI");
-                Some(self.unauthorized())
+                let (client, path) = (client.address, self.path);
+                tracing::warn!(target: "mta", %client, path, "a wrong user name, password or token for the stats UI");
+                Err(self.unauthorized())
+            }
+            Admission::Wait(pause) => {
+                window.counters.window_refused_total.with_label_values(&["guess"]).inc();
+                let seconds = pause.as_secs() + 1;
+                let words = format!("too many wrong passwords for this account from this address; wait {seconds} s");
+                Err(self.later(StatusCode::TOO_MANY_REQUESTS, &words, seconds))
+            }
+            Admission::Busy => {
+                window.counters.window_refused_total.with_label_values(&["hash"]).inc();
+                Err(self.later(StatusCode::SERVICE_UNAVAILABLE, "too many passwords wait to be checked; ask again", 2))
             }
         }
+    }
+
+    /// A browser that orders or sends through the API shows the token of our own pages; the form of a page carries it inside.
+    fn shows_form_token(&self, window: &Window, route: &Route<'_>) -> Result<(), &'static str> {
+        if !matches!(route, Route::Api(_)) || !origin::is_browser(self.headers) {
+            return Ok(());
+        }
+        let token = self.headers.get(origin::FORM_TOKEN).and_then(|token| token.to_str().ok()).unwrap_or_default();
+        if window.form_token.fits(token) {
+            return Ok(());
+        }
+        Err("a browser must show the token of this page (X-Form-Token); programs send neither Origin nor Sec-Fetch-Site")
     }
 
     /// An error in the language of the path: JSON for programs, a line for people.
@@ -191,15 +288,15 @@ impl Visit<'_> {
     }
 
     fn unauthorized(&self) -> Answer {
-        let mut answer = self.error(StatusCode::UNAUTHORIZED, "this window asks for a user name and a password");
+        let mut answer = self.error(StatusCode::UNAUTHORIZED, "this asks for a user name and a password, or for a token");
         let challenge = HeaderValue::from_static("Basic realm=\"Postern\", charset=\"UTF-8\"");
         answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         answer
     }
 
-    fn too_many(&self, seconds: u64) -> Answer {
-        let words = format!("too many wrong passwords from this address; wait {seconds} s");
-        let mut answer = self.error(StatusCode::TOO_MANY_REQUESTS, &words);
+    /// A refusal that ends by itself.
+    pub(super) fn later(&self, status: StatusCode, words: &str, seconds: u64) -> Answer {
+        let mut answer = self.error(status, words);
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         answer
     }

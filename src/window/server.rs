@@ -8,17 +8,17 @@
 //! Security: whoever may open the control socket may do all; its file mode is the lock. At `ui_port` `rights` decides.
 //! Source: RFC 9110, RFC 9112.
 
+use super::access::Access;
+use super::answer;
 use super::brake::Brake;
 use super::metrics::{self, Probe};
 use super::origin::FormToken;
 use super::parts::{Part, PartView, Parts};
 use super::pulse::Pulse;
 use super::repeats::Repeats;
-use super::rights::Rights;
 use super::routes::{self, Door};
 use super::secure::{self, Received};
 use super::words::size;
-use super::{Login, answer};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::log::Tail;
@@ -83,8 +83,6 @@ pub struct Facts {
     pub volumes: Vec<Part>,
     /// When the core started, seconds since 1970.
     pub started: u32,
-    /// Property `ui_read_only`: `ui_port` takes no orders, whoever asks.
-    pub read_only: bool,
     /// Where the data volume is mounted; its free space is shown.
     pub data_volume: PathBuf,
 }
@@ -114,7 +112,7 @@ pub struct Views {
 pub struct Window {
     pub(super) views: Views,
     pub(super) counters: Arc<Counters>,
-    pub(super) login: Option<Login>,
+    pub(super) access: Access,
     pub(super) facts: Facts,
     pub(super) ready: watch::Receiver<Readiness>,
     pub(super) probe: Probe,
@@ -124,15 +122,6 @@ pub struct Window {
 }
 
 impl Window {
-    /// What whoever asks at `ui_port`, and was let in, may do.
-    pub(super) fn rights(&self) -> Rights {
-        match (&self.login, self.facts.read_only) {
-            (None, _) => Rights::Anybody,
-            (Some(_), true) => Rights::ReadOnly,
-            (Some(_), false) => Rights::All,
-        }
-    }
-
     /// The terminals as they fare now; `in` tells how long its certificate is good for.
     pub(super) fn terminals(&self) -> Vec<PartView> {
         self.look_at_log();
@@ -170,7 +159,7 @@ impl Window {
     pub fn open(
         views: Views,
         counters: Arc<Counters>,
-        login: Option<Login>,
+        access: Access,
         facts: Facts,
         ready: watch::Receiver<Readiness>,
     ) -> Result<Arc<Self>, prometheus::Error> {
@@ -179,7 +168,7 @@ impl Window {
         let probe = Probe::new(facts.data_volume.clone());
         let (brake, form_token) = (Brake::default(), FormToken::new());
         let parts = Parts::new(facts.terminals.clone(), facts.volumes.clone());
-        Ok(Arc::new(Self { views, counters, login, facts, ready, probe, brake, form_token, parts }))
+        Ok(Arc::new(Self { views, counters, access, facts, ready, probe, brake, form_token, parts }))
     }
 }
 
@@ -269,7 +258,7 @@ impl Room {
                     None => attend(window, Door::Public(client), stream, stop).await,
                     Some(tls) => match secure::receive(&tls, stream).await {
                         Some(Received::Secured(stream)) => attend(window, Door::Public(client), stream, stop).await,
-                        Some(Received::Plain(stream)) => attend(window, Door::Plain, stream, stop).await,
+                        Some(Received::Plain(stream)) => attend(window, Door::Plain(client), stream, stop).await,
                         None => {}
                     },
                 },
@@ -333,7 +322,7 @@ where
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let life = match door {
-        Door::Public(_) | Door::Plain => CONNECTION_LIFE,
+        Door::Public(_) | Door::Plain(_) => CONNECTION_LIFE,
         Door::Control => CONTROL_LIFE,
     };
     tokio::select! {

@@ -268,8 +268,8 @@ def without_script(program, shots):
 
 
 def looking_only(program, shots):
-    """Without a login there is nothing to press and nothing of the contents; read-only mode shows contents and takes no orders."""
-    for properties, words, reads in (({"username": "", "password": ""}, "set username and password", False), ({"ui_read_only": "yes"}, "read-only", True)):
+    """Without a login there is nothing to press and nothing of the contents, and without ui_public no name at all; read-only mode shows contents and takes no orders."""
+    for properties, words, reads in (({"username": "", "password": "", "ui_public": "yes"}, "set username and password", False), ({"ui_read_only": "yes"}, "read-only", True)):
         with world(program, **properties) as trouble:
             trouble.send(2, "dead.example")
             wait_until("the tries", lambda: "mta_mqueue_messages 2" in ask(trouble, "/metrics"))
@@ -284,6 +284,14 @@ def looking_only(program, shots):
                 raise AssertionError("an order was taken")
             except urllib.error.HTTPError as error:
                 assert error.code == 403, error
+    with world(program, username="", password="") as trouble:
+        trouble.send(2, "dead.example")
+        with page_of(trouble, login=False) as page:
+            page.goto(trouble.url + "/")
+            expect(page.locator("main")).to_contain_text("Queue by age")
+            expect(page.locator("main")).to_contain_text("Numbers only")
+            assert page.locator("nav.pages a").count() == 1
+            assert "dead.example" not in page.content()
 
 
 TESTS = {one.__name__: one for one in (views, accessibility, actions, hostile, keyboard, live, without_script, looking_only)}

@@ -84,6 +84,9 @@ impl Appliance {
             .env("MTA_UI_PORT", self.window.port().to_string())
             .env("MTA_VOLUME_DATA", self.directory.path().join("data"))
             .env("MTA_RUN_DIR", self.directory.path().join("run"))
+            // Tests look at everything, and send as a program that is known.
+            .env("MTA_UI_PUBLIC", "yes")
+            .env("MTA_API_TOKENS", "tests:{PLAIN}tests")
             .envs(self.properties.iter().map(|(name, value)| (name, value)));
         if geteuid().is_root() {
             command.uid(ORDINARY).gid(ORDINARY);
@@ -197,10 +200,11 @@ impl Appliance {
         self.ask(path, format!("GET {path} HTTP/1.0\r\nHost: {HOSTNAME}\r\n{header}\r\n").as_bytes())
     }
 
-    /// Hands the window a content, with further header lines, and gives back the status and the body.
+    /// Hands the window a content as a program that is known, with further header lines, and gives back the status and the body.
     pub fn post(&self, path: &str, header: &str, content: &[u8]) -> (String, String) {
         let len = content.len();
-        let head = format!("POST {path} HTTP/1.0\r\nHost: {HOSTNAME}\r\nContent-Length: {len}\r\n{header}\r\n");
+        let known = if header.contains("Authorization") { "" } else { "Authorization: Bearer tests:tests\r\n" };
+        let head = format!("POST {path} HTTP/1.0\r\nHost: {HOSTNAME}\r\nContent-Length: {len}\r\n{known}{header}\r\n");
         self.ask(path, &[head.as_bytes(), content].concat())
     }
 

@@ -10,6 +10,8 @@ use postern::mail::journal::{self, Journal, Masking};
 use postern::mail::model::{Message, Refusal};
 use postern::mail::roll::Roll;
 use postern::window::Login;
+use postern::window::access::Access;
+use postern::window::hosts::Hosts;
 use postern::window::parts::{Condition, Part};
 use postern::window::pulse::Pulse;
 use postern::window::repeats::Repeats;
@@ -65,7 +67,6 @@ pub fn facts(data_volume: &Path) -> Facts {
         ],
         volumes: vec![row("data", mounted, "/data, a volume of its own"), row("key", not_connected, "not connected")],
         started: clock::now() - 187_500,
-        read_only: false,
         data_volume: data_volume.to_owned(),
     }
 }
@@ -122,8 +123,19 @@ pub fn busy(counters: &Counters) {
     }
 }
 
+/// The properties of a window that knows its host name.
+pub fn access(login: Option<Login>) -> Access {
+    Access { public: login.is_none(), login, hosts: Hosts::new(["mta.shop.example"]), ..Access::default() }
+}
+
 impl TestWindow {
+    /// With a login, or for everybody to look (`ui_public=yes`).
     pub async fn open(messages: impl IntoIterator<Item = Message>, login: Option<Login>) -> Self {
+        Self::open_with(messages, access(login)).await
+    }
+
+    /// For those whom `access` lets in.
+    pub async fn open_with(messages: impl IntoIterator<Item = Message>, access: Access) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (counters, desk) = (counters(), MemoryDesk::new(messages));
         let (ready, readiness) = watch::channel(Ok(()));
@@ -142,7 +154,7 @@ impl TestWindow {
             pulse: Pulse::open(None),
             repeats: Repeats::open(None),
         };
-        let window = Window::open(views, Arc::clone(&counters), login, facts(directory.path()), readiness).unwrap();
+        let window = Window::open(views, Arc::clone(&counters), access, facts(directory.path()), readiness).unwrap();
         let public = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = public.local_addr().unwrap();
         let socket = directory.path().join("control.sock");

@@ -18,6 +18,7 @@ fn the_window_is_shown_inside_tls_alone_but_for_health() {
         ("MTA_SSL_DISABLED", "no"),
         ("MTA_VOLUME_KEY", &volume_key),
         ("MTA_UI_TLS", "yes"),
+        ("MTA_UI_HOSTS", "relay.example"),
     ]);
     let root = authority.root().display().to_string();
     let curl = |arguments: &[&str], scheme: &str, path: &str| {
@@ -31,7 +32,8 @@ fn the_window_is_shown_inside_tls_alone_but_for_health() {
     assert!(status.starts_with("HTTP/1.1 200") && status.contains("\"queue\""), "{status}");
     assert!(curl(&["--tlsv1.2", "--tls-max", "1.2"], "https", "/").contains("<html"));
     let envelope = "/api/v1/messages?from=&to=a%40example.net";
-    let mail = ["--header", "Content-Type: message/rfc822", "--data-binary", "Subject: x\n\nx\n"];
+    let token = "Authorization: Bearer tests:tests";
+    let mail = ["--header", token, "--header", "Content-Type: message/rfc822", "--data-binary", "Subject: x\n\nx\n"];
     assert!(curl(&mail, "https", envelope).starts_with("HTTP/1.1 201"));
 
     // Whoever probes the container needs no certificate, and sees nothing.
@@ -43,6 +45,14 @@ fn the_window_is_shown_inside_tls_alone_but_for_health() {
     let place = format!("location: https://{}/queue?search=x", appliance.window);
     assert!(sent.starts_with("HTTP/1.1 308") && sent.contains(&place), "{sent}");
     assert!(curl(&["--http1.0"], "http", "/status").starts_with("HTTP/1.0 308"));
+    // Nobody is sent to a name that is not ours: a browser would remember it.
+    for (host, answer) in [("relay.example", "308"), ("evil.example", "421"), ("evil.example/", "400")] {
+        for path in ["/", "/metrics", "/queue?search=x"] {
+            let sent = curl(&["--header", &format!("Host: {host}")], "http", path);
+            assert!(sent.starts_with(&format!("HTTP/1.1 {answer}")), "{host} {path}: {sent}");
+            assert!(!sent.contains("location: https://evil"), "{sent}");
+        }
+    }
     for refused in
         [curl(&mail, "http", envelope), curl(&["--data", r#"{"order":"delete","all":true}"#], "http", "/api/v1/orders")]
     {

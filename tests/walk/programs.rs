@@ -32,13 +32,11 @@ fn a_mail_handed_in_by_http_arrives_as_one_handed_in_by_smtp() {
 
 #[test]
 fn what_smtp_would_refuse_is_refused() {
-    let appliance = Appliance::start(&[
-        ("MTA_SMART_RELAY", "127.0.0.1:9"),
-        ("MTA_SMTPD_TRUSTED_NETWORKS", "10.99.0.0/16"),
-        ("MTA_MESSAGE_SIZE_LIMIT", "100K"),
-    ]);
-    let (status, body) = appliance.post(ENVELOPE, KIND, b"Subject: x\n\nx\n");
-    assert!(status == "403" && body.contains("554 5.7.1") && body.contains("Relay access denied"), "{status} {body}");
+    // A trusted network alone is no reason to take mail by HTTP: pages of other sites and proxies come from there, too.
+    let appliance = Appliance::start(&[("MTA_SMART_RELAY", "127.0.0.1:9"), ("MTA_SMTPD_TRUSTED_NETWORKS", "127.0.0.0/8")]);
+    let (status, body) =
+        appliance.post(ENVELOPE, &format!("{KIND}Authorization: Bearer tests:wrong\r\n"), b"Subject: x\n\nx\n");
+    assert!(status == "401" && body.contains("token"), "{status} {body}");
     let appliance = Appliance::start(&[("MTA_SMART_RELAY", "127.0.0.1:9"), ("MTA_MESSAGE_SIZE_LIMIT", "100K")]);
     let bare = b"Subject: x\r\n\r\na\rb\r\n";
     let large = [&b"Subject: x\n\n"[..], &b"0123456789\n".repeat(20_000)].concat();

@@ -69,4 +69,22 @@ fn a_password_without_a_user_name_is_ignored() {
     for path in ["/", "/metrics", "/api/v1/status"] {
         assert_eq!(appliance.get_as(path, "").0, "200", "{path}");
     }
+    // Nobody is asked, so nobody is shown a name.
+    let appliance = Appliance::start(&[("MTA_PASSWORD", "open sesame"), ("MTA_UI_PUBLIC", "no")]);
+    for path in ["/queue", "/log", "/api/v1/history"] {
+        assert_eq!(appliance.get_as(path, RIGHT).0, "403", "{path}");
+    }
+}
+
+#[test]
+fn that_everybody_reads_along_is_said_at_the_start_and_on_the_page() {
+    let words = "ui_public=yes: everybody who reaches";
+    let appliance = Appliance::start(&[("MTA_UI_PUBLIC", "yes")]);
+    assert!(appliance.log().iter().any(|line| line.contains(words)), "{:#?}", appliance.log());
+    let check = appliance.command(&["check"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&check.stdout).contains(words), "{check:?}");
+    assert!(appliance.get("/").contains(words));
+    let appliance = Appliance::start(&[("MTA_UI_PUBLIC", "no")]);
+    assert!(!appliance.log().iter().any(|line| line.contains("ui_public")));
+    assert_eq!(appliance.get_as("/queue", "").0, "403");
 }

@@ -12,6 +12,7 @@ mod patience;
 mod support;
 
 mod alerts;
+mod doors;
 mod hooks;
 mod limits;
 mod monitors;

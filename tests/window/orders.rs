@@ -1,11 +1,13 @@
 //! The control socket, and the operator's tool at its other end.
 
 use crate::desk::{LINE, message};
-use crate::support::{HOSTILE, TestWindow, troubled_queue};
+use crate::support::{HOSTILE, TestWindow, access, curl, troubled_queue};
 use clap::Parser;
 use postern::volumes::Directories;
 use postern::window::Login;
+use postern::window::access::Access;
 use postern::window::cli::{QueueArgs, run_to};
+use postern::window::token::Token;
 use serde_json::Value;
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -183,7 +185,7 @@ async fn whoever_logged_in_gives_orders_through_the_port_and_other_sites_do_not(
     let window = TestWindow::open((1..=5).map(|id| message(id, 60, None, &["a@b.example"])), login).await;
     let credentials = ["--user", "operator:s3cret"];
     let order = async |more: &[&str], json: &str| {
-        let arguments = [&credentials[..], more, &["--data", json]].concat();
+        let arguments = [&credentials[..], more, &["--header", "Content-Type: application/json", "--data", json]].concat();
         window.curl(&arguments, "/api/v1/orders").await
     };
     let reply = order(&[], r#"{"order":"hold","ids":["0000000000001","0000000000002","0000000000009"]}"#).await;
@@ -206,18 +208,48 @@ async fn whoever_logged_in_gives_orders_through_the_port_and_other_sites_do_not(
 }
 
 #[tokio::test]
-async fn guessing_passwords_becomes_slow() {
-    let window = TestWindow::open([], Some(Login::new("operator", "s3cret"))).await;
-    let ask = async |password: &str| window.curl(&["--user", &format!("operator:{password}")], "/api/v1/status").await;
-    assert_eq!(ask("s3cret").await.status, 200);
+async fn guessing_passwords_becomes_slow_and_who_was_right_lately_gets_through() {
+    let tokens = vec![Token::new("prometheus", "{PLAIN}t0ken").unwrap()];
+    let window = TestWindow::open_with([], Access { tokens, ..access(Some(Login::new("operator", "s3cret"))) }).await;
+    let ask = async |pair: &str| window.curl(&["--user", pair], "/api/v1/status").await;
     for _ in 0..5 {
-        assert_eq!(ask("wrong").await.status, 401);
+        assert_eq!(ask("operator:wrong").await.status, 401);
     }
-    let reply = ask("s3cret").await;
+    // Nobody knows whether this one guesses.
+    let reply = ask("operator:s3cret").await;
     assert_eq!(reply.status, 429);
     assert!(reply.head.contains("retry-after: "), "{}", reply.head);
     assert_eq!(window.curl(&[], "/healthz").await.status, 200);
+    assert_eq!(ask("prometheus:t0ken").await.status, 200, "another account");
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
-    assert_eq!(ask("s3cret").await.status, 200);
+    assert_eq!(ask("operator:s3cret").await.status, 200);
     assert_eq!(window.counters.window_logins_refused_total.get(), 5);
+    let mut slowed = 0;
+    for n in 0..12 {
+        slowed += u32::from(ask(&format!("operator:{n}")).await.status == 429);
+        assert_eq!(ask("operator:s3cret").await.status, 200, "right lately, and from the guesser's address");
+        assert_eq!(ask("prometheus:t0ken").await.status, 200);
+    }
+    assert!(slowed >= 5, "{slowed}");
+    assert!(window.counters.window_refused_total.with_label_values(&["guess"]).get() >= 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_guesses_at_once_few_are_tried() {
+    let hash = bcrypt::hash("s3cret", 8).unwrap();
+    let window = TestWindow::open([], Some(Login::new("operator", &hash))).await;
+    let url = window.url("/api/v1/status");
+    let guesses: Vec<_> = (0..60)
+        .map(|n| {
+            let url = url.clone();
+            tokio::spawn(async move { curl(&["--user", &format!("operator:{n}")], &url).await.status })
+        })
+        .collect();
+    let mut statuses = Vec::new();
+    for guess in guesses {
+        statuses.push(guess.await.unwrap());
+    }
+    let tried = statuses.iter().filter(|status| **status == 401).count();
+    assert!(tried <= 8, "{tried} of 60 were tried: {statuses:?}");
+    assert!(statuses.iter().all(|status| [401, 429, 503].contains(status)), "{statuses:?}");
 }

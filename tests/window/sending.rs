@@ -1,9 +1,11 @@
 //! Mail that programs hand in at the window: what is asked of them, and what they hear.
 
 use crate::desk::message;
-use crate::support::{Reply, TestWindow};
+use crate::support::{Reply, TestWindow, access};
 use postern::mail::model::Address;
 use postern::window::Login;
+use postern::window::access::Access;
+use postern::window::token::Token;
 
 const PATH: &str = "/api/v1/messages?from=shop%40example.org&to=a%40example.net&to=b%40example.net";
 const MAIL: &str = "Subject: Hello\nFrom: shop@example.org\n\n.\nBye\n";
@@ -13,24 +15,32 @@ async fn send(window: &TestWindow, path: &str, further: &[&str], mail: &str) -> 
     window.curl(&arguments, path).await
 }
 
+/// With the login `shop:secret` and the token `app:t0ken`, whose secret is as good as a login where there is none.
 async fn open(login: bool) -> TestWindow {
     let login = login.then(|| Login::new("shop", "secret"));
-    TestWindow::open([message(1, 0, None, &["a@example.net"])], login).await
+    let tokens = vec![Token::new("app", "{PLAIN}t0ken").unwrap()];
+    TestWindow::open_with([message(1, 0, None, &["a@example.net"])], Access { tokens, ..access(login) }).await
+}
+
+const TOKEN: [&str; 2] = ["--header", "Authorization: Bearer app:t0ken"];
+
+async fn send_with_token(window: &TestWindow, path: &str, further: &[&str], mail: &str) -> Reply {
+    send(window, path, &[&TOKEN, further].concat(), mail).await
 }
 
 #[tokio::test]
 async fn a_mail_is_handed_in_with_its_envelope() {
     let window = open(false).await;
-    let reply = send(&window, PATH, &[], MAIL).await;
+    let reply = send_with_token(&window, PATH, &[], MAIL).await;
     assert_eq!((reply.status, &reply.json()["repeated"]), (201, &false.into()), "{}", reply.body);
     let id = reply.json()["id"].as_str().unwrap().to_owned();
     assert!(reply.head.contains(&format!("location: /api/v1/queue/{}", id.to_lowercase())), "{}", reply.head);
     let (letter, content) = window.desk.letters.lock().unwrap()[0].clone();
     assert_eq!(letter.sender, Address::parse("shop@example.org").ok());
     assert_eq!(letter.recipients, ["a@example.net", "b@example.net"].map(|text| Address::parse(text).unwrap()));
-    assert!(!letter.known && letter.client.is_some(), "where there is no login, the networks decide");
+    assert!(letter.known && letter.client.is_some(), "whoever shows a token may send to anybody");
     assert_eq!(content, MAIL.as_bytes());
-    let null = send(&window, "/api/v1/messages?from=&to=a%40example.net", &[], MAIL).await;
+    let null = send_with_token(&window, "/api/v1/messages?from=&to=a%40example.net", &[], MAIL).await;
     assert_eq!(null.status, 201, "{}", null.body);
     assert_eq!(window.desk.letters.lock().unwrap()[1].0.sender, None);
 }
@@ -47,17 +57,17 @@ async fn what_makes_no_sense_is_refused_in_words() {
         ("/api/v1/messages?from=a%40b.example&to=%0d%0aDATA", "is no address"),
         ("/api/v1/messages?from=a%40b.example&to=a%40b.example&cc=x", "known here"),
     ] {
-        let reply = send(&window, path, &[], MAIL).await;
+        let reply = send_with_token(&window, path, &[], MAIL).await;
         assert_eq!(reply.status, 400, "{path}: {}", reply.body);
         assert!(reply.json()["error"].as_str().unwrap().contains(words), "{path}: {}", reply.body);
     }
-    let form = window.curl(&["--data", "x=y"], PATH).await;
+    let form = window.curl(&[&TOKEN[..], &["--data", "x=y"]].concat(), PATH).await;
     assert_eq!(form.status, 415, "what a page of another site could send is not taken");
-    let foreign = send(&window, PATH, &["--header", "Origin: http://evil.example"], MAIL).await;
+    let foreign = send_with_token(&window, PATH, &["--header", "Origin: http://evil.example"], MAIL).await;
     assert_eq!(foreign.status, 403, "{}", foreign.body);
-    assert_eq!(window.curl(&[], PATH).await.status, 405);
+    assert_eq!(window.curl(&TOKEN, PATH).await.status, 405);
     let long = format!("Idempotency-Key: {}", "k".repeat(300));
-    assert_eq!(send(&window, PATH, &["--header", &long], MAIL).await.status, 400);
+    assert_eq!(send_with_token(&window, PATH, &["--header", &long], MAIL).await.status, 400);
     assert!(window.desk.letters.lock().unwrap().is_empty());
 }
 
@@ -79,14 +89,14 @@ async fn who_shows_a_login_is_known() {
 async fn a_key_sends_a_mail_once() {
     let window = open(false).await;
     let key = ["--header", "Idempotency-Key: order-4711"];
-    let first = send(&window, PATH, &key, MAIL).await;
-    let again = send(&window, PATH, &key, MAIL).await;
+    let first = send_with_token(&window, PATH, &key, MAIL).await;
+    let again = send_with_token(&window, PATH, &key, MAIL).await;
     assert_eq!((first.status, again.status, &again.json()["repeated"]), (201, 200, &true.into()));
     assert_eq!(first.json()["id"], again.json()["id"]);
     for (path, mail) in [(PATH, "Subject: another\n\n"), ("/api/v1/messages?from=&to=a%40example.net", MAIL)] {
-        let other = send(&window, path, &key, mail).await;
+        let other = send_with_token(&window, path, &key, mail).await;
         assert_eq!(other.status, 422, "{}", other.body);
     }
     assert_eq!(window.desk.letters.lock().unwrap().len(), 1);
-    assert_eq!(send(&window, PATH, &["--header", "Idempotency-Key: order-4712"], MAIL).await.status, 201);
+    assert_eq!(send_with_token(&window, PATH, &["--header", "Idempotency-Key: order-4712"], MAIL).await.status, 201);
 }

@@ -89,9 +89,15 @@ pub struct Counters {
     pub webhook_total: IntCounterVec,
     /// Wrong user names and passwords at the stats UI.
     pub window_logins_refused_total: IntCounter,
+    /// Requests that the windows refused to protect others, by [`WINDOW_REFUSALS`].
+    pub window_refused_total: IntCounterVec,
     /// Tasks that panicked and were contained; each one is a defect to report.
     pub panics_total: IntCounter,
 }
+
+/// Why windows refuse a request to protect others, as `mta_window_refused_total` counts it: a name that is not ours, another site's
+/// page, a guess that must wait, too many hashes waiting, a token's rate, too many connections, requests or searches.
+pub const WINDOW_REFUSALS: [&str; 8] = ["host", "origin", "guess", "hash", "token_rate", "connection", "request", "search"];
 
 const LATENCY: &[f64] = &[0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 43_200.0, 172_800.0, 432_000.0];
 const SYNC: &[f64] = &[0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];
@@ -199,6 +205,13 @@ impl Counters {
                 r,
                 "mta_window_logins_refused_total",
                 "Wrong user names and passwords at the stats UI",
+            )?,
+            window_refused_total: counters(
+                r,
+                "mta_window_refused_total",
+                "Requests at ui_port that were refused to protect others, by reason",
+                "reason",
+                &WINDOW_REFUSALS,
             )?,
             panics_total: counter(r, "mta_panics_total", "Tasks that panicked and were contained")?,
             registry,

@@ -11,6 +11,7 @@
 //! of [`settings`] with the grammars of [`value`], `choice` and [`webhook`]. [`check`] is `postern check`, [`relay`] says in words who may
 //! relay.
 
+pub mod account;
 pub mod check;
 mod choice;
 mod clean;

@@ -1,5 +1,6 @@
 //! From texts to typed values: the whole record at once, so that all mistakes are told together.
 
+use super::account::accounts;
 use super::environment::Source;
 use super::settings::{MASK, Secret, Settings, Texts, span};
 use super::value::{self, Complaint};
@@ -48,6 +49,11 @@ impl Reader<'_> {
         let ui_port = self.required("ui_port", texts.ui_port, value::port);
         let ui_tls = self.required("ui_tls", texts.ui_tls, value::flag);
         let ui_read_only = self.required("ui_read_only", texts.ui_read_only, value::flag);
+        let ui_public = self.required("ui_public", texts.ui_public, value::flag);
+        let ui_url = self.optional("ui_url", texts.ui_url, str::parse);
+        let ui_hosts = self.optional("ui_hosts", texts.ui_hosts, value::host_names);
+        let api_tokens = self.optional("api_tokens", texts.api_tokens, accounts);
+        let proxy_networks = self.optional("proxy_networks", texts.proxy_networks, value::networks);
         let ssl_disabled = self.required("ssl_disabled", texts.ssl_disabled, value::flag);
         let ssl_key_file = self.optional("ssl_key_file", texts.ssl_key_file, text);
         let ssl_cert_file = self.optional("ssl_cert_file", texts.ssl_cert_file, text);
@@ -100,6 +106,11 @@ impl Reader<'_> {
             ssl_disabled: ssl_disabled?,
             ui_tls: ui_tls?,
             ui_read_only: ui_read_only?,
+            ui_public: ui_public?,
+            ui_url,
+            ui_hosts: ui_hosts.unwrap_or_default(),
+            api_tokens: api_tokens.unwrap_or_default(),
+            proxy_networks: proxy_networks.unwrap_or_default(),
             ssl_key_file,
             ssl_cert_file,
             timezone,
@@ -170,6 +181,12 @@ impl Reader<'_> {
             self.problem(
                 "Error: ui_port and smtp_port must differ",
                 format!("both are {}; set MTA_UI_PORT or MTA_SMTP_PORT to another port", s.ui_port),
+            );
+        }
+        if s.username.as_ref().is_some_and(|name| s.api_tokens.iter().any(|token| token.name == *name)) {
+            self.problem(
+                "Error: api_tokens must not have the name of username",
+                "a token sends and the login does everything: give the token another name in MTA_API_TOKENS",
             );
         }
         if s.ui_tls && s.ssl_disabled {

@@ -1,11 +1,13 @@
 //! The typed values of all properties, and their way to the core as one JSON object.
 
+use super::account::Account;
 use super::choice::{AddressMasking, LogFormat, WebhookEvent};
 use super::environment::Source;
 use super::reader;
 use super::webhook::Webhook;
 use crate::appliance::failure::{Exit, Failure};
 use crate::ground::host::HostSpec;
+use crate::ground::web_address::WebAddress;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -45,6 +47,16 @@ pub struct Settings {
     pub ui_tls: bool,
     /// The stats UI takes no orders.
     pub ui_read_only: bool,
+    /// Everybody sees what only a login shows otherwise; orders still take one.
+    pub ui_public: bool,
+    /// Where browsers find the stats UI.
+    pub ui_url: Option<WebAddress>,
+    /// More names under which it may be asked for.
+    pub ui_hosts: Vec<String>,
+    /// Programs that may send by HTTP.
+    pub api_tokens: Vec<Account>,
+    /// Proxies whose word on a client's address is taken.
+    pub proxy_networks: Vec<IpNet>,
     /// Private key, relative to the key volume.
     pub ssl_key_file: Option<String>,
     /// Certificate chain, relative to the key volume.
@@ -164,6 +176,11 @@ pub struct Texts {
     pub(super) ssl_disabled: Option<String>,
     pub(super) ui_tls: Option<String>,
     pub(super) ui_read_only: Option<String>,
+    pub(super) ui_public: Option<String>,
+    pub(super) ui_url: Option<String>,
+    pub(super) ui_hosts: Option<String>,
+    pub(super) api_tokens: Option<String>,
+    pub(super) proxy_networks: Option<String>,
     pub(super) ssl_key_file: Option<String>,
     pub(super) ssl_cert_file: Option<String>,
     pub(super) timezone: Option<String>,
@@ -245,6 +262,11 @@ impl Settings {
             ssl_disabled,
             ui_tls,
             ui_read_only,
+            ui_public,
+            ui_url,
+            ui_hosts,
+            api_tokens,
+            proxy_networks,
             ssl_key_file,
             ssl_cert_file,
             timezone,
@@ -297,6 +319,11 @@ impl Settings {
             ("ssl_disabled", yes_no(*ssl_disabled)),
             ("ui_tls", yes_no(*ui_tls)),
             ("ui_read_only", yes_no(*ui_read_only)),
+            ("ui_public", yes_no(*ui_public)),
+            ("ui_url", ui_url.as_ref().map(ToString::to_string).unwrap_or_default()),
+            ("ui_hosts", joined(ui_hosts.iter().cloned())),
+            ("api_tokens", api_tokens.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
+            ("proxy_networks", joined(proxy_networks.iter().map(network))),
             ("ssl_key_file", text(ssl_key_file)),
             ("ssl_cert_file", text(ssl_cert_file)),
             ("timezone", text(timezone)),
@@ -345,8 +372,19 @@ impl Settings {
                 "username is set without a password: the stats UI asks for the name alone; set MTA_PASSWORD_FILE".to_owned(),
             );
         }
+        match (self.ui_public, &self.username) {
+            (true, None) => warnings.push(
+                "ui_public=yes: everybody who reaches ui_port reads addresses, subjects, history, log and sessions without a \
+                 password. Set username and password, or ui_public=no, unless only your own people can reach it"
+                    .to_owned(),
+            ),
+            (true, Some(_)) => {
+                warnings.push("ui_public=yes does nothing while username is set: the login is asked for".to_owned())
+            }
+            (false, _) => {}
+        }
         if self.username.is_none() && self.password.is_some() {
-            warnings.push("password is ignored while username is empty: the stats UI is open".to_owned());
+            warnings.push("password is ignored while username is empty: nobody can log in to the stats UI".to_owned());
         }
         if !self.webhook_url.is_empty() && self.webhook_secret.is_none() && self.webhook_url.iter().any(|hook| !hook.slack) {
             warnings.push(
@@ -476,6 +514,11 @@ mod tests {
             ("MTA_WEBHOOK_EVENTS", "Bounced deferred"),
             ("MTA_WEBHOOK_SECRET", "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
             ("MTA_WEBHOOK_ALLOW", "10.0.0.0/8"),
+            ("MTA_UI_PUBLIC", "yes"),
+            ("MTA_UI_URL", "https://Mail.Example:8443/mta/"),
+            ("MTA_UI_HOSTS", "relay.example, mta.internal.example"),
+            ("MTA_API_TOKENS", "shop:{PLAIN}s3cret;senders=a@b.example,b.example;networks=10.0.0.0/8;rate=10/m app:{PLAIN}x"),
+            ("MTA_PROXY_NETWORKS", "10.0.0.0/8 ::1"),
         ])
         .unwrap();
         assert_eq!(settings.password.as_ref().map(Secret::expose), Some(" s\"ecret\\ "));
@@ -529,6 +572,13 @@ mod tests {
                 &[("MTA_WEBHOOK_SECRET", "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXG")],
                 "Error: webhook_secret must be whsec_ and 24 to 64 octets in base 64",
             ),
+            (&[("MTA_UI_URL", "mail.example")], "Error: ui_url must be the page's address"),
+            (&[("MTA_UI_HOSTS", "a.example:80")], "Error: ui_hosts contains 'a.example:80'"),
+            (&[("MTA_API_TOKENS", "shop:s3cret")], "Error: api_tokens has a wrong entry"),
+            (
+                &[("MTA_USERNAME", "anna"), ("MTA_PASSWORD", "x"), ("MTA_API_TOKENS", "anna:{PLAIN}y")],
+                "Error: api_tokens must not have the name of username",
+            ),
             (&[("MTA_UI_TLS", "yes")], "Error: ui_tls=yes needs key and certificate"),
             (&[("MTA_TIMEZONE", "Mars/Base")], "Error: timezone is not a known time zone"),
             (&[("MTA_USERNAME", "a:b")], "Error: username must not contain a colon"),
@@ -543,7 +593,10 @@ mod tests {
 
     #[test]
     fn warnings_speak_of_what_does_nothing() {
-        let settings = settings(&[("MTA_SMART_RELAY", "a.example"), ("MTA_CC_MTA", "b.example")]).unwrap();
-        assert!(settings.warnings()[0].starts_with("cc_mta does nothing"));
+        let warned = |vars: &[(&str, &str)]| settings(vars).unwrap().warnings();
+        assert!(warned(&[("MTA_SMART_RELAY", "a.example"), ("MTA_CC_MTA", "b.example")])[0].starts_with("cc_mta does nothing"));
+        assert!(warned(&[("MTA_UI_PUBLIC", "yes")])[0].starts_with("ui_public=yes: everybody"));
+        let both = [("MTA_UI_PUBLIC", "yes"), ("MTA_USERNAME", "anna"), ("MTA_PASSWORD", "x")];
+        assert!(warned(&both)[0].starts_with("ui_public=yes does nothing"));
     }
 }

@@ -153,6 +153,12 @@ pub fn host_name(text: &str) -> Result<String, Complaint> {
     }
 }
 
+/// Host names.
+pub fn host_names(text: &str) -> Result<Vec<String>, Complaint> {
+    let bad = |item: &str| format!("contains '{item}', which is no host name: write mail.example.com, without port or path");
+    list(text, |item| host_name(item).map_err(|_| bad(item)))
+}
+
 /// A path from the root.
 pub fn absolute_path(text: &str) -> Result<PathBuf, Complaint> {
     if text.starts_with('/') { Ok(PathBuf::from(text)) } else { Err("must be an absolute path, beginning with /".into()) }

@@ -6,9 +6,11 @@
 //! Security: addresses, names and errors are hostile text; JSON's own escapes make them harmless here, whoever shows them must
 //! escape them again.
 
+mod ages;
 mod filter;
 mod groups;
 mod history;
+mod index;
 mod orders;
 mod queue;
 mod rates;
@@ -18,6 +20,8 @@ mod status;
 mod stream;
 mod text;
 
+pub use ages::AgesView;
+pub(super) use ages::ages_view;
 pub use filter::FilterView;
 pub(super) use groups::view as groups_view;
 pub use groups::{GroupView, GroupsView};
@@ -66,6 +70,8 @@ pub struct ErrorView {
 /// Where a path under `/api/v1/` leads.
 pub(super) enum Route<'a> {
     Status,
+    Ages,
+    Index,
     Destinations,
     Groups,
     Rates,
@@ -93,6 +99,8 @@ impl<'a> Route<'a> {
         let mut steps = rest.splitn(3, '/');
         Some(match (steps.next()?, steps.next(), steps.next()) {
             ("status", None, None) => Self::Status,
+            ("ages", None, None) => Self::Ages,
+            ("", None, None) => Self::Index,
             ("destinations", None, None) => Self::Destinations,
             ("groups", None, None) => Self::Groups,
             ("rates", None, None) => Self::Rates,
@@ -128,15 +136,12 @@ impl<'a> Route<'a> {
     /// What a client must be allowed to do.
     pub(super) fn need(&self) -> Need {
         match self {
-            Self::Status
-            | Self::Destinations
+            Self::Status | Self::Ages | Self::Rates | Self::Stream | Self::Document | Self::Index => Need::Numbers,
+            Self::Destinations
             | Self::Groups
-            | Self::Rates
-            | Self::Stream
             | Self::Sessions
             | Self::Refusals
             | Self::Log
-            | Self::Document
             | Self::Attempts(_)
             | Self::History
             | Self::Finished(_)
@@ -152,7 +157,9 @@ impl<'a> Route<'a> {
     /// The answer to a client that may ask.
     pub(super) async fn answer(self, window: &Window, visit: &Visit<'_>, content: Incoming) -> Answer {
         match self {
-            Self::Status => status::status(window).await,
+            Self::Status => status::status(window, visit).await,
+            Self::Ages => ages::ages(window).await,
+            Self::Index => index::index(visit),
             Self::Destinations => queue::destinations(window),
             Self::Rates => rates::rates(window, visit.query),
             Self::Stream => stream::stream(window, visit).await,
@@ -253,6 +260,8 @@ mod tests {
             Route::Orders => "/orders",
             Route::Send => "/messages",
             Route::Document => "/openapi.json",
+            Route::Ages => "/ages",
+            Route::Index => "/",
             Route::Import | Route::Mail(_) => return None,
         })
     }
@@ -271,6 +280,6 @@ mod tests {
                 assert!(route.need() != Need::Carry, "{path}");
             }
         }
-        assert_eq!(paths.len(), 18, "a path for each route that documented() names");
+        assert_eq!(paths.len(), 20, "a path for each route that documented() names");
     }
 }

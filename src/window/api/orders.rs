@@ -6,11 +6,12 @@ use super::filter::FilterView;
 use super::{Answer, desk_error, error};
 use crate::mail::model::{DeskError, Filter, MessageId, Order, Selection};
 use crate::window::answer;
-use crate::window::routes::Visit;
+use crate::window::routes::{Door, Visit};
 use crate::window::server::Window;
 use http_body_util::{BodyExt, Limited};
 use hyper::StatusCode;
 use hyper::body::Incoming;
+use hyper::header;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -81,6 +82,12 @@ pub(in crate::window) enum Wish {
 
 /// `POST /api/v1/orders`
 pub(super) async fn order(window: &Window, visit: &Visit<'_>, content: Incoming) -> Answer {
+    let media = visit.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let json = media.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json");
+    // A page of another site sends forms and plain text without asking; JSON it may not.
+    if !json && visit.door != Door::Control {
+        return error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "an order is JSON: send it as 'Content-Type: application/json'");
+    }
     let content = match timeout(ORDER_PATIENCE, Limited::new(content, ORDER_MAX).collect()).await {
         Ok(Ok(content)) => content.to_bytes(),
         Ok(Err(_)) => return error(StatusCode::PAYLOAD_TOO_LARGE, "the order could not be read, or is over 64 KiB"),
@@ -110,14 +117,14 @@ pub(in crate::window) async fn carry_out(
     let desk = &window.views.desk;
     let done = |messages| HitView { messages, preview: false, sample: Vec::new(), incomplete: false };
     match (wish, preview) {
-        (Wish::Messages(order, selection), false) => desk.order(order, selection, visit.asker(window)).await.map(done),
+        (Wish::Messages(order, selection), false) => desk.order(order, selection, visit.asker()).await.map(done),
         (Wish::Messages(order, selection), true) => {
             let seen = desk.preview(order, selection, PREVIEW_PATIENCE).await?;
             let sample = seen.sample.iter().map(MessageId::to_string).collect();
             Ok(HitView { messages: seen.messages, preview: true, sample, incomplete: !seen.complete })
         }
         (Wish::Pause(destination, paused), false) => {
-            desk.pause(destination, paused, visit.asker(window)).await.map(|changed| done(u64::from(changed)))
+            desk.pause(destination, paused, visit.asker()).await.map(|changed| done(u64::from(changed)))
         }
         (Wish::Pause(destination, paused), true) => {
             let known = desk.destinations(super::DESTINATIONS_MAX).into_iter().any(|d| d.name == destination && d.paused);

@@ -2,17 +2,19 @@
 //!
 //! The envelope stands in the query (`from` once, `to` once for each recipient), the content is the mail as it stands in a file,
 //! of the type `message/rfc822`. What it is told is what a session would have been told; 201 means what 250 means.
-//! Who asks with the login may send to anybody; where there is no login, `smtpd_trusted_networks` decides.
+//! Who asks with the login or a token may send to anybody; no address alone is trusted here.
 //! Limits: the mail's size is that of SMTP; a connection to `ui_port` lives for a minute, and so does an upload.
 //! Source: RFC 5321 §4.2 (replies); The Idempotency-Key HTTP Header Field (IETF draft).
 
 use super::{Answer, error};
 use crate::mail::model::{Address, Letter, MessageId, Pieces, Reply};
+use crate::window::access::Caller;
 use crate::window::answer;
 use crate::window::carry::pieces;
 use crate::window::repeats::{Begun, Print, Ticket};
-use crate::window::routes::{Door, Visit};
+use crate::window::routes::Visit;
 use crate::window::server::Window;
+use crate::window::token::Denied;
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -23,6 +25,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// Seconds after which a mail that could not be stored may be tried again.
 const TRY_AGAIN: u64 = 30;
@@ -46,12 +49,16 @@ pub(in crate::window) async fn send(window: &Window, visit: &Visit<'_>, content:
         let words = "the content is a whole mail, header and text: send it as 'Content-Type: message/rfc822'";
         return error(StatusCode::UNSUPPORTED_MEDIA_TYPE, words);
     }
-    let letter = match letter(window, visit) {
+    let letter = match letter(visit) {
         Ok(letter) => letter,
         Err(words) => return error(StatusCode::BAD_REQUEST, &words),
     };
+    if let Err(refusal) = allowed(window, visit, &letter) {
+        return *refusal;
+    }
     let key = match key(visit.headers) {
-        Ok(key) => key.map(|key| format!("{:?} {} {key}", letter.client, letter.known)),
+        // A key is that of whoever shows it: others do not learn of his mail.
+        Ok(key) => key.map(|key| format!("{} {key}", visit.asker().user)),
         Err(words) => return error(StatusCode::BAD_REQUEST, words),
     };
     let Some(key) = key else { return take(window, letter, content, None).await };
@@ -60,13 +67,13 @@ pub(in crate::window) async fn send(window: &Window, visit: &Visit<'_>, content:
         Begun::New(ticket) => take(window, letter, content, Some((ticket, envelope))).await,
         Begun::UnderWay => error(StatusCode::CONFLICT, "a request with this Idempotency-Key is under way; ask again later"),
         Begun::Known(print, id) => match printed(content).await {
-            Some(other) if other.with(&envelope) == print => sent(id, true),
+            Some(other) if other.with(&envelope) == print => sent(window, id, true),
             _ => error(StatusCode::UNPROCESSABLE_ENTITY, "this Idempotency-Key was used for another mail"),
         },
     }
 }
 
-fn letter(window: &Window, visit: &Visit<'_>) -> Result<Letter, String> {
+fn letter(visit: &Visit<'_>) -> Result<Letter, String> {
     let (mut sender, mut recipients) = (None, Vec::new());
     for (name, value) in form_urlencoded::parse(visit.query.as_bytes()) {
         match &*name {
@@ -86,12 +93,24 @@ fn letter(window: &Window, visit: &Visit<'_>) -> Result<Letter, String> {
     if recipients.is_empty() {
         return Err("to: at least one recipient of the envelope is wanted; the header of the mail is not looked at".to_owned());
     }
-    let (client, known) = match visit.door {
-        Door::Control => (None, true),
-        Door::Public(client) => (Some(client), window.login.is_some()),
-        Door::Plain => return Err("this window speaks TLS".to_owned()),
-    };
-    Ok(Letter { client, known, sender, recipients })
+    // Whoever came so far has shown a login or a token, or has opened the control socket.
+    let client = visit.client.map(|client| client.address);
+    Ok(Letter { client, known: true, sender, recipients })
+}
+
+/// Holds a token to its senders and its rate.
+fn allowed(window: &Window, visit: &Visit<'_>, letter: &Letter) -> Result<(), Box<Answer>> {
+    let Caller::Token(token) = visit.caller else { return Ok(()) };
+    match token.may_send(letter.sender.as_ref(), Instant::now()) {
+        Ok(()) => Ok(()),
+        Err(Denied::Never(words)) => Err(Box::new(visit.error(StatusCode::FORBIDDEN, &words))),
+        Err(Denied::Later(wait)) => {
+            window.counters.window_refused_total.with_label_values(&["token_rate"]).inc();
+            let rate = token.rate().map(|rate| rate.to_string()).unwrap_or_default();
+            let words = format!("the token '{}' may send {rate} (rate= in api_tokens)", token.name);
+            Err(Box::new(visit.later(StatusCode::TOO_MANY_REQUESTS, &words, wait.as_secs() + 1)))
+        }
+    }
 }
 
 fn address(name: &str, text: &str) -> Result<Address, String> {
@@ -117,13 +136,17 @@ async fn take(window: &Window, letter: Letter, content: Incoming, ticket: Option
         match (taken, ticket) {
             (Ok(id), Some((ticket, envelope))) => {
                 ticket.done(print(&context).with(&envelope), id).await;
-                sent(id, false)
+                Ok(id)
             }
-            (Ok(id), None) => sent(id, false),
-            (Err((reply, _)), _) => refused(&reply),
+            (Ok(id), None) => Ok(id),
+            (Err((reply, _)), _) => Err(reply),
         }
     });
-    task.await.unwrap_or_else(|_| error(StatusCode::INTERNAL_SERVER_ERROR, "the mail was cut off; ask again"))
+    match task.await {
+        Ok(Ok(id)) => sent(window, id, false),
+        Ok(Err(reply)) => refused(&reply),
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the mail was cut off; ask again"),
+    }
 }
 
 /// Reads a content to its end, for nothing but what it is known by.
@@ -168,10 +191,11 @@ fn print(context: &Mutex<digest::Context>) -> Print {
     Print::of(&context.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn sent(id: MessageId, repeated: bool) -> Answer {
+fn sent(window: &Window, id: MessageId, repeated: bool) -> Answer {
+    let base = window.access.outside.as_ref().map_or("", |outside| outside.path.as_str());
     let status = if repeated { StatusCode::OK } else { StatusCode::CREATED };
     let mut answer = answer::json(status, &SentView { id: id.to_string(), repeated });
-    if let Ok(place) = HeaderValue::from_str(&format!("/api/v1/queue/{id}")) {
+    if let Ok(place) = HeaderValue::from_str(&format!("{base}/api/v1/queue/{id}")) {
         answer.headers_mut().insert(header::LOCATION, place);
     }
     answer

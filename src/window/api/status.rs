@@ -10,7 +10,9 @@ use crate::window::metrics;
 use crate::window::parts::PartView;
 use crate::window::pulse::Buckets;
 use crate::window::rights::Need;
+use crate::window::routes::Visit;
 use crate::window::server::Window;
+use crate::window::veil;
 use hyper::StatusCode;
 use prometheus::Histogram;
 use serde::{Deserialize, Serialize};
@@ -49,7 +51,7 @@ pub struct StatusView {
     pub certificate_expires: Option<String>,
     /// `null`, or why this window takes no orders from whoever looks through `ui_port`.
     pub orders_refused: Option<String>,
-    /// Who may relay, in words.
+    /// Who may relay, in words; empty for those who may not look.
     pub who_may_relay: String,
     /// Terminals and their states.
     pub terminals: Vec<PartView>,
@@ -114,8 +116,8 @@ pub struct DiskView {
 }
 
 /// `GET /api/v1/status`
-pub(super) async fn status(window: &Window) -> Answer {
-    answer::json(StatusCode::OK, &status_view(window).await)
+pub(super) async fn status(window: &Window, visit: &Visit<'_>) -> Answer {
+    answer::json(StatusCode::OK, &status_view(window, visit.may_look(window)).await)
 }
 
 /// What is wrong now, the grave first.
@@ -124,12 +126,12 @@ pub(in crate::window) async fn alerts(window: &Window) -> Vec<AlertView> {
     window.views.pulse.watch.look(window, &summary)
 }
 
-/// What the page and the program see alike.
-pub(in crate::window) async fn status_view(window: &Window) -> StatusView {
+/// What the page and the program see alike; without `look` nothing that names anybody.
+pub(in crate::window) async fn status_view(window: &Window, look: bool) -> StatusView {
     let summary = metrics::refresh(window).await;
     let (now, facts, counters) = (clock::now(), &window.facts, &window.counters);
     let ready = window.ready.borrow().clone();
-    StatusView {
+    let view = StatusView {
         hostname: facts.hostname.clone(),
         version: facts.version.clone(),
         started: clock::rfc3339(facts.started),
@@ -151,11 +153,12 @@ pub(in crate::window) async fn status_view(window: &Window) -> StatusView {
         latency: latency(&counters.delivery_latency_seconds),
         alerts: window.views.pulse.watch.look(window, &summary),
         certificate_expires: counters.certificate_expiry().map(|end| clock::rfc3339(u32::try_from(end).unwrap_or(u32::MAX))),
-        orders_refused: window.rights().may(Need::Order).err().map(str::to_owned),
+        orders_refused: window.access.port_rights().may(Need::Order).err().map(str::to_owned),
         who_may_relay: facts.who_may_relay.clone(),
         terminals: window.terminals(),
         volumes: window.volumes(),
-    }
+    };
+    if look { view } else { veil::status(view) }
 }
 
 /// The quantiles of a histogram; `None` before the first observation.

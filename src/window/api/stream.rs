@@ -33,9 +33,10 @@ pub(super) async fn stream(window: &Window, visit: &Visit<'_>) -> Answer {
     };
     let (sender, events) = mpsc::channel(1);
     if visit.method == Method::GET {
+        let look = visit.may_look(window);
         let mut news = window.views.pulse.subscribe();
         news.mark_unchanged();
-        let first = Bytes::from([RETRY.as_bytes(), &pulse::event(&super::status_view(window).await)].concat());
+        let first = Bytes::from([RETRY.as_bytes(), &pulse::event(&super::status_view(window, look).await)].concat());
         tokio::spawn(async move {
             let _turn = turn;
             let mut event = first;
@@ -45,7 +46,7 @@ pub(super) async fn stream(window: &Window, visit: &Visit<'_>) -> Answer {
                     changed = news.changed() => if changed.is_err() { return },
                     () = sender.closed() => return,
                 }
-                event = news.borrow_and_update().clone();
+                event = news.borrow_and_update().of(look);
             }
         });
     }

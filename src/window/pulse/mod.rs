@@ -11,6 +11,7 @@ mod totals;
 use super::alerts::Watch;
 use super::api;
 use super::server::{Window, stopped};
+use super::veil;
 use crate::ground::clock;
 use crate::ground::disk::Disk;
 use bytes::Bytes;
@@ -33,11 +34,25 @@ const KEPT: Duration = Duration::from_secs(60);
 /// The most streams at once.
 pub const STREAMS_MAX: usize = 32;
 
+/// One event for those who may look, and one for those who may not.
+#[derive(Default)]
+pub(super) struct Events {
+    named: Bytes,
+    nameless: Bytes,
+}
+
+impl Events {
+    /// The event for somebody.
+    pub(super) fn of(&self, look: bool) -> Bytes {
+        if look { self.named.clone() } else { self.nameless.clone() }
+    }
+}
+
 /// The numbers' keeper.
 pub struct Pulse {
     rates: Mutex<Rates>,
     disk: Option<Arc<dyn Disk>>,
-    events: watch::Sender<Bytes>,
+    events: watch::Sender<Events>,
     pub(super) streams: Arc<Semaphore>,
     pub(super) watch: Watch,
 }
@@ -50,7 +65,7 @@ impl Pulse {
         Self {
             rates: Mutex::new(rates),
             disk,
-            events: watch::channel(Bytes::new()).0,
+            events: watch::channel(Events::default()).0,
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             watch: Watch::default(),
         }
@@ -62,7 +77,7 @@ impl Pulse {
     }
 
     /// The events from now on.
-    pub(super) fn subscribe(&self) -> watch::Receiver<Bytes> {
+    pub(super) fn subscribe(&self) -> watch::Receiver<Events> {
         self.events.subscribe()
     }
 
@@ -91,7 +106,9 @@ pub async fn run(window: Arc<Window>, mut stop: watch::Receiver<bool>) {
         }
         pulse.tick(&window);
         if pulse.events.receiver_count() > 0 {
-            pulse.events.send_replace(event(&api::status_view(&window).await));
+            let view = api::status_view(&window, true).await;
+            let named = event(&view);
+            pulse.events.send_replace(Events { named, nameless: event(&veil::status(view)) });
         }
         if kept.elapsed() >= KEPT {
             kept = Instant::now();

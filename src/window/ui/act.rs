@@ -78,7 +78,7 @@ pub(super) async fn act(window: &Window, visit: &Visit<'_>, content: Incoming) -
             sample: seen.sample,
             hits: seen.messages > 0,
             fields: form.fields,
-            back: way_back(&form.back),
+            back: way_back(&form.back).trim_start_matches('/').to_owned(),
             order: order.order,
         };
         return Ok(answer::found(HTML, question.render().map_err(Refused::Render)?));
@@ -89,7 +89,8 @@ pub(super) async fn act(window: &Window, visit: &Visit<'_>, content: Incoming) -
         "/queue".clone_into(&mut back);
     }
     let mark = if back.contains('?') { '&' } else { '?' };
-    Ok(see_other(&format!("{back}{mark}{}", notice::query(&order.order, hit.messages))))
+    let (root, back) = (visit.root(), back.trim_start_matches('/'));
+    Ok(see_other(&format!("{root}{back}{mark}{}", notice::query(&order.order, hit.messages))))
 }
 
 /// What is asked before it is done.
@@ -180,7 +181,11 @@ fn consequence(order: &str) -> &'static str {
 
 /// Only our own pages.
 fn way_back(text: &str) -> String {
-    let own = text.starts_with("/queue") && text.len() < 2000 && text.bytes().all(|byte| (0x21..0x7f).contains(&byte));
+    let steps = text.split('?').next().unwrap_or_default();
+    let own = (steps == "/queue" || steps.starts_with("/queue/"))
+        && !steps.contains("..")
+        && text.len() < 2000
+        && text.bytes().all(|byte| (0x21..0x7f).contains(&byte));
     if own { harmless(text) } else { "/queue".to_owned() }
 }
 
@@ -201,7 +206,7 @@ mod tests {
     fn the_way_back_leads_nowhere_else() {
         assert_eq!(way_back("/queue?sender=a%40b"), "/queue?sender=a%40b");
         assert_eq!(way_back("/queue/0000000000010"), "/queue/0000000000010");
-        for bad in ["", "//evil.example", "https://evil.example/queue", "/queue\r\nX: y", "/log"] {
+        for bad in ["", "//evil.example", "https://evil.example/queue", "/queue\r\nX: y", "/log", "/queue/../../x", "/queuex"] {
             assert_eq!(way_back(bad), "/queue", "{bad}");
         }
     }

@@ -69,7 +69,7 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, R
         any_wanted: wanted != Wanted::default(),
         wanted,
         rows: found.entries.iter().map(row).collect(),
-        next: found.next.map(|after| format!("/history?{base}after={after}")),
+        next: found.next.map(|after| format!("history?{base}after={after}")),
     };
     page.render().map_err(Refused::Render)
 }

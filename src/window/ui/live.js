@@ -69,7 +69,7 @@
   // While the stream tells that something is new, the clock is only its understudy.
   function listen() {
     if (!window.EventSource || document.hidden) { return; }
-    var source = new EventSource("/api/v1/stream");
+    var source = new EventSource(document.body.dataset.root + "api/v1/stream");
     source.addEventListener("status", function () { if (Date.now() - last >= 1900) { renew(); } });
     document.addEventListener("visibilitychange", function () { if (document.hidden) { source.close(); } else { listen(); } }, { once: true });
   }

@@ -21,7 +21,7 @@ pub(super) mod status;
 mod text;
 
 use super::answer::{self, Answer, HTML};
-use super::rights::Need;
+use super::rights::{Need, Rights};
 use super::routes::Visit;
 use super::server::Window;
 use super::words::span;
@@ -76,6 +76,7 @@ impl<'a> Route<'a> {
     pub(super) fn need(&self) -> Need {
         match self {
             Self::Act => Need::Order,
+            Self::Overview | Self::Asset(_) => Need::Numbers,
             _ => Need::Look,
         }
     }
@@ -156,7 +157,19 @@ struct Frame {
     /// Why there is nothing to press; `None` = there is.
     actions: Option<&'static str>,
     notice: Option<String>,
+    /// From the address of this page to that of the first one, relative: a proxy may show the pages below a path.
+    root: String,
+    /// Whether names and addresses are shown.
+    looks: bool,
+    /// What a person should know of who sees this page.
+    openness: Option<&'static str>,
 }
+
+/// What the first line of each page says where nobody is asked for a password.
+const PUBLIC: &str = "ui_public=yes: everybody who reaches this page reads addresses, subjects, history, log and sessions. Set \
+                      username and password, or ui_public=no.";
+const NUMBERS: &str = "Numbers only: this page asks nobody for a password. Set username and password to see addresses, and to give \
+                       orders.";
 
 impl Frame {
     fn of(window: &Window, visit: &Visit<'_>, page: &'static str) -> Self {
@@ -172,6 +185,13 @@ impl Frame {
             token: window.form_token.text().to_owned(),
             actions: visit.right(window, Need::Order).err(),
             notice: None,
+            root: visit.root(),
+            looks: visit.may_look(window),
+            openness: match window.access.rights(visit.caller) {
+                Rights::Public => Some(PUBLIC),
+                Rights::Anybody => Some(NUMBERS),
+                _ => None,
+            },
         }
     }
 
@@ -179,15 +199,16 @@ impl Frame {
         Self { notice, ..self }
     }
 
-    /// Path, name and label of each page.
-    fn pages(&self) -> [(&'static str, &'static str, &'static str); 5] {
-        [
-            ("/", "overview", "Overview"),
-            ("/queue", "queue", "Queue"),
-            ("/history", "history", "History"),
-            ("/sessions", "sessions", "Sessions"),
-            ("/log", "log", "Log"),
-        ]
+    /// Path below the root, name and label of each page that is shown.
+    fn pages(&self) -> Vec<(&'static str, &'static str, &'static str)> {
+        const PAGES: [(&str, &str, &str); 5] = [
+            ("", "overview", "Overview"),
+            ("queue", "queue", "Queue"),
+            ("history", "history", "History"),
+            ("sessions", "sessions", "Sessions"),
+            ("log", "log", "Log"),
+        ];
+        PAGES.into_iter().filter(|(_, name, _)| self.looks || *name == "overview").collect()
     }
 }
 

@@ -37,6 +37,8 @@ struct Page {
     refusals: Vec<(String, String)>,
     rows: Vec<Row>,
     more: u64,
+    /// For those who may not look: up to which age, and how many messages.
+    ages: Vec<(String, String)>,
     disk: Option<Disk>,
     parts: Vec<(&'static str, Vec<Part>)>,
     latency: Option<Latency>,
@@ -109,9 +111,12 @@ struct Latency {
 /// # Errors
 /// None that a test would not have found.
 pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, Refused> {
-    let status = api::status_view(window).await;
+    let look = visit.may_look(window);
+    let status = api::status_view(window, look).await;
     let now = clock::now();
-    let mut destinations = window.views.desk.destinations(DESTINATIONS + 1);
+    // Whom the mail is for is shown to those who may look; others see how long it waits.
+    let mut destinations = if look { window.views.desk.destinations(DESTINATIONS + 1) } else { Vec::new() };
+    let ages = if look { Vec::new() } else { ages(&api::ages_view(window).await) };
     let more = u64::from(destinations.len() > DESTINATIONS);
     destinations.truncate(DESTINATIONS);
     let longest = destinations.iter().map(|destination| destination.messages).max().unwrap_or(0).max(1);
@@ -141,7 +146,8 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, R
         rows: destinations.into_iter().map(|d| row(&api::destination_view(d, now), longest)).collect(),
         more,
         disk,
-        parts: vec![("Terminals", parts(window.terminals())), ("Volumes", parts(window.volumes()))],
+        parts: vec![("Terminals", parts(&status.terminals)), ("Volumes", parts(&status.volumes))],
+        ages,
         latency: latency(&counters.delivery_latency_seconds),
         sync: latency(&counters.sync_seconds),
         memory: size(u64::try_from(status.memory_resident_bytes).unwrap_or_default()),
@@ -256,19 +262,24 @@ fn disk(counters: &Counters) -> Option<Disk> {
     })
 }
 
-fn parts(views: Vec<PartView>) -> Vec<Part> {
+fn ages(view: &api::AgesView) -> Vec<(String, String)> {
+    let bounds = view.bounds_seconds.iter().map(|bound| format!("up to {}", span(u64::from(*bound))));
+    bounds.chain(["older".to_owned()]).zip(view.messages.iter().map(|number| count(*number))).collect()
+}
+
+fn parts(views: &[PartView]) -> Vec<Part> {
     let class = |condition| match condition {
         Condition::Connected | Condition::Mounted => "good",
         Condition::NotConnected => "off",
         Condition::Failing => "bad",
     };
-    let part = |view: PartView| Part {
+    let part = |view: &PartView| Part {
         state: harmless(&view.state),
         class: class(view.condition),
-        name: view.name,
-        since: view.since,
+        name: view.name.clone(),
+        since: view.since.clone(),
     };
-    views.into_iter().map(part).collect()
+    views.iter().map(part).collect()
 }
 
 fn latency(histogram: &Histogram) -> Option<Latency> {

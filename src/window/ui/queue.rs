@@ -123,7 +123,7 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, R
         total: count(window.views.desk.summary().messages),
         looked: (!found.complete && !conditions.is_empty() && found.messages.len() < PAGE)
             .then(|| format!("{} messages looked at so far", count(found.scanned))),
-        next: found.next.as_ref().map(|after| format!("/queue?{base}after={after}")),
+        next: found.next.as_ref().map(|after| format!("queue?{base}after={after}")),
         messages: found.messages.iter().map(message_row).collect(),
         here: format!("/queue?{}", base.trim_end_matches('&')).trim_end_matches('?').to_owned(),
         conditions,
@@ -140,7 +140,7 @@ async fn groups(window: &Window, by: Grouping, field: &str) -> (Vec<Group>, Opti
         let wanted = group.name.split('…').next().unwrap_or_default().trim();
         Group {
             name: text(&group.name, ERROR_SHOWN),
-            link: format!("/queue?{field}={}", encoded(wanted)),
+            link: format!("queue?{field}={}", encoded(wanted)),
             messages: count(factor(group.messages)),
             oldest: span(group.oldest_age_seconds),
         }

@@ -1,0 +1,147 @@
+//! Accounts of programs: `name:hash[;senders=…;networks=…;rate=…]`, one a line or between blanks.
+//!
+//! In: the text of a property such as `api_tokens`. Out: its accounts.
+//! Limits: [`ACCOUNTS_MAX`] accounts.
+//! Security: complaints never repeat what stands behind the name.
+
+use super::settings::{Secret, network};
+use super::value::{self, Complaint};
+use crate::ground::pace::Rate;
+use crate::ground::password::Password;
+use ipnet::IpNet;
+use std::fmt;
+
+/// The most accounts of one property.
+pub const ACCOUNTS_MAX: usize = 200;
+
+/// The longest name.
+const NAME_MAX: usize = 64;
+
+/// Somebody who may do something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Letters, digits and `.-_@+`.
+    pub name: String,
+    /// A hash of bcrypt or Argon2, or `{PLAIN}` and the secret.
+    pub hash: Secret,
+    /// Reverse-paths it may use: an address, or a domain for all of its addresses. Empty = any.
+    pub senders: Vec<String>,
+    /// Networks it may come from; empty = any.
+    pub networks: Vec<IpNet>,
+    /// How many mails it may send; `None` = no limit of its own.
+    pub rate: Option<Rate>,
+}
+
+/// All accounts of a property.
+///
+/// # Errors
+/// What is wrong, and with whose entry.
+pub fn accounts(text: &str) -> Result<Vec<Account>, Complaint> {
+    let mut accounts: Vec<Account> = Vec::new();
+    for (place, entry) in text.split_whitespace().enumerate() {
+        let account = account(entry).map_err(|words| format!("has a wrong entry, number {}: {words}", place + 1))?;
+        if accounts.iter().any(|other| other.name == account.name) {
+            return Err(format!("names '{}' twice", account.name));
+        }
+        accounts.push(account);
+    }
+    if accounts.len() > ACCOUNTS_MAX {
+        return Err(format!("has more than {ACCOUNTS_MAX} entries"));
+    }
+    Ok(accounts)
+}
+
+fn account(entry: &str) -> Result<Account, String> {
+    let form = "write name:hash, one entry a line; make a hash with 'htpasswd -nbB NAME SECRET'";
+    let (name, rest) = entry.split_once(':').ok_or_else(|| form.to_owned())?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || ".-_@+".contains(c);
+    if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(fits) {
+        return Err(format!("a name has 1 to {NAME_MAX} letters, digits and . - _ @ +"));
+    }
+    let mut parts = rest.split(';');
+    let hash = parts.next().unwrap_or_default();
+    Password::stored(hash).map_err(|words| format!("'{name}': {words}; {form}"))?;
+    let mut account = Account {
+        name: name.to_owned(),
+        hash: Secret::new(hash.to_owned()),
+        senders: Vec::new(),
+        networks: Vec::new(),
+        rate: None,
+    };
+    for part in parts.filter(|part| !part.is_empty()) {
+        let wrong = |words: &str| format!("'{name}': {words}");
+        match part.split_once('=') {
+            Some(("senders", list)) => account.senders = value::list(list, sender).map_err(|words| wrong(&words))?,
+            Some(("networks", list)) => account.networks = value::networks(list).map_err(|words| wrong(&words))?,
+            Some(("rate", rate)) => account.rate = Some(rate.parse().map_err(|words: String| wrong(&words))?),
+            _ => return Err(wrong("behind the hash may stand ;senders=… ;networks=… and ;rate=…")),
+        }
+    }
+    Ok(account)
+}
+
+/// An address, or a domain with or without an `@` before it.
+fn sender(item: &str) -> Result<String, Complaint> {
+    let domain = item.rsplit_once('@').map_or(item, |(_, domain)| domain);
+    let domain_is_good = !domain.is_empty() && domain.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    match item.strip_prefix('@') {
+        _ if !domain_is_good => Err(format!("senders: '{item}' is neither an address nor a domain")),
+        Some(domain) => Ok(domain.to_lowercase()),
+        None => Ok(item.to_lowercase()),
+    }
+}
+
+impl fmt::Display for Account {
+    /// As it was written: a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.name, self.hash.expose())?;
+        if !self.senders.is_empty() {
+            write!(f, ";senders={}", self.senders.join(","))?;
+        }
+        if !self.networks.is_empty() {
+            write!(f, ";networks={}", self.networks.iter().map(network).collect::<Vec<_>>().join(","))?;
+        }
+        self.rate.map_or(Ok(()), |rate| write!(f, ";rate={rate}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "$2y$08$CZM96xlIpNfntPgNwuzarOpLYAyZ6cu6cpTY13vi6HW.96Y68EfDS";
+
+    #[test]
+    fn accounts_stand_in_lines_or_between_blanks() {
+        let text = format!(
+            "shop:{HASH};senders=shop@example.org,@News.Example;networks=10.0.0.0/8,192.0.2.7;rate=100/h\n\
+             app:{{PLAIN}}a,b=c\r\n  cron:$argon2id$v=19$m=4096,t=2,p=1$c2FsdHNhbHRzYWx0$/e3GcjItmBpwkaDcmKKe9jJxL2dVDYkrKlSB+bgh9Gw"
+        );
+        let found = accounts(&text).unwrap();
+        let names: Vec<_> = found.iter().map(|account| account.name.as_str()).collect();
+        assert_eq!(names, ["shop", "app", "cron"]);
+        assert_eq!(found[0].senders, ["shop@example.org", "news.example"]);
+        assert_eq!((found[0].networks.len(), found[0].rate.map(|rate| rate.count)), (2, Some(100)));
+        assert_eq!(found[1].hash.expose(), "{PLAIN}a,b=c", "commas separate nothing here");
+        let written: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(accounts(&written.join(" ")).unwrap(), found);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_without_the_secret() {
+        for (text, words) in [
+            ("hunter2", "name:hash"),
+            ("shop:hunter2", "neither a bcrypt"),
+            (":{PLAIN}hunter2", "a name has"),
+            ("a b:{PLAIN}hunter2", "number 1"),
+            ("a:{PLAIN}hunter2;rate=fast", "no rate"),
+            ("a:{PLAIN}hunter2;senders=x@", "neither an address"),
+            ("a:{PLAIN}hunter2;networks=10.0.0.0/40", "no network"),
+            ("a:{PLAIN}hunter2;colour=red", "behind the hash"),
+            ("a:{PLAIN}hunter2 a:{PLAIN}hunter2", "'a' twice"),
+        ] {
+            let told = accounts(text).unwrap_err();
+            assert!(told.contains(words) && !told.contains("hunter2"), "{text}: {told}");
+        }
+    }
+}

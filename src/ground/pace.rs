@@ -1,0 +1,102 @@
+//! How often something may happen: a rate as people write it, and the bucket that holds to it.
+//!
+//! Source: the token bucket of RFC 2697 §3, with one colour.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// So many in a time: `100/h`, `5/s`, `20/10m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many; at least one.
+    pub count: u32,
+    /// In which time; more than none.
+    pub per: Duration,
+}
+
+/// Lets through as many as a rate allows. After a rest all of them may come at once.
+#[derive(Debug)]
+pub struct Bucket {
+    rate: Rate,
+    /// What is left, and when that was known.
+    left: Mutex<(f64, Instant)>,
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let complaint = || format!("'{text}' is no rate: write 10/s, 100/m, 1000/h or 20/10m");
+        let (count, per) = text.split_once('/').ok_or_else(complaint)?;
+        let digits = !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit());
+        let count = count.parse().ok().filter(|count| digits && (1..=1_000_000).contains(count));
+        // A unit alone is one of it.
+        let per = if per.starts_with(|c: char| c.is_ascii_digit()) { per.to_owned() } else { format!("1{per}") };
+        let per = humantime::parse_duration(&per).ok().filter(|per| !per.is_zero());
+        match (count, per) {
+            (Some(count), Some(per)) if per <= Duration::from_secs(7 * 86_400) => Ok(Self { count, per }),
+            _ => Err(complaint()),
+        }
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let per = humantime::format_duration(self.per).to_string().replace(' ', "");
+        write!(f, "{}/{per}", self.count)
+    }
+}
+
+impl Bucket {
+    /// Full.
+    pub fn new(rate: Rate) -> Self {
+        Self { rate, left: Mutex::new((f64::from(rate.count), Instant::now())) }
+    }
+
+    /// Takes one out.
+    ///
+    /// # Errors
+    /// How long it takes until there is one.
+    pub fn take(&self, now: Instant) -> Result<(), Duration> {
+        let each = self.rate.per.as_secs_f64() / f64::from(self.rate.count);
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let rested = now.saturating_duration_since(left.1).as_secs_f64() / each;
+        *left = ((left.0 + rested).min(f64::from(self.rate.count)), left.1.max(now));
+        if left.0 >= 1.0 {
+            left.0 -= 1.0;
+            return Ok(());
+        }
+        Err(Duration::from_secs_f64((1.0 - left.0) * each))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_written_as_people_do() {
+        for (text, count, seconds) in [("10/s", 10, 1), ("100/h", 100, 3600), ("20/10m", 20, 600), ("5/d", 5, 86_400)] {
+            let rate: Rate = text.parse().unwrap();
+            assert_eq!((rate.count, rate.per.as_secs()), (count, seconds), "{text}");
+            assert_eq!(rate.to_string().parse(), Ok(rate), "{rate}");
+        }
+        for bad in ["", "10", "/s", "0/s", "-1/s", "+1/s", "10/", "10/0s", "10/x", "1/1y", "9999999/s", "1.5/s"] {
+            assert!(bad.parse::<Rate>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_holds_to_its_rate() {
+        let (bucket, now) = (Bucket::new("3/m".parse().unwrap()), Instant::now());
+        assert!((0..3).all(|_| bucket.take(now).is_ok()));
+        let wait = bucket.take(now).unwrap_err();
+        assert!(wait > Duration::from_secs(19) && wait <= Duration::from_secs(20), "{wait:?}");
+        assert!(bucket.take(now + Duration::from_secs(21)).is_ok());
+        assert!(bucket.take(now + Duration::from_secs(21)).is_err());
+        let rested = now + Duration::from_secs(3600);
+        assert!((0..3).all(|_| bucket.take(rested).is_ok()) && bucket.take(rested).is_err(), "no more than a bucket full");
+    }
+}

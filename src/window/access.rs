@@ -1,0 +1,204 @@
+//! Who asks at `ui_port`, and what he may do.
+//!
+//! In: an `Authorization` header. Out: a [`Caller`], or why there is none.
+//! Limits: those of [`Verifier`] (one hash at a time) and of `brake` (tries of an account from an address).
+
+use super::brake::Brake;
+use super::hosts::Hosts;
+use super::login::{Credentials, Login};
+use super::rights::Rights;
+use super::token::Token;
+use crate::ground::password::Password;
+use crate::ground::verifier::{Known, Verdict, Verifier, same_name};
+use crate::ground::web_address::WebAddress;
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What the properties say of who may do what.
+#[derive(Default)]
+pub struct Access {
+    /// Properties `username` and `password`; who shows them may do all.
+    pub login: Option<Login>,
+    /// Property `api_tokens`: programs that may send.
+    pub tokens: Vec<Token>,
+    /// Property `ui_public`: without a login everybody looks.
+    pub public: bool,
+    /// Property `ui_read_only`: no orders, whoever asks.
+    pub read_only: bool,
+    /// The names of this window.
+    pub hosts: Hosts,
+    /// Property `ui_url`.
+    pub outside: Option<WebAddress>,
+    /// Property `proxy_networks`.
+    pub proxies: Vec<IpNet>,
+    /// Compares passwords; shared with everything that does.
+    pub verifier: Arc<Verifier>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Caller<'a> {
+    /// Whoever may open the control socket.
+    Control,
+    /// Whoever knows the login, by its user name.
+    Login(&'a str),
+    /// A program.
+    Token(&'a Token),
+    /// Nobody knows.
+    Anybody,
+}
+
+/// What became of a look at the `Authorization` header.
+pub(super) enum Admission<'a> {
+    /// It says who asks; without one, where none is needed, anybody does.
+    In(Caller<'a>),
+    /// There is none, and it is needed.
+    NotAsked,
+    /// It is wrong.
+    Wrong,
+    /// This client must wait before its next try.
+    Wait(Duration),
+    /// Too many passwords wait to be looked at.
+    Busy,
+}
+
+impl Access {
+    /// What a caller may do.
+    pub(super) fn rights(&self, caller: Caller<'_>) -> Rights {
+        match caller {
+            Caller::Control => Rights::All,
+            Caller::Login(_) if self.read_only => Rights::ReadOnly,
+            Caller::Login(_) => Rights::All,
+            Caller::Token(_) => Rights::Send,
+            Caller::Anybody if self.public && self.login.is_none() => Rights::Public,
+            Caller::Anybody => Rights::Anybody,
+        }
+    }
+
+    /// What is shown at `ui_port` to those who may see most there.
+    pub(super) fn port_rights(&self) -> Rights {
+        let login = self.login.as_ref();
+        self.rights(login.map_or(Caller::Anybody, |login| Caller::Login(&login.username)))
+    }
+
+    /// Looks at an `Authorization` header. `needed`: without one nothing is shown. `direct`: the client's address, if no proxy
+    /// stands between.
+    pub(super) async fn admit(
+        &self,
+        brake: &Brake,
+        authorization: Option<&[u8]>,
+        (client, direct): (IpAddr, bool),
+        needed: bool,
+    ) -> Admission<'_> {
+        if self.login.is_none() && self.tokens.is_empty() {
+            return Admission::In(Caller::Anybody);
+        }
+        let Some(header) = authorization else {
+            return if needed { Admission::NotAsked } else { Admission::In(Caller::Anybody) };
+        };
+        let given = Credentials::read(header);
+        let account = given.as_ref().and_then(|given| self.account(given));
+        let name = account.map_or("", |(name, ..)| name);
+        let secret = given.as_ref().map_or(&b""[..], |given| &given.secret);
+        let known = if account.is_some() { self.verifier.known(name, secret, Instant::now()) } else { Known::No };
+        if known != Known::Right {
+            let guess = known == Known::No;
+            if guess && let Err(pause) = brake.begin(name, client, Instant::now()) {
+                return Admission::Wait(pause);
+            }
+            let stand_in =
+                self.login.as_ref().map(|login| &login.password).or_else(|| self.tokens.first().map(Token::password));
+            match self.verifier.compare(account.map(|(name, password, _)| (name, password)), stand_in, secret).await {
+                Verdict::Right if guess => brake.right(name, client),
+                // It was right in this process, whose passwords do not change: the hash only keeps the time of forgetting.
+                Verdict::Busy if known == Known::Earlier => {}
+                Verdict::Right => {}
+                Verdict::Wrong => return Admission::Wrong,
+                Verdict::Busy => {
+                    brake.taken_back(name, client);
+                    return Admission::Busy;
+                }
+            }
+        }
+        match account {
+            Some((_, _, Caller::Token(token))) if !token.may_come_from(direct.then_some(client)) => Admission::Wrong,
+            Some((_, _, caller)) => Admission::In(caller),
+            None => Admission::Wrong,
+        }
+    }
+
+    /// The account of a name, whatever the secret.
+    fn account(&self, given: &Credentials) -> Option<(&str, &Password, Caller<'_>)> {
+        let login = self.login.as_ref().filter(|login| !given.bearer && same_name(&given.name, &login.username));
+        if let Some(login) = login {
+            return Some((&login.username, &login.password, Caller::Login(&login.username)));
+        }
+        let token = self.tokens.iter().find(|token| token.name == given.name)?;
+        Some((&token.name, token.password(), Caller::Token(token)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::window::base64;
+
+    const HERE: (IpAddr, bool) = (IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), true);
+
+    fn basic(pair: &str) -> Vec<u8> {
+        format!("Basic {}", base64::encode(pair.as_bytes())).into_bytes()
+    }
+
+    async fn rights(access: &Access, header: &[u8], from: (IpAddr, bool)) -> Option<Rights> {
+        match access.admit(&Brake::default(), Some(header), from, true).await {
+            Admission::In(caller) => Some(access.rights(caller)),
+            _ => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn only_the_right_pair_opens_the_door() {
+        let tokens = vec![Token::new("shop", "{PLAIN}t0ken").unwrap()];
+        let access = Access { login: Some(Login::new("operator", "a:b ü")), tokens, ..Access::default() };
+        assert_eq!(rights(&access, &basic("operator:a:b ü"), HERE).await, Some(Rights::All));
+        assert_eq!(rights(&access, &basic("shop:t0ken"), HERE).await, Some(Rights::Send));
+        assert_eq!(rights(&access, b"Bearer shop:t0ken", HERE).await, Some(Rights::Send));
+        for wrong in
+            ["", ":", "operator", "operator:", "operator:a:b", "operator:a:b ü ", "Operator:a:b ü", "shop:", "shop:a:b ü"]
+        {
+            assert_eq!(rights(&access, &basic(wrong), HERE).await, None, "{wrong}");
+        }
+        for wrong in [&b"Bearer operator:a:b \xc3\xbc"[..], b"Bearer t0ken", b"", b"\xff"] {
+            assert_eq!(rights(&access, wrong, HERE).await, None);
+        }
+        assert!(matches!(access.admit(&Brake::default(), None, HERE, true).await, Admission::NotAsked));
+        assert!(matches!(access.admit(&Brake::default(), None, HERE, false).await, Admission::In(Caller::Anybody)));
+    }
+
+    #[tokio::test]
+    async fn a_token_is_not_trusted_by_what_a_proxy_says() {
+        let token = Token::new("shop", "{PLAIN}x").unwrap();
+        let token = token.limited(Vec::new(), vec!["127.0.0.0/8".parse().unwrap()], None);
+        let access = Access { tokens: vec![token], ..Access::default() };
+        assert_eq!(rights(&access, b"Bearer shop:x", HERE).await, Some(Rights::Send));
+        assert_eq!(rights(&access, b"Bearer shop:x", (HERE.0, false)).await, None);
+        assert_eq!(rights(&access, b"Bearer shop:x", ("192.0.2.1".parse().unwrap(), true)).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_login_that_was_right_lately_gets_through_while_others_guess() {
+        let hash = bcrypt::hash("s3cret", 4).unwrap();
+        let access = Access { login: Some(Login::new("operator", &hash)), ..Access::default() };
+        let brake = Brake::default();
+        let ask = async |pair: &str| access.admit(&brake, Some(&basic(pair)), HERE, true).await;
+        assert!(matches!(ask("operator:s3cret").await, Admission::In(_)));
+        let mut waits = 0;
+        for n in 0..20 {
+            waits += u32::from(matches!(ask(&format!("operator:{n}")).await, Admission::Wait(_)));
+            assert!(matches!(ask("operator:s3cret").await, Admission::In(_)));
+        }
+        assert_eq!(waits, 15);
+    }
+}

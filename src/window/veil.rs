@@ -1,0 +1,63 @@
+//! What is left of a view for those whom nobody knows: numbers and states, no name of anybody's host, address or mail.
+
+use super::alerts::AlertView;
+use super::api::StatusView;
+use super::parts::{Condition, PartView};
+
+/// Alerts whose words name nothing but this appliance's own parts. A new one is veiled until it stands here.
+const NAMELESS: [&str; 5] = ["ready", "disk", "certificate", "log", "old"];
+
+/// The appliance at a glance, without names.
+pub(super) fn status(view: StatusView) -> StatusView {
+    StatusView {
+        alerts: alerts(view.alerts),
+        who_may_relay: String::new(),
+        terminals: view.terminals.into_iter().map(part).collect(),
+        volumes: view.volumes.into_iter().map(part).collect(),
+        ..view
+    }
+}
+
+/// Alerts without names: how many there are is told, and how grave.
+fn alerts(alerts: Vec<AlertView>) -> Vec<AlertView> {
+    let veiled = |alert: AlertView| match NAMELESS.contains(&alert.key.as_str()) {
+        true => alert,
+        false => AlertView { text: "Something is wrong with deliveries; the login shows what".to_owned(), ..alert },
+    };
+    let mut seen: Vec<AlertView> = Vec::new();
+    for alert in alerts.into_iter().map(veiled) {
+        if !seen.iter().any(|one| one.text == alert.text && one.grave == alert.grave) {
+            seen.push(alert);
+        }
+    }
+    seen
+}
+
+/// A terminal or a volume by its condition alone: its words may name hosts.
+fn part(part: PartView) -> PartView {
+    let state = match part.condition {
+        Condition::Connected => "connected",
+        Condition::Mounted => "mounted",
+        Condition::NotConnected => "not connected",
+        Condition::Failing => "failing",
+    };
+    PartView { state: state.to_owned(), ..part }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_that_names_somebody_is_told_without_the_name() {
+        let alert = |grave, key: &str, text: &str| AlertView { grave, text: text.into(), since: "t".into(), key: key.into() };
+        let told = alerts(vec![
+            alert(true, "disk", "Data volume has less than 1% of free disk space"),
+            alert(false, "down a.example", "a.example cannot be reached"),
+            alert(false, "down b.example", "b.example cannot be reached"),
+        ]);
+        assert_eq!(told.len(), 2);
+        assert!(told[0].grave && told[0].text.starts_with("Data volume"));
+        assert!(!told[1].text.contains("example"));
+    }
+}
