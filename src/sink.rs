@@ -176,8 +176,15 @@ async fn serve(args: SinkArgs) -> io::Result<()> {
     };
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut pace = tokio::time::interval(Duration::from_secs(5));
-    let serving =
-        accept::serve(vec![Listener::plain(listener)], &sink.limits, &sink.rules.hostname, Arc::new(counters), stop, session);
+    let serving = accept::serve(
+        vec![Listener::plain(listener)],
+        &sink.limits,
+        &sink.rules.hostname,
+        Arc::new(counters),
+        stop,
+        |_| accept::Source::Trusted,
+        session,
+    );
     tokio::pin!(serving);
     let mut told = sink.tally.to_string();
     loop {

@@ -8,7 +8,7 @@ use crate::appliance::property::{AddressMasking, Settings};
 use crate::ground::disk::Disk;
 use crate::ground::dns;
 use crate::ground::gateway::default_gateways;
-use crate::mail::accept::Limits;
+use crate::mail::accept::{Conduct, Limits};
 use crate::mail::admit::Policy;
 use crate::mail::deliver;
 use crate::mail::inbound::Intake;
@@ -97,8 +97,10 @@ pub(super) fn intake(
         tls: None,
         counters: counters.clone(),
         roll: roll.clone(),
+        conduct: Conduct::new(),
         limits: Limits {
             sessions: settings.session_limit as usize,
+            reserve: settings.sessions_reserved() as usize,
             sessions_per_address: settings.session_limit_per_address as usize,
             ..Limits::default()
         },

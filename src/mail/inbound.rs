@@ -7,8 +7,8 @@
 //! refused its content is still read to the true end, so that content is never taken for commands.
 //! Source: RFC 5321 §4.5.3 (limits), §7.8 (misuse); RFC 3207 (STARTTLS); RFC 2920 (a group's replies go out together).
 
-use super::accept::{self, Encryption, Limits, Listener, Peer, Stop, Wire, WireError};
-use super::admit::Policy;
+use super::accept::{self, Conduct, Encryption, Limits, Listener, Peer, Progress, Source, Stop, Summary, Wire, WireError};
+use super::admit::{Policy, Standing};
 use super::model::{Address, BodyType, Envelope, Kind, Message, MessageId, Origin, Refusal, RefusedExample, Reply, Verdict};
 use super::parse::{Command, CommandError, Content, Dialogue, Flaw, Gate, Heard, Line, Lines, Next, Rules, Tls, write_reply};
 use super::roll::{Guest, Roll};
@@ -16,7 +16,7 @@ use super::spool::{Entry, Spool, SpoolError, Writer};
 use super::telling::{self, Asked, Path, Paths};
 use super::trace::{Client, Protocol, received};
 use crate::appliance::counter::Counters;
-use crate::ground::clock;
+use crate::ground::{clock, log};
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::time::{Duration, Instant};
@@ -41,10 +41,21 @@ pub struct Intake<S> {
     pub limits: Limits,
     /// Who is here, for windows.
     pub roll: Arc<Roll>,
+    /// What clients did lately.
+    pub conduct: Conduct,
 }
 
 /// What is read beyond the size limit (or beyond a flaw) before a client that does not stop is cut off, in octets.
 pub const SURPLUS_MAX: u64 = 32 * 1024 * 1024;
+
+/// Commands in a row of a stranger that lead to no mail, before each further one counts as an error.
+pub const JUNK_FREE: u32 = 20;
+
+/// The same, before the session ends.
+pub const JUNK_MAX: u32 = 100;
+
+/// How often it is looked whether a minute is over whose refusals are to be summed up.
+const SUMMARY_PACE: Duration = Duration::from_secs(5);
 
 /// Serves all listeners until `stop`, and returns when the last session has ended.
 pub async fn serve<S: Spool>(intake: Arc<Intake<S>>, listeners: Vec<Listener>, stop: Stop) {
@@ -57,11 +68,50 @@ pub async fn serve<S: Spool>(intake: Arc<Intake<S>>, listeners: Vec<Listener>, s
             Session::new(&intake, wire, peer, stop, guest).run().await;
         }
     };
-    let counters = Arc::clone(&intake.counters);
-    accept::serve(listeners, &intake.limits, &intake.rules.hostname, counters, stop, session).await;
+    let (counters, judging) = (Arc::clone(&intake.counters), Arc::clone(&intake));
+    let judge = move |client| source(&judging.policy, client);
+    let serving = accept::serve(listeners, &intake.limits, &intake.rules.hostname, counters, stop, judge, session);
+    tokio::select! {
+        () = serving => {}
+        () = sum_up(&intake) => {}
+    }
+    intake.tell(intake.conduct.rest());
+}
+
+/// What a client's address is to us.
+fn source(policy: &Policy, client: IpAddr) -> Source {
+    match policy.standing(client) {
+        Standing::Trusted => Source::Trusted,
+        Standing::Gateway => Source::Gateway,
+        Standing::Stranger if policy.is_gateway(client) => Source::Gateway,
+        Standing::Stranger => Source::Stranger,
+    }
+}
+
+/// Says after each minute what was not told of it.
+async fn sum_up<S: Spool>(intake: &Intake<S>) {
+    let mut pace = tokio::time::interval(SUMMARY_PACE);
+    let (mut minute, mut left_out) = (0, log::left_out());
+    for ticks in 1.. {
+        pace.tick().await;
+        intake.tell(intake.conduct.due());
+        minute += log::left_out() - std::mem::replace(&mut left_out, log::left_out());
+        if ticks % 12 == 0 && minute > 0 {
+            tracing::warn!(target: "mta", "{minute} more lines about strangers were left out of the log in the last minute");
+            minute = 0;
+        }
+    }
 }
 
 impl<S: Spool> Intake<S> {
+    /// Refusals that were counted instead of told.
+    fn tell(&self, summaries: Vec<Summary>) {
+        for Summary { client, more } in summaries {
+            let client = client.map_or_else(|| "other clients".to_owned(), |client| format!("client {client}"));
+            tracing::info!(target: "mta", "{client}: {more} more refusals in the last minute");
+        }
+    }
+
     /// Makes a mail durable, counts and logs it, and sends it onward. `port` is the client's, where it has one.
     pub(super) async fn queue(
         &self,
@@ -104,6 +154,11 @@ struct Session<'a, S: Spool> {
     lines: Lines,
     dialogue: Dialogue<'a>,
     guest: Guest,
+    /// Commands in a row that lead to no mail.
+    junk: u32,
+    /// Errors of this session.
+    errors: u32,
+    slowed: bool,
 }
 
 /// How a dialogue ends in order.
@@ -137,12 +192,25 @@ impl<'a, S: Spool> Session<'a, S> {
             (None, None) => Tls::Absent,
         };
         let dialogue = Dialogue::new(&intake.rules, tls);
-        Self { intake, wire, peer, stop, deadline: None, lines: Lines::default(), dialogue, guest }
+        Self {
+            intake,
+            wire,
+            peer,
+            stop,
+            deadline: None,
+            lines: Lines::default(),
+            dialogue,
+            guest,
+            junk: 0,
+            errors: 0,
+            slowed: false,
+        }
     }
 
     async fn run(mut self) {
-        let Peer { address: client, port } = self.peer;
-        tracing::debug!(target: "mta", %client, port, "connect");
+        let Peer { address: client, port, .. } = self.peer;
+        let stranger = self.peer.is_stranger();
+        tracing::debug!(target: "mta", stranger, %client, port, "connect");
         self.note_encryption();
         self.dialogue.greet(self.wire.output());
         let end = loop {
@@ -151,32 +219,33 @@ impl<'a, S: Spool> Session<'a, S> {
                 Ok(Talked::Secure) => match self.secure().await {
                     Some(session) => self = session,
                     None => {
-                        tracing::debug!(target: "mta", %client, port, end = "no TLS", "disconnect");
+                        tracing::debug!(target: "mta", stranger, %client, port, end = "no TLS", "disconnect");
                         return;
                     }
                 },
                 Err(leave) => break self.leave(leave),
             }
         };
-        tracing::debug!(target: "mta", %client, port, end, "disconnect");
+        tracing::debug!(target: "mta", stranger, %client, port, end, "disconnect");
         self.wire.close().await;
     }
 
     /// STARTTLS: the handshake, and a session that knows nothing of what was said before (RFC 3207 §4.2). Commands that were sent
     /// together with STARTTLS, as if TLS would not matter, are dropped with the buffer.
     async fn secure(mut self) -> Option<Self> {
-        let Self { intake, peer, deadline, .. } = self;
+        let Self { intake, peer, deadline, junk, errors, slowed, .. } = self;
         let tls = intake.tls.as_ref()?;
         let dropped = self.wire.input().len();
         if dropped > 0 {
-            tracing::info!(target: "mta", client = %peer.address, octets = dropped, status = "dropped", "plain text after STARTTLS");
+            let stranger = peer.is_stranger();
+            tracing::info!(target: "mta", stranger, client = %peer.address, octets = dropped, status = "dropped", "plain text after STARTTLS");
         }
         let wire = tokio::select! {
             wire = self.wire.secure(tls, peer, &intake.limits) => wire?,
             _ = accept::draining(&mut self.stop), if deadline.is_none() => return None,
         };
         let dialogue = self.dialogue.inside_tls();
-        let session = Self { deadline, dialogue, ..Self::new(intake, wire, peer, self.stop, self.guest) };
+        let session = Self { deadline, dialogue, junk, errors, slowed, ..Self::new(intake, wire, peer, self.stop, self.guest) };
         session.note_encryption();
         Some(session)
     }
@@ -193,9 +262,13 @@ impl<'a, S: Spool> Session<'a, S> {
             let command = self.command().await?;
             let gate = Gatekeeper { intake: self.intake, peer: self.peer.address, stopping: self.stop.borrow().is_some() };
             let asked = Asked::by(&command);
+            let before = self.wire.output().len();
             let heard = self.dialogue.hear(command, &gate, self.wire.output());
             self.guest.did(asked.command, self.dialogue.hello().0, self.dialogue.mail());
-            self.note(&heard, &asked);
+            let recent = self.note(&heard, &asked);
+            if self.peer.is_stranger() && self.slow_down(&heard, recent, before).await? == Next::Close {
+                return Ok(Talked::Over);
+            }
             match heard.next {
                 Next::Command => {}
                 Next::Content(envelope) => {
@@ -209,6 +282,59 @@ impl<'a, S: Spool> Session<'a, S> {
             if self.wire.output().len() > Wire::OUTPUT_MAX {
                 self.wire.flush().await?;
             }
+        }
+    }
+
+    /// Holds a stranger to account: its session goes on more and more slowly while it errs or leads to no mail, and ends.
+    async fn slow_down(&mut self, heard: &Heard, recent: u32, before: usize) -> Result<Next, Leave> {
+        let Self { intake, .. } = *self;
+        let mail = self.dialogue.mail();
+        let recipients = mail.map_or(0, |mail| mail.recipients.len());
+        if let Some(visit) = self.wire.visit() {
+            visit.reached(match (mail, recipients, self.dialogue.hello().0) {
+                (Some(_), 1.., _) => Progress::Recipient,
+                (Some(_), 0, _) => Progress::Mail,
+                (None, _, "") => Progress::Connected,
+                (None, ..) => Progress::Greeted,
+            });
+        }
+        if heard.refused.is_none() && (recipients > 0 || matches!(heard.next, Next::Content(_))) {
+            self.junk = 0;
+            return Ok(Next::Command);
+        }
+        self.junk += 1;
+        if self.junk >= JUNK_MAX && heard.next == Next::Command {
+            let reply = Reply::new(421, (4, 7, 0), "Too many commands without a mail");
+            self.wire.output().truncate(before);
+            write_reply(self.wire.output(), &reply);
+            self.intake.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
+            return Ok(Next::Close);
+        }
+        self.errors += u32::from(heard.refused.is_some() || self.junk > JUNK_FREE);
+        // Others stand behind a gateway, too: they do not wait for what one of them did.
+        let recent = if self.peer.source == Source::Gateway { self.errors } else { self.errors.max(recent) };
+        let wait = Conduct::wait(recent, &intake.limits);
+        if (heard.refused.is_some() || self.junk > JUNK_FREE) && !wait.is_zero() {
+            if !std::mem::replace(&mut self.slowed, true) {
+                intake.counters.clients_slowed_total.inc();
+            }
+            self.pause(wait).await?;
+        }
+        Ok(Next::Command)
+    }
+
+    /// Does nothing for a while, unless the appliance stops or the session has to give way.
+    async fn pause(&mut self, wait: Duration) -> Result<(), Leave> {
+        let visit = async {
+            match self.wire.visit() {
+                Some(visit) => visit.displaced().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => Ok(()),
+            () = visit => Err(WireError::Displaced.into()),
+            _ = accept::draining(&mut self.stop) => Ok(()),
         }
     }
 
@@ -229,11 +355,16 @@ impl<'a, S: Spool> Session<'a, S> {
                 Line::More { taken } => {
                     self.wire.take(taken);
                     self.wire.flush().await?;
-                    let until = *until.get_or_insert_with(|| Instant::now() + self.intake.limits.command);
+                    let until = *until.get_or_insert_with(|| Instant::now() + self.command_time());
                     self.read(until, self.dialogue.mail().is_some()).await?;
                 }
             }
         }
+    }
+
+    fn command_time(&self) -> Duration {
+        let limits = &self.intake.limits;
+        self.wire.visit().map_or(limits.command, |visit| visit.command_time(limits))
     }
 
     /// Reads once. Once the appliance stops, a session without a mail ends here, another one has until the deadline.
@@ -325,9 +456,9 @@ impl<'a, S: Spool> Session<'a, S> {
         Ok(Reply::new(250, (2, 0, 0), format!("Ok: queued as {id}")))
     }
 
-    /// Counts and logs a refusal.
-    fn note(&self, heard: &Heard, asked: &Asked) {
-        let Some((reply, reason)) = &heard.refused else { return };
+    /// Counts a refusal, and logs it unless this client has had its lines. Gives back the recent errors of its address.
+    fn note(&self, heard: &Heard, asked: &Asked) -> u32 {
+        let Some((reply, reason)) = &heard.refused else { return 0 };
         self.intake.counters.refused_total.with_label_values(&[reason.as_str()]).inc();
         let (helo, extended) = self.dialogue.hello();
         let from = asked.from.as_ref().or_else(|| self.dialogue.mail()?.sender.as_ref());
@@ -343,8 +474,14 @@ impl<'a, S: Spool> Session<'a, S> {
                 reply: reply.to_string(),
             },
         );
+        let noted = self.intake.conduct.refused(self.peer.address, self.peer.source);
+        if !noted.told {
+            self.intake.counters.log_suppressed_lines_total.inc();
+            return noted.errors;
+        }
         tracing::info!(
             target: "mta",
+            stranger = self.peer.is_stranger(),
             client = %self.peer.address,
             port = self.peer.port,
             helo,
@@ -357,6 +494,7 @@ impl<'a, S: Spool> Session<'a, S> {
             status = "refused",
             "command"
         );
+        noted.errors
     }
 
     /// The last words of a session that nobody ended by QUIT.
@@ -375,6 +513,12 @@ impl<'a, S: Spool> Session<'a, S> {
                 write_reply(self.wire.output(), &Reply::new(421, (4, 4, 2), format!("{hostname} waited too long; closing")));
                 self.intake.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
                 "timeout".to_owned()
+            }
+            Leave::Wire(WireError::Displaced) => {
+                let text = format!("{hostname} needs this place for another client; try again later");
+                write_reply(self.wire.output(), &Reply::new(421, (4, 7, 0), text));
+                self.intake.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
+                "gave way".to_owned()
             }
             Leave::Wire(error) => {
                 self.wire.output().clear();

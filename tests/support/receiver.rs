@@ -3,7 +3,7 @@
 use super::spool::{MemorySpool, Trouble};
 use postern::appliance::counter::Counters;
 use postern::ground::tls::{KeyPair, Presenter};
-use postern::mail::accept::{self, Limits, Listener, Tls};
+use postern::mail::accept::{self, Conduct, Limits, Listener, Tls};
 use postern::mail::admit::Policy;
 use postern::mail::inbound::{self, Intake};
 use postern::mail::model::{Message, MessageId, Refusal};
@@ -88,6 +88,7 @@ impl Receiver {
             tls: tls.clone(),
             counters: Arc::clone(&counters),
             limits: setup.limits,
+            conduct: Conduct::new(),
         });
         let (stop, stopped) = watch::channel(None);
         let (address, smtps, served) = runtime.block_on(async {

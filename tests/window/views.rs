@@ -68,7 +68,7 @@ async fn who_is_here_and_who_was_refused_is_told() {
 #[tokio::test]
 async fn the_last_lines_of_the_log_are_filtered() {
     let window = TestWindow::open([], None).await;
-    window.tail.push("2026-11-25T10:00:00.000+00:00 INFO one <b>\n2026-11-25T10:00:01.000+00:00 WARN two\n");
+    window.tail.push("2026-11-25T10:00:00.000+00:00 INFO one <b>\n2026-11-25T10:00:01.000+00:00 WARN two\n", false);
     let lines = async |query: &str| window.curl(&[], &format!("/api/v1/log?{query}")).await.json()["lines"].clone();
     assert_eq!(lines("").await.as_array().unwrap().len(), 2);
     assert!(lines("level=warn").await[0].as_str().unwrap().ends_with("two"));

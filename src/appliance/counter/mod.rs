@@ -37,6 +37,14 @@ pub struct Counters {
     pub accepted_bytes: IntCounter,
     /// Refusals, label `reason`.
     pub refused_total: IntCounterVec,
+    /// Connections that found no place, label `reason`.
+    pub sessions_refused_total: IntCounterVec,
+    /// Sessions of strangers that gave their place to another client.
+    pub sessions_displaced_total: IntCounter,
+    /// Sessions of strangers whose answers waited because of their errors.
+    pub clients_slowed_total: IntCounter,
+    /// Lines that strangers caused and that the log did not take, because they were too many.
+    pub log_suppressed_lines_total: IntCounter,
     /// Recipients that a next hop took.
     pub delivered_total: IntCounter,
     /// Tries of a recipient that ended in a temporary failure.
@@ -135,6 +143,28 @@ impl Counters {
             accepted_total: counter(r, "mta_accepted_total", "Messages made durable and answered 250")?,
             accepted_bytes: counter(r, "mta_accepted_bytes_total", "Octets of the accepted messages")?,
             refused_total: counters(r, "mta_refused_total", "Refusals by reason", "reason", refusals)?,
+            sessions_refused_total: counters(
+                r,
+                "mta_sessions_refused_total",
+                "Connections that found no place, by which places were taken",
+                "reason",
+                &["all", "strangers", "address", "memory"],
+            )?,
+            sessions_displaced_total: counter(
+                r,
+                "mta_sessions_displaced_total",
+                "Sessions of unknown clients that gave their place to another client",
+            )?,
+            clients_slowed_total: counter(
+                r,
+                "mta_clients_slowed_total",
+                "Sessions of unknown clients whose answers waited because of their errors",
+            )?,
+            log_suppressed_lines_total: counter(
+                r,
+                "mta_log_suppressed_lines_total",
+                "Log lines about clients that were counted instead of written, because they were too many",
+            )?,
             delivered_total: counter(r, "mta_delivered_total", "Recipients that a next hop took")?,
             deferred_total: counter(r, "mta_deferred_total", "Tries of a recipient that failed for now")?,
             bounced_total: counter(r, "mta_bounced_total", "Recipients that failed for good")?,

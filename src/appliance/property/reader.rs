@@ -88,6 +88,7 @@ impl Reader<'_> {
         let session_limit = self.required("session_limit", texts.session_limit, value::count);
         let session_limit_per_address =
             self.required("session_limit_per_address", texts.session_limit_per_address, value::count);
+        let session_reserve = self.optional("session_reserve", texts.session_reserve, value::count_or_zero);
         let destination_concurrency_limit =
             self.required("destination_concurrency_limit", texts.destination_concurrency_limit, value::count);
         let dns_servers = self.optional("dns_servers", texts.dns_servers, value::servers);
@@ -143,6 +144,7 @@ impl Reader<'_> {
             drain_time: drain_time?,
             session_limit: session_limit?,
             session_limit_per_address: session_limit_per_address?,
+            session_reserve,
             destination_concurrency_limit: destination_concurrency_limit?,
             dns_servers: dns_servers.unwrap_or_default(),
         })
@@ -175,6 +177,12 @@ impl Reader<'_> {
             self.problem(
                 "Error: minimal_backoff_time must not be longer than maximal_backoff_time",
                 format!("they are {} and {}", span(s.minimal_backoff_time), span(s.maximal_backoff_time)),
+            );
+        }
+        if s.session_reserve.is_some_and(|reserve| reserve > s.session_limit) {
+            self.problem(
+                "Error: session_reserve must not be more than session_limit",
+                format!("session_limit is {}; set MTA_SESSION_RESERVE to less, or leave it empty for a fifth", s.session_limit),
             );
         }
         if s.ui_port == s.smtp_port {

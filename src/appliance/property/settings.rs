@@ -121,6 +121,8 @@ pub struct Settings {
     pub session_limit: u32,
     /// Sessions at one time from one address.
     pub session_limit_per_address: u32,
+    /// Sessions kept for trusted clients; without it a fifth of all.
+    pub session_reserve: Option<u32>,
     /// Connections at one time to one destination.
     pub destination_concurrency_limit: u32,
     /// Name servers; empty = those of /etc/resolv.conf.
@@ -202,6 +204,7 @@ pub struct Texts {
     pub(super) drain_time: Option<String>,
     pub(super) session_limit: Option<String>,
     pub(super) session_limit_per_address: Option<String>,
+    pub(super) session_reserve: Option<String>,
     pub(super) destination_concurrency_limit: Option<String>,
     pub(super) dns_servers: Option<String>,
     pub(super) log_format: Option<String>,
@@ -218,6 +221,11 @@ pub struct Texts {
 }
 
 impl Settings {
+    /// Of [`Settings::session_limit`], the places kept for trusted clients.
+    pub fn sessions_reserved(&self) -> u32 {
+        self.session_reserve.unwrap_or(self.session_limit / 5)
+    }
+
     /// Gives types to texts. `sources` only serves the wording of problems.
     ///
     /// # Errors
@@ -299,6 +307,7 @@ impl Settings {
             drain_time,
             session_limit,
             session_limit_per_address,
+            session_reserve,
             destination_concurrency_limit,
             dns_servers,
         } = self;
@@ -356,6 +365,7 @@ impl Settings {
             ("drain_time", span(*drain_time)),
             ("session_limit", session_limit.to_string()),
             ("session_limit_per_address", session_limit_per_address.to_string()),
+            ("session_reserve", session_reserve.map(|reserve| reserve.to_string()).unwrap_or_default()),
             ("destination_concurrency_limit", destination_concurrency_limit.to_string()),
             ("dns_servers", joined(dns_servers.iter().map(ToString::to_string))),
         ])
@@ -566,6 +576,11 @@ mod tests {
                 "Error: minimal_backoff_time must not be longer than maximal_backoff_time\n  they are 2h and 1h",
             ),
             (&[("MTA_SYSLOG_NAME", "post fix")], "Error: syslog_name must be"),
+            (
+                &[("MTA_SESSION_RESERVE", "11"), ("MTA_SESSION_LIMIT", "10")],
+                "Error: session_reserve must not be more than session_limit",
+            ),
+            (&[("MTA_SESSION_RESERVE", "-1")], "Error: session_reserve value must be between 0 and 1000000"),
             (&[("MTA_MAILLOG_BUFFER_LIMIT", "1K")], "Error: maillog_buffer_limit value must be at least 64K"),
             (&[("MTA_SMTP_PORT", "80")], "Error: ui_port and smtp_port must differ"),
             (

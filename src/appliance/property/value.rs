@@ -36,6 +36,14 @@ pub fn count(text: &str) -> Result<u32, Complaint> {
     }
 }
 
+/// The same, or none.
+pub fn count_or_zero(text: &str) -> Result<u32, Complaint> {
+    match digits(text).and_then(|text| text.parse().ok()) {
+        Some(count @ 0..=1_000_000) => Ok(count),
+        _ => Err("value must be between 0 and 1000000".into()),
+    }
+}
+
 /// Octets: plain digits, or with K, M or G for powers of 1024.
 pub fn size(text: &str) -> Result<u64, Complaint> {
     let complaint = || "value must be a size such as 25M, 512K or 1G (or a number of octets)".to_owned();

@@ -17,6 +17,8 @@ pub struct Said {
     pub message: String,
     /// Its fields in their order.
     pub fields: Vec<(&'static str, Value)>,
+    /// Anybody on the network can cause such events as often as he likes: the field `stranger`, which is not shown.
+    pub stranger: bool,
 }
 
 impl Said {
@@ -63,6 +65,10 @@ impl Visit for Said {
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
+        if field.name() == "stranger" {
+            self.stranger = value;
+            return;
+        }
         self.put(field, value.into());
     }
 

@@ -84,6 +84,18 @@ impl Journal {
         }
     }
 
+    /// The same for lines that must leave room to others: only while half of the room is free. Whether they were taken.
+    pub fn push_if_half_empty(&self, lines: &str) -> bool {
+        let has_room = {
+            let state = self.lock();
+            state.missed == 0 && state.backlog.len() + lines.len() <= BACKLOG_MAX / 2
+        };
+        if has_room {
+            self.push(lines);
+        }
+        has_room
+    }
+
     /// Ends the thread when it has written what waits, and waits for that.
     pub fn close(&self, patience: Duration) {
         let deadline = Instant::now() + patience;

@@ -7,12 +7,14 @@
 //! quotes. JSON: one flat object with `time`, `level`, `target`, `message` and the fields.
 //! Limits: [`BACKLOG_MAX`] octets wait for a slow reader, then lines are dropped and a line says how many; a value has at most
 //! [`VALUE_MAX`] characters, an event at most [`FIELDS_MAX`] fields.
+//! Events with the field `stranger = true` have a share of their own ([`Share`]), of standard error and of what is kept of it.
 //! Security: texts from the network cannot break a line, forge a field or steer a terminal: control characters and those that
 //! turn the reading direction are escaped. Own events from level info on, those of libraries from warn on.
 
 mod event;
 mod journal;
 mod line;
+mod share;
 mod tail;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -28,6 +30,7 @@ use tracing_subscriber::registry::Registry;
 pub use event::{FIELDS_MAX, Said, VALUE_MAX};
 pub use journal::{BACKLOG_MAX, Journal, Outlet};
 pub use line::{is_tricky, put_fields};
+pub use share::{STRANGERS_OCTETS, Share, left_out};
 pub use tail::{TAIL_MAX, Tail};
 
 /// What a pipe takes from one writer without mixing it with another's (pipe(7)).
@@ -93,6 +96,8 @@ struct Lines {
     journal: Arc<Journal>,
     json: bool,
     ear: Option<Arc<dyn Ear>>,
+    strangers: Share,
+    tail: Arc<Tail>,
 }
 
 impl Lines {
@@ -100,7 +105,8 @@ impl Lines {
         let journal = Journal::new();
         let tail = Arc::new(Tail::default());
         journal.serve("log", Written { out, json, tail: Arc::clone(&tail) });
-        (Self { journal: Arc::clone(&journal), json, ear }, LogGuard { journal, tail })
+        let lines = Self { journal: Arc::clone(&journal), json, ear, strangers: Share::new(), tail: Arc::clone(&tail) };
+        (lines, LogGuard { journal, tail })
     }
 }
 
@@ -119,7 +125,16 @@ impl<S: Subscriber> Layer<S> for Lines {
             ear.hear(*metadata.level(), &said);
         }
         if is_shown(metadata) {
-            self.journal.push(&line(self.json, *metadata.level(), metadata.target(), said));
+            let stranger = said.stranger;
+            let line = line(self.json, *metadata.level(), metadata.target(), said);
+            if !stranger {
+                self.journal.push(&line);
+            } else if !self.strangers.takes(&line) {
+                return;
+            } else if !self.journal.push_if_half_empty(&line) {
+                Share::leave_out(&line);
+            }
+            self.tail.push(&line, stranger);
         }
     }
 }
@@ -151,10 +166,11 @@ impl<W: Write + Send + 'static> Outlet for Written<W> {
     fn take(&mut self, mut lines: String, missed: u64) {
         if missed > 0 {
             let message = "log lines were dropped because nobody read them in time".to_owned();
-            let said = Said { message, fields: vec![("lines", Value::from(missed))] };
-            lines.push_str(&line(self.json, Level::WARN, module_path!(), said));
+            let said = Said { message, fields: vec![("lines", Value::from(missed))], stranger: false };
+            let line = line(self.json, Level::WARN, module_path!(), said);
+            self.tail.push(&line, false);
+            lines.push_str(&line);
         }
-        self.tail.push(&lines);
         // A closed standard error takes no lines; there is nobody left to tell.
         let _ = bunches(lines.as_bytes()).try_for_each(|bunch| self.out.write_all(bunch));
     }

@@ -1,6 +1,6 @@
 //! The last lines of the log, for those who look at them from afar.
 //!
-//! Limits: [`TAIL_MAX`] octets.
+//! Limits: [`TAIL_MAX`] octets, of which lines that strangers cause have [`STRANGERS_MAX`], so that they displace no others.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -8,44 +8,65 @@ use std::sync::{Mutex, PoisonError};
 /// Octets of lines that are kept.
 pub const TAIL_MAX: usize = 256 * 1024;
 
-/// The lines, in the bunches in which they were written.
+/// Of these, for lines that strangers cause.
+pub const STRANGERS_MAX: usize = TAIL_MAX / 4;
+
+/// The lines.
 #[derive(Default)]
-pub struct Tail {
-    bunches: Mutex<(VecDeque<Box<str>>, usize)>,
+pub struct Tail(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    next: u64,
+    own: Ring,
+    strangers: Ring,
+}
+
+/// Numbered lines of one kind, the newest last.
+#[derive(Default)]
+struct Ring {
+    lines: VecDeque<(u64, Box<str>)>,
+    octets: usize,
 }
 
 impl Tail {
-    /// Takes whole lines; drops the oldest that have no room.
-    pub fn push(&self, lines: &str) {
-        let lines = match lines.len().checked_sub(TAIL_MAX) {
-            Some(surplus) if surplus > 0 => {
-                let start = lines.ceil_char_boundary(surplus);
-                lines[start..].split_once('\n').map_or("", |(_, rest)| rest)
-            }
-            _ => lines,
-        };
-        if lines.is_empty() {
-            return;
-        }
-        let mut kept = self.bunches.lock().unwrap_or_else(PoisonError::into_inner);
-        let (bunches, octets) = &mut *kept;
-        bunches.push_back(lines.into());
-        *octets += lines.len();
-        while *octets > TAIL_MAX
-            && let Some(oldest) = bunches.pop_front()
-        {
-            *octets -= oldest.len();
+    /// Takes whole lines; drops the oldest of their kind that have no room.
+    pub fn push(&self, lines: &str, stranger: bool) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Kept { next, own, strangers } = &mut *kept;
+        let (ring, limit) = if stranger { (strangers, STRANGERS_MAX) } else { (own, TAIL_MAX - STRANGERS_MAX) };
+        for line in lines.lines() {
+            ring.push(*next, line, limit);
+            *next += 1;
         }
     }
 
     /// The last lines that are `wanted`, at most `limit`, the newest last.
     pub fn last(&self, limit: usize, wanted: impl Fn(&str) -> bool) -> Vec<String> {
-        let bunches: Vec<Box<str>> =
-            self.bunches.lock().unwrap_or_else(PoisonError::into_inner).0.iter().rev().cloned().collect();
-        let newest_first = bunches.iter().flat_map(|bunch| bunch.lines().rev());
-        let mut found: Vec<String> = newest_first.filter(|line| wanted(line)).take(limit).map(str::to_owned).collect();
+        let mut all: Vec<(u64, Box<str>)> = {
+            let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.own.lines.iter().chain(&kept.strangers.lines).cloned().collect()
+        };
+        all.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
+        let mut found: Vec<String> =
+            all.into_iter().map(|(_, line)| line.into_string()).filter(|line| wanted(line)).take(limit).collect();
         found.reverse();
         found
+    }
+}
+
+impl Ring {
+    fn push(&mut self, number: u64, line: &str, limit: usize) {
+        if line.len() > limit {
+            return;
+        }
+        self.lines.push_back((number, line.into()));
+        self.octets += line.len();
+        while self.octets > limit
+            && let Some((_, oldest)) = self.lines.pop_front()
+        {
+            self.octets -= oldest.len();
+        }
     }
 }
 
@@ -57,13 +78,27 @@ mod tests {
     fn the_newest_lines_stay() {
         let tail = Tail::default();
         for n in 0..30_000 {
-            tail.push(&format!("line {n} ü\n"));
+            tail.push(&format!("line {n} ü\n"), false);
         }
         assert_eq!(tail.last(2, |line| line.contains('9')), ["line 29998 ü", "line 29999 ü"]);
         let all = tail.last(usize::MAX, |_| true);
         assert!(all.len() > 10_000 && all.len() < 30_000);
-        tail.push(&"ü\n".repeat(TAIL_MAX));
+        tail.push(&"ü\n".repeat(TAIL_MAX), false);
         assert!(tail.last(usize::MAX, |_| true).iter().all(|line| line == "ü"));
-        assert!(tail.bunches.lock().unwrap().1 <= TAIL_MAX);
+        assert!(tail.0.lock().unwrap().own.octets <= TAIL_MAX);
+    }
+
+    #[test]
+    fn lines_of_strangers_displace_no_others_and_stand_in_their_order() {
+        let tail = Tail::default();
+        tail.push("a mail\n", false);
+        for n in 0..30_000 {
+            tail.push(&format!("refused {n}\n"), true);
+        }
+        tail.push("another mail\n", false);
+        let all = tail.last(usize::MAX, |_| true);
+        assert_eq!((all[0].as_str(), all[all.len() - 2].as_str()), ("a mail", "refused 29999"));
+        assert_eq!(all.last().unwrap(), "another mail");
+        assert!(all.iter().map(String::len).sum::<usize>() < STRANGERS_MAX + 100);
     }
 }

@@ -9,7 +9,7 @@
 //! Source: RFC 3207 §4, RFC 8314 §3 (implicit TLS), RFC 8446 §6.2.
 
 use super::rarely::Rarely;
-use super::{Limits, Peer, Stream, Wire};
+use super::{Limits, Peer, Stream, Visit, Wire};
 use crate::appliance::counter::Counters;
 use crate::ground::tls::Presenter;
 use rustls::server::Acceptor;
@@ -27,6 +27,7 @@ pub struct Tls {
     counters: Arc<Counters>,
     signing: Semaphore,
     failures: Rarely,
+    trusted_failures: Rarely,
 }
 
 impl Tls {
@@ -34,25 +35,37 @@ impl Tls {
     pub fn new(presenter: Arc<Presenter>, counters: Arc<Counters>) -> Arc<Self> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let signing = Semaphore::new((processors / 2).max(1));
-        Arc::new(Self { presenter, counters, signing, failures: Rarely::new() })
+        Arc::new(Self { presenter, counters, signing, failures: Rarely::new(), trusted_failures: Rarely::new() })
     }
 
     /// Does the handshake. `None`: it failed, that is counted and told, and the connection is closed.
-    pub(super) async fn handshake(&self, stream: TcpStream, peer: Peer, limits: &Limits) -> Option<Box<TlsStream<TcpStream>>> {
-        let until = Instant::now() + limits.handshake;
-        let done = timeout_at(until, self.shake(stream)).await;
+    pub(super) async fn handshake(
+        &self,
+        stream: TcpStream,
+        peer: Peer,
+        limits: &Limits,
+        visit: Option<&Visit>,
+    ) -> Option<Box<TlsStream<TcpStream>>> {
+        let until = Instant::now() + visit.map_or(limits.handshake, |visit| visit.handshake_time(limits));
+        let done = tokio::select! {
+            biased;
+            done = timeout_at(until, self.shake(stream)) => done,
+            () = super::wire::displaced(visit) => return None,
+        };
         let (cause, stream) = match done {
             Ok(Ok(stream)) => return Some(Box::new(stream)),
             Ok(Err((error, stream))) => (words(&error), stream),
             Err(_) => ("the client took too long".to_owned(), None),
         };
         self.counters.tls_handshake_failures_total.inc();
-        if let Some(count) = self.failures.happened() {
-            tracing::info!(target: "mta", client = %peer.address, count, cause, status = "failed", "tls handshake");
+        let failures = if peer.is_stranger() { &self.failures } else { &self.trusted_failures };
+        if let Some(count) = failures.happened() {
+            let stranger = peer.is_stranger();
+            tracing::info!(target: "mta", stranger, client = %peer.address, count, cause, status = "failed", "tls handshake");
         }
         if let Some(stream) = stream {
             // In good order, so that the alert that tells the client why is not lost in a reset.
-            Wire::new(Stream::Plain(stream), limits).close().await;
+            Wire::new(Stream::Plain(stream), limits, None).close().await;
         }
         None
     }

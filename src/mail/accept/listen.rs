@@ -1,13 +1,13 @@
 //! Listening sockets, and the tasks behind them.
 
 use super::rarely::Rarely;
-use super::{Limits, Peer, Sessions, Stream, Ticket, Tls, Wire};
+use super::{Full, Limits, Peer, Sessions, Source, Stream, Ticket, Tls, Wire};
 use crate::appliance::counter::Counters;
 use crate::mail::model::Refusal;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::future::Future;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -84,23 +84,27 @@ pub async fn draining(stop: &mut Stop) -> Instant {
 }
 
 /// Runs `session` for every connection until `stop`, then waits for those that are open, until the deadline at most.
-/// `hostname` signs the 421 for connections over the limits.
-pub async fn serve<F, S>(
+/// `hostname` signs the 421 for connections over the limits; `judge` says what an address is to us.
+pub async fn serve<F, S, J>(
     listeners: Vec<Listener>,
     limits: &Limits,
     hostname: &str,
     counters: Arc<Counters>,
     stop: Stop,
+    judge: J,
     session: F,
 ) where
     F: Fn(Wire, Peer) -> S + Clone + Send + 'static,
     S: Future<Output = ()> + Send + 'static,
+    J: Fn(IpAddr) -> Source + Send + Sync + 'static,
 {
     let door = Arc::new(Door {
         limits: limits.clone(),
         hostname: hostname.to_owned(),
         sessions: Sessions::new(limits),
         counters,
+        judge: Box::new(judge),
+        trusted_turned_away: Rarely::new(),
         turned_away: Rarely::new(),
     });
     let mut loops = JoinSet::new();
@@ -118,6 +122,8 @@ struct Door {
     hostname: String,
     sessions: Arc<Sessions>,
     counters: Arc<Counters>,
+    judge: Box<dyn Fn(IpAddr) -> Source + Send + Sync>,
+    trusted_turned_away: Rarely,
     turned_away: Rarely,
 }
 
@@ -185,18 +191,23 @@ impl Drop for Guard {
 
 impl Door {
     fn admit(&self, stream: TcpStream, address: SocketAddr, inside_tls: bool) -> Option<(Wire, Peer, Guard)> {
-        let peer = Peer { address: address.ip().to_canonical(), port: address.port() };
-        match self.sessions.enter(peer.address) {
-            Ok(ticket) => {
+        let canonical = address.ip().to_canonical();
+        let peer = Peer { address: canonical, port: address.port(), source: (self.judge)(canonical) };
+        match self.sessions.enter(peer.address, peer.source) {
+            Ok((ticket, displaces)) => {
+                if displaces {
+                    self.counters.sessions_displaced_total.inc();
+                }
                 self.counters.smtp_sessions_total.inc();
                 self.counters.smtp_active_sessions.inc();
                 // Replies are small and awaited; without this the kernel would hold them back.
                 let _ = stream.set_nodelay(true);
+                let wire = Wire::new(Stream::Plain(stream), &self.limits, Some(ticket.visit().clone()));
                 let guard = Guard { counters: Arc::clone(&self.counters), _ticket: ticket };
-                Some((Wire::new(Stream::Plain(stream), &self.limits), peer, guard))
+                Some((wire, peer, guard))
             }
-            Err(reason) => {
-                self.turn_away(stream, peer, reason, inside_tls);
+            Err(full) => {
+                self.turn_away(stream, peer, full, inside_tls);
                 None
             }
         }
@@ -213,13 +224,18 @@ impl Door {
 
     /// Says 421 into the empty send buffer of the fresh socket and closes: no task, no wait. To a client that waits for TLS
     /// there is nothing to say without a handshake, which would cost what is to be saved.
-    fn turn_away(&self, stream: TcpStream, peer: Peer, reason: &str, inside_tls: bool) {
+    fn turn_away(&self, stream: TcpStream, peer: Peer, full: Full, inside_tls: bool) {
+        let reason = full.words();
+        self.counters.sessions_refused_total.with_label_values(&[full.as_str()]).inc();
         self.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
         if !inside_tls && let Ok(mut stream) = stream.into_std() {
             let _ = stream.write(format!("421 4.7.0 {} {reason}\r\n", self.hostname).as_bytes());
         }
-        if let Some(count) = self.turned_away.happened() {
-            tracing::info!(target: "mta", client = %peer.address, count, reason, status = "refused", "session");
+        // One of ours is told by itself: it must not be hidden by a flood of others.
+        let rarely = if peer.is_stranger() { &self.turned_away } else { &self.trusted_turned_away };
+        if let Some(count) = rarely.happened() {
+            let stranger = peer.is_stranger();
+            tracing::info!(target: "mta", stranger, client = %peer.address, count, reason, status = "refused", "session");
         }
     }
 
@@ -266,7 +282,8 @@ mod tests {
         let seen = Arc::clone(&counters);
         let served = tokio::spawn(async move {
             let session = |_, _| async { panic!("a defect") };
-            serve(vec![Listener::plain(listener)], &Limits::default(), "mta", seen, stopped, session).await;
+            serve(vec![Listener::plain(listener)], &Limits::default(), "mta", seen, stopped, |_| Source::Trusted, session)
+                .await;
         });
         for _ in 0..3 {
             assert_eq!(said(&mut TcpStream::connect(address).await.unwrap()).await, "");
@@ -289,7 +306,7 @@ mod tests {
                 let _ = wire.fill(Instant::now() + Duration::from_secs(60)).await;
                 wire.close().await;
             };
-            serve(vec![Listener::plain(listener)], &limits, "mta", seen, stopped, session).await;
+            serve(vec![Listener::plain(listener)], &limits, "mta", seen, stopped, |_| Source::Trusted, session).await;
         });
         let first = TcpStream::connect(address).await.unwrap();
         for _ in 0..50 {

@@ -2,11 +2,13 @@
 //!
 //! Purpose: strangers' connections become [`Wire`]s that can neither hang nor grow. In: listening sockets and a signal to
 //! stop. Out: one task a session, running what the corridor gives.
-//! Limits: [`Limits`]; a connection over the limits is answered 421 and closed at once and costs no task.
+//! Limits: [`Limits`]; a connection over the limits is answered 421 and closed at once and costs no task. Who gets a place:
+//! [`Sessions`]. What clients did lately: [`Conduct`].
 //! Security: a session's panic ends that session and is counted. Nothing is read here but into a buffer of
 //! [`Wire::INPUT_MAX`]; what the octets mean is the business of the next room.
 //! Source: RFC 5321 §3.8 (421), §4.5.3.2 (timeouts); RFC 3207 (STARTTLS), RFC 8314 §3 (implicit TLS).
 
+mod conduct;
 mod handshake;
 mod listen;
 mod rarely;
@@ -14,9 +16,10 @@ mod sessions;
 mod stream;
 mod wire;
 
+pub use conduct::{Conduct, Noted, Summary};
 pub use handshake::Tls;
 pub use listen::{Listener, Stop, bind, draining, serve};
-pub use sessions::{Sessions, Ticket};
+pub use sessions::{Full, Progress, Sessions, Ticket, Visit};
 pub use stream::{Encryption, Stream};
 pub use wire::{Wire, WireError};
 
@@ -28,8 +31,22 @@ use std::time::Duration;
 pub struct Limits {
     /// Sessions at the same time, in all.
     pub sessions: usize,
-    /// Sessions at the same time from one address.
+    /// Of these, so many are kept for trusted clients.
+    pub reserve: usize,
+    /// Sessions at the same time from one address (IPv4) or one network of 64 bits (IPv6).
     pub sessions_per_address: usize,
+    /// How long a stranger may make no progress before it gives way to any other stranger, where places are short.
+    pub stranger_grace: Duration,
+    /// For the next command of a stranger that has not begun a mail.
+    pub stranger: Duration,
+    /// The same, and a handshake of TLS, while strangers have more than half of their places.
+    pub stranger_busy: Duration,
+    /// What the answer to an error waits for each recent error of the same stranger beyond [`Conduct::ERRORS_FREE`].
+    pub tarpit_step: Duration,
+    /// The longest of these waits.
+    pub tarpit_max: Duration,
+    /// How long a session that gives way may take to hear so.
+    pub farewell: Duration,
     /// For a whole TLS handshake.
     pub handshake: Duration,
     /// From the end of one reply to the end of the next command line, however it dribbles in (RFC 5321 §4.5.3.2.7: 5 min).
@@ -52,7 +69,14 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             sessions: 1000,
+            reserve: 0,
             sessions_per_address: 200,
+            stranger_grace: Duration::from_secs(10),
+            stranger: Duration::from_secs(60),
+            stranger_busy: Duration::from_secs(10),
+            tarpit_step: Duration::from_millis(100),
+            tarpit_max: Duration::from_secs(5),
+            farewell: Duration::from_secs(1),
             handshake: Duration::from_secs(30),
             command: Duration::from_secs(300),
             content: Duration::from_secs(180),
@@ -72,4 +96,25 @@ pub struct Peer {
     pub address: IpAddr,
     /// Its port.
     pub port: u16,
+    /// What it is to us.
+    pub source: Source,
+}
+
+/// What a client is to us, by its address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// One of ours.
+    Trusted,
+    /// Anybody else.
+    Stranger,
+    /// A gateway of this machine that is not trusted: many strangers may stand behind it (a container engine's published
+    /// port), so what one of them does is not held against the others.
+    Gateway,
+}
+
+impl Peer {
+    /// Whether it is none of ours.
+    pub fn is_stranger(&self) -> bool {
+        self.source != Source::Trusted
+    }
 }

@@ -1,94 +1,370 @@
-//! How many sessions there are, in all and from each address.
+//! Who has a place at terminal `in`: in all, by address, and by what a client does.
+//!
+//! Purpose: strangers can fill their own places and never those of trusted clients. In: an address and what it is to us.
+//! Out: a [`Ticket`], or why there is none.
+//! Limits: [`Limits::sessions`] in all, of which [`Limits::reserve`] are kept for trusted clients;
+//! [`Limits::sessions_per_address`] from one address, except a gateway, behind which many clients may stand. The tables
+//! have an entry for each open session and no more. [`DISPLACED_MAX`] sessions that gave way may still be closing.
+//! Security: a stranger that has had no recipient accepted gives way, the longest without progress first: to a trusted
+//! client at once; to another stranger when it is from the address with the most sessions, or after
+//! [`Limits::stranger_grace`]. Octets and repeated commands are no progress, so dripping and loops keep no place.
 
-use super::Limits;
-use std::collections::HashMap;
+use super::{Limits, Source};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
-/// Counts open sessions. Its memory is bounded by the limit in all.
+/// Sessions that have given way and are still being closed; beyond it nobody gives way until some have ended.
+pub const DISPLACED_MAX: usize = 256;
+
+/// Counts open sessions.
 #[derive(Debug)]
 pub struct Sessions {
     limit: usize,
+    /// Of which strangers may have so many.
+    strangers_limit: usize,
     limit_per_address: usize,
+    /// How long a stranger without progress keeps its place before other strangers, in milliseconds.
+    grace: u64,
+    start: Instant,
+    /// More than half of the strangers' places are taken.
+    busy: AtomicBool,
     open: Mutex<Open>,
 }
 
 #[derive(Debug, Default)]
 struct Open {
     all: usize,
+    strangers: usize,
+    displaced: usize,
+    next: u64,
     by_address: HashMap<IpAddr, usize>,
+    /// Strangers that may give way, the longest without progress first: by the progress when they were filed (which is
+    /// brought up to date when they are looked at), and by number.
+    idle: BTreeMap<(u64, u64), Arc<Visit>>,
+    /// The same by address.
+    idle_by_address: HashMap<IpAddr, BTreeMap<(u64, u64), Arc<Visit>>>,
+    /// The addresses of those, by how many they are.
+    crowds: BTreeSet<(usize, IpAddr)>,
+}
+
+/// Why there is no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// All places are taken.
+    All,
+    /// Those that strangers may have are taken.
+    Strangers,
+    /// This address has as many as one may have.
+    Address,
+}
+
+impl Full {
+    /// Every reason, for counters that must exist from the start.
+    pub const ALL: [Self; 3] = [Self::All, Self::Strangers, Self::Address];
+
+    /// The label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Strangers => "strangers",
+            Self::Address => "address",
+        }
+    }
+
+    /// The words of the 421.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::All | Self::Strangers => "Too many sessions; try again later",
+            Self::Address => "Too many sessions from your address; try again later",
+        }
+    }
+}
+
+/// How far a session has come. Only the first time that it comes so far is progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Progress {
+    /// It is connected.
+    Connected,
+    /// It has said EHLO or HELO.
+    Greeted,
+    /// MAIL was accepted.
+    Mail,
+    /// A recipient was accepted: from here on it does not give way.
+    Recipient,
+}
+
+/// One session, as its task and the table know it.
+#[derive(Debug)]
+pub struct Visit {
+    sessions: Arc<Sessions>,
+    trusted: bool,
+    number: u64,
+    household: IpAddr,
+    reached: AtomicU8,
+    /// When it made progress last, in milliseconds since the start.
+    progress: AtomicU64,
+    /// Under which progress the table has filed it; changed under its lock alone.
+    filed: AtomicU64,
+    displaced: AtomicBool,
+    notice: Notify,
 }
 
 /// The right to one session; dropping it gives the place free.
 #[derive(Debug)]
-pub struct Ticket {
-    sessions: Arc<Sessions>,
-    address: IpAddr,
-}
+pub struct Ticket(Arc<Visit>);
 
 impl Sessions {
     /// No session yet.
     pub fn new(limits: &Limits) -> Arc<Self> {
-        Arc::new(Self { limit: limits.sessions, limit_per_address: limits.sessions_per_address, open: Mutex::default() })
+        Arc::new(Self {
+            limit: limits.sessions,
+            strangers_limit: limits.sessions.saturating_sub(limits.reserve),
+            limit_per_address: limits.sessions_per_address,
+            grace: millis(limits.stranger_grace),
+            start: Instant::now(),
+            busy: AtomicBool::new(false),
+            open: Mutex::default(),
+        })
     }
 
-    /// A place for one more session.
+    /// A place for one more session; `true` says that another one gives way to it.
     ///
     /// # Errors
-    /// There is none; the text says why in the words of the 421.
-    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Ticket, &'static str> {
-        let address = household(address);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.all >= self.limit {
-            return Err("Too many sessions; try again later");
+    /// There is none, and why.
+    pub fn enter(self: &Arc<Self>, address: IpAddr, source: Source) -> Result<(Ticket, bool), Full> {
+        self.enter_at(address, source, self.now())
+    }
+
+    fn enter_at(self: &Arc<Self>, address: IpAddr, source: Source, now: u64) -> Result<(Ticket, bool), Full> {
+        let household = household(address);
+        let mut open = self.lock();
+        let from_there = open.by_address.get(&household).copied().unwrap_or(0);
+        if source != Source::Gateway && from_there >= self.limit_per_address {
+            return Err(Full::Address);
         }
-        let from_there = open.by_address.get(&address).copied().unwrap_or(0);
-        if from_there >= self.limit_per_address {
-            return Err("Too many sessions from your address; try again later");
+        let trusted = source == Source::Trusted;
+        let full = match () {
+            () if !trusted && open.strangers >= self.strangers_limit => Some(Full::Strangers),
+            () if open.all >= self.limit => Some(Full::All),
+            () => None,
+        };
+        if let Some(full) = full {
+            let victim = if trusted { open.longest_idle() } else { open.gives_way_to(household, now, self.grace) };
+            let victim = victim.filter(|_| open.displaced < DISPLACED_MAX).ok_or(full)?;
+            open.displace(&victim);
         }
-        open.by_address.insert(address, from_there + 1);
+        let visit = Arc::new(Visit {
+            sessions: Arc::clone(self),
+            trusted,
+            number: open.next,
+            household,
+            reached: AtomicU8::new(Progress::Connected as u8),
+            progress: AtomicU64::new(now),
+            filed: AtomicU64::new(now),
+            displaced: AtomicBool::new(false),
+            notice: Notify::new(),
+        });
+        open.next += 1;
         open.all += 1;
-        Ok(Ticket { sessions: Arc::clone(self), address })
+        *open.by_address.entry(household).or_default() += 1;
+        if !trusted {
+            open.strangers += 1;
+            open.file(&visit);
+        }
+        self.note(&open);
+        Ok((Ticket(visit), full.is_some()))
+    }
+
+    fn note(&self, open: &Open) {
+        self.busy.store(open.strangers > self.strangers_limit / 2, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        millis(self.start.elapsed())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    /// The stranger that has made no progress for the longest time, among those that may give way.
+    fn longest_idle(&mut self) -> Option<Arc<Visit>> {
+        loop {
+            let first = Arc::clone(self.idle.first_key_value()?.1);
+            if !self.refile(&first) {
+                return Some(first);
+            }
+        }
+    }
+
+    /// The one that gives way to another stranger of that address: its place makes the shares of the addresses more even, or
+    /// it has done nothing for too long.
+    fn gives_way_to(&mut self, household: IpAddr, now: u64, grace: u64) -> Option<Arc<Visit>> {
+        let mine = self.by_address.get(&household).copied().unwrap_or(0);
+        if let Some((crowd, address)) = self.crowds.last().copied().filter(|(crowd, _)| *crowd > mine + 1) {
+            for _ in 0..crowd {
+                let first = Arc::clone(self.idle_by_address.get(&address)?.first_key_value()?.1);
+                if !self.refile(&first) {
+                    return Some(first);
+                }
+            }
+        }
+        self.longest_idle().filter(|visit| visit.progress.load(Ordering::Relaxed) + grace <= now)
+    }
+
+    fn file(&mut self, visit: &Arc<Visit>) {
+        let key = visit.key();
+        self.idle.insert(key, Arc::clone(visit));
+        let there = self.idle_by_address.entry(visit.household).or_default();
+        self.crowds.remove(&(there.len(), visit.household));
+        there.insert(key, Arc::clone(visit));
+        self.crowds.insert((there.len(), visit.household));
+    }
+
+    /// Takes it from the lists of those that may give way, if it is there.
+    fn unfile(&mut self, visit: &Visit) {
+        let key = visit.key();
+        if self.idle.remove(&key).is_none() {
+            return;
+        }
+        let Some(there) = self.idle_by_address.get_mut(&visit.household) else { return };
+        self.crowds.remove(&(there.len(), visit.household));
+        there.remove(&key);
+        if there.is_empty() {
+            self.idle_by_address.remove(&visit.household);
+        } else {
+            self.crowds.insert((there.len(), visit.household));
+        }
+    }
+
+    /// Files it anew when it has made progress since; whether it has.
+    fn refile(&mut self, visit: &Arc<Visit>) -> bool {
+        let progress = visit.progress.load(Ordering::Relaxed);
+        if progress == visit.filed.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.unfile(visit);
+        visit.filed.store(progress, Ordering::Relaxed);
+        self.file(visit);
+        true
+    }
+
+    fn displace(&mut self, visit: &Arc<Visit>) {
+        self.unfile(visit);
+        self.forget(visit);
+        self.displaced += 1;
+        visit.displaced.store(true, Ordering::Release);
+        visit.notice.notify_one();
+    }
+
+    /// Counts it out.
+    fn forget(&mut self, visit: &Visit) {
+        self.all -= 1;
+        if !visit.trusted {
+            self.strangers -= 1;
+        }
+        if let Some(count) = self.by_address.get_mut(&visit.household) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&visit.household);
+            }
+        }
+    }
+}
+
+impl Visit {
+    /// The session has come so far. From [`Progress::Recipient`] on it does not give way.
+    pub fn reached(&self, progress: Progress) {
+        self.reached_at(progress, self.sessions.now());
+    }
+
+    fn reached_at(&self, progress: Progress, now: u64) {
+        if self.trusted || self.reached.fetch_max(progress as u8, Ordering::Relaxed) >= progress as u8 {
+            return;
+        }
+        self.progress.store(now, Ordering::Relaxed);
+        if progress == Progress::Recipient {
+            self.sessions.lock().unfile(self);
+        }
+    }
+
+    /// Waits until the session has to give way: for ever where it never has to.
+    pub async fn displaced(&self) {
+        if self.trusted {
+            return std::future::pending().await;
+        }
+        while !self.is_displaced() {
+            // A notice that came in between is kept for the one who asks next.
+            self.notice.notified().await;
+        }
+    }
+
+    /// Whether it has to give way.
+    pub fn is_displaced(&self) -> bool {
+        self.displaced.load(Ordering::Acquire)
+    }
+
+    /// How long the session may take for its next command.
+    pub fn command_time(&self, limits: &Limits) -> Duration {
+        if self.trusted || self.reached.load(Ordering::Relaxed) >= Progress::Mail as u8 {
+            return limits.command;
+        }
+        limits.command.min(if self.sessions.busy.load(Ordering::Relaxed) { limits.stranger_busy } else { limits.stranger })
+    }
+
+    /// How long the session may take for a handshake of TLS.
+    pub fn handshake_time(&self, limits: &Limits) -> Duration {
+        if self.trusted || !self.sessions.busy.load(Ordering::Relaxed) {
+            return limits.handshake;
+        }
+        limits.handshake.min(limits.stranger_busy)
+    }
+
+    fn key(&self) -> (u64, u64) {
+        (self.filed.load(Ordering::Relaxed), self.number)
+    }
+}
+
+impl Ticket {
+    /// The session that has this place.
+    pub fn visit(&self) -> &Arc<Visit> {
+        &self.0
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let Visit { sessions, .. } = &*self.0;
+        let mut open = sessions.lock();
+        if self.0.is_displaced() {
+            open.displaced -= 1;
+        } else {
+            open.unfile(&self.0);
+            open.forget(&self.0);
+        }
+        sessions.note(&open);
     }
 }
 
 /// Whoever has one IPv6 address has all of its /64 (RFC 4291 §2.5.4): they count as one.
-fn household(address: IpAddr) -> IpAddr {
+pub(super) fn household(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
     }
 }
 
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let mut open = self.sessions.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.all -= 1;
-        if let Some(count) = open.by_address.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                open.by_address.remove(&self.address);
-            }
-        }
-    }
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_limited_in_all_and_by_address_and_come_back() {
-        let limits = Limits { sessions: 3, sessions_per_address: 2, ..Limits::default() };
-        let sessions = Sessions::new(&limits);
-        let (a, b) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
-        let first = sessions.enter(a).unwrap();
-        let _second = sessions.enter(a).unwrap();
-        assert!(sessions.enter(a).unwrap_err().contains("your address"));
-        let third = sessions.enter(b).unwrap();
-        assert!(!sessions.enter(b).unwrap_err().contains("your address"));
-        drop((first, third));
-        assert!(!sessions.open.lock().unwrap().by_address.contains_key(&b), "an address without sessions is forgotten");
-        sessions.enter(a).unwrap();
-    }
-}
+mod tests;

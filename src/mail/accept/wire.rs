@@ -1,7 +1,8 @@
 //! One connection: octets in, octets out, none of it without a limit.
 
-use super::{Encryption, Limits, Peer, Stream, Tls};
+use super::{Encryption, Limits, Peer, Stream, Tls, Visit};
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -30,6 +31,8 @@ pub struct Wire {
     output: Vec<u8>,
     write: Duration,
     linger: Duration,
+    farewell: Duration,
+    visit: Option<Arc<Visit>>,
 }
 
 /// Why there is no more to read, or nobody to write to.
@@ -41,6 +44,9 @@ pub enum WireError {
     /// The time was up.
     #[error("timeout")]
     Timeout,
+    /// The session has to give way to another one.
+    #[error("gave way to another client")]
+    Displaced,
     /// The peer did not take what we said.
     #[error("the client does not read")]
     Unread,
@@ -60,7 +66,7 @@ impl Wire {
     const LINGER_MAX: usize = 1024 * 1024;
 
     /// A fresh connection.
-    pub fn new(stream: Stream, limits: &Limits) -> Self {
+    pub fn new(stream: Stream, limits: &Limits, visit: Option<Arc<Visit>>) -> Self {
         Self {
             stream,
             input: vec![0; Self::INPUT],
@@ -70,7 +76,14 @@ impl Wire {
             output: Vec::new(),
             write: limits.write,
             linger: limits.linger,
+            farewell: limits.farewell,
+            visit,
         }
+    }
+
+    /// The session's place, where there are places to be had.
+    pub fn visit(&self) -> Option<&Visit> {
+        self.visit.as_deref()
     }
 
     /// Sends what is to be said, does the handshake of TLS and begins anew inside it. What was read and not taken is dropped.
@@ -78,7 +91,10 @@ impl Wire {
     pub async fn secure(mut self, tls: &Tls, peer: Peer, limits: &Limits) -> Option<Self> {
         self.flush().await.ok()?;
         match self.stream {
-            Stream::Plain(stream) => Some(Self::new(Stream::Tls(tls.handshake(stream, peer, limits).await?), limits)),
+            Stream::Plain(stream) => {
+                let stream = tls.handshake(stream, peer, limits, self.visit.as_deref()).await?;
+                Some(Self::new(Stream::Tls(stream), limits, self.visit))
+            }
             // TLS inside TLS is nobody's wish: the dialogue refuses it.
             Stream::Tls(_) => None,
         }
@@ -107,7 +123,8 @@ impl Wire {
     /// Reads once, behind what is there. Losing the race in a `select!` loses nothing.
     ///
     /// # Errors
-    /// [`WireError::Timeout`] at `until`, [`WireError::Closed`] at the end of the stream.
+    /// [`WireError::Timeout`] at `until`, [`WireError::Closed`] at the end of the stream, [`WireError::Displaced`] when the
+    /// session has to give way.
     pub async fn fill(&mut self, until: Instant) -> Result<(), WireError> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -127,7 +144,13 @@ impl Wire {
             }
         }
         let space = &mut self.input[self.end..];
-        match timeout_at(until, self.stream.read(space)).await.map_err(|_| WireError::Timeout)? {
+        let read = tokio::select! {
+            biased;
+            // First: a client that sends without a pause would never be asked.
+            () = displaced(self.visit.as_deref()) => return Err(WireError::Displaced),
+            read = timeout_at(until, self.stream.read(space)) => read,
+        };
+        match read.map_err(|_| WireError::Timeout)? {
             Ok(0) => Err(WireError::Closed),
             // The same without the farewell that TLS wants. Mail cannot be cut short by it: its end is a dot.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(WireError::Closed),
@@ -170,14 +193,23 @@ impl Wire {
             self.stream.write_all(&self.output).await?;
             self.stream.flush().await
         };
-        let written = timeout(self.write, writing).await;
+        let written = tokio::select! {
+            biased;
+            () = displaced(self.visit.as_deref()) => None,
+            written = timeout(self.write, writing) => Some(written),
+        };
         self.output.clear();
+        let Some(written) = written else { return Err(WireError::Displaced) };
         Ok(written.map_err(|_| WireError::Unread)??)
     }
 
     /// Says the last words, then reads on for a moment: a connection that is closed with unread input is reset, and the reset
     /// may overtake the reply that told why.
     pub async fn close(mut self) {
+        if self.visit.take().is_some_and(|visit| visit.is_displaced()) {
+            // Somebody else has its place already.
+            (self.write, self.linger) = (self.write.min(self.farewell), self.linger.min(self.farewell));
+        }
         if self.flush().await.is_err() {
             return;
         }
@@ -195,6 +227,15 @@ impl Wire {
         }
     }
 }
+
+/// Waits until the session has to give way.
+pub(super) async fn displaced(visit: Option<&Visit>) {
+    match visit {
+        Some(visit) => visit.displaced().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Wide {
     /// Takes what must be had.
     fn take(&mut self, octets: usize) {

@@ -58,6 +58,11 @@ impl Policy {
         standing
     }
 
+    /// Whether this is a default gateway of this machine: many clients may stand behind it.
+    pub fn is_gateway(&self, peer: IpAddr) -> bool {
+        self.gateways.read().unwrap_or_else(PoisonError::into_inner).contains(&peer.to_canonical())
+    }
+
     /// Whether `peer` may send to `recipient`.
     pub fn relay(&self, peer: IpAddr, recipient: &Address) -> Verdict {
         let text = match self.standing(peer) {

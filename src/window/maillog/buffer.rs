@@ -17,6 +17,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Octets of one file, where the limit leaves room for several.
@@ -49,6 +50,8 @@ pub struct Buffer {
     /// Where the carrier was seen last, and since when it is there.
     seen: (Position, Instant),
     stalled: bool,
+    /// Told that half of the room is in use: what is left is for lines of mail.
+    scarce: Arc<AtomicBool>,
 }
 
 /// The file that grows.
@@ -67,9 +70,9 @@ struct Lost {
 
 impl Buffer {
     /// Lines go below `directory`, which comes into being with the first; at most `limit` octets of them.
-    pub fn new(directory: PathBuf, limit: u64, shape: Arc<Shape>, counters: Arc<Counters>) -> Self {
+    pub fn new(directory: PathBuf, limit: u64, shape: Arc<Shape>, counters: Arc<Counters>, scarce: Arc<AtomicBool>) -> Self {
         let seen = (Position::default(), Instant::now());
-        Self { directory, limit, shape, counters, active: None, lost: None, ticked: None, seen, stalled: false }
+        Self { directory, limit, shape, counters, active: None, lost: None, ticked: None, seen, stalled: false, scarce }
     }
 
     /// Writes as many whole lines as there is room for; gives back how many octets that were, and why it was not all.
@@ -190,6 +193,7 @@ impl Buffer {
                 tracing::info!(target: "mta", "the log share takes lines again");
             }
         }
+        self.scarce.store(waiting > self.limit / 2, Ordering::Relaxed);
         let failing = stalled || segment::failing(&self.directory).is_some();
         self.counters.maillog_buffer_bytes.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         self.counters.maillog_failing.set(i64::from(failing));
@@ -248,7 +252,7 @@ mod tests {
 
     fn buffer(directory: &std::path::Path, limit: u64) -> Buffer {
         let shape = Arc::new(Shape::new("postfix", "relay"));
-        Buffer::new(directory.join("maillog"), limit, shape, Arc::new(Counters::new(&[]).unwrap()))
+        Buffer::new(directory.join("maillog"), limit, shape, Arc::new(Counters::new(&[]).unwrap()), Arc::default())
     }
 
     fn numbered(numbers: std::ops::Range<u32>) -> String {

@@ -4,7 +4,7 @@
 //! process of its own ([`Carrier`]) has brought them to the share. So a file server that is slow, full, dead or away holds up
 //! that process and nobody else.
 //! Limits: lines wait in memory as in [`crate::ground::log`], then on the data volume in [`Buffer`]'s limits; what finds no room
-//! is dropped, counted in `mta_maillog_dropped_lines_total`, and a line in its place says so.
+//! is dropped (lines that strangers cause when half of that room is in use, and beyond their [`Share`] of each minute), counted in `mta_maillog_dropped_lines_total`, and a line in its place says so.
 
 mod buffer;
 mod carrier;
@@ -13,9 +13,10 @@ mod shape;
 mod target;
 
 use crate::appliance::counter::Counters;
-use crate::ground::log::{Ear, Journal, Said};
+use crate::ground::log::{Ear, Journal, Said, Share};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tracing::Level;
 
@@ -34,6 +35,8 @@ const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
 pub struct MailLog {
     shape: Arc<Shape>,
     journal: Arc<Journal>,
+    strangers: Share,
+    scarce: Arc<AtomicBool>,
 }
 
 /// Writes what waits in memory to the data volume, at its drop.
@@ -43,12 +46,17 @@ pub struct MailLogGuard(Arc<Journal>);
 impl MailLog {
     /// `syslog_name` and `hostname` stand in each line.
     pub fn new(syslog_name: &str, hostname: &str) -> Arc<Self> {
-        Arc::new(Self { shape: Arc::new(Shape::new(syslog_name, hostname)), journal: Journal::new() })
+        Arc::new(Self {
+            shape: Arc::new(Shape::new(syslog_name, hostname)),
+            journal: Journal::new(),
+            strangers: Share::new(),
+            scarce: Arc::default(),
+        })
     }
 
     /// From now on lines go to a directory on the data volume, which this process has for itself; at most `limit` octets.
     pub fn open(&self, data_volume: &Path, limit: u64, counters: Arc<Counters>) -> MailLogGuard {
-        let buffer = Buffer::new(data_volume.join(DIRECTORY), limit, self.shape.clone(), counters);
+        let buffer = Buffer::new(data_volume.join(DIRECTORY), limit, self.shape.clone(), counters, self.scarce.clone());
         self.journal.serve("maillog", buffer);
         MailLogGuard(self.journal.clone())
     }
@@ -67,8 +75,14 @@ impl Ear for MailLog {
 
     fn hear(&self, level: Level, said: &Said) {
         let lines = self.shape.lines(level, said);
-        if !lines.is_empty() {
-            self.journal.push(&lines);
+        if lines.is_empty() {
+            return;
+        }
+        if !said.stranger {
+            return self.journal.push(&lines);
+        }
+        if self.scarce.load(Ordering::Relaxed) || self.strangers.takes(&lines) && !self.journal.push_if_half_empty(&lines) {
+            Share::leave_out(&lines);
         }
     }
 }

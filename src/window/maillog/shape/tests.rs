@@ -5,7 +5,7 @@ use serde_json::Value;
 const ID: &str = "0D2RKZ1C3ABCD";
 
 fn said(message: &str, fields: &[(&'static str, Value)]) -> Said {
-    Said { message: message.to_owned(), fields: fields.to_vec() }
+    Said { message: message.to_owned(), fields: fields.to_vec(), stranger: false }
 }
 
 /// The lines without their time, with `PID` for our own number.

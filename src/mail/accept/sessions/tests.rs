@@ -1,0 +1,124 @@
+use super::*;
+
+fn address(last: u8) -> IpAddr {
+    IpAddr::from([192, 0, 2, last])
+}
+
+fn sessions(sessions: usize, reserve: usize, sessions_per_address: usize) -> Arc<Sessions> {
+    Sessions::new(&Limits { sessions, reserve, sessions_per_address, ..Limits::default() })
+}
+
+fn stranger(sessions: &Arc<Sessions>, last: u8) -> Result<Ticket, Full> {
+    sessions.enter(address(last), Source::Stranger).map(|(ticket, _)| ticket)
+}
+
+#[tokio::test]
+async fn places_are_limited_in_all_and_by_address_and_come_back() {
+    let sessions = sessions(3, 0, 2);
+    let enter = |last| sessions.enter(address(last), Source::Trusted).map(|(ticket, _)| ticket);
+    let first = enter(1).unwrap();
+    let _second = enter(1).unwrap();
+    assert_eq!(enter(1).unwrap_err(), Full::Address);
+    let third = enter(2).unwrap();
+    assert_eq!(enter(2).unwrap_err(), Full::All);
+    drop((first, third));
+    assert!(!sessions.lock().by_address.contains_key(&address(2)), "an address without sessions is forgotten");
+    enter(1).unwrap();
+}
+
+#[tokio::test]
+async fn a_whole_network_of_64_bits_counts_as_one_address() {
+    let sessions = sessions(9, 0, 2);
+    let enter = |text: &str| sessions.enter(text.parse().unwrap(), Source::Stranger);
+    let _held = (enter("2001:db8::1").unwrap(), enter("2001:db8::ffff:2").unwrap());
+    assert_eq!(enter("2001:db8::3").unwrap_err(), Full::Address);
+    enter("2001:db8:0:1::1").unwrap();
+}
+
+#[tokio::test]
+async fn the_reserve_is_for_trusted_clients() {
+    let sessions = sessions(10, 4, 10);
+    let held: Vec<_> = (0..6).map(|_| stranger(&sessions, 1).unwrap()).collect();
+    assert_eq!(stranger(&sessions, 1).unwrap_err(), Full::Strangers);
+    let trusted: Vec<_> = (0..4).map(|_| sessions.enter(address(9), Source::Trusted).unwrap()).collect();
+    assert!(trusted.iter().all(|(_, displaces)| !displaces) && held.iter().all(|ticket| !ticket.visit().is_displaced()));
+}
+
+#[tokio::test]
+async fn beyond_the_reserve_the_stranger_without_progress_for_longest_gives_way() {
+    let sessions = sessions(3, 0, 10);
+    let mut held = Vec::new();
+    for now in 0..3 {
+        held.push(sessions.enter_at(address(1), Source::Stranger, now).unwrap().0);
+    }
+    held[0].visit().reached_at(Progress::Greeted, 3);
+    held[1].visit().reached_at(Progress::Recipient, 3);
+    let (_trusted, displaces) = sessions.enter_at(address(9), Source::Trusted, 3).unwrap();
+    assert!(displaces);
+    held[2].visit().displaced().await;
+    // The same again is no progress.
+    held[0].visit().reached_at(Progress::Greeted, 4);
+    assert_eq!(held[0].visit().progress.load(Ordering::Relaxed), 3);
+    let _next = sessions.enter(address(9), Source::Trusted).unwrap();
+    held[0].visit().displaced().await;
+    assert_eq!(sessions.enter(address(9), Source::Trusted).unwrap_err(), Full::All, "nobody is left to give way");
+    drop(held);
+    assert_eq!(
+        {
+            let open = sessions.lock();
+            (open.all, open.strangers, open.displaced, open.crowds.len())
+        },
+        (2, 0, 0, 0)
+    );
+}
+
+#[tokio::test]
+async fn among_strangers_the_largest_crowd_gives_way_first() {
+    let sessions = sessions(6, 0, 10);
+    let enter = |last, now| sessions.enter_at(address(last), Source::Stranger, now).map(|(ticket, _)| ticket);
+    let crowd: Vec<_> = (0..5).map(|_| enter(1, 0).unwrap()).collect();
+    let lone = enter(2, 0).unwrap();
+    let third = enter(3, 0).unwrap();
+    assert_eq!(crowd.iter().filter(|ticket| ticket.visit().is_displaced()).count(), 1);
+    assert!(crowd[0].visit().is_displaced(), "the first of them has waited longest");
+    // 4, 1, 1: whoever has many may not take from those that have few, until these have done nothing for a while.
+    assert_eq!(enter(1, 0).unwrap_err(), Full::Strangers);
+    let later = sessions.grace;
+    lone.visit().reached_at(Progress::Greeted, later);
+    let _again = enter(1, later).unwrap();
+    assert!(!lone.visit().is_displaced() && !third.visit().is_displaced() && crowd[1].visit().is_displaced());
+}
+
+#[tokio::test]
+async fn a_gateway_has_the_places_of_all_strangers() {
+    let sessions = sessions(10, 4, 2);
+    let enter = || sessions.enter(address(1), Source::Gateway);
+    let _held: Vec<_> = (0..6).map(|_| enter().unwrap()).collect();
+    assert_eq!(enter().unwrap_err(), Full::Strangers);
+}
+
+#[tokio::test]
+async fn few_sessions_close_at_a_time() {
+    let sessions = sessions(DISPLACED_MAX + 2, 0, 10_000);
+    let held: Vec<_> = (0..DISPLACED_MAX + 2).map(|_| stranger(&sessions, 1).unwrap()).collect();
+    let trusted: Vec<_> = (0..DISPLACED_MAX).map(|_| sessions.enter(address(9), Source::Trusted).unwrap()).collect();
+    assert_eq!(sessions.enter(address(9), Source::Trusted).unwrap_err(), Full::All);
+    drop(held);
+    drop(trusted);
+    assert_eq!(sessions.lock().displaced, 0);
+}
+
+#[tokio::test]
+async fn strangers_have_less_time_while_they_are_many() {
+    let limits = Limits { sessions: 4, ..Limits::default() };
+    let sessions = Sessions::new(&limits);
+    let first = stranger(&sessions, 1).unwrap();
+    let trusted = sessions.enter(address(9), Source::Trusted).unwrap().0;
+    assert_eq!(first.visit().command_time(&limits), limits.stranger);
+    let _more = [stranger(&sessions, 1).unwrap(), stranger(&sessions, 1).unwrap()];
+    assert_eq!(first.visit().command_time(&limits), limits.stranger_busy);
+    assert_eq!(first.visit().handshake_time(&limits), limits.stranger_busy);
+    assert_eq!(trusted.visit().command_time(&limits), limits.command);
+    first.visit().reached(Progress::Mail);
+    assert_eq!(first.visit().command_time(&limits), limits.command, "who sends has the time of the standard");
+}
