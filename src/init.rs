@@ -105,6 +105,10 @@ fn tell_trust(journal: &Journal, settings: &Settings) {
     let words = relay::who_may_relay(&settings.smtpd_trusted_networks, &default_gateways());
     journal.note(Severity::Info, format!("who may relay: {}", words.statement));
     words.warnings.into_iter().for_each(|warning| journal.record(Severity::Warning, warning));
+    let places = settings.session_limit - settings.sessions_reserved();
+    if let Some(share) = relay::gateway_share(&settings.smtpd_trusted_networks, &default_gateways(), places) {
+        journal.note(Severity::Info, share);
+    }
 }
 
 /// Terminals and volumes: where they are, and everything that is wrong with them.

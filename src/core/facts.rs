@@ -11,12 +11,25 @@ pub(super) fn facts(settings: &Settings) -> Facts {
     Facts {
         hostname: settings.hostname.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        who_may_relay: relay::who_may_relay(&settings.smtpd_trusted_networks, &default_gateways()).statement,
+        who_may_relay: who_may_relay(settings),
         terminals: terminals(settings),
         volumes: volumes(settings),
         started: clock::now(),
         data_volume: settings.volume_data.clone(),
     }
+}
+
+/// The statement, and whose places are shared.
+fn who_may_relay(settings: &Settings) -> String {
+    let (trusted, gateways) = (&settings.smtpd_trusted_networks, default_gateways());
+    let mut words = relay::who_may_relay(trusted, &gateways).statement;
+    if let Some(share) = relay::gateway_share(trusted, &gateways, settings.session_limit - settings.sessions_reserved()) {
+        let mut rest = share.chars();
+        words.extend([' '].into_iter().chain(rest.next().into_iter().flat_map(char::to_uppercase)));
+        words += rest.as_str();
+        words.push('.');
+    }
+    words
 }
 
 fn terminals(settings: &Settings) -> Vec<Part> {

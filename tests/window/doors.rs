@@ -93,7 +93,7 @@ async fn requests_name_one_host_at_most() {
 #[tokio::test]
 async fn without_a_login_strangers_see_numbers_and_nobodys_names() {
     let window = plain().await;
-    window.tail.push("2026-11-25T10:00:00.000+00:00 WARN secret-line\n");
+    window.tail.push("2026-11-25T10:00:00.000+00:00 WARN secret-line\n", false);
     for path in [
         "/",
         "/status",

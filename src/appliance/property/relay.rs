@@ -33,16 +33,30 @@ pub fn who_may_relay(trusted: &[IpNet], gateways: &[IpAddr]) -> Words {
     Words { statement, warnings: wide.chain(gateway_warnings(trusted, gateways)).collect() }
 }
 
+/// What clients behind this machine's gateways have together, where a gateway is not one of ours: a container engine's published
+/// port shows all strangers as its gateway. `places` are those that strangers may have.
+pub fn gateway_share(trusted: &[IpNet], gateways: &[IpAddr], places: u32) -> Option<String> {
+    let strangers: Vec<String> = gateways
+        .iter()
+        .filter(|gateway| !gateway.is_loopback() && !is_named(trusted, gateway))
+        .map(ToString::to_string)
+        .collect();
+    (!strangers.is_empty()).then(|| {
+        format!(
+            "connections from the default gateway ({}) may be those of many unknown clients, as behind a container engine's published \
+             port: they have all {places} places of unknown clients and no limit by address",
+            strangers.join(", ")
+        )
+    })
+}
+
 /// Behind a userland proxy, strangers arrive with the gateway's address. So a gateway is trusted when it is named itself, or
 /// when everybody is, but not because a wide network contains it.
 fn gateway_warnings(trusted: &[IpNet], gateways: &[IpAddr]) -> Vec<String> {
-    let is_named = |gateway: &IpAddr| {
-        trusted.iter().any(|network| network.contains(gateway) && (is_everybody(network) || *network == IpNet::from(*gateway)))
-    };
     let around = |gateway: &IpAddr| trusted.iter().find(|network| network.contains(gateway));
     gateways
         .iter()
-        .filter(|gateway| !is_named(gateway))
+        .filter(|gateway| !is_named(trusted, gateway))
         .filter_map(|gateway| Some((gateway, around(gateway)?)))
         .map(|(gateway, network)| {
             format!(
@@ -51,6 +65,11 @@ fn gateway_warnings(trusted: &[IpNet], gateways: &[IpAddr]) -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// Whether a gateway may relay: it is listed by itself, or everybody is.
+fn is_named(trusted: &[IpNet], gateway: &IpAddr) -> bool {
+    trusted.iter().any(|network| network.contains(gateway) && (is_everybody(network) || *network == IpNet::from(*gateway)))
 }
 
 fn is_everybody(network: &IpNet) -> bool {
@@ -69,6 +88,14 @@ fn listed(trusted: &[IpNet]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gateway_has_the_places_of_all_strangers_unless_it_is_trusted() {
+        let share = |trusted: &str, gateway: &str| gateway_share(&[trusted.parse().unwrap()], &[gateway.parse().unwrap()], 800);
+        let words = share("172.18.0.0/16", "172.18.0.1").unwrap();
+        assert!(words.contains("(172.18.0.1)") && words.contains("all 800 places"), "{words}");
+        assert_eq!((share("172.18.0.1/32", "172.18.0.1"), share("127.0.0.1/32", "127.0.0.1")), (None, None));
+    }
 
     fn words(trusted: &[&str], gateway: &str) -> Words {
         let trusted: Vec<IpNet> = trusted.iter().map(|text| text.parse().unwrap()).collect();

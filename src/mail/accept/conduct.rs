@@ -216,7 +216,8 @@ mod tests {
         let wait = |minute| Conduct::wait(conduct.refused_at(client(5), Source::Stranger, minute).errors, &limits);
         let waits: Vec<u128> = (0..8).map(|_| wait(0).as_millis()).collect();
         assert_eq!(waits, [0, 0, 0, 0, 0, 100, 200, 300]);
-        assert_eq!((0..100).map(|_| wait(0)).next_back(), Some(limits.tarpit_max));
+        (0..100).for_each(|_| assert!(wait(0) <= limits.tarpit_max));
+        assert_eq!(wait(0), limits.tarpit_max);
         conduct.due_at(10);
         assert_eq!(wait(10), Duration::ZERO);
         assert_eq!(conduct.lock().strangers.clients.len(), 1);
