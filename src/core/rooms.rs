@@ -47,7 +47,12 @@ pub(super) fn router<'a>(settings: &Settings, listeners: impl Iterator<Item = &'
 }
 
 pub(super) fn deliver_config(settings: &Settings) -> deliver::Config {
-    deliver::Config { hostname: settings.hostname.clone(), timeouts: deliver::Timeouts::default(), bind: None }
+    deliver::Config {
+        hostname: settings.hostname.clone(),
+        timeouts: deliver::Timeouts::default(),
+        bind: None,
+        recipients_max: settings.destination_recipient_limit as usize,
+    }
 }
 
 pub(super) fn journal_config(settings: &Settings) -> journal::Config {

@@ -4,7 +4,7 @@
 //! Limits: [`PATHS_MAX`] recipients of a line, [`HEADER_MAX`] octets of a header section, [`MESSAGE_ID_MAX`] of its Message-ID.
 //! Source: RFC 5322 §2.2.3 (folding), §3.6.4 (Message-ID).
 
-use super::model::{Address, Body, Envelope, Message};
+use super::model::{Address, Body, Class, Envelope, Message, Report};
 use super::parse::{Command, CommandError, Recipient};
 use std::fmt;
 use std::net::IpAddr;
@@ -59,6 +59,21 @@ impl Asked {
         };
         Self { command: "END-OF-MESSAGE", from: envelope.sender.clone(), to }
     }
+}
+
+/// A host has put recipients off, and the next one is asked at once.
+pub fn put_off(message: &Message, report: &Report, next: &str) {
+    let put_off = || report.outcomes.iter().filter(|(_, outcome)| outcome.class() == Class::Temporary);
+    let Some((_, outcome)) = put_off().next() else { return };
+    tracing::info!(
+        target: "mta",
+        queue_id = %message.id,
+        relay = report.relay,
+        recipients = put_off().count(),
+        reply = %outcome.reply,
+        next,
+        "put off, asking the next host"
+    );
 }
 
 /// A path; the null path where there is none.

@@ -1,8 +1,11 @@
 //! Hosts that are down, and the ones behind them.
 
 use crate::support::{Do, Peer, all_delivered, client, code, counted, message, patient, route, say, send};
-use postern::mail::model::{Hop, Route};
+use postern::mail::deliver::{Attempt, SESSIONS_MAX, Timeouts};
+use postern::mail::model::{Class, Hop, Report, Route, Target};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
 /// An address at which nobody listens.
@@ -49,13 +52,198 @@ async fn nobody_is_there() {
 }
 
 #[tokio::test]
-async fn only_a_unanimous_no_is_final() {
+async fn a_greeting_of_5xx_is_no_verdict_on_the_mail() {
     let refuses = Peer::start(&[], |_| say("554 5.7.1 not you")).await;
     let also = Peer::start(&[], |_| say("521 5.3.2 no mail here")).await;
-    let outcome = client(patient()).connect(&route(&[refuses.address, also.address])).await.unwrap_err();
-    assert_eq!((code(&outcome).as_str(), outcome.remote), ("554 5.7.1", true));
+    let (client, counters) = counted(patient());
+    let outcome = client.connect(&route(&[also.address, refuses.address])).await.unwrap_err();
+    assert_eq!((code(&outcome).as_str(), outcome.remote), ("451 4.7.1", false));
+    let words =
+        format!("mx1.example[127.0.0.1]:{} refused us in place of a greeting: 554 5.7.1 not you", refuses.address.port());
+    assert_eq!(outcome.reply.text, words);
+    assert_eq!(counters.next_hop_refusals_total.with_label_values(&["greeting"]).get(), 2);
     for addresses in [[refuses.address, nobody().await], [nobody().await, refuses.address]] {
-        let outcome = client(patient()).connect(&route(&addresses)).await.unwrap_err();
-        assert_eq!(code(&outcome), "451 4.4.1", "{outcome:?}");
+        let outcome = client.connect(&route(&addresses)).await.unwrap_err();
+        assert_eq!(outcome.class(), Class::Temporary, "{outcome:?}");
     }
+}
+
+#[tokio::test]
+async fn a_refused_ehlo_and_helo_is_no_verdict_on_the_mail() {
+    let refuses =
+        Peer::start(&[], |step| if step.line.is_empty() { Do::Usual } else { say("550 5.7.1 not by that name") }).await;
+    let (client, counters) = counted(patient());
+    let outcome = client.connect(&route(&[refuses.address])).await.unwrap_err();
+    assert_eq!(code(&outcome), "451 4.7.1", "{outcome:?}");
+    assert!(outcome.reply.text.ends_with("550 5.7.1 not by that name"), "{outcome:?}");
+    assert_eq!(counters.next_hop_refusals_total.with_label_values(&["hello"]).get(), 1);
+}
+
+/// OpenSMTPD#775: two such, the third well.
+#[tokio::test]
+async fn hosts_that_say_nothing_cost_the_others_seconds() {
+    let turn = Duration::from_millis(200);
+    for silent in 1..=6_u32 {
+        let good = Peer::good(&[]).await;
+        let mut addresses = Vec::new();
+        for _ in 0..silent {
+            addresses.push(Peer::start(&[], |_| Do::Hang).await.address);
+        }
+        addresses.push(good.address);
+        let begun = Instant::now();
+        let client = client(Timeouts { turn, ..patient() });
+        let connection = client.connect(&route(&addresses)).await.unwrap();
+        assert!(connection.relay().starts_with(&format!("mx{silent}.")), "{connection:?}");
+        assert!(begun.elapsed() < turn * silent + Duration::from_secs(3), "{silent}: {:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_slow_host_is_not_given_up_for_a_worse_one_that_is_dead() {
+    let greeting = || Do::Slowly(b"220 at last\r\n".to_vec(), Duration::from_millis(100));
+    let slow = Peer::start(&[], move |step| if step.line.is_empty() { greeting() } else { Do::Usual }).await;
+    let client = client(Timeouts { turn: Duration::from_millis(100), ..patient() });
+    let connection = client.connect(&route(&[slow.address, nobody().await])).await.unwrap();
+    assert!(connection.relay().starts_with("mx0."), "{connection:?}");
+}
+
+#[tokio::test]
+async fn finding_a_host_ends_in_time_however_many_are_silent() {
+    let mut addresses = Vec::new();
+    for _ in 0..48 {
+        addresses.push(Peer::start(&[], |_| Do::Hang).await.address);
+    }
+    let begun = Instant::now();
+    let client = client(Timeouts { route: Duration::from_secs(2), ..patient() });
+    let outcome = client.connect(&route(&addresses)).await.unwrap_err();
+    assert_eq!(code(&outcome), "451 4.4.1");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+/// Carries a message from host to host as a courier does: what each host took, and the last report.
+async fn carry(addresses: &[SocketAddr], recipients: usize) -> (Vec<String>, Report) {
+    let client = client(patient());
+    let mut attempt = Attempt::new(&client, &Arc::new(route(addresses)));
+    let message = message(recipients, "a\r\n");
+    let mut targets: Vec<Target> = message.progress.iter().map(|progress| progress.target).collect();
+    let mut relays = Vec::new();
+    loop {
+        let mut connection = attempt.next().await.unwrap();
+        relays.push(connection.relay().split('.').next().unwrap().to_owned());
+        let report = connection.send(&message, &targets).await;
+        targets = report.put_off();
+        if targets.is_empty() || !attempt.may_go_on() {
+            return (relays, report);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_next_host_is_asked_about_recipients_that_were_put_off() {
+    for (state, said) in [
+        ("MAIL", "451 4.3.0 database down"),
+        ("MAIL", "530 5.7.57 not authenticated"),
+        ("RCPT TO:<r1", "451 4.3.0 database down"),
+        ("RCPT TO:<r1", "452 4.2.2 mailbox full"),
+        ("DATA", "451 4.3.0 later"),
+        (".", "452 4.3.1 disk full"),
+        (".", "421 4.3.2 shutting down"),
+    ] {
+        let first = Peer::start(&["PIPELINING"], move |step| match step.line {
+            line if !line.is_empty() && line.starts_with(state) => say(said),
+            line if state == "MAIL" && line.starts_with("RCPT") => say("503 5.5.1 MAIL first"),
+            "DATA" if state == "MAIL" => say("503 5.5.1 MAIL first"),
+            _ => Do::Usual,
+        })
+        .await;
+        let second = Peer::good(&["PIPELINING"]).await;
+        let (relays, report) = carry(&[first.address, second.address], 3).await;
+        assert_eq!(relays, ["mx0", "mx1"], "{state} {said}");
+        assert!(all_delivered(&report), "{report:?}");
+        // Those that the first host took are not named to the second.
+        let expected: &[&str] = if state.starts_with("RCPT") { &["r1"] } else { &["r0", "r1", "r2"] };
+        assert_eq!(named(&second), expected, "{state} {said}");
+    }
+}
+
+fn named(peer: &Peer) -> Vec<String> {
+    let lines = peer.lines().into_iter();
+    lines.filter_map(|line| Some(line.strip_prefix("RCPT TO:<")?.split('@').next()?.to_owned())).collect()
+}
+
+#[tokio::test]
+async fn a_verdict_is_not_asked_for_twice() {
+    for (state, said) in [("MAIL", "553 5.1.8 no such sender"), ("RCPT", "550 5.1.1 unknown"), (".", "554 5.7.1 spam")] {
+        let first = Peer::start(&[], move |step| match step.line {
+            line if !line.is_empty() && line.starts_with(state) => say(said),
+            _ => Do::Usual,
+        })
+        .await;
+        let second = Peer::good(&[]).await;
+        let (relays, report) = carry(&[first.address, second.address], 2).await;
+        assert_eq!((relays.len(), second.seen(|seen| seen.sessions)), (1, 0), "{state}");
+        assert_eq!(report.outcomes[0].1.class(), Class::Permanent, "{state}");
+    }
+}
+
+/// A host that has all of the content may have taken it: a second one would make it two.
+#[tokio::test]
+async fn content_whose_fate_is_not_known_goes_to_no_other_host_at_once() {
+    for said in [None, Some("354 more?")] {
+        let first = Peer::start(&[], move |step| match (step.line, said) {
+            (".", None) => Do::Close,
+            (".", Some(said)) => say(said),
+            _ => Do::Usual,
+        })
+        .await;
+        let second = Peer::good(&[]).await;
+        let (relays, report) = carry(&[first.address, second.address], 1).await;
+        assert_eq!(relays, ["mx0"], "{said:?}");
+        assert_eq!(report.outcomes[0].1.class(), Class::Temporary);
+    }
+}
+
+#[tokio::test]
+async fn content_that_was_taken_is_delivered_whatever_comes_after() {
+    let drops = Peer::start(&[], |step| match step.line {
+        "." => Do::SayAndClose(b"250 2.0.0 taken\r\n".to_vec()),
+        _ => Do::Usual,
+    })
+    .await;
+    let (relays, report) = carry(&[drops.address, Peer::good(&[]).await.address], 1).await;
+    assert_eq!(relays, ["mx0"]);
+    assert!(all_delivered(&report));
+}
+
+#[tokio::test]
+async fn a_bounded_number_of_hosts_is_given_the_mail() {
+    let mut addresses = Vec::new();
+    for _ in 0..8 {
+        addresses
+            .push(Peer::start(&[], |step| if step.line == "." { say("451 4.3.0 later") } else { Do::Usual }).await.address);
+    }
+    let (relays, _) = carry(&addresses, 1).await;
+    assert_eq!(relays.len(), SESSIONS_MAX);
+}
+
+/// A host with many addresses that puts mail off does not keep the others from their turn.
+#[tokio::test]
+async fn other_hosts_come_before_other_addresses() {
+    let busy = || async { Peer::start(&[], |step| if step.line == "." { say("451 later") } else { Do::Usual }).await.address };
+    let addresses = vec![busy().await, busy().await, busy().await, busy().await, busy().await, busy().await];
+    let good = Peer::good(&[]).await;
+    let hops = vec![
+        Hop { host: "many.example".into(), addresses },
+        Hop { host: "good.example".into(), addresses: vec![good.address] },
+    ];
+    let route = Route { destination: "there.example".into(), hops };
+    let client = client(patient());
+    let mut attempt = Attempt::new(&client, &Arc::new(route));
+    assert!(attempt.next().await.unwrap().relay().starts_with("many"));
+    let second = attempt.next().await.unwrap();
+    assert!(second.relay().starts_with("good"));
+    // Over a connection that is open already, the others are those beside it.
+    let mut beside = Attempt::beside(&second);
+    assert!(beside.may_go_on());
+    assert!(beside.next().await.unwrap().relay().starts_with("many"));
 }

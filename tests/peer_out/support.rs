@@ -269,6 +269,8 @@ fn server_tls() -> Arc<rustls::ServerConfig> {
 pub fn patient() -> Timeouts {
     let long = Duration::from_secs(30);
     Timeouts {
+        route: 20 * long,
+        turn: long,
         connect: long,
         greeting: long,
         hello: long,
@@ -289,7 +291,7 @@ pub fn client(timeouts: Timeouts) -> Client {
 
 pub fn counted(timeouts: Timeouts) -> (Client, Arc<Counters>) {
     let counters = Arc::new(Counters::new(&[]).unwrap());
-    let config = Config { hostname: "relay.example".into(), timeouts, bind: None };
+    let config = Config { hostname: "relay.example".into(), timeouts, bind: None, recipients_max: 100 };
     (Client::new(config, counters.clone()).unwrap(), counters)
 }
 
@@ -305,6 +307,13 @@ pub async fn connect(peer: &Peer) -> Connection {
 
 pub async fn refused(timeouts: Timeouts, peer: &Peer) -> Outcome {
     client(timeouts).connect(&route(&[peer.address])).await.unwrap_err()
+}
+
+/// A mail from the null sender.
+pub fn bounce(recipients: usize) -> Message {
+    let mut message = message(recipients, "Subject: a bounce\r\n\r\n");
+    message.envelope.sender = None;
+    message
 }
 
 pub fn message(recipients: usize, content: impl AsRef<[u8]>) -> Message {

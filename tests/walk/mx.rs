@@ -7,7 +7,7 @@ use crate::support::names::Names;
 use crate::support::patience::until;
 use crate::support::program::{need_root, own_address};
 use crate::support::report::Report;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 
 /// A next hop on port 25 of an address of its own.
 pub(crate) fn next_hop(fail: &str) -> Sink {
@@ -90,6 +90,44 @@ fn records_decide_and_broken_hosts_are_passed_over() {
     assert_eq!(dropping.count() + refusing.count(), 0);
     assert_eq!((dropping.stop("sessions"), refusing.stop("sessions")), (1, 1), "each was tried, in its turn");
     assert_eq!(appliance.counter("mta_bounced_total"), 0);
+}
+
+/// The pause before a second attempt is five minutes: what arrives, arrives in the first.
+#[test]
+fn the_next_host_is_asked_in_the_same_attempt() {
+    let (second, deferring, full) = (next_hop(""), next_hop("rcpt=451"), next_hop("data=452"));
+    let silent = TcpListener::bind((own_address(), 25)).unwrap();
+    let names = Names::serve(&[
+        host("second", second.address.ip()),
+        host("deferring", deferring.address.ip()),
+        host("full", full.address.ip()),
+        host("silent", silent.local_addr().unwrap().ip()),
+        mx("defers", "deferring", 10),
+        mx("defers", "full", 15),
+        mx("defers", "second", 20),
+        mx("silent", "silent", 10),
+        mx("silent", "second", 20),
+    ]);
+    let appliance = appliance(&names, &[]);
+    send(&appliance, "sender@here.example", "box@defers.example");
+    send(&appliance, "sender@here.example", "box@silent.example");
+    appliance.until_empty();
+    assert_eq!(sorted_recipients(&second, 2), ["box@defers.example", "box@silent.example"]);
+    assert_eq!(appliance.counter("mta_delivered_total"), 2);
+    assert_eq!(appliance.counter("mta_deferred_total"), 0);
+}
+
+#[test]
+fn a_host_that_refuses_us_costs_no_mail() {
+    for (fail, stage) in [("greeting=554", "greeting"), ("mail=530", "mail")] {
+        let refusing = next_hop(fail);
+        let names = Names::serve(&[host("refusing", refusing.address.ip()), mx("there", "refusing", 10)]);
+        let appliance = appliance(&names, &[]);
+        send(&appliance, "sender@here.example", "box@there.example");
+        assert!(appliance.deferral().contains(" refused us "), "{}", appliance.deferral());
+        assert_eq!(appliance.counter(&format!("mta_next_hop_refusals_total{{stage=\"{stage}\"}}")), 1);
+        assert_eq!((appliance.counter("mta_bounced_total"), appliance.messages().len()), (0, 1));
+    }
 }
 
 #[test]

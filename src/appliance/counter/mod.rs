@@ -57,6 +57,10 @@ pub struct Counters {
     pub copies_total: IntCounterVec,
     /// Connections out that were opened, label `status`: established, failed.
     pub connections_out_total: IntCounterVec,
+    /// Refusals of the session or of us by next hops, label `stage`: where in the session.
+    pub next_hop_refusals_total: IntCounterVec,
+    /// Bounces, and other mail from the null sender, that failed for good: nobody is told.
+    pub undeliverable_bounces_total: IntCounter,
     /// Connections out that are open now.
     pub connections_out_active: IntGauge,
     /// From 250 to the next hop's 250, for each delivered recipient.
@@ -188,6 +192,18 @@ impl Counters {
                 "Connections to next hops",
                 "status",
                 &["established", "failed"],
+            )?,
+            next_hop_refusals_total: counters(
+                r,
+                "mta_next_hop_refusals_total",
+                "Refusals of the session or of this relay, as opposed to a mail, by next hops",
+                "stage",
+                &["greeting", "hello", "starttls", "mail", "recipient", "data"],
+            )?,
+            undeliverable_bounces_total: counter(
+                r,
+                "mta_undeliverable_bounces_total",
+                "Bounces and other mail from the null sender that failed for good, so that nobody was told",
             )?,
             connections_out_active: gauge(r, "mta_connections_out_active", "Connections to next hops that are open now")?,
             delivery_latency_seconds: histogram(

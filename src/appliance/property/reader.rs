@@ -91,6 +91,8 @@ impl Reader<'_> {
         let session_reserve = self.optional("session_reserve", texts.session_reserve, value::count_or_zero);
         let destination_concurrency_limit =
             self.required("destination_concurrency_limit", texts.destination_concurrency_limit, value::count);
+        let destination_recipient_limit =
+            self.required("destination_recipient_limit", texts.destination_recipient_limit, value::count);
         let dns_servers = self.optional("dns_servers", texts.dns_servers, value::servers);
         Some(Settings {
             hostname: hostname?,
@@ -146,6 +148,7 @@ impl Reader<'_> {
             session_limit_per_address: session_limit_per_address?,
             session_reserve,
             destination_concurrency_limit: destination_concurrency_limit?,
+            destination_recipient_limit: destination_recipient_limit?,
             dns_servers: dns_servers.unwrap_or_default(),
         })
     }

@@ -125,6 +125,8 @@ pub struct Settings {
     pub session_reserve: Option<u32>,
     /// Connections at one time to one destination.
     pub destination_concurrency_limit: u32,
+    /// Recipients of one transaction with a next hop.
+    pub destination_recipient_limit: u32,
     /// Name servers; empty = those of /etc/resolv.conf.
     pub dns_servers: Vec<SocketAddr>,
 }
@@ -206,6 +208,7 @@ pub struct Texts {
     pub(super) session_limit_per_address: Option<String>,
     pub(super) session_reserve: Option<String>,
     pub(super) destination_concurrency_limit: Option<String>,
+    pub(super) destination_recipient_limit: Option<String>,
     pub(super) dns_servers: Option<String>,
     pub(super) log_format: Option<String>,
     pub(super) history_enabled: Option<String>,
@@ -309,6 +312,7 @@ impl Settings {
             session_limit_per_address,
             session_reserve,
             destination_concurrency_limit,
+            destination_recipient_limit,
             dns_servers,
         } = self;
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
@@ -367,6 +371,7 @@ impl Settings {
             ("session_limit_per_address", session_limit_per_address.to_string()),
             ("session_reserve", session_reserve.map(|reserve| reserve.to_string()).unwrap_or_default()),
             ("destination_concurrency_limit", destination_concurrency_limit.to_string()),
+            ("destination_recipient_limit", destination_recipient_limit.to_string()),
             ("dns_servers", joined(dns_servers.iter().map(ToString::to_string))),
         ])
     }

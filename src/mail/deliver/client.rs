@@ -1,11 +1,13 @@
 //! From a route to a connection that is ready for mail.
 
+use super::attempt::Attempt;
 use super::extensions::Extensions;
+use super::refusal::{self, Stage};
 use super::wire::{Trouble, Wire, io_text};
 use super::{Config, Timeouts};
 use crate::appliance::counter::Counters;
 use crate::ground::tls;
-use crate::mail::model::{Class, Outcome, Reply, Route};
+use crate::mail::model::{Outcome, Reply, Route};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -44,6 +46,9 @@ pub struct Connection {
     pub(super) dirty: bool,
     /// Command and content buffer, kept from message to message.
     pub(super) out: Vec<u8>,
+    /// The most recipients of one transaction; less where the peer has shown that it takes less.
+    pub(super) recipients_max: usize,
+    pub(super) route: Arc<Route>,
     host: String,
     address: SocketAddr,
     _active: Active,
@@ -59,34 +64,21 @@ impl Client {
         Ok(Self { shared: Arc::new(Shared { config, counters, tls }) })
     }
 
-    /// Tries hosts and addresses in order until one is ready for mail.
+    /// Asks hosts and addresses in order until one is ready for mail: the first step of an [`Attempt`].
     ///
     /// # Errors
-    /// The last temporary failure; a permanent one (5xx in place of a greeting) only when every address answered so, since
-    /// any other may take the mail later.
+    /// As [`Attempt::next`].
     pub async fn connect(&self, route: &Route) -> Result<Connection, Outcome> {
-        let mut failure = Outcome::own(Reply::new(451, (4, 4, 4), format!("{} has no host to connect to", route.destination)));
-        let mut tried = false;
-        for hop in &route.hops {
-            for address in &hop.addresses {
-                match self.open(&hop.host, *address).await {
-                    Ok(connection) => return Ok(connection),
-                    Err(outcome) if !tried || outcome.class() == Class::Temporary => failure = outcome,
-                    Err(_) => {}
-                }
-                tried = true;
-            }
-        }
-        Err(failure)
+        Attempt::new(self, &Arc::new(route.clone())).next().await
     }
 
     /// One address, encrypted if it can be, else plain.
-    pub(super) async fn open(&self, host: &str, address: SocketAddr) -> Result<Connection, Outcome> {
+    pub(super) async fn open(&self, host: &str, address: SocketAddr, route: &Arc<Route>) -> Result<Connection, Outcome> {
         let relay = relay_text(host, address);
-        let opened = match self.attempt(host, address, &relay, true).await {
+        let opened = match self.attempt(host, address, route, &relay, true).await {
             Err(Failed::Tls(cause)) => {
                 tracing::info!(relay, cause, "TLS failed; trying again in plain text");
-                let plain = self.attempt(host, address, &relay, false).await;
+                let plain = self.attempt(host, address, route, &relay, false).await;
                 plain.map(|connection| Connection { tls_failure: Some(cause), ..connection })
             }
             other => other,
@@ -103,7 +95,19 @@ impl Client {
         &self.shared.config.timeouts
     }
 
-    async fn attempt(&self, host: &str, address: SocketAddr, relay: &str, may_tls: bool) -> Result<Connection, Failed> {
+    /// Counts a refusal of the session, or of us.
+    pub(super) fn refused(&self, stage: Stage) {
+        self.shared.counters.next_hop_refusals_total.with_label_values(&[stage.label()]).inc();
+    }
+
+    async fn attempt(
+        &self,
+        host: &str,
+        address: SocketAddr,
+        route: &Arc<Route>,
+        relay: &str,
+        may_tls: bool,
+    ) -> Result<Connection, Failed> {
         let times = self.timeouts();
         let stream =
             timeout(times.connect, self.dial(address)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(
@@ -120,13 +124,15 @@ impl Client {
             carried: 0,
             dirty: false,
             out: Vec::new(),
+            recipients_max: self.shared.config.recipients_max.max(1),
+            route: route.clone(),
             host: host.to_owned(),
             address,
             _active: Active::new(self.shared.counters.clone()),
         };
         let code = connection.wire.reply(times.greeting).await;
         let code = code.map_err(|trouble| trouble.outcome(relay, "before its greeting", 1))?;
-        connection.welcome(code, "in place of a greeting")?;
+        connection.welcome(code, Stage::Greeting)?;
         connection.hello().await?;
         if may_tls && connection.extensions.starttls { connection.encrypt().await } else { Ok(connection) }
     }
@@ -162,6 +168,10 @@ impl Connection {
         &self.relay
     }
 
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Whether the peer closed the connection or spoke while idle; it is then good for nothing but to be dropped.
     pub fn is_stale(&mut self) -> bool {
         self.wire.is_stale()
@@ -178,7 +188,9 @@ impl Connection {
     /// A new connection to the same address in place of this one.
     pub(super) async fn reopen(&mut self) -> Result<(), Outcome> {
         let client = self.client.clone();
-        *self = client.open(&self.host, self.address).await?;
+        let recipients_max = self.recipients_max;
+        *self = client.open(&self.host, self.address, &self.route).await?;
+        self.recipients_max = recipients_max;
         Ok(())
     }
 
@@ -188,10 +200,10 @@ impl Connection {
             code if code < 300 => self.extensions = Extensions::parse(self.wire.last_lines()),
             code if code >= 500 => {
                 let code = self.ask("HELO").await?;
-                self.welcome(code, "in answer to HELO")?;
+                self.welcome(code, Stage::Hello)?;
                 self.extensions = Extensions::default();
             }
-            code => self.welcome(code, "in answer to EHLO")?,
+            code => self.welcome(code, Stage::Hello)?,
         }
         Ok(())
     }
@@ -206,12 +218,18 @@ impl Connection {
         asked.await.map_err(|trouble: Trouble| trouble.outcome(&self.relay, &format!("in answer to {verb}"), 2))
     }
 
-    /// Takes 2xx; any other code is the peer's word against this address.
-    fn welcome(&self, code: u16, when: &str) -> Result<(), Outcome> {
+    /// Takes 2xx; 4xx and 5xx are the peer's word against us, and not against the mail.
+    fn welcome(&self, code: u16, stage: Stage) -> Result<(), Outcome> {
         match code {
             200..300 => Ok(()),
-            400.. => Err(Outcome::said(self.wire.last_reply())),
-            _ => Err(Outcome::own(Reply::new(451, (4, 5, 0), format!("{} answered {code} {when}", self.relay)))),
+            400.. => {
+                self.client.refused(stage);
+                Err(refusal::outcome(stage, &self.relay, self.wire.last_reply()))
+            }
+            _ => {
+                let text = format!("{} answered {code} {}", self.relay, stage.words());
+                Err(Outcome::own(Reply::new(451, (4, 5, 0), text)))
+            }
         }
     }
 
@@ -225,7 +243,10 @@ impl Connection {
         };
         match asked.await {
             Ok(220) => {}
-            Ok(421) => return Err(Outcome::said(self.wire.last_reply()).into()),
+            Ok(421) => {
+                self.client.refused(Stage::Starttls);
+                return Err(Outcome::said(self.wire.last_reply()).into());
+            }
             Ok(_) => return Ok(self),
             Err(trouble) => {
                 let outcome = trouble.outcome(&self.relay, "in answer to STARTTLS", 2);

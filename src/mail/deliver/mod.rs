@@ -4,10 +4,12 @@
 //! In: a [`Route`](crate::mail::model::Route), then messages, as many as the connection will carry.
 //! Out: a [`Report`](crate::mail::model::Report); every failure on our side of the wire is worded as a reply too, a whole
 //! sentence with host and cause.
-//! Walk: [`Client::connect`] tries hosts and addresses in order until one greets, answers EHLO (or HELO) and, where it
-//! offers STARTTLS, is encrypted; [`Connection::send`] carries one message; [`Connection::quit`] says good-bye.
-//! Rules: commands are pipelined where the peer allows it; a permanent refusal of one address is final only when no other
-//! address fails for now; a kept connection that died while idle is opened anew once, before the message is blamed.
+//! Walk: [`Attempt::next`] asks hosts and addresses in order until one greets, answers EHLO (or HELO) and, where it
+//! offers STARTTLS, is encrypted; [`Connection::send`] carries one message; recipients that were put off go to the next host;
+//! [`Connection::quit`] says good-bye.
+//! Rules: commands are pipelined where the peer allows it; a refusal of the session or of us is temporary for the mail (the
+//! table is in `refusal`); more recipients than a peer takes at once go in further transactions over the same connection; a
+//! kept connection that died while idle is opened anew once, before the message is blamed.
 //! Limits: replies, see [`reply`]; times, see [`Timeouts`]; [`GROUP_MAX`] commands in flight; content goes out in pieces of
 //! [`PIECE`] octets, at no less than [`MIN_PACE`] octets a second, so that no peer can hold a message for ever.
 //! Security: TLS is opportunistic (RFC 7435): it is tried without asking who answers, and a failure falls back to plain
@@ -16,9 +18,11 @@
 //! Known bugs: the peer's certificate is not checked and no policy (DANE, MTA-STS) asks for it yet.
 //! Source: RFC 5321, RFC 1870 (SIZE), RFC 2920 (PIPELINING), RFC 3207 (STARTTLS), RFC 6152 (8BITMIME), RFC 6531 (SMTPUTF8).
 
+mod attempt;
 mod client;
 mod content;
 mod extensions;
+mod refusal;
 pub mod reply;
 mod transaction;
 mod transcript;
@@ -27,6 +31,7 @@ mod wire;
 use std::net::IpAddr;
 use std::time::Duration;
 
+pub use attempt::{Attempt, BESIDE_MAX, SESSIONS_MAX};
 pub use client::{Client, Connection};
 
 /// The most commands that are sent before their replies are read. More could fill both directions of a connection with
@@ -48,11 +53,18 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// The address to send from; used for next hops of its family only.
     pub bind: Option<IpAddr>,
+    /// The most recipients of one transaction (RFC 5321 §4.5.3.1.8: every server takes 100).
+    pub recipients_max: usize,
 }
 
 /// How long to wait in each state. Each is the time for the whole reply, not for its next octet.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
+    /// For finding a host that is ready for mail, all hosts of a route together.
+    pub route: Duration,
+    /// For one host alone, before the next one is asked beside it. Less where there are so many that [`Timeouts::route`] would
+    /// not do.
+    pub turn: Duration,
     /// For the TCP connection.
     pub connect: Duration,
     /// For the greeting.
@@ -83,6 +95,8 @@ impl Default for Timeouts {
     fn default() -> Self {
         let minutes = |n: u64| Duration::from_secs(60 * n);
         Self {
+            route: minutes(10),
+            turn: Duration::from_secs(15),
             connect: Duration::from_secs(30),
             greeting: minutes(5),
             hello: minutes(5),

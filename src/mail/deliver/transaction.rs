@@ -2,6 +2,7 @@
 
 use super::client::Connection;
 use super::content::{Pieces, Stuffer};
+use super::refusal::{self, Stage};
 use super::wire::Trouble;
 use super::{GROUP_MAX, MIN_PACE};
 use crate::mail::model::{Address, Body, BodyType, Class, Enhanced, Envelope, Message, Outcome, Reply, Report, Target};
@@ -20,7 +21,7 @@ const BUFFER_KEPT: usize = 128 * 1024;
 const LAST_WORD: Duration = Duration::from_secs(1);
 
 impl Connection {
-    /// Carries one message to `targets` in one transaction; for [`Target::Copy`] to all recipients of the envelope, with one
+    /// Carries one message to `targets`, in one transaction unless there are more than the peer takes at once; for [`Target::Copy`] to all recipients of the envelope, with one
     /// outcome: success when the content was taken for at least one of them.
     pub async fn send(&mut self, message: &Message, targets: &[Target]) -> Report {
         let envelope = &message.envelope;
@@ -39,6 +40,7 @@ impl Connection {
             security: self.security.clone(),
             transcript: if all_well { String::new() } else { self.wire.transcript.text().to_owned() },
             reusable: answers.reusable,
+            elsewhere: answers.elsewhere,
         };
         self.wire.transcript.clear();
         if self.out.capacity() > BUFFER_KEPT {
@@ -47,11 +49,12 @@ impl Connection {
         report
     }
 
-    /// One outcome a recipient. A kept connection that turns out to be gone is opened anew: the peer had a right to close it,
-    /// and no octet of this message has been answered.
+    /// One outcome a recipient, in as many transactions as it takes (RFC 5321 §4.5.3.1.10); each of them brings at least one
+    /// recipient to an end. A kept connection that turns out to be gone is opened anew: the peer had a right to close it, and no
+    /// octet of this transaction has been answered.
     async fn attempt(&mut self, envelope: &Envelope, body: &Body, recipients: &[&Address]) -> Answers {
+        let mut outcomes = vec![None; recipients.len()];
         loop {
-            let mut outcomes = vec![None; recipients.len()];
             let plan = match self.plan(envelope, body, recipients, &mut outcomes).await {
                 Ok(plan) => plan,
                 Err(outcome) => return Answers::new(outcomes, &outcome, true),
@@ -66,13 +69,24 @@ impl Connection {
             }
             self.carried += 1;
             match self.transact(&plan, body, recipients, &mut outcomes).await {
-                Ok(outcome) => return Answers::new(outcomes, &outcome, true),
+                Ok(Ended { outcome, for_all: true, .. }) => return Answers::new(outcomes, &outcome, true),
+                Ok(Ended { outcome, asked, .. }) => {
+                    for place in asked {
+                        outcomes[place].get_or_insert_with(|| outcome.clone());
+                    }
+                    if outcomes.iter().all(Option::is_some) {
+                        return Answers::new(outcomes, &outcome, true);
+                    }
+                }
                 Err(Broken::Gone(_)) if kept => {
                     if let Err(outcome) = self.reopen().await {
-                        return Answers::new(vec![None; recipients.len()], &outcome, false);
+                        return Answers::new(outcomes, &outcome, false);
                     }
                 }
                 Err(Broken::Gone(outcome) | Broken::Midway(outcome)) => return Answers::new(outcomes, &outcome, false),
+                Err(Broken::Unsure(outcome)) => {
+                    return Answers { elsewhere: false, ..Answers::new(outcomes, &outcome, false) };
+                }
             }
         }
     }
@@ -132,30 +146,56 @@ impl Connection {
             mail.extend_from_slice(b" SMTPUTF8");
         }
         mail.extend_from_slice(b"\r\n");
-        Ok(Plan { mail })
+        Ok(Plan { mail, null_sender: envelope.sender.is_none() })
     }
 
-    /// The transaction itself: fills in the outcomes of refused recipients and gives the one for all others.
+    /// The transaction itself, with as many of the open recipients as the peer takes at once: fills in the outcomes of refused
+    /// recipients and gives the one for all others.
     async fn transact(
         &mut self,
         plan: &Plan,
         body: &Body,
         recipients: &[&Address],
         outcomes: &mut [Option<Outcome>],
-    ) -> Result<Outcome, Broken> {
-        let open: Vec<Step> = (0..recipients.len()).filter(|place| outcomes[*place].is_none()).map(Step::Recipient).collect();
-        if open.is_empty() {
+    ) -> Result<Ended, Broken> {
+        let asked = (0..recipients.len()).filter(|place| outcomes[*place].is_none());
+        let mut asked: Vec<usize> = asked.take(self.recipients_max).collect();
+        if asked.is_empty() {
             // Every recipient has its own outcome already; the peer need not hear of it.
-            return Ok(no_recipient());
+            return Ok(Ended { outcome: no_recipient(), asked, for_all: true });
         }
-        let mut steps = Vec::with_capacity(open.len() + 3);
+        let (outcome, state) = self.exchange(plan, body, recipients, &asked, outcomes).await?;
+        let mail_refused = state.accepted == 0 && state.mail_refused;
+        if state.accepted > 0 && !state.too_many.is_empty() {
+            // So many and no more: the others have their turn at once, and later mail is cut to this size.
+            self.recipients_max = state.accepted;
+            asked.retain(|place| state.too_many.iter().all(|(too_many, _)| too_many != place));
+        } else {
+            state.too_many.into_iter().for_each(|(place, reply)| outcomes[place] = Some(Outcome::said(reply)));
+        }
+        // What is wrong for now with the content, or for good with the sender, is no better with other recipients.
+        let for_all = mail_refused || (state.accepted > 0 && outcome.class() == Class::Temporary);
+        Ok(Ended { outcome, asked, for_all })
+    }
+
+    /// The commands of a transaction and its content.
+    async fn exchange(
+        &mut self,
+        plan: &Plan,
+        body: &Body,
+        recipients: &[&Address],
+        asked: &[usize],
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<(Outcome, Heard), Broken> {
+        let open = asked.iter().copied().map(Step::Recipient);
+        let mut steps = Vec::with_capacity(asked.len() + 3);
         steps.extend(std::mem::take(&mut self.dirty).then_some(Step::Reset));
         steps.push(Step::Mail);
         steps.extend(open);
         steps.push(Step::Data);
 
         let deadline = Instant::now() + self.client.timeouts().envelope;
-        let mut state = State { deadline, heard: false, mail_refused: None, accepted: 0, data: None };
+        let mut state = State { deadline, heard: false, mail_refused: None, accepted: 0, too_many: Vec::new(), data: None };
         let group = if self.extensions.pipelining { GROUP_MAX } else { 1 };
         for group in steps.chunks(group) {
             if matches!(group, [Step::Data]) && state.accepted == 0 {
@@ -169,25 +209,33 @@ impl Connection {
 
         // Whatever did not end with the content or a refused MAIL leaves recipients behind (RFC 5321 §4.1.1.5).
         self.dirty = state.mail_refused.is_none();
-        match state.data {
+        let heard = Heard {
+            accepted: state.accepted,
+            too_many: std::mem::take(&mut state.too_many),
+            mail_refused: state.mail_refused.is_some(),
+        };
+        let outcome = match state.data {
             Some(data) if data.code == 354 && state.accepted > 0 && state.mail_refused.is_none() => {
                 self.nothing_more().await?;
                 let outcome = self.content(body).await?;
                 self.dirty = false;
-                Ok(outcome)
+                outcome
             }
             Some(data) if data.code == 354 => match (self.nothing().await, state.mail_refused) {
-                (Ok(()), refused) => Ok(refused.unwrap_or_else(no_recipient)),
-                (Err(_), Some(refused)) => Err(Broken::Midway(refused)),
-                (Err(broken), None) => Err(broken),
+                (Ok(()), refused) => refused.unwrap_or_else(no_recipient),
+                (Err(_), Some(refused)) => return Err(Broken::Midway(refused)),
+                (Err(broken), None) => return Err(broken),
             },
             data => match (state.mail_refused, data) {
-                (Some(refused), _) => Ok(refused),
-                (None, Some(data)) if data.class() != Class::Success => Ok(Outcome::said(data)),
-                (None, Some(data)) if state.accepted > 0 => Err(Broken::Midway(self.unexpected(data.code, "DATA"))),
-                (None, _) => Ok(no_recipient()),
+                (Some(refused), _) => refused,
+                (None, Some(data)) if data.class() != Class::Success => self.judged(Stage::Data, data, plan),
+                (None, Some(data)) if state.accepted > 0 => {
+                    return Err(Broken::Midway(self.unexpected(data.code, "DATA")));
+                }
+                (None, _) => no_recipient(),
             },
-        }
+        };
+        Ok((outcome, heard))
     }
 
     /// Sends a group of commands in one write and reads their replies.
@@ -233,6 +281,7 @@ impl Connection {
             };
             if code == 421 {
                 // The peer is leaving: what it says counts for everything that is open (RFC 5321 §3.8).
+                self.client.refused(step.stage());
                 let outcome = state.mail_refused.take().unwrap_or_else(|| Outcome::said(self.wire.last_reply()));
                 return Err(if state.heard { Broken::Midway(outcome) } else { Broken::Gone(outcome) });
             }
@@ -241,12 +290,15 @@ impl Connection {
                 Step::Reset => {}
                 Step::Mail if code < 300 => {}
                 Step::Mail if code < 400 => return Err(Broken::Midway(self.unexpected(code, name))),
-                Step::Mail => state.mail_refused = Some(self.sender_refused()),
+                Step::Mail => state.mail_refused = Some(self.sender_refused(plan)),
                 // Without a sender there is no recipient, whatever is said of it.
                 Step::Recipient(_) if state.mail_refused.is_some() => {}
                 Step::Recipient(_) if code < 300 => state.accepted += 1,
                 Step::Recipient(_) if code < 400 => return Err(Broken::Midway(self.unexpected(code, name))),
-                Step::Recipient(place) => outcomes[*place] = Some(Outcome::said(recipient_refusal(self.wire.last_reply()))),
+                Step::Recipient(place) => match too_many(self.wire.last_reply(), state.accepted > 0) {
+                    Ok(reply) => state.too_many.push((*place, reply)),
+                    Err(reply) => outcomes[*place] = Some(self.judged(Stage::Recipient, reply, plan)),
+                },
                 Step::Data => state.data = Some(self.wire.last_reply()),
             }
         }
@@ -276,7 +328,7 @@ impl Connection {
                 // Without the final dot the peer throws away what it has (RFC 5321 §4.1.1.4).
                 Err(error) => {
                     let text = format!("the content could not be read from the data volume: {error}");
-                    return Err(Broken::Midway(Outcome::own(Reply::new(451, (4, 3, 0), text))));
+                    return Err(Broken::Unsure(Outcome::own(Reply::new(451, (4, 3, 0), text))));
                 }
             };
             self.out.clear();
@@ -295,10 +347,14 @@ impl Connection {
         self.wire.transcript.note("the content, and its end");
         match self.wire.reply(times.end).await {
             Ok(200..300) => Ok(Outcome::said(self.wire.last_reply())),
-            Ok(421) => Err(Broken::Midway(Outcome::said(self.wire.last_reply()))),
+            Ok(421) => {
+                self.client.refused(Stage::Data);
+                Err(Broken::Midway(Outcome::said(self.wire.last_reply())))
+            }
             Ok(400..) => Ok(Outcome::said(self.wire.last_reply())),
-            Ok(code) => Err(Broken::Midway(self.unexpected(code, "the end of data"))),
-            Err(trouble) => Err(Broken::Midway(trouble.outcome(&self.relay, "after the end of data", 2))),
+            // It has all of the content, and may have taken it.
+            Ok(code) => Err(Broken::Unsure(self.unexpected(code, "the end of data"))),
+            Err(trouble) => Err(Broken::Unsure(trouble.outcome(&self.relay, "after the end of data", 2))),
         }
     }
 
@@ -343,15 +399,25 @@ impl Connection {
         }
     }
 
+    /// A refusal of a command, about the mail or about us.
+    fn judged(&self, stage: Stage, reply: Reply, plan: &Plan) -> Outcome {
+        if refusal::is_about_relay(stage, &reply, plan.null_sender) {
+            self.client.refused(stage);
+            return refusal::outcome(stage, &self.relay, reply);
+        }
+        Outcome::said(reply)
+    }
+
     /// A peer that insists on TLS is not to blame the mail for a handshake that failed; that may work later.
-    fn sender_refused(&self) -> Outcome {
-        let said = Outcome::said(self.wire.last_reply());
+    fn sender_refused(&self, plan: &Plan) -> Outcome {
+        let said = self.wire.last_reply();
         match &self.tls_failure {
-            Some(cause) if said.reply.code == 530 => {
-                let text = format!("{cause}, and without TLS it said: {}", said.reply);
+            Some(cause) if said.code == 530 => {
+                self.client.refused(Stage::Mail);
+                let text = format!("{cause}, and without TLS it said: {said}");
                 Outcome::own(Reply::new(451, (4, 7, 5), text))
             }
-            _ => said,
+            _ => self.judged(Stage::Mail, said, plan),
         }
     }
 
@@ -368,6 +434,8 @@ impl Connection {
 struct Plan {
     /// The MAIL command with its parameters.
     mail: Vec<u8>,
+    /// It names nobody.
+    null_sender: bool,
 }
 
 /// A command, and whose reply it waits for.
@@ -378,6 +446,16 @@ enum Step {
     Data,
 }
 
+impl Step {
+    fn stage(&self) -> Stage {
+        match self {
+            Self::Reset | Self::Mail => Stage::Mail,
+            Self::Recipient(_) => Stage::Recipient,
+            Self::Data => Stage::Data,
+        }
+    }
+}
+
 /// What the peer has said so far.
 struct State {
     /// When the envelope must be through.
@@ -386,7 +464,25 @@ struct State {
     heard: bool,
     mail_refused: Option<Outcome>,
     accepted: usize,
+    /// Recipients that were too many for this transaction.
+    too_many: Vec<(usize, Reply)>,
     data: Option<Reply>,
+}
+
+/// What counts of it at the end.
+struct Heard {
+    accepted: usize,
+    too_many: Vec<(usize, Reply)>,
+    mail_refused: bool,
+}
+
+/// The end of a transaction over a connection that can go on.
+struct Ended {
+    /// For the recipients that were asked and have no outcome of their own.
+    outcome: Outcome,
+    asked: Vec<usize>,
+    /// It counts for those as well that were not asked yet.
+    for_all: bool,
 }
 
 /// The connection ended the transaction, with the outcome of all that is open.
@@ -395,18 +491,23 @@ enum Broken {
     Gone(Outcome),
     /// Later.
     Midway(Outcome),
+    /// As [`Broken::Midway`], but no other host may be asked at once: this one may have taken the content, or the cause is on
+    /// our side.
+    Unsure(Outcome),
 }
 
 /// The outcomes of all recipients, and whether the connection can go on.
 struct Answers {
     outcomes: Vec<Outcome>,
     reusable: bool,
+    /// As in [`Report::elsewhere`].
+    elsewhere: bool,
 }
 
 impl Answers {
     fn new(outcomes: Vec<Option<Outcome>>, rest: &Outcome, reusable: bool) -> Self {
         let outcomes = outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| rest.clone())).collect();
-        Self { outcomes, reusable }
+        Self { outcomes, reusable, elsewhere: true }
     }
 }
 
@@ -434,12 +535,16 @@ fn worst_or_best(outcomes: impl Iterator<Item = Outcome>) -> Outcome {
         .unwrap_or_else(|| Outcome::own(Reply::new(554, (5, 3, 0), "the envelope has no such recipient; please report this")))
 }
 
-/// Old servers say 552 for too many recipients, which means "the rest later" (RFC 5321 §4.5.3.1.10). With an enhanced code of
-/// another meaning (5.2.2, mailbox full) it is what it says.
-fn recipient_refusal(reply: Reply) -> Reply {
-    match reply {
-        Reply { code: 552, enhanced: None | Some(Enhanced(5, 5, 3)), text } => Reply::new(452, (4, 5, 3), text),
-        reply => reply,
+/// Whether a refusal of a recipient means that there are too many for one transaction; then, as a temporary reply. Old servers
+/// say 552 (RFC 5321 §4.5.3.1.10). With an enhanced code of another meaning (5.2.2, mailbox full; 4.3.1, disk full) it is what
+/// it says; without any, 452 may be about the disk, unless other recipients were `accepted` before.
+fn too_many(reply: Reply, accepted: bool) -> Result<Reply, Reply> {
+    match (reply.code, reply.enhanced) {
+        (421, _) => Err(reply),
+        (552, None) | (_, Some(Enhanced(5, 5, 3))) => Ok(Reply { code: 452, enhanced: Some(Enhanced(4, 5, 3)), ..reply }),
+        (_, Some(Enhanced(4, 5, 3))) => Ok(reply),
+        (452, None) if accepted => Ok(reply),
+        _ => Err(reply),
     }
 }
 
@@ -466,12 +571,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_many_recipients_means_later() {
-        let code = |reply| recipient_refusal(reply).code;
-        assert_eq!(code(Reply::plain(552, "too many recipients")), 452);
-        assert_eq!(code(Reply::new(552, (5, 5, 3), "too many recipients")), 452);
-        assert_eq!(code(Reply::new(552, (5, 2, 2), "mailbox full")), 552);
-        assert_eq!(code(Reply::plain(550, "no")), 550);
+    fn too_many_recipients_are_told_from_other_refusals() {
+        for (reply, accepted, expected) in [
+            (Reply::plain(552, "too many recipients"), false, Ok("452 4.5.3 too many recipients")),
+            (Reply::new(552, (5, 5, 3), "too many"), false, Ok("452 4.5.3 too many")),
+            (Reply::new(550, (5, 5, 3), "too many"), true, Ok("452 4.5.3 too many")),
+            (Reply::new(452, (4, 5, 3), "too many"), false, Ok("452 4.5.3 too many")),
+            (Reply::new(451, (4, 5, 3), "too many"), true, Ok("451 4.5.3 too many")),
+            (Reply::plain(452, "too many"), true, Ok("452 too many")),
+            (Reply::plain(452, "no room"), false, Err("452 no room")),
+            (Reply::new(452, (4, 3, 1), "disk full"), true, Err("452 4.3.1 disk full")),
+            (Reply::new(552, (5, 2, 2), "mailbox full"), true, Err("552 5.2.2 mailbox full")),
+            (Reply::new(421, (4, 5, 3), "too many"), true, Err("421 4.5.3 too many")),
+            (Reply::plain(550, "no"), true, Err("550 no")),
+        ] {
+            let told = too_many(reply, accepted).map(|reply| reply.to_string()).map_err(|reply| reply.to_string());
+            assert_eq!(told.as_deref().map_err(String::as_str), expected);
+        }
     }
 
     #[tokio::test]

@@ -45,4 +45,15 @@ pub struct Report {
     pub transcript: String,
     /// Whether the connection can carry another message.
     pub reusable: bool,
+    /// Whether another host may be asked at once about recipients with a temporary outcome (RFC 5321 §5.1). Not where the
+    /// host may have taken the content, or where the cause is on our side.
+    pub elsewhere: bool,
+}
+
+impl Report {
+    /// The targets that another host may be asked about at once.
+    pub fn put_off(&self) -> Vec<Target> {
+        let put_off = self.outcomes.iter().filter(|(_, outcome)| self.elsewhere && outcome.class() == Class::Temporary);
+        put_off.map(|(target, _)| *target).collect()
+    }
 }

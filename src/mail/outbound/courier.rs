@@ -4,8 +4,8 @@ use super::Outbound;
 use super::outcomes::Times;
 use super::queue_state::Pause;
 use crate::ground::clock;
-use crate::mail::deliver::Connection;
-use crate::mail::model::{Class, Message, MessageId, Outcome, Reply, Report, Target};
+use crate::mail::deliver::{Attempt, Connection};
+use crate::mail::model::{Class, Message, MessageId, Outcome, Report, Target};
 use crate::mail::schedule::{DestinationId, Job};
 use crate::mail::spool::{BACKLOG_MAX, Spool, SpoolError};
 use crate::mail::telling;
@@ -21,16 +21,16 @@ const LINGER_CROWDED: Duration = Duration::from_millis(400);
 /// How long a connection is used at most: next hops move, and fairness among them wants new choices.
 const REUSE_MAX: Duration = Duration::from_secs(300);
 
-/// How long route, connection and greeting of all hosts may take together.
-const CONNECT_MAX: Duration = Duration::from_secs(600);
+/// Octets that are kept of what was said with hosts before the last one of a try.
+const TALK_MAX: usize = 8 * 1024;
 
 /// How often a courier looks whether the disk has caught up.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
 
 /// Carries jobs until there is nothing to do.
 pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationId, name: Arc<str>) {
-    let (in_hand, to_tell) = (None, Vec::new());
-    let mut courier = Courier { outbound, destination, name, in_hand, to_tell, times: Times::now(), open: false };
+    let (in_hand, to_tell, again) = (None, Vec::new(), None);
+    let mut courier = Courier { outbound, destination, name, in_hand, to_tell, again, times: Times::now(), open: false };
     let mut connection: Option<(Connection, Instant)> = None;
     loop {
         if connection.as_ref().is_some_and(|(_, since)| since.elapsed() > REUSE_MAX) {
@@ -48,10 +48,13 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
             connection = None;
             courier.note_open(false);
         }
-        let mut open = match connection.take() {
-            Some(open) => open,
+        let (open, attempt) = match connection.take() {
+            Some(open) => {
+                let attempt = Attempt::beside(&open.0);
+                (open, attempt)
+            }
             None => match courier.connected().await {
-                Ok(connection) => (connection, Instant::now()),
+                Ok((connection, attempt)) => ((connection, Instant::now()), attempt),
                 Err((outcome, down)) => {
                     if down && courier.others_carry_on(job, &outcome) {
                         break;
@@ -65,10 +68,8 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
             },
         };
         courier.note_open(true);
-        let report = open.0.send(&message, &targets).await;
-        if report.reusable {
-            connection = Some(open);
-        }
+        let report;
+        (connection, report) = courier.carry(open, attempt, job, &message, &targets).await;
         courier.finish(job, &message, report).await;
     }
     quit(connection).await;
@@ -80,6 +81,13 @@ async fn quit(connection: Option<(Connection, Instant)>) {
     }
 }
 
+/// Says good-bye beside the mail that goes on.
+fn leave(connection: Option<(Connection, Instant)>) {
+    if connection.is_some() {
+        tokio::spawn(quit(connection));
+    }
+}
+
 /// The courier's place in the schedule; dropping it, even by a panic, puts the jobs it has taken back.
 struct Courier<S: Spool> {
     outbound: Arc<Outbound<S>>,
@@ -88,6 +96,8 @@ struct Courier<S: Spool> {
     in_hand: Option<Job>,
     /// Jobs that were taken only to tell their senders that the destination cannot be reached.
     to_tell: Vec<Job>,
+    /// The job in hand, and when it must be tried again although all is recorded that its last host said.
+    again: Option<(Job, u32)>,
     /// How long the job in hand takes.
     times: Times,
     /// Whether the schedule counts an open connection of this courier.
@@ -104,6 +114,7 @@ impl<S: Spool> Courier<S> {
             return None;
         }
         self.times = Times::now();
+        self.again = None;
         self.in_hand = self.outbound.state.take(self.destination, clock::now());
         self.in_hand
     }
@@ -154,8 +165,57 @@ impl<S: Spool> Courier<S> {
         self.outbound.ended.notify_waiters();
     }
 
+    /// Sends a message, and asks further hosts at once about recipients that one has put off (RFC 5321 §5.1). What is settled
+    /// with a host is recorded before the next one is asked, so that nobody gets the mail twice. Gives back the connection to
+    /// go on with, and the report on what is not recorded yet.
+    async fn carry(
+        &mut self,
+        open: (Connection, Instant),
+        mut attempt: Attempt,
+        job: Job,
+        message: &Message,
+        targets: &[Target],
+    ) -> (Option<(Connection, Instant)>, Report) {
+        let (mut connection, mut since) = open;
+        let mut kept = None;
+        let mut talk = String::new();
+        let mut report = connection.send(message, targets).await;
+        loop {
+            let put_off = report.put_off();
+            let may_go_on = !put_off.is_empty() && attempt.may_go_on() && !*self.outbound.stopping.borrow();
+            let next = if may_go_on { attempt.next().await.ok() } else { None };
+            let useful = put_off.len() < report.outcomes.len();
+            let Some(next) = next else {
+                if report.reusable && (useful || kept.is_none()) {
+                    leave(kept.replace((connection, since)));
+                } else if report.reusable {
+                    leave(Some((connection, since)));
+                }
+                report.transcript.insert_str(0, &talk);
+                return (kept, report);
+            };
+            telling::put_off(message, &report, next.relay());
+            talk.push_str(&report.transcript);
+            talk.truncate(talk.floor_char_boundary(TALK_MAX));
+            talk.push_str("* the next host\n");
+            if report.reusable && useful && kept.is_none() {
+                kept = Some((connection, since));
+            } else if report.reusable {
+                leave(Some((connection, since)));
+            }
+            report.outcomes.retain(|(_, outcome)| outcome.class() != Class::Temporary);
+            if !report.outcomes.is_empty() {
+                let (outbound, here) = (self.outbound.clone(), (self.destination, self.name.clone()));
+                let again = outbound.settle((here.0, &here.1), job, message, report, self.times).await;
+                self.again = again.or(self.again.take());
+            }
+            (connection, since) = (next, Instant::now());
+            report = connection.send(message, &put_off).await;
+        }
+    }
+
     /// As [`Courier::connect`], with a look at the clock.
-    async fn connected(&mut self) -> Result<Connection, (Outcome, bool)> {
+    async fn connected(&mut self) -> Result<(Connection, Attempt), (Outcome, bool)> {
         let since = Instant::now();
         let connected = self.connect().await;
         self.times.connecting = since.elapsed();
@@ -163,18 +223,14 @@ impl<S: Spool> Courier<S> {
     }
 
     /// Route and connection. An error says whether the destination as a whole is to be left alone for a while.
-    async fn connect(&self) -> Result<Connection, (Outcome, bool)> {
-        let connect = async {
-            match self.outbound.router.route(&self.name).await {
-                Ok(route) => self.outbound.client.connect(&route).await,
-                Err(error) => Err(Outcome::own(error.0)),
+    async fn connect(&self) -> Result<(Connection, Attempt), (Outcome, bool)> {
+        let connected = match self.outbound.router.route(&self.name).await {
+            Ok(route) => {
+                let mut attempt = Attempt::new(&self.outbound.client, &Arc::new(route));
+                attempt.next().await.map(|connection| (connection, attempt))
             }
+            Err(error) => Err(Outcome::own(error.0)),
         };
-        // Hosts that dawdle at every step must not keep a courier for as long as all steps of all hosts may take.
-        let connected = tokio::time::timeout(CONNECT_MAX, connect).await.unwrap_or_else(|_| {
-            let text = format!("no host of {} was ready for mail within {} minutes", self.name, CONNECT_MAX.as_secs() / 60);
-            Err(Outcome::own(Reply::new(451, (4, 4, 1), text)))
-        });
         connected.map_err(|outcome| {
             let down = outcome.class() != Class::Permanent;
             (outcome, down)
@@ -206,6 +262,7 @@ impl<S: Spool> Courier<S> {
             security: String::new(),
             transcript: String::new(),
             reusable: false,
+            elsewhere: false,
         };
         self.finish(job, message, report(targets)).await;
         if !down {
@@ -231,6 +288,7 @@ impl<S: Spool> Courier<S> {
     /// Records what became of a job, and gives it back to the schedule where it must be tried again.
     async fn finish(&mut self, job: Job, message: &Message, report: Report) {
         let again = self.outbound.settle((self.destination, &self.name), job, message, report, self.times).await;
+        let again = again.or(self.again.take());
         self.in_hand = None;
         let must_ring = self.outbound.state.end(message.id, self.destination, again, clock::now());
         self.outbound.ended.notify_waiters();

@@ -1,0 +1,155 @@
+//! One attempt at a route: which host is asked next (RFC 5321 §5.1).
+//!
+//! Hosts are asked in the order of the route. One that is not ready for mail within its [`Timeouts::turn`] keeps on, but no longer alone:
+//! the next one is asked beside it, and whoever is ready first gets the mail. So a host that takes connections and says nothing
+//! costs the others seconds and not minutes, however many such hosts there are.
+//! A host that was ready and then put recipients off is followed by the next one, within the same attempt.
+//!
+//! Limits: [`Timeouts::route`] for finding a host, [`BESIDE_MAX`] hosts asked at a time, [`SESSIONS_MAX`] hosts that are given the mail.
+
+#[cfg(doc)]
+use super::Timeouts;
+use super::client::{Client, Connection};
+use crate::mail::model::{Outcome, Reply, Route};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use tokio::time::{Instant, sleep_until};
+
+/// Hosts that are asked at a time. The oldest is given up for one more, so that a host which says nothing has twice its turn.
+pub const BESIDE_MAX: usize = 2;
+
+/// Hosts that are given the mail in one attempt. RFC 5321 §5.1 asks for at least two.
+pub const SESSIONS_MAX: usize = 5;
+
+/// The hosts of a route that have not been asked yet in this attempt.
+pub struct Attempt {
+    client: Client,
+    route: Arc<Route>,
+    /// Which hop, and which of its addresses.
+    waiting: VecDeque<(usize, SocketAddr)>,
+    /// Hosts that were ready for mail.
+    sessions: usize,
+}
+
+type Opening = Pin<Box<dyn Future<Output = Result<Connection, Outcome>> + Send>>;
+
+/// A host that is being asked.
+struct Asked {
+    hop: usize,
+    since: Instant,
+    opening: Opening,
+}
+
+impl Attempt {
+    /// An attempt that begins with the best host.
+    pub fn new(client: &Client, route: &Arc<Route>) -> Self {
+        let waiting = route.hops.iter().enumerate().flat_map(|(n, hop)| hop.addresses.iter().map(move |address| (n, *address)));
+        Self { client: client.clone(), waiting: waiting.collect(), route: route.clone(), sessions: 0 }
+    }
+
+    /// An attempt that begins over a connection that is open: the hosts of its route beside its own.
+    pub fn beside(connection: &Connection) -> Self {
+        let mut attempt = Self::new(&connection.client, &connection.route);
+        let own = connection.address();
+        if let Some(hop) = attempt.waiting.iter().find(|(_, address)| *address == own).map(|(hop, _)| *hop) {
+            attempt.waiting.retain(|(_, address)| *address != own);
+            attempt.reached(hop);
+        }
+        attempt
+    }
+
+    /// Whether one more host may be given the mail.
+    pub fn may_go_on(&self) -> bool {
+        !self.waiting.is_empty() && self.sessions < SESSIONS_MAX
+    }
+
+    /// The next host that is ready for mail.
+    ///
+    /// # Errors
+    /// No host is; the last failure, which is temporary whatever the hosts said: none of them has judged the mail.
+    pub async fn next(&mut self) -> Result<Connection, Outcome> {
+        let times = *self.client.timeouts();
+        let until = Instant::now() + times.route;
+        let hosts = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX).max(1);
+        let turn = times.turn.min(times.route / hosts);
+        let mut asked: VecDeque<Asked> = VecDeque::new();
+        let mut failure = None;
+        loop {
+            if let Some((hop, address)) = self.waiting.pop_front() {
+                if asked.len() >= BESIDE_MAX
+                    && let Some(silent) = asked.pop_front()
+                {
+                    failure = Some(self.gave_up(&silent));
+                }
+                let opening = Box::pin(open(self.client.clone(), self.route.clone(), hop, address));
+                asked.push_back(Asked { hop, since: Instant::now(), opening });
+            }
+            if asked.is_empty() {
+                return Err(failure.unwrap_or_else(|| self.nobody()));
+            }
+            let turn_ends = if self.waiting.is_empty() { until } else { until.min(Instant::now() + turn) };
+            tokio::select! {
+                (hop, opened) = first(&mut asked) => match opened {
+                    Ok(connection) => {
+                        self.reached(hop);
+                        return Ok(connection);
+                    }
+                    Err(outcome) => failure = Some(outcome),
+                },
+                () = sleep_until(turn_ends) => {
+                    if turn_ends == until {
+                        return Err(asked.pop_back().map_or_else(|| self.nobody(), |silent| self.gave_up(&silent)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A host was ready: its other addresses come after all other hosts.
+    fn reached(&mut self, hop: usize) {
+        self.sessions += 1;
+        let (same, mut others): (VecDeque<_>, VecDeque<_>) = self.waiting.drain(..).partition(|(other, _)| *other == hop);
+        others.extend(same);
+        self.waiting = others;
+    }
+
+    fn gave_up(&self, silent: &Asked) -> Outcome {
+        let host = self.route.hops.get(silent.hop).map_or("", |hop| hop.host.as_str());
+        let text = format!("{host} was not ready for mail within {} s", silent.since.elapsed().as_secs());
+        Outcome::own(Reply::new(451, (4, 4, 1), text))
+    }
+
+    fn nobody(&self) -> Outcome {
+        Outcome::own(Reply::new(451, (4, 4, 4), format!("{} has no host to connect to", self.route.destination)))
+    }
+}
+
+async fn open(client: Client, route: Arc<Route>, hop: usize, address: SocketAddr) -> Result<Connection, Outcome> {
+    let host = route.hops.get(hop).map_or("", |hop| hop.host.as_str());
+    client.open(host, address, &route).await
+}
+
+/// Waits for the first of them that is done, and takes it out.
+fn first(asked: &mut VecDeque<Asked>) -> impl Future<Output = (usize, Result<Connection, Outcome>)> + '_ {
+    poll_fn(|context| {
+        for place in 0..asked.len() {
+            if let Poll::Ready(opened) = asked[place].opening.as_mut().poll(context) {
+                let hop = asked[place].hop;
+                asked.remove(place);
+                return Poll::Ready((hop, opened));
+            }
+        }
+        Poll::Pending
+    })
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt").field("waiting", &self.waiting).field("sessions", &self.sessions).finish_non_exhaustive()
+    }
+}

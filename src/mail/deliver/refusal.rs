@@ -1,0 +1,297 @@
+//! Whom a refusal is about: the mail, or the relay and us; pure.
+//!
+//! A next hop that refuses the session, or us, has not judged the mail. Such a refusal is temporary for the mail whatever its
+//! class: the next host is asked, and else the mail waits. A server that is set up wrong for an hour must not cost the mail of
+//! that hour. `queue_lifetime` ends the wait.
+//!
+//! Rules, in this order:
+//! * in place of a greeting, or in answer to EHLO and HELO: always about the relay;
+//! * codes that speak of the session alone ([`is_of_session`]: authentication or TLS required, bad sequence of commands): about
+//!   the relay at MAIL, and those that mean nothing else ([`is_of_login`]) at RCPT and DATA as well;
+//! * MAIL otherwise: the enhanced code decides ([`by_enhanced`]), and where there is none, the code ([`by_code`]);
+//! * what is left unclear at MAIL ("554 5.7.1 access denied" may speak of us or of the sender) is about the relay, except for
+//!   the null sender: a hop that takes other mail and refuses bounces refuses the bounce.
+//!
+//! Source: RFC 5321 §4.2 and §4.3.2, RFC 3463 §3, RFC 4954 §6, RFC 3207 §4, RFC 7504, the registry of enhanced status codes.
+
+use crate::mail::model::{Class, Enhanced, Outcome, Reply};
+
+/// Where in the session a reply came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// In place of the greeting.
+    Greeting,
+    /// In answer to EHLO or HELO.
+    Hello,
+    /// In answer to STARTTLS.
+    Starttls,
+    /// In answer to MAIL.
+    Mail,
+    /// In answer to RCPT.
+    Recipient,
+    /// In answer to DATA or to the end of data.
+    Data,
+}
+
+impl Stage {
+    /// The label of `mta_next_hop_refusals_total`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Greeting => "greeting",
+            Self::Hello => "hello",
+            Self::Starttls => "starttls",
+            Self::Mail => "mail",
+            Self::Recipient => "recipient",
+            Self::Data => "data",
+        }
+    }
+
+    /// When it was said, for people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Greeting => "in place of a greeting",
+            Self::Hello => "in answer to EHLO",
+            Self::Starttls => "in answer to STARTTLS",
+            Self::Mail => "in answer to MAIL",
+            Self::Recipient => "in answer to RCPT",
+            Self::Data => "in answer to DATA",
+        }
+    }
+}
+
+/// Whom a refusal is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    Relay,
+    Mail,
+    Unclear,
+}
+
+/// Whether a reply refuses the session or us, as opposed to the mail. `null_sender`: MAIL named the null sender.
+pub(super) fn is_about_relay(stage: Stage, reply: &Reply, null_sender: bool) -> bool {
+    if reply.class() == Class::Success {
+        return false;
+    }
+    if reply.code == 421 {
+        return true;
+    }
+    match stage {
+        Stage::Greeting | Stage::Hello | Stage::Starttls => true,
+        // A 4xx there is temporary anyway, and may be about the sender.
+        Stage::Mail if reply.class() == Class::Temporary => false,
+        Stage::Mail => match at_mail(reply) {
+            About::Relay => true,
+            About::Mail => false,
+            About::Unclear => !null_sender,
+        },
+        Stage::Recipient | Stage::Data => is_of_login(reply),
+    }
+}
+
+/// The outcome of such a refusal: temporary, with the relay's own words in it.
+pub(super) fn outcome(stage: Stage, relay: &str, reply: Reply) -> Outcome {
+    if reply.class() == Class::Temporary {
+        return Outcome::said(reply);
+    }
+    // RFC 3463 §2: the same subject and detail, for now.
+    let Enhanced(_, subject, detail) = reply.enhanced.unwrap_or(Enhanced(5, 3, 2));
+    let text = format!("{relay} refused us {}: {reply}", stage.words());
+    Outcome::own(Reply::new(451, (4, subject, detail), text))
+}
+
+fn at_mail(reply: &Reply) -> About {
+    if is_of_session(reply.code) || is_of_login(reply) {
+        return About::Relay;
+    }
+    // A mailbox name that is not allowed, a parameter that is not known, a size: MAIL speaks of nothing else with these.
+    if matches!(reply.code, 501 | 504 | 551 | 552 | 553 | 555 | 556) && reply.enhanced != Some(Enhanced(5, 3, 2)) {
+        return About::Mail;
+    }
+    match reply.enhanced {
+        Some(Enhanced(_, subject, detail)) if (subject, detail) != (0, 0) => by_enhanced(subject, detail),
+        _ => by_code(reply.code),
+    }
+}
+
+/// Codes of a session that is not as the server wants it.
+fn is_of_session(code: u16) -> bool {
+    // 500, 502: MAIL is not known there. 503: not now. 521: no mail is taken there (RFC 7504). The others: see is_of_login.
+    matches!(code, 500 | 502 | 503 | 521 | 530 | 534 | 535 | 538)
+}
+
+/// Authentication or encryption is required, or failed (RFC 4954 §6, RFC 3207 §4): true of every mail of this session.
+fn is_of_login(reply: &Reply) -> bool {
+    let by_code = matches!(reply.code, 530 | 534 | 535 | 538);
+    by_code || matches!(reply.enhanced, Some(Enhanced(5, 7, 8..=14 | 57)))
+}
+
+/// Subject and detail of RFC 3463 in answer to MAIL.
+fn by_enhanced(subject: u16, detail: u16) -> About {
+    match (subject, detail) {
+        // The system: too large a message, or features that this message needs; all else is its state.
+        (3, 3 | 4) => About::Mail,
+        (3, _) => About::Relay,
+        // Network and routing: what the relay cannot reach is no matter of the mail.
+        (4, _) => About::Relay,
+        // Protocol: a wrong command is the session's, its syntax and arguments are the sender's and the message's.
+        (5, 1 | 5) => About::Relay,
+        // Policy: priority, owner and authentication of the message and its domain.
+        (7, 15..=19 | 20..=24 | 26..=27 | 29..=30 | 60) => About::Mail,
+        // The missing reverse name of our address, a flood from it.
+        (7, 25 | 28) => About::Relay,
+        // Codes of three digits are those of large providers for addresses and senders that they have blocked.
+        (7, _) => About::Unclear,
+        // Addresses, mailboxes, the rest of the protocol, content.
+        (1 | 2 | 5 | 6, _) => About::Mail,
+        _ => About::Unclear,
+    }
+}
+
+/// The code alone, in answer to MAIL.
+fn by_code(code: u16) -> About {
+    match code {
+        // RFC 5321 §4.3.2 lists 550 for MAIL: the mailbox, which is the sender.
+        550 => About::Mail,
+        _ => About::Unclear,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about(text: &str, null_sender: bool) -> bool {
+        let (code, words) = text.split_once(' ').unwrap();
+        let enhanced = Enhanced::parse(words);
+        let reply = Reply { code: code.parse().unwrap(), enhanced, text: words.to_owned().into() };
+        is_about_relay(Stage::Mail, &reply, null_sender)
+    }
+
+    #[test]
+    fn greetings_and_hellos_never_speak_of_the_mail() {
+        for stage in [Stage::Greeting, Stage::Hello] {
+            for code in [421, 450, 500, 521, 550, 554, 556] {
+                assert!(is_about_relay(stage, &Reply::plain(code, "no"), false), "{code}");
+            }
+            assert!(!is_about_relay(stage, &Reply::plain(220, "yes"), false));
+        }
+    }
+
+    /// What servers of the field say to MAIL about us: the mail waits, a bounce as well.
+    #[test]
+    fn mail_refused_because_of_the_session() {
+        for text in [
+            "530 5.7.57 Client not authenticated to send mail",
+            "530 5.7.0 Must issue a STARTTLS command first",
+            "530-5.5.1 Authentication Required",
+            "530 5.7.1 Client was not authenticated",
+            "530 authentication required",
+            "534 5.7.9 mechanism too weak",
+            "535 5.7.8 bad credentials",
+            "538 5.7.11 Encryption required",
+            "550 5.7.10 Encryption needed",
+            "550 5.7.13 account disabled",
+            "550 5.7.14 trust relationship required",
+            "554 5.7.57 not authenticated",
+            "550 5.7.25 no reverse name for your address",
+            "550 5.7.28 flood",
+            "503 5.5.1 Error: send HELO/EHLO first",
+            "503 5.7.0 Error: access denied",
+            "503 bad sequence",
+            "502 5.5.2 not implemented",
+            "500 what?",
+            "521 5.3.2 this host takes no mail",
+            "554 5.3.0 mailer configuration error",
+            "554 5.3.2 shutting down",
+            "550 5.3.5 system incorrectly configured",
+            "554 5.4.4 unable to route",
+            "550 5.5.1 not now",
+        ] {
+            let text = text.replacen("530-", "530 ", 1);
+            assert!(about(&text, false) && about(&text, true), "{text}");
+        }
+    }
+
+    /// What may be about us or about the sender: mail waits; a bounce has failed.
+    #[test]
+    fn mail_refused_for_a_reason_that_is_not_clear() {
+        for text in [
+            "554 5.7.1 access denied",
+            "550 5.7.1 not you",
+            "550 5.7.0 no",
+            "554 no",
+            "554 5.0.0 no",
+            "550 5.7.606 banned sending IP",
+            "550 5.7.708 traffic not accepted from this IP",
+        ] {
+            assert!(about(text, false) && !about(text, true), "{text}");
+        }
+    }
+
+    /// What is about the sender or the message: permanent.
+    #[test]
+    fn mail_refused_because_of_the_message() {
+        for text in [
+            "552 5.3.4 message size exceeds fixed limit",
+            "552 too large",
+            "552 5.2.3 too long",
+            "554 5.3.4 too big",
+            "554 5.3.3 SMTPUTF8 needed",
+            "553 5.1.7 bad sender syntax",
+            "501 5.1.7 bad sender address syntax",
+            "550 5.1.8 sender's domain does not exist",
+            "550 5.1.0 address rejected",
+            "550 5.1.1 no such sender",
+            "550 5.2.1 mailbox disabled",
+            "553 5.7.1 sender not owned by user",
+            "553 5.1.3 syntax",
+            "553 no such mailbox name",
+            "550 sender unknown",
+            "550 5.0.0 sender unknown",
+            "501 invalid MAIL FROM",
+            "501 5.5.4 syntax",
+            "555 5.5.4 unsupported option",
+            "504 parameter",
+            "556 5.1.10 null MX",
+            "550 5.6.7 no SMTPUTF8",
+            "554 5.6.1 media not supported",
+            "550 5.7.23 SPF",
+            "550 5.7.26 unauthenticated",
+            "550 5.7.27 sender has a null MX",
+            "550 5.7.30 REQUIRETLS",
+            "550 5.7.60 no permission to send as this sender",
+            "550 5.5.2 syntax",
+            // Temporary as it is; nothing to change.
+            "451 4.7.1 later",
+            "452 4.3.1 disk full",
+        ] {
+            assert!(!about(text, false) && !about(text, true), "{text}");
+        }
+    }
+
+    #[test]
+    fn recipients_and_content_are_judged_except_for_a_missing_login() {
+        for stage in [Stage::Recipient, Stage::Data] {
+            for (code, enhanced, expected) in [
+                (530, (5, 7, 0), true),
+                (550, (5, 7, 57), true),
+                (421, (4, 7, 0), true),
+                (550, (5, 7, 1), false),
+                (554, (5, 7, 1), false),
+                (503, (5, 5, 1), false),
+                (550, (5, 1, 1), false),
+            ] {
+                assert_eq!(is_about_relay(stage, &Reply::new(code, enhanced, "x"), false), expected, "{code} {enhanced:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_outcome_is_temporary_and_keeps_the_words() {
+        let said = outcome(Stage::Greeting, "mx[192.0.2.1]:25", Reply::new(554, (5, 7, 1), "access denied"));
+        assert_eq!((said.class(), said.remote, said.reply.enhanced), (Class::Temporary, false, Some(Enhanced(4, 7, 1))));
+        assert_eq!(said.reply.text, "mx[192.0.2.1]:25 refused us in place of a greeting: 554 5.7.1 access denied");
+        let said = outcome(Stage::Mail, "mx", Reply::plain(421, "later"));
+        assert_eq!((said.reply.code, said.remote), (421, true));
+    }
+}
