@@ -11,11 +11,11 @@ use super::server::Window;
 use super::words::{count, harmless, shorten, size, span};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
+use crate::ground::lock::Lock;
 use crate::mail::model::QueueSummary;
 use recent::{Fact, Recent};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// A certificate that ends within so many seconds is worth a word: two weeks.
@@ -67,14 +67,17 @@ pub struct AlertView {
 
 /// Since when each thing is wrong, and how the counters grew lately.
 pub struct Watch {
-    since: Mutex<HashMap<String, u32>>,
-    recent: Mutex<Recent>,
+    since: Lock<HashMap<String, u32>>,
+    recent: Lock<Recent>,
+    /// How many there were at the last look, and how many of them were grave.
+    last: Lock<(usize, usize)>,
     begun: Instant,
 }
 
 impl Default for Watch {
     fn default() -> Self {
-        Self { since: Mutex::default(), recent: Mutex::default(), begun: Instant::now() }
+        let (since, recent) = (Lock::leaf(HashMap::new()), Lock::leaf(Recent::default()));
+        Self { since, recent, last: Lock::leaf((0, 0)), begun: Instant::now() }
     }
 }
 
@@ -89,7 +92,12 @@ impl Watch {
     /// Takes a look at the counters; to be called every few seconds.
     pub(super) fn note(&self, counters: &Counters) {
         let now = self.begun.elapsed().as_secs();
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).note(counters, now);
+        self.recent.lock().note(counters, now);
+    }
+
+    /// How many things were wrong at the last look, and how many of them are grave.
+    pub(super) fn last(&self) -> (usize, usize) {
+        *self.last.lock()
     }
 
     /// What is wrong now, the grave first.
@@ -98,13 +106,13 @@ impl Watch {
         self.note(&window.counters);
         let mut alerts = all(window, summary, now);
         {
-            let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            let recent = self.recent.lock();
             let lately = Lately { recent: &recent, now: self.begun.elapsed().as_secs() };
             alerts.extend(lately.standstill(summary, now));
             alerts.extend(lately.bounces());
             alerts.extend(lately.events());
         }
-        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut since = self.since.lock();
         since.retain(|key, _| alerts.iter().any(|alert| alert.key == *key));
         let mut views: Vec<AlertView> = alerts
             .into_iter()
@@ -115,7 +123,9 @@ impl Watch {
                 key: alert.key,
             })
             .collect();
+        drop(since);
         views.sort_by_key(|view| !view.grave);
+        *self.last.lock() = (views.len(), views.iter().filter(|view| view.grave).count());
         views
     }
 }
@@ -161,6 +171,9 @@ fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
         let text = format!("{name} cannot be reached; {waiting} for it, the oldest for {waited}: {error}");
         alert(most(destination.messages), &format!("down {name}"), text);
     }
+    let way_out =
+        down.iter().find(|d| most(d.messages)).map(|d| format!("{} cannot be reached", shorten(&harmless(&d.name), SHOWN)));
+    window.parts.note("net", way_out);
     if let Some(others) = down.len().checked_sub(DESTINATIONS).filter(|others| *others > 0) {
         alert(false, "down", format!("{} more destinations cannot be reached", count(others as u64)));
     }

@@ -5,7 +5,28 @@ use super::api::StatusView;
 use super::parts::{Condition, PartView};
 
 /// Alerts whose words name nothing but this appliance's own parts. A new one is veiled until it stands here.
-const NAMELESS: [&str; 5] = ["ready", "disk", "certificate", "log", "old"];
+const NAMELESS: [&str; 20] = [
+    "ready",
+    "hangs",
+    "slow disk",
+    "disk",
+    "certificate",
+    "log",
+    "old",
+    "down",
+    "standstill",
+    "bounces",
+    "dns",
+    "lost bounces",
+    "sessions",
+    "strangers",
+    "clock",
+    "history",
+    "maillog",
+    "sync",
+    "corrupt",
+    "panics",
+];
 
 /// The appliance at a glance, without names.
 pub(super) fn status(view: StatusView) -> StatusView {

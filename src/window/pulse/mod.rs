@@ -14,6 +14,7 @@ use super::server::{Window, stopped};
 use super::veil;
 use crate::ground::clock;
 use crate::ground::disk::Disk;
+use crate::ground::lock::Lock;
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,6 +28,9 @@ use totals::Totals;
 
 /// How often the numbers are looked at, and told.
 const TICK: Duration = Duration::from_secs(2);
+
+/// How often it is looked for alerts although nobody asks.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// How often the rates are written to the data volume.
 const KEPT: Duration = Duration::from_secs(60);
@@ -55,6 +59,8 @@ pub struct Pulse {
     events: watch::Sender<Events>,
     pub(super) streams: Arc<Semaphore>,
     pub(super) watch: Watch,
+    /// When it was last looked for alerts.
+    looked: Lock<Option<Instant>>,
 }
 
 impl Pulse {
@@ -68,6 +74,7 @@ impl Pulse {
             events: watch::channel(Events::default()).0,
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             watch: Watch::default(),
+            looked: Lock::leaf(None),
         }
     }
 
@@ -88,8 +95,16 @@ impl Pulse {
     fn tick(&self, window: &Window) {
         window.look_at_log();
         self.watch.note(&window.counters);
-        let totals = Totals::of(&window.counters, window.views.desk.summary().messages);
+        let summary = window.views.desk.summary();
+        let totals = Totals::of(&window.counters, summary.messages);
         self.lock().tick(&totals, clock::now());
+        // For the head of every page, whoever looks or does not.
+        let mut looked = self.looked.lock();
+        if looked.is_none_or(|at| at.elapsed() >= LOOK) {
+            *looked = Some(Instant::now());
+            drop(looked);
+            self.watch.look(window, &summary);
+        }
     }
 }
 

@@ -151,6 +151,9 @@ struct Frame {
     uptime: String,
     now: String,
     ready: bool,
+    /// Alerts, and whether one of them is grave.
+    alerts: usize,
+    grave: bool,
     /// Changes with the style sheet and the script, so that browsers may keep them.
     assets: u32,
     token: String,
@@ -174,8 +177,11 @@ const NUMBERS: &str = "Numbers only: this page asks nobody for a password. Set u
 impl Frame {
     fn of(window: &Window, visit: &Visit<'_>, page: &'static str) -> Self {
         let now = clock::now();
+        let (alerts, grave) = window.views.pulse.watch.last();
         Self {
             page,
+            alerts,
+            grave: grave > 0,
             hostname: window.facts.hostname.clone(),
             version: window.facts.version.clone(),
             uptime: span(u64::from(now.saturating_sub(window.facts.started))),
