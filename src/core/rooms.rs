@@ -15,6 +15,7 @@ use crate::mail::inbound::Intake;
 use crate::mail::journal::{self, Masking};
 use crate::mail::outbound::{self, Outbound};
 use crate::mail::parse::Rules;
+use crate::mail::rewrite;
 use crate::mail::roll::Roll;
 use crate::mail::route::{self, Router};
 use crate::mail::schedule;
@@ -98,6 +99,11 @@ pub(super) fn intake(
         onward: Box::new(move |message| onward.enqueue(message)),
         policy: Policy::new(settings.smtpd_trusted_networks.clone(), default_gateways()),
         rules: Rules::new(settings.hostname.clone(), settings.message_size_limit),
+        rewriting: rewrite::Config {
+            origin_domain: settings.origin_domain.as_ref().unwrap_or(&settings.hostname).clone(),
+            drop_headers: settings.message_drop_headers.clone(),
+            add_missing_headers: settings.always_add_missing_headers,
+        },
         copy,
         tls: None,
         counters: counters.clone(),

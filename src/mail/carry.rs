@@ -1,12 +1,14 @@
 //! The corridor's way in for mail of another queue: no session, no Received field, the same door of the spool.
 //!
-//! In: what was known of the mail there, and its content. Out: a message on its way, with its past.
+//! In: what was known of the mail there, and its content; an mbox line on top of it is dropped, and content without a header
+//! section gets an empty line before it, as at terminal `in`. Out: a message on its way, with its past.
 //! Limits: content goes to the spool piece by piece; its length is what was announced, and the volume's room is the limit.
 //! Security: content is a stranger's. It is taken only whole (length and checksum as announced) and as lines that end in CR LF:
 //! a bare CR or LF could smuggle a second mail past the next hop (RFC 5321 §2.3.8).
 
 use super::model::{Carried, DeskError, MessageId, Pieces, Target};
 use super::outbound::Outbound;
+use super::rewrite::HeaderSection;
 use super::spool::{Entry, Past, Spool, Writer};
 use super::telling;
 
@@ -15,19 +17,26 @@ impl<S: Spool> Outbound<S> {
     pub(super) async fn carry_in(&self, carried: Carried, mut content: Box<dyn Pieces>) -> Result<MessageId, DeskError> {
         self.spool.ready()?;
         let mut writer = self.spool.begin();
-        let (mut crc, mut lines) = (crc32fast::Hasher::new(), Lines::default());
+        let (mut crc, mut lines, mut read) = (crc32fast::Hasher::new(), Lines::default(), 0_u64);
+        let (mut section, mut ahead) = (HeaderSection::foreign(), Vec::new());
         while let Some(piece) = content.next().await {
             let piece = piece.map_err(|error| refused(format!("the content broke off: {error}")))?;
-            if writer.written() + piece.len() as u64 > carried.size {
+            read += piece.len() as u64;
+            if read > carried.size {
                 return Err(refused(format!("the content is longer than the {} octets announced", carried.size)));
             }
             lines.take(&piece).map_err(refused)?;
             crc.update(&piece);
-            writer.write(&piece).await?;
+            let rest = section.take(&piece, &mut ahead);
+            writer.write(&ahead).await?;
+            ahead.clear();
+            writer.write(rest).await?;
         }
-        if writer.written() != carried.size {
-            return Err(refused(format!("the content has {} octets of the {} announced", writer.written(), carried.size)));
+        if read != carried.size {
+            return Err(refused(format!("the content has {read} octets of the {} announced", carried.size)));
         }
+        section.finish(&mut ahead);
+        writer.write(&ahead).await?;
         lines.end().map_err(refused)?;
         if crc.finalize() != carried.crc {
             return Err(refused("the content is not what was written: its checksum differs".to_owned()));

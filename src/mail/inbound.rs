@@ -10,7 +10,10 @@
 use super::accept::{self, Conduct, Encryption, Limits, Listener, Peer, Progress, Source, Stop, Summary, Wire, WireError};
 use super::admit::{Policy, Standing};
 use super::model::{Address, BodyType, Envelope, Kind, Message, MessageId, Origin, Refusal, RefusedExample, Reply, Verdict};
-use super::parse::{Command, CommandError, Content, Dialogue, Flaw, Gate, Heard, Line, Lines, Next, Rules, Tls, write_reply};
+use super::parse::{
+    Command, CommandError, Content, Dialogue, Flaw, Gate, Grammar, Heard, Line, Lines, Next, Rules, Tls, write_reply,
+};
+use super::rewrite::{self, HeaderSection, Missing};
 use super::roll::{Guest, Roll};
 use super::spool::{Entry, Spool, SpoolError, Writer};
 use super::telling::{self, Asked, Path, Paths};
@@ -33,6 +36,8 @@ pub struct Intake<S> {
     pub policy: Policy,
     /// Our name, and what a session may cost.
     pub rules: Rules,
+    /// What is changed in content of clients that may relay.
+    pub rewriting: rewrite::Config,
     /// Whether every mail goes to `cc_mta` too.
     pub copy: bool,
     /// What is counted.
@@ -110,6 +115,18 @@ impl<S: Spool> Intake<S> {
             let client = client.map_or_else(|| "other clients".to_owned(), |client| format!("client {client}"));
             tracing::info!(target: "mta", "{client}: {more} more refusals in the last minute");
         }
+    }
+
+    /// What becomes of the header section of a mail from a client that may relay.
+    pub(super) fn header_section(&self, envelope: &Envelope, id: MessageId, date: &str) -> HeaderSection<'_> {
+        let rewrite::Config { origin_domain, drop_headers, add_missing_headers } = &self.rewriting;
+        let missing = add_missing_headers.then(|| Missing {
+            from: envelope.sender.as_ref().map_or_else(|| format!("MAILER-DAEMON@{origin_domain}"), rewrite::header_mailbox),
+            date: date.to_owned(),
+            // The queue id is unique on its volume, the random part among all volumes of this name.
+            message_id: format!("<{id}.{:08x}@{}>", fastrand::u32(..), self.rules.hostname),
+        });
+        HeaderSection::submitted(drop_headers, missing)
     }
 
     /// Makes a mail durable, counts and logs it, and sends it onward. `port` is the client's, where it has one.
@@ -344,7 +361,11 @@ impl<'a, S: Spool> Session<'a, S> {
         loop {
             match self.lines.next(self.wire.input()) {
                 Line::Complete { text, taken } => {
-                    let command = Command::parse(text);
+                    let grammar = match self.intake.policy.may_relay(self.peer.address) {
+                        true => Grammar::Lenient { origin_domain: &self.intake.rewriting.origin_domain },
+                        false => Grammar::Strict,
+                    };
+                    let command = Command::parse_with(text, grammar);
                     self.wire.take(taken);
                     return Ok(command);
                 }
@@ -396,7 +417,12 @@ impl<'a, S: Spool> Session<'a, S> {
         let protocol = if extended { Protocol::Esmtp } else { Protocol::Smtp };
         let client = Client { name, protocol, address: self.peer.address, encryption: self.wire.encryption() };
         let trace = received(&envelope, &client, &intake.rules.hostname, id, &date);
-        store(&mut intaking, trace.as_bytes()).await;
+        let mut section = match intake.policy.may_relay(self.peer.address) {
+            true => intake.header_section(&envelope, id, &date),
+            false => HeaderSection::foreign(),
+        };
+        // What stands before the next octets that go on unchanged.
+        let mut ahead = trace.into_bytes();
         let mut cut_off = false;
         'reading: loop {
             while !self.wire.input().is_empty() {
@@ -405,7 +431,12 @@ impl<'a, S: Spool> Session<'a, S> {
                 match content.flaw() {
                     Some(flaw) if intaking.is_ok() => intaking = Err((flaw.reply(), flaw.refusal())),
                     Some(_) => {}
-                    None => store(&mut intaking, step.piece).await,
+                    None => {
+                        let rest = section.take(step.piece, &mut ahead);
+                        store(&mut intaking, &ahead).await;
+                        ahead.clear();
+                        store(&mut intaking, rest).await;
+                    }
                 }
                 self.wire.take(taken);
                 if end {
@@ -428,6 +459,8 @@ impl<'a, S: Spool> Session<'a, S> {
             }
         }
         self.wire.narrow();
+        section.finish(&mut ahead);
+        store(&mut intaking, &ahead).await;
         let asked = Asked::at_the_end(&envelope);
         let result = match intaking {
             Ok(writer) => self.commit(envelope, writer, &content).await,

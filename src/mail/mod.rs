@@ -21,6 +21,7 @@ pub mod journal;
 pub mod model;
 pub mod outbound;
 pub mod parse;
+pub mod rewrite;
 pub mod roll;
 pub mod route;
 pub mod schedule;

@@ -11,6 +11,7 @@ use super::model::{
     Submitted, Verdict,
 };
 use super::parse::Content;
+use super::rewrite::HeaderSection;
 use super::spool::{Entry, Spool, Writer};
 use super::trace::{Client, Protocol, received};
 use crate::ground::clock;
@@ -57,7 +58,8 @@ impl<S: Spool> Intake<S> {
         let trace = received(&envelope, &client, &self.rules.hostname, id, &date);
         let mut intaking = Ok(writer);
         store(&mut intaking, trace.as_bytes()).await;
-        let judge = judged(&mut intaking, content, self.rules.size_limit).await;
+        let section = self.header_section(&envelope, id, &date);
+        let judge = judged(&mut intaking, section, content, self.rules.size_limit).await;
         let writer = intaking?;
         if judge.eight_bit() {
             envelope.body = BodyType::EightBitMime;
@@ -100,7 +102,13 @@ impl<S: Spool> Intake<S> {
 const COMMAND: &str = "POST";
 
 /// Gives the content to the queue as long as nothing is wrong with it.
-async fn judged<W: Writer>(intaking: &mut Intaking<W>, mut content: Box<dyn Pieces>, size_limit: u64) -> Content {
+async fn judged<W: Writer>(
+    intaking: &mut Intaking<W>,
+    mut section: HeaderSection<'_>,
+    mut content: Box<dyn Pieces>,
+    size_limit: u64,
+) -> Content {
+    let mut ahead = Vec::new();
     let mut judge = Content::new(size_limit);
     let (mut dress, mut octets, mut ended) = (Dress::default(), Vec::new(), false);
     while !ended && intaking.is_ok() {
@@ -122,10 +130,17 @@ async fn judged<W: Writer>(intaking: &mut Intaking<W>, mut content: Box<dyn Piec
             rest = &rest[step.taken..];
             match judge.flaw() {
                 Some(flaw) => *intaking = Err((flaw.reply(), flaw.refusal())),
-                None => store(intaking, step.piece).await,
+                None => {
+                    let rest = section.take(step.piece, &mut ahead);
+                    store(intaking, &ahead).await;
+                    ahead.clear();
+                    store(intaking, rest).await;
+                }
             }
         }
     }
+    section.finish(&mut ahead);
+    store(intaking, &ahead).await;
     if ended && judge.size() == 0 && intaking.is_ok() {
         *intaking = Err((Reply::new(554, (5, 6, 0), "The mail is empty"), Refusal::Syntax));
     }

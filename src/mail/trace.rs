@@ -1,12 +1,12 @@
 //! The trace field that every mail gets on its way in.
 //!
 //! In: envelope, client, our name. Out: `Received:` as it goes on top of the content.
-//! Security: what the client calls itself is hostile; what has no place in a domain or a literal becomes a question mark. One
-//! recipient is named; with more, each would learn of the others.
+//! Security: what the client calls itself is hostile; what is neither a domain nor a literal is made an atom with question marks,
+//! so that the field stays one that every parser reads. One recipient is named; with more, each would learn of the others.
 //! Source: RFC 5321 §4.4; the words after `with`: RFC 3848 (the S of TLS), RFC 6531 §4.3 (UTF8SMTP).
 
 use super::accept::Encryption;
-use super::model::{Envelope, MessageId};
+use super::model::{Address, Domain, Envelope, MessageId};
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -49,7 +49,7 @@ pub(super) fn received(envelope: &Envelope, client: &Client<'_>, hostname: &str,
     };
     let mut field = String::with_capacity(256);
     field.push_str("Received: from ");
-    field.extend(name.chars().map(|c| if c.is_ascii_alphanumeric() || "-._:[]".contains(c) { c } else { '?' }));
+    push_name(&mut field, name);
     // Writing to a string cannot fail.
     let _ = match address {
         IpAddr::V4(address) => write!(field, " ([{address}])"),
@@ -66,10 +66,27 @@ pub(super) fn received(envelope: &Envelope, client: &Client<'_>, hostname: &str,
     field
 }
 
+/// A domain or a literal as it is; of anything else what has a place in a dot-atom (RFC 5322 §3.2.3), and a question mark for
+/// each of the other characters and for dots at the ends and beside each other.
+fn push_name(field: &mut String, name: &str) {
+    let is_literal = Address::parse(&format!("x@{name}")).is_ok_and(|address| matches!(address.domain(), Domain::Literal(_)));
+    if is_literal {
+        field.push_str(name);
+        return;
+    }
+    let last = name.chars().count().saturating_sub(1);
+    let mut after_dot = true;
+    for (place, c) in name.chars().enumerate() {
+        let fits = c.is_ascii_alphanumeric() || c == '-' || c == '_' || (c == '.' && !after_dot && place < last);
+        field.push(if fits { c } else { '?' });
+        after_dot = fits && c == '.';
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mail::model::{Address, BodyType};
+    use crate::mail::model::BodyType;
 
     fn envelope(recipients: &[&str], smtputf8: bool) -> Envelope {
         Envelope {
@@ -77,6 +94,26 @@ mod tests {
             recipients: recipients.iter().map(|text| Address::parse(text).unwrap()).collect(),
             body: BodyType::SevenBit,
             smtputf8,
+        }
+    }
+
+    #[test]
+    fn whatever_a_client_calls_itself_the_field_stays_readable() {
+        for (name, written) in [
+            ("client.example", "client.example"),
+            ("my_pc", "my_pc"),
+            ("[192.0.2.1]", "[192.0.2.1]"),
+            ("[IPv6:2001:db8::1]", "[IPv6:2001:db8::1]"),
+            ("[127.0.0.1", "?127.0.0.1"),
+            ("[IPv6:1::2::3]", "?IPv6?1??2??3?"),
+            ("Büro-PC", "B?ro-PC"),
+            ("..a..b.", "?.a.?b?"),
+            (".", "?"),
+            ("a;(b)\"\\", "a??b???"),
+        ] {
+            let mut field = String::new();
+            push_name(&mut field, name);
+            assert_eq!(field, written, "{name}");
         }
     }
 
@@ -95,7 +132,7 @@ mod tests {
             Client { name: "[x](y;z)", protocol: Protocol::Smtp, address: "2001:db8::1".parse().unwrap(), encryption: None };
         assert_eq!(
             received(&two, &hostile, "mta.example", MessageId(1), date),
-            "Received: from [x]?y?z? ([IPv6:2001:db8::1])\r\n\tby mta.example (Postern) with SMTP id 0000000000001;\r\n\t\
+            "Received: from ?x??y?z? ([IPv6:2001:db8::1])\r\n\tby mta.example (Postern) with SMTP id 0000000000001;\r\n\t\
              Sun, 22 Nov 2026 12:00:00 +0000\r\n"
         );
         let encryption = Some(Encryption { version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384" });

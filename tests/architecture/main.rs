@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The rooms of the walk, in its order.
-const ROOMS: [&str; 9] = ["accept", "parse", "admit", "spool", "schedule", "route", "deliver", "bounce", "journal"];
+const ROOMS: [&str; 10] = ["accept", "parse", "admit", "rewrite", "spool", "schedule", "route", "deliver", "bounce", "journal"];
 
 /// What each part of the house may import, beside itself. The first row that matches a module's path holds.
 fn allowed(module: &str) -> Vec<String> {

@@ -35,8 +35,9 @@ pub fn content(number: u64) -> Vec<u8> {
 
 /// The content of a mail of about `size` octets.
 fn sized(number: u64, size: usize, random: &mut Rng) -> Vec<u8> {
-    let head =
-        format!("From: load@client.example\r\nSubject: number {number}\r\nMessage-ID: <{number}@client.example>\r\n\r\n");
+    let head = format!(
+        "From: load@client.example\r\nDate: Thu, 26 Nov 2026 12:00:00 +0000\r\nSubject: number {number}\r\nMessage-ID: <{number}@client.example>\r\n\r\n"
+    );
     let mut content = head.into_bytes();
     let end = content.len() + size;
     let mut block = [0; 4096];

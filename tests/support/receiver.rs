@@ -8,6 +8,7 @@ use postern::mail::admit::Policy;
 use postern::mail::inbound::{self, Intake};
 use postern::mail::model::{Message, MessageId, Refusal};
 use postern::mail::parse::Rules;
+use postern::mail::rewrite;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,6 +23,8 @@ pub struct Setup {
     pub trusted: Vec<String>,
     /// Limits of sessions.
     pub rules: Rules,
+    /// What is changed in content of clients that may relay; nothing by default.
+    pub rewriting: rewrite::Config,
     /// Limits of time and number.
     pub limits: Limits,
     /// The key and certificate; without it there is no TLS.
@@ -37,6 +40,11 @@ impl Default for Setup {
         Self {
             trusted: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
             rules: Rules::new("mta.example", 10_000_000),
+            rewriting: rewrite::Config {
+                drop_headers: Vec::new(),
+                add_missing_headers: false,
+                ..rewrite::Config::new("mta.example")
+            },
             limits: Limits { linger: Duration::from_millis(500), ..Limits::default() },
             pair: None,
             trouble: None,
@@ -83,6 +91,7 @@ impl Receiver {
                 seen.lock().unwrap().push(message.id);
             }),
             policy: Policy::new(setup.trusted.iter().map(|text| text.parse().unwrap()).collect(), Vec::new()),
+            rewriting: setup.rewriting,
             rules: setup.rules,
             copy: false,
             tls: tls.clone(),

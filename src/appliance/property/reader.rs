@@ -83,6 +83,10 @@ impl Reader<'_> {
         let run_dir = self.required("run_dir", texts.run_dir, value::absolute_path);
         let minimal_backoff_time = self.required("minimal_backoff_time", texts.minimal_backoff_time, value::duration);
         let maximal_backoff_time = self.required("maximal_backoff_time", texts.maximal_backoff_time, value::duration);
+        let origin_domain = self.optional("origin_domain", texts.origin_domain, value::host_name);
+        let message_drop_headers = self.required("message_drop_headers", texts.message_drop_headers, value::header_names);
+        let always_add_missing_headers =
+            self.required("always_add_missing_headers", texts.always_add_missing_headers, value::flag);
         let delay_warning_time = self.required("delay_warning_time", texts.delay_warning_time, value::duration_or_zero);
         let drain_time = self.required("drain_time", texts.drain_time, value::duration_or_zero);
         let session_limit = self.required("session_limit", texts.session_limit, value::count);
@@ -142,6 +146,9 @@ impl Reader<'_> {
             run_dir: run_dir?,
             minimal_backoff_time: minimal_backoff_time?,
             maximal_backoff_time: maximal_backoff_time?,
+            origin_domain,
+            message_drop_headers: message_drop_headers?,
+            always_add_missing_headers: always_add_missing_headers?,
             delay_warning_time: delay_warning_time?,
             drain_time: drain_time?,
             session_limit: session_limit?,

@@ -2,7 +2,7 @@
 
 use super::settings::network;
 use ipnet::IpNet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What the words say: one plain statement, and what a person should be warned of.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,7 +29,8 @@ pub fn who_may_relay(trusted: &[IpNet], gateways: &[IpAddr]) -> Words {
     let wide = trusted.iter().filter(|network| network.prefix_len() < WIDEST_OWN).map(|network| {
         format!("{network} in smtpd_trusted_networks is wider than any private network: strangers in it may relay, too")
     });
-    let statement = format!("{} may relay; everybody else is refused with 554 5.7.1.", listed(trusted));
+    let loopback = if means_both_loopbacks(trusted) { LOOPBACK } else { "" };
+    let statement = format!("{} may relay; everybody else is refused with 554 5.7.1.{loopback}", listed(trusted));
     Words { statement, warnings: wide.chain(gateway_warnings(trusted, gateways)).collect() }
 }
 
@@ -72,6 +73,14 @@ fn is_named(trusted: &[IpNet], gateway: &IpAddr) -> bool {
     trusted.iter().any(|network| network.contains(gateway) && (is_everybody(network) || *network == IpNet::from(*gateway)))
 }
 
+const LOOPBACK: &str = " 127.0.0.1 means this host by both families: ::1 may relay as well.";
+
+/// Whether `::1` may relay without being named, as `mail/admit` has it.
+fn means_both_loopbacks(trusted: &[IpNet]) -> bool {
+    let contain = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
+    contain(Ipv4Addr::LOCALHOST.into()) && !contain(Ipv6Addr::LOCALHOST.into())
+}
+
 fn is_everybody(network: &IpNet) -> bool {
     network.prefix_len() == 0
 }
@@ -105,8 +114,18 @@ mod tests {
     #[test]
     fn the_default_is_one_address() {
         let words = words(&["127.0.0.1/32"], "172.17.0.1");
-        assert_eq!(words.statement, "127.0.0.1 may relay; everybody else is refused with 554 5.7.1.");
+        assert_eq!(
+            words.statement,
+            "127.0.0.1 may relay; everybody else is refused with 554 5.7.1. 127.0.0.1 means this host by both families: ::1 may relay as well."
+        );
         assert!(words.warnings.is_empty());
+    }
+
+    #[test]
+    fn the_other_loopback_is_told_unless_it_is_named_or_refused() {
+        let told = |trusted: &[&str]| words(trusted, "172.17.0.1").statement.contains("::1 may relay as well");
+        assert!(told(&["127.0.0.0/8", "10.0.0.0/8"]));
+        assert!(!told(&["127.0.0.1/32", "::1/128"]) && !told(&["10.0.0.0/8"]) && !told(&["127.0.0.2/32"]));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::account::Account;
 use super::choice::{AddressMasking, LogFormat, WebhookEvent};
 use super::environment::Source;
 use super::reader;
+use super::value;
 use super::webhook::Webhook;
 use crate::appliance::failure::{Exit, Failure};
 use crate::ground::host::HostSpec;
@@ -113,6 +114,12 @@ pub struct Settings {
     pub minimal_backoff_time: Duration,
     /// Longest pause between delivery attempts; never less than the first.
     pub maximal_backoff_time: Duration,
+    /// The domain of mailboxes that clients give without one; none = the host name.
+    pub origin_domain: Option<String>,
+    /// Header fields that are dropped from mail of clients that may relay, in lower case.
+    pub message_drop_headers: Vec<String>,
+    /// Whether their mail gets the header fields that it must have and has not.
+    pub always_add_missing_headers: bool,
     /// Age at which the sender is told of a delay; zero = never.
     pub delay_warning_time: Duration,
     /// How long sessions may finish after SIGTERM.
@@ -202,6 +209,9 @@ pub struct Texts {
     pub(super) queue_lifetime: Option<String>,
     pub(super) minimal_backoff_time: Option<String>,
     pub(super) maximal_backoff_time: Option<String>,
+    pub(super) origin_domain: Option<String>,
+    pub(super) message_drop_headers: Option<String>,
+    pub(super) always_add_missing_headers: Option<String>,
     pub(super) delay_warning_time: Option<String>,
     pub(super) drain_time: Option<String>,
     pub(super) session_limit: Option<String>,
@@ -306,6 +316,9 @@ impl Settings {
             run_dir,
             minimal_backoff_time,
             maximal_backoff_time,
+            origin_domain,
+            message_drop_headers,
+            always_add_missing_headers,
             delay_warning_time,
             drain_time,
             session_limit,
@@ -365,6 +378,9 @@ impl Settings {
             ("run_dir", run_dir.display().to_string()),
             ("minimal_backoff_time", span(*minimal_backoff_time)),
             ("maximal_backoff_time", span(*maximal_backoff_time)),
+            ("origin_domain", text(origin_domain)),
+            ("message_drop_headers", value::header_names_text(message_drop_headers)),
+            ("always_add_missing_headers", yes_no(*always_add_missing_headers)),
             ("delay_warning_time", span(*delay_warning_time)),
             ("drain_time", span(*drain_time)),
             ("session_limit", session_limit.to_string()),
@@ -519,6 +535,9 @@ mod tests {
             ("MTA_QUEUE_LIFETIME", "2d 1h 30m 1s"),
             ("MTA_MON_INTERVAL", "1500ms"),
             ("MTA_DELAY_WARNING_TIME", "4h"),
+            ("MTA_ORIGIN_DOMAIN", "Example.com"),
+            ("MTA_MESSAGE_DROP_HEADERS", "no"),
+            ("MTA_ALWAYS_ADD_MISSING_HEADERS", "off"),
             ("MTA_DNS_SERVERS", "192.0.2.1 [2001:db8::1]:5353"),
             ("MTA_LOG_FORMAT", "JSON"),
             ("MTA_VOLUME_KEY", "/keys"),
@@ -580,6 +599,10 @@ mod tests {
                 &[("MTA_MINIMAL_BACKOFF_TIME", "2h")],
                 "Error: minimal_backoff_time must not be longer than maximal_backoff_time\n  they are 2h and 1h",
             ),
+            (&[("MTA_ORIGIN_DOMAIN", "a@b")], "Error: origin_domain must be a host name"),
+            (&[("MTA_MESSAGE_DROP_HEADERS", "yes")], "Error: message_drop_headers must be names of header fields"),
+            (&[("MTA_MESSAGE_DROP_HEADERS", "Bcc:")], "Error: message_drop_headers must be names of header fields"),
+            (&[("MTA_MESSAGE_DROP_HEADERS", "bcc received")], "Error: message_drop_headers must not contain Received"),
             (&[("MTA_SYSLOG_NAME", "post fix")], "Error: syslog_name must be"),
             (
                 &[("MTA_SESSION_RESERVE", "11"), ("MTA_SESSION_LIMIT", "10")],

@@ -167,6 +167,35 @@ pub fn host_names(text: &str) -> Result<Vec<String>, Complaint> {
     list(text, |item| host_name(item).map_err(|_| bad(item)))
 }
 
+/// The most header fields that may be dropped: each is compared with every field of every mail.
+const HEADER_NAMES_MAX: usize = 100;
+
+/// Names of header fields (RFC 5322 §2.2), in lower case; `no` is none of them.
+pub fn header_names(text: &str) -> Result<Vec<String>, Complaint> {
+    const WORDS: &str = "must be names of header fields such as bcc, or no; left empty it has its default";
+    match flag(text) {
+        Ok(false) => return Ok(Vec::new()),
+        Ok(true) => return Err(WORDS.into()),
+        Err(_) => {}
+    }
+    let names = list(text, |name| {
+        let is_name = name.len() <= 76 && name.bytes().all(|b| b.is_ascii_graphic() && b != b':');
+        if is_name { Ok(name.to_ascii_lowercase()) } else { Err(WORDS.to_owned()) }
+    })?;
+    if names.iter().any(|name| name == "received") {
+        return Err("must not contain Received: without it a mail that goes in circles is never found".into());
+    }
+    if names.len() > HEADER_NAMES_MAX {
+        return Err(format!("must not hold more than {HEADER_NAMES_MAX} names"));
+    }
+    Ok(names)
+}
+
+/// What [`header_names`] reads.
+pub(super) fn header_names_text(names: &[String]) -> String {
+    if names.is_empty() { "no".to_owned() } else { names.join(", ") }
+}
+
 /// A path from the root.
 pub fn absolute_path(text: &str) -> Result<PathBuf, Complaint> {
     if text.starts_with('/') { Ok(PathBuf::from(text)) } else { Err("must be an absolute path, beginning with /".into()) }

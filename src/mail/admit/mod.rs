@@ -9,7 +9,7 @@
 
 use crate::mail::model::{Address, Refusal, Reply, Verdict};
 use ipnet::{IpNet, Ipv4Net};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{PoisonError, RwLock};
 
 /// The rules of relaying. Cheap to ask.
@@ -32,9 +32,14 @@ pub enum Standing {
 
 impl Policy {
     /// `trusted` networks may relay; `gateways` are the default routes' next hops, of both families. IPv4 in IPv6 clothes
-    /// (`::ffff:192.0.2.1`) is taken for IPv4 everywhere.
+    /// (`::ffff:192.0.2.1`) is taken for IPv4 everywhere. Who names 127.0.0.1 means this host, which is `::1` as well: it depends
+    /// on a program's name service by which of both `localhost` comes.
     pub fn new(trusted: Vec<IpNet>, gateways: Vec<IpAddr>) -> Self {
-        Self { trusted: trusted.into_iter().map(unmapped).collect(), gateways: RwLock::new(strangers(gateways)) }
+        let mut trusted: Vec<IpNet> = trusted.into_iter().map(unmapped).collect();
+        if trusted.iter().any(|network| network.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST))) {
+            trusted.push(IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST)));
+        }
+        Self { trusted, gateways: RwLock::new(strangers(gateways)) }
     }
 
     /// The default routes have changed, as they do when a container joins another network.
@@ -61,6 +66,11 @@ impl Policy {
     /// Whether this is a default gateway of this machine: many clients may stand behind it.
     pub fn is_gateway(&self, peer: IpAddr) -> bool {
         self.gateways.read().unwrap_or_else(PoisonError::into_inner).contains(&peer.to_canonical())
+    }
+
+    /// Whether `peer` may send to anybody.
+    pub fn may_relay(&self, peer: IpAddr) -> bool {
+        self.standing(peer) == Standing::Trusted
     }
 
     /// Whether `peer` may send to `recipient`.
@@ -109,10 +119,27 @@ mod tests {
         for peer in ["127.0.0.1", "10.1.255.1", "::ffff:10.1.0.1", "2001:db8::1", "192.0.2.9"] {
             assert_eq!(standing(&trusted, &[], peer), Standing::Trusted, "{peer}");
         }
-        for peer in ["127.0.0.2", "10.2.0.1", "::1", "2001:db9::1", "192.0.3.9", "::ffff:10.2.0.1"] {
+        for peer in ["127.0.0.2", "10.2.0.1", "::2", "2001:db9::1", "192.0.3.9", "::ffff:10.2.0.1"] {
             assert_eq!(standing(&trusted, &[], peer), Standing::Stranger, "{peer}");
         }
         assert_eq!(standing(&[], &[], "127.0.0.1"), Standing::Stranger);
+    }
+
+    #[test]
+    fn this_host_is_meant_by_both_families() {
+        for (trusted, expected) in [
+            ("127.0.0.1/32", Standing::Trusted),
+            ("127.0.0.0/8", Standing::Trusted),
+            ("::ffff:127.0.0.1/128", Standing::Trusted),
+            ("0.0.0.0/0", Standing::Trusted),
+            ("127.0.0.2/32", Standing::Stranger),
+            ("10.0.0.0/8", Standing::Stranger),
+        ] {
+            for peer in ["::1", "127.0.0.1", "::ffff:127.0.0.1"] {
+                assert_eq!(standing(&[trusted], &[], peer), expected, "{trusted} {peer}");
+            }
+        }
+        assert_eq!(standing(&["::1/128"], &[], "127.0.0.1"), Standing::Stranger, "who names ::1 alone has a reason");
     }
 
     #[test]

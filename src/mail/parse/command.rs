@@ -10,7 +10,8 @@ pub enum Command {
     Data,
     /// EHLO or HELO.
     Hello {
-        /// How the client calls itself: 1 to 255 printable ASCII characters without a space, not verified.
+        /// How the client calls itself, not verified: 1 to [`Command::HELLO_MAX`] octets of UTF-8, without blanks and
+        /// control characters. A question mark stands for each octet that could not be kept.
         name: Box<str>,
         /// EHLO: the client knows extensions.
         extended: bool,
@@ -31,6 +32,19 @@ pub enum Command {
     StartTls,
     /// VRFY.
     Verify,
+}
+
+/// How much of the grammar a client has to keep to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grammar<'a> {
+    /// The letter of RFC 5321.
+    Strict,
+    /// What applications and devices write, and Postfix takes: paths without angle brackets, mailboxes
+    /// without a domain, blanks within the brackets, tabs for spaces, a dot behind the domain.
+    Lenient {
+        /// The domain of mailboxes that are given without one.
+        origin_domain: &'a str,
+    },
 }
 
 /// What MAIL says.
@@ -87,12 +101,32 @@ const NO_ARGUMENT: &str = "This command takes no argument";
 const HTTP_METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
 
 impl Command {
-    /// Reads a line that has no CR LF any more.
+    /// The longest name that is kept of EHLO and HELO, in octets (RFC 5321 §4.5.3.1.2); what is longer is cut off.
+    pub const HELLO_MAX: usize = 255;
+
+    /// Reads a line that has no CR LF any more, by the letter of the grammar.
     ///
     /// # Errors
     /// [`CommandError`]; its [`CommandError::reply`] is what the client hears.
     pub fn parse(line: &[u8]) -> Result<Self, CommandError> {
+        Self::parse_with(line, Grammar::Strict)
+    }
+
+    /// The same by this grammar.
+    ///
+    /// # Errors
+    /// As [`Command::parse`].
+    pub fn parse_with(line: &[u8], grammar: Grammar<'_>) -> Result<Self, CommandError> {
+        // Before anything is known of the line's octets: names in the code page of an office are names, too.
+        if let Some((extended, name)) = hello(line) {
+            return hello_name(name).map(|name| Self::Hello { name, extended }).ok_or(CommandError::Syntax(HELLO_FORM));
+        }
         let text = std::str::from_utf8(line).map_err(|_| CommandError::Text)?;
+        let spaced = match grammar {
+            Grammar::Lenient { .. } if text.contains('\t') => Some(with_spaces(text)),
+            _ => None,
+        };
+        let text = spaced.as_deref().unwrap_or(text);
         if text.contains(char::is_control) {
             return Err(CommandError::Text);
         }
@@ -104,13 +138,11 @@ impl Command {
         let alone = |command| if rest.is_empty() { Ok(command) } else { Err(CommandError::Syntax(NO_ARGUMENT)) };
 
         if is("MAIL") {
-            mail(rest)
+            mail(rest, grammar)
         } else if is("RCPT") {
-            recipient(rest)
+            recipient(rest, grammar)
         } else if is("DATA") {
             alone(Self::Data)
-        } else if is("EHLO") || is("HELO") {
-            hello(rest, is("EHLO"))
         } else if is("RSET") {
             alone(Self::Reset)
         } else if is("STARTTLS") {
@@ -171,24 +203,52 @@ impl CommandError {
     }
 }
 
-fn hello(rest: &str, extended: bool) -> Result<Command, CommandError> {
-    // RFC 5321 §4.1.4: a name that does not verify is no reason to refuse, nor is a computer called Büro-PC. What follows a
-    // space is dropped.
-    let name = rest.split(' ').next().unwrap_or_default();
-    if name.is_empty() || name.len() > 255 {
-        return Err(CommandError::Syntax(HELLO_FORM));
-    }
-    Ok(Command::Hello { name: name.into(), extended })
+/// The argument of EHLO (`true`) or HELO, if that is what the line is.
+fn hello(line: &[u8]) -> Option<(bool, &[u8])> {
+    let (verb, rest) = line.split_at_checked(4)?;
+    let extended = verb.eq_ignore_ascii_case(b"EHLO");
+    let is_verb = extended || verb.eq_ignore_ascii_case(b"HELO");
+    (is_verb && rest.first().is_none_or(|octet| matches!(octet, b' ' | b'\t'))).then_some((extended, rest))
 }
 
-fn mail(rest: &str) -> Result<Command, CommandError> {
-    let (path, parameters) = argument(rest, "FROM:").ok_or(CommandError::Syntax(MAIL_FORM))?;
+/// RFC 5321 §4.1.4: a name that cannot be verified is no reason to refuse mail, nor is a computer called Büro-PC, in whatever
+/// code page. What follows a blank is dropped.
+fn hello_name(argument: &[u8]) -> Option<Box<str>> {
+    let word = argument.trim_ascii_start().split(|octet| matches!(octet, b' ' | b'\t')).next()?;
+    let mut name = String::new();
+    for chunk in word.utf8_chunks() {
+        name.extend(chunk.valid().chars().map(|c| if c.is_control() { '?' } else { c }));
+        name.extend(chunk.invalid().iter().map(|_| '?'));
+    }
+    name.truncate(name.floor_char_boundary(Command::HELLO_MAX));
+    (!name.is_empty()).then(|| name.into())
+}
+
+/// Spaces for the tabs that part words; inside a quoted string a tab is a character of a name and stays.
+fn with_spaces(text: &str) -> String {
+    let (mut quoted, mut escaped) = (false, false);
+    text.chars()
+        .map(|c| {
+            let literally = std::mem::take(&mut escaped);
+            match c {
+                '\\' if quoted && !literally => escaped = true,
+                '"' if !literally => quoted = !quoted,
+                '\t' if !quoted => return ' ',
+                _ => {}
+            }
+            c
+        })
+        .collect()
+}
+
+fn mail(rest: &str, grammar: Grammar<'_>) -> Result<Command, CommandError> {
+    let (path, parameters) = argument(rest, "FROM:", grammar).ok_or(CommandError::Syntax(MAIL_FORM))?;
     let sender = match path {
         "" => None,
-        _ => Some(mailbox(path).map_err(CommandError::Sender)?),
+        _ => Some(mailbox(path, grammar).map_err(CommandError::Sender)?),
     };
     let mut mail = Mail { sender, size: None, body: BodyType::SevenBit, smtputf8: false };
-    let mut body = None;
+    let (mut body, mut submitter) = (None, None);
     for parameter in parameters.split(' ').filter(|parameter| !parameter.is_empty()) {
         let (keyword, value) = match parameter.split_once('=') {
             Some((keyword, value)) => (keyword, Some(value)),
@@ -211,6 +271,10 @@ fn mail(rest: &str) -> Result<Command, CommandError> {
                 return Err(CommandError::Syntax("SMTPUTF8 takes no value"));
             }
             once(!std::mem::replace(&mut mail.smtputf8, true))?;
+        } else if keyword.eq_ignore_ascii_case("AUTH") {
+            // RFC 4954 §5: who handed the mail in first. It is believed of nobody here, but some clients say it unasked.
+            let value = value.filter(|value| *value == "<>" || is_xtext(value)).ok_or(CommandError::Syntax("Write AUTH=<>"))?;
+            once(submitter.replace(value).is_none())?;
         } else {
             return Err(CommandError::Parameter);
         }
@@ -219,14 +283,17 @@ fn mail(rest: &str) -> Result<Command, CommandError> {
     Ok(Command::Mail(mail))
 }
 
-fn recipient(rest: &str) -> Result<Command, CommandError> {
-    let (path, parameters) = argument(rest, "TO:").ok_or(CommandError::Syntax(RCPT_FORM))?;
+fn recipient(rest: &str, grammar: Grammar<'_>) -> Result<Command, CommandError> {
+    let (path, parameters) = argument(rest, "TO:", grammar).ok_or(CommandError::Syntax(RCPT_FORM))?;
     if path.is_empty() {
         return Err(CommandError::Syntax(RCPT_FORM));
     }
-    let recipient = match path {
-        _ if path.eq_ignore_ascii_case("postmaster") => Recipient::Postmaster,
-        _ => Recipient::Mailbox(mailbox(path).map_err(CommandError::Recipient)?),
+    let recipient = match grammar {
+        Grammar::Strict if path.eq_ignore_ascii_case("postmaster") => Recipient::Postmaster,
+        Grammar::Lenient { .. } if path.eq_ignore_ascii_case("postmaster") => {
+            Recipient::Mailbox(mailbox("postmaster", grammar).map_err(CommandError::Recipient)?)
+        }
+        _ => Recipient::Mailbox(mailbox(path, grammar).map_err(CommandError::Recipient)?),
     };
     if !parameters.is_empty() {
         return Err(CommandError::Parameter);
@@ -244,18 +311,41 @@ fn size(digits: &str) -> Option<u64> {
     well_formed.then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
+/// One or more characters of RFC 3461 §4: printable ASCII but `+` and `=`, which are written as `+` and two digits of base 16.
+fn is_xtext(text: &str) -> bool {
+    let mut octets = text.bytes();
+    let digit = |octets: &mut std::str::Bytes<'_>| octets.next().is_some_and(|octet| b"0123456789ABCDEF".contains(&octet));
+    while let Some(octet) = octets.next() {
+        let fits = match octet {
+            b'+' => digit(&mut octets) && digit(&mut octets),
+            _ => octet.is_ascii_graphic() && octet != b'=',
+        };
+        if !fits {
+            return false;
+        }
+    }
+    !text.is_empty()
+}
+
 /// `FROM:<path> parameters` without the frame: the path and the parameters. A space after the colon is forgiven, as
 /// everybody in the field does.
-fn argument<'a>(rest: &'a str, keyword: &str) -> Option<(&'a str, &'a str)> {
+fn argument<'a>(rest: &'a str, keyword: &str, grammar: Grammar<'_>) -> Option<(&'a str, &'a str)> {
     let (head, tail) = rest.split_at_checked(keyword.len())?;
-    let tail = head.eq_ignore_ascii_case(keyword).then_some(tail)?.trim_start_matches(' ').strip_prefix('<')?;
-    let end = closing_bracket(tail)?;
-    let (path, parameters) = (&tail[..end], &tail[end + 1..]);
+    let tail = head.eq_ignore_ascii_case(keyword).then_some(tail)?.trim_start_matches(' ');
+    let Some(inside) = tail.strip_prefix('<') else {
+        let end = unquoted(tail, b' ').unwrap_or(tail.len());
+        let (path, parameters) = tail.split_at(end);
+        let is_path = grammar != Grammar::Strict && !path.is_empty() && unquoted(path, b'>').is_none();
+        return is_path.then(|| (path, parameters.trim_start_matches(' ')));
+    };
+    let end = unquoted(inside, b'>')?;
+    let (path, parameters) = (&inside[..end], &inside[end + 1..]);
+    let path = if grammar == Grammar::Strict { path } else { path.trim_matches(' ') };
     (parameters.is_empty() || parameters.starts_with(' ')).then(|| (path, parameters.trim_start_matches(' ')))
 }
 
-/// Where the path ends: at the first `>` outside a quoted string.
-fn closing_bracket(text: &str) -> Option<usize> {
+/// Where this octet stands first outside a quoted string.
+fn unquoted(text: &str, wanted: u8) -> Option<usize> {
     let (mut quoted, mut escaped) = (false, false);
     text.bytes().position(|byte| {
         let literally = std::mem::take(&mut escaped);
@@ -263,15 +353,25 @@ fn closing_bracket(text: &str) -> Option<usize> {
             _ if literally => {}
             b'\\' if quoted => escaped = true,
             b'"' => quoted = !quoted,
-            b'>' => return !quoted,
+            _ if byte == wanted => return !quoted,
             _ => {}
         }
         false
     })
 }
 
+/// A mailbox. The lenient grammar forgives a dot behind the domain, and knows a domain for those who give none.
+fn mailbox(path: &str, grammar: Grammar<'_>) -> Result<Address, AddressError> {
+    let Grammar::Lenient { origin_domain } = grammar else { return routed(path) };
+    routed(path).or_else(|error| match path.strip_suffix('.') {
+        Some(path) if path.contains('@') => routed(path).map_err(|_| error),
+        // Whole as a local part or not at all: an `@` in it stands in a quoted string.
+        _ => Address::parse(&format!("{path}@{origin_domain}")).map_err(|_| error),
+    })
+}
+
 /// A mailbox, behind a source route or not; the route is checked and ignored (RFC 5321 §3.6.1 and appendix C).
-fn mailbox(path: &str) -> Result<Address, AddressError> {
+fn routed(path: &str) -> Result<Address, AddressError> {
     if !path.starts_with('@') {
         return Address::parse(path);
     }
@@ -329,14 +429,94 @@ mod tests {
     }
 
     #[test]
+    fn who_handed_the_mail_in_is_heard_and_not_believed() {
+        for value in ["<>", "e+3Dmc2@example.com", "<a@b>", "x+2B+3D"] {
+            let Ok(Command::Mail(mail)) = said(&format!("MAIL FROM:<a@b> auth={value} SIZE=5")) else { panic!("{value}") };
+            assert_eq!((mail.sender, mail.size), (Some(at("a@b")), Some(5)));
+        }
+    }
+
+    const LENIENT: Grammar<'static> = Grammar::Lenient { origin_domain: "mta.example" };
+
+    #[test]
+    fn the_lenient_grammar_takes_paths_as_the_field_writes_them() {
+        for (line, sender) in [
+            ("MAIL FROM: a@x.test", "a@x.test"),
+            ("MAIL FROM:a@x.test", "a@x.test"),
+            ("mail from:a@x.test SIZE=5", "a@x.test"),
+            ("MAIL FROM:\"a b\"@x.test SIZE=5", "\"a b\"@x.test"),
+            ("MAIL FROM:\t<a@x.test>\tSIZE=5 ", "a@x.test"),
+            ("MAIL\tFROM:< a@x.test >", "a@x.test"),
+            ("MAIL FROM:a@x.test.", "a@x.test"),
+            ("MAIL FROM:<@b.test,@c.test:a@x.test>", "a@x.test"),
+            ("MAIL FROM:@b.test:a@x.test", "a@x.test"),
+            ("MAIL FROM:<root>", "root@mta.example"),
+            ("MAIL FROM:root", "root@mta.example"),
+            ("MAIL FROM:<\"a@b\">", "\"a@b\"@mta.example"),
+            ("MAIL FROM:<foo..bar>", "foo..bar@mta.example"),
+        ] {
+            let Ok(Command::Mail(mail)) = Command::parse_with(line.as_bytes(), LENIENT) else { panic!("{line}") };
+            assert_eq!(mail.sender, Some(at(sender)), "{line}");
+            assert!(mail.size.is_none_or(|size| size == 5));
+        }
+        for (line, recipient) in [
+            ("RCPT TO:a@x.test", "a@x.test"),
+            ("rcpt to: root", "root@mta.example"),
+            ("RCPT TO:<postmaster>", "postmaster@mta.example"),
+            ("RCPT TO:<a@[192.0.2.1]>", "a@[192.0.2.1]"),
+        ] {
+            let expected = Ok(Command::Recipient(Recipient::Mailbox(at(recipient))));
+            assert_eq!(Command::parse_with(line.as_bytes(), LENIENT), expected, "{line}");
+        }
+        assert_eq!(Command::parse_with(b"DATA\t", LENIENT), Ok(Command::Data));
+    }
+
+    #[test]
+    fn the_lenient_grammar_invents_nothing() {
+        for line in [
+            "MAIL FROM:",
+            "MAIL FROM: ",
+            "MAIL FROM:<a@b",
+            "MAIL FROM:a@b>",
+            "RCPT TO:",
+            "RCPT TO:<>",
+            "RCPT TO:< >",
+            "MAIL a@b",
+        ] {
+            let error = Command::parse_with(line.as_bytes(), LENIENT).expect_err(line);
+            assert_eq!(error.reply().code, 501, "{line}");
+        }
+        for path in ["a@", "@b", "a@b@", "a b", "a@b..c", "a@-b", "a@[1.2.3]", "a,b", "a@b:c", "@x.org:", "<a@b>", "."] {
+            let said = Command::parse_with(format!("RCPT TO:<{path}>").as_bytes(), LENIENT);
+            assert!(said.is_err() || path == ".", "{path}: {said:?}");
+        }
+        let quoted = Command::parse_with(b"MAIL FROM:<\"a\tb\"@x.test>", LENIENT);
+        assert_eq!(quoted, Err(CommandError::Text), "a name with a tab is no other name");
+    }
+
+    #[test]
     fn refuses_mail() {
         for line in ["MAIL", "MAIL <a@b>", "MAIL FROM a@b", "MAIL FROM:a@b", "MAIL FROM:<a@b", "MAIL FROM:<a@b>SIZE=1"] {
             assert_eq!(code(line), "501 5.5.4", "{line}");
         }
-        for line in ["SIZE=", "SIZE", "SIZE=-1", "SIZE=1 SIZE=1", "BODY=X", "BODY", "SMTPUTF8=1", "SMTPUTF8 SMTPUTF8"] {
+        for line in [
+            "SIZE=",
+            "SIZE",
+            "SIZE=-1",
+            "SIZE=1 SIZE=1",
+            "BODY=X",
+            "BODY",
+            "SMTPUTF8=1",
+            "SMTPUTF8 SMTPUTF8",
+            "AUTH",
+            "AUTH=",
+            "AUTH=a=b",
+            "AUTH=+4",
+            "AUTH=<> AUTH=<>",
+        ] {
             assert_eq!(code(&format!("MAIL FROM:<a@b> {line}")), "501 5.5.4", "{line}");
         }
-        for line in ["RET=FULL", "AUTH=<>", "BODY=BINARYMIME", "=", "é"] {
+        for line in ["RET=FULL", "ENVID=1", "BODY=BINARYMIME", "=", "é"] {
             assert_eq!(code(&format!("MAIL FROM:<a@b> {line}")), "555 5.5.4", "{line}");
         }
         for path in ["a", "@b", "a@", "@x.org:", "@x.org", "x.org:a@b", "@x.org,y.org:a@b", "a b@c", "postmaster"] {
@@ -376,6 +556,20 @@ mod tests {
             assert_eq!(said(line), Ok(command), "{line}");
         }
         assert_eq!(said("EHLO Büro-PC"), hello("Büro-PC", true));
+        for (line, name) in [
+            (&b"EHLO B\xfcro-PC"[..], "B?ro-PC"),
+            (b"EHLO b\xfc\xfc\xe4.local", "b???.local"),
+            (b"EHLO my_pc", "my_pc"),
+            (b"EHLO [127.0.0.1", "[127.0.0.1"),
+            (b"EHLO [IPv6:1::2::3]", "[IPv6:1::2::3]"),
+            (b"EHLO \ta\x07b\tc", "a?b"),
+            (b"EHLO .", "."),
+            (b"EHLO x\0", "x?"),
+        ] {
+            assert_eq!(Command::parse(line), hello(name, true), "{line:?}");
+        }
+        let long = format!("HELO {}ü", "x".repeat(254));
+        assert_eq!(said(&long), hello(&"x".repeat(254), false));
         for line in ["EHLO", "HELO ", "DATA x", "RSET x", "QUIT x", "VRFY"] {
             assert_eq!(code(line), "501 5.5.4", "{line}");
         }

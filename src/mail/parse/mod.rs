@@ -15,7 +15,7 @@ mod content;
 mod dialogue;
 mod line;
 
-pub use command::{Command, CommandError, Mail, Recipient};
+pub use command::{Command, CommandError, Grammar, Mail, Recipient};
 pub use content::{Content, Flaw, Step};
 pub use dialogue::{Dialogue, Gate, Heard, Next, Rules, Tls, write_reply};
 pub use line::{Line, LineFlaw, Lines};

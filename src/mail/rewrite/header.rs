@@ -1,0 +1,409 @@
+//! The header section of a mail on its way in.
+
+use crate::mail::model::Address;
+use memchr::memchr;
+
+/// Rewrites the header section while it passes, and knows where it ends.
+///
+/// A header section ends at the first empty line, or before the first line that can be neither a field
+/// nor the continuation of one. There an empty line is put in, so that what follows is body to
+/// everybody and no part of the field above it. Lines `From ` and `>From ` on top are the frame of an
+/// mbox file, no part of the mail: they are dropped.
+#[derive(Debug)]
+pub struct HeaderSection<'a> {
+    drop: &'a [String],
+    missing: Option<Missing>,
+    seen: Seen,
+    place: Place,
+    /// Whether a field has passed; a line that begins with a blank continues it.
+    any_field: bool,
+    /// Whether the present field is passed on.
+    keep: bool,
+    /// The start of the present line, as long as it is not known what it is.
+    start: Vec<u8>,
+    /// How many of its octets are a name, if it is a field.
+    name: usize,
+}
+
+/// The fields that a mail gets when it has none of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// The author: a mailbox as it may stand in a header field.
+    pub from: String,
+    /// The moment, in the form of RFC 5322 §3.3.
+    pub date: String,
+    /// The message identifier, with its angle brackets.
+    pub message_id: String,
+}
+
+/// Which of the fields that may be missing have passed.
+#[derive(Debug, Default)]
+struct Seen {
+    from: bool,
+    date: bool,
+    message_id: bool,
+    resent: bool,
+    resent_from: bool,
+    resent_date: bool,
+    resent_message_id: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In the start of a line, of which it is not known yet what it is.
+    Start,
+    /// Inside a line that is passed on.
+    Kept,
+    /// Inside a line that is dropped.
+    Dropped,
+    /// Behind the header section.
+    Body,
+}
+
+/// What a line is, by its start.
+enum Line {
+    Undecided,
+    Empty,
+    Field,
+    Mbox,
+    Body,
+}
+
+impl<'a> HeaderSection<'a> {
+    /// The longest start of a line that is looked at, in octets: no field name is longer than a line
+    /// may be (RFC 5322 §2.1.1).
+    pub const NAME_MAX: usize = 998;
+
+    /// Content of which no field is dropped and to which none is added.
+    pub fn foreign() -> Self {
+        Self::submitted(&[], None)
+    }
+
+    /// Content that is handed in for sending: fields named in `drop` (in lower case) go, and fields of
+    /// `missing` come where there is none.
+    pub fn submitted(drop: &'a [String], missing: Option<Missing>) -> Self {
+        Self {
+            drop,
+            missing,
+            seen: Seen::default(),
+            place: Place::Start,
+            any_field: false,
+            keep: true,
+            start: Vec::new(),
+            name: 0,
+        }
+    }
+
+    /// Takes the next octets of the content: appends to `out` what goes on in their place, and gives
+    /// back the rest of them that goes on unchanged behind that.
+    pub fn take<'p>(&mut self, piece: &'p [u8], out: &mut Vec<u8>) -> &'p [u8] {
+        let mut rest = piece;
+        while let Some(octet) = rest.first() {
+            match self.place {
+                Place::Body => return rest,
+                Place::Kept | Place::Dropped => {
+                    let end = memchr(b'\n', rest).map(|at| at + 1);
+                    let (line, later) = rest.split_at(end.unwrap_or(rest.len()));
+                    if self.place == Place::Kept {
+                        out.extend_from_slice(line);
+                    }
+                    if end.is_some() {
+                        self.place = Place::Start;
+                    }
+                    rest = later;
+                }
+                Place::Start if self.start.is_empty() && matches!(octet, b' ' | b'\t') => {
+                    if self.any_field {
+                        self.place = if self.keep { Place::Kept } else { Place::Dropped };
+                    } else {
+                        self.begin_body(out);
+                    }
+                }
+                Place::Start => {
+                    self.start.push(*octet);
+                    rest = &rest[1..];
+                    self.decide(out);
+                }
+            }
+        }
+        rest
+    }
+
+    /// The content is over: appends to `out` what is still to come.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        if self.place == Place::Body {
+            return;
+        }
+        if self.start.is_empty() {
+            self.add_missing(out);
+            self.place = Place::Body;
+        } else {
+            self.begin_body(out);
+        }
+    }
+
+    fn decide(&mut self, out: &mut Vec<u8>) {
+        match self.line() {
+            Line::Undecided => return,
+            Line::Empty => {
+                self.add_missing(out);
+                out.append(&mut self.start);
+                self.place = Place::Body;
+            }
+            Line::Field => {
+                self.any_field = true;
+                self.keep = self.note_field();
+                if self.keep {
+                    out.append(&mut self.start);
+                }
+                self.start.clear();
+                self.place = if self.keep { Place::Kept } else { Place::Dropped };
+            }
+            Line::Mbox => {
+                self.start.clear();
+                self.place = Place::Dropped;
+            }
+            Line::Body => self.begin_body(out),
+        }
+        self.name = 0;
+    }
+
+    /// What the present line is, judged at each of its octets until that is known.
+    fn line(&mut self) -> Line {
+        let Some((last, before)) = self.start.split_last() else { return Line::Undecided };
+        match last {
+            b'\r' if before.is_empty() => Line::Undecided,
+            b'\n' if before == b"\r" => Line::Empty,
+            _ if before == b"\r" => Line::Body,
+            // Blanks between name and colon are the grammar of old (RFC 5322 §4.5).
+            b':' if self.name > 0 => Line::Field,
+            b' ' | b'\t' => self.shorter(),
+            b'!'..=b'~' if *last != b':' && self.name == before.len() => {
+                self.name += 1;
+                self.shorter()
+            }
+            _ if !self.any_field && is_mbox(before) && *last != b'\r' => Line::Mbox,
+            _ => Line::Body,
+        }
+    }
+
+    fn shorter(&self) -> Line {
+        if self.start.len() > Self::NAME_MAX { Line::Body } else { Line::Undecided }
+    }
+
+    /// A line that is no field: the header section ends before it.
+    fn begin_body(&mut self, out: &mut Vec<u8>) {
+        self.add_missing(out);
+        out.extend_from_slice(b"\r\n");
+        out.append(&mut self.start);
+        self.place = Place::Body;
+    }
+
+    /// Notes the field whose name and colon have been read; whether it is passed on.
+    fn note_field(&mut self) -> bool {
+        let name = &self.start[..self.name];
+        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+        if self.drop.iter().any(|dropped| is(dropped)) {
+            return false;
+        }
+        let seen = &mut self.seen;
+        seen.from |= is("from");
+        seen.date |= is("date");
+        seen.message_id |= is("message-id");
+        seen.resent |= name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"resent-"));
+        seen.resent_from |= is("resent-from");
+        seen.resent_date |= is("resent-date");
+        seen.resent_message_id |= is("resent-message-id");
+        true
+    }
+
+    /// RFC 5322 §3.6: From and Date are mandatory, Message-ID should be there. A mail that was sent
+    /// anew is signed by whoever did that (§3.6.6), and what its author left out is not ours to add.
+    fn add_missing(&mut self, out: &mut Vec<u8>) {
+        let Some(missing) = self.missing.take() else { return };
+        let Seen { from, date, message_id, resent, resent_from, resent_date, resent_message_id } = self.seen;
+        let (prefix, from, date, message_id) =
+            if resent { ("Resent-", resent_from, resent_date, resent_message_id) } else { ("", from, date, message_id) };
+        for (name, value, seen) in
+            [("Message-ID", &missing.message_id, message_id), ("Date", &missing.date, date), ("From", &missing.from, from)]
+        {
+            if !seen {
+                out.extend_from_slice(format!("{prefix}{name}: {value}\r\n").as_bytes());
+            }
+        }
+    }
+}
+
+/// A mailbox as it may stand in a header field: there a local part that is neither a dot-atom nor a
+/// quoted string must be quoted (RFC 5322 §3.4.1), although RCPT and MAIL of the field take it.
+pub fn header_mailbox(address: &Address) -> String {
+    let local = address.local_part();
+    let is_fit = local.starts_with('"') || local.split('.').all(|atom| !atom.is_empty());
+    if is_fit { address.to_string() } else { format!("\"{local}\"@{}", address.domain_text()) }
+}
+
+/// `From `, behind any number of `>`.
+fn is_mbox(start: &[u8]) -> bool {
+    let angles = start.iter().take_while(|octet| **octet == b'>').count();
+    start[angles..].starts_with(b"From ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn missing() -> Missing {
+        Missing {
+            from: "root@a.example".to_owned(),
+            date: "Thu, 26 Nov 2026 12:00:00 +0000".to_owned(),
+            message_id: "<1@mta.example>".to_owned(),
+        }
+    }
+
+    const ADDED: &str = "Message-ID: <1@mta.example>\r\nDate: Thu, 26 Nov 2026 12:00:00 +0000\r\nFrom: root@a.example\r\n";
+
+    /// What becomes of a content that comes in pieces of this size.
+    fn cut(mut section: HeaderSection<'_>, content: &[u8], size: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        for piece in content.chunks(size) {
+            let rest = section.take(piece, &mut out);
+            out.extend_from_slice(rest);
+        }
+        section.finish(&mut out);
+        out
+    }
+
+    fn foreign(content: &str) -> String {
+        String::from_utf8(cut(HeaderSection::foreign(), content.as_bytes(), usize::MAX)).unwrap()
+    }
+
+    fn submitted(content: &str) -> String {
+        let drop = super::super::Config::new("x").drop_headers;
+        let section = HeaderSection::submitted(&drop, Some(missing()));
+        String::from_utf8(cut(section, content.as_bytes(), usize::MAX)).unwrap()
+    }
+
+    #[test]
+    fn content_that_begins_with_a_header_section_passes_as_it_is() {
+        for content in [
+            "",
+            "\r\n",
+            "\r\nbody\r\n",
+            "Subject: x\r\n",
+            "Subject: x\r\n\r\nFrom root\r\n",
+            "Subject: x\r\n y\r\n\tz\r\n \r\nTo : a@b\r\nFrom: a@b\r\n\r\nBcc: x\r\n",
+            "From : a@b\r\n\r\n",
+            "From\t: a@b\r\n\r\n",
+            ">x:\r\n\r\n",
+        ] {
+            assert_eq!(foreign(content), content, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_header_section_is_parted_from_the_trace() {
+        for content in [
+            "Hello.\r\n",
+            " Hello.\r\n",
+            "\tHello: x\r\n\r\n",
+            "Hello\r\nSubject: x\r\n\r\n",
+            ": x\r\n",
+            " \r\n",
+            "J\u{fc}rgen: x\r\n",
+            "a b: c\r\n",
+            "From\r\n",
+            "From \r\n",
+            ">From\r\n",
+        ] {
+            assert_eq!(foreign(content), format!("\r\n{content}"), "{content:?}");
+        }
+        let long = format!("{}: x\r\n", "a".repeat(HeaderSection::NAME_MAX + 1));
+        assert_eq!(foreign(&long), format!("\r\n{long}"));
+        let name = format!("{}: x\r\n", "a".repeat(HeaderSection::NAME_MAX));
+        assert_eq!(foreign(&name), name);
+    }
+
+    #[test]
+    fn a_line_that_is_no_field_ends_the_header_section() {
+        assert_eq!(foreign("Subject: x\r\noops\r\nTo: a@b\r\n\r\nx"), "Subject: x\r\n\r\noops\r\nTo: a@b\r\n\r\nx");
+        assert_eq!(foreign("Subject: x\r\nFrom root x\r\n"), "Subject: x\r\n\r\nFrom root x\r\n");
+    }
+
+    #[test]
+    fn mbox_lines_on_top_go() {
+        for line in ["From root Thu Nov 26 12:00:00 2026\r\n", ">From a\r\n", ">>From  a@b\r\n", "From root: x\r\n"] {
+            assert_eq!(foreign(&format!("{line}Subject: x\r\n\r\n")), "Subject: x\r\n\r\n", "{line}");
+            assert_eq!(foreign(&format!("{line}{line}Hello\r\n")), "\r\nHello\r\n", "{line}");
+            assert_eq!(foreign(&format!("{line} folded\r\n")), "\r\n folded\r\n", "{line}");
+            assert_eq!(foreign(&format!("\r\n{line}")), format!("\r\n{line}"), "a body may begin so");
+        }
+    }
+
+    #[test]
+    fn fields_for_nobodys_eyes_are_dropped_from_the_header_section_alone() {
+        let whole = format!("Subject: x\r\n{ADDED}");
+        for dropped in [
+            "Bcc: a@b\r\n",
+            "BCC : a@b,\r\n c@d,\r\n\te@f\r\n",
+            "bcc:\r\n",
+            "Resent-Bcc: a@b\r\n",
+            "Return-Path: <a@b>\r\n",
+            "Content-Length: 12\r\n",
+            "Bcc: a@b\r\nBcc: c@d\r\n \r\n",
+        ] {
+            assert_eq!(submitted(&format!("{dropped}Subject: x\r\n")), whole, "{dropped}");
+            assert_eq!(submitted(&format!("Subject: x\r\n{dropped}")), whole, "{dropped}");
+            let body = format!("\r\n{dropped}\r\n{dropped}");
+            assert_eq!(submitted(&format!("Subject: x\r\n{dropped}{body}")), format!("{whole}{body}"), "{dropped}");
+        }
+        assert_eq!(submitted("Bccx: y\r\nX-Bcc: y\r\n"), format!("Bccx: y\r\nX-Bcc: y\r\n{ADDED}"));
+        assert_eq!(submitted("Bcc: x\r\n"), ADDED);
+        assert_eq!(foreign("Bcc: x\r\n"), "Bcc: x\r\n");
+    }
+
+    #[test]
+    fn missing_fields_are_added_at_the_end_of_the_header_section() {
+        let [id, date, from] = [0, 1, 2].map(|at| format!("{}\r\n", ADDED.lines().nth(at).unwrap()));
+        for (content, wanted) in [
+            (String::new(), ADDED.to_owned()),
+            ("\r\n".into(), format!("{ADDED}\r\n")),
+            ("Hello\r\n".into(), format!("{ADDED}\r\nHello\r\n")),
+            (" Hello\r\n".into(), format!("{ADDED}\r\n Hello\r\n")),
+            ("FROM: x\r\n\r\n".into(), format!("FROM: x\r\n{id}{date}\r\n")),
+            ("Date : x\r\nmessage-id:\r\n y\r\n".into(), format!("Date : x\r\nmessage-id:\r\n y\r\n{from}")),
+            (
+                "From: x\r\nDate: x\r\nMessage-Id: x\r\nTo: y\r\n".into(),
+                "From: x\r\nDate: x\r\nMessage-Id: x\r\nTo: y\r\n".into(),
+            ),
+            ("Resent-From: x\r\n".into(), format!("Resent-From: x\r\nResent-{id}Resent-{date}")),
+            (
+                "Resent-To: x\r\n\r\nDate: x\r\n".into(),
+                format!("Resent-To: x\r\nResent-{id}Resent-{date}Resent-{from}\r\nDate: x\r\n"),
+            ),
+            // What is dropped was never there.
+            ("Resent-Bcc: x\r\n".into(), ADDED.to_owned()),
+        ] {
+            assert_eq!(submitted(&content), wanted, "{content:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_make_no_difference_and_a_second_pass_changes_nothing(
+            parts in prop::collection::vec(prop_oneof![Just("Bcc: a\r\n"), Just("Resent-Date: x\r\n"), Just("From root\r\n"), Just(">From x: y\r\n"),
+                Just(" folded\r\n"), Just("\r\n"), Just("Subject: x\r\n"), Just("From: x\r\n"), Just("Date :\r\n"), Just("\r"), Just("\n"),
+                Just("text\r\n"), Just(": "), Just("\u{e9}"), Just("a")], 0..12),
+            size in 1_usize..20,
+        ) {
+            let content = parts.concat();
+            let drop = super::super::Config::new("x").drop_headers;
+            let pass = |content: &[u8], size| cut(HeaderSection::submitted(&drop, Some(missing())), content, size);
+            let once = pass(content.as_bytes(), usize::MAX);
+            prop_assert_eq!(&pass(content.as_bytes(), size), &once);
+            if content.is_empty() || content.ends_with("\r\n") {
+                prop_assert_eq!(pass(&once, size), once);
+            }
+        }
+    }
+}
