@@ -166,6 +166,7 @@ async fn serve(
 
     let mut couriers = tokio::spawn(outbound.clone().run());
     let rest = tokio::spawn(lookout::rest_when_idle(counters.clone()));
+    let clocks = tokio::spawn(lookout::follow_clock(counters.clone()));
     let space = tokio::spawn(space::watch_over(counters.clone(), lookout::tell_supervisor(status)));
     let (stop, stopping) = watch::channel(None);
     let smtps =
@@ -205,6 +206,7 @@ async fn serve(
         }
     }
     rest.abort();
+    clocks.abort();
     space.abort();
     gateways.abort();
     close.send_replace(true);

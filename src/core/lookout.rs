@@ -3,6 +3,7 @@
 use crate::appliance::counter::Counters;
 use crate::appliance::event::Severity;
 use crate::appliance::supervise::status::StatusWriter;
+use crate::ground::clock;
 use crate::ground::gateway::default_gateways;
 use crate::ground::sys;
 use crate::mail::inbound::Intake;
@@ -15,6 +16,9 @@ use tokio::sync::watch;
 
 /// How often the default routes are looked at.
 const GATEWAYS_PACE: Duration = Duration::from_secs(5);
+
+/// How often the clocks are compared.
+const CLOCK_PACE: Duration = Duration::from_secs(1);
 
 /// How often the data volume's health is shown to windows.
 const STORAGE_PACE: Duration = Duration::from_secs(1);
@@ -49,6 +53,23 @@ pub(super) async fn follow_storage(spool: Arc<SegmentLog>, readiness: Arc<watch:
             }
             changed
         });
+    }
+}
+
+/// Counts the changes of the wall clock, and says what they mean: nothing that waits here goes by it.
+pub(super) async fn follow_clock(counters: Arc<Counters>) {
+    let mut pace = tokio::time::interval(CLOCK_PACE);
+    loop {
+        pace.tick().await;
+        for jump in clock::jumps() {
+            let direction = if jump.by > 0 { "forward" } else { "back" };
+            counters.clock_jumps_total.with_label_values(&[direction]).inc();
+            tracing::warn!(
+                target: "mta",
+                "the wall clock was set {direction} by {} s; no try of a mail is moved by that, and no mail is older for it",
+                jump.by.unsigned_abs()
+            );
+        }
     }
 }
 

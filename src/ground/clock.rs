@@ -1,14 +1,133 @@
 //! The time of day, and how it is written.
 //!
 //! Rooms that decide by time ([`crate::mail::schedule`] above all) take the moment as an argument; this file is where the
-//! moment comes from.
+//! moment comes from. What people read and what is written down is the wall clock's time ([`now`]). What waits or grows old
+//! goes by [`steady`] and [`age`], which do not care how the wall clock is set.
 
+use super::steady::{Jump, Steady};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
-use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 static ZONE: OnceLock<TimeZone> = OnceLock::new();
+
+static CLOCKS: OnceLock<Clocks> = OnceLock::new();
+
+/// Jumps that are kept for [`jumps`] until somebody asks.
+const JUMPS_KEPT: usize = 16;
+
+/// The clocks of this process since the first question.
+struct Clocks {
+    begun: Instant,
+    /// What the wall clock said then.
+    first: Duration,
+    /// How far the wall clock is ahead of steady time, in seconds, as last seen.
+    offset: AtomicI64,
+    steady: Mutex<(Steady, Vec<Jump>)>,
+    /// The last jump: its length and, in steady seconds, when it was seen; 0 = none.
+    last: [AtomicI64; 2],
+}
+
+impl Clocks {
+    fn start() -> Self {
+        let first = since_1970();
+        let steady = Mutex::new((Steady::new(seconds(first)), Vec::new()));
+        Self { begun: Instant::now(), first, offset: AtomicI64::new(0), steady, last: Default::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Steady, Vec<Jump>)> {
+        self.steady.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn elapsed(&self) -> i64 {
+        seconds(self.begun.elapsed())
+    }
+
+    /// Compares the wall clock with the monotonic one; only a jump takes the lock.
+    fn compare(&self, wall: Duration) {
+        let (wall, elapsed) = (seconds(wall), self.elapsed());
+        let offset = wall - (seconds(self.first) + elapsed);
+        if (offset - self.offset.load(Ordering::Relaxed)).abs() <= super::steady::JUMP {
+            return;
+        }
+        let mut state = self.lock();
+        // Read again: whoever held the lock may have seen another jump meanwhile.
+        if let Some(jump) = state.0.look(seconds(since_1970()), self.elapsed()) {
+            if state.1.len() >= JUMPS_KEPT {
+                state.1.remove(0);
+            }
+            state.1.push(jump);
+            self.last[0].store(jump.by, Ordering::Relaxed);
+            self.last[1].store(seconds(self.first) + self.elapsed(), Ordering::Relaxed);
+        }
+        self.offset.store(state.0.offset(), Ordering::Relaxed);
+    }
+}
+
+fn clocks() -> &'static Clocks {
+    CLOCKS.get_or_init(Clocks::start)
+}
+
+fn seconds(time: Duration) -> i64 {
+    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn narrow(seconds: i64) -> u32 {
+    u32::try_from(seconds.max(0)).unwrap_or(u32::MAX)
+}
+
+/// Steady seconds: the wall clock's at the start of this process, moved on by the monotonic clock.
+pub fn steady() -> u32 {
+    let clocks = clocks();
+    u32::try_from((clocks.first + clocks.begun.elapsed()).as_secs()).unwrap_or(u32::MAX)
+}
+
+/// Steady microseconds, for ids.
+pub fn steady_micros() -> u64 {
+    let clocks = clocks();
+    u64::try_from((clocks.first + clocks.begun.elapsed()).as_micros()).unwrap_or(u64::MAX)
+}
+
+/// How long this process runs, in seconds.
+pub fn uptime() -> u32 {
+    narrow(clocks().elapsed())
+}
+
+/// How old is what was written down at `then` by the wall clock, in seconds; see [`Steady::age`].
+pub fn age(then: u32) -> u32 {
+    now();
+    let clocks = clocks();
+    let elapsed = clocks.elapsed();
+    narrow(clocks.lock().0.age(then.into(), elapsed))
+}
+
+/// What the wall clock says at a steady moment, should it go on as it does.
+pub fn wall(steady: u32) -> u32 {
+    now();
+    narrow(i64::from(steady) + clocks().offset.load(Ordering::Relaxed))
+}
+
+/// The steady moment that is as far away as `due` is by the wall clock; one that has passed is 0.
+pub fn steady_due(due: u32) -> u32 {
+    match due.saturating_sub(now()) {
+        0 => 0,
+        away => steady().saturating_add(away),
+    }
+}
+
+/// By how many seconds the wall clock jumped the last time, and how many seconds ago that was.
+pub fn last_jump() -> Option<(i64, u32)> {
+    let last = clocks().last.each_ref().map(|part| part.load(Ordering::Relaxed));
+    (last[0] != 0).then(|| (last[0], steady().saturating_sub(narrow(last[1]))))
+}
+
+/// Compares the clocks, and tells the jumps that nobody has heard of yet. To be asked about once a second.
+pub fn jumps() -> Vec<Jump> {
+    clocks().compare(since_1970());
+    std::mem::take(&mut clocks().lock().1)
+}
 
 /// Sets the zone of all written times, once, at start (property `timezone`). Later calls change nothing.
 ///
@@ -22,12 +141,19 @@ pub fn set_zone(name: &str) -> Result<(), jiff::Error> {
 
 /// Seconds since 1970, which fit 32 bits until 2106.
 pub fn now() -> u32 {
-    u32::try_from(since_1970().as_secs()).unwrap_or(u32::MAX)
+    u32::try_from(looked().as_secs()).unwrap_or(u32::MAX)
 }
 
 /// Microseconds since 1970.
 pub fn now_micros() -> u64 {
-    u64::try_from(since_1970().as_micros()).unwrap_or(u64::MAX)
+    u64::try_from(looked().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The wall clock, with a look whether it jumped.
+fn looked() -> Duration {
+    let wall = since_1970();
+    clocks().compare(wall);
+    wall
 }
 
 /// A moment as mail headers write it (RFC 5322 §3.3), in the zone of the appliance.
@@ -55,7 +181,7 @@ fn local(seconds: u32) -> Zoned {
     Timestamp::from_second(i64::from(seconds)).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(zone)
 }
 
-fn since_1970() -> std::time::Duration {
+fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 

@@ -12,6 +12,7 @@ pub mod log;
 pub mod pace;
 pub mod password;
 pub mod routes;
+pub mod steady;
 pub mod sync;
 pub mod sys;
 pub mod tls;

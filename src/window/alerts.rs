@@ -42,6 +42,9 @@ const BOUNCE_SHARE_GRAVE: u64 = 50;
 /// How long an event that needs a person is told: an hour.
 const EVENT: u64 = 3600;
 
+/// How long a change of the wall clock is news, in seconds: an hour.
+const CLOCK_NEWS: u32 = 3600;
+
 /// Destinations that are named; the page of the queue has the others.
 const DESTINATIONS: usize = 3;
 
@@ -160,10 +163,16 @@ fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
     for part in window.terminals().iter().filter(|part| part.condition == Condition::Failing && part.name == "mon") {
         alert(false, "mon", format!("Terminal mon fails: {}", shorten(&part.state, SHOWN)));
     }
+    if let Some((by, ago)) = clock::last_jump()
+        && ago < CLOCK_NEWS
+    {
+        let (direction, by) = (if by > 0 { "forward" } else { "back" }, span(by.unsigned_abs()));
+        alert(false, "clock", format!("The wall clock was set {direction} by {by}; times that are shown may be wrong"));
+    }
     let destinations = window.views.desk.destinations(super::api::DESTINATIONS_MAX);
     let age = |oldest: Option<u32>| oldest.map_or(0, |oldest| now.saturating_sub(oldest));
     let most = |messages: u64| messages * 2 >= summary.messages.saturating_sub(summary.held);
-    let down = destinations.iter().filter(|d| d.suspended_until.is_some() && d.messages > 0);
+    let down = destinations.iter().filter(|d| d.unreachable_since.is_some() && d.messages > 0);
     let down: Vec<_> = down.filter(|d| most(d.messages) || age(d.oldest) > DESTINATION_OLD).collect();
     for destination in down.iter().take(DESTINATIONS) {
         let (name, error) = (shorten(&harmless(&destination.name), SHOWN), shorten(&harmless(&destination.last_error), SHOWN));

@@ -172,6 +172,10 @@ pub mod clock {
         state.now += Duration::from_micros(1);
         u64::try_from(state.now.as_micros()).unwrap_or(u64::MAX)
     }
+
+    pub fn steady_micros() -> u64 {
+        now_micros()
+    }
 }
 
 /// Locks, threads and moments, as `ground::sync` has them.

@@ -153,6 +153,7 @@ impl Desk for MemoryDesk {
                     couriers: 0,
                     window: 5,
                     suspended_until: None,
+                    unreachable_since: None,
                     paused: false,
                     ages: [0; 6],
                 });

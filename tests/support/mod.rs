@@ -6,6 +6,7 @@ pub mod appliance;
 pub mod client;
 pub mod exim;
 pub mod hook;
+pub mod hostile;
 pub mod keys;
 pub mod letter;
 pub mod names;

@@ -94,6 +94,13 @@ pub fn own_address() -> Ipv4Addr {
     Ipv4Addr::new(127, octet(2 + process / 250 % 250), octet(process % 250), octet(number))
 }
 
+/// As many descriptors as this process may have at all.
+pub fn raise_descriptors() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+}
+
 /// A program that runs until the end of the test. What it says goes to a file, and to the screen when the test fails.
 pub struct Program {
     name: String,

@@ -11,6 +11,7 @@ mod support;
 
 mod bandwidth;
 mod bulk;
+mod clock;
 mod events;
 mod exim;
 mod failures;
@@ -22,3 +23,4 @@ mod postfix;
 mod programs;
 mod properties;
 mod stop;
+mod strangers;

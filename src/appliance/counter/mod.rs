@@ -63,6 +63,16 @@ pub struct Counters {
     pub undeliverable_bounces_total: IntCounter,
     /// Connections out that are open now.
     pub connections_out_active: IntGauge,
+    /// Couriers at work, label `share`: known, new and suspect destinations, and overtime.
+    pub couriers_active: IntGaugeVec,
+    /// How often a share of the couriers was used up and somebody had to wait, label `share`.
+    pub couriers_held_back_total: IntCounterVec,
+    /// Destinations with mail that could not be reached the last time.
+    pub destinations_unreachable: IntGauge,
+    /// When a next hop last took mail, seconds since 1970; 0 = not since the start.
+    pub last_delivery_time_seconds: IntGauge,
+    /// Changes of the wall clock, label `direction`: forward, back.
+    pub clock_jumps_total: IntCounterVec,
     /// From 250 to the next hop's 250, for each delivered recipient.
     pub delivery_latency_seconds: Histogram,
     /// How long one group commit's sync took.
@@ -206,6 +216,37 @@ impl Counters {
                 "Bounces and other mail from the null sender that failed for good, so that nobody was told",
             )?,
             connections_out_active: gauge(r, "mta_connections_out_active", "Connections to next hops that are open now")?,
+            couriers_active: gauges(
+                r,
+                "mta_couriers_active",
+                "Couriers at work by the share that they have",
+                "share",
+                &["known", "new", "suspect", "overtime"],
+            )?,
+            couriers_held_back_total: counters(
+                r,
+                "mta_couriers_held_back_total",
+                "Times that a share of the couriers was used up and mail waited, by share",
+                "share",
+                &["standing", "client", "sender", "host", "slow"],
+            )?,
+            destinations_unreachable: gauge(
+                r,
+                "mta_destinations_unreachable",
+                "Destinations with waiting mail that could not be reached the last time",
+            )?,
+            last_delivery_time_seconds: gauge(
+                r,
+                "mta_last_delivery_time_seconds",
+                "When a next hop last took mail (Unix time); 0 when none did since the start",
+            )?,
+            clock_jumps_total: counters(
+                r,
+                "mta_clock_jumps_total",
+                "Changes of the wall clock by more than ten seconds",
+                "direction",
+                &["forward", "back"],
+            )?,
             delivery_latency_seconds: histogram(
                 r,
                 "mta_delivery_latency_seconds",
@@ -338,6 +379,15 @@ fn counters(
     }
     registry.register(Box::new(counters.clone()))?;
     Ok(counters)
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, label: &str, values: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+    let gauges = IntGaugeVec::new(Opts::new(name, help), &[label])?;
+    for value in values {
+        gauges.with_label_values(&[value]);
+    }
+    registry.register(Box::new(gauges.clone()))?;
+    Ok(gauges)
 }
 
 fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {

@@ -32,6 +32,13 @@ pub const FAMILY_TIME: Duration = Duration::from_secs(2);
 /// How many questions may be under way at once; more wait for their turn within [`TOTAL_TIME`].
 pub const QUESTIONS_MAX: usize = 256;
 
+/// How long a question may keep its place among these. After that it is slow: it must find a place among
+/// [`SLOW_QUESTIONS_MAX`] others or is given up, so that name servers that say nothing do not stop all questions.
+pub const SLOW_QUESTION: Duration = Duration::from_secs(1);
+
+/// How many slow questions may be under way at once.
+pub const SLOW_QUESTIONS_MAX: usize = 256;
+
 /// How many answers are kept while they are fresh.
 pub const CACHE_MAX: u64 = 128;
 

@@ -1,6 +1,9 @@
 //! The resolver of this machine: `/etc/hosts`, then the name servers of `/etc/resolv.conf` or those that were given.
 
-use super::{Absence, Answer, CACHE_MAX, DnsError, FAMILY_TIME, NEGATIVE_TIME, QUESTIONS_MAX, Resolver, TOTAL_TIME, TRY_TIME};
+use super::{
+    Absence, Answer, CACHE_MAX, DnsError, FAMILY_TIME, NEGATIVE_TIME, QUESTIONS_MAX, Resolver, SLOW_QUESTION,
+    SLOW_QUESTIONS_MAX, TOTAL_TIME, TRY_TIME,
+};
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -44,6 +47,7 @@ struct System {
     /// What was made of the files, and when they were last changed then.
     current: Mutex<([Option<SystemTime>; 2], Arc<Setup>)>,
     turns: Semaphore,
+    slow_turns: Semaphore,
 }
 
 /// Where the two files are.
@@ -148,8 +152,8 @@ impl System {
     fn new(servers: &[SocketAddr], paths: Paths, total_time: Duration) -> Result<Self, SetupError> {
         let changed = paths.changed();
         let setup = Arc::new(Setup::read(servers, &paths)?);
-        let turns = Semaphore::new(QUESTIONS_MAX);
-        Ok(Self { servers: servers.to_vec(), paths, total_time, current: Mutex::new((changed, setup)), turns })
+        let (turns, slow_turns) = (Semaphore::new(QUESTIONS_MAX), Semaphore::new(SLOW_QUESTIONS_MAX));
+        Ok(Self { servers: servers.to_vec(), paths, total_time, current: Mutex::new((changed, setup)), turns, slow_turns })
     }
 
     /// The setup, made anew when one of the files has changed. Two `stat` calls a question are cheaper than a watcher, and
@@ -170,7 +174,17 @@ impl System {
     /// Waits for a turn and for the answer, both within the total time.
     async fn limited<T>(&self, name: &str, question: impl Future<Output = Result<T, DnsError>>) -> Result<T, DnsError> {
         let turn = async {
-            let _turn = self.turns.acquire().await.map_err(|closed| DnsError::Failed(closed.to_string()))?;
+            let turn = self.turns.acquire().await.map_err(|closed| DnsError::Failed(closed.to_string()))?;
+            let mut question = std::pin::pin!(question);
+            if let Ok(answer) = timeout(SLOW_QUESTION, &mut question).await {
+                return answer;
+            }
+            let _slow_turn = self.slow_turns.try_acquire().map_err(|_| {
+                let text =
+                    format!("no name server answered for {name} within {SLOW_QUESTION:?}, and too many other questions wait");
+                DnsError::Failed(text)
+            })?;
+            drop(turn);
             question.await
         };
         match timeout(self.total_time, turn).await {
@@ -226,7 +240,7 @@ fn configuration(servers: &[SocketAddr], resolv_conf: &[u8]) -> (ResolverConfig,
     options.attempts = options.attempts.clamp(1, 3);
     options.cache_size = CACHE_MAX;
     options.negative_max_ttl = Some(NEGATIVE_TIME);
-    options.max_active_requests = QUESTIONS_MAX;
+    options.max_active_requests = QUESTIONS_MAX + SLOW_QUESTIONS_MAX;
     options.try_tcp_on_error = true;
     // Asked here instead, because hickory would still ask the servers for the family that the file does not give.
     options.use_hosts_file = ResolveHosts::Never;

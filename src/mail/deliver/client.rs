@@ -2,9 +2,10 @@
 
 use super::attempt::Attempt;
 use super::extensions::Extensions;
+use super::hosts::{Hosts, Place};
 use super::refusal::{self, Stage};
 use super::wire::{Trouble, Wire, io_text};
-use super::{Config, Timeouts};
+use super::{Config, Timeouts, Witness};
 use crate::appliance::counter::Counters;
 use crate::ground::tls;
 use crate::mail::model::{Outcome, Reply, Route};
@@ -20,12 +21,15 @@ use tokio_rustls::TlsConnector;
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
+    times: Timeouts,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 struct Shared {
     config: Config,
     counters: Arc<Counters>,
     tls: TlsConnector,
+    hosts: Arc<Hosts>,
 }
 
 /// A greeted peer that waits for mail.
@@ -51,6 +55,7 @@ pub struct Connection {
     pub(super) route: Arc<Route>,
     host: String,
     address: SocketAddr,
+    place: Place,
     _active: Active,
 }
 
@@ -61,7 +66,22 @@ impl Client {
     /// TLS cannot be set up: a defect of the build.
     pub fn new(config: Config, counters: Arc<Counters>) -> Result<Self, rustls::Error> {
         let tls = TlsConnector::from(tls::opportunistic_client()?);
-        Ok(Self { shared: Arc::new(Shared { config, counters, tls }) })
+        let times = config.timeouts;
+        let shared = Shared { config, counters, tls, hosts: Arc::default() };
+        Ok(Self { shared: Arc::new(shared), times, witness: None })
+    }
+
+    /// The same for one courier: followed by a witness, and with the [first patience](Timeouts::first) or all of it.
+    #[must_use]
+    pub fn followed(&self, witness: Arc<dyn Witness>, first: bool) -> Self {
+        let times = self.shared.config.timeouts;
+        Self { shared: self.shared.clone(), times: if first { times.first() } else { times }, witness: Some(witness) }
+    }
+
+    /// Whether any host of a route may have one connection more.
+    pub fn has_room(&self, route: &Route) -> bool {
+        let mut addresses = route.hops.iter().flat_map(|hop| &hop.addresses).peekable();
+        addresses.peek().is_none() || addresses.any(|address| self.shared.hosts.has_room(address.ip()))
     }
 
     /// Asks hosts and addresses in order until one is ready for mail: the first step of an [`Attempt`].
@@ -92,7 +112,16 @@ impl Client {
     }
 
     pub(super) fn timeouts(&self) -> &Timeouts {
-        &self.shared.config.timeouts
+        &self.times
+    }
+
+    /// Whether the end of data may be sent.
+    pub(super) fn may_end(&self) -> bool {
+        self.witness.as_ref().is_none_or(|witness| witness.may_end())
+    }
+
+    fn wire(&self, stream: impl super::wire::Stream + 'static) -> Wire {
+        Wire::new(stream, self.witness.clone())
     }
 
     /// Counts a refusal of the session, or of us.
@@ -109,13 +138,17 @@ impl Client {
         may_tls: bool,
     ) -> Result<Connection, Failed> {
         let times = self.timeouts();
+        let Some(place) = self.shared.hosts.enter(address.ip()) else {
+            let text = format!("{relay} has all the connections from here that one host may have");
+            return Err(Outcome::own(Reply::new(451, (4, 4, 5), text)).into());
+        };
         let stream =
             timeout(times.connect, self.dial(address)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(
                 |error| Outcome::own(Reply::new(451, (4, 4, 1), format!("connect to {relay}: {}", io_text(&error)))),
             )?;
         let mut connection = Connection {
             client: self.clone(),
-            wire: Wire::new(stream),
+            wire: self.wire(stream),
             extensions: Extensions::default(),
             relay: relay.to_owned(),
             tls: false,
@@ -128,9 +161,11 @@ impl Client {
             route: route.clone(),
             host: host.to_owned(),
             address,
+            place,
             _active: Active::new(self.shared.counters.clone()),
         };
         let code = connection.wire.reply(times.greeting).await;
+        connection.place.greeted(code.is_ok());
         let code = code.map_err(|trouble| trouble.outcome(relay, "before its greeting", 1))?;
         connection.welcome(code, Stage::Greeting)?;
         connection.hello().await?;
@@ -170,6 +205,11 @@ impl Connection {
 
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// It has taken mail: from now on it has all the time of RFC 5321.
+    pub fn trust(&mut self) {
+        self.client.times = self.client.shared.config.timeouts;
     }
 
     /// Whether the peer closed the connection or spoke while idle; it is then good for nothing but to be dropped.
@@ -265,7 +305,7 @@ impl Connection {
                 let facts = tls::facts(stream.get_ref().1);
                 transcript.note(&facts);
                 self.security = facts;
-                Wire::new(stream)
+                self.client.wire(stream)
             }
             Ok(Err(error)) => return Err(tls_failed(&self.relay, io_text(&error))),
             Err(_) => return Err(tls_failed(&self.relay, format!("no handshake within {:?}", times.handshake))),

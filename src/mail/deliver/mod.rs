@@ -22,6 +22,7 @@ mod attempt;
 mod client;
 mod content;
 mod extensions;
+mod hosts;
 mod refusal;
 pub mod reply;
 mod transaction;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 pub use attempt::{Attempt, BESIDE_MAX, SESSIONS_MAX};
 pub use client::{Client, Connection};
+pub use hosts::{HOST_MAX, HOST_UNPROVEN_MAX};
 
 /// The most commands that are sent before their replies are read. More could fill both directions of a connection with
 /// each side waiting for the other (RFC 2920 §3.1); this many replies fit any socket buffer.
@@ -88,6 +90,39 @@ pub struct Timeouts {
     pub end: Duration,
     /// For the answer to QUIT, which nothing depends on.
     pub quit: Duration,
+}
+
+/// Who follows a try from outside.
+pub trait Witness: Send + Sync {
+    /// The next hop gave a whole reply, or took a piece of content.
+    fn heard(&self);
+    /// The end of data is about to be sent, behind which a try can no longer be taken back. `false`: it must not be.
+    fn may_end(&self) -> bool;
+}
+
+impl Timeouts {
+    /// The patience with a next hop that nobody has heard of before: enough for a slow one, too little to keep a courier
+    /// busy for long. Should it be too little, a later try has all the time of RFC 5321. The answer to the end of data may
+    /// always take as long as it says there, since giving up means to send twice.
+    #[must_use]
+    pub fn first(self) -> Self {
+        let most = |time: Duration, seconds| time.min(Duration::from_secs(seconds));
+        Self {
+            connect: most(self.connect, 10),
+            greeting: most(self.greeting, 30),
+            hello: most(self.hello, 30),
+            handshake: most(self.handshake, 30),
+            mail: most(self.mail, 60),
+            recipient: most(self.recipient, 60),
+            data: most(self.data, 60),
+            envelope: most(self.envelope, 300),
+            piece: most(self.piece, 60),
+            end: self.end,
+            quit: self.quit,
+            turn: self.turn,
+            route: most(self.route, 120),
+        }
+    }
 }
 
 impl Default for Timeouts {

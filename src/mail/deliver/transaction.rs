@@ -334,6 +334,10 @@ impl Connection {
             self.out.clear();
             stuffer.stuff(piece, &mut self.out);
             if last {
+                if !self.client.may_end() {
+                    let text = format!("{} was given up in the middle of a message: others needed the courier", self.relay);
+                    return Err(Broken::Midway(Outcome::own(Reply::new(451, (4, 4, 2), text))));
+                }
                 self.out.extend_from_slice(stuffer.end());
             }
             let limit = times.piece.min(deadline.saturating_duration_since(Instant::now()));

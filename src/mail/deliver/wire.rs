@@ -1,11 +1,13 @@
 //! One connection's octets: commands out, replies in, each within its time.
 
+use super::Witness;
 use super::reply::{Malformed, Parser};
 use super::transcript::Transcript;
 use crate::mail::model::{Outcome, Reply};
 use bytes::{Buf, BytesMut};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -76,11 +78,19 @@ pub(super) struct Wire {
     input: BytesMut,
     parser: Parser,
     pub(super) transcript: Transcript,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 impl Wire {
-    pub fn new(stream: impl Stream + 'static) -> Self {
-        Self { stream: Box::new(stream), input: BytesMut::new(), parser: Parser::default(), transcript: Transcript::default() }
+    pub fn new(stream: impl Stream + 'static, witness: Option<Arc<dyn Witness>>) -> Self {
+        let (parser, transcript) = (Parser::default(), Transcript::default());
+        Self { stream: Box::new(stream), input: BytesMut::new(), parser, transcript, witness }
+    }
+
+    fn heard(&self) {
+        if let Some(witness) = &self.witness {
+            witness.heard();
+        }
     }
 
     /// Waits for a whole reply and tells its code.
@@ -89,6 +99,7 @@ impl Wire {
         for line in self.parser.lines() {
             self.transcript.they(line);
         }
+        self.heard();
         Ok(code)
     }
 
@@ -131,7 +142,11 @@ impl Wire {
             self.stream.write_all(octets).await?;
             self.stream.flush().await
         };
-        timeout(limit, writing).await.map_err(|_| Trouble::Slow(limit))?.map_err(Trouble::from)
+        timeout(limit, writing).await.map_err(|_| Trouble::Slow(limit))?.map_err(Trouble::from)?;
+        if octets.len() >= super::PIECE {
+            self.heard();
+        }
+        Ok(())
     }
 
     /// Whether something has been read that nobody asked for.

@@ -59,9 +59,10 @@ impl<S: Spool> Office<S> {
 impl<S: Spool> Desk for Office<S> {
     fn summary(&self) -> QueueSummary {
         let (messages, bytes, held) = self.outbound.spool.totals();
-        let (active, deferred) = self.outbound.state.standings(clock::now());
+        let (active, deferred) = self.outbound.state.standings(clock::steady());
         // The id carries the microsecond of acceptance.
         let oldest = self.outbound.spool.ids(None, 1).first().map(|id| u32::try_from(id.0 / 1_000_000).unwrap_or(u32::MAX));
+        let oldest = oldest.map(clock::wall);
         // Read one after the other: what came or went between must not make more of them than there are.
         let active = active.min(messages.saturating_sub(held));
         let deferred = deferred.min(messages.saturating_sub(held).saturating_sub(active));
@@ -71,13 +72,18 @@ impl<S: Spool> Desk for Office<S> {
     fn destinations(&self, limit: usize) -> Vec<DestinationSummary> {
         let mut kept = self.destinations.lock();
         if kept.as_ref().is_none_or(|(since, _)| since.elapsed() > FRESH) {
-            *kept = Some((Instant::now(), self.outbound.state.summaries(DESTINATIONS_MAX, clock::now())));
+            let mut rows = self.outbound.state.summaries(DESTINATIONS_MAX, clock::steady());
+            for row in &mut rows {
+                let moments = [&mut row.oldest, &mut row.next_try, &mut row.suspended_until, &mut row.unreachable_since];
+                moments.into_iter().for_each(|moment| *moment = moment.map(clock::wall));
+            }
+            *kept = Some((Instant::now(), rows));
         }
         kept.as_ref().map(|(_, rows)| rows.iter().take(limit).cloned().collect()).unwrap_or_default()
     }
 
     fn ages(&self, bounds: &[u32]) -> (Vec<u64>, u64) {
-        let now = clock::now_micros();
+        let now = clock::steady_micros();
         let (mut counts, mut sum, mut after) = (vec![0; bounds.len()], 0, None);
         loop {
             let ids = self.outbound.spool.ids(after, PAGE);
@@ -150,7 +156,7 @@ impl<S: Spool> Desk for Office<S> {
         let (outbound, pauses, name) = (self.outbound.clone(), self.pauses.clone(), destination.to_ascii_lowercase());
         let task = tokio::task::spawn_blocking(move || {
             let changed = pauses.set(&name, paused, || outbound.state.pause_destination(&name, paused))?;
-            outbound.ring(outbound.state.must_ring(clock::now()));
+            outbound.ring(outbound.state.must_ring(clock::steady()));
             orders::audit(if paused { "pause" } else { "resume" }, &format!("destination {name}"), 0, &asker);
             Ok(changed)
         });
@@ -186,12 +192,12 @@ impl<S: Spool> Outbound<S> {
     fn as_scheduled(&self, mut message: Message) -> Message {
         let targets: Vec<_> = message.progress.iter().map(|progress| progress.target).collect();
         let destinations: Vec<_> = targets.into_iter().map(|target| self.destination(&message, target)).collect();
-        let suspensions = self.state.suspensions(&destinations, clock::now());
+        let suspensions = self.state.suspensions(&destinations, clock::steady());
         for (progress, suspension) in message.progress.iter_mut().zip(suspensions) {
             if let Some((until, error)) = suspension
                 && progress.status == Status::Pending
             {
-                progress.due = progress.due.max(until);
+                progress.due = progress.due.max(clock::wall(until));
                 if progress.reason.is_empty() {
                     progress.reason = error;
                 }

@@ -23,7 +23,7 @@ impl<S: Spool> Outbound<S> {
             }
             (Order::Retry, Selection::All) => {
                 self.state.retry(|_| true);
-                self.ring(self.state.must_ring(clock::now()));
+                self.ring(self.state.must_ring(clock::steady()));
                 self.spool.totals().0
             }
             (Order::Retry, selection) => {
@@ -122,7 +122,7 @@ impl<S: Spool> Outbound<S> {
     fn retry(&self, ids: &[MessageId]) -> u64 {
         let here = ids.iter().filter(|id| self.spool.is_held(**id).is_some()).count() as u64;
         self.state.retry(|id| ids.binary_search(&id).is_ok());
-        self.ring(self.state.must_ring(clock::now()));
+        self.ring(self.state.must_ring(clock::steady()));
         here
     }
 

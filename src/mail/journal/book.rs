@@ -76,7 +76,7 @@ impl Book {
         if space.free < space.size / 20 {
             return Err(io::Error::other("less than five percent of the data volume are free"));
         }
-        let day_is_over = clock::now().saturating_sub(self.begun) > 86_400;
+        let day_is_over = clock::age(self.begun) > 86_400;
         if self.file.as_ref().is_some_and(|(_, _, len)| *len + lines.len() as u64 > self.file_max() || day_is_over)
             && let Some((number, _, len)) = self.file.take()
         {
@@ -115,7 +115,7 @@ impl Book {
         let next = self.full.iter().map(|(number, _)| *number).find(|other| *other > number);
         let newer = next.or(self.file.as_ref().map(|(number, ..)| *number));
         let first = newer.and_then(|newer| super::search::first_second(self.disk.as_ref(), newer).ok().flatten());
-        first.is_some_and(|first| u64::from(clock::now().saturating_sub(first)) > self.config.time.as_secs())
+        first.is_some_and(|first| u64::from(clock::age(first)) > self.config.time.as_secs())
     }
 
     fn file_max(&self) -> u64 {

@@ -69,6 +69,8 @@ pub struct DestinationSummary {
     pub window: u32,
     /// Until when it is left alone, seconds since 1970; `None` when it is not.
     pub suspended_until: Option<u32>,
+    /// Since when no try reached it, seconds since 1970; `None` when the last one did.
+    pub unreachable_since: Option<u32>,
     /// An operator lets nothing go there.
     pub paused: bool,
     /// Messages by age: one count for each of [`DestinationSummary::AGES`], up to and with that age, and one for the older ones.

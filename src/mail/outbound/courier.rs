@@ -3,10 +3,11 @@
 use super::Outbound;
 use super::outcomes::Times;
 use super::queue_state::Pause;
+use super::watch::Watch;
 use crate::ground::clock;
 use crate::mail::deliver::{Attempt, Connection};
-use crate::mail::model::{Class, Message, MessageId, Outcome, Report, Target};
-use crate::mail::schedule::{DestinationId, Job};
+use crate::mail::model::{Class, Message, MessageId, Outcome, Reply, Report, Target};
+use crate::mail::schedule::{DestinationId, Job, Stage, Standing};
 use crate::mail::spool::{BACKLOG_MAX, Spool, SpoolError};
 use crate::mail::telling;
 use std::sync::Arc;
@@ -24,13 +25,18 @@ const REUSE_MAX: Duration = Duration::from_secs(300);
 /// Octets that are kept of what was said with hosts before the last one of a try.
 const TALK_MAX: usize = 8 * 1024;
 
+/// How long a destination waits, in seconds, whose host has all the connections that it may have: up to this.
+const HOST_PAUSE_MAX: u32 = 5;
+
 /// How often a courier looks whether the disk has caught up.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
 
 /// Carries jobs until there is nothing to do.
 pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationId, name: Arc<str>) {
     let (in_hand, to_tell, again) = (None, Vec::new(), None);
-    let mut courier = Courier { outbound, destination, name, in_hand, to_tell, again, times: Times::now(), open: false };
+    let (times, standing, watch) = (Times::now(), Standing::New, Arc::new(Watch::new(outbound.clone(), destination)));
+    let mut courier =
+        Courier { outbound, destination, name, in_hand, to_tell, again, times, open: false, standing, watch, given_up: false };
     let mut connection: Option<(Connection, Instant)> = None;
     loop {
         if connection.as_ref().is_some_and(|(_, since)| since.elapsed() > REUSE_MAX) {
@@ -55,7 +61,11 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
             }
             None => match courier.connected().await {
                 Ok((connection, attempt)) => ((connection, Instant::now()), attempt),
-                Err((outcome, down)) => {
+                Err(Unconnected::HostFull) => {
+                    courier.hold_up(job);
+                    break;
+                }
+                Err(Unconnected::Failed(outcome, down)) => {
                     if down && courier.others_carry_on(job, &outcome) {
                         break;
                     }
@@ -71,8 +81,19 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
         let report;
         (connection, report) = courier.carry(open, attempt, job, &message, &targets).await;
         courier.finish(job, &message, report).await;
+        if courier.given_up || courier.watch.without_place() {
+            break;
+        }
     }
     quit(connection).await;
+}
+
+/// Why there is no connection.
+enum Unconnected {
+    /// Every host has all the connections that it may have; nothing was tried.
+    HostFull,
+    /// The outcome, and whether the destination as a whole is to be left alone for a while.
+    Failed(Outcome, bool),
 }
 
 async fn quit(connection: Option<(Connection, Instant)>) {
@@ -102,6 +123,11 @@ struct Courier<S: Spool> {
     times: Times,
     /// Whether the schedule counts an open connection of this courier.
     open: bool,
+    /// How the destination stood when the job was taken.
+    standing: Standing,
+    watch: Arc<Watch<S>>,
+    /// A try was given up, because others need the courier.
+    given_up: bool,
 }
 
 impl<S: Spool> Courier<S> {
@@ -115,7 +141,7 @@ impl<S: Spool> Courier<S> {
         }
         self.times = Times::now();
         self.again = None;
-        self.in_hand = self.outbound.state.take(self.destination, clock::now());
+        (self.in_hand, self.standing) = self.outbound.state.take(self.destination, clock::steady());
         self.in_hand
     }
 
@@ -137,7 +163,7 @@ impl<S: Spool> Courier<S> {
                 Err(error) => {
                     tracing::error!(target: "mta", queue_id = %job.id, cause = %error, "the message cannot be read now; trying again later");
                     self.in_hand = None;
-                    outbound.ring(outbound.state.put_off(self.destination, job, clock::now()));
+                    outbound.ring(outbound.state.put_off(self.destination, job, clock::steady()));
                     return None;
                 }
             },
@@ -179,11 +205,17 @@ impl<S: Spool> Courier<S> {
         let (mut connection, mut since) = open;
         let mut kept = None;
         let mut talk = String::new();
-        let mut report = connection.send(message, targets).await;
+        let mut report = self.send(&mut connection, message, targets).await;
         loop {
             let put_off = report.put_off();
             let may_go_on = !put_off.is_empty() && attempt.may_go_on() && !*self.outbound.stopping.borrow();
-            let next = if may_go_on { attempt.next().await.ok() } else { None };
+            let next = if may_go_on && !self.given_up && !self.watch.without_place() {
+                let next = self.watch.follow(self.standing, Stage::Connecting, attempt.next()).await;
+                self.given_up = next.is_none();
+                next.and_then(Result::ok)
+            } else {
+                None
+            };
             let useful = put_off.len() < report.outcomes.len();
             let Some(next) = next else {
                 if report.reusable && (useful || kept.is_none()) {
@@ -210,36 +242,81 @@ impl<S: Spool> Courier<S> {
                 self.again = again.or(self.again.take());
             }
             (connection, since) = (next, Instant::now());
-            report = connection.send(message, &put_off).await;
+            report = self.send(&mut connection, message, &put_off).await;
         }
     }
 
     /// As [`Courier::connect`], with a look at the clock.
-    async fn connected(&mut self) -> Result<(Connection, Attempt), (Outcome, bool)> {
+    async fn connected(&mut self) -> Result<(Connection, Attempt), Unconnected> {
         let since = Instant::now();
-        let connected = self.connect().await;
+        let connected = self.watch.follow(self.standing, Stage::Connecting, self.connect()).await;
         self.times.connecting = since.elapsed();
-        connected
+        connected.unwrap_or_else(|| Err(Unconnected::Failed(self.too_slow(&self.name), true)))
     }
 
-    /// Route and connection. An error says whether the destination as a whole is to be left alone for a while.
-    async fn connect(&self) -> Result<(Connection, Attempt), (Outcome, bool)> {
+    /// Route and connection.
+    async fn connect(&self) -> Result<(Connection, Attempt), Unconnected> {
+        let client = self.outbound.client.followed(self.watch.clone(), self.standing == Standing::New);
         let connected = match self.outbound.router.route(&self.name).await {
+            Ok(route) if !client.has_room(&route) => return Err(Unconnected::HostFull),
             Ok(route) => {
-                let mut attempt = Attempt::new(&self.outbound.client, &Arc::new(route));
+                let mut attempt = Attempt::new(&client, &Arc::new(route));
                 attempt.next().await.map(|connection| (connection, attempt))
             }
             Err(error) => Err(Outcome::own(error.0)),
         };
         connected.map_err(|outcome| {
             let down = outcome.class() != Class::Permanent;
-            (outcome, down)
+            Unconnected::Failed(outcome, down)
         })
+    }
+
+    /// Sends a message over a connection; a peer that takes its time is given up when others need the courier.
+    async fn send(&mut self, connection: &mut Connection, message: &Message, targets: &[Target]) -> Report {
+        let sent = self.watch.follow(self.standing, Stage::Talking, connection.send(message, targets)).await;
+        self.given_up = sent.is_none();
+        let report = sent.unwrap_or_else(|| {
+            let relay = connection.relay().to_owned();
+            Report { relay: relay.clone(), ..untried(targets, &self.too_slow(&relay)) }
+        });
+        self.judge(&report, connection);
+        report
+    }
+
+    /// The outcome of a try that was given up for others.
+    fn too_slow(&self, whom: &str) -> Outcome {
+        let waited = self.times.begun.elapsed().as_secs_f32();
+        let text =
+            format!("{whom} took {waited:.1} s and was given up, because others waited; it gets more time the next time");
+        Outcome::own(Reply::new(451, (4, 4, 1), text))
+    }
+
+    /// What a try says about the destination: it answers, or it only takes time.
+    fn judge(&self, report: &Report, connection: &mut Connection) {
+        if report.outcomes.iter().any(|(_, outcome)| outcome.class() == Class::Success) {
+            if self.standing == Standing::New {
+                connection.trust();
+            }
+            return;
+        }
+        if report.outcomes.iter().any(|(_, outcome)| outcome.remote) {
+            self.outbound.state.answered(self.destination);
+        } else if !report.reusable && self.times.begun.elapsed() >= self.standing.slow_after() {
+            self.outbound.state.dawdled(self.destination);
+        }
+    }
+
+    /// The job waits a moment, because the destination's hosts have all the connections that they may have.
+    fn hold_up(&mut self, job: Job) {
+        self.in_hand = None;
+        self.outbound.counters.couriers_held_back_total.with_label_values(&["host"]).inc();
+        let pause = fastrand::u32(1..=HOST_PAUSE_MAX);
+        self.outbound.state.held_up(self.destination, job, pause, clock::steady());
     }
 
     /// Whether the destination takes mail over other couriers' connections and only refuses one more: then they carry the job.
     fn others_carry_on(&mut self, job: Job, outcome: &Outcome) -> bool {
-        let crowded = self.outbound.state.give_back(self.destination, job, &outcome.reply.to_string(), clock::now());
+        let crowded = self.outbound.state.give_back(self.destination, job, &outcome.reply.to_string(), clock::steady());
         if crowded {
             self.in_hand = None;
         }
@@ -255,20 +332,11 @@ impl<S: Spool> Courier<S> {
 
     /// Nothing could be tried: the job hears it, and, when the destination is down, so does waiting mail whose sender must.
     async fn unreachable(&mut self, job: Job, message: &Message, targets: &[Target], outcome: &Outcome, down: bool) {
-        let report = |targets: &[Target]| Report {
-            outcomes: targets.iter().map(|target| (*target, outcome.clone())).collect(),
-            relay: String::new(),
-            tls: false,
-            security: String::new(),
-            transcript: String::new(),
-            reusable: false,
-            elsewhere: false,
-        };
-        self.finish(job, message, report(targets)).await;
+        self.finish(job, message, untried(targets, outcome)).await;
         if !down {
             return;
         }
-        let (to_tell, fresh) = self.outbound.state.down(self.destination, &outcome.reply.to_string(), clock::now());
+        let (to_tell, fresh) = self.outbound.state.down(self.destination, &outcome.reply.to_string(), clock::steady());
         self.to_tell = to_tell;
         // They would wait long, and others need the room.
         let waits = |message: &Arc<Message>| {
@@ -280,7 +348,7 @@ impl<S: Spool> Courier<S> {
         while let Some(job) = self.to_tell.pop() {
             self.in_hand = Some(job);
             if let Some((message, targets)) = self.begin(job).await {
-                self.finish(job, &message, report(&targets)).await;
+                self.finish(job, &message, untried(&targets, outcome)).await;
             }
         }
     }
@@ -290,7 +358,7 @@ impl<S: Spool> Courier<S> {
         let again = self.outbound.settle((self.destination, &self.name), job, message, report, self.times).await;
         let again = again.or(self.again.take());
         self.in_hand = None;
-        let must_ring = self.outbound.state.end(message.id, self.destination, again, clock::now());
+        let must_ring = self.outbound.state.end(message.id, self.destination, again, clock::steady());
         self.outbound.ended.notify_waiters();
         self.outbound.ring(must_ring);
     }
@@ -302,13 +370,13 @@ impl<S: Spool> Courier<S> {
             return false;
         }
         let state = &self.outbound.state;
-        let waiting = match state.pause(self.destination, clock::now()) {
+        let waiting = match state.pause(self.destination, clock::steady()) {
             Pause::Home => return false,
             Pause::Work => return true,
             Pause::Wait(waiting) => waiting,
         };
         // Somebody else may wait for a place.
-        self.outbound.ring(state.must_ring(clock::now()));
+        self.outbound.ring(state.must_ring(clock::steady()));
         let mut stopping = self.outbound.stopping.subscribe();
         let until = Instant::now() + LINGER;
         let rung = loop {
@@ -322,7 +390,20 @@ impl<S: Spool> Courier<S> {
                 break false;
             }
         };
-        state.waited(self.destination, &waiting, rung, clock::now())
+        state.waited(self.destination, &waiting, rung, clock::steady())
+    }
+}
+
+/// The report of a try that came to nothing.
+fn untried(targets: &[Target], outcome: &Outcome) -> Report {
+    Report {
+        outcomes: targets.iter().map(|target| (*target, outcome.clone())).collect(),
+        relay: String::new(),
+        tls: false,
+        security: String::new(),
+        transcript: String::new(),
+        reusable: false,
+        elsewhere: false,
     }
 }
 
@@ -347,8 +428,10 @@ impl<S: Spool> Drop for Claim<'_, S> {
 impl<S: Spool> Drop for Courier<S> {
     fn drop(&mut self) {
         let (in_hand, to_tell) = (self.in_hand.take(), std::mem::take(&mut self.to_tell));
+        self.watch.slow_no_more();
         let state = &self.outbound.state;
-        let must_ring = state.courier_ended(self.destination, self.open, in_hand, &to_tell, clock::now());
+        let place = !self.watch.without_place();
+        let must_ring = state.courier_ended(self.destination, (self.open, place), in_hand, &to_tell, clock::steady());
         self.outbound.ended.notify_waiters();
         self.outbound.ring(must_ring);
     }

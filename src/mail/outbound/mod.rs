@@ -12,6 +12,7 @@ mod history;
 mod outcomes;
 mod queue_state;
 mod table;
+mod watch;
 
 use super::deliver::Client;
 use super::journal::Journal;
@@ -90,9 +91,11 @@ impl<S: Spool> Outbound<S> {
         herald: Option<Arc<dyn Herald>>,
         config: Config,
     ) -> Arc<Self> {
+        let state = QueueState::new(config.schedule);
+        router.named_destinations().iter().for_each(|name| state.vouch_for(name));
         Arc::new(Self {
             spool,
-            state: QueueState::new(config.schedule),
+            state,
             records: std::array::from_fn(|_| Lock::new(Level::Outer, ())),
             ordering: tokio::sync::Mutex::default(),
             router,
@@ -163,7 +166,7 @@ impl<S: Spool> Outbound<S> {
     pub fn enqueue(&self, message: Message) {
         self.drop_homeless(&message);
         let jobs = self.jobs(&message, false);
-        let must_ring = self.state.enter(Arc::new(message), &jobs, clock::now());
+        let must_ring = self.state.enter(Arc::new(message), &jobs, clock::steady());
         self.ring(must_ring);
     }
 
@@ -173,6 +176,7 @@ impl<S: Spool> Outbound<S> {
         let mut stopping = self.stopping.subscribe();
         while !*stopping.borrow_and_update() {
             let pause = if self.is_storage_failing() { STORAGE_PAUSE } else { self.start(&mut couriers) };
+            self.state.places().tell(&self.counters);
             tokio::select! {
                 () = self.bell.notified() => {}
                 () = tokio::time::sleep(pause) => self.plan_unread().await,
@@ -188,10 +192,10 @@ impl<S: Spool> Outbound<S> {
     /// Starts the couriers that are wanted; how long nothing more is to be done, unless somebody rings.
     fn start(self: &Arc<Self>, couriers: &mut tokio::task::JoinSet<()>) -> Duration {
         loop {
-            match self.state.start(clock::now()) {
+            match self.state.start(clock::steady()) {
                 Ok((destination, name)) => drop(couriers.spawn(courier::run(self.clone(), destination, name))),
                 Err(Some(wake)) => {
-                    return Duration::from_secs(wake.saturating_sub(clock::now()).into()).min(LOOK_AGAIN);
+                    return Duration::from_secs(wake.saturating_sub(clock::steady()).into()).min(LOOK_AGAIN);
                 }
                 Err(None) => return LOOK_AGAIN,
             }
@@ -204,7 +208,7 @@ impl<S: Spool> Outbound<S> {
             let ended = self.ended.notified();
             tokio::pin!(ended);
             ended.as_mut().enable();
-            if self.state.flushable(clock::now()) == 0 || tokio::time::timeout_at(deadline, ended).await.is_err() {
+            if self.state.flushable(clock::steady()) == 0 || tokio::time::timeout_at(deadline, ended).await.is_err() {
                 return;
             }
         }
@@ -222,14 +226,20 @@ impl<S: Spool> Outbound<S> {
             return;
         }
         self.drop_homeless(message);
-        let must_ring = self.state.plan(&self.jobs(message, at_once), clock::now());
+        let must_ring = self.state.plan(&self.jobs(message, at_once), clock::steady());
         self.ring(must_ring);
     }
 
     fn jobs(&self, message: &Message, at_once: bool) -> Vec<NewJob> {
-        let job = |attempts| Job { id: message.id, arrived: message.arrived, attempts, told: message.delay_told };
+        let arrived = clock::steady().saturating_sub(clock::age(message.arrived));
+        let source = self.state.source(message.origin.peer, message.envelope.sender_text());
+        let job = |attempts| {
+            let attempts = u8::try_from(attempts).unwrap_or(u8::MAX);
+            Job { id: message.id, arrived, attempts, told: message.delay_told, source }
+        };
+        let due = |due| if at_once { 0 } else { clock::steady_due(due) };
         let destinations = self.destinations(message).into_iter();
-        destinations.map(|(name, (due, attempts))| (name, job(attempts), if at_once { 0 } else { due })).collect()
+        destinations.map(|(name, (at, attempts))| (name, job(attempts), due(at))).collect()
     }
 
     /// Where the pending targets of a message lead, when the first of them is due, and how often it was tried.

@@ -42,12 +42,12 @@ impl<S: Spool> Outbound<S> {
         let trying = times.begun.elapsed();
         let now = clock::now();
         let Report { mut outcomes, relay, tls, security, transcript, .. } = report;
-        let age = now.saturating_sub(message.arrived);
-        if age >= self.config.schedule.lifetime {
+        let (age, steady) = (clock::age(message.arrived), clock::steady());
+        if self.is_over_age(age) {
             outcomes.iter_mut().for_each(|(_, outcome)| expire(outcome));
         }
         if outcomes.iter().any(|(_, outcome)| outcome.class() == Class::Success) {
-            self.state.reached(destination, now);
+            self.state.reached(destination, steady);
         }
         if !self.bounce(message, &mut outcomes, &relay, now).await {
             tracing::error!(target: "mta", queue_id = %message.id, "the bounce could not be queued; the failed recipients are tried again later");
@@ -59,8 +59,9 @@ impl<S: Spool> Outbound<S> {
         let again = outcomes
             .iter()
             .find(|(_, outcome)| outcome.class() == Class::Temporary)
-            .map(|(_, outcome)| (job, self.state.complained(destination, job, &outcome.reply.to_string(), now)));
-        let due = again.map_or(0, |(_, due)| due);
+            .map(|(_, outcome)| (job, self.state.complained(destination, job, &outcome.reply.to_string(), steady)));
+        // On the volume by the wall clock, which is all that the next start knows.
+        let due = again.map_or(0, |(_, due)| clock::wall(due));
         let by_target: HashMap<Target, &Outcome> = outcomes.iter().map(|(target, outcome)| (*target, outcome)).collect();
         let progress = {
             // Another destination's progress of the same message must not overtake this one's.
@@ -93,6 +94,13 @@ impl<S: Spool> Outbound<S> {
             tracing::debug!(target: "mta", queue_id = %message.id, "removed");
         }
         again
+    }
+
+    /// Whether a message of this age is given up. What a start finds on the volume may look older than it is, when the clock
+    /// is wrong at that time: it gets the longest pause between two tries first, in which somebody can set the clock.
+    fn is_over_age(&self, age: u32) -> bool {
+        let lifetime = self.config.schedule.lifetime;
+        age >= lifetime && clock::uptime() >= self.config.schedule.longest_pause().min(lifetime)
     }
 
     /// Queues the bounce for recipients that failed for good. When that is not possible, they count as failed for now.
@@ -176,6 +184,7 @@ impl<S: Spool> Outbound<S> {
         match class {
             Class::Success => {
                 counters.delivered_total.inc();
+                counters.last_delivery_time_seconds.set(clock::now().into());
                 counters.delivery_latency_seconds.observe(seconds_since_acceptance(message));
             }
             Class::Temporary => counters.deferred_total.inc(),
@@ -224,7 +233,7 @@ fn advance(progress: &mut Progress, outcome: &Outcome, due: u32) {
 
 /// The queue id carries the microsecond of acceptance.
 fn seconds_since_acceptance(message: &Message) -> f64 {
-    clock::now_micros().saturating_sub(message.id.0) as f64 / 1e6
+    clock::steady_micros().saturating_sub(message.id.0) as f64 / 1e6
 }
 
 /// `delays` are the parts of `delay`: before this try, until there was a connection, and on it.

@@ -10,10 +10,12 @@
 //! claim. It ends the try with [`QueueState::end`] or [`QueueState::give_back`].
 
 use super::table::Table;
+use crate::appliance::counter::Counters;
 use crate::ground::lock::{Guard, Lock};
 use crate::mail::model::{DestinationSummary, Message, MessageId, Progress, Target};
-use crate::mail::schedule::{self, DestinationId, Job, Schedule, Waiting};
+use crate::mail::schedule::{self, DestinationId, Fate, HeldBack, Job, Schedule, Slow, Source, Stage, Standing, Waiting};
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What is shared, behind its lock.
@@ -24,7 +26,7 @@ struct Inner {
     table: Table,
     /// Messages that could not be read when they were to be planned.
     unread: Vec<MessageId>,
-    /// When the dispatcher looks again by itself, seconds since 1970.
+    /// When the dispatcher looks again by itself, steady seconds.
     wake: u32,
 }
 
@@ -44,6 +46,30 @@ pub enum Pause {
     Wait(Waiting),
     /// It goes home.
     Home,
+}
+
+/// Who holds the couriers, for the counters.
+pub struct Held {
+    taken: [(Standing, u32); 3],
+    overtime: usize,
+    unreachable: usize,
+    held_back: HeldBack,
+}
+
+impl Held {
+    /// Sets the counters.
+    pub fn tell(&self, counters: &Counters) {
+        let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let active = &counters.couriers_active;
+        self.taken.iter().for_each(|(standing, taken)| active.with_label_values(&[standing.name()]).set((*taken).into()));
+        active.with_label_values(&["overtime"]).set(whole(self.overtime));
+        counters.destinations_unreachable.set(whole(self.unreachable));
+        let HeldBack { standing, client, sender, slow } = self.held_back;
+        for (share, total) in [("standing", standing), ("client", client), ("sender", sender), ("slow", slow)] {
+            let counter = counters.couriers_held_back_total.with_label_values(&[share]);
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
+    }
 }
 
 impl QueueState {
@@ -81,7 +107,29 @@ impl QueueState {
         std::mem::take(&mut self.lock().unread)
     }
 
+    /// The mark of a client and a sender.
+    pub fn source(&self, client: Option<IpAddr>, sender: &str) -> Source {
+        self.lock().schedule.source(client, sender)
+    }
+
+    /// A destination that an operator named.
+    pub fn vouch_for(&self, name: &str) {
+        self.lock().schedule.vouch_for(name);
+    }
+
     // The dispatcher.
+
+    /// Who holds the couriers.
+    pub fn places(&self) -> Held {
+        let state = self.lock();
+        let places = state.schedule.places();
+        Held {
+            taken: Standing::ALL.map(|standing| (standing, places.taken(standing))),
+            overtime: places.overtime(),
+            unreachable: state.schedule.unreachable(),
+            held_back: places.held_back(),
+        }
+    }
 
     /// The next destination that gets one more courier, and its name. Otherwise when to look again although nothing happens.
     pub fn start(&self, now: u32) -> Result<(DestinationId, Arc<str>), Option<u32>> {
@@ -108,9 +156,45 @@ impl QueueState {
 
     // Couriers.
 
-    /// The courier's next job.
-    pub fn take(&self, id: DestinationId, now: u32) -> Option<Job> {
-        self.lock().schedule.take(id, now)
+    /// The courier's next job, and how its destination stands.
+    pub fn take(&self, id: DestinationId, now: u32) -> (Option<Job>, Standing) {
+        let mut state = self.lock();
+        (state.schedule.take(id, now), state.schedule.standing(id))
+    }
+
+    /// Nothing was tried, because a host has its share of connections; the job's try has ended, and it is tried again after so
+    /// many seconds.
+    pub fn held_up(&self, destination: DestinationId, job: Job, pause: u32, now: u32) {
+        let mut state = self.lock();
+        state.table.end(job.id, destination);
+        state.schedule.held_up(destination, job, pause, now);
+    }
+
+    /// A courier turns out to be slow.
+    pub fn slow(&self, destination: DestinationId, stage: Stage, now: u32) -> (Slow, MustRing) {
+        let mut state = self.lock();
+        let slow = state.schedule.slow(destination, stage);
+        (slow, state.must_ring(now))
+    }
+
+    /// A slow courier has come to another stage. `false`: it was told to go.
+    pub fn advance(&self, ticket: u64, stage: Stage) -> bool {
+        self.lock().schedule.advance(ticket, stage)
+    }
+
+    /// A slow courier's try has ended.
+    pub fn slow_no_more(&self, destination: DestinationId, ticket: u64) -> Fate {
+        self.lock().schedule.slow_no_more(destination, ticket)
+    }
+
+    /// A destination answered, whatever it was.
+    pub fn answered(&self, destination: DestinationId) {
+        self.lock().schedule.answered(destination);
+    }
+
+    /// A try took long and came to nothing.
+    pub fn dawdled(&self, destination: DestinationId) {
+        self.lock().schedule.dawdled(destination);
     }
 
     /// Keeps a message in memory until [`QueueState::begin`] or [`QueueState::unclaim`]; one that is not there must be given to
@@ -247,7 +331,7 @@ impl QueueState {
     pub fn courier_ended(
         &self,
         destination: DestinationId,
-        connected: bool,
+        (connected, has_place): (bool, bool),
         tried: Option<Job>,
         untried: &[Job],
         now: u32,
@@ -260,7 +344,7 @@ impl QueueState {
         if connected {
             state.schedule.connected(destination, false);
         }
-        state.schedule.courier_ended(destination);
+        state.schedule.courier_ended(destination, !has_place);
         state.must_ring(now)
     }
 

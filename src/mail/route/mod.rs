@@ -78,6 +78,11 @@ impl Router {
         }
     }
 
+    /// The destinations that an operator named: the smart relay, or where carbon copies go.
+    pub fn named_destinations(&self) -> Vec<String> {
+        self.relay.clone().into_iter().chain(self.copy_destination()).collect()
+    }
+
     /// The hosts of a destination that [`Router::destination`] or [`Router::copy_destination`] named.
     ///
     /// # Errors

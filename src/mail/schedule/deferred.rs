@@ -3,7 +3,7 @@
 //!
 //! They stand in lists of [`SPAN`] seconds, and each says which second of these it waits for.
 
-use super::{DestinationId, Job};
+use super::{DestinationId, Job, Source};
 use crate::mail::model::MessageId;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -39,14 +39,17 @@ struct List {
 struct Packed {
     id: [u32; 2],
     destination: u32,
-    attempts: u16,
-    /// Seconds behind the start of the list.
+    attempts: u8,
+    source: Source,
+    /// Seconds behind the start of the list, and flags.
     due: u8,
-    flags: u8,
 }
 
-const TOLD: u8 = 1;
-const ODD: u8 = 2;
+const TOLD: u8 = 64;
+const ODD: u8 = 128;
+
+/// The part of [`Packed::due`] that is no flag.
+const SECONDS: u8 = 63;
 
 impl Deferred {
     /// How many wait.
@@ -80,7 +83,7 @@ impl Deferred {
         let mut list = self.lists.remove(&start)?;
         let (mut jobs, mut first) = (Vec::new(), u32::MAX);
         list.retain(|packed| {
-            let due = start * SPAN + u32::from(packed.due);
+            let due = start * SPAN + packed.seconds();
             if due <= now {
                 jobs.push(packed.job(&self.arrived));
             } else {
@@ -125,7 +128,7 @@ impl Deferred {
         self.lists.iter().flat_map(move |(start, list)| {
             list.chunks.iter().flatten().map(move |packed| {
                 let (id, job) = packed.job(&self.arrived);
-                (start * SPAN + u32::from(packed.due), id, job)
+                (start * SPAN + packed.seconds(), id, job)
             })
         })
     }
@@ -184,20 +187,27 @@ impl Packed {
             id: [(id >> 32) as u32, id as u32],
             destination: destination.0,
             attempts: job.attempts,
-            due: (due % SPAN) as u8,
-            flags: flag(job.told, TOLD) | flag(accepted(job.id) != job.arrived, ODD),
+            source: job.source,
+            due: (due % SPAN) as u8 | flag(job.told, TOLD) | flag(accepted(job.id) != job.arrived, ODD),
         }
     }
 
+    fn seconds(&self) -> u32 {
+        u32::from(self.due & SECONDS)
+    }
+
     fn is_odd(&self) -> bool {
-        self.flags & ODD != 0
+        self.due & ODD != 0
     }
 
     fn job(&self, arrived: &Arrived) -> (DestinationId, Job) {
         let id = MessageId(u64::from(self.id[0]) << 32 | u64::from(self.id[1]));
         let known = if self.is_odd() { arrived.get(&id).map(|(arrived, _)| *arrived) } else { None };
         let arrived = known.unwrap_or_else(|| accepted(id));
-        (DestinationId(self.destination), Job { id, arrived, attempts: self.attempts, told: self.flags & TOLD != 0 })
+        (
+            DestinationId(self.destination),
+            Job { id, arrived, attempts: self.attempts, told: self.due & TOLD != 0, source: self.source },
+        )
     }
 }
 
@@ -213,7 +223,13 @@ mod tests {
     #[test]
     fn jobs_come_back_as_they_went_in_and_leave_nothing_behind() {
         let mut deferred = Deferred::default();
-        let job = |n: u64, arrived| Job { id: MessageId(n), arrived, attempts: 3, told: n.is_multiple_of(2) };
+        let job = |n: u64, arrived| Job {
+            id: MessageId(n),
+            arrived,
+            attempts: 3,
+            told: n.is_multiple_of(2),
+            source: Source { client: n.to_le_bytes()[0], sender: 7 },
+        };
         let mut all = Vec::new();
         for n in 0..2000u32 {
             let id = u64::from(n) * 1_000_000 + 7;
@@ -242,6 +258,6 @@ mod tests {
 
     #[test]
     fn a_waiting_job_is_sixteen_octets() {
-        assert_eq!(size_of::<Packed>(), 16);
+        assert_eq!((size_of::<Packed>(), size_of::<Job>()), (16, 16));
     }
 }

@@ -1,6 +1,7 @@
 //! One destination: its ready jobs and how it has been lately.
 
-use super::Job;
+use super::shares::Standing;
+use super::{Job, Source};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -21,6 +22,14 @@ pub struct Destination {
     pub couriers: u32,
     /// Of these, waiting with an open connection.
     pub idle: u32,
+    /// Of these, working beyond the others: they hold no place.
+    pub overtime: u32,
+    /// By whose hands the jobs came for which the couriers set out.
+    pub sources: Vec<Source>,
+    /// How it has been lately.
+    pub standing: Standing,
+    /// Since when it cannot be reached, seconds of the schedule's clock.
+    pub down_since: Option<u32>,
     /// Couriers that are allowed now.
     pub window: u32,
     /// Of the couriers, those with an open connection.
@@ -48,6 +57,10 @@ impl Destination {
             active: 0,
             couriers: 0,
             idle: 0,
+            overtime: 0,
+            sources: Vec::new(),
+            standing: Standing::New,
+            down_since: None,
             window,
             connected: 0,
             ceiling: (u32::MAX, 0),
@@ -73,6 +86,16 @@ impl Destination {
     pub fn is_short_handed(&self) -> bool {
         let free_handed = self.couriers.saturating_sub(self.active);
         self.ready.len() > free_handed as usize && self.couriers < self.window
+    }
+
+    /// Couriers that hold a place.
+    pub fn placed(&self) -> u32 {
+        self.couriers.saturating_sub(self.overtime)
+    }
+
+    /// By whose hands the next job came.
+    pub fn source(&self) -> Source {
+        self.ready.front().map(|job| job.source).unwrap_or_default()
     }
 
     /// A list that was long keeps its memory otherwise.

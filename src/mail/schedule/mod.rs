@@ -1,7 +1,8 @@
 //! When each message is tried, and how many at once.
 //!
 //! Purpose: decides which destination gets a courier and which message a courier takes next. Pure: the moment is an argument,
-//! nothing here waits, opens or sends.
+//! nothing here waits, opens or sends. All moments are those of one clock that nobody sets
+//! ([`crate::ground::clock::steady`]); who writes them down turns them into the wall clock's.
 //! In: jobs (a message's share for one destination), the ends of tries. Out: the next job, the next moment to look.
 //!
 //! Strategies, by name:
@@ -12,6 +13,8 @@
 //!   those for a while.
 //! * *Making room*: while all couriers are out and somebody waits for one, couriers without work go home, though their
 //!   connections might still have been of use.
+//! * *Shares* (`shares.rs`): no destination, client, sender or kind of destination holds all couriers; those that have never
+//!   answered wait for each other, and the slow make room for those that wait (`slow.rs`).
 //! * *Suspension*: an unreachable destination is left alone for a while; its mail waits without trying one by one.
 //! * *Exponential back-off with jitter*: 5 min, 10 min, … up to about an hour (by property), so that retries do not come in
 //!   waves.
@@ -22,17 +25,25 @@
 mod deferred;
 mod destination;
 mod idle;
+mod places;
+mod shares;
+mod slow;
 mod standing;
 mod summary;
+mod turn;
 
 use crate::mail::model::MessageId;
 use deferred::Deferred;
 use destination::Destination;
 use idle::Idlers;
 pub use idle::Waiting;
+pub use places::{HeldBack, Places};
+pub use shares::{Shares, Standing};
+pub use slow::{Fate, Slow, Stage};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
+pub use turn::Source;
 
 /// Couriers that a destination may have before anything is known about it.
 pub const FIRST_WINDOW: u32 = 5;
@@ -60,17 +71,26 @@ pub struct Config {
     pub delay_warning: u32,
 }
 
+impl Config {
+    /// The longest pause between two tries.
+    pub fn longest_pause(&self) -> u32 {
+        self.maximal_backoff.saturating_add(self.maximal_backoff / 4)
+    }
+}
+
 /// A message's share for one destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Job {
     /// Which message.
     pub id: MessageId,
-    /// When it was accepted, seconds since 1970.
+    /// When it was accepted, by the schedule's clock.
     pub arrived: u32,
-    /// Temporary failures so far.
-    pub attempts: u16,
+    /// Temporary failures so far, as many as matter to the back-off.
+    pub attempts: u8,
     /// The sender was told of the delay.
     pub told: bool,
+    /// By whose hands it came: [`Schedule::source`].
+    pub source: Source,
 }
 
 /// A destination's handle, valid as long as the schedule.
@@ -89,9 +109,8 @@ pub struct Schedule {
     deferred: Deferred,
     /// Suspended destinations with ready jobs, by the end of the suspension.
     suspended: BinaryHeap<Reverse<(u32, DestinationId)>>,
-    /// Destinations that may have work for another courier, in turn.
-    turn: VecDeque<DestinationId>,
-    couriers: u32,
+    /// Who holds the couriers, and who waits for one.
+    places: Places,
     idlers: Idlers,
 }
 
@@ -106,8 +125,7 @@ impl Schedule {
             paused: HashSet::new(),
             deferred: Deferred::default(),
             suspended: BinaryHeap::new(),
-            turn: VecDeque::new(),
-            couriers: 0,
+            places: Places::new(config.couriers_max),
             idlers: Idlers::default(),
         }
     }
@@ -120,30 +138,6 @@ impl Schedule {
         } else {
             self.ready(id, job);
         }
-    }
-
-    /// The next destination that should get one more courier; it counts from now on. While all are out, those without work are
-    /// told to go home.
-    pub fn start(&mut self, now: u32) -> Option<DestinationId> {
-        self.tick(now);
-        while self.couriers < self.config.couriers_max {
-            let id = self.turn.pop_front()?;
-            let destination = &mut self.destinations[id.0 as usize];
-            destination.in_turn = false;
-            if destination.wants_courier(now) {
-                destination.couriers += 1;
-                self.couriers += 1;
-                self.offer(id);
-                return Some(id);
-            }
-        }
-        while self.idlers.can_relieve(self.turn.len(), now)
-            && let Some(id) = self.idlers.relieve(now)
-        {
-            let destination = &mut self.destinations[id.0 as usize];
-            destination.idle = destination.idle.saturating_sub(1);
-        }
-        None
     }
 
     /// The courier's next job; `None` when there is nothing to do or the destination is suspended.
@@ -178,7 +172,7 @@ impl Schedule {
 
     /// The longest pause that [`Schedule::next_try`] can give; a due time beyond it was written under another clock.
     pub fn longest_pause(&self) -> u32 {
-        self.config.maximal_backoff.saturating_add(self.config.maximal_backoff / 4)
+        self.config.longest_pause()
     }
 
     /// A taken job goes back untried, to the front of the queue.
@@ -210,11 +204,13 @@ impl Schedule {
 
     /// A message got through: the window opens.
     pub fn reached(&mut self, id: DestinationId, now: u32) {
+        let allowed = self.limit();
         let destination = &mut self.destinations[id.0 as usize];
         let (ceiling, until) = destination.ceiling;
-        let limit = if until > now { self.config.concurrency.min(ceiling) } else { self.config.concurrency };
+        let limit = if until > now { allowed.min(ceiling) } else { allowed };
         destination.window = (destination.window + 1).min(limit);
         destination.last_error.clear();
+        self.answered(id);
         self.offer(id);
     }
 
@@ -232,6 +228,7 @@ impl Schedule {
         error.clone_into(&mut destination.last_error);
         destination.window = 1;
         destination.suspended_until = until;
+        destination.down_since = destination.down_since.or(Some(now));
         self.suspended.push(Reverse((until, id)));
         let must_tell = |job: &Job| {
             let age = now.saturating_sub(job.arrived);
@@ -240,17 +237,8 @@ impl Schedule {
         let (told, waiting) = std::mem::take(&mut destination.ready).into_iter().partition::<Vec<_>, _>(must_tell);
         destination.ready = waiting.into();
         destination.active += u32::try_from(told.len()).unwrap_or(u32::MAX);
+        self.stands(id, Standing::Suspect);
         told
-    }
-
-    /// A courier has gone home.
-    pub fn courier_ended(&mut self, id: DestinationId) {
-        self.couriers = self.couriers.saturating_sub(1);
-        self.idlers.has_left();
-        let destination = &mut self.destinations[id.0 as usize];
-        destination.couriers = destination.couriers.saturating_sub(1);
-        self.offer(id);
-        self.forget_if_idle(id);
     }
 
     /// A courier with an open connection begins to wait for work.
@@ -262,7 +250,7 @@ impl Schedule {
 
     /// It has waited for a while: whether it goes home, because others want its place.
     pub fn gives_way(&mut self, id: DestinationId, waiting: &Waiting) -> bool {
-        let goes = self.couriers >= self.config.couriers_max && self.idlers.give_way(waiting, self.turn.len());
+        let goes = self.places.are_taken() && self.idlers.give_way(waiting, self.places.wanted());
         if goes {
             let destination = &mut self.destinations[id.0 as usize];
             destination.idle = destination.idle.saturating_sub(1);
@@ -345,11 +333,6 @@ impl Schedule {
         }
     }
 
-    /// Whether [`Schedule::start`] may find something.
-    pub fn has_turn(&self, now: u32) -> bool {
-        !self.turn.is_empty() && (self.couriers < self.config.couriers_max || self.idlers.can_relieve(self.turn.len(), now))
-    }
-
     /// Whether a courier of this destination would get a job now.
     pub fn has_ready(&self, id: DestinationId, now: u32) -> bool {
         let destination = &self.destinations[id.0 as usize];
@@ -423,12 +406,12 @@ impl Schedule {
         }
         if destination.is_short_handed() && !destination.in_turn {
             destination.in_turn = true;
-            self.turn.push_back(id);
+            self.places.line_up(destination.standing, destination.source(), id);
         }
     }
 
     /// The back-off after so many failures: doubling, bounded, and up to a quarter shorter or longer by chance.
-    fn backoff(&self, attempts: u16) -> u32 {
+    fn backoff(&self, attempts: u8) -> u32 {
         let doublings = u32::from(attempts.saturating_sub(1)).min(16);
         let base = u64::from(self.config.minimal_backoff) << doublings;
         let base = u32::try_from(base).unwrap_or(u32::MAX).min(self.config.maximal_backoff).max(1);
@@ -440,8 +423,11 @@ impl Schedule {
             return *id;
         }
         let name: Arc<str> = name.into();
-        let mut destination = Destination::new(name.clone(), FIRST_WINDOW.min(self.config.concurrency));
+        let mut destination = Destination::new(name.clone(), FIRST_WINDOW.min(self.limit()));
         destination.paused = self.paused.contains(&*name);
+        if self.places.is_remembered(&name) {
+            destination.standing = Standing::Known;
+        }
         let id = match self.free.pop() {
             Some(id) => {
                 self.destinations[id.0 as usize] = destination;
@@ -461,10 +447,15 @@ impl Schedule {
         let destination = &self.destinations[id.0 as usize];
         let idle = destination.messages() == 0 && destination.couriers == 0 && !destination.in_turn;
         if idle && self.names.len() > IDLE_DESTINATIONS_MAX && self.names.remove(&destination.name).is_some() {
+            if destination.standing == Standing::Known {
+                self.places.remember(destination.name.clone());
+            }
             self.free.push(id);
         }
     }
 }
 
+#[cfg(test)]
+mod fairness;
 #[cfg(test)]
 mod tests;

@@ -35,12 +35,12 @@ pub(super) fn deferred_among_ready(destination: &Destination, now: u32) -> impl 
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, DestinationId};
+    use super::super::{Config, DestinationId, Source};
     use super::*;
 
     const NOW: u32 = 1_000_000;
 
-    fn schedule(jobs: &[(&str, u64, u16)]) -> Schedule {
+    fn schedule(jobs: &[(&str, u64, u8)]) -> Schedule {
         let mut schedule = Schedule::new(Config {
             concurrency: 20,
             couriers_max: 100,
@@ -50,7 +50,7 @@ mod tests {
             delay_warning: 0,
         });
         for (destination, id, attempts) in jobs {
-            let job = Job { id: MessageId(*id), arrived: NOW, attempts: *attempts, told: false };
+            let job = Job { id: MessageId(*id), arrived: NOW, attempts: *attempts, told: false, source: Source::default() };
             schedule.add(destination, job, 0, NOW);
         }
         schedule

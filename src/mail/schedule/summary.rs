@@ -23,7 +23,7 @@ impl Waiting {
 }
 
 impl Schedule {
-    /// The destinations with work or an operator's pause, those with the most messages first. Walks through all jobs.
+    /// The destinations, all moments by the schedule's clock, with work or an operator's pause, those with the most messages first. Walks through all jobs.
     pub fn summaries(&self, limit: usize, now: u32) -> Vec<DestinationSummary> {
         let mut waiting = vec![Waiting::default(); self.destinations.len()];
         for (due, id, job) in self.deferred.iter() {
@@ -62,6 +62,7 @@ fn row(waiting: &Waiting, destination: &Destination, now: u32) -> DestinationSum
         couriers: destination.couriers,
         window: destination.window,
         suspended_until: (destination.suspended_until > now).then_some(destination.suspended_until),
+        unreachable_since: destination.down_since,
         paused: destination.paused,
         ages: waiting.ages,
     }
@@ -79,6 +80,7 @@ fn paused_without_mail(name: &str) -> DestinationSummary {
         couriers: 0,
         window: 0,
         suspended_until: None,
+        unreachable_since: None,
         paused: true,
         ages: [0; 6],
     }

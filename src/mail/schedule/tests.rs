@@ -14,7 +14,7 @@ fn schedule() -> Schedule {
 }
 
 fn job(id: u64) -> Job {
-    Job { id: MessageId(id), arrived: NOW, attempts: 0, told: false }
+    Job { id: MessageId(id), arrived: NOW, attempts: 0, told: false, source: Source::default() }
 }
 
 fn started(schedule: &mut Schedule, now: u32) -> Vec<Arc<str>> {
@@ -49,7 +49,7 @@ fn the_window_opens_with_success_and_closes_when_the_destination_is_down() {
     assert!(schedule.down(id, "refused", NOW).is_empty());
     assert_eq!(schedule.take(id, NOW), None, "suspended");
     for _ in 0..20 {
-        schedule.courier_ended(id);
+        schedule.courier_ended(id, false);
     }
     assert!(started(&mut schedule, NOW).is_empty());
     let wake = schedule.next_wake().unwrap();
@@ -153,7 +153,7 @@ fn who_has_waited_longest_goes_home_when_others_need_the_place() {
     assert_eq!(schedule.take(waiting[0].0, NOW), Some(job(5)));
     assert!(schedule.start(NOW).is_none());
     assert!(!schedule.waited(waiting[1].0, &waiting[1].1, true, NOW), "rung for, and nothing to do");
-    schedule.courier_ended(waiting[1].0);
+    schedule.courier_ended(waiting[1].0, false);
     assert_eq!(started(&mut schedule, NOW).iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["d.example"]);
 }
 
@@ -163,9 +163,13 @@ fn of_those_that_hardly_wait_a_few_go_and_of_the_others_as_many_as_are_wanted() 
     let mut schedule = Schedule::new(Config { couriers_max: places, ..schedule().config });
     let mut waiting = Vec::new();
     for number in 0..2 * u64::from(places) {
-        schedule.add(&format!("d{number}.example"), job(number), 0, NOW);
+        // Of several senders: one alone could not have all couriers.
+        let mark = u8::try_from(number % 3).unwrap();
+        let source = Source { client: mark, sender: mark };
+        schedule.add(&format!("d{number}.example"), Job { source, ..job(number) }, 0, NOW);
         if let Some(id) = schedule.start(NOW) {
             schedule.take(id, NOW).unwrap();
+            schedule.reached(id, NOW);
             schedule.finished(id);
             waiting.push((id, schedule.wait(id)));
         }
@@ -195,7 +199,7 @@ fn couriers_beyond_a_closed_window_go_home_and_the_rest_of_the_mail_is_tried() {
     let mut couriers = FIRST_WINDOW;
     while !schedule.may_wait(id, awake) {
         assert_eq!(schedule.take(id, awake), None);
-        schedule.courier_ended(id);
+        schedule.courier_ended(id, false);
         couriers -= 1;
     }
     assert_eq!(couriers, 1);
@@ -217,7 +221,7 @@ fn a_destination_that_allows_no_more_connections_keeps_those_it_has() {
     let fifth = schedule.take(id, NOW).unwrap();
     assert!(schedule.is_only_crowded(id, "421 too many connections", NOW));
     schedule.give_back(id, fifth);
-    schedule.courier_ended(id);
+    schedule.courier_ended(id, false);
     assert_eq!(schedule.take(id, NOW), Some(fifth), "its mail goes by the others, at once");
     schedule.reached(id, NOW);
     assert!(started(&mut schedule, NOW).is_empty(), "no fifth connection for now");

@@ -147,9 +147,10 @@ impl Shared {
         if disk::is_full(error) { SpoolError::Full } else { SpoolError::Failed(error.to_string()) }
     }
 
-    /// Unique and rising, also across restarts as long as the clock is not set back below the last message in the queue.
+    /// Unique and rising, also across restarts. By the steady clock: a wall clock that jumps and comes back would leave ids of
+    /// another time.
     pub fn next_id(&self) -> MessageId {
-        let now = clock::now_micros();
+        let now = clock::steady_micros();
         let next = |last: u64| Some(now.max(last + 1));
         let last = self.last_id.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or(now);
         MessageId(now.max(last + 1))

@@ -216,7 +216,7 @@ impl Courier {
                 return true;
             };
             refusals += u32::from(failure.is_refusal());
-            let old = events.iter().all(|event| u64::from(clock::now().saturating_sub(event.at)) > AGE_MAX.as_secs());
+            let old = events.iter().all(|event| u64::from(clock::age(event.at)) > AGE_MAX.as_secs());
             if refusals >= REFUSALS_MAX || old {
                 count(&self.counters, "failed", events.len());
                 return true;

@@ -35,14 +35,14 @@ fn message() -> Message {
 }
 
 fn jobs(message: &Message) -> Vec<NewJob> {
-    let job = Job { id: message.id, arrived: message.arrived, attempts: 0, told: false };
+    let job = Job { id: message.id, arrived: message.arrived, attempts: 0, told: false, source: Source::default() };
     ["a.example", "b.example"].map(|name| (name.to_owned(), job, 0)).into()
 }
 
 /// A courier of the next destination, with its job.
 fn courier(state: &QueueState) -> (DestinationId, Job) {
     let (id, _) = state.start(NOW).unwrap();
-    (id, state.take(id, NOW).unwrap())
+    (id, state.take(id, NOW).0.unwrap())
 }
 
 #[test]
@@ -84,14 +84,14 @@ fn what_is_due_before_the_dispatcher_wakes_rings_for_it() {
 #[test]
 fn a_courier_that_breaks_off_gives_back_all_that_it_has_taken() {
     let (state, message) = (state(), message());
-    let job = |id: u64| Job { id: MessageId(id), arrived: NOW, attempts: 0, told: false };
+    let job = |id: u64| Job { id: MessageId(id), arrived: NOW, attempts: 0, told: false, source: Source::default() };
     let _ = state.plan(&[7, 8, 9].map(|id| ("a.example".to_owned(), job(id), 0)), NOW);
     let (id, first) = courier(&state);
-    let rest = [state.take(id, NOW).unwrap(), state.take(id, NOW).unwrap()];
+    let rest = [state.take(id, NOW).0.unwrap(), state.take(id, NOW).0.unwrap()];
     assert!(state.claim(message.id).is_none(), "to be read from the disk");
     state.loaded(Arc::new(message));
     state.begin(first.id, id, &[Target::Recipient(0)]).unwrap();
-    let _ = state.courier_ended(id, false, Some(first), &rest, NOW);
+    let _ = state.courier_ended(id, (false, true), Some(first), &rest, NOW);
     assert_eq!(state.standings(NOW), (0, 3));
     assert!(!state.is_in_hand(first.id));
 }

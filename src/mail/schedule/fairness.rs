@@ -1,0 +1,312 @@
+//! Tests: nobody takes the couriers from the others.
+
+use super::places::Places;
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+const NOW: u32 = 1_000_000;
+
+fn schedule(couriers_max: u32) -> Schedule {
+    let times = Config {
+        concurrency: 20,
+        couriers_max,
+        minimal_backoff: 300,
+        maximal_backoff: 3600,
+        lifetime: 432_000,
+        delay_warning: 0,
+    };
+    Schedule::new(times)
+}
+
+fn job(id: u64, source: Source) -> Job {
+    Job { id: MessageId(id), arrived: NOW, attempts: 0, told: false, source }
+}
+
+/// Couriers on the way, as the corridor would drive them.
+#[derive(Default)]
+struct Out {
+    couriers: Vec<(DestinationId, Job, Option<Slow>)>,
+}
+
+impl Out {
+    /// Starts what may start.
+    fn start(&mut self, schedule: &mut Schedule) -> Vec<DestinationId> {
+        let started: Vec<DestinationId> = std::iter::from_fn(|| schedule.start(NOW)).collect();
+        for id in &started {
+            match schedule.take(*id, NOW) {
+                Some(job) => self.couriers.push((*id, job, None)),
+                None => schedule.courier_ended(*id, false),
+            }
+        }
+        started
+    }
+
+    /// All that are not slow yet turn out to be, and those that are told to go have gone.
+    fn dawdle(&mut self, schedule: &mut Schedule, stage: Stage) {
+        for (id, _, slow) in self.couriers.iter_mut().filter(|(_, _, slow)| slow.is_none()) {
+            *slow = Some(schedule.slow(*id, stage));
+        }
+        while schedule.start(NOW).map(|id| self.couriers.push((id, schedule.take(id, NOW).unwrap(), None))).is_some() {}
+    }
+
+    fn leave(&mut self, schedule: &mut Schedule) {
+        for (id, job, slow) in std::mem::take(&mut self.couriers) {
+            match slow {
+                Some(slow) if !schedule.advance(slow.ticket, Stage::Talking) => {
+                    assert_eq!(schedule.slow_no_more(id, slow.ticket), Fate::ToldToGo);
+                    schedule.down(id, "no answer", NOW);
+                    schedule.later(id, job, NOW + 300);
+                    schedule.courier_ended(id, false);
+                }
+                slow => self.couriers.push((id, job, slow)),
+            }
+        }
+    }
+
+    fn has(&self, id: DestinationId) -> bool {
+        self.couriers.iter().any(|(one, ..)| *one == id)
+    }
+}
+
+#[test]
+fn five_hundred_silent_hosts_delay_neither_a_known_nor_a_new_destination() {
+    let mut schedule = schedule(500);
+    let one = schedule.source(Some(IpAddr::from([192, 0, 2, 1])), "form@shop.example");
+    for number in 0..500 {
+        schedule.add(&format!("h{number}.example"), job(number, one), 0, NOW);
+    }
+    let mut out = Out::default();
+    out.start(&mut schedule);
+    // The same client, the same sender: nothing tells them apart but that they answer.
+    schedule.vouch_for("known.example");
+    schedule.add("known.example", job(501, one), 0, NOW);
+    schedule.add("new.example", job(502, one), 0, NOW);
+    let (known, new) = (schedule.names["known.example"], schedule.names["new.example"]);
+    out.start(&mut schedule);
+    assert!(out.has(known), "at once");
+    let mut rounds = 0;
+    while !out.has(new) {
+        rounds += 1;
+        out.dawdle(&mut schedule, Stage::Connecting);
+        out.leave(&mut schedule);
+        out.start(&mut schedule);
+    }
+    let waited = rounds * Standing::New.slow_after();
+    assert!(waited.as_millis() <= 1200, "{waited:?}");
+}
+
+#[test]
+fn those_that_stall_after_the_end_of_data_keep_their_mail_and_lose_their_place() {
+    let mut schedule = schedule(500);
+    for number in 0..500 {
+        schedule.add(&format!("h{number}.example"), job(number, Source::default()), 0, NOW);
+    }
+    let mut out = Out::default();
+    out.start(&mut schedule);
+    schedule.add("new.example", job(502, Source::default()), 0, NOW);
+    for _ in 0..3 {
+        out.dawdle(&mut schedule, Stage::Final);
+    }
+    assert!(out.has(schedule.names["new.example"]));
+    assert!(schedule.places().overtime() > 0 && schedule.places().held_back().slow == 0);
+    let couriers = out.couriers.len();
+    for (id, _, slow) in out.couriers {
+        let fate = slow.map(|slow| schedule.slow_no_more(id, slow.ticket));
+        schedule.finished(id);
+        schedule.courier_ended(id, fate == Some(Fate::Overtime));
+    }
+    assert!(couriers > 400 && taken(schedule.places()) == 0 && schedule.places().overtime() == 0);
+}
+
+#[test]
+fn a_sender_with_ten_thousand_destinations_leaves_room_for_others() {
+    let mut schedule = schedule(500);
+    let (many, other) = (Source { client: 1, sender: 1 }, Source { client: 1, sender: 2 });
+    for number in 0..10_000 {
+        schedule.add(&format!("h{number}.example"), job(number, many), 0, NOW);
+    }
+    let mut out = Out::default();
+    assert_eq!(out.start(&mut schedule).len(), 350);
+    schedule.add("other.example", job(10_001, other), 0, NOW);
+    assert_eq!(out.start(&mut schedule).len(), 1);
+    assert!(out.has(schedule.names["other.example"]));
+    // And the client's other senders leave room for other clients.
+    for number in 0..10_000 {
+        let source = Source { client: 1, sender: mark(number % 200) };
+        schedule.add(&format!("i{number}.example"), job(20_000 + number, source), 0, NOW);
+    }
+    out.start(&mut schedule);
+    assert_eq!(taken(schedule.places()), 400);
+    schedule.add("stranger.example", job(40_000, Source { client: 2, sender: 9 }), 0, NOW);
+    assert_eq!(out.start(&mut schedule).len(), 1);
+}
+
+#[test]
+fn the_slow_are_left_alone_while_nobody_waits() {
+    let mut schedule = schedule(500);
+    for number in 0..300 {
+        schedule.add(&format!("h{number}.example"), job(number, Source::default()), 0, NOW);
+    }
+    let mut out = Out::default();
+    out.start(&mut schedule);
+    out.dawdle(&mut schedule, Stage::Connecting);
+    out.leave(&mut schedule);
+    assert_eq!(out.couriers.len(), 300);
+}
+
+#[test]
+fn who_did_not_answer_waits_for_its_like() {
+    let mut schedule = schedule(500);
+    for number in 0..400 {
+        let name = format!("h{number}.example");
+        schedule.add(&name, job(number, Source::default()), 0, NOW);
+        let id = schedule.names[name.as_str()];
+        schedule.stands(id, Standing::Suspect);
+        schedule.places.line_up(Standing::Suspect, Source::default(), id);
+    }
+    let mut out = Out::default();
+    assert_eq!(out.start(&mut schedule).len(), 100);
+    schedule.add("new.example", job(9000, Source::default()), 0, NOW);
+    assert_eq!(out.start(&mut schedule).len(), 1);
+}
+
+#[test]
+fn what_is_known_outlives_the_memory_of_a_destination() {
+    let mut schedule = schedule(500);
+    schedule.places.remember("known.example".into());
+    schedule.add("known.example", job(1, Source::default()), 0, NOW);
+    assert_eq!(schedule.standing(schedule.names["known.example"]), Standing::Known);
+}
+
+fn mark(number: u64) -> u8 {
+    u8::try_from(number).unwrap()
+}
+
+fn taken(places: &Places) -> u32 {
+    Standing::ALL.into_iter().map(|standing| places.taken(standing)).sum()
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Add { destination: u8, client: u8, sender: u8 },
+    Start,
+    Take(usize),
+    Slow(usize, bool),
+    Deliver(usize),
+    Fail(usize),
+    HeldUp(usize),
+    Home(usize),
+    Pass,
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let index = 0..1000usize;
+    let event = prop_oneof![
+        4 => (0..40u8, 0..4u8, 0..6u8).prop_map(|(destination, client, sender)| Event::Add { destination, client, sender }),
+        6 => Just(Event::Start),
+        4 => index.clone().prop_map(Event::Take),
+        3 => (index.clone(), any::<bool>()).prop_map(|(n, end)| Event::Slow(n, end)),
+        2 => index.clone().prop_map(Event::Deliver),
+        2 => index.clone().prop_map(Event::Fail),
+        1 => index.clone().prop_map(Event::HeldUp),
+        2 => index.prop_map(Event::Home),
+        1 => Just(Event::Pass),
+    ];
+    prop::collection::vec(event, 1..400)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Whatever happens in whatever order: no share is exceeded, no courier is lost or counted twice, and in the end
+    /// everybody's mail has been tried.
+    #[test]
+    fn no_share_is_exceeded_no_courier_leaks_and_nobody_starves(couriers_max in 3..30u32, events in events()) {
+        let mut schedule = schedule(couriers_max);
+        let shares = *schedule.places().shares();
+        let mut out: Vec<(DestinationId, Option<Job>, Option<Slow>)> = Vec::new();
+        let (mut now, mut id) = (NOW, 0);
+        let home = |schedule: &mut Schedule, one: (DestinationId, Option<Job>, Option<Slow>), now| {
+            let fate = one.2.map(|slow| schedule.slow_no_more(one.0, slow.ticket));
+            if let Some(job) = one.1 {
+                schedule.later(one.0, job, now + 300);
+            }
+            schedule.courier_ended(one.0, fate == Some(Fate::Overtime));
+        };
+        for event in events {
+            let place = |n: usize| if out.is_empty() { None } else { Some(n % out.len()) };
+            match event {
+                Event::Add { destination, client, sender } => {
+                    id += 1;
+                    schedule.add(&format!("d{destination}.example"), job(id, Source { client, sender }), 0, now);
+                }
+                Event::Start => {
+                    if let Some(id) = schedule.start(now) {
+                        out.push((id, None, None));
+                        prop_assert!(taken(schedule.places()) <= shares.all);
+                        prop_assert!(schedule.places().taken(Standing::Suspect) <= shares.standing[2].max(20));
+                        prop_assert!(schedule.places.clients.iter().all(|n| *n <= shares.client + shares.reserve));
+                        prop_assert!(schedule.places.senders.iter().all(|n| *n <= shares.sender + shares.reserve));
+                    }
+                }
+                Event::Take(n) => if let Some(n) = place(n).filter(|n| out[*n].1.is_none()) {
+                    out[n].1 = schedule.take(out[n].0, now);
+                },
+                Event::Slow(n, end) => if let Some(n) = place(n).filter(|n| out[*n].1.is_some() && out[*n].2.is_none()) {
+                    out[n].2 = Some(schedule.slow(out[n].0, if end { Stage::Final } else { Stage::Connecting }));
+                },
+                Event::Deliver(n) => if let Some(n) = place(n).filter(|n| out[*n].1.is_some()) {
+                    let (id, _, slow) = out.swap_remove(n);
+                    let fate = slow.map(|slow| schedule.slow_no_more(id, slow.ticket));
+                    schedule.reached(id, now);
+                    schedule.finished(id);
+                    if fate.is_none_or(|fate| fate == Fate::Stayed) {
+                        out.push((id, None, None));
+                    } else {
+                        schedule.courier_ended(id, fate == Some(Fate::Overtime));
+                    }
+                },
+                Event::Fail(n) => if let Some(n) = place(n).filter(|n| out[*n].1.is_some()) {
+                    let one = out.swap_remove(n);
+                    schedule.down(one.0, "no answer", now);
+                    home(&mut schedule, one, now);
+                },
+                Event::HeldUp(n) => if let Some(n) = place(n).filter(|n| out[*n].1.is_some()) {
+                    let mut one = out.swap_remove(n);
+                    if let Some(job) = one.1.take() {
+                        schedule.held_up(one.0, job, 1, now);
+                    }
+                    home(&mut schedule, one, now);
+                },
+                Event::Home(n) => if let Some(n) = place(n) {
+                    let one = out.swap_remove(n);
+                    home(&mut schedule, one, now);
+                },
+                Event::Pass => now += 100,
+            }
+            prop_assert_eq!(taken(schedule.places()) as usize + schedule.places().overtime(), out.len());
+            prop_assert!(taken(schedule.places()) <= shares.all);
+        }
+        // All go home; what is left gets its turn within as many steps as there are destinations.
+        for one in out {
+            home(&mut schedule, one, now);
+        }
+        prop_assert_eq!((taken(schedule.places()), schedule.places().overtime()), (0, 0));
+        prop_assert!(schedule.places.clients.iter().chain(schedule.places.senders.iter()).all(|n| *n == 0));
+        now += 10_000;
+        let mut left = schedule.destinations.iter().map(|one| (one.name.clone(), one.ready.len() + one.deferred as usize));
+        let mut left: BTreeMap<Arc<str>, usize> = left.by_ref().collect();
+        let steps = left.values().sum::<usize>() * 2 + 100;
+        for _ in 0..steps {
+            let Some(id) = schedule.start(now) else { break };
+            while schedule.take(id, now).is_some() {
+                schedule.finished(id);
+                *left.get_mut(&schedule.name(id)).unwrap() -= 1;
+            }
+            schedule.courier_ended(id, false);
+        }
+        prop_assert!(left.values().all(|left| *left == 0), "{:?}", left);
+    }
+}

@@ -1,0 +1,366 @@
+//! Who holds the couriers, and who gets the next one.
+
+use super::shares::{STANDINGS, Shares, Standing};
+use super::slow::{Fate, Relieved, Slow, Slowpokes, Stage};
+use super::turn::{Source, TAGS, Turn};
+use super::{DestinationId, Schedule};
+use std::collections::HashSet;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Names of destinations that are remembered as known after all else about them was forgotten.
+const REMEMBERED_MAX: usize = 10_000;
+
+/// How often each share made somebody wait since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HeldBack {
+    /// A kind of destination had all the couriers that it can have.
+    pub standing: u64,
+    /// A client had.
+    pub client: u64,
+    /// A sender had.
+    pub sender: u64,
+    /// Slow couriers were told to go.
+    pub slow: u64,
+}
+
+/// The couriers' places.
+pub struct Places {
+    shares: Shares,
+    turn: Turn,
+    /// Places taken, by the standing of the destination.
+    taken: [u32; STANDINGS],
+    pub(super) clients: Box<[u32; TAGS]>,
+    pub(super) senders: Box<[u32; TAGS]>,
+    slow: Slowpokes,
+    held_back: HeldBack,
+    /// Which standing is asked first next time.
+    first: usize,
+    remembered: HashSet<Arc<str>>,
+    marks: RandomState,
+}
+
+impl Places {
+    pub(super) fn new(all: u32) -> Self {
+        Self {
+            shares: Shares::of(all),
+            turn: Turn::default(),
+            taken: [0; STANDINGS],
+            clients: Box::new([0; TAGS]),
+            senders: Box::new([0; TAGS]),
+            slow: Slowpokes::default(),
+            held_back: HeldBack::default(),
+            first: 0,
+            remembered: HashSet::new(),
+            marks: RandomState::new(),
+        }
+    }
+
+    /// The limits.
+    pub fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    /// Couriers for destinations of this standing.
+    pub fn taken(&self, standing: Standing) -> u32 {
+        self.taken[standing as usize]
+    }
+
+    /// Couriers beyond all shares, which wait for the answer to the end of data.
+    pub fn overtime(&self) -> usize {
+        self.slow.overtime()
+    }
+
+    /// Destinations that wait for a courier.
+    pub fn waiting(&self, standing: Standing) -> usize {
+        self.turn.len(standing)
+    }
+
+    /// How often who was held back.
+    pub fn held_back(&self) -> HeldBack {
+        self.held_back
+    }
+
+    /// Whether all places are taken.
+    pub(super) fn are_taken(&self) -> bool {
+        self.all_taken() >= self.shares.all
+    }
+
+    /// How many destinations want a courier.
+    pub(super) fn wanted(&self) -> usize {
+        Standing::ALL.into_iter().map(|standing| self.turn.len(standing)).sum()
+    }
+
+    pub(super) fn line_up(&mut self, standing: Standing, source: Source, id: DestinationId) {
+        self.turn.push(standing, source, id);
+    }
+
+    pub(super) fn remember(&mut self, name: Arc<str>) {
+        if self.remembered.len() >= REMEMBERED_MAX
+            && let Some(other) = self.remembered.iter().next().cloned()
+        {
+            self.remembered.remove(&other);
+        }
+        self.remembered.insert(name);
+    }
+
+    pub(super) fn is_remembered(&self, name: &str) -> bool {
+        self.remembered.contains(name)
+    }
+
+    fn enter(&mut self, standing: Standing, source: Source) {
+        self.taken[standing as usize] += 1;
+        self.clients[usize::from(source.client)] += 1;
+        self.senders[usize::from(source.sender)] += 1;
+    }
+
+    fn leave(&mut self, standing: Standing, source: Source) {
+        let one_less = |count: &mut u32| *count = count.saturating_sub(1);
+        one_less(&mut self.taken[standing as usize]);
+        one_less(&mut self.clients[usize::from(source.client)]);
+        one_less(&mut self.senders[usize::from(source.sender)]);
+    }
+
+    fn all_taken(&self) -> u32 {
+        self.taken.iter().sum()
+    }
+
+    /// Whether a destination of this standing may have one courier more.
+    fn has_room(&self, standing: Standing) -> bool {
+        let unproven = self.taken(Standing::New) + self.taken(Standing::Suspect);
+        let reserved = standing != Standing::Known && unproven >= self.shares.unproven;
+        !self.are_taken() && !reserved && self.taken(standing) < self.shares.standing[standing as usize]
+    }
+
+    /// The next in turn that its shares allow one courier more, and by whose hands its job came.
+    fn next(&mut self) -> Option<(Standing, Source, DestinationId)> {
+        for step in 0..STANDINGS {
+            let standing = Standing::ALL[(self.first + step) % STANDINGS];
+            if self.turn.len(standing) == 0 {
+                continue;
+            }
+            if !self.has_room(standing) {
+                self.held_back.standing += 1;
+                continue;
+            }
+            let (mut by_client, mut by_sender) = (false, false);
+            let (shares, clients, senders) = (&self.shares, &self.clients, &self.senders);
+            let reserve = if standing == Standing::Known { shares.reserve } else { 0 };
+            let next = self.turn.pop(standing, |source| {
+                let client_full = clients[usize::from(source.client)] >= shares.client + reserve;
+                let sender_full = senders[usize::from(source.sender)] >= shares.sender + reserve;
+                by_client |= client_full;
+                by_sender |= sender_full;
+                !client_full && !sender_full
+            });
+            self.held_back.client += u64::from(by_client);
+            self.held_back.sender += u64::from(by_sender);
+            if let Some((source, id)) = next {
+                self.first = (standing as usize + 1) % STANDINGS;
+                return Some((standing, source, id));
+            }
+        }
+        None
+    }
+
+    /// How many slow couriers of this standing should go, so that those that wait get their turn.
+    fn surplus(&self, standing: Standing) -> usize {
+        let leaving = self.slow.leaving(standing);
+        let own = self.turn.len(standing).saturating_sub(leaving);
+        let beyond = self.slow.len(standing).saturating_sub(self.shares.slow[standing as usize]);
+        // Known destinations that wait count for more than new ones that are slow.
+        let urgent = match standing {
+            Standing::Known => 0,
+            _ if self.has_room(Standing::Known) => 0,
+            _ => self.turn.len(Standing::Known).saturating_sub(leaving).min(self.slow.len(standing)),
+        };
+        own.min(beyond).max(urgent)
+    }
+}
+
+impl Schedule {
+    /// The next destination that should get one more courier; it counts from now on. While there is no room, those without
+    /// work are told to go home, and then those that are slow.
+    pub fn start(&mut self, now: u32) -> Option<DestinationId> {
+        self.tick(now);
+        loop {
+            while let Some((standing, source, id)) = self.places.next() {
+                if self.sets_out(id, (standing, source), now) {
+                    return Some(id);
+                }
+            }
+            if !self.make_room(now) {
+                return None;
+            }
+        }
+    }
+
+    /// Whether a destination that stood in line as `line` says gets a courier now.
+    fn sets_out(&mut self, id: DestinationId, line: (Standing, Source), now: u32) -> bool {
+        let destination = &mut self.destinations[id.0 as usize];
+        destination.in_turn = false;
+        if !destination.wants_courier(now) {
+            return false;
+        }
+        let (standing, source) = line;
+        let is_as_it_was = (destination.standing, destination.source()) == line;
+        if is_as_it_was {
+            destination.couriers += 1;
+            destination.sources.push(source);
+            self.places.enter(standing, source);
+        }
+        self.offer(id);
+        is_as_it_was
+    }
+
+    /// Whether [`Schedule::start`] may find something, or make room for it.
+    pub fn has_turn(&self, now: u32) -> bool {
+        let places = &self.places;
+        let may_start = |standing| places.turn.len(standing) > 0 && (places.has_room(standing) || places.surplus(standing) > 0);
+        let may_relieve = places.are_taken() && self.idlers.can_relieve(places.wanted(), now);
+        !places.turn.is_empty() && (may_relieve || Standing::ALL.into_iter().any(may_start))
+    }
+
+    /// Who holds the couriers.
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// The mark of a client and a sender; mail that was made here has no client. An IPv6 client is its /64.
+    pub fn source(&self, client: Option<IpAddr>, sender: &str) -> Source {
+        let network = client.map(|client| match client.to_canonical() {
+            IpAddr::V4(v4) => u64::from(v4.to_bits()),
+            IpAddr::V6(v6) => u64::try_from(v6.to_bits() >> 64).unwrap_or_default(),
+        });
+        let mark = |hash: u64| u8::try_from(hash % TAGS as u64).unwrap_or_default();
+        Source { client: mark(self.places.marks.hash_one(network)), sender: mark(self.places.marks.hash_one(sender)) }
+    }
+
+    /// A destination that an operator named is known from the start.
+    pub fn vouch_for(&mut self, name: &str) {
+        self.places.remember(name.into());
+        if let Some(id) = self.names.get(name).copied() {
+            self.stands(id, Standing::Known);
+        }
+    }
+
+    /// How a destination has been lately.
+    pub fn standing(&self, id: DestinationId) -> Standing {
+        self.destinations[id.0 as usize].standing
+    }
+
+    /// Destinations with mail that could not be reached the last time.
+    pub fn unreachable(&self) -> usize {
+        self.destinations.iter().filter(|one| one.down_since.is_some() && one.messages() > 0).count()
+    }
+
+    /// The destination answered, whatever it was.
+    pub fn answered(&mut self, id: DestinationId) {
+        self.destinations[id.0 as usize].down_since = None;
+        self.stands(id, Standing::Known);
+    }
+
+    /// A try took long and came to nothing; nobody says that the destination is down.
+    pub fn dawdled(&mut self, id: DestinationId) {
+        let destination = &mut self.destinations[id.0 as usize];
+        destination.window = (destination.window / 2).max(1);
+        self.stands(id, Standing::Suspect);
+    }
+
+    /// Nothing was tried, because a share below the schedule has no room (a host's): the job goes back, and the destination
+    /// waits for so many seconds.
+    pub fn held_up(&mut self, id: DestinationId, job: super::Job, pause: u32, now: u32) {
+        let until = now.saturating_add(pause.max(1));
+        let destination = &mut self.destinations[id.0 as usize];
+        destination.suspended_until = destination.suspended_until.max(until);
+        self.suspended.push(std::cmp::Reverse((destination.suspended_until, id)));
+        self.give_back(id, job);
+    }
+
+    /// A courier turns out to be slow; it makes room when it must.
+    pub fn slow(&mut self, id: DestinationId, stage: Stage) -> Slow {
+        self.places.slow.add(id, self.destinations[id.0 as usize].standing, stage)
+    }
+
+    /// A slow courier has come to another stage. `false`: it was told to go.
+    pub fn advance(&mut self, ticket: u64, stage: Stage) -> bool {
+        self.places.slow.advance(ticket, stage)
+    }
+
+    /// A slow courier's try has ended. One that worked without a place must go home, unless there is a place for it.
+    pub fn slow_no_more(&mut self, id: DestinationId, ticket: u64) -> Fate {
+        let fate = self.places.slow.remove(ticket);
+        if fate != Fate::Overtime {
+            return fate;
+        }
+        let destination = &mut self.destinations[id.0 as usize];
+        if !self.places.has_room(destination.standing) {
+            return fate;
+        }
+        destination.overtime -= 1;
+        let source = destination.source();
+        destination.sources.push(source);
+        self.places.enter(destination.standing, source);
+        Fate::Stayed
+    }
+
+    /// A courier has gone home; one `without_place` was on overtime.
+    pub fn courier_ended(&mut self, id: DestinationId, without_place: bool) {
+        self.idlers.has_left();
+        let destination = &mut self.destinations[id.0 as usize];
+        destination.couriers = destination.couriers.saturating_sub(1);
+        if without_place {
+            destination.overtime = destination.overtime.saturating_sub(1);
+        } else if let Some(source) = destination.sources.pop() {
+            self.places.leave(destination.standing, source);
+        }
+        self.offer(id);
+        self.forget_if_idle(id);
+    }
+
+    /// Couriers that one destination may have.
+    pub(super) fn limit(&self) -> u32 {
+        self.config.concurrency.min(self.places.shares.destination)
+    }
+
+    /// A destination is taken for something else from now on, and so are its couriers.
+    pub(super) fn stands(&mut self, id: DestinationId, standing: Standing) {
+        let destination = &mut self.destinations[id.0 as usize];
+        let placed = destination.placed();
+        let taken = &mut self.places.taken;
+        taken[destination.standing as usize] = taken[destination.standing as usize].saturating_sub(placed);
+        taken[standing as usize] += placed;
+        destination.standing = standing;
+    }
+
+    /// Tells those to go that must. `true`: there is a place already.
+    fn make_room(&mut self, now: u32) -> bool {
+        let mut freed = false;
+        while self.places.are_taken()
+            && self.idlers.can_relieve(self.places.wanted(), now)
+            && let Some(id) = self.idlers.relieve(now)
+        {
+            let destination = &mut self.destinations[id.0 as usize];
+            destination.idle = destination.idle.saturating_sub(1);
+        }
+        for standing in Standing::ALL {
+            for _ in 0..self.places.surplus(standing) {
+                let may_overtime = self.places.slow.overtime() < self.places.shares.overtime as usize;
+                match self.places.slow.relieve(standing, may_overtime) {
+                    Some(Relieved::Goes) => self.places.held_back.slow += 1,
+                    Some(Relieved::Overtime(id)) => {
+                        let destination = &mut self.destinations[id.0 as usize];
+                        destination.overtime += 1;
+                        let source = destination.sources.pop().unwrap_or_default();
+                        self.places.leave(destination.standing, source);
+                        freed = true;
+                    }
+                    None => break,
+                }
+            }
+        }
+        freed
+    }
+}

@@ -1,0 +1,121 @@
+//! A wall clock that is set while mail waits: forward, back, and while nobody runs.
+
+use crate::mx;
+use crate::support::appliance::Appliance;
+use crate::support::patience::until_within;
+use crate::support::program::{free_port, open_directory};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+use tempfile::TempDir;
+
+const DAY: i64 = 86_400;
+
+/// To the year 2106, when seconds no longer fit 32 bits.
+fn to_2106() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    i64::from(u32::MAX) - i64::try_from(now.as_secs()).unwrap() - 100
+}
+
+/// An appliance whose wall clock this test sets, and whose next hop does not listen.
+struct Set {
+    appliance: Appliance,
+    offset: PathBuf,
+    relay: SocketAddr,
+    _directory: TempDir,
+}
+
+impl Set {
+    fn start(offset: i64) -> Self {
+        let directory = open_directory();
+        let library = directory.path().join("fake_clock.so");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/fake_clock.c");
+        let made = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).args([source, "-ldl"]).status();
+        assert!(made.expect("this test needs cc (package gcc)").success());
+        fs::set_permissions(&library, PermissionsExt::from_mode(0o755)).unwrap();
+        let relay = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let mut appliance = Appliance::start(&[
+            ("MTA_SMART_RELAY", &format!("[127.0.0.1]:{}", relay.port())),
+            ("MTA_MINIMAL_BACKOFF_TIME", "2s"),
+            ("MTA_MAXIMAL_BACKOFF_TIME", "4s"),
+            ("MTA_QUEUE_LIFETIME", "5d"),
+        ]);
+        appliance.stop();
+        // Where the core can read it: it confines itself to its own directories.
+        let file = appliance.path("run").join("offset");
+        set(&file, offset);
+        appliance.set(&[("LD_PRELOAD", library.to_str().unwrap()), ("FAKE_CLOCK", file.to_str().unwrap())]);
+        appliance.boot();
+        Self { appliance, offset: file, relay, _directory: directory }
+    }
+
+    fn set(&self, offset: i64) {
+        set(&self.offset, offset);
+    }
+
+    /// Mail waits, and is tried again and again; none of it is given up.
+    fn is_tried(&self, when: &str) {
+        let tries = || self.appliance.counter("mta_deferred_total");
+        let before = tries();
+        until_within(Duration::from_secs(12), when, || match tries() {
+            now if now > before => Ok(()),
+            now => Err(format!("{now} tries; {:?}", self.appliance.messages())),
+        });
+        assert_eq!(self.appliance.counter("mta_bounced_total"), 0, "{when}");
+    }
+
+    fn jumps(&self, direction: &str) -> u64 {
+        self.appliance.counter(&format!("mta_clock_jumps_total{{direction=\"{direction}\"}}"))
+    }
+}
+
+fn set(file: &Path, offset: i64) {
+    let new = file.with_extension("new");
+    fs::write(&new, format!("{offset}\n")).unwrap();
+    fs::set_permissions(&new, PermissionsExt::from_mode(0o644)).unwrap();
+    fs::rename(&new, file).unwrap();
+}
+
+#[test]
+fn no_change_of_the_clock_delays_a_try_or_gives_mail_up() {
+    let set = Set::start(0);
+    mx::send(&set.appliance, "sender@here.example", "before@there.example");
+    set.is_tried("as it should be");
+    for (offset, name) in [(6 * DAY, "six days forward"), (to_2106(), "in 2106"), (-DAY, "a day back")] {
+        set.set(offset);
+        mx::send(&set.appliance, "sender@here.example", "meanwhile@there.example");
+        std::thread::sleep(Duration::from_millis(3500));
+        set.is_tried(name);
+        set.set(0);
+        set.is_tried(&format!("back again from {name}"));
+    }
+    until_within(Duration::from_secs(5), "the jumps are counted", || match (set.jumps("forward"), set.jumps("back")) {
+        (3, 3) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let log = set.appliance.log();
+    assert!(log.iter().any(|line| line.contains("the wall clock was set forward by 518400 s")), "{log:?}");
+    // All of it leaves as soon as there is somebody to take it.
+    let sink = crate::support::appliance::Sink::at(set.relay, "");
+    set.appliance.until_empty();
+    assert_eq!(sink.count(), 4);
+}
+
+#[test]
+fn a_clock_that_is_set_while_nobody_runs_delays_no_try_and_gives_no_mail_up() {
+    let mut set = Set::start(to_2106());
+    mx::send(&set.appliance, "sender@here.example", "future@there.example");
+    set.is_tried("in 2106");
+    for offset in [0, 30 * DAY, -3 * DAY] {
+        set.appliance.stop();
+        set.set(offset);
+        set.appliance.boot();
+        set.is_tried(&format!("after a start {offset} s off"));
+    }
+    let sink = crate::support::appliance::Sink::at(set.relay, "");
+    set.appliance.until_empty();
+    assert_eq!(sink.count(), 1);
+}

@@ -1,0 +1,153 @@
+//! Destinations that keep the relay waiting, and the mail of everybody else.
+
+use crate::mx;
+use crate::support::appliance::{Appliance, Sink};
+use crate::support::client::Client;
+use crate::support::hostile::{Hostile, Way};
+use crate::support::names::Names;
+use crate::support::patience::until_within;
+use std::time::{Duration, Instant};
+
+/// Hostile destinations: as many as there are couriers.
+const MANY: u32 = 500;
+
+/// Within this, mail for everybody else has left.
+const SOON: Duration = Duration::from_secs(2);
+
+/// One short mail for each, all of one sender.
+fn send_all(appliance: &Appliance, from: &str, to: impl Iterator<Item = String>) {
+    let mut client = Client::hello(appliance.smtp);
+    for to in to {
+        client.mail(from, &[&to], b"Subject: form\r\n\r\nhello\r\n");
+    }
+}
+
+/// Sends a mail to somebody known and one to somebody new, of the same sender; how long it takes until both have arrived.
+fn others(appliance: &Appliance, known: &Sink, new: &Sink) -> Duration {
+    let before = known.count() + new.count();
+    let begin = Instant::now();
+    for sink in [known, new] {
+        mx::send(appliance, "form@shop.example", &format!("box@[{}]", sink.address.ip()));
+    }
+    until_within(Duration::from_secs(60), "both have arrived", || match known.count() + new.count() - before {
+        2.. => Ok(()),
+        some => Err(format!("{some} of 2; {}", active(appliance))),
+    });
+    begin.elapsed()
+}
+
+fn active(appliance: &Appliance) -> String {
+    let text = appliance.get("/metrics");
+    let lines = text.lines().filter(|line| line.starts_with("mta_couriers") || line.starts_with("mta_destinations"));
+    lines.collect::<Vec<_>>().join(" ")
+}
+
+/// An appliance that has delivered to `known` already.
+fn appliance(known: &Sink, properties: &[(&str, &str)]) -> Appliance {
+    let appliance = Appliance::start(properties);
+    mx::send(&appliance, "form@shop.example", &format!("box@[{}]", known.address.ip()));
+    appliance.until_empty();
+    appliance
+}
+
+fn hold_up(way: Way) {
+    let (known, new) = (mx::next_hop(""), mx::next_hop(""));
+    let appliance = appliance(&known, &[]);
+    let hostile = Hostile::start(MANY, way);
+    send_all(&appliance, "form@shop.example", hostile.addresses.iter().map(|address| format!("x@[{address}]")));
+    let took = others(&appliance, &known, &new);
+    assert!(took < SOON, "{way:?}: {took:?}; {}", active(&appliance));
+}
+
+#[test]
+fn silent_hosts_hold_nobody_up() {
+    hold_up(Way::Silent);
+}
+
+#[test]
+fn hosts_that_send_half_a_greeting_hold_nobody_up() {
+    hold_up(Way::HalfGreeting);
+}
+
+#[test]
+fn hosts_that_drip_hold_nobody_up() {
+    hold_up(Way::Drip);
+}
+
+#[test]
+fn hosts_that_stall_in_the_dialogue_hold_nobody_up() {
+    for last in ["EHLO", "MAIL", "RCPT", "DATA"] {
+        hold_up(Way::Until(last));
+    }
+}
+
+#[test]
+fn hosts_that_stall_after_the_end_of_data_hold_nobody_up() {
+    hold_up(Way::Until("."));
+}
+
+#[test]
+fn five_hundred_domains_of_one_silent_host_hold_nobody_up() {
+    let (known, new) = (mx::next_hop(""), mx::next_hop(""));
+    let hostile = Hostile::start(1, Way::Silent);
+    let names = Names::serve(&[format!("address=/wild.example/{}", hostile.addresses[0])]);
+    let servers = names.servers();
+    let appliance = appliance(&known, &[("MTA_DNS_SERVERS", &servers)]);
+    send_all(&appliance, "form@shop.example", (0..MANY).map(|n| format!("x@d{n}.wild.example")));
+    let took = others(&appliance, &known, &new);
+    assert!(took < SOON, "{took:?}; {}", active(&appliance));
+    // A few couriers speak to the host, the others have better to do.
+    let unproven = appliance.counter("mta_couriers_active{share=\"new\"}");
+    assert!(
+        unproven < 100 && appliance.counter("mta_couriers_held_back_total{share=\"host\"}") > 100,
+        "{}",
+        active(&appliance)
+    );
+}
+
+#[test]
+fn domains_whose_name_servers_say_nothing_hold_nobody_up() {
+    let (known, new) = (mx::next_hop(""), mx::next_hop(""));
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let names = Names::serve(&[
+        format!("server=/hang.example/127.0.0.1#{port}"),
+        "dns-forward-max=5000".to_owned(),
+        mx::host("known", known.address.ip()),
+        mx::host("new", new.address.ip()),
+    ]);
+    let servers = names.servers();
+    let appliance = Appliance::start(&[("MTA_DNS_SERVERS", &servers)]);
+    mx::send(&appliance, "form@shop.example", "box@known.example");
+    appliance.until_empty();
+    send_all(&appliance, "form@shop.example", (0..MANY).map(|n| format!("x@d{n}.hang.example")));
+    let begin = Instant::now();
+    for to in ["box@known.example", "box@new.example"] {
+        mx::send(&appliance, "form@shop.example", to);
+    }
+    until_within(Duration::from_secs(60), "both have arrived", || match known.count() + new.count() {
+        3.. => Ok(()),
+        some => Err(format!("{some} of 3; {}", active(&appliance))),
+    });
+    assert!(begin.elapsed() < SOON, "{:?}; {}", begin.elapsed(), active(&appliance));
+}
+
+#[test]
+fn bounces_to_silent_hosts_hold_nobody_up() {
+    let (known, new, refusing) = (mx::next_hop(""), mx::next_hop(""), mx::next_hop("rcpt=550"));
+    let appliance = appliance(&known, &[]);
+    let hostile = Hostile::start(MANY, Way::Silent);
+    let mut client = Client::hello(appliance.smtp);
+    let to = format!("nobody@[{}]", refusing.address.ip());
+    for address in &hostile.addresses {
+        client.mail(&format!("x@[{address}]"), &[&to], b"Subject: a\r\n\r\nb\r\n");
+    }
+    until_within(Duration::from_secs(60), "the bounces are on their way", || {
+        match appliance.counter("mta_notifications_total{kind=\"failed\"}") {
+            sent if sent >= u64::from(MANY) => Ok(()),
+            sent => Err(sent.to_string()),
+        }
+    });
+    let took = others(&appliance, &known, &new);
+    assert!(took < SOON, "{took:?}; {}", active(&appliance));
+}
