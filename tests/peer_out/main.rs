@@ -13,6 +13,7 @@ mod names;
 mod refusals;
 mod replies;
 mod servers;
+mod seven_bit;
 mod slowness;
 mod support;
 mod tls;

@@ -22,5 +22,6 @@ mod mx;
 mod postfix;
 mod programs;
 mod properties;
+mod seven_bit;
 mod stop;
 mod strangers;

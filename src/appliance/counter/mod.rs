@@ -73,6 +73,12 @@ pub struct Counters {
     pub last_delivery_time_seconds: IntGauge,
     /// Changes of the wall clock, label `direction`: forward, back.
     pub clock_jumps_total: IntCounterVec,
+    /// Messages rewritten in 7 bits for a next hop.
+    pub seven_bit_total: IntCounter,
+    /// Look-ups of next hops that nobody answered.
+    pub dns_failures_total: IntCounter,
+    /// Since when no look-up has been answered, seconds since 1970; 0 while they are.
+    pub dns_failing_since_seconds: IntGauge,
     /// From 250 to the next hop's 250, for each delivered recipient.
     pub delivery_latency_seconds: Histogram,
     /// How long one group commit's sync took.
@@ -246,6 +252,13 @@ impl Counters {
                 "Changes of the wall clock by more than ten seconds",
                 "direction",
                 &["forward", "back"],
+            )?,
+            seven_bit_total: counter(r, "mta_seven_bit_total", "Messages rewritten in 7 bits for a next hop without 8BITMIME")?,
+            dns_failures_total: counter(r, "mta_dns_failures_total", "DNS look-ups of next hops that were not answered")?,
+            dns_failing_since_seconds: gauge(
+                r,
+                "mta_dns_failing_since_seconds",
+                "Since when no DNS look-up has been answered, seconds since 1970; 0 while they are",
             )?,
             delivery_latency_seconds: histogram(
                 r,

@@ -48,6 +48,8 @@ pub struct Connection {
     pub(super) carried: u32,
     /// The peer may still have recipients of the last transaction; RSET comes before the next.
     pub(super) dirty: bool,
+    /// The message in hand was refused for being in 8 bits, as it seems.
+    pub(super) eight_bit_refused: bool,
     /// Command and content buffer, kept from message to message.
     pub(super) out: Vec<u8>,
     /// The most recipients of one transaction; less where the peer has shown that it takes less.
@@ -156,6 +158,7 @@ impl Client {
             tls_failure: None,
             carried: 0,
             dirty: false,
+            eight_bit_refused: false,
             out: Vec::new(),
             recipients_max: self.shared.config.recipients_max.max(1),
             route: route.clone(),

@@ -7,6 +7,7 @@ use super::wire::Trouble;
 use super::{GROUP_MAX, MIN_PACE};
 use crate::mail::model::{Address, Body, BodyType, Class, Enhanced, Envelope, Message, Outcome, Reply, Report, Target};
 use memchr::memmem;
+use std::borrow::Cow;
 use std::io::Write;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -27,10 +28,19 @@ impl Connection {
         let envelope = &message.envelope;
         let asked: Vec<&[Address]> = targets.iter().map(|target| addresses(envelope, *target)).collect();
         let recipients: Vec<&Address> = asked.iter().copied().flatten().collect();
+        self.eight_bit_refused = false;
         let answers = self.attempt(envelope, &message.body, &recipients).await;
         let mut rest = answers.outcomes.into_iter();
         let outcomes = targets.iter().zip(asked).map(|(target, list)| (*target, worst_or_best(rest.by_ref().take(list.len()))));
         let outcomes: Vec<(Target, Outcome)> = outcomes.collect();
+        let eight_bit = envelope.body == BodyType::EightBitMime;
+        let is_refused = |outcome: &Outcome| match self.eight_bit_refused {
+            // Whatever class it was given: the peer has judged the form of the content, and nothing else.
+            true => outcome.class() != Class::Success,
+            false => wants_seven_bit(&outcome.reply),
+        };
+        let refused = outcomes.iter().filter(|(_, outcome)| eight_bit && is_refused(outcome));
+        let eight_bit_refused = refused.map(|(target, _)| *target).collect();
         // What went well needs no record of its words.
         let all_well = outcomes.iter().all(|(_, outcome)| outcome.class() == Class::Success);
         let report = Report {
@@ -41,12 +51,18 @@ impl Connection {
             transcript: if all_well { String::new() } else { self.wire.transcript.text().to_owned() },
             reusable: answers.reusable,
             elsewhere: answers.elsewhere,
+            eight_bit_refused,
         };
         self.wire.transcript.clear();
         if self.out.capacity() > BUFFER_KEPT {
             self.out = Vec::new();
         }
         report
+    }
+
+    /// Whether the content is in 8 bits and the peer takes that by its own word (RFC 6152 §2).
+    fn sends_eight_bit(&self, envelope: &Envelope) -> bool {
+        envelope.body == BodyType::EightBitMime && self.extensions.eight_bit
     }
 
     /// One outcome a recipient, in as many transactions as it takes (RFC 5321 §4.5.3.1.10); each of them brings at least one
@@ -108,24 +124,25 @@ impl Connection {
             let text = format!("the message has {} octets, {relay} takes at most {max}", body.len());
             return Err(permanent(552, (5, 3, 4), text));
         }
-        let eight_bit = envelope.body == BodyType::EightBitMime;
-        if eight_bit && !self.extensions.eight_bit {
+        let eight_bit = self.sends_eight_bit(envelope);
+        if !eight_bit && envelope.body == BodyType::EightBitMime {
             let text = format!("the message has 8-bit content, which {relay} does not take (no 8BITMIME)");
             return Err(permanent(554, (5, 6, 3), text));
         }
         let mut smtputf8 = envelope.smtputf8;
+        let mut sender = Some(Cow::Borrowed(envelope.sender_text()));
         if !self.extensions.smtputf8 {
             let refused = || {
                 let text = format!("the message needs internationalised mail, which {relay} does not take (no SMTPUTF8)");
                 permanent(553, (5, 6, 7), text)
             };
-            let ascii_sender = envelope.sender.as_ref().is_none_or(Address::is_ascii);
+            sender = envelope.sender.as_ref().map_or(Some(Cow::Borrowed("")), Address::ascii_form);
             // A client may have asked for SMTPUTF8 without using it; then there is nothing that the peer could not take.
-            if !ascii_sender || (smtputf8 && !headers_are_ascii(body).await) {
+            if sender.is_none() || (smtputf8 && !headers_are_ascii(body).await) {
                 return Err(refused());
             }
             for (recipient, outcome) in recipients.iter().zip(outcomes) {
-                if !recipient.is_ascii() {
+                if recipient.ascii_form().is_none() {
                     *outcome = Some(refused());
                 }
             }
@@ -133,7 +150,7 @@ impl Connection {
         }
         let mut mail = Vec::with_capacity(128);
         mail.extend_from_slice(b"MAIL FROM:<");
-        mail.extend_from_slice(envelope.sender_text().as_bytes());
+        mail.extend_from_slice(sender.unwrap_or_default().as_bytes());
         mail.push(b'>');
         if self.extensions.size {
             // Into memory, where writing cannot fail.
@@ -146,7 +163,7 @@ impl Connection {
             mail.extend_from_slice(b" SMTPUTF8");
         }
         mail.extend_from_slice(b"\r\n");
-        Ok(Plan { mail, null_sender: envelope.sender.is_none() })
+        Ok(Plan { mail, null_sender: envelope.sender.is_none(), eight_bit })
     }
 
     /// The transaction itself, with as many of the open recipients as the peer takes at once: fills in the outcomes of refused
@@ -255,7 +272,7 @@ impl Connection {
                 Step::Mail => self.out.extend_from_slice(&plan.mail),
                 Step::Recipient(place) => {
                     self.out.extend_from_slice(b"RCPT TO:<");
-                    self.out.extend_from_slice(recipients[*place].as_str().as_bytes());
+                    self.out.extend_from_slice(self.written(recipients[*place]).as_bytes());
                     self.out.extend_from_slice(b">\r\n");
                 }
                 Step::Data => self.out.extend_from_slice(b"DATA\r\n"),
@@ -290,7 +307,10 @@ impl Connection {
                 Step::Reset => {}
                 Step::Mail if code < 300 => {}
                 Step::Mail if code < 400 => return Err(Broken::Midway(self.unexpected(code, name))),
-                Step::Mail => state.mail_refused = Some(self.sender_refused(plan)),
+                Step::Mail => {
+                    self.eight_bit_refused = plan.eight_bit && may_want_seven_bit(&self.wire.last_reply());
+                    state.mail_refused = Some(self.sender_refused(plan));
+                }
                 // Without a sender there is no recipient, whatever is said of it.
                 Step::Recipient(_) if state.mail_refused.is_some() => {}
                 Step::Recipient(_) if code < 300 => state.accepted += 1,
@@ -306,6 +326,12 @@ impl Connection {
             Ok(()) => Ok(()),
             Err(trouble) => Err(self.broken(&trouble, "the envelope", state)),
         }
+    }
+
+    /// A recipient as the peer can read it. One that has no such form has its outcome already and is not asked for.
+    fn written<'a>(&self, recipient: &'a Address) -> Cow<'a, str> {
+        let ascii = if self.extensions.smtputf8 { None } else { recipient.ascii_form() };
+        ascii.unwrap_or(Cow::Borrowed(recipient.as_str()))
     }
 
     /// Before the content: a reply that came unasked would be taken for the final word, and the mail for delivered.
@@ -440,6 +466,8 @@ struct Plan {
     mail: Vec<u8>,
     /// It names nobody.
     null_sender: bool,
+    /// Whether it says BODY=8BITMIME.
+    eight_bit: bool,
 }
 
 /// A command, and whose reply it waits for.
@@ -552,6 +580,22 @@ fn too_many(reply: Reply, accepted: bool) -> Result<Reply, Reply> {
     }
 }
 
+/// Whether a refusal is for 8-bit content by the letter: 5.6.1, media not supported, or 5.6.3, conversion required but not
+/// supported (RFC 3463 §3.7).
+fn wants_seven_bit(reply: &Reply) -> bool {
+    matches!(reply.enhanced, Some(Enhanced(5, 6, 1 | 3))) && reply.class() == Class::Permanent
+}
+
+/// Whether the refusal of MAIL may be for its BODY parameter. Servers have no one word for that; a reply about the sender,
+/// our right to send, the mailbox, the network or the size is none.
+fn may_want_seven_bit(reply: &Reply) -> bool {
+    let other = match reply.enhanced {
+        Some(Enhanced(_, subject, detail)) => matches!(subject, 1 | 2 | 4 | 7) || (subject, detail) == (3, 4),
+        None => matches!(reply.code, 530 | 535 | 552 | 553),
+    };
+    reply.class() == Class::Permanent && !other
+}
+
 async fn headers_are_ascii(body: &Body) -> bool {
     let head = match body {
         Body::Memory(_) => body.head(HEADERS_MAX),
@@ -591,6 +635,33 @@ mod tests {
         ] {
             let told = too_many(reply, accepted).map(|reply| reply.to_string()).map_err(|reply| reply.to_string());
             assert_eq!(told.as_deref().map_err(String::as_str), expected);
+        }
+    }
+
+    #[test]
+    fn refusals_of_eight_bit_content_are_told_from_others() {
+        let reply = |text: &str| {
+            let mut words = text.split(' ');
+            let code = words.next().unwrap().parse().unwrap();
+            match words.next().map(|word| word.split('.').map(|n| n.parse().unwrap()).collect::<Vec<u16>>()).as_deref() {
+                Some([_, b, c]) => Reply::new(code, (if code < 500 { 4 } else { 5 }, *b, *c), "no"),
+                _ => Reply::plain(code, "no"),
+            }
+        };
+        for (text, at_mail, later) in [
+            ("554 5.6.1", true, true),
+            ("550 5.6.3", true, true),
+            ("554 5.6.0", true, false),
+            ("555 5.5.4", true, false),
+            ("501", true, false),
+            ("554", true, false),
+            ("451 4.6.1", false, false),
+            ("552 5.3.4", false, false),
+            ("550 5.1.8", false, false),
+            ("550 5.7.1", false, false),
+            ("530", false, false),
+        ] {
+            assert_eq!((may_want_seven_bit(&reply(text)), wants_seven_bit(&reply(text))), (at_mail, later), "{text}");
         }
     }
 

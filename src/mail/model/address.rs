@@ -1,5 +1,6 @@
 //! Mailboxes as they stand in MAIL and RCPT.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -90,6 +91,17 @@ impl Address {
     /// Whether the mailbox needs SMTPUTF8 on its way (RFC 6531 §3.4).
     pub fn is_ascii(&self) -> bool {
         self.text.is_ascii()
+    }
+
+    /// The mailbox for a peer without SMTPUTF8: the domain as A-labels (RFC 5890 §2.3.2.1, RFC 5891 §4.4). `None` when the
+    /// local part is not ASCII, which has no other form, or when the domain has no A-labels that DNS could hold.
+    pub fn ascii_form(&self) -> Option<Cow<'_, str>> {
+        if self.is_ascii() {
+            return Some(Cow::Borrowed(self.as_str()));
+        }
+        let domain = idna::domain_to_ascii(self.domain_text()).ok().filter(|_| self.local_part().is_ascii())?;
+        let text = format!("{}@{domain}", self.local_part());
+        Self::parse(&text).ok().filter(Self::is_ascii).map(|_| Cow::Owned(text))
     }
 }
 
@@ -211,6 +223,26 @@ mod tests {
         assert_eq!(Address::parse(&format!("{}@b", "a".repeat(253))), Err(AddressError::TooLong));
         assert!(Address::parse(&format!("{}@b", "a".repeat(252))).is_ok());
         assert_eq!(Address::parse(&format!("a@{}", "b.".repeat(150))), Err(AddressError::TooLong));
+    }
+
+    #[test]
+    fn only_the_domain_has_an_ascii_form() {
+        for (text, expected) in [
+            ("info@b\u{fc}cher.test", Some("info@xn--bcher-kva.test")),
+            ("Info@B\u{dc}CHER.Test", Some("Info@xn--bcher-kva.test")),
+            // Decomposed, and an ideographic full stop (UTS 46).
+            ("info@bu\u{308}cher\u{3002}test", Some("info@xn--bcher-kva.test")),
+            ("a@stra\u{df}e.test", Some("a@xn--strae-oqa.test")),
+            ("a@x_y.example", Some("a@x_y.example")),
+            ("a@[IPv6:2001:db8::1]", Some("a@[IPv6:2001:db8::1]")),
+            ("gr\u{fc}n@b\u{fc}cher.test", None),
+            ("gr\u{fc}n@books.test", None),
+            // It looks like an A-label, and is none.
+            ("a@xn--\u{fc}.test", None),
+        ] {
+            let address = Address::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(address.ascii_form().as_deref(), expected, "{text}");
+        }
     }
 
     #[test]

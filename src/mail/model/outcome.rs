@@ -45,6 +45,8 @@ pub struct Report {
     pub transcript: String,
     /// Whether the connection can carry another message.
     pub reusable: bool,
+    /// Targets that failed because the content is in 8 bits, as it seems: in 7 bits the next hop may take it.
+    pub eight_bit_refused: Vec<Target>,
     /// Whether another host may be asked at once about recipients with a temporary outcome (RFC 5321 §5.1). Not where the
     /// host may have taken the content, or where the cause is on our side.
     pub elsewhere: bool,

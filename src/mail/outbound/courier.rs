@@ -3,6 +3,7 @@
 use super::Outbound;
 use super::outcomes::Times;
 use super::queue_state::Pause;
+use super::seven_bit;
 use super::watch::Watch;
 use crate::ground::clock;
 use crate::mail::deliver::{Attempt, Connection};
@@ -273,7 +274,9 @@ impl<S: Spool> Courier<S> {
 
     /// Sends a message over a connection; a peer that takes its time is given up when others need the courier.
     async fn send(&mut self, connection: &mut Connection, message: &Message, targets: &[Target]) -> Report {
-        let sent = self.watch.follow(self.standing, Stage::Talking, connection.send(message, targets)).await;
+        let counters = self.outbound.counters.clone();
+        let sending = seven_bit::send(connection, message, targets, &counters);
+        let sent = self.watch.follow(self.standing, Stage::Talking, sending).await;
         self.given_up = sent.is_none();
         let report = sent.unwrap_or_else(|| {
             let relay = connection.relay().to_owned();
@@ -404,6 +407,7 @@ fn untried(targets: &[Target], outcome: &Outcome) -> Report {
         transcript: String::new(),
         reusable: false,
         elsewhere: false,
+        eight_bit_refused: Vec::new(),
     }
 }
 

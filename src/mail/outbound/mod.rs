@@ -11,6 +11,7 @@ mod courier;
 mod history;
 mod outcomes;
 mod queue_state;
+mod seven_bit;
 mod table;
 mod watch;
 

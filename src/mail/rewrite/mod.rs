@@ -3,14 +3,16 @@
 //! Purpose: the relay passes content on as it came, but for the few changes of this room. On the way
 //! in, [`HeaderSection`] parts the header section from the trace field that goes on top of it, drops
 //! mbox lines, and for clients that may relay drops fields and adds missing ones.
+//! On the way out, [`seven_bit`] gives content another form for a next hop without 8BITMIME.
 //! In: octets as they come, in pieces of any size. Out: octets. Pure: no I/O, no clock, fuzzed.
 //! Limits: [`HeaderSection::NAME_MAX`] octets are kept back until it is known what a line is.
 //! Security: no CR or LF is ever made or mended, so the smuggling guard of `parse` is not touched. The
-//! body is never looked at.
+//! body is looked at on the way out alone.
 //! Source: RFC 5321 §4.4 (trace), RFC 5322 §2.2 and §3.6 (fields), RFC 6409 §8 (what a submission
 //! server may change).
 
 mod header;
+pub mod seven_bit;
 
 pub use header::{HeaderSection, Missing, header_mailbox};
 

@@ -1,0 +1,115 @@
+//! A message in 8 bits and a next hop that takes 7: it gets the message rewritten (RFC 6152 §3), in the same attempt.
+
+use crate::appliance::counter::Counters;
+use crate::mail::deliver::Connection;
+use crate::mail::model::{Body, BodyType, Message, Outcome, Reply, Report, Target};
+use crate::mail::rewrite::seven_bit::{Trouble, convert};
+
+/// Content of at most so many octets is rewritten at once; more waits for a thread that may block.
+const SMALL: u64 = 64 * 1024;
+
+/// Sends a message. Targets that the next hop refuses for its 8-bit content, whether it did not announce 8BITMIME or did and
+/// does not take it, are tried again with the content in 7 bits.
+pub(super) async fn send(connection: &mut Connection, message: &Message, targets: &[Target], counters: &Counters) -> Report {
+    let mut report = connection.send(message, targets).await;
+    let again = std::mem::take(&mut report.eight_bit_refused);
+    if again.is_empty() {
+        return report;
+    }
+    match rewritten(&message.body).await {
+        Ok(body) => {
+            tracing::debug!(target: "mta", queue_id = %message.id, relay = %report.relay, changed = body.is_some(), "content in 7 bits");
+            if body.is_some() {
+                counters.seven_bit_total.inc();
+            }
+            let mut message = message.clone();
+            message.body = body.unwrap_or(message.body);
+            message.envelope.body = BodyType::SevenBit;
+            let second = connection.send(&message, &again).await;
+            merge(&mut report, second);
+        }
+        Err(trouble) => {
+            let outcome = refused(&report.relay, &trouble);
+            for (_, old) in report.outcomes.iter_mut().filter(|(target, _)| again.contains(target)) {
+                *old = outcome.clone();
+            }
+        }
+    }
+    report
+}
+
+async fn rewritten(body: &Body) -> Result<Option<Body>, Trouble> {
+    if matches!(body, Body::Memory(_)) && body.len() <= SMALL {
+        return convert(body);
+    }
+    let body = body.clone();
+    let rewriting = tokio::task::spawn_blocking(move || convert(&body));
+    rewriting.await.unwrap_or_else(|error| Err(Trouble::Unreadable(std::io::Error::other(error))))
+}
+
+fn refused(relay: &str, trouble: &Trouble) -> Outcome {
+    Outcome::own(match trouble {
+        Trouble::Refused(refusal) => {
+            let text = format!("{relay} does not take 8-bit content, and the message cannot be sent otherwise: {refusal}");
+            Reply::new(554, (5, 6, 3), text)
+        }
+        Trouble::Unreadable(error) => {
+            Reply::new(451, (4, 3, 0), format!("the content could not be read from the data volume: {error}"))
+        }
+    })
+}
+
+/// The second try's word counts for its targets, and for the connection.
+fn merge(report: &mut Report, second: Report) {
+    let mut later = second.outcomes;
+    for (target, outcome) in &mut report.outcomes {
+        if let Some(place) = later.iter().position(|(other, _)| other == target) {
+            *outcome = later.swap_remove(place).1;
+        }
+    }
+    report.relay = second.relay;
+    report.tls = second.tls;
+    report.security = second.security;
+    report.transcript =
+        if second.transcript.is_empty() { String::new() } else { report.transcript.clone() + &second.transcript };
+    report.reusable = second.reusable;
+    report.elsewhere = second.elsewhere;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::rewrite::seven_bit::Refusal;
+
+    fn report(outcomes: &[(u16, u16)], transcript: &str, reusable: bool) -> Report {
+        let outcome = |code| Outcome::said(Reply::plain(code, "said"));
+        Report {
+            outcomes: outcomes.iter().map(|(place, code)| (Target::Recipient(*place), outcome(*code))).collect(),
+            relay: "mx".into(),
+            tls: false,
+            security: String::new(),
+            transcript: transcript.into(),
+            reusable,
+            elsewhere: false,
+            eight_bit_refused: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_second_try_counts_for_its_own_targets() {
+        let mut first = report(&[(0, 554), (1, 550), (2, 554)], "one\n", true);
+        merge(&mut first, report(&[(0, 250), (2, 452)], "two\n", false));
+        let codes: Vec<u16> = first.outcomes.iter().map(|(_, outcome)| outcome.reply.code).collect();
+        assert_eq!(
+            (codes.as_slice(), first.transcript.as_str(), first.reusable),
+            ([250, 550, 452].as_slice(), "one\ntwo\n", false)
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_now_is_tried_later() {
+        let outcome = refused("mx", &Trouble::Unreadable(std::io::Error::other("no")));
+        assert_eq!((outcome.reply.code, outcome.remote), (451, false));
+        assert_eq!(refused("mx", &Trouble::Refused(Refusal::Signed)).reply.code, 554);
+    }
+}

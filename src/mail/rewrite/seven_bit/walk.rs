@@ -1,0 +1,282 @@
+//! The way through a message's parts (RFC 2046 §5.1, §5.2.1), the same for deciding and for writing.
+
+use super::field::{ContentType, Encoding, Field, Header};
+use super::lines::{Line, Lines};
+use super::{DEPTH_MAX, FIELD_MAX, LINE_MAX};
+
+/// What a part is, as its header section tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Parts, with text around them.
+    Multipart,
+    /// A message with a header section of its own.
+    Message,
+    /// Text of any kind, or nothing said.
+    Text,
+    /// Anything else.
+    Data,
+    /// A piece of a message.
+    Partial,
+    /// What must be read without decoding, or makes no sense.
+    Plain,
+    /// Stands deeper than is looked at.
+    TooDeep,
+}
+
+/// A part on its way.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Part {
+    /// Its place among all parts, in the order in which they start.
+    pub place: usize,
+    /// The place of the message that it is in, which may be itself.
+    pub root: usize,
+    /// A signature covers its octets.
+    pub signed: bool,
+}
+
+/// Who hears what is on the way.
+pub(super) trait Listener {
+    /// The header section of a part begins.
+    fn part(&mut self, part: Part);
+    /// A line of a header section, of the field `field`.
+    fn header_line(&mut self, field: Field, line: Line<'_>);
+    /// The header section is through; `blank` when an empty line ends it, as it should. The empty line is still to be written.
+    fn header_end(&mut self, header: &Header, shape: Shape, blank: bool);
+    /// Octets of the body of a leaf, without line ends.
+    fn body(&mut self, octets: &[u8]);
+    /// A line of it ends.
+    fn body_line_end(&mut self);
+    /// The body of the leaf is through; `last` when the message is, too.
+    fn body_end(&mut self, last: bool);
+    /// A line around parts, which nobody is to read.
+    fn around(&mut self, line: Line<'_>, signed: bool);
+    /// A boundary's line, with the line end before it.
+    fn boundary(&mut self, before: &[u8], line: &[u8]);
+}
+
+/// Reads a message of any size in pieces.
+pub(super) struct Walker<L> {
+    lines: Lines,
+    way: Way<L>,
+}
+
+impl<L: Listener> Walker<L> {
+    pub fn new(mut listener: L) -> Self {
+        listener.part(Part::default());
+        let way = Way {
+            listener,
+            levels: Vec::new(),
+            messages: 0,
+            part: Part::default(),
+            parts: 1,
+            digest: false,
+            state: State::Header { header: Header::default(), field: Field::Other, text: Vec::new(), begun: false },
+            line_end: false,
+        };
+        Self { lines: Lines::new(), way }
+    }
+
+    pub fn feed(&mut self, piece: &[u8]) {
+        let Self { lines, way } = self;
+        lines.feed(piece, |line| way.line(line));
+    }
+
+    /// The content ends here.
+    pub fn finish(mut self) -> L {
+        let Self { lines, way } = &mut self;
+        lines.finish(|line| way.line(line));
+        if matches!(way.state, State::Leaf) {
+            if std::mem::take(&mut way.line_end) {
+                way.listener.body_line_end();
+            }
+            way.listener.body_end(true);
+        }
+        self.way.listener
+    }
+
+    /// What has been heard so far.
+    pub fn listener(&mut self) -> &mut L {
+        &mut self.way.listener
+    }
+}
+
+struct Way<L> {
+    listener: L,
+    /// Multiparts that are open.
+    levels: Vec<Level>,
+    /// Messages in messages that are open.
+    messages: usize,
+    part: Part,
+    parts: usize,
+    /// The part is one of a digest, where nothing said means a message (RFC 2046 §5.1.5).
+    digest: bool,
+    state: State,
+    /// A line of the leaf has ended, and it is not known yet whether its end belongs to a boundary (RFC 2046 §5.1.1).
+    line_end: bool,
+}
+
+struct Level {
+    boundary: Vec<u8>,
+    /// The multipart itself.
+    part: Part,
+    /// Its first part is signed (RFC 1847 §2.1).
+    signs: bool,
+    digest: bool,
+    children: usize,
+    messages: usize,
+}
+
+enum State {
+    /// In a header section, with the field that its last line belongs to; `begun` when it has a line.
+    Header {
+        header: Header,
+        field: Field,
+        text: Vec<u8>,
+        begun: bool,
+    },
+    Leaf,
+    Around,
+}
+
+impl<L: Listener> Way<L> {
+    fn line(&mut self, line: Line<'_>) {
+        if line.is_whole()
+            && line.octets.starts_with(b"--")
+            && let Some((level, closes)) = self.boundary(line.octets)
+        {
+            return self.at_boundary(level, closes, line.octets);
+        }
+        match &mut self.state {
+            State::Header { .. } => self.header_line(line),
+            State::Leaf => {
+                if std::mem::take(&mut self.line_end) {
+                    self.listener.body_line_end();
+                }
+                self.listener.body(line.octets);
+                self.line_end = line.ends;
+            }
+            State::Around => self.listener.around(line, self.part.signed),
+        }
+    }
+
+    /// The level whose boundary stands in this line, the innermost first, and whether it is the last of its kind.
+    fn boundary(&self, line: &[u8]) -> Option<(usize, bool)> {
+        let line = line.get(2..).filter(|line| line.len() < LINE_MAX - 2)?.trim_ascii_end();
+        self.levels.iter().enumerate().rev().find_map(|(place, level)| match line.strip_prefix(level.boundary.as_slice())? {
+            b"" => Some((place, false)),
+            b"--" => Some((place, true)),
+            _ => None,
+        })
+    }
+
+    fn at_boundary(&mut self, place: usize, closes: bool, line: &[u8]) {
+        let before: &[u8] = if std::mem::take(&mut self.line_end) { b"\r\n" } else { b"" };
+        if matches!(self.state, State::Leaf) {
+            self.listener.body_end(false);
+        }
+        self.listener.boundary(before, line);
+        self.levels.truncate(place + 1);
+        let Some(level) = self.levels.last_mut() else { return };
+        self.messages = level.messages;
+        if closes {
+            self.part = level.part;
+            self.levels.pop();
+            self.state = State::Around;
+            return;
+        }
+        level.children += 1;
+        self.digest = level.digest;
+        let (root, signed) = (level.part.root, level.part.signed || (level.signs && level.children == 1));
+        self.begin(Some(root), signed);
+    }
+
+    /// A part begins; without `root` it is a message in a message.
+    fn begin(&mut self, root: Option<usize>, signed: bool) {
+        let place = self.parts;
+        self.parts += 1;
+        self.part = Part { place, root: root.unwrap_or(place), signed };
+        self.listener.part(self.part);
+        self.state = State::Header { header: Header::default(), field: Field::Other, text: Vec::new(), begun: false };
+    }
+
+    fn header_line(&mut self, line: Line<'_>) {
+        let State::Header { header, field, text, begun } = &mut self.state else { return };
+        let continues = !line.starts || matches!(line.octets, [b' ' | b'\t', ..]);
+        let starting = if continues { None } else { Field::starting(line.octets) };
+        let from_line = !*begun && line.starts && line.octets.starts_with(b"From ");
+        if (continues && *begun) || starting.is_some() || from_line {
+            if let Some(next) = starting {
+                header.take(*field, text);
+                text.clear();
+                *field = next;
+            } else if from_line {
+                *field = Field::Other;
+            }
+            *begun = true;
+            if *field != Field::Other {
+                let room = FIELD_MAX.saturating_sub(text.len());
+                text.extend_from_slice(&line.octets[..line.octets.len().min(room)]);
+            }
+            let field = *field;
+            return self.listener.header_line(field, line);
+        }
+        // An empty line, or one that can stand in no header section and so begins the body.
+        header.take(*field, text);
+        let header = std::mem::take(header);
+        let blank = line.is_whole() && line.octets.is_empty();
+        self.header_end(&header, blank);
+        if !blank {
+            self.line(line);
+        }
+    }
+
+    fn header_end(&mut self, header: &Header, blank: bool) {
+        let too_deep = self.levels.len() + self.messages >= DEPTH_MAX;
+        let shape = match shape(header, std::mem::take(&mut self.digest)) {
+            Shape::Multipart | Shape::Message if too_deep => Shape::TooDeep,
+            shape => shape,
+        };
+        self.listener.header_end(header, shape, blank);
+        match (shape, &header.content_type) {
+            (Shape::Multipart, Some(ContentType { sub, boundary: Some(boundary), .. })) => {
+                self.levels.push(Level {
+                    boundary: boundary.clone(),
+                    part: self.part,
+                    signs: sub == "signed",
+                    digest: sub == "digest",
+                    children: 0,
+                    messages: self.messages,
+                });
+                self.state = State::Around;
+            }
+            (Shape::Message, _) => {
+                self.messages += 1;
+                self.begin(None, self.part.signed);
+            }
+            _ => self.state = State::Leaf,
+        }
+    }
+}
+
+fn shape(header: &Header, digest: bool) -> Shape {
+    let encoded = matches!(header.encoding, Some(Encoding::QuotedPrintable | Encoding::Base64 | Encoding::Unknown));
+    let Some(content_type) = &header.content_type else {
+        return if digest && !encoded { Shape::Message } else { Shape::Text };
+    };
+    match (content_type.kind.as_str(), content_type.sub.as_str()) {
+        ("multipart", _) if content_type.boundary.is_some() => Shape::Multipart,
+        ("multipart", _) => Shape::Plain,
+        // Nobody may encode these; who did it anyway is read as it was meant.
+        ("message", "rfc822" | "news") => {
+            if encoded {
+                Shape::Data
+            } else {
+                Shape::Message
+            }
+        }
+        ("message", "partial") => Shape::Partial,
+        ("message", "delivery-status" | "disposition-notification" | "feedback-report" | "external-body") => Shape::Plain,
+        ("text" | "message" | "", _) => Shape::Text,
+        _ => Shape::Data,
+    }
+}
