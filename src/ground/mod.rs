@@ -15,6 +15,7 @@ pub mod routes;
 pub mod steady;
 pub mod sync;
 pub mod sys;
+pub mod text;
 pub mod tls;
 pub mod verifier;
 pub mod web_address;

@@ -1,5 +1,6 @@
 //! Answers of the windows: their content, and the headers that every one of them carries.
 
+use crate::ground::text::harmless_json;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{self, HeaderName, HeaderValue};
@@ -78,7 +79,7 @@ pub(super) fn asset(kind: &'static str, text: &'static str) -> Answer {
 /// JSON, with a line end for those who read it in a terminal.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     match serde_json::to_string(value) {
-        Ok(text) => answer(status, JSON, Content::Whole((text + "\n").into())),
+        Ok(text) => answer(status, JSON, Content::Whole((harmless_json(text) + "\n").into())),
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }

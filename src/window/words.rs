@@ -1,5 +1,7 @@
 //! Numbers, ages and sizes in words for a tired person, and hostile text made short and harmless.
 
+pub(super) use crate::ground::text::harmless;
+
 /// An age or a wait in its two largest units: `45 s`, `3 min`, `2 h 5 min`, `4 d 3 h`.
 pub(super) fn span(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -68,17 +70,6 @@ pub(super) fn shorten(text: &str, limit: usize) -> String {
     }
 }
 
-/// Hostile text for a terminal: no character of it can move the cursor, change colours or reverse the reading direction.
-pub(super) fn harmless(text: &str) -> String {
-    text.chars().map(|c| if is_tricky(c) { '\u{fffd}' } else { c }).collect()
-}
-
-/// Control characters, and the invisible ones that change the order or the breaks of what follows.
-fn is_tricky(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}')
-}
-
 fn two(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
     match small {
         0 => format!("{large} {large_unit}"),
@@ -131,6 +122,5 @@ mod tests {
         assert_eq!((states(0, 0, 0, 0), states(1, 2, 0, 1)), ("the queue is empty".into(), "2 being tried · 1 held".into()));
         assert_eq!(shorten("grün", 4), "grün");
         assert_eq!(shorten("grüner", 4), "grü…");
-        assert_eq!(harmless("a\u{1b}[2Jb\r\nc\u{202e}d"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\u{fffd}d");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Said;
 use crate::ground::clock;
+use crate::ground::text::{harmless_json, is_tricky};
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
 use tracing::Level;
@@ -49,14 +50,8 @@ pub(super) fn json(level: Level, target: &str, said: Said) -> String {
         // A field cannot stand in for the four above.
         map.entry(name).or_insert(value);
     }
-    let mut line = String::new();
     // JSON's own rules leave alone what turns a terminal around; its strings may hold any escape.
-    for c in Value::Object(map).to_string().chars() {
-        match c {
-            c if is_tricky(c) => drop(write!(line, "\\u{:04x}", u32::from(c))),
-            c => line.push(c),
-        }
-    }
+    let mut line = harmless_json(Value::Object(map).to_string());
     line.push('\n');
     line
 }
@@ -73,12 +68,6 @@ fn escape(line: &mut String, text: &str, quoted: bool) {
             c => line.push(c),
         }
     }
-}
-
-/// Control characters, and the invisible ones that break lines or turn the reading direction; all in the first plane.
-pub fn is_tricky(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}')
 }
 
 /// RFC 3339 with milliseconds, in the zone of the appliance.

@@ -29,7 +29,7 @@ use tracing_subscriber::registry::Registry;
 
 pub use event::{FIELDS_MAX, Said, VALUE_MAX};
 pub use journal::{BACKLOG_MAX, Journal, Outlet};
-pub use line::{is_tricky, put_fields};
+pub use line::put_fields;
 pub use share::{STRANGERS_OCTETS, Share, left_out};
 pub use tail::{TAIL_MAX, Tail};
 
@@ -218,6 +218,7 @@ impl Write for StandardError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ground::text::is_tricky;
     use std::sync::{Mutex, mpsc};
     use std::time::Instant;
 

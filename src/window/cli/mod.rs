@@ -16,6 +16,7 @@ mod table;
 mod volume;
 
 use super::words::{count, harmless, size, span, states};
+use crate::ground::text::harmless_json;
 use crate::window::api::{DestinationsView, FinishedView, MessageView, RecipientView, StatusView};
 use call::Core;
 use clap::{Args, Subcommand};
@@ -464,7 +465,7 @@ fn null_sender(sender: &str) -> &str {
 }
 
 fn to_json(value: &impl Serialize) -> Result<String, Trouble> {
-    serde_json::to_string(value).map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))
+    serde_json::to_string(value).map(harmless_json).map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))
 }
 
 fn print_json(out: &mut dyn Write, value: &impl Serialize) -> Result<(), Trouble> {

@@ -4,6 +4,7 @@
 //! characters escaped).
 
 use crate::ground::clock;
+use crate::ground::text::harmless_json;
 use crate::mail::model::{Class, Notice};
 use crate::window::alerts::AlertView;
 use crate::window::words::{harmless, shorten};
@@ -100,7 +101,7 @@ impl Event {
     /// For a program.
     pub(super) fn json(&self) -> String {
         // Texts and numbers: nothing of it can fail to become JSON.
-        serde_json::to_string(self).unwrap_or_default()
+        harmless_json(serde_json::to_string(self).unwrap_or_default())
     }
 
     /// For a person.

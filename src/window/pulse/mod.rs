@@ -15,6 +15,7 @@ use super::veil;
 use crate::ground::clock;
 use crate::ground::disk::Disk;
 use crate::ground::lock::Lock;
+use crate::ground::text::harmless_json;
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -135,7 +136,7 @@ pub async fn run(window: Arc<Window>, mut stop: watch::Receiver<bool>) {
 
 /// An event of the stream (WHATWG HTML §9.2).
 pub(super) fn event(status: &api::StatusView) -> Bytes {
-    let json = serde_json::to_string(status).unwrap_or_default();
+    let json = harmless_json(serde_json::to_string(status).unwrap_or_default());
     Bytes::from(format!("event: status\ndata: {json}\n\n"))
 }
 

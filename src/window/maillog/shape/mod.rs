@@ -10,7 +10,8 @@
 //! Source: the log messages of Postfix 3.7; RFC 3164 §4.1.2 (time); RFC 3463 (dsn).
 
 use crate::ground::clock;
-use crate::ground::log::{Said, is_tricky, put_fields};
+use crate::ground::log::{Said, put_fields};
+use crate::ground::text::is_tricky;
 use crate::mail::model::Enhanced;
 use std::fmt::{self, Write};
 use std::sync::{Mutex, PoisonError};

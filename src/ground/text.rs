@@ -1,0 +1,85 @@
+//! Hostile text made fit for people's eyes: one rule for terminals, pages, log lines and JSON.
+//!
+//! Source: Unicode 16 (general categories Cc, Cf, Zl, Zp, and letters that are drawn as nothing); UAX #9 (reading direction);
+//! RFC 8259 §7 (escapes of JSON).
+
+use std::fmt::Write as _;
+
+/// Whether a character steers a terminal, breaks a line, turns the reading direction, or cannot be seen: with it one text can
+/// pass for another.
+pub fn is_tricky(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
+}
+
+/// The same text with a mark (U+FFFD) for each tricky character.
+pub fn harmless(text: &str) -> String {
+    text.chars().map(|c| if is_tricky(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// JSON in which tricky characters of its strings are escapes; a reader of JSON gets the same values.
+pub fn harmless_json(json: String) -> String {
+    // What is tricky in ASCII is escaped by JSON's own rules, but for one; all else of it stands in strings, too.
+    if !json.contains(is_tricky_in_json) {
+        return json;
+    }
+    let mut harmless = String::with_capacity(json.len() + 64);
+    for c in json.chars() {
+        if is_tricky_in_json(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a string cannot fail.
+                let _ = write!(harmless, "\\u{unit:04x}");
+            }
+        } else {
+            harmless.push(c);
+        }
+    }
+    harmless
+}
+
+/// Line ends and tabs stand between values of JSON that is laid out for people.
+fn is_tricky_in_json(c: char) -> bool {
+    !matches!(c, '\n' | '\r' | '\t') && is_tricky(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRICKY: &str = "\u{7f}\u{85}\u{ad}\u{61c}\u{200b}\u{200f}\u{2028}\u{2029}\u{202a}\u{202e}\u{2066}\u{2069}\u{feff}\u{e0001}\u{e0041}\u{e01ef}";
+
+    #[test]
+    fn invisible_and_turning_characters_become_marks_and_letters_stay() {
+        assert!(TRICKY.chars().all(is_tricky));
+        assert_eq!(harmless("a\u{1b}[2Jb\r\nc\u{202e}d"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\u{fffd}d");
+        let letters = "Grüße, Ελλάδα, привет, שלום, مرحبا, 你好, नमस्ते, 👋🏽 ❤\u{fe0f}";
+        assert_eq!(harmless(letters), letters);
+    }
+
+    #[test]
+    fn json_says_the_same_in_escapes() {
+        for value in [serde_json::json!({ "a": TRICKY, "é": "x\"\\\n" }), serde_json::json!(["plain"])] {
+            let json = harmless_json(serde_json::to_string_pretty(&value).unwrap());
+            assert!(!json.contains(is_tricky_in_json), "{json}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), value);
+        }
+        assert_eq!(harmless_json("\"\u{e0041}\u{202e}\"".to_owned()), "\"\\udb40\\udc41\\u202e\"");
+    }
+}
