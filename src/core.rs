@@ -32,7 +32,7 @@ use crate::mail::desk::Office;
 use crate::mail::inbound::{self, Intake};
 use crate::mail::journal::Journal;
 use crate::mail::model::{Desk, Refusal};
-use crate::mail::outbound::{self, Outbound};
+use crate::mail::outbound::Outbound;
 use crate::mail::roll::Roll;
 use crate::mail::spool;
 use crate::window::maillog::MailLog;
@@ -142,7 +142,7 @@ async fn serve(
     let router = rooms::router(settings, smtp.iter().chain(&smtps))?;
     let copy = router.copy_destination().is_some();
     let client = Client::new(rooms::deliver_config(settings), counters.clone()).map_err(|error| internal("TLS", &error))?;
-    let config = outbound::Config { hostname: settings.hostname.clone(), schedule: rooms::schedule_config(settings) };
+    let config = rooms::outbound_config(settings);
     let journal = Journal::open(disk.clone(), rooms::journal_config(settings), counters.clone());
     let hooked = hooks::open(settings, rooms::masking(settings), authorities, disk.as_ref(), &counters)?;
     let herald = hooked.as_ref().map(|hooked| hooked.herald.clone());

@@ -13,6 +13,7 @@ use crate::mail::admit::Policy;
 use crate::mail::deliver;
 use crate::mail::inbound::Intake;
 use crate::mail::journal::{self, Masking};
+use crate::mail::model::Address;
 use crate::mail::outbound::{self, Outbound};
 use crate::mail::parse::Rules;
 use crate::mail::rewrite;
@@ -71,6 +72,11 @@ pub(super) fn masking(settings: &Settings) -> Masking {
         AddressMasking::Smart => Masking::Smart,
         AddressMasking::Hash => Masking::Hash,
     }
+}
+
+pub(super) fn outbound_config(settings: &Settings) -> outbound::Config {
+    let bounce_address = settings.bounce_address.as_deref().and_then(|address| Address::parse(address).ok());
+    outbound::Config { hostname: settings.hostname.clone(), bounce_address, schedule: schedule_config(settings) }
 }
 
 pub(super) fn schedule_config(settings: &Settings) -> schedule::Config {

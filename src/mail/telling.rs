@@ -70,7 +70,7 @@ pub fn put_off(message: &Message, report: &Report, next: &str) {
         queue_id = %message.id,
         relay = report.relay,
         recipients = put_off().count(),
-        reply = %outcome.reply,
+        reply = outcome.words(),
         next,
         "put off, asking the next host"
     );

@@ -262,6 +262,7 @@ mod tests {
             "networks",
             "address",
             "addresses",
+            "mail address",
             "addresses with ports",
             "absolute path",
             "relative path",

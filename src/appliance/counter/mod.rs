@@ -193,7 +193,7 @@ impl Counters {
                 "mta_notifications_total",
                 "Delivery status notifications queued for senders",
                 "kind",
-                &["failed", "delayed"],
+                &["failed", "delayed", "undeliverable"],
             )?,
             copies_total: counters(
                 r,

@@ -95,6 +95,7 @@ impl Reader<'_> {
         let session_reserve = self.optional("session_reserve", texts.session_reserve, value::count_or_zero);
         let destination_concurrency_limit =
             self.required("destination_concurrency_limit", texts.destination_concurrency_limit, value::count);
+        let bounce_address = self.optional("bounce_address", texts.bounce_address, value::mailbox);
         let destination_recipient_limit =
             self.required("destination_recipient_limit", texts.destination_recipient_limit, value::count);
         let dns_servers = self.optional("dns_servers", texts.dns_servers, value::servers);
@@ -156,6 +157,7 @@ impl Reader<'_> {
             session_reserve,
             destination_concurrency_limit: destination_concurrency_limit?,
             destination_recipient_limit: destination_recipient_limit?,
+            bounce_address,
             dns_servers: dns_servers.unwrap_or_default(),
         })
     }

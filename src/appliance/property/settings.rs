@@ -134,6 +134,8 @@ pub struct Settings {
     pub destination_concurrency_limit: u32,
     /// Recipients of one transaction with a next hop.
     pub destination_recipient_limit: u32,
+    /// Who hears of bounces that reached nobody.
+    pub bounce_address: Option<String>,
     /// Name servers; empty = those of /etc/resolv.conf.
     pub dns_servers: Vec<SocketAddr>,
 }
@@ -219,6 +221,7 @@ pub struct Texts {
     pub(super) session_reserve: Option<String>,
     pub(super) destination_concurrency_limit: Option<String>,
     pub(super) destination_recipient_limit: Option<String>,
+    pub(super) bounce_address: Option<String>,
     pub(super) dns_servers: Option<String>,
     pub(super) log_format: Option<String>,
     pub(super) history_enabled: Option<String>,
@@ -326,6 +329,7 @@ impl Settings {
             session_reserve,
             destination_concurrency_limit,
             destination_recipient_limit,
+            bounce_address,
             dns_servers,
         } = self;
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
@@ -388,6 +392,7 @@ impl Settings {
             ("session_reserve", session_reserve.map(|reserve| reserve.to_string()).unwrap_or_default()),
             ("destination_concurrency_limit", destination_concurrency_limit.to_string()),
             ("destination_recipient_limit", destination_recipient_limit.to_string()),
+            ("bounce_address", text(bounce_address)),
             ("dns_servers", joined(dns_servers.iter().map(ToString::to_string))),
         ])
     }
@@ -623,6 +628,10 @@ mod tests {
                 "Error: api_tokens must not have the name of username",
             ),
             (&[("MTA_UI_TLS", "yes")], "Error: ui_tls=yes needs key and certificate"),
+            (
+                &[("MTA_BOUNCE_ADDRESS", "postmaster")],
+                "Error: bounce_address must be an address such as postmaster@example.org",
+            ),
             (&[("MTA_TIMEZONE", "Mars/Base")], "Error: timezone is not a known time zone"),
             (&[("MTA_USERNAME", "a:b")], "Error: username must not contain a colon"),
             (&[("MTA_SMART_RELAY", "smtp://x")], "Error: smart_relay must be a host"),

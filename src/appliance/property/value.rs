@@ -44,6 +44,16 @@ pub fn count_or_zero(text: &str) -> Result<u32, Complaint> {
     }
 }
 
+/// A mail address with its domain; what it may be made of in detail is for those who use it.
+pub fn mailbox(text: &str) -> Result<String, Complaint> {
+    let well = |(local, domain): (&str, &str)| !local.is_empty() && !domain.is_empty() && !domain.starts_with('.');
+    let clean = !text.contains(|c: char| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>' | ','));
+    if clean && text.len() <= 254 && text.rsplit_once('@').is_some_and(well) {
+        return Ok(text.to_owned());
+    }
+    Err("must be an address such as postmaster@example.org".into())
+}
+
 /// Octets: plain digits, or with K, M or G for powers of 1024.
 pub fn size(text: &str) -> Result<u64, Complaint> {
     let complaint = || "value must be a size such as 25M, 512K or 1G (or a number of octets)".to_owned();

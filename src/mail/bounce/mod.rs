@@ -2,6 +2,7 @@
 //!
 //! Purpose: outcomes become a delivery status notification, or silence.
 //! In: a message with the outcomes of some targets. Out: a [`Draft`] from the null sender to the message's sender.
+//! The operator's address (`bounce_address`), where one is set, hears of bounces that failed, and nobody of its own.
 //! Silence: for a message from the null sender, for a notification of our own (never a bounce of a bounce, RFC 5321 §6.1),
 //! and for the carbon copy, whose failure is nobody's business but the operator's.
 //! Form: multipart/report (RFC 6522) of a text for people, a message/delivery-status (RFC 3464) for programs, and the header
@@ -16,7 +17,7 @@
 mod encode;
 mod report;
 
-use crate::mail::model::{BodyType, Draft, Envelope, Kind, Message, Origin, Outcome, Target};
+use crate::mail::model::{Address, BodyType, Draft, Envelope, Kind, Message, Origin, Outcome, Target};
 use report::{Entry, Fate, Report};
 
 /// The most octets of the original's header section that are returned.
@@ -31,7 +32,32 @@ pub const DIAGNOSTIC_MAX: usize = 500;
 ///
 /// `None` when nobody is to be told.
 pub fn failed(message: &Message, failures: &[(Target, Outcome)], relay: &str, hostname: &str, now: u32) -> Option<Draft> {
-    draft(message, failures, relay, Fate::Failed, hostname, now)
+    let sender = message.envelope.sender.as_ref().filter(|_| !is_bounce(message))?;
+    draft(message, sender, failures, relay, Fate::Failed, hostname, now)
+}
+
+/// Tells the operator's address `to` that a bounce has failed for good. Reads the start of the content, which blocks when it is
+/// at rest.
+///
+/// `None` when the message is no bounce, or has failed to reach `to` itself: that ends there.
+pub fn undeliverable(
+    message: &Message,
+    failures: &[(Target, Outcome)],
+    relay: &str,
+    to: &Address,
+    hostname: &str,
+    now: u32,
+) -> Option<Draft> {
+    let is_there = |recipient: &Address| recipient.as_str().eq_ignore_ascii_case(to.as_str());
+    if !is_bounce(message) || message.envelope.recipients.iter().any(is_there) {
+        return None;
+    }
+    draft(message, to, failures, relay, Fate::Undeliverable, hostname, now)
+}
+
+/// Whether nobody is told when the message fails: it is a notification of our own, or comes from the null sender.
+pub fn is_bounce(message: &Message) -> bool {
+    message.envelope.sender.is_none() || message.kind == Kind::Notification
 }
 
 /// Tells the sender, once, that the message still waits for some recipients and will be tried until `give_up_at` (seconds since
@@ -39,18 +65,19 @@ pub fn failed(message: &Message, failures: &[(Target, Outcome)], relay: &str, ho
 ///
 /// `None` when nobody is to be told.
 pub fn delayed(message: &Message, delays: &[(Target, Outcome)], give_up_at: u32, hostname: &str, now: u32) -> Option<Draft> {
-    draft(message, delays, "", Fate::Delayed { give_up_at }, hostname, now)
+    let sender = message.envelope.sender.as_ref().filter(|_| !is_bounce(message))?;
+    draft(message, sender, delays, "", Fate::Delayed { give_up_at }, hostname, now)
 }
 
 fn draft(
     message: &Message,
+    sender: &Address,
     outcomes: &[(Target, Outcome)],
     relay: &str,
     fate: Fate,
     hostname: &str,
     now: u32,
 ) -> Option<Draft> {
-    let sender = message.envelope.sender.as_ref().filter(|_| message.kind == Kind::Mail)?;
     let entries: Vec<Entry<'_>> = outcomes
         .iter()
         .filter_map(|(target, outcome)| match target {

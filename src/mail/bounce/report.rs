@@ -10,7 +10,11 @@ use memchr::memmem;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     Failed,
-    Delayed { give_up_at: u32 },
+    /// What failed is itself a bounce; the operator is told.
+    Undeliverable,
+    Delayed {
+        give_up_at: u32,
+    },
 }
 
 /// One recipient and what became of it.
@@ -36,6 +40,7 @@ impl Report<'_> {
         let boundary = format!("report-{token}");
         let (subject, action) = match self.fate {
             Fate::Failed => ("Your mail could not be delivered", "failed"),
+            Fate::Undeliverable => ("A bounce could not be delivered", "failed"),
             Fate::Delayed { .. } => ("Your mail is delayed, no need to send it again", "delayed"),
         };
         let mut out = format!(
@@ -72,6 +77,12 @@ impl Report<'_> {
                  further attempt will be made. Each one is followed by the reason.\r\n",
                 self.hostname
             ),
+            Fate::Undeliverable => format!(
+                "This is the mail system at {}.\r\n\r\n\
+                 A bounce of {arrived} did not reach the addresses below. Nobody\r\n\
+                 else is told. Its header section is attached.\r\n",
+                self.hostname
+            ),
             Fate::Delayed { give_up_at } => format!(
                 "This is the mail system at {}.\r\n\r\n\
                  Your mail of {arrived} has not reached the recipients below yet.\r\n\
@@ -82,7 +93,7 @@ impl Report<'_> {
             ),
         };
         for Entry { recipient, outcome } in &self.entries {
-            let said = line(&outcome.reply.to_string(), DIAGNOSTIC_MAX);
+            let said = line(&outcome.words(), DIAGNOSTIC_MAX);
             let who = match (outcome.remote, self.relay) {
                 (true, "") => "The receiving server said:".to_owned(),
                 (true, relay) => format!("The server {} said:", line(relay, DIAGNOSTIC_MAX)),
@@ -122,7 +133,7 @@ impl Report<'_> {
             }
             // Our own words are no SMTP reply of anybody; RFC 3464 §2.3.6 lets a type of our own begin with x-.
             let kind = if outcome.remote { "smtp" } else { "x-postern" };
-            text.push_str(&format!("Diagnostic-Code: {kind}; {}\r\n", ascii_line(&outcome.reply.to_string(), DIAGNOSTIC_MAX)));
+            text.push_str(&format!("Diagnostic-Code: {kind}; {}\r\n", ascii_line(&outcome.words(), DIAGNOSTIC_MAX)));
             text.push_str(&format!("Last-Attempt-Date: {}\r\n", clock::rfc5322(self.now)));
             if let Fate::Delayed { give_up_at } = self.fate {
                 text.push_str(&format!("Will-Retry-Until: {}\r\n", clock::rfc5322(give_up_at)));

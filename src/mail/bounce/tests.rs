@@ -91,6 +91,31 @@ fn a_delay_word_by_word() {
 }
 
 #[test]
+fn the_operator_hears_of_a_bounce_that_failed_and_of_nothing_behind_it() {
+    let operator = Address::parse("postmaster@here.example").unwrap();
+    let failure = [(Target::Recipient(0), Outcome::said(Reply::plain(501, "no bounces here")))];
+    let bounce = message(None, &["a@gone.example"], b"Subject: Your mail could not be delivered\r\n\r\n");
+    let told = |message: &Message| undeliverable(message, &failure, "", &operator, "relay.example", NOW);
+    let draft = told(&bounce).unwrap();
+    check(&draft);
+    assert_eq!(draft.envelope.recipients, [operator.clone()]);
+    assert!(text(&draft).contains("<a@gone.example>") && text(&draft).contains("501 no bounces here"));
+    // What fails on its way to the operator ends there, and no other mail is the operator's business.
+    assert!(told(&message(None, &["Postmaster@HERE.example"], b"")).is_none());
+    assert!(told(&message(Some("a@here.example"), &["b@there.example"], b"")).is_none());
+}
+
+#[test]
+fn words_of_our_own_are_no_reply() {
+    let message = message(Some("a@here.example"), &["b@there.example"], b"");
+    let own = Outcome::own(Reply::new(554, (5, 4, 7), "connect to mx[192.0.2.1]:25: Connection refused"));
+    let draft = failed(&message, &[(Target::Recipient(0), own)], "", "relay.example", NOW).unwrap();
+    let text = text(&draft);
+    assert!(text.contains("\r\nDiagnostic-Code: x-postern; connect to mx[192.0.2.1]:25: Connection refused\r\n"), "{text}");
+    assert!(text.contains("\r\nStatus: 5.4.7\r\n") && !text.contains("554 "), "{text}");
+}
+
+#[test]
 fn silence_where_nobody_is_to_be_told() {
     let failure = [(Target::Recipient(0), Outcome::said(Reply::plain(550, "no")))];
     let to = ["b@there.example"];

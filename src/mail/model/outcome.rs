@@ -23,6 +23,12 @@ impl Outcome {
         Self { reply, remote: false }
     }
 
+    /// What happened, for people: a reply with its codes, or our own words alone. So whatever begins with a code was spoken by
+    /// a next hop.
+    pub fn words(&self) -> String {
+        if self.remote { self.reply.to_string() } else { self.reply.text.to_string() }
+    }
+
     /// What it means for the mail.
     pub fn class(&self) -> Class {
         self.reply.class()

@@ -319,7 +319,7 @@ impl<S: Spool> Courier<S> {
 
     /// Whether the destination takes mail over other couriers' connections and only refuses one more: then they carry the job.
     fn others_carry_on(&mut self, job: Job, outcome: &Outcome) -> bool {
-        let crowded = self.outbound.state.give_back(self.destination, job, &outcome.reply.to_string(), clock::steady());
+        let crowded = self.outbound.state.give_back(self.destination, job, &outcome.words(), clock::steady());
         if crowded {
             self.in_hand = None;
         }
@@ -339,7 +339,7 @@ impl<S: Spool> Courier<S> {
         if !down {
             return;
         }
-        let (to_tell, fresh) = self.outbound.state.down(self.destination, &outcome.reply.to_string(), clock::steady());
+        let (to_tell, fresh) = self.outbound.state.down(self.destination, &outcome.words(), clock::steady());
         self.to_tell = to_tell;
         // They would wait long, and others need the room.
         let waits = |message: &Arc<Message>| {

@@ -57,7 +57,7 @@ impl<S: Spool> Outbound<S> {
                 to: name(message, *target),
                 destination: destination.to_owned(),
                 relay: relay.to_owned(),
-                reply: outcome.reply.to_string(),
+                reply: outcome.words(),
                 next_try: (outcome.class() == Class::Temporary).then_some(due),
             });
         }
@@ -76,9 +76,7 @@ impl<S: Spool> Outbound<S> {
 }
 
 fn finished(tried: &Tried<'_>, progress: &[Progress], now: u32) -> Finished {
-    let said = |target: Target| {
-        tried.outcomes.iter().find(|(other, _)| *other == target).map(|(_, outcome)| outcome.reply.to_string())
-    };
+    let said = |target: Target| tried.outcomes.iter().find(|(other, _)| *other == target).map(|(_, outcome)| outcome.words());
     let recipients = progress.iter().map(|progress| Ending {
         to: name(tried.message, progress.target),
         status: word(progress.status).to_owned(),
@@ -113,7 +111,7 @@ fn ending(message: &Message, target: Target, outcome: &Outcome) -> Ending {
         Class::Temporary => "deferred",
         Class::Permanent => "bounced",
     };
-    Ending { to: name(message, target), status: status.to_owned(), reply: outcome.reply.to_string() }
+    Ending { to: name(message, target), status: status.to_owned(), reply: outcome.words() }
 }
 
 fn name(message: &Message, target: Target) -> String {

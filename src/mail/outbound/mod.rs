@@ -17,7 +17,7 @@ mod watch;
 
 use super::deliver::Client;
 use super::journal::Journal;
-use super::model::{Herald, Message, MessageId, Status, Target};
+use super::model::{Address, Herald, Message, MessageId, Status, Target};
 use super::route::Router;
 use super::schedule::{self, Job};
 use super::spool::{Spool, SpoolError, Writer};
@@ -77,6 +77,8 @@ pub struct Outbound<S> {
 pub struct Config {
     /// Our name in notifications.
     pub hostname: String,
+    /// Who hears of bounces that failed; `None`: nobody.
+    pub bounce_address: Option<Address>,
     /// The schedule's knobs; lifetime and delay warning are used here too.
     pub schedule: schedule::Config,
 }

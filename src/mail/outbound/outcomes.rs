@@ -11,6 +11,9 @@ use crate::mail::telling;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+/// Octets of a bounce that reached nobody which the history keeps.
+const UNDELIVERABLE_KEPT: usize = 4096;
+
 /// How long a try took.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
@@ -52,6 +55,7 @@ impl<S: Spool> Outbound<S> {
         if !self.bounce(message, &mut outcomes, &relay, now).await {
             tracing::error!(target: "mta", queue_id = %message.id, "the bounce could not be queued; the failed recipients are tried again later");
         }
+        let transcript = transcript + &self.note_undeliverable(message, &outcomes).await;
         let warn = self.config.schedule.delay_warning;
         if warn > 0 && age >= warn && !job.told && self.tell_of_delay(message, &outcomes, now).await {
             job.told = true;
@@ -59,7 +63,7 @@ impl<S: Spool> Outbound<S> {
         let again = outcomes
             .iter()
             .find(|(_, outcome)| outcome.class() == Class::Temporary)
-            .map(|(_, outcome)| (job, self.state.complained(destination, job, &outcome.reply.to_string(), steady)));
+            .map(|(_, outcome)| (job, self.state.complained(destination, job, &outcome.words(), steady)));
         // On the volume by the wall clock, which is all that the next start knows.
         let due = again.map_or(0, |(_, due)| clock::wall(due));
         let by_target: HashMap<Target, &Outcome> = outcomes.iter().map(|(target, outcome)| (*target, outcome)).collect();
@@ -113,18 +117,58 @@ impl<S: Spool> Outbound<S> {
         if failures.is_empty() {
             return true;
         }
-        let (original, relay, hostname) = (message.clone(), relay.to_owned(), self.config.hostname.clone());
-        let draft = worded(move || bounce::failed(&original, &failures, &relay, &hostname, now)).await;
-        let Some(draft) = draft else { return true };
-        if self.queue(draft, message, "failed").await.is_ok() {
+        let (original, host, hostname) = (message.clone(), relay.to_owned(), self.config.hostname.clone());
+        let failed = failures.clone();
+        let draft = worded(move || bounce::failed(&original, &failed, &host, &hostname, now)).await;
+        let queued = match draft {
+            Some(draft) => self.queue(draft, message, "failed").await,
+            None => self.tell_of_undeliverable(message, &failures, relay, now).await,
+        };
+        if queued.is_ok() {
             return true;
         }
         for (target, outcome) in outcomes {
             if *target != Target::Copy && outcome.class() == Class::Permanent {
-                outcome.reply = Reply::new(451, (4, 3, 0), format!("the bounce could not be queued; was: {}", outcome.reply));
+                outcome.reply = Reply::new(451, (4, 3, 0), format!("the bounce could not be queued; was: {}", outcome.words()));
+                outcome.remote = false;
             }
         }
         false
+    }
+
+    /// A bounce has failed: nobody else is told but `bounce_address`, and nobody at all when that is where it failed.
+    async fn tell_of_undeliverable(
+        &self,
+        message: &Message,
+        failures: &[(Target, Outcome)],
+        relay: &str,
+        now: u32,
+    ) -> Result<(), SpoolError> {
+        let Some(to) = self.config.bounce_address.clone() else { return Ok(()) };
+        let (original, host, hostname) = (message.clone(), relay.to_owned(), self.config.hostname.clone());
+        let failures = failures.to_vec();
+        let draft = worded(move || bounce::undeliverable(&original, &failures, &host, &to, &hostname, now)).await;
+        match draft {
+            Some(draft) => self.queue(draft, message, "undeliverable").await,
+            None => Ok(()),
+        }
+    }
+
+    /// Counts and logs what reached nobody, and gives the beginning of its text, for the history.
+    async fn note_undeliverable(&self, message: &Message, outcomes: &[(Target, Outcome)]) -> String {
+        let failed = |(target, outcome): &&(Target, Outcome)| *target != Target::Copy && outcome.class() == Class::Permanent;
+        let mut failures = outcomes.iter().filter(failed).peekable();
+        if !bounce::is_bounce(message) || failures.peek().is_none() {
+            return String::new();
+        }
+        for (_, outcome) in failures {
+            self.counters.undeliverable_bounces_total.inc();
+            tracing::warn!(target: "mta", queue_id = %message.id, reply = outcome.words(), "a bounce reached nobody");
+        }
+        let body = message.body.clone();
+        let head = tokio::task::spawn_blocking(move || body.head(UNDELIVERABLE_KEPT)).await;
+        let head = head.ok().and_then(Result::ok).unwrap_or_default();
+        format!("* the text that reached nobody:\n{}\n", String::from_utf8_lossy(&head).replace('\r', ""))
     }
 
     async fn tell_of_delay(&self, message: &Message, outcomes: &[(Target, Outcome)], now: u32) -> bool {
@@ -205,13 +249,13 @@ async fn worded(word: impl FnOnce() -> Option<Draft> + Send + 'static) -> Option
 /// A temporary failure at the end of the lifetime is a permanent one (RFC 3463: X.4.7, delivery time expired).
 fn expire(outcome: &mut Outcome) {
     if outcome.class() == Class::Temporary {
-        outcome.reply = Reply::new(554, (5, 4, 7), format!("delivery time expired; the last try said: {}", outcome.reply));
+        outcome.reply = Reply::new(554, (5, 4, 7), format!("delivery time expired; the last try said: {}", outcome.words()));
         outcome.remote = false;
     }
 }
 
 fn advance(progress: &mut Progress, outcome: &Outcome, due: u32) {
-    progress.reason = outcome.reply.to_string();
+    progress.reason = outcome.words();
     let mut end = progress.reason.len().min(Progress::REASON_MAX);
     while !progress.reason.is_char_boundary(end) {
         end -= 1;
@@ -270,7 +314,8 @@ fn log(
         notification = message.kind == Kind::Notification,
         copy,
         remote = outcome.remote,
-        reply = %outcome.reply,
+        dsn = outcome.reply.enhanced.map(tracing::field::display),
+        reply = outcome.words(),
         "delivery"
     );
 }

@@ -132,7 +132,9 @@ impl Shape {
             true => "carbon copy".to_owned(),
             false => format!("to=<{}>", Word(within_brackets(said.text("to")))),
         };
-        let (delay, dsn) = (seconds(said.text("delay")), dsn(reply));
+        // Our own words have no codes in front of them.
+        let dsn = Enhanced::parse(said.text("dsn")).unwrap_or_else(|| dsn(reply, status));
+        let delay = seconds(said.text("delay"));
         // Ours are three: a courier takes a mail from the queue when it has time for it, so nothing waits in between.
         let delays: Vec<String> = said.text("delays").split('/').map(seconds).collect();
         let delays = delays.join("/").replacen('/', "/0/", 1);
@@ -232,11 +234,11 @@ fn codes(reply: &str) -> (&str, &str) {
 }
 
 /// The status code of a reply; one without says the same by its first digit.
-fn dsn(reply: &str) -> Enhanced {
+fn dsn(reply: &str, status: &str) -> Enhanced {
     let words = reply.get(4..).unwrap_or_default();
-    Enhanced::parse(words).unwrap_or(match reply.bytes().next() {
-        Some(b'2' | b'3') => Enhanced(2, 0, 0),
-        Some(b'5') => Enhanced(5, 0, 0),
+    Enhanced::parse(words).unwrap_or(match status {
+        "sent" => Enhanced(2, 0, 0),
+        "bounced" => Enhanced(5, 0, 0),
         _ => Enhanced(4, 0, 0),
     })
 }
