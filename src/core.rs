@@ -93,7 +93,7 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
     let presenter = if settings.ssl_disabled { None } else { Some(keys::first(&mut orders).map_err(|failure| vec![failure])?) };
     sys::give_back_in_background();
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers())
+        .worker_threads(settings.worker_threads)
         .max_blocking_threads(DISK_THREADS)
         .enable_all()
         .build()
@@ -103,12 +103,6 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
     let ended = ended.map_err(|failure| vec![failure]);
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
-}
-
-/// Threads for sessions and couriers: half of the processors. The committer, the log and the kernel's network need the other
-/// half, and each thread more costs hand-overs between them.
-fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
 }
 
 async fn serve(

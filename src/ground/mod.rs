@@ -8,6 +8,8 @@ pub mod folder;
 pub mod gateway;
 pub mod host;
 pub mod lock;
+#[cfg(test)]
+mod lock_tests;
 pub mod log;
 pub mod pace;
 pub mod password;

@@ -1,6 +1,15 @@
-//! The queue, from its own sources.
+//! The queue and the state of outgoing mail, from their own sources.
 
-pub use postern::mail::model;
+pub use postern::mail::{model, schedule};
+
+#[path = "../../src/mail/outbound"]
+#[allow(dead_code, reason = "the models use a part of it")]
+pub mod outbound {
+    pub use postern::mail::outbound::FRESH_MAX;
+
+    pub mod queue_state;
+    mod table;
+}
 
 #[path = "../../src/mail/spool/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the models use a part of it")]

@@ -1,6 +1,6 @@
-//! The group commit in every order in which its threads can meet.
+//! The group commit, and the state of outgoing mail, in every order in which their threads can meet.
 //!
-//! The queue is compiled here from its own sources with the locks, atomics and threads of loom, which runs each test once for
+//! Both are compiled here from its own sources with the locks, atomics and threads of loom, which runs each test once for
 //! every order of the steps that touch what threads share (and, for atomics, every value that a weak memory may show), within
 //! the bounds that a test names. No wait ever times out here, so what only a time-out would have mended is a deadlock, and
 //! found.
@@ -12,7 +12,11 @@
 mod committer;
 mod device;
 mod handover;
+#[path = "../../src/ground/lock.rs"]
+#[allow(dead_code, reason = "the models use a part of it")]
+pub mod lock;
 mod mail;
+mod outgoing;
 pub mod sync;
 
 /// What the queue's sources find under this name.
@@ -22,6 +26,6 @@ mod appliance {
 
 /// What the queue's sources find under this name.
 mod ground {
-    pub use crate::sync;
+    pub use crate::{lock, sync};
     pub use postern::ground::{clock, disk};
 }

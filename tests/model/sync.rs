@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
 pub use loom::sync::atomic;
+pub use loom::thread_local;
 
 pub struct Mutex<T>(loom::sync::Mutex<T>);
 

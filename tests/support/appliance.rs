@@ -22,6 +22,9 @@ pub const ORDINARY: u32 = 12345;
 /// The name that it gives itself.
 pub const HOSTNAME: &str = "postern.example";
 
+/// The variable that says with how many threads for mail each appliance runs, whatever machine tests it.
+const WORKER_THREADS: &str = "POSTERN_TEST_WORKER_THREADS";
+
 /// An appliance: a data volume that outlives its processes, and the process that runs now.
 pub struct Appliance {
     directory: TempDir,
@@ -89,6 +92,7 @@ impl Appliance {
             // Tests look at everything, and send as a program that is known.
             .env("MTA_UI_PUBLIC", "yes")
             .env("MTA_API_TOKENS", "tests:{PLAIN}tests")
+            .envs(std::env::var(WORKER_THREADS).map(|threads| ("MTA_WORKER_THREADS", threads)))
             .envs(self.properties.iter().map(|(name, value)| (name, value)));
         if geteuid().is_root() {
             command.uid(ORDINARY).gid(ORDINARY);

@@ -99,6 +99,7 @@ impl Reader<'_> {
         let destination_recipient_limit =
             self.required("destination_recipient_limit", texts.destination_recipient_limit, value::count);
         let dns_servers = self.optional("dns_servers", texts.dns_servers, value::servers);
+        let worker_threads = self.optional("worker_threads", texts.worker_threads, value::threads);
         Some(Settings {
             hostname: hostname?,
             logs_enabled: logs_enabled?,
@@ -159,6 +160,7 @@ impl Reader<'_> {
             destination_recipient_limit: destination_recipient_limit?,
             bounce_address,
             dns_servers: dns_servers.unwrap_or_default(),
+            worker_threads: worker_threads.flatten().unwrap_or_else(value::usual_threads),
         })
     }
 

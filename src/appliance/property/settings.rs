@@ -138,6 +138,8 @@ pub struct Settings {
     pub bounce_address: Option<String>,
     /// Name servers; empty = those of /etc/resolv.conf.
     pub dns_servers: Vec<SocketAddr>,
+    /// Threads that carry mail (sessions and couriers), from 1 to [`super::value::THREADS_MAX`].
+    pub worker_threads: usize,
 }
 
 /// A value that must not be read over a shoulder: masked in every output.
@@ -223,6 +225,7 @@ pub struct Texts {
     pub(super) destination_recipient_limit: Option<String>,
     pub(super) bounce_address: Option<String>,
     pub(super) dns_servers: Option<String>,
+    pub(super) worker_threads: Option<String>,
     pub(super) log_format: Option<String>,
     pub(super) history_enabled: Option<String>,
     pub(super) history_size: Option<String>,
@@ -331,6 +334,7 @@ impl Settings {
             destination_recipient_limit,
             bounce_address,
             dns_servers,
+            worker_threads,
         } = self;
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let host = |value: &Option<HostSpec>| value.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -394,6 +398,7 @@ impl Settings {
             ("destination_recipient_limit", destination_recipient_limit.to_string()),
             ("bounce_address", text(bounce_address)),
             ("dns_servers", joined(dns_servers.iter().map(ToString::to_string))),
+            ("worker_threads", worker_threads.to_string()),
         ])
     }
 
@@ -615,6 +620,12 @@ mod tests {
             ),
             (&[("MTA_SESSION_RESERVE", "-1")], "Error: session_reserve value must be between 0 and 1000000"),
             (&[("MTA_MAILLOG_BUFFER_LIMIT", "1K")], "Error: maillog_buffer_limit value must be at least 64K"),
+            (
+                &[("MTA_WORKER_THREADS", "257")],
+                "Error: worker_threads value must be between 1 and 256, or 0 for half of the processors\n  MTA_WORKER_THREADS is '257'",
+            ),
+            (&[("MTA_WORKER_THREADS", "-1")], "Error: worker_threads value must be"),
+            (&[("MTA_WORKER_THREADS", "all")], "Error: worker_threads value must be"),
             (&[("MTA_SMTP_PORT", "80")], "Error: ui_port and smtp_port must differ"),
             (
                 &[("MTA_WEBHOOK_SECRET", "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXG")],
@@ -641,6 +652,18 @@ mod tests {
             assert!(problems[0].starts_with(line), "{problems:?}");
         }
         assert!(settings(&[("MTA_MAILLOG_FILENAME", "/srv1/mail..log")]).is_ok());
+    }
+
+    #[test]
+    fn mail_gets_as_many_threads_as_wanted_or_half_of_the_processors() {
+        let processors = std::thread::available_parallelism().unwrap().get();
+        for text in ["", "0"] {
+            let settings = settings(&[("MTA_WORKER_THREADS", text)]).unwrap();
+            assert_eq!(settings.worker_threads, processors.div_ceil(2).min(256), "{text:?}");
+            assert_eq!(settings.to_values()["worker_threads"], settings.worker_threads.to_string());
+        }
+        assert_eq!(settings(&[("MTA_WORKER_THREADS", "1")]).unwrap().worker_threads, 1);
+        assert_eq!(settings(&[("MTA_WORKER_THREADS", "256")]).unwrap().worker_threads, 256);
     }
 
     #[test]

@@ -54,6 +54,25 @@ pub fn mailbox(text: &str) -> Result<String, Complaint> {
     Err("must be an address such as postmaster@example.org".into())
 }
 
+/// The most threads that carry mail: more of them wait for each other.
+pub const THREADS_MAX: usize = 256;
+
+/// Threads, from 1 to [`THREADS_MAX`]; 0 is nobody's wish.
+pub fn threads(text: &str) -> Result<Option<usize>, Complaint> {
+    match digits(text).and_then(|text| text.parse().ok()) {
+        Some(0) => Ok(None),
+        Some(count @ 1..=THREADS_MAX) => Ok(Some(count)),
+        _ => Err(format!("value must be between 1 and {THREADS_MAX}, or 0 for half of the processors")),
+    }
+}
+
+/// Half of the processors, rounded up. The committer, the log and the kernel's network need the other half, and each thread more
+/// costs hand-overs between them.
+pub fn usual_threads() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    processors.div_ceil(2).min(THREADS_MAX)
+}
+
 /// Octets: plain digits, or with K, M or G for powers of 1024.
 pub fn size(text: &str) -> Result<u64, Complaint> {
     let complaint = || "value must be a size such as 25M, 512K or 1G (or a number of octets)".to_owned();

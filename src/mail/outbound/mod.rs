@@ -11,6 +11,8 @@ mod courier;
 mod history;
 mod outcomes;
 mod queue_state;
+#[cfg(test)]
+mod queue_tests;
 mod seven_bit;
 mod table;
 mod watch;
@@ -23,7 +25,6 @@ use super::schedule::{self, Job};
 use super::spool::{Spool, SpoolError, Writer};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
-use crate::ground::lock::{Level, Lock};
 use queue_state::{MustRing, NewJob, QueueState};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -38,9 +39,6 @@ pub const FRESH_MAX: u64 = 16 << 20;
 /// Couriers in all: connections out at the same time.
 pub const COURIERS_MAX: u32 = 500;
 
-/// Messages whose progress can be recorded at the same time, if their ids differ enough.
-const RECORDS: usize = 32;
-
 /// How often the dispatcher looks around although nothing was to happen.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
@@ -51,9 +49,6 @@ const STORAGE_PAUSE: Duration = Duration::from_secs(1);
 pub struct Outbound<S> {
     pub(super) spool: Arc<S>,
     pub(super) state: QueueState,
-    /// Held from a change of a message's progress until its record is handed in: another destination's progress of the same message
-    /// must not overtake it. One for every so many messages, by id.
-    records: [Lock<()>; RECORDS],
     /// Held while an operator's order is carried out for a page of messages: what one of two orders makes durable must not be planned
     /// by the other's leave.
     pub(super) ordering: tokio::sync::Mutex<()>,
@@ -99,7 +94,6 @@ impl<S: Spool> Outbound<S> {
         Arc::new(Self {
             spool,
             state,
-            records: std::array::from_fn(|_| Lock::new(Level::Outer, ())),
             ordering: tokio::sync::Mutex::default(),
             router,
             client,
@@ -318,11 +312,6 @@ impl<S: Spool> Outbound<S> {
         if must_ring.0 {
             self.bell.notify_one();
         }
-    }
-
-    /// What is held while a message's progress changes and is recorded.
-    fn recording(&self, id: MessageId) -> &Lock<()> {
-        &self.records[usize::try_from(id.0 % RECORDS as u64).unwrap_or_default()]
     }
 
     fn note_panic(&self, ended: &Result<(), tokio::task::JoinError>) {

@@ -67,19 +67,12 @@ impl<S: Spool> Outbound<S> {
         // On the volume by the wall clock, which is all that the next start knows.
         let due = again.map_or(0, |(_, due)| clock::wall(due));
         let by_target: HashMap<Target, &Outcome> = outcomes.iter().map(|(target, outcome)| (*target, outcome)).collect();
-        let progress = {
-            // Another destination's progress of the same message must not overtake this one's.
-            let _recording = self.recording(message.id).lock();
-            let progress = self.state.update(message.id, |progress| {
-                if let Some(outcome) = by_target.get(&progress.target) {
-                    advance(progress, outcome, due);
-                }
-            });
-            if let Some(progress) = &progress {
-                self.spool.settle(message.id, progress.clone());
+        let change = |progress: &mut Progress| {
+            if let Some(outcome) = by_target.get(&progress.target) {
+                advance(progress, outcome, due);
             }
-            progress
         };
+        let progress = self.state.record(message.id, change, |progress| self.spool.settle(message.id, progress));
         let over = progress.as_ref().is_some_and(|progress| progress.iter().all(|target| target.status != Status::Pending));
         if let Some(progress) = progress
             && self.journal.is_wanted()

@@ -1,8 +1,8 @@
 //! All that the threads of outgoing mail share: when each message is tried, and the messages in memory.
 //!
-//! One lock guards it, because it changes together. Each method is one whole step, asks nobody else, and is over in moments:
-//! what must be computed from a message's recipients is computed by the caller, outside. So a thread that waits here waits for
-//! a thread that runs.
+//! One lock guards it, because it changes together. Each method is one whole step, asks nobody else while it has the lock, and is
+//! over in moments: what must be computed from a message's recipients is computed by the caller, outside. So a thread that
+//! waits here waits for a thread that runs.
 //! `tests/model` runs this very code in every order in which threads can meet.
 //!
 //! A job and its message: a courier takes the job ([`QueueState::take`]), claims the message ([`QueueState::claim`]), so that it
@@ -11,15 +11,22 @@
 
 use super::table::Table;
 use crate::appliance::counter::Counters;
-use crate::ground::lock::{Guard, Lock};
+use crate::ground::lock::{Guard, Level, Lock};
 use crate::mail::model::{DestinationSummary, Message, MessageId, Progress, Target};
 use crate::mail::schedule::{self, DestinationId, Fate, HeldBack, Job, Schedule, Slow, Source, Stage, Standing, Waiting};
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+/// Messages whose progress can be recorded at the same time, if their ids differ enough.
+const RECORDS: usize = 32;
+
 /// What is shared, behind its lock.
-pub struct QueueState(Lock<Inner>);
+pub struct QueueState {
+    inner: Lock<Inner>,
+    /// Held from a change of a message's progress until its record is handed in: one for every so many messages, by id.
+    records: [Lock<()>; RECORDS],
+}
 
 struct Inner {
     schedule: Schedule,
@@ -76,11 +83,14 @@ impl QueueState {
     /// No message, and an empty schedule.
     pub fn new(config: schedule::Config) -> Self {
         let (table, unread) = (Table::default(), Vec::new());
-        Self(Lock::leaf(Inner { schedule: Schedule::new(config), table, unread, wake: 0 }))
+        Self {
+            inner: Lock::leaf(Inner { schedule: Schedule::new(config), table, unread, wake: 0 }),
+            records: std::array::from_fn(|_| Lock::new(Level::Outer, ())),
+        }
     }
 
     fn lock(&self) -> Guard<'_, Inner> {
-        self.0.lock()
+        self.inner.lock()
     }
 
     // Intake and planning.
@@ -240,10 +250,18 @@ impl QueueState {
         state.must_ring(now)
     }
 
-    /// Changes the progress of a message that is being tried; gives back all of it. The caller keeps the order of such changes
-    /// of one message, and of their records.
-    pub fn update(&self, id: MessageId, change: impl Fn(&mut Progress)) -> Option<Vec<Progress>> {
-        self.lock().table.update(id, change)
+    /// Changes the progress of a message that is being tried, and hands all of it to `record`; gives it back, too. Records of a
+    /// message are handed in one after the other: another destination's progress must not overtake this one's.
+    pub fn record(
+        &self,
+        id: MessageId,
+        change: impl Fn(&mut Progress),
+        record: impl FnOnce(Vec<Progress>),
+    ) -> Option<Vec<Progress>> {
+        let _order = self.records[usize::try_from(id.0 % RECORDS as u64).unwrap_or_default()].lock();
+        let progress = self.lock().table.update(id, change)?;
+        record(progress.clone());
+        Some(progress)
     }
 
     /// Whether the sender is yet to be told of the delay; asked once, because who asks tells.
@@ -416,6 +434,3 @@ impl Inner {
         MustRing(sooner || self.schedule.has_turn(now))
     }
 }
-
-#[cfg(test)]
-mod tests;

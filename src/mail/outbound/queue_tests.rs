@@ -1,8 +1,10 @@
 //! The steps that must not come apart.
 
-use super::*;
-use crate::mail::model::{Address, Body, BodyType, Envelope, Kind, Origin, Status};
+use super::queue_state::{MustRing, NewJob, QueueState};
+use crate::mail::model::{Address, Body, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target};
+use crate::mail::schedule::{self, DestinationId, Job};
 use bytes::Bytes;
+use std::sync::Arc;
 
 const NOW: u32 = 1000;
 
@@ -54,11 +56,12 @@ fn a_message_stays_for_whoever_is_about_to_try_it() {
     assert_eq!(state.begin(message.id, first, &[Target::Recipient(0)]), Some(vec![Target::Recipient(0)]));
     assert_eq!(state.claim(message.id).unwrap().id, claimed.id);
     // The first ends, and is the last to need the message but for the claim; somebody else frees memory.
-    state.update(message.id, |progress| {
+    let delivered = |progress: &mut Progress| {
         if progress.target == Target::Recipient(0) {
             progress.status = Status::Delivered;
         }
-    });
+    };
+    state.record(message.id, delivered, drop).unwrap();
     let _ = state.end(message.id, first, None, NOW);
     state.evict(&[job.id]);
     assert!(state.is_being_tried(message.id));

@@ -1,0 +1,368 @@
+//! Couriers, intake, the dispatcher, orders and windows on the state of outgoing mail: every order with at most [`PREEMPTIONS`]
+//! interruptions of a thread that could have gone on.
+//!
+//! Couriers here take the steps of `mail/outbound/courier.rs` without a network: what a next hop says is given. The locks are the
+//! checked ones, so a step that asks for a second lock in the wrong order fails in its first run, and a deadlock in any.
+//! At the end of each story: every target that is not done has a job, each job is found by a dispatcher that was rung for, and
+//! nothing was delivered twice.
+
+use crate::ground::lock::Lock;
+use crate::mail::model::{Address, Body, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target};
+use crate::mail::outbound::queue_state::{MustRing, NewJob, Pause, QueueState};
+use crate::mail::schedule::{Config, DestinationId, Job};
+use crate::sync::thread;
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const PREEMPTIONS: usize = 2;
+
+const NOW: u32 = 1_000;
+
+/// What the next hop does at a try.
+#[derive(Clone, Copy, PartialEq)]
+enum Hop {
+    Takes,
+    Defers,
+    /// Refuses the connection, whatever others have.
+    Refuses,
+}
+
+/// The queue on the disk, as far as outgoing mail sees it.
+#[derive(Default)]
+struct Disk {
+    mails: BTreeMap<MessageId, (Vec<Progress>, bool)>,
+    delivered: Vec<(MessageId, Target)>,
+}
+
+struct Relay {
+    state: QueueState,
+    disk: Lock<Disk>,
+    /// Somebody has rung for the dispatcher.
+    rung: AtomicBool,
+}
+
+fn check(story: impl Fn(&Arc<Relay>) + Send + Sync + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(PREEMPTIONS);
+    model.max_branches = 100_000;
+    model.check(move || {
+        // Back-offs have jitter; here they are the same in each run.
+        fastrand::seed(1);
+        let config = Config {
+            concurrency: 20,
+            couriers_max: 500,
+            minimal_backoff: 300,
+            maximal_backoff: 4000,
+            lifetime: 432_000,
+            delay_warning: 0,
+        };
+        let (state, disk) = (QueueState::new(config), Lock::leaf(Disk::default()));
+        let relay = Arc::new(Relay { state, disk, rung: AtomicBool::new(false) });
+        story(&relay);
+        relay.ends_well();
+    });
+}
+
+fn message(id: u64, domains: &[&str], progress: Option<&[Progress]>) -> Message {
+    let recipients: Vec<Address> = domains.iter().map(|name| Address::parse(&format!("r@{name}")).unwrap()).collect();
+    let fresh = || (0..recipients.len()).map(|place| Progress::new(Target::Recipient(u16::try_from(place).unwrap()))).collect();
+    Message {
+        id: MessageId(id),
+        arrived: NOW,
+        progress: progress.map_or_else(fresh, <[Progress]>::to_vec),
+        envelope: Envelope { sender: None, recipients, body: BodyType::SevenBit, smtputf8: false },
+        origin: Origin { peer: None, helo: "test".into() },
+        kind: Kind::Mail,
+        held: false,
+        delay_told: false,
+        body: Body::Memory(Bytes::from_static(b"a: b\r\n\r\n")),
+    }
+}
+
+const DOMAINS: [&str; 2] = ["a.example", "b.example"];
+
+/// Message 1 has both destinations, every other one the first.
+fn domains(id: MessageId) -> &'static [&'static str] {
+    if id.0 == 1 { &DOMAINS } else { &DOMAINS[..1] }
+}
+
+fn jobs(message: &Message) -> Vec<NewJob> {
+    let job = Job { id: message.id, arrived: NOW, attempts: 0, told: false };
+    let pending = message.progress.iter().zip(domains(message.id)).filter(|(progress, _)| progress.status == Status::Pending);
+    pending.map(|(_, name)| ((*name).to_owned(), job, 0)).collect()
+}
+
+impl Relay {
+    fn ring(&self, must_ring: MustRing) {
+        self.rung.fetch_or(must_ring.0, Ordering::Relaxed);
+    }
+
+    /// A mail that is durable.
+    fn enqueue(&self, id: u64) {
+        let message = message(id, domains(MessageId(id)), None);
+        self.disk.lock().mails.insert(message.id, (message.progress.clone(), false));
+        let jobs = jobs(&message);
+        self.ring(self.state.enter(Arc::new(message), &jobs, NOW));
+    }
+
+    fn load(&self, id: MessageId) -> Option<Message> {
+        let progress = self.disk.lock().mails.get(&id).map(|(progress, _)| progress.clone());
+        progress.map(|progress| message(id.0, domains(id), Some(&progress)))
+    }
+
+    fn is_held(&self, id: MessageId) -> Option<bool> {
+        self.disk.lock().mails.get(&id).map(|(_, held)| *held)
+    }
+
+    fn settle(&self, id: MessageId, progress: Vec<Progress>) {
+        let mut disk = self.disk.lock();
+        let Some(mail) = disk.mails.get_mut(&id) else { return };
+        for (before, after) in mail.0.iter().zip(&progress) {
+            assert!(before.status == Status::Pending || after.status == before.status, "progress is never taken back");
+        }
+        mail.0 = progress;
+        if mail.0.iter().all(|progress| progress.status != Status::Pending) {
+            disk.mails.remove(&id);
+        }
+    }
+
+    /// One courier of a destination, as it was counted, from its first job to its end.
+    fn courier(&self, destination: DestinationId, name: &str, hop: Hop) {
+        let mut open = false;
+        loop {
+            let Some(job) = self.state.take(destination, NOW) else {
+                match self.state.pause(destination, NOW) {
+                    Pause::Work => continue,
+                    // No more comes in time.
+                    Pause::Wait(waiting) if !self.state.waited(destination, &waiting, false, NOW) => break,
+                    Pause::Wait(_) => continue,
+                    Pause::Home => break,
+                }
+            };
+            let Some(targets) = self.begin(destination, name, job) else { continue };
+            if hop == Hop::Refuses && !open && self.state.give_back(destination, job, "421", NOW) {
+                break;
+            }
+            if hop != Hop::Refuses && !open {
+                open = true;
+                self.state.connected(destination, true);
+            }
+            let taken = hop == Hop::Takes;
+            if taken {
+                self.state.reached(destination, NOW);
+                self.disk.lock().delivered.extend(targets.iter().map(|target| (job.id, *target)));
+            }
+            let again = (!taken).then(|| (job, self.state.complained(destination, job, "451", NOW)));
+            let change = |progress: &mut Progress| {
+                if taken && targets.contains(&progress.target) {
+                    progress.status = Status::Delivered;
+                }
+            };
+            self.state.record(job.id, change, |progress| self.settle(job.id, progress));
+            self.ring(self.state.end(job.id, destination, again, NOW));
+            if hop == Hop::Refuses {
+                let (to_tell, fresh) = self.state.down(destination, "421", NOW);
+                assert!(to_tell.is_empty(), "no mail is old");
+                self.state.evict(&fresh.iter().map(|message| message.id).collect::<Vec<_>>());
+                break;
+            }
+        }
+        self.ring(self.state.courier_ended(destination, open, None, &[], NOW));
+    }
+
+    fn begin(&self, destination: DestinationId, name: &str, job: Job) -> Option<Vec<Target>> {
+        let message = match self.state.claim(job.id) {
+            Some(message) => message,
+            None => match self.load(job.id) {
+                Some(message) => self.state.loaded(Arc::new(message)),
+                None => {
+                    self.state.drop_job(destination);
+                    self.state.unclaim(job.id, false);
+                    return None;
+                }
+            },
+        };
+        if self.is_held(job.id) != Some(false) {
+            self.state.drop_job(destination);
+            self.state.unclaim(job.id, true);
+            return None;
+        }
+        let recipients = message.envelope.recipients.iter().zip(&message.progress);
+        let here = recipients.filter(|(to, _)| to.domain_key() == name).map(|(_, progress)| progress.target);
+        self.state.begin(job.id, destination, &here.collect::<Vec<_>>())
+    }
+
+    /// Couriers for all that the dispatcher finds after a ring.
+    fn dispatch(&self, hop: Hop) {
+        while self.rung.swap(false, Ordering::Relaxed) {
+            while let Ok((destination, name)) = self.state.start(NOW) {
+                self.courier(destination, &name, hop);
+            }
+        }
+    }
+
+    fn hold(&self, id: MessageId, held: bool) {
+        if let Some(mail) = self.disk.lock().mails.get_mut(&id) {
+            mail.1 = held;
+        }
+        if held {
+            self.state.forget(&HashSet::from([id]));
+        } else if let Some(message) = self.load(id) {
+            self.ring(self.state.plan(&jobs(&message), NOW));
+        }
+    }
+
+    fn delete(&self, id: MessageId) {
+        self.disk.lock().mails.remove(&id);
+        self.state.forget(&HashSet::from([id]));
+    }
+
+    /// What a window asks for.
+    fn look(&self) {
+        let _ = self.state.jobs();
+        let _ = self.state.suspensions(&[Some(DOMAINS[0].to_owned())], NOW);
+        let _ = self.state.is_being_tried(MessageId(1));
+        let _ = self.state.summaries(10, NOW);
+    }
+
+    /// Nothing is lost, nothing is left behind, nothing was sent twice.
+    fn ends_well(&self) {
+        // What could be tried is, by a dispatcher that wakes only where it was rung for.
+        self.dispatch(Hop::Takes);
+        assert_eq!(self.state.flushable(NOW), 0, "ready, and nobody was rung for");
+        self.state.retry(|_| true);
+        self.rung.store(true, Ordering::Relaxed);
+        self.dispatch(Hop::Takes);
+        let mut disk = self.disk.lock();
+        assert!(disk.mails.values().all(|(_, held)| *held), "a mail waits for ever: {:?}", disk.mails.keys());
+        let deliveries = disk.delivered.len();
+        disk.delivered.sort_unstable_by_key(|(id, target)| (*id, format!("{target:?}")));
+        disk.delivered.dedup();
+        assert_eq!(disk.delivered.len(), deliveries, "sent twice");
+        let ids: Vec<MessageId> = (1..4).map(MessageId).filter(|id| !disk.mails.contains_key(id)).collect();
+        drop(disk);
+        assert_eq!(self.state.jobs(), (0, 0), "jobs without a mail");
+        assert!(!ids.iter().any(|id| self.state.is_in_hand(*id)), "memory without a use");
+    }
+}
+
+fn started(relay: &Relay) -> (DestinationId, Arc<str>) {
+    relay.state.start(NOW).unwrap()
+}
+
+fn beside(relay: &Arc<Relay>, work: impl FnOnce(&Relay) + Send + 'static) -> thread::JoinHandle<()> {
+    let relay = relay.clone();
+    thread::spawn(move || work(&relay))
+}
+
+fn joined<const N: usize>(threads: [thread::JoinHandle<()>; N]) {
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[test]
+fn a_refused_courier_and_one_that_records_do_not_wait_for_each_other() {
+    check(|relay| {
+        (1..=2).for_each(|id| relay.enqueue(id));
+        let ((first, name), (second, _)) = (started(relay), started(relay));
+        // The two of message 1's destinations, and one more for the first that is refused.
+        let third = relay.state.start(NOW).unwrap();
+        assert_eq!((first, &*name, &*third.1), (third.0, DOMAINS[0], DOMAINS[0]));
+        joined([
+            beside(relay, move |relay| relay.courier(first, DOMAINS[0], Hop::Defers)),
+            beside(relay, move |relay| relay.courier(third.0, DOMAINS[0], Hop::Refuses)),
+            beside(relay, move |relay| relay.courier(second, DOMAINS[1], Hop::Takes)),
+        ]);
+    });
+}
+
+#[test]
+fn two_destinations_of_a_mail_and_a_window_lose_no_progress() {
+    check(|relay| {
+        relay.enqueue(1);
+        let ((first, _), (second, _)) = (started(relay), started(relay));
+        joined([
+            beside(relay, move |relay| relay.courier(first, DOMAINS[0], Hop::Takes)),
+            beside(relay, move |relay| relay.courier(second, DOMAINS[1], Hop::Takes)),
+            beside(relay, Relay::look),
+        ]);
+    });
+}
+
+#[test]
+fn a_mail_on_the_disk_is_tried_by_both_couriers() {
+    check(|relay| {
+        relay.enqueue(1);
+        // Nobody keeps it in memory.
+        relay.state.evict(&[MessageId(1)]);
+        let ((first, _), (second, _)) = (started(relay), started(relay));
+        joined([
+            beside(relay, move |relay| relay.courier(first, DOMAINS[0], Hop::Takes)),
+            beside(relay, move |relay| relay.courier(second, DOMAINS[1], Hop::Defers)),
+        ]);
+    });
+}
+
+#[test]
+fn a_courier_that_goes_home_leaves_no_new_mail_behind() {
+    check(|relay| {
+        relay.enqueue(2);
+        let (first, _) = started(relay);
+        relay.rung.store(false, Ordering::Relaxed);
+        joined([
+            beside(relay, move |relay| relay.courier(first, DOMAINS[0], Hop::Takes)),
+            beside(relay, |relay| relay.enqueue(3)),
+            beside(relay, |relay| relay.dispatch(Hop::Takes)),
+        ]);
+    });
+}
+
+#[test]
+fn orders_and_a_courier_lose_nothing_that_is_not_held() {
+    check(|relay| {
+        relay.enqueue(1);
+        let ((first, _), (second, _)) = (started(relay), started(relay));
+        joined([
+            beside(relay, move |relay| relay.courier(first, DOMAINS[0], Hop::Takes)),
+            beside(relay, move |relay| relay.courier(second, DOMAINS[1], Hop::Defers)),
+            beside(relay, |relay| {
+                relay.hold(MessageId(1), true);
+                relay.hold(MessageId(1), false);
+                relay.state.retry(|_| true);
+                relay.ring(relay.state.must_ring(NOW));
+            }),
+        ]);
+    });
+}
+
+#[test]
+fn a_deleted_mail_leaves_nothing_behind() {
+    check(|relay| {
+        relay.enqueue(1);
+        let ((first, _), (second, _)) = (started(relay), started(relay));
+        joined([
+            beside(relay, move |relay| relay.courier(first, DOMAINS[0], Hop::Takes)),
+            beside(relay, move |relay| relay.courier(second, DOMAINS[1], Hop::Refuses)),
+            beside(relay, |relay| relay.delete(MessageId(1))),
+        ]);
+    });
+}
+
+#[test]
+fn a_paused_destination_goes_on_where_it_stopped() {
+    check(|relay| {
+        relay.enqueue(1);
+        let ((first, _), (second, _)) = (started(relay), started(relay));
+        joined([
+            beside(relay, move |relay| relay.courier(first, DOMAINS[0], Hop::Takes)),
+            beside(relay, move |relay| relay.courier(second, DOMAINS[1], Hop::Takes)),
+            beside(relay, |relay| {
+                relay.state.pause_destination(DOMAINS[0], true);
+                relay.look();
+                relay.state.pause_destination(DOMAINS[0], false);
+                relay.ring(relay.state.must_ring(NOW));
+            }),
+        ]);
+    });
+}
