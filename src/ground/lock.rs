@@ -10,6 +10,7 @@
 //! taken as it is.
 
 use crate::ground::sync::{Condvar, Mutex, MutexGuard};
+use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -21,8 +22,8 @@ pub enum Level {
     /// What keeps the order of a longer step (an answer that is made once, records that must not overtake each other). It may
     /// be held while others are asked.
     Outer,
-    /// What reads the disk once for all who ask.
-    Disk,
+    /// The index of the queue: progress that is on its way to the disk is forgotten with a message.
+    Index,
     /// Everything else: nothing is asked while it is held.
     Leaf,
     /// What a log line needs: a line may be written anywhere.
@@ -74,7 +75,21 @@ impl<T> Lock<T> {
     }
 }
 
-impl<'a, T> Guard<'a, T> {
+impl<T: Default> Default for Lock<T> {
+    /// A [`Lock::leaf`].
+    fn default() -> Self {
+        Self::leaf(T::default())
+    }
+}
+
+impl<T> fmt::Debug for Lock<T> {
+    /// Says nothing of the value: to look at it is to wait for it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lock(..)")
+    }
+}
+
+impl<T> Guard<'_, T> {
     /// Frees the lock, waits for the bell or the end of `patience`, and takes the lock again. It may return early for no reason.
     pub fn wait(self, bell: &Condvar, patience: Duration) -> Self {
         let Guard { value, _held } = self;
@@ -106,20 +121,18 @@ struct Held {}
 struct Held(Level);
 
 #[cfg(debug_assertions)]
+#[allow(clippy::missing_const_for_thread_local, reason = "the model checker's threads know no such form")]
 mod check {
     use super::{Held, Level};
     use crate::ground::sync::thread_local;
     use std::cell::Cell;
 
-    #[allow(clippy::declare_interior_mutable_const, reason = "each thread begins with a copy of its own")]
-    const NONE: Cell<u8> = Cell::new(0);
-
     thread_local! {
         /// The levels whose locks this thread holds, a bit for each.
-        static LEVELS: Cell<u8> = NONE;
+        static LEVELS: Cell<u8> = Cell::new(0);
     }
 
-    const ALL: [Level; 4] = [Level::Outer, Level::Disk, Level::Leaf, Level::Log];
+    const ALL: [Level; 4] = [Level::Outer, Level::Index, Level::Leaf, Level::Log];
 
     impl Held {
         #[track_caller]

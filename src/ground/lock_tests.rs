@@ -22,7 +22,7 @@ fn locks_are_taken_in_rising_order_only() {
         assert!(said.contains(&format!("{second:?}")) && said.contains(&format!("[{first:?}]")), "{said}");
     }
     // What was held by a step that panicked is free.
-    assert_eq!(both(Level::Outer, Level::Disk), Ok(()));
+    assert_eq!(both(Level::Outer, Level::Index), Ok(()));
 }
 
 #[test]

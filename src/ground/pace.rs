@@ -2,9 +2,9 @@
 //!
 //! Source: the token bucket of RFC 2697 §3, with one colour.
 
+use crate::ground::lock::Lock;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// So many in a time: `100/h`, `5/s`, `20/10m`.
@@ -21,7 +21,7 @@ pub struct Rate {
 pub struct Bucket {
     rate: Rate,
     /// What is left, and when that was known.
-    left: Mutex<(f64, Instant)>,
+    left: Lock<(f64, Instant)>,
 }
 
 impl FromStr for Rate {
@@ -52,7 +52,7 @@ impl fmt::Display for Rate {
 impl Bucket {
     /// Full.
     pub fn new(rate: Rate) -> Self {
-        Self { rate, left: Mutex::new((f64::from(rate.count), Instant::now())) }
+        Self { rate, left: Lock::leaf((f64::from(rate.count), Instant::now())) }
     }
 
     /// Takes one out.
@@ -61,7 +61,7 @@ impl Bucket {
     /// How long it takes until there is one.
     pub fn take(&self, now: Instant) -> Result<(), Duration> {
         let each = self.rate.per.as_secs_f64() / f64::from(self.rate.count);
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = self.left.lock();
         let rested = now.saturating_duration_since(left.1).as_secs_f64() / each;
         *left = ((left.0 + rested).min(f64::from(self.rate.count)), left.1.max(now));
         if left.0 >= 1.0 {

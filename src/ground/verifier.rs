@@ -7,10 +7,10 @@
 //! process; no password is kept.
 
 use super::password::{Password, same};
+use crate::ground::lock::Lock;
 use aws_lc_rs::{digest, hmac, rand};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
@@ -56,19 +56,19 @@ pub struct Verifier {
     turn: Semaphore,
     waiting: AtomicUsize,
     key: hmac::Key,
-    known: Mutex<HashMap<[u8; digest::SHA256_OUTPUT_LEN], Instant>>,
+    known: Lock<HashMap<[u8; digest::SHA256_OUTPUT_LEN], Instant>>,
 }
 
 impl Default for Verifier {
     fn default() -> Self {
-        Self { turn: Semaphore::new(1), waiting: AtomicUsize::new(0), key: fresh_key(), known: Mutex::default() }
+        Self { turn: Semaphore::new(1), waiting: AtomicUsize::new(0), key: fresh_key(), known: Lock::default() }
     }
 }
 
 impl Verifier {
     /// Whether this secret of this account was right lately.
     pub fn known(&self, account: &str, secret: &[u8], now: Instant) -> Known {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock();
         match known.get(&self.digest(account, secret)).map(|since| now.saturating_duration_since(*since)) {
             Some(age) if age < REMEMBERED => Known::Right,
             Some(age) if age < RECOGNISED => Known::Earlier,
@@ -111,7 +111,7 @@ impl Verifier {
 
     fn remember(&self, account: &str, secret: &[u8]) {
         let digest = self.digest(account, secret);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         if known.len() >= KNOWN_MAX && !known.contains_key(&digest) {
             let oldest = known.iter().min_by_key(|(_, since)| **since).map(|(digest, _)| *digest);
             oldest.map(|oldest| known.remove(&oldest));

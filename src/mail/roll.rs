@@ -5,10 +5,11 @@
 
 use super::model::{Doorway, Envelope, Refusal, RefusedExample, SessionSummary};
 use crate::ground::clock;
+use crate::ground::lock::Lock;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Refusals that are remembered of each reason.
 const EXAMPLES: usize = 5;
@@ -20,8 +21,8 @@ const TEXT_MAX: usize = 120;
 #[derive(Default)]
 pub struct Roll {
     next: AtomicU64,
-    here: Mutex<BTreeMap<u64, Arc<Entry>>>,
-    refused: Mutex<HashMap<&'static str, VecDeque<RefusedExample>>>,
+    here: Lock<BTreeMap<u64, Arc<Entry>>>,
+    refused: Lock<HashMap<&'static str, VecDeque<RefusedExample>>>,
 }
 
 struct Entry {
@@ -30,7 +31,7 @@ struct Entry {
     since: u32,
     messages: AtomicU32,
     octets: AtomicU64,
-    said: Mutex<Said>,
+    said: Lock<Said>,
 }
 
 #[derive(Default)]
@@ -53,10 +54,10 @@ impl Roll {
     /// A client has come.
     pub fn enter(self: &Arc<Self>, client: IpAddr, port: u16) -> Guest {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let said = Mutex::new(Said { state: "connect", ..Said::default() });
+        let said = Lock::leaf(Said { state: "connect", ..Said::default() });
         let entry = Entry { client, port, since: clock::now(), messages: AtomicU32::new(0), octets: AtomicU64::new(0), said };
         let entry = Arc::new(entry);
-        lock(&self.here).insert(number, Arc::clone(&entry));
+        self.here.lock().insert(number, Arc::clone(&entry));
         Guest { roll: Arc::clone(self), number, entry }
     }
 
@@ -65,7 +66,7 @@ impl Roll {
         for text in [&mut example.helo, &mut example.from, &mut example.to, &mut example.reply] {
             cut(text);
         }
-        let mut refused = lock(&self.refused);
+        let mut refused = self.refused.lock();
         let examples = refused.entry(reason.as_str()).or_default();
         examples.truncate(EXAMPLES - 1);
         examples.push_front(example);
@@ -75,7 +76,7 @@ impl Roll {
 impl Guest {
     /// What the client did last, and what is known since.
     pub fn did(&self, state: &'static str, helo: &str, mail: Option<&Envelope>) {
-        let mut said = lock(&self.entry.said);
+        let mut said = self.entry.said.lock();
         said.state = state;
         if said.helo != helo {
             helo.clone_into(&mut said.helo);
@@ -91,12 +92,12 @@ impl Guest {
 
     /// Only what it does.
     pub fn does(&self, state: &'static str) {
-        lock(&self.entry.said).state = state;
+        self.entry.said.lock().state = state;
     }
 
     /// The session is inside TLS.
     pub fn secured(&self, tls: String) {
-        lock(&self.entry.said).tls = tls;
+        self.entry.said.lock().tls = tls;
     }
 
     /// A mail was taken.
@@ -108,26 +109,26 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        lock(&self.roll.here).remove(&self.number);
+        self.roll.here.lock().remove(&self.number);
     }
 }
 
 impl Doorway for Roll {
     fn sessions(&self, limit: usize) -> (Vec<SessionSummary>, usize) {
-        let here = lock(&self.here);
+        let here = self.here.lock();
         let (shown, total): (Vec<Arc<Entry>>, usize) = (here.values().take(limit).cloned().collect(), here.len());
         drop(here);
         (shown.iter().map(|entry| entry.summary()).collect(), total)
     }
 
     fn refused(&self, reason: Refusal) -> Vec<RefusedExample> {
-        lock(&self.refused).get(reason.as_str()).map(|examples| examples.iter().cloned().collect()).unwrap_or_default()
+        self.refused.lock().get(reason.as_str()).map(|examples| examples.iter().cloned().collect()).unwrap_or_default()
     }
 }
 
 impl Entry {
     fn summary(&self) -> SessionSummary {
-        let said = lock(&self.said);
+        let said = self.said.lock();
         SessionSummary {
             client: self.client,
             port: self.port,
@@ -147,11 +148,6 @@ fn cut(text: &mut String) {
     if text.len() > TEXT_MAX {
         text.truncate(text.floor_char_boundary(TEXT_MAX));
     }
-}
-
-/// A panic elsewhere leaves what these locks guard usable: all changes under them are single steps.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@
 //! Limits: [`KNOWN_MAX`] pairs are remembered, an IPv6 network of 64 bits as one address and all names that nobody has as one
 //! account; the one that is quiet longest makes room.
 
+use crate::ground::lock::{Guard, Lock};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Tries that cost nothing: people mistype.
@@ -26,7 +26,7 @@ const KNOWN_MAX: usize = 4096;
 /// Who tried lately.
 #[derive(Default)]
 pub(super) struct Brake {
-    known: Mutex<HashMap<Pair, Tries>>,
+    known: Lock<HashMap<Pair, Tries>>,
 }
 
 /// An account (empty = one that does not exist) and where the tries come from.
@@ -72,8 +72,8 @@ impl Brake {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Pair, Tries>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_, HashMap<Pair, Tries>> {
+        self.known.lock()
     }
 }
 

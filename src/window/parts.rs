@@ -2,9 +2,9 @@
 
 use super::words::{harmless, shorten};
 use crate::ground::clock;
+use crate::ground::lock::{Guard, Lock};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Characters of a cause.
 const SHOWN: usize = 200;
@@ -51,13 +51,13 @@ pub struct PartView {
 pub struct Parts {
     terminals: Vec<Part>,
     volumes: Vec<Part>,
-    failing: Mutex<HashMap<&'static str, (u32, String)>>,
+    failing: Lock<HashMap<&'static str, (u32, String)>>,
 }
 
 impl Parts {
     /// As they were at the start.
     pub fn new(terminals: Vec<Part>, volumes: Vec<Part>) -> Self {
-        Self { terminals, volumes, failing: Mutex::default() }
+        Self { terminals, volumes, failing: Lock::default() }
     }
 
     /// Notes that a part fails, and why, or that it does not.
@@ -93,8 +93,8 @@ impl Parts {
         parts.iter().map(view).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<&'static str, (u32, String)>> {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_, HashMap<&'static str, (u32, String)>> {
+        self.failing.lock()
     }
 }
 

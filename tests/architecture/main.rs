@@ -86,6 +86,33 @@ fn unsafe_code_has_one_address() {
     }
 }
 
+/// Where a lock of the standard library may be: what the checked lock is made of. Elsewhere order is checked, and nothing is
+/// waited for that the check does not know.
+const PLAIN_LOCKS: [&str; 2] = ["src/ground/sync.rs", "src/ground/lock.rs"];
+
+/// Locks that may be held across an await, each by tasks that hold no other: the desk's groups and the metrics, which are made once
+/// for all who ask, and the orders, of which one is carried out at a time.
+const ASYNC_LOCKS: [&str; 3] = ["src/mail/desk/mod.rs", "src/mail/outbound/mod.rs", "src/window/metrics.rs"];
+
+#[test]
+fn what_threads_share_is_behind_the_checked_lock() {
+    for source in sources() {
+        let code = source.code.replace("tokio::sync::Mutex", "AsyncMutex");
+        let plain = ["Mutex", "RwLock", "ReentrantLock", "parking_lot"].into_iter().find(|name| {
+            let mut found = code.match_indices(name);
+            found.any(|(at, _)| !code[..at].ends_with("Async"))
+        });
+        let known = PLAIN_LOCKS.contains(&source.path.as_str()) || ASYNC_LOCKS.contains(&source.path.as_str());
+        assert!(plain.is_none() || known, "{}: use ground::lock::Lock instead of {}", source.path, plain.unwrap_or_default());
+        let is_async = code.contains("AsyncMutex") || code.contains("tokio::sync::RwLock");
+        assert!(
+            !is_async || ASYNC_LOCKS.contains(&source.path.as_str()),
+            "{}: a lock that is held across an await needs its reason here",
+            source.path
+        );
+    }
+}
+
 #[test]
 fn the_supervisor_has_no_runtime() {
     for source in sources() {

@@ -9,6 +9,9 @@ mod disk;
 mod formats;
 mod forward;
 mod history;
+#[path = "../../src/ground/lock.rs"]
+#[allow(dead_code, reason = "the histories use a part of it")]
+pub mod lock;
 mod long;
 mod mail;
 mod moving;
@@ -22,6 +25,7 @@ mod appliance {
 
 /// What the queue's sources find under this name.
 mod ground {
+    pub use crate::lock;
     pub use crate::world::{clock, sync};
     pub use postern::ground::disk;
 }

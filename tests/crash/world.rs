@@ -186,6 +186,7 @@ pub mod sync {
     use std::time::Duration;
 
     pub use std::sync::atomic;
+    pub use std::thread_local;
 
     #[derive(Default)]
     pub struct Mutex<T>(std::sync::Mutex<T>);

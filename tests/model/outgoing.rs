@@ -221,7 +221,7 @@ impl Relay {
 
     /// What a window asks for.
     fn look(&self) {
-        let _ = self.state.jobs();
+        let _ = self.state.standings(NOW);
         let _ = self.state.suspensions(&[Some(DOMAINS[0].to_owned())], NOW);
         let _ = self.state.is_being_tried(MessageId(1));
         let _ = self.state.summaries(10, NOW);
@@ -243,7 +243,7 @@ impl Relay {
         assert_eq!(disk.delivered.len(), deliveries, "sent twice");
         let ids: Vec<MessageId> = (1..4).map(MessageId).filter(|id| !disk.mails.contains_key(id)).collect();
         drop(disk);
-        assert_eq!(self.state.jobs(), (0, 0), "jobs without a mail");
+        assert_eq!(self.state.standings(NOW), (0, 0), "jobs without a mail");
         assert!(!ids.iter().any(|id| self.state.is_in_hand(*id)), "memory without a use");
     }
 }

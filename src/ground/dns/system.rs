@@ -4,6 +4,7 @@ use super::{
     Absence, Answer, CACHE_MAX, DnsError, FAMILY_TIME, NEGATIVE_TIME, QUESTIONS_MAX, Resolver, SLOW_QUESTION,
     SLOW_QUESTIONS_MAX, TOTAL_TIME, TRY_TIME,
 };
+use crate::ground::lock::Lock;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -14,7 +15,7 @@ use hickory_resolver::{Hosts, TokioResolver, system_conf};
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -45,7 +46,7 @@ struct System {
     paths: Paths,
     total_time: Duration,
     /// What was made of the files, and when they were last changed then.
-    current: Mutex<([Option<SystemTime>; 2], Arc<Setup>)>,
+    current: Lock<([Option<SystemTime>; 2], Arc<Setup>)>,
     turns: Semaphore,
     slow_turns: Semaphore,
 }
@@ -153,14 +154,14 @@ impl System {
         let changed = paths.changed();
         let setup = Arc::new(Setup::read(servers, &paths)?);
         let (turns, slow_turns) = (Semaphore::new(QUESTIONS_MAX), Semaphore::new(SLOW_QUESTIONS_MAX));
-        Ok(Self { servers: servers.to_vec(), paths, total_time, current: Mutex::new((changed, setup)), turns, slow_turns })
+        Ok(Self { servers: servers.to_vec(), paths, total_time, current: Lock::leaf((changed, setup)), turns, slow_turns })
     }
 
     /// The setup, made anew when one of the files has changed. Two `stat` calls a question are cheaper than a watcher, and
     /// work on the overlay and bind mounts that containers have there.
     fn setup(&self) -> Arc<Setup> {
         let changed = self.paths.changed();
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock();
         if current.0 != changed {
             current.0 = changed;
             match Setup::read(&self.servers, &self.paths) {

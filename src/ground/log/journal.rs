@@ -4,7 +4,8 @@
 //! In: whole lines. Out: the same in their order, many at once, to an [`Outlet`].
 //! Limits: [`BACKLOG_MAX`] octets wait in memory; what finds no place is counted, and the outlet hears how much that was.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use crate::ground::lock::{Guard, Level, Lock};
+use std::sync::{Arc, Condvar};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,9 +31,8 @@ pub trait Outlet: Send + 'static {
 }
 
 /// The lines that wait. Without [`Journal::serve`] they only wait.
-#[derive(Default)]
 pub struct Journal {
-    state: Mutex<State>,
+    state: Lock<State>,
     /// Told whenever the first line comes, and when the end comes.
     change: Condvar,
 }
@@ -56,7 +56,7 @@ impl State {
 impl Journal {
     /// Nothing waits.
     pub fn new() -> Arc<Self> {
-        Arc::default()
+        Arc::new(Self { state: Lock::new(Level::Log, State::default()), change: Condvar::new() })
     }
 
     /// Starts the thread, under a name of at most 15 characters; once.
@@ -107,7 +107,7 @@ impl Journal {
             if left.is_zero() {
                 return;
             }
-            state = self.change.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = state.wait(&self.change, left);
         }
     }
 
@@ -129,9 +129,9 @@ impl Journal {
         let due = O::PACE.map(|pace| Instant::now() + pace);
         while state.is_empty() && !state.closing {
             state = match due.map(|due| due.saturating_duration_since(Instant::now())) {
-                None => self.change.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => state.wait(&self.change, Duration::MAX),
                 Some(Duration::ZERO) => return Some((String::new(), 0)),
-                Some(left) => self.change.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                Some(left) => state.wait(&self.change, left),
             };
         }
         if state.is_empty() {
@@ -143,13 +143,13 @@ impl Journal {
             if left.is_zero() {
                 break;
             }
-            state = self.change.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = state.wait(&self.change, left);
         }
         Some((std::mem::take(&mut state.backlog), std::mem::take(&mut state.missed)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_, State> {
+        self.state.lock()
     }
 }
 

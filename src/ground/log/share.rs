@@ -2,8 +2,8 @@
 //!
 //! Limits: [`STRANGERS_OCTETS`] in each minute.
 
+use crate::ground::lock::{Level, Lock};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Octets of lines that strangers may cause in a minute, in each place where lines go.
@@ -17,7 +17,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// What is left of the share.
 #[derive(Debug)]
 pub struct Share {
-    used: Mutex<(Instant, usize)>,
+    used: Lock<(Instant, usize)>,
 }
 
 /// Lines of strangers that were left out since the start.
@@ -28,7 +28,7 @@ pub fn left_out() -> u64 {
 impl Share {
     /// All of it.
     pub fn new() -> Self {
-        Self { used: Mutex::new((Instant::now(), 0)) }
+        Self { used: Lock::new(Level::Log, (Instant::now(), 0)) }
     }
 
     /// Whether there is room for so many octets, which are taken then. Otherwise they count as lines that were left out.
@@ -42,7 +42,7 @@ impl Share {
     }
 
     fn takes_at(&self, lines: &str, now: Instant) -> bool {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = self.used.lock();
         if now.saturating_duration_since(used.0) >= MINUTE {
             *used = (now, 0);
         }

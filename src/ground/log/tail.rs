@@ -2,8 +2,8 @@
 //!
 //! Limits: [`TAIL_MAX`] octets, of which lines that strangers cause have [`STRANGERS_MAX`], so that they displace no others.
 
+use crate::ground::lock::{Level, Lock};
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 
 /// Octets of lines that are kept.
 pub const TAIL_MAX: usize = 256 * 1024;
@@ -12,8 +12,13 @@ pub const TAIL_MAX: usize = 256 * 1024;
 pub const STRANGERS_MAX: usize = TAIL_MAX / 4;
 
 /// The lines.
-#[derive(Default)]
-pub struct Tail(Mutex<Kept>);
+pub struct Tail(Lock<Kept>);
+
+impl Default for Tail {
+    fn default() -> Self {
+        Self(Lock::new(Level::Log, Kept::default()))
+    }
+}
 
 #[derive(Default)]
 struct Kept {
@@ -32,7 +37,7 @@ struct Ring {
 impl Tail {
     /// Takes whole lines; drops the oldest of their kind that have no room.
     pub fn push(&self, lines: &str, stranger: bool) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         let Kept { next, own, strangers } = &mut *kept;
         let (ring, limit) = if stranger { (strangers, STRANGERS_MAX) } else { (own, TAIL_MAX - STRANGERS_MAX) };
         for line in lines.lines() {
@@ -44,7 +49,7 @@ impl Tail {
     /// The last lines that are `wanted`, at most `limit`, the newest last.
     pub fn last(&self, limit: usize, wanted: impl Fn(&str) -> bool) -> Vec<String> {
         let mut all: Vec<(u64, Box<str>)> = {
-            let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let kept = self.0.lock();
             kept.own.lines.iter().chain(&kept.strangers.lines).cloned().collect()
         };
         all.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
@@ -85,7 +90,7 @@ mod tests {
         assert!(all.len() > 10_000 && all.len() < 30_000);
         tail.push(&"ü\n".repeat(TAIL_MAX), false);
         assert!(tail.last(usize::MAX, |_| true).iter().all(|line| line == "ü"));
-        assert!(tail.0.lock().unwrap().own.octets <= TAIL_MAX);
+        assert!(tail.0.lock().own.octets <= TAIL_MAX);
     }
 
     #[test]

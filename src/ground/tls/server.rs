@@ -8,11 +8,12 @@
 //! Source: RFC 8446, RFC 5246, RFC 9325 (recommendations for TLS).
 
 use super::{KeyPair, provider};
+use crate::ground::lock::Lock;
 use rustls::server::ServerSessionMemoryCache;
 use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{Error, ServerConfig};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 /// Sessions that a client can resume with less work; each costs about a kilobyte and a half, the oldest give way.
 const RESUMABLE_MAX: usize = 256;
@@ -20,7 +21,7 @@ const RESUMABLE_MAX: usize = 256;
 /// Presents a certificate, which can be exchanged at any time.
 #[derive(Debug)]
 pub struct Presenter {
-    shown: RwLock<Shown>,
+    shown: Lock<Shown>,
 }
 
 #[derive(Debug, Clone)]
@@ -35,7 +36,7 @@ impl Presenter {
     /// # Errors
     /// The provider has no cipher suite for TLS 1.2 or 1.3: a defect of the build.
     pub fn new(pair: KeyPair) -> Result<Self, Error> {
-        Ok(Self { shown: RwLock::new(Shown::new(pair)?) })
+        Ok(Self { shown: Lock::leaf(Shown::new(pair)?) })
     }
 
     /// Shows another pair from the next handshake on.
@@ -44,7 +45,7 @@ impl Presenter {
     /// As [`Presenter::new`]; the former pair stays.
     pub fn replace(&self, pair: KeyPair) -> Result<(), Error> {
         let next = Shown::new(pair)?;
-        *self.shown.write().unwrap_or_else(PoisonError::into_inner) = next;
+        *self.shown.lock() = next;
         Ok(())
     }
 
@@ -59,7 +60,7 @@ impl Presenter {
     }
 
     fn now(&self) -> Shown {
-        self.shown.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shown.lock().clone()
     }
 }
 

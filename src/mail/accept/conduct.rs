@@ -8,9 +8,9 @@
 
 use super::sessions::household;
 use super::{Limits, Source};
+use crate::ground::lock::{Guard, Lock};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Conduct {
     start: Instant,
-    known: Mutex<Known>,
+    known: Lock<Known>,
 }
 
 #[derive(Debug, Default)]
@@ -84,7 +84,7 @@ impl Conduct {
 
     /// Nobody has done anything.
     pub fn new() -> Self {
-        Self { start: Instant::now(), known: Mutex::default() }
+        Self { start: Instant::now(), known: Lock::default() }
     }
 
     /// A client was refused.
@@ -143,8 +143,8 @@ impl Conduct {
         self.start.elapsed().as_secs() / MINUTE.as_secs()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_, Known> {
+        self.known.lock()
     }
 }
 

@@ -10,10 +10,11 @@
 //! [`Limits::stranger_grace`]. Octets and repeated commands are no progress, so dripping and loops keep no place.
 
 use super::{Limits, Source};
+use crate::ground::lock::{Guard, Lock};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -33,7 +34,7 @@ pub struct Sessions {
     start: Instant,
     /// More than half of the strangers' places are taken.
     busy: AtomicBool,
-    open: Mutex<Open>,
+    open: Lock<Open>,
 }
 
 #[derive(Debug, Default)]
@@ -129,7 +130,7 @@ impl Sessions {
             grace: millis(limits.stranger_grace),
             start: Instant::now(),
             busy: AtomicBool::new(false),
-            open: Mutex::default(),
+            open: Lock::default(),
         })
     }
 
@@ -189,8 +190,8 @@ impl Sessions {
         millis(self.start.elapsed())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_, Open> {
+        self.open.lock()
     }
 }
 

@@ -7,16 +7,16 @@
 //! written down exactly this address, or the whole Internet.
 //! Source: property `smtpd_trusted_networks` of the founding document; RFC 5321 §3.6.2 (554 5.7.1 of RFC 3463 §3.8).
 
+use crate::ground::lock::Lock;
 use crate::mail::model::{Address, Refusal, Reply, Verdict};
 use ipnet::{IpNet, Ipv4Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{PoisonError, RwLock};
 
 /// The rules of relaying. Cheap to ask.
 #[derive(Debug)]
 pub struct Policy {
     trusted: Vec<IpNet>,
-    gateways: RwLock<Vec<IpAddr>>,
+    gateways: Lock<Vec<IpAddr>>,
 }
 
 /// What a client is to us.
@@ -39,18 +39,18 @@ impl Policy {
         if trusted.iter().any(|network| network.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST))) {
             trusted.push(IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST)));
         }
-        Self { trusted, gateways: RwLock::new(strangers(gateways)) }
+        Self { trusted, gateways: Lock::leaf(strangers(gateways)) }
     }
 
     /// The default routes have changed, as they do when a container joins another network.
     pub fn set_gateways(&self, gateways: Vec<IpAddr>) {
-        *self.gateways.write().unwrap_or_else(PoisonError::into_inner) = strangers(gateways);
+        *self.gateways.lock() = strangers(gateways);
     }
 
     /// What `peer` is to us.
     pub fn standing(&self, peer: IpAddr) -> Standing {
         let peer = peer.to_canonical();
-        let is_gateway = self.gateways.read().unwrap_or_else(PoisonError::into_inner).contains(&peer);
+        let is_gateway = self.gateways.lock().contains(&peer);
         let mut standing = Standing::Stranger;
         for network in self.trusted.iter().filter(|network| network.contains(&peer)) {
             let names_it = network.prefix_len() == network.max_prefix_len();
@@ -65,7 +65,7 @@ impl Policy {
 
     /// Whether this is a default gateway of this machine: many clients may stand behind it.
     pub fn is_gateway(&self, peer: IpAddr) -> bool {
-        self.gateways.read().unwrap_or_else(PoisonError::into_inner).contains(&peer.to_canonical())
+        self.gateways.lock().contains(&peer.to_canonical())
     }
 
     /// Whether `peer` may send to anybody.

@@ -17,13 +17,14 @@ mod search;
 use super::model::{Answer, Attempt, DeskError, Finished, FinishedPage, History, MessageId, Wanted};
 use crate::appliance::counter::Counters;
 use crate::ground::disk::Disk;
+use crate::ground::lock::Lock;
 use book::Book;
 use mask::Mask;
 pub use mask::{Masked, Masking};
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -62,7 +63,7 @@ pub struct Journal {
     disk: Arc<dyn Disk>,
     counters: Arc<Counters>,
     entries: Option<Entries>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Lock<Option<JoinHandle<()>>>,
 }
 
 impl Journal {
@@ -75,7 +76,7 @@ impl Journal {
             None
         });
         let (entries, writer) = writer.unzip();
-        Arc::new(Self { disk, counters, entries, writer: Mutex::new(writer) })
+        Arc::new(Self { disk, counters, entries, writer: Lock::leaf(writer) })
     }
 
     fn begin(disk: &Arc<dyn Disk>, config: Config) -> io::Result<Option<(Entries, JoinHandle<()>)>> {
@@ -112,7 +113,7 @@ impl Drop for Journal {
     /// What was handed in is written.
     fn drop(&mut self) {
         self.entries = None;
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let writer = self.writer.lock().take();
         // A panic there has been told.
         let _ = writer.map(JoinHandle::join);
     }

@@ -7,9 +7,9 @@
 use super::format::{FRAME_HEADER, FrameHeader, HEADER_BLOCK, SegmentHeader};
 use super::heads::Heads;
 use super::index::Place;
-use super::shared::{Shared, lock};
+use super::shared::Shared;
 use crate::ground::disk::Disk;
-use crate::ground::sync::Mutex;
+use crate::ground::lock::{Level, Lock};
 use crate::mail::model::MessageId;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,8 +21,7 @@ const OCTETS_MAX: usize = 4 << 20;
 const CROWD: u32 = 32;
 
 /// The heads that were used a moment ago, the last used ones at the end.
-#[derive(Default)]
-pub struct Glances(Mutex<Vec<Kept>>);
+pub struct Glances(Lock<Vec<Kept>>);
 
 struct Kept {
     segment: SegmentHeader,
@@ -56,6 +55,12 @@ impl Shared {
     }
 }
 
+impl Default for Glances {
+    fn default() -> Self {
+        Self(Lock::new(Level::Outer, Vec::new()))
+    }
+}
+
 impl Glances {
     /// A frame's header and head; `None` where only the segment itself can tell.
     pub fn head(&self, disk: &dyn Disk, segment: SegmentHeader, place: Place) -> Option<(FrameHeader, Vec<u8>)> {
@@ -69,11 +74,11 @@ impl Glances {
 
     /// A round of housekeeping: lets go of those that nobody has used since the last one.
     pub fn forget_unused(&self) {
-        lock(&self.0).retain_mut(|kept| std::mem::take(&mut kept.used));
+        self.0.lock().retain_mut(|kept| std::mem::take(&mut kept.used));
     }
 
     fn known(&self, disk: &dyn Disk, segment: SegmentHeader) -> Option<Arc<Known>> {
-        let mut all = lock(&self.0);
+        let mut all = self.0.lock();
         if let Some(at) = all.iter().position(|kept| kept.segment == segment) {
             let mut kept = all.remove(at);
             // A segment without them may be full by the next round, and have them then.

@@ -8,8 +8,8 @@
 //! Limits: none here; see the room's page.
 
 use super::SpoolError;
-use crate::ground::sync::{Condvar, Mutex, MutexGuard};
-use std::sync::PoisonError;
+use crate::ground::lock::{Guard, Lock};
+use crate::ground::sync::Condvar;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -18,7 +18,7 @@ pub type Reply = oneshot::Sender<Result<(), SpoolError>>;
 
 /// What waits for the taker.
 pub struct Handover<T> {
-    pending: Mutex<Pending<T>>,
+    pending: Lock<Pending<T>>,
     bell: Condvar,
 }
 
@@ -30,7 +30,7 @@ struct Pending<T> {
 impl<T> Handover<T> {
     /// Open, and empty.
     pub fn new() -> Self {
-        Self { pending: Mutex::new(Pending { things: Vec::new(), closed: false }), bell: Condvar::new() }
+        Self { pending: Lock::leaf(Pending { things: Vec::new(), closed: false }), bell: Condvar::new() }
     }
 
     /// Hands something in. After the close it is dropped, and with it its [`Reply`]: whoever waits for that hears of it.
@@ -59,7 +59,7 @@ impl<T> Handover<T> {
     pub fn take(&self, patience: impl FnOnce() -> Duration) -> Option<Vec<T>> {
         let mut pending = self.lock();
         if pending.things.is_empty() && !pending.closed {
-            pending = self.bell.wait_timeout(pending, patience()).unwrap_or_else(PoisonError::into_inner).0;
+            pending = pending.wait(&self.bell, patience());
         }
         if pending.things.is_empty() && pending.closed {
             return None;
@@ -87,8 +87,8 @@ impl<T> Handover<T> {
         self.lock().things.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Pending<T>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_, Pending<T>> {
+        self.pending.lock()
     }
 }
 

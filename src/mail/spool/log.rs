@@ -8,12 +8,12 @@ use super::layout::body_path;
 use super::read::{Care, message};
 use super::record::Op;
 use super::recover::{self, OpenError};
-use super::shared::{Health, Shared, lock};
+use super::shared::{Health, Shared};
 use super::{Entry, Past, Spool, SpoolError, Writer};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::disk::Disk;
-use crate::ground::sync::Mutex;
+use crate::ground::lock::Lock;
 use crate::ground::sync::thread::{self, JoinHandle};
 use crate::mail::model::{Body, Message, MessageId, Progress, Status};
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 /// The queue as segments on a [`Disk`].
 pub struct SegmentLog {
     shared: Arc<Shared>,
-    committer: Mutex<Option<JoinHandle<bool>>>,
+    committer: Lock<Option<JoinHandle<bool>>>,
 }
 
 impl SegmentLog {
@@ -44,13 +44,13 @@ impl SegmentLog {
         let committer = Committer::open(shared.clone(), config, recovered.next_segment, recovered.spares)?;
         let committer =
             thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run()).map_err(OpenError::Disk)?;
-        Ok(Self { shared, committer: Mutex::new(Some(committer)) })
+        Ok(Self { shared, committer: Lock::leaf(Some(committer)) })
     }
 
     /// Ends the committer. `true`: everything handed in before is written and synced. Blocks.
     pub fn close(&self) -> bool {
         self.shared.handover.close();
-        let committer = lock(&self.committer).take();
+        let committer = self.committer.lock().take();
         committer.is_none_or(|committer| committer.join().unwrap_or(false))
     }
 

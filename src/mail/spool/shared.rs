@@ -9,30 +9,30 @@ use super::record::Op;
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::disk::{self, Disk};
+use crate::ground::lock::{Guard, Level, Lock};
 use crate::ground::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use crate::ground::sync::{Mutex, MutexGuard};
 use crate::mail::model::{MessageId, Progress};
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 /// What the door, the writers and the committer have in common.
 pub struct Shared {
     pub disk: Arc<dyn Disk>,
     pub counters: Arc<Counters>,
-    index: Mutex<Index>,
+    index: Lock<Index>,
     /// Records on their way to the committer.
     pub handover: Handover<Op>,
     health: AtomicU8,
-    complaint: Mutex<String>,
+    complaint: Lock<String>,
     last_id: AtomicU64,
     /// Memory that writers of content may borrow, in octets.
     pub lendable: Arc<Semaphore>,
     /// Longer content gets a file of its own; octets.
     pub inline_max: usize,
     /// Progress that was handed in and is not written yet; whoever reads a message must see it.
-    recent: Mutex<HashMap<MessageId, Recent>>,
+    recent: Lock<HashMap<MessageId, Recent>>,
     /// What was read beside segments a moment ago.
     pub glances: Glances,
 }
@@ -61,18 +61,18 @@ impl Shared {
             inline_max,
             lendable: Arc::new(Semaphore::new(LENDABLE)),
             last_id: AtomicU64::new(index.last_id()),
-            index: Mutex::new(index),
+            index: Lock::new(Level::Index, index),
             handover: Handover::new(),
             health: AtomicU8::new(Health::Well as u8),
-            complaint: Mutex::default(),
-            recent: Mutex::default(),
+            complaint: Lock::default(),
+            recent: Lock::default(),
             glances: Glances::default(),
         }
     }
 
     /// What is wrong with the volume, in words.
     pub fn complaint(&self) -> String {
-        lock(&self.complaint).clone()
+        self.complaint.lock().clone()
     }
 
     /// Hands a record to the committer.
@@ -82,7 +82,7 @@ impl Shared {
 
     /// Notes progress that is on its way to the disk.
     pub fn remember(&self, id: MessageId, progress: Vec<Progress>) -> u64 {
-        let mut recent = lock(&self.recent);
+        let mut recent = self.recent.lock();
         let entry = recent.entry(id).or_insert(Recent { generation: 0, progress: Vec::new() });
         entry.generation += 1;
         entry.progress = progress;
@@ -91,17 +91,17 @@ impl Shared {
 
     /// Progress of a message that is not written yet.
     pub fn recent(&self, id: MessageId) -> Option<Vec<Progress>> {
-        lock(&self.recent).get(&id).map(|recent| recent.progress.clone())
+        self.recent.lock().get(&id).map(|recent| recent.progress.clone())
     }
 
     /// The message has left the index.
     pub fn forget(&self, id: MessageId) {
-        lock(&self.recent).remove(&id);
+        self.recent.lock().remove(&id);
     }
 
     /// The progress of this generation stands on the disk, or the message is gone.
     pub fn written(&self, id: MessageId, generation: u64) {
-        let mut recent = lock(&self.recent);
+        let mut recent = self.recent.lock();
         if recent.get(&id).is_some_and(|recent| recent.generation == generation) {
             recent.remove(&id);
         }
@@ -112,8 +112,8 @@ impl Shared {
         self.submit(Op::Discard(paths.to_vec()));
     }
 
-    pub fn lock_index(&self) -> MutexGuard<'_, Index> {
-        lock(&self.index)
+    pub fn lock_index(&self) -> Guard<'_, Index> {
+        self.index.lock()
     }
 
     pub fn health(&self) -> Health {
@@ -129,7 +129,7 @@ impl Shared {
         if self.health.swap(health as u8, Ordering::Relaxed) == health as u8 {
             return;
         }
-        complaint.clone_into(&mut lock(&self.complaint));
+        complaint.clone_into(&mut self.complaint.lock());
         match health {
             Health::Well => tracing::info!(target: "mta", "the data volume is well again; mail is accepted"),
             Health::Full => {
@@ -155,9 +155,4 @@ impl Shared {
         let last = self.last_id.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or(now);
         MessageId(now.max(last + 1))
     }
-}
-
-/// A panic elsewhere leaves the data behind a lock as whole as it was: all changes under these locks are single steps.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,6 +7,7 @@
 //! Source: RFC 5321 §4.2 (replies); The Idempotency-Key HTTP Header Field (IETF draft).
 
 use super::{Answer, error};
+use crate::ground::lock::Lock;
 use crate::mail::model::{Address, Letter, MessageId, Pieces, Reply};
 use crate::window::access::Caller;
 use crate::window::answer;
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Seconds after which a mail that could not be stored may be tried again.
@@ -166,12 +167,12 @@ async fn printed(content: Incoming) -> Option<Print> {
 /// Content that is digested as it goes by.
 struct Printing {
     pieces: Box<dyn Pieces>,
-    context: Arc<Mutex<digest::Context>>,
+    context: Arc<Lock<digest::Context>>,
 }
 
 impl Printing {
     fn new(pieces: Box<dyn Pieces>) -> Self {
-        Self { pieces, context: Arc::new(Mutex::new(digest::Context::new(&digest::SHA256))) }
+        Self { pieces, context: Arc::new(Lock::leaf(digest::Context::new(&digest::SHA256))) }
     }
 }
 
@@ -180,15 +181,15 @@ impl Pieces for Printing {
         Box::pin(async {
             let piece = self.pieces.next().await;
             if let Some(Ok(piece)) = &piece {
-                self.context.lock().unwrap_or_else(PoisonError::into_inner).update(piece);
+                self.context.lock().update(piece);
             }
             piece
         })
     }
 }
 
-fn print(context: &Mutex<digest::Context>) -> Print {
-    Print::of(&context.lock().unwrap_or_else(PoisonError::into_inner))
+fn print(context: &Lock<digest::Context>) -> Print {
+    Print::of(&context.lock())
 }
 
 fn sent(window: &Window, id: MessageId, repeated: bool) -> Answer {

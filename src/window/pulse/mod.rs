@@ -17,7 +17,7 @@ use crate::ground::disk::Disk;
 use crate::ground::lock::Lock;
 use crate::ground::text::harmless_json;
 use bytes::Bytes;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -55,7 +55,7 @@ impl Events {
 
 /// The numbers' keeper.
 pub struct Pulse {
-    rates: Mutex<Rates>,
+    rates: Lock<Rates>,
     disk: Option<Arc<dyn Disk>>,
     events: watch::Sender<Events>,
     pub(super) streams: Arc<Semaphore>,
@@ -70,7 +70,7 @@ impl Pulse {
         let now = clock::now();
         let rates = disk.as_ref().map_or_else(|| Rates::new(now), |disk| store::load(disk.as_ref(), now));
         Self {
-            rates: Mutex::new(rates),
+            rates: Lock::leaf(rates),
             disk,
             events: watch::channel(Events::default()).0,
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
@@ -89,8 +89,8 @@ impl Pulse {
         self.events.subscribe()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Rates> {
-        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_, Rates> {
+        self.rates.lock()
     }
 
     fn tick(&self, window: &Window) {

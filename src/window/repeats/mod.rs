@@ -9,11 +9,12 @@ mod book;
 
 use crate::ground::clock;
 use crate::ground::disk::Disk;
+use crate::ground::lock::Lock;
 use crate::mail::model::MessageId;
 use aws_lc_rs::digest;
 use book::Book;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// Keys that are known at once; the oldest is forgotten first.
 const KEYS_MAX: usize = 10_000;
@@ -53,8 +54,8 @@ impl Print {
 
 /// The keys that are known.
 pub struct Repeats {
-    state: Arc<Mutex<State>>,
-    book: Arc<Mutex<Option<Book>>>,
+    state: Arc<Lock<State>>,
+    book: Arc<Lock<Option<Book>>>,
 }
 
 #[derive(Default)]
@@ -86,8 +87,8 @@ pub(super) enum Begun {
 
 /// The right to use a key.
 pub(super) struct Ticket {
-    state: Arc<Mutex<State>>,
-    book: Arc<Mutex<Option<Book>>>,
+    state: Arc<Lock<State>>,
+    book: Arc<Lock<Option<Book>>>,
     key: Print,
 }
 
@@ -98,12 +99,12 @@ impl Repeats {
         let mut state = State::default();
         kept.into_iter().flatten().for_each(|kept| state.note(kept));
         state.forget(clock::now());
-        Self { state: Arc::new(Mutex::new(state)), book: Arc::new(Mutex::new(book)) }
+        Self { state: Arc::new(Lock::leaf(state)), book: Arc::new(Lock::leaf(book)) }
     }
 
     /// Takes a key.
     pub(super) fn begin(&self, key: &str) -> Begun {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.forget(clock::now());
         let key = Print::of_text(key);
         match state.known.get(&key) {
@@ -120,16 +121,16 @@ impl Ticket {
     /// The mail is in the queue; returns when the key is durable, as far as the volume takes it.
     pub(super) async fn done(self, print: Print, id: MessageId) {
         let kept = Kept { since: clock::now(), key: self.key, print, id };
-        lock(&self.state).note(kept);
+        self.state.lock().note(kept);
         let book = Arc::clone(&self.book);
         // A mail that is in the queue is answered 201, whatever becomes of its key.
-        let _ = tokio::task::spawn_blocking(move || lock(&book).as_mut().map(|book| book.write(&kept))).await;
+        let _ = tokio::task::spawn_blocking(move || book.lock().as_mut().map(|book| book.write(&kept))).await;
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.known.get(&self.key).is_some_and(Option::is_none) {
             state.known.remove(&self.key);
         }
@@ -153,10 +154,6 @@ impl State {
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -194,8 +191,8 @@ mod tests {
         }
         assert!(matches!(repeats.begin("0"), Begun::New(_)));
         assert!(matches!(repeats.begin(&KEYS_MAX.to_string()), Begun::Known(..)));
-        assert!(lock(&repeats.state).known.len() <= KEYS_MAX + 2);
-        lock(&repeats.state).forget(clock::now() + KEPT + 1);
+        assert!(repeats.state.lock().known.len() <= KEYS_MAX + 2);
+        repeats.state.lock().forget(clock::now() + KEPT + 1);
         assert!(matches!(repeats.begin(&KEYS_MAX.to_string()), Begun::New(_)));
     }
 }

@@ -10,11 +10,11 @@
 //! Source: the log messages of Postfix 3.7; RFC 3164 §4.1.2 (time); RFC 3463 (dsn).
 
 use crate::ground::clock;
+use crate::ground::lock::{self, Lock};
 use crate::ground::log::{Said, put_fields};
 use crate::ground::text::is_tricky;
 use crate::mail::model::Enhanced;
 use std::fmt::{self, Write};
-use std::sync::{Mutex, PoisonError};
 use tracing::Level;
 
 /// Octets of one line with its end.
@@ -26,7 +26,7 @@ pub struct Shape {
     hostname: String,
     pid: u32,
     /// The second that was written last, and how.
-    stamp: Mutex<(u32, String)>,
+    stamp: Lock<(u32, String)>,
 }
 
 impl Shape {
@@ -36,7 +36,7 @@ impl Shape {
             syslog_name: syslog_name.to_owned(),
             hostname: hostname.to_owned(),
             pid: std::process::id(),
-            stamp: Mutex::default(),
+            stamp: Lock::new(lock::Level::Log, Default::default()),
         }
     }
 
@@ -162,7 +162,7 @@ impl Shape {
         let start = lines.len();
         let number = if number == 0 { u64::from(self.pid) } else { number };
         {
-            let mut stamp = self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut stamp = self.stamp.lock();
             let now = clock::now();
             if stamp.0 != now {
                 *stamp = (now, clock::rfc3164(now));
