@@ -23,6 +23,7 @@ PYTHON_PACKAGES=(playwright==1.65.2 axe-playwright-python==0.1.8 schemathesis==4
 
 PACKAGES=(
   postfix                                        # next hop and sender; smtp-source, smtp-sink
+  nginx-light                                    # a proxy before the page
   swaks libio-socket-ssl-perl libnet-dns-perl    # SMTP by hand, with TLS and MX look-ups
   dnsmasq-base                                   # the binary alone, without Debian's service
   unbound
@@ -36,7 +37,7 @@ PACKAGES=(
 
 # One word for each thing that a test will call, or a path for each that a program will load.
 PROGRAMS=(
-  postfix smtp-source smtp-sink swaks dnsmasq unbound python3 openssl
+  postfix smtp-source smtp-sink swaks /usr/sbin/nginx dnsmasq unbound python3 openssl
   prometheus prometheus-pushgateway exim4
   pflogsumm mkfs.ext4 fsfreeze
   java php msmtp node django-admin /usr/share/tomcat10/bin/catalina.sh /usr/share/java/jakarta-mail.jar

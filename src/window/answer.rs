@@ -21,6 +21,29 @@ pub(super) enum Content {
     Endless(mpsc::Receiver<io::Result<Bytes>>),
 }
 
+/// Content and what must be kept as long as it is sent.
+pub(super) struct Held<T> {
+    pub(super) content: Content,
+    pub(super) _held: Option<T>,
+}
+
+impl<T: Unpin> Body for Held<T> {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Pin::new(&mut self.get_mut().content).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.content.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.content.size_hint()
+    }
+}
+
 impl From<Bytes> for Content {
     fn from(bytes: Bytes) -> Self {
         Self::Whole(bytes)

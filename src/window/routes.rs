@@ -5,18 +5,22 @@
 //! by GET, and never at the wish of another site's page: `hosts` and `origin` tell those.
 
 use super::access::{Admission, Caller};
-use super::answer::{self, Answer, Content, PROMETHEUS, TEXT};
+use super::answer::{self, Answer, Content, Held, PROMETHEUS, TEXT};
+use super::brake::network;
 use super::forwarded::Client;
 use super::hosts::{self, Authority};
 use super::origin;
+use super::places::{Kind, Place, Turn};
 use super::rights::{Need, Rights};
+use super::searches::Search;
 use super::server::Window;
 use super::{api, metrics, ui};
 use crate::mail::model::Asker;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Method, Request, StatusCode, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Through which door a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +60,36 @@ enum Route<'a> {
     Api(api::Route<'a>),
 }
 
-/// The answer to any request whatever; it never fails.
-pub(super) async fn answer(window: &Window, door: Door, request: Request<Incoming>) -> Answer {
+/// The answer to any request whatever; it never fails. Its room is given back when the last of it was sent.
+pub(super) async fn answer(
+    window: &Window,
+    door: Door,
+    place: Option<&Arc<Place>>,
+    request: Request<Incoming>,
+) -> Response<Held<Turn>> {
+    let (client, path) = (door.client(window, request.headers()), below(window, request.uri().path()));
+    let (Some(place), Some(client)) = (place, client) else {
+        return reply(window, door, None, request).await.map(|content| Held { content, _held: None });
+    };
+    let kind = match path {
+        "/healthz" | "/readyz" => Kind::Health,
+        "/metrics" | "/status" => Kind::Monitor,
+        _ => Kind::Other,
+    };
+    match place.begin(kind, client.address) {
+        Some(turn) => {
+            let answer = reply(window, door, Some(place), request).await;
+            answer.map(|content| Held { content, _held: Some(turn) })
+        }
+        None => {
+            let mut answer = answer::plain(StatusCode::SERVICE_UNAVAILABLE, "503 too many requests are under way; wait\n");
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            answer.map(|content| Held { content, _held: None })
+        }
+    }
+}
+
+async fn reply(window: &Window, door: Door, place: Option<&Arc<Place>>, request: Request<Incoming>) -> Answer {
     let (parts, content) = request.into_parts();
     let (whole_path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
     let path = below(window, whole_path);
@@ -85,6 +117,12 @@ pub(super) async fn answer(window: &Window, door: Door, request: Request<Incomin
     match visit.identified(window, need).await {
         Ok(caller) => visit.caller = caller,
         Err(refusal) => return refusal,
+    }
+    if let (Caller::Anybody, Some(place), Some(client)) = (visit.caller, place, client)
+        && need != Need::Health
+        && let Err(wait) = place.pace(client.address)
+    {
+        return visit.later(StatusCode::TOO_MANY_REQUESTS, "too many requests from this address", wait.as_secs() + 1);
     }
     let Some(route) = route else {
         if path.is_empty() {
@@ -142,8 +180,8 @@ impl Door {
 impl<'a> Route<'a> {
     fn find(visit: &Visit<'a>) -> Option<Self> {
         Some(match visit.path {
-            // Programs that speak HTTP/1.0 want numbers, not a page.
-            "/" if visit.version == Version::HTTP_10 => Self::Status,
+            // Programs that speak HTTP/1.0 want numbers, not a page; browsers behind nginx, which speaks it too, say what they want.
+            "/" if visit.version == Version::HTTP_10 && !visit.wants_html() => Self::Status,
             "/status" => Self::Status,
             "/metrics" => Self::Metrics,
             "/healthz" => Self::Health,
@@ -186,6 +224,22 @@ impl<'a> Visit<'a> {
         Asker { user: user.to_owned(), address: self.client.map(|client| client.address) }
     }
 
+    /// The right to search the queue or the history; each takes a processor for a while.
+    ///
+    /// # Errors
+    /// The answer that whoever has searches under way gets.
+    pub(super) async fn search<'w>(&self, window: &'w Window) -> Result<Option<Search<'w>>, Answer> {
+        let Some(client) = self.client else { return Ok(None) };
+        let visitor = format!("{} {}", self.asker().user, network(client.address));
+        match window.searches.begin(&visitor).await {
+            Some(search) => Ok(Some(search)),
+            None => {
+                window.counters.window_refused_total.with_label_values(&["search"]).inc();
+                Err(self.later(StatusCode::TOO_MANY_REQUESTS, "too many searches are under way; one at a time", 3))
+            }
+        }
+    }
+
     /// What a request may not do that its route needs, in words.
     pub(super) fn right(&self, window: &Window, need: Need) -> Result<(), &'static str> {
         match self.door {
@@ -206,6 +260,11 @@ impl<'a> Visit<'a> {
             0 | 1 => "./".to_owned(),
             steps => "../".repeat(steps - 1),
         }
+    }
+
+    fn wants_html(&self) -> bool {
+        let accept = self.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        accept.is_some_and(|accept| accept.contains("text/html"))
     }
 
     fn is_plain(&self) -> bool {

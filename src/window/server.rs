@@ -2,21 +2,23 @@
 //!
 //! Purpose: HTTP/1.0 and 1.1 on `ui_port` and on the control socket.
 //! In: bound listeners. Out: answers made by `routes`.
-//! Limits: 64 connections a window, 16 KiB of request header, 10 s for it to arrive (and for an idle connection), one minute
+//! Limits: those of `places` for connections and requests at `ui_port`, 64 connections at the control socket, 16 KiB of request
+//! header, 5 s for it to arrive (and for an idle connection), one minute
 //! for the life of a connection on `ui_port`, 64 KiB of request content but for mails. Above the limit of connections a
 //! stranger hears 503 and is let go; the relay itself never waits for a window.
 //! Security: whoever may open the control socket may do all; its file mode is the lock. At `ui_port` `rights` decides.
 //! Source: RFC 9110, RFC 9112.
 
 use super::access::Access;
-use super::answer;
 use super::brake::Brake;
 use super::metrics::{self, Probe};
 use super::origin::FormToken;
 use super::parts::{Part, PartView, Parts};
+use super::places::{Place, Places};
 use super::pulse::Pulse;
 use super::repeats::Repeats;
 use super::routes::{self, Door};
+use super::searches::Searches;
 use super::secure::{self, Received};
 use super::words::size;
 use crate::appliance::counter::Counters;
@@ -40,18 +42,14 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
-/// The most connections at once: on all addresses of `ui_port` together, and on the control socket.
-pub const CONNECTIONS_MAX: usize = 64;
-
-/// Places beside those for connections from this machine itself: a crowd must not make the appliance look ill to its own health
-/// check.
-pub const OWN_CONNECTIONS_MAX: usize = 8;
+/// The most connections at once to the control socket.
+const CONTROL_CONNECTIONS_MAX: usize = 64;
 
 /// The longest request header, request line included.
 pub const HEADER_MAX: usize = 16 * 1024;
 
 /// How long a request header may take, and a kept connection may stay idle.
-pub const HEADER_PATIENCE: Duration = Duration::from_secs(10);
+pub const HEADER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long one connection to `ui_port` may live; clients open another.
 pub const CONNECTION_LIFE: Duration = Duration::from_secs(60);
@@ -117,6 +115,7 @@ pub struct Window {
     pub(super) ready: watch::Receiver<Readiness>,
     pub(super) probe: Probe,
     pub(super) brake: Brake,
+    pub(super) searches: Searches,
     pub(super) form_token: FormToken,
     pub(super) parts: Parts,
 }
@@ -166,9 +165,9 @@ impl Window {
         metrics::register_ages(&counters, Arc::clone(&views.desk))?;
         counters.start_time_seconds.set(i64::from(facts.started));
         let probe = Probe::new(facts.data_volume.clone());
-        let (brake, form_token) = (Brake::default(), FormToken::new());
+        let (brake, searches, form_token) = (Brake::default(), Searches::default(), FormToken::new());
         let parts = Parts::new(facts.terminals.clone(), facts.volumes.clone());
-        Ok(Arc::new(Self { views, counters, access, facts, ready, probe, brake, form_token, parts }))
+        Ok(Arc::new(Self { views, counters, access, facts, ready, probe, brake, searches, form_token, parts }))
     }
 }
 
@@ -180,35 +179,30 @@ pub async fn serve_public(
     tls: Option<Arc<Presenter>>,
     stop: watch::Receiver<bool>,
 ) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let own_slots = Arc::new(Semaphore::new(OWN_CONNECTIONS_MAX));
+    let places = Places::new(Arc::clone(&window.counters));
     let mut windows = JoinSet::new();
     for listener in listeners {
-        let (slots, own_slots) = (Arc::clone(&slots), Arc::clone(&own_slots));
-        let room = Room { window: Arc::clone(&window), tls: tls.clone(), slots, own_slots, stop: stop.clone() };
-        windows.spawn(room.serve(Listener::Public(listener)));
+        let room = Room { window: Arc::clone(&window), tls: tls.clone(), stop: stop.clone() };
+        windows.spawn(room.serve(Listener::Public(listener, Arc::clone(&places))));
     }
     while windows.join_next().await.is_some() {}
 }
 
 /// Serves the control socket until `stop` says true. The caller has bound it with a mode that keeps strangers out.
 pub async fn serve_control(window: Arc<Window>, listener: UnixListener, stop: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let own_slots = Arc::new(Semaphore::new(0));
-    Room { window, tls: None, slots, own_slots, stop }.serve(Listener::Control(listener)).await;
+    let slots = Arc::new(Semaphore::new(CONTROL_CONNECTIONS_MAX));
+    Room { window, tls: None, stop }.serve(Listener::Control(listener, slots)).await;
 }
 
 struct Room {
     window: Arc<Window>,
     tls: Option<Arc<Presenter>>,
-    slots: Arc<Semaphore>,
-    own_slots: Arc<Semaphore>,
     stop: watch::Receiver<bool>,
 }
 
 enum Listener {
-    Public(TcpListener),
-    Control(UnixListener),
+    Public(TcpListener, Arc<Places>),
+    Control(UnixListener, Arc<Semaphore>),
 }
 
 enum Guest {
@@ -225,7 +219,7 @@ impl Room {
                 () = stopped(&mut self.stop) => break,
                 Some(end) = guests.join_next(), if !guests.is_empty() => self.note(end),
                 guest = listener.accept() => match guest {
-                    Ok(guest) => self.receive(guest, &mut guests),
+                    Ok(guest) => self.receive(guest, &listener, &mut guests),
                     Err(error) => {
                         tracing::warn!(%error, "a connection to the stats UI could not be accepted");
                         sleep(ACCEPT_PAUSE).await;
@@ -243,29 +237,30 @@ impl Room {
         let _ = timeout(GRACE + GRACE, farewell).await;
     }
 
-    fn receive(&self, guest: Guest, guests: &mut JoinSet<()>) {
-        let slot = Arc::clone(&self.slots).try_acquire_owned();
-        let slot =
-            slot.or_else(|full| if guest.is_own() { Arc::clone(&self.own_slots).try_acquire_owned() } else { Err(full) });
-        let Ok(slot) = slot else {
-            guest.turn_away();
-            return;
-        };
+    fn receive(&self, guest: Guest, listener: &Listener, guests: &mut JoinSet<()>) {
         let (window, tls, stop) = (Arc::clone(&self.window), self.tls.clone(), self.stop.clone());
-        guests.spawn(async move {
-            match guest {
-                Guest::Public(stream, client) => match tls {
-                    None => attend(window, Door::Public(client), stream, stop).await,
-                    Some(tls) => match secure::receive(&tls, stream).await {
-                        Some(Received::Secured(stream)) => attend(window, Door::Public(client), stream, stop).await,
-                        Some(Received::Plain(stream)) => attend(window, Door::Plain(client), stream, stop).await,
-                        None => {}
-                    },
-                },
-                Guest::Control(stream) => attend(window, Door::Control, stream, stop).await,
-            }
-            drop(slot);
-        });
+        let own = guest.is_own();
+        match (guest, listener) {
+            (Guest::Public(stream, client), Listener::Public(_, places)) => match places.enter(client, own) {
+                Some(place) => drop(guests.spawn(async move {
+                    tokio::select! {
+                        // Nothing was under way.
+                        () = place.given_away() => {}
+                        () = receive_public(window, stream, client, tls, Arc::clone(&place), stop) => {}
+                    }
+                })),
+                None => Guest::Public(stream, client).turn_away(),
+            },
+            (Guest::Control(stream), Listener::Control(_, slots)) => match Arc::clone(slots).try_acquire_owned() {
+                Ok(slot) => drop(guests.spawn(async move {
+                    attend(window, Door::Control, None, stream, stop).await;
+                    drop(slot);
+                })),
+                Err(_) => Guest::Control(stream).turn_away(),
+            },
+            // A listener gives guests of its own kind.
+            (guest, _) => guest.turn_away(),
+        }
     }
 
     fn note(&self, end: Result<(), JoinError>) {
@@ -279,10 +274,10 @@ impl Room {
 impl Listener {
     async fn accept(&self) -> io::Result<Guest> {
         match self {
-            Self::Public(listener) => {
+            Self::Public(listener, _) => {
                 listener.accept().await.map(|(stream, peer)| Guest::Public(stream, peer.ip().to_canonical()))
             }
-            Self::Control(listener) => listener.accept().await.map(|(stream, _)| Guest::Control(stream)),
+            Self::Control(listener, _) => listener.accept().await.map(|(stream, _)| Guest::Control(stream)),
         }
     }
 }
@@ -304,14 +299,31 @@ impl Guest {
     }
 }
 
+/// A connection to `ui_port`, inside TLS where that is wanted.
+async fn receive_public(
+    window: Arc<Window>,
+    stream: TcpStream,
+    client: IpAddr,
+    tls: Option<Arc<Presenter>>,
+    place: Arc<Place>,
+    stop: watch::Receiver<bool>,
+) {
+    let Some(tls) = tls else { return attend(window, Door::Public(client), Some(place), stream, stop).await };
+    match secure::receive(&tls, stream).await {
+        Some(Received::Secured(stream)) => attend(window, Door::Public(client), Some(place), stream, stop).await,
+        Some(Received::Plain(stream)) => attend(window, Door::Plain(client), Some(place), stream, stop).await,
+        None => {}
+    }
+}
+
 /// One connection, from its first request to its end.
-async fn attend<S>(window: Arc<Window>, door: Door, stream: S, mut stop: watch::Receiver<bool>)
+async fn attend<S>(window: Arc<Window>, door: Door, place: Option<Arc<Place>>, stream: S, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request| {
-        let window = Arc::clone(&window);
-        async move { Ok::<answer::Answer, Infallible>(routes::answer(&window, door, request).await) }
+        let (window, place) = (Arc::clone(&window), place.clone());
+        async move { Ok::<_, Infallible>(routes::answer(&window, door, place.as_ref(), request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -10,7 +10,7 @@ use postern::mail::model::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub struct MemoryDesk {
     pub paused: Mutex<BTreeSet<String>>,
     /// What programs handed in.
     pub letters: Mutex<Vec<(Letter, Vec<u8>)>>,
+    /// Milliseconds that a search takes.
+    slow: AtomicU64,
     messages: Mutex<BTreeMap<MessageId, Message>>,
 }
 
@@ -61,6 +63,11 @@ impl Content for Repeated {
 pub const LINE: &[u8] = b"The quick brown fox jumps over the lazy dog, again and again.\r\n";
 
 impl MemoryDesk {
+    /// From now on every search takes so long.
+    pub fn slow(&self, takes: Duration) {
+        self.slow.store(u64::try_from(takes.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
     pub fn new(messages: impl IntoIterator<Item = Message>) -> Arc<Self> {
         let messages = messages.into_iter().map(|message| (message.id, message)).collect();
         Arc::new(Self { messages: Mutex::new(messages), ..Self::default() })
@@ -236,6 +243,10 @@ impl Desk for MemoryDesk {
 
     fn find(&self, filter: Filter, after: Option<MessageId>, limit: usize, _patience: Duration) -> Answer<'_, Found> {
         Box::pin(async move {
+            let slow = self.slow.load(Ordering::Relaxed);
+            if slow > 0 {
+                tokio::time::sleep(Duration::from_millis(slow)).await;
+            }
             let messages = self.messages.lock().unwrap();
             let mut found = Found { next: after, ..Found::default() };
             for message in messages.values().filter(|message| after.is_none_or(|after| message.id > after)) {

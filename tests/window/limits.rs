@@ -1,7 +1,9 @@
 //! Clients that come in crowds, dawdle, or talk nonsense.
 
-use crate::support::TestWindow;
-use postern::window::server::{CONNECTIONS_MAX, HEADER_MAX, HEADER_PATIENCE, OWN_CONNECTIONS_MAX};
+use crate::support::{TestWindow, curl, troubled_queue};
+use postern::window::Login;
+use postern::window::places::REQUESTS_PER_CLIENT_MAX;
+use postern::window::server::{HEADER_MAX, HEADER_PATIENCE};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,32 +20,85 @@ async fn talk(window: &TestWindow, words: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// A connection whose request is under way until its content has come.
+async fn busy(window: &TestWindow) -> TcpStream {
+    let mut stream = TcpStream::connect(window.address).await.unwrap();
+    stream
+        .write_all(
+            b"POST /api/v1/orders HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YTpi\r\nContent-Type: application/json\r\n\
+        Content-Length: 10\r\n\r\n{",
+        )
+        .await
+        .unwrap();
+    stream
+}
+
 #[tokio::test]
-async fn a_crowd_is_turned_away_and_the_next_one_is_served() {
+async fn whoever_asks_for_nothing_gives_way_and_health_answers() {
     let window = TestWindow::open([], None).await;
     let mut crowd = Vec::new();
-    // We come from the appliance's own machine, for whose health check some places are kept.
-    for _ in 0..CONNECTIONS_MAX + OWN_CONNECTIONS_MAX {
+    for number in 0..300 {
         let mut stream = TcpStream::connect(window.address).await.unwrap();
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-        let mut answer = [0; 12];
-        stream.read_exact(&mut answer).await.unwrap();
-        assert_eq!(&answer, b"HTTP/1.1 200");
+        if number % 2 == 0 {
+            let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: ").await;
+        }
         crowd.push(stream);
+        if number % 50 == 49 {
+            for path in ["/healthz", "/readyz", "/metrics", "/status", "/"] {
+                let begin = Instant::now();
+                assert_eq!(window.curl(&[], path).await.status, 200, "{path}");
+                assert!(begin.elapsed() < Duration::from_secs(1), "{path}: {:?}", begin.elapsed());
+            }
+        }
     }
-    for _ in 0..20 {
-        let mut stream = TcpStream::connect(window.address).await.unwrap();
-        let mut answer = String::new();
-        timeout(Duration::from_secs(5), stream.read_to_string(&mut answer)).await.unwrap().unwrap();
-        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After"), "{answer}");
-    }
+    // The first of them are gone, the last are not.
+    let mut rest = Vec::new();
+    assert!(timeout(Duration::from_secs(1), crowd[0].read_to_end(&mut rest)).await.is_ok());
+    assert!(timeout(Duration::from_millis(50), crowd[299].read_to_end(&mut rest)).await.is_err());
     // The control socket is another door.
     assert_eq!(window.curl_control(&[], "/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn requests_under_way_have_a_limit_and_leave_room_for_health_and_metrics() {
+    let window = TestWindow::open([], Some(Login::new("a", "b"))).await;
+    let mut crowd = Vec::new();
+    for _ in 0..REQUESTS_PER_CLIENT_MAX {
+        crowd.push(busy(&window).await);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let more = window.curl(&["--user", "a:b"], "/").await;
+    assert!(more.status == 503 && more.head.contains("retry-after: "), "{}", more.head);
+    for path in ["/healthz", "/readyz", "/metrics", "/status"] {
+        assert_eq!(window.curl(&["--user", "a:b"], path).await.status, 200, "{path}");
+    }
+    assert!(window.counters.window_refused_total.with_label_values(&["request"]).get() > 0);
     drop(crowd);
     let begin = Instant::now();
-    while !talk(&window, b"GET /healthz HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.0 200") {
+    while window.curl(&["--user", "a:b"], "/").await.status != 200 {
         assert!(begin.elapsed() < Duration::from_secs(5), "the crowd's places stay taken");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_searches_at_once_few_are_made() {
+    let window = TestWindow::open(troubled_queue(), None).await;
+    window.desk.slow(Duration::from_millis(300));
+    let url = window.url("/api/v1/queue?search=nobody-of-this-name");
+    let searches: Vec<_> = (0..20)
+        .map(|_| {
+            let url = url.clone();
+            tokio::spawn(async move { curl(&[], &url).await })
+        })
+        .collect();
+    let mut made = 0;
+    for search in searches {
+        let reply = search.await.unwrap();
+        made += usize::from(reply.status == 200);
+        assert!(reply.status == 200 || reply.status == 429 && reply.head.contains("retry-after: "), "{}", reply.head);
+    }
+    assert!((1..=6).contains(&made), "{made} of 20 were made");
+    assert_eq!(window.curl(&[], "/api/v1/queue").await.status, 200, "a list is no search");
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod hooks;
 mod limits;
 mod monitors;
 mod orders;
+mod proxy;
 mod pushes;
 mod routes;
 mod sending;

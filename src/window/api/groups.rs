@@ -4,6 +4,7 @@ use super::{Answer, ask, error, since};
 use crate::ground::clock;
 use crate::mail::model::Grouping;
 use crate::window::answer;
+use crate::window::routes::Visit;
 use crate::window::server::Window;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -37,10 +38,14 @@ pub struct GroupView {
 }
 
 /// `GET /api/v1/groups?by=reason`
-pub(super) async fn groups(window: &Window, query: &str) -> Answer {
-    let by = query.strip_prefix("by=").and_then(|word| Grouping::ALL.into_iter().find(|by| by.as_str() == word));
+pub(super) async fn groups(window: &Window, visit: &Visit<'_>) -> Answer {
+    let by = visit.query.strip_prefix("by=").and_then(|word| Grouping::ALL.into_iter().find(|by| by.as_str() == word));
     let Some(by) = by else {
         return error(StatusCode::BAD_REQUEST, "by=sender, sender_domain, recipient_domain or reason is wanted");
+    };
+    let _search = match visit.search(window).await {
+        Ok(search) => search,
+        Err(answer) => return answer,
     };
     match view(window, by).await {
         Ok(view) => answer::json(StatusCode::OK, &view),

@@ -6,6 +6,7 @@ use super::{Answer, ask, error, since};
 use crate::ground::clock;
 use crate::mail::model::{Attempt, Ending, Finished, MessageId, Wanted};
 use crate::window::answer;
+use crate::window::routes::Visit;
 use crate::window::server::Window;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -145,10 +146,14 @@ pub(in crate::window) async fn attempts_view(window: &Window, id: MessageId) -> 
 }
 
 /// `GET /api/v1/history?search=…&after=…`
-pub(super) async fn history(window: &Window, query: &str) -> Answer {
-    let asked = match HistoryQuery::parse(query) {
+pub(super) async fn history(window: &Window, visit: &Visit<'_>) -> Answer {
+    let asked = match HistoryQuery::parse(visit.query) {
         Ok(asked) => asked,
         Err(words) => return error(StatusCode::BAD_REQUEST, &words),
+    };
+    let _search = match visit.search(window).await {
+        Ok(search) => search,
+        Err(answer) => return answer,
     };
     match history_view(window, asked).await {
         Ok(view) => answer::json(StatusCode::OK, &view),

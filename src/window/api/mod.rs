@@ -166,8 +166,8 @@ impl<'a> Route<'a> {
             Self::Sessions => sessions::sessions(window),
             Self::Refusals => sessions::refusals(window),
             Self::Log => sessions::log(window, visit.query),
-            Self::Groups => groups::groups(window, visit.query).await,
-            Self::Queue => queue::queue(window, visit.query).await,
+            Self::Groups => groups::groups(window, visit).await,
+            Self::Queue => queue::queue(window, visit).await,
             Self::Import => carry::import(window, content).await,
             Self::Message(id) => match id.parse() {
                 Ok(id) => queue::message(window, id).await,
@@ -189,7 +189,7 @@ impl<'a> Route<'a> {
                 Ok(id) => history::attempts(window, id).await,
                 Err(()) => no_id(id),
             },
-            Self::History => history::history(window, visit.query).await,
+            Self::History => history::history(window, visit).await,
             Self::Finished(id) => match id.parse::<MessageId>() {
                 Ok(id) => history::one(window, id).await,
                 Err(()) => no_id(id),

@@ -10,6 +10,7 @@ use crate::mail::model::{Body, DestinationSummary, Kind, Message, MessageId, Pro
 use crate::window::answer::{self, Content, MAIL};
 use crate::window::carry::each_piece;
 use crate::window::pair::{status_name, target_name};
+use crate::window::routes::Visit;
 use crate::window::server::Window;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
@@ -207,20 +208,21 @@ pub(in crate::window) fn destination_view(destination: DestinationSummary, now: 
 }
 
 /// `GET /api/v1/queue?after=ID&limit=N&…`, with the conditions of a [`FilterView`].
-pub(super) async fn queue(window: &Window, query: &str) -> Answer {
-    let asked = match PageQuery::parse(query) {
+pub(super) async fn queue(window: &Window, visit: &Visit<'_>) -> Answer {
+    let asked = match PageQuery::parse(visit.query) {
         Ok(asked) => asked,
         Err(words) => return error(StatusCode::BAD_REQUEST, &words),
     };
-    match page(window, &asked).await {
+    match page(window, visit, &asked).await {
         Ok(page) => answer::json(StatusCode::OK, &page),
         Err(answer) => answer,
     }
 }
 
 /// A page of the queue, for the API and for people.
-pub(in crate::window) async fn page(window: &Window, asked: &PageQuery) -> Result<PageView, Answer> {
+pub(in crate::window) async fn page(window: &Window, visit: &Visit<'_>, asked: &PageQuery) -> Result<PageView, Answer> {
     let filter = asked.filter.filter().map_err(|words| error(StatusCode::BAD_REQUEST, &words))?;
+    let _search = if filter.is_empty() { None } else { visit.search(window).await? };
     let (now, deadline) = (clock::now(), Instant::now() + SEARCH_PATIENCE);
     let mut view = PageView { messages: Vec::new(), next: None, scanned: 0, complete: false };
     let mut after = asked.after;

@@ -59,6 +59,7 @@ struct One {
 pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, Refused> {
     let asked = HistoryQuery { limit: Some(PAGE), ..HistoryQuery::parse(visit.query).map_err(Refused::Query)? };
     let wanted = asked.wanted.clone();
+    let _search = visit.search(window).await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
     let found = api::history_view(window, asked).await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
     let fields =
         [("search", &wanted.search), ("recipient", &wanted.recipient), ("sender", &wanted.sender), ("status", &wanted.status)];

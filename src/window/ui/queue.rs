@@ -99,7 +99,7 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, R
     let (query, notice) = super::notice::split(visit.query);
     let mut asked = PageQuery::parse(&query).map_err(Refused::Query)?;
     asked.limit = PAGE;
-    let found = api::page(window, &asked).await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
+    let found = api::page(window, visit, &asked).await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
     let mut destinations = window.views.desk.destinations(DESTINATIONS + 1);
     let more_destinations = destinations.len() > DESTINATIONS;
     destinations.truncate(DESTINATIONS);

@@ -1,0 +1,288 @@
+//! Room at `ui_port`: connections and requests, shared so that no stranger takes all of it.
+//!
+//! A connection that has no request under way gives way when another one needs its place: first those that have asked for
+//! nothing yet, of the address that holds most of them, the oldest first. So half-open requests cost others nothing. Requests for
+//! health and metrics have room that no other request takes.
+//! Limits: [`CONNECTIONS_MAX`], three quarters of them for one address; [`REQUESTS_MAX`] requests under way, half of them for one client;
+//! [`MONITORS_MAX`] for metrics beside those; a client's anonymous requests at the pace of [`PACE`], of [`CLIENTS_MAX`] clients.
+//! An IPv6 network of 64 bits counts as one address.
+
+use super::brake::network;
+use crate::appliance::counter::Counters;
+use crate::ground::pace::{Bucket, Rate};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// The most connections at once, on all addresses of `ui_port` together.
+pub const CONNECTIONS_MAX: usize = 128;
+
+/// Of these from one address.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = CONNECTIONS_MAX / 4 * 3;
+
+/// Places beside those for connections from this machine itself: a crowd must not make the appliance look ill to its own health
+/// check.
+pub const OWN_CONNECTIONS_MAX: usize = 8;
+
+/// The most requests under way, but for health and metrics.
+pub const REQUESTS_MAX: usize = 64;
+
+/// Of these for one client.
+pub const REQUESTS_PER_CLIENT_MAX: usize = REQUESTS_MAX / 2;
+
+/// The most requests for metrics and status under way.
+pub const MONITORS_MAX: usize = 8;
+
+/// How often a client that nobody knows may ask.
+pub const PACE: Rate = Rate { count: 1000, per: Duration::from_secs(10) };
+
+/// Clients whose pace is remembered.
+const CLIENTS_MAX: usize = 4096;
+
+/// What a request is about, as far as room goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Whether the appliance is well: always.
+    Health,
+    /// Numbers for monitors.
+    Monitor,
+    /// All else.
+    Other,
+}
+
+/// All places.
+pub(super) struct Places {
+    open: Mutex<Open>,
+    paces: Mutex<HashMap<IpAddr, Bucket>>,
+    counters: Arc<Counters>,
+}
+
+#[derive(Default)]
+struct Open {
+    next: u64,
+    connections: HashMap<u64, Connection>,
+    monitors: usize,
+    /// Requests under way of each client.
+    requests: HashMap<IpAddr, usize>,
+}
+
+struct Connection {
+    address: IpAddr,
+    /// Requests under way: none or one.
+    busy: bool,
+    /// Whether it has ever asked for something.
+    asked: bool,
+    /// When it last had something to do.
+    since: Instant,
+    give_way: Arc<Notify>,
+}
+
+/// A connection's place; dropping it gives it back.
+pub(super) struct Place {
+    places: Arc<Places>,
+    number: u64,
+    give_way: Arc<Notify>,
+}
+
+/// A request's room; dropping it gives it back.
+pub(super) struct Turn {
+    place: Arc<Place>,
+    kind: Kind,
+    client: IpAddr,
+}
+
+impl Places {
+    pub(super) fn new(counters: Arc<Counters>) -> Arc<Self> {
+        Arc::new(Self { open: Mutex::default(), paces: Mutex::default(), counters })
+    }
+
+    /// A place for a connection. `own`: it comes from this machine. `None`: there is none, and nobody gives way.
+    pub(super) fn enter(self: &Arc<Self>, address: IpAddr, own: bool) -> Option<Arc<Place>> {
+        let address = network(address);
+        let mut open = self.lock();
+        let from_here = open.connections.values().filter(|connection| connection.address == address).count();
+        let full = open.connections.len() >= CONNECTIONS_MAX;
+        if from_here >= CONNECTIONS_PER_ADDRESS_MAX || full {
+            let only = (from_here >= CONNECTIONS_PER_ADDRESS_MAX).then_some(address);
+            let beside = own && open.connections.len() < CONNECTIONS_MAX + OWN_CONNECTIONS_MAX;
+            if !open.make_room(only) && !beside {
+                drop(open);
+                self.refused("connection");
+                return None;
+            }
+        }
+        let (number, give_way) = (open.next, Arc::new(Notify::new()));
+        open.next += 1;
+        let connection =
+            Connection { address, busy: false, asked: false, since: Instant::now(), give_way: Arc::clone(&give_way) };
+        open.connections.insert(number, connection);
+        Some(Arc::new(Place { places: Arc::clone(self), number, give_way }))
+    }
+
+    /// Whether a client that nobody knows may ask now.
+    ///
+    /// # Errors
+    /// How long it must wait.
+    pub(super) fn pace(&self, client: IpAddr) -> Result<(), Duration> {
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        if paces.len() >= CLIENTS_MAX && !paces.contains_key(&network(client)) {
+            // Whoever asks slowly loses nothing by this.
+            paces.clear();
+        }
+        let taken = paces.entry(network(client)).or_insert_with(|| Bucket::new(PACE)).take(Instant::now());
+        drop(paces);
+        taken.inspect_err(|_| self.refused("request"))
+    }
+
+    fn refused(&self, reason: &str) {
+        self.counters.window_refused_total.with_label_values(&[reason]).inc();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    /// Lets the connection go that needs its place least; of one address where it is given. `false`: all are busy.
+    fn make_room(&mut self, only: Option<IpAddr>) -> bool {
+        let mut idle: HashMap<IpAddr, usize> = HashMap::new();
+        for connection in self.connections.values().filter(|connection| !connection.busy) {
+            *idle.entry(connection.address).or_default() += 1;
+        }
+        let candidates = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| !connection.busy && only.is_none_or(|address| address == connection.address));
+        let order = |connection: &Connection| {
+            let crowd = idle.get(&connection.address).copied().unwrap_or_default();
+            (connection.asked, std::cmp::Reverse(crowd), connection.since)
+        };
+        let least = candidates.min_by_key(|(_, connection)| order(connection)).map(|(number, _)| *number);
+        let Some(gone) = least.and_then(|number| self.connections.remove(&number)) else { return false };
+        gone.give_way.notify_one();
+        true
+    }
+}
+
+impl Place {
+    /// Ends when the connection must give way.
+    pub(super) async fn given_away(&self) {
+        self.give_way.notified().await;
+    }
+
+    /// Whether a client that nobody knows may ask now; see [`Places::pace`].
+    pub(super) fn pace(&self, client: IpAddr) -> Result<(), Duration> {
+        self.places.pace(client)
+    }
+
+    /// Room for a request of this connection; `None`: there is none, or the connection has just given way.
+    pub(super) fn begin(self: &Arc<Self>, kind: Kind, client: IpAddr) -> Option<Turn> {
+        let client = network(client);
+        let mut open = self.places.lock();
+        let room = match kind {
+            Kind::Health => true,
+            Kind::Monitor => open.monitors < MONITORS_MAX,
+            Kind::Other => {
+                let all: usize = open.requests.values().sum();
+                let own = open.requests.get(&client).copied().unwrap_or_default();
+                all < REQUESTS_MAX && own < REQUESTS_PER_CLIENT_MAX
+            }
+        };
+        let connection = open.connections.get_mut(&self.number).filter(|_| room);
+        let Some(connection) = connection else {
+            drop(open);
+            self.places.refused("request");
+            return None;
+        };
+        (connection.busy, connection.asked) = (true, true);
+        match kind {
+            Kind::Health => {}
+            Kind::Monitor => open.monitors += 1,
+            Kind::Other => *open.requests.entry(client).or_default() += 1,
+        }
+        Some(Turn { place: Arc::clone(self), kind, client })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut open = self.place.places.lock();
+        if let Some(connection) = open.connections.get_mut(&self.place.number) {
+            (connection.busy, connection.since) = (false, Instant::now());
+        }
+        match self.kind {
+            Kind::Health => {}
+            Kind::Monitor => open.monitors -= 1,
+            Kind::Other => {
+                if let Some(number) = open.requests.get_mut(&self.client) {
+                    *number -= 1;
+                    if *number == 0 {
+                        open.requests.remove(&self.client);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.lock().connections.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places() -> Arc<Places> {
+        Places::new(Arc::new(Counters::new(&[]).unwrap()))
+    }
+
+    fn address(number: usize) -> IpAddr {
+        IpAddr::from(u32::try_from(number + (10 << 24)).unwrap().to_be_bytes())
+    }
+
+    #[test]
+    fn who_asks_for_nothing_gives_way_to_whoever_comes() {
+        let places = places();
+        let asked = places.enter(address(1), false).unwrap();
+        drop(asked.begin(Kind::Other, address(1)).unwrap());
+        let silent: Vec<_> = (0..300).map(|number| places.enter(address(2 + number % 3), false).unwrap()).collect();
+        assert_eq!(places.lock().connections.len(), CONNECTIONS_MAX);
+        assert!(asked.begin(Kind::Other, address(1)).is_some(), "it has asked before, and they have not");
+        assert!(silent[0].begin(Kind::Health, address(2)).is_none(), "the oldest is gone");
+        assert!(silent[299].begin(Kind::Health, address(2)).is_some());
+        drop(silent);
+        assert_eq!(places.lock().connections.len(), 1);
+    }
+
+    #[test]
+    fn requests_of_one_client_leave_room_for_others_and_for_monitors() {
+        let places = places();
+        let enter = |number: usize| places.enter(address(number), false).unwrap();
+        let many: Vec<_> = (0..REQUESTS_PER_CLIENT_MAX).filter_map(|_| enter(1).begin(Kind::Other, address(1))).collect();
+        assert_eq!(many.len(), REQUESTS_PER_CLIENT_MAX);
+        assert!(enter(1).begin(Kind::Other, address(1)).is_none());
+        let others: Vec<_> =
+            (0..40).filter_map(|number| enter(100 + number).begin(Kind::Other, address(100 + number))).collect();
+        assert_eq!(many.len() + others.len(), REQUESTS_MAX);
+        let monitors: Vec<_> = (0..20).filter_map(|_| enter(7).begin(Kind::Monitor, address(7))).collect();
+        assert_eq!(monitors.len(), MONITORS_MAX);
+        assert!(enter(8).begin(Kind::Health, address(8)).is_some());
+        drop((many, others, monitors));
+        assert!(places.lock().requests.is_empty() && places.lock().monitors == 0);
+        assert!(enter(1).begin(Kind::Other, address(1)).is_some());
+    }
+
+    #[test]
+    fn a_client_that_nobody_knows_is_held_to_a_pace() {
+        let places = places();
+        let taken = (0..3000).filter(|_| places.pace(address(1)).is_ok()).count();
+        assert!((1000..1500).contains(&taken), "{taken}");
+        assert!(places.pace(address(2)).is_ok());
+    }
+}
