@@ -9,12 +9,16 @@
 
 mod claim;
 mod facts;
+#[cfg(debug_assertions)]
+mod faults;
 mod hooks;
 mod instance;
 mod keys;
 mod lookout;
+mod obey;
 mod rooms;
 mod trouble;
+mod watchdog;
 mod windows;
 
 use crate::appliance::counter::Counters;
@@ -23,7 +27,7 @@ use crate::appliance::property::{LogFormat, Settings, webhook};
 use crate::appliance::supervise::confine::confine;
 use crate::appliance::supervise::orders::Listener;
 use crate::appliance::supervise::status::StatusWriter;
-use crate::ground::disk::Disk;
+use crate::ground::disk::{Disk, Watched};
 use crate::ground::tls::{Authorities, Presenter};
 use crate::ground::{log, sys};
 use crate::mail::accept::{self, Tls};
@@ -98,16 +102,22 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
         .enable_all()
         .build()
         .map_err(|error| vec![internal("the runtime", &error)])?;
-    let keys = presenter.map(|presenter| (presenter, orders));
-    let ended = runtime.block_on(serve(&settings, keys, authorities, status, maillog.as_deref(), log.tail()));
+    let told = Told { presenter, orders };
+    let ended = runtime.block_on(serve(&settings, told, authorities, status, maillog.as_deref(), log.tail()));
     let ended = ended.map_err(|failure| vec![failure]);
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
 }
 
+/// What the supervisor has told, and has still to tell.
+struct Told {
+    presenter: Option<Arc<Presenter>>,
+    orders: Listener,
+}
+
 async fn serve(
     settings: &Settings,
-    keys: Option<(Arc<Presenter>, Listener)>,
+    told: Told,
     authorities: Authorities,
     status: &Arc<StatusWriter>,
     maillog: Option<&MailLog>,
@@ -117,22 +127,20 @@ async fn serve(
     let mut hangup = signal(SignalKind::hangup()).map_err(|error| internal("SIGHUP", &error))?;
     // First of all: a core that was told to stop keeps its ports and its control socket as long as the volume, and the volume
     // is what its successor can wait for.
-    let disk: Arc<dyn Disk> = Arc::new(claim::open_volume(settings, &mut terminate).await?);
+    let disk = Watched::new(claim::open_volume(settings, &mut terminate).await?);
+    let calls = disk.calls();
+    let disk: Arc<dyn Disk> = Arc::new(disk);
     let refusals = Refusal::ALL.map(Refusal::as_str);
     let counters = Arc::new(Counters::new(&refusals).map_err(|error| internal("counters", &error))?);
     // Ends before the volume is given up: a successor must find all lines there.
     let _maillog = maillog.map(|maillog| maillog.open(&settings.volume_data, settings.maillog_buffer_limit, counters.clone()));
     let Ports { smtp, smtps, windows, control } = Ports::bind(settings)?;
     let spool = rooms::open_spool(disk.clone(), &counters)?;
-    let window_tls = keys.as_ref().filter(|_| settings.ui_tls).map(|(presenter, _)| presenter.clone());
-    let tls = match keys {
-        Some((presenter, orders)) => {
-            keys::follow(orders, presenter.clone(), counters.clone(), status.clone())
-                .map_err(|error| internal("the keys' thread", &error))?;
-            Some(Tls::new(presenter, counters.clone()))
-        }
-        None => None,
-    };
+    let Told { presenter, orders } = told;
+    let window_tls = presenter.clone().filter(|_| settings.ui_tls);
+    let told_to_stop = obey::follow(orders, presenter.clone(), counters.clone(), status.clone(), settings.drain_time)
+        .map_err(|error| internal("the orders' thread", &error))?;
+    let tls = presenter.map(|presenter| Tls::new(presenter, counters.clone()));
     let router = rooms::router(settings, smtp.iter().chain(&smtps))?;
     let copy = router.copy_destination().is_some();
     let client = Client::new(rooms::deliver_config(settings), counters.clone()).map_err(|error| internal("TLS", &error))?;
@@ -156,7 +164,9 @@ async fn serve(
     let window = Window::open(views, counters.clone(), rooms::access(settings), facts::facts(settings), ready)
         .map_err(|error| internal("counters", &error))?;
     let instance = instance::name(&settings.hostname, disk.as_ref());
-    let windows = windows::open(settings, &instance, window.clone(), hooked, (windows, window_tls), control, closing)?;
+    let vitals = window.vitals();
+    let windows::Opened { thread: windows, runtime: windows_runtime, doors } =
+        windows::open(settings, &instance, window.clone(), hooked, (windows, window_tls), control, closing)?;
 
     let mut couriers = tokio::spawn(outbound.clone().run());
     let rest = tokio::spawn(lookout::rest_when_idle(counters.clone()));
@@ -170,13 +180,24 @@ async fn serve(
     let sessions = tokio::spawn(inbound::serve(intake, listeners, stopping));
     drop(readiness.send_replace(Ok(())));
     let readiness = Arc::new(readiness);
+    #[cfg(debug_assertions)]
+    faults::allow(&window, outbound.clone());
     let storage = tokio::spawn(lookout::follow_storage(spool.clone(), readiness.clone(), window));
     status.ready();
+    let probes = watchdog::Probes {
+        mail: tokio::runtime::Handle::current(),
+        windows: windows_runtime,
+        outbound: outbound.clone(),
+        spool: spool.clone(),
+    };
+    watchdog::watch(probes, calls, doors, vitals, counters.clone(), status.clone())
+        .map_err(|error| internal("the watchdog's thread", &error))?;
     tracing::info!(target: "mta", hostname = settings.hostname, "ready");
 
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
+            () = told_to_stop.notified() => break,
             _ = hangup.recv() => tracing::info!(target: "mta", "SIGHUP: nothing to reload; properties are read at start"),
         }
     }

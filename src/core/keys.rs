@@ -26,7 +26,10 @@ const LINE: &str = "Error: couldn't find ssl keys on the key volume!";
 pub(super) fn first<R: Read>(orders: &mut Listener<R>) -> Result<Arc<Presenter>, Failure> {
     let failure = |cause: String| Failure::new(Exit::Input, LINE, cause);
     let order = orders.next().unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()));
-    let Order::Keys(keys) = order.map_err(|error| Failure::preconfigure(Exit::Internal, format!("the keys: {error}")))?;
+    let order = order.map_err(|error| Failure::preconfigure(Exit::Internal, format!("the keys: {error}")))?;
+    let Order::Keys(keys) = order else {
+        return Err(Failure::preconfigure(Exit::Internal, "the keys: told to stop before they came".to_owned()));
+    };
     let pair = KeyPair::from_pem_of_any_date(keys.private_key.as_bytes(), keys.certificate_chain.as_bytes())
         .map_err(|error| failure(error.to_string()))?;
     if let Err(error) = pair.check_dates(clock::now()) {
@@ -36,35 +39,20 @@ pub(super) fn first<R: Read>(orders: &mut Listener<R>) -> Result<Arc<Presenter>,
     Presenter::new(pair).map(Arc::new).map_err(|error| failure(error.to_string()))
 }
 
-/// Takes newer pairs from now on, on a thread of its own, which ends with the supervisor or the process.
-///
-/// # Errors
-/// No thread could be had.
-pub(super) fn follow<R: Read + Send + 'static>(
-    orders: Listener<R>,
-    presenter: Arc<Presenter>,
-    counters: Arc<Counters>,
-    status: Arc<StatusWriter>,
-) -> io::Result<()> {
-    counters.certificate_expires(presenter.pair().not_after());
-    let listen = move || {
-        for order in orders {
-            let renewed = order.map_err(|error| error.to_string()).and_then(|Order::Keys(keys)| renew(&presenter, &keys));
-            match renewed {
-                Ok(true) => {
-                    counters.certificate_expires(presenter.pair().not_after());
-                    tracing::info!(target: "mta", "certificate renewed: {}", presenter.pair());
-                }
-                Ok(false) => {}
-                Err(cause) => {
-                    let text = format!("the renewed TLS key and certificate cannot be used, the former stay: {cause}");
-                    tracing::error!(target: "mta", "{text}");
-                    status.event(&text);
-                }
-            }
+/// Takes a newer pair, and says so.
+pub(super) fn take(presenter: &Presenter, keys: &Keys, counters: &Counters, status: &StatusWriter) {
+    match renew(presenter, keys) {
+        Ok(true) => {
+            counters.certificate_expires(presenter.pair().not_after());
+            tracing::info!(target: "mta", "certificate renewed: {}", presenter.pair());
         }
-    };
-    std::thread::Builder::new().name("keys".to_owned()).spawn(listen).map(drop)
+        Ok(false) => {}
+        Err(cause) => {
+            let text = format!("the renewed TLS key and certificate cannot be used, the former stay: {cause}");
+            tracing::error!(target: "mta", "{text}");
+            status.event(&text);
+        }
+    }
 }
 
 /// Whether the pair is another one than before; it is in use then.

@@ -3,6 +3,7 @@
 use super::hooks::Hooked;
 use super::joined;
 use super::trouble::{internal, no_window};
+use super::watchdog::Doors;
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::property::Settings;
 use crate::ground::tls::Presenter;
@@ -14,10 +15,21 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 /// How long the windows may take to close.
 const WINDOWS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What serves them.
+pub(super) struct Opened {
+    /// Ends with them.
+    pub(super) thread: JoinHandle<()>,
+    /// Its runtime.
+    pub(super) runtime: Handle,
+    /// Where people and programs knock.
+    pub(super) doors: Doors,
+}
 
 /// Opens them; `instance` is the appliance's name at terminal `mon`. The thread ends after `closing` says true.
 pub(super) fn open(
@@ -28,7 +40,7 @@ pub(super) fn open(
     (public, tls): (Vec<TcpListener>, Option<Arc<Presenter>>),
     control: UnixListener,
     closing: watch::Receiver<bool>,
-) -> Result<JoinHandle<()>, Failure> {
+) -> Result<Opened, Failure> {
     let push = settings.terminal_mon.as_ref().map(|url| push::Config::new(url, instance, settings.mon_interval));
     let push = push.transpose().map_err(|error| Failure::preconfigure(Exit::Property, error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -37,6 +49,8 @@ pub(super) fn open(
     let public = public.into_iter().map(TcpListener::into_std).collect::<io::Result<Vec<_>>>();
     let public = public.map_err(|error| no_window(settings.ui_port, &error))?;
     let control = control.into_std().map_err(|error| internal("the control socket", &error))?;
+    let doors = Doors::of(&public, &control).map_err(|error| internal("the stats UI", &error))?;
+    let handle = runtime.handle().clone();
     let port = settings.ui_port;
     let serve = async move {
         let public = public.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>();
@@ -67,5 +81,6 @@ pub(super) fn open(
             runtime.block_on(serve);
             runtime.shutdown_timeout(WINDOWS_PATIENCE);
         })
+        .map(|thread| Opened { thread, runtime: handle, doors })
         .map_err(|error| internal("the windows' thread", &error))
 }

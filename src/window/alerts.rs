@@ -137,6 +137,13 @@ fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
     let counters = &window.counters;
     let mut alerts = Vec::new();
     let mut alert = |grave: bool, key: &str, text: String| alerts.push(Alert { grave, key: key.to_owned(), text });
+    if let Some(what) = window.vitals.late() {
+        alert(true, "hangs", format!("The SMTP core hangs: {}", shorten(&harmless(&what), SHOWN)));
+    }
+    if let Some(what) = window.vitals.slow() {
+        let what = shorten(&harmless(&what), SHOWN);
+        alert(true, "slow disk", format!("The data volume does not answer, no mail is taken: {what}"));
+    }
     if let Err(reason) = &*window.ready.borrow() {
         alert(true, "ready", format!("No mail is taken: {}", shorten(&harmless(reason), SHOWN)));
     }

@@ -35,6 +35,7 @@ pub mod space;
 pub mod token;
 pub mod ui;
 mod veil;
+pub mod vitals;
 mod words;
 
 pub use login::Login;

@@ -101,6 +101,11 @@ async fn reply(window: &Window, door: Door, place: Option<&Arc<Place>>, request:
         Err(words) if door != Door::Control => return visit.error(StatusCode::BAD_REQUEST, &words),
         Err(_) => None,
     };
+    #[cfg(debug_assertions)]
+    if let (Door::Control, Some(fault)) = (visit.door, path.strip_prefix("/api/v1/faults/")) {
+        let status = if window.plant(fault) { StatusCode::OK } else { StatusCode::NOT_FOUND };
+        return visit.error(status, fault);
+    }
     let route = Route::find(&visit);
     let need = route.as_ref().map_or(Need::Numbers, Route::need);
     if door != Door::Control
@@ -153,7 +158,7 @@ async fn reply(window: &Window, door: Door, place: Option<&Arc<Place>>, request:
             Ok(text) => answer::found(PROMETHEUS, text),
             Err(fault) => visit.error(StatusCode::INTERNAL_SERVER_ERROR, &fault.to_string()),
         },
-        Route::Health => answer::found(TEXT, "ok\n"),
+        Route::Health => health(window),
         Route::Ready => ready(window),
         Route::Api(route) => route.answer(window, &visit, content).await,
     }
@@ -375,9 +380,25 @@ async fn status(window: &Window) -> Answer {
     answer::found(TEXT, ui::status::text(window))
 }
 
+/// Whether anything hangs, for whoever would restart the container. A disk that does not answer is
+/// none of that: the next core would wait for it, too.
+fn health(window: &Window) -> Answer {
+    match window.vitals.late() {
+        None => answer::found(TEXT, "ok\n"),
+        Some(what) => not_ready(&what),
+    }
+}
+
+fn not_ready(reason: &str) -> Answer {
+    answer::plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n"))
+}
+
 fn ready(window: &Window) -> Answer {
+    if let Some(what) = window.vitals.late().or_else(|| window.vitals.slow()) {
+        return not_ready(&what);
+    }
     match &*window.ready.borrow() {
         Ok(()) => answer::found(TEXT, "ready\n"),
-        Err(reason) => answer::plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
+        Err(reason) => not_ready(reason),
     }
 }

@@ -20,6 +20,7 @@ use super::repeats::Repeats;
 use super::routes::{self, Door};
 use super::searches::Searches;
 use super::secure::{self, Received};
+use super::vitals::Vitals;
 use super::words::size;
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
@@ -118,7 +119,14 @@ pub struct Window {
     pub(super) searches: Searches,
     pub(super) form_token: FormToken,
     pub(super) parts: Parts,
+    pub(super) vitals: Arc<Vitals>,
+    #[cfg(debug_assertions)]
+    faults: std::sync::OnceLock<Faults>,
 }
+
+/// Plants a fault of a name, for tests of the watchdog; `false` = there is none of that name.
+#[cfg(debug_assertions)]
+pub type Faults = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
 impl Window {
     /// The terminals as they fare now; `in` tells how long its certificate is good for.
@@ -150,6 +158,23 @@ impl Window {
         self.parts.note("data", trouble);
     }
 
+    /// Where the watchdog notes what hangs.
+    pub fn vitals(&self) -> Arc<Vitals> {
+        self.vitals.clone()
+    }
+
+    /// From now on faults can be planted through the control socket.
+    #[cfg(debug_assertions)]
+    pub fn allow_faults(&self, faults: Faults) {
+        let _ = self.faults.set(faults);
+    }
+
+    /// Plants a fault.
+    #[cfg(debug_assertions)]
+    pub(super) fn plant(&self, fault: &str) -> bool {
+        self.faults.get().is_some_and(|faults| faults(fault))
+    }
+
     /// Joins the queue and the counters to what people see. Registers the histogram of ages with the counters, so there is one
     /// window to a set of counters.
     ///
@@ -167,7 +192,21 @@ impl Window {
         let probe = Probe::new(facts.data_volume.clone());
         let (brake, searches, form_token) = (Brake::default(), Searches::default(), FormToken::new());
         let parts = Parts::new(facts.terminals.clone(), facts.volumes.clone());
-        Ok(Arc::new(Self { views, counters, access, facts, ready, probe, brake, searches, form_token, parts }))
+        Ok(Arc::new(Self {
+            views,
+            counters,
+            access,
+            facts,
+            ready,
+            probe,
+            brake,
+            searches,
+            form_token,
+            parts,
+            vitals: Arc::default(),
+            #[cfg(debug_assertions)]
+            faults: std::sync::OnceLock::new(),
+        }))
     }
 }
 

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)] // clippy knows test functions as tests, but not their helpers
 
 mod gateway;
+mod hang;
 mod later;
 mod lifecycle;
 mod matrix;

@@ -83,6 +83,10 @@ pub struct Counters {
     pub delivery_latency_seconds: Histogram,
     /// How long one group commit's sync took.
     pub sync_seconds: Histogram,
+    /// How long the sync has been running that runs longest; whole seconds, 0 = none.
+    pub sync_running_seconds: IntGauge,
+    /// Syncs that took longer than five seconds.
+    pub slow_syncs_total: IntCounter,
     /// Records made durable by one sync.
     pub sync_batch_records: Histogram,
     /// Syncs that failed; each one poisons a segment.
@@ -267,6 +271,12 @@ impl Counters {
                 LATENCY,
             )?,
             sync_seconds: histogram(r, "mta_sync_seconds", "Duration of one group commit's sync", SYNC)?,
+            sync_running_seconds: gauge(
+                r,
+                "mta_sync_running_seconds",
+                "How long the oldest sync that has not returned has been running; 0 without one",
+            )?,
+            slow_syncs_total: counter(r, "mta_slow_syncs_total", "Syncs that took longer than five seconds")?,
             sync_batch_records: histogram(r, "mta_sync_batch_records", "Records made durable by one sync", BATCH)?,
             sync_failures_total: counter(r, "mta_sync_failures_total", "Syncs of the data volume that failed")?,
             corrupt_records_total: counter(r, "mta_corrupt_records_total", "Damaged records set aside")?,

@@ -89,6 +89,7 @@ impl Reader<'_> {
             self.required("always_add_missing_headers", texts.always_add_missing_headers, value::flag);
         let delay_warning_time = self.required("delay_warning_time", texts.delay_warning_time, value::duration_or_zero);
         let drain_time = self.required("drain_time", texts.drain_time, value::duration_or_zero);
+        let watchdog_time = self.required("watchdog_time", texts.watchdog_time, value::watchdog_time);
         let session_limit = self.required("session_limit", texts.session_limit, value::count);
         let session_limit_per_address =
             self.required("session_limit_per_address", texts.session_limit_per_address, value::count);
@@ -153,6 +154,7 @@ impl Reader<'_> {
             always_add_missing_headers: always_add_missing_headers?,
             delay_warning_time: delay_warning_time?,
             drain_time: drain_time?,
+            watchdog_time: watchdog_time?,
             session_limit: session_limit?,
             session_limit_per_address: session_limit_per_address?,
             session_reserve,

@@ -124,6 +124,8 @@ pub struct Settings {
     pub delay_warning_time: Duration,
     /// How long sessions may finish after SIGTERM.
     pub drain_time: Duration,
+    /// How long a core may hang before it is ended and started again; zero = for ever.
+    pub watchdog_time: Duration,
     /// Sessions at one time.
     pub session_limit: u32,
     /// Sessions at one time from one address.
@@ -218,6 +220,7 @@ pub struct Texts {
     pub(super) always_add_missing_headers: Option<String>,
     pub(super) delay_warning_time: Option<String>,
     pub(super) drain_time: Option<String>,
+    pub(super) watchdog_time: Option<String>,
     pub(super) session_limit: Option<String>,
     pub(super) session_limit_per_address: Option<String>,
     pub(super) session_reserve: Option<String>,
@@ -327,6 +330,7 @@ impl Settings {
             always_add_missing_headers,
             delay_warning_time,
             drain_time,
+            watchdog_time,
             session_limit,
             session_limit_per_address,
             session_reserve,
@@ -391,6 +395,7 @@ impl Settings {
             ("always_add_missing_headers", yes_no(*always_add_missing_headers)),
             ("delay_warning_time", span(*delay_warning_time)),
             ("drain_time", span(*drain_time)),
+            ("watchdog_time", span(*watchdog_time)),
             ("session_limit", session_limit.to_string()),
             ("session_limit_per_address", session_limit_per_address.to_string()),
             ("session_reserve", session_reserve.map(|reserve| reserve.to_string()).unwrap_or_default()),
@@ -613,6 +618,7 @@ mod tests {
             (&[("MTA_MESSAGE_DROP_HEADERS", "yes")], "Error: message_drop_headers must be names of header fields"),
             (&[("MTA_MESSAGE_DROP_HEADERS", "Bcc:")], "Error: message_drop_headers must be names of header fields"),
             (&[("MTA_MESSAGE_DROP_HEADERS", "bcc received")], "Error: message_drop_headers must not contain Received"),
+            (&[("MTA_WATCHDOG_TIME", "14s")], "Error: watchdog_time value must be 0 or at least 15s"),
             (&[("MTA_SYSLOG_NAME", "post fix")], "Error: syslog_name must be"),
             (
                 &[("MTA_SESSION_RESERVE", "11"), ("MTA_SESSION_LIMIT", "10")],

@@ -115,6 +115,15 @@ pub fn duration_or_zero(text: &str) -> Result<Duration, Complaint> {
     }
 }
 
+/// How long a core may hang: longer than it takes to be sure that it does; `0` = for ever.
+pub fn watchdog_time(text: &str) -> Result<Duration, Complaint> {
+    match duration_or_zero(text)? {
+        Duration::ZERO => Ok(Duration::ZERO),
+        time if time < Duration::from_secs(15) => Err("value must be 0 or at least 15s".into()),
+        time => Ok(time),
+    }
+}
+
 /// A time of some length, more than none.
 pub fn duration(text: &str) -> Result<Duration, Complaint> {
     match duration_or_zero(text)? {

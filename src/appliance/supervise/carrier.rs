@@ -48,7 +48,7 @@ impl<'a> Carrier<'a> {
         child.orders.flush();
         for status in child.status.read() {
             match status {
-                Status::Ready => {}
+                Status::Ready | Status::Health(_) | Status::Stack(_) | Status::Stacks => {}
                 Status::Error(text) | Status::Cause(text) => self.journal.record(Severity::Error, format!("mail log: {text}")),
                 Status::Event(event) => self.journal.record(event.severity, event.text),
             }

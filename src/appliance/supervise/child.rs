@@ -5,6 +5,7 @@ use super::orders::Speaker;
 use super::status::StatusReader;
 use crate::appliance::class::PREFIX;
 use crate::ground::sys::{Jail, spawn};
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{Signal, kill};
@@ -56,9 +57,10 @@ impl Child {
         })
     }
 
-    /// Sends a signal. It can only be gone already, and then it is reaped next.
-    pub fn signal(&self, signal: Signal) {
-        let _ = kill(self.pid, signal);
+    /// Sends a signal. One that is gone already is reaped next. `false`: we may not, because it has
+    /// another uid and we have no CAP_KILL.
+    pub fn signal(&self, signal: Signal) -> bool {
+        kill(self.pid, signal) != Err(Errno::EPERM)
     }
 
     /// What to poll: its words, and room for ours.

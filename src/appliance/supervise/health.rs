@@ -2,6 +2,7 @@
 
 use crate::appliance::failure::Exit;
 use crate::appliance::property::{Settings, load};
+use crate::ground::not_ready;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
@@ -31,8 +32,13 @@ pub fn run() -> ExitCode {
                 unready(&format!("not ready: {address} answers '{status}' {}", body.lines().next().unwrap_or_default()))
             }
         },
-        Err(error) => unready(&format!("no answer from {address}: {error}")),
+        Err(error) => unready(&format!("no answer from {address}: {error}{}", in_other_words(&settings))),
     }
+}
+
+/// What the supervisor says of a core that cannot answer for itself.
+fn in_other_words(settings: &Settings) -> String {
+    not_ready::why(&settings.run_dir).map(|why| format!("; the supervisor says: {why}")).unwrap_or_default()
 }
 
 fn unready(why: &str) -> ExitCode {

@@ -7,12 +7,14 @@
 use super::backoff::Backoff;
 use super::carrier::Carrier;
 use super::child::Child;
+use super::hang::Ending;
 use super::identity::Identity;
 use super::keywatch::{Found, KeyWatch};
 use super::orders::Order;
 use super::rundir::Readiness;
 use super::signals::Signals;
 use super::status::Status;
+use super::watchdog::{Look, Step, Watchdog};
 use crate::appliance::event::{Journal, Severity};
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::lines;
@@ -60,7 +62,13 @@ struct Core {
     cause: Option<String>,
     /// When patience ends, after the stop.
     deadline: Option<Instant>,
+    /// It was told to end and has not.
+    ends: bool,
     next_progress: Instant,
+    /// Notices when it hangs; from the moment it is ready.
+    watchdog: Option<Watchdog>,
+    /// It hangs, and is on its way out.
+    ending: Option<Ending>,
 }
 
 impl<'a> Keeper<'a> {
@@ -113,7 +121,9 @@ impl<'a> Keeper<'a> {
             match (signal, &self.core) {
                 (Signal::SIGCHLD, _) => code = code.or(self.reap()),
                 // Before it is ready, the core may not yet know what to do with it, and has read everything just now.
-                (Signal::SIGHUP, Some(core)) if core.ready => core.child.signal(Signal::SIGHUP),
+                (Signal::SIGHUP, Some(core)) if core.ready => {
+                    core.child.signal(Signal::SIGHUP);
+                }
                 (Signal::SIGHUP, _) => {}
                 (signal, _) => self.begin_stop(signal),
             }
@@ -124,8 +134,8 @@ impl<'a> Keeper<'a> {
     /// Does what is due. Returns the exit code when there is nothing left to keep.
     fn turn(&mut self) -> Option<u8> {
         if self.core.is_none() {
-            if let Some(signal) = self.stop {
-                return Some(u8::try_from(128 + signal as i32).unwrap_or(u8::MAX));
+            if self.stop.is_some() {
+                return self.exit_code();
             }
             if Instant::now() >= self.start_at {
                 match self.start() {
@@ -139,7 +149,10 @@ impl<'a> Keeper<'a> {
             }
         }
         self.listen_to_core();
-        self.keep_time();
+        self.watch_core();
+        if self.keep_time() {
+            return self.core.take().and(self.exit_code());
+        }
         if let Some(carrier) = &mut self.carrier {
             carrier.turn();
         }
@@ -147,6 +160,11 @@ impl<'a> Keeper<'a> {
             self.keys_were_looked_at(&found);
         }
         None
+    }
+
+    /// 128 + the signal that ends it all.
+    fn exit_code(&self) -> Option<u8> {
+        self.stop.map(|signal| u8::try_from(128 + signal as i32).unwrap_or(u8::MAX))
     }
 
     fn start(&self) -> io::Result<Core> {
@@ -158,15 +176,31 @@ impl<'a> Keeper<'a> {
             child.orders.say(&Order::Keys(watch.keys().clone()));
         }
         let next_progress = child.started + PROGRESS;
-        Ok(Core { child, ready: false, error: None, cause: None, deadline: None, next_progress })
+        let (error, cause, deadline, watchdog, ending) = (None, None, None, None, None);
+        Ok(Core { child, ready: false, error, cause, deadline, ends: false, next_progress, watchdog, ending })
     }
 
     fn listen_to_core(&mut self) {
         let Some(core) = &mut self.core else { return };
         core.child.orders.flush();
         let mut is_ready = false;
+        let mut steps = Vec::new();
         for status in core.child.status.read() {
             match status {
+                Status::Health(health) => {
+                    let step = core.watchdog.as_mut().map(|watchdog| watchdog.hear(&health, Instant::now()));
+                    steps.extend(step.filter(|step| *step != Step::Wait));
+                }
+                Status::Stack(stack) => {
+                    if let Some(ending) = &mut core.ending {
+                        ending.take(stack);
+                    }
+                }
+                Status::Stacks => {
+                    if let Some(ending) = &mut core.ending {
+                        ending.complete();
+                    }
+                }
                 Status::Ready => is_ready = true,
                 Status::Error(line) => core.error = Some(line),
                 Status::Cause(text) => core.cause = Some(text),
@@ -175,6 +209,68 @@ impl<'a> Keeper<'a> {
         }
         if is_ready {
             self.core_is_ready();
+        }
+        steps.into_iter().for_each(|step| self.core_hangs_or_not(step));
+    }
+
+    /// Looks whether the core hangs. While it stops, its deadline is what it is measured by.
+    fn watch_core(&mut self) {
+        let Some(core) = self.core.as_mut().filter(|_| self.stop.is_none()) else { return };
+        if let Some(ending) = &mut core.ending {
+            if ending.is_due(Instant::now()) {
+                ending.tell(self.journal, self.signals, core.child.pid);
+                let done = end_core(core);
+                self.journal.record(Severity::Error, format!("the SMTP core that hangs {done}"));
+            }
+            return;
+        }
+        let pid = core.child.pid;
+        let Some(watchdog) = &mut core.watchdog else { return };
+        let step = watchdog.turn(Instant::now(), || Look::at(pid));
+        self.core_hangs_or_not(step);
+    }
+
+    fn core_hangs_or_not(&mut self, step: Step) {
+        let Some(core) = self.core.as_mut().filter(|core| self.stop.is_none() && core.ending.is_none()) else { return };
+        match step {
+            Step::Wait => {}
+            Step::Hangs(why) => {
+                self.readiness.clear_because(&why);
+                self.journal.record(Severity::Error, format!("the SMTP core hangs and is not ready: {why}"));
+            }
+            Step::DiskIsSlow(why) => {
+                self.readiness.clear_because(&why);
+                let text = format!("the data volume does not answer, the SMTP core takes no mail: {why}");
+                self.journal.record(Severity::Error, text);
+            }
+            Step::Well(after) => {
+                self.tell_ready();
+                let text = format!("the SMTP core is well and ready again, after {} s", after.as_secs());
+                self.journal.record(Severity::Info, text);
+            }
+            Step::Spare(why) => {
+                self.journal.record(Severity::Error, format!("the SMTP core hangs for long and is not ended: {why}"));
+            }
+            Step::End(why) => {
+                self.readiness.clear_because(&why);
+                let text = format!(
+                    "the SMTP core hangs for {} s and is ended, to be started again: {why}; accepted mail is safe on the \
+                     data volume",
+                    self.settings.watchdog_time.as_secs()
+                );
+                self.journal.record(Severity::Error, text);
+                let can_answer = Look::at(core.child.pid).can_answer();
+                if can_answer {
+                    core.child.orders.say(&Order::Stacks);
+                }
+                core.ending = Some(Ending::begin(can_answer, Instant::now()));
+            }
+        }
+    }
+
+    fn tell_ready(&mut self) {
+        if let Err(error) = self.readiness.set() {
+            self.journal.record(Severity::Error, format!("the readiness file cannot be written: {error}"));
         }
     }
 
@@ -185,9 +281,9 @@ impl<'a> Keeper<'a> {
         if self.stop.is_some() {
             return;
         }
-        if let Err(error) = self.readiness.set() {
-            self.journal.record(Severity::Error, format!("the readiness file cannot be written: {error}"));
-        }
+        core.watchdog = Some(Watchdog::new(self.settings.watchdog_time, Instant::now()));
+        self.tell_ready();
+        let Some(core) = &self.core else { return };
         let seconds = core.child.started.elapsed().as_secs_f32();
         self.journal.record(Severity::Info, format!("the SMTP core is ready (pid {}, {seconds:.1} s)", core.child.pid));
         // Most of the program was for the way here.
@@ -220,21 +316,34 @@ impl<'a> Keeper<'a> {
         let Some(core) = &mut self.core else { return };
         core.deadline = Some(Instant::now() + self.settings.drain_time + GRACE);
         // Before a word about it: whoever reads our words may be stuck.
-        core.child.signal(Signal::SIGTERM);
+        let may_signal = core.child.signal(Signal::SIGTERM);
+        if !may_signal {
+            core.child.orders.say(&Order::Stop);
+        }
         let text = format!("{signal}: stopping; sessions may finish for {} s", self.settings.drain_time.as_secs());
         self.journal.record(Severity::Info, text);
+        if !may_signal {
+            let text = "the SMTP core cannot be sent signals (no CAP_KILL); it was told to stop over its standard input";
+            self.journal.record(Severity::Info, text);
+        }
     }
 
-    fn keep_time(&mut self) {
-        let Some(core) = &mut self.core else { return };
+    /// Minds the times that a core has. `true`: it cannot be waited for any more.
+    fn keep_time(&mut self) -> bool {
+        let Some(core) = &mut self.core else { return false };
         let now = Instant::now();
         if core.deadline.is_some_and(|deadline| now >= deadline) {
-            core.deadline = None;
-            self.journal.record(
-                Severity::Error,
-                "the SMTP core did not stop in time and is killed; accepted mail is safe on the data volume",
-            );
-            core.child.signal(Signal::SIGKILL);
+            if core.ends {
+                let text = format!(
+                    "the SMTP core (pid {}) has not ended; it loses its supervisor now, and accepted mail is safe on the data volume",
+                    core.child.pid
+                );
+                self.journal.record(Severity::Error, text);
+                return true;
+            }
+            core.deadline = Some(now + GRACE);
+            let done = end_core(core);
+            self.journal.record(Severity::Error, format!("the SMTP core did not stop in time and {done}"));
         }
         if !core.ready && now >= core.next_progress {
             core.next_progress = now + PROGRESS;
@@ -242,6 +351,7 @@ impl<'a> Keeper<'a> {
             self.journal
                 .note(Severity::Info, format!("the SMTP core is still starting ({so_far} s); a large queue takes its time"));
         }
+        false
     }
 
     /// Reaps everything that has ended. Returns the exit code when the core's end is the end of it all.
@@ -317,7 +427,15 @@ impl<'a> Keeper<'a> {
     fn wait(&self) {
         let core = self.core.as_ref();
         let core_at = match core {
-            Some(core) => [core.deadline, (!core.ready).then_some(core.next_progress)].into_iter().flatten().min(),
+            Some(core) => {
+                let progress = (!core.ready).then_some(core.next_progress);
+                let hang = match (&core.ending, &core.watchdog) {
+                    _ if self.stop.is_some() => None,
+                    (Some(ending), _) => ending.next(),
+                    (None, watchdog) => watchdog.as_ref().map(Watchdog::next),
+                };
+                [core.deadline, progress, hang].into_iter().flatten().min()
+            }
             None => Some(self.start_at),
         };
         let carrier_at = self.carrier.as_ref().and_then(Carrier::next);
@@ -326,6 +444,16 @@ impl<'a> Keeper<'a> {
         let fds = fds.chain(self.carrier.iter().flat_map(Carrier::poll_fds));
         wait(self.signals, fds.chain(self.keys.as_ref().and_then(KeyWatch::poll_fd)), next);
     }
+}
+
+/// Ends a core at once, by whatever we may, and tells what was done.
+fn end_core(core: &mut Core) -> &'static str {
+    core.ends = true;
+    if core.child.signal(Signal::SIGKILL) {
+        return "is killed; accepted mail is safe on the data volume";
+    }
+    core.child.orders.say(&Order::End);
+    "cannot be killed (no CAP_KILL); it was told over its standard input to end at once"
 }
 
 fn wait<'a>(signals: &'a Signals, others: impl Iterator<Item = PollFd<'a>>, until: Option<Instant>) {

@@ -3,6 +3,8 @@
 //! The first line is the properties, secrets among them: the environment and the arguments of a process can be read by others.
 //! A core that serves TLS then gets `keys`, once before it is ready and again whenever the files change, because only the
 //! supervisor may read them.
+//! A core whose supervisor may not send it signals (a container without CAP_KILL) is stopped and
+//! ended by orders, too.
 //! Limits: a line has at most [`LINE_LIMIT`] octets. The supervisor never waits for a child that does not read:
 //! [`Speaker::say`] keeps up to [`PENDING_MAX`] octets and writes them when the pipe takes them.
 
@@ -26,6 +28,12 @@ pub const PENDING_MAX: usize = 2 * LINE_LIMIT;
 pub enum Order {
     /// The pair that is to be presented from now on.
     Keys(Keys),
+    /// Tell where all threads are.
+    Stacks,
+    /// Stop in order, as at SIGTERM.
+    Stop,
+    /// End at once, as at SIGKILL.
+    End,
 }
 
 /// A private key and its certificate chain as their files hold them (PEM).

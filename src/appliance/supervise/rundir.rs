@@ -6,9 +6,10 @@
 
 use super::identity::Identity;
 use crate::appliance::failure::{Exit, Failure};
+use crate::ground::not_ready;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -92,6 +93,16 @@ impl Readiness {
     pub fn clear(&self) {
         // Mostly it is not there, and a run directory that fails now is told when the file is set.
         let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_file(self.0.with_file_name(not_ready::FILE));
+    }
+
+    /// Removes the file, and leaves the reason for those who ask a core that does not answer.
+    pub fn clear_because(&self, reason: &str) {
+        self.clear();
+        let place = self.0.with_file_name(not_ready::FILE);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(place);
+        // It is a help, and nothing stands on it.
+        let _ = file.and_then(|mut file| writeln!(file, "{reason}"));
     }
 }
 
@@ -115,6 +126,12 @@ mod tests {
         readiness.set().unwrap();
         readiness.set().unwrap();
         assert!(run.join("ready").exists());
+        assert_eq!(not_ready::why(&run), None);
+        readiness.clear_because("it\thangs");
+        assert!(!run.join("ready").exists());
+        assert_eq!(not_ready::why(&run).as_deref(), Some("ithangs"));
+        readiness.set().unwrap();
+        assert_eq!(not_ready::why(&run), None);
         drop(readiness);
         assert!(run.read_dir().unwrap().next().is_none());
     }

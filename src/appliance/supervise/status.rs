@@ -3,16 +3,34 @@
 //! The core writes to descriptor 3: `ready`, or `error: <line>` and `cause: <line>` before it gives up, and `info: <text>`,
 //! `warning: <text>` or `alarm: <text>` at any time, which go to the appliance log. A line has at most [`LINE_LIMIT`] octets, so that one write is one line even with several threads (pipe(7),
 //! PIPE_BUF).
+//! Once it is ready it says every second how it is: `alive`, `late: <what hangs>` or `slow: <what the
+//! disk does>`. When it is asked where its threads are, it answers with a line `stack: <name> <thread>
+//! <places>` for each, and `stacks` behind the last.
 
 use crate::appliance::event::{Event, Severity};
-use crate::ground::sys::{STATUS_FD, inherited};
+use crate::ground::sys::{STATUS_FD, Stack, inherited};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Octets of one line with its end.
 pub const LINE_LIMIT: usize = 2048;
+
+/// What stands between the name of a thread, its number and its stack.
+const FIELD_END: char = '\u{1f}';
+
+/// How a core is that is ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Each of its parts had a turn lately.
+    Alive,
+    /// A part that had no turn for long, and what is known of it. A restart helps.
+    Late(String),
+    /// The disk does not answer. A restart does not help.
+    Slow(String),
+}
 
 /// The core's end.
 #[derive(Debug)]
@@ -56,10 +74,32 @@ impl StatusWriter {
         self.line(word(severity), text);
     }
 
+    /// How the core is, once a second. It is not said into a pipe that is nearly full: a supervisor
+    /// that does not read must not stop whoever else has to say something.
+    pub fn health(&self, health: &Health) {
+        let mut room = [PollFd::new(self.0.as_fd(), PollFlags::POLLOUT)];
+        if poll(&mut room, PollTimeout::ZERO).is_ok_and(|ready| ready > 0) {
+            match health {
+                Health::Alive => self.line("alive", ""),
+                Health::Late(what) => self.line("late: ", what),
+                Health::Slow(what) => self.line("slow: ", what),
+            }
+        }
+    }
+
+    /// Where the threads are.
+    pub fn stacks(&self, stacks: &[Stack]) {
+        for stack in stacks {
+            self.line("stack: ", &format!("{}{FIELD_END}{}{FIELD_END}{}", stack.name, stack.thread, stack.places));
+        }
+        self.line("stacks", "");
+    }
+
     fn line(&self, word: &str, text: &str) {
         let mut line = String::with_capacity(word.len() + text.len() + 1);
         line.push_str(word);
-        line.extend(text.chars().map(|c| if c.is_control() { ' ' } else { c }));
+        let harmless = |c: char| if c.is_control() && c != FIELD_END { ' ' } else { c };
+        line.extend(text.chars().map(harmless));
         line.truncate(line.floor_char_boundary(LINE_LIMIT - 1));
         line.push('\n');
         // A supervisor that is gone has no use for it; the core learns of that by SIGTERM.
@@ -78,6 +118,12 @@ pub enum Status {
     Cause(String),
     /// For the appliance log.
     Event(Event),
+    /// How it is.
+    Health(Health),
+    /// Where one of its threads is.
+    Stack(Stack),
+    /// That was the last of them.
+    Stacks,
 }
 
 /// The supervisor's end; its descriptor does not block.
@@ -134,13 +180,23 @@ impl AsFd for StatusReader {
 }
 
 fn parse(line: &str) -> Option<Status> {
-    if line == "ready" {
-        return Some(Status::Ready);
+    match line {
+        "ready" => return Some(Status::Ready),
+        "alive" => return Some(Status::Health(Health::Alive)),
+        "stacks" => return Some(Status::Stacks),
+        _ => {}
     }
     let (word, text) = line.split_once(": ")?;
     match word {
         "error" => Some(Status::Error(text.to_owned())),
         "cause" => Some(Status::Cause(text.to_owned())),
+        "late" => Some(Status::Health(Health::Late(text.to_owned()))),
+        "slow" => Some(Status::Health(Health::Slow(text.to_owned()))),
+        "stack" => {
+            let mut fields = text.splitn(3, FIELD_END).map(str::to_owned);
+            let (name, thread, places) = (fields.next()?, fields.next()?.parse().ok()?, fields.next()?);
+            Some(Status::Stack(Stack { name, thread, places }))
+        }
         _ => {
             let known = [Severity::Info, Severity::Warning, Severity::Error];
             let severity = known.into_iter().find(|severity| line.starts_with(self::word(*severity)))?;
@@ -176,6 +232,11 @@ mod tests {
         writer.report(Severity::Error, "a\nb: c");
         writer.error("Error: failed to start", "port 25: in use");
         writer.ready();
+        let stack = Stack { name: "mail".to_owned(), thread: 7, places: "+1f libc.so.6+2".to_owned() };
+        writer.health(&Health::Alive);
+        writer.health(&Health::Late("queue lock: 12 s".to_owned()));
+        writer.health(&Health::Slow("sync for 12 s".to_owned()));
+        writer.stacks(std::slice::from_ref(&stack));
         let said = reader.read();
         let text = |text: &str| text.to_owned();
         let expected = [
@@ -185,6 +246,11 @@ mod tests {
             Status::Error(text("Error: failed to start")),
             Status::Cause(text("port 25: in use")),
             Status::Ready,
+            Status::Health(Health::Alive),
+            Status::Health(Health::Late(text("queue lock: 12 s"))),
+            Status::Health(Health::Slow(text("sync for 12 s"))),
+            Status::Stack(stack),
+            Status::Stacks,
         ];
         assert_eq!(said, expected);
         assert!(reader.is_open());

@@ -8,12 +8,14 @@
 
 mod snapshot;
 mod volume;
+mod watched;
 
 use std::io;
 use std::sync::Arc;
 
 pub use snapshot::Snapshot;
 pub use volume::Volume;
+pub use watched::{Call, Calls, SLOW, Watched};
 
 /// Free space and size in octets, as an unprivileged process may use them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,8 +8,10 @@ mod fork;
 mod inherit;
 mod memory;
 mod spawn;
+mod stacks;
 
 pub use fork::fork_with_pipe;
 pub use inherit::inherited;
 pub use memory::{Allocator, give_back_in_background, give_back_program};
 pub use spawn::{Jail, STATUS_FD, spawn};
+pub use stacks::{Stack, stacks, words_of_stack};

@@ -314,6 +314,30 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
+    /// Takes the queue's lock once and gives it back: whoever cannot, hangs.
+    pub fn touch(&self) {
+        self.state.touch();
+    }
+
+    /// Two threads that wait for each other, one with the queue in hand, for tests of the watchdog.
+    #[cfg(debug_assertions)]
+    pub fn plant_deadlock(self: Arc<Self>) {
+        use std::sync::{Barrier, Mutex};
+        let (other, met) = (Arc::new(Mutex::new(())), Arc::new(Barrier::new(2)));
+        let (mine, meet, outbound) = (other.clone(), met.clone(), self.clone());
+        std::thread::spawn(move || {
+            outbound.state.while_held(|| {
+                meet.wait();
+                drop(mine.lock());
+            });
+        });
+        std::thread::spawn(move || {
+            let other = other.lock();
+            met.wait();
+            self.state.while_held(|| drop(other));
+        });
+    }
+
     fn note_panic(&self, ended: &Result<(), tokio::task::JoinError>) {
         if let Err(error) = ended
             && error.is_panic()

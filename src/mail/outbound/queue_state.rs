@@ -93,6 +93,18 @@ impl QueueState {
         self.inner.lock()
     }
 
+    /// Takes the lock and gives it back: whoever cannot, hangs.
+    pub fn touch(&self) {
+        drop(self.lock());
+    }
+
+    /// Does something while the lock is held, which nothing but a test of the watchdog may do.
+    #[cfg(debug_assertions)]
+    pub fn while_held(&self, work: impl FnOnce()) {
+        let _held = self.lock();
+        work();
+    }
+
     // Intake and planning.
 
     /// The jobs of a message that just came in, which stays in memory for its first tries if there is room.

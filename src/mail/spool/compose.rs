@@ -61,6 +61,10 @@ impl Committer {
                 let segment = self.shared.lock_index().get(id).map(|slot| slot.accept.segment)?;
                 self.set_aside(id).then(|| done_record(id, Some(segment), None))
             }
+            Op::Turn(tell) => {
+                tell();
+                None
+            }
             Op::Discard(paths) => {
                 for path in paths {
                     self.remove(&path);

@@ -47,6 +47,11 @@ impl SegmentLog {
         Ok(Self { shared, committer: Lock::leaf(Some(committer)) })
     }
 
+    /// Lets `tell` be called when the committer has its next turn.
+    pub fn touch(&self, tell: impl FnOnce() + Send + 'static) {
+        self.shared.submit(Op::Turn(Box::new(tell)));
+    }
+
     /// Ends the committer. `true`: everything handed in before is written and synced. Blocks.
     pub fn close(&self) -> bool {
         self.shared.handover.close();

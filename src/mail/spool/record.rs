@@ -21,6 +21,8 @@ pub enum Op {
     Damaged { id: MessageId },
     /// Remove files that nobody needs.
     Discard(Vec<String>),
+    /// Say that the committer has a turn.
+    Turn(Box<dyn FnOnce() + Send>),
 }
 
 /// One record on its way to the disk.
@@ -57,7 +59,7 @@ pub fn depends(op: &Op, batch: &[Record]) -> bool {
     let id = match op {
         Op::State { id, .. } | Op::Flags { id, .. } | Op::Done { id, .. } | Op::Damaged { id } => *id,
         Op::Past { state, .. } => state.id,
-        Op::Accept { .. } | Op::Discard(_) => return false,
+        Op::Accept { .. } | Op::Discard(_) | Op::Turn(_) => return false,
     };
     batch.iter().any(|record| record.id == id)
 }

@@ -1,6 +1,7 @@
 //! Calls to the core over its control socket.
 
 use super::{EX_DATAERR, EX_NOINPUT, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, Trouble};
+use crate::ground::not_ready;
 use crate::mail::model::MessageId;
 use crate::window::answer::Content;
 use crate::window::api::ErrorView;
@@ -15,9 +16,11 @@ use hyper::header::HOST;
 use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::future::Future;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -25,6 +28,10 @@ use tokio::time::timeout;
 
 /// How long a question may take. An order over a million messages takes a while.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long a core may be silent before it is asked whether it is alive, and how long that may take.
+const ALIVE_PACE: Duration = Duration::from_secs(3);
+const ALIVE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The largest answer but for contents: a message with a thousand recipients, or a page of the queue.
 const ANSWER_MAX: usize = 16 * 1024 * 1024;
@@ -148,7 +155,7 @@ impl Core {
         if !reply.response.status().is_success() {
             return Err(refusal(reply).await);
         }
-        understand(&read(reply).await?)
+        understand(&self.while_alive(read(reply)).await?)
     }
 
     async fn send(&self, method: Method, path: &str, content: impl Into<Content>) -> Result<Reply, Trouble> {
@@ -158,11 +165,48 @@ impl Core {
             .header(HOST, "postern")
             .body(content.into())
             .map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))?;
-        let exchange = async {
+        let exchange = self.while_alive(async {
             let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
             client::send(stream, request).await.map_err(|error| Trouble::new(EX_UNAVAILABLE, format!("no answer: {error}")))
-        };
+        });
         timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(Trouble::new(EX_UNAVAILABLE, "the appliance does not answer")))
+    }
+
+    /// Waits for an answer as long as the core is alive: an order over a million messages takes a
+    /// while, and a core that hangs would take for ever.
+    async fn while_alive<T>(&self, answer: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+        let mut answer = pin!(answer);
+        loop {
+            match timeout(ALIVE_PACE, &mut answer).await {
+                Ok(answer) => return answer,
+                Err(_) => self.is_alive().await?,
+            }
+        }
+    }
+
+    /// Asks the core for its health, beside whatever else it was asked.
+    async fn is_alive(&self) -> Result<(), Trouble> {
+        let ask = async {
+            let stream = UnixStream::connect(&self.socket).await.ok()?;
+            let request = Request::get("/healthz").header(HOST, "postern").body(Content::Whole(Bytes::new())).ok()?;
+            let mut reply = client::send(stream, request).await.ok()?;
+            let is_well = reply.response.status().is_success();
+            let words = if is_well { String::new() } else { client::words(&mut reply).await };
+            Some((is_well, words))
+        };
+        let why = match timeout(ALIVE_PATIENCE, ask).await {
+            Ok(Some((true, _))) => return Ok(()),
+            Ok(Some((false, words))) => words,
+            Ok(None) | Err(_) => {
+                let run_dir = self.socket.parent();
+                run_dir.and_then(not_ready::why).map(|why| format!(": {why}")).unwrap_or_default()
+            }
+        };
+        let words = harmless(&why);
+        Err(Trouble::new(
+            EX_UNAVAILABLE,
+            format!("the core does not answer{words}; `postern health` and the appliance log tell more"),
+        ))
     }
 
     fn unreachable(&self, error: &io::Error) -> Trouble {

@@ -1,0 +1,364 @@
+//! The watchdog: notices a core that hangs.
+//!
+//! Purpose: the core says every second how it is (`core/watchdog.rs`). A core that says that one of its parts hangs
+//! ([`LATE`]), or says nothing ([`SILENT`]), is not ready any more; one that does so
+//! for `watchdog_time` is ended and started again.
+//! In: what the core said, what `/proc` tells of it, and the time. Out: a [`Step`]. Pure but for
+//! [`Look::at`].
+//!
+//! What is never ended: a core whose disk does not answer, because the next one would wait for the
+//! same disk, and this one could not even die; and one that a debugger holds. What is not noticed: a
+//! core that was paused together with this process (a frozen container, a machine that slept):
+//! time counts only while we have our own turns.
+
+use super::status::Health;
+use nix::unistd::Pid;
+use std::fmt;
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// A core that had no turn for so long hangs.
+pub const LATE: Duration = Duration::from_secs(10);
+
+/// A core that says nothing for so long hangs as a whole. Later than [`LATE`], so that one that can
+/// still say what hangs is heard first.
+pub const SILENT: Duration = Duration::from_secs(13);
+
+/// How often to look.
+pub const PACE: Duration = Duration::from_secs(1);
+
+/// When our own turns are further apart than this, we were paused ourselves, and wait anew.
+const PAUSED: Duration = Duration::from_secs(4);
+
+/// Threads that are looked at.
+const THREADS_MAX: usize = 256;
+
+/// What the keeper is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    Wait,
+    /// The core is not ready any more, for this reason.
+    Hangs(String),
+    /// The core is ready, but its disk does not answer.
+    DiskIsSlow(String),
+    /// It is well again, after so long.
+    Well(Duration),
+    /// It is to be ended, for this reason.
+    End(String),
+    /// It would be ended, but that would not help: why.
+    Spare(String),
+}
+
+/// What the core is thought to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opinion {
+    Well,
+    Slow,
+    Hangs,
+    /// It was told why it is not ended.
+    Spared,
+}
+
+/// The watch over one core that is ready.
+#[derive(Debug)]
+pub struct Watchdog {
+    /// `None` = it is never ended.
+    limit: Option<Duration>,
+    last_turn: Instant,
+    /// Time without a good word.
+    unwell: Duration,
+    /// Time without any word.
+    silent: Duration,
+    /// Since when the opinion is not a good one.
+    since: Option<Instant>,
+    said: Option<String>,
+    opinion: Opinion,
+}
+
+impl Watchdog {
+    /// The core is well now. A `limit` of zero means that it is never ended.
+    pub fn new(limit: Duration, now: Instant) -> Self {
+        let limit = (!limit.is_zero()).then_some(limit);
+        let (unwell, silent) = (Duration::ZERO, Duration::ZERO);
+        Self { limit, last_turn: now, unwell, silent, since: None, said: None, opinion: Opinion::Well }
+    }
+
+    /// When to look again.
+    pub fn next(&self) -> Instant {
+        self.last_turn + PACE
+    }
+
+    /// The core said how it is.
+    pub fn hear(&mut self, health: &Health, now: Instant) -> Step {
+        self.silent = Duration::ZERO;
+        match health {
+            Health::Alive => {
+                self.unwell = Duration::ZERO;
+                self.said = None;
+                self.opinion = Opinion::Well;
+                self.since.take().map_or(Step::Wait, |since| Step::Well(now.duration_since(since)))
+            }
+            Health::Slow(what) => {
+                self.unwell = Duration::ZERO;
+                self.said = None;
+                self.become_of(Opinion::Slow, now, || Step::DiskIsSlow(what.clone()))
+            }
+            Health::Late(what) => {
+                self.said = Some(what.clone());
+                self.unwell = self.unwell.max(LATE);
+                if self.opinion == Opinion::Spared {
+                    return Step::Wait;
+                }
+                self.become_of(Opinion::Hangs, now, || Step::Hangs(what.clone()))
+            }
+        }
+    }
+
+    /// Time passes. `look` is asked only when the core has been silent for long, or is to be ended.
+    pub fn turn(&mut self, now: Instant, look: impl FnOnce() -> Look) -> Step {
+        let passed = now.saturating_duration_since(self.last_turn);
+        if passed < PACE {
+            return Step::Wait;
+        }
+        self.last_turn = now;
+        if passed > PAUSED {
+            (self.unwell, self.silent) = (Duration::ZERO, Duration::ZERO);
+            return Step::Wait;
+        }
+        self.unwell += passed;
+        self.silent += passed;
+        if self.unwell < SILENT && self.said.is_none() {
+            return Step::Wait;
+        }
+        if matches!(self.opinion, Opinion::Well | Opinion::Slow) {
+            // It has said nothing: whatever hangs, hangs as a whole.
+            let look = look();
+            return match look.disk {
+                Some(_) if self.opinion == Opinion::Slow => Step::Wait,
+                _ => self.become_of(Opinion::Hangs, now, || Step::Hangs(look.to_string())),
+            };
+        }
+        if self.limit.is_none_or(|limit| self.unwell < limit) {
+            return Step::Wait;
+        }
+        let look = look();
+        let reason = match &self.said {
+            Some(said) if self.silent < SILENT => said.clone(),
+            _ => look.to_string(),
+        };
+        match look.is_beyond_help() {
+            None => Step::End(reason),
+            Some(_) if self.opinion == Opinion::Spared => Step::Wait,
+            Some(why) => {
+                self.opinion = Opinion::Spared;
+                Step::Spare(format!("{reason}; {why}"))
+            }
+        }
+    }
+
+    fn become_of(&mut self, opinion: Opinion, now: Instant, step: impl FnOnce() -> Step) -> Step {
+        self.since.get_or_insert(now);
+        if std::mem::replace(&mut self.opinion, opinion) == opinion { Step::Wait } else { step() }
+    }
+}
+
+/// What the kernel tells of a process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Look {
+    /// The state of its first thread (proc_pid_stat(5)).
+    pub state: char,
+    /// A thread that waits for a disk, where one does.
+    pub disk: Option<String>,
+    /// Each thread in words.
+    pub threads: Vec<String>,
+}
+
+impl Look {
+    /// Looks at a process with no more rights than anybody has.
+    pub fn at(pid: Pid) -> Self {
+        let mut look = Self { state: '?', ..Self::default() };
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        for task in tasks.take(THREADS_MAX) {
+            let text = |name| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            let (stat, name) = (text("stat"), text("comm").trim().to_owned());
+            let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).unwrap_or('?');
+            let thread = task.file_name().to_string_lossy().into_owned();
+            if thread == pid.to_string() {
+                look.state = state;
+            }
+            if state == 'D' {
+                look.disk.get_or_insert_with(|| name.clone());
+            }
+            let [place, call] = ["wchan", "syscall"].map(|name| text(name).trim().to_owned());
+            let mut words = format!("{name} ({thread}): {}", in_words(state));
+            if !matches!(place.as_str(), "" | "0") {
+                words += &format!(", in {place}");
+            }
+            // Only whoever may trace the process is told.
+            if let Some(number) = call.split(' ').next().filter(|number| number.parse::<u32>().is_ok()) {
+                words += &format!(", system call {number}");
+            }
+            look.threads.push(words);
+        }
+        look
+    }
+
+    /// Why ending the process would not help.
+    fn is_beyond_help(&self) -> Option<String> {
+        match (&self.disk, self.state) {
+            (_, 't') => Some("a debugger holds it, so it is left alone".to_owned()),
+            (Some(thread), _) => Some(format!("its thread '{thread}' waits for a disk in the kernel, which no restart helps")),
+            _ => None,
+        }
+    }
+
+    /// Whether it can run a handler.
+    pub fn can_answer(&self) -> bool {
+        !matches!(self.state, 'T' | 't' | 'Z' | 'X' | '?')
+    }
+}
+
+impl fmt::Display for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.state, &self.disk) {
+            ('T', _) => f.write_str("it is stopped (SIGSTOP)"),
+            ('t', _) => f.write_str("it is stopped by a debugger"),
+            (_, Some(thread)) => write!(f, "it says nothing, its thread '{thread}' waits for a disk"),
+            _ => f.write_str("it says nothing"),
+        }
+    }
+}
+
+fn in_words(state: char) -> &'static str {
+    match state {
+        'R' => "running",
+        'S' => "sleeping",
+        'D' => "waiting for a disk",
+        'T' => "stopped",
+        't' => "stopped by a debugger",
+        'Z' | 'X' => "ended",
+        'I' => "idle",
+        _ => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    struct Story {
+        dog: Watchdog,
+        now: Instant,
+    }
+
+    impl Story {
+        fn new(limit: Duration) -> Self {
+            let now = Instant::now();
+            Self { dog: Watchdog::new(limit, now), now }
+        }
+
+        /// Seconds pass, each with the same word of the core or none, until something is to be done.
+        fn until(&mut self, seconds: u32, said: Option<&Health>, look: &Look) -> Option<(u32, Step)> {
+            for second in 1..=seconds {
+                self.now += PACE;
+                if let Some(said) = said {
+                    let step = self.dog.hear(said, self.now);
+                    if step != Step::Wait {
+                        return Some((second, step));
+                    }
+                }
+                let step = self.dog.turn(self.now, || look.clone());
+                if step != Step::Wait {
+                    return Some((second, step));
+                }
+            }
+            None
+        }
+    }
+
+    fn look(state: char, disk: Option<&str>) -> Look {
+        Look { state, disk: disk.map(str::to_owned), threads: Vec::new() }
+    }
+
+    #[test]
+    fn a_core_that_says_nothing_hangs_and_is_ended_in_the_end() {
+        let mut story = Story::new(LIMIT);
+        assert_eq!(story.until(500, Some(&Health::Alive), &look('S', None)), None);
+        let stopped = look('T', None);
+        let words = "it is stopped (SIGSTOP)".to_owned();
+        assert_eq!(story.until(99, None, &stopped), Some((13, Step::Hangs(words.clone()))));
+        assert_eq!(story.until(99, None, &stopped), Some((47, Step::End(words))));
+    }
+
+    #[test]
+    fn a_core_that_comes_back_is_well() {
+        let mut story = Story::new(LIMIT);
+        assert!(matches!(story.until(20, None, &look('R', None)), Some((13, Step::Hangs(_)))));
+        story.until(30, None, &look('R', None));
+        let well = story.until(1, Some(&Health::Alive), &look('S', None));
+        assert_eq!(well, Some((1, Step::Well(Duration::from_secs(31)))));
+        assert!(matches!(story.until(20, None, &look('R', None)), Some((13, Step::Hangs(_)))));
+    }
+
+    #[test]
+    fn a_part_that_hangs_is_named() {
+        let mut story = Story::new(LIMIT);
+        let late = Health::Late("queue lock: no turn for 10 s".to_owned());
+        let words = "queue lock: no turn for 10 s".to_owned();
+        assert_eq!(story.until(9, Some(&late), &look('S', None)), Some((1, Step::Hangs(words.clone()))));
+        // The ten seconds before it said so count.
+        assert_eq!(story.until(99, Some(&late), &look('S', None)), Some((50, Step::End(words))));
+    }
+
+    #[test]
+    fn a_slow_disk_is_told_and_never_ended() {
+        let mut story = Story::new(LIMIT);
+        let slow = Health::Slow("sync for 6 s".to_owned());
+        let told = Step::DiskIsSlow("sync for 6 s".to_owned());
+        assert_eq!(story.until(9, Some(&slow), &look('S', None)), Some((1, told)));
+        assert_eq!(story.until(900, Some(&slow), &look('S', Some("committer"))), None);
+        let well = story.until(1, Some(&Health::Alive), &look('S', None));
+        assert!(matches!(well, Some((1, Step::Well(_)))), "{well:?}");
+    }
+
+    #[test]
+    fn what_waits_for_a_disk_or_a_debugger_is_spared_as_long_as_it_does() {
+        for beyond_help in [look('S', Some("committer")), look('t', None)] {
+            let mut story = Story::new(LIMIT);
+            assert!(matches!(story.until(20, None, &beyond_help), Some((13, Step::Hangs(_)))));
+            assert!(matches!(story.until(99, None, &beyond_help), Some((47, Step::Spare(_)))));
+            assert_eq!(story.until(500, None, &beyond_help), None);
+            assert!(matches!(story.until(9, None, &look('S', None)), Some((1, Step::End(_)))));
+        }
+    }
+
+    #[test]
+    fn a_pause_of_everything_is_not_counted() {
+        let mut story = Story::new(LIMIT);
+        for _ in 0..10 {
+            assert_eq!(story.until(9, None, &look('S', None)), None);
+            // The container is frozen for ten minutes.
+            story.now += Duration::from_secs(600);
+            assert_eq!(story.until(1, None, &look('S', None)), None);
+        }
+        assert!(matches!(story.until(20, None, &look('S', None)), Some((13, Step::Hangs(_)))));
+    }
+
+    #[test]
+    fn without_a_limit_it_is_only_told() {
+        let mut story = Story::new(Duration::ZERO);
+        assert!(matches!(story.until(20, None, &look('T', None)), Some((13, Step::Hangs(_)))));
+        assert_eq!(story.until(5000, None, &look('T', None)), None);
+    }
+
+    #[test]
+    fn the_threads_of_a_process_are_told() {
+        let look = Look::at(nix::unistd::getpid());
+        assert!(look.can_answer() && look.disk.is_none(), "{look:?}");
+        assert!(look.threads.iter().any(|thread| thread.contains("running")), "{look:?}");
+        assert!(!Look::at(Pid::from_raw(i32::MAX)).can_answer());
+    }
+}

@@ -1,0 +1,31 @@
+//! Faults that tests of the watchdog plant through the control socket. Not in a program built for
+//! release.
+
+use super::workers;
+use crate::mail::outbound::Outbound;
+use crate::mail::spool::SegmentLog;
+use crate::window::server::Window;
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+/// From now on they can be planted.
+pub(super) fn allow(window: &Window, outbound: Arc<Outbound<SegmentLog>>) {
+    let mail = Handle::current();
+    window.allow_faults(Box::new(move |fault| {
+        match fault {
+            // On each of the runtime's threads: one that goes on would hide it.
+            "loop" => (0..workers()).for_each(|_| drop(mail.spawn(async { loop_for_ever() }))),
+            "deadlock" => outbound.clone().plant_deadlock(),
+            "windows" => loop_for_ever(),
+            _ => return false,
+        }
+        true
+    }));
+}
+
+#[inline(never)]
+fn loop_for_ever() {
+    while std::hint::black_box(true) {
+        std::hint::spin_loop();
+    }
+}

@@ -1,0 +1,278 @@
+//! Whether this core is alive, found out by asking each of its parts.
+//!
+//! Every second a question goes through the mail runtime, the queue's locks, the committer and the
+//! runtime of the windows. Only when all have answered does the supervisor hear `alive`. A part that
+//! has not answered for [`LATE`] hangs, and is named. While a call to the disk takes longer than
+//! [`SLOW`], it is the disk that is named: what waits for it does not hang.
+//!
+//! Health checks must be answered even when the windows hang, so this thread then opens the doors
+//! itself, and says what hangs to everybody.
+//! Limits: two threads; one question a part; time counts by this thread's own turns, so that a
+//! pause of the whole process is no one's fault.
+
+use crate::appliance::counter::Counters;
+use crate::appliance::supervise::status::{Health, StatusWriter};
+use crate::appliance::supervise::watchdog::LATE;
+use crate::ground::disk::{Call, Calls, SLOW};
+use crate::mail::outbound::Outbound;
+use crate::mail::spool::{SegmentLog, Spool};
+use crate::window::vitals::Vitals;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+
+/// How often all parts are asked.
+const PACE: Duration = Duration::from_secs(1);
+
+/// How long one who knocks may hold up this thread.
+const KNOCK_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How many are answered in one turn.
+const KNOCKS_MAX: usize = 32;
+
+/// What is asked.
+pub(super) struct Probes {
+    pub(super) mail: Handle,
+    pub(super) windows: Handle,
+    pub(super) outbound: Arc<Outbound<SegmentLog>>,
+    pub(super) spool: Arc<SegmentLog>,
+}
+
+/// One part of the core.
+struct Part {
+    name: &'static str,
+    ask: Box<dyn Fn(Answer) + Send>,
+    asked: u64,
+    answered: Answer,
+    /// How long the last question has waited.
+    waited: Duration,
+}
+
+/// Says that a question was answered.
+#[derive(Clone, Default)]
+struct Answer(Arc<AtomicU64>);
+
+impl Answer {
+    fn come(&self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// Watches until the process ends.
+///
+/// # Errors
+/// No thread could be had.
+pub(super) fn watch(
+    probes: Probes,
+    calls: Arc<Calls>,
+    doors: Doors,
+    vitals: Arc<Vitals>,
+    counters: Arc<Counters>,
+    status: Arc<StatusWriter>,
+) -> io::Result<()> {
+    let mut parts = parts(probes)?;
+    let watch = move || {
+        let mut last = Instant::now();
+        loop {
+            let windows_hang = parts.iter().any(|part| part.name == WINDOWS && part.waited >= LATE);
+            if windows_hang {
+                doors.open(PACE, &vitals);
+            } else {
+                thread::sleep(PACE);
+            }
+            let passed = last.elapsed().min(2 * PACE);
+            last = Instant::now();
+            let late = turn(&mut parts, passed);
+            let slow = disk(&calls, &counters);
+            vitals.note(late.clone().filter(|_| slow.is_none()), slow.clone());
+            match (slow, late) {
+                // What waits for a disk may look as if it hung.
+                (Some(slow), _) => status.health(&Health::Slow(slow)),
+                (None, Some(late)) => status.health(&Health::Late(late)),
+                (None, None) if parts.iter().all(|part| part.waited.is_zero()) => status.health(&Health::Alive),
+                (None, None) => {}
+            }
+        }
+    };
+    thread::Builder::new().name("watchdog".to_owned()).spawn(watch).map(drop)
+}
+
+const WINDOWS: &str = "stats UI";
+
+fn parts(probes: Probes) -> io::Result<Vec<Part>> {
+    let Probes { mail, windows, outbound, spool } = probes;
+    let committed = spool.clone();
+    let locks = on_a_thread("watchdog-locks", move || {
+        outbound.touch();
+        spool.totals();
+    })?;
+    let part = |name, ask| Part { name, ask, asked: 0, answered: Answer::default(), waited: Duration::ZERO };
+    Ok(vec![
+        part("mail runtime", on_a_runtime(mail)),
+        part("queue lock", locks),
+        part("committer", Box::new(move |answer| committed.touch(move || answer.come()))),
+        part(WINDOWS, on_a_runtime(windows)),
+    ])
+}
+
+/// A question that a runtime answers when its timer works and a thread of it has a turn.
+fn on_a_runtime(runtime: Handle) -> Box<dyn Fn(Answer) + Send> {
+    Box::new(move |answer| {
+        runtime.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            answer.come();
+        });
+    })
+}
+
+/// A question that may hold whoever puts it.
+fn on_a_thread(name: &str, work: impl Fn() + Send + 'static) -> io::Result<Box<dyn Fn(Answer) + Send>> {
+    let (ask, asked): (Sender<Answer>, _) = channel();
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        for answer in asked {
+            work();
+            answer.come();
+        }
+    })?;
+    Ok(Box::new(move |answer| {
+        // Its thread ends with the process.
+        let _ = ask.send(answer);
+    }))
+}
+
+/// Asks those who have answered. Returns who has not for long.
+fn turn(parts: &mut [Part], passed: Duration) -> Option<String> {
+    let mut late = Vec::new();
+    for part in parts {
+        if part.answered.0.load(Ordering::Acquire) == part.asked {
+            part.waited = Duration::ZERO;
+            part.asked += 1;
+            (part.ask)(part.answered.clone());
+            continue;
+        }
+        part.waited += passed;
+        if part.waited >= LATE {
+            late.push(format!("{}: no turn for {} s", part.name, part.waited.as_secs()));
+        }
+    }
+    (!late.is_empty()).then(|| late.join(", "))
+}
+
+/// What the disk does not do, in words; its gauges are brought up to date.
+fn disk(calls: &Calls, counters: &Counters) -> Option<String> {
+    let sync = calls.oldest_sync().unwrap_or_default();
+    counters.sync_running_seconds.set(i64::try_from(sync.as_secs()).unwrap_or(i64::MAX));
+    let returned = calls.slow_syncs();
+    counters.slow_syncs_total.inc_by(returned.saturating_sub(counters.slow_syncs_total.get()));
+    let (call, since) = calls.oldest()?;
+    let (call, since) = if sync >= SLOW { (Call::Sync, sync) } else { (call, since) };
+    (since >= SLOW).then(|| format!("data volume: {} for {} s", call.as_str(), since.as_secs()))
+}
+
+/// The listeners of the windows, to be answered here while the windows hang.
+pub(super) struct Doors {
+    public: Vec<TcpListener>,
+    control: UnixListener,
+}
+
+impl Doors {
+    /// The same listeners once more.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub(super) fn of(public: &[TcpListener], control: &UnixListener) -> io::Result<Self> {
+        let public = public.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
+        Ok(Self { public, control: control.try_clone()? })
+    }
+
+    /// Answers whoever knocks for a while: 503 and what hangs.
+    fn open(&self, time: Duration, vitals: &Vitals) {
+        let end = Instant::now() + time;
+        let reason = vitals.late().or_else(|| vitals.slow()).unwrap_or_else(|| format!("{WINDOWS}: no turn"));
+        for _ in 0..KNOCKS_MAX {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let listeners = self.public.iter().map(AsFd::as_fd).chain([self.control.as_fd()]);
+            let mut fds: Vec<_> = listeners.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+            let timeout = u16::try_from(left.as_millis()).map_or(PollTimeout::MAX, PollTimeout::from);
+            let _ = poll(&mut fds, timeout);
+            // None of them blocks: the windows' runtime has seen to that.
+            for listener in &self.public {
+                if let Ok((stream, _)) = listener.accept() {
+                    answer(stream, &reason, TcpStream::set_nonblocking, TcpStream::set_read_timeout);
+                }
+            }
+            if let Ok((stream, _)) = self.control.accept() {
+                answer(stream, &reason, UnixStream::set_nonblocking, UnixStream::set_read_timeout);
+            }
+        }
+        thread::sleep(end.saturating_duration_since(Instant::now()));
+    }
+}
+
+fn answer<S: Read + Write>(
+    mut stream: S,
+    reason: &str,
+    set_nonblocking: impl Fn(&S, bool) -> io::Result<()>,
+    set_patience: impl Fn(&S, Option<Duration>) -> io::Result<()>,
+) {
+    if set_nonblocking(&stream, false).and_then(|()| set_patience(&stream, Some(KNOCK_PATIENCE))).is_err() {
+        return;
+    }
+    let mut request = [0; 2048];
+    let asked = stream.read(&mut request).unwrap_or_default();
+    let is_api = request[..asked].split(|octet| *octet == b'\n').next().is_some_and(|line| contains(line, b" /api/"));
+    let (kind, body) = if is_api {
+        let error = serde_json::json!({ "error": format!("the core hangs: {reason}") });
+        ("application/json", error.to_string())
+    } else {
+        ("text/plain; charset=utf-8", format!("not ready: {reason}\n"))
+    };
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nRetry-After: 10\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    // A fresh connection takes so little at once.
+    let _ = stream.write_all((head + &body).as_bytes());
+}
+
+fn contains(line: &[u8], word: &[u8]) -> bool {
+    line.windows(word.len()).any(|window| window == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_does_not_answer_is_named() {
+        let part = |name, answers: bool| Part {
+            name,
+            ask: Box::new(move |answer: Answer| {
+                if answers {
+                    answer.come()
+                }
+            }),
+            asked: 0,
+            answered: Answer::default(),
+            waited: Duration::ZERO,
+        };
+        let mut parts = [part("mail runtime", true), part("queue lock", false)];
+        for _ in 0..10 {
+            assert_eq!(turn(&mut parts, PACE), None);
+        }
+        assert_eq!(turn(&mut parts, PACE).as_deref(), Some("queue lock: no turn for 10 s"));
+        parts[1].answered.come();
+        assert_eq!(turn(&mut parts, PACE), None);
+    }
+}

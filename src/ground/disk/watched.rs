@@ -1,0 +1,197 @@
+//! A disk that tells how long its calls take.
+//!
+//! Purpose: a call to a disk that hangs does not return, and whoever made it can tell nobody. So
+//! each call is noted before it begins, and others look at the notes.
+//! In: any [`Disk`]. Out: the same, and [`Calls`].
+//! Limits: one note for each thread that is in a call.
+
+use super::{Disk, File, Space};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A sync or another call that takes longer than this is slow: new mail is not taken before it has
+/// returned. Healthy disks answer within milliseconds, busy network volumes within a second or two.
+pub const SLOW: Duration = Duration::from_secs(5);
+
+/// The calls that have begun and not returned.
+#[derive(Debug, Default)]
+pub struct Calls(Mutex<Running>);
+
+#[derive(Debug, Default)]
+struct Running {
+    next: u64,
+    calls: BTreeMap<u64, (Call, Instant)>,
+    slow: u64,
+}
+
+/// What a call does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// fdatasync(2), or fsync(2) of a directory.
+    Sync,
+    /// Reads content, or what is known of files.
+    Read,
+    /// Writes content.
+    Write,
+    /// Creates, opens, renames or removes.
+    Name,
+}
+
+impl Call {
+    /// The word for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Name => "change of a directory",
+        }
+    }
+}
+
+impl Calls {
+    /// The call that has been running longest, and how long.
+    pub fn oldest(&self) -> Option<(Call, Duration)> {
+        // Numbers rise with time, so the first is the oldest.
+        self.lock().calls.values().next().map(|(call, since)| (*call, since.elapsed()))
+    }
+
+    /// The sync that has been running longest.
+    pub fn oldest_sync(&self) -> Option<Duration> {
+        let running = self.lock();
+        let mut syncs = running.calls.values().filter(|(call, _)| *call == Call::Sync);
+        syncs.next().map(|(_, since)| since.elapsed())
+    }
+
+    /// Syncs that took longer than [`SLOW`] and have returned.
+    pub fn slow_syncs(&self) -> u64 {
+        self.lock().slow
+    }
+
+    fn watch<T>(&self, call: Call, work: impl FnOnce() -> T) -> T {
+        let mut running = self.lock();
+        let number = running.next;
+        running.next += 1;
+        running.calls.insert(number, (call, Instant::now()));
+        drop(running);
+        // A panic in a disk call leaves its note behind until the process ends: a defect that is
+        // worth being seen.
+        let result = work();
+        let mut running = self.lock();
+        if let Some((Call::Sync, since)) = running.calls.remove(&number)
+            && since.elapsed() >= SLOW
+        {
+            running.slow += 1;
+        }
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A disk under watch.
+pub struct Watched<D> {
+    disk: D,
+    calls: Arc<Calls>,
+}
+
+impl<D: Disk> Watched<D> {
+    /// Watches a disk.
+    pub fn new(disk: D) -> Self {
+        Self { disk, calls: Arc::default() }
+    }
+
+    /// What to look at.
+    pub fn calls(&self) -> Arc<Calls> {
+        self.calls.clone()
+    }
+
+    fn file(&self, file: Arc<dyn File>) -> Arc<dyn File> {
+        Arc::new(WatchedFile { file, calls: self.calls.clone() })
+    }
+}
+
+impl<D: Disk> Disk for Watched<D> {
+    fn create(&self, path: &str) -> io::Result<Arc<dyn File>> {
+        self.calls.watch(Call::Name, || self.disk.create(path)).map(|file| self.file(file))
+    }
+
+    fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
+        self.calls.watch(Call::Name, || self.disk.open(path)).map(|file| self.file(file))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.calls.watch(Call::Name, || self.disk.rename(from, to))
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        self.calls.watch(Call::Name, || self.disk.remove(path))
+    }
+
+    fn sync_dir(&self, directory: &str) -> io::Result<()> {
+        self.calls.watch(Call::Sync, || self.disk.sync_dir(directory))
+    }
+
+    fn create_dir(&self, directory: &str) -> io::Result<()> {
+        self.calls.watch(Call::Name, || self.disk.create_dir(directory))
+    }
+
+    fn list(&self, directory: &str) -> io::Result<Vec<String>> {
+        self.calls.watch(Call::Read, || self.disk.list(directory))
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        self.calls.watch(Call::Read, || self.disk.space())
+    }
+}
+
+struct WatchedFile {
+    file: Arc<dyn File>,
+    calls: Arc<Calls>,
+}
+
+impl File for WatchedFile {
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.calls.watch(Call::Write, || self.file.write_at(offset, data))
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.calls.watch(Call::Read, || self.file.read_at(offset, buffer))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.calls.watch(Call::Sync, || self.file.sync())
+    }
+
+    fn read_anew(&self) {
+        self.file.read_anew();
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        self.calls.watch(Call::Read, || self.file.length())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_seen_while_it_runs_and_not_after() {
+        let calls = Calls::default();
+        assert_eq!(calls.oldest(), None);
+        calls.watch(Call::Sync, || {
+            calls.watch(Call::Read, || {
+                assert_eq!(calls.oldest().map(|(call, _)| call), Some(Call::Sync), "the older one");
+            });
+            assert!(calls.oldest_sync().is_some());
+        });
+        calls.watch(Call::Write, || assert_eq!(calls.oldest_sync(), None));
+        assert_eq!(calls.oldest(), None);
+        assert_eq!(calls.slow_syncs(), 0);
+    }
+}

@@ -1,0 +1,27 @@
+//! Why a core is not ready, for those whom it cannot tell itself.
+//!
+//! The supervisor leaves the reason in a file of the run directory; `postern health` and
+//! `postern queue` read it when the core does not answer.
+//! Limits: one line, [`LIMIT`] octets of it.
+
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// The file; there only while a core runs that is not ready.
+pub const FILE: &str = "not-ready";
+
+/// Octets that are read.
+const LIMIT: u64 = 1024;
+
+/// The reason, where there is one.
+pub fn why(run_dir: &Path) -> Option<String> {
+    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(run_dir.join(FILE)).ok()?;
+    let mut text = Vec::new();
+    file.take(LIMIT).read_to_end(&mut text).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let line: String = text.lines().next()?.chars().filter(|c| !c.is_control()).collect();
+    (!line.is_empty()).then_some(line)
+}

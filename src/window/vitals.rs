@@ -1,0 +1,37 @@
+//! What hangs in this process, for those who ask whether it is well.
+//!
+//! In: what the watchdog notes. Out: the reason for 503. A lock that nobody holds for longer than
+//! it takes to copy a line.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What the watchdog has seen.
+#[derive(Debug, Default)]
+pub struct Vitals(Mutex<Trouble>);
+
+#[derive(Debug, Default)]
+struct Trouble {
+    late: Option<String>,
+    slow: Option<String>,
+}
+
+impl Vitals {
+    /// Notes which part hangs, and what the disk does not do, each in words; `None` = all is well.
+    pub fn note(&self, late: Option<String>, slow: Option<String>) {
+        *self.lock() = Trouble { late, slow };
+    }
+
+    /// The part that hangs.
+    pub fn late(&self) -> Option<String> {
+        self.lock().late.clone()
+    }
+
+    /// What the disk does not do.
+    pub fn slow(&self) -> Option<String> {
+        self.lock().slow.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Trouble> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
