@@ -43,7 +43,14 @@ fn live() -> u8 {
             return give_up(&journal, &refused.problems);
         }
     };
-    let (identity, why_same) = Identity::of_the_core();
+    let (identity, why_same) = match Identity::of_the_core() {
+        Ok(found) => found,
+        Err(failure) => {
+            let run_dir = rundir::prepare(&loaded.settings.run_dir, &Identity::same()).is_ok();
+            let run_dir = run_dir.then_some(loaded.settings.run_dir.as_path());
+            return give_up(&Journal::open(loaded.settings.log_format, run_dir), &[failure]);
+        }
+    };
     let run_dir = rundir::prepare(&loaded.settings.run_dir, &identity);
     let sound = run_dir.is_ok().then_some(loaded.settings.run_dir.as_path());
     let journal = Journal::open(loaded.settings.log_format, sound);
@@ -160,13 +167,16 @@ fn read_keys(settings: &Settings, places: &Places, signals: &Signals, identity: 
     Ok(Some(KeyWatch::new(files, identity, keys)))
 }
 
-/// What the carrier of the mail log is told: the properties, with the directory that the share has become. `None` = there is no
-/// mail log to carry.
+/// What the carrier of the mail log is told: what it needs and nothing else, so that no secret, of today or tomorrow, goes
+/// there. `None` = there is no mail log to carry.
 fn carrier(settings: &Settings, places: &Places) -> Option<String> {
-    settings.maillog_filename.as_ref()?;
-    let share = places.log.as_ref()?.display().to_string();
-    // No secret goes where none is needed.
-    Some(Settings { terminal_log: Some(share), password: None, ..settings.clone() }.to_json())
+    let task = serde_json::json!({
+        "volume_data": settings.volume_data.display().to_string(),
+        "terminal_log": places.log.as_ref()?.display().to_string(),
+        "maillog_filename": settings.maillog_filename.as_ref()?,
+        "timezone": settings.timezone.clone().unwrap_or_default(),
+    });
+    Some(task.to_string())
 }
 
 /// Orphans come to us to be reaped, as PID 1 by nature, elsewhere on request; and the core may open many files.

@@ -27,7 +27,13 @@ pub fn foresee(settings: &Settings) -> Outlook {
     let mut outlook = Outlook::default();
     // Without a place to hear signals nothing is looked at; the supervisor would fail likewise, and say so.
     let Ok(signals) = Signals::unheard() else { return outlook };
-    let identity = Identity::of_the_core().0;
+    let identity = match Identity::of_the_core() {
+        Ok((identity, _)) => identity,
+        Err(failure) => {
+            outlook.failures.push(failure);
+            Identity::same()
+        }
+    };
     let mut mounter = Mounter::new(&signals, identity, &settings.run_dir).that_only_looks();
     let mut settings = settings.clone();
     outlook.failures.extend(terminal::gateway::foresee(&settings));

@@ -7,7 +7,7 @@ use crate::ground::clock;
 use crate::ground::gateway::default_gateways;
 use crate::ground::sys;
 use crate::mail::inbound::Intake;
-use crate::mail::spool::{self, SegmentLog};
+use crate::mail::spool::{self, SegmentLog, SpoolError};
 use crate::window::server::{Readiness, Window};
 use crate::window::space::Alert;
 use std::sync::Arc;
@@ -44,8 +44,14 @@ pub(super) async fn follow_storage(spool: Arc<SegmentLog>, readiness: Arc<watch:
     let mut pace = tokio::time::interval(STORAGE_PACE);
     loop {
         pace.tick().await;
-        let now = spool::Spool::ready(spool.as_ref()).map_err(|error| format!("{error}; new mail is answered 452"));
+        let found = spool::Spool::ready(spool.as_ref());
+        // A volume that does not answer is the watchdog's business, which tells the supervisor too: both must hear the
+        // end of it at the same time.
+        let is_slow = matches!(found, Err(SpoolError::Slow(_)));
+        let code = if is_slow { 451 } else { 452 };
+        let now = found.map_err(|error| format!("{error}; new mail is answered {code}"));
         window.note_data_volume(now.clone().err());
+        let now = if is_slow { Ok(()) } else { now };
         readiness.send_if_modified(|known| {
             let changed = *known != now;
             if changed {

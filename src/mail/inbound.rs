@@ -50,6 +50,11 @@ pub struct Intake<S> {
     pub conduct: Conduct,
 }
 
+/// How long a client waits for the data volume before it is asked to come again: at the end of the
+/// data, where clients have the patience of RFC 5321 §4.5.3.2.6 (ten minutes, and many have less),
+/// and within the data, where they have that of §4.5.3.2.5 (three minutes).
+pub const STORAGE_PATIENCE: Duration = Duration::from_secs(30);
+
 /// What is read beyond the size limit (or beyond a flaw) before a client that does not stop is cut off, in octets.
 pub const SURPLUS_MAX: u64 = 32 * 1024 * 1024;
 
@@ -138,7 +143,9 @@ impl<S: Spool> Intake<S> {
         port: Option<u16>,
         encryption: Option<Encryption>,
     ) -> Result<MessageId, (Reply, Refusal)> {
-        let message = self.spool.commit(entry, writer).await.map_err(|error| storage_refusal(&error))?;
+        let give_up = tokio::time::sleep(STORAGE_PATIENCE);
+        let message = self.spool.commit_within(entry, writer, give_up).await;
+        let message = message.map_err(|error| storage_refusal(&error))?;
         let id = message.id;
         self.counters.accepted_total.inc();
         self.counters.accepted_bytes.inc_by(size);
@@ -563,9 +570,9 @@ impl<'a, S: Spool> Session<'a, S> {
 
 /// Hands a piece to the queue, and forgets the mail when the queue cannot take it.
 pub(super) async fn store<W: Writer>(intaking: &mut Intaking<W>, piece: &[u8]) {
-    if let Ok(writer) = intaking
-        && let Err(error) = writer.write(piece).await
-    {
+    let Ok(writer) = intaking else { return };
+    let written = tokio::time::timeout(STORAGE_PATIENCE, writer.write(piece)).await;
+    if let Err(error) = written.unwrap_or(Err(SpoolError::Slow(STORAGE_PATIENCE.as_secs()))) {
         *intaking = Err(storage_refusal(&error));
     }
 }
@@ -580,8 +587,13 @@ fn content_deadline(content: &Content, limits: &Limits, start: Instant) -> Insta
     (Instant::now() + pause).min(start + limits.content_grace + earned)
 }
 
-/// 452 4.3.1. The cause goes into our own log; strangers need not know our disks.
+/// 452 4.3.1, or 451 4.3.0 while the data volume does not answer. The cause goes into our own log; strangers need not know
+/// our disks.
 pub(super) fn storage_refusal(error: &SpoolError) -> (Reply, Refusal) {
+    // The watchdog tells of it once.
+    if let SpoolError::Slow(_) = error {
+        return (Reply::new(451, (4, 3, 0), "The queue does not answer at the moment; try again later"), Refusal::Storage);
+    }
     if *error != SpoolError::Full {
         tracing::error!(target: "mta", %error, "the queue cannot take mail; clients are asked to try again later");
     }

@@ -12,5 +12,6 @@ mod lifecycle;
 mod matrix;
 mod netns;
 mod privileges;
+mod slow_disk;
 mod support;
 mod words;

@@ -100,7 +100,7 @@ fn root_does_not_take_a_volume_that_belongs_to_somebody() {
 }
 
 #[test]
-fn root_without_capabilities_runs_and_says_so() {
+fn root_without_capabilities_is_refused_with_what_to_do() {
     if !is_root() {
         return nobody_else_is_tried();
     }
@@ -109,10 +109,41 @@ fn root_without_capabilities_runs_and_says_so() {
     command.args(["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]).arg(grid.path("postern")).arg("init");
     grid.dress(&mut command, &[]);
     let mut init = Running::start(command);
-    init.wait_for("the SMTP core runs as root, because this process may not become uid");
-    init.wait_ready();
-    assert_eq!(capabilities(init.core), [NOTHING; 4]);
+    init.wait_for("Error: failed to preconfigure the MTA");
+    init.wait_for("the SMTP core would run as root");
+    assert!(init.seen.last().unwrap().contains("start the container with --user "), "{:?}", init.seen);
+    assert_eq!(init.end().code(), Some(77));
+    assert!(!grid.path("data/log").exists(), "nothing was begun");
+}
+
+#[test]
+fn without_cap_kill_the_core_ends_by_its_orders() {
+    if !is_root() {
+        return nobody_else_is_tried();
+    }
+    let grid = Grid::as_root();
+    let start = || {
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set=-kill", "--inh-caps=-all"]).arg(grid.path("postern")).arg("init");
+        grid.dress(&mut command, &[("MTA_DRAIN_TIME", "0")]);
+        let mut init = Running::start(command);
+        init.wait_ready();
+        init
+    };
+    let mut init = start();
     assert_eq!(init.stop(Signal::SIGTERM), 143);
+    init.wait_all_gone();
+    let said = init.seen.join("\n");
+    assert!(said.contains("it was told to stop over its standard input"), "{said}");
+    assert!(!said.contains("killed") && said.contains("the queue is synced"), "{said}");
+    // One that cannot hear orders either: what is said of it is true.
+    let mut init = start();
+    nix::sys::signal::kill(init.core, Signal::SIGSTOP).unwrap();
+    init.signal(Signal::SIGTERM);
+    init.wait_for("cannot be killed (no CAP_KILL); it was told over its standard input to end at once");
+    nix::sys::signal::kill(init.core, Signal::SIGCONT).unwrap();
+    assert_eq!(init.end().code(), Some(143));
+    init.wait_all_gone();
 }
 
 #[test]

@@ -58,6 +58,27 @@ fn an_answer_comes_after_the_sync_of_its_record() {
 }
 
 #[test]
+fn a_client_that_gave_up_has_no_mail_in_the_queue() {
+    check(Duration::MAX, |disk, log| {
+        let inside = log.clone();
+        let client = thread::spawn(move || {
+            let mut writer = inside.begin();
+            let result = block_on(async {
+                writer.write(b"a mail of an impatient client").await?;
+                inside.commit_within(entry(), writer, async {}).await
+            });
+            assert!(matches!(result, Ok(_) | Err(SpoolError::Slow(_))), "{result:?}");
+            result.is_ok()
+        });
+        accept(disk, &log, b"a mail of a patient client").unwrap();
+        let accepted = client.join().unwrap();
+        assert!(log.close());
+        assert!(disk.is_all_synced());
+        assert_eq!(log.totals().0, 1 + u64::from(accepted));
+    });
+}
+
+#[test]
 fn the_close_leaves_nothing_unsynced_and_nobody_waiting() {
     check(Duration::MAX, |disk, log| {
         let late = session(disk, &log, b"a mail at the last moment");

@@ -78,6 +78,28 @@ fn a_wait_that_times_out_misses_nothing() {
 }
 
 #[test]
+fn who_gives_up_and_the_taker_agree_on_what_was_heard() {
+    check(|| {
+        let queue = Arc::new(Handover::new());
+        let inside = queue.clone();
+        let taker = thread::spawn(move || {
+            let mut heard = Vec::new();
+            while let Some(things) = inside.take(|| FOR_EVER) {
+                heard.extend(things.into_iter().map(|(_, reply)| answer(reply, Ok(()))));
+            }
+            heard
+        });
+        let inside = queue.clone();
+        let ask = async move { inside.ask_until(|reply| (1, Some(reply)), async {}).await };
+        let asker = thread::spawn(move || block_on(ask));
+        let heard = asker.join().unwrap();
+        assert!(matches!(heard, None | Some(Ok(()))), "{heard:?}");
+        queue.close();
+        assert_eq!(taker.join().unwrap(), [heard.is_some()]);
+    });
+}
+
+#[test]
 fn what_was_handed_in_before_the_close_is_given_out_in_order() {
     check(|| {
         let queue = Arc::new(Handover::new());

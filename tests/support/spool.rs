@@ -107,6 +107,15 @@ impl Spool for MemorySpool {
         self.enter(content.id, entry, Body::Memory(content.content.into()))
     }
 
+    async fn commit_within(
+        &self,
+        entry: Entry,
+        content: MemoryWriter,
+        _: impl Future<Output = ()> + Send,
+    ) -> Result<Message, SpoolError> {
+        self.commit(entry, content).await
+    }
+
     async fn bring_in(&self, entry: Entry, past: Past, content: MemoryWriter) -> Result<Message, SpoolError> {
         let message = self.enter(content.id, entry, Body::Memory(content.content.into()))?;
         let Past { arrived, progress, held, delay_told } = past;

@@ -1,5 +1,7 @@
 //! Who the core is: a user of its own where we may choose, else ourselves.
 
+use crate::appliance::failure::{Exit, Failure};
+use caps::{CapSet, Capability};
 use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgroups, setegid, seteuid, setgroups};
 
 /// The user that the image creates.
@@ -25,10 +27,13 @@ impl Identity {
     }
 
     /// The core's: as root the user `postern`, or 2525 where there is none; otherwise ourselves. The second value tells why
-    /// root could not choose (capabilities taken away, or a user namespace without that uid).
-    pub fn of_the_core() -> (Self, Option<String>) {
+    /// root of a user namespace could not choose: that uid does not exist there, and root is somebody ordinary outside.
+    ///
+    /// # Errors
+    /// We are root without the capabilities to become anybody else: the core would be root, too.
+    pub fn of_the_core() -> Result<(Self, Option<String>), Failure> {
         if !geteuid().is_root() {
-            return (Self::same(), None);
+            return Ok((Self::same(), None));
         }
         let (uid, gid) = match User::from_name(NAME) {
             Ok(Some(user)) if !user.uid.is_root() => (user.uid, user.gid),
@@ -38,13 +43,20 @@ impl Identity {
         match other.borrow() {
             Ok(borrowed) => {
                 drop(borrowed);
-                (other, None)
+                Ok((other, None))
+            }
+            Err(error) if !may_choose() => {
+                let cause = format!(
+                    "the SMTP core would run as root, because this process may not become uid {uid} ({error}); \
+                     start the container with --user {uid}:{gid}, or add the capabilities SETUID and SETGID"
+                );
+                Err(Failure::preconfigure(Exit::Permission, cause))
             }
             Err(error) => {
                 let why = format!(
                     "the SMTP core runs as root, because this process may not become uid {uid} ({error}); start the container with --user {NUMBER}"
                 );
-                (Self::same(), Some(why))
+                Ok((Self::same(), Some(why)))
             }
         }
     }
@@ -67,6 +79,12 @@ impl Identity {
         seteuid(self.uid)?;
         Ok(borrowed)
     }
+}
+
+/// Whether this process has what it takes to become somebody else, as far as its user namespace goes.
+fn may_choose() -> bool {
+    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
+    has(Capability::CAP_SETUID) && has(Capability::CAP_SETGID)
 }
 
 /// Gives the rights back when dropped.

@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(story.until(500, Some(&Health::Alive), &look('S', None)), None);
         let stopped = look('T', None);
         let words = "it is stopped (SIGSTOP)".to_owned();
-        assert_eq!(story.until(99, None, &stopped), Some((13, Step::Hangs(words.clone()))));
+        assert_eq!(story.until(99, None, &stopped), Some((12, Step::Hangs(words.clone()))));
         assert_eq!(story.until(99, None, &stopped), Some((47, Step::End(words))));
     }
 
@@ -300,7 +300,7 @@ mod tests {
         story.until(30, None, &look('R', None));
         let well = story.until(1, Some(&Health::Alive), &look('S', None));
         assert_eq!(well, Some((1, Step::Well(Duration::from_secs(31)))));
-        assert!(matches!(story.until(20, None, &look('R', None)), Some((13, Step::Hangs(_)))));
+        assert!(matches!(story.until(20, None, &look('R', None)), Some((12, Step::Hangs(_)))));
     }
 
     #[test]
@@ -310,7 +310,7 @@ mod tests {
         let words = "queue lock: no turn for 10 s".to_owned();
         assert_eq!(story.until(9, Some(&late), &look('S', None)), Some((1, Step::Hangs(words.clone()))));
         // The ten seconds before it said so count.
-        assert_eq!(story.until(99, Some(&late), &look('S', None)), Some((50, Step::End(words))));
+        assert_eq!(story.until(99, Some(&late), &look('S', None)), Some((49, Step::End(words))));
     }
 
     #[test]

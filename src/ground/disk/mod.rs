@@ -12,6 +12,7 @@ mod watched;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use snapshot::Snapshot;
 pub use volume::Volume;
@@ -52,6 +53,11 @@ pub trait Disk: Send + Sync + 'static {
 
     /// Free space and size of the volume.
     fn space(&self) -> io::Result<Space>;
+
+    /// How long a call has been running that takes too long; `None` while the disk answers.
+    fn slow(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// An open file.

@@ -1,10 +1,10 @@
 //! The real disk: a directory.
 
 use super::{Disk, File, Space};
-use nix::fcntl::{Flock, FlockArg, PosixFadviseAdvice, posix_fadvise};
-use std::fs::{self, OpenOptions};
+use nix::fcntl::{Flock, FlockArg, OFlag, PosixFadviseAdvice, posix_fadvise};
+use std::fs::{self, FileType, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,7 +37,11 @@ impl Disk for Volume {
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(OpenFile(OpenOptions::new().read(true).write(true).open(self.root.join(path))?)))
+        let path = self.root.join(path);
+        plain(&path, fs::symlink_metadata(&path)?.file_type())?;
+        // Should it have changed since: never through a link, and never waiting for the other end of a pipe.
+        let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+        Ok(Arc::new(OpenFile(OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -54,7 +58,11 @@ impl Disk for Volume {
 
     fn create_dir(&self, directory: &str) -> io::Result<()> {
         match fs::DirBuilder::new().mode(0o700).create(self.root.join(directory)) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let path = self.root.join(directory);
+                let kind = fs::symlink_metadata(&path)?.file_type();
+                if kind.is_dir() { Ok(()) } else { Err(strange(&path, kind, "a directory")) }
+            }
             other => other,
         }
     }
@@ -69,19 +77,45 @@ impl Disk for Volume {
 }
 
 /// The names of the files in a directory, sorted.
+///
+/// # Errors
+/// It cannot be read, or something else than a file is in it: then somebody has put that there, perhaps in place of a file,
+/// and whoever believed the rest would take mail for lost or contents for needless.
 pub(super) fn names(directory: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
+        plain(&entry.path(), entry.file_type()?)?;
         // A name that is not UTF-8 is none of ours.
-        if entry.file_type()?.is_file()
-            && let Ok(name) = entry.file_name().into_string()
-        {
+        if let Ok(name) = entry.file_name().into_string() {
             names.push(name);
         }
     }
     names.sort_unstable();
     Ok(names)
+}
+
+fn plain(path: &Path, kind: FileType) -> io::Result<()> {
+    if kind.is_file() { Ok(()) } else { Err(strange(path, kind, "a file")) }
+}
+
+/// Something that is not what this program wrote.
+fn strange(path: &Path, kind: FileType, wanted: &str) -> io::Error {
+    let found = match kind {
+        kind if kind.is_symlink() => "a symbolic link",
+        kind if kind.is_dir() => "a directory",
+        kind if kind.is_fifo() => "a named pipe",
+        kind if kind.is_socket() => "a socket",
+        kind if kind.is_file() => "a file",
+        _ => "a device",
+    };
+    let path = path.display();
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!(
+            "{path} is {found} and not {wanted}, so somebody has changed the volume; put back what was there, nothing was deleted"
+        ),
+    )
 }
 
 /// Free space and size of the volume that a directory is on.
@@ -135,6 +169,27 @@ mod tests {
         assert_eq!(Volume::open(directory.path()).err().map(|e| e.kind()), Some(io::ErrorKind::WouldBlock));
         drop(first);
         Volume::open(directory.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_file_is_named_and_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let volume = Volume::open(directory.path()).unwrap();
+        volume.create_dir("log").unwrap();
+        volume.create("log/a").unwrap();
+        let stranger = directory.path().join("log/b");
+        std::os::unix::fs::symlink(directory.path().join("log/a"), &stranger).unwrap();
+        let refused = [volume.list("log").err(), volume.open("log/b").err()];
+        assert!(refused.iter().all(|error| error.as_ref().is_some_and(|e| e.to_string().contains("log/b is a symbolic link"))));
+        fs::remove_file(&stranger).unwrap();
+        nix::unistd::mkfifo(&stranger, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(volume.list("log").unwrap_err().to_string().contains("log/b is a named pipe"));
+        fs::remove_file(&stranger).unwrap();
+        fs::create_dir(&stranger).unwrap();
+        assert!(volume.list("log").unwrap_err().to_string().contains("log/b is a directory"));
+        assert!(stranger.exists());
+        std::os::unix::fs::symlink("log", directory.path().join("body")).unwrap();
+        assert!(volume.create_dir("body").unwrap_err().to_string().contains("body is a symbolic link and not a directory"));
     }
 
     #[test]

@@ -147,6 +147,10 @@ impl<D: Disk> Disk for Watched<D> {
     fn space(&self) -> io::Result<Space> {
         self.calls.watch(Call::Read, || self.disk.space())
     }
+
+    fn slow(&self) -> Option<Duration> {
+        self.calls.oldest().map(|(_, since)| since).filter(|since| *since >= SLOW)
+    }
 }
 
 struct WatchedFile {

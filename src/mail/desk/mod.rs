@@ -217,7 +217,7 @@ impl From<SpoolError> for DeskError {
         match error {
             SpoolError::Unknown => Self::Unknown,
             SpoolError::Damaged => Self::Damaged,
-            SpoolError::Full | SpoolError::Failed(_) => Self::Storage(error.to_string()),
+            SpoolError::Full | SpoolError::Failed(_) | SpoolError::Slow(_) => Self::Storage(error.to_string()),
         }
     }
 }

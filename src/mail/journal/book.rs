@@ -46,29 +46,38 @@ impl Book {
         Ok(book)
     }
 
-    /// Removes everything that was kept.
-    pub fn remove_all(disk: &dyn Disk) -> io::Result<()> {
+    /// Removes everything that was kept, except for the file of this name.
+    pub fn remove_all(disk: &dyn Disk, except: Option<&str>) -> io::Result<()> {
         disk.create_dir(HISTORY)?;
         for name in disk.list(HISTORY)? {
-            disk.remove(&format!("{HISTORY}/{name}"))?;
+            let path = format!("{HISTORY}/{name}");
+            if except != Some(path.as_str()) {
+                disk.remove(&path)?;
+            }
         }
         Ok(())
     }
 
-    /// Appends whole lines. What cannot be written is lost, with a word in the log.
-    pub fn write(&mut self, lines: &[u8]) {
+    /// Appends whole lines, and tells how many of them are lost because they cannot be written. The next ones are tried
+    /// again; a word in the log says when it begins and when it is over.
+    pub fn write(&mut self, lines: &[u8]) -> u64 {
         if lines.is_empty() {
-            return;
+            return 0;
         }
         match self.append(lines) {
-            Ok(()) => self.complained = false,
+            Ok(()) => {
+                if std::mem::take(&mut self.complained) {
+                    tracing::info!(target: "mta", "the history of mail is written again");
+                }
+                return 0;
+            }
             Err(error) if !self.complained => {
                 self.complained = true;
-                self.file = None;
                 tracing::warn!(target: "mta", cause = %error, "the history of mail cannot be written; mail itself goes on");
             }
-            Err(_) => self.file = None,
+            Err(_) => {}
         }
+        lines.iter().filter(|octet| **octet == b'\n').count() as u64
     }
 
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
@@ -91,9 +100,13 @@ impl Book {
                 (number, self.disk.create(&path(number))?, 0)
             }
         };
-        file.write_at(len, lines)?;
-        self.file = Some((number, file, len + lines.len() as u64));
-        Ok(())
+        let written = file.write_at(len, lines);
+        match written {
+            Ok(()) => self.file = Some((number, file, len + lines.len() as u64)),
+            // Its end is torn now: the next line begins another file.
+            Err(_) => self.full.push((number, file.length().unwrap_or(len))),
+        }
+        written
     }
 
     /// Lets the oldest files go that are over the budget, or over the time.

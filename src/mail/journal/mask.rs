@@ -24,7 +24,7 @@ pub enum Masking {
 
 /// The key of the hashes, on the volume.
 const DIRECTORY: &str = "history";
-const KEY: &str = "history/key";
+pub(super) const KEY: &str = "history/key";
 const KEY_LEN: usize = 32;
 
 /// Octets of a hash that are written.

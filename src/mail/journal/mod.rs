@@ -70,7 +70,13 @@ impl Journal {
     /// Opens the journal on a volume; one that is not to be kept is removed. A volume that takes no journal costs a line in the log
     /// and nothing else.
     pub fn open(disk: Arc<dyn Disk>, config: Config, counters: Arc<Counters>) -> Arc<Self> {
-        let begun = if config.enabled { Self::begin(&disk, config) } else { Book::remove_all(disk.as_ref()).map(|()| None) };
+        let begun = if config.enabled {
+            Self::begin(&disk, config, counters.clone())
+        } else {
+            // Events for other programs are masked with the same key, whether or not a history is kept.
+            let key = (config.masking == Masking::Hash).then_some(mask::KEY);
+            Book::remove_all(disk.as_ref(), key).map(|()| None)
+        };
         let writer = begun.unwrap_or_else(|error| {
             tracing::warn!(target: "mta", cause = %error, "no history is kept");
             None
@@ -79,11 +85,11 @@ impl Journal {
         Arc::new(Self { disk, counters, entries, writer: Lock::leaf(writer) })
     }
 
-    fn begin(disk: &Arc<dyn Disk>, config: Config) -> io::Result<Option<(Entries, JoinHandle<()>)>> {
+    fn begin(disk: &Arc<dyn Disk>, config: Config, counters: Arc<Counters>) -> io::Result<Option<(Entries, JoinHandle<()>)>> {
         let (book, mask) = (Book::open(disk.clone(), config)?, Mask::open(disk.as_ref(), config.masking)?);
         let (sender, entries) = sync_channel(WAITING_MAX);
         let thread = std::thread::Builder::new().name("history".to_owned());
-        Ok(Some((sender, thread.spawn(move || write(&entries, book, &mask))?)))
+        Ok(Some((sender, thread.spawn(move || write(&entries, book, &mask, &counters))?)))
     }
 
     /// Whether entries are wanted at all: who makes them may spare the work.
@@ -143,7 +149,7 @@ async fn looked<T: Send + 'static>(look: impl FnOnce() -> io::Result<T> + Send +
 }
 
 /// Writes what comes until nobody can send any more.
-fn write(entries: &Receiver<Box<Line>>, mut book: Book, mask: &Mask) {
+fn write(entries: &Receiver<Box<Line>>, mut book: Book, mask: &Mask, counters: &Counters) {
     let mut lines = Vec::new();
     let mut open = true;
     while open {
@@ -168,7 +174,7 @@ fn write(entries: &Receiver<Box<Line>>, mut book: Book, mask: &Mask) {
                 }
             }
         }
-        book.write(&lines);
+        counters.history_dropped_total.inc_by(book.write(&lines));
         lines.clear();
         lines.shrink_to(book::WRITE_MAX);
     }
@@ -177,7 +183,7 @@ fn write(entries: &Receiver<Box<Line>>, mut book: Book, mask: &Mask) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ground::disk::Volume;
+    use crate::ground::disk::{File, Space, Volume};
     use crate::mail::model::Ending;
     use std::path::Path;
 
@@ -286,6 +292,70 @@ mod tests {
         let files = std::fs::read_dir(directory.path().join("history")).unwrap();
         let octets: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
         assert!(octets <= budget && octets > budget / 2, "{octets}");
+    }
+
+    #[test]
+    fn without_a_history_the_key_of_the_hashes_is_kept_for_events() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(Volume::open(directory.path()).unwrap());
+        let config = Config { enabled: false, masking: Masking::Hash, ..config(1 << 20) };
+        let mut keys = Vec::new();
+        for _ in 0..2 {
+            drop(Journal::open(disk.clone(), config, Arc::new(Counters::new(&[]).unwrap())));
+            Mask::open(disk.as_ref(), Masking::Hash).unwrap();
+            keys.push(std::fs::read(directory.path().join(mask::KEY)).unwrap());
+        }
+        assert_eq!(keys[0], keys[1]);
+        // Whoever masks no more needs no key.
+        drop(Journal::open(disk.clone(), Config { masking: Masking::None, ..config }, Arc::new(Counters::new(&[]).unwrap())));
+        assert!(!directory.path().join(mask::KEY).exists());
+    }
+
+    /// A volume that is full while it is told to be.
+    struct Tight(Volume, Arc<std::sync::atomic::AtomicBool>);
+
+    impl Disk for Tight {
+        fn create(&self, path: &str) -> io::Result<Arc<dyn File>> {
+            self.0.create(path)
+        }
+        fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
+            self.0.open(path)
+        }
+        fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+            self.0.rename(from, to)
+        }
+        fn remove(&self, path: &str) -> io::Result<()> {
+            self.0.remove(path)
+        }
+        fn sync_dir(&self, directory: &str) -> io::Result<()> {
+            self.0.sync_dir(directory)
+        }
+        fn create_dir(&self, directory: &str) -> io::Result<()> {
+            self.0.create_dir(directory)
+        }
+        fn list(&self, directory: &str) -> io::Result<Vec<String>> {
+            self.0.list(directory)
+        }
+        fn space(&self) -> io::Result<Space> {
+            let is_full = self.1.load(std::sync::atomic::Ordering::Relaxed);
+            Ok(Space { free: if is_full { 4 } else { 50 }, size: 100 })
+        }
+    }
+
+    #[test]
+    fn a_full_volume_interrupts_the_history_and_is_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let is_full = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let disk: Arc<dyn Disk> = Arc::new(Tight(Volume::open(directory.path()).unwrap(), is_full.clone()));
+        let mut book = Book::open(disk, config(64 << 20)).unwrap();
+        assert_eq!(book.write(b"1\n"), 0);
+        is_full.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!((book.write(b"2\n3\n"), book.write(b"4\n")), (2, 1));
+        is_full.store(false, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(book.write(b"5\n"), 0);
+        let files = std::fs::read_dir(directory.path().join("history")).unwrap();
+        let text: String = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+        assert_eq!(text, "1\n5\n");
     }
 
     #[test]

@@ -288,7 +288,7 @@ impl<S: Spool> Outbound<S> {
 
     /// Whether the data volume takes no records: then nothing is delivered either, because it could not be noted.
     fn is_storage_failing(&self) -> bool {
-        matches!(self.spool.ready(), Err(SpoolError::Failed(_)))
+        matches!(self.spool.ready(), Err(SpoolError::Failed(_) | SpoolError::Slow(_)))
     }
 
     /// Waits until no courier has a message in hand; `false` when that took longer than `patience`.

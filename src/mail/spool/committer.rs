@@ -261,9 +261,16 @@ impl Committer {
             }
         }
         drop(index);
+        let mut withdrawn = Vec::new();
         for (record, _) in waiting {
-            answer(record.reply, Ok(()));
+            let is_new = matches!(record.effect, Effect::Accept { .. });
+            if !answer(record.reply, Ok(())) && is_new {
+                withdrawn.push(record.id);
+            }
         }
+        // Nobody was told 250 for these, and those who sent them will do so again.
+        let ends = withdrawn.into_iter().filter_map(|id| self.record(Op::Done { id, reply: None })).collect();
+        self.write(ends);
     }
 
     /// Makes everything written so far durable. On failure the segment is poisoned, the records that must not be lost are

@@ -4,6 +4,7 @@ use super::SpoolError;
 use super::committer::Committer;
 use super::format::{Accepted, FrameHeader, RecordKind, State};
 use super::handover::answer;
+use super::layout::body_path;
 use super::read::{OpenSegment, read_head};
 use super::record::{Effect, Op, Record, done_record, state_record};
 use crate::mail::model::MessageId;
@@ -12,6 +13,13 @@ impl Committer {
     /// The record for an op; `None` when there is nothing to write.
     pub(super) fn record(&mut self, op: Op) -> Option<Record> {
         match op {
+            // Whoever sent it has given up.
+            Op::Accept { id, file, reply, .. } if reply.is_closed() => {
+                if file {
+                    self.remove(&body_path(id));
+                }
+                None
+            }
             Op::Accept { id, head, bytes, crc, size, file, reply } => {
                 let body_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
                 let header = FrameHeader::new(RecordKind::Accept, &head, body_len, crc);

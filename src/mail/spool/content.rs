@@ -4,6 +4,7 @@ use super::layout::{BODY, body_path, part_path};
 use super::shared::Shared;
 use super::{SpoolError, Writer};
 use crate::ground::disk::File;
+use crate::ground::sync::atomic::{AtomicBool, Ordering};
 use crate::mail::model::{Content, MessageId};
 use crc32fast::Hasher;
 use std::io;
@@ -67,23 +68,29 @@ impl ContentWriter {
             return Ok(Finished::Inline(std::mem::take(&mut self.buffer), crc, self.loan.take()));
         }
         self.flush().await?;
-        let Some(Spilled { file, len }) = self.spilled.take() else {
+        let Some(Spilled { file, len }) = &self.spilled else {
             return Err(SpoolError::Failed("the content file is gone".to_owned()));
         };
+        let (file, len) = (file.clone(), *len);
         let (shared, id, synced) = (self.shared.clone(), self.id, file.clone());
+        // Whoever waits may give up meanwhile, and the file be discarded before it has its name.
+        let waits = GivenUp::default();
+        let given_up = waits.0.clone();
         let made_durable = blocking(move || {
-            synced.sync()?;
-            shared.disk.rename(&part_path(id), &body_path(id))?;
-            shared.disk.sync_dir(BODY)
+            let done = synced.sync().and_then(|()| {
+                shared.disk.rename(&part_path(id), &body_path(id))?;
+                shared.disk.sync_dir(BODY)
+            });
+            if given_up.load(Ordering::SeqCst) {
+                shared.discard(&[part_path(id), body_path(id)]);
+            }
+            done
         })
         .await;
-        match made_durable {
-            Ok(()) => Ok(Finished::File(file, len, crc)),
-            Err(error) => {
-                self.discard_file();
-                Err(self.shared.unwell(&error))
-            }
-        }
+        drop(waits);
+        made_durable.map_err(|error| self.shared.unwell(&error))?;
+        self.spilled = None;
+        Ok(Finished::File(file, len, crc))
     }
 
     /// Whether so many more octets may wait in memory; borrows for them where that can be.
@@ -134,6 +141,16 @@ impl ContentWriter {
     fn discard_file(&self) {
         let (shared, id) = (self.shared.clone(), self.id);
         shared.discard(&[part_path(id), body_path(id)]);
+    }
+}
+
+/// Set when it is dropped: nobody waits for the content any more.
+#[derive(Default)]
+struct GivenUp(Arc<AtomicBool>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 

@@ -10,6 +10,7 @@
 use super::SpoolError;
 use crate::ground::lock::{Guard, Lock};
 use crate::ground::sync::Condvar;
+use std::future::Future;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -55,6 +56,26 @@ impl<T> Handover<T> {
         answer.await.unwrap_or_else(|_| Err(SpoolError::Failed("the queue is closing".to_owned())))
     }
 
+    /// The same, but not for longer than until `give_up`; then `None`, and the taker's answer finds
+    /// nobody. So both sides know in the end whether it was heard.
+    pub async fn ask_until(
+        &self,
+        thing: impl FnOnce(Reply) -> T,
+        give_up: impl Future<Output = ()>,
+    ) -> Option<Result<(), SpoolError>> {
+        let (reply, mut answer) = oneshot::channel();
+        self.submit(thing(reply));
+        let closing = || Err(SpoolError::Failed("the queue is closing".to_owned()));
+        tokio::select! {
+            biased;
+            heard = &mut answer => return Some(heard.unwrap_or_else(|_| closing())),
+            () = give_up => {}
+        }
+        // From here on nothing can be answered; what was answered before counts.
+        answer.close();
+        answer.try_recv().ok()
+    }
+
     /// Everything handed in, waiting for it as long as `patience` says; empty when nothing came, `None` at the end.
     pub fn take(&self, patience: impl FnOnce() -> Duration) -> Option<Vec<T>> {
         let mut pending = self.lock();
@@ -92,9 +113,7 @@ impl<T> Handover<T> {
     }
 }
 
-/// A session that has gone meanwhile does not mind.
-pub fn answer(reply: Option<Reply>, result: Result<(), SpoolError>) {
-    if let Some(reply) = reply {
-        let _ = reply.send(result);
-    }
+/// Gives the answer. `false`: whoever waited for it has given up.
+pub fn answer(reply: Option<Reply>, result: Result<(), SpoolError>) -> bool {
+    reply.is_none_or(|reply| reply.send(result).is_ok())
 }

@@ -17,6 +17,8 @@ use crate::ground::lock::Lock;
 use crate::ground::sync::thread::{self, JoinHandle};
 use crate::mail::model::{Body, Message, MessageId, Progress, Status};
 use bytes::Bytes;
+use std::future::{Future, pending};
+use std::pin::pin;
 use std::sync::Arc;
 
 /// The queue as segments on a [`Disk`].
@@ -60,12 +62,23 @@ impl SegmentLog {
     }
 
     /// Writes a message into the queue: one from a client, or one that arrived elsewhere at the moment `moved`.
-    async fn enter(&self, entry: Entry, content: ContentWriter, moved: Option<u32>) -> Result<Message, SpoolError> {
+    async fn enter(
+        &self,
+        entry: Entry,
+        content: ContentWriter,
+        moved: Option<u32>,
+        give_up: impl Future<Output = ()>,
+    ) -> Result<Message, SpoolError> {
         if self.shared.health() == Health::Failed {
             return self.ready().and(Err(SpoolError::Failed("the data volume is recovering".to_owned())));
         }
         let id = content.id();
-        let finished = content.finish().await?;
+        let mut give_up = pin!(give_up);
+        let finished = tokio::select! {
+            biased;
+            finished = content.finish() => finished?,
+            () = &mut give_up => return Err(self.slow()),
+        };
         let mut accepted = Accepted {
             id,
             arrived: moved.unwrap_or_else(clock::now),
@@ -88,7 +101,11 @@ impl SegmentLog {
         };
         let head = accepted.encode();
         let (size, file) = (body.len(), accepted.file.is_some());
-        let committed = self.shared.handover.ask(|reply| Op::Accept { id, head, bytes, crc, size, file, reply }).await;
+        let accept = |reply| Op::Accept { id, head, bytes, crc, size, file, reply };
+        let Some(committed) = self.shared.handover.ask_until(accept, give_up).await else {
+            // The committer sees that nobody waits, and leaves nothing behind.
+            return Err(self.slow());
+        };
         if let Err(error) = committed {
             if file {
                 self.shared.discard(&[body_path(id)]);
@@ -97,6 +114,10 @@ impl SegmentLog {
         }
         let progress = accepted.targets();
         Ok(message(accepted, progress, false, false, body))
+    }
+
+    fn slow(&self) -> SpoolError {
+        SpoolError::Slow(self.shared.disk.slow().unwrap_or_default().as_secs())
     }
 
     async fn read(&self, id: MessageId, care: Care<'static>) -> Result<Message, SpoolError> {
@@ -119,6 +140,7 @@ impl Spool for SegmentLog {
 
     fn ready(&self) -> Result<(), SpoolError> {
         match self.shared.health() {
+            Health::Well | Health::Full if self.shared.disk.slow().is_some() => Err(self.slow()),
             Health::Well => Ok(()),
             Health::Full => Err(SpoolError::Full),
             Health::Failed => Err(SpoolError::Failed(self.shared.complaint())),
@@ -130,11 +152,20 @@ impl Spool for SegmentLog {
     }
 
     async fn commit(&self, entry: Entry, content: ContentWriter) -> Result<Message, SpoolError> {
-        self.enter(entry, content, None).await
+        self.enter(entry, content, None, pending()).await
+    }
+
+    async fn commit_within(
+        &self,
+        entry: Entry,
+        content: ContentWriter,
+        give_up: impl Future<Output = ()> + Send,
+    ) -> Result<Message, SpoolError> {
+        self.enter(entry, content, None, give_up).await
     }
 
     async fn bring_in(&self, entry: Entry, past: Past, content: ContentWriter) -> Result<Message, SpoolError> {
-        let message = self.enter(entry, content, Some(past.arrived)).await?;
+        let message = self.enter(entry, content, Some(past.arrived), pending()).await?;
         let Past { progress, held, delay_told, .. } = past;
         let state = State { id: message.id, held, delay_told, progress: progress.clone() };
         match self.shared.handover.ask(|reply| Op::Past { state, reply }).await {

@@ -65,6 +65,10 @@ pub enum SpoolError {
     /// The data volume gave another error, here in words.
     #[error("the data volume failed: {0}")]
     Failed(String),
+    /// The data volume has not answered for so many seconds. What was handed in meanwhile is
+    /// withdrawn: should it become durable, a done record follows.
+    #[error("the data volume has not answered for {0} s")]
+    Slow(u64),
     /// The message's record or content is damaged; it is being set aside, and is [`SpoolError::Unknown`] from then on.
     #[error("the message is damaged")]
     Damaged,
@@ -119,7 +123,8 @@ pub trait Spool: Send + Sync + 'static {
     /// Content on its way in. Dropping it without [`Spool::commit`] leaves nothing behind.
     type Writer: Writer;
 
-    /// Whether a new mail may be begun: `Err(Full)` under one percent free, `Err(Failed)` while the volume is unwell.
+    /// Whether a new mail may be begun: `Err(Full)` under one percent free, `Err(Failed)` while the volume is unwell,
+    /// `Err(Slow)` while it does not answer.
     fn ready(&self) -> Result<(), SpoolError>;
 
     /// A place for new content; no disk is touched yet.
@@ -127,6 +132,17 @@ pub trait Spool: Send + Sync + 'static {
 
     /// Makes envelope and content durable and puts the message into the queue. When this returns `Ok`, the sync has returned.
     fn commit(&self, entry: Entry, content: Self::Writer) -> impl Future<Output = Result<Message, SpoolError>> + Send;
+
+    /// The same, but not for longer than until `give_up`: then the answer is [`SpoolError::Slow`],
+    /// and the message does not come into the queue. It may all the same when the process dies
+    /// between its sync and that of the record that ends it: a mail twice, not a mail lost (RFC 5321
+    /// §6.1).
+    fn commit_within(
+        &self,
+        entry: Entry,
+        content: Self::Writer,
+        give_up: impl Future<Output = ()> + Send,
+    ) -> impl Future<Output = Result<Message, SpoolError>> + Send;
 
     /// The same for a message that waited in another queue before. A crash leaves all of it or nothing: a recipient that had it is
     /// never pending again.

@@ -397,7 +397,9 @@ impl Recovery<'_> {
             if wanted {
                 continue;
             }
-            if self.damaged > 0 && id.is_some() {
+            if id.is_none() && !name.ends_with(".part") {
+                tracing::warn!(target: "mta", file = path, "a file that Postern has not written was left alone");
+            } else if self.damaged > 0 && id.is_some() {
                 tracing::error!(target: "mta", kept = name, "a content without a message was set aside");
                 self.disk.rename(&path, &format!("{CORRUPT}/{name}"))?;
             } else {

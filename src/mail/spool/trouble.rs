@@ -11,6 +11,7 @@
 use super::SpoolError;
 use super::committer::{Committer, Placed};
 use super::handover::answer;
+use super::layout::body_path;
 use super::record::{Effect, Record, done_record};
 use super::shared::Health;
 use crate::ground::disk::is_full;
@@ -88,7 +89,11 @@ impl Committer {
             Health::Well | Health::Failed => SpoolError::Failed(cause.to_owned()),
         };
         for (mut record, place) in waiting {
-            answer(record.reply.take(), Err(error.clone()));
+            let is_heard = answer(record.reply.take(), Err(error.clone()));
+            // Otherwise whoever hears it removes the content.
+            if let (false, Effect::Accept { file: true, .. }) = (is_heard, &record.effect) {
+                self.needless.push(body_path(record.id));
+            }
             self.carried.push(match record.effect {
                 Effect::Accept { .. } => done_record(record.id, Some(place.segment), None),
                 Effect::State { .. } | Effect::Done { .. } => record,
@@ -113,7 +118,12 @@ impl Committer {
     pub(super) fn refuse(&mut self, batch: Vec<Record>, verdict: &SpoolError) {
         for mut record in batch {
             match (record.reply.take(), &record.effect) {
-                (Some(reply), _) => answer(Some(reply), Err(verdict.clone())),
+                (Some(reply), effect) => {
+                    let is_heard = answer(Some(reply), Err(verdict.clone()));
+                    if let (false, Effect::Accept { file: true, .. }) = (is_heard, effect) {
+                        self.needless.push(body_path(record.id));
+                    }
+                }
                 (None, Effect::State { generation: Some(_), .. }) if self.shared.health() == Health::Full => {
                     self.held_back.insert(record.id, record);
                 }

@@ -1,0 +1,126 @@
+//! A data volume whose syncs do not return: told, refused, spared, and nothing lost when they do.
+
+use crate::support::Grid;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Holds up each sync while a file is there.
+const SHIM: &str = r#"
+#include <stdlib.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+static void hold(void) {
+    const char *path = getenv("HOLD_SYNC");
+    while (path && access(path, F_OK) == 0) usleep(50000);
+}
+int fdatasync(int fd) { hold(); return syscall(SYS_fdatasync, fd); }
+int fsync(int fd) { hold(); return syscall(SYS_fsync, fd); }
+"#;
+
+/// One SMTP client.
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    fn connect(grid: &Grid) -> Self {
+        let stream = TcpStream::connect((grid.address, 12925)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut client = Self(BufReader::new(stream));
+        client.reply();
+        client.ask("EHLO client.example");
+        client
+    }
+
+    fn ask(&mut self, line: &str) -> String {
+        self.0.get_mut().write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        self.reply()
+    }
+
+    fn reply(&mut self) -> String {
+        loop {
+            let mut line = String::new();
+            self.0.read_line(&mut line).unwrap();
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return line;
+            }
+        }
+    }
+
+    /// Up to the end of the data, whose reply is to come.
+    fn send(&mut self) {
+        assert!(self.ask("MAIL FROM:<a@client.example>").starts_with("250"));
+        assert!(self.ask("RCPT TO:<b@other.example>").starts_with("250"));
+        assert!(self.ask("DATA").starts_with("354"));
+        self.0.get_mut().write_all(b"Subject: s\r\n\r\nx\r\n.\r\n").unwrap();
+    }
+}
+
+fn get(grid: &Grid, path: &str) -> String {
+    let mut stream = TcpStream::connect((grid.address, 12980)).unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_sync_that_does_not_return_is_told_and_loses_nothing() {
+    let grid = Grid::new();
+    let source = grid.make_file("hold.c", SHIM);
+    let library = grid.path("hold.so");
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+    assert!(built.is_ok_and(|status| status.success()), "a C compiler (package gcc)");
+    let hold = grid.path("run/hold");
+    let vars = [
+        ("LD_PRELOAD", library.to_str().unwrap()),
+        ("HOLD_SYNC", hold.to_str().unwrap()),
+        ("MTA_SMART_RELAY", "127.0.0.1:9"),
+        ("MTA_SMTPD_TRUSTED_NETWORKS", "127.0.0.0/8"),
+        ("MTA_WATCHDOG_TIME", "15s"),
+        // Alerts are not for strangers.
+        ("MTA_UI_PUBLIC", "yes"),
+    ];
+    let mut init = grid.init(&vars);
+    let mut patient = Client::connect(&grid);
+    let mut late = Client::connect(&grid);
+    fs::write(&hold, "").unwrap();
+    let began = Instant::now();
+    patient.send();
+    init.wait_for("the data volume does not answer, the SMTP core takes no mail: data volume: sync for 5 s");
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert!(!grid.path("run/ready").exists());
+    let answer = get(&grid, "/readyz");
+    assert!(answer.contains(" 503 ") && answer.contains("sync for "), "{answer}");
+    assert!(get(&grid, "/healthz").contains(" 200 "), "a restart would not help");
+    assert!(get(&grid, "/api/v1/status").contains("The data volume does not answer"));
+    let running = get(&grid, "/metrics");
+    let running = running.lines().find_map(|line| line.strip_prefix("mta_sync_running_seconds ")).unwrap().parse::<u32>();
+    assert!(running.as_ref().is_ok_and(|seconds| *seconds >= 5), "{running:?}");
+    let health = grid.run(&["health"], &[]);
+    assert!(health.code == 69 && health.stderr.contains("sync for "), "{health:?}");
+    // Whoever comes now is asked to come again at once.
+    let asked = Instant::now();
+    let refused = late.ask("MAIL FROM:<a@client.example>");
+    assert!(refused.starts_with("451 4.3.0 "), "{refused}");
+    assert!(asked.elapsed() < Duration::from_secs(2));
+    // Whoever waited hears the same in time.
+    let heard = patient.reply();
+    assert!(heard.starts_with("451 4.3.0 "), "{heard}");
+    assert!((29..50).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    // Far longer than a core may hang.
+    std::thread::sleep(Duration::from_secs(5));
+    assert!(!grid.log().contains("is started again") && !grid.log().contains("hangs"), "{}", grid.log());
+    fs::remove_file(&hold).unwrap();
+    init.wait_for("the SMTP core is well and ready again");
+    assert!(grid.path("run/ready").exists());
+    assert_eq!(grid.run(&["health"], &[]).code, 0);
+    // The mail that was refused is not there; the same client's next one is.
+    patient.send();
+    assert!(patient.reply().starts_with("250 "));
+    let messages = get(&grid, "/metrics");
+    assert!(messages.contains("\nmta_mqueue_messages 1\n"), "{messages}");
+    assert!(messages.contains("\nmta_slow_syncs_total 1\n") || messages.contains("\nmta_slow_syncs_total 2\n"), "{messages}");
+    assert_eq!(init.stop(nix::sys::signal::Signal::SIGTERM), 143);
+}
