@@ -1,7 +1,6 @@
 //! Faults that tests of the watchdog plant through the control socket. Not in a program built for
 //! release.
 
-use super::workers;
 use crate::mail::outbound::Outbound;
 use crate::mail::spool::SegmentLog;
 use crate::window::server::Window;
@@ -14,7 +13,7 @@ pub(super) fn allow(window: &Window, outbound: Arc<Outbound<SegmentLog>>) {
     window.allow_faults(Box::new(move |fault| {
         match fault {
             // On each of the runtime's threads: one that goes on would hide it.
-            "loop" => (0..workers()).for_each(|_| drop(mail.spawn(async { loop_for_ever() }))),
+            "loop" => (0..mail.metrics().num_workers()).for_each(|_| drop(mail.spawn(async { loop_for_ever() }))),
             "deadlock" => outbound.clone().plant_deadlock(),
             "windows" => loop_for_ever(),
             _ => return false,

@@ -9,7 +9,7 @@
 use crate::ground::lock::Lock;
 use crate::mail::model::{Address, Body, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target};
 use crate::mail::outbound::queue_state::{MustRing, NewJob, Pause, QueueState};
-use crate::mail::schedule::{Config, DestinationId, Job};
+use crate::mail::schedule::{Config, DestinationId, Job, Source};
 use crate::sync::thread;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashSet};
@@ -89,7 +89,7 @@ fn domains(id: MessageId) -> &'static [&'static str] {
 }
 
 fn jobs(message: &Message) -> Vec<NewJob> {
-    let job = Job { id: message.id, arrived: NOW, attempts: 0, told: false };
+    let job = Job { id: message.id, arrived: NOW, attempts: 0, told: false, source: Source::default() };
     let pending = message.progress.iter().zip(domains(message.id)).filter(|(progress, _)| progress.status == Status::Pending);
     pending.map(|(_, name)| ((*name).to_owned(), job, 0)).collect()
 }
@@ -132,7 +132,7 @@ impl Relay {
     fn courier(&self, destination: DestinationId, name: &str, hop: Hop) {
         let mut open = false;
         loop {
-            let Some(job) = self.state.take(destination, NOW) else {
+            let (Some(job), _) = self.state.take(destination, NOW) else {
                 match self.state.pause(destination, NOW) {
                     Pause::Work => continue,
                     // No more comes in time.
@@ -169,7 +169,7 @@ impl Relay {
                 break;
             }
         }
-        self.ring(self.state.courier_ended(destination, open, None, &[], NOW));
+        self.ring(self.state.courier_ended(destination, (open, true), None, &[], NOW));
     }
 
     fn begin(&self, destination: DestinationId, name: &str, job: Job) -> Option<Vec<Target>> {

@@ -262,7 +262,7 @@ fn a_name_server_that_does_not_answer_defers() {
     let mut appliance = Appliance::start(&[("MTA_DNS_SERVERS", &silent)]);
     send(&appliance, "sender@there.example", "box@here.example");
     let reply = appliance.deferral();
-    assert!(reply.starts_with("no name server answered "), "{reply}");
+    assert!(reply.contains("no name server answered") && !reply.starts_with("451"), "{reply}");
     assert_eq!(appliance.counter("mta_bounced_total"), 0);
     // With a better one the mail goes its way.
     assert_eq!(appliance.stop(), 143);

@@ -247,7 +247,7 @@ mod tests {
         let names: BTreeSet<_> = class.property.iter().map(|property| property.name.as_str()).collect();
         assert_eq!(names.len(), class.property.len());
         assert_eq!(class.property.iter().filter(|property| property.group == Group::Founding).count(), 13);
-        const KINDS: [&str; 26] = [
+        const KINDS: [&str; 27] = [
             "text",
             "yes/no",
             "plain/json",

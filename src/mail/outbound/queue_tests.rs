@@ -2,7 +2,7 @@
 
 use super::queue_state::{MustRing, NewJob, QueueState};
 use crate::mail::model::{Address, Body, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target};
-use crate::mail::schedule::{self, DestinationId, Job};
+use crate::mail::schedule::{self, DestinationId, Job, Source};
 use bytes::Bytes;
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@ use super::server::{Window, stopped};
 use super::veil;
 use crate::ground::clock;
 use crate::ground::disk::Disk;
-use crate::ground::lock::Lock;
+use crate::ground::lock::{Guard, Lock};
 use crate::ground::text::harmless_json;
 use bytes::Bytes;
 use std::sync::Arc;
