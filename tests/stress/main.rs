@@ -35,7 +35,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(15);
 const END_MAX: Duration = Duration::from_secs(90);
 
 /// Mails that wait at most before clients pause: the queue shall be busy, not long.
-const BACKLOG: usize = 300;
+const BACKLOG: u64 = 300;
 
 /// What viewers ask for.
 const PAGES: [&str; 14] = [
@@ -137,7 +137,7 @@ impl Trial {
     }
 
     fn send(&self, _: usize) {
-        if self.json("/api/v1/status")["queue"]["messages"].as_u64().unwrap_or_default() as usize > BACKLOG {
+        if self.json("/api/v1/status")["queue"]["messages"].as_u64().unwrap_or_default() > BACKLOG {
             return std::thread::sleep(Duration::from_millis(200));
         }
         let mut client = Client::hello(self.appliance.smtp);

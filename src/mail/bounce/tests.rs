@@ -98,7 +98,7 @@ fn the_operator_hears_of_a_bounce_that_failed_and_of_nothing_behind_it() {
     let told = |message: &Message| undeliverable(message, &failure, "", &operator, "relay.example", NOW);
     let draft = told(&bounce).unwrap();
     check(&draft);
-    assert_eq!(draft.envelope.recipients, [operator.clone()]);
+    assert_eq!(draft.envelope.recipients, std::slice::from_ref(&operator));
     assert!(text(&draft).contains("<a@gone.example>") && text(&draft).contains("501 no bounces here"));
     // What fails on its way to the operator ends there, and no other mail is the operator's business.
     assert!(told(&message(None, &["Postmaster@HERE.example"], b"")).is_none());
