@@ -141,7 +141,7 @@ async fn serve(
     let told_to_stop = obey::follow(orders, presenter.clone(), counters.clone(), status.clone(), settings.drain_time)
         .map_err(|error| internal("the orders' thread", &error))?;
     let tls = presenter.map(|presenter| Tls::new(presenter, counters.clone()));
-    let router = rooms::router(settings, smtp.iter().chain(&smtps))?;
+    let router = rooms::router(settings, smtp.iter().chain(&smtps), &counters)?;
     let copy = router.copy_destination().is_some();
     let client = Client::new(rooms::deliver_config(settings), counters.clone()).map_err(|error| internal("TLS", &error))?;
     let config = rooms::outbound_config(settings);

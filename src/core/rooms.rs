@@ -36,7 +36,11 @@ pub(super) fn open_spool(disk: Arc<dyn Disk>, counters: &Arc<Counters>) -> Resul
         .map_err(|error| data_volume(error.to_string()))
 }
 
-pub(super) fn router<'a>(settings: &Settings, listeners: impl Iterator<Item = &'a TcpListener>) -> Result<Router, Failure> {
+pub(super) fn router<'a>(
+    settings: &Settings,
+    listeners: impl Iterator<Item = &'a TcpListener>,
+    counters: &Arc<Counters>,
+) -> Result<Router, Failure> {
     let resolver = dns::system(&settings.dns_servers).map_err(|error| internal("DNS", &error))?;
     let config = route::Config {
         smart_relay: settings.smart_relay.clone(),
@@ -45,7 +49,8 @@ pub(super) fn router<'a>(settings: &Settings, listeners: impl Iterator<Item = &'
         own_addresses: listeners.filter_map(|listener| listener.local_addr().ok()).collect(),
         port: 25,
     };
-    Ok(Router::new(config, resolver))
+    let router = Router::new(config, resolver).local_mail_hosts(settings.local_mail_hosts.clone());
+    Ok(router.counted(counters.clone()))
 }
 
 pub(super) fn deliver_config(settings: &Settings) -> deliver::Config {

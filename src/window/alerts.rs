@@ -45,6 +45,9 @@ const EVENT: u64 = 3600;
 /// How long a change of the wall clock is news, in seconds: an hour.
 const CLOCK_NEWS: u32 = 3600;
 
+/// No look-up answered for so long is worth a word: a minute.
+const DNS_FAILING: u64 = 60;
+
 /// Destinations that are named; the page of the queue has the others.
 const DESTINATIONS: usize = 3;
 
@@ -175,6 +178,17 @@ fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
     {
         let (direction, by) = (if by > 0 { "forward" } else { "back" }, span(by.unsigned_abs()));
         alert(false, "clock", format!("The wall clock was set {direction} by {by}; times that are shown may be wrong"));
+    }
+    match u64::try_from(counters.dns_failing_since_seconds.get()) {
+        Ok(since) if since > 0 && u64::from(now).saturating_sub(since) >= DNS_FAILING => {
+            let failing = span(u64::from(now).saturating_sub(since));
+            alert(
+                false,
+                "dns",
+                format!("No DNS look-up of a next hop has been answered for {failing}; see dns_servers and /etc/resolv.conf"),
+            );
+        }
+        _ => {}
     }
     let destinations = window.views.desk.destinations(super::api::DESTINATIONS_MAX);
     let age = |oldest: Option<u32>| oldest.map_or(0, |oldest| now.saturating_sub(oldest));

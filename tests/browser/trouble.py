@@ -75,6 +75,7 @@ class Trouble:
             "MTA_SMTP_PORT": str(self.smtp),
             "MTA_UI_PORT": str(self.http),
             "MTA_SMTPD_TRUSTED_NETWORKS": "127.0.0.0/8",
+            "MTA_LOCAL_MAIL_HOSTS": "127.0.0.0/8",
             "MTA_DNS_SERVERS": f"127.0.0.1:{self.dns}",
             "MTA_VOLUME_DATA": str(self.root / "data"),
             "MTA_RUN_DIR": str(self.root / "run"),

@@ -48,6 +48,7 @@ fn pflogsumm_counts_what_happened() {
     let path = share.path.display().to_string();
     let mut appliance = Appliance::start(&[
         ("MTA_DNS_SERVERS", &servers),
+        ("MTA_LOCAL_MAIL_HOSTS", "127.0.0.0/8"),
         ("MTA_LOGS_ENABLED", "yes"),
         ("MTA_TERMINAL_LOG", &path),
         ("MTA_MAILLOG_FILENAME", FILE),

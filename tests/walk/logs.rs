@@ -22,6 +22,7 @@ fn every_fate(format: &str) -> (Vec<String>, String) {
     let servers = names.servers();
     let mut appliance = Appliance::start(&[
         ("MTA_DNS_SERVERS", &servers),
+        ("MTA_LOCAL_MAIL_HOSTS", "127.0.0.0/8"),
         ("MTA_LOG_FORMAT", format),
         ("MTA_USERNAME", "operator"),
         ("MTA_PASSWORD", PASSWORD),

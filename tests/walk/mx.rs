@@ -7,7 +7,7 @@ use crate::support::names::Names;
 use crate::support::patience::until;
 use crate::support::program::{need_root, own_address};
 use crate::support::report::Report;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 /// A next hop on port 25 of an address of its own.
 pub(crate) fn next_hop(fail: &str) -> Sink {
@@ -28,7 +28,9 @@ pub(crate) fn mx(domain: &str, host: &str, preference: u16) -> String {
 /// An appliance that asks this name server.
 pub(crate) fn appliance(names: &Names, properties: &[(&str, &str)]) -> Appliance {
     let servers = names.servers();
-    Appliance::start(&[&[("MTA_DNS_SERVERS", servers.as_str())], properties].concat())
+    // The next hops stand on addresses of this host, which would be a loop.
+    let hosts = [("MTA_DNS_SERVERS", servers.as_str()), ("MTA_LOCAL_MAIL_HOSTS", "127.0.0.0/8")];
+    Appliance::start(&[&hosts, properties].concat())
 }
 
 /// Sends one short mail; its subject is its recipient.
@@ -254,16 +256,37 @@ fn nobody_hears_of_a_bounce_that_fails() {
 }
 
 #[test]
+fn a_mail_host_that_is_this_machine_is_a_loop_whatever_the_port() {
+    let names = Names::serve(&[
+        mx("local", "home", 10),
+        host("home", Ipv4Addr::LOCALHOST.into()),
+        "mx-host=name.example,localhost,10".to_owned(),
+        host("plain", Ipv4Addr::LOCALHOST.into()),
+    ]);
+    let servers = names.servers();
+    let appliance = Appliance::start(&[("MTA_DNS_SERVERS", &servers)]);
+    for to in ["box@local.example", "box@name.example", "box@plain.example", "box@[127.0.0.1]"] {
+        // From the null sender: nobody is told.
+        send(&appliance, "", to);
+    }
+    appliance.until_empty();
+    assert_eq!(appliance.counter("mta_bounced_total"), 4);
+    let loops = appliance.log().into_iter().filter(|line| line.contains("554 5.4.6") && line.contains("status=bounced"));
+    assert_eq!(loops.count(), 4);
+}
+
+#[test]
 fn a_name_server_that_does_not_answer_defers() {
     let home = next_hop("");
     let names = Names::serve(&[host("mx-here", home.address.ip()), mx("here", "mx-here", 10)]);
     // Nobody answers at this one.
     let silent = format!("127.0.0.1:{}", crate::support::program::free_port());
-    let mut appliance = Appliance::start(&[("MTA_DNS_SERVERS", &silent)]);
+    let mut appliance = Appliance::start(&[("MTA_DNS_SERVERS", &silent), ("MTA_LOCAL_MAIL_HOSTS", "127.0.0.0/8")]);
     send(&appliance, "sender@there.example", "box@here.example");
     let reply = appliance.deferral();
     assert!(reply.contains("no name server answered") && !reply.starts_with("451"), "{reply}");
     assert_eq!(appliance.counter("mta_bounced_total"), 0);
+    assert!(appliance.counter("mta_dns_failures_total") > 0 && appliance.counter("mta_dns_failing_since_seconds") > 0);
     // With a better one the mail goes its way.
     assert_eq!(appliance.stop(), 143);
     appliance.set(&[("MTA_DNS_SERVERS", &names.servers())]);

@@ -101,6 +101,7 @@ impl Reader<'_> {
             self.required("destination_recipient_limit", texts.destination_recipient_limit, value::count);
         let dns_servers = self.optional("dns_servers", texts.dns_servers, value::servers);
         let worker_threads = self.optional("worker_threads", texts.worker_threads, value::threads);
+        let local_mail_hosts = self.optional("local_mail_hosts", texts.local_mail_hosts, value::networks);
         Some(Settings {
             hostname: hostname?,
             logs_enabled: logs_enabled?,
@@ -163,6 +164,7 @@ impl Reader<'_> {
             bounce_address,
             dns_servers: dns_servers.unwrap_or_default(),
             worker_threads: worker_threads.flatten().unwrap_or_else(value::usual_threads),
+            local_mail_hosts: local_mail_hosts.unwrap_or_default(),
         })
     }
 

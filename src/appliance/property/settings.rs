@@ -142,6 +142,8 @@ pub struct Settings {
     pub dns_servers: Vec<SocketAddr>,
     /// Threads that carry mail (sessions and couriers), from 1 to [`super::value::THREADS_MAX`].
     pub worker_threads: usize,
+    /// Addresses of this host that are another mail server's.
+    pub local_mail_hosts: Vec<IpNet>,
 }
 
 /// A value that must not be read over a shoulder: masked in every output.
@@ -229,6 +231,7 @@ pub struct Texts {
     pub(super) bounce_address: Option<String>,
     pub(super) dns_servers: Option<String>,
     pub(super) worker_threads: Option<String>,
+    pub(super) local_mail_hosts: Option<String>,
     pub(super) log_format: Option<String>,
     pub(super) history_enabled: Option<String>,
     pub(super) history_size: Option<String>,
@@ -339,6 +342,7 @@ impl Settings {
             bounce_address,
             dns_servers,
             worker_threads,
+            local_mail_hosts,
         } = self;
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let host = |value: &Option<HostSpec>| value.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -404,6 +408,7 @@ impl Settings {
             ("bounce_address", text(bounce_address)),
             ("dns_servers", joined(dns_servers.iter().map(ToString::to_string))),
             ("worker_threads", worker_threads.to_string()),
+            ("local_mail_hosts", joined(local_mail_hosts.iter().map(network))),
         ])
     }
 

@@ -5,15 +5,17 @@
 //! In: names as mail writes them: any case, UTF-8 labels (sent as RFC 5891 A-labels), no trailing dot.
 //! Out: MX records or addresses, or [`DnsError`], which tells "it does not exist" from "nobody could say".
 //! Limits: [`TRY_TIME`] a try, [`TOTAL_TIME`] a question, [`FAMILY_TIME`] between address families, [`QUESTIONS_MAX`]
-//! questions at once, [`CACHE_MAX`] answers kept, negative ones for at most [`NEGATIVE_TIME`].
+//! questions at once, [`CACHE_MAX`] answers kept: for at most [`POSITIVE_TIME`], negative ones [`NEGATIVE_TIME`], those about
+//! names without a dot and those of a container engine ([`ENGINE`]) [`LOCAL_TIME`].
 //! Security: answers are not validated; whoever controls the path to the name servers controls where mail goes, as
 //! everywhere without DNSSEC. Every answer is hostile text.
 //! Source: RFC 1035, RFC 2308 (negative answers), RFC 6761 (`localhost`), hosts(5), resolv.conf(5).
 
+mod resolv_conf;
 mod system;
 
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -45,6 +47,16 @@ pub const CACHE_MAX: u64 = 128;
 /// How long "it does not exist" is believed at most: a mended zone must not cost its senders a day.
 pub const NEGATIVE_TIME: Duration = Duration::from_secs(300);
 
+/// How long an answer is believed at most, whatever its TTL: hosts move, and their old address may soon be another's.
+pub const POSITIVE_TIME: Duration = Duration::from_secs(3600);
+
+/// The same for names of the local network. A container engine gives its answers ten minutes, and a container that is started
+/// anew another address at once.
+pub const LOCAL_TIME: Duration = Duration::from_secs(5);
+
+/// The name server that Docker and its kin put into containers.
+pub const ENGINE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+
 /// A future answer that a caller waits for without knowing who gives it.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DnsError>> + Send + 'a>>;
 
@@ -56,6 +68,12 @@ pub trait Resolver: Send + Sync + 'static {
 
     /// The IPv6 and IPv4 addresses of a host; never an empty list. Aliases are followed.
     fn addresses(&self, name: &str) -> Answer<'_, Vec<IpAddr>>;
+
+    /// Lets go of what is kept about a name: what it led to does not answer.
+    fn forget(&self, _name: &str) {}
+
+    /// Lets go of everything that is kept.
+    fn forget_all(&self) {}
 }
 
 /// Why there is no answer.

@@ -1,17 +1,20 @@
 //! The resolver of this machine: `/etc/hosts`, then the name servers of `/etc/resolv.conf` or those that were given.
 
+use super::resolv_conf::ResolvConf;
 use super::{
-    Absence, Answer, CACHE_MAX, DnsError, FAMILY_TIME, NEGATIVE_TIME, QUESTIONS_MAX, Resolver, SLOW_QUESTION,
-    SLOW_QUESTIONS_MAX, TOTAL_TIME, TRY_TIME,
+    Absence, Answer, CACHE_MAX, DnsError, ENGINE, FAMILY_TIME, LOCAL_TIME, NEGATIVE_TIME, POSITIVE_TIME, QUESTIONS_MAX,
+    Resolver, SLOW_QUESTION, SLOW_QUESTIONS_MAX, TOTAL_TIME, TRY_TIME,
 };
 use crate::ground::lock::Lock;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts, ServerOrderingStrategy,
+};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError as ResponseError, NetError, NoRecords};
 use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use hickory_resolver::{Hosts, TokioResolver, system_conf};
+use hickory_resolver::{Hosts, TokioResolver};
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -68,6 +71,8 @@ impl Paths {
 struct Setup {
     hosts: Hosts,
     resolver: TokioResolver,
+    /// For names without a dot; it believes its answers for [`LOCAL_TIME`].
+    local: TokioResolver,
     search: Vec<Name>,
 }
 
@@ -76,14 +81,16 @@ impl Setup {
     fn read(servers: &[SocketAddr], paths: &Paths) -> Result<Self, SetupError> {
         let (config, options) = configuration(servers, &fs::read(&paths.resolv_conf).unwrap_or_default());
         let search = config.search().to_vec();
-        let resolver = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-            .with_options(options)
-            .build()
-            .map_err(|error| SetupError(error.to_string()))?;
+        let build = |config, options| {
+            let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+            builder.with_options(options).build().map_err(|error| SetupError(error.to_string()))
+        };
+        let local = build(config.clone(), believing(options.clone(), LOCAL_TIME))?;
+        let resolver = build(config, options)?;
         let mut hosts = Hosts::default();
         // Lines before one that cannot be read still count.
         let _ = fs::File::open(&paths.hosts).and_then(|file| hosts.read_hosts_conf(file));
-        Ok(Self { hosts, resolver, search })
+        Ok(Self { hosts, resolver, local, search })
     }
 
     /// What `/etc/hosts` says, all of it and nothing else.
@@ -116,11 +123,12 @@ impl Setup {
     }
 
     async fn addresses(&self, name: &Name) -> Result<Vec<IpAddr>, DnsError> {
+        let resolver = if name.num_labels() == 1 { &self.local } else { &self.resolver };
         let mut missing = Absence::Name;
         let mut failed = None;
         for candidate in self.candidates(name) {
-            let v6 = self.family(&candidate, RecordType::AAAA);
-            let v4 = self.family(&candidate, RecordType::A);
+            let v6 = family(resolver, &candidate, RecordType::AAAA);
+            let v4 = family(resolver, &candidate, RecordType::A);
             tokio::pin!(v6, v4);
             let answers = tokio::select! {
                 answer = &mut v6 => [other_family(answer.is_ok(), v4).await, answer],
@@ -143,10 +151,19 @@ impl Setup {
         Err(failed.unwrap_or(DnsError::Absent(missing)))
     }
 
-    async fn family(&self, name: &Name, kind: RecordType) -> Result<Vec<IpAddr>, DnsError> {
-        let lookup = self.resolver.lookup(name.clone(), kind).await.map_err(|error| failure(name, &error))?;
-        some(ips(&lookup))
+    fn forget(&self, name: &Name) {
+        for candidate in self.candidates(name) {
+            for kind in [RecordType::A, RecordType::AAAA, RecordType::MX] {
+                self.resolver.clear_lookup_cache(candidate.clone(), kind);
+                self.local.clear_lookup_cache(candidate.clone(), kind);
+            }
+        }
     }
+}
+
+async fn family(resolver: &TokioResolver, name: &Name, kind: RecordType) -> Result<Vec<IpAddr>, DnsError> {
+    let lookup = resolver.lookup(name.clone(), kind).await.map_err(|error| failure(name, &error))?;
+    some(ips(&lookup))
 }
 
 impl System {
@@ -216,6 +233,18 @@ impl Resolver for System {
             }
         })
     }
+
+    fn forget(&self, name: &str) {
+        if let Ok(name) = parse(name) {
+            self.setup().forget(&name);
+        }
+    }
+
+    fn forget_all(&self) {
+        let setup = self.setup();
+        setup.resolver.clear_cache();
+        setup.local.clear_cache();
+    }
 }
 
 /// Waits for the second family, and not for long when the first one leads somewhere.
@@ -227,33 +256,47 @@ async fn other_family(
     timeout(limit, other).await.unwrap_or_else(|_| Err(DnsError::Failed("no name server answered in time".to_owned())))
 }
 
-/// Servers, search domains and times: from `resolv_conf` where it says something, within our limits.
+/// Servers, search domains and times: from `resolv_conf` where it says something, within our limits. Servers that were given
+/// are asked by our own options; of the file the search domains alone count then.
 fn configuration(servers: &[SocketAddr], resolv_conf: &[u8]) -> (ResolverConfig, ResolverOpts) {
-    // Hickory refuses a file without name servers; resolv.conf(5) says who is asked then.
-    let parsed = system_conf::parse_resolv_conf(resolv_conf)
-        .or_else(|_| system_conf::parse_resolv_conf([resolv_conf, b"\nnameserver 127.0.0.1\n"].concat()));
-    let (mut config, mut options) = parsed.unwrap_or_default();
-    if !servers.is_empty() {
-        let search = config.search().to_vec();
-        config = ResolverConfig::from_parts(None, search, servers.iter().map(name_server).collect());
+    let file = ResolvConf::parse(resolv_conf);
+    let given = !servers.is_empty();
+    let servers = if given { servers.to_vec() } else { file.servers.iter().map(|ip| SocketAddr::new(*ip, 53)).collect() };
+    let tcp_only = file.tcp_only && !given;
+    let mut options = ResolverOpts::default();
+    options.timeout = TRY_TIME;
+    if !given {
+        options.timeout = file.timeout.min(TRY_TIME);
+        options.attempts = file.attempts.clamp(1, 3);
+        if file.rotate {
+            options.server_ordering_strategy = ServerOrderingStrategy::RoundRobin;
+        }
     }
-    options.timeout = options.timeout.min(TRY_TIME);
-    options.attempts = options.attempts.clamp(1, 3);
+    // Some name servers refuse every question with an OPT record, for ever (RFC 6891 §7). Long answers come over TCP.
+    options.edns0 = false;
     options.cache_size = CACHE_MAX;
-    options.negative_max_ttl = Some(NEGATIVE_TIME);
     options.max_active_requests = QUESTIONS_MAX + SLOW_QUESTIONS_MAX;
     options.try_tcp_on_error = true;
     // Asked here instead, because hickory would still ask the servers for the family that the file does not give.
     options.use_hosts_file = ResolveHosts::Never;
-    (config, options)
+    let engine = servers.iter().any(|server| server.ip().to_canonical() == IpAddr::from(ENGINE));
+    let options = believing(options, if engine { LOCAL_TIME } else { POSITIVE_TIME });
+    let servers = servers.iter().map(|server| name_server(server, tcp_only)).collect();
+    (ResolverConfig::from_parts(None, file.search, servers), options)
 }
 
-fn name_server(address: &SocketAddr) -> NameServerConfig {
-    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
-        connection.port = address.port();
-        connection
-    });
-    NameServerConfig::new(address.ip(), true, connections.into())
+/// The same, with answers that are kept no longer than `time`.
+fn believing(mut options: ResolverOpts, time: Duration) -> ResolverOpts {
+    options.positive_max_ttl = Some(time);
+    options.negative_max_ttl = Some(NEGATIVE_TIME.min(time));
+    options
+}
+
+fn name_server(address: &SocketAddr, tcp_only: bool) -> NameServerConfig {
+    let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+    connections.drain(..usize::from(tcp_only));
+    connections.iter_mut().for_each(|connection| connection.port = address.port());
+    NameServerConfig::new(address.ip(), true, connections)
 }
 
 /// A name that DNS cannot hold (a label over 63 octets, letters without an A-label) does not exist there.
@@ -334,6 +377,68 @@ mod tests {
         assert!(matches!(&answer, Err(DnsError::Failed(cause)) if cause.contains("within 200ms")), "{answer:?}");
     }
 
+    /// A name server that answers every question for an IPv4 address with 192.0.2.N, N one more each time, TTL 600, and
+    /// every other with nothing; FORMERR to all that have an OPT record.
+    async fn moving() -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut query = [0; 512];
+            let mut asked = 0;
+            loop {
+                let (_, from) = socket.recv_from(&mut query).await.unwrap();
+                let end = 12 + query[12..].iter().position(|octet| *octet == 0).unwrap() + 5;
+                let is_a = query[end - 3] == 1;
+                asked += u8::from(is_a);
+                let refused = query[11] > 0;
+                let code = if refused { 0x81 } else { 0x80 };
+                let head = [query[0], query[1], 0x81, code, 0, 1, 0, u8::from(is_a && !refused), 0, 0, 0, 0];
+                let answer = [0xc0, 12, 0, 1, 0, 1, 0, 0, 2, 88, 0, 4, 192, 0, 2, asked];
+                let answer = if is_a && !refused { &answer[..] } else { &[] };
+                socket.send_to(&[&head, &query[12..end], answer].concat(), from).await.unwrap();
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_name_server_that_refuses_edns_is_asked_without() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("resolv.conf"), "options edns0 trust-ad brand-new:7\nsearch ..\n").unwrap();
+        let paths = Paths { hosts: "/nowhere".into(), resolv_conf: directory.path().join("resolv.conf") };
+        let resolver = System::new(&[moving().await], paths, TOTAL_TIME).unwrap();
+        assert_eq!(resolver.addresses("mx.example").await, Ok(vec!["192.0.2.1".parse().unwrap()]));
+    }
+
+    #[tokio::test]
+    async fn answers_are_kept_and_forgotten() {
+        let paths = Paths { hosts: "/nowhere".into(), resolv_conf: "/nowhere".into() };
+        let resolver = System::new(&[moving().await], paths, TOTAL_TIME).unwrap();
+        let ask = async |name| resolver.addresses(name).await.unwrap()[0].to_string();
+        assert_eq!([ask("mx.example").await, ask("mx.example").await], ["192.0.2.1", "192.0.2.1"]);
+        resolver.forget("MX.example");
+        assert_eq!([ask("mx.example").await, ask("mx.example").await], ["192.0.2.2", "192.0.2.2"]);
+        resolver.forget_all();
+        assert_eq!(ask("mx.example").await, "192.0.2.3");
+        // A name without a dot is a neighbour's, who may have moved.
+        assert_eq!([ask("hub").await, ask("hub").await], ["192.0.2.4", "192.0.2.4"]);
+        resolver.forget("hub");
+        assert_eq!(ask("hub").await, "192.0.2.5");
+        tokio::time::sleep(LOCAL_TIME + Duration::from_millis(1200)).await;
+        assert_eq!([ask("hub").await, ask("mx.example").await], ["192.0.2.6", "192.0.2.3"]);
+    }
+
+    #[tokio::test]
+    async fn a_dead_name_server_before_a_good_one_costs_seconds() {
+        let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let paths = Paths { hosts: "/nowhere".into(), resolv_conf: "/nowhere".into() };
+        let servers = [silent.local_addr().unwrap(), moving().await];
+        let resolver = System::new(&servers, paths, TOTAL_TIME).unwrap();
+        let begun = Instant::now();
+        assert_eq!(resolver.addresses("mx.example").await, Ok(vec!["192.0.2.1".parse().unwrap()]));
+        assert!(begun.elapsed() < TRY_TIME + FAMILY_TIME, "{:?}", begun.elapsed());
+    }
+
     /// A name server that answers questions for IPv4 addresses and is deaf to all others.
     async fn deaf_for_ipv6() -> SocketAddr {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -383,15 +488,24 @@ mod tests {
         let servers = |config: &ResolverConfig| -> Vec<(IpAddr, u16)> {
             config.name_servers().iter().map(|server| (server.ip, server.connections[0].port)).collect()
         };
-        let text = "nameserver 192.0.2.53\nsearch a.example b.example\noptions timeout:30 attempts:9 ndots:5\n";
+        let text = "nameserver 192.0.2.53\nsearch a.example b.example\noptions timeout:30 attempts:9 ndots:5 edns0 new-one:1\n";
         let (config, options) = configuration(&[], text.as_bytes());
         assert_eq!(servers(&config), [("192.0.2.53".parse().unwrap(), 53)]);
         assert_eq!((config.search().len(), options.timeout, options.attempts), (2, TRY_TIME, 3));
         for nothing in ["", "nameserver nonsense\n"] {
             assert_eq!(servers(&configuration(&[], nothing.as_bytes()).0), [(Ipv4Addr::LOCALHOST.into(), 53)]);
         }
-        let (config, _) = configuration(&["192.0.2.1:5353".parse().unwrap()], text.as_bytes());
+        assert!(!options.edns0);
+        // Servers that were given are out of reach of the file's options.
+        let text = format!("{text}options use-vc timeout:1 attempts:1 rotate\n");
+        let (config, options) = configuration(&["192.0.2.1:5353".parse().unwrap()], text.as_bytes());
         assert_eq!(servers(&config), [("192.0.2.1".parse().unwrap(), 5353)]);
+        assert_eq!((config.name_servers()[0].connections.len(), options.timeout, options.attempts), (2, TRY_TIME, 2));
+        // What a container engine says is believed for seconds.
+        let (_, options) = configuration(&[], b"nameserver 127.0.0.11\noptions edns0 trust-ad ndots:0\n");
+        assert_eq!((options.positive_max_ttl, options.negative_max_ttl), (Some(LOCAL_TIME), Some(LOCAL_TIME)));
+        let (_, options) = configuration(&[], b"nameserver 192.0.2.53\n");
+        assert_eq!((options.positive_max_ttl, options.negative_max_ttl), (Some(POSITIVE_TIME), Some(NEGATIVE_TIME)));
     }
 
     #[tokio::test]

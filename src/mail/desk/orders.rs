@@ -16,6 +16,10 @@ impl<S: Spool> Outbound<S> {
     /// Carries out an order and leaves an audit line.
     pub(super) async fn order(&self, order: Order, selection: Selection, asker: &Asker) -> Result<u64, DeskError> {
         self.planned().await;
+        if order == Order::Retry {
+            // Whoever asks for another try may have mended the name that was in the way.
+            self.router.forget_all();
+        }
         let hit = match (order, &selection) {
             (_, Selection::One(id)) => {
                 self.spool.peek(*id).await?;

@@ -6,8 +6,8 @@ use super::queue_state::Pause;
 use super::seven_bit;
 use super::watch::Watch;
 use crate::ground::clock;
-use crate::mail::deliver::{Attempt, Connection};
-use crate::mail::model::{Class, Message, MessageId, Outcome, Reply, Report, Target};
+use crate::mail::deliver::{Attempt, Client, Connection};
+use crate::mail::model::{Class, Message, MessageId, Outcome, Reply, Report, Route, Target};
 use crate::mail::schedule::{DestinationId, Job, Stage, Standing};
 use crate::mail::spool::{BACKLOG_MAX, Spool, SpoolError};
 use crate::mail::telling;
@@ -261,8 +261,12 @@ impl<S: Spool> Courier<S> {
         let connected = match self.outbound.router.route(&self.name).await {
             Ok(route) if !client.has_room(&route) => return Err(Unconnected::HostFull),
             Ok(route) => {
-                let mut attempt = Attempt::new(&client, &Arc::new(route));
-                attempt.next().await.map(|connection| (connection, attempt))
+                let route = Arc::new(route);
+                let mut attempt = Attempt::new(&client, &route);
+                match attempt.next().await {
+                    Ok(connection) => Ok((connection, attempt)),
+                    Err(outcome) => self.connect_anew(&client, &route).await.unwrap_or(Err(outcome)),
+                }
             }
             Err(error) => Err(Outcome::own(error.0)),
         };
@@ -270,6 +274,13 @@ impl<S: Spool> Courier<S> {
             let down = outcome.class() != Class::Permanent;
             Unconnected::Failed(outcome, down)
         })
+    }
+
+    /// A next hop may have moved since its name was looked up: where it is now, if that is elsewhere.
+    async fn connect_anew(&self, client: &Client, tried: &Route) -> Option<Result<(Connection, Attempt), Outcome>> {
+        let route = Arc::new(self.outbound.router.moved(tried).await.filter(|route| client.has_room(route))?);
+        let mut attempt = Attempt::new(client, &route);
+        Some(attempt.next().await.map(|connection| (connection, attempt)))
     }
 
     /// Sends a message over a connection; a peer that takes its time is given up when others need the courier.

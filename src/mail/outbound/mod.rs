@@ -52,7 +52,7 @@ pub struct Outbound<S> {
     /// Held while an operator's order is carried out for a page of messages: what one of two orders makes durable must not be planned
     /// by the other's leave.
     pub(super) ordering: tokio::sync::Mutex<()>,
-    router: Router,
+    pub(super) router: Router,
     client: Client,
     counters: Arc<Counters>,
     pub(super) journal: Arc<Journal>,

@@ -5,19 +5,24 @@
 //! Out: a [`Route`], or a [`RouteError`] in the words of a reply, temporary or permanent.
 //! Rules: a smart relay takes everything; else MX records decide (RFC 5321 §5.1), equal preferences shuffled; a name
 //! without MX is its own host; a null MX (RFC 7505) takes no mail. This host in the list ends it: it and all with the same
-//! or a worse preference are left out. A name without a dot is a host of the local network (a container, say) and is never
+//! or a worse preference are left out. For mail by domain this host is its name, the loopback and every address that it
+//! listens on, whatever the port: nobody's mail host is there but for `local_mail_hosts`. What an operator names may be, and
+//! is this host only when it is one of our own listeners. A name without a dot is a host of the local network (a container, say) and is never
 //! asked for MX. What an operator names (`smart_relay`, `cc_mta`) and cannot be found fails for now, never for good: a
 //! mistyped property must not bounce mail.
 //! Limits: [`HOSTS_MAX`] hosts, [`ADDRESSES_MAX`] addresses a host, [`ROUTE_MAX`] in all.
 //! Security: DNS answers are hostile: hosts that are addresses in text are skipped, unspecified, broadcast and multicast
-//! addresses are never contacted, and a next hop that is one of our own listeners counts as this host.
+//! addresses are never contacted, nor link-local ones for mail by domain (cloud machines have their secrets there).
 //! Source: RFC 5321 §5.1, RFC 7505, RFC 3463 §3.
 
 mod order;
 
+use crate::appliance::counter::Counters;
+use crate::ground::clock;
 use crate::ground::dns::{Absence, DnsError, Resolver};
 use crate::ground::host::{Host, HostSpec};
 use crate::mail::model::{Address, Class, Hop, Reply, Route, RouteError};
+use ipnet::IpNet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -55,13 +60,34 @@ pub struct Router {
     resolver: Arc<dyn Resolver>,
     /// The smart relay as text, written once: it is asked for with every recipient.
     relay: Option<String>,
+    /// Addresses of this host where somebody else's mail server is.
+    local_mail_hosts: Vec<IpNet>,
+    counters: Option<Arc<Counters>>,
+}
+
+/// Where on a host, and by whose word.
+#[derive(Debug, Clone, Copy)]
+struct To {
+    port: u16,
+    /// An operator named the host.
+    named: bool,
 }
 
 impl Router {
     /// A router that asks `resolver`.
     pub fn new(config: Config, resolver: Arc<dyn Resolver>) -> Self {
         let relay = config.smart_relay.as_ref().map(HostSpec::to_string);
-        Self { config, resolver, relay }
+        Self { config, resolver, relay, local_mail_hosts: Vec::new(), counters: None }
+    }
+
+    /// The same, which takes mail by domain to these addresses of this host, too.
+    pub fn local_mail_hosts(self, networks: Vec<IpNet>) -> Self {
+        Self { local_mail_hosts: networks, ..self }
+    }
+
+    /// The same, which counts look-ups that nobody answered.
+    pub fn counted(self, counters: Arc<Counters>) -> Self {
+        Self { counters: Some(counters), ..self }
     }
 
     /// The destination of a recipient: the smart relay as the property names it, else the domain in lower case. Recipients
@@ -99,6 +125,38 @@ impl Router {
         Ok(Route { destination: destination.to_owned(), hops: hops.map_err(RouteError)? })
     }
 
+    /// The same destination asked for anew, after no host of `tried` took a connection: the addresses that are not among the
+    /// tried ones. `None` when there are none: nothing has moved.
+    pub async fn moved(&self, tried: &Route) -> Option<Route> {
+        self.resolver.forget(name_of(&tried.destination));
+        tried.hops.iter().for_each(|hop| self.resolver.forget(&hop.host));
+        let mut route = self.route(&tried.destination).await.ok()?;
+        let is_tried = |address: &SocketAddr| tried.hops.iter().any(|hop| hop.addresses.contains(address));
+        route.hops.iter_mut().for_each(|hop| hop.addresses.retain(|address| !is_tried(address)));
+        route.hops.retain(|hop| !hop.addresses.is_empty());
+        Some(route).filter(|route| !route.hops.is_empty())
+    }
+
+    /// Every look-up from now on is made anew: an operator wants mail tried now.
+    pub fn forget_all(&self) {
+        self.resolver.forget_all();
+    }
+
+    /// Counts an answer. Anything that somebody said about a name is one, good or bad.
+    fn note<T>(&self, answer: Result<T, DnsError>) -> Result<T, DnsError> {
+        let Some(counters) = &self.counters else { return answer };
+        let since = &counters.dns_failing_since_seconds;
+        if matches!(answer, Err(DnsError::Failed(_))) {
+            counters.dns_failures_total.inc();
+            if since.get() == 0 {
+                since.set(clock::now().into());
+            }
+        } else if since.get() != 0 {
+            since.set(0);
+        }
+        answer
+    }
+
     /// The host that an operator named for this destination, with the name of the property.
     fn named(&self, destination: &str) -> Option<(&'static str, &HostSpec)> {
         if destination.starts_with(COPY) {
@@ -109,43 +167,44 @@ impl Router {
     }
 
     async fn named_hops(&self, spec: &HostSpec) -> Result<Vec<Hop>, Reply> {
-        let port = spec.port.unwrap_or(self.config.port);
+        let to = To { port: spec.port.unwrap_or(self.config.port), named: true };
         match &spec.host {
-            Host::Address(address) => self.only(&address.to_string(), vec![*address], port),
-            Host::Name(name) if spec.exact => self.host_alone(name, port, Absence::Name).await,
-            Host::Name(name) => self.mail_hosts(name, port).await,
+            Host::Address(address) => self.only(&address.to_string(), vec![*address], to),
+            Host::Name(name) if spec.exact => self.host_alone(name, to, Absence::Name).await,
+            Host::Name(name) => self.mail_hosts(name, to).await,
         }
     }
 
     async fn domain_hops(&self, domain: &str) -> Result<Vec<Hop>, Reply> {
+        let to = To { port: self.config.port, named: false };
         match literal(domain) {
-            Some(address) => self.only(&address.to_string(), vec![address], self.config.port),
-            None => self.mail_hosts(domain, self.config.port).await,
+            Some(address) => self.only(&address.to_string(), vec![address], to),
+            None => self.mail_hosts(domain, to).await,
         }
     }
 
     /// RFC 5321 §5.1 for a name.
-    async fn mail_hosts(&self, name: &str, port: u16) -> Result<Vec<Hop>, Reply> {
+    async fn mail_hosts(&self, name: &str, to: To) -> Result<Vec<Hop>, Reply> {
         if !name.trim_end_matches('.').contains('.') {
-            return self.host_alone(name, port, Absence::Name).await;
+            return self.host_alone(name, to, Absence::Name).await;
         }
-        match self.resolver.mx(name).await {
+        match self.note(self.resolver.mx(name).await) {
             Ok(records) if order::is_null_mx(&records) => {
                 Err(Reply::new(556, (5, 1, 10), format!("{name} takes no mail at all: it has a null MX record")))
             }
-            Ok(records) => self.exchanges(name, records, port).await,
-            Err(DnsError::Absent(absence)) => self.host_alone(name, port, absence).await,
+            Ok(records) => self.exchanges(name, records, to).await,
+            Err(DnsError::Absent(absence)) => self.host_alone(name, to, absence).await,
             Err(DnsError::Failed(cause)) => Err(Reply::new(451, (4, 4, 3), cause)),
         }
     }
 
     /// A name that has no MX records is its own mail host. `absence` is what the question for them came to.
-    async fn host_alone(&self, name: &str, port: u16, absence: Absence) -> Result<Vec<Hop>, Reply> {
+    async fn host_alone(&self, name: &str, to: To, absence: Absence) -> Result<Vec<Hop>, Reply> {
         if order::same_name(name, &self.config.hostname) {
             return Err(this_host(name));
         }
-        match self.resolver.addresses(name).await {
-            Ok(addresses) => self.only(name, addresses, port),
+        match self.note(self.resolver.addresses(name).await) {
+            Ok(addresses) => self.only(name, addresses, to),
             Err(DnsError::Failed(cause)) => Err(Reply::new(451, (4, 4, 3), cause)),
             // A name without a dot is a neighbour's, such as another container, and comes back when that does.
             Err(DnsError::Absent(_)) if !name.trim_end_matches('.').contains('.') => {
@@ -161,19 +220,19 @@ impl Router {
     }
 
     /// The hops of one host.
-    fn only(&self, host: &str, addresses: Vec<IpAddr>, port: u16) -> Result<Vec<Hop>, Reply> {
-        let addresses = usable(addresses);
+    fn only(&self, host: &str, addresses: Vec<IpAddr>, to: To) -> Result<Vec<Hop>, Reply> {
+        let addresses = usable(addresses, to);
         if addresses.is_empty() {
             return Err(Reply::new(550, (5, 4, 4), format!("{host} has no address that mail could be sent to")));
         }
-        if self.is_own(&addresses, port) {
+        if self.is_own(&addresses, to) {
             return Err(this_host(host));
         }
-        Ok(vec![hop(host, addresses, port)])
+        Ok(vec![hop(host, addresses, to.port)])
     }
 
     /// The hops of MX records.
-    async fn exchanges(&self, name: &str, records: Vec<(u16, String)>, port: u16) -> Result<Vec<Hop>, Reply> {
+    async fn exchanges(&self, name: &str, records: Vec<(u16, String)>, to: To) -> Result<Vec<Hop>, Reply> {
         let records = order::sorted(records, HOSTS_MAX);
         // Known before any look-up: our own name closes the list (RFC 5321 §5.1), whatever its addresses.
         let own = records.iter().find(|(_, host)| order::same_name(host, &self.config.hostname));
@@ -182,13 +241,13 @@ impl Router {
         let mut found = Vec::new();
         let mut failed = None;
         for ((preference, host), answer) in self.look_up(records).await {
-            match answer.map(usable) {
+            match self.note(answer).map(|addresses| usable(addresses, to)) {
                 Ok(addresses) if addresses.is_empty() => {}
-                Ok(addresses) if self.is_own(&addresses, port) => {
+                Ok(addresses) if self.is_own(&addresses, to) => {
                     limit = limit.min(preference.into());
                     looped = true;
                 }
-                Ok(addresses) => found.push((preference, hop(&host, addresses, port))),
+                Ok(addresses) => found.push((preference, hop(&host, addresses, to.port))),
                 Err(DnsError::Absent(_)) => {}
                 Err(DnsError::Failed(cause)) if u32::from(preference) < limit => failed = Some(cause),
                 Err(DnsError::Failed(_)) => {}
@@ -230,12 +289,17 @@ impl Router {
         answers
     }
 
-    /// Whether one of the addresses is a listener of ours.
-    fn is_own(&self, addresses: &[IpAddr], port: u16) -> bool {
-        self.config.own_addresses.iter().filter(|own| own.port() == port).any(|own| {
+    /// Whether one of the addresses is this host.
+    fn is_own(&self, addresses: &[IpAddr], to: To) -> bool {
+        let own = |address: IpAddr, own: &SocketAddr| {
             let own = own.ip().to_canonical();
-            addresses.iter().any(|address| *address == own || (own.is_unspecified() && order::is_local(*address)))
-        })
+            address == own || (own.is_unspecified() && order::is_local(address))
+        };
+        let listeners = || self.config.own_addresses.iter();
+        let listens = |address| listeners().any(|listener| listener.port() == to.port && own(address, listener));
+        let elses = |address: &IpAddr| self.local_mail_hosts.iter().any(|network| network.contains(address));
+        let is_here = |address: IpAddr| address.is_loopback() || listeners().any(|listener| own(address, listener));
+        addresses.iter().any(|address| listens(*address) || (!to.named && !elses(address) && is_here(*address)))
     }
 }
 
@@ -250,13 +314,14 @@ fn hop(host: &str, addresses: Vec<IpAddr>, port: u16) -> Hop {
     Hop { host: host.to_owned(), addresses: addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect() }
 }
 
-/// Leaves out what no mail host can have; "not connected" (0.255.255.255) is among it.
-fn usable(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+/// Leaves out what no mail host can have; "not connected" (0.255.255.255) is among it. Link-local addresses mean nothing in
+/// the domain name system (RFC 3927 §2.3).
+fn usable(addresses: Vec<IpAddr>, to: To) -> Vec<IpAddr> {
     let mut usable = Vec::with_capacity(addresses.len().min(ADDRESSES_MAX));
     for address in addresses.into_iter().map(|address| address.to_canonical()) {
         let nowhere = match address {
-            IpAddr::V4(v4) => v4.octets()[0] == 0 || v4 == Ipv4Addr::BROADCAST,
-            IpAddr::V6(v6) => v6.is_unspecified(),
+            IpAddr::V4(v4) => v4.octets()[0] == 0 || v4 == Ipv4Addr::BROADCAST || (!to.named && v4.is_link_local()),
+            IpAddr::V6(v6) => v6.is_unspecified() || (!to.named && v6.is_unicast_link_local()),
         };
         if !nowhere && !address.is_multicast() && !usable.contains(&address) && usable.len() < ADDRESSES_MAX {
             usable.push(address);
@@ -271,6 +336,15 @@ fn literal(domain: &str) -> Option<IpAddr> {
     match inner.strip_prefix("ipv6:") {
         Some(v6) => v6.parse().ok().map(IpAddr::V6),
         None => inner.parse().ok().map(IpAddr::V4),
+    }
+}
+
+/// What a destination is asked for by in the domain name system.
+fn name_of(destination: &str) -> &str {
+    let spec = destination.strip_prefix(COPY).unwrap_or(destination);
+    match spec.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, _)) => host,
+        None => spec.rsplit_once(':').map_or(spec, |(host, _)| host),
     }
 }
 

@@ -156,9 +156,75 @@ async fn a_listener_on_all_addresses_is_every_address_of_this_machine() {
         for loopback in ["[127.0.0.1]", "[127.8.8.8]", "[ipv6:::1]"] {
             assert_eq!(router.route(loopback).await.unwrap_err().0.code, 554, "{loopback}");
         }
+        // Whatever our port: nobody's mail host is the sender's own machine.
         router.config.port = 26;
-        assert!(router.route("[127.0.0.1]").await.is_ok());
+        for own in ["[127.0.0.1]", "[127.8.8.8]", "[ipv6:::1]", "[ipv6:::ffff:127.0.0.1]"] {
+            assert_eq!(router.route(own).await.unwrap_err().0.code, 554, "{own}");
+        }
+        // But for those that an operator says are another server's.
+        let router = router.local_mail_hosts(vec!["127.8.0.0/16".parse().unwrap()]);
+        assert!(router.route("[127.8.8.8]").await.is_ok() && router.route("[127.0.0.1]").await.is_err());
     }
+}
+
+#[tokio::test]
+async fn mail_by_domain_never_leads_to_this_machine() {
+    let zone = || {
+        Zone::default()
+            .host("localhost", &["127.0.0.1", "::1"])
+            .host("home.example", &["127.0.0.1"])
+            .host("six.example", &["::1"])
+            .host("link.example", &["169.254.169.254", "fe80::1"])
+            .host("private.example", &["10.1.2.3", "192.168.1.1", "fd00::1"])
+            .host("a.example", &["192.0.2.1"])
+    };
+    for host in ["localhost", "home.example", "six.example"] {
+        assert_eq!(refusal(zone().mx("d.example", &[(10, host), (20, "a.example")]), "d.example").await, "554 5.4.6", "{host}");
+        assert_eq!(hosts(zone().mx("d.example", &[(20, host), (10, "a.example")]), "d.example").await, ["a.example"], "{host}");
+        assert_eq!(refusal(zone(), host).await, "554 5.4.6", "{host}");
+    }
+    let mx = [(10, "link.example"), (20, "private.example")];
+    assert_eq!(hosts(zone().mx("d.example", &mx), "d.example").await, ["private.example"]);
+    assert_eq!(refusal(zone(), "[169.254.169.254]").await, "550 5.4.4");
+    // An operator may name what is there, by MX as well; only our own listener is a loop.
+    for spec in ["127.0.0.1:2525", "[localhost]:2525", "d.example:2525", "[::1]:2525"] {
+        let zone = zone().mx("d.example", &[(10, "home.example")]);
+        assert!(router(zone, Some(spec), None).route(spec).await.is_ok(), "{spec}");
+    }
+    assert!(router(zone(), Some("127.0.0.1:25"), None).route("127.0.0.1:25").await.is_err());
+}
+
+#[tokio::test]
+async fn a_host_that_moved_is_found() {
+    let old = router(Zone::default().host("hub", &["192.0.2.1"]), Some("hub:25"), None).route("hub:25").await.unwrap();
+    let moved = async |addresses: &[&str]| {
+        let router = router(Zone::default().host("hub", addresses), Some("hub:25"), None);
+        router.moved(&old).await.map(|route| route.hops[0].addresses.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    assert_eq!(moved(&["192.0.2.1", "192.0.2.2"]).await, Some(vec!["192.0.2.2:25".to_owned()]));
+    assert_eq!(moved(&["192.0.2.1"]).await, None);
+    for (destination, name) in [
+        ("d.example", "d.example"),
+        ("d.example:25", "d.example"),
+        ("[hub]:2525", "hub"),
+        ("cc:hub:26", "hub"),
+        ("[192.0.2.1]", "192.0.2.1"),
+    ] {
+        assert_eq!(name_of(destination), name);
+    }
+}
+
+#[tokio::test]
+async fn failures_are_counted_until_somebody_answers() {
+    let counters = Arc::new(Counters::new(&[]).unwrap());
+    let zone = Zone::default().mx_error("d.example", failed());
+    let router = router(zone, None, None).counted(counters.clone());
+    assert!(router.route("d.example").await.is_err() && router.route("d.example").await.is_err());
+    assert_eq!(counters.dns_failures_total.get(), 2);
+    assert!(counters.dns_failing_since_seconds.get() > 0);
+    // That a name does not exist is an answer.
+    assert!(router.route("gone.example").await.is_err());
+    assert_eq!((counters.dns_failures_total.get(), counters.dns_failing_since_seconds.get()), (2, 0));
 }
 
 #[tokio::test]
