@@ -58,7 +58,11 @@ enum Command {
     /// Receive mail for trials and tests: count it, keep it, or fail on demand
     Sink(SinkArgs),
     /// Ask the running appliance whether it is ready; exit 0 when it is
-    Health,
+    Health {
+        /// List what is wrong, ready or not
+        #[arg(long, short)]
+        verbose: bool,
+    },
     /// Print the class of the appliance: its properties, terminals, volumes, counters, errors, software
     Describe {
         /// How to write it
@@ -84,7 +88,7 @@ fn main() -> ExitCode {
         Command::Check => property::check::run(),
         Command::Queue(args) => postern::volumes::run(*args),
         Command::Sink(args) => postern::sink::run(args),
-        Command::Health => supervise::health::run(),
+        Command::Health { verbose } => supervise::health::run(verbose),
         Command::Describe { format } => class::run(format),
     }
 }

@@ -39,14 +39,17 @@ const BOUNCES_ALONE: u64 = 3;
 const BOUNCE_SHARE: u64 = 20;
 const BOUNCE_SHARE_GRAVE: u64 = 50;
 
+/// Sessions slowed lately, from which on it is worth a word.
+const SLOWED: u64 = 20;
+
 /// How long an event that needs a person is told: an hour.
 const EVENT: u64 = 3600;
 
 /// How long a change of the wall clock is news, in seconds: an hour.
 const CLOCK_NEWS: u32 = 3600;
 
-/// No look-up answered for so long is worth a word: a minute.
-const DNS_FAILING: u64 = 60;
+/// No look-up answered for so long is worth a word: ten seconds.
+const DNS_FAILING: u64 = 10;
 
 /// Destinations that are named; the page of the queue has the others.
 const DESTINATIONS: usize = 3;
@@ -267,6 +270,20 @@ impl Lately<'_> {
         let of = |key: &str, text: String| Alert { grave: false, key: key.to_owned(), text };
         let ago = |what: &str, ago: u64| format!("{what} {} ago", span(ago));
         [
+            happened(Fact::BouncesLost).map(|n| {
+                of(
+                    "lost bounces",
+                    ago("A bounce reached nobody; the history has its report, bounce_address gets such; the last", n),
+                )
+            }),
+            grew(Fact::SessionsRefused)
+                .map(|n| of("sessions", format!("{} sessions were refused for want of room within {lately}", count(n)))),
+            Some(self.recent.growth(Fact::ClientsSlowed)).filter(|slowed| *slowed >= SLOWED).map(|n| {
+                of(
+                    "strangers",
+                    format!("{} sessions of unknown clients were slowed for their errors within {lately}", count(n)),
+                )
+            }),
             grew(Fact::HistoryDropped)
                 .map(|n| of("history", format!("{} entries of the history were dropped within {lately}", count(n)))),
             grew(Fact::LogDropped)

@@ -1,5 +1,6 @@
 //! `postern health`: asks the running appliance whether it is ready. Speaks HTTP, so that no SMTP session is logged.
 
+use super::troubles;
 use crate::appliance::failure::Exit;
 use crate::appliance::property::{Settings, load};
 use crate::ground::not_ready;
@@ -13,8 +14,8 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// Octets of the answer that are looked at.
 const ANSWER_LIMIT: usize = 4096;
 
-/// Exit 0 when ready; else 69 and a line with the reason.
-pub fn run() -> ExitCode {
+/// Exit 0 when ready; else 69 and a line with the reason. `verbose`: alerts follow on standard output, one line each.
+pub fn run(verbose: bool) -> ExitCode {
     let settings = match load() {
         Ok(loaded) => loaded.settings,
         Err(refused) => {
@@ -22,6 +23,9 @@ pub fn run() -> ExitCode {
             return unready(&format!("the properties are wrong; `postern check` tells more\n{first}"));
         }
     };
+    if verbose {
+        tell_alerts(&settings);
+    }
     let address = address(&settings);
     match ask(address) {
         Ok(answer) => match answer.split(' ').nth(1) {
@@ -34,6 +38,18 @@ pub fn run() -> ExitCode {
         },
         Err(error) => unready(&format!("no answer from {address}: {error}{}", in_other_words(&settings))),
     }
+}
+
+/// What is wrong, in words; whoever cannot ask hears why.
+fn tell_alerts(settings: &Settings) {
+    let lines = match troubles::alerts(&settings.run_dir) {
+        Ok(lines) if lines.is_empty() => vec!["no alerts".to_owned()],
+        Ok(lines) => lines,
+        Err(error) => vec![format!("the alerts cannot be read from {}: {error}", settings.run_dir.display())],
+    };
+    let mut stdout = io::stdout().lock();
+    // Whoever does not read them is told by the exit code.
+    lines.iter().for_each(|line| drop(writeln!(stdout, "{line}")));
 }
 
 /// What the supervisor says of a core that cannot answer for itself.

@@ -21,4 +21,5 @@ pub mod orders;
 pub mod rundir;
 pub mod signals;
 pub mod status;
+mod troubles;
 pub mod watchdog;

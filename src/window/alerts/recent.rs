@@ -25,10 +25,13 @@ pub(super) enum Fact {
     SyncFailures,
     CorruptRecords,
     Panics,
+    BouncesLost,
+    SessionsRefused,
+    ClientsSlowed,
 }
 
 impl Fact {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 12] = [
         Self::Delivered,
         Self::Bounced,
         Self::Deferred,
@@ -38,10 +41,14 @@ impl Fact {
         Self::SyncFailures,
         Self::CorruptRecords,
         Self::Panics,
+        Self::BouncesLost,
+        Self::SessionsRefused,
+        Self::ClientsSlowed,
     ];
 
     fn value(self, counters: &Counters) -> u64 {
         let webhooks = |status| counters.webhook_total.with_label_values(&[status]).get();
+        let refused = |reason| counters.sessions_refused_total.with_label_values(&[reason]).get();
         match self {
             Self::Delivered => counters.delivered_total.get(),
             Self::Bounced => counters.bounced_total.get(),
@@ -52,6 +59,9 @@ impl Fact {
             Self::SyncFailures => counters.sync_failures_total.get(),
             Self::CorruptRecords => counters.corrupt_records_total.get(),
             Self::Panics => counters.panics_total.get(),
+            Self::BouncesLost => counters.undeliverable_bounces_total.get(),
+            Self::SessionsRefused => refused("all") + refused("memory"),
+            Self::ClientsSlowed => counters.clients_slowed_total.get(),
         }
     }
 }

@@ -87,6 +87,14 @@ pub const ALL: &[Row] = &[
         cause: &["both are 12925"],
     },
     Row {
+        what: "more places kept than there are",
+        vars: &[("MTA_SESSION_LIMIT", "10"), ("MTA_SESSION_RESERVE", "11")],
+        site: Site::Plain,
+        line: "Error: session_reserve must not be more than session_limit",
+        code: 64,
+        cause: &["11", "10"],
+    },
+    Row {
         what: "back-off times the wrong way round",
         vars: &[("MTA_MINIMAL_BACKOFF_TIME", "2h")],
         site: Site::Plain,
