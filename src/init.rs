@@ -190,3 +190,26 @@ fn get_ready_for_children(journal: &Journal) {
         journal.note(Severity::Warning, format!("the limit of open files stays as it is: {error}"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::appliance::property::{Secret, Settings};
+    use std::path::PathBuf;
+
+    #[test]
+    fn the_carrier_is_told_what_it_needs_and_no_secret() {
+        let Ok(loaded) = property::load() else { panic!("the defaults are right") };
+        let settings = Settings {
+            maillog_filename: Some("srv1/maillog".to_owned()),
+            password: Some(Secret::new("hunter2".to_owned())),
+            webhook_secret: Some(Secret::new("whsec_hunter2".to_owned())),
+            ..loaded.settings
+        };
+        let places = Places { log: Some(PathBuf::from("/terminals/log")), ..Places::default() };
+        let task: serde_json::Value = serde_json::from_str(&carrier(&settings, &places).unwrap()).unwrap();
+        let names: Vec<_> = task.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(names, ["maillog_filename", "terminal_log", "timezone", "volume_data"]);
+        assert!(!task.to_string().contains("hunter2"));
+    }
+}

@@ -119,7 +119,9 @@ impl Journal {
     fn keep(&self, severity: Severity, text: &str) {
         let Some(path) = &self.path else { return };
         let line = Event { severity, text: text.to_owned() }.line(self.format, clock::now()) + "\n";
-        if let Err(error) = append(path, &line) {
+        // Its directory may have been removed meanwhile.
+        let kept = append(path, &line).or_else(|_| make_parent(path).and_then(|()| append(path, &line)));
+        if let Err(error) = kept {
             self.note(Severity::Warning, format!("the appliance log {} cannot be written: {error}", path.display()));
         }
     }

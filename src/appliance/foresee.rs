@@ -4,13 +4,16 @@
 //! Limits: what a server or a device answers is known only after asking it to be mounted, which this does not do; ports are not
 //! tried, because a relay that runs already has them.
 
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
+use super::lines;
 use super::mount::Mounter;
 use super::property::{Settings, webhook};
 use super::supervise::identity::Identity;
+use super::supervise::rundir;
 use super::supervise::signals::Signals;
 use super::volume::keys::KeyFiles;
 use super::{terminal, volume};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// What can be said before a start.
@@ -36,6 +39,8 @@ pub fn foresee(settings: &Settings) -> Outlook {
     };
     let mut mounter = Mounter::new(&signals, identity, &settings.run_dir).that_only_looks();
     let mut settings = settings.clone();
+    outlook.failures.extend(rundir::foresee(&settings.run_dir, &identity));
+    outlook.failures.extend(taken_twice(&settings.listen));
     outlook.failures.extend(terminal::gateway::foresee(&settings));
     outlook.failures.extend(webhook::authorities(&settings).err());
     match terminal::connect(&mut settings, &mounter) {
@@ -71,6 +76,21 @@ impl Outlook {
     }
 }
 
+/// Addresses of which one would find its ports taken by another of them.
+fn taken_twice(listen: &[IpAddr]) -> Option<Failure> {
+    let takes = |one: &IpAddr, other: &IpAddr| match (one, other) {
+        (IpAddr::V6(one), _) if one.is_unspecified() => true,
+        (IpAddr::V4(one), IpAddr::V4(_)) if one.is_unspecified() => true,
+        _ => one == other,
+    };
+    let pairs = listen.iter().enumerate().flat_map(|(place, one)| {
+        listen.iter().enumerate().filter(move |(other, _)| *other != place).map(move |(_, other)| (one, other))
+    });
+    let (one, other) = pairs.into_iter().find(|(one, other)| takes(one, other))?;
+    let cause = format!("listen names {one}, which takes the ports of {other} as well; leave out {other}");
+    Some(Failure::new(Exit::Unavailable, lines::START, cause))
+}
+
 /// What is wrong with the key volume, and with the keys where they lie in a directory already.
 fn unfit_keys(settings: &Settings, directory: Option<&Path>, mounter: &Mounter<'_>) -> Option<Failure> {
     if let Err(failure) = volume::check_keys(settings, mounter) {
@@ -82,5 +102,21 @@ fn unfit_keys(settings: &Settings, directory: Option<&Path>, mounter: &Mounter<'
     match KeyFiles::of(settings, directory) {
         Ok(files) => files?.read(&mounter.identity()).err().map(KeyFiles::failure),
         Err(failure) => Some(failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_take_each_other_are_foreseen() {
+        let list = |text: &str| text.split(' ').map(|address| address.parse().unwrap()).collect::<Vec<IpAddr>>();
+        for taken in ["0.0.0.0 ::", ":: 127.0.0.1", ":: ::1", "127.0.0.1 0.0.0.0", "::1 ::1"] {
+            assert!(taken_twice(&list(taken)).is_some(), "{taken}");
+        }
+        for free in ["::", "0.0.0.0", "127.0.0.1 ::1", "0.0.0.0 ::1"] {
+            assert_eq!(taken_twice(&list(free)), None, "{free}");
+        }
     }
 }

@@ -111,6 +111,64 @@ fn a_core_that_does_not_stop_is_killed_in_the_end() {
 }
 
 #[test]
+fn a_run_directory_that_was_removed_is_made_anew() {
+    let grid = Grid::new();
+    // Whoever runs it may make things in the directory above.
+    let run = grid.make_dir("place").join("run");
+    let vars = [("MTA_RUN_DIR", run.to_str().unwrap())];
+    let mut init = grid.init(&vars);
+    fs::remove_dir_all(&run).unwrap();
+    kill(init.core, Signal::SIGKILL).unwrap();
+    init.wait_for("was gone and was made anew");
+    init.wait_ready();
+    assert!(run.join("ready").exists() && run.join("control.sock").exists());
+    assert_eq!(grid.run(&["queue", "list"], &vars).code, 0);
+    assert!(run.join("log/appliance/log").exists());
+    assert_eq!(init.stop(Signal::SIGTERM), 143);
+}
+
+#[test]
+fn what_stands_in_the_place_of_the_control_socket_is_put_aside() {
+    let grid = Grid::new();
+    let socket = grid.path("run/control.sock");
+    let mut init = grid.init(&[]);
+    for replace in [|path: &Path| fs::create_dir(path).unwrap(), |path: &Path| fs::write(path, "x").unwrap()] {
+        fs::remove_file(&socket).unwrap();
+        replace(&socket);
+        kill(init.core, Signal::SIGKILL).unwrap();
+        init.wait_for("something else stood where the control socket belongs");
+        init.wait_ready();
+        assert_eq!(grid.run(&["queue", "list"], &[]).code, 0);
+    }
+    assert_eq!(init.stop(Signal::SIGTERM), 143);
+}
+
+/// What a start must not believe is named, and stays.
+#[test]
+fn a_segment_that_is_a_link_stops_the_start_and_nothing_is_deleted() {
+    let grid = Grid::new();
+    assert_eq!(grid.init(&[]).stop(Signal::SIGTERM), 143);
+    let log = grid.path("data/log");
+    let segment = fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.extension().is_some());
+    let segment = segment.unwrap();
+    let elsewhere = grid.path("elsewhere");
+    fs::rename(&segment, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &segment).unwrap();
+    let content = grid.make_file("data/body/0000000000001.eml", "a mail");
+    let name = segment.file_name().unwrap().to_str().unwrap();
+    let ended = grid.run(&["init"], &[]);
+    assert_eq!(ended.code, 73, "{ended:?}");
+    assert!(ended.stderr.contains("Error: failed to mount data volume."), "{ended:?}");
+    assert!(ended.stderr.contains(&format!("{name} is a symbolic link and not a file")), "{ended:?}");
+    let volume = grid.path("data").display().to_string();
+    let verified = grid.run(&["queue", "verify", "--volume", &volume], &[]);
+    assert!(verified.code != 0 && verified.stderr.contains("is a symbolic link"), "{verified:?}");
+    assert!(content.exists());
+    fs::rename(&elsewhere, &segment).unwrap();
+    assert_eq!(grid.init(&[]).stop(Signal::SIGTERM), 143);
+}
+
+#[test]
 fn hangup_stops_nobody() {
     let grid = Grid::new();
     let mut init = grid.init(&[]);

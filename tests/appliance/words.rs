@@ -1,6 +1,6 @@
 //! What the commands say to people: `check`, `describe`, `health`, `--help`.
 
-use crate::support::Grid;
+use crate::support::{Grid, is_root};
 use postern::ground::gateway::default_gateways;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -56,6 +56,30 @@ fn check_takes_values_as_the_field_hands_them_over() {
     assert_eq!(links.count(), 1, "{}", ended.stdout);
 }
 
+/// What `check` says beforehand is what `init` ends with.
+#[test]
+fn check_foresees_places_that_cannot_be_used() {
+    for vars in [
+        [("MTA_VOLUME_DATA", "/etc")],
+        [("MTA_VOLUME_DATA", "/proc")],
+        [("MTA_LISTEN", "0.0.0.0,[::]")],
+        [("MTA_LISTEN", "127.0.0.1 127.0.0.1")],
+        [("MTA_RUN_DIR", "/proc")],
+        [("MTA_RUN_DIR", "/sys/postern")],
+        [("MTA_RUN_DIR", "/etc/hostname")],
+    ] {
+        let grids = [Some(Grid::new()), is_root().then(Grid::as_root)];
+        for grid in grids.into_iter().flatten() {
+            let (foreseen, ended) = (grid.run(&["check"], &vars), grid.run(&["init"], &vars));
+            assert!(![0, 143].contains(&ended.code), "{vars:?}: {ended:?}");
+            assert_eq!(foreseen.code, 1, "{vars:?}: {foreseen:?}");
+            let line = foreseen.stdout.lines().find_map(|line| line.split_once("would stop here with: "));
+            let line = line.and_then(|(_, line)| line.split(" (").next()).unwrap();
+            assert!(ended.stderr.contains(line), "{vars:?}: {line}\n{}", ended.stderr);
+        }
+    }
+}
+
 #[test]
 fn check_warns_of_open_relays_and_of_gateways() {
     let grid = Grid::new();
@@ -83,7 +107,7 @@ fn check_answers_64_for_wrong_properties_and_warns_of_what_init_refuses() {
         &["check"],
         &[("MTA_SMART_RELAY", "a.example"), ("MTA_CC_MTA", "b.example"), ("MTA_TERMINAL_NET", "203.0.113.77")],
     );
-    assert_eq!(ended.code, 0);
+    assert_eq!(ended.code, 1);
     assert!(ended.stdout.contains("WARNING: cc_mta does nothing"), "{}", ended.stdout);
     assert!(ended.stdout.contains("`postern init` would stop here"), "{}", ended.stdout);
 }

@@ -11,14 +11,15 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-/// Reads and validates every property of this process and reports. Exit 0, or 64 with every problem on standard error.
+/// Reads and validates every property of this process and reports. Exit 0, or 64 with every problem on standard error, or 1
+/// when the start would fail for another reason that can be seen from here.
 pub fn run() -> ExitCode {
     match load() {
         Ok(loaded) => {
-            let text = report(&loaded);
+            let (text, would_start) = report(&loaded);
             match std::io::stdout().write_all(text.as_bytes()) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(_) => ExitCode::FAILURE,
+                Ok(()) if would_start => ExitCode::SUCCESS,
+                _ => ExitCode::FAILURE,
             }
         }
         Err(refused) => {
@@ -31,7 +32,8 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn report(loaded: &Loaded) -> String {
+/// What is to be said, and whether nothing is known that would stop the start.
+fn report(loaded: &Loaded) -> (String, bool) {
     let mut text = table(loaded).into_iter().fold(String::new(), |text, line| text + &line + "\n");
     let words = relay::who_may_relay(&loaded.settings.smtpd_trusted_networks, &default_gateways());
     let _ = write!(text, "\nWho may relay: {}\n", words.statement);
@@ -47,10 +49,11 @@ fn report(loaded: &Loaded) -> String {
     for note in outlook.notes {
         let _ = writeln!(text, "NOTE: {note}.");
     }
+    let would_start = outlook.failures.is_empty();
     for failure in outlook.failures {
         let _ = writeln!(text, "WARNING: `postern init` would stop here with: {} ({})", failure.line, failure.cause);
     }
-    text
+    (text, would_start)
 }
 
 /// One line for each property in the order of the class: name, value (secrets masked), source.
@@ -97,7 +100,8 @@ mod tests {
             [("MTA_PASSWORD", "hunter2"), ("MTA_USERNAME", "anna"), ("MTA_SSL_DISABLED", "no"), ("MTA_VOLUME_KEY", "/sys")];
         let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let machine = Machine { uid: 1, key_volume: false, writable_run: true, runtime_dir: None };
-        let text = report(&read(vars, &machine).unwrap());
+        let (text, would_start) = report(&read(vars, &machine).unwrap());
+        assert!(!would_start);
         assert!(!text.contains("hunter2"), "{text}");
         let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
         assert!(line("password").contains(MASK) && line("password").ends_with("MTA_PASSWORD"));

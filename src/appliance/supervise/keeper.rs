@@ -11,7 +11,7 @@ use super::hang::Ending;
 use super::identity::Identity;
 use super::keywatch::{Found, KeyWatch};
 use super::orders::Order;
-use super::rundir::Readiness;
+use super::rundir::{self, Readiness};
 use super::signals::Signals;
 use super::status::Status;
 use super::watchdog::{Look, Step, Watchdog};
@@ -21,9 +21,11 @@ use crate::appliance::lines;
 use crate::appliance::property::Settings;
 use crate::ground::sys;
 use nix::errno::Errno;
+use nix::fcntl::Flock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -48,6 +50,8 @@ pub struct Keeper<'a> {
     start_at: Instant,
     carrier: Option<Carrier<'a>>,
     keys: Option<KeyWatch>,
+    /// Keeps other supervisors out of a run directory that was made anew.
+    claim: Option<Flock<File>>,
     /// The signal that ends it all, once it has come.
     stop: Option<Signal>,
     was_ready: bool,
@@ -85,6 +89,7 @@ impl<'a> Keeper<'a> {
             start_at: Instant::now(),
             carrier: None,
             keys: None,
+            claim: None,
             stop: None,
             was_ready: false,
         }
@@ -138,6 +143,7 @@ impl<'a> Keeper<'a> {
                 return self.exit_code();
             }
             if Instant::now() >= self.start_at {
+                self.look_after_run_dir();
                 match self.start() {
                     Ok(core) => self.core = Some(core),
                     Err(error) => {
@@ -160,6 +166,32 @@ impl<'a> Keeper<'a> {
             self.keys_were_looked_at(&found);
         }
         None
+    }
+
+    /// The run directory may have been removed since the last core was started, or something put where the control socket
+    /// belongs; a core that is not root could not mend that.
+    fn look_after_run_dir(&mut self) {
+        let run_dir = &self.settings.run_dir;
+        // The directory alone says nothing: a line for the appliance log may have made it again.
+        if !run_dir.join(rundir::LOCK).exists() {
+            match rundir::prepare(run_dir, &self.identity).and_then(|()| rundir::claim(run_dir)) {
+                Ok(claim) => {
+                    self.claim = Some(claim);
+                    self.journal.record(Severity::Warning, format!("{} was gone and was made anew", run_dir.display()));
+                }
+                Err(failure) => self.journal.record(Severity::Error, failure.to_string()),
+            }
+        }
+        match rundir::make_room_for_socket(run_dir) {
+            Ok(None) => {}
+            Ok(Some(aside)) => {
+                let text = format!("something else stood where the control socket belongs; it is now {}", aside.display());
+                self.journal.record(Severity::Warning, text);
+            }
+            Err(error) => {
+                self.journal.record(Severity::Error, format!("there is no room for the control socket: {error}"));
+            }
+        }
     }
 
     /// 128 + the signal that ends it all.

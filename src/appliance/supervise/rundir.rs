@@ -6,11 +6,13 @@
 
 use super::identity::Identity;
 use crate::appliance::failure::{Exit, Failure};
+use crate::appliance::volume::may_write;
 use crate::ground::not_ready;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, PROC_SUPER_MAGIC, SYSFS_MAGIC};
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Makes the directory, or takes the one that is there.
@@ -43,13 +45,63 @@ pub fn prepare(path: &Path, identity: &Identity) -> Result<(), Failure> {
     identity.within(|| try_entry(path)).map_err(|error| failure(format!("it cannot be written: {error}")))
 }
 
+/// What [`prepare`] would stumble over, found out without changing anything.
+pub fn foresee(path: &Path, identity: &Identity) -> Option<Failure> {
+    let failure = |cause: String| {
+        let hint = "mount a tmpfs there or set MTA_RUN_DIR";
+        Failure::preconfigure(Exit::Create, format!("run_dir {}: {cause}; {hint}", path.display()))
+    };
+    // What is missing will be made in the first directory above that is there.
+    let there = path.ancestors().find(|place| place.symlink_metadata().is_ok()).unwrap_or(Path::new("/"));
+    match there.metadata() {
+        Ok(meta) if !meta.is_dir() => return Some(failure(format!("{} is not a directory", there.display()))),
+        Err(error) => return Some(failure(error.to_string())),
+        Ok(_) if path.symlink_metadata().is_ok_and(|meta| meta.is_symlink()) => {
+            return Some(failure("it is not a directory".to_owned()));
+        }
+        Ok(_) => {}
+    }
+    let kind = nix::sys::statfs::statfs(there).map(|stat| stat.filesystem_type());
+    if kind.is_ok_and(|kind| [PROC_SUPER_MAGIC, SYSFS_MAGIC, CGROUP2_SUPER_MAGIC].contains(&kind)) {
+        return Some(failure(format!("{} shows the kernel's own state and keeps no files", there.display())));
+    }
+    // One that is there, is not empty and not the core's stays as it is: then the core itself must be able to write.
+    let stays = there == path && !is_empty(path) && path.metadata().is_ok_and(|meta| meta.gid() != identity.gid.as_raw());
+    let may = if stays { identity.within(|| may_write(there)) } else { may_write(there) };
+    may.err().map(|error| failure(format!("{} cannot be written: {error}", there.display())))
+}
+
+/// Removes what stands where the core will put its control socket: a dead core's, or what somebody has put in its place,
+/// which is kept beside it. Gives back what it was, if it was no socket.
+///
+/// # Errors
+/// It cannot be moved away.
+pub fn make_room_for_socket(run_dir: &Path) -> io::Result<Option<PathBuf>> {
+    let socket = run_dir.join(SOCKET);
+    let kind = match socket.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?.file_type(),
+    };
+    if kind.is_socket() {
+        return std::fs::remove_file(&socket).map(|()| None);
+    }
+    let aside = run_dir.join(format!("{SOCKET}.{}", crate::ground::clock::now()));
+    std::fs::rename(&socket, &aside).map(|()| Some(aside))
+}
+
+/// What a supervisor locks as long as the directory is its own.
+pub const LOCK: &str = "lock";
+
+/// The control socket of the core.
+pub const SOCKET: &str = "control.sock";
+
 /// Takes the directory for this supervisor, as long as the guard lives: a second one would take over the first one's control
 /// socket, and orders would reach the wrong queue.
 ///
 /// # Errors
 /// Another supervisor has it.
 pub fn claim(path: &Path) -> Result<Flock<File>, Failure> {
-    let lock = path.join("lock");
+    let lock = path.join(LOCK);
     let no_link = nix::libc::O_NOFOLLOW;
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).custom_flags(no_link).open(&lock);
     let file = file.map_err(|error| Failure::preconfigure(Exit::Create, format!("{}: {error}", lock.display())))?;

@@ -120,9 +120,10 @@ pub fn foreseen_data(path: &Path, mounter: &Mounter<'_>, contained: bool) -> Res
 }
 
 fn foresee_data(path: &Path, identity: &Identity, contained: bool) -> Result<Vec<String>, Failure> {
-    // Root can give the volume to the core.
-    if look_at_data(path, contained)?.is_some() && !identity.changes {
-        may_write(path).map_err(|error| not_writable(path, identity, &error))?;
+    let Some(meta) = look_at_data(path, contained)? else { return Ok(medium::warnings(path, contained)) };
+    // Root can give a free volume to the core.
+    if !will_be_given(path, &meta, identity) {
+        identity.within(|| may_write(path)).map_err(|error| not_writable(path, identity, &error))?;
     }
     Ok(medium::warnings(path, contained))
 }
@@ -182,17 +183,20 @@ fn create(path: &Path) -> Result<Metadata, Failure> {
 
 /// A fresh volume belongs to root, and the core is somebody else. Best effort: what counts is whether the core can write.
 fn give_to_core(path: &Path, meta: &Metadata, identity: &Identity) {
-    if !identity.changes || meta.uid() == identity.uid.as_raw() {
-        return;
-    }
-    // Elsewhere ownership is somebody else's business.
-    if matches!(Medium::of(path), Medium::Local | Medium::Memory) && is_free(path, meta.uid() == 0, identity) {
+    if meta.uid() != identity.uid.as_raw() && will_be_given(path, meta, identity) {
         let _ = std::os::unix::fs::chown(path, Some(identity.uid.as_raw()), Some(identity.gid.as_raw()));
     }
 }
 
 /// Whether a directory can be given away: it is empty, or it is root's and holds nothing but what comes with a volume and
 /// what is the core's already. So a slip of the pen such as `/etc` keeps its owner.
+fn will_be_given(path: &Path, meta: &Metadata, identity: &Identity) -> bool {
+    // Elsewhere ownership is somebody else's business.
+    identity.changes
+        && (meta.uid() == identity.uid.as_raw()
+            || matches!(Medium::of(path), Medium::Local | Medium::Memory) && is_free(path, meta.uid() == 0, identity))
+}
+
 fn is_free(path: &Path, is_roots: bool, identity: &Identity) -> bool {
     let comes_along = |name: &str| name == "lost+found" || name.starts_with('.') || name.starts_with("README");
     let Ok(mut entries) = path.read_dir() else { return false };
