@@ -97,8 +97,8 @@ pub(super) fn watch(
                 // What waits for a disk may look as if it hung.
                 (Some(slow), _) => status.health(&Health::Slow(slow)),
                 (None, Some(late)) => status.health(&Health::Late(late)),
-                (None, None) if parts.iter().all(|part| part.waited.is_zero()) => status.health(&Health::Alive),
-                (None, None) => {}
+                // A part that is asked and not late yet is no reason to say nothing: silence is a hang.
+                (None, None) => status.health(&Health::Alive),
             }
         }
     };

@@ -81,7 +81,8 @@ fn narrow(seconds: i64) -> u32 {
 /// Steady seconds: the wall clock's at the start of this process, moved on by the monotonic clock.
 pub fn steady() -> u32 {
     let clocks = clocks();
-    u32::try_from((clocks.first + clocks.begun.elapsed()).as_secs()).unwrap_or(u32::MAX)
+    // Rounded as `age` rounds: the moment of a mail is the same by both.
+    narrow(seconds(clocks.first).saturating_add(clocks.elapsed()))
 }
 
 /// Steady microseconds, for ids.

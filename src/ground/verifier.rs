@@ -10,6 +10,7 @@ use super::password::{Password, same};
 use crate::ground::lock::Lock;
 use aws_lc_rs::{digest, hmac, rand};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -53,7 +54,7 @@ pub enum Verdict {
 
 /// Compares passwords, and remembers those that fitted.
 pub struct Verifier {
-    turn: Semaphore,
+    turn: Arc<Semaphore>,
     waiting: AtomicUsize,
     key: hmac::Key,
     known: Lock<HashMap<[u8; digest::SHA256_OUTPUT_LEN], Instant>>,
@@ -61,7 +62,7 @@ pub struct Verifier {
 
 impl Default for Verifier {
     fn default() -> Self {
-        Self { turn: Semaphore::new(1), waiting: AtomicUsize::new(0), key: fresh_key(), known: Lock::default() }
+        Self { turn: Arc::new(Semaphore::new(1)), waiting: AtomicUsize::new(0), key: fresh_key(), known: Lock::default() }
     }
 }
 
@@ -102,11 +103,14 @@ impl Verifier {
     /// `None`: too many wait.
     async fn hashed(&self, password: Password, secret: Vec<u8>) -> Option<bool> {
         let waiting = Waiting::join(&self.waiting)?;
-        let turn = self.turn.acquire().await.ok()?;
+        let turn = self.turn.clone().acquire_owned().await.ok()?;
         drop(waiting);
-        let fits = tokio::task::spawn_blocking(move || password.fits(&secret)).await;
-        drop(turn);
-        Some(fits.unwrap_or(false))
+        // The turn ends with the hash, also when whoever asked has gone.
+        let fits = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            password.fits(&secret)
+        });
+        Some(fits.await.unwrap_or(false))
     }
 
     fn remember(&self, account: &str, secret: &[u8]) {

@@ -28,7 +28,8 @@ impl Client {
     pub(super) fn of(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> Self {
         let trusted = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
         if !MARKS.iter().any(|mark| headers.contains_key(*mark)) {
-            return Self { address: peer, direct: true };
+            // A proxy of ours that says nothing is a proxy all the same.
+            return Self { address: peer, direct: !trusted(&peer) };
         }
         if !trusted(&peer) {
             return Self { address: peer, direct: false };
@@ -46,21 +47,22 @@ impl Client {
     }
 }
 
-/// The addresses of a chain, the nearest first; `None` for one that is no address.
+/// The addresses of a chain, the nearest first; `None` for one that is no address. A proxy writes one kind of field and may hand
+/// the client's own on as they are: where the kinds do not agree on the nearest hop, none of them is believed.
 fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     let texts = |name: &str| -> Vec<String> {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',').map(|entry| entry.trim().to_owned()).collect::<Vec<_>>()).collect()
     };
-    let forwarded = texts(header::FORWARDED.as_str());
-    let mut hops: Vec<Option<IpAddr>> = if forwarded.is_empty() {
-        texts("x-forwarded-for").iter().map(|text| node(text)).collect()
-    } else {
-        forwarded.iter().map(|entry| parameter_for(entry).and_then(node)).collect()
-    };
-    if hops.is_empty() {
-        hops = texts("x-real-ip").iter().map(|text| node(text)).collect();
+    let forwarded = texts(header::FORWARDED.as_str()).iter().map(|entry| parameter_for(entry).and_then(node)).collect();
+    let [through, client] =
+        ["x-forwarded-for", "x-real-ip"].map(|name| texts(name).iter().map(|text| node(text)).collect::<Vec<_>>());
+    let mut chains: Vec<Vec<Option<IpAddr>>> = vec![forwarded, through, client];
+    chains.retain(|chain| !chain.is_empty());
+    if chains.windows(2).any(|pair| pair[0].last() != pair[1].last()) {
+        return Vec::new();
     }
+    let mut hops = chains.into_iter().next().unwrap_or_default();
     hops.reverse();
     hops.truncate(HOPS_MAX);
     hops

@@ -9,10 +9,11 @@
 
 use super::brake::network;
 use crate::appliance::counter::Counters;
+use crate::ground::lock::{Guard, Level, Lock};
 use crate::ground::pace::{Bucket, Rate};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -54,8 +55,8 @@ pub(super) enum Kind {
 
 /// All places.
 pub(super) struct Places {
-    open: Mutex<Open>,
-    paces: Mutex<HashMap<IpAddr, Bucket>>,
+    open: Lock<Open>,
+    paces: Lock<HashMap<IpAddr, Bucket>>,
     counters: Arc<Counters>,
 }
 
@@ -95,7 +96,7 @@ pub(super) struct Turn {
 
 impl Places {
     pub(super) fn new(counters: Arc<Counters>) -> Arc<Self> {
-        Arc::new(Self { open: Mutex::default(), paces: Mutex::default(), counters })
+        Arc::new(Self { open: Lock::leaf(Open::default()), paces: Lock::new(Level::Outer, HashMap::new()), counters })
     }
 
     /// A place for a connection. `own`: it comes from this machine. `None`: there is none, and nobody gives way.
@@ -126,7 +127,7 @@ impl Places {
     /// # Errors
     /// How long it must wait.
     pub(super) fn pace(&self, client: IpAddr) -> Result<(), Duration> {
-        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paces = self.paces.lock();
         if paces.len() >= CLIENTS_MAX && !paces.contains_key(&network(client)) {
             // Whoever asks slowly loses nothing by this.
             paces.clear();
@@ -140,8 +141,8 @@ impl Places {
         self.counters.window_refused_total.with_label_values(&[reason]).inc();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_, Open> {
+        self.open.lock()
     }
 }
 

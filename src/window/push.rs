@@ -133,7 +133,7 @@ pub async fn push(config: Config, window: Arc<Window>, mut stop: watch::Receiver
 /// Takes the group back, unless the last push to it was somebody else's; tells whether.
 async fn farewell(config: &Config, window: &Window) -> Result<bool, Failure> {
     // A gateway that shows nothing may still take the group back.
-    let shown = shown(config).await.unwrap_or_default();
+    let shown = timeout(FAREWELL_PATIENCE / 2, shown(config)).await.ok().flatten().unwrap_or_default();
     let value = |name: &str| {
         let line = shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(config.group.as_str()))?;
         line.trim().parse::<f64>().ok()

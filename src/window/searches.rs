@@ -4,8 +4,9 @@
 //! Limits: [`SEARCHES_MAX`] at once, [`WAITING_MAX`] more of one visitor wait, none longer than [`PATIENCE`]; visitors that rest
 //! are forgotten above [`VISITORS_MAX`].
 
+use crate::ground::lock::{Guard, Lock};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -28,7 +29,7 @@ const SHORT: Duration = Duration::from_millis(50);
 /// All searches.
 pub(super) struct Searches {
     turns: Arc<Semaphore>,
-    visitors: Mutex<HashMap<String, Visitor>>,
+    visitors: Lock<HashMap<String, Visitor>>,
 }
 
 #[derive(Clone)]
@@ -47,7 +48,7 @@ pub(super) struct Search<'a> {
 
 impl Default for Searches {
     fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(SEARCHES_MAX)), visitors: Mutex::default() }
+        Self { turns: Arc::new(Semaphore::new(SEARCHES_MAX)), visitors: Lock::leaf(HashMap::new()) }
     }
 }
 
@@ -87,8 +88,8 @@ impl Searches {
         Some((Arc::clone(&visitor.turn), visitor.rests_until))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Visitor>> {
-        self.visitors.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_, HashMap<String, Visitor>> {
+        self.visitors.lock()
     }
 }
 

@@ -3,11 +3,16 @@
 //! In: what the watchdog notes. Out: the reason for 503. A lock that nobody holds for longer than
 //! it takes to copy a line.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use crate::ground::lock::{Guard, Lock};
 
 /// What the watchdog has seen.
-#[derive(Debug, Default)]
-pub struct Vitals(Mutex<Trouble>);
+pub struct Vitals(Lock<Trouble>);
+
+impl Default for Vitals {
+    fn default() -> Self {
+        Self(Lock::leaf(Trouble::default()))
+    }
+}
 
 #[derive(Debug, Default)]
 struct Trouble {
@@ -31,7 +36,7 @@ impl Vitals {
         self.lock().slow.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Trouble> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_, Trouble> {
+        self.0.lock()
     }
 }

@@ -200,22 +200,27 @@ async fn nobody_sends_by_address_alone() {
 #[tokio::test]
 async fn a_token_sends_within_its_limits_and_does_nothing_else() {
     let limited = Token::new("shop", "{PLAIN}t0ken").unwrap();
-    let limited =
-        limited.limited(vec!["shop@example.org".to_owned()], vec!["127.0.0.0/8".parse().unwrap()], "2/h".parse().ok());
+    let limited = limited.limited(vec!["shop@example.org".to_owned()], Vec::new(), "2/h".parse().ok());
+    let near = || Token::new("near", "{PLAIN}n").unwrap().limited(Vec::new(), vec!["127.0.0.0/8".parse().unwrap()], None);
     let elsewhere = Token::new("cron", "{PLAIN}x").unwrap().limited(Vec::new(), vec!["192.0.2.0/24".parse().unwrap()], None);
     let hashed = Token::new("hashed", &bcrypt::hash("s3cret", 4).unwrap()).unwrap();
-    let tokens = vec![limited, elsewhere, hashed];
+    let tokens = vec![limited, near(), elsewhere, hashed];
     let proxies = vec!["127.0.0.0/8".parse().unwrap()];
-    let access = Access { public: false, tokens, proxies, ..access(Some(Login::new("operator", "s3cret"))) };
-    let window = TestWindow::open_with(troubled_queue(), access).await;
+    let all = Access { public: false, tokens, proxies, ..access(Some(Login::new("operator", "s3cret"))) };
+    let window = TestWindow::open_with(troubled_queue(), all).await;
     let bearer = "Authorization: Bearer shop:t0ken";
     assert_eq!(window.curl(&MAIL, ENVELOPE).await.status, 401, "who shows nothing is asked");
     for wrong in ["Bearer shop:wrong", "Bearer nobody:t0ken", "Bearer t0ken", "Bearer cron:x", "Bearer operator:s3cret"] {
         let reply = with(&window, &[&format!("Authorization: {wrong}")], &MAIL, ENVELOPE).await;
         assert_eq!(reply.status, 401, "{wrong}");
     }
-    // A condition on the network is not met by what a proxy says, be it one of ours.
-    assert_eq!(with(&window, &[bearer, "X-Forwarded-For: 127.0.0.1"], &MAIL, ENVELOPE).await.status, 401);
+    // A condition on the network is not met by what a proxy says, be it one of ours, nor by one that says nothing.
+    let nearby = "Authorization: Bearer near:n";
+    assert_eq!(with(&window, &[nearby, "X-Forwarded-For: 127.0.0.1"], &MAIL, ENVELOPE).await.status, 401);
+    assert_eq!(with(&window, &[nearby], &MAIL, ENVELOPE).await.status, 401);
+    let direct = Access { public: false, tokens: vec![near()], ..access(None) };
+    let direct = TestWindow::open_with(troubled_queue(), direct).await;
+    assert_eq!(with(&direct, &[nearby], &MAIL, ENVELOPE).await.status, 201);
     let other = ENVELOPE.replace("shop%40", "other%40");
     let denied = with(&window, &[bearer], &MAIL, &other).await;
     assert!(denied.status == 403 && denied.body.contains("other@example.org"), "{}", denied.body);

@@ -6,9 +6,10 @@
 //! Limits: one note for each thread that is in a call.
 
 use super::{Disk, File, Space};
+use crate::ground::lock::{Guard, Lock};
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A sync or another call that takes longer than this is slow: new mail is not taken before it has
@@ -16,8 +17,13 @@ use std::time::{Duration, Instant};
 pub const SLOW: Duration = Duration::from_secs(5);
 
 /// The calls that have begun and not returned.
-#[derive(Debug, Default)]
-pub struct Calls(Mutex<Running>);
+pub struct Calls(Lock<Running>);
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self(Lock::leaf(Running::default()))
+    }
+}
 
 #[derive(Debug, Default)]
 struct Running {
@@ -88,8 +94,8 @@ impl Calls {
         result
     }
 
-    fn lock(&self) -> MutexGuard<'_, Running> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_, Running> {
+        self.0.lock()
     }
 }
 

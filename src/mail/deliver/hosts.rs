@@ -5,9 +5,10 @@
 //!
 //! Limits: [`HOST_MAX`], [`HOST_UNPROVEN_MAX`]; [`REMEMBERED_MAX`] hosts are remembered.
 
+use crate::ground::lock::{Guard, Lock};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// Connections to one host address, open or being opened. Of IPv6, to one network of 64 bits.
 pub const HOST_MAX: u32 = 250;
@@ -19,9 +20,14 @@ pub const HOST_UNPROVEN_MAX: u32 = 10;
 const REMEMBERED_MAX: usize = 10_000;
 
 /// All hosts that are being spoken to, and some more.
-#[derive(Default)]
 pub(super) struct Hosts {
-    known: Mutex<HashMap<IpAddr, Host>>,
+    known: Lock<HashMap<IpAddr, Host>>,
+}
+
+impl Default for Hosts {
+    fn default() -> Self {
+        Self { known: Lock::leaf(HashMap::new()) }
+    }
 }
 
 #[derive(Default, Clone, Copy)]
@@ -57,8 +63,8 @@ impl Hosts {
         Some(Place { hosts: self.clone(), address })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Host>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_, HashMap<IpAddr, Host>> {
+        self.known.lock()
     }
 }
 

@@ -42,6 +42,9 @@ pub const COURIERS_MAX: u32 = 500;
 /// How often the dispatcher looks around although nothing was to happen.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
+/// How often the counters are told who holds the couriers.
+const TELL_PLACES: Duration = Duration::from_secs(1);
+
 /// How often it looks whether a failing data volume is well again.
 const STORAGE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -171,9 +174,16 @@ impl<S: Spool> Outbound<S> {
     pub async fn run(self: Arc<Self>) {
         let mut couriers = tokio::task::JoinSet::new();
         let mut stopping = self.stopping.subscribe();
+        let mut told: Option<Instant> = None;
         while !*stopping.borrow_and_update() {
-            let pause = if self.is_storage_failing() { STORAGE_PAUSE } else { self.start(&mut couriers) };
-            self.state.places().tell(&self.counters);
+            let mut pause = if self.is_storage_failing() { STORAGE_PAUSE } else { self.start(&mut couriers) };
+            // It walks through all destinations: not at every ring.
+            if told.is_none_or(|told| told.elapsed() >= TELL_PLACES) {
+                told = Some(Instant::now());
+                self.state.places().tell(&self.counters);
+            } else {
+                pause = pause.min(TELL_PLACES);
+            }
             tokio::select! {
                 () = self.bell.notified() => {}
                 () = tokio::time::sleep(pause) => self.plan_unread().await,

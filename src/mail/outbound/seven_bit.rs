@@ -2,7 +2,7 @@
 
 use crate::appliance::counter::Counters;
 use crate::mail::deliver::Connection;
-use crate::mail::model::{Body, BodyType, Message, Outcome, Reply, Report, Target};
+use crate::mail::model::{Body, BodyType, Enhanced, Message, Outcome, Reply, Report, Target};
 use crate::mail::rewrite::seven_bit::{Trouble, convert};
 
 /// Content of at most so many octets is rewritten at once; more waits for a thread that may block.
@@ -30,7 +30,9 @@ pub(super) async fn send(connection: &mut Connection, message: &Message, targets
         }
         Err(trouble) => {
             let outcome = refused(&report.relay, &trouble);
-            for (_, old) in report.outcomes.iter_mut().filter(|(target, _)| again.contains(target)) {
+            // Whatever else the next hop said stays its word: only a refusal of 8-bit content is ours to answer.
+            let by_letter = |outcome: &Outcome| matches!(outcome.reply.enhanced, Some(Enhanced(5, 6, 1 | 3)));
+            for (_, old) in report.outcomes.iter_mut().filter(|(target, old)| again.contains(target) && by_letter(old)) {
                 *old = outcome.clone();
             }
         }
@@ -73,7 +75,7 @@ fn merge(report: &mut Report, second: Report) {
     report.transcript =
         if second.transcript.is_empty() { String::new() } else { report.transcript.clone() + &second.transcript };
     report.reusable = second.reusable;
-    report.elsewhere = second.elsewhere;
+    report.elsewhere &= second.elsewhere;
 }
 
 #[cfg(test)]

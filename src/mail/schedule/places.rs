@@ -174,6 +174,8 @@ impl Places {
         let urgent = match standing {
             Standing::Known => 0,
             _ if self.has_room(Standing::Known) => 0,
+            // They have all that they may have: no place that is given up would be theirs.
+            _ if self.taken(Standing::Known) >= self.shares.standing[Standing::Known as usize] => 0,
             _ => self.turn.len(Standing::Known).saturating_sub(leaving).min(self.slow.len(standing)),
         };
         own.min(beyond).max(urgent)

@@ -206,7 +206,8 @@ fn sent(window: &Window, id: MessageId, repeated: bool) -> Answer {
 fn refused(reply: &Reply) -> Answer {
     let status = match reply.code {
         552 => StatusCode::PAYLOAD_TOO_LARGE,
-        451 => StatusCode::REQUEST_TIMEOUT,
+        // X.4.Z: the content broke off. A data volume that does not answer is 451 as well, and none of the client's fault.
+        451 if reply.enhanced.is_some_and(|enhanced| enhanced.1 == 4) => StatusCode::REQUEST_TIMEOUT,
         400..=499 => StatusCode::SERVICE_UNAVAILABLE,
         554 if reply.enhanced.is_some_and(|enhanced| enhanced.1 == 7) => StatusCode::FORBIDDEN,
         _ => StatusCode::UNPROCESSABLE_ENTITY,

@@ -92,7 +92,15 @@ pub const ALL: &[Row] = &[
         site: Site::Plain,
         line: "Error: session_reserve must not be more than session_limit",
         code: 64,
-        cause: &["11", "10"],
+        cause: &["session_limit is 10", "MTA_SESSION_RESERVE"],
+    },
+    Row {
+        what: "a token with the name of the login",
+        vars: &[("MTA_USERNAME", "anna"), ("MTA_PASSWORD", "x"), ("MTA_API_TOKENS", "anna:{PLAIN}0123456789abcdef")],
+        site: Site::Plain,
+        line: "Error: api_tokens must not have the name of username",
+        code: 64,
+        cause: &["MTA_API_TOKENS"],
     },
     Row {
         what: "back-off times the wrong way round",

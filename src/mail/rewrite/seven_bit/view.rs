@@ -4,9 +4,10 @@ use super::READ;
 use super::survey::Plan;
 use super::walk::Walker;
 use super::write::Writer;
+use crate::ground::lock::{Level, Lock};
 use crate::mail::model::Content;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// The rewritten content. It is cheap to read from its start to its end; going back begins anew.
 pub(super) struct View {
@@ -14,7 +15,7 @@ pub(super) struct View {
     original_len: u64,
     plan: Arc<Plan>,
     len: u64,
-    place: Mutex<Place>,
+    place: Lock<Place>,
 }
 
 /// How far it has been read.
@@ -34,7 +35,7 @@ impl View {
     /// # Errors
     /// As [`Content::read_at`].
     pub fn new(original: Arc<dyn Content>, original_len: u64, plan: Arc<Plan>) -> io::Result<Self> {
-        let mut view = Self { original, original_len, len: 0, place: Mutex::new(Place::start(&plan)), plan };
+        let mut view = Self { original, original_len, len: 0, place: Lock::new(Level::Outer, Place::start(&plan)), plan };
         let mut place = Place::start(&view.plan);
         while view.advance(&mut place)? {
             place.offset += place.ready.len() as u64;
@@ -76,7 +77,7 @@ impl Place {
 
 impl Content for View {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = self.place.lock();
         if offset < place.offset {
             *place = Place::start(&self.plan);
         }
