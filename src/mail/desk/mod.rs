@@ -29,7 +29,7 @@ const PAGE: usize = 1000;
 pub struct Office<S> {
     outbound: Arc<Outbound<S>>,
     /// The destinations as they were a moment ago: to find them takes time that grows with the queue, and holds up mail.
-    destinations: Lock<Option<(Instant, Vec<DestinationSummary>)>>,
+    destinations: Lock<Option<(FreshUntil, Vec<DestinationSummary>)>>,
     /// The groups, in the same way; the lock is held while they are made, so that they are made once.
     groups: Arc<tokio::sync::Mutex<HashMap<Grouping, (Instant, Groups)>>>,
     pauses: Arc<Pauses>,
@@ -38,8 +38,15 @@ pub struct Office<S> {
 /// How old an answer about groups may be.
 const GROUPS_FRESH: Duration = Duration::from_secs(10);
 
-/// How old an answer about destinations may be.
+/// How old an answer about destinations may be, at most.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// It may be so many times as old as it took to make: of a short queue each answer is a new one, and a long one is walked
+/// through for a twentieth of the time.
+const FRESH_TIMES: u32 = 20;
+
+/// Until when an answer may be given once more.
+type FreshUntil = Instant;
 
 /// How many destinations are kept ready for answers.
 const DESTINATIONS_MAX: usize = 1000;
@@ -71,13 +78,15 @@ impl<S: Spool> Desk for Office<S> {
 
     fn destinations(&self, limit: usize) -> Vec<DestinationSummary> {
         let mut kept = self.destinations.lock();
-        if kept.as_ref().is_none_or(|(since, _)| since.elapsed() > FRESH) {
+        if kept.as_ref().is_none_or(|(until, _)| Instant::now() > *until) {
+            let begun = Instant::now();
             let mut rows = self.outbound.state.summaries(DESTINATIONS_MAX, clock::steady());
             for row in &mut rows {
                 let moments = [&mut row.oldest, &mut row.next_try, &mut row.suspended_until, &mut row.unreachable_since];
                 moments.into_iter().for_each(|moment| *moment = moment.map(clock::wall));
             }
-            *kept = Some((Instant::now(), rows));
+            let fresh = (begun.elapsed() * FRESH_TIMES).min(FRESH);
+            *kept = Some((Instant::now() + fresh, rows));
         }
         kept.as_ref().map(|(_, rows)| rows.iter().take(limit).cloned().collect()).unwrap_or_default()
     }
