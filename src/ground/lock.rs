@@ -28,6 +28,8 @@ pub enum Level {
     Leaf,
     /// What a log line needs: a line may be written anywhere.
     Log,
+    /// What is only noted, for moments, under any other lock: that a call to the disk has begun or ended.
+    Last,
 }
 
 /// A value that threads share.
@@ -132,7 +134,7 @@ mod check {
         static LEVELS: Cell<u8> = Cell::new(0);
     }
 
-    const ALL: [Level; 4] = [Level::Outer, Level::Index, Level::Leaf, Level::Log];
+    const ALL: [Level; 5] = [Level::Outer, Level::Index, Level::Leaf, Level::Log, Level::Last];
 
     impl Held {
         #[track_caller]

@@ -271,8 +271,13 @@ fn a_mail_host_that_is_this_machine_is_a_loop_whatever_the_port() {
     }
     appliance.until_empty();
     assert_eq!(appliance.counter("mta_bounced_total"), 4);
-    let loops = appliance.log().into_iter().filter(|line| line.contains("5.4.6") && line.contains("status=bounced"));
-    assert_eq!(loops.count(), 4);
+    until("the log tells of four loops", || {
+        let loops = |line: &String| line.contains("dsn=5.4.6") && line.contains("status=bounced");
+        match appliance.log().iter().filter(|line| loops(line)).count() {
+            4 => Ok(()),
+            other => Err(other.to_string()),
+        }
+    });
 }
 
 #[test]

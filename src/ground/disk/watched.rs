@@ -6,7 +6,7 @@
 //! Limits: one note for each thread that is in a call.
 
 use super::{Disk, File, Space};
-use crate::ground::lock::{Guard, Lock};
+use crate::ground::lock::{Guard, Level, Lock};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct Calls(Lock<Running>);
 
 impl Default for Calls {
     fn default() -> Self {
-        Self(Lock::leaf(Running::default()))
+        Self(Lock::new(Level::Last, Running::default()))
     }
 }
 
