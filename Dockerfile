@@ -67,6 +67,6 @@ VOLUME ["/data", "/run/postern"]
 # Ports below 1024 need no capability here: since 20.10 Docker sets ip_unprivileged_port_start to 0
 # inside containers. Elsewhere use MTA_SMTP_PORT and MTA_UI_PORT.
 EXPOSE 25 465 80
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=15s --start-period=30s --retries=3 \
     CMD ["/usr/bin/postern", "health"]
 ENTRYPOINT ["/usr/bin/postern", "init"]
