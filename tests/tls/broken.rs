@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 /// One whose handshakes may take a second.
 fn receiver() -> Receiver {
-    let limits = Limits { handshake: Duration::from_secs(1), linger: Duration::from_millis(200), ..Limits::default() };
+    let second = Duration::from_secs(1);
+    let limits =
+        Limits { handshake: second, handshake_trusted: second, linger: Duration::from_millis(200), ..Limits::default() };
     Receiver::start(Setup { pair: Some(pair().0), limits, ..Setup::default() })
 }
 

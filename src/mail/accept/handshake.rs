@@ -2,7 +2,7 @@
 //!
 //! Purpose: a plain connection becomes an encrypted one, or is closed. In: a connection whose client will speak first. Out: the
 //! encrypted stream. A failure is counted, and told in the log.
-//! Limits: [`super::Limits::handshake`] for all of it. A signature costs as much processor time as many mails, so at most half
+//! Limits: [`super::Limits::handshake`] for all of it, [`super::Limits::handshake_trusted`] for clients that may relay. A signature costs as much processor time as many mails, so at most half
 //! of the processors (but one) sign at a time (a client that wants another key exchange first is not counted), and between two signatures the tasks of other sessions have their turn. Failures
 //! are one log line a second.
 //! Security: nothing is said in plain text to a client whose handshake failed; it hears the alert of TLS and the close.

@@ -47,8 +47,11 @@ pub struct Limits {
     pub tarpit_max: Duration,
     /// How long a session that gives way may take to hear so.
     pub farewell: Duration,
-    /// For a whole TLS handshake.
+    /// For a whole TLS handshake of a stranger.
     pub handshake: Duration,
+    /// The same for a client that may relay. As long as for a command: a busy client, or a relay with a twentieth of a
+    /// processor, is no reason to lose its mail.
+    pub handshake_trusted: Duration,
     /// From the end of one reply to the end of the next command line, however it dribbles in (RFC 5321 §4.5.3.2.7: 5 min).
     pub command: Duration,
     /// Until the next octets of content arrive (§4.5.3.2.5: 3 min).
@@ -78,6 +81,7 @@ impl Default for Limits {
             tarpit_max: Duration::from_secs(5),
             farewell: Duration::from_secs(1),
             handshake: Duration::from_secs(30),
+            handshake_trusted: Duration::from_secs(300),
             command: Duration::from_secs(300),
             content: Duration::from_secs(180),
             content_grace: Duration::from_secs(600),

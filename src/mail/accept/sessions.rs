@@ -323,7 +323,10 @@ impl Visit {
 
     /// How long the session may take for a handshake of TLS.
     pub fn handshake_time(&self, limits: &Limits) -> Duration {
-        if self.trusted || !self.sessions.busy.load(Ordering::Relaxed) {
+        if self.trusted {
+            return limits.handshake_trusted;
+        }
+        if !self.sessions.busy.load(Ordering::Relaxed) {
             return limits.handshake;
         }
         limits.handshake.min(limits.stranger_busy)

@@ -119,6 +119,7 @@ async fn strangers_have_less_time_while_they_are_many() {
     assert_eq!(first.visit().command_time(&limits), limits.stranger_busy);
     assert_eq!(first.visit().handshake_time(&limits), limits.stranger_busy);
     assert_eq!(trusted.visit().command_time(&limits), limits.command);
+    assert_eq!(trusted.visit().handshake_time(&limits), limits.handshake_trusted);
     first.visit().reached(Progress::Mail);
     assert_eq!(first.visit().command_time(&limits), limits.command, "who sends has the time of the standard");
 }
