@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All tests, one after the other, and one summary at the end: what `make test` runs.
 #
-#   scripts/test.sh [STEP...]      steps: scripts rules fmt clippy deny suites doc (default: all)
+#   scripts/test.sh [STEP...]      steps: scripts rules fmt clippy deny suites threads doc (default: all)
 #
 # Every step runs even when an earlier one failed, so that one run tells everything. Nothing is left
 # out silently: a tool that is missing is a failed step, and tests marked `ignore` are listed by name.
@@ -33,28 +33,31 @@ step_deny() {
   need cargo-deny "cargo install --locked cargo-deny" || return
   cargo deny --locked check --hide-inclusion-graph bans licenses sources
 }
-step_suites() {
+# All suites, or those that a profile of .config/nextest.toml chooses, with relays of so many threads for mail.
+nextest() { # profile, threads
   local docker=
   # The container tests call the client by this name. That there is no engine is for them to say.
   if docker=$(scripts/docker-client.sh 2>/dev/null); then export DOCKER="$docker"; fi
-  if need cargo-nextest "cargo install --locked cargo-nextest"; then
-    rm -f target/nextest/default/junit.xml
-    cargo nextest run --locked --all-targets
-  else
-    return 1
-  fi
+  need cargo-nextest "cargo install --locked cargo-nextest" || return
+  rm -f "$(report "$1")"
+  POSTERN_TEST_WORKER_THREADS=$2 cargo nextest run --locked --all-targets --profile "$1"
 }
+report() { echo "${CARGO_TARGET_DIR:-target}/nextest/$1/junit.xml"; } # profile
+step_suites() { nextest default 1; }
+# What moves mail, once more.
+step_threads() { nextest threads 8; }
 # nextest leaves the examples in the documentation to cargo.
 step_doc() { cargo test --locked --doc --quiet; }
 
-suites_table() {
-  local report=${CARGO_TARGET_DIR:-target}/nextest/default/junit.xml
+suites_table() { # title, profile
+  local report
+  report=$(report "$2")
   [ -f "$report" ] || return 0
-  python3 - "$report" <<'PY'
+  python3 - "$report" "$1" <<'PY'
 import sys
 import xml.etree.ElementTree as xml
 
-print(f"  {'suite':<28}{'tests':>6}{'failed':>8}{'seconds':>9}")
+print(f"  {sys.argv[2]:<28}{'tests':>6}{'failed':>8}{'seconds':>9}")
 total = [0, 0]
 for suite in sorted(xml.parse(sys.argv[1]).getroot().iter("testsuite"), key=lambda s: s.get("name")):
     cases = list(suite.iter("testcase"))
@@ -67,7 +70,7 @@ PY
 }
 
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(scripts rules fmt clippy deny suites doc)
+[ ${#steps[@]} -gt 0 ] || steps=(scripts rules fmt clippy deny suites threads doc)
 for step in "${steps[@]}"; do
   declare -F "step_$step" >/dev/null || { echo "no step named $step" >&2; exit 64; }
 done
@@ -84,6 +87,7 @@ printf '\n==> summary\n'
 for i in "${!names[@]}"; do
   printf '  %-10s %-7s %5s s\n' "${names[$i]}" "${results[$i]}" "${times[$i]}"
 done
-case " ${steps[*]} " in *" suites "*) suites_table ;; esac
+case " ${steps[*]} " in *" suites "*) suites_table suite default ;; esac
+case " ${steps[*]} " in *" threads "*) suites_table "suite, 8 threads for mail" threads ;; esac
 if [ "$failed" -ne 0 ]; then echo "  FAILED: see above"; exit 1; fi
 echo "  all passed"

@@ -48,6 +48,7 @@ use claim::Ports;
 use nix::sys::signal::SigSet;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -99,6 +100,7 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.worker_threads)
         .max_blocking_threads(DISK_THREADS)
+        .thread_name_fn(thread_names(settings.worker_threads))
         .enable_all()
         .build()
         .map_err(|error| vec![internal("the runtime", &error)])?;
@@ -107,6 +109,16 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
     let ended = ended.map_err(|failure| vec![failure]);
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
+}
+
+/// Names for the threads of the mail runtime, for stacks and `ps`: it starts those that carry mail first, and then, one by one,
+/// those that wait for the disk.
+fn thread_names(for_mail: usize) -> impl Fn() -> String + Send + Sync {
+    let started = AtomicUsize::new(0);
+    move || {
+        let number = started.fetch_add(1, Ordering::Relaxed);
+        if number < for_mail { "mail" } else { "disk" }.to_owned()
+    }
 }
 
 /// What the supervisor has told, and has still to tell.

@@ -1,6 +1,7 @@
 //! One appliance that is started, killed and started again: same ports, same volume, another process.
 
 use crate::PATIENCE;
+use crate::threads;
 use crate::volume::give_away;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, geteuid};
@@ -217,7 +218,7 @@ fn spawn(dir: &Path, data: &Path, next_hop: SocketAddr, (smtp, ui): (u16, u16), 
         ("MTA_MINIMAL_BACKOFF_TIME", "1s".to_owned()),
         ("MTA_MAXIMAL_BACKOFF_TIME", "2s".to_owned()),
     ]);
-    command.env("MTA_VOLUME_DATA", data).env("MTA_RUN_DIR", dir.join("run")).process_group(0);
+    command.env("MTA_VOLUME_DATA", data).env("MTA_RUN_DIR", dir.join("run")).envs(threads::property()).process_group(0);
     if geteuid().is_root() {
         command.uid(ORDINARY).gid(ORDINARY);
     }

@@ -17,6 +17,8 @@ mod load;
 mod mail;
 mod next_hop;
 mod power;
+#[path = "../support/threads.rs"]
+mod threads;
 mod verdict;
 mod volume;
 

@@ -42,3 +42,9 @@ fn is_well(receiver: &Receiver) {
     assert_eq!(receiver.spool.messages().len(), before + 1);
     assert_eq!(receiver.counters.panics_total.get(), 0);
 }
+
+#[test]
+fn the_receiver_has_the_threads_that_the_run_asks_for() {
+    let _receiver = Receiver::start(support::receiver::Setup::default());
+    support::threads::expect(std::process::id(), support::threads::asked_for().unwrap_or(2));
+}

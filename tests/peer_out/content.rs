@@ -5,7 +5,7 @@ use postern::mail::model::{Body, BodyType, Target};
 use std::io::Write;
 use std::sync::Arc;
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn every_octet_arrives() {
     let long = "x".repeat(100_000);
     let tricky: &[&[u8]] = &[
@@ -40,7 +40,7 @@ async fn every_octet_arrives() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn twenty_five_megabytes_come_from_the_disk() {
     // Lines of all lengths, many with leading dots, and line ends across every border between pieces.
     let mut content = Vec::new();
@@ -62,7 +62,7 @@ async fn twenty_five_megabytes_come_from_the_disk() {
     assert!(peer.lines().contains(&format!("MAIL FROM:<s@here.example> SIZE={}", content.len())));
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn content_that_cannot_be_read_is_not_half_delivered() {
     let file = tempfile::tempfile().unwrap();
     file.set_len(100_000).unwrap();
@@ -75,7 +75,7 @@ async fn content_that_cannot_be_read_is_not_half_delivered() {
     assert!(peer.mails().is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_small_mail_costs_two_writes() {
     let peer = Peer::good(&["PIPELINING", "8BITMIME", "SIZE"]).await;
     let mut connection = connect(&peer).await;
@@ -92,7 +92,7 @@ async fn a_small_mail_costs_two_writes() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_thousand_recipients_go_in_groups() {
     for keywords in [&["PIPELINING"][..], &[]] {
         let peer = Peer::good(keywords).await;
@@ -104,7 +104,7 @@ async fn a_thousand_recipients_go_in_groups() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_copy_goes_to_everybody_and_counts_once() {
     let peer = Peer::good(&["PIPELINING"]).await;
     let mail = message(3, "a\r\n");
@@ -114,7 +114,7 @@ async fn a_copy_goes_to_everybody_and_counts_once() {
     assert_eq!(peer.lines().iter().filter(|line| line.starts_with("RCPT")).count(), 3);
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn the_null_sender_is_empty() {
     let peer = Peer::good(&[]).await;
     let mut mail = message(1, "a\r\n");

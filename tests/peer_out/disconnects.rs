@@ -2,7 +2,7 @@
 
 use crate::support::{Do, Peer, code, codes, connect, message, patient, refused, send};
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn before_mail_is_asked_for() {
     for state in ["", "EHLO"] {
         let peer = Peer::start(&[], move |step| if step.line.starts_with(state) { Do::Close } else { Do::Usual }).await;
@@ -12,7 +12,7 @@ async fn before_mail_is_asked_for() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn in_each_state_of_a_transaction() {
     for keywords in [&["PIPELINING"][..], &[]] {
         for state in ["MAIL", "RCPT TO:<r0", "RCPT TO:<r1", "DATA", "."] {
@@ -30,7 +30,7 @@ async fn in_each_state_of_a_transaction() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn in_the_middle_of_content() {
     let peer = Peer::start(&[], |step| match step.line {
         "DATA" => Do::SayAndClose(b"354 go on\r\n".to_vec()),
@@ -41,7 +41,7 @@ async fn in_the_middle_of_content() {
     assert_eq!(codes(&report), ["451 4.4.2"], "{report:?}");
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn with_a_last_word_in_the_middle_of_content() {
     let peer = Peer::start(&[], |step| match step.line {
         "DATA" => Do::SayAndClose(b"354 go on\r\n552 5.3.4 enough\r\n".to_vec()),

@@ -3,7 +3,7 @@
 use crate::support::{Do, Peer, all_delivered, codes, connect, message, say, send};
 use postern::mail::model::{Address, BodyType};
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn no_eight_bit_content() {
     let mut mail = message(2, "Subject: a\r\n\r\nü\r\n");
     mail.envelope.body = BodyType::EightBitMime;
@@ -20,7 +20,7 @@ async fn no_eight_bit_content() {
     assert!(peer.lines().contains(&"MAIL FROM:<s@here.example> BODY=8BITMIME".to_owned()));
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn no_internationalised_mail() {
     let with = |sender: &str, recipients: &[&str], content: &str| {
         let mut mail = message(recipients.len(), content);
@@ -57,7 +57,7 @@ async fn no_internationalised_mail() {
     assert_eq!(peer.lines()[1..3], ["MAIL FROM:<ä@here.example> SMTPUTF8", "RCPT TO:<ü@bücher.example>"]);
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_message_that_is_too_large() {
     let peer = Peer::good(&["SIZE 1000"]).await;
     let (connection, report) = send(connect(&peer).await, &message(1, "x".repeat(1001))).await;
@@ -71,7 +71,7 @@ async fn a_message_that_is_too_large() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_server_that_knows_only_helo() {
     let peer = Peer::start(&["PIPELINING", "SIZE"], |step| match step.line {
         line if line.starts_with("EHLO") => say("502 5.5.1 what?"),

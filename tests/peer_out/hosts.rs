@@ -13,7 +13,7 @@ async fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn broken_hosts_first_and_a_good_one_behind_them() {
     let closes = Peer::start(&[], |_| Do::Close).await;
     let refuses = Peer::start(&[], |_| say("554 5.7.1 not here")).await;
@@ -35,7 +35,7 @@ async fn broken_hosts_first_and_a_good_one_behind_them() {
     assert_eq!(counters.connections_out_active.get(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn all_addresses_of_a_host_are_tried() {
     let good = Peer::good(&[]).await;
     let hop = Hop { host: "mx.example".into(), addresses: vec![nobody().await, nobody().await, good.address] };
@@ -43,7 +43,7 @@ async fn all_addresses_of_a_host_are_tried() {
     assert!(client(patient()).connect(&route).await.is_ok());
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn nobody_is_there() {
     let address = nobody().await;
     let outcome = client(patient()).connect(&route(&[address])).await.unwrap_err();
@@ -51,7 +51,7 @@ async fn nobody_is_there() {
     assert_eq!(outcome.reply.text, format!("connect to mx0.example[127.0.0.1]:{}: Connection refused", address.port()));
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_greeting_of_5xx_is_no_verdict_on_the_mail() {
     let refuses = Peer::start(&[], |_| say("554 5.7.1 not you")).await;
     let also = Peer::start(&[], |_| say("521 5.3.2 no mail here")).await;
@@ -68,7 +68,7 @@ async fn a_greeting_of_5xx_is_no_verdict_on_the_mail() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_refused_ehlo_and_helo_is_no_verdict_on_the_mail() {
     let refuses =
         Peer::start(&[], |step| if step.line.is_empty() { Do::Usual } else { say("550 5.7.1 not by that name") }).await;
@@ -80,7 +80,7 @@ async fn a_refused_ehlo_and_helo_is_no_verdict_on_the_mail() {
 }
 
 /// OpenSMTPD#775: two such, the third well.
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn hosts_that_say_nothing_cost_the_others_seconds() {
     let turn = Duration::from_millis(200);
     for silent in 1..=6_u32 {
@@ -98,7 +98,7 @@ async fn hosts_that_say_nothing_cost_the_others_seconds() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_slow_host_is_not_given_up_for_a_worse_one_that_is_dead() {
     let greeting = || Do::Slowly(b"220 at last\r\n".to_vec(), Duration::from_millis(100));
     let slow = Peer::start(&[], move |step| if step.line.is_empty() { greeting() } else { Do::Usual }).await;
@@ -107,7 +107,7 @@ async fn a_slow_host_is_not_given_up_for_a_worse_one_that_is_dead() {
     assert!(connection.relay().starts_with("mx0."), "{connection:?}");
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn finding_a_host_ends_in_time_however_many_are_silent() {
     let mut addresses = Vec::new();
     for _ in 0..48 {
@@ -138,7 +138,7 @@ async fn carry(addresses: &[SocketAddr], recipients: usize) -> (Vec<String>, Rep
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn the_next_host_is_asked_about_recipients_that_were_put_off() {
     for (state, said) in [
         ("MAIL", "451 4.3.0 database down"),
@@ -171,7 +171,7 @@ fn named(peer: &Peer) -> Vec<String> {
     lines.filter_map(|line| Some(line.strip_prefix("RCPT TO:<")?.split('@').next()?.to_owned())).collect()
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_verdict_is_not_asked_for_twice() {
     for (state, said) in [("MAIL", "553 5.1.8 no such sender"), ("RCPT", "550 5.1.1 unknown"), (".", "554 5.7.1 spam")] {
         let first = Peer::start(&[], move |step| match step.line {
@@ -187,7 +187,7 @@ async fn a_verdict_is_not_asked_for_twice() {
 }
 
 /// A host that has all of the content may have taken it: a second one would make it two.
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn content_whose_fate_is_not_known_goes_to_no_other_host_at_once() {
     for said in [None, Some("354 more?")] {
         let first = Peer::start(&[], move |step| match (step.line, said) {
@@ -203,7 +203,7 @@ async fn content_whose_fate_is_not_known_goes_to_no_other_host_at_once() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn content_that_was_taken_is_delivered_whatever_comes_after() {
     let drops = Peer::start(&[], |step| match step.line {
         "." => Do::SayAndClose(b"250 2.0.0 taken\r\n".to_vec()),
@@ -215,7 +215,7 @@ async fn content_that_was_taken_is_delivered_whatever_comes_after() {
     assert!(all_delivered(&report));
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_bounded_number_of_hosts_is_given_the_mail() {
     let mut addresses = Vec::new();
     for _ in 0..8 {
@@ -227,7 +227,7 @@ async fn a_bounded_number_of_hosts_is_given_the_mail() {
 }
 
 /// A host with many addresses that puts mail off does not keep the others from their turn.
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn other_hosts_come_before_other_addresses() {
     let busy = || async { Peer::start(&[], |step| if step.line == "." { say("451 later") } else { Do::Usual }).await.address };
     let addresses = vec![busy().await, busy().await, busy().await, busy().await, busy().await, busy().await];

@@ -17,7 +17,7 @@ async fn stale(connection: &mut Connection) -> bool {
     false
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_quiet_connection_is_fresh() {
     for keywords in [&[][..], &["STARTTLS"]] {
         let peer = Peer::good(keywords).await;
@@ -29,7 +29,7 @@ async fn a_quiet_connection_is_fresh() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_closed_connection_is_seen() {
     for parting in [&b""[..], b"421 4.4.2 idle too long\r\n"] {
         let peer = Peer::start(&[], move |step| match step.line {
@@ -43,7 +43,7 @@ async fn a_closed_connection_is_seen() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_connection_that_died_unseen_is_opened_anew() {
     for parting in [&b""[..], b"421 4.4.2 idle too long\r\n"] {
         let peer = Peer::start(&["PIPELINING"], move |step| match step.line {
@@ -61,7 +61,7 @@ async fn a_connection_that_died_unseen_is_opened_anew() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_peer_that_stays_away_is_asked_once() {
     let away = Arc::new(AtomicBool::new(false));
     let gone = away.clone();

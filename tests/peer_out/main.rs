@@ -16,4 +16,14 @@ mod servers;
 mod seven_bit;
 mod slowness;
 mod support;
+#[path = "../support/threads.rs"]
+mod threads;
 mod tls;
+mod with_threads;
+
+#[tokio::test(crate = "crate::with_threads")]
+async fn these_tests_have_the_threads_that_the_run_asks_for() {
+    // One thread is the one that the test itself runs on.
+    let wanted = threads::asked_for().filter(|threads| *threads > 1).unwrap_or(0);
+    threads::expect(std::process::id(), wanted);
+}

@@ -43,7 +43,7 @@ impl Names {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn all_kinds_of_records() {
     let names = Names::dnsmasq(&[
         "--mx-host=good.example,mx2.example,20",
@@ -100,7 +100,7 @@ async fn all_kinds_of_records() {
     assert_eq!(names.resolver.addresses("missing.example").await, Err(DnsError::Absent(Absence::Name)));
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn equal_preferences_take_turns() {
     let names = Names::dnsmasq(&[
         "--mx-host=d.example,a.example,10",
@@ -118,7 +118,7 @@ async fn equal_preferences_take_turns() {
     assert_eq!(first.len(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_name_server_that_fails_is_no_verdict() {
     // unbound with a zone whose only server is a closed port: SERVFAIL for everything in it.
     let (port, dead) = (free_port(), free_port());

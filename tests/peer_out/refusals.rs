@@ -4,7 +4,7 @@ use crate::support::{Do, Peer, all_delivered, bounce, codes, connect, counted, m
 use postern::mail::model::Target;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn each_recipient_has_its_own_answer() {
     for keywords in [&["PIPELINING"][..], &[]] {
         let peer = Peer::start(keywords, |step| match step.line {
@@ -49,7 +49,7 @@ fn transactions(peer: &Peer) -> Vec<usize> {
     counts
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn recipients_beyond_the_limit_of_a_transaction_follow_at_once() {
     for keywords in [&["PIPELINING"][..], &[]] {
         for said in ["452 4.5.3 too many", "452 too many", "552 too many", "552 5.5.3 too many", "451 4.5.3 too many"] {
@@ -65,7 +65,7 @@ async fn recipients_beyond_the_limit_of_a_transaction_follow_at_once() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn no_transaction_names_more_recipients_than_configured() {
     let peer = Peer::good(&["PIPELINING"]).await;
     let (_, report) = send(connect(&peer).await, &message(250, "a\r\n")).await;
@@ -73,7 +73,7 @@ async fn no_transaction_names_more_recipients_than_configured() {
     assert_eq!(transactions(&peer), [100, 100, 50]);
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_server_for_which_any_recipient_is_too_many_is_asked_once() {
     for said in ["452 4.5.3 too many", "552 too many"] {
         let peer = limited(&["PIPELINING"], 0, said).await;
@@ -83,7 +83,7 @@ async fn a_server_for_which_any_recipient_is_too_many_is_asked_once() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_full_disk_or_mailbox_is_no_limit_of_recipients() {
     for (said, expected) in
         [("452 4.3.1 disk full", "452 4.3.1"), ("552 5.2.2 full", "552 5.2.2"), ("452 4.2.2 full", "452 4.2.2")]
@@ -95,7 +95,7 @@ async fn a_full_disk_or_mailbox_is_no_limit_of_recipients() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn later_transactions_fail_for_their_own_recipients_alone() {
     // The third transaction's content is refused for good, then the server leaves.
     let ends = AtomicUsize::new(0);
@@ -117,7 +117,7 @@ async fn later_transactions_fail_for_their_own_recipients_alone() {
     assert!(!report.reusable);
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn mail_refused_because_of_us_waits_and_is_counted() {
     for (said, expected) in [
         ("530 5.7.57 Client not authenticated", "451 4.7.57"),
@@ -137,7 +137,7 @@ async fn mail_refused_because_of_us_waits_and_is_counted() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn mail_refused_because_of_its_sender_has_failed() {
     for (said, expected) in [
         ("552 5.3.4 too large", "552 5.3.4"),
@@ -153,7 +153,7 @@ async fn mail_refused_because_of_its_sender_has_failed() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_null_sender_that_is_refused_has_failed_unless_all_mail_would_be() {
     for (said, expected) in [
         ("501 invalid MAIL FROM", "501"),
@@ -167,7 +167,7 @@ async fn a_null_sender_that_is_refused_has_failed_unless_all_mail_would_be() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_login_that_is_asked_for_late_is_no_verdict_either() {
     for state in ["RCPT", "DATA"] {
         let peer = Peer::start(&["PIPELINING"], move |step| match step.line {
@@ -180,7 +180,7 @@ async fn a_login_that_is_asked_for_late_is_no_verdict_either() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn all_recipients_refused_with_data_on_its_way() {
     for (data, keywords) in [("354 go", &["PIPELINING"][..]), ("554 no valid recipients", &["PIPELINING"]), ("354 go", &[])] {
         let peer = Peer::start(keywords, move |step| match step.line {
@@ -206,7 +206,7 @@ async fn all_recipients_refused_with_data_on_its_way() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn the_sender_is_refused() {
     for keywords in [&["PIPELINING"][..], &[]] {
         let peer = Peer::start(keywords, |step| match step.line {
@@ -222,7 +222,7 @@ async fn the_sender_is_refused() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn data_or_the_content_is_refused() {
     for (state, said, expected) in [
         ("DATA", "451 4.3.0 later", "451 4.3.0"),
@@ -242,7 +242,7 @@ async fn data_or_the_content_is_refused() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn the_server_leaves_in_mid_session() {
     for state in ["MAIL", "RCPT TO:<r1", "DATA", "."] {
         let peer = Peer::start(&["PIPELINING"], move |step| match step.line {
@@ -256,7 +256,7 @@ async fn the_server_leaves_in_mid_session() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_copy_counts_as_taken_when_anybody_gets_it() {
     let peer = Peer::start(&["PIPELINING"], |step| match step.line {
         "RCPT TO:<r0@there.example>" => say("550 5.1.1 unknown"),
@@ -275,7 +275,7 @@ async fn a_copy_counts_as_taken_when_anybody_gets_it() {
     assert_eq!(codes(&report), ["450 4.2.1"]);
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_refused_sender_stays_refused_when_the_server_closes() {
     let peer = Peer::start(&["PIPELINING"], |step| match step.line {
         line if line.starts_with("MAIL") => say("550 5.1.8 not you"),

@@ -14,7 +14,7 @@ fn garbage() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn garbage_for_a_greeting() {
     for (name, octets) in garbage() {
         let peer = Peer::start(&[], move |_| Do::Say(octets.clone())).await;
@@ -23,7 +23,7 @@ async fn garbage_for_a_greeting() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn garbage_in_each_state() {
     for keywords in [&["PIPELINING"][..], &[]] {
         for state in ["MAIL", "RCPT", "DATA", "."] {
@@ -41,7 +41,7 @@ async fn garbage_in_each_state() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn the_last_code_counts_and_all_words_are_kept() {
     let blocked = b"220-hello\r\n521 5.7.1 blocked using bl.example\r\n";
     let peer = Peer::start(&[], |_| Do::SayAndClose(blocked.to_vec())).await;
@@ -64,7 +64,7 @@ async fn the_last_code_counts_and_all_words_are_kept() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_reply_with_a_line_that_is_too_long_is_understood() {
     let peer = Peer::start(&[], |step| match step.line {
         line if line.starts_with("RCPT") => Do::Say(format!("550 5.7.1 see {}\r\n", "x".repeat(30_000)).into_bytes()),
@@ -76,7 +76,7 @@ async fn a_reply_with_a_line_that_is_too_long_is_understood() {
     assert!(report.reusable && report.outcomes[0].1.reply.text.starts_with("see xxx"));
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn codes_that_mean_nothing_there() {
     for (state, said) in [("MAIL", "354 x"), ("RCPT", "354 x"), ("DATA", "250 x"), (".", "354 x")] {
         let peer = Peer::start(&["PIPELINING"], move |step| match step.line {
@@ -90,7 +90,7 @@ async fn codes_that_mean_nothing_there() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn hostile_words_are_tamed() {
     let peer = Peer::start(&[], |step| match step.line {
         line if line.starts_with("RCPT") => {
@@ -105,7 +105,7 @@ async fn hostile_words_are_tamed() {
     assert!(!text.contains(|c: char| c.is_control()) && text.len() <= 1000 && text.contains("evil"), "{text:?}");
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_final_word_before_the_content_is_not_believed() {
     for keywords in [&["PIPELINING"][..], &[]] {
         let peer = Peer::start(keywords, |step| match step.line {
@@ -119,7 +119,7 @@ async fn a_final_word_before_the_content_is_not_believed() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_server_out_of_step_is_left() {
     let peer = Peer::start(&["PIPELINING"], |step| match step.line {
         "." => Do::Say(b"250 2.0.0 taken\r\n250 2.0.0 and taken\r\n".to_vec()),

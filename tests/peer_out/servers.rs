@@ -87,7 +87,7 @@ fn all_there(found: &[Vec<u8>]) -> bool {
     })
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn smtp_sink_takes_everything() {
     // With PIPELINING and without.
     for option in ["-c", "-p"] {
@@ -101,7 +101,7 @@ async fn smtp_sink_takes_everything() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn exim_takes_everything_over_tls() {
     let (directory, port) = (open_directory(), free_port());
     let path = directory.path().display();
@@ -125,7 +125,7 @@ async fn exim_takes_everything_over_tls() {
     stored(directory.path().join("mail/new"), mails().len() + 1).await;
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn postfix_takes_everything_over_tls() {
     let (directory, port) = (open_directory(), free_port());
     let path = directory.path().display();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 const SHORT: Duration = Duration::from_millis(200);
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn silence_ends_in_each_state() {
     let outcome = refused(Timeouts { greeting: SHORT, ..patient() }, &Peer::start(&[], |_| Do::Hang).await).await;
     assert_eq!(code(&outcome), "451 4.4.1", "{outcome:?}");
@@ -33,7 +33,7 @@ async fn silence_ends_in_each_state() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn slow_octets_do_not_stretch_the_time() {
     let peer = Peer::start(&[], |step| match step.line {
         "" => Do::Slowly(b"220 hello there, this will take a while\r\n".to_vec(), Duration::from_millis(50)),
@@ -46,7 +46,7 @@ async fn slow_octets_do_not_stretch_the_time() {
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn slow_octets_that_arrive_are_understood() {
     let peer = Peer::start(&[], |step| match step.line {
         "" => Do::Slowly(b"220-slow\r\n220 greeting\r\n".to_vec(), Duration::from_millis(2)),
@@ -61,7 +61,7 @@ async fn slow_octets_that_arrive_are_understood() {
     assert!(peer.lines().iter().any(|line| line.ends_with("SIZE=3")));
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn content_that_nobody_reads_is_given_up() {
     // The peer says 354 and reads no more; what the sockets cannot hold is stuck.
     let peer = Peer::start(&[], |step| match step.line {
@@ -76,7 +76,7 @@ async fn content_that_nobody_reads_is_given_up() {
     assert!(report.outcomes[0].1.reply.text.ends_with("took the content too slowly"), "{report:?}");
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_peer_that_dawdles_over_each_recipient_is_given_up() {
     for keywords in [&["PIPELINING"][..], &[]] {
         let peer = Peer::start(keywords, |step| match step.line {
@@ -94,7 +94,7 @@ async fn a_peer_that_dawdles_over_each_recipient_is_given_up() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn quit_waits_only_a_moment() {
     let peer = Peer::start(&[], |step| if step.line == "QUIT" { Do::Hang } else { Do::Usual }).await;
     let timeouts = Timeouts { quit: SHORT, ..patient() };

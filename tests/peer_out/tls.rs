@@ -4,7 +4,7 @@ use crate::support::{Do, Peer, all_delivered, client, code, codes, connect, mess
 use postern::mail::deliver::Timeouts;
 use std::time::Duration;
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn mail_is_encrypted_where_it_can_be() {
     let peer = Peer::good(&["STARTTLS", "PIPELINING", "8BITMIME"]).await;
     let (connection, report) = send(connect(&peer).await, &message(2, "a\r\n.b\r\n")).await;
@@ -15,7 +15,7 @@ async fn mail_is_encrypted_where_it_can_be() {
     assert_eq!(peer.lines()[..3], ["EHLO relay.example", "STARTTLS", "EHLO relay.example"]);
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_large_mail_is_encrypted() {
     let content = "line of text\r\n".repeat(500_000);
     let peer = Peer::good(&["STARTTLS"]).await;
@@ -24,7 +24,7 @@ async fn a_large_mail_is_encrypted() {
     assert!(peer.mails()[0] == content.as_bytes());
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn tls_that_fails_ends_in_plain_text() {
     for broken in [
         // Garbage in place of the handshake, a closed connection, a server that hangs up while asked.
@@ -45,7 +45,7 @@ async fn tls_that_fails_ends_in_plain_text() {
     assert!(!send(connect(&peer).await, &message(1, "a\r\n")).await.1.tls);
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_handshake_that_hangs_ends_in_plain_text() {
     // The peer says yes and then waits for commands in plain text that never come.
     let peer = Peer::start(&["STARTTLS"], |step| if step.line == "STARTTLS" { say("220 go") } else { Do::Usual }).await;
@@ -55,7 +55,7 @@ async fn a_handshake_that_hangs_ends_in_plain_text() {
     assert!(all_delivered(&report) && !report.tls);
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn starttls_that_is_refused_changes_nothing() {
     let peer = Peer::start(&["STARTTLS"], |step| if step.line == "STARTTLS" { say("454 4.7.0 no") } else { Do::Usual }).await;
     let (_, report) = send(connect(&peer).await, &message(1, "a\r\n")).await;
@@ -63,7 +63,7 @@ async fn starttls_that_is_refused_changes_nothing() {
     assert_eq!(peer.seen(|seen| seen.sessions), 1);
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn plain_text_behind_starttls_is_an_attack() {
     let peer = Peer::start(&["STARTTLS"], |step| match step.line {
         "STARTTLS" => Do::Say(b"220 go\r\n250-evil.example\r\n250 SIZE 1\r\n".to_vec()),
@@ -75,7 +75,7 @@ async fn plain_text_behind_starttls_is_an_attack() {
     assert_eq!(peer.seen(|seen| seen.sessions), 1, "no second try in plain text");
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::with_threads")]
 async fn a_failed_handshake_is_no_reason_to_bounce() {
     let peer = Peer::start(&["STARTTLS"], |step| match step.line {
         "STARTTLS" => Do::SayAndClose(b"220 go\r\n".to_vec()),

@@ -2,6 +2,7 @@
 
 use super::patience::{PATIENCE, until};
 use super::program::{Program, free_port, open_directory};
+use super::threads;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, geteuid};
 use serde_json::Value;
@@ -21,9 +22,6 @@ pub const ORDINARY: u32 = 12345;
 
 /// The name that it gives itself.
 pub const HOSTNAME: &str = "postern.example";
-
-/// The variable that says with how many threads for mail each appliance runs, whatever machine tests it.
-const WORKER_THREADS: &str = "POSTERN_TEST_WORKER_THREADS";
 
 /// An appliance: a data volume that outlives its processes, and the process that runs now.
 pub struct Appliance {
@@ -92,7 +90,7 @@ impl Appliance {
             // Tests look at everything, and send as a program that is known.
             .env("MTA_UI_PUBLIC", "yes")
             .env("MTA_API_TOKENS", "tests:{PLAIN}tests")
-            .envs(std::env::var(WORKER_THREADS).map(|threads| ("MTA_WORKER_THREADS", threads)))
+            .envs(threads::property())
             .envs(self.properties.iter().map(|(name, value)| (name, value)));
         if geteuid().is_root() {
             command.uid(ORDINARY).gid(ORDINARY);
@@ -259,6 +257,12 @@ impl Appliance {
         let mut answer = String::new();
         let asked = write!(stream, "GET /readyz HTTP/1.0\r\n\r\n");
         asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.split(' ').nth(1) == Some("200")
+    }
+
+    /// Waits until its core has so many threads for mail.
+    pub fn expect_threads(&self, wanted: usize) {
+        let core = self.running.as_ref().expect("it runs").core;
+        threads::expect(core.as_raw().unsigned_abs(), wanted);
     }
 
     /// The most memory that the core ever had, in octets.

@@ -16,6 +16,7 @@ pub mod program;
 pub mod receiver;
 pub mod report;
 pub mod spool;
+pub mod threads;
 pub mod tls;
 
 use std::time::{Duration, Instant};

@@ -1,6 +1,7 @@
 //! The receiving side of the relay on a port of the loopback, before a queue in memory.
 
 use super::spool::{MemorySpool, Trouble};
+use super::threads;
 use postern::appliance::counter::Counters;
 use postern::ground::tls::{KeyPair, Presenter};
 use postern::mail::accept::{self, Conduct, Limits, Listener, Tls};
@@ -75,7 +76,9 @@ pub struct Receiver {
 impl Receiver {
     /// Starts one.
     pub fn start(setup: Setup) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let threads = threads::asked_for().filter(|threads| *threads > 0).unwrap_or(2);
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(threads).thread_name(threads::NAME).enable_all().build().unwrap();
         let spool = Arc::new(MemorySpool::new(setup.trouble));
         let labels = Refusal::ALL.map(Refusal::as_str);
         let counters = Arc::new(Counters::new(&labels).unwrap());

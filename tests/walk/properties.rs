@@ -2,6 +2,7 @@
 
 use crate::mx::send;
 use crate::support::appliance::{Appliance, Sink};
+use crate::support::threads;
 use std::fs;
 
 /// `operator:open sesame` and what a guesser sends, in base 64.
@@ -44,6 +45,17 @@ fn without_a_time_zone_it_is_left_as_it_is() {
     let (date, log, _) = stamps(&[("TZ", "Pacific/Marquesas")]);
     assert!(date.ends_with(" -0930"), "{date}");
     assert!(log.iter().all(|line| offset(line) == "-09:30"), "{log:#?}");
+}
+
+#[test]
+fn mail_has_the_threads_that_the_run_asks_for_or_half_of_the_processors() {
+    let wanted = threads::asked_for().unwrap_or_else(|| std::thread::available_parallelism().unwrap().get().div_ceil(2));
+    let mut appliance = Appliance::start(&[]);
+    appliance.expect_threads(wanted);
+    assert_eq!(appliance.stop(), 143);
+    appliance.set(&[("MTA_WORKER_THREADS", "3")]);
+    appliance.boot();
+    appliance.expect_threads(3);
 }
 
 #[test]
