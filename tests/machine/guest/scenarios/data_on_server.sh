@@ -1,8 +1,9 @@
 # A data volume on a file server: refused, however the engine mounted it, and foreseen; nothing is left there.
 data='Error: failed to mount data volume.'
 foreseen() { # NAME PATH
-  local report
-  report=$(in_relay_env "VOLUME_DATA=$2" -- /machine/postern check)
+  local report code=0
+  report=$(in_relay_env "VOLUME_DATA=$2" -- /machine/postern check) || code=$?
+  [ "$code" = 1 ] || die "check ends with $code and not with 1: $report"
   grep -F "would stop here with: $data ($2 lies on a file server ($1)" <<<"$report" || die "not foreseen for $1: $report"
 }
 
