@@ -24,10 +24,12 @@ mod windows;
 use crate::appliance::counter::Counters;
 use crate::appliance::failure::{Exit, Failure, exit_of};
 use crate::appliance::property::{LogFormat, Settings, webhook};
+use crate::appliance::resources::{OPEN_FILES, Resources};
 use crate::appliance::supervise::confine::confine;
 use crate::appliance::supervise::orders::Listener;
 use crate::appliance::supervise::status::StatusWriter;
 use crate::ground::disk::{Disk, Watched};
+use crate::ground::memory::{Ceiling, Gauge};
 use crate::ground::tls::{Authorities, Presenter};
 use crate::ground::{log, sys};
 use crate::mail::accept::{self, Tls};
@@ -40,11 +42,13 @@ use crate::mail::outbound::Outbound;
 use crate::mail::roll::Roll;
 use crate::mail::spool;
 use crate::window::maillog::MailLog;
+use crate::window::places::ANSWERS_MAX;
 use crate::window::pulse::Pulse;
 use crate::window::repeats::Repeats;
 use crate::window::server::{Readiness, Views, Window};
 use crate::window::space;
 use claim::Ports;
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::SigSet;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -146,8 +150,12 @@ async fn serve(
     let counters = Arc::new(Counters::new(&refusals).map_err(|error| internal("counters", &error))?);
     // Ends before the volume is given up: a successor must find all lines there.
     let _maillog = maillog.map(|maillog| maillog.open(&settings.volume_data, settings.maillog_buffer_limit, counters.clone()));
+    let ceiling = Ceiling::find();
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, _)| soft);
+    let resources = Resources::of(settings, ceiling.as_ref(), files);
+    let memory = Gauge::shared();
     let Ports { smtp, smtps, windows, control } = Ports::bind(settings)?;
-    let spool = rooms::open_spool(disk.clone(), &counters)?;
+    let spool = rooms::open_spool(disk.clone(), &counters, &resources)?;
     let Told { presenter, orders } = told;
     let window_tls = presenter.clone().filter(|_| settings.ui_tls);
     let told_to_stop = obey::follow(orders, presenter.clone(), counters.clone(), status.clone(), settings.drain_time)
@@ -156,7 +164,7 @@ async fn serve(
     let router = rooms::router(settings, smtp.iter().chain(&smtps), &counters)?;
     let copy = router.copy_destination().is_some();
     let client = Client::new(rooms::deliver_config(settings), counters.clone()).map_err(|error| internal("TLS", &error))?;
-    let config = rooms::outbound_config(settings);
+    let config = rooms::outbound_config(settings, &resources);
     let journal = Journal::open(disk.clone(), rooms::journal_config(settings), counters.clone());
     let hooked = hooks::open(settings, rooms::masking(settings), authorities, disk.as_ref(), &counters)?;
     let herald = hooked.as_ref().map(|hooked| hooked.herald.clone());
@@ -169,12 +177,19 @@ async fn serve(
     let (close, closing) = watch::channel(false);
     let desk: Arc<dyn Desk> = Arc::new(Office::new(outbound.clone(), disk.clone()));
     let roll = Arc::new(Roll::default());
-    let intake = Arc::new(Intake { tls: tls.clone(), ..rooms::intake(settings, &spool, &outbound, &counters, copy, &roll) });
+    let intake = rooms::intake(settings, &spool, &outbound, &counters, copy, &roll, (&resources, &memory));
+    let intake = Arc::new(Intake { tls: tls.clone(), ..intake });
     let pulse = Pulse::open(Some(disk.clone()));
     let repeats = Repeats::open(Some(disk.as_ref()));
     let views = Views { desk, submission: intake.clone(), doorway: roll.clone(), history: journal, tail, pulse, repeats };
-    let window = Window::open(views, counters.clone(), rooms::access(settings), facts::facts(settings), ready)
-        .map_err(|error| internal("counters", &error))?;
+    let window = Window::open(
+        views,
+        counters.clone(),
+        rooms::access(settings),
+        facts::facts(settings, resources.answers.min(ANSWERS_MAX)),
+        ready,
+    )
+    .map_err(|error| internal("counters", &error))?;
     let instance = instance::name(&settings.hostname, disk.as_ref());
     let vitals = window.vitals();
     let windows::Opened { thread: windows, runtime: windows_runtime, doors } =
@@ -183,6 +198,7 @@ async fn serve(
     let mut couriers = tokio::spawn(outbound.clone().run());
     let rest = tokio::spawn(lookout::rest_when_idle(counters.clone()));
     let clocks = tokio::spawn(lookout::follow_clock(counters.clone()));
+    let gauging = tokio::spawn(lookout::follow_memory(ceiling, memory));
     let space = tokio::spawn(space::watch_over(counters.clone(), lookout::tell_supervisor(status)));
     let (stop, stopping) = watch::channel(None);
     let smtps =
@@ -234,6 +250,7 @@ async fn serve(
     }
     rest.abort();
     clocks.abort();
+    gauging.abort();
     space.abort();
     gateways.abort();
     close.send_replace(true);

@@ -10,6 +10,7 @@ use crate::appliance::failure::{Exit, Failure, exit_of};
 use crate::appliance::mount::Mounter;
 use crate::appliance::places::Places;
 use crate::appliance::property::{self, Loaded, Settings, check, relay};
+use crate::appliance::resources::{self, OPEN_FILES, Resources};
 use crate::appliance::supervise::carrier::Carrier;
 use crate::appliance::supervise::identity::Identity;
 use crate::appliance::supervise::keeper::Keeper;
@@ -19,11 +20,9 @@ use crate::appliance::supervise::{errand, rundir};
 use crate::appliance::volume::keys::KeyFiles;
 use crate::appliance::{terminal, volume};
 use crate::ground::gateway::default_gateways;
+use crate::ground::memory::Ceiling;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::process::ExitCode;
-
-/// Open files for the core, where the hard limit grants as many: each session and each delivery needs a few.
-const OPEN_FILES: u64 = 65_536;
 
 /// Runs the appliance until a signal ends it.
 pub fn run() -> ExitCode {
@@ -65,6 +64,7 @@ fn live() -> u8 {
         Err(failure) => (None, Some(failure)),
     };
     let mut failures: Vec<_> = failure.into_iter().collect();
+    failures.extend(resources::too_little(&loaded.settings, Ceiling::find().as_ref()));
     let mut mounter = Mounter::new(&signals, identity, &loaded.settings.run_dir);
     let places = prepare(&journal, &mut loaded, &mut mounter, &mut failures);
     let settings = &loaded.settings;
@@ -82,6 +82,7 @@ fn live() -> u8 {
     }
     tell_trust(&journal, settings);
     get_ready_for_children(&journal);
+    tell_resources(&journal, settings);
     let carrier = carrier(settings, &places).map(|properties| Carrier::new(&journal, identity, properties));
     Keeper::new(settings, &journal, &signals, identity).with_keys(keys).with_carrier(carrier).keep()
 }
@@ -115,6 +116,16 @@ fn tell_trust(journal: &Journal, settings: &Settings) {
     let places = settings.session_limit - settings.sessions_reserved();
     if let Some(share) = relay::gateway_share(&settings.smtpd_trusted_networks, &default_gateways(), places) {
         journal.note(Severity::Info, share);
+    }
+}
+
+/// What memory and descriptors are enough for: told when the limit of open files is what the core will have.
+fn tell_resources(journal: &Journal, settings: &Settings) {
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, _)| soft);
+    let resources = Resources::of(settings, Ceiling::find().as_ref(), files);
+    journal.note(Severity::Info, resources.words());
+    if let Some(warning) = resources.warning(settings) {
+        journal.record(Severity::Warning, warning);
     }
 }
 

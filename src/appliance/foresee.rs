@@ -8,11 +8,14 @@ use super::failure::{Exit, Failure};
 use super::lines;
 use super::mount::Mounter;
 use super::property::{Settings, webhook};
+use super::resources::{self, OPEN_FILES, Resources};
 use super::supervise::identity::Identity;
 use super::supervise::rundir;
 use super::supervise::signals::Signals;
 use super::volume::keys::KeyFiles;
 use super::{terminal, volume};
+use crate::ground::memory::Ceiling;
+use nix::sys::resource::{Resource, getrlimit};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +46,12 @@ pub fn foresee(settings: &Settings) -> Outlook {
     outlook.failures.extend(taken_twice(&settings.listen));
     outlook.failures.extend(terminal::gateway::foresee(&settings));
     outlook.failures.extend(webhook::authorities(&settings).err());
+    let ceiling = Ceiling::find();
+    outlook.failures.extend(resources::too_little(&settings, ceiling.as_ref()));
+    // The supervisor raises the limit as far as it may.
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, hard)| soft.max(OPEN_FILES.min(hard)));
+    let resources = Resources::of(&settings, ceiling.as_ref(), files);
+    outlook.notes.extend([resources.words()].into_iter().chain(resources.warning(&settings)));
     match terminal::connect(&mut settings, &mounter) {
         Ok(notes) => outlook.notes.extend(notes),
         Err(failure) => outlook.failures.push(failure),

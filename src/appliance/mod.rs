@@ -9,6 +9,7 @@ pub mod lines;
 pub mod mount;
 pub mod places;
 pub mod property;
+pub mod resources;
 pub mod supervise;
 pub mod terminal;
 pub mod volume;

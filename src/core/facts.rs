@@ -7,7 +7,7 @@ use crate::window::parts::{Condition, Part};
 use crate::window::server::Facts;
 
 /// From the properties, after everything was mounted.
-pub(super) fn facts(settings: &Settings) -> Facts {
+pub(super) fn facts(settings: &Settings, answers_max: usize) -> Facts {
     Facts {
         hostname: settings.hostname.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -16,6 +16,7 @@ pub(super) fn facts(settings: &Settings) -> Facts {
         volumes: volumes(settings),
         started: clock::now(),
         data_volume: settings.volume_data.clone(),
+        answers_max,
     }
 }
 

@@ -5,6 +5,7 @@ use crate::appliance::event::Severity;
 use crate::appliance::supervise::status::StatusWriter;
 use crate::ground::clock;
 use crate::ground::gateway::default_gateways;
+use crate::ground::memory::{Ceiling, Gauge, Level};
 use crate::ground::sys;
 use crate::mail::inbound::Intake;
 use crate::mail::spool::{self, SegmentLog, SpoolError};
@@ -13,12 +14,16 @@ use crate::window::space::Alert;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 /// How often the default routes are looked at.
 const GATEWAYS_PACE: Duration = Duration::from_secs(5);
 
 /// How often the clocks are compared.
 const CLOCK_PACE: Duration = Duration::from_secs(1);
+
+/// How often it is looked how much memory is left.
+const MEMORY_PACE: Duration = Duration::from_millis(500);
 
 /// How often the data volume's health is shown to windows.
 const STORAGE_PACE: Duration = Duration::from_secs(1);
@@ -75,6 +80,31 @@ pub(super) async fn follow_clock(counters: Arc<Counters>) {
                 "the wall clock was set {direction} by {} s; no try of a mail is moved by that, and no mail is older for it",
                 jump.by.unsigned_abs()
             );
+        }
+    }
+}
+
+/// Looks how much memory is left; says when it is short, and when no more.
+pub(super) async fn follow_memory(ceiling: Option<Ceiling>, gauge: Arc<Gauge>) {
+    let Some(ceiling) = ceiling else { return };
+    let mut pace = tokio::time::interval(MEMORY_PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        pace.tick().await;
+        let Some((used, level)) = gauge.look(&ceiling) else { continue };
+        let (used, limit) = (used >> 20, ceiling.octets >> 20);
+        match level {
+            Level::Ample => {
+                tracing::info!(target: "mta", "{used} MB of {limit} MB of memory are used; clients are served as usual")
+            }
+            Level::Short => tracing::warn!(
+                target: "mta",
+                "memory is short: {used} MB of {limit} MB are used; unknown clients get no session (421 4.3.2)"
+            ),
+            Level::Critical => tracing::warn!(
+                target: "mta",
+                "memory is as good as used up: {used} MB of {limit} MB; nobody gets a session (421 4.3.2), new mail is answered 452 4.3.1"
+            ),
         }
     }
 }

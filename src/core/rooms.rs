@@ -5,10 +5,12 @@ use crate::appliance::counter::Counters;
 use crate::appliance::failure::Failure;
 use crate::appliance::property::account::Account;
 use crate::appliance::property::{AddressMasking, Settings};
+use crate::appliance::resources::{Resources, Scarce};
 use crate::ground::disk::Disk;
 use crate::ground::dns;
 use crate::ground::gateway::default_gateways;
-use crate::mail::accept::{Conduct, Limits};
+use crate::ground::memory::Gauge;
+use crate::mail::accept::{self, Conduct, Limits};
 use crate::mail::admit::Policy;
 use crate::mail::deliver;
 use crate::mail::inbound::Intake;
@@ -29,11 +31,18 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-pub(super) fn open_spool(disk: Arc<dyn Disk>, counters: &Arc<Counters>) -> Result<Arc<SegmentLog>, Failure> {
+pub(super) fn open_spool(
+    disk: Arc<dyn Disk>,
+    counters: &Arc<Counters>,
+    resources: &Resources,
+) -> Result<Arc<SegmentLog>, Failure> {
     let tell = |progress: String| tracing::info!(target: "mta", "{progress}");
-    SegmentLog::open(disk, spool::Config::default(), counters.clone(), &tell)
-        .map(Arc::new)
-        .map_err(|error| data_volume(error.to_string()))
+    let config = spool::Config {
+        own: resources.own.min(spool::OWN),
+        lendable: resources.lendable.min(spool::LENDABLE),
+        ..spool::Config::default()
+    };
+    SegmentLog::open(disk, config, counters.clone(), &tell).map(Arc::new).map_err(|error| data_volume(error.to_string()))
 }
 
 pub(super) fn router<'a>(
@@ -79,16 +88,21 @@ pub(super) fn masking(settings: &Settings) -> Masking {
     }
 }
 
-pub(super) fn outbound_config(settings: &Settings) -> outbound::Config {
+pub(super) fn outbound_config(settings: &Settings, resources: &Resources) -> outbound::Config {
     let bounce_address = settings.bounce_address.as_deref().and_then(|address| Address::parse(address).ok());
-    outbound::Config { hostname: settings.hostname.clone(), bounce_address, schedule: schedule_config(settings) }
+    outbound::Config {
+        hostname: settings.hostname.clone(),
+        bounce_address,
+        schedule: schedule_config(settings, resources),
+        fresh_max: resources.fresh.min(outbound::FRESH_MAX),
+    }
 }
 
-pub(super) fn schedule_config(settings: &Settings) -> schedule::Config {
+fn schedule_config(settings: &Settings, resources: &Resources) -> schedule::Config {
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
     schedule::Config {
         concurrency: settings.destination_concurrency_limit,
-        couriers_max: outbound::COURIERS_MAX,
+        couriers_max: resources.couriers.min(outbound::COURIERS_MAX),
         minimal_backoff: seconds(settings.minimal_backoff_time).max(1),
         maximal_backoff: seconds(settings.maximal_backoff_time).max(1),
         lifetime: seconds(settings.queue_lifetime),
@@ -103,6 +117,7 @@ pub(super) fn intake(
     counters: &Arc<Counters>,
     copy: bool,
     roll: &Arc<Roll>,
+    (resources, memory): (&Resources, &Arc<Gauge>),
 ) -> Intake<SegmentLog> {
     let onward = outbound.clone();
     Intake {
@@ -121,8 +136,12 @@ pub(super) fn intake(
         roll: roll.clone(),
         conduct: Conduct::new(),
         limits: Limits {
-            sessions: settings.session_limit as usize,
-            reserve: settings.sessions_reserved() as usize,
+            sessions: resources.sessions as usize,
+            reserve: resources.reserve as usize,
+            scarce: resources.scarce == Some(Scarce::Memory),
+            memory: memory.clone(),
+            input: resources.input,
+            wide: resources.wide.min(accept::WIDE_MAX),
             sessions_per_address: settings.session_limit_per_address as usize,
             ..Limits::default()
         },

@@ -11,6 +11,7 @@ pub mod lock;
 #[cfg(test)]
 mod lock_tests;
 pub mod log;
+pub mod memory;
 pub mod not_ready;
 pub mod pace;
 pub mod password;

@@ -19,6 +19,7 @@ use super::spool::{Entry, Spool, SpoolError, Writer};
 use super::telling::{self, Asked, Path, Paths};
 use super::trace::{Client, Protocol, received};
 use crate::appliance::counter::Counters;
+use crate::ground::memory::Level;
 use crate::ground::{clock, log};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -611,6 +612,10 @@ impl<S: Spool> Gate for Gatekeeper<'_, S> {
         if self.stopping {
             let text = format!("{} is stopping; try again later", self.intake.rules.hostname);
             return Verdict::Refuse(Reply::new(421, (4, 3, 2), text), Refusal::Stopping);
+        }
+        if self.intake.limits.memory.level() == Level::Critical {
+            let reply = Reply::new(452, (4, 3, 1), "There is too little memory for a mail at the moment; try again later");
+            return Verdict::Refuse(reply, Refusal::Memory);
         }
         match self.intake.spool.ready() {
             Ok(()) => Verdict::Accept,

@@ -50,6 +50,9 @@ impl From<Bytes> for Content {
     }
 }
 
+/// Octets that an answer in pieces has in memory, about.
+const PIECES: usize = 64 * 1024;
+
 pub(super) type Answer = Response<Content>;
 
 /// Nothing may be loaded from elsewhere, framed, or run, but the one style sheet and the one script of this appliance; forms go nowhere else.
@@ -141,6 +144,14 @@ impl Body for Content {
 }
 
 impl Content {
+    /// Octets of it that are in memory.
+    pub(super) fn octets(&self) -> usize {
+        match self {
+            Self::Whole(bytes) => bytes.len(),
+            Self::Pieces(..) | Self::Endless(_) => PIECES,
+        }
+    }
+
     /// Octets still to come, where that is known.
     fn left(&self) -> Option<u64> {
         match self {

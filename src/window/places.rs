@@ -4,7 +4,7 @@
 //! nothing yet, of the address that holds most of them, the oldest first. So half-open requests cost others nothing. Requests for
 //! health and metrics have room that no other request takes.
 //! Limits: [`CONNECTIONS_MAX`], three quarters of them for one address; [`REQUESTS_MAX`] requests under way, half of them for one client;
-//! [`MONITORS_MAX`] for metrics beside those; a client's anonymous requests at the pace of [`PACE`], of [`CLIENTS_MAX`] clients.
+//! [`MONITORS_MAX`] for metrics beside those; answers that are not taken yet by [`ANSWERS_MAX`] (less where memory is scarce); a client's anonymous requests at the pace of [`PACE`], of [`CLIENTS_MAX`] clients.
 //! An IPv6 network of 64 bits counts as one address.
 
 use super::brake::network;
@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// The most connections at once, on all addresses of `ui_port` together.
 pub const CONNECTIONS_MAX: usize = 128;
@@ -35,6 +35,9 @@ pub const REQUESTS_PER_CLIENT_MAX: usize = REQUESTS_MAX / 2;
 
 /// The most requests for metrics and status under way.
 pub const MONITORS_MAX: usize = 8;
+
+/// Octets of answers that clients have still to take, where memory is ample.
+pub const ANSWERS_MAX: usize = 64 << 20;
 
 /// How often a client that nobody knows may ask.
 pub const PACE: Rate = Rate { count: 1000, per: Duration::from_secs(10) };
@@ -57,6 +60,8 @@ pub(super) enum Kind {
 pub(super) struct Places {
     open: Lock<Open>,
     paces: Lock<HashMap<IpAddr, Bucket>>,
+    /// Kilobytes of answers that clients have still to take.
+    answers: Arc<Semaphore>,
     counters: Arc<Counters>,
 }
 
@@ -92,11 +97,15 @@ pub(super) struct Turn {
     place: Arc<Place>,
     kind: Kind,
     client: IpAddr,
+    /// Of [`Places::answers`], while the answer is on its way.
+    _memory: Option<OwnedSemaphorePermit>,
 }
 
 impl Places {
-    pub(super) fn new(counters: Arc<Counters>) -> Arc<Self> {
-        Arc::new(Self { open: Lock::leaf(Open::default()), paces: Lock::new(Level::Outer, HashMap::new()), counters })
+    /// `answers` are octets.
+    pub(super) fn new(counters: Arc<Counters>, answers: usize) -> Arc<Self> {
+        let answers = Arc::new(Semaphore::new(answers / 1024));
+        Arc::new(Self { open: Lock::leaf(Open::default()), paces: Lock::new(Level::Outer, HashMap::new()), answers, counters })
     }
 
     /// A place for a connection. `own`: it comes from this machine. `None`: there is none, and nobody gives way.
@@ -204,7 +213,27 @@ impl Place {
             Kind::Monitor => open.monitors += 1,
             Kind::Other => *open.requests.entry(client).or_default() += 1,
         }
-        Some(Turn { place: Arc::clone(self), kind, client })
+        Some(Turn { place: Arc::clone(self), kind, client, _memory: None })
+    }
+}
+
+impl Turn {
+    /// Memory for an answer of so many octets, until it is sent; `false`: slow readers have all of it. Answers about health
+    /// are short, and need none.
+    pub(super) fn may_answer(&mut self, octets: usize) -> bool {
+        if self.kind == Kind::Health {
+            return true;
+        }
+        let places = &self.place.places;
+        let kilobytes = u32::try_from(octets.div_ceil(1024)).unwrap_or(u32::MAX);
+        match Arc::clone(&places.answers).try_acquire_many_owned(kilobytes) {
+            Ok(memory) => self._memory = Some(memory),
+            Err(_) => {
+                places.refused("memory");
+                return false;
+            }
+        }
+        true
     }
 }
 
@@ -240,7 +269,7 @@ mod tests {
     use super::*;
 
     fn places() -> Arc<Places> {
-        Places::new(Arc::new(Counters::new(&[]).unwrap()))
+        Places::new(Arc::new(Counters::new(&[]).unwrap()), 1 << 20)
     }
 
     fn address(number: usize) -> IpAddr {
@@ -277,6 +306,20 @@ mod tests {
         drop((many, others, monitors));
         assert!(places.lock().requests.is_empty() && places.lock().monitors == 0);
         assert!(enter(1).begin(Kind::Other, address(1)).is_some());
+    }
+
+    #[test]
+    fn slow_readers_cannot_take_all_memory() {
+        let places = places();
+        let enter = |number| places.enter(address(number), false).unwrap();
+        let mut turns: Vec<_> = (0..4).filter_map(|_| enter(1).begin(Kind::Other, address(1))).collect();
+        let taken: Vec<_> = turns.iter_mut().map(|turn| turn.may_answer(300 << 10)).collect();
+        assert_eq!(taken, [true, true, true, false]);
+        let mut other = enter(2).begin(Kind::Other, address(2)).unwrap();
+        assert!(other.may_answer(100 << 10) && !other.may_answer(100 << 10));
+        assert!(enter(3).begin(Kind::Health, address(3)).unwrap().may_answer(100));
+        drop(turns);
+        assert!(enter(2).begin(Kind::Other, address(2)).unwrap().may_answer(900 << 10));
     }
 
     #[test]

@@ -77,16 +77,22 @@ pub(super) async fn answer(
         _ => Kind::Other,
     };
     match place.begin(kind, client.address) {
-        Some(turn) => {
+        Some(mut turn) => {
             let answer = reply(window, door, Some(place), request).await;
+            if !turn.may_answer(answer.body().octets()) {
+                return busy("503 too many answers wait for their readers; wait\n");
+            }
             answer.map(|content| Held { content, _held: Some(turn) })
         }
-        None => {
-            let mut answer = answer::plain(StatusCode::SERVICE_UNAVAILABLE, "503 too many requests are under way; wait\n");
-            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-            answer.map(|content| Held { content, _held: None })
-        }
+        None => busy("503 too many requests are under way; wait\n"),
     }
+}
+
+/// There is no room.
+fn busy(line: &'static str) -> Response<Held<Turn>> {
+    let mut answer = answer::plain(StatusCode::SERVICE_UNAVAILABLE, line);
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    answer.map(|content| Held { content, _held: None })
 }
 
 async fn reply(window: &Window, door: Door, place: Option<&Arc<Place>>, request: Request<Incoming>) -> Answer {

@@ -6,7 +6,7 @@
 //! Source: RFC 8446 §5.1 (the first octet of a record), RFC 9112 §9.7 (HTTP inside TLS).
 
 use super::server::HEADER_PATIENCE;
-use crate::ground::tls::Presenter;
+use crate::ground::tls::{BUFFER_MAX, Presenter};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -30,7 +30,10 @@ pub(super) async fn receive(presenter: &Presenter, stream: TcpStream) -> Option<
         match stream.peek(&mut first).await {
             Ok(1) if first[0] == HANDSHAKE => {
                 let secured = TlsAcceptor::from(presenter.config()).accept(stream).await;
-                secured.ok().map(|stream| Received::Secured(Box::new(stream)))
+                secured.ok().map(|mut stream| {
+                    stream.get_mut().1.set_buffer_limit(Some(BUFFER_MAX));
+                    Received::Secured(Box::new(stream))
+                })
             }
             Ok(1) => Some(Received::Plain(stream)),
             _ => None,

@@ -84,6 +84,8 @@ pub struct Facts {
     pub started: u32,
     /// Where the data volume is mounted; its free space is shown.
     pub data_volume: PathBuf,
+    /// Octets of answers at `ui_port` that clients have still to take.
+    pub answers_max: usize,
 }
 
 /// Whether mail is taken: `Err` holds the reason why not (yet, or any more), in words.
@@ -218,7 +220,7 @@ pub async fn serve_public(
     tls: Option<Arc<Presenter>>,
     stop: watch::Receiver<bool>,
 ) {
-    let places = Places::new(Arc::clone(&window.counters));
+    let places = Places::new(Arc::clone(&window.counters), window.facts.answers_max);
     let mut windows = JoinSet::new();
     for listener in listeners {
         let room = Room { window: Arc::clone(&window), tls: tls.clone(), stop: stop.clone() };

@@ -8,7 +8,7 @@ mod flip;
 
 use crate::disk::{Events, SimDisk};
 use crate::mail::model::{Address, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target};
-use crate::mail::spool::{Config, Entry, INLINE_MAX, OpenError, SegmentLog, Spool, SpoolError, Writer};
+use crate::mail::spool::{Config, Entry, INLINE_MAX, LENDABLE, OWN, OpenError, SegmentLog, Spool, SpoolError, Writer};
 use crate::world::World;
 use postern::appliance::counter::Counters;
 use postern::ground::disk::is_full;
@@ -57,8 +57,14 @@ enum Presence {
 const ROOMY: u64 = 1 << 30;
 
 /// Short segments turn over often.
-pub const SMALL: Config =
-    Config { segment_max: 64 << 10, lazy_sync: Duration::from_millis(50), housekeeping: Duration::from_secs(1), slack: 4 };
+pub const SMALL: Config = Config {
+    segment_max: 64 << 10,
+    lazy_sync: Duration::from_millis(50),
+    housekeeping: Duration::from_secs(1),
+    slack: 4,
+    own: OWN,
+    lendable: LENDABLE,
+};
 
 impl History {
     pub fn new(seed: u64, capacity: u64, config: Config) -> Self {

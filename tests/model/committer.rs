@@ -22,7 +22,7 @@ fn check(lazy_sync: Duration, story: impl Fn(&Device, Arc<SegmentLog>) + Send + 
     model.max_branches = 100_000;
     model.check(move || {
         let disk = Device::new();
-        let config = Config { segment_max: 1 << 20, lazy_sync, housekeeping: Duration::MAX, slack: 4 };
+        let config = Config { segment_max: 1 << 20, lazy_sync, housekeeping: Duration::MAX, ..Config::default() };
         let log = SegmentLog::open(Arc::new(disk.clone()), config, COUNTERS.clone(), &|_| {}).unwrap();
         story(&disk, Arc::new(log));
     });

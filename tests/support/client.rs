@@ -15,7 +15,11 @@ pub struct Client {
 impl Client {
     /// Connects and says nothing.
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("a connection");
+        Self::of(TcpStream::connect(address).expect("a connection"))
+    }
+
+    /// Takes a connection as it is.
+    pub fn of(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -41,6 +45,11 @@ impl Client {
         let mut client = client.secure(config);
         client.ask("EHLO client.example", "250 ");
         client
+    }
+
+    /// What lies below, for octets that are no TLS.
+    pub fn tcp(&self) -> &TcpStream {
+        self.reader.get_ref().tcp()
     }
 
     /// Whether the handshake succeeds.

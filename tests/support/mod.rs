@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
 pub mod appliance;
+pub mod cgroup;
 pub mod client;
 pub mod exim;
 pub mod hook;

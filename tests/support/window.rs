@@ -68,6 +68,7 @@ pub fn facts(data_volume: &Path) -> Facts {
         volumes: vec![row("data", mounted, "/data, a volume of its own"), row("key", not_connected, "not connected")],
         started: clock::now() - 187_500,
         data_volume: data_volume.to_owned(),
+        answers_max: 64 << 20,
     }
 }
 

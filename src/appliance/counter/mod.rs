@@ -128,8 +128,9 @@ pub struct Counters {
 }
 
 /// Why windows refuse a request to protect others, as `mta_window_refused_total` counts it: a name that is not ours, another site's
-/// page, a guess that must wait, too many hashes waiting, a token's rate, too many connections, requests or searches.
-pub const WINDOW_REFUSALS: [&str; 8] = ["host", "origin", "guess", "hash", "token_rate", "connection", "request", "search"];
+/// page, a guess that must wait, too many hashes waiting, a token's rate, too many connections, requests or searches, answers that slow readers have not taken.
+pub const WINDOW_REFUSALS: [&str; 9] =
+    ["host", "origin", "guess", "hash", "token_rate", "connection", "request", "search", "memory"];
 
 const LATENCY: &[f64] = &[0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 43_200.0, 172_800.0, 432_000.0];
 const SYNC: &[f64] = &[0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];

@@ -23,6 +23,9 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Signatur
 use std::net::IpAddr;
 use std::sync::Arc;
 
+/// Octets that one session of TLS keeps for a peer that does not read (rustls would keep 64 KiB): the longest record.
+pub const BUFFER_MAX: usize = 16 * 1024;
+
 /// The provider of all TLS here. Configurations take it by name instead of the process-wide default, so that no other crate
 /// can put another one in its place.
 pub fn provider() -> Arc<CryptoProvider> {

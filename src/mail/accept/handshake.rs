@@ -11,6 +11,7 @@
 use super::rarely::Rarely;
 use super::{Limits, Peer, Stream, Visit, Wire};
 use crate::appliance::counter::Counters;
+use crate::ground::tls::BUFFER_MAX;
 use crate::ground::tls::Presenter;
 use rustls::server::Acceptor;
 use std::io;
@@ -81,7 +82,9 @@ impl Tls {
             let _turn = self.signing.acquire().await;
             start.into_stream(self.presenter.config())
         };
-        answer.into_fallible().await.map_err(|(error, stream)| (error, Some(stream)))
+        let mut stream = answer.into_fallible().await.map_err(|(error, stream)| (error, Some(stream)))?;
+        stream.get_mut().1.set_buffer_limit(Some(BUFFER_MAX));
+        Ok(stream)
     }
 }
 

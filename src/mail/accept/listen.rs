@@ -229,7 +229,7 @@ impl Door {
         self.counters.sessions_refused_total.with_label_values(&[full.as_str()]).inc();
         self.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
         if !inside_tls && let Ok(mut stream) = stream.into_std() {
-            let _ = stream.write(format!("421 4.7.0 {} {reason}\r\n", self.hostname).as_bytes());
+            let _ = stream.write(format!("421 {} {} {reason}\r\n", full.code(), self.hostname).as_bytes());
         }
         // One of ours is told by itself: it must not be hidden by a flood of others.
         let rarely = if peer.is_stranger() { &self.turned_away } else { &self.trusted_turned_away };

@@ -21,9 +21,11 @@ pub use handshake::Tls;
 pub use listen::{Listener, Stop, bind, draining, serve};
 pub use sessions::{Full, Progress, Sessions, Ticket, Visit};
 pub use stream::{Encryption, Stream};
-pub use wire::{Wire, WireError};
+pub use wire::{WIDE_MAX, Wire, WireError};
 
+use crate::ground::memory::Gauge;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Every limit on sessions and on time. The defaults are for production; tests shorten them.
@@ -31,12 +33,21 @@ use std::time::Duration;
 pub struct Limits {
     /// Sessions at the same time, in all.
     pub sessions: usize,
+    /// Whether these are fewer than an operator wants, because there is memory for no more.
+    pub scarce: bool,
+    /// Whether memory is short at the moment: then strangers get no place but that of another one, and where it is critical
+    /// nobody does.
+    pub memory: Arc<Gauge>,
     /// Of these, so many are kept for trusted clients.
     pub reserve: usize,
     /// Sessions at the same time from one address (IPv4) or one network of 64 bits (IPv6).
     pub sessions_per_address: usize,
     /// How long a stranger may make no progress before it gives way to any other stranger, where places are short.
     pub stranger_grace: Duration,
+    /// Octets of a session's input buffer at rest.
+    pub input: usize,
+    /// Octets that all inputs may have together beyond their size at rest, at most [`WIDE_MAX`].
+    pub wide: usize,
     /// For the next command of a stranger that has not begun a mail.
     pub stranger: Duration,
     /// The same, and a handshake of TLS, while strangers have more than half of their places.
@@ -72,6 +83,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             sessions: 1000,
+            scarce: false,
+            memory: Gauge::shared(),
+            input: Wire::INPUT,
+            wide: WIDE_MAX,
             reserve: 0,
             sessions_per_address: 200,
             stranger_grace: Duration::from_secs(10),

@@ -2,7 +2,7 @@
 //!
 //! Purpose: strangers can fill their own places and never those of trusted clients. In: an address and what it is to us.
 //! Out: a [`Ticket`], or why there is none.
-//! Limits: [`Limits::sessions`] in all, of which [`Limits::reserve`] are kept for trusted clients;
+//! Limits: [`Limits::sessions`] in all (fewer where [`Limits::memory`] is short), of which [`Limits::reserve`] are kept for trusted clients;
 //! [`Limits::sessions_per_address`] from one address, except a gateway, behind which many clients may stand. The tables
 //! have an entry for each open session and no more. [`DISPLACED_MAX`] sessions that gave way may still be closing.
 //! Security: a stranger that has had no recipient accepted gives way, the longest without progress first: to a trusted
@@ -11,6 +11,7 @@
 
 use super::{Limits, Source};
 use crate::ground::lock::{Guard, Lock};
+use crate::ground::memory::{Gauge, Level};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -31,6 +32,9 @@ pub struct Sessions {
     limit_per_address: usize,
     /// How long a stranger without progress keeps its place before other strangers, in milliseconds.
     grace: u64,
+    /// There is memory for no more than [`Sessions::limit`], which is less than what the operator wants.
+    scarce: bool,
+    memory: Arc<Gauge>,
     start: Instant,
     /// More than half of the strangers' places are taken.
     busy: AtomicBool,
@@ -62,11 +66,13 @@ pub enum Full {
     Strangers,
     /// This address has as many as one may have.
     Address,
+    /// There is no memory for another one.
+    Memory,
 }
 
 impl Full {
     /// Every reason, for counters that must exist from the start.
-    pub const ALL: [Self; 3] = [Self::All, Self::Strangers, Self::Address];
+    pub const ALL: [Self; 4] = [Self::All, Self::Strangers, Self::Address, Self::Memory];
 
     /// The label.
     pub fn as_str(self) -> &'static str {
@@ -74,6 +80,7 @@ impl Full {
             Self::All => "all",
             Self::Strangers => "strangers",
             Self::Address => "address",
+            Self::Memory => "memory",
         }
     }
 
@@ -82,6 +89,15 @@ impl Full {
         match self {
             Self::All | Self::Strangers => "Too many sessions; try again later",
             Self::Address => "Too many sessions from your address; try again later",
+            Self::Memory => "Too little memory for another session; try again later",
+        }
+    }
+
+    /// The enhanced code beside 421 (RFC 3463 §3.4, §3.8): how we are, or what the client does.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::All | Self::Strangers | Self::Address => "4.7.0",
+            Self::Memory => "4.3.2",
         }
     }
 }
@@ -127,6 +143,8 @@ impl Sessions {
             limit: limits.sessions,
             strangers_limit: limits.sessions.saturating_sub(limits.reserve),
             limit_per_address: limits.sessions_per_address,
+            scarce: limits.scarce,
+            memory: Arc::clone(&limits.memory),
             grace: millis(limits.stranger_grace),
             start: Instant::now(),
             busy: AtomicBool::new(false),
@@ -150,13 +168,16 @@ impl Sessions {
             return Err(Full::Address);
         }
         let trusted = source == Source::Trusted;
+        let level = self.memory.level();
         let full = match () {
+            () if level == Level::Critical || level == Level::Short && !trusted => Some(Full::Memory),
             () if !trusted && open.strangers >= self.strangers_limit => Some(Full::Strangers),
             () if open.all >= self.limit => Some(Full::All),
             () => None,
         };
         if let Some(full) = full {
             let victim = if trusted { open.longest_idle() } else { open.gives_way_to(household, now, self.grace) };
+            let full = if self.scarce { Full::Memory } else { full };
             let victim = victim.filter(|_| open.displaced < DISPLACED_MAX).ok_or(full)?;
             open.displace(&victim);
         }

@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// Octets that the inputs of all connections may have together beyond their size at rest: a crowd that pours content must not
-/// cost more memory than a few that do. Beyond it inputs stay small, which costs system calls.
+/// Octets that the inputs of all connections may have together beyond their size at rest, where memory is ample: a crowd that pours
+/// content must not cost more memory than a few that do. Beyond it inputs stay small, which costs system calls.
 pub const WIDE_MAX: usize = 8 << 20;
 
-/// How much of [`WIDE_MAX`] is in use. A number of the whole process, as its memory is.
+/// How much of [`Limits::wide`] is in use. A number of the whole process, as its memory is.
 static WIDE: AtomicUsize = AtomicUsize::new(0);
 
 /// One connection's part of it, given back at its drop.
@@ -28,6 +28,8 @@ pub struct Wire {
     start: usize,
     end: usize,
     wide: Wide,
+    wide_max: usize,
+    rest: usize,
     output: Vec<u8>,
     write: Duration,
     linger: Duration,
@@ -56,8 +58,8 @@ pub enum WireError {
 }
 
 impl Wire {
-    /// The input buffer at rest, in octets.
-    const INPUT: usize = 8 * 1024;
+    /// The input buffer at rest where memory is ample, in octets.
+    pub(super) const INPUT: usize = 8 * 1024;
     /// The most octets that are read before somebody looks at them.
     pub const INPUT_MAX: usize = 32 * 1024;
     /// Replies are sent when so many octets of them wait, even while more commands do.
@@ -69,10 +71,12 @@ impl Wire {
     pub fn new(stream: Stream, limits: &Limits, visit: Option<Arc<Visit>>) -> Self {
         Self {
             stream,
-            input: vec![0; Self::INPUT],
+            input: vec![0; limits.input],
             start: 0,
             end: 0,
             wide: Wide(0),
+            wide_max: limits.wide,
+            rest: limits.input,
             output: Vec::new(),
             write: limits.write,
             linger: limits.linger,
@@ -165,15 +169,15 @@ impl Wire {
     /// Lets the input buffer grow when the last read filled it, and there is memory for it: the peer has more than fits.
     pub fn widen(&mut self) {
         let len = self.input.len();
-        if self.end == len && len < Self::INPUT_MAX && self.wide.may_take(len) {
+        if self.end == len && len < Self::INPUT_MAX && self.wide.may_take(len, self.wide_max) {
             self.input.resize(2 * len, 0);
         }
     }
 
     /// Gives the memory of a widened buffer back.
     pub fn narrow(&mut self) {
-        if self.input.len() > Self::INPUT && self.end - self.start <= Self::INPUT {
-            let mut input = vec![0; Self::INPUT];
+        if self.input.len() > self.rest && self.end - self.start <= self.rest {
+            let mut input = vec![0; self.rest];
             let rest = self.end - self.start;
             input[..rest].copy_from_slice(&self.input[self.start..self.end]);
             (self.input, self.start, self.end) = (input, 0, rest);
@@ -244,8 +248,8 @@ impl Wide {
     }
 
     /// Takes what would be good to have, if there is any left.
-    fn may_take(&mut self, octets: usize) -> bool {
-        let fits = WIDE.load(Ordering::Relaxed) + octets <= WIDE_MAX;
+    fn may_take(&mut self, octets: usize, max: usize) -> bool {
+        let fits = WIDE.load(Ordering::Relaxed) + octets <= max;
         if fits {
             self.take(octets);
         }
@@ -267,8 +271,8 @@ mod tests {
     fn a_crowd_gets_no_more_than_there_is_and_gives_it_back() {
         let (mut crowd, mut one) = (Wide(0), Wide(0));
         crowd.take(WIDE_MAX);
-        assert!(!one.may_take(1));
+        assert!(!one.may_take(1, WIDE_MAX));
         drop(crowd);
-        assert!(one.may_take(1));
+        assert!(one.may_take(1, WIDE_MAX));
     }
 }

@@ -304,7 +304,8 @@ impl Connection {
         let mut transcript = std::mem::take(&mut self.wire.transcript);
         let handshake = self.client.shared.tls.connect(name, self.wire.into_stream());
         self.wire = match timeout(times.handshake, handshake).await {
-            Ok(Ok(stream)) => {
+            Ok(Ok(mut stream)) => {
+                stream.get_mut().1.set_buffer_limit(Some(tls::BUFFER_MAX));
                 let facts = tls::facts(stream.get_ref().1);
                 transcript.note(&facts);
                 self.security = facts;

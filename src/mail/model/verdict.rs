@@ -17,14 +17,16 @@ pub enum Refusal {
     Loop,
     /// The data volume is full or unwell; try later.
     Storage,
+    /// There is too little memory; try later.
+    Memory,
     /// The appliance is stopping.
     Stopping,
 }
 
 impl Refusal {
     /// Every reason, for counters that must exist from the start.
-    pub const ALL: [Self; 7] =
-        [Self::Relay, Self::Syntax, Self::Limit, Self::BareLine, Self::Loop, Self::Storage, Self::Stopping];
+    pub const ALL: [Self; 8] =
+        [Self::Relay, Self::Syntax, Self::Limit, Self::BareLine, Self::Loop, Self::Storage, Self::Memory, Self::Stopping];
 
     /// The label.
     pub fn as_str(self) -> &'static str {
@@ -35,6 +37,7 @@ impl Refusal {
             Self::BareLine => "bare_line",
             Self::Loop => "loop",
             Self::Storage => "storage",
+            Self::Memory => "memory",
             Self::Stopping => "stopping",
         }
     }

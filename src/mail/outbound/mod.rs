@@ -33,7 +33,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Octets of fresh messages that may wait in memory for their first try.
+/// Octets of fresh messages that may wait in memory for their first try, where there is enough.
 pub const FRESH_MAX: u64 = 16 << 20;
 
 /// Couriers in all: connections out at the same time.
@@ -79,6 +79,8 @@ pub struct Config {
     pub bounce_address: Option<Address>,
     /// The schedule's knobs; lifetime and delay warning are used here too.
     pub schedule: schedule::Config,
+    /// Octets of fresh messages that may wait in memory for their first try, at most [`FRESH_MAX`].
+    pub fresh_max: u64,
 }
 
 impl<S: Spool> Outbound<S> {
@@ -92,7 +94,7 @@ impl<S: Spool> Outbound<S> {
         herald: Option<Arc<dyn Herald>>,
         config: Config,
     ) -> Arc<Self> {
-        let state = QueueState::new(config.schedule);
+        let state = QueueState::new(config.schedule).with_fresh_max(config.fresh_max);
         router.named_destinations().iter().for_each(|name| state.vouch_for(name));
         Arc::new(Self {
             spool,

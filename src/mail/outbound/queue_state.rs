@@ -89,6 +89,12 @@ impl QueueState {
         }
     }
 
+    /// The same, keeping so many octets of fresh messages in memory.
+    pub fn with_fresh_max(self, octets: u64) -> Self {
+        self.lock().table.fresh_max = octets;
+        self
+    }
+
     fn lock(&self) -> Guard<'_, Inner> {
         self.inner.lock()
     }

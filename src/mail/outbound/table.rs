@@ -10,8 +10,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// The table.
-#[derive(Default)]
 pub struct Table {
+    /// Octets of fresh messages that may be kept.
+    pub fresh_max: u64,
     entries: HashMap<MessageId, Entry>,
     /// Messages that couriers are about to try, and how many are. Their entries do not leave meanwhile: one that was there must
     /// not be gone a moment later, and what was read from the disk before somebody else's progress must not be taken for the
@@ -38,11 +39,17 @@ impl Entry {
     }
 }
 
+impl Default for Table {
+    fn default() -> Self {
+        Self { fresh_max: FRESH_MAX, entries: HashMap::new(), claims: HashMap::new(), fresh_octets: 0 }
+    }
+}
+
 impl Table {
     /// Keeps a message that just came in for its first tries, if there is room.
     pub fn keep_fresh(&mut self, message: Arc<Message>, jobs: u32) {
         let octets = in_memory(&message);
-        if jobs == 0 || self.fresh_octets + octets > FRESH_MAX || self.entries.contains_key(&message.id) {
+        if jobs == 0 || self.fresh_octets + octets > self.fresh_max || self.entries.contains_key(&message.id) {
             return;
         }
         self.fresh_octets += octets;

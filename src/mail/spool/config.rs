@@ -1,6 +1,6 @@
 //! The knobs of the log, and what a volume's size makes of them.
 
-use super::content::{INLINE_MAX, INLINE_MIN};
+use super::content::{INLINE_MAX, INLINE_MIN, LENDABLE, OWN};
 use std::time::Duration;
 
 /// How the log is cut and paced.
@@ -14,6 +14,10 @@ pub struct Config {
     pub housekeeping: Duration,
     /// Segments that are never worth emptying: the active one, and what a lull leaves half empty.
     pub slack: u64,
+    /// Octets of content that every writer may keep in memory; whoever wants more borrows.
+    pub own: usize,
+    /// Octets that all writers together may borrow. When they are lent out, content goes to a file earlier.
+    pub lendable: usize,
 }
 
 impl Config {
@@ -31,6 +35,13 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { segment_max: 16 << 20, lazy_sync: Duration::from_millis(50), housekeeping: Duration::from_secs(1), slack: 4 }
+        Self {
+            segment_max: 16 << 20,
+            lazy_sync: Duration::from_millis(50),
+            housekeeping: Duration::from_secs(1),
+            slack: 4,
+            own: OWN,
+            lendable: LENDABLE,
+        }
     }
 }

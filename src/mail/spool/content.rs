@@ -17,10 +17,11 @@ pub const INLINE_MAX: usize = 256 * 1024;
 /// On small volumes it is this limit.
 pub const INLINE_MIN: usize = 64 * 1024;
 
-/// Octets that every writer may keep in memory. Whoever wants more, up to [`INLINE_MAX`], borrows from [`LENDABLE`].
+/// Octets that every writer may keep in memory where there is enough. Whoever wants more, up to [`INLINE_MAX`], borrows from
+/// [`LENDABLE`].
 pub const OWN: usize = 16 * 1024;
 
-/// Octets that all writers together may borrow. When they are lent out, content goes to a file earlier.
+/// Octets that all writers together may borrow where there is enough. When they are lent out, content goes to a file earlier.
 pub const LENDABLE: usize = 16 << 20;
 
 /// Octets of stored content that a reader gets in memory; above that, piece by piece.
@@ -97,12 +98,12 @@ impl ContentWriter {
     fn has_room_for(&mut self, more: usize) -> bool {
         let wanted = self.buffer.len() + more;
         let borrowed = self.loan.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let Some(missing) = wanted.checked_sub(OWN + borrowed).filter(|missing| *missing > 0) else { return true };
+        let Some(missing) = wanted.checked_sub(self.shared.own + borrowed).filter(|missing| *missing > 0) else { return true };
         // A file once begun takes all the rest.
         if wanted > if self.spilled.is_some() { PIECE } else { self.shared.inline_max } {
             return false;
         }
-        let step = u32::try_from(missing.next_multiple_of(OWN)).unwrap_or(u32::MAX);
+        let step = u32::try_from(missing.next_multiple_of(self.shared.own)).unwrap_or(u32::MAX);
         match (self.shared.lendable.clone().try_acquire_many_owned(step), &mut self.loan) {
             (Ok(more), Some(loan)) => loan.merge(more),
             (Ok(first), loan) => *loan = Some(first),
@@ -129,7 +130,7 @@ impl ContentWriter {
             .await
             .map_err(|error| self.shared.unwell(&error))?;
         self.buffer.clear();
-        self.buffer.shrink_to(OWN);
+        self.buffer.shrink_to(self.shared.own);
         self.loan = None;
         if let Some(spilled) = &mut self.spilled {
             spilled.len += written;
@@ -163,7 +164,7 @@ impl Writer for ContentWriter {
         self.crc.update(piece);
         self.written += piece.len() as u64;
         while !self.has_room_for(piece.len()) {
-            let (fits, rest) = piece.split_at(OWN.saturating_sub(self.buffer.len()).min(piece.len()));
+            let (fits, rest) = piece.split_at(self.shared.own.saturating_sub(self.buffer.len()).min(piece.len()));
             self.buffer.extend_from_slice(fits);
             piece = rest;
             self.flush().await?;

@@ -42,7 +42,7 @@ impl SegmentLog {
         let recovered = recover::recover(disk.as_ref(), tell)?;
         counters.corrupt_records_total.inc_by(recovered.damaged);
         let config = config.fitted(disk.space().map_err(OpenError::Disk)?.size);
-        let shared = Arc::new(Shared::new(disk, counters, recovered.index, config.inline_max()));
+        let shared = Arc::new(Shared::new(disk, counters, recovered.index, &config));
         let committer = Committer::open(shared.clone(), config, recovered.next_segment, recovered.spares)?;
         let committer =
             thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run()).map_err(OpenError::Disk)?;

@@ -50,7 +50,7 @@ use crate::mail::model::{Envelope, Kind, Message, MessageId, Origin, Progress};
 use std::future::Future;
 
 pub use config::Config;
-pub use content::INLINE_MAX;
+pub use content::{INLINE_MAX, LENDABLE, OWN};
 pub use log::SegmentLog;
 pub use recover::OpenError;
 pub use rest::AtRest;

@@ -1,7 +1,7 @@
 //! What the door, the writers of content and the committer have in common.
 
 use super::SpoolError;
-use super::content::LENDABLE;
+use super::config::Config;
 use super::glance::Glances;
 use super::handover::Handover;
 use super::index::Index;
@@ -29,6 +29,8 @@ pub struct Shared {
     last_id: AtomicU64,
     /// Memory that writers of content may borrow, in octets.
     pub lendable: Arc<Semaphore>,
+    /// Octets of content that every writer may keep in memory without borrowing.
+    pub own: usize,
     /// Longer content gets a file of its own; octets.
     pub inline_max: usize,
     /// Progress that was handed in and is not written yet; whoever reads a message must see it.
@@ -54,12 +56,13 @@ pub enum Health {
 
 impl Shared {
     /// What an index that was just recovered is shared with.
-    pub fn new(disk: Arc<dyn Disk>, counters: Arc<Counters>, index: Index, inline_max: usize) -> Self {
+    pub fn new(disk: Arc<dyn Disk>, counters: Arc<Counters>, index: Index, config: &Config) -> Self {
         Self {
             disk,
             counters,
-            inline_max,
-            lendable: Arc::new(Semaphore::new(LENDABLE)),
+            inline_max: config.inline_max(),
+            own: config.own.max(1),
+            lendable: Arc::new(Semaphore::new(config.lendable)),
             last_id: AtomicU64::new(index.last_id()),
             index: Lock::new(Level::Index, index),
             handover: Handover::new(),

@@ -102,6 +102,7 @@ fn reason(reason: &api::ReasonView) -> Reason {
             "bare_line" => "a bare CR or LF, as smuggled mail has",
             "loop" => "mail that goes in circles",
             "storage" => "the data volume could not take it",
+            "memory" => "there was too little memory",
             _ => "the appliance was stopping",
         },
         total: count(reason.total),

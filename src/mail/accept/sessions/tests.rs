@@ -123,3 +123,33 @@ async fn strangers_have_less_time_while_they_are_many() {
     first.visit().reached(Progress::Mail);
     assert_eq!(first.visit().command_time(&limits), limits.command, "who sends has the time of the standard");
 }
+
+#[tokio::test]
+async fn where_memory_is_scarce_that_is_the_reason() {
+    let limits = Limits { sessions: 3, reserve: 1, scarce: true, ..Limits::default() };
+    let sessions = Sessions::new(&limits);
+    let _held = [stranger(&sessions, 1).unwrap(), stranger(&sessions, 1).unwrap()];
+    assert_eq!(stranger(&sessions, 1).unwrap_err(), Full::Memory);
+    let trusted = sessions.enter(address(9), Source::Trusted).unwrap();
+    assert!(!trusted.1, "the reserve is there");
+}
+
+#[tokio::test]
+async fn while_memory_is_short_strangers_only_take_each_others_places() {
+    let limits = Limits { sessions: 10, reserve: 2, ..Limits::default() };
+    let sessions = Sessions::new(&limits);
+    let crowd: Vec<_> = (0..3).map(|_| stranger(&sessions, 1).unwrap()).collect();
+    limits.memory.set(Level::Short);
+    assert_eq!(stranger(&sessions, 1).unwrap_err(), Full::Memory);
+    let (other, displaces) = sessions.enter(address(2), Source::Stranger).unwrap();
+    assert!(displaces && crowd[0].visit().is_displaced(), "one of the crowd gives way to another address");
+    let (_trusted, displaces) = sessions.enter(address(9), Source::Trusted).unwrap();
+    assert!(!displaces);
+    limits.memory.set(Level::Critical);
+    let (_second, displaces) = sessions.enter(address(9), Source::Trusted).unwrap();
+    assert!(displaces, "the place of a stranger");
+    drop((crowd, other));
+    assert_eq!(sessions.enter(address(9), Source::Trusted).unwrap_err(), Full::Memory);
+    limits.memory.set(Level::Ample);
+    stranger(&sessions, 1).unwrap();
+}

@@ -1,0 +1,263 @@
+//! What the memory and the file descriptors of this process are enough for.
+//!
+//! In: properties, the limit on memory, the limit of open files. Out: [`Resources`], how much of each thing the core may have so that the
+//! kernel never ends it for want of memory; a failure where it cannot work at all.
+//! Limits: the shares below. All of a session's buffers are counted as if they were full at once.
+
+use super::failure::{Exit, Failure};
+use super::lines::PRECONFIGURE;
+use super::property::Settings;
+use crate::ground::memory::Ceiling;
+use crate::ground::password::Password;
+
+/// What supervisor, core, health checks and the pages of the program take beside all that is shared out below.
+pub const FIXED: u64 = 20 << 20;
+
+/// With less than this beside [`FIXED`] and the largest hash there is no start.
+pub const LEAST: u64 = 8 << 20;
+
+/// Below this limit buffers are small from the start.
+const TIGHT: u64 = 256 << 20;
+
+/// Shares of what is left beside [`FIXED`] and the largest hash, in percent; the rest is for the queue, whose length the
+/// gauge watches.
+mod share {
+    /// SMTP sessions.
+    pub(super) const SESSIONS: u64 = 64;
+    /// Connections to next hops.
+    pub(super) const COURIERS: u64 = 11;
+    /// Answers of the stats UI on their way.
+    pub(super) const ANSWERS: u64 = 7;
+    /// Content on its way to the disk.
+    pub(super) const CONTENT: u64 = 6;
+    /// Fresh mail on its way out.
+    pub(super) const FRESH: u64 = 5;
+    /// Inputs of sessions that pour content.
+    pub(super) const INPUT: u64 = 3;
+}
+
+/// A connection to a next hop inside TLS with its buffers, in octets.
+const COURIER: u64 = 48 << 10;
+
+/// A session without its input and the buffer of its content: its task, its place, what the kernel keeps.
+const SESSION: u64 = 13 << 10;
+
+/// What TLS adds: its keys, and a record that has not come to its end (RFC 8446 §5.2: 16 KiB and some).
+const SESSION_TLS: u64 = 28 << 10;
+
+/// Open files for the core, where the hard limit grants as many: each session and each delivery needs a few.
+pub const OPEN_FILES: u64 = 65_536;
+
+/// Descriptors for all that is neither session nor courier: windows, segments of the queue, questions to name servers.
+const FILES: u64 = 320;
+
+/// How much of each thing there may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resources {
+    /// SMTP sessions; at most `session_limit`.
+    pub sessions: u32,
+    /// Of these for trusted clients; at most `session_reserve`.
+    pub reserve: u32,
+    /// Why the sessions are fewer than `session_limit`.
+    pub scarce: Option<Scarce>,
+    /// Connections to next hops.
+    pub couriers: u32,
+    /// Octets of a session's input at rest.
+    pub input: usize,
+    /// Octets by which all inputs together may grow.
+    pub wide: usize,
+    /// Octets of content that each writer keeps.
+    pub own: usize,
+    /// Octets of content that all writers together may borrow.
+    pub lendable: usize,
+    /// Octets of fresh mail in memory.
+    pub fresh: u64,
+    /// Octets of answers of the stats UI.
+    pub answers: usize,
+    limit: Option<(u64, bool)>,
+}
+
+/// What there is too little of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scarce {
+    /// Memory.
+    Memory,
+    /// File descriptors; how many there are.
+    Files(u64),
+}
+
+impl Resources {
+    /// Shares out what there is. `files` is the limit of open files.
+    pub fn of(settings: &Settings, ceiling: Option<&Ceiling>, files: u64) -> Self {
+        let octets = ceiling.map_or(u64::MAX, |ceiling| ceiling.octets);
+        let left = octets.saturating_sub(FIXED + largest_hash(settings).map_or(0, |(_, octets)| octets)).max(LEAST / 2);
+        let part = |percent: u64| left / 100 * percent;
+        let size = |octets: u64| usize::try_from(octets).unwrap_or(usize::MAX);
+        let (input, own) = if octets < TIGHT { (4 << 10, 4 << 10) } else { (8 << 10, 16 << 10) };
+        let session = SESSION + input + own + if settings.ssl_disabled { 0 } else { SESSION_TLS };
+        let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX).max(2);
+        // A long mail has a file beside its connection, on its way in and on its way out.
+        let files_left = files.saturating_sub(FILES.min(files / 2)) / 2;
+        let wanted = settings.session_limit;
+        let (by_memory, by_files) = (number(part(share::SESSIONS) / session), number(files_left / 4 * 3));
+        let sessions = wanted.min(by_memory).min(by_files);
+        let scarce = match sessions {
+            _ if sessions == wanted => None,
+            _ if sessions == by_memory => Some(Scarce::Memory),
+            _ => Some(Scarce::Files(files)),
+        };
+        let reserve = u64::from(settings.sessions_reserved()) * u64::from(sessions) / u64::from(wanted.max(1));
+        Self {
+            sessions,
+            reserve: u32::try_from(reserve).unwrap_or(sessions),
+            scarce,
+            couriers: number((part(share::COURIERS) / COURIER).min(files_left / 4)),
+            input: size(input),
+            wide: size(part(share::INPUT)),
+            own: size(own),
+            lendable: size(part(share::CONTENT)),
+            fresh: part(share::FRESH),
+            answers: size(part(share::ANSWERS)),
+            limit: ceiling.map(|ceiling| (ceiling.octets, ceiling.is_set())),
+        }
+    }
+
+    /// One line for the log of the start.
+    pub fn words(&self) -> String {
+        let limit = match self.limit {
+            Some((octets, true)) => format!("the limit is {}", megabytes(octets)),
+            Some((octets, false)) => format!("there is no limit but the machine's {}", megabytes(octets)),
+            None => "there is no limit".to_owned(),
+        };
+        format!("memory: {limit}; room for {} SMTP sessions ({} of them kept for trusted clients)", self.sessions, self.reserve)
+    }
+
+    /// What an operator should know, and do.
+    pub fn warning(&self, settings: &Settings) -> Option<String> {
+        let (wanted, sessions) = (settings.session_limit, self.sessions);
+        Some(match self.scarce? {
+            Scarce::Memory => format!(
+                "session_limit={wanted}, and there is memory for {sessions} SMTP sessions; those beyond are answered 421 4.3.2. Give \
+                 the container more memory, or lower session_limit"
+            ),
+            Scarce::Files(files) => format!(
+                "session_limit={wanted}, and {files} open files are enough for {sessions} SMTP sessions; those beyond are answered \
+                 421. Raise the hard limit of open files (docker run --ulimit nofile=65536), or lower session_limit"
+            ),
+        })
+    }
+}
+
+/// Why the core could not work within the limit, with what to do.
+pub fn too_little(settings: &Settings, ceiling: Option<&Ceiling>) -> Option<Failure> {
+    let ceiling = ceiling?;
+    let limit = megabytes(ceiling.octets);
+    if let Some((name, octets)) = largest_hash(settings)
+        && ceiling.octets < FIXED + LEAST + octets
+    {
+        let (hash, need) = (megabytes(octets), megabytes(FIXED + LEAST + octets));
+        let cause = format!(
+            "{name} is an Argon2 hash that takes {hash} of memory for each login, and the limit is {limit}: make one with less (m=19456 \
+             in it means 19 MB) or a bcrypt hash (htpasswd -nbB), or give the container at least {need}"
+        );
+        return Some(Failure::new(Exit::Property, PRECONFIGURE, cause));
+    }
+    None
+}
+
+/// The most memory that one hash takes, and whose it is. One is computed at a time.
+fn largest_hash(settings: &Settings) -> Option<(String, u64)> {
+    let login = settings.username.as_ref().and(settings.password.as_ref());
+    let login = login.map(|password| ("password".to_owned(), Password::of(password.expose()).memory()));
+    let tokens = settings.api_tokens.iter().map(|account| {
+        let octets = Password::stored(account.hash.expose()).map_or(0, |password| password.memory());
+        (format!("the entry {} of api_tokens", account.name), octets)
+    });
+    login.into_iter().chain(tokens).max_by_key(|(_, octets)| *octets).filter(|(_, octets)| *octets > 0)
+}
+
+fn megabytes(octets: u64) -> String {
+    format!("{} MB", octets.div_ceil(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::appliance::property::{self, Secret};
+
+    const FILES_ENOUGH: u64 = 65_536;
+
+    fn settings() -> Settings {
+        let Ok(loaded) = property::load() else { panic!("the defaults are right") };
+        Settings { ssl_disabled: false, ..loaded.settings }
+    }
+
+    fn of(settings: &Settings, megabytes: u64) -> Resources {
+        Resources::of(settings, Some(&Ceiling::of(megabytes << 20)), FILES_ENOUGH)
+    }
+
+    #[test]
+    fn the_least_of_the_class_is_enough_for_every_default() {
+        let settings = settings();
+        let least = of(&settings, 96);
+        assert_eq!((least.sessions, least.reserve, least.scarce), (1000, 200, None), "{least:?}");
+        assert!(least.couriers >= 100, "{least:?}");
+        let session = SESSION + SESSION_TLS + (least.input + least.own) as u64;
+        let pools = (least.wide + least.lendable + least.answers) as u64 + least.fresh;
+        let all = FIXED + u64::from(least.sessions) * session + u64::from(least.couriers) * COURIER + pools;
+        assert!(all <= 96 << 20, "{} MB", all >> 20);
+        assert_eq!(least.warning(&settings), None);
+        assert!(
+            least.words().starts_with("memory: the limit is 96 MB; room for 1000 SMTP sessions (200 "),
+            "{}",
+            least.words()
+        );
+    }
+
+    #[test]
+    fn what_there_is_no_memory_for_is_told() {
+        let many = Settings { session_limit: 20_000, session_reserve: None, ..settings() };
+        let small = of(&many, 96);
+        assert_eq!(small.scarce, Some(Scarce::Memory));
+        assert!((1000..1200).contains(&small.sessions) && small.reserve == small.sessions / 5, "{small:?}");
+        assert!(small.warning(&many).unwrap().contains("there is memory for 1"));
+        assert_eq!(of(&many, 8192).scarce, None);
+        let none = Resources::of(&many, None, FILES_ENOUGH);
+        assert_eq!((none.sessions, none.input, none.own), (20_000, 8192, 16_384));
+    }
+
+    #[test]
+    fn few_descriptors_lower_the_sessions() {
+        let settings = settings();
+        let few = Resources::of(&settings, None, 1024);
+        assert_eq!((few.sessions, few.couriers, few.scarce), (264, 88, Some(Scarce::Files(1024))));
+        let words = few.warning(&settings).unwrap();
+        assert!(words.contains("1024 open files are enough for 264 SMTP sessions") && words.contains("--ulimit"), "{words}");
+        let least = Resources::of(&settings, None, 32);
+        assert!(least.sessions >= 2 && least.couriers >= 2, "{least:?}");
+    }
+
+    #[test]
+    fn a_hash_that_does_not_fit_stops_the_start_and_one_that_does_has_its_memory() {
+        let hash = |kibibytes: u32| {
+            format!("$argon2id$v=19$m={kibibytes},t=2,p=1$c2FsdHNhbHRzYWx0$/e3GcjItmBpwkaDcmKKe9jJxL2dVDYkrKlSB+bgh9Gw")
+        };
+        let with = |kibibytes| Settings {
+            username: Some("anna".to_owned()),
+            password: Some(Secret::new(hash(kibibytes))),
+            ..settings()
+        };
+        let ceiling = Ceiling::of(96 << 20);
+        assert!(too_little(&with(65_536), Some(&ceiling)).is_none());
+        assert!(of(&with(65_536), 96).sessions < 200);
+        let failure = too_little(&with(131_072), Some(&ceiling)).unwrap();
+        let cause = failure.cause;
+        assert!(
+            cause.starts_with("password is an Argon2 hash that takes 128 MB") && cause.contains("at least 156 MB"),
+            "{cause}"
+        );
+        assert!(too_little(&with(131_072), None).is_none());
+        let unused = Settings { username: None, ..with(131_072) };
+        assert!(too_little(&unused, Some(&ceiling)).is_none(), "without a user name nobody logs in");
+    }
+}

@@ -1,0 +1,222 @@
+//! How much memory this process may use, and whether little of it is left.
+//!
+//! In: the control groups of this process (version 1 and 2, and all groups above it that can be seen), and the machine's memory.
+//! Out: the [`Ceiling`], the lowest of these limits; a [`Gauge`] that says whether memory is short.
+//! Limits: a group above the root of a container's own view is seen by version 1 alone (`hierarchical_memory_limit`).
+//! Source: cgroups(7), proc_pid_mountinfo(5), the kernel's admin-guide/cgroup-v2 and cgroup-v1/memory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// From so much of the limit on memory is [`Level::Short`], in percent.
+pub const SHORT_PERCENT: u64 = 85;
+
+/// From so much of the limit on it is [`Level::Critical`], in percent.
+pub const CRITICAL_PERCENT: u64 = 93;
+
+/// A limit above this is none: version 1 says "none" by the largest number of pages that there is.
+const NONE_FROM: u64 = 1 << 60;
+
+/// The lowest limit that holds for this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ceiling {
+    /// Octets.
+    pub octets: u64,
+    /// Whose limit it is; `None`: it is the memory of the machine.
+    group: Option<Group>,
+}
+
+/// A control group with a limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Group {
+    directory: PathBuf,
+    version: Version,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    V1,
+    V2,
+}
+
+impl Ceiling {
+    /// Looks at the groups of this process and at the machine. `None`: neither tells.
+    pub fn find() -> Option<Self> {
+        Self::find_in(Path::new("/proc"))
+    }
+
+    /// One that is set for this process, of so many octets; nobody tells what is in use below it.
+    pub fn of(octets: u64) -> Self {
+        let group = Group { directory: PathBuf::new(), version: Version::V2 };
+        Self { octets, group: Some(group) }
+    }
+
+    fn find_in(proc: &Path) -> Option<Self> {
+        let group = groups(proc).into_iter().filter_map(|(group, top)| lowest(&group, &top)).min_by_key(|found| found.octets);
+        let machine = machine(proc).map(|octets| Self { octets, group: None });
+        [group, machine].into_iter().flatten().min_by_key(|found| found.octets)
+    }
+
+    /// Whether somebody has set it for this process, as opposed to the size of the machine.
+    pub fn is_set(&self) -> bool {
+        self.group.is_some()
+    }
+
+    /// Octets in use below it that the kernel cannot take back: those of files, which it can, are left out. `None`: nobody tells,
+    /// or the limit is the machine's, where others use memory as well.
+    fn in_use(&self) -> Option<u64> {
+        let group = self.group.as_ref()?;
+        let stat = fs::read_to_string(group.directory.join("memory.stat")).ok()?;
+        let value = |name: &str| field(&stat, name);
+        match group.version {
+            Version::V1 => Some(value("total_rss").or(value("rss"))? + value("total_shmem").unwrap_or(0)),
+            Version::V2 => {
+                let kernel = ["kernel_stack", "pagetables", "percpu", "slab_unreclaimable"];
+                let kernel: u64 = kernel.into_iter().filter_map(value).sum();
+                Some(value("anon")? + value("shmem").unwrap_or(0) + value("sock").unwrap_or(0) + kernel)
+            }
+        }
+    }
+}
+
+/// How much memory is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Level {
+    /// Enough.
+    Ample = 0,
+    /// Unknown clients get none of it.
+    Short = 1,
+    /// What is there finishes; nothing new begins.
+    Critical = 2,
+}
+
+/// The level of the memory as it was found the last time; shared by all who ask.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU8);
+
+impl Gauge {
+    /// As it was found the last time; [`Level::Ample`] where nobody looks.
+    pub fn level(&self) -> Level {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Level::Ample,
+            1 => Level::Short,
+            _ => Level::Critical,
+        }
+    }
+
+    /// Looks again, and gives back the octets in use and the level when that has changed.
+    pub fn look(&self, ceiling: &Ceiling) -> Option<(u64, Level)> {
+        let used = ceiling.in_use()?;
+        let percent = used.saturating_mul(100) / ceiling.octets.max(1);
+        let level = match percent {
+            CRITICAL_PERCENT.. => Level::Critical,
+            SHORT_PERCENT.. => Level::Short,
+            _ => Level::Ample,
+        };
+        self.set(level).then_some((used, level))
+    }
+
+    /// Notes a level; whether it is another one.
+    pub fn set(&self, level: Level) -> bool {
+        self.0.swap(level as u8, Ordering::Relaxed) != level as u8
+    }
+
+    /// One that is shared.
+    pub fn shared() -> Arc<Self> {
+        Arc::default()
+    }
+}
+
+/// The groups of this process that may limit its memory, each with the top of what can be seen of its tree.
+fn groups(proc: &Path) -> Vec<(Group, PathBuf)> {
+    let read = |name: &str| fs::read_to_string(proc.join("self").join(name)).unwrap_or_default();
+    let (paths, mounts) = (read("cgroup"), read("mountinfo"));
+    let mounted = mounts.lines().filter_map(Mount::parse);
+    mounted
+        .filter_map(|mount| {
+            let line = paths.lines().find_map(|line| mount.path_of(line))?;
+            // A process may stand outside of what is mounted here: then the top is all that can be seen.
+            let below = Path::new(line).strip_prefix(&mount.root).unwrap_or(Path::new(""));
+            let directory = mount.place.join(below);
+            let directory = if directory.is_dir() { directory } else { mount.place.clone() };
+            Some((Group { directory, version: mount.version }, mount.place))
+        })
+        .collect()
+}
+
+/// The lowest limit from a group up to the top.
+fn lowest(group: &Group, top: &Path) -> Option<Ceiling> {
+    let found = group.directory.ancestors().take_while(|directory| directory.starts_with(top)).filter_map(|directory| {
+        let group = Group { directory: directory.to_owned(), version: group.version };
+        Some(Ceiling { octets: group.limit()?, group: Some(group) })
+    });
+    found.min_by_key(|found| found.octets)
+}
+
+impl Group {
+    fn limit(&self) -> Option<u64> {
+        let own = match self.version {
+            Version::V1 => "memory.limit_in_bytes",
+            Version::V2 => "memory.max",
+        };
+        // `max` is no number, and no limit.
+        let own = fs::read_to_string(self.directory.join(own)).ok().and_then(|text| text.trim().parse().ok());
+        let above = (self.version == Version::V1).then(|| fs::read_to_string(self.directory.join("memory.stat")).ok());
+        let above = above.flatten().and_then(|stat| field(&stat, "hierarchical_memory_limit"));
+        [own, above].into_iter().flatten().filter(|octets| *octets < NONE_FROM).min()
+    }
+}
+
+/// A tree of control groups as it is mounted here.
+struct Mount {
+    /// Which group of the tree stands at the place.
+    root: String,
+    place: PathBuf,
+    version: Version,
+}
+
+impl Mount {
+    /// From a line of mountinfo; `None`: it limits no memory.
+    fn parse(line: &str) -> Option<Self> {
+        let (before, behind) = line.split_once(" - ")?;
+        let mut words = before.split(' ');
+        let (root, place) = (words.nth(3)?, words.next()?);
+        let mut words = behind.split(' ');
+        let (kind, options) = (words.next()?, words.nth(1)?);
+        let version = match kind {
+            "cgroup2" => Version::V2,
+            "cgroup" if options.split(',').any(|option| option == "memory") => Version::V1,
+            _ => return None,
+        };
+        Some(Self { root: root.to_owned(), place: PathBuf::from(place.replace("\\040", " ")), version })
+    }
+
+    /// The group that a line of `/proc/self/cgroup` names, if it is one of this tree.
+    fn path_of<'a>(&self, line: &'a str) -> Option<&'a str> {
+        let mut parts = line.splitn(3, ':');
+        let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+        let is_ours = match self.version {
+            Version::V1 => controllers.split(',').any(|controller| controller == "memory"),
+            Version::V2 => number == "0" && controllers.is_empty(),
+        };
+        is_ours.then_some(path)
+    }
+}
+
+/// The memory of the machine, or what a container is shown of it.
+fn machine(proc: &Path) -> Option<u64> {
+    let text = fs::read_to_string(proc.join("meminfo")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
+}
+
+/// The number behind a name in a file of a name and a number a line.
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! The least memory of the class, and more clients than would fit if each took all that it can.
+//!
+//! The kernel's own limit holds the real program to it. What must not happen is an end by the kernel or a mail that was answered 250
+//! and is gone.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
+use rustls::ClientConfig;
+use std::fs::{self, Permissions};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, SocketAddrV4, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use support::appliance::{Appliance, Sink};
+use support::cgroup::Group;
+use support::client::Client;
+use support::patience::until;
+use support::program::{open_directory, raise_descriptors};
+use support::tls::{believing, self_signed};
+
+/// Argon2 with 64 MiB.
+const HASH_OF_64_MB: &str = "$argon2id$v=19$m=65536,t=1,p=1$c2FsdHNhbHRzYWx0$/e3GcjItmBpwkaDcmKKe9jJxL2dVDYkrKlSB+bgh9Gw";
+
+const MEGABYTES: u64 = 96;
+/// With those that send and a few to spare: as many as `session_limit`.
+const ADDRESSES: usize = 5;
+const SESSIONS_EACH: usize = 188;
+/// Of these, so many finish their mail in the end.
+const FINISH: usize = 40;
+const LARGE: usize = 40;
+const LARGE_OCTETS: usize = 10_000_000;
+const VIEWERS: usize = 200;
+
+/// The last octet of the address of a client, such that each has as many as the others.
+fn address(number: usize) -> u8 {
+    2 + u8::try_from(number % ADDRESSES).unwrap()
+}
+
+/// Connects from 127.0.0.`last`: no address has more than `session_limit_per_address`.
+fn connect_from(last: u8, to: SocketAddr) -> TcpStream {
+    let SocketAddr::V4(to) = to else { panic!("the tests speak IPv4") };
+    let stream: OwnedFd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    bind(stream.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new([127, 0, 0, last].into(), 0))).unwrap();
+    connect(stream.as_raw_fd(), &SockaddrIn::from(to)).unwrap();
+    let stream = TcpStream::from(stream);
+    for set in [TcpStream::set_read_timeout, TcpStream::set_write_timeout] {
+        set(&stream, Some(Duration::from_secs(90))).unwrap();
+    }
+    stream
+}
+
+fn hello(last: u8, to: SocketAddr, config: &Arc<ClientConfig>) -> Client {
+    let mut client = Client::of(connect_from(last, to)).secure(config);
+    client.expect("220 ");
+    client.ask("EHLO client.example", "250 ");
+    client
+}
+
+#[test]
+fn a_thousand_sessions_within_data_large_mails_and_viewers_fit_the_least_memory() {
+    raise_descriptors();
+    let (volume, sink) = (open_directory(), Sink::start(""));
+    let (key, certificate) = self_signed();
+    for (name, text) in [("server.key", key), ("server.pem", certificate.clone())] {
+        fs::write(volume.path().join(name), text).unwrap();
+        fs::set_permissions(volume.path().join(name), Permissions::from_mode(0o644)).unwrap();
+    }
+    let config = believing(certificate.as_bytes());
+    let group = Group::new(MEGABYTES);
+    let key = volume.path().display().to_string();
+    let relay = sink.relay();
+    let mut appliance = group.inside(|| {
+        Appliance::start(&[
+            ("MTA_SMART_RELAY", &relay),
+            ("MTA_SSL_DISABLED", "no"),
+            ("MTA_VOLUME_KEY", &key),
+            ("MTA_SMTPD_TRUSTED_NETWORKS", "127.0.0.0/8"),
+        ])
+    });
+    let core = appliance.child("core").unwrap();
+
+    let start = Instant::now();
+    let mut crowd: Vec<Client> = Vec::new();
+    for number in 0..ADDRESSES * SESSIONS_EACH {
+        let mut client = hello(address(number), appliance.smtps, &config);
+        client.begin();
+        client.send("Subject: in the middle\r\n\r\n");
+        client.send("0123456789abcdef 0123456789abcdef 0123456789abcdef 0123456789\r\n".repeat(480));
+        if number >= FINISH {
+            // The start of the longest record that there is: it must be kept until its end comes.
+            let record = [&[23, 3, 3, 0x40, 0][..], &[0; 16_000]].concat();
+            client.tcp().write_all(&record).unwrap();
+        }
+        crowd.push(client);
+    }
+    eprintln!("{} sessions within DATA after {:?}: {} MB", crowd.len(), start.elapsed(), group.used());
+
+    let (smtps, window) = (appliance.smtps, appliance.window);
+    let large: Vec<_> = (0..LARGE)
+        .map(|number| {
+            let config = config.clone();
+            std::thread::spawn(move || {
+                let mut client = hello(address(number), smtps, &config);
+                client.begin();
+                client.send("Subject: large\r\n\r\n");
+                let piece = "0123456789abcdef 0123456789abcdef 0123456789abcdef 0123456789\r\n".repeat(1000);
+                (0..LARGE_OCTETS / piece.len()).for_each(|_| client.send(&piece));
+                client.send(".\r\n");
+                client.expect("250 ");
+            })
+        })
+        .collect();
+    let viewers: Vec<_> = (0..VIEWERS)
+        .map(|number| {
+            let pages = ["/", "/queue", "/sessions", "/log", "/api/v1/sessions", "/api/v1/stream"];
+            let request = format!("GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", pages[number % pages.len()]);
+            let mut stream = connect_from(address(number), window);
+            // Some are turned away, and none of them reads.
+            let _ = stream.write_all(request.as_bytes());
+            stream
+        })
+        .collect();
+    let asked = Instant::now();
+    let mut trusted = hello(9, smtps, &config);
+    trusted.mail("sender@here.example", &["box@there.example"], b"Subject: one of ours\r\n\r\n");
+    assert!(asked.elapsed() < Duration::from_secs(10), "one more was served after {:?}", asked.elapsed());
+    large.into_iter().for_each(|sender| sender.join().expect("a large mail was answered 250"));
+    eprintln!("all large mails were accepted after {:?}: {} MB", asked.elapsed(), group.used());
+    for client in &mut crowd[..FINISH] {
+        client.send(".\r\n");
+        client.expect("250 ");
+    }
+    assert!(until("the health page answers", || health(window)).contains(" 200 "));
+    drop((crowd, viewers));
+    let all = LARGE + FINISH + 1;
+    until("every mail that was answered 250 is at the next hop", || match sink.count() {
+        found if found < all => Err(format!("{found} of {all}")),
+        _ => Ok(()),
+    });
+    assert_eq!((sink.count(), group.killed()), (all, 0));
+    assert_eq!(appliance.child("core"), Some(core), "the core is the one that was started");
+    let told = appliance.log().iter().any(|line| line.contains("memory: the limit is 96 MB; room for 1000 SMTP sessions"));
+    assert!(told, "{:#?}", appliance.log());
+    appliance.stop();
+}
+
+#[test]
+fn a_hash_that_does_not_fit_the_memory_stops_the_start_and_says_what_to_do() {
+    let mut appliance = Appliance::start(&[("MTA_USERNAME", "anna"), ("MTA_PASSWORD", HASH_OF_64_MB)]);
+    assert_eq!(appliance.stop(), 143);
+    let group = Group::new(MEGABYTES - 8);
+    for (command, code) in [("check", 1), ("init", 64)] {
+        let output = group.inside(|| appliance.command(&[command]).output().unwrap());
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        let cause =
+            "password is an Argon2 hash that takes 64 MB of memory for each login, and the limit is 88 MB: make one with less";
+        assert!(said.contains("Error: failed to preconfigure the MTA") && said.contains(cause), "{said}");
+        assert!(said.contains("give the container at least 92 MB"), "{said}");
+    }
+}
+
+#[test]
+fn sessions_that_there_are_no_descriptors_for_are_told_at_the_start() {
+    let mut appliance = Appliance::start(&[]);
+    appliance.stop();
+    let output = limited(&appliance.command(&["check"]), 1024).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("session_limit=1000, and 1024 open files are enough for 264 SMTP sessions"), "{said}");
+    appliance.set(&[("MTA_SESSION_LIMIT", "264")]);
+    let output = limited(&appliance.command(&["check"]), 1024).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(!said.contains("open files are enough") && said.contains("room for 264 SMTP sessions"), "{said}");
+}
+
+/// The same command with so many descriptors and no more.
+fn limited(command: &Command, files: u32) -> Command {
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &format!("ulimit -n {files}; exec \"$@\""), "sh"]).arg(command.get_program()).args(command.get_args());
+    limited.env_clear().current_dir("/");
+    limited.envs(command.get_envs().map(|(name, value)| (name, value.unwrap_or_default())));
+    limited
+}
+
+fn health(window: SocketAddr) -> Result<String, String> {
+    let mut stream = connect_from(1, window);
+    let mut answer = String::new();
+    let asked = stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").and_then(|()| stream.read_to_string(&mut answer).map(drop));
+    asked.map(|()| answer).map_err(|error| error.to_string())
+}
