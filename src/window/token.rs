@@ -21,15 +21,6 @@ pub struct Token {
     left: Option<Bucket>,
 }
 
-/// Why a token may not send this.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Denied {
-    /// Never; the words say why.
-    Never(String),
-    /// Not before so long.
-    Later(Duration),
-}
-
 impl Token {
     /// A token without limits of its own. `stored` is its hash, as [`Password::stored`] takes it.
     ///
@@ -57,8 +48,11 @@ impl Token {
         self.networks.is_empty() || direct.is_some_and(inside)
     }
 
-    /// Whether it may send a mail with this reverse-path now.
-    pub(super) fn may_send(&self, sender: Option<&Address>, now: Instant) -> Result<(), Denied> {
+    /// Whether it may send mail with this reverse-path.
+    ///
+    /// # Errors
+    /// The words say why not.
+    pub(super) fn may_send_as(&self, sender: Option<&Address>) -> Result<(), String> {
         let allowed = |sender: &Address| {
             let text = sender.to_string().to_lowercase();
             let domain = text.rsplit_once('@').map_or("", |(_, domain)| domain);
@@ -67,15 +61,17 @@ impl Token {
         // The null sender is that of notices: whose they are cannot be told.
         if !self.senders.is_empty() && !sender.is_some_and(allowed) {
             let shown = sender.map_or_else(|| "<>".to_owned(), |sender| sender.to_string());
-            return Err(Denied::Never(format!(
-                "the token '{}' may not send as {shown}: see senders= in api_tokens",
-                self.name
-            )));
+            return Err(format!("the token '{}' may not send as {shown}: see senders= in api_tokens", self.name));
         }
-        match &self.left {
-            Some(left) => left.take(now).map_err(Denied::Later),
-            None => Ok(()),
-        }
+        Ok(())
+    }
+
+    /// Takes a mail from what its rate has left.
+    ///
+    /// # Errors
+    /// Nothing is left; there will be after so long.
+    pub(super) fn take(&self, now: Instant) -> Result<(), Duration> {
+        self.left.as_ref().map_or(Ok(()), |left| left.take(now))
     }
 
     /// Its rate, for words.
@@ -100,12 +96,13 @@ mod tests {
         let networks = vec!["10.0.0.0/8".parse().unwrap()];
         let token = Token::new("shop", "{PLAIN}s3cret").unwrap().limited(senders, networks, "2/h".parse().ok());
         let now = Instant::now();
-        let may = |text: &str| token.may_send(Address::parse(text).ok().as_ref(), now);
+        let may = |text: &str| token.may_send_as(Address::parse(text).ok().as_ref());
         assert_eq!((may("Shop@Example.org"), may("any@NEWS.example")), (Ok(()), Ok(())));
-        assert!(matches!(may("any@news.example"), Err(Denied::Later(wait)) if wait > Duration::from_secs(1000)));
         for other in ["other@example.org", "a@sub.news.example", ""] {
-            assert!(matches!(may(other), Err(Denied::Never(_))), "{other}");
+            assert!(may(other).is_err(), "{other}");
         }
+        assert_eq!((token.take(now), token.take(now)), (Ok(()), Ok(())));
+        assert!(token.take(now).is_err_and(|wait| wait > Duration::from_secs(1000)));
         assert!(token.may_come_from("10.1.2.3".parse().ok()) && !token.may_come_from("192.0.2.1".parse().ok()));
         assert!(!token.may_come_from(None), "behind a proxy");
         assert!(!format!("{token:?}").contains("s3cret"));

@@ -224,7 +224,8 @@ async fn a_token_sends_within_its_limits_and_does_nothing_else() {
     let other = ENVELOPE.replace("shop%40", "other%40");
     let denied = with(&window, &[bearer], &MAIL, &other).await;
     assert!(denied.status == 403 && denied.body.contains("other@example.org"), "{}", denied.body);
-    assert_eq!(with(&window, &[bearer], &MAIL, ENVELOPE).await.status, 201);
+    let keyed = [bearer, "Idempotency-Key: order-4711"];
+    assert_eq!(with(&window, &keyed, &MAIL, ENVELOPE).await.status, 201);
     assert_eq!(window.curl(&[&["--user", "shop:t0ken"][..], &MAIL].concat(), ENVELOPE).await.status, 201);
     let late = with(&window, &[bearer], &MAIL, ENVELOPE).await;
     assert!(
@@ -233,6 +234,8 @@ async fn a_token_sends_within_its_limits_and_does_nothing_else() {
         late.head,
         late.body
     );
+    // Asking again for what was sent takes nothing from the rate, and is answered when nothing is left of it.
+    assert_eq!(with(&window, &keyed, &MAIL, ENVELOPE).await.status, 200);
     // Another token's rate is its own; what a proxy of ours says stands in the trace.
     let hashed = ["Authorization: Bearer hashed:s3cret", "X-Forwarded-For: 192.0.2.9"];
     assert_eq!(with(&window, &hashed, &MAIL, ENVELOPE).await.status, 201);

@@ -15,7 +15,6 @@ use crate::window::carry::pieces;
 use crate::window::repeats::{Begun, Print, Ticket};
 use crate::window::routes::Visit;
 use crate::window::server::Window;
-use crate::window::token::Denied;
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -54,18 +53,28 @@ pub(in crate::window) async fn send(window: &Window, visit: &Visit<'_>, content:
         Ok(letter) => letter,
         Err(words) => return error(StatusCode::BAD_REQUEST, &words),
     };
-    if let Err(refusal) = allowed(window, visit, &letter) {
-        return *refusal;
+    if let Caller::Token(token) = visit.caller
+        && let Err(words) = token.may_send_as(letter.sender.as_ref())
+    {
+        return visit.error(StatusCode::FORBIDDEN, &words);
     }
     let key = match key(visit.headers) {
         // A key is that of whoever shows it: others do not learn of his mail.
         Ok(key) => key.map(|key| format!("{} {key}", visit.asker().user)),
         Err(words) => return error(StatusCode::BAD_REQUEST, words),
     };
-    let Some(key) = key else { return take(window, letter, content, None).await };
+    let Some(key) = key else {
+        return match within_rate(window, visit) {
+            Ok(()) => take(window, letter, content, None).await,
+            Err(refusal) => *refusal,
+        };
+    };
     let envelope = format!("{:?} {:?}", letter.sender, letter.recipients);
     match window.views.repeats.begin(&key) {
-        Begun::New(ticket) => take(window, letter, content, Some((ticket, envelope))).await,
+        Begun::New(ticket) => match within_rate(window, visit) {
+            Ok(()) => take(window, letter, content, Some((ticket, envelope))).await,
+            Err(refusal) => *refusal,
+        },
         Begun::UnderWay => error(StatusCode::CONFLICT, "a request with this Idempotency-Key is under way; ask again later"),
         Begun::Known(print, id) => match printed(content).await {
             Some(other) if other.with(&envelope) == print => sent(window, id, true),
@@ -99,19 +108,15 @@ fn letter(visit: &Visit<'_>) -> Result<Letter, String> {
     Ok(Letter { client, known: true, sender, recipients })
 }
 
-/// Holds a token to its senders and its rate.
-fn allowed(window: &Window, visit: &Visit<'_>, letter: &Letter) -> Result<(), Box<Answer>> {
+/// Holds a token to its rate. What was sent before, and is asked for again with its key, takes nothing from it.
+fn within_rate(window: &Window, visit: &Visit<'_>) -> Result<(), Box<Answer>> {
     let Caller::Token(token) = visit.caller else { return Ok(()) };
-    match token.may_send(letter.sender.as_ref(), Instant::now()) {
-        Ok(()) => Ok(()),
-        Err(Denied::Never(words)) => Err(Box::new(visit.error(StatusCode::FORBIDDEN, &words))),
-        Err(Denied::Later(wait)) => {
-            window.counters.window_refused_total.with_label_values(&["token_rate"]).inc();
-            let rate = token.rate().map(|rate| rate.to_string()).unwrap_or_default();
-            let words = format!("the token '{}' may send {rate} (rate= in api_tokens)", token.name);
-            Err(Box::new(visit.later(StatusCode::TOO_MANY_REQUESTS, &words, wait.as_secs() + 1)))
-        }
-    }
+    token.take(Instant::now()).map_err(|wait| {
+        window.counters.window_refused_total.with_label_values(&["token_rate"]).inc();
+        let rate = token.rate().map(|rate| rate.to_string()).unwrap_or_default();
+        let words = format!("the token '{}' may send {rate} (rate= in api_tokens)", token.name);
+        Box::new(visit.later(StatusCode::TOO_MANY_REQUESTS, &words, wait.as_secs() + 1))
+    })
 }
 
 fn address(name: &str, text: &str) -> Result<Address, String> {
