@@ -50,6 +50,7 @@ use crate::window::space;
 use claim::Ports;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::SigSet;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -92,7 +93,8 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
     // Before its file is out of reach.
     let authorities = webhook::authorities(&settings).map_err(|failure| vec![failure])?;
     // Before the first thread, because the kernel confines a thread and those that it starts.
-    let confined = confine(&settings.volume_data, &settings.run_dir);
+    let volume = claim::volume(&settings);
+    let confined = confine(&volume, &settings.run_dir);
     // Whether there is a file of that name decides; the share itself is the carrier's business.
     let maillog = (settings.logs_enabled && settings.maillog_filename.is_some())
         .then(|| MailLog::new(&settings.syslog_name, &settings.hostname));
@@ -109,7 +111,7 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
         .build()
         .map_err(|error| vec![internal("the runtime", &error)])?;
     let told = Told { presenter, orders };
-    let ended = runtime.block_on(serve(&settings, told, authorities, status, maillog.as_deref(), log.tail()));
+    let ended = runtime.block_on(serve(&settings, &volume, told, authorities, status, maillog.as_deref(), log.tail()));
     let ended = ended.map_err(|failure| vec![failure]);
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
@@ -133,6 +135,7 @@ struct Told {
 
 async fn serve(
     settings: &Settings,
+    volume: &Path,
     told: Told,
     authorities: Authorities,
     status: &Arc<StatusWriter>,
@@ -143,13 +146,13 @@ async fn serve(
     let mut hangup = signal(SignalKind::hangup()).map_err(|error| internal("SIGHUP", &error))?;
     // First of all: a core that was told to stop keeps its ports and its control socket as long as the volume, and the volume
     // is what its successor can wait for.
-    let disk = Watched::new(claim::open_volume(settings, &mut terminate).await?);
+    let disk = Watched::new(claim::open_volume(settings, volume, &mut terminate).await?);
     let calls = disk.calls();
     let disk: Arc<dyn Disk> = Arc::new(disk);
     let refusals = Refusal::ALL.map(Refusal::as_str);
     let counters = Arc::new(Counters::new(&refusals).map_err(|error| internal("counters", &error))?);
     // Ends before the volume is given up: a successor must find all lines there.
-    let _maillog = maillog.map(|maillog| maillog.open(&settings.volume_data, settings.maillog_buffer_limit, counters.clone()));
+    let _maillog = maillog.map(|maillog| maillog.open(volume, settings.maillog_buffer_limit, counters.clone()));
     let ceiling = Ceiling::find();
     let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, _)| soft);
     let resources = Resources::of(settings, ceiling.as_ref(), files);
@@ -186,7 +189,7 @@ async fn serve(
         views,
         counters.clone(),
         rooms::access(settings),
-        facts::facts(settings, resources.answers.min(ANSWERS_MAX)),
+        facts::facts(settings, volume, resources.answers.min(ANSWERS_MAX)),
         ready,
     )
     .map_err(|error| internal("counters", &error))?;

@@ -17,11 +17,13 @@ use crate::appliance::supervise::keeper::Keeper;
 use crate::appliance::supervise::keywatch::{self, KeyWatch};
 use crate::appliance::supervise::signals::Signals;
 use crate::appliance::supervise::{errand, rundir};
+use crate::appliance::volume::AS_WORKING_DIRECTORY;
 use crate::appliance::volume::keys::KeyFiles;
 use crate::appliance::{terminal, volume};
 use crate::ground::gateway::default_gateways;
 use crate::ground::memory::Ceiling;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Runs the appliance until a signal ends it.
@@ -83,8 +85,10 @@ fn live() -> u8 {
     tell_trust(&journal, settings);
     get_ready_for_children(&journal);
     tell_resources(&journal, settings);
-    let carrier = carrier(settings, &places).map(|properties| Carrier::new(&journal, identity, properties));
-    Keeper::new(settings, &journal, &signals, identity).with_keys(keys).with_carrier(carrier).keep()
+    let directory = if places.data_as_working_directory { settings.volume_data.as_path() } else { Path::new("/") };
+    let carrier = carrier(settings, &places).map(|properties| Carrier::new(&journal, identity, directory, properties));
+    let keeper = Keeper::new(settings, &journal, &signals, identity).working_in(directory);
+    keeper.with_keys(keys).with_carrier(carrier).keep()
 }
 
 fn give_up(journal: &Journal, failures: &[Failure]) -> u8 {
@@ -162,6 +166,10 @@ fn prepare(journal: &Journal, loaded: &mut Loaded, mounter: &mut Mounter<'_>, fa
         Ok(warnings) => warnings.into_iter().flatten().for_each(|warning| journal.record(Severity::Warning, warning)),
         Err(failure) => failures.push(failure),
     }
+    match volume::is_out_of_reach(&settings.volume_data, mounter) {
+        Ok(out_of_reach) => places.data_as_working_directory = out_of_reach == Some(true),
+        Err(failure) => failures.push(failure),
+    }
     places
 }
 
@@ -181,8 +189,9 @@ fn read_keys(settings: &Settings, places: &Places, signals: &Signals, identity: 
 /// What the carrier of the mail log is told: what it needs and nothing else, so that no secret, of today or tomorrow, goes
 /// there. `None` = there is no mail log to carry.
 fn carrier(settings: &Settings, places: &Places) -> Option<String> {
+    let data = if places.data_as_working_directory { Path::new(AS_WORKING_DIRECTORY) } else { &settings.volume_data };
     let task = serde_json::json!({
-        "volume_data": settings.volume_data.display().to_string(),
+        "volume_data": data.display().to_string(),
         "terminal_log": places.log.as_ref()?.display().to_string(),
         "maillog_filename": settings.maillog_filename.as_ref()?,
         "timezone": settings.timezone.clone().unwrap_or_default(),

@@ -14,4 +14,6 @@ pub struct Places {
     /// Where `ssl_key_file` and `ssl_cert_file` are: the key volume or the export of terminal `fs`, read only. `None` = neither
     /// is connected.
     pub keys: Option<PathBuf>,
+    /// Whether the data volume must be the working directory of those who use it: its path is closed to them.
+    pub data_as_working_directory: bool,
 }

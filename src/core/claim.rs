@@ -3,13 +3,14 @@
 use super::trouble::{data_volume, internal, no_window, not_started};
 use crate::appliance::failure::Failure;
 use crate::appliance::property::Settings;
+use crate::appliance::volume::AS_WORKING_DIRECTORY;
 use crate::ground::disk::Volume;
 use crate::mail::accept;
 use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::Signal;
@@ -61,12 +62,20 @@ fn bind_control(run_dir: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// Where this process finds the data volume: the supervisor has made it the working directory where its path is closed to us.
+pub(super) fn volume(settings: &Settings) -> PathBuf {
+    match std::env::current_dir() {
+        Ok(directory) if directory != Path::new("/") => PathBuf::from(AS_WORKING_DIRECTORY),
+        _ => settings.volume_data.clone(),
+    }
+}
+
 /// A core that was told to stop may still hold the volume; its successor waits for it, and says so.
-pub(super) async fn open_volume(settings: &Settings, terminate: &mut Signal) -> Result<Volume, Failure> {
+pub(super) async fn open_volume(settings: &Settings, volume: &Path, terminate: &mut Signal) -> Result<Volume, Failure> {
     let patience = Instant::now() + settings.drain_time + Duration::from_secs(15);
     let mut told = false;
     loop {
-        match Volume::open(&settings.volume_data) {
+        match Volume::open(volume) {
             Ok(volume) => return Ok(volume),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < patience => {
                 if !std::mem::replace(&mut told, true) {

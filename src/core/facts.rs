@@ -5,9 +5,10 @@ use crate::ground::clock;
 use crate::ground::gateway::default_gateways;
 use crate::window::parts::{Condition, Part};
 use crate::window::server::Facts;
+use std::path::Path;
 
 /// From the properties, after everything was mounted.
-pub(super) fn facts(settings: &Settings, answers_max: usize) -> Facts {
+pub(super) fn facts(settings: &Settings, volume: &Path, answers_max: usize) -> Facts {
     Facts {
         hostname: settings.hostname.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -15,7 +16,7 @@ pub(super) fn facts(settings: &Settings, answers_max: usize) -> Facts {
         terminals: terminals(settings),
         volumes: volumes(settings),
         started: clock::now(),
-        data_volume: settings.volume_data.clone(),
+        data_volume: volume.to_owned(),
         answers_max,
     }
 }

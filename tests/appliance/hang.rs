@@ -1,9 +1,8 @@
 //! Cores that hang, each in its own way: seen, told, ended, started again. And those that do not.
 
-use crate::support::{Ended, Grid, Running};
+use crate::support::{Ended, Grid, Running, get};
 use nix::sys::signal::{Signal, kill};
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -19,15 +18,6 @@ fn plant(grid: &Grid, fault: &str) {
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
     assert!(!answer.contains("404"), "{answer}");
-}
-
-fn get(grid: &Grid, path: &str) -> String {
-    let mut stream = TcpStream::connect((grid.address, 12980)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 fn assert_says(ended: &Ended, words: &[&str]) {

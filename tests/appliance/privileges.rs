@@ -76,6 +76,39 @@ fn root_leaves_the_core_the_low_ports_when_one_is_asked_for() {
     init.wait_all_gone();
 }
 
+/// As README says: a directory of root's own, below one that nobody else may enter.
+#[test]
+fn root_starts_in_an_empty_directory_that_is_closed_to_others() {
+    if !is_root() {
+        return nobody_else_is_tried();
+    }
+    let grid = Grid::as_root();
+    let home = grid.make_dir("home");
+    fs::set_permissions(&home, Permissions::from_mode(0o700)).unwrap();
+    let data = grid.make_dir("home/data");
+    let volume = data.display().to_string();
+    let vars = [("MTA_VOLUME_DATA", volume.as_str()), ("MTA_UI_PUBLIC", "yes")];
+    let check = grid.run(&["check"], &vars);
+    assert_eq!(check.code, 0, "{check:?}");
+    let mut init = grid.init(&vars);
+    assert_eq!(uids(init.core), [core_uid(); 4]);
+    assert_eq!(fs::metadata(&data).unwrap().uid(), core_uid());
+    assert!(data.join("log").is_dir(), "the queue is there");
+    assert_eq!(fs::metadata(&home).unwrap().mode() & 0o777, 0o700, "nothing was opened to others");
+    let status = crate::support::get(&grid, "/api/v1/status");
+    assert!(status.contains(&volume) && !status.contains("/proc/self"), "{status}");
+    // A core that ends is started again in the same place.
+    nix::sys::signal::kill(init.core, Signal::SIGKILL).unwrap();
+    init.wait_ready();
+    assert_eq!(init.stop(Signal::SIGTERM), 143);
+    // One that is not the core's to write stays so.
+    fs::write(data.join("theirs"), "x").unwrap();
+    std::os::unix::fs::chown(&data, Some(777), Some(777)).unwrap();
+    let ended = grid.run(&["init"], &vars);
+    assert_eq!(ended.code, 77, "{ended:?}");
+    assert!(ended.stderr.contains("is not writable for uid"), "{ended:?}");
+}
+
 #[test]
 fn root_does_not_take_a_volume_that_belongs_to_somebody() {
     if !is_root() {

@@ -3,8 +3,8 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use std::fs::{self, Permissions};
-use std::io::{BufRead, BufReader};
-use std::net::Ipv4Addr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -232,4 +232,14 @@ pub fn status_of(pid: Pid, key: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = text.lines().find(|line| line.starts_with(&format!("{key}:"))).unwrap_or_else(|| panic!("{key} in {text}"));
     line.split_once(':').unwrap().1.trim().to_owned()
+}
+
+/// Asks the stats UI of a box; head and content of the answer.
+pub fn get(grid: &Grid, path: &str) -> String {
+    let mut stream = TcpStream::connect((grid.address, 12980)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }

@@ -11,6 +11,7 @@ use crate::appliance::event::{Journal, Severity};
 use nix::poll::PollFd;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// After the core has ended, for the last lines.
@@ -20,6 +21,8 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct Carrier<'a> {
     journal: &'a Journal,
     identity: Identity,
+    /// Where it works.
+    directory: PathBuf,
     /// What it is told first.
     properties: String,
     child: Option<Child>,
@@ -31,15 +34,16 @@ pub struct Carrier<'a> {
 
 impl<'a> Carrier<'a> {
     /// Not started yet; the first [`Carrier::turn`] does.
-    pub fn new(journal: &'a Journal, identity: Identity, properties: String) -> Self {
+    pub fn new(journal: &'a Journal, identity: Identity, directory: &Path, properties: String) -> Self {
         let (backoff, start_at) = (Backoff::new(), Instant::now());
-        Self { journal, identity, properties, child: None, backoff, start_at, deadline: None }
+        let directory = directory.to_owned();
+        Self { journal, identity, directory, properties, child: None, backoff, start_at, deadline: None }
     }
 
     /// Starts it when that is due, and hears what it says.
     pub fn turn(&mut self) {
         if self.child.is_none() && self.deadline.is_none() && Instant::now() >= self.start_at {
-            match Child::start("carrier", &self.identity, false, &self.properties) {
+            match Child::start("carrier", &self.identity, &self.directory, false, &self.properties) {
                 Ok(child) => self.child = Some(child),
                 Err(error) => self.ended(Duration::ZERO, &format!("cannot be started: {error}")),
             }

@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, pipe2};
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -29,12 +30,12 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts `postern <role>` as `identity`, tells it the properties, and leaves it nothing else of ours. `keep_bind` = it may
-    /// bind low ports.
+    /// Starts `postern <role>` as `identity` in `directory`, tells it the properties, and leaves it nothing else of ours.
+    /// `keep_bind` = it may bind low ports.
     ///
     /// # Errors
     /// No pipe or no process is to be had, or it cannot be given its identity.
-    pub fn start(role: &str, identity: &Identity, keep_bind: bool, properties: &str) -> io::Result<Self> {
+    pub fn start(role: &str, identity: &Identity, directory: &Path, keep_bind: bool, properties: &str) -> io::Result<Self> {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
         fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let mut command = Command::new("/proc/self/exe");
@@ -46,7 +47,7 @@ impl Child {
             }
         }
         let identity = identity.changes.then_some((identity.uid, identity.gid));
-        let mut child = spawn(&mut command, &writer, Jail { identity, keep_bind })?;
+        let mut child = spawn(&mut command, &writer, Jail { identity, directory, keep_bind })?;
         let mut orders = Speaker::new(child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?)?;
         orders.properties(properties);
         Ok(Self {

@@ -28,6 +28,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Beyond `drain_time`, for the last sync and the farewells.
@@ -43,6 +44,8 @@ pub struct Keeper<'a> {
     journal: &'a Journal,
     signals: &'a Signals,
     identity: Identity,
+    /// Where the core works.
+    directory: PathBuf,
     readiness: Readiness,
     core: Option<Core>,
     backoff: Backoff,
@@ -83,6 +86,7 @@ impl<'a> Keeper<'a> {
             journal,
             signals,
             identity,
+            directory: PathBuf::from("/"),
             readiness: Readiness::new(&settings.run_dir),
             core: None,
             backoff: Backoff::new(),
@@ -98,6 +102,12 @@ impl<'a> Keeper<'a> {
     /// The core serves TLS with the pair that this watch has, and with each later one.
     pub fn with_keys(mut self, keys: Option<KeyWatch>) -> Self {
         self.keys = keys;
+        self
+    }
+
+    /// The core works in this directory instead of in `/`.
+    pub fn working_in(mut self, directory: &Path) -> Self {
+        self.directory = directory.to_owned();
         self
     }
 
@@ -203,7 +213,7 @@ impl<'a> Keeper<'a> {
         let smtps_port = (!self.settings.ssl_disabled).then_some(self.settings.smtps_port);
         let ports = [Some(self.settings.smtp_port), Some(self.settings.ui_port), smtps_port];
         let low_port = ports.into_iter().flatten().any(|port| port < 1024);
-        let mut child = Child::start("core", &self.identity, low_port, &self.settings.to_json())?;
+        let mut child = Child::start("core", &self.identity, &self.directory, low_port, &self.settings.to_json())?;
         if let Some(watch) = &self.keys {
             child.orders.say(&Order::Keys(watch.keys().clone()));
         }

@@ -42,7 +42,11 @@ pub fn prepare(path: &Path, identity: &Identity) -> Result<(), Failure> {
             .and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(0o1775)))
             .map_err(|error| failure(error.to_string()))?;
     }
-    identity.within(|| try_entry(path)).map_err(|error| failure(format!("it cannot be written: {error}")))
+    let is_closed = identity.within(|| path.metadata()).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    identity.within(|| try_entry(path)).map_err(|error| match is_closed {
+        true => failure(format!("a directory above it is closed to uid {} (the SMTP core)", identity.uid)),
+        false => failure(format!("it cannot be written: {error}")),
+    })
 }
 
 /// What [`prepare`] would stumble over, found out without changing anything.

@@ -20,12 +20,13 @@ use super::mount::Mounter;
 use super::property::Settings;
 use super::supervise::identity::Identity;
 use medium::Medium;
-use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::unistd::{AccessFlags, faccessat};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{DirBuilder, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -106,8 +107,35 @@ pub fn prepare_data(path: &Path, identity: &Identity, contained: bool) -> Result
         None => create(path)?,
     };
     give_to_core(path, &meta, identity);
-    identity.within(|| try_file(path)).map_err(|error| not_writable(path, identity, &error))?;
+    within_reach(path, identity, try_file).map_err(|error| not_writable(path, identity, &error))?;
     Ok(medium::warnings(path, contained))
+}
+
+/// Where a process finds the volume that is its working directory, whoever may not pass the directories above it.
+pub const AS_WORKING_DIRECTORY: &str = "/proc/self/cwd";
+
+/// Whether the core cannot reach the volume by its path, because a directory above it is closed to it (`/root`, a home): then the
+/// volume must be its working directory. Looks in a child; `None` = a signal ended the start meanwhile.
+///
+/// # Errors
+/// There was no answer.
+pub fn is_out_of_reach(path: &Path, mounter: &Mounter<'_>) -> Result<Option<bool>, Failure> {
+    let identity = mounter.identity();
+    looked(DATA_LINE, path, mounter, || is_closed(path, &identity))
+}
+
+fn is_closed(path: &Path, identity: &Identity) -> bool {
+    identity.within(|| path.metadata()).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+}
+
+/// Does something with a directory as the core will: through a descriptor that is open already where the path is closed to it.
+fn within_reach<T>(path: &Path, identity: &Identity, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    if !is_closed(path, identity) {
+        return identity.within(|| work(path));
+    }
+    let directory = OpenOptions::new().read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(path)?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+    identity.within(|| work(&path))
 }
 
 /// What [`prepare_data`] would warn of, or stop at, as far as it can be seen without writing. `None` = a signal ended the look.
@@ -123,7 +151,7 @@ fn foresee_data(path: &Path, identity: &Identity, contained: bool) -> Result<Vec
     let Some(meta) = look_at_data(path, contained)? else { return Ok(medium::warnings(path, contained)) };
     // Root can give a free volume to the core.
     if !will_be_given(path, &meta, identity) {
-        identity.within(|| may_write(path)).map_err(|error| not_writable(path, identity, &error))?;
+        within_reach(path, identity, may_write).map_err(|error| not_writable(path, identity, &error))?;
     }
     Ok(medium::warnings(path, contained))
 }

@@ -10,6 +10,7 @@ use nix::unistd::{Gid, Pid, Uid, getpid, getppid, setgroups, setresgid, setresui
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command};
 
 /// The child finds its status pipe here.
@@ -17,14 +18,16 @@ pub const STATUS_FD: RawFd = 3;
 
 /// What the child is left with.
 #[derive(Debug, Clone, Copy)]
-pub struct Jail {
+pub struct Jail<'a> {
     /// Whom it becomes; `None` = whoever we are.
     pub identity: Option<(Uid, Gid)>,
+    /// Where it works. It gets there with our rights, so nobody else need be able to pass the directories above.
+    pub directory: &'a Path,
     /// Whether it may bind ports below 1024, as far as we may.
     pub keep_bind: bool,
 }
 
-/// Starts `command` with `status` as descriptor 3. The child works in `/`, ignores SIGINT and SIGQUIT (a terminal sends them to
+/// Starts `command` with `status` as descriptor 3. The child works in `/` or in `jail`'s directory, ignores SIGINT and SIGQUIT (a terminal sends them to
 /// the whole foreground group, and the parent decides), can gain no privileges, leaves no core dump, holds no capability but
 /// CAP_NET_BIND_SERVICE where `jail` keeps it, and gets SIGTERM when its parent dies.
 ///
@@ -33,12 +36,12 @@ pub struct Jail {
 ///
 /// # Errors
 /// Fork, exec, or a step between them: then nothing was started.
-pub fn spawn(command: &mut Command, status: &OwnedFd, jail: Jail) -> io::Result<Child> {
+pub fn spawn(command: &mut Command, status: &OwnedFd, jail: Jail<'_>) -> io::Result<Child> {
     // Above 3, so that making it 3 cannot be a no-op that leaves close-on-exec set.
     let high = fcntl(status, FcntlArg::F_DUPFD_CLOEXEC(10))?;
     let parent = getpid();
     let keep = jail.keep_bind && caps::has_cap(None, CapSet::Permitted, Capability::CAP_NET_BIND_SERVICE).unwrap_or(false);
-    command.current_dir("/");
+    command.current_dir(jail.directory);
     // SAFETY: the closure runs in the forked child of a process with one thread (see above), so no lock can be held by a thread
     // that does not exist there, and memory may be allocated.
     unsafe {
