@@ -5,6 +5,7 @@
 //! Limits: [`DESTINATIONS`] destinations are named.
 
 mod recent;
+mod told;
 
 use super::parts::Condition;
 use super::server::Window;
@@ -17,6 +18,7 @@ use recent::{Fact, Recent};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::time::Instant;
+use told::Told;
 
 /// A certificate that ends within so many seconds is worth a word: two weeks.
 const CERTIFICATE_SOON: u64 = 14 * 86_400;
@@ -72,11 +74,15 @@ pub struct AlertView {
     /// What makes it the same alert although its words change.
     #[serde(skip)]
     pub key: String,
+    /// The same for those whom nobody knows, where the words name a host, an address or a mail.
+    #[serde(skip)]
+    pub nameless: Option<String>,
 }
 
 /// Since when each thing is wrong, and how the counters grew lately.
 pub struct Watch {
     since: Lock<HashMap<String, u32>>,
+    told: Lock<Told>,
     recent: Lock<Recent>,
     /// How many there were at the last look, and how many of them were grave.
     last: Lock<(usize, usize)>,
@@ -85,8 +91,8 @@ pub struct Watch {
 
 impl Default for Watch {
     fn default() -> Self {
-        let (since, recent) = (Lock::leaf(HashMap::new()), Lock::leaf(Recent::default()));
-        Self { since, recent, last: Lock::leaf((0, 0)), begun: Instant::now() }
+        let (since, recent, told) = (Lock::leaf(HashMap::new()), Lock::leaf(Recent::default()), Lock::leaf(Told::default()));
+        Self { since, told, recent, last: Lock::leaf((0, 0)), begun: Instant::now() }
     }
 }
 
@@ -95,6 +101,18 @@ struct Alert {
     /// What makes it the same alert although its words change.
     key: String,
     text: String,
+    /// The words without the name of anybody, where they are others.
+    nameless: Option<String>,
+}
+
+impl Alert {
+    fn new(grave: bool, key: &str, text: String) -> Self {
+        Self { grave, key: key.to_owned(), text, nameless: None }
+    }
+
+    fn or_nameless(self, text: String) -> Self {
+        Self { nameless: Some(text), ..self }
+    }
 }
 
 impl Watch {
@@ -130,10 +148,12 @@ impl Watch {
                 text: alert.text,
                 since: clock::rfc3339(*since.entry(alert.key.clone()).or_insert(now)),
                 key: alert.key,
+                nameless: alert.nameless,
             })
             .collect();
         drop(since);
         views.sort_by_key(|view| !view.grave);
+        self.told.lock().tell(&views, Instant::now());
         *self.last.lock() = (views.len(), views.iter().filter(|view| view.grave).count());
         views
     }
@@ -142,7 +162,7 @@ impl Watch {
 fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
     let counters = &window.counters;
     let mut alerts = Vec::new();
-    let mut alert = |grave: bool, key: &str, text: String| alerts.push(Alert { grave, key: key.to_owned(), text });
+    let mut alert = |grave: bool, key: &str, text: String| alerts.push(Alert::new(grave, key, text));
     if let Some(what) = window.vitals.late() {
         alert(true, "hangs", format!("The SMTP core hangs: {}", shorten(&harmless(&what), SHOWN)));
     }
@@ -173,9 +193,6 @@ fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
         let waiting = size(u64::try_from(counters.maillog_buffer_bytes.get()).unwrap_or_default());
         alert(false, "log", format!("Terminal log takes no lines; {waiting} of the mail log wait"));
     }
-    for part in window.terminals().iter().filter(|part| part.condition == Condition::Failing && part.name == "mon") {
-        alert(false, "mon", format!("Terminal mon fails: {}", shorten(&part.state, SHOWN)));
-    }
     if let Some((by, ago)) = clock::last_jump()
         && ago < CLOCK_NEWS
     {
@@ -193,6 +210,20 @@ fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
         }
         _ => {}
     }
+    for part in window.terminals().iter().filter(|part| part.condition == Condition::Failing && part.name == "mon") {
+        let text = format!("Terminal mon fails: {}", shorten(&part.state, SHOWN));
+        alerts.push(Alert::new(false, "mon", text).or_nameless("Terminal mon fails".to_owned()));
+    }
+    alerts.extend(of_destinations(window, summary, now));
+    if let Some(waited) = summary.oldest.map(|oldest| now.saturating_sub(oldest)).filter(|waited| *waited > OLD) {
+        alerts.push(Alert::new(false, "old", format!("The oldest mail waits {}", span(u64::from(waited)))));
+    }
+    alerts
+}
+
+/// Destinations that take no mail, and paused ones that mail waits for.
+fn of_destinations(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
+    let mut alerts = Vec::new();
     let destinations = window.views.desk.destinations(super::api::DESTINATIONS_MAX);
     let age = |oldest: Option<u32>| oldest.map_or(0, |oldest| now.saturating_sub(oldest));
     let most = |messages: u64| messages * 2 >= summary.messages.saturating_sub(summary.held);
@@ -200,23 +231,25 @@ fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
     let down: Vec<_> = down.filter(|d| most(d.messages) || age(d.oldest) > DESTINATION_OLD).collect();
     for destination in down.iter().take(DESTINATIONS) {
         let (name, error) = (shorten(&harmless(&destination.name), SHOWN), shorten(&harmless(&destination.last_error), SHOWN));
-        let (waiting, waited) = (messages(destination.messages), span(u64::from(age(destination.oldest))));
-        let text = format!("{name} cannot be reached; {waiting} for it, the oldest for {waited}: {error}");
-        alert(most(destination.messages), &format!("down {name}"), text);
+        let waiting =
+            format!("{} for it, the oldest for {}", messages(destination.messages), span(u64::from(age(destination.oldest))));
+        let alert = Alert::new(
+            most(destination.messages),
+            &format!("down {name}"),
+            format!("{name} takes no mail: {error}; {waiting}"),
+        );
+        alerts.push(alert.or_nameless(format!("A next hop takes no mail; {waiting}")));
     }
     let way_out =
-        down.iter().find(|d| most(d.messages)).map(|d| format!("{} cannot be reached", shorten(&harmless(&d.name), SHOWN)));
+        down.iter().find(|d| most(d.messages)).map(|d| format!("{} takes no mail", shorten(&harmless(&d.name), SHOWN)));
     window.parts.note("net", way_out);
     if let Some(others) = down.len().checked_sub(DESTINATIONS).filter(|others| *others > 0) {
-        alert(false, "down", format!("{} more destinations cannot be reached", count(others as u64)));
+        alerts.push(Alert::new(false, "down", format!("{} more destinations take no mail", count(others as u64))));
     }
     for destination in destinations.iter().filter(|d| d.paused && d.messages > 0).take(DESTINATIONS) {
-        let name = shorten(&harmless(&destination.name), SHOWN);
-        alert(false, &format!("paused {name}"), format!("{name} is paused; {} messages wait for it", destination.messages));
-    }
-    if age(summary.oldest) > OLD {
-        let waited = span(u64::from(age(summary.oldest)));
-        alert(false, "old", format!("The oldest mail waits {waited}"));
+        let (name, waiting) = (shorten(&harmless(&destination.name), SHOWN), messages(destination.messages));
+        let alert = Alert::new(false, &format!("paused {name}"), format!("{name} is paused; {waiting} for it"));
+        alerts.push(alert.or_nameless(format!("A destination is paused; {waiting} for it")));
     }
     alerts
 }
@@ -246,7 +279,7 @@ impl Lately<'_> {
         let never = self.recent.last(Fact::Delivered, self.now).is_none();
         let since = if never { format!("since the start {} ago", span(quiet)) } else { format!("for {}", span(quiet)) };
         let text = format!("Nothing was delivered {since}, though {}", messages(waiting));
-        (never || quiet >= STANDSTILL).then(|| Alert { grave: true, key: "standstill".to_owned(), text })
+        (never || quiet >= STANDSTILL).then(|| Alert::new(true, "standstill", text))
     }
 
     /// Much of what is tried fails for good.
@@ -259,7 +292,7 @@ impl Lately<'_> {
         }
         let grave = bounced * 100 >= ended * BOUNCE_SHARE_GRAVE;
         let text = format!("{} of {} recipients bounced within {}", count(bounced), count(ended), span(recent::SPAN));
-        Some(Alert { grave, key: "bounces".to_owned(), text })
+        Some(Alert::new(grave, "bounces", text))
     }
 
     /// What happened, and is over, but wants somebody to know.
@@ -267,13 +300,13 @@ impl Lately<'_> {
         let grew = |fact| Some(self.recent.growth(fact)).filter(|growth| *growth > 0);
         let happened = |fact| self.recent.last(fact, self.now).filter(|ago| *ago < EVENT);
         let lately = span(recent::SPAN);
-        let of = |key: &str, text: String| Alert { grave: false, key: key.to_owned(), text };
+        let of = |key: &str, text: String| Alert::new(false, key, text);
         let ago = |what: &str, ago: u64| format!("{what} {} ago", span(ago));
         [
             happened(Fact::BouncesLost).map(|n| {
                 of(
                     "lost bounces",
-                    ago("A bounce reached nobody; the history has its report, bounce_address gets such; the last", n),
+                    ago("A bounce could not be delivered: its report is in the history, bounce_address names who gets such reports; the last one", n),
                 )
             }),
             grew(Fact::SessionsRefused)

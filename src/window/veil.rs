@@ -5,7 +5,7 @@ use super::api::StatusView;
 use super::parts::{Condition, PartView};
 
 /// Alerts whose words name nothing but this appliance's own parts. A new one is veiled until it stands here.
-const NAMELESS: [&str; 20] = [
+const NAMELESS: [&str; 21] = [
     "ready",
     "hangs",
     "slow disk",
@@ -26,7 +26,11 @@ const NAMELESS: [&str; 20] = [
     "sync",
     "corrupt",
     "panics",
+    "webhooks",
 ];
+
+/// Who may know the name; a login may not be set.
+const NAMED: &str = "named to those who log in, and by `postern health --verbose`";
 
 /// The appliance at a glance, without names.
 pub(super) fn status(view: StatusView) -> StatusView {
@@ -39,11 +43,15 @@ pub(super) fn status(view: StatusView) -> StatusView {
     }
 }
 
-/// Alerts without names: how many there are is told, and how grave.
+/// Alerts without names: in the words that were made for it, and where there are none it is told that something is wrong.
 fn alerts(alerts: Vec<AlertView>) -> Vec<AlertView> {
-    let veiled = |alert: AlertView| match NAMELESS.contains(&alert.key.as_str()) {
-        true => alert,
-        false => AlertView { text: "Something is wrong with deliveries; the login shows what".to_owned(), ..alert },
+    let veiled = |mut alert: AlertView| {
+        if let Some(text) = alert.nameless.take() {
+            alert.text = format!("{text} ({NAMED})");
+        } else if !NAMELESS.contains(&alert.key.as_str()) {
+            alert.text = format!("Something is wrong ({NAMED})");
+        }
+        alert
     };
     let mut seen: Vec<AlertView> = Vec::new();
     for alert in alerts.into_iter().map(veiled) {
@@ -71,14 +79,23 @@ mod tests {
 
     #[test]
     fn an_alert_that_names_somebody_is_told_without_the_name() {
-        let alert = |grave, key: &str, text: &str| AlertView { grave, text: text.into(), since: "t".into(), key: key.into() };
+        let alert = |grave, key: &str, text: &str| AlertView {
+            grave,
+            text: text.into(),
+            since: "t".into(),
+            key: key.into(),
+            nameless: key.starts_with("down ").then(|| "A next hop takes no mail".to_owned()),
+        };
         let told = alerts(vec![
             alert(true, "disk", "Data volume has less than 1% of free disk space"),
-            alert(false, "down a.example", "a.example cannot be reached"),
-            alert(false, "down b.example", "b.example cannot be reached"),
+            alert(false, "down a.example", "a.example takes no mail"),
+            alert(false, "down b.example", "b.example takes no mail"),
+            alert(false, "new", "c.example is new here"),
         ]);
-        assert_eq!(told.len(), 2);
+        assert_eq!(told.len(), 3);
         assert!(told[0].grave && told[0].text.starts_with("Data volume"));
-        assert!(!told[1].text.contains("example"));
+        assert!(told[1].text.starts_with("A next hop takes no mail (") && told[1].nameless.is_none());
+        assert!(told[2].text.starts_with("Something is wrong (") && told[2].text.contains("health --verbose"));
+        assert!(!told.iter().any(|alert| alert.text.contains("example")));
     }
 }
