@@ -16,7 +16,8 @@ use super::volume::keys::KeyFiles;
 use super::{terminal, volume};
 use crate::ground::memory::Ceiling;
 use nix::sys::resource::{Resource, getrlimit};
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 /// What can be said before a start.
@@ -44,6 +45,7 @@ pub fn foresee(settings: &Settings) -> Outlook {
     let mut settings = settings.clone();
     outlook.failures.extend(rundir::foresee(&settings.run_dir, &identity));
     outlook.failures.extend(taken_twice(&settings.listen));
+    outlook.failures.extend(settings.listen.iter().find_map(|address| foreign(*address)));
     outlook.failures.extend(terminal::gateway::foresee(&settings));
     outlook.failures.extend(webhook::authorities(&settings).err());
     let ceiling = Ceiling::find();
@@ -100,6 +102,17 @@ fn taken_twice(listen: &[IpAddr]) -> Option<Failure> {
     Some(Failure::new(Exit::Unavailable, lines::START, cause))
 }
 
+/// An address that is not this machine's.
+fn foreign(address: IpAddr) -> Option<Failure> {
+    // Port 0 is any free one, so that nobody is in the way.
+    let error = TcpListener::bind((address, 0)).err()?;
+    let cause = match error.kind() {
+        io::ErrorKind::AddrNotAvailable => format!("listen names {address}, which is no address of this machine"),
+        _ => format!("listen names {address}, which cannot be listened on: {error}"),
+    };
+    Some(Failure::new(Exit::Unavailable, lines::START, cause))
+}
+
 /// What is wrong with the key volume, and with the keys where they lie in a directory already.
 fn unfit_keys(settings: &Settings, directory: Option<&Path>, mounter: &Mounter<'_>) -> Option<Failure> {
     if let Err(failure) = volume::check_keys(settings, mounter) {
@@ -117,6 +130,17 @@ fn unfit_keys(settings: &Settings, directory: Option<&Path>, mounter: &Mounter<'
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_other_machines_are_foreseen() {
+        for (address, words) in [("203.0.113.9", "no address of this machine"), ("fe80::1", "cannot be listened on")] {
+            let failure = foreign(address.parse().unwrap()).unwrap();
+            assert!(failure.cause.contains(address) && failure.cause.contains(words), "{}", failure.cause);
+        }
+        for own in ["127.0.0.1", "0.0.0.0"] {
+            assert_eq!(foreign(own.parse().unwrap()), None);
+        }
+    }
 
     #[test]
     fn addresses_that_take_each_other_are_foreseen() {

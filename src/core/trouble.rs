@@ -30,6 +30,7 @@ fn port_trouble(property: &str, port: u16, error: &io::Error) -> String {
     let advice = match error.kind() {
         io::ErrorKind::PermissionDenied => "take a port above 1023, or grant CAP_NET_BIND_SERVICE",
         io::ErrorKind::AddrInUse => "another program listens there; stop it or take another port",
+        io::ErrorKind::AddrNotAvailable => "an address of property listen is not this machine's",
         _ => "see property listen",
     };
     format!("{property}={port} cannot be opened: {error}; {advice}")

@@ -80,7 +80,7 @@ impl Reader<'_> {
         let webhook_secret = self.optional("webhook_secret", texts.webhook_secret, webhook_secret);
         let webhook_allow = self.optional("webhook_allow", texts.webhook_allow, value::networks);
         let webhook_ca = self.optional("webhook_ca", texts.webhook_ca, value::absolute_path);
-        let run_dir = self.required("run_dir", texts.run_dir, value::absolute_path);
+        let run_dir = self.required("run_dir", texts.run_dir, value::run_dir);
         let minimal_backoff_time = self.required("minimal_backoff_time", texts.minimal_backoff_time, value::duration);
         let maximal_backoff_time = self.required("maximal_backoff_time", texts.maximal_backoff_time, value::duration);
         let origin_domain = self.optional("origin_domain", texts.origin_domain, value::host_name);
@@ -201,6 +201,12 @@ impl Reader<'_> {
             self.problem(
                 "Error: session_reserve must not be more than session_limit",
                 format!("session_limit is {}; set MTA_SESSION_RESERVE to less, or leave it empty for a fifth", s.session_limit),
+            );
+        }
+        if s.run_dir == s.volume_data {
+            self.problem(
+                "Error: run_dir and volume_data must differ",
+                format!("both are {}; leave MTA_RUN_DIR to its default, or name another directory", s.run_dir.display()),
             );
         }
         if s.ui_port == s.smtp_port {

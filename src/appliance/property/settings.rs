@@ -604,6 +604,7 @@ mod tests {
 
     #[test]
     fn each_rule_has_its_line() {
+        let far = format!("/{}", "x".repeat(96));
         for (vars, line) in [
             (&[("MTA_UI_PORT", "0")][..], "Error: ui_port value must be between 1 and 65535"),
             (&[("MTA_UI_PORT", "http")], "Error: ui_port value must be between 1 and 65535"),
@@ -623,6 +624,8 @@ mod tests {
             (&[("MTA_MESSAGE_DROP_HEADERS", "yes")], "Error: message_drop_headers must be names of header fields"),
             (&[("MTA_MESSAGE_DROP_HEADERS", "Bcc:")], "Error: message_drop_headers must be names of header fields"),
             (&[("MTA_MESSAGE_DROP_HEADERS", "bcc received")], "Error: message_drop_headers must not contain Received"),
+            (&[("MTA_RUN_DIR", "/data")], "Error: run_dir and volume_data must differ"),
+            (&[("MTA_RUN_DIR", &far)], "Error: run_dir is too long for the path of a socket: make it 3 octets shorter"),
             (&[("MTA_WATCHDOG_TIME", "14s")], "Error: watchdog_time value must be 0 or at least 15s"),
             (&[("MTA_SYSLOG_NAME", "post fix")], "Error: syslog_name must be"),
             (

@@ -234,6 +234,19 @@ pub(super) fn header_names_text(names: &[String]) -> String {
     if names.is_empty() { "no".to_owned() } else { names.join(", ") }
 }
 
+/// The longest path of a socket in octets, without the zero at its end (unix(7)).
+const SOCKET_PATH_MAX: usize = 107;
+
+/// The directory of the control socket, which the kernel wants to be short.
+pub fn run_dir(text: &str) -> Result<PathBuf, Complaint> {
+    let path = absolute_path(text)?;
+    let socket = path.join("control.sock").as_os_str().len();
+    match socket.checked_sub(SOCKET_PATH_MAX) {
+        None | Some(0) => Ok(path),
+        Some(more) => Err(format!("is too long for the path of a socket: make it {more} octets shorter")),
+    }
+}
+
 /// A path from the root.
 pub fn absolute_path(text: &str) -> Result<PathBuf, Complaint> {
     if text.starts_with('/') { Ok(PathBuf::from(text)) } else { Err("must be an absolute path, beginning with /".into()) }

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// For the whole question and answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// For whoever asks in another shell than the one of the start.
+const PORT: &str = "; if the relay was started with another MTA_UI_PORT, set it here, too";
 /// Octets of the answer that are looked at.
 const ANSWER_LIMIT: usize = 4096;
 
@@ -36,7 +38,10 @@ pub fn run(verbose: bool) -> ExitCode {
                 unready(&format!("not ready: {address} answers '{status}' {}", body.lines().next().unwrap_or_default()))
             }
         },
-        Err(error) => unready(&format!("no answer from {address}: {error}{}", in_other_words(&settings))),
+        Err(error) => {
+            let hint = if settings.ui_port == 80 && error.kind() == io::ErrorKind::ConnectionRefused { PORT } else { "" };
+            unready(&format!("no answer from {address}: {error}{}{hint}", in_other_words(&settings)))
+        }
     }
 }
 
