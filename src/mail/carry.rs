@@ -1,6 +1,6 @@
 //! The corridor's way in for mail of another queue: no session, no Received field, the same door of the spool.
 //!
-//! In: what was known of the mail there, and its content; an mbox line on top of it is dropped, and content without a header
+//! In: what was known of the mail there, and its content; an mbox line on top of it becomes a field, and content without a header
 //! section gets an empty line before it, as at terminal `in`. Out: a message on its way, with its past.
 //! Limits: content goes to the spool piece by piece; its length is what was announced, and the volume's room is the limit.
 //! Security: content is a stranger's. It is taken only whole (length and checksum as announced) and as lines that end in CR LF:

@@ -7,6 +7,7 @@
 
 use super::accept::Encryption;
 use super::model::{Address, Domain, Envelope, MessageId};
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -60,7 +61,9 @@ pub(super) fn received(envelope: &Envelope, client: &Client<'_>, hostname: &str,
     }
     let _ = write!(field, "\r\n\tby {hostname} (Postern) with {with} id {id}");
     if let [only] = &envelope.recipients[..] {
-        let _ = write!(field, "\r\n\tfor <{only}>");
+        // Of two forms of a domain the one that every next hop takes: a mail must not need SMTPUTF8 because of its trace.
+        let form = only.ascii_form().unwrap_or(Cow::Borrowed(only.as_str()));
+        let _ = write!(field, "\r\n\tfor <{form}>");
     }
     let _ = write!(field, ";\r\n\t{date}\r\n");
     field
@@ -147,5 +150,7 @@ mod tests {
             let field = received(&international, &client, "mta.example", MessageId(1), date);
             assert!(field.contains(&format!(" with {with} id 0000000000001\r\n\tfor <é@b.example>;")), "{field}");
         }
+        let domain = received(&envelope(&["info@b\u{fc}cher.example"], true), &client, "mta.example", MessageId(1), date);
+        assert!(domain.is_ascii() && domain.contains("\r\n\tfor <info@xn--bcher-kva.example>;"), "{domain}");
     }
 }

@@ -1,6 +1,8 @@
 //! A Postfix of the test's own, in a directory of its own: next hop, or sender.
 
 use super::program::{Program, find, free_port, need_root, open_directory, open_folder, run};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -58,7 +60,7 @@ impl Postfix {
              virtual_mailbox_base = {path}/mail\nvirtual_minimum_uid = 1\nvirtual_uid_maps = static:65534\n\
              virtual_gid_maps = static:65534\nmessage_size_limit = 50000000\nvirtual_mailbox_limit = 0\n\
              smtpd_tls_security_level = may\nsmtpd_tls_cert_file = {path}/cert.pem\nsmtpd_tls_key_file = {path}/key.pem\n\
-             maillog_file = {path}/log\nmaillog_file_prefixes = /var, /dev/stdout, {path}\n{role}"
+             maillog_file = {path}/log\nmaillog_file_prefixes = /var, /dev/stdout, {path}\n"
         );
         let master = format!(
             "127.0.0.1:{port} inet n - n - - smtpd\npickup unix n - n 60 1 pickup\ncleanup unix n - n - 0 cleanup\n\
@@ -69,7 +71,7 @@ impl Postfix {
              postlog unix-dgram n - n - 1 postlogd\n"
         );
         let conf = directory.path().join("conf");
-        fs::write(conf.join("main.cf"), main).unwrap();
+        fs::write(conf.join("main.cf"), with_settings(&main, role)).unwrap();
         fs::write(conf.join("master.cf"), master).unwrap();
         let mut command = Command::new(find("postfix"));
         command.arg("-c").arg(&conf).arg("start-fg");
@@ -96,8 +98,22 @@ impl Postfix {
     }
 }
 
+/// Settings, of which later ones take the place of earlier ones. Postfix would warn of them at each start of each part, and its
+/// log server waits for itself for ever when that happens to many parts at once.
+fn with_settings(main: &str, further: &str) -> String {
+    let name = |line: &str| line.split_once('=').map(|(name, _)| name.trim().to_owned()).unwrap_or_default();
+    let set: Vec<String> = further.lines().map(name).collect();
+    let kept = main.lines().filter(|line| !set.contains(&name(line)));
+    kept.chain(further.lines()).map(|line| format!("{line}\n")).collect()
+}
+
 impl Drop for Postfix {
     fn drop(&mut self) {
+        // Its master has a process group of its own, with all parts in it.
+        let master = fs::read_to_string(self.directory.path().join("queue/pid/master.pid")).unwrap_or_default();
+        if let Ok(master) = master.trim().parse() {
+            let _ = killpg(Pid::from_raw(master), Signal::SIGKILL);
+        }
         if std::thread::panicking() {
             eprintln!("--- Postfix logged:\n{}", self.log());
         }

@@ -40,7 +40,8 @@ pub enum Grammar<'a> {
     /// The letter of RFC 5321.
     Strict,
     /// What applications and devices write, and Postfix takes: paths without angle brackets, mailboxes
-    /// without a domain, blanks within the brackets, tabs for spaces, a dot behind the domain.
+    /// without a domain, blanks within the brackets and before the command, tabs for spaces, a dot
+    /// behind the domain.
     Lenient {
         /// The domain of mailboxes that are given without one.
         origin_domain: &'a str,
@@ -117,6 +118,10 @@ impl Command {
     /// # Errors
     /// As [`Command::parse`].
     pub fn parse_with(line: &[u8], grammar: Grammar<'_>) -> Result<Self, CommandError> {
+        let line = match grammar {
+            Grammar::Lenient { .. } => line.trim_ascii_start(),
+            Grammar::Strict => line,
+        };
         // Before anything is known of the line's octets: names in the code page of an office are names, too.
         if let Some((extended, name)) = hello(line) {
             return hello_name(name).map(|name| Self::Hello { name, extended }).ok_or(CommandError::Syntax(HELLO_FORM));
@@ -290,9 +295,6 @@ fn recipient(rest: &str, grammar: Grammar<'_>) -> Result<Command, CommandError> 
     }
     let recipient = match grammar {
         Grammar::Strict if path.eq_ignore_ascii_case("postmaster") => Recipient::Postmaster,
-        Grammar::Lenient { .. } if path.eq_ignore_ascii_case("postmaster") => {
-            Recipient::Mailbox(mailbox("postmaster", grammar).map_err(CommandError::Recipient)?)
-        }
         _ => Recipient::Mailbox(mailbox(path, grammar).map_err(CommandError::Recipient)?),
     };
     if !parameters.is_empty() {

@@ -8,7 +8,8 @@ use memchr::memchr;
 /// A header section ends at the first empty line, or before the first line that can be neither a field
 /// nor the continuation of one. There an empty line is put in, so that what follows is body to
 /// everybody and no part of the field above it. Lines `From ` and `>From ` on top are the frame of an
-/// mbox file, no part of the mail: they are dropped.
+/// mbox file, no part of the mail, or the start of a text without a header section: they stay as
+/// [`HeaderSection::MBOX_FIELD`].
 #[derive(Debug)]
 pub struct HeaderSection<'a> {
     drop: &'a [String],
@@ -73,6 +74,9 @@ impl<'a> HeaderSection<'a> {
     /// The longest start of a line that is looked at, in octets: no field name is longer than a line
     /// may be (RFC 5322 §2.1.1).
     pub const NAME_MAX: usize = 998;
+
+    /// What a line `From ` on top becomes, as it does in Postfix.
+    pub const MBOX_FIELD: &'static str = "X-Mailbox-Line: ";
 
     /// Content of which no field is dropped and to which none is added.
     pub fn foreign() -> Self {
@@ -159,9 +163,11 @@ impl<'a> HeaderSection<'a> {
                 self.start.clear();
                 self.place = if self.keep { Place::Kept } else { Place::Dropped };
             }
+            // What begins with a blank behind it is body: nobody folds the frame of a file.
             Line::Mbox => {
-                self.start.clear();
-                self.place = Place::Dropped;
+                out.extend_from_slice(Self::MBOX_FIELD.as_bytes());
+                out.append(&mut self.start);
+                self.place = Place::Kept;
             }
             Line::Body => self.begin_body(out),
         }
@@ -331,11 +337,12 @@ mod tests {
     }
 
     #[test]
-    fn mbox_lines_on_top_go() {
+    fn mbox_lines_on_top_become_a_field() {
         for line in ["From root Thu Nov 26 12:00:00 2026\r\n", ">From a\r\n", ">>From  a@b\r\n", "From root: x\r\n"] {
-            assert_eq!(foreign(&format!("{line}Subject: x\r\n\r\n")), "Subject: x\r\n\r\n", "{line}");
-            assert_eq!(foreign(&format!("{line}{line}Hello\r\n")), "\r\nHello\r\n", "{line}");
-            assert_eq!(foreign(&format!("{line} folded\r\n")), "\r\n folded\r\n", "{line}");
+            let field = format!("X-Mailbox-Line: {line}");
+            assert_eq!(foreign(&format!("{line}Subject: x\r\n\r\n")), format!("{field}Subject: x\r\n\r\n"));
+            assert_eq!(foreign(&format!("{line}{line}Hello\r\n")), format!("{field}{field}\r\nHello\r\n"));
+            assert_eq!(foreign(&format!("{line} folded\r\n")), format!("{field}\r\n folded\r\n"));
             assert_eq!(foreign(&format!("\r\n{line}")), format!("\r\n{line}"), "a body may begin so");
         }
     }

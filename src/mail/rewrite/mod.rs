@@ -1,8 +1,8 @@
 //! What changes in a mail's content on purpose.
 //!
 //! Purpose: the relay passes content on as it came, but for the few changes of this room. On the way
-//! in, [`HeaderSection`] parts the header section from the trace field that goes on top of it, drops
-//! mbox lines, and for clients that may relay drops fields and adds missing ones.
+//! in, [`HeaderSection`] parts the header section from the trace field that goes on top of it, makes
+//! fields of mbox lines, and for clients that may relay drops fields and adds missing ones.
 //! On the way out, [`seven_bit`] gives content another form for a next hop without 8BITMIME.
 //! In: octets as they come, in pieces of any size. Out: octets. Pure: no I/O, no clock, fuzzed.
 //! Limits: [`HeaderSection::NAME_MAX`] octets are kept back until it is known what a line is.

@@ -1,0 +1,122 @@
+//! The path of MAIL.
+
+use crate::input::Who::{Own, Stranger, Trusted};
+use crate::input::{Input, from};
+
+/// A mailbox of so many octets in all.
+fn long(length: usize) -> String {
+    let local = "l".repeat(64);
+    let domain = format!("{}.example", ["d".repeat(60), "e".repeat(60), "f".repeat(60)].join("."));
+    let mut text = format!("{local}@{domain}");
+    while text.len() > length {
+        text.remove(0);
+    }
+    let missing = length - text.len();
+    format!("{}{text}", "x".repeat(missing))
+}
+
+pub fn all() -> Vec<Input> {
+    let own = |path: &str| from(Own, format!("MAIL FROM:{path}"));
+    let local = |length: usize| own(&format!("<{}@here.example>", "l".repeat(length)));
+    vec![
+        own("<sender@here.example>"),
+        own("<>"),
+        own(" <>"),
+        own("< >"),
+        from(Own, "mail from:<sender@here.example>"),
+        from(Own, "Mail  From:<sender@here.example>"),
+        from(Own, "MAIL FROM: <sender@here.example>"),
+        from(Own, "MAIL FROM:<sender@here.example>  "),
+        from(Own, "MAIL FROM :<sender@here.example>"),
+        from(Own, "MAIL\tFROM:<sender@here.example>"),
+        from(Own, "MAIL FROM:\t<sender@here.example>\t"),
+        from(Own, "MAIL FROM <sender@here.example>"),
+        from(Own, "MAIL <sender@here.example>"),
+        from(Own, "MAIL FROM:"),
+        from(Own, "MAIL"),
+        from(Own, "MAIL TO:<sender@here.example>"),
+        own("sender@here.example"),
+        own(" sender@here.example"),
+        own("sender"),
+        own("<sender>"),
+        own("<sender@>"),
+        own("<@here.example>"),
+        own("<sender@here.example"),
+        own("sender@here.example>"),
+        own("<<sender@here.example>>"),
+        own("<sender@here.example>>"),
+        own("< sender@here.example >"),
+        own("<sender @here.example>"),
+        own("<sender@ here.example>"),
+        own("<sender name@here.example>"),
+        own("Sender <sender@here.example>"),
+        own("\"Sender\" <sender@here.example>"),
+        own("<sender@here.example> (a comment)"),
+        own("<sender(a comment)@here.example>"),
+        own("<sender@here.example.>"),
+        own("<sender@here..example>"),
+        own("<sender@.here.example>"),
+        own("<sender@-here.example>"),
+        own("<sender@here>"),
+        own("<sender@here_there.example>"),
+        own("<sender@here@there.example>"),
+        own("<\"sender@here\"@there.example>"),
+        own("<\"sender\"@here.example>"),
+        own("<\"sen der\"@here.example>"),
+        own("<\"sen\\\"der\"@here.example>"),
+        own("<\"sen\\der\"@here.example>"),
+        own("<\"\"@here.example>"),
+        own("<\"sender@here.example>"),
+        own("<sen\\der@here.example>"),
+        own("<.sender@here.example>"),
+        own("<sender.@here.example>"),
+        own("<sen..der@here.example>"),
+        own("<sender+tag=a/b@here.example>"),
+        own("<!#$%&'*-=?^_`{|}~@here.example>"),
+        own("<sender,other@here.example>"),
+        own("<sender;other@here.example>"),
+        own("<@a.example:sender@here.example>"),
+        own("<@a.example,@b.example:sender@here.example>"),
+        own("<@:sender@here.example>"),
+        own("<sender@[192.0.2.1]>"),
+        own("<sender@[IPv6:2001:db8::1]>"),
+        own("<sender@[2001:db8::1]>"),
+        own("<sender@[192.0.2.256]>"),
+        own("<sender@[]>"),
+        own("<sender@192.0.2.1>"),
+        own("<sender%there.example@here.example>"),
+        own("<there!sender@here.example>"),
+        own("<postmaster>"),
+        own("<sender@h\u{fc}re.example>"),
+        own("<s\u{e9}nder@here.example>"),
+        own("<s\u{e9}nder@here.example> SMTPUTF8"),
+        own("<sender@h\u{fc}re.example> SMTPUTF8"),
+        from(Own, b"MAIL FROM:<s\xe9nder@here.example>"),
+        from(Own, b"MAIL FROM:<s\x01nder@here.example>"),
+        from(Own, b"MAIL FROM:<s\x7fnder@here.example>"),
+        local(64),
+        local(65),
+        local(200),
+        own(&format!("<{}>", long(254))),
+        own(&format!("<{}>", long(255))),
+        own(&format!("<{}>", long(400))),
+        own(&format!("<sender@{}.example>", "d".repeat(63))),
+        own(&format!("<sender@{}.example>", "d".repeat(64))),
+        from(Trusted, "MAIL FROM:sender@here.example"),
+        from(Trusted, "MAIL FROM:<sender>"),
+        from(Trusted, "MAIL FROM:<sender@here.example.>"),
+        from(Stranger, "MAIL FROM:<sender@here.example>"),
+        from(Stranger, "MAIL FROM:<>"),
+        from(Stranger, "MAIL FROM: <sender@here.example>  "),
+        from(Stranger, "MAIL FROM:sender@here.example"),
+        from(Stranger, "MAIL FROM:<sender>"),
+        from(Stranger, "MAIL FROM:< sender@here.example >"),
+        from(Stranger, "MAIL\tFROM:<sender@here.example>"),
+        from(Stranger, "MAIL FROM:<sender@here.example.>"),
+        from(Stranger, "MAIL FROM:<.sen..der.@here.example>"),
+        from(Stranger, "MAIL FROM:<@a.example:sender@here.example>"),
+        from(Stranger, "MAIL FROM:<\"sen der\"@here.example>"),
+        from(Stranger, "MAIL FROM:<sender@[192.0.2.1]>"),
+        from(Stranger, "MAIL FROM:<<sender@here.example>>"),
+    ]
+}
