@@ -1,9 +1,11 @@
 //! A wall clock that is set while mail waits: forward, back, and while nobody runs.
 
 use crate::mx;
+use crate::programs::{ENVELOPE, KIND};
 use crate::support::appliance::Appliance;
 use crate::support::patience::until_within;
 use crate::support::program::{free_port, open_directory};
+use postern::ground::clock::rfc5322;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
@@ -29,7 +31,7 @@ struct Set {
 }
 
 impl Set {
-    fn start(offset: i64) -> Self {
+    fn start(offset: i64, properties: &[(&str, &str)]) -> Self {
         let directory = open_directory();
         let library = directory.path().join("fake_clock.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/fake_clock.c");
@@ -37,12 +39,14 @@ impl Set {
         assert!(made.expect("this test needs cc (package gcc)").success());
         fs::set_permissions(&library, PermissionsExt::from_mode(0o755)).unwrap();
         let relay = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-        let mut appliance = Appliance::start(&[
-            ("MTA_SMART_RELAY", &format!("[127.0.0.1]:{}", relay.port())),
+        let hop = format!("[127.0.0.1]:{}", relay.port());
+        let usual = [
+            ("MTA_SMART_RELAY", hop.as_str()),
             ("MTA_MINIMAL_BACKOFF_TIME", "2s"),
             ("MTA_MAXIMAL_BACKOFF_TIME", "4s"),
             ("MTA_QUEUE_LIFETIME", "5d"),
-        ]);
+        ];
+        let mut appliance = Appliance::start(&[&usual, properties].concat());
         appliance.stop();
         // Where the core can read it: it confines itself to its own directories.
         let file = appliance.path("run").join("offset");
@@ -81,7 +85,7 @@ fn set(file: &Path, offset: i64) {
 
 #[test]
 fn no_change_of_the_clock_delays_a_try_or_gives_mail_up() {
-    let set = Set::start(0);
+    let set = Set::start(0, &[]);
     mx::send(&set.appliance, "sender@here.example", "before@there.example");
     set.is_tried("as it should be");
     for (offset, name) in [(6 * DAY, "six days forward"), (to_2106(), "in 2106"), (-DAY, "a day back")] {
@@ -108,7 +112,7 @@ fn no_change_of_the_clock_delays_a_try_or_gives_mail_up() {
 
 #[test]
 fn a_clock_that_is_set_while_nobody_runs_delays_no_try_and_gives_no_mail_up() {
-    let mut set = Set::start(to_2106());
+    let mut set = Set::start(to_2106(), &[]);
     mx::send(&set.appliance, "sender@here.example", "future@there.example");
     set.is_tried("in 2106");
     for offset in [0, 30 * DAY, -3 * DAY] {
@@ -120,4 +124,29 @@ fn a_clock_that_is_set_while_nobody_runs_delays_no_try_and_gives_no_mail_up() {
     let sink = crate::support::appliance::Sink::at(set.relay, "");
     set.appliance.until_empty();
     assert_eq!(sink.count(), 1);
+}
+
+#[test]
+fn after_a_jump_keys_are_still_known_and_notices_name_the_right_day() {
+    let set = Set::start(0, &[("MTA_DELAY_WARNING_TIME", "4s")]);
+    let ask = || set.appliance.post(ENVELOPE, &format!("{KIND}Idempotency-Key: 1\r\n"), b"Subject: once\n\nx\n");
+    assert_eq!(ask().0, "201");
+    set.set(6 * DAY);
+    let (status, again) = ask();
+    assert!(status == "200" && again.contains("\"repeated\":true"), "{status} {again}");
+    until_within(Duration::from_secs(20), "the sender is told", || {
+        match set.appliance.counter("mta_notifications_total{kind=\"delayed\"}") {
+            0 => Err(format!("{:?}", set.appliance.messages())),
+            _ => Ok(()),
+        }
+    });
+    let sink = crate::support::appliance::Sink::at(set.relay, "");
+    set.appliance.until_empty();
+    let mails = sink.mails(2);
+    let notice = mails.iter().find(|mail| mail.from.is_empty()).unwrap().text();
+    let until = notice.lines().find_map(|line| line.strip_prefix("Will-Retry-Until: ")).unwrap();
+    // Five days from now, as the wall clock says it.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let days = |seconds: u64| rfc5322(u32::try_from(now + 11 * 86_400 - seconds).unwrap());
+    assert!((0..120).any(|seconds| days(seconds) == until), "{until} is not {}", days(0));
 }

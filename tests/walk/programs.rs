@@ -8,8 +8,8 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
-const ENVELOPE: &str = "/api/v1/messages?from=shop%40example.org&to=a%40example.net&to=b%40example.net";
-const KIND: &str = "Content-Type: message/rfc822\r\n";
+pub(crate) const ENVELOPE: &str = "/api/v1/messages?from=shop%40example.org&to=a%40example.net&to=b%40example.net";
+pub(crate) const KIND: &str = "Content-Type: message/rfc822\r\n";
 
 #[test]
 fn a_mail_handed_in_by_http_arrives_as_one_handed_in_by_smtp() {

@@ -40,9 +40,11 @@ impl SevenBitSink {
 
     /// The one with this Message-ID.
     fn mail(&self, id: &str, count: usize) -> Vec<u8> {
-        let found = stored(&self.mails(), count);
-        let with_id = found.into_iter().find(|mail| String::from_utf8_lossy(mail).contains(&format!("<{id}@here.example>")));
-        with_id.unwrap_or_else(|| panic!("no mail {id}"))
+        let is_it = |mail: &Vec<u8>| String::from_utf8_lossy(mail).contains(&format!("<{id}@here.example>"));
+        // The sink makes a file first, and fills it when it has all of the mail.
+        until(&format!("mail {id}"), || {
+            stored(&self.mails(), count).into_iter().find(is_it).ok_or_else(|| "not there".to_owned())
+        })
     }
 }
 

@@ -173,7 +173,9 @@ impl<S: Spool> Outbound<S> {
         if delays.is_empty() || !self.state.claim_delay_notice(message.id) {
             return false;
         }
-        let give_up_at = message.arrived.saturating_add(self.config.schedule.lifetime);
+        // By the clock as it is now: it may have been set since the message came.
+        let left = self.config.schedule.lifetime.saturating_sub(clock::age(message.arrived));
+        let give_up_at = now.saturating_add(left);
         let (original, hostname) = (message.clone(), self.config.hostname.clone());
         let draft = worded(move || bounce::delayed(&original, &delays, give_up_at, &hostname, now)).await;
         let Some(draft) = draft else { return false };
@@ -268,9 +270,19 @@ fn advance(progress: &mut Progress, outcome: &Outcome, due: u32) {
     }
 }
 
-/// The queue id carries the microsecond of acceptance.
+/// How far the age of a message by its queue id may be from its age in whole seconds.
+const ID_BELIEVED: f64 = 2.0;
+
+/// The queue id carries the microsecond of acceptance, by the steady clock of the process that took the message. That is another
+/// one after a start with another wall clock, and an id is higher than all before it: where it disagrees with the age of
+/// the message, the age counts.
 fn seconds_since_acceptance(message: &Message) -> f64 {
-    clock::steady_micros().saturating_sub(message.id.0) as f64 / 1e6
+    exact_age(clock::steady_micros(), message.id.0, clock::age(message.arrived))
+}
+
+fn exact_age(now: u64, id: u64, age: u32) -> f64 {
+    let (by_id, age) = ((now as f64 - id as f64) / 1e6, f64::from(age));
+    if (by_id - age).abs() <= ID_BELIEVED { by_id.max(0.0) } else { age }
 }
 
 /// `delays` are the parts of `delay`: before this try, until there was a connection, and on it.
@@ -311,4 +323,20 @@ fn log(
         reply = outcome.words(),
         "delivery"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_is_exact_where_the_id_can_be_believed() {
+        let now = 1_800_000_000_000_000;
+        assert!((exact_age(now, now - 9_000, 0) - 0.009).abs() < 1e-6);
+        assert!((exact_age(now, now - 61_500_000, 61) - 61.5).abs() < 1e-6);
+        // Taken by a process whose clock was two days behind, or 80 years ahead; an id that had to be higher than one of those.
+        for id in [now - 172_800_000_000, now + 2_500_000_000_000_000, now + 60_000_000] {
+            assert!((exact_age(now, id, 7) - 7.0).abs() < 1e-6, "{id}");
+        }
+    }
 }

@@ -98,14 +98,14 @@ impl Repeats {
         let (book, kept) = disk.and_then(Book::open).unzip();
         let mut state = State::default();
         kept.into_iter().flatten().for_each(|kept| state.note(kept));
-        state.forget(clock::now());
+        state.forget(clock::age);
         Self { state: Arc::new(Lock::leaf(state)), book: Arc::new(Lock::leaf(book)) }
     }
 
     /// Takes a key.
     pub(super) fn begin(&self, key: &str) -> Begun {
         let mut state = self.state.lock();
-        state.forget(clock::now());
+        state.forget(clock::age);
         let key = Print::of_text(key);
         match state.known.get(&key) {
             Some(Some((print, id))) => return Begun::Known(*print, *id),
@@ -143,9 +143,10 @@ impl State {
         self.order.push_back((kept.since, kept.key));
     }
 
-    fn forget(&mut self, now: u32) {
+    /// Forgets what is old, by the age of a second since 1970.
+    fn forget(&mut self, age: impl Fn(u32) -> u32) {
         let is_old = |state: &Self| {
-            let oldest = state.order.front().is_some_and(|(since, _)| now.saturating_sub(*since) > KEPT);
+            let oldest = state.order.front().is_some_and(|(since, _)| age(*since) > KEPT);
             oldest || state.order.len() > KEYS_MAX
         };
         while is_old(self) {
@@ -192,7 +193,7 @@ mod tests {
         assert!(matches!(repeats.begin("0"), Begun::New(_)));
         assert!(matches!(repeats.begin(&KEYS_MAX.to_string()), Begun::Known(..)));
         assert!(repeats.state.lock().known.len() <= KEYS_MAX + 2);
-        repeats.state.lock().forget(clock::now() + KEPT + 1);
+        repeats.state.lock().forget(|since| clock::age(since) + KEPT + 1);
         assert!(matches!(repeats.begin(&KEYS_MAX.to_string()), Begun::New(_)));
     }
 }
