@@ -27,6 +27,15 @@ enum Hop {
     Defers,
     /// Refuses the connection, whatever others have.
     Refuses,
+    /// Has all the connections that it may have.
+    Full,
+}
+
+/// A host that gets room, and who waits for it.
+#[derive(Default)]
+struct Host {
+    has_room: bool,
+    waiting: Option<u32>,
 }
 
 /// The queue on the disk, as far as outgoing mail sees it.
@@ -39,6 +48,7 @@ struct Disk {
 struct Relay {
     state: QueueState,
     disk: Lock<Disk>,
+    host: Lock<Host>,
     /// Somebody has rung for the dispatcher.
     rung: AtomicBool,
 }
@@ -59,7 +69,7 @@ fn check(story: impl Fn(&Arc<Relay>) + Send + Sync + 'static) {
             delay_warning: 0,
         };
         let (state, disk) = (QueueState::new(config), Lock::leaf(Disk::default()));
-        let relay = Arc::new(Relay { state, disk, rung: AtomicBool::new(false) });
+        let relay = Arc::new(Relay { state, disk, host: Lock::leaf(Host::default()), rung: AtomicBool::new(false) });
         story(&relay);
         relay.ends_well();
     });
@@ -132,7 +142,7 @@ impl Relay {
     fn courier(&self, destination: DestinationId, name: &str, hop: Hop) {
         let mut open = false;
         loop {
-            let (Some(job), _) = self.state.take(destination, NOW) else {
+            let (Some(job), _) = self.state.take(destination, open, NOW) else {
                 match self.state.pause(destination, NOW) {
                     Pause::Work => continue,
                     // No more comes in time.
@@ -143,6 +153,10 @@ impl Relay {
             };
             let Some(targets) = self.begin(destination, name, job) else { continue };
             if hop == Hop::Refuses && !open && self.state.give_back(destination, job, "421", NOW) {
+                break;
+            }
+            if hop == Hop::Full && !open {
+                self.hold_up(destination, job);
                 break;
             }
             if hop != Hop::Refuses && !open {
@@ -170,6 +184,29 @@ impl Relay {
             }
         }
         self.ring(self.state.courier_ended(destination, (open, true), None, &[], NOW));
+    }
+
+    fn hold_up(&self, destination: DestinationId, job: Job) {
+        if self.state.give_back(destination, job, "full", NOW) {
+            return;
+        }
+        assert!(self.state.held_up(destination, job, "full", NOW).is_empty(), "no mail is old");
+        let mut host = self.host.lock();
+        host.waiting = (!host.has_room).then_some(destination.number());
+        if host.has_room {
+            drop(host);
+            self.state.invited(destination.number(), NOW).into_iter().for_each(|must_ring| self.ring(must_ring));
+        }
+    }
+
+    /// The host has room from now on.
+    fn free(&self) {
+        let mut host = self.host.lock();
+        host.has_room = true;
+        let waiting = host.waiting.take();
+        drop(host);
+        let must_ring = waiting.and_then(|number| self.state.invited(number, NOW));
+        must_ring.into_iter().for_each(|must_ring| self.ring(must_ring));
     }
 
     fn begin(&self, destination: DestinationId, name: &str, job: Job) -> Option<Vec<Target>> {
@@ -274,6 +311,21 @@ fn a_refused_courier_and_one_that_records_do_not_wait_for_each_other() {
             beside(relay, move |relay| relay.courier(third.0, DOMAINS[0], Hop::Refuses)),
             beside(relay, move |relay| relay.courier(second, DOMAINS[1], Hop::Takes)),
         ]);
+    });
+}
+
+#[test]
+fn who_waits_for_a_host_hears_of_its_room() {
+    check(|relay| {
+        relay.enqueue(2);
+        let (first, _) = started(relay);
+        relay.rung.store(false, Ordering::Relaxed);
+        joined([
+            beside(relay, move |relay| relay.courier(first, DOMAINS[0], Hop::Full)),
+            beside(relay, Relay::free),
+            beside(relay, |relay| relay.dispatch(Hop::Takes)),
+        ]);
+        assert_eq!(relay.state.suspensions(&[Some(DOMAINS[0].to_owned())], NOW), [None], "it was not told");
     });
 }
 

@@ -1,7 +1,7 @@
 //! Hosts that are down, and the ones behind them.
 
-use crate::support::{Do, Peer, all_delivered, client, code, counted, message, patient, route, say, send};
-use postern::mail::deliver::{Attempt, SESSIONS_MAX, Timeouts};
+use crate::support::{Do, Peer, all_delivered, client, code, codes, counted, message, patient, route, say, send};
+use postern::mail::deliver::{Attempt, HOST_MAX, SESSIONS_MAX, Timeouts, Witness};
 use postern::mail::model::{Class, Hop, Report, Route, Target};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -246,4 +246,50 @@ async fn other_hosts_come_before_other_addresses() {
     let mut beside = Attempt::beside(&second);
     assert!(beside.may_go_on());
     assert!(beside.next().await.unwrap().relay().starts_with("many"));
+}
+
+/// Others want its place: it is its own until the new connection is there.
+#[tokio::test(crate = "crate::with_threads")]
+async fn a_connection_is_opened_anew_though_the_host_has_all_that_it_may_have() {
+    let peer = Peer::start(&["PIPELINING"], |step| match (step.session, step.line) {
+        (0, ".") => Do::SayAndClose(b"250 ok\r\n".to_vec()),
+        _ => Do::Usual,
+    })
+    .await;
+    let (client, route) = (client(patient()), route(&[peer.address]));
+    let (connection, _) = send(client.connect(&route).await.unwrap(), &message(1, "a\r\n")).await;
+    let mut others = Vec::new();
+    while client.has_room(&route) {
+        others.push(client.connect(&route).await.unwrap());
+    }
+    assert_eq!(others.len(), HOST_MAX as usize - 1);
+    let (connection, report) = send(connection, &message(1, "b\r\n")).await;
+    assert!(all_delivered(&report), "{report:?}");
+    assert!(!client.has_room(&route), "it has one place, not two");
+    drop(connection);
+    assert!(client.has_room(&route));
+    let mut attempt = Attempt::new(&client, &Arc::new(route.clone()));
+    others.push(attempt.next().await.unwrap());
+    let mut attempt = Attempt::new(&client, &Arc::new(route));
+    assert!(attempt.next().await.is_err() && !attempt.has_asked(), "nothing is known of the host");
+}
+
+/// Told to go at the last moment.
+struct Hurried;
+
+impl Witness for Hurried {
+    fn heard(&self) {}
+
+    fn may_end(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test(crate = "crate::with_threads")]
+async fn a_mail_that_was_given_up_before_its_end_goes_to_no_other_host() {
+    let peer = Peer::good(&["PIPELINING"]).await;
+    let client = client(patient()).followed(Arc::new(Hurried), false);
+    let (_, report) = send(client.connect(&route(&[peer.address])).await.unwrap(), &message(2, "a\r\n")).await;
+    assert_eq!(codes(&report), ["451 4.4.2", "451 4.4.2"]);
+    assert!(!report.reusable && report.put_off().is_empty(), "{report:?}");
 }

@@ -5,6 +5,7 @@
 pub mod appliance;
 pub mod cgroup;
 pub mod client;
+pub mod counted_host;
 pub mod exim;
 pub mod hook;
 pub mod hostile;

@@ -3,9 +3,13 @@
 use crate::mx;
 use crate::support::appliance::{Appliance, Sink};
 use crate::support::client::Client;
+use crate::support::counted_host::CountedHost;
 use crate::support::hostile::{Hostile, Way};
 use crate::support::names::Names;
 use crate::support::patience::until_within;
+use crate::support::program::own_address;
+use postern::mail::deliver::HOST_UNPROVEN_MAX;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Hostile destinations: as many as there are couriers.
@@ -150,4 +154,51 @@ fn bounces_to_silent_hosts_hold_nobody_up() {
     });
     let took = others(&appliance, &known, &new);
     assert!(took < SOON, "{took:?}; {}", active(&appliance));
+}
+
+#[test]
+fn mail_behind_a_silent_host_does_nothing_until_the_host_has_room() {
+    const DOMAINS: usize = 40;
+    let known = mx::next_hop("");
+    let host = CountedHost::start(SocketAddr::from((own_address(), 25)), usize::MAX, Duration::ZERO);
+    let names = Names::serve(&[format!("address=/wild.example/{}", host.address.ip())]);
+    let servers = names.servers();
+    let appliance = appliance(&known, &[("MTA_DNS_SERVERS", &servers)]);
+    send_all(&appliance, "form@shop.example", (0..DOMAINS).map(|n| format!("x@d{n}.wild.example")));
+    let held_back = || appliance.counter("mta_couriers_held_back_total{share=\"host\"}");
+    let unproven = u64::from(HOST_UNPROVEN_MAX);
+    until_within(Duration::from_secs(20), "all but a few wait for the host", || match held_back() {
+        some if some >= DOMAINS as u64 - unproven => Ok(()),
+        some => Err(some.to_string()),
+    });
+    // Not even a question for the domain name system: nothing has changed.
+    let before = held_back();
+    std::thread::sleep(Duration::from_secs(6));
+    assert!(held_back() - before <= 5, "{} tries for nothing", held_back() - before);
+    assert_eq!(appliance.counter("mta_couriers_active{share=\"new\"}"), unproven);
+    // The first greetings make room for all, and nobody waits for his turn by the clock.
+    host.open();
+    until_within(Duration::from_secs(8), "all mail has left", || match host.seen() {
+        seen if seen.mails == DOMAINS => Ok(()),
+        seen => Err(format!("{seen:?}; {}", active(&appliance))),
+    });
+}
+
+#[test]
+fn a_host_that_takes_so_many_connections_and_no_more_keeps_those_it_has() {
+    const MAILS: usize = 400;
+    let host = CountedHost::start(SocketAddr::from((own_address(), 25)), 12, Duration::from_millis(100));
+    host.open();
+    let relay = format!("[{}]", host.address.ip());
+    let properties = [("MTA_SMART_RELAY", relay.as_str()), ("MTA_LOCAL_MAIL_HOSTS", "127.0.0.0/8")];
+    let appliance = Appliance::start(&properties);
+    let begin = Instant::now();
+    send_all(&appliance, "form@shop.example", (0..MAILS).map(|n| format!("x{n}@there.example")));
+    appliance.until_empty();
+    let (seen, took) = (host.seen(), begin.elapsed());
+    assert!(seen.mails == MAILS && seen.closed > 0, "{seen:?}");
+    // Each connection that was closed had to be opened anew.
+    assert!(seen.greeted <= 14, "{seen:?}");
+    assert_eq!(appliance.counter("mta_couriers_held_back_total{share=\"host\"}"), 0);
+    assert!(took < Duration::from_secs(15), "{took:?}; {seen:?}");
 }

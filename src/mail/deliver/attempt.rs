@@ -9,7 +9,7 @@
 
 #[cfg(doc)]
 use super::Timeouts;
-use super::client::{Client, Connection};
+use super::client::{Client, Connection, NotReady};
 use crate::mail::model::{Outcome, Reply, Route};
 use std::collections::VecDeque;
 use std::fmt;
@@ -34,9 +34,11 @@ pub struct Attempt {
     waiting: VecDeque<(usize, SocketAddr)>,
     /// Hosts that were ready for mail.
     sessions: usize,
+    /// Whether any host was asked, as opposed to one that has all the connections that it may have.
+    has_asked: bool,
 }
 
-type Opening = Pin<Box<dyn Future<Output = Result<Connection, Outcome>> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = Result<Connection, NotReady>> + Send>>;
 
 /// A host that is being asked.
 struct Asked {
@@ -49,7 +51,7 @@ impl Attempt {
     /// An attempt that begins with the best host.
     pub fn new(client: &Client, route: &Arc<Route>) -> Self {
         let waiting = route.hops.iter().enumerate().flat_map(|(n, hop)| hop.addresses.iter().map(move |address| (n, *address)));
-        Self { client: client.clone(), waiting: waiting.collect(), route: route.clone(), sessions: 0 }
+        Self { client: client.clone(), waiting: waiting.collect(), route: route.clone(), sessions: 0, has_asked: false }
     }
 
     /// An attempt that begins over a connection that is open: the hosts of its route beside its own.
@@ -66,6 +68,12 @@ impl Attempt {
     /// Whether one more host may be given the mail.
     pub fn may_go_on(&self) -> bool {
         !self.waiting.is_empty() && self.sessions < SESSIONS_MAX
+    }
+
+    /// Whether any host was asked. Otherwise each has all the connections that it may have, and nothing is known of the
+    /// destination.
+    pub fn has_asked(&self) -> bool {
+        self.has_asked
     }
 
     /// The next host that is ready for mail.
@@ -90,6 +98,7 @@ impl Attempt {
                 asked.push_back(Asked { hop, since: Instant::now(), opening });
             }
             if asked.is_empty() {
+                self.has_asked |= failure.is_none();
                 return Err(failure.unwrap_or_else(|| self.nobody()));
             }
             let turn_ends = if self.waiting.is_empty() { until } else { until.min(Instant::now() + turn) };
@@ -99,9 +108,14 @@ impl Attempt {
                         self.reached(hop);
                         return Ok(connection);
                     }
-                    Err(outcome) => failure = Some(outcome),
+                    Err(NotReady::Full(outcome)) => failure = failure.or(Some(outcome)),
+                    Err(NotReady::Failed(outcome)) => {
+                        self.has_asked = true;
+                        failure = Some(outcome);
+                    }
                 },
                 () = sleep_until(turn_ends) => {
+                    self.has_asked = true;
                     if turn_ends == until {
                         return Err(asked.pop_back().map_or_else(|| self.nobody(), |silent| self.gave_up(&silent)));
                     }
@@ -129,13 +143,13 @@ impl Attempt {
     }
 }
 
-async fn open(client: Client, route: Arc<Route>, hop: usize, address: SocketAddr) -> Result<Connection, Outcome> {
+async fn open(client: Client, route: Arc<Route>, hop: usize, address: SocketAddr) -> Result<Connection, NotReady> {
     let host = route.hops.get(hop).map_or("", |hop| hop.host.as_str());
     client.open(host, address, &route).await
 }
 
 /// Waits for the first of them that is done, and takes it out.
-fn first(asked: &mut VecDeque<Asked>) -> impl Future<Output = (usize, Result<Connection, Outcome>)> + '_ {
+fn first(asked: &mut VecDeque<Asked>) -> impl Future<Output = (usize, Result<Connection, NotReady>)> + '_ {
     poll_fn(|context| {
         for place in 0..asked.len() {
             if let Poll::Ready(opened) = asked[place].opening.as_mut().poll(context) {

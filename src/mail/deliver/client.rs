@@ -2,7 +2,7 @@
 
 use super::attempt::Attempt;
 use super::extensions::Extensions;
-use super::hosts::{Hosts, Place};
+use super::hosts::{Hosts, Invitation, Place};
 use super::refusal::{self, Stage};
 use super::wire::{Trouble, Wire, io_text};
 use super::{Config, Timeouts, Witness};
@@ -11,7 +11,7 @@ use crate::ground::tls;
 use crate::mail::model::{Outcome, Reply, Route};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -57,7 +57,7 @@ pub struct Connection {
     pub(super) route: Arc<Route>,
     host: String,
     address: SocketAddr,
-    place: Place,
+    place: Arc<Place>,
     _active: Active,
 }
 
@@ -82,8 +82,27 @@ impl Client {
 
     /// Whether any host of a route may have one connection more.
     pub fn has_room(&self, route: &Route) -> bool {
-        let mut addresses = route.hops.iter().flat_map(|hop| &hop.addresses).peekable();
-        addresses.peek().is_none() || addresses.any(|address| self.shared.hosts.has_room(address.ip()))
+        addresses(route).next().is_none() || self.shared.hosts.has_room(addresses(route))
+    }
+
+    /// As [`Client::has_room`]; where there is none, `who` is [invited](Client::invite) when there may be.
+    pub fn wait_for_room(&self, route: &Route, who: u32) -> bool {
+        addresses(route).next().is_none() || self.shared.hosts.wait_for_room(addresses(route), who)
+    }
+
+    /// Waits until [`Client::invite`] may name somebody.
+    pub async fn freed(&self) {
+        self.shared.hosts.freed().await;
+    }
+
+    /// The next of those who wait for a host that has room, until there is nobody.
+    pub fn invite(&self) -> Option<Invitation> {
+        self.shared.hosts.invite()
+    }
+
+    /// Somebody who was invited has no use for it: the next one in the line may.
+    pub fn decline(&self, invitation: Invitation) {
+        self.shared.hosts.decline(invitation);
     }
 
     /// Asks hosts and addresses in order until one is ready for mail: the first step of an [`Attempt`].
@@ -95,12 +114,27 @@ impl Client {
     }
 
     /// One address, encrypted if it can be, else plain.
-    pub(super) async fn open(&self, host: &str, address: SocketAddr, route: &Arc<Route>) -> Result<Connection, Outcome> {
+    pub(super) async fn open(&self, host: &str, address: SocketAddr, route: &Arc<Route>) -> Result<Connection, NotReady> {
+        let Some(place) = self.shared.hosts.enter(address.ip()) else {
+            let text = format!("{} has all the connections from here that one host may have", relay_text(host, address));
+            return Err(NotReady::Full(Outcome::own(Reply::new(451, (4, 4, 5), text))));
+        };
+        self.open_in(&place, host, address, route).await.map_err(NotReady::Failed)
+    }
+
+    /// The same in a place that is there already; it is kept from the first try to the last, since others wait for it.
+    async fn open_in(
+        &self,
+        place: &Arc<Place>,
+        host: &str,
+        address: SocketAddr,
+        route: &Arc<Route>,
+    ) -> Result<Connection, Outcome> {
         let relay = relay_text(host, address);
-        let opened = match self.attempt(host, address, route, &relay, true).await {
+        let opened = match self.attempt(place, host, address, route, true).await {
             Err(Failed::Tls(cause)) => {
                 tracing::info!(relay, cause, "TLS failed; trying again in plain text");
-                let plain = self.attempt(host, address, route, &relay, false).await;
+                let plain = self.attempt(place, host, address, route, false).await;
                 plain.map(|connection| Connection { tls_failure: Some(cause), ..connection })
             }
             other => other,
@@ -133,17 +167,14 @@ impl Client {
 
     async fn attempt(
         &self,
+        place: &Arc<Place>,
         host: &str,
         address: SocketAddr,
         route: &Arc<Route>,
-        relay: &str,
         may_tls: bool,
     ) -> Result<Connection, Failed> {
-        let times = self.timeouts();
-        let Some(place) = self.shared.hosts.enter(address.ip()) else {
-            let text = format!("{relay} has all the connections from here that one host may have");
-            return Err(Outcome::own(Reply::new(451, (4, 4, 5), text)).into());
-        };
+        let (times, relay) = (self.timeouts(), relay_text(host, address));
+        place.opens();
         let stream =
             timeout(times.connect, self.dial(address)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(
                 |error| Outcome::own(Reply::new(451, (4, 4, 1), format!("connect to {relay}: {}", io_text(&error)))),
@@ -152,7 +183,7 @@ impl Client {
             client: self.clone(),
             wire: self.wire(stream),
             extensions: Extensions::default(),
-            relay: relay.to_owned(),
+            relay: relay.clone(),
             tls: false,
             security: String::new(),
             tls_failure: None,
@@ -164,12 +195,12 @@ impl Client {
             route: route.clone(),
             host: host.to_owned(),
             address,
-            place,
+            place: place.clone(),
             _active: Active::new(self.shared.counters.clone()),
         };
         let code = connection.wire.reply(times.greeting).await;
         connection.place.greeted(code.is_ok());
-        let code = code.map_err(|trouble| trouble.outcome(relay, "before its greeting", 1))?;
+        let code = code.map_err(|trouble| trouble.outcome(&relay, "before its greeting", 1))?;
         connection.welcome(code, Stage::Greeting)?;
         connection.hello().await?;
         if may_tls && connection.extensions.starttls { connection.encrypt().await } else { Ok(connection) }
@@ -186,7 +217,15 @@ impl Client {
     }
 }
 
-/// Why an address is not ready.
+/// Why an address is not ready for mail.
+pub(super) enum NotReady {
+    /// It has all the connections that it may have, and was not asked.
+    Full(Outcome),
+    /// It was asked.
+    Failed(Outcome),
+}
+
+/// Why one try at an address came to nothing.
 enum Failed {
     /// TLS was offered and did not come about, in words; plain text may still do.
     Tls(String),
@@ -210,7 +249,7 @@ impl Connection {
         self.address
     }
 
-    /// It has taken mail: from now on it has all the time of RFC 5321.
+    /// It has taken mail, or answered in an earlier try: from now on it has all the time of RFC 5321.
     pub fn trust(&mut self) {
         self.client.times = self.client.shared.config.timeouts;
     }
@@ -228,11 +267,15 @@ impl Connection {
         }
     }
 
-    /// A new connection to the same address in place of this one.
-    pub(super) async fn reopen(&mut self) -> Result<(), Outcome> {
+    /// A new connection to the same address in place of this one, which is closed first: the peer may allow only so many.
+    ///
+    /// # Errors
+    /// There is none; the outcome for all that is still to be sent.
+    pub async fn reopen(&mut self) -> Result<(), Outcome> {
         let client = self.client.clone();
         let recipients_max = self.recipients_max;
-        *self = client.open(&self.host, self.address, &self.route).await?;
+        self.wire.drop_stream();
+        *self = client.open_in(&self.place, &self.host, self.address, &self.route).await?;
         self.recipients_max = recipients_max;
         Ok(())
     }
@@ -348,6 +391,10 @@ impl Drop for Active {
     fn drop(&mut self) {
         self.0.connections_out_active.dec();
     }
+}
+
+fn addresses(route: &Route) -> impl Iterator<Item = IpAddr> {
+    route.hops.iter().flat_map(|hop| &hop.addresses).map(SocketAddr::ip)
 }
 
 /// `name[address]:port`, or `[address]:port` for a host without a name.

@@ -1,84 +1,189 @@
 //! How many connections one host may have.
 //!
 //! Many names can lead to one host. Whatever the destinations are called, one host gets no more than its share of the
-//! couriers, and one that has never greeted us gets a few, so that those behind it wait for each other.
+//! couriers, and one that does not greet us gets a few, so that those behind it wait for each other.
 //!
-//! Limits: [`HOST_MAX`], [`HOST_UNPROVEN_MAX`]; [`REMEMBERED_MAX`] hosts are remembered.
+//! Who waits for a host with all its connections is told when one of them has ended ([`Hosts::invite`]). That is an invitation and
+//! no promise: somebody else may be quicker, and then the wait begins anew.
+//!
+//! Limits: [`HOST_MAX`], [`HOST_UNPROVEN_MAX`]; [`REMEMBERED_MAX`] hosts are remembered; [`WAITING_MAX`] wait for one host.
 
 use crate::ground::lock::{Guard, Lock};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Notify;
 
 /// Connections to one host address, open or being opened. Of IPv6, to one network of 64 bits.
 pub const HOST_MAX: u32 = 250;
 
-/// The same for a host that has not greeted us, or not the last time.
+/// Of these, connections that wait for their greeting, to a host that has never greeted us or has left as many in a row without
+/// a greeting.
 pub const HOST_UNPROVEN_MAX: u32 = 10;
+
+/// Those who wait for one host and are told; others find out by themselves.
+pub const WAITING_MAX: usize = 1_000;
 
 /// Hosts without connections that are remembered as good.
 const REMEMBERED_MAX: usize = 10_000;
 
 /// All hosts that are being spoken to, and some more.
 pub(super) struct Hosts {
-    known: Lock<HashMap<IpAddr, Host>>,
+    known: Lock<Known>,
+    /// Rings when somebody can be invited.
+    bell: Notify,
 }
 
 impl Default for Hosts {
     fn default() -> Self {
-        Self { known: Lock::leaf(HashMap::new()) }
+        Self { known: Lock::leaf(Known::default()), bell: Notify::new() }
     }
 }
 
-#[derive(Default, Clone, Copy)]
+#[derive(Default)]
+struct Known {
+    hosts: HashMap<IpAddr, Host>,
+    /// A host that somebody waits for, once for each of its connections that has ended.
+    free: VecDeque<IpAddr>,
+}
+
 struct Host {
     connections: u32,
-    greeted: bool,
+    /// Of these, those that wait for their greeting.
+    opening: u32,
+    /// Connections in a row that ended without one.
+    silent: u32,
+    /// Who waits for a connection to end, the longest first.
+    waiting: VecDeque<u32>,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self { connections: 0, opening: 0, silent: HOST_UNPROVEN_MAX, waiting: VecDeque::new() }
+    }
 }
 
 impl Host {
-    fn has_room(self) -> bool {
-        self.connections < if self.greeted { HOST_MAX } else { HOST_UNPROVEN_MAX }
+    fn is_proven(&self) -> bool {
+        self.silent < HOST_UNPROVEN_MAX
+    }
+
+    fn has_room(&self) -> bool {
+        self.connections < HOST_MAX && (self.is_proven() || self.opening < HOST_UNPROVEN_MAX)
     }
 }
 
+/// Who may try again, because a connection to a host has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Invitation {
+    /// As given to [`super::Client::wait_for_room`].
+    pub who: u32,
+    host: IpAddr,
+}
+
 impl Hosts {
-    /// Whether [`Hosts::enter`] would succeed.
-    pub fn has_room(&self, address: IpAddr) -> bool {
-        self.lock().get(&key(address)).is_none_or(|host| host.has_room())
+    /// Whether [`Hosts::enter`] would succeed at one of these addresses.
+    pub fn has_room(&self, mut addresses: impl Iterator<Item = IpAddr>) -> bool {
+        let known = self.lock();
+        addresses.any(|address| known.hosts.get(&key(address)).is_none_or(Host::has_room))
+    }
+
+    /// As [`Hosts::has_room`]; where there is none, `who` is invited when there may be.
+    pub fn wait_for_room(&self, addresses: impl Iterator<Item = IpAddr>, who: u32) -> bool {
+        let mut known = self.lock();
+        let hosts: BTreeSet<IpAddr> = addresses.map(key).collect();
+        if hosts.iter().any(|host| known.hosts.get(host).is_none_or(Host::has_room)) {
+            return true;
+        }
+        for host in hosts {
+            if let Some(host) = known.hosts.get_mut(&host)
+                && host.waiting.len() < WAITING_MAX
+                && !host.waiting.contains(&who)
+            {
+                host.waiting.push_back(who);
+            }
+        }
+        false
+    }
+
+    /// Waits until [`Hosts::invite`] may name somebody.
+    pub async fn freed(&self) {
+        self.bell.notified().await;
+    }
+
+    /// The next to be invited, until there is nobody.
+    pub fn invite(&self) -> Option<Invitation> {
+        let mut known = self.lock();
+        while let Some(host) = known.free.pop_front() {
+            if let Some(state) = known.hosts.get_mut(&host)
+                && state.has_room()
+                && let Some(who) = state.waiting.pop_front()
+            {
+                return Some(Invitation { who, host });
+            }
+        }
+        None
+    }
+
+    /// Somebody who was invited has no use for it: the next one in the line may.
+    pub fn decline(&self, invitation: Invitation) {
+        self.lock().free.push_back(invitation.host);
     }
 
     /// A place for one connection; `None` when the host has its share.
-    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Arc<Place>> {
         let address = key(address);
         let mut known = self.lock();
-        if known.len() >= REMEMBERED_MAX && !known.contains_key(&address) {
-            known.retain(|_, host| host.connections > 0);
+        if known.hosts.len() >= REMEMBERED_MAX && !known.hosts.contains_key(&address) {
+            known.hosts.retain(|_, host| host.connections > 0);
         }
-        let host = known.entry(address).or_default();
+        let host = known.hosts.entry(address).or_default();
         if !host.has_room() {
             return None;
         }
         host.connections += 1;
-        Some(Place { hosts: self.clone(), address })
+        host.opening += 1;
+        Some(Arc::new(Place { hosts: self.clone(), address, opening: AtomicBool::new(true) }))
     }
 
-    fn lock(&self) -> Guard<'_, HashMap<IpAddr, Host>> {
+    fn lock(&self) -> Guard<'_, Known> {
         self.known.lock()
     }
 }
 
-/// A connection's place; dropping it gives it back.
+/// A connection's place; when the last one who has it is gone, it is free.
 pub(super) struct Place {
     hosts: Arc<Hosts>,
     address: IpAddr,
+    /// It waits for a greeting. Changed under the lock of the hosts.
+    opening: AtomicBool,
 }
 
 impl Place {
-    /// The host greeted us, or did not in the time it had.
+    /// A connection is opened here, though not the first.
+    pub fn opens(&self) {
+        let mut known = self.hosts.lock();
+        if let Some(host) = known.hosts.get_mut(&self.address)
+            && !self.opening.swap(true, Ordering::Relaxed)
+        {
+            host.opening += 1;
+        }
+    }
+
+    /// The host greeted us, or did not and will not.
     pub fn greeted(&self, greeted: bool) {
-        if let Some(host) = self.hosts.lock().get_mut(&self.address) {
-            host.greeted = greeted;
+        let mut known = self.hosts.lock();
+        let Known { hosts, free } = &mut *known;
+        let Some(host) = hosts.get_mut(&self.address) else { return };
+        if self.opening.swap(false, Ordering::Relaxed) {
+            host.opening = host.opening.saturating_sub(1);
+        }
+        host.silent = if greeted { 0 } else { host.silent.saturating_add(1) };
+        if greeted && !host.waiting.is_empty() {
+            let room = host.waiting.len().min(HOST_MAX.saturating_sub(host.connections) as usize);
+            free.extend(std::iter::repeat_n(self.address, room));
+            self.hosts.bell.notify_one();
         }
     }
 }
@@ -86,11 +191,19 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut known = self.hosts.lock();
-        if let Some(host) = known.get_mut(&self.address) {
-            host.connections = host.connections.saturating_sub(1);
-            if host.connections == 0 && !host.greeted {
-                known.remove(&self.address);
-            }
+        let Known { hosts, free } = &mut *known;
+        let Some(host) = hosts.get_mut(&self.address) else { return };
+        host.connections = host.connections.saturating_sub(1);
+        // Whoever was waiting for the greeting has given up.
+        if self.opening.swap(false, Ordering::Relaxed) {
+            host.opening = host.opening.saturating_sub(1);
+            host.silent = host.silent.saturating_add(1);
+        }
+        if !host.waiting.is_empty() {
+            free.push_back(self.address);
+            self.hosts.bell.notify_one();
+        } else if host.connections == 0 && !host.is_proven() {
+            hosts.remove(&self.address);
         }
     }
 }
@@ -107,20 +220,91 @@ fn key(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
+    fn address(n: u16) -> IpAddr {
+        IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, n])
+    }
+
+    fn enter(hosts: &Arc<Hosts>, most: u16) -> Vec<Arc<Place>> {
+        (0..most).filter_map(|n| hosts.enter(address(n))).collect()
+    }
+
+    fn has_room(hosts: &Hosts) -> bool {
+        hosts.has_room([address(200)].into_iter())
+    }
+
     #[test]
     fn a_silent_host_gets_few_connections_whatever_its_addresses_and_a_greeting_one_more() {
         let hosts = Arc::<Hosts>::default();
-        let address = |n: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, n]);
-        let places: Vec<Place> = (0..100).filter_map(|n| hosts.enter(address(n))).collect();
+        let places = enter(&hosts, 100);
         assert_eq!(places.len(), HOST_UNPROVEN_MAX as usize);
-        assert!(!hosts.has_room(address(200)) && hosts.has_room(IpAddr::from([192, 0, 2, 1])));
+        assert!(!has_room(&hosts) && hosts.has_room([address(1), [192, 0, 2, 1].into()].into_iter()));
         places[0].greeted(true);
-        let more: Vec<Place> = (0..1000).filter_map(|n| hosts.enter(address(n))).collect();
+        let more = enter(&hosts, 1000);
         assert_eq!(more.len(), (HOST_MAX - HOST_UNPROVEN_MAX) as usize);
-        places[1].greeted(false);
-        drop(more);
-        assert!(!hosts.has_room(address(1)));
-        drop(places);
-        assert!(hosts.lock().is_empty());
+        drop((more, places));
+        assert!(hosts.lock().hosts.is_empty(), "none of the others had a greeting");
+    }
+
+    #[test]
+    fn a_host_that_greets_no_more_has_few_openings_whether_they_fail_or_are_dropped() {
+        for fails in [true, false] {
+            let hosts = Arc::<Hosts>::default();
+            let first = hosts.enter(address(0)).unwrap();
+            first.greeted(true);
+            for _ in 0..HOST_UNPROVEN_MAX {
+                assert!(hosts.lock().hosts[&key(address(0))].is_proven(), "one opening says nothing about the others");
+                let place = hosts.enter(address(1)).unwrap();
+                if fails {
+                    place.greeted(false);
+                }
+            }
+            let opening = enter(&hosts, 300);
+            assert_eq!(opening.len(), HOST_UNPROVEN_MAX as usize, "the connection that is open does not count");
+            opening[3].greeted(true);
+            assert!(has_room(&hosts));
+        }
+    }
+
+    #[test]
+    fn a_place_that_is_used_again_counts_once() {
+        let hosts = Arc::<Hosts>::default();
+        let place = hosts.enter(address(0)).unwrap();
+        place.greeted(true);
+        let others = enter(&hosts, 1000);
+        assert_eq!(others.len(), HOST_MAX as usize - 1);
+        let again = place.clone();
+        again.opens();
+        drop(place);
+        assert!(!has_room(&hosts));
+        again.greeted(true);
+        drop(again);
+        assert!(has_room(&hosts));
+    }
+
+    #[test]
+    fn who_waits_is_invited_once_for_each_connection_that_ends() {
+        let hosts = Arc::<Hosts>::default();
+        let mut places = enter(&hosts, 10);
+        let wait = |who| hosts.wait_for_room([address(7), address(8)].into_iter(), who);
+        assert!((1..=3).all(|who| !wait(who)) && !wait(1));
+        assert_eq!(hosts.invite(), None);
+        places.pop();
+        let first = hosts.invite().unwrap();
+        assert_eq!((first.who, hosts.invite()), (1, None));
+        // It does not care, so that the next one may.
+        hosts.decline(first);
+        assert_eq!(hosts.invite().unwrap().who, 2);
+        // Somebody was quicker: nobody comes for nothing.
+        places.pop();
+        places.extend(enter(&hosts, 10));
+        assert_eq!(hosts.invite(), None);
+        // A greeting makes room for all.
+        assert!(!wait(4));
+        places[0].greeted(true);
+        assert_eq!(
+            [hosts.invite(), hosts.invite(), hosts.invite()].map(|one| one.map(|one| one.who)),
+            [Some(3), Some(4), None]
+        );
+        assert!(wait(5));
     }
 }

@@ -34,7 +34,7 @@ use std::time::Duration;
 
 pub use attempt::{Attempt, BESIDE_MAX, SESSIONS_MAX};
 pub use client::{Client, Connection};
-pub use hosts::{HOST_MAX, HOST_UNPROVEN_MAX};
+pub use hosts::{HOST_MAX, HOST_UNPROVEN_MAX, Invitation, WAITING_MAX};
 
 /// The most commands that are sent before their replies are read. More could fill both directions of a connection with
 /// each side waiting for the other (RFC 2920 §3.1); this many replies fit any socket buffer.

@@ -362,13 +362,15 @@ impl Connection {
             if last {
                 if !self.client.may_end() {
                     let text = format!("{} was given up in the middle of a message: others needed the courier", self.relay);
-                    return Err(Broken::Midway(Outcome::own(Reply::new(451, (4, 4, 2), text))));
+                    return Err(Broken::Unsure(Outcome::own(Reply::new(451, (4, 4, 2), text))));
                 }
                 self.out.extend_from_slice(stuffer.end());
             }
             let limit = times.piece.min(deadline.saturating_duration_since(Instant::now()));
             if let Err(trouble) = self.wire.write(&self.out, limit).await {
-                return Err(Broken::Midway(self.last_word(&trouble).await));
+                let outcome = self.last_word(&trouble).await;
+                // The end of data may have been the last that it got.
+                return Err(if last && !outcome.remote { Broken::Unsure(outcome) } else { Broken::Midway(outcome) });
             }
             if last {
                 break;

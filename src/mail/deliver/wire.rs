@@ -167,6 +167,12 @@ impl Wire {
         self.stream
     }
 
+    /// Lets go of the stream; from now on the peer has closed the connection.
+    pub fn drop_stream(&mut self) {
+        self.stream = Box::new(tokio::io::join(tokio::io::empty(), tokio::io::sink()));
+        self.input.clear();
+    }
+
     /// Closes in good order; errors no longer matter.
     pub async fn close(&mut self, limit: Duration) {
         let _ = timeout(limit, self.stream.shutdown()).await;

@@ -26,9 +26,6 @@ const REUSE_MAX: Duration = Duration::from_secs(300);
 /// Octets that are kept of what was said with hosts before the last one of a try.
 const TALK_MAX: usize = 8 * 1024;
 
-/// How long a destination waits, in seconds, whose host has all the connections that it may have: up to this.
-const HOST_PAUSE_MAX: u32 = 5;
-
 /// How often a courier looks whether the disk has caught up.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
 
@@ -62,8 +59,8 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
             }
             None => match courier.connected().await {
                 Ok((connection, attempt)) => ((connection, Instant::now()), attempt),
-                Err(Unconnected::HostFull) => {
-                    courier.hold_up(job);
+                Err(Unconnected::HostsFull(route)) => {
+                    courier.hold_up(job, &route).await;
                     break;
                 }
                 Err(Unconnected::Failed(outcome, down)) => {
@@ -82,7 +79,7 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
         let report;
         (connection, report) = courier.carry(open, attempt, job, &message, &targets).await;
         courier.finish(job, &message, report).await;
-        if courier.given_up || courier.watch.without_place() {
+        if courier.given_up || courier.watch.must_leave() {
             break;
         }
     }
@@ -92,7 +89,7 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
 /// Why there is no connection.
 enum Unconnected {
     /// Every host has all the connections that it may have; nothing was tried.
-    HostFull,
+    HostsFull(Arc<Route>),
     /// The outcome, and whether the destination as a whole is to be left alone for a while.
     Failed(Outcome, bool),
 }
@@ -142,7 +139,7 @@ impl<S: Spool> Courier<S> {
         }
         self.times = Times::now();
         self.again = None;
-        (self.in_hand, self.standing) = self.outbound.state.take(self.destination, clock::steady());
+        (self.in_hand, self.standing) = self.outbound.state.take(self.destination, self.open, clock::steady());
         self.in_hand
     }
 
@@ -210,7 +207,7 @@ impl<S: Spool> Courier<S> {
         loop {
             let put_off = report.put_off();
             let may_go_on = !put_off.is_empty() && attempt.may_go_on() && !*self.outbound.stopping.borrow();
-            let next = if may_go_on && !self.given_up && !self.watch.without_place() {
+            let next = if may_go_on && !self.given_up && !self.watch.must_leave() {
                 let next = self.watch.follow(self.standing, Stage::Connecting, attempt.next()).await;
                 self.given_up = next.is_none();
                 next.and_then(Result::ok)
@@ -259,12 +256,14 @@ impl<S: Spool> Courier<S> {
     async fn connect(&self) -> Result<(Connection, Attempt), Unconnected> {
         let client = self.outbound.client.followed(self.watch.clone(), self.standing == Standing::New);
         let connected = match self.outbound.router.route(&self.name).await {
-            Ok(route) if !client.has_room(&route) => return Err(Unconnected::HostFull),
+            Ok(route) if !client.has_room(&route) => return Err(Unconnected::HostsFull(Arc::new(route))),
             Ok(route) => {
                 let route = Arc::new(route);
                 let mut attempt = Attempt::new(&client, &route);
                 match attempt.next().await {
                     Ok(connection) => Ok((connection, attempt)),
+                    // Others were quicker.
+                    Err(_) if !attempt.has_asked() => return Err(Unconnected::HostsFull(route)),
                     Err(outcome) => self.connect_anew(&client, &route).await.unwrap_or(Err(outcome)),
                 }
             }
@@ -285,6 +284,9 @@ impl<S: Spool> Courier<S> {
 
     /// Sends a message over a connection; a peer that takes its time is given up when others need the courier.
     async fn send(&mut self, connection: &mut Connection, message: &Message, targets: &[Target]) -> Report {
+        if self.standing != Standing::New {
+            connection.trust();
+        }
         let counters = self.outbound.counters.clone();
         let sending = seven_bit::send(connection, message, targets, &counters);
         let sent = self.watch.follow(self.standing, Stage::Talking, sending).await;
@@ -308,9 +310,7 @@ impl<S: Spool> Courier<S> {
     /// What a try says about the destination: it answers, or it only takes time.
     fn judge(&self, report: &Report, connection: &mut Connection) {
         if report.outcomes.iter().any(|(_, outcome)| outcome.class() == Class::Success) {
-            if self.standing == Standing::New {
-                connection.trust();
-            }
+            connection.trust();
             return;
         }
         if report.outcomes.iter().any(|(_, outcome)| outcome.remote) {
@@ -320,12 +320,25 @@ impl<S: Spool> Courier<S> {
         }
     }
 
-    /// The job waits a moment, because the destination's hosts have all the connections that they may have.
-    fn hold_up(&mut self, job: Job) {
-        self.in_hand = None;
+    /// The destination's hosts have all the connections that they may have. Those of other couriers carry the job, or it waits for
+    /// one; waiting mail whose sender must hear of it does.
+    async fn hold_up(&mut self, job: Job, route: &Route) {
         self.outbound.counters.couriers_held_back_total.with_label_values(&["host"]).inc();
-        let pause = fastrand::u32(1..=HOST_PAUSE_MAX);
-        self.outbound.state.held_up(self.destination, job, pause, clock::steady());
+        let text = format!("the hosts of {} have all the connections from here that they may have", self.name);
+        let outcome = Outcome::own(Reply::new(451, (4, 4, 5), text));
+        if self.others_carry_on(job, &outcome) {
+            return;
+        }
+        self.in_hand = None;
+        let (state, number) = (&self.outbound.state, self.destination.number());
+        self.to_tell = state.held_up(self.destination, job, &outcome.words(), clock::steady());
+        // Asked only now: an invitation that came before would have found nobody who waits.
+        if self.outbound.client.wait_for_room(route, number)
+            && let Some(must_ring) = state.invited(number, clock::steady())
+        {
+            self.outbound.ring(must_ring);
+        }
+        self.tell_waiting(&outcome).await;
     }
 
     /// Whether the destination takes mail over other couriers' connections and only refuses one more: then they carry the job.
@@ -359,6 +372,11 @@ impl<S: Spool> Courier<S> {
         };
         let waiting: Vec<MessageId> = fresh.iter().filter(|message| waits(message)).map(|message| message.id).collect();
         self.outbound.state.evict(&waiting);
+        self.tell_waiting(outcome).await;
+    }
+
+    /// Jobs that were taken only for this end as if they had been tried.
+    async fn tell_waiting(&mut self, outcome: &Outcome) {
         while let Some(job) = self.to_tell.pop() {
             self.in_hand = Some(job);
             if let Some((message, targets)) = self.begin(job).await {

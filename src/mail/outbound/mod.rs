@@ -188,6 +188,7 @@ impl<S: Spool> Outbound<S> {
             }
             tokio::select! {
                 () = self.bell.notified() => {}
+                () = self.client.freed() => self.invite(),
                 () = tokio::time::sleep(pause) => self.plan_unread().await,
                 _ = stopping.changed() => {}
                 Some(ended) = couriers.join_next(), if !couriers.is_empty() => self.note_panic(&ended),
@@ -195,6 +196,16 @@ impl<S: Spool> Outbound<S> {
         }
         while let Some(ended) = couriers.join_next().await {
             self.note_panic(&ended);
+        }
+    }
+
+    /// Hosts have room again: destinations that wait for it try anew, as many as there is room for.
+    fn invite(&self) {
+        while let Some(invitation) = self.client.invite() {
+            match self.state.invited(invitation.who, clock::steady()) {
+                Some(must_ring) => self.ring(must_ring),
+                None => self.client.decline(invitation),
+            }
         }
     }
 

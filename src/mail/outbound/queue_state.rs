@@ -184,18 +184,24 @@ impl QueueState {
 
     // Couriers.
 
-    /// The courier's next job, and how its destination stands.
-    pub fn take(&self, id: DestinationId, now: u32) -> (Option<Job>, Standing) {
+    /// The next job of a courier that has a connection (`open`) or will make one, and how its destination stands.
+    pub fn take(&self, id: DestinationId, open: bool, now: u32) -> (Option<Job>, Standing) {
         let mut state = self.lock();
-        (state.schedule.take(id, now), state.schedule.standing(id))
+        (state.schedule.take(id, open, now), state.schedule.standing(id))
     }
 
-    /// Nothing was tried, because a host has its share of connections; the job's try has ended, and it is tried again after so
-    /// many seconds.
-    pub fn held_up(&self, destination: DestinationId, job: Job, pause: u32, now: u32) {
+    /// Nothing was tried, because the hosts have all the connections that they may have; the job's try has ended. Gives back jobs
+    /// whose senders must hear of it, which count as taken.
+    pub fn held_up(&self, destination: DestinationId, job: Job, error: &str, now: u32) -> Vec<Job> {
         let mut state = self.lock();
         state.table.end(job.id, destination);
-        state.schedule.held_up(destination, job, pause, now);
+        state.schedule.held_up(destination, job, error, now)
+    }
+
+    /// A host has room again, perhaps for the destination of this number. `None`: it does not wait for one.
+    pub fn invited(&self, number: u32, now: u32) -> Option<MustRing> {
+        let mut state = self.lock();
+        state.schedule.invited(number).then(|| state.must_ring(now))
     }
 
     /// A courier turns out to be slow.

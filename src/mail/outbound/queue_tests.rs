@@ -44,7 +44,7 @@ fn jobs(message: &Message) -> Vec<NewJob> {
 /// A courier of the next destination, with its job.
 fn courier(state: &QueueState) -> (DestinationId, Job) {
     let (id, _) = state.start(NOW).unwrap();
-    (id, state.take(id, NOW).0.unwrap())
+    (id, state.take(id, false, NOW).0.unwrap())
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_courier_that_breaks_off_gives_back_all_that_it_has_taken() {
     let job = |id: u64| Job { id: MessageId(id), arrived: NOW, attempts: 0, told: false, source: Source::default() };
     let _ = state.plan(&[7, 8, 9].map(|id| ("a.example".to_owned(), job(id), 0)), NOW);
     let (id, first) = courier(&state);
-    let rest = [state.take(id, NOW).0.unwrap(), state.take(id, NOW).0.unwrap()];
+    let rest = [state.take(id, false, NOW).0.unwrap(), state.take(id, false, NOW).0.unwrap()];
     assert!(state.claim(message.id).is_none(), "to be read from the disk");
     state.loaded(Arc::new(message));
     state.begin(first.id, id, &[Target::Recipient(0)]).unwrap();

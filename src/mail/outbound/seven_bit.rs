@@ -25,8 +25,18 @@ pub(super) async fn send(connection: &mut Connection, message: &Message, targets
             let mut message = message.clone();
             message.body = body.unwrap_or(message.body);
             message.envelope.body = BodyType::SevenBit;
-            let second = connection.send(&message, &again).await;
-            merge(&mut report, second);
+            // Over a connection that broke, a late reply to the first try would be taken for one to the second.
+            let reopened = if report.reusable { Ok(()) } else { connection.reopen().await };
+            match reopened {
+                Ok(()) => {
+                    let second = connection.send(&message, &again).await;
+                    merge(&mut report, second);
+                }
+                Err(outcome) => {
+                    let refused = report.outcomes.iter_mut().filter(|(target, _)| again.contains(target));
+                    refused.for_each(|(_, old)| *old = outcome.clone());
+                }
+            }
         }
         Err(trouble) => {
             let outcome = refused(&report.relay, &trouble);
@@ -81,7 +91,13 @@ fn merge(report: &mut Report, second: Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::deliver::{Client, Config, Timeouts};
+    use crate::mail::model::{Address, Envelope, Hop, Kind, MessageId, Origin, Progress, Route};
     use crate::mail::rewrite::seven_bit::Refusal;
+    use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::TcpListener;
 
     fn report(outcomes: &[(u16, u16)], transcript: &str, reusable: bool) -> Report {
         let outcome = |code| Outcome::said(Reply::plain(code, "said"));
@@ -113,5 +129,64 @@ mod tests {
         let outcome = refused("mx", &Trouble::Unreadable(std::io::Error::other("no")));
         assert_eq!((outcome.reply.code, outcome.remote), (451, false));
         assert_eq!(refused("mx", &Trouble::Refused(Refusal::Signed)).reply.code, 554);
+    }
+
+    /// A peer that wants 7 bits and is late with its last answer: that is none to the second try.
+    #[tokio::test]
+    async fn the_second_try_has_a_connection_that_is_sound() {
+        const END: Duration = Duration::from_millis(500);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let peer = tokio::spawn(async move {
+            for session in 0..2 {
+                let mut lines = BufReader::new(listener.accept().await.unwrap().0);
+                lines.write_all(b"220 peer\r\n").await.unwrap();
+                let mut line = String::new();
+                while lines.read_line(&mut line).await.is_ok_and(|read| read > 0) {
+                    let reply: &[u8] = match (session, line.trim_end()) {
+                        (_, line) if line.starts_with("EHLO") => b"250-peer\r\n250-PIPELINING\r\n250 8BITMIME\r\n",
+                        (0, line) if line.starts_with("MAIL") => b"554 5.6.3 seven bits, please\r\n",
+                        (0, ".") => {
+                            tokio::time::sleep(4 * END).await;
+                            b"554 5.5.1 no valid recipients\r\n"
+                        }
+                        (_, "DATA") => b"354 go on\r\n",
+                        (_, line) if line.starts_with("MAIL") || line.starts_with("RCPT") || line == "." => b"250 yes\r\n",
+                        _ => b"",
+                    };
+                    // A client that has gone is no failure.
+                    let _ = lines.write_all(reply).await;
+                    line.clear();
+                }
+            }
+        });
+        let timeouts = Timeouts { end: END, ..Timeouts::default() };
+        let config = Config { hostname: "relay.example".into(), timeouts, bind: None, recipients_max: 100 };
+        let counters = Counters::new(&[]).unwrap();
+        let client = Client::new(config, Arc::new(Counters::new(&[]).unwrap())).unwrap();
+        let hops = vec![Hop { host: "peer.example".into(), addresses: vec![address] }];
+        let mut connection = client.connect(&Route { destination: "there.example".into(), hops }).await.unwrap();
+        let target = Target::Recipient(0);
+        let message = Message {
+            id: MessageId(1),
+            arrived: 0,
+            envelope: Envelope {
+                sender: None,
+                recipients: vec![Address::parse("r@there.example").unwrap()],
+                body: BodyType::EightBitMime,
+                smtputf8: false,
+            },
+            origin: Origin { peer: None, helo: "".into() },
+            kind: Kind::Mail,
+            progress: vec![Progress::new(target)],
+            held: false,
+            delay_told: false,
+            body: Body::Memory("MIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\n\u{fc}\r\n".into()),
+        };
+        let report = send(&mut connection, &message, &[target], &counters).await;
+        assert_eq!(report.outcomes[0].1.reply.code, 250, "{report:?}");
+        assert!(report.reusable);
+        drop(connection);
+        peer.await.unwrap();
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Watch<S> {
     ticket: AtomicU64,
     /// It works beyond the others, and goes home after this try.
     without_place: AtomicBool,
+    /// It was told to go, though its work ended by itself.
+    told_to_go: AtomicBool,
 }
 
 impl<S: Spool> Watch<S> {
@@ -33,6 +35,7 @@ impl<S: Spool> Watch<S> {
             at_the_end: AtomicBool::new(false),
             ticket: AtomicU64::new(0),
             without_place: AtomicBool::new(false),
+            told_to_go: AtomicBool::new(false),
         }
     }
 
@@ -72,7 +75,10 @@ impl<S: Spool> Watch<S> {
             };
             let fate = self.slow_no_more();
             match ended {
-                Some(done) => return done,
+                Some(done) => {
+                    self.told_to_go.fetch_or(fate == Fate::ToldToGo, Ordering::Relaxed);
+                    return done;
+                }
                 None if fate == Fate::ToldToGo => return None,
                 None => {}
             }
@@ -82,6 +88,11 @@ impl<S: Spool> Watch<S> {
     /// Whether it works beyond the others.
     pub(super) fn without_place(&self) -> bool {
         self.without_place.load(Ordering::Relaxed)
+    }
+
+    /// Whether it goes home after this try, and asks no further host in it: others need its place.
+    pub(super) fn must_leave(&self) -> bool {
+        self.without_place() || self.told_to_go.load(Ordering::Relaxed)
     }
 
     /// Tells the schedule that the courier is not slow, in case it was.

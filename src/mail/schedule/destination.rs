@@ -36,6 +36,8 @@ pub struct Destination {
     pub connected: u32,
     /// Connections that the destination was seen to allow, and until when that is believed.
     pub ceiling: (u32, u32),
+    /// How often in a row nothing was tried because its hosts had all the connections that they may have.
+    pub held_up: u8,
     /// No try before this moment.
     pub suspended_until: u32,
     /// An operator lets nothing go there.
@@ -64,6 +66,7 @@ impl Destination {
             window,
             connected: 0,
             ceiling: (u32::MAX, 0),
+            held_up: 0,
             suspended_until: 0,
             paused: false,
             last_error: String::new(),
@@ -80,6 +83,12 @@ impl Destination {
     /// Whether no try may begin: it was unreachable a moment ago, or an operator said so.
     pub fn is_left_alone(&self, now: u32) -> bool {
         self.paused || self.suspended_until > now
+    }
+
+    /// Whether one of the couriers must go home, with a connection or without: those without are counted behind all others, so
+    /// that no connection is closed for them.
+    pub fn has_too_many(&self, open: bool) -> bool {
+        self.window < if open { self.connected } else { self.couriers }
     }
 
     /// More ready jobs than couriers without one (waiting, or on their way), and room in the window.

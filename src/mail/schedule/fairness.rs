@@ -35,7 +35,7 @@ impl Out {
     fn start(&mut self, schedule: &mut Schedule) -> Vec<DestinationId> {
         let started: Vec<DestinationId> = std::iter::from_fn(|| schedule.start(NOW)).collect();
         for id in &started {
-            match schedule.take(*id, NOW) {
+            match schedule.take(*id, false, NOW) {
                 Some(job) => self.couriers.push((*id, job, None)),
                 None => schedule.courier_ended(*id, false),
             }
@@ -48,7 +48,7 @@ impl Out {
         for (id, _, slow) in self.couriers.iter_mut().filter(|(_, _, slow)| slow.is_none()) {
             *slow = Some(schedule.slow(*id, stage));
         }
-        while schedule.start(NOW).map(|id| self.couriers.push((id, schedule.take(id, NOW).unwrap(), None))).is_some() {}
+        while schedule.start(NOW).map(|id| self.couriers.push((id, schedule.take(id, false, NOW).unwrap(), None))).is_some() {}
     }
 
     fn leave(&mut self, schedule: &mut Schedule) {
@@ -197,6 +197,7 @@ enum Event {
     Deliver(usize),
     Fail(usize),
     HeldUp(usize),
+    Invite(usize),
     Home(usize),
     Pass,
 }
@@ -211,6 +212,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         2 => index.clone().prop_map(Event::Deliver),
         2 => index.clone().prop_map(Event::Fail),
         1 => index.clone().prop_map(Event::HeldUp),
+        1 => index.clone().prop_map(Event::Invite),
         2 => index.prop_map(Event::Home),
         1 => Just(Event::Pass),
     ];
@@ -252,7 +254,7 @@ proptest! {
                     }
                 }
                 Event::Take(n) => if let Some(n) = place(n).filter(|n| out[*n].1.is_none()) {
-                    out[n].1 = schedule.take(out[n].0, now);
+                    out[n].1 = schedule.take(out[n].0, false, now);
                 },
                 Event::Slow(n, end) => if let Some(n) = place(n).filter(|n| out[*n].1.is_some() && out[*n].2.is_none()) {
                     out[n].2 = Some(schedule.slow(out[n].0, if end { Stage::Final } else { Stage::Connecting }));
@@ -276,10 +278,13 @@ proptest! {
                 Event::HeldUp(n) => if let Some(n) = place(n).filter(|n| out[*n].1.is_some()) {
                     let mut one = out.swap_remove(n);
                     if let Some(job) = one.1.take() {
-                        schedule.held_up(one.0, job, 1, now);
+                        schedule.held_up(one.0, job, "full", now);
                     }
                     home(&mut schedule, one, now);
                 },
+                Event::Invite(n) => {
+                    schedule.invited(u32::try_from(n % 8).unwrap());
+                }
                 Event::Home(n) => if let Some(n) = place(n) {
                     let one = out.swap_remove(n);
                     home(&mut schedule, one, now);
@@ -301,7 +306,7 @@ proptest! {
         let steps = left.values().sum::<usize>() * 2 + 100;
         for _ in 0..steps {
             let Some(id) = schedule.start(now) else { break };
-            while schedule.take(id, now).is_some() {
+            while schedule.take(id, false, now).is_some() {
                 schedule.finished(id);
                 *left.get_mut(&schedule.name(id)).unwrap() -= 1;
             }

@@ -51,6 +51,12 @@ pub const FIRST_WINDOW: u32 = 5;
 /// How long a destination's own limit of connections is believed, in seconds.
 const CEILING_TIME: u32 = 60;
 
+/// How long a destination waits, in seconds, whose hosts have all the connections that they may have, should nobody say that
+/// there is room: at first, and at most. It is also how late the end of its mail's lifetime may be seen.
+const HELD_UP_PAUSE: u32 = 30;
+/// See [`HELD_UP_PAUSE`].
+const HELD_UP_PAUSE_MAX: u32 = 240;
+
 /// Names of destinations without work are forgotten above this number.
 const IDLE_DESTINATIONS_MAX: usize = 10_000;
 
@@ -97,6 +103,13 @@ pub struct Job {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DestinationId(u32);
 
+impl DestinationId {
+    /// For those who know nothing of destinations: what [`Schedule::invited`] takes.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// All jobs that wait, and the destinations they wait for.
 pub struct Schedule {
     config: Config,
@@ -140,10 +153,11 @@ impl Schedule {
         }
     }
 
-    /// The courier's next job; `None` when there is nothing to do or the destination is suspended.
-    pub fn take(&mut self, id: DestinationId, now: u32) -> Option<Job> {
+    /// The job of a courier that has a connection (`open`) or will make one; `None` when there is nothing to do, the destination
+    /// is suspended, or has more couriers than it shall have.
+    pub fn take(&mut self, id: DestinationId, open: bool, now: u32) -> Option<Job> {
         let destination = &mut self.destinations[id.0 as usize];
-        if destination.is_left_alone(now) || destination.couriers > destination.window {
+        if destination.is_left_alone(now) || destination.has_too_many(open) {
             return None;
         }
         let job = destination.ready.pop_front()?;
@@ -223,13 +237,49 @@ impl Schedule {
     /// (their lifetime has ended, or the delay notice is due); they count as taken.
     pub fn down(&mut self, id: DestinationId, error: &str, now: u32) -> Vec<Job> {
         let until = now.saturating_add(self.backoff(1));
-        let (lifetime, warning) = (self.config.lifetime, self.config.delay_warning);
         let destination = &mut self.destinations[id.0 as usize];
         error.clone_into(&mut destination.last_error);
         destination.window = 1;
         destination.suspended_until = until;
         destination.down_since = destination.down_since.or(Some(now));
+        destination.held_up = 0;
         self.suspended.push(Reverse((until, id)));
+        self.stands(id, Standing::Suspect);
+        self.take_those_to_tell(id, now)
+    }
+
+    /// Nothing was tried, because the destination's hosts have all the connections that they may have. The job goes back, and the
+    /// destination waits until it is [invited](Schedule::invited), or for a while that is longer each time. Gives back jobs
+    /// whose senders must hear of it, as [`Schedule::down`] does.
+    pub fn held_up(&mut self, id: DestinationId, job: Job, error: &str, now: u32) -> Vec<Job> {
+        let destination = &mut self.destinations[id.0 as usize];
+        error.clone_into(&mut destination.last_error);
+        if destination.suspended_until <= now {
+            let pause = (HELD_UP_PAUSE << destination.held_up.min(8)).min(HELD_UP_PAUSE_MAX);
+            destination.held_up = destination.held_up.saturating_add(1);
+            destination.suspended_until = now.saturating_add(fastrand::u32(pause / 2 + 1..=pause));
+            self.suspended.push(Reverse((destination.suspended_until, id)));
+        }
+        self.give_back(id, job);
+        self.take_those_to_tell(id, now)
+    }
+
+    /// A host has room again, perhaps for the destination of this number. `false`: it does not wait for one.
+    pub fn invited(&mut self, number: u32) -> bool {
+        let id = DestinationId(number);
+        let Some(destination) = self.destinations.get_mut(number as usize) else { return false };
+        if destination.held_up == 0 || destination.suspended_until == 0 || destination.ready.is_empty() || destination.paused {
+            return false;
+        }
+        destination.suspended_until = 0;
+        self.offer(id);
+        true
+    }
+
+    /// Takes waiting jobs whose lifetime has ended or whose delay notice is due.
+    fn take_those_to_tell(&mut self, id: DestinationId, now: u32) -> Vec<Job> {
+        let (lifetime, warning) = (self.config.lifetime, self.config.delay_warning);
+        let destination = &mut self.destinations[id.0 as usize];
         let must_tell = |job: &Job| {
             let age = now.saturating_sub(job.arrived);
             age >= lifetime || (warning > 0 && !job.told && age >= warning)
@@ -237,7 +287,6 @@ impl Schedule {
         let (told, waiting) = std::mem::take(&mut destination.ready).into_iter().partition::<Vec<_>, _>(must_tell);
         destination.ready = waiting.into();
         destination.active += u32::try_from(told.len()).unwrap_or(u32::MAX);
-        self.stands(id, Standing::Suspect);
         told
     }
 
@@ -333,18 +382,17 @@ impl Schedule {
         }
     }
 
-    /// Whether a courier of this destination would get a job now.
+    /// Whether a courier of this destination that has a connection would get a job now.
     pub fn has_ready(&self, id: DestinationId, now: u32) -> bool {
         let destination = &self.destinations[id.0 as usize];
-        let wanted = destination.couriers <= destination.window && !destination.is_left_alone(now);
-        wanted && !destination.ready.is_empty()
+        self.may_wait(id, now) && !destination.ready.is_empty()
     }
 
     /// Whether a courier without work may wait here for more: its destination is not left alone, and the window has room for
     /// it. One too many must go home; waiting, it would be offered work and refused it again and again.
     pub fn may_wait(&self, id: DestinationId, now: u32) -> bool {
         let destination = &self.destinations[id.0 as usize];
-        !destination.is_left_alone(now) && destination.couriers <= destination.window
+        !destination.is_left_alone(now) && !destination.has_too_many(true)
     }
 
     /// Jobs that are being tried or could be now.

@@ -260,7 +260,9 @@ impl Schedule {
 
     /// The destination answered, whatever it was.
     pub fn answered(&mut self, id: DestinationId) {
-        self.destinations[id.0 as usize].down_since = None;
+        let destination = &mut self.destinations[id.0 as usize];
+        destination.down_since = None;
+        destination.held_up = 0;
         self.stands(id, Standing::Known);
     }
 
@@ -269,16 +271,6 @@ impl Schedule {
         let destination = &mut self.destinations[id.0 as usize];
         destination.window = (destination.window / 2).max(1);
         self.stands(id, Standing::Suspect);
-    }
-
-    /// Nothing was tried, because a share below the schedule has no room (a host's): the job goes back, and the destination
-    /// waits for so many seconds.
-    pub fn held_up(&mut self, id: DestinationId, job: super::Job, pause: u32, now: u32) {
-        let until = now.saturating_add(pause.max(1));
-        let destination = &mut self.destinations[id.0 as usize];
-        destination.suspended_until = destination.suspended_until.max(until);
-        self.suspended.push(std::cmp::Reverse((destination.suspended_until, id)));
-        self.give_back(id, job);
     }
 
     /// A courier turns out to be slow; it makes room when it must.

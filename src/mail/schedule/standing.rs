@@ -65,7 +65,7 @@ mod tests {
         let mut schedule = schedule(&[("a.example", 1, 0), ("a.example", 2, 0), ("a.example", 3, 0), ("b.example", 4, 0)]);
         assert_eq!(deferred(&schedule), 0, "all wait for their first try");
         let id: DestinationId = schedule.start(NOW).unwrap();
-        let job = schedule.take(id, NOW).unwrap();
+        let job = schedule.take(id, false, NOW).unwrap();
         schedule.down(id, "refused", NOW);
         schedule.later(id, job, NOW + 300);
         assert_eq!(deferred(&schedule), 3, "the one that was tried, and those that wait with it");

@@ -45,9 +45,9 @@ fn the_window_opens_with_success_and_closes_when_the_destination_is_down() {
         schedule.reached(id, NOW);
     }
     assert_eq!(started(&mut schedule, NOW).len(), 20 - FIRST_WINDOW as usize);
-    assert!(schedule.take(id, NOW).is_some());
+    assert!(schedule.take(id, false, NOW).is_some());
     assert!(schedule.down(id, "refused", NOW).is_empty());
-    assert_eq!(schedule.take(id, NOW), None, "suspended");
+    assert_eq!(schedule.take(id, false, NOW), None, "suspended");
     for _ in 0..20 {
         schedule.courier_ended(id, false);
     }
@@ -62,7 +62,7 @@ fn a_dead_destination_delays_nobody_else() {
     let mut schedule = schedule();
     schedule.add("dead.example", job(1), 0, NOW);
     let dead = schedule.start(NOW).unwrap();
-    schedule.take(dead, NOW).unwrap();
+    schedule.take(dead, false, NOW).unwrap();
     schedule.down(dead, "timeout", NOW);
     schedule.add("dead.example", job(2), 0, NOW);
     schedule.add("live.example", job(3), 0, NOW);
@@ -75,17 +75,17 @@ fn backoff_doubles_with_jitter_and_has_an_end() {
     schedule.add("a.example", job(1), 0, NOW);
     let id = schedule.start(NOW).unwrap();
     let mut now = NOW;
-    let mut taken = schedule.take(id, now).unwrap();
+    let mut taken = schedule.take(id, false, now).unwrap();
     for expected in [300, 600, 1200, 2400, 3600, 3600] {
         let due = schedule.next_try(taken, now);
         schedule.later(id, taken, due);
         let pause = due - now;
         assert!(pause >= expected * 3 / 4 && pause <= expected * 5 / 4, "{pause} for {expected}");
         assert_eq!(schedule.next_wake(), Some(due));
-        assert_eq!(schedule.take(id, now), None);
+        assert_eq!(schedule.take(id, false, now), None);
         now = due;
         schedule.tick(now);
-        taken = schedule.take(id, now).unwrap();
+        taken = schedule.take(id, false, now).unwrap();
     }
     assert_eq!(taken.attempts, 6);
 }
@@ -120,13 +120,13 @@ fn a_waiting_courier_is_rung_for_instead_of_a_new_one() {
     let mut schedule = schedule();
     schedule.add("a.example", job(1), 0, NOW);
     let id = schedule.start(NOW).unwrap();
-    schedule.take(id, NOW).unwrap();
+    schedule.take(id, false, NOW).unwrap();
     schedule.finished(id);
     let waiting = schedule.wait(id);
     schedule.add("a.example", job(2), 0, NOW);
     assert!(started(&mut schedule, NOW).is_empty());
     assert!(schedule.waited(id, &waiting, true, NOW));
-    assert_eq!(schedule.take(id, NOW), Some(job(2)));
+    assert_eq!(schedule.take(id, false, NOW), Some(job(2)));
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn who_has_waited_longest_goes_home_when_others_need_the_place() {
     for (number, name) in ["a.example", "b.example", "c.example"].into_iter().enumerate() {
         schedule.add(name, job(number as u64), 0, NOW);
         let id = schedule.start(NOW).unwrap();
-        schedule.take(id, NOW).unwrap();
+        schedule.take(id, false, NOW).unwrap();
         schedule.finished(id);
         waiting.push((id, schedule.wait(id)));
     }
@@ -150,7 +150,7 @@ fn who_has_waited_longest_goes_home_when_others_need_the_place() {
     // It has work after all: then the next one is told.
     schedule.add("a.example", job(5), 0, NOW);
     assert!(schedule.waited(waiting[0].0, &waiting[0].1, false, NOW));
-    assert_eq!(schedule.take(waiting[0].0, NOW), Some(job(5)));
+    assert_eq!(schedule.take(waiting[0].0, false, NOW), Some(job(5)));
     assert!(schedule.start(NOW).is_none());
     assert!(!schedule.waited(waiting[1].0, &waiting[1].1, true, NOW), "rung for, and nothing to do");
     schedule.courier_ended(waiting[1].0, false);
@@ -168,7 +168,7 @@ fn of_those_that_hardly_wait_a_few_go_and_of_the_others_as_many_as_are_wanted() 
         let source = Source { client: mark, sender: mark };
         schedule.add(&format!("d{number}.example"), Job { source, ..job(number) }, 0, NOW);
         if let Some(id) = schedule.start(NOW) {
-            schedule.take(id, NOW).unwrap();
+            schedule.take(id, false, NOW).unwrap();
             schedule.reached(id, NOW);
             schedule.finished(id);
             waiting.push((id, schedule.wait(id)));
@@ -189,7 +189,8 @@ fn couriers_beyond_a_closed_window_go_home_and_the_rest_of_the_mail_is_tried() {
     }
     assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
     let id = schedule.intern("a.example");
-    let taken = schedule.take(id, NOW).unwrap();
+    (0..FIRST_WINDOW).for_each(|_| schedule.connected(id, true));
+    let taken = schedule.take(id, true, NOW).unwrap();
     assert!(schedule.may_wait(id, NOW));
     schedule.down(id, "421 too many connections", NOW);
     schedule.later(id, taken, NOW);
@@ -198,12 +199,13 @@ fn couriers_beyond_a_closed_window_go_home_and_the_rest_of_the_mail_is_tried() {
     // The window is one courier wide now. All five have open connections; no matter how long they wait, four are too many.
     let mut couriers = FIRST_WINDOW;
     while !schedule.may_wait(id, awake) {
-        assert_eq!(schedule.take(id, awake), None);
+        assert_eq!(schedule.take(id, true, awake), None);
+        schedule.connected(id, false);
         schedule.courier_ended(id, false);
         couriers -= 1;
     }
     assert_eq!(couriers, 1);
-    assert!(schedule.take(id, awake).is_some());
+    assert!(schedule.take(id, true, awake).is_some());
 }
 
 #[test]
@@ -218,13 +220,63 @@ fn a_destination_that_allows_no_more_connections_keeps_those_it_has() {
     for _ in 0..4 {
         schedule.connected(id, true);
     }
-    let fifth = schedule.take(id, NOW).unwrap();
+    let fifth = schedule.take(id, false, NOW).unwrap();
     assert!(schedule.is_only_crowded(id, "421 too many connections", NOW));
     schedule.give_back(id, fifth);
+    assert!(schedule.may_wait(id, NOW), "nobody closes a good connection for one that was refused");
+    assert_eq!(schedule.take(id, false, NOW), None, "one without a connection goes home");
+    assert_eq!(schedule.take(id, true, NOW), Some(fifth), "its mail goes by the others, at once");
     schedule.courier_ended(id, false);
-    assert_eq!(schedule.take(id, NOW), Some(fifth), "its mail goes by the others, at once");
     schedule.reached(id, NOW);
     assert!(started(&mut schedule, NOW).is_empty(), "no fifth connection for now");
     schedule.reached(id, NOW + CEILING_TIME);
     assert_eq!(started(&mut schedule, NOW + CEILING_TIME).len(), 1, "it is tried again later");
+}
+
+#[test]
+fn mail_for_hosts_without_room_waits_for_an_invitation_or_longer_each_time() {
+    let mut schedule = schedule();
+    schedule.add("a.example", job(1), 0, NOW);
+    let (mut now, mut pauses) = (NOW, Vec::new());
+    for _ in 0..10 {
+        let id = schedule.start(now).unwrap();
+        let taken = schedule.take(id, false, now).unwrap();
+        assert!(schedule.held_up(id, taken, "full", now).is_empty());
+        schedule.courier_ended(id, false);
+        assert_eq!((schedule.start(now), schedule.suspension("a.example", now).unwrap().1), (None, "full"));
+        let wake = schedule.suspension("a.example", now).unwrap().0;
+        pauses.push(wake - now);
+        now = wake;
+    }
+    assert!(pauses[0] <= HELD_UP_PAUSE && pauses[9] > HELD_UP_PAUSE_MAX / 2 && pauses[9] <= HELD_UP_PAUSE_MAX, "{pauses:?}");
+    // Those that were told by a host that has room.
+    let id = schedule.start(now).unwrap();
+    assert!(!schedule.invited(id.number()) || schedule.start(now).is_none(), "it is on its way");
+    let taken = schedule.take(id, false, now).unwrap();
+    schedule.held_up(id, taken, "full", now);
+    schedule.courier_ended(id, false);
+    assert!(!schedule.invited(7) && schedule.invited(id.number()) && !schedule.invited(id.number()));
+    assert_eq!(schedule.start(now), Some(id));
+    schedule.take(id, false, now).unwrap();
+    schedule.reached(id, now);
+    schedule.finished(id);
+    assert!(!schedule.invited(id.number()), "it waits no more");
+}
+
+#[test]
+fn mail_that_waits_for_a_host_ends_with_its_lifetime() {
+    let mut schedule = schedule();
+    let old = |id, age| Job { arrived: NOW - age, ..job(id) };
+    for job in [old(1, 0), old(2, 432_000), old(3, 15_000), Job { told: true, ..old(4, 15_000) }] {
+        schedule.add("a.example", job, 0, NOW);
+    }
+    let id = schedule.start(NOW).unwrap();
+    let first = schedule.take(id, false, NOW).unwrap();
+    let told: Vec<u64> = schedule.held_up(id, first, "full", NOW).iter().map(|job| job.id.0).collect();
+    assert_eq!((told, schedule.flushable(NOW)), (vec![2, 3], 2));
+    let late = NOW + 432_000;
+    schedule.courier_ended(id, false);
+    let id = schedule.start(late).unwrap();
+    let first = schedule.take(id, false, late).unwrap();
+    assert_eq!(schedule.held_up(id, first, "full", late).len(), 2, "the job in hand as well");
 }
