@@ -1,11 +1,12 @@
 //! The command line; nothing else.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use postern::appliance::failure::Exit;
 use postern::appliance::{class, property, supervise};
 use postern::ground::sys::Allocator;
 use postern::sink::SinkArgs;
 use postern::window::cli::QueueArgs;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -71,6 +72,15 @@ enum Command {
     },
 }
 
+/// For `docker run IMAGE check`: the image's entry point is `postern init`, and what stands behind IMAGE follows that.
+fn image_hint() -> Option<String> {
+    let words: Vec<_> = std::env::args().skip(1).collect();
+    let (first, second) = (words.first()?, words.get(1)?);
+    let is_command = CommandLine::command().find_subcommand(second).is_some();
+    (first == "init" && is_command)
+        .then(|| format!("In a container: docker run --rm --entrypoint postern IMAGE {second}; in one that runs: docker exec NAME postern {second}"))
+}
+
 fn main() -> ExitCode {
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
@@ -78,6 +88,9 @@ fn main() -> ExitCode {
             // Help and version are no mistakes.
             let code = if told.use_stderr() { Exit::Property.code() } else { 0 };
             let _ = told.print();
+            if let Some(hint) = image_hint() {
+                let _ = writeln!(std::io::stderr(), "{hint}");
+            }
             return ExitCode::from(code);
         }
     };

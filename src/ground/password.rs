@@ -81,6 +81,9 @@ impl Password {
     /// What is wrong with it, in words that do not repeat it.
     pub fn check(text: &str) -> Result<(), String> {
         match Self::of(text).0 {
+            Form::Plain(_) if is_other_hash(text) => {
+                Err("it looks like a hash of another kind than bcrypt and Argon2, which nobody could log in with".to_owned())
+            }
             Form::Plain(_) => Ok(()),
             // To compare finds out, with few rounds.
             Form::Bcrypt(hash) => match hash.parse::<bcrypt::HashParts>() {
@@ -93,6 +96,15 @@ impl Password {
             },
         }
     }
+}
+
+/// Whether a text has the form of crypt(5): `$`, the short name of a method, `$`, and at least two more parts.
+fn is_other_hash(text: &str) -> bool {
+    let mut parts = text.split('$');
+    let is_first = parts.next() == Some("");
+    let method = parts.next().unwrap_or_default();
+    let is_method = ["1", "5", "6", "7", "y", "gy", "md5", "sha1", "scrypt", "pbkdf2-sha256", "apr1"].contains(&method);
+    is_first && is_method && parts.count() >= 2
 }
 
 /// Compares without telling by its duration where the first difference is; the length given is the asker's own.
@@ -130,7 +142,12 @@ mod tests {
         ] {
             assert!(Password::check(bad).is_err(), "{bad}");
         }
-        assert_eq!(Password::check("$3cret"), Ok(()), "a password may begin with a dollar");
+        for other in ["$6$salt$hash", "$5$rounds=5000$salt$hash", "$y$j9T$salt$hash", "$1$a$b", "$apr1$a$b"] {
+            assert!(Password::check(other).is_err(), "{other}");
+        }
+        for plain in ["$3cret", "$6$", "$6$x", "$a$b$c$d", "s$6$x$y"] {
+            assert_eq!(Password::check(plain), Ok(()), "a password may begin with a dollar: {plain}");
+        }
     }
 
     #[test]

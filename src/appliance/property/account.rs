@@ -61,6 +61,12 @@ fn account(entry: &str) -> Result<Account, String> {
     let mut parts = rest.split(';');
     let hash = parts.next().unwrap_or_default();
     Password::stored(hash).map_err(|words| format!("'{name}': {words}; {form}"))?;
+    // No hash has a comma: behind one the next entry would become a part of this secret.
+    if hash.split(',').skip(1).any(|next| next.contains(":{") || next.contains(":$")) {
+        return Err(format!(
+            "'{name}': a comma does not part entries; write them on lines of their own, or with blanks between them"
+        ));
+    }
     let mut account = Account {
         name: name.to_owned(),
         hash: Secret::new(hash.to_owned()),
@@ -139,6 +145,8 @@ mod tests {
             ("a:{PLAIN}hunter2;networks=10.0.0.0/40", "no network"),
             ("a:{PLAIN}hunter2;colour=red", "behind the hash"),
             ("a:{PLAIN}hunter2 a:{PLAIN}hunter2", "'a' twice"),
+            ("a:{PLAIN}hunter2,b:{PLAIN}hunter2", "a comma does not part"),
+            ("a:{PLAIN}hunter2,b:$2y$08$hunter2", "a comma does not part"),
         ] {
             let told = accounts(text).unwrap_err();
             assert!(told.contains(words) && !told.contains("hunter2"), "{text}: {told}");

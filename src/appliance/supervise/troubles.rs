@@ -39,7 +39,7 @@ pub fn alerts(run_dir: &Path) -> io::Result<Vec<String>> {
     let body = answer.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
     let status: Status = serde_json::from_str(body).map_err(io::Error::other)?;
     let line = |alert: Alert| {
-        let weight = if alert.grave { "GRAVE" } else { "WARNING" };
+        let weight = if alert.grave { "CRITICAL" } else { "WARNING" };
         let text: String = alert.text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         format!("{weight} {text} (since {})", alert.since)
     };

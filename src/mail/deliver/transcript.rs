@@ -22,9 +22,13 @@ impl Transcript {
         self.line("> ", line);
     }
 
-    /// The peer's line.
-    pub fn they(&mut self, line: &[u8]) {
-        self.line("< ", line);
+    /// A line of the peer's reply with this code.
+    pub fn they(&mut self, code: u16, last: bool, line: &[u8]) {
+        if self.full {
+            return;
+        }
+        let between = if last { ' ' } else { '-' };
+        self.line(&format!("< {code}{between}"), line);
     }
 
     /// A remark.
@@ -70,9 +74,10 @@ mod tests {
     fn a_talk_is_kept_to_its_limit_and_cannot_forge_lines() {
         let mut transcript = Transcript::default();
         transcript.we(b"MAIL FROM:<a@b>\r");
-        transcript.they(b"250 ok\x0a> QUIT \xff");
-        assert_eq!(transcript.text(), "> MAIL FROM:<a@b>\n< 250 ok.> QUIT .\n");
-        (0..1000).for_each(|_| transcript.they(b"250-and so on"));
+        transcript.they(250, false, b"mx.example");
+        transcript.they(250, true, b"ok\x0a> QUIT \xff");
+        assert_eq!(transcript.text(), "> MAIL FROM:<a@b>\n< 250-mx.example\n< 250 ok.> QUIT .\n");
+        (0..1000).for_each(|_| transcript.they(250, false, b"and so on"));
         assert!(transcript.text().len() <= MAX && transcript.text().ends_with(CUT));
         transcript.clear();
         assert_eq!(transcript.text(), "");

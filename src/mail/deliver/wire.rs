@@ -96,8 +96,9 @@ impl Wire {
     /// Waits for a whole reply and tells its code.
     pub async fn reply(&mut self, limit: Duration) -> Result<u16, Trouble> {
         let code = timeout(limit, self.read_reply()).await.unwrap_or(Err(Trouble::Slow(limit)))?;
-        for line in self.parser.lines() {
-            self.transcript.they(line);
+        let mut lines = self.parser.lines().peekable();
+        while let Some(line) = lines.next() {
+            self.transcript.they(code, lines.peek().is_none(), line);
         }
         self.heard();
         Ok(code)

@@ -70,6 +70,9 @@ impl<S: Spool> Desk for Office<S> {
         // The id carries the microsecond of acceptance.
         let oldest = self.outbound.spool.ids(None, 1).first().map(|id| u32::try_from(id.0 / 1_000_000).unwrap_or(u32::MAX));
         let oldest = oldest.map(clock::wall);
+        // What was moved here from another queue is older than its id.
+        let moved = self.destinations(DESTINATIONS_MAX).iter().filter_map(|row| row.oldest).min();
+        let oldest = oldest.map(|oldest| moved.map_or(oldest, |moved| moved.min(oldest)));
         // Read one after the other: what came or went between must not make more of them than there are.
         let active = active.min(messages.saturating_sub(held));
         let deferred = deferred.min(messages.saturating_sub(held).saturating_sub(active));

@@ -80,7 +80,7 @@ fn finished(tried: &Tried<'_>, progress: &[Progress], now: u32) -> Finished {
     let recipients = progress.iter().map(|progress| Ending {
         to: name(tried.message, progress.target),
         status: word(progress.status).to_owned(),
-        reply: said(progress.target).unwrap_or_else(|| progress.reason.clone()),
+        reply: said(progress.target).unwrap_or_else(|| earlier(progress)),
     });
     Finished {
         recipients: recipients.collect(),
@@ -88,6 +88,11 @@ fn finished(tried: &Tried<'_>, progress: &[Progress], now: u32) -> Finished {
         tls: tried.security.clone(),
         ..base(tried.message, now)
     }
+}
+
+/// What is told of a recipient that the last try was not about; the replies of earlier tries stand with those.
+fn earlier(progress: &Progress) -> String {
+    if progress.reason.is_empty() { "in an earlier try".to_owned() } else { progress.reason.clone() }
 }
 
 /// What is known of a message whatever became of it.

@@ -119,7 +119,7 @@ impl Router {
             return Err(RouteError(Reply::new(554, (5, 3, 5), text)));
         }
         let hops = match self.named(destination) {
-            Some((property, spec)) => self.named_hops(spec).await.map_err(|reply| operators(property, &reply)),
+            Some((property, spec)) => self.named_hops(spec).await.map_err(|reply| operators(property, spec, &reply)),
             None => self.domain_hops(destination).await,
         };
         Ok(Route { destination: destination.to_owned(), hops: hops.map_err(RouteError)? })
@@ -353,9 +353,12 @@ fn this_host(name: &str) -> Reply {
 }
 
 /// What failed for a host that an operator named is mended by the operator; the mail waits for it.
-fn operators(property: &str, reply: &Reply) -> Reply {
+fn operators(property: &str, spec: &HostSpec, reply: &Reply) -> Reply {
     let enhanced = reply.enhanced.filter(|_| reply.class() == Class::Temporary).map_or((4, 3, 5), |e| (e.0, e.1, e.2));
-    let advice = format!("{}; check the property {property} ([host] skips the MX look-up)", reply.text);
+    let is_loop = reply.enhanced == this_host("").enhanced;
+    let asks_mx = !spec.exact && matches!(spec.host, Host::Name(_));
+    let hint = if asks_mx && !is_loop { " ([host] skips the MX look-up)" } else { "" };
+    let advice = format!("{}; check the property {property}{hint}", reply.text);
     Reply::new(451, enhanced, advice)
 }
 

@@ -226,6 +226,14 @@ impl Content for Rest {
     }
 }
 
+#[test]
+fn a_line_that_is_no_field_stays_body_when_it_is_encoded() {
+    let content = b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\x80Content-Type: text/plain\r\n\r\n--b\r\n\r\nx\r\n--b--\r\n";
+    let out = convert_bytes(content).unwrap().unwrap();
+    assert!(out.windows(20).any(|window| window == b"boundary=b\r\n\r\n=80Con"), "{}", out.escape_ascii());
+    assert_eq!(convert_bytes(&out), Ok(None));
+}
+
 proptest! {
     /// Part by part, what is decoded is what it was; the label of text is all that may be new.
     #[test]

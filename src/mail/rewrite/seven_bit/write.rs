@@ -12,6 +12,8 @@ use std::sync::Arc;
 pub(super) struct Writer {
     plan: Arc<Plan>,
     decision: Decision,
+    /// A signature covers the octets of the part in hand.
+    signed: bool,
     /// The label of the part in hand has been written.
     labelled: bool,
     body: Body,
@@ -31,7 +33,7 @@ enum Body {
 impl Writer {
     pub fn new(plan: Arc<Plan>) -> Self {
         let decision = Decision::default();
-        Self { plan, decision, labelled: false, body: Body::Plain, around: Mend::default(), out: Vec::new() }
+        Self { plan, decision, signed: false, labelled: false, body: Body::Plain, around: Mend::default(), out: Vec::new() }
     }
 
     /// What has been written since it was last emptied.
@@ -64,6 +66,7 @@ impl Writer {
 impl Listener for Writer {
     fn part(&mut self, part: Part) {
         self.decision = self.plan.parts.get(part.place).copied().unwrap_or_default();
+        self.signed = part.signed;
         self.labelled = false;
         self.body = Body::Plain;
     }
@@ -88,8 +91,9 @@ impl Listener for Writer {
             self.out.extend_from_slice(b"Content-Type: text/plain; charset=unknown-8bit\r\n");
         }
         self.out.extend_from_slice(label.unwrap_or_default());
-        // What was added makes a header section, which an empty line must end.
-        if blank || label.is_some() || self.decision.add_version || self.decision.add_type {
+        // An empty line must end what was added. Where none was there, the line that is no field may look like one once it is
+        // encoded.
+        if blank || !self.signed || label.is_some() || self.decision.add_version || self.decision.add_type {
             self.out.extend_from_slice(b"\r\n");
         }
         self.body = match self.decision.action {
