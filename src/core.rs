@@ -27,7 +27,7 @@ use crate::appliance::property::{LogFormat, Settings, webhook};
 use crate::appliance::resources::{OPEN_FILES, Resources};
 use crate::appliance::supervise::confine::confine;
 use crate::appliance::supervise::orders::Listener;
-use crate::appliance::supervise::status::StatusWriter;
+use crate::appliance::supervise::status::{Health, StatusWriter};
 use crate::ground::disk::{Disk, Watched};
 use crate::ground::memory::{Ceiling, Gauge};
 use crate::ground::tls::{Authorities, Presenter};
@@ -147,6 +147,7 @@ async fn serve(
     // First of all: a core that was told to stop keeps its ports and its control socket as long as the volume, and the volume
     // is what its successor can wait for.
     let disk = Watched::new(claim::open_volume(settings, volume, &mut terminate).await?);
+    status.health(&Health::Alive);
     let calls = disk.calls();
     let disk: Arc<dyn Disk> = Arc::new(disk);
     let refusals = Refusal::ALL.map(Refusal::as_str);
@@ -158,7 +159,7 @@ async fn serve(
     let resources = Resources::of(settings, ceiling.as_ref(), files);
     let memory = Gauge::shared();
     let Ports { smtp, smtps, windows, control } = Ports::bind(settings)?;
-    let spool = rooms::open_spool(disk.clone(), &counters, &resources)?;
+    let spool = rooms::open_spool(disk.clone(), &counters, &resources, status)?;
     let Told { presenter, orders } = told;
     let window_tls = presenter.clone().filter(|_| settings.ui_tls);
     let told_to_stop = obey::follow(orders, presenter.clone(), counters.clone(), status.clone(), settings.drain_time)

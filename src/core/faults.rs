@@ -5,7 +5,11 @@ use crate::mail::outbound::Outbound;
 use crate::mail::spool::SegmentLog;
 use crate::window::server::Window;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::Handle;
+
+/// Whether loops end.
+static COME_BACK: AtomicBool = AtomicBool::new(false);
 
 /// From now on they can be planted.
 pub(super) fn allow(window: &Window, outbound: Arc<Outbound<SegmentLog>>) {
@@ -14,6 +18,10 @@ pub(super) fn allow(window: &Window, outbound: Arc<Outbound<SegmentLog>>) {
         match fault {
             // On each of the runtime's threads: one that goes on would hide it.
             "loop" => (0..mail.metrics().num_workers()).for_each(|_| drop(mail.spawn(async { loop_for_ever() }))),
+            // On one of them: the others go on.
+            "loop_one" => drop(mail.spawn(async { loop_for_ever() })),
+            // Those that loop come back.
+            "come_back" => COME_BACK.store(true, Ordering::Relaxed),
             "deadlock" => outbound.clone().plant_deadlock(),
             "windows" => loop_for_ever(),
             _ => return false,
@@ -24,7 +32,8 @@ pub(super) fn allow(window: &Window, outbound: Arc<Outbound<SegmentLog>>) {
 
 #[inline(never)]
 fn loop_for_ever() {
-    while std::hint::black_box(true) {
+    COME_BACK.store(false, Ordering::Relaxed);
+    while !COME_BACK.load(Ordering::Relaxed) {
         std::hint::spin_loop();
     }
 }

@@ -6,6 +6,7 @@ use crate::appliance::failure::Failure;
 use crate::appliance::property::account::Account;
 use crate::appliance::property::{AddressMasking, Settings};
 use crate::appliance::resources::{Resources, Scarce};
+use crate::appliance::supervise::status::{Health, StatusWriter};
 use crate::ground::disk::Disk;
 use crate::ground::dns;
 use crate::ground::gateway::default_gateways;
@@ -35,8 +36,13 @@ pub(super) fn open_spool(
     disk: Arc<dyn Disk>,
     counters: &Arc<Counters>,
     resources: &Resources,
+    status: &StatusWriter,
 ) -> Result<Arc<SegmentLog>, Failure> {
-    let tell = |progress: String| tracing::info!(target: "mta", "{progress}");
+    let tell = |progress: String| {
+        // The supervisor ends a start that says nothing for long.
+        status.health(&Health::Alive);
+        tracing::info!(target: "mta", "{progress}");
+    };
     let config = spool::Config {
         own: resources.own.min(spool::OWN),
         lendable: resources.lendable.min(spool::LENDABLE),

@@ -5,6 +5,9 @@
 //! has not answered for [`LATE`] hangs, and is named. While a call to the disk takes longer than
 //! [`SLOW`], it is the disk that is named: what waits for it does not hang.
 //!
+//! A question is answered by whichever thread of the mail runtime is free. So each of these threads is looked at as well: one that
+//! neither ends a task nor rests for [`LATE`] hangs, with all that it had taken up.
+//!
 //! Health checks must be answered even when the windows hang, so this thread then opens the doors
 //! itself, and says what hangs to everybody.
 //! Limits: two threads; one question a part; time counts by this thread's own turns, so that a
@@ -78,6 +81,7 @@ pub(super) fn watch(
     counters: Arc<Counters>,
     status: Arc<StatusWriter>,
 ) -> io::Result<()> {
+    let mut workers = Workers::new(probes.mail.clone());
     let mut parts = parts(probes)?;
     let watch = move || {
         let mut last = Instant::now();
@@ -90,7 +94,7 @@ pub(super) fn watch(
             }
             let passed = last.elapsed().min(2 * PACE);
             last = Instant::now();
-            let late = turn(&mut parts, passed);
+            let late = turn(&mut parts, passed).or_else(|| workers.turn(passed));
             let slow = disk(&calls, &counters);
             vitals.note(late.clone().filter(|_| slow.is_none()), slow.clone());
             match (slow, late) {
@@ -164,6 +168,53 @@ fn turn(parts: &mut [Part], passed: Duration) -> Option<String> {
         }
     }
     (!late.is_empty()).then(|| late.join(", "))
+}
+
+/// The threads of the mail runtime.
+struct Workers {
+    mail: Handle,
+    seen: Vec<Worker>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Worker {
+    /// How often it went to rest and woke, and how long it has worked: the latter is brought up to date between tasks.
+    last: (u64, Duration),
+    /// How long neither has changed while it was at work.
+    same_for: Duration,
+}
+
+impl Workers {
+    fn new(mail: Handle) -> Self {
+        let seen = vec![Worker::default(); mail.metrics().num_workers()];
+        Self { mail, seen }
+    }
+
+    /// Looks at each of them. Returns who has been with one task for long.
+    fn turn(&mut self, passed: Duration) -> Option<String> {
+        let (metrics, all) = (self.mail.metrics(), self.seen.len());
+        let mut late = Vec::new();
+        for (number, worker) in self.seen.iter_mut().enumerate() {
+            let now = (metrics.worker_park_unpark_count(number), metrics.worker_total_busy_duration(number));
+            worker.turn(now, passed);
+            if worker.same_for >= LATE {
+                let since = worker.same_for.as_secs();
+                late.push(format!("mail thread {} of {all}: in one task for {since} s", number + 1));
+            }
+        }
+        (!late.is_empty()).then(|| late.join(", "))
+    }
+}
+
+impl Worker {
+    fn turn(&mut self, now: (u64, Duration), passed: Duration) {
+        // It counts up when it goes to rest and when it wakes: odd while it rests.
+        let rests = now.0 % 2 == 1;
+        let same = now == self.last && !rests;
+        self.same_for = if same { self.same_for + passed } else { Duration::ZERO };
+        self.last = now;
+    }
 }
 
 /// What the disk does not do, in words; its gauges are brought up to date.
@@ -253,6 +304,47 @@ fn contains(line: &[u8], word: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_hangs_that_neither_rests_nor_ends_a_task() {
+        let mut worker = Worker::default();
+        let mut turn = |parks, busy| {
+            worker.turn((parks, Duration::from_secs(busy)), PACE);
+            worker.same_for
+        };
+        assert_eq!(
+            (turn(2, 5), turn(2, 6), turn(3, 6), turn(3, 6)),
+            (Duration::ZERO, Duration::ZERO, Duration::ZERO, Duration::ZERO)
+        );
+        assert_eq!((turn(4, 6), turn(4, 6), turn(4, 6)), (Duration::ZERO, PACE, 2 * PACE));
+        assert_eq!(turn(4, 7), Duration::ZERO);
+    }
+
+    #[test]
+    fn each_thread_of_a_runtime_is_seen() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(3).enable_all().build().unwrap();
+        let (mut workers, go_on) = (Workers::new(runtime.handle().clone()), Arc::new(std::sync::atomic::AtomicBool::new(true)));
+        let spins = go_on.clone();
+        let (begun, begins) = channel();
+        runtime.spawn(async move {
+            begun.send(()).unwrap();
+            while spins.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        begins.recv().unwrap();
+        let mut late = None;
+        for _ in 0..13 {
+            // The others have something to do now and then.
+            runtime.block_on(async { tokio::spawn(async {}).await.unwrap() });
+            thread::sleep(Duration::from_millis(5));
+            late = workers.turn(PACE);
+        }
+        let late = late.unwrap();
+        assert!(late.starts_with("mail thread ") && late.contains(" of 3: in one task for 1") && !late.contains(','), "{late}");
+        go_on.store(false, Ordering::Relaxed);
+        drop(runtime);
+    }
 
     #[test]
     fn a_part_that_does_not_answer_is_named() {

@@ -1,7 +1,10 @@
 //! Cores that hang, each in its own way: seen, told, ended, started again. And those that do not.
 
 use crate::support::{Ended, Grid, Running, get};
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -132,4 +135,96 @@ fn a_pause_of_everything_hurts_nobody() {
     assert_eq!(grid.run(&["health"], &[]).code, 0);
     assert_eq!(init.stop(Signal::SIGTERM), 143);
     assert!(!grid.log().contains("hangs"), "{}", grid.log());
+}
+
+/// Starts that hang are seen too; here on a core that is stopped before it has come far.
+#[test]
+fn a_core_that_hangs_before_it_is_ready_is_ended_with_the_reason() {
+    let grid = Grid::new();
+    // As long as somebody else has the volume, the core waits for it.
+    let lock = grid.make_file("data/lock", "");
+    let held = Flock::lock(File::open(&lock).unwrap(), FlockArg::LockExclusive).unwrap();
+    let mut init = Running::start(grid.command(&["init"], &[LIMIT, ("MTA_DRAIN_TIME", "1s")]));
+    init.wait_for("another process has the data volume");
+    let core = children(init.pid()).into_iter().find(|child| words(*child).contains("\0core\0")).unwrap();
+    kill(core, Signal::SIGSTOP).unwrap();
+    drop(held);
+    let begun = Instant::now();
+    let line = init.wait_for("the SMTP core has not come further in its start for ");
+    assert!(line.contains("and is ended: it is stopped (SIGSTOP)"), "{line}");
+    assert!((30..60).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    init.wait_for("it hung before it was ready: it is stopped (SIGSTOP)");
+    assert_eq!(init.end().code(), Some(70));
+}
+
+#[test]
+fn an_endless_loop_on_one_of_several_threads_is_seen() {
+    let grid = Grid::new();
+    let mut init = grid.init(&[LIMIT, ("MTA_WORKER_THREADS", "4")]);
+    plant(&grid, "loop_one");
+    let line = init.wait_for("the SMTP core hangs and is not ready: mail thread ");
+    assert!(line.contains(" of 4: in one task for 1"), "{line}");
+    assert_says(&grid.run(&["health"], &[]), &["mail thread ", " of 4: in one task for 1"]);
+    let said = until_another_core(&grid, &mut init);
+    assert!(said.contains("stack of ") && said.contains("loop_for_ever"), "{said}");
+    assert_eq!(init.stop(Signal::SIGTERM), 143);
+}
+
+#[test]
+fn a_core_that_comes_back_while_its_stacks_are_told_is_not_ended() {
+    let grid = Grid::new();
+    let mut init = grid.init(&[LIMIT]);
+    let core = init.core;
+    plant(&grid, "loop");
+    init.wait_for("the threads of the SMTP core: ");
+    stop_naming(&init);
+    plant(&grid, "come_back");
+    init.wait_for("the SMTP core came back while it told where it hung; it is not ended");
+    init.wait_for("the SMTP core is well and ready again");
+    assert!(grid.path("run/ready").exists());
+    assert_eq!(grid.run(&["health"], &[]).code, 0);
+    // Nobody thinks better of it later.
+    std::thread::sleep(Duration::from_secs(22));
+    assert!(children(init.pid()).contains(&core), "the core lives");
+    assert_eq!(init.stop(Signal::SIGTERM), 143);
+    assert!(!grid.log().contains("is killed"), "{}", grid.log());
+}
+
+#[test]
+fn a_signal_is_heard_while_stacks_are_told() {
+    let grid = Grid::new();
+    let mut init = grid.init(&[LIMIT, ("MTA_DRAIN_TIME", "1s")]);
+    plant(&grid, "loop");
+    init.wait_for("the threads of the SMTP core: ");
+    stop_naming(&init);
+    let asked = Instant::now();
+    init.signal(Signal::SIGTERM);
+    init.wait_for("SIGTERM: stopping");
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    plant(&grid, "come_back");
+    assert_eq!(init.end().code(), Some(143));
+    init.wait_all_gone();
+    assert!(init.seen.iter().any(|line| line.contains("stopped; the queue is synced")), "{:?}", init.seen);
+}
+
+/// The copy of init that looks up the names of functions stops, and so takes all the time that it has.
+fn stop_naming(init: &Running) {
+    let until = Instant::now() + Duration::from_secs(5);
+    let found = loop {
+        if let Some(found) = children(init.pid()).into_iter().find(|child| *child != init.core) {
+            break found;
+        }
+        assert!(Instant::now() < until, "nobody looks up names");
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    kill(found, Signal::SIGSTOP).unwrap();
+}
+
+fn children(process: Pid) -> Vec<Pid> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap();
+    text.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap())).collect()
+}
+
+fn words(process: Pid) -> String {
+    std::fs::read_to_string(format!("/proc/{process}/cmdline")).unwrap_or_default()
 }

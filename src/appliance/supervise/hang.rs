@@ -1,17 +1,19 @@
 //! A core that hangs, on its way out: its last service is to tell where it hangs.
 //!
 //! In: the stacks that the core tells, or what `/proc` says of its threads. Out: lines in the
-//! appliance log. Names are looked up by a copy of this process, which may take its time.
+//! appliance log. Names are looked up by a copy of this process, which may take its time: nobody waits for it, so that
+//! signals are heard meanwhile, and a core that comes back is left alive.
 //! Limits: the core has [`PATIENCE`] to tell; a stack has [`WORDS_MAX`] characters; threads that are
 //! at the same place share a line.
 
-use super::errand;
-use super::signals::Signals;
+use super::errand::Errand;
 use super::watchdog::Look;
 use crate::appliance::event::{Journal, Severity};
 use crate::ground::sys::{Stack, words_of_stack};
+use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 /// How long a core may take to tell where its threads are.
@@ -29,15 +31,27 @@ const STACKS_MAX: usize = 256;
 /// The end of a core that hangs.
 #[derive(Debug)]
 pub(super) struct Ending {
-    /// When it is ended, whatever it has told; `None` = that was done.
-    at: Option<Instant>,
+    stage: Stage,
     stacks: Vec<Stack>,
 }
+
+#[derive(Debug)]
+enum Stage {
+    /// The core is asked where its threads are; it is not waited for beyond this moment.
+    Asked(Instant),
+    /// The functions at these places are looked up.
+    Named(Errand<Vec<String>>, Alike),
+    /// All is told.
+    Told,
+}
+
+/// Places on stacks, each with the threads that are there.
+type Alike = BTreeMap<String, Vec<String>>;
 
 impl Ending {
     /// A core that can answer has been asked where it is.
     pub(super) fn begin(can_answer: bool, now: Instant) -> Self {
-        Self { at: Some(if can_answer { now + PATIENCE } else { now }), stacks: Vec::new() }
+        Self { stage: Stage::Asked(if can_answer { now + PATIENCE } else { now }), stacks: Vec::new() }
     }
 
     /// One thread is told.
@@ -49,22 +63,44 @@ impl Ending {
 
     /// All are.
     pub(super) fn complete(&mut self) {
-        self.at = self.at.map(|at| at.min(Instant::now()));
+        if let Stage::Asked(at) = &mut self.stage {
+            *at = (*at).min(Instant::now());
+        }
     }
 
-    /// When [`Ending::is_due`] has another answer.
+    /// When [`Ending::turn`] has something to do, if nothing happens before.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.at
+        match &self.stage {
+            Stage::Asked(at) => Some(*at),
+            Stage::Named(errand, _) => Some(errand.deadline()),
+            Stage::Told => None,
+        }
     }
 
-    /// Whether it is time, once.
-    pub(super) fn is_due(&mut self, now: Instant) -> bool {
-        self.at.take_if(|at| now >= *at).is_some()
+    /// What to poll.
+    pub(super) fn poll_fd(&self) -> Option<PollFd<'_>> {
+        let Stage::Named(errand, _) = &self.stage else { return None };
+        Some(PollFd::new(errand.as_fd(), PollFlags::POLLIN))
     }
 
-    /// Tells what is known.
-    pub(super) fn tell(&mut self, journal: &Journal, signals: &Signals, pid: Pid) {
-        let mut alike: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    /// Goes on without waiting. `true`, once: all that is known was told.
+    pub(super) fn turn(&mut self, journal: &Journal, pid: Pid, now: Instant) -> bool {
+        match &mut self.stage {
+            Stage::Asked(at) if now >= *at => self.look_up(journal, pid),
+            Stage::Named(errand, alike) => {
+                let Some(named) = errand.look() else { return false };
+                let alike = std::mem::take(alike);
+                tell(journal, &alike, named.unwrap_or_else(|_| alike.keys().cloned().collect()));
+                self.stage = Stage::Told;
+                true
+            }
+            Stage::Asked(_) | Stage::Told => false,
+        }
+    }
+
+    /// Tells of the threads, and has the functions on their stacks looked up. `true`: there is nothing to look up.
+    fn look_up(&mut self, journal: &Journal, pid: Pid) -> bool {
+        let mut alike = Alike::new();
         for stack in std::mem::take(&mut self.stacks).into_iter().filter(|stack| !stack.places.is_empty()) {
             alike.entry(stack.places).or_default().push(format!("{} ({})", stack.name, stack.thread));
         }
@@ -72,13 +108,23 @@ impl Ending {
         let all = look.threads.join("; ");
         journal.record(Severity::Error, format!("the threads of the SMTP core: {all}"));
         let places: Vec<String> = alike.keys().cloned().collect();
-        let names =
-            errand::run(NAMES_PATIENCE, signals, || places.iter().map(|places| words_of_stack(places)).collect::<Vec<_>>());
-        // Without names the places still tell something to whoever has the same program.
-        let names = names.unwrap_or(places);
-        for (threads, mut stack) in alike.values().zip(names) {
-            stack.truncate(stack.floor_char_boundary(WORDS_MAX));
-            journal.record(Severity::Error, format!("stack of {}: {stack}", threads.join(", ")));
+        let naming = Errand::begin(NAMES_PATIENCE, || places.iter().map(|places| words_of_stack(places)).collect());
+        match naming {
+            Ok(errand) if !alike.is_empty() => self.stage = Stage::Named(errand, alike),
+            Ok(_) | Err(_) => {
+                tell(journal, &alike, places);
+                self.stage = Stage::Told;
+                return true;
+            }
         }
+        false
+    }
+}
+
+/// Tells each stack, by the names of its functions; without them the places still tell something to whoever has the same program.
+fn tell(journal: &Journal, alike: &Alike, names: Vec<String>) {
+    for (threads, mut stack) in alike.values().zip(names) {
+        stack.truncate(stack.floor_char_boundary(WORDS_MAX));
+        journal.record(Severity::Error, format!("stack of {}: {stack}", threads.join(", ")));
     }
 }

@@ -14,7 +14,7 @@ use super::orders::Order;
 use super::rundir::{self, Readiness};
 use super::signals::Signals;
 use super::status::Status;
-use super::watchdog::{Look, Step, Watchdog};
+use super::watchdog::{Look, SILENT, Step, Watchdog};
 use crate::appliance::event::{Journal, Severity};
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::lines;
@@ -72,6 +72,12 @@ struct Core {
     /// It was told to end and has not.
     ends: bool,
     next_progress: Instant,
+    /// When it last said that its start goes on.
+    heard: Instant,
+    /// Its start has not gone on for too long; it is looked at once more a little later, because all of us may have been paused.
+    suspected: bool,
+    /// It was told why a start that does not go on is not ended.
+    spared: bool,
     /// Notices when it hangs; from the moment it is ready.
     watchdog: Option<Watchdog>,
     /// It hangs, and is on its way out.
@@ -217,9 +223,22 @@ impl<'a> Keeper<'a> {
         if let Some(watch) = &self.keys {
             child.orders.say(&Order::Keys(watch.keys().clone()));
         }
-        let next_progress = child.started + PROGRESS;
+        let (next_progress, heard) = (child.started + PROGRESS, child.started);
         let (error, cause, deadline, watchdog, ending) = (None, None, None, None, None);
-        Ok(Core { child, ready: false, error, cause, deadline, ends: false, next_progress, watchdog, ending })
+        Ok(Core {
+            child,
+            ready: false,
+            error,
+            cause,
+            deadline,
+            ends: false,
+            next_progress,
+            heard,
+            suspected: false,
+            spared: false,
+            watchdog,
+            ending,
+        })
     }
 
     fn listen_to_core(&mut self) {
@@ -228,6 +247,7 @@ impl<'a> Keeper<'a> {
         let mut is_ready = false;
         let mut steps = Vec::new();
         for status in core.child.status.read() {
+            (core.heard, core.suspected) = (Instant::now(), false);
             match status {
                 Status::Health(health) => {
                     let step = core.watchdog.as_mut().map(|watchdog| watchdog.hear(&health, Instant::now()));
@@ -259,21 +279,66 @@ impl<'a> Keeper<'a> {
     fn watch_core(&mut self) {
         let Some(core) = self.core.as_mut().filter(|_| self.stop.is_none()) else { return };
         if let Some(ending) = &mut core.ending {
-            if ending.is_due(Instant::now()) {
-                ending.tell(self.journal, self.signals, core.child.pid);
+            if ending.turn(self.journal, core.child.pid, Instant::now()) {
                 let done = end_core(core);
                 self.journal.record(Severity::Error, format!("the SMTP core that hangs {done}"));
             }
             return;
         }
         let pid = core.child.pid;
-        let Some(watchdog) = &mut core.watchdog else { return };
+        let Some(watchdog) = &mut core.watchdog else { return self.watch_start() };
         let step = watchdog.turn(Instant::now(), || Look::at(pid));
         self.core_hangs_or_not(step);
     }
 
+    /// How long a start may say nothing: a former core may hold the data volume that long. `None` = it is never ended.
+    fn start_limit(&self) -> Option<Duration> {
+        let limit = self.settings.watchdog_time;
+        (!limit.is_zero()).then(|| limit + self.settings.drain_time + GRACE)
+    }
+
+    /// Looks whether a core that is not ready yet hangs: a start says that it goes on, however long the queue is.
+    fn watch_start(&mut self) {
+        let limit = self.start_limit();
+        let Some(core) = self.core.as_mut().filter(|core| !core.ends && !core.ready) else { return };
+        let Some(limit) = limit.filter(|limit| core.heard.elapsed() >= *limit) else { return };
+        if !std::mem::replace(&mut core.suspected, true) {
+            core.heard += SILENT;
+            return;
+        }
+        let look = Look::at(core.child.pid);
+        let (state, silent) = (look.to_string(), core.heard.elapsed().as_secs());
+        if let Some(why) = look.is_beyond_help() {
+            if !std::mem::replace(&mut core.spared, true) {
+                let text = format!("the SMTP core has not come further in its start for {silent} s and is not ended: {why}");
+                self.journal.record(Severity::Error, text);
+            }
+            core.heard = Instant::now();
+            return;
+        }
+        let text = format!(
+            "the SMTP core has not come further in its start for {silent} s (watchdog_time and what a former core may take, {} s) and \
+             is ended: {state}; accepted mail is safe on the data volume",
+            limit.as_secs()
+        );
+        core.cause = Some(format!("it hung before it was ready: {state}"));
+        core.error.get_or_insert_with(|| START_LINE.to_owned());
+        let can_answer = look.can_answer();
+        self.journal.record(Severity::Error, text);
+        if can_answer {
+            core.child.orders.say(&Order::Stacks);
+        }
+        core.ending = Some(Ending::begin(can_answer, Instant::now()));
+    }
+
     fn core_hangs_or_not(&mut self, step: Step) {
-        let Some(core) = self.core.as_mut().filter(|core| self.stop.is_none() && core.ending.is_none()) else { return };
+        let Some(core) = self.core.as_mut().filter(|core| self.stop.is_none() && !core.ends) else { return };
+        if matches!(step, Step::Well(_) | Step::DiskIsSlow(_)) && core.ending.take().is_some() {
+            self.journal.record(Severity::Info, "the SMTP core came back while it told where it hung; it is not ended");
+        }
+        if core.ending.is_some() {
+            return;
+        }
         match step {
             Step::Wait => {}
             Step::Hangs(why) => {
@@ -471,18 +536,23 @@ impl<'a> Keeper<'a> {
         let core_at = match core {
             Some(core) => {
                 let progress = (!core.ready).then_some(core.next_progress);
+                let start = self.start_limit().filter(|_| !core.ready && !core.ends && core.ending.is_none());
+                let start = start.filter(|_| self.stop.is_none()).map(|limit| core.heard + limit);
                 let hang = match (&core.ending, &core.watchdog) {
                     _ if self.stop.is_some() => None,
+                    // It was told to end, and will.
+                    _ if core.ends => None,
                     (Some(ending), _) => ending.next(),
                     (None, watchdog) => watchdog.as_ref().map(Watchdog::next),
                 };
-                [core.deadline, progress, hang].into_iter().flatten().min()
+                [core.deadline, progress, start, hang].into_iter().flatten().min()
             }
             None => Some(self.start_at),
         };
         let carrier_at = self.carrier.as_ref().and_then(Carrier::next);
         let next = [core_at, carrier_at, self.keys.as_ref().map(KeyWatch::next)].into_iter().flatten().min();
         let fds = core.iter().flat_map(|core| core.child.poll_fds());
+        let fds = fds.chain(core.and_then(|core| core.ending.as_ref()?.poll_fd()));
         let fds = fds.chain(self.carrier.iter().flat_map(Carrier::poll_fds));
         wait(self.signals, fds.chain(self.keys.as_ref().and_then(KeyWatch::poll_fd)), next);
     }

@@ -205,7 +205,7 @@ impl Look {
     }
 
     /// Why ending the process would not help.
-    fn is_beyond_help(&self) -> Option<String> {
+    pub fn is_beyond_help(&self) -> Option<String> {
         match (&self.disk, self.state) {
             (_, 't') => Some("a debugger holds it, so it is left alone".to_owned()),
             (Some(thread), _) => Some(format!("its thread '{thread}' waits for a disk in the kernel, which no restart helps")),
