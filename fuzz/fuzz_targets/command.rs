@@ -1,26 +1,51 @@
 #![no_main]
-//! No line is too odd for [`Command::parse`].
+//! No line is too odd for [`Command::parse`], and what strangers may say means the same from clients that may relay.
 
 use libfuzzer_sys::fuzz_target;
-use postern::mail::model::Class;
-use postern::mail::parse::{Command, Recipient};
+use postern::mail::model::{Address, Class};
+use postern::mail::parse::{Command, CommandError, Grammar, Recipient};
 
-fuzz_target!(|line: &[u8]| match Command::parse(line) {
-    Ok(Command::Hello { name, .. }) => {
-        assert!((1..=255).contains(&name.len()) && !name.contains(char::is_control) && !name.contains(' '));
-    }
-    Ok(Command::Mail(mail)) => {
-        if let Some(sender) = mail.sender {
-            assert!(line.windows(sender.as_str().len()).any(|window| window == sender.as_str().as_bytes()));
+const LENIENT: Grammar<'_> = Grammar::Lenient { origin_domain: "origin.example" };
+
+fuzz_target!(|line: &[u8]| {
+    let strict = Command::parse(line);
+    let lenient = Command::parse_with(line, LENIENT);
+    judge(line, &strict);
+    judge(line, &lenient);
+    match (&strict, &lenient) {
+        // A mailbox for strangers, who have no domain of ours; complete for the others.
+        (Ok(Command::Recipient(Recipient::Postmaster)), Ok(Command::Recipient(Recipient::Mailbox(mailbox)))) => {
+            assert!(mailbox.as_str().eq_ignore_ascii_case("postmaster@origin.example"));
         }
-    }
-    Ok(Command::Recipient(Recipient::Mailbox(address))) => {
-        assert!(line.windows(address.as_str().len()).any(|window| window == address.as_str().as_bytes()));
-    }
-    Ok(_) => {}
-    Err(error) => {
-        let reply = error.reply();
-        assert!(reply.class() == Class::Permanent || reply.code == 421);
-        assert!(reply.enhanced.is_some() && !reply.text.contains(char::is_control) && reply.text.len() < 400);
+        (Ok(strict), lenient) => assert_eq!(Ok(strict), lenient.as_ref()),
+        _ => {}
     }
 });
+
+fn judge(line: &[u8], said: &Result<Command, CommandError>) {
+    match said {
+        Ok(Command::Hello { name, .. }) => {
+            assert!((1..=Command::HELLO_MAX).contains(&name.len()) && !name.contains(char::is_control) && !name.contains(' '));
+        }
+        Ok(Command::Mail(mail)) => {
+            if let Some(sender) = &mail.sender {
+                is_of(line, sender);
+            }
+        }
+        Ok(Command::Recipient(Recipient::Mailbox(address))) => is_of(line, address),
+        Ok(_) => {}
+        Err(error) => {
+            let reply = error.reply();
+            assert!(reply.class() == Class::Permanent || reply.code == 421);
+            assert!(reply.enhanced.is_some() && !reply.text.contains(char::is_control) && reply.text.len() < 400);
+        }
+    }
+}
+
+/// It stands in the line, but for a domain that was added, and the case of that word which needs none.
+fn is_of(line: &[u8], address: &Address) {
+    let text = address.as_str().to_ascii_lowercase();
+    let text = text.strip_suffix("@origin.example").unwrap_or(&text);
+    assert!(line.to_ascii_lowercase().windows(text.len()).any(|window| window == text.as_bytes()), "{address}");
+    assert_eq!(Address::parse(address.as_str()).as_ref(), Ok(address));
+}
