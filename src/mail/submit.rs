@@ -7,10 +7,10 @@
 
 use super::inbound::{Intake, Intaking, storage_refusal, store};
 use super::model::{
-    Address, BodyType, Envelope, Kind, Letter, MessageId, Origin, Pieces, Refusal, RefusedExample, Reply, Submission,
-    Submitted, Verdict,
+    Address, AddressError, BodyType, Envelope, Kind, Letter, MessageId, Origin, Pieces, Refusal, RefusedExample, Reply,
+    Submission, Submitted, Verdict,
 };
-use super::parse::Content;
+use super::parse::{Content, lenient_mailbox};
 use super::rewrite::HeaderSection;
 use super::spool::{Entry, Spool, Writer};
 use super::trace::{Client, Protocol, received};
@@ -18,6 +18,10 @@ use crate::ground::clock;
 use std::net::{IpAddr, Ipv4Addr};
 
 impl<S: Spool> Submission for Intake<S> {
+    fn mailbox(&self, text: &str) -> Result<Address, AddressError> {
+        lenient_mailbox(text, &self.rewriting.origin_domain)
+    }
+
     fn submit(&self, letter: Letter, content: Box<dyn Pieces>) -> Submitted<'_> {
         Box::pin(async move {
             let taken = self.take(&letter, content).await;

@@ -10,6 +10,7 @@
 mod support;
 
 mod compare;
+mod fields;
 mod hop;
 mod input;
 mod inputs;

@@ -3,10 +3,11 @@
 
 use postern::ground::clock;
 use postern::mail::model::{
-    Address, Answer, Asker, Body, BodyType, Carried, Content, Desk, DeskError, DestinationSummary, Envelope, Filter, Found,
-    Group, Grouping, Groups, Kind, Letter, Message, MessageId, Order, Origin, Pieces, Preview, Progress, QueueSummary, Refusal,
-    Reply, Seen, Selection, Standing, Status, Submission, Submitted, Target,
+    Address, AddressError, Answer, Asker, Body, BodyType, Carried, Content, Desk, DeskError, DestinationSummary, Envelope,
+    Filter, Found, Group, Grouping, Groups, Kind, Letter, Message, MessageId, Order, Origin, Pieces, Preview, Progress,
+    QueueSummary, Refusal, Reply, Seen, Selection, Standing, Status, Submission, Submitted, Target,
 };
+use postern::mail::parse::lenient_mailbox;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
@@ -31,6 +32,10 @@ pub struct MemoryDesk {
 }
 
 impl Submission for MemoryDesk {
+    fn mailbox(&self, text: &str) -> Result<Address, AddressError> {
+        lenient_mailbox(text, "mta.example")
+    }
+
     fn submit(&self, letter: Letter, mut content: Box<dyn Pieces>) -> Submitted<'_> {
         Box::pin(async move {
             let mut octets = Vec::new();

@@ -46,6 +46,19 @@ async fn a_mail_is_handed_in_with_its_envelope() {
 }
 
 #[tokio::test]
+async fn addresses_are_taken_as_from_a_client_that_may_relay() {
+    let window = open(false).await;
+    let path =
+        "/api/v1/messages?from=root&to=%3Ca%40example.net%3E&to=a%40example.net.&to=%20b..c%40example.net%20&to=postmaster";
+    let reply = send_with_token(&window, path, &[], MAIL).await;
+    assert_eq!(reply.status, 201, "{}", reply.body);
+    let (letter, _) = window.desk.letters.lock().unwrap()[0].clone();
+    assert_eq!(letter.sender, Address::parse("root@mta.example").ok());
+    let expected = ["a@example.net", "b..c@example.net", "postmaster@mta.example"];
+    assert_eq!(letter.recipients, expected.map(|text| Address::parse(text).unwrap()));
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_refused_in_words() {
     let window = open(false).await;
     for (path, words) in [
@@ -53,7 +66,7 @@ async fn what_makes_no_sense_is_refused_in_words() {
         ("/api/v1/messages?from=a%40b.example", "to: at least one"),
         ("/api/v1/messages?to=a%40b.example", "from: the sender"),
         ("/api/v1/messages?from=a%40b.example&from=c%40d.example&to=a%40b.example", "exactly one"),
-        ("/api/v1/messages?from=a&to=a%40b.example", "'a' is no address"),
+        ("/api/v1/messages?from=a%40&to=a%40b.example", "'a@' is no address"),
         ("/api/v1/messages?from=a%40b.example&to=%0d%0aDATA", "is no address"),
         ("/api/v1/messages?from=a%40b.example&to=a%40b.example&cc=x", "known here"),
     ] {

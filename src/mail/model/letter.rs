@@ -1,6 +1,6 @@
 //! A mail that a program hands in without a session of SMTP.
 
-use super::{Address, MessageId, Pieces, Refusal, Reply};
+use super::{Address, AddressError, MessageId, Pieces, Refusal, Reply};
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -20,6 +20,12 @@ pub struct Letter {
 
 /// Where programs hand mail in: the same rules, limits and promises as at terminal `in`.
 pub trait Submission: Send + Sync {
+    /// A mailbox as a session would take it from a client that may relay: without a domain it gets the relay's own.
+    ///
+    /// # Errors
+    /// It is no mailbox.
+    fn mailbox(&self, text: &str) -> Result<Address, AddressError>;
+
     /// Takes a mail. `Ok` says what a 250 says: it is durable. The content's lines may end in LF alone; they are sent with CR LF.
     ///
     /// # Errors

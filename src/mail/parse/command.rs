@@ -1,6 +1,7 @@
 //! Commands (RFC 5321 §4.1.1) and what can be wrong with them.
 
 use super::LineFlaw;
+use super::path::{argument, mailbox};
 use crate::mail::model::{Address, AddressError, BodyType, Refusal, Reply};
 
 /// A command that follows the grammar.
@@ -329,71 +330,6 @@ fn is_xtext(text: &str) -> bool {
     !text.is_empty()
 }
 
-/// `FROM:<path> parameters` without the frame: the path and the parameters. A space after the colon is forgiven, as
-/// everybody in the field does.
-fn argument<'a>(rest: &'a str, keyword: &str, grammar: Grammar<'_>) -> Option<(&'a str, &'a str)> {
-    let (head, tail) = rest.split_at_checked(keyword.len())?;
-    let tail = head.eq_ignore_ascii_case(keyword).then_some(tail)?.trim_start_matches(' ');
-    let Some(inside) = tail.strip_prefix('<') else {
-        let end = unquoted(tail, b' ').unwrap_or(tail.len());
-        let (path, parameters) = tail.split_at(end);
-        let is_path = grammar != Grammar::Strict && !path.is_empty() && unquoted(path, b'>').is_none();
-        return is_path.then(|| (path, parameters.trim_start_matches(' ')));
-    };
-    let end = unquoted(inside, b'>')?;
-    let (path, parameters) = (&inside[..end], &inside[end + 1..]);
-    let path = if grammar == Grammar::Strict { path } else { path.trim_matches(' ') };
-    (parameters.is_empty() || parameters.starts_with(' ')).then(|| (path, parameters.trim_start_matches(' ')))
-}
-
-/// Where this octet stands first outside a quoted string.
-fn unquoted(text: &str, wanted: u8) -> Option<usize> {
-    let (mut quoted, mut escaped) = (false, false);
-    text.bytes().position(|byte| {
-        let literally = std::mem::take(&mut escaped);
-        match byte {
-            _ if literally => {}
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ if byte == wanted => return !quoted,
-            _ => {}
-        }
-        false
-    })
-}
-
-/// A mailbox. The lenient grammar forgives a dot behind the domain, and knows a domain for those who give none.
-fn mailbox(path: &str, grammar: Grammar<'_>) -> Result<Address, AddressError> {
-    let Grammar::Lenient { origin_domain } = grammar else { return routed(path) };
-    routed(path).or_else(|error| match path.strip_suffix('.') {
-        Some(path) if path.contains('@') => routed(path).map_err(|_| error),
-        // Whole as a local part or not at all: an `@` in it stands in a quoted string.
-        _ => Address::parse(&format!("{path}@{origin_domain}")).map_err(|_| error),
-    })
-}
-
-/// A mailbox, behind a source route or not; the route is checked and ignored (RFC 5321 §3.6.1 and appendix C).
-fn routed(path: &str) -> Result<Address, AddressError> {
-    if !path.starts_with('@') {
-        return Address::parse(path);
-    }
-    let mut bracketed = false;
-    let end = path.bytes().position(|byte| {
-        match byte {
-            b'[' => bracketed = true,
-            b']' => bracketed = false,
-            _ => {}
-        }
-        byte == b':' && !bracketed
-    });
-    let (route, mailbox) = path.split_at(end.ok_or(AddressError::Syntax)?);
-    for hop in route.split(',') {
-        let domain = hop.strip_prefix('@').ok_or(AddressError::Syntax)?;
-        Address::parse(&format!("x@{domain}"))?;
-    }
-    Address::parse(&mailbox[1..])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -465,12 +401,16 @@ mod tests {
             ("RCPT TO:a@x.test", "a@x.test"),
             ("rcpt to: root", "root@mta.example"),
             ("RCPT TO:<postmaster>", "postmaster@mta.example"),
+            ("RCPT TO:<Postmaster>", "Postmaster@mta.example"),
+            (" \tRCPT TO:<a@x.test>", "a@x.test"),
             ("RCPT TO:<a@[192.0.2.1]>", "a@[192.0.2.1]"),
         ] {
             let expected = Ok(Command::Recipient(Recipient::Mailbox(at(recipient))));
             assert_eq!(Command::parse_with(line.as_bytes(), LENIENT), expected, "{line}");
         }
         assert_eq!(Command::parse_with(b"DATA\t", LENIENT), Ok(Command::Data));
+        assert_eq!(Command::parse_with(b" EHLO x", LENIENT), Ok(Command::Hello { name: "x".into(), extended: true }));
+        assert_eq!(Command::parse(b" EHLO x"), Err(CommandError::Unknown));
     }
 
     #[test]

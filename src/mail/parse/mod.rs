@@ -14,8 +14,10 @@ mod command;
 mod content;
 mod dialogue;
 mod line;
+mod path;
 
 pub use command::{Command, CommandError, Grammar, Mail, Recipient};
 pub use content::{Content, Flaw, Step};
 pub use dialogue::{Dialogue, Gate, Heard, Next, Rules, Tls, write_reply};
 pub use line::{Line, LineFlaw, Lines};
+pub use path::lenient_mailbox;

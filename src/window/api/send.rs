@@ -2,13 +2,14 @@
 //!
 //! The envelope stands in the query (`from` once, `to` once for each recipient), the content is the mail as it stands in a file,
 //! of the type `message/rfc822`. What it is told is what a session would have been told; 201 means what 250 means.
-//! Who asks with the login or a token may send to anybody; no address alone is trusted here.
+//! Who asks with the login or a token may send to anybody; no address alone is trusted here. Addresses are read as from a client
+//! that may relay: `root` gets the domain `origin_domain`.
 //! Limits: the mail's size is that of SMTP; a connection to `ui_port` lives for a minute, and so does an upload.
 //! Source: RFC 5321 §4.2 (replies); The Idempotency-Key HTTP Header Field (IETF draft).
 
 use super::{Answer, error};
 use crate::ground::lock::Lock;
-use crate::mail::model::{Address, Letter, MessageId, Pieces, Reply};
+use crate::mail::model::{Letter, MessageId, Pieces, Reply, Submission};
 use crate::window::access::Caller;
 use crate::window::answer;
 use crate::window::carry::pieces;
@@ -49,7 +50,7 @@ pub(in crate::window) async fn send(window: &Window, visit: &Visit<'_>, content:
         let words = "the content is a whole mail, header and text: send it as 'Content-Type: message/rfc822'";
         return error(StatusCode::UNSUPPORTED_MEDIA_TYPE, words);
     }
-    let letter = match letter(visit) {
+    let letter = match letter(&*window.views.submission, visit) {
         Ok(letter) => letter,
         Err(words) => return error(StatusCode::BAD_REQUEST, &words),
     };
@@ -83,12 +84,16 @@ pub(in crate::window) async fn send(window: &Window, visit: &Visit<'_>, content:
     }
 }
 
-fn letter(visit: &Visit<'_>) -> Result<Letter, String> {
+fn letter(submission: &dyn Submission, visit: &Visit<'_>) -> Result<Letter, String> {
+    let address = |name: &str, text: &str| {
+        let shown: String = text.chars().take(80).collect();
+        submission.mailbox(text).map_err(|fault| format!("{name}: '{shown}' is no address: {fault}"))
+    };
     let (mut sender, mut recipients) = (None, Vec::new());
     for (name, value) in form_urlencoded::parse(visit.query.as_bytes()) {
         match &*name {
             "from" if sender.is_some() => return Err("from: exactly one is wanted".to_owned()),
-            "from" if value.is_empty() => sender = Some(None),
+            "from" if matches!(value.trim(), "" | "<>") => sender = Some(None),
             "from" => sender = Some(Some(address("from", &value)?)),
             "to" => {
                 let recipient = address("to", &value)?;
@@ -117,11 +122,6 @@ fn within_rate(window: &Window, visit: &Visit<'_>) -> Result<(), Box<Answer>> {
         let words = format!("the token '{}' may send {rate} (rate= in api_tokens)", token.name);
         Box::new(visit.later(StatusCode::TOO_MANY_REQUESTS, &words, wait.as_secs() + 1))
     })
-}
-
-fn address(name: &str, text: &str) -> Result<Address, String> {
-    let shown: String = text.chars().take(80).collect();
-    Address::parse(text).map_err(|fault| format!("{name}: '{shown}' is no address: {fault}"))
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<&str>, &'static str> {
