@@ -313,8 +313,11 @@ impl<S: Spool> Courier<S> {
             connection.trust();
             return;
         }
+        let refusal = report.outcomes.iter().find(|(_, outcome)| !outcome.remote && outcome.class() == Class::Temporary);
         if report.outcomes.iter().any(|(_, outcome)| outcome.remote) {
             self.outbound.state.answered(self.destination);
+        } else if let Some((_, refusal)) = refusal.filter(|_| report.reusable) {
+            self.outbound.state.refused_us(self.destination, &refusal.words(), clock::steady());
         } else if !report.reusable && self.times.begun.elapsed() >= self.standing.slow_after() {
             self.outbound.state.dawdled(self.destination);
         }

@@ -298,6 +298,11 @@ impl QueueState {
         self.lock().schedule.reached(destination, now);
     }
 
+    /// The destination was reached and refuses us, whatever the mail; it is tried on, mail by mail.
+    pub fn refused_us(&self, destination: DestinationId, error: &str, now: u32) {
+        self.lock().schedule.refused_us(destination, error, now);
+    }
+
     /// A try failed for now in a way that says something about the destination; when the next one is due.
     pub fn complained(&self, destination: DestinationId, job: Job, error: &str, now: u32) -> u32 {
         let mut state = self.lock();

@@ -139,6 +139,10 @@ impl<'a> HeaderSection<'a> {
             return;
         }
         if self.start.is_empty() {
+            // A field that the end has cut off: what is added begins a line of its own.
+            if self.place == Place::Kept && self.missing.is_some() {
+                out.extend_from_slice(b"\r\n");
+            }
             self.add_missing(out);
             self.place = Place::Body;
         } else {
@@ -377,6 +381,8 @@ mod tests {
             ("\r\n".into(), format!("{ADDED}\r\n")),
             ("Hello\r\n".into(), format!("{ADDED}\r\nHello\r\n")),
             (" Hello\r\n".into(), format!("{ADDED}\r\n Hello\r\n")),
+            ("Subject: x".into(), format!("Subject: x\r\n{ADDED}")),
+            ("Bcc: x".into(), ADDED.to_owned()),
             ("FROM: x\r\n\r\n".into(), format!("FROM: x\r\n{id}{date}\r\n")),
             ("Date : x\r\nmessage-id:\r\n y\r\n".into(), format!("Date : x\r\nmessage-id:\r\n y\r\n{from}")),
             (

@@ -233,6 +233,13 @@ impl Schedule {
         error.clone_into(&mut self.destinations[id.0 as usize].last_error);
     }
 
+    /// The destination was reached and refuses us, whatever the mail. It is not left alone: the next mail may be another matter.
+    pub fn refused_us(&mut self, id: DestinationId, error: &str, now: u32) {
+        let destination = &mut self.destinations[id.0 as usize];
+        error.clone_into(&mut destination.last_error);
+        destination.down_since = destination.down_since.or(Some(now));
+    }
+
     /// The destination cannot be reached: it is left alone for a while. Gives back waiting jobs whose senders must hear of it
     /// (their lifetime has ended, or the delay notice is due); they count as taken.
     pub fn down(&mut self, id: DestinationId, error: &str, now: u32) -> Vec<Job> {
@@ -299,7 +306,7 @@ impl Schedule {
 
     /// It has waited for a while: whether it goes home, because others want its place.
     pub fn gives_way(&mut self, id: DestinationId, waiting: &Waiting) -> bool {
-        let goes = self.places.are_taken() && self.idlers.give_way(waiting, self.places.wanted());
+        let goes = self.places.are_short() && self.idlers.give_way(waiting, self.places.wanted());
         if goes {
             let destination = &mut self.destinations[id.0 as usize];
             destination.idle = destination.idle.saturating_sub(1);

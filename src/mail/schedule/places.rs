@@ -1,6 +1,6 @@
 //! Who holds the couriers, and who gets the next one.
 
-use super::shares::{STANDINGS, Shares, Standing};
+use super::shares::{CLIENT_TIMES_FREE, SENDER_TIMES_FREE, STANDINGS, Shares, Standing};
 use super::slow::{Fate, Relieved, Slow, Slowpokes, Stage};
 use super::turn::{Source, TAGS, Turn};
 use super::{DestinationId, Schedule};
@@ -36,6 +36,8 @@ pub struct Places {
     pub(super) senders: Box<[u32; TAGS]>,
     slow: Slowpokes,
     held_back: HeldBack,
+    /// Whether somebody's share was what made others wait the last time.
+    crowded: bool,
     /// Which standing is asked first next time.
     first: usize,
     remembered: HashSet<Arc<str>>,
@@ -52,6 +54,7 @@ impl Places {
             senders: Box::new([0; TAGS]),
             slow: Slowpokes::default(),
             held_back: HeldBack::default(),
+            crowded: false,
             first: 0,
             remembered: HashSet::new(),
             marks: RandomState::new(),
@@ -84,8 +87,13 @@ impl Places {
     }
 
     /// Whether all places are taken.
-    pub(super) fn are_taken(&self) -> bool {
+    fn are_taken(&self) -> bool {
         self.all_taken() >= self.shares.all
+    }
+
+    /// Whether a place that is given up helps somebody who waits: all are taken, or a share grows with those that are free.
+    pub(super) fn are_short(&self) -> bool {
+        self.crowded || self.are_taken()
     }
 
     /// How many destinations want a courier.
@@ -129,13 +137,20 @@ impl Places {
 
     /// Whether a destination of this standing may have one courier more.
     fn has_room(&self, standing: Standing) -> bool {
+        self.free(standing) > 0
+    }
+
+    /// Couriers that destinations of this standing may have beyond those that they have.
+    fn free(&self, standing: Standing) -> u32 {
         let unproven = self.taken(Standing::New) + self.taken(Standing::Suspect);
-        let reserved = standing != Standing::Known && unproven >= self.shares.unproven;
-        !self.are_taken() && !reserved && self.taken(standing) < self.shares.standing[standing as usize]
+        let reserved = if standing == Standing::Known { u32::MAX } else { self.shares.unproven.saturating_sub(unproven) };
+        let own = self.shares.standing[standing as usize].saturating_sub(self.taken(standing));
+        self.shares.all.saturating_sub(self.all_taken()).min(own).min(reserved)
     }
 
     /// The next in turn that its shares allow one courier more, and by whose hands its job came.
     fn next(&mut self) -> Option<(Standing, Source, DestinationId)> {
+        self.crowded = false;
         for step in 0..STANDINGS {
             let standing = Standing::ALL[(self.first + step) % STANDINGS];
             if self.turn.len(standing) == 0 {
@@ -146,15 +161,16 @@ impl Places {
                 continue;
             }
             let (mut by_client, mut by_sender) = (false, false);
-            let (shares, clients, senders) = (&self.shares, &self.clients, &self.senders);
-            let reserve = if standing == Standing::Known { shares.reserve } else { 0 };
+            let (clients, senders) = (&self.clients, &self.senders);
+            let free = self.free(standing);
             let next = self.turn.pop(standing, |source| {
-                let client_full = clients[usize::from(source.client)] >= shares.client + reserve;
-                let sender_full = senders[usize::from(source.sender)] >= shares.sender + reserve;
+                let client_full = clients[usize::from(source.client)] >= CLIENT_TIMES_FREE.saturating_mul(free);
+                let sender_full = senders[usize::from(source.sender)] >= SENDER_TIMES_FREE.saturating_mul(free);
                 by_client |= client_full;
                 by_sender |= sender_full;
                 !client_full && !sender_full
             });
+            self.crowded |= by_client || by_sender;
             self.held_back.client += u64::from(by_client);
             self.held_back.sender += u64::from(by_sender);
             if let Some((source, id)) = next {
@@ -221,7 +237,7 @@ impl Schedule {
     pub fn has_turn(&self, now: u32) -> bool {
         let places = &self.places;
         let may_start = |standing| places.turn.len(standing) > 0 && (places.has_room(standing) || places.surplus(standing) > 0);
-        let may_relieve = places.are_taken() && self.idlers.can_relieve(places.wanted(), now);
+        let may_relieve = places.are_short() && self.idlers.can_relieve(places.wanted(), now);
         !places.turn.is_empty() && (may_relieve || Standing::ALL.into_iter().any(may_start))
     }
 
@@ -332,7 +348,7 @@ impl Schedule {
     /// Tells those to go that must. `true`: there is a place already.
     fn make_room(&mut self, now: u32) -> bool {
         let mut freed = false;
-        while self.places.are_taken()
+        while self.places.are_short()
             && self.idlers.can_relieve(self.places.wanted(), now)
             && let Some(id) = self.idlers.relieve(now)
         {

@@ -54,14 +54,12 @@ pub const UNPROVEN_PERCENT: u32 = 90;
 /// Couriers for suspect destinations.
 pub const SUSPECT_PERCENT: u32 = 20;
 
-/// Couriers that carry the mail of one client.
-pub const CLIENT_PERCENT: u32 = 80;
+/// Couriers that carry the mail of one client, for each that is free: alone it comes to 80 % of all, and however many clients
+/// take all that they may have, one more finds a place. (A dynamic threshold, as switches have for their queues.)
+pub const CLIENT_TIMES_FREE: u32 = 8;
 
-/// Couriers that carry the mail of one sender.
-pub const SENDER_PERCENT: u32 = 70;
-
-/// Couriers that a client or a sender may have beyond these for destinations that are known.
-pub const RESERVE_PERCENT: u32 = 10;
+/// The same of one sender: alone it comes to 75 %.
+pub const SENDER_TIMES_FREE: u32 = 5;
 
 /// Couriers of one destination, whatever its own limit says.
 pub const DESTINATION_PERCENT: u32 = 50;
@@ -85,12 +83,6 @@ pub struct Shares {
     pub standing: [u32; STANDINGS],
     /// Of new and suspect ones together.
     pub unproven: u32,
-    /// Of one client, for what is not known.
-    pub client: u32,
-    /// Of one sender, for what is not known.
-    pub sender: u32,
-    /// More that a client or sender may have for destinations that are known.
-    pub reserve: u32,
     /// Of one destination.
     pub destination: u32,
     /// Slow ones of each standing.
@@ -108,9 +100,6 @@ impl Shares {
             all,
             standing: [part(KNOWN_PERCENT), part(UNPROVEN_PERCENT), part(SUSPECT_PERCENT)],
             unproven: part(UNPROVEN_PERCENT),
-            client: part(CLIENT_PERCENT),
-            sender: part(SENDER_PERCENT),
-            reserve: part(RESERVE_PERCENT),
             destination: part(DESTINATION_PERCENT),
             slow: [slow(SLOW_PERCENT), slow(SLOW_PERCENT), slow(SLOW_SUSPECT_PERCENT)],
             overtime: part(OVERTIME_PERCENT),

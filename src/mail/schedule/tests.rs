@@ -176,9 +176,10 @@ fn of_those_that_hardly_wait_a_few_go_and_of_the_others_as_many_as_are_wanted() 
     }
     assert!(schedule.start(NOW).is_none());
     let still = |schedule: &Schedule| waiting.iter().filter(|(_, one)| schedule.idlers.is_waiting(one)).count();
-    assert_eq!(still(&schedule), 20);
+    let left = waiting.len() - idle::RELIEVED_MAX as usize;
+    assert!(left > 0 && still(&schedule) == left, "{left}");
     let gone = waiting.iter().filter(|(id, one)| schedule.gives_way(*id, one)).count();
-    assert_eq!((gone, still(&schedule)), (20, 0));
+    assert_eq!((gone, still(&schedule)), (left, 0));
 }
 
 #[test]
