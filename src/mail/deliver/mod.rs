@@ -21,6 +21,7 @@
 mod attempt;
 mod client;
 mod content;
+mod exchange;
 mod extensions;
 mod hosts;
 mod refusal;

@@ -1,0 +1,427 @@
+//! The commands of one transaction, its content, and what the peer says to them (RFC 5321 §3.3).
+
+use super::client::Connection;
+use super::content::{Pieces, Stuffer};
+use super::refusal::{self, Stage};
+use super::wire::Trouble;
+use super::{GROUP_MAX, MIN_PACE};
+use crate::mail::model::{Address, Body, Class, Enhanced, Outcome, Reply};
+use std::borrow::Cow;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long to listen for a last word of a peer that no longer takes our octets.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+impl Connection {
+    /// The commands of a transaction and its content.
+    pub(super) async fn exchange(
+        &mut self,
+        plan: &Plan,
+        body: &Body,
+        recipients: &[&Address],
+        asked: &[usize],
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<(Outcome, Heard), Broken> {
+        let open = asked.iter().copied().map(Step::Recipient);
+        let mut steps = Vec::with_capacity(asked.len() + 3);
+        steps.extend(std::mem::take(&mut self.dirty).then_some(Step::Reset));
+        steps.push(Step::Mail);
+        steps.extend(open);
+        steps.push(Step::Data);
+
+        let deadline = Instant::now() + self.client.timeouts().envelope;
+        let mut state = State { deadline, heard: false, mail_refused: None, accepted: 0, too_many: Vec::new(), data: None };
+        let group = if self.extensions.pipelining { GROUP_MAX } else { 1 };
+        for group in steps.chunks(group) {
+            if matches!(group, [Step::Data]) && state.accepted == 0 {
+                break;
+            }
+            self.converse(group, plan, recipients, outcomes, &mut state).await?;
+            if state.mail_refused.is_some() {
+                break;
+            }
+        }
+
+        // Whatever did not end with the content or a refused MAIL leaves recipients behind (RFC 5321 §4.1.1.5).
+        self.dirty = state.mail_refused.is_none();
+        let heard = Heard {
+            accepted: state.accepted,
+            too_many: std::mem::take(&mut state.too_many),
+            mail_refused: state.mail_refused.is_some(),
+        };
+        let outcome = match state.data {
+            Some(data) if data.code == 354 && state.accepted > 0 && state.mail_refused.is_none() => {
+                self.nothing_more().await?;
+                let outcome = self.content(body).await?;
+                self.dirty = false;
+                outcome
+            }
+            Some(data) if data.code == 354 => match (self.nothing().await, state.mail_refused) {
+                (Ok(()), refused) => refused.unwrap_or_else(no_recipient),
+                (Err(_), Some(refused)) => return Err(Broken::Midway(refused)),
+                (Err(broken), None) => return Err(broken),
+            },
+            data => match (state.mail_refused, data) {
+                (Some(refused), _) => refused,
+                (None, Some(data)) if data.class() != Class::Success => self.judged(Stage::Data, data, plan),
+                (None, Some(data)) if state.accepted > 0 => {
+                    return Err(Broken::Midway(self.unexpected(data.code, "DATA")));
+                }
+                (None, _) => no_recipient(),
+            },
+        };
+        Ok((outcome, heard))
+    }
+
+    /// Sends a group of commands in one write and reads their replies.
+    async fn converse(
+        &mut self,
+        group: &[Step],
+        plan: &Plan,
+        recipients: &[&Address],
+        outcomes: &mut [Option<Outcome>],
+        state: &mut State,
+    ) -> Result<(), Broken> {
+        let times = *self.client.timeouts();
+        self.out.clear();
+        for step in group {
+            match step {
+                Step::Reset => self.out.extend_from_slice(b"RSET\r\n"),
+                Step::Mail => self.out.extend_from_slice(&plan.mail),
+                Step::Recipient(place) => {
+                    self.out.extend_from_slice(b"RCPT TO:<");
+                    self.out.extend_from_slice(self.written(recipients[*place]).as_bytes());
+                    self.out.extend_from_slice(b">\r\n");
+                }
+                Step::Data => self.out.extend_from_slice(b"DATA\r\n"),
+            }
+        }
+        let written = self.wire.say(&self.out, times.mail).await;
+        for step in group {
+            let (limit, name) = match step {
+                Step::Reset => (times.mail, "RSET"),
+                Step::Mail => (times.mail, "MAIL FROM"),
+                Step::Recipient(_) => (times.recipient, "RCPT TO"),
+                Step::Data => (times.data, "DATA"),
+            };
+            // A peer that closes may have said why before; listen for that even when it no longer took everything.
+            let limit = if written.is_ok() { limit } else { LAST_WORD };
+            let limit = limit.min(state.deadline.saturating_duration_since(Instant::now()));
+            let code = match self.wire.reply(limit).await {
+                Ok(code) => code,
+                Err(trouble) => {
+                    let cause = written.err().filter(|_| !state.heard).unwrap_or(trouble);
+                    return Err(self.broken(&cause, name, state));
+                }
+            };
+            if code == 421 {
+                // The peer is leaving: what it says counts for everything that is open (RFC 5321 §3.8).
+                self.client.refused(step.stage());
+                let outcome = state.mail_refused.take().unwrap_or_else(|| Outcome::said(self.wire.last_reply()));
+                return Err(if state.heard { Broken::Midway(outcome) } else { Broken::Gone(outcome) });
+            }
+            state.heard = true;
+            match step {
+                Step::Reset => {}
+                Step::Mail if code < 300 => {}
+                Step::Mail if code < 400 => return Err(Broken::Midway(self.unexpected(code, name))),
+                Step::Mail => {
+                    self.eight_bit_refused = plan.eight_bit && may_want_seven_bit(&self.wire.last_reply());
+                    state.mail_refused = Some(self.sender_refused(plan));
+                }
+                // Without a sender there is no recipient, whatever is said of it.
+                Step::Recipient(_) if state.mail_refused.is_some() => {}
+                Step::Recipient(_) if code < 300 => state.accepted += 1,
+                Step::Recipient(_) if code < 400 => return Err(Broken::Midway(self.unexpected(code, name))),
+                Step::Recipient(place) => match too_many(self.wire.last_reply(), state.accepted > 0) {
+                    Ok(reply) => state.too_many.push((*place, reply)),
+                    Err(reply) => outcomes[*place] = Some(self.judged(Stage::Recipient, reply, plan)),
+                },
+                Step::Data => state.data = Some(self.wire.last_reply()),
+            }
+        }
+        match written {
+            Ok(()) => Ok(()),
+            Err(trouble) => Err(self.broken(&trouble, "the envelope", state)),
+        }
+    }
+
+    /// A recipient as the peer can read it. One that has no such form has its outcome already and is not asked for.
+    fn written<'a>(&self, recipient: &'a Address) -> Cow<'a, str> {
+        let ascii = if self.extensions.smtputf8 { None } else { recipient.ascii_form() };
+        ascii.unwrap_or(Cow::Borrowed(recipient.as_str()))
+    }
+
+    /// Before the content: a reply that came unasked would be taken for the final word, and the mail for delivered.
+    async fn nothing_more(&mut self) -> Result<(), Broken> {
+        if !self.wire.has_leftover() {
+            return Ok(());
+        }
+        Err(Broken::Midway(self.last_word(&Trouble::Unasked).await))
+    }
+
+    /// The content and the peer's final word.
+    async fn content(&mut self, body: &Body) -> Result<Outcome, Broken> {
+        let times = *self.client.timeouts();
+        let deadline = Instant::now() + times.piece + Duration::from_secs(body.len() / MIN_PACE);
+        let mut pieces = Pieces::of(body);
+        let mut stuffer = Stuffer::new();
+        loop {
+            let (piece, last) = match pieces.next().await {
+                Ok(next) => next,
+                // Without the final dot the peer throws away what it has (RFC 5321 §4.1.1.4).
+                Err(error) => {
+                    let text = format!("the content could not be read from the data volume: {error}");
+                    return Err(Broken::Unsure(Outcome::own(Reply::new(451, (4, 3, 0), text))));
+                }
+            };
+            self.out.clear();
+            stuffer.stuff(piece, &mut self.out);
+            if last {
+                if !self.client.may_end() {
+                    let text = format!("{} was given up in the middle of a message: others needed the courier", self.relay);
+                    return Err(Broken::Unsure(Outcome::own(Reply::new(451, (4, 4, 2), text))));
+                }
+                self.out.extend_from_slice(stuffer.end());
+            }
+            let limit = times.piece.min(deadline.saturating_duration_since(Instant::now()));
+            if let Err(trouble) = self.wire.write(&self.out, limit).await {
+                let outcome = self.last_word(&trouble).await;
+                // The end of data may have been the last that it got.
+                return Err(if last && !outcome.remote { Broken::Unsure(outcome) } else { Broken::Midway(outcome) });
+            }
+            if last {
+                break;
+            }
+        }
+        self.wire.transcript.note("the content, and its end");
+        match self.wire.reply(times.end).await {
+            Ok(200..300) => Ok(Outcome::said(self.wire.last_reply())),
+            Ok(421) => {
+                self.client.refused(Stage::Data);
+                Err(Broken::Midway(Outcome::said(self.wire.last_reply())))
+            }
+            Ok(400..) => Ok(Outcome::said(self.wire.last_reply())),
+            // It has all of the content, and may have taken it.
+            Ok(code) => Err(Broken::Unsure(self.unexpected(code, "the end of data"))),
+            Err(trouble) => Err(Broken::Unsure(trouble.outcome(&self.relay, "after the end of data", 2))),
+        }
+    }
+
+    /// All recipients were refused, but DATA was on its way already and is now answered 354: nothing must be sent, and ended
+    /// (RFC 2920 §3.1). What the peer says to that means nothing.
+    async fn nothing(&mut self) -> Result<(), Broken> {
+        let times = *self.client.timeouts();
+        let ended = async {
+            self.wire.write(b".\r\n", times.piece).await?;
+            self.wire.reply(times.end).await
+        };
+        match ended.await {
+            Ok(421) => Err(Broken::Midway(Outcome::said(self.wire.last_reply()))),
+            Ok(_) => Ok(()),
+            Err(trouble) => Err(Broken::Midway(trouble.outcome(&self.relay, "after an empty DATA", 2))),
+        }
+    }
+
+    /// A peer that stops taking content often says why before it closes.
+    async fn last_word(&mut self, trouble: &Trouble) -> Outcome {
+        match self.wire.reply(LAST_WORD).await {
+            Ok(400..) => Outcome::said(self.wire.last_reply()),
+            _ if matches!(trouble, Trouble::Slow(_)) => {
+                Outcome::own(Reply::new(451, (4, 4, 2), format!("{} took the content too slowly", self.relay)))
+            }
+            _ => trouble.outcome(&self.relay, "while taking the content", 2),
+        }
+    }
+
+    fn broken(&self, trouble: &Trouble, name: &str, state: &mut State) -> Broken {
+        let outcome = match trouble {
+            Trouble::Slow(_) if state.deadline <= Instant::now() => {
+                let text = format!("{} took more than {:?} for the envelope", self.relay, self.client.timeouts().envelope);
+                Outcome::own(Reply::new(451, (4, 4, 2), text))
+            }
+            _ => trouble.outcome(&self.relay, &format!("in answer to {name}"), 2),
+        };
+        match state.mail_refused.take() {
+            Some(refused) => Broken::Midway(refused),
+            None if !state.heard && trouble.is_loss() => Broken::Gone(outcome),
+            None => Broken::Midway(outcome),
+        }
+    }
+
+    /// A refusal of a command, about the mail or about us.
+    fn judged(&self, stage: Stage, reply: Reply, plan: &Plan) -> Outcome {
+        if refusal::is_about_relay(stage, &reply, plan.null_sender) {
+            self.client.refused(stage);
+            return refusal::outcome(stage, &self.relay, reply);
+        }
+        Outcome::said(reply)
+    }
+
+    /// A peer that insists on TLS is not to blame the mail for a handshake that failed; that may work later.
+    fn sender_refused(&self, plan: &Plan) -> Outcome {
+        let said = self.wire.last_reply();
+        match &self.tls_failure {
+            Some(cause) if said.code == 530 => {
+                self.client.refused(Stage::Mail);
+                let text = format!("{cause}, and without TLS it said: {said}");
+                Outcome::own(Reply::new(451, (4, 7, 5), text))
+            }
+            _ => self.judged(Stage::Mail, said, plan),
+        }
+    }
+
+    fn unexpected(&self, code: u16, name: &str) -> Outcome {
+        Outcome::own(Reply::new(
+            451,
+            (4, 5, 0),
+            format!("{} answered {name} with {code}, which means nothing there", self.relay),
+        ))
+    }
+}
+
+/// What was settled before the first command.
+pub(super) struct Plan {
+    /// The MAIL command with its parameters.
+    pub mail: Vec<u8>,
+    /// It names nobody.
+    pub null_sender: bool,
+    /// Whether it says BODY=8BITMIME.
+    pub eight_bit: bool,
+}
+
+/// A command, and whose reply it waits for.
+enum Step {
+    Reset,
+    Mail,
+    Recipient(usize),
+    Data,
+}
+
+impl Step {
+    fn stage(&self) -> Stage {
+        match self {
+            Self::Reset | Self::Mail => Stage::Mail,
+            Self::Recipient(_) => Stage::Recipient,
+            Self::Data => Stage::Data,
+        }
+    }
+}
+
+/// What the peer has said so far.
+struct State {
+    /// When the envelope must be through.
+    deadline: Instant,
+    /// Anything at all.
+    heard: bool,
+    mail_refused: Option<Outcome>,
+    accepted: usize,
+    /// Recipients that were too many for this transaction.
+    too_many: Vec<(usize, Reply)>,
+    data: Option<Reply>,
+}
+
+/// What counts of it at the end.
+pub(super) struct Heard {
+    pub accepted: usize,
+    pub too_many: Vec<(usize, Reply)>,
+    pub mail_refused: bool,
+}
+
+/// The connection ended the transaction, with the outcome of all that is open.
+pub(super) enum Broken {
+    /// Before it answered anything: a kept connection that was closed while idle looks like this.
+    Gone(Outcome),
+    /// Later.
+    Midway(Outcome),
+    /// As [`Broken::Midway`], but no other host may be asked at once: this one may have taken the content, or the cause is on
+    /// our side.
+    Unsure(Outcome),
+}
+
+/// What is left to say when every recipient has its own outcome; nobody gets to see it.
+pub(super) fn no_recipient() -> Outcome {
+    Outcome::own(Reply::new(554, (5, 5, 1), "no valid recipients"))
+}
+
+/// Whether a refusal of a recipient means that there are too many for one transaction; then, as a temporary reply. Old servers
+/// say 552 (RFC 5321 §4.5.3.1.10). With an enhanced code of another meaning (5.2.2, mailbox full; 4.3.1, disk full) it is what
+/// it says; without any, 452 may be about the disk, unless other recipients were `accepted` before.
+fn too_many(reply: Reply, accepted: bool) -> Result<Reply, Reply> {
+    match (reply.code, reply.enhanced) {
+        (421, _) => Err(reply),
+        (552, None) | (_, Some(Enhanced(5, 5, 3))) => Ok(Reply { code: 452, enhanced: Some(Enhanced(4, 5, 3)), ..reply }),
+        (_, Some(Enhanced(4, 5, 3))) => Ok(reply),
+        (452, None) if accepted => Ok(reply),
+        _ => Err(reply),
+    }
+}
+
+/// Whether a refusal is for 8-bit content by the letter: 5.6.1, media not supported, or 5.6.3, conversion required but not
+/// supported (RFC 3463 §3.7).
+pub(super) fn wants_seven_bit(reply: &Reply) -> bool {
+    matches!(reply.enhanced, Some(Enhanced(5, 6, 1 | 3))) && reply.class() == Class::Permanent
+}
+
+/// Whether the refusal of MAIL may be for its BODY parameter. Servers have no one word for that; a reply about the sender,
+/// our right to send, the mailbox, the network or the size is none.
+fn may_want_seven_bit(reply: &Reply) -> bool {
+    let other = match reply.enhanced {
+        Some(Enhanced(_, subject, detail)) => matches!(subject, 1 | 2 | 4 | 7) || (subject, detail) == (3, 4),
+        None => matches!(reply.code, 530 | 535 | 552 | 553),
+    };
+    reply.class() == Class::Permanent && !other
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_recipients_are_told_from_other_refusals() {
+        for (reply, accepted, expected) in [
+            (Reply::plain(552, "too many recipients"), false, Ok("452 4.5.3 too many recipients")),
+            (Reply::new(552, (5, 5, 3), "too many"), false, Ok("452 4.5.3 too many")),
+            (Reply::new(550, (5, 5, 3), "too many"), true, Ok("452 4.5.3 too many")),
+            (Reply::new(452, (4, 5, 3), "too many"), false, Ok("452 4.5.3 too many")),
+            (Reply::new(451, (4, 5, 3), "too many"), true, Ok("451 4.5.3 too many")),
+            (Reply::plain(452, "too many"), true, Ok("452 too many")),
+            (Reply::plain(452, "no room"), false, Err("452 no room")),
+            (Reply::new(452, (4, 3, 1), "disk full"), true, Err("452 4.3.1 disk full")),
+            (Reply::new(552, (5, 2, 2), "mailbox full"), true, Err("552 5.2.2 mailbox full")),
+            (Reply::new(421, (4, 5, 3), "too many"), true, Err("421 4.5.3 too many")),
+            (Reply::plain(550, "no"), true, Err("550 no")),
+        ] {
+            let told = too_many(reply, accepted).map(|reply| reply.to_string()).map_err(|reply| reply.to_string());
+            assert_eq!(told.as_deref().map_err(String::as_str), expected);
+        }
+    }
+
+    #[test]
+    fn refusals_of_eight_bit_content_are_told_from_others() {
+        let reply = |text: &str| {
+            let mut words = text.split(' ');
+            let code = words.next().unwrap().parse().unwrap();
+            match words.next().map(|word| word.split('.').map(|n| n.parse().unwrap()).collect::<Vec<u16>>()).as_deref() {
+                Some([_, b, c]) => Reply::new(code, (if code < 500 { 4 } else { 5 }, *b, *c), "no"),
+                _ => Reply::plain(code, "no"),
+            }
+        };
+        for (text, at_mail, later) in [
+            ("554 5.6.1", true, true),
+            ("550 5.6.3", true, true),
+            ("554 5.6.0", true, false),
+            ("555 5.5.4", true, false),
+            ("501", true, false),
+            ("554", true, false),
+            ("451 4.6.1", false, false),
+            ("552 5.3.4", false, false),
+            ("550 5.1.8", false, false),
+            ("550 5.7.1", false, false),
+            ("530", false, false),
+        ] {
+            assert_eq!((may_want_seven_bit(&reply(text)), wants_seven_bit(&reply(text))), (at_mail, later), "{text}");
+        }
+    }
+}
