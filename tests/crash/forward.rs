@@ -1,9 +1,10 @@
 //! A message that outlives its segment: what is known of it goes along when its record is copied forward.
 
 use crate::disk::{Events, SimDisk};
+use crate::ground::disk::Disk;
 use crate::history::{SMALL, entry, open, targets};
 use crate::mail::model::{MessageId, Progress, Status, Target};
-use crate::mail::spool::{Config, SegmentLog, Spool, Writer};
+use crate::mail::spool::{Config, INLINE_MAX, SegmentLog, Spool, Writer};
 use crate::world::World;
 use std::time::Duration;
 
@@ -78,4 +79,37 @@ fn much_mail_that_leaves_at_once_gives_its_room_back_within_seconds() {
     // Of 600 mails 150 are left, in the room of three eighths more and a few segments.
     let wanted = before / 4 * 11 / 8 + 2 + usize::try_from(config.slack).unwrap();
     assert!(segments() <= wanted, "{before} segments before, {} after, {wanted} wanted", segments());
+}
+
+/// Somebody took a segment away, or a file system check did: the content is all that is left of the mail.
+#[test]
+fn a_content_whose_segment_is_missing_is_kept() {
+    let world = World::enter_new(0);
+    let disk = SimDisk::new(1 << 40, 0, Events::default());
+    let log = open(&disk, SMALL).unwrap();
+    let accept = || {
+        let mut writer = log.begin();
+        world.drive(async {
+            writer.write(&[b'x'; INLINE_MAX + 1]).await.unwrap();
+            log.commit(entry(1, false), writer).await.unwrap().id
+        })
+    };
+    let (lost, finished) = (accept(), accept());
+    let segments = disk.paths("log/");
+    world.drive(log.delete(finished)).unwrap();
+    drop(log);
+    // That the content of finished mail is gone was not synced, and so is there again.
+    let old = format!("body/{finished}.eml");
+    if !disk.paths("body/").contains(&old) {
+        disk.create(&old).unwrap();
+    }
+    let log = open(&disk, SMALL).unwrap();
+    assert_eq!(disk.paths("body/"), [format!("body/{lost}.eml")], "what is done with goes");
+    drop(log);
+    for segment in segments {
+        disk.remove(&segment).unwrap();
+    }
+    let log = open(&disk, SMALL).unwrap();
+    assert!(disk.paths("body/").is_empty() && log.ids(None, usize::MAX).is_empty());
+    assert_eq!(disk.paths("corrupt/"), [format!("corrupt/{lost}.eml")]);
 }

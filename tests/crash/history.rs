@@ -503,6 +503,7 @@ impl History {
             self.events.count(match name.rsplit_once('.') {
                 Some((_, "tail")) => "recovery: an unfinished write set aside",
                 Some((_, "seg")) => "recovery: a segment set aside",
+                Some((_, "eml")) => "recovery: a content set aside",
                 _ => "recovery: a damaged record set aside",
             });
         }

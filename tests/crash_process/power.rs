@@ -107,9 +107,9 @@ fn what_was_answered_250_survives_power_cuts() {
     println!("a disk that lies about its flushes: {lost} mails are missed, as they must be");
 }
 
-/// The unfinished write at the end of a queue's last segment.
+/// The unfinished write at the end of a queue's last segment, or a content that was coming in.
 fn is_tail(name: &str) -> bool {
-    name.starts_with("corrupt/") && name.ends_with(".tail")
+    name.starts_with("corrupt/") && (name.ends_with(".tail") || name.ends_with(".eml"))
 }
 
 /// How the next hop is until the cut: so that there is mail in every state.

@@ -213,7 +213,7 @@ fn damage_is_named_with_its_mail_and_what_it_costs() {
     fs::write(data.join("body/0000000000001.eml"), "x").unwrap();
     fs::write(data.join("body/0000000000002.part"), "x").unwrap();
     let (code, view) = verify(&appliance, &data);
-    assert_eq!((code, &view["orphans"]["files"], &view["parts"]["files"]), (0, &1.into(), &1.into()), "{view}");
+    assert_eq!((code, &view["strays"]["files"], &view["parts"]["files"]), (0, &1.into(), &1.into()), "{view}");
     // The same when the appliance starts: what verify called lost is what it sets aside.
     flip(&segment, at + 3);
     appliance.boot();

@@ -44,6 +44,9 @@ pub struct Findings {
     pub imports_unfinished: u64,
     /// Contents that no message needs any more; the next start removes them.
     pub orphans: Files,
+    /// Contents whose message no segment knows: they were coming in at a crash, or a segment is missing. The next start sets them
+    /// aside.
+    pub strays: Files,
     /// Contents that were coming in at a crash; the next start removes them.
     pub parts: Files,
     /// Files of dead segments, kept for their next use.

@@ -20,7 +20,7 @@ use crate::ground::disk::{Disk, File};
 use crate::ground::sync::Instant;
 use crate::mail::model::MessageId;
 use memchr::memmem;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +82,7 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
         damaged: 0,
         half: BTreeSet::new(),
         early: BTreeMap::new(),
+        contents: disk.list(BODY)?.iter().filter_map(|name| Some((content_of(name)?, false))).collect(),
         heads: Heads::default(),
         told: Instant::now(),
     };
@@ -156,6 +157,8 @@ struct Recovery<'a> {
     /// The last state of messages whose accept record has not been met: it was copied forward and its old place given back,
     /// but the power went before the state was written again behind it.
     early: BTreeMap<MessageId, EarlyState>,
+    /// Messages with a content file, and whether a record says that they are done with.
+    contents: HashMap<MessageId, bool>,
     /// Of the segment that is being read.
     heads: Heads,
     told: Instant,
@@ -262,6 +265,7 @@ impl Recovery<'_> {
                 let Some(id) = decode_id(head) else { return false };
                 self.half.remove(&id);
                 self.early.remove(&id);
+                self.is_done_with(id);
                 self.index.met(id);
                 self.index.done(id, place.segment);
             }
@@ -369,7 +373,15 @@ impl Recovery<'_> {
         for id in std::mem::take(&mut self.half) {
             let segment = self.index.get(id).map_or(0, |slot| slot.accept.segment);
             tracing::warn!(target: "mta", queue_id = %id, "an import was not finished before the stop; import the pair again");
+            self.is_done_with(id);
             self.index.done(id, segment);
+        }
+    }
+
+    /// Its content is needed no more.
+    fn is_done_with(&mut self, id: MessageId) {
+        if let Some(done) = self.contents.get_mut(&id) {
+            *done = true;
         }
     }
 
@@ -384,14 +396,16 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Content files without a message: unfinished, or finished with; after damage perhaps all that is left of a message.
+    /// Content files without a message. Those of finished mail go, and those whose names say that they were still coming in. Of any
+    /// other one nobody knows: it came in at a crash and nobody was told, or the segment with its envelope was taken away, and it is
+    /// all that is left of a mail.
     fn remove_orphans(&self) -> io::Result<()> {
         if self.index.incomplete {
             // Their messages may be among what could not be read.
             return Ok(());
         }
         for name in self.disk.list(BODY)? {
-            let id = name.strip_suffix(".eml").and_then(|id| id.parse::<MessageId>().ok());
+            let id = content_of(&name);
             let wanted = id.and_then(|id| self.index.get(id)).is_some_and(|slot| slot.file);
             let path = format!("{BODY}/{name}");
             if wanted {
@@ -399,8 +413,10 @@ impl Recovery<'_> {
             }
             if id.is_none() && !name.ends_with(".part") {
                 tracing::warn!(target: "mta", file = path, "a file that Postern has not written was left alone");
-            } else if self.damaged > 0 && id.is_some() {
-                tracing::error!(target: "mta", kept = name, "a content without a message was set aside");
+            } else if id.is_some_and(|id| self.contents.get(&id) != Some(&true)) {
+                let words =
+                    "a content without an envelope was set aside: it was coming in at the stop, or a segment is missing";
+                tracing::warn!(target: "mta", kept = format!("{CORRUPT}/{name}"), "{words}");
                 self.disk.rename(&path, &format!("{CORRUPT}/{name}"))?;
             } else {
                 self.disk.remove(&path)?;
@@ -408,6 +424,11 @@ impl Recovery<'_> {
         }
         Ok(())
     }
+}
+
+/// Whose content a file is.
+pub(super) fn content_of(name: &str) -> Option<MessageId> {
+    name.strip_suffix(".eml")?.parse().ok()
 }
 
 enum Step {

@@ -4,6 +4,7 @@ use super::content::Stretch;
 use super::format::{Accepted, FRAME_HEADER, SegmentHeader, State};
 use super::layout::{BODY, CORRUPT, RESERVE, SPARE, body_path, segment_path};
 use super::read::{matches, message, read_head};
+use super::recover::content_of;
 use super::survey::{Standing, Survey, Walk, storage};
 use crate::ground::disk::Disk;
 use crate::mail::model::{Body, Damage, Files, Findings, Looked, Meaning, Message, MessageId, Rest, RestError};
@@ -68,11 +69,15 @@ impl AtRest {
             let path = format!("{BODY}/{name}");
             let file = self.disk.open(&path).map_err(|error| storage(&path, &error))?;
             let length = file.length().map_err(|error| storage(&path, &error))?;
-            let id = name.strip_suffix(".eml").and_then(|id| id.parse::<MessageId>().ok());
+            let id = content_of(name);
             let wanted = id.and_then(|id| survey.live.get(&id).copied()?.file.map(|file| (id, file)));
             let Some((id, (len, crc))) = wanted else {
-                let kind = if id.is_some() { &mut survey.findings.orphans } else { &mut survey.findings.parts };
-                kind.add(length);
+                match id {
+                    Some(id) if survey.ended.contains(&id) => &mut survey.findings.orphans,
+                    Some(_) => &mut survey.findings.strays,
+                    None => &mut survey.findings.parts,
+                }
+                .add(length);
                 continue;
             };
             found += 1;

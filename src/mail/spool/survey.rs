@@ -11,8 +11,8 @@ use super::format::{
 };
 use super::heads::Heads;
 use super::index::Place;
-use super::layout::{FORMAT, LOG, segment_path};
-use super::recover::{OpenError, Window, known_format, next_frame};
+use super::layout::{BODY, FORMAT, LOG, segment_path};
+use super::recover::{OpenError, Window, content_of, known_format, next_frame};
 use crate::ground::clock;
 use crate::ground::disk::Disk;
 use crate::mail::model::{Damage, Findings, Looked, Meaning, MessageId, RestError, Status};
@@ -76,6 +76,9 @@ pub struct Survey {
     open: Vec<(Damage, Option<RecordKind>, Place)>,
     /// Damages that a start counts too: it drops no import beside one.
     met_at_start: u64,
+    /// Messages with a content file that are done with.
+    pub ended: HashSet<MessageId>,
+    contents: HashSet<MessageId>,
     /// Messages that damages speak of.
     suspects: HashSet<MessageId>,
     /// Those of them that have left the queue.
@@ -97,6 +100,8 @@ impl Walk<'_> {
     pub fn survey(&mut self) -> Result<Survey, RestError> {
         let mut survey = Survey::default();
         survey.findings.format = self.format()?;
+        // Where there is no such directory, there is no content.
+        survey.contents = self.disk.list(BODY).unwrap_or_default().iter().filter_map(|name| content_of(name)).collect();
         let names = match self.disk.list(LOG) {
             // The power went before the first segment was there.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -288,6 +293,9 @@ impl Survey {
                 self.live.remove(&id);
                 self.early.remove(&id);
                 self.findings.finished += 1;
+                if self.contents.contains(&id) {
+                    self.ended.insert(id);
+                }
                 if self.suspects.contains(&id) {
                     self.left.insert(id);
                 }

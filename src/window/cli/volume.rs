@@ -192,6 +192,13 @@ fn notes(findings: &Findings) -> Vec<String> {
     if findings.orphans.files > 0 {
         notes.push(format!("{} of finished mail; the next start removes them", files(findings.orphans)));
     }
+    if findings.strays.files > 0 {
+        notes.push(format!(
+            "{} of mail that no segment knows: it was coming in at a crash, or a segment is missing; the next start sets it aside \
+             in corrupt/",
+            files(findings.strays)
+        ));
+    }
     if findings.parts.files > 0 {
         notes.push(format!("{} of mail that was coming in; the next start removes them", files(findings.parts)));
     }
@@ -221,6 +228,7 @@ struct VerifiedView<'a> {
     records_finished: u64,
     contents: FilesView,
     orphans: FilesView,
+    strays: FilesView,
     parts: FilesView,
     spares: FilesView,
     reserve: FilesView,
@@ -289,6 +297,7 @@ impl<'a> VerifiedView<'a> {
             records_finished: findings.finished,
             contents: findings.contents.into(),
             orphans: findings.orphans.into(),
+            strays: findings.strays.into(),
             parts: findings.parts.into(),
             spares: findings.spares.into(),
             reserve: findings.reserve.into(),
