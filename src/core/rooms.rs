@@ -167,6 +167,7 @@ pub(super) fn access(settings: &Settings) -> Access {
         hosts: Hosts::new(names.chain(settings.ui_hosts.iter().map(String::as_str))),
         outside: settings.ui_url.clone(),
         proxies: settings.proxy_networks.clone(),
+        near: Some(Policy::new(settings.smtpd_trusted_networks.clone(), default_gateways())),
         verifier: Arc::default(),
     }
 }

@@ -11,6 +11,7 @@ use super::token::Token;
 use crate::ground::password::Password;
 use crate::ground::verifier::{Known, Verdict, Verifier, same_name};
 use crate::ground::web_address::WebAddress;
+use crate::mail::admit::Policy;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct Access {
     pub outside: Option<WebAddress>,
     /// Property `proxy_networks`.
     pub proxies: Vec<IpNet>,
+    /// Property `smtpd_trusted_networks`: clients that have places of their own here, and no right.
+    pub near: Option<Policy>,
     /// Compares passwords; shared with everything that does.
     pub verifier: Arc<Verifier>,
 }

@@ -23,8 +23,8 @@ pub const CONNECTIONS_MAX: usize = 128;
 /// Of these from one address.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = CONNECTIONS_MAX / 4 * 3;
 
-/// Places beside those for connections from this machine itself: a crowd must not make the appliance look ill to its own health
-/// check.
+/// Places beside those for connections from this machine itself and from clients that may relay: a crowd must not make the
+/// appliance look ill to its own health check, nor to the monitor of its operator.
 pub const OWN_CONNECTIONS_MAX: usize = 8;
 
 /// The most requests under way, but for health and metrics.
@@ -33,7 +33,7 @@ pub const REQUESTS_MAX: usize = 64;
 /// Of these for one client.
 pub const REQUESTS_PER_CLIENT_MAX: usize = REQUESTS_MAX / 2;
 
-/// The most requests for metrics and status under way.
+/// The most requests for metrics and status under way; as many more from this machine itself and clients that may relay.
 pub const MONITORS_MAX: usize = 8;
 
 /// Octets of answers that clients have still to take, where memory is ample.
@@ -69,7 +69,8 @@ pub(super) struct Places {
 struct Open {
     next: u64,
     connections: HashMap<u64, Connection>,
-    monitors: usize,
+    /// Requests for metrics and status under way, of others and of our own.
+    monitors: [usize; 2],
     /// Requests under way of each client.
     requests: HashMap<IpAddr, usize>,
 }
@@ -89,6 +90,8 @@ struct Connection {
 pub(super) struct Place {
     places: Arc<Places>,
     number: u64,
+    /// Of this machine, or a client that may relay.
+    own: bool,
     give_way: Arc<Notify>,
 }
 
@@ -108,7 +111,7 @@ impl Places {
         Arc::new(Self { open: Lock::leaf(Open::default()), paces: Lock::new(Level::Outer, HashMap::new()), answers, counters })
     }
 
-    /// A place for a connection. `own`: it comes from this machine. `None`: there is none, and nobody gives way.
+    /// A place for a connection. `own`: it comes from this machine, or from a client that may relay. `None`: there is none, and nobody gives way.
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr, own: bool) -> Option<Arc<Place>> {
         let address = network(address);
         let mut open = self.lock();
@@ -128,7 +131,7 @@ impl Places {
         let connection =
             Connection { address, busy: false, asked: false, since: Instant::now(), give_way: Arc::clone(&give_way) };
         open.connections.insert(number, connection);
-        Some(Arc::new(Place { places: Arc::clone(self), number, give_way }))
+        Some(Arc::new(Place { places: Arc::clone(self), number, own, give_way }))
     }
 
     /// Whether a client that nobody knows may ask now.
@@ -194,7 +197,7 @@ impl Place {
         let mut open = self.places.lock();
         let room = match kind {
             Kind::Health => true,
-            Kind::Monitor => open.monitors < MONITORS_MAX,
+            Kind::Monitor => open.monitors[usize::from(self.own)] < MONITORS_MAX,
             Kind::Other => {
                 let all: usize = open.requests.values().sum();
                 let own = open.requests.get(&client).copied().unwrap_or_default();
@@ -210,7 +213,7 @@ impl Place {
         (connection.busy, connection.asked) = (true, true);
         match kind {
             Kind::Health => {}
-            Kind::Monitor => open.monitors += 1,
+            Kind::Monitor => open.monitors[usize::from(self.own)] += 1,
             Kind::Other => *open.requests.entry(client).or_default() += 1,
         }
         Some(Turn { place: Arc::clone(self), kind, client, _memory: None })
@@ -245,7 +248,7 @@ impl Drop for Turn {
         }
         match self.kind {
             Kind::Health => {}
-            Kind::Monitor => open.monitors -= 1,
+            Kind::Monitor => open.monitors[usize::from(self.place.own)] -= 1,
             Kind::Other => {
                 if let Some(number) = open.requests.get_mut(&self.client) {
                     *number -= 1;
@@ -302,9 +305,13 @@ mod tests {
         assert_eq!(many.len() + others.len(), REQUESTS_MAX);
         let monitors: Vec<_> = (0..20).filter_map(|_| enter(7).begin(Kind::Monitor, address(7))).collect();
         assert_eq!(monitors.len(), MONITORS_MAX);
+        let near = places.enter(address(9), true).unwrap();
+        let of_ours = near.begin(Kind::Monitor, address(9));
+        assert!(of_ours.is_some(), "monitors of our own have places that strangers cannot take");
+        drop((of_ours, near));
         assert!(enter(8).begin(Kind::Health, address(8)).is_some());
         drop((many, others, monitors));
-        assert!(places.lock().requests.is_empty() && places.lock().monitors == 0);
+        assert!(places.lock().requests.is_empty() && places.lock().monitors == [0, 0]);
         assert!(enter(1).begin(Kind::Other, address(1)).is_some());
     }
 

@@ -434,6 +434,13 @@ impl Settings {
             }
             (false, _) => {}
         }
+        if self.proxy_networks.iter().any(|network| network.prefix_len() == 0) {
+            warnings.push(
+                "proxy_networks names everybody: whoever asks at ui_port chooses the address that counts for limits and logs; name \
+                 the proxies alone"
+                    .to_owned(),
+            );
+        }
         if self.username.is_none() && self.password.is_some() {
             warnings.push("password is ignored while username is empty: nobody can log in to the stats UI".to_owned());
         }

@@ -138,8 +138,10 @@ pub fn networks(text: &str) -> Result<Vec<IpNet>, Complaint> {
         // Brackets around the address of an IPv6 network are a habit of the field: [2001:db8::]/32.
         let bare = item.strip_prefix('[').and_then(|rest| rest.split_once(']'));
         let item = bare.map_or_else(|| item.to_owned(), |(address, length)| format!("{address}{length}"));
+        // Who writes 010.0.0.0/8 may mean octal numbers or not: `IpNet` takes them for decimal ones.
         let network = match item.parse::<IpAddr>() {
             Ok(address) => Some(IpNet::from(address)),
+            Err(_) if item.split(['.', '/']).any(|part| part.len() > 1 && part.starts_with('0')) && !item.contains(':') => None,
             Err(_) => item.parse::<IpNet>().ok().map(|network| network.trunc()),
         };
         let network = network.map(unmapped);
@@ -335,6 +337,9 @@ mod tests {
         assert!(networks(" , ").unwrap_err().contains("nothing"));
         assert!(networks("10.0.0.0/33").unwrap_err().contains("10.0.0.0/33"));
         assert!(networks("example.com").is_err());
+        for octal in ["010.0.0.0/8", "10.0.0.01/32", "10.0.0.0/08", "010.0.0.1"] {
+            assert!(networks(octal).is_err(), "{octal}");
+        }
     }
 
     #[test]
