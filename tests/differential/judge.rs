@@ -32,11 +32,11 @@ impl Table {
     }
 }
 
-/// Holds what was found, by the name of the input, against a table.
+/// Holds what was found with a Postfix of this version, by the name of the input, against a table.
 ///
 /// # Panics
 /// Something differs that is not listed, or something is listed that does not differ.
-pub fn judge(table: &str, found: &[(&str, Vec<String>)]) {
+pub fn judge(version: &str, table: &str, found: &[(&str, Vec<String>)]) {
     let (mut table, mut report) = (Table::read(table), String::new());
     for (name, found) in found {
         let mut listed = table.lines.remove(*name).unwrap_or_default();
@@ -54,7 +54,7 @@ pub fn judge(table: &str, found: &[(&str, Vec<String>)]) {
     table.lines.iter().for_each(|(name, lines)| tell(&mut report, name, "is no input, and is listed", lines));
     assert!(
         report.is_empty(),
-        "{} inputs; `a | b` is Postfix and this relay, `-` only Postfix, `+` only this relay:\n{report}",
+        "{} inputs, with Postfix {version} (the table is that of 3.7); `a | b` is Postfix and this relay, `-` only Postfix, `+` only this relay:\n{report}",
         found.len()
     );
 }
@@ -71,7 +71,7 @@ fn a_table_must_say_what_was_found() {
     let table = "# a row\none\n    a: 250 | 501\n    - x\n";
     let judged = |name: &'static str, lines: &[&str]| {
         let found = [(name, lines.iter().map(|line| (*line).to_owned()).collect())];
-        std::panic::catch_unwind(|| judge(table, &found)).is_ok()
+        std::panic::catch_unwind(|| judge("3.7", table, &found)).is_ok()
     };
     assert!(judged("one", &["a: 250 | 501", "- x"]));
     assert!(!judged("one", &["a: 250 | 501"]), "a listed difference is gone");

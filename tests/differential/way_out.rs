@@ -138,5 +138,5 @@ fn the_same_mails_come_to_the_same_at_difficult_next_hops() {
             (mail.name, lines)
         })
         .collect();
-    judge(TABLE, &found);
+    judge(&postfix.version(), TABLE, &found);
 }

@@ -92,6 +92,13 @@ impl Postfix {
         feed(command, content);
     }
 
+    /// Its version, as it logged it when it started.
+    pub fn version(&self) -> String {
+        let log = self.log();
+        let version = log.split_once("daemon started -- version ").and_then(|(_, rest)| rest.split(',').next());
+        version.unwrap_or("unknown").to_owned()
+    }
+
     /// What it logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
