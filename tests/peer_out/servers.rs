@@ -2,6 +2,8 @@
 //! octet (line ends aside: all three store LF).
 
 use crate::support::{Program, all_delivered, client, codes, free_port, message, patient, route, send};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use postern::mail::model::BodyType;
 use std::fs::{self, Permissions};
 use std::net::SocketAddr;
@@ -156,6 +158,18 @@ async fn postfix_takes_everything_over_tls() {
     fs::write(conf.join("main.cf"), main).unwrap();
     fs::write(conf.join("master.cf"), master).unwrap();
     let _postfix = Program::start("postfix", &["-c", conf.to_str().unwrap(), "start-fg"], port).await;
+    let _master = Master(directory.path().join("queue/pid/master.pid"));
     deliver(port, true, false).await;
     stored(directory.path().join("mail/box/new"), mails().len() + 1).await;
+}
+
+/// Postfix's master, by the file with its process id; it has a process group of its own, with all parts of Postfix in it.
+struct Master(PathBuf);
+
+impl Drop for Master {
+    fn drop(&mut self) {
+        if let Ok(id) = fs::read_to_string(&self.0).unwrap_or_default().trim().parse() {
+            let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
+        }
+    }
 }
