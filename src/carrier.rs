@@ -88,7 +88,7 @@ fn live(status: &StatusWriter) -> Result<(), Failure> {
     }
     let lines = task.volume_data.join(maillog::DIRECTORY);
     maillog::create_directory(&lines).map_err(|error| failed(&lines.display().to_string(), &error))?;
-    confine(&lines, &task.terminal_log);
+    confine(&lines, &task.terminal_log, None);
     let inotify = watch(&lines).map_err(|error| failed("inotify", &error))?;
     let Some(carrier) = take_over(&lines, &task, &signals)? else { return Ok(()) };
     status.ready();

@@ -94,7 +94,8 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
     let authorities = webhook::authorities(&settings).map_err(|failure| vec![failure])?;
     // Before the first thread, because the kernel confines a thread and those that it starts.
     let volume = claim::volume(&settings);
-    let confined = confine(&volume, &settings.run_dir);
+    // The run directory may be made anew while we run; it is another one then.
+    let confined = confine(&volume, &settings.run_dir, settings.run_dir.parent());
     // Whether there is a file of that name decides; the share itself is the carrier's business.
     let maillog = (settings.logs_enabled && settings.maillog_filename.is_some())
         .then(|| MailLog::new(&settings.syslog_name, &settings.hostname));

@@ -3,21 +3,19 @@
 use super::trouble::{data_volume, internal, no_window, not_started};
 use crate::appliance::failure::Failure;
 use crate::appliance::property::Settings;
+use crate::appliance::supervise::rundir::SOCKET;
 use crate::appliance::volume::AS_WORKING_DIRECTORY;
 use crate::ground::disk::Volume;
 use crate::mail::accept;
 use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::Signal;
 use tokio::time::Instant;
-
-/// The control socket in `run_dir`.
-const CONTROL_SOCKET: &str = "control.sock";
 
 /// All that listens, bound before anything is served.
 pub(super) struct Ports {
@@ -51,8 +49,8 @@ impl Ports {
 
 /// Another socket of that name is a dead core's: the lock on the data volume keeps a living one from getting this far with
 /// the same queue. Its mode is the lock on the operator's orders.
-fn bind_control(run_dir: &Path) -> io::Result<UnixListener> {
-    let path = run_dir.join(CONTROL_SOCKET);
+pub(super) fn bind_control(run_dir: &Path) -> io::Result<UnixListener> {
+    let path = run_dir.join(SOCKET);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -60,6 +58,12 @@ fn bind_control(run_dir: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(&path)?;
     std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
     Ok(listener)
+}
+
+/// Which file the control socket is now; `None`: there is none.
+pub(super) fn control_socket(run_dir: &Path) -> Option<(u64, u64)> {
+    let meta = run_dir.join(SOCKET).symlink_metadata().ok()?;
+    Some((meta.dev(), meta.ino()))
 }
 
 /// Where this process finds the data volume: the supervisor has made it the working directory where its path is closed to us.

@@ -17,6 +17,7 @@ use crate::appliance::counter::Counters;
 use crate::appliance::supervise::status::{Health, StatusWriter};
 use crate::appliance::supervise::watchdog::LATE;
 use crate::ground::disk::{Call, Calls, SLOW};
+use crate::ground::lock::Lock;
 use crate::mail::outbound::Outbound;
 use crate::mail::spool::{SegmentLog, Spool};
 use crate::window::vitals::Vitals;
@@ -231,8 +232,11 @@ fn disk(calls: &Calls, counters: &Counters) -> Option<String> {
 /// The listeners of the windows, to be answered here while the windows hang.
 pub(super) struct Doors {
     public: Vec<TcpListener>,
-    control: UnixListener,
+    control: Control,
 }
+
+/// The control socket, which may be another one later.
+pub(super) type Control = Arc<Lock<Arc<UnixListener>>>;
 
 impl Doors {
     /// The same listeners once more.
@@ -241,7 +245,12 @@ impl Doors {
     /// No descriptor is left.
     pub(super) fn of(public: &[TcpListener], control: &UnixListener) -> io::Result<Self> {
         let public = public.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
-        Ok(Self { public, control: control.try_clone()? })
+        Ok(Self { public, control: Arc::new(Lock::leaf(Arc::new(control.try_clone()?))) })
+    }
+
+    /// Where a new control socket is put.
+    pub(super) fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// Answers whoever knocks for a while: 503 and what hangs.
@@ -253,7 +262,8 @@ impl Doors {
             if left.is_zero() {
                 return;
             }
-            let listeners = self.public.iter().map(AsFd::as_fd).chain([self.control.as_fd()]);
+            let control = self.control.lock().clone();
+            let listeners = self.public.iter().map(AsFd::as_fd).chain([control.as_fd()]);
             let mut fds: Vec<_> = listeners.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
             let timeout = u16::try_from(left.as_millis()).map_or(PollTimeout::MAX, PollTimeout::from);
             let _ = poll(&mut fds, timeout);
@@ -263,7 +273,7 @@ impl Doors {
                     answer(stream, &reason, TcpStream::set_nonblocking, TcpStream::set_read_timeout);
                 }
             }
-            if let Ok((stream, _)) = self.control.accept() {
+            if let Ok((stream, _)) = control.accept() {
                 answer(stream, &reason, UnixStream::set_nonblocking, UnixStream::set_read_timeout);
             }
         }

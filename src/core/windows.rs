@@ -1,9 +1,10 @@
 //! The windows on a thread and a runtime of their own, so that a busy relay cannot starve a health check.
 
+use super::claim;
 use super::hooks::Hooked;
 use super::joined;
 use super::trouble::{internal, no_window};
-use super::watchdog::Doors;
+use super::watchdog::{Control, Doors};
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::property::Settings;
 use crate::ground::tls::Presenter;
@@ -11,15 +12,21 @@ use crate::window::pulse;
 use crate::window::push;
 use crate::window::server::{self, Window};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 /// How long the windows may take to close.
 const WINDOWS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether the control socket is there.
+const CONTROL_PACE: Duration = Duration::from_secs(2);
 
 /// What serves them.
 pub(super) struct Opened {
@@ -50,6 +57,7 @@ pub(super) fn open(
     let public = public.map_err(|error| no_window(settings.ui_port, &error))?;
     let control = control.into_std().map_err(|error| internal("the control socket", &error))?;
     let doors = Doors::of(&public, &control).map_err(|error| internal("the stats UI", &error))?;
+    let (run_dir, knocks) = (settings.run_dir.clone(), doors.control());
     let handle = runtime.handle().clone();
     let port = settings.ui_port;
     let serve = async move {
@@ -61,9 +69,9 @@ pub(super) fn open(
                 return;
             }
         };
-        let mut served = tokio::task::JoinSet::new();
+        let mut served = JoinSet::new();
         served.spawn(server::serve_public(window.clone(), public, tls, closing.clone()));
-        served.spawn(server::serve_control(window.clone(), control, closing.clone()));
+        served.spawn(keep_control(window.clone(), control, run_dir, knocks, closing.clone()));
         served.spawn(pulse::run(window.clone(), closing.clone()));
         if let Some(hooked) = hooked {
             hooked.run(&mut served, window.clone(), &closing);
@@ -83,4 +91,62 @@ pub(super) fn open(
         })
         .map(|thread| Opened { thread, runtime: handle, doors })
         .map_err(|error| internal("the windows' thread", &error))
+}
+
+/// Serves the control socket until `closing` says true. One that was removed, alone or with its directory, is made anew: whoever
+/// comes looks for it by its name.
+async fn keep_control(
+    window: Arc<Window>,
+    first: UnixListener,
+    run_dir: PathBuf,
+    knocks: Control,
+    mut closing: watch::Receiver<bool>,
+) {
+    let mut served = JoinSet::new();
+    let begin = |served: &mut JoinSet<()>, listener| {
+        let (stop, stopping) = watch::channel(false);
+        served.spawn(server::serve_control(window.clone(), listener, stopping));
+        (stop, claim::control_socket(&run_dir))
+    };
+    let (mut stop, mut ours) = begin(&mut served, first);
+    let mut trouble = None;
+    let mut pace = tokio::time::interval(CONTROL_PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = closing.wait_for(|closing| *closing) => break,
+            Some(ended) = served.join_next(), if served.len() > 1 => joined(ended, "a control socket"),
+            _ = pace.tick() => {}
+        }
+        if ours.is_some() && claim::control_socket(&run_dir) == ours {
+            continue;
+        }
+        match claim::bind_control(&run_dir).and_then(|listener| replaced(listener, &knocks)) {
+            Ok(listener) => {
+                // What is under way through the former one ends in order.
+                stop.send_replace(true);
+                (stop, ours) = begin(&mut served, listener);
+                trouble = None;
+                tracing::warn!(target: "mta", run_dir = %run_dir.display(), "the control socket was gone and was made anew");
+            }
+            Err(error) => {
+                let now = Some(error.to_string());
+                if trouble != now {
+                    trouble = now;
+                    tracing::error!(target: "mta", run_dir = %run_dir.display(), cause = %error, "the control socket is gone");
+                }
+            }
+        }
+    }
+    stop.send_replace(true);
+    while let Some(ended) = served.join_next().await {
+        joined(ended, "a control socket");
+    }
+}
+
+/// The watchdog listens at the new one, too.
+fn replaced(listener: UnixListener, knocks: &Control) -> io::Result<UnixListener> {
+    let listener = listener.into_std()?;
+    *knocks.lock() = Arc::new(listener.try_clone()?);
+    UnixListener::from_std(listener)
 }

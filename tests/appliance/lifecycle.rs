@@ -4,6 +4,8 @@ use crate::support::{Grid, PATIENCE, Running};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
@@ -125,6 +127,37 @@ fn a_run_directory_that_was_removed_is_made_anew() {
     assert_eq!(grid.run(&["queue", "list"], &vars).code, 0);
     assert!(run.join("log/appliance/log").exists());
     assert_eq!(init.stop(Signal::SIGTERM), 143);
+}
+
+/// Not only the next one: the core that runs is found again, too.
+#[test]
+fn a_core_that_runs_is_found_again_after_its_socket_or_run_directory_was_removed() {
+    let grid = Grid::new();
+    let run = grid.make_dir("place").join("run");
+    let vars = [("MTA_RUN_DIR", run.to_str().unwrap())];
+    let mut init = grid.init(&vars);
+    let (core, socket) = (init.core, run.join("control.sock"));
+    let found_again = |what: &str| {
+        until(what, || socket.exists() && run.join("ready").exists());
+        assert_eq!(grid.run(&["queue", "list"], &vars).code, 0, "{what}");
+    };
+    fs::remove_file(&socket).unwrap();
+    found_again("the socket alone");
+    fs::remove_file(&socket).unwrap();
+    fs::create_dir(&socket).unwrap();
+    init.wait_for("something else stood where the control socket belongs");
+    until("it is a socket", || fs::metadata(&socket).is_ok_and(|meta| meta.file_type().is_socket()));
+    found_again("something in its place");
+    drop(UnixListener::bind(run.join("other")).unwrap());
+    fs::rename(run.join("other"), &socket).unwrap();
+    until("somebody else's socket", || grid.run(&["queue", "list"], &vars).code == 0);
+    fs::remove_dir_all(&run).unwrap();
+    init.wait_for("was gone and was made anew");
+    found_again("all of it");
+    assert!(fs::read_to_string(format!("/proc/{core}/cmdline")).unwrap().contains("core"), "the core is the same");
+    assert_eq!(init.stop(Signal::SIGTERM), 143);
+    assert!(!socket.exists() || !run.join("ready").exists());
+    assert!(!init.seen.iter().any(|line| line.contains("is started again")), "{:?}", init.seen);
 }
 
 #[test]

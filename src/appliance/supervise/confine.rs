@@ -28,22 +28,26 @@ const READ: [&str; 10] = [
     "/run/NetworkManager",
 ];
 
-/// Confines the calling thread and all its future threads; returns the level reached, in words for the log.
-pub fn confine(data: &Path, run_dir: &Path) -> String {
-    match restrict(data, run_dir) {
+/// Confines the calling thread and all its future threads; returns the level reached, in words for the log. `sockets`: below this
+/// directory a socket may be made, and nothing else.
+pub fn confine(data: &Path, run_dir: &Path, sockets: Option<&Path>) -> String {
+    match restrict(data, run_dir, sockets) {
         Ok(Some(status)) => words(&status),
         Ok(None) => "Landlock: not used, because the data volume or the run directory cannot be opened".to_owned(),
         Err(error) => format!("Landlock: not used ({error}); the core is held by its uid alone"),
     }
 }
 
-fn restrict(data: &Path, run_dir: &Path) -> Result<Option<RestrictionStatus>, RulesetError> {
+fn restrict(data: &Path, run_dir: &Path, sockets: Option<&Path>) -> Result<Option<RestrictionStatus>, RulesetError> {
     // Without these two the core could not work: better no fence than one that keeps it from its own disk.
     let (Ok(data), Ok(run_dir)) = (PathFd::new(data), PathFd::new(run_dir)) else { return Ok(None) };
     let everything = AccessFs::from_all(KNOWN);
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let mut ruleset = Ruleset::default().handle_access(everything)?.scope(Scope::from_all(KNOWN))?.create()?;
     ruleset = ruleset.add_rule(PathBeneath::new(data, everything))?.add_rule(PathBeneath::new(run_dir, everything))?;
+    if let Some(sockets) = sockets.and_then(|path| PathFd::new(path).ok()) {
+        ruleset = ruleset.add_rule(PathBeneath::new(sockets, AccessFs::MakeSock))?;
+    }
     for path in READ {
         ruleset = allow(ruleset, path, read)?;
     }
@@ -86,7 +90,7 @@ mod tests {
         // A thread of its own: the fence cannot be taken down again, and it falls with the thread.
         let (told, outside) = std::thread::spawn({
             move || {
-                let told = confine(&data, &run);
+                let told = confine(&data, &run, None);
                 std::fs::write(data.join("a"), "x").unwrap();
                 std::fs::rename(data.join("a"), data.join("b")).unwrap();
                 std::fs::write(run.join("a"), "x").unwrap();
@@ -103,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_missing_data_volume_leaves_the_core_free() {
-        let told = std::thread::spawn(|| confine(Path::new("/nowhere/data"), Path::new("/nowhere/run"))).join().unwrap();
+        let told = std::thread::spawn(|| confine(Path::new("/nowhere/data"), Path::new("/nowhere/run"), None)).join().unwrap();
         assert!(told.contains("not used"), "{told}");
     }
 }

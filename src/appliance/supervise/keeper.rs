@@ -33,6 +33,8 @@ use std::time::{Duration, Instant};
 
 /// Beyond `drain_time`, for the last sync and the farewells.
 const GRACE: Duration = Duration::from_secs(15);
+/// How often it is looked whether the run directory is there.
+const RUN_DIR_PACE: Duration = Duration::from_secs(3);
 /// A long recovery says that it is alive.
 const PROGRESS: Duration = Duration::from_secs(30);
 /// The line when the core gives up without a word.
@@ -55,6 +57,8 @@ pub struct Keeper<'a> {
     keys: Option<KeyWatch>,
     /// Keeps other supervisors out of a run directory that was made anew.
     claim: Option<Flock<File>>,
+    /// When the run directory is looked at again.
+    look_at: Instant,
     /// The signal that ends it all, once it has come.
     stop: Option<Signal>,
     was_ready: bool,
@@ -100,6 +104,7 @@ impl<'a> Keeper<'a> {
             carrier: None,
             keys: None,
             claim: None,
+            look_at: Instant::now(),
             stop: None,
             was_ready: false,
         }
@@ -172,6 +177,7 @@ impl<'a> Keeper<'a> {
         }
         self.listen_to_core();
         self.watch_core();
+        self.watch_run_dir();
         if self.keep_time() {
             return self.core.take().and(self.exit_code());
         }
@@ -184,8 +190,8 @@ impl<'a> Keeper<'a> {
         None
     }
 
-    /// The run directory may have been removed since the last core was started, or something put where the control socket
-    /// belongs; a core that is not root could not mend that.
+    /// The run directory may have been removed, or something put where the control socket belongs; a core that is not root could
+    /// not mend that. A core that runs makes its socket anew by itself.
     fn look_after_run_dir(&mut self) {
         let run_dir = &self.settings.run_dir;
         // The directory alone says nothing: a line for the appliance log may have made it again.
@@ -198,7 +204,7 @@ impl<'a> Keeper<'a> {
                 Err(failure) => self.journal.record(Severity::Error, failure.to_string()),
             }
         }
-        match rundir::make_room_for_socket(run_dir) {
+        match rundir::make_room_for_socket(run_dir, self.core.is_some()) {
             Ok(None) => {}
             Ok(Some(aside)) => {
                 let text = format!("something else stood where the control socket belongs; it is now {}", aside.display());
@@ -207,6 +213,20 @@ impl<'a> Keeper<'a> {
             Err(error) => {
                 self.journal.record(Severity::Error, format!("there is no room for the control socket: {error}"));
             }
+        }
+    }
+
+    /// The same while a core serves; its readiness must be seen there as well.
+    fn watch_run_dir(&mut self) {
+        let now = Instant::now();
+        let is_well = self.core.as_ref().and_then(|core| core.watchdog.as_ref()).is_some_and(Watchdog::is_well);
+        if now < self.look_at || self.stop.is_some() || !is_well {
+            return;
+        }
+        self.look_at = now + RUN_DIR_PACE;
+        self.look_after_run_dir();
+        if !self.readiness.is_set() {
+            self.tell_ready();
         }
     }
 

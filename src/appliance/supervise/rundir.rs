@@ -75,17 +75,20 @@ pub fn foresee(path: &Path, identity: &Identity) -> Option<Failure> {
     may.err().map(|error| failure(format!("{} cannot be written: {error}", there.display())))
 }
 
-/// Removes what stands where the core will put its control socket: a dead core's, or what somebody has put in its place,
-/// which is kept beside it. Gives back what it was, if it was no socket.
+/// Removes what stands where the core will put its control socket: a dead core's (unless the core `lives`), or what somebody has
+/// put in its place, which is kept beside it. Gives back what it was, if it was no socket.
 ///
 /// # Errors
 /// It cannot be moved away.
-pub fn make_room_for_socket(run_dir: &Path) -> io::Result<Option<PathBuf>> {
+pub fn make_room_for_socket(run_dir: &Path, lives: bool) -> io::Result<Option<PathBuf>> {
     let socket = run_dir.join(SOCKET);
     let kind = match socket.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?.file_type(),
     };
+    if kind.is_socket() && lives {
+        return Ok(None);
+    }
     if kind.is_socket() {
         return std::fs::remove_file(&socket).map(|()| None);
     }
@@ -134,6 +137,11 @@ impl Readiness {
         let readiness = Self(run_dir.join("ready"));
         readiness.clear();
         readiness
+    }
+
+    /// Whether the file is there.
+    pub fn is_set(&self) -> bool {
+        self.0.exists()
     }
 
     /// Creates the file.

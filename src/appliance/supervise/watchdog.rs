@@ -84,6 +84,11 @@ impl Watchdog {
         Self { limit, last_turn: now, unwell, silent, since: None, said: None, opinion: Opinion::Well }
     }
 
+    /// Whether nothing is known to be wrong.
+    pub fn is_well(&self) -> bool {
+        self.opinion == Opinion::Well
+    }
+
     /// When to look again.
     pub fn next(&self) -> Instant {
         self.last_turn + PACE
