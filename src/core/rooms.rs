@@ -158,6 +158,7 @@ pub(super) fn intake(
 pub(super) fn access(settings: &Settings) -> Access {
     let password = || settings.password.as_ref().map(|password| password.expose()).unwrap_or_default();
     let outside = settings.ui_url.as_ref().map(|url| url.host.as_str());
+    let policy = Policy::new(settings.smtpd_trusted_networks.clone(), default_gateways());
     let names = [settings.hostname.as_str()].into_iter().chain(outside);
     Access {
         login: settings.username.as_ref().map(|username| Login::new(username, password())),
@@ -167,7 +168,7 @@ pub(super) fn access(settings: &Settings) -> Access {
         hosts: Hosts::new(names.chain(settings.ui_hosts.iter().map(String::as_str))),
         outside: settings.ui_url.clone(),
         proxies: settings.proxy_networks.clone(),
-        near: Some(Policy::new(settings.smtpd_trusted_networks.clone(), default_gateways())),
+        near: Some(Box::new(move |address| policy.may_relay(address))),
         verifier: Arc::default(),
     }
 }

@@ -11,11 +11,13 @@ use super::token::Token;
 use crate::ground::password::Password;
 use crate::ground::verifier::{Known, Verdict, Verifier, same_name};
 use crate::ground::web_address::WebAddress;
-use crate::mail::admit::Policy;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Whether an address is one of those.
+pub type Near = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// What the properties say of who may do what.
 #[derive(Default)]
@@ -34,8 +36,8 @@ pub struct Access {
     pub outside: Option<WebAddress>,
     /// Property `proxy_networks`.
     pub proxies: Vec<IpNet>,
-    /// Property `smtpd_trusted_networks`: clients that have places of their own here, and no right.
-    pub near: Option<Policy>,
+    /// Who may relay by its address: such clients have places of their own here, and no right.
+    pub near: Option<Near>,
     /// Compares passwords; shared with everything that does.
     pub verifier: Arc<Verifier>,
 }

@@ -280,7 +280,7 @@ impl Room {
 
     fn receive(&self, guest: Guest, listener: &Listener, guests: &mut JoinSet<()>) {
         let (window, tls, stop) = (Arc::clone(&self.window), self.tls.clone(), self.stop.clone());
-        let is_near = |address| self.window.access.near.as_ref().is_some_and(|policy| policy.may_relay(address));
+        let is_near = |address| self.window.access.near.as_ref().is_some_and(|near| near(address));
         let own = guest.is_own() || matches!(&guest, Guest::Public(_, client) if is_near(*client));
         match (guest, listener) {
             (Guest::Public(stream, client), Listener::Public(_, places)) => match places.enter(client, own) {

@@ -13,6 +13,9 @@ const HEADERS_MAX: usize = 64 * 1024;
 /// The buffer for commands and content is given back above this size.
 const BUFFER_KEPT: usize = 128 * 1024;
 
+/// How often in one attempt a peer may leave because of its number of recipients and be asked again.
+const CROWDED_MAX: usize = 2;
+
 impl Connection {
     /// Carries one message to `targets`, in one transaction unless there are more than the peer takes at once; for
     /// [`Target::Copy`] to all recipients of the envelope, with one outcome: success when the content was taken for at least
@@ -63,6 +66,7 @@ impl Connection {
     /// octet of this transaction has been answered.
     async fn attempt(&mut self, envelope: &Envelope, body: &Body, recipients: &[&Address]) -> Answers {
         let mut outcomes = vec![None; recipients.len()];
+        let mut crowded = 0;
         loop {
             let plan = match self.plan(envelope, body, recipients, &mut outcomes).await {
                 Ok(plan) => plan,
@@ -92,7 +96,17 @@ impl Connection {
                         return Answers::new(outcomes, &outcome, false);
                     }
                 }
-                Err(Broken::Gone(outcome) | Broken::Midway(outcome)) => return Answers::new(outcomes, &outcome, false),
+                // A peer that leaves after so many recipients gets no more of them the next time.
+                Err(Broken::Crowded { accepted, .. }) if crowded < CROWDED_MAX => {
+                    crowded += 1;
+                    self.recipients_max = accepted;
+                    if let Err(outcome) = self.reopen().await {
+                        return Answers::new(outcomes, &outcome, false);
+                    }
+                }
+                Err(Broken::Gone(outcome) | Broken::Midway(outcome) | Broken::Crowded { outcome, .. }) => {
+                    return Answers::new(outcomes, &outcome, false);
+                }
                 Err(Broken::Unsure(outcome)) => {
                     return Answers { elsewhere: false, ..Answers::new(outcomes, &outcome, false) };
                 }
