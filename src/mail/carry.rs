@@ -2,14 +2,15 @@
 //!
 //! In: what was known of the mail there, and its content; an mbox line on top of it becomes a field, and content without a header
 //! section gets an empty line before it, as at terminal `in`. Out: a message on its way, with its past.
-//! Limits: content goes to the spool piece by piece; its length is what was announced, and the volume's room is the limit.
+//! Limits: the volume has [`STORAGE_PATIENCE`] for each piece and for the end; content goes to the spool piece by piece; its length is what was announced, and the volume's room is the limit.
 //! Security: content is a stranger's. It is taken only whole (length and checksum as announced) and as lines that end in CR LF:
 //! a bare CR or LF could smuggle a second mail past the next hop (RFC 5321 §2.3.8).
 
+use super::inbound::STORAGE_PATIENCE;
 use super::model::{Carried, DeskError, MessageId, Pieces, Target};
 use super::outbound::Outbound;
 use super::rewrite::HeaderSection;
-use super::spool::{Entry, Past, Spool, Writer};
+use super::spool::{Entry, Past, Spool, SpoolError, Writer};
 use super::telling;
 
 impl<S: Spool> Outbound<S> {
@@ -28,15 +29,15 @@ impl<S: Spool> Outbound<S> {
             lines.take(&piece).map_err(refused)?;
             crc.update(&piece);
             let rest = section.take(&piece, &mut ahead);
-            writer.write(&ahead).await?;
+            store(&mut writer, &ahead).await?;
             ahead.clear();
-            writer.write(rest).await?;
+            store(&mut writer, rest).await?;
         }
         if read != carried.size {
             return Err(refused(format!("the content has {read} octets of the {} announced", carried.size)));
         }
         section.finish(&mut ahead);
-        writer.write(&ahead).await?;
+        store(&mut writer, &ahead).await?;
         lines.end().map_err(refused)?;
         if crc.finalize() != carried.crc {
             return Err(refused("the content is not what was written: its checksum differs".to_owned()));
@@ -46,7 +47,8 @@ impl<S: Spool> Outbound<S> {
         progress.iter_mut().for_each(|progress| progress.due = 0);
         let copy = progress.iter().any(|progress| progress.target == Target::Copy);
         let entry = Entry { envelope, origin, kind, copy };
-        let message = self.spool.bring_in(entry, Past { arrived, progress, held, delay_told }, writer).await?;
+        let past = Past { arrived, progress, held, delay_told };
+        let message = self.spool.bring_in(entry, past, writer, tokio::time::sleep(STORAGE_PATIENCE)).await?;
         telling::queued(&message, None, size);
         tracing::info!(
             target: "mta",
@@ -65,6 +67,12 @@ impl<S: Spool> Outbound<S> {
         }
         Ok(id)
     }
+}
+
+/// Hands a piece to the queue, and gives up a volume that does not take it.
+async fn store<W: Writer>(writer: &mut W, piece: &[u8]) -> Result<(), SpoolError> {
+    let written = tokio::time::timeout(STORAGE_PATIENCE, writer.write(piece)).await;
+    written.unwrap_or(Err(SpoolError::Slow(STORAGE_PATIENCE.as_secs())))
 }
 
 fn refused(words: impl Into<String>) -> DeskError {

@@ -4,6 +4,7 @@ use crate::support::Grid;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -65,13 +66,55 @@ fn get(grid: &Grid, path: &str) -> String {
     answer
 }
 
-#[test]
-fn a_sync_that_does_not_return_is_told_and_loses_nothing() {
-    let grid = Grid::new();
+/// Builds the library that holds up syncs.
+fn shim(grid: &Grid) -> PathBuf {
     let source = grid.make_file("hold.c", SHIM);
     let library = grid.path("hold.so");
     let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
     assert!(built.is_ok_and(|status| status.success()), "a C compiler (package gcc)");
+    library
+}
+
+#[test]
+fn an_import_into_a_volume_that_does_not_answer_ends_in_time_and_nothing_is_doubled() {
+    let grid = Grid::new();
+    let library = shim(&grid);
+    let hold = grid.path("run/hold");
+    let vars = [
+        ("LD_PRELOAD", library.to_str().unwrap()),
+        ("HOLD_SYNC", hold.to_str().unwrap()),
+        ("MTA_SMART_RELAY", "127.0.0.1:9"),
+        ("MTA_SMTPD_TRUSTED_NETWORKS", "127.0.0.0/8"),
+    ];
+    let mut init = grid.init(&vars);
+    let mut client = Client::connect(&grid);
+    client.send();
+    assert!(client.reply().starts_with("250 "));
+    let pairs = grid.make_dir("pairs").display().to_string();
+    let moved = grid.run(&["queue", "export", &pairs, "--all", "--move"], &[]);
+    assert_eq!(moved.code, 0, "{moved:?}");
+    let waiting = || {
+        let metrics = get(&grid, "/metrics");
+        metrics.lines().find_map(|line| line.strip_prefix("mta_mqueue_messages ")).unwrap().to_owned()
+    };
+    assert_eq!(waiting(), "0");
+    fs::write(&hold, "").unwrap();
+    let began = Instant::now();
+    let refused = grid.run(&["queue", "import", &pairs], &[]);
+    assert!(refused.code != 0 && refused.stderr.contains("the data volume has not answered for "), "{refused:?}");
+    assert!((25..50).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    fs::remove_file(&hold).unwrap();
+    init.wait_for("the SMTP core is well and ready again");
+    assert_eq!(waiting(), "0", "what was given up is withdrawn");
+    let taken = grid.run(&["queue", "import", &pairs], &[]);
+    assert_eq!((taken.code, waiting().as_str()), (0, "1"), "{taken:?}");
+    assert_eq!(init.stop(nix::sys::signal::Signal::SIGTERM), 143);
+}
+
+#[test]
+fn a_sync_that_does_not_return_is_told_and_loses_nothing() {
+    let grid = Grid::new();
+    let library = shim(&grid);
     let hold = grid.path("run/hold");
     let vars = [
         ("LD_PRELOAD", library.to_str().unwrap()),

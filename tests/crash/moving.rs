@@ -7,6 +7,8 @@ use crate::mail::model::{MessageId, Progress, Rest, Status, Target};
 use crate::mail::spool::{AtRest, Past, SegmentLog, Spool, SpoolError, Writer};
 use crate::world::World;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 const SEEDS: u64 = 400;
 
@@ -52,7 +54,7 @@ fn a_mail_comes_in_with_its_past_or_not_at_all() {
         let content = vec![b'y'; if random.u8(..4) == 0 { 300_000 } else { 500 }];
         let taken = world.drive(async {
             writer.write(&content).await?;
-            log.bring_in(entry(2, false), past.clone(), writer).await.map(drop)
+            log.bring_in(entry(2, false), past.clone(), writer, std::future::pending()).await.map(drop)
         });
         let after = if random.bool() { disk.power_cut() } else { disk.kill() };
         drop(log);
@@ -76,6 +78,30 @@ fn a_mail_comes_in_with_its_past_or_not_at_all() {
         assert_eq!(seen(&after), expected, "seed {seed}");
     }
     assert!(whole > 20 && absent > 20, "{whole} whole, {absent} absent");
+}
+
+/// Whoever gives up an import while the disk does not answer may begin it again: nothing of the first one stays.
+#[test]
+fn an_import_that_was_given_up_leaves_nothing() {
+    for stage in 0..2 {
+        let world = World::enter_new(stage);
+        let disk = SimDisk::new(1 << 40, stage, Events::default());
+        let log = open(&disk, SMALL).unwrap();
+        let past = Past { arrived: 1, progress: vec![Progress::new(Target::Recipient(0))], held: false, delay_told: false };
+        // Before the record of the mail is there, or behind it and before that of its state.
+        let is_time = || stage == 0 || !log.ids(None, 1).is_empty();
+        let taken = world.drive(async {
+            let mut writer = log.begin();
+            writer.write(b"Subject: x\r\n\r\n").await.unwrap();
+            let give_up = std::future::poll_fn(|_| if is_time() { Poll::Ready(()) } else { Poll::Pending });
+            log.bring_in(entry(1, false), past, writer, give_up).await
+        });
+        assert!(matches!(taken, Err(SpoolError::Slow(_))), "{taken:?}");
+        world.pass(Duration::from_secs(1));
+        assert!(log.ids(None, usize::MAX).is_empty(), "stage {stage}");
+        drop(log);
+        assert!(open(&disk, SMALL).unwrap().ids(None, usize::MAX).is_empty(), "stage {stage}");
+    }
 }
 
 #[test]

@@ -116,7 +116,13 @@ impl Spool for MemorySpool {
         self.commit(entry, content).await
     }
 
-    async fn bring_in(&self, entry: Entry, past: Past, content: MemoryWriter) -> Result<Message, SpoolError> {
+    async fn bring_in(
+        &self,
+        entry: Entry,
+        past: Past,
+        content: MemoryWriter,
+        _give_up: impl Future<Output = ()> + Send,
+    ) -> Result<Message, SpoolError> {
         let message = self.enter(content.id, entry, Body::Memory(content.content.into()))?;
         let Past { arrived, progress, held, delay_told } = past;
         let message = Message { arrived, progress, held, delay_told, ..message };

@@ -164,14 +164,23 @@ impl Spool for SegmentLog {
         self.enter(entry, content, None, give_up).await
     }
 
-    async fn bring_in(&self, entry: Entry, past: Past, content: ContentWriter) -> Result<Message, SpoolError> {
-        let message = self.enter(entry, content, Some(past.arrived), pending()).await?;
+    async fn bring_in(
+        &self,
+        entry: Entry,
+        past: Past,
+        content: ContentWriter,
+        give_up: impl Future<Output = ()> + Send,
+    ) -> Result<Message, SpoolError> {
+        let mut give_up = pin!(give_up);
+        let message = self.enter(entry, content, Some(past.arrived), give_up.as_mut()).await?;
         let Past { progress, held, delay_told, .. } = past;
         let state = State { id: message.id, held, delay_told, progress: progress.clone() };
-        match self.shared.handover.ask(|reply| Op::Past { state, reply }).await {
+        let taken = self.shared.handover.ask_until(|reply| Op::Past { state, reply }, give_up).await;
+        match taken.unwrap_or_else(|| Err(self.slow())) {
             Ok(()) => Ok(Message { progress, held, delay_told, ..message }),
             Err(error) => {
-                // It does not count without its state; a power cut may come before this record, too.
+                // It does not count without its state; a power cut may come before this record, too. A state that nobody waited
+                // for any more may become durable all the same: this record follows it.
                 self.shared.handover.submit(Op::Done { id: message.id, reply: None });
                 Err(error)
             }

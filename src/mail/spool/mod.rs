@@ -144,13 +144,14 @@ pub trait Spool: Send + Sync + 'static {
         give_up: impl Future<Output = ()> + Send,
     ) -> impl Future<Output = Result<Message, SpoolError>> + Send;
 
-    /// The same for a message that waited in another queue before. A crash leaves all of it or nothing: a recipient that had it is
-    /// never pending again.
+    /// The same as [`Spool::commit_within`] for a message that waited in another queue before. A crash leaves all of it or nothing: a
+    /// recipient that had it is never pending again.
     fn bring_in(
         &self,
         entry: Entry,
         past: Past,
         content: Self::Writer,
+        give_up: impl Future<Output = ()> + Send,
     ) -> impl Future<Output = Result<Message, SpoolError>> + Send;
 
     /// Reads a message with its present progress. Its content has passed its checksum, so nothing torn is ever delivered; one
