@@ -87,6 +87,14 @@ pub const ALL: &[Row] = &[
         cause: &["both are 12925"],
     },
     Row {
+        what: "the run directory in the place of the data volume",
+        vars: &[("MTA_VOLUME_DATA", "{box}/run")],
+        site: Site::Plain,
+        line: "Error: run_dir and volume_data must differ",
+        code: 64,
+        cause: &["leave MTA_RUN_DIR to its default"],
+    },
+    Row {
         what: "more places kept than there are",
         vars: &[("MTA_SESSION_LIMIT", "10"), ("MTA_SESSION_RESERVE", "11")],
         site: Site::Plain,

@@ -367,7 +367,7 @@ const OTHERS: &[Row] = &[
         site: Site::Plain,
         line: START,
         code: 69,
-        cause: &["see property listen"],
+        cause: &["an address of property listen is not this machine's"],
     },
     Row {
         what: "another Postern has the run directory",
