@@ -26,6 +26,8 @@ struct Clocks {
     /// How far the wall clock is ahead of steady time, in seconds, as last seen.
     offset: AtomicI64,
     steady: Mutex<(Steady, Vec<Jump>)>,
+    /// The second of the wall clock at which the two were last compared.
+    compared: AtomicI64,
     /// The last jump: its length and, in steady seconds, when it was seen; 0 = none.
     last: [AtomicI64; 2],
 }
@@ -34,7 +36,8 @@ impl Clocks {
     fn start() -> Self {
         let first = since_1970();
         let steady = Mutex::new((Steady::new(seconds(first)), Vec::new()));
-        Self { begun: Instant::now(), first, offset: AtomicI64::new(0), steady, last: Default::default() }
+        let (begun, offset, compared) = (Instant::now(), AtomicI64::new(0), AtomicI64::new(0));
+        Self { begun, first, offset, steady, compared, last: Default::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, (Steady, Vec<Jump>)> {
@@ -45,9 +48,14 @@ impl Clocks {
         seconds(self.begun.elapsed())
     }
 
-    /// Compares the wall clock with the monotonic one; only a jump takes the lock.
+    /// Compares the wall clock with the monotonic one, once in each of its seconds; only a jump takes the lock.
     fn compare(&self, wall: Duration) {
-        let (wall, elapsed) = (seconds(wall), self.elapsed());
+        let wall = seconds(wall);
+        // Both a jump and the passing of time change it.
+        if self.compared.swap(wall, Ordering::Relaxed) == wall {
+            return;
+        }
+        let elapsed = self.elapsed();
         let offset = wall - (seconds(self.first) + elapsed);
         if (offset - self.offset.load(Ordering::Relaxed)).abs() <= super::steady::JUMP {
             return;

@@ -11,6 +11,7 @@ use crate::mail::model::{Class, Message, MessageId, Outcome, Reply, Report, Rout
 use crate::mail::schedule::{DestinationId, Job, Stage, Standing};
 use crate::mail::spool::{BACKLOG_MAX, Spool, SpoolError};
 use crate::mail::telling;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -288,8 +289,11 @@ impl<S: Spool> Courier<S> {
             connection.trust();
         }
         let counters = self.outbound.counters.clone();
-        let sending = seven_bit::send(connection, message, targets, &counters);
-        let sent = self.watch.follow(self.standing, Stage::Talking, sending).await;
+        let sent = {
+            // Where it is: it is too large to be moved for each mail.
+            let sending = pin!(seven_bit::send(connection, message, targets, &counters));
+            self.watch.follow(self.standing, Stage::Talking, sending).await
+        };
         self.given_up = sent.is_none();
         let report = sent.unwrap_or_else(|| {
             let relay = connection.relay().to_owned();
