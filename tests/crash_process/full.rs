@@ -30,6 +30,10 @@ fn a_full_volume_loses_nothing_and_gets_well_by_itself() {
     println!("full after {accepted_when_full} mails, {} octets free of {}", volume.free(), volume.size());
     // The first that find no room are the long ones; the others fill the rest.
     until("the volume is full to its last two percent", || volume.free() < volume.size() / 50);
+    // The room that is kept for mail under way may be more than the last percent: then somebody else takes what is between.
+    if volume.free() * 100 >= volume.size() {
+        volume.leave(8);
+    }
     appliance.wait_for("Data volume has less than 1% of free disk space");
     // Begun before it was full; it is at its end when there is no room for so much.
     for session in halfway {
