@@ -170,8 +170,8 @@ impl<'a> HeaderSection<'a> {
             // What begins with a blank behind it is body: nobody folds the frame of a file.
             Line::Mbox => {
                 out.extend_from_slice(Self::MBOX_FIELD.as_bytes());
+                self.place = if self.start.ends_with(b"\n") { Place::Start } else { Place::Kept };
                 out.append(&mut self.start);
-                self.place = Place::Kept;
             }
             Line::Body => self.begin_body(out),
         }
