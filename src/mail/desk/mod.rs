@@ -61,25 +61,9 @@ impl<S: Spool> Office<S> {
         pauses.names().iter().for_each(|name| outbound.state.pause_destination(name, true));
         Self { outbound, destinations: Lock::new(Level::Outer, None), groups: Arc::default(), pauses }
     }
-}
 
-impl<S: Spool> Desk for Office<S> {
-    fn summary(&self) -> QueueSummary {
-        let (messages, bytes, held) = self.outbound.spool.totals();
-        let (active, deferred) = self.outbound.state.standings(clock::steady());
-        // The id carries the microsecond of acceptance.
-        let oldest = self.outbound.spool.ids(None, 1).first().map(|id| u32::try_from(id.0 / 1_000_000).unwrap_or(u32::MAX));
-        let oldest = oldest.map(clock::wall);
-        // What was moved here from another queue is older than its id.
-        let moved = self.destinations(DESTINATIONS_MAX).iter().filter_map(|row| row.oldest).min();
-        let oldest = oldest.map(|oldest| moved.map_or(oldest, |moved| moved.min(oldest)));
-        // Read one after the other: what came or went between must not make more of them than there are.
-        let active = active.min(messages.saturating_sub(held));
-        let deferred = deferred.min(messages.saturating_sub(held).saturating_sub(active));
-        QueueSummary { messages, bytes, active, deferred, held, oldest }
-    }
-
-    fn destinations(&self, limit: usize) -> Vec<DestinationSummary> {
+    /// What is told of destinations; made anew when it is no longer fresh.
+    fn look_at_destinations<T>(&self, look: impl FnOnce(&[DestinationSummary]) -> T) -> T {
         let mut kept = self.destinations.lock();
         if kept.as_ref().is_none_or(|(until, _)| Instant::now() > *until) {
             let begun = Instant::now();
@@ -91,7 +75,28 @@ impl<S: Spool> Desk for Office<S> {
             let fresh = (begun.elapsed() * FRESH_TIMES).min(FRESH);
             *kept = Some((Instant::now() + fresh, rows));
         }
-        kept.as_ref().map(|(_, rows)| rows.iter().take(limit).cloned().collect()).unwrap_or_default()
+        look(kept.as_ref().map_or(&[], |(_, rows)| rows))
+    }
+}
+
+impl<S: Spool> Desk for Office<S> {
+    fn summary(&self) -> QueueSummary {
+        let (messages, bytes, held) = self.outbound.spool.totals();
+        let (active, deferred) = self.outbound.state.standings(clock::steady());
+        // The id carries the microsecond of acceptance.
+        let oldest = self.outbound.spool.ids(None, 1).first().map(|id| u32::try_from(id.0 / 1_000_000).unwrap_or(u32::MAX));
+        let oldest = oldest.map(clock::wall);
+        // What was moved here from another queue is older than its id.
+        let moved = self.look_at_destinations(|rows| rows.iter().filter_map(|row| row.oldest).min());
+        let oldest = oldest.map(|oldest| moved.map_or(oldest, |moved| moved.min(oldest)));
+        // Read one after the other: what came or went between must not make more of them than there are.
+        let active = active.min(messages.saturating_sub(held));
+        let deferred = deferred.min(messages.saturating_sub(held).saturating_sub(active));
+        QueueSummary { messages, bytes, active, deferred, held, oldest }
+    }
+
+    fn destinations(&self, limit: usize) -> Vec<DestinationSummary> {
+        self.look_at_destinations(|rows| rows.iter().take(limit).cloned().collect())
     }
 
     fn ages(&self, bounds: &[u32]) -> (Vec<u64>, u64) {
