@@ -114,7 +114,7 @@ impl Setup {
     }
 
     async fn mx(&self, name: Name) -> Result<Vec<(u16, String)>, DnsError> {
-        let lookup = self.resolver.lookup(name.clone(), RecordType::MX).await.map_err(|error| failure(&name, &error))?;
+        let lookup = ask(&self.resolver, &name, RecordType::MX).await?;
         let records = lookup.answers().iter().filter_map(|record| match &record.data {
             RData::MX(mx) => Some((mx.preference, plain(&mx.exchange))),
             _ => None,
@@ -162,8 +162,29 @@ impl Setup {
 }
 
 async fn family(resolver: &TokioResolver, name: &Name, kind: RecordType) -> Result<Vec<IpAddr>, DnsError> {
-    let lookup = resolver.lookup(name.clone(), kind).await.map_err(|error| failure(name, &error))?;
-    some(ips(&lookup))
+    some(ips(&ask(resolver, name, kind).await?))
+}
+
+/// Asks. Of an alias that leads to another and so on without end the resolver says, after some steps, that it has no records; it
+/// is said here as what it is, and may be mended.
+async fn ask(resolver: &TokioResolver, name: &Name, kind: RecordType) -> Result<Lookup, DnsError> {
+    let error = match resolver.lookup(name.clone(), kind).await {
+        Ok(lookup) => return Ok(lookup),
+        Err(error) => error,
+    };
+    if let NetError::Dns(ResponseError::NoRecordsFound(NoRecords { query, response_code: ResponseCode::NoError, .. })) = &error
+        && query.name() != name
+        && let Ok(last) = resolver.lookup(query.name().clone(), RecordType::CNAME).await
+        && last.answers().iter().any(|record| record.record_type() == RecordType::CNAME)
+    {
+        let name = plain(name);
+        let text = format!(
+            "{name} is an alias (CNAME) that leads in a circle, or over too many others, to no host; whoever keeps its domain must \
+             mend that"
+        );
+        return Err(DnsError::Failed(text));
+    }
+    Err(failure(name, &error))
 }
 
 impl System {
@@ -399,6 +420,35 @@ mod tests {
             }
         });
         address
+    }
+
+    /// A name server of a.example and b.example, each an alias of the other.
+    async fn circle() -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut query = [0; 512];
+            loop {
+                let (_, from) = socket.recv_from(&mut query).await.unwrap();
+                let end = 12 + query[12..].iter().position(|octet| *octet == 0).unwrap() + 5;
+                let other = if query[13].eq_ignore_ascii_case(&b'a') { b'b' } else { b'a' };
+                let head = [query[0], query[1], 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
+                let alias = [0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 60, 0, 4, 1, other, 0xc0, 14];
+                socket.send_to(&[&head, &query[12..end], &alias].concat(), from).await.unwrap();
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn aliases_in_a_circle_are_told_in_plain_words() {
+        let paths = Paths { hosts: "/nowhere".into(), resolv_conf: "/nowhere".into() };
+        let resolver = System::new(&[circle().await], paths, TOTAL_TIME).unwrap();
+        let (mx, addresses) = (resolver.mx("a.example").await.map(drop), resolver.addresses("b.example").await.map(drop));
+        for (answer, name) in [(mx, "a.example"), (addresses, "b.example")] {
+            let Err(DnsError::Failed(words)) = answer else { panic!("{answer:?}") };
+            assert!(words.starts_with(&format!("{name} is an alias (CNAME) that leads in a circle")), "{words}");
+        }
     }
 
     #[tokio::test]
