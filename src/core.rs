@@ -159,7 +159,7 @@ async fn serve(
     let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, _)| soft);
     let resources = Resources::of(settings, ceiling.as_ref(), files);
     let memory = Gauge::shared();
-    let Ports { smtp, smtps, windows, control } = Ports::bind(settings)?;
+    let Ports { smtp, smtps, windows, control } = Ports::bind(settings, volume)?;
     let spool = rooms::open_spool(disk.clone(), &counters, &resources, status)?;
     let Told { presenter, orders } = told;
     let window_tls = presenter.clone().filter(|_| settings.ui_tls);

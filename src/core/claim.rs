@@ -7,9 +7,10 @@ use crate::appliance::supervise::rundir::SOCKET;
 use crate::appliance::volume::AS_WORKING_DIRECTORY;
 use crate::ground::disk::Volume;
 use crate::mail::accept;
-use std::fs::Permissions;
+use std::fs::{File, Permissions};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,7 +30,7 @@ pub(super) struct Ports {
 impl Ports {
     /// # Errors
     /// A port is taken or not allowed; the line says which property names it.
-    pub(super) fn bind(settings: &Settings) -> Result<Self, Failure> {
+    pub(super) fn bind(settings: &Settings, volume: &Path) -> Result<Self, Failure> {
         let all = |port| {
             settings.listen.iter().map(|address| accept::bind(SocketAddr::new(*address, port))).collect::<io::Result<Vec<_>>>()
         };
@@ -38,7 +39,9 @@ impl Ports {
             smtp: smtp("smtp_port", settings.smtp_port)?,
             smtps: if settings.ssl_disabled { Vec::new() } else { smtp("smtps_port", settings.smtps_port)? },
             windows: all(settings.ui_port).map_err(|error| no_window(settings.ui_port, &error))?,
-            control: bind_control(&settings.run_dir).map_err(|error| internal("the control socket", &error))?,
+            control: bind_control(&settings.run_dir)
+                .or_else(|_| bind_nameless(volume))
+                .map_err(|error| internal("the control socket", &error))?,
         };
         for listener in ports.smtp.iter().chain(&ports.smtps).chain(&ports.windows) {
             tracing::info!(target: "mta", address = %listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string()), "listening");
@@ -51,12 +54,28 @@ impl Ports {
 /// the same queue. Its mode is the lock on the operator's orders.
 pub(super) fn bind_control(run_dir: &Path) -> io::Result<UnixListener> {
     let path = run_dir.join(SOCKET);
+    // Whoever put a link there chooses who finds the socket.
+    if !run_dir.symlink_metadata()?.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a directory"));
+    }
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let listener = UnixListener::bind(&path)?;
     std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// A socket that nobody finds, in place of the control socket while the run directory takes none: mail does not wait for it.
+fn bind_nameless(volume: &Path) -> io::Result<UnixListener> {
+    let directory = File::open(volume)?;
+    // A socket's path is short; that of a volume need not be.
+    let path = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd()));
+    // Left by a core that was killed in between.
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path)?;
+    std::fs::remove_file(&path)?;
     Ok(listener)
 }
 

@@ -18,6 +18,12 @@ pub(super) fn facts(settings: &Settings, volume: &Path, answers_max: usize) -> F
         started: clock::now(),
         data_volume: volume.to_owned(),
         answers_max,
+        bounce_address: settings.bounce_address.is_some(),
+        name_servers: if settings.dns_servers.is_empty() {
+            "/etc/resolv.conf (or of dns_servers, once it is set)"
+        } else {
+            "dns_servers"
+        },
     }
 }
 

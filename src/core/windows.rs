@@ -109,7 +109,7 @@ async fn keep_control(
         (stop, claim::control_socket(&run_dir))
     };
     let (mut stop, mut ours) = begin(&mut served, first);
-    let mut trouble = None;
+    let (mut trouble, vitals) = (None, window.vitals());
     let mut pace = tokio::time::interval(CONTROL_PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -127,11 +127,13 @@ async fn keep_control(
                 stop.send_replace(true);
                 (stop, ours) = begin(&mut served, listener);
                 trouble = None;
+                vitals.note_control(None);
                 tracing::warn!(target: "mta", run_dir = %run_dir.display(), "the control socket was gone and was made anew");
             }
             Err(error) => {
-                let now = Some(error.to_string());
+                let now = Some(format!("run_dir {}: {error}", run_dir.display()));
                 if trouble != now {
+                    vitals.note_control(now.clone());
                     trouble = now;
                     tracing::error!(target: "mta", run_dir = %run_dir.display(), cause = %error, "the control socket is gone");
                 }

@@ -1,4 +1,4 @@
-//! Why a core is not ready, for those whom it cannot tell itself.
+//! Why a core is not ready, or that it is about to be started again, for those whom it cannot tell itself.
 //!
 //! The supervisor leaves the reason in a file of the run directory; `postern health` and
 //! `postern queue` read it when the core does not answer.
@@ -9,7 +9,7 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// The file; there only while a core runs that is not ready.
+/// The file; there only while a core is not ready. One that outlived a supervisor is removed by the next.
 pub const FILE: &str = "not-ready";
 
 /// Octets that are read.

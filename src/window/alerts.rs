@@ -9,7 +9,7 @@ mod told;
 
 use super::parts::Condition;
 use super::server::Window;
-use super::words::{count, harmless, shorten, size, span};
+use super::words::{count, counted, harmless, shorten, size, span, were};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::lock::Lock;
@@ -56,6 +56,11 @@ const DNS_FAILING: u64 = 10;
 /// Destinations that are named; the page of the queue has the others.
 const DESTINATIONS: usize = 3;
 
+/// What is said of bounces that reached nobody, with and without somebody who gets such reports.
+const LOST_AND_SENT: &str = "A bounce could not be delivered: its report is in the history, and was sent to bounce_address where it could be; the last one";
+const LOST: &str = "A bounce could not be delivered: its report is in the history; set bounce_address to somebody who is to get such \
+                    reports; the last one";
+
 /// Mail that waits longer than this is worth a word wherever it waits: a day.
 const OLD: u32 = 86_400;
 
@@ -69,7 +74,7 @@ pub struct AlertView {
     pub grave: bool,
     /// What it is.
     pub text: String,
-    /// When it was first seen, RFC 3339.
+    /// When it began as far as that is known, else when it was first seen, RFC 3339.
     pub since: String,
     /// What makes it the same alert although its words change.
     #[serde(skip)]
@@ -103,11 +108,13 @@ struct Alert {
     text: String,
     /// The words without the name of anybody, where they are others.
     nameless: Option<String>,
+    /// When it began, where that is known.
+    began: Option<u32>,
 }
 
 impl Alert {
     fn new(grave: bool, key: &str, text: String) -> Self {
-        Self { grave, key: key.to_owned(), text, nameless: None }
+        Self { grave, key: key.to_owned(), text, nameless: None, began: None }
     }
 
     fn or_nameless(self, text: String) -> Self {
@@ -129,13 +136,14 @@ impl Watch {
 
     /// What is wrong now, the grave first.
     pub(super) fn look(&self, window: &Window, summary: &QueueSummary) -> Vec<AlertView> {
-        let now = clock::now();
+        let wall = clock::now();
         self.note(&window.counters);
-        let mut alerts = all(window, summary, now);
+        let mut alerts = all(window, summary, wall);
         {
             let recent = self.recent.lock();
-            let lately = Lately { recent: &recent, now: self.begun.elapsed().as_secs() };
-            alerts.extend(lately.standstill(summary, now));
+            let now = self.begun.elapsed().as_secs();
+            let lately = Lately { recent: &recent, now, bounce_address: window.facts.bounce_address };
+            alerts.extend(lately.standstill(summary, wall));
             alerts.extend(lately.bounces());
             alerts.extend(lately.events());
         }
@@ -146,7 +154,7 @@ impl Watch {
             .map(|alert| AlertView {
                 grave: alert.grave,
                 text: alert.text,
-                since: clock::rfc3339(*since.entry(alert.key.clone()).or_insert(now)),
+                since: clock::rfc3339(alert.began.unwrap_or(*since.entry(alert.key.clone()).or_insert(wall))),
                 key: alert.key,
                 nameless: alert.nameless,
             })
@@ -205,7 +213,10 @@ fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
             alert(
                 false,
                 "dns",
-                format!("No DNS look-up of a next hop has been answered for {failing}; see dns_servers and /etc/resolv.conf"),
+                format!(
+                    "No DNS look-up of a next hop has been answered for {failing}; are the servers of {} up?",
+                    window.facts.name_servers
+                ),
             );
         }
         _ => {}
@@ -213,6 +224,11 @@ fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
     for part in window.terminals().iter().filter(|part| part.condition == Condition::Failing && part.name == "mon") {
         let text = format!("Terminal mon fails: {}", shorten(&part.state, SHOWN));
         alerts.push(Alert::new(false, "mon", text).or_nameless("Terminal mon fails".to_owned()));
+    }
+    if let Some(cause) = window.vitals.control() {
+        let what = "There is no control socket, so 'postern queue' and 'postern health' do not work";
+        let text = format!("{what}: {}", shorten(&harmless(&cause), SHOWN));
+        alerts.push(Alert::new(false, "control", text).or_nameless(what.to_owned()));
     }
     alerts.extend(of_destinations(window, summary, now));
     if let Some(waited) = summary.oldest.map(|oldest| now.saturating_sub(oldest)).filter(|waited| *waited > OLD) {
@@ -238,13 +254,21 @@ fn of_destinations(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Ale
             &format!("down {name}"),
             format!("{name} takes no mail: {error}; {waiting}"),
         );
-        alerts.push(alert.or_nameless(format!("A next hop takes no mail; {waiting}")));
+        let alert = alert.or_nameless(format!("A next hop takes no mail; {waiting}"));
+        alerts.push(Alert { began: destination.unreachable_since, ..alert });
     }
     let way_out =
         down.iter().find(|d| most(d.messages)).map(|d| format!("{} takes no mail", shorten(&harmless(&d.name), SHOWN)));
     window.parts.note("net", way_out);
     if let Some(others) = down.len().checked_sub(DESTINATIONS).filter(|others| *others > 0) {
-        alerts.push(Alert::new(false, "down", format!("{} more destinations take no mail", count(others as u64))));
+        alerts.push(Alert::new(
+            false,
+            "down",
+            match others {
+                1 => "1 more destination takes no mail".to_owned(),
+                others => format!("{} more destinations take no mail", count(others as u64)),
+            },
+        ));
     }
     for destination in destinations.iter().filter(|d| d.paused && d.messages > 0).take(DESTINATIONS) {
         let (name, waiting) = (shorten(&harmless(&destination.name), SHOWN), messages(destination.messages));
@@ -256,7 +280,7 @@ fn of_destinations(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Ale
 
 /// `77 messages wait`, `1 message waits`.
 fn messages(number: u64) -> String {
-    if number == 1 { "1 message waits".to_owned() } else { format!("{} messages wait", count(number)) }
+    format!("{} {}", counted(number, "message"), if number == 1 { "waits" } else { "wait" })
 }
 
 /// Alerts that are made of how the counters grew.
@@ -264,6 +288,8 @@ struct Lately<'a> {
     recent: &'a Recent,
     /// Seconds of the clock that is never set.
     now: u64,
+    /// Whether somebody gets reports on bounces that reached nobody.
+    bounce_address: bool,
 }
 
 impl Lately<'_> {
@@ -303,14 +329,11 @@ impl Lately<'_> {
         let of = |key: &str, text: String| Alert::new(false, key, text);
         let ago = |what: &str, ago: u64| format!("{what} {} ago", span(ago));
         [
-            happened(Fact::BouncesLost).map(|n| {
-                of(
-                    "lost bounces",
-                    ago("A bounce could not be delivered: its report is in the history, bounce_address names who gets such reports; the last one", n),
-                )
+            happened(Fact::BouncesLost)
+                .map(|n| of("lost bounces", ago(if self.bounce_address { LOST_AND_SENT } else { LOST }, n))),
+            grew(Fact::SessionsRefused).map(|n| {
+                of("sessions", format!("{} {} refused for want of room within {lately}", counted(n, "session"), were(n)))
             }),
-            grew(Fact::SessionsRefused)
-                .map(|n| of("sessions", format!("{} sessions were refused for want of room within {lately}", count(n)))),
             Some(self.recent.growth(Fact::ClientsSlowed)).filter(|slowed| *slowed >= SLOWED).map(|n| {
                 of(
                     "strangers",
@@ -318,11 +341,12 @@ impl Lately<'_> {
                 )
             }),
             grew(Fact::HistoryDropped)
-                .map(|n| of("history", format!("{} entries of the history were dropped within {lately}", count(n)))),
+                .map(|n| of("history", format!("{} of the history {} dropped within {lately}", counted(n, "entry"), were(n)))),
             grew(Fact::LogDropped)
-                .map(|n| of("maillog", format!("{} lines of the mail log were dropped within {lately}", count(n)))),
-            grew(Fact::WebhooksFailed)
-                .map(|n| of("webhooks", format!("{} events for webhook_url were given up within {lately}", count(n)))),
+                .map(|n| of("maillog", format!("{} of the mail log {} dropped within {lately}", counted(n, "line"), were(n)))),
+            grew(Fact::WebhooksFailed).map(|n| {
+                of("webhooks", format!("{} for webhook_url {} given up within {lately}", counted(n, "event"), were(n)))
+            }),
             happened(Fact::SyncFailures)
                 .map(|n| of("sync", ago("A sync of the data volume failed, and what it held was written again,", n))),
             happened(Fact::CorruptRecords)
@@ -347,7 +371,7 @@ mod tests {
         grow(&counters);
         recent.note(&counters, 100);
         recent.note(&counters, 650);
-        let lately = Lately { recent: &recent, now: 650 };
+        let lately = Lately { recent: &recent, now: 650, bounce_address: false };
         let alerts = lately.standstill(summary, 10_000).into_iter().chain(lately.bounces()).chain(lately.events());
         alerts.map(|alert| (alert.text, alert.grave)).collect()
     }
@@ -389,6 +413,32 @@ mod tests {
         assert_eq!(bounce(10, 40), Some(("10 of 50 recipients bounced within 10 min".to_owned(), false)));
         assert_eq!(bounce(10, 41), None);
         assert_eq!(bounce(9, 1), None, "too few to speak of a share");
+    }
+
+    #[test]
+    fn one_thing_is_told_in_the_singular() {
+        let grow = |counters: &Counters| {
+            counters.history_dropped_total.inc();
+            counters.maillog_dropped_lines_total.inc();
+        };
+        let texts: Vec<_> = said(grow, &QueueSummary::default()).into_iter().map(|(text, _)| text).collect();
+        let wanted = ["1 entry of the history was dropped within 10 min", "1 line of the mail log was dropped within 10 min"];
+        assert_eq!(texts, wanted);
+    }
+
+    #[test]
+    fn a_bounce_that_reached_nobody_advises_only_what_is_not_set() {
+        let lost = |set| {
+            let counters = Counters::new(&[]).unwrap();
+            let mut recent = Recent::default();
+            recent.note(&counters, 0);
+            counters.undeliverable_bounces_total.inc();
+            recent.note(&counters, 100);
+            let lately = Lately { recent: &recent, now: 160, bounce_address: set };
+            lately.events().remove(0).text
+        };
+        assert!(lost(false).contains("set bounce_address"), "{}", lost(false));
+        assert!(!lost(true).contains("set bounce_address") && lost(true).contains("sent to bounce_address"), "{}", lost(true));
     }
 
     #[test]

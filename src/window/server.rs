@@ -86,6 +86,10 @@ pub struct Facts {
     pub data_volume: PathBuf,
     /// Octets of answers at `ui_port` that clients have still to take.
     pub answers_max: usize,
+    /// Whether property `bounce_address` is set.
+    pub bounce_address: bool,
+    /// What names the name servers.
+    pub name_servers: &'static str,
 }
 
 /// Whether mail is taken: `Err` holds the reason why not (yet, or any more), in words.

@@ -18,12 +18,14 @@ impl Default for Vitals {
 struct Trouble {
     late: Option<String>,
     slow: Option<String>,
+    control: Option<String>,
 }
 
 impl Vitals {
     /// Notes which part hangs, and what the disk does not do, each in words; `None` = all is well.
     pub fn note(&self, late: Option<String>, slow: Option<String>) {
-        *self.lock() = Trouble { late, slow };
+        let mut trouble = self.lock();
+        (trouble.late, trouble.slow) = (late, slow);
     }
 
     /// The part that hangs.
@@ -34,6 +36,16 @@ impl Vitals {
     /// What the disk does not do.
     pub fn slow(&self) -> Option<String> {
         self.lock().slow.clone()
+    }
+
+    /// Notes why there is no control socket; `None` = there is one.
+    pub fn note_control(&self, cause: Option<String>) {
+        self.lock().control = cause;
+    }
+
+    /// Why there is no control socket.
+    pub fn control(&self) -> Option<String> {
+        self.lock().control.clone()
     }
 
     fn lock(&self) -> Guard<'_, Trouble> {

@@ -49,6 +49,21 @@ pub(super) fn count(number: impl TryInto<u64>) -> String {
     text
 }
 
+/// A number of things: `1 entry`, `1,200 entries`. `one` is the noun, of which only the last word changes.
+pub(super) fn counted(number: impl TryInto<u64>, one: &str) -> String {
+    let number = number.try_into().unwrap_or(0u64);
+    match one.strip_suffix('y') {
+        _ if number == 1 => format!("1 {one}"),
+        Some(stem) => format!("{} {stem}ies", count(number)),
+        None => format!("{} {one}s", count(number)),
+    }
+}
+
+/// `was` or `were`, for so many.
+pub(super) fn were(number: u64) -> &'static str {
+    if number == 1 { "was" } else { "were" }
+}
+
 /// What the messages of the queue are doing: `11 waiting · 1 deferred`; states that no message is in are left out.
 pub(super) fn states(messages: u64, active: u64, deferred: u64, held: u64) -> String {
     // The numbers are read one after the other, so a message may be counted twice for a moment.
@@ -118,6 +133,8 @@ mod tests {
             assert_eq!(count(number), words);
         }
         assert_eq!(count(-1i64), "0");
+        let words = [counted(0, "entry"), counted(1, "entry"), counted(1200, "entry"), counted(1, "line"), counted(2, "line")];
+        assert_eq!(words, ["0 entries", "1 entry", "1,200 entries", "1 line", "2 lines"]);
         assert_eq!(states(1012, 10, 1, 0), "10 being tried · 1,001 waiting · 1 deferred");
         assert_eq!((states(0, 0, 0, 0), states(1, 2, 0, 1)), ("the queue is empty".into(), "2 being tried · 1 held".into()));
         assert_eq!(shorten("grün", 4), "grün");

@@ -1,10 +1,12 @@
 //! The life of an appliance under `postern init`: readiness, crash, stop, orphans.
 
-use crate::support::{Grid, PATIENCE, Running};
+use crate::support::{Grid, PATIENCE, Running, get};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::fs;
-use std::os::unix::fs::FileTypeExt;
+use std::fs::{self, Permissions};
+use std::io::Read;
+use std::net::TcpStream;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -160,6 +162,68 @@ fn a_core_that_runs_is_found_again_after_its_socket_or_run_directory_was_removed
     assert!(!init.seen.iter().any(|line| line.contains("is started again")), "{:?}", init.seen);
 }
 
+/// What is done to a run directory.
+type Change = fn(&Path);
+
+/// Mail does not wait for a run directory: the next core serves without, and is found again once that is mended.
+#[test]
+fn a_run_directory_that_is_none_any_more_stops_no_mail() {
+    let replace: [(&str, Change, Change); 3] = [
+        ("it is not a directory", |run| fs::write(run, "x").unwrap(), |run| fs::remove_file(run).unwrap()),
+        ("it is not a directory", |run| symlink("/tmp", run).unwrap(), |run| fs::remove_file(run).unwrap()),
+        (
+            "Permission denied",
+            |run| {
+                fs::create_dir(run).unwrap();
+                fs::set_permissions(run, Permissions::from_mode(0o000)).unwrap();
+            },
+            |run| fs::remove_dir(run).unwrap(),
+        ),
+    ];
+    for (cause, replace, mend) in replace {
+        let grid = Grid::new();
+        let run = grid.make_dir("place").join("run");
+        let vars = [("MTA_RUN_DIR", run.to_str().unwrap())];
+        let mut init = grid.init(&vars);
+        fs::remove_dir_all(&run).unwrap();
+        replace(&run);
+        kill(init.core, Signal::SIGKILL).unwrap();
+        let line = init.wait_for("move away what stands there");
+        assert!(line.contains(&format!("run_dir {}: ", run.display())) && line.contains(cause), "{line}");
+        init.wait_ready();
+        let mut greeting = [0; 4];
+        TcpStream::connect((grid.address, 12925)).unwrap().read_exact(&mut greeting).unwrap();
+        assert_eq!(&greeting, b"220 ", "{cause}");
+        until("the alert", || get(&grid, "/api/v1/status").contains("There is no control socket"));
+        mend(&run);
+        until("it is found again", || grid.run(&["queue", "list"], &vars).code == 0);
+        until("it is ready", || grid.run(&["health"], &vars).code == 0);
+        until("the alert is over", || !get(&grid, "/api/v1/status").contains("There is no control socket"));
+        assert_eq!(init.stop(Signal::SIGTERM), 143);
+        let told = init.seen.iter().filter(|line| line.contains("move away what stands there")).count();
+        assert!(told <= 3, "{told} times: {:#?}", init.seen);
+    }
+}
+
+#[test]
+fn the_tool_knows_a_core_that_is_about_to_be_started_again() {
+    let grid = Grid::new();
+    let mut init = grid.init(&[]);
+    kill(init.core, Signal::SIGKILL).unwrap();
+    init.wait_ready();
+    kill(init.core, Signal::SIGKILL).unwrap();
+    init.wait_for("it is started again in 2 s");
+    let ended = grid.run(&["queue", "list"], &[]);
+    assert_eq!(ended.code, 75, "{ended:?}");
+    assert!(ended.stderr.contains("the appliance runs") && ended.stderr.contains("it is started again in 2 s"), "{ended:?}");
+    assert!(!ended.stderr.contains("postern init"), "{ended:?}");
+    init.wait_ready();
+    assert_eq!(grid.run(&["queue", "list"], &[]).code, 0);
+    assert_eq!(init.stop(Signal::SIGTERM), 143);
+    let ended = grid.run(&["queue", "list"], &[]);
+    assert!(ended.code == 69 && ended.stderr.contains("postern init"), "{ended:?}");
+}
+
 #[test]
 fn what_stands_in_the_place_of_the_control_socket_is_put_aside() {
     let grid = Grid::new();
@@ -186,7 +250,7 @@ fn a_segment_that_is_a_link_stops_the_start_and_nothing_is_deleted() {
     let segment = segment.unwrap();
     let elsewhere = grid.path("elsewhere");
     fs::rename(&segment, &elsewhere).unwrap();
-    std::os::unix::fs::symlink(&elsewhere, &segment).unwrap();
+    symlink(&elsewhere, &segment).unwrap();
     let content = grid.make_file("data/body/0000000000001.eml", "a mail");
     let name = segment.file_name().unwrap().to_str().unwrap();
     let ended = grid.run(&["init"], &[]);

@@ -69,6 +69,8 @@ pub fn facts(data_volume: &Path) -> Facts {
         started: clock::now() - 187_500,
         data_volume: data_volume.to_owned(),
         answers_max: 64 << 20,
+        bounce_address: false,
+        name_servers: "/etc/resolv.conf",
     }
 }
 

@@ -33,18 +33,24 @@ const READ: [&str; 10] = [
 pub fn confine(data: &Path, run_dir: &Path, sockets: Option<&Path>) -> String {
     match restrict(data, run_dir, sockets) {
         Ok(Some(status)) => words(&status),
-        Ok(None) => "Landlock: not used, because the data volume or the run directory cannot be opened".to_owned(),
+        Ok(None) => "Landlock: not used, because the data volume cannot be opened".to_owned(),
         Err(error) => format!("Landlock: not used ({error}); the core is held by its uid alone"),
     }
 }
 
 fn restrict(data: &Path, run_dir: &Path, sockets: Option<&Path>) -> Result<Option<RestrictionStatus>, RulesetError> {
-    // Without these two the core could not work: better no fence than one that keeps it from its own disk.
-    let (Ok(data), Ok(run_dir)) = (PathFd::new(data), PathFd::new(run_dir)) else { return Ok(None) };
+    // Without it the core could not work: better no fence than one that keeps it from its own disk.
+    let Ok(data) = PathFd::new(data) else { return Ok(None) };
     let everything = AccessFs::from_all(KNOWN);
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let mut ruleset = Ruleset::default().handle_access(everything)?.scope(Scope::from_all(KNOWN))?.create()?;
-    ruleset = ruleset.add_rule(PathBeneath::new(data, everything))?.add_rule(PathBeneath::new(run_dir, everything))?;
+    ruleset = ruleset.add_rule(PathBeneath::new(data, everything))?;
+    // What else may stand in its place is none of ours; the control socket can be made once that is mended.
+    if run_dir.is_dir()
+        && let Ok(run_dir) = PathFd::new(run_dir)
+    {
+        ruleset = ruleset.add_rule(PathBeneath::new(run_dir, everything))?;
+    }
     if let Some(sockets) = sockets.and_then(|path| PathFd::new(path).ok()) {
         ruleset = ruleset.add_rule(PathBeneath::new(sockets, AccessFs::MakeSock))?;
     }

@@ -4,6 +4,9 @@
 //! As PID 1 it reaps everything that ends; elsewhere it asks for the orphans of its own descendants. Beside the core there may be
 //! the carrier of the mail log ([`Carrier`]) and a watch over the key files ([`KeyWatch`]); neither can hold up the core.
 
+mod hanging;
+mod run_dir;
+
 use super::backoff::Backoff;
 use super::carrier::Carrier;
 use super::child::Child;
@@ -11,21 +14,20 @@ use super::hang::Ending;
 use super::identity::Identity;
 use super::keywatch::{Found, KeyWatch};
 use super::orders::Order;
-use super::rundir::{self, Readiness};
+use super::rundir::Readiness;
 use super::signals::Signals;
 use super::status::Status;
-use super::watchdog::{Look, SILENT, Step, Watchdog};
+use super::watchdog::{Step, Watchdog};
 use crate::appliance::event::{Journal, Severity};
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::lines;
 use crate::appliance::property::Settings;
 use crate::ground::sys;
 use nix::errno::Errno;
-use nix::fcntl::Flock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use std::fs::File;
+use run_dir::Room;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -33,8 +35,6 @@ use std::time::{Duration, Instant};
 
 /// Beyond `drain_time`, for the last sync and the farewells.
 const GRACE: Duration = Duration::from_secs(15);
-/// How often it is looked whether the run directory is there.
-const RUN_DIR_PACE: Duration = Duration::from_secs(3);
 /// A long recovery says that it is alive.
 const PROGRESS: Duration = Duration::from_secs(30);
 /// The line when the core gives up without a word.
@@ -55,10 +55,7 @@ pub struct Keeper<'a> {
     start_at: Instant,
     carrier: Option<Carrier<'a>>,
     keys: Option<KeyWatch>,
-    /// Keeps other supervisors out of a run directory that was made anew.
-    claim: Option<Flock<File>>,
-    /// When the run directory is looked at again.
-    look_at: Instant,
+    room: Room,
     /// The signal that ends it all, once it has come.
     stop: Option<Signal>,
     was_ready: bool,
@@ -103,8 +100,7 @@ impl<'a> Keeper<'a> {
             start_at: Instant::now(),
             carrier: None,
             keys: None,
-            claim: None,
-            look_at: Instant::now(),
+            room: Room::new(),
             stop: None,
             was_ready: false,
         }
@@ -165,6 +161,7 @@ impl<'a> Keeper<'a> {
             }
             if Instant::now() >= self.start_at {
                 self.look_after_run_dir();
+                self.readiness.clear_because("the SMTP core is starting");
                 match self.start() {
                     Ok(core) => self.core = Some(core),
                     Err(error) => {
@@ -188,46 +185,6 @@ impl<'a> Keeper<'a> {
             self.keys_were_looked_at(&found);
         }
         None
-    }
-
-    /// The run directory may have been removed, or something put where the control socket belongs; a core that is not root could
-    /// not mend that. A core that runs makes its socket anew by itself.
-    fn look_after_run_dir(&mut self) {
-        let run_dir = &self.settings.run_dir;
-        // The directory alone says nothing: a line for the appliance log may have made it again.
-        if !run_dir.join(rundir::LOCK).exists() {
-            match rundir::prepare(run_dir, &self.identity).and_then(|()| rundir::claim(run_dir)) {
-                Ok(claim) => {
-                    self.claim = Some(claim);
-                    self.journal.record(Severity::Warning, format!("{} was gone and was made anew", run_dir.display()));
-                }
-                Err(failure) => self.journal.record(Severity::Error, failure.to_string()),
-            }
-        }
-        match rundir::make_room_for_socket(run_dir, self.core.is_some()) {
-            Ok(None) => {}
-            Ok(Some(aside)) => {
-                let text = format!("something else stood where the control socket belongs; it is now {}", aside.display());
-                self.journal.record(Severity::Warning, text);
-            }
-            Err(error) => {
-                self.journal.record(Severity::Error, format!("there is no room for the control socket: {error}"));
-            }
-        }
-    }
-
-    /// The same while a core serves; its readiness must be seen there as well.
-    fn watch_run_dir(&mut self) {
-        let now = Instant::now();
-        let is_well = self.core.as_ref().and_then(|core| core.watchdog.as_ref()).is_some_and(Watchdog::is_well);
-        if now < self.look_at || self.stop.is_some() || !is_well {
-            return;
-        }
-        self.look_at = now + RUN_DIR_PACE;
-        self.look_after_run_dir();
-        if !self.readiness.is_set() {
-            self.tell_ready();
-        }
     }
 
     /// 128 + the signal that ends it all.
@@ -293,112 +250,6 @@ impl<'a> Keeper<'a> {
             self.core_is_ready();
         }
         steps.into_iter().for_each(|step| self.core_hangs_or_not(step));
-    }
-
-    /// Looks whether the core hangs. While it stops, its deadline is what it is measured by.
-    fn watch_core(&mut self) {
-        let Some(core) = self.core.as_mut().filter(|_| self.stop.is_none()) else { return };
-        if let Some(ending) = &mut core.ending {
-            if ending.turn(self.journal, core.child.pid, Instant::now()) {
-                let done = end_core(core);
-                self.journal.record(Severity::Error, format!("the SMTP core that hangs {done}"));
-            }
-            return;
-        }
-        let pid = core.child.pid;
-        let Some(watchdog) = &mut core.watchdog else { return self.watch_start() };
-        let step = watchdog.turn(Instant::now(), || Look::at(pid));
-        self.core_hangs_or_not(step);
-    }
-
-    /// How long a start may say nothing: a former core may hold the data volume that long. `None` = it is never ended.
-    fn start_limit(&self) -> Option<Duration> {
-        let limit = self.settings.watchdog_time;
-        (!limit.is_zero()).then(|| limit + self.settings.drain_time + GRACE)
-    }
-
-    /// Looks whether a core that is not ready yet hangs: a start says that it goes on, however long the queue is.
-    fn watch_start(&mut self) {
-        let limit = self.start_limit();
-        let Some(core) = self.core.as_mut().filter(|core| !core.ends && !core.ready) else { return };
-        let Some(limit) = limit.filter(|limit| core.heard.elapsed() >= *limit) else { return };
-        if !std::mem::replace(&mut core.suspected, true) {
-            core.heard += SILENT;
-            return;
-        }
-        let look = Look::at(core.child.pid);
-        let (state, silent) = (look.to_string(), core.heard.elapsed().as_secs());
-        if let Some(why) = look.is_beyond_help() {
-            if !std::mem::replace(&mut core.spared, true) {
-                let text = format!("the SMTP core has not come further in its start for {silent} s and is not ended: {why}");
-                self.journal.record(Severity::Error, text);
-            }
-            core.heard = Instant::now();
-            return;
-        }
-        let text = format!(
-            "the SMTP core has not come further in its start for {silent} s (watchdog_time and what a former core may take, {} s) and \
-             is ended: {state}; accepted mail is safe on the data volume",
-            limit.as_secs()
-        );
-        core.cause = Some(format!("it hung before it was ready: {state}"));
-        core.error.get_or_insert_with(|| START_LINE.to_owned());
-        let can_answer = look.can_answer();
-        self.journal.record(Severity::Error, text);
-        if can_answer {
-            core.child.orders.say(&Order::Stacks);
-        }
-        core.ending = Some(Ending::begin(can_answer, Instant::now()));
-    }
-
-    fn core_hangs_or_not(&mut self, step: Step) {
-        let Some(core) = self.core.as_mut().filter(|core| self.stop.is_none() && !core.ends) else { return };
-        if matches!(step, Step::Well(_) | Step::DiskIsSlow(_)) && core.ending.take().is_some() {
-            self.journal.record(Severity::Info, "the SMTP core came back while it told where it hung; it is not ended");
-        }
-        if core.ending.is_some() {
-            return;
-        }
-        match step {
-            Step::Wait => {}
-            Step::Hangs(why) => {
-                self.readiness.clear_because(&why);
-                self.journal.record(Severity::Error, format!("the SMTP core hangs and is not ready: {why}"));
-            }
-            Step::DiskIsSlow(why) => {
-                self.readiness.clear_because(&why);
-                let text = format!("the data volume does not answer, the SMTP core takes no mail: {why}");
-                self.journal.record(Severity::Error, text);
-            }
-            Step::Well(after) => {
-                self.tell_ready();
-                let text = format!("the SMTP core is well and ready again, after {} s", after.as_secs());
-                self.journal.record(Severity::Info, text);
-            }
-            Step::Spare(why) => {
-                self.journal.record(Severity::Error, format!("the SMTP core hangs for long and is not ended: {why}"));
-            }
-            Step::End(why) => {
-                self.readiness.clear_because(&why);
-                let text = format!(
-                    "the SMTP core hangs for {} s and is ended, to be started again: {why}; accepted mail is safe on the \
-                     data volume",
-                    self.settings.watchdog_time.as_secs()
-                );
-                self.journal.record(Severity::Error, text);
-                let can_answer = Look::at(core.child.pid).can_answer();
-                if can_answer {
-                    core.child.orders.say(&Order::Stacks);
-                }
-                core.ending = Some(Ending::begin(can_answer, Instant::now()));
-            }
-        }
-    }
-
-    fn tell_ready(&mut self) {
-        if let Err(error) = self.readiness.set() {
-            self.journal.record(Severity::Error, format!("the readiness file cannot be written: {error}"));
-        }
     }
 
     fn core_is_ready(&mut self) {
@@ -522,9 +373,9 @@ impl<'a> Keeper<'a> {
         }
         let pause = self.backoff.after(lived);
         self.start_at = Instant::now() + pause;
-        let said = told(failure);
-        self.journal
-            .record(Severity::Error, format!("the SMTP core {why}; it is started again in {} s{said}", pause.as_secs()));
+        let text = format!("the SMTP core {why}; it is started again in {} s{}", pause.as_secs(), told(failure));
+        self.readiness.clear_because(&text);
+        self.journal.record(Severity::Error, text);
         None
     }
 

@@ -20,32 +20,42 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// It cannot be made or written, is a link, or belongs to somebody else.
 pub fn prepare(path: &Path, identity: &Identity) -> Result<(), Failure> {
-    let failure = |cause: String| {
+    make(path, identity).map_err(|cause| {
         let hint = "mount a tmpfs there or set MTA_RUN_DIR";
         Failure::preconfigure(Exit::Create, format!("run_dir {}: {cause}; {hint}", path.display()))
-    };
+    })
+}
+
+/// As [`prepare`].
+///
+/// # Errors
+/// The cause alone.
+pub fn make(path: &Path, identity: &Identity) -> Result<(), String> {
     let is_new = !path.exists();
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| failure(error.to_string()))?;
-    let meta = path.symlink_metadata().map_err(|error| failure(error.to_string()))?;
+    if path.symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
+        return Err("it is not a directory".to_owned());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| error.to_string())?;
+    let meta = path.symlink_metadata().map_err(|error| error.to_string())?;
     let me = nix::unistd::geteuid();
     if !meta.is_dir() {
-        return Err(failure("it is not a directory".to_owned()));
+        return Err("it is not a directory".to_owned());
     }
     let in_tmp = path.parent().is_some_and(|parent| parent.metadata().is_ok_and(|meta| meta.mode() & 0o002 != 0));
     if in_tmp && meta.uid() != me.as_raw() {
-        return Err(failure(format!("it belongs to uid {}, not to us (uid {me})", meta.uid())));
+        return Err(format!("it belongs to uid {}, not to us (uid {me})", meta.uid()));
     }
     // A directory that others use, such as /run itself, keeps its owner and its mode.
     let is_ours = is_new || meta.gid() == identity.gid.as_raw() || is_empty(path);
     if identity.changes && is_ours {
         std::os::unix::fs::chown(path, Some(me.as_raw()), Some(identity.gid.as_raw()))
             .and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(0o1775)))
-            .map_err(|error| failure(error.to_string()))?;
+            .map_err(|error| error.to_string())?;
     }
     let is_closed = identity.within(|| path.metadata()).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
     identity.within(|| try_entry(path)).map_err(|error| match is_closed {
-        true => failure(format!("a directory above it is closed to uid {} (the SMTP core)", identity.uid)),
-        false => failure(format!("it cannot be written: {error}")),
+        true => format!("a directory above it is closed to uid {} (the SMTP core)", identity.uid),
+        false => format!("it cannot be written: {error}"),
     })
 }
 

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use std::future::Future;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -50,14 +50,16 @@ impl Core {
         let trusted = |path: &PathBuf| given || own == 0 || path.metadata().is_ok_and(|m| m.uid() == own || m.uid() == 0);
         match candidates.into_iter().find(|path| path.exists() && trusted(path)) {
             Some(socket) => Ok(Self { socket }),
-            None => Err(Trouble::new(
-                EX_UNAVAILABLE,
-                format!(
-                    "no appliance is running here: there is no {}. \
+            None => Err(looked.iter().find_map(|path| restarts(Path::new(path))).unwrap_or_else(|| {
+                Trouble::new(
+                    EX_UNAVAILABLE,
+                    format!(
+                        "no appliance is running here: there is no {}. \
                      Start it with 'postern init', or say where its socket is with --socket or MTA_RUN_DIR",
-                    looked.join(", no ")
-                ),
-            )),
+                        looked.join(", no ")
+                    ),
+                )
+            })),
         }
     }
 
@@ -210,12 +212,24 @@ impl Core {
     }
 
     fn unreachable(&self, error: &io::Error) -> Trouble {
+        if error.kind() != io::ErrorKind::PermissionDenied
+            && let Some(restarts) = restarts(&self.socket)
+        {
+            return restarts;
+        }
         let advice = match error.kind() {
             io::ErrorKind::PermissionDenied => "run this as the user of the appliance or as root",
             _ => "no appliance is running here; start it with 'postern init'",
         };
         Trouble::new(EX_UNAVAILABLE, format!("cannot reach {}: {error}; {advice}", self.socket.display()))
     }
+}
+
+/// The appliance runs and its core does not yet, as the supervisor says beside the socket.
+fn restarts(socket: &Path) -> Option<Trouble> {
+    let why = not_ready::why(socket.parent()?)?;
+    let words = format!("the appliance runs, but its core cannot answer now: {}; try again in a moment", harmless(&why));
+    Some(Trouble::new(EX_TEMPFAIL, words))
 }
 
 /// A content on its way from the appliance.

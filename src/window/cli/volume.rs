@@ -4,7 +4,7 @@ use super::{
     EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_UNAVAILABLE, Progress, Trouble, messages, null_sender, to_json,
 };
 use crate::mail::model::{Address, Damage, Files, Findings, Meaning, Rest, RestError};
-use crate::window::words::{count, harmless, size};
+use crate::window::words::{count, counted, harmless, size};
 use serde::Serialize;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -87,20 +87,20 @@ fn report(path: &Path, findings: &Findings, out: &mut dyn Write) -> Result<(), T
         (
             "Queue",
             format!(
-                "{}, {} held, {} recipients waiting, {}",
+                "{}, {} held, {} waiting, {}",
                 messages(findings.messages),
                 count(findings.held),
-                count(findings.recipients_pending),
+                counted(findings.recipients_pending, "recipient"),
                 size(findings.bytes)
             ),
         ),
         (
             "Log",
             format!(
-                "{} segments, {}, {} records, {} of them ends of finished mail",
-                count(findings.segments.files),
+                "{}, {}, {}, {} of them ends of finished mail",
+                counted(findings.segments.files, "segment"),
                 size(findings.segments.octets),
-                count(findings.records),
+                counted(findings.records, "record"),
                 count(findings.finished)
             ),
         ),
@@ -187,7 +187,8 @@ fn notes(findings: &Findings) -> Vec<String> {
         ));
     }
     if findings.imports_unfinished > 0 {
-        notes.push(format!("{} imports that a crash cut off; the next start drops them", count(findings.imports_unfinished)));
+        let cut_off = counted(findings.imports_unfinished, "import");
+        notes.push(format!("{cut_off} that a crash cut off; the next start drops what came in"));
     }
     if findings.orphans.files > 0 {
         notes.push(format!("{} of finished mail; the next start removes them", files(findings.orphans)));
