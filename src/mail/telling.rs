@@ -98,10 +98,29 @@ impl fmt::Display for Paths<'_> {
     }
 }
 
+/// Whether there is a mail log, which hears more than others.
+pub fn is_followed() -> bool {
+    tracing::event_enabled!(target: "mta", Level::DEBUG)
+}
+
+/// Tells the mail log of a recipient that is not tried now, because nothing goes to its destination; `to` is `None` for the
+/// carbon copy. `dsn` is for a reason that has no code of its own.
+pub fn suspended(message: &Message, to: Option<&Address>, delay: f64, (dsn, why): (&str, &str)) {
+    tracing::debug!(
+        target: "mta",
+        queue_id = %message.id,
+        to = to.map(|to| format!("<{to}>")),
+        delay = format_args!("{delay:.3}"),
+        dsn,
+        reply = why,
+        "suspended"
+    );
+}
+
 /// Tells the mail log of a message that is in the queue now, with the client that brought it and its port. Without a mail log
 /// this costs a glance.
 pub fn queued(message: &Message, client: Option<(IpAddr, u16)>, size: u64) {
-    if !tracing::event_enabled!(target: "mta", Level::DEBUG) {
+    if !is_followed() {
         return;
     }
     let message_id = message_id(&message.body);

@@ -19,6 +19,7 @@ pub mod hosts;
 mod login;
 pub mod maillog;
 pub mod metrics;
+mod next;
 mod origin;
 pub mod pair;
 pub mod parts;

@@ -105,7 +105,8 @@ impl PairView {
             address: target_name(envelope, progress.target),
             status: status_name(progress.status).to_owned(),
             attempts: progress.attempts,
-            next_try: (progress.status == Status::Pending && progress.due > 0).then(|| clock::rfc3339(progress.due)),
+            next_try: (progress.status == Status::Pending && progress.due > 0 && progress.due != Progress::PAUSED)
+                .then(|| clock::rfc3339(progress.due)),
             last_reply: progress.reason.clone(),
         };
         Self {

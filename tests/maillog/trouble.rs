@@ -113,3 +113,35 @@ fn mail_flows_though_lines_have_nowhere_to_wait() {
     said(&appliance, "lines of the mail log are dropped");
     assert_eq!(appliance.stop(), 143);
 }
+
+#[test]
+fn mail_that_comes_while_the_next_hop_is_left_alone_is_deferred_for_its_last_reason() {
+    let (share, sink) = (Share::new(), Sink::start("connect=drop"));
+    let appliance = appliance(&share, &sink, &[]);
+    let (first, relay) = (send(&appliance, 1), sink.relay());
+    until("the first try has failed", || match appliance.counter("mta_destinations_unreachable") {
+        0 => Err("not yet".to_owned()),
+        _ => Ok(()),
+    });
+    let second = send(&appliance, 1);
+    appliance.queue(&["pause", &relay]);
+    let third = send(&appliance, 1);
+    until_carried(&appliance);
+    let log = share.log();
+    let line = |id: &str| {
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(id) && line.contains("status=deferred")).collect();
+        let [line] = lines[..] else { panic!("one line about {id}: {log}") };
+        line.split_once("]: ").unwrap().1.to_owned()
+    };
+    assert!(line(&first[0]).contains(" status=deferred (") && !line(&first[0]).contains("suspended"), "{log}");
+    let words = line(&second[0]);
+    assert!(words.contains("to=<box@there.example>, relay=none, delay=") && words.contains(", dsn=4.4.0, "), "{words}");
+    assert!(
+        words.contains("status=deferred (delivery temporarily suspended: ")
+            && words.contains("closed the connection before its greeting"),
+        "{words}"
+    );
+    assert!(line(&third[0]).contains("suspended: an operator has paused the destination)"), "{log}");
+    let program = |id: &str| log.lines().any(|line| line.contains(" postfix/error[") && line.contains(id));
+    assert!(program(&second[0]) && program(&third[0]) && !program(&first[0]), "{log}");
+}

@@ -152,7 +152,7 @@ impl Relay {
                 }
             };
             let Some(targets) = self.begin(destination, name, job) else { continue };
-            if hop == Hop::Refuses && !open && self.state.give_back(destination, job, "421", NOW) {
+            if hop == Hop::Refuses && !open && self.state.give_back(destination, job, "421", NOW, NOW) {
                 break;
             }
             if hop == Hop::Full && !open {
@@ -187,7 +187,7 @@ impl Relay {
     }
 
     fn hold_up(&self, destination: DestinationId, job: Job) {
-        if self.state.give_back(destination, job, "full", NOW) {
+        if self.state.give_back(destination, job, "full", NOW, NOW) {
             return;
         }
         assert!(self.state.held_up(destination, job, "full", NOW).is_empty(), "no mail is old");
@@ -259,7 +259,7 @@ impl Relay {
     /// What a window asks for.
     fn look(&self) {
         let _ = self.state.standings(NOW);
-        let _ = self.state.suspensions(&[Some(DOMAINS[0].to_owned())], NOW);
+        let _ = self.state.rests(&[Some(DOMAINS[0].to_owned())], NOW);
         let _ = self.state.is_being_tried(MessageId(1));
         let _ = self.state.summaries(10, NOW);
     }
@@ -325,7 +325,7 @@ fn who_waits_for_a_host_hears_of_its_room() {
             beside(relay, Relay::free),
             beside(relay, |relay| relay.dispatch(Hop::Takes)),
         ]);
-        assert_eq!(relay.state.suspensions(&[Some(DOMAINS[0].to_owned())], NOW), [None], "it was not told");
+        assert_eq!(relay.state.rests(&[Some(DOMAINS[0].to_owned())], NOW), [None], "it was not told");
     });
 }
 

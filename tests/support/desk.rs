@@ -4,7 +4,7 @@
 use postern::ground::clock;
 use postern::mail::model::{
     Address, AddressError, Answer, Asker, Body, BodyType, Carried, Content, Desk, DeskError, DestinationSummary, Envelope,
-    Filter, Found, Group, Grouping, Groups, Kind, Letter, Message, MessageId, Order, Origin, Pieces, Preview, Progress,
+    Filter, Found, Group, Grouping, Groups, Kind, Letter, Message, MessageId, Order, Origin, Paused, Pieces, Preview, Progress,
     QueueSummary, Refusal, Reply, Seen, Selection, Standing, Status, Submission, Submitted, Target,
 };
 use postern::mail::parse::lenient_mailbox;
@@ -297,11 +297,13 @@ impl Desk for MemoryDesk {
         })
     }
 
-    fn pause(&self, destination: String, paused: bool, asker: Asker) -> Answer<'_, bool> {
+    fn pause(&self, destination: String, paused: bool, asker: Asker) -> Answer<'_, Paused> {
         Box::pin(async move {
             self.askers.lock().unwrap().push(asker);
             let mut all = self.paused.lock().unwrap();
-            Ok(if paused { all.insert(destination) } else { all.remove(&destination) })
+            let waits = |message: &Message| domains(message).contains(&destination);
+            let waiting = self.messages.lock().unwrap().values().filter(|message| waits(message)).count() as u64;
+            Ok(Paused { changed: if paused { all.insert(destination) } else { all.remove(&destination) }, waiting })
         })
     }
 }

@@ -178,6 +178,42 @@ fn orders_hold_release_and_delete() {
     assert_eq!(appliance.counter("mta_notifications_total{kind=\"failed\"}"), 0);
 }
 
+/// One definition of the next try in every view.
+#[test]
+fn mail_of_a_paused_destination_says_so_everywhere() {
+    let sink = Sink::start("rcpt=451");
+    let relay = sink.relay();
+    let appliance = Appliance::start(&[("MTA_SMART_RELAY", &relay)]);
+    send(&appliance, "a@here.example", "tried@there.example");
+    appliance.deferral();
+    appliance.queue(&["pause", &relay]);
+    send(&appliance, "a@here.example", "new@there.example");
+    let said = appliance.queue_in_words(&["list"]);
+    assert_eq!(said.lines().filter(|line| line.contains(" paused ")).count(), 2, "{said}");
+    for message in appliance.messages() {
+        assert!(message["paused"] == true && message["next_try_seconds"].is_null(), "{message}");
+        let id = message["id"].as_str().unwrap();
+        let said = appliance.queue_in_words(&["show", id]);
+        assert!(said.contains("Next try  paused") && said.matches("paused").count() == 2, "{said}");
+        let page = appliance.get(&format!("/queue/{id}"));
+        assert!(page.contains("data-name=\"Next try\">paused<"), "{page}");
+    }
+    for view in ["stats", "destinations"] {
+        let said = appliance.queue_in_words(&[view]);
+        assert!(said.lines().any(|line| line.contains(&relay) && line.contains(" paused ")), "{said}");
+    }
+    let page = appliance.get("/queue");
+    assert_eq!(page.matches("its destination is paused").count(), 2, "{page}");
+    let row = appliance.api("destinations")["destinations"][0].clone();
+    assert!(row["paused"] == true && row["next_try_seconds"].is_null(), "{row}");
+    // A hold is told first; after the end of the pause each has its own time again.
+    appliance.queue(&["hold", "--all", "--yes"]);
+    assert!(appliance.queue_in_words(&["list"]).contains(" held "));
+    appliance.queue(&["release", "--all", "--yes"]);
+    appliance.queue(&["resume", &relay]);
+    assert!(!appliance.queue_in_words(&["list"]).contains("paused"));
+}
+
 #[test]
 fn a_dead_destination_delays_no_other() {
     const EACH: usize = 100;

@@ -23,5 +23,6 @@ mod postfix;
 mod programs;
 mod properties;
 mod seven_bit;
+mod silent;
 mod stop;
 mod strangers;

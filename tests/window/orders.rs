@@ -131,7 +131,13 @@ async fn the_tool_gives_orders() {
         ("delete --recipient a@ --dry-run".to_owned(), "5 messages would be hit; nothing was done.\n"),
         ("hold --recipient nobody@".to_owned(), "0 messages held.\n"),
         ("pause b.example".to_owned(), "Nothing goes there until it is resumed.\n"),
+        ("pause b.example".to_owned(), "Note: b.example was paused already; nothing goes there until you resume it.\n"),
         ("resume b.example".to_owned(), "Mail goes there again.\n"),
+        ("resume b.example".to_owned(), "Note: b.example was not paused; nothing has changed.\n"),
+        (
+            "pause c.example".to_owned(),
+            "Note: no mail waits for c.example now; what comes for it will wait until you resume it.\n",
+        ),
         (format!("delete {id}"), "1 message deleted.\n"),
         ("retry --domain elsewhere.example".to_owned(), "0 messages will be tried now.\n"),
         ("retry --all --json --yes".to_owned(), "{\"messages\":4}\n"),
@@ -205,6 +211,9 @@ async fn whoever_logged_in_gives_orders_through_the_port_and_other_sites_do_not(
     assert_eq!(window.desk.len(), 5);
     let reply = order(&[], r#"{"order":"pause","destination":"b.example"}"#).await;
     assert_eq!((reply.status, window.desk.paused.lock().unwrap().contains("b.example")), (200, true));
+    assert_eq!(reply.json(), serde_json::json!({"messages": 1}));
+    let reply = order(&[], r#"{"order":"resume","destination":"c.example"}"#).await;
+    assert_eq!((reply.status, reply.json()), (200, serde_json::json!({"messages": 0, "remark": "not_paused"})));
 }
 
 #[tokio::test]

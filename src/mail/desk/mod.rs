@@ -10,9 +10,10 @@ mod search;
 
 use super::model::{
     Answer, Asker, Carried, Desk, DeskError, DestinationSummary, Filter, Found, Grouping, Groups, Message, MessageId, Order,
-    Pieces, Preview, QueueSummary, Selection, Status,
+    Paused, Pieces, Preview, Progress, QueueSummary, Selection, Status,
 };
 use super::outbound::Outbound;
+use super::schedule::Rest;
 use super::spool::{Spool, SpoolError};
 use crate::ground::clock;
 use crate::ground::disk::Disk;
@@ -169,13 +170,13 @@ impl<S: Spool> Desk for Office<S> {
     }
 
     /// In a task of its own, for the same reason.
-    fn pause(&self, destination: String, paused: bool, asker: Asker) -> Answer<'_, bool> {
+    fn pause(&self, destination: String, paused: bool, asker: Asker) -> Answer<'_, Paused> {
         let (outbound, pauses, name) = (self.outbound.clone(), self.pauses.clone(), destination.to_ascii_lowercase());
         let task = tokio::task::spawn_blocking(move || {
             let changed = pauses.set(&name, paused, || outbound.state.pause_destination(&name, paused))?;
             outbound.ring(outbound.state.must_ring(clock::steady()));
             orders::audit(if paused { "pause" } else { "resume" }, &format!("destination {name}"), 0, &asker);
-            Ok(changed)
+            Ok(Paused { changed, waiting: outbound.state.waiting_for(&name) })
         });
         Box::pin(async move {
             task.await.unwrap_or_else(|_| Err(DeskError::Storage("the order was cut off; look at the queue".to_owned())))
@@ -205,19 +206,23 @@ impl<S: Spool> Desk for Office<S> {
 }
 
 impl<S: Spool> Outbound<S> {
-    /// What the record does not know: mail behind an unreachable destination waits until that is tried again, for its reason.
+    /// What the record does not know: mail behind an unreachable destination waits until that is tried again, for its reason; and
+    /// behind a paused one it waits for an operator.
     fn as_scheduled(&self, mut message: Message) -> Message {
         let targets: Vec<_> = message.progress.iter().map(|progress| progress.target).collect();
         let destinations: Vec<_> = targets.into_iter().map(|target| self.destination(&message, target)).collect();
-        let suspensions = self.state.suspensions(&destinations, clock::steady());
-        for (progress, suspension) in message.progress.iter_mut().zip(suspensions) {
-            if let Some((until, error)) = suspension
-                && progress.status == Status::Pending
-            {
-                progress.due = progress.due.max(clock::wall(until));
-                if progress.reason.is_empty() {
-                    progress.reason = error;
+        let rests = self.state.rests(&destinations, clock::steady());
+        let waiting = message.progress.iter_mut().zip(rests).filter(|(progress, _)| progress.status == Status::Pending);
+        for (progress, rest) in waiting {
+            match rest {
+                Some(Rest::Paused) => progress.due = Progress::PAUSED,
+                Some(Rest::Until(until, error)) => {
+                    progress.due = progress.due.max(clock::wall(until));
+                    if progress.reason.is_empty() {
+                        progress.reason = error;
+                    }
                 }
+                None => {}
             }
         }
         message

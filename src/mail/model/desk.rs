@@ -119,6 +119,15 @@ pub struct Found {
     pub complete: bool,
 }
 
+/// What became of a pause or its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Paused {
+    /// `false`: it was so already.
+    pub changed: bool,
+    /// Messages that wait for the destination.
+    pub waiting: u64,
+}
+
 /// What an order would hit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Preview {
@@ -248,8 +257,7 @@ pub trait Desk: Send + Sync {
     fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, u64>;
 
     /// Lets nothing more go to a destination, or lets it again; durable when this returns `Ok`. A try in progress ends by itself.
-    /// `false`: it was so already.
-    fn pause(&self, destination: String, paused: bool, asker: Asker) -> Answer<'_, bool>;
+    fn pause(&self, destination: String, paused: bool, asker: Asker) -> Answer<'_, Paused>;
 
     /// One message with its content checked, for whoever carries it away. With `still` after every try of it has ended, of which
     /// a hold begins no new ones.

@@ -33,7 +33,7 @@ pub struct Progress {
     pub status: Status,
     /// Tries so far that ended in a temporary failure.
     pub attempts: u16,
-    /// When to try next, seconds since 1970; 0 = now.
+    /// When to try next, seconds since 1970; 0 = now. What is told to windows is [`Progress::PAUSED`] where the destination is.
     pub due: u32,
     /// What the last try said, at most [`Progress::REASON_MAX`] octets; hostile text. Empty before the first try.
     pub reason: String,
@@ -42,6 +42,9 @@ pub struct Progress {
 impl Progress {
     /// The longest reason that is kept.
     pub const REASON_MAX: usize = 400;
+
+    /// No moment: an operator lets nothing go to the destination. Never in a record.
+    pub const PAUSED: u32 = u32::MAX;
 
     /// The start of every target's walk.
     pub fn new(target: Target) -> Self {

@@ -319,11 +319,11 @@ impl<S: Spool> Courier<S> {
         }
         let refusal = report.outcomes.iter().find(|(_, outcome)| !outcome.remote && outcome.class() == Class::Temporary);
         if report.outcomes.iter().any(|(_, outcome)| outcome.remote) {
-            self.outbound.state.answered(self.destination);
+            self.outbound.state.answered(self.destination, clock::steady());
         } else if let Some((_, refusal)) = refusal.filter(|_| report.reusable) {
             self.outbound.state.refused_us(self.destination, &refusal.words(), clock::steady());
         } else if !report.reusable && self.times.begun.elapsed() >= self.standing.slow_after() {
-            self.outbound.state.dawdled(self.destination);
+            self.outbound.state.dawdled(self.destination, self.began(), clock::steady());
         }
     }
 
@@ -350,11 +350,17 @@ impl<S: Spool> Courier<S> {
 
     /// Whether the destination takes mail over other couriers' connections and only refuses one more: then they carry the job.
     fn others_carry_on(&mut self, job: Job, outcome: &Outcome) -> bool {
-        let crowded = self.outbound.state.give_back(self.destination, job, &outcome.words(), clock::steady());
+        let crowded = self.outbound.state.give_back(self.destination, job, &outcome.words(), self.began(), clock::steady());
         if crowded {
             self.in_hand = None;
         }
         crowded
+    }
+
+    /// When the job in hand was taken, by the schedule's clock.
+    fn began(&self) -> u32 {
+        let seconds = u32::try_from(self.times.begun.elapsed().as_secs()).unwrap_or(u32::MAX);
+        clock::steady().saturating_sub(seconds)
     }
 
     fn note_open(&mut self, open: bool) {
@@ -469,6 +475,7 @@ impl<S: Spool> Drop for Courier<S> {
     fn drop(&mut self) {
         let (in_hand, to_tell) = (self.in_hand.take(), std::mem::take(&mut self.to_tell));
         self.watch.slow_no_more();
+        self.watch.silent_no_more();
         let state = &self.outbound.state;
         let place = !self.watch.without_place();
         let must_ring = state.courier_ended(self.destination, (self.open, place), in_hand, &to_tell, clock::steady());

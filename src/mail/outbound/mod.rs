@@ -13,6 +13,7 @@ mod outcomes;
 mod queue_state;
 #[cfg(test)]
 mod queue_tests;
+mod resting;
 mod seven_bit;
 mod table;
 mod watch;
@@ -168,6 +169,7 @@ impl<S: Spool> Outbound<S> {
     pub fn enqueue(&self, message: Message) {
         self.drop_homeless(&message);
         let jobs = self.jobs(&message, false);
+        self.tell_of_rest(&message);
         let must_ring = self.state.enter(Arc::new(message), &jobs, clock::steady());
         self.ring(must_ring);
     }

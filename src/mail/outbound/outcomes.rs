@@ -276,7 +276,7 @@ const ID_BELIEVED: f64 = 2.0;
 /// The queue id carries the microsecond of acceptance, by the steady clock of the process that took the message. That is another
 /// one after a start with another wall clock, and an id is higher than all before it: where it disagrees with the age of
 /// the message, the age counts.
-fn seconds_since_acceptance(message: &Message) -> f64 {
+pub(super) fn seconds_since_acceptance(message: &Message) -> f64 {
     exact_age(clock::steady_micros(), message.id.0, clock::age(message.arrived))
 }
 

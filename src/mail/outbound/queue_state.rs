@@ -13,10 +13,11 @@ use super::table::Table;
 use crate::appliance::counter::Counters;
 use crate::ground::lock::{Guard, Level, Lock};
 use crate::mail::model::{DestinationSummary, Message, MessageId, Progress, Target};
-use crate::mail::schedule::{self, DestinationId, Fate, HeldBack, Job, Schedule, Slow, Source, Stage, Standing, Waiting};
+use crate::mail::schedule::{self, DestinationId, Fate, HeldBack, Job, Rest, Schedule, Slow, Source, Stage, Standing, Waiting};
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 /// Messages whose progress can be recorded at the same time, if their ids differ enough.
 const RECORDS: usize = 32;
@@ -222,13 +223,30 @@ impl QueueState {
     }
 
     /// A destination answered, whatever it was.
-    pub fn answered(&self, destination: DestinationId) {
-        self.lock().schedule.answered(destination);
+    pub fn answered(&self, destination: DestinationId, now: u32) {
+        self.lock().schedule.answered(destination, now);
     }
 
-    /// A try took long and came to nothing.
-    pub fn dawdled(&self, destination: DestinationId) {
-        self.lock().schedule.dawdled(destination);
+    /// A try that `began` then took long and came to nothing.
+    pub fn dawdled(&self, destination: DestinationId, began: u32, now: u32) {
+        self.lock().schedule.dawdled(destination, began, now);
+    }
+
+    /// Where couriers note the moment when they last heard anything of this destination.
+    pub fn ear(&self, destination: DestinationId) -> Arc<AtomicU32> {
+        self.lock().schedule.ear(destination)
+    }
+
+    /// A courier has heard nothing since that moment.
+    pub fn silent(&self, destination: DestinationId, stage: Stage, quiet_since: u32, now: u32) -> MustRing {
+        let mut state = self.lock();
+        state.schedule.silent(destination, stage, quiet_since, now);
+        state.must_ring(now)
+    }
+
+    /// A silent courier has heard something, or its try has ended.
+    pub fn silent_no_more(&self, destination: DestinationId, stage: Stage) {
+        self.lock().schedule.silent_no_more(destination, stage);
     }
 
     /// Keeps a message in memory until [`QueueState::begin`] or [`QueueState::unclaim`]; one that is not there must be given to
@@ -321,11 +339,11 @@ impl QueueState {
         state.must_ring(now)
     }
 
-    /// A connection was refused. `true`: the destination takes mail over other couriers' connections and only refuses one more;
+    /// A connection that was `began` then was refused. `true`: the destination takes mail over other couriers' connections and only refuses one more;
     /// these carry the job, and its try here has ended.
-    pub fn give_back(&self, destination: DestinationId, job: Job, error: &str, now: u32) -> bool {
+    pub fn give_back(&self, destination: DestinationId, job: Job, error: &str, began: u32, now: u32) -> bool {
         let mut state = self.lock();
-        let crowded = state.schedule.is_only_crowded(destination, error, now);
+        let crowded = state.schedule.is_only_crowded(destination, error, began, now);
         if crowded {
             state.table.end(job.id, destination);
             state.schedule.give_back(destination, job);
@@ -436,11 +454,21 @@ impl QueueState {
         self.lock().schedule.summaries(limit, now)
     }
 
-    /// Until when each of these destinations is left alone, and why.
-    pub fn suspensions(&self, names: &[Option<String>], now: u32) -> Vec<Option<(u32, String)>> {
+    /// Why nothing goes to each of these destinations now.
+    pub fn rests(&self, names: &[Option<String>], now: u32) -> Vec<Option<Rest<String>>> {
         let state = self.lock();
-        let suspension = |name: &Option<String>| state.schedule.suspension(name.as_deref()?, now);
-        names.iter().map(|name| suspension(name).map(|(until, error)| (until, error.to_owned()))).collect()
+        let rest = |name: &Option<String>| {
+            Some(match state.schedule.rest_of(name.as_deref()?, now)? {
+                Rest::Paused => Rest::Paused,
+                Rest::Until(until, error) => Rest::Until(until, error.to_owned()),
+            })
+        };
+        names.iter().map(rest).collect()
+    }
+
+    /// Messages that wait for a destination.
+    pub fn waiting_for(&self, name: &str) -> u64 {
+        self.lock().schedule.waiting_for(name)
     }
 }
 

@@ -1,14 +1,16 @@
-//! Follows the tries of one courier: notices when its next hop takes its time, and ends a try whose courier others need more.
+//! Follows the tries of one courier: notices when its next hop takes its time or says nothing at all, and ends a try whose
+//! courier others need more.
 
 use super::Outbound;
 use crate::ground::clock;
 use crate::mail::deliver::Witness;
-use crate::mail::schedule::{DestinationId, Fate, Stage, Standing};
+use crate::mail::schedule::{DestinationId, Fate, Stage, Standing, silent_after};
 use crate::mail::spool::Spool;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use tokio::time::{sleep, timeout};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// What is known of a courier's try.
 pub(super) struct Watch<S> {
@@ -16,6 +18,10 @@ pub(super) struct Watch<S> {
     destination: DestinationId,
     /// How often the next hop has said or taken something.
     heard: AtomicU32,
+    /// When it last did, by the schedule's clock.
+    heard_at: AtomicU32,
+    /// When any courier of the destination last heard anything.
+    ear: Arc<AtomicU32>,
     /// Whether the end of data may have been sent.
     at_the_end: AtomicBool,
     /// The number under which the schedule knows it as slow; 0 = it is not.
@@ -24,18 +30,24 @@ pub(super) struct Watch<S> {
     without_place: AtomicBool,
     /// It was told to go, though its work ended by itself.
     told_to_go: AtomicBool,
+    /// The stage, by its number and one, in which the schedule counts it as silent; 0 = it does not.
+    silent: AtomicU8,
 }
 
 impl<S: Spool> Watch<S> {
     pub(super) fn new(outbound: Arc<Outbound<S>>, destination: DestinationId) -> Self {
+        let ear = outbound.state.ear(destination);
         Self {
             outbound,
             destination,
             heard: AtomicU32::new(0),
+            heard_at: AtomicU32::new(0),
+            ear,
             at_the_end: AtomicBool::new(false),
             ticket: AtomicU64::new(0),
             without_place: AtomicBool::new(false),
             told_to_go: AtomicBool::new(false),
+            silent: AtomicU8::new(0),
         }
     }
 
@@ -43,6 +55,7 @@ impl<S: Spool> Watch<S> {
     /// courier more, and `work` is dropped.
     pub(super) async fn follow<T>(&self, standing: Standing, stage: Stage, work: impl Future<Output = T>) -> Option<T> {
         self.at_the_end.store(false, Ordering::Relaxed);
+        let begun = clock::steady();
         let slow_after = standing.slow_after();
         let mut work = pin!(work);
         loop {
@@ -61,18 +74,26 @@ impl<S: Spool> Watch<S> {
             let (slow, must_ring) = self.outbound.state.slow(self.destination, stage, clock::steady());
             self.ticket.store(slow.ticket, Ordering::Relaxed);
             self.outbound.ring(must_ring);
+            let quiet_since = self.heard_at.load(Ordering::Relaxed).max(begun);
+            let quiet = Duration::from_secs(clock::steady().saturating_sub(quiet_since).into());
+            let slow_since = Instant::now();
             let ended = loop {
-                let heard = self.heard.load(Ordering::Relaxed);
+                let at_the_end = self.at_the_end.load(Ordering::Relaxed);
+                let stage = if at_the_end { Stage::Final } else { stage };
                 tokio::select! {
                     biased;
                     done = &mut work => break Some(Some(done)),
                     () = slow.home.notified() => break Some(None),
+                    () = sleep_until(slow_since + silent_after(stage).saturating_sub(quiet)), if !self.is_silent() => {
+                        self.fell_silent(stage, quiet_since);
+                    }
                     () = sleep(slow_after) => {}
                 }
                 if self.heard.load(Ordering::Relaxed) != heard {
                     break None;
                 }
             };
+            self.silent_no_more();
             let fate = self.slow_no_more();
             match ended {
                 Some(done) => {
@@ -95,6 +116,28 @@ impl<S: Spool> Watch<S> {
         self.without_place() || self.told_to_go.load(Ordering::Relaxed)
     }
 
+    fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed) != 0
+    }
+
+    /// Nothing was heard for so long that others should know.
+    fn fell_silent(&self, stage: Stage, quiet_since: u32) {
+        self.silent.store(stage as u8 + 1, Ordering::Relaxed);
+        let must_ring = self.outbound.state.silent(self.destination, stage, quiet_since, clock::steady());
+        self.outbound.ring(must_ring);
+    }
+
+    /// Tells the schedule that the courier is not silent, in case it was.
+    pub(super) fn silent_no_more(&self) {
+        let stage = match self.silent.swap(0, Ordering::Relaxed) {
+            0 => return,
+            1 => Stage::Connecting,
+            2 => Stage::Talking,
+            _ => Stage::Final,
+        };
+        self.outbound.state.silent_no_more(self.destination, stage);
+    }
+
     /// Tells the schedule that the courier is not slow, in case it was.
     pub(super) fn slow_no_more(&self) -> Fate {
         let ticket = self.ticket.swap(0, Ordering::Relaxed);
@@ -112,6 +155,9 @@ impl<S: Spool> Watch<S> {
 impl<S: Spool> Witness for Watch<S> {
     fn heard(&self) {
         self.heard.fetch_add(1, Ordering::Relaxed);
+        let now = clock::steady();
+        self.heard_at.store(now, Ordering::Relaxed);
+        self.ear.store(now, Ordering::Relaxed);
     }
 
     fn may_end(&self) -> bool {

@@ -4,6 +4,7 @@ use super::shares::Standing;
 use super::{Job, Source};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use tokio::sync::Notify;
 
 /// Places for ready jobs that are kept although they are empty.
@@ -34,6 +35,14 @@ pub struct Destination {
     pub window: u32,
     /// Of the couriers, those with an open connection.
     pub connected: u32,
+    /// Of the couriers, those that have heard nothing for long; and of these, those with an open connection.
+    pub silent: u32,
+    /// See [`Destination::silent`].
+    pub silent_open: u32,
+    /// When any courier last heard anything, and when a mail was last answered, seconds of the schedule's clock.
+    pub heard_at: Arc<AtomicU32>,
+    /// See [`Destination::heard_at`].
+    pub answered_at: u32,
     /// Connections that the destination was seen to allow, and until when that is believed.
     pub ceiling: (u32, u32),
     /// How often in a row nothing was tried because its hosts had all the connections that they may have.
@@ -65,6 +74,10 @@ impl Destination {
             down_since: None,
             window,
             connected: 0,
+            silent: 0,
+            silent_open: 0,
+            heard_at: Arc::default(),
+            answered_at: 0,
             ceiling: (u32::MAX, 0),
             held_up: 0,
             suspended_until: 0,
@@ -88,13 +101,13 @@ impl Destination {
     /// Whether one of the couriers must go home, with a connection or without: those without are counted behind all others, so
     /// that no connection is closed for them.
     pub fn has_too_many(&self, open: bool) -> bool {
-        self.window < if open { self.connected } else { self.couriers }
+        self.window < self.counted(open)
     }
 
     /// More ready jobs than couriers without one (waiting, or on their way), and room in the window.
     pub fn is_short_handed(&self) -> bool {
         let free_handed = self.couriers.saturating_sub(self.active);
-        self.ready.len() > free_handed as usize && self.couriers < self.window
+        self.ready.len() > free_handed as usize && self.counted(false) < self.window
     }
 
     /// Couriers that hold a place.

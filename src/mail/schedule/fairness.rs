@@ -172,7 +172,7 @@ fn who_refuses_us_is_known_to_be_down_and_is_tried_on() {
     schedule.refused_us(id, "refused us in answer to MAIL", NOW);
     assert_eq!(schedule.unreachable(), 1);
     assert_eq!(Out::default().start(&mut schedule).len(), 1, "it is not left alone");
-    schedule.answered(id);
+    schedule.answered(id, NOW);
     assert_eq!(schedule.unreachable(), 0);
 }
 

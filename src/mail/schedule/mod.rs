@@ -15,7 +15,8 @@
 //!   connections might still have been of use.
 //! * *Shares* (`shares.rs`): no destination, client, sender or kind of destination holds all couriers; those that have never
 //!   answered wait for each other, and the slow make room for those that wait (`slow.rs`).
-//! * *Suspension*: an unreachable destination is left alone for a while; its mail waits without trying one by one.
+//! * *Suspension*: an unreachable destination is left alone for a while; its mail waits without trying one by one. One that an
+//!   operator named is asked again soon, and so is one that says nothing (`silence.rs`); the first answer ends it.
 //! * *Exponential back-off with jitter*: 5 min, 10 min, … up to about an hour (by property), so that retries do not come in
 //!   waves.
 //!
@@ -27,6 +28,7 @@ mod destination;
 mod idle;
 mod places;
 mod shares;
+mod silence;
 mod slow;
 mod standing;
 mod summary;
@@ -39,6 +41,7 @@ use idle::Idlers;
 pub use idle::Waiting;
 pub use places::{HeldBack, Places};
 pub use shares::{Shares, Standing};
+pub use silence::{PROBE_PAUSE, silent_after};
 pub use slow::{Fate, Slow, Stage};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -110,6 +113,15 @@ impl DestinationId {
     }
 }
 
+/// Why nothing goes to a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest<T> {
+    /// An operator wants it so.
+    Paused,
+    /// It is left alone until then, for that reason.
+    Until(u32, T),
+}
+
 /// All jobs that wait, and the destinations they wait for.
 pub struct Schedule {
     config: Config,
@@ -118,6 +130,8 @@ pub struct Schedule {
     free: Vec<DestinationId>,
     /// Destinations that an operator lets nothing go to, known or not.
     paused: HashSet<String>,
+    /// Destinations that an operator named as the way out.
+    named: HashSet<Arc<str>>,
     /// Jobs that wait for their time.
     deferred: Deferred,
     /// Suspended destinations with ready jobs, by the end of the suspension.
@@ -136,6 +150,7 @@ impl Schedule {
             names: HashMap::new(),
             free: Vec::new(),
             paused: HashSet::new(),
+            named: HashSet::new(),
             deferred: Deferred::default(),
             suspended: BinaryHeap::new(),
             places: Places::new(config.couriers_max),
@@ -203,10 +218,14 @@ impl Schedule {
         destination.connected = if open { destination.connected + 1 } else { destination.connected.saturating_sub(1) };
     }
 
-    /// A connection was refused. `true`: others are open, so the destination is well and only allows no more of them.
-    pub fn is_only_crowded(&mut self, id: DestinationId, error: &str, now: u32) -> bool {
+    /// A connection that was `began` then was refused. `true`: others are open, so the destination is well and only allows no more
+    /// of them; or it has answered since.
+    pub fn is_only_crowded(&mut self, id: DestinationId, error: &str, began: u32, now: u32) -> bool {
         let destination = &mut self.destinations[id.0 as usize];
-        let open = destination.connected;
+        if destination.has_answered_since(began, now) {
+            return true;
+        }
+        let open = destination.connected.saturating_sub(destination.silent_open);
         if open == 0 {
             return false;
         }
@@ -224,7 +243,10 @@ impl Schedule {
         let limit = if until > now { allowed.min(ceiling) } else { allowed };
         destination.window = (destination.window + 1).min(limit);
         destination.last_error.clear();
-        self.answered(id);
+        if destination.held_up == 0 {
+            destination.suspended_until = 0;
+        }
+        self.answered(id, now);
         self.offer(id);
     }
 
@@ -243,7 +265,7 @@ impl Schedule {
     /// The destination cannot be reached: it is left alone for a while. Gives back waiting jobs whose senders must hear of it
     /// (their lifetime has ended, or the delay notice is due); they count as taken.
     pub fn down(&mut self, id: DestinationId, error: &str, now: u32) -> Vec<Job> {
-        let until = now.saturating_add(self.backoff(1));
+        let until = now.saturating_add(self.pause_of(id));
         let destination = &mut self.destinations[id.0 as usize];
         error.clone_into(&mut destination.last_error);
         destination.window = 1;
@@ -333,10 +355,19 @@ impl Schedule {
         self.destinations[id.0 as usize].name.clone()
     }
 
-    /// Until when a destination is left alone, and why; `None` when it is not.
-    pub fn suspension(&self, name: &str, now: u32) -> Option<(u32, &str)> {
+    /// Why nothing goes to a destination now; `None` when it does.
+    pub fn rest_of(&self, name: &str, now: u32) -> Option<Rest<&str>> {
+        if self.paused.contains(name) {
+            return Some(Rest::Paused);
+        }
         let destination = &self.destinations[self.names.get(name)?.0 as usize];
-        (destination.suspended_until > now).then_some((destination.suspended_until, destination.last_error.as_str()))
+        let suspended = destination.suspended_until > now;
+        suspended.then_some(Rest::Until(destination.suspended_until, destination.last_error.as_str()))
+    }
+
+    /// Messages that wait for a destination.
+    pub fn waiting_for(&self, name: &str) -> u64 {
+        self.names.get(name).map_or(0, |id| self.destinations[id.0 as usize].messages())
     }
 
     /// When to look again although nothing happens.

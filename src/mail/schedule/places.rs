@@ -259,6 +259,7 @@ impl Schedule {
     /// A destination that an operator named is known from the start.
     pub fn vouch_for(&mut self, name: &str) {
         self.places.remember(name.into());
+        self.named.insert(name.into());
         if let Some(id) = self.names.get(name).copied() {
             self.stands(id, Standing::Known);
         }
@@ -275,16 +276,20 @@ impl Schedule {
     }
 
     /// The destination answered, whatever it was.
-    pub fn answered(&mut self, id: DestinationId) {
+    pub fn answered(&mut self, id: DestinationId, now: u32) {
         let destination = &mut self.destinations[id.0 as usize];
+        destination.answered_at = now;
         destination.down_since = None;
         destination.held_up = 0;
         self.stands(id, Standing::Known);
     }
 
-    /// A try took long and came to nothing; nobody says that the destination is down.
-    pub fn dawdled(&mut self, id: DestinationId) {
+    /// A try that `began` then took long and came to nothing; nobody says that the destination is down.
+    pub fn dawdled(&mut self, id: DestinationId, began: u32, now: u32) {
         let destination = &mut self.destinations[id.0 as usize];
+        if destination.has_answered_since(began, now) {
+            return;
+        }
         destination.window = (destination.window / 2).max(1);
         self.stands(id, Standing::Suspect);
     }

@@ -51,12 +51,14 @@ impl Schedule {
 fn row(waiting: &Waiting, destination: &Destination, now: u32) -> DestinationSummary {
     let goes = !destination.paused && !destination.ready.is_empty();
     let ready_at = goes.then(|| destination.suspended_until.max(now));
+    // A mail whose time comes while the destination is left alone waits for the end of that.
+    let due = waiting.due.filter(|_| !destination.paused).map(|due| due.max(destination.suspended_until));
     DestinationSummary {
         name: destination.name.to_string(),
         messages: destination.messages(),
         active: u64::from(destination.active),
         oldest: waiting.arrived,
-        next_try: ready_at.into_iter().chain(waiting.due.filter(|_| !destination.paused)).min(),
+        next_try: ready_at.into_iter().chain(due).min(),
         last_error: destination.last_error.clone(),
         deferred: u64::from(destination.deferred) + deferred_among_ready(destination, now).count() as u64,
         couriers: destination.couriers,

@@ -217,12 +217,12 @@ fn a_destination_that_allows_no_more_connections_keeps_those_it_has() {
     }
     assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
     let id = schedule.intern("a.example");
-    assert!(!schedule.is_only_crowded(id, "refused", NOW), "nothing is open: it is down");
+    assert!(!schedule.is_only_crowded(id, "refused", NOW, NOW), "nothing is open: it is down");
     for _ in 0..4 {
         schedule.connected(id, true);
     }
     let fifth = schedule.take(id, false, NOW).unwrap();
-    assert!(schedule.is_only_crowded(id, "421 too many connections", NOW));
+    assert!(schedule.is_only_crowded(id, "421 too many connections", NOW, NOW));
     schedule.give_back(id, fifth);
     assert!(schedule.may_wait(id, NOW), "nobody closes a good connection for one that was refused");
     assert_eq!(schedule.take(id, false, NOW), None, "one without a connection goes home");
@@ -244,9 +244,10 @@ fn mail_for_hosts_without_room_waits_for_an_invitation_or_longer_each_time() {
         let taken = schedule.take(id, false, now).unwrap();
         assert!(schedule.held_up(id, taken, "full", now).is_empty());
         schedule.courier_ended(id, false);
-        assert_eq!((schedule.start(now), schedule.suspension("a.example", now).unwrap().1), (None, "full"));
-        let wake = schedule.suspension("a.example", now).unwrap().0;
+        let Some(Rest::Until(wake, error)) = schedule.rest_of("a.example", now) else { panic!("it does not wait") };
+        assert_eq!(error, "full");
         pauses.push(wake - now);
+        assert_eq!(schedule.start(now), None);
         now = wake;
     }
     assert!(pauses[0] <= HELD_UP_PAUSE && pauses[9] > HELD_UP_PAUSE_MAX / 2 && pauses[9] <= HELD_UP_PAUSE_MAX, "{pauses:?}");
@@ -280,4 +281,22 @@ fn mail_that_waits_for_a_host_ends_with_its_lifetime() {
     let id = schedule.start(late).unwrap();
     let first = schedule.take(id, false, late).unwrap();
     assert_eq!(schedule.held_up(id, first, "full", late).len(), 2, "the job in hand as well");
+}
+
+#[test]
+fn the_next_try_of_a_destination_is_the_later_of_its_rest_and_of_the_mails_own_time() {
+    let mut schedule = schedule();
+    let next = |schedule: &Schedule| schedule.summaries(1, NOW)[0].next_try;
+    schedule.add("a.example", job(1), NOW + 10, NOW);
+    let id = schedule.intern("a.example");
+    schedule.down(id, "refused", NOW);
+    let Some(Rest::Until(until, _)) = schedule.rest_of("a.example", NOW) else { panic!("it is left alone") };
+    assert_eq!(next(&schedule), Some(until), "its mail is due before, and is not tried");
+    schedule.remove(&HashSet::from([MessageId(1)]));
+    schedule.add("a.example", job(2), until + 100, NOW);
+    assert_eq!(next(&schedule), Some(until + 100));
+    schedule.add("a.example", job(3), 0, NOW);
+    assert_eq!(next(&schedule), Some(until));
+    schedule.pause("a.example", true);
+    assert_eq!((next(&schedule), schedule.rest_of("a.example", NOW)), (None, Some(Rest::Paused)));
 }

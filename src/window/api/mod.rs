@@ -27,7 +27,7 @@ pub(super) use groups::view as groups_view;
 pub use groups::{GroupView, GroupsView};
 pub use history::{AttemptView, AttemptsView, FinishedView, HistoryView};
 pub(super) use history::{HistoryQuery, attempts_view, finished_view, history_view};
-pub use orders::{HitView, IDS_MAX, OrderView};
+pub use orders::{HitView, IDS_MAX, OrderView, Remark};
 pub(super) use orders::{Wish, carry_out};
 pub use queue::{
     DESTINATIONS_MAX, DestinationView, DestinationsView, MessageView, PAGE_MAX, PageView, RECIPIENTS_SHOWN, RecipientView,

@@ -4,7 +4,7 @@
 
 use super::filter::FilterView;
 use super::{Answer, desk_error, error};
-use crate::mail::model::{DeskError, Filter, MessageId, Order, Selection};
+use crate::mail::model::{DeskError, Filter, MessageId, Order, Paused, Selection};
 use crate::window::answer;
 use crate::window::routes::{Door, Visit};
 use crate::window::server::Window;
@@ -71,6 +71,41 @@ pub struct HitView {
     /// Of a preview: there may be more, time was up; absent = that is all.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub incomplete: bool,
+    /// Of `pause` and `resume`: what whoever asked may not expect; absent = nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remark: Option<Remark>,
+}
+
+/// What is to be said of a `pause` or `resume` that was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Remark {
+    /// It is paused, and no mail waits for it: a name that is meant ahead, or one that is misspelt.
+    NoMailWaits,
+    /// It was paused before.
+    PausedAlready,
+    /// It was not paused.
+    NotPaused,
+}
+
+impl Remark {
+    fn of(paused: bool, done: Paused) -> Option<Self> {
+        match (paused, done.changed) {
+            (false, false) => Some(Self::NotPaused),
+            (true, _) if done.waiting == 0 => Some(Self::NoMailWaits),
+            (true, false) => Some(Self::PausedAlready),
+            _ => None,
+        }
+    }
+
+    /// The remark in words; `name` is the destination, or stands for it.
+    pub(in crate::window) fn words(self, name: &str) -> String {
+        match self {
+            Self::NoMailWaits => format!("no mail waits for {name} now; what comes for it will wait until you resume it"),
+            Self::PausedAlready => format!("{name} was paused already; nothing goes there until you resume it"),
+            Self::NotPaused => format!("{name} was not paused; nothing has changed"),
+        }
+    }
 }
 
 /// What an order says, understood.
@@ -115,16 +150,17 @@ pub(in crate::window) async fn carry_out(
     preview: bool,
 ) -> Result<HitView, DeskError> {
     let desk = &window.views.desk;
-    let done = |messages| HitView { messages, preview: false, sample: Vec::new(), incomplete: false };
+    let done = |messages| HitView { messages, preview: false, sample: Vec::new(), incomplete: false, remark: None };
     match (wish, preview) {
         (Wish::Messages(order, selection), false) => desk.order(order, selection, visit.asker()).await.map(done),
         (Wish::Messages(order, selection), true) => {
             let seen = desk.preview(order, selection, PREVIEW_PATIENCE).await?;
             let sample = seen.sample.iter().map(MessageId::to_string).collect();
-            Ok(HitView { messages: seen.messages, preview: true, sample, incomplete: !seen.complete })
+            Ok(HitView { preview: true, sample, incomplete: !seen.complete, ..done(seen.messages) })
         }
         (Wish::Pause(destination, paused), false) => {
-            desk.pause(destination, paused, visit.asker()).await.map(|changed| done(u64::from(changed)))
+            let became = desk.pause(destination, paused, visit.asker()).await?;
+            Ok(HitView { remark: Remark::of(paused, became), ..done(u64::from(became.changed)) })
         }
         (Wish::Pause(destination, paused), true) => {
             let known = desk.destinations(super::DESTINATIONS_MAX).into_iter().any(|d| d.name == destination && d.paused);
@@ -191,6 +227,17 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_that_is_not_what_was_expected_says_so() {
+        let of = |paused, changed, waiting| Remark::of(paused, Paused { changed, waiting });
+        assert_eq!([of(true, true, 5), of(false, true, 5), of(false, true, 0)], [None; 3]);
+        assert_eq!(of(true, true, 0), Some(Remark::NoMailWaits));
+        assert_eq!(of(true, false, 0), Some(Remark::NoMailWaits));
+        assert_eq!(of(true, false, 5), Some(Remark::PausedAlready));
+        assert_eq!([of(false, false, 5), of(false, false, 0)], [Some(Remark::NotPaused); 2]);
+        assert_eq!(Remark::NotPaused.words("b.example"), "b.example was not paused; nothing has changed");
+    }
 
     #[test]
     fn an_order_names_exactly_one_selection() {

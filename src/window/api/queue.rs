@@ -55,7 +55,7 @@ pub struct DestinationView {
     pub active: u64,
     /// Age of the oldest.
     pub oldest_age_seconds: Option<u64>,
-    /// Seconds until the next try, 0 = now; `null` when all are being tried or held.
+    /// Seconds until the next try, 0 = now; `null` when all are being tried, or while it is paused.
     pub next_try_seconds: Option<u64>,
     /// What the last failed try said; empty when none failed.
     pub last_error: String,
@@ -160,8 +160,11 @@ pub struct MessageView {
     pub recipients_total: usize,
     /// How many of them still wait.
     pub recipients_pending: usize,
-    /// Seconds until the next try of any, 0 = now; `null` when held.
+    /// Seconds until the next try of any, 0 = now; `null` when held, or when nothing goes to any of its destinations.
     pub next_try_seconds: Option<u64>,
+    /// Whether nothing goes to any destination that it waits for, because an operator wants it so; absent = no.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
     /// The recipients; in a page of the queue only the first ones that still wait.
     pub recipients: Vec<RecipientView>,
     /// The carbon copy to `cc_mta`, where there is one.
@@ -177,8 +180,11 @@ pub struct RecipientView {
     pub status: String,
     /// Tries that ended in a temporary failure.
     pub attempts: u16,
-    /// Seconds until the next try, 0 = now; `null` unless pending.
+    /// Seconds until the next try, 0 = now; `null` unless pending, and while it is held or its destination is paused.
     pub next_try_seconds: Option<u64>,
+    /// Whether an operator lets nothing go to its destination; absent = no.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
     /// What the last try said.
     pub last_reply: String,
 }
@@ -294,12 +300,15 @@ pub(super) async fn body(window: &Window, id: MessageId) -> Answer {
 
 fn message_view(message: &Message, now: u32, shown: Option<usize>) -> MessageView {
     let envelope = &message.envelope;
-    let due = |progress: &Progress| (!message.held && progress.status == Status::Pending).then(|| since(now, progress.due));
+    let paused = |progress: &Progress| progress.status == Status::Pending && progress.due == Progress::PAUSED;
+    let waits = |progress: &Progress| !message.held && progress.status == Status::Pending && !paused(progress);
+    let due = |progress: &Progress| waits(progress).then(|| since(now, progress.due));
     let view = |progress: &Progress| RecipientView {
         address: target_name(envelope, progress.target),
         status: status_name(progress.status).to_owned(),
         attempts: progress.attempts,
         next_try_seconds: due(progress),
+        paused: paused(progress),
         last_reply: progress.reason.clone(),
     };
     let recipients = || message.progress.iter().filter(|progress| progress.target != Target::Copy);
@@ -322,6 +331,10 @@ fn message_view(message: &Message, now: u32, shown: Option<usize>) -> MessageVie
         recipients_total: envelope.recipients.len(),
         recipients_pending: pending().count(),
         next_try_seconds: message.progress.iter().filter_map(due).min(),
+        paused: {
+            let mut pending = message.progress.iter().filter(|progress| progress.status == Status::Pending).peekable();
+            pending.peek().is_some() && pending.all(paused)
+        },
         recipients: match shown {
             Some(limit) => pending().take(limit).map(view).collect(),
             None => recipients().map(view).collect(),

@@ -2,10 +2,11 @@
 
 use super::call::Core;
 use super::table::Table;
-use super::{EX_USAGE, Trouble, messages, next_try, null_sender, print_json, to_json};
+use super::{EX_USAGE, Trouble, messages, null_sender, print_json, to_json};
 use crate::window::api::{
     AttemptsView, DestinationsView, FilterView, GroupsView, HistoryView, MessageView, PAGE_MAX, PageView, TextView,
 };
+use crate::window::next::NextTry;
 use crate::window::words::{count, harmless, shorten, size, span};
 use clap::{Args, ValueEnum};
 use std::io::Write;
@@ -156,7 +157,7 @@ fn list_table(messages: &[MessageView], first: bool) -> Table {
             &message.id,
             &span(message.age_seconds),
             &size(message.size_bytes),
-            &next_try(message.held, message.next_try_seconds),
+            &NextTry::of_message(message).to_string(),
             null_sender(&message.sender),
             &to,
             first.map(|recipient| recipient.last_reply.as_str()).unwrap_or_default(),
@@ -181,11 +182,7 @@ pub(super) async fn destinations(core: &Core, json: bool, out: &mut dyn Write) -
     let mut table = Table::new(&head, &[40, 9, 9, 9, 9, 9, 9, 9, 14, 100]);
     for destination in &found.destinations {
         let numbers: Vec<String> = destination.ages.iter().map(|number| count(*number)).collect();
-        let next = match destination.next_try_seconds {
-            _ if destination.paused => "paused".to_owned(),
-            None if destination.active > 0 => "being tried".to_owned(),
-            next => next_try(next.is_none(), next),
-        };
+        let next = NextTry::of_destination(destination).to_string();
         let messages = count(destination.messages);
         let mut row = vec![destination.name.as_str(), &messages];
         row.extend(numbers.iter().map(String::as_str));
@@ -213,7 +210,7 @@ pub(super) async fn groups(core: &Core, by: By, json: bool, out: &mut dyn Write)
     }
     table.write(out)?;
     if found.sampled {
-        writeln!(out, "These are {} of {} messages, evenly chosen.", count(found.seen), count(found.total))?;
+        writeln!(out, "These are {} of {}, evenly chosen.", count(found.seen), messages(found.total))?;
     }
     Ok(())
 }

@@ -15,7 +15,8 @@ mod store;
 mod table;
 mod volume;
 
-use super::words::{count, harmless, size, span, states};
+use super::next::NextTry;
+use super::words::{count, counted, harmless, size, span, states};
 use crate::ground::text::harmless_json;
 use crate::window::api::{DestinationsView, FinishedView, MessageView, RecipientView, StatusView};
 use call::Core;
@@ -358,17 +359,16 @@ async fn show(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<
         ("Client", &client),
         ("Subject", subject),
         ("Size", &size(message.size_bytes)),
-        ("Next try", &next_try(message.held, message.next_try_seconds)),
+        ("Next try", &NextTry::of_message(&message).to_string()),
     ];
     for (name, value) in facts {
         writeln!(out, "{name:<9} {}", harmless(value))?;
     }
     writeln!(out)?;
     let mut table = Table::new(&["RECIPIENT", "STATE", "TRIES", "NEXT TRY", "LAST REPLY"], &[60, 9, 5, 14, 400]);
-    for RecipientView { address, status, attempts, next_try_seconds, last_reply } in
-        message.recipients.iter().chain(&message.copy)
-    {
-        let next = if status == "pending" { next_try(message.held, *next_try_seconds) } else { String::new() };
+    for recipient in message.recipients.iter().chain(&message.copy) {
+        let RecipientView { address, status, attempts, last_reply, .. } = recipient;
+        let next = NextTry::of_recipient(&message, recipient).to_string();
         table.row(&[address, status, &attempts.to_string(), &next, last_reply]);
     }
     table.write(out)?;
@@ -434,10 +434,7 @@ async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Troub
         writeln!(out)?;
         let mut table = Table::new(&["DESTINATION", "MESSAGES", "OLDEST", "NEXT TRY", "LAST ERROR"], &[48, 9, 11, 14, 120]);
         for destination in &destinations.destinations {
-            let next = match destination.next_try_seconds {
-                None if destination.active > 0 => "being tried".to_owned(),
-                next => next_try(next.is_none(), next),
-            };
+            let next = NextTry::of_destination(destination).to_string();
             let oldest = destination.oldest_age_seconds.map(span).unwrap_or_default();
             table.row(&[&destination.name, &count(destination.messages), &oldest, &next, &destination.last_error]);
         }
@@ -446,18 +443,8 @@ async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Troub
     Ok(())
 }
 
-fn next_try(held: bool, seconds: Option<u64>) -> String {
-    match seconds {
-        _ if held => "held".to_owned(),
-        Some(0) => "now".to_owned(),
-        Some(seconds) => format!("in {}", span(seconds)),
-        None => String::new(),
-    }
-}
-
 fn messages(number: u64) -> String {
-    let noun = if number == 1 { "message" } else { "messages" };
-    format!("{} {noun}", count(number))
+    counted(number, "message")
 }
 
 fn null_sender(sender: &str) -> &str {

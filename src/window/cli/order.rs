@@ -4,6 +4,7 @@ use super::call::Core;
 use super::look::FilterArgs;
 use super::{EX_DECLINED, EX_USAGE, Trouble, check_id, messages, print_json};
 use crate::window::api::{HitView, OrderView};
+use crate::window::words::harmless;
 use clap::Args;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
@@ -108,6 +109,10 @@ pub(super) async fn give(core: &Core, order: &OrderView, json: bool, out: &mut d
     if order.preview {
         let surely = if hit.incomplete { "At least " } else { "" };
         return Ok(writeln!(out, "{surely}{} would be hit; nothing was done.", messages(hit.messages))?);
+    }
+    if let Some(remark) = hit.remark {
+        let name = harmless(order.destination.as_deref().unwrap_or_default());
+        return Ok(writeln!(out, "Note: {}.", remark.words(&name))?);
     }
     let done = match order.order.as_str() {
         "pause" => return Ok(writeln!(out, "Nothing goes there until it is resumed.")?),

@@ -11,7 +11,7 @@ use crate::window::answer::{self, Answer, HTML};
 use crate::window::api::{self, FilterView, IDS_MAX, OrderView, Wish};
 use crate::window::routes::Visit;
 use crate::window::server::Window;
-use crate::window::words::{count, harmless};
+use crate::window::words::{counted, harmless};
 use askama::Template;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -90,7 +90,7 @@ pub(super) async fn act(window: &Window, visit: &Visit<'_>, content: Incoming) -
     }
     let mark = if back.contains('?') { '&' } else { '?' };
     let (root, back) = (visit.root(), back.trim_start_matches('/'));
-    Ok(see_other(&format!("{root}{back}{mark}{}", notice::query(&order.order, hit.messages))))
+    Ok(see_other(&format!("{root}{back}{mark}{}", notice::query(&order.order, &hit))))
 }
 
 /// What is asked before it is done.
@@ -157,9 +157,8 @@ impl Form {
 fn question(order: &str, messages: u64, complete: bool) -> String {
     let number = match (messages, complete) {
         (0, true) => return "No message is hit by this. There is nothing to do.".to_owned(),
-        (1, true) => "1 message".to_owned(),
-        (messages, true) => format!("{} messages", count(messages)),
-        (messages, false) => format!("at least {} messages", count(messages)),
+        (messages, true) => counted(messages, "message"),
+        (messages, false) => format!("at least {}", counted(messages, "message")),
     };
     let verb = match order {
         "delete" => "Delete",

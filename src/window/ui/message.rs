@@ -7,6 +7,7 @@ use super::text::{Text, text};
 use super::{Frame, Refused};
 use crate::mail::model::MessageId;
 use crate::window::api::{self, MessageView, RecipientView, TextView};
+use crate::window::next::NextTry;
 use crate::window::rights::Need;
 use crate::window::routes::Visit;
 use crate::window::server::Window;
@@ -102,7 +103,13 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>, id: MessageId) -> R
             Some(client) => format!("{client}, which called itself {}", harmless(&message.helo)),
             None => "this appliance".to_owned(),
         },
-        recipients: message.recipients.iter().chain(&message.copy).take(RECIPIENTS).map(recipient).collect(),
+        recipients: message
+            .recipients
+            .iter()
+            .chain(&message.copy)
+            .take(RECIPIENTS)
+            .map(|one| recipient(&message, one))
+            .collect(),
         more: message.recipients.len().saturating_sub(RECIPIENTS),
         content,
         tries: tries(window, id).await,
@@ -139,17 +146,13 @@ fn one_try(attempt: &api::AttemptView) -> Try {
     }
 }
 
-fn recipient(recipient: &RecipientView) -> Recipient {
+fn recipient(message: &MessageView, recipient: &RecipientView) -> Recipient {
     Recipient {
         address: text(&recipient.address, NAME_SHOWN),
         status: recipient.status.clone(),
         // What is counted are the tries that went wrong; the last one of who waits no more did not.
         attempts: count(u64::from(recipient.attempts) + u64::from(recipient.status != "pending")),
-        next: match recipient.next_try_seconds {
-            Some(0) => "due now".to_owned(),
-            Some(seconds) => format!("in {}", span(seconds)),
-            None => String::new(),
-        },
+        next: NextTry::of_recipient(message, recipient).to_string(),
         reply: text(&recipient.last_reply, REPLY_SHOWN),
     }
 }

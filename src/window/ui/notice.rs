@@ -1,6 +1,7 @@
 //! One line on top of a page about what was just done: it travels in the query string, as numbers and words of a closed list.
 
-use crate::window::words::count;
+use crate::window::api::{HitView, Remark};
+use crate::window::words::counted;
 
 /// The query of a page without the notice, and the notice in words.
 pub(super) fn split(query: &str) -> (String, Option<String>) {
@@ -13,17 +14,27 @@ pub(super) fn split(query: &str) -> (String, Option<String>) {
             _ => drop(rest.append_pair(&name, &value)),
         }
     }
-    let messages = if hit == 1 { "1 message".to_owned() } else { format!("{} messages", count(hit)) };
+    let messages = counted(hit, "message");
     (rest.finish(), order.map(|words| words.replace("{}", &messages)))
 }
 
 /// The query that makes a page say so.
-pub(super) fn query(order: &str, hit: u64) -> String {
-    format!("done={order}&n={hit}")
+pub(super) fn query(order: &str, hit: &HitView) -> String {
+    let done = match hit.remark {
+        Some(Remark::NoMailWaits) => "no_mail_waits",
+        Some(Remark::PausedAlready) => "paused_already",
+        Some(Remark::NotPaused) => "not_paused",
+        None => order,
+    };
+    format!("done={done}&n={}", hit.messages)
 }
 
-fn words(order: &str) -> Option<&'static str> {
-    Some(match order {
+fn words(order: &str) -> Option<String> {
+    let remark = |remark: Remark| Some(format!("Note: {}.", remark.words("that destination")));
+    let words = match order {
+        "no_mail_waits" => return remark(Remark::NoMailWaits),
+        "paused_already" => return remark(Remark::PausedAlready),
+        "not_paused" => return remark(Remark::NotPaused),
         "retry" => "{} will be tried now.",
         "hold" => "{} held.",
         "release" => "{} released.",
@@ -31,7 +42,8 @@ fn words(order: &str) -> Option<&'static str> {
         "pause" => "Paused: nothing goes to that destination until you resume it.",
         "resume" => "Resumed: mail goes to that destination again.",
         _ => return None,
-    })
+    };
+    Some(words.to_owned())
 }
 
 #[cfg(test)]
@@ -41,7 +53,11 @@ mod tests {
     #[test]
     fn a_notice_says_only_what_is_on_the_list() {
         assert_eq!(split("sender=a+b&done=hold&n=1"), ("sender=a+b".into(), Some("1 message held.".into())));
-        assert_eq!(split(&query("retry", 1200)), (String::new(), Some("1,200 messages will be tried now.".into())));
+        let hit = HitView { messages: 1200, preview: false, sample: Vec::new(), incomplete: false, remark: None };
+        assert_eq!(split(&query("retry", &hit)), (String::new(), Some("1,200 messages will be tried now.".into())));
+        let not = HitView { remark: Some(Remark::NotPaused), ..hit };
+        let words = "Note: that destination was not paused; nothing has changed.";
+        assert_eq!(split(&query("resume", &not)), (String::new(), Some(words.into())));
         assert_eq!(split("done=%3Cb%3E&n=1"), (String::new(), None));
     }
 }

@@ -8,6 +8,7 @@ use super::{Frame, Refused};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::window::api::{self, DestinationView, StatusView};
+use crate::window::next::NextTry;
 use crate::window::parts::{Condition, PartView};
 use crate::window::pulse::{Point, SPANS};
 use crate::window::routes::Visit;
@@ -226,20 +227,8 @@ fn row(destination: &DestinationView, longest: u64) -> Row {
         messages: count(destination.messages),
         bar: (destination.messages * 100 / longest).max(1),
         oldest: destination.oldest_age_seconds.map(span).unwrap_or_default(),
-        next: next_try(destination),
+        next: NextTry::of_destination(destination).to_string(),
         error: text(&destination.last_error, ERROR_SHOWN),
-    }
-}
-
-/// When a destination's mail is tried, in words.
-pub(super) fn next_try(destination: &DestinationView) -> String {
-    match (destination.active, destination.next_try_seconds) {
-        _ if destination.paused => "paused".to_owned(),
-        (0, Some(0)) => "now".to_owned(),
-        (0, Some(seconds)) => format!("in {}", span(seconds)),
-        (0, None) => "held".to_owned(),
-        (active, _) if active == destination.messages => "being tried".to_owned(),
-        (active, _) => format!("{} being tried", count(active)),
     }
 }
 

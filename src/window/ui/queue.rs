@@ -7,9 +7,10 @@ use super::text::{Text, encoded, text};
 use super::{Frame, Refused};
 use crate::mail::model::{DestinationSummary, Grouping};
 use crate::window::api::{self, DestinationView, FilterView, MessageView, PageQuery};
+use crate::window::next::NextTry;
 use crate::window::routes::Visit;
 use crate::window::server::Window;
-use crate::window::words::{count, size, span};
+use crate::window::words::{count, counted, size, span};
 use askama::Template;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -122,7 +123,7 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, R
         sampled,
         total: count(window.views.desk.summary().messages),
         looked: (!found.complete && !conditions.is_empty() && found.messages.len() < PAGE)
-            .then(|| format!("{} messages looked at so far", count(found.scanned))),
+            .then(|| format!("{} looked at so far", counted(found.scanned, "message"))),
         next: found.next.as_ref().map(|after| format!("queue?{base}after={after}")),
         messages: found.messages.iter().map(message_row).collect(),
         here: format!("/queue?{}", base.trim_end_matches('&')).trim_end_matches('?').to_owned(),
@@ -145,7 +146,7 @@ async fn groups(window: &Window, by: Grouping, field: &str) -> (Vec<Group>, Opti
             oldest: span(group.oldest_age_seconds),
         }
     };
-    let sampled = found.sampled.then(|| format!("estimated from {} of {} messages", count(found.seen), count(found.total)));
+    let sampled = found.sampled.then(|| format!("estimated from {} of {}", count(found.seen), counted(found.total, "message")));
     (found.groups.iter().take(GROUPS).map(group).collect(), sampled)
 }
 
@@ -160,7 +161,7 @@ fn row(destination: &DestinationView) -> Destination {
         link: encoded(&destination.name),
         messages: count(destination.messages),
         ages: ages(&destination.ages),
-        next: super::overview::next_try(destination),
+        next: NextTry::of_destination(destination).to_string(),
         connections,
         error: text(&destination.last_error, ERROR_SHOWN),
         paused: destination.paused,
@@ -182,11 +183,12 @@ fn message_row(message: &MessageView) -> Row {
         more: message.recipients_pending.saturating_sub(message.recipients.len().min(2)),
         size: size(message.size_bytes),
         state: message.state.clone().unwrap_or_default(),
-        next: match message.next_try_seconds {
-            _ if message.held => String::new(),
-            Some(0) => "due now".to_owned(),
-            Some(seconds) => format!("next try in {}", span(seconds)),
-            None => String::new(),
+        next: match NextTry::of_message(message) {
+            NextTry::Now => "due now".to_owned(),
+            next @ NextTry::In(_) => format!("next try {next}"),
+            NextTry::Paused => "its destination is paused".to_owned(),
+            // The state says it.
+            NextTry::Held | NextTry::Active(..) | NextTry::Never => String::new(),
         },
         error: text(error.unwrap_or_default(), ERROR_SHOWN),
     }

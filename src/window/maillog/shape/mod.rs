@@ -66,6 +66,7 @@ impl Shape {
                 self.active(&mut lines, said);
             }
             ("active", _) => self.active(&mut lines, said),
+            ("suspended", _) => self.suspended(&mut lines, said),
             // Told by "removed".
             ("delivery", "deleted") => {}
             ("delivery", _) => self.delivery(&mut lines, said),
@@ -94,6 +95,22 @@ impl Shape {
         let (id, from) = (Word(said.text("queue_id")), Word(within_brackets(said.text("from"))));
         let (size, recipients) = (said.number("size"), said.number("recipients"));
         self.put(lines, "qmgr", 0, format_args!("{id}: from=<{from}>, size={size}, nrcpt={recipients} (queue active)"));
+    }
+
+    /// As error(8) says it of mail whose destination is left alone.
+    fn suspended(&self, lines: &mut String, said: &Said) {
+        let (id, reply) = (Word(said.text("queue_id")), said.text("reply"));
+        let what = match said.text("to") {
+            "" => "carbon copy".to_owned(),
+            to => format!("to=<{}>", Word(within_brackets(to))),
+        };
+        let own = reply.get(4..).and_then(Enhanced::parse).or_else(|| Enhanced::parse(said.text("dsn")));
+        let (delay, dsn, why) = (seconds(said.text("delay")), own.unwrap_or(Enhanced(4, 0, 0)), Phrase(codes(reply).1));
+        let words = format_args!(
+            "{id}: {what}, relay=none, delay={delay}, delays={delay}/0/0/0, dsn={dsn}, status=deferred (delivery temporarily \
+             suspended: {why})"
+        );
+        self.put(lines, "error", 0, words);
     }
 
     /// The recipient stands before the words of a refused RCPT, as Postfix has it and its readers need it.

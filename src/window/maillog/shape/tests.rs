@@ -216,3 +216,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn mail_that_waits_with_its_destination_is_deferred_for_the_same_reason() {
+    let suspended = |to: &str, reply: &str| {
+        let fields = [
+            ("queue_id", ID.into()),
+            ("to", to.into()),
+            ("delay", "0.011".into()),
+            ("dsn", "4.3.2".into()),
+            ("reply", reply.into()),
+        ];
+        shaped(Level::DEBUG, &said("suspended", &fields))
+    };
+    let line = |what: &str, dsn: &str, why: &str| {
+        [format!(
+            "relay.example postfix/error[PID]: {ID}: {what}, relay=none, delay=0.01, delays=0.01/0/0/0, dsn={dsn}, \
+             status=deferred (delivery temporarily suspended: {why})"
+        )]
+    };
+    let refused = "451 4.4.1 connect to mx.d.example[192.0.2.9]:25: Connection refused";
+    let why = "connect to mx.d.example[192.0.2.9]:25: Connection refused";
+    assert_eq!(suspended("<c@d.example>", refused), line("to=<c@d.example>", "4.4.1", why));
+    let why = "an operator has paused the destination";
+    assert_eq!(suspended("", why), line("carbon copy", "4.3.2", why));
+    assert_eq!(suspended("<c,d@e.example>", "x to=<y>"), line("to=<c?d@e.example>", "4.3.2", "x to=?y>"));
+}

@@ -1,0 +1,232 @@
+//! Next hops that say nothing: how it is noticed, and how little time is lost once they are well again.
+//!
+//! A host that takes connections and is silent fails no try before its time is up, which RFC 5321 §4.5.3.2 wants to be minutes.
+//! So nobody waits for a failure: a courier that has heard nothing for [`silent_after`] says so, and where nobody else has
+//! heard anything of the destination meanwhile, it counts as unreachable from the moment its silence began. The couriers wait
+//! on, in case it only takes its time, but beside them one more begins with every [`PROBE_PAUSE`].
+//! What an old try says at its end of a destination that has answered since is no news: it closes nothing.
+//!
+//! Limits: [`SPARED_MAX`] silent couriers do not count against the window of their destination.
+
+use super::destination::Destination;
+use super::slow::Stage;
+use super::{DestinationId, Schedule};
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// How long a silent destination, or an unreachable one that an operator named, is left alone before one more courier asks
+/// whether it is well again, in seconds. A minute for a probe and its pause: the probes that wait at a time are fewer than the
+/// connections that a silent host may have.
+pub const PROBE_PAUSE: u32 = 30;
+
+/// Silent couriers of one destination that do not count against its window.
+const SPARED_MAX: u32 = 10;
+
+/// How long a courier hears nothing before it counts as silent. As long as a connection may take; the answer to the end of
+/// data takes the longest where content is looked at.
+pub const fn silent_after(stage: Stage) -> Duration {
+    match stage {
+        Stage::Connecting | Stage::Talking => Duration::from_secs(30),
+        Stage::Final => Duration::from_secs(60),
+    }
+}
+
+impl Destination {
+    /// Couriers that count against the window; only those with an open connection, or all.
+    pub fn counted(&self, open: bool) -> u32 {
+        let (all, silent) = if open { (self.connected, self.silent_open) } else { (self.couriers, self.silent) };
+        all.saturating_sub(silent.min(SPARED_MAX))
+    }
+
+    /// Whether it has answered since a try began that took so long that it says nothing about now.
+    pub fn has_answered_since(&self, began: u32, now: u32) -> bool {
+        let long = silent_after(Stage::Connecting).as_secs();
+        u64::from(now.saturating_sub(began)) >= long && self.answered_at > began
+    }
+}
+
+impl Schedule {
+    /// Where couriers note the moment when they last heard anything of this destination.
+    pub fn ear(&self, id: DestinationId) -> Arc<AtomicU32> {
+        self.destinations[id.0 as usize].heard_at.clone()
+    }
+
+    /// A courier has heard nothing since that moment, and counts as silent until [`Schedule::silent_no_more`].
+    pub fn silent(&mut self, id: DestinationId, stage: Stage, quiet_since: u32, now: u32) {
+        let destination = &mut self.destinations[id.0 as usize];
+        destination.silent += 1;
+        destination.silent_open += u32::from(stage != Stage::Connecting);
+        if destination.heard_at.load(Ordering::Relaxed) > quiet_since || destination.answered_at > quiet_since {
+            self.offer(id);
+            return;
+        }
+        let (name, quiet) = (&destination.name, now.saturating_sub(quiet_since));
+        destination.last_error = match stage {
+            Stage::Connecting => format!("{name} was not ready for mail within {quiet} s"),
+            Stage::Talking => format!("{name} has said nothing for {quiet} s in the middle of a mail"),
+            Stage::Final => format!("{name} has said nothing for {quiet} s at the end of a mail"),
+        };
+        destination.down_since = destination.down_since.or(Some(quiet_since));
+        destination.window = 1;
+        if destination.suspended_until <= now {
+            destination.suspended_until = now.saturating_add(PROBE_PAUSE);
+            self.suspended.push(Reverse((destination.suspended_until, id)));
+        }
+    }
+
+    /// A silent courier has heard something, or its try has ended.
+    pub fn silent_no_more(&mut self, id: DestinationId, stage: Stage) {
+        let destination = &mut self.destinations[id.0 as usize];
+        destination.silent = destination.silent.saturating_sub(1);
+        destination.silent_open = destination.silent_open.saturating_sub(u32::from(stage != Stage::Connecting));
+    }
+
+    /// How long a destination is left alone that could not be reached.
+    pub(super) fn pause_of(&self, id: DestinationId) -> u32 {
+        let pause = self.backoff(1);
+        if self.named.contains(&*self.destinations[id.0 as usize].name) { pause.min(PROBE_PAUSE) } else { pause }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, FIRST_WINDOW, Job, Rest, Source};
+    use super::*;
+    use crate::mail::model::MessageId;
+
+    const NOW: u32 = 1_000_000;
+    const RELAY: &str = "relay.example";
+
+    fn schedule(jobs: u64) -> Schedule {
+        let mut schedule = Schedule::new(Config {
+            concurrency: 20,
+            couriers_max: 100,
+            minimal_backoff: 300,
+            maximal_backoff: 3600,
+            lifetime: 432_000,
+            delay_warning: 0,
+        });
+        schedule.vouch_for(RELAY);
+        for id in 0..jobs {
+            let job = Job { id: MessageId(id), arrived: NOW, attempts: 0, told: false, source: Source::default() };
+            schedule.add(RELAY, job, 0, NOW);
+        }
+        schedule
+    }
+
+    /// Starts all couriers that are wanted, each with a job in hand.
+    fn start(schedule: &mut Schedule, now: u32) -> Vec<(DestinationId, Job)> {
+        std::iter::from_fn(|| {
+            let id = schedule.start(now)?;
+            schedule.take(id, false, now).map(|job| (id, job))
+        })
+        .collect()
+    }
+
+    /// A courier gets a mail through and takes the next one.
+    fn deliver(schedule: &mut Schedule, id: DestinationId, now: u32) {
+        schedule.ear(id).store(now, Ordering::Relaxed);
+        schedule.reached(id, now);
+        schedule.finished(id);
+        schedule.take(id, true, now).unwrap();
+    }
+
+    #[test]
+    fn a_silent_next_hop_is_unreachable_since_its_silence_and_asked_by_one_courier_at_a_time() {
+        let mut schedule = schedule(1000);
+        let out = start(&mut schedule, NOW);
+        assert_eq!(out.len(), FIRST_WINDOW as usize);
+        let id = out[0].0;
+        for _ in &out {
+            schedule.silent(id, Stage::Connecting, NOW, NOW + 30);
+        }
+        assert_eq!((schedule.unreachable(), schedule.destinations[0].down_since), (1, Some(NOW)));
+        assert_eq!(
+            schedule.rest_of(RELAY, NOW + 30),
+            Some(Rest::Until(NOW + 60, "relay.example was not ready for mail within 30 s"))
+        );
+        assert!(start(&mut schedule, NOW + 59).is_empty());
+        for probe in 1..=5 {
+            assert_eq!(start(&mut schedule, NOW + probe * 60).len(), 1, "one more, beside those that wait");
+            schedule.silent(id, Stage::Connecting, NOW + probe * 60, NOW + probe * 60 + 30);
+        }
+        assert_eq!(schedule.destinations[0].down_since, Some(NOW));
+    }
+
+    #[test]
+    fn the_first_answer_opens_the_ramp_whatever_old_tries_say_later() {
+        let mut schedule = schedule(1000);
+        let old = start(&mut schedule, NOW);
+        let id = old[0].0;
+        old.iter().for_each(|_| schedule.silent(id, Stage::Talking, NOW, NOW + 30));
+        old.iter().for_each(|_| schedule.connected(id, true));
+        let now = NOW + 60;
+        let mut out = start(&mut schedule, now);
+        schedule.connected(id, true);
+        for (_, job) in old {
+            // An old connection is refused or given up at last.
+            deliver(&mut schedule, id, now);
+            assert_eq!((schedule.unreachable(), schedule.rest_of(RELAY, now)), (0, None));
+            assert!(schedule.is_only_crowded(id, "gave up", NOW, now));
+            schedule.silent_no_more(id, Stage::Talking);
+            schedule.connected(id, false);
+            schedule.give_back(id, job);
+            schedule.dawdled(id, NOW, now);
+            schedule.courier_ended(id, false);
+            let more = start(&mut schedule, now);
+            more.iter().for_each(|_| schedule.connected(id, true));
+            out.extend(more);
+        }
+        for _ in 0..20 {
+            deliver(&mut schedule, id, now);
+            out.extend(start(&mut schedule, now));
+        }
+        assert_eq!(out.len(), 20, "as many as it may have");
+    }
+
+    #[test]
+    fn an_old_try_that_fails_when_no_other_connection_is_open_does_not_make_it_unreachable() {
+        let mut schedule = schedule(6);
+        let out = start(&mut schedule, NOW);
+        let id = out[0].0;
+        schedule.reached(id, NOW + 40);
+        assert!(schedule.is_only_crowded(id, "no greeting", NOW, NOW + 300));
+        assert!(!schedule.is_only_crowded(id, "refused", NOW + 299, NOW + 300), "a new try is news");
+    }
+
+    #[test]
+    fn one_silent_connection_among_others_says_nothing_and_costs_no_place() {
+        let mut schedule = schedule(1000);
+        let out = start(&mut schedule, NOW);
+        let id = out[0].0;
+        schedule.ear(id).store(NOW + 10, Ordering::Relaxed);
+        schedule.silent(id, Stage::Connecting, NOW, NOW + 30);
+        assert_eq!((schedule.unreachable(), schedule.rest_of(RELAY, NOW + 30)), (0, None));
+        assert_eq!(start(&mut schedule, NOW + 30).len(), 1);
+        schedule.silent_no_more(id, Stage::Connecting);
+        assert!(schedule.destinations[0].has_too_many(false));
+    }
+
+    #[test]
+    fn a_named_next_hop_that_is_down_is_asked_again_soon() {
+        let mut schedule = schedule(10);
+        schedule.add(
+            "other.example",
+            Job { id: MessageId(99), arrived: NOW, attempts: 0, told: false, source: Source::default() },
+            0,
+            NOW,
+        );
+        for name in [RELAY, "other.example"] {
+            let id = schedule.names[name];
+            schedule.down(id, "refused", NOW);
+        }
+        let until = |name| match schedule.rest_of(name, NOW) {
+            Some(Rest::Until(until, "refused")) => until - NOW,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(until(RELAY), PROBE_PAUSE);
+        assert!(until("other.example") >= 225);
+    }
+}
