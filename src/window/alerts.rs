@@ -351,6 +351,14 @@ impl Lately<'_> {
                 .map(|n| of("sync", ago("A sync of the data volume failed, and what it held was written again,", n))),
             happened(Fact::CorruptRecords)
                 .map(|n| of("corrupt", ago("Damaged records were set aside in corrupt/ on the data volume, the last", n))),
+            // As long as this process runs: what came in since would have to be given up for a backup, so that time counts.
+            self.recent.last(Fact::ShortenedSegments, self.now).map(|n| {
+                let found = "Mail is missing: segments of the queue were gone, or shorter than before, at the start";
+                of(
+                    "segments",
+                    format!("{found} {} ago; the log names the files: restore them from a backup, or go on without", span(n)),
+                )
+            }),
             happened(Fact::Panics).map(|n| of("panics", ago("A part of the relay panicked and was contained", n))),
         ]
         .into_iter()
@@ -446,6 +454,7 @@ mod tests {
         let grow = |counters: &Counters| {
             counters.history_dropped_total.inc_by(1200);
             counters.maillog_dropped_lines_total.inc_by(3);
+            counters.shortened_segments_total.inc();
             counters.panics_total.inc();
         };
         let texts: Vec<_> = said(grow, &QueueSummary::default()).into_iter().map(|(text, _)| text).collect();
@@ -454,6 +463,8 @@ mod tests {
             [
                 "1,200 entries of the history were dropped within 10 min",
                 "3 lines of the mail log were dropped within 10 min",
+                "Mail is missing: segments of the queue were gone, or shorter than before, at the start 9 min ago; the log names the \
+                 files: restore them from a backup, or go on without",
                 "A part of the relay panicked and was contained 9 min ago",
             ]
         );

@@ -2,10 +2,12 @@
 
 use crate::disk::{Events, SimDisk};
 use crate::ground::disk::Disk;
-use crate::history::{SMALL, entry, open, targets};
+use crate::history::{SMALL, entry, open, open_counted, targets};
 use crate::mail::model::{MessageId, Progress, Status, Target};
 use crate::mail::spool::{Config, INLINE_MAX, SegmentLog, Spool, Writer};
 use crate::world::World;
+use postern::appliance::counter::Counters;
+use std::sync::Arc;
 use std::time::Duration;
 
 const CONTENT: usize = 40_000;
@@ -111,5 +113,33 @@ fn a_content_whose_segment_is_missing_is_kept() {
     }
     let log = open(&disk, SMALL).unwrap();
     assert!(disk.paths("body/").is_empty() && log.ids(None, usize::MAX).is_empty());
-    assert_eq!(disk.paths("corrupt/"), [format!("corrupt/{lost}.eml")]);
+    // Beside what the stop had written down of the segments.
+    assert_eq!(disk.paths("corrupt/"), ["corrupt/0000000003.closed".to_owned(), format!("corrupt/{lost}.eml")]);
+}
+
+/// Nobody was told that it is here, so that it is no damage; and yet it is kept, for it looks like the one above.
+#[test]
+fn a_content_that_was_coming_in_at_a_crash_is_no_damage() {
+    let mut kept = 0;
+    for calls in 0..40 {
+        let world = World::enter_new(calls);
+        let disk = SimDisk::new(1 << 40, calls, Events::default());
+        let log = open(&disk, SMALL).unwrap();
+        let mut writer = log.begin();
+        let id = writer.id();
+        disk.die_after(calls);
+        let taken = world.drive(async {
+            writer.write(&[b'x'; INLINE_MAX + 1]).await?;
+            log.commit(entry(1, false), writer).await
+        });
+        let disk = disk.kill();
+        drop(log);
+        let counters = Arc::new(Counters::new(&[]).unwrap());
+        let log = open_counted(&disk, SMALL, &counters).unwrap();
+        let damaged = (counters.corrupt_records_total.get(), counters.shortened_segments_total.get());
+        assert_eq!(damaged, (0, 0), "after {calls} calls");
+        assert!(taken.is_err() || log.ids(None, 1) == [id], "after {calls} calls");
+        kept += disk.paths("corrupt/").iter().filter(|path| **path == format!("corrupt/{id}.eml")).count();
+    }
+    assert!(kept > 0, "no crash came between the name of the content and its record");
 }

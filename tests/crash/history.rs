@@ -541,7 +541,7 @@ pub fn open(disk: &SimDisk, config: Config) -> Result<SegmentLog, OpenError> {
     open_counted(disk, config, &Arc::new(Counters::new(&[]).unwrap()))
 }
 
-fn open_counted(disk: &SimDisk, config: Config, counters: &Arc<Counters>) -> Result<SegmentLog, OpenError> {
+pub fn open_counted(disk: &SimDisk, config: Config, counters: &Arc<Counters>) -> Result<SegmentLog, OpenError> {
     SegmentLog::open(Arc::new(disk.clone()), config, counters.clone(), &|_| {})
 }
 

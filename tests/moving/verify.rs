@@ -222,6 +222,72 @@ fn damage_is_named_with_its_mail_and_what_it_costs() {
     assert!(kept == 0 || code == 65, "{code} {out}");
 }
 
+/// Cut where a record ends, or gone: nothing in the segments themselves says so.
+#[test]
+fn what_was_taken_away_while_it_was_stopped_is_told_loudly() {
+    let (mut appliance, _sink) = queue(60);
+    let messages = appliance.queue(&["list"]).len();
+    appliance.stop();
+    // Another start, so that the segment with the mail is not the last one.
+    appliance.boot();
+    appliance.stop();
+    let data = appliance.path("data");
+    let (segment, _) = find(&data, b"Message-ID: <");
+    let whole = fs::read(&segment).unwrap();
+    let name = format!("log/{}", segment.file_name().unwrap().to_str().unwrap());
+    let put_back = |octets: &[u8]| {
+        fs::write(&segment, octets).unwrap();
+        if geteuid().is_root() {
+            chown(&segment, Some(ORDINARY), Some(ORDINARY)).unwrap();
+        }
+    };
+    let records: Vec<usize> =
+        whole.windows(4).enumerate().filter(|(_, window)| *window == b"\xf5PR\xf5").map(|(at, _)| at).collect();
+    let middle = records[records.len() / 2];
+    put_back(&whole[..middle]);
+    let (code, view) = verify(&appliance, &data);
+    assert_eq!((code, &view["damages_total"]), (65, &1.into()), "{view}");
+    let damage = &view["damages"][0];
+    assert_eq!((&damage["file"], &damage["meaning"]), (&name.as_str().into(), &"missing".into()), "{view}");
+    assert_eq!(damage["offset"], middle, "{view}");
+    fs::remove_file(&segment).unwrap();
+    let (code, out, _) = said(&tool(&appliance, &["verify"]));
+    assert!(code == 65 && out.contains(&name) && out.contains("MISSING") && out.contains("backup"), "{out}");
+    // Back, as from a backup, and all is well; taken away again, and the rest is served.
+    put_back(&whole);
+    assert_eq!(verify(&appliance, &data).0, 0);
+    fs::remove_file(&segment).unwrap();
+    appliance.boot();
+    let log = appliance.log().join("\n");
+    assert!(log.contains("ERROR") && log.contains(&name) && log.contains("restore these files from a backup"), "{log}");
+    assert_eq!(appliance.counter("mta_shortened_segments_total"), 1);
+    let alerts = appliance.api("status")["alerts"].to_string();
+    assert!(alerts.contains("Mail is missing"), "{alerts}");
+    assert!(appliance.queue(&["list"]).len() < messages);
+    appliance.stop();
+    assert_eq!(verify(&appliance, &data).0, 0, "told once");
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_named_with_what_to_do() {
+    let (mut appliance, _sink) = queue(20);
+    let messages = appliance.queue(&["list"]).len();
+    appliance.stop();
+    let (segment, _) = find(&appliance.path("data"), b"Message-ID: <");
+    fs::set_permissions(&segment, Permissions::from_mode(0o000)).unwrap();
+    let ended = appliance.command(&["init"]).output().unwrap();
+    let complaint = String::from_utf8(ended.stderr).unwrap();
+    assert!(!ended.status.success() && complaint.contains("Error: failed to mount data volume."), "{complaint}");
+    let path = segment.to_str().unwrap();
+    assert!(complaint.contains(path) && complaint.contains("mode 000") && complaint.contains("mode 600"), "{complaint}");
+    let (code, _, complaint) = said(&tool(&appliance, &["verify"]));
+    assert_eq!(code, 77, "{complaint}");
+    assert!(complaint.contains(segment.file_name().unwrap().to_str().unwrap()), "{complaint}");
+    fs::set_permissions(&segment, Permissions::from_mode(0o600)).unwrap();
+    appliance.boot();
+    assert_eq!(appliance.queue(&["list"]).len(), messages);
+}
+
 #[test]
 fn a_torn_tail_and_a_newer_format_are_told_apart() {
     let (mut appliance, _sink) = queue(60);
@@ -234,6 +300,8 @@ fn a_torn_tail_and_a_newer_format_are_told_apart() {
     let data = appliance.path("data");
     assert_eq!(verify(&appliance, &data).1["messages_held"], 1);
     let pristine = everything(&data);
+    // As after a crash: nobody wrote down what the segments held.
+    fs::remove_file(data.join("closed")).unwrap();
     // The last record of the last segment that has one, cut in its middle.
     let last = segments(&data).pop().unwrap();
     let octets = fs::read(&last).unwrap();

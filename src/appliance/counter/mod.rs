@@ -93,6 +93,8 @@ pub struct Counters {
     pub sync_failures_total: IntCounter,
     /// Records set aside because they were damaged.
     pub corrupt_records_total: IntCounter,
+    /// Segments that held less at the start than before.
+    pub shortened_segments_total: IntCounter,
     /// Octets that all segments and body files of the queue occupy.
     pub spool_disk_bytes: IntGauge,
     /// Octets that were copied forward in the log to give the room of finished messages back.
@@ -281,6 +283,11 @@ impl Counters {
             sync_batch_records: histogram(r, "mta_sync_batch_records", "Records made durable by one sync", BATCH)?,
             sync_failures_total: counter(r, "mta_sync_failures_total", "Syncs of the data volume that failed")?,
             corrupt_records_total: counter(r, "mta_corrupt_records_total", "Damaged records set aside")?,
+            shortened_segments_total: counter(
+                r,
+                "mta_shortened_segments_total",
+                "Segments of the queue that were gone or shorter at the start than before",
+            )?,
             spool_disk_bytes: gauge(r, "mta_spool_disk_bytes", "Octets that the queue occupies on the data volume")?,
             spool_copied_bytes_total: counter(
                 r,

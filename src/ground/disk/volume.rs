@@ -2,9 +2,10 @@
 
 use super::{Disk, File, Space};
 use nix::fcntl::{Flock, FlockArg, OFlag, PosixFadviseAdvice, posix_fadvise};
+use nix::unistd::geteuid;
 use std::fs::{self, FileType, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,7 +25,9 @@ impl Volume {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`]: another process has it. Anything else: the directory cannot be written.
     pub fn open(root: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(root.join(LOCK))?;
+        let path = root.join(LOCK);
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.map_err(|error| named(&path, error))?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| io::Error::from(errno))?;
         Ok(Self { root: root.to_owned(), _lock: lock })
     }
@@ -32,8 +35,9 @@ impl Volume {
 
 impl Disk for Volume {
     fn create(&self, path: &str) -> io::Result<Arc<dyn File>> {
-        let file = OpenOptions::new().create_new(true).read(true).write(true).mode(0o600).open(self.root.join(path))?;
-        Ok(Arc::new(OpenFile(file)))
+        let path = self.root.join(path);
+        let file = OpenOptions::new().create_new(true).read(true).write(true).mode(0o600).open(&path);
+        Ok(Arc::new(OpenFile(file.map_err(|error| named(&path, error))?)))
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
@@ -41,7 +45,8 @@ impl Disk for Volume {
         plain(&path, fs::symlink_metadata(&path)?.file_type())?;
         // Should it have changed since: never through a link, and never waiting for the other end of a pipe.
         let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
-        Ok(Arc::new(OpenFile(OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?)))
+        let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&path);
+        Ok(Arc::new(OpenFile(file.map_err(|error| named(&path, error))?)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -68,7 +73,8 @@ impl Disk for Volume {
     }
 
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
-        names(&self.root.join(directory))
+        let path = self.root.join(directory);
+        names(&path).map_err(|error| named(&path, error))
     }
 
     fn space(&self) -> io::Result<Space> {
@@ -97,6 +103,25 @@ pub(super) fn names(directory: &Path) -> io::Result<Vec<String>> {
 
 fn plain(path: &Path, kind: FileType) -> io::Result<()> {
     if kind.is_file() { Ok(()) } else { Err(strange(path, kind, "a file")) }
+}
+
+/// What the modes refuse is a person's to give: the error says of which file, and what to do.
+fn named(path: &Path, error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return error;
+    }
+    let is_now = match fs::symlink_metadata(path) {
+        Ok(meta) => format!("it belongs to user {} and has mode {:03o}", meta.uid(), meta.mode() & 0o777),
+        Err(_) => "its directory does not let us in".to_owned(),
+    };
+    io::Error::new(
+        error.kind(),
+        format!(
+            "{} cannot be opened: {error}; {is_now}: give it back to user {}, with mode 600, a directory with 700; nothing was deleted",
+            path.display(),
+            geteuid()
+        ),
+    )
 }
 
 /// Something that is not what this program wrote.

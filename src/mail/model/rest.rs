@@ -1,6 +1,7 @@
 //! A queue at rest: a data volume that no core works with, looked at and never changed.
 
 use super::{Address, Message, MessageId};
+use std::borrow::Cow;
 
 /// Octets and messages that have been looked at so far, for people who wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +92,7 @@ pub struct Damage {
     /// How many octets the damage spans: the record, or as much as lies before the next whole one.
     pub length: u64,
     /// What stood there.
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
     /// The message that it spoke of; `certain` says how well that is known.
     pub id: Option<MessageId>,
     /// Whether id and envelope have a checksum that fits; otherwise they were read from damaged octets.
@@ -113,6 +114,8 @@ pub enum Meaning {
     Repeated,
     /// A finished mail may come back into the queue.
     Returns,
+    /// A segment, or its end, was here before: mail is lost unless the file is put back.
+    Missing,
     /// It cannot be told.
     Unknown,
     /// Nothing in the queue needs it.

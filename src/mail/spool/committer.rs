@@ -9,6 +9,7 @@
 //! What a record says: `compose`. What happens when a write or a sync fails: `trouble`. Segments: `housekeeping`, `compaction`.
 
 use super::SpoolError;
+use super::closing::Closing;
 use super::compaction::Compaction;
 use super::config::Config;
 use super::format::{HEADER_BLOCK, SegmentHeader};
@@ -127,7 +128,20 @@ impl Committer {
         self.carry_on();
         self.write_held_back();
         // A poisoned segment is not synced again: the kernel would say yes to what it has already thrown away.
-        self.carried.is_empty() && self.held_back.is_empty() && self.shared.health() != Health::Failed && self.sync()
+        let is_durable =
+            self.carried.is_empty() && self.held_back.is_empty() && self.shared.health() != Health::Failed && self.sync();
+        if is_durable {
+            self.write_down();
+        }
+        is_durable
+    }
+
+    /// The last word of an orderly stop.
+    fn write_down(&self) {
+        let Some(closing) = Closing::of(&self.shared.lock_index()) else { return };
+        if let Err(error) = closing.write(self.shared.disk.as_ref()) {
+            tracing::warn!(target: "mta", cause = %error, "the next start cannot tell whether segments were taken away meanwhile");
+        }
     }
 
     /// How long nothing may be handed in before there is something else to do.

@@ -209,6 +209,20 @@ impl Index {
         }
     }
 
+    /// Whether a write to a segment, or a sync of it, has failed.
+    pub fn is_doubtful(&self, segment: u32) -> bool {
+        self.doubtful.contains(&segment)
+    }
+
+    /// How many messages have their accept record in which segment.
+    pub fn messages(&self) -> BTreeMap<u32, u64> {
+        let mut messages = BTreeMap::new();
+        for (_, slot) in self.slots.from(0) {
+            *messages.entry(slot.accept.segment).or_default() += 1;
+        }
+        messages
+    }
+
     /// Octets on disk and octets of live records, of all segments.
     pub fn amplification(&self) -> (u64, u64) {
         (self.used, self.live)

@@ -41,6 +41,7 @@ impl SegmentLog {
     ) -> Result<Self, OpenError> {
         let recovered = recover::recover(disk.as_ref(), tell)?;
         counters.corrupt_records_total.inc_by(recovered.damaged);
+        counters.shortened_segments_total.inc_by(recovered.shortened);
         let config = config.fitted(disk.space().map_err(OpenError::Disk)?.size);
         let shared = Arc::new(Shared::new(disk, counters, recovered.index, &config));
         let committer = Committer::open(shared.clone(), config, recovered.next_segment, recovered.spares)?;

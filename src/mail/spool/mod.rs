@@ -20,10 +20,12 @@
 //! When things break: a full volume answers [`SpoolError::Full`], a failed sync poisons its segment for writing, is never
 //! retried as if clean, and nothing is accepted until a new segment could be written and synced. Damaged records are set aside
 //! under
-//! `corrupt/`, counted and reported; the rest is served.
+//! `corrupt/`, counted and reported; segments that hold less than at the last orderly stop are told (`closing`); the rest is
+//! served.
 //! Security: the only room that writes mail to disk; files have mode 0600.
 //! Source: RFC 5321 §4.2.5 (what 250 promises), §6.1 (must not lose mail).
 
+mod closing;
 mod committer;
 mod compaction;
 mod compose;

@@ -3,19 +3,21 @@
 //! Segments are read in the order of their numbers, so the last word about each message wins. A frame that is damaged is set
 //! aside under `corrupt/`, and the reader looks for the next frame of the same segment; a cut frame at the very end is the
 //! unfinished write of a crash, about which nobody was promised anything. What the disk will not let us read is left as it is,
-//! and the rest is served.
+//! and the rest is served. Segments that hold less than they did are told, for their mail is gone (`closing`; in the midst of a
+//! run the file beside a segment, `heads`, says where it ended).
 //!
 //! After a kill the kernel may show words that no power cut would have left. So a segment that was not known to be durable is
 //! synced before it is read, and read from the device: what a sync of the last process failed to write may still stand in
 //! memory, and a mail may have no other copy than the one that such a word calls outdated.
 
+use super::closing::{self, Closing, Gap};
 use super::format::{
     Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN, HeaderError, RecordKind, SegmentHeader,
     State, VERSION, decode_id,
 };
 use super::heads::{self, Heads};
 use super::index::{Index, Place};
-use super::layout::{BODY, CORRUPT, FORMAT, LOG, SPARE, segment_path};
+use super::layout::{BODY, CORRUPT, FORMAT, LOG, SPARE, heads_path, segment_path};
 use crate::ground::disk::{Disk, File};
 use crate::ground::sync::Instant;
 use crate::mail::model::MessageId;
@@ -54,6 +56,8 @@ pub struct Recovered {
     pub spares: Vec<String>,
     /// Damaged records that were set aside.
     pub damaged: u64,
+    /// Segments that held more.
+    pub shortened: u64,
 }
 
 /// Keeps octets under `corrupt/`.
@@ -75,6 +79,7 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
     }
     check_format(disk)?;
     disk.sync_dir("")?;
+    let closing = Closing::read(disk)?;
     let numbers: Vec<u32> = disk.list(LOG)?.iter().filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect();
     let mut recovery = Recovery {
         disk,
@@ -84,6 +89,7 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
         early: BTreeMap::new(),
         contents: disk.list(BODY)?.iter().filter_map(|name| Some((content_of(name)?, false))).collect(),
         heads: Heads::default(),
+        gaps: BTreeMap::new(),
         told: Instant::now(),
     };
     for (place, number) in numbers.iter().enumerate() {
@@ -100,16 +106,21 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
     for directory in [LOG, CORRUPT, BODY] {
         disk.sync_dir(directory)?;
     }
+    recovery.compare(closing.as_ref(), &numbers)?;
     recovery.drop_half();
     recovery.remove_stray_heads()?;
     recovery.remove_orphans()?;
+    let is_less = recovery.complain(closing.as_ref());
+    Closing::take_away(disk, closing.as_ref().filter(|_| is_less))?;
     let spares: Vec<String> = disk.list(SPARE)?.into_iter().map(|name| format!("{SPARE}/{name}")).collect();
     let messages = recovery.index.totals().0;
     if messages > 0 || recovery.damaged > 0 {
         tell(format!("recovered the queue: {messages} messages, {} damaged records set aside", recovery.damaged));
     }
-    let highest = numbers.last().copied().unwrap_or(0);
-    Ok(Recovered { index: recovery.index, next_segment: highest + 1, spares, damaged: recovery.damaged })
+    // A file that is put back must find its number free.
+    let next_segment = (numbers.last().copied().unwrap_or(0) + 1).max(closing.map_or(1, |closing| closing.next_segment()));
+    let shortened = recovery.gaps.len() as u64;
+    Ok(Recovered { index: recovery.index, next_segment, spares, damaged: recovery.damaged, shortened })
 }
 
 /// The file `format` says which version wrote the volume, for people and for versions that know other layouts.
@@ -161,6 +172,8 @@ struct Recovery<'a> {
     contents: HashMap<MessageId, bool>,
     /// Of the segment that is being read.
     heads: Heads,
+    /// Segments that held more.
+    gaps: BTreeMap<u32, Gap>,
     told: Instant,
 }
 
@@ -200,6 +213,12 @@ impl Recovery<'_> {
                     }
                 },
             }
+        }
+        if window.unreadable == 0
+            && let Some(gap) = Gap::by_heads(self.disk, header, offset)
+        {
+            self.keep_heads(number)?;
+            self.gaps.insert(number, gap);
         }
         if self.damaged == damaged && window.unreadable == 0 && offset >= heads::SEGMENT_MIN {
             self.write_heads(header);
@@ -293,6 +312,40 @@ impl Recovery<'_> {
         Some(len)
     }
 
+    /// What segments held that are gone, or cut, a person may want to read.
+    fn keep_heads(&self, number: u32) -> io::Result<()> {
+        match self.disk.rename(&heads_path(number), &format!("{CORRUPT}/{number:010}.heads")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// What is there against what was written down at the stop.
+    fn compare(&mut self, closing: Option<&Closing>, numbers: &[u32]) -> io::Result<()> {
+        let Some(closing) = closing.filter(|_| !self.index.incomplete) else { return Ok(()) };
+        let found = |number| {
+            let segment = self.index.segments().get(&number)?;
+            Some((segment.header, segment.len))
+        };
+        // What this start or one that did not get to its end has set aside is damaged, and was told.
+        let set_aside = self.disk.list(CORRUPT)?;
+        let is_told = |gap: &Gap| set_aside.binary_search(&format!("{:010}.seg", gap.held.segment.number)).is_ok();
+        for gap in closing.gaps(numbers, found).into_iter().filter(|gap| !is_told(gap)) {
+            self.keep_heads(gap.held.segment.number)?;
+            self.gaps.insert(gap.held.segment.number, gap);
+        }
+        Ok(())
+    }
+
+    /// Tells what is missing; `false`: nothing is.
+    fn complain(&self, closing: Option<&Closing>) -> bool {
+        let gaps: Vec<Gap> = self.gaps.values().copied().collect();
+        if !gaps.is_empty() {
+            closing::complain(&gaps, closing.map(Closing::messages), self.index.totals().0);
+        }
+        !gaps.is_empty()
+    }
+
     /// Spares the next start what this one had to do; the segment was synced before it was read, so that the file beside does not
     /// know more.
     fn write_heads(&self, segment: SegmentHeader) {
@@ -367,7 +420,7 @@ impl Recovery<'_> {
     /// here, and with all recipients pending they would go out twice. Where damage may have taken a state away, they stay: twice
     /// is better than never.
     fn drop_half(&mut self) {
-        if self.damaged > 0 || self.index.incomplete {
+        if self.damaged > 0 || self.index.incomplete || !self.gaps.is_empty() {
             return;
         }
         for id in std::mem::take(&mut self.half) {
@@ -414,8 +467,12 @@ impl Recovery<'_> {
             if id.is_none() && !name.ends_with(".part") {
                 tracing::warn!(target: "mta", file = path, "a file that Postern has not written was left alone");
             } else if id.is_some_and(|id| self.contents.get(&id) != Some(&true)) {
-                let words =
-                    "a content without an envelope was set aside: it was coming in at the stop, or a segment is missing";
+                let words = if self.gaps.is_empty() {
+                    "a mail was coming in when the relay was cut off, and nobody was told that it is here; its content is kept, lest a \
+                     segment with its envelope was taken away, and may be removed"
+                } else {
+                    "a content whose envelope may have stood in a segment that is gone was set aside"
+                };
                 tracing::warn!(target: "mta", kept = format!("{CORRUPT}/{name}"), "{words}");
                 self.disk.rename(&path, &format!("{CORRUPT}/{name}"))?;
             } else {

@@ -120,7 +120,7 @@ impl AtRest {
             file,
             offset: 0,
             length,
-            what,
+            what: what.into(),
             id: Some(id),
             certain: true,
             sender: accepted.as_ref().and_then(|accepted| accepted.envelope.sender.clone()),

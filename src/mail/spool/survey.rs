@@ -5,17 +5,19 @@
 //! a damaged record is asked for all it still tells, so that a person learns which mail it was.
 //! Limits: one entry a message in the queue; [`Findings::DAMAGES_SHOWN`] damages in detail.
 
+use super::closing::{Closing, Gap};
 use super::format::{
     Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN, HeaderError, RecordKind, SegmentHeader,
     State, decode_id,
 };
 use super::heads::Heads;
 use super::index::Place;
-use super::layout::{BODY, FORMAT, LOG, segment_path};
+use super::layout::{BODY, CLOSED, CORRUPT, FORMAT, LOG, segment_path};
 use super::recover::{OpenError, Window, content_of, known_format, next_frame};
 use crate::ground::clock;
 use crate::ground::disk::Disk;
 use crate::mail::model::{Damage, Findings, Looked, Meaning, MessageId, RestError, Status};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 
@@ -68,6 +70,10 @@ pub struct Survey {
     pub live: BTreeMap<MessageId, Standing>,
     /// The segments that could be read.
     pub segments: BTreeMap<u32, SegmentHeader>,
+    /// Where their records end; not known of those that have blocks which cannot be read.
+    ends: BTreeMap<u32, u64>,
+    /// Segments that held more.
+    gaps: BTreeMap<u32, Gap>,
     /// Everything worth telling.
     pub findings: Findings,
     /// The last state of messages whose accept record has not been met.
@@ -122,8 +128,26 @@ impl Walk<'_> {
                 octets: survey.findings.segments.octets,
             });
         }
+        self.compare(&mut survey, &numbers)?;
         survey.conclude();
         Ok(survey)
+    }
+
+    /// What is there against what was written down at the stop.
+    fn compare(&self, survey: &mut Survey, numbers: &[u32]) -> Result<(), RestError> {
+        let Some(closing) = Closing::read(self.disk).map_err(|error| storage(CLOSED, &error))? else { return Ok(()) };
+        let set_aside = self.disk.list(CORRUPT).unwrap_or_default();
+        let found = |number| Some((*survey.segments.get(&number)?, *survey.ends.get(&number)?));
+        for gap in closing.gaps(numbers, found) {
+            let number = gap.held.segment.number;
+            // A header that is damaged, or blocks that cannot be read: told as that, or at the start that set the segment aside.
+            let is_whole = |header: &SegmentHeader| gap.left.is_none() && *header == gap.held.segment;
+            let is_told = numbers.binary_search(&number).is_ok() && survey.segments.get(&number).is_none_or(is_whole);
+            if !is_told && set_aside.binary_search(&format!("{number:010}.seg")).is_err() {
+                survey.gaps.insert(number, gap);
+            }
+        }
+        Ok(())
     }
 
     fn format(&self) -> Result<Option<u32>, RestError> {
@@ -152,9 +176,9 @@ impl Walk<'_> {
 pub fn storage(file: &str, error: &io::Error) -> RestError {
     let words = format!("{file} cannot be read: {error}");
     match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            RestError::Forbidden(format!("{words}; run this as the appliance's user or as root"))
-        }
+        io::ErrorKind::PermissionDenied => RestError::Forbidden(format!(
+            "{words}; run this as the appliance's user or as root, and see that the file has mode 600"
+        )),
         _ => RestError::Storage(words),
     }
 }
@@ -168,7 +192,7 @@ enum Met {
 /// A frame that does not check, as far as it can be read.
 #[derive(Default)]
 struct Scar {
-    what: &'static str,
+    what: Cow<'static, str>,
     kind: Option<RecordKind>,
     id: Option<MessageId>,
     certain: bool,
@@ -192,7 +216,7 @@ impl Survey {
                 return Err(RestError::NotUnderstood(OpenError::Newer(version).to_string()));
             }
             _ => {
-                let scar = Scar { what: "the header of a segment, both copies", ..Scar::default() };
+                let scar = Scar { what: "the header of a segment, both copies".into(), ..Scar::default() };
                 self.met_at_start += 1;
                 self.note(number, &path, 0, end, &scar);
                 return Ok(end);
@@ -234,6 +258,9 @@ impl Survey {
             let words =
                 format!("{path}: the disk does not give {} blocks of 4 KiB; a copy of the volume may", window.unreadable);
             self.findings.notes.push(words);
+        } else {
+            self.ends.insert(number, offset);
+            self.gaps.extend(Gap::by_heads(walk.disk, header, offset).map(|gap| (number, gap)));
         }
         Ok(end)
     }
@@ -250,7 +277,13 @@ impl Survey {
         let Some(header) = FrameHeader::decode(segment, window.at(offset, FRAME_HEADER)?) else {
             return Ok(Met::Damaged(guess(window, offset)?));
         };
-        let torn = |what, id| Scar { what, kind: Some(header.kind), id, length: Some(header.frame_len()), ..Scar::default() };
+        let torn = |what: &'static str, id| Scar {
+            what: what.into(),
+            kind: Some(header.kind),
+            id,
+            length: Some(header.frame_len()),
+            ..Scar::default()
+        };
         if offset + header.frame_len() > end {
             return Ok(Met::Damaged(torn("a record that is cut off", None)));
         }
@@ -332,8 +365,25 @@ impl Survey {
         }
     }
 
+    /// A segment, or its end, that is gone.
+    fn missing(&mut self, gap: &Gap) {
+        self.met_at_start += 1;
+        self.findings.damages_total += 1;
+        let file = gap.file();
+        // Not the last write of a crash, but what is left of more.
+        self.findings.unfinished.take_if(|unfinished| unfinished.file == file);
+        if self.findings.damages.len() < Findings::DAMAGES_SHOWN {
+            let scar = Scar { what: gap.what().into(), ..Scar::default() };
+            let damage = damage(&file, gap.left.unwrap_or(0), gap.octets(), &scar);
+            self.findings.damages.push(Damage { meaning: Meaning::Missing, ..damage });
+        }
+    }
+
     /// All has been read: what each damage means, and the numbers.
     fn conclude(&mut self) {
+        for gap in std::mem::take(&mut self.gaps).values() {
+            self.missing(gap);
+        }
         if self.met_at_start == 0 {
             let half = self.live.extract_if(.., |_, standing| standing.moved && standing.state.is_none());
             self.findings.imports_unfinished = half.count() as u64;
@@ -386,7 +436,7 @@ fn damage(file: &str, offset: u64, length: u64, scar: &Scar) -> Damage {
         file: file.to_owned(),
         offset,
         length,
-        what: scar.what,
+        what: scar.what.clone(),
         id: scar.id,
         certain: scar.certain,
         sender: envelope.and_then(|envelope| envelope.sender.clone()),
@@ -398,7 +448,7 @@ fn damage(file: &str, offset: u64, length: u64, scar: &Scar) -> Damage {
 /// What a frame with a damaged header may have been.
 fn guess(window: &mut Window, offset: u64) -> io::Result<Scar> {
     let octets = window.at(offset, FRAME_HEADER + GUESS_MAX)?;
-    let unknown = Scar { what: "a record with a damaged header", ..Scar::default() };
+    let unknown = Scar { what: "a record with a damaged header".into(), ..Scar::default() };
     let Some((header, head)) = octets.split_at_checked(FRAME_HEADER) else { return Ok(unknown) };
     let Some(id) = decode_id(head).filter(is_plausible) else { return Ok(unknown) };
     // One damaged octet does not make one kind look like another: an accept record has a whole envelope in its head.

@@ -24,6 +24,7 @@ pub(super) enum Fact {
     WebhooksFailed,
     SyncFailures,
     CorruptRecords,
+    ShortenedSegments,
     Panics,
     BouncesLost,
     SessionsRefused,
@@ -31,7 +32,7 @@ pub(super) enum Fact {
 }
 
 impl Fact {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Delivered,
         Self::Bounced,
         Self::Deferred,
@@ -40,6 +41,7 @@ impl Fact {
         Self::WebhooksFailed,
         Self::SyncFailures,
         Self::CorruptRecords,
+        Self::ShortenedSegments,
         Self::Panics,
         Self::BouncesLost,
         Self::SessionsRefused,
@@ -58,6 +60,7 @@ impl Fact {
             Self::WebhooksFailed => webhooks("failed") + webhooks("dropped"),
             Self::SyncFailures => counters.sync_failures_total.get(),
             Self::CorruptRecords => counters.corrupt_records_total.get(),
+            Self::ShortenedSegments => counters.shortened_segments_total.get(),
             Self::Panics => counters.panics_total.get(),
             Self::BouncesLost => counters.undeliverable_bounces_total.get(),
             Self::SessionsRefused => refused("all") + refused("memory"),

@@ -161,6 +161,10 @@ fn meaning(damage: &Damage) -> &'static str {
         }
         Meaning::Repeated => "the mail is there; recipients that had it already may get it once more",
         Meaning::Returns => "this mail was finished; it may come back into the queue and be delivered once more",
+        Meaning::Missing => {
+            "MISSING: somebody or something has taken it away. Restore the file from a backup before the next start, which goes on \
+             without it: what mail it held is lost, and finished mail may be delivered once more"
+        }
         Meaning::Unknown => "which mail it was cannot be told; it may be lost, repeated, or finished long ago",
         Meaning::Harmless => "nothing in the queue needs it",
     }
@@ -171,6 +175,7 @@ fn meaning_name(meaning: Meaning) -> &'static str {
         Meaning::Lost => "lost",
         Meaning::Repeated => "repeated",
         Meaning::Returns => "returns",
+        Meaning::Missing => "missing",
         Meaning::Unknown => "unknown",
         Meaning::Harmless => "harmless",
     }
@@ -182,7 +187,7 @@ fn notes(findings: &Findings) -> Vec<String> {
         let who = damage.id.map(|id| format!(" of message {id}")).unwrap_or_default();
         notes.push(format!(
             "{}: an unfinished write{who}, as a crash leaves it; nobody was told that it is here, and the next start sets it aside \
-             (if the appliance was stopped in order, it is damage)",
+             (if the appliance was stopped in order by a version that wrote no file 'closed', it is damage)",
             place(damage)
         ));
     }
@@ -273,7 +278,7 @@ impl<'a> From<&'a Damage> for DamageView<'a> {
             file: &damage.file,
             offset: damage.offset,
             length: damage.length,
-            what: damage.what,
+            what: &damage.what,
             id: damage.id.map(|id| id.to_string()),
             certain: damage.certain,
             sender: known.then(|| damage.sender.as_ref().map_or("", Address::as_str)),

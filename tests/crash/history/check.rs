@@ -14,6 +14,7 @@ impl History {
             let owed = mail.presence == Presence::Owed;
             assert!(!owed || present.contains(id), "seed {seed}: {id} was answered 250 and is lost");
         }
+        assert_eq!(self.counters.shortened_segments_total.get(), 0, "seed {seed}: nobody has taken anything away");
         let mut known = BTreeMap::new();
         for id in &present {
             assert!(!self.gone.contains(id), "seed {seed}: {id} was finished and is back");

@@ -1,0 +1,260 @@
+//! What the segments held when the queue was closed in order: a file that the next start compares with what it finds.
+//!
+//! Purpose: a segment that is gone, or cut where a record ends, looks like one that never had more. After a crash that cannot be
+//! told apart; after an orderly stop it can.
+//! When it says anything: it is written when everything else is durable and nobody writes any more, and taken away, directory
+//! synced, before the next start writes a record. So there is none after a crash. A volume that a version worked with which does
+//! not know the file has a later segment than it names, and then it says nothing either. One that is torn does not pass its
+//! checksum.
+
+use super::format::{HEADER_BLOCK, RecordKind, SegmentHeader};
+use super::heads::{self, Heads};
+use super::index::Index;
+use super::layout::{CLOSED, CORRUPT, segment_path};
+use crate::ground::disk::Disk;
+use std::fmt::Write as _;
+use std::io;
+
+const TITLE: &str = "postern queue closed 1";
+
+/// Segments that are named one by one when they are not what they were.
+const NAMED: usize = 20;
+
+/// What the segments held.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Closing(Vec<Held>);
+
+/// What one segment held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// As its header says.
+    pub segment: SegmentHeader,
+    /// Octets up to the end of its last record.
+    pub octets: u64,
+    /// Messages whose envelope stood there: those in the queue, or all of them where only `heads` tells.
+    pub messages: u64,
+}
+
+/// A segment that holds less than it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// What it held.
+    pub held: Held,
+    /// Octets that are still there; `None` when the whole file is gone, or another stands in its place.
+    pub left: Option<u64>,
+}
+
+impl Closing {
+    /// What the segments of an index hold. `None`: some of it could not be read, so that nobody knows.
+    pub fn of(index: &Index) -> Option<Self> {
+        let messages = index.messages();
+        let held = index.segments().values().map(|segment| Held {
+            segment: segment.header,
+            // What a power cut leaves of one that was given up, nobody knows.
+            octets: if index.is_doubtful(segment.header.number) { 0 } else { segment.len },
+            messages: messages.get(&segment.header.number).copied().unwrap_or(0),
+        });
+        (!index.incomplete).then(|| Self(held.collect()))
+    }
+
+    /// Writes it down, durably.
+    ///
+    /// # Errors
+    /// The volume's; then the next start knows as much as after a crash.
+    pub fn write(&self, disk: &dyn Disk) -> io::Result<()> {
+        remove(disk, CLOSED)?;
+        let file = disk.create(CLOSED)?;
+        file.write_at(0, self.encode().as_bytes())?;
+        file.sync()?;
+        disk.sync_dir("")
+    }
+
+    /// What was written down, if anything was that is whole and can be read.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn read(disk: &dyn Disk) -> io::Result<Option<Self>> {
+        let file = match disk.open(CLOSED) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let octets = file.length().and_then(|len| {
+            let mut octets = vec![0; usize::try_from(len).unwrap_or_default()];
+            file.read_at(0, &mut octets).map(|got| octets[..got].to_vec())
+        });
+        match octets {
+            Ok(octets) => Ok(std::str::from_utf8(&octets).ok().and_then(Self::decode)),
+            Err(error) => {
+                tracing::warn!(target: "mta", file = CLOSED, cause = %error, "it cannot be told whether segments were taken away");
+                Ok(None)
+            }
+        }
+    }
+
+    /// The number that the segment after the last one had been given.
+    pub fn next_segment(&self) -> u32 {
+        self.0.last().map_or(1, |held| held.segment.number.saturating_add(1))
+    }
+
+    /// Messages in the queue at the stop.
+    pub fn messages(&self) -> u64 {
+        self.0.iter().map(|held| held.messages).sum()
+    }
+
+    /// The segments that hold less than they did; `found` says of a number what stands there, and where its records end. None
+    /// where a later segment than all of these is among the `numbers` that are there.
+    pub fn gaps(&self, numbers: &[u32], found: impl Fn(u32) -> Option<(SegmentHeader, u64)>) -> Vec<Gap> {
+        if numbers.last().is_some_and(|last| *last >= self.next_segment()) {
+            return Vec::new();
+        }
+        let gap = |held: &Held| match found(held.segment.number).filter(|(header, _)| *header == held.segment) {
+            Some((_, end)) => (end < held.octets).then_some(Gap { held: *held, left: Some(end) }),
+            None => Some(Gap { held: *held, left: None }),
+        };
+        self.0.iter().filter_map(gap).collect()
+    }
+
+    /// From now on the volume is written to, and what was written down holds no more. Where it showed that something is missing,
+    /// a person may want it: it is kept under `corrupt/`.
+    ///
+    /// # Errors
+    /// The volume's.
+    pub fn take_away(disk: &dyn Disk, keep: Option<&Self>) -> io::Result<()> {
+        let Some(closing) = keep else {
+            return if remove(disk, CLOSED)? { disk.sync_dir("") } else { Ok(()) };
+        };
+        disk.rename(CLOSED, &format!("{CORRUPT}/{:010}.closed", closing.next_segment()))?;
+        disk.sync_dir(CORRUPT)?;
+        disk.sync_dir("")
+    }
+
+    fn encode(&self) -> String {
+        let mut text = String::new();
+        for Held { segment, octets, messages } in &self.0 {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{} {:016x} {octets} {messages}", segment.number, segment.salt);
+        }
+        format!("{TITLE} {:08x}\n{text}", crc32fast::hash(text.as_bytes()))
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        let (title, lines) = text.split_once('\n')?;
+        let crc = u32::from_str_radix(title.strip_prefix(TITLE)?.strip_prefix(' ')?, 16).ok()?;
+        let held = |line: &str| {
+            let mut words = line.split(' ');
+            let number = words.next()?.parse().ok()?;
+            let salt = u64::from_str_radix(words.next()?, 16).ok()?;
+            let (octets, messages) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+            Some(Held { segment: SegmentHeader { number, salt }, octets, messages })
+        };
+        (crc32fast::hash(lines.as_bytes()) == crc).then(|| lines.lines().map(held).collect::<Option<_>>())?.map(Self)
+    }
+}
+
+impl Gap {
+    /// The file beside a segment (`heads`) was written when all of it was durable: whether the segment ends earlier now.
+    pub fn by_heads(disk: &dyn Disk, segment: SegmentHeader, end: u64) -> Option<Self> {
+        let (mut octets, mut messages) = (HEADER_BLOCK, 0);
+        for (header, _) in heads::frames(segment, &Heads::read(disk, segment)?).flatten() {
+            octets += header.frame_len();
+            messages += u64::from(header.kind == RecordKind::Accept);
+        }
+        (end < octets).then_some(Self { held: Held { segment, octets, messages }, left: Some(end) })
+    }
+
+    /// The file.
+    pub fn file(&self) -> String {
+        segment_path(self.held.segment.number)
+    }
+
+    /// Octets that are missing.
+    pub fn octets(&self) -> u64 {
+        self.held.octets - self.left.unwrap_or(0)
+    }
+
+    /// What became of the file, for people.
+    pub fn what(&self) -> String {
+        let Held { messages, .. } = self.held;
+        match self.left {
+            None => format!("a segment that is gone; it was here at the orderly stop, with {messages} messages"),
+            Some(_) => {
+                format!("the end of a segment, which is gone; it was here before, when the segment held {messages} messages")
+            }
+        }
+    }
+}
+
+/// Says in the log what is missing, and what to do.
+pub fn complain(gaps: &[Gap], messages_then: Option<u64>, messages_now: u64) {
+    for gap in gaps.iter().take(NAMED) {
+        let (octets, messages) = (gap.octets(), gap.held.messages);
+        let what =
+            if gap.left.is_none() { "a segment of the queue is gone" } else { "the end of a segment of the queue is gone" };
+        tracing::error!(
+            target: "mta",
+            file = gap.file(),
+            octets,
+            messages_in_it = messages,
+            "{what}; it was here before"
+        );
+    }
+    tracing::error!(
+        target: "mta",
+        segments = gaps.len(),
+        messages_then,
+        messages_now,
+        "somebody or something has taken octets of the queue away while the relay did not run: to have their mail back, stop now and \
+         restore these files from a backup; otherwise the rest is served, and some of it may be delivered once more"
+    );
+}
+
+/// Removes a file; tells whether there was one.
+fn remove(disk: &dyn Disk, path: &str) -> io::Result<bool> {
+    match disk.remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        other => other.map(|()| true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(number: u32, octets: u64) -> Held {
+        Held { segment: SegmentHeader { number, salt: u64::MAX - u64::from(number) }, octets, messages: 3 }
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_written_or_nothing() {
+        let closing = Closing(vec![held(3, 4096), held(17, 70_000)]);
+        let text = closing.encode();
+        assert_eq!(Closing::decode(&text), Some(closing));
+        assert_eq!(Closing::decode(&Closing(Vec::new()).encode()), Some(Closing(Vec::new())));
+        for len in 0..text.len() {
+            assert_eq!(Closing::decode(&text[..len]), None, "{len} octets");
+        }
+        for bit in 0..text.len() * 8 {
+            let mut octets = text.clone().into_bytes();
+            octets[bit / 8] ^= 1 << (bit % 8);
+            let read = std::str::from_utf8(&octets).ok().and_then(Closing::decode);
+            // A digit of the checksum in capitals is the same digit.
+            assert!(read.is_none() || octets.eq_ignore_ascii_case(text.as_bytes()), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn less_is_missing_and_more_is_not() {
+        let closing = Closing(vec![held(3, 5000), held(4, 5000), held(5, 5000)]);
+        let whole = |number| Some((held(number, 0).segment, 5000 + u64::from(number)));
+        assert_eq!(closing.gaps(&[3, 4, 5], whole), []);
+        assert_eq!(closing.gaps(&[2, 3, 4, 5], whole), [], "a removal that was not durable, or a segment that was put back");
+        let gone = [Gap { held: held(4, 5000), left: None }];
+        assert_eq!(closing.gaps(&[3, 5], |number| whole(number).filter(|_| number != 4)), gone);
+        let other = |number| if number == 4 { Some((SegmentHeader { number, salt: 9 }, 9000)) } else { whole(number) };
+        assert_eq!(closing.gaps(&[3, 4, 5], other), gone, "another file of that number");
+        let cut = |number| if number == 5 { Some((held(5, 0).segment, 4999)) } else { whole(number) };
+        assert_eq!(closing.gaps(&[3, 4, 5], cut), [Gap { held: held(5, 5000), left: Some(4999) }]);
+        assert_eq!(closing.gaps(&[], |_| None).len(), 3);
+        assert_eq!(closing.gaps(&[6], |_| None), [], "a version that does not know the file was here");
+    }
+}
