@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod ages;
 mod interrupted;
 mod journey;
 mod letters;

@@ -2,7 +2,7 @@
 //! cut.
 
 use postern::mail::model::{Body, Message, MessageId, Progress, Status, Target};
-use postern::mail::spool::{Entry, Past, Spool, SpoolError, Writer};
+use postern::mail::spool::{Arrival, Entry, Past, Spool, SpoolError, Writer};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
@@ -182,6 +182,10 @@ impl Spool for MemorySpool {
     fn ids(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId> {
         let queue = self.queue.lock().unwrap();
         queue.messages.keys().filter(|id| Some(**id) > after).take(limit).copied().collect()
+    }
+
+    fn by_arrival(&self, after: Option<MessageId>, limit: usize) -> Vec<Arrival> {
+        self.ids(after, limit).into_iter().map(|id| Arrival { moment: id, id }).collect()
     }
 
     fn totals(&self) -> (u64, u64, u64) {

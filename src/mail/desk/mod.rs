@@ -14,7 +14,7 @@ use super::model::{
 };
 use super::outbound::Outbound;
 use super::schedule::Rest;
-use super::spool::{Spool, SpoolError};
+use super::spool::{Arrival, Spool, SpoolError};
 use crate::ground::clock;
 use crate::ground::disk::Disk;
 use crate::ground::lock::{Level, Lock};
@@ -84,12 +84,7 @@ impl<S: Spool> Desk for Office<S> {
     fn summary(&self) -> QueueSummary {
         let (messages, bytes, held) = self.outbound.spool.totals();
         let (active, deferred) = self.outbound.state.standings(clock::steady());
-        // The id carries the microsecond of acceptance.
-        let oldest = self.outbound.spool.ids(None, 1).first().map(|id| u32::try_from(id.0 / 1_000_000).unwrap_or(u32::MAX));
-        let oldest = oldest.map(clock::wall);
-        // What was moved here from another queue is older than its id.
-        let moved = self.look_at_destinations(|rows| rows.iter().filter_map(|row| row.oldest).min());
-        let oldest = oldest.map(|oldest| moved.map_or(oldest, |moved| moved.min(oldest)));
+        let oldest = self.outbound.spool.by_arrival(None, 1).first().map(second);
         // Read one after the other: what came or went between must not make more of them than there are.
         let active = active.min(messages.saturating_sub(held));
         let deferred = deferred.min(messages.saturating_sub(held).saturating_sub(active));
@@ -101,14 +96,12 @@ impl<S: Spool> Desk for Office<S> {
     }
 
     fn ages(&self, bounds: &[u32]) -> (Vec<u64>, u64) {
-        let now = clock::steady_micros();
         let (mut counts, mut sum, mut after) = (vec![0; bounds.len()], 0, None);
         loop {
-            let ids = self.outbound.spool.ids(after, PAGE);
-            let Some(last) = ids.last().copied() else { return (counts, sum) };
-            after = Some(last);
-            for id in ids {
-                let age = now.saturating_sub(id.0) / 1_000_000;
+            let page = self.outbound.spool.by_arrival(after, PAGE);
+            let Some(last) = page.last() else { return (counts, sum) };
+            after = Some(last.moment);
+            for age in page.iter().map(age) {
                 sum += age;
                 for (count, bound) in counts.iter_mut().zip(bounds) {
                     *count += u64::from(age <= u64::from(*bound));
@@ -231,6 +224,22 @@ impl<S: Spool> Outbound<S> {
     /// The messages of these ids that are still in the queue, in their order.
     async fn list_exact(&self, ids: &[MessageId]) -> Result<Vec<Message>, DeskError> {
         Ok(self.spool.peek_all(ids.to_vec()).await?)
+    }
+}
+
+/// When a message arrived, in seconds since 1970 by the wall clock.
+fn second(arrival: &Arrival) -> u32 {
+    let second = u32::try_from(arrival.moment.0 / 1_000_000).unwrap_or(u32::MAX);
+    // Ids go by the steady clock, and what another queue has noted by the wall clock.
+    if arrival.moment == arrival.id { clock::wall(second) } else { second }
+}
+
+/// How old it is, in seconds.
+fn age(arrival: &Arrival) -> u64 {
+    if arrival.moment == arrival.id {
+        clock::steady_micros().saturating_sub(arrival.id.0) / 1_000_000
+    } else {
+        clock::age(second(arrival)).into()
     }
 }
 

@@ -5,7 +5,7 @@
 use crate::ground::clock;
 use crate::mail::model::{DeskError, Filter, Found, Message, MessageId, Progress, Seen, Standing, Status};
 use crate::mail::outbound::Outbound;
-use crate::mail::spool::Spool;
+use crate::mail::spool::{Arrival, Spool};
 use mail_parser::MessageParser;
 use std::time::{Duration, Instant};
 
@@ -25,24 +25,22 @@ impl<S: Spool> Outbound<S> {
         patience: Duration,
     ) -> Result<Found, DeskError> {
         let deadline = Instant::now() + patience;
-        let (first, last) = filter.ids();
-        let before_first = first.0.checked_sub(1).map(MessageId);
-        let mut found = Found { next: after.max(before_first), ..Found::default() };
+        let mut found = Found { next: after, ..Found::default() };
         // Without a filter all that is read is also shown.
         let bunch = if filter.is_empty() { limit.min(BUNCH) } else { BUNCH };
         loop {
-            let mut ids = self.spool.ids(found.next, bunch);
-            ids.retain(|id| *id <= last);
-            let Some(end) = ids.last().copied() else {
+            let page = self.arrivals(filter, found.next, bunch);
+            let Some(end) = page.last().map(|arrival| arrival.moment) else {
                 found.complete = true;
                 return Ok(found);
             };
+            let ids: Vec<MessageId> = page.iter().map(|arrival| arrival.id).collect();
             for (message, standing) in self.passing(filter, &ids).await? {
                 if found.messages.len() == limit {
                     // The rest of the bunch is for the next page.
-                    found.next = found.messages.last().map(|(message, _)| message.id);
                     return Ok(found);
                 }
+                found.next = page.iter().find(|arrival| arrival.id == message.id).map(|arrival| arrival.moment);
                 found.messages.push((message, standing));
             }
             found.scanned += ids.len() as u64;
@@ -51,6 +49,17 @@ impl<S: Spool> Outbound<S> {
                 return Ok(found);
             }
         }
+    }
+
+    /// The next messages that a filter may let through, in the order of their arrival; where it asks for an id, in that of the
+    /// ids, of which it needs few.
+    fn arrivals(&self, filter: &Filter, after: Option<MessageId>, limit: usize) -> Vec<Arrival> {
+        if filter.id.is_empty() {
+            return self.spool.by_arrival(after, limit);
+        }
+        let (first, last) = filter.ids();
+        let ids = self.spool.ids(after.max(first.0.checked_sub(1).map(MessageId)), limit);
+        ids.into_iter().filter(|id| *id <= last).map(|id| Arrival { moment: id, id }).collect()
     }
 
     /// Those of some messages that a filter lets through.

@@ -109,9 +109,9 @@ pub struct Asker {
 /// A page of the messages that a filter lets through.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
-    /// In order of acceptance, each with where it stands.
+    /// In the order of their arrival, here or in another queue, each with where it stands.
     pub messages: Vec<(Message, Standing)>,
-    /// Where to go on: the last message that was looked at.
+    /// Where to go on: the moment of the last message that was looked at, in the shape of an id.
     pub next: Option<MessageId>,
     /// How many were looked at.
     pub scanned: u64,

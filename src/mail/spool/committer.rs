@@ -239,7 +239,8 @@ impl Committer {
                 continue;
             }
             match record.effect {
-                Effect::Accept { size, file } => index.accepted(record.id, place, frame_len(&record), size, file),
+                // A copy: what is new is answered first.
+                Effect::Accept { size, file, .. } => index.accepted(record.id, place, frame_len(&record), size, file),
                 Effect::State { held, delay_told, generation } => {
                     index.state(record.id, place, frame_len(&record), held, delay_told);
                     if let Some(generation) = generation {
@@ -270,8 +271,11 @@ impl Committer {
     fn accepted(&mut self, waiting: Vec<Placed>) {
         let mut index = self.shared.lock_index();
         for (record, place) in &waiting {
-            if let Effect::Accept { size, file } = record.effect {
+            if let Effect::Accept { size, file, moved } = record.effect {
                 index.accepted(record.id, *place, frame_len(record), size, file);
+                if let Some(arrived) = moved {
+                    index.arrived(record.id, arrived);
+                }
             }
         }
         drop(index);

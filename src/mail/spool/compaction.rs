@@ -176,7 +176,7 @@ impl Committer {
             if got != bytes.len() || crc32fast::hash(&bytes) != header.body_crc {
                 return Err(damaged());
             }
-            let effect = Effect::Accept { size: slot.size, file: slot.file };
+            let effect = Effect::Accept { size: slot.size, file: slot.file, moved: None };
             records.push(Record { id, header, head, bytes: bytes.into(), effect, reply: None });
         }
         if let Some((place, open)) = state.filter(|(place, _)| !records.is_empty() || place.segment == segment) {

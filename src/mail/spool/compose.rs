@@ -20,10 +20,10 @@ impl Committer {
                 }
                 None
             }
-            Op::Accept { id, head, bytes, crc, size, file, reply } => {
+            Op::Accept { id, head, bytes, crc, size, file, moved, reply } => {
                 let body_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
                 let header = FrameHeader::new(RecordKind::Accept, &head, body_len, crc);
-                Some(Record { id, header, head, bytes, effect: Effect::Accept { size, file }, reply: Some(reply) })
+                Some(Record { id, header, head, bytes, effect: Effect::Accept { size, file, moved }, reply: Some(reply) })
             }
             Op::State { id, progress, generation } => {
                 let Some(slot) = self.shared.lock_index().get(id) else {

@@ -6,6 +6,8 @@
 //! an accept record that a done record (or a copy) in this one overrules has gone before it: otherwise a restart would read the
 //! old accept record and deliver the message once more. [`Segment::outlives`] keeps those debts.
 
+use super::Arrival;
+use super::arrivals::Arrivals;
 use super::format::SegmentHeader;
 use super::slots::Slots;
 use crate::ground::disk::File;
@@ -77,6 +79,7 @@ pub struct Index {
     bytes: u64,
     held: u64,
     last_id: u64,
+    arrivals: Arrivals,
 }
 
 impl Index {
@@ -104,6 +107,17 @@ impl Index {
     pub fn ids(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId> {
         let from = after.map_or(0, |id| id.0.saturating_add(1));
         self.slots.from(from).take(limit).map(|(id, _)| MessageId(id)).collect()
+    }
+
+    /// The next messages by arrival.
+    pub fn by_arrival(&self, after: Option<MessageId>, limit: usize) -> Vec<Arrival> {
+        self.arrivals.page(after, limit, |from| self.slots.from(from.0).map(|(id, _)| MessageId(id)))
+    }
+
+    /// A message that is in the queue arrived elsewhere, at this second.
+    pub fn arrived(&mut self, id: MessageId, second: u32) {
+        self.arrivals.forget(id);
+        self.arrivals.note(id, second, |moment| self.slots.get(moment.0).is_some());
     }
 
     /// A segment enters, without live records so far.
@@ -175,6 +189,7 @@ impl Index {
     /// The message is done; the record stands in `segment`. Gives back its entry.
     pub fn done(&mut self, id: MessageId, segment: u32) -> Option<Slot> {
         let slot = self.slots.remove(id.0)?;
+        self.arrivals.forget(id);
         self.bytes -= slot.size;
         self.held -= u64::from(slot.held);
         self.retire(slot.accept, slot.frame);

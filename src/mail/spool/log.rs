@@ -9,7 +9,7 @@ use super::read::{Care, message};
 use super::record::Op;
 use super::recover::{self, OpenError};
 use super::shared::{Health, Shared};
-use super::{Entry, Past, Spool, SpoolError, Writer};
+use super::{Arrival, Entry, Past, Spool, SpoolError, Writer};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::disk::Disk;
@@ -102,7 +102,7 @@ impl SegmentLog {
         };
         let head = accepted.encode();
         let (size, file) = (body.len(), accepted.file.is_some());
-        let accept = |reply| Op::Accept { id, head, bytes, crc, size, file, reply };
+        let accept = |reply| Op::Accept { id, head, bytes, crc, size, file, moved, reply };
         let Some(committed) = self.shared.handover.ask_until(accept, give_up).await else {
             // The committer sees that nobody waits, and leaves nothing behind.
             return Err(self.slow());
@@ -247,6 +247,10 @@ impl Spool for SegmentLog {
 
     fn ids(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId> {
         self.shared.lock_index().ids(after, limit)
+    }
+
+    fn by_arrival(&self, after: Option<MessageId>, limit: usize) -> Vec<Arrival> {
+        self.shared.lock_index().by_arrival(after, limit)
     }
 
     fn totals(&self) -> (u64, u64, u64) {

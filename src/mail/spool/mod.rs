@@ -25,6 +25,7 @@
 //! Security: the only room that writes mail to disk; files have mode 0600.
 //! Source: RFC 5321 §4.2.5 (what 250 promises), §6.1 (must not lose mail).
 
+mod arrivals;
 mod closing;
 mod committer;
 mod compaction;
@@ -108,6 +109,16 @@ pub struct Past {
     pub delay_told: bool,
 }
 
+/// A message, and when it arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// The moment, in the shape of an id, and as no other message has it: the id itself, unless the message waited in another
+    /// queue before.
+    pub moment: MessageId,
+    /// The message.
+    pub id: MessageId,
+}
+
 /// Content on its way in: kept in memory while small, streamed to the data volume above [`INLINE_MAX`].
 pub trait Writer: Send {
     /// The id that the message will have; known from the start, so that the Received line can carry it.
@@ -188,6 +199,10 @@ pub trait Spool: Send + Sync + 'static {
 
     /// Ids above `after` in order, at most `limit`.
     fn ids(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId>;
+
+    /// Messages in the order of their arrival, here or in another queue: those behind the moment `after`, or behind the message
+    /// of that id, at most `limit`.
+    fn by_arrival(&self, after: Option<MessageId>, limit: usize) -> Vec<Arrival>;
 
     /// How many messages, their octets, how many of them are held.
     fn totals(&self) -> (u64, u64, u64);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 /// What the committer is asked to do.
 pub enum Op {
     /// Put a message into the queue.
-    Accept { id: MessageId, head: Vec<u8>, bytes: Bytes, crc: u32, size: u64, file: bool, reply: Reply },
+    Accept { id: MessageId, head: Vec<u8>, bytes: Bytes, crc: u32, size: u64, file: bool, moved: Option<u32>, reply: Reply },
     /// Replace the progress of a message.
     State { id: MessageId, progress: Vec<Progress>, generation: u64 },
     /// Change the flags of a message.
@@ -38,20 +38,12 @@ pub struct Record {
 /// What the index learns when the record is written (or, for accepts, synced).
 #[derive(Clone)]
 pub enum Effect {
-    Accept {
-        size: u64,
-        file: bool,
-    },
+    /// `moved`: when it arrived in another queue; `None` also for a copy, whose arrival is known.
+    Accept { size: u64, file: bool, moved: Option<u32> },
     /// `generation`: of the progress that was handed in; `None` for a copy or a change of flags.
-    State {
-        held: bool,
-        delay_told: bool,
-        generation: Option<u64>,
-    },
+    State { held: bool, delay_told: bool, generation: Option<u64> },
     /// `overrules`: the segment with the accept record that this ends.
-    Done {
-        overrules: Option<u32>,
-    },
+    Done { overrules: Option<u32> },
 }
 
 /// Whether an op speaks of a message that a record of the batch changes.

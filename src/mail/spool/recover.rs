@@ -261,6 +261,9 @@ impl Recovery<'_> {
                 let Some(accepted) = Accepted::decode(head) else { return false };
                 let size = accepted.file.map_or(u64::from(header.body_len), |(len, _)| len);
                 self.index.accepted(accepted.id, place, frame, size, accepted.file.is_some());
+                if accepted.moved {
+                    self.index.arrived(accepted.id, accepted.arrived);
+                }
                 if let Some(early) = self.early.remove(&accepted.id) {
                     self.index.state(accepted.id, early.place, early.frame, early.held, early.delay_told);
                 }

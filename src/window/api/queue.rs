@@ -116,7 +116,7 @@ pub struct DestinationsView {
     pub age_bounds_seconds: Vec<u32>,
 }
 
-/// A page of the queue, in the order of acceptance.
+/// A page of the queue, the oldest first: in the order of arrival, here or in another queue.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PageView {
     /// At most as many as were asked for.

@@ -1,0 +1,110 @@
+//! Messages that arrived in another queue: their moments, and the order of all messages by arrival.
+//!
+//! Purpose: an id says when its message came into this queue. For those that waited elsewhere before, the moment of their arrival
+//! there is kept beside it, in the shape of an id, so that one walk meets all messages in the order of their arrival.
+//! Limits: about as much memory again as the index's entry, for each message that came from elsewhere.
+
+use super::Arrival;
+use crate::mail::model::MessageId;
+use std::collections::BTreeMap;
+
+const SECOND: u64 = 1_000_000;
+
+/// The moments of messages that arrived elsewhere.
+#[derive(Default)]
+pub struct Arrivals {
+    moments: BTreeMap<MessageId, MessageId>,
+    ids: BTreeMap<MessageId, MessageId>,
+}
+
+impl Arrivals {
+    /// A message arrived elsewhere at this second. `is_taken` knows the ids of the queue: no moment is one of them.
+    pub fn note(&mut self, id: MessageId, arrived: u32, is_taken: impl Fn(MessageId) -> bool) {
+        let mut moment = MessageId(u64::from(arrived) * SECOND + id.0 % SECOND);
+        while self.ids.contains_key(&moment) || is_taken(moment) {
+            moment.0 += 1;
+        }
+        // What came here in the same second, or by a clock that was ahead, counts from now.
+        if moment < id {
+            self.moments.insert(id, moment);
+            self.ids.insert(moment, id);
+        }
+    }
+
+    /// The message has left.
+    pub fn forget(&mut self, id: MessageId) {
+        if let Some(moment) = self.moments.remove(&id) {
+            self.ids.remove(&moment);
+        }
+    }
+
+    /// The next messages by arrival, behind a moment or behind that of a message; `ids` gives the queue's ids from one on.
+    pub fn page<I: Iterator<Item = MessageId>>(
+        &self,
+        after: Option<MessageId>,
+        limit: usize,
+        ids: impl FnOnce(MessageId) -> I,
+    ) -> Vec<Arrival> {
+        let after = after.map(|after| self.moments.get(&after).copied().unwrap_or(after));
+        let from = after.map_or(MessageId(0), |after| MessageId(after.0.saturating_add(1)));
+        let mut here = ids(from).filter(|id| !self.moments.contains_key(id)).map(|id| Arrival { moment: id, id }).peekable();
+        let mut elsewhere = self.ids.range(from..).map(|(moment, id)| Arrival { moment: *moment, id: *id }).peekable();
+        let next = || match (here.peek(), elsewhere.peek()) {
+            (Some(one), Some(other)) if other.moment < one.moment => elsewhere.next(),
+            (None, _) => elsewhere.next(),
+            _ => here.next(),
+        };
+        std::iter::from_fn(next).take(limit).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(arrivals: &Arrivals, ids: &[u64], after: Option<u64>, limit: usize) -> Vec<(u64, u64)> {
+        let from = |from: MessageId| ids.iter().map(|id| MessageId(*id)).filter(move |id| *id >= from);
+        let page = arrivals.page(after.map(MessageId), limit, from);
+        page.into_iter().map(|arrival| (arrival.moment.0, arrival.id.0)).collect()
+    }
+
+    #[test]
+    fn all_are_met_once_in_the_order_of_their_arrival() {
+        let ids = [5_000_000, 9_000_001, 9_000_002, 9_500_000, 9_500_001];
+        let mut arrivals = Arrivals::default();
+        let taken = |id: MessageId| ids.contains(&id.0);
+        arrivals.note(MessageId(9_000_001), 2, taken);
+        arrivals.note(MessageId(9_000_002), 7, taken);
+        arrivals.note(MessageId(9_500_001), 9, taken);
+        let all = [
+            (2_000_001, 9_000_001),
+            (5_000_000, 5_000_000),
+            (7_000_002, 9_000_002),
+            (9_500_000, 9_500_000),
+            (9_500_001, 9_500_001),
+        ];
+        assert_eq!(page(&arrivals, &ids, None, 9), all);
+        for limit in 1..4 {
+            let (mut seen, mut after) = (Vec::new(), None);
+            while let Some(last) = Some(page(&arrivals, &ids, after, limit)).filter(|page| !page.is_empty()) {
+                after = last.last().map(|(moment, _)| *moment);
+                seen.extend(last);
+            }
+            assert_eq!(seen, all, "{limit} at a time");
+        }
+        assert_eq!(page(&arrivals, &ids, Some(9_000_002), 9), all[3..], "behind a message that is in the queue");
+        arrivals.forget(MessageId(9_000_002));
+        assert_eq!(page(&arrivals, &[5_000_000], None, 9), all[..2]);
+    }
+
+    #[test]
+    fn moments_are_ids_of_nobody() {
+        let mut arrivals = Arrivals::default();
+        let ids = [3_000_001, 7_000_001, 8_000_001];
+        let taken = |id: MessageId| ids.contains(&id.0);
+        arrivals.note(MessageId(7_000_001), 3, taken);
+        arrivals.note(MessageId(8_000_001), 3, taken);
+        let expected = [(3_000_001, 3_000_001), (3_000_002, 7_000_001), (3_000_003, 8_000_001)];
+        assert_eq!(page(&arrivals, &ids, None, 9), expected);
+    }
+}
