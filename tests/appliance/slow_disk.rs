@@ -1,6 +1,6 @@
 //! A data volume whose syncs do not return: told, refused, spared, and nothing lost when they do.
 
-use crate::support::Grid;
+use crate::support::{Grid, Running};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -66,6 +66,18 @@ fn get(grid: &Grid, path: &str) -> String {
     answer
 }
 
+/// An appliance with more properties, whose syncs wait as long as the file is there that this names.
+fn held_up(grid: &Grid, more: &[(&str, &str)]) -> (Running, PathBuf) {
+    let (library, hold) = (shim(grid), grid.path("run/hold"));
+    let usual = [
+        ("LD_PRELOAD", library.to_str().unwrap()),
+        ("HOLD_SYNC", hold.to_str().unwrap()),
+        ("MTA_SMART_RELAY", "127.0.0.1:9"),
+        ("MTA_SMTPD_TRUSTED_NETWORKS", "127.0.0.0/8"),
+    ];
+    (grid.init(&[&usual, more].concat()), hold)
+}
+
 /// Builds the library that holds up syncs.
 fn shim(grid: &Grid) -> PathBuf {
     let source = grid.make_file("hold.c", SHIM);
@@ -78,15 +90,7 @@ fn shim(grid: &Grid) -> PathBuf {
 #[test]
 fn an_import_into_a_volume_that_does_not_answer_ends_in_time_and_nothing_is_doubled() {
     let grid = Grid::new();
-    let library = shim(&grid);
-    let hold = grid.path("run/hold");
-    let vars = [
-        ("LD_PRELOAD", library.to_str().unwrap()),
-        ("HOLD_SYNC", hold.to_str().unwrap()),
-        ("MTA_SMART_RELAY", "127.0.0.1:9"),
-        ("MTA_SMTPD_TRUSTED_NETWORKS", "127.0.0.0/8"),
-    ];
-    let mut init = grid.init(&vars);
+    let (mut init, hold) = held_up(&grid, &[]);
     let mut client = Client::connect(&grid);
     client.send();
     assert!(client.reply().starts_with("250 "));
@@ -114,18 +118,8 @@ fn an_import_into_a_volume_that_does_not_answer_ends_in_time_and_nothing_is_doub
 #[test]
 fn a_sync_that_does_not_return_is_told_and_loses_nothing() {
     let grid = Grid::new();
-    let library = shim(&grid);
-    let hold = grid.path("run/hold");
-    let vars = [
-        ("LD_PRELOAD", library.to_str().unwrap()),
-        ("HOLD_SYNC", hold.to_str().unwrap()),
-        ("MTA_SMART_RELAY", "127.0.0.1:9"),
-        ("MTA_SMTPD_TRUSTED_NETWORKS", "127.0.0.0/8"),
-        ("MTA_WATCHDOG_TIME", "15s"),
-        // Alerts are not for strangers.
-        ("MTA_UI_PUBLIC", "yes"),
-    ];
-    let mut init = grid.init(&vars);
+    // Alerts are not for strangers.
+    let (mut init, hold) = held_up(&grid, &[("MTA_WATCHDOG_TIME", "15s"), ("MTA_UI_PUBLIC", "yes")]);
     let mut patient = Client::connect(&grid);
     let mut late = Client::connect(&grid);
     fs::write(&hold, "").unwrap();

@@ -294,6 +294,20 @@ fn beside(relay: &Arc<Relay>, work: impl FnOnce(&Relay) + Send + 'static) -> thr
     thread::spawn(move || work(&relay))
 }
 
+/// A mail for the first destination, whose courier is all that was rung for.
+fn one_mail(relay: &Relay) -> DestinationId {
+    relay.enqueue(2);
+    let (first, _) = started(relay);
+    relay.rung.store(false, Ordering::Relaxed);
+    first
+}
+
+/// The couriers of message 1's two destinations, whose next hops do this.
+fn couriers(relay: &Arc<Relay>, hops: [Hop; 2]) -> [thread::JoinHandle<()>; 2] {
+    let places = [0, 1].map(|place| (started(relay).0, DOMAINS[place], hops[place]));
+    places.map(|(destination, name, hop)| beside(relay, move |relay| relay.courier(destination, name, hop)))
+}
+
 fn joined<const N: usize>(threads: [thread::JoinHandle<()>; N]) {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
@@ -317,9 +331,7 @@ fn a_refused_courier_and_one_that_records_do_not_wait_for_each_other() {
 #[test]
 fn who_waits_for_a_host_hears_of_its_room() {
     check(|relay| {
-        relay.enqueue(2);
-        let (first, _) = started(relay);
-        relay.rung.store(false, Ordering::Relaxed);
+        let first = one_mail(relay);
         joined([
             beside(relay, move |relay| relay.courier(first, DOMAINS[0], Hop::Full)),
             beside(relay, Relay::free),
@@ -333,12 +345,8 @@ fn who_waits_for_a_host_hears_of_its_room() {
 fn two_destinations_of_a_mail_and_a_window_lose_no_progress() {
     check(|relay| {
         relay.enqueue(1);
-        let ((first, _), (second, _)) = (started(relay), started(relay));
-        joined([
-            beside(relay, move |relay| relay.courier(first, DOMAINS[0], Hop::Takes)),
-            beside(relay, move |relay| relay.courier(second, DOMAINS[1], Hop::Takes)),
-            beside(relay, Relay::look),
-        ]);
+        let [first, second] = couriers(relay, [Hop::Takes, Hop::Takes]);
+        joined([first, second, beside(relay, Relay::look)]);
     });
 }
 
@@ -348,20 +356,15 @@ fn a_mail_on_the_disk_is_tried_by_both_couriers() {
         relay.enqueue(1);
         // Nobody keeps it in memory.
         relay.state.evict(&[MessageId(1)]);
-        let ((first, _), (second, _)) = (started(relay), started(relay));
-        joined([
-            beside(relay, move |relay| relay.courier(first, DOMAINS[0], Hop::Takes)),
-            beside(relay, move |relay| relay.courier(second, DOMAINS[1], Hop::Defers)),
-        ]);
+        let [first, second] = couriers(relay, [Hop::Takes, Hop::Defers]);
+        joined([first, second]);
     });
 }
 
 #[test]
 fn a_courier_that_goes_home_leaves_no_new_mail_behind() {
     check(|relay| {
-        relay.enqueue(2);
-        let (first, _) = started(relay);
-        relay.rung.store(false, Ordering::Relaxed);
+        let first = one_mail(relay);
         joined([
             beside(relay, move |relay| relay.courier(first, DOMAINS[0], Hop::Takes)),
             beside(relay, |relay| relay.enqueue(3)),
@@ -374,10 +377,10 @@ fn a_courier_that_goes_home_leaves_no_new_mail_behind() {
 fn orders_and_a_courier_lose_nothing_that_is_not_held() {
     check(|relay| {
         relay.enqueue(1);
-        let ((first, _), (second, _)) = (started(relay), started(relay));
+        let [first, second] = couriers(relay, [Hop::Takes, Hop::Defers]);
         joined([
-            beside(relay, move |relay| relay.courier(first, DOMAINS[0], Hop::Takes)),
-            beside(relay, move |relay| relay.courier(second, DOMAINS[1], Hop::Defers)),
+            first,
+            second,
             beside(relay, |relay| {
                 relay.hold(MessageId(1), true);
                 relay.hold(MessageId(1), false);
@@ -392,12 +395,8 @@ fn orders_and_a_courier_lose_nothing_that_is_not_held() {
 fn a_deleted_mail_leaves_nothing_behind() {
     check(|relay| {
         relay.enqueue(1);
-        let ((first, _), (second, _)) = (started(relay), started(relay));
-        joined([
-            beside(relay, move |relay| relay.courier(first, DOMAINS[0], Hop::Takes)),
-            beside(relay, move |relay| relay.courier(second, DOMAINS[1], Hop::Refuses)),
-            beside(relay, |relay| relay.delete(MessageId(1))),
-        ]);
+        let [first, second] = couriers(relay, [Hop::Takes, Hop::Refuses]);
+        joined([first, second, beside(relay, |relay| relay.delete(MessageId(1)))]);
     });
 }
 
@@ -405,10 +404,10 @@ fn a_deleted_mail_leaves_nothing_behind() {
 fn a_paused_destination_goes_on_where_it_stopped() {
     check(|relay| {
         relay.enqueue(1);
-        let ((first, _), (second, _)) = (started(relay), started(relay));
+        let [first, second] = couriers(relay, [Hop::Takes, Hop::Takes]);
         joined([
-            beside(relay, move |relay| relay.courier(first, DOMAINS[0], Hop::Takes)),
-            beside(relay, move |relay| relay.courier(second, DOMAINS[1], Hop::Takes)),
+            first,
+            second,
             beside(relay, |relay| {
                 relay.state.pause_destination(DOMAINS[0], true);
                 relay.look();
