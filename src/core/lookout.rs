@@ -7,7 +7,7 @@ use crate::ground::clock;
 use crate::ground::gateway::default_gateways;
 use crate::ground::memory::{Ceiling, Gauge, Level};
 use crate::ground::sys;
-use crate::mail::inbound::Intake;
+use crate::mail::intake::Intake;
 use crate::mail::spool::{self, SegmentLog, SpoolError};
 use crate::window::server::{Readiness, Window};
 use crate::window::space::Alert;

@@ -14,7 +14,7 @@ use crate::ground::memory::Gauge;
 use crate::mail::accept::{self, Conduct, Limits};
 use crate::mail::admit::Policy;
 use crate::mail::deliver;
-use crate::mail::inbound::Intake;
+use crate::mail::intake::Intake;
 use crate::mail::journal::{self, Masking};
 use crate::mail::model::Address;
 use crate::mail::outbound::{self, Outbound};

@@ -6,7 +6,7 @@
 //! Security: content is a stranger's. It is taken only whole (length and checksum as announced) and as lines that end in CR LF:
 //! a bare CR or LF could smuggle a second mail past the next hop (RFC 5321 §2.3.8).
 
-use super::inbound::STORAGE_PATIENCE;
+use super::intake::STORAGE_PATIENCE;
 use super::model::{Carried, DeskError, MessageId, Pieces, Target};
 use super::outbound::Outbound;
 use super::rewrite::HeaderSection;

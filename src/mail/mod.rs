@@ -5,8 +5,8 @@
 //! where, [`deliver`] hands it on, [`bounce`] words a failure for the sender, [`journal`] remembers
 //! for a while what became of it. [`model`] holds the nouns.
 //!
-//! No room imports another. This corridor joins them with owned values: [`inbound`] walks a session from accept to spool,
-//! [`outbound`] walks a message from schedule to its outcomes, [`desk`] answers the windows, and takes mail of another
+//! No room imports another. This corridor joins them with owned values: [`inbound`] walks sessions from accept to the
+//! [`intake`], which hands their mail to the spool, [`outbound`] walks a message from schedule to its outcomes, [`desk`] answers the windows, and takes mail of another
 //! queue in. The one way back is a bounce:
 //! a draft that re-enters the spool.
 
@@ -17,6 +17,7 @@ mod carry;
 pub mod deliver;
 pub mod desk;
 pub mod inbound;
+pub mod intake;
 pub mod journal;
 pub mod model;
 pub mod outbound;
@@ -25,6 +26,7 @@ pub mod rewrite;
 pub mod roll;
 pub mod route;
 pub mod schedule;
+pub mod session;
 pub mod spool;
 mod submit;
 mod telling;

@@ -5,7 +5,7 @@
 //! CR LF. So what is refused there is refused here.
 //! Source: RFC 5321 §4.5.2 (stuffing), §4.5.3 (limits).
 
-use super::inbound::{Intake, Intaking, storage_refusal, store};
+use super::intake::{Intake, Intaking, storage_refusal, store};
 use super::model::{
     Address, AddressError, BodyType, Envelope, Kind, Letter, MessageId, Origin, Pieces, Refusal, RefusedExample, Reply,
     Submission, Submitted, Verdict,

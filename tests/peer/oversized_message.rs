@@ -2,8 +2,8 @@
 
 use crate::support::client::Client;
 use crate::support::receiver::{Receiver, Setup};
-use postern::mail::inbound::SURPLUS_MAX;
 use postern::mail::parse::Rules;
+use postern::mail::session::SURPLUS_MAX;
 
 fn receiver() -> Receiver {
     Receiver::start(Setup { rules: Rules::new("mta.example", 1_000_000), ..Setup::default() })

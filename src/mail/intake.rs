@@ -1,0 +1,122 @@
+//! What sessions and programs hand their mail to: it becomes durable, is counted, logged and sent onward.
+//!
+//! Purpose: what all ways in share. In: envelope and content. Out: for each mail that was answered 250, one [`Message`] to
+//! whoever sends it onward.
+//! Limits: [`STORAGE_PATIENCE`] on the data volume.
+//! Security: whoever asked hears yes when [`Spool::commit`] has returned and not before.
+//! Source: RFC 5321 §4.2.5 (what 250 promises), §4.5.3.2 (the patience of clients).
+
+use super::accept::{self, Conduct, Encryption, Limits};
+use super::admit::Policy;
+use super::model::{Envelope, Message, MessageId, Refusal, Reply};
+use super::parse::Rules;
+use super::rewrite::{self, HeaderSection, Missing};
+use super::roll::Roll;
+use super::spool::{Entry, Spool, SpoolError, Writer};
+use super::telling::{self, Path, Paths};
+use crate::appliance::counter::Counters;
+use std::sync::Arc;
+use tokio::time::Duration;
+
+/// Everything that sessions share.
+pub struct Intake<S> {
+    /// Where accepted mail becomes durable.
+    pub spool: Arc<S>,
+    /// Takes every accepted message on its way out. Must not block: the client waits for its 250.
+    pub onward: Box<dyn Fn(Message) + Send + Sync>,
+    /// Serves STARTTLS, where there is a key.
+    pub tls: Option<Arc<accept::Tls>>,
+    /// Who may relay.
+    pub policy: Policy,
+    /// Our name, and what a session may cost.
+    pub rules: Rules,
+    /// What is changed in content of clients that may relay.
+    pub rewriting: rewrite::Config,
+    /// Whether every mail goes to `cc_mta` too.
+    pub copy: bool,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+    /// Sessions and time.
+    pub limits: Limits,
+    /// Who is here, for windows.
+    pub roll: Arc<Roll>,
+    /// What clients did lately.
+    pub conduct: Conduct,
+}
+
+/// How long a client waits for the data volume before it is asked to come again: at the end of the
+/// data, where clients have the patience of RFC 5321 §4.5.3.2.6 (ten minutes, and many have less),
+/// and within the data, where they have that of §4.5.3.2.5 (three minutes).
+pub const STORAGE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where content goes, or why it goes nowhere.
+pub(super) type Intaking<W> = Result<W, (Reply, Refusal)>;
+
+impl<S: Spool> Intake<S> {
+    /// What becomes of the header section of a mail from a client that may relay.
+    pub(super) fn header_section(&self, envelope: &Envelope, id: MessageId, date: &str) -> HeaderSection<'_> {
+        let rewrite::Config { origin_domain, drop_headers, add_missing_headers } = &self.rewriting;
+        let missing = add_missing_headers.then(|| Missing {
+            from: envelope.sender.as_ref().map_or_else(|| format!("MAILER-DAEMON@{origin_domain}"), rewrite::header_mailbox),
+            date: date.to_owned(),
+            // The queue id is unique on its volume, the random part among all volumes of this name.
+            message_id: format!("<{id}.{:08x}@{}>", fastrand::u32(..), self.rules.hostname),
+        });
+        HeaderSection::submitted(drop_headers, missing)
+    }
+
+    /// Makes a mail durable, counts and logs it, and sends it onward. `port` is the client's, where it has one.
+    pub(super) async fn queue(
+        &self,
+        entry: Entry,
+        writer: S::Writer,
+        size: u64,
+        port: Option<u16>,
+        encryption: Option<Encryption>,
+    ) -> Result<MessageId, (Reply, Refusal)> {
+        let give_up = tokio::time::sleep(STORAGE_PATIENCE);
+        let message = self.spool.commit_within(entry, writer, give_up).await;
+        let message = message.map_err(|error| storage_refusal(&error))?;
+        let id = message.id;
+        self.counters.accepted_total.inc();
+        self.counters.accepted_bytes.inc_by(size);
+        tracing::info!(
+            target: "mta",
+            queue_id = %id,
+            client = message.origin.peer.map(tracing::field::display),
+            helo = &*message.origin.helo,
+            from = %Path(message.envelope.sender.as_ref()),
+            to = %Paths(&message.envelope),
+            recipients = message.envelope.recipients.len(),
+            size,
+            tls = encryption.map(tracing::field::display),
+            status = "accepted",
+            "message"
+        );
+        telling::queued(&message, message.origin.peer.zip(port), size);
+        (self.onward)(message);
+        Ok(id)
+    }
+}
+
+/// Hands a piece to the queue, and forgets the mail when the queue cannot take it.
+pub(super) async fn store<W: Writer>(intaking: &mut Intaking<W>, piece: &[u8]) {
+    let Ok(writer) = intaking else { return };
+    let written = tokio::time::timeout(STORAGE_PATIENCE, writer.write(piece)).await;
+    if let Err(error) = written.unwrap_or(Err(SpoolError::Slow(STORAGE_PATIENCE.as_secs()))) {
+        *intaking = Err(storage_refusal(&error));
+    }
+}
+
+/// 452 4.3.1, or 451 4.3.0 while the data volume does not answer. The cause goes into our own log; strangers need not know
+/// our disks.
+pub(super) fn storage_refusal(error: &SpoolError) -> (Reply, Refusal) {
+    // The watchdog tells of it once.
+    if let SpoolError::Slow(_) = error {
+        return (Reply::new(451, (4, 3, 0), "The queue does not answer at the moment; try again later"), Refusal::Storage);
+    }
+    if *error != SpoolError::Full {
+        tracing::error!(target: "mta", %error, "the queue cannot take mail; clients are asked to try again later");
+    }
+    (Reply::new(452, (4, 3, 1), "The queue cannot take mail at the moment; try again later"), Refusal::Storage)
+}

@@ -1,0 +1,492 @@
+//! A session of the way in: from the wire to the queue.
+//!
+//! Purpose: joins accept (octets with a peer), parse (commands and content), admit (who may) and the intake (durable).
+//! Limits: [`Limits`] on time, [`Rules`](super::parse::Rules) on commands and mails, [`SURPLUS_MAX`] on what is read in vain.
+//! Security: the 250 after the end of data is said when the intake has the mail and not before. While a mail is being
+//! refused its content is still read to the true end, so that content is never taken for commands.
+//! Source: RFC 5321 §4.5.3 (limits), §7.8 (misuse); RFC 3207 (STARTTLS); RFC 2920 (a group's replies go out together).
+
+use super::accept::{self, Conduct, Limits, Peer, Progress, Source, Stop, Wire, WireError};
+use super::intake::{Intake, storage_refusal, store};
+use super::model::{Address, BodyType, Envelope, Kind, Origin, Refusal, RefusedExample, Reply, Verdict};
+use super::parse::{Command, CommandError, Content, Dialogue, Flaw, Gate, Grammar, Heard, Line, Lines, Next, Tls, write_reply};
+use super::rewrite::HeaderSection;
+use super::roll::Guest;
+use super::spool::{Entry, Spool, Writer};
+use super::telling::{Asked, Path};
+use super::trace::{Client, Protocol, received};
+use crate::ground::clock;
+use crate::ground::memory::Level;
+use std::net::IpAddr;
+use tokio::time::{Duration, Instant};
+
+/// What is read beyond the size limit (or beyond a flaw) before a client that does not stop is cut off, in octets.
+pub const SURPLUS_MAX: u64 = 32 * 1024 * 1024;
+
+/// Commands in a row of a stranger that lead to no mail, before each further one counts as an error.
+pub const JUNK_FREE: u32 = 20;
+
+/// The same, before the session ends.
+pub const JUNK_MAX: u32 = 100;
+
+/// A client's session.
+pub(super) struct Session<'a, S: Spool> {
+    intake: &'a Intake<S>,
+    wire: Wire,
+    peer: Peer,
+    stop: Stop,
+    /// Set once the appliance stops.
+    deadline: Option<Instant>,
+    lines: Lines,
+    dialogue: Dialogue<'a>,
+    guest: Guest,
+    /// Commands in a row that lead to no mail.
+    junk: u32,
+    /// Errors of this session.
+    errors: u32,
+    slowed: bool,
+}
+
+/// How a dialogue ends in order.
+enum Talked {
+    /// With the session.
+    Over,
+    /// With a handshake and another dialogue.
+    Secure,
+}
+
+/// Why a session ends without having been closed by its dialogue.
+enum Leave {
+    Stopping,
+    Wire(WireError),
+}
+
+impl From<WireError> for Leave {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
+}
+
+impl<'a, S: Spool> Session<'a, S> {
+    /// A session that has just begun.
+    pub(super) fn new(intake: &'a Intake<S>, wire: Wire, peer: Peer, stop: Stop, guest: Guest) -> Self {
+        let tls = match (&intake.tls, wire.encryption()) {
+            (_, Some(_)) => Tls::On,
+            (Some(_), None) => Tls::Offered,
+            (None, None) => Tls::Absent,
+        };
+        let dialogue = Dialogue::new(&intake.rules, tls);
+        Self {
+            intake,
+            wire,
+            peer,
+            stop,
+            deadline: None,
+            lines: Lines::default(),
+            dialogue,
+            guest,
+            junk: 0,
+            errors: 0,
+            slowed: false,
+        }
+    }
+
+    /// Serves it to its end.
+    pub(super) async fn run(mut self) {
+        let Peer { address: client, port, .. } = self.peer;
+        let stranger = self.peer.is_stranger();
+        tracing::debug!(target: "mta", stranger, %client, port, "connect");
+        self.note_encryption();
+        self.dialogue.greet(self.wire.output());
+        let end = loop {
+            match self.talk().await {
+                Ok(Talked::Over) => break "closed".to_owned(),
+                Ok(Talked::Secure) => match self.secure().await {
+                    Some(session) => self = session,
+                    None => {
+                        tracing::debug!(target: "mta", stranger, %client, port, end = "no TLS", "disconnect");
+                        return;
+                    }
+                },
+                Err(leave) => break self.leave(leave),
+            }
+        };
+        tracing::debug!(target: "mta", stranger, %client, port, end, "disconnect");
+        self.wire.close().await;
+    }
+
+    /// STARTTLS: the handshake, and a session that knows nothing of what was said before (RFC 3207 §4.2). Commands that were sent
+    /// together with STARTTLS, as if TLS would not matter, are dropped with the buffer.
+    async fn secure(mut self) -> Option<Self> {
+        let Self { intake, peer, deadline, junk, errors, slowed, .. } = self;
+        let tls = intake.tls.as_ref()?;
+        let dropped = self.wire.input().len();
+        if dropped > 0 {
+            let stranger = peer.is_stranger();
+            tracing::info!(target: "mta", stranger, client = %peer.address, octets = dropped, status = "dropped", "plain text after STARTTLS");
+        }
+        let wire = tokio::select! {
+            wire = self.wire.secure(tls, peer, &intake.limits) => wire?,
+            _ = accept::draining(&mut self.stop), if deadline.is_none() => return None,
+        };
+        let dialogue = self.dialogue.inside_tls();
+        let session = Self { deadline, dialogue, junk, errors, slowed, ..Self::new(intake, wire, peer, self.stop, self.guest) };
+        session.note_encryption();
+        Some(session)
+    }
+
+    fn note_encryption(&self) {
+        if let Some(encryption) = self.wire.encryption() {
+            self.intake.counters.tls_sessions_total.with_label_values(&[encryption.version]).inc();
+            self.guest.secured(encryption.to_string());
+        }
+    }
+
+    async fn talk(&mut self) -> Result<Talked, Leave> {
+        loop {
+            let command = self.command().await?;
+            let gate = Gatekeeper { intake: self.intake, peer: self.peer.address, stopping: self.stop.borrow().is_some() };
+            let asked = Asked::by(&command);
+            let before = self.wire.output().len();
+            let heard = self.dialogue.hear(command, &gate, self.wire.output());
+            self.guest.did(asked.command, self.dialogue.hello().0, self.dialogue.mail());
+            let recent = self.note(&heard, &asked);
+            if self.peer.is_stranger() && self.slow_down(&heard, recent, before).await? == Next::Close {
+                return Ok(Talked::Over);
+            }
+            match heard.next {
+                Next::Command => {}
+                Next::Content(envelope) => {
+                    if self.content(envelope).await? == Next::Close {
+                        return Ok(Talked::Over);
+                    }
+                }
+                Next::Secure => return Ok(Talked::Secure),
+                Next::Close => return Ok(Talked::Over),
+            }
+            if self.wire.output().len() > Wire::OUTPUT_MAX {
+                self.wire.flush().await?;
+            }
+        }
+    }
+
+    /// Holds a stranger to account: its session goes on more and more slowly while it errs or leads to no mail, and ends.
+    async fn slow_down(&mut self, heard: &Heard, recent: u32, before: usize) -> Result<Next, Leave> {
+        let Self { intake, .. } = *self;
+        let mail = self.dialogue.mail();
+        let recipients = mail.map_or(0, |mail| mail.recipients.len());
+        if let Some(visit) = self.wire.visit() {
+            visit.reached(match (mail, recipients, self.dialogue.hello().0) {
+                (Some(_), 1.., _) => Progress::Recipient,
+                (Some(_), 0, _) => Progress::Mail,
+                (None, _, "") => Progress::Connected,
+                (None, ..) => Progress::Greeted,
+            });
+        }
+        if heard.refused.is_none() && (recipients > 0 || matches!(heard.next, Next::Content(_))) {
+            self.junk = 0;
+            return Ok(Next::Command);
+        }
+        self.junk += 1;
+        if self.junk >= JUNK_MAX && heard.next == Next::Command {
+            let reply = Reply::new(421, (4, 7, 0), "Too many commands without a mail");
+            self.wire.output().truncate(before);
+            write_reply(self.wire.output(), &reply);
+            self.intake.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
+            return Ok(Next::Close);
+        }
+        self.errors += u32::from(heard.refused.is_some() || self.junk > JUNK_FREE);
+        // Others stand behind a gateway, too: they do not wait for what one of them did.
+        let recent = if self.peer.source == Source::Gateway { self.errors } else { self.errors.max(recent) };
+        let wait = Conduct::wait(recent, &intake.limits);
+        if (heard.refused.is_some() || self.junk > JUNK_FREE) && !wait.is_zero() {
+            if !std::mem::replace(&mut self.slowed, true) {
+                intake.counters.clients_slowed_total.inc();
+            }
+            self.pause(wait).await?;
+        }
+        Ok(Next::Command)
+    }
+
+    /// Does nothing for a while, unless the appliance stops or the session has to give way.
+    async fn pause(&mut self, wait: Duration) -> Result<(), Leave> {
+        let visit = async {
+            match self.wire.visit() {
+                Some(visit) => visit.displaced().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => Ok(()),
+            () = visit => Err(WireError::Displaced.into()),
+            _ = accept::draining(&mut self.stop) => Ok(()),
+        }
+    }
+
+    /// The next command. Replies wait as long as more commands are at hand (RFC 2920 §3.2).
+    async fn command(&mut self) -> Result<Result<Command, CommandError>, Leave> {
+        let mut until = None;
+        loop {
+            match self.lines.next(self.wire.input()) {
+                Line::Complete { text, taken } => {
+                    let grammar = match self.intake.policy.may_relay(self.peer.address) {
+                        true => Grammar::Lenient { origin_domain: &self.intake.rewriting.origin_domain },
+                        false => Grammar::Strict,
+                    };
+                    let command = Command::parse_with(text, grammar);
+                    self.wire.take(taken);
+                    return Ok(command);
+                }
+                Line::Flawed { flaw, taken } => {
+                    self.wire.take(taken);
+                    return Ok(Err(flaw.into()));
+                }
+                Line::More { taken } => {
+                    self.wire.take(taken);
+                    self.wire.flush().await?;
+                    let until = *until.get_or_insert_with(|| Instant::now() + self.command_time());
+                    self.read(until, self.dialogue.mail().is_some()).await?;
+                }
+            }
+        }
+    }
+
+    fn command_time(&self) -> Duration {
+        let limits = &self.intake.limits;
+        self.wire.visit().map_or(limits.command, |visit| visit.command_time(limits))
+    }
+
+    /// Reads once. Once the appliance stops, a session without a mail ends here, another one has until the deadline.
+    async fn read(&mut self, until: Instant, in_mail: bool) -> Result<(), Leave> {
+        loop {
+            if self.deadline.is_some() && !in_mail {
+                return Err(Leave::Stopping);
+            }
+            let limit = self.deadline.map_or(until, |deadline| deadline.min(until));
+            tokio::select! {
+                read = self.wire.fill(limit) => return match read {
+                    Err(WireError::Timeout) if limit < until => Err(Leave::Stopping),
+                    read => Ok(read?),
+                },
+                deadline = accept::draining(&mut self.stop), if self.deadline.is_none() => self.deadline = Some(deadline),
+            }
+        }
+    }
+
+    /// Reads the content of a mail to its end, and says what became of it.
+    async fn content(&mut self, envelope: Envelope) -> Result<Next, Leave> {
+        self.wire.flush().await?;
+        let (intake, start) = (self.intake, Instant::now());
+        let mut content = Content::new(intake.rules.size_limit);
+        let writer = intake.spool.begin();
+        let (id, date) = (writer.id(), clock::rfc5322(clock::now()));
+        let mut intaking = Ok(writer);
+        let (name, extended) = self.dialogue.hello();
+        let protocol = if extended { Protocol::Esmtp } else { Protocol::Smtp };
+        let client = Client { name, protocol, address: self.peer.address, encryption: self.wire.encryption() };
+        let trace = received(&envelope, &client, &intake.rules.hostname, id, &date);
+        let mut section = match intake.policy.may_relay(self.peer.address) {
+            true => intake.header_section(&envelope, id, &date),
+            false => HeaderSection::foreign(),
+        };
+        // What stands before the next octets that go on unchanged.
+        let mut ahead = trace.into_bytes();
+        let mut cut_off = false;
+        'reading: loop {
+            while !self.wire.input().is_empty() {
+                let step = content.next(self.wire.input());
+                let (taken, end) = (step.taken, step.end);
+                match content.flaw() {
+                    Some(flaw) if intaking.is_ok() => intaking = Err((flaw.reply(), flaw.refusal())),
+                    Some(_) => {}
+                    None => {
+                        let rest = section.take(step.piece, &mut ahead);
+                        store(&mut intaking, &ahead).await;
+                        ahead.clear();
+                        store(&mut intaking, rest).await;
+                    }
+                }
+                self.wire.take(taken);
+                if end {
+                    break 'reading;
+                }
+            }
+            if content.size() > intake.rules.size_limit.saturating_add(SURPLUS_MAX) {
+                cut_off = true;
+                break;
+            }
+            self.wire.widen();
+            match self.read(content_deadline(&content, &intake.limits, start), true).await {
+                // A client that ends lines with bare LF believes its data ended long ago. It is told what is wrong, and
+                // the session ends with it: nobody knows what its next octets would be.
+                Err(Leave::Wire(WireError::Timeout)) if content.flaw().is_some() => {
+                    cut_off = true;
+                    break;
+                }
+                read => read?,
+            }
+        }
+        self.wire.narrow();
+        section.finish(&mut ahead);
+        store(&mut intaking, &ahead).await;
+        let asked = Asked::at_the_end(&envelope);
+        let result = match intaking {
+            Ok(writer) => self.commit(envelope, writer, &content).await,
+            Err(refused) => Err(refused),
+        };
+        let heard = self.dialogue.end(result, self.wire.output());
+        self.note(&heard, &asked);
+        Ok(if cut_off { Next::Close } else { heard.next })
+    }
+
+    /// Makes the mail durable.
+    async fn commit(
+        &mut self,
+        mut envelope: Envelope,
+        writer: S::Writer,
+        content: &Content,
+    ) -> Result<Reply, (Reply, Refusal)> {
+        let intake = self.intake;
+        // What the content is counts, not what MAIL announced: plain text must not fail at a next hop without 8BITMIME.
+        envelope.body = if content.eight_bit() { BodyType::EightBitMime } else { BodyType::SevenBit };
+        let origin = Origin { peer: Some(self.peer.address), helo: self.dialogue.hello().0.into() };
+        let entry = Entry { envelope, origin, kind: Kind::Mail, copy: intake.copy };
+        let (size, port) = (content.size(), self.peer.port);
+        let id = intake.queue(entry, writer, size, Some(port), self.wire.encryption()).await?;
+        self.guest.sent(size);
+        Ok(Reply::new(250, (2, 0, 0), format!("Ok: queued as {id}")))
+    }
+
+    /// Counts a refusal, and logs it unless this client has had its lines. Gives back the recent errors of its address.
+    fn note(&self, heard: &Heard, asked: &Asked) -> u32 {
+        let Some((reply, reason)) = &heard.refused else { return 0 };
+        self.intake.counters.refused_total.with_label_values(&[reason.as_str()]).inc();
+        let (helo, extended) = self.dialogue.hello();
+        let from = asked.from.as_ref().or_else(|| self.dialogue.mail()?.sender.as_ref());
+        self.intake.roll.refused(
+            *reason,
+            RefusedExample {
+                at: clock::now(),
+                client: self.peer.address,
+                helo: helo.to_owned(),
+                command: asked.command,
+                from: from.map(ToString::to_string).unwrap_or_default(),
+                to: asked.to.as_ref().map(ToString::to_string).unwrap_or_default(),
+                reply: reply.to_string(),
+            },
+        );
+        let noted = self.intake.conduct.refused(self.peer.address, self.peer.source);
+        if !noted.told {
+            self.intake.counters.log_suppressed_lines_total.inc();
+            return noted.errors;
+        }
+        tracing::info!(
+            target: "mta",
+            stranger = self.peer.is_stranger(),
+            client = %self.peer.address,
+            port = self.peer.port,
+            helo,
+            proto = if extended { "ESMTP" } else { "SMTP" },
+            command = asked.command,
+            from = %Path(from),
+            to = asked.to.as_ref().map(|to| format!("<{to}>")),
+            reason = reason.as_str(),
+            reply = %reply,
+            status = "refused",
+            "command"
+        );
+        noted.errors
+    }
+
+    /// The last words of a session that nobody ended by QUIT.
+    fn leave(&mut self, leave: Leave) -> String {
+        let hostname = &self.intake.rules.hostname;
+        match leave {
+            Leave::Stopping => {
+                write_reply(
+                    self.wire.output(),
+                    &Reply::new(421, (4, 3, 2), format!("{hostname} is stopping; try again later")),
+                );
+                self.intake.counters.refused_total.with_label_values(&[Refusal::Stopping.as_str()]).inc();
+                "stopping".to_owned()
+            }
+            Leave::Wire(WireError::Timeout) => {
+                write_reply(self.wire.output(), &Reply::new(421, (4, 4, 2), format!("{hostname} waited too long; closing")));
+                self.intake.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
+                "timeout".to_owned()
+            }
+            Leave::Wire(WireError::Displaced) => {
+                let text = format!("{hostname} needs this place for another client; try again later");
+                write_reply(self.wire.output(), &Reply::new(421, (4, 7, 0), text));
+                self.intake.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
+                "gave way".to_owned()
+            }
+            Leave::Wire(error) => {
+                self.wire.output().clear();
+                error.to_string()
+            }
+        }
+    }
+}
+
+/// Until when the next octets of content must have come.
+fn content_deadline(content: &Content, limits: &Limits, start: Instant) -> Instant {
+    let earned = Duration::from_secs(content.size() / limits.content_rate.max(1));
+    let pause = match content.flaw() {
+        Some(Flaw::BareCr | Flaw::BareLf) => limits.flawed_content.min(limits.content),
+        _ => limits.content,
+    };
+    (Instant::now() + pause).min(start + limits.content_grace + earned)
+}
+
+struct Gatekeeper<'a, S> {
+    intake: &'a Intake<S>,
+    peer: IpAddr,
+    stopping: bool,
+}
+
+impl<S: Spool> Gate for Gatekeeper<'_, S> {
+    fn mail(&self) -> Verdict {
+        if self.stopping {
+            let text = format!("{} is stopping; try again later", self.intake.rules.hostname);
+            return Verdict::Refuse(Reply::new(421, (4, 3, 2), text), Refusal::Stopping);
+        }
+        if self.intake.limits.memory.level() == Level::Critical {
+            let reply = Reply::new(452, (4, 3, 1), "There is too little memory for a mail at the moment; try again later");
+            return Verdict::Refuse(reply, Refusal::Memory);
+        }
+        match self.intake.spool.ready() {
+            Ok(()) => Verdict::Accept,
+            Err(error) => {
+                let (reply, reason) = storage_refusal(&error);
+                Verdict::Refuse(reply, reason)
+            }
+        }
+    }
+
+    fn recipient(&self, recipient: &Address) -> Verdict {
+        self.intake.policy.relay(self.peer, recipient)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_content_earns_its_time_by_its_octets() {
+        let limits = Limits {
+            content: Duration::from_secs(180),
+            content_grace: Duration::from_secs(10),
+            content_rate: 100,
+            ..Limits::default()
+        };
+        let start = Instant::now();
+        let mut content = Content::new(1_000_000);
+        assert_eq!(content_deadline(&content, &limits, start), start + Duration::from_secs(10));
+        content.next(&b"0123456789abcdefgh\r\n".repeat(100));
+        assert_eq!(content_deadline(&content, &limits, start), start + Duration::from_secs(30));
+        content.next(b"bare\n");
+        assert!(content_deadline(&content, &limits, start) <= Instant::now() + limits.flawed_content);
+    }
+}
