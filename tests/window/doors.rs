@@ -175,6 +175,11 @@ async fn ui_public_shows_names_to_everybody_and_says_so() {
         let page = window.curl(&[], path).await.body;
         let (_, main) = page.split_once("<main").unwrap();
         assert!(main.contains("ui_public=yes: everybody who reaches this page reads addresses"), "{path}: {page}");
+        // What is wrong with mail comes first.
+        if path == "/" {
+            let (above, _) = main.split_once("ui_public=yes").unwrap();
+            assert!(above.contains("role=\"alert\""), "{main}");
+        }
     }
     assert_eq!(window.curl(&[], "/api/v1/queue").await.status, 200);
     for (arguments, path) in [(&ORDER[..], "/api/v1/orders"), (&MAIL, ENVELOPE), (&[], "/api/v1/queue/0000000000010/body")] {
