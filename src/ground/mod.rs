@@ -21,5 +21,6 @@ pub mod sync;
 pub mod sys;
 pub mod text;
 pub mod tls;
+pub mod turns;
 pub mod verifier;
 pub mod web_address;

@@ -1,10 +1,11 @@
 //! Hosts that are down, and the ones behind them.
 
 use crate::support::{Do, Peer, all_delivered, client, code, codes, counted, message, patient, route, say, send};
-use postern::mail::deliver::{Attempt, HOST_MAX, SESSIONS_MAX, Timeouts, Witness};
+use postern::appliance::counter::Counters;
+use postern::mail::deliver::{Attempt, Client, Config, HOST_MAX, HOST_UNPROVEN_MAX, SESSIONS_MAX, Timeouts, Witness};
 use postern::mail::model::{Class, Hop, Report, Route, Target};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
@@ -259,19 +260,43 @@ async fn a_connection_is_opened_anew_though_the_host_has_all_that_it_may_have() 
     let (client, route) = (client(patient()), route(&[peer.address]));
     let (connection, _) = send(client.connect(&route).await.unwrap(), &message(1, "a\r\n")).await;
     let mut others = Vec::new();
-    while client.has_room(&route) {
+    let has_room = |client: &Client| client.wait_for_room(&[peer.address.ip()], 1, (0, 0));
+    while has_room(&client) {
         others.push(client.connect(&route).await.unwrap());
     }
     assert_eq!(others.len(), HOST_MAX as usize - 1);
     let (connection, report) = send(connection, &message(1, "b\r\n")).await;
     assert!(all_delivered(&report), "{report:?}");
-    assert!(!client.has_room(&route), "it has one place, not two");
+    assert!(!has_room(&client), "it has one place, not two");
     drop(connection);
-    assert!(client.has_room(&route));
+    assert!(has_room(&client));
     let mut attempt = Attempt::new(&client, &Arc::new(route.clone()));
     others.push(attempt.next().await.unwrap());
     let mut attempt = Attempt::new(&client, &Arc::new(route));
-    assert!(attempt.next().await.is_err() && !attempt.has_asked(), "nothing is known of the host");
+    assert!(attempt.next().await.is_err() && attempt.full_hosts() == [peer.address.ip()], "nothing is known of the host");
+}
+
+/// The best host is well and has no room; the ones behind it say nothing about the destination.
+#[tokio::test(crate = "crate::with_threads")]
+async fn hosts_behind_a_full_one_tell_nothing_of_the_destination() {
+    let silent = Peer::start(&[], |_| Do::Hang).await;
+    let refuses = SocketAddr::from(([127, 0, 0, 2], nobody().await.port()));
+    let (client, best) = (client(patient()), Arc::new(route(&[silent.address])));
+    let opening: Vec<_> = (0..HOST_UNPROVEN_MAX)
+        .map(|_| {
+            let (client, best) = (client.clone(), best.clone());
+            tokio::spawn(async move { client.connect(&best).await })
+        })
+        .collect();
+    while client.wait_for_room(&[silent.address.ip()], 1, (0, 0)) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut attempt = Attempt::new(&client, &Arc::new(route(&[silent.address, refuses])));
+    assert_eq!(code(&attempt.next().await.unwrap_err()), "451 4.4.1");
+    assert_eq!(attempt.full_hosts(), [silent.address.ip()]);
+    // Who waits does so for that host, and not for the one that has room and is of no use.
+    assert!(!client.wait_for_room(attempt.full_hosts(), 2, (0, 0)));
+    opening.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 /// Told to go at the last moment.
@@ -279,6 +304,10 @@ struct Hurried;
 
 impl Witness for Hurried {
     fn heard(&self) {}
+
+    fn may_begin(&self) -> bool {
+        true
+    }
 
     fn may_end(&self) -> bool {
         false
@@ -292,4 +321,39 @@ async fn a_mail_that_was_given_up_before_its_end_goes_to_no_other_host() {
     let (_, report) = send(client.connect(&route(&[peer.address])).await.unwrap(), &message(2, "a\r\n")).await;
     assert_eq!(codes(&report), ["451 4.4.2", "451 4.4.2"]);
     assert!(!report.reusable && report.put_off().is_empty(), "{report:?}");
+}
+
+/// Told to go behind so many transactions; notes what it was asked.
+struct Counting(usize, Mutex<Vec<&'static str>>);
+
+impl Witness for Counting {
+    fn heard(&self) {}
+
+    fn may_begin(&self) -> bool {
+        let mut asked = self.1.lock().unwrap();
+        asked.push("begin");
+        asked.len() < 2 * self.0
+    }
+
+    fn may_end(&self) -> bool {
+        self.1.lock().unwrap().push("end");
+        true
+    }
+}
+
+/// What was sent with one transaction does not make the next one one that cannot be taken back.
+#[tokio::test(crate = "crate::with_threads")]
+async fn each_transaction_is_asked_for_and_may_be_the_last() {
+    for (most, expected) in [(9, ["250 2.0.0"; 3]), (2, ["250 2.0.0", "250 2.0.0", "451 4.4.2"])] {
+        let peer = Peer::good(&["PIPELINING"]).await;
+        let witness = Arc::new(Counting(most, Mutex::default()));
+        let config = Config { hostname: "relay.example".into(), timeouts: patient(), bind: None, recipients_max: 1 };
+        let client = Client::new(config, Arc::new(Counters::new(&[]).unwrap())).unwrap();
+        let connection = client.followed(witness.clone(), false).connect(&route(&[peer.address])).await.unwrap();
+        let (_, report) = send(connection, &message(3, "a\r\n")).await;
+        assert_eq!(codes(&report), expected);
+        let asked = witness.1.lock().unwrap().concat();
+        assert_eq!(asked, if most == 2 { "beginendbeginendbegin" } else { "beginendbeginendbeginend" });
+        assert_eq!((report.reusable, report.put_off().len()), (most != 2, 0), "no other host is asked at once");
+    }
 }

@@ -184,6 +184,35 @@ fn mail_behind_a_silent_host_does_nothing_until_the_host_has_room() {
     });
 }
 
+/// The host with the best preference is well and has no room; that the one behind it refuses says nothing of the destinations.
+#[test]
+fn mail_waits_for_the_best_host_though_the_one_behind_it_refuses() {
+    const DOMAINS: usize = 40;
+    let known = mx::next_hop("");
+    let best = CountedHost::start(SocketAddr::from((own_address(), 25)), usize::MAX, Duration::ZERO);
+    // Nobody listens there.
+    let refusing = own_address();
+    let mut records = vec![mx::host("best", best.address.ip()), mx::host("refusing", refusing.into())];
+    for domain in (0..DOMAINS).map(|n| format!("d{n}")) {
+        records.extend([mx::mx(&domain, "best", 10), mx::mx(&domain, "refusing", 20)]);
+    }
+    let names = Names::serve(&records);
+    let servers = names.servers();
+    let appliance = appliance(&known, &[("MTA_DNS_SERVERS", &servers)]);
+    send_all(&appliance, "form@shop.example", (0..DOMAINS).map(|n| format!("x@d{n}.example")));
+    let waiting = || appliance.counter("mta_couriers_held_back_total{share=\"host\"}");
+    until_within(Duration::from_secs(20), "all but a few wait for the host", || match waiting() {
+        some if some >= DOMAINS as u64 - u64::from(HOST_UNPROVEN_MAX) => Ok(()),
+        some => Err(some.to_string()),
+    });
+    assert_eq!(appliance.counter("mta_destinations_unreachable"), 0);
+    best.open();
+    until_within(Duration::from_secs(8), "all mail has left", || match best.seen() {
+        seen if seen.mails == DOMAINS => Ok(()),
+        seen => Err(format!("{seen:?}; {}", active(&appliance))),
+    });
+}
+
 #[test]
 fn a_host_that_takes_so_many_connections_and_no_more_keeps_those_it_has() {
     const MAILS: usize = 400;

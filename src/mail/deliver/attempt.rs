@@ -14,7 +14,7 @@ use crate::mail::model::{Outcome, Reply, Route};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -34,8 +34,8 @@ pub struct Attempt {
     waiting: VecDeque<(usize, SocketAddr)>,
     /// Hosts that were ready for mail.
     sessions: usize,
-    /// Whether any host was asked, as opposed to one that has all the connections that it may have.
-    has_asked: bool,
+    /// Hosts that were not asked, because they have all the connections that they may have.
+    full: Vec<IpAddr>,
 }
 
 type Opening = Pin<Box<dyn Future<Output = Result<Connection, NotReady>> + Send>>;
@@ -43,6 +43,7 @@ type Opening = Pin<Box<dyn Future<Output = Result<Connection, NotReady>> + Send>
 /// A host that is being asked.
 struct Asked {
     hop: usize,
+    address: SocketAddr,
     since: Instant,
     opening: Opening,
 }
@@ -51,7 +52,7 @@ impl Attempt {
     /// An attempt that begins with the best host.
     pub fn new(client: &Client, route: &Arc<Route>) -> Self {
         let waiting = route.hops.iter().enumerate().flat_map(|(n, hop)| hop.addresses.iter().map(move |address| (n, *address)));
-        Self { client: client.clone(), waiting: waiting.collect(), route: route.clone(), sessions: 0, has_asked: false }
+        Self { client: client.clone(), waiting: waiting.collect(), route: route.clone(), sessions: 0, full: Vec::new() }
     }
 
     /// An attempt that begins over a connection that is open: the hosts of its route beside its own.
@@ -70,10 +71,10 @@ impl Attempt {
         !self.waiting.is_empty() && self.sessions < SESSIONS_MAX
     }
 
-    /// Whether any host was asked. Otherwise each has all the connections that it may have, and nothing is known of the
-    /// destination.
-    pub fn has_asked(&self) -> bool {
-        self.has_asked
+    /// Hosts that were not asked, because they have all the connections that they may have. While there is one, nothing is known
+    /// of the destination, whatever became of its other hosts.
+    pub fn full_hosts(&self) -> &[IpAddr] {
+        &self.full
     }
 
     /// The next host that is ready for mail.
@@ -95,27 +96,25 @@ impl Attempt {
                     failure = Some(self.gave_up(&silent));
                 }
                 let opening = Box::pin(open(self.client.clone(), self.route.clone(), hop, address));
-                asked.push_back(Asked { hop, since: Instant::now(), opening });
+                asked.push_back(Asked { hop, address, since: Instant::now(), opening });
             }
             if asked.is_empty() {
-                self.has_asked |= failure.is_none();
                 return Err(failure.unwrap_or_else(|| self.nobody()));
             }
             let turn_ends = if self.waiting.is_empty() { until } else { until.min(Instant::now() + turn) };
             tokio::select! {
-                (hop, opened) = first(&mut asked) => match opened {
+                ((hop, address), opened) = first(&mut asked) => match opened {
                     Ok(connection) => {
                         self.reached(hop);
                         return Ok(connection);
                     }
-                    Err(NotReady::Full(outcome)) => failure = failure.or(Some(outcome)),
-                    Err(NotReady::Failed(outcome)) => {
-                        self.has_asked = true;
-                        failure = Some(outcome);
+                    Err(NotReady::Full(outcome)) => {
+                        self.full.push(address.ip());
+                        failure = failure.or(Some(outcome));
                     }
+                    Err(NotReady::Failed(outcome)) => failure = Some(outcome),
                 },
                 () = sleep_until(turn_ends) => {
-                    self.has_asked = true;
                     if turn_ends == until {
                         return Err(asked.pop_back().map_or_else(|| self.nobody(), |silent| self.gave_up(&silent)));
                     }
@@ -149,13 +148,13 @@ async fn open(client: Client, route: Arc<Route>, hop: usize, address: SocketAddr
 }
 
 /// Waits for the first of them that is done, and takes it out.
-fn first(asked: &mut VecDeque<Asked>) -> impl Future<Output = (usize, Result<Connection, NotReady>)> + '_ {
+fn first(asked: &mut VecDeque<Asked>) -> impl Future<Output = ((usize, SocketAddr), Result<Connection, NotReady>)> + '_ {
     poll_fn(|context| {
         for place in 0..asked.len() {
             if let Poll::Ready(opened) = asked[place].opening.as_mut().poll(context) {
-                let hop = asked[place].hop;
+                let whose = (asked[place].hop, asked[place].address);
                 asked.remove(place);
-                return Poll::Ready((hop, opened));
+                return Poll::Ready((whose, opened));
             }
         }
         Poll::Pending

@@ -8,6 +8,7 @@ use super::wire::{Trouble, Wire, io_text};
 use super::{Config, Timeouts, Witness};
 use crate::appliance::counter::Counters;
 use crate::ground::tls;
+use crate::ground::turns::Marks;
 use crate::mail::model::{Outcome, Reply, Route};
 use std::fmt;
 use std::io;
@@ -50,6 +51,8 @@ pub struct Connection {
     pub(super) dirty: bool,
     /// The message in hand was refused for being in 8 bits, as it seems.
     pub(super) eight_bit_refused: bool,
+    /// How the peer refused us, whatever the message in hand.
+    pub(super) refused_us: Option<String>,
     /// Command and content buffer, kept from message to message.
     pub(super) out: Vec<u8>,
     /// The most recipients of one transaction; less where the peer has shown that it takes less.
@@ -80,14 +83,10 @@ impl Client {
         Self { shared: self.shared.clone(), times: if first { times.first() } else { times }, witness: Some(witness) }
     }
 
-    /// Whether any host of a route may have one connection more.
-    pub fn has_room(&self, route: &Route) -> bool {
-        addresses(route).next().is_none() || self.shared.hosts.has_room(addresses(route))
-    }
-
-    /// As [`Client::has_room`]; where there is none, `who` is [invited](Client::invite) when there may be.
-    pub fn wait_for_room(&self, route: &Route, who: u32) -> bool {
-        addresses(route).next().is_none() || self.shared.hosts.wait_for_room(addresses(route), who)
+    /// Whether any of these hosts may have one connection more. Where none may, `who` is [invited](Client::invite) when that
+    /// changes; those with other `marks` (client and sender) take turns with it.
+    pub fn wait_for_room(&self, hosts: &[IpAddr], who: u32, marks: Marks) -> bool {
+        self.shared.hosts.wait_for_room(hosts, who, marks)
     }
 
     /// Waits until [`Client::invite`] may name somebody.
@@ -151,6 +150,11 @@ impl Client {
         &self.times
     }
 
+    /// Whether a transaction may begin.
+    pub(super) fn may_begin(&self) -> bool {
+        self.witness.as_ref().is_none_or(|witness| witness.may_begin())
+    }
+
     /// Whether the end of data may be sent.
     pub(super) fn may_end(&self) -> bool {
         self.witness.as_ref().is_none_or(|witness| witness.may_end())
@@ -190,6 +194,7 @@ impl Client {
             carried: 0,
             dirty: false,
             eight_bit_refused: false,
+            refused_us: None,
             out: Vec::new(),
             recipients_max: self.shared.config.recipients_max.max(1),
             route: route.clone(),
@@ -249,8 +254,19 @@ impl Connection {
         self.address
     }
 
+    /// Whether it goes, because it has no work and others wait for a place at its host. Then it counts as gone, unless it
+    /// [stays](Connection::stays) after all.
+    pub fn gives_way(&self) -> bool {
+        self.place.gives_way()
+    }
+
+    /// It has work after all, though it was to go.
+    pub fn stays(&self) {
+        self.place.stays();
+    }
+
     /// It has taken mail, or answered in an earlier try: from now on it has all the time of RFC 5321.
-    pub fn trust(&mut self) {
+    pub fn use_full_timeouts(&mut self) {
         self.client.times = self.client.shared.config.timeouts;
     }
 
@@ -391,10 +407,6 @@ impl Drop for Active {
     fn drop(&mut self) {
         self.0.connections_out_active.dec();
     }
-}
-
-fn addresses(route: &Route) -> impl Iterator<Item = IpAddr> {
-    route.hops.iter().flat_map(|hop| &hop.addresses).map(SocketAddr::ip)
 }
 
 /// `name[address]:port`, or `[address]:port` for a host without a name.

@@ -255,22 +255,26 @@ impl Connection {
     }
 
     /// A refusal of a command, about the mail or about us.
-    fn judged(&self, stage: Stage, reply: Reply, plan: &Plan) -> Outcome {
+    fn judged(&mut self, stage: Stage, reply: Reply, plan: &Plan) -> Outcome {
         if refusal::is_about_relay(stage, &reply, plan.null_sender) {
-            self.client.refused(stage);
-            return refusal::outcome(stage, &self.relay, reply);
+            return self.refuses_us(stage, refusal::outcome(stage, &self.relay, reply));
         }
         Outcome::said(reply)
     }
 
+    fn refuses_us(&mut self, stage: Stage, outcome: Outcome) -> Outcome {
+        self.client.refused(stage);
+        self.refused_us = Some(outcome.words());
+        outcome
+    }
+
     /// A peer that insists on TLS is not to blame the mail for a handshake that failed; that may work later.
-    fn sender_refused(&self, plan: &Plan) -> Outcome {
+    fn sender_refused(&mut self, plan: &Plan) -> Outcome {
         let said = self.wire.last_reply();
         match &self.tls_failure {
             Some(cause) if said.code == 530 => {
-                self.client.refused(Stage::Mail);
                 let text = format!("{cause}, and without TLS it said: {said}");
-                Outcome::own(Reply::new(451, (4, 7, 5), text))
+                self.refuses_us(Stage::Mail, Outcome::own(Reply::new(451, (4, 7, 5), text)))
             }
             _ => self.judged(Stage::Mail, said, plan),
         }

@@ -4,11 +4,13 @@
 //! couriers, and one that does not greet us gets a few, so that those behind it wait for each other.
 //!
 //! Who waits for a host with all its connections is told when one of them has ended ([`Hosts::invite`]). That is an invitation and
-//! no promise: somebody else may be quicker, and then the wait begins anew.
+//! no promise: somebody else may be quicker, and then the wait begins anew. Clients and senders take turns in the wait, and a
+//! connection without work gives way to those who wait ([`Place::gives_way`]).
 //!
 //! Limits: [`HOST_MAX`], [`HOST_UNPROVEN_MAX`]; [`REMEMBERED_MAX`] hosts are remembered; [`WAITING_MAX`] wait for one host.
 
 use crate::ground::lock::{Guard, Lock};
+use crate::ground::turns::{Marks, Turns};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,7 +24,8 @@ pub const HOST_MAX: u32 = 250;
 /// a greeting.
 pub const HOST_UNPROVEN_MAX: u32 = 10;
 
-/// Those who wait for one host and are told; others find out by themselves.
+/// Those who wait for one host and are told; others find out by themselves. The last of the client with the most is such another
+/// one as soon as a client with fewer comes.
 pub const WAITING_MAX: usize = 1_000;
 
 /// Hosts without connections that are remembered as good.
@@ -54,13 +57,15 @@ struct Host {
     opening: u32,
     /// Connections in a row that ended without one.
     silent: u32,
-    /// Who waits for a connection to end, the longest first.
-    waiting: VecDeque<u32>,
+    /// Who waits for a connection to end.
+    waiting: Turns<u32>,
+    /// Connections that will end soon, because somebody waits.
+    leaving: u32,
 }
 
 impl Default for Host {
     fn default() -> Self {
-        Self { connections: 0, opening: 0, silent: HOST_UNPROVEN_MAX, waiting: VecDeque::new() }
+        Self { connections: 0, opening: 0, silent: HOST_UNPROVEN_MAX, waiting: Turns::default(), leaving: 0 }
     }
 }
 
@@ -83,25 +88,19 @@ pub struct Invitation {
 }
 
 impl Hosts {
-    /// Whether [`Hosts::enter`] would succeed at one of these addresses.
-    pub fn has_room(&self, mut addresses: impl Iterator<Item = IpAddr>) -> bool {
-        let known = self.lock();
-        addresses.any(|address| known.hosts.get(&key(address)).is_none_or(Host::has_room))
-    }
-
-    /// As [`Hosts::has_room`]; where there is none, `who` is invited when there may be.
-    pub fn wait_for_room(&self, addresses: impl Iterator<Item = IpAddr>, who: u32) -> bool {
+    /// Whether [`Hosts::enter`] would succeed at one of these addresses. Where it would not, `who` is invited when it may.
+    pub fn wait_for_room(&self, addresses: &[IpAddr], who: u32, marks: Marks) -> bool {
         let mut known = self.lock();
-        let hosts: BTreeSet<IpAddr> = addresses.map(key).collect();
+        let hosts: BTreeSet<IpAddr> = addresses.iter().copied().map(key).collect();
         if hosts.iter().any(|host| known.hosts.get(host).is_none_or(Host::has_room)) {
             return true;
         }
         for host in hosts {
             if let Some(host) = known.hosts.get_mut(&host)
-                && host.waiting.len() < WAITING_MAX
                 && !host.waiting.contains(&who)
+                && (host.waiting.len() < WAITING_MAX || host.waiting.displace(marks))
             {
-                host.waiting.push_back(who);
+                host.waiting.push(marks, who);
             }
         }
         false
@@ -118,7 +117,7 @@ impl Hosts {
         while let Some(host) = known.free.pop_front() {
             if let Some(state) = known.hosts.get_mut(&host)
                 && state.has_room()
-                && let Some(who) = state.waiting.pop_front()
+                && let Some((_, who)) = state.waiting.pop(|_| true)
             {
                 return Some(Invitation { who, host });
             }
@@ -144,7 +143,7 @@ impl Hosts {
         }
         host.connections += 1;
         host.opening += 1;
-        Some(Arc::new(Place { hosts: self.clone(), address, opening: AtomicBool::new(true) }))
+        Some(Arc::new(Place { hosts: self.clone(), address, opening: AtomicBool::new(true), leaving: AtomicBool::new(false) }))
     }
 
     fn lock(&self) -> Guard<'_, Known> {
@@ -158,6 +157,8 @@ pub(super) struct Place {
     address: IpAddr,
     /// It waits for a greeting. Changed under the lock of the hosts.
     opening: AtomicBool,
+    /// It gives way. Changed under the lock of the hosts.
+    leaving: AtomicBool,
 }
 
 impl Place {
@@ -168,6 +169,27 @@ impl Place {
             && !self.opening.swap(true, Ordering::Relaxed)
         {
             host.opening += 1;
+        }
+    }
+
+    /// Whether its connection, which has no work, goes: more wait for the host than there is room for without it.
+    pub fn gives_way(&self) -> bool {
+        let mut known = self.hosts.lock();
+        let Some(host) = known.hosts.get_mut(&self.address) else { return false };
+        let wanted = host.connections as usize + host.waiting.len() > HOST_MAX as usize + host.leaving as usize;
+        if wanted && !self.leaving.swap(true, Ordering::Relaxed) {
+            host.leaving += 1;
+        }
+        wanted
+    }
+
+    /// Its connection does not go after all.
+    pub fn stays(&self) {
+        let mut known = self.hosts.lock();
+        if self.leaving.swap(false, Ordering::Relaxed)
+            && let Some(host) = known.hosts.get_mut(&self.address)
+        {
+            host.leaving = host.leaving.saturating_sub(1);
         }
     }
 
@@ -194,6 +216,9 @@ impl Drop for Place {
         let Known { hosts, free } = &mut *known;
         let Some(host) = hosts.get_mut(&self.address) else { return };
         host.connections = host.connections.saturating_sub(1);
+        if self.leaving.swap(false, Ordering::Relaxed) {
+            host.leaving = host.leaving.saturating_sub(1);
+        }
         // Whoever was waiting for the greeting has given up.
         if self.opening.swap(false, Ordering::Relaxed) {
             host.opening = host.opening.saturating_sub(1);
@@ -228,8 +253,13 @@ mod tests {
         (0..most).filter_map(|n| hosts.enter(address(n))).collect()
     }
 
+    fn room_at(hosts: &Hosts, addresses: &[IpAddr]) -> bool {
+        let known = hosts.lock();
+        addresses.iter().any(|address| known.hosts.get(&key(*address)).is_none_or(Host::has_room))
+    }
+
     fn has_room(hosts: &Hosts) -> bool {
-        hosts.has_room([address(200)].into_iter())
+        room_at(hosts, &[address(200)])
     }
 
     #[test]
@@ -237,7 +267,7 @@ mod tests {
         let hosts = Arc::<Hosts>::default();
         let places = enter(&hosts, 100);
         assert_eq!(places.len(), HOST_UNPROVEN_MAX as usize);
-        assert!(!has_room(&hosts) && hosts.has_room([address(1), [192, 0, 2, 1].into()].into_iter()));
+        assert!(!has_room(&hosts) && room_at(&hosts, &[address(1), [192, 0, 2, 1].into()]));
         places[0].greeted(true);
         let more = enter(&hosts, 1000);
         assert_eq!(more.len(), (HOST_MAX - HOST_UNPROVEN_MAX) as usize);
@@ -285,7 +315,7 @@ mod tests {
     fn who_waits_is_invited_once_for_each_connection_that_ends() {
         let hosts = Arc::<Hosts>::default();
         let mut places = enter(&hosts, 10);
-        let wait = |who| hosts.wait_for_room([address(7), address(8)].into_iter(), who);
+        let wait = |who| hosts.wait_for_room(&[address(7), address(8)], who, (0, 0));
         assert!((1..=3).all(|who| !wait(who)) && !wait(1));
         assert_eq!(hosts.invite(), None);
         places.pop();
@@ -306,5 +336,56 @@ mod tests {
             [Some(3), Some(4), None]
         );
         assert!(wait(5));
+    }
+
+    /// Waits for the host, by the hands of a client.
+    fn wait(hosts: &Hosts, who: u32, client: u8) {
+        assert!(!hosts.wait_for_room(&[address(7)], who, (client, 0)));
+    }
+
+    /// Ends a connection; who is invited.
+    fn next(hosts: &Hosts, places: &mut Vec<Arc<Place>>) -> Option<u32> {
+        places.pop();
+        hosts.invite().map(|one| one.who)
+    }
+
+    #[test]
+    fn a_client_with_thousands_of_destinations_keeps_no_other_from_its_invitation() {
+        let hosts = Arc::<Hosts>::default();
+        let mut places = enter(&hosts, 10);
+        let many = 5 * u32::try_from(WAITING_MAX).unwrap();
+        (0..many).for_each(|who| wait(&hosts, who, 1));
+        wait(&hosts, many, 2);
+        let waiting = |hosts: &Hosts| hosts.lock().hosts[&key(address(0))].waiting.len();
+        assert_eq!(waiting(&hosts), WAITING_MAX, "no more than before");
+        let invited = [next(&hosts, &mut places), next(&hosts, &mut places)];
+        assert!(invited.contains(&Some(many)) && invited.contains(&Some(0)), "{invited:?}");
+        // A client that has its share takes nothing from others.
+        places.extend(enter(&hosts, 10));
+        (0..9).for_each(|who| wait(&hosts, many + 1 + who, 1));
+        assert_eq!(waiting(&hosts), WAITING_MAX);
+        assert_eq!(next(&hosts, &mut places), Some(1));
+    }
+
+    #[test]
+    fn connections_without_work_give_way_as_many_as_are_wanted() {
+        let hosts = Arc::<Hosts>::default();
+        hosts.enter(address(0)).unwrap().greeted(true);
+        let mut places: Vec<_> = (0..HOST_MAX).map(|_| hosts.enter(address(0)).unwrap()).collect();
+        places.iter().for_each(|place| place.greeted(true));
+        assert!(!places[0].gives_way(), "nobody waits");
+        (0..3).for_each(|who| wait(&hosts, who, 1));
+        let going = |places: &[Arc<Place>]| places.iter().filter(|place| place.gives_way()).count();
+        assert_eq!(going(&places[..100]), 3);
+        // One has work after all, and another goes in its stead.
+        places[0].stays();
+        assert_eq!(going(&places[100..]), 1);
+        let (_gone, _goes) = (places.remove(1), places.remove(1));
+        drop((_gone, _goes));
+        assert_eq!(
+            [hosts.invite(), hosts.invite(), hosts.invite()].map(|one| one.map(|one| one.who)),
+            [Some(0), Some(1), None]
+        );
+        assert_eq!(going(&places[..50]), 0, "the one that goes is enough for the one that waits");
     }
 }

@@ -97,6 +97,8 @@ pub struct Timeouts {
 pub trait Witness: Send + Sync {
     /// The next hop gave a whole reply, or took a piece of content.
     fn heard(&self);
+    /// A transaction is about to begin; what the one before it sent is settled. `false`: it must not, others need the courier.
+    fn may_begin(&self) -> bool;
     /// The end of data is about to be sent, behind which a try can no longer be taken back. `false`: it must not be.
     fn may_end(&self) -> bool;
 }

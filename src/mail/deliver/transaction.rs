@@ -25,6 +25,7 @@ impl Connection {
         let asked: Vec<&[Address]> = targets.iter().map(|target| addresses(envelope, *target)).collect();
         let recipients: Vec<&Address> = asked.iter().copied().flatten().collect();
         self.eight_bit_refused = false;
+        self.refused_us = None;
         let answers = self.attempt(envelope, &message.body, &recipients).await;
         let mut rest = answers.outcomes.into_iter();
         let outcomes = targets.iter().zip(asked).map(|(target, list)| (*target, worst_or_best(rest.by_ref().take(list.len()))));
@@ -47,6 +48,7 @@ impl Connection {
             transcript: if all_well { String::new() } else { self.wire.transcript.text().to_owned() },
             reusable: answers.reusable,
             elsewhere: answers.elsewhere,
+            refused_us: self.refused_us.take(),
             eight_bit_refused,
         };
         self.wire.transcript.clear();
@@ -187,6 +189,10 @@ impl Connection {
         if asked.is_empty() {
             // Every recipient has its own outcome already; the peer need not hear of it.
             return Ok(Ended { outcome: no_recipient(), asked, for_all: true });
+        }
+        if !self.client.may_begin() {
+            let text = format!("{} was given up between two transactions: others needed the courier", self.relay);
+            return Err(Broken::Unsure(Outcome::own(Reply::new(451, (4, 4, 2), text))));
         }
         let (outcome, state) = self.exchange(plan, body, recipients, &asked, outcomes).await?;
         let mail_refused = state.accepted == 0 && state.mail_refused;

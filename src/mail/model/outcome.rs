@@ -56,6 +56,8 @@ pub struct Report {
     /// Whether another host may be asked at once about recipients with a temporary outcome (RFC 5321 §5.1). Not where the
     /// host may have taken the content, or where the cause is on our side.
     pub elsewhere: bool,
+    /// In which words the next hop refused us, whatever the mail; `None` where it did not.
+    pub refused_us: Option<String>,
 }
 
 impl Report {

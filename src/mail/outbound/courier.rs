@@ -6,11 +6,12 @@ use super::queue_state::Pause;
 use super::seven_bit;
 use super::watch::Watch;
 use crate::ground::clock;
-use crate::mail::deliver::{Attempt, Client, Connection};
-use crate::mail::model::{Class, Message, MessageId, Outcome, Reply, Report, Route, Target};
+use crate::mail::deliver::{Attempt, Connection};
+use crate::mail::model::{Class, Message, MessageId, Outcome, Reply, Report, Target};
 use crate::mail::schedule::{DestinationId, Job, Stage, Standing};
 use crate::mail::spool::{BACKLOG_MAX, Spool, SpoolError};
 use crate::mail::telling;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +21,9 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// The same while others want its place.
 const LINGER_CROWDED: Duration = Duration::from_millis(400);
+
+/// How long a connection is used at most while others wait for a place at its host.
+const REUSE_WANTED: Duration = Duration::from_secs(10);
 
 /// How long a connection is used at most: next hops move, and fairness among them wants new choices.
 const REUSE_MAX: Duration = Duration::from_secs(300);
@@ -41,12 +45,16 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
         if connection.as_ref().is_some_and(|(_, since)| since.elapsed() > REUSE_MAX) {
             quit(connection.take()).await;
         }
+        let used_long = connection.as_ref().filter(|(_, since)| since.elapsed() > REUSE_WANTED);
+        if used_long.is_some_and(|(connection, _)| connection.gives_way()) {
+            break;
+        }
         courier.note_open(connection.is_some());
         let Some(job) = courier.take().await else {
-            if connection.is_some() && courier.wait_for_work().await {
-                continue;
+            match &connection {
+                Some((connection, _)) if courier.wait_for_work(connection).await => continue,
+                _ => break,
             }
-            break;
         };
         let Some((message, targets)) = courier.begin(job).await else { continue };
         if connection.as_mut().is_some_and(|(connection, _)| connection.is_stale()) {
@@ -60,8 +68,8 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
             }
             None => match courier.connected().await {
                 Ok((connection, attempt)) => ((connection, Instant::now()), attempt),
-                Err(Unconnected::HostsFull(route)) => {
-                    courier.hold_up(job, &route).await;
+                Err(Unconnected::HostsFull(hosts)) => {
+                    courier.wait_for_host(job, &hosts).await;
                     break;
                 }
                 Err(Unconnected::Failed(outcome, down)) => {
@@ -89,8 +97,8 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
 
 /// Why there is no connection.
 enum Unconnected {
-    /// Every host has all the connections that it may have; nothing was tried.
-    HostsFull(Arc<Route>),
+    /// These hosts have all the connections that they may have, and no other one is ready: nothing is known of the destination.
+    HostsFull(Vec<IpAddr>),
     /// The outcome, and whether the destination as a whole is to be left alone for a while.
     Failed(Outcome, bool),
 }
@@ -248,45 +256,41 @@ impl<S: Spool> Courier<S> {
     /// As [`Courier::connect`], with a look at the clock.
     async fn connected(&mut self) -> Result<(Connection, Attempt), Unconnected> {
         let since = Instant::now();
-        let connected = self.watch.follow(self.standing, Stage::Connecting, self.connect()).await;
+        let mut attempt = None;
+        let connected = self.watch.follow(self.standing, Stage::Connecting, self.connect(&mut attempt)).await;
         self.times.connecting = since.elapsed();
-        connected.unwrap_or_else(|| Err(Unconnected::Failed(self.too_slow(&self.name), true)))
-    }
-
-    /// Route and connection.
-    async fn connect(&self) -> Result<(Connection, Attempt), Unconnected> {
-        let client = self.outbound.client.followed(self.watch.clone(), self.standing == Standing::New);
-        let connected = match self.outbound.router.route(&self.name).await {
-            Ok(route) if !client.has_room(&route) => return Err(Unconnected::HostsFull(Arc::new(route))),
-            Ok(route) => {
-                let route = Arc::new(route);
-                let mut attempt = Attempt::new(&client, &route);
-                match attempt.next().await {
-                    Ok(connection) => Ok((connection, attempt)),
-                    // Others were quicker.
-                    Err(_) if !attempt.has_asked() => return Err(Unconnected::HostsFull(route)),
-                    Err(outcome) => self.connect_anew(&client, &route).await.unwrap_or(Err(outcome)),
-                }
+        let outcome = match (connected, attempt) {
+            (Some(Ok(connection)), Some(attempt)) => return Ok((connection, attempt)),
+            (_, Some(attempt)) if !attempt.full_hosts().is_empty() => {
+                return Err(Unconnected::HostsFull(attempt.full_hosts().to_vec()));
             }
-            Err(error) => Err(Outcome::own(error.0)),
+            (Some(Err(outcome)), _) => outcome,
+            _ => self.too_slow(&self.name),
         };
-        connected.map_err(|outcome| {
-            let down = outcome.class() != Class::Permanent;
-            Unconnected::Failed(outcome, down)
-        })
+        let down = outcome.class() != Class::Permanent;
+        Err(Unconnected::Failed(outcome, down))
     }
 
-    /// A next hop may have moved since its name was looked up: where it is now, if that is elsewhere.
-    async fn connect_anew(&self, client: &Client, tried: &Route) -> Option<Result<(Connection, Attempt), Outcome>> {
-        let route = Arc::new(self.outbound.router.moved(tried).await.filter(|route| client.has_room(route))?);
-        let mut attempt = Attempt::new(client, &route);
-        Some(attempt.next().await.map(|connection| (connection, attempt)))
+    /// Route and connection. The attempt is put where it can be looked at even when this is given up.
+    async fn connect(&self, attempt: &mut Option<Attempt>) -> Result<Connection, Outcome> {
+        let client = self.outbound.client.followed(self.watch.clone(), self.standing == Standing::New);
+        let route = Arc::new(self.outbound.router.route(&self.name).await.map_err(|error| Outcome::own(error.0))?);
+        let first = attempt.insert(Attempt::new(&client, &route));
+        let outcome = match first.next().await {
+            Err(outcome) if first.full_hosts().is_empty() => outcome,
+            connected => return connected,
+        };
+        // A next hop may have moved since its name was looked up.
+        match self.outbound.router.moved(&route).await {
+            Some(route) => attempt.insert(Attempt::new(&client, &Arc::new(route))).next().await,
+            None => Err(outcome),
+        }
     }
 
     /// Sends a message over a connection; a peer that takes its time is given up when others need the courier.
     async fn send(&mut self, connection: &mut Connection, message: &Message, targets: &[Target]) -> Report {
         if self.standing != Standing::New {
-            connection.trust();
+            connection.use_full_timeouts();
         }
         let counters = self.outbound.counters.clone();
         let sent = {
@@ -314,14 +318,14 @@ impl<S: Spool> Courier<S> {
     /// What a try says about the destination: it answers, or it only takes time.
     fn judge(&self, report: &Report, connection: &mut Connection) {
         if report.outcomes.iter().any(|(_, outcome)| outcome.class() == Class::Success) {
-            connection.trust();
+            connection.use_full_timeouts();
             return;
         }
-        let refusal = report.outcomes.iter().find(|(_, outcome)| !outcome.remote && outcome.class() == Class::Temporary);
         if report.outcomes.iter().any(|(_, outcome)| outcome.remote) {
             self.outbound.state.answered(self.destination, clock::steady());
-        } else if let Some((_, refusal)) = refusal.filter(|_| report.reusable) {
-            self.outbound.state.refused_us(self.destination, &refusal.words(), clock::steady());
+        } else if let Some(words) = &report.refused_us {
+            let attempts = self.in_hand.map_or(0, |job| job.attempts);
+            self.outbound.state.refused_us(self.destination, attempts, words, clock::steady());
         } else if !report.reusable && self.times.begun.elapsed() >= self.standing.slow_after() {
             self.outbound.state.dawdled(self.destination, self.began(), clock::steady());
         }
@@ -329,7 +333,7 @@ impl<S: Spool> Courier<S> {
 
     /// The destination's hosts have all the connections that they may have. Those of other couriers carry the job, or it waits for
     /// one; waiting mail whose sender must hear of it does.
-    async fn hold_up(&mut self, job: Job, route: &Route) {
+    async fn wait_for_host(&mut self, job: Job, hosts: &[IpAddr]) {
         self.outbound.counters.couriers_held_back_total.with_label_values(&["host"]).inc();
         let text = format!("the hosts of {} have all the connections from here that they may have", self.name);
         let outcome = Outcome::own(Reply::new(451, (4, 4, 5), text));
@@ -340,7 +344,7 @@ impl<S: Spool> Courier<S> {
         let (state, number) = (&self.outbound.state, self.destination.number());
         self.to_tell = state.held_up(self.destination, job, &outcome.words(), clock::steady());
         // Asked only now: an invitation that came before would have found nobody who waits.
-        if self.outbound.client.wait_for_room(route, number)
+        if self.outbound.client.wait_for_room(hosts, number, job.source.marks())
             && let Some(must_ring) = state.invited(number, clock::steady())
         {
             self.outbound.ring(must_ring);
@@ -409,7 +413,7 @@ impl<S: Spool> Courier<S> {
     }
 
     /// Whether to ask again: work came, as opposed to time up, a place that others need more, or the end of the appliance.
-    async fn wait_for_work(&self) -> bool {
+    async fn wait_for_work(&self, connection: &Connection) -> bool {
         // At the end, and while nothing can be recorded, there is no work, whatever the schedule says.
         if *self.outbound.stopping.borrow() || self.outbound.is_storage_failing() {
             return false;
@@ -425,6 +429,10 @@ impl<S: Spool> Courier<S> {
         let mut stopping = self.outbound.stopping.subscribe();
         let until = Instant::now() + LINGER;
         let rung = loop {
+            // Behind the first look at the schedule: who has work has no time for others.
+            if connection.gives_way() {
+                break false;
+            }
             tokio::select! {
                 () = waiting.bell.notified() => break true,
                 () = waiting.home.notified() => break false,
@@ -435,7 +443,11 @@ impl<S: Spool> Courier<S> {
                 break false;
             }
         };
-        state.waited(self.destination, &waiting, rung, clock::steady())
+        let stays = state.waited(self.destination, &waiting, rung, clock::steady());
+        if stays {
+            connection.stays();
+        }
+        stays
     }
 }
 
@@ -449,6 +461,7 @@ fn untried(targets: &[Target], outcome: &Outcome) -> Report {
         transcript: String::new(),
         reusable: false,
         elsewhere: false,
+        refused_us: None,
         eight_bit_refused: Vec::new(),
     }
 }

@@ -212,7 +212,7 @@ impl QueueState {
         (slow, state.must_ring(now))
     }
 
-    /// A slow courier has come to another stage. `false`: it was told to go.
+    /// A slow courier has come to another stage. `false`: it was told to go, or works without a place and must begin nothing.
     pub fn advance(&self, ticket: u64, stage: Stage) -> bool {
         self.lock().schedule.advance(ticket, stage)
     }
@@ -316,9 +316,10 @@ impl QueueState {
         self.lock().schedule.reached(destination, now);
     }
 
-    /// The destination was reached and refuses us, whatever the mail; it is tried on, mail by mail.
-    pub fn refused_us(&self, destination: DestinationId, error: &str, now: u32) {
-        self.lock().schedule.refused_us(destination, error, now);
+    /// The destination was reached and refuses us, whatever the mail; it is tried on, mail by mail. The job was tried so many
+    /// times before.
+    pub fn refused_us(&self, destination: DestinationId, attempts: u8, error: &str, now: u32) {
+        self.lock().schedule.refused_us(destination, attempts, error, now);
     }
 
     /// A try failed for now in a way that says something about the destination; when the next one is due.

@@ -85,6 +85,7 @@ fn merge(report: &mut Report, second: Report) {
     report.transcript =
         if second.transcript.is_empty() { String::new() } else { report.transcript.clone() + &second.transcript };
     report.reusable = second.reusable;
+    report.refused_us = second.refused_us;
     report.elsewhere &= second.elsewhere;
 }
 
@@ -92,8 +93,10 @@ fn merge(report: &mut Report, second: Report) {
 mod tests {
     use super::*;
     use crate::mail::deliver::{Client, Config, Timeouts};
-    use crate::mail::model::{Address, Envelope, Hop, Kind, MessageId, Origin, Progress, Route};
+    use crate::mail::model::{Address, Content, Envelope, Hop, Kind, MessageId, Origin, Progress, Route};
     use crate::mail::rewrite::seven_bit::Refusal;
+    use std::io;
+    use std::net::SocketAddr;
     use std::sync::Arc;
     use std::time::Duration;
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -109,6 +112,7 @@ mod tests {
             transcript: transcript.into(),
             reusable,
             elsewhere: false,
+            refused_us: None,
             eight_bit_refused: Vec::new(),
         }
     }
@@ -126,9 +130,74 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_now_is_tried_later() {
-        let outcome = refused("mx", &Trouble::Unreadable(std::io::Error::other("no")));
+        let outcome = refused("mx", &Trouble::Unreadable(io::Error::other("no")));
         assert_eq!((outcome.reply.code, outcome.remote), (451, false));
         assert_eq!(refused("mx", &Trouble::Refused(Refusal::Signed)).reply.code, 554);
+    }
+
+    async fn connected(address: SocketAddr, timeouts: Timeouts) -> (Connection, Counters) {
+        let config = Config { hostname: "relay.example".into(), timeouts, bind: None, recipients_max: 100 };
+        let client = Client::new(config, Arc::new(Counters::new(&[]).unwrap())).unwrap();
+        let hops = vec![Hop { host: "peer.example".into(), addresses: vec![address] }];
+        let connection = client.connect(&Route { destination: "there.example".into(), hops }).await.unwrap();
+        (connection, Counters::new(&[]).unwrap())
+    }
+
+    fn eight_bit(body: Body) -> Message {
+        Message {
+            id: MessageId(1),
+            arrived: 0,
+            envelope: Envelope {
+                sender: None,
+                recipients: vec![Address::parse("r@there.example").unwrap()],
+                body: BodyType::EightBitMime,
+                smtputf8: false,
+            },
+            origin: Origin { peer: None, helo: "".into() },
+            kind: Kind::Mail,
+            progress: vec![Progress::new(Target::Recipient(0))],
+            held: false,
+            delay_told: false,
+            body,
+        }
+    }
+
+    /// Content on a volume that fails.
+    struct Lost;
+
+    impl Content for Lost {
+        fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("no such sector"))
+        }
+    }
+
+    /// What our own volume does says nothing of the peer; what the peer answers to MAIL does.
+    #[tokio::test]
+    async fn content_that_cannot_be_read_is_no_refusal_of_the_peer() {
+        for (extension, at_mail) in [("HELP", ""), ("8BITMIME", "550 5.7.25 no reverse name\r\n")] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let peer = tokio::spawn(async move {
+                let mut lines = BufReader::new(listener.accept().await.unwrap().0);
+                lines.write_all(b"220 peer\r\n").await.unwrap();
+                let mut line = String::new();
+                while lines.read_line(&mut line).await.is_ok_and(|read| read > 0) {
+                    let reply =
+                        if line.starts_with("EHLO") { format!("250-peer\r\n250 {extension}\r\n") } else { at_mail.to_owned() };
+                    // As above.
+                    let _ = lines.write_all(reply.as_bytes()).await;
+                    line.clear();
+                }
+            });
+            let (mut connection, counters) = connected(address, Timeouts::default()).await;
+            let message = eight_bit(Body::Stored(Arc::new(Lost), 1000));
+            let report = send(&mut connection, &message, &[Target::Recipient(0)], &counters).await;
+            let (outcome, refused) = (&report.outcomes[0].1, report.refused_us.is_some());
+            assert_eq!((outcome.reply.code, outcome.remote, report.reusable), (451, false, true), "{report:?}");
+            assert_eq!(refused, !at_mail.is_empty(), "{report:?}");
+            drop(connection);
+            peer.await.unwrap();
+        }
     }
 
     /// A peer that wants 7 bits and is late with its last answer: that is none to the second try.
@@ -161,28 +230,10 @@ mod tests {
             }
         });
         let timeouts = Timeouts { end: END, ..Timeouts::default() };
-        let config = Config { hostname: "relay.example".into(), timeouts, bind: None, recipients_max: 100 };
-        let counters = Counters::new(&[]).unwrap();
-        let client = Client::new(config, Arc::new(Counters::new(&[]).unwrap())).unwrap();
-        let hops = vec![Hop { host: "peer.example".into(), addresses: vec![address] }];
-        let mut connection = client.connect(&Route { destination: "there.example".into(), hops }).await.unwrap();
+        let (mut connection, counters) = connected(address, timeouts).await;
         let target = Target::Recipient(0);
-        let message = Message {
-            id: MessageId(1),
-            arrived: 0,
-            envelope: Envelope {
-                sender: None,
-                recipients: vec![Address::parse("r@there.example").unwrap()],
-                body: BodyType::EightBitMime,
-                smtputf8: false,
-            },
-            origin: Origin { peer: None, helo: "".into() },
-            kind: Kind::Mail,
-            progress: vec![Progress::new(target)],
-            held: false,
-            delay_told: false,
-            body: Body::Memory("MIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\n\u{fc}\r\n".into()),
-        };
+        let text = "MIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\n\u{fc}\r\n";
+        let message = eight_bit(Body::Memory(text.into()));
         let report = send(&mut connection, &message, &[target], &counters).await;
         assert_eq!(report.outcomes[0].1.reply.code, 250, "{report:?}");
         assert!(report.reusable);

@@ -160,6 +160,12 @@ impl<S: Spool> Witness for Watch<S> {
         self.ear.store(now, Ordering::Relaxed);
     }
 
+    fn may_begin(&self) -> bool {
+        self.at_the_end.store(false, Ordering::Relaxed);
+        let ticket = self.ticket.load(Ordering::Relaxed);
+        !self.without_place() && (ticket == 0 || self.outbound.state.advance(ticket, Stage::Talking))
+    }
+
     fn may_end(&self) -> bool {
         self.at_the_end.store(true, Ordering::Relaxed);
         let ticket = self.ticket.load(Ordering::Relaxed);

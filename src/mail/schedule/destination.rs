@@ -39,7 +39,7 @@ pub struct Destination {
     pub silent: u32,
     /// See [`Destination::silent`].
     pub silent_open: u32,
-    /// When any courier last heard anything, and when a mail was last answered, seconds of the schedule's clock.
+    /// When any courier last heard anything, and when a mail was last answered, seconds of the schedule's clock; 0 = never.
     pub heard_at: Arc<AtomicU32>,
     /// See [`Destination::heard_at`].
     pub answered_at: u32,

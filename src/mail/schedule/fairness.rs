@@ -169,11 +169,55 @@ fn who_refuses_us_is_known_to_be_down_and_is_tried_on() {
     let mut schedule = schedule(500);
     schedule.add("h.example", job(1, Source::default()), 0, NOW);
     let id = schedule.names["h.example"];
-    schedule.refused_us(id, "refused us in answer to MAIL", NOW);
+    schedule.refused_us(id, 0, "refused us in answer to MAIL", NOW);
     assert_eq!(schedule.unreachable(), 1);
     assert_eq!(Out::default().start(&mut schedule).len(), 1, "it is not left alone");
     schedule.answered(id, NOW);
     assert_eq!(schedule.unreachable(), 0);
+}
+
+/// One sender's mail is refused in words that may speak of us, and others' is taken.
+#[test]
+fn who_takes_other_mail_between_two_tries_is_not_down() {
+    let mut schedule = schedule(500);
+    schedule.add("h.example", job(1, Source::default()), 0, NOW);
+    let id = schedule.names["h.example"];
+    schedule.reached(id, NOW);
+    let (mut now, mut answered) = (NOW + 10, NOW);
+    for attempts in 0..8 {
+        schedule.refused_us(id, attempts, "554 5.7.1", now);
+        assert_eq!((schedule.unreachable(), attempts), (0, attempts));
+        answered = now + 1;
+        schedule.reached(id, answered);
+        now += schedule.backoff(attempts + 1);
+    }
+    // Nothing is taken from now on: the next mail that comes tells it, and so does the old one at its next try.
+    let soon = answered + 2 * schedule.config.minimal_backoff;
+    schedule.refused_us(id, 8, "554 5.7.1", soon);
+    assert_eq!(schedule.unreachable(), 0);
+    schedule.refused_us(id, 0, "554 5.7.1", soon);
+    assert_eq!(schedule.unreachable(), 1);
+}
+
+#[test]
+fn who_comes_back_from_the_end_of_data_can_be_told_to_go() {
+    let mut schedule = schedule(10);
+    for number in 0..20 {
+        schedule.add(&format!("h{number}.example"), job(number, Source::default()), 0, NOW);
+    }
+    let ids: Vec<DestinationId> = std::iter::from_fn(|| schedule.start(NOW)).collect();
+    let slow: Vec<Slow> = ids.iter().map(|id| schedule.slow(*id, Stage::Final)).collect();
+    // The recipients that did not fit into the first transaction.
+    let went_on = slow.iter().filter(|slow| schedule.advance(slow.ticket, Stage::Talking)).count();
+    assert_eq!(went_on, slow.len());
+    while schedule.start(NOW).is_some() {}
+    assert!(schedule.places().overtime() == 0 && schedule.places().held_back().slow > 0);
+    // Who gave its place away to wait for one answer begins nothing more.
+    let ticket = schedule.slow(ids[0], Stage::Final).ticket;
+    (0..9).for_each(|_| drop(schedule.slow(ids[0], Stage::Final)));
+    while schedule.start(NOW).is_some() {}
+    assert!(schedule.places().overtime() > 0);
+    assert!(schedule.advance(ticket, Stage::Final) && !schedule.advance(ticket, Stage::Talking));
 }
 
 #[test]

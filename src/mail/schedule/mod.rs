@@ -255,11 +255,16 @@ impl Schedule {
         error.clone_into(&mut self.destinations[id.0 as usize].last_error);
     }
 
-    /// The destination was reached and refuses us, whatever the mail. It is not left alone: the next mail may be another matter.
-    pub fn refused_us(&mut self, id: DestinationId, error: &str, now: u32) {
+    /// The destination was reached and refuses us, whatever the mail, at a try after so many others. It is not left alone: the next
+    /// mail may be another matter. Where it has answered other mail since the try before, it was about this one after all.
+    pub fn refused_us(&mut self, id: DestinationId, attempts: u8, error: &str, now: u32) {
+        let pause = self.backoff_without_chance(attempts);
+        let longest = pause.saturating_add(pause / 4);
         let destination = &mut self.destinations[id.0 as usize];
         error.clone_into(&mut destination.last_error);
-        destination.down_since = destination.down_since.or(Some(now));
+        if destination.answered_at == 0 || now.saturating_sub(destination.answered_at) > longest {
+            destination.down_since = destination.down_since.or(Some(now));
+        }
     }
 
     /// The destination cannot be reached: it is left alone for a while. Gives back waiting jobs whose senders must hear of it
@@ -498,10 +503,14 @@ impl Schedule {
 
     /// The back-off after so many failures: doubling, bounded, and up to a quarter shorter or longer by chance.
     fn backoff(&self, attempts: u8) -> u32 {
+        let base = self.backoff_without_chance(attempts);
+        fastrand::u32(base - base / 4..=base.saturating_add(base / 4))
+    }
+
+    fn backoff_without_chance(&self, attempts: u8) -> u32 {
         let doublings = u32::from(attempts.saturating_sub(1)).min(16);
         let base = u64::from(self.config.minimal_backoff) << doublings;
-        let base = u32::try_from(base).unwrap_or(u32::MAX).min(self.config.maximal_backoff).max(1);
-        fastrand::u32(base - base / 4..=base.saturating_add(base / 4))
+        u32::try_from(base).unwrap_or(u32::MAX).min(self.config.maximal_backoff).max(1)
     }
 
     fn intern(&mut self, name: &str) -> DestinationId {

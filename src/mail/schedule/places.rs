@@ -299,7 +299,7 @@ impl Schedule {
         self.places.slow.add(id, self.destinations[id.0 as usize].standing, stage)
     }
 
-    /// A slow courier has come to another stage. `false`: it was told to go.
+    /// A slow courier has come to another stage. `false`: it was told to go, or works without a place and must begin nothing.
     pub fn advance(&mut self, ticket: u64, stage: Stage) -> bool {
         self.places.slow.advance(ticket, stage)
     }

@@ -80,7 +80,8 @@ impl Slowpokes {
         slow
     }
 
-    /// It has come to another stage. `false`: it was told to go, and must not begin what cannot be taken back.
+    /// It has come to another stage. `false`: it was told to go, and must not begin what cannot be taken back; or it gave its
+    /// place away to wait for one answer, and must begin nothing at all.
     pub fn advance(&mut self, ticket: u64, stage: Stage) -> bool {
         match self.places.get_mut(&ticket) {
             Some(Place::In(standing, old)) => {
@@ -91,7 +92,7 @@ impl Slowpokes {
                 *old = stage;
                 true
             }
-            Some(Place::Overtime) => true,
+            Some(Place::Overtime) => stage == Stage::Final,
             Some(Place::ToldToGo(_)) | None => false,
         }
     }
