@@ -39,6 +39,9 @@ mod share {
 /// A connection to a next hop inside TLS with its buffers, in octets.
 const COURIER: u64 = 48 << 10;
 
+/// Of the connections to next hops, one in so many is for those that work beyond the others.
+const OVERTIME_PART: u32 = 3;
+
 /// A session without its input and the buffer of its content: its task, its place, what the kernel keeps.
 const SESSION: u64 = 13 << 10;
 
@@ -62,6 +65,8 @@ pub struct Resources {
     pub scarce: Option<Scarce>,
     /// Connections to next hops.
     pub couriers: u32,
+    /// Connections beyond these that wait for the answer to the end of data.
+    pub overtime: u32,
     /// Octets of a session's input at rest.
     pub input: usize,
     /// Octets by which all inputs together may grow.
@@ -106,12 +111,15 @@ impl Resources {
             _ if sessions == by_memory => Some(Scarce::Memory),
             _ => Some(Scarce::Files(files)),
         };
+        let connections = number((part(share::COURIERS) / COURIER).min(files_left / 4));
+        let overtime = connections / OVERTIME_PART;
         let reserve = u64::from(settings.sessions_reserved()) * u64::from(sessions) / u64::from(wanted.max(1));
         Self {
             sessions,
             reserve: u32::try_from(reserve).unwrap_or(sessions),
             scarce,
-            couriers: number((part(share::COURIERS) / COURIER).min(files_left / 4)),
+            couriers: connections - overtime,
+            overtime,
             input: size(input),
             wide: size(part(share::INPUT)),
             own: size(own),
@@ -201,10 +209,10 @@ mod tests {
         let settings = settings();
         let least = of(&settings, 96);
         assert_eq!((least.sessions, least.reserve, least.scarce), (1000, 200, None), "{least:?}");
-        assert!(least.couriers >= 100, "{least:?}");
+        assert!(least.couriers >= 100 && least.overtime >= 50, "{least:?}");
         let session = SESSION + SESSION_TLS + (least.input + least.own) as u64;
         let pools = (least.wide + least.lendable + least.answers) as u64 + least.fresh;
-        let all = FIXED + u64::from(least.sessions) * session + u64::from(least.couriers) * COURIER + pools;
+        let all = FIXED + u64::from(least.sessions) * session + u64::from(least.couriers + least.overtime) * COURIER + pools;
         assert!(all <= 96 << 20, "{} MB", all >> 20);
         assert_eq!(least.warning(&settings), None);
         assert!(
@@ -230,7 +238,7 @@ mod tests {
     fn few_descriptors_lower_the_sessions() {
         let settings = settings();
         let few = Resources::of(&settings, None, 1024);
-        assert_eq!((few.sessions, few.couriers, few.scarce), (264, 88, Some(Scarce::Files(1024))));
+        assert_eq!((few.sessions, few.couriers + few.overtime, few.scarce), (264, 88, Some(Scarce::Files(1024))));
         let words = few.warning(&settings).unwrap();
         assert!(words.contains("1024 open files are enough for 264 SMTP sessions") && words.contains("--ulimit"), "{words}");
         let least = Resources::of(&settings, None, 32);

@@ -109,6 +109,7 @@ fn schedule_config(settings: &Settings, resources: &Resources) -> schedule::Conf
     schedule::Config {
         concurrency: settings.destination_concurrency_limit,
         couriers_max: resources.couriers.min(outbound::COURIERS_MAX),
+        overtime_max: resources.overtime,
         minimal_backoff: seconds(settings.minimal_backoff_time).max(1),
         maximal_backoff: seconds(settings.maximal_backoff_time).max(1),
         lifetime: seconds(settings.queue_lifetime),

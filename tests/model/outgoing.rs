@@ -63,6 +63,7 @@ fn check(story: impl Fn(&Arc<Relay>) + Send + Sync + 'static) {
         let config = Config {
             concurrency: 20,
             couriers_max: 500,
+            overtime_max: 500,
             minimal_backoff: 300,
             maximal_backoff: 4000,
             lifetime: 432_000,

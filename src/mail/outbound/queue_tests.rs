@@ -12,6 +12,7 @@ fn state() -> QueueState {
     let config = schedule::Config {
         concurrency: 20,
         couriers_max: 500,
+        overtime_max: 500,
         minimal_backoff: 300,
         maximal_backoff: 4000,
         lifetime: 432_000,

@@ -12,6 +12,7 @@ fn schedule(couriers_max: u32) -> Schedule {
     let times = Config {
         concurrency: 20,
         couriers_max,
+        overtime_max: 500,
         minimal_backoff: 300,
         maximal_backoff: 3600,
         lifetime: 432_000,
@@ -118,6 +119,19 @@ fn those_that_stall_after_the_end_of_data_keep_their_mail_and_lose_their_place()
         schedule.courier_ended(id, fate == Some(Fate::Overtime));
     }
     assert!(couriers > 400 && taken(schedule.places()) == 0 && schedule.places().overtime() == 0);
+}
+
+#[test]
+fn there_is_no_more_overtime_than_there_is_memory_for() {
+    let config = Config { overtime_max: 7, ..schedule(100).config };
+    let mut schedule = Schedule::new(config);
+    for number in 0..300 {
+        schedule.add(&format!("h{number}.example"), job(number, Source::default()), 0, NOW);
+    }
+    let mut out = Out::default();
+    out.start(&mut schedule);
+    (0..5).for_each(|_| out.dawdle(&mut schedule, Stage::Final));
+    assert_eq!(schedule.places().overtime(), 7);
 }
 
 #[test]

@@ -70,6 +70,8 @@ pub struct Config {
     pub concurrency: u32,
     /// Couriers in all, at most.
     pub couriers_max: u32,
+    /// Couriers beyond these that wait for the answer to the end of data, at most.
+    pub overtime_max: u32,
     /// The first back-off, and how long an unreachable destination is left alone.
     pub minimal_backoff: u32,
     /// The longest back-off.
@@ -153,7 +155,7 @@ impl Schedule {
             named: HashSet::new(),
             deferred: Deferred::default(),
             suspended: BinaryHeap::new(),
-            places: Places::new(config.couriers_max),
+            places: Places::new(config.couriers_max, config.overtime_max),
             idlers: Idlers::default(),
         }
     }

@@ -45,9 +45,9 @@ pub struct Places {
 }
 
 impl Places {
-    pub(super) fn new(all: u32) -> Self {
+    pub(super) fn new(all: u32, overtime: u32) -> Self {
         Self {
-            shares: Shares::of(all),
+            shares: Shares::of(all, overtime),
             turn: Turn::default(),
             taken: [0; STANDINGS],
             clients: Box::new([0; TAGS]),

@@ -4,7 +4,8 @@
 //! anybody can name five hundred of them. Therefore no standing, client or sender holds all couriers, those that are slow
 //! make room for those that wait, and destinations that are known to be well have places that nobody else can take.
 //!
-//! All limits are parts of [`Config::couriers_max`](super::Config); none is below one.
+//! All limits are parts of [`Config::couriers_max`](super::Config); none is below one. Those beyond all others have a limit of
+//! their own besides ([`Config::overtime_max`](super::Config)), because they take memory like all.
 
 use std::time::Duration;
 
@@ -92,8 +93,8 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// The shares of so many.
-    pub fn of(all: u32) -> Self {
+    /// The shares of so many, and of at most so many beyond them.
+    pub fn of(all: u32, overtime: u32) -> Self {
         let part = |percent: u32| u32::try_from((u64::from(all) * u64::from(percent)).div_ceil(100)).unwrap_or(all).max(1);
         let slow = |percent| part(percent) as usize;
         Self {
@@ -102,7 +103,7 @@ impl Shares {
             unproven: part(UNPROVEN_PERCENT),
             destination: part(DESTINATION_PERCENT),
             slow: [slow(SLOW_PERCENT), slow(SLOW_PERCENT), slow(SLOW_SUSPECT_PERCENT)],
-            overtime: part(OVERTIME_PERCENT),
+            overtime: part(OVERTIME_PERCENT).min(overtime),
         }
     }
 }

@@ -103,6 +103,7 @@ mod tests {
         let mut schedule = Schedule::new(Config {
             concurrency: 20,
             couriers_max: 100,
+            overtime_max: 500,
             minimal_backoff: 300,
             maximal_backoff: 3600,
             lifetime: 432_000,
