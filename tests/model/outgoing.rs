@@ -157,7 +157,7 @@ impl Relay {
                 break;
             }
             if hop == Hop::Full && !open {
-                self.hold_up(destination, job);
+                self.wait_for_host(destination, job);
                 break;
             }
             if hop != Hop::Refuses && !open {
@@ -187,11 +187,11 @@ impl Relay {
         self.ring(self.state.courier_ended(destination, (open, true), None, &[], NOW));
     }
 
-    fn hold_up(&self, destination: DestinationId, job: Job) {
+    fn wait_for_host(&self, destination: DestinationId, job: Job) {
         if self.state.give_back(destination, job, "full", NOW, NOW) {
             return;
         }
-        assert!(self.state.held_up(destination, job, "full", NOW).is_empty(), "no mail is old");
+        assert!(self.state.wait_for_host(destination, job, "full", NOW).is_empty(), "no mail is old");
         let mut host = self.host.lock();
         host.waiting = (!host.has_room).then_some(destination.number());
         if host.has_room {

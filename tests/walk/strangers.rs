@@ -104,8 +104,8 @@ fn five_hundred_domains_of_one_silent_host_hold_nobody_up() {
     // A few couriers speak to the host, the others have better to do.
     until_within(Duration::from_secs(10), "most couriers have gone home", || {
         let unproven = appliance.counter("mta_couriers_active{share=\"new\"}");
-        let held_back = appliance.counter("mta_couriers_held_back_total{share=\"host\"}");
-        if unproven < 100 && held_back > 100 { Ok(()) } else { Err(active(&appliance)) }
+        let throttled = appliance.counter("mta_couriers_throttled_total{share=\"host\"}");
+        if unproven < 100 && throttled > 100 { Ok(()) } else { Err(active(&appliance)) }
     });
 }
 
@@ -165,16 +165,16 @@ fn mail_behind_a_silent_host_does_nothing_until_the_host_has_room() {
     let servers = names.servers();
     let appliance = appliance(&known, &[("MTA_DNS_SERVERS", &servers)]);
     send_all(&appliance, "form@shop.example", (0..DOMAINS).map(|n| format!("x@d{n}.wild.example")));
-    let held_back = || appliance.counter("mta_couriers_held_back_total{share=\"host\"}");
+    let throttled = || appliance.counter("mta_couriers_throttled_total{share=\"host\"}");
     let unproven = u64::from(HOST_UNPROVEN_MAX);
-    until_within(Duration::from_secs(20), "all but a few wait for the host", || match held_back() {
+    until_within(Duration::from_secs(20), "all but a few wait for the host", || match throttled() {
         some if some >= DOMAINS as u64 - unproven => Ok(()),
         some => Err(some.to_string()),
     });
     // Not even a question for the domain name system: nothing has changed.
-    let before = held_back();
+    let before = throttled();
     std::thread::sleep(Duration::from_secs(6));
-    assert!(held_back() - before <= 5, "{} tries for nothing", held_back() - before);
+    assert!(throttled() - before <= 5, "{} tries for nothing", throttled() - before);
     assert_eq!(appliance.counter("mta_couriers_active{share=\"new\"}"), unproven);
     // The first greetings make room for all, and nobody waits for his turn by the clock.
     host.open();
@@ -200,7 +200,7 @@ fn mail_waits_for_the_best_host_though_the_one_behind_it_refuses() {
     let servers = names.servers();
     let appliance = appliance(&known, &[("MTA_DNS_SERVERS", &servers)]);
     send_all(&appliance, "form@shop.example", (0..DOMAINS).map(|n| format!("x@d{n}.example")));
-    let waiting = || appliance.counter("mta_couriers_held_back_total{share=\"host\"}");
+    let waiting = || appliance.counter("mta_couriers_throttled_total{share=\"host\"}");
     until_within(Duration::from_secs(20), "all but a few wait for the host", || match waiting() {
         some if some >= DOMAINS as u64 - u64::from(HOST_UNPROVEN_MAX) => Ok(()),
         some => Err(some.to_string()),
@@ -228,6 +228,6 @@ fn a_host_that_takes_so_many_connections_and_no_more_keeps_those_it_has() {
     assert!(seen.mails == MAILS && seen.closed > 0, "{seen:?}");
     // Each connection that was closed had to be opened anew.
     assert!(seen.greeted <= 14, "{seen:?}");
-    assert_eq!(appliance.counter("mta_couriers_held_back_total{share=\"host\"}"), 0);
+    assert_eq!(appliance.counter("mta_couriers_throttled_total{share=\"host\"}"), 0);
     assert!(took < Duration::from_secs(15), "{took:?}; {seen:?}");
 }

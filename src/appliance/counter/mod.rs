@@ -66,7 +66,7 @@ pub struct Counters {
     /// Couriers at work, label `share`: known, new and suspect destinations, and overtime.
     pub couriers_active: IntGaugeVec,
     /// How often a share of the couriers was used up and somebody had to wait, label `share`.
-    pub couriers_held_back_total: IntCounterVec,
+    pub couriers_throttled_total: IntCounterVec,
     /// Destinations with mail that could not be reached the last time.
     pub destinations_unreachable: IntGauge,
     /// When a next hop last took mail, seconds since 1970; 0 = not since the start.
@@ -236,9 +236,9 @@ impl Counters {
                 "share",
                 &["known", "new", "suspect", "overtime"],
             )?,
-            couriers_held_back_total: counters(
+            couriers_throttled_total: counters(
                 r,
-                "mta_couriers_held_back_total",
+                "mta_couriers_throttled_total",
                 "Times that a share of the couriers was used up and mail waited, by share",
                 "share",
                 &["standing", "client", "sender", "host", "slow"],

@@ -121,7 +121,7 @@ impl Connection {
                 let outcome = state.mail_refused.take().unwrap_or_else(|| Outcome::said(self.wire.last_reply()));
                 // With recipients taken before it, that may be its way to say that there are enough.
                 if matches!(step, Step::Recipient(_)) && state.accepted > 0 {
-                    return Err(Broken::Crowded { outcome, accepted: state.accepted });
+                    return Err(Broken::TooMany { outcome, accepted: state.accepted });
                 }
                 return Err(if state.heard { Broken::Midway(outcome) } else { Broken::Gone(outcome) });
             }
@@ -344,7 +344,7 @@ pub(super) enum Broken {
     /// Later.
     Midway(Outcome),
     /// At a recipient, after so many were taken: fewer may be welcome.
-    Crowded { outcome: Outcome, accepted: usize },
+    TooMany { outcome: Outcome, accepted: usize },
     /// As [`Broken::Midway`], but no other host may be asked at once: this one may have taken the content, or the cause is on
     /// our side.
     Unsure(Outcome),

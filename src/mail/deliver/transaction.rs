@@ -14,7 +14,7 @@ const HEADERS_MAX: usize = 64 * 1024;
 const BUFFER_KEPT: usize = 128 * 1024;
 
 /// How often in one attempt a peer may leave because of its number of recipients and be asked again.
-const CROWDED_MAX: usize = 2;
+const TOO_MANY_MAX: usize = 2;
 
 impl Connection {
     /// Carries one message to `targets`, in one transaction unless there are more than the peer takes at once; for
@@ -68,7 +68,7 @@ impl Connection {
     /// octet of this transaction has been answered.
     async fn attempt(&mut self, envelope: &Envelope, body: &Body, recipients: &[&Address]) -> Answers {
         let mut outcomes = vec![None; recipients.len()];
-        let mut crowded = 0;
+        let mut too_many = 0;
         loop {
             let plan = match self.plan(envelope, body, recipients, &mut outcomes).await {
                 Ok(plan) => plan,
@@ -99,14 +99,14 @@ impl Connection {
                     }
                 }
                 // A peer that leaves after so many recipients gets no more of them the next time.
-                Err(Broken::Crowded { accepted, .. }) if crowded < CROWDED_MAX => {
-                    crowded += 1;
+                Err(Broken::TooMany { accepted, .. }) if too_many < TOO_MANY_MAX => {
+                    too_many += 1;
                     self.recipients_max = accepted;
                     if let Err(outcome) = self.reopen().await {
                         return Answers::new(outcomes, &outcome, false);
                     }
                 }
-                Err(Broken::Gone(outcome) | Broken::Midway(outcome) | Broken::Crowded { outcome, .. }) => {
+                Err(Broken::Gone(outcome) | Broken::Midway(outcome) | Broken::TooMany { outcome, .. }) => {
                     return Answers::new(outcomes, &outcome, false);
                 }
                 Err(Broken::Unsure(outcome)) => {

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 const LINGER: Duration = Duration::from_secs(2);
 
 /// The same while others want its place.
-const LINGER_CROWDED: Duration = Duration::from_millis(400);
+const LINGER_WANTED: Duration = Duration::from_millis(400);
 
 /// How long a connection is used at most while others wait for a place at its host.
 const REUSE_WANTED: Duration = Duration::from_secs(10);
@@ -334,7 +334,7 @@ impl<S: Spool> Courier<S> {
     /// The destination's hosts have all the connections that they may have. Those of other couriers carry the job, or it waits for
     /// one; waiting mail whose sender must hear of it does.
     async fn wait_for_host(&mut self, job: Job, hosts: &[IpAddr]) {
-        self.outbound.counters.couriers_held_back_total.with_label_values(&["host"]).inc();
+        self.outbound.counters.couriers_throttled_total.with_label_values(&["host"]).inc();
         let text = format!("the hosts of {} have all the connections from here that they may have", self.name);
         let outcome = Outcome::own(Reply::new(451, (4, 4, 5), text));
         if self.others_carry_on(job, &outcome) {
@@ -342,7 +342,7 @@ impl<S: Spool> Courier<S> {
         }
         self.in_hand = None;
         let (state, number) = (&self.outbound.state, self.destination.number());
-        self.to_tell = state.held_up(self.destination, job, &outcome.words(), clock::steady());
+        self.to_tell = state.wait_for_host(self.destination, job, &outcome.words(), clock::steady());
         // Asked only now: an invitation that came before would have found nobody who waits.
         if self.outbound.client.wait_for_room(hosts, number, job.source.marks())
             && let Some(must_ring) = state.invited(number, clock::steady())
@@ -354,11 +354,12 @@ impl<S: Spool> Courier<S> {
 
     /// Whether the destination takes mail over other couriers' connections and only refuses one more: then they carry the job.
     fn others_carry_on(&mut self, job: Job, outcome: &Outcome) -> bool {
-        let crowded = self.outbound.state.give_back(self.destination, job, &outcome.words(), self.began(), clock::steady());
-        if crowded {
+        let others_carry_on =
+            self.outbound.state.give_back(self.destination, job, &outcome.words(), self.began(), clock::steady());
+        if others_carry_on {
             self.in_hand = None;
         }
-        crowded
+        others_carry_on
     }
 
     /// When the job in hand was taken, by the schedule's clock.
@@ -437,7 +438,7 @@ impl<S: Spool> Courier<S> {
                 () = waiting.bell.notified() => break true,
                 () = waiting.home.notified() => break false,
                 _ = stopping.wait_for(|stopping| *stopping) => break false,
-                () = tokio::time::sleep(LINGER_CROWDED) => {}
+                () = tokio::time::sleep(LINGER_WANTED) => {}
             }
             if Instant::now() >= until || state.gives_way(self.destination, &waiting) {
                 break false;

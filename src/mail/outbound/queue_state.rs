@@ -13,7 +13,9 @@ use super::table::Table;
 use crate::appliance::counter::Counters;
 use crate::ground::lock::{Guard, Level, Lock};
 use crate::mail::model::{DestinationSummary, Message, MessageId, Progress, Target};
-use crate::mail::schedule::{self, DestinationId, Fate, HeldBack, Job, Rest, Schedule, Slow, Source, Stage, Standing, Waiting};
+use crate::mail::schedule::{
+    self, DestinationId, Fate, Job, Rest, Schedule, Slow, Source, Stage, Standing, Throttled, Waiting,
+};
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -61,7 +63,7 @@ pub struct Held {
     taken: [(Standing, u32); 3],
     overtime: usize,
     unreachable: usize,
-    held_back: HeldBack,
+    throttled: Throttled,
 }
 
 impl Held {
@@ -72,9 +74,9 @@ impl Held {
         self.taken.iter().for_each(|(standing, taken)| active.with_label_values(&[standing.name()]).set((*taken).into()));
         active.with_label_values(&["overtime"]).set(whole(self.overtime));
         counters.destinations_unreachable.set(whole(self.unreachable));
-        let HeldBack { standing, client, sender, slow } = self.held_back;
+        let Throttled { standing, client, sender, slow } = self.throttled;
         for (share, total) in [("standing", standing), ("client", client), ("sender", sender), ("slow", slow)] {
-            let counter = counters.couriers_held_back_total.with_label_values(&[share]);
+            let counter = counters.couriers_throttled_total.with_label_values(&[share]);
             counter.inc_by(total.saturating_sub(counter.get()));
         }
     }
@@ -156,7 +158,7 @@ impl QueueState {
             taken: Standing::ALL.map(|standing| (standing, places.taken(standing))),
             overtime: places.overtime(),
             unreachable: state.schedule.unreachable(),
-            held_back: places.held_back(),
+            throttled: places.throttled(),
         }
     }
 
@@ -193,10 +195,10 @@ impl QueueState {
 
     /// Nothing was tried, because the hosts have all the connections that they may have; the job's try has ended. Gives back jobs
     /// whose senders must hear of it, which count as taken.
-    pub fn held_up(&self, destination: DestinationId, job: Job, error: &str, now: u32) -> Vec<Job> {
+    pub fn wait_for_host(&self, destination: DestinationId, job: Job, error: &str, now: u32) -> Vec<Job> {
         let mut state = self.lock();
         state.table.end(job.id, destination);
-        state.schedule.held_up(destination, job, error, now)
+        state.schedule.wait_for_host(destination, job, error, now)
     }
 
     /// A host has room again, perhaps for the destination of this number. `None`: it does not wait for one.
@@ -344,12 +346,12 @@ impl QueueState {
     /// these carry the job, and its try here has ended.
     pub fn give_back(&self, destination: DestinationId, job: Job, error: &str, began: u32, now: u32) -> bool {
         let mut state = self.lock();
-        let crowded = state.schedule.is_only_crowded(destination, error, began, now);
-        if crowded {
+        let others_carry_on = state.schedule.refuses_only_more(destination, error, began, now);
+        if others_carry_on {
             state.table.end(job.id, destination);
             state.schedule.give_back(destination, job);
         }
-        crowded
+        others_carry_on
     }
 
     /// The destination cannot be reached and is left alone for a while. Gives back waiting jobs whose senders must hear of it, which

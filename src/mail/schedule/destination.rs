@@ -46,7 +46,7 @@ pub struct Destination {
     /// Connections that the destination was seen to allow, and until when that is believed.
     pub ceiling: (u32, u32),
     /// How often in a row nothing was tried because its hosts had all the connections that they may have.
-    pub held_up: u8,
+    pub host_waits: u8,
     /// No try before this moment.
     pub suspended_until: u32,
     /// An operator lets nothing go there.
@@ -79,7 +79,7 @@ impl Destination {
             heard_at: Arc::default(),
             answered_at: 0,
             ceiling: (u32::MAX, 0),
-            held_up: 0,
+            host_waits: 0,
             suspended_until: 0,
             paused: false,
             last_error: String::new(),

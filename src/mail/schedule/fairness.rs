@@ -111,7 +111,7 @@ fn those_that_stall_after_the_end_of_data_keep_their_mail_and_lose_their_place()
         out.dawdle(&mut schedule, Stage::Final);
     }
     assert!(out.has(schedule.names["new.example"]));
-    assert!(schedule.places().overtime() > 0 && schedule.places().held_back().slow == 0);
+    assert!(schedule.places().overtime() > 0 && schedule.places().throttled().slow == 0);
     let couriers = out.couriers.len();
     for (id, _, slow) in out.couriers {
         let fate = slow.map(|slow| schedule.slow_no_more(id, slow.ticket));
@@ -225,7 +225,7 @@ fn who_comes_back_from_the_end_of_data_can_be_told_to_go() {
     let went_on = slow.iter().filter(|slow| schedule.advance(slow.ticket, Stage::Talking)).count();
     assert_eq!(went_on, slow.len());
     while schedule.start(NOW).is_some() {}
-    assert!(schedule.places().overtime() == 0 && schedule.places().held_back().slow > 0);
+    assert!(schedule.places().overtime() == 0 && schedule.places().throttled().slow > 0);
     // Who gave its place away to wait for one answer begins nothing more.
     let ticket = schedule.slow(ids[0], Stage::Final).ticket;
     (0..9).for_each(|_| drop(schedule.slow(ids[0], Stage::Final)));
@@ -288,7 +288,7 @@ enum Event {
     Slow(usize, bool),
     Deliver(usize),
     Fail(usize),
-    HeldUp(usize),
+    WaitForHost(usize),
     Invite(usize),
     Home(usize),
     Pass,
@@ -303,7 +303,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         3 => (index.clone(), any::<bool>()).prop_map(|(n, end)| Event::Slow(n, end)),
         2 => index.clone().prop_map(Event::Deliver),
         2 => index.clone().prop_map(Event::Fail),
-        1 => index.clone().prop_map(Event::HeldUp),
+        1 => index.clone().prop_map(Event::WaitForHost),
         1 => index.clone().prop_map(Event::Invite),
         2 => index.prop_map(Event::Home),
         1 => Just(Event::Pass),
@@ -367,10 +367,10 @@ proptest! {
                     schedule.down(one.0, "no answer", now);
                     home(&mut schedule, one, now);
                 },
-                Event::HeldUp(n) => if let Some(n) = place(n).filter(|n| out[*n].1.is_some()) {
+                Event::WaitForHost(n) => if let Some(n) = place(n).filter(|n| out[*n].1.is_some()) {
                     let mut one = out.swap_remove(n);
                     if let Some(job) = one.1.take() {
-                        schedule.held_up(one.0, job, "full", now);
+                        schedule.wait_for_host(one.0, job, "full", now);
                     }
                     home(&mut schedule, one, now);
                 },

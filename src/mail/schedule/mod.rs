@@ -39,7 +39,7 @@ use deferred::Deferred;
 use destination::Destination;
 use idle::Idlers;
 pub use idle::Waiting;
-pub use places::{HeldBack, Places};
+pub use places::{Places, Throttled};
 pub use shares::{Shares, Standing};
 pub use silence::{PROBE_PAUSE, silent_after};
 pub use slow::{Fate, Slow, Stage};
@@ -56,9 +56,9 @@ const CEILING_TIME: u32 = 60;
 
 /// How long a destination waits, in seconds, whose hosts have all the connections that they may have, should nobody say that
 /// there is room: at first, and at most. It is also how late the end of its mail's lifetime may be seen.
-const HELD_UP_PAUSE: u32 = 30;
-/// See [`HELD_UP_PAUSE`].
-const HELD_UP_PAUSE_MAX: u32 = 240;
+const HOST_PAUSE: u32 = 30;
+/// See [`HOST_PAUSE`].
+const HOST_PAUSE_MAX: u32 = 240;
 
 /// Names of destinations without work are forgotten above this number.
 const IDLE_DESTINATIONS_MAX: usize = 10_000;
@@ -222,7 +222,7 @@ impl Schedule {
 
     /// A connection that was `began` then was refused. `true`: others are open, so the destination is well and only allows no more
     /// of them; or it has answered since.
-    pub fn is_only_crowded(&mut self, id: DestinationId, error: &str, began: u32, now: u32) -> bool {
+    pub fn refuses_only_more(&mut self, id: DestinationId, error: &str, began: u32, now: u32) -> bool {
         let destination = &mut self.destinations[id.0 as usize];
         if destination.has_answered_since(began, now) {
             return true;
@@ -245,7 +245,7 @@ impl Schedule {
         let limit = if until > now { allowed.min(ceiling) } else { allowed };
         destination.window = (destination.window + 1).min(limit);
         destination.last_error.clear();
-        if destination.held_up == 0 {
+        if destination.host_waits == 0 {
             destination.suspended_until = 0;
         }
         self.answered(id, now);
@@ -278,7 +278,7 @@ impl Schedule {
         destination.window = 1;
         destination.suspended_until = until;
         destination.down_since = destination.down_since.or(Some(now));
-        destination.held_up = 0;
+        destination.host_waits = 0;
         self.suspended.push(Reverse((until, id)));
         self.stands(id, Standing::Suspect);
         self.take_those_to_tell(id, now)
@@ -287,12 +287,12 @@ impl Schedule {
     /// Nothing was tried, because the destination's hosts have all the connections that they may have. The job goes back, and the
     /// destination waits until it is [invited](Schedule::invited), or for a while that is longer each time. Gives back jobs
     /// whose senders must hear of it, as [`Schedule::down`] does.
-    pub fn held_up(&mut self, id: DestinationId, job: Job, error: &str, now: u32) -> Vec<Job> {
+    pub fn wait_for_host(&mut self, id: DestinationId, job: Job, error: &str, now: u32) -> Vec<Job> {
         let destination = &mut self.destinations[id.0 as usize];
         error.clone_into(&mut destination.last_error);
         if destination.suspended_until <= now {
-            let pause = (HELD_UP_PAUSE << destination.held_up.min(8)).min(HELD_UP_PAUSE_MAX);
-            destination.held_up = destination.held_up.saturating_add(1);
+            let pause = (HOST_PAUSE << destination.host_waits.min(8)).min(HOST_PAUSE_MAX);
+            destination.host_waits = destination.host_waits.saturating_add(1);
             destination.suspended_until = now.saturating_add(fastrand::u32(pause / 2 + 1..=pause));
             self.suspended.push(Reverse((destination.suspended_until, id)));
         }
@@ -304,7 +304,8 @@ impl Schedule {
     pub fn invited(&mut self, number: u32) -> bool {
         let id = DestinationId(number);
         let Some(destination) = self.destinations.get_mut(number as usize) else { return false };
-        if destination.held_up == 0 || destination.suspended_until == 0 || destination.ready.is_empty() || destination.paused {
+        if destination.host_waits == 0 || destination.suspended_until == 0 || destination.ready.is_empty() || destination.paused
+        {
             return false;
         }
         destination.suspended_until = 0;

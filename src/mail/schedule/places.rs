@@ -15,7 +15,7 @@ const REMEMBERED_MAX: usize = 10_000;
 
 /// How often each share made somebody wait since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct HeldBack {
+pub struct Throttled {
     /// A kind of destination had all the couriers that it can have.
     pub standing: u64,
     /// A client had.
@@ -35,9 +35,9 @@ pub struct Places {
     pub(super) clients: Box<[u32; TAGS]>,
     pub(super) senders: Box<[u32; TAGS]>,
     slow: Slowpokes,
-    held_back: HeldBack,
+    throttled: Throttled,
     /// Whether somebody's share was what made others wait the last time.
-    crowded: bool,
+    share_is_full: bool,
     /// Which standing is asked first next time.
     first: usize,
     remembered: HashSet<Arc<str>>,
@@ -53,8 +53,8 @@ impl Places {
             clients: Box::new([0; TAGS]),
             senders: Box::new([0; TAGS]),
             slow: Slowpokes::default(),
-            held_back: HeldBack::default(),
-            crowded: false,
+            throttled: Throttled::default(),
+            share_is_full: false,
             first: 0,
             remembered: HashSet::new(),
             marks: RandomState::new(),
@@ -82,8 +82,8 @@ impl Places {
     }
 
     /// How often who was held back.
-    pub fn held_back(&self) -> HeldBack {
-        self.held_back
+    pub fn throttled(&self) -> Throttled {
+        self.throttled
     }
 
     /// Whether all places are taken.
@@ -93,7 +93,7 @@ impl Places {
 
     /// Whether a place that is given up helps somebody who waits: all are taken, or a share grows with those that are free.
     pub(super) fn are_short(&self) -> bool {
-        self.crowded || self.are_taken()
+        self.share_is_full || self.are_taken()
     }
 
     /// How many destinations want a courier.
@@ -150,14 +150,14 @@ impl Places {
 
     /// The next in turn that its shares allow one courier more, and by whose hands its job came.
     fn next(&mut self) -> Option<(Standing, Source, DestinationId)> {
-        self.crowded = false;
+        self.share_is_full = false;
         for step in 0..STANDINGS {
             let standing = Standing::ALL[(self.first + step) % STANDINGS];
             if self.turn.len(standing) == 0 {
                 continue;
             }
             if !self.has_room(standing) {
-                self.held_back.standing += 1;
+                self.throttled.standing += 1;
                 continue;
             }
             let (mut by_client, mut by_sender) = (false, false);
@@ -170,9 +170,9 @@ impl Places {
                 by_sender |= sender_full;
                 !client_full && !sender_full
             });
-            self.crowded |= by_client || by_sender;
-            self.held_back.client += u64::from(by_client);
-            self.held_back.sender += u64::from(by_sender);
+            self.share_is_full |= by_client || by_sender;
+            self.throttled.client += u64::from(by_client);
+            self.throttled.sender += u64::from(by_sender);
             if let Some((source, id)) = next {
                 self.first = (standing as usize + 1) % STANDINGS;
                 return Some((standing, source, id));
@@ -280,7 +280,7 @@ impl Schedule {
         let destination = &mut self.destinations[id.0 as usize];
         destination.answered_at = now;
         destination.down_since = None;
-        destination.held_up = 0;
+        destination.host_waits = 0;
         self.stands(id, Standing::Known);
     }
 
@@ -364,7 +364,7 @@ impl Schedule {
             for _ in 0..self.places.surplus(standing) {
                 let may_overtime = self.places.slow.overtime() < self.places.shares.overtime as usize;
                 match self.places.slow.relieve(standing, may_overtime) {
-                    Some(Relieved::Goes) => self.places.held_back.slow += 1,
+                    Some(Relieved::Goes) => self.places.throttled.slow += 1,
                     Some(Relieved::Overtime(id)) => {
                         let destination = &mut self.destinations[id.0 as usize];
                         destination.overtime += 1;

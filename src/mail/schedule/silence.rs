@@ -170,7 +170,7 @@ mod tests {
             // An old connection is refused or given up at last.
             deliver(&mut schedule, id, now);
             assert_eq!((schedule.unreachable(), schedule.rest_of(RELAY, now)), (0, None));
-            assert!(schedule.is_only_crowded(id, "gave up", NOW, now));
+            assert!(schedule.refuses_only_more(id, "gave up", NOW, now));
             schedule.silent_no_more(id, Stage::Talking);
             schedule.connected(id, false);
             schedule.give_back(id, job);
@@ -193,8 +193,8 @@ mod tests {
         let out = start(&mut schedule, NOW);
         let id = out[0].0;
         schedule.reached(id, NOW + 40);
-        assert!(schedule.is_only_crowded(id, "no greeting", NOW, NOW + 300));
-        assert!(!schedule.is_only_crowded(id, "refused", NOW + 299, NOW + 300), "a new try is news");
+        assert!(schedule.refuses_only_more(id, "no greeting", NOW, NOW + 300));
+        assert!(!schedule.refuses_only_more(id, "refused", NOW + 299, NOW + 300), "a new try is news");
     }
 
     #[test]

@@ -218,12 +218,12 @@ fn a_destination_that_allows_no_more_connections_keeps_those_it_has() {
     }
     assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
     let id = schedule.intern("a.example");
-    assert!(!schedule.is_only_crowded(id, "refused", NOW, NOW), "nothing is open: it is down");
+    assert!(!schedule.refuses_only_more(id, "refused", NOW, NOW), "nothing is open: it is down");
     for _ in 0..4 {
         schedule.connected(id, true);
     }
     let fifth = schedule.take(id, false, NOW).unwrap();
-    assert!(schedule.is_only_crowded(id, "421 too many connections", NOW, NOW));
+    assert!(schedule.refuses_only_more(id, "421 too many connections", NOW, NOW));
     schedule.give_back(id, fifth);
     assert!(schedule.may_wait(id, NOW), "nobody closes a good connection for one that was refused");
     assert_eq!(schedule.take(id, false, NOW), None, "one without a connection goes home");
@@ -243,7 +243,7 @@ fn mail_for_hosts_without_room_waits_for_an_invitation_or_longer_each_time() {
     for _ in 0..10 {
         let id = schedule.start(now).unwrap();
         let taken = schedule.take(id, false, now).unwrap();
-        assert!(schedule.held_up(id, taken, "full", now).is_empty());
+        assert!(schedule.wait_for_host(id, taken, "full", now).is_empty());
         schedule.courier_ended(id, false);
         let Some(Rest::Until(wake, error)) = schedule.rest_of("a.example", now) else { panic!("it does not wait") };
         assert_eq!(error, "full");
@@ -251,12 +251,12 @@ fn mail_for_hosts_without_room_waits_for_an_invitation_or_longer_each_time() {
         assert_eq!(schedule.start(now), None);
         now = wake;
     }
-    assert!(pauses[0] <= HELD_UP_PAUSE && pauses[9] > HELD_UP_PAUSE_MAX / 2 && pauses[9] <= HELD_UP_PAUSE_MAX, "{pauses:?}");
+    assert!(pauses[0] <= HOST_PAUSE && pauses[9] > HOST_PAUSE_MAX / 2 && pauses[9] <= HOST_PAUSE_MAX, "{pauses:?}");
     // Those that were told by a host that has room.
     let id = schedule.start(now).unwrap();
     assert!(!schedule.invited(id.number()) || schedule.start(now).is_none(), "it is on its way");
     let taken = schedule.take(id, false, now).unwrap();
-    schedule.held_up(id, taken, "full", now);
+    schedule.wait_for_host(id, taken, "full", now);
     schedule.courier_ended(id, false);
     assert!(!schedule.invited(7) && schedule.invited(id.number()) && !schedule.invited(id.number()));
     assert_eq!(schedule.start(now), Some(id));
@@ -275,13 +275,13 @@ fn mail_that_waits_for_a_host_ends_with_its_lifetime() {
     }
     let id = schedule.start(NOW).unwrap();
     let first = schedule.take(id, false, NOW).unwrap();
-    let told: Vec<u64> = schedule.held_up(id, first, "full", NOW).iter().map(|job| job.id.0).collect();
+    let told: Vec<u64> = schedule.wait_for_host(id, first, "full", NOW).iter().map(|job| job.id.0).collect();
     assert_eq!((told, schedule.flushable(NOW)), (vec![2, 3], 2));
     let late = NOW + 432_000;
     schedule.courier_ended(id, false);
     let id = schedule.start(late).unwrap();
     let first = schedule.take(id, false, late).unwrap();
-    assert_eq!(schedule.held_up(id, first, "full", late).len(), 2, "the job in hand as well");
+    assert_eq!(schedule.wait_for_host(id, first, "full", late).len(), 2, "the job in hand as well");
 }
 
 #[test]
