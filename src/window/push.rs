@@ -168,7 +168,7 @@ fn tell(config: &Config, result: &Result<(), Failure>, before: Option<bool>) {
         (Ok(()), None) => tracing::info!(monitor = config.authority, path = config.path, "pushing counters to terminal mon"),
         (Err(failure), Some(true) | None) => {
             let monitor = &config.authority;
-            tracing::warn!(monitor, %failure, "pushes to terminal mon fail; mail is not affected, trying on quietly");
+            tracing::warn!(monitor, %failure, "pushes to terminal mon fail; mail is not affected, and the next line comes when they succeed");
         }
         _ => {}
     }

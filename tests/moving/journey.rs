@@ -66,6 +66,8 @@ fn a_thousand_mails_move_and_arrive_once() {
     let moved = sum(&mut old.command(&["queue", "--json", "export", pairs, "--all", "--move"]));
     assert_eq!(moved["moved"], before.len());
     assert!(old.queue(&["list"]).is_empty());
+    assert_eq!(old.queue(&["history", "--status", "moved", "--limit", "1000"]).len(), before.len());
+    assert!(old.queue(&["history", "--status", "deleted"]).is_empty());
     assert_eq!(assert_pairs(pairs.as_ref()), before.len());
     let left: Vec<String> =
         fs::read_dir(pairs).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();

@@ -235,7 +235,7 @@ impl Desk for MemoryDesk {
             let mut messages = self.messages.lock().unwrap();
             for id in &hit {
                 match (order, messages.get_mut(id)) {
-                    (Order::Delete, _) => drop(messages.remove(id)),
+                    (Order::Delete | Order::Move, _) => drop(messages.remove(id)),
                     (Order::Hold, Some(message)) => message.held = true,
                     (Order::Release, Some(message)) => message.held = false,
                     (Order::Retry, Some(message)) => message.progress.iter_mut().for_each(|progress| progress.due = 0),

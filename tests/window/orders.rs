@@ -106,6 +106,16 @@ async fn the_tool_lists_for_people_and_for_programs() {
     let rows: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(rows.len(), 234);
 
+    for (arguments, end) in [
+        ("list --limit 1", "\n1 of 234 messages.\n"),
+        ("list --limit 234", "\n234 messages.\n"),
+        ("list --limit 1 --recipient example", "\n1 message; there are more, see --limit.\n"),
+        ("list --limit 1 --recipient victim@hostile.example", "\n1 message.\n"),
+    ] {
+        let (_, text, _) = queue(&window.socket, arguments).await;
+        assert!(text.ends_with(end), "{arguments}: {text}");
+    }
+
     let id = rows.iter().find(|row| row["recipients"][0]["last_reply"] == HOSTILE).unwrap()["id"].as_str().unwrap().to_owned();
     let (code, text, _) = queue(&window.socket, &format!("show {id}")).await;
     assert!(code == 0 && text.contains("victim@hostile.example") && text.contains("Subject   Message "), "{text}");
@@ -126,6 +136,8 @@ async fn the_tool_gives_orders() {
     let id = "0000000000001";
     for (arguments, words) in [
         (format!("retry {id}"), "1 message will be tried now.\n"),
+        (format!("hold {id} 0000000000002"), "2 messages held.\n"),
+        (format!("release {id} 0000000000002 0000000000009"), "2 messages released.\n"),
         ("hold --domain b.example --yes".to_owned(), "5 messages held.\n"),
         ("release --all --yes".to_owned(), "5 messages released.\n"),
         ("delete --recipient a@ --dry-run".to_owned(), "5 messages would be hit; nothing was done.\n"),
@@ -155,9 +167,11 @@ async fn the_tool_gives_orders() {
 async fn the_tool_says_what_is_wrong_and_what_to_do() {
     let window = TestWindow::open((1..=2).map(|id| message(id, 60, None, &["a@b.example"])), None).await;
     for (arguments, code, words) in [
-        ("retry", 64, "--domain DOMAIN, or conditions, or --all"),
-        ("hold 0000000000001 --all", 64, "or conditions, or --all"),
-        ("hold --sender x --all", 64, "or conditions, or --all"),
+        ("retry", 64, "queue ids, or --domain DOMAIN, or conditions (--help lists them), or --all"),
+        ("hold 0000000000001 --all", 64, "hold what? Give only one of queue ids, --all"),
+        ("hold --sender x --all", 64, "hold what? Give only one of conditions, --all"),
+        ("hold 0000000000001 x", 64, "'x' is no queue id"),
+        ("export /nowhere 0000000000001 --all", 64, "export what? Give only one of queue ids, --all"),
         ("delete --recipient a@", 64, "this would delete 2 messages and tell nobody; nothing was done. Say --yes"),
         ("list --older soon", 64, "older: a duration"),
         ("delete --all", 64, "--yes"),

@@ -70,7 +70,7 @@ impl<S: Spool> Outbound<S> {
 
     fn would_obey(&self, order: Order, id: MessageId) -> bool {
         match order {
-            Order::Retry | Order::Delete => self.spool.is_held(id).is_some(),
+            Order::Retry | Order::Delete | Order::Move => self.spool.is_held(id).is_some(),
             Order::Hold => self.spool.is_held(id) == Some(false),
             Order::Release => self.spool.is_held(id) == Some(true),
         }
@@ -144,7 +144,9 @@ impl<S: Spool> Outbound<S> {
                 let messages = self.list_exact(ids).await?;
                 released.extend(messages.into_iter().filter(|message| message.held).map(|message| (message.id, message)));
             }
-            Order::Delete => deleted.extend(self.list_exact(ids).await?.into_iter().map(|message| (message.id, message))),
+            Order::Delete | Order::Move => {
+                deleted.extend(self.list_exact(ids).await?.into_iter().map(|message| (message.id, message)))
+            }
             Order::Hold | Order::Retry => {}
         }
         // All at once: they share their syncs.
@@ -156,7 +158,7 @@ impl<S: Spool> Outbound<S> {
                 Order::Release if released.contains_key(&id) => {
                     drop(records.spawn(async move { (id, spool.hold(id, false).await) }));
                 }
-                Order::Delete => drop(records.spawn(async move { (id, spool.delete(id).await) })),
+                Order::Delete | Order::Move => drop(records.spawn(async move { (id, spool.delete(id).await) })),
                 Order::Release | Order::Retry => {}
             }
         }
@@ -170,9 +172,10 @@ impl<S: Spool> Outbound<S> {
             }
         }
         for message in obeyed.iter().filter_map(|id| deleted.get(id)) {
-            log_deleted(message);
+            let status = if order == Order::Move { "moved" } else { "deleted" };
+            log_deleted(message, status);
             if self.journal.is_wanted() {
-                self.remember_deleted(message, clock::now());
+                self.remember_deleted(message, status, clock::now());
             }
         }
         obeyed.iter().for_each(|id| log_obeyed(order, *id));
@@ -192,13 +195,13 @@ fn log_obeyed(order: Order, id: MessageId) {
     match order {
         Order::Hold => tracing::debug!(target: "mta", queue_id = %id, "held"),
         Order::Release => tracing::debug!(target: "mta", queue_id = %id, "released"),
-        Order::Delete => tracing::debug!(target: "mta", queue_id = %id, operator = true, "removed"),
+        Order::Delete | Order::Move => tracing::debug!(target: "mta", queue_id = %id, operator = true, "removed"),
         Order::Retry => {}
     }
 }
 
 /// A mail that was answered 250 does not vanish without a line.
-fn log_deleted(message: &Message) {
+fn log_deleted(message: &Message, status: &str) {
     let pending = message.envelope.recipients.iter().zip(&message.progress);
     for (recipient, _) in pending.filter(|(_, progress)| progress.status == Status::Pending) {
         tracing::info!(
@@ -206,7 +209,7 @@ fn log_deleted(message: &Message) {
             queue_id = %message.id,
             from = %format_args!("<{}>", message.envelope.sender_text()),
             to = %format_args!("<{recipient}>"),
-            status = "deleted",
+            status,
             "delivery"
         );
     }

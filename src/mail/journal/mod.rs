@@ -34,6 +34,9 @@ const WAITING_MAX: usize = 4096;
 /// How long entries gather.
 const GATHER: Duration = Duration::from_millis(500);
 
+/// How long a reader waits until what was handed in before is written.
+const WRITTEN_PATIENCE: Duration = Duration::from_secs(2);
+
 /// What is kept, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
@@ -55,8 +58,15 @@ enum Line {
     Finished(Finished),
 }
 
-/// The way of entries to the thread that writes them; in boxes, so that an empty way takes little room.
-type Entries = SyncSender<Box<Line>>;
+/// What the thread that writes is handed; in boxes, so that an empty way takes little room.
+enum Entry {
+    Line(Box<Line>),
+    /// Somebody reads, and wants all that came before: write it now, and tell.
+    Wanted(SyncSender<()>),
+}
+
+/// The way of entries to the thread that writes them.
+type Entries = SyncSender<Entry>;
 
 /// The journal's front: where the corridor leaves entries and windows read them.
 pub struct Journal {
@@ -109,7 +119,7 @@ impl Journal {
 
     fn take(&self, line: Line) {
         let Some(entries) = &self.entries else { return };
-        if let Err(TrySendError::Full(_)) = entries.try_send(Box::new(line)) {
+        if let Err(TrySendError::Full(_)) = entries.try_send(Entry::Line(Box::new(line))) {
             self.counters.history_dropped_total.inc();
         }
     }
@@ -131,14 +141,28 @@ impl History for Journal {
     }
 
     fn attempts(&self, id: MessageId) -> Answer<'_, Vec<Attempt>> {
-        let disk = self.disk.clone();
-        Box::pin(async move { looked(move || search::attempts(disk.as_ref(), id)).await })
+        let (disk, entries) = (self.disk.clone(), self.entries.clone());
+        Box::pin(async move {
+            looked(move || {
+                written(entries.as_ref());
+                // The thread ends when nobody can hand in any more.
+                drop(entries);
+                search::attempts(disk.as_ref(), id)
+            })
+            .await
+        })
     }
 
     fn finished(&self, wanted: Wanted, after: Option<String>, limit: usize, patience: Duration) -> Answer<'_, FinishedPage> {
-        let disk = self.disk.clone();
+        let (disk, entries) = (self.disk.clone(), self.entries.clone());
         Box::pin(async move {
-            looked(move || search::finished(disk.as_ref(), &wanted, after.as_deref(), limit, Instant::now() + patience)).await
+            looked(move || {
+                written(entries.as_ref());
+                // The thread ends when nobody can hand in any more.
+                drop(entries);
+                search::finished(disk.as_ref(), &wanted, after.as_deref(), limit, Instant::now() + patience)
+            })
+            .await
         })
     }
 }
@@ -148,16 +172,29 @@ async fn looked<T: Send + 'static>(look: impl FnOnce() -> io::Result<T> + Send +
     tokio::task::spawn_blocking(look).await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
 }
 
+/// Waits until what was handed in is written: whoever has just deleted a mail looks for it in the history at once.
+fn written(entries: Option<&Entries>) {
+    let (tell, told) = sync_channel(1);
+    // Where the way is full the thread is at work anyway, and a slow disk must not hide what there is.
+    if entries.is_some_and(|entries| entries.try_send(Entry::Wanted(tell)).is_ok()) {
+        let _ = told.recv_timeout(WRITTEN_PATIENCE);
+    }
+}
+
 /// Writes what comes until nobody can send any more.
-fn write(entries: &Receiver<Box<Line>>, mut book: Book, mask: &Mask, counters: &Counters) {
-    let mut lines = Vec::new();
+fn write(entries: &Receiver<Entry>, mut book: Book, mask: &Mask, counters: &Counters) {
+    let (mut lines, mut readers) = (Vec::new(), Vec::new());
     let mut open = true;
     while open {
         let mut deadline = None;
         loop {
             let wait = deadline.map_or(Duration::from_secs(3600), |at: Instant| at.saturating_duration_since(Instant::now()));
             match entries.recv_timeout(wait) {
-                Ok(mut line) => {
+                Ok(Entry::Wanted(reader)) => {
+                    readers.push(reader);
+                    break;
+                }
+                Ok(Entry::Line(mut line)) => {
                     mask.apply(&mut line);
                     if serde_json::to_writer(&mut lines, &line).is_ok() {
                         lines.push(b'\n');
@@ -177,6 +214,10 @@ fn write(entries: &Receiver<Box<Line>>, mut book: Book, mask: &Mask, counters: &
         counters.history_dropped_total.inc_by(book.write(&lines));
         lines.clear();
         lines.shrink_to(book::WRITE_MAX);
+        for reader in readers.drain(..) {
+            // One that waits no longer is not there to be told.
+            let _ = reader.try_send(());
+        }
     }
 }
 
@@ -277,6 +318,19 @@ mod tests {
         let attempts = journal.attempts(end.id.parse().unwrap()).await.unwrap();
         assert_eq!(attempts.iter().map(|attempt| attempt.took_ms).collect::<Vec<_>>(), [0, 1, 2, 0]);
         assert_eq!(attempts[3].outcomes, end.recipients);
+    }
+
+    #[tokio::test]
+    async fn whoever_reads_finds_what_has_just_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = open(directory.path(), config(64 << 20));
+        for n in 0..20 {
+            let end = finished(n, "c@b.example", "moved");
+            journal.finished(end.clone());
+            let found = page(&journal, Wanted::default(), None, 1).await;
+            assert_eq!(found.finished.first().map(|found| found.id.as_str()), Some(end.id.as_str()));
+            assert_eq!(journal.attempts(end.id.parse().unwrap()).await.unwrap().len(), 1);
+        }
     }
 
     #[test]

@@ -212,6 +212,8 @@ pub enum Order {
     Release,
     /// Remove from the queue; nobody gets a bounce.
     Delete,
+    /// The same, for whoever has taken the mail elsewhere: the history says so.
+    Move,
 }
 
 impl Order {
@@ -222,6 +224,7 @@ impl Order {
             Self::Hold => "hold",
             Self::Release => "release",
             Self::Delete => "delete",
+            Self::Move => "move",
         }
     }
 }

@@ -30,7 +30,7 @@ pub struct Attempt {
 pub struct Ending {
     /// The forward-path, or `(copy)` for the carbon copy.
     pub to: String,
-    /// `delivered`, `deferred`, `bounced`, `dropped` or `deleted`.
+    /// `delivered`, `deferred`, `bounced`, `dropped`, `deleted` or `moved`.
     pub status: String,
     /// What was said last.
     pub reply: String,

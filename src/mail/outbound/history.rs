@@ -63,11 +63,11 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Tells the journal that an operator has deleted a message.
-    pub(in crate::mail) fn remember_deleted(&self, message: &Message, now: u32) {
+    /// Tells the journal that an operator has deleted a message, or moved it elsewhere: `status` is the word for it.
+    pub(in crate::mail) fn remember_deleted(&self, message: &Message, status: &str, now: u32) {
         let recipients = message.progress.iter().map(|progress| Ending {
             to: name(message, progress.target),
-            status: if progress.status == Status::Pending { "deleted" } else { word(progress.status) }.to_owned(),
+            status: if progress.status == Status::Pending { status } else { word(progress.status) }.to_owned(),
             reply: progress.reason.clone(),
         });
         let (recipients, relay) = (recipients.collect(), String::new());
@@ -80,7 +80,7 @@ fn finished(tried: &Tried<'_>, progress: &[Progress], now: u32) -> Finished {
     let recipients = progress.iter().map(|progress| Ending {
         to: name(tried.message, progress.target),
         status: word(progress.status).to_owned(),
-        reply: said(progress.target).unwrap_or_else(|| earlier(progress)),
+        reply: said(progress.target).unwrap_or_else(|| elsewhere(progress)),
     });
     Finished {
         recipients: recipients.collect(),
@@ -90,9 +90,10 @@ fn finished(tried: &Tried<'_>, progress: &[Progress], now: u32) -> Finished {
     }
 }
 
-/// What is told of a recipient that the last try was not about; the replies of earlier tries stand with those.
-fn earlier(progress: &Progress) -> String {
-    if progress.reason.is_empty() { "in an earlier try".to_owned() } else { progress.reason.clone() }
+/// What is told of a recipient that the last try was not about: each destination has tries of its own. Their replies stand
+/// with them.
+fn elsewhere(progress: &Progress) -> String {
+    if progress.reason.is_empty() { "in another try".to_owned() } else { progress.reason.clone() }
 }
 
 /// What is known of a message whatever became of it.

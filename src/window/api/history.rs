@@ -109,8 +109,8 @@ impl HistoryQuery {
                 "sender" => &mut asked.wanted.sender,
                 "id" => &mut asked.wanted.id,
                 "status" => match text {
-                    "" | "delivered" | "bounced" | "dropped" | "deleted" => &mut asked.wanted.status,
-                    _ => return Err("status: delivered, bounced, dropped or deleted is wanted".to_owned()),
+                    "" | "delivered" | "bounced" | "dropped" | "deleted" | "moved" => &mut asked.wanted.status,
+                    _ => return Err("status: delivered, bounced, dropped, deleted or moved is wanted".to_owned()),
                 },
                 "after" => {
                     asked.after = Some(text.to_owned()).filter(|text| !text.is_empty());
@@ -221,6 +221,7 @@ mod tests {
         let asked = HistoryQuery::parse("search=a%40b&status=bounced&after=3-7&limit=5").unwrap();
         assert_eq!((asked.wanted.search.as_str(), asked.wanted.status.as_str()), ("a@b", "bounced"));
         assert_eq!((asked.after.as_deref(), asked.limit), (Some("3-7"), Some(5)));
+        assert_eq!(HistoryQuery::parse("status=moved").unwrap().wanted.status, "moved");
         for bad in ["status=lost", "limit=0", "limit=501", "x=y"] {
             assert!(HistoryQuery::parse(bad).is_err(), "{bad}");
         }

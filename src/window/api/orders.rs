@@ -32,7 +32,7 @@ const PREVIEW_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrderView {
-    /// `retry`, `hold`, `release`, `delete`; of destinations `pause` and `resume`.
+    /// `retry`, `hold`, `release`, `delete`, `move` (a `delete` of what was taken elsewhere); of destinations `pause` and `resume`.
     pub order: String,
     /// One message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -180,8 +180,9 @@ impl OrderView {
             "hold" => Order::Hold,
             "release" => Order::Release,
             "delete" => Order::Delete,
+            "move" => Order::Move,
             "pause" | "resume" => return self.pause(self.order == "pause"),
-            _ => return Err("order: retry, hold, release, delete, pause or resume is wanted".to_owned()),
+            _ => return Err("order: retry, hold, release, delete, move, pause or resume is wanted".to_owned()),
         };
         let id = |id: &String| id.parse().map_err(|()| format!("'{}' is no queue id", shortened(id)));
         let selections = [

@@ -5,6 +5,7 @@
 //! is cut off anywhere in between repeats the command.
 
 use super::call::Core;
+use super::order::one_way;
 use super::store::{Store, Stored};
 use super::volume::{self, Volumes};
 use super::{
@@ -53,10 +54,8 @@ pub(super) struct Export {
 impl Export {
     /// What is wrong with the arguments.
     pub(super) fn check(&self) -> Result<(), Trouble> {
-        let chosen = [!self.ids.is_empty(), self.domain.is_some(), self.all];
-        if chosen.iter().filter(|chosen| **chosen).count() != 1 {
-            return Err(Trouble::new(EX_USAGE, "export what? Give queue ids, or --domain DOMAIN, or --all"));
-        }
+        let ways = [("queue ids", !self.ids.is_empty()), ("--domain", self.domain.is_some()), ("--all", self.all)];
+        one_way("export", "queue ids, or --domain DOMAIN, or --all", &ways)?;
         if self.moving && self.volume.is_some() {
             let words =
                 "--move changes the queue, and a volume at rest is only read; export, and then keep or remove the volume";
@@ -375,7 +374,7 @@ async fn take_out(core: &Core, store: &Store, id: MessageId, teller: &mut Teller
     let words = match moved {
         Ok(Copied::Stored(Ok(Stored::Written | Stored::Identical))) => {
             store.sync().map_err(not_written)?;
-            match order(core, "delete", id).await {
+            match order(core, "move", id).await {
                 Err(trouble) if trouble.code != EX_NOINPUT => return Err(trouble),
                 _ => {}
             }

@@ -4,7 +4,7 @@ use super::call::Core;
 use super::table::Table;
 use super::{EX_USAGE, Trouble, messages, null_sender, print_json, to_json};
 use crate::window::api::{
-    AttemptsView, DestinationsView, FilterView, GroupsView, HistoryView, MessageView, PAGE_MAX, PageView, TextView,
+    AttemptsView, DestinationsView, FilterView, GroupsView, HistoryView, MessageView, PAGE_MAX, PageView, StatusView, TextView,
 };
 use crate::window::next::NextTry;
 use crate::window::words::{count, harmless, shorten, size, span};
@@ -89,7 +89,7 @@ pub(super) struct HistoryArgs {
     /// In the sender
     #[arg(long, value_name = "TEXT")]
     sender: Option<String>,
-    /// delivered, bounced, dropped or deleted
+    /// delivered, bounced, dropped, deleted or moved (by export --move)
     #[arg(long, value_name = "STATUS")]
     status: Option<String>,
     /// At most so many messages
@@ -116,6 +116,7 @@ pub(super) async fn list(core: &Core, what: &Listing, json: bool, out: &mut dyn 
     let conditions = query(&filter.as_ref().map(FilterView::conditions).unwrap_or_default());
     let (mut after, mut total) = (String::new(), 0);
     let limit = what.limit.unwrap_or(usize::MAX);
+    let mut rest = false;
     while total < limit {
         let wanted = PAGE_MAX.min(limit - total);
         let page: PageView = core.get(&format!("/api/v1/queue?limit={wanted}&after={after}{conditions}")).await?;
@@ -127,19 +128,42 @@ pub(super) async fn list(core: &Core, what: &Listing, json: bool, out: &mut dyn 
             list_table(&page.messages, total == 0).write(out)?;
         }
         total += page.messages.len();
+        rest = page.next.is_some();
         match page.next {
             Some(next) => after = next,
             None => break,
         }
     }
-    if !json {
-        match (total, filter) {
-            (0, None) => writeln!(out, "The queue is empty.")?,
-            (0, Some(_)) => writeln!(out, "No message passes.")?,
-            (total, _) => writeln!(out, "{}.", messages(total as u64))?,
+    if json {
+        return Ok(());
+    }
+    let shown = messages(total as u64);
+    match (total, filter, rest) {
+        (0, None, false) => writeln!(out, "The queue is empty.")?,
+        (0, Some(_), false) => writeln!(out, "No message passes.")?,
+        (_, _, false) => writeln!(out, "{shown}.")?,
+        (_, None, true) => {
+            let status: StatusView = core.get("/api/v1/status").await?;
+            match status.queue.messages {
+                all if all > total as u64 => writeln!(out, "{} of {}.", count(total as u64), messages(all))?,
+                _ => writeln!(out, "{shown}.")?,
+            }
+        }
+        (_, Some(_), true) => {
+            let more = core.get::<PageView>(&format!("/api/v1/queue?limit=1&after={after}{conditions}")).await?;
+            writeln!(out, "{shown}{}.", tail(!more.messages.is_empty(), more.next.is_some()))?;
         }
     }
     Ok(())
+}
+
+/// What to say of those that a limit left out: whether one was `found`, or it is not known, because time was up.
+fn tail(found: bool, unknown: bool) -> &'static str {
+    match (found, unknown) {
+        (true, _) => "; there are more, see --limit",
+        (false, true) => "; there may be more, see --limit",
+        (false, false) => "",
+    }
 }
 
 fn list_table(messages: &[MessageView], first: bool) -> Table {
@@ -260,6 +284,7 @@ pub(super) async fn history(core: &Core, what: &HistoryArgs, json: bool, out: &m
     let given = fields.into_iter().filter_map(|(name, text)| Some((name, text.clone()?))).collect::<Vec<_>>();
     let conditions = query(&given);
     let (mut after, mut total) = (String::new(), 0);
+    let mut rest = false;
     while total < what.limit {
         let wanted = PAGE_MAX.min(what.limit - total);
         let page: HistoryView = core.get(&format!("/api/v1/history?limit={wanted}&after={after}{conditions}")).await?;
@@ -281,14 +306,21 @@ pub(super) async fn history(core: &Core, what: &HistoryArgs, json: bool, out: &m
             table.write(out)?;
         }
         total += page.entries.len();
+        rest = page.next.is_some();
         match page.next {
             Some(next) => after = next,
             None => break,
         }
     }
-    if !json {
-        writeln!(out, "{}.", messages(total as u64))?;
+    if json {
+        return Ok(());
     }
+    let mut more = "";
+    if rest {
+        let page = core.get::<HistoryView>(&format!("/api/v1/history?limit=1&after={after}{conditions}")).await?;
+        more = tail(!page.entries.is_empty(), page.next.is_some());
+    }
+    writeln!(out, "{}{more}.", messages(total as u64))?;
     Ok(())
 }
 

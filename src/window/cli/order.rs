@@ -3,7 +3,7 @@
 use super::call::Core;
 use super::look::FilterArgs;
 use super::{EX_DECLINED, EX_USAGE, Trouble, check_id, messages, print_json};
-use crate::window::api::{HitView, OrderView};
+use crate::window::api::{HitView, IDS_MAX, OrderView};
 use crate::window::words::harmless;
 use clap::Args;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
@@ -14,8 +14,8 @@ const REPLY_MAX: u64 = 100;
 /// Which messages.
 #[derive(Debug, Args)]
 pub(super) struct Choice {
-    /// The queue id of one message
-    id: Option<String>,
+    /// Queue ids
+    ids: Vec<String>,
     /// All messages with a waiting recipient in this domain
     #[arg(long, value_name = "DOMAIN")]
     domain: Option<String>,
@@ -36,20 +36,28 @@ impl Choice {
     /// The order in the words of the API.
     ///
     /// # Errors
-    /// It names no messages, or names them in two ways, or the id is none.
+    /// It names no messages, or names them in two ways, or an id is none.
     pub(super) fn order(&self, word: &str) -> Result<OrderView, Trouble> {
         let filter = self.filter.view()?;
-        let chosen = [self.id.is_some(), self.domain.is_some(), self.all, filter.is_some()];
-        if chosen.iter().filter(|chosen| **chosen).count() != 1 {
-            let words = format!("{word} what? Give one queue id, or --domain DOMAIN, or conditions, or --all");
-            return Err(Trouble::new(EX_USAGE, words));
+        let ways = [
+            ("queue ids", !self.ids.is_empty()),
+            ("--domain", self.domain.is_some()),
+            ("conditions", filter.is_some()),
+            ("--all", self.all),
+        ];
+        one_way(word, "queue ids, or --domain DOMAIN, or conditions (--help lists them), or --all", &ways)?;
+        self.ids.iter().try_for_each(|id| check_id(id))?;
+        if self.ids.len() > IDS_MAX {
+            return Err(Trouble::new(EX_USAGE, format!("at most {IDS_MAX} queue ids at once; you gave {}", self.ids.len())));
         }
-        if let Some(id) = &self.id {
-            check_id(id)?;
-        }
+        let (id, ids) = match self.ids.as_slice() {
+            [one] => (Some(one.clone()), Vec::new()),
+            several => (None, several.to_vec()),
+        };
         Ok(OrderView {
             order: word.to_owned(),
-            id: self.id.clone(),
+            id,
+            ids,
             domain: self.domain.clone(),
             all: self.all,
             filter,
@@ -58,13 +66,13 @@ impl Choice {
         })
     }
 
-    /// Asks whoever sits at the terminal before more than one message is touched. Where nobody
-    /// can be asked, `--yes` must say so beforehand.
+    /// Asks whoever sits at the terminal before more than one message is touched, unless each was named. Where
+    /// nobody can be asked, `--yes` must say so beforehand.
     ///
     /// # Errors
     /// The answer was no, or there is nobody to ask; the core could not count.
     pub(super) async fn confirm(&self, core: &Core, order: &OrderView, to: &mut dyn Write) -> Result<(), Trouble> {
-        if self.id.is_some() || self.yes || self.dry_run {
+        if !self.ids.is_empty() || self.yes || self.dry_run {
             return Ok(());
         }
         let preview = OrderView { preview: true, ..order.clone() };
@@ -89,6 +97,19 @@ impl Choice {
             "y" | "yes" => Ok(()),
             _ => Err(Trouble::new(EX_DECLINED, "nothing was done")),
         }
+    }
+}
+
+/// Makes sure that messages are chosen in one way and not in two, of which nobody could say whether both must hold.
+///
+/// # Errors
+/// It is none, or several; `how` lists them.
+pub(super) fn one_way(word: &str, how: &str, ways: &[(&str, bool)]) -> Result<(), Trouble> {
+    let chosen: Vec<&str> = ways.iter().filter(|(_, chosen)| *chosen).map(|(way, _)| *way).collect();
+    match chosen.as_slice() {
+        [_] => Ok(()),
+        [] => Err(Trouble::new(EX_USAGE, format!("{word} what? Give {how}"))),
+        several => Err(Trouble::new(EX_USAGE, format!("{word} what? Give only one of {}", several.join(", ")))),
     }
 }
 
@@ -131,19 +152,28 @@ mod tests {
 
     #[test]
     fn an_order_needs_exactly_one_choice() {
-        let choice = |id: Option<&str>, domain: Option<&str>, all| Choice {
-            id: id.map(str::to_owned),
+        let choice = |ids: &[&str], domain: Option<&str>, all| Choice {
+            ids: ids.iter().map(|id| (*id).to_owned()).collect(),
             domain: domain.map(str::to_owned),
             all,
             dry_run: false,
             yes: false,
             filter: FilterArgs::default(),
         };
-        assert!(choice(Some("0000000000010"), None, false).order("retry").is_ok());
-        assert!(choice(None, Some("b"), false).order("retry").is_ok());
-        assert!(choice(None, None, true).order("retry").is_ok());
-        for bad in [choice(None, None, false), choice(Some("1"), None, false), choice(Some("0000000000010"), None, true)] {
-            assert_eq!(bad.order("retry").unwrap_err().code, EX_USAGE);
-        }
+        let id = "0000000000010";
+        assert_eq!(choice(&[id], None, false).order("retry").unwrap().id.as_deref(), Some(id));
+        let several = choice(&[id, "0000000000020"], None, false).order("hold").unwrap();
+        assert_eq!((several.id, several.ids.len()), (None, 2));
+        assert!(choice(&[], Some("b"), false).order("retry").is_ok());
+        assert!(choice(&[], None, true).order("retry").is_ok());
+        let refused = |choice: Choice| {
+            let trouble = choice.order("retry").unwrap_err();
+            assert_eq!(trouble.code, EX_USAGE);
+            trouble.words
+        };
+        assert!(refused(choice(&[], None, false)).starts_with("retry what? Give queue ids, or --domain"));
+        assert!(refused(choice(&["1"], None, false)).contains("'1' is no queue id"));
+        assert_eq!(refused(choice(&[id], None, true)), "retry what? Give only one of queue ids, --all");
+        assert!(refused(choice(&[id; IDS_MAX + 1], None, false)).contains("at most 1000 queue ids"));
     }
 }

@@ -96,7 +96,7 @@ pub(super) async fn act(window: &Window, visit: &Visit<'_>, content: Incoming) -
 /// What is asked before it is done.
 fn is_grave(wish: &Wish) -> bool {
     match wish {
-        Wish::Messages(Order::Delete, _) => true,
+        Wish::Messages(Order::Delete | Order::Move, _) => true,
         Wish::Messages(_, Selection::One(_)) | Wish::Pause(..) => false,
         Wish::Messages(_, Selection::Some(ids)) => ids.len() > 1,
         Wish::Messages(..) => true,

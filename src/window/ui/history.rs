@@ -99,7 +99,8 @@ pub(super) async fn one(window: &Window, visit: &Visit<'_>, id: MessageId) -> Re
 }
 
 fn row(entry: &FinishedView) -> Row {
-    let worst = ["deleted", "bounced", "dropped"].into_iter().find(|word| entry.recipients.iter().any(|r| r.status == *word));
+    let worst =
+        ["deleted", "moved", "bounced", "dropped"].into_iter().find(|word| entry.recipients.iter().any(|r| r.status == *word));
     let status = worst.unwrap_or("delivered");
     let told = entry.recipients.iter().find(|recipient| recipient.status == status);
     Row {

@@ -126,7 +126,7 @@ pub(super) async fn tries(window: &Window, id: MessageId) -> Vec<Try> {
 }
 
 fn one_try(attempt: &api::AttemptView) -> Try {
-    let worst = ["bounced", "deferred", "deleted", "dropped"].into_iter();
+    let worst = ["bounced", "deferred", "deleted", "moved", "dropped"].into_iter();
     let status = worst.into_iter().find(|word| attempt.outcomes.iter().any(|ending| ending.status == *word));
     let place = if attempt.destination.is_empty() { &attempt.relay } else { &attempt.destination };
     Try {

@@ -68,7 +68,7 @@ impl Shape {
             ("active", _) => self.active(&mut lines, said),
             ("suspended", _) => self.suspended(&mut lines, said),
             // Told by "removed".
-            ("delivery", "deleted") => {}
+            ("delivery", "deleted" | "moved") => {}
             ("delivery", _) => self.delivery(&mut lines, said),
             ("notification", _) => {
                 let what = if said.text("kind") == "delayed" { "delay" } else { "non-delivery" };
