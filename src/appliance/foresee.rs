@@ -1,8 +1,9 @@
 //! What would stop `postern init`, found out without changing anything: for `postern check`.
 //!
 //! In: settings. Out: what is not connected, what would be mounted, and each [`Failure`] that can be seen from here.
-//! Limits: what a server or a device answers is known only after asking it to be mounted, which this does not do; ports are not
-//! tried, because a relay that runs already has them.
+//! Limits: what a server or a device answers is known only after asking it to be mounted, which this does not do; ports are
+//! tried only where no appliance has the run directory, because one that runs has them. Names are looked up for
+//! [`LOOKUP_PATIENCE`] in all.
 
 use super::failure::{Exit, Failure};
 use super::lines;
@@ -12,6 +13,7 @@ use super::resources::{self, OPEN_FILES, Resources};
 use super::supervise::identity::Identity;
 use super::supervise::rundir;
 use super::supervise::signals::Signals;
+use super::terminal::names::Names;
 use super::volume::keys::KeyFiles;
 use super::{terminal, volume};
 use crate::ground::memory::Ceiling;
@@ -19,6 +21,10 @@ use nix::sys::resource::{Resource, getrlimit};
 use std::io;
 use std::net::{IpAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// For looking up all names: whoever checks sits and waits.
+const LOOKUP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What can be said before a start.
 #[derive(Debug, Default)]
@@ -46,15 +52,24 @@ pub fn foresee(settings: &Settings) -> Outlook {
     outlook.failures.extend(rundir::foresee(&settings.run_dir, &identity));
     outlook.failures.extend(taken_twice(&settings.listen));
     outlook.failures.extend(settings.listen.iter().find_map(|address| foreign(*address)));
-    outlook.failures.extend(terminal::gateway::foresee(&settings));
-    outlook.failures.extend(webhook::authorities(&settings).err());
+    outlook.look_at_ports(&settings);
+    let names = Names::look_up(hosts(&settings), LOOKUP_PATIENCE, &mounter);
+    match terminal::gateway::foresee(&settings, &names) {
+        Ok(failure) => outlook.failures.extend(failure),
+        Err(unconnected) => outlook.notes.push(unconnected),
+    }
+    outlook.notes.extend(terminal::hops::foresee(&settings, &names));
+    outlook.notes.extend(terminal::foresee(&settings, &names));
+    // The core reads them.
+    let authorities = identity.within(|| Ok(webhook::authorities(&settings).err()));
+    outlook.failures.extend(authorities.ok().flatten());
     let ceiling = Ceiling::find();
     outlook.failures.extend(resources::too_little(&settings, ceiling.as_ref()));
     // The supervisor raises the limit as far as it may.
     let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, hard)| soft.max(OPEN_FILES.min(hard)));
     let resources = Resources::of(&settings, ceiling.as_ref(), files);
     outlook.notes.extend([resources.words()].into_iter().chain(resources.warning(&settings)));
-    match terminal::connect(&mut settings, &mounter) {
+    match terminal::connect_known(&mut settings, &names) {
         Ok(notes) => outlook.notes.extend(notes),
         Err(failure) => outlook.failures.push(failure),
     }
@@ -77,7 +92,22 @@ pub fn foresee(settings: &Settings) -> Outlook {
     outlook
 }
 
+/// Everything that is looked up.
+fn hosts(settings: &Settings) -> Vec<String> {
+    let terminals = terminal::hosts(settings).into_iter().chain(terminal::gateway::host(settings));
+    terminals.chain(terminal::hops::hosts(settings)).collect()
+}
+
 impl Outlook {
+    fn look_at_ports(&mut self, settings: &Settings) {
+        if rundir::is_in_use(&settings.run_dir) {
+            let run_dir = settings.run_dir.display();
+            self.notes.push(format!("an appliance runs in run_dir {run_dir}: whether ports are free was not tried"));
+        } else {
+            self.failures.extend(terminal::ports::foresee(settings));
+        }
+    }
+
     /// What was found; nothing where it would have to be mounted first.
     fn take(&mut self, found: Result<Option<PathBuf>, Failure>) -> Option<PathBuf> {
         found.unwrap_or_else(|failure| {

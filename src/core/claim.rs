@@ -1,9 +1,10 @@
 //! What only one core can have: the data volume, the ports, the control socket.
 
-use super::trouble::{data_volume, internal, no_window, not_started};
+use super::trouble::{data_volume, internal};
 use crate::appliance::failure::Failure;
 use crate::appliance::property::Settings;
 use crate::appliance::supervise::rundir::SOCKET;
+use crate::appliance::terminal::ports::not_opened;
 use crate::appliance::volume::AS_WORKING_DIRECTORY;
 use crate::ground::disk::Volume;
 use crate::mail::accept;
@@ -34,11 +35,11 @@ impl Ports {
         let all = |port| {
             settings.listen.iter().map(|address| accept::bind(SocketAddr::new(*address, port))).collect::<io::Result<Vec<_>>>()
         };
-        let smtp = |property, port| all(port).map_err(|error| not_started(property, port, &error));
+        let all = |property, port| all(port).map_err(|error| not_opened(property, port, &error));
         let ports = Self {
-            smtp: smtp("smtp_port", settings.smtp_port)?,
-            smtps: if settings.ssl_disabled { Vec::new() } else { smtp("smtps_port", settings.smtps_port)? },
-            windows: all(settings.ui_port).map_err(|error| no_window(settings.ui_port, &error))?,
+            smtp: all("smtp_port", settings.smtp_port)?,
+            smtps: if settings.ssl_disabled { Vec::new() } else { all("smtps_port", settings.smtps_port)? },
+            windows: all("ui_port", settings.ui_port)?,
             control: bind_control(&settings.run_dir)
                 .or_else(|_| bind_nameless(volume))
                 .map_err(|error| internal("the control socket", &error))?,

@@ -3,10 +3,11 @@
 use super::claim;
 use super::hooks::Hooked;
 use super::joined;
-use super::trouble::{internal, no_window};
+use super::trouble::internal;
 use super::watchdog::{Control, Doors};
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::property::Settings;
+use crate::appliance::terminal::ports::not_opened;
 use crate::ground::tls::Presenter;
 use crate::window::pulse;
 use crate::window::push;
@@ -54,7 +55,7 @@ pub(super) fn open(
     let runtime = runtime.map_err(|error| internal("the windows' runtime", &error))?;
     // The listeners were bound under the other runtime and must be watched by this one.
     let public = public.into_iter().map(TcpListener::into_std).collect::<io::Result<Vec<_>>>();
-    let public = public.map_err(|error| no_window(settings.ui_port, &error))?;
+    let public = public.map_err(|error| not_opened("ui_port", settings.ui_port, &error))?;
     let control = control.into_std().map_err(|error| internal("the control socket", &error))?;
     let doors = Doors::of(&public, &control).map_err(|error| internal("the stats UI", &error))?;
     let (run_dir, knocks) = (settings.run_dir.clone(), doors.control());

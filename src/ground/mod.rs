@@ -15,6 +15,7 @@ pub mod memory;
 pub mod not_ready;
 pub mod pace;
 pub mod password;
+pub mod public;
 pub mod routes;
 pub mod steady;
 pub mod sync;

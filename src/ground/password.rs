@@ -38,18 +38,14 @@ impl Password {
         const SCHEMES: [&str; 4] = ["{BLF-CRYPT}", "{ARGON2ID}", "{ARGON2I}", "{CRYPT}"];
         if let Some(plain) = text.strip_prefix("{PLAIN}") {
             return match plain {
-                "" => Err("{PLAIN} is followed by no secret".to_owned()),
+                "" => Err("has {PLAIN} without a secret behind it".to_owned()),
                 plain => Ok(Self(Form::Plain(plain.as_bytes().to_vec()))),
             };
         }
         let hash = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
         Self::check(hash)?;
         let password = Self::of(hash);
-        if password.is_hash() {
-            Ok(password)
-        } else {
-            Err("it is neither a bcrypt or Argon2 hash nor {PLAIN}secret".to_owned())
-        }
+        if password.is_hash() { Ok(password) } else { Err("is neither a bcrypt or Argon2 hash nor {PLAIN}secret".to_owned()) }
     }
 
     /// Octets of memory that one comparison takes (RFC 9106 §3.1: `m` kibibytes; bcrypt takes 4 KiB).
@@ -82,17 +78,17 @@ impl Password {
     pub fn check(text: &str) -> Result<(), String> {
         match Self::of(text).0 {
             Form::Plain(_) if is_other_hash(text) => {
-                Err("it looks like a hash of another kind than bcrypt and Argon2, which nobody could log in with".to_owned())
+                Err("looks like a hash of another kind than bcrypt and Argon2, which nobody could log in with".to_owned())
             }
             Form::Plain(_) => Ok(()),
             // To compare finds out, with few rounds.
             Form::Bcrypt(hash) => match hash.parse::<bcrypt::HashParts>() {
                 Ok(parts) if (4..=31).contains(&parts.get_cost()) => Ok(()),
-                _ => Err("it begins like a bcrypt hash and is none".to_owned()),
+                _ => Err("begins like a bcrypt hash and is none".to_owned()),
             },
             Form::Argon2(hash) => match PasswordHash::new(&hash) {
                 Ok(parsed) if parsed.hash.is_some() => Ok(()),
-                Ok(_) | Err(_) => Err("it begins like an Argon2 hash and is none".to_owned()),
+                Ok(_) | Err(_) => Err("begins like an Argon2 hash and is none".to_owned()),
             },
         }
     }

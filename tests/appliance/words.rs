@@ -3,7 +3,8 @@
 use crate::support::{Grid, is_root};
 use postern::ground::gateway::default_gateways;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
+use std::process::Command;
 
 #[test]
 fn check_shows_values_sources_and_who_may_relay() {
@@ -77,6 +78,92 @@ fn check_foresees_places_that_cannot_be_used() {
             let line = line.and_then(|(_, line)| line.split(" (").next()).unwrap();
             assert!(ended.stderr.contains(line), "{vars:?}: {line}\n{}", ended.stderr);
         }
+    }
+}
+
+/// Names that nobody resolves cost a moment, and are told; what is told stops nothing.
+#[test]
+fn check_tells_of_names_that_do_not_resolve() {
+    let grid = Grid::new();
+    let vars = [
+        ("MTA_SMART_RELAY", "[relay.invalid]:587"),
+        ("MTA_TERMINAL_NET", "gateway.invalid"),
+        ("MTA_TERMINAL_MON", "http://monitor.invalid:9091"),
+        ("MTA_WEBHOOK_URL", "http://127.0.0.1:8080/x"),
+    ];
+    let ended = grid.run(&["check"], &vars);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    for words in [
+        "NOTE: smart_relay is [relay.invalid]:587: relay.invalid does not resolve",
+        "WARNING: smart_relay is [relay.invalid]:587: port 587 usually wants a login",
+        "NOTE: terminal net: not connected: gateway.invalid does not resolve",
+        "NOTE: terminal mon: monitor.invalid does not resolve",
+        "WARNING: http://127.0.0.1:8080 of webhook_url hears of nothing",
+    ] {
+        assert!(ended.stdout.contains(words), "{words}:\n{}", ended.stdout);
+    }
+}
+
+/// A name server that says nothing costs two seconds in all, however many names it is asked for.
+#[test]
+fn check_does_not_wait_for_name_servers_that_are_silent() {
+    if !is_root() {
+        return;
+    }
+    let grid = Grid::as_root();
+    let _silent = UdpSocket::bind((grid.address, 53)).unwrap();
+    let resolver = grid.make_file("resolv.conf", &format!("nameserver {}\n", grid.address));
+    let vars = [
+        ("MTA_SMART_RELAY", "relay.example"),
+        ("MTA_TERMINAL_NET", "gateway.example"),
+        ("MTA_TERMINAL_FS", "keys.example:/keys"),
+        ("MTA_TERMINAL_MON", "http://monitor.example"),
+        ("MTA_WEBHOOK_URL", "https://hook.example/"),
+    ];
+    let script = format!("mount --bind {} /etc/resolv.conf && time -p \"$0\" check", resolver.display());
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "bash", "-c", &script]).arg(grid.path("postern"));
+    grid.dress(&mut command, &vars);
+    let output = command.output().unwrap();
+    let (said, times) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said.matches("does not resolve (no answer within 1.5 s)").count(), 5, "{said}\n{times}");
+    let seconds = times.lines().find_map(|line| line.strip_prefix("real ")).unwrap();
+    // Of that two are the limit; a busy machine starts programs slowly.
+    assert!(seconds.parse::<f32>().unwrap() < 4.0, "{times}");
+}
+
+/// An appliance that runs is left alone and has its ports; a second one beside it would not start.
+#[test]
+fn check_tries_ports_where_no_appliance_runs() {
+    let grid = Grid::new();
+    let mut running = grid.init(&[]);
+    let ended = grid.run(&["check"], &[]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.stdout.contains("whether ports are free was not tried"), "{}", ended.stdout);
+    let other = grid.make_dir("other");
+    let ended = grid.run(&["check"], &[("MTA_RUN_DIR", other.to_str().unwrap())]);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    for words in ["smtp_port=12925 cannot be opened", "ui_port=12980 cannot be opened"] {
+        assert!(ended.stdout.contains(words), "{words}:\n{}", ended.stdout);
+    }
+    assert_eq!(grid.run(&["health"], &[]).code, 0);
+    assert_eq!(running.stop(nix::sys::signal::Signal::SIGTERM), 143);
+    let ended = grid.run(&["check"], &[("MTA_RUN_DIR", other.to_str().unwrap())]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(other.read_dir().unwrap().next().is_none());
+}
+
+#[test]
+fn check_understands_words_of_other_relays() {
+    let grid = Grid::new();
+    let ended = grid.run(&["check"], &[("MTA_RELAYHOST", "a.example"), ("MTA_SMART_RELAY_PASSWORD", "x")]);
+    assert_eq!(ended.code, 64);
+    assert!(ended.stderr.contains("did you mean MTA_SMART_RELAY?"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("this version does not log in to MTA_SMART_RELAY"), "{}", ended.stderr);
+    let ended = grid.run(&["check"], &[("SMTPD_TRUSTED_NETWORKS", "10.0.0.0/8"), ("POSTFIX_myhostname", "a.example")]);
+    assert_eq!(ended.code, 0);
+    for words in ["WARNING: SMTPD_TRUSTED_NETWORKS is ignored", "write MTA_HOSTNAME"] {
+        assert!(ended.stdout.contains(words), "{words}:\n{}", ended.stdout);
     }
 }
 

@@ -4,8 +4,9 @@
 //! Limits: [`ACCOUNTS_MAX`] accounts.
 //! Security: complaints never repeat what stands behind the name.
 
-use super::settings::{Secret, network};
+use super::settings::Secret;
 use super::value::{self, Complaint};
+use super::written::network;
 use crate::ground::pace::Rate;
 use crate::ground::password::Password;
 use ipnet::IpNet;
@@ -60,7 +61,7 @@ fn account(entry: &str) -> Result<Account, String> {
     }
     let mut parts = rest.split(';');
     let hash = parts.next().unwrap_or_default();
-    Password::stored(hash).map_err(|words| format!("'{name}': {words}; {form}"))?;
+    Password::stored(hash).map_err(|words| format!("the hash of '{name}' {words}; {form}"))?;
     // No hash has a comma: behind one the next entry would become a part of this secret.
     if hash.split(',').skip(1).any(|next| next.contains(":{") || next.contains(":$")) {
         return Err(format!(

@@ -5,6 +5,7 @@
 
 use super::choice::LogFormat;
 use super::clean::{Clean, clean};
+use super::other_words;
 use super::service_links::is_service_link;
 use super::settings::{Settings, Texts};
 use crate::appliance::class::{PREFIX, Property, class};
@@ -128,7 +129,7 @@ pub fn read(vars: impl Iterator<Item = (OsString, OsString)>, machine: &Machine)
         if name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
             finder.take(&name, value);
         } else {
-            finder.pass(&name);
+            finder.pass(&name, &value);
         }
     }
     finder.tell_of_links();
@@ -235,9 +236,13 @@ impl Finder {
         }
     }
 
-    /// A variable that is not ours; one that only has the wrong case is worth a word.
-    fn pass(&mut self, variable: &OsStr) {
+    /// A variable that is not ours; one that only has the wrong case, or lost its prefix, is worth a word.
+    fn pass(&mut self, variable: &OsStr, value: &OsStr) {
         let shown = variable.to_string_lossy();
+        if value.is_empty() {
+            return;
+        }
+        self.warnings.extend(other_words::without_prefix(&shown));
         let upper = shown.to_ascii_uppercase();
         let name = upper.strip_prefix(PREFIX).unwrap_or_default();
         if by_variable(name).or_else(|| name.strip_suffix("_FILE").and_then(by_variable)).is_some() {
@@ -260,9 +265,13 @@ impl Finder {
     }
 
     fn unknown(&mut self, variable: &str) {
-        let cause = match nearest(variable) {
-            Some(name) => format!("did you mean {name}? `postern describe` lists all properties"),
-            None => "`postern describe` lists all properties".to_owned(),
+        let advice = variable.strip_prefix(PREFIX).and_then(other_words::advice);
+        let advice = advice.or_else(|| Some(format!("did you mean {}?", nearest(variable)?)));
+        let all = "`postern describe` lists all properties";
+        let cause = match advice {
+            Some(advice) if advice.ends_with('?') => format!("{advice} {all}"),
+            Some(advice) => format!("{advice}; {all}"),
+            None => all.to_owned(),
         };
         self.problem(format!("Error: there is no property {variable}"), cause);
     }
@@ -273,7 +282,7 @@ impl Finder {
 }
 
 /// The property of a variable's name without `MTA_`; upper case only, as it is documented.
-fn by_variable(name: &str) -> Option<&'static Property> {
+pub(super) fn by_variable(name: &str) -> Option<&'static Property> {
     class().property.iter().find(|property| property.name.to_uppercase() == name)
 }
 
@@ -366,7 +375,19 @@ mod tests {
         assert_eq!(told.len(), 4, "{told:?}");
         assert!(told[0].contains("did you mean MTA_HOSTNAME?"), "{told:?}");
         assert!(told[2].contains("MTA_XYZZY") && !told[2].contains("did you mean"), "{told:?}");
-        assert!(told[3].contains("MTA_PORT"), "{told:?}");
+        assert!(told[3].contains("MTA_PORT") && told[3].contains("did you mean MTA_SMTP_PORT?"), "{told:?}");
+        let told = problems(&[("MTA_RELAYHOST_PASSWORD", "x"), ("MTA_LOG_LEVEL", "debug")]);
+        assert!(told[0].contains("does not log in") && told[1].contains("no levels of logging; MTA_LOG_FORMAT"), "{told:?}");
+    }
+
+    #[test]
+    fn a_forgotten_prefix_is_not_ignored_in_silence() {
+        let vars = [("SMART_RELAY", "a.example"), ("RELAYHOST", "b.example"), ("MYNETWORKS", ""), ("HOSTNAME", "c")];
+        let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let told = read(vars, &machine()).unwrap().warnings;
+        let told: Vec<_> = told.iter().filter(|warning| warning.contains("is ignored")).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].starts_with("SMART_RELAY is ignored") && told[1].ends_with("write MTA_SMART_RELAY"), "{told:?}");
     }
 
     #[test]
@@ -390,6 +411,7 @@ mod tests {
         let vars = [("mta_hostname", "a.example"), ("Mta_Password_File", "/x"), ("mta_else", "1")];
         let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let told = read(vars, &machine()).unwrap().warnings;
+        let told: Vec<_> = told.iter().filter(|warning| warning.contains("upper case")).collect();
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0].ends_with("write MTA_HOSTNAME") && told[1].ends_with("write MTA_PASSWORD_FILE"), "{told:?}");
     }

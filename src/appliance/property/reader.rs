@@ -2,8 +2,9 @@
 
 use super::account::accounts;
 use super::environment::Source;
-use super::settings::{MASK, Secret, Settings, Texts, span};
+use super::settings::{MASK, Secret, Settings, Texts};
 use super::value::{self, Complaint};
+use super::written::span;
 use crate::appliance::class::{PREFIX, class};
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::lines;

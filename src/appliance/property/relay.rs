@@ -1,6 +1,6 @@
 //! Who may relay, in words: what an operator most needs to be sure of.
 
-use super::settings::network;
+use super::written::network;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

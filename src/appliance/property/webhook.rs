@@ -46,7 +46,7 @@ impl fmt::Display for Webhook {
 /// There is a file, and it cannot be read or has no certificates in PEM form.
 pub fn authorities(settings: &Settings) -> Result<Authorities, Failure> {
     let Some(path) = &settings.webhook_ca else { return Ok(Authorities::new()) };
-    let failure = |cause: String| Failure::new(Exit::Property, "Error: webhook_ca cannot be used", cause);
+    let failure = |cause: String| Failure::new(Exit::Input, "Error: webhook_ca cannot be used", cause);
     let pem = std::fs::read(path).map_err(|error| failure(format!("{}: {error}", path.display())))?;
     tls::authorities(&pem)
         .ok_or_else(|| failure(format!("{} holds no certificates of authorities in PEM form", path.display())))

@@ -13,6 +13,7 @@ use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, PROC_SUPER_MAGIC, SYSFS_MAGIC};
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 /// Makes the directory, or takes the one that is there.
@@ -128,6 +129,21 @@ pub fn claim(path: &Path) -> Result<Flock<File>, Failure> {
     })
 }
 
+/// Whether an appliance has the directory now. Only looks: an attempt at the lock could keep one from starting.
+pub fn is_in_use(path: &Path) -> bool {
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    path.join(LOCK).metadata().is_ok_and(|meta| is_listed(meta.ino(), &locks)) || UnixStream::connect(path.join(SOCKET)).is_ok()
+}
+
+/// Whether a file is locked as [`claim`] does it, by a list of locks (proc_locks(5)): its sixth field ends with the inode.
+fn is_listed(inode: u64, locks: &str) -> bool {
+    locks.lines().any(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (kind, place) = (fields.next(), fields.nth(3).unwrap_or_default());
+        kind == Some("FLOCK") && place.rsplit(':').next().is_some_and(|found| found.parse() == Ok(inode))
+    })
+}
+
 fn is_empty(path: &Path) -> bool {
     path.read_dir().is_ok_and(|mut entries| entries.next().is_none())
 }
@@ -208,6 +224,27 @@ mod tests {
         assert_eq!(not_ready::why(&run), None);
         drop(readiness);
         assert!(run.read_dir().unwrap().next().is_none());
+    }
+
+    #[test]
+    fn whoever_asks_for_an_appliance_does_not_disturb_it() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_in_use(dir.path()));
+        let claimed = claim(dir.path()).unwrap();
+        assert!(is_in_use(dir.path()));
+        drop(claimed);
+        assert!(!is_in_use(dir.path()));
+        let socket = std::os::unix::net::UnixListener::bind(dir.path().join(SOCKET)).unwrap();
+        assert!(is_in_use(dir.path()));
+        drop(socket);
+        assert!(!is_in_use(dir.path()), "what a dead core left");
+    }
+
+    #[test]
+    fn the_list_of_locks_is_read() {
+        let locks = "1: POSIX  ADVISORY  WRITE 700 08:01:4242 0 EOF\n2: FLOCK  ADVISORY  WRITE 701 00:2f:4243 0 EOF\n2: -> FLOCK  ADVISORY  WRITE 7 00:2f:4244 0 EOF\n";
+        assert!(is_listed(4243, locks));
+        assert!(!is_listed(4242, locks) && !is_listed(4244, locks) && !is_listed(42, locks));
     }
 
     #[test]

@@ -52,6 +52,10 @@ impl Export {
     /// Words that follow the property's name.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || "must be server[:port]:/export or the absolute path of a mounted export".to_owned();
+        // `//server/share` and `\\server\share` are names of shares; as a path the first would mean a directory of this machine.
+        if text.starts_with("//") || text.starts_with('\\') || text.contains("://") {
+            return Err(format!("{}: that is not how NFS names an export, which is server:/export", wrong()));
+        }
         if text.starts_with('/') {
             return Ok(Self::Path(PathBuf::from(text)));
         }
@@ -146,6 +150,9 @@ mod tests {
         assert_eq!((full.server.to_string().as_str(), full.path.as_str()), ("[2001:db8::1]:1049", "/"));
         for bad in ["nas", "nas:keys", ":/keys", "nas:x:/keys", "u@nas:/keys"] {
             assert!(Export::parse(bad).is_err(), "{bad}");
+        }
+        for other in ["//nas/share", "\\\\nas\\share", "nfs://nas/keys"] {
+            assert!(Export::parse(other).unwrap_err().ends_with("which is server:/export"), "{other}");
         }
     }
 

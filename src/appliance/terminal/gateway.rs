@@ -7,6 +7,7 @@
 //! Security: takes CAP_NET_ADMIN, which the core never gets. In the namespace of the host (`--network host`, a laptop) it is the
 //! host's route that changes. A gateway is never trusted to relay; the core asks the kernel for its gateways later than this.
 
+use super::names::Names;
 use super::{LOOKUP_PATIENCE, unconnected};
 use crate::appliance::event::{Event, Severity};
 use crate::appliance::failure::{Exit, Failure};
@@ -19,7 +20,7 @@ use nix::errno::Errno;
 use nix::net::if_::InterfaceFlags;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 
 /// Networks that an error lists.
 const NETWORKS_SHOWN: usize = 8;
@@ -31,13 +32,11 @@ const NETWORKS_SHOWN: usize = 8;
 pub fn connect(settings: &mut Settings, mounter: &Mounter<'_>) -> Result<Vec<Event>, Failure> {
     let event = |severity, text: String| Event { severity, text: format!("terminal net: {text}") };
     let Some(text) = settings.terminal_net.clone() else { return Ok(Vec::new()) };
-    // A name server may be silent for long.
-    let gateways = match mounter.look(LOOKUP_PATIENCE, || find(&text)) {
-        Ok(None) => return Ok(Vec::new()),
-        Ok(Some(addresses)) => addresses.into_iter().map(gateway),
+    let gateways = match find(&text, &Names::look_up(host(settings), LOOKUP_PATIENCE, mounter)) {
+        Ok(addresses) => addresses.into_iter().map(gateway),
         Err(why) => {
             settings.terminal_net = None;
-            return Ok(vec![event(Severity::Warning, format!("not connected: {why}; the container's own route is used"))]);
+            return Ok(vec![event(Severity::Warning, unused(&why))]);
         }
     };
     let mut told = Vec::new();
@@ -66,49 +65,70 @@ pub fn connect(settings: &mut Settings, mounter: &Mounter<'_>) -> Result<Vec<Eve
     }
 }
 
-/// What [`connect`] would say of these settings, without changing anything: the failure that can be foreseen.
-pub fn foresee(settings: &Settings) -> Option<Failure> {
-    let text = settings.terminal_net.as_deref()?;
-    let gateways = find(text).ok()?.into_iter().map(gateway).collect::<Vec<_>>();
-    let may = caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_ADMIN).unwrap_or(false);
-    let mut failures = gateways.iter().map(|gateway| {
-        let is_set = matches!(&defaults(gateway.address).as_deref(), Ok([route]) if route.leads_to(*gateway));
-        let is_near = gateway.interface.is_some() || networks().any(|(_, network)| network.contains(&gateway.address));
-        let is_near = is_near && !is_ourselves(*gateway);
-        match (is_set, is_near, may) {
-            (true, _, _) | (false, true, true) => None,
-            (false, false, _) => Some(failure(text, *gateway, &Errno::ENETUNREACH.into())),
-            (false, true, false) => Some(failure(text, *gateway, &Errno::EPERM.into())),
-        }
-    });
-    // As long as one of them works, the start goes on.
-    let first = failures.next()?;
-    if failures.all(|failure| failure.is_some()) { first } else { None }
+/// The host that is looked up.
+pub fn host(settings: &Settings) -> Option<String> {
+    settings.terminal_net.as_deref().map(|text| bare(text).to_owned())
 }
 
-/// The kernel takes one of our own IPv4 addresses for a gateway, and mail would go nowhere.
+/// What [`connect`] would say of these settings, without changing anything: the failure that can be foreseen, or why the
+/// terminal is not connected.
+///
+/// # Errors
+/// Why it is not connected.
+pub fn foresee(settings: &Settings, names: &Names) -> Result<Option<Failure>, String> {
+    let Some(text) = settings.terminal_net.as_deref() else { return Ok(None) };
+    let found = find(text, names).map_err(|why| format!("terminal net: {}", unused(&why)))?;
+    let may = caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_ADMIN).unwrap_or(false);
+    let mut failures = found.into_iter().map(gateway).map(|gateway| {
+        let is_set = matches!(&defaults(gateway.address).as_deref(), Ok([route]) if route.leads_to(gateway));
+        let is_near = gateway.interface.is_some() || networks().any(|(_, network)| network.contains(&gateway.address));
+        let errno = match () {
+            () if is_ourselves(gateway) => Errno::EINVAL,
+            () if is_set => return None,
+            // In this order the kernel asks.
+            () if !may => Errno::EPERM,
+            () if !is_near => Errno::ENETUNREACH,
+            () => return None,
+        };
+        Some(failure(text, gateway, &errno.into()))
+    });
+    // As long as one of them works, the start goes on.
+    let Some(first) = failures.next() else { return Ok(None) };
+    Ok(if failures.all(|failure| failure.is_some()) { first } else { None })
+}
+
+fn unused(why: &str) -> String {
+    format!("not connected: {why}; the container's own route is used")
+}
+
+/// The kernel takes one of our own IPv4 addresses for a gateway, and mail would go nowhere; the loopback is one of them.
 fn set(gateway: Gateway) -> io::Result<Option<Vec<DefaultRoute>>> {
     if is_ourselves(gateway) { Err(Errno::EINVAL.into()) } else { use_gateway(gateway) }
 }
 
 fn is_ourselves(gateway: Gateway) -> bool {
-    networks().any(|(_, network)| network.addr() == gateway.address)
+    gateway.address.is_loopback()
+        || gateway.address.is_unspecified()
+        || networks().any(|(_, network)| network.addr() == gateway.address)
 }
 
 /// The gateways that are meant: the first address of each family; or why none is.
-fn find(text: &str) -> Result<Vec<SocketAddr>, String> {
-    let host = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    if let Some(why) = unconnected(host, false) {
+fn find(text: &str, names: &Names) -> Result<Vec<SocketAddr>, String> {
+    let host = bare(text);
+    if let Some(why) = unconnected(host, false, names) {
         return Err(why);
     }
-    let addresses = (host, 0).to_socket_addrs().map_err(|error| format!("{host} does not resolve ({error})"))?;
     let mut found: Vec<SocketAddr> = Vec::new();
-    for address in addresses {
+    for address in names.of(host).and_then(Result::ok).unwrap_or_default() {
         if found.iter().all(|known| known.is_ipv4() != address.is_ipv4()) {
-            found.push(address);
+            found.push(*address);
         }
     }
     Ok(found)
+}
+
+fn bare(text: &str) -> &str {
+    text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text)
 }
 
 fn gateway(address: SocketAddr) -> Gateway {
@@ -181,6 +201,21 @@ impl fmt::Display for Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn find(text: &str) -> Result<Vec<SocketAddr>, String> {
+        let hosts = [bare(text).to_owned()].into_iter().collect();
+        super::find(text, &Names::ask(&hosts, LOOKUP_PATIENCE))
+    }
+
+    #[test]
+    fn we_are_no_gateway_of_our_own() {
+        for text in ["127.0.0.1", "::1", "0.0.0.0", "127.1.2.3"] {
+            assert!(is_ourselves(gateway(find(text).unwrap()[0])), "{text}");
+        }
+        let failure = failure("127.0.0.1", gateway(find("127.0.0.1").unwrap()[0]), &Errno::EINVAL.into());
+        assert_eq!(failure.exit, Exit::Unavailable);
+        assert!(failure.cause.contains("an address of our own"), "{failure}");
+    }
 
     #[test]
     fn addresses_are_found_in_every_form() {

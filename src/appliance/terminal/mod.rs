@@ -4,13 +4,16 @@
 //! in AppLogic, and so a grid can be described before all its boxes exist. Terminal `mon` is the exception: a monitor that
 //! starts later must be found, so an unknown name counts as connected and the pushes try again.
 //! In: settings. Out: settings with unconnected terminals taken out, or failures.
-//! Limits: none but those of the rooms below: [`gateway`] (terminal `net`), [`log`] and [`fs`].
+//! Limits: none but those of the rooms below: [`gateway`] (terminal `net`), [`log`] and [`fs`], [`ports`] (terminal `in`), [`hops`].
 //! The order: [`gateway::connect`], since servers may be beyond it; [`connect`]; then [`log`] and [`fs`] make directories of the two
 //! file servers.
 
 mod export;
 pub mod gateway;
+pub mod hops;
 mod mounted;
+pub mod names;
+pub mod ports;
 mod share;
 
 pub use mounted::{fs, log};
@@ -21,8 +24,9 @@ use crate::appliance::mount::Mounter;
 use crate::appliance::property::Settings;
 use crate::ground::host::{Host, HostSpec};
 use export::Export;
+use names::Names;
 use share::Share;
-use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 /// The address that AppLogic gives to a terminal without a wire.
@@ -36,24 +40,24 @@ const LOOKUP_PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// Logs are on and terminal `log` is not connected.
 pub fn connect(settings: &mut Settings, mounter: &Mounter<'_>) -> Result<Vec<String>, Failure> {
-    let hosts = [
-        settings.terminal_log.as_deref().and_then(share_host),
-        settings.terminal_fs.as_deref().and_then(export_host),
-        settings.terminal_mon.as_deref().and_then(url_host),
-    ];
+    let names = Names::look_up(hosts(settings), LOOKUP_PATIENCE, mounter);
+    connect_known(settings, &names)
+}
+
+/// The hosts of terminals `log`, `fs` and `mon`.
+pub fn hosts(settings: &Settings) -> Vec<String> {
+    hosts_of(settings).into_iter().flatten().collect()
+}
+
+/// [`connect`], with names that have been looked up.
+///
+/// # Errors
+/// Its own.
+pub fn connect_known(settings: &mut Settings, names: &Names) -> Result<Vec<String>, Failure> {
     let unknown_is_connected = [false, false, true];
-    // A name server may be silent for long.
-    let looked = mounter.look(LOOKUP_PATIENCE, || {
-        let whys = hosts.iter().zip(unknown_is_connected).map(|(host, lenient)| unconnected(host.as_deref()?, lenient));
-        Ok(whys.collect::<Vec<_>>())
-    });
-    let whys = match looked {
-        Ok(whys) => whys.unwrap_or_default(),
-        Err(late) => {
-            let why = |host: &String| format!("looking up {host}: {late}");
-            hosts.iter().zip(unknown_is_connected).map(|(host, lenient)| host.as_ref().filter(|_| !lenient).map(why)).collect()
-        }
-    };
+    let hosts = hosts_of(settings);
+    let whys = hosts.iter().zip(unknown_is_connected).map(|(host, lenient)| unconnected(host.as_deref()?, lenient, names));
+    let whys: Vec<_> = whys.collect();
     let terminals =
         [("log", &mut settings.terminal_log), ("fs", &mut settings.terminal_fs), ("mon", &mut settings.terminal_mon)];
     let mut notes = Vec::new();
@@ -69,14 +73,30 @@ pub fn connect(settings: &mut Settings, mounter: &Mounter<'_>) -> Result<Vec<Str
     Ok(notes)
 }
 
+/// What [`connect`] says nothing of: a monitor whose name does not resolve now.
+pub fn foresee(settings: &Settings, names: &Names) -> Option<String> {
+    let host = settings.terminal_mon.as_deref().and_then(url_host)?;
+    let why = names.of(&host)?.err()?;
+    Some(format!("terminal mon: {why}; pushes begin when it does"))
+}
+
+fn hosts_of(settings: &Settings) -> [Option<String>; 3] {
+    [
+        settings.terminal_log.as_deref().and_then(share_host),
+        settings.terminal_fs.as_deref().and_then(export_host),
+        settings.terminal_mon.as_deref().and_then(url_host),
+    ]
+}
+
 /// Why a host counts as not connected, if it does.
-fn unconnected(host: &str, unknown_is_connected: bool) -> Option<String> {
-    match (host, 0_u16).to_socket_addrs() {
-        Ok(mut addresses) => {
-            addresses.any(|address| address.ip() == IpAddr::V4(NOWHERE)).then(|| format!("{host} is {NOWHERE}"))
+fn unconnected(host: &str, unknown_is_connected: bool, names: &Names) -> Option<String> {
+    match names.of(host)? {
+        Ok(addresses) => {
+            let nowhere = addresses.iter().any(|address| address.ip() == IpAddr::V4(NOWHERE));
+            nowhere.then(|| format!("{host} is {NOWHERE}"))
         }
         Err(_) if unknown_is_connected => None,
-        Err(error) => Some(format!("{host} does not resolve ({error})")),
+        Err(why) => Some(why.to_owned()),
     }
 }
 
@@ -181,5 +201,7 @@ mod tests {
         assert!(failure.cause.contains("nobody.invalid"), "{failure}");
         assert_eq!(failure.exit, Exit::Unavailable);
         assert!(settings.terminal_mon.is_some());
+        let names = Names::ask(&hosts(&settings).into_iter().collect(), LOOKUP_PATIENCE);
+        assert!(foresee(&settings, &names).unwrap().starts_with("terminal mon: nobody.invalid does not resolve"));
     }
 }

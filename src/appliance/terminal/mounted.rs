@@ -10,9 +10,10 @@ use crate::appliance::lines;
 use crate::appliance::mount::{Mounter, Request};
 use crate::appliance::property::Settings;
 use crate::appliance::supervise::identity::Identity;
-use crate::appliance::volume::{may_write, try_file};
+use crate::appliance::volume::{how_to_write, may_write, try_file};
 use crate::ground::host::{Host, HostSpec};
 use nix::errno::Errno;
+use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,18 +47,31 @@ pub trait Remote {
 pub fn log(settings: &Settings, mounter: &mut Mounter<'_>) -> Result<Option<PathBuf>, Failure> {
     let Some(text) = settings.terminal_log.as_deref().filter(|_| settings.logs_enabled) else { return Ok(None) };
     let (identity, only_looks) = (mounter.identity(), mounter.only_looks());
-    let trial = |path: &Path| {
+    let trial = |path: &Path, hint: &dyn Fn(&io::Error) -> String| {
         identity.within(|| if only_looks { may_write(path) } else { try_file(path) }).map_err(|error| {
-            format!(
-                "{} is not writable for uid {} (the SMTP core): {error}; let the share's guests write to it",
-                path.display(),
-                identity.uid
-            )
+            let hint = hint(&error);
+            format!("{} is not writable for uid {} (the SMTP core): {error}; {hint}", path.display(), identity.uid)
         })
     };
     let outcome = Share::parse(text).and_then(|share| match share {
-        Share::Path(path) => found(path, mounter, trial),
-        Share::Remote(remote) => brought(&remote, "/terminals/log", mounter, trial),
+        // Who may write to a directory of this machine, or to a share that the engine mounted, is not for the server alone to say.
+        Share::Path(path) => found(path, mounter, |path: &Path| {
+            let hint = |error: &io::Error| match error.kind() {
+                io::ErrorKind::ReadOnlyFilesystem => how_to_write(path, &identity, error),
+                _ => format!(
+                    "{}, or, where it is a mounted share, mount it with uid={},gid={}",
+                    how_to_write(path, &identity, error),
+                    identity.uid,
+                    identity.gid
+                ),
+            };
+            trial(path, &hint)
+        }),
+        Share::Remote(remote) => brought(&remote, "/terminals/log", mounter, |path: &Path| {
+            trial(path, &|_| {
+                "let the share's guests write to it (Samba: read only = no, and rights on the directory)".to_owned()
+            })
+        }),
     });
     outcome.map_err(|cause| Failure::new(Exit::Unavailable, LOG_LINE, format!("terminal_log is {text}: {cause}")))
 }

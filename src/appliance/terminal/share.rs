@@ -53,6 +53,10 @@ impl Share {
     /// Words that follow the property's name.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || "must be //server[:port]/share[/path], a server, or the absolute path of a mounted share".to_owned();
+        // `\\server\share` of Windows, `smb://server/share` of desktops, `server:/export` of NFS.
+        if text.starts_with('\\') || text.contains("://") || (!text.starts_with('/') && text.contains(":/")) {
+            return Err(format!("{}: a share is written with slashes, //server/share", wrong()));
+        }
         let Some(rest) = text.strip_prefix("//") else {
             if text.starts_with('/') {
                 return Ok(Self::Path(PathBuf::from(text)));
@@ -172,6 +176,9 @@ mod tests {
             "//nas/a\\b",
         ] {
             assert!(Share::parse(bad).is_err(), "{bad}");
+        }
+        for other in ["\\\\nas\\share", "smb://nas/share", "nas:/export"] {
+            assert!(Share::parse(other).unwrap_err().ends_with("//server/share"), "{other}");
         }
     }
 

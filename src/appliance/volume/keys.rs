@@ -91,7 +91,10 @@ impl KeyFiles {
         };
         let content = read.map_err(|error| {
             let hint = match error.kind() {
-                ErrorKind::NotFound => format!("; put it there, or name another file with MTA_{}", property.to_uppercase()),
+                ErrorKind::NotFound => {
+                    let place = self.place;
+                    format!("; {property} is a path below {place}: put the file there, or set MTA_{}", property.to_uppercase())
+                }
                 ErrorKind::PermissionDenied => {
                     format!("; let it be readable for root, or for uid {} (chown it, or chmod g+r)", identity.uid)
                 }

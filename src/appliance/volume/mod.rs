@@ -20,6 +20,7 @@ use super::mount::Mounter;
 use super::property::Settings;
 use super::supervise::identity::Identity;
 use medium::Medium;
+use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::unistd::{AccessFlags, faccessat};
 use serde::Serialize;
@@ -148,11 +149,17 @@ pub fn foreseen_data(path: &Path, mounter: &Mounter<'_>, contained: bool) -> Res
 }
 
 fn foresee_data(path: &Path, identity: &Identity, contained: bool) -> Result<Vec<String>, Failure> {
-    let Some(meta) = look_at_data(path, contained)? else { return Ok(medium::warnings(path, contained)) };
-    // Root can give a free volume to the core.
-    if !will_be_given(path, &meta, identity) {
-        within_reach(path, identity, may_write).map_err(|error| not_writable(path, identity, &error))?;
-    }
+    let Some(meta) = look_at_data(path, contained)? else {
+        may_write(path.parent().unwrap_or(path)).map_err(|error| not_created(path, &error))?;
+        return Ok(medium::warnings(path, contained));
+    };
+    let may = if meta.uid() != identity.uid.as_raw() && will_be_given(path, &meta, identity) {
+        // The owner can be changed, what was mounted cannot.
+        may_write(path).or_else(|error| if error.raw_os_error() == Some(Errno::EACCES as i32) { Ok(()) } else { Err(error) })
+    } else {
+        within_reach(path, identity, may_write)
+    };
+    may.map_err(|error| not_writable(path, identity, &error))?;
     Ok(medium::warnings(path, contained))
 }
 
@@ -166,22 +173,44 @@ fn look_at_data(path: &Path, contained: bool) -> Result<Option<Metadata>, Failur
     match path.metadata() {
         Ok(meta) if meta.is_dir() => Ok(Some(meta)),
         Ok(_) => Err(Failure::new(Exit::Create, DATA_LINE, format!("{} is not a directory", path.display()))),
-        Err(error) if error.kind() == ErrorKind::NotFound && !contained => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound && !contained && missing_device(path).is_none() => Ok(None),
         Err(error) => {
-            let hint = if contained {
-                "mount a volume there, for example -v mta-data:/data, or create the directory"
-            } else {
-                "create it"
-            };
+            let hint = missing_device(path).unwrap_or_else(|| match contained {
+                true => "mount a volume there, for example -v mta-data:/data, or create the directory".to_owned(),
+                false => "create it".to_owned(),
+            });
             Err(data_failure(&error, format!("{}: {}; {hint}", path.display(), words(&error))))
         }
     }
 }
 
+/// What to do about a path among the devices where there is nothing: no directory belongs there.
+fn missing_device(path: &Path) -> Option<String> {
+    path.starts_with("/dev").then(|| {
+        format!(
+            "there is no such block device here; `lsblk` shows those of a host, and a container gets one by --device, in compose \
+             devices: [\"{}\"]",
+            path.display()
+        )
+    })
+}
+
 fn not_writable(path: &Path, identity: &Identity, error: &io::Error) -> Failure {
     let who = format!("uid {} (the SMTP core)", identity.uid);
-    let hint = format!("let it be writable for that user: chown {}:{} on the volume", identity.uid, identity.gid);
+    let hint = how_to_write(path, identity, error);
     data_failure(error, format!("{} is not writable for {who}: {}; {hint}", path.display(), words(error)))
+}
+
+/// What to do about a directory that the core may not write to.
+pub fn how_to_write(path: &Path, identity: &Identity, error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::ReadOnlyFilesystem => format!(
+            "it is mounted read-only: take ':ro' away where it is mounted, or remount it: mount -o remount,rw {}; a kernel that \
+             found errors on a disk makes it read-only, too (dmesg)",
+            path.display()
+        ),
+        _ => format!("let it be writable for that user: chown {}:{} {}", identity.uid, identity.gid, path.display()),
+    }
 }
 
 /// Makes sure that the key volume is there when it is set; looks in a child.
@@ -191,7 +220,10 @@ fn not_writable(path: &Path, identity: &Identity, error: &io::Error) -> Failure 
 pub fn check_keys(settings: &Settings, mounter: &Mounter<'_>) -> Result<(), Failure> {
     let Some(volume) = &settings.volume_key else { return Ok(()) };
     let look = || match volume.metadata() {
-        Err(error) => Err(format!("volume_key is {}: {}", volume.display(), words(&error))),
+        Err(error) => {
+            let hint = missing_device(volume).unwrap_or_else(|| "mount the volume there, or unset MTA_VOLUME_KEY".to_owned());
+            Err(format!("volume_key is {}: {}; {hint}", volume.display(), words(&error)))
+        }
         Ok(meta) if !meta.is_dir() => Err(format!("{} is not a directory", volume.display())),
         Ok(_) => Ok(()),
     };
@@ -204,9 +236,11 @@ pub fn check_keys(settings: &Settings, mounter: &Mounter<'_>) -> Result<(), Fail
 /// The laptop's case. Its parent must exist: a path with two missing directories is more likely a slip of the pen.
 fn create(path: &Path) -> Result<Metadata, Failure> {
     let made = DirBuilder::new().mode(0o700).create(path).and_then(|()| path.metadata());
-    made.map_err(|error| {
-        data_failure(&error, format!("{} does not exist and cannot be created: {}", path.display(), words(&error)))
-    })
+    made.map_err(|error| not_created(path, &error))
+}
+
+fn not_created(path: &Path, error: &io::Error) -> Failure {
+    data_failure(error, format!("{} does not exist and cannot be created: {}", path.display(), words(error)))
 }
 
 /// A fresh volume belongs to root, and the core is somebody else. Best effort: what counts is whether the core can write.
@@ -293,6 +327,34 @@ mod tests {
         assert!(data.read_dir().unwrap().next().is_none(), "the trial file is gone");
         let far = dir.path().join("a/b");
         assert!(prepare_data(&far, &Identity::same(), false).unwrap_err().cause.contains("cannot be created"));
+    }
+
+    #[test]
+    fn what_cannot_be_made_or_written_is_foreseen() {
+        let dir = tempfile::tempdir().unwrap();
+        let same = Identity::same();
+        assert!(foresee_data(&dir.path().join("data"), &same, false).is_ok());
+        let failure = foresee_data(&dir.path().join("a/b"), &same, false).unwrap_err();
+        assert!(failure.cause.contains("a/b does not exist and cannot be created"), "{failure}");
+        assert!(!dir.path().join("data").exists());
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_is_no_directory_to_be_made() {
+        for contained in [false, true] {
+            let failure = prepare_data(Path::new("/dev/postern-nosuch"), &Identity::same(), contained).unwrap_err();
+            assert!(failure.cause.contains("devices: [\"/dev/postern-nosuch\"]"), "{failure}");
+            assert!(!failure.cause.contains("mta-data"), "{failure}");
+        }
+        assert!(!Path::new("/dev/postern-nosuch").exists());
+    }
+
+    #[test]
+    fn a_mount_that_is_read_only_is_not_helped_by_an_owner() {
+        let read_only = io::Error::from(Errno::EROFS);
+        let hint = how_to_write(Path::new("/data"), &Identity::same(), &read_only);
+        assert!(hint.contains("take ':ro' away") && hint.contains("remount,rw /data") && !hint.contains("chown"), "{hint}");
+        assert!(how_to_write(Path::new("/data"), &Identity::same(), &Errno::EACCES.into()).contains("chown"));
     }
 
     #[test]

@@ -6,11 +6,10 @@
 //! Limits: [`WAITING_MAX`] events wait for a receiver, further ones are dropped and counted; an event is given up after
 //! [`AGE_MAX`], or after [`REFUSALS_MAX`] refusals; what waits is in memory, so that a crash forgets it, and a stop tries each once
 //! within [`FAREWELL`].
-//! Security: `guard` says where events may go, `sign` lets a receiver know them; the paths of receivers are secrets.
+//! Security: `ground/public.rs` and property `webhook_allow` say where events may go, `sign` lets a receiver know them; the paths of receivers are secrets.
 //! Source: Standard Webhooks (headers, retries, signatures).
 
 mod event;
-mod guard;
 mod post;
 mod sign;
 
@@ -20,10 +19,10 @@ use super::server::{Window, stopped};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::endpoint::Endpoint;
+use crate::ground::public::Public;
 use crate::mail::model::{Class, Herald, Notice};
 pub use event::Shape;
 use event::{Event, lines};
-use guard::Guard;
 use ipnet::IpNet;
 use post::{Failure, Way};
 use rustls::ClientConfig;
@@ -92,6 +91,8 @@ pub struct Hooks {
 pub struct Courier {
     shape: Shape,
     to: Endpoint,
+    /// What it is called in the log.
+    name: String,
     waiting: Waiting<Arc<Event>>,
     key: Option<Arc<Key>>,
     way: Arc<Way>,
@@ -103,7 +104,7 @@ pub struct Courier {
 impl Hooks {
     /// The front, and the couriers that are to be run.
     pub fn open(config: Config, counters: &Arc<Counters>) -> (Arc<Self>, Vec<Courier>) {
-        let way = Arc::new(Way { guard: Guard::new(config.allowed), tls: config.tls });
+        let way = Arc::new(Way { guard: Public::and(config.allowed), tls: config.tls });
         let key = config.key.map(Arc::new);
         let mut front = Self {
             hostname: config.hostname,
@@ -114,11 +115,12 @@ impl Hooks {
             next: AtomicU64::new(clock::now_micros()),
         };
         let mut couriers = Vec::new();
-        for (shape, to) in config.receivers {
+        let names = names(&config.receivers.iter().map(|(_, to)| to.site()).collect::<Vec<_>>());
+        for ((shape, to), name) in config.receivers.into_iter().zip(names) {
             let (line, waiting) = channel(WAITING_MAX);
             front.lines.push(line);
             let (key, way, counters) = (key.clone(), way.clone(), counters.clone());
-            couriers.push(Courier { shape, to, waiting, key, way, counters, well: None });
+            couriers.push(Courier { shape, to, name, waiting, key, way, counters, well: None });
         }
         (Arc::new(front), couriers)
     }
@@ -251,12 +253,12 @@ impl Courier {
 
     /// One line for each change of state.
     fn tell(&mut self, result: &Result<(), Failure>) {
-        let receiver = self.to.site();
+        let receiver = &self.name;
         match (result, self.well.replace(result.is_ok())) {
             (Ok(()), Some(false)) => tracing::info!(receiver, "events are taken again"),
             (Ok(()), None) => tracing::info!(receiver, "events are taken"),
             (Err(failure), Some(true) | None) => {
-                tracing::warn!(receiver, %failure, "events are not taken; mail is not affected, trying on quietly");
+                tracing::warn!(receiver, %failure, "events are not taken and wait; mail is not affected, and the next line comes when they are taken");
             }
             _ => {}
         }
@@ -272,11 +274,35 @@ impl Courier {
             lost += if taken { 0 } else { events.len() };
         }
         if lost > 0 {
-            tracing::warn!(receiver = self.to.site(), events = lost, "events were not taken before the stop");
+            tracing::warn!(receiver = self.name, events = lost, "events were not taken before the stop");
         }
     }
 }
 
+/// Names for receivers in the log, where their paths, which are secrets, cannot tell them apart.
+fn names(sites: &[String]) -> Vec<String> {
+    let is_shared = |site: &String| sites.iter().filter(|other| *other == site).count() > 1;
+    let name = |(place, site): (usize, &String)| match is_shared(site) {
+        true => format!("{site} (number {} of webhook_url)", place + 1),
+        false => site.clone(),
+    };
+    sites.iter().enumerate().map(name).collect()
+}
+
 fn count(counters: &Counters, status: &str, events: usize) {
     counters.webhook_total.with_label_values(&[status]).inc_by(events as u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn receivers_on_one_host_have_names_of_their_own() {
+        let sites = ["https://hooks.example", "https://other.example", "https://hooks.example"].map(str::to_owned);
+        let names = names(&sites);
+        assert_eq!(names[0], "https://hooks.example (number 1 of webhook_url)");
+        assert_eq!(names[1], "https://other.example");
+        assert_eq!(names[2], "https://hooks.example (number 3 of webhook_url)");
+    }
 }

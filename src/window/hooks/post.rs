@@ -1,7 +1,7 @@
 //! One request to a receiver.
 
-use super::guard::Guard;
 use crate::ground::endpoint::Endpoint;
+use crate::ground::public::Public;
 use crate::ground::tls;
 use crate::window::client;
 use bytes::Bytes;
@@ -65,7 +65,7 @@ impl Failure {
 
 /// How receivers are reached.
 pub(super) struct Way {
-    pub(super) guard: Guard,
+    pub(super) guard: Public,
     pub(super) tls: Arc<ClientConfig>,
 }
 

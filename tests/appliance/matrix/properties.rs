@@ -211,8 +211,16 @@ pub const ALL: &[Row] = &[
         vars: &[("MTA_WEBHOOK_CA", "/etc/hostname")],
         site: Site::Plain,
         line: "Error: webhook_ca cannot be used",
-        code: 64,
+        code: 66,
         cause: &["/etc/hostname holds no certificates"],
+    },
+    Row {
+        what: "a file of authorities that is not there",
+        vars: &[("MTA_WEBHOOK_CA", "{box}/nothing")],
+        site: Site::Plain,
+        line: "Error: webhook_ca cannot be used",
+        code: 66,
+        cause: &["{box}/nothing: No such file"],
     },
     Row {
         what: "a window inside TLS without keys",

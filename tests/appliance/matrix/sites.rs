@@ -21,6 +21,8 @@ pub enum Site {
     File,
     /// The data volume is a file system that is mounted read-only; takes root to prepare.
     ReadOnlyData,
+    /// The same, and the appliance runs as root, who may give the volume to anybody.
+    ReadOnlyDataOfRoot,
     /// The data volume belongs to somebody else.
     StrangersData,
     /// A device without a file system at `{box}/device`; the appliance runs as root.
@@ -56,12 +58,12 @@ pub enum Fault {
 impl Site {
     /// Whether the appliance itself must run as root in this row.
     pub fn needs_root(self) -> bool {
-        self == Self::BlankDevice
+        matches!(self, Self::BlankDevice | Self::ReadOnlyDataOfRoot)
     }
 
-    /// Whether it can be seen without trying: not ports, claims, and what a device holds.
+    /// Whether it can be seen without a mount, and is no other appliance, which may as well be the one that is asked about.
     pub fn is_foreseen(self) -> bool {
-        !matches!(self, Self::Taken(_) | Self::TakenWithKeys(_) | Self::ClaimedRunDir | Self::BlankDevice)
+        !matches!(self, Self::ClaimedRunDir | Self::BlankDevice)
     }
 
     /// Prepares it; what comes back undoes it when it is dropped.
@@ -71,7 +73,7 @@ impl Site {
             Self::NoKeys => drop(grid.make_dir("key")),
             Self::Keys(fault) => keys(grid, fault),
             Self::File => drop(grid.make_file("file", "")),
-            Self::ReadOnlyData => return Box::new(read_only(grid)),
+            Self::ReadOnlyData | Self::ReadOnlyDataOfRoot => return Box::new(read_only(grid)),
             Self::StrangersData => {
                 fs::remove_dir(grid.path("data")).unwrap();
                 fs::create_dir(grid.path("data")).unwrap();

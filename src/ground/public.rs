@@ -1,7 +1,7 @@
-//! Where events may go: to the public internet, and to what the operator names.
+//! Which addresses are on the public internet: where requests may go that somebody else gave the address for.
 //!
-//! An address of this machine, of its network or of a cloud's metadata service is nobody's receiver unless property
-//! `webhook_allow` says so. The check is made on the address that is connected to, so that a name cannot change its mind.
+//! An address of this machine, of its network or of a cloud's metadata service is not, unless the operator has named its
+//! network. The question is to be asked of the address that is connected to, so that a name cannot change its mind.
 //! Source: IANA's registries of special-purpose addresses (RFC 6890), RFC 6052 (addresses that stand for IPv4 ones).
 
 use ipnet::{IpNet, Ipv6Net};
@@ -40,18 +40,20 @@ const GLOBAL: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0,
 /// IPv4 behind a translator (RFC 6052 §2.1); the address is in the last 32 bits.
 const TRANSLATED: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 
-/// Holds the list.
-pub(super) struct Guard {
+/// The public internet, and networks beside it.
+#[derive(Debug, Clone)]
+pub struct Public {
     allowed: Vec<IpNet>,
 }
 
-impl Guard {
-    pub(super) fn new(allowed: Vec<IpNet>) -> Self {
+impl Public {
+    /// The public internet and these networks.
+    pub fn and(allowed: Vec<IpNet>) -> Self {
         Self { allowed }
     }
 
-    /// Whether an event may go there.
-    pub(super) fn permits(&self, address: IpAddr) -> bool {
+    /// Whether an address is in it.
+    pub fn permits(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.allowed.iter().any(|network| network.contains(&address)) || is_public(address)
     }
@@ -74,9 +76,9 @@ mod tests {
 
     #[test]
     fn the_public_internet_is_open_and_the_house_is_not() {
-        let guard = Guard::new(Vec::new());
+        let public = Public::and(Vec::new());
         for open in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "64:ff9b::808:808", "::ffff:8.8.8.8"] {
-            assert!(guard.permits(open.parse().unwrap()), "{open}");
+            assert!(public.permits(open.parse().unwrap()), "{open}");
         }
         for shut in [
             "127.0.0.1",
@@ -100,17 +102,17 @@ mod tests {
             "2001:db8::1",
             "64:ff9b:1::1",
         ] {
-            assert!(!guard.permits(shut.parse().unwrap()), "{shut}");
+            assert!(!public.permits(shut.parse().unwrap()), "{shut}");
         }
         assert_eq!(SPECIAL.len(), 19, "a network of the table cannot be read");
     }
 
     #[test]
     fn what_the_operator_names_is_open_too() {
-        let guard = Guard::new(vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
+        let public = Public::and(vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
         for open in ["10.1.2.3", "::ffff:10.1.2.3", "::1"] {
-            assert!(guard.permits(open.parse().unwrap()), "{open}");
+            assert!(public.permits(open.parse().unwrap()), "{open}");
         }
-        assert!(!guard.permits("127.0.0.1".parse().unwrap()));
+        assert!(!public.permits("127.0.0.1".parse().unwrap()));
     }
 }
