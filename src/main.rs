@@ -39,9 +39,9 @@ Something is wrong:
   /var/log/appliance/log    why did it not start? (not root: log/appliance/log in run_dir)
 
 Exit codes: 64 wrong property or command line, 65 damaged or refused mail, 66 missing key or certificate,
-69 a service or terminal is unavailable, 70 a defect, 73 cannot create, 75 a message is being
-tried just now, 77 permission; 1: `check` foresees that a start would fail, or an order was not
-confirmed; `init` ends with 128 + the signal that stopped it.";
+69 a service or terminal is unavailable, 70 a defect, 73 cannot create, 75 ask again in a moment,
+77 permission; 1: `check` foresees that a start would fail, or an order was not confirmed;
+`init` ends with 128 + the signal that stopped it.";
 
 #[derive(Subcommand)]
 enum Command {
