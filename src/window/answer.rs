@@ -8,6 +8,7 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
@@ -21,18 +22,35 @@ pub(super) enum Content {
     Endless(mpsc::Receiver<io::Result<Bytes>>),
 }
 
-/// Content and what must be kept as long as it is sent.
+/// Content, and what must be kept until the last octet of it has been handed to the kernel. The server drops a body as soon as
+/// it has all of it in a buffer of its own, so every piece keeps it as well.
 pub(super) struct Held<T> {
     pub(super) content: Content,
-    pub(super) _held: Option<T>,
+    pub(super) held: Option<Arc<T>>,
 }
 
-impl<T: Unpin> Body for Held<T> {
+/// A piece on its way.
+struct Piece<T> {
+    octets: Bytes,
+    _held: Arc<T>,
+}
+
+impl<T> AsRef<[u8]> for Piece<T> {
+    fn as_ref(&self) -> &[u8] {
+        &self.octets
+    }
+}
+
+impl<T: Send + Sync + 'static> Body for Held<T> {
     type Data = Bytes;
     type Error = io::Error;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        Pin::new(&mut self.get_mut().content).poll_frame(context)
+        let this = self.get_mut();
+        let frame = Pin::new(&mut this.content).poll_frame(context);
+        let Some(held) = &this.held else { return frame };
+        let kept = |octets| Bytes::from_owner(Piece { octets, _held: Arc::clone(held) });
+        frame.map(|frame| frame.map(|frame| frame.map(|frame| frame.map_data(kept))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -52,6 +70,9 @@ impl From<Bytes> for Content {
 
 /// Octets that an answer in pieces has in memory, about.
 const PIECES: usize = 64 * 1024;
+
+/// The same of a stream of events: all streams share one event, and each has the first of its own.
+const EVENT: usize = 8 * 1024;
 
 pub(super) type Answer = Response<Content>;
 
@@ -148,7 +169,8 @@ impl Content {
     pub(super) fn octets(&self) -> usize {
         match self {
             Self::Whole(bytes) => bytes.len(),
-            Self::Pieces(..) | Self::Endless(_) => PIECES,
+            Self::Pieces(..) => PIECES,
+            Self::Endless(_) => EVENT,
         }
     }
 

@@ -4,7 +4,8 @@
 //! nothing yet, of the address that holds most of them, the oldest first. So half-open requests cost others nothing. Requests for
 //! health and metrics have room that no other request takes.
 //! Limits: [`CONNECTIONS_MAX`], three quarters of them for one address; [`REQUESTS_MAX`] requests under way, half of them for one client;
-//! [`MONITORS_MAX`] for metrics beside those; answers that are not taken yet by [`ANSWERS_MAX`] (less where memory is scarce); a client's anonymous requests at the pace of [`PACE`], of [`CLIENTS_MAX`] clients.
+//! [`MONITORS_MAX`] for metrics beside those; answers that are not taken yet by [`ANSWERS_MAX`] (less where memory is scarce), with a
+//! part that metrics alone may take; a client's anonymous requests at the pace of [`PACE`], of [`CLIENTS_MAX`] clients.
 //! An IPv6 network of 64 bits counts as one address.
 
 use super::brake::network;
@@ -39,6 +40,12 @@ pub const MONITORS_MAX: usize = 8;
 /// Octets of answers that clients have still to take, where memory is ample.
 pub const ANSWERS_MAX: usize = 64 << 20;
 
+/// Of these for metrics and status alone, in percent; they may have of the others, too.
+const MONITORS_PERCENT: usize = 25;
+
+/// Shorter answers are not counted: what they take is bounded by the number of requests.
+const SHORT: usize = 4 << 10;
+
 /// How often a client that nobody knows may ask.
 pub const PACE: Rate = Rate { count: 1000, per: Duration::from_secs(10) };
 
@@ -60,9 +67,18 @@ pub(super) enum Kind {
 pub(super) struct Places {
     open: Lock<Open>,
     paces: Lock<HashMap<IpAddr, Bucket>>,
-    /// Kilobytes of answers that clients have still to take.
-    answers: Arc<Semaphore>,
+    /// Answers that clients have still to take.
+    answers: Memory,
+    /// The same of metrics and status alone.
+    monitors: Memory,
     counters: Arc<Counters>,
+}
+
+/// Memory for answers.
+struct Memory {
+    /// Kilobytes in all.
+    all: u32,
+    free: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -107,8 +123,10 @@ pub(super) struct Turn {
 impl Places {
     /// `answers` are octets.
     pub(super) fn new(counters: Arc<Counters>, answers: usize) -> Arc<Self> {
-        let answers = Arc::new(Semaphore::new(answers / 1024));
-        Arc::new(Self { open: Lock::leaf(Open::default()), paces: Lock::new(Level::Outer, HashMap::new()), answers, counters })
+        let monitors = answers / 100 * MONITORS_PERCENT;
+        let (answers, monitors) = (Memory::new(answers - monitors), Memory::new(monitors));
+        let (open, paces) = (Lock::leaf(Open::default()), Lock::new(Level::Outer, HashMap::new()));
+        Arc::new(Self { open, paces, answers, monitors, counters })
     }
 
     /// A place for a connection. `own`: it comes from this machine, or from a client that may relay. `None`: there is none, and nobody gives way.
@@ -220,23 +238,33 @@ impl Place {
     }
 }
 
+impl Memory {
+    fn new(octets: usize) -> Self {
+        let all = u32::try_from(octets / 1024).unwrap_or(u32::MAX);
+        Self { all, free: Arc::new(Semaphore::new(all as usize)) }
+    }
+
+    /// Memory for so many octets, or all there is where that is less: an answer that is larger goes when no other one is on its way.
+    fn take(&self, octets: usize) -> Option<OwnedSemaphorePermit> {
+        let kilobytes = u32::try_from(octets.div_ceil(1024)).unwrap_or(u32::MAX).min(self.all);
+        Arc::clone(&self.free).try_acquire_many_owned(kilobytes).ok()
+    }
+}
+
 impl Turn {
-    /// Memory for an answer of so many octets, until it is sent; `false`: slow readers have all of it. Answers about health
-    /// are short, and need none.
+    /// Memory for an answer of so many octets, until it is sent; `false`: slow readers have all of it. Short answers, those about
+    /// health among them, need none.
     pub(super) fn may_answer(&mut self, octets: usize) -> bool {
-        if self.kind == Kind::Health {
+        if self.kind == Kind::Health || octets <= SHORT {
             return true;
         }
         let places = &self.place.places;
-        let kilobytes = u32::try_from(octets.div_ceil(1024)).unwrap_or(u32::MAX);
-        match Arc::clone(&places.answers).try_acquire_many_owned(kilobytes) {
-            Ok(memory) => self._memory = Some(memory),
-            Err(_) => {
-                places.refused("memory");
-                return false;
-            }
+        let own = (self.kind == Kind::Monitor).then(|| places.monitors.take(octets)).flatten();
+        self._memory = own.or_else(|| places.answers.take(octets));
+        if self._memory.is_none() {
+            places.refused("memory");
         }
-        true
+        self._memory.is_some()
     }
 }
 
@@ -320,13 +348,24 @@ mod tests {
         let places = places();
         let enter = |number| places.enter(address(number), false).unwrap();
         let mut turns: Vec<_> = (0..4).filter_map(|_| enter(1).begin(Kind::Other, address(1))).collect();
-        let taken: Vec<_> = turns.iter_mut().map(|turn| turn.may_answer(300 << 10)).collect();
+        let taken: Vec<_> = turns.iter_mut().map(|turn| turn.may_answer(250 << 10)).collect();
         assert_eq!(taken, [true, true, true, false]);
         let mut other = enter(2).begin(Kind::Other, address(2)).unwrap();
-        assert!(other.may_answer(100 << 10) && !other.may_answer(100 << 10));
-        assert!(enter(3).begin(Kind::Health, address(3)).unwrap().may_answer(100));
+        assert!(!other.may_answer(100 << 10) && other.may_answer(SHORT));
+        let monitor = |kind, octets| enter(3).begin(kind, address(3)).unwrap().may_answer(octets);
+        assert!(monitor(Kind::Health, 100) && monitor(Kind::Monitor, 200 << 10));
         drop(turns);
-        assert!(enter(2).begin(Kind::Other, address(2)).unwrap().may_answer(900 << 10));
+        assert!(enter(2).begin(Kind::Other, address(2)).unwrap().may_answer(700 << 10));
+    }
+
+    #[test]
+    fn an_answer_larger_than_all_memory_goes_alone() {
+        let places = places();
+        let begin = |number| places.enter(address(number), false).unwrap().begin(Kind::Other, address(number)).unwrap();
+        let (mut large, mut other) = (begin(1), begin(2));
+        assert!(large.may_answer(5 << 20) && !other.may_answer(SHORT + 1));
+        drop(large);
+        assert!(other.may_answer(SHORT + 1));
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub(super) async fn answer(
 ) -> Response<Held<Turn>> {
     let (client, path) = (door.client(window, request.headers()), below(window, request.uri().path()));
     let (Some(place), Some(client)) = (place, client) else {
-        return reply(window, door, None, request).await.map(|content| Held { content, _held: None });
+        return reply(window, door, None, request).await.map(|content| Held { content, held: None });
     };
     let kind = match path {
         "/healthz" | "/readyz" => Kind::Health,
@@ -78,11 +78,13 @@ pub(super) async fn answer(
     };
     match place.begin(kind, client.address) {
         Some(mut turn) => {
+            let looks = matches!(*request.method(), Method::GET | Method::HEAD);
             let answer = reply(window, door, Some(place), request).await;
-            if !turn.may_answer(answer.body().octets()) {
+            // What was ordered or handed in is done: whoever heard 503 would do it again.
+            if !turn.may_answer(answer.body().octets()) && looks {
                 return busy("503 too many answers wait for their readers; wait\n");
             }
-            answer.map(|content| Held { content, _held: Some(turn) })
+            answer.map(|content| Held { content, held: Some(Arc::new(turn)) })
         }
         None => busy("503 too many requests are under way; wait\n"),
     }
@@ -92,7 +94,7 @@ pub(super) async fn answer(
 fn busy(line: &'static str) -> Response<Held<Turn>> {
     let mut answer = answer::plain(StatusCode::SERVICE_UNAVAILABLE, line);
     answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-    answer.map(|content| Held { content, _held: None })
+    answer.map(|content| Held { content, held: None })
 }
 
 async fn reply(window: &Window, door: Door, place: Option<&Arc<Place>>, request: Request<Incoming>) -> Answer {

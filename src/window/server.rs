@@ -377,6 +377,8 @@ where
         .max_buf_size(HEADER_MAX)
         // `printf 'GET …' | nc` closes its half at once and still wants the answer.
         .half_close(true)
+        // Pieces are queued as they are, never copied: each keeps what belongs to it until it is written.
+        .writev(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let life = match door {

@@ -139,6 +139,11 @@ impl TestWindow {
 
     /// For those whom `access` lets in.
     pub async fn open_with(messages: impl IntoIterator<Item = Message>, access: Access) -> Self {
+        Self::open_with_answers(messages, access, 64 << 20).await
+    }
+
+    /// The same with so much memory for answers that clients have still to take.
+    pub async fn open_with_answers(messages: impl IntoIterator<Item = Message>, access: Access, answers_max: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (counters, desk) = (counters(), MemoryDesk::new(messages));
         let (ready, readiness) = watch::channel(Ok(()));
@@ -157,7 +162,8 @@ impl TestWindow {
             pulse: Pulse::open(None),
             repeats: Repeats::open(None),
         };
-        let window = Window::open(views, Arc::clone(&counters), access, facts(directory.path()), readiness).unwrap();
+        let facts = Facts { answers_max, ..facts(directory.path()) };
+        let window = Window::open(views, Arc::clone(&counters), access, facts, readiness).unwrap();
         let public = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = public.local_addr().unwrap();
         let socket = directory.path().join("control.sock");

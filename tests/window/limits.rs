@@ -1,12 +1,13 @@
 //! Clients that come in crowds, dawdle, or talk nonsense.
 
-use crate::support::{TestWindow, curl, troubled_queue};
+use crate::desk::{deferred, message};
+use crate::support::{TestWindow, access, curl, troubled_queue};
 use postern::window::Login;
 use postern::window::places::REQUESTS_PER_CLIENT_MAX;
 use postern::window::server::{HEADER_MAX, HEADER_PATIENCE};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 async fn talk(window: &TestWindow, words: &[u8]) -> String {
@@ -78,6 +79,67 @@ async fn requests_under_way_have_a_limit_and_leave_room_for_health_and_metrics()
     while window.curl(&["--user", "a:b"], "/").await.status != 200 {
         assert!(begin.elapsed() < Duration::from_secs(5), "the crowd's places stay taken");
     }
+}
+
+const LOGIN: &[&str] = &["--user", "a:b"];
+
+/// A window whose page of 500 mails has 8 MB, with so many for answers.
+async fn window_with_a_large_page(megabytes: usize) -> TestWindow {
+    let recipients = ["a@example.org", "b@example.org", "c@example.org", "d@example.org", "e@example.org"];
+    let queue = (0..500).map(|number| {
+        let mail = message(1_763_800_000_000_000 + number, 60, Some("a@example.org"), &recipients);
+        deferred(mail, 1, 60, &"451 later, ".repeat(300))
+    });
+    TestWindow::open_with_answers(queue, access(Some(Login::new("a", "b"))), megabytes << 20).await
+}
+
+/// Asks and does not read.
+async fn unread(window: &TestWindow, path: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(window.address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic YTpi\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.readable().await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_nobody_reads_keeps_its_memory_and_its_place() {
+    let window = window_with_a_large_page(10).await;
+    let page = "/api/v1/queue?limit=500";
+    let length = window.curl(LOGIN, page).await.body.len();
+    assert!(length > 6 << 20, "{length} octets: the kernel takes them all");
+    let mut slow = unread(&window, page).await;
+    let refused = window.curl(LOGIN, page).await;
+    assert_eq!(refused.status, 503, "the first one holds all of its answer in memory");
+    assert!(refused.head.contains("retry-after: "), "{}", refused.head);
+    // A crowd that asks for nothing does not cut it off.
+    let mut crowd = Vec::new();
+    for _ in 0..200 {
+        crowd.push(TcpStream::connect(window.address).await.unwrap());
+    }
+    let mut answer = vec![0; length];
+    let read = timeout(Duration::from_secs(20), slow.read_exact(&mut answer)).await.expect("the answer ends");
+    assert!(read.is_ok(), "{read:?}: whoever reads slowly was cut off in the middle");
+    drop((slow, crowd));
+    assert_eq!(window.curl(LOGIN, page).await.status, 200, "what was read gives its memory back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_done_is_said_and_numbers_are_shown_when_readers_took_all_memory() {
+    let window = window_with_a_large_page(1).await;
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        streams.push(unread(&window, "/api/v1/stream").await);
+        assert_eq!(window.curl(LOGIN, "/metrics").await.status, 200, "after {} streams", streams.len());
+    }
+    let slow = unread(&window, "/api/v1/queue?limit=500").await;
+    let mail = [LOGIN, &["--header", "Content-Type: message/rfc822", "--data-binary", "Subject: x\n\nx\n"]].concat();
+    let answer = window.curl(&mail, "/api/v1/messages?from=a%40example.org&to=b%40example.org").await;
+    assert_eq!((window.desk.letters.lock().unwrap().len(), answer.status), (1, 201), "{}", answer.body);
+    assert_eq!(window.curl(LOGIN, "/metrics").await.status, 200);
+    drop((streams, slow));
 }
 
 #[tokio::test(flavor = "multi_thread")]
