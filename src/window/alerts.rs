@@ -30,9 +30,6 @@ const DESTINATION_OLD: u32 = 300;
 /// Nothing delivered for so long, though mail waits as long, is worth a word: ten minutes.
 const STANDSTILL: u64 = 600;
 
-/// So long after a start nothing is said of what did not happen: two minutes.
-const START: u64 = 120;
-
 /// Recipients that bounced lately, from which on their share is looked at; and so many when nothing was delivered.
 const BOUNCES: u64 = 10;
 const BOUNCES_ALONE: u64 = 3;
@@ -231,7 +228,7 @@ fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
         alerts.push(Alert::new(false, "control", text).or_nameless(what.to_owned()));
     }
     alerts.extend(of_destinations(window, summary, now));
-    if let Some(waited) = summary.oldest.map(|oldest| now.saturating_sub(oldest)).filter(|waited| *waited > OLD) {
+    if let Some(waited) = summary.oldest_on_its_way.map(|oldest| now.saturating_sub(oldest)).filter(|waited| *waited > OLD) {
         alerts.push(Alert::new(false, "old", format!("The oldest mail waits {}", span(u64::from(waited)))));
     }
     alerts
@@ -296,16 +293,19 @@ impl Lately<'_> {
     /// Nothing leaves though mail waits.
     fn standstill(&self, summary: &QueueSummary, now: u32) -> Option<Alert> {
         let waiting = summary.messages.saturating_sub(summary.held);
-        let waited = u64::from(summary.oldest.map_or(0, |oldest| now.saturating_sub(oldest)));
-        let quiet = self.recent.last(Fact::Delivered, self.now).unwrap_or_else(|| self.recent.age(self.now));
-        if waiting == 0 || waited < STANDSTILL || self.recent.age(self.now) < START {
+        let waited = u64::from(summary.oldest_on_its_way.map_or(0, |oldest| now.saturating_sub(oldest)));
+        let delivered = self.recent.last(Fact::Delivered, self.now);
+        // A restart has seen no delivery yet: one mail that is put off by its next hop is no standstill after two minutes.
+        let quiet = delivered.unwrap_or_else(|| self.recent.age(self.now));
+        if waiting == 0 || waited.min(quiet) < STANDSTILL {
             return None;
         }
-        // A restart has seen no delivery yet, and mail that is older than it waits all the same.
-        let never = self.recent.last(Fact::Delivered, self.now).is_none();
-        let since = if never { format!("since the start {} ago", span(quiet)) } else { format!("for {}", span(quiet)) };
-        let text = format!("Nothing was delivered {since}, though {}", messages(waiting));
-        (never || quiet >= STANDSTILL).then(|| Alert::new(true, "standstill", text))
+        let since = match delivered {
+            None => format!("since the start {} ago", span(quiet)),
+            // Before that there was nothing to deliver.
+            Some(_) => format!("for {}", span(quiet.min(waited))),
+        };
+        Some(Alert::new(true, "standstill", format!("Nothing was delivered {since}, though {}", messages(waiting))))
     }
 
     /// Much of what is tried fails for good.
@@ -385,7 +385,7 @@ mod tests {
     }
 
     fn waits(messages: u64, held: u64, age: u32) -> QueueSummary {
-        QueueSummary { messages, held, oldest: Some(10_000 - age), ..QueueSummary::default() }
+        QueueSummary { messages, held, oldest: Some(10_000 - age), oldest_on_its_way: (messages > held).then(|| 10_000 - age), ..QueueSummary::default() }
     }
 
     #[test]
@@ -406,6 +406,26 @@ mod tests {
         assert_eq!(said(|_| (), &waits(77, 0, 700)), [(text, true)]);
         assert_eq!(said(|_| (), &waits(77, 0, 300)), [], "it has not waited for long");
         assert_eq!(said(|counters| counters.delivered_total.inc(), &waits(77, 0, 700)), [], "one left nine minutes ago");
+    }
+
+    #[test]
+    fn held_mail_and_a_start_are_no_standstill() {
+        let look = |grow: &dyn Fn(&Counters), looks: [u64; 3], summary: &QueueSummary| {
+            let counters = Counters::new(&[]).unwrap();
+            let mut recent = Recent::default();
+            recent.note(&counters, looks[0]);
+            grow(&counters);
+            looks.into_iter().for_each(|at| recent.note(&counters, at));
+            Lately { recent: &recent, now: looks[2], bounce_address: false }.standstill(summary, 10_000).map(|alert| alert.text)
+        };
+        let delivered = |counters: &Counters| counters.delivered_total.inc();
+        // Held since yesterday, and one that came a second ago.
+        let held = QueueSummary { oldest: Some(0), ..waits(2, 1, 1) };
+        assert_eq!(look(&delivered, [0, 10, 9000], &held), None, "what is held does not wait");
+        let text = "Nothing was delivered for 15 min, though 1 message waits".to_owned();
+        assert_eq!(look(&delivered, [0, 10, 9000], &waits(2, 1, 900)), Some(text), "as long as there was something to deliver");
+        assert_eq!(look(&|_| (), [0, 60, 130], &waits(1, 0, 900)), None, "greylisted before the start");
+        assert!(look(&|_| (), [0, 60, 610], &waits(1, 0, 900)).is_some_and(|text| text.contains("since the start 10 min ago")));
     }
 
     #[test]

@@ -145,6 +145,7 @@ impl Desk for MemoryDesk {
             deferred: messages.values().filter(|message| !message.held).filter(tried).count() as u64,
             held: messages.values().filter(|message| message.held).count() as u64,
             oldest: messages.values().map(|message| message.arrived).min(),
+            oldest_on_its_way: messages.values().filter(|message| !message.held).map(|message| message.arrived).min(),
         }
     }
 

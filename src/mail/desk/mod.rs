@@ -30,7 +30,7 @@ const PAGE: usize = 1000;
 pub struct Office<S> {
     outbound: Arc<Outbound<S>>,
     /// The destinations as they were a moment ago: to find them takes time that grows with the queue, and holds up mail.
-    destinations: Lock<Option<(FreshUntil, Vec<DestinationSummary>)>>,
+    destinations: Lock<Option<Destinations>>,
     /// The groups, in the same way; the lock is held while they are made, so that they are made once.
     groups: Arc<tokio::sync::Mutex<HashMap<Grouping, (Instant, Groups)>>>,
     pauses: Arc<Pauses>,
@@ -46,8 +46,15 @@ const FRESH: Duration = Duration::from_secs(1);
 /// through for a twentieth of the time.
 const FRESH_TIMES: u32 = 20;
 
-/// Until when an answer may be given once more.
-type FreshUntil = Instant;
+/// An answer about destinations.
+struct Destinations {
+    /// Until when it may be given once more.
+    fresh: Instant,
+    /// At most [`DESTINATIONS_MAX`], those with the most messages.
+    rows: Vec<DestinationSummary>,
+    /// When the oldest message arrived that waits for any of all.
+    oldest: Option<u32>,
+}
 
 /// How many destinations are kept ready for answers.
 const DESTINATIONS_MAX: usize = 1000;
@@ -64,35 +71,40 @@ impl<S: Spool> Office<S> {
     }
 
     /// What is told of destinations; made anew when it is no longer fresh.
-    fn look_at_destinations<T>(&self, look: impl FnOnce(&[DestinationSummary]) -> T) -> T {
+    fn look_at_destinations<T>(&self, look: impl FnOnce(&Destinations) -> T) -> T {
         let mut kept = self.destinations.lock();
-        if kept.as_ref().is_none_or(|(until, _)| Instant::now() > *until) {
-            let begun = Instant::now();
-            let mut rows = self.outbound.state.summaries(DESTINATIONS_MAX, clock::steady());
-            for row in &mut rows {
-                let moments = [&mut row.oldest, &mut row.next_try, &mut row.suspended_until, &mut row.unreachable_since];
-                moments.into_iter().for_each(|moment| *moment = moment.map(clock::wall));
-            }
-            let fresh = (begun.elapsed() * FRESH_TIMES).min(FRESH);
-            *kept = Some((Instant::now() + fresh, rows));
+        if let Some(kept) = kept.as_ref().filter(|kept| Instant::now() <= kept.fresh) {
+            return look(kept);
         }
-        look(kept.as_ref().map_or(&[], |(_, rows)| rows))
+        let begun = Instant::now();
+        let mut rows = self.outbound.state.summaries(usize::MAX, clock::steady());
+        let oldest = rows.iter().filter_map(|row| row.oldest).min().map(clock::wall);
+        rows.truncate(DESTINATIONS_MAX);
+        for row in &mut rows {
+            let moments = [&mut row.oldest, &mut row.next_try, &mut row.suspended_until, &mut row.unreachable_since];
+            moments.into_iter().for_each(|moment| *moment = moment.map(clock::wall));
+        }
+        let fresh = Instant::now() + (begun.elapsed() * FRESH_TIMES).min(FRESH);
+        look(kept.insert(Destinations { fresh, rows, oldest }))
     }
 }
 
 impl<S: Spool> Desk for Office<S> {
     fn summary(&self) -> QueueSummary {
         let (messages, bytes, held) = self.outbound.spool.totals();
-        let (active, deferred) = self.outbound.state.standings(clock::steady());
+        let (active, deferred, tried) = self.outbound.state.standings(clock::steady());
         let oldest = self.outbound.spool.by_arrival(None, 1).first().map(second);
+        let waiting = self.look_at_destinations(|known| known.oldest);
+        let tried = tried.map(|id| second(&Arrival { moment: id, id }));
+        let oldest_on_its_way = waiting.into_iter().chain(tried).min();
         // Read one after the other: what came or went between must not make more of them than there are.
         let active = active.min(messages.saturating_sub(held));
         let deferred = deferred.min(messages.saturating_sub(held).saturating_sub(active));
-        QueueSummary { messages, bytes, active, deferred, held, oldest }
+        QueueSummary { messages, bytes, active, deferred, held, oldest, oldest_on_its_way }
     }
 
     fn destinations(&self, limit: usize) -> Vec<DestinationSummary> {
-        self.look_at_destinations(|rows| rows.iter().take(limit).cloned().collect())
+        self.look_at_destinations(|known| known.rows.iter().take(limit).cloned().collect())
     }
 
     fn ages(&self, bounds: &[u32]) -> (Vec<u64>, u64) {

@@ -69,7 +69,7 @@ fn a_message_stays_for_whoever_is_about_to_try_it() {
     assert_eq!(state.begin(message.id, second, &[Target::Recipient(1)]), Some(vec![Target::Recipient(1)]));
     let _ = state.end(message.id, second, None, NOW);
     assert!(!state.is_in_hand(message.id));
-    assert_eq!((state.flushable(NOW), state.standings(NOW)), (0, (0, 0)));
+    assert_eq!((state.flushable(NOW), state.standings(NOW)), (0, (0, 0, None)));
 }
 
 #[test]
@@ -96,6 +96,6 @@ fn a_courier_that_breaks_off_gives_back_all_that_it_has_taken() {
     state.loaded(Arc::new(message));
     state.begin(first.id, id, &[Target::Recipient(0)]).unwrap();
     let _ = state.courier_ended(id, (false, true), Some(first), &rest, NOW);
-    assert_eq!(state.standings(NOW), (0, 3));
+    assert_eq!(state.standings(NOW), (0, 3, None));
     assert!(!state.is_in_hand(first.id));
 }
