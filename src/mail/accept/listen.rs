@@ -225,11 +225,12 @@ impl Door {
     /// Says 421 into the empty send buffer of the fresh socket and closes: no task, no wait. To a client that waits for TLS
     /// there is nothing to say without a handshake, which would cost what is to be saved.
     fn turn_away(&self, stream: TcpStream, peer: Peer, full: Full, inside_tls: bool) {
-        let reason = full.words();
+        let told = self.sessions.told(full);
+        let reason = told.words();
         self.counters.sessions_refused_total.with_label_values(&[full.as_str()]).inc();
         self.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
         if !inside_tls && let Ok(mut stream) = stream.into_std() {
-            let _ = stream.write(format!("421 {} {} {reason}\r\n", full.code(), self.hostname).as_bytes());
+            let _ = stream.write(format!("421 {} {} {reason}\r\n", told.code(), self.hostname).as_bytes());
         }
         // One of ours is told by itself: it must not be hidden by a flood of others.
         let rarely = if peer.is_stranger() { &self.turned_away } else { &self.trusted_turned_away };

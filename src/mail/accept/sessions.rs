@@ -177,7 +177,7 @@ impl Sessions {
         };
         if let Some(full) = full {
             let victim = if trusted { open.longest_idle() } else { open.gives_way_to(household, now, self.grace) };
-            let full = if self.scarce { Full::Memory } else { full };
+            let full = if self.scarce && full == Full::All { Full::Memory } else { full };
             let victim = victim.filter(|_| open.displaced < DISPLACED_MAX).ok_or(full)?;
             open.displace(&victim);
         }
@@ -201,6 +201,12 @@ impl Sessions {
         }
         self.note(&open);
         Ok((Ticket(visit), full.is_some()))
+    }
+
+    /// What a client is told. Where memory is scarce strangers, too, have few places for want of it; counted they are by
+    /// themselves, because a crowd of them is no reason for more memory.
+    pub fn told(&self, full: Full) -> Full {
+        if self.scarce && full == Full::Strangers { Full::Memory } else { full }
     }
 
     fn note(&self, open: &Open) {

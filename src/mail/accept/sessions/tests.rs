@@ -129,9 +129,12 @@ async fn where_memory_is_scarce_that_is_the_reason() {
     let limits = Limits { sessions: 3, reserve: 1, scarce: true, ..Limits::default() };
     let sessions = Sessions::new(&limits);
     let _held = [stranger(&sessions, 1).unwrap(), stranger(&sessions, 1).unwrap()];
-    assert_eq!(stranger(&sessions, 1).unwrap_err(), Full::Memory);
+    let full = stranger(&sessions, 1).unwrap_err();
+    assert_eq!((full, sessions.told(full)), (Full::Strangers, Full::Memory), "a crowd of strangers does not count as want of memory");
     let trusted = sessions.enter(address(9), Source::Trusted).unwrap();
     assert!(!trusted.1, "the reserve is there");
+    let _ours: Vec<_> = (0..2).map_while(|_| sessions.enter(address(9), Source::Trusted).ok()).collect();
+    assert_eq!(sessions.enter(address(9), Source::Trusted).unwrap_err(), Full::Memory);
 }
 
 #[tokio::test]
