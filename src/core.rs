@@ -43,7 +43,6 @@ use crate::mail::outbound::Outbound;
 use crate::mail::roll::Roll;
 use crate::mail::spool;
 use crate::window::maillog::MailLog;
-use crate::window::places::ANSWERS_MAX;
 use crate::window::pulse::Pulse;
 use crate::window::repeats::Repeats;
 use crate::window::server::{Readiness, Views, Window};
@@ -192,7 +191,7 @@ async fn serve(
         views,
         counters.clone(),
         rooms::access(settings),
-        facts::facts(settings, volume, resources.answers.min(ANSWERS_MAX)),
+        facts::facts(settings, volume, &resources),
         ready,
     )
     .map_err(|error| internal("counters", &error))?;

@@ -82,9 +82,12 @@ fn live() -> u8 {
     if !failures.is_empty() && !signals.stop_has_come() {
         return give_up(&journal, &failures);
     }
-    tell_trust(&journal, settings);
     get_ready_for_children(&journal);
-    tell_resources(&journal, settings);
+    // Now the limit of open files is what the core will have.
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, _)| soft);
+    let resources = Resources::of(settings, Ceiling::find().as_ref(), files);
+    tell_trust(&journal, settings, &resources);
+    tell_resources(&journal, settings, &resources);
     let directory = if places.data_as_working_directory { settings.volume_data.as_path() } else { Path::new("/") };
     let carrier = carrier(settings, &places).map(|properties| Carrier::new(&journal, identity, directory, properties));
     let keeper = Keeper::new(settings, &journal, &signals, identity).working_in(directory);
@@ -113,20 +116,18 @@ fn tell(journal: &Journal, loaded: &Loaded, why_same: Option<String>) {
 }
 
 /// Who may relay: told when the gateways are known that mail will really leave through.
-fn tell_trust(journal: &Journal, settings: &Settings) {
+fn tell_trust(journal: &Journal, settings: &Settings, resources: &Resources) {
     let words = relay::who_may_relay(&settings.smtpd_trusted_networks, &default_gateways());
     journal.note(Severity::Info, format!("who may relay: {}", words.statement));
     words.warnings.into_iter().for_each(|warning| journal.record(Severity::Warning, warning));
-    let places = settings.session_limit - settings.sessions_reserved();
+    let places = resources.for_strangers();
     if let Some(share) = relay::gateway_share(&settings.smtpd_trusted_networks, &default_gateways(), places) {
         journal.note(Severity::Info, share);
     }
 }
 
-/// What memory and descriptors are enough for: told when the limit of open files is what the core will have.
-fn tell_resources(journal: &Journal, settings: &Settings) {
-    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, _)| soft);
-    let resources = Resources::of(settings, Ceiling::find().as_ref(), files);
+/// What memory and descriptors are enough for.
+fn tell_resources(journal: &Journal, settings: &Settings, resources: &Resources) {
     journal.note(Severity::Info, resources.words());
     if let Some(warning) = resources.warning(settings) {
         journal.record(Severity::Warning, warning);

@@ -31,13 +31,19 @@ const LOOKUP_PATIENCE: Duration = Duration::from_secs(2);
 pub struct Outlook {
     /// What a person should know although it stops nothing.
     pub notes: Vec<String>,
+    /// SMTP sessions that unknown clients may have.
+    pub places_of_strangers: u32,
     /// Why the start would end.
     pub failures: Vec<Failure>,
 }
 
 /// Looks at terminals, volumes and keys as the supervisor will.
 pub fn foresee(settings: &Settings) -> Outlook {
-    let mut outlook = Outlook::default();
+    // The supervisor raises the limit as far as it may.
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, hard)| soft.max(OPEN_FILES.min(hard)));
+    let ceiling = Ceiling::find();
+    let resources = Resources::of(settings, ceiling.as_ref(), files);
+    let mut outlook = Outlook { places_of_strangers: resources.for_strangers(), ..Outlook::default() };
     // Without a place to hear signals nothing is looked at; the supervisor would fail likewise, and say so.
     let Ok(signals) = Signals::unheard() else { return outlook };
     let identity = match Identity::of_the_core() {
@@ -63,11 +69,7 @@ pub fn foresee(settings: &Settings) -> Outlook {
     // The core reads them.
     let authorities = identity.within(|| Ok(webhook::authorities(&settings).err()));
     outlook.failures.extend(authorities.ok().flatten());
-    let ceiling = Ceiling::find();
     outlook.failures.extend(resources::too_little(&settings, ceiling.as_ref()));
-    // The supervisor raises the limit as far as it may.
-    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, hard)| soft.max(OPEN_FILES.min(hard)));
-    let resources = Resources::of(&settings, ceiling.as_ref(), files);
     outlook.notes.extend([resources.words()].into_iter().chain(resources.warning(&settings)));
     match terminal::connect_known(&mut settings, &names) {
         Ok(notes) => outlook.notes.extend(notes),

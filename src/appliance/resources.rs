@@ -130,6 +130,11 @@ impl Resources {
         }
     }
 
+    /// SMTP sessions that unknown clients may have.
+    pub fn for_strangers(&self) -> u32 {
+        self.sessions.saturating_sub(self.reserve)
+    }
+
     /// One line for the log of the start.
     pub fn words(&self) -> String {
         let limit = match self.limit {
@@ -239,6 +244,7 @@ mod tests {
         let settings = settings();
         let few = Resources::of(&settings, None, 1024);
         assert_eq!((few.sessions, few.couriers + few.overtime, few.scarce), (264, 88, Some(Scarce::Files(1024))));
+        assert_eq!(few.for_strangers(), 212);
         let words = few.warning(&settings).unwrap();
         assert!(words.contains("1024 open files are enough for 264 SMTP sessions") && words.contains("--ulimit"), "{words}");
         let least = Resources::of(&settings, None, 32);

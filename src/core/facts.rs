@@ -1,23 +1,25 @@
 //! What the windows show of the appliance that does not change while it runs.
 
 use crate::appliance::property::{Settings, relay};
+use crate::appliance::resources::Resources;
 use crate::ground::clock;
 use crate::ground::gateway::default_gateways;
 use crate::window::parts::{Condition, Part};
+use crate::window::places::ANSWERS_MAX;
 use crate::window::server::Facts;
 use std::path::Path;
 
 /// From the properties, after everything was mounted.
-pub(super) fn facts(settings: &Settings, volume: &Path, answers_max: usize) -> Facts {
+pub(super) fn facts(settings: &Settings, volume: &Path, resources: &Resources) -> Facts {
     Facts {
         hostname: settings.hostname.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        who_may_relay: who_may_relay(settings),
+        who_may_relay: who_may_relay(settings, resources),
         terminals: terminals(settings),
         volumes: volumes(settings),
         started: clock::now(),
         data_volume: volume.to_owned(),
-        answers_max,
+        answers_max: resources.answers.min(ANSWERS_MAX),
         bounce_address: settings.bounce_address.is_some(),
         name_servers: if settings.dns_servers.is_empty() {
             "/etc/resolv.conf (or of dns_servers, once it is set)"
@@ -28,10 +30,10 @@ pub(super) fn facts(settings: &Settings, volume: &Path, answers_max: usize) -> F
 }
 
 /// The statement, and whose places are shared.
-fn who_may_relay(settings: &Settings) -> String {
+fn who_may_relay(settings: &Settings, resources: &Resources) -> String {
     let (trusted, gateways) = (&settings.smtpd_trusted_networks, default_gateways());
     let mut words = relay::who_may_relay(trusted, &gateways).statement;
-    if let Some(share) = relay::gateway_share(trusted, &gateways, settings.session_limit - settings.sessions_reserved()) {
+    if let Some(share) = relay::gateway_share(trusted, &gateways, resources.for_strangers()) {
         let mut rest = share.chars();
         words.extend([' '].into_iter().chain(rest.next().into_iter().flat_map(char::to_uppercase)));
         words += rest.as_str();

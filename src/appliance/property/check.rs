@@ -40,12 +40,11 @@ fn report(loaded: &Loaded) -> (String, bool) {
     for warning in words.warnings.iter().chain(&loaded.warnings) {
         let _ = writeln!(text, "WARNING: {warning}.");
     }
-    let settings = &loaded.settings;
-    let places = settings.session_limit - settings.sessions_reserved();
-    if let Some(note) = relay::gateway_share(&settings.smtpd_trusted_networks, &default_gateways(), places) {
+    let outlook = foresee(&loaded.settings);
+    let places = outlook.places_of_strangers;
+    if let Some(note) = relay::gateway_share(&loaded.settings.smtpd_trusted_networks, &default_gateways(), places) {
         let _ = writeln!(text, "NOTE: {note}.");
     }
-    let outlook = foresee(&loaded.settings);
     for note in outlook.notes {
         let _ = writeln!(text, "NOTE: {note}.");
     }
