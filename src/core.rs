@@ -182,7 +182,8 @@ async fn serve(
     let (close, closing) = watch::channel(false);
     let desk: Arc<dyn Desk> = Arc::new(Office::new(outbound.clone(), disk.clone()));
     let roll = Arc::new(Roll::default());
-    let intake = rooms::intake(settings, &spool, &outbound, &counters, copy, &roll, (&resources, &memory));
+    let policy = rooms::policy(settings);
+    let intake = rooms::intake((settings, &policy), &spool, &outbound, &counters, copy, &roll, (&resources, &memory));
     let intake = Arc::new(Intake { tls: tls.clone(), ..intake });
     let pulse = Pulse::open(Some(disk.clone()));
     let repeats = Repeats::open(Some(disk.as_ref()));
@@ -190,7 +191,7 @@ async fn serve(
     let window = Window::open(
         views,
         counters.clone(),
-        rooms::access(settings),
+        rooms::access(settings, &policy),
         facts::facts(settings, volume, &resources),
         ready,
     )
@@ -209,7 +210,7 @@ async fn serve(
     let smtps =
         smtps.into_iter().zip(tls.iter().cycle()).map(|(socket, tls)| accept::Listener::inside_tls(socket, tls.clone()));
     let listeners = smtp.into_iter().map(accept::Listener::plain).chain(smtps).collect();
-    let gateways = tokio::spawn(lookout::follow_gateways(intake.clone()));
+    let gateways = tokio::spawn(lookout::follow_gateways(policy));
     let sessions = tokio::spawn(inbound::serve(intake, listeners, stopping));
     drop(readiness.send_replace(Ok(())));
     let readiness = Arc::new(readiness);

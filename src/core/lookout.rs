@@ -7,7 +7,7 @@ use crate::ground::clock;
 use crate::ground::gateway::default_gateways;
 use crate::ground::memory::{Ceiling, Gauge, Level};
 use crate::ground::sys;
-use crate::mail::intake::Intake;
+use crate::mail::admit::Policy;
 use crate::mail::spool::{self, SegmentLog, SpoolError};
 use crate::window::server::{Readiness, Window};
 use crate::window::space::Alert;
@@ -110,11 +110,11 @@ pub(super) async fn follow_memory(ceiling: Option<Ceiling>, gauge: Arc<Gauge>) {
 }
 
 /// Default routes come and go with networks; none of them is ever trusted by accident.
-pub(super) async fn follow_gateways(intake: Arc<Intake<SegmentLog>>) {
+pub(super) async fn follow_gateways(policy: Arc<Policy>) {
     let mut pace = tokio::time::interval(GATEWAYS_PACE);
     loop {
         pace.tick().await;
-        intake.policy.set_gateways(default_gateways());
+        policy.set_gateways(default_gateways());
     }
 }
 

@@ -117,8 +117,13 @@ fn schedule_config(settings: &Settings, resources: &Resources) -> schedule::Conf
     }
 }
 
+/// Who may relay; one for all that ask, so that it follows the default routes everywhere.
+pub(super) fn policy(settings: &Settings) -> Arc<Policy> {
+    Arc::new(Policy::new(settings.smtpd_trusted_networks.clone(), default_gateways()))
+}
+
 pub(super) fn intake(
-    settings: &Settings,
+    (settings, policy): (&Settings, &Arc<Policy>),
     spool: &Arc<SegmentLog>,
     outbound: &Arc<Outbound<SegmentLog>>,
     counters: &Arc<Counters>,
@@ -130,7 +135,7 @@ pub(super) fn intake(
     Intake {
         spool: spool.clone(),
         onward: Box::new(move |message| onward.enqueue(message)),
-        policy: Policy::new(settings.smtpd_trusted_networks.clone(), default_gateways()),
+        policy: policy.clone(),
         rules: Rules::new(settings.hostname.clone(), settings.message_size_limit),
         rewriting: rewrite::Config {
             origin_domain: settings.origin_domain.as_ref().unwrap_or(&settings.hostname).clone(),
@@ -156,10 +161,10 @@ pub(super) fn intake(
 }
 
 /// Who may do what at `ui_port`.
-pub(super) fn access(settings: &Settings) -> Access {
+pub(super) fn access(settings: &Settings, policy: &Arc<Policy>) -> Access {
     let password = || settings.password.as_ref().map(|password| password.expose()).unwrap_or_default();
     let outside = settings.ui_url.as_ref().map(|url| url.host.as_str());
-    let policy = Policy::new(settings.smtpd_trusted_networks.clone(), default_gateways());
+    let near = policy.clone();
     let names = [settings.hostname.as_str()].into_iter().chain(outside);
     Access {
         login: settings.username.as_ref().map(|username| Login::new(username, password())),
@@ -169,7 +174,7 @@ pub(super) fn access(settings: &Settings) -> Access {
         hosts: Hosts::new(names.chain(settings.ui_hosts.iter().map(String::as_str))),
         outside: settings.ui_url.clone(),
         proxies: settings.proxy_networks.clone(),
-        near: Some(Box::new(move |address| policy.may_relay(address))),
+        near: Some(Box::new(move |address| near.may_relay(address))),
         verifier: Arc::default(),
     }
 }
@@ -178,4 +183,22 @@ fn token(account: &Account) -> Option<Token> {
     // Its hash was read when the properties were.
     let token = Token::new(&account.name, account.hash.expose()).ok()?;
     Some(token.limited(account.senders.clone(), account.networks.clone(), account.rate))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::appliance::property;
+
+    #[test]
+    fn a_gateway_that_comes_later_is_a_stranger_at_every_port() {
+        let Ok(loaded) = property::load() else { panic!("the defaults are right") };
+        let settings = Settings { smtpd_trusted_networks: vec!["10.7.0.0/16".parse().unwrap()], ..loaded.settings };
+        let policy = policy(&settings);
+        let near = access(&settings, &policy).near.unwrap();
+        let gateway = "10.7.0.1".parse().unwrap();
+        assert!(near(gateway) && policy.may_relay(gateway));
+        policy.set_gateways(vec![gateway]);
+        assert!(!near(gateway) && !policy.may_relay(gateway));
+    }
 }

@@ -27,7 +27,7 @@ pub struct Intake<S> {
     /// Serves STARTTLS, where there is a key.
     pub tls: Option<Arc<accept::Tls>>,
     /// Who may relay.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// Our name, and what a session may cost.
     pub rules: Rules,
     /// What is changed in content of clients that may relay.

@@ -82,6 +82,13 @@ impl Access {
         }
     }
 
+    /// Whether a connection has the places that are kept for our own: it comes from this machine itself (`local`), or from a
+    /// client that may relay. Behind a proxy there is anybody.
+    pub(super) fn is_own(&self, peer: IpAddr, local: bool) -> bool {
+        let near = || self.near.as_ref().is_some_and(|near| near(peer));
+        !self.proxies.iter().any(|network| network.contains(&peer)) && (local || near())
+    }
+
     /// What is shown at `ui_port` to those who may see most there.
     pub(super) fn port_rights(&self) -> Rights {
         let login = self.login.as_ref();
@@ -190,6 +197,19 @@ mod tests {
         assert_eq!(rights(&access, b"Bearer shop:x", HERE).await, Some(Rights::Send));
         assert_eq!(rights(&access, b"Bearer shop:x", (HERE.0, false)).await, None);
         assert_eq!(rights(&access, b"Bearer shop:x", ("192.0.2.1".parse().unwrap(), true)).await, None);
+    }
+
+    #[test]
+    fn the_places_of_our_own_are_not_for_whoever_comes_through_a_proxy() {
+        let here = HERE.0;
+        let access = |proxies: &[&str]| Access {
+            proxies: proxies.iter().map(|text| text.parse().unwrap()).collect(),
+            near: Some(Box::new(|address| address == IpAddr::from([10, 0, 0, 7]))),
+            ..Access::default()
+        };
+        assert!(access(&[]).is_own(here, true) && access(&[]).is_own([10, 0, 0, 7].into(), false));
+        assert!(!access(&[]).is_own([10, 0, 0, 8].into(), false));
+        assert!(!access(&["127.0.0.0/8"]).is_own(here, true) && !access(&["10.0.0.0/24"]).is_own([10, 0, 0, 7].into(), false));
     }
 
     #[tokio::test]

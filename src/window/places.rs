@@ -9,6 +9,7 @@
 //! An IPv6 network of 64 bits counts as one address.
 
 use super::brake::network;
+use super::forwarded::Client;
 use crate::appliance::counter::Counters;
 use crate::ground::lock::{Guard, Level, Lock};
 use crate::ground::pace::{Bucket, Rate};
@@ -115,6 +116,7 @@ pub(super) struct Place {
 pub(super) struct Turn {
     place: Arc<Place>,
     kind: Kind,
+    own: bool,
     client: IpAddr,
     /// Of [`Places::answers`], while the answer is on its way.
     _memory: Option<OwnedSemaphorePermit>,
@@ -210,12 +212,13 @@ impl Place {
     }
 
     /// Room for a request of this connection; `None`: there is none, or the connection has just given way.
-    pub(super) fn begin(self: &Arc<Self>, kind: Kind, client: IpAddr) -> Option<Turn> {
-        let client = network(client);
+    pub(super) fn begin(self: &Arc<Self>, kind: Kind, client: Client) -> Option<Turn> {
+        // Through a proxy that nobody knows of there comes anybody as well.
+        let (own, client) = (self.own && client.direct, network(client.address));
         let mut open = self.places.lock();
         let room = match kind {
             Kind::Health => true,
-            Kind::Monitor => open.monitors[usize::from(self.own)] < MONITORS_MAX,
+            Kind::Monitor => open.monitors[usize::from(own)] < MONITORS_MAX,
             Kind::Other => {
                 let all: usize = open.requests.values().sum();
                 let own = open.requests.get(&client).copied().unwrap_or_default();
@@ -231,10 +234,10 @@ impl Place {
         (connection.busy, connection.asked) = (true, true);
         match kind {
             Kind::Health => {}
-            Kind::Monitor => open.monitors[usize::from(self.own)] += 1,
+            Kind::Monitor => open.monitors[usize::from(own)] += 1,
             Kind::Other => *open.requests.entry(client).or_default() += 1,
         }
-        Some(Turn { place: Arc::clone(self), kind, client, _memory: None })
+        Some(Turn { place: Arc::clone(self), kind, own, client, _memory: None })
     }
 }
 
@@ -276,7 +279,7 @@ impl Drop for Turn {
         }
         match self.kind {
             Kind::Health => {}
-            Kind::Monitor => open.monitors[usize::from(self.place.own)] -= 1,
+            Kind::Monitor => open.monitors[usize::from(self.own)] -= 1,
             Kind::Other => {
                 if let Some(number) = open.requests.get_mut(&self.client) {
                     *number -= 1;
@@ -307,16 +310,20 @@ mod tests {
         IpAddr::from(u32::try_from(number + (10 << 24)).unwrap().to_be_bytes())
     }
 
+    fn client(number: usize) -> Client {
+        Client { address: address(number), direct: true }
+    }
+
     #[test]
     fn who_asks_for_nothing_gives_way_to_whoever_comes() {
         let places = places();
         let asked = places.enter(address(1), false).unwrap();
-        drop(asked.begin(Kind::Other, address(1)).unwrap());
+        drop(asked.begin(Kind::Other, client(1)).unwrap());
         let silent: Vec<_> = (0..300).map(|number| places.enter(address(2 + number % 3), false).unwrap()).collect();
         assert_eq!(places.lock().connections.len(), CONNECTIONS_MAX);
-        assert!(asked.begin(Kind::Other, address(1)).is_some(), "it has asked before, and they have not");
-        assert!(silent[0].begin(Kind::Health, address(2)).is_none(), "the oldest is gone");
-        assert!(silent[299].begin(Kind::Health, address(2)).is_some());
+        assert!(asked.begin(Kind::Other, client(1)).is_some(), "it has asked before, and they have not");
+        assert!(silent[0].begin(Kind::Health, client(2)).is_none(), "the oldest is gone");
+        assert!(silent[299].begin(Kind::Health, client(2)).is_some());
         drop(silent);
         assert_eq!(places.lock().connections.len(), 1);
     }
@@ -325,43 +332,46 @@ mod tests {
     fn requests_of_one_client_leave_room_for_others_and_for_monitors() {
         let places = places();
         let enter = |number: usize| places.enter(address(number), false).unwrap();
-        let many: Vec<_> = (0..REQUESTS_PER_CLIENT_MAX).filter_map(|_| enter(1).begin(Kind::Other, address(1))).collect();
+        let many: Vec<_> = (0..REQUESTS_PER_CLIENT_MAX).filter_map(|_| enter(1).begin(Kind::Other, client(1))).collect();
         assert_eq!(many.len(), REQUESTS_PER_CLIENT_MAX);
-        assert!(enter(1).begin(Kind::Other, address(1)).is_none());
+        assert!(enter(1).begin(Kind::Other, client(1)).is_none());
         let others: Vec<_> =
-            (0..40).filter_map(|number| enter(100 + number).begin(Kind::Other, address(100 + number))).collect();
+            (0..40).filter_map(|number| enter(100 + number).begin(Kind::Other, client(100 + number))).collect();
         assert_eq!(many.len() + others.len(), REQUESTS_MAX);
-        let monitors: Vec<_> = (0..20).filter_map(|_| enter(7).begin(Kind::Monitor, address(7))).collect();
+        let monitors: Vec<_> = (0..20).filter_map(|_| enter(7).begin(Kind::Monitor, client(7))).collect();
         assert_eq!(monitors.len(), MONITORS_MAX);
         let near = places.enter(address(9), true).unwrap();
-        let of_ours = near.begin(Kind::Monitor, address(9));
+        let of_ours = near.begin(Kind::Monitor, client(9));
         assert!(of_ours.is_some(), "monitors of our own have places that strangers cannot take");
-        drop((of_ours, near));
-        assert!(enter(8).begin(Kind::Health, address(8)).is_some());
+        drop(of_ours);
+        let behind = near.begin(Kind::Monitor, Client { direct: false, ..client(9) });
+        assert!(behind.is_none(), "whoever comes through a proxy is none of ours, wherever the proxy is");
+        drop(near);
+        assert!(enter(8).begin(Kind::Health, client(8)).is_some());
         drop((many, others, monitors));
         assert!(places.lock().requests.is_empty() && places.lock().monitors == [0, 0]);
-        assert!(enter(1).begin(Kind::Other, address(1)).is_some());
+        assert!(enter(1).begin(Kind::Other, client(1)).is_some());
     }
 
     #[test]
     fn slow_readers_cannot_take_all_memory() {
         let places = places();
         let enter = |number| places.enter(address(number), false).unwrap();
-        let mut turns: Vec<_> = (0..4).filter_map(|_| enter(1).begin(Kind::Other, address(1))).collect();
+        let mut turns: Vec<_> = (0..4).filter_map(|_| enter(1).begin(Kind::Other, client(1))).collect();
         let taken: Vec<_> = turns.iter_mut().map(|turn| turn.may_answer(250 << 10)).collect();
         assert_eq!(taken, [true, true, true, false]);
-        let mut other = enter(2).begin(Kind::Other, address(2)).unwrap();
+        let mut other = enter(2).begin(Kind::Other, client(2)).unwrap();
         assert!(!other.may_answer(100 << 10) && other.may_answer(SHORT));
-        let monitor = |kind, octets| enter(3).begin(kind, address(3)).unwrap().may_answer(octets);
+        let monitor = |kind, octets| enter(3).begin(kind, client(3)).unwrap().may_answer(octets);
         assert!(monitor(Kind::Health, 100) && monitor(Kind::Monitor, 200 << 10));
         drop(turns);
-        assert!(enter(2).begin(Kind::Other, address(2)).unwrap().may_answer(700 << 10));
+        assert!(enter(2).begin(Kind::Other, client(2)).unwrap().may_answer(700 << 10));
     }
 
     #[test]
     fn an_answer_larger_than_all_memory_goes_alone() {
         let places = places();
-        let begin = |number| places.enter(address(number), false).unwrap().begin(Kind::Other, address(number)).unwrap();
+        let begin = |number| places.enter(address(number), false).unwrap().begin(Kind::Other, client(number)).unwrap();
         let (mut large, mut other) = (begin(1), begin(2));
         assert!(large.may_answer(5 << 20) && !other.may_answer(SHORT + 1));
         drop(large);

@@ -76,7 +76,7 @@ pub(super) async fn answer(
         "/metrics" | "/status" => Kind::Monitor,
         _ => Kind::Other,
     };
-    match place.begin(kind, client.address) {
+    match place.begin(kind, client) {
         Some(mut turn) => {
             let looks = matches!(*request.method(), Method::GET | Method::HEAD);
             let answer = reply(window, door, Some(place), request).await;

@@ -284,8 +284,7 @@ impl Room {
 
     fn receive(&self, guest: Guest, listener: &Listener, guests: &mut JoinSet<()>) {
         let (window, tls, stop) = (Arc::clone(&self.window), self.tls.clone(), self.stop.clone());
-        let is_near = |address| self.window.access.near.as_ref().is_some_and(|near| near(address));
-        let own = guest.is_own() || matches!(&guest, Guest::Public(_, client) if is_near(*client));
+        let own = matches!(&guest, Guest::Public(_, peer) if self.window.access.is_own(*peer, guest.is_local()));
         match (guest, listener) {
             (Guest::Public(stream, client), Listener::Public(_, places)) => match places.enter(client, own) {
                 Some(place) => drop(guests.spawn(async move {
@@ -330,7 +329,7 @@ impl Listener {
 
 impl Guest {
     /// Whether it comes from this machine: from a loopback address, or from the very address that it asks.
-    fn is_own(&self) -> bool {
+    fn is_local(&self) -> bool {
         let Self::Public(stream, _) = self else { return false };
         let (Ok(there), Ok(here)) = (stream.peer_addr(), stream.local_addr()) else { return false };
         there.ip().to_canonical().is_loopback() || there.ip() == here.ip()

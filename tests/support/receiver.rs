@@ -94,7 +94,7 @@ impl Receiver {
                 assert!(!setup.defect, "the defect that was asked for");
                 seen.lock().unwrap().push(message.id);
             }),
-            policy: Policy::new(setup.trusted.iter().map(|text| text.parse().unwrap()).collect(), Vec::new()),
+            policy: Arc::new(Policy::new(setup.trusted.iter().map(|text| text.parse().unwrap()).collect(), Vec::new())),
             rewriting: setup.rewriting,
             rules: setup.rules,
             copy: false,
