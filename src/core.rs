@@ -180,14 +180,23 @@ async fn serve(
 
     let (readiness, ready) = watch::channel::<Readiness>(Err("starting".to_owned()));
     let (close, closing) = watch::channel(false);
-    let desk: Arc<dyn Desk> = Arc::new(Office::new(outbound.clone(), disk.clone()));
+    let desk: Arc<dyn Desk> = Arc::new(Office::new(outbound.clone(), disk.clone(), memory.clone()));
     let roll = Arc::new(Roll::default());
     let policy = rooms::policy(settings);
     let intake = rooms::intake((settings, &policy), &spool, &outbound, &counters, copy, &roll, (&resources, &memory));
     let intake = Arc::new(Intake { tls: tls.clone(), ..intake });
     let pulse = Pulse::open(Some(disk.clone()));
     let repeats = Repeats::open(Some(disk.as_ref()));
-    let views = Views { desk, submission: intake.clone(), doorway: roll.clone(), history: journal, tail, pulse, repeats };
+    let views = Views {
+        desk,
+        submission: intake.clone(),
+        doorway: roll.clone(),
+        history: journal,
+        tail,
+        pulse,
+        repeats,
+        memory: memory.clone(),
+    };
     let window = Window::open(
         views,
         counters.clone(),

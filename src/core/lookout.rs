@@ -5,7 +5,7 @@ use crate::appliance::event::Severity;
 use crate::appliance::supervise::status::StatusWriter;
 use crate::ground::clock;
 use crate::ground::gateway::default_gateways;
-use crate::ground::memory::{Ceiling, Gauge, Level};
+use crate::ground::memory::{Ceiling, Gauge, Pressure};
 use crate::ground::sys;
 use crate::mail::admit::Policy;
 use crate::mail::spool::{self, SegmentLog, SpoolError};
@@ -91,17 +91,17 @@ pub(super) async fn follow_memory(ceiling: Option<Ceiling>, gauge: Arc<Gauge>) {
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         pace.tick().await;
-        let Some((used, level)) = gauge.look(&ceiling) else { continue };
+        let Some((used, pressure)) = gauge.look(&ceiling) else { continue };
         let (used, limit) = (used >> 20, ceiling.octets >> 20);
-        match level {
-            Level::Ample => {
+        match pressure {
+            Pressure::Ample => {
                 tracing::info!(target: "mta", "{used} MB of {limit} MB of memory are used; clients are served as usual")
             }
-            Level::Short => tracing::warn!(
+            Pressure::Short => tracing::warn!(
                 target: "mta",
                 "memory is short: {used} MB of {limit} MB are used; unknown clients get no session (421 4.3.2)"
             ),
-            Level::Critical => tracing::warn!(
+            Pressure::Critical => tracing::warn!(
                 target: "mta",
                 "memory is as good as used up: {used} MB of {limit} MB; nobody gets a session (421 4.3.2), new mail is answered 452 4.3.1"
             ),

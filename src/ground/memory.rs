@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// From so much of the limit on memory is [`Level::Short`], in percent.
+/// From so much of the limit on memory is [`Pressure::Short`], in percent.
 pub const SHORT_PERCENT: u64 = 85;
 
-/// From so much of the limit on it is [`Level::Critical`], in percent.
+/// From so much of the limit on it is [`Pressure::Critical`], in percent.
 pub const CRITICAL_PERCENT: u64 = 93;
 
 /// A limit above this is none: version 1 says "none" by the largest number of pages that there is.
@@ -84,7 +84,7 @@ impl Ceiling {
 /// How much memory is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum Level {
+pub enum Pressure {
     /// Enough.
     Ample = 0,
     /// Unknown clients get none of it.
@@ -93,35 +93,35 @@ pub enum Level {
     Critical = 2,
 }
 
-/// The level of the memory as it was found the last time; shared by all who ask.
+/// The pressure of the memory as it was found the last time; shared by all who ask.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicU8);
 
 impl Gauge {
-    /// As it was found the last time; [`Level::Ample`] where nobody looks.
-    pub fn level(&self) -> Level {
+    /// As it was found the last time; [`Pressure::Ample`] where nobody looks.
+    pub fn pressure(&self) -> Pressure {
         match self.0.load(Ordering::Relaxed) {
-            0 => Level::Ample,
-            1 => Level::Short,
-            _ => Level::Critical,
+            0 => Pressure::Ample,
+            1 => Pressure::Short,
+            _ => Pressure::Critical,
         }
     }
 
-    /// Looks again, and gives back the octets in use and the level when that has changed.
-    pub fn look(&self, ceiling: &Ceiling) -> Option<(u64, Level)> {
+    /// Looks again, and gives back the octets in use and the pressure when that has changed.
+    pub fn look(&self, ceiling: &Ceiling) -> Option<(u64, Pressure)> {
         let used = ceiling.in_use()?;
         let percent = used.saturating_mul(100) / ceiling.octets.max(1);
-        let level = match percent {
-            CRITICAL_PERCENT.. => Level::Critical,
-            SHORT_PERCENT.. => Level::Short,
-            _ => Level::Ample,
+        let pressure = match percent {
+            CRITICAL_PERCENT.. => Pressure::Critical,
+            SHORT_PERCENT.. => Pressure::Short,
+            _ => Pressure::Ample,
         };
-        self.set(level).then_some((used, level))
+        self.set(pressure).then_some((used, pressure))
     }
 
-    /// Notes a level; whether it is another one.
-    pub fn set(&self, level: Level) -> bool {
-        self.0.swap(level as u8, Ordering::Relaxed) != level as u8
+    /// Notes a pressure; whether it is another one.
+    pub fn set(&self, pressure: Pressure) -> bool {
+        self.0.swap(pressure as u8, Ordering::Relaxed) != pressure as u8
     }
 
     /// One that is shared.

@@ -15,6 +15,7 @@ use super::roll::Roll;
 use super::spool::{Entry, Spool, SpoolError, Writer};
 use super::telling::{self, Path, Paths};
 use crate::appliance::counter::Counters;
+use crate::ground::memory::Pressure;
 use std::sync::Arc;
 use tokio::time::Duration;
 
@@ -53,6 +54,18 @@ pub const STORAGE_PATIENCE: Duration = Duration::from_secs(30);
 pub(super) type Intaking<W> = Result<W, (Reply, Refusal)>;
 
 impl<S: Spool> Intake<S> {
+    /// Whether a mail can be taken at all.
+    ///
+    /// # Errors
+    /// What whoever has one is told.
+    pub(super) fn ready(&self) -> Result<(), (Reply, Refusal)> {
+        if self.limits.memory.pressure() == Pressure::Critical {
+            let words = "There is too little memory for a mail at the moment; try again later";
+            return Err((Reply::new(452, (4, 3, 1), words), Refusal::Memory));
+        }
+        self.spool.ready().map_err(|error| storage_refusal(&error))
+    }
+
     /// What becomes of the header section of a mail from a client that may relay.
     pub(super) fn header_section(&self, envelope: &Envelope, id: MessageId, date: &str) -> HeaderSection<'_> {
         let rewrite::Config { origin_domain, drop_headers, add_missing_headers } = &self.rewriting;
@@ -110,7 +123,7 @@ pub(super) async fn store<W: Writer>(intaking: &mut Intaking<W>, piece: &[u8]) {
 
 /// 452 4.3.1, or 451 4.3.0 while the data volume does not answer. The cause goes into our own log; strangers need not know
 /// our disks.
-pub(super) fn storage_refusal(error: &SpoolError) -> (Reply, Refusal) {
+fn storage_refusal(error: &SpoolError) -> (Reply, Refusal) {
     // The watchdog tells of it once.
     if let SpoolError::Slow(_) = error {
         return (Reply::new(451, (4, 3, 0), "The queue does not answer at the moment; try again later"), Refusal::Storage);

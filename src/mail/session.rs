@@ -7,7 +7,7 @@
 //! Source: RFC 5321 §4.5.3 (limits), §7.8 (misuse); RFC 3207 (STARTTLS); RFC 2920 (a group's replies go out together).
 
 use super::accept::{self, Conduct, Limits, Peer, Progress, Source, Stop, Wire, WireError};
-use super::intake::{Intake, storage_refusal, store};
+use super::intake::{Intake, store};
 use super::model::{Address, BodyType, Envelope, Kind, Origin, Refusal, RefusedExample, Reply, Verdict};
 use super::parse::{Command, CommandError, Content, Dialogue, Flaw, Gate, Grammar, Heard, Line, Lines, Next, Tls, write_reply};
 use super::rewrite::HeaderSection;
@@ -16,7 +16,6 @@ use super::spool::{Entry, Spool, Writer};
 use super::telling::{Asked, Path};
 use super::trace::{Client, Protocol, received};
 use crate::ground::clock;
-use crate::ground::memory::Level;
 use std::net::IpAddr;
 use tokio::time::{Duration, Instant};
 
@@ -451,16 +450,9 @@ impl<S: Spool> Gate for Gatekeeper<'_, S> {
             let text = format!("{} is stopping; try again later", self.intake.rules.hostname);
             return Verdict::Refuse(Reply::new(421, (4, 3, 2), text), Refusal::Stopping);
         }
-        if self.intake.limits.memory.level() == Level::Critical {
-            let reply = Reply::new(452, (4, 3, 1), "There is too little memory for a mail at the moment; try again later");
-            return Verdict::Refuse(reply, Refusal::Memory);
-        }
-        match self.intake.spool.ready() {
+        match self.intake.ready() {
             Ok(()) => Verdict::Accept,
-            Err(error) => {
-                let (reply, reason) = storage_refusal(&error);
-                Verdict::Refuse(reply, reason)
-            }
+            Err((reply, reason)) => Verdict::Refuse(reply, reason),
         }
     }
 

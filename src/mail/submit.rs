@@ -5,7 +5,7 @@
 //! CR LF. So what is refused there is refused here.
 //! Source: RFC 5321 §4.5.2 (stuffing), §4.5.3 (limits).
 
-use super::intake::{Intake, Intaking, storage_refusal, store};
+use super::intake::{Intake, Intaking, store};
 use super::model::{
     Address, AddressError, BodyType, Envelope, Kind, Letter, MessageId, Origin, Pieces, Refusal, RefusedExample, Reply,
     Submission, Submitted, Verdict,
@@ -35,7 +35,7 @@ impl<S: Spool> Submission for Intake<S> {
 
 impl<S: Spool> Intake<S> {
     async fn take(&self, letter: &Letter, content: Box<dyn Pieces>) -> Result<MessageId, (Reply, Refusal)> {
-        self.spool.ready().map_err(|error| storage_refusal(&error))?;
+        self.ready()?;
         if letter.recipients.len() > self.rules.recipients_limit {
             let words = format!("More than {} recipients", self.rules.recipients_limit);
             return Err((Reply::new(452, (4, 5, 3), words), Refusal::Limit));

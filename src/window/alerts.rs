@@ -13,6 +13,7 @@ use super::words::{count, counted, harmless, shorten, size, span, were};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::lock::Lock;
+use crate::ground::memory::Pressure;
 use crate::mail::model::QueueSummary;
 use recent::{Fact, Recent};
 use serde::{Deserialize, Serialize};
@@ -177,6 +178,10 @@ fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
     }
     if let Err(reason) = &*window.ready.borrow() {
         alert(true, "ready", format!("No mail is taken: {}", shorten(&harmless(reason), SHOWN)));
+    }
+    if window.views.memory.pressure() == Pressure::Critical {
+        let text = "Memory is as good as used up: new mail is put off (452) and nobody gets a session; give the container more";
+        alert(true, "memory", text.to_owned());
     }
     let (free, whole) = (i128::from(counters.disk_free_bytes.get()), i128::from(counters.disk_size_bytes.get()));
     match free * 100 {
@@ -385,7 +390,13 @@ mod tests {
     }
 
     fn waits(messages: u64, held: u64, age: u32) -> QueueSummary {
-        QueueSummary { messages, held, oldest: Some(10_000 - age), oldest_on_its_way: (messages > held).then(|| 10_000 - age), ..QueueSummary::default() }
+        QueueSummary {
+            messages,
+            held,
+            oldest: Some(10_000 - age),
+            oldest_on_its_way: (messages > held).then(|| 10_000 - age),
+            ..QueueSummary::default()
+        }
     }
 
     #[test]

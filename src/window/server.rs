@@ -25,6 +25,7 @@ use super::words::size;
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::log::Tail;
+use crate::ground::memory::Gauge;
 use crate::ground::tls::Presenter;
 use crate::mail::model::{Desk, Doorway, History, Submission};
 use hyper::server::conn::http1;
@@ -111,6 +112,8 @@ pub struct Views {
     pub pulse: Pulse,
     /// The keys of mail that programs handed in.
     pub repeats: Repeats,
+    /// Whether memory is left.
+    pub memory: Arc<Gauge>,
 }
 
 /// The windows' common ground.

@@ -27,6 +27,8 @@ use support::tls::{believing, self_signed};
 /// Argon2 with 64 MiB.
 const HASH_OF_64_MB: &str = "$argon2id$v=19$m=65536,t=1,p=1$c2FsdHNhbHRzYWx0$/e3GcjItmBpwkaDcmKKe9jJxL2dVDYkrKlSB+bgh9Gw";
 
+const KIND: &str = "Content-Type: message/rfc822\r\n";
+
 const MEGABYTES: u64 = 96;
 /// With those that send and a few to spare: as many as `session_limit`.
 const ADDRESSES: usize = 5;
@@ -151,6 +153,46 @@ fn a_thousand_sessions_within_data_large_mails_and_viewers_fit_the_least_memory(
 }
 
 #[test]
+fn while_memory_is_used_up_no_way_takes_mail_and_the_page_says_so() {
+    let group = Group::new(MEGABYTES);
+    let appliance = group.inside(|| Appliance::start(&[("MTA_SMART_RELAY", "127.0.0.1:9")]));
+    let post = || appliance.post("/api/v1/messages?from=a%40here.example&to=b%40there.example", KIND, b"Subject: x\n\nx\n");
+    assert_eq!(post().0, "201");
+    let tool = |words: &[&str]| {
+        let output = appliance.command(&[&["queue"], words].concat()).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let pairs = appliance.path("run").join("pairs");
+    let directory = pairs.to_str().unwrap();
+    let export = || match tool(&["export", directory, "--all", "--move"]) {
+        (true, _) => Ok(()),
+        (false, said) => Err(said),
+    };
+    until("a mail moves out", export);
+    let alert = || {
+        let status = appliance.api("status");
+        status["alerts"].as_array().unwrap().iter().find(|alert| alert["text"].as_str().unwrap().contains("Memory")).cloned()
+    };
+    assert_eq!(alert(), None);
+    let mut client = Client::hello(appliance.smtp);
+    // Others in the same group use what is left.
+    let ballast = group.inside(|| vec![1_u8; ((MEGABYTES - 5 - group.used()) << 20) as usize]);
+    until("memory is used up", || alert().filter(|alert| alert["grave"] == true).ok_or("no alert".to_owned()));
+    client.ask("MAIL FROM:<a@here.example>", "452 4.3.1 There is too little memory");
+    let (status, body) = post();
+    assert!(status == "503" && body.contains("452 4.3.1 There is too little memory"), "{status} {body}");
+    let (imported, said) = tool(&["import", directory]);
+    assert!(!imported && said.contains("too little memory"), "{said}");
+    drop(ballast);
+    until("there is memory again", || alert().map_or(Ok(()), |alert| Err(alert.to_string())));
+    client.ask("MAIL FROM:<a@here.example>", "250 ");
+    assert_eq!(post().0, "201");
+    assert_eq!(tool(&["import", directory]).0, true);
+    assert_eq!((appliance.counter("mta_mqueue_messages"), group.killed()), (2, 0));
+}
+
+#[test]
 fn a_hash_that_does_not_fit_the_memory_stops_the_start_and_says_what_to_do() {
     let mut appliance = Appliance::start(&[("MTA_USERNAME", "anna"), ("MTA_PASSWORD", HASH_OF_64_MB)]);
     assert_eq!(appliance.stop(), 143);
@@ -173,6 +215,8 @@ fn sessions_that_there_are_no_descriptors_for_are_told_at_the_start() {
     let output = limited(&appliance.command(&["check"]), 1024).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("session_limit=1000, and 1024 open files are enough for 264 SMTP sessions"), "{said}");
+    // Told where this machine has a default gateway.
+    assert!(!said.contains("all 800 places") && (!said.contains(" places of ") || said.contains("all 212 places")), "{said}");
     appliance.set(&[("MTA_SESSION_LIMIT", "264")]);
     let output = limited(&appliance.command(&["check"]), 1024).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);

@@ -10,7 +10,7 @@ mod flood;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
-use postern::ground::memory::Level;
+use postern::ground::memory::Pressure;
 use postern::mail::accept::Limits;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpStream};
@@ -137,17 +137,17 @@ fn while_memory_is_short_strangers_hear_so_and_trusted_clients_send() {
     let memory = limits.memory.clone();
     let receiver = receiver(limits);
     let refused = || receiver.counters.sessions_refused_total.with_label_values(&["memory"]).get();
-    memory.set(Level::Short);
+    memory.set(Pressure::Short);
     assert!(told(connect_from(2, receiver.address)).starts_with("421 4.3.2 mta.example Too little memory"));
     let mut client = Client::hello(receiver.address);
     client.begin();
     client.send("Subject: x\r\n\r\n.\r\n");
     client.expect("250 2.0.0 ");
     assert_eq!(refused(), 1);
-    memory.set(Level::Critical);
+    memory.set(Pressure::Critical);
     client.ask("MAIL FROM:<a@client.example>", "452 4.3.1 There is too little memory");
     assert!(told(connect_from(1, receiver.address)).starts_with("421 4.3.2 "));
-    memory.set(Level::Ample);
+    memory.set(Pressure::Ample);
     client.ask("MAIL FROM:<a@client.example>", "250 ");
     assert_eq!((refused(), receiver.counters.refused_total.with_label_values(&["memory"]).get()), (2, 1));
 }

@@ -6,6 +6,7 @@ use postern::appliance::counter::Counters;
 use postern::ground::clock;
 use postern::ground::disk::{Disk, Volume};
 use postern::ground::log::Tail;
+use postern::ground::memory::Gauge;
 use postern::mail::journal::{self, Journal, Masking};
 use postern::mail::model::{Message, Refusal};
 use postern::mail::roll::Roll;
@@ -38,6 +39,7 @@ pub struct TestWindow {
     pub roll: Arc<Roll>,
     pub tail: Arc<Tail>,
     pub journal: Arc<Journal>,
+    pub memory: Arc<Gauge>,
     pub ready: watch::Sender<Readiness>,
     pub stop: watch::Sender<bool>,
     pub tasks: Vec<JoinHandle<()>>,
@@ -152,6 +154,7 @@ impl TestWindow {
         let volume: Arc<dyn Disk> = Arc::new(Volume::open(directory.path()).unwrap());
         let kept = journal::Config { enabled: true, size: 1 << 20, time: Duration::from_secs(86_400), masking: Masking::None };
         let journal = Journal::open(volume, kept, Arc::clone(&counters));
+        let memory = Gauge::shared();
         let (roll, tail) = (Arc::<Roll>::default(), Arc::<Tail>::default());
         let views = Views {
             desk: asked,
@@ -161,6 +164,7 @@ impl TestWindow {
             tail: tail.clone(),
             pulse: Pulse::open(None),
             repeats: Repeats::open(None),
+            memory: memory.clone(),
         };
         let facts = Facts { answers_max, ..facts(directory.path()) };
         let window = Window::open(views, Arc::clone(&counters), access, facts, readiness).unwrap();
@@ -172,7 +176,7 @@ impl TestWindow {
             tokio::spawn(serve_public(Arc::clone(&window), vec![public], None, stopping.clone())),
             tokio::spawn(serve_control(Arc::clone(&window), control, stopping)),
         ];
-        Self { address, socket, window, counters, desk, roll, tail, journal, ready, stop, tasks, _directory: directory }
+        Self { address, socket, window, counters, desk, roll, tail, journal, memory, ready, stop, tasks, _directory: directory }
     }
 
     pub fn url(&self, path: &str) -> String {

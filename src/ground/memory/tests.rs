@@ -89,9 +89,9 @@ fn the_gauge_tells_changes_only() {
         gauge.look(&ceiling)
     };
     assert_eq!(look(500_000), None);
-    assert_eq!(look(850_000), Some((850_000, Level::Short)));
+    assert_eq!(look(850_000), Some((850_000, Pressure::Short)));
     assert_eq!(look(860_000), None);
-    assert_eq!(look(930_000), Some((930_000, Level::Critical)));
-    assert_eq!(gauge.level(), Level::Critical);
-    assert_eq!(look(100_000), Some((100_000, Level::Ample)));
+    assert_eq!(look(930_000), Some((930_000, Pressure::Critical)));
+    assert_eq!(gauge.pressure(), Pressure::Critical);
+    assert_eq!(look(100_000), Some((100_000, Pressure::Ample)));
 }

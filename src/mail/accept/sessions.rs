@@ -11,7 +11,7 @@
 
 use super::{Limits, Source};
 use crate::ground::lock::{Guard, Lock};
-use crate::ground::memory::{Gauge, Level};
+use crate::ground::memory::{Gauge, Pressure};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -168,9 +168,9 @@ impl Sessions {
             return Err(Full::Address);
         }
         let trusted = source == Source::Trusted;
-        let level = self.memory.level();
+        let pressure = self.memory.pressure();
         let full = match () {
-            () if level == Level::Critical || level == Level::Short && !trusted => Some(Full::Memory),
+            () if pressure == Pressure::Critical || pressure == Pressure::Short && !trusted => Some(Full::Memory),
             () if !trusted && open.strangers >= self.strangers_limit => Some(Full::Strangers),
             () if open.all >= self.limit => Some(Full::All),
             () => None,

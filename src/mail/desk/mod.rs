@@ -18,6 +18,7 @@ use super::spool::{Arrival, Spool, SpoolError};
 use crate::ground::clock;
 use crate::ground::disk::Disk;
 use crate::ground::lock::{Level, Lock};
+use crate::ground::memory::{Gauge, Pressure};
 use pauses::Pauses;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub struct Office<S> {
     /// The groups, in the same way; the lock is held while they are made, so that they are made once.
     groups: Arc<tokio::sync::Mutex<HashMap<Grouping, (Instant, Groups)>>>,
     pauses: Arc<Pauses>,
+    memory: Arc<Gauge>,
 }
 
 /// How old an answer about groups may be.
@@ -63,11 +65,11 @@ const DESTINATIONS_MAX: usize = 1000;
 const STILL_PATIENCE: Duration = Duration::from_secs(20);
 
 impl<S: Spool> Office<S> {
-    /// The desk of this outgoing half, whose paused destinations `disk` remembers.
-    pub fn new(outbound: Arc<Outbound<S>>, disk: Arc<dyn Disk>) -> Self {
+    /// The desk of this outgoing half, whose paused destinations `disk` remembers; it takes no mail in while `memory` is used up.
+    pub fn new(outbound: Arc<Outbound<S>>, disk: Arc<dyn Disk>, memory: Arc<Gauge>) -> Self {
         let pauses = Arc::new(Pauses::open(disk));
         pauses.names().iter().for_each(|name| outbound.state.pause_destination(name, true));
-        Self { outbound, destinations: Lock::new(Level::Outer, None), groups: Arc::default(), pauses }
+        Self { outbound, destinations: Lock::new(Level::Outer, None), groups: Arc::default(), pauses, memory }
     }
 
     /// What is told of destinations; made anew when it is no longer fresh.
@@ -202,6 +204,10 @@ impl<S: Spool> Desk for Office<S> {
 
     /// In a task of its own: what is durable must be planned, whoever goes away.
     fn carry_in(&self, carried: Carried, content: Box<dyn Pieces>) -> Answer<'_, MessageId> {
+        if self.memory.pressure() == Pressure::Critical {
+            let words = "there is too little memory for a mail at the moment; try again later";
+            return Box::pin(async move { Err(DeskError::Storage(words.to_owned())) });
+        }
         let outbound = self.outbound.clone();
         let task = tokio::spawn(async move { outbound.carry_in(carried, content).await });
         Box::pin(async move {

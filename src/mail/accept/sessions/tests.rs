@@ -130,7 +130,11 @@ async fn where_memory_is_scarce_that_is_the_reason() {
     let sessions = Sessions::new(&limits);
     let _held = [stranger(&sessions, 1).unwrap(), stranger(&sessions, 1).unwrap()];
     let full = stranger(&sessions, 1).unwrap_err();
-    assert_eq!((full, sessions.told(full)), (Full::Strangers, Full::Memory), "a crowd of strangers does not count as want of memory");
+    assert_eq!(
+        (full, sessions.told(full)),
+        (Full::Strangers, Full::Memory),
+        "a crowd of strangers does not count as want of memory"
+    );
     let trusted = sessions.enter(address(9), Source::Trusted).unwrap();
     assert!(!trusted.1, "the reserve is there");
     let _ours: Vec<_> = (0..2).map_while(|_| sessions.enter(address(9), Source::Trusted).ok()).collect();
@@ -142,17 +146,17 @@ async fn while_memory_is_short_strangers_only_take_each_others_places() {
     let limits = Limits { sessions: 10, reserve: 2, ..Limits::default() };
     let sessions = Sessions::new(&limits);
     let crowd: Vec<_> = (0..3).map(|_| stranger(&sessions, 1).unwrap()).collect();
-    limits.memory.set(Level::Short);
+    limits.memory.set(Pressure::Short);
     assert_eq!(stranger(&sessions, 1).unwrap_err(), Full::Memory);
     let (other, displaces) = sessions.enter(address(2), Source::Stranger).unwrap();
     assert!(displaces && crowd[0].visit().is_displaced(), "one of the crowd gives way to another address");
     let (_trusted, displaces) = sessions.enter(address(9), Source::Trusted).unwrap();
     assert!(!displaces);
-    limits.memory.set(Level::Critical);
+    limits.memory.set(Pressure::Critical);
     let (_second, displaces) = sessions.enter(address(9), Source::Trusted).unwrap();
     assert!(displaces, "the place of a stranger");
     drop((crowd, other));
     assert_eq!(sessions.enter(address(9), Source::Trusted).unwrap_err(), Full::Memory);
-    limits.memory.set(Level::Ample);
+    limits.memory.set(Pressure::Ample);
     stranger(&sessions, 1).unwrap();
 }
