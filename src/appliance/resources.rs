@@ -42,7 +42,8 @@ const COURIER: u64 = 48 << 10;
 /// Of the connections to next hops, one in so many is for those that work beyond the others.
 const OVERTIME_PART: u32 = 3;
 
-/// A session without its input and the buffer of its content: its task, its place, what the kernel keeps.
+/// A session without its input and the buffer of its content: its task, its place, what the kernel keeps. That is 9 KB for a
+/// stranger that pours what nobody reads (`mail/accept/listen.rs`); trusted clients are trusted in this, too.
 const SESSION: u64 = 13 << 10;
 
 /// What TLS adds: its keys, and a record that has not come to its end (RFC 8446 §5.2: 16 KiB and some).

@@ -54,12 +54,12 @@ pub const STORAGE_PATIENCE: Duration = Duration::from_secs(30);
 pub(super) type Intaking<W> = Result<W, (Reply, Refusal)>;
 
 impl<S: Spool> Intake<S> {
-    /// Whether a mail can be taken at all.
+    /// Whether a mail can be taken at all. Where memory is used up, `room` may make some.
     ///
     /// # Errors
     /// What whoever has one is told.
-    pub(super) fn ready(&self) -> Result<(), (Reply, Refusal)> {
-        if self.limits.memory.pressure() == Pressure::Critical {
+    pub(super) fn ready(&self, room: impl FnOnce() -> bool) -> Result<(), (Reply, Refusal)> {
+        if self.limits.memory.pressure() == Pressure::Critical && !room() {
             let words = "There is too little memory for a mail at the moment; try again later";
             return Err((Reply::new(452, (4, 3, 1), words), Refusal::Memory));
         }

@@ -6,7 +6,7 @@
 //! refused its content is still read to the true end, so that content is never taken for commands.
 //! Source: RFC 5321 §4.5.3 (limits), §7.8 (misuse); RFC 3207 (STARTTLS); RFC 2920 (a group's replies go out together).
 
-use super::accept::{self, Conduct, Limits, Peer, Progress, Source, Stop, Wire, WireError};
+use super::accept::{self, Conduct, Limits, Peer, Progress, Source, Stop, Visit, Wire, WireError};
 use super::intake::{Intake, store};
 use super::model::{Address, BodyType, Envelope, Kind, Origin, Refusal, RefusedExample, Reply, Verdict};
 use super::parse::{Command, CommandError, Content, Dialogue, Flaw, Gate, Grammar, Heard, Line, Lines, Next, Tls, write_reply};
@@ -17,6 +17,7 @@ use super::telling::{Asked, Path};
 use super::trace::{Client, Protocol, received};
 use crate::ground::clock;
 use std::net::IpAddr;
+use std::sync::Arc;
 use tokio::time::{Duration, Instant};
 
 /// What is read beyond the size limit (or beyond a flaw) before a client that does not stop is cut off, in octets.
@@ -144,7 +145,8 @@ impl<'a, S: Spool> Session<'a, S> {
     async fn talk(&mut self) -> Result<Talked, Leave> {
         loop {
             let command = self.command().await?;
-            let gate = Gatekeeper { intake: self.intake, peer: self.peer.address, stopping: self.stop.borrow().is_some() };
+            let (visit, stopping) = (self.wire.visit().cloned(), self.stop.borrow().is_some());
+            let gate = Gatekeeper { intake: self.intake, peer: self.peer.address, visit, stopping };
             let asked = Asked::by(&command);
             let before = self.wire.output().len();
             let heard = self.dialogue.hear(command, &gate, self.wire.output());
@@ -441,7 +443,19 @@ fn content_deadline(content: &Content, limits: &Limits, start: Instant) -> Insta
 struct Gatekeeper<'a, S> {
     intake: &'a Intake<S>,
     peer: IpAddr,
+    visit: Option<Arc<Visit>>,
     stopping: bool,
+}
+
+impl<S> Gatekeeper<'_, S> {
+    /// Whether a stranger's session makes room for a mail of this one.
+    fn stranger_goes(&self) -> bool {
+        let goes = self.visit.as_ref().is_some_and(|visit| visit.takes_room());
+        if goes {
+            self.intake.counters.sessions_displaced_total.inc();
+        }
+        goes
+    }
 }
 
 impl<S: Spool> Gate for Gatekeeper<'_, S> {
@@ -450,7 +464,7 @@ impl<S: Spool> Gate for Gatekeeper<'_, S> {
             let text = format!("{} is stopping; try again later", self.intake.rules.hostname);
             return Verdict::Refuse(Reply::new(421, (4, 3, 2), text), Refusal::Stopping);
         }
-        match self.intake.ready() {
+        match self.intake.ready(|| self.stranger_goes()) {
             Ok(()) => Verdict::Accept,
             Err((reply, reason)) => Verdict::Refuse(reply, reason),
         }

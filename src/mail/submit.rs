@@ -35,7 +35,7 @@ impl<S: Spool> Submission for Intake<S> {
 
 impl<S: Spool> Intake<S> {
     async fn take(&self, letter: &Letter, content: Box<dyn Pieces>) -> Result<MessageId, (Reply, Refusal)> {
-        self.ready()?;
+        self.ready(|| false)?;
         if letter.recipients.len() > self.rules.recipients_limit {
             let words = format!("More than {} recipients", self.rules.recipients_limit);
             return Err((Reply::new(452, (4, 5, 3), words), Refusal::Limit));

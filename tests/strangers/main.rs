@@ -144,7 +144,15 @@ fn while_memory_is_short_strangers_hear_so_and_trusted_clients_send() {
     client.send("Subject: x\r\n\r\n.\r\n");
     client.expect("250 2.0.0 ");
     assert_eq!(refused(), 1);
+    memory.set(Pressure::Ample);
+    let stranger = Client::of(connect_from(2, receiver.address));
+    eventually("a stranger is there", || receiver.sessions() == 2);
     memory.set(Pressure::Critical);
+    client.ask("MAIL FROM:<a@client.example>", "250 ");
+    client.ask("RSET", "250 ");
+    eventually("the stranger has given way", || receiver.sessions() == 1);
+    assert_eq!(receiver.counters.sessions_displaced_total.get(), 1);
+    drop(stranger);
     client.ask("MAIL FROM:<a@client.example>", "452 4.3.1 There is too little memory");
     assert!(told(connect_from(1, receiver.address)).starts_with("421 4.3.2 "));
     memory.set(Pressure::Ample);

@@ -32,6 +32,8 @@ impl Group {
         let limits =
             if is_v1 { ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"] } else { ["memory.max", "memory.swap.max"] };
         fs::write(group.directory.join(limits[0]), (megabytes << 20).to_string()).unwrap();
+        // Version 1 counts connections only where they have a limit, and apart from all else.
+        let _ = fs::write(group.directory.join("memory.kmem.tcp.limit_in_bytes"), (1_u64 << 40).to_string());
         // Not on every kernel.
         let _ = fs::write(group.directory.join(limits[1]), if is_v1 { (megabytes << 20).to_string() } else { "0".to_owned() });
         group
@@ -57,6 +59,16 @@ impl Group {
         let text = fs::read_to_string(self.directory.join("memory.stat")).unwrap();
         let name = if self.is_v1 { "total_rss " } else { "anon " };
         text.lines().find_map(|line| line.strip_prefix(name)?.parse::<u64>().ok()).unwrap() >> 20
+    }
+
+    /// Megabytes that the kernel keeps for connections.
+    pub fn sockets(&self) -> u64 {
+        if self.is_v1 {
+            let text = fs::read_to_string(self.directory.join("memory.kmem.tcp.usage_in_bytes")).unwrap();
+            return text.trim().parse::<u64>().unwrap() >> 20;
+        }
+        let text = fs::read_to_string(self.directory.join("memory.stat")).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("sock ")?.parse::<u64>().ok()).unwrap() >> 20
     }
 
     fn enter(&self, directory: &Path) {

@@ -4,10 +4,11 @@ use super::rarely::Rarely;
 use super::{Full, Limits, Peer, Sessions, Source, Stream, Ticket, Tls, Wire};
 use crate::appliance::counter::Counters;
 use crate::mail::model::Refusal;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use std::future::Future;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -22,6 +23,14 @@ pub type Stop = watch::Receiver<Option<Instant>>;
 const BACKLOG: u32 = 1024;
 /// How long to leave a listener alone that has no file descriptor or no memory for the next connection.
 const BACK_OFF: Duration = Duration::from_millis(200);
+/// What the kernel keeps for a stranger in either direction, in octets; it takes twice as much for its own needs. Enough for a
+/// handshake of TLS and for a dialogue.
+const STRANGER_BUFFER: usize = 4096;
+
+/// Octets that a stranger may have sent when its connection is taken. A client that waits for the greeting (RFC 5321 §3.1) sends
+/// none, and one that begins with TLS its first message, which has less than half of this.
+const EARLY_MAX: usize = 8192;
+
 /// What a session may take beyond the deadline to say its last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -166,6 +175,23 @@ where
     tasks.shutdown().await;
 }
 
+/// A stranger may pour what nobody reads: the kernel keeps little of it, and little of what it does not take. Done here, and not
+/// at the listener, because that would narrow the connections of trusted clients for good (RFC 7323 §2.2: the scale of their
+/// windows is settled in the first segment).
+///
+/// # Errors
+/// More than that has come already, for which the kernel keeps what it takes.
+fn narrow(stream: &TcpStream) -> Result<(), Full> {
+    let _ = setsockopt(stream, sockopt::RcvBuf, &STRANGER_BUFFER);
+    let _ = setsockopt(stream, sockopt::SndBuf, &STRANGER_BUFFER);
+    let mut early = [0; EARLY_MAX];
+    match recv(stream.as_raw_fd(), &mut early, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+        Ok(EARLY_MAX..) => Err(Full::Early),
+        // Nothing has come yet; what else is wrong the session will find.
+        _ => Ok(()),
+    }
+}
+
 /// The connection was gone before we took it; the listener itself is well.
 fn is_passing(error: &io::Error) -> bool {
     matches!(
@@ -193,7 +219,8 @@ impl Door {
     fn admit(&self, stream: TcpStream, address: SocketAddr, inside_tls: bool) -> Option<(Wire, Peer, Guard)> {
         let canonical = address.ip().to_canonical();
         let peer = Peer { address: canonical, port: address.port(), source: (self.judge)(canonical) };
-        match self.sessions.enter(peer.address, peer.source) {
+        let narrowed = if peer.is_stranger() { narrow(&stream) } else { Ok(()) };
+        match narrowed.and_then(|()| self.sessions.enter(peer.address, peer.source)) {
             Ok((ticket, displaces)) => {
                 if displaces {
                     self.counters.sessions_displaced_total.inc();

@@ -6,7 +6,7 @@
 //! [`Limits::sessions_per_address`] from one address, except a gateway, behind which many clients may stand. The tables
 //! have an entry for each open session and no more. [`DISPLACED_MAX`] sessions that gave way may still be closing.
 //! Security: a stranger that has had no recipient accepted gives way, the longest without progress first: to a trusted
-//! client at once; to another stranger when it is from the address with the most sessions, or after
+//! client at once, and to its mail while memory is used up; to another stranger when it is from the address with the most sessions, or after
 //! [`Limits::stranger_grace`]. Octets and repeated commands are no progress, so dripping and loops keep no place.
 
 use super::{Limits, Source};
@@ -68,11 +68,13 @@ pub enum Full {
     Address,
     /// There is no memory for another one.
     Memory,
+    /// It is a stranger that has sent too much before it was greeted: the kernel has to keep that, and no client needs it.
+    Early,
 }
 
 impl Full {
     /// Every reason, for counters that must exist from the start.
-    pub const ALL: [Self; 4] = [Self::All, Self::Strangers, Self::Address, Self::Memory];
+    pub const ALL: [Self; 5] = [Self::All, Self::Strangers, Self::Address, Self::Memory, Self::Early];
 
     /// The label.
     pub fn as_str(self) -> &'static str {
@@ -81,6 +83,7 @@ impl Full {
             Self::Strangers => "strangers",
             Self::Address => "address",
             Self::Memory => "memory",
+            Self::Early => "early",
         }
     }
 
@@ -90,13 +93,14 @@ impl Full {
             Self::All | Self::Strangers => "Too many sessions; try again later",
             Self::Address => "Too many sessions from your address; try again later",
             Self::Memory => "Too little memory for another session; try again later",
+            Self::Early => "Too much was said before the greeting",
         }
     }
 
     /// The enhanced code beside 421 (RFC 3463 §3.4, §3.8): how we are, or what the client does.
     pub fn code(self) -> &'static str {
         match self {
-            Self::All | Self::Strangers | Self::Address => "4.7.0",
+            Self::All | Self::Strangers | Self::Address | Self::Early => "4.7.0",
             Self::Memory => "4.3.2",
         }
     }
@@ -322,6 +326,20 @@ impl Visit {
         if progress == Progress::Recipient {
             self.sessions.lock().unfile(self);
         }
+    }
+
+    /// Memory is used up, and this session has a mail: a stranger gives way to it where it is one of ours. `false`: it is none,
+    /// or nobody can give way.
+    pub fn takes_room(&self) -> bool {
+        if !self.trusted {
+            return false;
+        }
+        let mut open = self.sessions.lock();
+        if open.displaced >= DISPLACED_MAX {
+            return false;
+        }
+        let victim = open.longest_idle();
+        victim.inspect(|victim| open.displace(victim)).is_some()
     }
 
     /// Waits until the session has to give way: for ever where it never has to.

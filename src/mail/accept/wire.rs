@@ -86,8 +86,8 @@ impl Wire {
     }
 
     /// The session's place, where there are places to be had.
-    pub fn visit(&self) -> Option<&Visit> {
-        self.visit.as_deref()
+    pub fn visit(&self) -> Option<&Arc<Visit>> {
+        self.visit.as_ref()
     }
 
     /// Sends what is to be said, does the handshake of TLS and begins anew inside it. What was read and not taken is dropped.
