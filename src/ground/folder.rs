@@ -7,7 +7,7 @@
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, renameat};
+use nix::fcntl::{Flock, FlockArg, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs::File;
@@ -15,6 +15,9 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+
+/// Keeps others from a directory; dies with its process.
+pub struct FolderLock(#[expect(dead_code, reason = "only its end matters")] Option<Flock<OwnedFd>>);
 
 /// An open directory.
 pub struct Folder {
@@ -39,6 +42,22 @@ impl Folder {
         match std::fs::DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => Self::open(path),
+        }
+    }
+
+    /// Keeps others who ask for the same from this directory until it is dropped; `None`: another has it. Where a file system
+    /// has no locks for directories (NFS), nobody is kept out.
+    ///
+    /// # Errors
+    /// As flock(2) says.
+    pub fn lock(&self) -> io::Result<Option<FolderLock>> {
+        match Flock::lock(self.handle.try_clone()?, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(FolderLock(Some(lock)))),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, Errno::EBADF | Errno::EINVAL | Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS)) => {
+                Ok(Some(FolderLock(None)))
+            }
+            Err((_, errno)) => Err(errno.into()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Compares passwords with hashes, one at a time in the whole process.
 //!
 //! Purpose: strangers who guess must not take more memory and processor time than one hash does.
-//! Limits: [`WAITING_MAX`] comparisons wait; a login that was right costs no hash for [`REMEMBERED`]
+//! Limits: [`WAITING_MAX`] comparisons wait, of strangers [`STRANGERS_WAITING_MAX`]; a login that was right costs no hash for [`REMEMBERED`]
 //! and is told from a guess for [`RECOGNISED`]; [`KNOWN_MAX`] such logins are known.
 //! Security: what is remembered is a keyed digest (HMAC, RFC 2104) under a key that dies with the
 //! process; no password is kept.
@@ -15,8 +15,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
-/// Comparisons that wait for their turn; one more is told to come again.
+/// Comparisons of our own that wait for their turn; one more is told to come again.
 pub const WAITING_MAX: usize = 16;
+
+/// The same of strangers. One of them waits among our own at a time, so that no crowd comes before these.
+pub const STRANGERS_WAITING_MAX: usize = 12;
 
 /// How long a right login costs no hash.
 pub const REMEMBERED: Duration = Duration::from_secs(300);
@@ -52,9 +55,21 @@ pub enum Verdict {
     Busy,
 }
 
+/// Whose comparison it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Of a client that may relay by its address, or of a login that was right in the last day.
+    Own,
+    /// Of anybody else.
+    Stranger,
+}
+
 /// Compares passwords, and remembers those that fitted.
 pub struct Verifier {
     turn: Arc<Semaphore>,
+    /// One of the strangers who wait is next; the others wait behind it and not before our own.
+    stranger: Semaphore,
+    strangers_waiting: AtomicUsize,
     waiting: AtomicUsize,
     key: hmac::Key,
     known: Lock<HashMap<[u8; digest::SHA256_OUTPUT_LEN], Instant>>,
@@ -62,7 +77,14 @@ pub struct Verifier {
 
 impl Default for Verifier {
     fn default() -> Self {
-        Self { turn: Arc::new(Semaphore::new(1)), waiting: AtomicUsize::new(0), key: fresh_key(), known: Lock::default() }
+        Self {
+            turn: Arc::new(Semaphore::new(1)),
+            stranger: Semaphore::new(1),
+            strangers_waiting: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            key: fresh_key(),
+            known: Lock::default(),
+        }
     }
 }
 
@@ -79,14 +101,20 @@ impl Verifier {
 
     /// Compares a secret with what its account has; `None`: there is no such account, which takes
     /// as long as `stand_in`.
-    pub async fn compare(&self, account: Option<(&str, &Password)>, stand_in: Option<&Password>, secret: &[u8]) -> Verdict {
+    pub async fn compare(
+        &self,
+        account: Option<(&str, &Password)>,
+        stand_in: Option<&Password>,
+        secret: &[u8],
+        whose: Whose,
+    ) -> Verdict {
         let Some(password) = account.map(|(_, password)| password).or(stand_in) else { return Verdict::Wrong };
         let fits = if !password.is_hash() {
             password.fits(secret)
         } else if secret.len() > PASSWORD_MAX {
             false
         } else {
-            match self.hashed(password.clone(), secret.to_vec()).await {
+            match self.hashed(password.clone(), secret.to_vec(), whose).await {
                 Some(fits) => fits,
                 None => return Verdict::Busy,
             }
@@ -101,10 +129,15 @@ impl Verifier {
     }
 
     /// `None`: too many wait.
-    async fn hashed(&self, password: Password, secret: Vec<u8>) -> Option<bool> {
-        let waiting = Waiting::join(&self.waiting)?;
+    async fn hashed(&self, password: Password, secret: Vec<u8>, whose: Whose) -> Option<bool> {
+        let mut among_strangers = None;
+        if whose == Whose::Stranger {
+            let place = Waiting::join(&self.strangers_waiting, STRANGERS_WAITING_MAX)?;
+            among_strangers = Some((place, self.stranger.acquire().await.ok()?));
+        }
+        let waiting = Waiting::join(&self.waiting, WAITING_MAX)?;
         let turn = self.turn.clone().acquire_owned().await.ok()?;
-        drop(waiting);
+        drop((waiting, among_strangers));
         // The turn ends with the hash, also when whoever asked has gone.
         let fits = tokio::task::spawn_blocking(move || {
             let _turn = turn;
@@ -138,8 +171,8 @@ impl Verifier {
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
-    fn join(waiting: &'a AtomicUsize) -> Option<Self> {
-        let more = |number| (number < WAITING_MAX).then_some(number + 1);
+    fn join(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
+        let more = |number| (number < most).then_some(number + 1);
         waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Self(waiting))
     }
 }
@@ -175,9 +208,9 @@ mod tests {
         let (verifier, password) = (Verifier::default(), Password::of(&bcrypt::hash("s3cret", 8).unwrap()));
         let account = Some(("anna", &password));
         assert_eq!(verifier.known("anna", b"s3cret", Instant::now()), Known::No);
-        assert_eq!(verifier.compare(account, None, b"s3cret").await, Verdict::Right);
-        assert_eq!(verifier.compare(account, None, b"s3cre").await, Verdict::Wrong);
-        assert_eq!(verifier.compare(None, Some(&password), b"s3cret").await, Verdict::Wrong, "nobody's password");
+        assert_eq!(verifier.compare(account, None, b"s3cret", Whose::Own).await, Verdict::Right);
+        assert_eq!(verifier.compare(account, None, b"s3cre", Whose::Own).await, Verdict::Wrong);
+        assert_eq!(verifier.compare(None, Some(&password), b"s3cret", Whose::Own).await, Verdict::Wrong, "nobody's password");
         let now = Instant::now();
         let known = |account, secret: &[u8], later| verifier.known(account, secret, now + later);
         assert_eq!(known("anna", b"s3cret", Duration::ZERO), Known::Right);
@@ -195,13 +228,15 @@ mod tests {
         let guesses: Vec<_> = (0..60)
             .map(|n: u32| {
                 let (verifier, password) = (verifier.clone(), password.clone());
-                tokio::spawn(async move { verifier.compare(Some(("a", &password)), None, &n.to_be_bytes()).await })
+                tokio::spawn(
+                    async move { verifier.compare(Some(("a", &password)), None, &n.to_be_bytes(), Whose::Stranger).await },
+                )
             })
             .collect();
         let mut busy = 0;
         for guess in guesses {
             busy += usize::from(guess.await.unwrap() == Verdict::Busy);
         }
-        assert!((60 - WAITING_MAX - 3..60).contains(&busy), "{busy} were told to come again");
+        assert!((60 - STRANGERS_WAITING_MAX - 3..60).contains(&busy), "{busy} were told to come again");
     }
 }

@@ -16,7 +16,10 @@ use super::spool::{Entry, Spool, SpoolError, Writer};
 use super::telling::{self, Path, Paths};
 use crate::appliance::counter::Counters;
 use crate::ground::memory::Pressure;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use tokio::time::Duration;
 
 /// Everything that sessions share.
@@ -114,11 +117,22 @@ impl<S: Spool> Intake<S> {
 
 /// Hands a piece to the queue, and forgets the mail when the queue cannot take it.
 pub(super) async fn store<W: Writer>(intaking: &mut Intaking<W>, piece: &[u8]) {
+    if piece.is_empty() {
+        return;
+    }
     let Ok(writer) = intaking else { return };
-    let written = tokio::time::timeout(STORAGE_PATIENCE, writer.write(piece)).await;
-    if let Err(error) = written.unwrap_or(Err(SpoolError::Slow(STORAGE_PATIENCE.as_secs()))) {
+    if let Err(error) = write_in_time(writer, piece).await {
         *intaking = Err(storage_refusal(&error));
     }
+}
+
+async fn write_in_time<W: Writer>(writer: &mut W, piece: &[u8]) -> Result<(), SpoolError> {
+    let mut writing = pin!(writer.write(piece));
+    // Most pieces go into memory at once: only one that waits for the disk is worth a timer.
+    if let Poll::Ready(written) = poll_fn(|context| Poll::Ready(writing.as_mut().poll(context))).await {
+        return written;
+    }
+    tokio::time::timeout(STORAGE_PATIENCE, writing).await.unwrap_or(Err(SpoolError::Slow(STORAGE_PATIENCE.as_secs())))
 }
 
 /// 452 4.3.1, or 451 4.3.0 while the data volume does not answer. The cause goes into our own log; strangers need not know

@@ -101,7 +101,7 @@ impl<'a, S: Spool> Session<'a, S> {
         let end = loop {
             match self.talk().await {
                 Ok(Talked::Over) => break "closed".to_owned(),
-                Ok(Talked::Secure) => match self.secure().await {
+                Ok(Talked::Secure) => match Box::pin(self.secure()).await {
                     Some(session) => self = session,
                     None => {
                         tracing::debug!(target: "mta", stranger, %client, port, end = "no TLS", "disconnect");

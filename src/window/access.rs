@@ -4,12 +4,13 @@
 //! Limits: those of [`Verifier`] (one hash at a time) and of `brake` (tries of an account from an address).
 
 use super::brake::Brake;
+use super::forwarded::Client;
 use super::hosts::Hosts;
 use super::login::{Credentials, Login};
 use super::rights::Rights;
 use super::token::Token;
 use crate::ground::password::Password;
-use crate::ground::verifier::{Known, Verdict, Verifier, same_name};
+use crate::ground::verifier::{Known, Verdict, Verifier, Whose, same_name};
 use crate::ground::web_address::WebAddress;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -95,13 +96,12 @@ impl Access {
         self.rights(login.map_or(Caller::Anybody, |login| Caller::Login(&login.username)))
     }
 
-    /// Looks at an `Authorization` header. `needed`: without one nothing is shown. `direct`: the client's address, if no proxy
-    /// stands between.
+    /// Looks at an `Authorization` header. `needed`: without one nothing is shown.
     pub(super) async fn admit(
         &self,
         brake: &Brake,
         authorization: Option<&[u8]>,
-        (client, direct): (IpAddr, bool),
+        client: Client,
         needed: bool,
     ) -> Admission<'_> {
         if self.login.is_none() && self.tokens.is_empty() {
@@ -117,28 +117,38 @@ impl Access {
         let known = if account.is_some() { self.verifier.known(name, secret, Instant::now()) } else { Known::No };
         if known != Known::Right {
             let guess = known == Known::No;
-            if guess && let Err(pause) = brake.begin(name, client, Instant::now()) {
+            if guess && let Err(pause) = brake.begin(name, client.address, Instant::now()) {
                 return Admission::Wait(pause);
             }
             let stand_in =
                 self.login.as_ref().map(|login| &login.password).or_else(|| self.tokens.first().map(Token::password));
-            match self.verifier.compare(account.map(|(name, password, _)| (name, password)), stand_in, secret).await {
-                Verdict::Right if guess => brake.right(name, client),
+            let whose = if guess && !self.is_near(client) { Whose::Stranger } else { Whose::Own };
+            let account = account.map(|(name, password, _)| (name, password));
+            match self.verifier.compare(account, stand_in, secret, whose).await {
+                Verdict::Right if guess => brake.right(name, client.address),
                 // It was right in this process, whose passwords do not change: the hash only keeps the time of forgetting.
                 Verdict::Busy if known == Known::Earlier => {}
                 Verdict::Right => {}
                 Verdict::Wrong => return Admission::Wrong,
                 Verdict::Busy => {
-                    brake.taken_back(name, client);
+                    brake.taken_back(name, client.address);
                     return Admission::Busy;
                 }
             }
         }
         match account {
-            Some((_, _, Caller::Token(token))) if !token.may_come_from(direct.then_some(client)) => Admission::Wrong,
+            Some((_, _, Caller::Token(token))) if !token.may_come_from(client.direct.then_some(client.address)) => {
+                Admission::Wrong
+            }
             Some((_, _, caller)) => Admission::In(caller),
             None => Admission::Wrong,
         }
+    }
+
+    /// Whether a client is this machine or may relay by its address, and no proxy stands between.
+    pub(super) fn is_near(&self, client: Client) -> bool {
+        let near = |address| self.near.as_ref().is_some_and(|near| near(address));
+        client.direct && (client.address.is_loopback() || near(client.address))
     }
 
     /// The account of a name, whatever the secret.
@@ -157,13 +167,13 @@ mod tests {
     use super::*;
     use crate::window::base64;
 
-    const HERE: (IpAddr, bool) = (IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), true);
+    const HERE: Client = Client { address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), direct: true };
 
     fn basic(pair: &str) -> Vec<u8> {
         format!("Basic {}", base64::encode(pair.as_bytes())).into_bytes()
     }
 
-    async fn rights(access: &Access, header: &[u8], from: (IpAddr, bool)) -> Option<Rights> {
+    async fn rights(access: &Access, header: &[u8], from: Client) -> Option<Rights> {
         match access.admit(&Brake::default(), Some(header), from, true).await {
             Admission::In(caller) => Some(access.rights(caller)),
             _ => None,
@@ -195,8 +205,11 @@ mod tests {
         let token = token.limited(Vec::new(), vec!["127.0.0.0/8".parse().unwrap()], None);
         let access = Access { tokens: vec![token], ..Access::default() };
         assert_eq!(rights(&access, b"Bearer shop:x", HERE).await, Some(Rights::Send));
-        assert_eq!(rights(&access, b"Bearer shop:x", (HERE.0, false)).await, None);
-        assert_eq!(rights(&access, b"Bearer shop:x", ("192.0.2.1".parse().unwrap(), true)).await, None);
+        assert_eq!(rights(&access, b"Bearer shop:x", Client { direct: false, ..HERE }).await, None);
+        assert_eq!(
+            rights(&access, b"Bearer shop:x", Client { address: "192.0.2.1".parse().unwrap(), direct: true }).await,
+            None
+        );
     }
 
     #[test]
@@ -225,5 +238,29 @@ mod tests {
             assert!(matches!(ask("operator:s3cret").await, Admission::In(_)));
         }
         assert_eq!(waits, 15);
+    }
+    #[tokio::test(flavor = "multi_thread")]
+    async fn guesses_from_many_addresses_keep_nobody_out_who_is_near() {
+        let hash = bcrypt::hash("s3cret", 8).unwrap();
+        let access = Arc::new(Access { login: Some(Login::new("operator", &hash)), ..Access::default() });
+        let brake = Arc::new(Brake::default());
+        let guesses: Vec<_> = (0..200u32)
+            .map(|n| {
+                let (access, brake) = (access.clone(), brake.clone());
+                let stranger = Client { address: IpAddr::from((0xc633_0000 | n).to_be_bytes()), direct: true };
+                tokio::spawn(async move {
+                    let guess = basic(&format!("operator:{n}"));
+                    matches!(access.admit(&brake, Some(&guess), stranger, true).await, Admission::Busy)
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        let right = access.admit(&brake, Some(&basic("operator:s3cret")), HERE, true).await;
+        assert!(matches!(right, Admission::In(_)));
+        let mut busy = 0;
+        for guess in guesses {
+            busy += u32::from(guess.await.unwrap());
+        }
+        assert!(busy > 100, "{busy}: there was no crowd");
     }
 }

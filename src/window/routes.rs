@@ -22,6 +22,9 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+/// Octets of a path in the line about a wrong login: it is whatever a stranger likes.
+const LOGGED_PATH_MAX: usize = 80;
+
 /// Through which door a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Door {
@@ -317,13 +320,15 @@ impl<'a> Visit<'a> {
         let access = &window.access;
         let needed = access.login.is_some() || need == Need::Send;
         let authorization = self.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        match access.admit(&window.brake, authorization, (client.address, client.direct), needed).await {
+        match access.admit(&window.brake, authorization, client, needed).await {
             Admission::In(caller) => Ok(caller),
             Admission::NotAsked => Err(self.unauthorized()),
             Admission::Wrong => {
                 window.counters.window_logins_refused_total.inc();
-                let (client, path) = (client.address, self.path);
-                tracing::warn!(target: "mta", %client, path, "a wrong user name, password or token for the stats UI");
+                let (stranger, client) = (!access.is_near(client), client.address);
+                let path = &self.path[..self.path.floor_char_boundary(LOGGED_PATH_MAX)];
+                let words = "a wrong user name, password or token for the stats UI";
+                tracing::warn!(target: "mta", stranger, %client, path, "{words}");
                 Err(self.unauthorized())
             }
             Admission::Wait(pause) => {

@@ -11,4 +11,5 @@ mod interrupted;
 mod journey;
 mod letters;
 mod strangers;
+mod together;
 mod verify;

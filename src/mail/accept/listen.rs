@@ -243,10 +243,14 @@ impl Door {
     /// The handshake, where the session begins with it; `None` when it failed, or the appliance stops.
     async fn dress(&self, wire: Wire, peer: Peer, tls: Option<Arc<Tls>>, mut stop: Stop) -> Option<Wire> {
         let Some(tls) = tls else { return Some(wire) };
-        tokio::select! {
-            wire = wire.secure(&tls, peer, &self.limits) => wire,
-            _ = draining(&mut stop) => None,
-        }
+        // In a place of its own: sessions without TLS do not carry the room for a handshake.
+        Box::pin(async move {
+            tokio::select! {
+                wire = wire.secure(&tls, peer, &self.limits) => wire,
+                _ = draining(&mut stop) => None,
+            }
+        })
+        .await
     }
 
     /// Says 421 into the empty send buffer of the fresh socket and closes: no task, no wait. To a client that waits for TLS

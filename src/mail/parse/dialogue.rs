@@ -87,18 +87,20 @@ pub struct Dialogue<'a> {
     errors: usize,
     mails: usize,
     chatter: usize,
+    /// The last MAIL was put off: clients that pipeline say RCPT and DATA all the same, which is no error of theirs.
+    put_off: bool,
 }
 
 impl<'a> Dialogue<'a> {
     /// A session that has not said anything yet.
     pub fn new(rules: &'a Rules, tls: Tls) -> Self {
-        Self { rules, tls, hello: None, mail: None, errors: 0, mails: 0, chatter: 0 }
+        Self { rules, tls, hello: None, mail: None, errors: 0, mails: 0, chatter: 0, put_off: false }
     }
 
     /// The dialogue after the handshake: it knows nothing of what was said before (RFC 3207 §4.2) but how much that was, so that
     /// nobody gets a limit twice.
     pub fn inside_tls(self) -> Self {
-        Self { tls: Tls::On, hello: None, mail: None, ..self }
+        Self { tls: Tls::On, hello: None, mail: None, put_off: false, ..self }
     }
 
     /// Says the greeting.
@@ -193,7 +195,8 @@ impl<'a> Dialogue<'a> {
 
     /// 421 ends the session (RFC 5321 §3.8), and so do too many permanent refusals.
     fn refuse(&mut self, reply: Reply, reason: Refusal, out: &mut Vec<u8>) -> Heard {
-        self.errors += usize::from(reply.class() == Class::Permanent);
+        let follows = self.put_off && reply.code == 503;
+        self.errors += usize::from(reply.class() == Class::Permanent && !follows);
         let over = self.errors >= self.rules.errors_limit;
         if over {
             write_reply(out, &Reply::new(421, (4, 7, 0), "Too many errors; closing"));
@@ -205,6 +208,7 @@ impl<'a> Dialogue<'a> {
     }
 
     fn begin(&mut self, mail: Mail, gate: &impl Gate) -> Result<Reply, (Reply, Refusal)> {
+        self.put_off = false;
         if self.hello.is_none() {
             return Err(out_of_order("Say EHLO or HELO first"));
         }
@@ -222,6 +226,7 @@ impl<'a> Dialogue<'a> {
             return Err(needs_smtputf8());
         }
         if let Verdict::Refuse(reply, reason) = gate.mail() {
+            self.put_off = reply.class() == Class::Temporary;
             return Err((reply, reason));
         }
         self.mails += 1;
@@ -405,6 +410,34 @@ mod tests {
         assert_eq!(dialogue.hello(), ("", false));
         assert!(!say(&mut dialogue, "EHLO y").contains("STARTTLS"));
         assert!(say(&mut dialogue, "nonsense").starts_with("421 4.7.0"), "one error more than the session may make");
+    }
+
+    #[test]
+    fn a_client_that_pipelines_does_not_err_while_its_mail_is_put_off() {
+        struct Full;
+        impl Gate for Full {
+            fn mail(&self) -> Verdict {
+                Verdict::Refuse(Reply::new(452, (4, 3, 1), "Full"), Refusal::Storage)
+            }
+            fn recipient(&self, _: &Address) -> Verdict {
+                Verdict::Accept
+            }
+        }
+        let rules = rules();
+        let mut dialogue = Dialogue::new(&rules, Tls::Absent);
+        let mut code = |line: &str| {
+            let mut out = Vec::new();
+            dialogue.hear(Command::parse(line.as_bytes()), &Full, &mut out);
+            String::from_utf8(out).unwrap()[..3].to_owned()
+        };
+        code("EHLO x");
+        for _ in 0..2 * rules.errors_limit {
+            assert_eq!(["MAIL FROM:<a@b>", "RCPT TO:<c@d>", "DATA"].map(&mut code), ["452", "503", "503"]);
+        }
+        for _ in 1..rules.errors_limit {
+            assert_eq!(code("nonsense"), "500");
+        }
+        assert_eq!(code("nonsense"), "421");
     }
 
     #[test]

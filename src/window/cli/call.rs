@@ -1,6 +1,7 @@
 //! Calls to the core over its control socket.
 
-use super::{EX_DATAERR, EX_NOINPUT, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, Trouble};
+use super::{EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, Trouble};
+use crate::ground::folder::{Folder, FolderLock};
 use crate::ground::not_ready;
 use crate::mail::model::MessageId;
 use crate::window::answer::Content;
@@ -42,6 +43,19 @@ pub(super) struct Core {
 }
 
 impl Core {
+    /// Lets one move out of this queue go on at a time: two would hold, write and delete the same messages, and each would have
+    /// a pair of them.
+    pub(super) fn only_move(&self) -> Result<FolderLock, Trouble> {
+        let run_dir = self.socket.parent().unwrap_or(Path::new("/"));
+        let locked = Folder::open(run_dir).and_then(|folder| folder.lock());
+        let locked = locked
+            .map_err(|error| Trouble::new(EX_NOPERM, format!("cannot lock {} for the move: {error}", run_dir.display())))?;
+        locked.ok_or_else(|| {
+            let words = "another 'postern queue export --move' is under way here; repeat the command when it has ended";
+            Trouble::new(EX_TEMPFAIL, words)
+        })
+    }
+
     /// The first of the sockets that exists and belongs to this user or to root.
     pub(super) fn find(candidates: Vec<PathBuf>) -> Result<Self, Trouble> {
         let own = nix::unistd::getuid().as_raw();

@@ -2,7 +2,7 @@
 //!
 //! A move is made so that a mail is at every moment in one of both places, and after it in one only: a mark is written, the
 //! message is held and its tries awaited, the pair is written and synced, the message is deleted, the mark is removed. Whoever
-//! is cut off anywhere in between repeats the command.
+//! is cut off anywhere in between repeats the command. One move goes on at a time ([`Core::only_move`]).
 
 use super::call::Core;
 use super::order::one_way;
@@ -244,6 +244,7 @@ pub(super) async fn online(
     out: &mut dyn Write,
     complaints: &mut dyn Write,
 ) -> Result<(), Trouble> {
+    let _alone = export.moving.then(|| core.only_move()).transpose()?;
     let store = export.open()?;
     let mut teller = Teller::new(json, out, complaints);
     let mut ids: BTreeSet<MessageId> = match export.ids.is_empty() {

@@ -5,9 +5,9 @@
 //! lost. Everything in the directory is a stranger's.
 
 use super::call::Core;
-use super::{EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_USAGE, Progress, Trouble, messages, to_json};
+use super::{EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_TEMPFAIL, EX_USAGE, Progress, Trouble, messages, to_json};
 use crate::ground::clock;
-use crate::ground::folder::Folder;
+use crate::ground::folder::{Folder, FolderLock};
 use crate::mail::model::Address;
 use crate::window::pair::{ContentView, HEAD_MAX, PairView, TargetView, VERSION, crc_text};
 use crate::window::words::{count, harmless};
@@ -175,6 +175,8 @@ struct Desk<'a> {
     given: Option<Given>,
     folder: Folder,
     imported: Folder,
+    /// Two imports of one directory would take each mail twice.
+    _lock: FolderLock,
 }
 
 impl<'a> Desk<'a> {
@@ -184,13 +186,19 @@ impl<'a> Desk<'a> {
             let code = if error.kind() == io::ErrorKind::PermissionDenied { EX_NOPERM } else { EX_NOINPUT };
             Trouble::new(code, format!("cannot read {shown}: {error}"))
         })?;
+        let lock = folder.lock().map_err(|error| Trouble::new(EX_NOINPUT, format!("cannot lock {shown}: {error}")))?;
+        let Some(lock) = lock else {
+            let words =
+                format!("another 'postern queue import' takes the mail of {shown}; repeat the command when it has ended");
+            return Err(Trouble::new(EX_TEMPFAIL, words));
+        };
         let imported = folder.inner(IMPORTED).map_err(|error| {
             let words = format!(
                 "cannot keep imported mail in {shown}/{IMPORTED}: {error}; the directory must be writable, or mail would come in twice"
             );
             Trouble::new(EX_CANTCREAT, words)
         })?;
-        Ok(Self { core, import, given: import.given()?, folder, imported })
+        Ok(Self { core, import, given: import.given()?, folder, imported, _lock: lock })
     }
 
     fn unreadable(&self, error: &io::Error) -> Trouble {
