@@ -145,10 +145,9 @@ impl Access {
         }
     }
 
-    /// Whether a client is this machine or may relay by its address, and no proxy stands between.
+    /// Whether a client is one of our own, and no proxy stands between.
     pub(super) fn is_near(&self, client: Client) -> bool {
-        let near = |address| self.near.as_ref().is_some_and(|near| near(address));
-        client.direct && (client.address.is_loopback() || near(client.address))
+        client.direct && self.is_own(client.address, client.address.is_loopback())
     }
 
     /// The account of a name, whatever the secret.
@@ -214,7 +213,7 @@ mod tests {
 
     #[test]
     fn the_places_of_our_own_are_not_for_whoever_comes_through_a_proxy() {
-        let here = HERE.0;
+        let here = HERE.address;
         let access = |proxies: &[&str]| Access {
             proxies: proxies.iter().map(|text| text.parse().unwrap()).collect(),
             near: Some(Box::new(|address| address == IpAddr::from([10, 0, 0, 7]))),
