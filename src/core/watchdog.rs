@@ -95,6 +95,7 @@ pub(super) fn watch(
             }
             let passed = last.elapsed().min(2 * PACE);
             last = Instant::now();
+            calls.turn();
             let late = turn(&mut parts, passed).or_else(|| workers.turn(passed));
             let slow = disk(&calls, &counters);
             vitals.note(late.clone().filter(|_| slow.is_none()), slow.clone());

@@ -3,7 +3,8 @@
 //! Purpose: a call to a disk that hangs does not return, and whoever made it can tell nobody. So
 //! each call is noted before it begins, and others look at the notes.
 //! In: any [`Disk`]. Out: the same, and [`Calls`].
-//! Limits: one note for each thread that is in a call.
+//! Limits: one note for each thread that is in a call. Time in which the whole process had no turn (a paused container) is no
+//! fault of the disk: whoever looks each second says so ([`Calls::turn`]), and a longer silence of his does not count.
 
 use super::{Disk, File, Space};
 use crate::ground::lock::{Guard, Level, Lock};
@@ -15,6 +16,9 @@ use std::time::{Duration, Instant};
 /// A sync or another call that takes longer than this is slow: new mail is not taken before it has
 /// returned. Healthy disks answer within milliseconds, busy network volumes within a second or two.
 pub const SLOW: Duration = Duration::from_secs(5);
+
+/// The longest time between two turns of whoever looks that counts as time of the disk.
+const TURN_MAX: Duration = Duration::from_secs(2);
 
 /// The calls that have begun and not returned.
 pub struct Calls(Lock<Running>);
@@ -30,6 +34,20 @@ struct Running {
     next: u64,
     calls: BTreeMap<u64, (Call, Instant)>,
     slow: u64,
+    /// When somebody looked last; `None`: nobody does.
+    turn: Option<Instant>,
+}
+
+impl Running {
+    /// How long a call has been running, without the time in which this process had no turn.
+    fn age(&self, since: Instant, now: Instant) -> Duration {
+        now.saturating_duration_since(since).saturating_sub(self.lost(now))
+    }
+
+    /// Time since the last turn that nobody had.
+    fn lost(&self, now: Instant) -> Duration {
+        self.turn.map_or(Duration::ZERO, |turn| now.saturating_duration_since(turn).saturating_sub(TURN_MAX))
+    }
 }
 
 /// What a call does.
@@ -58,17 +76,35 @@ impl Call {
 }
 
 impl Calls {
+    /// To be called each second by one thread: between two turns that lie further apart the whole process stood still.
+    pub fn turn(&self) {
+        self.turn_at(Instant::now());
+    }
+
+    fn turn_at(&self, now: Instant) {
+        let mut running = self.lock();
+        let lost = running.lost(now);
+        running.turn = Some(now);
+        if !lost.is_zero() {
+            running.calls.values_mut().for_each(|(_, since)| *since = (*since + lost).min(now));
+        }
+    }
+
     /// The call that has been running longest, and how long.
     pub fn oldest(&self) -> Option<(Call, Duration)> {
-        // Numbers rise with time, so the first is the oldest.
-        self.lock().calls.values().next().map(|(call, since)| (*call, since.elapsed()))
+        self.oldest_at(Instant::now(), |_| true)
     }
 
     /// The sync that has been running longest.
     pub fn oldest_sync(&self) -> Option<Duration> {
+        self.oldest_at(Instant::now(), |call| call == Call::Sync).map(|(_, age)| age)
+    }
+
+    fn oldest_at(&self, now: Instant, wanted: impl Fn(Call) -> bool) -> Option<(Call, Duration)> {
         let running = self.lock();
-        let mut syncs = running.calls.values().filter(|(call, _)| *call == Call::Sync);
-        syncs.next().map(|(_, since)| since.elapsed())
+        // Numbers rise with time, so the first is the oldest.
+        let mut calls = running.calls.values().filter(|(call, _)| wanted(*call));
+        calls.next().map(|(call, since)| (*call, running.age(*since, now)))
     }
 
     /// Syncs that took longer than [`SLOW`] and have returned.
@@ -87,7 +123,7 @@ impl Calls {
         let result = work();
         let mut running = self.lock();
         if let Some((Call::Sync, since)) = running.calls.remove(&number)
-            && since.elapsed() >= SLOW
+            && running.age(since, Instant::now()) >= SLOW
         {
             running.slow += 1;
         }
@@ -203,5 +239,21 @@ mod tests {
         calls.watch(Call::Write, || assert_eq!(calls.oldest_sync(), None));
         assert_eq!(calls.oldest(), None);
         assert_eq!(calls.slow_syncs(), 0);
+    }
+    #[test]
+    fn time_in_which_the_process_had_no_turn_is_not_the_disks() {
+        let (calls, start) = (Calls::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let age = |seconds| calls.oldest_at(at(seconds), |_| true).map(|(_, age)| age.as_secs());
+        calls.watch(Call::Sync, || {
+            assert_eq!(age(12), Some(11), "nobody looks, so all of it counts");
+            calls.turn_at(at(1));
+            assert_eq!(age(2), Some(1));
+            assert_eq!(age(60), Some(2), "before the next turn");
+            calls.turn_at(at(60));
+            assert_eq!(age(61), Some(3), "and after it");
+            (62..70).for_each(|second| calls.turn_at(at(second)));
+            assert_eq!(age(70), Some(12), "a disk that is slow is slow");
+        });
     }
 }
