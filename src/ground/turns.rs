@@ -5,7 +5,10 @@
 //! In: entries with the marks of client and sender. Out: the next one.
 //! Limits: none of its own; who has one makes room by [`Turns::displace`], which takes from those that have the most.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+
+/// Places for entries of one sender that are kept although they are empty.
+const SPARE: usize = 1024;
 
 /// The marks of a client and of a sender, by which they are told apart.
 pub type Marks = (u8, u8);
@@ -29,33 +32,68 @@ impl<T> Turns<T> {
         self.clients.entry(client).entry(sender).push_back(entry);
     }
 
+    /// An entry goes back to the front of it.
+    pub fn push_front(&mut self, (client, sender): Marks, entry: T) {
+        self.len += 1;
+        self.clients.entry(client).entry(sender).push_front(entry);
+    }
+
     /// The next one whose client and sender `may`.
     pub fn pop(&mut self, mut may: impl FnMut(Marks) -> bool) -> Option<(Marks, T)> {
         let found = self.clients.find(|client, senders| {
             senders.find(|sender, waiting| {
                 let marks = (client, sender);
-                if may(marks) { waiting.pop_front().map(|entry| (marks, entry)) } else { None }
+                if may(marks) { pop(waiting).map(|entry| (marks, entry)) } else { None }
             })
         })?;
         self.len -= 1;
         Some(found)
     }
 
+    /// The next one of these marks.
+    pub fn pop_of(&mut self, (client, sender): Marks) -> Option<T> {
+        let entry = self.clients.ask(client, |senders| senders.ask(sender, pop))?;
+        self.len -= 1;
+        Some(entry)
+    }
+
+    /// How many of these marks wait.
+    pub fn len_of(&self, (client, sender): Marks) -> usize {
+        let senders = self.clients.get(client);
+        senders.and_then(|senders| senders.get(sender)).map_or(0, VecDeque::len)
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.clients.members().flat_map(Ring::members).flatten()
+    }
+
+    /// Changes the entries of each sender, some of which may go.
+    pub fn change(&mut self, mut change: impl FnMut(&mut VecDeque<T>)) {
+        let mut len = 0;
+        self.clients.change(|senders| {
+            senders.change(|waiting| {
+                change(waiting);
+                len += waiting.len();
+            });
+        });
+        self.len = len;
+    }
+
     /// Drops the last entry of those that have the most, client first and then sender, in favour of one with these marks.
     /// `false`: nobody has more than that one would have then.
     pub fn displace(&mut self, (client, sender): Marks) -> bool {
-        let clients = &mut self.clients.members;
-        let own = clients.get(&client).map_or(0, Member::weight);
-        let most = clients.iter().map(|(mark, senders)| (senders.weight(), *mark)).max();
+        let own = self.clients.get(client).map_or(0, Member::weight);
+        let most = self.clients.members.iter().map(|(mark, senders)| (senders.weight(), *mark)).max();
         let from = most.filter(|(weight, _)| *weight > own + 1).map_or(client, |(_, mark)| mark);
-        let Some(senders) = clients.get_mut(&from).map(|senders| &mut senders.members) else { return false };
-        let own = if from == client { senders.get(&sender).map_or(0, VecDeque::len) + 1 } else { 0 };
-        let longest = senders.iter_mut().max_by_key(|(_, waiting)| waiting.len()).filter(|(_, waiting)| waiting.len() > own);
-        let Some((sender, waiting)) = longest else { return false };
+        let Ok(place) = self.clients.place(from) else { return false };
+        let senders = &mut self.clients.members[place].1;
+        let own = if from == client { senders.get(sender).map_or(0, VecDeque::len) + 1 } else { 0 };
+        let longest = senders.members.iter_mut().enumerate().max_by_key(|(_, (_, waiting))| waiting.len());
+        let Some((place, (_, waiting))) = longest.filter(|(_, (_, waiting))| waiting.len() > own) else { return false };
         self.len -= usize::from(waiting.pop_back().is_some());
         if waiting.is_empty() {
-            let sender = *sender;
-            senders.remove(&sender);
+            senders.members.remove(place);
         }
         true
     }
@@ -74,20 +112,29 @@ impl<T> Turns<T> {
 impl<T: PartialEq> Turns<T> {
     /// Whether an entry waits. Walks through all.
     pub fn contains(&self, entry: &T) -> bool {
-        self.clients.members.values().flat_map(|senders| senders.members.values()).any(|waiting| waiting.contains(entry))
+        self.iter().any(|one| one == entry)
     }
 }
 
-/// Members that take turns.
+fn pop<T>(waiting: &mut VecDeque<T>) -> Option<T> {
+    let entry = waiting.pop_front();
+    // A list that was long keeps its memory otherwise.
+    if waiting.capacity() > SPARE && waiting.len() < waiting.capacity() / 4 {
+        waiting.shrink_to(waiting.len() * 2);
+    }
+    entry
+}
+
+/// Members that take turns, in the order of their keys.
 struct Ring<V> {
     /// Who was served last.
     last: u8,
-    members: BTreeMap<u8, V>,
+    members: Vec<(u8, V)>,
 }
 
 impl<V> Default for Ring<V> {
     fn default() -> Self {
-        Self { last: u8::MAX, members: BTreeMap::new() }
+        Self { last: u8::MAX, members: Vec::new() }
     }
 }
 
@@ -99,9 +146,9 @@ trait Member {
     fn is_empty(&self) -> bool;
 }
 
-impl<V: Member> Member for Ring<V> {
+impl<V: Member + Default> Member for Ring<V> {
     fn weight(&self) -> usize {
-        self.members.values().map(Member::weight).sum()
+        self.members().map(Member::weight).sum()
     }
 
     fn is_empty(&self) -> bool {
@@ -120,27 +167,65 @@ impl<T> Member for VecDeque<T> {
 }
 
 impl<V: Member + Default> Ring<V> {
+    fn place(&self, key: u8) -> Result<usize, usize> {
+        self.members.binary_search_by_key(&key, |(key, _)| *key)
+    }
+
     fn entry(&mut self, key: u8) -> &mut V {
-        self.members.entry(key).or_default()
+        let place = self.place(key).unwrap_or_else(|place| {
+            if self.members.is_empty() {
+                // Most have one member.
+                self.members.reserve_exact(1);
+            }
+            self.members.insert(place, (key, V::default()));
+            place
+        });
+        &mut self.members[place].1
+    }
+
+    fn get(&self, key: u8) -> Option<&V> {
+        self.place(key).ok().map(|place| &self.members[place].1)
+    }
+
+    fn members(&self) -> impl Iterator<Item = &V> {
+        self.members.iter().map(|(_, member)| member)
+    }
+
+    /// Changes all members; those that are empty then are none any more.
+    fn change(&mut self, mut change: impl FnMut(&mut V)) {
+        self.members.retain_mut(|(_, member)| {
+            change(member);
+            !member.is_empty()
+        });
+    }
+
+    /// Asks one member; the next search begins behind it when it `gives` something.
+    fn ask<T>(&mut self, key: u8, gives: impl FnOnce(&mut V) -> Option<T>) -> Option<T> {
+        let place = self.place(key).ok()?;
+        let found = gives(&mut self.members[place].1)?;
+        self.was_served(place);
+        Some(found)
     }
 
     /// Asks the members in turn until one `gives` something; the next search begins behind that one.
     fn find<T>(&mut self, mut gives: impl FnMut(u8, &mut V) -> Option<T>) -> Option<T> {
-        let last = self.last;
-        let behind = |key: &u8| *key > last;
-        for wanted in [true, false] {
-            for (key, member) in self.members.iter_mut().filter(|(key, _)| behind(key) == wanted) {
-                if let Some(found) = gives(*key, member) {
-                    let (key, empty) = (*key, member.is_empty());
-                    self.last = key;
-                    if empty {
-                        self.members.remove(&key);
-                    }
-                    return Some(found);
-                }
+        let (all, first) = (self.members.len(), self.members.partition_point(|(key, _)| *key <= self.last));
+        for place in (first..all).chain(0..first) {
+            let (key, member) = &mut self.members[place];
+            if let Some(found) = gives(*key, member) {
+                self.was_served(place);
+                return Some(found);
             }
         }
         None
+    }
+
+    fn was_served(&mut self, place: usize) {
+        let (key, member) = &self.members[place];
+        self.last = *key;
+        if member.is_empty() {
+            self.members.remove(place);
+        }
     }
 }
 

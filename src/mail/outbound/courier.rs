@@ -326,7 +326,7 @@ impl<S: Spool> Courier<S> {
         } else if let Some(words) = &report.refused_us {
             let attempts = self.in_hand.map_or(0, |job| job.attempts);
             self.outbound.state.refused_us(self.destination, attempts, words, clock::steady());
-        } else if !report.reusable && self.times.begun.elapsed() >= self.standing.slow_after() {
+        } else if !report.reusable && (self.given_up || self.times.begun.elapsed() >= self.standing.dawdles_after()) {
             self.outbound.state.dawdled(self.destination, self.began(), clock::steady());
         }
     }

@@ -1,20 +1,17 @@
 //! One destination: its ready jobs and how it has been lately.
 
-use super::shares::Standing;
+use super::ready::Ready;
+use super::shares::{LIVELY_TIME, Rank, Standing};
 use super::{Job, Source};
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use tokio::sync::Notify;
-
-/// Places for ready jobs that are kept although they are empty.
-const SPARE_JOBS: usize = 1024;
 
 /// What the schedule knows of a destination.
 pub struct Destination {
     pub name: Arc<str>,
     /// Jobs that may be tried now.
-    pub ready: VecDeque<Job>,
+    pub ready: Ready,
     /// Jobs of this destination that wait for their time.
     pub deferred: u32,
     /// Jobs that couriers have taken.
@@ -25,8 +22,12 @@ pub struct Destination {
     pub idle: u32,
     /// Of these, working beyond the others: they hold no place.
     pub overtime: u32,
-    /// By whose hands the jobs came for which the couriers set out.
+    /// Of these, slow, with a place or without one.
+    pub slow: u32,
+    /// By whose hands the jobs came for which the couriers with a place set out.
     pub sources: Vec<Source>,
+    /// By whose hands the jobs came for which couriers are on their way.
+    pub coming: Vec<Source>,
     /// How it has been lately.
     pub standing: Standing,
     /// Since when it cannot be reached, seconds of the schedule's clock.
@@ -53,8 +54,6 @@ pub struct Destination {
     pub paused: bool,
     /// What the last failed try said.
     pub last_error: String,
-    /// Whether it stands in the turn.
-    pub in_turn: bool,
     /// Rings for waiting couriers.
     pub bell: Arc<Notify>,
 }
@@ -63,13 +62,15 @@ impl Destination {
     pub fn new(name: Arc<str>, window: u32) -> Self {
         Self {
             name,
-            ready: VecDeque::new(),
+            ready: Ready::default(),
             deferred: 0,
             active: 0,
             couriers: 0,
             idle: 0,
             overtime: 0,
+            slow: 0,
             sources: Vec::new(),
+            coming: Vec::new(),
             standing: Standing::New,
             down_since: None,
             window,
@@ -83,7 +84,6 @@ impl Destination {
             suspended_until: 0,
             paused: false,
             last_error: String::new(),
-            in_turn: false,
             bell: Arc::new(Notify::new()),
         }
     }
@@ -110,20 +110,46 @@ impl Destination {
         self.ready.len() > free_handed as usize && self.counted(false) < self.window
     }
 
+    /// A source that wants one courier more and does not stand in the turn; it does from now on.
+    pub fn line_up(&mut self) -> Option<Source> {
+        // Those that went home without a job come no more.
+        self.coming.truncate(self.couriers.saturating_sub(self.active + self.idle) as usize);
+        self.ready.line_up(&self.coming)
+    }
+
+    /// The next job of a courier, which has a connection (`open`) or has just set out for somebody's.
+    pub fn pop(&mut self, open: bool) -> Option<Job> {
+        let source = if open { None } else { self.coming.pop() };
+        source.and_then(|source| self.ready.pop_of(source)).or_else(|| self.ready.pop())
+    }
+
     /// Couriers that hold a place.
     pub fn placed(&self) -> u32 {
         self.couriers.saturating_sub(self.overtime)
     }
 
-    /// By whose hands the next job came.
-    pub fn source(&self) -> Source {
-        self.ready.front().map(|job| job.source).unwrap_or_default()
+    /// In which line it waits; `named`: an operator did so.
+    pub fn rank(&self, named: bool, now: u32) -> Rank {
+        let answered_lately = self.answered_at > 0 && now.saturating_sub(self.answered_at) <= LIVELY_TIME;
+        match self.standing {
+            Standing::Known if self.slow == 0 && (named || answered_lately) => Rank::Lively,
+            Standing::Known => Rank::Known,
+            Standing::New => Rank::New,
+            Standing::Suspect => Rank::Suspect,
+        }
     }
 
-    /// A list that was long keeps its memory otherwise.
-    pub fn give_memory_back(&mut self) {
-        if self.ready.capacity() > SPARE_JOBS && self.ready.len() < self.ready.capacity() / 4 {
-            self.ready.shrink_to(self.ready.len() * 2);
+    /// The client at whose cost the courier that turns out to be slow set out: one of those, where there are several.
+    pub fn payer(&self) -> u8 {
+        let slow = self.slow.saturating_sub(self.overtime) as usize;
+        self.sources.get(slow).or(self.sources.last()).map_or(0, |source| source.client)
+    }
+
+    /// One courier's place is given up, best one at the cost of this client.
+    pub fn give_up_place(&mut self, client: u8) -> Source {
+        match self.sources.iter().position(|source| source.client == client) {
+            Some(place) => self.sources.swap_remove(place),
+            None => self.sources.pop().unwrap_or_default(),
         }
     }
 

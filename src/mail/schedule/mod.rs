@@ -14,7 +14,8 @@
 //! * *Making room*: while all couriers are out and somebody waits for one, couriers without work go home, though their
 //!   connections might still have been of use.
 //! * *Shares* (`shares.rs`): no destination, client, sender or kind of destination holds all couriers; those that have never
-//!   answered wait for each other, and the slow make room for those that wait (`slow.rs`).
+//!   answered wait for each other, and the slow make room for those that wait (`slow.rs`). Mail that is held back stops none
+//!   of other sources to the same destination (`ready.rs`).
 //! * *Suspension*: an unreachable destination is left alone for a while; its mail waits without trying one by one. One that an
 //!   operator named is asked again soon, and so is one that says nothing (`silence.rs`); the first answer ends it.
 //! * *Exponential back-off with jitter*: 5 min, 10 min, … up to about an hour (by property), so that retries do not come in
@@ -27,6 +28,7 @@ mod deferred;
 mod destination;
 mod idle;
 mod places;
+mod ready;
 mod shares;
 mod silence;
 mod slow;
@@ -141,6 +143,8 @@ pub struct Schedule {
     /// Who holds the couriers, and who waits for one.
     places: Places,
     idlers: Idlers,
+    /// The last moment when somebody looked for work.
+    looked: u32,
 }
 
 impl Schedule {
@@ -157,6 +161,7 @@ impl Schedule {
             suspended: BinaryHeap::new(),
             places: Places::new(config.couriers_max, config.overtime_max),
             idlers: Idlers::default(),
+            looked: 0,
         }
     }
 
@@ -177,9 +182,8 @@ impl Schedule {
         if destination.is_left_alone(now) || destination.has_too_many(open) {
             return None;
         }
-        let job = destination.ready.pop_front()?;
+        let job = destination.pop(open)?;
         destination.active += 1;
-        destination.give_memory_back();
         Some(job)
     }
 
@@ -321,8 +325,7 @@ impl Schedule {
             let age = now.saturating_sub(job.arrived);
             age >= lifetime || (warning > 0 && !job.told && age >= warning)
         };
-        let (told, waiting) = std::mem::take(&mut destination.ready).into_iter().partition::<Vec<_>, _>(must_tell);
-        destination.ready = waiting.into();
+        let told = destination.ready.extract(must_tell);
         destination.active += u32::try_from(told.len()).unwrap_or(u32::MAX);
         told
     }
@@ -411,7 +414,7 @@ impl Schedule {
         );
         for id in touched {
             // The oldest first.
-            self.destinations[id.0 as usize].ready.make_contiguous().sort_unstable();
+            self.destinations[id.0 as usize].ready.sort();
         }
         for place in 0..self.destinations.len() {
             self.offer(DestinationId(u32::try_from(place).unwrap_or(u32::MAX)));
@@ -424,7 +427,7 @@ impl Schedule {
         let destinations = &mut self.destinations;
         self.deferred.extract(|_, job| messages.contains(&job.id), |id, _| destinations[id.0 as usize].deferred -= 1);
         for destination in &mut self.destinations {
-            destination.ready.retain(|job| !messages.contains(&job.id));
+            destination.ready.extract(|job| messages.contains(&job.id));
         }
     }
 
@@ -465,6 +468,7 @@ impl Schedule {
 
     /// Moves what has become due.
     fn tick(&mut self, now: u32) {
+        self.looked = now;
         while let Some(jobs) = self.deferred.pop_due(now) {
             for (id, job) in jobs {
                 self.destinations[id.0 as usize].deferred -= 1;
@@ -498,9 +502,12 @@ impl Schedule {
         if destination.idle > 0 {
             destination.bell.notify_one();
         }
-        if destination.is_short_handed() && !destination.in_turn {
-            destination.in_turn = true;
-            self.places.line_up(destination.standing, destination.source(), id);
+        if !destination.is_short_handed() {
+            return;
+        }
+        while let Some(source) = self.destinations[id.0 as usize].line_up() {
+            let rank = self.rank(id);
+            self.places.line_up(rank, source, id);
         }
     }
 
@@ -543,7 +550,7 @@ impl Schedule {
     /// What is known about a destination without work is worth its memory only while there are few of them.
     fn forget_if_idle(&mut self, id: DestinationId) {
         let destination = &self.destinations[id.0 as usize];
-        let idle = destination.messages() == 0 && destination.couriers == 0 && !destination.in_turn;
+        let idle = destination.messages() == 0 && destination.couriers == 0 && !destination.ready.is_in_turn();
         if idle && self.names.len() > IDLE_DESTINATIONS_MAX && self.names.remove(&destination.name).is_some() {
             if destination.standing == Standing::Known {
                 self.places.remember(destination.name.clone());

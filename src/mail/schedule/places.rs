@@ -1,6 +1,6 @@
 //! Who holds the couriers, and who gets the next one.
 
-use super::shares::{CLIENT_TIMES_FREE, SENDER_TIMES_FREE, STANDINGS, Shares, Standing};
+use super::shares::{RANKS, Rank, SLOW_PERCENT, STANDINGS, Shares, Standing};
 use super::slow::{Fate, Relieved, Slow, Slowpokes, Stage};
 use super::turn::{Source, TAGS, Turn};
 use super::{DestinationId, Schedule};
@@ -36,9 +36,10 @@ pub struct Places {
     pub(super) senders: Box<[u32; TAGS]>,
     slow: Slowpokes,
     throttled: Throttled,
-    /// Whether somebody's share was what made others wait the last time.
-    share_is_full: bool,
-    /// Which standing is asked first next time.
+    /// Clients whose share, or a sender's of theirs, was what made their mail wait the last time; and how many couriers they have
+    /// too many for one more.
+    held: Vec<(u8, u32)>,
+    /// Which rank is asked first next time.
     first: usize,
     remembered: HashSet<Arc<str>>,
     marks: RandomState,
@@ -54,7 +55,7 @@ impl Places {
             senders: Box::new([0; TAGS]),
             slow: Slowpokes::default(),
             throttled: Throttled::default(),
-            share_is_full: false,
+            held: Vec::new(),
             first: 0,
             remembered: HashSet::new(),
             marks: RandomState::new(),
@@ -78,7 +79,7 @@ impl Places {
 
     /// Destinations that wait for a courier.
     pub fn waiting(&self, standing: Standing) -> usize {
-        self.turn.len(standing)
+        self.lined_up(standing)
     }
 
     /// How often who was held back.
@@ -93,16 +94,21 @@ impl Places {
 
     /// Whether a place that is given up helps somebody who waits: all are taken, or a share grows with those that are free.
     pub(super) fn are_short(&self) -> bool {
-        self.share_is_full || self.are_taken()
+        !self.held.is_empty() || self.are_taken()
     }
 
     /// How many destinations want a courier.
     pub(super) fn wanted(&self) -> usize {
-        Standing::ALL.into_iter().map(|standing| self.turn.len(standing)).sum()
+        Rank::ALL.into_iter().map(|rank| self.turn.len(rank)).sum()
     }
 
-    pub(super) fn line_up(&mut self, standing: Standing, source: Source, id: DestinationId) {
-        self.turn.push(standing, source, id);
+    /// The same, of this standing.
+    fn lined_up(&self, standing: Standing) -> usize {
+        Rank::ALL.into_iter().filter(|rank| rank.standing() == standing).map(|rank| self.turn.len(rank)).sum()
+    }
+
+    pub(super) fn line_up(&mut self, rank: Rank, source: Source, id: DestinationId) {
+        self.turn.push(rank, source, id);
     }
 
     pub(super) fn remember(&mut self, name: Arc<str>) {
@@ -149,42 +155,60 @@ impl Places {
     }
 
     /// The next in turn that its shares allow one courier more, and by whose hands its job came.
-    fn next(&mut self) -> Option<(Standing, Source, DestinationId)> {
-        self.share_is_full = false;
-        for step in 0..STANDINGS {
-            let standing = Standing::ALL[(self.first + step) % STANDINGS];
-            if self.turn.len(standing) == 0 {
+    fn next(&mut self) -> Option<(Rank, Source, DestinationId)> {
+        self.held.clear();
+        for step in 0..RANKS {
+            let rank = Rank::ALL[(self.first + step) % RANKS];
+            if self.turn.len(rank) == 0 {
                 continue;
             }
-            if !self.has_room(standing) {
+            if !self.has_room(rank.standing()) {
                 self.throttled.standing += 1;
                 continue;
             }
             let (mut by_client, mut by_sender) = (false, false);
-            let (clients, senders) = (&self.clients, &self.senders);
-            let free = self.free(standing);
-            let next = self.turn.pop(standing, |source| {
-                let client_full = clients[usize::from(source.client)] >= CLIENT_TIMES_FREE.saturating_mul(free);
-                let sender_full = senders[usize::from(source.sender)] >= SENDER_TIMES_FREE.saturating_mul(free);
-                by_client |= client_full;
-                by_sender |= sender_full;
-                !client_full && !sender_full
+            let (free, (client_times, sender_times)) = (self.free(rank.standing()), rank.times_free());
+            let (clients, senders, held) = (&self.clients, &self.senders, &mut self.held);
+            let beyond = |count: u32, times: u32| (count + 1).saturating_sub(times.saturating_mul(free));
+            let next = self.turn.pop(rank, |source| {
+                let client = beyond(clients[usize::from(source.client)], client_times);
+                let sender = beyond(senders[usize::from(source.sender)], sender_times);
+                by_client |= client > 0;
+                by_sender |= sender > 0;
+                let too_many = client.max(sender);
+                // One after the other: the turn asks all senders of a client before the next one.
+                if too_many > 0 && held.last().is_none_or(|(last, _)| *last != source.client) {
+                    held.push((source.client, too_many));
+                }
+                too_many == 0
             });
-            self.share_is_full |= by_client || by_sender;
             self.throttled.client += u64::from(by_client);
             self.throttled.sender += u64::from(by_sender);
             if let Some((source, id)) = next {
-                self.first = (standing as usize + 1) % STANDINGS;
-                return Some((standing, source, id));
+                self.first = (rank as usize + 1) % RANKS;
+                return Some((rank, source, id));
             }
         }
         None
     }
 
+    /// How many slow couriers should go of a client that has so many `too_many` for more of its mail to go.
+    fn surplus_of(&self, client: u8, too_many: u32) -> u32 {
+        let leaving = self.slow.leaving_of(client);
+        let waiting = self.turn.waiting(client);
+        if waiting == 0 || !self.slow.can_relieve(client, &self.shares) {
+            return 0;
+        }
+        let wanted = (waiting - 1 + too_many).saturating_sub(leaving);
+        let couriers = self.clients[usize::from(client)].saturating_sub(leaving);
+        let left_alone = (couriers * SLOW_PERCENT).div_ceil(100);
+        wanted.min(self.slow.len_of(client).saturating_sub(left_alone))
+    }
+
     /// How many slow couriers of this standing should go, so that those that wait get their turn.
     fn surplus(&self, standing: Standing) -> usize {
         let leaving = self.slow.leaving(standing);
-        let own = self.turn.len(standing).saturating_sub(leaving);
+        let own = self.lined_up(standing).saturating_sub(leaving);
         let beyond = self.slow.len(standing).saturating_sub(self.shares.slow[standing as usize]);
         // Known destinations that wait count for more than new ones that are slow.
         let urgent = match standing {
@@ -192,7 +216,7 @@ impl Places {
             _ if self.has_room(Standing::Known) => 0,
             // They have all that they may have: no place that is given up would be theirs.
             _ if self.taken(Standing::Known) >= self.shares.standing[Standing::Known as usize] => 0,
-            _ => self.turn.len(Standing::Known).saturating_sub(leaving).min(self.slow.len(standing)),
+            _ => self.lined_up(Standing::Known).saturating_sub(leaving).min(self.slow.len(standing)),
         };
         own.min(beyond).max(urgent)
     }
@@ -204,8 +228,8 @@ impl Schedule {
     pub fn start(&mut self, now: u32) -> Option<DestinationId> {
         self.tick(now);
         loop {
-            while let Some((standing, source, id)) = self.places.next() {
-                if self.sets_out(id, (standing, source), now) {
+            while let Some((rank, source, id)) = self.places.next() {
+                if self.sets_out(id, (rank, source), now) {
                     return Some(id);
                 }
             }
@@ -215,30 +239,38 @@ impl Schedule {
         }
     }
 
-    /// Whether a destination that stood in line as `line` says gets a courier now.
-    fn sets_out(&mut self, id: DestinationId, line: (Standing, Source), now: u32) -> bool {
+    /// Whether a destination that stood in line for a source gets a courier now.
+    fn sets_out(&mut self, id: DestinationId, (rank, source): (Rank, Source), now: u32) -> bool {
+        let is_as_it_was = self.rank(id) == rank;
         let destination = &mut self.destinations[id.0 as usize];
-        destination.in_turn = false;
+        destination.ready.left_line(source);
         if !destination.wants_courier(now) {
             return false;
         }
-        let (standing, source) = line;
-        let is_as_it_was = (destination.standing, destination.source()) == line;
-        if is_as_it_was {
+        let sets_out = is_as_it_was && destination.ready.len_of(source) > 0;
+        if sets_out {
             destination.couriers += 1;
             destination.sources.push(source);
-            self.places.enter(standing, source);
+            destination.coming.push(source);
+            self.places.enter(rank.standing(), source);
         }
         self.offer(id);
-        is_as_it_was
+        sets_out
+    }
+
+    /// In which line a destination waits.
+    pub(super) fn rank(&self, id: DestinationId) -> Rank {
+        let destination = &self.destinations[id.0 as usize];
+        destination.rank(self.named.contains(&destination.name), self.looked)
     }
 
     /// Whether [`Schedule::start`] may find something, or make room for it.
     pub fn has_turn(&self, now: u32) -> bool {
         let places = &self.places;
-        let may_start = |standing| places.turn.len(standing) > 0 && (places.has_room(standing) || places.surplus(standing) > 0);
+        let may_start = |standing| places.lined_up(standing) > 0 && (places.has_room(standing) || places.surplus(standing) > 0);
+        let may_relieve_held = || places.held.iter().any(|(client, too_many)| places.surplus_of(*client, *too_many) > 0);
         let may_relieve = places.are_short() && self.idlers.can_relieve(places.wanted(), now);
-        !places.turn.is_empty() && (may_relieve || Standing::ALL.into_iter().any(may_start))
+        !places.turn.is_empty() && (may_relieve || Standing::ALL.into_iter().any(may_start) || may_relieve_held())
     }
 
     /// Who holds the couriers.
@@ -296,7 +328,10 @@ impl Schedule {
 
     /// A courier turns out to be slow; it makes room when it must.
     pub fn slow(&mut self, id: DestinationId, stage: Stage) -> Slow {
-        self.places.slow.add(id, self.destinations[id.0 as usize].standing, stage)
+        let destination = &mut self.destinations[id.0 as usize];
+        let payer = destination.payer();
+        destination.slow += 1;
+        self.places.slow.add(id, destination.standing, payer, stage)
     }
 
     /// A slow courier has come to another stage. `false`: it was told to go, or works without a place and must begin nothing.
@@ -307,15 +342,16 @@ impl Schedule {
     /// A slow courier's try has ended. One that worked without a place must go home, unless there is a place for it.
     pub fn slow_no_more(&mut self, id: DestinationId, ticket: u64) -> Fate {
         let fate = self.places.slow.remove(ticket);
+        let destination = &mut self.destinations[id.0 as usize];
+        destination.slow = destination.slow.saturating_sub(1);
         if fate != Fate::Overtime {
             return fate;
         }
-        let destination = &mut self.destinations[id.0 as usize];
         if !self.places.has_room(destination.standing) {
             return fate;
         }
         destination.overtime -= 1;
-        let source = destination.source();
+        let source = destination.ready.source().unwrap_or_default();
         destination.sources.push(source);
         self.places.enter(destination.standing, source);
         Fate::Stayed
@@ -362,20 +398,36 @@ impl Schedule {
         }
         for standing in Standing::ALL {
             for _ in 0..self.places.surplus(standing) {
-                let may_overtime = self.places.slow.overtime() < self.places.shares.overtime as usize;
-                match self.places.slow.relieve(standing, may_overtime) {
-                    Some(Relieved::Goes) => self.places.throttled.slow += 1,
-                    Some(Relieved::Overtime(id)) => {
-                        let destination = &mut self.destinations[id.0 as usize];
-                        destination.overtime += 1;
-                        let source = destination.sources.pop().unwrap_or_default();
-                        self.places.leave(destination.standing, source);
-                        freed = true;
-                    }
-                    None => break,
-                }
+                let relieved = self.places.slow.relieve(standing, &self.places.shares);
+                let Some(relieved) = relieved else { break };
+                freed |= self.has_made_room(&relieved);
+            }
+        }
+        for place in 0..self.places.held.len() {
+            let (client, too_many) = self.places.held[place];
+            for _ in 0..self.places.surplus_of(client, too_many) {
+                let relieved = self.places.slow.relieve_of(client, &self.places.shares);
+                let Some(relieved) = relieved else { break };
+                freed |= self.has_made_room(&relieved);
             }
         }
         freed
+    }
+
+    /// Notes who has made room. `true`: there is a place already.
+    fn has_made_room(&mut self, relieved: &Relieved) -> bool {
+        match *relieved {
+            Relieved::Goes => {
+                self.places.throttled.slow += 1;
+                false
+            }
+            Relieved::Overtime(id, client) => {
+                let destination = &mut self.destinations[id.0 as usize];
+                destination.overtime += 1;
+                let source = destination.give_up_place(client);
+                self.places.leave(destination.standing, source);
+                true
+            }
+        }
     }
 }

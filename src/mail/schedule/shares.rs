@@ -36,15 +36,67 @@ impl Standing {
         }
     }
 
-    /// How long a connection, or a message on it, may take before its courier counts as slow.
+    /// How long a next hop may say and take nothing before its courier counts as slow, and makes room when it must. Known ones
+    /// that need more are few, and places for as many are left to them (`SLOW_PERCENT`); those that were well once and hang
+    /// now must not keep the others waiting.
     pub const fn slow_after(self) -> Duration {
         match self {
-            Self::Known => Duration::from_secs(20),
+            Self::Known => Duration::from_secs(1),
             Self::New => Duration::from_millis(400),
             Self::Suspect => Duration::from_secs(10),
         }
     }
+
+    /// How long a try may take that comes to nothing before it makes its destination suspect.
+    pub const fn dawdles_after(self) -> Duration {
+        match self {
+            Self::Known => Duration::from_secs(20),
+            Self::New | Self::Suspect => self.slow_after(),
+        }
+    }
 }
+
+/// In which line a destination waits for a courier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rank {
+    /// A known one that takes mail at present: [`LIVELY_TIME`].
+    Lively = 0,
+    /// Any other known one.
+    Known = 1,
+    /// A new one.
+    New = 2,
+    /// A suspect one.
+    Suspect = 3,
+}
+
+/// How many ranks there are.
+pub const RANKS: usize = 4;
+
+impl Rank {
+    /// Each of them, in the order in which they are asked.
+    pub const ALL: [Self; RANKS] = [Self::Lively, Self::Known, Self::New, Self::Suspect];
+
+    /// The standing of its destinations.
+    pub const fn standing(self) -> Standing {
+        match self {
+            Self::Lively | Self::Known => Standing::Known,
+            Self::New => Standing::New,
+            Self::Suspect => Standing::Suspect,
+        }
+    }
+
+    /// Couriers of one client, and of one sender, for each that is free.
+    pub const fn times_free(self) -> (u32, u32) {
+        match self {
+            Self::Lively => (CLIENT_TIMES_FREE, SENDER_TIMES_FREE),
+            Self::Known | Self::New | Self::Suspect => (CLIENT_TIMES_FREE_DULL, SENDER_TIMES_FREE_DULL),
+        }
+    }
+}
+
+/// A known destination is lively for so many seconds after it answered, and as long as an operator names it, while none of its
+/// couriers is slow.
+pub const LIVELY_TIME: u32 = 60;
 
 /// Couriers for known destinations, in percent: the rest stays for new ones.
 pub const KNOWN_PERCENT: u32 = 90;
@@ -59,13 +111,21 @@ pub const SUSPECT_PERCENT: u32 = 20;
 /// take all that they may have, one more finds a place. (A dynamic threshold, as switches have for their queues.)
 pub const CLIENT_TIMES_FREE: u32 = 8;
 
-/// The same of one sender: alone it comes to 75 %.
+/// The same while its mail is for destinations that are not lively: alone it comes to 77 %. The difference stays for those that
+/// take mail, so that what a client has for next hops that hang does not stop all of it.
+pub const CLIENT_TIMES_FREE_DULL: u32 = 6;
+
+/// As [`CLIENT_TIMES_FREE`], of one sender: alone it comes to 75 %.
 pub const SENDER_TIMES_FREE: u32 = 5;
+
+/// As [`CLIENT_TIMES_FREE_DULL`], of one sender: alone it comes to 72 %.
+pub const SENDER_TIMES_FREE_DULL: u32 = 4;
 
 /// Couriers of one destination, whatever its own limit says.
 pub const DESTINATION_PERCENT: u32 = 50;
 
-/// Slow couriers of known and of new destinations that are left alone while others of these wait.
+/// Slow couriers of known and of new destinations that are left alone while others of these wait; and of the couriers of a
+/// client that has all that it may have, while more of its mail waits.
 pub const SLOW_PERCENT: u32 = 40;
 
 /// The same of suspect ones.
@@ -74,6 +134,12 @@ pub const SLOW_SUSPECT_PERCENT: u32 = 15;
 /// Couriers beyond all others that wait for the answer to the end of data of slow next hops: to give one up there would mean
 /// to send its mail twice.
 pub const OVERTIME_PERCENT: u32 = 100;
+
+/// Of these, for destinations that are not known: those that take content and never say what became of it.
+pub const OVERTIME_UNPROVEN_PERCENT: u32 = 60;
+
+/// Of these, for one client, for each that is free: alone it comes to 80 %.
+pub const OVERTIME_CLIENT_TIMES_FREE: u32 = 4;
 
 /// The shares in couriers.
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +156,8 @@ pub struct Shares {
     pub slow: [usize; STANDINGS],
     /// Beyond all.
     pub overtime: u32,
+    /// Of these, for new and suspect ones.
+    pub overtime_unproven: u32,
 }
 
 impl Shares {
@@ -97,13 +165,15 @@ impl Shares {
     pub fn of(all: u32, overtime: u32) -> Self {
         let part = |percent: u32| u32::try_from((u64::from(all) * u64::from(percent)).div_ceil(100)).unwrap_or(all).max(1);
         let slow = |percent| part(percent) as usize;
+        let overtime = part(OVERTIME_PERCENT).min(overtime);
         Self {
             all,
             standing: [part(KNOWN_PERCENT), part(UNPROVEN_PERCENT), part(SUSPECT_PERCENT)],
             unproven: part(UNPROVEN_PERCENT),
             destination: part(DESTINATION_PERCENT),
             slow: [slow(SLOW_PERCENT), slow(SLOW_PERCENT), slow(SLOW_SUSPECT_PERCENT)],
-            overtime: part(OVERTIME_PERCENT).min(overtime),
+            overtime,
+            overtime_unproven: (overtime * OVERTIME_UNPROVEN_PERCENT).div_ceil(100),
         }
     }
 }

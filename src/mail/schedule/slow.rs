@@ -1,12 +1,14 @@
 //! Couriers whose next hop takes its time.
 //!
 //! They are left alone while nobody wants their places. When others wait and more of them are slow than their share allows,
-//! those go that have been slow for the longest: first those without a connection, then those in a dialogue. One that has
+//! those of the client go that has the most of them, and of these those that have been slow for the longest: first those
+//! without a connection, then those in a dialogue. One that has
 //! sent the end of data is not told to go, since its mail would be sent twice; it gives its place away and stays beyond the
 //! others (overtime).
 
 use super::DestinationId;
-use super::shares::{STANDINGS, Standing};
+use super::shares::{OVERTIME_CLIENT_TIMES_FREE, STANDINGS, Shares, Standing};
+use super::turn::TAGS;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -46,37 +48,70 @@ pub enum Fate {
 pub enum Relieved {
     /// It was told to go, and will.
     Goes,
-    /// It works on without a place.
-    Overtime(DestinationId),
+    /// It works on without a place, which was its destination's at the cost of this client.
+    Overtime(DestinationId, u8),
 }
 
 /// Where a slow courier stands.
 enum Place {
-    In(Standing, Stage),
-    ToldToGo(Standing),
-    Overtime,
+    In(Standing, u8, Stage),
+    ToldToGo(Standing, u8),
+    Overtime(Standing, u8),
 }
 
-/// The slow couriers of one standing by stage, those first that have been slow the longest.
-type Line = BTreeMap<(Stage, u64), (DestinationId, Arc<Notify>)>;
+/// The slow couriers of one standing by client and stage, those first that have been slow the longest.
+type Line = BTreeMap<(u8, Stage, u64), (DestinationId, Arc<Notify>)>;
+
+/// Slow couriers of a client: before the end of data, and behind it.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    early: u32,
+    last: u32,
+}
+
+impl Count {
+    fn of(&mut self, stage: Stage) -> &mut u32 {
+        if stage == Stage::Final { &mut self.last } else { &mut self.early }
+    }
+}
 
 /// All slow couriers.
-#[derive(Default)]
 pub struct Slowpokes {
     last: u64,
     lines: [Line; STANDINGS],
+    counts: Box<[[Count; TAGS]; STANDINGS]>,
     places: BTreeMap<u64, Place>,
-    /// Told to go, and not gone yet.
+    /// Told to go, and not gone yet: of each standing, and of each client.
     leaving: [usize; STANDINGS],
-    overtime: usize,
+    leaving_of: Box<[u32; TAGS]>,
+    /// Beyond the others: of each standing, and of each client.
+    overtime: [u32; STANDINGS],
+    overtime_of: Box<[u32; TAGS]>,
+}
+
+impl Default for Slowpokes {
+    fn default() -> Self {
+        Self {
+            last: 0,
+            lines: Default::default(),
+            counts: Box::new([[Count::default(); TAGS]; STANDINGS]),
+            places: BTreeMap::new(),
+            leaving: [0; STANDINGS],
+            leaving_of: Box::new([0; TAGS]),
+            overtime: [0; STANDINGS],
+            overtime_of: Box::new([0; TAGS]),
+        }
+    }
 }
 
 impl Slowpokes {
-    pub fn add(&mut self, id: DestinationId, standing: Standing, stage: Stage) -> Slow {
+    /// A courier of a destination, at the cost of a `client`, is slow.
+    pub fn add(&mut self, id: DestinationId, standing: Standing, client: u8, stage: Stage) -> Slow {
         self.last += 1;
         let slow = Slow { ticket: self.last, home: Arc::default() };
-        self.places.insert(slow.ticket, Place::In(standing, stage));
-        self.lines[standing as usize].insert((stage, slow.ticket), (id, slow.home.clone()));
+        self.places.insert(slow.ticket, Place::In(standing, client, stage));
+        *self.counts[standing as usize][usize::from(client)].of(stage) += 1;
+        self.lines[standing as usize].insert((client, stage, slow.ticket), (id, slow.home.clone()));
         slow
     }
 
@@ -84,32 +119,38 @@ impl Slowpokes {
     /// place away to wait for one answer, and must begin nothing at all.
     pub fn advance(&mut self, ticket: u64, stage: Stage) -> bool {
         match self.places.get_mut(&ticket) {
-            Some(Place::In(standing, old)) => {
+            Some(Place::In(standing, client, old)) => {
                 let line = &mut self.lines[*standing as usize];
-                if let Some(entry) = line.remove(&(*old, ticket)) {
-                    line.insert((stage, ticket), entry);
+                let count = &mut self.counts[*standing as usize][usize::from(*client)];
+                *count.of(*old) -= 1;
+                *count.of(stage) += 1;
+                if let Some(entry) = line.remove(&(*client, *old, ticket)) {
+                    line.insert((*client, stage, ticket), entry);
                 }
                 *old = stage;
                 true
             }
-            Some(Place::Overtime) => stage == Stage::Final,
-            Some(Place::ToldToGo(_)) | None => false,
+            Some(Place::Overtime(..)) => stage == Stage::Final,
+            Some(Place::ToldToGo(..)) | None => false,
         }
     }
 
     /// It is slow no more.
     pub fn remove(&mut self, ticket: u64) -> Fate {
         match self.places.remove(&ticket) {
-            Some(Place::In(standing, stage)) => {
-                self.lines[standing as usize].remove(&(stage, ticket));
+            Some(Place::In(standing, client, stage)) => {
+                *self.counts[standing as usize][usize::from(client)].of(stage) -= 1;
+                self.lines[standing as usize].remove(&(client, stage, ticket));
                 Fate::Stayed
             }
-            Some(Place::Overtime) => {
-                self.overtime -= 1;
+            Some(Place::Overtime(standing, client)) => {
+                self.overtime[standing as usize] -= 1;
+                self.overtime_of[usize::from(client)] -= 1;
                 Fate::Overtime
             }
-            Some(Place::ToldToGo(standing)) => {
+            Some(Place::ToldToGo(standing, client)) => {
                 self.leaving[standing as usize] -= 1;
+                self.leaving_of[usize::from(client)] -= 1;
                 Fate::ToldToGo
             }
             None => Fate::Stayed,
@@ -121,31 +162,76 @@ impl Slowpokes {
         self.lines[standing as usize].len()
     }
 
+    /// The same of a client, of any standing.
+    pub fn len_of(&self, client: u8) -> u32 {
+        let count = |standing: Standing| self.counts[standing as usize][usize::from(client)];
+        Standing::ALL.into_iter().map(|standing| count(standing).early + count(standing).last).sum()
+    }
+
     /// How many of a standing were told to go and have not gone yet.
     pub fn leaving(&self, standing: Standing) -> usize {
         self.leaving[standing as usize]
     }
 
-    /// How many work beyond the others.
-    pub fn overtime(&self) -> usize {
-        self.overtime
+    /// The same of a client.
+    pub fn leaving_of(&self, client: u8) -> u32 {
+        self.leaving_of[usize::from(client)]
     }
 
-    /// One of this standing makes room. `None`: there is nobody who could.
-    pub fn relieve(&mut self, standing: Standing, may_overtime: bool) -> Option<Relieved> {
+    /// How many work beyond the others.
+    pub fn overtime(&self) -> usize {
+        self.overtime.iter().sum::<u32>() as usize
+    }
+
+    /// Whether one of this standing and client may work beyond the others.
+    fn may_overtime(&self, standing: Standing, client: u8, shares: &Shares) -> bool {
+        let taken: u32 = self.overtime.iter().sum();
+        let unproven = taken - self.overtime[Standing::Known as usize];
+        let free = shares.overtime.saturating_sub(taken);
+        self.overtime_of[usize::from(client)] < free.saturating_mul(OVERTIME_CLIENT_TIMES_FREE)
+            && (standing == Standing::Known || unproven < shares.overtime_unproven)
+    }
+
+    /// How many of this standing and client could make room.
+    fn movable(&self, standing: Standing, client: u8, shares: &Shares) -> u32 {
+        let count = self.counts[standing as usize][usize::from(client)];
+        count.early + if count.last > 0 && self.may_overtime(standing, client, shares) { count.last } else { 0 }
+    }
+
+    /// Whether any of a client's could make room.
+    pub fn can_relieve(&self, client: u8, shares: &Shares) -> bool {
+        Standing::ALL.into_iter().any(|standing| self.movable(standing, client, shares) > 0)
+    }
+
+    /// One of this standing makes room, of the client that has the most. `None`: there is nobody who could.
+    pub fn relieve(&mut self, standing: Standing, shares: &Shares) -> Option<Relieved> {
+        let most = (0..=u8::MAX).max_by_key(|client| self.movable(standing, *client, shares))?;
+        self.relieve_one(standing, most, shares)
+    }
+
+    /// One of this client's makes room, the least promising ones first.
+    pub fn relieve_of(&mut self, client: u8, shares: &Shares) -> Option<Relieved> {
+        Standing::ALL.into_iter().rev().find_map(|standing| self.relieve_one(standing, client, shares))
+    }
+
+    fn relieve_one(&mut self, standing: Standing, client: u8, shares: &Shares) -> Option<Relieved> {
+        let may_overtime = self.may_overtime(standing, client, shares);
         let line = &mut self.lines[standing as usize];
-        let first = |stage| line.range((stage, 0)..=(stage, u64::MAX)).next().map(|(key, _)| *key);
+        let first = |stage| line.range((client, stage, 0)..=(client, stage, u64::MAX)).next().map(|(key, _)| *key);
         let at_the_end = if may_overtime { first(Stage::Final) } else { None };
         let key = first(Stage::Connecting).or(at_the_end).or_else(|| first(Stage::Talking))?;
         let (id, home) = line.remove(&key)?;
-        if key.0 == Stage::Final {
-            self.overtime += 1;
-            self.places.insert(key.1, Place::Overtime);
-            return Some(Relieved::Overtime(id));
+        *self.counts[standing as usize][usize::from(client)].of(key.1) -= 1;
+        if key.1 == Stage::Final {
+            self.overtime[standing as usize] += 1;
+            self.overtime_of[usize::from(client)] += 1;
+            self.places.insert(key.2, Place::Overtime(standing, client));
+            return Some(Relieved::Overtime(id, client));
         }
         home.notify_one();
         self.leaving[standing as usize] += 1;
-        self.places.insert(key.1, Place::ToldToGo(standing));
+        self.leaving_of[usize::from(client)] += 1;
+        self.places.insert(key.2, Place::ToldToGo(standing, client));
         Some(Relieved::Goes)
     }
 }

@@ -1,12 +1,12 @@
 //! Destinations that want one more courier, and in which order they get it.
 //!
-//! One line for each standing; in each the clients take turns, and of each client its senders ([`Turns`]).
+//! One line for each rank; in each the clients take turns, and of each client its senders ([`Turns`]).
 //!
 //! Clients and senders are told apart by [`TAGS`] marks each, drawn by a hash whose key changes with every start. Two that
 //! share a mark share a turn; nobody can choose with whom.
 
 use super::DestinationId;
-use super::shares::{STANDINGS, Standing};
+use super::shares::{RANKS, Rank};
 use crate::ground::turns::{Marks, Turns};
 
 /// Marks for clients, and for senders.
@@ -22,9 +22,16 @@ pub struct Source {
 }
 
 /// All that wait for a courier.
-#[derive(Default)]
 pub struct Turn {
-    lines: [Turns<DestinationId>; STANDINGS],
+    lines: [Turns<DestinationId>; RANKS],
+    /// Of each client, how many wait.
+    waiting: Box<[u32; TAGS]>,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self { lines: Default::default(), waiting: Box::new([0; TAGS]) }
+    }
 }
 
 impl Source {
@@ -35,21 +42,28 @@ impl Source {
 }
 
 impl Turn {
-    /// A destination joins the end of its sender's line.
-    pub fn push(&mut self, standing: Standing, source: Source, id: DestinationId) {
-        self.lines[standing as usize].push(source.marks(), id);
+    /// A destination joins the end of the line of a source that has mail for it.
+    pub fn push(&mut self, rank: Rank, source: Source, id: DestinationId) {
+        self.lines[rank as usize].push(source.marks(), id);
+        self.waiting[usize::from(source.client)] += 1;
     }
 
-    /// The next of this standing whose client and sender `may` have one more courier.
-    pub fn pop(&mut self, standing: Standing, mut may: impl FnMut(Source) -> bool) -> Option<(Source, DestinationId)> {
+    /// The next of this rank whose client and sender `may` have one more courier.
+    pub fn pop(&mut self, rank: Rank, mut may: impl FnMut(Source) -> bool) -> Option<(Source, DestinationId)> {
         let source = |(client, sender)| Source { client, sender };
-        let (marks, id) = self.lines[standing as usize].pop(|marks| may(source(marks)))?;
+        let (marks, id) = self.lines[rank as usize].pop(|marks| may(source(marks)))?;
+        self.waiting[usize::from(marks.0)] -= 1;
         Some((source(marks), id))
     }
 
-    /// How many of this standing wait.
-    pub fn len(&self, standing: Standing) -> usize {
-        self.lines[standing as usize].len()
+    /// How many of this rank wait.
+    pub fn len(&self, rank: Rank) -> usize {
+        self.lines[rank as usize].len()
+    }
+
+    /// How many wait for a courier for a client's mail.
+    pub fn waiting(&self, client: u8) -> u32 {
+        self.waiting[usize::from(client)]
     }
 
     /// Whether nobody waits.
