@@ -229,9 +229,10 @@ fn what_stands_in_the_place_of_the_control_socket_is_put_aside() {
     let grid = Grid::new();
     let socket = grid.path("run/control.sock");
     let mut init = grid.init(&[]);
-    for replace in [|path: &Path| fs::create_dir(path).unwrap(), |path: &Path| fs::write(path, "x").unwrap()] {
-        fs::remove_file(&socket).unwrap();
-        replace(&socket);
+    let file = |path: &Path| fs::File::create_new(path).map(drop);
+    for replace in [|path: &Path| fs::create_dir(path), file] {
+        // The core may make its socket anew in between.
+        until("the place of the socket is free", || fs::remove_file(&socket).and_then(|()| replace(&socket)).is_ok());
         kill(init.core, Signal::SIGKILL).unwrap();
         init.wait_for("something else stood where the control socket belongs");
         init.wait_ready();

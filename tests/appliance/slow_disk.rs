@@ -125,7 +125,7 @@ fn a_sync_that_does_not_return_is_told_and_loses_nothing() {
     fs::write(&hold, "").unwrap();
     let began = Instant::now();
     patient.send();
-    init.wait_for("the data volume does not answer, the SMTP core takes no mail: data volume: sync for 5 s");
+    init.wait_for("the data volume does not answer, the SMTP core takes no mail: data volume: sync for ");
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     assert!(!grid.path("run/ready").exists());
     let answer = get(&grid, "/readyz");
