@@ -121,7 +121,7 @@ fn a_run_directory_that_was_removed_is_made_anew() {
     let run = grid.make_dir("place").join("run");
     let vars = [("MTA_RUN_DIR", run.to_str().unwrap())];
     let mut init = grid.init(&vars);
-    fs::remove_dir_all(&run).unwrap();
+    until("it is removed", || fs::remove_dir_all(&run).is_ok());
     kill(init.core, Signal::SIGKILL).unwrap();
     init.wait_for("was gone and was made anew");
     init.wait_ready();
@@ -145,15 +145,15 @@ fn a_core_that_runs_is_found_again_after_its_socket_or_run_directory_was_removed
     };
     fs::remove_file(&socket).unwrap();
     found_again("the socket alone");
-    fs::remove_file(&socket).unwrap();
-    fs::create_dir(&socket).unwrap();
+    // The core may make it anew in between, here and below.
+    until("a directory in its place", || fs::remove_file(&socket).and_then(|()| fs::create_dir(&socket)).is_ok());
     init.wait_for("something else stood where the control socket belongs");
     until("it is a socket", || fs::metadata(&socket).is_ok_and(|meta| meta.file_type().is_socket()));
     found_again("something in its place");
     drop(UnixListener::bind(run.join("other")).unwrap());
     fs::rename(run.join("other"), &socket).unwrap();
     until("somebody else's socket", || grid.run(&["queue", "list"], &vars).code == 0);
-    fs::remove_dir_all(&run).unwrap();
+    until("it is removed", || fs::remove_dir_all(&run).is_ok());
     init.wait_for("was gone and was made anew");
     found_again("all of it");
     assert!(fs::read_to_string(format!("/proc/{core}/cmdline")).unwrap().contains("core"), "the core is the same");
@@ -163,21 +163,21 @@ fn a_core_that_runs_is_found_again_after_its_socket_or_run_directory_was_removed
 }
 
 /// What is done to a run directory.
-type Change = fn(&Path);
+type Change = fn(&Path) -> std::io::Result<()>;
 
 /// Mail does not wait for a run directory: the next core serves without, and is found again once that is mended.
 #[test]
 fn a_run_directory_that_is_none_any_more_stops_no_mail() {
     let replace: [(&str, Change, Change); 3] = [
-        ("it is not a directory", |run| fs::write(run, "x").unwrap(), |run| fs::remove_file(run).unwrap()),
-        ("it is not a directory", |run| symlink("/tmp", run).unwrap(), |run| fs::remove_file(run).unwrap()),
+        ("it is not a directory", |run| fs::write(run, "x"), |run| fs::remove_file(run)),
+        ("it is not a directory", |run| symlink("/tmp", run), |run| fs::remove_file(run)),
         (
             "Permission denied",
             |run| {
-                fs::create_dir(run).unwrap();
-                fs::set_permissions(run, Permissions::from_mode(0o000)).unwrap();
+                fs::create_dir(run)?;
+                fs::set_permissions(run, Permissions::from_mode(0o000))
             },
-            |run| fs::remove_dir(run).unwrap(),
+            |run| fs::remove_dir(run),
         ),
     ];
     for (cause, replace, mend) in replace {
@@ -185,8 +185,8 @@ fn a_run_directory_that_is_none_any_more_stops_no_mail() {
         let run = grid.make_dir("place").join("run");
         let vars = [("MTA_RUN_DIR", run.to_str().unwrap())];
         let mut init = grid.init(&vars);
-        fs::remove_dir_all(&run).unwrap();
-        replace(&run);
+        // The appliance may make it anew in between.
+        until("it is replaced", || fs::remove_dir_all(&run).and_then(|()| replace(&run)).is_ok());
         kill(init.core, Signal::SIGKILL).unwrap();
         let line = init.wait_for("move away what stands there");
         assert!(line.contains(&format!("run_dir {}: ", run.display())) && line.contains(cause), "{line}");
@@ -195,7 +195,7 @@ fn a_run_directory_that_is_none_any_more_stops_no_mail() {
         TcpStream::connect((grid.address, 12925)).unwrap().read_exact(&mut greeting).unwrap();
         assert_eq!(&greeting, b"220 ", "{cause}");
         until("the alert", || get(&grid, "/api/v1/status").contains("There is no control socket"));
-        mend(&run);
+        mend(&run).unwrap();
         until("it is found again", || grid.run(&["queue", "list"], &vars).code == 0);
         until("it is ready", || grid.run(&["health"], &vars).code == 0);
         until("the alert is over", || !get(&grid, "/api/v1/status").contains("There is no control socket"));
