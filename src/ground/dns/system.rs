@@ -422,8 +422,9 @@ mod tests {
         address
     }
 
-    /// A name server of a.example and b.example, each an alias of the other.
-    async fn circle() -> SocketAddr {
+    /// A name server that puts one record behind each question that `record` finds worth an answer; `record` sees the query, and
+    /// where its question ends.
+    async fn name_server(record: impl Fn(&[u8], usize) -> Option<[u8; 16]> + Send + 'static) -> SocketAddr {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         tokio::spawn(async move {
@@ -431,13 +432,21 @@ mod tests {
             loop {
                 let (_, from) = socket.recv_from(&mut query).await.unwrap();
                 let end = 12 + query[12..].iter().position(|octet| *octet == 0).unwrap() + 5;
-                let other = if query[13].eq_ignore_ascii_case(&b'a') { b'b' } else { b'a' };
+                let Some(record) = record(&query, end) else { continue };
                 let head = [query[0], query[1], 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
-                let alias = [0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 60, 0, 4, 1, other, 0xc0, 14];
-                socket.send_to(&[&head, &query[12..end], &alias].concat(), from).await.unwrap();
+                socket.send_to(&[&head, &query[12..end], &record].concat(), from).await.unwrap();
             }
         });
         address
+    }
+
+    /// A name server of a.example and b.example, each an alias of the other.
+    async fn circle() -> SocketAddr {
+        name_server(|query, _| {
+            let other = if query[13].eq_ignore_ascii_case(&b'a') { b'b' } else { b'a' };
+            Some([0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 60, 0, 4, 1, other, 0xc0, 14])
+        })
+        .await
     }
 
     #[tokio::test]
@@ -491,21 +500,8 @@ mod tests {
 
     /// A name server that answers questions for IPv4 addresses and is deaf to all others.
     async fn deaf_for_ipv6() -> SocketAddr {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = socket.local_addr().unwrap();
-        tokio::spawn(async move {
-            let mut query = [0; 512];
-            loop {
-                let (_, from) = socket.recv_from(&mut query).await.unwrap();
-                let end = 12 + query[12..].iter().position(|octet| *octet == 0).unwrap() + 5;
-                if query[end - 3] == 1 {
-                    let head = [query[0], query[1], 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
-                    let answer = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1];
-                    socket.send_to(&[&head, &query[12..end], &answer].concat(), from).await.unwrap();
-                }
-            }
-        });
-        address
+        let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1];
+        name_server(move |query, end| (query[end - 3] == 1).then_some(record)).await
     }
 
     #[tokio::test]

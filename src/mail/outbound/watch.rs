@@ -157,7 +157,10 @@ impl<S: Spool> Witness for Watch<S> {
         self.heard.fetch_add(1, Ordering::Relaxed);
         let now = clock::steady();
         self.heard_at.store(now, Ordering::Relaxed);
-        self.ear.store(now, Ordering::Relaxed);
+        // All couriers of a destination share it: written once a second, it stays in the caches of all threads.
+        if self.ear.load(Ordering::Relaxed) != now {
+            self.ear.store(now, Ordering::Relaxed);
+        }
     }
 
     fn may_begin(&self) -> bool {
