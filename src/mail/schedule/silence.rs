@@ -92,7 +92,8 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, FIRST_WINDOW, Job, Rest, Source};
+    use super::super::tests::CONFIG;
+    use super::super::{FIRST_WINDOW, Job, Rest, Source};
     use super::*;
     use crate::mail::model::MessageId;
 
@@ -100,15 +101,7 @@ mod tests {
     const RELAY: &str = "relay.example";
 
     fn schedule(jobs: u64) -> Schedule {
-        let mut schedule = Schedule::new(Config {
-            concurrency: 20,
-            couriers_max: 100,
-            overtime_max: 500,
-            minimal_backoff: 300,
-            maximal_backoff: 3600,
-            lifetime: 432_000,
-            delay_warning: 0,
-        });
+        let mut schedule = Schedule::new(CONFIG);
         schedule.vouch_for(RELAY);
         for id in 0..jobs {
             let job = Job { id: MessageId(id), arrived: NOW, attempts: 0, told: false, source: Source::default() };

@@ -35,21 +35,14 @@ pub(super) fn deferred_among_ready(destination: &Destination, now: u32) -> impl 
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, DestinationId, Source};
+    use super::super::tests::CONFIG;
+    use super::super::{DestinationId, Source};
     use super::*;
 
     const NOW: u32 = 1_000_000;
 
     fn schedule(jobs: &[(&str, u64, u8)]) -> Schedule {
-        let mut schedule = Schedule::new(Config {
-            concurrency: 20,
-            couriers_max: 100,
-            overtime_max: 500,
-            minimal_backoff: 300,
-            maximal_backoff: 3600,
-            lifetime: 432_000,
-            delay_warning: 0,
-        });
+        let mut schedule = Schedule::new(CONFIG);
         for (destination, id, attempts) in jobs {
             let job = Job { id: MessageId(*id), arrived: NOW, attempts: *attempts, told: false, source: Source::default() };
             schedule.add(destination, job, 0, NOW);

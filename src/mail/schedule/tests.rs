@@ -2,16 +2,19 @@ use super::*;
 
 const NOW: u32 = 1_000_000;
 
+/// As small as a test can look over, with the pauses of the defaults.
+pub(super) const CONFIG: Config = Config {
+    concurrency: 20,
+    couriers_max: 100,
+    overtime_max: 500,
+    minimal_backoff: 300,
+    maximal_backoff: 3600,
+    lifetime: 432_000,
+    delay_warning: 0,
+};
+
 fn schedule() -> Schedule {
-    Schedule::new(Config {
-        concurrency: 20,
-        couriers_max: 100,
-        overtime_max: 500,
-        minimal_backoff: 300,
-        maximal_backoff: 3600,
-        lifetime: 432_000,
-        delay_warning: 14_400,
-    })
+    Schedule::new(Config { delay_warning: 14_400, ..CONFIG })
 }
 
 fn job(id: u64) -> Job {
