@@ -101,6 +101,9 @@ fn serve(shared: &Shared, stream: TcpStream) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     let say = |reader: &mut BufReader<TcpStream>, text: &str| reader.get_mut().write_all(text.as_bytes());
     say(&mut reader, "220 hop.example\r\n")?;
+    // The mood may change within a transaction, and the commands of one come together: a recipient counts only for a sender
+    // that was taken (RFC 5321 §4.1.4), or the empty content that ends such a transaction were a mail.
+    let mut has_sender = false;
     let mut recipients = Vec::new();
     loop {
         let mut line = Vec::new();
@@ -113,12 +116,16 @@ fn serve(shared: &Shared, stream: TcpStream) -> io::Result<()> {
             "EHLO" => "250-hop.example\r\n250-PIPELINING\r\n250-SIZE\r\n250 8BITMIME\r\n",
             "MAIL" if shared.is(Mood::Busy) => {
                 shared.refusals.fetch_add(1, Ordering::Relaxed);
+                has_sender = false;
+                recipients.clear();
                 "451 4.3.0 come again\r\n"
             }
             "MAIL" | "RSET" => {
+                has_sender = verb == "MAIL";
                 recipients.clear();
                 "250 2.0.0 ok\r\n"
             }
+            "RCPT" if !has_sender => "503 5.5.1 MAIL first\r\n",
             "RCPT" if shared.is(Mood::Busy) || fastrand::u8(..COME_AGAIN) == 0 => {
                 shared.refusals.fetch_add(1, Ordering::Relaxed);
                 "450 4.2.0 come again\r\n"
@@ -135,6 +142,7 @@ fn serve(shared: &Shared, stream: TcpStream) -> io::Result<()> {
             "DATA" => {
                 say(&mut reader, "354 go on\r\n")?;
                 let content = content(&mut reader)?;
+                has_sender = false;
                 answer(shared, reader.get_mut(), &content, &std::mem::take(&mut recipients))?;
                 continue;
             }
