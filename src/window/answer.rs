@@ -8,7 +8,6 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
@@ -22,34 +21,46 @@ pub(super) enum Content {
     Endless(mpsc::Receiver<io::Result<Bytes>>),
 }
 
-/// Content, and what must be kept until the last octet of it has been handed to the kernel. The server drops a body as soon as
-/// it has all of it in a buffer of its own, so every piece keeps it as well.
-pub(super) struct Held<T> {
+/// Content with what must be kept for it. The server drops a body as soon as it has all of it in a buffer of its own, so what
+/// must last until the kernel has the last octet belongs to every piece as well.
+pub(super) struct Held<T, P> {
     pub(super) content: Content,
-    pub(super) held: Option<Arc<T>>,
+    /// Kept until the server has taken all of the content.
+    pub(super) _turn: Option<T>,
+    /// Kept until the kernel has.
+    pub(super) unread: Option<P>,
 }
 
 /// A piece on its way.
-struct Piece<T> {
+struct Piece<M> {
     octets: Bytes,
-    _held: Arc<T>,
+    _mark: M,
 }
 
-impl<T> AsRef<[u8]> for Piece<T> {
+/// What is kept with each piece of an answer until the kernel has it.
+pub(super) trait Unread {
+    /// Ends with the piece.
+    type Mark: Send + 'static;
+
+    /// For one more piece.
+    fn mark(&self) -> Self::Mark;
+}
+
+impl<M> AsRef<[u8]> for Piece<M> {
     fn as_ref(&self) -> &[u8] {
         &self.octets
     }
 }
 
-impl<T: Send + Sync + 'static> Body for Held<T> {
+impl<T: Unpin, P: Unread + Unpin> Body for Held<T, P> {
     type Data = Bytes;
     type Error = io::Error;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
         let frame = Pin::new(&mut this.content).poll_frame(context);
-        let Some(held) = &this.held else { return frame };
-        let kept = |octets| Bytes::from_owner(Piece { octets, _held: Arc::clone(held) });
+        let Some(unread) = &this.unread else { return frame };
+        let kept = |octets| Bytes::from_owner(Piece { octets, _mark: unread.mark() });
         frame.map(|frame| frame.map(|frame| frame.map(|frame| frame.map_data(kept))))
     }
 

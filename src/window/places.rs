@@ -1,13 +1,17 @@
 //! Room at `ui_port`: connections and requests, shared so that no stranger takes all of it.
 //!
 //! A connection that has no request under way gives way when another one needs its place: first those that have asked for
-//! nothing yet, of the address that holds most of them, the oldest first. So half-open requests cost others nothing. Requests for
-//! health and metrics have room that no other request takes.
-//! Limits: [`CONNECTIONS_MAX`], three quarters of them for one address; [`REQUESTS_MAX`] requests under way, half of them for one client;
-//! [`MONITORS_MAX`] for metrics beside those; answers that are not taken yet by [`ANSWERS_MAX`] (less where memory is scarce), with a
+//! nothing yet, of the address that holds most of them, the oldest first. So half-open requests cost others nothing. Where none
+//! is left, one gives way whose client does not read its answer: after [`UNREAD_PATIENCE`], or at once when those are more than half
+//! of all. A request is under way until the server has its answer; a client that does not read holds its connection and the
+//! memory of one answer, and no place among requests. Requests for health and metrics have room that no other request takes.
+//! Limits: [`CONNECTIONS_MAX`], three quarters of them for one address; [`REQUESTS_MAX`] requests under way, half of them for one
+//! client, and [`OWN_REQUESTS_MAX`] more for our own; [`MONITORS_MAX`] for metrics beside those, [`MONITORS_PER_CLIENT_MAX`] for a
+//! stranger; answers that are not taken yet by [`ANSWERS_MAX`] (less where memory is scarce), with a
 //! part that metrics alone may take; a client's anonymous requests at the pace of [`PACE`], of [`CLIENTS_MAX`] clients.
 //! An IPv6 network of 64 bits counts as one address.
 
+use super::answer::Unread;
 use super::brake::network;
 use super::forwarded::Client;
 use crate::appliance::counter::Counters;
@@ -35,8 +39,17 @@ pub const REQUESTS_MAX: usize = 64;
 /// Of these for one client.
 pub const REQUESTS_PER_CLIENT_MAX: usize = REQUESTS_MAX / 2;
 
+/// Places beside those for requests from this machine itself and from clients that may relay.
+pub const OWN_REQUESTS_MAX: usize = 8;
+
 /// The most requests for metrics and status under way; as many more from this machine itself and clients that may relay.
 pub const MONITORS_MAX: usize = 8;
+
+/// Of these for one client that is none of our own.
+pub const MONITORS_PER_CLIENT_MAX: usize = 3;
+
+/// How long a client may let its answers wait in all before its connection gives way to others, where no idle one is left.
+pub const UNREAD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Octets of answers that clients have still to take, where memory is ample.
 pub const ANSWERS_MAX: usize = 64 << 20;
@@ -44,7 +57,7 @@ pub const ANSWERS_MAX: usize = 64 << 20;
 /// Of these for metrics and status alone, in percent; they may have of the others, too.
 const MONITORS_PERCENT: usize = 25;
 
-/// Shorter answers are not counted: what they take is bounded by the number of requests.
+/// Shorter answers are not counted: a connection has one at a time, so what they take is bounded by the number of connections.
 const SHORT: usize = 4 << 10;
 
 /// How often a client that nobody knows may ask.
@@ -86,20 +99,29 @@ struct Memory {
 struct Open {
     next: u64,
     connections: HashMap<u64, Connection>,
-    /// Requests for metrics and status under way, of others and of our own.
-    monitors: [usize; 2],
-    /// Requests under way of each client.
-    requests: HashMap<IpAddr, usize>,
+    /// Requests for metrics and status under way.
+    monitors: UnderWay,
+    /// All others under way, but for health.
+    requests: UnderWay,
 }
+
+/// Requests under way of each client, of strangers (`false`) and of our own. Who comes through a proxy on one of our own
+/// machines is a stranger with the address of that machine.
+#[derive(Default)]
+struct UnderWay(HashMap<(bool, IpAddr), usize>);
 
 struct Connection {
     address: IpAddr,
-    /// Requests under way: none or one.
+    /// Whether a request is under way; there is one at a time.
     busy: bool,
     /// Whether it has ever asked for something.
     asked: bool,
     /// When it last had something to do.
     since: Instant,
+    /// Pieces of answers that the kernel has not taken yet, and since when there are any.
+    unread: Option<(usize, Instant)>,
+    /// How long there were any before. It only grows: a client that takes an answer now and then waits no less for others.
+    waited: Duration,
     give_way: Arc<Notify>,
 }
 
@@ -118,8 +140,20 @@ pub(super) struct Turn {
     kind: Kind,
     own: bool,
     client: IpAddr,
-    /// Of [`Places::answers`], while the answer is on its way.
-    _memory: Option<OwnedSemaphorePermit>,
+}
+
+/// The client of an answer, which may read it or not.
+pub(super) struct Reader {
+    place: Arc<Place>,
+    kind: Kind,
+    /// Of [`Places::answers`] or [`Places::monitors`], until the kernel has the last piece.
+    memory: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+/// A piece of an answer that the kernel has not taken yet.
+pub(super) struct Waits {
+    place: Arc<Place>,
+    _memory: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Places {
@@ -140,7 +174,7 @@ impl Places {
         if from_here >= CONNECTIONS_PER_ADDRESS_MAX || full {
             let only = (from_here >= CONNECTIONS_PER_ADDRESS_MAX).then_some(address);
             let beside = own && open.connections.len() < CONNECTIONS_MAX + OWN_CONNECTIONS_MAX;
-            if !open.make_room(only) && !beside {
+            if !open.make_room(only, Instant::now()) && !beside {
                 drop(open);
                 self.refused("connection");
                 return None;
@@ -148,8 +182,15 @@ impl Places {
         }
         let (number, give_way) = (open.next, Arc::new(Notify::new()));
         open.next += 1;
-        let connection =
-            Connection { address, busy: false, asked: false, since: Instant::now(), give_way: Arc::clone(&give_way) };
+        let connection = Connection {
+            address,
+            busy: false,
+            asked: false,
+            since: Instant::now(),
+            unread: None,
+            waited: Duration::ZERO,
+            give_way: Arc::clone(&give_way),
+        };
         open.connections.insert(number, connection);
         Some(Arc::new(Place { places: Arc::clone(self), number, own, give_way }))
     }
@@ -180,23 +221,100 @@ impl Places {
 
 impl Open {
     /// Lets the connection go that needs its place least; of one address where it is given. `false`: all are busy.
-    fn make_room(&mut self, only: Option<IpAddr>) -> bool {
-        let mut idle: HashMap<IpAddr, usize> = HashMap::new();
-        for connection in self.connections.values().filter(|connection| !connection.busy) {
-            *idle.entry(connection.address).or_default() += 1;
-        }
-        let candidates = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| !connection.busy && only.is_none_or(|address| address == connection.address));
-        let order = |connection: &Connection| {
-            let crowd = idle.get(&connection.address).copied().unwrap_or_default();
-            (connection.asked, std::cmp::Reverse(crowd), connection.since)
-        };
-        let least = candidates.min_by_key(|(_, connection)| order(connection)).map(|(number, _)| *number);
+    fn make_room(&mut self, only: Option<IpAddr>, now: Instant) -> bool {
+        let least = self.idle(only).or_else(|| self.unread(only, now));
         let Some(gone) = least.and_then(|number| self.connections.remove(&number)) else { return false };
         gone.give_way.notify_one();
         true
+    }
+
+    /// Of those that do nothing.
+    fn idle(&self, only: Option<IpAddr>) -> Option<u64> {
+        let is_idle = |connection: &Connection| !connection.busy && connection.unread.is_none();
+        let crowds = self.crowds(is_idle);
+        let order = |connection: &Connection| {
+            let crowd = crowds.get(&connection.address).copied().unwrap_or_default();
+            (connection.asked, std::cmp::Reverse(crowd), connection.since)
+        };
+        let idle = self.of(only).filter(|(_, connection)| is_idle(connection));
+        idle.min_by_key(|(_, connection)| order(connection)).map(|(number, _)| *number)
+    }
+
+    /// Of those whose clients do not read, whether or not more of the answer comes.
+    fn unread(&self, only: Option<IpAddr>, now: Instant) -> Option<u64> {
+        let crowds = self.crowds(|connection| connection.unread.is_some());
+        // So many at a time are no slow readers but a crowd that fills the table, and would do so again within the time.
+        let patience = if crowds.values().sum::<usize>() > CONNECTIONS_MAX / 2 { Duration::ZERO } else { UNREAD_PATIENCE };
+        let unread = self.of(only).filter_map(|(number, connection)| {
+            let waited = connection.waited(now).filter(|waited| *waited >= patience)?;
+            Some((crowds.get(&connection.address).copied().unwrap_or_default(), waited, *number))
+        });
+        unread.max().map(|(.., number)| number)
+    }
+
+    fn of(&self, only: Option<IpAddr>) -> impl Iterator<Item = (&u64, &Connection)> {
+        self.connections.iter().filter(move |(_, connection)| only.is_none_or(|address| address == connection.address))
+    }
+
+    /// How many such connections each address has.
+    fn crowds(&self, is_one: impl Fn(&Connection) -> bool) -> HashMap<IpAddr, usize> {
+        let mut crowds = HashMap::new();
+        for connection in self.connections.values().filter(|connection| is_one(connection)) {
+            *crowds.entry(connection.address).or_default() += 1;
+        }
+        crowds
+    }
+}
+
+impl Connection {
+    /// How long its client has let answers wait, in all; `None`: nothing waits now.
+    fn waited(&self, now: Instant) -> Option<Duration> {
+        self.unread.map(|(_, since)| self.waited + now.saturating_duration_since(since))
+    }
+
+    /// One more piece waits for the kernel.
+    fn sends(&mut self, now: Instant) {
+        let (pieces, since) = self.unread.unwrap_or((0, now));
+        self.unread = Some((pieces + 1, since));
+    }
+
+    /// The kernel has one of them.
+    fn sent(&mut self, now: Instant) {
+        match self.unread {
+            Some((pieces, since)) if pieces > 1 => self.unread = Some((pieces - 1, since)),
+            _ => {
+                self.waited = self.waited(now).unwrap_or(self.waited);
+                (self.unread, self.since) = (None, now);
+            }
+        }
+    }
+}
+
+impl UnderWay {
+    fn all(&self) -> usize {
+        self.0.values().sum()
+    }
+
+    /// Of our own, or of strangers.
+    fn of(&self, own: bool) -> usize {
+        self.0.iter().filter(|((theirs, _), _)| *theirs == own).map(|(_, number)| number).sum()
+    }
+
+    fn of_client(&self, own: bool, client: IpAddr) -> usize {
+        self.0.get(&(own, client)).copied().unwrap_or_default()
+    }
+
+    fn add(&mut self, own: bool, client: IpAddr) {
+        *self.0.entry((own, client)).or_default() += 1;
+    }
+
+    fn remove(&mut self, own: bool, client: IpAddr) {
+        if let Some(number) = self.0.get_mut(&(own, client)) {
+            *number -= 1;
+            if *number == 0 {
+                self.0.remove(&(own, client));
+            }
+        }
     }
 }
 
@@ -218,11 +336,13 @@ impl Place {
         let mut open = self.places.lock();
         let room = match kind {
             Kind::Health => true,
-            Kind::Monitor => open.monitors[usize::from(own)] < MONITORS_MAX,
+            Kind::Monitor => {
+                let for_client = if own { MONITORS_MAX } else { MONITORS_PER_CLIENT_MAX };
+                open.monitors.of(own) < MONITORS_MAX && open.monitors.of_client(own, client) < for_client
+            }
             Kind::Other => {
-                let all: usize = open.requests.values().sum();
-                let own = open.requests.get(&client).copied().unwrap_or_default();
-                all < REQUESTS_MAX && own < REQUESTS_PER_CLIENT_MAX
+                let for_all = if own { REQUESTS_MAX + OWN_REQUESTS_MAX } else { REQUESTS_MAX };
+                open.requests.all() < for_all && open.requests.of_client(own, client) < REQUESTS_PER_CLIENT_MAX
             }
         };
         let connection = open.connections.get_mut(&self.number).filter(|_| room);
@@ -234,10 +354,17 @@ impl Place {
         (connection.busy, connection.asked) = (true, true);
         match kind {
             Kind::Health => {}
-            Kind::Monitor => open.monitors[usize::from(own)] += 1,
-            Kind::Other => *open.requests.entry(client).or_default() += 1,
+            Kind::Monitor => open.monitors.add(own, client),
+            Kind::Other => open.requests.add(own, client),
         }
-        Some(Turn { place: Arc::clone(self), kind, own, client, _memory: None })
+        Some(Turn { place: Arc::clone(self), kind, own, client })
+    }
+
+    /// Changes what is known of this connection, if it has not given way.
+    fn note(&self, change: impl FnOnce(&mut Connection)) {
+        if let Some(connection) = self.places.lock().connections.get_mut(&self.number) {
+            change(connection);
+        }
     }
 }
 
@@ -255,19 +382,41 @@ impl Memory {
 }
 
 impl Turn {
-    /// Memory for an answer of so many octets, until it is sent; `false`: slow readers have all of it. Short answers, those about
-    /// health among them, need none.
-    pub(super) fn may_answer(&mut self, octets: usize) -> bool {
+    /// Who is to read the answer.
+    pub(super) fn reader(&self) -> Reader {
+        Reader { place: Arc::clone(&self.place), kind: self.kind, memory: None }
+    }
+}
+
+impl Reader {
+    /// Takes memory for an answer of so many octets; `false`: slow readers have all of it. Short answers, those about health
+    /// among them, need none.
+    pub(super) fn may_have(&mut self, octets: usize) -> bool {
         if self.kind == Kind::Health || octets <= SHORT {
             return true;
         }
         let places = &self.place.places;
         let own = (self.kind == Kind::Monitor).then(|| places.monitors.take(octets)).flatten();
-        self._memory = own.or_else(|| places.answers.take(octets));
-        if self._memory.is_none() {
+        self.memory = own.or_else(|| places.answers.take(octets)).map(Arc::new);
+        if self.memory.is_none() {
             places.refused("memory");
         }
-        self._memory.is_some()
+        self.memory.is_some()
+    }
+}
+
+impl Unread for Reader {
+    type Mark = Waits;
+
+    fn mark(&self) -> Waits {
+        self.place.note(|connection| connection.sends(Instant::now()));
+        Waits { place: Arc::clone(&self.place), _memory: self.memory.clone() }
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.place.note(|connection| connection.sent(Instant::now()));
     }
 }
 
@@ -279,15 +428,8 @@ impl Drop for Turn {
         }
         match self.kind {
             Kind::Health => {}
-            Kind::Monitor => open.monitors[usize::from(self.own)] -= 1,
-            Kind::Other => {
-                if let Some(number) = open.requests.get_mut(&self.client) {
-                    *number -= 1;
-                    if *number == 0 {
-                        open.requests.remove(&self.client);
-                    }
-                }
-            }
+            Kind::Monitor => open.monitors.remove(self.own, self.client),
+            Kind::Other => open.requests.remove(self.own, self.client),
         }
     }
 }
@@ -299,90 +441,4 @@ impl Drop for Place {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn places() -> Arc<Places> {
-        Places::new(Arc::new(Counters::new(&[]).unwrap()), 1 << 20)
-    }
-
-    fn address(number: usize) -> IpAddr {
-        IpAddr::from(u32::try_from(number + (10 << 24)).unwrap().to_be_bytes())
-    }
-
-    fn client(number: usize) -> Client {
-        Client { address: address(number), direct: true }
-    }
-
-    #[test]
-    fn who_asks_for_nothing_gives_way_to_whoever_comes() {
-        let places = places();
-        let asked = places.enter(address(1), false).unwrap();
-        drop(asked.begin(Kind::Other, client(1)).unwrap());
-        let silent: Vec<_> = (0..300).map(|number| places.enter(address(2 + number % 3), false).unwrap()).collect();
-        assert_eq!(places.lock().connections.len(), CONNECTIONS_MAX);
-        assert!(asked.begin(Kind::Other, client(1)).is_some(), "it has asked before, and they have not");
-        assert!(silent[0].begin(Kind::Health, client(2)).is_none(), "the oldest is gone");
-        assert!(silent[299].begin(Kind::Health, client(2)).is_some());
-        drop(silent);
-        assert_eq!(places.lock().connections.len(), 1);
-    }
-
-    #[test]
-    fn requests_of_one_client_leave_room_for_others_and_for_monitors() {
-        let places = places();
-        let enter = |number: usize| places.enter(address(number), false).unwrap();
-        let many: Vec<_> = (0..REQUESTS_PER_CLIENT_MAX).filter_map(|_| enter(1).begin(Kind::Other, client(1))).collect();
-        assert_eq!(many.len(), REQUESTS_PER_CLIENT_MAX);
-        assert!(enter(1).begin(Kind::Other, client(1)).is_none());
-        let others: Vec<_> =
-            (0..40).filter_map(|number| enter(100 + number).begin(Kind::Other, client(100 + number))).collect();
-        assert_eq!(many.len() + others.len(), REQUESTS_MAX);
-        let monitors: Vec<_> = (0..20).filter_map(|_| enter(7).begin(Kind::Monitor, client(7))).collect();
-        assert_eq!(monitors.len(), MONITORS_MAX);
-        let near = places.enter(address(9), true).unwrap();
-        let of_ours = near.begin(Kind::Monitor, client(9));
-        assert!(of_ours.is_some(), "monitors of our own have places that strangers cannot take");
-        drop(of_ours);
-        let behind = near.begin(Kind::Monitor, Client { direct: false, ..client(9) });
-        assert!(behind.is_none(), "whoever comes through a proxy is none of ours, wherever the proxy is");
-        drop(near);
-        assert!(enter(8).begin(Kind::Health, client(8)).is_some());
-        drop((many, others, monitors));
-        assert!(places.lock().requests.is_empty() && places.lock().monitors == [0, 0]);
-        assert!(enter(1).begin(Kind::Other, client(1)).is_some());
-    }
-
-    #[test]
-    fn slow_readers_cannot_take_all_memory() {
-        let places = places();
-        let enter = |number| places.enter(address(number), false).unwrap();
-        let mut turns: Vec<_> = (0..4).filter_map(|_| enter(1).begin(Kind::Other, client(1))).collect();
-        let taken: Vec<_> = turns.iter_mut().map(|turn| turn.may_answer(250 << 10)).collect();
-        assert_eq!(taken, [true, true, true, false]);
-        let mut other = enter(2).begin(Kind::Other, client(2)).unwrap();
-        assert!(!other.may_answer(100 << 10) && other.may_answer(SHORT));
-        let monitor = |kind, octets| enter(3).begin(kind, client(3)).unwrap().may_answer(octets);
-        assert!(monitor(Kind::Health, 100) && monitor(Kind::Monitor, 200 << 10));
-        drop(turns);
-        assert!(enter(2).begin(Kind::Other, client(2)).unwrap().may_answer(700 << 10));
-    }
-
-    #[test]
-    fn an_answer_larger_than_all_memory_goes_alone() {
-        let places = places();
-        let begin = |number| places.enter(address(number), false).unwrap().begin(Kind::Other, client(number)).unwrap();
-        let (mut large, mut other) = (begin(1), begin(2));
-        assert!(large.may_answer(5 << 20) && !other.may_answer(SHORT + 1));
-        drop(large);
-        assert!(other.may_answer(SHORT + 1));
-    }
-
-    #[test]
-    fn a_client_that_nobody_knows_is_held_to_a_pace() {
-        let places = places();
-        let taken = (0..3000).filter(|_| places.pace(address(1)).is_ok()).count();
-        assert!((1000..1500).contains(&taken), "{taken}");
-        assert!(places.pace(address(2)).is_ok());
-    }
-}
+mod tests;

@@ -10,7 +10,7 @@ use super::brake::network;
 use super::forwarded::Client;
 use super::hosts::{self, Authority};
 use super::origin;
-use super::places::{Kind, Place, Turn};
+use super::places::{Kind, Place, Reader, Turn};
 use super::rights::{Need, Rights};
 use super::searches::Search;
 use super::server::Window;
@@ -63,16 +63,15 @@ enum Route<'a> {
     Api(api::Route<'a>),
 }
 
-/// The answer to any request whatever; it never fails. Its room is given back when the last of it was sent.
-pub(super) async fn answer(
-    window: &Window,
-    door: Door,
-    place: Option<&Arc<Place>>,
-    request: Request<Incoming>,
-) -> Response<Held<Turn>> {
+/// An answer with the room that it takes.
+type Placed = Response<Held<Turn, Reader>>;
+
+/// The answer to any request whatever; it never fails. Its place among requests is given back when the server has all of it,
+/// its memory when the kernel has.
+pub(super) async fn answer(window: &Window, door: Door, place: Option<&Arc<Place>>, request: Request<Incoming>) -> Placed {
     let (client, path) = (door.client(window, request.headers()), below(window, request.uri().path()));
     let (Some(place), Some(client)) = (place, client) else {
-        return reply(window, door, None, request).await.map(|content| Held { content, held: None });
+        return reply(window, door, None, request).await.map(|content| Held { content, _turn: None, unread: None });
     };
     let kind = match path {
         "/healthz" | "/readyz" => Kind::Health,
@@ -80,24 +79,25 @@ pub(super) async fn answer(
         _ => Kind::Other,
     };
     match place.begin(kind, client) {
-        Some(mut turn) => {
+        Some(turn) => {
             let looks = matches!(*request.method(), Method::GET | Method::HEAD);
             let answer = reply(window, door, Some(place), request).await;
             // What was ordered or handed in is done: whoever heard 503 would do it again.
-            if !turn.may_answer(answer.body().octets()) && looks {
+            let mut reader = turn.reader();
+            if !reader.may_have(answer.body().octets()) && looks {
                 return busy("503 too many answers wait for their readers; wait\n");
             }
-            answer.map(|content| Held { content, held: Some(Arc::new(turn)) })
+            answer.map(|content| Held { content, _turn: Some(turn), unread: Some(reader) })
         }
         None => busy("503 too many requests are under way; wait\n"),
     }
 }
 
 /// There is no room.
-fn busy(line: &'static str) -> Response<Held<Turn>> {
+fn busy(line: &'static str) -> Placed {
     let mut answer = answer::plain(StatusCode::SERVICE_UNAVAILABLE, line);
     answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-    answer.map(|content| Held { content, held: None })
+    answer.map(|content| Held { content, _turn: None, unread: None })
 }
 
 async fn reply(window: &Window, door: Door, place: Option<&Arc<Place>>, request: Request<Incoming>) -> Answer {

@@ -292,7 +292,7 @@ impl Room {
             (Guest::Public(stream, client), Listener::Public(_, places)) => match places.enter(client, own) {
                 Some(place) => drop(guests.spawn(async move {
                     tokio::select! {
-                        // Nothing was under way.
+                        // Nothing was under way, or its client does not read.
                         () = place.given_away() => {}
                         () = receive_public(window, stream, client, tls, Arc::clone(&place), stop) => {}
                     }

@@ -2,7 +2,10 @@
 
 use crate::desk::{deferred, message};
 use crate::support::{TestWindow, access, curl, troubled_queue};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::TcpMaxSeg;
 use postern::window::Login;
+use postern::window::access::Access;
 use postern::window::places::REQUESTS_PER_CLIENT_MAX;
 use postern::window::server::{HEADER_MAX, HEADER_PATIENCE};
 use std::time::{Duration, Instant};
@@ -124,6 +127,44 @@ async fn an_answer_that_nobody_reads_keeps_its_memory_and_its_place() {
     assert!(read.is_ok(), "{read:?}: whoever reads slowly was cut off in the middle");
     drop((slow, crowd));
     assert_eq!(window.curl(LOGIN, page).await.status, 200, "what was read gives its memory back");
+}
+
+/// Connections from addresses of strangers that send requests without end and read no answer.
+async fn crowd_that_does_not_read(window: &TestWindow, connections: usize, path: &str) -> Vec<TcpStream> {
+    let requests = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").repeat(400);
+    let mut crowd = Vec::new();
+    for number in 0..connections {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        // The kernel at the other end makes room for so many segments: at the size that the loopback has, for megabytes.
+        setsockopt(&socket, TcpMaxSeg, &536).unwrap();
+        socket.bind(format!("127.0.0.{}:0", 2 + number % 2).parse().unwrap()).unwrap();
+        let mut stream = socket.connect(window.address).await.unwrap();
+        // Whoever is turned away, or gives way to the next one, cannot send all of it.
+        let sent = timeout(Duration::from_secs(5), stream.write_all(requests.as_bytes())).await;
+        if matches!(sent, Ok(Ok(()))) {
+            let _ = stream.readable().await;
+        }
+        crowd.push(stream);
+    }
+    crowd
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_that_does_not_read_takes_no_places() {
+    // Whoever comes through a proxy is a stranger, even from this machine.
+    let proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let window = TestWindow::open_with([], Access { proxies, ..access(Some(Login::new("a", "b"))) }).await;
+    for path in ["/metrics", "/", "/healthz"] {
+        let crowd = crowd_that_does_not_read(&window, 200, path).await;
+        for _ in 0..10 {
+            for asked in ["/healthz", "/metrics", "/"] {
+                let reply = window.curl(&["--user", "a:b", "--interface", "127.0.0.9"], asked).await;
+                assert_eq!(reply.status, 200, "{asked} beside a crowd that asks for {path}: {}", reply.body);
+            }
+        }
+        drop(crowd);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,160 @@
+use super::*;
+
+fn places() -> Arc<Places> {
+    Places::new(Arc::new(Counters::new(&[]).unwrap()), 1 << 20)
+}
+
+fn address(number: usize) -> IpAddr {
+    IpAddr::from(u32::try_from(number + (10 << 24)).unwrap().to_be_bytes())
+}
+
+fn client(number: usize) -> Client {
+    Client { address: address(number), direct: true }
+}
+
+#[test]
+fn who_asks_for_nothing_gives_way_to_whoever_comes() {
+    let places = places();
+    let asked = places.enter(address(1), false).unwrap();
+    drop(asked.begin(Kind::Other, client(1)).unwrap());
+    let silent: Vec<_> = (0..300).map(|number| places.enter(address(2 + number % 3), false).unwrap()).collect();
+    assert_eq!(places.lock().connections.len(), CONNECTIONS_MAX);
+    assert!(asked.begin(Kind::Other, client(1)).is_some(), "it has asked before, and they have not");
+    assert!(silent[0].begin(Kind::Health, client(2)).is_none(), "the oldest is gone");
+    assert!(silent[299].begin(Kind::Health, client(2)).is_some());
+    drop(silent);
+    assert_eq!(places.lock().connections.len(), 1);
+}
+
+#[test]
+fn requests_of_one_client_leave_room_for_others_and_for_monitors() {
+    let places = places();
+    let enter = |number: usize| places.enter(address(number), false).unwrap();
+    let many: Vec<_> = (0..REQUESTS_PER_CLIENT_MAX).filter_map(|_| enter(1).begin(Kind::Other, client(1))).collect();
+    assert_eq!(many.len(), REQUESTS_PER_CLIENT_MAX);
+    assert!(enter(1).begin(Kind::Other, client(1)).is_none());
+    let others: Vec<_> = (0..40).filter_map(|number| enter(100 + number).begin(Kind::Other, client(100 + number))).collect();
+    assert_eq!(many.len() + others.len(), REQUESTS_MAX);
+    let mut monitors: Vec<_> = (0..20).filter_map(|_| enter(7).begin(Kind::Monitor, client(7))).collect();
+    assert_eq!(monitors.len(), MONITORS_PER_CLIENT_MAX, "of one client");
+    monitors.extend((0..20).filter_map(|number| enter(70 + number).begin(Kind::Monitor, client(70 + number))));
+    assert_eq!(monitors.len(), MONITORS_MAX);
+    let near = places.enter(address(9), true).unwrap();
+    let of_ours = near.begin(Kind::Monitor, client(9));
+    assert!(of_ours.is_some(), "monitors of our own have places that strangers cannot take");
+    drop(of_ours);
+    let of_ours: Vec<_> = (0..20).filter_map(|_| near.begin(Kind::Other, client(9))).collect();
+    assert_eq!(of_ours.len(), OWN_REQUESTS_MAX, "and so have all their other requests");
+    assert!(near.begin(Kind::Other, Client { direct: false, ..client(9) }).is_none());
+    drop(of_ours);
+    let behind = near.begin(Kind::Monitor, Client { direct: false, ..client(9) });
+    assert!(behind.is_none(), "whoever comes through a proxy is none of ours, wherever the proxy is");
+    drop(near);
+    assert!(enter(8).begin(Kind::Health, client(8)).is_some());
+    drop((many, others, monitors));
+    assert!(places.lock().requests.0.is_empty() && places.lock().monitors.0.is_empty());
+    assert!(enter(1).begin(Kind::Other, client(1)).is_some());
+}
+
+#[test]
+fn slow_readers_cannot_take_all_memory() {
+    let places = places();
+    let enter = |number| places.enter(address(number), false).unwrap();
+    let reader = |number, kind| enter(number).begin(kind, client(number)).unwrap().reader();
+    let mut readers: Vec<_> = (0..4).map(|_| reader(1, Kind::Other)).collect();
+    let taken: Vec<_> = readers.iter_mut().map(|reader| reader.may_have(250 << 10)).collect();
+    assert_eq!(taken, [true, true, true, false]);
+    let mut other = reader(2, Kind::Other);
+    assert!(!other.may_have(100 << 10) && other.may_have(SHORT));
+    assert!(reader(3, Kind::Health).may_have(100) && reader(3, Kind::Monitor).may_have(200 << 10));
+    let pieces: Vec<_> = readers.iter().map(Unread::mark).collect();
+    drop(readers);
+    assert!(!other.may_have(100 << 10), "the kernel has not taken the pieces");
+    drop(pieces);
+    assert!(other.may_have(700 << 10));
+}
+
+#[test]
+fn an_answer_larger_than_all_memory_goes_alone() {
+    let places = places();
+    let enter = |number| places.enter(address(number), false).unwrap();
+    let reader = |number| enter(number).begin(Kind::Other, client(number)).unwrap().reader();
+    let (mut large, mut other) = (reader(1), reader(2));
+    assert!(large.may_have(5 << 20) && !other.may_have(SHORT + 1));
+    drop(large);
+    assert!(other.may_have(SHORT + 1));
+}
+
+/// A connection whose client does not read.
+fn unread(places: &Arc<Places>, number: usize, kind: Kind) -> (Arc<Place>, Waits) {
+    let place = places.enter(address(number), false).unwrap();
+    let waits = place.begin(kind, client(number)).unwrap().reader().mark();
+    (place, waits)
+}
+
+#[test]
+fn whoever_does_not_read_holds_no_request_and_its_connection_only_while_there_is_room() {
+    let places = places();
+    for kind in [Kind::Health, Kind::Monitor, Kind::Other] {
+        let crowd: Vec<_> = (0..300).map(|number| unread(&places, number % 2, kind)).collect();
+        assert_eq!(places.lock().connections.len(), CONNECTIONS_MAX);
+        let other = places.enter(address(9), false).expect("of a crowd that does not read one gives way");
+        for kind in [Kind::Health, Kind::Monitor, Kind::Other] {
+            assert!(other.begin(kind, client(9)).is_some(), "{kind:?}");
+        }
+        drop(crowd);
+    }
+    assert_eq!(places.lock().connections.len(), 0);
+}
+
+#[test]
+fn a_slow_reader_gives_way_after_the_idle_ones_and_after_its_crowd() {
+    let places = places();
+    let mut slow: Vec<_> = (0..10).map(|number| unread(&places, number.min(8), Kind::Other)).collect();
+    let idle = places.enter(address(20), false).unwrap();
+    let gone = |ago| {
+        let mut open = places.lock();
+        let before: Vec<u64> = open.connections.keys().copied().collect();
+        let made = open.make_room(None, Instant::now() + ago);
+        let left = |number: &u64| !open.connections.contains_key(number);
+        before.into_iter().find(left).filter(|_| made)
+    };
+    assert_eq!(gone(UNREAD_PATIENCE), Some(idle.number));
+    assert_eq!(gone(UNREAD_PATIENCE / 2), None, "they may still read");
+    assert_eq!(gone(UNREAD_PATIENCE), Some(slow[8].0.number), "the first of the two of one address");
+    assert_eq!(gone(UNREAD_PATIENCE), Some(slow[0].0.number));
+    slow[1].1 = slow[2].0.begin(Kind::Other, client(2)).unwrap().reader().mark();
+    assert_eq!(gone(UNREAD_PATIENCE), Some(slow[1].0.number), "it has read all, and is idle");
+    let busy = slow[2].0.begin(Kind::Other, client(2)).unwrap();
+    assert_eq!(gone(UNREAD_PATIENCE), Some(slow[2].0.number), "although more of its answer comes");
+    drop(busy);
+}
+
+#[test]
+fn a_client_that_reads_a_little_now_and_then_has_waited_all_the_same() {
+    let places = places();
+    let begun = Instant::now();
+    let (place, _waits) = unread(&places, 1, Kind::Other);
+    let after = |seconds| begun + Duration::from_secs(seconds);
+    place.note(|connection| {
+        connection.unread = None;
+        for second in 0..10 {
+            connection.sends(after(2 * second));
+            connection.sends(after(2 * second));
+            connection.sent(after(2 * second + 1));
+            assert!(connection.unread.is_some());
+            connection.sent(after(2 * second + 1));
+            assert_eq!(connection.waited(after(99)), None);
+        }
+        connection.sends(after(50));
+        assert_eq!(connection.waited(after(51)), Some(Duration::from_secs(11)));
+    });
+}
+
+#[test]
+fn a_client_that_nobody_knows_is_held_to_a_pace() {
+    let places = places();
+    let taken = (0..3000).filter(|_| places.pace(address(1)).is_ok()).count();
+    assert!((1000..1500).contains(&taken), "{taken}");
+    assert!(places.pace(address(2)).is_ok());
+}
