@@ -1,6 +1,7 @@
 //! What arrives is what was sent, octet by octet, and cheaply.
 
 use crate::support::{Peer, Stored, all_delivered, connect, message, send, with_body};
+use postern::mail::deliver::Known;
 use postern::mail::model::{Body, BodyType, Target};
 use std::io::Write;
 use std::sync::Arc;
@@ -108,7 +109,7 @@ async fn a_thousand_recipients_go_in_groups() {
 async fn a_copy_goes_to_everybody_and_counts_once() {
     let peer = Peer::good(&["PIPELINING"]).await;
     let mail = message(3, "a\r\n");
-    let report = connect(&peer).await.send(&mail, &[Target::Copy]).await;
+    let report = connect(&peer).await.send(&mail, &[Target::Copy], &mut Known::default()).await;
     assert_eq!(report.outcomes.len(), 1);
     assert!(all_delivered(&report) && report.outcomes[0].0 == Target::Copy);
     assert_eq!(peer.lines().iter().filter(|line| line.starts_with("RCPT")).count(), 3);

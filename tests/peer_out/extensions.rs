@@ -2,6 +2,7 @@
 
 use crate::support::{Do, Peer, all_delivered, codes, connect, message, say, send};
 use postern::mail::model::{Address, BodyType};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[tokio::test(crate = "crate::with_threads")]
 async fn no_eight_bit_content() {
@@ -55,6 +56,30 @@ async fn no_internationalised_mail() {
     let (_, report) = send(connect(&peer).await, &with("ä@here.example", &["ü@bücher.example"], plain)).await;
     assert!(all_delivered(&report));
     assert_eq!(peer.lines()[1..3], ["MAIL FROM:<ä@here.example> SMTPUTF8", "RCPT TO:<ü@bücher.example>"]);
+}
+
+/// What a recipient was told counts, though the next session of the same server takes less.
+#[tokio::test(crate = "crate::with_threads")]
+async fn a_server_that_takes_less_in_its_second_session() {
+    let taken = AtomicBool::new(false);
+    let peer = Peer::start(&["SMTPUTF8"], move |step| match (step.session, step.line) {
+        (0, ".") => {
+            taken.store(true, Ordering::Relaxed);
+            Do::Usual
+        }
+        (0, line) if line.starts_with("MAIL") && taken.load(Ordering::Relaxed) => Do::Close,
+        (0, "RCPT TO:<b@there.example>") => say("452 4.5.3 one at a time"),
+        (1, line) if line.starts_with("EHLO") => say("250 peer.example"),
+        _ => Do::Usual,
+    })
+    .await;
+    let mut mail = message(2, "Subject: a\r\n\r\nb\r\n");
+    mail.envelope.recipients =
+        ["ä@there.example", "b@there.example"].iter().map(|text| Address::parse(text).unwrap()).collect();
+    mail.envelope.smtputf8 = true;
+    let (_, report) = send(connect(&peer).await, &mail).await;
+    assert_eq!(peer.seen(|seen| seen.sessions), 2);
+    assert!(all_delivered(&report), "{report:?}");
 }
 
 #[tokio::test(crate = "crate::with_threads")]

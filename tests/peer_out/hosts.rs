@@ -2,7 +2,7 @@
 
 use crate::support::{Do, Peer, all_delivered, client, code, codes, counted, message, patient, route, say, send};
 use postern::appliance::counter::Counters;
-use postern::mail::deliver::{Attempt, Client, Config, HOST_MAX, HOST_UNPROVEN_MAX, SESSIONS_MAX, Timeouts, Witness};
+use postern::mail::deliver::{Attempt, Client, Config, HOST_MAX, HOST_UNPROVEN_MAX, Known, SESSIONS_MAX, Timeouts, Witness};
 use postern::mail::model::{Class, Hop, Report, Route, Target};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -131,7 +131,7 @@ async fn carry(addresses: &[SocketAddr], recipients: usize) -> (Vec<String>, Rep
     loop {
         let mut connection = attempt.next().await.unwrap();
         relays.push(connection.relay().split('.').next().unwrap().to_owned());
-        let report = connection.send(&message, &targets).await;
+        let report = connection.send(&message, &targets, &mut Known::default()).await;
         targets = report.put_off();
         if targets.is_empty() || !attempt.may_go_on() {
             return (relays, report);

@@ -1,6 +1,7 @@
 //! Next hops that say no, or not now.
 
 use crate::support::{Do, Peer, all_delivered, bounce, codes, connect, counted, message, patient, route, say, send};
+use postern::mail::deliver::Known;
 use postern::mail::model::Target;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -286,7 +287,7 @@ async fn a_copy_counts_as_taken_when_anybody_gets_it() {
         _ => Do::Usual,
     })
     .await;
-    let report = connect(&peer).await.send(&message(2, "a\r\n"), &[Target::Copy]).await;
+    let report = connect(&peer).await.send(&message(2, "a\r\n"), &[Target::Copy], &mut Known::default()).await;
     assert_eq!(codes(&report), ["250 2.0.0"]);
     let peer = Peer::start(&["PIPELINING"], |step| match step.line {
         "RCPT TO:<r0@there.example>" => say("550 5.1.1 unknown"),
@@ -294,7 +295,7 @@ async fn a_copy_counts_as_taken_when_anybody_gets_it() {
         _ => Do::Usual,
     })
     .await;
-    let report = connect(&peer).await.send(&message(2, "a\r\n"), &[Target::Copy]).await;
+    let report = connect(&peer).await.send(&message(2, "a\r\n"), &[Target::Copy], &mut Known::default()).await;
     assert_eq!(codes(&report), ["450 4.2.1"]);
 }
 

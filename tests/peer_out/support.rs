@@ -4,7 +4,7 @@ use bytes::{Buf, BytesMut};
 use memchr::memmem;
 use postern::appliance::counter::Counters;
 use postern::ground::tls;
-use postern::mail::deliver::{Client, Config, Connection, Timeouts};
+use postern::mail::deliver::{Client, Config, Connection, Known, Timeouts};
 use postern::mail::model::{
     Address, Body, BodyType, Class, Content, Envelope, Hop, Kind, Message, MessageId, Origin, Outcome, Progress, Report, Route,
     Target,
@@ -346,7 +346,7 @@ pub async fn send(connection: Connection, message: &Message) -> (Connection, Rep
     let targets: Vec<Target> = message.progress.iter().map(|progress| progress.target).collect();
     let (mut connection, message) = (connection, message.clone());
     let report = tokio::spawn(async move {
-        let report = connection.send(&message, &targets).await;
+        let report = connection.send(&message, &targets, &mut Known::default()).await;
         assert_eq!(report.outcomes.iter().map(|(target, _)| *target).collect::<Vec<_>>(), targets);
         (connection, report)
     });

@@ -9,7 +9,8 @@
 //! [`Connection::quit`] says good-bye.
 //! Rules: commands are pipelined where the peer allows it; a refusal of the session or of us is temporary for the mail (the
 //! table is in `refusal`); more recipients than a peer takes at once go in further transactions over the same connection; a
-//! kept connection that died while idle is opened anew once, before the message is blamed.
+//! kept connection that died while idle is opened anew once, before the message is blamed; what one transaction has brought
+//! outlives a try that is given up in a later one (`known`).
 //! Limits: replies, see [`reply`]; times, see [`Timeouts`]; [`GROUP_MAX`] commands in flight; content goes out in pieces of
 //! [`PIECE`] octets, at no less than [`MIN_PACE`] octets a second, so that no peer can hold a message for ever.
 //! Security: TLS is opportunistic (RFC 7435): it is tried without asking who answers, and a failure falls back to plain
@@ -24,6 +25,7 @@ mod content;
 mod exchange;
 mod extensions;
 mod hosts;
+mod known;
 mod refusal;
 pub mod reply;
 mod transaction;
@@ -36,6 +38,7 @@ use std::time::Duration;
 pub use attempt::{Attempt, BESIDE_MAX, SESSIONS_MAX};
 pub use client::{Client, Connection};
 pub use hosts::{HOST_MAX, HOST_UNPROVEN_MAX, Invitation, WAITING_MAX};
+pub use known::{Known, overlay};
 
 /// The most commands that are sent before their replies are read. More could fill both directions of a connection with
 /// each side waiting for the other (RFC 2920 §3.1); this many replies fit any socket buffer.
@@ -97,7 +100,8 @@ pub struct Timeouts {
 pub trait Witness: Send + Sync {
     /// The next hop gave a whole reply, or took a piece of content.
     fn heard(&self);
-    /// A transaction is about to begin; what the one before it sent is settled. `false`: it must not, others need the courier.
+    /// A transaction is about to begin. What the one before it brought is [`Known`], also when this one is given up. `false`: it
+    /// must not begin, others need the courier.
     fn may_begin(&self) -> bool;
     /// The end of data is about to be sent, behind which a try can no longer be taken back. `false`: it must not be.
     fn may_end(&self) -> bool;

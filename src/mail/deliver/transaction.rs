@@ -2,6 +2,7 @@
 
 use super::client::Connection;
 use super::exchange::{Broken, Plan, no_recipient, wants_seven_bit};
+use super::known::{Known, addresses};
 use crate::mail::model::{Address, Body, BodyType, Class, Envelope, Message, Outcome, Reply, Report, Target};
 use memchr::memmem;
 use std::borrow::Cow;
@@ -19,17 +20,16 @@ const TOO_MANY_MAX: usize = 2;
 impl Connection {
     /// Carries one message to `targets`, in one transaction unless there are more than the peer takes at once; for
     /// [`Target::Copy`] to all recipients of the envelope, with one outcome: success when the content was taken for at least
-    /// one of them.
-    pub async fn send(&mut self, message: &Message, targets: &[Target]) -> Report {
+    /// one of them. Whoever gives it up before its end gets from [`Connection::given_up`] what is `known` by then.
+    pub async fn send(&mut self, message: &Message, targets: &[Target], known: &mut Known) -> Report {
         let envelope = &message.envelope;
-        let asked: Vec<&[Address]> = targets.iter().map(|target| addresses(envelope, *target)).collect();
-        let recipients: Vec<&Address> = asked.iter().copied().flatten().collect();
+        known.ask(envelope, targets);
+        let asked = targets.iter().flat_map(|target| addresses(envelope, *target));
+        let recipients: Vec<&Address> = asked.collect();
         self.eight_bit_refused = false;
         self.refused_us = None;
-        let answers = self.attempt(envelope, &message.body, &recipients).await;
-        let mut rest = answers.outcomes.into_iter();
-        let outcomes = targets.iter().zip(asked).map(|(target, list)| (*target, worst_or_best(rest.by_ref().take(list.len()))));
-        let outcomes: Vec<(Target, Outcome)> = outcomes.collect();
+        let end = self.attempt(envelope, &message.body, &recipients, known.outcomes()).await;
+        let outcomes = known.take(&end.rest);
         let eight_bit = envelope.body == BodyType::EightBitMime;
         let is_refused = |outcome: &Outcome| match self.eight_bit_refused {
             // Whatever class it was given: the peer has judged the form of the content, and nothing else.
@@ -38,6 +38,16 @@ impl Connection {
         };
         let refused = outcomes.iter().filter(|(_, outcome)| eight_bit && is_refused(outcome));
         let eight_bit_refused = refused.map(|(target, _)| *target).collect();
+        Report { reusable: end.reusable, elsewhere: end.elsewhere, eight_bit_refused, ..self.report(outcomes) }
+    }
+
+    /// The report on a message that was given up before the end of [`Connection::send`]: what is known stays so, and `rest` is
+    /// the outcome of all others. The connection is good for nothing more, and no other host is asked at once.
+    pub fn given_up(&mut self, known: &mut Known, rest: &Outcome) -> Report {
+        self.report(known.take_given_up(rest))
+    }
+
+    fn report(&mut self, outcomes: Vec<(Target, Outcome)>) -> Report {
         // What went well needs no record of its words.
         let all_well = outcomes.iter().all(|(_, outcome)| outcome.class() == Class::Success);
         let report = Report {
@@ -46,10 +56,10 @@ impl Connection {
             tls: self.tls,
             security: self.security.clone(),
             transcript: if all_well { String::new() } else { self.wire.transcript.text().to_owned() },
-            reusable: answers.reusable,
-            elsewhere: answers.elsewhere,
+            reusable: false,
+            elsewhere: false,
             refused_us: self.refused_us.take(),
-            eight_bit_refused,
+            eight_bit_refused: Vec::new(),
         };
         self.wire.transcript.clear();
         if self.out.capacity() > BUFFER_KEPT {
@@ -66,36 +76,42 @@ impl Connection {
     /// One outcome a recipient, in as many transactions as it takes (RFC 5321 §4.5.3.1.10); each of them brings at least one
     /// recipient to an end. A kept connection that turns out to be gone is opened anew: the peer had a right to close it, and no
     /// octet of this transaction has been answered.
-    async fn attempt(&mut self, envelope: &Envelope, body: &Body, recipients: &[&Address]) -> Answers {
-        let mut outcomes = vec![None; recipients.len()];
+    /// The outcomes are the caller's, who may drop this between two transactions and must not lose what the first one brought.
+    async fn attempt(
+        &mut self,
+        envelope: &Envelope,
+        body: &Body,
+        recipients: &[&Address],
+        outcomes: &mut [Option<Outcome>],
+    ) -> End {
         let mut too_many = 0;
         loop {
-            let plan = match self.plan(envelope, body, recipients, &mut outcomes).await {
+            let plan = match self.plan(envelope, body, recipients, outcomes).await {
                 Ok(plan) => plan,
-                Err(outcome) => return Answers::new(outcomes, &outcome, true),
+                Err(outcome) => return End::new(outcome, true),
             };
             let kept = self.carried > 0;
             if kept && self.wire.has_leftover() {
                 // Out of step: no reply of this connection can be trusted any more.
                 match self.reopen().await {
                     Ok(()) => continue,
-                    Err(outcome) => return Answers::new(outcomes, &outcome, false),
+                    Err(outcome) => return End::new(outcome, false),
                 }
             }
             self.carried += 1;
-            match self.transact(&plan, body, recipients, &mut outcomes).await {
-                Ok(Ended { outcome, for_all: true, .. }) => return Answers::new(outcomes, &outcome, true),
+            match self.transact(&plan, body, recipients, outcomes).await {
+                Ok(Ended { outcome, for_all: true, .. }) => return End::new(outcome, true),
                 Ok(Ended { outcome, asked, .. }) => {
                     for place in asked {
                         outcomes[place].get_or_insert_with(|| outcome.clone());
                     }
                     if outcomes.iter().all(Option::is_some) {
-                        return Answers::new(outcomes, &outcome, true);
+                        return End::new(outcome, true);
                     }
                 }
                 Err(Broken::Gone(_)) if kept => {
                     if let Err(outcome) = self.reopen().await {
-                        return Answers::new(outcomes, &outcome, false);
+                        return End::new(outcome, false);
                     }
                 }
                 // A peer that leaves after so many recipients gets no more of them the next time.
@@ -103,14 +119,14 @@ impl Connection {
                     too_many += 1;
                     self.recipients_max = accepted;
                     if let Err(outcome) = self.reopen().await {
-                        return Answers::new(outcomes, &outcome, false);
+                        return End::new(outcome, false);
                     }
                 }
                 Err(Broken::Gone(outcome) | Broken::Midway(outcome) | Broken::TooMany { outcome, .. }) => {
-                    return Answers::new(outcomes, &outcome, false);
+                    return End::new(outcome, false);
                 }
                 Err(Broken::Unsure(outcome)) => {
-                    return Answers { elsewhere: false, ..Answers::new(outcomes, &outcome, false) };
+                    return End { elsewhere: false, ..End::new(outcome, false) };
                 }
             }
         }
@@ -152,7 +168,8 @@ impl Connection {
             }
             for (recipient, outcome) in recipients.iter().zip(outcomes) {
                 if recipient.ascii_form().is_none() {
-                    *outcome = Some(refused());
+                    // A transaction over the connection before this one may have brought its outcome.
+                    outcome.get_or_insert_with(refused);
                 }
             }
             smtputf8 = false;
@@ -218,38 +235,19 @@ struct Ended {
     for_all: bool,
 }
 
-/// The outcomes of all recipients, and whether the connection can go on.
-struct Answers {
-    outcomes: Vec<Outcome>,
+/// The end of an attempt, and whether the connection can go on.
+struct End {
+    /// For recipients that have no outcome of their own.
+    rest: Outcome,
     reusable: bool,
     /// As in [`Report::elsewhere`].
     elsewhere: bool,
 }
 
-impl Answers {
-    fn new(outcomes: Vec<Option<Outcome>>, rest: &Outcome, reusable: bool) -> Self {
-        let outcomes = outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| rest.clone())).collect();
-        Self { outcomes, reusable, elsewhere: true }
+impl End {
+    fn new(rest: Outcome, reusable: bool) -> Self {
+        Self { rest, reusable, elsewhere: true }
     }
-}
-
-fn addresses(envelope: &Envelope, target: Target) -> &[Address] {
-    match target {
-        Target::Recipient(place) => envelope.recipients.get(usize::from(place)).map_or(&[], std::slice::from_ref),
-        Target::Copy => &envelope.recipients,
-    }
-}
-
-/// One outcome for a target: success if any of its addresses was taken, else a temporary failure if there is one.
-fn worst_or_best(outcomes: impl Iterator<Item = Outcome>) -> Outcome {
-    let rank = |outcome: &Outcome| match outcome.class() {
-        Class::Success => 0,
-        Class::Temporary => 1,
-        Class::Permanent => 2,
-    };
-    outcomes
-        .min_by_key(rank)
-        .unwrap_or_else(|| Outcome::own(Reply::new(554, (5, 3, 0), "the envelope has no such recipient; please report this")))
 }
 
 async fn headers_are_ascii(body: &Body) -> bool {

@@ -6,7 +6,7 @@ use super::queue_state::Pause;
 use super::seven_bit;
 use super::watch::Watch;
 use crate::ground::clock;
-use crate::mail::deliver::{Attempt, Connection};
+use crate::mail::deliver::{Attempt, Connection, Known};
 use crate::mail::model::{Class, Message, MessageId, Outcome, Reply, Report, Target};
 use crate::mail::schedule::{DestinationId, Job, Stage, Standing};
 use crate::mail::spool::{BACKLOG_MAX, Spool, SpoolError};
@@ -287,21 +287,23 @@ impl<S: Spool> Courier<S> {
         }
     }
 
-    /// Sends a message over a connection; a peer that takes its time is given up when others need the courier.
+    /// Sends a message over a connection; a peer that takes its time is given up when others need the courier. What it has
+    /// answered by then counts: those who got the message must not get it again.
     async fn send(&mut self, connection: &mut Connection, message: &Message, targets: &[Target]) -> Report {
         if self.standing != Standing::New {
             connection.use_full_timeouts();
         }
         let counters = self.outbound.counters.clone();
+        let mut known = Known::default();
         let sent = {
             // Where it is: it is too large to be moved for each mail.
-            let sending = pin!(seven_bit::send(connection, message, targets, &counters));
+            let sending = pin!(seven_bit::send(connection, message, targets, &counters, &mut known));
             self.watch.follow(self.standing, Stage::Talking, sending).await
         };
         self.given_up = sent.is_none();
         let report = sent.unwrap_or_else(|| {
-            let relay = connection.relay().to_owned();
-            Report { relay: relay.clone(), ..untried(targets, &self.too_slow(&relay)) }
+            let rest = self.too_slow(connection.relay());
+            connection.given_up(&mut known, &rest)
         });
         self.judge(&report, connection);
         report

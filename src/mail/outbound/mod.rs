@@ -8,6 +8,8 @@
 //! that they are read back from the disk when their turn comes).
 
 mod courier;
+#[cfg(test)]
+mod courier_tests;
 mod history;
 mod outcomes;
 mod queue_state;

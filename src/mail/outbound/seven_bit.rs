@@ -1,7 +1,7 @@
 //! A message in 8 bits and a next hop that takes 7: it gets the message rewritten (RFC 6152 §3), in the same attempt.
 
 use crate::appliance::counter::Counters;
-use crate::mail::deliver::Connection;
+use crate::mail::deliver::{Connection, Known, overlay};
 use crate::mail::model::{Body, BodyType, Enhanced, Message, Outcome, Reply, Report, Target};
 use crate::mail::rewrite::seven_bit::{Trouble, convert};
 
@@ -9,13 +9,20 @@ use crate::mail::rewrite::seven_bit::{Trouble, convert};
 const SMALL: u64 = 64 * 1024;
 
 /// Sends a message. Targets that the next hop refuses for its 8-bit content, whether it did not announce 8BITMIME or did and
-/// does not take it, are tried again with the content in 7 bits.
-pub(super) async fn send(connection: &mut Connection, message: &Message, targets: &[Target], counters: &Counters) -> Report {
-    let mut report = connection.send(message, targets).await;
+/// does not take it, are tried again with the content in 7 bits. Who gives this up finds in `known` what either try brought.
+pub(super) async fn send(
+    connection: &mut Connection,
+    message: &Message,
+    targets: &[Target],
+    counters: &Counters,
+    known: &mut Known,
+) -> Report {
+    let mut report = connection.send(message, targets, known).await;
     let again = std::mem::take(&mut report.eight_bit_refused);
     if again.is_empty() {
         return report;
     }
+    known.ask_again(&message.envelope, &report.outcomes, &again);
     match rewritten(&message.body).await {
         Ok(body) => {
             tracing::debug!(target: "mta", queue_id = %message.id, relay = %report.relay, changed = body.is_some(), "content in 7 bits");
@@ -29,7 +36,7 @@ pub(super) async fn send(connection: &mut Connection, message: &Message, targets
             let reopened = if report.reusable { Ok(()) } else { connection.reopen().await };
             match reopened {
                 Ok(()) => {
-                    let second = connection.send(&message, &again).await;
+                    let second = connection.send(&message, &again, known).await;
                     merge(&mut report, second);
                 }
                 Err(outcome) => {
@@ -73,12 +80,7 @@ fn refused(relay: &str, trouble: &Trouble) -> Outcome {
 
 /// The second try's word counts for its targets, and for the connection.
 fn merge(report: &mut Report, second: Report) {
-    let mut later = second.outcomes;
-    for (target, outcome) in &mut report.outcomes {
-        if let Some(place) = later.iter().position(|(other, _)| other == target) {
-            *outcome = later.swap_remove(place).1;
-        }
-    }
+    overlay(&mut report.outcomes, second.outcomes);
     report.relay = second.relay;
     report.tls = second.tls;
     report.security = second.security;
@@ -191,7 +193,7 @@ mod tests {
             });
             let (mut connection, counters) = connected(address, Timeouts::default()).await;
             let message = eight_bit(Body::Stored(Arc::new(Lost), 1000));
-            let report = send(&mut connection, &message, &[Target::Recipient(0)], &counters).await;
+            let report = send(&mut connection, &message, &[Target::Recipient(0)], &counters, &mut Known::default()).await;
             let (outcome, refused) = (&report.outcomes[0].1, report.refused_us.is_some());
             assert_eq!((outcome.reply.code, outcome.remote, report.reusable), (451, false, true), "{report:?}");
             assert_eq!(refused, !at_mail.is_empty(), "{report:?}");
@@ -234,7 +236,7 @@ mod tests {
         let target = Target::Recipient(0);
         let text = "MIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\n\u{fc}\r\n";
         let message = eight_bit(Body::Memory(text.into()));
-        let report = send(&mut connection, &message, &[target], &counters).await;
+        let report = send(&mut connection, &message, &[target], &counters, &mut Known::default()).await;
         assert_eq!(report.outcomes[0].1.reply.code, 250, "{report:?}");
         assert!(report.reusable);
         drop(connection);

@@ -1,0 +1,189 @@
+//! Couriers with all that belongs to them: a queue on a volume, and next hops on this host.
+
+use super::{Config, Outbound};
+use crate::appliance::counter::Counters;
+use crate::ground::disk::{Disk, Volume};
+use crate::ground::dns::{Absence, Answer, DnsError, Resolver};
+use crate::mail::deliver::{self, Client, Timeouts};
+use crate::mail::journal::{self, Journal, Masking};
+use crate::mail::model::{Address, BodyType, Envelope, Kind, MessageId, Origin, Progress, Status};
+use crate::mail::route::{self, Router};
+use crate::mail::schedule;
+use crate::mail::spool::{self, Entry, SegmentLog, Spool, Writer};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+/// How long a step may take before the test has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Every name leads to this host.
+struct Here;
+
+impl Resolver for Here {
+    fn mx(&self, _: &str) -> Answer<'_, Vec<(u16, String)>> {
+        Box::pin(async { Err(DnsError::Absent(Absence::Records)) })
+    }
+
+    fn addresses(&self, _: &str) -> Answer<'_, Vec<IpAddr>> {
+        Box::pin(async { Ok(vec![IpAddr::from([127, 0, 0, 1])]) })
+    }
+}
+
+struct Relay {
+    outbound: Arc<Outbound<SegmentLog>>,
+    _volume: tempfile::TempDir,
+}
+
+/// A relay with one courier, whose next hops are all at this port.
+fn relay(port: u16) -> Relay {
+    let volume = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(Volume::open(volume.path()).unwrap());
+    let counters = Arc::new(Counters::new(&[]).unwrap());
+    let spool = SegmentLog::open(disk.clone(), spool::Config::default(), counters.clone(), &|_| {}).unwrap();
+    let keeps = journal::Config { enabled: false, size: 0, time: Duration::ZERO, masking: Masking::None };
+    let journal = Journal::open(disk, keeps, counters.clone());
+    let routes =
+        route::Config { smart_relay: None, cc_mta: None, hostname: "relay.example".into(), own_addresses: vec![], port };
+    let router = Router::new(routes, Arc::new(Here)).local_mail_hosts(vec!["127.0.0.0/8".parse().unwrap()]);
+    let speaks =
+        deliver::Config { hostname: "relay.example".into(), timeouts: Timeouts::default(), bind: None, recipients_max: 2 };
+    let client = Client::new(speaks, counters.clone()).unwrap();
+    let schedule = schedule::Config {
+        concurrency: 20,
+        couriers_max: 1,
+        overtime_max: 1,
+        minimal_backoff: 300,
+        maximal_backoff: 4000,
+        lifetime: 432_000,
+        delay_warning: 0,
+    };
+    let config = Config { hostname: "relay.example".into(), bounce_address: None, schedule, fresh_max: 1 << 20 };
+    let outbound = Outbound::new(Arc::new(spool), router, client, counters, journal, None, config);
+    Relay { outbound, _volume: volume }
+}
+
+impl Relay {
+    /// A mail to so many recipients at a domain, in the queue.
+    async fn accept(&self, domain: &str, recipients: usize) -> MessageId {
+        let spool = &self.outbound.spool;
+        let mut writer = spool.begin();
+        writer.write("MIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\n\u{fc}\r\n".as_bytes()).await.unwrap();
+        let recipients = (0..recipients).map(|n| Address::parse(&format!("r{n}@{domain}")).unwrap()).collect();
+        let envelope = Envelope { sender: None, recipients, body: BodyType::EightBitMime, smtputf8: false };
+        let origin = Origin { peer: None, helo: "test".into() };
+        let message = spool.commit(Entry { envelope, origin, kind: Kind::Mail, copy: false }, writer).await.unwrap();
+        let id = message.id;
+        self.outbound.enqueue(message);
+        id
+    }
+
+    async fn progress(&self, id: MessageId) -> Vec<Progress> {
+        self.outbound.spool.peek(id).await.unwrap().progress
+    }
+}
+
+/// Where a server stops answering; it tells so once, and goes on when the client has gone.
+struct Server {
+    case: Case,
+    stalled: Notify,
+    sessions: AtomicUsize,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Case {
+    /// At the third recipient, which has a transaction of its own.
+    LaterTransaction,
+    /// At the greeting of a second session, behind a 421 in the second transaction of the first.
+    Reopened,
+    /// At the first recipient in 7 bits, which it did not take in 8 bits.
+    SevenBits,
+}
+
+impl Server {
+    async fn serve(&self, stream: TcpStream) -> std::io::Result<()> {
+        let mut lines = BufReader::new(stream);
+        let (mut line, mut eight_bit) = (String::new(), false);
+        if self.sessions.fetch_add(1, Ordering::Relaxed) == 1 && self.case == Case::Reopened {
+            self.stalled.notify_one();
+            lines.read_line(&mut line).await?;
+        }
+        lines.write_all(b"220 peer\r\n").await?;
+        line.clear();
+        while lines.read_line(&mut line).await? > 0 {
+            if line.starts_with("MAIL") {
+                eight_bit = line.contains("BODY=8BITMIME");
+            }
+            let recipient = line.strip_prefix("RCPT TO:<").and_then(|to| to.strip_suffix("@slow.example>\r\n"));
+            let reply: &[u8] = match (recipient, self.case) {
+                (Some("r2"), Case::LaterTransaction) => b"",
+                (Some("r3"), Case::Reopened) => b"421 4.3.2 enough\r\n",
+                (Some("r0"), Case::SevenBits) if eight_bit => b"554 5.6.3 seven bits, please\r\n",
+                (Some("r0"), Case::SevenBits) => b"",
+                _ if line.starts_with("EHLO") => b"250-peer\r\n250 8BITMIME\r\n",
+                _ if line.starts_with("DATA") => b"354 go on\r\n",
+                _ => b"250 2.0.0 ok\r\n",
+            };
+            if reply.is_empty() {
+                self.stalled.notify_one();
+            }
+            lines.write_all(reply).await?;
+            if reply.starts_with(b"421") {
+                return Ok(());
+            }
+            while line.starts_with("DATA") {
+                let mut content = String::new();
+                lines.read_line(&mut content).await?;
+                if content == ".\r\n" {
+                    lines.write_all(b"250 2.0.0 taken\r\n").await?;
+                    break;
+                }
+            }
+            line.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Who got the mail in a transaction that was answered must not get it again, though the next one was given up for others.
+#[tokio::test]
+async fn a_try_that_is_given_up_keeps_what_its_transactions_have_brought() {
+    const SENT: (Status, u16) = (Status::Delivered, 0);
+    const PUT_OFF: (Status, u16) = (Status::Pending, 1);
+    let cases = [
+        (Case::LaterTransaction, vec![SENT, SENT, PUT_OFF]),
+        (Case::Reopened, vec![SENT, SENT, PUT_OFF, PUT_OFF]),
+        (Case::SevenBits, vec![PUT_OFF, SENT]),
+    ];
+    for (case, expected) in cases {
+        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let relay = relay(listener.local_addr().unwrap().port());
+        let server = Arc::new(Server { case, stalled: Notify::new(), sessions: AtomicUsize::new(0) });
+        let serving = server.clone();
+        let peers = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let serving = serving.clone();
+                // A client that has gone is no failure.
+                tokio::spawn(async move { serving.serve(stream).await });
+            }
+        });
+        relay.outbound.state.vouch_for("quick.example");
+        let couriers = tokio::spawn(relay.outbound.clone().run());
+        let slow = relay.accept("slow.example", expected.len()).await;
+        tokio::time::timeout(PATIENCE, server.stalled.notified()).await.unwrap();
+        // Known, it has a right to the one courier that there is.
+        let quick = relay.accept("quick.example", 1).await;
+        assert!(relay.outbound.still(slow, PATIENCE).await);
+        let told: Vec<(Status, u16)> = relay.progress(slow).await.iter().map(|one| (one.status, one.attempts)).collect();
+        assert_eq!(told, expected);
+        assert!(relay.outbound.still(quick, PATIENCE).await);
+        relay.outbound.stop();
+        couriers.await.unwrap();
+        peers.abort();
+    }
+}
