@@ -7,8 +7,10 @@
 use super::steady::{Jump, Steady};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::LocalKey;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 static ZONE: OnceLock<TimeZone> = OnceLock::new();
@@ -167,12 +169,14 @@ fn looked() -> Duration {
 
 /// A moment as mail headers write it (RFC 5322 §3.3), in the zone of the appliance.
 pub fn rfc5322(seconds: u32) -> String {
-    local(seconds).strftime("%a, %d %b %Y %H:%M:%S %z").to_string()
+    thread_local!(static LAST: LastText = const { RefCell::new(None) });
+    in_form("%a, %d %b %Y %H:%M:%S %z", &LAST, seconds)
 }
 
 /// A moment as logs and interfaces write it (RFC 3339), in the zone of the appliance.
 pub fn rfc3339(seconds: u32) -> String {
-    local(seconds).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+    thread_local!(static LAST: LastText = const { RefCell::new(None) });
+    in_form("%Y-%m-%dT%H:%M:%S%:z", &LAST, seconds)
 }
 
 /// The second that a moment of RFC 3339 means, from 1970 to 2106; `None` when the text is none.
@@ -183,6 +187,20 @@ pub fn from_rfc3339(text: &str) -> Option<u32> {
 /// A moment as syslog writes it (RFC 3164 §4.1.2), in the zone of the appliance.
 pub fn rfc3164(seconds: u32) -> String {
     local(seconds).strftime("%b %e %H:%M:%S").to_string()
+}
+
+/// The moment that a thread has written last in one form.
+type LastText = RefCell<Option<(u32, String)>>;
+
+/// A moment in a form of strftime. Most moments are now: of the many of one second, one is worked out.
+fn in_form(form: &str, last: &'static LocalKey<LastText>, seconds: u32) -> String {
+    let work_out = || local(seconds).strftime(form).to_string();
+    let text = last.try_with(|last| match &mut *last.borrow_mut() {
+        Some((second, text)) if *second == seconds => text.clone(),
+        last => last.insert((seconds, work_out())).1.clone(),
+    });
+    // A thread that ends may have no memory any more and still write a line.
+    text.unwrap_or_else(|_| work_out())
 }
 
 fn local(seconds: u32) -> Zoned {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use std::fmt::{self, Write as _};
+use tracing::Event;
 use tracing::field::{Field, Visit};
 
 /// Characters of one value; the rest is cut off, which a mark shows.
@@ -9,6 +10,12 @@ pub const VALUE_MAX: usize = 1024;
 
 /// Fields of one event.
 pub const FIELDS_MAX: usize = 32;
+
+/// Fields that the event of a delivery has: room for them is made at once, since there is one for every mail.
+const FIELDS_USUAL: usize = 16;
+
+/// Octets of a value that is put together from pieces, as most of them are.
+const VALUE_USUAL: usize = 48;
 
 /// What an event says. Texts may be hostile.
 #[derive(Debug, Default)]
@@ -22,6 +29,13 @@ pub struct Said {
 }
 
 impl Said {
+    /// What `event` says.
+    pub(super) fn by(event: &Event<'_>) -> Self {
+        let mut said = Self { fields: Vec::with_capacity(FIELDS_USUAL), ..Self::default() };
+        event.record(&mut said);
+        said
+    }
+
     /// The text of a field; empty where there is none.
     pub fn text(&self, name: &str) -> &str {
         self.value(name).and_then(Value::as_str).unwrap_or_default()
@@ -52,7 +66,7 @@ impl Said {
 
 impl Visit for Said {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut text = Bounded::default();
+        let mut text = Bounded { text: String::with_capacity(VALUE_USUAL), characters: 0 };
         // A text that is full refuses the rest.
         let _ = write!(text, "{value:?}");
         self.put(field, Value::String(text.text));
@@ -94,6 +108,13 @@ struct Bounded {
 
 impl fmt::Write for Bounded {
     fn write_str(&mut self, piece: &str) -> fmt::Result {
+        // Nearly every value fits: it is copied whole, not by characters.
+        let characters = self.characters + piece.chars().count();
+        if characters <= VALUE_MAX {
+            self.text.push_str(piece);
+            self.characters = characters;
+            return Ok(());
+        }
         for c in piece.chars() {
             if self.characters == VALUE_MAX {
                 self.text.push('…');

@@ -7,9 +7,16 @@ use serde_json::{Map, Value};
 use std::fmt::Write as _;
 use tracing::Level;
 
+/// Octets of the line of a delivery: room for them is made at once, since there is one for every mail.
+const LINE_USUAL: usize = 512;
+
 /// `TIME LEVEL words name=value …`; a value with blanks or quotes stands in quotes.
 pub(super) fn plain(level: Level, said: &Said) -> String {
-    let mut line = format!("{} {level} ", now());
+    let mut line = String::with_capacity(LINE_USUAL);
+    put_now(&mut line);
+    line.push(' ');
+    line.push_str(level.as_str());
+    line.push(' ');
     escape(&mut line, &said.message, false);
     put_fields(&mut line, said);
     line.push('\n');
@@ -23,8 +30,10 @@ pub fn put_fields(line: &mut String, said: &Said) {
         line.push_str(name);
         line.push('=');
         match value {
+            // Most values: an address, a host, a number. The rules below would say the same of each of their characters.
+            Value::String(text) if !text.is_empty() && text.bytes().all(is_bare) => line.push_str(text),
             Value::String(text) => {
-                let quoted = text.is_empty() || text.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\\' | '='));
+                let quoted = text.is_empty() || text.contains(|c: char| c.is_whitespace() || is_special(c));
                 if quoted {
                     line.push('"');
                 }
@@ -33,7 +42,8 @@ pub fn put_fields(line: &mut String, said: &Said) {
                     line.push('"');
                 }
             }
-            // Numbers, yes and no.
+            Value::Bool(yes) => line.push_str(if *yes { "true" } else { "false" }),
+            // Numbers.
             value => drop(write!(line, "{value}")),
         }
     }
@@ -56,8 +66,22 @@ pub(super) fn json(level: Level, target: &str, said: Said) -> String {
     line
 }
 
+/// Visible ASCII that needs neither quotes nor an escape.
+fn is_bare(octet: u8) -> bool {
+    octet.is_ascii_graphic() && !is_special(char::from(octet))
+}
+
+/// What must stand in quotes, beside blanks.
+fn is_special(c: char) -> bool {
+    matches!(c, '"' | '\\' | '=')
+}
+
 /// Adds hostile text; `quoted` says that it stands in quotes.
 fn escape(line: &mut String, text: &str, quoted: bool) {
+    if text.bytes().all(|octet| is_bare(octet) || matches!(octet, b' ' | b'=')) {
+        line.push_str(text);
+        return;
+    }
     for c in text.chars() {
         match c {
             '"' | '\\' if quoted => line.extend(['\\', c]),
@@ -72,11 +96,17 @@ fn escape(line: &mut String, text: &str, quoted: bool) {
 
 /// RFC 3339 with milliseconds, in the zone of the appliance.
 fn now() -> String {
+    let mut text = String::new();
+    put_now(&mut text);
+    text
+}
+
+fn put_now(line: &mut String) {
     let micros = clock::now_micros();
     let seconds = u32::try_from(micros / 1_000_000).unwrap_or(u32::MAX);
     let text = clock::rfc3339(seconds);
     match text.split_at_checked("0000-00-00T00:00:00".len()) {
-        Some((moment, zone)) => format!("{moment}.{:03}{zone}", micros / 1000 % 1000),
-        None => text,
+        Some((moment, zone)) => drop(write!(line, "{moment}.{:03}{zone}", micros / 1000 % 1000)),
+        None => line.push_str(&text),
     }
 }

@@ -118,8 +118,7 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut said = Said::default();
-        event.record(&mut said);
+        let said = Said::by(event);
         let metadata = event.metadata();
         if let Some(ear) = &self.ear {
             ear.hear(*metadata.level(), &said);
@@ -287,6 +286,22 @@ mod tests {
     fn values_have_an_end() {
         let text = logged(false, || tracing::info!(reply = "é".repeat(VALUE_MAX * 2), "x"));
         assert!(text.ends_with("é…\n") && text.chars().filter(|c| *c == 'é').count() == VALUE_MAX);
+        // In pieces, up to the limit and one beyond it.
+        let full = "é".repeat(VALUE_MAX - 3);
+        let text = logged(
+            false,
+            || tracing::info!(exact = %format_args!("{full}{}", "abc"), long = %format_args!("{full}{}", "abcd"), "x"),
+        );
+        assert!(text.ends_with(&format!(" exact={full}abc long={full}abc…\n")), "{text}");
+    }
+
+    #[test]
+    fn only_a_value_that_could_be_misread_stands_in_quotes() {
+        let text = logged(false, || {
+            tracing::info!(a = "x@y.z", b = "x=y", c = "x\\y", d = "x\"y", e = "Ü", f = "\u{7f}", "m = \"q\" \\")
+        });
+        let said = r#"m = "q" \ a=x@y.z b="x=y" c="x\\y" d="x\"y" e=Ü f=\u{7f}"#;
+        assert!(text.trim_end().ends_with(said), "{text}");
     }
 
     #[test]

@@ -100,18 +100,22 @@ impl Parser {
     pub fn reply(&self) -> Reply {
         let code = self.code.unwrap_or_default();
         let mut enhanced = None;
-        let mut text = String::new();
+        let mut text = String::with_capacity(self.text.len().min(TEXT_MAX));
         for line in self.lines() {
             let line = String::from_utf8_lossy(line);
             let mut words = line.trim();
             let found = Enhanced::parse(words).filter(|found| u16::from(found.0) == code / 100);
-            if let Some(found) = found.filter(|found| *enhanced.get_or_insert(*found) == *found) {
-                words = words.get(found.to_string().len()..).unwrap_or_default().trim_start();
+            if found.is_some_and(|found| *enhanced.get_or_insert(found) == found) {
+                words = words.split_once(' ').map_or("", |(_, rest)| rest.trim_start());
             }
             if !text.is_empty() && !words.is_empty() {
                 text.push(' ');
             }
-            text.extend(words.chars().map(|c| if c.is_control() { ' ' } else { c }));
+            if words.bytes().all(|octet| (0x20..0x7f).contains(&octet)) {
+                text.push_str(words);
+            } else {
+                text.extend(words.chars().map(|c| if c.is_control() { ' ' } else { c }));
+            }
             if text.len() > TEXT_MAX {
                 text.truncate(text.floor_char_boundary(TEXT_MAX));
                 break;

@@ -3,11 +3,16 @@
 //! Limits: [`MAX`] octets; of a longer talk the beginning and a remark.
 //! Security: commands and replies only, never content, never credentials; control characters become dots.
 
+use std::fmt::{self, Write as _};
+
 /// The longest transcript.
 pub const MAX: usize = 4096;
 
 /// The remark in place of the rest.
 const CUT: &str = "* …\n";
+
+/// Octets of the longest mark, the one of a reply with its code.
+const MARK_MAX: usize = "< 250-".len();
 
 /// Lines with a mark of who said them.
 #[derive(Debug, Default)]
@@ -19,21 +24,18 @@ pub struct Transcript {
 impl Transcript {
     /// Our line.
     pub fn we(&mut self, line: &[u8]) {
-        self.line("> ", line);
+        self.line(format_args!("> "), line);
     }
 
     /// A line of the peer's reply with this code.
     pub fn they(&mut self, code: u16, last: bool, line: &[u8]) {
-        if self.full {
-            return;
-        }
         let between = if last { ' ' } else { '-' };
-        self.line(&format!("< {code}{between}"), line);
+        self.line(format_args!("< {code}{between}"), line);
     }
 
     /// A remark.
     pub fn note(&mut self, words: &str) {
-        self.line("* ", words.as_bytes());
+        self.line(format_args!("* "), words.as_bytes());
     }
 
     /// All of it.
@@ -47,18 +49,20 @@ impl Transcript {
         self.full = false;
     }
 
-    fn line(&mut self, mark: &str, line: &[u8]) {
+    fn line(&mut self, mark: fmt::Arguments<'_>, line: &[u8]) {
         if self.full {
             return;
         }
-        if self.text.len() + line.len() + mark.len() + 1 > MAX - CUT.len() {
+        if self.text.len() + line.len() + MARK_MAX + 1 > MAX - CUT.len() {
             self.full = true;
             self.text.push_str(CUT);
             return;
         }
-        self.text.push_str(mark);
+        // Writing to a string cannot fail.
+        let _ = self.text.write_fmt(mark);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match std::str::from_utf8(line) {
+            Ok(text) if line.iter().all(|octet| (0x20..0x7f).contains(octet)) => self.text.push_str(text),
             Ok(line) if !line.contains(char::is_control) => self.text.push_str(line),
             _ => self.text.extend(line.iter().map(|octet| if (0x20..0x7f).contains(octet) { char::from(*octet) } else { '.' })),
         }
