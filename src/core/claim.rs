@@ -25,7 +25,14 @@ pub(super) struct Ports {
     /// Empty without TLS.
     pub(super) smtps: Vec<TcpListener>,
     pub(super) windows: Vec<TcpListener>,
-    pub(super) control: UnixListener,
+    pub(super) control: ControlSocket,
+}
+
+/// The control socket.
+pub(super) struct ControlSocket {
+    pub(super) listener: UnixListener,
+    /// Which file it is; `None`: it has no name in the run directory, whatever stands there.
+    pub(super) file: Option<(u64, u64)>,
 }
 
 impl Ports {
@@ -40,9 +47,13 @@ impl Ports {
             smtp: all("smtp_port", settings.smtp_port)?,
             smtps: if settings.ssl_disabled { Vec::new() } else { all("smtps_port", settings.smtps_port)? },
             windows: all("ui_port", settings.ui_port)?,
-            control: bind_control(&settings.run_dir)
-                .or_else(|_| bind_nameless(volume))
-                .map_err(|error| internal("the control socket", &error))?,
+            control: bind_control(&settings.run_dir).or_else(|cause| {
+                bind_nameless(volume).map_err(|error| {
+                    let place = settings.run_dir.display();
+                    let causes = format!("run_dir {place}: {cause}; without a name, on the data volume: {error}");
+                    internal("the control socket", &causes)
+                })
+            })?,
         };
         for listener in ports.smtp.iter().chain(&ports.smtps).chain(&ports.windows) {
             tracing::info!(target: "mta", address = %listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string()), "listening");
@@ -53,7 +64,7 @@ impl Ports {
 
 /// Another socket of that name is a dead core's: the lock on the data volume keeps a living one from getting this far with
 /// the same queue. Its mode is the lock on the operator's orders.
-pub(super) fn bind_control(run_dir: &Path) -> io::Result<UnixListener> {
+pub(super) fn bind_control(run_dir: &Path) -> io::Result<ControlSocket> {
     let path = run_dir.join(SOCKET);
     // Whoever put a link there chooses who finds the socket.
     if !run_dir.symlink_metadata()?.is_dir() {
@@ -64,12 +75,19 @@ pub(super) fn bind_control(run_dir: &Path) -> io::Result<UnixListener> {
         _ => {}
     }
     let listener = UnixListener::bind(&path)?;
-    std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-    Ok(listener)
+    let file = std::fs::set_permissions(&path, Permissions::from_mode(0o600)).and_then(|()| path.symlink_metadata());
+    match file {
+        Ok(meta) => Ok(ControlSocket { listener, file: Some((meta.dev(), meta.ino())) }),
+        Err(error) => {
+            // Nobody listens there any more.
+            let _ = std::fs::remove_file(&path);
+            Err(error)
+        }
+    }
 }
 
 /// A socket that nobody finds, in place of the control socket while the run directory takes none: mail does not wait for it.
-fn bind_nameless(volume: &Path) -> io::Result<UnixListener> {
+fn bind_nameless(volume: &Path) -> io::Result<ControlSocket> {
     let directory = File::open(volume)?;
     // A socket's path is short; that of a volume need not be.
     let path = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd()));
@@ -77,10 +95,10 @@ fn bind_nameless(volume: &Path) -> io::Result<UnixListener> {
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path)?;
     std::fs::remove_file(&path)?;
-    Ok(listener)
+    Ok(ControlSocket { listener, file: None })
 }
 
-/// Which file the control socket is now; `None`: there is none.
+/// Which file stands where the control socket belongs; `None`: there is none.
 pub(super) fn control_socket(run_dir: &Path) -> Option<(u64, u64)> {
     let meta = run_dir.join(SOCKET).symlink_metadata().ok()?;
     Some((meta.dev(), meta.ino()))

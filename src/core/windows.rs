@@ -1,6 +1,6 @@
 //! The windows on a thread and a runtime of their own, so that a busy relay cannot starve a health check.
 
-use super::claim;
+use super::claim::{self, ControlSocket};
 use super::hooks::Hooked;
 use super::joined;
 use super::trouble::internal;
@@ -46,7 +46,7 @@ pub(super) fn open(
     window: Arc<Window>,
     hooked: Option<Hooked>,
     (public, tls): (Vec<TcpListener>, Option<Arc<Presenter>>),
-    control: UnixListener,
+    control: ControlSocket,
     closing: watch::Receiver<bool>,
 ) -> Result<Opened, Failure> {
     let push = settings.terminal_mon.as_ref().map(|url| push::Config::new(url, instance, settings.mon_interval));
@@ -56,6 +56,7 @@ pub(super) fn open(
     // The listeners were bound under the other runtime and must be watched by this one.
     let public = public.into_iter().map(TcpListener::into_std).collect::<io::Result<Vec<_>>>();
     let public = public.map_err(|error| not_opened("ui_port", settings.ui_port, &error))?;
+    let ControlSocket { listener: control, file } = control;
     let control = control.into_std().map_err(|error| internal("the control socket", &error))?;
     let doors = Doors::of(&public, &control).map_err(|error| internal("the stats UI", &error))?;
     let (run_dir, knocks) = (settings.run_dir.clone(), doors.control());
@@ -64,7 +65,7 @@ pub(super) fn open(
     let serve = async move {
         let public = public.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>();
         let (public, control) = match (public, UnixListener::from_std(control)) {
-            (Ok(public), Ok(control)) => (public, control),
+            (Ok(public), Ok(listener)) => (public, ControlSocket { listener, file }),
             (Err(error), _) | (_, Err(error)) => {
                 tracing::error!(target: "mta", port, cause = %error, "the windows cannot be opened");
                 return;
@@ -98,16 +99,16 @@ pub(super) fn open(
 /// comes looks for it by its name.
 async fn keep_control(
     window: Arc<Window>,
-    first: UnixListener,
+    first: ControlSocket,
     run_dir: PathBuf,
     knocks: Control,
     mut closing: watch::Receiver<bool>,
 ) {
     let mut served = JoinSet::new();
-    let begin = |served: &mut JoinSet<()>, listener| {
+    let begin = |served: &mut JoinSet<()>, ControlSocket { listener, file }| {
         let (stop, stopping) = watch::channel(false);
         served.spawn(server::serve_control(window.clone(), listener, stopping));
-        (stop, claim::control_socket(&run_dir))
+        (stop, file)
     };
     let (mut stop, mut ours) = begin(&mut served, first);
     let (mut trouble, vitals) = (None, window.vitals());
@@ -119,24 +120,31 @@ async fn keep_control(
             Some(ended) = served.join_next(), if served.len() > 1 => joined(ended, "a control socket"),
             _ = pace.tick() => {}
         }
+        let place = run_dir.display();
         if ours.is_some() && claim::control_socket(&run_dir) == ours {
+            // The run directory was closed for a while.
+            if trouble.take().is_some() {
+                vitals.note_control(None);
+                tracing::info!(target: "mta", run_dir = %place, "the control socket is there again");
+            }
             continue;
         }
-        match claim::bind_control(&run_dir).and_then(|listener| replaced(listener, &knocks)) {
-            Ok(listener) => {
+        match claim::bind_control(&run_dir).and_then(|control| replaced(control, &knocks)) {
+            Ok(control) => {
+                let what = if ours.is_some() { "was gone and was made anew" } else { "could be made" };
                 // What is under way through the former one ends in order.
                 stop.send_replace(true);
-                (stop, ours) = begin(&mut served, listener);
+                (stop, ours) = begin(&mut served, control);
                 trouble = None;
                 vitals.note_control(None);
-                tracing::warn!(target: "mta", run_dir = %run_dir.display(), "the control socket was gone and was made anew");
+                tracing::warn!(target: "mta", run_dir = %place, "the control socket {what}");
             }
             Err(error) => {
-                let now = Some(format!("run_dir {}: {error}", run_dir.display()));
+                let now = Some(format!("run_dir {place}: {error}"));
                 if trouble != now {
                     vitals.note_control(now.clone());
                     trouble = now;
-                    tracing::error!(target: "mta", run_dir = %run_dir.display(), cause = %error, "the control socket is gone");
+                    tracing::error!(target: "mta", run_dir = %place, cause = %error, "there is no control socket");
                 }
             }
         }
@@ -148,8 +156,8 @@ async fn keep_control(
 }
 
 /// The watchdog listens at the new one, too.
-fn replaced(listener: UnixListener, knocks: &Control) -> io::Result<UnixListener> {
-    let listener = listener.into_std()?;
+fn replaced(control: ControlSocket, knocks: &Control) -> io::Result<ControlSocket> {
+    let listener = control.listener.into_std()?;
     *knocks.lock() = Arc::new(listener.try_clone()?);
-    UnixListener::from_std(listener)
+    Ok(ControlSocket { listener: UnixListener::from_std(listener)?, ..control })
 }

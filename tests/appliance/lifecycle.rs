@@ -205,6 +205,33 @@ fn a_run_directory_that_is_none_any_more_stops_no_mail() {
     }
 }
 
+/// One that cannot be written keeps the socket of the core that was killed; the alert lasts as long as the trouble.
+#[test]
+fn a_run_directory_that_is_closed_for_a_while_is_found_again() {
+    let grid = Grid::new();
+    let run = grid.make_dir("place").join("run");
+    let vars = [("MTA_RUN_DIR", run.to_str().unwrap())];
+    let mut init = grid.init(&vars);
+    let mode = |mode| fs::set_permissions(&run, Permissions::from_mode(mode)).unwrap();
+    let alert = || get(&grid, "/api/v1/status").contains("There is no control socket");
+    mode(0o000);
+    until("the alert", alert);
+    mode(0o700);
+    until("the alert is over", || !alert());
+    assert_eq!(grid.run(&["queue", "list"], &vars).code, 0);
+    mode(0o500);
+    kill(init.core, Signal::SIGKILL).unwrap();
+    init.wait_for("has no room for the control socket");
+    init.wait_ready();
+    until("the alert of the next core", alert);
+    assert_ne!(grid.run(&["queue", "list"], &vars).code, 0);
+    mode(0o700);
+    until("it is found again", || grid.run(&["queue", "list"], &vars).code == 0);
+    until("its alert is over", || !alert());
+    init.wait_for("is well again");
+    assert_eq!(init.stop(Signal::SIGTERM), 143);
+}
+
 #[test]
 fn the_tool_knows_a_core_that_is_about_to_be_started_again() {
     let grid = Grid::new();

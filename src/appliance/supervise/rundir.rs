@@ -8,10 +8,13 @@ use super::identity::Identity;
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::volume::may_write;
 use crate::ground::not_ready;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, PROC_SUPER_MAGIC, SYSFS_MAGIC};
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -135,6 +138,15 @@ pub fn is_in_use(path: &Path) -> bool {
     path.join(LOCK).metadata().is_ok_and(|meta| is_listed(meta.ino(), &locks)) || UnixStream::connect(path.join(SOCKET)).is_ok()
 }
 
+/// Whether a control socket is there that nobody listens at, such as one that a dead core left and the next could not remove.
+/// Never waits, as the supervisor must not: a core with a full backlog listens.
+pub fn is_deserted(run_dir: &Path) -> bool {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let Ok(socket) = socket(AddressFamily::Unix, SockType::Stream, flags, None) else { return false };
+    let Ok(address) = UnixAddr::new(&run_dir.join(SOCKET)) else { return false };
+    connect(socket.as_raw_fd(), &address) == Err(Errno::ECONNREFUSED)
+}
+
 /// Whether a file is locked as [`claim`] does it, by a list of locks (proc_locks(5)): its sixth field ends with the inode.
 fn is_listed(inode: u64, locks: &str) -> bool {
     locks.lines().any(|line| {
@@ -235,9 +247,14 @@ mod tests {
         drop(claimed);
         assert!(!is_in_use(dir.path()));
         let socket = std::os::unix::net::UnixListener::bind(dir.path().join(SOCKET)).unwrap();
-        assert!(is_in_use(dir.path()));
+        assert!(is_in_use(dir.path()) && !is_deserted(dir.path()));
+        // As many as wait for it without its being asked; one more would wait.
+        let waiting: Vec<_> = std::iter::repeat_with(|| is_deserted(dir.path())).take(5000).collect();
+        assert!(!waiting.contains(&true), "nobody has time for it, but somebody listens");
         drop(socket);
-        assert!(!is_in_use(dir.path()), "what a dead core left");
+        assert!(!is_in_use(dir.path()) && is_deserted(dir.path()), "what a dead core left");
+        std::fs::remove_file(dir.path().join(SOCKET)).unwrap();
+        assert!(!is_deserted(dir.path()), "there is none");
     }
 
     #[test]

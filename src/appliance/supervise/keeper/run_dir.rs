@@ -58,6 +58,8 @@ impl Keeper<'_> {
         let trouble = self.try_to_mend().err();
         match (&trouble, &self.room.trouble) {
             (None, None) => {}
+            // A core begins without a socket that people find, and makes one within seconds when there is room again.
+            (None, Some(_)) if rundir::is_deserted(&self.settings.run_dir) => {}
             (None, Some(_)) => {
                 let text = format!("run_dir {} is well again", self.settings.run_dir.display());
                 self.journal.record(Severity::Info, text);
