@@ -244,6 +244,21 @@ async fn the_sender_is_refused() {
     }
 }
 
+/// A peer that gets well between MAIL and RCPT, and does not mind their order, would take an end of nothing for an empty mail.
+#[tokio::test(crate = "crate::with_threads")]
+async fn recipients_are_taken_behind_a_sender_that_was_refused() {
+    for refused in ["451 4.3.0 busy", "550 5.1.8 not you"] {
+        let peer = Peer::start(&["PIPELINING"], move |step| match step.line {
+            line if line.starts_with("MAIL") => say(refused),
+            _ => Do::Usual,
+        })
+        .await;
+        let (_, report) = send(connect(&peer).await, &message(2, "a\r\n")).await;
+        assert_eq!(codes(&report), [&refused[..9]; 2]);
+        assert!(!report.reusable && peer.mails().is_empty(), "{:?}", peer.lines());
+    }
+}
+
 #[tokio::test(crate = "crate::with_threads")]
 async fn data_or_the_content_is_refused() {
     for (state, said, expected) in [
@@ -303,6 +318,7 @@ async fn a_copy_counts_as_taken_when_anybody_gets_it() {
 async fn a_refused_sender_stays_refused_when_the_server_closes() {
     let peer = Peer::start(&["PIPELINING"], |step| match step.line {
         line if line.starts_with("MAIL") => say("550 5.1.8 not you"),
+        line if line.starts_with("RCPT") => say("503 5.5.1 MAIL first"),
         "." => Do::Close,
         _ => Do::Usual,
     })

@@ -31,7 +31,15 @@ impl Connection {
         steps.push(Step::Data);
 
         let deadline = Instant::now() + self.client.timeouts().envelope;
-        let mut state = State { deadline, heard: false, mail_refused: None, accepted: 0, too_many: Vec::new(), data: None };
+        let mut state = State {
+            deadline,
+            heard: false,
+            mail_refused: None,
+            accepted: 0,
+            accepted_without_sender: false,
+            too_many: Vec::new(),
+            data: None,
+        };
         let group = if self.extensions.pipelining { GROUP_MAX } else { 1 };
         for group in steps.chunks(group) {
             if matches!(group, [Step::Data]) && state.accepted == 0 {
@@ -56,6 +64,11 @@ impl Connection {
                 let outcome = self.content(body).await?;
                 self.dirty = false;
                 outcome
+            }
+            // A peer that is well between MAIL and RCPT may have a transaction after all: ended with nothing in it, it would be an
+            // empty mail. Without an end it is thrown away.
+            Some(data) if data.code == 354 && state.accepted_without_sender => {
+                return Err(Broken::Midway(state.mail_refused.unwrap_or_else(no_recipient)));
             }
             Some(data) if data.code == 354 => match (self.nothing().await, state.mail_refused) {
                 (Ok(()), refused) => refused.unwrap_or_else(no_recipient),
@@ -134,8 +147,8 @@ impl Connection {
                     self.eight_bit_refused = plan.eight_bit && may_want_seven_bit(&self.wire.last_reply());
                     state.mail_refused = Some(self.sender_refused(plan));
                 }
-                // Without a sender there is no recipient, whatever is said of it.
-                Step::Recipient(_) if state.mail_refused.is_some() => {}
+                // Without a sender there is no recipient for us, whatever is said of it.
+                Step::Recipient(_) if state.mail_refused.is_some() => state.accepted_without_sender |= code < 300,
                 Step::Recipient(_) if code < 300 => state.accepted += 1,
                 Step::Recipient(_) if code < 400 => return Err(Broken::Midway(self.unexpected(code, name))),
                 Step::Recipient(place) => match too_many(self.wire.last_reply(), state.accepted > 0) {
@@ -324,6 +337,8 @@ struct State {
     /// Anything at all.
     heard: bool,
     mail_refused: Option<Outcome>,
+    /// A recipient was taken behind a MAIL that was refused.
+    accepted_without_sender: bool,
     accepted: usize,
     /// Recipients that were too many for this transaction.
     too_many: Vec<(usize, Reply)>,
