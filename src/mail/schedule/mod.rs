@@ -249,9 +249,7 @@ impl Schedule {
         let limit = if until > now { allowed.min(ceiling) } else { allowed };
         destination.window = (destination.window + 1).min(limit);
         destination.last_error.clear();
-        if destination.host_waits == 0 {
-            destination.suspended_until = 0;
-        }
+        destination.suspended_until = 0;
         self.answered(id, now);
         self.offer(id);
     }

@@ -312,8 +312,15 @@ impl Schedule {
         let destination = &mut self.destinations[id.0 as usize];
         destination.answered_at = now;
         destination.down_since = None;
-        destination.host_waits = 0;
+        // It waited for a host with room: now there is a connection, and its mail goes over that.
+        let waited = std::mem::take(&mut destination.host_waits) > 0;
+        if waited {
+            destination.suspended_until = 0;
+        }
         self.stands(id, Standing::Known);
+        if waited {
+            self.offer(id);
+        }
     }
 
     /// A try that `began` then took long and came to nothing; nobody says that the destination is down.

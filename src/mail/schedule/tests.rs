@@ -269,6 +269,40 @@ fn mail_for_hosts_without_room_waits_for_an_invitation_or_longer_each_time() {
     assert!(!schedule.invited(id.number()), "it waits no more");
 }
 
+/// Some couriers wait for a host, one has its connection there: that one's answer shows that mail can go over it.
+#[test]
+fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
+    let answers: [fn(&mut Schedule, DestinationId); 2] =
+        [|schedule, id| schedule.reached(id, NOW), |schedule, id| schedule.answered(id, NOW)];
+    for answer in answers {
+        let mut schedule = schedule();
+        for id in 0..20 {
+            schedule.add("a.example", job(id), 0, NOW);
+        }
+        assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
+        let id = schedule.intern("a.example");
+        let taken: Vec<Job> = (0..FIRST_WINDOW).filter_map(|_| schedule.take(id, false, NOW)).collect();
+        // One is about to have the host's last place.
+        for job in &taken[1..] {
+            assert!(!schedule.refuses_only_more(id, "full", NOW, NOW));
+            assert!(schedule.wait_for_host(id, *job, "full", NOW).is_empty());
+            schedule.courier_ended(id, false);
+        }
+        assert!(schedule.start(NOW).is_none());
+        schedule.connected(id, true);
+        answer(&mut schedule, id);
+        schedule.finished(id);
+        assert!(schedule.may_wait(id, NOW) && schedule.rest_of("a.example", NOW).is_none());
+        assert!(schedule.take(id, true, NOW).is_some(), "the next mail goes over the connection, at once");
+        // More couriers set out, and leave the mail to the one that has a connection.
+        assert_eq!(schedule.start(NOW), Some(id));
+        let one_more = schedule.take(id, false, NOW).unwrap();
+        assert!(schedule.refuses_only_more(id, "full", NOW, NOW));
+        schedule.give_back(id, one_more);
+        assert!(schedule.rest_of("a.example", NOW).is_none());
+    }
+}
+
 #[test]
 fn mail_that_waits_for_a_host_ends_with_its_lifetime() {
     let mut schedule = schedule();
