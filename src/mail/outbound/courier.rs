@@ -72,6 +72,13 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
                     courier.wait_for_host(job, &hosts).await;
                     break;
                 }
+                Err(Unconnected::GivenUp(outcome)) => {
+                    if !courier.others_carry_on(job, &outcome) {
+                        courier.outbound.state.dawdled(destination, courier.began(), clock::steady());
+                        courier.finish(job, &message, untried(&targets, &outcome)).await;
+                    }
+                    break;
+                }
                 Err(Unconnected::Failed(outcome, down)) => {
                     if down && courier.others_carry_on(job, &outcome) {
                         break;
@@ -99,6 +106,8 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
 enum Unconnected {
     /// These hosts have all the connections that they may have, and no other one is ready: nothing is known of the destination.
     HostsFull(Vec<IpAddr>),
+    /// Others needed the courier. Nobody says that the destination cannot be reached: it only takes its time.
+    GivenUp(Outcome),
     /// The outcome, and whether the destination as a whole is to be left alone for a while.
     Failed(Outcome, bool),
 }
@@ -265,7 +274,7 @@ impl<S: Spool> Courier<S> {
                 return Err(Unconnected::HostsFull(attempt.full_hosts().to_vec()));
             }
             (Some(Err(outcome)), _) => outcome,
-            _ => self.too_slow(&self.name),
+            _ => return Err(Unconnected::GivenUp(self.too_slow(&self.name))),
         };
         let down = outcome.class() != Class::Permanent;
         Err(Unconnected::Failed(outcome, down))

@@ -2,6 +2,7 @@
 
 use super::{Config, Outbound};
 use crate::appliance::counter::Counters;
+use crate::ground::clock;
 use crate::ground::disk::{Disk, Volume};
 use crate::ground::dns::{Absence, Answer, DnsError, Resolver};
 use crate::mail::deliver::{self, Client, Timeouts};
@@ -9,7 +10,7 @@ use crate::mail::journal::{self, Journal, Masking};
 use crate::mail::model::{Address, BodyType, Envelope, Kind, MessageId, Origin, Progress, Status};
 use crate::mail::route::{self, Router};
 use crate::mail::schedule;
-use crate::mail::spool::{self, Entry, SegmentLog, Spool, Writer};
+use crate::mail::spool::{self, Entry, SegmentLog, Spool, SpoolError, Writer};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -96,6 +97,8 @@ struct Server {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Case {
+    /// Before the greeting of the first session.
+    Greeting,
     /// At the third recipient, which has a transaction of its own.
     LaterTransaction,
     /// At the greeting of a second session, behind a 421 in the second transaction of the first.
@@ -108,7 +111,12 @@ impl Server {
     async fn serve(&self, stream: TcpStream) -> std::io::Result<()> {
         let mut lines = BufReader::new(stream);
         let (mut line, mut eight_bit) = (String::new(), false);
-        if self.sessions.fetch_add(1, Ordering::Relaxed) == 1 && self.case == Case::Reopened {
+        let silent = match self.case {
+            Case::Greeting => Some(0),
+            Case::Reopened => Some(1),
+            Case::LaterTransaction | Case::SevenBits => None,
+        };
+        if Some(self.sessions.fetch_add(1, Ordering::Relaxed)) == silent {
             self.stalled.notify_one();
             lines.read_line(&mut line).await?;
         }
@@ -149,6 +157,31 @@ impl Server {
     }
 }
 
+/// A relay whose courier was told to go, because other mail had a right to its place, when the server of a mail to so many
+/// recipients had stopped answering; and that mail.
+async fn given_up(case: Case, recipients: usize) -> (Relay, MessageId) {
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let relay = relay(listener.local_addr().unwrap().port());
+    let server = Arc::new(Server { case, stalled: Notify::new(), sessions: AtomicUsize::new(0) });
+    let serving = server.clone();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let serving = serving.clone();
+            // A client that has gone is no failure.
+            tokio::spawn(async move { serving.serve(stream).await });
+        }
+    });
+    // Known, it has a right to the one courier that there is.
+    relay.outbound.state.vouch_for("quick.example");
+    tokio::spawn(relay.outbound.clone().run());
+    let slow = relay.accept("slow.example", recipients).await;
+    tokio::time::timeout(PATIENCE, server.stalled.notified()).await.unwrap();
+    let quick = relay.accept("quick.example", 1).await;
+    assert!(relay.outbound.still(slow, PATIENCE).await && relay.outbound.still(quick, PATIENCE).await);
+    (relay, slow)
+}
+
 /// Who got the mail in a transaction that was answered must not get it again, though the next one was given up for others.
 #[tokio::test]
 async fn a_try_that_is_given_up_keeps_what_its_transactions_have_brought() {
@@ -160,30 +193,20 @@ async fn a_try_that_is_given_up_keeps_what_its_transactions_have_brought() {
         (Case::SevenBits, vec![PUT_OFF, SENT]),
     ];
     for (case, expected) in cases {
-        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
-        let relay = relay(listener.local_addr().unwrap().port());
-        let server = Arc::new(Server { case, stalled: Notify::new(), sessions: AtomicUsize::new(0) });
-        let serving = server.clone();
-        let peers = tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let serving = serving.clone();
-                // A client that has gone is no failure.
-                tokio::spawn(async move { serving.serve(stream).await });
-            }
-        });
-        relay.outbound.state.vouch_for("quick.example");
-        let couriers = tokio::spawn(relay.outbound.clone().run());
-        let slow = relay.accept("slow.example", expected.len()).await;
-        tokio::time::timeout(PATIENCE, server.stalled.notified()).await.unwrap();
-        // Known, it has a right to the one courier that there is.
-        let quick = relay.accept("quick.example", 1).await;
-        assert!(relay.outbound.still(slow, PATIENCE).await);
+        let (relay, slow) = given_up(case, expected.len()).await;
         let told: Vec<(Status, u16)> = relay.progress(slow).await.iter().map(|one| (one.status, one.attempts)).collect();
         assert_eq!(told, expected);
-        assert!(relay.outbound.still(quick, PATIENCE).await);
-        relay.outbound.stop();
-        couriers.await.unwrap();
-        peers.abort();
     }
+}
+
+/// Nobody but us ended the try: that says nothing of the destination, and its other mail need not wait.
+#[tokio::test]
+async fn a_destination_is_not_down_because_its_courier_was_needed() {
+    let (relay, slow) = given_up(Case::Greeting, 1).await;
+    assert_eq!(relay.progress(slow).await[0].attempts, 1);
+    let state = &relay.outbound.state;
+    assert_eq!(state.rests(&[Some("slow.example".to_owned())], clock::steady()), [None]);
+    let next = relay.accept("slow.example", 1).await;
+    assert!(relay.outbound.still(next, PATIENCE).await, "the next mail goes at once");
+    assert_eq!(relay.outbound.spool.peek(next).await.unwrap_err(), SpoolError::Unknown, "it was delivered");
 }
