@@ -283,7 +283,7 @@ impl Relay {
         assert_eq!(disk.delivered.len(), deliveries, "sent twice");
         let ids: Vec<MessageId> = (1..4).map(MessageId).filter(|id| !disk.mails.contains_key(id)).collect();
         drop(disk);
-        assert_eq!(self.state.standings(NOW), (0, 0, None), "jobs without a mail");
+        assert_eq!(self.state.standings(NOW), (HashSet::new(), 0), "jobs without a mail");
         assert!(!ids.iter().any(|id| self.state.is_in_hand(*id)), "memory without a use");
     }
 }

@@ -3,7 +3,7 @@
 
 use postern::mail::model::{Body, Message, MessageId, Progress, Status, Target};
 use postern::mail::spool::{Arrival, Entry, Past, Spool, SpoolError, Writer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
 
 /// Where the volume fails.
@@ -186,6 +186,10 @@ impl Spool for MemorySpool {
 
     fn by_arrival(&self, after: Option<MessageId>, limit: usize) -> Vec<Arrival> {
         self.ids(after, limit).into_iter().map(|id| Arrival { moment: id, id }).collect()
+    }
+
+    fn oldest_of(&self, ids: &HashSet<MessageId>) -> Option<Arrival> {
+        ids.iter().min().map(|id| Arrival { moment: *id, id: *id })
     }
 
     fn totals(&self) -> (u64, u64, u64) {

@@ -94,13 +94,13 @@ impl<S: Spool> Office<S> {
 impl<S: Spool> Desk for Office<S> {
     fn summary(&self) -> QueueSummary {
         let (messages, bytes, held) = self.outbound.spool.totals();
-        let (active, deferred, tried) = self.outbound.state.standings(clock::steady());
+        let (tried, deferred) = self.outbound.state.standings(clock::steady());
         let oldest = self.outbound.spool.by_arrival(None, 1).first().map(second);
         let waiting = self.look_at_destinations(|known| known.oldest);
-        let tried = tried.map(|id| second(&Arrival { moment: id, id }));
-        let oldest_on_its_way = waiting.into_iter().chain(tried).min();
+        let oldest_tried = self.outbound.spool.oldest_of(&tried);
+        let oldest_on_its_way = waiting.into_iter().chain(oldest_tried.as_ref().map(second)).min();
         // Read one after the other: what came or went between must not make more of them than there are.
-        let active = active.min(messages.saturating_sub(held));
+        let active = (tried.len() as u64).min(messages.saturating_sub(held));
         let deferred = deferred.min(messages.saturating_sub(held).saturating_sub(active));
         QueueSummary { messages, bytes, active, deferred, held, oldest, oldest_on_its_way }
     }

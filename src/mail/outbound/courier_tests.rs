@@ -5,12 +5,14 @@ use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::disk::{Disk, Volume};
 use crate::ground::dns::{Absence, Answer, DnsError, Resolver};
+use crate::ground::memory::Gauge;
 use crate::mail::deliver::{self, Client, Timeouts};
+use crate::mail::desk::Office;
 use crate::mail::journal::{self, Journal, Masking};
-use crate::mail::model::{Address, BodyType, Envelope, Kind, MessageId, Origin, Progress, Status};
+use crate::mail::model::{Address, BodyType, Desk, Envelope, Kind, MessageId, Origin, Progress, Status, Target};
 use crate::mail::route::{self, Router};
 use crate::mail::schedule;
-use crate::mail::spool::{self, Entry, SegmentLog, Spool, SpoolError, Writer};
+use crate::mail::spool::{self, Entry, Past, SegmentLog, Spool, SpoolError, Writer};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,6 +39,7 @@ impl Resolver for Here {
 
 struct Relay {
     outbound: Arc<Outbound<SegmentLog>>,
+    disk: Arc<dyn Disk>,
     _volume: tempfile::TempDir,
 }
 
@@ -47,7 +50,7 @@ fn relay(port: u16) -> Relay {
     let counters = Arc::new(Counters::new(&[]).unwrap());
     let spool = SegmentLog::open(disk.clone(), spool::Config::default(), counters.clone(), &|_| {}).unwrap();
     let keeps = journal::Config { enabled: false, size: 0, time: Duration::ZERO, masking: Masking::None };
-    let journal = Journal::open(disk, keeps, counters.clone());
+    let journal = Journal::open(disk.clone(), keeps, counters.clone());
     let routes =
         route::Config { smart_relay: None, cc_mta: None, hostname: "relay.example".into(), own_addresses: vec![], port };
     let router = Router::new(routes, Arc::new(Here)).local_mail_hosts(vec!["127.0.0.0/8".parse().unwrap()]);
@@ -65,19 +68,27 @@ fn relay(port: u16) -> Relay {
     };
     let config = Config { hostname: "relay.example".into(), bounce_address: None, schedule, fresh_max: 1 << 20 };
     let outbound = Outbound::new(Arc::new(spool), router, client, counters, journal, None, config);
-    Relay { outbound, _volume: volume }
+    Relay { outbound, disk, _volume: volume }
 }
 
 impl Relay {
     /// A mail to so many recipients at a domain, in the queue.
     async fn accept(&self, domain: &str, recipients: usize) -> MessageId {
+        self.take_in(domain, recipients, clock::now()).await
+    }
+
+    /// The same, which arrived elsewhere at this second.
+    async fn take_in(&self, domain: &str, recipients: usize, arrived: u32) -> MessageId {
         let spool = &self.outbound.spool;
         let mut writer = spool.begin();
         writer.write("MIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\n\u{fc}\r\n".as_bytes()).await.unwrap();
         let recipients = (0..recipients).map(|n| Address::parse(&format!("r{n}@{domain}")).unwrap()).collect();
         let envelope = Envelope { sender: None, recipients, body: BodyType::EightBitMime, smtputf8: false };
         let origin = Origin { peer: None, helo: "test".into() };
-        let message = spool.commit(Entry { envelope, origin, kind: Kind::Mail, copy: false }, writer).await.unwrap();
+        let progress = (0..envelope.recipients.len()).map(|n| Progress::new(Target::Recipient(u16::try_from(n).unwrap())));
+        let past = Past { arrived, progress: progress.collect(), held: false, delay_told: false };
+        let entry = Entry { envelope, origin, kind: Kind::Mail, copy: false };
+        let message = spool.bring_in(entry, past, writer, std::future::pending()).await.unwrap();
         let id = message.id;
         self.outbound.enqueue(message);
         id
@@ -157,9 +168,8 @@ impl Server {
     }
 }
 
-/// A relay whose courier was told to go, because other mail had a right to its place, when the server of a mail to so many
-/// recipients had stopped answering; and that mail.
-async fn given_up(case: Case, recipients: usize) -> (Relay, MessageId) {
+/// A relay at work, and the server that all its mail goes to.
+async fn at_work(case: Case) -> (Relay, Arc<Server>) {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let relay = relay(listener.local_addr().unwrap().port());
     let server = Arc::new(Server { case, stalled: Notify::new(), sessions: AtomicUsize::new(0) });
@@ -175,6 +185,13 @@ async fn given_up(case: Case, recipients: usize) -> (Relay, MessageId) {
     // Known, it has a right to the one courier that there is.
     relay.outbound.state.vouch_for("quick.example");
     tokio::spawn(relay.outbound.clone().run());
+    (relay, server)
+}
+
+/// A relay whose courier was told to go, because other mail had a right to its place, when the server of a mail to so many
+/// recipients had stopped answering; and that mail.
+async fn given_up(case: Case, recipients: usize) -> (Relay, MessageId) {
+    let (relay, server) = at_work(case).await;
     let slow = relay.accept("slow.example", recipients).await;
     tokio::time::timeout(PATIENCE, server.stalled.notified()).await.unwrap();
     let quick = relay.accept("quick.example", 1).await;
@@ -209,4 +226,16 @@ async fn a_destination_is_not_down_because_its_courier_was_needed() {
     let next = relay.accept("slow.example", 1).await;
     assert!(relay.outbound.still(next, PATIENCE).await, "the next mail goes at once");
     assert_eq!(relay.outbound.spool.peek(next).await.unwrap_err(), SpoolError::Unknown, "it was delivered");
+}
+
+/// Mail that waited in another queue before is as old while it is tried as it is before and after.
+#[tokio::test]
+async fn mail_of_another_queue_keeps_its_age_while_it_is_tried() {
+    let (relay, server) = at_work(Case::Greeting).await;
+    let arrived = clock::now() - 3 * 86_400;
+    let slow = relay.take_in("slow.example", 1, arrived).await;
+    tokio::time::timeout(PATIENCE, server.stalled.notified()).await.unwrap();
+    assert!(relay.outbound.state.is_being_tried(slow));
+    let office = Office::new(relay.outbound.clone(), relay.disk.clone(), Arc::new(Gauge::default()));
+    assert_eq!(office.summary().oldest_on_its_way, Some(arrived));
 }

@@ -445,12 +445,12 @@ impl QueueState {
         self.lock().table.is_being_tried(id)
     }
 
-    /// Messages that are being tried, messages that are deferred (see `schedule::standing`), none of which is both, and the
-    /// oldest that is being tried.
-    pub fn standings(&self, now: u32) -> (u64, u64, Option<MessageId>) {
+    /// The messages that are being tried, and how many others are deferred (see `schedule::standing`).
+    pub fn standings(&self, now: u32) -> (HashSet<MessageId>, u64) {
         let state = self.lock();
         let active = state.table.being_tried();
-        (active.len() as u64, state.schedule.deferred_messages(&active, now), active.iter().min().copied())
+        let deferred = state.schedule.deferred_messages(&active, now);
+        (active, deferred)
     }
 
     /// The destinations with work or a pause, those with the most messages first. Walks through all jobs.

@@ -12,7 +12,7 @@ use super::format::SegmentHeader;
 use super::slots::Slots;
 use crate::ground::disk::File;
 use crate::mail::model::MessageId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// One message's entry.
@@ -112,6 +112,11 @@ impl Index {
     /// The next messages by arrival.
     pub fn by_arrival(&self, after: Option<MessageId>, limit: usize) -> Vec<Arrival> {
         self.arrivals.page(after, limit, |from| self.slots.from(from.0).map(|(id, _)| MessageId(id)))
+    }
+
+    /// Which of these messages arrived first.
+    pub fn oldest_of(&self, ids: &HashSet<MessageId>) -> Option<Arrival> {
+        ids.iter().map(|id| self.arrivals.of(*id)).min_by_key(|arrival| arrival.moment)
     }
 
     /// A message that is in the queue arrived elsewhere, at this second.

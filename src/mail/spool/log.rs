@@ -17,6 +17,7 @@ use crate::ground::lock::Lock;
 use crate::ground::sync::thread::{self, JoinHandle};
 use crate::mail::model::{Body, Message, MessageId, Progress, Status};
 use bytes::Bytes;
+use std::collections::HashSet;
 use std::future::{Future, pending};
 use std::pin::pin;
 use std::sync::Arc;
@@ -251,6 +252,10 @@ impl Spool for SegmentLog {
 
     fn by_arrival(&self, after: Option<MessageId>, limit: usize) -> Vec<Arrival> {
         self.shared.lock_index().by_arrival(after, limit)
+    }
+
+    fn oldest_of(&self, ids: &HashSet<MessageId>) -> Option<Arrival> {
+        self.shared.lock_index().oldest_of(ids)
     }
 
     fn totals(&self) -> (u64, u64, u64) {

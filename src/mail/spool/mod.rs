@@ -50,6 +50,7 @@ mod survey;
 mod trouble;
 
 use crate::mail::model::{Envelope, Kind, Message, MessageId, Origin, Progress};
+use std::collections::HashSet;
 use std::future::Future;
 
 pub use config::Config;
@@ -203,6 +204,9 @@ pub trait Spool: Send + Sync + 'static {
     /// Messages in the order of their arrival, here or in another queue: those behind the moment `after`, or behind the message
     /// of that id, at most `limit`.
     fn by_arrival(&self, after: Option<MessageId>, limit: usize) -> Vec<Arrival>;
+
+    /// Which of these messages arrived first, here or in another queue.
+    fn oldest_of(&self, ids: &HashSet<MessageId>) -> Option<Arrival>;
 
     /// How many messages, their octets, how many of them are held.
     fn totals(&self) -> (u64, u64, u64);
