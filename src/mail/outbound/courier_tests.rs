@@ -1,5 +1,6 @@
 //! Couriers with all that belongs to them: a queue on a volume, and next hops on this host.
 
+use super::queue_state::MustRing;
 use super::{Config, Outbound};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
@@ -9,7 +10,7 @@ use crate::ground::memory::Gauge;
 use crate::mail::deliver::{self, Client, Timeouts};
 use crate::mail::desk::Office;
 use crate::mail::journal::{self, Journal, Masking};
-use crate::mail::model::{Address, BodyType, Desk, Envelope, Kind, MessageId, Origin, Progress, Status, Target};
+use crate::mail::model::{Address, BodyType, Desk, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target};
 use crate::mail::route::{self, Router};
 use crate::mail::schedule;
 use crate::mail::spool::{self, Entry, Past, SegmentLog, Spool, SpoolError, Writer};
@@ -79,6 +80,14 @@ impl Relay {
 
     /// The same, which arrived elsewhere at this second.
     async fn take_in(&self, domain: &str, recipients: usize, arrived: u32) -> MessageId {
+        let message = self.store(domain, recipients, arrived).await;
+        let id = message.id;
+        self.outbound.enqueue(message);
+        id
+    }
+
+    /// The same, which is not planned yet.
+    async fn store(&self, domain: &str, recipients: usize, arrived: u32) -> Message {
         let spool = &self.outbound.spool;
         let mut writer = spool.begin();
         writer.write("MIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\n\u{fc}\r\n".as_bytes()).await.unwrap();
@@ -88,10 +97,7 @@ impl Relay {
         let progress = (0..envelope.recipients.len()).map(|n| Progress::new(Target::Recipient(u16::try_from(n).unwrap())));
         let past = Past { arrived, progress: progress.collect(), held: false, delay_told: false };
         let entry = Entry { envelope, origin, kind: Kind::Mail, copy: false };
-        let message = spool.bring_in(entry, past, writer, std::future::pending()).await.unwrap();
-        let id = message.id;
-        self.outbound.enqueue(message);
-        id
+        spool.bring_in(entry, past, writer, std::future::pending()).await.unwrap()
     }
 
     async fn progress(&self, id: MessageId) -> Vec<Progress> {
@@ -238,4 +244,20 @@ async fn mail_of_another_queue_keeps_its_age_while_it_is_tried() {
     assert!(relay.outbound.state.is_being_tried(slow));
     let office = Office::new(relay.outbound.clone(), relay.disk.clone(), Arc::new(Gauge::default()));
     assert_eq!(office.summary().oldest_on_its_way, Some(arrived));
+}
+
+/// Events that follow each other closely leave the dispatcher no quiet moment; it needs none.
+#[tokio::test]
+async fn mail_that_could_not_be_read_is_planned_on_a_busy_relay() {
+    let (relay, _server) = at_work(Case::LaterTransaction).await;
+    let outbound = &relay.outbound;
+    let id = relay.store("quick.example", 1, clock::now()).await.id;
+    outbound.state.note_unread(&[id]);
+    let busy = async {
+        while outbound.spool.is_held(id).is_some() {
+            outbound.ring(MustRing(true));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, busy).await.unwrap();
 }

@@ -31,6 +31,7 @@ use crate::ground::clock;
 use queue_state::{MustRing, NewJob, QueueState};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -181,6 +182,8 @@ impl<S: Spool> Outbound<S> {
         let mut couriers = tokio::task::JoinSet::new();
         let mut stopping = self.stopping.subscribe();
         let mut told: Option<Instant> = None;
+        // Beside the dispatcher: a volume that fails is slow, and a relay with much to do has no quiet moment.
+        let mut unread = pin!(self.plan_unread());
         while !*stopping.borrow_and_update() {
             let mut pause = if self.is_storage_failing() { STORAGE_PAUSE } else { self.start(&mut couriers) };
             // It walks through all destinations: not at every ring.
@@ -193,7 +196,8 @@ impl<S: Spool> Outbound<S> {
             tokio::select! {
                 () = self.bell.notified() => {}
                 () = self.client.freed() => self.invite(),
-                () = tokio::time::sleep(pause) => self.plan_unread().await,
+                () = tokio::time::sleep(pause) => {}
+                () = &mut unread => {}
                 _ = stopping.changed() => {}
                 Some(ended) = couriers.join_next(), if !couriers.is_empty() => self.note_panic(&ended),
             }
@@ -302,13 +306,16 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Tries again to plan what could not be read.
+    /// Tries again and again to plan what could not be read.
     async fn plan_unread(&self) {
-        for id in self.state.take_unread() {
-            match self.spool.peek(id).await {
-                Ok(message) => self.plan(&message, false),
-                Err(SpoolError::Unknown | SpoolError::Damaged) => {}
-                Err(_) => self.state.note_unread(&[id]),
+        loop {
+            tokio::time::sleep(STORAGE_PAUSE).await;
+            for id in self.state.take_unread() {
+                match self.spool.peek(id).await {
+                    Ok(message) => self.plan(&message, false),
+                    Err(SpoolError::Unknown | SpoolError::Damaged) => {}
+                    Err(_) => self.state.note_unread(&[id]),
+                }
             }
         }
     }
