@@ -18,7 +18,7 @@ const WIDEST_OWN: u8 = 7;
 
 /// Says who may relay, given the default gateways of this machine.
 pub fn who_may_relay(trusted: &[IpNet], gateways: &[IpAddr]) -> Words {
-    if let Some(open) = trusted.iter().find(|network| is_everybody(network)) {
+    if let Some(open) = everybody(trusted) {
         let warning = format!(
             "{open} in smtpd_trusted_networks makes an OPEN RELAY: anybody who reaches this port can send mail to the whole world \
              through it, and its address will be on every block list within days. Name your own networks instead"
@@ -81,6 +81,16 @@ fn means_both_loopbacks(trusted: &[IpNet]) -> bool {
     contain(Ipv4Addr::LOCALHOST.into()) && !contain(Ipv6Addr::LOCALHOST.into())
 }
 
+/// The networks that mean everybody, in words: one by itself, or several that leave nobody of a family out.
+pub(super) fn everybody(networks: &[IpNet]) -> Option<String> {
+    if let Some(open) = networks.iter().find(|network| is_everybody(network)) {
+        return Some(open.to_string());
+    }
+    let whole = IpNet::aggregate(&networks.to_vec()).into_iter().find(is_everybody)?;
+    let parts: Vec<IpNet> = networks.iter().copied().filter(|network| whole.contains(network)).collect();
+    Some(format!("{} (together {whole})", listed(&parts)))
+}
+
 fn is_everybody(network: &IpNet) -> bool {
     network.prefix_len() == 0
 }
@@ -141,6 +151,10 @@ mod tests {
         for open in ["0.0.0.0/0", "::/0"] {
             assert!(words(&[open], "192.0.2.1").warnings[0].contains("OPEN RELAY"));
         }
+        let halves = words(&["10.0.0.0/8", "0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/2"], "192.0.2.1");
+        assert!(halves.warnings[0].contains("128.0.0.0/2 and 192.0.0.0/2 (together 0.0.0.0/0)"), "{:?}", halves.warnings);
+        assert!(halves.warnings[0].contains("OPEN RELAY") && halves.statement.starts_with("everybody in "));
+        assert!(!words(&["0.0.0.0/1", "128.0.0.0/2"], "10.0.0.1").warnings[0].contains("OPEN RELAY"));
         assert_eq!(words(&["0.0.0.0/0"], "192.0.2.1").warnings.len(), 1, "everybody is trusted, the gateway as well");
         assert!(words(&["128.0.0.0/1"], "10.0.0.1").warnings[0].contains("wider than any private network"));
     }

@@ -155,7 +155,7 @@ impl Settings {
             }
             (false, _) => {}
         }
-        if self.proxy_networks.iter().any(|network| network.prefix_len() == 0) {
+        if super::relay::everybody(&self.proxy_networks).is_some() {
             warnings.push(
                 "proxy_networks names everybody: whoever asks at ui_port chooses the address that counts for limits and logs; name \
                  the proxies alone"

@@ -460,6 +460,23 @@ mod tests {
         }
     }
 
+    /// Twelve aliases, one in each answer, lead to an address: more than the resolver follows, and no reason to bounce a mail.
+    #[tokio::test]
+    async fn a_long_chain_of_aliases_is_no_missing_host() {
+        let server = name_server(|query, end| match query[13].to_ascii_lowercase() {
+            b'm' if query[end - 3] == 1 => Some([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1]),
+            b'm' => None,
+            label => Some([0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 60, 0, 4, 1, label + 1, 0xc0, 14]),
+        });
+        let paths = Paths { hosts: "/nowhere".into(), resolv_conf: "/nowhere".into() };
+        let resolver = System::new(&[server.await], paths, TOTAL_TIME).unwrap();
+        let (mx, addresses) = (resolver.mx("a.example").await.map(drop), resolver.addresses("a.example").await.map(drop));
+        for answer in [mx, addresses] {
+            let Err(DnsError::Failed(words)) = answer else { panic!("{answer:?}") };
+            assert!(words.contains("over too many others"), "{words}");
+        }
+    }
+
     #[tokio::test]
     async fn a_name_server_that_refuses_edns_is_asked_without() {
         let directory = tempfile::tempdir().unwrap();
