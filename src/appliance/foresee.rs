@@ -3,7 +3,7 @@
 //! In: settings. Out: what is not connected, what would be mounted, and each [`Failure`] that can be seen from here.
 //! Limits: what a server or a device answers is known only after asking it to be mounted, which this does not do; ports are
 //! tried only where no appliance has the run directory, because one that runs has them. Names are looked up for
-//! [`LOOKUP_PATIENCE`] in all.
+//! [`LOOKUP_PATIENCE`] in all, which is less than a start takes: one without an answer stops nothing here.
 
 use super::failure::{Exit, Failure};
 use super::lines;
@@ -59,7 +59,7 @@ pub fn foresee(settings: &Settings) -> Outlook {
     outlook.failures.extend(taken_twice(&settings.listen));
     outlook.failures.extend(settings.listen.iter().find_map(|address| foreign(*address)));
     outlook.look_at_ports(&settings);
-    let names = Names::look_up(hosts(&settings), LOOKUP_PATIENCE, &mounter);
+    let names = Names::look_up_briefly(hosts(&settings), LOOKUP_PATIENCE, &mounter);
     match terminal::gateway::foresee(&settings, &names) {
         Ok(failure) => outlook.failures.extend(failure),
         Err(unconnected) => outlook.notes.push(unconnected),

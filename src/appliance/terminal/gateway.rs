@@ -7,6 +7,7 @@
 //! Security: takes CAP_NET_ADMIN, which the core never gets. In the namespace of the host (`--network host`, a laptop) it is the
 //! host's route that changes. A gateway is never trusted to relay; the core asks the kernel for its gateways later than this.
 
+use super::late;
 use super::names::Names;
 use super::{LOOKUP_PATIENCE, unconnected};
 use crate::appliance::event::{Event, Severity};
@@ -78,6 +79,9 @@ pub fn host(settings: &Settings) -> Option<String> {
 pub fn foresee(settings: &Settings, names: &Names) -> Result<Option<Failure>, String> {
     let Some(text) = settings.terminal_net.as_deref() else { return Ok(None) };
     let found = find(text, names).map_err(|why| format!("terminal net: {}", unused(&why)))?;
+    if let Some(late) = late(bare(text), names) {
+        return Err(format!("terminal net: {late}"));
+    }
     let may = caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_ADMIN).unwrap_or(false);
     let mut failures = found.into_iter().map(gateway).map(|gateway| {
         let is_set = matches!(&defaults(gateway.address).as_deref(), Ok([route]) if route.leads_to(gateway));
@@ -203,8 +207,7 @@ mod tests {
     use super::*;
 
     fn find(text: &str) -> Result<Vec<SocketAddr>, String> {
-        let hosts = [bare(text).to_owned()].into_iter().collect();
-        super::find(text, &Names::ask(&hosts, LOOKUP_PATIENCE))
+        super::find(text, &Names::ask(&[bare(text).to_owned()], LOOKUP_PATIENCE))
     }
 
     #[test]

@@ -86,8 +86,7 @@ mod tests {
         let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let machine = Machine { uid: 1, key_volume: false, writable_run: true, runtime_dir: None };
         let settings = read(vars, &machine).unwrap().settings;
-        let hosts = hosts(&settings).into_iter().collect();
-        foresee(&settings, &Names::ask(&hosts, Duration::from_secs(30)))
+        foresee(&settings, &Names::ask(&hosts(&settings), Duration::from_secs(30)))
     }
 
     #[test]

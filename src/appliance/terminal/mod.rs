@@ -73,11 +73,24 @@ pub fn connect_known(settings: &mut Settings, names: &Names) -> Result<Vec<Strin
     Ok(notes)
 }
 
-/// What [`connect`] says nothing of: a monitor whose name does not resolve now.
-pub fn foresee(settings: &Settings, names: &Names) -> Option<String> {
-    let host = settings.terminal_mon.as_deref().and_then(url_host)?;
-    let why = names.of(&host)?.err()?;
-    Some(format!("terminal mon: {why}; pushes begin when it does"))
+/// What [`connect`] says nothing of: a monitor whose name does not resolve now, and names that a start would wait longer for.
+pub fn foresee(settings: &Settings, names: &Names) -> Vec<String> {
+    let [log, fs, mon] = hosts_of(settings);
+    let late = [("log", log), ("fs", fs)].into_iter().filter_map(|(name, host)| {
+        let late = late(&host?, names)?;
+        Some(format!("terminal {name}: {late}"))
+    });
+    let mon = mon.and_then(|host| {
+        let why = names.of(&host)?.err()?;
+        Some(format!("terminal mon: {why}; pushes begin when it does"))
+    });
+    late.chain(mon).collect()
+}
+
+/// What is said of a host that had no answer yet, where it matters whether it has one.
+fn late(host: &str, names: &Names) -> Option<String> {
+    let why = names.of(host)?.err().filter(|_| names.is_late(host))?;
+    Some(format!("{why}; a start waits {} s for it", LOOKUP_PATIENCE.as_secs()))
 }
 
 fn hosts_of(settings: &Settings) -> [Option<String>; 3] {
@@ -95,7 +108,7 @@ fn unconnected(host: &str, unknown_is_connected: bool, names: &Names) -> Option<
             let nowhere = addresses.iter().any(|address| address.ip() == IpAddr::V4(NOWHERE));
             nowhere.then(|| format!("{host} is {NOWHERE}"))
         }
-        Err(_) if unknown_is_connected => None,
+        Err(_) if unknown_is_connected || names.is_late(host) => None,
         Err(why) => Some(why.to_owned()),
     }
 }
@@ -154,14 +167,12 @@ fn without_port(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::appliance::property::{Machine, read};
-    use crate::appliance::supervise::identity::Identity;
-    use crate::appliance::supervise::signals::Signals;
     use std::ffi::OsString;
-    use std::path::Path;
 
     fn connected(settings: &mut Settings) -> Result<Vec<String>, Failure> {
-        let signals = Signals::block().unwrap();
-        connect(settings, &Mounter::new(&signals, Identity::same(), Path::new("/nowhere")))
+        // A child of a process with many threads, as this one is, could not be relied on.
+        let names = Names::ask(&hosts(settings), LOOKUP_PATIENCE);
+        connect_known(settings, &names)
     }
 
     fn settings(vars: &[(&str, &str)]) -> Settings {
@@ -201,7 +212,23 @@ mod tests {
         assert!(failure.cause.contains("nobody.invalid"), "{failure}");
         assert_eq!(failure.exit, Exit::Unavailable);
         assert!(settings.terminal_mon.is_some());
-        let names = Names::ask(&hosts(&settings).into_iter().collect(), LOOKUP_PATIENCE);
-        assert!(foresee(&settings, &names).unwrap().starts_with("terminal mon: nobody.invalid does not resolve"));
+        let names = Names::ask(&hosts(&settings), LOOKUP_PATIENCE);
+        let told = foresee(&settings, &names);
+        assert!(told.len() == 1 && told[0].starts_with("terminal mon: nobody.invalid does not resolve"), "{told:?}");
+    }
+
+    #[test]
+    fn a_name_that_is_late_may_still_be_connected() {
+        let mut settings = settings(&[
+            ("MTA_TERMINAL_FS", "keys.invalid:/keys"),
+            ("MTA_TERMINAL_LOG", "//nas.invalid/share"),
+            ("MTA_LOGS_ENABLED", "yes"),
+        ]);
+        let names = Names::all_late(&hosts(&settings), "no answer within 0 s");
+        assert_eq!(connect_known(&mut settings, &names), Ok(Vec::new()));
+        assert!(settings.terminal_log.is_some() && settings.terminal_fs.is_some());
+        let told = foresee(&settings, &names);
+        assert!(told[0].starts_with("terminal log: nas.invalid does not resolve (no answer within 0 s)"), "{told:?}");
+        assert!(told[1].starts_with("terminal fs: ") && told[1].ends_with("a start waits 30 s for it"), "{told:?}");
     }
 }

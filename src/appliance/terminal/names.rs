@@ -1,7 +1,8 @@
 //! Names of other machines and their addresses, all of them looked up at once.
 //!
 //! In: hosts as properties name them. Out: for each its addresses, or why there are none, in words.
-//! Limits: [`HOSTS_MAX`] hosts; whoever has no answer when the time is up counts as unknown. The system's resolver is asked
+//! Limits: [`HOSTS_MAX`] hosts, the first that are named; whoever has no answer when the time is up counts as unknown, or as late
+//! where the time was shorter than that of a start. The system's resolver is asked
 //! (`/etc/hosts`, `/etc/resolv.conf`), in a child process of the supervisor, since it may be silent for long.
 
 use crate::appliance::mount::Mounter;
@@ -19,31 +20,45 @@ const SLACK: Duration = Duration::from_millis(500);
 
 /// What is known of hosts.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Names(BTreeMap<String, Result<Vec<SocketAddr>, String>>);
+pub struct Names {
+    found: BTreeMap<String, Result<Vec<SocketAddr>, String>>,
+    /// Those that may still have addresses: a start waits longer for them.
+    late: BTreeSet<String>,
+}
 
 impl Names {
     /// Looks hosts up in a child, for `patience` in all. Nothing is known of any when a signal ended the start meanwhile.
     pub fn look_up(hosts: impl IntoIterator<Item = String>, patience: Duration, mounter: &Mounter<'_>) -> Self {
-        let hosts: BTreeSet<String> = hosts.into_iter().collect();
+        Self { late: BTreeSet::new(), ..Self::look_up_briefly(hosts, patience, mounter) }
+    }
+
+    /// The same where a start would wait longer: whoever does not answer is late.
+    pub fn look_up_briefly(hosts: impl IntoIterator<Item = String>, patience: Duration, mounter: &Mounter<'_>) -> Self {
+        let hosts = first(hosts);
         if hosts.is_empty() {
             return Self::default();
         }
         match mounter.look(patience, || Ok(Self::ask(&hosts, patience.saturating_sub(SLACK)))) {
             Ok(names) => names.unwrap_or_default(),
-            Err(why) => Self(hosts.into_iter().map(|host| (host.clone(), Err(unknown(&host, &why)))).collect()),
+            Err(why) => Self::all_late(&hosts, &why),
         }
+    }
+
+    /// Whether nobody knows yet what a host's addresses are.
+    pub fn is_late(&self, host: &str) -> bool {
+        self.late.contains(host)
     }
 
     /// The addresses of a host, or why it has none; `None` when nothing is known.
     pub fn of(&self, host: &str) -> Option<Result<&[SocketAddr], &str>> {
-        self.0.get(host).map(|found| found.as_deref().map_err(String::as_str))
+        self.found.get(host).map(|found| found.as_deref().map_err(String::as_str))
     }
 
     /// The same in this process, by one thread a host.
-    pub(super) fn ask(hosts: &BTreeSet<String>, patience: Duration) -> Self {
+    pub(super) fn ask(hosts: &[String], patience: Duration) -> Self {
         let deadline = Instant::now() + patience;
         let (sender, answers) = channel();
-        for host in hosts.iter().take(HOSTS_MAX) {
+        for host in hosts {
             let (sender, host) = (sender.clone(), host.clone());
             // Without a thread there is no answer, which is told below.
             let _ = std::thread::Builder::new().name("name".to_owned()).spawn(move || {
@@ -53,14 +68,25 @@ impl Names {
             });
         }
         drop(sender);
-        let late =
-            |host: &String| (host.clone(), Err(unknown(host, &format!("no answer within {} s", patience.as_secs_f32()))));
-        let mut names: BTreeMap<_, _> = hosts.iter().take(HOSTS_MAX).map(late).collect();
+        let mut names = Self::all_late(hosts, &format!("no answer within {} s", patience.as_secs_f32()));
         while let Ok((host, found)) = answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            names.insert(host, found);
+            names.late.remove(&host);
+            names.found.insert(host, found);
         }
-        Self(names)
+        names
     }
+
+    /// No host has answered yet.
+    pub(super) fn all_late(hosts: &[String], why: &str) -> Self {
+        let found = hosts.iter().map(|host| (host.clone(), Err(unknown(host, why)))).collect();
+        Self { found, late: hosts.iter().cloned().collect() }
+    }
+}
+
+/// Each host once, in their order.
+fn first(hosts: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    hosts.into_iter().filter(|host| seen.insert(host.clone())).take(HOSTS_MAX).collect()
 }
 
 fn resolve(host: &str) -> Result<Vec<SocketAddr>, String> {
@@ -77,19 +103,25 @@ mod tests {
 
     #[test]
     fn each_host_gets_its_own_answer() {
-        let hosts = ["192.0.2.1", "nobody.invalid", "::1"].map(str::to_owned).into_iter().collect();
+        let hosts = ["192.0.2.1", "nobody.invalid", "::1"].map(str::to_owned);
         let names = Names::ask(&hosts, Duration::from_secs(30));
         let addresses = |host: &str| names.of(host).unwrap().unwrap().iter().map(SocketAddr::to_string).collect::<Vec<_>>();
         assert!(addresses("192.0.2.1").contains(&"192.0.2.1:0".to_owned()));
         assert!(addresses("::1").contains(&"[::1]:0".to_owned()));
         assert!(names.of("nobody.invalid").unwrap().unwrap_err().starts_with("nobody.invalid does not resolve ("));
-        assert!(names.of("else.invalid").is_none());
+        assert!(names.of("else.invalid").is_none() && names.late.is_empty());
     }
 
     #[test]
     fn whoever_does_not_answer_in_time_is_unknown() {
-        let hosts = ["nobody.invalid"].map(str::to_owned).into_iter().collect();
-        let names = Names::ask(&hosts, Duration::ZERO);
+        let names = Names::ask(&["nobody.invalid".to_owned()], Duration::ZERO);
         assert!(names.of("nobody.invalid").unwrap().is_err());
+    }
+
+    #[test]
+    fn what_is_named_first_is_looked_up_first() {
+        let terminals = ["nas", "gateway", "nas"].map(str::to_owned);
+        let hosts = first(terminals.into_iter().chain((0..HOSTS_MAX).map(|number| format!("a{number}"))));
+        assert_eq!((hosts.len(), &hosts[..3]), (HOSTS_MAX, &["nas", "gateway", "a0"].map(str::to_owned)[..]));
     }
 }
