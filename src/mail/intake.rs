@@ -62,11 +62,13 @@ impl<S: Spool> Intake<S> {
     /// # Errors
     /// What whoever has one is told.
     pub(super) fn ready(&self, room: impl FnOnce() -> bool) -> Result<(), (Reply, Refusal)> {
+        // Nobody gives way for a mail that the queue cannot take.
+        self.spool.ready().map_err(|error| storage_refusal(&error))?;
         if self.limits.memory.pressure() == Pressure::Critical && !room() {
             let words = "There is too little memory for a mail at the moment; try again later";
             return Err((Reply::new(452, (4, 3, 1), words), Refusal::Memory));
         }
-        self.spool.ready().map_err(|error| storage_refusal(&error))
+        Ok(())
     }
 
     /// What becomes of the header section of a mail from a client that may relay.

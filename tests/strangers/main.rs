@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use support::client::Client;
 use support::eventually;
 use support::receiver::{Receiver, Setup};
+use support::spool::Trouble;
 
 /// Connects from an address of this machine's own network, 127.0.0.`last`.
 fn connect_from(last: u8, to: SocketAddr) -> TcpStream {
@@ -129,6 +130,23 @@ fn a_stranger_that_says_nothing_is_ended_soon() {
     assert!(told(silent).contains("421 4.4.2 "));
     assert!(start.elapsed() < Duration::from_secs(5));
     trusted.ask("NOOP", "250 ");
+}
+
+/// Room in memory is of no use to a mail that the queue cannot take.
+#[test]
+fn while_the_volume_is_full_nobody_gives_way_for_memory() {
+    let limits = Limits::default();
+    let memory = limits.memory.clone();
+    let trusted = vec!["127.0.0.1/32".to_owned()];
+    let receiver = Receiver::start(Setup { trusted, limits, trouble: Some(Trouble::Full), ..Setup::default() });
+    let mut client = Client::hello(receiver.address);
+    let mut stranger = Client::of(connect_from(2, receiver.address));
+    eventually("a stranger is there", || receiver.sessions() == 2);
+    memory.set(Pressure::Critical);
+    client.ask("MAIL FROM:<a@client.example>", "452 4.3.1 The queue cannot take mail");
+    stranger.expect("220 ");
+    stranger.ask("NOOP", "250 ");
+    assert_eq!(receiver.counters.sessions_displaced_total.get(), 0);
 }
 
 #[test]
