@@ -5,13 +5,15 @@
 
 use super::{Job, Source};
 use crate::ground::turns::Turns;
+use std::collections::BTreeSet;
 
 /// The ready jobs.
 #[derive(Default)]
 pub struct Ready {
     jobs: Turns<Job>,
-    /// Sources that stand in the turn or `apart`, in order; among them those whose jobs have been taken meanwhile.
-    noted: Vec<Source>,
+    /// Sources that stand in the turn or `apart`; among them those whose jobs have been taken meanwhile. There may be many,
+    /// and many may be forgotten at once.
+    noted: BTreeSet<Source>,
     /// Sources that do not stand in the turn and may have jobs.
     apart: Vec<Source>,
 }
@@ -45,8 +47,7 @@ impl Ready {
     }
 
     fn note(&mut self, source: Source) {
-        if let Err(place) = self.noted.binary_search(&source) {
-            self.noted.insert(place, source);
+        if self.noted.insert(source) {
             self.apart.push(source);
         }
     }
@@ -96,7 +97,7 @@ impl Ready {
             let jobs = self.len_of(source);
             if jobs == 0 {
                 self.apart.swap_remove(place);
-                self.forget(source);
+                self.noted.remove(&source);
             } else if jobs > coming.iter().filter(|one| **one == source).count() {
                 self.apart.swap_remove(place);
                 return Some(source);
@@ -112,18 +113,12 @@ impl Ready {
         if self.len_of(source) > 0 {
             self.apart.push(source);
         } else {
-            self.forget(source);
+            self.noted.remove(&source);
         }
     }
 
     /// Whether any source stands in the turn.
     pub fn is_in_turn(&self) -> bool {
         self.noted.len() > self.apart.len()
-    }
-
-    fn forget(&mut self, source: Source) {
-        if let Ok(place) = self.noted.binary_search(&source) {
-            self.noted.remove(place);
-        }
     }
 }
