@@ -59,14 +59,14 @@ pub enum Pause {
 }
 
 /// Who holds the couriers, for the counters.
-pub struct Held {
+pub struct Holders {
     taken: [(Standing, u32); 3],
     overtime: usize,
     unreachable: usize,
     throttled: Throttled,
 }
 
-impl Held {
+impl Holders {
     /// Sets the counters.
     pub fn tell(&self, counters: &Counters) {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -151,10 +151,10 @@ impl QueueState {
     // The dispatcher.
 
     /// Who holds the couriers.
-    pub fn places(&self) -> Held {
+    pub fn places(&self) -> Holders {
         let state = self.lock();
         let places = state.schedule.places();
-        Held {
+        Holders {
             taken: Standing::ALL.map(|standing| (standing, places.taken(standing))),
             overtime: places.overtime(),
             unreachable: state.schedule.unreachable(),
@@ -201,7 +201,8 @@ impl QueueState {
         state.schedule.wait_for_host(destination, job, error, now)
     }
 
-    /// A host has room again, perhaps for the destination of this number. `None`: it does not wait for one.
+    /// A host has room again, perhaps for the destination of this number. `None`: it does not wait for one, or has no use for
+    /// one more courier now.
     pub fn invited(&self, number: u32, now: u32) -> Option<MustRing> {
         let mut state = self.lock();
         state.schedule.invited(number).then(|| state.must_ring(now))
@@ -342,11 +343,11 @@ impl QueueState {
         state.must_ring(now)
     }
 
-    /// A connection that was `began` then was refused. `true`: the destination takes mail over other couriers' connections and only refuses one more;
-    /// these carry the job, and its try here has ended.
+    /// A connection that was `began` then did not come about. `true`: the destination is well otherwise; other couriers carry
+    /// the job, and its try here has ended.
     pub fn give_back(&self, destination: DestinationId, job: Job, error: &str, began: u32, now: u32) -> bool {
         let mut state = self.lock();
-        let others_carry_on = state.schedule.refuses_only_more(destination, error, began, now);
+        let others_carry_on = state.schedule.is_well_otherwise(destination, error, began, now);
         if others_carry_on {
             state.table.end(job.id, destination);
             state.schedule.give_back(destination, job);

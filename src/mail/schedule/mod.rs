@@ -224,9 +224,9 @@ impl Schedule {
         destination.connected = if open { destination.connected + 1 } else { destination.connected.saturating_sub(1) };
     }
 
-    /// A connection that was `began` then was refused. `true`: others are open, so the destination is well and only allows no more
-    /// of them; or it has answered since.
-    pub fn refuses_only_more(&mut self, id: DestinationId, error: &str, began: u32, now: u32) -> bool {
+    /// A connection that was `began` then did not come about. `true`: others are open, so the destination is well and has no
+    /// more than these for a while; or it has answered since, and what became of this one is no news.
+    pub fn is_well_otherwise(&mut self, id: DestinationId, error: &str, began: u32, now: u32) -> bool {
         let destination = &mut self.destinations[id.0 as usize];
         if destination.has_answered_since(began, now) {
             return true;
@@ -302,7 +302,8 @@ impl Schedule {
         self.take_those_to_tell(id, now)
     }
 
-    /// A host has room again, perhaps for the destination of this number. `false`: it does not wait for one.
+    /// A host has room again, perhaps for the destination of this number. `false`: it does not wait for one, or has no use for
+    /// one more courier now.
     pub fn invited(&mut self, number: u32) -> bool {
         let id = DestinationId(number);
         let Some(destination) = self.destinations.get_mut(number as usize) else { return false };
@@ -312,7 +313,8 @@ impl Schedule {
         }
         destination.suspended_until = 0;
         self.offer(id);
-        true
+        let destination = &self.destinations[id.0 as usize];
+        destination.is_short_handed() && destination.ready.is_in_turn()
     }
 
     /// Takes waiting jobs whose lifetime has ended or whose delay notice is due.

@@ -163,7 +163,7 @@ mod tests {
             // An old connection is refused or given up at last.
             deliver(&mut schedule, id, now);
             assert_eq!((schedule.unreachable(), schedule.rest_of(RELAY, now)), (0, None));
-            assert!(schedule.refuses_only_more(id, "gave up", NOW, now));
+            assert!(schedule.is_well_otherwise(id, "gave up", NOW, now));
             schedule.silent_no_more(id, Stage::Talking);
             schedule.connected(id, false);
             schedule.give_back(id, job);
@@ -186,8 +186,8 @@ mod tests {
         let out = start(&mut schedule, NOW);
         let id = out[0].0;
         schedule.reached(id, NOW + 40);
-        assert!(schedule.refuses_only_more(id, "no greeting", NOW, NOW + 300));
-        assert!(!schedule.refuses_only_more(id, "refused", NOW + 299, NOW + 300), "a new try is news");
+        assert!(schedule.is_well_otherwise(id, "no greeting", NOW, NOW + 300));
+        assert!(!schedule.is_well_otherwise(id, "refused", NOW + 299, NOW + 300), "a new try is news");
     }
 
     #[test]

@@ -221,12 +221,12 @@ fn a_destination_that_allows_no_more_connections_keeps_those_it_has() {
     }
     assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
     let id = schedule.intern("a.example");
-    assert!(!schedule.refuses_only_more(id, "refused", NOW, NOW), "nothing is open: it is down");
+    assert!(!schedule.is_well_otherwise(id, "refused", NOW, NOW), "nothing is open: it is down");
     for _ in 0..4 {
         schedule.connected(id, true);
     }
     let fifth = schedule.take(id, false, NOW).unwrap();
-    assert!(schedule.refuses_only_more(id, "421 too many connections", NOW, NOW));
+    assert!(schedule.is_well_otherwise(id, "421 too many connections", NOW, NOW));
     schedule.give_back(id, fifth);
     assert!(schedule.may_wait(id, NOW), "nobody closes a good connection for one that was refused");
     assert_eq!(schedule.take(id, false, NOW), None, "one without a connection goes home");
@@ -284,7 +284,7 @@ fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
         let taken: Vec<Job> = (0..FIRST_WINDOW).filter_map(|_| schedule.take(id, false, NOW)).collect();
         // One is about to have the host's last place.
         for job in &taken[1..] {
-            assert!(!schedule.refuses_only_more(id, "full", NOW, NOW));
+            assert!(!schedule.is_well_otherwise(id, "full", NOW, NOW));
             assert!(schedule.wait_for_host(id, *job, "full", NOW).is_empty());
             schedule.courier_ended(id, false);
         }
@@ -297,10 +297,27 @@ fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
         // More couriers set out, and leave the mail to the one that has a connection.
         assert_eq!(schedule.start(NOW), Some(id));
         let one_more = schedule.take(id, false, NOW).unwrap();
-        assert!(schedule.refuses_only_more(id, "full", NOW, NOW));
+        assert!(schedule.is_well_otherwise(id, "full", NOW, NOW));
         schedule.give_back(id, one_more);
         assert!(schedule.rest_of("a.example", NOW).is_none());
     }
+}
+
+/// Who cannot use an invitation now leaves it to those behind it in the line.
+#[test]
+fn a_destination_without_room_for_one_more_courier_declines_an_invitation() {
+    let mut schedule = schedule();
+    for id in 0..20 {
+        schedule.add("a.example", job(id), 0, NOW);
+    }
+    assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
+    let id = schedule.intern("a.example");
+    let taken: Vec<Job> = (0..FIRST_WINDOW).filter_map(|_| schedule.take(id, false, NOW)).collect();
+    schedule.wait_for_host(id, taken[0], "full", NOW);
+    assert!(!schedule.invited(id.number()), "all couriers that it may have are on their way");
+    assert_eq!(schedule.start(NOW), None);
+    schedule.courier_ended(id, false);
+    assert_eq!(schedule.start(NOW), Some(id), "it has heard that there is room all the same");
 }
 
 #[test]
