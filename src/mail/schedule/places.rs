@@ -37,8 +37,8 @@ pub struct Places {
     slow: Slowpokes,
     throttled: Throttled,
     /// Clients whose share, or a sender's of theirs, was what made their mail wait the last time; and how many couriers they have
-    /// too many for one more.
-    held: Vec<(u8, u32)>,
+    /// too many for one more, by the sender who needs the fewest to go.
+    over_share: Vec<(u8, u32)>,
     /// Which rank is asked first next time.
     first: usize,
     remembered: HashSet<Arc<str>>,
@@ -55,7 +55,7 @@ impl Places {
             senders: Box::new([0; TAGS]),
             slow: Slowpokes::default(),
             throttled: Throttled::default(),
-            held: Vec::new(),
+            over_share: Vec::new(),
             first: 0,
             remembered: HashSet::new(),
             marks: RandomState::new(),
@@ -94,7 +94,7 @@ impl Places {
 
     /// Whether a place that is given up helps somebody who waits: all are taken, or a share grows with those that are free.
     pub(super) fn are_short(&self) -> bool {
-        !self.held.is_empty() || self.are_taken()
+        !self.over_share.is_empty() || self.are_taken()
     }
 
     /// How many destinations want a courier.
@@ -156,7 +156,7 @@ impl Places {
 
     /// The next in turn that its shares allow one courier more, and by whose hands its job came.
     fn next(&mut self) -> Option<(Rank, Source, DestinationId)> {
-        self.held.clear();
+        self.over_share.clear();
         for step in 0..RANKS {
             let rank = Rank::ALL[(self.first + step) % RANKS];
             if self.turn.len(rank) == 0 {
@@ -168,7 +168,7 @@ impl Places {
             }
             let (mut by_client, mut by_sender) = (false, false);
             let (free, (client_times, sender_times)) = (self.free(rank.standing()), rank.times_free());
-            let (clients, senders, held) = (&self.clients, &self.senders, &mut self.held);
+            let (clients, senders, over_share) = (&self.clients, &self.senders, &mut self.over_share);
             let beyond = |count: u32, times: u32| (count + 1).saturating_sub(times.saturating_mul(free));
             let next = self.turn.pop(rank, |source| {
                 let client = beyond(clients[usize::from(source.client)], client_times);
@@ -177,10 +177,12 @@ impl Places {
                 by_sender |= sender > 0;
                 let too_many = client.max(sender);
                 // One after the other: the turn asks all senders of a client before the next one.
-                if too_many > 0 && held.last().is_none_or(|(last, _)| *last != source.client) {
-                    held.push((source.client, too_many));
+                match over_share.last_mut() {
+                    _ if too_many == 0 => return true,
+                    Some((last, least)) if *last == source.client => *least = too_many.min(*least),
+                    _ => over_share.push((source.client, too_many)),
                 }
-                too_many == 0
+                false
             });
             self.throttled.client += u64::from(by_client);
             self.throttled.sender += u64::from(by_sender);
@@ -268,9 +270,9 @@ impl Schedule {
     pub fn has_turn(&self, now: u32) -> bool {
         let places = &self.places;
         let may_start = |standing| places.lined_up(standing) > 0 && (places.has_room(standing) || places.surplus(standing) > 0);
-        let may_relieve_held = || places.held.iter().any(|(client, too_many)| places.surplus_of(*client, *too_many) > 0);
+        let may_relieve_own = || places.over_share.iter().any(|(client, too_many)| places.surplus_of(*client, *too_many) > 0);
         let may_relieve = places.are_short() && self.idlers.can_relieve(places.wanted(), now);
-        !places.turn.is_empty() && (may_relieve || Standing::ALL.into_iter().any(may_start) || may_relieve_held())
+        !places.turn.is_empty() && (may_relieve || Standing::ALL.into_iter().any(may_start) || may_relieve_own())
     }
 
     /// Who holds the couriers.
@@ -410,8 +412,8 @@ impl Schedule {
                 freed |= self.has_made_room(&relieved);
             }
         }
-        for place in 0..self.places.held.len() {
-            let (client, too_many) = self.places.held[place];
+        for place in 0..self.places.over_share.len() {
+            let (client, too_many) = self.places.over_share[place];
             for _ in 0..self.places.surplus_of(client, too_many) {
                 let relieved = self.places.slow.relieve_of(client, &self.places.shares);
                 let Some(relieved) = relieved else { break };
@@ -435,6 +437,26 @@ impl Schedule {
                 self.places.leave(destination.standing, source);
                 true
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its next mail needs as many places as are wanted for one of its senders, whichever was asked first.
+    #[test]
+    fn of_a_client_that_waits_no_more_should_go_than_its_next_mail_needs() {
+        let (busy, other) = (Source { client: 1, sender: 1 }, Source { client: 1, sender: 2 });
+        for [first, second] in [[busy, other], [other, busy]] {
+            let mut places = Places::new(100, 0);
+            (0..70).for_each(|_| places.enter(Standing::New, busy));
+            (0..8).for_each(|_| places.enter(Standing::New, other));
+            places.line_up(Rank::New, first, DestinationId(0));
+            places.line_up(Rank::New, second, DestinationId(1));
+            assert!(places.next().is_none());
+            assert_eq!(places.over_share, [(1, 7)]);
         }
     }
 }
