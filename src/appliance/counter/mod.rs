@@ -65,7 +65,8 @@ pub struct Counters {
     pub connections_out_active: IntGauge,
     /// Couriers at work, label `share`: known, new and suspect destinations, and overtime.
     pub couriers_active: IntGaugeVec,
-    /// How often a share of the couriers was used up and somebody had to wait, label `share`.
+    /// How often a look for work found a share of the couriers used up and somebody waiting, label `share`: once for each look,
+    /// however many wait.
     pub couriers_throttled_total: IntCounterVec,
     /// Destinations with mail that could not be reached the last time.
     pub destinations_unreachable: IntGauge,
@@ -239,7 +240,7 @@ impl Counters {
             couriers_throttled_total: counters(
                 r,
                 "mta_couriers_throttled_total",
-                "Times that a share of the couriers was used up and mail waited, by share",
+                "Times that a look for work found a share of the couriers used up and mail waiting, by share",
                 "share",
                 &["standing", "client", "sender", "host", "slow"],
             )?,

@@ -5,7 +5,7 @@
 //! make room for those that wait, and destinations that are known to be well have places that nobody else can take.
 //!
 //! All limits are parts of [`Config::couriers_max`](super::Config); none is below one. Those beyond all others have a limit of
-//! their own besides ([`Config::overtime_max`](super::Config)), because they take memory like all.
+//! their own besides ([`Config::overtime_max`](super::Config)), because they take memory like all; with 0 there are none.
 
 use std::time::Duration;
 

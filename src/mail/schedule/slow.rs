@@ -1,10 +1,10 @@
 //! Couriers whose next hop takes its time.
 //!
-//! They are left alone while nobody wants their places. When others wait and more of them are slow than their share allows,
-//! those of the client go that has the most of them, and of these those that have been slow for the longest: first those
-//! without a connection, then those in a dialogue. One that has
-//! sent the end of data is not told to go, since its mail would be sent twice; it gives its place away and stays beyond the
-//! others (overtime).
+//! They are left alone while nobody wants their places. When others wait and more of a standing are slow than its share allows,
+//! those of the client go that has the most of them. When mail of a client waits because the client, or its sender, has all the
+//! couriers that it may have, its own go, those for the least promising destinations first. Either way it is those that have
+//! been slow for the longest, and first those without a connection. One that has sent the end of data is not told to go, since
+//! its mail would be sent twice; it gives its place away and stays beyond the others (overtime), before any in a dialogue goes.
 
 use super::DestinationId;
 use super::shares::{OVERTIME_CLIENT_TIMES_FREE, STANDINGS, Shares, Standing};
