@@ -207,9 +207,8 @@ impl<S: Spool> Courier<S> {
         self.outbound.ended.notify_waiters();
     }
 
-    /// Sends a message, and asks further hosts at once about recipients that one has put off (RFC 5321 §5.1). What is settled
-    /// with a host is recorded before the next one is asked, so that nobody gets the mail twice. Gives back the connection to
-    /// go on with, and the report on what is not recorded yet.
+    /// Sends a message, and asks further hosts at once about recipients that one has put off (RFC
+    /// 5321 §5.1). Gives back the connection to go on with, and the report on what is not recorded yet.
     async fn carry(
         &mut self,
         open: (Connection, Instant),
@@ -225,14 +224,15 @@ impl<S: Spool> Courier<S> {
         loop {
             let put_off = report.put_off();
             let may_go_on = !put_off.is_empty() && attempt.may_go_on() && !*self.outbound.stopping.borrow();
+            let useful = put_off.len() < report.outcomes.len();
             let next = if may_go_on && !self.given_up && !self.watch.must_leave() {
+                self.settle_answered(job, message, &mut report).await;
                 let next = self.watch.follow(self.standing, Stage::Connecting, attempt.next()).await;
                 self.given_up = next.is_none();
                 next.and_then(Result::ok)
             } else {
                 None
             };
-            let useful = put_off.len() < report.outcomes.len();
             let Some(next) = next else {
                 if report.reusable && (useful || kept.is_none()) {
                     leave(kept.replace((connection, since)));
@@ -251,15 +251,23 @@ impl<S: Spool> Courier<S> {
             } else if report.reusable {
                 leave(Some((connection, since)));
             }
-            report.outcomes.retain(|(_, outcome)| outcome.class() != Class::Temporary);
-            if !report.outcomes.is_empty() {
-                let (outbound, here) = (self.outbound.clone(), (self.destination, self.name.clone()));
-                let again = outbound.settle((here.0, &here.1), job, message, report, self.times).await;
-                self.again = again.or(self.again.take());
-            }
             (connection, since) = (next, Instant::now());
             report = self.send(&mut connection, message, &put_off).await;
         }
+    }
+
+    /// Records what a host has answered for good, before another one is looked for to be asked about
+    /// the others: that may take minutes, and whoever got the mail must not get it again should the
+    /// relay end meanwhile.
+    async fn settle_answered(&mut self, job: Job, message: &Message, report: &mut Report) {
+        let outcomes = std::mem::take(&mut report.outcomes).into_iter();
+        let (open, answered): (Vec<_>, Vec<_>) = outcomes.partition(|(_, outcome)| outcome.class() == Class::Temporary);
+        if !answered.is_empty() {
+            let answered = Report { outcomes: answered, ..report.clone() };
+            let again = self.outbound.settle((self.destination, &self.name), job, message, answered, self.times).await;
+            self.again = again.or(self.again.take());
+        }
+        report.outcomes = open;
     }
 
     /// As [`Courier::connect`], with a look at the clock.

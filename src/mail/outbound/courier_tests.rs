@@ -13,7 +13,7 @@ use crate::mail::journal::{self, Journal, Masking};
 use crate::mail::model::{Address, BodyType, Desk, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target};
 use crate::mail::route::{self, Router};
 use crate::mail::schedule;
-use crate::mail::spool::{self, Entry, Past, SegmentLog, Spool, SpoolError, Writer};
+use crate::mail::spool::{self, Entry, Past, SegmentLog, Spool, Writer};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 /// How long a step may take before the test has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Every name leads to this host.
+/// Every name leads to this host, and `two.example` under two addresses.
 struct Here;
 
 impl Resolver for Here {
@@ -33,8 +33,9 @@ impl Resolver for Here {
         Box::pin(async { Err(DnsError::Absent(Absence::Records)) })
     }
 
-    fn addresses(&self, _: &str) -> Answer<'_, Vec<IpAddr>> {
-        Box::pin(async { Ok(vec![IpAddr::from([127, 0, 0, 1])]) })
+    fn addresses(&self, name: &str) -> Answer<'_, Vec<IpAddr>> {
+        let count = if name == "two.example" { 2 } else { 1 };
+        Box::pin(async move { Ok((1..=count).map(|last| IpAddr::from([127, 0, 0, last])).collect()) })
     }
 }
 
@@ -100,10 +101,18 @@ impl Relay {
         spool.bring_in(entry, past, writer, std::future::pending()).await.unwrap()
     }
 
-    async fn progress(&self, id: MessageId) -> Vec<Progress> {
-        self.outbound.spool.peek(id).await.unwrap().progress
+    /// What became of the recipients of a mail, and how often each was tried in vain; nothing when it has left the queue.
+    async fn told(&self, id: MessageId) -> Vec<(Status, u16)> {
+        let spool = &self.outbound.spool;
+        // Behind all that was recorded before.
+        let left = spool.hold(id, false).await.is_err();
+        let progress = if left { Vec::new() } else { spool.peek(id).await.unwrap().progress };
+        progress.iter().map(|one| (one.status, one.attempts)).collect()
     }
 }
+
+const SENT: (Status, u16) = (Status::Delivered, 0);
+const PUT_OFF: (Status, u16) = (Status::Pending, 1);
 
 /// Where a server stops answering; it tells so once, and goes on when the client has gone.
 struct Server {
@@ -122,6 +131,8 @@ enum Case {
     Reopened,
     /// At the first recipient in 7 bits, which it did not take in 8 bits.
     SevenBits,
+    /// Before the greeting of the second host, where the first one has put a recipient off.
+    NextHost,
 }
 
 impl Server {
@@ -130,7 +141,7 @@ impl Server {
         let (mut line, mut eight_bit) = (String::new(), false);
         let silent = match self.case {
             Case::Greeting => Some(0),
-            Case::Reopened => Some(1),
+            Case::Reopened | Case::NextHost => Some(1),
             Case::LaterTransaction | Case::SevenBits => None,
         };
         if Some(self.sessions.fetch_add(1, Ordering::Relaxed)) == silent {
@@ -143,12 +154,13 @@ impl Server {
             if line.starts_with("MAIL") {
                 eight_bit = line.contains("BODY=8BITMIME");
             }
-            let recipient = line.strip_prefix("RCPT TO:<").and_then(|to| to.strip_suffix("@slow.example>\r\n"));
+            let recipient = line.strip_prefix("RCPT TO:<").and_then(|to| to.strip_suffix(">\r\n"));
             let reply: &[u8] = match (recipient, self.case) {
-                (Some("r2"), Case::LaterTransaction) => b"",
-                (Some("r3"), Case::Reopened) => b"421 4.3.2 enough\r\n",
-                (Some("r0"), Case::SevenBits) if eight_bit => b"554 5.6.3 seven bits, please\r\n",
-                (Some("r0"), Case::SevenBits) => b"",
+                (Some("r2@slow.example"), Case::LaterTransaction) => b"",
+                (Some("r3@slow.example"), Case::Reopened) => b"421 4.3.2 enough\r\n",
+                (Some("r0@slow.example"), Case::SevenBits) if eight_bit => b"554 5.6.3 seven bits, please\r\n",
+                (Some("r0@slow.example"), Case::SevenBits) => b"",
+                (Some("r0@two.example"), Case::NextHost) => b"450 4.2.0 later\r\n",
                 _ if line.starts_with("EHLO") => b"250-peer\r\n250 8BITMIME\r\n",
                 _ if line.starts_with("DATA") => b"354 go on\r\n",
                 _ => b"250 2.0.0 ok\r\n",
@@ -176,7 +188,7 @@ impl Server {
 
 /// A relay at work, and the server that all its mail goes to.
 async fn at_work(case: Case) -> (Relay, Arc<Server>) {
-    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let listener = TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], 0))).await.unwrap();
     let relay = relay(listener.local_addr().unwrap().port());
     let server = Arc::new(Server { case, stalled: Notify::new(), sessions: AtomicUsize::new(0) });
     let serving = server.clone();
@@ -208,8 +220,6 @@ async fn given_up(case: Case, recipients: usize) -> (Relay, MessageId) {
 /// Who got the mail in a transaction that was answered must not get it again, though the next one was given up for others.
 #[tokio::test]
 async fn a_try_that_is_given_up_keeps_what_its_transactions_have_brought() {
-    const SENT: (Status, u16) = (Status::Delivered, 0);
-    const PUT_OFF: (Status, u16) = (Status::Pending, 1);
     let cases = [
         (Case::LaterTransaction, vec![SENT, SENT, PUT_OFF]),
         (Case::Reopened, vec![SENT, SENT, PUT_OFF, PUT_OFF]),
@@ -217,21 +227,29 @@ async fn a_try_that_is_given_up_keeps_what_its_transactions_have_brought() {
     ];
     for (case, expected) in cases {
         let (relay, slow) = given_up(case, expected.len()).await;
-        let told: Vec<(Status, u16)> = relay.progress(slow).await.iter().map(|one| (one.status, one.attempts)).collect();
-        assert_eq!(told, expected);
+        assert_eq!(relay.told(slow).await, expected);
     }
+}
+
+/// To find another host may take minutes, in which the relay may end, and the courier with it.
+#[tokio::test]
+async fn what_a_host_has_answered_is_recorded_before_another_one_is_looked_for() {
+    let (relay, server) = at_work(Case::NextHost).await;
+    let mail = relay.accept("two.example", 2).await;
+    tokio::time::timeout(PATIENCE, server.stalled.notified()).await.unwrap();
+    assert_eq!(relay.told(mail).await, [(Status::Pending, 0), SENT]);
 }
 
 /// Nobody but us ended the try: that says nothing of the destination, and its other mail need not wait.
 #[tokio::test]
 async fn a_destination_is_not_down_because_its_courier_was_needed() {
     let (relay, slow) = given_up(Case::Greeting, 1).await;
-    assert_eq!(relay.progress(slow).await[0].attempts, 1);
+    assert_eq!(relay.told(slow).await, [PUT_OFF]);
     let state = &relay.outbound.state;
     assert_eq!(state.rests(&[Some("slow.example".to_owned())], clock::steady()), [None]);
     let next = relay.accept("slow.example", 1).await;
     assert!(relay.outbound.still(next, PATIENCE).await, "the next mail goes at once");
-    assert_eq!(relay.outbound.spool.peek(next).await.unwrap_err(), SpoolError::Unknown, "it was delivered");
+    assert_eq!(relay.told(next).await, [], "it was delivered");
 }
 
 /// Mail that waited in another queue before is as old while it is tried as it is before and after.
