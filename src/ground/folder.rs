@@ -46,7 +46,7 @@ impl Folder {
     }
 
     /// Keeps others who ask for the same from this directory until it is dropped; `None`: another has it. Where a file system
-    /// has no locks for directories (NFS), nobody is kept out.
+    /// has no locks for directories, nobody is kept out; on NFS, whoever is on another host.
     ///
     /// # Errors
     /// As flock(2) says.

@@ -10,6 +10,7 @@ pub mod host;
 pub mod lock;
 #[cfg(test)]
 mod lock_tests;
+pub mod locked;
 pub mod log;
 pub mod memory;
 pub mod not_ready;

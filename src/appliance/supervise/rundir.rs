@@ -7,7 +7,9 @@
 use super::identity::Identity;
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::volume::may_write;
+use crate::ground::locked::is_locked;
 use crate::ground::not_ready;
+pub use crate::ground::not_ready::LOCK;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
@@ -110,9 +112,6 @@ pub fn make_room_for_socket(run_dir: &Path, lives: bool) -> io::Result<Option<Pa
     std::fs::rename(&socket, &aside).map(|()| Some(aside))
 }
 
-/// What a supervisor locks as long as the directory is its own.
-pub const LOCK: &str = "lock";
-
 /// The control socket of the core.
 pub const SOCKET: &str = "control.sock";
 
@@ -134,8 +133,7 @@ pub fn claim(path: &Path) -> Result<Flock<File>, Failure> {
 
 /// Whether an appliance has the directory now. Only looks: an attempt at the lock could keep one from starting.
 pub fn is_in_use(path: &Path) -> bool {
-    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
-    path.join(LOCK).metadata().is_ok_and(|meta| is_listed(meta.ino(), &locks)) || UnixStream::connect(path.join(SOCKET)).is_ok()
+    is_locked(&path.join(LOCK)) == Some(true) || UnixStream::connect(path.join(SOCKET)).is_ok()
 }
 
 /// Whether a control socket is there that nobody listens at, such as one that a dead core left and the next could not remove.
@@ -145,15 +143,6 @@ pub fn is_deserted(run_dir: &Path) -> bool {
     let Ok(socket) = socket(AddressFamily::Unix, SockType::Stream, flags, None) else { return false };
     let Ok(address) = UnixAddr::new(&run_dir.join(SOCKET)) else { return false };
     connect(socket.as_raw_fd(), &address) == Err(Errno::ECONNREFUSED)
-}
-
-/// Whether a file is locked as [`claim`] does it, by a list of locks (proc_locks(5)): its sixth field ends with the inode.
-fn is_listed(inode: u64, locks: &str) -> bool {
-    locks.lines().any(|line| {
-        let mut fields = line.split_whitespace().skip(1);
-        let (kind, place) = (fields.next(), fields.nth(3).unwrap_or_default());
-        kind == Some("FLOCK") && place.rsplit(':').next().is_some_and(|found| found.parse() == Ok(inode))
-    })
 }
 
 fn is_empty(path: &Path) -> bool {
@@ -224,6 +213,7 @@ mod tests {
         let run = dir.path().join("postern");
         prepare(&run, &Identity::same()).unwrap();
         assert_eq!(run.metadata().unwrap().mode() & 0o777, 0o700);
+        let claimed = claim(&run).unwrap();
         let readiness = Readiness::new(&run);
         readiness.set().unwrap();
         readiness.set().unwrap();
@@ -234,7 +224,11 @@ mod tests {
         assert_eq!(not_ready::why(&run).as_deref(), Some("ithangs"));
         readiness.set().unwrap();
         assert_eq!(not_ready::why(&run), None);
+        readiness.clear_because("it was killed");
+        drop(claimed);
+        assert_eq!(not_ready::why(&run), None, "nobody is there any more of whom it would be true");
         drop(readiness);
+        std::fs::remove_file(run.join(LOCK)).unwrap();
         assert!(run.read_dir().unwrap().next().is_none());
     }
 
@@ -255,13 +249,6 @@ mod tests {
         assert!(!is_in_use(dir.path()) && is_deserted(dir.path()), "what a dead core left");
         std::fs::remove_file(dir.path().join(SOCKET)).unwrap();
         assert!(!is_deserted(dir.path()), "there is none");
-    }
-
-    #[test]
-    fn the_list_of_locks_is_read() {
-        let locks = "1: POSIX  ADVISORY  WRITE 700 08:01:4242 0 EOF\n2: FLOCK  ADVISORY  WRITE 701 00:2f:4243 0 EOF\n2: -> FLOCK  ADVISORY  WRITE 7 00:2f:4244 0 EOF\n";
-        assert!(is_listed(4243, locks));
-        assert!(!is_listed(4242, locks) && !is_listed(4244, locks) && !is_listed(42, locks));
     }
 
     #[test]

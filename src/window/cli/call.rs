@@ -46,8 +46,8 @@ impl Core {
     /// Lets one move out of this queue go on at a time: two would hold, write and delete the same messages, and each would have
     /// a pair of them.
     pub(super) fn only_move(&self) -> Result<FolderLock, Trouble> {
-        let run_dir = self.socket.parent().unwrap_or(Path::new("/"));
-        let locked = Folder::open(run_dir).and_then(|folder| folder.lock());
+        let run_dir = run_dir(&self.socket);
+        let locked = Folder::open(&run_dir).and_then(|folder| folder.lock());
         let locked = locked
             .map_err(|error| Trouble::new(EX_NOPERM, format!("cannot lock {} for the move: {error}", run_dir.display())))?;
         locked.ok_or_else(|| {
@@ -61,10 +61,12 @@ impl Core {
         let own = nix::unistd::getuid().as_raw();
         let looked: Vec<String> = candidates.iter().map(|path| path.display().to_string()).collect();
         let given = candidates.len() == 1;
-        let trusted = |path: &PathBuf| given || own == 0 || path.metadata().is_ok_and(|m| m.uid() == own || m.uid() == 0);
-        match candidates.into_iter().find(|path| path.exists() && trusted(path)) {
-            Some(socket) => Ok(Self { socket }),
-            None => Err(looked.iter().find_map(|path| restarts(Path::new(path))).unwrap_or_else(|| {
+        let (mut candidates, ours) = (candidates, |uid| uid == own || uid == 0);
+        candidates.retain(|path| given || is_trusted(path, ours));
+        let trusted = |path: &&PathBuf| given || own == 0 || path.metadata().is_ok_and(|meta| ours(meta.uid()));
+        match candidates.iter().filter(|path| path.exists()).find(trusted) {
+            Some(socket) => Ok(Self { socket: socket.clone() }),
+            None => Err(candidates.iter().find_map(|path| restarts(path)).unwrap_or_else(|| {
                 Trouble::new(
                     EX_UNAVAILABLE,
                     format!(
@@ -213,10 +215,7 @@ impl Core {
         let why = match timeout(ALIVE_PATIENCE, ask).await {
             Ok(Some((true, _))) => return Ok(()),
             Ok(Some((false, words))) => words,
-            Ok(None) | Err(_) => {
-                let run_dir = self.socket.parent();
-                run_dir.and_then(not_ready::why).map(|why| format!(": {why}")).unwrap_or_default()
-            }
+            Ok(None) | Err(_) => not_ready::why(&run_dir(&self.socket)).map(|why| format!(": {why}")).unwrap_or_default(),
         };
         let words = harmless(&why);
         Err(Trouble::new(
@@ -239,9 +238,26 @@ impl Core {
     }
 }
 
+/// The run directory of a socket, which may be named by a link or from where we are.
+fn run_dir(socket: &Path) -> PathBuf {
+    let path = std::fs::canonicalize(socket).unwrap_or_else(|_| socket.to_owned());
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        Some(_) => PathBuf::from("."),
+        None => path,
+    }
+}
+
+/// Whether nobody else can have made the directory of a socket: below /tmp anybody could, and what stands in it would be his.
+fn is_trusted(socket: &Path, ours: impl Fn(u32) -> bool) -> bool {
+    let Some(directory) = socket.parent() else { return false };
+    let is_open = |above: &Path| above.metadata().is_ok_and(|meta| meta.mode() & 0o002 != 0);
+    !directory.parent().is_some_and(is_open) || directory.symlink_metadata().is_ok_and(|meta| ours(meta.uid()))
+}
+
 /// The appliance runs and its core does not yet, as the supervisor says beside the socket.
 fn restarts(socket: &Path) -> Option<Trouble> {
-    let why = not_ready::why(socket.parent()?)?;
+    let why = not_ready::why(&run_dir(socket))?;
     let words = format!("the appliance runs, but its core cannot answer now: {}; try again in a moment", harmless(&why));
     Some(Trouble::new(EX_TEMPFAIL, words))
 }
@@ -297,5 +313,54 @@ async fn refusal(reply: Reply) -> Trouble {
             Err(_) => Trouble::new(EX_SOFTWARE, format!("the appliance answered {status}")),
         },
         Err(trouble) => trouble,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::not_ready::{FILE, LOCK};
+    use nix::fcntl::{Flock, FlockArg};
+    use std::fs::{File, Permissions};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_socket_is_locked_by_its_own_directory_however_it_is_named() {
+        let (there, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (socket, link) = (there.path().join("control.sock"), elsewhere.path().join("link"));
+        let _listener = UnixListener::bind(&socket).unwrap();
+        symlink(&socket, &link).unwrap();
+        let lock = |socket: PathBuf| Core { socket }.only_move();
+        let first = lock(socket).unwrap();
+        assert_eq!(lock(link.clone()).err().map(|trouble| trouble.code), Some(EX_TEMPFAIL));
+        drop(first);
+        assert!(lock(link).is_ok());
+        assert!(lock(PathBuf::from("control.sock")).is_ok(), "a name alone");
+    }
+
+    #[test]
+    fn a_reason_is_believed_while_its_supervisor_lives() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("control.sock");
+        std::fs::write(directory.path().join(FILE), "it starts\n").unwrap();
+        let code = || Core::find(vec![socket.clone()]).err().map(|trouble| trouble.code);
+        assert_eq!(code(), Some(EX_UNAVAILABLE));
+        let file = File::create(directory.path().join(LOCK)).unwrap();
+        assert_eq!(code(), Some(EX_UNAVAILABLE), "it was killed");
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap();
+        assert_eq!(code(), Some(EX_TEMPFAIL));
+        drop(lock);
+    }
+
+    #[test]
+    fn what_anybody_may_have_made_is_not_trusted() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("postern-7/control.sock");
+        std::fs::create_dir(directory.path().join("postern-7")).unwrap();
+        let own = nix::unistd::getuid().as_raw();
+        assert!(is_trusted(&socket, |_| false), "nobody else may make anything there");
+        std::fs::set_permissions(directory.path(), Permissions::from_mode(0o1777)).unwrap();
+        assert!(is_trusted(&socket, |uid| uid == own) && !is_trusted(&socket, |uid| uid != own));
     }
 }
