@@ -63,6 +63,9 @@ use trouble::internal;
 /// Threads that wait for the disk, at most: more of them make no disk faster, and each costs memory.
 const DISK_THREADS: usize = 64;
 
+/// How long it may take to record what deliveries that were cut off had brought.
+const LAST_RECORDS: Duration = Duration::from_secs(5);
+
 /// The part of the drain time that open sessions get; the rest is for what they left in the queue.
 const SESSIONS_SHARE: f64 = 0.8;
 
@@ -259,8 +262,11 @@ async fn serve(
         Err(_) => {
             tracing::warn!(target: "mta", "deliveries were cut off at the end of drain_time; they are tried again at the next start");
             // Before the queue closes: what they would still deliver could not be recorded.
-            couriers.abort();
-            let _ = couriers.await;
+            outbound.cut_off();
+            if tokio::time::timeout(LAST_RECORDS, &mut couriers).await.is_err() {
+                couriers.abort();
+                let _ = couriers.await;
+            }
         }
     }
     rest.abort();

@@ -1,6 +1,7 @@
 //! One courier: a connection to a destination, and the jobs it carries.
 
 use super::Outbound;
+use super::cut_off::CutOff;
 use super::outcomes::Times;
 use super::queue_state::Pause;
 use super::seven_bit;
@@ -38,8 +39,9 @@ const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
 pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationId, name: Arc<str>) {
     let (in_hand, to_tell, again) = (None, Vec::new(), None);
     let (times, standing, watch) = (Times::now(), Standing::New, Arc::new(Watch::new(outbound.clone(), destination)));
+    let (trying, open, given_up) = (None, false, false);
     let mut courier =
-        Courier { outbound, destination, name, in_hand, to_tell, again, times, open: false, standing, watch, given_up: false };
+        Courier { outbound, destination, name, in_hand, trying, to_tell, again, times, open, standing, watch, given_up };
     let mut connection: Option<(Connection, Instant)> = None;
     loop {
         if connection.as_ref().is_some_and(|(_, since)| since.elapsed() > REUSE_MAX) {
@@ -131,6 +133,8 @@ struct Courier<S: Spool> {
     destination: DestinationId,
     name: Arc<str>,
     in_hand: Option<Job>,
+    /// The message of the job in hand, and what is known of its recipients while it is sent.
+    trying: Option<(Arc<Message>, Known)>,
     /// Jobs that were taken only to tell their senders that the destination cannot be reached.
     to_tell: Vec<Job>,
     /// The job in hand, and when it must be tried again although all is recorded that its last host said.
@@ -214,7 +218,7 @@ impl<S: Spool> Courier<S> {
         open: (Connection, Instant),
         mut attempt: Attempt,
         job: Job,
-        message: &Message,
+        message: &Arc<Message>,
         targets: &[Target],
     ) -> (Option<(Connection, Instant)>, Report) {
         let (mut connection, mut since) = open;
@@ -306,22 +310,21 @@ impl<S: Spool> Courier<S> {
 
     /// Sends a message over a connection; a peer that takes its time is given up when others need the courier. What it has
     /// answered by then counts: those who got the message must not get it again.
-    async fn send(&mut self, connection: &mut Connection, message: &Message, targets: &[Target]) -> Report {
+    async fn send(&mut self, connection: &mut Connection, message: &Arc<Message>, targets: &[Target]) -> Report {
         if self.standing != Standing::New {
             connection.use_full_timeouts();
         }
         let counters = self.outbound.counters.clone();
-        let mut known = Known::default();
+        // Not in this frame: the courier may be dropped within the try.
+        let (_, known) = self.trying.insert((message.clone(), Known::default()));
         let sent = {
             // Where it is: it is too large to be moved for each mail.
-            let sending = pin!(seven_bit::send(connection, message, targets, &counters, &mut known));
+            let sending = pin!(seven_bit::send(connection, message, targets, &counters, known));
             self.watch.follow(self.standing, Stage::Talking, sending).await
         };
         self.given_up = sent.is_none();
-        let report = sent.unwrap_or_else(|| {
-            let rest = self.too_slow(connection.relay());
-            connection.given_up(&mut known, &rest)
-        });
+        let mut known = self.trying.take().map(|(_, known)| known).unwrap_or_default();
+        let report = sent.unwrap_or_else(|| connection.given_up(&mut known, &self.too_slow(connection.relay())));
         self.judge(&report, connection);
         report
     }
@@ -432,6 +435,19 @@ impl<S: Spool> Courier<S> {
         self.outbound.ring(must_ring);
     }
 
+    /// A try that is cut off may have brought something: that is recorded by whoever comes behind.
+    fn leave_cut_off(&mut self) {
+        let Some((message, mut known)) = self.trying.take() else { return };
+        let answered = known.answered();
+        if answered.is_empty() {
+            return;
+        }
+        if let Some(job) = self.in_hand.take() {
+            let (destination, times) = ((self.destination, self.name.clone()), self.times);
+            self.outbound.cut_off.lock().push(CutOff { job, message, destination, times, answered });
+        }
+    }
+
     /// Whether to ask again: work came, as opposed to time up, a place that others need more, or the end of the appliance.
     async fn wait_for_work(&self, connection: &Connection) -> bool {
         // At the end, and while nothing can be recorded, there is no work, whatever the schedule says.
@@ -473,17 +489,7 @@ impl<S: Spool> Courier<S> {
 
 /// The report of a try that came to nothing.
 fn untried(targets: &[Target], outcome: &Outcome) -> Report {
-    Report {
-        outcomes: targets.iter().map(|target| (*target, outcome.clone())).collect(),
-        relay: String::new(),
-        tls: false,
-        security: String::new(),
-        transcript: String::new(),
-        reusable: false,
-        elsewhere: false,
-        refused_us: None,
-        eight_bit_refused: Vec::new(),
-    }
+    Report::without_connection("", targets.iter().map(|target| (*target, outcome.clone())).collect())
 }
 
 /// A message that stays in memory until its try begins, or does not.
@@ -506,6 +512,7 @@ impl<S: Spool> Drop for Claim<'_, S> {
 
 impl<S: Spool> Drop for Courier<S> {
     fn drop(&mut self) {
+        self.leave_cut_off();
         let (in_hand, to_tell) = (self.in_hand.take(), std::mem::take(&mut self.to_tell));
         self.watch.slow_no_more();
         self.watch.silent_no_more();

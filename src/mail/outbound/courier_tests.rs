@@ -112,6 +112,7 @@ impl Relay {
 }
 
 const SENT: (Status, u16) = (Status::Delivered, 0);
+const OPEN: (Status, u16) = (Status::Pending, 0);
 const PUT_OFF: (Status, u16) = (Status::Pending, 1);
 
 /// Where a server stops answering; it tells so once, and goes on when the client has gone.
@@ -227,6 +228,20 @@ async fn a_try_that_is_given_up_keeps_what_its_transactions_have_brought() {
     ];
     for (case, expected) in cases {
         let (relay, slow) = given_up(case, expected.len()).await;
+        assert_eq!(relay.told(slow).await, expected);
+    }
+}
+
+/// The same at the end of the time to stop: the next start must not send it to them again.
+#[tokio::test]
+async fn a_try_that_the_end_cuts_off_keeps_what_its_transactions_have_brought() {
+    for (case, expected) in [(Case::LaterTransaction, vec![SENT, SENT, OPEN]), (Case::SevenBits, vec![OPEN, SENT])] {
+        let (relay, server) = at_work(case).await;
+        let slow = relay.accept("slow.example", expected.len()).await;
+        tokio::time::timeout(PATIENCE, server.stalled.notified()).await.unwrap();
+        relay.outbound.stop();
+        relay.outbound.cut_off();
+        assert!(relay.outbound.still(slow, PATIENCE).await);
         assert_eq!(relay.told(slow).await, expected);
     }
 }

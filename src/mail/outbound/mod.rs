@@ -10,6 +10,7 @@
 mod courier;
 #[cfg(test)]
 mod courier_tests;
+mod cut_off;
 mod history;
 mod outcomes;
 mod queue_state;
@@ -28,6 +29,8 @@ use super::schedule::{self, Job};
 use super::spool::{Spool, SpoolError, Writer};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
+use crate::ground::lock::Lock;
+use cut_off::CutOff;
 use queue_state::{MustRing, NewJob, QueueState};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -72,6 +75,10 @@ pub struct Outbound<S> {
     /// Rings at the end of every try.
     ended: Notify,
     stopping: tokio::sync::watch::Sender<bool>,
+    /// Rings when couriers have no more time.
+    cutting_off: Notify,
+    /// What couriers leave that did not come to the end of their try.
+    cut_off: Lock<Vec<CutOff>>,
 }
 
 /// What the outgoing half needs to know.
@@ -114,6 +121,8 @@ impl<S: Spool> Outbound<S> {
             bell: Notify::new(),
             ended: Notify::new(),
             stopping: tokio::sync::watch::channel(false).0,
+            cutting_off: Notify::new(),
+            cut_off: Lock::leaf(Vec::new()),
         })
     }
 
@@ -199,12 +208,28 @@ impl<S: Spool> Outbound<S> {
                 () = tokio::time::sleep(pause) => {}
                 () = &mut unread => {}
                 _ = stopping.changed() => {}
-                Some(ended) = couriers.join_next(), if !couriers.is_empty() => self.note_panic(&ended),
+                Some(ended) = couriers.join_next(), if !couriers.is_empty() => {
+                    self.note_panic(&ended);
+                    if ended.is_err() {
+                        self.record_cut_off().await;
+                    }
+                }
             }
         }
-        while let Some(ended) = couriers.join_next().await {
-            self.note_panic(&ended);
+        let mut cut_off = false;
+        loop {
+            tokio::select! {
+                ended = couriers.join_next() => match ended {
+                    Some(ended) => self.note_panic(&ended),
+                    None => break,
+                },
+                () = self.cutting_off.notified(), if !cut_off => {
+                    cut_off = true;
+                    couriers.abort_all();
+                }
+            }
         }
+        self.record_cut_off().await;
     }
 
     /// Hosts have room again: destinations that wait for it try anew, as many as there is room for.
@@ -245,6 +270,11 @@ impl<S: Spool> Outbound<S> {
     /// Couriers finish the message in hand and go home.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
+    }
+
+    /// Couriers that are still under way have no more time. What their finished transactions have brought is recorded.
+    pub fn cut_off(&self) {
+        self.cutting_off.notify_one();
     }
 
     /// Puts the pending targets of a message on the schedule, one job for each destination; with `at_once` whenever they are
