@@ -54,7 +54,7 @@ struct Destinations {
     fresh: Instant,
     /// At most [`DESTINATIONS_MAX`], those with the most messages.
     rows: Vec<DestinationSummary>,
-    /// When the oldest message arrived that waits for any of all.
+    /// When the oldest message arrived that waits for any of all that are not paused.
     oldest: Option<u32>,
 }
 
@@ -80,7 +80,8 @@ impl<S: Spool> Office<S> {
         }
         let begun = Instant::now();
         let mut rows = self.outbound.state.summaries(usize::MAX, clock::steady());
-        let oldest = rows.iter().filter_map(|row| row.oldest).min().map(clock::wall);
+        // What waits for a paused one stays by somebody's will, as held mail does.
+        let oldest = rows.iter().filter(|row| !row.paused).filter_map(|row| row.oldest).min().map(clock::wall);
         rows.truncate(DESTINATIONS_MAX);
         for row in &mut rows {
             let moments = [&mut row.oldest, &mut row.next_try, &mut row.suspended_until, &mut row.unreachable_since];

@@ -44,7 +44,7 @@ pub struct QueueSummary {
     pub held: u64,
     /// When the oldest was accepted, seconds since 1970.
     pub oldest: Option<u32>,
-    /// When the oldest was accepted that is on its way: held mail stays by somebody's will.
+    /// When the oldest was accepted that is on its way: held mail, and what waits for a paused destination, stays by somebody's will.
     pub oldest_on_its_way: Option<u32>,
 }
 

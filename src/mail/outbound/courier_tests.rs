@@ -10,7 +10,9 @@ use crate::ground::memory::Gauge;
 use crate::mail::deliver::{self, Client, Timeouts};
 use crate::mail::desk::Office;
 use crate::mail::journal::{self, Journal, Masking};
-use crate::mail::model::{Address, BodyType, Desk, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target};
+use crate::mail::model::{
+    Address, Asker, BodyType, Desk, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target,
+};
 use crate::mail::route::{self, Router};
 use crate::mail::schedule;
 use crate::mail::spool::{self, Entry, Past, SegmentLog, Spool, Writer};
@@ -277,6 +279,21 @@ async fn mail_of_another_queue_keeps_its_age_while_it_is_tried() {
     assert!(relay.outbound.state.is_being_tried(slow));
     let office = Office::new(relay.outbound.clone(), relay.disk.clone(), Arc::new(Gauge::default()));
     assert_eq!(office.summary().oldest_on_its_way, Some(arrived));
+}
+
+/// An operator paused it, and need not be told that its mail does not leave.
+#[tokio::test]
+async fn mail_of_a_paused_destination_is_not_on_its_way() {
+    let (relay, _server) = at_work(Case::Greeting).await;
+    let office = || Office::new(relay.outbound.clone(), relay.disk.clone(), Arc::new(Gauge::default()));
+    let pause = async |paused| office().pause("paused.example".to_owned(), paused, Asker::default()).await.unwrap();
+    pause(true).await;
+    let arrived = clock::now() - 3 * 86_400;
+    relay.take_in("paused.example", 1, arrived).await;
+    let summary = office().summary();
+    assert_eq!((summary.oldest, summary.oldest_on_its_way), (Some(arrived), None));
+    pause(false).await;
+    assert_eq!(office().summary().oldest_on_its_way, Some(arrived));
 }
 
 /// Events that follow each other closely leave the dispatcher no quiet moment; it needs none.
