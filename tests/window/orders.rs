@@ -137,7 +137,8 @@ async fn the_tool_gives_orders() {
     for (arguments, words) in [
         (format!("retry {id}"), "1 message will be tried now.\n"),
         (format!("hold {id} 0000000000002"), "2 messages held.\n"),
-        (format!("release {id} 0000000000002 0000000000009"), "2 messages released.\n"),
+        (format!("retry {id} {id} 0000000000002 {id}"), "2 messages will be tried now.\n"),
+        (format!("release {id} 0000000000002"), "2 messages released.\n"),
         ("hold --domain b.example --yes".to_owned(), "5 messages held.\n"),
         ("release --all --yes".to_owned(), "5 messages released.\n"),
         ("delete --recipient a@ --dry-run".to_owned(), "5 messages would be hit; nothing was done.\n"),
@@ -158,6 +159,12 @@ async fn the_tool_gives_orders() {
     ] {
         let (code, out, complaints) = queue(&window.socket, &arguments).await;
         assert_eq!((code, out.as_str(), complaints.as_str()), (0, words, ""), "{arguments}");
+    }
+    for (order, done) in [("hold", "held"), ("retry", "will be tried now"), ("delete", "deleted")] {
+        let window = TestWindow::open([message(2, 60, None, &["a@b.example"])], None).await;
+        let (code, out, complaints) = queue(&window.socket, &format!("{order} {id} 0000000000002 0000000000009")).await;
+        assert_eq!((code, out), (66, format!("1 message {done}.\n")), "{order}: {complaints}");
+        assert!(complaints.contains("not in the queue: 0000000000001, 0000000000009"), "{order}: {complaints}");
     }
     let askers = window.desk.askers.lock().unwrap();
     assert!(askers.len() >= 8 && askers.iter().all(|asker| asker.user == "operator" && asker.address.is_none()));
@@ -218,6 +225,11 @@ async fn whoever_logged_in_gives_orders_through_the_port_and_other_sites_do_not(
     for header in ["Sec-Fetch-Site: cross-site", "Origin: http://evil.example", "Origin: null"] {
         assert_eq!(order(&["--header", header], r#"{"order":"delete","all":true}"#).await.status, 403, "{header}");
     }
+    let page = window.curl(&credentials, "/queue").await.body;
+    let token = page.split("name=\"csrf\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let moved = format!("order=move&scope=matching&confirmed=1&csrf={token}");
+    let reply = window.curl(&[&credentials[..], &["--data", &moved]].concat(), "/act").await;
+    assert!(reply.status == 400 && reply.body.contains("export --move"), "{} {}", reply.status, reply.body);
     // A form needs this process's token, too.
     let form = [&credentials[..], &["--data", "order=delete&scope=matching&confirmed=1&csrf=0"]].concat();
     assert_eq!(window.curl(&form, "/act").await.status, 400);

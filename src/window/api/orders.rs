@@ -13,6 +13,7 @@ use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -199,6 +200,12 @@ impl OrderView {
         };
         match selection? {
             Selection::Some(ids) if ids.len() > IDS_MAX => Err(format!("ids: at most {IDS_MAX} at once")),
+            Selection::Some(mut ids) => {
+                // An id that is given twice is one message, and counts as one.
+                let mut seen = HashSet::new();
+                ids.retain(|id| seen.insert(*id));
+                Ok(Wish::Messages(order, Selection::Some(ids)))
+            }
             Selection::Matching(filter) if filter.is_empty() => {
                 Err("filter: it has no condition; say all:true for all messages".to_owned())
             }

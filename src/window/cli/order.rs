@@ -2,10 +2,11 @@
 
 use super::call::Core;
 use super::look::FilterArgs;
-use super::{EX_DECLINED, EX_USAGE, Trouble, check_id, messages, print_json};
+use super::{EX_DATAERR, EX_DECLINED, EX_NOINPUT, EX_SOFTWARE, EX_USAGE, Trouble, check_id, messages, print_json};
 use crate::window::api::{HitView, IDS_MAX, OrderView};
 use crate::window::words::harmless;
 use clap::Args;
+use std::collections::HashSet;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
 /// The longest answer to a question that is read.
@@ -50,7 +51,9 @@ impl Choice {
         if self.ids.len() > IDS_MAX {
             return Err(Trouble::new(EX_USAGE, format!("at most {IDS_MAX} queue ids at once; you gave {}", self.ids.len())));
         }
-        let (id, ids) = match self.ids.as_slice() {
+        let mut seen = HashSet::new();
+        let ids: Vec<String> = self.ids.iter().filter(|id| seen.insert(id.as_str())).cloned().collect();
+        let (id, ids) = match ids.as_slice() {
             [one] => (Some(one.clone()), Vec::new()),
             several => (None, several.to_vec()),
         };
@@ -121,8 +124,32 @@ pub(super) fn at_destination(word: &str, destination: &str) -> OrderView {
 /// Gives an order and says what became of it.
 ///
 /// # Errors
-/// The core's.
+/// The core's; of several ids some are not in the queue: the others were obeyed.
 pub(super) async fn give(core: &Core, order: &OrderView, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+    // Before the order, after which deleted ones are not there either.
+    let missing = missing(core, &order.ids).await?;
+    obeyed(core, order, json, out).await?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Trouble::new(EX_NOINPUT, format!("not in the queue: {}", missing.join(", "))))
+}
+
+/// Those of several messages that are not in the queue.
+async fn missing<'a>(core: &Core, ids: &'a [String]) -> Result<Vec<&'a str>, Trouble> {
+    let mut missing = Vec::new();
+    for id in ids {
+        match core.get::<serde_json::Value>(&format!("/api/v1/queue/{id}")).await {
+            Err(trouble) if trouble.code == EX_NOINPUT => missing.push(id.as_str()),
+            // One that cannot be read is there; the order says what it comes to.
+            Ok(_) | Err(Trouble { code: EX_DATAERR | EX_SOFTWARE, .. }) => {}
+            Err(trouble) => return Err(trouble),
+        }
+    }
+    Ok(missing)
+}
+
+async fn obeyed(core: &Core, order: &OrderView, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
     let hit: HitView = core.post("/api/v1/orders", order).await?;
     if json {
         return print_json(out, &hit);
@@ -162,6 +189,7 @@ mod tests {
         };
         let id = "0000000000010";
         assert_eq!(choice(&[id], None, false).order("retry").unwrap().id.as_deref(), Some(id));
+        assert_eq!(choice(&[id, id], None, false).order("retry").unwrap().id.as_deref(), Some(id), "it is one message");
         let several = choice(&[id, "0000000000020"], None, false).order("hold").unwrap();
         assert_eq!((several.id, several.ids.len()), (None, 2));
         assert!(choice(&[], Some("b"), false).order("retry").is_ok());

@@ -68,6 +68,10 @@ pub(super) async fn act(window: &Window, visit: &Visit<'_>, content: Incoming) -
     }
     let order = form.order_view()?;
     let wish = order.wish().map_err(Refused::Query)?;
+    if matches!(wish, Wish::Messages(Order::Move, _)) {
+        // It takes messages out of the queue that somebody has copied elsewhere, which no page does.
+        return Err(Refused::Form("no page moves messages: 'postern queue export --move' does"));
+    }
     let refused = |fault| Refused::Answer(Box::new(api::desk_error(&fault)));
     if !form.confirmed && is_grave(&wish) {
         let seen = api::carry_out(window, visit, wish, true).await.map_err(refused)?;
@@ -96,7 +100,7 @@ pub(super) async fn act(window: &Window, visit: &Visit<'_>, content: Incoming) -
 /// What is asked before it is done.
 fn is_grave(wish: &Wish) -> bool {
     match wish {
-        Wish::Messages(Order::Delete | Order::Move, _) => true,
+        Wish::Messages(Order::Delete, _) => true,
         Wish::Messages(_, Selection::One(_)) | Wish::Pause(..) => false,
         Wish::Messages(_, Selection::Some(ids)) => ids.len() > 1,
         Wish::Messages(..) => true,
@@ -219,5 +223,7 @@ mod tests {
         assert!(matches!(order("order=retry&scope=ids&ids=0000000000010"), Some(Wish::Messages(_, Selection::Some(_)))));
         assert_eq!(order("order=pause&destination=a.example"), Some(Wish::Pause("a.example".into(), true)));
         assert_eq!(order("order=delete&scope=ids"), None);
+        let twice = order("order=hold&ids=0000000000010&ids=0000000000010");
+        assert!(matches!(twice, Some(Wish::Messages(_, Selection::Some(ids))) if ids.len() == 1), "it is one message");
     }
 }
