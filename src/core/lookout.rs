@@ -103,7 +103,8 @@ pub(super) async fn follow_memory(ceiling: Option<Ceiling>, gauge: Arc<Gauge>) {
             ),
             Pressure::Critical => tracing::warn!(
                 target: "mta",
-                "memory is as good as used up: {used} MB of {limit} MB; nobody gets a session (421 4.3.2), new mail is answered 452 4.3.1"
+                "memory is as good as used up: {used} MB of {limit} MB; unknown clients get no session (421 4.3.2), new mail is answered \
+                 452 4.3.1, that of trusted clients when no unknown one is left to give way"
             ),
         }
     }

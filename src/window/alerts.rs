@@ -180,8 +180,8 @@ fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
         alert(true, "ready", format!("No mail is taken: {}", shorten(&harmless(reason), SHOWN)));
     }
     if window.views.memory.pressure() == Pressure::Critical {
-        let text = "Memory is as good as used up: new mail is put off (452) and nobody gets a session; give the container more";
-        alert(true, "memory", text.to_owned());
+        let what = "Memory is as good as used up: strangers get no session, and new mail is put off (452)";
+        alert(true, "memory", format!("{what}, that of trusted clients last; give the container more"));
     }
     let (free, whole) = (i128::from(counters.disk_free_bytes.get()), i128::from(counters.disk_size_bytes.get()));
     match free * 100 {

@@ -5,7 +5,7 @@ use super::api::StatusView;
 use super::parts::{Condition, PartView};
 
 /// Alerts whose words name nothing but this appliance's own parts. A new one is veiled until it stands here.
-const NAMELESS: [&str; 22] = [
+const NAMELESS: [&str; 23] = [
     "ready",
     "hangs",
     "slow disk",
@@ -26,6 +26,7 @@ const NAMELESS: [&str; 22] = [
     "maillog",
     "sync",
     "corrupt",
+    "segments",
     "panics",
     "webhooks",
 ];
@@ -92,8 +93,10 @@ mod tests {
             alert(false, "down a.example", "a.example takes no mail"),
             alert(false, "down b.example", "b.example takes no mail"),
             alert(false, "new", "c.example is new here"),
+            alert(false, "segments", "Mail is missing: segments of the queue were gone"),
         ]);
-        assert_eq!(told.len(), 3);
+        assert_eq!(told.len(), 4);
+        assert_eq!(told[3].text, "Mail is missing: segments of the queue were gone");
         assert!(told[0].grave && told[0].text.starts_with("Data volume"));
         assert!(told[1].text.starts_with("A next hop takes no mail (") && told[1].nameless.is_none());
         assert!(told[2].text.starts_with("Something is wrong (") && told[2].text.contains("health --verbose"));
