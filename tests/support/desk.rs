@@ -199,13 +199,6 @@ impl Desk for MemoryDesk {
         (bounds.iter().map(within).collect(), ages.iter().map(|age| u64::from(*age)).sum())
     }
 
-    fn list(&self, after: Option<MessageId>, limit: usize) -> Answer<'_, Vec<Message>> {
-        Box::pin(async move {
-            let messages = self.messages.lock().unwrap();
-            Ok(messages.values().filter(|message| after.is_none_or(|after| message.id > after)).take(limit).cloned().collect())
-        })
-    }
-
     fn show(&self, id: MessageId) -> Answer<'_, Message> {
         Box::pin(async move { self.messages.lock().unwrap().get(&id).cloned().ok_or(DeskError::Unknown) })
     }

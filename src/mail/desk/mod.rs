@@ -125,20 +125,6 @@ impl<S: Spool> Desk for Office<S> {
         }
     }
 
-    fn list(&self, mut after: Option<MessageId>, limit: usize) -> Answer<'_, Vec<Message>> {
-        Box::pin(async move {
-            loop {
-                let ids = self.outbound.spool.ids(after, limit);
-                let messages = self.outbound.list_exact(&ids).await?;
-                // An empty list means the end; a page whose messages have all left meanwhile is none.
-                if !messages.is_empty() || ids.is_empty() {
-                    return Ok(messages.into_iter().map(|message| self.outbound.as_scheduled(message)).collect());
-                }
-                after = ids.last().copied();
-            }
-        })
-    }
-
     fn show(&self, id: MessageId) -> Answer<'_, Message> {
         Box::pin(async move { Ok(self.outbound.as_scheduled(self.outbound.spool.peek(id).await?)) })
     }
@@ -183,8 +169,10 @@ impl<S: Spool> Desk for Office<S> {
         let task = tokio::task::spawn_blocking(move || {
             let changed = pauses.set(&name, paused, || outbound.state.pause_destination(&name, paused))?;
             outbound.ring(outbound.state.must_ring(clock::steady()));
-            orders::audit(if paused { "pause" } else { "resume" }, &format!("destination {name}"), 0, &asker);
-            Ok(Paused { changed, waiting: outbound.state.waiting_for(&name) })
+            let waiting = outbound.state.waiting_for(&name);
+            let order = if paused { "pause" } else { "resume" };
+            orders::audit(order, &format!("destination {name}"), waiting, &asker);
+            Ok(Paused { changed, waiting })
         });
         Box::pin(async move {
             task.await.unwrap_or_else(|_| Err(DeskError::Storage("the order was cut off; look at the queue".to_owned())))

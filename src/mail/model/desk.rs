@@ -243,9 +243,6 @@ pub trait Desk: Send + Sync {
     /// sum of all ages in seconds.
     fn ages(&self, bounds: &[u32]) -> (Vec<u64>, u64);
 
-    /// At most `limit` messages with ids above `after`, in order; contents unread.
-    fn list(&self, after: Option<MessageId>, limit: usize) -> Answer<'_, Vec<Message>>;
-
     /// One message.
     fn show(&self, id: MessageId) -> Answer<'_, Message>;
 
