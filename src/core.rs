@@ -63,8 +63,9 @@ use trouble::internal;
 /// Threads that wait for the disk, at most: more of them make no disk faster, and each costs memory.
 const DISK_THREADS: usize = 64;
 
-/// How long it may take to record what deliveries that were cut off had brought.
-const LAST_RECORDS: Duration = Duration::from_secs(5);
+/// How long deliveries that are cut off may take to record what they have brought. The supervisor waits
+/// longer than this beyond the drain time, also for the queue to close.
+const LAST_RECORDS: Duration = Duration::from_secs(3);
 
 /// The part of the drain time that open sessions get; the rest is for what they left in the queue.
 const SESSIONS_SHARE: f64 = 0.8;
@@ -263,9 +264,12 @@ async fn serve(
             tracing::warn!(target: "mta", "deliveries were cut off at the end of drain_time; they are tried again at the next start");
             // Before the queue closes: what they would still deliver could not be recorded.
             outbound.cut_off();
-            if tokio::time::timeout(LAST_RECORDS, &mut couriers).await.is_err() {
-                couriers.abort();
-                let _ = couriers.await;
+            match tokio::time::timeout(LAST_RECORDS, &mut couriers).await {
+                Ok(ended) => joined(ended, "couriers"),
+                Err(_) => {
+                    couriers.abort();
+                    let _ = couriers.await;
+                }
             }
         }
     }

@@ -3,8 +3,8 @@
 //! A connection that has no request under way gives way when another one needs its place: first those that have asked for
 //! nothing yet, of the address that holds most of them, the oldest first. So half-open requests cost others nothing. Where none
 //! is left, one gives way whose client does not read its answer: after [`UNREAD_PATIENCE`], or at once when those are more than half
-//! of all. A request is under way until the server has its answer; a client that does not read holds its connection and the
-//! memory of one answer, and no place among requests. Requests for health and metrics have room that no other request takes.
+//! of all. A request is under way until the server has the last piece of its answer: a client that does not read a short one holds
+//! its connection and the memory of that answer, and no place among requests. Requests for health and metrics have room that no other request takes.
 //! Limits: [`CONNECTIONS_MAX`], three quarters of them for one address; [`REQUESTS_MAX`] requests under way, half of them for one
 //! client, and [`OWN_REQUESTS_MAX`] more for our own; [`MONITORS_MAX`] for metrics beside those, [`MONITORS_PER_CLIENT_MAX`] for a
 //! stranger; answers that are not taken yet by [`ANSWERS_MAX`] (less where memory is scarce), with a
@@ -57,7 +57,7 @@ pub const ANSWERS_MAX: usize = 64 << 20;
 /// Of these for metrics and status alone, in percent; they may have of the others, too.
 const MONITORS_PERCENT: usize = 25;
 
-/// Shorter answers are not counted: a connection has one at a time, so what they take is bounded by the number of connections.
+/// Shorter answers are not counted: the server holds as many for a connection as its buffer takes, which bounds them by the number of connections.
 const SHORT: usize = 4 << 10;
 
 /// How often a client that nobody knows may ask.
@@ -146,11 +146,11 @@ pub(super) struct Turn {
 pub(super) struct Reader {
     place: Arc<Place>,
     kind: Kind,
-    /// Of [`Places::answers`] or [`Places::monitors`], until the kernel has the last piece.
+    /// Of [`Places::answers`] or [`Places::monitors`], until the connection has taken the last piece.
     memory: Option<Arc<OwnedSemaphorePermit>>,
 }
 
-/// A piece of an answer that the kernel has not taken yet.
+/// A piece of an answer that the connection has not taken yet: the kernel's buffer is full, or that of TLS above it.
 pub(super) struct Waits {
     place: Arc<Place>,
     _memory: Option<Arc<OwnedSemaphorePermit>>,

@@ -244,6 +244,23 @@ async fn the_sender_is_refused() {
     }
 }
 
+/// The same where DATA is refused, or comes too late to be sent: what the peer has taken is taken back before the next mail.
+#[tokio::test(crate = "crate::with_threads")]
+async fn recipients_behind_a_sender_that_was_refused_are_taken_back() {
+    let peer = Peer::start(&["PIPELINING"], |step| match step.line {
+        line if line.starts_with("MAIL") => say("451 4.3.0 busy"),
+        "DATA" => say("503 5.5.1 MAIL first"),
+        _ => Do::Usual,
+    })
+    .await;
+    let (connection, report) = send(connect(&peer).await, &message(1, "a\r\n")).await;
+    assert_eq!((codes(&report), report.reusable), (vec!["451 4.3.0".to_owned()], true));
+    send(connection, &message(1, "b\r\n")).await;
+    let lines = peer.lines();
+    let data = lines.iter().position(|line| line == "DATA").unwrap();
+    assert_eq!(lines[data + 1], "RSET", "{lines:?}");
+}
+
 /// A peer that gets well between MAIL and RCPT, and does not mind their order, would take an end of nothing for an empty mail.
 #[tokio::test(crate = "crate::with_threads")]
 async fn recipients_are_taken_behind_a_sender_that_was_refused() {

@@ -52,7 +52,8 @@ impl Connection {
         }
 
         // Whatever did not end with the content or a refused MAIL leaves recipients behind (RFC 5321 §4.1.1.5).
-        self.dirty = state.mail_refused.is_none();
+        // Recipients behind a refused MAIL are none, but a peer that has taken them may think otherwise.
+        self.dirty = state.mail_refused.is_none() || state.accepted_without_sender;
         let heard = Heard {
             accepted: state.accepted,
             too_many: std::mem::take(&mut state.too_many),

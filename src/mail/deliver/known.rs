@@ -47,14 +47,6 @@ impl Known {
         asked.map(|(target, count)| (target, worst_or_best(outcomes.by_ref().take(count)))).collect()
     }
 
-    /// The last words of a try that was cut off. Empty where none was said.
-    pub fn answered(&mut self) -> Vec<(Target, Outcome)> {
-        let open = Outcome::own(Reply::new(451, (4, 3, 2), "cut off within the try"));
-        let mut outcomes = self.take_given_up(&open);
-        outcomes.retain(|(_, outcome)| outcome.class() != Class::Temporary);
-        outcomes
-    }
-
     /// The end of a try that was given up, with all that is known from this one and an earlier one.
     pub(super) fn take_given_up(&mut self, rest: &Outcome) -> Vec<(Target, Outcome)> {
         if self.eight_bit {

@@ -76,7 +76,7 @@ impl Connection {
     /// One outcome a recipient, in as many transactions as it takes (RFC 5321 §4.5.3.1.10); each of them brings at least one
     /// recipient to an end. A kept connection that turns out to be gone is opened anew: the peer had a right to close it, and no
     /// octet of this transaction has been answered.
-    /// The outcomes are the caller's, who may drop this between two transactions and must not lose what the first one brought.
+    /// The outcomes are the caller's, who may drop this anywhere and must not lose what is known by then.
     async fn attempt(
         &mut self,
         envelope: &Envelope,

@@ -61,21 +61,6 @@ pub struct Report {
 }
 
 impl Report {
-    /// Outcomes that no connection brings, or none that is there any more. `relay` may be empty.
-    pub fn without_connection(relay: &str, outcomes: Vec<(Target, Outcome)>) -> Self {
-        Self {
-            outcomes,
-            relay: relay.to_owned(),
-            tls: false,
-            security: String::new(),
-            transcript: String::new(),
-            reusable: false,
-            elsewhere: false,
-            refused_us: None,
-            eight_bit_refused: Vec::new(),
-        }
-    }
-
     /// The targets that another host may be asked about at once.
     pub fn put_off(&self) -> Vec<Target> {
         let put_off = self.outcomes.iter().filter(|(_, outcome)| self.elsewhere && outcome.class() == Class::Temporary);

@@ -1,7 +1,6 @@
 //! One courier: a connection to a destination, and the jobs it carries.
 
 use super::Outbound;
-use super::cut_off::CutOff;
 use super::outcomes::Times;
 use super::queue_state::Pause;
 use super::seven_bit;
@@ -39,9 +38,8 @@ const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
 pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationId, name: Arc<str>) {
     let (in_hand, to_tell, again) = (None, Vec::new(), None);
     let (times, standing, watch) = (Times::now(), Standing::New, Arc::new(Watch::new(outbound.clone(), destination)));
-    let (trying, open, given_up) = (None, false, false);
     let mut courier =
-        Courier { outbound, destination, name, in_hand, trying, to_tell, again, times, open, standing, watch, given_up };
+        Courier { outbound, destination, name, in_hand, to_tell, again, times, open: false, standing, watch, given_up: false };
     let mut connection: Option<(Connection, Instant)> = None;
     loop {
         if connection.as_ref().is_some_and(|(_, since)| since.elapsed() > REUSE_MAX) {
@@ -74,9 +72,10 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
                     courier.wait_for_host(job, &hosts).await;
                     break;
                 }
+                Err(Unconnected::GivenUp(_)) if courier.is_cut_off() => break,
                 Err(Unconnected::GivenUp(outcome)) => {
                     if !courier.others_carry_on(job, &outcome) {
-                        courier.outbound.state.dawdled(destination, courier.began(), clock::steady());
+                        courier.outbound.state.given_up_connecting(destination, courier.began(), clock::steady());
                         courier.finish(job, &message, untried(&targets, &outcome)).await;
                     }
                     break;
@@ -94,8 +93,12 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
             },
         };
         courier.note_open(true);
-        let report;
+        let mut report;
         (connection, report) = courier.carry(open, attempt, job, &message, &targets).await;
+        if courier.given_up && courier.is_cut_off() {
+            courier.settle_ahead(job, &message, &mut report, &[Class::Success]).await;
+            break;
+        }
         courier.finish(job, &message, report).await;
         if courier.given_up || courier.watch.must_leave() {
             break;
@@ -133,8 +136,6 @@ struct Courier<S: Spool> {
     destination: DestinationId,
     name: Arc<str>,
     in_hand: Option<Job>,
-    /// The message of the job in hand, and what is known of its recipients while it is sent.
-    trying: Option<(Arc<Message>, Known)>,
     /// Jobs that were taken only to tell their senders that the destination cannot be reached.
     to_tell: Vec<Job>,
     /// The job in hand, and when it must be tried again although all is recorded that its last host said.
@@ -218,7 +219,7 @@ impl<S: Spool> Courier<S> {
         open: (Connection, Instant),
         mut attempt: Attempt,
         job: Job,
-        message: &Arc<Message>,
+        message: &Message,
         targets: &[Target],
     ) -> (Option<(Connection, Instant)>, Report) {
         let (mut connection, mut since) = open;
@@ -230,7 +231,8 @@ impl<S: Spool> Courier<S> {
             let may_go_on = !put_off.is_empty() && attempt.may_go_on() && !*self.outbound.stopping.borrow();
             let useful = put_off.len() < report.outcomes.len();
             let next = if may_go_on && !self.given_up && !self.watch.must_leave() {
-                self.settle_answered(job, message, &mut report).await;
+                // A refusal is recorded with what the others come to, so that they share a bounce.
+                self.settle_ahead(job, message, &mut report, &[Class::Success]).await;
                 let next = self.watch.follow(self.standing, Stage::Connecting, attempt.next()).await;
                 self.given_up = next.is_none();
                 next.and_then(Result::ok)
@@ -247,6 +249,7 @@ impl<S: Spool> Courier<S> {
                 return (kept, report);
             };
             telling::put_off(message, &report, next.relay());
+            self.settle_ahead(job, message, &mut report, &[Class::Permanent]).await;
             talk.push_str(&report.transcript);
             talk.truncate(talk.floor_char_boundary(TALK_MAX));
             talk.push_str("* the next host\n");
@@ -260,18 +263,22 @@ impl<S: Spool> Courier<S> {
         }
     }
 
-    /// Records what a host has answered for good, before another one is looked for to be asked about
-    /// the others: that may take minutes, and whoever got the mail must not get it again should the
-    /// relay end meanwhile.
-    async fn settle_answered(&mut self, job: Job, message: &Message, report: &mut Report) {
+    /// Records ahead of the end of the try what is known for good: that end may be minutes away, or not
+    /// come, and who got the message must not get it again. The rest stays in the report.
+    async fn settle_ahead(&mut self, job: Job, message: &Message, report: &mut Report, which: &[Class]) {
         let outcomes = std::mem::take(&mut report.outcomes).into_iter();
-        let (open, answered): (Vec<_>, Vec<_>) = outcomes.partition(|(_, outcome)| outcome.class() == Class::Temporary);
-        if !answered.is_empty() {
-            let answered = Report { outcomes: answered, ..report.clone() };
-            let again = self.outbound.settle((self.destination, &self.name), job, message, answered, self.times).await;
+        let (ahead, rest): (Vec<_>, Vec<_>) = outcomes.partition(|(_, outcome)| which.contains(&outcome.class()));
+        if !ahead.is_empty() {
+            let ahead = Report { outcomes: ahead, ..report.clone() };
+            let again = self.outbound.settle((self.destination, &self.name), job, message, ahead, self.times).await;
             self.again = again.or(self.again.take());
         }
-        report.outcomes = open;
+        report.outcomes = rest;
+    }
+
+    /// Whether the relay stops and has no more time: no other reason to give a try up matters then.
+    fn is_cut_off(&self) -> bool {
+        *self.outbound.cut_off.borrow()
     }
 
     /// As [`Courier::connect`], with a look at the clock.
@@ -310,21 +317,22 @@ impl<S: Spool> Courier<S> {
 
     /// Sends a message over a connection; a peer that takes its time is given up when others need the courier. What it has
     /// answered by then counts: those who got the message must not get it again.
-    async fn send(&mut self, connection: &mut Connection, message: &Arc<Message>, targets: &[Target]) -> Report {
+    async fn send(&mut self, connection: &mut Connection, message: &Message, targets: &[Target]) -> Report {
         if self.standing != Standing::New {
             connection.use_full_timeouts();
         }
         let counters = self.outbound.counters.clone();
-        // Not in this frame: the courier may be dropped within the try.
-        let (_, known) = self.trying.insert((message.clone(), Known::default()));
+        let mut known = Known::default();
         let sent = {
             // Where it is: it is too large to be moved for each mail.
-            let sending = pin!(seven_bit::send(connection, message, targets, &counters, known));
+            let sending = pin!(seven_bit::send(connection, message, targets, &counters, &mut known));
             self.watch.follow(self.standing, Stage::Talking, sending).await
         };
         self.given_up = sent.is_none();
-        let mut known = self.trying.take().map(|(_, known)| known).unwrap_or_default();
-        let report = sent.unwrap_or_else(|| connection.given_up(&mut known, &self.too_slow(connection.relay())));
+        let report = sent.unwrap_or_else(|| {
+            let rest = self.too_slow(connection.relay());
+            connection.given_up(&mut known, &rest)
+        });
         self.judge(&report, connection);
         report
     }
@@ -435,19 +443,6 @@ impl<S: Spool> Courier<S> {
         self.outbound.ring(must_ring);
     }
 
-    /// A try that is cut off may have brought something: that is recorded by whoever comes behind.
-    fn leave_cut_off(&mut self) {
-        let Some((message, mut known)) = self.trying.take() else { return };
-        let answered = known.answered();
-        if answered.is_empty() {
-            return;
-        }
-        if let Some(job) = self.in_hand.take() {
-            let (destination, times) = ((self.destination, self.name.clone()), self.times);
-            self.outbound.cut_off.lock().push(CutOff { job, message, destination, times, answered });
-        }
-    }
-
     /// Whether to ask again: work came, as opposed to time up, a place that others need more, or the end of the appliance.
     async fn wait_for_work(&self, connection: &Connection) -> bool {
         // At the end, and while nothing can be recorded, there is no work, whatever the schedule says.
@@ -489,7 +484,17 @@ impl<S: Spool> Courier<S> {
 
 /// The report of a try that came to nothing.
 fn untried(targets: &[Target], outcome: &Outcome) -> Report {
-    Report::without_connection("", targets.iter().map(|target| (*target, outcome.clone())).collect())
+    Report {
+        outcomes: targets.iter().map(|target| (*target, outcome.clone())).collect(),
+        relay: String::new(),
+        tls: false,
+        security: String::new(),
+        transcript: String::new(),
+        reusable: false,
+        elsewhere: false,
+        refused_us: None,
+        eight_bit_refused: Vec::new(),
+    }
 }
 
 /// A message that stays in memory until its try begins, or does not.
@@ -512,7 +517,6 @@ impl<S: Spool> Drop for Claim<'_, S> {
 
 impl<S: Spool> Drop for Courier<S> {
     fn drop(&mut self) {
-        self.leave_cut_off();
         let (in_hand, to_tell) = (self.in_hand.take(), std::mem::take(&mut self.to_tell));
         self.watch.slow_no_more();
         self.watch.silent_no_more();

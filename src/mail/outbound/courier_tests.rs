@@ -234,12 +234,18 @@ async fn a_try_that_is_given_up_keeps_what_its_transactions_have_brought() {
     }
 }
 
-/// The same at the end of the time to stop: the next start must not send it to them again.
+/// The same at the end of the time to stop: the next start must not send it to them again, and has the others at once.
 #[tokio::test]
 async fn a_try_that_the_end_cuts_off_keeps_what_its_transactions_have_brought() {
-    for (case, expected) in [(Case::LaterTransaction, vec![SENT, SENT, OPEN]), (Case::SevenBits, vec![OPEN, SENT])] {
+    for (case, expected) in [
+        (Case::LaterTransaction, vec![SENT, SENT, OPEN]),
+        (Case::SevenBits, vec![OPEN, SENT]),
+        (Case::Greeting, vec![OPEN]),
+        (Case::NextHost, vec![OPEN, SENT]),
+    ] {
         let (relay, server) = at_work(case).await;
-        let slow = relay.accept("slow.example", expected.len()).await;
+        let domain = if case == Case::NextHost { "two.example" } else { "slow.example" };
+        let slow = relay.accept(domain, expected.len()).await;
         tokio::time::timeout(PATIENCE, server.stalled.notified()).await.unwrap();
         relay.outbound.stop();
         relay.outbound.cut_off();

@@ -10,7 +10,6 @@
 mod courier;
 #[cfg(test)]
 mod courier_tests;
-mod cut_off;
 mod history;
 mod outcomes;
 mod queue_state;
@@ -29,8 +28,6 @@ use super::schedule::{self, Job};
 use super::spool::{Spool, SpoolError, Writer};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
-use crate::ground::lock::Lock;
-use cut_off::CutOff;
 use queue_state::{MustRing, NewJob, QueueState};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -75,10 +72,8 @@ pub struct Outbound<S> {
     /// Rings at the end of every try.
     ended: Notify,
     stopping: tokio::sync::watch::Sender<bool>,
-    /// Rings when couriers have no more time.
-    cutting_off: Notify,
-    /// What couriers leave that did not come to the end of their try.
-    cut_off: Lock<Vec<CutOff>>,
+    /// Whether couriers have no more time.
+    cut_off: tokio::sync::watch::Sender<bool>,
 }
 
 /// What the outgoing half needs to know.
@@ -121,8 +116,7 @@ impl<S: Spool> Outbound<S> {
             bell: Notify::new(),
             ended: Notify::new(),
             stopping: tokio::sync::watch::channel(false).0,
-            cutting_off: Notify::new(),
-            cut_off: Lock::leaf(Vec::new()),
+            cut_off: tokio::sync::watch::channel(false).0,
         })
     }
 
@@ -208,28 +202,12 @@ impl<S: Spool> Outbound<S> {
                 () = tokio::time::sleep(pause) => {}
                 () = &mut unread => {}
                 _ = stopping.changed() => {}
-                Some(ended) = couriers.join_next(), if !couriers.is_empty() => {
-                    self.note_panic(&ended);
-                    if ended.is_err() {
-                        self.record_cut_off().await;
-                    }
-                }
+                Some(ended) = couriers.join_next(), if !couriers.is_empty() => self.note_panic(&ended),
             }
         }
-        let mut cut_off = false;
-        loop {
-            tokio::select! {
-                ended = couriers.join_next() => match ended {
-                    Some(ended) => self.note_panic(&ended),
-                    None => break,
-                },
-                () = self.cutting_off.notified(), if !cut_off => {
-                    cut_off = true;
-                    couriers.abort_all();
-                }
-            }
+        while let Some(ended) = couriers.join_next().await {
+            self.note_panic(&ended);
         }
-        self.record_cut_off().await;
     }
 
     /// Hosts have room again: destinations that wait for it try anew, as many as there is room for.
@@ -272,9 +250,10 @@ impl<S: Spool> Outbound<S> {
         self.stopping.send_replace(true);
     }
 
-    /// Couriers that are still under way have no more time. What their finished transactions have brought is recorded.
+    /// Ends the tries of couriers that are still under way. They record who got the message by then, and nothing else: all others
+    /// are tried again at the next start.
     pub fn cut_off(&self) {
-        self.cutting_off.notify_one();
+        self.cut_off.send_replace(true);
     }
 
     /// Puts the pending targets of a message on the schedule, one job for each destination; with `at_once` whenever they are

@@ -325,6 +325,11 @@ impl QueueState {
         self.lock().schedule.refused_us(destination, attempts, error, now);
     }
 
+    /// See [`crate::mail::schedule::Schedule::given_up_connecting`].
+    pub fn given_up_connecting(&self, destination: DestinationId, began: u32, now: u32) {
+        self.lock().schedule.given_up_connecting(destination, began, now);
+    }
+
     /// A try failed for now in a way that says something about the destination; when the next one is due.
     pub fn complained(&self, destination: DestinationId, job: Job, error: &str, now: u32) -> u32 {
         let mut state = self.lock();

@@ -10,11 +10,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// What is known of a courier's try.
 pub(super) struct Watch<S> {
     outbound: Arc<Outbound<S>>,
+    /// Whether the relay stops and has no more time.
+    cut_off: watch::Receiver<bool>,
     destination: DestinationId,
     /// How often the next hop has said or taken something.
     heard: AtomicU32,
@@ -36,9 +39,10 @@ pub(super) struct Watch<S> {
 
 impl<S: Spool> Watch<S> {
     pub(super) fn new(outbound: Arc<Outbound<S>>, destination: DestinationId) -> Self {
-        let ear = outbound.state.ear(destination);
+        let (ear, cut_off) = (outbound.state.ear(destination), outbound.cut_off.subscribe());
         Self {
             outbound,
+            cut_off,
             destination,
             heard: AtomicU32::new(0),
             heard_at: AtomicU32::new(0),
@@ -52,8 +56,18 @@ impl<S: Spool> Watch<S> {
     }
 
     /// Waits for the end of `work`, which is `stage` of a try for a destination of this `standing`. `None`: others need the
-    /// courier more, and `work` is dropped.
+    /// courier more, or the relay stops and its time is up; `work` is dropped.
     pub(super) async fn follow<T>(&self, standing: Standing, stage: Stage, work: impl Future<Output = T>) -> Option<T> {
+        let mut cut_off = self.cut_off.clone();
+        tokio::select! {
+            biased;
+            done = self.follow_on(standing, stage, work) => done,
+            _ = cut_off.wait_for(|cut_off| *cut_off) => None,
+        }
+    }
+
+    /// The same while there is time.
+    async fn follow_on<T>(&self, standing: Standing, stage: Stage, work: impl Future<Output = T>) -> Option<T> {
         self.at_the_end.store(false, Ordering::Relaxed);
         let begun = clock::steady();
         let slow_after = standing.slow_after();

@@ -240,11 +240,20 @@ impl Core {
 
 /// The run directory of a socket, which may be named by a link or from where we are.
 fn run_dir(socket: &Path) -> PathBuf {
-    let path = std::fs::canonicalize(socket).unwrap_or_else(|_| socket.to_owned());
+    // A link leads there even while the socket is being made anew.
+    let path = match std::fs::read_link(socket) {
+        Ok(target) => parent(socket).join(target),
+        Err(_) => socket.to_owned(),
+    };
+    let directory = parent(&path);
+    std::fs::canonicalize(&directory).unwrap_or(directory)
+}
+
+fn parent(path: &Path) -> PathBuf {
     match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        Some(_) => PathBuf::from("."),
-        None => path,
+        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
+        Some(parent) => parent.to_owned(),
+        None => path.to_owned(),
     }
 }
 
@@ -332,7 +341,10 @@ mod tests {
         let _listener = UnixListener::bind(&socket).unwrap();
         symlink(&socket, &link).unwrap();
         let lock = |socket: PathBuf| Core { socket }.only_move();
-        let first = lock(socket).unwrap();
+        let first = lock(socket.clone()).unwrap();
+        assert_eq!(lock(link.clone()).err().map(|trouble| trouble.code), Some(EX_TEMPFAIL));
+        // A core that is started again makes its socket anew.
+        std::fs::remove_file(&socket).unwrap();
         assert_eq!(lock(link.clone()).err().map(|trouble| trouble.code), Some(EX_TEMPFAIL));
         drop(first);
         assert!(lock(link).is_ok());
