@@ -24,14 +24,14 @@ mod windows;
 use crate::appliance::counter::Counters;
 use crate::appliance::failure::{Exit, Failure, exit_of};
 use crate::appliance::property::{LogFormat, Settings, webhook};
-use crate::appliance::resources::{OPEN_FILES, Resources};
+use crate::appliance::resources::{self, OPEN_FILES, Resources};
 use crate::appliance::supervise::confine::confine;
 use crate::appliance::supervise::orders::Listener;
 use crate::appliance::supervise::status::{Health, StatusWriter};
 use crate::ground::disk::{Disk, Watched};
 use crate::ground::memory::{Ceiling, Gauge};
 use crate::ground::tls::{Authorities, Presenter};
-use crate::ground::{log, sys};
+use crate::ground::{log, sys, threads};
 use crate::mail::accept::{self, Tls};
 use crate::mail::deliver::Client;
 use crate::mail::desk::Office;
@@ -59,9 +59,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use trouble::internal;
-
-/// Threads that wait for the disk, at most: more of them make no disk faster, and each costs memory.
-const DISK_THREADS: usize = 64;
 
 /// How long deliveries that are cut off may take to record what they have brought. The supervisor waits
 /// longer than this beyond the drain time, also for the queue to close.
@@ -110,7 +107,7 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
     sys::give_back_in_background();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.worker_threads)
-        .max_blocking_threads(DISK_THREADS)
+        .max_blocking_threads(resources::disk_threads(&settings, threads::limit()))
         .thread_name_fn(thread_names(settings.worker_threads))
         .enable_all()
         .build()

@@ -22,6 +22,7 @@ use crate::appliance::volume::keys::KeyFiles;
 use crate::appliance::{terminal, volume};
 use crate::ground::gateway::default_gateways;
 use crate::ground::memory::Ceiling;
+use crate::ground::threads;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::path::Path;
 use std::process::ExitCode;
@@ -67,6 +68,7 @@ fn live() -> u8 {
     };
     let mut failures: Vec<_> = failure.into_iter().collect();
     failures.extend(resources::too_little(&loaded.settings, Ceiling::find().as_ref()));
+    failures.extend(resources::too_few_threads(&loaded.settings, threads::limit()));
     let mut mounter = Mounter::new(&signals, identity, &loaded.settings.run_dir);
     let places = prepare(&journal, &mut loaded, &mut mounter, &mut failures);
     let settings = &loaded.settings;

@@ -17,6 +17,7 @@ use super::terminal::names::Names;
 use super::volume::keys::KeyFiles;
 use super::{terminal, volume};
 use crate::ground::memory::Ceiling;
+use crate::ground::threads;
 use nix::sys::resource::{Resource, getrlimit};
 use std::io;
 use std::net::{IpAddr, TcpListener};
@@ -70,6 +71,7 @@ pub fn foresee(settings: &Settings) -> Outlook {
     let authorities = identity.within(|| Ok(webhook::authorities(&settings).err()));
     outlook.failures.extend(authorities.ok().flatten());
     outlook.failures.extend(resources::too_little(&settings, ceiling.as_ref()));
+    outlook.failures.extend(resources::too_few_threads(&settings, threads::limit()));
     outlook.notes.extend([resources.words()].into_iter().chain(resources.warning(&settings)));
     match terminal::connect_known(&mut settings, &names) {
         Ok(notes) => outlook.notes.extend(notes),

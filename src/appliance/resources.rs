@@ -1,6 +1,6 @@
-//! What the memory and the file descriptors of this process are enough for.
+//! What the memory, the file descriptors and the threads of this process are enough for.
 //!
-//! In: properties, the limit on memory, the limit of open files. Out: [`Resources`], how much of each thing the core may have so that the
+//! In: properties, the limits on memory, open files, processes and threads. Out: [`Resources`], how much of each thing the core may have so that the
 //! kernel never ends it for want of memory; a failure where it cannot work at all.
 //! Limits: the shares below. All of a session's buffers are counted as if they were full at once.
 
@@ -54,6 +54,16 @@ pub const OPEN_FILES: u64 = 65_536;
 
 /// Descriptors for all that is neither session nor courier: windows, segments of the queue, questions to name servers.
 const FILES: u64 = 320;
+
+/// Threads and processes beside those for mail and for the disk: supervisor, log, committer, history, watchdog, carrier, health
+/// checks.
+const THREADS: u64 = 20;
+
+/// Threads that wait for the disk where there is no limit: more of them make no disk faster, and each costs memory.
+const DISK_THREADS: u64 = 64;
+
+/// With fewer of them there is no start: a disk that hangs must not keep pages and the mail log waiting as well.
+const DISK_THREADS_LEAST: u64 = 4;
 
 /// How much of each thing there may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,6 +172,30 @@ impl Resources {
     }
 }
 
+/// Threads that may wait for the disk within a limit of processes and threads.
+pub fn disk_threads(settings: &Settings, limit: Option<u64>) -> usize {
+    let left = limit.unwrap_or(u64::MAX).saturating_sub(THREADS + mail_threads(settings));
+    usize::try_from(left.clamp(1, DISK_THREADS)).unwrap_or(1)
+}
+
+/// Why the core could not work with so few processes and threads, with what to do.
+pub fn too_few_threads(settings: &Settings, limit: Option<u64>) -> Option<Failure> {
+    let (limit, mail) = (limit?, mail_threads(settings));
+    let least = THREADS + mail + DISK_THREADS_LEAST;
+    (limit < least).then(|| {
+        let ample = THREADS + mail + DISK_THREADS;
+        let cause = format!(
+            "no more than {limit} processes and threads are allowed here, and with worker_threads={mail} there must be room for {least}: \
+             allow {ample} or more (docker run --pids-limit {ample}; a limit of nproc, too)"
+        );
+        Failure::new(Exit::Property, PRECONFIGURE, cause)
+    })
+}
+
+fn mail_threads(settings: &Settings) -> u64 {
+    u64::try_from(settings.worker_threads).unwrap_or(u64::MAX / 2)
+}
+
 /// Why the core could not work within the limit, with what to do.
 pub fn too_little(settings: &Settings, ceiling: Option<&Ceiling>) -> Option<Failure> {
     let ceiling = ceiling?;
@@ -238,6 +272,17 @@ mod tests {
         assert_eq!(of(&many, 8192).scarce, None);
         let none = Resources::of(&many, None, FILES_ENOUGH);
         assert_eq!((none.sessions, none.input, none.own), (20_000, 8192, 16_384));
+    }
+
+    #[test]
+    fn few_threads_leave_fewer_for_the_disk_and_too_few_stop_the_start() {
+        let settings = Settings { worker_threads: 8, ..settings() };
+        let all = THREADS + 8 + DISK_THREADS;
+        let disk = |limit| (disk_threads(&settings, limit), too_few_threads(&settings, limit).is_none());
+        assert_eq!([disk(None), disk(Some(all)), disk(Some(all - 1))], [(64, true), (64, true), (63, true)]);
+        assert_eq!([disk(Some(32)), disk(Some(31)), disk(Some(1))], [(4, true), (3, false), (1, false)]);
+        let cause = too_few_threads(&settings, Some(31)).unwrap().cause;
+        assert!(cause.contains("worker_threads=8 there must be room for 32: allow 92"), "{cause}");
     }
 
     #[test]

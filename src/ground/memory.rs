@@ -5,6 +5,7 @@
 //! Limits: a group above the root of a container's own view is seen by version 1 alone (`hierarchical_memory_limit`).
 //! Source: cgroups(7), proc_pid_mountinfo(5), the kernel's admin-guide/cgroup-v2 and cgroup-v1/memory.
 
+use super::control_group::{self, Group, Version};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,19 +29,6 @@ pub struct Ceiling {
     group: Option<Group>,
 }
 
-/// A control group with a limit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Group {
-    directory: PathBuf,
-    version: Version,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Version {
-    V1,
-    V2,
-}
-
 impl Ceiling {
     /// Looks at the groups of this process and at the machine. `None`: neither tells.
     pub fn find() -> Option<Self> {
@@ -54,7 +42,8 @@ impl Ceiling {
     }
 
     fn find_in(proc: &Path) -> Option<Self> {
-        let group = groups(proc).into_iter().filter_map(|(group, top)| lowest(&group, &top)).min_by_key(|found| found.octets);
+        let group = control_group::lowest(proc, "memory", limit);
+        let group = group.map(|(octets, group)| Self { octets, group: Some(group) });
         let machine = machine(proc).map(|octets| Self { octets, group: None });
         [group, machine].into_iter().flatten().min_by_key(|found| found.octets)
     }
@@ -130,80 +119,12 @@ impl Gauge {
     }
 }
 
-/// The groups of this process that may limit its memory, each with the top of what can be seen of its tree.
-fn groups(proc: &Path) -> Vec<(Group, PathBuf)> {
-    let read = |name: &str| fs::read_to_string(proc.join("self").join(name)).unwrap_or_default();
-    let (paths, mounts) = (read("cgroup"), read("mountinfo"));
-    let mounted = mounts.lines().filter_map(Mount::parse);
-    mounted
-        .filter_map(|mount| {
-            let line = paths.lines().find_map(|line| mount.path_of(line))?;
-            // A process may stand outside of what is mounted here: then the top is all that can be seen.
-            let below = Path::new(line).strip_prefix(&mount.root).unwrap_or(Path::new(""));
-            let directory = mount.place.join(below);
-            let directory = if directory.is_dir() { directory } else { mount.place.clone() };
-            Some((Group { directory, version: mount.version }, mount.place))
-        })
-        .collect()
-}
-
-/// The lowest limit from a group up to the top.
-fn lowest(group: &Group, top: &Path) -> Option<Ceiling> {
-    let found = group.directory.ancestors().take_while(|directory| directory.starts_with(top)).filter_map(|directory| {
-        let group = Group { directory: directory.to_owned(), version: group.version };
-        Some(Ceiling { octets: group.limit()?, group: Some(group) })
-    });
-    found.min_by_key(|found| found.octets)
-}
-
-impl Group {
-    fn limit(&self) -> Option<u64> {
-        let own = match self.version {
-            Version::V1 => "memory.limit_in_bytes",
-            Version::V2 => "memory.max",
-        };
-        // `max` is no number, and no limit.
-        let own = fs::read_to_string(self.directory.join(own)).ok().and_then(|text| text.trim().parse().ok());
-        let above = (self.version == Version::V1).then(|| fs::read_to_string(self.directory.join("memory.stat")).ok());
-        let above = above.flatten().and_then(|stat| field(&stat, "hierarchical_memory_limit"));
-        [own, above].into_iter().flatten().filter(|octets| *octets < NONE_FROM).min()
-    }
-}
-
-/// A tree of control groups as it is mounted here.
-struct Mount {
-    /// Which group of the tree stands at the place.
-    root: String,
-    place: PathBuf,
-    version: Version,
-}
-
-impl Mount {
-    /// From a line of mountinfo; `None`: it limits no memory.
-    fn parse(line: &str) -> Option<Self> {
-        let (before, behind) = line.split_once(" - ")?;
-        let mut words = before.split(' ');
-        let (root, place) = (words.nth(3)?, words.next()?);
-        let mut words = behind.split(' ');
-        let (kind, options) = (words.next()?, words.nth(1)?);
-        let version = match kind {
-            "cgroup2" => Version::V2,
-            "cgroup" if options.split(',').any(|option| option == "memory") => Version::V1,
-            _ => return None,
-        };
-        Some(Self { root: root.to_owned(), place: PathBuf::from(place.replace("\\040", " ")), version })
-    }
-
-    /// The group that a line of `/proc/self/cgroup` names, if it is one of this tree.
-    fn path_of<'a>(&self, line: &'a str) -> Option<&'a str> {
-        let mut parts = line.splitn(3, ':');
-        let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-        let is_ours = match self.version {
-            Version::V1 => controllers.split(',').any(|controller| controller == "memory"),
-            Version::V2 => number == "0" && controllers.is_empty(),
-        };
-        is_ours.then_some(path)
-    }
+/// The lowest limit that a group sets, or one above it that cannot be seen.
+fn limit(group: &Group) -> Option<u64> {
+    let own = group.number(if group.version == Version::V1 { "memory.limit_in_bytes" } else { "memory.max" });
+    let above = (group.version == Version::V1).then(|| fs::read_to_string(group.directory.join("memory.stat")).ok());
+    let above = above.flatten().and_then(|stat| field(&stat, "hierarchical_memory_limit"));
+    [own, above].into_iter().flatten().filter(|octets| *octets < NONE_FROM).min()
 }
 
 /// The memory of the machine, or what a container is shown of it.

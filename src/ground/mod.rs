@@ -1,6 +1,7 @@
 //! What every room stands on; knows neither mail nor appliance.
 
 pub mod clock;
+pub mod control_group;
 pub mod disk;
 pub mod dns;
 pub mod endpoint;
@@ -22,6 +23,7 @@ pub mod steady;
 pub mod sync;
 pub mod sys;
 pub mod text;
+pub mod threads;
 pub mod tls;
 pub mod turns;
 pub mod verifier;

@@ -173,6 +173,22 @@ fn check_understands_words_of_other_relays() {
 }
 
 #[test]
+fn too_few_threads_are_told_before_they_are_missed() {
+    let grid = Grid::new();
+    for verb in ["check", "init"] {
+        let mut command = Command::new("prlimit");
+        command.arg("--nproc=12").arg(grid.path("postern")).arg(verb);
+        grid.dress(&mut command, &[("MTA_WORKER_THREADS", "2")]);
+        let ended = command.output().unwrap();
+        let said = [ended.stdout, ended.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains("no more than 12 processes and threads are allowed here"), "{said}");
+        assert!(said.contains("docker run --pids-limit 86"), "{said}");
+        assert_eq!(ended.status.code(), Some(if verb == "check" { 1 } else { 64 }), "{said}");
+    }
+}
+
+#[test]
 fn check_warns_of_open_relays_and_of_gateways() {
     let grid = Grid::new();
     for open in ["0.0.0.0/0", "::/0"] {
