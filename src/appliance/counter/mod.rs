@@ -135,7 +135,11 @@ pub struct Counters {
 pub const WINDOW_REFUSALS: [&str; 9] =
     ["host", "origin", "guess", "hash", "token_rate", "connection", "request", "search", "memory"];
 
-const LATENCY: &[f64] = &[0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 43_200.0, 172_800.0, 432_000.0];
+/// Close to each other where second and third tries fall: quantiles are read from these bounds.
+const LATENCY: &[f64] = &[
+    0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 180.0, 300.0, 360.0, 450.0, 600.0, 900.0, 1200.0, 1800.0, 3600.0, 7200.0, 14_400.0,
+    43_200.0, 172_800.0, 432_000.0,
+];
 const SYNC: &[f64] = &[0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];
 const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 

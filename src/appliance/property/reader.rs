@@ -192,6 +192,12 @@ impl Reader<'_> {
         if s.maillog_filename.as_deref().is_some_and(|name| name.split('/').any(|part| part == "..")) {
             self.problem(lines::OUTSIDE_SHARE, "MTA_MAILLOG_FILENAME must not contain '..': write a name such as srv1/maillog");
         }
+        if s.maillog_filename.as_deref().is_some_and(|name| name.split('/').all(|part| matches!(part, "" | "."))) {
+            self.problem(
+                lines::OUTSIDE_SHARE,
+                "MTA_MAILLOG_FILENAME names no file below the share: write a name such as srv1/maillog",
+            );
+        }
         if s.minimal_backoff_time > s.maximal_backoff_time {
             self.problem(
                 "Error: minimal_backoff_time must not be longer than maximal_backoff_time",

@@ -391,6 +391,8 @@ mod tests {
             (&[("MTA_LOGS_ENABLED", "yes")], "Error: logs are enabled but the 'log' terminal is not connected."),
             (&[("MTA_SSL_DISABLED", "no")], "Error: ssl_disabled=no, but ssl key files are not defined!"),
             (&[("MTA_MAILLOG_FILENAME", "../x")], "Error: maillog_filename must stay inside the log share"),
+            (&[("MTA_MAILLOG_FILENAME", "./")], "Error: maillog_filename must stay inside the log share"),
+            (&[("MTA_QUEUE_LIFETIME", "1M")], "Error: queue_lifetime value must have m for minutes or d for days"),
             (
                 &[("MTA_VOLUME_KEY", "/k"), ("MTA_TERMINAL_FS", "nas:/keys")],
                 "Error: both the key volume and the 'fs' terminal are connected; use one of them.",

@@ -108,6 +108,10 @@ pub fn syslog_name(text: &str) -> Result<String, Complaint> {
 
 /// A time of some length; `0` is a valid one.
 pub fn duration_or_zero(text: &str) -> Result<Duration, Complaint> {
+    // It would be months, which nobody means who writes 25M for a size.
+    if text.contains('M') {
+        return Err("value must have m for minutes or d for days; M would be months".into());
+    }
     match humantime::parse_duration(text) {
         Ok(duration) if duration <= LONGEST => Ok(duration),
         Ok(_) => Err("value must not be longer than 1000d".into()),
@@ -322,7 +326,7 @@ mod tests {
         assert_eq!(duration("5d"), Ok(Duration::from_secs(432_000)));
         assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
         assert_eq!(duration_or_zero("0"), Ok(Duration::ZERO));
-        for bad in ["", "5", "0s", "soon", "-5s", "2000d"] {
+        for bad in ["", "5", "0s", "soon", "-5s", "2000d", "1M", "1h5M"] {
             assert!(duration(bad).is_err(), "{bad:?}");
         }
     }

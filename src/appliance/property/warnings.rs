@@ -24,6 +24,9 @@ const PLACES: [&str; 7] = ["/var/", "/mnt/", "/tmp/", "/home/", "/data/", "/term
 /// The host name of whoever set none.
 const NO_NAME: &str = "localhost.localdomain";
 
+/// What a server must take at least, in octets (RFC 5321 §4.5.3.1.7).
+const LEAST_SIZE: u64 = 64 << 10;
+
 impl Settings {
     /// What a person should know although it stops nothing.
     pub fn warnings(&self) -> Vec<String> {
@@ -125,6 +128,14 @@ impl Settings {
             warnings.push(format!(
                 "delay_warning_time={} does nothing: after queue_lifetime={lifetime} the mail has gone back already",
                 span(self.delay_warning_time)
+            ));
+        }
+        if self.message_size_limit < LEAST_SIZE {
+            let octets = self.message_size_limit;
+            let meant = if octets < 1 << 10 { format!(". Did you mean {octets}M?") } else { String::new() };
+            warnings.push(format!(
+                "message_size_limit={octets} is a number of octets, and a mail with more is refused (552); servers take at least 64K \
+                 (RFC 5321 §4.5.3.1.7){meant}"
             ));
         }
         if self.minimal_backoff_time >= self.queue_lifetime {
@@ -251,6 +262,8 @@ mod tests {
         told(&[("MTA_DELAY_WARNING_TIME", "5d")], "delay_warning_time=5d does nothing");
         silent(&[("MTA_DELAY_WARNING_TIME", "4h")], "delay_warning_time");
         told(&[("MTA_QUEUE_LIFETIME", "5m")], "without a second try");
+        told(&[("MTA_MESSAGE_SIZE_LIMIT", "25")], "Did you mean 25M?");
+        silent(&[("MTA_MESSAGE_SIZE_LIMIT", "64K")], "message_size_limit");
         told(&[("MTA_WEBHOOK_SECRET", "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")], "webhook_secret does nothing");
     }
 

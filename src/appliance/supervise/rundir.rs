@@ -41,7 +41,9 @@ pub fn make(path: &Path, identity: &Identity) -> Result<(), String> {
     if path.symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
         return Err("it is not a directory".to_owned());
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| error.to_string())?;
+    // What is made above it is for others, too: the core has another user.
+    let above = path.parent().map_or(Ok(()), |above| DirBuilder::new().recursive(true).mode(0o755).create(above));
+    above.and_then(|()| DirBuilder::new().recursive(true).mode(0o700).create(path)).map_err(|error| error.to_string())?;
     let meta = path.symlink_metadata().map_err(|error| error.to_string())?;
     let me = nix::unistd::geteuid();
     if !meta.is_dir() {
@@ -210,9 +212,11 @@ mod tests {
     #[test]
     fn a_directory_is_made_private_and_readiness_comes_and_goes() {
         let dir = tempfile::tempdir().unwrap();
-        let run = dir.path().join("postern");
+        let above = dir.path().join("above");
+        let run = above.join("postern");
         prepare(&run, &Identity::same()).unwrap();
         assert_eq!(run.metadata().unwrap().mode() & 0o777, 0o700);
+        assert_eq!(above.metadata().unwrap().mode() & 0o055, 0o055, "the core passes through it");
         let claimed = claim(&run).unwrap();
         let readiness = Readiness::new(&run);
         readiness.set().unwrap();
