@@ -87,12 +87,15 @@ fn ask(address: SocketAddr) -> io::Result<String> {
     while answer.len() < ANSWER_LIMIT {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(io::Error::from(io::ErrorKind::TimedOut));
+            return Err(io::ErrorKind::TimedOut.into());
         }
         stream.set_read_timeout(Some(left))?;
-        match stream.read(&mut buffer)? {
-            0 => break,
-            n => answer.extend_from_slice(&buffer[..n]),
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => answer.extend_from_slice(&buffer[..n]),
+            // What the kernel calls a socket's time that is up.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(io::ErrorKind::TimedOut.into()),
+            Err(error) => return Err(error),
         }
     }
     Ok(String::from_utf8_lossy(&answer).into_owned())
@@ -118,5 +121,11 @@ mod tests {
         let answer = ask(address).unwrap();
         assert!(answer.len() < ANSWER_LIMIT + 1024);
         assert_eq!(&server.join().unwrap(), b"GET /readyz HTTP");
+    }
+
+    #[test]
+    fn a_core_that_says_nothing_has_timed_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(ask(listener.local_addr().unwrap()).unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }
