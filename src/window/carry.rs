@@ -14,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::StatusCode;
 use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::io;
@@ -53,7 +54,7 @@ pub(super) async fn mail(window: &Window, id: MessageId, query: &str) -> Answer 
     let unreadable = |error: &dyn std::fmt::Display| {
         api::error(StatusCode::SERVICE_UNAVAILABLE, &format!("the content cannot be read: {error}"))
     };
-    let body = message.body.clone();
+    let (body, version) = (message.body.clone(), message.version());
     let crc = match tokio::task::spawn_blocking(move || checksum(&body)).await {
         Ok(Ok(crc)) => crc,
         Ok(Err(error)) => return unreadable(&error),
@@ -75,7 +76,11 @@ pub(super) async fn mail(window: &Window, id: MessageId, query: &str) -> Answer 
             let _ = sender.blocking_send(Err(error));
         }
     });
-    answer::answer(StatusCode::OK, PAIR, Content::Pieces(pieces, len))
+    let mut answer = answer::answer(StatusCode::OK, PAIR, Content::Pieces(pieces, len));
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{version:016x}\"")) {
+        answer.headers_mut().insert(header::ETAG, tag);
+    }
+    answer
 }
 
 /// `POST /api/v1/queue`

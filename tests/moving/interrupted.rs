@@ -1,6 +1,6 @@
 //! Killed in the middle, on either side, while mail flows.
 
-use crate::letters::{assert_arrived, said, send, tool};
+use crate::letters::{assert_arrived, said, send, sum, tool};
 use crate::support::appliance::{Appliance, Sink};
 use crate::support::patience::until;
 use std::process::Stdio;
@@ -125,4 +125,52 @@ fn a_move_waits_for_the_end_of_a_try() {
         "it is still here, and begins no new try"
     );
     assert!(pairs.join(format!("{id}.moving")).exists());
+}
+
+/// A relay with one mail that was exported, and the mark of a move that was cut off when the pair was written.
+fn cut_off_behind_the_pair(properties: &[(&str, &str)]) -> (Appliance, Sink, String) {
+    let sink = Sink::start("");
+    let relay = Appliance::start(&[&[("MTA_SMART_RELAY", &*sink.relay())], properties].concat());
+    relay.queue(&["pause", &sink.relay()]);
+    send(&relay, 0..1);
+    let id = relay.queue(&["list"])[0]["id"].as_str().unwrap().to_owned();
+    let pairs = relay.path("run").join("pairs");
+    relay.queue(&["export", pairs.to_str().unwrap(), &id]);
+    std::fs::write(pairs.join(format!("{id}.moving")), "\n").unwrap();
+    (relay, sink, id)
+}
+
+#[test]
+fn a_mail_that_was_delivered_before_its_move_is_repeated_does_not_come_in() {
+    let (relay, sink, id) = cut_off_behind_the_pair(&[]);
+    relay.queue(&["resume", &sink.relay()]);
+    relay.until_empty();
+    let pairs = relay.path("run").join("pairs");
+    let directory = pairs.to_str().unwrap();
+    let (code, out, _) = said(&tool(&relay, &["export", directory, &id, "--move"]));
+    assert!(code == 66 && out.contains("it was not moved but delivered"), "{code} {out}");
+    let here = |end: &str| pairs.join(format!("{id}.{end}")).exists();
+    assert!(!here("moving") && !here("json") && !here("eml") && here("json.left") && here("eml.left"));
+    let (_, out, _) = said(&tool(&relay, &["import", directory]));
+    assert!(out.contains("0 messages imported"), "{out}");
+    // One that was moved, and cut off before its mark was gone, is moved.
+    relay.queue(&["pause", &sink.relay()]);
+    send(&relay, 1..2);
+    let id = relay.queue(&["list"])[0]["id"].as_str().unwrap().to_owned();
+    relay.queue(&["export", directory, &id, "--move"]);
+    std::fs::write(pairs.join(format!("{id}.moving")), "\n").unwrap();
+    assert_eq!(sum(&mut relay.command(&["queue", "--json", "export", directory, &id, "--move"]))["moved"], 1);
+}
+
+#[test]
+fn without_a_history_nobody_says_that_a_mail_was_moved() {
+    let (relay, sink, id) = cut_off_behind_the_pair(&[("MTA_HISTORY_ENABLED", "no")]);
+    relay.queue(&["resume", &sink.relay()]);
+    relay.until_empty();
+    let directory = relay.path("run").join("pairs");
+    let directory = directory.to_str().unwrap();
+    let (code, out, _) = said(&tool(&relay, &["export", directory, &id, "--move"]));
+    assert!(code == 73 && out.contains("the history does not know"), "{code} {out}");
+    let (code, out, _) = said(&tool(&relay, &["import", directory]));
+    assert_eq!(code, 65, "its mark is there: {out}");
 }

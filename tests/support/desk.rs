@@ -229,7 +229,7 @@ impl Desk for MemoryDesk {
             let mut messages = self.messages.lock().unwrap();
             for id in &hit {
                 match (order, messages.get_mut(id)) {
-                    (Order::Delete | Order::Move, _) => drop(messages.remove(id)),
+                    (Order::Delete, _) => drop(messages.remove(id)),
                     (Order::Hold, Some(message)) => message.held = true,
                     (Order::Release, Some(message)) => message.held = false,
                     (Order::Retry, Some(message)) => message.progress.iter_mut().for_each(|progress| progress.due = 0),
@@ -237,6 +237,19 @@ impl Desk for MemoryDesk {
                 }
             }
             Ok(hit.len() as u64)
+        })
+    }
+
+    fn move_out(&self, id: MessageId, version: u64, asker: Asker) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.askers.lock().unwrap().push(asker);
+            let mut messages = self.messages.lock().unwrap();
+            let message = messages.get(&id).ok_or(DeskError::Unknown)?;
+            if !message.held || message.version() != version {
+                return Err(DeskError::Changed("it is not as it was"));
+            }
+            messages.remove(&id);
+            Ok(())
         })
     }
 

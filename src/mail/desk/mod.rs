@@ -164,6 +164,15 @@ impl<S: Spool> Desk for Office<S> {
     }
 
     /// In a task of its own, for the same reason.
+    fn move_out(&self, id: MessageId, version: u64, asker: Asker) -> Answer<'_, ()> {
+        let outbound = self.outbound.clone();
+        let task = tokio::spawn(async move { outbound.move_out(id, version, &asker).await });
+        Box::pin(async move {
+            task.await.unwrap_or_else(|_| Err(DeskError::Storage("the order was cut off; look at the queue".to_owned())))
+        })
+    }
+
+    /// In a task of its own, for the same reason.
     fn pause(&self, destination: String, paused: bool, asker: Asker) -> Answer<'_, Paused> {
         let (outbound, pauses, name) = (self.outbound.clone(), self.pauses.clone(), destination.to_ascii_lowercase());
         let task = tokio::task::spawn_blocking(move || {

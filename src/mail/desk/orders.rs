@@ -70,7 +70,7 @@ impl<S: Spool> Outbound<S> {
 
     fn would_obey(&self, order: Order, id: MessageId) -> bool {
         match order {
-            Order::Retry | Order::Delete | Order::Move => self.spool.is_held(id).is_some(),
+            Order::Retry | Order::Delete => self.spool.is_held(id).is_some(),
             Order::Hold => self.spool.is_held(id) == Some(false),
             Order::Release => self.spool.is_held(id) == Some(true),
         }
@@ -144,9 +144,7 @@ impl<S: Spool> Outbound<S> {
                 let messages = self.list_exact(ids).await?;
                 released.extend(messages.into_iter().filter(|message| message.held).map(|message| (message.id, message)));
             }
-            Order::Delete | Order::Move => {
-                deleted.extend(self.list_exact(ids).await?.into_iter().map(|message| (message.id, message)))
-            }
+            Order::Delete => deleted.extend(self.list_exact(ids).await?.into_iter().map(|message| (message.id, message))),
             Order::Hold | Order::Retry => {}
         }
         // All at once: they share their syncs.
@@ -158,7 +156,7 @@ impl<S: Spool> Outbound<S> {
                 Order::Release if released.contains_key(&id) => {
                     drop(records.spawn(async move { (id, spool.hold(id, false).await) }));
                 }
-                Order::Delete | Order::Move => drop(records.spawn(async move { (id, spool.delete(id).await) })),
+                Order::Delete => drop(records.spawn(async move { (id, spool.delete(id).await) })),
                 Order::Release | Order::Retry => {}
             }
         }
@@ -171,13 +169,7 @@ impl<S: Spool> Outbound<S> {
                 Err(_) => trouble = Some(SpoolError::Failed("the order was cut off".to_owned())),
             }
         }
-        for message in obeyed.iter().filter_map(|id| deleted.get(id)) {
-            let status = if order == Order::Move { "moved" } else { "deleted" };
-            log_deleted(message, status);
-            if self.journal.is_wanted() {
-                self.remember_deleted(message, status, clock::now());
-            }
-        }
+        obeyed.iter().filter_map(|id| deleted.get(id)).for_each(|message| self.tell_deleted(message, "deleted"));
         obeyed.iter().for_each(|id| log_obeyed(order, *id));
         if order == Order::Release {
             for message in obeyed.iter().filter_map(|id| released.remove(id)) {
@@ -188,6 +180,37 @@ impl<S: Spool> Outbound<S> {
         }
         trouble.map_or(Ok(obeyed.len() as u64), |error| Err(error.into()))
     }
+
+    /// Takes a message out of the queue that was carried elsewhere as it stands, and leaves an audit line.
+    pub(super) async fn move_out(&self, id: MessageId, version: u64, asker: &Asker) -> Result<(), DeskError> {
+        self.planned().await;
+        // No release comes between the look and the end; and a held message that is not being tried begins no try.
+        let _ordering = self.ordering.lock().await;
+        if self.state.is_being_tried(id) {
+            return Err(DeskError::Busy);
+        }
+        let message = self.spool.peek(id).await?;
+        if !message.held {
+            return Err(DeskError::Changed("it was released meanwhile, and stays in the queue"));
+        }
+        if message.version() != version {
+            return Err(DeskError::Changed("it was tried meanwhile, and stays in the queue"));
+        }
+        self.spool.delete(id).await?;
+        self.tell_deleted(&message, "moved");
+        log_obeyed(Order::Delete, id);
+        self.state.forget(&HashSet::from([id]));
+        audit("move", &id.to_string(), 1, asker);
+        Ok(())
+    }
+
+    /// For the logs and the history: a mail that was answered 250 does not vanish without a line.
+    fn tell_deleted(&self, message: &Message, status: &str) {
+        log_deleted(message, status);
+        if self.journal.is_wanted() {
+            self.remember_deleted(message, status, clock::now());
+        }
+    }
 }
 
 /// For the mail log, which names each message.
@@ -195,12 +218,12 @@ fn log_obeyed(order: Order, id: MessageId) {
     match order {
         Order::Hold => tracing::debug!(target: "mta", queue_id = %id, "held"),
         Order::Release => tracing::debug!(target: "mta", queue_id = %id, "released"),
-        Order::Delete | Order::Move => tracing::debug!(target: "mta", queue_id = %id, operator = true, "removed"),
+        Order::Delete => tracing::debug!(target: "mta", queue_id = %id, operator = true, "removed"),
         Order::Retry => {}
     }
 }
 
-/// A mail that was answered 250 does not vanish without a line.
+/// One line for each recipient that waited.
 fn log_deleted(message: &Message, status: &str) {
     let pending = message.envelope.recipients.iter().zip(&message.progress);
     for (recipient, _) in pending.filter(|(_, progress)| progress.status == Status::Pending) {

@@ -24,6 +24,9 @@ pub enum DeskError {
     /// It is being tried, and the try does not end soon.
     #[error("the message is being tried just now; ask again in a while")]
     Busy,
+    /// It is not as whoever gives the order has seen it; the text says what has changed.
+    #[error("{0}")]
+    Changed(&'static str),
     /// What came is not what was announced, or no mail; the text says why.
     #[error("{0}")]
     Refused(String),
@@ -214,8 +217,6 @@ pub enum Order {
     Release,
     /// Remove from the queue; nobody gets a bounce.
     Delete,
-    /// The same, for whoever has taken the mail elsewhere: the history says so.
-    Move,
 }
 
 impl Order {
@@ -226,7 +227,6 @@ impl Order {
             Self::Hold => "hold",
             Self::Release => "release",
             Self::Delete => "delete",
-            Self::Move => "move",
         }
     }
 }
@@ -264,6 +264,11 @@ pub trait Desk: Send + Sync {
     /// One message with its content checked, for whoever carries it away. With `still` after every try of it has ended, of which
     /// a hold begins no new ones.
     fn carry_out(&self, id: MessageId, still: bool) -> Answer<'_, Message>;
+
+    /// Takes a message out of the queue for whoever has carried it away, and the history says so. Nothing is done unless it is
+    /// held, is not being tried, and stands where it stood when it was read ([`Message::version`]): what anybody has tried
+    /// since would be sent once more from where it was carried to.
+    fn move_out(&self, id: MessageId, version: u64, asker: Asker) -> Answer<'_, ()>;
 
     /// Takes a mail of another queue into this one, all of it or nothing, and tells its new id. It is durable when this returns
     /// `Ok`, and then on its way unless it is held.

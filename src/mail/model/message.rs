@@ -1,6 +1,7 @@
 //! A message in the queue, and the draft of one that is to enter it.
 
 use super::{Body, Envelope, MessageId, Origin};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// One thing that must still happen to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,7 +13,7 @@ pub enum Target {
 }
 
 /// Where one target stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
     /// Still to be tried, now or later.
     Pending,
@@ -97,4 +98,16 @@ pub struct Message {
     pub delay_told: bool,
     /// Its content.
     pub body: Body,
+}
+
+impl Message {
+    /// A number for where its recipients stand: another one after every try that was recorded.
+    pub fn version(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.delay_told.hash(&mut hasher);
+        for Progress { target, status, attempts, due, reason } in &self.progress {
+            (target, status, attempts, due, reason).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
 }

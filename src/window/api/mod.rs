@@ -223,7 +223,7 @@ pub(super) fn desk_error(fault: &DeskError) -> Answer {
     let status = match fault {
         DeskError::Unknown => StatusCode::NOT_FOUND,
         DeskError::Storage(_) => StatusCode::SERVICE_UNAVAILABLE,
-        DeskError::Busy => StatusCode::CONFLICT,
+        DeskError::Busy | DeskError::Changed(_) => StatusCode::CONFLICT,
         DeskError::Damaged | DeskError::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
     };
     error(status, &fault.to_string())

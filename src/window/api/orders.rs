@@ -33,7 +33,8 @@ const PREVIEW_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrderView {
-    /// `retry`, `hold`, `release`, `delete`, `move` (a `delete` of what was taken elsewhere); of destinations `pause` and `resume`.
+    /// `retry`, `hold`, `release`, `delete`, `move` (a `delete` of what was carried elsewhere); of destinations `pause` and
+    /// `resume`.
     pub order: String,
     /// One message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,6 +54,9 @@ pub struct OrderView {
     /// All.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
+    /// Of `move`: the version of the message that was carried away, as the ETag of `GET queue/ID/mail` tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Only count what would be hit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub preview: bool,
@@ -114,6 +118,8 @@ impl Remark {
 pub(in crate::window) enum Wish {
     Messages(Order, Selection),
     Pause(String, bool),
+    /// One message, as long as it has this version.
+    Move(MessageId, u64),
 }
 
 /// `POST /api/v1/orders`
@@ -159,6 +165,8 @@ pub(in crate::window) async fn carry_out(
             let sample = seen.sample.iter().map(MessageId::to_string).collect();
             Ok(HitView { preview: true, sample, incomplete: !seen.complete, ..done(seen.messages) })
         }
+        // It has no preview, see OrderView::moved.
+        (Wish::Move(id, version), _) => desk.move_out(id, version, visit.asker()).await.map(|()| done(1)),
         (Wish::Pause(destination, paused), false) => {
             let became = desk.pause(destination, paused, visit.asker()).await?;
             Ok(HitView { remark: Remark::of(paused, became), ..done(u64::from(became.changed)) })
@@ -181,10 +189,13 @@ impl OrderView {
             "hold" => Order::Hold,
             "release" => Order::Release,
             "delete" => Order::Delete,
-            "move" => Order::Move,
+            "move" => return self.moved(),
             "pause" | "resume" => return self.pause(self.order == "pause"),
             _ => return Err("order: retry, hold, release, delete, move, pause or resume is wanted".to_owned()),
         };
+        if self.version.is_some() {
+            return Err("version: only a move has one".to_owned());
+        }
         let id = |id: &String| id.parse().map_err(|()| format!("'{}' is no queue id", shortened(id)));
         let selections = [
             self.id.as_ref().map(|one| id(one).map(Selection::One)),
@@ -213,8 +224,28 @@ impl OrderView {
         }
     }
 
+    /// A move is of one message, and only as it was read.
+    fn moved(&self) -> Result<Wish, String> {
+        let others = !self.ids.is_empty() || self.domain.is_some() || self.destination.is_some() || self.filter.is_some();
+        let id = self.id.as_ref().and_then(|id| id.parse().ok());
+        let version = self.version.as_ref().and_then(|text| u64::from_str_radix(text, 16).ok());
+        match (id, version) {
+            (Some(id), Some(version)) if !others && !self.all && !self.preview => Ok(Wish::Move(id, version)),
+            _ => Err(
+                "move: the id and the version of what was read are wanted, and nothing else; 'postern queue export --move' \
+                      moves messages"
+                    .to_owned(),
+            ),
+        }
+    }
+
     fn pause(&self, paused: bool) -> Result<Wish, String> {
-        let others = self.id.is_some() || !self.ids.is_empty() || self.domain.is_some() || self.filter.is_some() || self.all;
+        let others = self.version.is_some()
+            || self.id.is_some()
+            || !self.ids.is_empty()
+            || self.domain.is_some()
+            || self.filter.is_some()
+            || self.all;
         match &self.destination {
             Some(name) if !others && (1..=255).contains(&name.len()) && !name.contains(char::is_control) => {
                 Ok(Wish::Pause(name.to_lowercase(), paused))
@@ -263,6 +294,7 @@ mod tests {
         let text = r#"{"order":"hold","filter":{"sender":"shop@","older":"1h"}}"#;
         assert_eq!(parse(text), messages(Order::Hold, Selection::Matching(filter)));
         assert_eq!(parse(r#"{"order":"pause","destination":"B.example"}"#), Ok(Wish::Pause("b.example".into(), true)));
+        assert_eq!(parse(r#"{"order":"move","id":"0000000000010","version":"1f"}"#), Ok(Wish::Move(id, 0x1f)));
         for bad in [
             "{}",
             r#"{"order":"delete"}"#,
@@ -275,6 +307,11 @@ mod tests {
             r#"{"order":"explode","all":true}"#,
             r#"{"order":"delete","all":true,"really":true}"#,
             r#"{"order":"delete","id":"1"}"#,
+            r#"{"order":"move","id":"0000000000010"}"#,
+            r#"{"order":"move","all":true,"version":"1f"}"#,
+            r#"{"order":"move","id":"0000000000010","version":"1f","preview":true}"#,
+            r#"{"order":"move","id":"0000000000010","version":"x"}"#,
+            r#"{"order":"delete","id":"0000000000010","version":"1f"}"#,
             r#"{"order":"pause","all":true}"#,
             r#"{"order":"pause","destination":"b","all":true}"#,
             r#"{"order":"pause","destination":"b\nc"}"#,

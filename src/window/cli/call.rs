@@ -13,7 +13,7 @@ use crate::window::pair::{HEAD_MAX, PairView};
 use crate::window::words::harmless;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Limited};
-use hyper::header::HOST;
+use hyper::header::{ETAG, HOST};
 use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -116,13 +116,15 @@ impl Core {
         Ok(out.flush()?)
     }
 
-    /// A message with its content on its way; with `still` after all its tries have ended.
-    pub(super) async fn mail(&self, id: MessageId, still: bool) -> Result<(PairView, Incoming), Trouble> {
+    /// A message with its content on its way, and its version; with `still` after all its tries have ended.
+    pub(super) async fn mail(&self, id: MessageId, still: bool) -> Result<(PairView, String, Incoming), Trouble> {
         let query = if still { "?still" } else { "" };
         let reply = self.send(Method::GET, &format!("/api/v1/queue/{id}/mail{query}"), Bytes::new()).await?;
         if !reply.response.status().is_success() {
             return Err(refusal(reply).await);
         }
+        let tag = reply.response.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or_default();
+        let version = tag.trim_matches('"').to_owned();
         let mut content = Incoming { reply, read: Bytes::new() };
         let mut head = BytesMut::new();
         let end = loop {
@@ -138,7 +140,7 @@ impl Core {
         content.read = head.freeze();
         let view =
             PairView::read(&line).map_err(|words| Trouble::new(EX_SOFTWARE, format!("the answer makes no sense: {words}")))?;
-        Ok((view, content))
+        Ok((view, version, content))
     }
 
     /// Brings a mail in; gives back its new id. Code 65: this mail cannot come in, others may.

@@ -1,19 +1,20 @@
 //! `postern queue export`: mail out of the queue, as files that anybody can read.
 //!
 //! A move is made so that a mail is at every moment in one of both places, and after it in one only: a mark is written, the
-//! message is held and its tries awaited, the pair is written and synced, the message is deleted, the mark is removed. Whoever
-//! is cut off anywhere in between repeats the command. One move goes on at a time ([`Core::only_move`]).
+//! message is held and its tries awaited, the pair is written and synced, the core takes the message out of the queue if it still
+//! stands as the pair says, the mark is removed. Whoever is cut off anywhere in between repeats the command; where the message is
+//! not in the queue any more, the history tells whether it was moved. One move goes on at a time ([`Core::only_move`]).
 
 use super::call::Core;
 use super::order::one_way;
-use super::store::{Store, Stored};
+use super::store::{ASIDE, Store, Stored};
 use super::volume::{self, Volumes};
 use super::{
     EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, PAGE, Progress, Trouble, check_id, messages,
     to_json,
 };
 use crate::mail::model::{MessageId, Status};
-use crate::window::api::{HitView, MessageView, OrderView, PageView};
+use crate::window::api::{FinishedView, HitView, MessageView, OrderView, PageView};
 use crate::window::carry::{checksum, each_piece};
 use crate::window::pair::PairView;
 use crate::window::words::{count, harmless};
@@ -79,7 +80,7 @@ impl Export {
 #[derive(Debug, Serialize)]
 struct ExportedView<'a> {
     id: String,
-    /// `exported`, `moved`, `identical`, `left`, `busy`, `conflict` or `damaged`.
+    /// `exported`, `moved`, `identical`, `left`, `busy`, `unclear`, `conflict` or `damaged`.
     result: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
@@ -93,6 +94,7 @@ struct Tally {
     identical: u64,
     left: u64,
     busy: u64,
+    unclear: u64,
     conflicts: u64,
     damaged: u64,
 }
@@ -121,6 +123,7 @@ impl<'a> Teller<'a> {
             "identical" => &mut tally.identical,
             "left" => &mut tally.left,
             "busy" => &mut tally.busy,
+            "unclear" => &mut tally.unclear,
             "conflict" => &mut tally.conflicts,
             _ => &mut tally.damaged,
         } += 1;
@@ -147,7 +150,8 @@ impl<'a> Teller<'a> {
                 (tally.moved, "taken out of the queue"),
                 (tally.identical, "there already, the same"),
                 (tally.left, "had left the queue"),
-                (tally.busy, "being tried just now, and left in the queue; try again later"),
+                (tally.busy, "tried or released just now, and left in the queue; try again later"),
+                (tally.unclear, "not in the queue, and perhaps not moved"),
                 (tally.conflicts, "not exported: another file has the name"),
                 (tally.damaged, "not exported: damaged"),
             ];
@@ -157,7 +161,7 @@ impl<'a> Teller<'a> {
         }
         let code = match tally {
             Tally { damaged: 1.., .. } => EX_DATAERR,
-            Tally { conflicts: 1.., .. } => EX_CANTCREAT,
+            Tally { conflicts: 1.., .. } | Tally { unclear: 1.., .. } => EX_CANTCREAT,
             Tally { busy: 1.., .. } => EX_UNAVAILABLE,
             Tally { left: 1.., .. } if !export.ids.is_empty() => EX_NOINPUT,
             _ => return Ok(()),
@@ -261,7 +265,7 @@ pub(super) async fn online(
             take_out(core, &store, id, &mut teller).await?;
         } else {
             match copy(core, &store, id, None).await? {
-                Copied::Stored(stored) => note_stored(stored, id, &mut teller)?,
+                Copied::Stored(stored, _) => note_stored(stored, id, &mut teller)?,
                 Copied::Not(result, words) => teller.note(id, result, Some(&words))?,
             }
             if place % BATCH == BATCH - 1 {
@@ -310,14 +314,15 @@ fn waits_for(message: &MessageView, domain: &str) -> bool {
 }
 
 enum Copied {
-    Stored(std::io::Result<Stored>),
+    /// With the version of the message that the pair shows.
+    Stored(std::io::Result<Stored>, String),
     /// Why there is no pair: a result, and words.
     Not(&'static str, String),
 }
 
 /// Writes the pair of a message. `held`: whether an operator held it before this tool did; then every try of it has ended, too.
 async fn copy(core: &Core, store: &Store, id: MessageId, held: Option<bool>) -> Result<Copied, Trouble> {
-    let (mut view, mut content) = match core.mail(id, held.is_some()).await {
+    let (mut view, version, mut content) = match core.mail(id, held.is_some()).await {
         Ok(mail) => mail,
         Err(trouble) => {
             return Ok(match trouble.code {
@@ -347,59 +352,91 @@ async fn copy(core: &Core, store: &Store, id: MessageId, held: Option<bool>) -> 
             }
         }
     }
-    Ok(Copied::Stored(store.finish(draft, &view)))
+    Ok(Copied::Stored(store.finish(draft, &view), version))
 }
 
 /// Moves one message out of the queue.
 async fn take_out(core: &Core, store: &Store, id: MessageId, teller: &mut Teller<'_>) -> Result<(), Trouble> {
     let shown = match core.get::<MessageView>(&format!("/api/v1/queue/{id}")).await {
-        Err(trouble) if trouble.code == EX_NOINPUT => {
-            // An earlier attempt came as far as this, or it has left the queue by itself.
-            let moved = store.marked(id).map_err(not_written)?.is_some() && store.has_pair(id);
-            store.unmark(id).map_err(not_written)?;
-            return match moved {
-                true => teller.note(id, "moved", None),
-                false => teller.note(id, "left", Some(&trouble.words)),
-            };
-        }
+        Err(trouble) if trouble.code == EX_NOINPUT => return gone(core, store, id, teller).await,
         other => other?,
     };
-    let held = match store.marked(id).map_err(not_written)? {
+    let earlier = store.marked(id).map_err(not_written)?;
+    let held = match earlier {
         Some(held) => held,
         None => {
             store.mark(id, shown.held).map_err(not_written)?;
             shown.held
         }
     };
-    let moved = hold_and_copy(core, store, id, held).await;
-    let words = match moved {
-        Ok(Copied::Stored(Ok(Stored::Written | Stored::Identical))) => {
+    let (stays, written) = match hold_and_copy(core, store, id, held).await {
+        Ok(Copied::Stored(Ok(Stored::Written | Stored::Identical), version)) => {
             store.sync().map_err(not_written)?;
-            match order(core, "move", id).await {
-                Err(trouble) if trouble.code != EX_NOINPUT => return Err(trouble),
-                _ => {}
+            match order(core, "move", id, Some(version)).await {
+                Ok(_) => {
+                    store.unmark(id).map_err(not_written)?;
+                    return teller.note(id, "moved", None);
+                }
+                Err(trouble) if trouble.code == EX_NOINPUT => return gone(core, store, id, teller).await,
+                Err(trouble) if trouble.code == super::EX_TEMPFAIL => (Ok(Copied::Not("busy", trouble.words)), true),
+                Err(trouble) => return Err(trouble),
             }
-            store.unmark(id).map_err(not_written)?;
-            return teller.note(id, "moved", None);
         }
-        other => other,
+        Ok(Copied::Not("left", _)) => return gone(core, store, id, teller).await,
+        other => (other, earlier.is_some()),
     };
     // It stays in the queue, as it was.
     if !held {
-        match order(core, "release", id).await {
+        match order(core, "release", id, None).await {
             Err(trouble) if trouble.code != EX_NOINPUT => return Err(trouble),
             _ => {}
         }
     }
+    // A pair of this attempt, or of one before it, tells how the message stood then: it must not come in while the message goes
+    // on here.
+    if written && !matches!(stays, Ok(Copied::Stored(Ok(Stored::Conflict), _))) {
+        store.discard(id).map_err(not_written)?;
+    }
     store.unmark(id).map_err(not_written)?;
-    match words? {
-        Copied::Stored(stored) => note_stored(stored, id, teller),
+    match stays? {
+        Copied::Stored(stored, _) => note_stored(stored, id, teller),
         Copied::Not(result, words) => teller.note(id, result, Some(&words)),
     }
 }
 
+/// A message that is not in the queue any more: an earlier attempt has moved it, or it has left by itself.
+async fn gone(core: &Core, store: &Store, id: MessageId, teller: &mut Teller<'_>) -> Result<(), Trouble> {
+    if store.marked(id).map_err(not_written)?.is_none() || !store.has_pair(id) {
+        store.unmark(id).map_err(not_written)?;
+        return teller.note(id, "left", Some("no such message in the queue"));
+    }
+    let (result, words) = match core.get::<FinishedView>(&format!("/api/v1/history/{id}")).await {
+        Ok(end) if end.recipients.iter().any(|recipient| recipient.status == "moved") => ("moved", None),
+        Ok(end) => {
+            let mut ends: Vec<&str> = end.recipients.iter().map(|recipient| recipient.status.as_str()).collect();
+            ends.sort_unstable();
+            ends.dedup();
+            store.set_aside(id).map_err(not_written)?;
+            (
+                "left",
+                Some(format!("it was not moved but {}; its files are {id}.json{ASIDE} and .eml{ASIDE} now", ends.join(", "))),
+            )
+        }
+        Err(trouble) if trouble.code == EX_NOINPUT => {
+            let words = format!(
+                "the history does not know (any more) whether it was moved, or delivered from here; look for {id} in the mail log: \
+                 where that says status=moved, remove {id}.moving, and the pair is good for an import; else remove all three files"
+            );
+            return teller.note(id, "unclear", Some(&words));
+        }
+        Err(trouble) => return Err(trouble),
+    };
+    store.unmark(id).map_err(not_written)?;
+    teller.note(id, result, words.as_deref())
+}
+
 async fn hold_and_copy(core: &Core, store: &Store, id: MessageId, held: bool) -> Result<Copied, Trouble> {
-    match order(core, "hold", id).await {
+    match order(core, "hold", id, None).await {
         Err(trouble) if trouble.code == EX_NOINPUT => return Ok(Copied::Not("left", trouble.words)),
         other => drop(other?),
     }
@@ -412,8 +449,9 @@ async fn hold_and_copy(core: &Core, store: &Store, id: MessageId, held: bool) ->
     }
 }
 
-async fn order(core: &Core, word: &str, id: MessageId) -> Result<HitView, Trouble> {
-    core.post("/api/v1/orders", &OrderView { order: word.to_owned(), id: Some(id.to_string()), ..OrderView::default() }).await
+async fn order(core: &Core, word: &str, id: MessageId, version: Option<String>) -> Result<HitView, Trouble> {
+    let order = OrderView { order: word.to_owned(), id: Some(id.to_string()), version, ..OrderView::default() };
+    core.post("/api/v1/orders", &order).await
 }
 
 fn note_stored(stored: std::io::Result<Stored>, id: MessageId, teller: &mut Teller<'_>) -> Result<(), Trouble> {

@@ -10,6 +10,9 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+/// Behind the names of files whose message was not moved and is not in the queue any more.
+pub(super) const ASIDE: &str = ".left";
+
 /// What became of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stored {
@@ -127,9 +130,28 @@ impl Store {
         Ok(self.folder.names()?.iter().filter_map(|name| name.strip_suffix(".moving")?.parse().ok()).collect())
     }
 
+    /// Removes, durably, the pair of a message that stays in the queue.
+    pub(super) fn discard(&self, id: MessageId) -> io::Result<()> {
+        for name in pair(id) {
+            self.folder.remove(&name)?;
+        }
+        self.folder.sync()
+    }
+
+    /// Gives the files of a message another name, durably, by which no import takes them; whether there were any.
+    pub(super) fn set_aside(&self, id: MessageId) -> io::Result<bool> {
+        let mut any = false;
+        for name in pair(id).iter().filter(|name| self.folder.has(name)) {
+            self.folder.rename(name, &self.folder, &format!("{name}{ASIDE}"))?;
+            any = true;
+        }
+        self.folder.sync()?;
+        Ok(any)
+    }
+
     /// Whether the pair of a message is here.
     pub(super) fn has_pair(&self, id: MessageId) -> bool {
-        self.folder.has(&format!("{id}.json")) && self.folder.has(&format!("{id}.eml"))
+        pair(id).iter().all(|name| self.folder.has(name))
     }
 
     fn is_marked(&self, id: MessageId) -> bool {
@@ -157,6 +179,11 @@ impl Store {
         file.sync_all()?;
         self.folder.rename(&part, &self.folder, name)
     }
+}
+
+/// The JSON first: without it there is no pair.
+fn pair(id: MessageId) -> [String; 2] {
+    [format!("{id}.json"), format!("{id}.eml")]
 }
 
 fn part(id: MessageId) -> String {

@@ -39,7 +39,6 @@ fn words(order: &str) -> Option<String> {
         "hold" => "{} held.",
         "release" => "{} released.",
         "delete" => "{} deleted.",
-        "move" => "{} taken out of the queue.",
         "pause" => "Paused: nothing goes to that destination until you resume it.",
         "resume" => "Resumed: mail goes to that destination again.",
         _ => return None,
