@@ -244,14 +244,14 @@ impl Committer {
                 Effect::State { held, delay_told, generation } => {
                     index.state(record.id, place, frame_len(&record), held, delay_told);
                     if let Some(generation) = generation {
-                        self.shared.written(record.id, generation);
+                        self.shared.recent.written(record.id, generation);
                     }
                 }
                 Effect::Done { overrules } => {
                     if index.done(record.id, place.segment).is_some_and(|slot| slot.file) {
                         self.needless.push(body_path(record.id));
                     }
-                    self.shared.forget(record.id);
+                    self.shared.recent.forget(record.id);
                     if let Some(segment) = overrules {
                         index.must_outlive(place.segment, segment);
                     }

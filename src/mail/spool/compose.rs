@@ -27,7 +27,7 @@ impl Committer {
             }
             Op::State { id, progress, generation } => {
                 let Some(slot) = self.shared.lock_index().get(id) else {
-                    self.shared.written(id, generation);
+                    self.shared.recent.written(id, generation);
                     return None;
                 };
                 let (held, delay_told) = match self.waiting_state(id) {
@@ -59,7 +59,7 @@ impl Committer {
                 match known {
                     Some(segment) => Some(done_record(id, Some(segment), reply)),
                     None => {
-                        self.shared.forget(id);
+                        self.shared.recent.forget(id);
                         answer(reply, Err(SpoolError::Unknown));
                         None
                     }

@@ -219,10 +219,10 @@ impl Spool for SegmentLog {
         if done {
             // Until the committer has come to it, the index shows the message as it was: whoever reads it then must not take it
             // for one that waits, and send it again.
-            self.shared.remember(id, progress);
+            self.shared.recent.note(id, progress);
             return self.shared.handover.submit(Op::Done { id, reply: None });
         }
-        let generation = self.shared.remember(id, progress.clone());
+        let generation = self.shared.recent.note(id, progress.clone());
         self.shared.submit(Op::State { id, progress, generation });
     }
 

@@ -41,6 +41,7 @@ mod index;
 mod layout;
 mod log;
 mod read;
+mod recent;
 mod record;
 mod recover;
 mod rest;

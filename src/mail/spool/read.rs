@@ -40,7 +40,7 @@ impl Shared {
         let mut seen: Option<Slot> = None;
         loop {
             // Before the index: progress leaves this list only when the index knows where it stands.
-            let recent = self.recent(id);
+            let recent = self.recent.of(id);
             let Some((slot, accept, state)) = self.look_up(id) else { return Err(SpoolError::Unknown) };
             match self.read_slot(id, slot, &accept, state.as_ref(), care) {
                 Ok(Some(message)) => {

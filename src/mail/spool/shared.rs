@@ -5,14 +5,14 @@ use super::config::Config;
 use super::glance::Glances;
 use super::handover::Handover;
 use super::index::Index;
+use super::recent::Recent;
 use super::record::Op;
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::disk::{self, Disk};
 use crate::ground::lock::{Guard, Level, Lock};
 use crate::ground::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use crate::mail::model::{MessageId, Progress};
-use std::collections::HashMap;
+use crate::mail::model::MessageId;
 use std::io;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -34,15 +34,9 @@ pub struct Shared {
     /// Longer content gets a file of its own; octets.
     pub inline_max: usize,
     /// Progress that was handed in and is not written yet; whoever reads a message must see it.
-    recent: Lock<HashMap<MessageId, Recent>>,
+    pub recent: Recent,
     /// What was read beside segments a moment ago.
     pub glances: Glances,
-}
-
-/// Progress on its way to the disk.
-struct Recent {
-    generation: u64,
-    progress: Vec<Progress>,
 }
 
 /// How the data volume is.
@@ -68,7 +62,7 @@ impl Shared {
             handover: Handover::new(),
             health: AtomicU8::new(Health::Well as u8),
             complaint: Lock::default(),
-            recent: Lock::default(),
+            recent: Recent::default(),
             glances: Glances::default(),
         }
     }
@@ -81,33 +75,6 @@ impl Shared {
     /// Hands a record to the committer.
     pub fn submit(&self, op: Op) {
         self.handover.submit(op);
-    }
-
-    /// Notes progress that is on its way to the disk.
-    pub fn remember(&self, id: MessageId, progress: Vec<Progress>) -> u64 {
-        let mut recent = self.recent.lock();
-        let entry = recent.entry(id).or_insert(Recent { generation: 0, progress: Vec::new() });
-        entry.generation += 1;
-        entry.progress = progress;
-        entry.generation
-    }
-
-    /// Progress of a message that is not written yet.
-    pub fn recent(&self, id: MessageId) -> Option<Vec<Progress>> {
-        self.recent.lock().get(&id).map(|recent| recent.progress.clone())
-    }
-
-    /// The message has left the index.
-    pub fn forget(&self, id: MessageId) {
-        self.recent.lock().remove(&id);
-    }
-
-    /// The progress of this generation stands on the disk, or the message is gone.
-    pub fn written(&self, id: MessageId, generation: u64) {
-        let mut recent = self.recent.lock();
-        if recent.get(&id).is_some_and(|recent| recent.generation == generation) {
-            recent.remove(&id);
-        }
     }
 
     /// Files that nobody needs; removed by the committer in passing.

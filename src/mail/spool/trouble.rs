@@ -53,7 +53,7 @@ impl Committer {
         for (id, record) in std::mem::take(&mut self.held_back) {
             if self.shared.lock_index().get(id).is_none() {
                 if let Effect::State { generation: Some(generation), .. } = record.effect {
-                    self.shared.written(id, generation);
+                    self.shared.recent.written(id, generation);
                 }
                 continue;
             }

@@ -1,0 +1,77 @@
+//! Progress that was handed in and is not written yet: whoever reads a message must see it.
+//!
+//! Limits: one entry a message; records on their way to the committer have a limit of their own.
+
+use crate::ground::lock::Lock;
+use crate::mail::model::{MessageId, Progress};
+use std::collections::HashMap;
+
+/// The progress of messages on its way to the disk.
+#[derive(Default)]
+pub struct Recent(Lock<Entries>);
+
+#[derive(Default)]
+struct Entries {
+    /// The last generation that was given out. Never one twice: after a failed sync a record is written again, and what is said
+    /// of it then must not be taken for a word about newer progress.
+    generation: u64,
+    by_message: HashMap<MessageId, Entry>,
+}
+
+struct Entry {
+    generation: u64,
+    progress: Vec<Progress>,
+}
+
+impl Recent {
+    /// Notes progress that is on its way to the disk; its generation.
+    pub fn note(&self, id: MessageId, progress: Vec<Progress>) -> u64 {
+        let mut entries = self.0.lock();
+        entries.generation += 1;
+        let generation = entries.generation;
+        entries.by_message.insert(id, Entry { generation, progress });
+        generation
+    }
+
+    /// The progress of a message, if some is not written yet.
+    pub fn of(&self, id: MessageId) -> Option<Vec<Progress>> {
+        self.0.lock().by_message.get(&id).map(|entry| entry.progress.clone())
+    }
+
+    /// The progress of this generation stands on the disk, or is of no use any more.
+    pub fn written(&self, id: MessageId, generation: u64) {
+        let mut entries = self.0.lock();
+        if entries.by_message.get(&id).is_some_and(|entry| entry.generation == generation) {
+            entries.by_message.remove(&id);
+        }
+    }
+
+    /// The message has left the index.
+    pub fn forget(&self, id: MessageId) {
+        self.0.lock().by_message.remove(&id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::model::Target;
+
+    #[test]
+    fn a_record_that_is_written_twice_hides_no_newer_progress() {
+        let (recent, id) = (Recent::default(), MessageId(7));
+        let progress = |attempts| vec![Progress { attempts, ..Progress::new(Target::Recipient(0)) }];
+        let first = recent.note(id, progress(1));
+        recent.written(id, first);
+        assert_eq!(recent.of(id), None);
+        let second = recent.note(id, progress(2));
+        // The sync after the first write failed: it is written again.
+        recent.written(id, first);
+        assert_eq!(recent.of(id), Some(progress(2)));
+        recent.note(id, progress(3));
+        recent.written(id, second);
+        assert_eq!(recent.of(id), Some(progress(3)));
+        recent.forget(id);
+        assert_eq!(recent.of(id), None);
+    }
+}
