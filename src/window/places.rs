@@ -1,9 +1,16 @@
 //! Room at `ui_port`: connections and requests, shared so that no stranger takes all of it.
 //!
-//! A connection that has no request under way gives way when another one needs its place: first those that have asked for
-//! nothing yet, of the address that holds most of them, the oldest first. So half-open requests cost others nothing. Where none
-//! is left, one gives way whose client does not read its answer: after [`UNREAD_PATIENCE`], or at once when those are more than half
-//! of all. A request is under way until the server has the last piece of its answer: a client that does not read a short one holds
+//! A connection that has no request under way gives way when another one needs its place: first
+//! those that have asked for nothing yet, of the address that holds most of them, the oldest first.
+//! So half-open requests cost others nothing. Where none is left, one gives way whose client does not
+//! read its answer: after [`UNREAD_PATIENCE`]. When those are more than half of all, they are the
+//! first to go, and at once. For its first [`MOMENT`] a connection gives way to no stranger that
+//! has as many as its address: a request takes a moment to come, and a crowd of addresses that come
+//! again and again would close all others before it is there. Where a table is full of such ones, a
+//! stranger is refused. Connections of our own (from this machine, or from clients that may relay)
+//! never give way to strangers, take the places of strangers first, have
+//! [`OWN_CONNECTIONS_MAX`] places beside those, and only then give way to each other.
+//! A request is under way until the server has the last piece of its answer: a client that does not read a short one holds
 //! its connection and the memory of that answer, and no place among requests. Requests for health and metrics have room that no other request takes.
 //! Limits: [`CONNECTIONS_MAX`], three quarters of them for one address; [`REQUESTS_MAX`] requests under way, half of them for one
 //! client, and [`OWN_REQUESTS_MAX`] more for our own; [`MONITORS_MAX`] for metrics beside those, [`MONITORS_PER_CLIENT_MAX`] for a
@@ -47,6 +54,10 @@ pub const MONITORS_MAX: usize = 8;
 
 /// Of these for one client that is none of our own.
 pub const MONITORS_PER_CLIENT_MAX: usize = 3;
+
+/// How long a connection that has asked for nothing yet is waited for before it gives way to a stranger: its request, and the
+/// handshake of TLS before it, are on their way.
+pub const MOMENT: Duration = Duration::from_secs(1);
 
 /// How long a client may let its answers wait in all before its connection gives way to others, where no idle one is left.
 pub const UNREAD_PATIENCE: Duration = Duration::from_secs(5);
@@ -112,6 +123,8 @@ struct UnderWay(HashMap<(bool, IpAddr), usize>);
 
 struct Connection {
     address: IpAddr,
+    /// Of this machine, or of a client that may relay.
+    own: bool,
     /// Whether a request is under way; there is one at a time.
     busy: bool,
     /// Whether it has ever asked for something.
@@ -169,21 +182,16 @@ impl Places {
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr, own: bool) -> Option<Arc<Place>> {
         let address = network(address);
         let mut open = self.lock();
-        let from_here = open.connections.values().filter(|connection| connection.address == address).count();
-        let full = open.connections.len() >= CONNECTIONS_MAX;
-        if from_here >= CONNECTIONS_PER_ADDRESS_MAX || full {
-            let only = (from_here >= CONNECTIONS_PER_ADDRESS_MAX).then_some(address);
-            let beside = own && open.connections.len() < CONNECTIONS_MAX + OWN_CONNECTIONS_MAX;
-            if !open.make_room(only, Instant::now()) && !beside {
-                drop(open);
-                self.refused("connection");
-                return None;
-            }
+        if !open.has_room(address, own, Instant::now()) {
+            drop(open);
+            self.refused("connection");
+            return None;
         }
         let (number, give_way) = (open.next, Arc::new(Notify::new()));
         open.next += 1;
         let connection = Connection {
             address,
+            own,
             busy: false,
             asked: false,
             since: Instant::now(),
@@ -220,40 +228,78 @@ impl Places {
 }
 
 impl Open {
-    /// Lets the connection go that needs its place least; of one address where it is given. `false`: all are busy.
-    fn make_room(&mut self, only: Option<IpAddr>, now: Instant) -> bool {
-        let least = self.idle(only).or_else(|| self.unread(only, now));
+    /// Whether there is room for one more connection of an address; lets another one go where that makes it.
+    fn has_room(&mut self, address: IpAddr, own: bool, now: Instant) -> bool {
+        let here = self.connections.values().filter(|connection| connection.address == address).count();
+        if here >= CONNECTIONS_PER_ADDRESS_MAX {
+            let of_it = |connection: &Connection| connection.address == address;
+            let least = self.idle(of_it).or_else(|| self.unread(of_it, self.patience(of_it), now));
+            return self.give_way(least);
+        }
+        if self.connections.len() < CONNECTIONS_MAX {
+            return true;
+        }
+        let (strangers, ours) = (|connection: &Connection| !connection.own, |connection: &Connection| connection.own);
+        if !own {
+            return self.give_way(self.least(strangers, here, now));
+        }
+        let stranger = self.least(strangers, here, now).or_else(|| self.idle(strangers));
+        if self.give_way(stranger.or_else(|| self.unread(strangers, Duration::ZERO, now))) {
+            return true;
+        }
+        self.connections.len() < CONNECTIONS_MAX + OWN_CONNECTIONS_MAX || {
+            let least = self.least(ours, here, now).or_else(|| self.idle(ours));
+            self.give_way(least)
+        }
+    }
+
+    /// Lets a connection go. `false`: there was none to go.
+    fn give_way(&mut self, least: Option<u64>) -> bool {
         let Some(gone) = least.and_then(|number| self.connections.remove(&number)) else { return false };
         gone.give_way.notify_one();
         true
     }
 
-    /// Of those that do nothing.
-    fn idle(&self, only: Option<IpAddr>) -> Option<u64> {
-        let is_idle = |connection: &Connection| !connection.busy && connection.unread.is_none();
-        let crowds = self.crowds(is_idle);
+    /// Of such connections that which needs its place least, where one comes whose address has `here` already. `None`: all are
+    /// busy, or have their moment left.
+    fn least(&self, of: impl Fn(&Connection) -> bool + Copy, here: usize, now: Instant) -> Option<u64> {
+        let patience = self.patience(of);
+        let crowd_unread = if patience.is_zero() { self.unread(of, patience, now) } else { None };
+        let silent = self.crowds(|connection| of(connection) && connection.is_idle());
+        let ripe = |connection: &Connection| {
+            let crowd = silent.get(&connection.address).copied().unwrap_or_default();
+            of(connection) && (!connection.has_a_moment(now) || (crowd > 1 && crowd > here))
+        };
+        crowd_unread.or_else(|| self.idle(ripe)).or_else(|| self.unread(of, patience, now))
+    }
+
+    /// How long such connections may let their answers wait before others need their places.
+    fn patience(&self, of: impl Fn(&Connection) -> bool) -> Duration {
+        let unread = self.connections.values().filter(|connection| of(connection) && connection.unread.is_some()).count();
+        // So many at a time are no slow readers but a crowd that fills the table, and would do so again within the time.
+        if unread > CONNECTIONS_MAX / 2 { Duration::ZERO } else { UNREAD_PATIENCE }
+    }
+
+    /// Of such connections that do nothing.
+    fn idle(&self, of: impl Fn(&Connection) -> bool) -> Option<u64> {
+        let is_one = |connection: &Connection| of(connection) && connection.is_idle();
+        let crowds = self.crowds(is_one);
         let order = |connection: &Connection| {
             let crowd = crowds.get(&connection.address).copied().unwrap_or_default();
             (connection.asked, std::cmp::Reverse(crowd), connection.since)
         };
-        let idle = self.of(only).filter(|(_, connection)| is_idle(connection));
+        let idle = self.connections.iter().filter(|(_, connection)| is_one(connection));
         idle.min_by_key(|(_, connection)| order(connection)).map(|(number, _)| *number)
     }
 
-    /// Of those whose clients do not read, whether or not more of the answer comes.
-    fn unread(&self, only: Option<IpAddr>, now: Instant) -> Option<u64> {
-        let crowds = self.crowds(|connection| connection.unread.is_some());
-        // So many at a time are no slow readers but a crowd that fills the table, and would do so again within the time.
-        let patience = if crowds.values().sum::<usize>() > CONNECTIONS_MAX / 2 { Duration::ZERO } else { UNREAD_PATIENCE };
-        let unread = self.of(only).filter_map(|(number, connection)| {
+    /// Of such connections whose clients do not read, whether or not more of the answer comes.
+    fn unread(&self, of: impl Fn(&Connection) -> bool, patience: Duration, now: Instant) -> Option<u64> {
+        let crowds = self.crowds(|connection| of(connection) && connection.unread.is_some());
+        let unread = self.connections.iter().filter(|(_, connection)| of(connection)).filter_map(|(number, connection)| {
             let waited = connection.waited(now).filter(|waited| *waited >= patience)?;
             Some((crowds.get(&connection.address).copied().unwrap_or_default(), waited, *number))
         });
         unread.max().map(|(.., number)| number)
-    }
-
-    fn of(&self, only: Option<IpAddr>) -> impl Iterator<Item = (&u64, &Connection)> {
-        self.connections.iter().filter(move |(_, connection)| only.is_none_or(|address| address == connection.address))
     }
 
     /// How many such connections each address has.
@@ -267,6 +313,16 @@ impl Open {
 }
 
 impl Connection {
+    /// Whether nothing is under way, and no answer waits.
+    fn is_idle(&self) -> bool {
+        !self.busy && self.unread.is_none()
+    }
+
+    /// Whether it has just come, and its first request may be on its way.
+    fn has_a_moment(&self, now: Instant) -> bool {
+        !self.asked && now.saturating_duration_since(self.since) < MOMENT
+    }
+
     /// How long its client has let answers wait, in all; `None`: nothing waits now.
     fn waited(&self, now: Instant) -> Option<Duration> {
         self.unread.map(|(_, since)| self.waited + now.saturating_duration_since(since))

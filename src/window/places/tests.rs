@@ -115,7 +115,8 @@ fn a_slow_reader_gives_way_after_the_idle_ones_and_after_its_crowd() {
     let gone = |ago| {
         let mut open = places.lock();
         let before: Vec<u64> = open.connections.keys().copied().collect();
-        let made = open.make_room(None, Instant::now() + ago);
+        let least = open.least(|connection| !connection.own, 0, Instant::now() + ago);
+        let made = open.give_way(least);
         let left = |number: &u64| !open.connections.contains_key(number);
         before.into_iter().find(left).filter(|_| made)
     };
@@ -157,4 +158,76 @@ fn a_client_that_nobody_knows_is_held_to_a_pace() {
     let taken = (0..3000).filter(|_| places.pace(address(1)).is_ok()).count();
     assert!((1000..1500).contains(&taken), "{taken}");
     assert!(places.pace(address(2)).is_ok());
+}
+
+/// All that are connected came a while ago.
+fn after_a_moment(places: &Arc<Places>) {
+    places.lock().connections.values_mut().for_each(|connection| connection.since -= MOMENT);
+}
+
+fn is_here(place: &Arc<Place>) -> bool {
+    place.places.lock().connections.contains_key(&place.number)
+}
+
+#[test]
+fn a_crowd_of_addresses_never_closes_a_connection_of_our_own() {
+    let places = places();
+    let ours: Vec<_> = (0..3).map(|_| places.enter(address(1), true).unwrap()).collect();
+    let mut crowd = Vec::new();
+    for round in 0..10 {
+        crowd.extend((0..140).filter_map(|number| places.enter(address(100 + number + 140 * round), false)));
+        after_a_moment(&places);
+        assert!(ours.iter().all(is_here), "round {round}");
+        assert_eq!(places.lock().connections.len(), CONNECTIONS_MAX);
+    }
+    assert!(ours.iter().all(|place| place.begin(Kind::Other, client(1)).is_some()));
+}
+
+#[test]
+fn our_own_take_the_places_of_strangers_before_those_of_each_other() {
+    let places = places();
+    let crowd: Vec<_> = (0..CONNECTIONS_MAX).map(|number| places.enter(address(100 + number), false).unwrap()).collect();
+    let ours: Vec<_> = (0..90).map(|number| places.enter(address(number % 2), true).unwrap()).collect();
+    assert!(ours.iter().all(is_here));
+    assert_eq!(crowd.iter().filter(|place| is_here(place)).count(), CONNECTIONS_MAX - 90);
+    assert!(places.enter(address(99), false).is_none(), "the rest has just come");
+    assert!(ours.iter().all(is_here));
+}
+
+#[test]
+fn the_reserve_is_there_when_all_strangers_are_busy() {
+    let places = places();
+    let crowd: Vec<_> = (0..CONNECTIONS_MAX).map(|number| places.enter(address(100 + number), false).unwrap()).collect();
+    let busy: Vec<_> = crowd.iter().filter_map(|place| place.begin(Kind::Health, client(100))).collect();
+    assert!(busy.len() == CONNECTIONS_MAX && places.enter(address(99), false).is_none());
+    let ours: Vec<_> = (0..OWN_CONNECTIONS_MAX).map(|_| places.enter(address(1), true).unwrap()).collect();
+    assert!(ours.iter().all(is_here));
+    let more = places.enter(address(2), true).unwrap();
+    assert!(is_here(&more) && !is_here(&ours[0]), "they give way to each other in the end");
+}
+
+#[test]
+fn who_has_just_come_has_a_moment_before_it_gives_way_to_strangers() {
+    let places = places();
+    let several: Vec<_> = (0..2).map(|_| places.enter(address(1), false).unwrap()).collect();
+    let crowd: Vec<_> = (2..CONNECTIONS_MAX).map(|number| places.enter(address(100 + number), false).unwrap()).collect();
+    let next = places.enter(address(2), false).expect("an address that has two connections gives one away");
+    assert!(!is_here(&several[0]) && is_here(&several[1]));
+    assert!(places.enter(address(3), false).is_none(), "all others have one, and it has just come");
+    assert!(crowd.iter().all(is_here) && is_here(&next));
+    after_a_moment(&places);
+    let late = places.enter(address(3), false).expect("their moment is over");
+    assert_eq!(crowd.iter().filter(|place| !is_here(place)).count() + usize::from(!is_here(&several[1])), 1);
+    assert!(is_here(&late));
+}
+
+#[test]
+fn a_crowd_of_addresses_that_do_not_read_gives_way_before_who_has_just_come() {
+    let places = places();
+    let ours = places.enter(address(1), true).unwrap();
+    let strangers: Vec<_> = (0..3).map(|_| places.enter(address(2), false).unwrap()).collect();
+    let crowd: Vec<_> = (0..200).map(|number| unread(&places, 100 + number, Kind::Monitor)).collect();
+    assert!(is_here(&ours) && strangers.iter().all(is_here));
+    assert!(strangers.iter().all(|place| place.begin(Kind::Health, client(2)).is_some()));
+    drop(crowd);
 }
