@@ -1,7 +1,7 @@
 //! Addresses as the journal keeps them: whole, with the local part shortened, or with it replaced by a keyed hash.
 //!
 //! Replies and transcripts quote addresses as it pleases the other host: in capitals, the sender's, a stranger's. So all that
-//! looks like an address is masked there.
+//! looks like an address is masked there. The text of a bounce that reached nobody is left out.
 
 use super::Line;
 use crate::ground::disk::Disk;
@@ -51,7 +51,9 @@ impl Mask {
         match line {
             Line::Attempt(attempt) => {
                 attempt.outcomes.iter_mut().for_each(|ending| self.apply_to(&mut ending.to, &mut ending.reply));
-                attempt.transcript = self.told(&attempt.transcript);
+                // The text of a bounce names people in more ways than by address.
+                let dialogue: String = attempt.dialogue().flat_map(|line| [line, "\n"]).collect();
+                attempt.transcript = self.told(&dialogue);
             }
             Line::Finished(finished) => {
                 finished.recipients.iter_mut().for_each(|ending| self.apply_to(&mut ending.to, &mut ending.reply));
@@ -200,7 +202,10 @@ mod tests {
                 status: "bounced".into(),
                 reply: "550 5.1.1 <Jane.Doe@b.example> unknown".into(),
             }],
-            transcript: "> MAIL FROM:<shop@a.example> SIZE=5\n< 250 ok\n> RCPT TO:<Jane.Doe@b.example>\n".into(),
+            transcript: format!(
+                "> MAIL FROM:<shop@a.example> SIZE=5\n< 250 ok\n> RCPT TO:<Jane.Doe@b.example>\n{}\nDear Jane,\n",
+                Attempt::TEXT_MARK
+            ),
         };
         let mut seen = Vec::new();
         for masking in [Masking::Smart, Masking::Hash, Masking::Hash] {

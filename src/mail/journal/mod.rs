@@ -8,7 +8,8 @@
 //! Limits: [`WAITING_MAX`] entries wait for the thread, further ones are dropped and counted, so that mail never waits for its
 //! history; [`Config::size`] octets on the volume, [`Config::time`] of age, both by whole files; nothing is written while less
 //! than five percent of the volume are free.
-//! Security: no contents; addresses as `mask` leaves them.
+//! Security: no contents, but the text of bounces of our own that reached nobody, which `mask` drops where it masks; addresses as
+//! it leaves them.
 
 mod book;
 mod mask;

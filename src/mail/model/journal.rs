@@ -21,8 +21,19 @@ pub struct Attempt {
     pub took_ms: u64,
     /// What became of each recipient.
     pub outcomes: Vec<Ending>,
-    /// Commands and replies, a line each; empty where all went well.
+    /// Commands and replies, a line each; empty where all went well. Behind [`Attempt::TEXT_MARK`] what a bounce says.
     pub transcript: String,
+}
+
+impl Attempt {
+    /// The line of the transcript behind which the text of a bounce stands that reached nobody, up to the end: it is for
+    /// those who may read what mails say.
+    pub const TEXT_MARK: &str = "* the text that reached nobody:";
+
+    /// The lines of the transcript, without that text and its mark.
+    pub fn dialogue(&self) -> impl Iterator<Item = &str> {
+        self.transcript.lines().take_while(|line| *line != Self::TEXT_MARK)
+    }
 }
 
 /// Where a recipient stands after a try, or at the end.

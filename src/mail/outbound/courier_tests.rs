@@ -11,7 +11,8 @@ use crate::mail::deliver::{self, Client, Timeouts};
 use crate::mail::desk::Office;
 use crate::mail::journal::{self, Journal, Masking};
 use crate::mail::model::{
-    Address, Asker, BodyType, Desk, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target,
+    Address, Asker, Attempt, BodyType, Desk, Envelope, Kind, Message, MessageId, Origin, Outcome, Progress, Reply, Status,
+    Target,
 };
 use crate::mail::route::{self, Router};
 use crate::mail::schedule;
@@ -316,4 +317,18 @@ async fn mail_that_could_not_be_read_is_planned_on_a_busy_relay() {
         }
     };
     tokio::time::timeout(PATIENCE, busy).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_history_keeps_the_text_of_our_own_bounces_alone() {
+    let relay = relay(9);
+    let mail = relay.store("there.example", 1, clock::now()).await;
+    let refused = Outcome { reply: Reply::new(550, (5, 1, 1), "no such user"), remote: true };
+    let outcomes = [(Target::Recipient(0), refused)];
+    let counted = || relay.outbound.counters.undeliverable_bounces_total.get();
+    assert_eq!(relay.outbound.note_undeliverable(&mail, &outcomes).await, "", "it is a client's, whoever sent it");
+    assert_eq!(counted(), 1);
+    let bounce = Message { kind: Kind::Notification, ..mail };
+    let kept = relay.outbound.note_undeliverable(&bounce, &outcomes).await;
+    assert!(kept.starts_with(Attempt::TEXT_MARK) && kept.contains("\nContent-Type: text/plain\n"), "{kept}");
 }

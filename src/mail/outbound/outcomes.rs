@@ -4,7 +4,7 @@ use super::Outbound;
 use super::history::Tried;
 use crate::ground::clock;
 use crate::mail::bounce;
-use crate::mail::model::{Class, Draft, Kind, Message, Outcome, Progress, Reply, Report, Status, Target};
+use crate::mail::model::{Attempt, Class, Draft, Kind, Message, Outcome, Progress, Reply, Report, Status, Target};
 use crate::mail::schedule::{DestinationId, Job};
 use crate::mail::spool::{Entry, Spool, SpoolError, Writer};
 use crate::mail::telling;
@@ -147,8 +147,9 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Counts and logs what reached nobody, and gives the beginning of its text, for the history.
-    async fn note_undeliverable(&self, message: &Message, outcomes: &[(Target, Outcome)]) -> String {
+    /// Counts and logs what reached nobody. Gives the beginning of its text, for the history, where it is a notification of our
+    /// own: what a client sends with the null sender is its mail, and not for the history.
+    pub(super) async fn note_undeliverable(&self, message: &Message, outcomes: &[(Target, Outcome)]) -> String {
         let failed = |(target, outcome): &&(Target, Outcome)| *target != Target::Copy && outcome.class() == Class::Permanent;
         let mut failures = outcomes.iter().filter(failed).peekable();
         if !bounce::is_bounce(message) || failures.peek().is_none() {
@@ -158,10 +159,13 @@ impl<S: Spool> Outbound<S> {
             self.counters.undeliverable_bounces_total.inc();
             tracing::warn!(target: "mta", queue_id = %message.id, reply = outcome.words(), "a bounce reached nobody");
         }
+        if message.kind != Kind::Notification {
+            return String::new();
+        }
         let body = message.body.clone();
         let head = tokio::task::spawn_blocking(move || body.head(UNDELIVERABLE_KEPT)).await;
         let head = head.ok().and_then(Result::ok).unwrap_or_default();
-        format!("* the text that reached nobody:\n{}\n", String::from_utf8_lossy(&head).replace('\r', ""))
+        format!("{}\n{}\n", Attempt::TEXT_MARK, String::from_utf8_lossy(&head).replace('\r', ""))
     }
 
     async fn tell_of_delay(&self, message: &Message, outcomes: &[(Target, Outcome)], now: u32) -> bool {

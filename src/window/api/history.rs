@@ -6,6 +6,7 @@ use super::{Answer, ask, error, since};
 use crate::ground::clock;
 use crate::mail::model::{Attempt, Ending, Finished, MessageId, Wanted};
 use crate::window::answer;
+use crate::window::rights::Need;
 use crate::window::routes::Visit;
 use crate::window::server::Window;
 use hyper::StatusCode;
@@ -132,17 +133,22 @@ impl HistoryQuery {
 }
 
 /// `GET /api/v1/queue/ID/attempts`
-pub(super) async fn attempts(window: &Window, id: MessageId) -> Answer {
-    match attempts_view(window, id).await {
+pub(super) async fn attempts(window: &Window, visit: &Visit<'_>, id: MessageId) -> Answer {
+    match attempts_view(window, visit, id).await {
         Ok(view) => answer::json(StatusCode::OK, &view),
         Err(answer) => answer,
     }
 }
 
-/// The tries, for programs and for the page.
-pub(in crate::window) async fn attempts_view(window: &Window, id: MessageId) -> Result<AttemptsView, Answer> {
+/// The tries, for programs and for the page. What a bounce says that reached nobody is for those who may read what mails say.
+pub(in crate::window) async fn attempts_view(
+    window: &Window,
+    visit: &Visit<'_>,
+    id: MessageId,
+) -> Result<AttemptsView, Answer> {
+    let reads = visit.right(window, Need::Read).is_ok();
     let attempts = ask(window.views.history.attempts(id)).await?;
-    Ok(AttemptsView { attempts: attempts.into_iter().map(attempt).collect() })
+    Ok(AttemptsView { attempts: attempts.into_iter().map(|one| attempt(one, reads)).collect() })
 }
 
 /// `GET /api/v1/history?search=…&after=…`
@@ -185,15 +191,19 @@ pub(in crate::window) async fn history_view(window: &Window, asked: HistoryQuery
     Ok(HistoryView { kept: history.is_kept(), entries, next: page.next })
 }
 
-fn attempt(attempt: Attempt) -> AttemptView {
+fn attempt(attempt: Attempt, reads: bool) -> AttemptView {
+    let lines = |attempt: &Attempt| match reads {
+        true => attempt.transcript.lines().map(str::to_owned).collect(),
+        false => attempt.dialogue().map(str::to_owned).collect(),
+    };
     AttemptView {
+        transcript: lines(&attempt),
         time: clock::rfc3339(attempt.at),
         destination: attempt.destination,
         relay: attempt.relay,
         tls: attempt.tls,
         duration_seconds: attempt.took_ms as f64 / 1000.0,
         outcomes: attempt.outcomes,
-        transcript: attempt.transcript.lines().map(str::to_owned).collect(),
     }
 }
 
@@ -215,6 +225,22 @@ fn finished(finished: Finished) -> FinishedView {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_bounce_says_is_shown_to_those_who_may_read_it() {
+        let kept = Attempt {
+            id: "0".into(),
+            at: 1,
+            destination: String::new(),
+            relay: String::new(),
+            tls: String::new(),
+            took_ms: 1,
+            outcomes: Vec::new(),
+            transcript: format!("> RCPT TO:<a@b.example>\n< 550 no\n{}\nSubject: secret\n", Attempt::TEXT_MARK),
+        };
+        assert_eq!(attempt(kept.clone(), false).transcript, ["> RCPT TO:<a@b.example>", "< 550 no"]);
+        assert_eq!(attempt(kept, true).transcript.last().map(String::as_str), Some("Subject: secret"));
+    }
 
     #[test]
     fn what_is_asked_of_the_history_is_understood_or_refused() {

@@ -186,7 +186,7 @@ impl<'a> Route<'a> {
                 Err(()) => no_id(id),
             },
             Self::Attempts(id) => match id.parse::<MessageId>() {
-                Ok(id) => history::attempts(window, id).await,
+                Ok(id) => history::attempts(window, visit, id).await,
                 Err(()) => no_id(id),
             },
             Self::History => history::history(window, visit).await,

@@ -1,13 +1,13 @@
 //! The pages of the history: what became of mail after it left the queue.
 
-use super::message::{Try, tries};
+use super::message::{Try, sender, tries};
 use super::text::{Text, encoded, text};
 use super::{Frame, Refused};
 use crate::mail::model::{MessageId, Wanted};
 use crate::window::api::{self, FinishedView, HistoryQuery};
 use crate::window::routes::Visit;
 use crate::window::server::Window;
-use crate::window::words::{harmless, size, span};
+use crate::window::words::{size, span};
 use askama::Template;
 
 /// Messages of a page.
@@ -81,10 +81,10 @@ pub(super) async fn one(window: &Window, visit: &Visit<'_>, id: MessageId) -> Re
     let Some(entry) = api::finished_view(window, id).await.map_err(refused)? else {
         return Err(Refused::Missing("the history knows no end of such a message; it may still be in the queue"));
     };
-    let tries = tries(window, id).await;
+    let tries = tries(window, visit, id).await;
     let page = One {
         frame: Frame::of(window, visit, "history"),
-        sender: if entry.sender.is_empty() { "<> (a notification)".to_owned() } else { harmless(&entry.sender) },
+        sender: sender(&entry.sender, entry.client.is_empty()),
         took: span(entry.took_seconds),
         size: size(entry.size_bytes),
         recipients: entry

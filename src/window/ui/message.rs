@@ -95,7 +95,7 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>, id: MessageId) -> R
     let page = Page {
         frame: Frame::of(window, visit, "queue").with_notice(notice),
         subject: harmless(message.subject.as_deref().unwrap_or_default()),
-        sender: if message.sender.is_empty() { "<> (a notification)".to_owned() } else { harmless(&message.sender) },
+        sender: sender(&message.sender, message.client.is_none()),
         arrived: message.arrived.clone(),
         age: span(message.age_seconds),
         size: size(message.size_bytes),
@@ -112,15 +112,24 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>, id: MessageId) -> R
             .collect(),
         more: message.recipients.len().saturating_sub(RECIPIENTS),
         content,
-        tries: tries(window, id).await,
+        tries: tries(window, visit, id).await,
         message,
     };
     page.render().map_err(Refused::Render)
 }
 
+/// The sender. Without one it is a notification where it was made here, and any mail where a client sent it.
+pub(super) fn sender(path: &str, made_here: bool) -> String {
+    match (path, made_here) {
+        ("", true) => "<> (a notification)".to_owned(),
+        ("", false) => "<>".to_owned(),
+        _ => harmless(path),
+    }
+}
+
 /// The last tries of a message; none where the history does not tell.
-pub(super) async fn tries(window: &Window, id: MessageId) -> Vec<Try> {
-    let Ok(found) = api::attempts_view(window, id).await else { return Vec::new() };
+pub(super) async fn tries(window: &Window, visit: &Visit<'_>, id: MessageId) -> Vec<Try> {
+    let Ok(found) = api::attempts_view(window, visit, id).await else { return Vec::new() };
     let surplus = found.attempts.len().saturating_sub(TRIES);
     found.attempts.iter().skip(surplus).map(one_try).collect()
 }
