@@ -118,7 +118,10 @@ async fn what_became_of_a_mail_is_found_after_it_has_left() {
         tls: "TLSv1.3 with TLS13_AES_256_GCM_SHA384".into(),
         took_ms: 12,
         outcomes: vec![ending("deferred", HOSTILE)],
-        transcript: format!("> MAIL FROM:<a@shop.example>\n< 250 ok\n> RCPT TO:<c@b.example>\n< {HOSTILE}\n"),
+        transcript: format!(
+            "> MAIL FROM:<a@shop.example>\n< 250 ok\n> RCPT TO:<c@b.example>\n< {HOSTILE}\n{}\nSubject: secret\n",
+            Attempt::TEXT_MARK
+        ),
     });
     window.journal.finished(Finished {
         id: id.clone(),
@@ -136,8 +139,25 @@ async fn what_became_of_a_mail_is_found_after_it_has_left() {
     let attempts = window.curl(&[], &format!("/api/v1/queue/{id}/attempts")).await.json();
     assert_eq!(attempts["attempts"].as_array().unwrap().len(), 2);
     assert_eq!(attempts["attempts"][0]["transcript"][1], "< 250 ok");
+    // What a bounce says is not for everybody, wherever it is looked for.
+    for path in [format!("/api/v1/queue/{id}/attempts"), format!("/history/{id}")] {
+        assert!(!window.curl(&[], &path).await.body.contains("secret"), "{path}");
+    }
+    assert!(window.curl_control(&[], &format!("/history/{id}")).await.body.contains("secret"));
     let page = window.curl(&[], &format!("/history/{id}")).await.body;
     assert!(page.contains("TLS13_AES_256_GCM_SHA384") && page.contains("&#60;script&#62;") && !page.contains("<script>alert"));
+    // A browser that asks the queue for it is led there; a program hears that it is not in the queue.
+    let led = window.curl(&["--header", "Accept: text/html"], &format!("/queue/{id}")).await;
+    assert!(
+        led.status == 303 && led.head.contains(&format!("location: ../history/{}", id.to_lowercase())),
+        "{} {}",
+        led.head,
+        led.body
+    );
+    let unknown = window.curl(&["--header", "Accept: text/html"], "/queue/0000000000001").await;
+    assert!(unknown.status == 404 && unknown.body.starts_with("404 no such message"), "{}", unknown.body);
+    let program = window.curl(&[], &format!("/api/v1/queue/{id}")).await;
+    assert_eq!((program.status, program.json()["error"].is_string()), (404, true));
     let (code, text, _) = queue(&window.socket, &format!("show {id}")).await;
     assert!(code == 0 && text.contains("has left the queue") && text.contains("> RCPT TO:<c@b.example>"), "{text}");
     let (_, text, _) = queue(&window.socket, "history --recipient c@b").await;

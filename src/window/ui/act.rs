@@ -193,7 +193,7 @@ fn way_back(text: &str) -> String {
 }
 
 /// 303: the browser asks for the page anew, and a reload repeats nothing (RFC 9110 §15.4.4).
-fn see_other(path: &str) -> Answer {
+pub(super) fn see_other(path: &str) -> Answer {
     let mut answer: Response<_> = answer::plain(StatusCode::SEE_OTHER, format!("see {path}\n"));
     if let Ok(path) = HeaderValue::from_str(path) {
         answer.headers_mut().insert(header::LOCATION, path);

@@ -3,9 +3,11 @@
 //! Limits: [`RECIPIENTS`] recipients are shown; of the content what [`api::text_view`] gives.
 //! Security: the text of the mail is shown as text, nothing of it is ever markup, and nothing is loaded.
 
+use super::act::see_other;
 use super::text::{Text, text};
 use super::{Frame, Refused};
 use crate::mail::model::MessageId;
+use crate::window::answer::Answer;
 use crate::window::api::{self, MessageView, RecipientView, TextView};
 use crate::window::next::NextTry;
 use crate::window::rights::Need;
@@ -13,6 +15,7 @@ use crate::window::routes::Visit;
 use crate::window::server::Window;
 use crate::window::words::{count, fine_span, harmless, size, span};
 use askama::Template;
+use hyper::StatusCode;
 
 /// The most recipients on the page; `/api/v1/queue/ID` has all.
 const RECIPIENTS: usize = 200;
@@ -116,6 +119,15 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>, id: MessageId) -> R
         message,
     };
     page.render().map_err(Refused::Render)
+}
+
+/// Where a message is not in the queue: to the page of the history, if that knows how it ended. Who follows a link of the queue
+/// finds mail that has left a moment before.
+pub(super) async fn left(window: &Window, visit: &Visit<'_>, id: MessageId) -> Answer {
+    match api::finished_view(window, id).await {
+        Ok(Some(_)) => see_other(&format!("{}history/{id}", visit.root())),
+        _ => visit.error(StatusCode::NOT_FOUND, "no such message is in the queue, and the history knows no end of one"),
+    }
 }
 
 /// The sender. Without one it is a notification where it was made here, and any mail where a client sent it.

@@ -106,7 +106,12 @@ impl<'a> Route<'a> {
                 Err(()) => return visit.error(StatusCode::NOT_FOUND, "this is no queue id"),
             },
             Self::Message(id) => match id.parse() {
-                Ok(id) => message::page(window, visit, id).await,
+                Ok(id) => match message::page(window, visit, id).await {
+                    Err(Refused::Answer(answer)) if answer.status() == StatusCode::NOT_FOUND => {
+                        return message::left(window, visit, id).await;
+                    }
+                    page => page,
+                },
                 Err(()) => return visit.error(StatusCode::NOT_FOUND, "this is no queue id"),
             },
         };
