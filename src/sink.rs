@@ -182,7 +182,7 @@ async fn serve(args: SinkArgs) -> io::Result<()> {
         &sink.rules.hostname,
         Arc::new(counters),
         stop,
-        |_| accept::Source::Trusted,
+        |_: IpAddr| accept::Source::Trusted,
         session,
     );
     tokio::pin!(serving);

@@ -4,12 +4,13 @@
 //! Limits: [`Limits`](super::accept::Limits) on sessions; those within a session stand there.
 //! Source: RFC 5321 §4.5.3 (limits).
 
-use super::accept::{self, Listener, Peer, Source, Stop, Summary};
+use super::accept::{self, Full, Listener, Peer, Porter, Source, Stop, Summary};
 use super::admit::{Policy, Standing};
 use super::intake::Intake;
+use super::model::RefusedExample;
 use super::session::Session;
 use super::spool::Spool;
-use crate::ground::log;
+use crate::ground::{clock, log};
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::time::Duration;
@@ -28,14 +29,35 @@ pub async fn serve<S: Spool>(intake: Arc<Intake<S>>, listeners: Vec<Listener>, s
             Session::new(&intake, wire, peer, stop, guest).run().await;
         }
     };
-    let (counters, judging) = (Arc::clone(&intake.counters), Arc::clone(&intake));
-    let judge = move |client| source(&judging.policy, client);
-    let serving = accept::serve(listeners, &intake.limits, &intake.rules.hostname, counters, stop, judge, session);
+    let (counters, gate) = (Arc::clone(&intake.counters), Gate(Arc::clone(&intake)));
+    let serving = accept::serve(listeners, &intake.limits, &intake.rules.hostname, counters, stop, gate, session);
     tokio::select! {
         () = serving => {}
         () = sum_up(&intake) => {}
     }
     tell(intake.conduct.rest());
+}
+
+/// Knows clients by the policy, and puts those that find no place on the roll.
+struct Gate<S: Spool>(Arc<Intake<S>>);
+
+impl<S: Spool> Porter for Gate<S> {
+    fn judge(&self, client: IpAddr) -> Source {
+        source(&self.0.policy, client)
+    }
+
+    fn turned_away(&self, peer: Peer, full: Full, reply: &str) {
+        let example = RefusedExample {
+            at: clock::now(),
+            client: peer.address,
+            helo: String::new(),
+            command: "CONNECT",
+            from: String::new(),
+            to: String::new(),
+            reply: reply.to_owned(),
+        };
+        self.0.roll.turned_away(full.as_str(), example);
+    }
 }
 
 /// What a client's address is to us.

@@ -22,8 +22,12 @@ const TEXT_MAX: usize = 120;
 pub struct Roll {
     next: AtomicU64,
     here: Lock<BTreeMap<u64, Arc<Entry>>>,
-    refused: Lock<HashMap<&'static str, VecDeque<RefusedExample>>>,
+    refused: Lock<Examples>,
+    turned_away: Lock<Examples>,
 }
+
+/// The last examples of each reason, the newest first.
+type Examples = HashMap<&'static str, VecDeque<RefusedExample>>;
 
 struct Entry {
     client: IpAddr,
@@ -62,14 +66,13 @@ impl Roll {
     }
 
     /// A command was refused.
-    pub fn refused(&self, reason: Refusal, mut example: RefusedExample) {
-        for text in [&mut example.helo, &mut example.from, &mut example.to, &mut example.reply] {
-            cut(text);
-        }
-        let mut refused = self.refused.lock();
-        let examples = refused.entry(reason.as_str()).or_default();
-        examples.truncate(EXAMPLES - 1);
-        examples.push_front(example);
+    pub fn refused(&self, reason: Refusal, example: RefusedExample) {
+        remember(&mut self.refused.lock(), reason.as_str(), example);
+    }
+
+    /// A client found no place; the reason is the label of `mta_sessions_refused_total`.
+    pub fn turned_away(&self, reason: &'static str, example: RefusedExample) {
+        remember(&mut self.turned_away.lock(), reason, example);
     }
 }
 
@@ -122,7 +125,11 @@ impl Doorway for Roll {
     }
 
     fn refused(&self, reason: Refusal) -> Vec<RefusedExample> {
-        self.refused.lock().get(reason.as_str()).map(|examples| examples.iter().cloned().collect()).unwrap_or_default()
+        last(&self.refused.lock(), reason.as_str())
+    }
+
+    fn turned_away(&self, reason: &str) -> Vec<RefusedExample> {
+        last(&self.turned_away.lock(), reason)
     }
 }
 
@@ -142,6 +149,19 @@ impl Entry {
             octets: self.octets.load(Ordering::Relaxed),
         }
     }
+}
+
+fn remember(examples: &mut Examples, reason: &'static str, mut example: RefusedExample) {
+    for text in [&mut example.helo, &mut example.from, &mut example.to, &mut example.reply] {
+        cut(text);
+    }
+    let examples = examples.entry(reason).or_default();
+    examples.truncate(EXAMPLES - 1);
+    examples.push_front(example);
+}
+
+fn last(examples: &Examples, reason: &str) -> Vec<RefusedExample> {
+    examples.get(reason).map(|examples| examples.iter().cloned().collect()).unwrap_or_default()
 }
 
 fn cut(text: &mut String) {

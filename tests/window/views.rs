@@ -52,12 +52,26 @@ async fn who_is_here_and_who_was_refused_is_told() {
     };
     window.roll.refused(Refusal::Relay, example);
     window.counters.refused_total.with_label_values(&["relay"]).inc();
+    let turned_away = RefusedExample {
+        at: 1_700_000_000,
+        client: IpAddr::from([192, 0, 2, 8]),
+        helo: String::new(),
+        command: "CONNECT",
+        from: String::new(),
+        to: String::new(),
+        reply: "421 4.7.0 mta Too many sessions; try again later".to_owned(),
+    };
+    window.roll.turned_away("all", turned_away);
+    window.counters.sessions_refused_total.with_label_values(&["all"]).inc();
     let sessions = window.curl(&[], "/api/v1/sessions").await.json();
     assert_eq!((&sessions["total"], &sessions["sessions"][0]["state"]), (&1.into(), &"EHLO".into()));
     let refusals = window.curl(&[], "/api/v1/refusals").await.json();
     let relay = refusals["reasons"].as_array().unwrap().iter().find(|reason| reason["reason"] == "relay").unwrap().clone();
     assert_eq!((&relay["total"], &relay["last"][0]["client"]), (&1.into(), &"192.0.2.7".into()));
+    let full = refusals["reasons"].as_array().unwrap().iter().find(|reason| reason["reason"] == "sessions_all").unwrap();
+    assert_eq!((&full["total"], &full["last"][0]["client"]), (&1.into(), &"192.0.2.8".into()));
     let page = window.curl(&[], "/sessions").await.body;
+    assert!(page.contains("sessions all: 1") && page.contains("421 4.7.0 mta Too many sessions"), "{page}");
     assert!(page.contains("192.0.2.7 port 4711") && page.contains("&#60;script&#62;"), "{page}");
     assert!(!page.contains("<script>alert"));
     drop(guest);

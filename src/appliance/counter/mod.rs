@@ -135,6 +135,9 @@ pub struct Counters {
 pub const WINDOW_REFUSALS: [&str; 9] =
     ["host", "origin", "guess", "hash", "token_rate", "connection", "request", "search", "memory"];
 
+/// Which places were taken when a client of terminal `in` found none, as `mta_sessions_refused_total` counts it.
+pub const SESSION_REFUSALS: [&str; 5] = ["all", "strangers", "address", "memory", "early"];
+
 /// Close to each other where second and third tries fall: quantiles are read from these bounds.
 const LATENCY: &[f64] = &[
     0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 180.0, 300.0, 360.0, 450.0, 600.0, 900.0, 1200.0, 1800.0, 3600.0, 7200.0, 14_400.0,
@@ -180,7 +183,7 @@ impl Counters {
                 "mta_sessions_refused_total",
                 "Connections that found no place, by which places were taken",
                 "reason",
-                &["all", "strangers", "address", "memory"],
+                &SESSION_REFUSALS,
             )?,
             sessions_displaced_total: counter(
                 r,

@@ -52,6 +52,21 @@ impl Listener {
     }
 }
 
+/// Who knows the clients, and hears of those that found no place.
+pub trait Porter: Send + Sync + 'static {
+    /// What an address is to us.
+    fn judge(&self, client: IpAddr) -> Source;
+
+    /// A client found no place; `reply` is what it was told, or that it was not.
+    fn turned_away(&self, _peer: Peer, _full: Full, _reply: &str) {}
+}
+
+impl<F: Fn(IpAddr) -> Source + Send + Sync + 'static> Porter for F {
+    fn judge(&self, client: IpAddr) -> Source {
+        self(client)
+    }
+}
+
 /// Opens a listening socket. `[::]` takes IPv4 too, and becomes `0.0.0.0` on a machine without IPv6.
 ///
 /// # Errors
@@ -93,26 +108,25 @@ pub async fn draining(stop: &mut Stop) -> Instant {
 }
 
 /// Runs `session` for every connection until `stop`, then waits for those that are open, until the deadline at most.
-/// `hostname` signs the 421 for connections over the limits; `judge` says what an address is to us.
-pub async fn serve<F, S, J>(
+/// `hostname` signs the 421 for connections over the limits.
+pub async fn serve<F, S>(
     listeners: Vec<Listener>,
     limits: &Limits,
     hostname: &str,
     counters: Arc<Counters>,
     stop: Stop,
-    judge: J,
+    porter: impl Porter,
     session: F,
 ) where
     F: Fn(Wire, Peer) -> S + Clone + Send + 'static,
     S: Future<Output = ()> + Send + 'static,
-    J: Fn(IpAddr) -> Source + Send + Sync + 'static,
 {
     let door = Arc::new(Door {
         limits: limits.clone(),
         hostname: hostname.to_owned(),
         sessions: Sessions::new(limits),
         counters,
-        judge: Box::new(judge),
+        porter: Box::new(porter),
         trusted_turned_away: Rarely::new(),
         turned_away: Rarely::new(),
     });
@@ -131,7 +145,7 @@ struct Door {
     hostname: String,
     sessions: Arc<Sessions>,
     counters: Arc<Counters>,
-    judge: Box<dyn Fn(IpAddr) -> Source + Send + Sync>,
+    porter: Box<dyn Porter>,
     trusted_turned_away: Rarely,
     turned_away: Rarely,
 }
@@ -218,7 +232,7 @@ impl Drop for Guard {
 impl Door {
     fn admit(&self, stream: TcpStream, address: SocketAddr, inside_tls: bool) -> Option<(Wire, Peer, Guard)> {
         let canonical = address.ip().to_canonical();
-        let peer = Peer { address: canonical, port: address.port(), source: (self.judge)(canonical) };
+        let peer = Peer { address: canonical, port: address.port(), source: self.porter.judge(canonical) };
         let narrowed = if peer.is_stranger() { narrow(&stream) } else { Ok(()) };
         match narrowed.and_then(|()| self.sessions.enter(peer.address, peer.source)) {
             Ok((ticket, displaces)) => {
@@ -260,8 +274,14 @@ impl Door {
         let reason = told.words();
         self.counters.sessions_refused_total.with_label_values(&[full.as_str()]).inc();
         self.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
-        if !inside_tls && let Ok(mut stream) = stream.into_std() {
-            let _ = stream.write(format!("421 {} {} {reason}\r\n", told.code(), self.hostname).as_bytes());
+        let reply = format!("421 {} {} {reason}", told.code(), self.hostname);
+        if inside_tls {
+            self.porter.turned_away(peer, full, &format!("(closed without an answer, which takes TLS) {reply}"));
+        } else {
+            self.porter.turned_away(peer, full, &reply);
+            if let Ok(mut stream) = stream.into_std() {
+                let _ = stream.write(format!("{reply}\r\n").as_bytes());
+            }
         }
         // One of ours is told by itself: it must not be hidden by a flood of others.
         let rarely = if peer.is_stranger() { &self.turned_away } else { &self.trusted_turned_away };
@@ -284,6 +304,8 @@ impl Door {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::appliance::counter::SESSION_REFUSALS;
+    use crate::ground::lock::Lock;
     use tokio::io::AsyncReadExt;
 
     fn counters() -> Arc<Counters> {
@@ -314,8 +336,16 @@ mod tests {
         let seen = Arc::clone(&counters);
         let served = tokio::spawn(async move {
             let session = |_, _| async { panic!("a defect") };
-            serve(vec![Listener::plain(listener)], &Limits::default(), "mta", seen, stopped, |_| Source::Trusted, session)
-                .await;
+            serve(
+                vec![Listener::plain(listener)],
+                &Limits::default(),
+                "mta",
+                seen,
+                stopped,
+                |_: IpAddr| Source::Trusted,
+                session,
+            )
+            .await;
         });
         for _ in 0..3 {
             assert_eq!(said(&mut TcpStream::connect(address).await.unwrap()).await, "");
@@ -325,20 +355,40 @@ mod tests {
         assert_eq!((counters.panics_total.get(), counters.smtp_active_sessions.get()), (3, 0));
     }
 
+    /// Trusts everybody, and remembers who was turned away.
+    #[derive(Clone, Default)]
+    struct Book(Arc<Lock<Vec<(Full, String)>>>);
+
+    impl Porter for Book {
+        fn judge(&self, _: IpAddr) -> Source {
+            Source::Trusted
+        }
+
+        fn turned_away(&self, _: Peer, full: Full, reply: &str) {
+            self.0.lock().push((full, reply.to_owned()));
+        }
+    }
+
+    #[test]
+    fn every_reason_has_its_series_from_the_start() {
+        assert_eq!(Full::ALL.map(Full::as_str), SESSION_REFUSALS);
+    }
+
     #[tokio::test]
     async fn connections_over_the_limit_are_told_and_closed() {
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(None);
         let counters = counters();
-        let seen = Arc::clone(&counters);
+        let (seen, book) = (Arc::clone(&counters), Book::default());
+        let porter = book.clone();
         let served = tokio::spawn(async move {
             let limits = Limits { sessions_per_address: 1, ..Limits::default() };
             let session = |mut wire: Wire, _| async move {
                 let _ = wire.fill(Instant::now() + Duration::from_secs(60)).await;
                 wire.close().await;
             };
-            serve(vec![Listener::plain(listener)], &limits, "mta", seen, stopped, |_| Source::Trusted, session).await;
+            serve(vec![Listener::plain(listener)], &limits, "mta", seen, stopped, porter, session).await;
         });
         let first = TcpStream::connect(address).await.unwrap();
         for _ in 0..50 {
@@ -346,6 +396,9 @@ mod tests {
             assert!(text.starts_with("421 4.7.0 mta Too many sessions from your address"), "{text}");
         }
         assert_eq!(counters.smtp_active_sessions.get(), 1);
+        let told = book.0.lock().clone();
+        let reply = "421 4.7.0 mta Too many sessions from your address; try again later".to_owned();
+        assert_eq!(told, vec![(Full::Address, reply); 50]);
         drop(first);
         stop.send(Some(Instant::now())).unwrap();
         served.await.unwrap();

@@ -18,7 +18,7 @@ mod wire;
 
 pub use conduct::{Conduct, Noted, Summary};
 pub use handshake::Tls;
-pub use listen::{Listener, Stop, bind, draining, serve};
+pub use listen::{Listener, Porter, Stop, bind, draining, serve};
 pub use sessions::{Full, Progress, Sessions, Ticket, Visit};
 pub use stream::{Encryption, Stream};
 pub use wire::{WIDE_MAX, Wire, WireError};

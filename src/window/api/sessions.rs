@@ -3,6 +3,7 @@
 //! Limits: [`SESSIONS_MAX`] sessions, [`LINES_MAX`] lines.
 
 use super::{Answer, error, since};
+use crate::appliance::counter::SESSION_REFUSALS;
 use crate::ground::clock;
 use crate::mail::model::{Refusal, RefusedExample, SessionSummary};
 use crate::window::answer;
@@ -65,7 +66,7 @@ pub struct RefusalsView {
 /// A reason to refuse.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReasonView {
-    /// Its name, as in `mta_refused_total`.
+    /// Its name, as in `mta_refused_total`; `sessions_…` as in `mta_sessions_refused_total`: those are in `limit`, too.
     pub reason: String,
     /// How often since the start.
     pub total: u64,
@@ -155,7 +156,12 @@ pub(in crate::window) fn refusals_view(window: &Window) -> RefusalsView {
         total: window.counters.refused_total.with_label_values(&[reason.as_str()]).get(),
         last: window.views.doorway.refused(*reason).into_iter().map(example).collect(),
     };
-    RefusalsView { reasons: Refusal::ALL.iter().map(reason).collect() }
+    let no_place = |label: &&'static str| ReasonView {
+        reason: format!("sessions_{label}"),
+        total: window.counters.sessions_refused_total.with_label_values(&[*label]).get(),
+        last: window.views.doorway.turned_away(label).into_iter().map(example).collect(),
+    };
+    RefusalsView { reasons: Refusal::ALL.iter().map(reason).chain(SESSION_REFUSALS.iter().map(no_place)).collect() }
 }
 
 /// `GET /api/v1/log?filter=TEXT&level=warn&limit=N`
