@@ -60,15 +60,29 @@ impl Bucket {
     /// # Errors
     /// How long it takes until there is one.
     pub fn take(&self, now: Instant) -> Result<(), Duration> {
-        let each = self.rate.per.as_secs_f64() / f64::from(self.rate.count);
         let mut left = self.left.lock();
-        let rested = now.saturating_duration_since(left.1).as_secs_f64() / each;
-        *left = ((left.0 + rested).min(f64::from(self.rate.count)), left.1.max(now));
+        *left = (self.rested(*left, now), left.1.max(now));
         if left.0 >= 1.0 {
             left.0 -= 1.0;
             return Ok(());
         }
-        Err(Duration::from_secs_f64((1.0 - left.0) * each))
+        Err(Duration::from_secs_f64((1.0 - left.0) * self.each()))
+    }
+
+    /// Whether half of it is there, or more.
+    pub fn is_half_full(&self, now: Instant) -> bool {
+        self.rested(*self.left.lock(), now) >= f64::from(self.rate.count) / 2.0
+    }
+
+    /// Seconds until one more is there.
+    fn each(&self) -> f64 {
+        self.rate.per.as_secs_f64() / f64::from(self.rate.count)
+    }
+
+    /// What is there now, of what was left then.
+    fn rested(&self, (left, then): (f64, Instant), now: Instant) -> f64 {
+        let rested = now.saturating_duration_since(then).as_secs_f64() / self.each();
+        (left + rested).min(f64::from(self.rate.count))
     }
 }
 

@@ -208,12 +208,15 @@ impl Places {
     /// # Errors
     /// How long it must wait.
     pub(super) fn pace(&self, client: IpAddr) -> Result<(), Duration> {
-        let mut paces = self.paces.lock();
+        let (mut paces, now) = (self.paces.lock(), Instant::now());
         if paces.len() >= CLIENTS_MAX && !paces.contains_key(&network(client)) {
-            // Whoever asks slowly loses nothing by this.
-            paces.clear();
+            // Who asks slowly gains little by being forgotten, and who asks fast is not.
+            paces.retain(|_, bucket| !bucket.is_half_full(now));
+            if paces.len() >= CLIENTS_MAX {
+                paces.clear();
+            }
         }
-        let taken = paces.entry(network(client)).or_insert_with(|| Bucket::new(PACE)).take(Instant::now());
+        let taken = paces.entry(network(client)).or_insert_with(|| Bucket::new(PACE)).take(now);
         drop(paces);
         taken.inspect_err(|_| self.refused("request"))
     }
