@@ -304,6 +304,13 @@ impl Desk for MemoryDesk {
         })
     }
 
+    fn meant(&self, name: &str, paused: bool) -> Result<String, DeskError> {
+        match paused && name.contains(':') {
+            true => Err(DeskError::NoDestination(format!("none to {name}"))),
+            false => Ok(name.to_owned()),
+        }
+    }
+
     fn pause(&self, destination: String, paused: bool, asker: Asker) -> Answer<'_, Paused> {
         Box::pin(async move {
             self.askers.lock().unwrap().push(asker);

@@ -238,6 +238,9 @@ async fn whoever_logged_in_gives_orders_through_the_port_and_other_sites_do_not(
     let reply = order(&[], r#"{"order":"pause","destination":"b.example"}"#).await;
     assert_eq!((reply.status, window.desk.paused.lock().unwrap().contains("b.example")), (200, true));
     assert_eq!(reply.json(), serde_json::json!({"messages": 1}));
+    assert_eq!(order(&[], r#"{"order":"pause","destination":"mx:25"}"#).await.status, 400);
+    let (code, _, complaint) = queue(&window.socket, "pause mx:25").await;
+    assert!(code == 64 && complaint.contains("none to mx:25"), "{code} {complaint}");
     let reply = order(&[], r#"{"order":"resume","destination":"c.example"}"#).await;
     assert_eq!((reply.status, reply.json()), (200, serde_json::json!({"messages": 0, "remark": "not_paused"})));
 }

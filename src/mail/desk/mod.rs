@@ -172,6 +172,18 @@ impl<S: Spool> Desk for Office<S> {
         })
     }
 
+    fn meant(&self, name: &str, paused: bool) -> Result<String, DeskError> {
+        let exact = name.to_ascii_lowercase();
+        match self.outbound.router.meant(name) {
+            // Paused under another smart relay, say: it must not stay so for ever.
+            _ if !paused && self.pauses.names().contains(&exact) => Ok(exact),
+            Ok(meant) => Ok(meant),
+            // Whoever resumes it hears that it was not paused.
+            Err(_) if !paused => Ok(exact),
+            Err(words) => Err(DeskError::NoDestination(words)),
+        }
+    }
+
     /// In a task of its own, for the same reason.
     fn pause(&self, destination: String, paused: bool, asker: Asker) -> Answer<'_, Paused> {
         let (outbound, pauses, name) = (self.outbound.clone(), self.pauses.clone(), destination.to_ascii_lowercase());

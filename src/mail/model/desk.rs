@@ -27,6 +27,9 @@ pub enum DeskError {
     /// It is not as whoever gives the order has seen it; the text says what has changed.
     #[error("{0}")]
     Changed(&'static str),
+    /// No mail goes to a destination of that name; the text names what does.
+    #[error("{0}")]
+    NoDestination(String),
     /// What came is not what was announced, or no mail; the text says why.
     #[error("{0}")]
     Refused(String),
@@ -257,6 +260,12 @@ pub trait Desk: Send + Sync {
 
     /// Carries out an order and tells how many messages it hit.
     fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, u64>;
+
+    /// The destination that is meant by a name that is to be paused, or resumed.
+    ///
+    /// # Errors
+    /// No mail ever goes to what is to be paused.
+    fn meant(&self, name: &str, paused: bool) -> Result<String, DeskError>;
 
     /// Lets nothing more go to a destination, or lets it again; durable when this returns `Ok`. A try in progress ends by itself.
     fn pause(&self, destination: String, paused: bool, asker: Asker) -> Answer<'_, Paused>;

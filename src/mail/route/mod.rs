@@ -109,6 +109,34 @@ impl Router {
         self.relay.clone().into_iter().chain(self.copy_destination()).collect()
     }
 
+    /// The destination that an operator means by `name`: its own name, or the host of a property in other words.
+    ///
+    /// # Errors
+    /// Nothing ever goes there; the words name what mail goes to.
+    pub fn meant(&self, name: &str) -> Result<String, String> {
+        if let Some(same) = self.named_destinations().into_iter().find(|named| named.eq_ignore_ascii_case(name)) {
+            return Ok(same);
+        }
+        let bare = name.strip_prefix(COPY).unwrap_or(name);
+        let is_host_of = |spec: &Option<HostSpec>| {
+            let (Some(spec), Ok(given)) = (spec, bare.parse::<HostSpec>()) else { return false };
+            given.host == spec.host && given.port.is_none_or(|port| port == spec.port.unwrap_or(self.config.port))
+        };
+        if let Some(relay) = &self.relay {
+            let is_relay = bare == name && is_host_of(&self.config.smart_relay);
+            let words = || format!("all mail goes to {relay} (property smart_relay), and none to {name}; name {relay}");
+            return is_relay.then(|| relay.clone()).ok_or_else(words);
+        }
+        // A recipient's domain comes first: its mail and the copies of all mail are two destinations.
+        if bare == name
+            && let Ok(recipient) = Address::parse(&format!("postmaster@{name}"))
+        {
+            return Ok(recipient.domain_key());
+        }
+        let copy = self.copy_destination().filter(|_| is_host_of(&self.config.cc_mta));
+        copy.ok_or_else(|| format!("mail goes by the domain of its recipients, and none to {name}; name a domain"))
+    }
+
     /// The hosts of a destination that [`Router::destination`] or [`Router::copy_destination`] named.
     ///
     /// # Errors

@@ -63,6 +63,43 @@ fn router(zone: Zone, smart_relay: Option<&str>, cc_mta: Option<&str>) -> Router
     Router::new(config, Arc::new(zone))
 }
 
+#[test]
+fn a_next_hop_is_known_in_other_words_and_what_gets_no_mail_is_refused() {
+    let meant = |relay, copies, name: &str| router(Zone::default(), relay, copies).meant(name);
+    for (relay, others) in [
+        ("[mx]:25", ["mx", "[mx]", "MX:25", "[Mx]:25"]),
+        ("[relay.example.com]", ["relay.example.com", "[Relay.example.com]", "relay.example.com:25", "[relay.example.com]:25"]),
+        (
+            "relay.example.com:587",
+            ["relay.example.com", "[relay.example.com]", "relay.example.com:587", "[relay.example.com]:587"],
+        ),
+        ("127.0.0.1:2525", ["127.0.0.1", "[127.0.0.1]", "127.0.0.1:2525", "[127.0.0.1]:2525"]),
+        ("[2001:db8::1]", ["2001:db8::1", "[2001:DB8::1]", "[2001:db8::1]:25", "[IPv6:2001:db8::1]"]),
+    ] {
+        for name in others {
+            assert_eq!(meant(Some(relay), None, name).as_deref(), Ok(relay), "{name}");
+        }
+        for name in ["example.org", "mx:26", "mx2", "127.0.0.1:25", "cc:mx", "x y"] {
+            let words = meant(Some(relay), None, name).unwrap_err();
+            assert!(words.contains(&format!("all mail goes to {relay}")), "{words}");
+        }
+    }
+    // By MX any domain may be named, also before mail comes for it.
+    for (name, domain) in
+        [("Example.ORG", "example.org"), ("[192.0.2.1]", "[192.0.2.1]"), ("archive.example", "archive.example")]
+    {
+        assert_eq!(meant(None, Some("archive.example:26"), name).as_deref(), Ok(domain));
+    }
+    for name in
+        ["cc:archive.example:26", "CC:archive.example:26", "cc:archive.example", "archive.example:26", "[archive.example]"]
+    {
+        assert_eq!(meant(None, Some("archive.example:26"), name).as_deref(), Ok("cc:archive.example:26"), "{name}");
+    }
+    for name in ["mx:25", "[mx]", "cc:mx", "a b"] {
+        assert!(meant(None, None, name).unwrap_err().contains("name a domain"), "{name}");
+    }
+}
+
 async fn hosts(zone: Zone, destination: &str) -> Vec<String> {
     let route = router(zone, None, None).route(destination).await.unwrap();
     assert!(route.hops.iter().all(|hop| !hop.addresses.is_empty()));

@@ -224,6 +224,7 @@ pub(super) fn desk_error(fault: &DeskError) -> Answer {
         DeskError::Unknown => StatusCode::NOT_FOUND,
         DeskError::Storage(_) => StatusCode::SERVICE_UNAVAILABLE,
         DeskError::Busy | DeskError::Changed(_) => StatusCode::CONFLICT,
+        DeskError::NoDestination(_) => StatusCode::BAD_REQUEST,
         DeskError::Damaged | DeskError::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
     };
     error(status, &fault.to_string())

@@ -168,10 +168,12 @@ pub(in crate::window) async fn carry_out(
         // It has no preview, see OrderView::moved.
         (Wish::Move(id, version), _) => desk.move_out(id, version, visit.asker()).await.map(|()| done(1)),
         (Wish::Pause(destination, paused), false) => {
+            let destination = desk.meant(&destination, paused)?;
             let became = desk.pause(destination, paused, visit.asker()).await?;
             Ok(HitView { remark: Remark::of(paused, became), ..done(u64::from(became.changed)) })
         }
         (Wish::Pause(destination, paused), true) => {
+            let destination = desk.meant(&destination, paused)?;
             let known = desk.destinations(super::DESTINATIONS_MAX).into_iter().any(|d| d.name == destination && d.paused);
             Ok(HitView { preview: true, ..done(u64::from(known != paused)) })
         }
