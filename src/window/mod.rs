@@ -23,6 +23,7 @@ mod next;
 mod origin;
 pub mod pair;
 pub mod parts;
+mod peer;
 pub mod places;
 pub mod pulse;
 pub mod push;

@@ -14,6 +14,7 @@ use super::brake::Brake;
 use super::metrics::{self, Probe};
 use super::origin::FormToken;
 use super::parts::{Part, PartView, Parts};
+use super::peer::Peer;
 use super::places::{Place, Places};
 use super::pulse::Pulse;
 use super::repeats::Repeats;
@@ -28,10 +29,11 @@ use crate::ground::log::Tail;
 use crate::ground::memory::Gauge;
 use crate::ground::tls::Presenter;
 use crate::mail::model::{Desk, Doorway, History, Submission};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -301,7 +303,9 @@ impl Room {
             },
             (Guest::Control(stream), Listener::Control(_, slots)) => match Arc::clone(slots).try_acquire_owned() {
                 Ok(slot) => drop(guests.spawn(async move {
-                    attend(window, Door::Control, None, stream, stop).await;
+                    // Without it an order is carried out whoever waits.
+                    let peer = Peer::of(&stream).ok().map(Arc::new);
+                    attend(window, Door::Control, None, peer, stream, stop).await;
                     drop(slot);
                 })),
                 Err(_) => Guest::Control(stream).turn_away(),
@@ -356,22 +360,38 @@ async fn receive_public(
     place: Arc<Place>,
     stop: watch::Receiver<bool>,
 ) {
-    let Some(tls) = tls else { return attend(window, Door::Public(client), Some(place), stream, stop).await };
+    let Some(tls) = tls else { return attend(window, Door::Public(client), Some(place), None, stream, stop).await };
     match secure::receive(&tls, stream).await {
-        Some(Received::Secured(stream)) => attend(window, Door::Public(client), Some(place), stream, stop).await,
-        Some(Received::Plain(stream)) => attend(window, Door::Plain(client), Some(place), stream, stop).await,
+        Some(Received::Secured(stream)) => attend(window, Door::Public(client), Some(place), None, stream, stop).await,
+        Some(Received::Plain(stream)) => attend(window, Door::Plain(client), Some(place), None, stream, stop).await,
         None => {}
     }
 }
 
 /// One connection, from its first request to its end.
-async fn attend<S>(window: Arc<Window>, door: Door, place: Option<Arc<Place>>, stream: S, mut stop: watch::Receiver<bool>)
-where
+async fn attend<S>(
+    window: Arc<Window>,
+    door: Door,
+    place: Option<Arc<Place>>,
+    peer: Option<Arc<Peer>>,
+    stream: S,
+    mut stop: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let (window, place) = (Arc::clone(&window), place.clone());
-        async move { Ok::<_, Infallible>(routes::answer(&window, door, place.as_ref(), request).await) }
+        let peer = peer.clone().filter(|_| *request.method() == Method::POST);
+        async move {
+            let answer = routes::answer(&window, door, place.as_ref(), request);
+            let Some(peer) = peer else { return Ok(answer.await) };
+            tokio::select! {
+                // First: what nobody waits for any more does not begin. What has begun goes on by itself.
+                biased;
+                () = peer.gone() => Err(io::Error::from(io::ErrorKind::BrokenPipe)),
+                answer = answer => Ok(answer),
+            }
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

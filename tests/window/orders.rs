@@ -54,6 +54,28 @@ async fn orders_reach_the_queue_through_the_control_socket() {
 }
 
 #[tokio::test]
+async fn what_nobody_waits_for_any_more_is_not_done() {
+    let window = TestWindow::open((1..=5).map(|id| message(id, 60, None, &["a@b.example"])), None).await;
+    let text = r#"{"order":"delete","all":true}"#;
+    let request = format!("POST /api/v1/orders HTTP/1.0\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+    // The window has its turn only after this: the tool is gone before anybody reads its order, as when the core was stopped.
+    let mut tool = std::os::unix::net::UnixStream::connect(&window.socket).unwrap();
+    std::io::Write::write_all(&mut tool, request.as_bytes()).unwrap();
+    drop(tool);
+    for _ in 0..3 {
+        assert_eq!(window.curl_control(&[], "/api/v1/status").await.status, 200);
+    }
+    assert_eq!((window.desk.len(), window.desk.askers.lock().unwrap().len()), (5, 0));
+    // One that has only closed its half waits for the answer.
+    let mut tool = UnixStream::connect(&window.socket).await.unwrap();
+    tool.write_all(request.as_bytes()).await.unwrap();
+    tool.shutdown().await.unwrap();
+    let mut answer = String::new();
+    tool.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains(" 200 ") && window.desk.len() == 0, "{answer}");
+}
+
+#[tokio::test]
 async fn contents_are_for_those_who_are_known() {
     let window = TestWindow::open(troubled_queue(), None).await;
     let queue_page = window.curl(&[], "/api/v1/queue?limit=500").await.json();

@@ -23,6 +23,7 @@ use pauses::Pauses;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
 
 /// Messages read between two looks at anything else.
 const PAGE: usize = 1000;
@@ -154,21 +155,21 @@ impl<S: Spool> Desk for Office<S> {
         Box::pin(async move { self.outbound.preview(order, selection, patience).await })
     }
 
-    /// In a task of its own: whoever asked may go away, an order is carried out to its end.
+    /// In a task of its own once it begins: whoever asked may go away, and an order is carried out to its end. Before that it
+    /// goes with whoever asked.
     fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, u64> {
         let outbound = self.outbound.clone();
-        let task = tokio::spawn(async move { outbound.order(order, selection, &asker).await });
         Box::pin(async move {
-            task.await.unwrap_or_else(|_| Err(DeskError::Storage("the order was cut off; look at the queue".to_owned())))
+            outbound.planned().await;
+            to_its_end(tokio::spawn(async move { outbound.order(order, selection, &asker).await })).await
         })
     }
 
-    /// In a task of its own, for the same reason.
     fn move_out(&self, id: MessageId, version: u64, asker: Asker) -> Answer<'_, ()> {
         let outbound = self.outbound.clone();
-        let task = tokio::spawn(async move { outbound.move_out(id, version, &asker).await });
         Box::pin(async move {
-            task.await.unwrap_or_else(|_| Err(DeskError::Storage("the order was cut off; look at the queue".to_owned())))
+            outbound.planned().await;
+            to_its_end(tokio::spawn(async move { outbound.move_out(id, version, &asker).await })).await
         })
     }
 
@@ -184,20 +185,17 @@ impl<S: Spool> Desk for Office<S> {
         }
     }
 
-    /// In a task of its own, for the same reason.
     fn pause(&self, destination: String, paused: bool, asker: Asker) -> Answer<'_, Paused> {
         let (outbound, pauses, name) = (self.outbound.clone(), self.pauses.clone(), destination.to_ascii_lowercase());
-        let task = tokio::task::spawn_blocking(move || {
+        let work = move || {
             let changed = pauses.set(&name, paused, || outbound.state.pause_destination(&name, paused))?;
             outbound.ring(outbound.state.must_ring(clock::steady()));
             let waiting = outbound.state.waiting_for(&name);
             let order = if paused { "pause" } else { "resume" };
             orders::audit(order, &format!("destination {name}"), waiting, &asker);
             Ok(Paused { changed, waiting })
-        });
-        Box::pin(async move {
-            task.await.unwrap_or_else(|_| Err(DeskError::Storage("the order was cut off; look at the queue".to_owned())))
-        })
+        };
+        Box::pin(async move { to_its_end(tokio::task::spawn_blocking(work)).await })
     }
 
     fn carry_out(&self, id: MessageId, still: bool) -> Answer<'_, Message> {
@@ -253,6 +251,11 @@ impl<S: Spool> Outbound<S> {
     async fn list_exact(&self, ids: &[MessageId]) -> Result<Vec<Message>, DeskError> {
         Ok(self.spool.peek_all(ids.to_vec()).await?)
     }
+}
+
+/// What became of an order that has begun.
+async fn to_its_end<T>(task: JoinHandle<Result<T, DeskError>>) -> Result<T, DeskError> {
+    task.await.unwrap_or_else(|_| Err(DeskError::Storage("the order was cut off; look at the queue".to_owned())))
 }
 
 /// When a message arrived, in seconds since 1970 by the wall clock.

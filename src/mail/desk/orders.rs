@@ -15,7 +15,6 @@ const PAGE: usize = 1000;
 impl<S: Spool> Outbound<S> {
     /// Carries out an order and leaves an audit line.
     pub(super) async fn order(&self, order: Order, selection: Selection, asker: &Asker) -> Result<u64, DeskError> {
-        self.planned().await;
         if order == Order::Retry {
             // Whoever asks for another try may have mended the name that was in the way.
             self.router.forget_all();
@@ -183,7 +182,6 @@ impl<S: Spool> Outbound<S> {
 
     /// Takes a message out of the queue that was carried elsewhere as it stands, and leaves an audit line.
     pub(super) async fn move_out(&self, id: MessageId, version: u64, asker: &Asker) -> Result<(), DeskError> {
-        self.planned().await;
         // No release comes between the look and the end; and a held message that is not being tried begins no try.
         let _ordering = self.ordering.lock().await;
         if self.state.is_being_tried(id) {

@@ -34,6 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const ALIVE_PACE: Duration = Duration::from_secs(3);
 const ALIVE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// What is to be said of an order without an answer. The core drops it when this end is gone before it begins.
+const UNSURE: &str = ". What it had begun it may still carry out, all else is dropped: look at the queue when it answers again";
+
 /// The largest answer but for contents: a message with a thousand recipients, or a page of the queue.
 const ANSWER_MAX: usize = 16 * 1024 * 1024;
 
@@ -171,41 +174,45 @@ impl Core {
     }
 
     async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, content: Bytes) -> Result<T, Trouble> {
+        let orders = method == Method::POST;
         let reply = self.send(method, path, content).await?;
         if !reply.response.status().is_success() {
             return Err(refusal(reply).await);
         }
-        understand(&self.while_alive(read(reply)).await?)
+        understand(&self.while_alive(read(reply), orders).await?)
     }
 
     async fn send(&self, method: Method, path: &str, content: impl Into<Content>) -> Result<Reply, Trouble> {
+        let orders = method == Method::POST;
+        let silent = move |words: &str| Trouble::new(EX_UNAVAILABLE, format!("{words}{}", if orders { UNSURE } else { "" }));
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header(HOST, "postern")
             .body(content.into())
             .map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))?;
-        let exchange = self.while_alive(async {
+        let answer = async {
             let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
-            client::send(stream, request).await.map_err(|error| Trouble::new(EX_UNAVAILABLE, format!("no answer: {error}")))
-        });
-        timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(Trouble::new(EX_UNAVAILABLE, "the appliance does not answer")))
+            client::send(stream, request).await.map_err(|error| silent(&format!("no answer: {error}")))
+        };
+        let exchange = self.while_alive(answer, orders);
+        timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(silent("the appliance does not answer")))
     }
 
     /// Waits for an answer as long as the core is alive: an order over a million messages takes a
     /// while, and a core that hangs would take for ever.
-    async fn while_alive<T>(&self, answer: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    async fn while_alive<T>(&self, answer: impl Future<Output = Result<T, Trouble>>, orders: bool) -> Result<T, Trouble> {
         let mut answer = pin!(answer);
         loop {
             match timeout(ALIVE_PACE, &mut answer).await {
                 Ok(answer) => return answer,
-                Err(_) => self.is_alive().await?,
+                Err(_) => self.is_alive(orders).await?,
             }
         }
     }
 
     /// Asks the core for its health, beside whatever else it was asked.
-    async fn is_alive(&self) -> Result<(), Trouble> {
+    async fn is_alive(&self, orders: bool) -> Result<(), Trouble> {
         let ask = async {
             let stream = UnixStream::connect(&self.socket).await.ok()?;
             let request = Request::get("/healthz").header(HOST, "postern").body(Content::Whole(Bytes::new())).ok()?;
@@ -219,10 +226,10 @@ impl Core {
             Ok(Some((false, words))) => words,
             Ok(None) | Err(_) => not_ready::why(&run_dir(&self.socket)).map(|why| format!(": {why}")).unwrap_or_default(),
         };
-        let words = harmless(&why);
+        let (words, unsure) = (harmless(&why), if orders { UNSURE } else { "" });
         Err(Trouble::new(
             EX_UNAVAILABLE,
-            format!("the core does not answer{words}; `postern health` and the appliance log tell more"),
+            format!("the core does not answer{words}; `postern health` and the appliance log tell more{unsure}"),
         ))
     }
 
