@@ -322,6 +322,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_try_that_ended_a_message_is_told_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = open(directory.path(), config(64 << 20));
+        let end = finished(7, "c@b.example", "bounced");
+        let attempt = Attempt {
+            id: end.id.clone(),
+            at: end.at,
+            destination: "b.example".into(),
+            relay: end.relay.clone(),
+            tls: String::new(),
+            took_ms: 1,
+            outcomes: vec![ending("c@b.example", "bounced")],
+            transcript: "> RCPT\n< 550 no\n".into(),
+        };
+        journal.attempt(attempt.clone());
+        journal.finished(end.clone());
+        assert_eq!(journal.attempts(end.id.parse().unwrap()).await.unwrap(), [attempt]);
+    }
+
+    #[tokio::test]
     async fn whoever_reads_finds_what_has_just_ended() {
         let directory = tempfile::tempdir().unwrap();
         let journal = open(directory.path(), config(64 << 20));

@@ -15,7 +15,7 @@ const READ_MAX: u64 = 16 << 20;
 /// How much of a file tells its first entry.
 const START: usize = 16 * 1024;
 
-/// The tries of a message, the oldest first, and its end as the last of them.
+/// The tries of a message, the oldest first, and its end as the last of them where that was no try that is told already.
 pub fn attempts(disk: &dyn Disk, id: MessageId) -> io::Result<Vec<Attempt>> {
     let (mut found, wanted) = (Vec::new(), format!("\"id\":\"{id}\""));
     let accepted = id.0 / 1_000_000;
@@ -33,7 +33,18 @@ pub fn attempts(disk: &dyn Disk, id: MessageId) -> io::Result<Vec<Attempt>> {
     }
     found.retain(|attempt| attempt.id == id.to_string());
     found.reverse();
+    if let [.., last, end] = found.as_slice()
+        && tells_the_end(last, end)
+    {
+        found.pop();
+    }
     Ok(found)
+}
+
+/// Whether a try is the one that a message ended with: its end tells nothing that the tries before it do not tell.
+fn tells_the_end(last: &Attempt, end: &Attempt) -> bool {
+    let is_told = |ending: &Ending| end.outcomes.iter().any(|told| told.to == ending.to && told.status == ending.status);
+    end.destination.is_empty() && (last.at, &last.relay) == (end.at, &end.relay) && last.outcomes.iter().all(is_told)
 }
 
 /// How a message ended, told as a try.

@@ -10,6 +10,7 @@ use crate::window::next::NextTry;
 use crate::window::words::{count, harmless, shorten, size, span};
 use clap::{Args, ValueEnum};
 use std::io::Write;
+use std::num::NonZeroUsize;
 
 /// Conditions that all hold; texts are looked for anywhere in the field, without regard to case.
 #[derive(Debug, Args, Clone, Default)]
@@ -74,7 +75,7 @@ pub(super) struct Listing {
     filter: FilterArgs,
     /// At most so many messages
     #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
 }
 
 /// What to look for in the history.
@@ -93,8 +94,8 @@ pub(super) struct HistoryArgs {
     #[arg(long, value_name = "STATUS")]
     status: Option<String>,
     /// At most so many messages
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    limit: usize,
+    #[arg(long, value_name = "N", default_value = "100")]
+    limit: NonZeroUsize,
 }
 
 /// By what to group.
@@ -115,7 +116,7 @@ pub(super) async fn list(core: &Core, what: &Listing, json: bool, out: &mut dyn 
     let filter = what.filter.view()?;
     let conditions = query(&filter.as_ref().map(FilterView::conditions).unwrap_or_default());
     let (mut after, mut total) = (String::new(), 0);
-    let limit = what.limit.unwrap_or(usize::MAX);
+    let limit = what.limit.map_or(usize::MAX, NonZeroUsize::get);
     let mut rest = false;
     while total < limit {
         let wanted = PAGE_MAX.min(limit - total);
@@ -265,9 +266,13 @@ pub(super) async fn text(core: &Core, id: &str, json: bool, out: &mut dyn Write)
 pub(super) async fn tries(core: &Core, id: &str, out: &mut dyn Write) -> Result<(), Trouble> {
     let found: AttemptsView = core.get(&format!("/api/v1/queue/{id}/attempts")).await?;
     for attempt in &found.attempts {
-        let encryption = if attempt.tls.is_empty() { "plain text" } else { &attempt.tls };
-        let place = if attempt.relay.is_empty() { &attempt.destination } else { &attempt.relay };
-        writeln!(out, "\n{} {}, {encryption}", attempt.time, harmless(place))?;
+        // Where no host was reached nothing was encrypted or not; an order deletes a message at no place.
+        let place = match (attempt.relay.as_str(), attempt.tls.as_str()) {
+            ("", _) => harmless(&attempt.destination),
+            (relay, "") => format!("{}, plain text", harmless(relay)),
+            (relay, tls) => format!("{}, {}", harmless(relay), harmless(tls)),
+        };
+        writeln!(out, "\n{}", format!("{} {place}", attempt.time).trim_end())?;
         for ending in &attempt.outcomes {
             writeln!(out, "  {} {}: {}", harmless(&ending.to), ending.status, harmless(&ending.reply))?;
         }
@@ -285,8 +290,8 @@ pub(super) async fn history(core: &Core, what: &HistoryArgs, json: bool, out: &m
     let conditions = query(&given);
     let (mut after, mut total) = (String::new(), 0);
     let mut rest = false;
-    while total < what.limit {
-        let wanted = PAGE_MAX.min(what.limit - total);
+    while total < what.limit.get() {
+        let wanted = PAGE_MAX.min(what.limit.get() - total);
         let page: HistoryView = core.get(&format!("/api/v1/history?limit={wanted}&after={after}{conditions}")).await?;
         if !page.kept && !json {
             return Ok(writeln!(out, "No history is kept (history_enabled=no).")?);
