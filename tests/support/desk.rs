@@ -4,8 +4,8 @@
 use postern::ground::clock;
 use postern::mail::model::{
     Address, AddressError, Answer, Asker, Body, BodyType, Carried, Content, Desk, DeskError, DestinationSummary, Envelope,
-    Filter, Found, Group, Grouping, Groups, Kind, Letter, Message, MessageId, Order, Origin, Paused, Pieces, Preview, Progress,
-    QueueSummary, Refusal, Reply, Seen, Selection, Standing, Status, Submission, Submitted, Target,
+    Filter, Found, Group, Grouping, Groups, Kind, Letter, Message, MessageId, Obeyed, Order, Origin, Paused, Pieces, Preview,
+    Progress, QueueSummary, Refusal, Reply, Seen, Selection, Standing, Status, Submission, Submitted, Target,
 };
 use postern::mail::parse::lenient_mailbox;
 use std::collections::{BTreeMap, BTreeSet};
@@ -222,11 +222,14 @@ impl Desk for MemoryDesk {
         })
     }
 
-    fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, u64> {
+    fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, Obeyed> {
         Box::pin(async move {
             self.askers.lock().unwrap().push(asker);
             let hit = self.hit(&selection)?;
             let mut messages = self.messages.lock().unwrap();
+            let paused = self.paused.lock().unwrap();
+            let rests = |message: &Message| message.held || domains(message).iter().all(|domain| paused.contains(domain));
+            let untried = hit.iter().filter(|id| order == Order::Retry && messages.get(id).is_some_and(rests)).count() as u64;
             for id in &hit {
                 match (order, messages.get_mut(id)) {
                     (Order::Delete, _) => drop(messages.remove(id)),
@@ -236,7 +239,7 @@ impl Desk for MemoryDesk {
                     (_, None) => {}
                 }
             }
-            Ok(hit.len() as u64)
+            Ok(Obeyed { messages: hit.len() as u64, untried })
         })
     }
 

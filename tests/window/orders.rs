@@ -54,6 +54,27 @@ async fn orders_reach_the_queue_through_the_control_socket() {
 }
 
 #[tokio::test]
+async fn a_retry_tells_what_is_not_tried() {
+    let window = TestWindow::open((1..=5).map(|id| message(id, 60, None, &["a@b.example"])), None).await;
+    let said = async |arguments: &str| queue(&window.socket, arguments).await.1;
+    said("hold 0000000000001").await;
+    let words = said("retry --all --yes").await;
+    assert!(words.starts_with("4 messages will be tried now.\nNote: 1 message not tried now: held, or"), "{words}");
+    said("pause b.example").await;
+    assert!(said("retry --all --yes").await.starts_with("Note: 5 messages not tried now"));
+    let hit: Value = serde_json::from_str(&said("--json retry 0000000000002").await).unwrap();
+    assert_eq!(hit, serde_json::json!({"messages": 1, "untried": 1}));
+}
+
+#[test]
+fn no_listing_is_of_nothing() {
+    for arguments in ["list --limit 0", "history --limit 0"] {
+        let words = ["postern queue"].into_iter().chain(arguments.split_whitespace());
+        assert!(Tool::try_parse_from(words).is_err(), "{arguments}");
+    }
+}
+
+#[tokio::test]
 async fn what_nobody_waits_for_any_more_is_not_done() {
     let window = TestWindow::open((1..=5).map(|id| message(id, 60, None, &["a@b.example"])), None).await;
     let text = r#"{"order":"delete","all":true}"#;
@@ -156,10 +177,12 @@ async fn the_tool_lists_for_people_and_for_programs() {
 async fn the_tool_gives_orders() {
     let window = TestWindow::open((1..=5).map(|id| message(id, 60, None, &["a@b.example"])), None).await;
     let id = "0000000000001";
+    let held = "2 messages will be tried now.\nNote: 2 messages not tried now: held, or for a paused destination; 'postern queue release' \
+                and 'postern queue resume' let mail go.\n";
     for (arguments, words) in [
         (format!("retry {id}"), "1 message will be tried now.\n"),
         (format!("hold {id} 0000000000002"), "2 messages held.\n"),
-        (format!("retry {id} {id} 0000000000002 {id}"), "2 messages will be tried now.\n"),
+        (format!("retry {id} {id} 0000000000002 {id} 0000000000003 0000000000004"), held),
         (format!("release {id} 0000000000002"), "2 messages released.\n"),
         ("hold --domain b.example --yes".to_owned(), "5 messages held.\n"),
         ("release --all --yes".to_owned(), "5 messages released.\n"),

@@ -9,8 +9,8 @@ mod pauses;
 mod search;
 
 use super::model::{
-    Answer, Asker, Carried, Desk, DeskError, DestinationSummary, Filter, Found, Grouping, Groups, Message, MessageId, Order,
-    Paused, Pieces, Preview, Progress, QueueSummary, Selection, Status,
+    Answer, Asker, Carried, Desk, DeskError, DestinationSummary, Filter, Found, Grouping, Groups, Message, MessageId, Obeyed,
+    Order, Paused, Pieces, Preview, Progress, QueueSummary, Selection, Status,
 };
 use super::outbound::Outbound;
 use super::schedule::Rest;
@@ -157,7 +157,7 @@ impl<S: Spool> Desk for Office<S> {
 
     /// In a task of its own once it begins: whoever asked may go away, and an order is carried out to its end. Before that it
     /// goes with whoever asked.
-    fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, u64> {
+    fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, Obeyed> {
         let outbound = self.outbound.clone();
         Box::pin(async move {
             outbound.planned().await;

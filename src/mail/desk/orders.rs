@@ -3,7 +3,7 @@
 //! Limits: [`PAGE`] messages at a time are in memory.
 
 use crate::ground::clock;
-use crate::mail::model::{Asker, DeskError, Filter, Message, MessageId, Order, Preview, Selection, Status};
+use crate::mail::model::{Asker, DeskError, Filter, Message, MessageId, Obeyed, Order, Preview, Selection, Status};
 use crate::mail::outbound::Outbound;
 use crate::mail::spool::{Spool, SpoolError, Writer};
 use std::collections::{HashMap, HashSet};
@@ -14,20 +14,26 @@ const PAGE: usize = 1000;
 
 impl<S: Spool> Outbound<S> {
     /// Carries out an order and leaves an audit line.
-    pub(super) async fn order(&self, order: Order, selection: Selection, asker: &Asker) -> Result<u64, DeskError> {
+    pub(super) async fn order(&self, order: Order, selection: Selection, asker: &Asker) -> Result<Obeyed, DeskError> {
         if order == Order::Retry {
             // Whoever asks for another try may have mended the name that was in the way.
             self.router.forget_all();
         }
+        let all = |messages| Obeyed { messages, untried: 0 };
         let hit = match (order, &selection) {
+            (Order::Retry, Selection::One(id)) => {
+                self.spool.peek(*id).await?;
+                self.retry(&[*id])
+            }
             (_, Selection::One(id)) => {
                 self.spool.peek(*id).await?;
-                self.obey(order, &[*id]).await?
+                all(self.obey(order, &[*id]).await?)
             }
             (Order::Retry, Selection::All) => {
                 self.state.retry(|_| true);
                 self.ring(self.state.must_ring(clock::steady()));
-                self.spool.totals().0
+                let (messages, _, held) = self.spool.totals();
+                Obeyed { messages, untried: (held + self.state.wait_paused(|_| true)).min(messages) }
             }
             (Order::Retry, selection) => {
                 // One walk through the schedule for all of them.
@@ -43,10 +49,10 @@ impl<S: Spool> Outbound<S> {
                 while let Some(page) = self.next_page(&mut pages).await? {
                     hit += self.obey(order, &page).await?;
                 }
-                hit
+                all(hit)
             }
         };
-        audit(order.as_str(), &told(&selection), hit, asker);
+        audit(order.as_str(), &told(&selection), hit.messages, asker);
         Ok(hit)
     }
 
@@ -121,19 +127,18 @@ impl<S: Spool> Outbound<S> {
             || self.destinations(message).keys().any(|name| name.eq_ignore_ascii_case(domain))
     }
 
-    /// Makes messages due now; `ids` in rising order. Tells how many of them are in the queue.
-    fn retry(&self, ids: &[MessageId]) -> u64 {
-        let here = ids.iter().filter(|id| self.spool.is_held(**id).is_some()).count() as u64;
-        self.state.retry(|id| ids.binary_search(&id).is_ok());
+    /// Makes messages due now; `ids` in rising order. Tells how many of them are in the queue, and are not tried all the same.
+    fn retry(&self, ids: &[MessageId]) -> Obeyed {
+        let held: Vec<bool> = ids.iter().filter_map(|id| self.spool.is_held(*id)).collect();
+        let (messages, held) = (held.len() as u64, held.iter().filter(|held| **held).count() as u64);
+        let wanted = |id| ids.binary_search(&id).is_ok();
+        self.state.retry(wanted);
         self.ring(self.state.must_ring(clock::steady()));
-        here
+        Obeyed { messages, untried: (held + self.state.wait_paused(wanted)).min(messages) }
     }
 
     /// Carries out an order for a page of messages; those that left the queue meanwhile do not count.
     async fn obey(&self, order: Order, ids: &[MessageId]) -> Result<u64, DeskError> {
-        if order == Order::Retry {
-            return Ok(self.retry(ids));
-        }
         // One at a time: a hold that forgets what waits must not forget what a release has just planned.
         let _ordering = self.ordering.lock().await;
         let (mut released, mut deleted) = (HashMap::new(), HashMap::new());

@@ -127,6 +127,15 @@ pub struct Found {
     pub complete: bool,
 }
 
+/// What became of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Obeyed {
+    /// Messages that it hit.
+    pub messages: u64,
+    /// Of a retry: those of them that are not tried, because they are held or wait for paused destinations alone.
+    pub untried: u64,
+}
+
 /// What became of a pause or its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paused {
@@ -259,7 +268,7 @@ pub trait Desk: Send + Sync {
     fn preview(&self, order: Order, selection: Selection, patience: Duration) -> Answer<'_, Preview>;
 
     /// Carries out an order and tells how many messages it hit.
-    fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, u64>;
+    fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, Obeyed>;
 
     /// The destination that is meant by a name that is to be paused, or resumed.
     ///

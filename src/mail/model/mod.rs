@@ -26,8 +26,8 @@ pub use address::{Address, AddressError, Domain};
 pub use body::{Body, Content};
 pub use carried::{Carried, Pieces};
 pub use desk::{
-    Answer, Asker, Desk, DeskError, DestinationSummary, Found, Group, Grouping, Groups, Order, Paused, Preview, QueueSummary,
-    Selection,
+    Answer, Asker, Desk, DeskError, DestinationSummary, Found, Group, Grouping, Groups, Obeyed, Order, Paused, Preview,
+    QueueSummary, Selection,
 };
 pub use doorway::{Doorway, RefusedExample, SessionSummary};
 pub use envelope::{BodyType, Envelope, Origin};

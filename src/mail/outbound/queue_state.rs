@@ -436,6 +436,11 @@ impl QueueState {
         self.lock().schedule.retry(|_, id| wanted(id));
     }
 
+    /// How many of the messages that are `wanted` wait for paused destinations alone.
+    pub fn wait_paused(&self, wanted: impl Fn(MessageId) -> bool) -> u64 {
+        self.lock().schedule.wait_paused(wanted)
+    }
+
     /// Lets nothing more go to a destination, or lets it again.
     pub fn pause_destination(&self, name: &str, paused: bool) {
         self.lock().schedule.pause(name, paused);

@@ -422,6 +422,20 @@ impl Schedule {
         hit
     }
 
+    /// How many of the messages that are `wanted` wait for paused destinations alone.
+    pub fn wait_paused(&self, wanted: impl Fn(MessageId) -> bool) -> u64 {
+        if self.paused.is_empty() {
+            return 0;
+        }
+        let (mut paused, mut others) = (HashSet::new(), HashSet::new());
+        let ready = self.destinations.iter().flat_map(|there| there.ready.iter().map(|job| (there.paused, job.id)));
+        let deferred = self.deferred.iter().map(|(_, id, job)| (self.destinations[id.0 as usize].paused, job.id));
+        for (is_paused, message) in ready.chain(deferred).filter(|(_, message)| wanted(*message)) {
+            if is_paused { &mut paused } else { &mut others }.insert(message);
+        }
+        paused.difference(&others).count() as u64
+    }
+
     /// Forgets the waiting jobs of these messages; one that is being tried ends by itself.
     pub fn remove(&mut self, messages: &HashSet<MessageId>) {
         let destinations = &mut self.destinations;

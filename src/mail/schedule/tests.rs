@@ -120,6 +120,19 @@ fn retry_wakes_what_it_names_and_nothing_else() {
 }
 
 #[test]
+fn what_waits_for_paused_destinations_alone_is_counted_once() {
+    let mut schedule = schedule();
+    for (name, number, due) in [("a.example", 1, 0), ("b.example", 1, NOW + 500), ("a.example", 2, 0), ("c.example", 3, 0)] {
+        schedule.add(name, job(number), due, NOW);
+    }
+    assert_eq!(schedule.wait_paused(|_| true), 0);
+    schedule.pause("a.example", true);
+    assert_eq!(schedule.wait_paused(|_| true), 1, "the first goes to b.example as well");
+    schedule.pause("b.example", true);
+    assert_eq!((schedule.wait_paused(|_| true), schedule.wait_paused(|id| id == job(2).id)), (2, 1));
+}
+
+#[test]
 fn a_waiting_courier_is_rung_for_instead_of_a_new_one() {
     let mut schedule = schedule();
     schedule.add("a.example", job(1), 0, NOW);

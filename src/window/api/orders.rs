@@ -67,6 +67,9 @@ pub struct OrderView {
 pub struct HitView {
     /// Messages. Of `pause` and `resume`: destinations whose state changed.
     pub messages: u64,
+    /// Of `retry`: those of them that are not tried, because they are held or wait for paused destinations alone; absent = none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untried: Option<u64>,
     /// Whether nothing was done; absent = it was.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub preview: bool,
@@ -157,9 +160,13 @@ pub(in crate::window) async fn carry_out(
     preview: bool,
 ) -> Result<HitView, DeskError> {
     let desk = &window.views.desk;
-    let done = |messages| HitView { messages, preview: false, sample: Vec::new(), incomplete: false, remark: None };
+    let done =
+        |messages| HitView { messages, untried: None, preview: false, sample: Vec::new(), incomplete: false, remark: None };
     match (wish, preview) {
-        (Wish::Messages(order, selection), false) => desk.order(order, selection, visit.asker()).await.map(done),
+        (Wish::Messages(order, selection), false) => {
+            let obeyed = desk.order(order, selection, visit.asker()).await?;
+            Ok(HitView { untried: Some(obeyed.untried).filter(|untried| *untried > 0), ..done(obeyed.messages) })
+        }
         (Wish::Messages(order, selection), true) => {
             let seen = desk.preview(order, selection, PREVIEW_PATIENCE).await?;
             let sample = seen.sample.iter().map(MessageId::to_string).collect();

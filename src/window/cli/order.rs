@@ -162,6 +162,14 @@ async fn obeyed(core: &Core, order: &OrderView, json: bool, out: &mut dyn Write)
         let name = harmless(order.destination.as_deref().unwrap_or_default());
         return Ok(writeln!(out, "Note: {}.", remark.words(&name))?);
     }
+    if let Some(untried) = hit.untried {
+        if hit.messages > untried {
+            writeln!(out, "{} will be tried now.", messages(hit.messages - untried))?;
+        }
+        let not = messages(untried);
+        let advice = "'postern queue release' and 'postern queue resume' let mail go";
+        return Ok(writeln!(out, "Note: {not} not tried now: held, or for a paused destination; {advice}.")?);
+    }
     let done = match order.order.as_str() {
         "pause" => return Ok(writeln!(out, "Nothing goes there until it is resumed.")?),
         "resume" => return Ok(writeln!(out, "Mail goes there again.")?),

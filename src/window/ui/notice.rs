@@ -24,9 +24,10 @@ pub(super) fn query(order: &str, hit: &HitView) -> String {
         Some(Remark::NoMailWaits) => "no_mail_waits",
         Some(Remark::PausedAlready) => "paused_already",
         Some(Remark::NotPaused) => "not_paused",
+        None if hit.untried.is_some() => "untried",
         None => order,
     };
-    format!("done={done}&n={}", hit.messages)
+    format!("done={done}&n={}", hit.untried.unwrap_or(hit.messages))
 }
 
 fn words(order: &str) -> Option<String> {
@@ -36,6 +37,7 @@ fn words(order: &str) -> Option<String> {
         "paused_already" => return remark(Remark::PausedAlready),
         "not_paused" => return remark(Remark::NotPaused),
         "retry" => "{} will be tried now.",
+        "untried" => "Note: {} not tried now: held, or for a paused destination.",
         "hold" => "{} held.",
         "release" => "{} released.",
         "delete" => "{} deleted.",
@@ -53,8 +55,12 @@ mod tests {
     #[test]
     fn a_notice_says_only_what_is_on_the_list() {
         assert_eq!(split("sender=a+b&done=hold&n=1"), ("sender=a+b".into(), Some("1 message held.".into())));
-        let hit = HitView { messages: 1200, preview: false, sample: Vec::new(), incomplete: false, remark: None };
+        let hit =
+            HitView { messages: 1200, untried: None, preview: false, sample: Vec::new(), incomplete: false, remark: None };
         assert_eq!(split(&query("retry", &hit)), (String::new(), Some("1,200 messages will be tried now.".into())));
+        let paused = HitView { untried: Some(3), ..hit.clone() };
+        let words = "Note: 3 messages not tried now: held, or for a paused destination.";
+        assert_eq!(split(&query("retry", &paused)), (String::new(), Some(words.into())));
         let not = HitView { remark: Some(Remark::NotPaused), ..hit };
         let words = "Note: that destination was not paused; nothing has changed.";
         assert_eq!(split(&query("resume", &not)), (String::new(), Some(words.into())));
