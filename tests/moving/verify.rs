@@ -246,10 +246,14 @@ fn what_was_taken_away_while_it_was_stopped_is_told_loudly() {
     let middle = records[records.len() / 2];
     put_back(&whole[..middle]);
     let (code, view) = verify(&appliance, &data);
-    assert_eq!((code, &view["damages_total"]), (65, &1.into()), "{view}");
-    let damage = &view["damages"][0];
+    assert_eq!(code, 65, "{view}");
+    let damages = view["damages"].as_array().unwrap();
+    let damage = &damages[0];
     assert_eq!((&damage["file"], &damage["meaning"]), (&name.as_str().into(), &"missing".into()), "{view}");
     assert_eq!(damage["offset"], middle, "{view}");
+    // A mail with a file of its own that was delivered is back when the word of its end is what was cut off.
+    let is_back = |damage: &Value| damage["file"].as_str().unwrap().starts_with("body/") && damage["meaning"] == "lost";
+    assert!(damages[1..].iter().all(is_back), "{view}");
     fs::remove_file(&segment).unwrap();
     let (code, out, _) = said(&tool(&appliance, &["verify"]));
     assert!(code == 65 && out.contains(&name) && out.contains("MISSING") && out.contains("backup"), "{out}");
