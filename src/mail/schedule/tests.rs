@@ -17,6 +17,13 @@ fn schedule() -> Schedule {
     Schedule::new(Config { delay_warning: 14_400, ..CONFIG })
 }
 
+/// So many messages wait for a.example.
+fn with_mail(messages: u64) -> Schedule {
+    let mut schedule = schedule();
+    (0..messages).for_each(|id| schedule.add("a.example", job(id), 0, NOW));
+    schedule
+}
+
 fn job(id: u64) -> Job {
     Job { id: MessageId(id), arrived: NOW, attempts: 0, told: false, source: Source::default() }
 }
@@ -39,10 +46,7 @@ fn destinations_take_turns_whatever_their_share() {
 
 #[test]
 fn the_window_opens_with_success_and_closes_when_the_destination_is_down() {
-    let mut schedule = schedule();
-    for id in 0..100 {
-        schedule.add("a.example", job(id), 0, NOW);
-    }
+    let mut schedule = with_mail(100);
     assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
     let id = schedule.intern("a.example");
     for _ in 0..100 {
@@ -201,10 +205,7 @@ fn of_those_that_hardly_wait_a_few_go_and_of_the_others_as_many_as_are_wanted() 
 
 #[test]
 fn couriers_beyond_a_closed_window_go_home_and_the_rest_of_the_mail_is_tried() {
-    let mut schedule = schedule();
-    for id in 0..10 {
-        schedule.add("a.example", job(id), 0, NOW);
-    }
+    let mut schedule = with_mail(10);
     assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
     let id = schedule.intern("a.example");
     (0..FIRST_WINDOW).for_each(|_| schedule.connected(id, true));
@@ -228,10 +229,7 @@ fn couriers_beyond_a_closed_window_go_home_and_the_rest_of_the_mail_is_tried() {
 
 #[test]
 fn a_destination_that_allows_no_more_connections_keeps_those_it_has() {
-    let mut schedule = schedule();
-    for id in 0..100 {
-        schedule.add("a.example", job(id), 0, NOW);
-    }
+    let mut schedule = with_mail(100);
     assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
     let id = schedule.intern("a.example");
     assert!(!schedule.is_well_otherwise(id, "refused", NOW, NOW), "nothing is open: it is down");
@@ -319,10 +317,7 @@ fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
 /// Who cannot use an invitation now leaves it to those behind it in the line.
 #[test]
 fn a_destination_without_room_for_one_more_courier_declines_an_invitation() {
-    let mut schedule = schedule();
-    for id in 0..20 {
-        schedule.add("a.example", job(id), 0, NOW);
-    }
+    let mut schedule = with_mail(20);
     assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
     let id = schedule.intern("a.example");
     let taken: Vec<Job> = (0..FIRST_WINDOW).filter_map(|_| schedule.take(id, false, NOW)).collect();
