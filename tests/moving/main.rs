@@ -12,4 +12,5 @@ mod journey;
 mod letters;
 mod strangers;
 mod together;
+mod unheard;
 mod verify;

@@ -93,11 +93,7 @@ fn a_move_is_refused_when_the_message_is_not_as_it_was_read() {
     relay.deferral();
     let id = relay.queue(&["list"])[0]["id"].as_str().unwrap().to_owned();
     let order = |order: &str, more: &str| control(&relay, &format!(r#"{{"order":"{order}","id":"{id}"{more}}}"#));
-    let version = || {
-        let answer = ask(&relay, &format!("GET /api/v1/queue/{id}/mail?still HTTP/1.0\r\n\r\n"));
-        let tag = answer.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap_or_else(|| panic!("{answer}")).to_owned();
-        format!(r#","version":{tag}"#)
-    };
+    let version = || format!(r#","version":{}"#, etag(&relay, &id));
     let read = version();
     let answer = order("move", &read);
     assert!(answer.contains(" 409 ") && answer.contains("it was released meanwhile"), "not held: {answer}");
@@ -118,7 +114,13 @@ fn a_move_is_refused_when_the_message_is_not_as_it_was_read() {
     assert_eq!(relay.queue(&["history", "--status", "moved"]).len(), 1);
 }
 
-fn control(appliance: &Appliance, order: &str) -> String {
+/// The version of a held message, in quotes.
+pub fn etag(appliance: &Appliance, id: &str) -> String {
+    let answer = ask(appliance, &format!("GET /api/v1/queue/{id}/mail?still HTTP/1.0\r\n\r\n"));
+    answer.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap_or_else(|| panic!("{answer}")).to_owned()
+}
+
+pub fn control(appliance: &Appliance, order: &str) -> String {
     ask(appliance, &format!("POST /api/v1/orders HTTP/1.0\r\nContent-Length: {}\r\n\r\n{order}", order.len()))
 }
 

@@ -337,6 +337,22 @@ fn copies_arrive_and_their_failures_are_nobodys_business() {
 }
 
 #[test]
+fn a_copy_that_is_deleted_has_a_line() {
+    let (there, copies) = (next_hop(""), Sink::start("mail=450"));
+    let names = Names::serve(&[host("mx-there", there.address.ip()), mx("there", "mx-there", 10)]);
+    let appliance = appliance(&names, &[("MTA_CC_MTA", &copies.relay())]);
+    send(&appliance, "sender@there.example", "box@there.example");
+    until("only the copy waits", || match &appliance.messages()[..] {
+        [message] if message["recipients_pending"] == 0 && message["copy"]["attempts"] == 1 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    appliance.queue(&["delete", "--all", "--yes"]);
+    let lines = appliance.log();
+    let line = lines.iter().find(|line| line.contains("status=deleted")).unwrap_or_else(|| panic!("{lines:?}"));
+    assert!(line.contains("copy=true"), "{line}");
+}
+
+#[test]
 fn a_copy_that_waits_holds_up_nothing() {
     let (there, copies) = (next_hop(""), Sink::start("mail=450"));
     let names = Names::serve(&[host("mx-there", there.address.ip()), mx("there", "mx-there", 10)]);

@@ -165,11 +165,11 @@ impl<S: Spool> Desk for Office<S> {
         })
     }
 
-    fn move_out(&self, id: MessageId, version: u64, asker: Asker) -> Answer<'_, ()> {
+    fn move_out(&self, id: MessageId, version: u64, mark: String, asker: Asker) -> Answer<'_, ()> {
         let outbound = self.outbound.clone();
         Box::pin(async move {
             outbound.planned().await;
-            to_its_end(tokio::spawn(async move { outbound.move_out(id, version, &asker).await })).await
+            to_its_end(tokio::spawn(async move { outbound.move_out(id, version, &mark, &asker).await })).await
         })
     }
 

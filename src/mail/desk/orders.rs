@@ -4,7 +4,7 @@
 
 use crate::ground::clock;
 use crate::mail::model::{Asker, DeskError, Filter, Message, MessageId, Obeyed, Order, Preview, Selection, Status};
-use crate::mail::outbound::Outbound;
+use crate::mail::outbound::{Outbound, logged_recipient};
 use crate::mail::spool::{Spool, SpoolError, Writer};
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -169,11 +169,17 @@ impl<S: Spool> Outbound<S> {
             match record {
                 Ok((id, Ok(()))) => drop(obeyed.insert(id)),
                 Ok((_, Err(SpoolError::Unknown))) => {}
-                Ok((_, Err(error))) => trouble = Some(error),
+                Ok((id, Err(error))) => {
+                    // A record that was written, and whose sync failed, is written again: the message is gone all the same.
+                    if order == Order::Delete && self.spool.is_held(id).is_none() {
+                        obeyed.insert(id);
+                    }
+                    trouble = Some(error);
+                }
                 Err(_) => trouble = Some(SpoolError::Failed("the order was cut off".to_owned())),
             }
         }
-        obeyed.iter().filter_map(|id| deleted.get(id)).for_each(|message| self.tell_deleted(message, "deleted"));
+        obeyed.iter().filter_map(|id| deleted.get(id)).for_each(|message| self.tell_deleted(message, "deleted", ""));
         obeyed.iter().for_each(|id| log_obeyed(order, *id));
         if order == Order::Release {
             for message in obeyed.iter().filter_map(|id| released.remove(id)) {
@@ -185,8 +191,9 @@ impl<S: Spool> Outbound<S> {
         trouble.map_or(Ok(obeyed.len() as u64), |error| Err(error.into()))
     }
 
-    /// Takes a message out of the queue that was carried elsewhere as it stands, and leaves an audit line.
-    pub(super) async fn move_out(&self, id: MessageId, version: u64, asker: &Asker) -> Result<(), DeskError> {
+    /// Takes a message out of the queue that was carried elsewhere as it stands, and leaves an audit line; the history has the
+    /// mark of the move.
+    pub(super) async fn move_out(&self, id: MessageId, version: u64, mark: &str, asker: &Asker) -> Result<(), DeskError> {
         // No release comes between the look and the end; and a held message that is not being tried begins no try.
         let _ordering = self.ordering.lock().await;
         if self.state.is_being_tried(id) {
@@ -199,19 +206,22 @@ impl<S: Spool> Outbound<S> {
         if message.version() != version {
             return Err(DeskError::Changed("it was tried meanwhile, and stays in the queue"));
         }
-        self.spool.delete(id).await?;
-        self.tell_deleted(&message, "moved");
-        log_obeyed(Order::Delete, id);
-        self.state.forget(&HashSet::from([id]));
-        audit("move", &id.to_string(), 1, asker);
-        Ok(())
+        let deleted = self.spool.delete(id).await;
+        // Gone in spite of an error: its record was written, and is written again because the sync failed.
+        if deleted.is_ok() || self.spool.is_held(id).is_none() {
+            self.tell_deleted(&message, "moved", mark);
+            log_obeyed(Order::Delete, id);
+            self.state.forget(&HashSet::from([id]));
+            audit("move", &id.to_string(), 1, asker);
+        }
+        Ok(deleted?)
     }
 
     /// For the logs and the history: a mail that was answered 250 does not vanish without a line.
-    fn tell_deleted(&self, message: &Message, status: &str) {
+    fn tell_deleted(&self, message: &Message, status: &str, mark: &str) {
         log_deleted(message, status);
         if self.journal.is_wanted() {
-            self.remember_deleted(message, status, clock::now());
+            self.remember_deleted(message, status, mark, clock::now());
         }
     }
 }
@@ -226,15 +236,16 @@ fn log_obeyed(order: Order, id: MessageId) {
     }
 }
 
-/// One line for each recipient that waited.
+/// One line for each recipient that waited, and for a carbon copy that did.
 fn log_deleted(message: &Message, status: &str) {
-    let pending = message.envelope.recipients.iter().zip(&message.progress);
-    for (recipient, _) in pending.filter(|(_, progress)| progress.status == Status::Pending) {
+    for progress in message.progress.iter().filter(|progress| progress.status == Status::Pending) {
+        let (to, copy) = logged_recipient(message, progress.target);
         tracing::info!(
             target: "mta",
             queue_id = %message.id,
             from = %format_args!("<{}>", message.envelope.sender_text()),
-            to = %format_args!("<{recipient}>"),
+            to = %format_args!("<{to}>"),
+            copy,
             status,
             "delivery"
         );

@@ -252,6 +252,7 @@ mod tests {
             client: "192.0.2.7".to_owned(),
             relay: "mx.b.example[192.0.2.1]:25".to_owned(),
             tls: String::new(),
+            mark: String::new(),
             recipients: vec![ending(to, status)],
         }
     }

@@ -68,6 +68,9 @@ pub struct Finished {
     pub tls: String,
     /// Its recipients.
     pub recipients: Vec<Ending>,
+    /// The word by which the move that took it away knows it again; empty for all other ends.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mark: String,
 }
 
 /// Which finished messages are wanted; texts are looked for anywhere in the field, without regard to case.

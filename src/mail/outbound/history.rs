@@ -63,15 +63,16 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Tells the journal that an operator has deleted a message, or moved it elsewhere: `status` is the word for it.
-    pub(in crate::mail) fn remember_deleted(&self, message: &Message, status: &str, now: u32) {
+    /// Tells the journal that an operator has deleted a message, or moved it elsewhere: `status` is the word for it, `mark` that
+    /// of the move.
+    pub(in crate::mail) fn remember_deleted(&self, message: &Message, status: &str, mark: &str, now: u32) {
         let recipients = message.progress.iter().map(|progress| Ending {
             to: name(message, progress.target),
             status: if progress.status == Status::Pending { status } else { word(progress.status) }.to_owned(),
             reply: progress.reason.clone(),
         });
         let (recipients, relay) = (recipients.collect(), String::new());
-        self.journal.finished(Finished { recipients, relay, ..base(message, now) });
+        self.journal.finished(Finished { recipients, relay, mark: mark.to_owned(), ..base(message, now) });
     }
 }
 
@@ -108,6 +109,7 @@ fn base(message: &Message, now: u32) -> Finished {
         relay: String::new(),
         tls: String::new(),
         recipients: Vec::new(),
+        mark: String::new(),
     }
 }
 

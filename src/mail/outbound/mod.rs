@@ -28,6 +28,7 @@ use super::schedule::{self, Job};
 use super::spool::{Spool, SpoolError, Writer};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
+pub(in crate::mail) use outcomes::logged_recipient;
 use queue_state::{MustRing, NewJob, QueueState};
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -289,6 +289,16 @@ fn exact_age(now: u64, id: u64, age: u32) -> f64 {
     if (by_id - age).abs() <= ID_BELIEVED { by_id.max(0.0) } else { age }
 }
 
+/// The field `to` of a log line, and whether it is of the carbon copy.
+pub(in crate::mail) fn logged_recipient(message: &Message, target: Target) -> (String, bool) {
+    match target {
+        Target::Recipient(place) => {
+            (message.envelope.recipients.get(usize::from(place)).map(|to| format!("<{to}>")).unwrap_or_default(), false)
+        }
+        Target::Copy => ("(all recipients)".to_owned(), true),
+    }
+}
+
 /// `delays` are the parts of `delay`: before this try, until there was a connection, and on it.
 fn log(
     message: &Message,
@@ -298,12 +308,7 @@ fn log(
     (connecting, trying): (Duration, Duration),
 ) {
     let (delay, connecting, trying) = (seconds_since_acceptance(message), connecting.as_secs_f64(), trying.as_secs_f64());
-    let (to, copy) = match target {
-        Target::Recipient(place) => {
-            (message.envelope.recipients.get(usize::from(place)).map(|to| format!("<{to}>")).unwrap_or_default(), false)
-        }
-        Target::Copy => ("(all recipients)".to_owned(), true),
-    };
+    let (to, copy) = logged_recipient(message, target);
     let status = match outcome.class() {
         Class::Success => "sent",
         Class::Temporary => "deferred",

@@ -82,6 +82,9 @@ pub struct FinishedView {
     pub tls: String,
     /// What became of each recipient.
     pub recipients: Vec<Ending>,
+    /// Of a move: the mark that came with the order.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mark: String,
 }
 
 /// What is asked of the history.
@@ -219,6 +222,7 @@ fn finished(finished: Finished) -> FinishedView {
         relay: finished.relay,
         tls: finished.tls,
         recipients: finished.recipients,
+        mark: finished.mark,
     }
 }
 

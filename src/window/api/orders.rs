@@ -57,6 +57,9 @@ pub struct OrderView {
     /// Of `move`: the version of the message that was carried away, as the ETag of `GET queue/ID/mail` tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// Of `move`: 16 hexadecimal digits by which the history knows this move again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
     /// Only count what would be hit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub preview: bool,
@@ -122,7 +125,11 @@ pub(in crate::window) enum Wish {
     Messages(Order, Selection),
     Pause(String, bool),
     /// One message, as long as it has this version.
-    Move(MessageId, u64),
+    Move {
+        id: MessageId,
+        version: u64,
+        mark: String,
+    },
 }
 
 /// `POST /api/v1/orders`
@@ -173,7 +180,7 @@ pub(in crate::window) async fn carry_out(
             Ok(HitView { preview: true, sample, incomplete: !seen.complete, ..done(seen.messages) })
         }
         // It has no preview, see OrderView::moved.
-        (Wish::Move(id, version), _) => desk.move_out(id, version, visit.asker()).await.map(|()| done(1)),
+        (Wish::Move { id, version, mark }, _) => desk.move_out(id, version, mark, visit.asker()).await.map(|()| done(1)),
         (Wish::Pause(destination, paused), false) => {
             let destination = desk.meant(&destination, paused)?;
             let became = desk.pause(destination, paused, visit.asker()).await?;
@@ -202,8 +209,8 @@ impl OrderView {
             "pause" | "resume" => return self.pause(self.order == "pause"),
             _ => return Err("order: retry, hold, release, delete, move, pause or resume is wanted".to_owned()),
         };
-        if self.version.is_some() {
-            return Err("version: only a move has one".to_owned());
+        if self.version.is_some() || self.mark.is_some() {
+            return Err("version, mark: only a move has them".to_owned());
         }
         let id = |id: &String| id.parse().map_err(|()| format!("'{}' is no queue id", shortened(id)));
         let selections = [
@@ -238,11 +245,13 @@ impl OrderView {
         let others = !self.ids.is_empty() || self.domain.is_some() || self.destination.is_some() || self.filter.is_some();
         let id = self.id.as_ref().and_then(|id| id.parse().ok());
         let version = self.version.as_ref().and_then(|text| u64::from_str_radix(text, 16).ok());
+        let mark = self.mark.clone().unwrap_or_default();
+        let is_mark = mark.is_empty() || mark.len() == 16 && mark.bytes().all(|octet| octet.is_ascii_hexdigit());
         match (id, version) {
-            (Some(id), Some(version)) if !others && !self.all && !self.preview => Ok(Wish::Move(id, version)),
+            (Some(id), Some(version)) if is_mark && !others && !self.all && !self.preview => Ok(Wish::Move { id, version, mark }),
             _ => Err(
-                "move: the id and the version of what was read are wanted, and nothing else; 'postern queue export --move' \
-                      moves messages"
+                "move: the id and the version of what was read are wanted, perhaps a mark of 16 hexadecimal digits, and nothing \
+                      else; 'postern queue export --move' moves messages"
                     .to_owned(),
             ),
         }
@@ -250,6 +259,7 @@ impl OrderView {
 
     fn pause(&self, paused: bool) -> Result<Wish, String> {
         let others = self.version.is_some()
+            || self.mark.is_some()
             || self.id.is_some()
             || !self.ids.is_empty()
             || self.domain.is_some()
@@ -303,7 +313,10 @@ mod tests {
         let text = r#"{"order":"hold","filter":{"sender":"shop@","older":"1h"}}"#;
         assert_eq!(parse(text), messages(Order::Hold, Selection::Matching(filter)));
         assert_eq!(parse(r#"{"order":"pause","destination":"B.example"}"#), Ok(Wish::Pause("b.example".into(), true)));
-        assert_eq!(parse(r#"{"order":"move","id":"0000000000010","version":"1f"}"#), Ok(Wish::Move(id, 0x1f)));
+        let moved = |mark: &str| Ok(Wish::Move { id, version: 0x1f, mark: mark.to_owned() });
+        assert_eq!(parse(r#"{"order":"move","id":"0000000000010","version":"1f"}"#), moved(""));
+        let text = r#"{"order":"move","id":"0000000000010","version":"1f","mark":"0123456789abcdef"}"#;
+        assert_eq!(parse(text), moved("0123456789abcdef"));
         for bad in [
             "{}",
             r#"{"order":"delete"}"#,
@@ -320,6 +333,8 @@ mod tests {
             r#"{"order":"move","all":true,"version":"1f"}"#,
             r#"{"order":"move","id":"0000000000010","version":"1f","preview":true}"#,
             r#"{"order":"move","id":"0000000000010","version":"x"}"#,
+            r#"{"order":"move","id":"0000000000010","version":"1f","mark":"moved"}"#,
+            r#"{"order":"delete","id":"0000000000010","mark":"0123456789abcdef"}"#,
             r#"{"order":"delete","id":"0000000000010","version":"1f"}"#,
             r#"{"order":"pause","all":true}"#,
             r#"{"order":"pause","destination":"b","all":true}"#,

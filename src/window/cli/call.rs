@@ -247,13 +247,17 @@ impl Core {
     }
 }
 
+/// Links that are followed from one to the next, as many as the kernel follows (path_resolution(7)).
+const LINKS_MAX: usize = 40;
+
 /// The run directory of a socket, which may be named by a link or from where we are.
 fn run_dir(socket: &Path) -> PathBuf {
-    // A link leads there even while the socket is being made anew.
-    let path = match std::fs::read_link(socket) {
-        Ok(target) => parent(socket).join(target),
-        Err(_) => socket.to_owned(),
-    };
+    // Links lead there even while the socket is being made anew.
+    let mut path = socket.to_owned();
+    for _ in 0..LINKS_MAX {
+        let Ok(target) = std::fs::read_link(&path) else { break };
+        path = parent(&path).join(target);
+    }
     let directory = parent(&path);
     std::fs::canonicalize(&directory).unwrap_or(directory)
 }
@@ -348,7 +352,10 @@ mod tests {
         let (there, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (socket, link) = (there.path().join("control.sock"), elsewhere.path().join("link"));
         let _listener = UnixListener::bind(&socket).unwrap();
-        symlink(&socket, &link).unwrap();
+        // A link to a link.
+        let between = elsewhere.path().join("between");
+        symlink(&socket, &between).unwrap();
+        symlink("between", &link).unwrap();
         let lock = |socket: PathBuf| Core { socket }.only_move();
         let first = lock(socket.clone()).unwrap();
         assert_eq!(lock(link.clone()).err().map(|trouble| trouble.code), Some(EX_TEMPFAIL));

@@ -7,7 +7,7 @@
 
 use super::call::Core;
 use super::order::one_way;
-use super::store::{ASIDE, Store, Stored};
+use super::store::{ASIDE, Mark, Store, Stored};
 use super::volume::{self, Volumes};
 use super::{
     EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, PAGE, Progress, Trouble, check_id, messages,
@@ -362,39 +362,41 @@ async fn take_out(core: &Core, store: &Store, id: MessageId, teller: &mut Teller
         other => other?,
     };
     let earlier = store.marked(id).map_err(not_written)?;
-    let held = match earlier {
-        Some(held) => held,
+    let again = earlier.is_some();
+    let mark = match earlier {
+        Some(mark) => mark,
         None => {
-            store.mark(id, shown.held).map_err(not_written)?;
-            shown.held
+            let mark = Mark::new(shown.held);
+            store.mark(id, &mark).map_err(not_written)?;
+            mark
         }
     };
-    let (stays, written) = match hold_and_copy(core, store, id, held).await {
-        Ok(Copied::Stored(Ok(Stored::Written | Stored::Identical), version)) => {
+    let (stays, ours) = match hold_and_copy(core, store, id, mark.held).await {
+        Ok(Copied::Stored(Ok(stored @ (Stored::Written | Stored::Identical)), version)) => {
             store.sync().map_err(not_written)?;
-            match order(core, "move", id, Some(version)).await {
+            match move_out(core, id, version, &mark).await {
                 Ok(_) => {
                     store.unmark(id).map_err(not_written)?;
                     return teller.note(id, "moved", None);
                 }
                 Err(trouble) if trouble.code == EX_NOINPUT => return gone(core, store, id, teller).await,
-                Err(trouble) if trouble.code == super::EX_TEMPFAIL => (Ok(Copied::Not("busy", trouble.words)), true),
+                Err(trouble) if trouble.code == super::EX_TEMPFAIL => {
+                    (Ok(Copied::Not("busy", trouble.words)), again || stored == Stored::Written)
+                }
                 Err(trouble) => return Err(trouble),
             }
         }
         Ok(Copied::Not("left", _)) => return gone(core, store, id, teller).await,
-        other => (other, earlier.is_some()),
+        other => (other, again),
     };
-    // It stays in the queue, as it was.
-    if !held {
-        match order(core, "release", id, None).await {
-            Err(trouble) if trouble.code != EX_NOINPUT => return Err(trouble),
-            _ => {}
-        }
+    // It stays in the queue, as it was; or not: the order comes behind a move of an earlier attempt that was still waiting.
+    match order(core, if mark.held { "hold" } else { "release" }, id).await {
+        Err(trouble) if trouble.code == EX_NOINPUT => return gone(core, store, id, teller).await,
+        other => drop(other?),
     }
     // A pair of this attempt, or of one before it, tells how the message stood then: it must not come in while the message goes
-    // on here.
-    if written && !matches!(stays, Ok(Copied::Stored(Ok(Stored::Conflict), _))) {
+    // on here. One of an export without a move is the operator's.
+    if ours && !matches!(stays, Ok(Copied::Stored(Ok(Stored::Conflict), _))) {
         store.discard(id).map_err(not_written)?;
     }
     store.unmark(id).map_err(not_written)?;
@@ -406,26 +408,24 @@ async fn take_out(core: &Core, store: &Store, id: MessageId, teller: &mut Teller
 
 /// A message that is not in the queue any more: an earlier attempt has moved it, or it has left by itself.
 async fn gone(core: &Core, store: &Store, id: MessageId, teller: &mut Teller<'_>) -> Result<(), Trouble> {
-    if store.marked(id).map_err(not_written)?.is_none() || !store.has_pair(id) {
+    let Some(mark) = store.marked(id).map_err(not_written)?.filter(|_| store.has_pair(id)) else {
         store.unmark(id).map_err(not_written)?;
         return teller.note(id, "left", Some("no such message in the queue"));
-    }
+    };
     let (result, words) = match core.get::<FinishedView>(&format!("/api/v1/history/{id}")).await {
-        Ok(end) if end.recipients.iter().any(|recipient| recipient.status == "moved") => ("moved", None),
-        Ok(end) => {
-            let mut ends: Vec<&str> = end.recipients.iter().map(|recipient| recipient.status.as_str()).collect();
-            ends.sort_unstable();
-            ends.dedup();
-            store.set_aside(id).map_err(not_written)?;
-            (
-                "left",
-                Some(format!("it was not moved but {}; its files are {id}.json{ASIDE} and .eml{ASIDE} now", ends.join(", "))),
-            )
-        }
+        Ok(end) => match how_it_left(&end, &mark) {
+            None => ("moved", None),
+            Some(how) => {
+                store.set_aside(id).map_err(not_written)?;
+                ("left", Some(format!("{how}; its files are {id}.json{ASIDE} and .eml{ASIDE} now")))
+            }
+        },
         Err(trouble) if trouble.code == EX_NOINPUT => {
+            // Rather twice than never.
             let words = format!(
-                "the history does not know (any more) whether it was moved, or delivered from here; look for {id} in the mail log: \
-                 where that says status=moved, remove {id}.moving, and the pair is good for an import; else remove all three files"
+                "the history does not know (any more) whether it was moved, or delivered from here. Keep its files, unless the \
+                 log of this appliance says of {id} that it was sent, bounced or deleted: then remove all three. Else remove \
+                 {id}.moving, and the pair is good for an import"
             );
             return teller.note(id, "unclear", Some(&words));
         }
@@ -435,8 +435,21 @@ async fn gone(core: &Core, store: &Store, id: MessageId, teller: &mut Teller<'_>
     teller.note(id, result, words.as_deref())
 }
 
+/// How a message left the queue, unless it was by the move that has this mark.
+fn how_it_left(end: &FinishedView, mark: &Mark) -> Option<String> {
+    let mut ends: Vec<&str> = end.recipients.iter().map(|recipient| recipient.status.as_str()).collect();
+    if !ends.contains(&"moved") {
+        ends.sort_unstable();
+        ends.dedup();
+        return Some(format!("it was not moved but {}", ends.join(", ")));
+    }
+    // Marks of older versions have no word.
+    let ours = mark.word.is_empty() || mark.word == end.mark;
+    (!ours).then(|| "another export has moved it".to_owned())
+}
+
 async fn hold_and_copy(core: &Core, store: &Store, id: MessageId, held: bool) -> Result<Copied, Trouble> {
-    match order(core, "hold", id, None).await {
+    match order(core, "hold", id).await {
         Err(trouble) if trouble.code == EX_NOINPUT => return Ok(Copied::Not("left", trouble.words)),
         other => drop(other?),
     }
@@ -449,8 +462,19 @@ async fn hold_and_copy(core: &Core, store: &Store, id: MessageId, held: bool) ->
     }
 }
 
-async fn order(core: &Core, word: &str, id: MessageId, version: Option<String>) -> Result<HitView, Trouble> {
-    let order = OrderView { order: word.to_owned(), id: Some(id.to_string()), version, ..OrderView::default() };
+async fn order(core: &Core, word: &str, id: MessageId) -> Result<HitView, Trouble> {
+    let order = OrderView { order: word.to_owned(), id: Some(id.to_string()), ..OrderView::default() };
+    core.post("/api/v1/orders", &order).await
+}
+
+async fn move_out(core: &Core, id: MessageId, version: String, mark: &Mark) -> Result<HitView, Trouble> {
+    let order = OrderView {
+        order: "move".to_owned(),
+        id: Some(id.to_string()),
+        version: Some(version),
+        mark: Some(mark.word.clone()).filter(|word| !word.is_empty()),
+        ..OrderView::default()
+    };
     core.post("/api/v1/orders", &order).await
 }
 

@@ -24,6 +24,32 @@ pub(super) enum Stored {
     Conflict,
 }
 
+/// What `ID.moving` says: `held 0123456789abcdef` or `free 0123456789abcdef`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// Whether an operator held the message before.
+    pub(super) held: bool,
+    /// By which the history knows this move again: another directory may have the message by now. Empty in marks of older
+    /// versions.
+    pub(super) word: String,
+}
+
+impl Mark {
+    /// A mark that no other move has.
+    pub(super) fn new(held: bool) -> Self {
+        Self { held, word: format!("{:016x}", fastrand::u64(..)) }
+    }
+
+    fn text(&self) -> String {
+        format!("{} {}\n", if self.held { "held" } else { "free" }, self.word)
+    }
+
+    fn read(text: &str) -> Self {
+        let mut words = text.split_whitespace();
+        Self { held: words.next() == Some("held"), word: words.next().unwrap_or_default().to_owned() }
+    }
+}
+
 /// The directory.
 pub(super) struct Store {
     folder: Folder,
@@ -109,20 +135,20 @@ impl Store {
         self.folder.sync()
     }
 
-    /// Notes, durably, that a message is being moved, and whether it was held before.
-    pub(super) fn mark(&self, id: MessageId, held: bool) -> io::Result<()> {
-        self.write_small(&mark(id), if held { b"held\n" } else { b"\n" })?;
+    /// Notes, durably, that a message is being moved.
+    pub(super) fn mark(&self, id: MessageId, mark: &Mark) -> io::Result<()> {
+        self.write_small(&mark_name(id), mark.text().as_bytes())?;
         self.folder.sync()
     }
 
-    /// Whether a message that is being moved was held before; `None` when it is not.
-    pub(super) fn marked(&self, id: MessageId) -> io::Result<Option<bool>> {
-        Ok(self.folder.read_small(&mark(id), 64)?.map(|text| text == b"held\n"))
+    /// The mark of a message that is being moved; `None` when it is not.
+    pub(super) fn marked(&self, id: MessageId) -> io::Result<Option<Mark>> {
+        Ok(self.folder.read_small(&mark_name(id), 64)?.map(|text| Mark::read(&String::from_utf8_lossy(&text))))
     }
 
     /// The move is over.
     pub(super) fn unmark(&self, id: MessageId) -> io::Result<()> {
-        self.folder.remove(&mark(id))
+        self.folder.remove(&mark_name(id))
     }
 
     /// Messages that are being moved.
@@ -155,7 +181,7 @@ impl Store {
     }
 
     fn is_marked(&self, id: MessageId) -> bool {
-        self.folder.has(&mark(id))
+        self.folder.has(&mark_name(id))
     }
 
     fn is_content(&self, name: &str, view: &PairView) -> io::Result<bool> {
@@ -190,6 +216,6 @@ fn part(id: MessageId) -> String {
     format!(".{id}.eml.part")
 }
 
-fn mark(id: MessageId) -> String {
+fn mark_name(id: MessageId) -> String {
     format!("{id}.moving")
 }

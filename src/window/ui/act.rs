@@ -68,7 +68,7 @@ pub(super) async fn act(window: &Window, visit: &Visit<'_>, content: Incoming) -
     }
     let order = form.order_view()?;
     let wish = order.wish().map_err(Refused::Query)?;
-    if matches!(wish, Wish::Move(..)) {
+    if matches!(wish, Wish::Move { .. }) {
         // It takes messages out of the queue that somebody has copied elsewhere, which no page does.
         return Err(Refused::Form("no page moves messages: 'postern queue export --move' does"));
     }
@@ -101,7 +101,7 @@ pub(super) async fn act(window: &Window, visit: &Visit<'_>, content: Incoming) -
 fn is_grave(wish: &Wish) -> bool {
     match wish {
         Wish::Messages(Order::Delete, _) => true,
-        Wish::Messages(_, Selection::One(_)) | Wish::Pause(..) | Wish::Move(..) => false,
+        Wish::Messages(_, Selection::One(_)) | Wish::Pause(..) | Wish::Move { .. } => false,
         Wish::Messages(_, Selection::Some(ids)) => ids.len() > 1,
         Wish::Messages(..) => true,
     }
