@@ -243,7 +243,7 @@ impl Desk for MemoryDesk {
         })
     }
 
-    fn move_out(&self, id: MessageId, version: u64, asker: Asker) -> Answer<'_, ()> {
+    fn move_out(&self, id: MessageId, version: u64, _mark: String, asker: Asker) -> Answer<'_, ()> {
         Box::pin(async move {
             self.askers.lock().unwrap().push(asker);
             let mut messages = self.messages.lock().unwrap();

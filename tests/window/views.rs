@@ -147,6 +147,7 @@ async fn what_became_of_a_mail_is_found_after_it_has_left() {
         relay: "mx.b.example[192.0.2.1]:25".into(),
         tls: String::new(),
         recipients: vec![ending("delivered", "250 2.0.0 ok")],
+        mark: String::new(),
     });
     let found = window.curl(&[], "/api/v1/history?search=B.EXAMPLE&status=delivered").await.json();
     assert_eq!((&found["kept"], &found["entries"][0]["id"]), (&true.into(), &id.clone().into()));
