@@ -6,6 +6,8 @@
 //! Security: files are created with mode 0600, directories with 0700.
 //! Source: POSIX fdatasync(2), fsync(2) of a directory, rename(2).
 
+#[cfg(test)]
+pub mod halting;
 mod snapshot;
 mod volume;
 mod watched;

@@ -155,8 +155,8 @@ impl<S: Spool> Desk for Office<S> {
         Box::pin(async move { self.outbound.preview(order, selection, patience).await })
     }
 
-    /// In a task of its own once it begins: whoever asked may go away, and an order is carried out to its end. Before that it
-    /// goes with whoever asked.
+    /// In a task of its own once all of the queue is planned: whoever asked may go away, and an order is carried out to its end,
+    /// also one that waits for another to end. Before that it goes with whoever asked.
     fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, Obeyed> {
         let outbound = self.outbound.clone();
         Box::pin(async move {
@@ -177,7 +177,7 @@ impl<S: Spool> Desk for Office<S> {
         let exact = name.to_ascii_lowercase();
         match self.outbound.router.meant(name) {
             // Paused under another smart relay, say: it must not stay so for ever.
-            _ if !paused && self.pauses.names().contains(&exact) => Ok(exact),
+            _ if !paused && self.pauses.contains(&exact) => Ok(exact),
             Ok(meant) => Ok(meant),
             // Whoever resumes it hears that it was not paused.
             Err(_) if !paused => Ok(exact),
@@ -281,5 +281,43 @@ impl From<SpoolError> for DeskError {
             SpoolError::Damaged => Self::Damaged,
             SpoolError::Full | SpoolError::Failed(_) | SpoolError::Slow(_) => Self::Storage(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::appliance::counter::Counters;
+    use crate::ground::disk::halting::{Halting, PATIENCE, in_time};
+    use crate::mail::model::{Address, BodyType, Envelope, Kind, Origin};
+    use crate::mail::spool::{Config, Entry, SegmentLog, Spool, Writer};
+
+    /// What a page asks for its head, and what every new mail needs.
+    #[tokio::test]
+    async fn the_queue_can_be_looked_at_while_a_segment_waits_to_be_let_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let is_segment = |call: &str, path: &str| call != "sync" && path.starts_with("log/") && !path.ends_with(".heads");
+        let (disk, waiting) = Halting::open(directory.path(), is_segment);
+        let config = Config { segment_max: 4096, ..Config::default() };
+        let spool = SegmentLog::open(disk, config, Arc::new(Counters::new(&[]).unwrap()), &|_| {}).unwrap();
+        let spool = Arc::new(spool);
+        let works = spool.clone();
+        tokio::spawn(async move {
+            loop {
+                let mut writer = works.begin();
+                writer.write(&[b'x'; 2000]).await.unwrap();
+                let recipients = vec![Address::parse("a@b.example").unwrap()];
+                let envelope = Envelope { sender: None, recipients, body: BodyType::SevenBit, smtputf8: false };
+                let origin = Origin { peer: None, helo: "test".into() };
+                let entry = Entry { envelope, origin, kind: Kind::Mail, copy: false };
+                let message = works.commit(entry, writer).await.unwrap();
+                works.delete(message.id).await.unwrap();
+            }
+        });
+        let go = tokio::task::spawn_blocking(move || waiting.recv_timeout(PATIENCE).unwrap()).await.unwrap();
+        let looks = spool.clone();
+        let seen = tokio::task::spawn_blocking(move || in_time(move || looks.totals().0)).await.unwrap();
+        assert!(seen <= 1, "{seen}");
+        drop(go);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The file `paused` holds a line with its checksum, and a name on every other. It is replaced as a whole: written under another
 //! name, synced, renamed, and the directory synced.
+//! The names can be read while a change is on its way to the disk, however long that takes: whoever reads them sees those of before.
 //! Limits: [`PAUSES_MAX`] names.
 
 use crate::ground::disk::Disk;
@@ -25,6 +26,9 @@ const LENGTH_MAX: u64 = (PAUSES_MAX as u64 + 1) * 256;
 /// The names, and where they are kept.
 pub struct Pauses {
     disk: Arc<dyn Disk>,
+    /// Held from the first call of a change to the disk until it is done: one after the other.
+    change: Lock<()>,
+    /// What is durable. Nobody waits for the disk with it.
     names: Lock<BTreeSet<String>>,
 }
 
@@ -37,12 +41,17 @@ impl Pauses {
             let _ = disk.rename(FILE, DAMAGED);
             BTreeSet::new()
         });
-        Self { disk, names: Lock::new(Level::Outer, names) }
+        Self { disk, change: Lock::new(Level::Outer, ()), names: Lock::leaf(names) }
     }
 
     /// The names, in lower case.
     pub fn names(&self) -> Vec<String> {
         self.names.lock().iter().cloned().collect()
+    }
+
+    /// Whether nothing goes to the destination of this name, in lower case.
+    pub fn contains(&self, name: &str) -> bool {
+        self.names.lock().contains(name)
     }
 
     /// Adds or removes a name; durable when this returns. `false`: it was so already. `apply` is called before the next change of
@@ -51,8 +60,8 @@ impl Pauses {
     /// # Errors
     /// The volume's, or one name too many; nothing is changed then.
     pub fn set(&self, name: &str, paused: bool, apply: impl FnOnce()) -> Result<bool, DeskError> {
-        let mut names = self.names.lock();
-        let mut changed = names.clone();
+        let _change = self.change.lock();
+        let mut changed = self.names.lock().clone();
         if !(if paused { changed.insert(name.to_owned()) } else { changed.remove(name) }) {
             apply();
             return Ok(false);
@@ -62,7 +71,7 @@ impl Pauses {
         }
         write(self.disk.as_ref(), &changed)
             .map_err(|error| DeskError::Storage(format!("the pause cannot be kept: {error}")))?;
-        *names = changed;
+        *self.names.lock() = changed;
         apply();
         Ok(true)
     }
@@ -109,6 +118,7 @@ fn titled(names: &str) -> String {
 mod tests {
     use super::*;
     use crate::ground::disk::Volume;
+    use crate::ground::disk::halting::{Halting, PATIENCE, in_time};
 
     #[test]
     fn a_pause_outlives_a_restart_and_a_damaged_file_stops_nothing() {
@@ -132,5 +142,18 @@ mod tests {
         let pauses = open();
         assert!(pauses.names().is_empty() && directory.path().join(DAMAGED).exists());
         assert_eq!(pauses.set("dead.example", true, || {}), Ok(true));
+    }
+    #[test]
+    fn the_names_are_read_while_a_change_waits_for_the_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let (disk, waiting) = Halting::open(directory.path(), |call, _| call == "sync");
+        let pauses = Arc::new(Pauses::open(disk));
+        let (changes, looks) = (pauses.clone(), pauses.clone());
+        let change = std::thread::spawn(move || changes.set("dead.example", true, || {}));
+        let go = waiting.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(in_time(move || (looks.names(), looks.contains("dead.example"))), (Vec::new(), false));
+        drop(go);
+        assert_eq!(change.join().unwrap(), Ok(true));
+        assert!(pauses.contains("dead.example"));
     }
 }

@@ -96,22 +96,22 @@ impl Committer {
         }
     }
 
-    /// Keeps a dead segment's file for the next use, or removes it.
+    /// Keeps a dead segment's file for the next use, or removes it. The index is free meanwhile: who looks at the queue must not
+    /// wait for the disk.
     fn let_go(&mut self, number: u32) -> io::Result<()> {
+        let Some(taken) = self.shared.lock_index().take_segment(number) else { return Ok(()) };
         let name = segment_path(number);
-        let mut index = self.shared.lock_index();
-        // A file that somebody still reads from must not be written over.
-        let unread = index.segments().get(&number).is_some_and(|segment| Arc::strong_count(&segment.file) == 1);
         let roomy = self.shared.health() != Health::Full;
-        if unread && roomy && self.spares.len() < SPARES_MAX {
-            let spare = spare_path(number);
-            self.shared.disk.rename(&name, &spare)?;
-            self.spares.push(spare);
-        } else {
-            self.shared.disk.remove(&name)?;
+        let spare = (!taken.is_read() && roomy && self.spares.len() < SPARES_MAX).then(|| spare_path(number));
+        let gone = match &spare {
+            Some(spare) => self.shared.disk.rename(&name, spare),
+            None => self.shared.disk.remove(&name),
+        };
+        if let Err(error) = gone {
+            self.shared.lock_index().put_back(taken);
+            return Err(error);
         }
-        index.end_segment(number);
-        drop(index);
+        self.spares.extend(spare);
         self.remove(&heads_path(number));
         Ok(())
     }
@@ -242,15 +242,17 @@ pub(super) fn new_segment(
 /// A file on a full volume that a segment can be written over: one that is dead, else the reserve.
 pub(super) fn room_without_growth(shared: &Shared, active: u32) -> Option<String> {
     let disk = &shared.disk;
-    let mut index = shared.lock_index();
-    for number in index.reclaimable(active) {
+    let numbers = shared.lock_index().reclaimable(active);
+    for number in numbers {
+        // The index is free meanwhile, see `Committer::let_go`.
+        let Some(taken) = shared.lock_index().take_segment(number) else { continue };
         let spare = spare_path(number);
         if disk.rename(&segment_path(number), &spare).is_ok() {
-            index.end_segment(number);
             // Else the next start does.
             let _ = disk.remove(&heads_path(number));
             return Some(spare);
         }
+        shared.lock_index().put_back(taken);
     }
     disk.open(RESERVE).is_ok().then(|| RESERVE.to_owned())
 }

@@ -82,6 +82,19 @@ pub struct Index {
     arrivals: Arrivals,
 }
 
+/// A dead segment on its way out.
+pub struct Taken {
+    segment: Segment,
+    doubtful: bool,
+}
+
+impl Taken {
+    /// Whether somebody still reads from its file, which must not be written over then.
+    pub fn is_read(&self) -> bool {
+        Arc::strong_count(&self.segment.file) > 1
+    }
+}
+
 impl Index {
     /// A message's entry.
     pub fn get(&self, id: MessageId) -> Option<Slot> {
@@ -141,13 +154,24 @@ impl Index {
         }
     }
 
-    /// A segment's file is gone.
-    pub fn end_segment(&mut self, number: u32) {
-        if let Some(segment) = self.segments.remove(&number) {
-            self.dead.remove(&number);
-            self.doubtful.remove(&number);
-            self.used -= segment.len;
-            self.live -= segment.live_bytes;
+    /// Takes a dead segment out, for whoever lets its file go: nobody finds the file here any more.
+    pub fn take_segment(&mut self, number: u32) -> Option<Taken> {
+        let segment = self.segments.remove(&number)?;
+        self.dead.remove(&number);
+        self.used -= segment.len;
+        self.live -= segment.live_bytes;
+        Some(Taken { segment, doubtful: self.doubtful.remove(&number) })
+    }
+
+    /// Its file could not be let go: everything is as it was before it was taken out.
+    pub fn put_back(&mut self, Taken { segment, doubtful }: Taken) {
+        let number = segment.header.number;
+        self.used += segment.len;
+        self.live += segment.live_bytes;
+        self.segments.insert(number, segment);
+        self.dead.insert(number);
+        if doubtful {
+            self.doubtful.insert(number);
         }
     }
 

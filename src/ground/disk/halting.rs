@@ -1,0 +1,79 @@
+//! For tests: a volume whose calls can be made to wait, as those of a disk that hangs.
+
+use super::{Disk, File, Space, Volume};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+/// How long a test waits for what must come.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A volume that waits in every change of a directory of which `halts` says so.
+pub struct Halting {
+    volume: Volume,
+    halts: fn(call: &str, path: &str) -> bool,
+    /// Hears of each call that waits, and is given what ends it.
+    tell: Sender<Sender<()>>,
+}
+
+impl Halting {
+    /// The volume, and what hears of its calls that wait: each goes on when what it sent is used or dropped.
+    pub fn open(path: &Path, halts: fn(&str, &str) -> bool) -> (Arc<dyn Disk>, Receiver<Sender<()>>) {
+        let (tell, told) = channel();
+        (Arc::new(Self { volume: Volume::open(path).unwrap(), halts, tell }), told)
+    }
+
+    fn call(&self, call: &str, path: &str) {
+        if (self.halts)(call, path) {
+            let (go, goes) = channel();
+            let _ = self.tell.send(go);
+            let _ = goes.recv_timeout(PATIENCE * 2);
+        }
+    }
+}
+
+impl Disk for Halting {
+    fn create(&self, path: &str) -> io::Result<Arc<dyn File>> {
+        self.volume.create(path)
+    }
+
+    fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
+        self.volume.open(path)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.call("rename", from);
+        self.volume.rename(from, to)
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        self.call("remove", path);
+        self.volume.remove(path)
+    }
+
+    fn sync_dir(&self, directory: &str) -> io::Result<()> {
+        self.call("sync", directory);
+        self.volume.sync_dir(directory)
+    }
+
+    fn create_dir(&self, directory: &str) -> io::Result<()> {
+        self.volume.create_dir(directory)
+    }
+
+    fn list(&self, directory: &str) -> io::Result<Vec<String>> {
+        self.volume.list(directory)
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        self.volume.space()
+    }
+}
+
+/// What `work` gives, in a thread of its own; fails a test that waits for it in vain.
+pub fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, told) = channel();
+    std::thread::spawn(move || tell.send(work()));
+    told.recv_timeout(PATIENCE).expect("it waits for the disk")
+}
