@@ -52,18 +52,29 @@ const SESSION_TLS: u64 = 28 << 10;
 /// Open files for the core, where the hard limit grants as many: each session and each delivery needs a few.
 pub const OPEN_FILES: u64 = 65_536;
 
-/// Descriptors for all that is neither session nor courier: windows, segments of the queue, questions to name servers.
-const FILES: u64 = 320;
+/// Descriptors for all that is neither session nor courier: 136 for connections to `ui_port`, two for each of 64 to the control
+/// socket, and 120 for listeners, segments of the queue and questions to name servers.
+pub const FILES: u64 = 384;
 
-/// Threads and processes beside those for mail and for the disk: supervisor, log, committer, history, watchdog, carrier, health
-/// checks.
-const THREADS: u64 = 20;
+/// Threads and processes beside those for mail and for the disk: supervisor, the core's first thread, log, mail log, committer,
+/// history, windows, passwords, numbers, orders of the supervisor, two of the watchdog, four of the allocator, carrier; and room
+/// for errands, health checks and tools.
+const THREADS: u64 = 24;
 
-/// Threads that wait for the disk where there is no limit: more of them make no disk faster, and each costs memory.
+/// Threads of mail that wait for the disk where there is no limit: more of them make no disk faster, and each costs memory.
 const DISK_THREADS: u64 = 64;
 
 /// With fewer of them there is no start: a disk that hangs must not keep pages and the mail log waiting as well.
 const DISK_THREADS_LEAST: u64 = 4;
+
+/// Threads of windows that wait for the disk, where there is no limit.
+const WINDOW_THREADS: u64 = 16;
+
+/// One in so many of the threads for the disk is of windows.
+const WINDOW_THREADS_PART: u64 = 4;
+
+/// With one alone a page that waits for the disk would keep all others waiting.
+const WINDOW_THREADS_LEAST: u64 = 2;
 
 /// How much of each thing there may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,18 +183,32 @@ impl Resources {
     }
 }
 
-/// Threads that may wait for the disk within a limit of processes and threads.
+/// Threads of mail that may wait for the disk within a limit of processes and threads.
 pub fn disk_threads(settings: &Settings, limit: Option<u64>) -> usize {
-    let left = limit.unwrap_or(u64::MAX).saturating_sub(THREADS + mail_threads(settings));
+    let left = threads_left(settings, limit).saturating_sub(for_windows(settings, limit));
     usize::try_from(left.clamp(1, DISK_THREADS)).unwrap_or(1)
+}
+
+/// Threads of windows that may wait for the disk within a limit of processes and threads.
+pub fn window_threads(settings: &Settings, limit: Option<u64>) -> usize {
+    usize::try_from(for_windows(settings, limit)).unwrap_or(1)
+}
+
+fn for_windows(settings: &Settings, limit: Option<u64>) -> u64 {
+    (threads_left(settings, limit) / WINDOW_THREADS_PART).clamp(WINDOW_THREADS_LEAST, WINDOW_THREADS)
+}
+
+/// What is left for the disk.
+fn threads_left(settings: &Settings, limit: Option<u64>) -> u64 {
+    limit.unwrap_or(u64::MAX).saturating_sub(THREADS + mail_threads(settings))
 }
 
 /// Why the core could not work with so few processes and threads, with what to do.
 pub fn too_few_threads(settings: &Settings, limit: Option<u64>) -> Option<Failure> {
     let (limit, mail) = (limit?, mail_threads(settings));
-    let least = THREADS + mail + DISK_THREADS_LEAST;
+    let least = THREADS + mail + DISK_THREADS_LEAST + WINDOW_THREADS_LEAST;
     (limit < least).then(|| {
-        let ample = THREADS + mail + DISK_THREADS;
+        let ample = THREADS + mail + DISK_THREADS + WINDOW_THREADS;
         let cause = format!(
             "no more than {limit} processes and threads are allowed here, and with worker_threads={mail} there must be room for {least}: \
              allow {ample} or more (docker run --pids-limit {ample}; a limit of nproc, too)"
@@ -277,22 +302,27 @@ mod tests {
     #[test]
     fn few_threads_leave_fewer_for_the_disk_and_too_few_stop_the_start() {
         let settings = Settings { worker_threads: 8, ..settings() };
-        let all = THREADS + 8 + DISK_THREADS;
-        let disk = |limit| (disk_threads(&settings, limit), too_few_threads(&settings, limit).is_none());
-        assert_eq!([disk(None), disk(Some(all)), disk(Some(all - 1))], [(64, true), (64, true), (63, true)]);
-        assert_eq!([disk(Some(32)), disk(Some(31)), disk(Some(1))], [(4, true), (3, false), (1, false)]);
-        let cause = too_few_threads(&settings, Some(31)).unwrap().cause;
-        assert!(cause.contains("worker_threads=8 there must be room for 32: allow 92"), "{cause}");
+        let all = THREADS + 8 + DISK_THREADS + WINDOW_THREADS;
+        let both = |limit| (disk_threads(&settings, limit), window_threads(&settings, limit));
+        assert_eq!([both(None), both(Some(all)), both(Some(all - 1))], [(64, 16), (64, 16), (63, 16)]);
+        assert_eq!([both(Some(64)), both(Some(38)), both(Some(1))], [(24, 8), (4, 2), (1, 2)]);
+        for limit in 38..=all {
+            let (disk, windows) = both(Some(limit));
+            assert!(THREADS + 8 + (disk + windows) as u64 <= limit, "{limit}: {disk} and {windows}");
+        }
+        assert!(too_few_threads(&settings, Some(38)).is_none());
+        let cause = too_few_threads(&settings, Some(37)).unwrap().cause;
+        assert!(cause.contains("worker_threads=8 there must be room for 38: allow 112"), "{cause}");
     }
 
     #[test]
     fn few_descriptors_lower_the_sessions() {
         let settings = settings();
         let few = Resources::of(&settings, None, 1024);
-        assert_eq!((few.sessions, few.couriers + few.overtime, few.scarce), (264, 88, Some(Scarce::Files(1024))));
-        assert_eq!(few.for_strangers(), 212);
+        assert_eq!((few.sessions, few.couriers + few.overtime, few.scarce), (240, 80, Some(Scarce::Files(1024))));
+        assert_eq!(few.for_strangers(), 192);
         let words = few.warning(&settings).unwrap();
-        assert!(words.contains("1024 open files are enough for 264 SMTP sessions") && words.contains("--ulimit"), "{words}");
+        assert!(words.contains("1024 open files are enough for 240 SMTP sessions") && words.contains("--ulimit"), "{words}");
         let least = Resources::of(&settings, None, 32);
         assert!(least.sessions >= 2 && least.couriers >= 2, "{least:?}");
     }

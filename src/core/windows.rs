@@ -7,7 +7,9 @@ use super::trouble::internal;
 use super::watchdog::{Control, Doors};
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::property::Settings;
+use crate::appliance::resources;
 use crate::appliance::terminal::ports::not_opened;
+use crate::ground::threads;
 use crate::ground::tls::Presenter;
 use crate::window::pulse;
 use crate::window::push;
@@ -51,7 +53,11 @@ pub(super) fn open(
 ) -> Result<Opened, Failure> {
     let push = settings.terminal_mon.as_ref().map(|url| push::Config::new(url, instance, settings.mon_interval));
     let push = push.transpose().map_err(|error| Failure::preconfigure(Exit::Property, error.to_string()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(resources::window_threads(settings, threads::limit()))
+        .thread_name("windows disk")
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| internal("the windows' runtime", &error))?;
     // The listeners were bound under the other runtime and must be watched by this one.
     let public = public.into_iter().map(TcpListener::into_std).collect::<io::Result<Vec<_>>>();
@@ -160,4 +166,16 @@ fn replaced(control: ControlSocket, knocks: &Control) -> io::Result<ControlSocke
     let listener = control.listener.into_std()?;
     *knocks.lock() = Arc::new(listener.try_clone()?);
     Ok(ControlSocket { listener: UnixListener::from_std(listener)?, ..control })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::window::places::{CONNECTIONS_MAX, OWN_CONNECTIONS_MAX};
+
+    #[test]
+    fn the_descriptors_of_all_windows_are_counted() {
+        let windows = CONNECTIONS_MAX + OWN_CONNECTIONS_MAX + 2 * server::CONTROL_CONNECTIONS_MAX;
+        assert!(resources::FILES >= windows as u64 + 120, "{windows}");
+    }
 }

@@ -28,3 +28,4 @@ pub mod tls;
 pub mod turns;
 pub mod verifier;
 pub mod web_address;
+pub mod worker;

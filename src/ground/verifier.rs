@@ -7,6 +7,7 @@
 //! process; no password is kept.
 
 use super::password::{Password, same};
+use super::worker::Worker;
 use crate::ground::lock::Lock;
 use aws_lc_rs::{digest, hmac, rand};
 use std::collections::HashMap;
@@ -73,6 +74,8 @@ pub struct Verifier {
     waiting: AtomicUsize,
     key: hmac::Key,
     known: Lock<HashMap<[u8; digest::SHA256_OUTPUT_LEN], Instant>>,
+    /// A login must not stand behind what waits for a disk.
+    worker: Worker,
 }
 
 impl Default for Verifier {
@@ -84,6 +87,7 @@ impl Default for Verifier {
             waiting: AtomicUsize::new(0),
             key: fresh_key(),
             known: Lock::default(),
+            worker: Worker::new("passwords"),
         }
     }
 }
@@ -139,7 +143,7 @@ impl Verifier {
         let turn = self.turn.clone().acquire_owned().await.ok()?;
         drop((waiting, among_strangers));
         // The turn ends with the hash, also when whoever asked has gone.
-        let fits = tokio::task::spawn_blocking(move || {
+        let fits = self.worker.run(move || {
             let _turn = turn;
             password.fits(&secret)
         });

@@ -87,8 +87,8 @@ pub(super) async fn text(window: &Window) -> Result<String, prometheus::Error> {
     refresh(window).await;
     // The ages of a million messages take a while to count; mail must not wait for it.
     let counters = Arc::clone(&window.counters);
-    let text = tokio::task::spawn_blocking(move || counters.text()).await;
-    text.unwrap_or_else(|error| Err(prometheus::Error::Msg(error.to_string())))
+    let text = window.worker.run(move || counters.text()).await;
+    text.unwrap_or_else(|| Err(prometheus::Error::Msg("the numbers met a defect; please report it".to_owned())))
 }
 
 /// Adds the histogram of ages to the counters.

@@ -28,6 +28,7 @@ use crate::ground::clock;
 use crate::ground::log::Tail;
 use crate::ground::memory::Gauge;
 use crate::ground::tls::Presenter;
+use crate::ground::worker::Worker;
 use crate::mail::model::{Desk, Doorway, History, Submission};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -46,8 +47,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
-/// The most connections at once to the control socket.
-const CONTROL_CONNECTIONS_MAX: usize = 64;
+/// The most connections at once to the control socket; each has two descriptors, see [`super::peer`].
+pub const CONTROL_CONNECTIONS_MAX: usize = 64;
 
 /// The longest request header, request line included.
 pub const HEADER_MAX: usize = 16 * 1024;
@@ -128,6 +129,8 @@ pub struct Window {
     pub(super) probe: Probe,
     pub(super) brake: Brake,
     pub(super) searches: Searches,
+    /// For what is counted.
+    pub(super) worker: Worker,
     pub(super) form_token: FormToken,
     pub(super) parts: Parts,
     pub(super) vitals: Arc<Vitals>,
@@ -212,6 +215,7 @@ impl Window {
             probe,
             brake,
             searches,
+            worker: Worker::new("numbers"),
             form_token,
             parts,
             vitals: Arc::default(),

@@ -183,7 +183,7 @@ fn too_few_threads_are_told_before_they_are_missed() {
         let said = [ended.stdout, ended.stderr].concat();
         let said = String::from_utf8_lossy(&said);
         assert!(said.contains("no more than 12 processes and threads are allowed here"), "{said}");
-        assert!(said.contains("docker run --pids-limit 86"), "{said}");
+        assert!(said.contains("docker run --pids-limit 106"), "{said}");
         assert_eq!(ended.status.code(), Some(if verb == "check" { 1 } else { 64 }), "{said}");
     }
 }

@@ -27,7 +27,7 @@ pub(in crate::window) async fn ages_view(window: &Window) -> AgesView {
     let desk = Arc::clone(&window.views.desk);
     let bounds = DestinationSummary::AGES;
     // A million messages take a while to count; other windows must not wait for it.
-    let counted = tokio::task::spawn_blocking(move || (desk.ages(&bounds).0, desk.summary().messages)).await;
+    let counted = window.worker.run(move || (desk.ages(&bounds).0, desk.summary().messages)).await;
     let (cumulative, total) = counted.unwrap_or_default();
     let mut messages: Vec<u64> = Vec::with_capacity(cumulative.len() + 1);
     let mut younger = 0;
