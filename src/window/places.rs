@@ -16,7 +16,7 @@
 //! client, and [`OWN_REQUESTS_MAX`] more for our own; [`MONITORS_MAX`] for metrics beside those, [`MONITORS_PER_CLIENT_MAX`] for a
 //! stranger; answers that are not taken yet by [`ANSWERS_MAX`] (less where memory is scarce), with a
 //! part that metrics alone may take; a client's anonymous requests at the pace of [`PACE`], of [`CLIENTS_MAX`] clients.
-//! An IPv6 network of 64 bits counts as one address.
+//! An IPv6 network of 64 bits counts as one address, and our own there apart from strangers.
 
 use super::answer::Unread;
 use super::brake::network;
@@ -233,9 +233,10 @@ impl Places {
 impl Open {
     /// Whether there is room for one more connection of an address; lets another one go where that makes it.
     fn has_room(&mut self, address: IpAddr, own: bool, now: Instant) -> bool {
-        let here = self.connections.values().filter(|connection| connection.address == address).count();
+        // A stranger may be of the same network as a client of our own, and gives way for itself alone.
+        let of_it = |connection: &Connection| connection.own == own && connection.address == address;
+        let here = self.connections.values().filter(|connection| of_it(connection)).count();
         if here >= CONNECTIONS_PER_ADDRESS_MAX {
-            let of_it = |connection: &Connection| connection.address == address;
             let least = self.idle(of_it).or_else(|| self.unread(of_it, self.patience(of_it), now));
             return self.give_way(least);
         }

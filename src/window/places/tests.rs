@@ -235,3 +235,20 @@ fn a_crowd_of_addresses_that_do_not_read_gives_way_before_who_has_just_come() {
     assert!(strangers.iter().all(|place| place.begin(Kind::Health, client(2)).is_some()));
     drop(crowd);
 }
+
+#[test]
+fn a_stranger_of_the_same_network_closes_no_connection_of_our_own() {
+    let places = places();
+    let neighbour = |last| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]);
+    let ours = places.enter(neighbour(1), true).unwrap();
+    drop(ours.begin(Kind::Health, client(1)));
+    let silent = places.enter(neighbour(1), true).unwrap();
+    let mut crowd = Vec::new();
+    for _ in 0..CONNECTIONS_PER_ADDRESS_MAX * 2 {
+        let place = places.enter(neighbour(2), false).expect("it gives way to itself");
+        drop(place.begin(Kind::Health, client(2)));
+        crowd.push(place);
+    }
+    assert!(is_here(&ours) && is_here(&silent));
+    assert_eq!(crowd.iter().filter(|place| is_here(place)).count(), CONNECTIONS_PER_ADDRESS_MAX);
+}
