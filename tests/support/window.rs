@@ -8,7 +8,7 @@ use postern::ground::disk::{Disk, Volume};
 use postern::ground::log::Tail;
 use postern::ground::memory::Gauge;
 use postern::mail::journal::{self, Journal, Masking};
-use postern::mail::model::{Message, Refusal};
+use postern::mail::model::{Answer, Attempt, DeskError, FinishedPage, History, Message, MessageId, Refusal, Wanted};
 use postern::mail::roll::Roll;
 use postern::window::Login;
 use postern::window::access::Access;
@@ -21,6 +21,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
@@ -29,6 +30,47 @@ use tokio::task::JoinHandle;
 /// Text that would run, break out of an attribute, or turn the page around, if anybody forgot to escape it.
 pub const HOSTILE: &str =
     "550 5.1.1 <script>alert(1)</script> \"onmouseover=alert(2)\" '><img src=x onerror=alert(3)> &lt; \u{202e}gnp.exe";
+
+/// A history that takes its time.
+pub struct LongHistory {
+    kept: Arc<Journal>,
+    /// Milliseconds that it takes to look through it.
+    pub takes: AtomicU64,
+}
+
+impl LongHistory {
+    /// Looks as long as it takes, or for `patience`; `false`: that was not enough.
+    async fn look(&self, patience: Duration) -> bool {
+        let takes = Duration::from_millis(self.takes.load(Ordering::Relaxed));
+        // Nobody who tests waits for patience to end.
+        tokio::time::sleep(if takes < patience { takes } else { Duration::ZERO }).await;
+        takes < patience
+    }
+}
+
+impl History for LongHistory {
+    fn is_kept(&self) -> bool {
+        self.kept.is_kept()
+    }
+
+    fn attempts(&self, id: MessageId, patience: Duration) -> Answer<'_, Vec<Attempt>> {
+        Box::pin(async move {
+            if !self.look(patience).await {
+                return Err(DeskError::Storage("the history cannot be read: not in time".to_owned()));
+            }
+            self.kept.attempts(id, patience).await
+        })
+    }
+
+    fn finished(&self, wanted: Wanted, after: Option<String>, limit: usize, patience: Duration) -> Answer<'_, FinishedPage> {
+        Box::pin(async move {
+            if !self.look(patience).await {
+                return Ok(FinishedPage { finished: Vec::new(), next: Some("1-0".to_owned()) });
+            }
+            History::finished(&*self.kept, wanted, after, limit, patience).await
+        })
+    }
+}
 
 pub struct TestWindow {
     pub address: SocketAddr,
@@ -39,6 +81,7 @@ pub struct TestWindow {
     pub roll: Arc<Roll>,
     pub tail: Arc<Tail>,
     pub journal: Arc<Journal>,
+    pub history: Arc<LongHistory>,
     pub memory: Arc<Gauge>,
     pub ready: watch::Sender<Readiness>,
     pub stop: watch::Sender<bool>,
@@ -154,13 +197,14 @@ impl TestWindow {
         let volume: Arc<dyn Disk> = Arc::new(Volume::open(directory.path()).unwrap());
         let kept = journal::Config { enabled: true, size: 1 << 20, time: Duration::from_secs(86_400), masking: Masking::None };
         let journal = Journal::open(volume, kept, Arc::clone(&counters));
+        let history = Arc::new(LongHistory { kept: journal.clone(), takes: AtomicU64::new(0) });
         let memory = Gauge::shared();
         let (roll, tail) = (Arc::<Roll>::default(), Arc::<Tail>::default());
         let views = Views {
             desk: asked,
             submission: desk.clone(),
             doorway: roll.clone(),
-            history: journal.clone(),
+            history: history.clone(),
             tail: tail.clone(),
             pulse: Pulse::open(None),
             repeats: Repeats::open(None),
@@ -176,7 +220,22 @@ impl TestWindow {
             tokio::spawn(serve_public(Arc::clone(&window), vec![public], None, stopping.clone())),
             tokio::spawn(serve_control(Arc::clone(&window), control, stopping)),
         ];
-        Self { address, socket, window, counters, desk, roll, tail, journal, memory, ready, stop, tasks, _directory: directory }
+        Self {
+            address,
+            socket,
+            window,
+            counters,
+            desk,
+            roll,
+            tail,
+            journal,
+            history,
+            memory,
+            ready,
+            stop,
+            tasks,
+            _directory: directory,
+        }
     }
 
     pub fn url(&self, path: &str) -> String {

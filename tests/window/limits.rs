@@ -8,6 +8,7 @@ use postern::window::Login;
 use postern::window::access::Access;
 use postern::window::places::REQUESTS_PER_CLIENT_MAX;
 use postern::window::server::{HEADER_MAX, HEADER_PATIENCE};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -202,6 +203,55 @@ async fn of_many_searches_at_once_few_are_made() {
     }
     assert!((1..=6).contains(&made), "{made} of 20 were made");
     assert_eq!(window.curl(&[], "/api/v1/queue").await.status, 200, "a list is no search");
+}
+
+/// All of the history is read for an id that was made up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_for_one_message_in_the_history_is_a_search() {
+    let window = TestWindow::open([], None).await;
+    window.history.takes.store(300, Ordering::Relaxed);
+    for path in ["/history/0000000000001", "/queue/0000000000001", "/api/v1/history/0000000000001"] {
+        let looks: Vec<_> = (0..20)
+            .map(|_| {
+                let url = window.url(path);
+                tokio::spawn(async move { curl(&[], &url).await.status })
+            })
+            .collect();
+        let mut made = 0;
+        for look in looks {
+            let status = look.await.unwrap();
+            made += usize::from(status == 404);
+            assert!(status == 404 || status == 429, "{path}: {status}");
+        }
+        assert!((1..=6).contains(&made), "{path}: {made} of 20 were made");
+    }
+    let tries = window.url("/api/v1/queue/0000000000001/attempts");
+    let asked: Vec<_> = (0..20)
+        .map(|_| {
+            let url = tries.clone();
+            tokio::spawn(async move { curl(&[], &url).await.status })
+        })
+        .collect();
+    let mut refused = 0;
+    for one in asked {
+        refused += usize::from(one.await.unwrap() == 429);
+    }
+    assert!(refused >= 14, "{refused} of 20 were refused");
+}
+
+#[tokio::test]
+async fn a_look_that_was_cut_off_does_not_say_that_there_is_nothing() {
+    let window = TestWindow::open([], None).await;
+    window.history.takes.store(60_000, Ordering::Relaxed);
+    for path in [
+        "/history/0000000000001",
+        "/queue/0000000000001",
+        "/api/v1/history/0000000000001",
+        "/api/v1/queue/0000000000001/attempts",
+    ] {
+        let (port, control) = (window.curl(&[], path).await, window.curl_control(&[], path).await);
+        assert_eq!((port.status, control.status), (503, 503), "{path}: {} {}", port.body, control.body);
+    }
 }
 
 #[tokio::test]

@@ -141,14 +141,14 @@ impl History for Journal {
         self.is_wanted()
     }
 
-    fn attempts(&self, id: MessageId) -> Answer<'_, Vec<Attempt>> {
+    fn attempts(&self, id: MessageId, patience: Duration) -> Answer<'_, Vec<Attempt>> {
         let (disk, entries) = (self.disk.clone(), self.entries.clone());
         Box::pin(async move {
             looked(move || {
                 written(entries.as_ref());
                 // The thread ends when nobody can hand in any more.
                 drop(entries);
-                search::attempts(disk.as_ref(), id)
+                search::attempts(disk.as_ref(), id, Instant::now() + patience)
             })
             .await
         })
@@ -317,7 +317,7 @@ mod tests {
         journal.finished(end.clone());
         drop(journal);
         let journal = open(directory.path(), config(64 << 20));
-        let attempts = journal.attempts(end.id.parse().unwrap()).await.unwrap();
+        let attempts = journal.attempts(end.id.parse().unwrap(), Duration::from_secs(10)).await.unwrap();
         assert_eq!(attempts.iter().map(|attempt| attempt.took_ms).collect::<Vec<_>>(), [0, 1, 2, 0]);
         assert_eq!(attempts[3].outcomes, end.recipients);
     }
@@ -339,7 +339,7 @@ mod tests {
         };
         journal.attempt(attempt.clone());
         journal.finished(end.clone());
-        assert_eq!(journal.attempts(end.id.parse().unwrap()).await.unwrap(), [attempt]);
+        assert_eq!(journal.attempts(end.id.parse().unwrap(), Duration::from_secs(10)).await.unwrap(), [attempt]);
     }
 
     #[tokio::test]
@@ -351,7 +351,7 @@ mod tests {
             journal.finished(end.clone());
             let found = page(&journal, Wanted::default(), None, 1).await;
             assert_eq!(found.finished.first().map(|found| found.id.as_str()), Some(end.id.as_str()));
-            assert_eq!(journal.attempts(end.id.parse().unwrap()).await.unwrap().len(), 1);
+            assert_eq!(journal.attempts(end.id.parse().unwrap(), Duration::from_secs(10)).await.unwrap().len(), 1);
         }
     }
 

@@ -16,10 +16,14 @@ const READ_MAX: u64 = 16 << 20;
 const START: usize = 16 * 1024;
 
 /// The tries of a message, the oldest first, and its end as the last of them where that was no try that is told already.
-pub fn attempts(disk: &dyn Disk, id: MessageId) -> io::Result<Vec<Attempt>> {
+pub fn attempts(disk: &dyn Disk, id: MessageId, deadline: Instant) -> io::Result<Vec<Attempt>> {
     let (mut found, wanted) = (Vec::new(), format!("\"id\":\"{id}\""));
     let accepted = id.0 / 1_000_000;
     for number in numbers(disk)?.into_iter().rev() {
+        // The rest might be more than was found.
+        if Instant::now() >= deadline {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "it was not looked through in time; ask again"));
+        }
         let text = read(disk, number)?;
         let lines = text.lines().rev().filter(|line| line.contains(&wanted)).filter_map(parse);
         found.extend(lines.map(|(line, _)| match line {

@@ -102,10 +102,10 @@ pub trait History: Send + Sync {
     /// Whether anything is kept.
     fn is_kept(&self) -> bool;
 
-    /// The tries of a message, the oldest first.
-    fn attempts(&self, id: MessageId) -> Answer<'_, Vec<Attempt>>;
+    /// The tries of a message, the oldest first; an error when they are not found within `patience`.
+    fn attempts(&self, id: MessageId, patience: Duration) -> Answer<'_, Vec<Attempt>>;
 
     /// At most `limit` finished messages, the newest first, from where [`FinishedPage::next`] of another page left off. Looks for
-    /// `patience` at most.
+    /// `patience` at most; what is cut off by that has a `next`.
     fn finished(&self, wanted: Wanted, after: Option<String>, limit: usize, patience: Duration) -> Answer<'_, FinishedPage>;
 }

@@ -22,6 +22,12 @@ const PAGE: usize = 100;
 /// How long a page may be looked for.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// How long one message may be looked for. Unlike a page this cannot be gone on with, so it is enough for all of a history of
+/// the usual size.
+const ONE_PATIENCE: Duration = Duration::from_secs(5);
+
+const UNFINISHED: &str = "the history was not looked through in time; ask again";
+
 /// The tries of a message.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct AttemptsView {
@@ -150,7 +156,8 @@ pub(in crate::window) async fn attempts_view(
     id: MessageId,
 ) -> Result<AttemptsView, Answer> {
     let reads = visit.right(window, Need::Read).is_ok();
-    let attempts = ask(window.views.history.attempts(id)).await?;
+    let _search = visit.search(window).await?;
+    let attempts = ask(window.views.history.attempts(id, ONE_PATIENCE)).await?;
     Ok(AttemptsView { attempts: attempts.into_iter().map(|one| attempt(one, reads)).collect() })
 }
 
@@ -171,19 +178,30 @@ pub(super) async fn history(window: &Window, visit: &Visit<'_>) -> Answer {
 }
 
 /// `GET /api/v1/history/ID`
-pub(super) async fn one(window: &Window, id: MessageId) -> Answer {
-    match finished_view(window, id).await {
+pub(super) async fn one(window: &Window, visit: &Visit<'_>, id: MessageId) -> Answer {
+    match finished_view(window, visit, id).await {
         Ok(Some(view)) => answer::json(StatusCode::OK, &view),
         Ok(None) => error(StatusCode::NOT_FOUND, "the history knows no end of such a message"),
         Err(answer) => answer,
     }
 }
 
-/// How a message ended; `None` where that is not known (any more).
-pub(in crate::window) async fn finished_view(window: &Window, id: MessageId) -> Result<Option<FinishedView>, Answer> {
+/// How a message ended; `None` where that is not known (any more). It is a search like any other: of an id that was made up all
+/// of the history is read.
+pub(in crate::window) async fn finished_view(
+    window: &Window,
+    visit: &Visit<'_>,
+    id: MessageId,
+) -> Result<Option<FinishedView>, Answer> {
+    let _search = visit.search(window).await?;
     let wanted = Wanted { id: id.to_string(), search: id.to_string(), ..Wanted::default() };
-    let page = ask(window.views.history.finished(wanted, None, 1, super::DESK_PATIENCE)).await?;
-    Ok(page.finished.into_iter().next().map(finished))
+    let page = ask(window.views.history.finished(wanted, None, 1, ONE_PATIENCE)).await?;
+    match page.finished.into_iter().next() {
+        Some(found) => Ok(Some(finished(found))),
+        // Not known is not the same as not found in time: whoever moves mail away takes it for an end.
+        None if page.next.is_some() => Err(error(StatusCode::SERVICE_UNAVAILABLE, UNFINISHED)),
+        None => Ok(None),
+    }
 }
 
 /// A page, for programs and for the page.

@@ -191,7 +191,7 @@ impl<'a> Route<'a> {
             },
             Self::History => history::history(window, visit).await,
             Self::Finished(id) => match id.parse::<MessageId>() {
-                Ok(id) => history::one(window, id).await,
+                Ok(id) => history::one(window, visit, id).await,
                 Err(()) => no_id(id),
             },
             Self::Document => answer::found(answer::JSON, DOCUMENT),

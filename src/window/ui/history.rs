@@ -78,7 +78,7 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, R
 /// One message that has left the queue.
 pub(super) async fn one(window: &Window, visit: &Visit<'_>, id: MessageId) -> Result<String, Refused> {
     let refused = |answer| Refused::Answer(Box::new(answer));
-    let Some(entry) = api::finished_view(window, id).await.map_err(refused)? else {
+    let Some(entry) = api::finished_view(window, visit, id).await.map_err(refused)? else {
         return Err(Refused::Missing("the history knows no end of such a message; it may still be in the queue"));
     };
     let tries = tries(window, visit, id).await;

@@ -124,9 +124,10 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>, id: MessageId) -> R
 /// Where a message is not in the queue: to the page of the history, if that knows how it ended. Who follows a link of the queue
 /// finds mail that has left a moment before.
 pub(super) async fn left(window: &Window, visit: &Visit<'_>, id: MessageId) -> Answer {
-    match api::finished_view(window, id).await {
+    match api::finished_view(window, visit, id).await {
         Ok(Some(_)) => see_other(&format!("{}history/{id}", visit.root())),
-        _ => visit.error(StatusCode::NOT_FOUND, "no such message is in the queue, and the history knows no end of one"),
+        Ok(None) => visit.error(StatusCode::NOT_FOUND, "no such message is in the queue, and the history knows no end of one"),
+        Err(answer) => answer,
     }
 }
 
