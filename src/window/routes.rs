@@ -18,7 +18,7 @@ use super::{api, metrics, ui};
 use crate::mail::model::Asker;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -107,7 +107,20 @@ async fn reply(window: &Window, door: Door, place: Option<&Arc<Place>>, request:
     let client = door.client(window, &parts.headers);
     let (method, version, headers) = (&parts.method, parts.version, &parts.headers);
     let mut visit = Visit { door, client, caller: Caller::Anybody, method, version, path, whole_path, query, headers };
-    let host = match hosts::authority(&parts.uri, visit.headers, visit.version) {
+    let answer = led(window, &mut visit, place, &parts.uri, content).await;
+    ui::dressed(window, &visit, answer)
+}
+
+/// Where a visit leads, once it is known who comes.
+async fn led<'a>(
+    window: &'a Window,
+    visit: &mut Visit<'a>,
+    place: Option<&Arc<Place>>,
+    uri: &Uri,
+    content: Incoming,
+) -> Answer {
+    let (door, path, client) = (visit.door, visit.path, visit.client);
+    let host = match hosts::authority(uri, visit.headers, visit.version) {
         Ok(host) => host,
         Err(words) if door != Door::Control => return visit.error(StatusCode::BAD_REQUEST, &words),
         Err(_) => None,
@@ -117,7 +130,7 @@ async fn reply(window: &Window, door: Door, place: Option<&Arc<Place>>, request:
         let status = if window.plant(fault) { StatusCode::OK } else { StatusCode::NOT_FOUND };
         return visit.error(status, fault);
     }
-    let route = Route::find(&visit);
+    let route = Route::find(visit);
     let need = route.as_ref().map_or(Need::Numbers, Route::need);
     if door != Door::Control
         && let Some(host) = host.as_ref().filter(|host| !window.access.hosts.knows(&host.host))
@@ -163,7 +176,7 @@ async fn reply(window: &Window, door: Door, place: Option<&Arc<Place>>, request:
         }
     }
     match route {
-        Route::Page(route) => route.answer(window, &visit, content).await,
+        Route::Page(route) => route.answer(window, visit, content).await,
         Route::Status => status(window).await,
         Route::Metrics => match metrics::text(window).await {
             Ok(text) => answer::found(PROMETHEUS, text),
@@ -171,7 +184,7 @@ async fn reply(window: &Window, door: Door, place: Option<&Arc<Place>>, request:
         },
         Route::Health => health(window),
         Route::Ready => ready(window),
-        Route::Api(route) => route.answer(window, &visit, content).await,
+        Route::Api(route) => route.answer(window, visit, content).await,
     }
 }
 
@@ -278,7 +291,8 @@ impl<'a> Visit<'a> {
         }
     }
 
-    fn wants_html(&self) -> bool {
+    /// Whether a person looks at it, with a browser.
+    pub(super) fn wants_html(&self) -> bool {
         let accept = self.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
         accept.is_some_and(|accept| accept.contains("text/html"))
     }

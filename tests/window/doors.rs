@@ -302,3 +302,43 @@ async fn the_api_says_what_there_is_to_ask() {
     }
     assert!(window.curl(&[], "/").await.body.contains("<a href=\"./api/v1/\">/api/v1</a>"));
 }
+
+/// What a browser asks for.
+const BROWSER: [&str; 2] = ["--header", "Accept: text/html,application/xhtml+xml"];
+
+#[tokio::test]
+async fn whoever_is_refused_reads_on_a_page_what_to_do() {
+    let numbers = plain().await;
+    for (path, status, words) in [
+        ("/queue", 403, "set username and password to see addresses"),
+        ("/nowhere", 404, "there is nothing here"),
+        ("/queue?limit=x", 403, "<a href=\"./\">The first page</a>"),
+    ] {
+        let reply = numbers.curl(&BROWSER, path).await;
+        assert_eq!(reply.status, status, "{path}");
+        assert!(reply.head.contains("content-type: text/html") && reply.body.contains(words), "{path}: {}", reply.body);
+        assert!(reply.body.contains("assets/style.css") && !reply.body.contains("The queue</a>"), "{path}: {}", reply.body);
+        let program = numbers.curl(&[], path).await;
+        assert!(program.status == status && program.body.starts_with(&format!("{status} ")), "{path}: {}", program.body);
+    }
+    let reply = numbers.curl(&BROWSER, "/api/v1/queue").await;
+    assert!(reply.status == 403 && reply.json()["error"].is_string(), "{}", reply.body);
+    let all = TestWindow::open(troubled_queue(), None).await;
+    let reply = all.curl(&BROWSER, "/queue/0000000000001").await;
+    assert!(reply.status == 404 && reply.body.contains("<a href=\"../queue\">The queue</a>"), "{}", reply.body);
+    let hostile = all.curl(&BROWSER, "/queue?%3Cscript%3E=1").await;
+    assert!(hostile.status == 400 && !hostile.body.contains("<script>"), "{}", hostile.body);
+}
+
+#[tokio::test]
+async fn whoever_has_not_logged_in_learns_nothing_but_how() {
+    let window = TestWindow::open(troubled_queue(), Some(Login::new("operator", "s3cret"))).await;
+    let reply = window.curl(&BROWSER, "/queue").await;
+    assert!(reply.status == 401 && reply.head.contains("www-authenticate: basic"), "{}", reply.head);
+    assert!(reply.body.contains("MTA_USERNAME") && reply.body.contains("Load it again"), "{}", reply.body);
+    for told in ["mta.shop.example", env!("CARGO_PKG_VERSION"), "assets/"] {
+        assert!(!reply.body.contains(told), "{told}: {}", reply.body);
+    }
+    let program = window.curl(&[], "/queue").await;
+    assert!(program.body.starts_with("401 this asks for a user name"), "{}", program.body);
+}

@@ -170,7 +170,7 @@ async fn what_became_of_a_mail_is_found_after_it_has_left() {
         led.body
     );
     let unknown = window.curl(&["--header", "Accept: text/html"], "/queue/0000000000001").await;
-    assert!(unknown.status == 404 && unknown.body.starts_with("404 no such message"), "{}", unknown.body);
+    assert!(unknown.status == 404 && unknown.body.contains("<p>no such message is in the queue"), "{}", unknown.body);
     let program = window.curl(&[], &format!("/api/v1/queue/{id}")).await;
     assert_eq!((program.status, program.json()["error"].is_string()), (404, true));
     let (code, text, _) = queue(&window.socket, &format!("show {id}")).await;

@@ -3,7 +3,7 @@
 //! Server-rendered HTML with one layout, one style sheet and one script that keeps the pages fresh; all of it can be read without
 //! the script. Nothing is loaded from elsewhere. A file for each page: [`overview`], [`queue`], [`message`], [`history`],
 //! [`sessions`], [`log`]; [`act`] is what
-//! their forms do.
+//! their forms do, [`refusal`] what is shown instead of a page.
 //! Limits: each page names its own; none is over 100 kB.
 //! Security: names, subjects, errors and reasons are hostile; askama escapes every value, and the policy of `answer` runs no
 //! inline script and sends forms nowhere else.
@@ -16,11 +16,13 @@ mod message;
 mod notice;
 mod overview;
 mod queue;
+mod refusal;
 mod sessions;
 pub(super) mod status;
 mod text;
 
 use super::answer::{self, Answer, HTML};
+use super::api;
 use super::rights::{Need, Rights};
 use super::routes::Visit;
 use super::server::Window;
@@ -28,6 +30,8 @@ use super::words::span;
 use crate::ground::clock;
 use hyper::body::Incoming;
 use hyper::{Method, StatusCode};
+
+pub(super) use refusal::dressed;
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("live.js");
