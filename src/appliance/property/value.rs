@@ -136,7 +136,8 @@ pub fn duration(text: &str) -> Result<Duration, Complaint> {
     }
 }
 
-/// Networks or single addresses; an address alone is a network of its own.
+/// Networks or single addresses; an address alone is a network of its own. The address of a network has no bits behind its
+/// prefix, as with Postfix: who writes 10.1.2.3/8 may mean 16 million hosts, or one.
 pub fn networks(text: &str) -> Result<Vec<IpNet>, Complaint> {
     list(text, |item| {
         // Brackets around the address of an IPv6 network are a habit of the field: [2001:db8::]/32.
@@ -146,8 +147,14 @@ pub fn networks(text: &str) -> Result<Vec<IpNet>, Complaint> {
         let network = match item.parse::<IpAddr>() {
             Ok(address) => Some(IpNet::from(address)),
             Err(_) if item.split(['.', '/']).any(|part| part.len() > 1 && part.starts_with('0')) && !item.contains(':') => None,
-            Err(_) => item.parse::<IpNet>().ok().map(|network| network.trunc()),
+            Err(_) => item.parse::<IpNet>().ok(),
         };
+        if let Some(network) = network.filter(|network| *network != network.trunc()) {
+            let (whole, host) = (network.trunc(), network.addr());
+            return Err(format!(
+                "contains '{item}', an address inside a network: write {whole} for the whole network, or {host} for that address alone"
+            ));
+        }
         let network = network.map(unmapped);
         network.ok_or_else(|| format!("contains '{item}', which is no network: write 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32"))
     })
@@ -333,7 +340,7 @@ mod tests {
 
     #[test]
     fn networks_are_lists_with_single_addresses() {
-        let read = networks("127.0.0.1, 10.1.2.3/8 2001:db8::/32,[::1] [2001:db8:1::]/48").unwrap();
+        let read = networks("127.0.0.1, 10.0.0.0/8 2001:db8::/32,[::1] [2001:db8:1::]/48").unwrap();
         let text: Vec<_> = read.iter().map(ToString::to_string).collect();
         assert_eq!(text, ["127.0.0.1/32", "10.0.0.0/8", "2001:db8::/32", "::1/128", "2001:db8:1::/48"]);
         assert!(networks("1[0].0.0.0/8").is_err() && networks("[::1").is_err());
@@ -341,6 +348,15 @@ mod tests {
         assert!(networks(" , ").unwrap_err().contains("nothing"));
         assert!(networks("10.0.0.0/33").unwrap_err().contains("10.0.0.0/33"));
         assert!(networks("example.com").is_err());
+        for (inside, written) in [
+            ("10.1.2.3/8", "write 10.0.0.0/8 for the whole network, or 10.1.2.3 for that address alone"),
+            ("192.0.2.7/0", "write 0.0.0.0/0 for"),
+            ("[2001:db8::7]/32", "write 2001:db8::/32 for"),
+        ] {
+            let complaint = networks(inside).unwrap_err();
+            assert!(complaint.contains(written), "{complaint}");
+        }
+        assert_eq!(networks("10.1.2.3/32 2001:db8::7/128").map(|read| read.len()), Ok(2));
         for octal in ["010.0.0.0/8", "10.0.0.01/32", "10.0.0.0/08", "010.0.0.1"] {
             assert!(networks(octal).is_err(), "{octal}");
         }
