@@ -7,6 +7,7 @@
 //! nothing costs lines, and stops nobody.
 
 use super::failure::Failure;
+use super::lines;
 use super::property::LogFormat;
 use crate::ground::clock;
 use nix::poll::{PollFd, PollFlags, poll};
@@ -109,11 +110,25 @@ impl Journal {
 
     /// Tells a failure: on standard error word for word, in the appliance log line and cause as one event each.
     pub fn fail(&self, failure: &Failure) {
+        let failure = self.with_place(failure);
         tell(&format!("{failure}\n"));
         self.keep(Severity::Error, &failure.line);
         if !failure.cause.is_empty() {
             self.keep(Severity::Error, &failure.cause);
         }
+    }
+
+    /// The line of a core that did not start names the appliance log, word for word as the contract has it; where that is
+    /// somewhere else, the cause says where.
+    fn with_place(&self, failure: &Failure) -> Failure {
+        let place = match &self.path {
+            _ if failure.line != lines::START => String::new(),
+            Some(path) if path == Path::new(SYSTEM_LOG) => String::new(),
+            Some(path) => format!("the appliance log is {} here", path.display()),
+            None => "there is no appliance log here: nothing could be written below run_dir".to_owned(),
+        };
+        let cause = [failure.cause.as_str(), &place].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
+        Failure { cause, ..failure.clone() }
     }
 
     fn keep(&self, severity: Severity, text: &str) {
@@ -181,6 +196,7 @@ const OWN_DIRECTORIES: usize = 2;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::appliance::failure::Exit;
 
     #[test]
     fn an_event_is_one_line_in_both_forms() {
@@ -191,6 +207,21 @@ mod tests {
         assert_eq!(json["level"], "WARN");
         // The name that the core's lines use too, which stand in the same stream.
         assert!(json["time"].is_string());
+    }
+
+    #[test]
+    fn a_core_that_did_not_start_is_told_with_the_place_of_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal { format: LogFormat::Plain, path: Some(dir.path().join("log/appliance/log")) };
+        let started = |cause: &str| Failure::new(Exit::Create, lines::START, cause);
+        let told = journal.with_place(&started("the port is taken"));
+        let place = dir.path().join("log/appliance/log");
+        assert_eq!(told, started(&format!("the port is taken; the appliance log is {} here", place.display())));
+        assert!(journal.with_place(&started("")).cause.starts_with("the appliance log is "));
+        let other = Failure::preconfigure(Exit::Create, "x");
+        assert_eq!(journal.with_place(&other), other);
+        let system = Journal { path: Some(SYSTEM_LOG.into()), ..journal };
+        assert_eq!(system.with_place(&started("x")), started("x"));
     }
 
     #[test]
