@@ -75,7 +75,7 @@ fn live() -> u8 {
     let mut keys = None;
     // Where the place of the keys has failed, that is all there is to say of them.
     if places.keys.is_some() || failures.is_empty() {
-        match read_keys(settings, &places, &signals, identity) {
+        match read_keys(&journal, settings, &places, &signals, identity) {
             Ok(watch) => keys = watch,
             Err(failure) => failures.push(failure),
         }
@@ -182,10 +182,20 @@ fn failed<T>(failures: &mut Vec<Failure>, failure: Failure) -> Option<T> {
 }
 
 /// The pair that TLS needs, and the watch over its files; nothing while TLS is off.
-fn read_keys(settings: &Settings, places: &Places, signals: &Signals, identity: Identity) -> Result<Option<KeyWatch>, Failure> {
+fn read_keys(
+    journal: &Journal,
+    settings: &Settings,
+    places: &Places,
+    signals: &Signals,
+    identity: Identity,
+) -> Result<Option<KeyWatch>, Failure> {
     let Some(files) = KeyFiles::of(settings, places.keys.as_deref())? else { return Ok(None) };
     let read = errand::run(keywatch::FIRST_PATIENCE, signals, || files.read(&identity));
     let keys = read.unwrap_or_else(|lost| Err(files.not_answering(&lost.to_string()))).map_err(KeyFiles::failure)?;
+    let exposed = errand::run(keywatch::FIRST_PATIENCE, signals, || files.exposed(&identity));
+    if let Ok(Some(warning)) = exposed {
+        journal.record(Severity::Warning, warning);
+    }
     Ok(Some(KeyWatch::new(files, identity, keys)))
 }
 

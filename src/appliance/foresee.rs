@@ -32,6 +32,8 @@ const LOOKUP_PATIENCE: Duration = Duration::from_secs(2);
 pub struct Outlook {
     /// What a person should know although it stops nothing.
     pub notes: Vec<String>,
+    /// What a person should change although it stops nothing.
+    pub warnings: Vec<String>,
     /// SMTP sessions that unknown clients may have.
     pub places_of_strangers: u32,
     /// Why the start would end.
@@ -83,7 +85,7 @@ pub fn foresee(settings: &Settings) -> Outlook {
         Some(volume) => outlook.take(volume::mounted_key(volume, &mut mounter)),
         None => export,
     };
-    outlook.failures.extend(unfit_keys(&settings, keys.as_deref(), &mounter));
+    outlook.look_at_keys(&settings, keys.as_deref(), &mounter);
     if let Some(directory) = outlook.take(volume::mounted_data(&settings.volume_data, &mut mounter)) {
         match volume::foreseen_data(&directory, &mounter, volume::in_container()) {
             Ok(notes) => outlook.notes.extend(notes.into_iter().flatten()),
@@ -109,6 +111,25 @@ impl Outlook {
             self.notes.push(format!("an appliance runs in run_dir {run_dir}: whether ports are free was not tried"));
         } else {
             self.failures.extend(terminal::ports::foresee(settings));
+        }
+    }
+
+    /// What is wrong with the key volume, and with the keys where they lie in a directory already.
+    fn look_at_keys(&mut self, settings: &Settings, directory: Option<&Path>, mounter: &Mounter<'_>) {
+        if let Err(failure) = volume::check_keys(settings, mounter) {
+            self.failures.push(failure);
+            return;
+        }
+        if directory.is_none() && (settings.volume_key.is_some() || settings.terminal_fs.is_some()) {
+            return;
+        }
+        match KeyFiles::of(settings, directory) {
+            Ok(Some(files)) => {
+                self.failures.extend(files.read(&mounter.identity()).err().map(KeyFiles::failure));
+                self.warnings.extend(files.exposed(&mounter.identity()));
+            }
+            Ok(None) => {}
+            Err(failure) => self.failures.push(failure),
         }
     }
 
@@ -145,20 +166,6 @@ fn foreign(address: IpAddr) -> Option<Failure> {
         _ => format!("listen names {address}, which cannot be listened on: {error}"),
     };
     Some(Failure::new(Exit::Unavailable, lines::START, cause))
-}
-
-/// What is wrong with the key volume, and with the keys where they lie in a directory already.
-fn unfit_keys(settings: &Settings, directory: Option<&Path>, mounter: &Mounter<'_>) -> Option<Failure> {
-    if let Err(failure) = volume::check_keys(settings, mounter) {
-        return Some(failure);
-    }
-    if directory.is_none() && (settings.volume_key.is_some() || settings.terminal_fs.is_some()) {
-        return None;
-    }
-    match KeyFiles::of(settings, directory) {
-        Ok(files) => files?.read(&mounter.identity()).err().map(KeyFiles::failure),
-        Err(failure) => Some(failure),
-    }
 }
 
 #[cfg(test)]

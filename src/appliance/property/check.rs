@@ -45,6 +45,9 @@ fn report(loaded: &Loaded) -> (String, bool) {
     if let Some(note) = relay::gateway_share(&loaded.settings.smtpd_trusted_networks, &default_gateways(), places) {
         let _ = writeln!(text, "NOTE: {note}.");
     }
+    for warning in outlook.warnings {
+        let _ = writeln!(text, "WARNING: {warning}.");
+    }
     for note in outlook.notes {
         let _ = writeln!(text, "NOTE: {note}.");
     }

@@ -14,7 +14,7 @@ use crate::ground::clock;
 use crate::ground::tls::KeyPair;
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 /// Octets of a key or certificate file.
@@ -22,6 +22,9 @@ pub const FILE_MAX: u64 = 256 * 1024;
 
 const LINE: &str = lines::NO_KEYS;
 const UNDEFINED_LINE: &str = lines::KEYS_UNDEFINED;
+
+/// The bit of a file's mode that lets everybody read it.
+const OTHERS_READ: u32 = 0o004;
 
 /// Where the pair is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +74,23 @@ impl KeyFiles {
             .map_err(|error| format!("{} and {} on {}: {error}", self.key.display(), self.certificate.display(), self.place))?;
         let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
         Ok(Keys { private_key: text(&key), certificate_chain: text(&chain) })
+    }
+
+    /// What a person should know of who else can read the private key; `None`: nobody. May hang as [`KeyFiles::read`].
+    pub fn exposed(&self, identity: &Identity) -> Option<String> {
+        let path = self.directory.join(&self.key);
+        let mode = |path: &Path| io::Result::Ok(path.metadata()?.permissions().mode());
+        let found = match mode(&path) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && identity.changes => identity.within(|| mode(&path)),
+            other => other,
+        };
+        let mode = found.ok().filter(|mode| mode & OTHERS_READ != 0)? & 0o777;
+        let uid = identity.uid;
+        Some(format!(
+            "the private key {} (ssl_key_file) can be read by every user (mode {mode:o}): take that away with chmod o-rwx; root or uid \
+             {uid} must still be able to read it",
+            path.display()
+        ))
     }
 
     /// The sentence for a place that does not answer.
@@ -127,4 +147,29 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other(format!("it has more than {FILE_MAX} octets and is no key or certificate")));
     }
     Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{Permissions, set_permissions, write};
+
+    #[test]
+    fn a_private_key_that_everybody_can_read_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = KeyFiles {
+            directory: directory.path().to_owned(),
+            key: "server.key".into(),
+            certificate: "server.pem".into(),
+            place: "the key volume",
+        };
+        let exposed = |mode| {
+            write(directory.path().join("server.key"), "x").unwrap();
+            set_permissions(directory.path().join("server.key"), Permissions::from_mode(mode)).unwrap();
+            files.exposed(&Identity::same())
+        };
+        let told = exposed(0o644).unwrap();
+        assert!(told.contains("server.key (ssl_key_file) can be read by every user (mode 644)"), "{told}");
+        assert_eq!([exposed(0o640), exposed(0o600)], [None, None]);
+    }
 }
