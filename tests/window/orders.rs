@@ -167,6 +167,13 @@ async fn the_tool_lists_for_people_and_for_programs() {
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["id"], id);
 
     let (code, text, _) = queue(&window.socket, "stats").await;
+    assert!(!text.contains("No place"), "{text}");
+    for (label, number) in [("strangers", 1200), ("address", 3)] {
+        window.counters.sessions_refused_total.with_label_values(&[label]).inc_by(number);
+    }
+    let (_, crowded, _) = queue(&window.socket, "stats").await;
+    let told = "\nNo place   for 1,203 clients (3 those of one address, 1,200 those of strangers)\n";
+    assert!(crowded.contains(told), "{crowded}");
     assert!(code == 0 && text.contains("234 messages") && text.contains("slow-and-sorry.example"), "{text}");
     let (_, json, _) = queue(&window.socket, "stats --json").await;
     let stats: Value = serde_json::from_str(&json).unwrap();

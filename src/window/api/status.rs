@@ -1,7 +1,7 @@
 //! The appliance at a glance, for programs; the page shows the same.
 
 use super::{Answer, since};
-use crate::appliance::counter::Counters;
+use crate::appliance::counter::{Counters, SESSION_REFUSALS};
 use crate::ground::clock;
 use crate::mail::model::Refusal;
 use crate::window::alerts::AlertView;
@@ -93,6 +93,9 @@ pub struct TotalsView {
     pub bounced: u64,
     /// Refusals by reason.
     pub refused: BTreeMap<String, u64>,
+    /// Clients that found no place, by the places that were taken.
+    #[serde(default)]
+    pub sessions_refused: BTreeMap<String, u64>,
 }
 
 /// How long mail takes.
@@ -173,6 +176,7 @@ pub(in crate::window) fn latency(histogram: &Histogram) -> Option<LatencyView> {
 
 fn totals(counters: &Counters) -> TotalsView {
     let refused = |reason: Refusal| counters.refused_total.with_label_values(&[reason.as_str()]).get();
+    let no_place = |label: &str| counters.sessions_refused_total.with_label_values(&[label]).get();
     TotalsView {
         smtp_sessions: counters.smtp_sessions_total.get(),
         accepted: counters.accepted_total.get(),
@@ -181,5 +185,6 @@ fn totals(counters: &Counters) -> TotalsView {
         deferred: counters.deferred_total.get(),
         bounced: counters.bounced_total.get(),
         refused: Refusal::ALL.iter().map(|reason| (reason.as_str().to_owned(), refused(*reason))).collect(),
+        sessions_refused: SESSION_REFUSALS.iter().map(|label| ((*label).to_owned(), no_place(label))).collect(),
     }
 }

@@ -26,6 +26,7 @@ use import::Import;
 use look::{By, HistoryArgs, Listing};
 use order::Choice;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -427,7 +428,8 @@ async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Troub
             ),
         ),
     ];
-    for (name, value) in facts {
+    let no_place = no_place(&totals.sessions_refused).map(|value| ("No place", value));
+    for (name, value) in facts.into_iter().chain(no_place) {
         writeln!(out, "{name:<10} {}", harmless(&value))?;
     }
     if !destinations.destinations.is_empty() {
@@ -441,6 +443,22 @@ async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Troub
         table.write(out)?;
     }
     Ok(())
+}
+
+/// How many sessions were refused for want of a place, and which places were taken; `None` = none.
+fn no_place(refused: &BTreeMap<String, u64>) -> Option<String> {
+    let all: u64 = refused.values().sum();
+    let words = |name: &str| match name {
+        "all" => "all places taken".to_owned(),
+        "strangers" => "those of strangers".to_owned(),
+        "address" => "those of one address".to_owned(),
+        "memory" => "memory short".to_owned(),
+        "early" => "who sent before they were greeted".to_owned(),
+        other => other.to_owned(),
+    };
+    let each =
+        refused.iter().filter(|(_, number)| **number > 0).map(|(name, number)| format!("{} {}", count(*number), words(name)));
+    (all > 0).then(|| format!("for {} ({})", counted(all, "client"), each.collect::<Vec<_>>().join(", ")))
 }
 
 fn messages(number: u64) -> String {
