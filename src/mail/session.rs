@@ -144,10 +144,10 @@ impl<'a, S: Spool> Session<'a, S> {
 
     async fn talk(&mut self) -> Result<Talked, Leave> {
         loop {
-            let command = self.command().await?;
+            let (command, verb) = self.command().await?;
             let (visit, stopping) = (self.wire.visit().cloned(), self.stop.borrow().is_some());
             let gate = Gatekeeper { intake: self.intake, peer: self.peer.address, visit, stopping };
-            let asked = Asked::by(&command);
+            let asked = Asked::by(&command, verb);
             let before = self.wire.output().len();
             let heard = self.dialogue.hear(command, &gate, self.wire.output());
             self.guest.did(asked.command, self.dialogue.hello().0, self.dialogue.mail());
@@ -224,8 +224,8 @@ impl<'a, S: Spool> Session<'a, S> {
         }
     }
 
-    /// The next command. Replies wait as long as more commands are at hand (RFC 2920 §3.2).
-    async fn command(&mut self) -> Result<Result<Command, CommandError>, Leave> {
+    /// The next command, and the verb that its line begins with. Replies wait as long as more commands are at hand (RFC 2920 §3.2).
+    async fn command(&mut self) -> Result<(Result<Command, CommandError>, Option<&'static str>), Leave> {
         let mut until = None;
         loop {
             match self.lines.next(self.wire.input()) {
@@ -234,13 +234,13 @@ impl<'a, S: Spool> Session<'a, S> {
                         true => Grammar::Lenient { origin_domain: &self.intake.rewriting.origin_domain },
                         false => Grammar::Strict,
                     };
-                    let command = Command::parse_with(text, grammar);
+                    let command = (Command::parse_with(text, grammar), Command::verb(text));
                     self.wire.take(taken);
                     return Ok(command);
                 }
                 Line::Flawed { flaw, taken } => {
                     self.wire.take(taken);
-                    return Ok(Err(flaw.into()));
+                    return Ok((Err(flaw.into()), None));
                 }
                 Line::More { taken } => {
                     self.wire.take(taken);

@@ -31,14 +31,13 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// By a command.
-    pub fn by(command: &Result<Command, CommandError>) -> Self {
+    /// By a command; `verb` is what its line begins with, for one that makes no sense.
+    pub fn by(command: &Result<Command, CommandError>, verb: Option<&'static str>) -> Self {
         let asked = |command| Self { command, from: None, to: None };
         match command {
             Ok(Command::Mail(mail)) => Self { from: mail.sender.clone(), ..asked("MAIL") },
             Ok(Command::Recipient(Recipient::Mailbox(to))) => Self { to: Some(to.clone()), ..asked("RCPT") },
-            Ok(Command::Recipient(Recipient::Postmaster)) | Err(CommandError::Recipient(_)) => asked("RCPT"),
-            Err(CommandError::Sender(_)) => asked("MAIL"),
+            Ok(Command::Recipient(Recipient::Postmaster)) => asked("RCPT"),
             Ok(Command::Data) => asked("DATA"),
             Ok(Command::Hello { extended, .. }) => asked(if *extended { "EHLO" } else { "HELO" }),
             Ok(Command::Help) => asked("HELP"),
@@ -47,7 +46,7 @@ impl Asked {
             Ok(Command::Reset) => asked("RSET"),
             Ok(Command::StartTls) => asked("STARTTLS"),
             Ok(Command::Verify) => asked("VRFY"),
-            Err(_) => asked("UNKNOWN"),
+            Err(_) => asked(verb.unwrap_or("UNKNOWN")),
         }
     }
 
@@ -210,9 +209,20 @@ mod tests {
 
     #[test]
     fn a_refused_recipient_is_named() {
-        let asked = Asked::by(&Command::parse(b"RCPT TO:<a@b.example>"));
+        let by = |line: &[u8]| Asked::by(&Command::parse(line), Command::verb(line));
+        let asked = by(b"RCPT TO:<a@b.example>");
         assert_eq!((asked.command, asked.to.map(|to| to.to_string()).as_deref()), ("RCPT", Some("a@b.example")));
-        assert_eq!(Asked::by(&Command::parse(b"RCPT TO:<a@@b>")).command, "RCPT");
-        assert_eq!(Asked::by(&Command::parse(b"GET / HTTP/1.1")).command, "UNKNOWN");
+        assert_eq!(by(b"RCPT TO:<a@@b>").command, "RCPT");
+        assert_eq!(by(b"GET / HTTP/1.1").command, "UNKNOWN");
+    }
+
+    #[test]
+    fn a_command_that_makes_no_sense_keeps_its_verb() {
+        let by = |line: &'static str| Asked::by(&Command::parse(line.as_bytes()), Command::verb(line.as_bytes())).command;
+        assert_eq!(
+            ["EHLO", "helo ", "Mail a@b", "RCPT\tx", "QUIT now", "AUTH PLAIN x"].map(by),
+            ["EHLO", "HELO", "MAIL", "RCPT", "QUIT", "AUTH"]
+        );
+        assert_eq!(["", "EHLOx y", "EXPLODE"].map(by), ["UNKNOWN"; 3]);
     }
 }

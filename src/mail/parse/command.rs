@@ -99,12 +99,24 @@ const RCPT_FORM: &str = "Write RCPT TO:<address>";
 const HELLO_FORM: &str = "Write EHLO and the name of your host";
 const NO_ARGUMENT: &str = "This command takes no argument";
 
+/// Verbs of SMTP that are not offered here.
+const UNSUPPORTED: [&str; 9] = ["AUTH", "BDAT", "EXPN", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML"];
+
+/// Those that are.
+const OFFERED: [&str; 11] = ["DATA", "EHLO", "HELO", "HELP", "MAIL", "NOOP", "QUIT", "RCPT", "RSET", "STARTTLS", "VRFY"];
+
 /// Methods of HTTP (RFC 9110 §9, RFC 5789), which no mail client ever says.
 const HTTP_METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
 
 impl Command {
     /// The longest name that is kept of EHLO and HELO, in octets (RFC 5321 §4.5.3.1.2); what is longer is cut off.
     pub const HELLO_MAX: usize = 255;
+
+    /// The verb of SMTP that a line begins with, whatever is wrong with the rest of it.
+    pub fn verb(line: &[u8]) -> Option<&'static str> {
+        let word = line.trim_ascii_start().split(|octet| matches!(octet, b' ' | b'\t')).next()?;
+        OFFERED.into_iter().chain(UNSUPPORTED).find(|verb| word.eq_ignore_ascii_case(verb.as_bytes()))
+    }
 
     /// Reads a line that has no CR LF any more, by the letter of the grammar.
     ///
@@ -161,7 +173,7 @@ impl Command {
             Ok(Self::Help)
         } else if is("VRFY") {
             if rest.is_empty() { Err(CommandError::Syntax("Write VRFY and a name or an address")) } else { Ok(Self::Verify) }
-        } else if ["AUTH", "BDAT", "EXPN", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML"].into_iter().any(is) {
+        } else if UNSUPPORTED.into_iter().any(is) {
             Err(CommandError::Unsupported)
         } else if HTTP_METHODS.into_iter().any(is) {
             Err(CommandError::Foreign)
