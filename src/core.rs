@@ -214,6 +214,8 @@ async fn serve(
     let mut couriers = tokio::spawn(outbound.clone().run());
     let rest = tokio::spawn(lookout::rest_when_idle(counters.clone()));
     let clocks = tokio::spawn(lookout::follow_clock(counters.clone()));
+    // Up to the last call of the disk; it ends with the runtime.
+    drop(tokio::spawn(threads::keep_one_for_the_disk()));
     let gauging = tokio::spawn(lookout::follow_memory(ceiling, memory));
     let space = tokio::spawn(space::watch_over(counters.clone(), lookout::tell_supervisor(status)));
     let (stop, stopping) = watch::channel(None);

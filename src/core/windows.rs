@@ -77,6 +77,8 @@ pub(super) fn open(
                 return;
             }
         };
+        // It ends with the runtime.
+        drop(tokio::spawn(threads::keep_one_for_the_disk()));
         let mut served = JoinSet::new();
         served.spawn(server::serve_public(window.clone(), public, tls, closing.clone()));
         served.spawn(keep_control(window.clone(), control, run_dir, knocks, closing.clone()));

@@ -26,3 +26,4 @@ mod seven_bit;
 mod silent;
 mod stop;
 mod strangers;
+mod threads;

@@ -1,0 +1,32 @@
+//! A limit of processes and threads that others in the container use up.
+
+use crate::mx::send;
+use crate::support::appliance::{Appliance, ORDINARY, Sink};
+use nix::unistd::geteuid;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
+
+/// Longer than a thread without work stays.
+const QUIET: Duration = Duration::from_secs(12);
+
+#[test]
+fn a_limit_of_threads_that_is_reached_later_costs_no_courier() {
+    let sink = Sink::start("");
+    let relay = Appliance::start(&[("MTA_SMART_RELAY", &sink.relay())]);
+    std::thread::sleep(QUIET);
+    let core = relay.child("core").expect("the core runs");
+    // From now on the core starts no thread.
+    let mut prlimit = Command::new("prlimit");
+    if geteuid().is_root() {
+        prlimit.uid(ORDINARY).gid(ORDINARY);
+    }
+    let limited = prlimit.args(["--nproc=1", "--pid", &core.to_string()]).status().unwrap();
+    assert!(limited.success(), "prlimit of util-linux sets the limit");
+    for number in 0..5 {
+        send(&relay, "sender@here.example", &format!("box{number}@there.example"));
+    }
+    sink.mails(5);
+    assert_eq!(relay.counter("mta_panics_total"), 0);
+    assert_eq!(relay.queue(&["history"]).len(), 5, "the windows have a thread, too");
+}
