@@ -339,7 +339,44 @@ mod tests {
         };
         journal.attempt(attempt.clone());
         journal.finished(end.clone());
-        assert_eq!(journal.attempts(end.id.parse().unwrap(), Duration::from_secs(10)).await.unwrap(), [attempt]);
+        assert_eq!(
+            journal.attempts(end.id.parse().unwrap(), Duration::from_secs(10)).await.unwrap(),
+            std::slice::from_ref(&attempt)
+        );
+        // Another courier that ended at the same time was quicker with the end than this one with its try.
+        let (id, other) = (finished(8, "", "").id, ending("d@b.example", "bounced"));
+        let recipients = vec![ending("c@b.example", "bounced"), other.clone()];
+        let tries =
+            [attempt.outcomes.clone(), vec![other]].map(|outcomes| Attempt { id: id.clone(), outcomes, ..attempt.clone() });
+        journal.attempt(tries[0].clone());
+        journal.finished(Finished { id: id.clone(), recipients, ..end });
+        journal.attempt(tries[1].clone());
+        assert_eq!(journal.attempts(id.parse().unwrap(), Duration::from_secs(10)).await.unwrap(), tries);
+    }
+
+    /// The tries may be forgotten already, or were made by another relay; and masked addresses are equal.
+    #[tokio::test]
+    async fn an_end_that_tells_more_than_the_tries_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = open(directory.path(), config(64 << 20));
+        for (n, first) in [ending("c@b.example", "delivered"), ending("***@b.example", "bounced")].into_iter().enumerate() {
+            let last = ending("***@b.example", "bounced");
+            let end = Finished { recipients: vec![first, last.clone()], ..finished(n as u64, "", "") };
+            journal.attempt(Attempt {
+                id: end.id.clone(),
+                at: end.at,
+                destination: "b.example".into(),
+                relay: end.relay.clone(),
+                tls: String::new(),
+                took_ms: 1,
+                outcomes: vec![last],
+                transcript: "> RCPT\n< 550 no\n".into(),
+            });
+            journal.finished(end.clone());
+            let told = journal.attempts(end.id.parse().unwrap(), Duration::from_secs(10)).await.unwrap();
+            assert_eq!(told.last().map(|last| &last.outcomes), Some(&end.recipients));
+            assert_eq!(told.len(), 2);
+        }
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use super::Line;
 use super::book::{numbers, path};
 use crate::ground::disk::Disk;
 use crate::mail::model::{Attempt, Ending, Finished, FinishedPage, MessageId, Wanted};
+use std::collections::HashMap;
 use std::io;
 use std::time::Instant;
 
@@ -15,9 +16,10 @@ const READ_MAX: u64 = 16 << 20;
 /// How much of a file tells its first entry.
 const START: usize = 16 * 1024;
 
-/// The tries of a message, the oldest first, and its end as the last of them where that was no try that is told already.
+/// The tries of a message, the oldest first, and behind them its end where it says what they do not.
 pub fn attempts(disk: &dyn Disk, id: MessageId, deadline: Instant) -> io::Result<Vec<Attempt>> {
-    let (mut found, wanted) = (Vec::new(), format!("\"id\":\"{id}\""));
+    let (mut attempts, mut ends) = (Vec::new(), Vec::new());
+    let (wanted, whole) = (format!("\"id\":\"{id}\""), id.to_string());
     let accepted = id.0 / 1_000_000;
     for number in numbers(disk)?.into_iter().rev() {
         // The rest might be more than was found.
@@ -25,30 +27,38 @@ pub fn attempts(disk: &dyn Disk, id: MessageId, deadline: Instant) -> io::Result
             return Err(io::Error::new(io::ErrorKind::TimedOut, "it was not looked through in time; ask again"));
         }
         let text = read(disk, number)?;
-        let lines = text.lines().rev().filter(|line| line.contains(&wanted)).filter_map(parse);
-        found.extend(lines.map(|(line, _)| match line {
-            Line::Attempt(attempt) => attempt,
-            Line::Finished(finished) => last_attempt(finished),
-        }));
+        for (line, _) in text.lines().rev().filter(|line| line.contains(&wanted)).filter_map(parse) {
+            match line {
+                Line::Attempt(attempt) => attempts.push(attempt),
+                Line::Finished(finished) => ends.push(last_attempt(finished)),
+            }
+        }
         // What is older than the message says nothing of it.
         if text.lines().find_map(second).is_some_and(|first| u64::from(first) < accepted) {
             break;
         }
     }
-    found.retain(|attempt| attempt.id == id.to_string());
-    found.reverse();
-    if let [.., last, end] = found.as_slice()
-        && tells_the_end(last, end)
-    {
-        found.pop();
+    for found in [&mut attempts, &mut ends] {
+        found.retain(|attempt| attempt.id == whole);
+        found.reverse();
     }
-    Ok(found)
+    ends.retain(|end| !tell_the_end(&attempts, end));
+    attempts.append(&mut ends);
+    Ok(attempts)
 }
 
-/// Whether a try is the one that a message ended with: its end tells nothing that the tries before it do not tell.
-fn tells_the_end(last: &Attempt, end: &Attempt) -> bool {
-    let is_told = |ending: &Ending| end.outcomes.iter().any(|told| told.to == ending.to && told.status == ending.status);
-    end.destination.is_empty() && (last.at, &last.relay) == (end.at, &end.relay) && last.outcomes.iter().all(is_told)
+/// Whether tries tell each outcome of an end. Of equal ones, as masked addresses are, as many as it has.
+fn tell_the_end(attempts: &[Attempt], end: &Attempt) -> bool {
+    let mut untold = HashMap::new();
+    for ending in &end.outcomes {
+        *untold.entry((&ending.to, &ending.status)).or_insert(0_usize) += 1;
+    }
+    for ending in attempts.iter().flat_map(|attempt| &attempt.outcomes) {
+        if let Some(count) = untold.get_mut(&(&ending.to, &ending.status)) {
+            *count = count.saturating_sub(1);
+        }
+    }
+    untold.values().all(|count| *count == 0)
 }
 
 /// How a message ended, told as a try.
