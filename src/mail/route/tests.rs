@@ -90,6 +90,10 @@ fn a_next_hop_is_known_in_other_words_and_what_gets_no_mail_is_refused() {
     {
         assert_eq!(meant(None, Some("archive.example:26"), name).as_deref(), Ok(domain));
     }
+    // Mail for the longest one can be here, too: that of a mailbox whose name is one letter.
+    let longest = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(60)].join(".");
+    assert!(Address::parse(&format!("r@{longest}")).is_ok() && Address::parse(&format!("rr@{longest}")).is_err());
+    assert_eq!(meant(None, None, &longest), Ok(longest.clone()));
     for name in
         ["cc:archive.example:26", "CC:archive.example:26", "cc:archive.example", "archive.example:26", "[archive.example]"]
     {
