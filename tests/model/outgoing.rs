@@ -272,7 +272,7 @@ impl Relay {
         // What could be tried is, by a dispatcher that wakes only where it was rung for.
         self.dispatch(Hop::Takes);
         assert_eq!(self.state.flushable(NOW), 0, "ready, and nobody was rung for");
-        self.state.retry(|_| true);
+        let _ = self.state.retry(|_| true);
         self.rung.store(true, Ordering::Relaxed);
         self.dispatch(Hop::Takes);
         let mut disk = self.disk.lock();
@@ -387,7 +387,7 @@ fn orders_and_a_courier_lose_nothing_that_is_not_held() {
             beside(relay, |relay| {
                 relay.hold(MessageId(1), true);
                 relay.hold(MessageId(1), false);
-                relay.state.retry(|_| true);
+                let _ = relay.state.retry(|_| true);
                 relay.ring(relay.state.must_ring(NOW));
             }),
         ]);

@@ -5,6 +5,7 @@
 use crate::ground::clock;
 use crate::mail::model::{Asker, DeskError, Filter, Message, MessageId, Obeyed, Order, Preview, Selection, Status};
 use crate::mail::outbound::{Outbound, logged_recipient};
+use crate::mail::schedule::Untried;
 use crate::mail::spool::{Spool, SpoolError, Writer};
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -30,10 +31,8 @@ impl<S: Spool> Outbound<S> {
                 all(self.obey(order, &[*id]).await?)
             }
             (Order::Retry, Selection::All) => {
-                self.state.retry(|_| true);
-                self.ring(self.state.must_ring(clock::steady()));
                 let (messages, _, held) = self.spool.totals();
-                Obeyed { messages, untried: (held + self.state.wait_paused(|_| true)).min(messages) }
+                self.retry_wanted(messages, held, |_| true)
             }
             (Order::Retry, selection) => {
                 // One walk through the schedule for all of them.
@@ -127,14 +126,23 @@ impl<S: Spool> Outbound<S> {
             || self.destinations(message).keys().any(|name| name.eq_ignore_ascii_case(domain))
     }
 
-    /// Makes messages due now; `ids` in rising order. Tells how many of them are in the queue, and are not tried all the same.
+    /// Makes messages due now; `ids` in rising order.
     fn retry(&self, ids: &[MessageId]) -> Obeyed {
         let held: Vec<bool> = ids.iter().filter_map(|id| self.spool.is_held(*id)).collect();
         let (messages, held) = (held.len() as u64, held.iter().filter(|held| **held).count() as u64);
-        let wanted = |id| ids.binary_search(&id).is_ok();
-        self.state.retry(wanted);
+        self.retry_wanted(messages, held, |id| ids.binary_search(&id).is_ok())
+    }
+
+    /// Makes the `wanted` messages due now, of which so many are in the queue and so many held. Tells how many are not tried all
+    /// the same.
+    fn retry_wanted(&self, messages: u64, held: u64, wanted: impl Fn(MessageId) -> bool) -> Obeyed {
+        let paused = match self.state.retry(wanted) {
+            // One that was held during its try has a job all the same, and counts already.
+            Untried::Messages(ids) => ids.iter().filter(|id| self.spool.is_held(**id) == Some(false)).count() as u64,
+            Untried::Jobs(jobs) => jobs,
+        };
         self.ring(self.state.must_ring(clock::steady()));
-        Obeyed { messages, untried: (held + self.state.wait_paused(wanted)).min(messages) }
+        Obeyed { messages, untried: (held + paused).min(messages) }
     }
 
     /// Carries out an order for a page of messages; those that left the queue meanwhile do not count.

@@ -1,6 +1,7 @@
 //! One courier: a connection to a destination, and the jobs it carries.
 
 use super::Outbound;
+use super::caught::caught;
 use super::outcomes::Times;
 use super::queue_state::Pause;
 use super::seven_bit;
@@ -12,6 +13,7 @@ use crate::mail::schedule::{DestinationId, Job, Stage, Standing};
 use crate::mail::spool::{BACKLOG_MAX, Spool, SpoolError};
 use crate::mail::telling;
 use std::net::IpAddr;
+use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,7 +45,7 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
     let mut connection: Option<(Connection, Instant)> = None;
     loop {
         if connection.as_ref().is_some_and(|(_, since)| since.elapsed() > REUSE_MAX) {
-            quit(connection.take()).await;
+            courier.quit(connection.take()).await;
         }
         let used_long = connection.as_ref().filter(|(_, since)| since.elapsed() > REUSE_WANTED);
         if used_long.is_some_and(|(connection, _)| connection.gives_way()) {
@@ -75,8 +77,7 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
                 Err(Unconnected::GivenUp(_)) if courier.is_cut_off() => break,
                 Err(Unconnected::GivenUp(outcome)) => {
                     if !courier.others_carry_on(job, &outcome) {
-                        courier.outbound.state.given_up_connecting(destination, courier.began(), clock::steady());
-                        courier.finish(job, &message, untried(&targets, &outcome)).await;
+                        courier.given_up_connecting(job, &message, &targets, &outcome).await;
                     }
                     break;
                 }
@@ -104,14 +105,15 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
             break;
         }
     }
-    quit(connection).await;
+    courier.quit(connection).await;
 }
 
 /// Why there is no connection.
 enum Unconnected {
     /// These hosts have all the connections that they may have, and no other one is ready: nothing is known of the destination.
     HostsFull(Vec<IpAddr>),
-    /// Others needed the courier. Nobody says that the destination cannot be reached: it only takes its time.
+    /// Others needed the courier, or the relay stops and has no more time. Nobody says that the destination cannot be reached:
+    /// it only takes its time.
     GivenUp(Outcome),
     /// The outcome, and whether the destination as a whole is to be left alone for a while.
     Failed(Outcome, bool),
@@ -147,7 +149,7 @@ struct Courier<S: Spool> {
     /// How the destination stood when the job was taken.
     standing: Standing,
     watch: Arc<Watch<S>>,
-    /// A try was given up, because others need the courier.
+    /// A try was given up, because others need the courier, or because the relay stops and has no more time.
     given_up: bool,
 }
 
@@ -225,7 +227,7 @@ impl<S: Spool> Courier<S> {
         let (mut connection, mut since) = open;
         let mut kept = None;
         let mut talk = String::new();
-        let mut report = self.send(&mut connection, message, targets).await;
+        let mut report = self.send(&mut connection, job, message, targets).await;
         loop {
             let put_off = report.put_off();
             let may_go_on = !put_off.is_empty() && attempt.may_go_on() && !*self.outbound.stopping.borrow();
@@ -259,7 +261,7 @@ impl<S: Spool> Courier<S> {
                 leave(Some((connection, since)));
             }
             (connection, since) = (next, Instant::now());
-            report = self.send(&mut connection, message, &put_off).await;
+            report = self.send(&mut connection, job, message, &put_off).await;
         }
     }
 
@@ -281,6 +283,17 @@ impl<S: Spool> Courier<S> {
         *self.outbound.cut_off.borrow()
     }
 
+    /// Says good-bye while there is time for it.
+    async fn quit(&self, connection: Option<(Connection, Instant)>) {
+        let mut cut_off = self.outbound.cut_off.subscribe();
+        tokio::select! {
+            biased;
+            // The sender lives as long as the relay.
+            _ = cut_off.wait_for(|cut_off| *cut_off) => {}
+            () = quit(connection) => {}
+        }
+    }
+
     /// As [`Courier::connect`], with a look at the clock.
     async fn connected(&mut self) -> Result<(Connection, Attempt), Unconnected> {
         let since = Instant::now();
@@ -289,6 +302,8 @@ impl<S: Spool> Courier<S> {
         self.times.connecting = since.elapsed();
         let outcome = match (connected, attempt) {
             (Some(Ok(connection)), Some(attempt)) => return Ok((connection, attempt)),
+            // All that is not recorded has time until the next start.
+            _ if self.is_cut_off() => return Err(Unconnected::GivenUp(self.too_slow(&self.name))),
             (_, Some(attempt)) if !attempt.full_hosts().is_empty() => {
                 return Err(Unconnected::HostsFull(attempt.full_hosts().to_vec()));
             }
@@ -316,8 +331,8 @@ impl<S: Spool> Courier<S> {
     }
 
     /// Sends a message over a connection; a peer that takes its time is given up when others need the courier. What it has
-    /// answered by then counts: those who got the message must not get it again.
-    async fn send(&mut self, connection: &mut Connection, message: &Message, targets: &[Target]) -> Report {
+    /// answered by then counts: those who got the message must not get it again. Nor must they where a defect ends the try.
+    async fn send(&mut self, connection: &mut Connection, job: Job, message: &Message, targets: &[Target]) -> Report {
         if self.standing != Standing::New {
             connection.use_full_timeouts();
         }
@@ -326,13 +341,19 @@ impl<S: Spool> Courier<S> {
         let sent = {
             // Where it is: it is too large to be moved for each mail.
             let sending = pin!(seven_bit::send(connection, message, targets, &counters, &mut known));
-            self.watch.follow(self.standing, Stage::Talking, sending).await
+            self.watch.follow(self.standing, Stage::Talking, caught(sending)).await
         };
         self.given_up = sent.is_none();
-        let report = sent.unwrap_or_else(|| {
-            let rest = self.too_slow(connection.relay());
-            connection.given_up(&mut known, &rest)
-        });
+        let report = match sent {
+            Some(Ok(report)) => report,
+            Some(Err(panic)) => {
+                let rest = Outcome::own(Reply::new(451, (4, 3, 0), "a defect of the relay ended the try"));
+                let mut report = connection.given_up(&mut known, &rest);
+                self.settle_ahead(job, message, &mut report, &[Class::Success]).await;
+                resume_unwind(panic)
+            }
+            None => connection.given_up(&mut known, &self.too_slow(connection.relay())),
+        };
         self.judge(&report, connection);
         report
     }
@@ -380,6 +401,18 @@ impl<S: Spool> Courier<S> {
             self.outbound.ring(must_ring);
         }
         self.tell_waiting(&outcome).await;
+    }
+
+    /// Others need the courier, and there was no connection yet. The job hears it; where the destination is left alone for that,
+    /// so does waiting mail whose sender must.
+    async fn given_up_connecting(&mut self, job: Job, message: &Message, targets: &[Target], outcome: &Outcome) {
+        self.finish(job, message, untried(targets, outcome)).await;
+        let (began, now) = (self.began(), clock::steady());
+        let text = format!("{} was not ready for mail within {} s", self.name, now.saturating_sub(began));
+        let not_ready = Outcome::own(Reply::new(451, (4, 4, 1), text));
+        // Behind the end of the try, which names its own reason as the last one.
+        self.to_tell = self.outbound.state.given_up_connecting(self.destination, began, &not_ready.words(), now);
+        self.tell_waiting(&not_ready).await;
     }
 
     /// Whether the destination takes mail over other couriers' connections and only refuses one more: then they carry the job.

@@ -7,6 +7,7 @@
 //! Limits: couriers by the schedule; messages kept in memory between acceptance and first try by [`FRESH_MAX`] octets (beyond
 //! that they are read back from the disk when their turn comes).
 
+mod caught;
 mod courier;
 #[cfg(test)]
 mod courier_tests;

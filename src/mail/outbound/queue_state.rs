@@ -14,7 +14,7 @@ use crate::appliance::counter::Counters;
 use crate::ground::lock::{Guard, Level, Lock};
 use crate::mail::model::{DestinationSummary, Message, MessageId, Progress, Target};
 use crate::mail::schedule::{
-    self, DestinationId, Fate, Job, Rest, Schedule, Slow, Source, Stage, Standing, Throttled, Waiting,
+    self, DestinationId, Fate, Job, Rest, Schedule, Slow, Source, Stage, Standing, Throttled, Untried, Waiting,
 };
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -326,8 +326,8 @@ impl QueueState {
     }
 
     /// See [`crate::mail::schedule::Schedule::given_up_connecting`].
-    pub fn given_up_connecting(&self, destination: DestinationId, began: u32, now: u32) {
-        self.lock().schedule.given_up_connecting(destination, began, now);
+    pub fn given_up_connecting(&self, destination: DestinationId, began: u32, error: &str, now: u32) -> Vec<Job> {
+        self.lock().schedule.given_up_connecting(destination, began, error, now)
     }
 
     /// A try failed for now in a way that says something about the destination; when the next one is due.
@@ -431,14 +431,14 @@ impl QueueState {
         ids.iter().for_each(|id| state.table.evict(*id));
     }
 
-    /// Makes the jobs of the messages that are `wanted` due now.
-    pub fn retry(&self, wanted: impl Fn(MessageId) -> bool) {
-        self.lock().schedule.retry(|_, id| wanted(id));
-    }
-
-    /// How many of the messages that are `wanted` wait for paused destinations alone.
-    pub fn wait_paused(&self, wanted: impl Fn(MessageId) -> bool) -> u64 {
-        self.lock().schedule.wait_paused(wanted)
+    /// Makes the jobs of the messages that are `wanted` due now. Tells which of them are not tried all the same, because they
+    /// wait for paused destinations alone; what is being tried is none of these.
+    pub fn retry(&self, wanted: impl Fn(MessageId) -> bool) -> Untried {
+        let mut state = self.lock();
+        // First: what is due may be in a courier's hands a moment later.
+        let untried = state.schedule.untried(|id| wanted(id) && !state.table.is_being_tried(id));
+        state.schedule.retry(|_, id| wanted(id));
+        untried
     }
 
     /// Lets nothing more go to a destination, or lets it again.

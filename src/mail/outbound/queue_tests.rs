@@ -2,7 +2,7 @@
 
 use super::queue_state::{MustRing, NewJob, QueueState};
 use crate::mail::model::{Address, Body, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target};
-use crate::mail::schedule::{self, DestinationId, Job, Source};
+use crate::mail::schedule::{self, DestinationId, Job, Source, Untried};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -71,6 +71,20 @@ fn a_message_stays_for_whoever_is_about_to_try_it() {
     let _ = state.end(message.id, second, None, NOW);
     assert!(!state.is_in_hand(message.id));
     assert_eq!((state.flushable(NOW), state.standings(NOW)), (0, (HashSet::new(), 0)));
+}
+
+#[test]
+fn a_retry_does_not_call_untried_what_is_being_tried_or_due_elsewhere() {
+    let (state, message) = (state(), message());
+    let untried = |ids: &[MessageId]| Untried::Messages(ids.iter().copied().collect());
+    let _ = state.enter(Arc::new(message.clone()), &jobs(&message), NOW);
+    let (first, _) = courier(&state);
+    state.claim(message.id).unwrap();
+    state.begin(message.id, first, &[Target::Recipient(0)]).unwrap();
+    state.pause_destination("b.example", true);
+    assert_eq!(state.retry(|_| true), untried(&[]), "it is being tried for a.example");
+    let _ = state.end(message.id, first, None, NOW);
+    assert_eq!(state.retry(|_| true), untried(&[message.id]));
 }
 
 #[test]

@@ -35,6 +35,7 @@ mod slow;
 mod standing;
 mod summary;
 mod turn;
+mod untried;
 
 use crate::mail::model::MessageId;
 use deferred::Deferred;
@@ -49,6 +50,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 pub use turn::Source;
+pub use untried::Untried;
 
 /// Couriers that a destination may have before anything is known about it.
 pub const FIRST_WINDOW: u32 = 5;
@@ -420,20 +422,6 @@ impl Schedule {
             self.offer(DestinationId(u32::try_from(place).unwrap_or(u32::MAX)));
         }
         hit
-    }
-
-    /// How many of the messages that are `wanted` wait for paused destinations alone.
-    pub fn wait_paused(&self, wanted: impl Fn(MessageId) -> bool) -> u64 {
-        if self.paused.is_empty() {
-            return 0;
-        }
-        let (mut paused, mut others) = (HashSet::new(), HashSet::new());
-        let ready = self.destinations.iter().flat_map(|there| there.ready.iter().map(|job| (there.paused, job.id)));
-        let deferred = self.deferred.iter().map(|(_, id, job)| (self.destinations[id.0 as usize].paused, job.id));
-        for (is_paused, message) in ready.chain(deferred).filter(|(_, message)| wanted(*message)) {
-            if is_paused { &mut paused } else { &mut others }.insert(message);
-        }
-        paused.difference(&others).count() as u64
     }
 
     /// Forgets the waiting jobs of these messages; one that is being tried ends by itself.

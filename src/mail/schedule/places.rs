@@ -269,7 +269,8 @@ impl Schedule {
     /// Whether [`Schedule::start`] may find something, or make room for it.
     pub fn has_turn(&self, now: u32) -> bool {
         let places = &self.places;
-        let may_start = |standing| places.lined_up(standing) > 0 && (places.has_room(standing) || places.surplus(standing) > 0);
+        // Those of one standing may have to go for those of another.
+        let may_start = |standing| (places.lined_up(standing) > 0 && places.has_room(standing)) || places.surplus(standing) > 0;
         let may_relieve_own = || places.over_share.iter().any(|(client, too_many)| places.surplus_of(*client, *too_many) > 0);
         let may_relieve = places.are_short() && self.idlers.can_relieve(places.wanted(), now);
         !places.turn.is_empty() && (may_relieve || Standing::ALL.into_iter().any(may_start) || may_relieve_own())

@@ -10,7 +10,7 @@
 
 use super::destination::Destination;
 use super::slow::Stage;
-use super::{DestinationId, Schedule, Standing};
+use super::{DestinationId, Job, Schedule, Standing};
 use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -78,17 +78,19 @@ impl Schedule {
 
     /// A connection that `began` then had not come about when its courier was needed elsewhere. Nobody says that the destination
     /// is down. But one that was suspect before, and has said nothing since, is left alone for a while: or each of its mails
-    /// would take a courier for as long.
-    pub fn given_up_connecting(&mut self, id: DestinationId, began: u32, now: u32) {
+    /// would take a courier for as long. Of such a one this gives back jobs whose senders must hear of it, as
+    /// [`Schedule::down`] does.
+    pub fn given_up_connecting(&mut self, id: DestinationId, began: u32, error: &str, now: u32) -> Vec<Job> {
         let destination = &mut self.destinations[id.0 as usize];
         let has_spoken = destination.heard_at.load(Ordering::Relaxed) > began || destination.has_answered_since(began, now);
-        if destination.standing == Standing::Suspect && !has_spoken && destination.suspended_until <= now {
-            let quiet = now.saturating_sub(began);
-            destination.last_error = format!("{} was not ready for mail within {quiet} s", destination.name);
+        let is_silent = destination.standing == Standing::Suspect && !has_spoken;
+        if is_silent && destination.suspended_until <= now {
+            error.clone_into(&mut destination.last_error);
             destination.suspended_until = now.saturating_add(PROBE_PAUSE);
             self.suspended.push(Reverse((destination.suspended_until, id)));
         }
         self.dawdled(id, began, now);
+        if is_silent { self.take_those_to_tell(id, now) } else { Vec::new() }
     }
 
     /// A silent courier has heard something, or its try has ended.
@@ -108,7 +110,7 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::super::tests::CONFIG;
-    use super::super::{FIRST_WINDOW, Job, Rest, Source};
+    use super::super::{FIRST_WINDOW, Rest, Source};
     use super::*;
     use crate::mail::model::MessageId;
 
@@ -168,17 +170,19 @@ mod tests {
     fn a_suspect_destination_takes_no_courier_for_each_of_its_mails() {
         let mut schedule = schedule(1000);
         let id = start(&mut schedule, NOW)[0].0;
-        schedule.given_up_connecting(id, NOW, NOW + 1);
-        let reason = "relay.example was not ready for mail within 10 s";
+        let old =
+            Job { id: MessageId(1000), arrived: NOW - CONFIG.lifetime, attempts: 0, told: true, source: Source::default() };
+        schedule.add(RELAY, old, 0, NOW);
+        assert_eq!(schedule.given_up_connecting(id, NOW, "late", NOW + 1), []);
         assert_eq!((schedule.standing(id), schedule.rest_of(RELAY, NOW + 1)), (Standing::Suspect, None));
-        schedule.given_up_connecting(id, NOW + 1, NOW + 11);
-        assert_eq!(schedule.rest_of(RELAY, NOW + 11), Some(Rest::Until(NOW + 11 + PROBE_PAUSE, reason)));
+        assert_eq!(schedule.given_up_connecting(id, NOW + 1, "late", NOW + 11), [old], "its time is up, and nobody tries it");
+        assert_eq!(schedule.rest_of(RELAY, NOW + 11), Some(Rest::Until(NOW + 11 + PROBE_PAUSE, "late")));
         assert_eq!(schedule.unreachable(), 0, "nobody knows that it is down");
         // It has spoken while the next one was given up.
         schedule.answered(id, NOW + 50);
-        schedule.given_up_connecting(id, NOW + 51, NOW + 52);
+        schedule.given_up_connecting(id, NOW + 51, "late", NOW + 52);
         schedule.ear(id).store(NOW + 55, Ordering::Relaxed);
-        schedule.given_up_connecting(id, NOW + 52, NOW + 62);
+        schedule.given_up_connecting(id, NOW + 52, "late", NOW + 62);
         assert_eq!(schedule.rest_of(RELAY, NOW + 62), None);
     }
 

@@ -124,19 +124,6 @@ fn retry_wakes_what_it_names_and_nothing_else() {
 }
 
 #[test]
-fn what_waits_for_paused_destinations_alone_is_counted_once() {
-    let mut schedule = schedule();
-    for (name, number, due) in [("a.example", 1, 0), ("b.example", 1, NOW + 500), ("a.example", 2, 0), ("c.example", 3, 0)] {
-        schedule.add(name, job(number), due, NOW);
-    }
-    assert_eq!(schedule.wait_paused(|_| true), 0);
-    schedule.pause("a.example", true);
-    assert_eq!(schedule.wait_paused(|_| true), 1, "the first goes to b.example as well");
-    schedule.pause("b.example", true);
-    assert_eq!((schedule.wait_paused(|_| true), schedule.wait_paused(|id| id == job(2).id)), (2, 1));
-}
-
-#[test]
 fn a_waiting_courier_is_rung_for_instead_of_a_new_one() {
     let mut schedule = schedule();
     schedule.add("a.example", job(1), 0, NOW);
@@ -148,6 +135,24 @@ fn a_waiting_courier_is_rung_for_instead_of_a_new_one() {
     assert!(started(&mut schedule, NOW).is_empty());
     assert!(schedule.waited(id, &waiting, true, NOW));
     assert_eq!(schedule.take(id, false, NOW), Some(job(2)));
+}
+
+#[test]
+fn there_is_work_for_the_dispatcher_where_a_slow_new_one_can_make_room_for_a_known_one() {
+    let mut schedule = Schedule::new(Config { couriers_max: 1, ..CONFIG });
+    schedule.vouch_for("known.example");
+    schedule.add("new.example", job(1), 0, NOW);
+    let id = schedule.start(NOW).unwrap();
+    schedule.take(id, false, NOW).unwrap();
+    schedule.add("known.example", job(2), 0, NOW);
+    assert!(!schedule.has_turn(NOW) && schedule.start(NOW).is_none());
+    let slow = schedule.slow(id, Stage::Connecting);
+    assert!(schedule.has_turn(NOW));
+    assert!(schedule.start(NOW).is_none());
+    assert!(!schedule.has_turn(NOW), "it was told to go");
+    assert_eq!(schedule.slow_no_more(id, slow.ticket), Fate::ToldToGo);
+    schedule.courier_ended(id, false);
+    assert_eq!(started(&mut schedule, NOW).iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["known.example"]);
 }
 
 #[test]
