@@ -15,7 +15,7 @@ use crate::appliance::supervise::orders::Listener;
 use crate::appliance::supervise::signals::Signals;
 use crate::appliance::supervise::status::StatusWriter;
 use crate::ground::{clock, sys};
-use crate::window::maillog::{self, Carrier, Step};
+use crate::maillog::{self, Carrier, Step};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::Signal;

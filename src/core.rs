@@ -7,20 +7,21 @@
 //!
 //! Windows run on a thread and a runtime of their own, so that a busy relay cannot starve a health check.
 
-mod claim;
+mod background;
+mod exclusive;
 mod facts;
 #[cfg(debug_assertions)]
 mod faults;
-mod hooks;
+mod http;
 mod instance;
 mod keys;
-mod lookout;
 mod obey;
 mod rooms;
 mod trouble;
 mod watchdog;
-mod windows;
+mod webhooks;
 
+use crate::api::idempotency::IdempotencyKeys;
 use crate::appliance::counter::Counters;
 use crate::appliance::failure::{Exit, Failure, exit_of};
 use crate::appliance::property::{LogFormat, Settings, webhook};
@@ -32,22 +33,21 @@ use crate::ground::disk::{Disk, Watched};
 use crate::ground::memory::{Ceiling, Gauge};
 use crate::ground::tls::{Authorities, Presenter};
 use crate::ground::{log, sys, threads};
+use crate::http::server::{Readiness, Views, Window};
 use crate::mail::accept::{self, Tls};
+use crate::mail::admin::Admin;
 use crate::mail::deliver::Client;
-use crate::mail::desk::Office;
+use crate::mail::history::HistoryLog;
 use crate::mail::inbound;
 use crate::mail::intake::Intake;
-use crate::mail::journal::Journal;
-use crate::mail::model::{Desk, Refusal};
+use crate::mail::model::{QueueAdmin, Refusal};
 use crate::mail::outbound::Outbound;
-use crate::mail::roll::Roll;
+use crate::mail::sessions::SessionRegistry;
 use crate::mail::spool;
-use crate::window::maillog::MailLog;
-use crate::window::pulse::Pulse;
-use crate::window::repeats::Repeats;
-use crate::window::server::{Readiness, Views, Window};
-use crate::window::space;
-use claim::Ports;
+use crate::maillog::MailLog;
+use crate::monitor::disk_alerts;
+use crate::monitor::rates::RateHistory;
+use exclusive::Ports;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::SigSet;
 use std::path::Path;
@@ -94,7 +94,7 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
     // Before its file is out of reach.
     let authorities = webhook::authorities(&settings).map_err(|failure| vec![failure])?;
     // Before the first thread, because the kernel confines a thread and those that it starts.
-    let volume = claim::volume(&settings);
+    let volume = exclusive::volume(&settings);
     // The run directory may be made anew while we run; it is another one then.
     let confined = confine(&volume, &settings.run_dir, settings.run_dir.parent());
     // Whether there is a file of that name decides; the share itself is the carrier's business.
@@ -148,7 +148,7 @@ async fn serve(
     let mut hangup = signal(SignalKind::hangup()).map_err(|error| internal("SIGHUP", &error))?;
     // First of all: a core that was told to stop keeps its ports and its control socket as long as the volume, and the volume
     // is what its successor can wait for.
-    let disk = Watched::new(claim::open_volume(settings, volume, &mut terminate).await?);
+    let disk = Watched::new(exclusive::open_volume(settings, volume, &mut terminate).await?);
     status.health(&Health::Alive);
     let calls = disk.calls();
     let disk: Arc<dyn Disk> = Arc::new(disk);
@@ -171,31 +171,31 @@ async fn serve(
     let copy = router.copy_destination().is_some();
     let client = Client::new(rooms::deliver_config(settings), counters.clone()).map_err(|error| internal("TLS", &error))?;
     let config = rooms::outbound_config(settings, &resources);
-    let journal = Journal::open(disk.clone(), rooms::journal_config(settings), counters.clone());
-    let hooked = hooks::open(settings, rooms::masking(settings), authorities, disk.as_ref(), &counters)?;
-    let herald = hooked.as_ref().map(|hooked| hooked.herald.clone());
-    let outbound = Outbound::new(spool.clone(), router, client, counters.clone(), journal.clone(), herald, config);
+    let history = HistoryLog::open(disk.clone(), rooms::history_config(settings), counters.clone());
+    let webhooks = webhooks::open(settings, rooms::masking(settings), authorities, disk.as_ref(), &counters)?;
+    let event_sink = webhooks.as_ref().map(|webhooks| webhooks.event_sink.clone());
+    let outbound = Outbound::new(spool.clone(), router, client, counters.clone(), history.clone(), event_sink, config);
     let tell = |progress: String| tracing::info!(target: "mta", "{progress}");
     // Beside the sessions: new mail does not wait until old mail is planned.
     let planning = tokio::spawn(outbound.clone().resume(tell));
 
     let (readiness, ready) = watch::channel::<Readiness>(Err("starting".to_owned()));
     let (close, closing) = watch::channel(false);
-    let desk: Arc<dyn Desk> = Arc::new(Office::new(outbound.clone(), disk.clone(), memory.clone()));
-    let roll = Arc::new(Roll::default());
+    let admin: Arc<dyn QueueAdmin> = Arc::new(Admin::new(outbound.clone(), disk.clone(), memory.clone()));
+    let registry = Arc::new(SessionRegistry::default());
     let policy = rooms::policy(settings);
-    let intake = rooms::intake((settings, &policy), &spool, &outbound, &counters, copy, &roll, (&resources, &memory));
+    let intake = rooms::intake((settings, &policy), &spool, &outbound, &counters, copy, &registry, (&resources, &memory));
     let intake = Arc::new(Intake { tls: tls.clone(), ..intake });
-    let pulse = Pulse::open(Some(disk.clone()));
-    let repeats = Repeats::open(Some(disk.as_ref()));
+    let rate_history = RateHistory::open(Some(disk.clone()));
+    let idempotency_keys = IdempotencyKeys::open(Some(disk.as_ref()));
     let views = Views {
-        desk,
+        admin,
         submission: intake.clone(),
-        doorway: roll.clone(),
-        history: journal,
+        sessions: registry.clone(),
+        history,
         tail,
-        pulse,
-        repeats,
+        rate_history,
+        idempotency_keys,
         memory: memory.clone(),
     };
     let window = Window::open(
@@ -208,27 +208,27 @@ async fn serve(
     .map_err(|error| internal("counters", &error))?;
     let instance = instance::name(&settings.hostname, disk.as_ref());
     let vitals = window.vitals();
-    let windows::Opened { thread: windows, runtime: windows_runtime, doors } =
-        windows::open(settings, &instance, window.clone(), hooked, (windows, window_tls), control, closing)?;
+    let http::Opened { thread: windows, runtime: windows_runtime, doors } =
+        http::open(settings, &instance, window.clone(), webhooks, (windows, window_tls), control, closing)?;
 
     let mut couriers = tokio::spawn(outbound.clone().run());
-    let rest = tokio::spawn(lookout::rest_when_idle(counters.clone()));
-    let clocks = tokio::spawn(lookout::follow_clock(counters.clone()));
+    let rest = tokio::spawn(background::rest_when_idle(counters.clone()));
+    let clocks = tokio::spawn(background::follow_clock(counters.clone()));
     // Up to the last call of the disk; it ends with the runtime.
     drop(tokio::spawn(threads::keep_one_for_the_disk()));
-    let gauging = tokio::spawn(lookout::follow_memory(ceiling, memory));
-    let space = tokio::spawn(space::watch_over(counters.clone(), lookout::tell_supervisor(status)));
+    let gauging = tokio::spawn(background::follow_memory(ceiling, memory));
+    let space = tokio::spawn(disk_alerts::watch_over(counters.clone(), background::tell_supervisor(status)));
     let (stop, stopping) = watch::channel(None);
     let smtps =
         smtps.into_iter().zip(tls.iter().cycle()).map(|(socket, tls)| accept::Listener::inside_tls(socket, tls.clone()));
     let listeners = smtp.into_iter().map(accept::Listener::plain).chain(smtps).collect();
-    let gateways = tokio::spawn(lookout::follow_gateways(policy));
+    let gateways = tokio::spawn(background::follow_gateways(policy));
     let sessions = tokio::spawn(inbound::serve(intake, listeners, stopping));
     drop(readiness.send_replace(Ok(())));
     let readiness = Arc::new(readiness);
     #[cfg(debug_assertions)]
     faults::allow(&window, outbound.clone());
-    let storage = tokio::spawn(lookout::follow_storage(spool.clone(), readiness.clone(), window));
+    let storage = tokio::spawn(background::follow_storage(spool.clone(), readiness.clone(), window));
     status.ready();
     let probes = watchdog::Probes {
         mail: tokio::runtime::Handle::current(),

@@ -5,18 +5,18 @@
 //! The order: signals blocked, properties read, terminals and volumes looked at, the core started. What is wrong is told all at
 //! once, on standard error and in the appliance log, before anything is started.
 
-use crate::appliance::event::{Journal, Severity};
+use crate::appliance::event::{EventLog, Severity};
 use crate::appliance::failure::{Exit, Failure, exit_of};
 use crate::appliance::mount::Mounter;
 use crate::appliance::places::Places;
 use crate::appliance::property::{self, Loaded, Settings, check, relay};
 use crate::appliance::resources::{self, OPEN_FILES, Resources};
 use crate::appliance::supervise::carrier::Carrier;
+use crate::appliance::supervise::core_supervisor::CoreSupervisor;
 use crate::appliance::supervise::identity::Identity;
-use crate::appliance::supervise::keeper::Keeper;
 use crate::appliance::supervise::keywatch::{self, KeyWatch};
 use crate::appliance::supervise::signals::Signals;
-use crate::appliance::supervise::{errand, rundir};
+use crate::appliance::supervise::{rundir, worker_process};
 use crate::appliance::volume::AS_WORKING_DIRECTORY;
 use crate::appliance::volume::keys::KeyFiles;
 use crate::appliance::{terminal, volume};
@@ -41,8 +41,8 @@ fn live() -> u8 {
         Ok(loaded) => loaded,
         Err(refused) => {
             let run_dir = rundir::prepare(&refused.run_dir, &Identity::same()).is_ok().then_some(refused.run_dir);
-            let journal = Journal::open(refused.log_format, run_dir.as_deref());
-            return give_up(&journal, &refused.problems);
+            let event_log = EventLog::open(refused.log_format, run_dir.as_deref());
+            return give_up(&event_log, &refused.problems);
         }
     };
     let (identity, why_same) = match Identity::of_the_core() {
@@ -50,17 +50,17 @@ fn live() -> u8 {
         Err(failure) => {
             let run_dir = rundir::prepare(&loaded.settings.run_dir, &Identity::same()).is_ok();
             let run_dir = run_dir.then_some(loaded.settings.run_dir.as_path());
-            return give_up(&Journal::open(loaded.settings.log_format, run_dir), &[failure]);
+            return give_up(&EventLog::open(loaded.settings.log_format, run_dir), &[failure]);
         }
     };
     let run_dir = rundir::prepare(&loaded.settings.run_dir, &identity);
     let sound = run_dir.is_ok().then_some(loaded.settings.run_dir.as_path());
-    let journal = Journal::open(loaded.settings.log_format, sound);
+    let event_log = EventLog::open(loaded.settings.log_format, sound);
     let signals = match signals {
         Ok(signals) => signals,
-        Err(error) => return give_up(&journal, &[Failure::preconfigure(Exit::Internal, format!("signalfd: {error}"))]),
+        Err(error) => return give_up(&event_log, &[Failure::preconfigure(Exit::Internal, format!("signalfd: {error}"))]),
     };
-    tell(&journal, &loaded, why_same);
+    tell(&event_log, &loaded, why_same);
     let claimed = run_dir.and_then(|()| rundir::claim(&loaded.settings.run_dir));
     let (_run_dir, failure) = match claimed {
         Ok(guard) => (Some(guard), None),
@@ -70,86 +70,86 @@ fn live() -> u8 {
     failures.extend(resources::too_little(&loaded.settings, Ceiling::find().as_ref()));
     failures.extend(resources::too_few_threads(&loaded.settings, threads::limit()));
     let mut mounter = Mounter::new(&signals, identity, &loaded.settings.run_dir);
-    let places = prepare(&journal, &mut loaded, &mut mounter, &mut failures);
+    let places = prepare(&event_log, &mut loaded, &mut mounter, &mut failures);
     let settings = &loaded.settings;
     let mut keys = None;
     // Where the place of the keys has failed, that is all there is to say of them.
     if places.keys.is_some() || failures.is_empty() {
-        match read_keys(&journal, settings, &places, &signals, identity) {
+        match read_keys(&event_log, settings, &places, &signals, identity) {
             Ok(watch) => keys = watch,
             Err(failure) => failures.push(failure),
         }
     }
     // Whoever wants us to stop does not care any more why we could not have started.
     if !failures.is_empty() && !signals.stop_has_come() {
-        return give_up(&journal, &failures);
+        return give_up(&event_log, &failures);
     }
-    get_ready_for_children(&journal);
+    get_ready_for_children(&event_log);
     // Now the limit of open files is what the core will have.
     let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, _)| soft);
     let resources = Resources::of(settings, Ceiling::find().as_ref(), files);
-    tell_trust(&journal, settings, &resources);
-    tell_resources(&journal, settings, &resources);
+    tell_trust(&event_log, settings, &resources);
+    tell_resources(&event_log, settings, &resources);
     let directory = if places.data_as_working_directory { settings.volume_data.as_path() } else { Path::new("/") };
-    let carrier = carrier(settings, &places).map(|properties| Carrier::new(&journal, identity, directory, properties));
-    let keeper = Keeper::new(settings, &journal, &signals, identity).working_in(directory);
-    keeper.with_keys(keys).with_carrier(carrier).keep()
+    let carrier = carrier(settings, &places).map(|properties| Carrier::new(&event_log, identity, directory, properties));
+    let supervisor = CoreSupervisor::new(settings, &event_log, &signals, identity).working_in(directory);
+    supervisor.with_keys(keys).with_carrier(carrier).keep()
 }
 
-fn give_up(journal: &Journal, failures: &[Failure]) -> u8 {
+fn give_up(event_log: &EventLog, failures: &[Failure]) -> u8 {
     for failure in failures {
-        journal.fail(failure);
+        event_log.fail(failure);
     }
     exit_of(failures).code()
 }
 
 /// The effective configuration, and what a person should know about it.
-fn tell(journal: &Journal, loaded: &Loaded, why_same: Option<String>) {
-    journal.note(Severity::Info, format!("postern {} starts; its properties:", env!("CARGO_PKG_VERSION")));
+fn tell(event_log: &EventLog, loaded: &Loaded, why_same: Option<String>) {
+    event_log.note(Severity::Info, format!("postern {} starts; its properties:", env!("CARGO_PKG_VERSION")));
     for line in check::table(loaded) {
-        journal.note(Severity::Info, line);
+        event_log.note(Severity::Info, line);
     }
     for warning in loaded.warnings.iter().cloned().chain(why_same) {
-        journal.record(Severity::Warning, warning);
+        event_log.record(Severity::Warning, warning);
     }
-    if let Some(path) = journal.path() {
-        journal.note(Severity::Info, format!("the appliance log is {}", path.display()));
+    if let Some(path) = event_log.path() {
+        event_log.note(Severity::Info, format!("the appliance log is {}", path.display()));
     }
 }
 
 /// Who may relay: told when the gateways are known that mail will really leave through.
-fn tell_trust(journal: &Journal, settings: &Settings, resources: &Resources) {
+fn tell_trust(event_log: &EventLog, settings: &Settings, resources: &Resources) {
     let words = relay::who_may_relay(&settings.smtpd_trusted_networks, &default_gateways());
-    journal.note(Severity::Info, format!("who may relay: {}", words.statement));
-    words.warnings.into_iter().for_each(|warning| journal.record(Severity::Warning, warning));
+    event_log.note(Severity::Info, format!("who may relay: {}", words.statement));
+    words.warnings.into_iter().for_each(|warning| event_log.record(Severity::Warning, warning));
     let places = resources.for_strangers();
     if let Some(share) = relay::gateway_share(&settings.smtpd_trusted_networks, &default_gateways(), places) {
-        journal.note(Severity::Info, share);
+        event_log.note(Severity::Info, share);
     }
 }
 
 /// What memory and descriptors are enough for.
-fn tell_resources(journal: &Journal, settings: &Settings, resources: &Resources) {
-    journal.note(Severity::Info, resources.words());
+fn tell_resources(event_log: &EventLog, settings: &Settings, resources: &Resources) {
+    event_log.note(Severity::Info, resources.words());
     if let Some(warning) = resources.warning(settings) {
-        journal.record(Severity::Warning, warning);
+        event_log.record(Severity::Warning, warning);
     }
 }
 
 /// Terminals and volumes: where they are, and everything that is wrong with them.
-fn prepare(journal: &Journal, loaded: &mut Loaded, mounter: &mut Mounter<'_>, failures: &mut Vec<Failure>) -> Places {
+fn prepare(event_log: &EventLog, loaded: &mut Loaded, mounter: &mut Mounter<'_>, failures: &mut Vec<Failure>) -> Places {
     let settings = &mut loaded.settings;
     let mut places = Places::default();
     // First, because file servers and monitors may be beyond it.
     match terminal::gateway::connect(settings, mounter) {
-        Ok(events) => events.into_iter().for_each(|event| journal.record(event.severity, event.text)),
+        Ok(events) => events.into_iter().for_each(|event| event_log.record(event.severity, event.text)),
         Err(failure) => failures.push(failure),
     }
     match terminal::connect(settings, mounter) {
-        Ok(notes) => notes.into_iter().for_each(|note| journal.record(Severity::Warning, note)),
+        Ok(notes) => notes.into_iter().for_each(|note| event_log.record(Severity::Warning, note)),
         Err(failure) => failures.push(failure),
     }
-    // A signal that comes meanwhile leaves places open; the keeper hears it before it starts anything.
+    // A signal that comes meanwhile leaves places open; the supervisor hears it before it starts anything.
     places.log = terminal::log(settings, mounter).unwrap_or_else(|failure| failed(failures, failure));
     places.keys = terminal::fs(settings, mounter).unwrap_or_else(|failure| failed(failures, failure));
     if let Some(key) = settings.volume_key.take() {
@@ -166,7 +166,7 @@ fn prepare(journal: &Journal, loaded: &mut Loaded, mounter: &mut Mounter<'_>, fa
         Err(failure) => return failed(failures, failure).unwrap_or(places),
     }
     match volume::prepared_data(&settings.volume_data, mounter, volume::in_container()) {
-        Ok(warnings) => warnings.into_iter().flatten().for_each(|warning| journal.record(Severity::Warning, warning)),
+        Ok(warnings) => warnings.into_iter().flatten().for_each(|warning| event_log.record(Severity::Warning, warning)),
         Err(failure) => failures.push(failure),
     }
     match volume::is_out_of_reach(&settings.volume_data, mounter) {
@@ -183,18 +183,18 @@ fn failed<T>(failures: &mut Vec<Failure>, failure: Failure) -> Option<T> {
 
 /// The pair that TLS needs, and the watch over its files; nothing while TLS is off.
 fn read_keys(
-    journal: &Journal,
+    event_log: &EventLog,
     settings: &Settings,
     places: &Places,
     signals: &Signals,
     identity: Identity,
 ) -> Result<Option<KeyWatch>, Failure> {
     let Some(files) = KeyFiles::of(settings, places.keys.as_deref())? else { return Ok(None) };
-    let read = errand::run(keywatch::FIRST_PATIENCE, signals, || files.read(&identity));
+    let read = worker_process::run(keywatch::FIRST_PATIENCE, signals, || files.read(&identity));
     let keys = read.unwrap_or_else(|lost| Err(files.not_answering(&lost.to_string()))).map_err(KeyFiles::failure)?;
-    let exposed = errand::run(keywatch::FIRST_PATIENCE, signals, || files.exposed(&identity));
+    let exposed = worker_process::run(keywatch::FIRST_PATIENCE, signals, || files.exposed(&identity));
     if let Ok(Some(warning)) = exposed {
-        journal.record(Severity::Warning, warning);
+        event_log.record(Severity::Warning, warning);
     }
     Ok(Some(KeyWatch::new(files, identity, keys)))
 }
@@ -213,14 +213,14 @@ fn carrier(settings: &Settings, places: &Places) -> Option<String> {
 }
 
 /// Orphans come to us to be reaped, as PID 1 by nature, elsewhere on request; and the core may open many files.
-fn get_ready_for_children(journal: &Journal) {
+fn get_ready_for_children(event_log: &EventLog) {
     if let Err(error) = nix::sys::prctl::set_child_subreaper(true) {
-        journal.note(Severity::Warning, format!("orphaned processes are left to others: {error}"));
+        event_log.note(Severity::Warning, format!("orphaned processes are left to others: {error}"));
     }
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(soft, hard)| setrlimit(Resource::RLIMIT_NOFILE, soft.max(OPEN_FILES.min(hard)), hard));
     if let Err(error) = raised {
-        journal.note(Severity::Warning, format!("the limit of open files stays as it is: {error}"));
+        event_log.note(Severity::Warning, format!("the limit of open files stays as it is: {error}"));
     }
 }
 

@@ -3,9 +3,9 @@
 use clap::{CommandFactory, Parser, Subcommand};
 use postern::appliance::failure::Exit;
 use postern::appliance::{class, property, supervise};
+use postern::cli::QueueArgs;
 use postern::ground::sys::Allocator;
 use postern::sink::SinkArgs;
-use postern::window::cli::QueueArgs;
 use std::io::Write as _;
 use std::process::ExitCode;
 

@@ -3,10 +3,10 @@
 //! The windows know neither properties nor the queue's files; here both are joined to them.
 
 use crate::appliance::property;
+use crate::cli::{self, QueueArgs, Volumes};
 use crate::ground::disk::Snapshot;
-use crate::mail::model::{Rest, RestError};
-use crate::mail::spool::AtRest;
-use crate::window::cli::{self, QueueArgs, Volumes};
+use crate::mail::model::{OfflineError, OfflineQueue};
+use crate::mail::spool::OfflineSpool;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -28,29 +28,29 @@ impl Volumes for Directories {
         }
     }
 
-    fn open(&self, path: &Path) -> Result<Box<dyn Rest>, RestError> {
+    fn open(&self, path: &Path) -> Result<Box<dyn OfflineQueue>, OfflineError> {
         match Snapshot::open(path) {
-            Ok(snapshot) => Ok(Box::new(AtRest::new(Arc::new(snapshot)))),
+            Ok(snapshot) => Ok(Box::new(OfflineSpool::new(Arc::new(snapshot)))),
             Err(error) => Err(explain(path, &error)),
         }
     }
 }
 
-fn explain(path: &Path, error: &io::Error) -> RestError {
+fn explain(path: &Path, error: &io::Error) -> OfflineError {
     let path = path.display();
     match error.kind() {
-        io::ErrorKind::WouldBlock => RestError::InUse(format!(
+        io::ErrorKind::WouldBlock => OfflineError::InUse(format!(
             "an appliance works with {path}: stop it first, or take a copy or a snapshot of the volume and give that with --volume"
         )),
         io::ErrorKind::NotFound => {
-            RestError::Missing(format!("there is no {path}: is the volume mounted? --volume DIR names another"))
+            OfflineError::Missing(format!("there is no {path}: is the volume mounted? --volume DIR names another"))
         }
-        io::ErrorKind::NotADirectory => RestError::Missing(format!(
+        io::ErrorKind::NotADirectory => OfflineError::Missing(format!(
             "{path} is no directory; mount the volume read-only somewhere and give that with --volume"
         )),
         io::ErrorKind::PermissionDenied => {
-            RestError::Forbidden(format!("{path} cannot be read: {error}; run this as the appliance's user or as root"))
+            OfflineError::Forbidden(format!("{path} cannot be read: {error}; run this as the appliance's user or as root"))
         }
-        _ => RestError::Storage(format!("{path} cannot be read: {error}")),
+        _ => OfflineError::Storage(format!("{path} cannot be read: {error}")),
     }
 }

@@ -2,7 +2,7 @@
 //! No order panics, and a filter that is understood keeps no condition that was not asked for.
 
 use libfuzzer_sys::fuzz_target;
-use postern::window::api::{FilterView, OrderView};
+use postern::api::{FilterView, OrderView};
 
 fuzz_target!(|content: &[u8]| {
     if let Ok(order) = serde_json::from_slice::<OrderView>(content) {

@@ -6,8 +6,8 @@
 use libfuzzer_sys::fuzz_target;
 use postern::appliance::counter::Counters;
 use postern::ground::disk::{Disk, Snapshot, Volume};
-use postern::mail::model::{Address, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, Rest, Status};
-use postern::mail::spool::{AtRest, Config, Entry, SegmentLog, Spool, Writer};
+use postern::mail::model::{Address, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, OfflineQueue, Status};
+use postern::mail::spool::{OfflineSpool, Config, Entry, SegmentLog, Spool, Writer};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ fuzz_target!(|blows: &[u8]| {
 });
 
 fn look(directory: &Path) {
-    let rest = AtRest::new(Arc::new(Snapshot::open(directory).unwrap()));
+    let rest = OfflineSpool::new(Arc::new(Snapshot::open(directory).unwrap()));
     let _ = rest.verify(&mut |_| {});
     for id in rest.ids(&mut |_| {}).unwrap_or_default() {
         let _ = rest.load(id);

@@ -3,7 +3,7 @@
 //! as the only alternative.
 
 use libfuzzer_sys::fuzz_target;
-use postern::window::api::read_text;
+use postern::api::read_text;
 
 fuzz_target!(|mail: &[u8]| {
     let view = read_text(mail);

@@ -68,7 +68,7 @@ impl Event {
 }
 
 /// Where events go.
-pub struct Journal {
+pub struct EventLog {
     format: LogFormat,
     path: Option<PathBuf>,
 }
@@ -81,7 +81,7 @@ const PIECE_MAX: usize = 4096;
 
 const SYSTEM_LOG: &str = "/var/log/appliance/log";
 
-impl Journal {
+impl EventLog {
     /// Finds a place for the appliance log; without one, standard error has to do. `run_dir` is one that was found sound.
     pub fn open(format: LogFormat, run_dir: Option<&Path>) -> Self {
         let system = nix::unistd::geteuid().is_root().then(|| PathBuf::from(SYSTEM_LOG));
@@ -212,15 +212,15 @@ mod tests {
     #[test]
     fn a_core_that_did_not_start_is_told_with_the_place_of_the_log() {
         let dir = tempfile::tempdir().unwrap();
-        let journal = Journal { format: LogFormat::Plain, path: Some(dir.path().join("log/appliance/log")) };
+        let event_log = EventLog { format: LogFormat::Plain, path: Some(dir.path().join("log/appliance/log")) };
         let started = |cause: &str| Failure::new(Exit::Create, lines::START, cause);
-        let told = journal.with_place(&started("the port is taken"));
+        let told = event_log.with_place(&started("the port is taken"));
         let place = dir.path().join("log/appliance/log");
         assert_eq!(told, started(&format!("the port is taken; the appliance log is {} here", place.display())));
-        assert!(journal.with_place(&started("")).cause.starts_with("the appliance log is "));
+        assert!(event_log.with_place(&started("")).cause.starts_with("the appliance log is "));
         let other = Failure::preconfigure(Exit::Create, "x");
-        assert_eq!(journal.with_place(&other), other);
-        let system = Journal { path: Some(SYSTEM_LOG.into()), ..journal };
+        assert_eq!(event_log.with_place(&other), other);
+        let system = EventLog { path: Some(SYSTEM_LOG.into()), ..event_log };
         assert_eq!(system.with_place(&started("x")), started("x"));
     }
 

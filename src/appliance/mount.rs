@@ -1,16 +1,16 @@
 //! Mounting: what the kernel is asked for, where it goes, and that it is taken away at the end.
 //!
 //! Purpose: shares, exports and block devices become directories. Everything that touches a server or a disk that may be dead is
-//! done by an errand, so that the supervisor hears its signals meanwhile.
+//! done by a worker process, so that the supervisor hears its signals meanwhile.
 //! Out: a directory; at the end (the [`Mounter`] is dropped) everything it mounted is detached, so that a start on a laptop
 //! leaves nothing behind.
 //! Limits: mounting needs CAP_SYS_ADMIN. Helper programs (mount.cifs, mount.nfs) are not used, so names are resolved here.
 //! Security: everything is mounted nosuid, nodev and noexec.
 //! Source: mount(2), umount2(2).
 
-use super::supervise::errand::{self, Errand, Lost};
 use super::supervise::identity::Identity;
 use super::supervise::signals::Signals;
+use super::supervise::worker_process::{self, Lost, WorkerProcess};
 use super::volume::mounted_at;
 use caps::{CapSet, Capability};
 use nix::errno::Errno;
@@ -113,7 +113,7 @@ impl<'a> Mounter<'a> {
     where
         T: Serialize + DeserializeOwned,
     {
-        match errand::run(patience, self.signals, work) {
+        match worker_process::run(patience, self.signals, work) {
             Ok(outcome) => outcome.map(Some),
             Err(Lost::Stopped) => Ok(None),
             Err(lost) => Err(lost.to_string()),
@@ -166,10 +166,10 @@ impl Drop for Mounter<'_> {
 
 /// The server may be dead, and the kernel says goodbye to it.
 fn detach(point: &Path) {
-    let Ok(mut errand) = Errand::begin(DETACH_PATIENCE, || umount2(point, MntFlags::MNT_DETACH).is_ok()) else { return };
-    while errand.look().is_none() {
+    let Ok(mut worker) = WorkerProcess::begin(DETACH_PATIENCE, || umount2(point, MntFlags::MNT_DETACH).is_ok()) else { return };
+    while worker.look().is_none() {
         let timeout = PollTimeout::try_from(DETACH_PATIENCE).unwrap_or(PollTimeout::ZERO);
-        let _ = poll(&mut [PollFd::new(errand.as_fd(), PollFlags::POLLIN)], timeout);
+        let _ = poll(&mut [PollFd::new(worker.as_fd(), PollFlags::POLLIN)], timeout);
     }
 }
 

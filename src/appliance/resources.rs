@@ -7,8 +7,8 @@
 use super::failure::{Exit, Failure};
 use super::lines::PRECONFIGURE;
 use super::property::Settings;
+use crate::ground::credential::password::Password;
 use crate::ground::memory::Ceiling;
-use crate::ground::password::Password;
 
 /// What supervisor, core, health checks and the pages of the program take beside all that is shared out below.
 pub const FIXED: u64 = 20 << 20;
@@ -58,7 +58,7 @@ pub const FILES: u64 = 384;
 
 /// Threads and processes beside those for mail and for the disk: supervisor, the core's first thread, log, mail log, committer,
 /// history, windows, passwords, numbers, orders of the supervisor, two of the watchdog, four of the allocator, carrier; and room
-/// for errands, health checks and tools.
+/// for worker processes, health checks and tools.
 const THREADS: u64 = 24;
 
 /// Threads of mail that wait for the disk where there is no limit: more of them make no disk faster, and each costs memory.

@@ -4,9 +4,9 @@ use crate::appliance::property::{Settings, relay};
 use crate::appliance::resources::Resources;
 use crate::ground::clock;
 use crate::ground::gateway::default_gateways;
-use crate::window::parts::{Condition, Part};
-use crate::window::places::ANSWERS_MAX;
-use crate::window::server::Facts;
+use crate::http::places::ANSWERS_MAX;
+use crate::http::server::Facts;
+use crate::monitor::components::{Condition, Part};
 use std::path::Path;
 
 /// From the properties, after everything was mounted.

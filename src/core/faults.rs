@@ -1,9 +1,9 @@
 //! Faults that tests of the watchdog plant through the control socket. Not in a program built for
 //! release.
 
+use crate::http::server::Window;
 use crate::mail::outbound::Outbound;
 use crate::mail::spool::SegmentLog;
-use crate::window::server::Window;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::Handle;

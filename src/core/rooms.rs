@@ -11,23 +11,23 @@ use crate::ground::disk::Disk;
 use crate::ground::dns;
 use crate::ground::gateway::default_gateways;
 use crate::ground::memory::Gauge;
+use crate::http::Login;
+use crate::http::access::Access;
+use crate::http::hosts::Hosts;
+use crate::http::token::Token;
 use crate::mail::accept::{self, Conduct, Limits};
 use crate::mail::admit::Policy;
 use crate::mail::deliver;
+use crate::mail::history::{self, Masking};
 use crate::mail::intake::Intake;
-use crate::mail::journal::{self, Masking};
 use crate::mail::model::Address;
 use crate::mail::outbound::{self, Outbound};
 use crate::mail::parse::Rules;
 use crate::mail::rewrite;
-use crate::mail::roll::Roll;
 use crate::mail::route::{self, Router};
 use crate::mail::schedule;
+use crate::mail::sessions::SessionRegistry;
 use crate::mail::spool::{self, SegmentLog};
-use crate::window::Login;
-use crate::window::access::Access;
-use crate::window::hosts::Hosts;
-use crate::window::token::Token;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -77,8 +77,8 @@ pub(super) fn deliver_config(settings: &Settings) -> deliver::Config {
     }
 }
 
-pub(super) fn journal_config(settings: &Settings) -> journal::Config {
-    journal::Config {
+pub(super) fn history_config(settings: &Settings) -> history::Config {
+    history::Config {
         enabled: settings.history_enabled,
         size: settings.history_size,
         time: settings.history_time,
@@ -128,7 +128,7 @@ pub(super) fn intake(
     outbound: &Arc<Outbound<SegmentLog>>,
     counters: &Arc<Counters>,
     copy: bool,
-    roll: &Arc<Roll>,
+    registry: &Arc<SessionRegistry>,
     (resources, memory): (&Resources, &Arc<Gauge>),
 ) -> Intake<SegmentLog> {
     let onward = outbound.clone();
@@ -145,7 +145,7 @@ pub(super) fn intake(
         copy,
         tls: None,
         counters: counters.clone(),
-        roll: roll.clone(),
+        registry: registry.clone(),
         conduct: Conduct::new(),
         limits: Limits {
             sessions: resources.sessions as usize,

@@ -20,7 +20,7 @@ use crate::ground::disk::{Call, Calls, SLOW};
 use crate::ground::lock::Lock;
 use crate::mail::outbound::Outbound;
 use crate::mail::spool::{SegmentLog, Spool};
-use crate::window::vitals::Vitals;
+use crate::monitor::watchdog::Vitals;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};

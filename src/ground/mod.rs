@@ -1,13 +1,16 @@
 //! What every room stands on; knows neither mail nor appliance.
 
+pub mod base64;
 pub mod clock;
 pub mod control_group;
+pub mod credential;
 pub mod disk;
 pub mod dns;
 pub mod endpoint;
 pub mod folder;
 pub mod gateway;
 pub mod host;
+pub mod http;
 pub mod lock;
 #[cfg(test)]
 mod lock_tests;
@@ -16,7 +19,6 @@ pub mod log;
 pub mod memory;
 pub mod not_ready;
 pub mod pace;
-pub mod password;
 pub mod public;
 pub mod routes;
 pub mod steady;
@@ -26,6 +28,6 @@ pub mod text;
 pub mod threads;
 pub mod tls;
 pub mod turns;
-pub mod verifier;
 pub mod web_address;
+pub mod words;
 pub mod worker;

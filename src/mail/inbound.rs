@@ -25,7 +25,7 @@ pub async fn serve<S: Spool>(intake: Arc<Intake<S>>, listeners: Vec<Listener>, s
     let session = move |wire, peer: Peer| {
         let (intake, stop) = (Arc::clone(&shared), stopping.clone());
         async move {
-            let guest = intake.roll.enter(peer.address, peer.port);
+            let guest = intake.registry.enter(peer.address, peer.port);
             Session::new(&intake, wire, peer, stop, guest).run().await;
         }
     };
@@ -38,7 +38,7 @@ pub async fn serve<S: Spool>(intake: Arc<Intake<S>>, listeners: Vec<Listener>, s
     tell(intake.conduct.rest());
 }
 
-/// Knows clients by the policy, and puts those that find no place on the roll.
+/// Knows clients by the policy, and puts those that find no place on the registry.
 struct Gate<S: Spool>(Arc<Intake<S>>);
 
 impl<S: Spool> Porter for Gate<S> {
@@ -56,7 +56,7 @@ impl<S: Spool> Porter for Gate<S> {
             to: String::new(),
             reply: reply.to_owned(),
         };
-        self.0.roll.turned_away(full.as_str(), example);
+        self.0.registry.turned_away(full.as_str(), example);
     }
 }
 

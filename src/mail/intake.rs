@@ -8,12 +8,12 @@
 
 use super::accept::{self, Conduct, Encryption, Limits};
 use super::admit::Policy;
+use super::events::{self, Path, Paths};
 use super::model::{Envelope, Message, MessageId, Refusal, Reply};
 use super::parse::Rules;
 use super::rewrite::{self, HeaderSection, Missing};
-use super::roll::Roll;
+use super::sessions::SessionRegistry;
 use super::spool::{Entry, Spool, SpoolError, Writer};
-use super::telling::{self, Path, Paths};
 use crate::appliance::counter::Counters;
 use crate::ground::memory::Pressure;
 use std::future::poll_fn;
@@ -43,7 +43,7 @@ pub struct Intake<S> {
     /// Sessions and time.
     pub limits: Limits,
     /// Who is here, for windows.
-    pub roll: Arc<Roll>,
+    pub registry: Arc<SessionRegistry>,
     /// What clients did lately.
     pub conduct: Conduct,
 }
@@ -111,7 +111,7 @@ impl<S: Spool> Intake<S> {
             status = "accepted",
             "message"
         );
-        telling::queued(&message, message.origin.peer.zip(port), size);
+        events::queued(&message, message.origin.peer.zip(port), size);
         (self.onward)(message);
         Ok(id)
     }

@@ -2,32 +2,32 @@
 //!
 //! A mail passes the rooms in this order: [`accept`] gives a byte stream with a peer, [`parse`] turns bytes into commands
 //! and content, [`admit`] says who may send what to whom, [`spool`] makes it durable, [`schedule`] says when, [`route`]
-//! where, [`deliver`] hands it on, [`bounce`] words a failure for the sender, [`journal`] remembers
+//! where, [`deliver`] hands it on, [`bounce`] words a failure for the sender, [`history`] remembers
 //! for a while what became of it. [`model`] holds the nouns.
 //!
 //! No room imports another. This corridor joins them with owned values: [`inbound`] walks sessions from accept to the
-//! [`intake`], which hands their mail to the spool, [`outbound`] walks a message from schedule to its outcomes, [`desk`] answers the windows, and takes mail of another
+//! [`intake`], which hands their mail to the spool, [`outbound`] walks a message from schedule to its outcomes, [`admin`] answers the windows, and takes mail of another
 //! queue in. The one way back is a bounce:
 //! a draft that re-enters the spool.
 
 pub mod accept;
+pub mod admin;
 pub mod admit;
 pub mod bounce;
-mod carry;
 pub mod deliver;
-pub mod desk;
+mod events;
+pub mod history;
 pub mod inbound;
 pub mod intake;
-pub mod journal;
 pub mod model;
 pub mod outbound;
 pub mod parse;
 pub mod rewrite;
-pub mod roll;
 pub mod route;
 pub mod schedule;
 pub mod session;
+pub mod sessions;
 pub mod spool;
 mod submit;
-mod telling;
 mod trace;
+mod transfer;

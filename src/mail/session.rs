@@ -7,13 +7,13 @@
 //! Source: RFC 5321 §4.5.3 (limits), §7.8 (misuse); RFC 3207 (STARTTLS); RFC 2920 (a group's replies go out together).
 
 use super::accept::{self, Conduct, Limits, Peer, Progress, Source, Stop, Visit, Wire, WireError};
+use super::events::{Path, RequestSummary};
 use super::intake::{Intake, store};
 use super::model::{Address, BodyType, Envelope, Kind, Origin, Refusal, RefusedExample, Reply, Verdict};
 use super::parse::{Command, CommandError, Content, Dialogue, Flaw, Gate, Grammar, Heard, Line, Lines, Next, Tls, write_reply};
 use super::rewrite::HeaderSection;
-use super::roll::Guest;
+use super::sessions::RegisteredSession;
 use super::spool::{Entry, Spool, Writer};
-use super::telling::{Asked, Path};
 use super::trace::{Client, Protocol, received};
 use crate::ground::clock;
 use std::net::IpAddr;
@@ -39,7 +39,7 @@ pub(super) struct Session<'a, S: Spool> {
     deadline: Option<Instant>,
     lines: Lines,
     dialogue: Dialogue<'a>,
-    guest: Guest,
+    registered: RegisteredSession,
     /// Commands in a row that lead to no mail.
     junk: u32,
     /// Errors of this session.
@@ -69,7 +69,7 @@ impl From<WireError> for Leave {
 
 impl<'a, S: Spool> Session<'a, S> {
     /// A session that has just begun.
-    pub(super) fn new(intake: &'a Intake<S>, wire: Wire, peer: Peer, stop: Stop, guest: Guest) -> Self {
+    pub(super) fn new(intake: &'a Intake<S>, wire: Wire, peer: Peer, stop: Stop, registered: RegisteredSession) -> Self {
         let tls = match (&intake.tls, wire.encryption()) {
             (_, Some(_)) => Tls::On,
             (Some(_), None) => Tls::Offered,
@@ -84,7 +84,7 @@ impl<'a, S: Spool> Session<'a, S> {
             deadline: None,
             lines: Lines::default(),
             dialogue,
-            guest,
+            registered,
             junk: 0,
             errors: 0,
             slowed: false,
@@ -130,7 +130,8 @@ impl<'a, S: Spool> Session<'a, S> {
             _ = accept::draining(&mut self.stop), if deadline.is_none() => return None,
         };
         let dialogue = self.dialogue.inside_tls();
-        let session = Self { deadline, dialogue, junk, errors, slowed, ..Self::new(intake, wire, peer, self.stop, self.guest) };
+        let session =
+            Self { deadline, dialogue, junk, errors, slowed, ..Self::new(intake, wire, peer, self.stop, self.registered) };
         session.note_encryption();
         Some(session)
     }
@@ -138,7 +139,7 @@ impl<'a, S: Spool> Session<'a, S> {
     fn note_encryption(&self) {
         if let Some(encryption) = self.wire.encryption() {
             self.intake.counters.tls_sessions_total.with_label_values(&[encryption.version]).inc();
-            self.guest.secured(encryption.to_string());
+            self.registered.secured(encryption.to_string());
         }
     }
 
@@ -147,10 +148,10 @@ impl<'a, S: Spool> Session<'a, S> {
             let (command, verb) = self.command().await?;
             let (visit, stopping) = (self.wire.visit().cloned(), self.stop.borrow().is_some());
             let gate = Gatekeeper { intake: self.intake, peer: self.peer.address, visit, stopping };
-            let asked = Asked::by(&command, verb);
+            let asked = RequestSummary::by(&command, verb);
             let before = self.wire.output().len();
             let heard = self.dialogue.hear(command, &gate, self.wire.output());
-            self.guest.did(asked.command, self.dialogue.hello().0, self.dialogue.mail());
+            self.registered.did(asked.command, self.dialogue.hello().0, self.dialogue.mail());
             let recent = self.note(&heard, &asked);
             if self.peer.is_stranger() && self.slow_down(&heard, recent, before).await? == Next::Close {
                 return Ok(Talked::Over);
@@ -330,7 +331,7 @@ impl<'a, S: Spool> Session<'a, S> {
         self.wire.narrow();
         section.finish(&mut ahead);
         store(&mut intaking, &ahead).await;
-        let asked = Asked::at_the_end(&envelope);
+        let asked = RequestSummary::at_the_end(&envelope);
         let result = match intaking {
             Ok(writer) => self.commit(envelope, writer, &content).await,
             Err(refused) => Err(refused),
@@ -354,17 +355,17 @@ impl<'a, S: Spool> Session<'a, S> {
         let entry = Entry { envelope, origin, kind: Kind::Mail, copy: intake.copy };
         let (size, port) = (content.size(), self.peer.port);
         let id = intake.queue(entry, writer, size, Some(port), self.wire.encryption()).await?;
-        self.guest.sent(size);
+        self.registered.sent(size);
         Ok(Reply::new(250, (2, 0, 0), format!("Ok: queued as {id}")))
     }
 
     /// Counts a refusal, and logs it unless this client has had its lines. Gives back the recent errors of its address.
-    fn note(&self, heard: &Heard, asked: &Asked) -> u32 {
+    fn note(&self, heard: &Heard, asked: &RequestSummary) -> u32 {
         let Some((reply, reason)) = &heard.refused else { return 0 };
         self.intake.counters.refused_total.with_label_values(&[reason.as_str()]).inc();
         let (helo, extended) = self.dialogue.hello();
         let from = asked.from.as_ref().or_else(|| self.dialogue.mail()?.sender.as_ref());
-        self.intake.roll.refused(
+        self.intake.registry.refused(
             *reason,
             RefusedExample {
                 at: clock::now(),

@@ -7,8 +7,8 @@
 
 use super::intake::{Intake, Intaking, store};
 use super::model::{
-    Address, AddressError, BodyType, Envelope, Kind, Letter, MessageId, Origin, Pieces, Refusal, RefusedExample, Reply,
-    Submission, Submitted, Verdict,
+    Address, AddressError, BodyType, ContentPieces, Envelope, Kind, MessageId, Origin, Refusal, RefusedExample, Reply,
+    Submission, Submitted, SubmittedEnvelope, Verdict,
 };
 use super::parse::{Content, lenient_mailbox};
 use super::rewrite::HeaderSection;
@@ -22,11 +22,11 @@ impl<S: Spool> Submission for Intake<S> {
         lenient_mailbox(text, &self.rewriting.origin_domain)
     }
 
-    fn submit(&self, letter: Letter, content: Box<dyn Pieces>) -> Submitted<'_> {
+    fn submit(&self, submitted: SubmittedEnvelope, content: Box<dyn ContentPieces>) -> Submitted<'_> {
         Box::pin(async move {
-            let taken = self.take(&letter, content).await;
+            let taken = self.take(&submitted, content).await;
             if let Err((reply, reason)) = &taken {
-                self.note_refusal(&letter, reply, *reason);
+                self.note_refusal(&submitted, reply, *reason);
             }
             taken
         })
@@ -34,25 +34,29 @@ impl<S: Spool> Submission for Intake<S> {
 }
 
 impl<S: Spool> Intake<S> {
-    async fn take(&self, letter: &Letter, content: Box<dyn Pieces>) -> Result<MessageId, (Reply, Refusal)> {
+    async fn take(
+        &self,
+        submitted: &SubmittedEnvelope,
+        content: Box<dyn ContentPieces>,
+    ) -> Result<MessageId, (Reply, Refusal)> {
         self.ready(|| false)?;
-        if letter.recipients.len() > self.rules.recipients_limit {
+        if submitted.recipients.len() > self.rules.recipients_limit {
             let words = format!("More than {} recipients", self.rules.recipients_limit);
             return Err((Reply::new(452, (4, 5, 3), words), Refusal::Limit));
         }
-        let address = address(letter);
-        if !letter.known {
-            for recipient in &letter.recipients {
+        let address = address(submitted);
+        if !submitted.known {
+            for recipient in &submitted.recipients {
                 if let Verdict::Refuse(reply, reason) = self.policy.relay(address, recipient) {
                     return Err((reply, reason));
                 }
             }
         }
         let name = literal(address);
-        let smtputf8 = !letter.sender.iter().chain(&letter.recipients).all(Address::is_ascii);
+        let smtputf8 = !submitted.sender.iter().chain(&submitted.recipients).all(Address::is_ascii);
         let mut envelope = Envelope {
-            sender: letter.sender.clone(),
-            recipients: letter.recipients.clone(),
+            sender: submitted.sender.clone(),
+            recipients: submitted.recipients.clone(),
             body: BodyType::SevenBit,
             smtputf8,
         };
@@ -68,13 +72,13 @@ impl<S: Spool> Intake<S> {
         if judge.eight_bit() {
             envelope.body = BodyType::EightBitMime;
         }
-        let origin = Origin { peer: letter.client, helo: name.into() };
+        let origin = Origin { peer: submitted.client, helo: name.into() };
         let entry = Entry { envelope, origin, kind: Kind::Mail, copy: self.copy };
         self.queue(entry, writer, judge.size(), None, None).await
     }
 
-    fn note_refusal(&self, letter: &Letter, reply: &Reply, reason: Refusal) {
-        let address = address(letter);
+    fn note_refusal(&self, submitted: &SubmittedEnvelope, reply: &Reply, reason: Refusal) {
+        let address = address(submitted);
         self.counters.refused_total.with_label_values(&[reason.as_str()]).inc();
         let text = |address: Option<&Address>| address.map(ToString::to_string).unwrap_or_default();
         let example = RefusedExample {
@@ -82,8 +86,8 @@ impl<S: Spool> Intake<S> {
             client: address,
             helo: literal(address),
             command: COMMAND,
-            from: text(letter.sender.as_ref()),
-            to: text(letter.recipients.first()),
+            from: text(submitted.sender.as_ref()),
+            to: text(submitted.recipients.first()),
             reply: reply.to_string(),
         };
         tracing::info!(
@@ -91,14 +95,14 @@ impl<S: Spool> Intake<S> {
             client = %address,
             proto = "HTTP",
             command = COMMAND,
-            from = %super::telling::Path(letter.sender.as_ref()),
-            to = %super::telling::Path(letter.recipients.first()),
+            from = %super::events::Path(submitted.sender.as_ref()),
+            to = %super::events::Path(submitted.recipients.first()),
             reason = reason.as_str(),
             reply = %reply,
             status = "refused",
             "command"
         );
-        self.roll.refused(reason, example);
+        self.registry.refused(reason, example);
     }
 }
 
@@ -109,7 +113,7 @@ const COMMAND: &str = "POST";
 async fn judged<W: Writer>(
     intaking: &mut Intaking<W>,
     mut section: HeaderSection<'_>,
-    mut content: Box<dyn Pieces>,
+    mut content: Box<dyn ContentPieces>,
     size_limit: u64,
 ) -> Content {
     let mut ahead = Vec::new();
@@ -187,8 +191,8 @@ impl Dress {
 }
 
 /// Through the control socket a program on this machine speaks.
-fn address(letter: &Letter) -> IpAddr {
-    letter.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_canonical()
+fn address(submitted: &SubmittedEnvelope) -> IpAddr {
+    submitted.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_canonical()
 }
 
 /// The address as a name in SMTP (RFC 5321 §4.1.3).

@@ -124,12 +124,12 @@ fn has_test(file: &Path, name: &str) -> bool {
 #[test]
 fn the_reader_of_test_names_tells_tests_from_other_functions() {
     assert!(exists("architecture::every_test_exists"));
-    assert!(exists("lib::window::login::tests::it_never_shows_the_password"));
+    assert!(exists("lib::http::login::tests::it_never_shows_the_password"));
     for wrong in [
         "architecture::exists",
         "architecture::no_such_test",
         "nowhere::every_test_exists",
-        "lib::window::login::tests::x",
+        "lib::http::login::tests::x",
         "rules::x",
         "machine::x",
         "x",

@@ -2,8 +2,8 @@
 
 use crate::disk::{Events, SimDisk};
 use crate::history::{SMALL, entry, load, open, open_counted};
-use crate::mail::model::{Meaning, MessageId, Progress, Rest, Status, Target};
-use crate::mail::spool::{AtRest, Config, SegmentLog, Spool, Writer};
+use crate::mail::model::{Meaning, MessageId, OfflineQueue, Progress, Status, Target};
+use crate::mail::spool::{Config, OfflineSpool, SegmentLog, Spool, Writer};
 use crate::world::World;
 use postern::appliance::counter::Counters;
 use postern::ground::disk::Disk;
@@ -52,7 +52,7 @@ fn start(disk: &SimDisk) -> (u64, usize) {
 
 /// What is missing, as somebody sees it who changes nothing.
 fn missing(disk: &SimDisk) -> Vec<String> {
-    let found = AtRest::new(Arc::new(disk.clone())).verify(&mut |_| {}).unwrap();
+    let found = OfflineSpool::new(Arc::new(disk.clone())).verify(&mut |_| {}).unwrap();
     found.damages.into_iter().filter(|damage| damage.meaning == Meaning::Missing).map(|damage| damage.file).collect()
 }
 

@@ -3,8 +3,8 @@
 
 use crate::disk::{Events, SimDisk};
 use crate::history::{SMALL, entry, load, open};
-use crate::mail::model::{MessageId, Progress, Rest, Status, Target};
-use crate::mail::spool::{AtRest, Past, SegmentLog, Spool, SpoolError, Writer};
+use crate::mail::model::{MessageId, OfflineQueue, Progress, Status, Target};
+use crate::mail::spool::{OfflineSpool, Past, SegmentLog, Spool, SpoolError, Writer};
 use crate::world::World;
 use std::sync::Arc;
 use std::task::Poll;
@@ -22,7 +22,7 @@ fn past(held: bool) -> Past {
 
 /// The ids as somebody sees them who changes nothing.
 fn seen(disk: &SimDisk) -> Vec<MessageId> {
-    let rest = AtRest::new(Arc::new(disk.clone()));
+    let rest = OfflineSpool::new(Arc::new(disk.clone()));
     rest.verify(&mut |_| {}).unwrap();
     rest.ids(&mut |_| {}).unwrap()
 }

@@ -9,9 +9,9 @@
 #![allow(clippy::new_without_default, reason = "as the types of the standard library")]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test stops at the first surprise")]
 
+mod commit_queue;
 mod committer;
 mod device;
-mod handover;
 #[path = "../../src/ground/lock.rs"]
 #[allow(dead_code, reason = "the models use a part of it")]
 pub mod lock;

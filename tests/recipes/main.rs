@@ -27,10 +27,10 @@ fn recipe(name: &str) -> String {
     block.trim_end().to_owned()
 }
 
-/// A desk to work at: an empty directory, and nothing of the machine's own configuration but openssl's.
-struct Desk(TempDir);
+/// A admin to work at: an empty directory, and nothing of the machine's own configuration but openssl's.
+struct QueueAdmin(TempDir);
 
-impl Desk {
+impl QueueAdmin {
     fn new() -> Self {
         Self(open_directory())
     }
@@ -98,69 +98,69 @@ impl Desk {
 
 #[test]
 fn a_private_key() {
-    let desk = Desk::new();
-    desk.make("key", "").has_a_free_key();
-    let said = desk.ask("openssl pkey -in server.key -noout -text");
+    let admin = QueueAdmin::new();
+    admin.make("key", "").has_a_free_key();
+    let said = admin.ask("openssl pkey -in server.key -noout -text");
     assert!(said.contains("prime256v1"), "{said}");
 }
 
 #[test]
 fn a_private_key_for_old_clients() {
-    let desk = Desk::new();
-    desk.make("rsa-key", "").has_a_free_key();
-    let said = desk.ask("openssl pkey -in server.key -noout -text");
+    let admin = QueueAdmin::new();
+    admin.make("rsa-key", "").has_a_free_key();
+    let said = admin.ask("openssl pkey -in server.key -noout -text");
     assert!(said.contains("3072 bit"), "{said}");
 }
 
 #[test]
 fn a_key_with_a_passphrase_and_its_removal() {
-    let desk = Desk::new();
-    desk.make("protected-key", "-pass env:PASSPHRASE");
-    assert!(desk.read("protected.key").starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"));
-    let locked = desk.shell("openssl pkey -in protected.key -noout -passin pass:wrong");
+    let admin = QueueAdmin::new();
+    admin.make("protected-key", "-pass env:PASSPHRASE");
+    assert!(admin.read("protected.key").starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"));
+    let locked = admin.shell("openssl pkey -in protected.key -noout -passin pass:wrong");
     assert!(!locked.status.success(), "any passphrase opens it");
-    desk.make("remove-passphrase", "-passin env:PASSPHRASE").has_a_free_key();
-    let public = desk.ask("openssl pkey -in protected.key -passin env:PASSPHRASE -pubout");
-    assert_eq!(public, desk.ask("openssl pkey -in server.key -pubout"), "it is another key");
-    desk.make("self-signed", "").has_a_certificate();
+    admin.make("remove-passphrase", "-passin env:PASSPHRASE").has_a_free_key();
+    let public = admin.ask("openssl pkey -in protected.key -passin env:PASSPHRASE -pubout");
+    assert_eq!(public, admin.ask("openssl pkey -in server.key -pubout"), "it is another key");
+    admin.make("self-signed", "").has_a_certificate();
 }
 
 #[test]
 fn a_request_that_an_authority_signs() {
     for key in ["key", "rsa-key"] {
-        let desk = Desk::new();
-        desk.make(key, "").make("request", "");
-        let said = desk.ask("openssl req -in server.csr -noout -verify -subject -text");
+        let admin = QueueAdmin::new();
+        admin.make(key, "").make("request", "");
+        let said = admin.ask("openssl req -in server.csr -noout -verify -subject -text");
         assert!(said.contains("verify OK") && said.contains("CN = mta.example.org"), "{said}");
         assert!(said.contains("DNS:mta.example.org, DNS:aux"), "{said}");
         // An authority takes the request and gives a certificate back, which belongs to the key.
-        desk.ask("openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -subj /CN=Authority -days 9 -out ca.pem");
-        desk.ask("openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -copy_extensions copy -days 8 -out server.pem");
-        assert_eq!(desk.ask("openssl pkey -in server.key -pubout"), desk.ask("openssl x509 -in server.pem -noout -pubkey"));
-        desk.ask("openssl verify -CAfile ca.pem -verify_hostname mta.example.org server.pem");
+        admin.ask("openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -subj /CN=Authority -days 9 -out ca.pem");
+        admin.ask("openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -copy_extensions copy -days 8 -out server.pem");
+        assert_eq!(admin.ask("openssl pkey -in server.key -pubout"), admin.ask("openssl x509 -in server.pem -noout -pubkey"));
+        admin.ask("openssl verify -CAfile ca.pem -verify_hostname mta.example.org server.pem");
     }
 }
 
 #[test]
 fn a_certificate_that_signs_itself() {
     for key in ["key", "rsa-key"] {
-        let desk = Desk::new();
-        desk.make(key, "").make("self-signed", "").has_a_certificate();
+        let admin = QueueAdmin::new();
+        admin.make(key, "").make("self-signed", "").has_a_certificate();
     }
 }
 
 #[test]
 fn the_relay_serves_what_the_recipes_make() {
     for key in ["key", "rsa-key"] {
-        let desk = Desk::new();
-        desk.make(key, "").make("self-signed", "").give_to_the_relay();
-        let volume = desk.0.path().display().to_string();
+        let admin = QueueAdmin::new();
+        admin.make(key, "").make("self-signed", "").give_to_the_relay();
+        let volume = admin.0.path().display().to_string();
         let relay = Appliance::start(&[("MTA_SSL_DISABLED", "no"), ("MTA_VOLUME_KEY", &volume)]);
         for (address, how) in [(relay.smtp, "-starttls smtp -name client.example"), (relay.smtps, "")] {
             let trusted = format!("s_client -connect {address} {how} -verify_return_error -verify_hostname mta.example.org");
-            let said = desk.ask(&format!("openssl {trusted} -CAfile server.pem"));
+            let said = admin.ask(&format!("openssl {trusted} -CAfile server.pem"));
             assert!(said.contains("Verify return code: 0 (ok)"), "{said}");
-            let stranger = desk.shell(&format!("openssl {trusted}"));
+            let stranger = admin.shell(&format!("openssl {trusted}"));
             assert!(!stranger.status.success(), "a client trusts it without being told to");
         }
     }

@@ -88,7 +88,7 @@ impl Receiver {
         let presenter = setup.pair.map(|pair| Arc::new(Presenter::new(pair).unwrap()));
         let tls = presenter.as_ref().map(|presenter| Tls::new(presenter.clone(), Arc::clone(&counters)));
         let intake = Arc::new(Intake {
-            roll: Arc::default(),
+            registry: Arc::default(),
             spool: Arc::clone(&spool),
             onward: Box::new(move |message: Message| {
                 assert!(!setup.defect, "the defect that was asked for");

@@ -1,22 +1,22 @@
 //! A running window over a queue in memory, on real sockets.
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
-use super::desk::{MemoryDesk, deferred, message, stored};
+use super::admin::{MemoryDesk, deferred, message, stored};
+use postern::api::idempotency::IdempotencyKeys;
 use postern::appliance::counter::Counters;
 use postern::ground::clock;
 use postern::ground::disk::{Disk, Volume};
 use postern::ground::log::Tail;
 use postern::ground::memory::Gauge;
-use postern::mail::journal::{self, Journal, Masking};
-use postern::mail::model::{Answer, Attempt, DeskError, FinishedPage, History, Message, MessageId, Refusal, Wanted};
-use postern::mail::roll::Roll;
-use postern::window::Login;
-use postern::window::access::Access;
-use postern::window::hosts::Hosts;
-use postern::window::parts::{Condition, Part};
-use postern::window::pulse::Pulse;
-use postern::window::repeats::Repeats;
-use postern::window::server::{Facts, Readiness, Views, Window, serve_control, serve_public};
+use postern::http::Login;
+use postern::http::access::Access;
+use postern::http::hosts::Hosts;
+use postern::http::server::{Facts, Readiness, Views, Window, serve_control, serve_public};
+use postern::mail::history::{self, HistoryLog, Masking};
+use postern::mail::model::{AdminError, Answer, Attempt, FinishedPage, History, Message, MessageId, Refusal, Wanted};
+use postern::mail::sessions::SessionRegistry;
+use postern::monitor::components::{Condition, Part};
+use postern::monitor::rates::RateHistory;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -33,7 +33,7 @@ pub const HOSTILE: &str =
 
 /// A history that takes its time.
 pub struct LongHistory {
-    kept: Arc<Journal>,
+    kept: Arc<HistoryLog>,
     /// Milliseconds that it takes to look through it.
     pub takes: AtomicU64,
 }
@@ -56,7 +56,7 @@ impl History for LongHistory {
     fn attempts(&self, id: MessageId, patience: Duration) -> Answer<'_, Vec<Attempt>> {
         Box::pin(async move {
             if !self.look(patience).await {
-                return Err(DeskError::Storage("the history cannot be read: not in time".to_owned()));
+                return Err(AdminError::Storage("the history cannot be read: not in time".to_owned()));
             }
             self.kept.attempts(id, patience).await
         })
@@ -77,10 +77,10 @@ pub struct TestWindow {
     pub socket: PathBuf,
     pub window: Arc<Window>,
     pub counters: Arc<Counters>,
-    pub desk: Arc<MemoryDesk>,
-    pub roll: Arc<Roll>,
+    pub admin: Arc<MemoryDesk>,
+    pub registry: Arc<SessionRegistry>,
     pub tail: Arc<Tail>,
-    pub journal: Arc<Journal>,
+    pub history_log: Arc<HistoryLog>,
     pub history: Arc<LongHistory>,
     pub memory: Arc<Gauge>,
     pub ready: watch::Sender<Readiness>,
@@ -190,24 +190,24 @@ impl TestWindow {
     /// The same with so much memory for answers that clients have still to take.
     pub async fn open_with_answers(messages: impl IntoIterator<Item = Message>, access: Access, answers_max: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (counters, desk) = (counters(), MemoryDesk::new(messages));
+        let (counters, admin) = (counters(), MemoryDesk::new(messages));
         let (ready, readiness) = watch::channel(Ok(()));
         let (stop, stopping) = watch::channel(false);
-        let asked: Arc<MemoryDesk> = Arc::clone(&desk);
+        let asked: Arc<MemoryDesk> = Arc::clone(&admin);
         let volume: Arc<dyn Disk> = Arc::new(Volume::open(directory.path()).unwrap());
-        let kept = journal::Config { enabled: true, size: 1 << 20, time: Duration::from_secs(86_400), masking: Masking::None };
-        let journal = Journal::open(volume, kept, Arc::clone(&counters));
-        let history = Arc::new(LongHistory { kept: journal.clone(), takes: AtomicU64::new(0) });
+        let kept = history::Config { enabled: true, size: 1 << 20, time: Duration::from_secs(86_400), masking: Masking::None };
+        let history_log = HistoryLog::open(volume, kept, Arc::clone(&counters));
+        let history = Arc::new(LongHistory { kept: history_log.clone(), takes: AtomicU64::new(0) });
         let memory = Gauge::shared();
-        let (roll, tail) = (Arc::<Roll>::default(), Arc::<Tail>::default());
+        let (registry, tail) = (Arc::<SessionRegistry>::default(), Arc::<Tail>::default());
         let views = Views {
-            desk: asked,
-            submission: desk.clone(),
-            doorway: roll.clone(),
+            admin: asked,
+            submission: admin.clone(),
+            sessions: registry.clone(),
             history: history.clone(),
             tail: tail.clone(),
-            pulse: Pulse::open(None),
-            repeats: Repeats::open(None),
+            rate_history: RateHistory::open(None),
+            idempotency_keys: IdempotencyKeys::open(None),
             memory: memory.clone(),
         };
         let facts = Facts { answers_max, ..facts(directory.path()) };
@@ -225,10 +225,10 @@ impl TestWindow {
             socket,
             window,
             counters,
-            desk,
-            roll,
+            admin,
+            registry,
             tail,
-            journal,
+            history_log,
             history,
             memory,
             ready,

@@ -1,10 +1,10 @@
 //! Who is let in at `ui_port`, under which name, and what is shown to whom.
 
-use crate::desk::message;
+use crate::admin::message;
 use crate::support::{Reply, TestWindow, access, troubled_queue};
-use postern::window::Login;
-use postern::window::access::Access;
-use postern::window::token::Token;
+use postern::http::Login;
+use postern::http::access::Access;
+use postern::http::token::Token;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -198,7 +198,7 @@ async fn nobody_sends_by_address_alone() {
         assert_eq!(reply.status, 403, "{headers:?}: {}", reply.body);
         assert!(reply.body.contains("MTA_API_TOKENS"), "{}", reply.body);
     }
-    assert!(window.desk.letters.lock().unwrap().is_empty());
+    assert!(window.admin.letters.lock().unwrap().is_empty());
     assert_eq!(window.curl_control(&MAIL, ENVELOPE).await.status, 201);
 }
 
@@ -244,7 +244,7 @@ async fn a_token_sends_within_its_limits_and_does_nothing_else() {
     // Another token's rate is its own; what a proxy of ours says stands in the trace.
     let hashed = ["Authorization: Bearer hashed:s3cret", "X-Forwarded-For: 192.0.2.9"];
     assert_eq!(with(&window, &hashed, &MAIL, ENVELOPE).await.status, 201);
-    let letters = window.desk.letters.lock().unwrap().iter().map(|(letter, _)| letter.client).collect::<Vec<_>>();
+    let letters = window.admin.letters.lock().unwrap().iter().map(|(letter, _)| letter.client).collect::<Vec<_>>();
     assert_eq!(letters.last().unwrap().unwrap().to_string(), "192.0.2.9");
     for path in ["/metrics", "/status", "/api/v1/status", "/"] {
         let reply = with(&window, &[bearer], &[], path).await;
@@ -255,7 +255,7 @@ async fn a_token_sends_within_its_limits_and_does_nothing_else() {
         assert_eq!(with(&window, &[bearer], &[], path).await.status, 403, "{path}");
     }
     assert_eq!(with(&window, &[bearer], &ORDER, "/api/v1/orders").await.status, 403);
-    assert_eq!(window.desk.letters.lock().unwrap().len(), 3);
+    assert_eq!(window.admin.letters.lock().unwrap().len(), 3);
 }
 
 #[tokio::test]

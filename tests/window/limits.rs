@@ -1,13 +1,13 @@
 //! Clients that come in crowds, dawdle, or talk nonsense.
 
-use crate::desk::{deferred, message};
+use crate::admin::{deferred, message};
 use crate::support::{TestWindow, access, curl, troubled_queue};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::TcpMaxSeg;
-use postern::window::Login;
-use postern::window::access::Access;
-use postern::window::places::REQUESTS_PER_CLIENT_MAX;
-use postern::window::server::{HEADER_MAX, HEADER_PATIENCE};
+use postern::http::Login;
+use postern::http::access::Access;
+use postern::http::places::REQUESTS_PER_CLIENT_MAX;
+use postern::http::server::{HEADER_MAX, HEADER_PATIENCE};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -179,7 +179,7 @@ async fn what_was_done_is_said_and_numbers_are_shown_when_readers_took_all_memor
     let slow = unread(&window, "/api/v1/queue?limit=500").await;
     let mail = [LOGIN, &["--header", "Content-Type: message/rfc822", "--data-binary", "Subject: x\n\nx\n"]].concat();
     let answer = window.curl(&mail, "/api/v1/messages?from=a%40example.org&to=b%40example.org").await;
-    assert_eq!((window.desk.letters.lock().unwrap().len(), answer.status), (1, 201), "{}", answer.body);
+    assert_eq!((window.admin.letters.lock().unwrap().len(), answer.status), (1, 201), "{}", answer.body);
     assert_eq!(window.curl(LOGIN, "/metrics").await.status, 200);
     drop((streams, slow));
 }
@@ -187,7 +187,7 @@ async fn what_was_done_is_said_and_numbers_are_shown_when_readers_took_all_memor
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_searches_at_once_few_are_made() {
     let window = TestWindow::open(troubled_queue(), None).await;
-    window.desk.slow(Duration::from_millis(300));
+    window.admin.slow(Duration::from_millis(300));
     let url = window.url("/api/v1/queue?search=nobody-of-this-name");
     let searches: Vec<_> = (0..20)
         .map(|_| {

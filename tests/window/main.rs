@@ -1,8 +1,8 @@
 //! The windows from outside: every route with curl, hostile clients, real monitors, the operator's tool.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails is a test that fails")]
 
-#[path = "../support/desk.rs"]
-mod desk;
+#[path = "../support/admin.rs"]
+mod admin;
 #[path = "../support/hook.rs"]
 mod hook;
 #[allow(dead_code, reason = "each test program uses its own part of this")]
@@ -13,7 +13,6 @@ mod support;
 
 mod alerts;
 mod doors;
-mod hooks;
 mod limits;
 mod monitors;
 mod orders;
@@ -22,3 +21,4 @@ mod pushes;
 mod routes;
 mod sending;
 mod views;
+mod webhooks;

@@ -2,7 +2,7 @@
 
 use crate::pushes::{start, until};
 use crate::support::TestWindow;
-use postern::window::push::FAREWELL_PATIENCE;
+use postern::monitor::push::FAREWELL_PATIENCE;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

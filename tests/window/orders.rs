@@ -1,13 +1,13 @@
 //! The control socket, and the operator's tool at its other end.
 
-use crate::desk::{LINE, message};
+use crate::admin::{LINE, message};
 use crate::support::{HOSTILE, TestWindow, access, curl, troubled_queue};
 use clap::Parser;
+use postern::cli::{QueueArgs, run_to};
+use postern::http::Login;
+use postern::http::access::Access;
+use postern::http::token::Token;
 use postern::volumes::Directories;
-use postern::window::Login;
-use postern::window::access::Access;
-use postern::window::cli::{QueueArgs, run_to};
-use postern::window::token::Token;
 use serde_json::Value;
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -48,9 +48,9 @@ async fn orders_reach_the_queue_through_the_control_socket() {
     let long = format!(r#"{{"order":"delete","domain":"{}"}}"#, "x".repeat(70_000));
     assert_eq!(window.curl_control(&["--data", &long], "/api/v1/orders").await.status, 413);
     assert_eq!(window.curl_control(&[], "/api/v1/orders").await.status, 405);
-    assert_eq!(window.desk.len(), 234);
+    assert_eq!(window.admin.len(), 234);
     assert_eq!(order(r#"{"order":"delete","all":true}"#).await.json()["messages"], 234);
-    assert_eq!(window.desk.len(), 0);
+    assert_eq!(window.admin.len(), 0);
 }
 
 #[tokio::test]
@@ -86,14 +86,14 @@ async fn what_nobody_waits_for_any_more_is_not_done() {
     for _ in 0..3 {
         assert_eq!(window.curl_control(&[], "/api/v1/status").await.status, 200);
     }
-    assert_eq!((window.desk.len(), window.desk.askers.lock().unwrap().len()), (5, 0));
+    assert_eq!((window.admin.len(), window.admin.askers.lock().unwrap().len()), (5, 0));
     // One that has only closed its half waits for the answer.
     let mut tool = UnixStream::connect(&window.socket).await.unwrap();
     tool.write_all(request.as_bytes()).await.unwrap();
     tool.shutdown().await.unwrap();
     let mut answer = String::new();
     tool.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.contains(" 200 ") && window.desk.len() == 0, "{answer}");
+    assert!(answer.contains(" 200 ") && window.admin.len() == 0, "{answer}");
 }
 
 #[tokio::test]
@@ -218,7 +218,7 @@ async fn the_tool_gives_orders() {
         assert_eq!((code, out), (66, format!("1 message {done}.\n")), "{order}: {complaints}");
         assert!(complaints.contains("not in the queue: 0000000000001, 0000000000009"), "{order}: {complaints}");
     }
-    let askers = window.desk.askers.lock().unwrap();
+    let askers = window.admin.askers.lock().unwrap();
     assert!(askers.len() >= 8 && askers.iter().all(|asker| asker.user == "operator" && asker.address.is_none()));
 }
 
@@ -247,7 +247,7 @@ async fn the_tool_says_what_is_wrong_and_what_to_do() {
         assert_eq!((got, out.as_str()), (code, ""), "{arguments}: {complaints}");
         assert!(complaints.contains(words) && complaints.lines().count() == 1, "{arguments}: {complaints}");
     }
-    assert_eq!(window.desk.len(), 2);
+    assert_eq!(window.admin.len(), 2);
     let (code, _, complaints) = queue(Path::new("/no/such/control.sock"), "list").await;
     assert!(code == 69 && complaints.contains("postern init"), "{complaints}");
     // A socket that a killed core left behind.
@@ -269,7 +269,7 @@ async fn whoever_logged_in_gives_orders_through_the_port_and_other_sites_do_not(
     };
     let reply = order(&[], r#"{"order":"hold","ids":["0000000000001","0000000000002","0000000000009"]}"#).await;
     assert_eq!((reply.status, &reply.json()["messages"]), (200, &2.into()));
-    let asker = window.desk.askers.lock().unwrap().pop().unwrap();
+    let asker = window.admin.askers.lock().unwrap().pop().unwrap();
     assert_eq!((asker.user.as_str(), asker.address.map(|address| address.is_loopback())), ("operator", Some(true)));
     let preview = order(&[], r#"{"order":"delete","filter":{"state":"held"},"preview":true}"#).await.json();
     assert_eq!((&preview["messages"], &preview["preview"]), (&2.into(), &true.into()));
@@ -286,9 +286,9 @@ async fn whoever_logged_in_gives_orders_through_the_port_and_other_sites_do_not(
     let form = [&credentials[..], &["--data", "order=delete&scope=matching&confirmed=1&csrf=0"]].concat();
     assert_eq!(window.curl(&form, "/act").await.status, 400);
     assert_eq!(window.curl(&credentials, "/act").await.status, 405, "nothing is done by GET");
-    assert_eq!(window.desk.len(), 5);
+    assert_eq!(window.admin.len(), 5);
     let reply = order(&[], r#"{"order":"pause","destination":"b.example"}"#).await;
-    assert_eq!((reply.status, window.desk.paused.lock().unwrap().contains("b.example")), (200, true));
+    assert_eq!((reply.status, window.admin.paused.lock().unwrap().contains("b.example")), (200, true));
     assert_eq!(reply.json(), serde_json::json!({"messages": 1}));
     assert_eq!(order(&[], r#"{"order":"pause","destination":"mx:25"}"#).await.status, 400);
     let (code, _, complaint) = queue(&window.socket, "pause mx:25").await;

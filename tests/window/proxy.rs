@@ -1,9 +1,9 @@
 //! A real nginx before the window: its default Host, another port, a path that it cuts off or leaves.
 
-use crate::desk::message;
+use crate::admin::message;
 use crate::support::{Reply, TestWindow, access, curl};
-use postern::window::Login;
-use postern::window::access::Access;
+use postern::http::Login;
+use postern::http::access::Access;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! Pushes to a real Pushgateway. Monitors in trouble are in `monitors.rs`.
 
 use crate::support::{TestWindow, busy, curl, troubled_queue};
-use postern::window::push::{Config, FAREWELL_PATIENCE, push};
+use postern::monitor::push::{Config, FAREWELL_PATIENCE, push};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Every route, as a browser, a monitor and curl see it.
 
-use crate::desk::message;
+use crate::admin::message;
 use crate::support::{HOSTILE, TestWindow, busy, troubled_queue};
-use postern::window::Login;
+use postern::http::Login;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -195,7 +195,7 @@ async fn hostile_text_is_escaped_on_the_page() {
 async fn the_page_stays_small_however_long_the_queue() {
     let queue = (0..400u64).map(|n| {
         let to = format!("recipient@{}destination-{n}.example", "long-name-".repeat(3));
-        crate::desk::deferred(message(n + 1, 4000, Some("a@b.example"), &[&to]), 3, 60, &"4.7.1 try again & again ".repeat(16))
+        crate::admin::deferred(message(n + 1, 4000, Some("a@b.example"), &[&to]), 3, 60, &"4.7.1 try again & again ".repeat(16))
     });
     let window = TestWindow::open(queue, None).await;
     let page = window.curl(&[], "/").await.body;

@@ -1,11 +1,11 @@
 //! Mail that programs hand in at the window: what is asked of them, and what they hear.
 
-use crate::desk::message;
+use crate::admin::message;
 use crate::support::{Reply, TestWindow, access};
+use postern::http::Login;
+use postern::http::access::Access;
+use postern::http::token::Token;
 use postern::mail::model::Address;
-use postern::window::Login;
-use postern::window::access::Access;
-use postern::window::token::Token;
 
 const PATH: &str = "/api/v1/messages?from=shop%40example.org&to=a%40example.net&to=b%40example.net";
 const MAIL: &str = "Subject: Hello\nFrom: shop@example.org\n\n.\nBye\n";
@@ -35,14 +35,14 @@ async fn a_mail_is_handed_in_with_its_envelope() {
     assert_eq!((reply.status, &reply.json()["repeated"]), (201, &false.into()), "{}", reply.body);
     let id = reply.json()["id"].as_str().unwrap().to_owned();
     assert!(reply.head.contains(&format!("location: /api/v1/queue/{}", id.to_lowercase())), "{}", reply.head);
-    let (letter, content) = window.desk.letters.lock().unwrap()[0].clone();
+    let (letter, content) = window.admin.letters.lock().unwrap()[0].clone();
     assert_eq!(letter.sender, Address::parse("shop@example.org").ok());
     assert_eq!(letter.recipients, ["a@example.net", "b@example.net"].map(|text| Address::parse(text).unwrap()));
     assert!(letter.known && letter.client.is_some(), "whoever shows a token may send to anybody");
     assert_eq!(content, MAIL.as_bytes());
     let null = send_with_token(&window, "/api/v1/messages?from=&to=a%40example.net", &[], MAIL).await;
     assert_eq!(null.status, 201, "{}", null.body);
-    assert_eq!(window.desk.letters.lock().unwrap()[1].0.sender, None);
+    assert_eq!(window.admin.letters.lock().unwrap()[1].0.sender, None);
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn addresses_are_taken_as_from_a_client_that_may_relay() {
         "/api/v1/messages?from=root&to=%3Ca%40example.net%3E&to=a%40example.net.&to=%20b..c%40example.net%20&to=postmaster";
     let reply = send_with_token(&window, path, &[], MAIL).await;
     assert_eq!(reply.status, 201, "{}", reply.body);
-    let (letter, _) = window.desk.letters.lock().unwrap()[0].clone();
+    let (letter, _) = window.admin.letters.lock().unwrap()[0].clone();
     assert_eq!(letter.sender, Address::parse("root@mta.example").ok());
     let expected = ["a@example.net", "b..c@example.net", "postmaster@mta.example"];
     assert_eq!(letter.recipients, expected.map(|text| Address::parse(text).unwrap()));
@@ -81,7 +81,7 @@ async fn what_makes_no_sense_is_refused_in_words() {
     assert_eq!(window.curl(&TOKEN, PATH).await.status, 405);
     let long = format!("Idempotency-Key: {}", "k".repeat(300));
     assert_eq!(send_with_token(&window, PATH, &["--header", &long], MAIL).await.status, 400);
-    assert!(window.desk.letters.lock().unwrap().is_empty());
+    assert!(window.admin.letters.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -89,11 +89,11 @@ async fn who_shows_a_login_is_known() {
     let window = open(true).await;
     assert_eq!(send(&window, PATH, &[], MAIL).await.status, 401);
     assert_eq!(send(&window, PATH, &["--user", "shop:wrong"], MAIL).await.status, 401);
-    assert!(window.desk.letters.lock().unwrap().is_empty());
+    assert!(window.admin.letters.lock().unwrap().is_empty());
     assert_eq!(send(&window, PATH, &["--user", "shop:secret"], MAIL).await.status, 201);
     let arguments = ["--data-binary", MAIL, "--header", "Content-Type: message/rfc822"];
     assert_eq!(window.curl_control(&arguments, PATH).await.status, 201);
-    let letters = window.desk.letters.lock().unwrap();
+    let letters = window.admin.letters.lock().unwrap();
     assert!(letters[0].0.known && letters[0].0.client.is_some());
     assert!(letters[1].0.known && letters[1].0.client.is_none());
 }
@@ -110,6 +110,6 @@ async fn a_key_sends_a_mail_once() {
         let other = send_with_token(&window, path, &key, mail).await;
         assert_eq!(other.status, 422, "{}", other.body);
     }
-    assert_eq!(window.desk.letters.lock().unwrap().len(), 1);
+    assert_eq!(window.admin.letters.lock().unwrap().len(), 1);
     assert_eq!(send_with_token(&window, PATH, &["--header", "Idempotency-Key: order-4712"], MAIL).await.status, 201);
 }

@@ -1,6 +1,6 @@
 //! What programs see of the queue, of sessions, of the log, and of what became of mail.
 
-use crate::desk::{deferred, message};
+use crate::admin::{deferred, message};
 use crate::orders::queue;
 use crate::support::{HOSTILE, TestWindow, troubled_queue};
 use postern::mail::model::{Attempt, Ending, Finished, MessageId, Refusal, RefusedExample};
@@ -39,7 +39,7 @@ async fn filters_search_and_pages_find_the_same_messages_by_all_ways() {
 async fn who_is_here_and_who_was_refused_is_told() {
     let window = TestWindow::open([], None).await;
     let client = IpAddr::from([192, 0, 2, 7]);
-    let guest = window.roll.enter(client, 4711);
+    let guest = window.registry.enter(client, 4711);
     guest.did("EHLO", HOSTILE, None);
     let example = RefusedExample {
         at: 1_700_000_000,
@@ -50,7 +50,7 @@ async fn who_is_here_and_who_was_refused_is_told() {
         to: HOSTILE.to_owned(),
         reply: "554 5.7.1 Relay access denied".to_owned(),
     };
-    window.roll.refused(Refusal::Relay, example);
+    window.registry.refused(Refusal::Relay, example);
     window.counters.refused_total.with_label_values(&["relay"]).inc();
     let turned_away = RefusedExample {
         at: 1_700_000_000,
@@ -61,7 +61,7 @@ async fn who_is_here_and_who_was_refused_is_told() {
         to: String::new(),
         reply: "421 4.7.0 mta Too many sessions; try again later".to_owned(),
     };
-    window.roll.turned_away("all", turned_away);
+    window.registry.turned_away("all", turned_away);
     window.counters.sessions_refused_total.with_label_values(&["all"]).inc();
     let sessions = window.curl(&[], "/api/v1/sessions").await.json();
     assert_eq!((&sessions["total"], &sessions["sessions"][0]["state"]), (&1.into(), &"EHLO".into()));
@@ -124,7 +124,7 @@ async fn what_became_of_a_mail_is_found_after_it_has_left() {
     let id = MessageId(postern::ground::clock::now_micros()).to_string();
     let ending = |status: &str, reply: &str| Ending { to: "c@b.example".into(), status: status.into(), reply: reply.into() };
     let now = postern::ground::clock::now();
-    window.journal.attempt(Attempt {
+    window.history_log.attempt(Attempt {
         id: id.clone(),
         at: now,
         destination: "b.example".into(),
@@ -137,7 +137,7 @@ async fn what_became_of_a_mail_is_found_after_it_has_left() {
             Attempt::TEXT_MARK
         ),
     });
-    window.journal.finished(Finished {
+    window.history_log.finished(Finished {
         id: id.clone(),
         arrived: now,
         at: now,

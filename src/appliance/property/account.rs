@@ -7,8 +7,8 @@
 use super::settings::Secret;
 use super::value::{self, Complaint};
 use super::written::network;
+use crate::ground::credential::password::Password;
 use crate::ground::pace::Rate;
-use crate::ground::password::Password;
 use ipnet::IpNet;
 use std::fmt;
 

@@ -5,7 +5,7 @@ use super::relay;
 use super::settings::MASK;
 use crate::appliance::class::{PREFIX, class};
 use crate::appliance::failure::exit_of;
-use crate::appliance::foresee::foresee;
+use crate::appliance::preflight::foresee;
 use crate::ground::gateway::default_gateways;
 use std::fmt::Write as _;
 use std::io::Write as _;

@@ -10,8 +10,8 @@ use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::lines;
 use crate::appliance::terminal;
 use crate::ground::clock;
+use crate::ground::credential::password::Password;
 use crate::ground::host::HostSpec;
-use crate::ground::password::Password;
 use std::collections::BTreeMap;
 
 /// Gives types to texts, and reports every value that is wrong.

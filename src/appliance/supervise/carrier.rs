@@ -1,4 +1,4 @@
-//! The keeper's hand on the carrier: the child that brings the mail log to terminal `log`.
+//! The supervisor's hand on the carrier: the child that brings the mail log to terminal `log`.
 //!
 //! It is nobody's condition: the core is started without it, runs without it, and is stopped before it. One that ends is
 //! started again with back-off; one that hangs in the kernel because its file server does is left to the kernel.
@@ -7,7 +7,7 @@ use super::backoff::Backoff;
 use super::child::Child;
 use super::identity::Identity;
 use super::status::Status;
-use crate::appliance::event::{Journal, Severity};
+use crate::appliance::event::{EventLog, Severity};
 use nix::poll::PollFd;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -19,7 +19,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// The carrier, running or about to be.
 pub struct Carrier<'a> {
-    journal: &'a Journal,
+    event_log: &'a EventLog,
     identity: Identity,
     /// Where it works.
     directory: PathBuf,
@@ -34,10 +34,10 @@ pub struct Carrier<'a> {
 
 impl<'a> Carrier<'a> {
     /// Not started yet; the first [`Carrier::turn`] does.
-    pub fn new(journal: &'a Journal, identity: Identity, directory: &Path, properties: String) -> Self {
+    pub fn new(event_log: &'a EventLog, identity: Identity, directory: &Path, properties: String) -> Self {
         let (backoff, start_at) = (Backoff::new(), Instant::now());
         let directory = directory.to_owned();
-        Self { journal, identity, directory, properties, child: None, backoff, start_at, deadline: None }
+        Self { event_log, identity, directory, properties, child: None, backoff, start_at, deadline: None }
     }
 
     /// Starts it when that is due, and hears what it says.
@@ -53,8 +53,10 @@ impl<'a> Carrier<'a> {
         for status in child.status.read() {
             match status {
                 Status::Ready | Status::Health(_) | Status::Stack(_) | Status::Stacks => {}
-                Status::Error(text) | Status::Cause(text) => self.journal.record(Severity::Error, format!("mail log: {text}")),
-                Status::Event(event) => self.journal.record(event.severity, event.text),
+                Status::Error(text) | Status::Cause(text) => {
+                    self.event_log.record(Severity::Error, format!("mail log: {text}"))
+                }
+                Status::Event(event) => self.event_log.record(event.severity, event.text),
             }
         }
     }
@@ -77,7 +79,7 @@ impl<'a> Carrier<'a> {
         let pause = self.backoff.after(lived);
         self.start_at = Instant::now() + pause;
         let text = format!("the carrier of the mail log {why}; it is started again in {} s", pause.as_secs());
-        self.journal.record(Severity::Error, text);
+        self.event_log.record(Severity::Error, text);
     }
 
     /// Tells it to carry what is left and end. Only the first call counts.
@@ -100,7 +102,7 @@ impl<'a> Carrier<'a> {
                 if over {
                     child.signal(Signal::SIGKILL);
                     let text = "terminal log did not take the last lines of the mail log in time; they wait on the data volume";
-                    self.journal.record(Severity::Warning, text);
+                    self.event_log.record(Severity::Warning, text);
                 }
                 over
             }

@@ -6,9 +6,9 @@
 //! Limits: the core has [`PATIENCE`] to tell; a stack has [`WORDS_MAX`] characters; threads that are
 //! at the same place share a line.
 
-use super::errand::Errand;
 use super::watchdog::Look;
-use crate::appliance::event::{Journal, Severity};
+use super::worker_process::WorkerProcess;
+use crate::appliance::event::{EventLog, Severity};
 use crate::ground::sys::{Stack, words_of_stack};
 use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
@@ -40,7 +40,7 @@ enum Stage {
     /// The core is asked where its threads are; it is not waited for beyond this moment.
     Asked(Instant),
     /// The functions at these places are looked up.
-    Named(Errand<Vec<String>>, Alike),
+    Named(WorkerProcess<Vec<String>>, Alike),
     /// All is told.
     Told,
 }
@@ -72,25 +72,25 @@ impl Ending {
     pub(super) fn next(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Asked(at) => Some(*at),
-            Stage::Named(errand, _) => Some(errand.deadline()),
+            Stage::Named(worker, _) => Some(worker.deadline()),
             Stage::Told => None,
         }
     }
 
     /// What to poll.
     pub(super) fn poll_fd(&self) -> Option<PollFd<'_>> {
-        let Stage::Named(errand, _) = &self.stage else { return None };
-        Some(PollFd::new(errand.as_fd(), PollFlags::POLLIN))
+        let Stage::Named(worker, _) = &self.stage else { return None };
+        Some(PollFd::new(worker.as_fd(), PollFlags::POLLIN))
     }
 
     /// Goes on without waiting. `true`, once: all that is known was told.
-    pub(super) fn turn(&mut self, journal: &Journal, pid: Pid, now: Instant) -> bool {
+    pub(super) fn turn(&mut self, event_log: &EventLog, pid: Pid, now: Instant) -> bool {
         match &mut self.stage {
-            Stage::Asked(at) if now >= *at => self.look_up(journal, pid),
-            Stage::Named(errand, alike) => {
-                let Some(named) = errand.look() else { return false };
+            Stage::Asked(at) if now >= *at => self.look_up(event_log, pid),
+            Stage::Named(worker, alike) => {
+                let Some(named) = worker.look() else { return false };
                 let alike = std::mem::take(alike);
-                tell(journal, &alike, named.unwrap_or_else(|_| alike.keys().cloned().collect()));
+                tell(event_log, &alike, named.unwrap_or_else(|_| alike.keys().cloned().collect()));
                 self.stage = Stage::Told;
                 true
             }
@@ -99,20 +99,20 @@ impl Ending {
     }
 
     /// Tells of the threads, and has the functions on their stacks looked up. `true`: there is nothing to look up.
-    fn look_up(&mut self, journal: &Journal, pid: Pid) -> bool {
+    fn look_up(&mut self, event_log: &EventLog, pid: Pid) -> bool {
         let mut alike = Alike::new();
         for stack in std::mem::take(&mut self.stacks).into_iter().filter(|stack| !stack.places.is_empty()) {
             alike.entry(stack.places).or_default().push(format!("{} ({})", stack.name, stack.thread));
         }
         let look = Look::at(pid);
         let all = look.threads.join("; ");
-        journal.record(Severity::Error, format!("the threads of the SMTP core: {all}"));
+        event_log.record(Severity::Error, format!("the threads of the SMTP core: {all}"));
         let places: Vec<String> = alike.keys().cloned().collect();
-        let naming = Errand::begin(NAMES_PATIENCE, || places.iter().map(|places| words_of_stack(places)).collect());
+        let naming = WorkerProcess::begin(NAMES_PATIENCE, || places.iter().map(|places| words_of_stack(places)).collect());
         match naming {
-            Ok(errand) if !alike.is_empty() => self.stage = Stage::Named(errand, alike),
+            Ok(worker) if !alike.is_empty() => self.stage = Stage::Named(worker, alike),
             Ok(_) | Err(_) => {
-                tell(journal, &alike, places);
+                tell(event_log, &alike, places);
                 self.stage = Stage::Told;
                 return true;
             }
@@ -122,9 +122,9 @@ impl Ending {
 }
 
 /// Tells each stack, by the names of its functions; without them the places still tell something to whoever has the same program.
-fn tell(journal: &Journal, alike: &Alike, names: Vec<String>) {
+fn tell(event_log: &EventLog, alike: &Alike, names: Vec<String>) {
     for (threads, mut stack) in alike.values().zip(names) {
         stack.truncate(stack.floor_char_boundary(WORDS_MAX));
-        journal.record(Severity::Error, format!("stack of {}: {stack}", threads.join(", ")));
+        event_log.record(Severity::Error, format!("stack of {}: {stack}", threads.join(", ")));
     }
 }

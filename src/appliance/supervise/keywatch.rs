@@ -6,9 +6,9 @@
 //! Limits: a look every [`PACE`], [`PATIENCE`] for each; one child at a time, even when it hangs.
 //! Security: a pair that is broken, torn or out of date changes nothing: the one in use stays.
 
-use super::errand::{Errand, Lost};
 use super::identity::Identity;
 use super::orders::Keys;
+use super::worker_process::{Lost, WorkerProcess};
 use crate::appliance::volume::keys::KeyFiles;
 use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
@@ -49,7 +49,7 @@ pub struct KeyWatch {
     files: KeyFiles,
     identity: Identity,
     keys: Keys,
-    look: Option<Errand<Result<Keys, String>>>,
+    look: Option<WorkerProcess<Result<Keys, String>>>,
     next_look: Instant,
     /// A child that did not come back; until it is reaped, no other is sent after it.
     lost: Option<Pid>,
@@ -84,7 +84,7 @@ impl KeyWatch {
             if self.lost.is_none() {
                 let (files, identity) = (self.files.clone(), self.identity);
                 // Without a process to spare there is no look this time.
-                self.look = Errand::begin(PATIENCE, move || files.read(&identity)).ok();
+                self.look = WorkerProcess::begin(PATIENCE, move || files.read(&identity)).ok();
             }
         }
         None
@@ -125,7 +125,7 @@ impl KeyWatch {
 
     /// When [`KeyWatch::turn`] has something to do, if nothing happens before.
     pub fn next(&self) -> Instant {
-        self.look.as_ref().map_or(self.next_look, Errand::deadline)
+        self.look.as_ref().map_or(self.next_look, WorkerProcess::deadline)
     }
 
     /// What to poll.

@@ -3,7 +3,7 @@
 //! Purpose: `postern init` holds what little privilege there is and keeps one core running under it; all parts are synchronous.
 //! In: settings, signals, what the core says on its status pipe ([`status`]). Out: a running core, a readiness file, events,
 //! an exit code.
-//! Limits: one core; restarts wait from 1 s to 60 s ([`backoff`]); a stop lasts `drain_time` and 15 s at most ([`keeper`]).
+//! Limits: one core; restarts wait from 1 s to 60 s ([`backoff`]); a stop lasts `drain_time` and 15 s at most ([`supervisor`]).
 //! Security: the core gets its own uid, no capability but binding low ports, `no_new_privs`, and confines itself with Landlock
 //! ([`confine`]); its properties travel over its standard input.
 
@@ -11,11 +11,10 @@ pub mod backoff;
 pub mod carrier;
 pub mod child;
 pub mod confine;
-pub mod errand;
+pub mod core_supervisor;
 mod hang;
 pub mod health;
 pub mod identity;
-pub mod keeper;
 pub mod keywatch;
 pub mod orders;
 pub mod rundir;
@@ -23,3 +22,4 @@ pub mod signals;
 pub mod status;
 mod troubles;
 pub mod watchdog;
+pub mod worker_process;

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 #[derive(Debug)]
 pub struct Signals {
     fd: SignalFd,
-    /// Read while something else was waited for; the keeper's business.
+    /// Read while something else was waited for; the supervisor's business.
     heard: RefCell<VecDeque<Signal>>,
 }
 

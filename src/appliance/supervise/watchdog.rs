@@ -33,7 +33,7 @@ const PAUSED: Duration = Duration::from_secs(4);
 /// Threads that are looked at.
 const THREADS_MAX: usize = 256;
 
-/// What the keeper is to do.
+/// What the supervisor is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Nothing.

@@ -1,7 +1,7 @@
 //! The log: one line an event on standard error, plain or JSON.
 //!
 //! Purpose: rooms say what happened with `tracing` and never wait for it. In: events. Out: lines, in the order of the events of
-//! each thread, written by a thread of their own ([`Journal`]); and the events themselves for one [`Ear`] that makes something
+//! each thread, written by a thread of their own ([`LogWriter`]); and the events themselves for one [`Ear`] that makes something
 //! else of them.
 //! Plain: `2026-11-22T12:00:00.123+01:00 INFO delivered queue_id=0D2R… to=a@b relay=…`; a value with blanks or quotes stands in
 //! quotes. JSON: one flat object with `time`, `level`, `target`, `message` and the fields.
@@ -12,10 +12,10 @@
 //! turn the reading direction are escaped. Own events from level info on, those of libraries from warn on.
 
 mod event;
-mod journal;
 mod line;
 mod share;
 mod tail;
+mod writer;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::Value;
@@ -28,10 +28,10 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 
 pub use event::{FIELDS_MAX, Said, VALUE_MAX};
-pub use journal::{BACKLOG_MAX, Journal, Outlet};
 pub use line::put_fields;
 pub use share::{STRANGERS_OCTETS, Share, left_out};
 pub use tail::{TAIL_MAX, Tail};
+pub use writer::{BACKLOG_MAX, LogWriter, Outlet};
 
 /// What a pipe takes from one writer without mixing it with another's (pipe(7)).
 const PIPE_BUF: usize = 4096;
@@ -57,7 +57,7 @@ pub trait Ear: Send + Sync + 'static {
 /// Writes out what waits, at its drop; keep it until the program ends.
 #[must_use = "dropping it ends the log"]
 pub struct LogGuard {
-    journal: Arc<Journal>,
+    writer: Arc<LogWriter>,
     tail: Arc<Tail>,
 }
 
@@ -87,13 +87,13 @@ pub fn start_with(json: bool, ear: Option<Arc<dyn Ear>>) -> LogGuard {
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        self.journal.close(FAREWELL_PATIENCE);
+        self.writer.close(FAREWELL_PATIENCE);
     }
 }
 
 /// Makes a line of each event.
 struct Lines {
-    journal: Arc<Journal>,
+    writer: Arc<LogWriter>,
     json: bool,
     ear: Option<Arc<dyn Ear>>,
     strangers: Share,
@@ -102,11 +102,11 @@ struct Lines {
 
 impl Lines {
     fn open(out: impl Write + Send + 'static, json: bool, ear: Option<Arc<dyn Ear>>) -> (Self, LogGuard) {
-        let journal = Journal::new();
+        let writer = LogWriter::new();
         let tail = Arc::new(Tail::default());
-        journal.serve("log", Written { out, json, tail: Arc::clone(&tail) });
-        let lines = Self { journal: Arc::clone(&journal), json, ear, strangers: Share::new(), tail: Arc::clone(&tail) };
-        (lines, LogGuard { journal, tail })
+        writer.serve("log", Written { out, json, tail: Arc::clone(&tail) });
+        let lines = Self { writer: Arc::clone(&writer), json, ear, strangers: Share::new(), tail: Arc::clone(&tail) };
+        (lines, LogGuard { writer, tail })
     }
 }
 
@@ -127,10 +127,10 @@ impl<S: Subscriber> Layer<S> for Lines {
             let stranger = said.stranger;
             let line = line(self.json, *metadata.level(), metadata.target(), said);
             if !stranger {
-                self.journal.push(&line);
+                self.writer.push(&line);
             } else if !self.strangers.takes(&line) {
                 return;
-            } else if !self.journal.push_if_half_empty(&line) {
+            } else if !self.writer.push_if_half_empty(&line) {
                 Share::leave_out(&line);
             }
             self.tail.push(&line, stranger);
@@ -350,7 +350,7 @@ mod tests {
         drop(receiver);
         let (lines, guard) = Lines::open(Pipe(sender), false, None);
         for _ in 0..1000 {
-            lines.journal.push("lost\n");
+            lines.writer.push("lost\n");
         }
         let begin = Instant::now();
         drop(guard);

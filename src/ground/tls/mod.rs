@@ -47,7 +47,7 @@ pub fn opportunistic_client() -> Result<Arc<ClientConfig>, Error> {
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody { schemes }))
+        .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate { schemes }))
         .with_no_client_auth();
     Ok(Arc::new(config))
 }
@@ -96,11 +96,11 @@ fn date(seconds: u64) -> String {
 }
 
 #[derive(Debug)]
-struct Anybody {
+struct AcceptAnyCertificate {
     schemes: Vec<SignatureScheme>,
 }
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _end_entity: &CertificateDer<'_>,

@@ -5,40 +5,40 @@
 //! Source: RFC 5321 (envelope, replies), RFC 3463 (enhanced codes), RFC 6531 (internationalised addresses).
 
 mod address;
+mod admin;
 mod body;
-mod carried;
-mod desk;
-mod doorway;
+mod delivery_event;
 mod envelope;
 mod filter;
+mod history;
 mod id;
-mod journal;
-mod letter;
+mod imported;
 mod message;
-mod notice;
+mod offline;
 mod outcome;
 mod reply;
-mod rest;
 mod route;
+mod sessions;
+mod submission;
 mod verdict;
 
 pub use address::{Address, AddressError, Domain};
-pub use body::{Body, Content};
-pub use carried::{Carried, Pieces};
-pub use desk::{
-    Answer, Asker, Desk, DeskError, DestinationSummary, Found, Group, Grouping, Groups, Obeyed, Order, Paused, Preview,
+pub use admin::{
+    AdminError, Answer, Asker, DestinationSummary, Found, Group, Grouping, Groups, Obeyed, Order, Paused, Preview, QueueAdmin,
     QueueSummary, Selection,
 };
-pub use doorway::{Doorway, RefusedExample, SessionSummary};
+pub use body::{Body, Content};
+pub use delivery_event::{DeliveryEvent, DeliveryEventSink};
 pub use envelope::{BodyType, Envelope, Origin};
 pub use filter::{Filter, Seen, Standing};
+pub use history::{Attempt, Ending, Finished, FinishedPage, History, Wanted};
 pub use id::MessageId;
-pub use journal::{Attempt, Ending, Finished, FinishedPage, History, Wanted};
-pub use letter::{Letter, Submission, Submitted};
+pub use imported::{ContentPieces, ImportedMessage};
 pub use message::{Draft, Kind, Message, Progress, Status, Target};
-pub use notice::{Herald, Notice};
+pub use offline::{Damage, Files, Findings, Looked, Meaning, OfflineError, OfflineQueue};
 pub use outcome::{Outcome, Report};
 pub use reply::{Class, Enhanced, Reply};
-pub use rest::{Damage, Files, Findings, Looked, Meaning, Rest, RestError};
 pub use route::{Hop, Route, RouteError};
+pub use sessions::{RefusedExample, SessionInfo, SessionList};
+pub use submission::{Submission, Submitted, SubmittedEnvelope};
 pub use verdict::{Refusal, Verdict};

@@ -8,10 +8,10 @@ use super::seven_bit;
 use super::watch::Watch;
 use crate::ground::clock;
 use crate::mail::deliver::{Attempt, Connection, Known};
+use crate::mail::events;
 use crate::mail::model::{Class, Message, MessageId, Outcome, Reply, Report, Target};
 use crate::mail::schedule::{DestinationId, Job, Stage, Standing};
 use crate::mail::spool::{BACKLOG_MAX, Spool, SpoolError};
-use crate::mail::telling;
 use std::net::IpAddr;
 use std::panic::resume_unwind;
 use std::pin::pin;
@@ -176,7 +176,7 @@ impl<S: Spool> Courier<S> {
             Some(message) => message,
             None => match outbound.spool.load(job.id).await {
                 Ok(message) => {
-                    telling::active(&message);
+                    events::active(&message);
                     outbound.state.loaded(Arc::new(message))
                 }
                 Err(SpoolError::Unknown) => {
@@ -250,7 +250,7 @@ impl<S: Spool> Courier<S> {
                 report.transcript.insert_str(0, &talk);
                 return (kept, report);
             };
-            telling::put_off(message, &report, next.relay());
+            events::put_off(message, &report, next.relay());
             self.settle_ahead(job, message, &mut report, &[Class::Permanent]).await;
             talk.push_str(&report.transcript);
             talk.truncate(talk.floor_char_boundary(TALK_MAX));

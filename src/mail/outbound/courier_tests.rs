@@ -7,15 +7,15 @@ use crate::ground::clock;
 use crate::ground::disk::{Disk, Volume};
 use crate::ground::dns::{Absence, Answer, DnsError, Resolver};
 use crate::ground::memory::Gauge;
+use crate::mail::admin::Admin;
 use crate::mail::deliver::{self, Client, HOST_UNPROVEN_MAX, Timeouts};
-use crate::mail::desk::Office;
-use crate::mail::journal::{self, Journal, Masking};
+use crate::mail::history::{self, HistoryLog, Masking};
 use crate::mail::model::{
-    Address, Asker, Attempt, BodyType, Desk, Envelope, Kind, Message, MessageId, Obeyed, Order, Origin, Outcome, Progress,
-    Reply, Selection, Status, Target,
+    Address, Asker, Attempt, BodyType, Envelope, Kind, Message, MessageId, Obeyed, Order, Origin, Outcome, Progress,
+    QueueAdmin, Reply, Selection, Status, Target,
 };
 use crate::mail::route::{self, Router};
-use crate::mail::schedule::{self, Rest};
+use crate::mail::schedule::{self, Suspension};
 use crate::mail::spool::{self, Entry, Past, SegmentLog, Spool, Writer};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -58,8 +58,8 @@ fn relay(port: u16) -> Relay {
     let disk: Arc<dyn Disk> = Arc::new(Volume::open(volume.path()).unwrap());
     let counters = Arc::new(Counters::new(&[]).unwrap());
     let spool = SegmentLog::open(disk.clone(), spool::Config::default(), counters.clone(), &|_| {}).unwrap();
-    let keeps = journal::Config { enabled: false, size: 0, time: Duration::ZERO, masking: Masking::None };
-    let journal = Journal::open(disk.clone(), keeps, counters.clone());
+    let keeps = history::Config { enabled: false, size: 0, time: Duration::ZERO, masking: Masking::None };
+    let history = HistoryLog::open(disk.clone(), keeps, counters.clone());
     let routes =
         route::Config { smart_relay: None, cc_mta: None, hostname: "relay.example".into(), own_addresses: vec![], port };
     let router = Router::new(routes, Arc::new(Here)).local_mail_hosts(vec!["127.0.0.0/8".parse().unwrap()]);
@@ -77,7 +77,7 @@ fn relay(port: u16) -> Relay {
         delay_warning: 0,
     };
     let config = Config { hostname: "relay.example".into(), bounce_address: None, schedule, fresh_max: 1 << 20 };
-    let outbound = Outbound::new(Arc::new(spool), router, client, counters, journal, None, config);
+    let outbound = Outbound::new(Arc::new(spool), router, client, counters, history, None, config);
     Relay { outbound, disk, _volume: volume }
 }
 
@@ -371,7 +371,7 @@ async fn mail_behind_a_next_hop_that_is_given_up_ends_with_its_lifetime() {
     assert!(outbound.still(slow, PATIENCE).await && outbound.still(old, PATIENCE).await);
     assert_eq!((relay.told(slow).await, relay.told(old).await), (vec![PUT_OFF], vec![PUT_OFF]));
     let rest = outbound.state.rests(&[Some("slow.example".to_owned())], clock::steady());
-    let [Some(Rest::Until(_, reason))] = rest.as_slice() else { panic!("{rest:?}") };
+    let [Some(Suspension::Until(_, reason))] = rest.as_slice() else { panic!("{rest:?}") };
     assert!(reason.contains("slow.example was not ready for mail within"), "{reason}");
 }
 
@@ -385,7 +385,7 @@ async fn a_retry_counts_held_mail_of_a_paused_destination_once() {
     }
     let held = relay.accept("paused.example", 1).await;
     relay.outbound.spool.hold(held, true).await.unwrap();
-    let office = Office::new(relay.outbound.clone(), relay.disk.clone(), Arc::new(Gauge::default()));
+    let office = Admin::new(relay.outbound.clone(), relay.disk.clone(), Arc::new(Gauge::default()));
     office.pause("paused.example".to_owned(), true, Asker::default()).await.unwrap();
     let hit = office.order(Order::Retry, Selection::All, Asker::default()).await.unwrap();
     assert_eq!(hit, Obeyed { messages: 4, untried: 2 });
@@ -399,7 +399,7 @@ async fn mail_of_another_queue_keeps_its_age_while_it_is_tried() {
     let slow = relay.take_in("slow.example", 1, arrived).await;
     tokio::time::timeout(PATIENCE, server.stalled.notified()).await.unwrap();
     assert!(relay.outbound.state.is_being_tried(slow));
-    let office = Office::new(relay.outbound.clone(), relay.disk.clone(), Arc::new(Gauge::default()));
+    let office = Admin::new(relay.outbound.clone(), relay.disk.clone(), Arc::new(Gauge::default()));
     assert_eq!(office.summary().oldest_on_its_way, Some(arrived));
 }
 
@@ -407,7 +407,7 @@ async fn mail_of_another_queue_keeps_its_age_while_it_is_tried() {
 #[tokio::test]
 async fn mail_of_a_paused_destination_is_not_on_its_way() {
     let (relay, _server) = at_work(Case::Greeting).await;
-    let office = || Office::new(relay.outbound.clone(), relay.disk.clone(), Arc::new(Gauge::default()));
+    let office = || Admin::new(relay.outbound.clone(), relay.disk.clone(), Arc::new(Gauge::default()));
     let pause = async |paused| office().pause("paused.example".to_owned(), paused, Asker::default()).await.unwrap();
     pause(true).await;
     let arrived = clock::now() - 3 * 86_400;

@@ -1,7 +1,9 @@
-//! What the journal and the herald hear of a try and of an end.
+//! What the history and the event_sink hear of a try and of an end.
 
 use super::Outbound;
-use crate::mail::model::{Attempt, Class, Ending, Finished, Herald, Message, Notice, Outcome, Progress, Status, Target};
+use crate::mail::model::{
+    Attempt, Class, DeliveryEvent, DeliveryEventSink, Ending, Finished, Message, Outcome, Progress, Status, Target,
+};
 use crate::mail::spool::Spool;
 use std::time::Duration;
 
@@ -16,12 +18,12 @@ pub(super) struct Tried<'a> {
 }
 
 impl<S: Spool> Outbound<S> {
-    /// Tells the journal of a try, unless the end of the message says the same, and of that end.
+    /// Tells the history of a try, unless the end of the message says the same, and of that end.
     pub(super) fn remember(&self, destination: &str, tried: Tried<'_>, progress: &[Progress], over: bool, now: u32) {
         let all_well = tried.outcomes.iter().all(|(_, outcome)| outcome.class() == Class::Success);
         let end = over.then(|| finished(&tried, progress, now));
         if !(all_well && over) {
-            self.journal.attempt(Attempt {
+            self.history.attempt(Attempt {
                 id: tried.message.id.to_string(),
                 at: now,
                 destination: destination.to_owned(),
@@ -33,14 +35,14 @@ impl<S: Spool> Outbound<S> {
             });
         }
         if let Some(end) = end {
-            self.journal.finished(end);
+            self.history.finished(end);
         }
     }
 
-    /// Tells the herald what became of each recipient in a try; `due` is when those that were deferred have their next one.
+    /// Tells the event_sink what became of each recipient in a try; `due` is when those that were deferred have their next one.
     pub(super) fn announce(
         &self,
-        herald: &dyn Herald,
+        event_sink: &dyn DeliveryEventSink,
         destination: &str,
         message: &Message,
         outcomes: &[(Target, Outcome)],
@@ -48,8 +50,8 @@ impl<S: Spool> Outbound<S> {
         (now, due): (u32, u32),
     ) {
         let recipients = outcomes.iter().filter(|(target, _)| *target != Target::Copy);
-        for (target, outcome) in recipients.filter(|(_, outcome)| herald.wants(outcome.class())) {
-            herald.tell(Notice {
+        for (target, outcome) in recipients.filter(|(_, outcome)| event_sink.wants(outcome.class())) {
+            event_sink.tell(DeliveryEvent {
                 id: message.id.to_string(),
                 at: now,
                 class: outcome.class(),
@@ -63,7 +65,7 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Tells the journal that an operator has deleted a message, or moved it elsewhere: `status` is the word for it, `mark` that
+    /// Tells the history that an operator has deleted a message, or moved it elsewhere: `status` is the word for it, `mark` that
     /// of the move.
     pub(in crate::mail) fn remember_deleted(&self, message: &Message, status: &str, mark: &str, now: u32) {
         let recipients = message.progress.iter().map(|progress| Ending {
@@ -72,7 +74,7 @@ impl<S: Spool> Outbound<S> {
             reply: progress.reason.clone(),
         });
         let (recipients, relay) = (recipients.collect(), String::new());
-        self.journal.finished(Finished { recipients, relay, mark: mark.to_owned(), ..base(message, now) });
+        self.history.finished(Finished { recipients, relay, mark: mark.to_owned(), ..base(message, now) });
     }
 }
 

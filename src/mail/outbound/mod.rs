@@ -16,14 +16,14 @@ mod outcomes;
 mod queue_state;
 #[cfg(test)]
 mod queue_tests;
-mod resting;
 mod seven_bit;
+mod suspended;
 mod table;
 mod watch;
 
 use super::deliver::Client;
-use super::journal::Journal;
-use super::model::{Address, Herald, Message, MessageId, Status, Target};
+use super::history::HistoryLog;
+use super::model::{Address, DeliveryEventSink, Message, MessageId, Status, Target};
 use super::route::Router;
 use super::schedule::{self, Job};
 use super::spool::{Spool, SpoolError, Writer};
@@ -64,8 +64,8 @@ pub struct Outbound<S> {
     pub(super) router: Router,
     client: Client,
     counters: Arc<Counters>,
-    pub(super) journal: Arc<Journal>,
-    herald: Option<Arc<dyn Herald>>,
+    pub(super) history: Arc<HistoryLog>,
+    event_sink: Option<Arc<dyn DeliveryEventSink>>,
     config: Config,
     /// Whether what was in the queue at start is on the schedule.
     planned: tokio::sync::watch::Sender<bool>,
@@ -98,8 +98,8 @@ impl<S: Spool> Outbound<S> {
         router: Router,
         client: Client,
         counters: Arc<Counters>,
-        journal: Arc<Journal>,
-        herald: Option<Arc<dyn Herald>>,
+        history: Arc<HistoryLog>,
+        event_sink: Option<Arc<dyn DeliveryEventSink>>,
         config: Config,
     ) -> Arc<Self> {
         let state = QueueState::new(config.schedule).with_fresh_max(config.fresh_max);
@@ -111,8 +111,8 @@ impl<S: Spool> Outbound<S> {
             router,
             client,
             counters,
-            journal,
-            herald,
+            history,
+            event_sink,
             config,
             planned: tokio::sync::watch::channel(false).0,
             bell: Notify::new(),

@@ -4,10 +4,10 @@ use super::Outbound;
 use super::history::Tried;
 use crate::ground::clock;
 use crate::mail::bounce;
+use crate::mail::events;
 use crate::mail::model::{Attempt, Class, Draft, Kind, Message, Outcome, Progress, Reply, Report, Status, Target};
 use crate::mail::schedule::{DestinationId, Job};
 use crate::mail::spool::{Entry, Spool, SpoolError, Writer};
-use crate::mail::telling;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -75,13 +75,13 @@ impl<S: Spool> Outbound<S> {
         let progress = self.state.record(message.id, change, |progress| self.spool.settle(message.id, progress));
         let over = progress.as_ref().is_some_and(|progress| progress.iter().all(|target| target.status != Status::Pending));
         if let Some(progress) = progress
-            && self.journal.is_wanted()
+            && self.history.is_wanted()
         {
             let tried = Tried { message, outcomes: &outcomes, relay: &relay, security, transcript, took: trying };
             self.remember(name, tried, &progress, over, now);
         }
-        if let Some(herald) = &self.herald {
-            self.announce(herald.as_ref(), name, message, &outcomes, &relay, (now, due));
+        if let Some(event_sink) = &self.event_sink {
+            self.announce(event_sink.as_ref(), name, message, &outcomes, &relay, (now, due));
         }
         for (target, outcome) in &outcomes {
             self.count(message, *target, outcome);
@@ -198,7 +198,7 @@ impl<S: Spool> Outbound<S> {
         let entry = Entry { envelope: draft.envelope, origin: draft.origin, kind: draft.kind, copy: draft.copy };
         let notification = self.spool.commit(entry, writer).await?;
         self.counters.notifications_total.with_label_values(&[kind]).inc();
-        telling::queued(&notification, None, content.len() as u64);
+        events::queued(&notification, None, content.len() as u64);
         tracing::info!(
             target: "mta",
             queue_id = %notification.id,

@@ -14,7 +14,7 @@ use crate::appliance::counter::Counters;
 use crate::ground::lock::{Guard, Level, Lock};
 use crate::mail::model::{DestinationSummary, Message, MessageId, Progress, Target};
 use crate::mail::schedule::{
-    self, DestinationId, Fate, Job, Rest, Schedule, Slow, Source, Stage, Standing, Throttled, Untried, Waiting,
+    self, DestinationId, Fate, Job, Schedule, Slow, Source, Stage, Standing, Suspension, Throttled, Untried, Waiting,
 };
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -470,12 +470,12 @@ impl QueueState {
     }
 
     /// Why nothing goes to each of these destinations now.
-    pub fn rests(&self, names: &[Option<String>], now: u32) -> Vec<Option<Rest<String>>> {
+    pub fn rests(&self, names: &[Option<String>], now: u32) -> Vec<Option<Suspension<String>>> {
         let state = self.lock();
         let rest = |name: &Option<String>| {
             Some(match state.schedule.rest_of(name.as_deref()?, now)? {
-                Rest::Paused => Rest::Paused,
-                Rest::Until(until, error) => Rest::Until(until, error.to_owned()),
+                Suspension::Paused => Suspension::Paused,
+                Suspension::Until(until, error) => Suspension::Until(until, error.to_owned()),
             })
         };
         names.iter().map(rest).collect()

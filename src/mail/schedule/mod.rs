@@ -121,7 +121,7 @@ impl DestinationId {
 
 /// Why nothing goes to a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rest<T> {
+pub enum Suspension<T> {
     /// An operator wants it so.
     Paused,
     /// It is left alone until then, for that reason.
@@ -369,13 +369,13 @@ impl Schedule {
     }
 
     /// Why nothing goes to a destination now; `None` when it does.
-    pub fn rest_of(&self, name: &str, now: u32) -> Option<Rest<&str>> {
+    pub fn rest_of(&self, name: &str, now: u32) -> Option<Suspension<&str>> {
         if self.paused.contains(name) {
-            return Some(Rest::Paused);
+            return Some(Suspension::Paused);
         }
         let destination = &self.destinations[self.names.get(name)?.0 as usize];
         let suspended = destination.suspended_until > now;
-        suspended.then_some(Rest::Until(destination.suspended_until, destination.last_error.as_str()))
+        suspended.then_some(Suspension::Until(destination.suspended_until, destination.last_error.as_str()))
     }
 
     /// Messages that wait for a destination.

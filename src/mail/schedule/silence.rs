@@ -110,7 +110,7 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::super::tests::CONFIG;
-    use super::super::{FIRST_WINDOW, Rest, Source};
+    use super::super::{FIRST_WINDOW, Source, Suspension};
     use super::*;
     use crate::mail::model::MessageId;
 
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!((schedule.unreachable(), schedule.destinations[0].down_since), (1, Some(NOW)));
         assert_eq!(
             schedule.rest_of(RELAY, NOW + 30),
-            Some(Rest::Until(NOW + 60, "relay.example was not ready for mail within 30 s"))
+            Some(Suspension::Until(NOW + 60, "relay.example was not ready for mail within 30 s"))
         );
         assert!(start(&mut schedule, NOW + 59).is_empty());
         for probe in 1..=5 {
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(schedule.given_up_connecting(id, NOW, "late", NOW + 1), []);
         assert_eq!((schedule.standing(id), schedule.rest_of(RELAY, NOW + 1)), (Standing::Suspect, None));
         assert_eq!(schedule.given_up_connecting(id, NOW + 1, "late", NOW + 11), [old], "its time is up, and nobody tries it");
-        assert_eq!(schedule.rest_of(RELAY, NOW + 11), Some(Rest::Until(NOW + 11 + PROBE_PAUSE, "late")));
+        assert_eq!(schedule.rest_of(RELAY, NOW + 11), Some(Suspension::Until(NOW + 11 + PROBE_PAUSE, "late")));
         assert_eq!(schedule.unreachable(), 0, "nobody knows that it is down");
         // It has spoken while the next one was given up.
         schedule.answered(id, NOW + 50);
@@ -254,7 +254,7 @@ mod tests {
             schedule.down(id, "refused", NOW);
         }
         let until = |name| match schedule.rest_of(name, NOW) {
-            Some(Rest::Until(until, "refused")) => until - NOW,
+            Some(Suspension::Until(until, "refused")) => until - NOW,
             other => panic!("{other:?}"),
         };
         assert_eq!(until(RELAY), PROBE_PAUSE);

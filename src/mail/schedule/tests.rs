@@ -264,7 +264,7 @@ fn mail_for_hosts_without_room_waits_for_an_invitation_or_longer_each_time() {
         let taken = schedule.take(id, false, now).unwrap();
         assert!(schedule.wait_for_host(id, taken, "full", now).is_empty());
         schedule.courier_ended(id, false);
-        let Some(Rest::Until(wake, error)) = schedule.rest_of("a.example", now) else { panic!("it does not wait") };
+        let Some(Suspension::Until(wake, error)) = schedule.rest_of("a.example", now) else { panic!("it does not wait") };
         assert_eq!(error, "full");
         pauses.push(wake - now);
         assert_eq!(schedule.start(now), None);
@@ -358,7 +358,7 @@ fn the_next_try_of_a_destination_is_the_later_of_its_rest_and_of_the_mails_own_t
     schedule.add("a.example", job(1), NOW + 10, NOW);
     let id = schedule.intern("a.example");
     schedule.down(id, "refused", NOW);
-    let Some(Rest::Until(until, _)) = schedule.rest_of("a.example", NOW) else { panic!("it is left alone") };
+    let Some(Suspension::Until(until, _)) = schedule.rest_of("a.example", NOW) else { panic!("it is left alone") };
     assert_eq!(next(&schedule), Some(until), "its mail is due before, and is not tried");
     schedule.remove(&HashSet::from([MessageId(1)]));
     schedule.add("a.example", job(2), until + 100, NOW);
@@ -366,5 +366,5 @@ fn the_next_try_of_a_destination_is_the_later_of_its_rest_and_of_the_mails_own_t
     schedule.add("a.example", job(3), 0, NOW);
     assert_eq!(next(&schedule), Some(until));
     schedule.pause("a.example", true);
-    assert_eq!((next(&schedule), schedule.rest_of("a.example", NOW)), (None, Some(Rest::Paused)));
+    assert_eq!((next(&schedule), schedule.rest_of("a.example", NOW)), (None, Some(Suspension::Paused)));
 }

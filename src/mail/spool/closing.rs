@@ -8,9 +8,9 @@
 //! checksum.
 
 use super::format::{HEADER_BLOCK, RecordKind, SegmentHeader};
-use super::heads::{self, Heads};
 use super::index::Index;
 use super::layout::{CLOSED, CORRUPT, segment_path};
+use super::segment_summary::{self, SegmentSummary};
 use crate::ground::disk::Disk;
 use std::fmt::Write as _;
 use std::io;
@@ -155,7 +155,7 @@ impl Gap {
     /// The file beside a segment (`heads`) was written when all of it was durable: whether the segment ends earlier now.
     pub fn by_heads(disk: &dyn Disk, segment: SegmentHeader, end: u64) -> Option<Self> {
         let (mut octets, mut messages) = (HEADER_BLOCK, 0);
-        for (header, _) in heads::frames(segment, &Heads::read(disk, segment)?).flatten() {
+        for (header, _) in segment_summary::frames(segment, &SegmentSummary::read(disk, segment)?).flatten() {
             octets += header.frame_len();
             messages += u64::from(header.kind == RecordKind::Accept);
         }

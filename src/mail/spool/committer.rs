@@ -10,16 +10,16 @@
 
 use super::SpoolError;
 use super::closing::Closing;
+use super::commit_queue::answer;
 use super::compaction::Compaction;
 use super::config::Config;
 use super::format::{HEADER_BLOCK, SegmentHeader};
-use super::handover::answer;
-use super::heads::Heads;
 use super::housekeeping::{new_segment, room_without_growth};
 use super::index::Place;
 use super::layout::body_path;
 use super::record::{Effect, Op, Record, depends, frame_len};
 use super::recover::OpenError;
+use super::segment_summary::SegmentSummary;
 use super::shared::{Health, Shared};
 use crate::ground::disk::{File, is_full};
 use crate::ground::sync::Instant;
@@ -62,7 +62,7 @@ pub struct Committer {
     pub(super) compaction: Compaction,
     pub(super) buffer: Vec<u8>,
     /// What the active segment holds, without the contents.
-    pub(super) heads: Heads,
+    pub(super) heads: SegmentSummary,
 }
 
 /// A record, and where it was written.
@@ -100,7 +100,7 @@ impl Committer {
             last_try: Instant::now(),
             compaction: Compaction::new(),
             buffer: Vec::with_capacity(256 * 1024),
-            heads: Heads::default(),
+            heads: SegmentSummary::default(),
         };
         committer.register_segment();
         committer.look_at_space();
@@ -111,7 +111,7 @@ impl Committer {
 
     /// Runs until the queue is closed. Everything handed in before is then durable, or the answer is `false`.
     pub fn run(mut self) -> bool {
-        while let Some(ops) = self.shared.handover.take(|| self.patience()) {
+        while let Some(ops) = self.shared.commit_queue.take(|| self.patience()) {
             if self.last_try.elapsed() >= RETRY {
                 self.carry_on();
             }
@@ -322,7 +322,7 @@ impl Committer {
 impl Drop for Committer {
     /// However the thread ends, nobody waits for it for ever.
     fn drop(&mut self) {
-        self.shared.handover.abandon();
+        self.shared.commit_queue.abandon();
         if std::thread::panicking() {
             self.shared.set_health(Health::Failed, "the committer panicked, which is a defect; a restart recovers the queue");
         }

@@ -9,9 +9,9 @@
 use super::SpoolError;
 use super::committer::Committer;
 use super::format::{Accepted, FRAME_HEADER, RecordKind, SegmentHeader, State};
-use super::heads::{self, Heads};
 use super::read::read_head;
 use super::record::{Effect, Op, Record, state_record};
+use super::segment_summary::{self, SegmentSummary};
 use super::shared::Health;
 use crate::ground::sync::Instant;
 use crate::mail::model::MessageId;
@@ -120,7 +120,7 @@ impl Committer {
             let number = index.worth_emptying(self.active.number)?;
             index.segments().get(&number)?.header
         };
-        let residents = Heads::read(self.shared.disk.as_ref(), header).and_then(|octets| named(header, &octets));
+        let residents = SegmentSummary::read(self.shared.disk.as_ref(), header).and_then(|octets| named(header, &octets));
         let residents = residents.unwrap_or_else(|| self.shared.lock_index().residents(header.number));
         Some(Emptying { number: header.number, left: residents.into_iter() })
     }
@@ -190,7 +190,7 @@ impl Committer {
 /// The messages that a segment's heads name in accept and state records; `None` when one of them makes no sense.
 fn named(segment: SegmentHeader, octets: &[u8]) -> Option<Vec<MessageId>> {
     let mut ids = BTreeSet::new();
-    for frame in heads::frames(segment, octets) {
+    for frame in segment_summary::frames(segment, octets) {
         let (header, head) = frame?;
         match header.kind {
             RecordKind::Accept => drop(ids.insert(Accepted::decode(head)?.id)),

@@ -1,9 +1,9 @@
 //! What the committer writes for what was handed in: the record of an op.
 
 use super::SpoolError;
+use super::commit_queue::answer;
 use super::committer::Committer;
 use super::format::{Accepted, FrameHeader, RecordKind, State};
-use super::handover::answer;
 use super::layout::body_path;
 use super::read::{OpenSegment, read_head};
 use super::record::{Effect, Op, Record, done_record, state_record};

@@ -154,7 +154,7 @@ impl Committer {
 
     pub(super) fn look_at_space(&mut self) {
         self.last_look = Instant::now();
-        self.shared.glances.forget_unused();
+        self.shared.envelopes.forget_unused();
         let Ok(space) = self.shared.disk.space() else { return };
         let counters = &self.shared.counters;
         counters.disk_free_bytes.set(i64::try_from(space.free).unwrap_or(i64::MAX));

@@ -58,7 +58,7 @@ impl SegmentLog {
 
     /// Ends the committer. `true`: everything handed in before is written and synced. Blocks.
     pub fn close(&self) -> bool {
-        self.shared.handover.close();
+        self.shared.commit_queue.close();
         let committer = self.committer.lock().take();
         committer.is_none_or(|committer| committer.join().unwrap_or(false))
     }
@@ -104,7 +104,7 @@ impl SegmentLog {
         let head = accepted.encode();
         let (size, file) = (body.len(), accepted.file.is_some());
         let accept = |reply| Op::Accept { id, head, bytes, crc, size, file, moved, reply };
-        let Some(committed) = self.shared.handover.ask_until(accept, give_up).await else {
+        let Some(committed) = self.shared.commit_queue.ask_until(accept, give_up).await else {
             // The committer sees that nobody waits, and leaves nothing behind.
             return Err(self.slow());
         };
@@ -177,13 +177,13 @@ impl Spool for SegmentLog {
         let message = self.enter(entry, content, Some(past.arrived), give_up.as_mut()).await?;
         let Past { progress, held, delay_told, .. } = past;
         let state = State { id: message.id, held, delay_told, progress: progress.clone() };
-        let taken = self.shared.handover.ask_until(|reply| Op::Past { state, reply }, give_up).await;
+        let taken = self.shared.commit_queue.ask_until(|reply| Op::Past { state, reply }, give_up).await;
         match taken.unwrap_or_else(|| Err(self.slow())) {
             Ok(()) => Ok(Message { progress, held, delay_told, ..message }),
             Err(error) => {
                 // It does not count without its state; a power cut may come before this record, too. A state that nobody waited
                 // for any more may become durable all the same: this record follows it.
-                self.shared.handover.submit(Op::Done { id: message.id, reply: None });
+                self.shared.commit_queue.submit(Op::Done { id: message.id, reply: None });
                 Err(error)
             }
         }
@@ -201,9 +201,9 @@ impl Spool for SegmentLog {
         let shared = self.shared.clone();
         let read = blocking(move || {
             let mut messages = Vec::with_capacity(ids.len());
-            let crowd = shared.crowd(&ids);
+            let segments_of_many = shared.segments_of_many(&ids);
             for id in ids {
-                match shared.read(id, Care::Glance(&crowd)) {
+                match shared.read(id, Care::Glance(&segments_of_many)) {
                     Ok(message) => messages.push(message),
                     Err(SpoolError::Unknown | SpoolError::Damaged) => {}
                     Err(error) => return Ok(Err(error)),
@@ -220,7 +220,7 @@ impl Spool for SegmentLog {
             // Until the committer has come to it, the index shows the message as it was: whoever reads it then must not take it
             // for one that waits, and send it again.
             self.shared.recent.note(id, progress);
-            return self.shared.handover.submit(Op::Done { id, reply: None });
+            return self.shared.commit_queue.submit(Op::Done { id, reply: None });
         }
         let generation = self.shared.recent.note(id, progress.clone());
         self.shared.submit(Op::State { id, progress, generation });
@@ -231,11 +231,11 @@ impl Spool for SegmentLog {
     }
 
     async fn hold(&self, id: MessageId, held: bool) -> Result<(), SpoolError> {
-        self.shared.handover.ask(|reply| Op::Flags { id, held: Some(held), delay_told: None, reply: Some(reply) }).await
+        self.shared.commit_queue.ask(|reply| Op::Flags { id, held: Some(held), delay_told: None, reply: Some(reply) }).await
     }
 
     async fn delete(&self, id: MessageId) -> Result<(), SpoolError> {
-        self.shared.handover.ask(|reply| Op::Done { id, reply: Some(reply) }).await
+        self.shared.commit_queue.ask(|reply| Op::Done { id, reply: Some(reply) }).await
     }
 
     fn is_held(&self, id: MessageId) -> Option<bool> {
@@ -243,7 +243,7 @@ impl Spool for SegmentLog {
     }
 
     fn backlog(&self) -> usize {
-        self.shared.handover.len()
+        self.shared.commit_queue.len()
     }
 
     fn ids(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId> {

@@ -10,7 +10,7 @@
 //! A session hears `Ok` only when a sync that began after its record was written has returned. Content over
 //! [`INLINE_MAX`] streams to a file of its own (`content`). An index in memory says where the last word about each message
 //! stands (`index`, packed by `slots`); it is rebuilt at start (`recover`) from the segments, or from what stands beside them
-//! without the contents (`heads`); whoever goes through the queue reads these, too (`glance`). A volume without a core is looked at by `survey` and [`AtRest`], which change nothing. A
+//! without the contents (`heads`); whoever goes through the queue reads these, too (`envelope_cache`). A volume without a core is looked at by `verify` and [`OfflineSpool`], which change nothing. A
 //! segment without live records is recycled; one
 //! that is mostly dead is emptied by copying its few live records forward.
 //!
@@ -27,28 +27,28 @@
 
 mod arrivals;
 mod closing;
+mod commit_queue;
 mod committer;
 mod compaction;
 mod compose;
 mod config;
 mod content;
+mod envelope_cache;
 mod format;
-mod glance;
-mod handover;
-mod heads;
 mod housekeeping;
 mod index;
 mod layout;
 mod log;
+mod offline;
 mod read;
 mod recent;
 mod record;
 mod recover;
-mod rest;
+mod segment_summary;
 mod shared;
 mod slots;
-mod survey;
 mod trouble;
+mod verify;
 
 use crate::mail::model::{Envelope, Kind, Message, MessageId, Origin, Progress};
 use std::collections::HashSet;
@@ -57,8 +57,8 @@ use std::future::Future;
 pub use config::Config;
 pub use content::{INLINE_MAX, LENDABLE, OWN};
 pub use log::SegmentLog;
+pub use offline::OfflineSpool;
 pub use recover::OpenError;
-pub use rest::AtRest;
 
 /// Why the queue could not do what was asked. Each is temporary for a client (452 4.3.1): nothing that was accepted before
 /// is lost.

@@ -2,8 +2,8 @@
 
 use super::SpoolError;
 use super::content::{Stretch, WHOLE_MAX};
+use super::envelope_cache::SegmentSet;
 use super::format::{Accepted, FRAME_HEADER, FrameHeader, SegmentHeader, State};
-use super::glance::Crowd;
 use super::index::{Place, Slot};
 use super::layout::body_path;
 use super::record::Op;
@@ -125,8 +125,8 @@ impl Shared {
 
     fn head(&self, segment: &OpenSegment, place: Place, care: Care<'_>) -> io::Result<Option<(FrameHeader, Vec<u8>)>> {
         match care {
-            Care::Glance(crowd) if crowd.contains(&place.segment) => {
-                let known = self.glances.head(self.disk.as_ref(), segment.0, place);
+            Care::Glance(segments_of_many) if segments_of_many.contains(&place.segment) => {
+                let known = self.envelopes.head(self.disk.as_ref(), segment.0, place);
                 known.map_or_else(|| read_head(segment, place), |known| Ok(Some(known)))
             }
             _ => read_head(segment, place),
@@ -142,7 +142,7 @@ pub enum Care<'a> {
     /// Its records alone.
     Records,
     /// The same, from what stands beside these segments.
-    Glance(&'a Crowd),
+    Glance(&'a SegmentSet),
 }
 
 /// A segment's identity and its open file.

@@ -1,7 +1,7 @@
 //! Records on their way to the disk, and what the committer is asked for.
 
+use super::commit_queue::Reply;
 use super::format::{FrameHeader, RecordKind, State, encode_done};
-use super::handover::Reply;
 use crate::mail::model::{MessageId, Progress};
 use bytes::Bytes;
 

@@ -15,9 +15,9 @@ use super::format::{
     Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN, HeaderError, RecordKind, SegmentHeader,
     State, VERSION, decode_id,
 };
-use super::heads::{self, Heads};
 use super::index::{Index, Place};
 use super::layout::{BODY, CORRUPT, FORMAT, LOG, SPARE, heads_path, segment_path};
+use super::segment_summary::{self, SegmentSummary};
 use crate::ground::disk::{Disk, File};
 use crate::ground::sync::Instant;
 use crate::mail::model::MessageId;
@@ -88,7 +88,7 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
         half: BTreeSet::new(),
         early: BTreeMap::new(),
         contents: disk.list(BODY)?.iter().filter_map(|name| Some((content_of(name)?, false))).collect(),
-        heads: Heads::default(),
+        heads: SegmentSummary::default(),
         gaps: BTreeMap::new(),
         told: Instant::now(),
     };
@@ -171,7 +171,7 @@ struct Recovery<'a> {
     /// Messages with a content file, and whether a record says that they are done with.
     contents: HashMap<MessageId, bool>,
     /// Of the segment that is being read.
-    heads: Heads,
+    heads: SegmentSummary,
     /// Segments that held more.
     gaps: BTreeMap<u32, Gap>,
     told: Instant,
@@ -220,7 +220,7 @@ impl Recovery<'_> {
             self.keep_heads(number)?;
             self.gaps.insert(number, gap);
         }
-        if self.damaged == damaged && window.unreadable == 0 && offset >= heads::SEGMENT_MIN {
+        if self.damaged == damaged && window.unreadable == 0 && offset >= segment_summary::SEGMENT_MIN {
             self.write_heads(header);
         }
         self.index.segment_len(number, offset);
@@ -298,8 +298,8 @@ impl Recovery<'_> {
     /// Reads the file beside a segment in place of the segment's `end` octets; tells how many of them its frames take. `None`: it
     /// is not there or not whole, and the segment must be read.
     fn understand_heads(&mut self, segment: SegmentHeader, file: &dyn File, end: u64) -> Option<u64> {
-        let frames = Heads::read(self.disk, segment)?;
-        let all: Vec<_> = heads::frames(segment, &frames).collect::<Option<_>>()?;
+        let frames = SegmentSummary::read(self.disk, segment)?;
+        let all: Vec<_> = segment_summary::frames(segment, &frames).collect::<Option<_>>()?;
         let len = HEADER_BLOCK + all.iter().map(|(header, _)| header.frame_len()).sum::<u64>();
         let mut behind = [0; FRAME_HEADER];
         let got = file.read_at(len, &mut behind).ok()?;

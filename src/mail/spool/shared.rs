@@ -1,9 +1,9 @@
 //! What the door, the writers of content and the committer have in common.
 
 use super::SpoolError;
+use super::commit_queue::CommitQueue;
 use super::config::Config;
-use super::glance::Glances;
-use super::handover::Handover;
+use super::envelope_cache::EnvelopeCache;
 use super::index::Index;
 use super::recent::Recent;
 use super::record::Op;
@@ -23,7 +23,7 @@ pub struct Shared {
     pub counters: Arc<Counters>,
     index: Lock<Index>,
     /// Records on their way to the committer.
-    pub handover: Handover<Op>,
+    pub commit_queue: CommitQueue<Op>,
     health: AtomicU8,
     complaint: Lock<String>,
     last_id: AtomicU64,
@@ -36,7 +36,7 @@ pub struct Shared {
     /// Progress that was handed in and is not written yet; whoever reads a message must see it.
     pub recent: Recent,
     /// What was read beside segments a moment ago.
-    pub glances: Glances,
+    pub envelopes: EnvelopeCache,
 }
 
 /// How the data volume is.
@@ -59,11 +59,11 @@ impl Shared {
             lendable: Arc::new(Semaphore::new(config.lendable)),
             last_id: AtomicU64::new(index.last_id()),
             index: Lock::new(Level::Index, index),
-            handover: Handover::new(),
+            commit_queue: CommitQueue::new(),
             health: AtomicU8::new(Health::Well as u8),
             complaint: Lock::default(),
             recent: Recent::default(),
-            glances: Glances::default(),
+            envelopes: EnvelopeCache::default(),
         }
     }
 
@@ -74,7 +74,7 @@ impl Shared {
 
     /// Hands a record to the committer.
     pub fn submit(&self, op: Op) {
-        self.handover.submit(op);
+        self.commit_queue.submit(op);
     }
 
     /// Files that nobody needs; removed by the committer in passing.

@@ -9,8 +9,8 @@
 //! the hope that it succeeds: the kernel may have dropped the pages it could not write.
 
 use super::SpoolError;
+use super::commit_queue::answer;
 use super::committer::{Committer, Placed};
-use super::handover::answer;
 use super::layout::body_path;
 use super::record::{Effect, Record, done_record};
 use super::shared::Health;

@@ -37,7 +37,7 @@ impl History {
         if known.len() == present.len() {
             assert_eq!(log.totals(), (known.len() as u64, octets, held), "seed {seed}: the sums are wrong");
         }
-        self.glance(log, &present, &known);
+        self.envelope_cache(log, &present, &known);
         if self.disk.lies() {
             return;
         }
@@ -62,7 +62,7 @@ impl History {
     }
 
     /// Who looks at all messages at once sees what a closer look at each of them has shown.
-    fn glance(&self, log: &SegmentLog, present: &BTreeSet<MessageId>, known: &BTreeMap<MessageId, Message>) {
+    fn envelope_cache(&self, log: &SegmentLog, present: &BTreeSet<MessageId>, known: &BTreeMap<MessageId, Message>) {
         let seed = self.seed;
         let seen = self.world.drive(log.peek_all(present.iter().copied().collect()));
         let seen = seen.unwrap_or_else(|error| panic!("seed {seed}: all are there, and cannot be looked at: {error}"));

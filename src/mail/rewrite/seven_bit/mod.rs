@@ -10,15 +10,15 @@
 //! Content without a Content-Type gets `text/plain; charset=unknown-8bit` (RFC 1428 §3), and MIME-Version where it lacks.
 //! Parts that are rewritten anyway have no line of more than [`LINE_SENT`] octets; nor has a part that is in 7 bits and has
 //! lines beyond [`LINE_LONGEST`].
-//! Walk: one pass over the content decides for every part ([`survey`]), the next one writes ([`write`]); content at rest is
+//! Walk: one pass over the content decides for every part ([`analysis`]), the next one writes ([`write`]); content at rest is
 //! written piece by piece while it is sent.
 //! Limits: [`PARTS_MAX`] parts, [`DEPTH_MAX`] levels, [`LINE_MAX`] octets of a line and [`FIELD_MAX`] of a field in memory.
 //! Security: content is hostile text. A line break that encoding adds never makes a line that looks like a boundary.
 
+mod analysis;
 mod encode;
 mod field;
 mod lines;
-mod survey;
 mod view;
 mod walk;
 mod write;
@@ -87,7 +87,7 @@ pub fn convert(body: &Body) -> Result<Option<Body>, Trouble> {
     match body {
         Body::Memory(bytes) => Ok(convert_bytes(bytes).map_err(Trouble::Refused)?.map(|bytes| Body::Memory(bytes.into()))),
         Body::Stored(content, len) => {
-            let mut walker = walk::Walker::new(survey::Survey::default());
+            let mut walker = walk::Walker::new(analysis::Analysis::default());
             view::read_all(content.as_ref(), *len, |piece| walker.feed(piece))?;
             let Some(plan) = walker.finish().plan().map_err(Trouble::Refused)? else { return Ok(None) };
             let view = view::View::new(content.clone(), *len, Arc::new(plan))?;
@@ -102,7 +102,7 @@ pub fn convert(body: &Body) -> Result<Option<Body>, Trouble> {
 /// # Errors
 /// See [`Refusal`].
 pub fn convert_bytes(content: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
-    let mut walker = walk::Walker::new(survey::Survey::default());
+    let mut walker = walk::Walker::new(analysis::Analysis::default());
     walker.feed(content);
     let Some(plan) = walker.finish().plan()? else { return Ok(None) };
     let mut walker = walk::Walker::new(write::Writer::new(Arc::new(plan)));

@@ -1,7 +1,7 @@
 //! Content at rest as it looks in 7 bits, written while it is read.
 
 use super::READ;
-use super::survey::Plan;
+use super::analysis::Plan;
 use super::walk::Walker;
 use super::write::Writer;
 use crate::ground::lock::{Level, Lock};

@@ -1,9 +1,9 @@
 //! The second pass: the message as the plan has it.
 
+use super::analysis::{Action, Decision, Plan};
 use super::encode::{Base64, Mend, QuotedPrintable};
 use super::field::{Field, Header};
 use super::lines::Line;
-use super::survey::{Action, Decision, Plan};
 use super::walk::{Listener, Part, Shape};
 use std::sync::Arc;
 

@@ -1,0 +1,39 @@
+//! The queue by age, in sums: what everybody may see of it.
+
+use super::Answer;
+use crate::http::answer;
+use crate::http::server::Window;
+use crate::mail::model::DestinationSummary;
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// How many messages wait, and for how long.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgesView {
+    /// Up to which age each number of `messages` counts.
+    pub bounds_seconds: Vec<u32>,
+    /// Messages by age, one number for each bound and one for the older ones.
+    pub messages: Vec<u64>,
+}
+
+/// `GET /api/v1/ages`
+pub(super) async fn ages(window: &Window) -> Answer {
+    answer::json(StatusCode::OK, &ages_view(window).await)
+}
+
+/// The ages, for programs and for the page.
+pub(crate) async fn ages_view(window: &Window) -> AgesView {
+    let admin = Arc::clone(&window.views.admin);
+    let bounds = DestinationSummary::AGES;
+    // A million messages take a while to count; other windows must not wait for it.
+    let counted = window.worker.run(move || (admin.ages(&bounds).0, admin.summary().messages)).await;
+    let (cumulative, total) = counted.unwrap_or_default();
+    let mut messages: Vec<u64> = Vec::with_capacity(cumulative.len() + 1);
+    let mut younger = 0;
+    for count in cumulative.iter().copied().chain([total.max(cumulative.last().copied().unwrap_or_default())]) {
+        messages.push(count.saturating_sub(younger));
+        younger = count;
+    }
+    AgesView { bounds_seconds: bounds.to_vec(), messages }
+}

@@ -1,0 +1,72 @@
+//! The queue in groups: by sender, by recipient's domain, by reason.
+
+use super::{Answer, ask, error, since};
+use crate::ground::clock;
+use crate::http::answer;
+use crate::http::router::Visit;
+use crate::http::server::Window;
+use crate::mail::model::Grouping;
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+
+/// The queue in groups.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GroupsView {
+    /// `sender`, `sender_domain`, `recipient_domain` or `reason`.
+    pub by: String,
+    /// The largest first.
+    pub groups: Vec<GroupView>,
+    /// Whether the numbers are of a sample; they stand for `total / seen` times as many.
+    pub sampled: bool,
+    /// Messages that were looked at.
+    pub seen: u64,
+    /// Messages in the queue then.
+    pub total: u64,
+    /// When, RFC 3339.
+    pub as_of: String,
+}
+
+/// A group.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GroupView {
+    /// What its messages have in common.
+    pub name: String,
+    /// Messages seen of it.
+    pub messages: u64,
+    /// Age of the oldest of them.
+    pub oldest_age_seconds: u64,
+}
+
+/// `GET /api/v1/groups?by=reason`
+pub(super) async fn groups(window: &Window, visit: &Visit<'_>) -> Answer {
+    let by = visit.query.strip_prefix("by=").and_then(|word| Grouping::ALL.into_iter().find(|by| by.as_str() == word));
+    let Some(by) = by else {
+        return error(StatusCode::BAD_REQUEST, "by=sender, sender_domain, recipient_domain or reason is wanted");
+    };
+    let _search = match visit.search(window).await {
+        Ok(search) => search,
+        Err(answer) => return answer,
+    };
+    match view(window, by).await {
+        Ok(view) => answer::json(StatusCode::OK, &view),
+        Err(answer) => answer,
+    }
+}
+
+/// The groups, for programs and for the page.
+pub(crate) async fn view(window: &Window, by: Grouping) -> Result<GroupsView, Answer> {
+    let (found, now) = (ask(window.views.admin.groups(by)).await?, clock::now());
+    let group = |group: crate::mail::model::Group| GroupView {
+        name: group.name,
+        messages: group.messages,
+        oldest_age_seconds: since(group.oldest, now),
+    };
+    Ok(GroupsView {
+        by: by.as_str().to_owned(),
+        groups: found.groups.into_iter().map(group).collect(),
+        sampled: found.seen < found.total,
+        seen: found.seen,
+        total: found.total,
+        as_of: clock::rfc3339(found.as_of),
+    })
+}

@@ -1,0 +1,269 @@
+//! What became of mail: its tries while it waits, its end after it has left the queue.
+//!
+//! Limits: a page has at most [`HISTORY_MAX`] messages.
+
+use super::{Answer, ask, error, since};
+use crate::ground::clock;
+use crate::http::answer;
+use crate::http::rights::Need;
+use crate::http::router::Visit;
+use crate::http::server::Window;
+use crate::mail::model::{Attempt, Ending, Finished, MessageId, Wanted};
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The most finished messages of a page.
+pub const HISTORY_MAX: usize = 500;
+
+/// Messages of a page when nothing is said.
+const PAGE: usize = 100;
+
+/// How long a page may be looked for.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long one message may be looked for. Unlike a page this cannot be gone on with, so it is enough for all of a history of
+/// the usual size.
+const ONE_PATIENCE: Duration = Duration::from_secs(5);
+
+const UNFINISHED: &str = "the history was not looked through in time; ask again";
+
+/// The tries of a message.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct AttemptsView {
+    /// The oldest first.
+    pub attempts: Vec<AttemptView>,
+}
+
+/// A try of some recipients at one next hop.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AttemptView {
+    /// When it ended, RFC 3339.
+    pub time: String,
+    /// The destination.
+    pub destination: String,
+    /// The host; empty when none was reached.
+    pub relay: String,
+    /// Protocol version and cipher suite; empty in plain text.
+    pub tls: String,
+    /// How long it took.
+    pub duration_seconds: f64,
+    /// What became of each recipient.
+    pub outcomes: Vec<Ending>,
+    /// Commands (`>`), replies (`<`) and remarks (`*`); empty where all went well.
+    pub transcript: Vec<String>,
+}
+
+/// A page of finished messages.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct HistoryView {
+    /// Whether anything is kept: property `history_enabled`.
+    pub kept: bool,
+    /// The newest first.
+    pub entries: Vec<FinishedView>,
+    /// What to ask for as `after` to go on; `null` at the end.
+    pub next: Option<String>,
+}
+
+/// A message that has left the queue.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FinishedView {
+    /// Its queue id.
+    pub id: String,
+    /// When it was accepted, RFC 3339.
+    pub arrived: String,
+    /// When its last recipient was done, RFC 3339.
+    pub finished: String,
+    /// Between the two.
+    pub took_seconds: u64,
+    /// The reverse-path; empty for a notification.
+    pub sender: String,
+    /// Octets of its content.
+    pub size_bytes: u64,
+    /// The client's address; empty when it was made here.
+    pub client: String,
+    /// The host of the last try.
+    pub relay: String,
+    /// Protocol version and cipher suite of that try; empty in plain text.
+    pub tls: String,
+    /// What became of each recipient.
+    pub recipients: Vec<Ending>,
+    /// Of a move: the mark that came with the order.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mark: String,
+}
+
+/// What is asked of the history.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct HistoryQuery {
+    pub(crate) wanted: Wanted,
+    pub(crate) after: Option<String>,
+    pub(crate) limit: Option<usize>,
+}
+
+impl HistoryQuery {
+    /// From a query string.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(crate) fn parse(query: &str) -> Result<Self, String> {
+        let mut asked = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let text = value.trim();
+            if text.len() > super::filter::TEXT_MAX {
+                return Err(format!("{name}: it is too long"));
+            }
+            let field = match &*name {
+                "search" => &mut asked.wanted.search,
+                "recipient" => &mut asked.wanted.recipient,
+                "sender" => &mut asked.wanted.sender,
+                "id" => &mut asked.wanted.id,
+                "status" => match text {
+                    "" | "delivered" | "bounced" | "dropped" | "deleted" | "moved" => &mut asked.wanted.status,
+                    _ => return Err("status: delivered, bounced, dropped, deleted or moved is wanted".to_owned()),
+                },
+                "after" => {
+                    asked.after = Some(text.to_owned()).filter(|text| !text.is_empty());
+                    continue;
+                }
+                "limit" => {
+                    match text.parse() {
+                        Ok(limit @ 1..=HISTORY_MAX) => asked.limit = Some(limit),
+                        _ => return Err(format!("limit: a number from 1 to {HISTORY_MAX} is wanted")),
+                    }
+                    continue;
+                }
+                _ => return Err("known here are search, recipient, sender, id, status, after and limit".to_owned()),
+            };
+            text.clone_into(field);
+        }
+        Ok(asked)
+    }
+}
+
+/// `GET /api/v1/queue/ID/attempts`
+pub(super) async fn attempts(window: &Window, visit: &Visit<'_>, id: MessageId) -> Answer {
+    match attempts_view(window, visit, id).await {
+        Ok(view) => answer::json(StatusCode::OK, &view),
+        Err(answer) => answer,
+    }
+}
+
+/// The tries, for programs and for the page. What a bounce says that reached nobody is for those who may read what mails say.
+pub(crate) async fn attempts_view(window: &Window, visit: &Visit<'_>, id: MessageId) -> Result<AttemptsView, Answer> {
+    let reads = visit.right(window, Need::Read).is_ok();
+    let _search = visit.search(window).await?;
+    let attempts = ask(window.views.history.attempts(id, ONE_PATIENCE)).await?;
+    Ok(AttemptsView { attempts: attempts.into_iter().map(|one| attempt(one, reads)).collect() })
+}
+
+/// `GET /api/v1/history?search=…&after=…`
+pub(super) async fn history(window: &Window, visit: &Visit<'_>) -> Answer {
+    let asked = match HistoryQuery::parse(visit.query) {
+        Ok(asked) => asked,
+        Err(words) => return error(StatusCode::BAD_REQUEST, &words),
+    };
+    let _search = match visit.search(window).await {
+        Ok(search) => search,
+        Err(answer) => return answer,
+    };
+    match history_view(window, asked).await {
+        Ok(view) => answer::json(StatusCode::OK, &view),
+        Err(answer) => answer,
+    }
+}
+
+/// `GET /api/v1/history/ID`
+pub(super) async fn one(window: &Window, visit: &Visit<'_>, id: MessageId) -> Answer {
+    match finished_view(window, visit, id).await {
+        Ok(Some(view)) => answer::json(StatusCode::OK, &view),
+        Ok(None) => error(StatusCode::NOT_FOUND, "the history knows no end of such a message"),
+        Err(answer) => answer,
+    }
+}
+
+/// How a message ended; `None` where that is not known (any more). It is a search like any other: of an id that was made up all
+/// of the history is read.
+pub(crate) async fn finished_view(window: &Window, visit: &Visit<'_>, id: MessageId) -> Result<Option<FinishedView>, Answer> {
+    let _search = visit.search(window).await?;
+    let wanted = Wanted { id: id.to_string(), search: id.to_string(), ..Wanted::default() };
+    let page = ask(window.views.history.finished(wanted, None, 1, ONE_PATIENCE)).await?;
+    match page.finished.into_iter().next() {
+        Some(found) => Ok(Some(finished(found))),
+        // Not known is not the same as not found in time: whoever moves mail away takes it for an end.
+        None if page.next.is_some() => Err(error(StatusCode::SERVICE_UNAVAILABLE, UNFINISHED)),
+        None => Ok(None),
+    }
+}
+
+/// A page, for programs and for the page.
+pub(crate) async fn history_view(window: &Window, asked: HistoryQuery) -> Result<HistoryView, Answer> {
+    let history = &window.views.history;
+    let page = ask(history.finished(asked.wanted, asked.after, asked.limit.unwrap_or(PAGE), PATIENCE)).await?;
+    let entries = page.finished.into_iter().map(finished).collect();
+    Ok(HistoryView { kept: history.is_kept(), entries, next: page.next })
+}
+
+fn attempt(attempt: Attempt, reads: bool) -> AttemptView {
+    let lines = |attempt: &Attempt| match reads {
+        true => attempt.transcript.lines().map(str::to_owned).collect(),
+        false => attempt.dialogue().map(str::to_owned).collect(),
+    };
+    AttemptView {
+        transcript: lines(&attempt),
+        time: clock::rfc3339(attempt.at),
+        destination: attempt.destination,
+        relay: attempt.relay,
+        tls: attempt.tls,
+        duration_seconds: attempt.took_ms as f64 / 1000.0,
+        outcomes: attempt.outcomes,
+    }
+}
+
+fn finished(finished: Finished) -> FinishedView {
+    FinishedView {
+        arrived: clock::rfc3339(finished.arrived),
+        finished: clock::rfc3339(finished.at),
+        took_seconds: since(finished.arrived, finished.at),
+        id: finished.id,
+        sender: finished.sender,
+        size_bytes: finished.size,
+        client: finished.client,
+        relay: finished.relay,
+        tls: finished.tls,
+        recipients: finished.recipients,
+        mark: finished.mark,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_bounce_says_is_shown_to_those_who_may_read_it() {
+        let kept = Attempt {
+            id: "0".into(),
+            at: 1,
+            destination: String::new(),
+            relay: String::new(),
+            tls: String::new(),
+            took_ms: 1,
+            outcomes: Vec::new(),
+            transcript: format!("> RCPT TO:<a@b.example>\n< 550 no\n{}\nSubject: secret\n", Attempt::TEXT_MARK),
+        };
+        assert_eq!(attempt(kept.clone(), false).transcript, ["> RCPT TO:<a@b.example>", "< 550 no"]);
+        assert_eq!(attempt(kept, true).transcript.last().map(String::as_str), Some("Subject: secret"));
+    }
+
+    #[test]
+    fn what_is_asked_of_the_history_is_understood_or_refused() {
+        let asked = HistoryQuery::parse("search=a%40b&status=bounced&after=3-7&limit=5").unwrap();
+        assert_eq!((asked.wanted.search.as_str(), asked.wanted.status.as_str()), ("a@b", "bounced"));
+        assert_eq!((asked.after.as_deref(), asked.limit), (Some("3-7"), Some(5)));
+        assert_eq!(HistoryQuery::parse("status=moved").unwrap().wanted.status, "moved");
+        for bad in ["status=lost", "limit=0", "limit=501", "x=y"] {
+            assert!(HistoryQuery::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The file `keys` on the data volume: a magic, then [`KEYS_MAX`] places of [`ENTRY`] octets, the oldest written over.
+//!
+//! An entry has the SHA-256 of the key, what the mail is known by, its queue id, the second since 1970, and a CRC-32 of all that;
+//! one that does not pass it is nothing. A file that is none of ours is put beside, and a new one begun.
+
+use super::{KEYS_MAX, Kept, Print};
+use crate::ground::disk::{Disk, File};
+use crate::mail::model::MessageId;
+use std::io;
+use std::sync::Arc;
+
+const FILE: &str = "keys";
+const UNREADABLE: &str = "keys.unreadable";
+const MAGIC: &[u8; 16] = b"POSTERN SENDKEY1";
+const HASH: usize = 32;
+const ENTRY: usize = 2 * HASH + 8 + 4 + 4;
+
+/// The open file.
+pub struct KeyFile {
+    file: Arc<dyn File>,
+    /// Where the next entry goes.
+    next: usize,
+}
+
+impl KeyFile {
+    /// The file and what stands in it, the oldest first; `None` where the volume has none and takes none.
+    pub fn open(disk: &dyn Disk) -> Option<(Self, Vec<Kept>)> {
+        let told = |error: &io::Error| {
+            tracing::warn!(target: "mta", cause = %error, "the keys of handed-in mail are not kept; a restart forgets them");
+        };
+        Self::read_or_begin(disk).inspect_err(told).ok()
+    }
+
+    fn read_or_begin(disk: &dyn Disk) -> io::Result<(Self, Vec<Kept>)> {
+        match disk.open(FILE) {
+            Ok(file) => match entries(file.as_ref())? {
+                Some(kept) => return Ok(Self::behind(file, kept)),
+                None => disk.rename(FILE, UNREADABLE)?,
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let file = disk.create(FILE)?;
+        file.write_at(0, MAGIC)?;
+        file.sync()?;
+        disk.sync_dir("")?;
+        Ok((Self { file, next: 0 }, Vec::new()))
+    }
+
+    fn behind(file: Arc<dyn File>, mut kept: Vec<(usize, Kept)>) -> (Self, Vec<Kept>) {
+        let behind_the_last = kept.iter().map(|(place, _)| place + 1).max().unwrap_or(0);
+        // Ids rise with time.
+        kept.sort_by_key(|(_, kept)| kept.id);
+        // Once all places were used, the oldest is the next to be written over.
+        let oldest = kept.first().map_or(0, |(place, _)| *place);
+        let next = if behind_the_last < KEYS_MAX { behind_the_last } else { oldest };
+        (Self { file, next }, kept.into_iter().map(|(_, kept)| kept).collect())
+    }
+
+    /// Makes an entry durable. Blocks.
+    pub fn write(&mut self, kept: &Kept) {
+        let written =
+            self.file.write_at((MAGIC.len() + self.next * ENTRY) as u64, &encoded(kept)).and_then(|()| self.file.sync());
+        self.next = (self.next + 1) % KEYS_MAX;
+        if let Err(error) = written {
+            tracing::warn!(target: "mta", cause = %error, "the key of a handed-in mail is not kept; a restart forgets it");
+        }
+    }
+}
+
+/// What stands in a file, with its places; `None` when it is none of ours.
+fn entries(file: &dyn File) -> io::Result<Option<Vec<(usize, Kept)>>> {
+    let mut octets = vec![0; MAGIC.len() + KEYS_MAX * ENTRY];
+    let got = file.read_at(0, &mut octets)?;
+    let Some(entries) = octets[..got].strip_prefix(MAGIC) else { return Ok(None) };
+    Ok(Some(entries.chunks_exact(ENTRY).enumerate().filter_map(|(place, entry)| Some((place, decoded(entry)?))).collect()))
+}
+
+fn encoded(kept: &Kept) -> Vec<u8> {
+    let mut entry = [&kept.key.0[..], &kept.print.0, &kept.id.0.to_le_bytes(), &kept.since.to_le_bytes()].concat();
+    entry.extend(crc32fast::hash(&entry).to_le_bytes());
+    entry
+}
+
+fn decoded(entry: &[u8]) -> Option<Kept> {
+    let (text, crc) = entry.split_last_chunk::<4>()?;
+    if crc32fast::hash(text).to_le_bytes() != *crc {
+        return None;
+    }
+    let (key, rest) = text.split_first_chunk::<HASH>()?;
+    let (print, rest) = rest.split_first_chunk::<HASH>()?;
+    let (id, since) = rest.split_first_chunk::<8>()?;
+    let since = u32::from_le_bytes(since.try_into().ok()?);
+    Some(Kept { since, key: Print(*key), print: Print(*print), id: MessageId(u64::from_le_bytes(*id)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::disk::Volume;
+
+    fn kept(number: u64) -> Kept {
+        let of = |what: &str| Print::of_text(&format!("{what} {number}"));
+        Kept { since: 1_800_000_000, key: of("key"), print: of("print"), id: MessageId(number) }
+    }
+
+    #[test]
+    fn keys_outlive_the_process_and_the_oldest_are_written_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Volume::open(directory.path()).unwrap();
+        let (mut file_of_keys, none) = KeyFile::open(&disk).unwrap();
+        assert!(none.is_empty());
+        (1..=3).for_each(|number| file_of_keys.write(&kept(number)));
+        let (mut file_of_keys, some) = KeyFile::open(&disk).unwrap();
+        assert_eq!(some, [kept(1), kept(2), kept(3)]);
+        file_of_keys.next = KEYS_MAX - 1;
+        (4..=5).for_each(|number| file_of_keys.write(&kept(number)));
+        let (file_of_keys, some) = KeyFile::open(&disk).unwrap();
+        assert_eq!((file_of_keys.next, some), (1, vec![kept(2), kept(3), kept(4), kept(5)]));
+    }
+
+    #[test]
+    fn mails_that_came_in_together_do_not_write_over_each_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Volume::open(directory.path()).unwrap();
+        let (mut file_of_keys, _) = KeyFile::open(&disk).unwrap();
+        // The later id was the quicker one.
+        [2, 1].into_iter().for_each(|number| file_of_keys.write(&kept(number)));
+        let (mut file_of_keys, _) = KeyFile::open(&disk).unwrap();
+        file_of_keys.write(&kept(3));
+        assert_eq!(KeyFile::open(&disk).unwrap().1, [kept(1), kept(2), kept(3)]);
+    }
+
+    #[test]
+    fn a_torn_entry_is_nothing_and_another_file_is_put_beside() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Volume::open(directory.path()).unwrap();
+        let (mut file_of_keys, _) = KeyFile::open(&disk).unwrap();
+        (1..=2).for_each(|number| file_of_keys.write(&kept(number)));
+        let path = directory.path().join(FILE);
+        let mut octets = std::fs::read(&path).unwrap();
+        octets[MAGIC.len() + 5] ^= 1;
+        std::fs::write(&path, &octets[..octets.len() - 1]).unwrap();
+        assert_eq!(KeyFile::open(&disk).unwrap().1, []);
+        std::fs::write(&path, "somebody else's").unwrap();
+        assert_eq!(KeyFile::open(&disk).unwrap().1, []);
+        assert_eq!(std::fs::read(directory.path().join(UNREADABLE)).unwrap(), b"somebody else's");
+    }
+}

@@ -1,0 +1,200 @@
+//! Mails that programs handed in under a key, so that whoever did not hear the answer may ask again.
+//!
+//! A key is durable before the answer is given ([`file_of_keys`]). A crash after the mail is durable and before its key is leaves a key
+//! that is new again: the mail comes twice, never not at all.
+//! Limits: [`KEYS_MAX`] keys for [`KEPT`].
+//! Source: The Idempotency-Key HTTP Header Field (IETF draft).
+
+mod key_file;
+
+use crate::ground::clock;
+use crate::ground::disk::Disk;
+use crate::ground::lock::Lock;
+use crate::mail::model::MessageId;
+use aws_lc_rs::digest;
+use key_file::KeyFile;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Keys that are known at once; the oldest is forgotten first.
+const KEYS_MAX: usize = 10_000;
+
+/// How long a key is known, in seconds.
+const KEPT: u32 = 86_400;
+
+/// What a content, or a whole request, is known by: its SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Print([u8; digest::SHA256_OUTPUT_LEN]);
+
+impl Print {
+    /// Of a content that has been read.
+    pub(crate) fn of(context: &digest::Context) -> Self {
+        Self::from(context.clone().finish())
+    }
+
+    /// Of a text.
+    fn of_text(text: &str) -> Self {
+        Self::from(digest::digest(&digest::SHA256, text.as_bytes()))
+    }
+
+    /// Together with what else must be the same.
+    pub(crate) fn with(&self, text: &str) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(&self.0);
+        context.update(text.as_bytes());
+        Self::from(context.finish())
+    }
+
+    fn from(digest: digest::Digest) -> Self {
+        let mut octets = [0; digest::SHA256_OUTPUT_LEN];
+        octets.copy_from_slice(digest.as_ref());
+        Self(octets)
+    }
+}
+
+/// The keys that are known.
+pub struct IdempotencyKeys {
+    state: Arc<Lock<State>>,
+    file_of_keys: Arc<Lock<Option<KeyFile>>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By the print of the key. `None`: under way.
+    known: HashMap<Print, Option<(Print, MessageId)>>,
+    /// The oldest first, with the second since 1970.
+    order: VecDeque<(u32, Print)>,
+}
+
+/// A key, and the mail that came in with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kept {
+    since: u32,
+    key: Print,
+    print: Print,
+    id: MessageId,
+}
+
+/// What a key is.
+pub(crate) enum Begun {
+    /// Not known. The claim says what becomes of it; when it is dropped before, the key is free again.
+    New(KeyClaim),
+    /// A mail comes in with it just now.
+    UnderWay,
+    /// A mail has come in with it.
+    Known(Print, MessageId),
+}
+
+/// The right to use a key.
+pub(crate) struct KeyClaim {
+    state: Arc<Lock<State>>,
+    file_of_keys: Arc<Lock<Option<KeyFile>>>,
+    key: Print,
+}
+
+impl IdempotencyKeys {
+    /// With what the volume remembers; without one, keys are in memory alone.
+    pub fn open(disk: Option<&dyn Disk>) -> Self {
+        let (file_of_keys, kept) = disk.and_then(KeyFile::open).unzip();
+        let mut state = State::default();
+        kept.into_iter().flatten().for_each(|kept| state.note(kept));
+        state.forget(clock::age);
+        Self { state: Arc::new(Lock::leaf(state)), file_of_keys: Arc::new(Lock::leaf(file_of_keys)) }
+    }
+
+    /// Takes a key.
+    pub(crate) fn begin(&self, key: &str) -> Begun {
+        let mut state = self.state.lock();
+        state.forget(clock::age);
+        let key = Print::of_text(key);
+        match state.known.get(&key) {
+            Some(Some((print, id))) => return Begun::Known(*print, *id),
+            Some(None) => return Begun::UnderWay,
+            None => {}
+        }
+        state.known.insert(key, None);
+        Begun::New(KeyClaim { state: Arc::clone(&self.state), file_of_keys: Arc::clone(&self.file_of_keys), key })
+    }
+}
+
+impl KeyClaim {
+    /// The mail is in the queue; returns when the key is durable, as far as the volume takes it.
+    pub(crate) async fn done(self, print: Print, id: MessageId) {
+        let kept = Kept { since: clock::now(), key: self.key, print, id };
+        self.state.lock().note(kept);
+        let file_of_keys = Arc::clone(&self.file_of_keys);
+        // A mail that is in the queue is answered 201, whatever becomes of its key.
+        let _ = tokio::task::spawn_blocking(move || file_of_keys.lock().as_mut().map(|file_of_keys| file_of_keys.write(&kept)))
+            .await;
+    }
+}
+
+impl Drop for KeyClaim {
+    fn drop(&mut self) {
+        let mut state = self.state.lock();
+        if state.known.get(&self.key).is_some_and(Option::is_none) {
+            state.known.remove(&self.key);
+        }
+    }
+}
+
+impl State {
+    fn note(&mut self, kept: Kept) {
+        self.known.insert(kept.key, Some((kept.print, kept.id)));
+        self.order.push_back((kept.since, kept.key));
+    }
+
+    /// Forgets what is old, by the age of a second since 1970.
+    fn forget(&mut self, age: impl Fn(u32) -> u32) {
+        let is_old = |state: &Self| {
+            let oldest = state.order.front().is_some_and(|(since, _)| age(*since) > KEPT);
+            oldest || state.order.len() > KEYS_MAX
+        };
+        while is_old(self) {
+            if let Some((_, key)) = self.order.pop_front() {
+                self.known.remove(&key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn print(text: &[u8]) -> Print {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(text);
+        Print::of(&context)
+    }
+
+    #[tokio::test]
+    async fn a_key_stands_for_one_mail() {
+        let idempotency_keys = IdempotencyKeys::open(None);
+        let Begun::New(claim) = idempotency_keys.begin("a") else { panic!("a new key is known") };
+        assert!(matches!(idempotency_keys.begin("a"), Begun::UnderWay));
+        drop(claim);
+        let Begun::New(claim) = idempotency_keys.begin("a") else { panic!("a mail that was refused keeps its key") };
+        claim.done(print(b"x"), MessageId(7)).await;
+        match idempotency_keys.begin("a") {
+            Begun::Known(known, id) => assert_eq!((known, id), (print(b"x"), MessageId(7))),
+            _ => panic!("the key is forgotten"),
+        }
+        assert_ne!(print(b"x"), print(b"y"));
+        assert_ne!(print(b"x").with("a"), print(b"x").with("b"));
+    }
+
+    #[tokio::test]
+    async fn the_oldest_keys_are_forgotten() {
+        let idempotency_keys = IdempotencyKeys::open(None);
+        for key in 0..KEYS_MAX + 10 {
+            let Begun::New(claim) = idempotency_keys.begin(&key.to_string()) else { panic!("{key} is known") };
+            claim.done(print(b""), MessageId(1)).await;
+        }
+        assert!(matches!(idempotency_keys.begin("0"), Begun::New(_)));
+        assert!(matches!(idempotency_keys.begin(&KEYS_MAX.to_string()), Begun::Known(..)));
+        assert!(idempotency_keys.state.lock().known.len() <= KEYS_MAX + 2);
+        idempotency_keys.state.lock().forget(|since| clock::age(since) + KEPT + 1);
+        assert!(matches!(idempotency_keys.begin(&KEYS_MAX.to_string()), Begun::New(_)));
+    }
+}

@@ -1,0 +1,86 @@
+//! `GET /api/v1/`: what there is to ask, for programs as JSON and for browsers as a page of links.
+
+use super::{Answer, DOCUMENT};
+use crate::http::answer::{self, HTML};
+use crate::http::router::Visit;
+use hyper::StatusCode;
+use hyper::header;
+use serde::Serialize;
+use serde_json::Value;
+
+/// The index.
+#[derive(Debug, Serialize)]
+struct Index {
+    /// The document for programs, relative to this address.
+    openapi: &'static str,
+    endpoints: Vec<Endpoint>,
+}
+
+/// What can be asked.
+#[derive(Debug, Serialize)]
+struct Endpoint {
+    method: String,
+    /// Relative to this address.
+    path: String,
+    summary: String,
+}
+
+/// The index in the language of the asker.
+pub(super) fn index(visit: &Visit<'_>) -> Answer {
+    let endpoints = endpoints();
+    let accept = visit.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if accept.contains("text/html") {
+        // Links count from the last slash of the address.
+        let here = if visit.path.ends_with('/') { "" } else { "v1/" };
+        return answer::found(HTML, page(&endpoints, here));
+    }
+    answer::json(StatusCode::OK, &Index { openapi: "openapi.json", endpoints })
+}
+
+/// Those that the document describes.
+fn endpoints() -> Vec<Endpoint> {
+    let document: Value = serde_json::from_str(DOCUMENT).unwrap_or_default();
+    let paths = document["paths"].as_object().cloned().unwrap_or_default();
+    let each = |(path, operations): (String, Value)| {
+        let operations = operations.as_object().cloned().unwrap_or_default();
+        let path = path.trim_start_matches('/').to_owned();
+        operations.into_iter().map(move |(method, operation)| Endpoint {
+            method: method.to_uppercase(),
+            path: path.clone(),
+            summary: operation["summary"].as_str().unwrap_or_default().to_owned(),
+        })
+    };
+    paths.into_iter().flat_map(each).filter(|endpoint| !endpoint.path.is_empty()).collect()
+}
+
+/// Everything in it stands in our own document; what can be asked by a link is one.
+fn page(endpoints: &[Endpoint], here: &str) -> String {
+    let line = |endpoint: &Endpoint| {
+        let Endpoint { method, path, summary } = endpoint;
+        match method == "GET" && !path.contains('{') {
+            true => format!("<li>{method} <a href=\"{here}{path}\">{path}</a>: {summary}</li>\n"),
+            false => format!("<li>{method} {path}: {summary}</li>\n"),
+        }
+    };
+    let lines: String = endpoints.iter().map(line).collect();
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Postern API</title>\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"></head>\n<body><main><h1>/api/v1</h1>\n\
+         <p><a href=\"{here}openapi.json\">openapi.json</a> describes it for programs. <a href=\"{here}../../\">Back to the page</a></p>\n\
+         <ul>\n{lines}</ul></main></body></html>\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_index_has_all_that_the_document_has() {
+        let endpoints = endpoints();
+        assert!(endpoints.len() >= 19, "{}", endpoints.len());
+        assert!(endpoints.iter().all(|endpoint| !endpoint.summary.is_empty() && !endpoint.path.starts_with('/')));
+        let page = page(&endpoints, "v1/");
+        assert!(page.contains("<a href=\"v1/status\">") && !page.contains("<a href=\"queue/{id}\">"), "{page}");
+    }
+}

@@ -1,0 +1,341 @@
+//! What an operator wants done with the queue.
+//!
+//! Limits: an order has [`ORDER_MAX`] octets and names [`IDS_MAX`] ids; a preview counts for [`PREVIEW_PATIENCE`].
+
+use super::filter::FilterView;
+use super::{Answer, admin_error, error};
+use crate::http::answer;
+use crate::http::router::{Door, Visit};
+use crate::http::server::Window;
+use crate::mail::model::{AdminError, Filter, MessageId, Order, Paused, Selection};
+use http_body_util::{BodyExt, Limited};
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::header;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The longest order.
+const ORDER_MAX: usize = 64 * 1024;
+
+/// The most ids that an order may name.
+pub const IDS_MAX: usize = 1000;
+
+/// How long an order may take to arrive.
+const ORDER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a preview may count.
+const PREVIEW_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What an operator wants done, as it is sent: `{"order":"retry","domain":"example.org"}`. Of the selections exactly one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderView {
+    /// `retry`, `hold`, `release`, `delete`, `move` (a `delete` of what was imported elsewhere); of destinations `pause` and
+    /// `resume`.
+    pub order: String,
+    /// One message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// These messages, at most [`IDS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<String>,
+    /// All with a pending recipient in this domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// All that wait for this destination; with `pause` and `resume` the destination itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// All that pass these conditions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<FilterView>,
+    /// All.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+    /// Of `move`: the version of the message that was imported away, as the ETag of `GET queue/ID/mail` tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Of `move`: 16 hexadecimal digits by which the history knows this move again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
+    /// Only count what would be hit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub preview: bool,
+}
+
+/// How many messages an order hit, or would hit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HitView {
+    /// Messages. Of `pause` and `resume`: destinations whose state changed.
+    pub messages: u64,
+    /// Of `retry`: those of them that are not tried, because they are held or wait for paused destinations alone; absent = none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untried: Option<u64>,
+    /// Whether nothing was done; absent = it was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub preview: bool,
+    /// Of a preview: the first ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sample: Vec<String>,
+    /// Of a preview: there may be more, time was up; absent = that is all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
+    /// Of `pause` and `resume`: what whoever asked may not expect; absent = nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remark: Option<Remark>,
+}
+
+/// What is to be said of a `pause` or `resume` that was imported out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Remark {
+    /// It is paused, and no mail waits for it: a name that is meant ahead, or one that is misspelt.
+    NoMailWaits,
+    /// It was paused before.
+    PausedAlready,
+    /// It was not paused.
+    NotPaused,
+}
+
+impl Remark {
+    fn of(paused: bool, done: Paused) -> Option<Self> {
+        match (paused, done.changed) {
+            (false, false) => Some(Self::NotPaused),
+            (true, _) if done.waiting == 0 => Some(Self::NoMailWaits),
+            (true, false) => Some(Self::PausedAlready),
+            _ => None,
+        }
+    }
+
+    /// The remark in words; `name` is the destination, or stands for it.
+    pub(crate) fn words(self, name: &str) -> String {
+        match self {
+            Self::NoMailWaits => format!("no mail waits for {name} now; what comes for it will wait until you resume it"),
+            Self::PausedAlready => format!("{name} was paused already; nothing goes there until you resume it"),
+            Self::NotPaused => format!("{name} was not paused; nothing has changed"),
+        }
+    }
+}
+
+/// What an order says, understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Messages(Order, Selection),
+    Pause(String, bool),
+    /// One message, as long as it has this version.
+    Move {
+        id: MessageId,
+        version: u64,
+        mark: String,
+    },
+}
+
+/// `POST /api/v1/orders`
+pub(super) async fn order(window: &Window, visit: &Visit<'_>, content: Incoming) -> Answer {
+    let media = visit.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let json = media.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json");
+    // A page of another site sends forms and plain text without asking; JSON it may not.
+    if !json && visit.door != Door::Control {
+        return error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "an order is JSON: send it as 'Content-Type: application/json'");
+    }
+    let content = match timeout(ORDER_PATIENCE, Limited::new(content, ORDER_MAX).collect()).await {
+        Ok(Ok(content)) => content.to_bytes(),
+        Ok(Err(_)) => return error(StatusCode::PAYLOAD_TOO_LARGE, "the order could not be read, or is over 64 KiB"),
+        Err(_) => return error(StatusCode::REQUEST_TIMEOUT, "the order took too long to arrive"),
+    };
+    let view: OrderView = match serde_json::from_slice(&content) {
+        Ok(view) => view,
+        Err(fault) => return error(StatusCode::BAD_REQUEST, &format!("this is no order: {fault}")),
+    };
+    let wish = match view.wish() {
+        Ok(wish) => wish,
+        Err(words) => return error(StatusCode::BAD_REQUEST, &words),
+    };
+    match carry_out(window, visit, wish, view.preview).await {
+        Ok(hit) => answer::json(StatusCode::OK, &hit),
+        Err(fault) => admin_error(&fault),
+    }
+}
+
+/// Does what an order says, or counts what it would hit. The queue writes the audit line.
+pub(crate) async fn carry_out(window: &Window, visit: &Visit<'_>, wish: Wish, preview: bool) -> Result<HitView, AdminError> {
+    let admin = &window.views.admin;
+    let done =
+        |messages| HitView { messages, untried: None, preview: false, sample: Vec::new(), incomplete: false, remark: None };
+    match (wish, preview) {
+        (Wish::Messages(order, selection), false) => {
+            let obeyed = admin.order(order, selection, visit.asker()).await?;
+            Ok(HitView { untried: Some(obeyed.untried).filter(|untried| *untried > 0), ..done(obeyed.messages) })
+        }
+        (Wish::Messages(order, selection), true) => {
+            let seen = admin.preview(order, selection, PREVIEW_PATIENCE).await?;
+            let sample = seen.sample.iter().map(MessageId::to_string).collect();
+            Ok(HitView { preview: true, sample, incomplete: !seen.complete, ..done(seen.messages) })
+        }
+        // It has no preview, see OrderView::moved.
+        (Wish::Move { id, version, mark }, _) => admin.move_out(id, version, mark, visit.asker()).await.map(|()| done(1)),
+        (Wish::Pause(destination, paused), false) => {
+            let destination = admin.meant(&destination, paused)?;
+            let became = admin.pause(destination, paused, visit.asker()).await?;
+            Ok(HitView { remark: Remark::of(paused, became), ..done(u64::from(became.changed)) })
+        }
+        (Wish::Pause(destination, paused), true) => {
+            let destination = admin.meant(&destination, paused)?;
+            let known = admin.destinations(super::DESTINATIONS_MAX).into_iter().any(|d| d.name == destination && d.paused);
+            Ok(HitView { preview: true, ..done(u64::from(known != paused)) })
+        }
+    }
+}
+
+impl OrderView {
+    /// What it says.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(crate) fn wish(&self) -> Result<Wish, String> {
+        let order = match self.order.as_str() {
+            "retry" => Order::Retry,
+            "hold" => Order::Hold,
+            "release" => Order::Release,
+            "delete" => Order::Delete,
+            "move" => return self.moved(),
+            "pause" | "resume" => return self.pause(self.order == "pause"),
+            _ => return Err("order: retry, hold, release, delete, move, pause or resume is wanted".to_owned()),
+        };
+        if self.version.is_some() || self.mark.is_some() {
+            return Err("version, mark: only a move has them".to_owned());
+        }
+        let id = |id: &String| id.parse().map_err(|()| format!("'{}' is no queue id", shortened(id)));
+        let selections = [
+            self.id.as_ref().map(|one| id(one).map(Selection::One)),
+            (!self.ids.is_empty()).then(|| self.ids.iter().map(id).collect::<Result<Vec<_>, _>>().map(Selection::Some)),
+            self.domain.as_ref().filter(|domain| !domain.is_empty()).map(|domain| Ok(Selection::Domain(domain.clone()))),
+            self.destination.as_ref().filter(|name| !name.is_empty()).map(|name| Ok(Selection::Matching(to(name)))),
+            self.filter.as_ref().map(|filter| filter.filter().map(Selection::Matching)),
+            self.all.then_some(Ok(Selection::All)),
+        ];
+        let mut given = selections.into_iter().flatten();
+        let (Some(selection), None) = (given.next(), given.next()) else {
+            return Err("say which messages: exactly one of id, ids, domain, destination, filter and all".to_owned());
+        };
+        match selection? {
+            Selection::Some(ids) if ids.len() > IDS_MAX => Err(format!("ids: at most {IDS_MAX} at once")),
+            Selection::Some(mut ids) => {
+                // An id that is given twice is one message, and counts as one.
+                let mut seen = HashSet::new();
+                ids.retain(|id| seen.insert(*id));
+                Ok(Wish::Messages(order, Selection::Some(ids)))
+            }
+            Selection::Matching(filter) if filter.is_empty() => {
+                Err("filter: it has no condition; say all:true for all messages".to_owned())
+            }
+            selection => Ok(Wish::Messages(order, selection)),
+        }
+    }
+
+    /// A move is of one message, and only as it was read.
+    fn moved(&self) -> Result<Wish, String> {
+        let others = !self.ids.is_empty() || self.domain.is_some() || self.destination.is_some() || self.filter.is_some();
+        let id = self.id.as_ref().and_then(|id| id.parse().ok());
+        let version = self.version.as_ref().and_then(|text| u64::from_str_radix(text, 16).ok());
+        let mark = self.mark.clone().unwrap_or_default();
+        let is_mark = mark.is_empty() || mark.len() == 16 && mark.bytes().all(|octet| octet.is_ascii_hexdigit());
+        match (id, version) {
+            (Some(id), Some(version)) if is_mark && !others && !self.all && !self.preview => Ok(Wish::Move { id, version, mark }),
+            _ => Err(
+                "move: the id and the version of what was read are wanted, perhaps a mark of 16 hexadecimal digits, and nothing \
+                      else; 'postern queue export --move' moves messages"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    fn pause(&self, paused: bool) -> Result<Wish, String> {
+        let others = self.version.is_some()
+            || self.mark.is_some()
+            || self.id.is_some()
+            || !self.ids.is_empty()
+            || self.domain.is_some()
+            || self.filter.is_some()
+            || self.all;
+        match &self.destination {
+            Some(name) if !others && (1..=255).contains(&name.len()) && !name.contains(char::is_control) => {
+                Ok(Wish::Pause(name.to_lowercase(), paused))
+            }
+            _ => Err("say which destination, and nothing else: \"destination\":\"example.org\"".to_owned()),
+        }
+    }
+}
+
+fn to(destination: &str) -> Filter {
+    Filter { destination: destination.to_owned(), ..Default::default() }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_that_is_not_what_was_expected_says_so() {
+        let of = |paused, changed, waiting| Remark::of(paused, Paused { changed, waiting });
+        assert_eq!([of(true, true, 5), of(false, true, 5), of(false, true, 0)], [None; 3]);
+        assert_eq!(of(true, true, 0), Some(Remark::NoMailWaits));
+        assert_eq!(of(true, false, 0), Some(Remark::NoMailWaits));
+        assert_eq!(of(true, false, 5), Some(Remark::PausedAlready));
+        assert_eq!([of(false, false, 5), of(false, false, 0)], [Some(Remark::NotPaused); 2]);
+        assert_eq!(Remark::NotPaused.words("b.example"), "b.example was not paused; nothing has changed");
+    }
+
+    #[test]
+    fn an_order_names_exactly_one_selection() {
+        let parse =
+            |text: &str| serde_json::from_str::<OrderView>(text).map_err(|e| e.to_string()).and_then(|view| view.wish());
+        let messages = |order, selection| Ok(Wish::Messages(order, selection));
+        let id = MessageId(32);
+        assert_eq!(parse(r#"{"order":"hold","all":true}"#), messages(Order::Hold, Selection::All));
+        assert_eq!(parse(r#"{"order":"retry","id":"0000000000010"}"#), messages(Order::Retry, Selection::One(id)));
+        assert_eq!(parse(r#"{"order":"retry","ids":["0000000000010"]}"#), messages(Order::Retry, Selection::Some(vec![id])));
+        assert_eq!(parse(r#"{"order":"delete","domain":"b"}"#), messages(Order::Delete, Selection::Domain("b".into())));
+        let filter = Filter { destination: "b".into(), ..Filter::default() };
+        assert_eq!(parse(r#"{"order":"hold","destination":"b"}"#), messages(Order::Hold, Selection::Matching(filter)));
+        let filter = Filter { sender: "shop@".into(), older: Some(3600), ..Filter::default() };
+        let text = r#"{"order":"hold","filter":{"sender":"shop@","older":"1h"}}"#;
+        assert_eq!(parse(text), messages(Order::Hold, Selection::Matching(filter)));
+        assert_eq!(parse(r#"{"order":"pause","destination":"B.example"}"#), Ok(Wish::Pause("b.example".into(), true)));
+        let moved = |mark: &str| Ok(Wish::Move { id, version: 0x1f, mark: mark.to_owned() });
+        assert_eq!(parse(r#"{"order":"move","id":"0000000000010","version":"1f"}"#), moved(""));
+        let text = r#"{"order":"move","id":"0000000000010","version":"1f","mark":"0123456789abcdef"}"#;
+        assert_eq!(parse(text), moved("0123456789abcdef"));
+        for bad in [
+            "{}",
+            r#"{"order":"delete"}"#,
+            r#"{"order":"delete","all":false}"#,
+            r#"{"order":"delete","domain":""}"#,
+            r#"{"order":"delete","filter":{}}"#,
+            r#"{"order":"delete","filter":{"older":"soon"}}"#,
+            r#"{"order":"delete","domain":"b","all":true}"#,
+            r#"{"order":"delete","id":"0000000000010","domain":"b"}"#,
+            r#"{"order":"explode","all":true}"#,
+            r#"{"order":"delete","all":true,"really":true}"#,
+            r#"{"order":"delete","id":"1"}"#,
+            r#"{"order":"move","id":"0000000000010"}"#,
+            r#"{"order":"move","all":true,"version":"1f"}"#,
+            r#"{"order":"move","id":"0000000000010","version":"1f","preview":true}"#,
+            r#"{"order":"move","id":"0000000000010","version":"x"}"#,
+            r#"{"order":"move","id":"0000000000010","version":"1f","mark":"moved"}"#,
+            r#"{"order":"delete","id":"0000000000010","mark":"0123456789abcdef"}"#,
+            r#"{"order":"delete","id":"0000000000010","version":"1f"}"#,
+            r#"{"order":"pause","all":true}"#,
+            r#"{"order":"pause","destination":"b","all":true}"#,
+            r#"{"order":"pause","destination":"b\nc"}"#,
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

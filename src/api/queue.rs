@@ -1,0 +1,365 @@
+//! What is in the queue: page by page, by destination, message by message.
+//!
+//! Limits: a page has at most [`PAGE_MAX`] messages with at most [`RECIPIENTS_SHOWN`] recipients each; messages are asked for in
+//! small bunches, so that a page of large envelopes is never in memory whole.
+
+use super::filter::FilterView;
+use super::{ADMIN_PATIENCE, Answer, ask, error, since};
+use crate::api::transfer::each_piece;
+use crate::export::{status_name, target_name};
+use crate::ground::clock;
+use crate::http::answer::{self, Content, MAIL};
+use crate::http::router::Visit;
+use crate::http::server::Window;
+use crate::mail::model::{Body, DestinationSummary, Kind, Message, MessageId, Progress, Status, Target};
+use hyper::StatusCode;
+use hyper::header::{self, HeaderValue};
+use mail_parser::MessageParser;
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// The most messages of one page of the queue.
+pub const PAGE_MAX: usize = 500;
+
+/// Messages of a page when nothing is said.
+const PAGE: usize = 100;
+
+/// Recipients that a page shows of each message; the message's own answer shows all.
+pub const RECIPIENTS_SHOWN: usize = 5;
+
+/// The most destinations that are shown.
+pub const DESTINATIONS_MAX: usize = 1000;
+
+/// How many messages are asked for at once.
+const BUNCH: usize = 16;
+
+/// How long a page may be looked for.
+const SEARCH_PATIENCE: Duration = Duration::from_millis(800);
+
+/// How much of a message is read to find its subject.
+const HEAD_MAX: usize = 32 * 1024;
+
+/// Pieces of a content that are read ahead of the reader.
+const PIECES: usize = 2;
+
+/// One destination's share of the queue.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DestinationView {
+    /// A domain, an address literal, or the smart relay.
+    pub name: String,
+    /// Messages that wait for it.
+    pub messages: u64,
+    /// Of these, in a try right now.
+    pub active: u64,
+    /// Age of the oldest.
+    pub oldest_age_seconds: Option<u64>,
+    /// Seconds until the next try, 0 = now; `null` when all are being tried, or while it is paused.
+    pub next_try_seconds: Option<u64>,
+    /// What the last failed try said; empty when none failed.
+    pub last_error: String,
+    /// Messages that wait for another try.
+    pub deferred: u64,
+    /// Connections open or being opened.
+    pub couriers: u32,
+    /// The most of them that are allowed now.
+    pub window: u32,
+    /// How long it is left alone because it was unreachable; `null` when it is not.
+    pub suspended_seconds: Option<u64>,
+    /// Whether an operator lets nothing go there.
+    pub paused: bool,
+    /// Messages by age, one number for each of `age_bounds_seconds` and one for the older ones.
+    pub ages: Vec<u64>,
+}
+
+/// What is asked of the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PageQuery {
+    pub(crate) after: Option<MessageId>,
+    pub(crate) limit: usize,
+    pub(crate) filter: FilterView,
+}
+
+impl PageQuery {
+    /// From a query string.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(crate) fn parse(query: &str) -> Result<Self, String> {
+        let mut asked = Self { after: None, limit: PAGE, filter: FilterView::default() };
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match (&*name, &*value) {
+                ("after", "") => asked.after = None,
+                ("after", id) => asked.after = Some(id.parse().map_err(|()| "after: this is no queue id".to_owned())?),
+                ("limit", number) => match number.parse() {
+                    Ok(number @ 1..=PAGE_MAX) => asked.limit = number,
+                    _ => return Err(format!("limit: a number from 1 to {PAGE_MAX} is wanted")),
+                },
+                (name, text) => match asked.filter.field(name) {
+                    Some(field) => *field = text.to_owned(),
+                    None => return Err(format!("known here are after, limit, {}", FilterView::NAMES.join(", "))),
+                },
+            }
+        }
+        asked.filter.filter()?;
+        Ok(asked)
+    }
+}
+
+/// All destinations, those with the most messages first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DestinationsView {
+    /// At most [`DESTINATIONS_MAX`].
+    pub destinations: Vec<DestinationView>,
+    /// Up to which age each number of `ages` counts.
+    pub age_bounds_seconds: Vec<u32>,
+}
+
+/// A page of the queue, the oldest first: in the order of arrival, here or in another queue.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PageView {
+    /// At most as many as were asked for.
+    pub messages: Vec<MessageView>,
+    /// What to ask for as `after` to get the next page; `null` on the last one.
+    pub next: Option<String>,
+    /// How many messages were looked at for this page.
+    pub scanned: u64,
+    /// `false`: time was up or the page full; the next one may hold more.
+    pub complete: bool,
+}
+
+/// A message in the queue.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MessageView {
+    /// Queue id.
+    pub id: String,
+    /// When it was accepted, RFC 3339.
+    pub arrived: String,
+    /// Since then.
+    pub age_seconds: u64,
+    /// Octets of its content.
+    pub size_bytes: u64,
+    /// The reverse-path; empty for the null sender.
+    pub sender: String,
+    /// `mail`, or `notification` when made here.
+    pub kind: String,
+    /// Whether an operator holds it.
+    pub held: bool,
+    /// `active`, `deferred`, `held` or `waiting`; only in a page of the queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// The client's address; `null` when made here.
+    pub client: Option<String>,
+    /// What the client called itself.
+    pub helo: String,
+    /// The decoded subject, only where one message was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// How many recipients it has.
+    pub recipients_total: usize,
+    /// How many of them still wait.
+    pub recipients_pending: usize,
+    /// Seconds until the next try of any, 0 = now; `null` when held, or when nothing goes to any of its destinations.
+    pub next_try_seconds: Option<u64>,
+    /// Whether nothing goes to any destination that it waits for, because an operator wants it so; absent = no.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    /// The recipients; in a page of the queue only the first ones that still wait.
+    pub recipients: Vec<RecipientView>,
+    /// The carbon copy to `cc_mta`, where there is one.
+    pub copy: Option<RecipientView>,
+}
+
+/// Where one recipient stands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RecipientView {
+    /// The forward-path; `cc_mta` for the carbon copy.
+    pub address: String,
+    /// `pending`, `delivered`, `failed` or `dropped`.
+    pub status: String,
+    /// Tries that ended in a temporary failure.
+    pub attempts: u16,
+    /// Seconds until the next try, 0 = now; `null` unless pending, and while it is held or its destination is paused.
+    pub next_try_seconds: Option<u64>,
+    /// Whether an operator lets nothing go to its destination; absent = no.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    /// What the last try said.
+    pub last_reply: String,
+}
+
+/// `GET /api/v1/destinations`
+pub(super) fn destinations(window: &Window) -> Answer {
+    let now = clock::now();
+    let destinations =
+        window.views.admin.destinations(DESTINATIONS_MAX).into_iter().map(|d| destination_view(d, now)).collect();
+    answer::json(StatusCode::OK, &DestinationsView { destinations, age_bounds_seconds: DestinationSummary::AGES.to_vec() })
+}
+
+pub(crate) fn destination_view(destination: DestinationSummary, now: u32) -> DestinationView {
+    DestinationView {
+        name: destination.name,
+        messages: destination.messages,
+        active: destination.active,
+        oldest_age_seconds: destination.oldest.map(|oldest| since(oldest, now)),
+        next_try_seconds: destination.next_try.map(|next| since(now, next)),
+        last_error: destination.last_error,
+        deferred: destination.deferred,
+        couriers: destination.couriers,
+        window: destination.window,
+        suspended_seconds: destination.suspended_until.map(|until| since(now, until)),
+        paused: destination.paused,
+        ages: destination.ages.to_vec(),
+    }
+}
+
+/// `GET /api/v1/queue?after=ID&limit=N&…`, with the conditions of a [`FilterView`].
+pub(super) async fn queue(window: &Window, visit: &Visit<'_>) -> Answer {
+    let asked = match PageQuery::parse(visit.query) {
+        Ok(asked) => asked,
+        Err(words) => return error(StatusCode::BAD_REQUEST, &words),
+    };
+    match page(window, visit, &asked).await {
+        Ok(page) => answer::json(StatusCode::OK, &page),
+        Err(answer) => answer,
+    }
+}
+
+/// A page of the queue, for the API and for people.
+pub(crate) async fn page(window: &Window, visit: &Visit<'_>, asked: &PageQuery) -> Result<PageView, Answer> {
+    let filter = asked.filter.filter().map_err(|words| error(StatusCode::BAD_REQUEST, &words))?;
+    let _search = if filter.is_empty() { None } else { visit.search(window).await? };
+    let (now, deadline) = (clock::now(), Instant::now() + SEARCH_PATIENCE);
+    let mut view = PageView { messages: Vec::new(), next: None, scanned: 0, complete: false };
+    let mut after = asked.after;
+    loop {
+        let (wanted, patience) =
+            (BUNCH.min(asked.limit - view.messages.len()), deadline.saturating_duration_since(Instant::now()));
+        let found = ask(window.views.admin.find(filter.clone(), after, wanted, patience)).await?;
+        after = found.next;
+        view.scanned += found.scanned;
+        view.messages.extend(found.messages.iter().map(|(message, standing)| MessageView {
+            state: Some(standing.as_str().to_owned()),
+            ..message_view(message, now, Some(RECIPIENTS_SHOWN))
+        }));
+        if found.complete || view.messages.len() >= asked.limit || Instant::now() >= deadline {
+            view.complete = found.complete;
+            view.next = after.filter(|_| !found.complete).map(|id| id.to_string());
+            return Ok(view);
+        }
+    }
+}
+
+/// `GET /api/v1/queue/ID`
+pub(super) async fn message(window: &Window, id: MessageId) -> Answer {
+    match message_with_subject(window, id).await {
+        Ok(view) => answer::json(StatusCode::OK, &view),
+        Err(answer) => answer,
+    }
+}
+
+/// A message, for programs and for the page.
+pub(crate) async fn message_with_subject(window: &Window, id: MessageId) -> Result<MessageView, Answer> {
+    let message = ask(window.views.admin.show(id)).await?;
+    let mut view = message_view(&message, clock::now(), None);
+    let head = tokio::task::spawn_blocking(move || message.body.head(HEAD_MAX));
+    // A content that cannot be read now still has an envelope to show.
+    if let Ok(Ok(Ok(head))) = timeout(ADMIN_PATIENCE, head).await {
+        let parsed = MessageParser::new().parse_headers(&head[..]);
+        view.subject = Some(parsed.and_then(|mail| mail.subject().map(str::to_owned)).unwrap_or_default());
+    }
+    Ok(view)
+}
+
+/// `GET /api/v1/queue/ID/body`: the content as it will be sent, not dot-stuffed.
+pub(super) async fn body(window: &Window, id: MessageId) -> Answer {
+    let body = match ask(window.views.admin.show(id)).await {
+        Ok(message) => message.body,
+        Err(answer) => return answer,
+    };
+    let mut answer = match body {
+        Body::Memory(bytes) => answer::found(MAIL, bytes),
+        Body::Stored(content, len) => {
+            let (sender, pieces) = mpsc::channel(PIECES);
+            tokio::task::spawn_blocking(move || {
+                let body = Body::Stored(content, len);
+                // Without a reader nobody wants the rest.
+                if let Err(error) = each_piece(&body, |piece| sender.blocking_send(Ok(piece)).is_ok()) {
+                    let _ = sender.blocking_send(Err(error));
+                }
+            });
+            answer::answer(StatusCode::OK, MAIL, Content::Pieces(pieces, len))
+        }
+    };
+    // A browser keeps it as a file and never shows it as a page of ours.
+    if let Ok(name) = HeaderValue::from_str(&format!("attachment; filename=\"{id}.eml\"")) {
+        answer.headers_mut().insert(header::CONTENT_DISPOSITION, name);
+    }
+    answer
+}
+
+fn message_view(message: &Message, now: u32, shown: Option<usize>) -> MessageView {
+    let envelope = &message.envelope;
+    let paused = |progress: &Progress| progress.status == Status::Pending && progress.due == Progress::PAUSED;
+    let waits = |progress: &Progress| !message.held && progress.status == Status::Pending && !paused(progress);
+    let due = |progress: &Progress| waits(progress).then(|| since(now, progress.due));
+    let view = |progress: &Progress| RecipientView {
+        address: target_name(envelope, progress.target),
+        status: status_name(progress.status).to_owned(),
+        attempts: progress.attempts,
+        next_try_seconds: due(progress),
+        paused: paused(progress),
+        last_reply: progress.reason.clone(),
+    };
+    let recipients = || message.progress.iter().filter(|progress| progress.target != Target::Copy);
+    let pending = || recipients().filter(|progress| progress.status == Status::Pending);
+    MessageView {
+        id: message.id.to_string(),
+        arrived: clock::rfc3339(message.arrived),
+        age_seconds: since(message.arrived, now),
+        size_bytes: message.body.len(),
+        sender: envelope.sender_text().to_owned(),
+        kind: match message.kind {
+            Kind::Mail => "mail".to_owned(),
+            Kind::Notification => "notification".to_owned(),
+        },
+        held: message.held,
+        state: None,
+        client: message.origin.peer.map(|peer| peer.to_string()),
+        helo: message.origin.helo.to_string(),
+        subject: None,
+        recipients_total: envelope.recipients.len(),
+        recipients_pending: pending().count(),
+        next_try_seconds: message.progress.iter().filter_map(due).min(),
+        paused: {
+            let mut pending = message.progress.iter().filter(|progress| progress.status == Status::Pending).peekable();
+            pending.peek().is_some() && pending.all(paused)
+        },
+        recipients: match shown {
+            Some(limit) => pending().take(limit).map(view).collect(),
+            None => recipients().map(view).collect(),
+        },
+        copy: message.progress.iter().find(|progress| progress.target == Target::Copy).map(view),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_asked_for_in_one_way_only() {
+        let plain = PageQuery { after: None, limit: PAGE, filter: FilterView::default() };
+        assert_eq!(PageQuery::parse(""), Ok(plain.clone()));
+        assert_eq!(
+            PageQuery::parse("limit=7&after=0000000000010"),
+            Ok(PageQuery { after: Some(MessageId(32)), limit: 7, ..plain.clone() })
+        );
+        let filter = FilterView { sender: "a b@c".into(), older: "2h".into(), ..FilterView::default() };
+        assert_eq!(PageQuery::parse("sender=a+b%40c&older=2h"), Ok(PageQuery { filter, ..plain }));
+        for bad in ["limit=0", "limit=501", "limit=x", "after=1", "page=2", "limit", "older=x", "state=y"] {
+            assert!(PageQuery::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What the rates were: for the charts, and for whoever keeps no history of its own.
+
+use super::{Answer, error};
+use crate::ground::clock;
+use crate::http::answer;
+use crate::http::server::Window;
+use crate::monitor::rates::Point;
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+
+/// Rates of a span; `null` where nothing is known.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RatesView {
+    /// `1h`, `24h` or `7d`.
+    pub span: String,
+    /// Seconds from point to point.
+    pub step_seconds: u32,
+    /// When the last one ended, RFC 3339.
+    pub end: String,
+    /// Messages a second.
+    pub accepted: Vec<Option<f32>>,
+    /// Recipients a second.
+    pub delivered: Vec<Option<f32>>,
+    /// Tries a second that failed for now.
+    pub deferred: Vec<Option<f32>>,
+    /// Recipients a second that failed for good.
+    pub bounced: Vec<Option<f32>>,
+    /// Refused commands a second.
+    pub refused: Vec<Option<f32>>,
+    /// Messages in the queue.
+    pub messages: Vec<Option<f32>>,
+    /// Seconds from acceptance to delivery, of half of the recipients.
+    pub latency_p50_seconds: Vec<Option<f32>>,
+    /// The same of 99 %.
+    pub latency_p99_seconds: Vec<Option<f32>>,
+}
+
+/// `GET /api/v1/rates?span=1h`
+pub(super) fn rates(window: &Window, query: &str) -> Answer {
+    let span = if query.is_empty() { "1h" } else { query.strip_prefix("span=").unwrap_or_default() };
+    let Some((span, points, end)) = window.views.rate_history.points(span) else {
+        return error(StatusCode::BAD_REQUEST, "span=1h, 24h or 7d is wanted");
+    };
+    let of = |number: fn(&Point) -> f32| points.iter().map(|point| Some(number(point)).filter(|n| n.is_finite())).collect();
+    answer::json(
+        StatusCode::OK,
+        &RatesView {
+            span: span.name.to_owned(),
+            step_seconds: span.step,
+            end: clock::rfc3339(end),
+            accepted: of(|point| point.accepted),
+            delivered: of(|point| point.delivered),
+            deferred: of(|point| point.deferred),
+            bounced: of(|point| point.bounced),
+            refused: of(|point| point.refused),
+            messages: of(|point| point.messages),
+            latency_p50_seconds: of(|point| point.latency_p50),
+            latency_p99_seconds: of(|point| point.latency_p99),
+        },
+    )
+}

@@ -1,0 +1,105 @@
+//! What is left of a view for those whom nobody knows: numbers and states, no name of anybody's host, address or mail.
+
+use crate::api::StatusView;
+use crate::monitor::alerts::AlertView;
+use crate::monitor::components::{Condition, PartView};
+
+/// Alerts whose words name nothing but this appliance's own parts. A new one is veiled until it stands here.
+const NAMELESS: [&str; 23] = [
+    "ready",
+    "hangs",
+    "slow disk",
+    "disk",
+    "memory",
+    "certificate",
+    "log",
+    "old",
+    "down",
+    "standstill",
+    "bounces",
+    "dns",
+    "lost bounces",
+    "sessions",
+    "strangers",
+    "clock",
+    "history",
+    "maillog",
+    "sync",
+    "corrupt",
+    "segments",
+    "panics",
+    "webhooks",
+];
+
+/// Who may know the name; a login may not be set.
+const NAMED: &str = "named to those who log in, and by `postern health --verbose`";
+
+/// The appliance at a glance, without names.
+pub(crate) fn status(view: StatusView) -> StatusView {
+    StatusView {
+        alerts: alerts(view.alerts),
+        who_may_relay: String::new(),
+        terminals: view.terminals.into_iter().map(part).collect(),
+        volumes: view.volumes.into_iter().map(part).collect(),
+        ..view
+    }
+}
+
+/// Alerts without names: in the words that were made for it, and where there are none it is told that something is wrong.
+fn alerts(alerts: Vec<AlertView>) -> Vec<AlertView> {
+    let veiled = |mut alert: AlertView| {
+        if let Some(text) = alert.nameless.take() {
+            alert.text = format!("{text} ({NAMED})");
+        } else if !NAMELESS.contains(&alert.key.as_str()) {
+            alert.text = format!("Something is wrong ({NAMED})");
+        }
+        alert
+    };
+    let mut seen: Vec<AlertView> = Vec::new();
+    for alert in alerts.into_iter().map(veiled) {
+        if !seen.iter().any(|one| one.text == alert.text && one.grave == alert.grave) {
+            seen.push(alert);
+        }
+    }
+    seen
+}
+
+/// A terminal or a volume by its condition alone: its words may name hosts.
+fn part(part: PartView) -> PartView {
+    let state = match part.condition {
+        Condition::Connected => "connected",
+        Condition::Mounted => "mounted",
+        Condition::NotConnected => "not connected",
+        Condition::Failing => "failing",
+    };
+    PartView { state: state.to_owned(), ..part }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_that_names_somebody_is_told_without_the_name() {
+        let alert = |grave, key: &str, text: &str| AlertView {
+            grave,
+            text: text.into(),
+            since: "t".into(),
+            key: key.into(),
+            nameless: key.starts_with("down ").then(|| "A next hop takes no mail".to_owned()),
+        };
+        let told = alerts(vec![
+            alert(true, "disk", "Data volume has less than 1% of free disk space"),
+            alert(false, "down a.example", "a.example takes no mail"),
+            alert(false, "down b.example", "b.example takes no mail"),
+            alert(false, "new", "c.example is new here"),
+            alert(false, "segments", "Mail is missing: segments of the queue were gone"),
+        ]);
+        assert_eq!(told.len(), 4);
+        assert_eq!(told[3].text, "Mail is missing: segments of the queue were gone");
+        assert!(told[0].grave && told[0].text.starts_with("Data volume"));
+        assert!(told[1].text.starts_with("A next hop takes no mail (") && told[1].nameless.is_none());
+        assert!(told[2].text.starts_with("Something is wrong (") && told[2].text.contains("health --verbose"));
+        assert!(!told.iter().any(|alert| alert.text.contains("example")));
+    }
+}

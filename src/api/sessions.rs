@@ -1,0 +1,238 @@
+//! Who is at terminal `in`, who was refused, and what the log said last.
+//!
+//! Limits: [`SESSIONS_MAX`] sessions, [`LINES_MAX`] lines.
+
+use super::{Answer, error, since};
+use crate::appliance::counter::SESSION_REFUSALS;
+use crate::ground::clock;
+use crate::http::answer;
+use crate::http::server::Window;
+use crate::mail::model::{Refusal, RefusedExample, SessionInfo};
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+
+/// The most sessions that are shown.
+pub const SESSIONS_MAX: usize = 500;
+
+/// The most lines of the log.
+pub const LINES_MAX: usize = 1000;
+
+/// Lines when nothing is said.
+const LINES: usize = 200;
+
+/// The open sessions.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SessionsView {
+    /// The oldest first, at most [`SESSIONS_MAX`].
+    pub sessions: Vec<SessionView>,
+    /// How many there are.
+    pub total: usize,
+}
+
+/// An open session.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SessionView {
+    /// The client's address.
+    pub client: String,
+    /// Its port.
+    pub port: u16,
+    /// When it came, RFC 3339.
+    pub since: String,
+    /// Since then.
+    pub seconds: u64,
+    /// What it did last: a command, `connect`.
+    pub state: String,
+    /// What it called itself.
+    pub helo: String,
+    /// Protocol version and cipher suite; empty in plain text.
+    pub tls: String,
+    /// The reverse-path of the mail under way.
+    pub sender: String,
+    /// Its recipients.
+    pub recipients: u32,
+    /// Mails taken so far.
+    pub messages: u32,
+    /// Octets of these.
+    pub octets: u64,
+}
+
+/// The refusals.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RefusalsView {
+    /// Every reason, also those that nobody was refused for.
+    pub reasons: Vec<ReasonView>,
+}
+
+/// A reason to refuse.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReasonView {
+    /// Its name, as in `mta_refused_total`; `sessions_…` as in `mta_sessions_refused_total`: those are in `limit`, too.
+    pub reason: String,
+    /// How often since the start.
+    pub total: u64,
+    /// The last examples, the newest first.
+    pub last: Vec<ExampleView>,
+}
+
+/// A command that was refused.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ExampleView {
+    /// When, RFC 3339.
+    pub time: String,
+    /// The client's address.
+    pub client: String,
+    /// What it called itself.
+    pub helo: String,
+    /// The command.
+    pub command: String,
+    /// The reverse-path, where one was known.
+    pub from: String,
+    /// The forward-path, where one was known.
+    pub to: String,
+    /// What it was told.
+    pub reply: String,
+}
+
+/// The last lines of the log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LogView {
+    /// The newest last.
+    pub lines: Vec<String>,
+}
+
+/// Which lines are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct LogQuery {
+    /// What stands in them, whatever its case.
+    pub(crate) filter: String,
+    /// `warn`: warnings and errors; `error`: errors.
+    pub(crate) level: String,
+    limit: Option<usize>,
+}
+
+/// `GET /api/v1/sessions`
+pub(super) fn sessions(window: &Window) -> Answer {
+    answer::json(StatusCode::OK, &sessions_view(window))
+}
+
+/// The open sessions, for programs and for the page.
+pub(crate) fn sessions_view(window: &Window) -> SessionsView {
+    let (sessions, total) = window.views.sessions.sessions(SESSIONS_MAX);
+    let now = clock::now();
+    let view = |session: SessionInfo| SessionView {
+        client: session.client.to_string(),
+        port: session.port,
+        since: clock::rfc3339(session.since),
+        seconds: since(session.since, now),
+        state: session.state.to_owned(),
+        helo: session.helo,
+        tls: session.tls,
+        sender: session.sender,
+        recipients: session.recipients,
+        messages: session.messages,
+        octets: session.octets,
+    };
+    SessionsView { sessions: sessions.into_iter().map(view).collect(), total }
+}
+
+/// `GET /api/v1/refusals`
+pub(super) fn refusals(window: &Window) -> Answer {
+    answer::json(StatusCode::OK, &refusals_view(window))
+}
+
+/// The refusals, for programs and for the page.
+pub(crate) fn refusals_view(window: &Window) -> RefusalsView {
+    let example = |example: RefusedExample| ExampleView {
+        time: clock::rfc3339(example.at),
+        client: example.client.to_string(),
+        helo: example.helo,
+        command: example.command.to_owned(),
+        from: example.from,
+        to: example.to,
+        reply: example.reply,
+    };
+    let reason = |reason: &Refusal| ReasonView {
+        reason: reason.as_str().to_owned(),
+        total: window.counters.refused_total.with_label_values(&[reason.as_str()]).get(),
+        last: window.views.sessions.refused(*reason).into_iter().map(example).collect(),
+    };
+    let no_place = |label: &&'static str| ReasonView {
+        reason: format!("sessions_{label}"),
+        total: window.counters.sessions_refused_total.with_label_values(&[*label]).get(),
+        last: window.views.sessions.turned_away(label).into_iter().map(example).collect(),
+    };
+    RefusalsView { reasons: Refusal::ALL.iter().map(reason).chain(SESSION_REFUSALS.iter().map(no_place)).collect() }
+}
+
+/// `GET /api/v1/log?filter=TEXT&level=warn&limit=N`
+pub(super) fn log(window: &Window, query: &str) -> Answer {
+    match LogQuery::parse(query) {
+        Ok(asked) => answer::json(StatusCode::OK, &LogView { lines: log_lines(window, &asked) }),
+        Err(words) => error(StatusCode::BAD_REQUEST, &words),
+    }
+}
+
+/// The lines, for programs and for the page.
+pub(crate) fn log_lines(window: &Window, asked: &LogQuery) -> Vec<String> {
+    let filter = asked.filter.to_lowercase();
+    let levels: &[&str] = match asked.level.as_str() {
+        "warn" => &["WARN", "ERROR"],
+        "error" => &["ERROR"],
+        _ => &[],
+    };
+    window.views.tail.last(asked.limit.unwrap_or(LINES), |line| {
+        (levels.is_empty() || level_of(line).is_some_and(|level| levels.contains(&level)))
+            && (filter.is_empty() || line.to_lowercase().contains(&filter))
+    })
+}
+
+impl LogQuery {
+    /// From a query string.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(crate) fn parse(query: &str) -> Result<Self, String> {
+        let mut asked = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match (&*name, &*value) {
+                ("filter", text) => text.chars().take(200).collect::<String>().clone_into(&mut asked.filter),
+                ("level", word @ ("" | "info" | "warn" | "error")) => word.clone_into(&mut asked.level),
+                ("limit", number) => match number.parse() {
+                    Ok(limit @ 1..=LINES_MAX) => asked.limit = Some(limit),
+                    _ => return Err(format!("limit: a number from 1 to {LINES_MAX} is wanted")),
+                },
+                _ => return Err("known here are filter, level=info, warn or error, and limit".to_owned()),
+            }
+        }
+        Ok(asked)
+    }
+}
+
+/// The level that a line names, plain or JSON.
+pub(crate) fn level_of(line: &str) -> Option<&str> {
+    match line.strip_prefix('{') {
+        Some(json) => json.split_once("\"level\":\"")?.1.split('"').next(),
+        None => line.split(' ').nth(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_tell_their_level() {
+        assert_eq!(level_of("2026-11-22T12:00:00.123+01:00 WARN something"), Some("WARN"));
+        assert_eq!(level_of(r#"{"time":"2026","level":"ERROR","message":"x"}"#), Some("ERROR"));
+        assert_eq!(level_of(""), None);
+    }
+
+    #[test]
+    fn what_is_asked_of_the_log_is_understood_or_refused() {
+        let asked = LogQuery::parse("filter=a+b&level=warn&limit=5").unwrap();
+        assert_eq!((asked.filter.as_str(), asked.level.as_str(), asked.limit), ("a b", "warn", Some(5)));
+        for bad in ["level=debug", "limit=0", "limit=1001", "x=y"] {
+            assert!(LogQuery::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The appliance at a glance, for programs; the page shows the same.
+
+use super::{Answer, since};
+use crate::api::redact;
+use crate::appliance::counter::{Counters, SESSION_REFUSALS};
+use crate::ground::clock;
+use crate::http::answer;
+use crate::http::rights::Need;
+use crate::http::router::Visit;
+use crate::http::server::Window;
+use crate::mail::model::Refusal;
+use crate::monitor::alerts::AlertView;
+use crate::monitor::components::PartView;
+use crate::monitor::metrics;
+use crate::monitor::rates::Buckets;
+use hyper::StatusCode;
+use prometheus::Histogram;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The appliance at a glance.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StatusView {
+    /// Property `hostname`.
+    pub hostname: String,
+    /// The program's version.
+    pub version: String,
+    /// When the core started, RFC 3339.
+    pub started: String,
+    /// Since then.
+    pub uptime_seconds: u64,
+    /// Whether mail is taken.
+    pub ready: bool,
+    /// Why not; empty when ready.
+    pub not_ready_reason: String,
+    /// The queue in numbers.
+    pub queue: QueueView,
+    /// SMTP sessions open now.
+    pub smtp_active_sessions: i64,
+    /// Totals since the start.
+    pub totals: TotalsView,
+    /// The data volume.
+    pub disk: DiskView,
+    /// Resident memory of the core.
+    pub memory_resident_bytes: i64,
+    /// From acceptance to delivery, since the start; `null` before the first delivery.
+    pub latency: Option<LatencyView>,
+    /// What is wrong, the grave first.
+    pub alerts: Vec<AlertView>,
+    /// When the certificate of terminal `in` ends, RFC 3339; `null` without one.
+    pub certificate_expires: Option<String>,
+    /// `null`, or why this window takes no orders from whoever looks through `ui_port`.
+    pub orders_refused: Option<String>,
+    /// Who may relay, in words; empty for those who may not look.
+    pub who_may_relay: String,
+    /// Terminals and their states.
+    pub terminals: Vec<PartView>,
+    /// Volumes and their states.
+    pub volumes: Vec<PartView>,
+}
+
+/// The queue in numbers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct QueueView {
+    /// Messages in the queue.
+    pub messages: u64,
+    /// Their octets.
+    pub bytes: u64,
+    /// Of these messages: in a try right now.
+    pub active: u64,
+    /// Waiting for another try.
+    pub deferred: u64,
+    /// Held by an operator.
+    pub held: u64,
+    /// Age of the oldest; `null` when the queue is empty.
+    pub oldest_age_seconds: Option<u64>,
+}
+
+/// Totals since the start.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TotalsView {
+    /// SMTP sessions.
+    pub smtp_sessions: u64,
+    /// Messages answered 250.
+    pub accepted: u64,
+    /// Octets of those.
+    pub accepted_bytes: u64,
+    /// Recipients that a next hop took.
+    pub delivered: u64,
+    /// Tries that failed for now.
+    pub deferred: u64,
+    /// Recipients that failed for good.
+    pub bounced: u64,
+    /// Refusals by reason.
+    pub refused: BTreeMap<String, u64>,
+    /// Clients that found no place, by the places that were taken.
+    #[serde(default)]
+    pub sessions_refused: BTreeMap<String, u64>,
+}
+
+/// How long mail takes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LatencyView {
+    /// Half of the recipients had their mail within so many seconds.
+    pub p50_seconds: f64,
+    /// 95 % of them.
+    pub p95_seconds: f64,
+    /// 99 % of them.
+    pub p99_seconds: f64,
+}
+
+/// The data volume's space.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DiskView {
+    /// Free octets.
+    pub free_bytes: i64,
+    /// Octets in all; 0 when not known yet.
+    pub size_bytes: i64,
+}
+
+/// `GET /api/v1/status`
+pub(super) async fn status(window: &Window, visit: &Visit<'_>) -> Answer {
+    answer::json(StatusCode::OK, &status_view(window, visit.may_look(window)).await)
+}
+
+/// What is wrong now, the grave first.
+pub(crate) async fn alerts(window: &Window) -> Vec<AlertView> {
+    let summary = metrics::refresh(window).await;
+    window.views.rate_history.watch.look(window, &summary)
+}
+
+/// What the page and the program see alike; without `look` nothing that names anybody.
+pub(crate) async fn status_view(window: &Window, look: bool) -> StatusView {
+    let summary = metrics::refresh(window).await;
+    let (now, facts, counters) = (clock::now(), &window.facts, &window.counters);
+    let ready = window.ready.borrow().clone();
+    let view = StatusView {
+        hostname: facts.hostname.clone(),
+        version: facts.version.clone(),
+        started: clock::rfc3339(facts.started),
+        uptime_seconds: since(facts.started, now),
+        ready: ready.is_ok(),
+        not_ready_reason: ready.err().unwrap_or_default(),
+        queue: QueueView {
+            messages: summary.messages,
+            bytes: summary.bytes,
+            active: summary.active,
+            deferred: summary.deferred,
+            held: summary.held,
+            oldest_age_seconds: summary.oldest.map(|oldest| since(oldest, now)),
+        },
+        smtp_active_sessions: counters.smtp_active_sessions.get(),
+        totals: totals(counters),
+        disk: DiskView { free_bytes: counters.disk_free_bytes.get(), size_bytes: counters.disk_size_bytes.get() },
+        memory_resident_bytes: counters.memory_resident_bytes.get(),
+        latency: latency(&counters.delivery_latency_seconds),
+        alerts: window.views.rate_history.watch.look(window, &summary),
+        certificate_expires: counters.certificate_expiry().map(|end| clock::rfc3339(u32::try_from(end).unwrap_or(u32::MAX))),
+        orders_refused: window.access.port_rights().may(Need::Order).err().map(str::to_owned),
+        who_may_relay: facts.who_may_relay.clone(),
+        terminals: window.terminals(),
+        volumes: window.volumes(),
+    };
+    if look { view } else { redact::status(view) }
+}
+
+/// The quantiles of a histogram; `None` before the first observation.
+pub(crate) fn latency(histogram: &Histogram) -> Option<LatencyView> {
+    let buckets = Buckets::of(histogram);
+    Some(LatencyView {
+        p50_seconds: buckets.quantile(0.5)?,
+        p95_seconds: buckets.quantile(0.95)?,
+        p99_seconds: buckets.quantile(0.99)?,
+    })
+}
+
+fn totals(counters: &Counters) -> TotalsView {
+    let refused = |reason: Refusal| counters.refused_total.with_label_values(&[reason.as_str()]).get();
+    let no_place = |label: &str| counters.sessions_refused_total.with_label_values(&[label]).get();
+    TotalsView {
+        smtp_sessions: counters.smtp_sessions_total.get(),
+        accepted: counters.accepted_total.get(),
+        accepted_bytes: counters.accepted_bytes.get(),
+        delivered: counters.delivered_total.get(),
+        deferred: counters.deferred_total.get(),
+        bounced: counters.bounced_total.get(),
+        refused: Refusal::ALL.iter().map(|reason| (reason.as_str().to_owned(), refused(*reason))).collect(),
+        sessions_refused: SESSION_REFUSALS.iter().map(|label| ((*label).to_owned(), no_place(label))).collect(),
+    }
+}

@@ -1,0 +1,54 @@
+//! Events as they happen (server-sent events, WHATWG HTML §9.2).
+//!
+//! Limits: `rate_history` counts the streams; one lives as long as its connection, and its client opens another. A client that takes
+//! nothing for [`PATIENCE`] is let go.
+
+use super::{Answer, error};
+use crate::http::answer::{self, Content, EVENTS};
+use crate::http::router::Visit;
+use crate::http::server::Window;
+use crate::monitor::rates;
+use bytes::Bytes;
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, StatusCode, Version};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// How long a reader may take for one event.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a client waits before it comes again, in milliseconds.
+const RETRY: &str = "retry: 1000\n\n";
+
+/// `GET /api/v1/stream`
+pub(super) async fn stream(window: &Window, visit: &Visit<'_>) -> Answer {
+    if visit.version == Version::HTTP_10 {
+        return error(StatusCode::BAD_REQUEST, "a stream needs HTTP/1.1; ask /api/v1/status from time to time");
+    }
+    let Ok(turn) = window.views.rate_history.streams.clone().try_acquire_owned() else {
+        let mut answer = error(StatusCode::SERVICE_UNAVAILABLE, "too many streams; ask /api/v1/status from time to time");
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
+        return answer;
+    };
+    let (sender, events) = mpsc::channel(1);
+    if visit.method == Method::GET {
+        let look = visit.may_look(window);
+        let mut news = window.views.rate_history.subscribe();
+        news.mark_unchanged();
+        let first = Bytes::from([RETRY.as_bytes(), &rates::event(&super::status_view(window, look).await)].concat());
+        tokio::spawn(async move {
+            let _turn = turn;
+            let mut event = first;
+            while let Ok(Ok(())) = timeout(PATIENCE, sender.send(Ok(event))).await {
+                // Whoever reads slowly gets the newest, and not what was before it.
+                tokio::select! {
+                    changed = news.changed() => if changed.is_err() { return },
+                    () = sender.closed() => return,
+                }
+                event = news.borrow_and_update().of(look);
+            }
+        });
+    }
+    answer::answer(StatusCode::OK, EVENTS, Content::Endless(events))
+}

@@ -1,0 +1,186 @@
+//! Mail on its way out of the queue and into it, over the control socket.
+//!
+//! Both ways the content of a request or answer is one line of JSON, the mail's [`Record`], and behind it the mail's content
+//! as it is.
+//! Limits: [`export::HEAD_MAX`] octets for the line; contents go through in pieces, [`PIECES`] at a time in memory; a client that
+//! sends nothing for [`PATIENCE`] is given up.
+
+use crate::api::{self, admin_error, ask};
+use crate::export::{self, Record};
+use crate::http::answer::{self, Answer, Content};
+use crate::http::server::Window;
+use crate::mail::model::{Body, ContentPieces, MessageId};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use serde::{Deserialize, Serialize};
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// A content is read in pieces of this size, at most [`PIECES`] ahead of the reader.
+const PIECE: usize = 64 * 1024;
+const PIECES: usize = 2;
+
+/// How long the next piece of an import may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The type of a line of JSON with content behind it.
+const PAIR: &str = "application/octet-stream";
+
+/// Where an imported mail is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedView {
+    /// Its new queue id.
+    pub id: String,
+}
+
+/// `GET /api/v1/queue/ID/mail`, with `?still` after all its tries have ended.
+pub(crate) async fn mail(window: &Window, id: MessageId, query: &str) -> Answer {
+    let still = match query {
+        "" => false,
+        "still" => true,
+        _ => return api::error(StatusCode::BAD_REQUEST, "only 'still' is known here"),
+    };
+    let message = match ask(window.views.admin.export(id, still)).await {
+        Ok(message) => message,
+        Err(answer) => return answer,
+    };
+    let unreadable = |error: &dyn std::fmt::Display| {
+        api::error(StatusCode::SERVICE_UNAVAILABLE, &format!("the content cannot be read: {error}"))
+    };
+    let (body, version) = (message.body.clone(), message.version());
+    let crc = match tokio::task::spawn_blocking(move || checksum(&body)).await {
+        Ok(Ok(crc)) => crc,
+        Ok(Err(error)) => return unreadable(&error),
+        Err(error) => return unreadable(&error),
+    };
+    let head = match serde_json::to_string(&Record::of(&message, crc)) {
+        Ok(json) => Bytes::from(json + "\n"),
+        Err(error) => return unreadable(&error),
+    };
+    let len = head.len() as u64 + message.body.len();
+    let (sender, pieces) = mpsc::channel(PIECES);
+    tokio::task::spawn_blocking(move || {
+        // The reader went away: nobody wants the rest.
+        if sender.blocking_send(Ok(head)).is_err() {
+            return;
+        }
+        let ended = each_piece(&message.body, |piece| sender.blocking_send(Ok(piece)).is_ok());
+        if let Err(error) = ended {
+            let _ = sender.blocking_send(Err(error));
+        }
+    });
+    let mut answer = answer::answer(StatusCode::OK, PAIR, Content::Pieces(pieces, len));
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{version:016x}\"")) {
+        answer.headers_mut().insert(header::ETAG, tag);
+    }
+    answer
+}
+
+/// `POST /api/v1/queue`
+pub(crate) async fn import(window: &Window, mut content: Incoming) -> Answer {
+    let (view, rest) = match head(&mut content).await {
+        Ok(head) => head,
+        Err(words) => return api::error(StatusCode::UNPROCESSABLE_ENTITY, &words),
+    };
+    let imported = match view.imported() {
+        Ok(imported) => imported,
+        Err(words) => return api::error(StatusCode::UNPROCESSABLE_ENTITY, &words),
+    };
+    let (pump, pieces) = pieces(content, rest);
+    let ((), taken) = tokio::join!(pump, window.views.admin.import(imported, pieces));
+    match taken {
+        Ok(id) => answer::json(StatusCode::OK, &ImportedView { id: id.to_string() }),
+        Err(fault) => admin_error(&fault),
+    }
+}
+
+/// The content of a request, `first` before it: what reads it, and what gives it on piece by piece.
+pub(crate) fn pieces(mut content: Incoming, first: Bytes) -> (impl Future<Output = ()>, Box<dyn ContentPieces>) {
+    let (sender, pieces) = mpsc::channel(PIECES);
+    // What the taker does not want any more is read all the same: a client hears the answer only when it has said all.
+    let pump = async move {
+        let _ = sender.send(Ok(first)).await;
+        loop {
+            let piece = match timeout(PATIENCE, content.frame()).await {
+                Ok(None) => return,
+                Ok(Some(Ok(frame))) => Ok(frame.into_data().unwrap_or_default()),
+                Ok(Some(Err(error))) => Err(io::Error::other(error)),
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            };
+            let broken = piece.is_err();
+            let _ = sender.send(piece).await;
+            if broken {
+                return;
+            }
+        }
+    };
+    (pump, Box::new(Received(pieces)))
+}
+
+/// The line of JSON, and what has come behind it.
+async fn head(content: &mut Incoming) -> Result<(Record, Bytes), String> {
+    let mut read = BytesMut::new();
+    loop {
+        if let Some(end) = memchr::memchr(b'\n', &read) {
+            let line = read.split_to(end + 1);
+            return Ok((Record::read(&line)?, read.freeze()));
+        }
+        if read.len() > export::HEAD_MAX {
+            return Err(format!("the first line has more than {} octets", export::HEAD_MAX));
+        }
+        match timeout(PATIENCE, content.frame()).await {
+            Ok(Some(Ok(frame))) => read.extend_from_slice(&frame.into_data().unwrap_or_default()),
+            _ => return Err("a line of JSON is wanted, and the content behind it".to_owned()),
+        }
+    }
+}
+
+struct Received(mpsc::Receiver<io::Result<Bytes>>);
+
+impl ContentPieces for Received {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Option<io::Result<Bytes>>> + Send + '_>> {
+        Box::pin(self.0.recv())
+    }
+}
+
+/// CRC-32 of a content. Blocks.
+pub(crate) fn checksum(body: &Body) -> io::Result<u32> {
+    let mut hasher = crc32fast::Hasher::new();
+    each_piece(body, |piece| {
+        hasher.update(&piece);
+        true
+    })?;
+    Ok(hasher.finalize())
+}
+
+/// Gives a content piece by piece to `take`, as long as that wants more. Blocks.
+pub(crate) fn each_piece(body: &Body, mut take: impl FnMut(Bytes) -> bool) -> io::Result<()> {
+    let (content, len) = match body {
+        Body::Memory(bytes) => {
+            take(bytes.clone());
+            return Ok(());
+        }
+        Body::Stored(content, len) => (content, *len),
+    };
+    let mut offset = 0;
+    while offset < len {
+        let mut piece = vec![0; PIECE.min(usize::try_from(len - offset).unwrap_or(PIECE))];
+        let read = content.read_at(offset, &mut piece)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        piece.truncate(read);
+        offset += read as u64;
+        if !take(piece.into()) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! What would stop `postern init`, found out without changing anything: for `postern check`.
+//!
+//! In: settings. Out: what is not connected, what would be mounted, and each [`Failure`] that can be seen from here.
+//! Limits: what a server or a device answers is known only after asking it to be mounted, which this does not do; ports are
+//! tried only where no appliance has the run directory, because one that runs has them. Names are looked up for
+//! [`LOOKUP_PATIENCE`] in all, which is less than a start takes: one without an answer stops nothing here.
+
+use super::failure::{Exit, Failure};
+use super::lines;
+use super::mount::Mounter;
+use super::property::{Settings, webhook};
+use super::resources::{self, OPEN_FILES, Resources};
+use super::supervise::identity::Identity;
+use super::supervise::rundir;
+use super::supervise::signals::Signals;
+use super::terminal::names::Names;
+use super::volume::keys::KeyFiles;
+use super::{terminal, volume};
+use crate::ground::memory::Ceiling;
+use crate::ground::threads;
+use nix::sys::resource::{Resource, getrlimit};
+use std::io;
+use std::net::{IpAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// For looking up all names: whoever checks sits and waits.
+const LOOKUP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What can be said before a start.
+#[derive(Debug, Default)]
+pub struct Preflight {
+    /// What a person should know although it stops nothing.
+    pub notes: Vec<String>,
+    /// What a person should change although it stops nothing.
+    pub warnings: Vec<String>,
+    /// SMTP sessions that unknown clients may have.
+    pub places_of_strangers: u32,
+    /// Why the start would end.
+    pub failures: Vec<Failure>,
+}
+
+/// Looks at terminals, volumes and keys as the supervisor will.
+pub fn foresee(settings: &Settings) -> Preflight {
+    // The supervisor raises the limit as far as it may.
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, hard)| soft.max(OPEN_FILES.min(hard)));
+    let ceiling = Ceiling::find();
+    let resources = Resources::of(settings, ceiling.as_ref(), files);
+    let mut outlook = Preflight { places_of_strangers: resources.for_strangers(), ..Preflight::default() };
+    // Without a place to hear signals nothing is looked at; the supervisor would fail likewise, and say so.
+    let Ok(signals) = Signals::unheard() else { return outlook };
+    let identity = match Identity::of_the_core() {
+        Ok((identity, _)) => identity,
+        Err(failure) => {
+            outlook.failures.push(failure);
+            Identity::same()
+        }
+    };
+    let mut mounter = Mounter::new(&signals, identity, &settings.run_dir).that_only_looks();
+    let mut settings = settings.clone();
+    outlook.failures.extend(rundir::foresee(&settings.run_dir, &identity));
+    outlook.failures.extend(taken_twice(&settings.listen));
+    outlook.failures.extend(settings.listen.iter().find_map(|address| foreign(*address)));
+    outlook.look_at_ports(&settings);
+    let names = Names::look_up_briefly(hosts(&settings), LOOKUP_PATIENCE, &mounter);
+    match terminal::gateway::foresee(&settings, &names) {
+        Ok(failure) => outlook.failures.extend(failure),
+        Err(unconnected) => outlook.notes.push(unconnected),
+    }
+    outlook.notes.extend(terminal::hops::foresee(&settings, &names));
+    outlook.notes.extend(terminal::foresee(&settings, &names));
+    // The core reads them.
+    let authorities = identity.within(|| Ok(webhook::authorities(&settings).err()));
+    outlook.failures.extend(authorities.ok().flatten());
+    outlook.failures.extend(resources::too_little(&settings, ceiling.as_ref()));
+    outlook.failures.extend(resources::too_few_threads(&settings, threads::limit()));
+    outlook.notes.extend([resources.words()].into_iter().chain(resources.warning(&settings)));
+    match terminal::connect_known(&mut settings, &names) {
+        Ok(notes) => outlook.notes.extend(notes),
+        Err(failure) => outlook.failures.push(failure),
+    }
+    outlook.take(terminal::log(&settings, &mut mounter));
+    let export = outlook.take(terminal::fs(&settings, &mut mounter));
+    let keys = match &settings.volume_key {
+        Some(volume) => outlook.take(volume::mounted_key(volume, &mut mounter)),
+        None => export,
+    };
+    outlook.look_at_keys(&settings, keys.as_deref(), &mounter);
+    if let Some(directory) = outlook.take(volume::mounted_data(&settings.volume_data, &mut mounter)) {
+        match volume::foreseen_data(&directory, &mounter, volume::in_container()) {
+            Ok(notes) => outlook.notes.extend(notes.into_iter().flatten()),
+            Err(failure) => outlook.failures.push(failure),
+        }
+    }
+    outlook
+        .notes
+        .extend(mounter.passed_by().iter().map(|what| format!("what belongs at {what} would be mounted; that was not tried")));
+    outlook
+}
+
+/// Everything that is looked up.
+fn hosts(settings: &Settings) -> Vec<String> {
+    let terminals = terminal::hosts(settings).into_iter().chain(terminal::gateway::host(settings));
+    terminals.chain(terminal::hops::hosts(settings)).collect()
+}
+
+impl Preflight {
+    fn look_at_ports(&mut self, settings: &Settings) {
+        if rundir::is_in_use(&settings.run_dir) {
+            let run_dir = settings.run_dir.display();
+            self.notes.push(format!("an appliance runs in run_dir {run_dir}: whether ports are free was not tried"));
+        } else {
+            self.failures.extend(terminal::ports::foresee(settings));
+        }
+    }
+
+    /// What is wrong with the key volume, and with the keys where they lie in a directory already.
+    fn look_at_keys(&mut self, settings: &Settings, directory: Option<&Path>, mounter: &Mounter<'_>) {
+        if let Err(failure) = volume::check_keys(settings, mounter) {
+            self.failures.push(failure);
+            return;
+        }
+        if directory.is_none() && (settings.volume_key.is_some() || settings.terminal_fs.is_some()) {
+            return;
+        }
+        match KeyFiles::of(settings, directory) {
+            Ok(Some(files)) => {
+                self.failures.extend(files.read(&mounter.identity()).err().map(KeyFiles::failure));
+                self.warnings.extend(files.exposed(&mounter.identity()));
+            }
+            Ok(None) => {}
+            Err(failure) => self.failures.push(failure),
+        }
+    }
+
+    /// What was found; nothing where it would have to be mounted first.
+    fn take(&mut self, found: Result<Option<PathBuf>, Failure>) -> Option<PathBuf> {
+        found.unwrap_or_else(|failure| {
+            self.failures.push(failure);
+            None
+        })
+    }
+}
+
+/// Addresses of which one would find its ports taken by another of them.
+fn taken_twice(listen: &[IpAddr]) -> Option<Failure> {
+    let takes = |one: &IpAddr, other: &IpAddr| match (one, other) {
+        (IpAddr::V6(one), _) if one.is_unspecified() => true,
+        (IpAddr::V4(one), IpAddr::V4(_)) if one.is_unspecified() => true,
+        _ => one == other,
+    };
+    let pairs = listen.iter().enumerate().flat_map(|(place, one)| {
+        listen.iter().enumerate().filter(move |(other, _)| *other != place).map(move |(_, other)| (one, other))
+    });
+    let (one, other) = pairs.into_iter().find(|(one, other)| takes(one, other))?;
+    let cause = format!("listen names {one}, which takes the ports of {other} as well; leave out {other}");
+    Some(Failure::new(Exit::Unavailable, lines::START, cause))
+}
+
+/// An address that is not this machine's.
+fn foreign(address: IpAddr) -> Option<Failure> {
+    // Port 0 is any free one, so that nobody is in the way.
+    let error = TcpListener::bind((address, 0)).err()?;
+    let cause = match error.kind() {
+        io::ErrorKind::AddrNotAvailable => format!("listen names {address}, which is no address of this machine"),
+        _ => format!("listen names {address}, which cannot be listened on: {error}"),
+    };
+    Some(Failure::new(Exit::Unavailable, lines::START, cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_other_machines_are_foreseen() {
+        for (address, words) in [("203.0.113.9", "no address of this machine"), ("fe80::1", "cannot be listened on")] {
+            let failure = foreign(address.parse().unwrap()).unwrap();
+            assert!(failure.cause.contains(address) && failure.cause.contains(words), "{}", failure.cause);
+        }
+        for own in ["127.0.0.1", "0.0.0.0"] {
+            assert_eq!(foreign(own.parse().unwrap()), None);
+        }
+    }
+
+    #[test]
+    fn addresses_that_take_each_other_are_foreseen() {
+        let list = |text: &str| text.split(' ').map(|address| address.parse().unwrap()).collect::<Vec<IpAddr>>();
+        for taken in ["0.0.0.0 ::", ":: 127.0.0.1", ":: ::1", "127.0.0.1 0.0.0.0", "::1 ::1"] {
+            assert!(taken_twice(&list(taken)).is_some(), "{taken}");
+        }
+        for free in ["::", "0.0.0.0", "127.0.0.1 ::1", "0.0.0.0 ::1"] {
+            assert_eq!(taken_twice(&list(free)), None, "{free}");
+        }
+    }
+}

@@ -1,0 +1,474 @@
+//! Keeping one core running, and who belongs to it: start, readiness, restart, stop.
+//!
+//! One thread, one loop: it sleeps in poll(2) on the signals, on what its children say, and wakes for nothing else but deadlines.
+//! As PID 1 it reaps everything that ends; elsewhere it asks for the orphans of its own descendants. Beside the core there may be
+//! the carrier of the mail log ([`Carrier`]) and a watch over the key files ([`KeyWatch`]); neither can hold up the core.
+
+mod hanging;
+mod run_dir;
+
+use super::backoff::Backoff;
+use super::carrier::Carrier;
+use super::child::Child;
+use super::hang::Ending;
+use super::identity::Identity;
+use super::keywatch::{Found, KeyWatch};
+use super::orders::Order;
+use super::rundir::Readiness;
+use super::signals::Signals;
+use super::status::Status;
+use super::watchdog::{Step, Watchdog};
+use crate::appliance::event::{EventLog, Severity};
+use crate::appliance::failure::{Exit, Failure};
+use crate::appliance::lines;
+use crate::appliance::property::Settings;
+use crate::ground::sys;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use run_dir::Room;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Beyond `drain_time`, for the last sync and the farewells.
+const GRACE: Duration = Duration::from_secs(15);
+/// A long recovery says that it is alive.
+const PROGRESS: Duration = Duration::from_secs(30);
+/// The line when the core gives up without a word.
+const START_LINE: &str = lines::START;
+
+/// The supervisor of one core.
+pub struct CoreSupervisor<'a> {
+    settings: &'a Settings,
+    event_log: &'a EventLog,
+    signals: &'a Signals,
+    identity: Identity,
+    /// Where the core works.
+    directory: PathBuf,
+    readiness: Readiness,
+    core: Option<Core>,
+    backoff: Backoff,
+    /// When a core is to be started, while there is none.
+    start_at: Instant,
+    carrier: Option<Carrier<'a>>,
+    keys: Option<KeyWatch>,
+    room: Room,
+    /// The signal that ends it all, once it has come.
+    stop: Option<Signal>,
+    was_ready: bool,
+}
+
+/// A core that runs.
+struct Core {
+    child: Child,
+    ready: bool,
+    /// What it said before giving up.
+    error: Option<String>,
+    cause: Option<String>,
+    /// When patience ends, after the stop.
+    deadline: Option<Instant>,
+    /// It was told to end and has not.
+    ends: bool,
+    next_progress: Instant,
+    /// When it last said that its start goes on.
+    heard: Instant,
+    /// Its start has not gone on for too long; it is looked at once more a little later, because all of us may have been paused.
+    suspected: bool,
+    /// It was told why a start that does not go on is not ended.
+    spared: bool,
+    /// Notices when it hangs; from the moment it is ready.
+    watchdog: Option<Watchdog>,
+    /// It hangs, and is on its way out.
+    ending: Option<Ending>,
+}
+
+impl<'a> CoreSupervisor<'a> {
+    /// All is prepared; nothing runs yet.
+    pub fn new(settings: &'a Settings, event_log: &'a EventLog, signals: &'a Signals, identity: Identity) -> Self {
+        Self {
+            settings,
+            event_log,
+            signals,
+            identity,
+            directory: PathBuf::from("/"),
+            readiness: Readiness::new(&settings.run_dir),
+            core: None,
+            backoff: Backoff::new(),
+            start_at: Instant::now(),
+            carrier: None,
+            keys: None,
+            room: Room::new(),
+            stop: None,
+            was_ready: false,
+        }
+    }
+
+    /// The core serves TLS with the pair that this watch has, and with each later one.
+    pub fn with_keys(mut self, keys: Option<KeyWatch>) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// The core works in this directory instead of in `/`.
+    pub fn working_in(mut self, directory: &Path) -> Self {
+        self.directory = directory.to_owned();
+        self
+    }
+
+    /// Beside the core runs the carrier of the mail log.
+    pub fn with_carrier(mut self, carrier: Option<Carrier<'a>>) -> Self {
+        self.carrier = carrier;
+        self
+    }
+
+    /// Runs the core until a signal ends it; returns the exit code: 128 + signal, or that of a core that never came up.
+    pub fn keep(mut self) -> u8 {
+        let code = loop {
+            if let Some(code) = self.hear().or_else(|| self.turn()) {
+                break code;
+            }
+            self.wait();
+        };
+        self.part_with_carrier();
+        code
+    }
+
+    /// Takes the signals that have come. Returns the exit code when the core's end was the end of it all.
+    fn hear(&mut self) -> Option<u8> {
+        let mut code = None;
+        while let Some(signal) = self.signals.next() {
+            match (signal, &self.core) {
+                (Signal::SIGCHLD, _) => code = code.or(self.reap()),
+                // Before it is ready, the core may not yet know what to do with it, and has read everything just now.
+                (Signal::SIGHUP, Some(core)) if core.ready => {
+                    core.child.signal(Signal::SIGHUP);
+                }
+                (Signal::SIGHUP, _) => {}
+                (signal, _) => self.begin_stop(signal),
+            }
+        }
+        code
+    }
+
+    /// Does what is due. Returns the exit code when there is nothing left to keep.
+    fn turn(&mut self) -> Option<u8> {
+        if self.core.is_none() {
+            if self.stop.is_some() {
+                return self.exit_code();
+            }
+            if Instant::now() >= self.start_at {
+                self.look_after_run_dir();
+                self.readiness.clear_because("the SMTP core is starting");
+                match self.start() {
+                    Ok(core) => self.core = Some(core),
+                    Err(error) => {
+                        let why = format!("cannot be started: {error}");
+                        let failure = Failure::new(Exit::Internal, START_LINE, format!("the SMTP core {why}"));
+                        return self.ended(Duration::ZERO, &why, &failure);
+                    }
+                }
+            }
+        }
+        self.listen_to_core();
+        self.watch_core();
+        self.watch_run_dir();
+        if self.keep_time() {
+            return self.core.take().and(self.exit_code());
+        }
+        if let Some(carrier) = &mut self.carrier {
+            carrier.turn();
+        }
+        if let Some(found) = self.keys.as_mut().and_then(KeyWatch::turn) {
+            self.keys_were_looked_at(&found);
+        }
+        None
+    }
+
+    /// 128 + the signal that ends it all.
+    fn exit_code(&self) -> Option<u8> {
+        self.stop.map(|signal| u8::try_from(128 + signal as i32).unwrap_or(u8::MAX))
+    }
+
+    fn start(&self) -> io::Result<Core> {
+        let smtps_port = (!self.settings.ssl_disabled).then_some(self.settings.smtps_port);
+        let ports = [Some(self.settings.smtp_port), Some(self.settings.ui_port), smtps_port];
+        let low_port = ports.into_iter().flatten().any(|port| port < 1024);
+        let mut child = Child::start("core", &self.identity, &self.directory, low_port, &self.settings.to_json())?;
+        if let Some(watch) = &self.keys {
+            child.orders.say(&Order::Keys(watch.keys().clone()));
+        }
+        let (next_progress, heard) = (child.started + PROGRESS, child.started);
+        let (error, cause, deadline, watchdog, ending) = (None, None, None, None, None);
+        Ok(Core {
+            child,
+            ready: false,
+            error,
+            cause,
+            deadline,
+            ends: false,
+            next_progress,
+            heard,
+            suspected: false,
+            spared: false,
+            watchdog,
+            ending,
+        })
+    }
+
+    fn listen_to_core(&mut self) {
+        let Some(core) = &mut self.core else { return };
+        core.child.orders.flush();
+        let mut is_ready = false;
+        let mut steps = Vec::new();
+        for status in core.child.status.read() {
+            (core.heard, core.suspected) = (Instant::now(), false);
+            match status {
+                Status::Health(health) => {
+                    let step = core.watchdog.as_mut().map(|watchdog| watchdog.hear(&health, Instant::now()));
+                    steps.extend(step.filter(|step| *step != Step::Wait));
+                }
+                Status::Stack(stack) => {
+                    if let Some(ending) = &mut core.ending {
+                        ending.take(stack);
+                    }
+                }
+                Status::Stacks => {
+                    if let Some(ending) = &mut core.ending {
+                        ending.complete();
+                    }
+                }
+                Status::Ready => is_ready = true,
+                Status::Error(line) => core.error = Some(line),
+                Status::Cause(text) => core.cause = Some(text),
+                Status::Event(event) => self.event_log.record(event.severity, event.text),
+            }
+        }
+        if is_ready {
+            self.core_is_ready();
+        }
+        steps.into_iter().for_each(|step| self.core_hangs_or_not(step));
+    }
+
+    fn core_is_ready(&mut self) {
+        self.was_ready = true;
+        let Some(core) = &mut self.core else { return };
+        core.ready = true;
+        if self.stop.is_some() {
+            return;
+        }
+        core.watchdog = Some(Watchdog::new(self.settings.watchdog_time, Instant::now()));
+        self.tell_ready();
+        let Some(core) = &self.core else { return };
+        let seconds = core.child.started.elapsed().as_secs_f32();
+        self.event_log.record(Severity::Info, format!("the SMTP core is ready (pid {}, {seconds:.1} s)", core.child.pid));
+        // Most of the program was for the way here.
+        sys::give_back_program();
+    }
+
+    fn keys_were_looked_at(&mut self, found: &Found) {
+        match found {
+            Found::Renewed => {
+                self.event_log.record(Severity::Info, "the key files have changed; new sessions get the new certificate");
+                if let (Some(core), Some(watch)) = (&mut self.core, &self.keys) {
+                    core.child.orders.say(&Order::Keys(watch.keys().clone()));
+                }
+            }
+            Found::Trouble(why) => {
+                self.event_log
+                    .record(Severity::Error, format!("the pair that was loaded stays in use, the key files are unfit: {why}"));
+            }
+            Found::Well => self.event_log.record(Severity::Info, "the key files are well again; nothing has changed in them"),
+        }
+    }
+
+    fn begin_stop(&mut self, signal: Signal) {
+        if let Some(first) = self.stop {
+            self.event_log.note(Severity::Info, format!("{signal} noted; the stop that {first} began goes on"));
+            return;
+        }
+        self.stop = Some(signal);
+        self.readiness.clear();
+        let Some(core) = &mut self.core else { return };
+        core.deadline = Some(Instant::now() + self.settings.drain_time + GRACE);
+        // Before a word about it: whoever reads our words may be stuck.
+        let may_signal = core.child.signal(Signal::SIGTERM);
+        if !may_signal {
+            core.child.orders.say(&Order::Stop);
+        }
+        let text = format!("{signal}: stopping; sessions may finish for {} s", self.settings.drain_time.as_secs());
+        self.event_log.record(Severity::Info, text);
+        if !may_signal {
+            let text = "the SMTP core cannot be sent signals (no CAP_KILL); it was told to stop over its standard input";
+            self.event_log.record(Severity::Info, text);
+        }
+    }
+
+    /// Minds the times that a core has. `true`: it cannot be waited for any more.
+    fn keep_time(&mut self) -> bool {
+        let Some(core) = &mut self.core else { return false };
+        let now = Instant::now();
+        if core.deadline.is_some_and(|deadline| now >= deadline) {
+            if core.ends {
+                let text = format!(
+                    "the SMTP core (pid {}) has not ended; it loses its supervisor now, and accepted mail is safe on the data volume",
+                    core.child.pid
+                );
+                self.event_log.record(Severity::Error, text);
+                return true;
+            }
+            core.deadline = Some(now + GRACE);
+            let done = end_core(core);
+            self.event_log.record(Severity::Error, format!("the SMTP core did not stop in time and {done}"));
+        }
+        if !core.ready && now >= core.next_progress {
+            core.next_progress = now + PROGRESS;
+            let so_far = core.child.started.elapsed().as_secs();
+            self.event_log
+                .note(Severity::Info, format!("the SMTP core is still starting ({so_far} s); a large queue takes its time"));
+        }
+        false
+    }
+
+    /// Reaps everything that has ended. Returns the exit code when the core's end is the end of it all.
+    fn reap(&mut self) -> Option<u8> {
+        let mut code = None;
+        loop {
+            let end = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Err(Errno::EINTR) => continue,
+                Ok(WaitStatus::StillAlive) | Err(_) => return code,
+                Ok(end) => end,
+            };
+            let Some(pid) = end.pid() else { continue };
+            let why = in_words(end);
+            if self.core.as_ref().is_some_and(|core| core.child.pid == pid) {
+                code = self.core_ended(end, &why);
+            } else if !self.carrier.as_mut().is_some_and(|carrier| carrier.reaped(pid, &why))
+                && let Some(watch) = &mut self.keys
+            {
+                watch.reaped(pid);
+            }
+        }
+    }
+
+    fn core_ended(&mut self, end: WaitStatus, why: &str) -> Option<u8> {
+        // What it said last.
+        self.listen_to_core();
+        let core = self.core.take()?;
+        self.readiness.clear();
+        let lived = core.child.started.elapsed();
+        self.ended(lived, why, &failure_of(&core, end, why))
+    }
+
+    /// A core is gone: that is the end, or a pause before the next one.
+    fn ended(&mut self, lived: Duration, why: &str, failure: &Failure) -> Option<u8> {
+        if self.stop.is_some() {
+            return None;
+        }
+        if !self.was_ready {
+            self.event_log.fail(failure);
+            return Some(failure.exit.code());
+        }
+        let pause = self.backoff.after(lived);
+        self.start_at = Instant::now() + pause;
+        let text = format!("the SMTP core {why}; it is started again in {} s{}", pause.as_secs(), told(failure));
+        self.readiness.clear_because(&text);
+        self.event_log.record(Severity::Error, text);
+        None
+    }
+
+    /// The core is gone for good, and so is everything that could be said of mail.
+    fn part_with_carrier(&mut self) {
+        let Some(mut carrier) = self.carrier.take() else { return };
+        carrier.stop();
+        loop {
+            while let Some(signal) = self.signals.next() {
+                if signal == Signal::SIGCHLD {
+                    while let Ok(end) = waitpid(None, Some(WaitPidFlag::WNOHANG))
+                        && let Some(pid) = end.pid()
+                    {
+                        carrier.reaped(pid, &in_words(end));
+                    }
+                }
+            }
+            carrier.turn();
+            if carrier.is_over() {
+                return;
+            }
+            wait(self.signals, carrier.poll_fds(), carrier.next());
+        }
+    }
+
+    /// Sleeps until a signal, a word of a child, room for what is to be said to one, or the time.
+    fn wait(&self) {
+        let core = self.core.as_ref();
+        let core_at = match core {
+            Some(core) => {
+                let progress = (!core.ready).then_some(core.next_progress);
+                let start = self.start_limit().filter(|_| !core.ready && !core.ends && core.ending.is_none());
+                let start = start.filter(|_| self.stop.is_none()).map(|limit| core.heard + limit);
+                let hang = match (&core.ending, &core.watchdog) {
+                    _ if self.stop.is_some() => None,
+                    // It was told to end, and will.
+                    _ if core.ends => None,
+                    (Some(ending), _) => ending.next(),
+                    (None, watchdog) => watchdog.as_ref().map(Watchdog::next),
+                };
+                [core.deadline, progress, start, hang].into_iter().flatten().min()
+            }
+            None => Some(self.start_at),
+        };
+        let carrier_at = self.carrier.as_ref().and_then(Carrier::next);
+        let next = [core_at, carrier_at, self.keys.as_ref().map(KeyWatch::next)].into_iter().flatten().min();
+        let fds = core.iter().flat_map(|core| core.child.poll_fds());
+        let fds = fds.chain(core.and_then(|core| core.ending.as_ref()?.poll_fd()));
+        let fds = fds.chain(self.carrier.iter().flat_map(Carrier::poll_fds));
+        wait(self.signals, fds.chain(self.keys.as_ref().and_then(KeyWatch::poll_fd)), next);
+    }
+}
+
+/// Ends a core at once, by whatever we may, and tells what was done.
+fn end_core(core: &mut Core) -> &'static str {
+    core.ends = true;
+    if core.child.signal(Signal::SIGKILL) {
+        return "is killed; accepted mail is safe on the data volume";
+    }
+    core.child.orders.say(&Order::End);
+    "cannot be killed (no CAP_KILL); it was told over its standard input to end at once"
+}
+
+fn wait<'a>(signals: &'a Signals, others: impl Iterator<Item = PollFd<'a>>, until: Option<Instant>) {
+    let mut fds: Vec<_> = std::iter::once(PollFd::new(signals.as_fd(), PollFlags::POLLIN)).chain(others).collect();
+    // One millisecond more, so that a deadline has passed when poll returns.
+    let timeout = until.map_or(PollTimeout::NONE, |until| {
+        let left = until.saturating_duration_since(Instant::now()).as_millis() + 1;
+        i32::try_from(left).ok().and_then(|ms| PollTimeout::try_from(ms).ok()).unwrap_or(PollTimeout::MAX)
+    });
+    // An interruption or a failure wakes the loop, which looks at everything anyway.
+    let _ = poll(&mut fds, timeout);
+}
+
+/// What the core itself said of its end, if anything.
+fn told(failure: &Failure) -> String {
+    if failure.line == START_LINE { String::new() } else { format!(" ({}: {})", failure.line, failure.cause) }
+}
+
+fn in_words(end: WaitStatus) -> String {
+    match end {
+        WaitStatus::Exited(_, code) => format!("ended with exit code {code}"),
+        WaitStatus::Signaled(_, signal, _) => format!("was ended by {signal}"),
+        other => format!("ended ({other:?})"),
+    }
+}
+
+fn failure_of(core: &Core, end: WaitStatus, why: &str) -> Failure {
+    let exit = match end {
+        WaitStatus::Exited(_, code) => Exit::from_code(code),
+        _ => None,
+    };
+    let line = core.error.clone().unwrap_or_else(|| START_LINE.to_owned());
+    let cause = core.cause.clone().unwrap_or_else(|| format!("the SMTP core {why}"));
+    Failure::new(exit.unwrap_or(Exit::Internal), line, cause)
+}

@@ -1,0 +1,110 @@
+//! A core that hangs, in its start or later: what is said, and when it is ended.
+
+use super::super::hang::Ending;
+use super::super::orders::Order;
+use super::super::watchdog::{Look, SILENT, Step};
+use super::{CoreSupervisor, GRACE, START_LINE, end_core};
+use crate::appliance::event::Severity;
+use std::time::{Duration, Instant};
+
+impl CoreSupervisor<'_> {
+    /// Looks whether the core hangs. While it stops, its deadline is what it is measured by.
+    pub(super) fn watch_core(&mut self) {
+        let Some(core) = self.core.as_mut().filter(|_| self.stop.is_none()) else { return };
+        if let Some(ending) = &mut core.ending {
+            if ending.turn(self.event_log, core.child.pid, Instant::now()) {
+                let done = end_core(core);
+                self.event_log.record(Severity::Error, format!("the SMTP core that hangs {done}"));
+            }
+            return;
+        }
+        let pid = core.child.pid;
+        let Some(watchdog) = &mut core.watchdog else { return self.watch_start() };
+        let step = watchdog.turn(Instant::now(), || Look::at(pid));
+        self.core_hangs_or_not(step);
+    }
+
+    /// How long a start may say nothing: a former core may hold the data volume that long. `None` = it is never ended.
+    pub(super) fn start_limit(&self) -> Option<Duration> {
+        let limit = self.settings.watchdog_time;
+        (!limit.is_zero()).then(|| limit + self.settings.drain_time + GRACE)
+    }
+
+    /// Looks whether a core that is not ready yet hangs: a start says that it goes on, however long the queue is.
+    fn watch_start(&mut self) {
+        let limit = self.start_limit();
+        let Some(core) = self.core.as_mut().filter(|core| !core.ends && !core.ready) else { return };
+        let Some(limit) = limit.filter(|limit| core.heard.elapsed() >= *limit) else { return };
+        if !std::mem::replace(&mut core.suspected, true) {
+            core.heard += SILENT;
+            return;
+        }
+        let look = Look::at(core.child.pid);
+        let (state, silent) = (look.to_string(), core.heard.elapsed().as_secs());
+        if let Some(why) = look.is_beyond_help() {
+            if !std::mem::replace(&mut core.spared, true) {
+                let text = format!("the SMTP core has not come further in its start for {silent} s and is not ended: {why}");
+                self.event_log.record(Severity::Error, text);
+            }
+            core.heard = Instant::now();
+            return;
+        }
+        let text = format!(
+            "the SMTP core has not come further in its start for {silent} s (watchdog_time and what a former core may take, {} s) and \
+             is ended: {state}; accepted mail is safe on the data volume",
+            limit.as_secs()
+        );
+        core.cause = Some(format!("it hung before it was ready: {state}"));
+        core.error.get_or_insert_with(|| START_LINE.to_owned());
+        let can_answer = look.can_answer();
+        self.event_log.record(Severity::Error, text);
+        if can_answer {
+            core.child.orders.say(&Order::Stacks);
+        }
+        core.ending = Some(Ending::begin(can_answer, Instant::now()));
+    }
+
+    pub(super) fn core_hangs_or_not(&mut self, step: Step) {
+        let Some(core) = self.core.as_mut().filter(|core| self.stop.is_none() && !core.ends) else { return };
+        if matches!(step, Step::Well(_) | Step::DiskIsSlow(_)) && core.ending.take().is_some() {
+            self.event_log.record(Severity::Info, "the SMTP core came back while it told where it hung; it is not ended");
+        }
+        if core.ending.is_some() {
+            return;
+        }
+        match step {
+            Step::Wait => {}
+            Step::Hangs(why) => {
+                self.readiness.clear_because(&why);
+                self.event_log.record(Severity::Error, format!("the SMTP core hangs and is not ready: {why}"));
+            }
+            Step::DiskIsSlow(why) => {
+                self.readiness.clear_because(&why);
+                let text = format!("the data volume does not answer, the SMTP core takes no mail: {why}");
+                self.event_log.record(Severity::Error, text);
+            }
+            Step::Well(after) => {
+                self.tell_ready();
+                let text = format!("the SMTP core is well and ready again, after {} s", after.as_secs());
+                self.event_log.record(Severity::Info, text);
+            }
+            Step::Spare(why) => {
+                self.event_log.record(Severity::Error, format!("the SMTP core hangs for long and is not ended: {why}"));
+            }
+            Step::End(why) => {
+                self.readiness.clear_because(&why);
+                let text = format!(
+                    "the SMTP core hangs for {} s and is ended, to be started again: {why}; accepted mail is safe on the \
+                     data volume",
+                    self.settings.watchdog_time.as_secs()
+                );
+                self.event_log.record(Severity::Error, text);
+                let can_answer = Look::at(core.child.pid).can_answer();
+                if can_answer {
+                    core.child.orders.say(&Order::Stacks);
+                }
+                core.ending = Some(Ending::begin(can_answer, Instant::now()));
+            }
+        }
+    }
+}

@@ -1,0 +1,495 @@
+//! `postern queue`: the operator's tool at the other end of the control socket.
+//!
+//! Besides, it looks at data volumes without a core, and carries mail between queues and files.
+//! In: arguments. Out: tables for people, or JSON (one value a line); how far a long work is, on standard error. Exit codes follow
+//! sysexits: 1 an order that was not confirmed, 64 wrong arguments, 65 damaged or refused mail, 66 no such message, file or volume, 69 no core answers (or one works
+//! with a volume that was to be read), 70 an answer that makes no sense, 73 a file cannot be written, 77 no permission.
+//! Security: everything that comes from mail is made harmless before a terminal sees it; `body` alone writes a mail as it is.
+
+mod call;
+mod export;
+mod import;
+mod look;
+mod order;
+mod store;
+mod table;
+mod volume;
+
+use crate::api::next_attempt::NextTry;
+use crate::api::{DestinationsView, FinishedView, MessageView, RecipientView, StatusView};
+use crate::ground::text::harmless_json;
+use crate::ground::words::{count, counted, harmless, size, span, states};
+use call::Core;
+use clap::{Args, Subcommand};
+use export::Export;
+use import::Import;
+use look::{By, HistoryArgs, Listing};
+use order::Choice;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use table::Table;
+
+pub use volume::Volumes;
+
+const EX_OK: u8 = 0;
+/// Somebody was asked and said no.
+const EX_DECLINED: u8 = 1;
+const EX_USAGE: u8 = 64;
+const EX_DATAERR: u8 = 65;
+const EX_NOINPUT: u8 = 66;
+const EX_UNAVAILABLE: u8 = 69;
+const EX_SOFTWARE: u8 = 70;
+const EX_CANTCREAT: u8 = 73;
+const EX_TEMPFAIL: u8 = 75;
+const EX_NOPERM: u8 = 77;
+
+/// The name of the socket in the run directory.
+pub const SOCKET: &str = "control.sock";
+
+/// Messages asked for at once by `list`.
+const PAGE: usize = 500;
+
+/// How often a long work says how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(2);
+
+/// Look into the queue of the running appliance, give orders, move mail out and in, verify a data volume
+#[derive(Debug, Args)]
+pub struct QueueArgs {
+    #[command(subcommand)]
+    command: Command,
+    /// Print JSON, one value a line
+    #[arg(long, global = true)]
+    json: bool,
+    /// The control socket of the running appliance [default: control.sock in MTA_RUN_DIR, /run/postern or the user's own run
+    /// directory]
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the messages in the queue, oldest first
+    List {
+        #[command(flatten)]
+        what: Listing,
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// Show one message: envelope, recipients, every try with what was said; or how it ended
+    Show {
+        /// The queue id
+        id: String,
+    },
+    /// Print the content of one message as it will be sent
+    Body {
+        /// The queue id
+        id: String,
+    },
+    /// Print what one message says, as text that nothing can run
+    Text {
+        /// The queue id
+        id: String,
+    },
+    /// Show where mail waits, and for how long
+    Destinations(Watch),
+    /// Divide the queue by sender, by domain or by reason
+    Groups {
+        /// By what
+        #[arg(long, value_enum, default_value = "reason")]
+        by: By,
+    },
+    /// Let nothing more go to a destination; its mail stays in the queue
+    Pause {
+        /// A domain, or the smart relay as the destinations name it
+        destination: String,
+    },
+    /// Let mail go to a destination again
+    Resume {
+        /// As above
+        destination: String,
+    },
+    /// Show what became of mail that has left the queue, the newest first
+    History(HistoryArgs),
+    /// Try again now
+    Retry(Choice),
+    /// Try no more until released
+    Hold(Choice),
+    /// End a hold
+    Release(Choice),
+    /// Remove from the queue; nobody gets a bounce
+    Delete(Choice),
+    /// Show the queue in numbers and by destination
+    Stats(Watch),
+    /// Check a data volume on which no appliance runs, and change nothing
+    ///
+    /// Reads every record and every content and compares their checksums. Exit 0: the queue is whole; 65: something is damaged, the
+    /// report says which mail and what it costs; 66: no queue there; 69: an appliance works with it; 77: no permission.
+    Verify {
+        /// The volume, or a copy of one [default: property volume_data]
+        #[arg(long, value_name = "DIR")]
+        volume: Option<PathBuf>,
+    },
+    /// Write messages to files: ID.eml, the content as it will be sent, and ID.json, the envelope and all that happened to it
+    ///
+    /// Without --move the messages stay in the queue. With it each is held, written, synced and only then deleted: repeat the command
+    /// if it is cut off. Files that are there already are never overwritten with other mail.
+    Export(Export),
+    /// Take messages from files into the queue: pairs as export writes them, or .eml files with --from and --to
+    ///
+    /// Recipients that have a mail already do not get it again, and its age counts on. What is in the queue is moved to
+    /// DIR/imported; what is refused stays, with the reason, and the exit code is 65.
+    Import(Import),
+}
+
+/// Whether to look again and again.
+#[derive(Debug, Args)]
+struct Watch {
+    /// Look again every so many seconds, until ^C
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    watch: Option<u64>,
+}
+
+/// Why the tool gives up: an exit code and a line that says what to do.
+#[derive(Debug)]
+struct Trouble {
+    code: u8,
+    words: String,
+}
+
+/// Does what the arguments say.
+pub fn run(args: QueueArgs, volumes: &dyn Volumes) -> ExitCode {
+    ExitCode::from(run_to(args, volumes, &mut io::stdout().lock(), &mut io::stderr().lock()))
+}
+
+/// The same with other ears; returns the exit code.
+pub fn run_to(args: QueueArgs, volumes: &dyn Volumes, out: &mut dyn Write, complaints: &mut dyn Write) -> u8 {
+    let mut out = io::BufWriter::new(out);
+    // What was found is shown, however it ended.
+    let performed = perform(args, volumes, &mut out, complaints);
+    match performed.and(out.flush().map_err(Trouble::from)) {
+        Ok(()) => EX_OK,
+        Err(trouble) if trouble.words.is_empty() => trouble.code,
+        Err(trouble) => {
+            // Whoever closed standard error does not want the words.
+            let _ = writeln!(complaints, "postern queue: {}", trouble.words);
+            trouble.code
+        }
+    }
+}
+
+/// Where the control socket may be, in the order in which to look: in `MTA_RUN_DIR` alone when that is set, else where
+/// `postern init` puts its run directory as root and as another user.
+pub fn socket_candidates(variable: impl Fn(&str) -> Option<OsString>, uid: u32) -> Vec<PathBuf> {
+    let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(directory) = set("MTA_RUN_DIR") {
+        return vec![directory.join(SOCKET)];
+    }
+    let own = set("XDG_RUNTIME_DIR").map(|directory| directory.join("postern"));
+    [Some(PathBuf::from("/run/postern")), own, Some(PathBuf::from(format!("/tmp/postern-{uid}")))]
+        .into_iter()
+        .flatten()
+        .map(|directory| directory.join(SOCKET))
+        .collect()
+}
+
+impl Trouble {
+    fn new(code: u8, words: impl Into<String>) -> Self {
+        Self { code, words: words.into() }
+    }
+}
+
+impl From<io::Error> for Trouble {
+    /// Output that nobody reads any more (`postern queue list | head`) is the reader's wish, not a failure to talk about.
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::new(EX_OK, ""),
+            _ => Self::new(EX_SOFTWARE, format!("cannot write: {error}")),
+        }
+    }
+}
+
+fn perform(mut args: QueueArgs, volumes: &dyn Volumes, out: &mut dyn Write, complaints: &mut dyn Write) -> Result<(), Trouble> {
+    // What is wrong with the arguments is said before anybody is called.
+    let order = match &args.command {
+        Command::Retry(choice) => Some(choice.order("retry")?),
+        Command::Hold(choice) => Some(choice.order("hold")?),
+        Command::Release(choice) => Some(choice.order("release")?),
+        Command::Delete(choice) => Some(choice.order("delete")?),
+        Command::Show { id } | Command::Body { id } | Command::Text { id } => {
+            check_id(id)?;
+            None
+        }
+        Command::Export(export) => {
+            export.check()?;
+            None
+        }
+        Command::Import(import) => {
+            import.check()?;
+            None
+        }
+        Command::Pause { destination } => Some(order::at_destination("pause", destination)),
+        Command::Resume { destination } => Some(order::at_destination("resume", destination)),
+        Command::List { .. }
+        | Command::Stats(_)
+        | Command::Destinations(_)
+        | Command::Groups { .. }
+        | Command::History(_)
+        | Command::Verify { .. } => None,
+    };
+    // These need no core.
+    match args.command {
+        Command::Verify { volume } => return volume::verify(volumes, volume, args.json, out, complaints),
+        Command::Export(export) if export.volume.is_some() => {
+            return export::offline(&export, volumes, args.json, out, complaints);
+        }
+        command => args.command = command,
+    }
+    let candidates = match args.socket {
+        Some(socket) => vec![socket],
+        None => socket_candidates(|name| std::env::var_os(name), nix::unistd::getuid().as_raw()),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Trouble::new(EX_SOFTWARE, format!("cannot start: {error}")))?;
+    runtime.block_on(async {
+        let core = Core::find(candidates)?;
+        match (args.command, order) {
+            (
+                Command::Retry(choice) | Command::Hold(choice) | Command::Release(choice) | Command::Delete(choice),
+                Some(order),
+            ) => {
+                choice.confirm(&core, &order, complaints).await?;
+                order::give(&core, &order, args.json, out).await
+            }
+            (_, Some(order)) => order::give(&core, &order, args.json, out).await,
+            (Command::List { what, watch }, _) => {
+                watch.look(out, async |out| look::list(&core, &what, args.json, out).await).await
+            }
+            (Command::Destinations(watch), _) => {
+                watch.look(out, async |out| look::destinations(&core, args.json, out).await).await
+            }
+            (Command::Stats(watch), _) => watch.look(out, async |out| stats(&core, args.json, out).await).await,
+            (Command::Groups { by }, _) => look::groups(&core, by, args.json, out).await,
+            (Command::History(what), _) => look::history(&core, &what, args.json, out).await,
+            (Command::Text { id }, _) => look::text(&core, &id, args.json, out).await,
+            (Command::Show { id }, _) => show(&core, &id, args.json, out).await,
+            (Command::Export(what), _) => export::online(&what, &core, args.json, out, complaints).await,
+            (Command::Import(what), _) => import::run(&what, &core, args.json, out, complaints).await,
+            (Command::Body { id }, _) => core.copy_body(&id, args.json, out).await,
+            // Carried out above, or an order.
+            _ => Ok(()),
+        }
+    })
+}
+
+/// Says from time to time how far a long work is, for whoever waits and for whoever reads the log of a job.
+struct Progress<'a> {
+    to: &'a mut dyn Write,
+    told: Instant,
+}
+
+impl<'a> Progress<'a> {
+    fn new(to: &'a mut dyn Write) -> Self {
+        Self { to, told: Instant::now() }
+    }
+
+    fn tell(&mut self, words: impl FnOnce() -> String) {
+        if self.told.elapsed() >= TELL_EVERY {
+            self.told = Instant::now();
+            // Nobody reads it: the work goes on.
+            let _ = writeln!(self.to, "postern queue: {}", words());
+        }
+    }
+}
+
+impl Watch {
+    /// Looks once, or again and again on a cleared screen until nobody reads any more.
+    async fn look(
+        &self,
+        out: &mut dyn Write,
+        mut look: impl AsyncFnMut(&mut dyn Write) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
+        let Some(seconds) = self.watch else { return look(out).await };
+        loop {
+            if io::stdout().is_terminal() {
+                // Home, and clear to the end (ECMA-48).
+                write!(out, "\x1b[H\x1b[J")?;
+            }
+            look(out).await?;
+            out.flush()?;
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+        }
+    }
+}
+
+fn check_id(id: &str) -> Result<(), Trouble> {
+    match id.parse::<crate::mail::model::MessageId>() {
+        Ok(_) => Ok(()),
+        Err(()) => {
+            let words = format!("'{}' is no queue id; 'postern queue list' shows them", harmless(id));
+            Err(Trouble::new(EX_USAGE, words))
+        }
+    }
+}
+
+async fn show(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+    let message: MessageView = match core.get(&format!("/api/v1/queue/{id}")).await {
+        Ok(message) => message,
+        // It may have left the queue.
+        Err(gone) if gone.code == EX_NOINPUT => return ended(core, id, json, out).await.map_err(|_| gone),
+        Err(trouble) => return Err(trouble),
+    };
+    if json {
+        return print_json(out, &message);
+    }
+    let client = match &message.client {
+        Some(client) => format!("{client} ({})", message.helo),
+        None => "made here".to_owned(),
+    };
+    let subject = message.subject.as_deref().unwrap_or("(the content cannot be read now)");
+    let facts = [
+        ("Message", message.id.as_str()),
+        ("Arrived", &format!("{}, {} ago", message.arrived, span(message.age_seconds))),
+        ("From", null_sender(&message.sender)),
+        ("Client", &client),
+        ("Subject", subject),
+        ("Size", &size(message.size_bytes)),
+        ("Next try", &NextTry::of_message(&message).to_string()),
+    ];
+    for (name, value) in facts {
+        writeln!(out, "{name:<9} {}", harmless(value))?;
+    }
+    writeln!(out)?;
+    let mut table = Table::new(&["RECIPIENT", "STATE", "TRIES", "NEXT TRY", "LAST REPLY"], &[60, 9, 5, 14, 400]);
+    for recipient in message.recipients.iter().chain(&message.copy) {
+        let RecipientView { address, status, attempts, last_reply, .. } = recipient;
+        let next = NextTry::of_recipient(&message, recipient).to_string();
+        table.row(&[address, status, &attempts.to_string(), &next, last_reply]);
+    }
+    table.write(out)?;
+    look::tries(core, id, out).await
+}
+
+/// How a message ended that is in the queue no more.
+async fn ended(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+    let entry: FinishedView = core.get(&format!("/api/v1/history/{id}")).await?;
+    if json {
+        return print_json(out, &entry);
+    }
+    writeln!(out, "Message   {}, which has left the queue", entry.id)?;
+    writeln!(out, "Arrived   {}", entry.arrived)?;
+    writeln!(out, "Ended     {}, {} later", entry.finished, span(entry.took_seconds))?;
+    writeln!(out, "From      {}", harmless(null_sender(&entry.sender)))?;
+    look::tries(core, id, out).await
+}
+
+/// The status and the destinations in one.
+#[derive(Serialize)]
+struct Stats {
+    #[serde(flatten)]
+    status: StatusView,
+    #[serde(flatten)]
+    destinations: DestinationsView,
+}
+
+async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+    let status: StatusView = core.get("/api/v1/status").await?;
+    let destinations: DestinationsView = core.get("/api/v1/destinations").await?;
+    if json {
+        return print_json(out, &Stats { status, destinations });
+    }
+    let (queue, totals) = (&status.queue, &status.totals);
+    let state = match status.ready {
+        true => "taking mail".to_owned(),
+        false => format!("not taking mail: {}", status.not_ready_reason),
+    };
+    let oldest = queue.oldest_age_seconds.map(|age| format!(", the oldest waits {}", span(age))).unwrap_or_default();
+    let refused: u64 = totals.refused.values().sum();
+    let facts = [
+        ("Appliance", format!("{}, Postern {}, up {}, {state}", status.hostname, status.version, span(status.uptime_seconds))),
+        ("Queue", format!("{}, {}{oldest}", messages(queue.messages), size(queue.bytes))),
+        ("", states(queue.messages, queue.active, queue.deferred, queue.held)),
+        ("Sessions", format!("{} now, {} since the start", count(status.smtp_active_sessions), count(totals.smtp_sessions))),
+        (
+            "Totals",
+            format!(
+                "{} accepted, {} delivered, {} deferred, {} bounced, {} refused",
+                count(totals.accepted),
+                count(totals.delivered),
+                count(totals.deferred),
+                count(totals.bounced),
+                count(refused)
+            ),
+        ),
+    ];
+    let no_place = no_place(&totals.sessions_refused).map(|value| ("No place", value));
+    for (name, value) in facts.into_iter().chain(no_place) {
+        writeln!(out, "{name:<10} {}", harmless(&value))?;
+    }
+    if !destinations.destinations.is_empty() {
+        writeln!(out)?;
+        let mut table = Table::new(&["DESTINATION", "MESSAGES", "OLDEST", "NEXT TRY", "LAST ERROR"], &[48, 9, 11, 14, 120]);
+        for destination in &destinations.destinations {
+            let next = NextTry::of_destination(destination).to_string();
+            let oldest = destination.oldest_age_seconds.map(span).unwrap_or_default();
+            table.row(&[&destination.name, &count(destination.messages), &oldest, &next, &destination.last_error]);
+        }
+        table.write(out)?;
+    }
+    Ok(())
+}
+
+/// How many sessions were refused for want of a place, and which places were taken; `None` = none.
+fn no_place(refused: &BTreeMap<String, u64>) -> Option<String> {
+    let all: u64 = refused.values().sum();
+    let words = |name: &str| match name {
+        "all" => "all places taken".to_owned(),
+        "strangers" => "those of strangers".to_owned(),
+        "address" => "those of one address".to_owned(),
+        "memory" => "memory short".to_owned(),
+        "early" => "who sent before they were greeted".to_owned(),
+        other => other.to_owned(),
+    };
+    let each =
+        refused.iter().filter(|(_, number)| **number > 0).map(|(name, number)| format!("{} {}", count(*number), words(name)));
+    (all > 0).then(|| format!("for {} ({})", counted(all, "client"), each.collect::<Vec<_>>().join(", ")))
+}
+
+fn messages(number: u64) -> String {
+    counted(number, "message")
+}
+
+fn null_sender(sender: &str) -> &str {
+    if sender.is_empty() { "<>" } else { sender }
+}
+
+fn to_json(value: &impl Serialize) -> Result<String, Trouble> {
+    serde_json::to_string(value).map(harmless_json).map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))
+}
+
+fn print_json(out: &mut dyn Write, value: &impl Serialize) -> Result<(), Trouble> {
+    Ok(writeln!(out, "{}", to_json(value)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_for_the_socket_where_the_appliance_puts_it() {
+        let with = |pairs: &'static [(&str, &str)]| {
+            let found = move |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
+            socket_candidates(found, 7).iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(with(&[("MTA_RUN_DIR", "/x"), ("XDG_RUNTIME_DIR", "/y")]), ["/x/control.sock"]);
+        let candidates = with(&[("MTA_RUN_DIR", ""), ("XDG_RUNTIME_DIR", "/y")]);
+        assert_eq!(candidates, ["/run/postern/control.sock", "/y/postern/control.sock", "/tmp/postern-7/control.sock"]);
+        assert_eq!(with(&[]).len(), 2);
+    }
+}

@@ -1,0 +1,215 @@
+//! Orders: which messages they are meant for, the question before more than one is touched.
+
+use super::call::Core;
+use super::look::FilterArgs;
+use super::{EX_DATAERR, EX_DECLINED, EX_NOINPUT, EX_SOFTWARE, EX_USAGE, Trouble, check_id, messages, print_json};
+use crate::api::{HitView, IDS_MAX, OrderView};
+use crate::ground::words::harmless;
+use clap::Args;
+use std::collections::HashSet;
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+
+/// The longest answer to a question that is read.
+const REPLY_MAX: u64 = 100;
+
+/// Which messages.
+#[derive(Debug, Args)]
+pub(super) struct Choice {
+    /// Queue ids
+    ids: Vec<String>,
+    /// All messages with a waiting recipient in this domain
+    #[arg(long, value_name = "DOMAIN")]
+    domain: Option<String>,
+    /// All messages
+    #[arg(long)]
+    all: bool,
+    /// Only say how many messages it would hit
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask before an order on more than one message
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+impl Choice {
+    /// The order in the words of the API.
+    ///
+    /// # Errors
+    /// It names no messages, or names them in two ways, or an id is none.
+    pub(super) fn order(&self, word: &str) -> Result<OrderView, Trouble> {
+        let filter = self.filter.view()?;
+        let ways = [
+            ("queue ids", !self.ids.is_empty()),
+            ("--domain", self.domain.is_some()),
+            ("conditions", filter.is_some()),
+            ("--all", self.all),
+        ];
+        one_way(word, "queue ids, or --domain DOMAIN, or conditions (--help lists them), or --all", &ways)?;
+        self.ids.iter().try_for_each(|id| check_id(id))?;
+        if self.ids.len() > IDS_MAX {
+            return Err(Trouble::new(EX_USAGE, format!("at most {IDS_MAX} queue ids at once; you gave {}", self.ids.len())));
+        }
+        let mut seen = HashSet::new();
+        let ids: Vec<String> = self.ids.iter().filter(|id| seen.insert(id.as_str())).cloned().collect();
+        let (id, ids) = match ids.as_slice() {
+            [one] => (Some(one.clone()), Vec::new()),
+            several => (None, several.to_vec()),
+        };
+        Ok(OrderView {
+            order: word.to_owned(),
+            id,
+            ids,
+            domain: self.domain.clone(),
+            all: self.all,
+            filter,
+            preview: self.dry_run,
+            ..OrderView::default()
+        })
+    }
+
+    /// Asks whoever sits at the terminal before more than one message is touched, unless each was named. Where
+    /// nobody can be asked, `--yes` must say so beforehand.
+    ///
+    /// # Errors
+    /// The answer was no, or there is nobody to ask; the core could not count.
+    pub(super) async fn confirm(&self, core: &Core, order: &OrderView, to: &mut dyn Write) -> Result<(), Trouble> {
+        if !self.ids.is_empty() || self.yes || self.dry_run {
+            return Ok(());
+        }
+        let preview = OrderView { preview: true, ..order.clone() };
+        let hit: HitView = core.post("/api/v1/orders", &preview).await?;
+        if hit.messages <= 1 && !hit.incomplete {
+            return Ok(());
+        }
+        let surely = if hit.incomplete { "at least " } else { "" };
+        let what = format!("{} {surely}{}", order.order, messages(hit.messages));
+        let loss = if order.order == "delete" { " and tell nobody" } else { "" };
+        if !io::stdin().is_terminal() {
+            let words =
+                format!("this would {what}{loss}; nothing was done. Say --yes if that is meant, --dry-run to look first");
+            return Err(Trouble::new(EX_USAGE, words));
+        }
+        // Whoever closed standard error cannot answer either.
+        write!(to, "This will {what}{loss}. Go on? [y/N] ")?;
+        to.flush()?;
+        let mut reply = String::new();
+        io::stdin().lock().take(REPLY_MAX).read_line(&mut reply)?;
+        match reply.trim().to_ascii_lowercase().as_str() {
+            "y" | "yes" => Ok(()),
+            _ => Err(Trouble::new(EX_DECLINED, "nothing was done")),
+        }
+    }
+}
+
+/// Makes sure that messages are chosen in one way and not in two, of which nobody could say whether both must hold.
+///
+/// # Errors
+/// It is none, or several; `how` lists them.
+pub(super) fn one_way(word: &str, how: &str, ways: &[(&str, bool)]) -> Result<(), Trouble> {
+    let chosen: Vec<&str> = ways.iter().filter(|(_, chosen)| *chosen).map(|(way, _)| *way).collect();
+    match chosen.as_slice() {
+        [_] => Ok(()),
+        [] => Err(Trouble::new(EX_USAGE, format!("{word} what? Give {how}"))),
+        several => Err(Trouble::new(EX_USAGE, format!("{word} what? Give only one of {}", several.join(", ")))),
+    }
+}
+
+/// Lets mail go to a destination no more, or again.
+pub(super) fn at_destination(word: &str, destination: &str) -> OrderView {
+    OrderView { order: word.to_owned(), destination: Some(destination.to_owned()), ..OrderView::default() }
+}
+
+/// Gives an order and says what became of it.
+///
+/// # Errors
+/// The core's; of several ids some are not in the queue: the others were obeyed.
+pub(super) async fn give(core: &Core, order: &OrderView, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+    // Before the order, after which deleted ones are not there either.
+    let missing = missing(core, &order.ids).await?;
+    obeyed(core, order, json, out).await?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Trouble::new(EX_NOINPUT, format!("not in the queue: {}", missing.join(", "))))
+}
+
+/// Those of several messages that are not in the queue.
+async fn missing<'a>(core: &Core, ids: &'a [String]) -> Result<Vec<&'a str>, Trouble> {
+    let mut missing = Vec::new();
+    for id in ids {
+        match core.get::<serde_json::Value>(&format!("/api/v1/queue/{id}")).await {
+            Err(trouble) if trouble.code == EX_NOINPUT => missing.push(id.as_str()),
+            // One that cannot be read is there; the order says what it comes to.
+            Ok(_) | Err(Trouble { code: EX_DATAERR | EX_SOFTWARE, .. }) => {}
+            Err(trouble) => return Err(trouble),
+        }
+    }
+    Ok(missing)
+}
+
+async fn obeyed(core: &Core, order: &OrderView, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+    let hit: HitView = core.post("/api/v1/orders", order).await?;
+    if json {
+        return print_json(out, &hit);
+    }
+    if order.preview {
+        let surely = if hit.incomplete { "At least " } else { "" };
+        return Ok(writeln!(out, "{surely}{} would be hit; nothing was done.", messages(hit.messages))?);
+    }
+    if let Some(remark) = hit.remark {
+        let name = harmless(order.destination.as_deref().unwrap_or_default());
+        return Ok(writeln!(out, "Note: {}.", remark.words(&name))?);
+    }
+    if let Some(untried) = hit.untried {
+        if hit.messages > untried {
+            writeln!(out, "{} will be tried now.", messages(hit.messages - untried))?;
+        }
+        let not = messages(untried);
+        let advice = "'postern queue release' and 'postern queue resume' let mail go";
+        return Ok(writeln!(out, "Note: {not} not tried now: held, or for a paused destination; {advice}.")?);
+    }
+    let done = match order.order.as_str() {
+        "pause" => return Ok(writeln!(out, "Nothing goes there until it is resumed.")?),
+        "resume" => return Ok(writeln!(out, "Mail goes there again.")?),
+        "retry" => "will be tried now",
+        "hold" => "held",
+        "release" => "released",
+        _ => "deleted",
+    };
+    Ok(writeln!(out, "{} {done}.", messages(hit.messages))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_needs_exactly_one_choice() {
+        let choice = |ids: &[&str], domain: Option<&str>, all| Choice {
+            ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+            domain: domain.map(str::to_owned),
+            all,
+            dry_run: false,
+            yes: false,
+            filter: FilterArgs::default(),
+        };
+        let id = "0000000000010";
+        assert_eq!(choice(&[id], None, false).order("retry").unwrap().id.as_deref(), Some(id));
+        assert_eq!(choice(&[id, id], None, false).order("retry").unwrap().id.as_deref(), Some(id), "it is one message");
+        let several = choice(&[id, "0000000000020"], None, false).order("hold").unwrap();
+        assert_eq!((several.id, several.ids.len()), (None, 2));
+        assert!(choice(&[], Some("b"), false).order("retry").is_ok());
+        assert!(choice(&[], None, true).order("retry").is_ok());
+        let refused = |choice: Choice| {
+            let trouble = choice.order("retry").unwrap_err();
+            assert_eq!(trouble.code, EX_USAGE);
+            trouble.words
+        };
+        assert!(refused(choice(&[], None, false)).starts_with("retry what? Give queue ids, or --domain"));
+        assert!(refused(choice(&["1"], None, false)).contains("'1' is no queue id"));
+        assert_eq!(refused(choice(&[id], None, true)), "retry what? Give only one of queue ids, --all");
+        assert!(refused(choice(&[id; IDS_MAX + 1], None, false)).contains("at most 1000 queue ids"));
+    }
+}

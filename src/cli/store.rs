@@ -1,0 +1,221 @@
+//! A directory of pairs: how they are written so that a crash leaves none that looks whole and is not.
+//!
+//! Content first: `.ID.eml.part`, synced, renamed to `ID.eml`; then the same for `ID.json`, which makes the pair. A pair counts
+//! after [`Store::sync`]. `ID.moving` stands beside a pair whose message is still in the queue that it is moved out of.
+
+use crate::export::{HEAD_MAX, Record, crc_text};
+use crate::ground::folder::Folder;
+use crate::mail::model::MessageId;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+/// Behind the names of files whose message was not moved and is not in the queue any more.
+pub(super) const ASIDE: &str = ".left";
+
+/// What became of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// It is there now.
+    Written,
+    /// It was there, the same.
+    Identical,
+    /// Something else has its name.
+    Conflict,
+}
+
+/// What `ID.moving` says: `held 0123456789abcdef` or `free 0123456789abcdef`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// Whether an operator held the message before.
+    pub(super) held: bool,
+    /// By which the history knows this move again: another directory may have the message by now. Empty in marks of older
+    /// versions.
+    pub(super) word: String,
+}
+
+impl Mark {
+    /// A mark that no other move has.
+    pub(super) fn new(held: bool) -> Self {
+        Self { held, word: format!("{:016x}", fastrand::u64(..)) }
+    }
+
+    fn text(&self) -> String {
+        format!("{} {}\n", if self.held { "held" } else { "free" }, self.word)
+    }
+
+    fn read(text: &str) -> Self {
+        let mut words = text.split_whitespace();
+        Self { held: words.next() == Some("held"), word: words.next().unwrap_or_default().to_owned() }
+    }
+}
+
+/// The directory.
+pub(super) struct Store {
+    folder: Folder,
+}
+
+/// Content on its way.
+pub(super) struct Draft {
+    id: MessageId,
+    file: File,
+    crc: crc32fast::Hasher,
+    len: u64,
+}
+
+impl Draft {
+    pub(super) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.crc.update(piece);
+        self.len += piece.len() as u64;
+        self.file.write_all(piece)
+    }
+}
+
+impl Store {
+    /// Opens the directory, which is made where it is missing.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { folder: Folder::open_or_create(path)? })
+    }
+
+    pub(super) fn begin(&self, id: MessageId) -> io::Result<Draft> {
+        let file = self.folder.write_anew(&part(id))?;
+        Ok(Draft { id, file, crc: crc32fast::Hasher::new(), len: 0 })
+    }
+
+    /// Forgets content that did not come to its end.
+    pub(super) fn abandon(&self, draft: &Draft) {
+        // What stays is overwritten by the next try.
+        let _ = self.folder.remove(&part(draft.id));
+    }
+
+    /// The end of the content, and the pair. `Err` with `InvalidData`: the content is not what was announced.
+    pub(super) fn finish(&self, draft: Draft, view: &Record) -> io::Result<Stored> {
+        let id = draft.id;
+        let stored = self.place(draft, view);
+        if !matches!(stored, Ok(Stored::Written)) {
+            let _ = self.folder.remove(&part(id));
+        }
+        stored
+    }
+
+    fn place(&self, draft: Draft, view: &Record) -> io::Result<Stored> {
+        let Draft { id, file, crc, len } = draft;
+        let crc = crc_text(crc.finalize());
+        if len != view.content.size || crc != view.content.crc32 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the content is not what was announced"));
+        }
+        let (eml, json) = (format!("{id}.eml"), format!("{id}.json"));
+        if self.folder.has(&eml) && !self.is_content(&eml, view)? {
+            return Ok(Stored::Conflict);
+        }
+        let mut known = false;
+        if self.folder.has(&json) {
+            let text = self.folder.read_small(&json, HEAD_MAX)?.unwrap_or_default();
+            known = Record::read(&text).is_ok_and(|there| there == *view);
+            // Beside its mark it is our own, of an attempt that did not come to its end.
+            if !known && !self.is_marked(id) {
+                return Ok(Stored::Conflict);
+            }
+            if known && self.folder.has(&eml) {
+                return Ok(Stored::Identical);
+            }
+        }
+        file.sync_all()?;
+        self.folder.rename(&part(id), &self.folder, &eml)?;
+        if !known {
+            let mut text = serde_json::to_vec_pretty(view)?;
+            text.push(b'\n');
+            self.write_small(&json, &text)?;
+        }
+        Ok(Stored::Written)
+    }
+
+    /// Makes everything written so far durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.folder.sync()
+    }
+
+    /// Notes, durably, that a message is being moved.
+    pub(super) fn mark(&self, id: MessageId, mark: &Mark) -> io::Result<()> {
+        self.write_small(&mark_name(id), mark.text().as_bytes())?;
+        self.folder.sync()
+    }
+
+    /// The mark of a message that is being moved; `None` when it is not.
+    pub(super) fn marked(&self, id: MessageId) -> io::Result<Option<Mark>> {
+        Ok(self.folder.read_small(&mark_name(id), 64)?.map(|text| Mark::read(&String::from_utf8_lossy(&text))))
+    }
+
+    /// The move is over.
+    pub(super) fn unmark(&self, id: MessageId) -> io::Result<()> {
+        self.folder.remove(&mark_name(id))
+    }
+
+    /// Messages that are being moved.
+    pub(super) fn marks(&self) -> io::Result<Vec<MessageId>> {
+        Ok(self.folder.names()?.iter().filter_map(|name| name.strip_suffix(".moving")?.parse().ok()).collect())
+    }
+
+    /// Removes, durably, the pair of a message that stays in the queue.
+    pub(super) fn discard(&self, id: MessageId) -> io::Result<()> {
+        for name in pair(id) {
+            self.folder.remove(&name)?;
+        }
+        self.folder.sync()
+    }
+
+    /// Gives the files of a message another name, durably, by which no import takes them; whether there were any.
+    pub(super) fn set_aside(&self, id: MessageId) -> io::Result<bool> {
+        let mut any = false;
+        for name in pair(id).iter().filter(|name| self.folder.has(name)) {
+            self.folder.rename(name, &self.folder, &format!("{name}{ASIDE}"))?;
+            any = true;
+        }
+        self.folder.sync()?;
+        Ok(any)
+    }
+
+    /// Whether the pair of a message is here.
+    pub(super) fn has_pair(&self, id: MessageId) -> bool {
+        pair(id).iter().all(|name| self.folder.has(name))
+    }
+
+    fn is_marked(&self, id: MessageId) -> bool {
+        self.folder.has(&mark_name(id))
+    }
+
+    fn is_content(&self, name: &str, view: &Record) -> io::Result<bool> {
+        let mut file = self.folder.read(name)?;
+        if file.metadata()?.len() != view.content.size {
+            return Ok(false);
+        }
+        let (mut hasher, mut buffer) = (crc32fast::Hasher::new(), vec![0; 64 * 1024]);
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(crc_text(hasher.finalize()) == view.content.crc32),
+                got => hasher.update(&buffer[..got]),
+            }
+        }
+    }
+
+    fn write_small(&self, name: &str, octets: &[u8]) -> io::Result<()> {
+        let part = format!(".{name}.part");
+        let mut file = self.folder.write_anew(&part)?;
+        file.write_all(octets)?;
+        file.sync_all()?;
+        self.folder.rename(&part, &self.folder, name)
+    }
+}
+
+/// The JSON first: without it there is no pair.
+fn pair(id: MessageId) -> [String; 2] {
+    [format!("{id}.json"), format!("{id}.eml")]
+}
+
+fn part(id: MessageId) -> String {
+    format!(".{id}.eml.part")
+}
+
+fn mark_name(id: MessageId) -> String {
+    format!("{id}.moving")
+}

@@ -1,0 +1,318 @@
+//! `postern queue verify`, and where the tool finds a queue at rest.
+
+use super::{
+    EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_UNAVAILABLE, Progress, Trouble, messages, null_sender, to_json,
+};
+use crate::ground::words::{count, counted, harmless, size};
+use crate::mail::model::{Address, Damage, Files, Findings, Meaning, OfflineError, OfflineQueue};
+use serde::Serialize;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Data volumes as the tool sees them; it knows neither properties nor the queue's files.
+pub trait Volumes {
+    /// Where property `volume_data` says that the volume is.
+    ///
+    /// # Errors
+    /// In words, what is wrong with the properties.
+    fn usual(&self) -> Result<PathBuf, String>;
+
+    /// Opens a volume to look at it.
+    ///
+    /// # Errors
+    /// [`OfflineError`].
+    fn open(&self, path: &Path) -> Result<Box<dyn OfflineQueue>, OfflineError>;
+}
+
+/// The volume that is meant, and its path.
+pub(super) fn open(volumes: &dyn Volumes, given: Option<PathBuf>) -> Result<(PathBuf, Box<dyn OfflineQueue>), Trouble> {
+    let path = match given {
+        Some(path) => path,
+        None => volumes.usual().map_err(|words| {
+            Trouble::new(
+                super::EX_USAGE,
+                format!("the properties do not say which volume is meant: {words}; give --volume DIR"),
+            )
+        })?,
+    };
+    let rest = volumes.open(&path).map_err(|error| trouble(&error))?;
+    Ok((path, rest))
+}
+
+pub(super) fn trouble(error: &OfflineError) -> Trouble {
+    let code = match error {
+        OfflineError::Missing(_) => EX_NOINPUT,
+        OfflineError::InUse(_) => EX_UNAVAILABLE,
+        OfflineError::Forbidden(_) => EX_NOPERM,
+        OfflineError::NotUnderstood(_) => EX_DATAERR,
+        OfflineError::Storage(_) => EX_SOFTWARE,
+    };
+    Trouble::new(code, harmless(&error.to_string()))
+}
+
+/// Verifies a volume and reports.
+pub(super) fn verify(
+    volumes: &dyn Volumes,
+    given: Option<PathBuf>,
+    json: bool,
+    out: &mut dyn Write,
+    complaints: &mut dyn Write,
+) -> Result<(), Trouble> {
+    let (path, rest) = open(volumes, given)?;
+    let mut progress = Progress::new(complaints);
+    let findings = rest.verify(&mut |looked| {
+        progress.tell(|| {
+            format!("{} of {} files read, {} in all", count(looked.files), count(looked.files_total), size(looked.octets))
+        });
+    });
+    let findings = findings.map_err(|error| trouble(&error))?;
+    if json {
+        writeln!(out, "{}", to_json(&VerifiedView::of(&path, &findings))?)?;
+    } else {
+        report(&path, &findings, out)?;
+    }
+    out.flush()?;
+    match findings.damages_total {
+        0 => Ok(()),
+        _ => Err(Trouble::new(EX_DATAERR, "")),
+    }
+}
+
+fn report(path: &Path, findings: &Findings, out: &mut dyn Write) -> Result<(), Trouble> {
+    let format =
+        findings.format.map_or_else(|| "not noted (a volume of its first moment)".to_owned(), |format| format.to_string());
+    let rows = [
+        ("Volume", path.display().to_string()),
+        ("Format", format),
+        (
+            "Queue",
+            format!(
+                "{}, {} held, {} waiting, {}",
+                messages(findings.messages),
+                count(findings.held),
+                counted(findings.recipients_pending, "recipient"),
+                size(findings.bytes)
+            ),
+        ),
+        (
+            "Log",
+            format!(
+                "{}, {}, {}, {} of them ends of finished mail",
+                counted(findings.segments.files, "segment"),
+                size(findings.segments.octets),
+                counted(findings.records, "record"),
+                count(findings.finished)
+            ),
+        ),
+        ("Contents", files(findings.contents)),
+        ("Spare", files(findings.spares)),
+        ("Reserve", files(findings.reserve)),
+        ("Set aside", files(findings.set_aside)),
+    ];
+    for (name, value) in rows {
+        writeln!(out, "{name:<10} {}", harmless(&value))?;
+    }
+    for note in notes(findings) {
+        writeln!(out, "{:<10} {}", "Note", harmless(&note))?;
+    }
+    if findings.damages_total == 0 {
+        writeln!(out, "\nThe queue is whole.")?;
+        return Ok(());
+    }
+    writeln!(out, "\nDAMAGED: {} records or contents are not what was written.", count(findings.damages_total))?;
+    for damage in &findings.damages {
+        writeln!(out, "\n{}", harmless(&place(damage)))?;
+        writeln!(out, "  what      {}", damage.what)?;
+        if let Some(id) = damage.id {
+            let sure = if damage.certain { "" } else { " (read from damaged octets: probably)" };
+            writeln!(out, "  message   {id}{sure}")?;
+        }
+        if !damage.recipients.is_empty() {
+            let sender = damage.sender.as_ref().map_or("", Address::as_str);
+            writeln!(out, "  from      {}", harmless(null_sender(sender)))?;
+            let shown: Vec<&str> = damage.recipients.iter().take(5).map(Address::as_str).collect();
+            let more = damage.recipients.len() - shown.len();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            writeln!(out, "  to        {}{more}", harmless(&shown.join(", ")))?;
+        }
+        writeln!(out, "  meaning   {}", meaning(damage))?;
+    }
+    let hidden = findings.damages_total - findings.damages.len() as u64;
+    if hidden > 0 {
+        writeln!(out, "\n… and {} more.", count(hidden))?;
+    }
+    writeln!(
+        out,
+        "\nThe appliance starts on this volume all the same: it sets damaged records aside under corrupt/ and serves the rest.\n\
+         Damage comes from the disk below: copy the volume before anything else, and look at the kernel's log."
+    )?;
+    Ok(())
+}
+
+fn place(damage: &Damage) -> String {
+    format!("{}, octets {} to {}", damage.file, damage.offset, damage.offset + damage.length)
+}
+
+fn meaning(damage: &Damage) -> &'static str {
+    match damage.meaning {
+        Meaning::Lost => {
+            "LOST: this mail cannot be delivered; its octets are set aside at the next start, or when its turn comes. Only where a \
+             crash cut off the last writes was nobody told that it is here"
+        }
+        Meaning::Repeated => "the mail is there; recipients that had it already may get it once more",
+        Meaning::Returns => "this mail was finished; it may come back into the queue and be delivered once more",
+        Meaning::Missing => {
+            "MISSING: somebody or something has taken it away. Restore the file from a backup before the next start, which goes on \
+             without it: what mail it held is lost, and finished mail may be delivered once more"
+        }
+        Meaning::Unknown => "which mail it was cannot be told; it may be lost, repeated, or finished long ago",
+        Meaning::Harmless => "nothing in the queue needs it",
+    }
+}
+
+fn meaning_name(meaning: Meaning) -> &'static str {
+    match meaning {
+        Meaning::Lost => "lost",
+        Meaning::Repeated => "repeated",
+        Meaning::Returns => "returns",
+        Meaning::Missing => "missing",
+        Meaning::Unknown => "unknown",
+        Meaning::Harmless => "harmless",
+    }
+}
+
+fn notes(findings: &Findings) -> Vec<String> {
+    let mut notes = findings.notes.clone();
+    if let Some(damage) = &findings.unfinished {
+        let who = damage.id.map(|id| format!(" of message {id}")).unwrap_or_default();
+        notes.push(format!(
+            "{}: an unfinished write{who}, as a crash leaves it; nobody was told that it is here, and the next start sets it aside \
+             (if the appliance was stopped in order by a version that wrote no file 'closed', it is damage)",
+            place(damage)
+        ));
+    }
+    if findings.imports_unfinished > 0 {
+        let cut_off = counted(findings.imports_unfinished, "import");
+        notes.push(format!("{cut_off} that a crash cut off; the next start drops what came in"));
+    }
+    if findings.orphans.files > 0 {
+        notes.push(format!("{} of finished mail; the next start removes them", files(findings.orphans)));
+    }
+    if findings.strays.files > 0 {
+        notes.push(format!(
+            "{} of mail that no segment knows: it was coming in at a crash, or a segment is missing; the next start sets it aside \
+             in corrupt/",
+            files(findings.strays)
+        ));
+    }
+    if findings.parts.files > 0 {
+        notes.push(format!("{} of mail that was coming in; the next start removes them", files(findings.parts)));
+    }
+    notes
+}
+
+fn files(files: Files) -> String {
+    match files.files {
+        0 => "none".to_owned(),
+        1 => format!("1 file, {}", size(files.octets)),
+        many => format!("{} files, {}", count(many), size(files.octets)),
+    }
+}
+
+/// What `verify --json` prints.
+#[derive(Debug, Serialize)]
+struct VerifiedView<'a> {
+    volume: String,
+    clean: bool,
+    format: Option<u32>,
+    messages: u64,
+    messages_held: u64,
+    recipients_pending: u64,
+    bytes: u64,
+    segments: FilesView,
+    records: u64,
+    records_finished: u64,
+    contents: FilesView,
+    orphans: FilesView,
+    strays: FilesView,
+    parts: FilesView,
+    spares: FilesView,
+    reserve: FilesView,
+    set_aside: FilesView,
+    imports_unfinished: u64,
+    unfinished: Option<DamageView<'a>>,
+    damages_total: u64,
+    damages: Vec<DamageView<'a>>,
+    notes: &'a [String],
+}
+
+#[derive(Debug, Serialize)]
+struct FilesView {
+    files: u64,
+    bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct DamageView<'a> {
+    file: &'a str,
+    offset: u64,
+    length: u64,
+    what: &'a str,
+    id: Option<String>,
+    certain: bool,
+    sender: Option<&'a str>,
+    recipients: Vec<&'a str>,
+    meaning: &'static str,
+}
+
+impl From<Files> for FilesView {
+    fn from(files: Files) -> Self {
+        Self { files: files.files, bytes: files.octets }
+    }
+}
+
+impl<'a> From<&'a Damage> for DamageView<'a> {
+    fn from(damage: &'a Damage) -> Self {
+        let known = !damage.recipients.is_empty();
+        Self {
+            file: &damage.file,
+            offset: damage.offset,
+            length: damage.length,
+            what: &damage.what,
+            id: damage.id.map(|id| id.to_string()),
+            certain: damage.certain,
+            sender: known.then(|| damage.sender.as_ref().map_or("", Address::as_str)),
+            recipients: damage.recipients.iter().map(Address::as_str).collect(),
+            meaning: meaning_name(damage.meaning),
+        }
+    }
+}
+
+impl<'a> VerifiedView<'a> {
+    fn of(path: &Path, findings: &'a Findings) -> Self {
+        Self {
+            volume: path.display().to_string(),
+            clean: findings.damages_total == 0,
+            format: findings.format,
+            messages: findings.messages,
+            messages_held: findings.held,
+            recipients_pending: findings.recipients_pending,
+            bytes: findings.bytes,
+            segments: findings.segments.into(),
+            records: findings.records,
+            records_finished: findings.finished,
+            contents: findings.contents.into(),
+            orphans: findings.orphans.into(),
+            strays: findings.strays.into(),
+            parts: findings.parts.into(),
+            spares: findings.spares.into(),
+            reserve: findings.reserve.into(),
+            set_aside: findings.set_aside.into(),
+            imports_unfinished: findings.imports_unfinished,
+            unfinished: findings.unfinished.as_ref().map(|damage| DamageView { meaning: "unfinished", ..damage.into() }),
+            damages_total: findings.damages_total,
+            damages: findings.damages.iter().map(DamageView::from).collect(),
+            notes: &findings.notes,
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What a core keeps an eye on while it runs.
+
+use crate::appliance::counter::Counters;
+use crate::appliance::event::Severity;
+use crate::appliance::supervise::status::StatusWriter;
+use crate::ground::clock;
+use crate::ground::gateway::default_gateways;
+use crate::ground::memory::{Ceiling, Gauge, Pressure};
+use crate::ground::sys;
+use crate::http::server::{Readiness, Window};
+use crate::mail::admit::Policy;
+use crate::mail::spool::{self, SegmentLog, SpoolError};
+use crate::monitor::disk_alerts::Alert;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+/// How often the default routes are looked at.
+const GATEWAYS_PACE: Duration = Duration::from_secs(5);
+
+/// How often the clocks are compared.
+const CLOCK_PACE: Duration = Duration::from_secs(1);
+
+/// How often it is looked how much memory is left.
+const MEMORY_PACE: Duration = Duration::from_millis(500);
+
+/// How often the data volume's health is shown to windows.
+const STORAGE_PACE: Duration = Duration::from_secs(1);
+
+/// How long nothing must come or go before the core rests.
+const REST_AFTER: Duration = Duration::from_secs(20);
+
+/// Alerts of the data volume go to the supervisor, which keeps them in the appliance log.
+pub(super) fn tell_supervisor(status: &Arc<StatusWriter>) -> impl Fn(Alert) + use<> {
+    let status = status.clone();
+    move |alert| {
+        let severity = match alert {
+            Alert::Below1 => Severity::Error,
+            Alert::Below5 => Severity::Warning,
+            Alert::RoomAgain => Severity::Info,
+        };
+        status.report(severity, alert.text());
+    }
+}
+
+/// An appliance whose volume is full or failing answers 452, and does not call itself ready.
+pub(super) async fn follow_storage(spool: Arc<SegmentLog>, readiness: Arc<watch::Sender<Readiness>>, window: Arc<Window>) {
+    let mut pace = tokio::time::interval(STORAGE_PACE);
+    loop {
+        pace.tick().await;
+        let found = spool::Spool::ready(spool.as_ref());
+        // A volume that does not answer is the watchdog's business, which tells the supervisor too: both must hear the
+        // end of it at the same time.
+        let is_slow = matches!(found, Err(SpoolError::Slow(_)));
+        let code = if is_slow { 451 } else { 452 };
+        let now = found.map_err(|error| format!("{error}; new mail is answered {code}"));
+        window.note_data_volume(now.clone().err());
+        let now = if is_slow { Ok(()) } else { now };
+        readiness.send_if_modified(|known| {
+            let changed = *known != now;
+            if changed {
+                *known = now;
+            }
+            changed
+        });
+    }
+}
+
+/// Counts the changes of the wall clock, and says what they mean: nothing that waits here goes by it.
+pub(super) async fn follow_clock(counters: Arc<Counters>) {
+    let mut pace = tokio::time::interval(CLOCK_PACE);
+    loop {
+        pace.tick().await;
+        for jump in clock::jumps() {
+            let direction = if jump.by > 0 { "forward" } else { "back" };
+            counters.clock_jumps_total.with_label_values(&[direction]).inc();
+            tracing::warn!(
+                target: "mta",
+                "the wall clock was set {direction} by {} s; no try of a mail is moved by that, and no mail is older for it",
+                jump.by.unsigned_abs()
+            );
+        }
+    }
+}
+
+/// Looks how much memory is left; says when it is short, and when no more.
+pub(super) async fn follow_memory(ceiling: Option<Ceiling>, gauge: Arc<Gauge>) {
+    let Some(ceiling) = ceiling else { return };
+    let mut pace = tokio::time::interval(MEMORY_PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        pace.tick().await;
+        let Some((used, pressure)) = gauge.look(&ceiling) else { continue };
+        let (used, limit) = (used >> 20, ceiling.octets >> 20);
+        match pressure {
+            Pressure::Ample => {
+                tracing::info!(target: "mta", "{used} MB of {limit} MB of memory are used; clients are served as usual")
+            }
+            Pressure::Short => tracing::warn!(
+                target: "mta",
+                "memory is short: {used} MB of {limit} MB are used; unknown clients get no session (421 4.3.2)"
+            ),
+            Pressure::Critical => tracing::warn!(
+                target: "mta",
+                "memory is as good as used up: {used} MB of {limit} MB; unknown clients get no session (421 4.3.2), new mail is answered \
+                 452 4.3.1, that of trusted clients when no unknown one is left to give way"
+            ),
+        }
+    }
+}
+
+/// Default routes come and go with networks; none of them is ever trusted by accident.
+pub(super) async fn follow_gateways(policy: Arc<Policy>) {
+    let mut pace = tokio::time::interval(GATEWAYS_PACE);
+    loop {
+        pace.tick().await;
+        policy.set_gateways(default_gateways());
+    }
+}
+
+/// A relay that has nothing to do lets go of its program's pages: most of them served the start or the last rush.
+pub(super) async fn rest_when_idle(counters: Arc<Counters>) {
+    let mut pace = tokio::time::interval(REST_AFTER);
+    let (mut before, mut rests) = (None, false);
+    loop {
+        pace.tick().await;
+        let now = [
+            counters.smtp_sessions_total.get(),
+            counters.accepted_total.get(),
+            counters.delivered_total.get(),
+            counters.deferred_total.get(),
+        ];
+        let idle = before.replace(now) == Some(now);
+        if idle && !rests {
+            sys::give_back_program();
+        }
+        rests = idle;
+    }
+}

@@ -1,0 +1,183 @@
+//! The windows on a thread and a runtime of their own, so that a busy relay cannot starve a health check.
+
+use super::exclusive::{self, ControlSocket};
+use super::joined;
+use super::trouble::internal;
+use super::watchdog::{Control, Doors};
+use super::webhooks::WebhookService;
+use crate::appliance::failure::{Exit, Failure};
+use crate::appliance::property::Settings;
+use crate::appliance::resources;
+use crate::appliance::terminal::ports::not_opened;
+use crate::ground::threads;
+use crate::ground::tls::Presenter;
+use crate::http::server::{self, Window};
+use crate::monitor::push;
+use crate::monitor::rates;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+/// How long the windows may take to close.
+const WINDOWS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether the control socket is there.
+const CONTROL_PACE: Duration = Duration::from_secs(2);
+
+/// What serves them.
+pub(super) struct Opened {
+    /// Ends with them.
+    pub(super) thread: JoinHandle<()>,
+    /// Its runtime.
+    pub(super) runtime: Handle,
+    /// Where people and programs knock.
+    pub(super) doors: Doors,
+}
+
+/// Opens them; `instance` is the appliance's name at terminal `mon`. The thread ends after `closing` says true.
+pub(super) fn open(
+    settings: &Settings,
+    instance: &str,
+    window: Arc<Window>,
+    webhooks: Option<WebhookService>,
+    (public, tls): (Vec<TcpListener>, Option<Arc<Presenter>>),
+    control: ControlSocket,
+    closing: watch::Receiver<bool>,
+) -> Result<Opened, Failure> {
+    let push = settings.terminal_mon.as_ref().map(|url| push::Config::new(url, instance, settings.mon_interval));
+    let push = push.transpose().map_err(|error| Failure::preconfigure(Exit::Property, error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(resources::window_threads(settings, threads::limit()))
+        .thread_name("windows disk")
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| internal("the windows' runtime", &error))?;
+    // The listeners were bound under the other runtime and must be watched by this one.
+    let public = public.into_iter().map(TcpListener::into_std).collect::<io::Result<Vec<_>>>();
+    let public = public.map_err(|error| not_opened("ui_port", settings.ui_port, &error))?;
+    let ControlSocket { listener: control, file } = control;
+    let control = control.into_std().map_err(|error| internal("the control socket", &error))?;
+    let doors = Doors::of(&public, &control).map_err(|error| internal("the stats UI", &error))?;
+    let (run_dir, knocks) = (settings.run_dir.clone(), doors.control());
+    let handle = runtime.handle().clone();
+    let port = settings.ui_port;
+    let serve = async move {
+        let public = public.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>();
+        let (public, control) = match (public, UnixListener::from_std(control)) {
+            (Ok(public), Ok(listener)) => (public, ControlSocket { listener, file }),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(target: "mta", port, cause = %error, "the windows cannot be opened");
+                return;
+            }
+        };
+        // It ends with the runtime.
+        drop(tokio::spawn(threads::keep_one_for_the_disk()));
+        let mut served = JoinSet::new();
+        served.spawn(server::serve_public(window.clone(), public, tls, closing.clone()));
+        served.spawn(keep_control(window.clone(), control, run_dir, knocks, closing.clone()));
+        served.spawn(rates::run(window.clone(), closing.clone()));
+        if let Some(webhooks) = webhooks {
+            webhooks.run(&mut served, window.clone(), &closing);
+        }
+        if let Some(config) = push {
+            served.spawn(push::push(config, window, closing.clone()));
+        }
+        while let Some(ended) = served.join_next().await {
+            joined(ended, "a window");
+        }
+    };
+    std::thread::Builder::new()
+        .name("windows".to_owned())
+        .spawn(move || {
+            runtime.block_on(serve);
+            runtime.shutdown_timeout(WINDOWS_PATIENCE);
+        })
+        .map(|thread| Opened { thread, runtime: handle, doors })
+        .map_err(|error| internal("the windows' thread", &error))
+}
+
+/// Serves the control socket until `closing` says true. One that was removed, alone or with its directory, is made anew: whoever
+/// comes looks for it by its name.
+async fn keep_control(
+    window: Arc<Window>,
+    first: ControlSocket,
+    run_dir: PathBuf,
+    knocks: Control,
+    mut closing: watch::Receiver<bool>,
+) {
+    let mut served = JoinSet::new();
+    let begin = |served: &mut JoinSet<()>, ControlSocket { listener, file }| {
+        let (stop, stopping) = watch::channel(false);
+        served.spawn(server::serve_control(window.clone(), listener, stopping));
+        (stop, file)
+    };
+    let (mut stop, mut ours) = begin(&mut served, first);
+    let (mut trouble, vitals) = (None, window.vitals());
+    let mut pace = tokio::time::interval(CONTROL_PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = closing.wait_for(|closing| *closing) => break,
+            Some(ended) = served.join_next(), if served.len() > 1 => joined(ended, "a control socket"),
+            _ = pace.tick() => {}
+        }
+        let place = run_dir.display();
+        if ours.is_some() && exclusive::control_socket(&run_dir) == ours {
+            // The run directory was closed for a while.
+            if trouble.take().is_some() {
+                vitals.note_control(None);
+                tracing::info!(target: "mta", run_dir = %place, "the control socket is there again");
+            }
+            continue;
+        }
+        match exclusive::bind_control(&run_dir).and_then(|control| replaced(control, &knocks)) {
+            Ok(control) => {
+                let what = if ours.is_some() { "was gone and was made anew" } else { "could be made" };
+                // What is under way through the former one ends in order.
+                stop.send_replace(true);
+                (stop, ours) = begin(&mut served, control);
+                trouble = None;
+                vitals.note_control(None);
+                tracing::warn!(target: "mta", run_dir = %place, "the control socket {what}");
+            }
+            Err(error) => {
+                let now = Some(format!("run_dir {place}: {error}"));
+                if trouble != now {
+                    vitals.note_control(now.clone());
+                    trouble = now;
+                    tracing::error!(target: "mta", run_dir = %place, cause = %error, "there is no control socket");
+                }
+            }
+        }
+    }
+    stop.send_replace(true);
+    while let Some(ended) = served.join_next().await {
+        joined(ended, "a control socket");
+    }
+}
+
+/// The watchdog listens at the new one, too.
+fn replaced(control: ControlSocket, knocks: &Control) -> io::Result<ControlSocket> {
+    let listener = control.listener.into_std()?;
+    *knocks.lock() = Arc::new(listener.try_clone()?);
+    Ok(ControlSocket { listener: UnixListener::from_std(listener)?, ..control })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::places::{CONNECTIONS_MAX, OWN_CONNECTIONS_MAX};
+
+    #[test]
+    fn the_descriptors_of_all_windows_are_counted() {
+        let windows = CONNECTIONS_MAX + OWN_CONNECTIONS_MAX + 2 * server::CONTROL_CONNECTIONS_MAX;
+        assert!(resources::FILES >= windows as u64 + 120, "{windows}");
+    }
+}

@@ -1,0 +1,68 @@
+//! Joins events for other programs to what makes them and what carries them.
+
+use crate::appliance::counter::Counters;
+use crate::appliance::failure::{Exit, Failure};
+use crate::appliance::property::{Settings, WebhookEvent};
+use crate::ground::disk::Disk;
+use crate::ground::tls::{Authorities, verifying_client};
+use crate::http::server::Window;
+use crate::mail::history::{Masked, Masking};
+use crate::mail::model::{Class, DeliveryEventSink};
+use crate::webhooks::{ALERTS_PACE, Config, Courier, Key, Shape, Webhooks, watch_alerts};
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Both ends of the way of events.
+pub(super) struct WebhookService {
+    webhooks: Arc<Webhooks>,
+    couriers: Vec<Courier>,
+    /// Where the corridor tells what became of mail.
+    pub(super) event_sink: Arc<dyn DeliveryEventSink>,
+}
+
+/// `None` where nobody wants to be told.
+pub(super) fn open(
+    settings: &Settings,
+    masking: Masking,
+    authorities: Authorities,
+    disk: &dyn Disk,
+    counters: &Arc<Counters>,
+) -> Result<Option<WebhookService>, Failure> {
+    if settings.webhook_url.is_empty() {
+        return Ok(None);
+    }
+    let internal = |error: &dyn std::fmt::Display| Failure::preconfigure(Exit::Internal, format!("events: {error}"));
+    let outcome = |event: &WebhookEvent| match event {
+        WebhookEvent::Delivered => Some(Class::Success),
+        WebhookEvent::Deferred => Some(Class::Temporary),
+        WebhookEvent::Bounced => Some(Class::Permanent),
+        WebhookEvent::Alert => None,
+    };
+    let receivers = settings.webhook_url.iter().cloned();
+    let config = Config {
+        hostname: settings.hostname.clone(),
+        receivers: receivers.map(|hook| (if hook.slack { Shape::Slack } else { Shape::Plain }, hook.endpoint)).collect(),
+        outcomes: settings.webhook_events.iter().filter_map(outcome).collect(),
+        alerts: settings.webhook_events.contains(&WebhookEvent::Alert),
+        key: match &settings.webhook_secret {
+            Some(secret) => Some(Key::new(secret.expose()).ok_or_else(|| internal(&"webhook_secret is no key"))?),
+            None => None,
+        },
+        allowed: settings.webhook_allow.clone(),
+        tls: verifying_client(authorities).map_err(|error| internal(&error))?,
+    };
+    let (webhooks, couriers) = Webhooks::open(config, counters);
+    let event_sink = Masked::open(disk, masking, webhooks.clone()).map_err(|error| internal(&error))?;
+    Ok(Some(WebhookService { webhooks, couriers, event_sink: Arc::new(event_sink) }))
+}
+
+impl WebhookService {
+    /// Carries events until `closing` says true.
+    pub(super) fn run(self, tasks: &mut JoinSet<()>, window: Arc<Window>, closing: &watch::Receiver<bool>) {
+        tasks.spawn(watch_alerts(self.webhooks, window, ALERTS_PACE, closing.clone()));
+        for courier in self.couriers {
+            tasks.spawn(courier.run(closing.clone()));
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! A mail outside of any queue: `ID.eml`, the content exactly as it is sent on, and `ID.json`, everything else.
+//!
+//! The same shape goes over the control socket and into files; docs/moving-mail.md tells it to people.
+//! Limits: [`HEAD_MAX`] octets of JSON, [`Envelope::RECIPIENTS_MAX`] recipients. Security: whoever wrote the file is a stranger;
+//! every value is checked before the queue sees it.
+
+use crate::ground::clock;
+use crate::mail::model::{
+    Address, BodyType, Envelope, ImportedMessage, Kind, Message, MessageId, Origin, Progress, Status, Target,
+};
+use serde::{Deserialize, Serialize};
+
+/// The version of the shape; a higher one is refused.
+pub const VERSION: u32 = 1;
+
+/// The longest JSON of one mail: a thousand recipients with their reasons stay below.
+pub const HEAD_MAX: usize = 4 << 20;
+
+/// The longest name of a client (RFC 5321 §4.5.3.1.2).
+const HELO_MAX: usize = 255;
+
+/// `ID.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// The version of this shape: 1.
+    pub postern_mail: u32,
+    /// The queue id where it comes from; empty when it was in no queue of a Postern.
+    #[serde(default)]
+    pub id: String,
+    /// When it was accepted there, RFC 3339; `queue_lifetime` counts from here.
+    pub arrived: String,
+    /// `mail`, or `notification` when a Postern made it.
+    #[serde(default = "mail")]
+    pub kind: String,
+    /// The reverse-path; empty for the null sender.
+    pub sender: String,
+    /// BODY of MAIL: `7bit` or `8bitmime`.
+    pub body: String,
+    /// SMTPUTF8 of MAIL.
+    #[serde(default)]
+    pub smtputf8: bool,
+    /// The client's address; `null` when made here.
+    #[serde(default)]
+    pub client: Option<String>,
+    /// What the client called itself.
+    #[serde(default)]
+    pub helo: String,
+    /// Whether an operator holds it.
+    #[serde(default)]
+    pub held: bool,
+    /// Whether the sender was told of the delay.
+    #[serde(default)]
+    pub delay_told: bool,
+    /// All recipients, those that have it already too.
+    pub recipients: Vec<TargetView>,
+    /// The carbon copy to `cc_mta`, where there is one; its address is `cc_mta`.
+    #[serde(default)]
+    pub copy: Option<TargetView>,
+    /// What `ID.eml` must be.
+    pub content: ContentView,
+}
+
+/// Where one recipient stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetView {
+    /// The forward-path.
+    pub address: String,
+    /// `pending`, `delivered`, `failed` or `dropped`.
+    #[serde(default = "pending")]
+    pub status: String,
+    /// Tries that ended in a temporary failure.
+    #[serde(default)]
+    pub attempts: u16,
+    /// When to try next, RFC 3339; `null`: at once.
+    #[serde(default)]
+    pub next_try: Option<String>,
+    /// What the last try said.
+    #[serde(default)]
+    pub last_reply: String,
+}
+
+/// What the content must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContentView {
+    /// Octets.
+    pub size: u64,
+    /// CRC-32 (IEEE, as in zlib and gzip) in eight hexadecimal digits.
+    pub crc32: String,
+}
+
+fn mail() -> String {
+    "mail".to_owned()
+}
+
+fn pending() -> String {
+    "pending".to_owned()
+}
+
+impl Record {
+    /// What a message is outside; the checksum of its content is for whoever reads it.
+    pub fn of(message: &Message, crc: u32) -> Self {
+        let envelope = &message.envelope;
+        let target = |progress: &Progress| TargetView {
+            address: target_name(envelope, progress.target),
+            status: status_name(progress.status).to_owned(),
+            attempts: progress.attempts,
+            next_try: (progress.status == Status::Pending && progress.due > 0 && progress.due != Progress::PAUSED)
+                .then(|| clock::rfc3339(progress.due)),
+            last_reply: progress.reason.clone(),
+        };
+        Self {
+            postern_mail: VERSION,
+            id: message.id.to_string(),
+            arrived: clock::rfc3339(message.arrived),
+            kind: match message.kind {
+                Kind::Mail => mail(),
+                Kind::Notification => "notification".to_owned(),
+            },
+            sender: envelope.sender_text().to_owned(),
+            body: match envelope.body {
+                BodyType::SevenBit => "7bit".to_owned(),
+                BodyType::EightBitMime => "8bitmime".to_owned(),
+            },
+            smtputf8: envelope.smtputf8,
+            client: message.origin.peer.map(|peer| peer.to_string()),
+            helo: message.origin.helo.to_string(),
+            held: message.held,
+            delay_told: message.delay_told,
+            recipients: message.progress.iter().filter(|progress| progress.target != Target::Copy).map(target).collect(),
+            copy: message.progress.iter().find(|progress| progress.target == Target::Copy).map(target),
+            content: ContentView { size: message.body.len(), crc32: crc_text(crc) },
+        }
+    }
+
+    /// Reads the JSON of a mail.
+    ///
+    /// # Errors
+    /// In words, what is wrong with it.
+    pub fn read(json: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Version {
+            postern_mail: u32,
+        }
+        // Before all else: a later version may have fields that this one does not know.
+        if let Ok(Version { postern_mail }) = serde_json::from_slice(json)
+            && postern_mail != VERSION
+        {
+            return Err(format!("it has version {postern_mail} of the format, this Postern knows {VERSION}; use a later one"));
+        }
+        serde_json::from_slice(json).map_err(|fault| format!("its JSON is not that of a mail: {fault}"))
+    }
+
+    /// The mail as a queue takes it.
+    ///
+    /// # Errors
+    /// In words, which value is wrong.
+    pub fn imported(&self) -> Result<ImportedMessage, String> {
+        let was = match self.id.as_str() {
+            "" => None,
+            id => Some(id.parse::<MessageId>().map_err(|()| "id: this is no queue id".to_owned())?),
+        };
+        let arrived = clock::from_rfc3339(&self.arrived).ok_or("arrived: a date and time of RFC 3339 is wanted")?;
+        let sender = match self.sender.as_str() {
+            "" => None,
+            text => Some(Address::parse(text).map_err(|error| format!("sender: {error}"))?),
+        };
+        if self.recipients.is_empty() || self.recipients.len() > Envelope::RECIPIENTS_MAX {
+            return Err(format!("recipients: 1 to {} are wanted", Envelope::RECIPIENTS_MAX));
+        }
+        let (mut recipients, mut progress) = (Vec::new(), Vec::new());
+        let mut seen = std::collections::HashSet::new();
+        for (place, view) in (0u16..).zip(&self.recipients) {
+            let address = Address::parse(&view.address).map_err(|error| format!("recipient {}: {error}", place + 1))?;
+            if !seen.insert(address.clone()) {
+                return Err(format!("recipient {} stands there twice", place + 1));
+            }
+            progress.push(view.progress(Target::Recipient(place))?);
+            recipients.push(address);
+        }
+        if let Some(copy) = &self.copy {
+            progress.push(copy.progress(Target::Copy)?);
+        }
+        if progress.iter().all(|progress| progress.status != Status::Pending) {
+            return Err("nobody waits for it: no recipient is pending".to_owned());
+        }
+        if self.helo.len() > HELO_MAX {
+            return Err(format!("helo: at most {HELO_MAX} octets are wanted"));
+        }
+        let peer = self.client.as_ref().map(|text| text.parse().map_err(|_| "client: this is no IP address".to_owned()));
+        Ok(ImportedMessage {
+            was,
+            arrived,
+            kind: match self.kind.as_str() {
+                "mail" => Kind::Mail,
+                "notification" => Kind::Notification,
+                _ => return Err("kind: mail or notification is wanted".to_owned()),
+            },
+            envelope: Envelope {
+                sender,
+                recipients,
+                body: match self.body.as_str() {
+                    "7bit" => BodyType::SevenBit,
+                    "8bitmime" => BodyType::EightBitMime,
+                    _ => return Err("body: 7bit or 8bitmime is wanted".to_owned()),
+                },
+                smtputf8: self.smtputf8,
+            },
+            origin: Origin { peer: peer.transpose()?, helo: self.helo.as_str().into() },
+            progress,
+            held: self.held,
+            delay_told: self.delay_told,
+            size: self.content.size,
+            crc: crc_of(&self.content.crc32).ok_or("content.crc32: eight hexadecimal digits are wanted")?,
+        })
+    }
+}
+
+impl TargetView {
+    fn progress(&self, target: Target) -> Result<Progress, String> {
+        let wrong = |field: &str, wanted: &str| format!("{field} of <{}>: {wanted} is wanted", self.address);
+        let status = match self.status.as_str() {
+            "pending" => Status::Pending,
+            "delivered" => Status::Delivered,
+            "failed" => Status::Failed,
+            "dropped" => Status::Dropped,
+            _ => return Err(wrong("status", "pending, delivered, failed or dropped")),
+        };
+        let due = match &self.next_try {
+            None => 0,
+            Some(text) => clock::from_rfc3339(text).ok_or_else(|| wrong("next_try", "a date and time of RFC 3339"))?,
+        };
+        let reason = self.last_reply[..self.last_reply.floor_char_boundary(Progress::REASON_MAX)].to_owned();
+        Ok(Progress { target, status, attempts: self.attempts, due, reason })
+    }
+}
+
+/// A checksum as it is written.
+pub fn crc_text(crc: u32) -> String {
+    format!("{crc:08x}")
+}
+
+fn crc_of(text: &str) -> Option<u32> {
+    (text.len() == 8 && text.bytes().all(|octet| octet.is_ascii_hexdigit())).then(|| u32::from_str_radix(text, 16).ok())?
+}
+
+/// The address of a target, or the property that names it.
+pub fn target_name(envelope: &Envelope, target: Target) -> String {
+    match target {
+        Target::Recipient(place) => {
+            envelope.recipients.get(usize::from(place)).map_or_else(String::new, |address| address.as_str().to_owned())
+        }
+        Target::Copy => "cc_mta".to_owned(),
+    }
+}
+
+/// The word for a recipient's state.
+pub fn status_name(status: Status) -> &'static str {
+    match status {
+        Status::Pending => "pending",
+        Status::Delivered => "delivered",
+        Status::Failed => "failed",
+        Status::Dropped => "dropped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::model::Body;
+
+    fn message() -> Message {
+        let mut progress: Vec<Progress> = [Target::Recipient(0), Target::Recipient(1), Target::Copy].map(Progress::new).into();
+        progress[0].status = Status::Delivered;
+        progress[1].attempts = 3;
+        progress[1].due = 1_763_800_300;
+        progress[1].reason = "450 4.2.0 later \"quoted\"\u{1}".to_owned();
+        Message {
+            id: MessageId(1_763_800_000_000_001),
+            arrived: 1_763_800_000,
+            envelope: Envelope {
+                sender: Address::parse("\"a b\"@x.example").ok(),
+                recipients: ["x@y.example", "ü@bücher.example"].map(|text| Address::parse(text).unwrap()).into(),
+                body: BodyType::EightBitMime,
+                smtputf8: true,
+            },
+            origin: Origin { peer: Some("2001:db8::1".parse().unwrap()), helo: "client\u{7}".into() },
+            kind: Kind::Notification,
+            progress,
+            held: true,
+            delay_told: true,
+            body: Body::Memory("x\r\n".into()),
+        }
+    }
+
+    #[test]
+    fn what_goes_out_comes_in() {
+        let message = message();
+        let json = serde_json::to_vec(&Record::of(&message, 0x00ab_cdef)).unwrap();
+        let imported = Record::read(&json).unwrap().imported().unwrap();
+        assert_eq!(imported.was, Some(message.id));
+        assert_eq!(imported.arrived, message.arrived);
+        assert_eq!(imported.envelope, message.envelope);
+        assert_eq!(imported.origin, message.origin);
+        assert_eq!(imported.kind, message.kind);
+        assert_eq!(imported.progress, message.progress);
+        assert_eq!((imported.held, imported.delay_told), (true, true));
+        assert_eq!((imported.size, imported.crc), (3, 0x00ab_cdef));
+    }
+
+    #[test]
+    fn a_stranger_s_json_is_checked() {
+        type Change = fn(&mut serde_json::Value);
+        let changes: [(Change, &str); 21] = [
+            (|json| json["postern_mail"] = 2.into(), "version 2"),
+            (|json| json["postern_mail"] = "1".into(), "JSON"),
+            (|json| json["surprise"] = 2.into(), "surprise"),
+            (|json| json["id"] = "../../etc".into(), "id"),
+            (|json| json["arrived"] = "yesterday".into(), "arrived"),
+            (|json| json["sender"] = "x\r\nRCPT TO:<y@z.example>".into(), "sender"),
+            (|json| json["recipients"] = serde_json::json!([]), "recipients"),
+            (|json| json["recipients"][0]["address"] = "x".into(), "recipient 1"),
+            (|json| json["recipients"][1]["address"] = "x@y.example".into(), "twice"),
+            (|json| json["recipients"][1]["status"] = "gone".into(), "status"),
+            (|json| json["recipients"][1]["attempts"] = (-1).into(), "JSON"),
+            (|json| json["recipients"][1]["next_try"] = "soon".into(), "next_try"),
+            (|json| json["recipients"] = vec![json["recipients"][1].clone(); 1001].into(), "1000"),
+            (|json| json["body"] = "9bit".into(), "body"),
+            (|json| json["kind"] = "spam".into(), "kind"),
+            (|json| json["client"] = "localhost".into(), "client"),
+            (|json| json["helo"] = "h".repeat(256).into(), "helo"),
+            (|json| json["content"]["crc32"] = "+0abcde1".into(), "crc32"),
+            (|json| json["content"]["size"] = (-3).into(), "JSON"),
+            (|json| drop(json.as_object_mut().unwrap().remove("content")), "content"),
+            (
+                |json| {
+                    json["recipients"][1]["status"] = "failed".into();
+                    json["copy"]["status"] = "dropped".into();
+                },
+                "pending",
+            ),
+        ];
+        for (change, word) in changes {
+            let mut json = serde_json::to_value(Record::of(&message(), 1)).unwrap();
+            change(&mut json);
+            let fault = Record::read(json.to_string().as_bytes()).and_then(|view| view.imported()).unwrap_err();
+            assert!(fault.contains(word), "{word}: {fault}");
+        }
+    }
+
+    #[test]
+    fn a_reason_without_end_is_cut() {
+        let mut view = Record::of(&message(), 1);
+        view.recipients[1].last_reply = "é".repeat(9999);
+        assert_eq!(view.imported().unwrap().progress[1].reason.len(), Progress::REASON_MAX);
+    }
+}

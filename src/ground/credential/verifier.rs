@@ -1,0 +1,246 @@
+//! Compares passwords with hashes, one at a time in the whole process.
+//!
+//! Purpose: strangers who guess must not take more memory and processor time than one hash does.
+//! Limits: [`WAITING_MAX`] comparisons wait, of strangers [`STRANGERS_WAITING_MAX`]; a login that was right costs no hash for [`REMEMBERED`]
+//! and is told from a guess for [`RECOGNISED`]; [`KNOWN_MAX`] such logins are known.
+//! Security: what is remembered is a keyed digest (HMAC, RFC 2104) under a key that dies with the
+//! process; no password is kept.
+
+use super::password::{Password, same};
+use crate::ground::lock::Lock;
+use crate::ground::worker::Worker;
+use aws_lc_rs::{digest, hmac, rand};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+/// Comparisons of our own that wait for their turn; one more is told to come again.
+pub const WAITING_MAX: usize = 16;
+
+/// The same of strangers. One of them waits among our own at a time, so that no crowd comes before these.
+pub const STRANGERS_WAITING_MAX: usize = 12;
+
+/// How long a right login costs no hash.
+pub const REMEMBERED: Duration = Duration::from_secs(300);
+
+/// How long a right login is told from a guess, so that it need not wait while others guess.
+pub const RECOGNISED: Duration = Duration::from_secs(86_400);
+
+/// Right logins that are known; the one that was right longest ago makes room.
+pub const KNOWN_MAX: usize = 1024;
+
+/// The longest password that is hashed.
+pub const PASSWORD_MAX: usize = 1024;
+
+/// What is known of a login without a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// It was right a moment ago.
+    Right,
+    /// It was right in the last day; it must be compared again, and is no guess.
+    Earlier,
+    /// Nothing.
+    No,
+}
+
+/// What came of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It fits.
+    Right,
+    /// It does not.
+    Wrong,
+    /// Too many wait for a comparison already.
+    Busy,
+}
+
+/// Whose comparison it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Of a client that may relay by its address, or of a login that was right in the last day.
+    Own,
+    /// Of anybody else.
+    Stranger,
+}
+
+/// Compares passwords, and remembers those that fitted.
+pub struct Verifier {
+    turn: Arc<Semaphore>,
+    /// One of the strangers who wait is next; the others wait behind it and not before our own.
+    stranger: Semaphore,
+    strangers_waiting: AtomicUsize,
+    waiting: AtomicUsize,
+    key: hmac::Key,
+    known: Lock<HashMap<[u8; digest::SHA256_OUTPUT_LEN], Instant>>,
+    /// A login must not stand behind what waits for a disk.
+    worker: Worker,
+}
+
+impl Default for Verifier {
+    fn default() -> Self {
+        Self {
+            turn: Arc::new(Semaphore::new(1)),
+            stranger: Semaphore::new(1),
+            strangers_waiting: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            key: fresh_key(),
+            known: Lock::default(),
+            worker: Worker::new("passwords"),
+        }
+    }
+}
+
+impl Verifier {
+    /// Whether this secret of this account was right lately.
+    pub fn known(&self, account: &str, secret: &[u8], now: Instant) -> Known {
+        let known = self.known.lock();
+        match known.get(&self.digest(account, secret)).map(|since| now.saturating_duration_since(*since)) {
+            Some(age) if age < REMEMBERED => Known::Right,
+            Some(age) if age < RECOGNISED => Known::Earlier,
+            Some(_) | None => Known::No,
+        }
+    }
+
+    /// Compares a secret with what its account has; `None`: there is no such account, which takes
+    /// as long as `stand_in`.
+    pub async fn compare(
+        &self,
+        account: Option<(&str, &Password)>,
+        stand_in: Option<&Password>,
+        secret: &[u8],
+        whose: Whose,
+    ) -> Verdict {
+        let Some(password) = account.map(|(_, password)| password).or(stand_in) else { return Verdict::Wrong };
+        let fits = if !password.is_hash() {
+            password.fits(secret)
+        } else if secret.len() > PASSWORD_MAX {
+            false
+        } else {
+            match self.hashed(password.clone(), secret.to_vec(), whose).await {
+                Some(fits) => fits,
+                None => return Verdict::Busy,
+            }
+        };
+        match account {
+            Some((name, _)) if fits => {
+                self.remember(name, secret);
+                Verdict::Right
+            }
+            _ => Verdict::Wrong,
+        }
+    }
+
+    /// `None`: too many wait.
+    async fn hashed(&self, password: Password, secret: Vec<u8>, whose: Whose) -> Option<bool> {
+        let mut among_strangers = None;
+        if whose == Whose::Stranger {
+            let place = Waiting::join(&self.strangers_waiting, STRANGERS_WAITING_MAX)?;
+            among_strangers = Some((place, self.stranger.acquire().await.ok()?));
+        }
+        let waiting = Waiting::join(&self.waiting, WAITING_MAX)?;
+        let turn = self.turn.clone().acquire_owned().await.ok()?;
+        drop((waiting, among_strangers));
+        // The turn ends with the hash, also when whoever asked has gone.
+        let fits = self.worker.run(move || {
+            let _turn = turn;
+            password.fits(&secret)
+        });
+        Some(fits.await.unwrap_or(false))
+    }
+
+    fn remember(&self, account: &str, secret: &[u8]) {
+        let digest = self.digest(account, secret);
+        let mut known = self.known.lock();
+        if known.len() >= KNOWN_MAX && !known.contains_key(&digest) {
+            let oldest = known.iter().min_by_key(|(_, since)| **since).map(|(digest, _)| *digest);
+            oldest.map(|oldest| known.remove(&oldest));
+        }
+        known.insert(digest, Instant::now());
+    }
+
+    fn digest(&self, account: &str, secret: &[u8]) -> [u8; digest::SHA256_OUTPUT_LEN] {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(&(account.len() as u64).to_be_bytes());
+        context.update(account.as_bytes());
+        context.update(secret);
+        let mut octets = [0; digest::SHA256_OUTPUT_LEN];
+        octets.copy_from_slice(context.sign().as_ref());
+        octets
+    }
+}
+
+/// A place among those who wait, given back when this is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn join(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
+        let more = |number| (number < most).then_some(number + 1);
+        waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Self(waiting))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A key that dies with the process.
+pub fn fresh_key() -> hmac::Key {
+    let mut octets = [0; digest::SHA256_OUTPUT_LEN];
+    if rand::fill(&mut octets).is_err() {
+        // The kernel has no random numbers, which has never been seen: better a weak key than none.
+        octets.iter_mut().for_each(|octet| *octet = fastrand::u8(..));
+    }
+    hmac::Key::new(hmac::HMAC_SHA256, &octets)
+}
+
+/// Whether a name is the wanted one, told in the time that the given one takes.
+pub fn same_name(given: &str, wanted: &str) -> bool {
+    same(given.as_bytes(), wanted.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn a_right_login_costs_its_hash_once() {
+        let (verifier, password) = (Verifier::default(), Password::of(&bcrypt::hash("s3cret", 8).unwrap()));
+        let account = Some(("anna", &password));
+        assert_eq!(verifier.known("anna", b"s3cret", Instant::now()), Known::No);
+        assert_eq!(verifier.compare(account, None, b"s3cret", Whose::Own).await, Verdict::Right);
+        assert_eq!(verifier.compare(account, None, b"s3cre", Whose::Own).await, Verdict::Wrong);
+        assert_eq!(verifier.compare(None, Some(&password), b"s3cret", Whose::Own).await, Verdict::Wrong, "nobody's password");
+        let now = Instant::now();
+        let known = |account, secret: &[u8], later| verifier.known(account, secret, now + later);
+        assert_eq!(known("anna", b"s3cret", Duration::ZERO), Known::Right);
+        assert_eq!(known("anna", b"s3cret", REMEMBERED), Known::Earlier);
+        assert_eq!(known("anna", b"s3cret", RECOGNISED), Known::No);
+        for (account, secret) in [("anna", &b"s3cre"[..]), ("ann", b"as3cret"), ("", b"annas3cret")] {
+            assert_eq!(known(account, secret, Duration::ZERO), Known::No);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn hashes_are_computed_one_after_the_other_and_few_wait() {
+        let verifier = Arc::new(Verifier::default());
+        let password = Password::of(&bcrypt::hash("s3cret", 9).unwrap());
+        let guesses: Vec<_> = (0..60)
+            .map(|n: u32| {
+                let (verifier, password) = (verifier.clone(), password.clone());
+                tokio::spawn(
+                    async move { verifier.compare(Some(("a", &password)), None, &n.to_be_bytes(), Whose::Stranger).await },
+                )
+            })
+            .collect();
+        let mut busy = 0;
+        for guess in guesses {
+            busy += usize::from(guess.await.unwrap() == Verdict::Busy);
+        }
+        assert!((60 - STRANGERS_WAITING_MAX - 3..60).contains(&busy), "{busy} were told to come again");
+    }
+}

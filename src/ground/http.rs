@@ -1,0 +1,59 @@
+//! The client side of HTTP, for the pushes to terminal `mon`, for events, and for the operator's tool: one request a connection.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use std::error::Error;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// The largest answer header, and the buffer for content. What the other end says beyond it is a failure, not a growth.
+const HEADER_MAX: usize = 16 * 1024;
+
+/// How much of a refusal is read, and how long.
+const WORDS_MAX: usize = 4096;
+const WORDS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// An answer; its content can be read as long as this lives.
+pub(crate) struct Reply {
+    pub(crate) response: Response<Incoming>,
+    /// Dropping it ends the connection, whatever the other end does.
+    _connection: JoinSet<()>,
+}
+
+/// Sends one request and waits for the answer's header. The caller sets the limit of time.
+pub(crate) async fn send<S, C>(stream: S, request: Request<C>) -> Result<Reply, hyper::Error>
+where
+    C: Body<Data = Bytes> + Send + 'static,
+    C::Error: Into<Box<dyn Error + Send + Sync>>,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = http1::Builder::new().max_buf_size(HEADER_MAX).handshake(TokioIo::new(stream)).await?;
+    let mut connections = JoinSet::new();
+    connections.spawn(async move {
+        // The sender's side hears of any failure.
+        let _ = connection.await;
+    });
+    let response = sender.send_request(request).await?;
+    Ok(Reply { response, _connection: connections })
+}
+
+/// What the other end says about a refusal, for a log line behind the status: `: words`, or nothing. The log makes it harmless.
+pub(crate) async fn words(reply: &mut Reply) -> String {
+    if reply.response.status().is_redirection() {
+        return ", a redirection, which is not followed".to_owned();
+    }
+    let content = Limited::new(reply.response.body_mut(), WORDS_MAX).collect();
+    let Ok(Ok(content)) = timeout(WORDS_PATIENCE, content).await else { return String::new() };
+    let octets = content.to_bytes();
+    let text = String::from_utf8_lossy(&octets);
+    match text.lines().next().map(str::trim) {
+        Some(line) if !line.is_empty() => format!(": {}", line.chars().take(200).collect::<String>()),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,227 @@
+//! Lines on their way to whoever writes them, on a thread of their own.
+//!
+//! Purpose: whoever has a line hands it over and never waits, neither for a slow reader nor for a disk.
+//! In: whole lines. Out: the same in their order, many at once, to an [`Outlet`].
+//! Limits: [`BACKLOG_MAX`] octets wait in memory; what finds no place is counted, and the outlet hears how much that was.
+
+use crate::ground::lock::{Guard, Level, Lock};
+use std::sync::{Arc, Condvar};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Octets that wait for a slow outlet.
+pub const BACKLOG_MAX: usize = 4 * 1024 * 1024;
+
+/// Where lines go. Called by the writer's thread alone; it may take its time.
+pub trait Outlet: Send + 'static {
+    /// How long the first line waits for others to come along.
+    const GATHER: Duration = Duration::ZERO;
+
+    /// How often [`Outlet::tick`] is called at least; `None` = never.
+    const PACE: Option<Duration> = None;
+
+    /// Takes whole lines. Behind them `missed` lines found no place in memory.
+    fn take(&mut self, lines: String, missed: u64);
+
+    /// Time passes.
+    fn tick(&mut self) {}
+
+    /// Nothing more will come.
+    fn close(&mut self) {}
+}
+
+/// The lines that wait. Without [`LogWriter::serve`] they only wait.
+pub struct LogWriter {
+    state: Lock<State>,
+    /// Told whenever the first line comes, and when the end comes.
+    change: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    backlog: String,
+    /// Lines that found no place since the outlet heard of it last.
+    missed: u64,
+    closing: bool,
+    /// There is no thread any more: everything has been written, or there was never one.
+    closed: bool,
+}
+
+impl State {
+    fn is_empty(&self) -> bool {
+        self.backlog.is_empty() && self.missed == 0
+    }
+}
+
+impl LogWriter {
+    /// Nothing waits.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { state: Lock::new(Level::Log, State::default()), change: Condvar::new() })
+    }
+
+    /// Starts the thread, under a name of at most 15 characters; once.
+    pub fn serve(self: &Arc<Self>, name: &str, outlet: impl Outlet) {
+        let writer = Arc::clone(self);
+        if thread::Builder::new().name(name.to_owned()).spawn(move || writer.run(outlet)).is_err() {
+            // Without a thread there is no log; the relay goes on.
+            self.lock().closed = true;
+        }
+    }
+
+    /// Hands over whole lines. From the first line without a place on, all are missed until the outlet has heard of it, so that
+    /// the gap is one gap.
+    pub fn push(&self, lines: &str) {
+        let mut state = self.lock();
+        if state.closed || state.missed > 0 || state.backlog.len() + lines.len() > BACKLOG_MAX {
+            state.missed += lines.bytes().filter(|byte| *byte == b'\n').count() as u64;
+            return;
+        }
+        let first = state.is_empty();
+        state.backlog.push_str(lines);
+        drop(state);
+        if first {
+            self.change.notify_all();
+        }
+    }
+
+    /// The same for lines that must leave room to others: only while half of the room is free. Whether they were taken.
+    pub fn push_if_half_empty(&self, lines: &str) -> bool {
+        let has_room = {
+            let state = self.lock();
+            state.missed == 0 && state.backlog.len() + lines.len() <= BACKLOG_MAX / 2
+        };
+        if has_room {
+            self.push(lines);
+        }
+        has_room
+    }
+
+    /// Ends the thread when it has written what waits, and waits for that.
+    pub fn close(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let mut state = self.lock();
+        state.closing = true;
+        self.change.notify_all();
+        while !state.closed {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = state.wait(&self.change, left);
+        }
+    }
+
+    fn run<O: Outlet>(&self, mut outlet: O) {
+        while let Some((lines, missed)) = self.next::<O>() {
+            if !lines.is_empty() || missed > 0 {
+                outlet.take(lines, missed);
+            }
+            outlet.tick();
+        }
+        outlet.close();
+        self.lock().closed = true;
+        self.change.notify_all();
+    }
+
+    /// All that waits, after it has gathered; nothing when it is time for a tick; `None` at the end.
+    fn next<O: Outlet>(&self) -> Option<(String, u64)> {
+        let mut state = self.lock();
+        let due = O::PACE.map(|pace| Instant::now() + pace);
+        while state.is_empty() && !state.closing {
+            state = match due.map(|due| due.saturating_duration_since(Instant::now())) {
+                None => state.wait(&self.change, Duration::MAX),
+                Some(Duration::ZERO) => return Some((String::new(), 0)),
+                Some(left) => state.wait(&self.change, left),
+            };
+        }
+        if state.is_empty() {
+            return None;
+        }
+        let gathered = Instant::now() + O::GATHER;
+        while !state.closing && state.missed == 0 && state.backlog.len() < BACKLOG_MAX / 2 {
+            let left = gathered.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = state.wait(&self.change, left);
+        }
+        Some((std::mem::take(&mut state.backlog), std::mem::take(&mut state.missed)))
+    }
+
+    fn lock(&self) -> Guard<'_, State> {
+        self.state.lock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// Takes what is handed over only when somebody receives it.
+    struct Slow(mpsc::SyncSender<(String, u64)>);
+
+    impl Outlet for Slow {
+        fn take(&mut self, lines: String, missed: u64) {
+            let _ = self.0.send((lines, missed));
+        }
+    }
+
+    #[test]
+    fn an_outlet_that_takes_nothing_blocks_nobody_and_hears_how_much_it_missed() {
+        let (sender, receiver) = mpsc::sync_channel(0);
+        let writer = LogWriter::new();
+        writer.serve("log", Slow(sender));
+        let line = "x".repeat(BACKLOG_MAX / 8 - 100) + "\n";
+        for _ in 0..40 {
+            writer.push(&line);
+        }
+        writer.push("a short one would fit, but not in its place\n");
+        assert!(writer.lock().backlog.len() <= BACKLOG_MAX);
+        let begin = Instant::now();
+        writer.close(Duration::from_millis(50));
+        assert!(begin.elapsed() < Duration::from_secs(1), "the end waited for the outlet");
+        let (mut whole, mut missed) = (0, 0);
+        for (lines, gap) in receiver.iter() {
+            assert!(!lines.contains("short"), "a line overtook the gap");
+            whole += lines.matches('\n').count() as u64;
+            missed += gap;
+        }
+        assert_eq!(whole + missed, 41);
+        assert!(missed > 0);
+    }
+
+    #[test]
+    fn lines_wait_for_their_thread() {
+        let (sender, receiver) = mpsc::sync_channel(10);
+        let writer = LogWriter::new();
+        writer.push("one\n");
+        writer.push("two\n");
+        writer.serve("log", Slow(sender));
+        writer.close(Duration::from_secs(10));
+        assert_eq!(receiver.iter().map(|(lines, _)| lines).collect::<String>(), "one\ntwo\n");
+    }
+
+    struct Ticking(mpsc::Sender<()>);
+
+    impl Outlet for Ticking {
+        const PACE: Option<Duration> = Some(Duration::from_millis(1));
+
+        fn take(&mut self, _: String, _: u64) {}
+
+        fn tick(&mut self) {
+            let _ = self.0.send(());
+        }
+    }
+
+    #[test]
+    fn time_passes_without_lines() {
+        let (sender, receiver) = mpsc::channel();
+        let writer = LogWriter::new();
+        writer.serve("log", Ticking(sender));
+        for _ in 0..3 {
+            receiver.recv_timeout(Duration::from_secs(10)).unwrap();
+        }
+        writer.close(Duration::from_secs(10));
+    }
+}

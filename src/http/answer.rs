@@ -1,0 +1,196 @@
+//! Answers of the windows: their content, and the headers that every one of them carries.
+
+use crate::ground::text::harmless_json;
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::sync::mpsc;
+
+/// What an answer says.
+pub(crate) enum Content {
+    /// All of it, at once.
+    Whole(Bytes),
+    /// Piece by piece, with the octets still to come.
+    Pieces(mpsc::Receiver<io::Result<Bytes>>, u64),
+    /// Piece by piece, nobody knows how long.
+    Endless(mpsc::Receiver<io::Result<Bytes>>),
+}
+
+/// Content with what must be kept for it. The server drops a body as soon as it has all of it in a buffer of its own, so what
+/// must last until the kernel has the last octet belongs to every piece as well.
+pub(crate) struct Held<T, P> {
+    pub(crate) content: Content,
+    /// Kept until the server has taken all of the content.
+    pub(crate) _turn: Option<T>,
+    /// Kept until the kernel has.
+    pub(crate) unread: Option<P>,
+}
+
+/// A piece on its way.
+struct Piece<M> {
+    octets: Bytes,
+    _mark: M,
+}
+
+/// What is kept with each piece of an answer until the kernel has it.
+pub(crate) trait Unread {
+    /// Ends with the piece.
+    type Mark: Send + 'static;
+
+    /// For one more piece.
+    fn mark(&self) -> Self::Mark;
+}
+
+impl<M> AsRef<[u8]> for Piece<M> {
+    fn as_ref(&self) -> &[u8] {
+        &self.octets
+    }
+}
+
+impl<T: Unpin, P: Unread + Unpin> Body for Held<T, P> {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let this = self.get_mut();
+        let frame = Pin::new(&mut this.content).poll_frame(context);
+        let Some(unread) = &this.unread else { return frame };
+        let kept = |octets| Bytes::from_owner(Piece { octets, _mark: unread.mark() });
+        frame.map(|frame| frame.map(|frame| frame.map(|frame| frame.map_data(kept))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.content.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.content.size_hint()
+    }
+}
+
+impl From<Bytes> for Content {
+    fn from(bytes: Bytes) -> Self {
+        Self::Whole(bytes)
+    }
+}
+
+/// Octets that an answer in pieces has in memory, about.
+const PIECES: usize = 64 * 1024;
+
+/// The same of a stream of events: all streams share one event, and each has the first of its own.
+const EVENT: usize = 8 * 1024;
+
+pub(crate) type Answer = Response<Content>;
+
+/// Nothing may be loaded from elsewhere, framed, or run, but the one style sheet and the one script of this appliance; forms go nowhere else.
+const CONTENT_SECURITY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
+                                base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// What every answer carries. With `no-referrer` browsers would send `Origin: null` with our own forms (Fetch §3.1), and nobody
+/// could tell whose they are. The numbers of the queue are for nobody's cache, frame or referrer list.
+const EVERYWHERE: [(HeaderName, &str); 7] = [
+    (header::CACHE_CONTROL, "no-store"),
+    (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY),
+    (header::REFERRER_POLICY, "same-origin"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+pub(crate) const EVENTS: &str = "text/event-stream";
+pub(crate) const HTML: &str = "text/html; charset=utf-8";
+pub(crate) const JSON: &str = "application/json";
+pub(crate) const MAIL: &str = "message/rfc822";
+pub(crate) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
+
+/// An answer of one type.
+pub(crate) fn answer(status: StatusCode, kind: &'static str, content: Content) -> Answer {
+    let mut answer = Response::new(content);
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    for (name, value) in EVERYWHERE {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+/// 200 with text of one type.
+pub(crate) fn found(kind: &'static str, text: impl Into<Bytes>) -> Answer {
+    answer(StatusCode::OK, kind, Content::Whole(text.into()))
+}
+
+/// A file of this appliance that its page needs; its address changes with its content, so it may be kept.
+pub(crate) fn asset(kind: &'static str, text: &'static str) -> Answer {
+    let mut answer = found(kind, text);
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=86400"));
+    answer
+}
+
+/// JSON, with a line end for those who read it in a terminal.
+pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    match serde_json::to_string(value) {
+        Ok(text) => answer(status, JSON, Content::Whole((harmless_json(text) + "\n").into())),
+        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+/// A line for people.
+pub(crate) fn plain(status: StatusCode, line: impl Into<Bytes>) -> Answer {
+    answer(status, TEXT, Content::Whole(line.into()))
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Pieces(pieces, left) => pieces.poll_recv(context).map(|piece| {
+                let piece = piece?;
+                if let Ok(bytes) = &piece {
+                    *left = left.saturating_sub(bytes.len() as u64);
+                }
+                Some(piece.map(Frame::data))
+            }),
+            Self::Endless(pieces) => pieces.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left() == Some(0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left().map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Content {
+    /// Octets of it that are in memory.
+    pub(crate) fn octets(&self) -> usize {
+        match self {
+            Self::Whole(bytes) => bytes.len(),
+            Self::Pieces(..) => PIECES,
+            Self::Endless(_) => EVENT,
+        }
+    }
+
+    /// Octets still to come, where that is known.
+    fn left(&self) -> Option<u64> {
+        match self {
+            Self::Whole(bytes) => Some(bytes.len() as u64),
+            Self::Pieces(_, left) => Some(*left),
+            Self::Endless(_) => None,
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The HTTP server of the box: listeners, limits, who may ask for what, and the table of routes.
+//!
+//! [`server`] listens at `ui_port` and the control socket and holds the limits, [`places`] shares out the connections, [`router`]
+//! says which path leads where, [`access`] and [`rights`] who may go there, [`hosts`] and [`origin`] from which page.
+//! Handlers stand in [`crate::api`], [`crate::ui`] and [`crate::monitor`].
+
+pub mod access;
+pub(crate) mod answer;
+mod forwarded;
+pub mod hosts;
+pub(crate) mod login;
+mod origin;
+mod peer;
+pub mod places;
+pub(crate) mod rights;
+pub(crate) mod router;
+mod searches;
+pub mod server;
+mod tls;
+pub mod token;
+
+pub use login::Login;

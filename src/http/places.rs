@@ -1,0 +1,504 @@
+//! Room at `ui_port`: connections and requests, shared so that no stranger takes all of it.
+//!
+//! A connection that has no request under way gives way when another one needs its place: first
+//! those that have asked for nothing yet, of the address that holds most of them, the oldest first.
+//! So half-open requests cost others nothing. Where none is left, one gives way whose client does not
+//! read its answer: after [`UNREAD_PATIENCE`]. When those are more than half of all, they are the
+//! first to go, and at once. For its first [`MOMENT`] a connection gives way to no stranger that
+//! has as many as its address: a request takes a moment to come, and a crowd of addresses that come
+//! again and again would close all others before it is there. Where a table is full of such ones, a
+//! stranger is refused. Connections of our own (from this machine, or from clients that may relay)
+//! never give way to strangers, take the places of strangers first, have
+//! [`OWN_CONNECTIONS_MAX`] places beside those, and only then give way to each other.
+//! A request is under way until the server has the last piece of its answer: a client that does not read a short one holds
+//! its connection and the memory of that answer, and no place among requests. Requests for health and metrics have room that no other request takes.
+//! Limits: [`CONNECTIONS_MAX`], three quarters of them for one address; [`REQUESTS_MAX`] requests under way, half of them for one
+//! client, and [`OWN_REQUESTS_MAX`] more for our own; [`MONITORS_MAX`] for metrics beside those, [`MONITORS_PER_CLIENT_MAX`] for a
+//! stranger; answers that are not taken yet by [`ANSWERS_MAX`] (less where memory is scarce), with a
+//! part that metrics alone may take; a client's anonymous requests at the pace of [`PACE`], of [`CLIENTS_MAX`] clients.
+//! An IPv6 network of 64 bits counts as one address, and our own there apart from strangers.
+
+use crate::appliance::counter::Counters;
+use crate::ground::credential::throttle::network;
+use crate::ground::lock::{Guard, Level, Lock};
+use crate::ground::pace::{Bucket, Rate};
+use crate::http::answer::Unread;
+use crate::http::forwarded::Client;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+/// The most connections at once, on all addresses of `ui_port` together.
+pub const CONNECTIONS_MAX: usize = 128;
+
+/// Of these from one address.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = CONNECTIONS_MAX / 4 * 3;
+
+/// Places beside those for connections from this machine itself and from clients that may relay: a crowd must not make the
+/// appliance look ill to its own health check, nor to the monitor of its operator.
+pub const OWN_CONNECTIONS_MAX: usize = 8;
+
+/// The most requests under way, but for health and metrics.
+pub const REQUESTS_MAX: usize = 64;
+
+/// Of these for one client.
+pub const REQUESTS_PER_CLIENT_MAX: usize = REQUESTS_MAX / 2;
+
+/// Places beside those for requests from this machine itself and from clients that may relay.
+pub const OWN_REQUESTS_MAX: usize = 8;
+
+/// The most requests for metrics and status under way; as many more from this machine itself and clients that may relay.
+pub const MONITORS_MAX: usize = 8;
+
+/// Of these for one client that is none of our own.
+pub const MONITORS_PER_CLIENT_MAX: usize = 3;
+
+/// How long a connection that has asked for nothing yet is waited for before it gives way to a stranger: its request, and the
+/// handshake of TLS before it, are on their way.
+pub const MOMENT: Duration = Duration::from_secs(1);
+
+/// How long a client may let its answers wait in all before its connection gives way to others, where no idle one is left.
+pub const UNREAD_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Octets of answers that clients have still to take, where memory is ample.
+pub const ANSWERS_MAX: usize = 64 << 20;
+
+/// Of these for metrics and status alone, in percent; they may have of the others, too.
+const MONITORS_PERCENT: usize = 25;
+
+/// Shorter answers are not counted: the server holds as many for a connection as its buffer takes, which bounds them by the number of connections.
+const SHORT: usize = 4 << 10;
+
+/// How often a client that nobody knows may ask.
+pub const PACE: Rate = Rate { count: 1000, per: Duration::from_secs(10) };
+
+/// Clients whose pace is remembered.
+const CLIENTS_MAX: usize = 4096;
+
+/// What a request is about, as far as room goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Whether the appliance is well: always.
+    Health,
+    /// Numbers for monitors.
+    Monitor,
+    /// All else.
+    Other,
+}
+
+/// All places.
+pub(crate) struct Places {
+    open: Lock<Open>,
+    paces: Lock<HashMap<IpAddr, Bucket>>,
+    /// Answers that clients have still to take.
+    answers: Memory,
+    /// The same of metrics and status alone.
+    monitors: Memory,
+    counters: Arc<Counters>,
+}
+
+/// Memory for answers.
+struct Memory {
+    /// Kilobytes in all.
+    all: u32,
+    free: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct Open {
+    next: u64,
+    connections: HashMap<u64, Connection>,
+    /// Requests for metrics and status under way.
+    monitors: UnderWay,
+    /// All others under way, but for health.
+    requests: UnderWay,
+}
+
+/// Requests under way of each client, of strangers (`false`) and of our own. Who comes through a proxy on one of our own
+/// machines is a stranger with the address of that machine.
+#[derive(Default)]
+struct UnderWay(HashMap<(bool, IpAddr), usize>);
+
+struct Connection {
+    address: IpAddr,
+    /// Of this machine, or of a client that may relay.
+    own: bool,
+    /// Whether a request is under way; there is one at a time.
+    busy: bool,
+    /// Whether it has ever asked for something.
+    asked: bool,
+    /// When it last had something to do.
+    since: Instant,
+    /// Pieces of answers that the kernel has not taken yet, and since when there are any.
+    unread: Option<(usize, Instant)>,
+    /// How long there were any before. It only grows: a client that takes an answer now and then waits no less for others.
+    waited: Duration,
+    give_way: Arc<Notify>,
+}
+
+/// A connection's place; dropping it gives it back.
+pub(crate) struct Place {
+    places: Arc<Places>,
+    number: u64,
+    /// Of this machine, or a client that may relay.
+    own: bool,
+    give_way: Arc<Notify>,
+}
+
+/// A request's room; dropping it gives it back.
+pub(crate) struct Turn {
+    place: Arc<Place>,
+    kind: Kind,
+    own: bool,
+    client: IpAddr,
+}
+
+/// The client of an answer, which may read it or not.
+pub(crate) struct Reader {
+    place: Arc<Place>,
+    kind: Kind,
+    /// Of [`Places::answers`] or [`Places::monitors`], until the connection has taken the last piece.
+    memory: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+/// A piece of an answer that the connection has not taken yet: the kernel's buffer is full, or that of TLS above it.
+pub(crate) struct Waits {
+    place: Arc<Place>,
+    _memory: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl Places {
+    /// `answers` are octets.
+    pub(crate) fn new(counters: Arc<Counters>, answers: usize) -> Arc<Self> {
+        let monitors = answers / 100 * MONITORS_PERCENT;
+        let (answers, monitors) = (Memory::new(answers - monitors), Memory::new(monitors));
+        let (open, paces) = (Lock::leaf(Open::default()), Lock::new(Level::Outer, HashMap::new()));
+        Arc::new(Self { open, paces, answers, monitors, counters })
+    }
+
+    /// A place for a connection. `own`: it comes from this machine, or from a client that may relay. `None`: there is none, and nobody gives way.
+    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, own: bool) -> Option<Arc<Place>> {
+        let address = network(address);
+        let mut open = self.lock();
+        if !open.has_room(address, own, Instant::now()) {
+            drop(open);
+            self.refused("connection");
+            return None;
+        }
+        let (number, give_way) = (open.next, Arc::new(Notify::new()));
+        open.next += 1;
+        let connection = Connection {
+            address,
+            own,
+            busy: false,
+            asked: false,
+            since: Instant::now(),
+            unread: None,
+            waited: Duration::ZERO,
+            give_way: Arc::clone(&give_way),
+        };
+        open.connections.insert(number, connection);
+        Some(Arc::new(Place { places: Arc::clone(self), number, own, give_way }))
+    }
+
+    /// Whether a client that nobody knows may ask now.
+    ///
+    /// # Errors
+    /// How long it must wait.
+    pub(crate) fn pace(&self, client: IpAddr) -> Result<(), Duration> {
+        let (mut paces, now) = (self.paces.lock(), Instant::now());
+        if paces.len() >= CLIENTS_MAX && !paces.contains_key(&network(client)) {
+            // Who asks slowly gains little by being forgotten, and who asks fast is not.
+            paces.retain(|_, bucket| !bucket.is_half_full(now));
+            if paces.len() >= CLIENTS_MAX {
+                paces.clear();
+            }
+        }
+        let taken = paces.entry(network(client)).or_insert_with(|| Bucket::new(PACE)).take(now);
+        drop(paces);
+        taken.inspect_err(|_| self.refused("request"))
+    }
+
+    fn refused(&self, reason: &str) {
+        self.counters.window_refused_total.with_label_values(&[reason]).inc();
+    }
+
+    fn lock(&self) -> Guard<'_, Open> {
+        self.open.lock()
+    }
+}
+
+impl Open {
+    /// Whether there is room for one more connection of an address; lets another one go where that makes it.
+    fn has_room(&mut self, address: IpAddr, own: bool, now: Instant) -> bool {
+        // A stranger may be of the same network as a client of our own, and gives way for itself alone.
+        let of_it = |connection: &Connection| connection.own == own && connection.address == address;
+        let here = self.connections.values().filter(|connection| of_it(connection)).count();
+        if here >= CONNECTIONS_PER_ADDRESS_MAX {
+            let least = self.idle(of_it).or_else(|| self.unread(of_it, self.patience(of_it), now));
+            return self.give_way(least);
+        }
+        if self.connections.len() < CONNECTIONS_MAX {
+            return true;
+        }
+        let (strangers, ours) = (|connection: &Connection| !connection.own, |connection: &Connection| connection.own);
+        if !own {
+            return self.give_way(self.least(strangers, here, now));
+        }
+        let stranger = self.least(strangers, here, now).or_else(|| self.idle(strangers));
+        if self.give_way(stranger.or_else(|| self.unread(strangers, Duration::ZERO, now))) {
+            return true;
+        }
+        self.connections.len() < CONNECTIONS_MAX + OWN_CONNECTIONS_MAX || {
+            let least = self.least(ours, here, now).or_else(|| self.idle(ours));
+            self.give_way(least)
+        }
+    }
+
+    /// Lets a connection go. `false`: there was none to go.
+    fn give_way(&mut self, least: Option<u64>) -> bool {
+        let Some(gone) = least.and_then(|number| self.connections.remove(&number)) else { return false };
+        gone.give_way.notify_one();
+        true
+    }
+
+    /// Of such connections that which needs its place least, where one comes whose address has `here` already. `None`: all are
+    /// busy, or have their moment left.
+    fn least(&self, of: impl Fn(&Connection) -> bool + Copy, here: usize, now: Instant) -> Option<u64> {
+        let patience = self.patience(of);
+        let crowd_unread = if patience.is_zero() { self.unread(of, patience, now) } else { None };
+        let silent = self.crowds(|connection| of(connection) && connection.is_idle());
+        let ripe = |connection: &Connection| {
+            let crowd = silent.get(&connection.address).copied().unwrap_or_default();
+            of(connection) && (!connection.has_a_moment(now) || (crowd > 1 && crowd > here))
+        };
+        crowd_unread.or_else(|| self.idle(ripe)).or_else(|| self.unread(of, patience, now))
+    }
+
+    /// How long such connections may let their answers wait before others need their places.
+    fn patience(&self, of: impl Fn(&Connection) -> bool) -> Duration {
+        let unread = self.connections.values().filter(|connection| of(connection) && connection.unread.is_some()).count();
+        // So many at a time are no slow readers but a crowd that fills the table, and would do so again within the time.
+        if unread > CONNECTIONS_MAX / 2 { Duration::ZERO } else { UNREAD_PATIENCE }
+    }
+
+    /// Of such connections that do nothing.
+    fn idle(&self, of: impl Fn(&Connection) -> bool) -> Option<u64> {
+        let is_one = |connection: &Connection| of(connection) && connection.is_idle();
+        let crowds = self.crowds(is_one);
+        let order = |connection: &Connection| {
+            let crowd = crowds.get(&connection.address).copied().unwrap_or_default();
+            (connection.asked, std::cmp::Reverse(crowd), connection.since)
+        };
+        let idle = self.connections.iter().filter(|(_, connection)| is_one(connection));
+        idle.min_by_key(|(_, connection)| order(connection)).map(|(number, _)| *number)
+    }
+
+    /// Of such connections whose clients do not read, whether or not more of the answer comes.
+    fn unread(&self, of: impl Fn(&Connection) -> bool, patience: Duration, now: Instant) -> Option<u64> {
+        let crowds = self.crowds(|connection| of(connection) && connection.unread.is_some());
+        let unread = self.connections.iter().filter(|(_, connection)| of(connection)).filter_map(|(number, connection)| {
+            let waited = connection.waited(now).filter(|waited| *waited >= patience)?;
+            Some((crowds.get(&connection.address).copied().unwrap_or_default(), waited, *number))
+        });
+        unread.max().map(|(.., number)| number)
+    }
+
+    /// How many such connections each address has.
+    fn crowds(&self, is_one: impl Fn(&Connection) -> bool) -> HashMap<IpAddr, usize> {
+        let mut crowds = HashMap::new();
+        for connection in self.connections.values().filter(|connection| is_one(connection)) {
+            *crowds.entry(connection.address).or_default() += 1;
+        }
+        crowds
+    }
+}
+
+impl Connection {
+    /// Whether nothing is under way, and no answer waits.
+    fn is_idle(&self) -> bool {
+        !self.busy && self.unread.is_none()
+    }
+
+    /// Whether it has just come, and its first request may be on its way.
+    fn has_a_moment(&self, now: Instant) -> bool {
+        !self.asked && now.saturating_duration_since(self.since) < MOMENT
+    }
+
+    /// How long its client has let answers wait, in all; `None`: nothing waits now.
+    fn waited(&self, now: Instant) -> Option<Duration> {
+        self.unread.map(|(_, since)| self.waited + now.saturating_duration_since(since))
+    }
+
+    /// One more piece waits for the kernel.
+    fn sends(&mut self, now: Instant) {
+        let (pieces, since) = self.unread.unwrap_or((0, now));
+        self.unread = Some((pieces + 1, since));
+    }
+
+    /// The kernel has one of them.
+    fn sent(&mut self, now: Instant) {
+        match self.unread {
+            Some((pieces, since)) if pieces > 1 => self.unread = Some((pieces - 1, since)),
+            _ => {
+                self.waited = self.waited(now).unwrap_or(self.waited);
+                (self.unread, self.since) = (None, now);
+            }
+        }
+    }
+}
+
+impl UnderWay {
+    fn all(&self) -> usize {
+        self.0.values().sum()
+    }
+
+    /// Of our own, or of strangers.
+    fn of(&self, own: bool) -> usize {
+        self.0.iter().filter(|((theirs, _), _)| *theirs == own).map(|(_, number)| number).sum()
+    }
+
+    fn of_client(&self, own: bool, client: IpAddr) -> usize {
+        self.0.get(&(own, client)).copied().unwrap_or_default()
+    }
+
+    fn add(&mut self, own: bool, client: IpAddr) {
+        *self.0.entry((own, client)).or_default() += 1;
+    }
+
+    fn remove(&mut self, own: bool, client: IpAddr) {
+        if let Some(number) = self.0.get_mut(&(own, client)) {
+            *number -= 1;
+            if *number == 0 {
+                self.0.remove(&(own, client));
+            }
+        }
+    }
+}
+
+impl Place {
+    /// Ends when the connection must give way.
+    pub(crate) async fn given_away(&self) {
+        self.give_way.notified().await;
+    }
+
+    /// Whether a client that nobody knows may ask now; see [`Places::pace`].
+    pub(crate) fn pace(&self, client: IpAddr) -> Result<(), Duration> {
+        self.places.pace(client)
+    }
+
+    /// Room for a request of this connection; `None`: there is none, or the connection has just given way.
+    pub(crate) fn begin(self: &Arc<Self>, kind: Kind, client: Client) -> Option<Turn> {
+        // Through a proxy that nobody knows of there comes anybody as well.
+        let (own, client) = (self.own && client.direct, network(client.address));
+        let mut open = self.places.lock();
+        let room = match kind {
+            Kind::Health => true,
+            Kind::Monitor => {
+                let for_client = if own { MONITORS_MAX } else { MONITORS_PER_CLIENT_MAX };
+                open.monitors.of(own) < MONITORS_MAX && open.monitors.of_client(own, client) < for_client
+            }
+            Kind::Other => {
+                let for_all = if own { REQUESTS_MAX + OWN_REQUESTS_MAX } else { REQUESTS_MAX };
+                open.requests.all() < for_all && open.requests.of_client(own, client) < REQUESTS_PER_CLIENT_MAX
+            }
+        };
+        let connection = open.connections.get_mut(&self.number).filter(|_| room);
+        let Some(connection) = connection else {
+            drop(open);
+            self.places.refused("request");
+            return None;
+        };
+        (connection.busy, connection.asked) = (true, true);
+        match kind {
+            Kind::Health => {}
+            Kind::Monitor => open.monitors.add(own, client),
+            Kind::Other => open.requests.add(own, client),
+        }
+        Some(Turn { place: Arc::clone(self), kind, own, client })
+    }
+
+    /// Changes what is known of this connection, if it has not given way.
+    fn note(&self, change: impl FnOnce(&mut Connection)) {
+        if let Some(connection) = self.places.lock().connections.get_mut(&self.number) {
+            change(connection);
+        }
+    }
+}
+
+impl Memory {
+    fn new(octets: usize) -> Self {
+        let all = u32::try_from(octets / 1024).unwrap_or(u32::MAX);
+        Self { all, free: Arc::new(Semaphore::new(all as usize)) }
+    }
+
+    /// Memory for so many octets, or all there is where that is less: an answer that is larger goes when no other one is on its way.
+    fn take(&self, octets: usize) -> Option<OwnedSemaphorePermit> {
+        let kilobytes = u32::try_from(octets.div_ceil(1024)).unwrap_or(u32::MAX).min(self.all);
+        Arc::clone(&self.free).try_acquire_many_owned(kilobytes).ok()
+    }
+}
+
+impl Turn {
+    /// Who is to read the answer.
+    pub(crate) fn reader(&self) -> Reader {
+        Reader { place: Arc::clone(&self.place), kind: self.kind, memory: None }
+    }
+}
+
+impl Reader {
+    /// Takes memory for an answer of so many octets; `false`: slow readers have all of it. Short answers, those about health
+    /// among them, need none.
+    pub(crate) fn may_have(&mut self, octets: usize) -> bool {
+        if self.kind == Kind::Health || octets <= SHORT {
+            return true;
+        }
+        let places = &self.place.places;
+        let own = (self.kind == Kind::Monitor).then(|| places.monitors.take(octets)).flatten();
+        self.memory = own.or_else(|| places.answers.take(octets)).map(Arc::new);
+        if self.memory.is_none() {
+            places.refused("memory");
+        }
+        self.memory.is_some()
+    }
+}
+
+impl Unread for Reader {
+    type Mark = Waits;
+
+    fn mark(&self) -> Waits {
+        self.place.note(|connection| connection.sends(Instant::now()));
+        Waits { place: Arc::clone(&self.place), _memory: self.memory.clone() }
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.place.note(|connection| connection.sent(Instant::now()));
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut open = self.place.places.lock();
+        if let Some(connection) = open.connections.get_mut(&self.place.number) {
+            (connection.busy, connection.since) = (false, Instant::now());
+        }
+        match self.kind {
+            Kind::Health => {}
+            Kind::Monitor => open.monitors.remove(self.own, self.client),
+            Kind::Other => open.requests.remove(self.own, self.client),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.lock().connections.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests;

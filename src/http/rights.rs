@@ -1,0 +1,89 @@
+//! What whoever asks at `ui_port` may do.
+
+/// What an answer takes of the right of whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Nothing: whether the appliance is well.
+    Health,
+    /// To see numbers, and nothing of anybody's mail: no address, subject, host or reply.
+    Numbers,
+    /// To see envelopes, subjects, replies, history, sessions and the log.
+    Look,
+    /// To see what mails say.
+    Read,
+    /// To change what becomes of mails.
+    Order,
+    /// To hand a mail in.
+    Send,
+    /// To carry whole mails from queue to queue.
+    Carry,
+}
+
+/// The rights at `ui_port`; the control socket has all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rights {
+    /// Numbers, look, read, order and send: the login.
+    All,
+    /// Numbers, look and read: the login with property `ui_read_only`.
+    ReadOnly,
+    /// Numbers and send: a token.
+    Send,
+    /// Numbers and look: nobody knows who asks, and property `ui_public` shows him all the same.
+    Public,
+    /// Numbers: nobody knows who asks.
+    Anybody,
+}
+
+const LOOK: &str = "this window shows numbers only, because it asks nobody for a password: set username and password to see addresses \
+                    and subjects (or ui_public=yes to show them to everybody), or use 'postern queue'";
+const KNOWN: &str = "this is for those who are known, and this window asks nobody for a password: set username and password, or use \
+                     'postern queue'";
+const SEND: &str = "sending by HTTP takes an API token or the login, wherever it comes from: set api_tokens (MTA_API_TOKENS), or send \
+                    by SMTP";
+const TOKEN: &str = "a token of api_tokens sends and sees numbers, nothing else: use the login (username and password), or 'postern \
+                     queue'";
+
+impl Rights {
+    /// Whether it may be done.
+    ///
+    /// # Errors
+    /// Why not, and what would help.
+    pub(crate) fn may(self, need: Need) -> Result<(), &'static str> {
+        match (need, self) {
+            (Need::Health | Need::Numbers, _)
+            | (Need::Look, Self::All | Self::ReadOnly | Self::Public)
+            | (Need::Read, Self::All | Self::ReadOnly)
+            | (Need::Order, Self::All)
+            | (Need::Send, Self::All | Self::Send) => Ok(()),
+            (Need::Carry, _) => {
+                Err("whole mails are moved through the control socket: use 'postern queue export' and 'import'")
+            }
+            (Need::Send, Self::ReadOnly) => {
+                Err("this window is read-only (ui_read_only=yes); send by SMTP, or with a token of api_tokens")
+            }
+            (Need::Order, Self::ReadOnly) => Err("this window is read-only (ui_read_only=yes); use 'postern queue'"),
+            (Need::Look | Need::Read | Need::Order, Self::Send) => Err(TOKEN),
+            (Need::Send, Self::Public | Self::Anybody) => Err(SEND),
+            (Need::Read | Need::Order, Self::Public | Self::Anybody) => Err(KNOWN),
+            (Need::Look, Self::Anybody) => Err(LOOK),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_is_known_looks_reads_sends_and_orders() {
+        let may = |rights: Rights| {
+            [Need::Health, Need::Numbers, Need::Look, Need::Read, Need::Order, Need::Send, Need::Carry]
+                .map(|need| rights.may(need).is_ok())
+        };
+        assert_eq!(may(Rights::All), [true, true, true, true, true, true, false]);
+        assert_eq!(may(Rights::ReadOnly), [true, true, true, true, false, false, false]);
+        assert_eq!(may(Rights::Send), [true, true, false, false, false, true, false]);
+        assert_eq!(may(Rights::Public), [true, true, true, false, false, false, false]);
+        assert_eq!(may(Rights::Anybody), [true, true, false, false, false, false, false]);
+    }
+}

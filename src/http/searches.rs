@@ -1,0 +1,149 @@
+//! Searches of the queue and of the history: each takes a processor for a while.
+//!
+//! A visitor has one at a time, and rests as long as it took before the next; few are under way in all.
+//! Limits: [`SEARCHES_MAX`] at once, [`WAITING_MAX`] more of one visitor wait, none longer than [`PATIENCE`]; visitors that rest
+//! are forgotten above [`VISITORS_MAX`].
+
+use crate::ground::lock::{Guard, Lock};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+
+/// The most searches at once.
+pub const SEARCHES_MAX: usize = 2;
+
+/// Searches of one visitor that wait for the one under way.
+pub const WAITING_MAX: usize = 3;
+
+/// How long a search waits for its turn.
+pub const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Visitors that are remembered.
+const VISITORS_MAX: usize = 1024;
+
+/// Searches that are shorter cost nothing.
+const SHORT: Duration = Duration::from_millis(50);
+
+/// All searches.
+pub(crate) struct Searches {
+    turns: Arc<Semaphore>,
+    visitors: Lock<HashMap<String, Visitor>>,
+}
+
+#[derive(Clone)]
+struct Visitor {
+    turn: Arc<Semaphore>,
+    here: usize,
+    rests_until: Instant,
+}
+
+/// The right to search, until it is dropped.
+pub(crate) struct Search<'a> {
+    searches: &'a Searches,
+    visitor: String,
+    begun: Option<(Instant, OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+}
+
+impl Default for Searches {
+    fn default() -> Self {
+        Self { turns: Arc::new(Semaphore::new(SEARCHES_MAX)), visitors: Lock::leaf(HashMap::new()) }
+    }
+}
+
+impl Searches {
+    /// Waits for a turn; `None`: there are too many.
+    pub(crate) async fn begin(&self, visitor: &str) -> Option<Search<'_>> {
+        let (turn, rests_until) = self.join(visitor)?;
+        // From here on leaving is counted, whatever happens.
+        let mut search = Search { searches: self, visitor: visitor.to_owned(), begun: None };
+        let waited = async {
+            let own = turn.acquire_owned().await.ok()?;
+            let rests_until = self.lock().get(visitor).map_or(rests_until, |visitor| visitor.rests_until);
+            sleep(rests_until.saturating_duration_since(Instant::now())).await;
+            let common = Arc::clone(&self.turns).acquire_owned().await.ok()?;
+            Some((own, common))
+        };
+        let (own, common) = timeout(PATIENCE, waited).await.ok()??;
+        search.begun = Some((Instant::now(), own, common));
+        Some(search)
+    }
+
+    fn join(&self, name: &str) -> Option<(Arc<Semaphore>, Instant)> {
+        let now = Instant::now();
+        let mut visitors = self.lock();
+        if visitors.len() >= VISITORS_MAX {
+            visitors.retain(|_, visitor| visitor.here > 0 || visitor.rests_until > now);
+        }
+        if visitors.len() >= VISITORS_MAX && !visitors.contains_key(name) {
+            return None;
+        }
+        let fresh = || Visitor { turn: Arc::new(Semaphore::new(1)), here: 0, rests_until: now };
+        let visitor = visitors.entry(name.to_owned()).or_insert_with(fresh);
+        if visitor.here > WAITING_MAX {
+            return None;
+        }
+        visitor.here += 1;
+        Some((Arc::clone(&visitor.turn), visitor.rests_until))
+    }
+
+    fn lock(&self) -> Guard<'_, HashMap<String, Visitor>> {
+        self.visitors.lock()
+    }
+}
+
+impl Drop for Search<'_> {
+    fn drop(&mut self) {
+        let mut visitors = self.searches.lock();
+        let Some(visitor) = visitors.get_mut(&self.visitor) else { return };
+        visitor.here -= 1;
+        if let Some((begun, ..)) = &self.begun {
+            let took = begun.elapsed();
+            if took > SHORT {
+                visitor.rests_until = Instant::now() + took;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_visitor_searches_once_at_a_time_and_few_wait() {
+        let searches = Arc::new(Searches::default());
+        let all: Vec<_> = (0..60)
+            .map(|_| {
+                let searches = Arc::clone(&searches);
+                tokio::spawn(async move {
+                    let search = searches.begin("anna").await;
+                    sleep(Duration::from_millis(100)).await;
+                    search.is_some()
+                })
+            })
+            .collect();
+        let begin = Instant::now();
+        let mut done = 0;
+        for one in all {
+            done += usize::from(one.await.unwrap());
+        }
+        assert_eq!(done, 1 + WAITING_MAX);
+        assert!(begin.elapsed() >= Duration::from_millis(700), "one after the other, with rests: {:?}", begin.elapsed());
+        assert!(searches.begin("ben").await.is_some());
+    }
+
+    #[tokio::test]
+    async fn few_are_under_way_in_all() {
+        let searches = Searches::default();
+        let one = searches.begin("a").await;
+        let two = searches.begin("b").await;
+        assert!(one.is_some() && two.is_some());
+        let begin = Instant::now();
+        assert!(searches.begin("c").await.is_none());
+        assert!(begin.elapsed() >= PATIENCE);
+        drop(one);
+        assert!(searches.begin("c").await.is_some());
+    }
+}

@@ -1,0 +1,440 @@
+//! The windows' listeners.
+//!
+//! Purpose: HTTP/1.0 and 1.1 on `ui_port` and on the control socket.
+//! In: bound listeners. Out: answers made by `routes`.
+//! Limits: those of `places` for connections and requests at `ui_port`, 64 connections at the control socket, 16 KiB of request
+//! header, 5 s for it to arrive (and for an idle connection), one minute
+//! for the life of a connection on `ui_port`, 64 KiB of request content but for mails. Above the limit of connections a
+//! stranger hears 503 and is let go; the relay itself never waits for a window.
+//! Security: whoever may open the control socket may do all; its file mode is the lock. At `ui_port` `rights` decides.
+//! Source: RFC 9110, RFC 9112.
+
+use crate::api::idempotency::IdempotencyKeys;
+use crate::appliance::counter::Counters;
+use crate::ground::clock;
+use crate::ground::credential::throttle::LoginThrottle;
+use crate::ground::log::Tail;
+use crate::ground::memory::Gauge;
+use crate::ground::tls::Presenter;
+use crate::ground::words::size;
+use crate::ground::worker::Worker;
+use crate::http::access::Access;
+use crate::http::origin::FormToken;
+use crate::http::peer::Peer;
+use crate::http::places::{Place, Places};
+use crate::http::router::{self, Door};
+use crate::http::searches::Searches;
+use crate::http::tls::{self, Received};
+use crate::mail::model::{History, QueueAdmin, SessionList, Submission};
+use crate::monitor::components::{Components, Part, PartView};
+use crate::monitor::metrics::{self, Probe};
+use crate::monitor::rates::RateHistory;
+use crate::monitor::watchdog::Vitals;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{sleep, timeout};
+
+/// The most connections at once to the control socket; each has two descriptors, see [`crate::http::peer`].
+pub const CONTROL_CONNECTIONS_MAX: usize = 64;
+
+/// The longest request header, request line included.
+pub const HEADER_MAX: usize = 16 * 1024;
+
+/// How long a request header may take, and a kept connection may stay idle.
+pub const HEADER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long one connection to `ui_port` may live; clients open another.
+pub const CONNECTION_LIFE: Duration = Duration::from_secs(60);
+
+/// How long one connection to the control socket may live: an operator may read a large mail slowly.
+const CONTROL_LIFE: Duration = Duration::from_secs(3600);
+
+/// How long a connection whose time is over may finish its answer.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A pause after a failed accept (out of file descriptors, above all), so that trying again does not eat the processor.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 5\r\nConnection: close\r\n\
+Content-Length: 43\r\n\r\nToo many connections to this window; wait.\n";
+
+/// What does not change while the appliance runs.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Property `hostname`.
+    pub hostname: String,
+    /// The program's version.
+    pub version: String,
+    /// Who may relay, in one or two sentences.
+    pub who_may_relay: String,
+    /// The terminals.
+    pub terminals: Vec<Part>,
+    /// The volumes.
+    pub volumes: Vec<Part>,
+    /// When the core started, seconds since 1970.
+    pub started: u32,
+    /// Where the data volume is mounted; its free space is shown.
+    pub data_volume: PathBuf,
+    /// Octets of answers at `ui_port` that clients have still to take.
+    pub answers_max: usize,
+    /// Whether property `bounce_address` is set.
+    pub bounce_address: bool,
+    /// What names the name servers.
+    pub name_servers: &'static str,
+}
+
+/// Whether mail is taken: `Err` holds the reason why not (yet, or any more), in words.
+pub type Readiness = Result<(), String>;
+
+/// What the windows look at: the parts of the relay, each by the trait that it shows itself with.
+pub struct Views {
+    /// The queue.
+    pub admin: Arc<dyn QueueAdmin>,
+    /// The way into it for programs.
+    pub submission: Arc<dyn Submission>,
+    /// Terminal `in`.
+    pub sessions: Arc<dyn SessionList>,
+    /// What became of mail.
+    pub history: Arc<dyn History>,
+    /// The last lines of the log.
+    pub tail: Arc<Tail>,
+    /// What the numbers were.
+    pub rate_history: RateHistory,
+    /// The keys of mail that programs handed in.
+    pub idempotency_keys: IdempotencyKeys,
+    /// Whether memory is left.
+    pub memory: Arc<Gauge>,
+}
+
+/// The windows' common ground.
+pub struct Window {
+    pub(crate) views: Views,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) access: Access,
+    pub(crate) facts: Facts,
+    pub(crate) ready: watch::Receiver<Readiness>,
+    pub(crate) probe: Probe,
+    pub(crate) throttle: LoginThrottle,
+    pub(crate) searches: Searches,
+    /// For what is counted.
+    pub(crate) worker: Worker,
+    pub(crate) form_token: FormToken,
+    pub(crate) components: Components,
+    pub(crate) vitals: Arc<Vitals>,
+    #[cfg(debug_assertions)]
+    faults: std::sync::OnceLock<Faults>,
+}
+
+/// Plants a fault of a name, for tests of the watchdog; `false` = there is none of that name.
+#[cfg(debug_assertions)]
+pub type Faults = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
+impl Window {
+    /// The terminals as they fare now; `in` tells how long its certificate is good for.
+    pub(crate) fn terminals(&self) -> Vec<PartView> {
+        self.look_at_log();
+        let mut terminals = self.components.terminals();
+        if let Some(end) = self.counters.certificate_expiry() {
+            let end = clock::rfc3339(u32::try_from(end).unwrap_or(u32::MAX));
+            let inward = terminals.iter_mut().filter(|terminal| terminal.name == "in");
+            inward.for_each(|terminal| terminal.state += &format!(", certificate valid until {end}"));
+        }
+        terminals
+    }
+
+    /// The volumes as they fare now.
+    pub(crate) fn volumes(&self) -> Vec<PartView> {
+        self.components.volumes()
+    }
+
+    /// Notes since when terminal `log` takes no lines; the carrier, which knows, is another process.
+    pub(crate) fn look_at_log(&self) {
+        let waiting = || size(u64::try_from(self.counters.maillog_buffer_bytes.get()).unwrap_or_default());
+        let failing = self.counters.maillog_failing.get() > 0;
+        self.components.note("log", failing.then(|| format!("it takes no lines, {} of the mail log wait", waiting())));
+    }
+
+    /// Notes that the data volume takes no mail, and why, or that it does.
+    pub fn note_data_volume(&self, trouble: Option<String>) {
+        self.components.note("data", trouble);
+    }
+
+    /// Where the watchdog notes what hangs.
+    pub fn vitals(&self) -> Arc<Vitals> {
+        self.vitals.clone()
+    }
+
+    /// From now on faults can be planted through the control socket.
+    #[cfg(debug_assertions)]
+    pub fn allow_faults(&self, faults: Faults) {
+        let _ = self.faults.set(faults);
+    }
+
+    /// Plants a fault.
+    #[cfg(debug_assertions)]
+    pub(crate) fn plant(&self, fault: &str) -> bool {
+        self.faults.get().is_some_and(|faults| faults(fault))
+    }
+
+    /// Joins the queue and the counters to what people see. Registers the histogram of ages with the counters, so there is one
+    /// window to a set of counters.
+    ///
+    /// # Errors
+    /// A counter of that name exists: a second window on the same counters.
+    pub fn open(
+        views: Views,
+        counters: Arc<Counters>,
+        access: Access,
+        facts: Facts,
+        ready: watch::Receiver<Readiness>,
+    ) -> Result<Arc<Self>, prometheus::Error> {
+        metrics::register_ages(&counters, Arc::clone(&views.admin))?;
+        counters.start_time_seconds.set(i64::from(facts.started));
+        let probe = Probe::new(facts.data_volume.clone());
+        let (throttle, searches, form_token) = (LoginThrottle::default(), Searches::default(), FormToken::new());
+        let components = Components::new(facts.terminals.clone(), facts.volumes.clone());
+        Ok(Arc::new(Self {
+            views,
+            counters,
+            access,
+            facts,
+            ready,
+            probe,
+            throttle,
+            searches,
+            worker: Worker::new("numbers"),
+            form_token,
+            components,
+            vitals: Arc::default(),
+            #[cfg(debug_assertions)]
+            faults: std::sync::OnceLock::new(),
+        }))
+    }
+}
+
+/// Serves `ui_port` on all its addresses until `stop` says true; then lets open answers finish for a moment. With `tls` what is
+/// shown is shown inside TLS alone.
+pub async fn serve_public(
+    window: Arc<Window>,
+    listeners: Vec<TcpListener>,
+    tls: Option<Arc<Presenter>>,
+    stop: watch::Receiver<bool>,
+) {
+    let places = Places::new(Arc::clone(&window.counters), window.facts.answers_max);
+    let mut windows = JoinSet::new();
+    for listener in listeners {
+        let room = Room { window: Arc::clone(&window), tls: tls.clone(), stop: stop.clone() };
+        windows.spawn(room.serve(Listener::Public(listener, Arc::clone(&places))));
+    }
+    while windows.join_next().await.is_some() {}
+}
+
+/// Serves the control socket until `stop` says true. The caller has bound it with a mode that keeps strangers out.
+pub async fn serve_control(window: Arc<Window>, listener: UnixListener, stop: watch::Receiver<bool>) {
+    let slots = Arc::new(Semaphore::new(CONTROL_CONNECTIONS_MAX));
+    Room { window, tls: None, stop }.serve(Listener::Control(listener, slots)).await;
+}
+
+struct Room {
+    window: Arc<Window>,
+    tls: Option<Arc<Presenter>>,
+    stop: watch::Receiver<bool>,
+}
+
+enum Listener {
+    Public(TcpListener, Arc<Places>),
+    Control(UnixListener, Arc<Semaphore>),
+}
+
+enum Guest {
+    /// From an address.
+    Public(TcpStream, IpAddr),
+    Control(UnixStream),
+}
+
+impl Room {
+    async fn serve(mut self, listener: Listener) {
+        let mut guests = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stopped(&mut self.stop) => break,
+                Some(end) = guests.join_next(), if !guests.is_empty() => self.note(end),
+                guest = listener.accept() => match guest {
+                    Ok(guest) => self.receive(guest, &listener, &mut guests),
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection to the stats UI could not be accepted");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        let farewell = async {
+            while let Some(end) = guests.join_next().await {
+                self.note(end);
+            }
+        };
+        // A guest who does not finish even then goes with the set.
+        let _ = timeout(GRACE + GRACE, farewell).await;
+    }
+
+    fn receive(&self, guest: Guest, listener: &Listener, guests: &mut JoinSet<()>) {
+        let (window, tls, stop) = (Arc::clone(&self.window), self.tls.clone(), self.stop.clone());
+        let own = matches!(&guest, Guest::Public(_, peer) if self.window.access.is_own(*peer, guest.is_local()));
+        match (guest, listener) {
+            (Guest::Public(stream, client), Listener::Public(_, places)) => match places.enter(client, own) {
+                Some(place) => drop(guests.spawn(async move {
+                    tokio::select! {
+                        // Nothing was under way, or its client does not read.
+                        () = place.given_away() => {}
+                        () = receive_public(window, stream, client, tls, Arc::clone(&place), stop) => {}
+                    }
+                })),
+                None => Guest::Public(stream, client).turn_away(),
+            },
+            (Guest::Control(stream), Listener::Control(_, slots)) => match Arc::clone(slots).try_acquire_owned() {
+                Ok(slot) => drop(guests.spawn(async move {
+                    // Without it an order is imported out whoever waits.
+                    let peer = Peer::of(&stream).ok().map(Arc::new);
+                    attend(window, Door::Control, None, peer, stream, stop).await;
+                    drop(slot);
+                })),
+                Err(_) => Guest::Control(stream).turn_away(),
+            },
+            // A listener gives guests of its own kind.
+            (guest, _) => guest.turn_away(),
+        }
+    }
+
+    fn note(&self, end: Result<(), JoinError>) {
+        if end.is_err_and(|error| error.is_panic()) {
+            self.window.counters.panics_total.inc();
+            tracing::error!("a request to the stats UI met a defect; please report it");
+        }
+    }
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Guest> {
+        match self {
+            Self::Public(listener, _) => {
+                listener.accept().await.map(|(stream, peer)| Guest::Public(stream, peer.ip().to_canonical()))
+            }
+            Self::Control(listener, _) => listener.accept().await.map(|(stream, _)| Guest::Control(stream)),
+        }
+    }
+}
+
+impl Guest {
+    /// Whether it comes from this machine: from a loopback address, or from the very address that it asks.
+    fn is_local(&self) -> bool {
+        let Self::Public(stream, _) = self else { return false };
+        let (Ok(there), Ok(here)) = (stream.peer_addr(), stream.local_addr()) else { return false };
+        there.ip().to_canonical().is_loopback() || there.ip() == here.ip()
+    }
+
+    /// Says 503 as far as the socket's buffer takes it, and closes.
+    fn turn_away(self) {
+        let _ = match self {
+            Self::Public(stream, _) => stream.try_write(BUSY),
+            Self::Control(stream) => stream.try_write(BUSY),
+        };
+    }
+}
+
+/// A connection to `ui_port`, inside TLS where that is wanted.
+async fn receive_public(
+    window: Arc<Window>,
+    stream: TcpStream,
+    client: IpAddr,
+    tls: Option<Arc<Presenter>>,
+    place: Arc<Place>,
+    stop: watch::Receiver<bool>,
+) {
+    let Some(tls) = tls else { return attend(window, Door::Public(client), Some(place), None, stream, stop).await };
+    match tls::receive(&tls, stream).await {
+        Some(Received::Secured(stream)) => attend(window, Door::Public(client), Some(place), None, stream, stop).await,
+        Some(Received::Plain(stream)) => attend(window, Door::Plain(client), Some(place), None, stream, stop).await,
+        None => {}
+    }
+}
+
+/// One connection, from its first request to its end.
+async fn attend<S>(
+    window: Arc<Window>,
+    door: Door,
+    place: Option<Arc<Place>>,
+    peer: Option<Arc<Peer>>,
+    stream: S,
+    mut stop: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (window, place) = (Arc::clone(&window), place.clone());
+        let peer = peer.clone().filter(|_| *request.method() == Method::POST);
+        async move {
+            let answer = router::answer(&window, door, place.as_ref(), request);
+            let Some(peer) = peer else { return Ok(answer.await) };
+            tokio::select! {
+                // First: what nobody waits for any more does not begin. What has begun goes on by itself.
+                biased;
+                () = peer.gone() => Err(io::Error::from(io::ErrorKind::BrokenPipe)),
+                answer = answer => Ok(answer),
+            }
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_PATIENCE)
+        .max_buf_size(HEADER_MAX)
+        // `printf 'GET …' | nc` closes its half at once and still wants the answer.
+        .half_close(true)
+        // Pieces are queued as they are, never copied: each keeps what belongs to it until it is written.
+        .writev(true)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let life = match door {
+        Door::Public(_) | Door::Plain(_) => CONNECTION_LIFE,
+        Door::Control => CONTROL_LIFE,
+    };
+    tokio::select! {
+        // How a stranger's connection ended is of no interest.
+        _ = connection.as_mut() => return,
+        () = stopped(&mut stop) => {}
+        () = sleep(life) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = timeout(GRACE, connection).await;
+}
+
+/// Waits for the word to stop; a teller that is gone counts as the word.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_to_one_too_many_is_well_formed() {
+        let text = std::str::from_utf8(BUSY).unwrap();
+        let (head, content) = text.split_once("\r\n\r\n").unwrap();
+        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();
+        assert_eq!(length.parse(), Ok(content.len()));
+    }
+}

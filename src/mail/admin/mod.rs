@@ -1,0 +1,323 @@
+//! The corridor's answers to windows: what is in the queue, and an operator's orders.
+//!
+//! [`search`] looks for messages, [`groups`] divides the queue, [`orders`] carries out what an operator wants, [`pauses`] keeps
+//! the destinations that nothing goes to.
+
+mod groups;
+mod orders;
+mod pauses;
+mod search;
+
+use super::model::{
+    AdminError, Answer, Asker, ContentPieces, DestinationSummary, Filter, Found, Grouping, Groups, ImportedMessage, Message,
+    MessageId, Obeyed, Order, Paused, Preview, Progress, QueueAdmin, QueueSummary, Selection, Status,
+};
+use super::outbound::Outbound;
+use super::schedule::Suspension;
+use super::spool::{Arrival, Spool, SpoolError};
+use crate::ground::clock;
+use crate::ground::disk::Disk;
+use crate::ground::lock::{Level, Lock};
+use crate::ground::memory::{Gauge, Pressure};
+use pauses::Pauses;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+/// Messages read between two looks at anything else.
+const PAGE: usize = 1000;
+
+/// The corridor's admin.
+pub struct Admin<S> {
+    outbound: Arc<Outbound<S>>,
+    /// The destinations as they were a moment ago: to find them takes time that grows with the queue, and holds up mail.
+    destinations: Lock<Option<Destinations>>,
+    /// The groups, in the same way; the lock is held while they are made, so that they are made once.
+    groups: Arc<tokio::sync::Mutex<HashMap<Grouping, (Instant, Groups)>>>,
+    pauses: Arc<Pauses>,
+    memory: Arc<Gauge>,
+}
+
+/// How old an answer about groups may be.
+const GROUPS_FRESH: Duration = Duration::from_secs(10);
+
+/// How old an answer about destinations may be, at most.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// It may be so many times as old as it took to make: of a short queue each answer is a new one, and a long one is walked
+/// through for a twentieth of the time.
+const FRESH_TIMES: u32 = 20;
+
+/// An answer about destinations.
+struct Destinations {
+    /// Until when it may be given once more.
+    fresh: Instant,
+    /// At most [`DESTINATIONS_MAX`], those with the most messages.
+    rows: Vec<DestinationSummary>,
+    /// When the oldest message arrived that waits for any of all that are not paused.
+    oldest: Option<u32>,
+}
+
+/// How many destinations are kept ready for answers.
+const DESTINATIONS_MAX: usize = 1000;
+
+/// How long whoever carries a message away waits for the end of its tries.
+const STILL_PATIENCE: Duration = Duration::from_secs(20);
+
+impl<S: Spool> Admin<S> {
+    /// the administration of this outgoing half, whose paused destinations `disk` remembers; it takes no mail in while `memory` is used up.
+    pub fn new(outbound: Arc<Outbound<S>>, disk: Arc<dyn Disk>, memory: Arc<Gauge>) -> Self {
+        let pauses = Arc::new(Pauses::open(disk));
+        pauses.names().iter().for_each(|name| outbound.state.pause_destination(name, true));
+        Self { outbound, destinations: Lock::new(Level::Outer, None), groups: Arc::default(), pauses, memory }
+    }
+
+    /// What is told of destinations; made anew when it is no longer fresh.
+    fn look_at_destinations<T>(&self, look: impl FnOnce(&Destinations) -> T) -> T {
+        let mut kept = self.destinations.lock();
+        if let Some(kept) = kept.as_ref().filter(|kept| Instant::now() <= kept.fresh) {
+            return look(kept);
+        }
+        let begun = Instant::now();
+        let mut rows = self.outbound.state.summaries(usize::MAX, clock::steady());
+        // What waits for a paused one stays by somebody's will, as held mail does.
+        let oldest = rows.iter().filter(|row| !row.paused).filter_map(|row| row.oldest).min().map(clock::wall);
+        rows.truncate(DESTINATIONS_MAX);
+        for row in &mut rows {
+            let moments = [&mut row.oldest, &mut row.next_try, &mut row.suspended_until, &mut row.unreachable_since];
+            moments.into_iter().for_each(|moment| *moment = moment.map(clock::wall));
+        }
+        let fresh = Instant::now() + (begun.elapsed() * FRESH_TIMES).min(FRESH);
+        look(kept.insert(Destinations { fresh, rows, oldest }))
+    }
+}
+
+impl<S: Spool> QueueAdmin for Admin<S> {
+    fn summary(&self) -> QueueSummary {
+        let (messages, bytes, held) = self.outbound.spool.totals();
+        let (tried, deferred) = self.outbound.state.standings(clock::steady());
+        let oldest = self.outbound.spool.by_arrival(None, 1).first().map(second);
+        let waiting = self.look_at_destinations(|known| known.oldest);
+        let oldest_tried = self.outbound.spool.oldest_of(&tried);
+        let oldest_on_its_way = waiting.into_iter().chain(oldest_tried.as_ref().map(second)).min();
+        // Read one after the other: what came or went between must not make more of them than there are.
+        let active = (tried.len() as u64).min(messages.saturating_sub(held));
+        let deferred = deferred.min(messages.saturating_sub(held).saturating_sub(active));
+        QueueSummary { messages, bytes, active, deferred, held, oldest, oldest_on_its_way }
+    }
+
+    fn destinations(&self, limit: usize) -> Vec<DestinationSummary> {
+        self.look_at_destinations(|known| known.rows.iter().take(limit).cloned().collect())
+    }
+
+    fn ages(&self, bounds: &[u32]) -> (Vec<u64>, u64) {
+        let (mut counts, mut sum, mut after) = (vec![0; bounds.len()], 0, None);
+        loop {
+            let page = self.outbound.spool.by_arrival(after, PAGE);
+            let Some(last) = page.last() else { return (counts, sum) };
+            after = Some(last.moment);
+            for age in page.iter().map(age) {
+                sum += age;
+                for (count, bound) in counts.iter_mut().zip(bounds) {
+                    *count += u64::from(age <= u64::from(*bound));
+                }
+            }
+        }
+    }
+
+    fn show(&self, id: MessageId) -> Answer<'_, Message> {
+        Box::pin(async move { Ok(self.outbound.as_scheduled(self.outbound.spool.peek(id).await?)) })
+    }
+
+    fn find(&self, filter: Filter, after: Option<MessageId>, limit: usize, patience: Duration) -> Answer<'_, Found> {
+        Box::pin(async move { self.outbound.find(&filter, after, limit, patience).await })
+    }
+
+    /// In a task of its own: whoever asked may go away, the next one finds what was counted.
+    fn groups(&self, by: Grouping) -> Answer<'_, Groups> {
+        let (outbound, groups) = (self.outbound.clone(), self.groups.clone());
+        let task = tokio::spawn(async move {
+            let mut kept = groups.lock().await;
+            if let Some((since, groups)) = kept.get(&by)
+                && since.elapsed() < GROUPS_FRESH
+            {
+                return Ok(groups.clone());
+            }
+            let groups = outbound.groups(by).await?;
+            kept.insert(by, (Instant::now(), groups.clone()));
+            Ok(groups)
+        });
+        Box::pin(async move { task.await.unwrap_or_else(|_| Err(AdminError::Storage("the count was cut off".to_owned()))) })
+    }
+
+    fn preview(&self, order: Order, selection: Selection, patience: Duration) -> Answer<'_, Preview> {
+        Box::pin(async move { self.outbound.preview(order, selection, patience).await })
+    }
+
+    /// In a task of its own once all of the queue is planned: whoever asked may go away, and an order is imported out to its end,
+    /// also one that waits for another to end. Before that it goes with whoever asked.
+    fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, Obeyed> {
+        let outbound = self.outbound.clone();
+        Box::pin(async move {
+            outbound.planned().await;
+            to_its_end(tokio::spawn(async move { outbound.order(order, selection, &asker).await })).await
+        })
+    }
+
+    fn move_out(&self, id: MessageId, version: u64, mark: String, asker: Asker) -> Answer<'_, ()> {
+        let outbound = self.outbound.clone();
+        Box::pin(async move {
+            outbound.planned().await;
+            to_its_end(tokio::spawn(async move { outbound.move_out(id, version, &mark, &asker).await })).await
+        })
+    }
+
+    fn meant(&self, name: &str, paused: bool) -> Result<String, AdminError> {
+        let exact = name.to_ascii_lowercase();
+        match self.outbound.router.meant(name) {
+            // Paused under another smart relay, say: it must not stay so for ever.
+            _ if !paused && self.pauses.contains(&exact) => Ok(exact),
+            Ok(meant) => Ok(meant),
+            // Whoever resumes it hears that it was not paused.
+            Err(_) if !paused => Ok(exact),
+            Err(words) => Err(AdminError::NoDestination(words)),
+        }
+    }
+
+    fn pause(&self, destination: String, paused: bool, asker: Asker) -> Answer<'_, Paused> {
+        let (outbound, pauses, name) = (self.outbound.clone(), self.pauses.clone(), destination.to_ascii_lowercase());
+        let work = move || {
+            let changed = pauses.set(&name, paused, || outbound.state.pause_destination(&name, paused))?;
+            outbound.ring(outbound.state.must_ring(clock::steady()));
+            let waiting = outbound.state.waiting_for(&name);
+            let order = if paused { "pause" } else { "resume" };
+            orders::audit(order, &format!("destination {name}"), waiting, &asker);
+            Ok(Paused { changed, waiting })
+        };
+        Box::pin(async move { to_its_end(tokio::task::spawn_blocking(work)).await })
+    }
+
+    fn export(&self, id: MessageId, still: bool) -> Answer<'_, Message> {
+        Box::pin(async move {
+            if still && !self.outbound.still(id, STILL_PATIENCE).await {
+                return Err(AdminError::Busy);
+            }
+            let message = self.outbound.spool.load(id).await?;
+            // All of it was delivered a moment ago; its last record is on the way.
+            let waits = message.progress.iter().any(|progress| progress.status == Status::Pending);
+            if waits { Ok(message) } else { Err(AdminError::Unknown) }
+        })
+    }
+
+    /// In a task of its own: what is durable must be planned, whoever goes away.
+    fn import(&self, imported: ImportedMessage, content: Box<dyn ContentPieces>) -> Answer<'_, MessageId> {
+        if self.memory.pressure() == Pressure::Critical {
+            let words = "there is too little memory for a mail at the moment; try again later";
+            return Box::pin(async move { Err(AdminError::Storage(words.to_owned())) });
+        }
+        let outbound = self.outbound.clone();
+        let task = tokio::spawn(async move { outbound.import(imported, content).await });
+        Box::pin(async move {
+            task.await.unwrap_or_else(|_| Err(AdminError::Storage("the import was cut off; look at the queue".to_owned())))
+        })
+    }
+}
+
+impl<S: Spool> Outbound<S> {
+    /// What the record does not know: mail behind an unreachable destination waits until that is tried again, for its reason; and
+    /// behind a paused one it waits for an operator.
+    fn as_scheduled(&self, mut message: Message) -> Message {
+        let targets: Vec<_> = message.progress.iter().map(|progress| progress.target).collect();
+        let destinations: Vec<_> = targets.into_iter().map(|target| self.destination(&message, target)).collect();
+        let rests = self.state.rests(&destinations, clock::steady());
+        let waiting = message.progress.iter_mut().zip(rests).filter(|(progress, _)| progress.status == Status::Pending);
+        for (progress, rest) in waiting {
+            match rest {
+                Some(Suspension::Paused) => progress.due = Progress::PAUSED,
+                Some(Suspension::Until(until, error)) => {
+                    progress.due = progress.due.max(clock::wall(until));
+                    if progress.reason.is_empty() {
+                        progress.reason = error;
+                    }
+                }
+                None => {}
+            }
+        }
+        message
+    }
+
+    /// The messages of these ids that are still in the queue, in their order.
+    async fn list_exact(&self, ids: &[MessageId]) -> Result<Vec<Message>, AdminError> {
+        Ok(self.spool.peek_all(ids.to_vec()).await?)
+    }
+}
+
+/// What became of an order that has begun.
+async fn to_its_end<T>(task: JoinHandle<Result<T, AdminError>>) -> Result<T, AdminError> {
+    task.await.unwrap_or_else(|_| Err(AdminError::Storage("the order was cut off; look at the queue".to_owned())))
+}
+
+/// When a message arrived, in seconds since 1970 by the wall clock.
+fn second(arrival: &Arrival) -> u32 {
+    let second = u32::try_from(arrival.moment.0 / 1_000_000).unwrap_or(u32::MAX);
+    // Ids go by the steady clock, and what another queue has noted by the wall clock.
+    if arrival.moment == arrival.id { clock::wall(second) } else { second }
+}
+
+/// How old it is, in seconds.
+fn age(arrival: &Arrival) -> u64 {
+    if arrival.moment == arrival.id {
+        clock::steady_micros().saturating_sub(arrival.id.0) / 1_000_000
+    } else {
+        clock::age(second(arrival)).into()
+    }
+}
+
+impl From<SpoolError> for AdminError {
+    fn from(error: SpoolError) -> Self {
+        match error {
+            SpoolError::Unknown => Self::Unknown,
+            SpoolError::Damaged => Self::Damaged,
+            SpoolError::Full | SpoolError::Failed(_) | SpoolError::Slow(_) => Self::Storage(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::appliance::counter::Counters;
+    use crate::ground::disk::halting::{Halting, PATIENCE, in_time};
+    use crate::mail::model::{Address, BodyType, Envelope, Kind, Origin};
+    use crate::mail::spool::{Config, Entry, SegmentLog, Spool, Writer};
+
+    /// What a page asks for its head, and what every new mail needs.
+    #[tokio::test]
+    async fn the_queue_can_be_looked_at_while_a_segment_waits_to_be_let_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let is_segment = |call: &str, path: &str| call != "sync" && path.starts_with("log/") && !path.ends_with(".heads");
+        let (disk, waiting) = Halting::open(directory.path(), is_segment);
+        let config = Config { segment_max: 4096, ..Config::default() };
+        let spool = SegmentLog::open(disk, config, Arc::new(Counters::new(&[]).unwrap()), &|_| {}).unwrap();
+        let spool = Arc::new(spool);
+        let works = spool.clone();
+        tokio::spawn(async move {
+            loop {
+                let mut writer = works.begin();
+                writer.write(&[b'x'; 2000]).await.unwrap();
+                let recipients = vec![Address::parse("a@b.example").unwrap()];
+                let envelope = Envelope { sender: None, recipients, body: BodyType::SevenBit, smtputf8: false };
+                let origin = Origin { peer: None, helo: "test".into() };
+                let entry = Entry { envelope, origin, kind: Kind::Mail, copy: false };
+                let message = works.commit(entry, writer).await.unwrap();
+                works.delete(message.id).await.unwrap();
+            }
+        });
+        let go = tokio::task::spawn_blocking(move || waiting.recv_timeout(PATIENCE).unwrap()).await.unwrap();
+        let looks = spool.clone();
+        let seen = tokio::task::spawn_blocking(move || in_time(move || looks.totals().0)).await.unwrap();
+        assert!(seen <= 1, "{seen}");
+        drop(go);
+    }
+}

@@ -1,0 +1,302 @@
+//! An operator's orders: which messages they are meant for, and what becomes of these.
+//!
+//! Limits: [`PAGE`] messages at a time are in memory.
+
+use crate::ground::clock;
+use crate::mail::model::{AdminError, Asker, Filter, Message, MessageId, Obeyed, Order, Preview, Selection, Status};
+use crate::mail::outbound::{Outbound, logged_recipient};
+use crate::mail::schedule::Untried;
+use crate::mail::spool::{Spool, SpoolError, Writer};
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+/// Messages read between two looks at anything else.
+const PAGE: usize = 1000;
+
+impl<S: Spool> Outbound<S> {
+    /// Carries out an order and leaves an audit line.
+    pub(super) async fn order(&self, order: Order, selection: Selection, asker: &Asker) -> Result<Obeyed, AdminError> {
+        if order == Order::Retry {
+            // Whoever asks for another try may have mended the name that was in the way.
+            self.router.forget_all();
+        }
+        let all = |messages| Obeyed { messages, untried: 0 };
+        let hit = match (order, &selection) {
+            (Order::Retry, Selection::One(id)) => {
+                self.spool.peek(*id).await?;
+                self.retry(&[*id])
+            }
+            (_, Selection::One(id)) => {
+                self.spool.peek(*id).await?;
+                all(self.obey(order, &[*id]).await?)
+            }
+            (Order::Retry, Selection::All) => {
+                let (messages, _, held) = self.spool.totals();
+                self.retry_wanted(messages, held, |_| true)
+            }
+            (Order::Retry, selection) => {
+                // One walk through the schedule for all of them.
+                let (mut ids, mut pages) = (Vec::new(), self.pages(selection));
+                while let Some(mut page) = self.next_page(&mut pages).await? {
+                    ids.append(&mut page);
+                }
+                ids.sort_unstable();
+                self.retry(&ids)
+            }
+            (_, selection) => {
+                let (mut hit, mut pages) = (0, self.pages(selection));
+                while let Some(page) = self.next_page(&mut pages).await? {
+                    hit += self.obey(order, &page).await?;
+                }
+                all(hit)
+            }
+        };
+        audit(order.as_str(), &told(&selection), hit.messages, asker);
+        Ok(hit)
+    }
+
+    /// What an order would hit.
+    pub(super) async fn preview(&self, order: Order, selection: Selection, patience: Duration) -> Result<Preview, AdminError> {
+        let deadline = Instant::now() + patience;
+        let (mut preview, mut pages) = (Preview { complete: true, ..Preview::default() }, self.pages(&selection));
+        while let Some(page) = self.next_page(&mut pages).await? {
+            let hit: Vec<MessageId> = page.into_iter().filter(|id| self.would_obey(order, *id)).collect();
+            preview.messages += hit.len() as u64;
+            let room = Preview::SAMPLE - preview.sample.len();
+            preview.sample.extend(hit.into_iter().take(room));
+            if Instant::now() >= deadline {
+                preview.complete = false;
+                break;
+            }
+        }
+        Ok(preview)
+    }
+
+    fn would_obey(&self, order: Order, id: MessageId) -> bool {
+        match order {
+            Order::Retry | Order::Delete => self.spool.is_held(id).is_some(),
+            Order::Hold => self.spool.is_held(id) == Some(false),
+            Order::Release => self.spool.is_held(id) == Some(true),
+        }
+    }
+
+    /// The messages of a selection that are in the queue now: mail that comes later is none of this order's business, which may
+    /// not end before more comes.
+    fn pages<'a>(&self, selection: &'a Selection) -> Pages<'a> {
+        Pages { selection, after: None, end: self.spool.begin().id(), given: 0 }
+    }
+
+    /// The next ids of a selection, each once; `None` after the last.
+    async fn next_page(&self, pages: &mut Pages<'_>) -> Result<Option<Vec<MessageId>>, AdminError> {
+        let wanted = match pages.selection {
+            Selection::One(id) => return Ok(pages.given_once(&[*id])),
+            Selection::Some(ids) => return Ok(pages.given_once(ids)),
+            Selection::All => None,
+            Selection::Domain(domain) => Some(Wanted::Domain(domain)),
+            Selection::Matching(filter) => Some(Wanted::Filter(filter)),
+        };
+        let mut ids = self.spool.ids(pages.after, PAGE);
+        ids.retain(|id| *id < pages.end);
+        let Some(last) = ids.last().copied() else { return Ok(None) };
+        pages.after = Some(last);
+        match wanted {
+            Some(wanted) => Ok(Some(self.those_wanted(&wanted, &ids).await?)),
+            None => Ok(Some(ids)),
+        }
+    }
+
+    async fn those_wanted(&self, wanted: &Wanted<'_>, ids: &[MessageId]) -> Result<Vec<MessageId>, AdminError> {
+        match wanted {
+            Wanted::Domain(domain) => {
+                let messages = self.list_exact(ids).await?;
+                Ok(messages.iter().filter(|message| self.is_for(message, domain)).map(|message| message.id).collect())
+            }
+            Wanted::Filter(filter) => {
+                let passed = self.passing(filter, ids).await?;
+                Ok(passed.into_iter().map(|(message, _)| message.id).collect())
+            }
+        }
+    }
+
+    /// Whether a message has a pending recipient in a domain, or is on its way to a destination of that name.
+    fn is_for(&self, message: &Message, domain: &str) -> bool {
+        let recipients = message.envelope.recipients.iter().zip(&message.progress);
+        let mut pending = recipients.filter(|(_, progress)| progress.status == Status::Pending);
+        pending.any(|(recipient, _)| recipient.domain_text().eq_ignore_ascii_case(domain))
+            || self.destinations(message).keys().any(|name| name.eq_ignore_ascii_case(domain))
+    }
+
+    /// Makes messages due now; `ids` in rising order.
+    fn retry(&self, ids: &[MessageId]) -> Obeyed {
+        let held: Vec<bool> = ids.iter().filter_map(|id| self.spool.is_held(*id)).collect();
+        let (messages, held) = (held.len() as u64, held.iter().filter(|held| **held).count() as u64);
+        self.retry_wanted(messages, held, |id| ids.binary_search(&id).is_ok())
+    }
+
+    /// Makes the `wanted` messages due now, of which so many are in the queue and so many held. Tells how many are not tried all
+    /// the same.
+    fn retry_wanted(&self, messages: u64, held: u64, wanted: impl Fn(MessageId) -> bool) -> Obeyed {
+        let paused = match self.state.retry(wanted) {
+            // One that was held during its try has a job all the same, and counts already.
+            Untried::Messages(ids) => ids.iter().filter(|id| self.spool.is_held(**id) == Some(false)).count() as u64,
+            Untried::Jobs(jobs) => jobs,
+        };
+        self.ring(self.state.must_ring(clock::steady()));
+        Obeyed { messages, untried: (held + paused).min(messages) }
+    }
+
+    /// Carries out an order for a page of messages; those that left the queue meanwhile do not count.
+    async fn obey(&self, order: Order, ids: &[MessageId]) -> Result<u64, AdminError> {
+        // One at a time: a hold that forgets what waits must not forget what a release has just planned.
+        let _ordering = self.ordering.lock().await;
+        let (mut released, mut deleted) = (HashMap::new(), HashMap::new());
+        // Read first: nothing may stand between the durable release and the plan, and what is deleted cannot be read any more.
+        match order {
+            Order::Release => {
+                let messages = self.list_exact(ids).await?;
+                released.extend(messages.into_iter().filter(|message| message.held).map(|message| (message.id, message)));
+            }
+            Order::Delete => deleted.extend(self.list_exact(ids).await?.into_iter().map(|message| (message.id, message))),
+            Order::Hold | Order::Retry => {}
+        }
+        // All at once: they share their syncs.
+        let mut records = tokio::task::JoinSet::new();
+        for id in ids.iter().copied() {
+            let spool = self.spool.clone();
+            match order {
+                Order::Hold => drop(records.spawn(async move { (id, spool.hold(id, true).await) })),
+                Order::Release if released.contains_key(&id) => {
+                    drop(records.spawn(async move { (id, spool.hold(id, false).await) }));
+                }
+                Order::Delete => drop(records.spawn(async move { (id, spool.delete(id).await) })),
+                Order::Release | Order::Retry => {}
+            }
+        }
+        let (mut obeyed, mut trouble) = (HashSet::new(), None);
+        while let Some(record) = records.join_next().await {
+            match record {
+                Ok((id, Ok(()))) => drop(obeyed.insert(id)),
+                Ok((_, Err(SpoolError::Unknown))) => {}
+                Ok((id, Err(error))) => {
+                    // A record that was written, and whose sync failed, is written again: the message is gone all the same.
+                    if order == Order::Delete && self.spool.is_held(id).is_none() {
+                        obeyed.insert(id);
+                    }
+                    trouble = Some(error);
+                }
+                Err(_) => trouble = Some(SpoolError::Failed("the order was cut off".to_owned())),
+            }
+        }
+        obeyed.iter().filter_map(|id| deleted.get(id)).for_each(|message| self.tell_deleted(message, "deleted", ""));
+        obeyed.iter().for_each(|id| log_obeyed(order, *id));
+        if order == Order::Release {
+            for message in obeyed.iter().filter_map(|id| released.remove(id)) {
+                self.plan(&Message { held: false, ..message }, true);
+            }
+        } else {
+            self.state.forget(&obeyed);
+        }
+        trouble.map_or(Ok(obeyed.len() as u64), |error| Err(error.into()))
+    }
+
+    /// Takes a message out of the queue that was imported elsewhere as it stands, and leaves an audit line; the history has the
+    /// mark of the move.
+    pub(super) async fn move_out(&self, id: MessageId, version: u64, mark: &str, asker: &Asker) -> Result<(), AdminError> {
+        // No release comes between the look and the end; and a held message that is not being tried begins no try.
+        let _ordering = self.ordering.lock().await;
+        if self.state.is_being_tried(id) {
+            return Err(AdminError::Busy);
+        }
+        let message = self.spool.peek(id).await?;
+        if !message.held {
+            return Err(AdminError::Changed("it was released meanwhile, and stays in the queue"));
+        }
+        if message.version() != version {
+            return Err(AdminError::Changed("it was tried meanwhile, and stays in the queue"));
+        }
+        let deleted = self.spool.delete(id).await;
+        // Gone in spite of an error: its record was written, and is written again because the sync failed.
+        if deleted.is_ok() || self.spool.is_held(id).is_none() {
+            self.tell_deleted(&message, "moved", mark);
+            log_obeyed(Order::Delete, id);
+            self.state.forget(&HashSet::from([id]));
+            audit("move", &id.to_string(), 1, asker);
+        }
+        Ok(deleted?)
+    }
+
+    /// For the logs and the history: a mail that was answered 250 does not vanish without a line.
+    fn tell_deleted(&self, message: &Message, status: &str, mark: &str) {
+        log_deleted(message, status);
+        if self.history.is_wanted() {
+            self.remember_deleted(message, status, mark, clock::now());
+        }
+    }
+}
+
+/// For the mail log, which names each message.
+fn log_obeyed(order: Order, id: MessageId) {
+    match order {
+        Order::Hold => tracing::debug!(target: "mta", queue_id = %id, "held"),
+        Order::Release => tracing::debug!(target: "mta", queue_id = %id, "released"),
+        Order::Delete => tracing::debug!(target: "mta", queue_id = %id, operator = true, "removed"),
+        Order::Retry => {}
+    }
+}
+
+/// One line for each recipient that waited, and for a carbon copy that did.
+fn log_deleted(message: &Message, status: &str) {
+    for progress in message.progress.iter().filter(|progress| progress.status == Status::Pending) {
+        let (to, copy) = logged_recipient(message, progress.target);
+        tracing::info!(
+            target: "mta",
+            queue_id = %message.id,
+            from = %format_args!("<{}>", message.envelope.sender_text()),
+            to = %format_args!("<{to}>"),
+            copy,
+            status,
+            "delivery"
+        );
+    }
+}
+
+/// How far a selection has been gone through.
+struct Pages<'a> {
+    selection: &'a Selection,
+    /// The last id that was looked at.
+    after: Option<MessageId>,
+    /// Ids from here on came later.
+    end: MessageId,
+    /// Of ids that were named, how many were given out.
+    given: usize,
+}
+
+impl Pages<'_> {
+    fn given_once(&mut self, ids: &[MessageId]) -> Option<Vec<MessageId>> {
+        let page: Vec<MessageId> = ids.iter().skip(self.given).take(PAGE).copied().collect();
+        self.given += page.len();
+        (!page.is_empty()).then_some(page)
+    }
+}
+
+/// What must be looked at in a message to know whether an order is meant for it.
+enum Wanted<'a> {
+    Domain(&'a str),
+    Filter(&'a Filter),
+}
+
+/// The line by which anybody can tell later who did what.
+pub(super) fn audit(order: &str, selection: &str, hit: u64, asker: &Asker) {
+    let from = asker.address.map_or_else(|| "the control socket".to_owned(), |address| address.to_string());
+    tracing::info!(target: "mta", order, selection, messages = hit, by = asker.user, from, "an operator's order");
+}
+
+fn told(selection: &Selection) -> String {
+    match selection {
+        Selection::One(id) => id.to_string(),
+        Selection::Some(ids) => format!("{} ids from {}", ids.len(), ids.first().map(MessageId::to_string).unwrap_or_default()),
+        Selection::Domain(domain) => format!("domain {domain}"),
+        Selection::Matching(filter) => format!("matching {filter}"),
+        Selection::All => "all".to_owned(),
+    }
+}

@@ -1,0 +1,263 @@
+//! Addresses as the history keeps them: whole, with the local part shortened, or with it replaced by a keyed hash.
+//!
+//! Replies and transcripts quote addresses as it pleases the other host: in capitals, the sender's, a stranger's. So all that
+//! looks like an address is masked there. The text of a bounce that reached nobody is left out.
+
+use super::Line;
+use crate::ground::disk::Disk;
+use crate::mail::model::{Class, DeliveryEvent, DeliveryEventSink};
+use aws_lc_rs::{hmac, rand};
+use std::io;
+use std::sync::Arc;
+
+/// How addresses are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Masking {
+    /// As they are.
+    None,
+    /// `j***@example.org`.
+    Smart,
+    /// `5f1d3c0a9b72@example.org`: the same address has the same hash on this volume, and nobody without its key can tell
+    /// whose it is.
+    Hash,
+}
+
+/// The key of the hashes, on the volume.
+const DIRECTORY: &str = "history";
+pub(super) const KEY: &str = "history/key";
+const KEY_LEN: usize = 32;
+
+/// Octets of a hash that are written.
+const HASH_SHOWN: usize = 6;
+
+/// Masks addresses.
+pub struct Mask {
+    masking: Masking,
+    key: Option<hmac::Key>,
+}
+
+impl Mask {
+    /// With the volume's key, where one is needed.
+    pub fn open(disk: &dyn Disk, masking: Masking) -> io::Result<Self> {
+        let key = if masking == Masking::Hash { Some(key(disk)?) } else { None };
+        Ok(Self { masking, key })
+    }
+
+    /// Masks all addresses of an entry.
+    pub fn apply(&self, line: &mut Line) {
+        if self.masking == Masking::None {
+            return;
+        }
+        match line {
+            Line::Attempt(attempt) => {
+                attempt.outcomes.iter_mut().for_each(|ending| self.apply_to(&mut ending.to, &mut ending.reply));
+                // The text of a bounce names people in more ways than by address.
+                let dialogue: String = attempt.dialogue().flat_map(|line| [line, "\n"]).collect();
+                attempt.transcript = self.told(&dialogue);
+            }
+            Line::Finished(finished) => {
+                finished.recipients.iter_mut().for_each(|ending| self.apply_to(&mut ending.to, &mut ending.reply));
+                finished.sender = self.masked(&finished.sender);
+            }
+        }
+    }
+
+    /// Masks the addresses of a notice.
+    fn apply_to_notice(&self, notice: &mut DeliveryEvent) {
+        if self.masking == Masking::None {
+            return;
+        }
+        self.apply_to(&mut notice.to, &mut notice.reply);
+        notice.sender = self.masked(&notice.sender);
+    }
+
+    fn apply_to(&self, to: &mut String, reply: &mut String) {
+        *reply = self.told(reply);
+        *to = self.masked(to);
+    }
+
+    /// A text in which all that looks like an address is masked.
+    fn told(&self, text: &str) -> String {
+        let mut told = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find('@') {
+            let local = start_of_local_part(&rest[..at]);
+            let behind = &rest[at + 1..];
+            let literal = behind.strip_prefix('[').and_then(|literal| Some(&behind[..literal.find(']')? + 2]));
+            let domain = match literal.filter(|literal| !literal.contains('@')) {
+                Some(literal) => literal.len(),
+                None => behind.find(|c| !is_of_a_domain(c)).unwrap_or(behind.len()),
+            };
+            told.push_str(&rest[..local]);
+            let address = &rest[local..at + 1 + domain];
+            if local == at || domain == 0 {
+                told.push_str(address)
+            } else {
+                told.push_str(&self.masked(address))
+            }
+            rest = &rest[at + 1 + domain..];
+        }
+        told + rest
+    }
+
+    fn masked(&self, address: &str) -> String {
+        let Some((local, domain)) = address.rsplit_once('@') else { return address.to_owned() };
+        match &self.key {
+            Some(key) => {
+                let tag = hmac::sign(key, address.to_lowercase().as_bytes());
+                let hash: String = tag.as_ref().iter().take(HASH_SHOWN).map(|octet| format!("{octet:02x}")).collect();
+                format!("{hash}@{domain}")
+            }
+            None => {
+                let first = local.trim_start_matches('"').chars().next();
+                format!("{}***@{domain}", first.filter(|c| is_atext(*c)).unwrap_or('*'))
+            }
+        }
+    }
+}
+
+/// An event sink that names people as the history does.
+pub struct Masked {
+    mask: Mask,
+    event_sink: Arc<dyn DeliveryEventSink>,
+}
+
+impl Masked {
+    /// Stands before a event_sink.
+    ///
+    /// # Errors
+    /// The volume has no key, and takes none.
+    pub fn open(disk: &dyn Disk, masking: Masking, event_sink: Arc<dyn DeliveryEventSink>) -> io::Result<Self> {
+        Ok(Self { mask: Mask::open(disk, masking)?, event_sink })
+    }
+}
+
+impl DeliveryEventSink for Masked {
+    fn wants(&self, class: Class) -> bool {
+        self.event_sink.wants(class)
+    }
+
+    fn tell(&self, mut notice: DeliveryEvent) {
+        self.mask.apply_to_notice(&mut notice);
+        self.event_sink.tell(notice);
+    }
+}
+
+/// Where the local part begins that this text ends with: words of atext, or a quoted string (RFC 5321 §4.1.2). The end of the
+/// text where there is none.
+fn start_of_local_part(text: &str) -> usize {
+    let Some(inside) = text.strip_suffix('"') else { return text.trim_end_matches(is_atext).len() };
+    let opens = |(place, _): &(usize, &str)| !inside[..*place].ends_with('\\');
+    inside.rmatch_indices('"').find(opens).map_or(text.len(), |(place, _)| place)
+}
+
+/// RFC 5322 §3.2.3, with the dot, and RFC 6532 §3.2.
+fn is_atext(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c) || !c.is_ascii()
+}
+
+fn is_of_a_domain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_') || !c.is_ascii()
+}
+
+fn key(disk: &dyn Disk) -> io::Result<hmac::Key> {
+    let mut octets = [0; KEY_LEN];
+    let known = match disk.open(KEY) {
+        Ok(file) => file.read_at(0, &mut octets)? == KEY_LEN,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error),
+    };
+    if !known {
+        disk.create_dir(DIRECTORY)?;
+        rand::fill(&mut octets).map_err(|_| io::Error::other("no random numbers"))?;
+        // A key that is too short is none.
+        let _ = disk.remove(KEY);
+        let file = disk.create(KEY)?;
+        file.write_at(0, &octets)?;
+        file.sync()?;
+    }
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, &octets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::disk::Volume;
+    use crate::mail::model::{Attempt, Ending};
+
+    #[test]
+    fn no_local_part_is_left_anywhere() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Volume::open(directory.path()).unwrap();
+        disk.create_dir("history").unwrap();
+        let attempt = Attempt {
+            id: "0".into(),
+            at: 1,
+            destination: "b.example".into(),
+            relay: String::new(),
+            tls: String::new(),
+            took_ms: 1,
+            outcomes: vec![Ending {
+                to: "Jane.Doe@b.example".into(),
+                status: "bounced".into(),
+                reply: "550 5.1.1 <Jane.Doe@b.example> unknown".into(),
+            }],
+            transcript: format!(
+                "> MAIL FROM:<shop@a.example> SIZE=5\n< 250 ok\n> RCPT TO:<Jane.Doe@b.example>\n{}\nDear Jane,\n",
+                Attempt::TEXT_MARK
+            ),
+        };
+        let mut seen = Vec::new();
+        for masking in [Masking::Smart, Masking::Hash, Masking::Hash] {
+            let mut line = Line::Attempt(attempt.clone());
+            Mask::open(&disk, masking).unwrap().apply(&mut line);
+            let text = serde_json::to_string(&line).unwrap();
+            assert!(!text.contains("Jane") && !text.contains("shop@") && text.contains("@b.example"), "{text}");
+            seen.push(text);
+        }
+        assert!(seen[0].contains("J***@b.example") && seen[0].contains("s***@a.example"), "{}", seen[0]);
+        assert_eq!(seen[1], seen[2], "the key is kept");
+        let mut line = Line::Attempt(attempt.clone());
+        Mask::open(&disk, Masking::None).unwrap().apply(&mut line);
+        assert_eq!(line, Line::Attempt(attempt));
+    }
+
+    #[test]
+    fn whoever_a_reply_quotes_is_masked() {
+        let mask = Mask { masking: Masking::Smart, key: None };
+        for (text, masked) in [
+            ("550 <SHOP@A.example>: sender unknown", "550 <S***@A.example>: sender unknown"),
+            ("450 to=jane@b.example, try later.", "450 t***@b.example, try later."),
+            ("jürgen@bücher.example über quota", "j***@bücher.example über quota"),
+            ("550 root@[192.0.2.1] no", "550 r***@[192.0.2.1] no"),
+            ("a@b@c @d e@ @ @[ f@[g", "a***@b@c @d e@ @ @[ f@[g"),
+            ("> MAIL FROM:<\"the shop\"@a.example> SIZE=5", "> MAIL FROM:<t***@a.example> SIZE=5"),
+            (r#"he said "no" to "a \"b\" c"@d.example"#, r#"he said "no" to a***@d.example"#),
+            ("\"@d.example", "\"@d.example"),
+            ("550 no such user", "550 no such user"),
+        ] {
+            assert_eq!(mask.told(text), masked);
+        }
+        let (mut to, mut reply) = ("\"jane doe\"@b.example".to_owned(), "550 <\"jane doe\"@b.example> unknown".to_owned());
+        mask.apply_to(&mut to, &mut reply);
+        assert_eq!((to.as_str(), reply.as_str()), ("j***@b.example", "550 <j***@b.example> unknown"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_masked_once(text in "[a-c@.\\[\\]<>é ]{0,40}") {
+            let mask = Mask { masking: Masking::Smart, key: None };
+            let masked = mask.told(&text);
+            // What is not an address stays, and what was masked stays masked.
+            proptest::prop_assert_eq!(text.matches('@').count(), masked.matches('@').count());
+            proptest::prop_assert_eq!(&mask.told(&masked), &masked);
+        }
+
+        #[test]
+        fn any_text_with_quotes_is_read(text in "[a-c@\"\\\\é ]{0,40}") {
+            let mask = Mask { masking: Masking::Smart, key: None };
+            // What is cut in the middle of a character, or out of order, ends in a panic.
+            proptest::prop_assert!(mask.told(&text).matches('@').count() <= text.matches('@').count());
+        }
+    }
+}

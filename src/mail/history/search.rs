@@ -1,0 +1,161 @@
+//! Reads the history, the newest first, while it is written.
+//!
+//! Limits: one file at a time is in memory; a line that is no entry (a torn one, or one of a newer version) is passed over.
+
+use super::Line;
+use super::files::{numbers, path};
+use crate::ground::disk::Disk;
+use crate::mail::model::{Attempt, Ending, Finished, FinishedPage, MessageId, Wanted};
+use std::collections::HashMap;
+use std::io;
+use std::time::Instant;
+
+/// A file is read as far as this, whatever its length.
+const READ_MAX: u64 = 16 << 20;
+
+/// How much of a file tells its first entry.
+const START: usize = 16 * 1024;
+
+/// The tries of a message, the oldest first, and behind them its end where it says what they do not.
+pub fn attempts(disk: &dyn Disk, id: MessageId, deadline: Instant) -> io::Result<Vec<Attempt>> {
+    let (mut attempts, mut ends) = (Vec::new(), Vec::new());
+    let (wanted, whole) = (format!("\"id\":\"{id}\""), id.to_string());
+    let accepted = id.0 / 1_000_000;
+    for number in numbers(disk)?.into_iter().rev() {
+        // The rest might be more than was found.
+        if Instant::now() >= deadline {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "it was not looked through in time; ask again"));
+        }
+        let text = read(disk, number)?;
+        for (line, _) in text.lines().rev().filter(|line| line.contains(&wanted)).filter_map(parse) {
+            match line {
+                Line::Attempt(attempt) => attempts.push(attempt),
+                Line::Finished(finished) => ends.push(last_attempt(finished)),
+            }
+        }
+        // What is older than the message says nothing of it.
+        if text.lines().find_map(second).is_some_and(|first| u64::from(first) < accepted) {
+            break;
+        }
+    }
+    for found in [&mut attempts, &mut ends] {
+        found.retain(|attempt| attempt.id == whole);
+        found.reverse();
+    }
+    ends.retain(|end| !tell_the_end(&attempts, end));
+    attempts.append(&mut ends);
+    Ok(attempts)
+}
+
+/// Whether tries tell each outcome of an end. Of equal ones, as masked addresses are, as many as it has.
+fn tell_the_end(attempts: &[Attempt], end: &Attempt) -> bool {
+    let mut untold = HashMap::new();
+    for ending in &end.outcomes {
+        *untold.entry((&ending.to, &ending.status)).or_insert(0_usize) += 1;
+    }
+    for ending in attempts.iter().flat_map(|attempt| &attempt.outcomes) {
+        if let Some(count) = untold.get_mut(&(&ending.to, &ending.status)) {
+            *count = count.saturating_sub(1);
+        }
+    }
+    untold.values().all(|count| *count == 0)
+}
+
+/// How a message ended, told as a try.
+fn last_attempt(finished: Finished) -> Attempt {
+    Attempt {
+        id: finished.id,
+        at: finished.at,
+        destination: String::new(),
+        relay: finished.relay,
+        tls: finished.tls,
+        took_ms: 0,
+        outcomes: finished.recipients,
+        transcript: String::new(),
+    }
+}
+
+/// A page of finished messages.
+pub fn finished(
+    disk: &dyn Disk,
+    wanted: &Wanted,
+    after: Option<&str>,
+    limit: usize,
+    deadline: Instant,
+) -> io::Result<FinishedPage> {
+    let (from, skip) = after.and_then(place).unwrap_or((u64::MAX, 0));
+    let mut page = FinishedPage::default();
+    for number in numbers(disk)?.into_iter().rev().filter(|number| *number <= from) {
+        let text = read(disk, number)?;
+        // Lines are counted from the start of the file, which never changes, so that a place stays what it is.
+        let upto = if number == from { skip } else { usize::MAX };
+        let lines: Vec<(usize, &str)> = text.lines().enumerate().take_while(|(place, _)| *place < upto).collect();
+        for (place, line) in lines.into_iter().rev() {
+            if page.finished.len() >= limit {
+                page.next = Some(format!("{number}-{}", place + 1));
+                return Ok(page);
+            }
+            let lower = if wanted.search.is_empty() { String::new() } else { line.to_lowercase() };
+            if !lower.contains(&wanted.search.to_lowercase()) {
+                continue;
+            }
+            if let Some((Line::Finished(finished), _)) = parse(line)
+                && passes(wanted, &finished)
+            {
+                page.finished.push(finished);
+            }
+        }
+        if Instant::now() >= deadline {
+            page.next = Some(format!("{number}-0"));
+            return Ok(page);
+        }
+    }
+    Ok(page)
+}
+
+/// The first second that a file tells of; `None` of an empty one.
+pub fn first_second(disk: &dyn Disk, number: u64) -> io::Result<Option<u32>> {
+    let mut start = vec![0; START];
+    let got = disk.open(&path(number))?.read_at(0, &mut start)?;
+    Ok(String::from_utf8_lossy(&start[..got]).lines().find_map(second))
+}
+
+fn passes(wanted: &Wanted, finished: &Finished) -> bool {
+    let is_in = |text: &str, part: &str| part.is_empty() || text.to_lowercase().contains(&part.to_lowercase());
+    let any = |test: &dyn Fn(&Ending) -> bool| finished.recipients.iter().any(test);
+    let sender = if finished.sender.is_empty() { "<>" } else { &finished.sender };
+    is_in(sender, &wanted.sender)
+        && (wanted.recipient.is_empty() || any(&|ending| is_in(&ending.to, &wanted.recipient)))
+        && finished.id.get(..wanted.id.len()).is_some_and(|start| start.eq_ignore_ascii_case(&wanted.id))
+        && (wanted.status.is_empty() || any(&|ending| ending.status == wanted.status))
+}
+
+fn read(disk: &dyn Disk, number: u64) -> io::Result<String> {
+    let file = match disk.open(&path(number)) {
+        // It was forgotten just now.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+        other => other?,
+    };
+    let mut octets = vec![0; usize::try_from(file.length()?.min(READ_MAX)).unwrap_or_default()];
+    let got = file.read_at(0, &mut octets)?;
+    octets.truncate(got);
+    Ok(String::from_utf8(octets).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+fn parse(line: &str) -> Option<(Line, u32)> {
+    let line: Line = serde_json::from_str(line).ok()?;
+    let at = match &line {
+        Line::Attempt(attempt) => attempt.at,
+        Line::Finished(finished) => finished.at,
+    };
+    Some((line, at))
+}
+
+fn second(line: &str) -> Option<u32> {
+    parse(line).map(|(_, at)| at)
+}
+
+fn place(text: &str) -> Option<(u64, usize)> {
+    let (number, line) = text.split_once('-')?;
+    Some((number.parse().ok()?, line.parse().ok()?))
+}

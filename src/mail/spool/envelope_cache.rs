@@ -1,0 +1,118 @@
+//! Looks at many messages without a look into their segments: from the heads that stand beside full ones.
+//!
+//! Purpose: speed alone. Whoever goes through a long queue reads the heads of a segment once, and not a page of the disk for
+//! each of its messages. Contents are not looked at; what is wrong with a frame in the segment shows when its mail is delivered.
+//! Limits: [`OCTETS_MAX`] of heads are kept, the last used ones, until a round of housekeeping finds them unused.
+
+use super::format::{FRAME_HEADER, FrameHeader, HEADER_BLOCK, SegmentHeader};
+use super::index::Place;
+use super::segment_summary::SegmentSummary;
+use super::shared::Shared;
+use crate::ground::disk::Disk;
+use crate::ground::lock::{Level, Lock};
+use crate::mail::model::MessageId;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// SegmentSummary in memory, together; those of one segment may be more when they are the only ones.
+const OCTETS_MAX: usize = 4 << 20;
+
+/// So many of the messages that are looked at together make the heads of their segment worth reading.
+const WORTH_READING: u32 = 32;
+
+/// The heads that were used a moment ago, the last used ones at the end.
+pub struct EnvelopeCache(Lock<Vec<Kept>>);
+
+struct Kept {
+    segment: SegmentHeader,
+    /// Since the last round.
+    used: bool,
+    /// `None`: it has none beside it.
+    heads: Option<Arc<Known>>,
+}
+
+/// Segments whose heads are worth reading for some messages.
+pub type SegmentSet = HashSet<u32>;
+
+/// The heads of a segment, and where each frame begins.
+struct Known {
+    octets: Vec<u8>,
+    /// Offset in the segment, offset in `octets`; rising.
+    frames: Vec<(u32, u32)>,
+}
+
+impl Shared {
+    /// Where many of these messages have their last word.
+    pub fn segments_of_many(&self, ids: &[MessageId]) -> SegmentSet {
+        let mut counts: HashMap<u32, u32> = HashMap::new();
+        let index = self.lock_index();
+        for slot in ids.iter().filter_map(|id| index.get(*id)) {
+            for place in [Some(slot.accept), slot.state].into_iter().flatten() {
+                *counts.entry(place.segment).or_default() += 1;
+            }
+        }
+        counts.into_iter().filter(|(_, count)| *count >= WORTH_READING).map(|(segment, _)| segment).collect()
+    }
+}
+
+impl Default for EnvelopeCache {
+    fn default() -> Self {
+        Self(Lock::new(Level::Outer, Vec::new()))
+    }
+}
+
+impl EnvelopeCache {
+    /// A frame's header and head; `None` where only the segment itself can tell.
+    pub fn head(&self, disk: &dyn Disk, segment: SegmentHeader, place: Place) -> Option<(FrameHeader, Vec<u8>)> {
+        let known = self.known(disk, segment)?;
+        let at = known.frames.binary_search_by_key(&place.offset, |(offset, _)| *offset).ok()?;
+        let frame = known.octets.get(known.frames[at].1 as usize..)?;
+        let header = FrameHeader::decode(segment, frame)?;
+        let head = frame.get(FRAME_HEADER..FRAME_HEADER + header.head_len as usize)?;
+        Some((header, head.to_vec()))
+    }
+
+    /// A round of housekeeping: lets go of those that nobody has used since the last one.
+    pub fn forget_unused(&self) {
+        self.0.lock().retain_mut(|kept| std::mem::take(&mut kept.used));
+    }
+
+    fn known(&self, disk: &dyn Disk, segment: SegmentHeader) -> Option<Arc<Known>> {
+        let mut all = self.0.lock();
+        if let Some(at) = all.iter().position(|kept| kept.segment == segment) {
+            let mut kept = all.remove(at);
+            // A segment without them may be full by the next round, and have them then.
+            kept.used = kept.heads.is_some();
+            let heads = kept.heads.clone();
+            all.push(kept);
+            return heads;
+        }
+        // Under the lock, so that they are read once.
+        let heads = Known::read(disk, segment).map(Arc::new);
+        let mut room = OCTETS_MAX.saturating_sub(heads.as_ref().map_or(0, |known| known.octets.len()));
+        let fits = |kept: &Kept| {
+            let octets = kept.heads.as_ref().map_or(0, |known| known.octets.len());
+            let fits = octets <= room;
+            room = room.saturating_sub(octets);
+            fits
+        };
+        let first = all.len() - all.iter().rev().map(fits).take_while(|fits| *fits).count();
+        all.drain(..first);
+        all.push(Kept { segment, used: heads.is_some(), heads: heads.clone() });
+        heads
+    }
+}
+
+impl Known {
+    fn read(disk: &dyn Disk, segment: SegmentHeader) -> Option<Self> {
+        let octets = SegmentSummary::read(disk, segment)?;
+        let (mut frames, mut offset, mut at) = (Vec::new(), HEADER_BLOCK, 0);
+        while at < octets.len() {
+            let header = FrameHeader::decode(segment, &octets[at..])?;
+            frames.push((u32::try_from(offset).ok()?, u32::try_from(at).ok()?));
+            offset += header.frame_len();
+            at += FRAME_HEADER + header.head_len as usize;
+        }
+        Some(Self { octets, frames })
+    }
+}

@@ -1,0 +1,492 @@
+//! A walk through all records of a volume that is only looked at: what a start would find, without doing any of it.
+//!
+//! It reads as `recover` reads, with the same decoder, and decides as `recover` decides: the last word about a message wins, a
+//! frame that does not check is passed over up to the next one. It looks closer, too: contents are checked in every segment, and
+//! a damaged record is asked for all it still tells, so that a person learns which mail it was.
+//! Limits: one entry a message in the queue; [`Findings::DAMAGES_SHOWN`] damages in detail.
+
+use super::closing::{Closing, Gap};
+use super::format::{
+    Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN, HeaderError, RecordKind, SegmentHeader,
+    State, decode_id,
+};
+use super::index::Place;
+use super::layout::{BODY, CLOSED, CORRUPT, FORMAT, LOG, segment_path};
+use super::recover::{OpenError, Window, content_of, known_format, next_frame};
+use super::segment_summary::SegmentSummary;
+use crate::ground::clock;
+use crate::ground::disk::Disk;
+use crate::mail::model::{Damage, Findings, Looked, Meaning, MessageId, OfflineError, Status};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+
+/// A head that is damaged is read up to here, for what it still tells.
+const GUESS_MAX: usize = 64 * 1024;
+
+/// What the log says about one message.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing {
+    /// The accept record.
+    pub accept: Place,
+    /// The last state record; `None` before the first.
+    pub state: Option<Place>,
+    /// Octets of the content.
+    pub size: u64,
+    /// Length and checksum of the content's own file, where it has one.
+    pub file: Option<(u64, u32)>,
+    /// Recipients that still wait.
+    pub pending: u16,
+    /// An operator holds it.
+    pub held: bool,
+    /// The delay notice is out.
+    pub delay_told: bool,
+    /// It came from another queue, and counts only with a state.
+    pub moved: bool,
+}
+
+impl Standing {
+    fn past(&mut self, past: Past) {
+        self.state = Some(past.place);
+        self.pending = past.pending;
+        self.held = past.held;
+        self.delay_told = past.delay_told;
+    }
+}
+
+/// What a state record says.
+#[derive(Debug, Clone, Copy)]
+struct Past {
+    place: Place,
+    pending: u16,
+    held: bool,
+    delay_told: bool,
+}
+
+/// What a walk found.
+#[derive(Default)]
+pub struct Verification {
+    /// The messages in the queue.
+    pub live: BTreeMap<MessageId, Standing>,
+    /// The segments that could be read.
+    pub segments: BTreeMap<u32, SegmentHeader>,
+    /// Where their records end; not known of those that have blocks which cannot be read.
+    ends: BTreeMap<u32, u64>,
+    /// Segments that held more.
+    gaps: BTreeMap<u32, Gap>,
+    /// Everything worth events.
+    pub findings: Findings,
+    /// The last state of messages whose accept record has not been met.
+    early: BTreeMap<MessageId, Past>,
+    /// Damages whose meaning is known only when all has been read, with what they spoke of.
+    open: Vec<(Damage, Option<RecordKind>, Place)>,
+    /// Damages that a start counts too: it drops no import beside one.
+    met_at_start: u64,
+    /// Messages with a content file that are done with.
+    pub ended: HashSet<MessageId>,
+    contents: HashSet<MessageId>,
+    /// Messages that damages speak of.
+    suspects: HashSet<MessageId>,
+    /// Those of them that have left the queue.
+    left: HashSet<MessageId>,
+}
+
+/// Whom a walk tells how far it is, and how closely it looks.
+pub struct Walk<'a> {
+    /// The volume.
+    pub disk: &'a dyn Disk,
+    /// Whether contents are read and checked too.
+    pub closely: bool,
+    /// Hears how far it is.
+    pub tell: &'a mut dyn FnMut(Looked),
+}
+
+impl Walk<'_> {
+    /// Reads the log.
+    pub fn verify(&mut self) -> Result<Verification, OfflineError> {
+        let mut verify = Verification::default();
+        verify.findings.format = self.format()?;
+        // Where there is no such directory, there is no content.
+        verify.contents = self.disk.list(BODY).unwrap_or_default().iter().filter_map(|name| content_of(name)).collect();
+        let names = match self.disk.list(LOG) {
+            // The power went before the first segment was there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            other => other.map_err(|error| storage(LOG, &error))?,
+        };
+        let numbers: Vec<u32> = names.iter().filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect();
+        let strangers = names.iter().filter(|name| !name.ends_with(".seg") && !name.ends_with(".heads")).count();
+        if strangers > 0 {
+            verify.findings.notes.push(format!("{strangers} files in {LOG}/ are no segments and were not read"));
+        }
+        for (place, number) in numbers.iter().enumerate() {
+            let last = place + 1 == numbers.len();
+            let octets = verify.segment(self, *number, last)?;
+            verify.findings.segments.add(octets);
+            (self.tell)(Looked {
+                files: place as u64 + 1,
+                files_total: numbers.len() as u64,
+                octets: verify.findings.segments.octets,
+            });
+        }
+        self.compare(&mut verify, &numbers)?;
+        verify.conclude();
+        Ok(verify)
+    }
+
+    /// What is there against what was written down at the stop.
+    fn compare(&self, verify: &mut Verification, numbers: &[u32]) -> Result<(), OfflineError> {
+        let Some(closing) = Closing::read(self.disk).map_err(|error| storage(CLOSED, &error))? else { return Ok(()) };
+        let set_aside = self.disk.list(CORRUPT).unwrap_or_default();
+        let found = |number| Some((*verify.segments.get(&number)?, *verify.ends.get(&number)?));
+        for gap in closing.gaps(numbers, found) {
+            let number = gap.held.segment.number;
+            // A header that is damaged, or blocks that cannot be read: told as that, or at the start that set the segment aside.
+            let is_whole = |header: &SegmentHeader| gap.left.is_none() && *header == gap.held.segment;
+            let is_told = numbers.binary_search(&number).is_ok() && verify.segments.get(&number).is_none_or(is_whole);
+            if !is_told && set_aside.binary_search(&format!("{number:010}.seg")).is_err() {
+                verify.gaps.insert(number, gap);
+            }
+        }
+        Ok(())
+    }
+
+    fn format(&self) -> Result<Option<u32>, OfflineError> {
+        let file = match self.disk.open(FORMAT) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return match self.disk.list(LOG) {
+                    Ok(names) if names.iter().any(|name| name.ends_with(".seg")) => Ok(None),
+                    _ => Err(OfflineError::Missing(
+                        "there is no queue here: neither a file 'format' nor segments in 'log'; is this the data volume?"
+                            .to_owned(),
+                    )),
+                };
+            }
+            other => other.map_err(|error| storage(FORMAT, &error))?,
+        };
+        let mut text = [0; 64];
+        let got = file.read_at(0, &mut text).map_err(|error| storage(FORMAT, &error))?;
+        known_format(&text[..got]).map_err(|error| match error {
+            OpenError::Foreign | OpenError::Newer(_) => OfflineError::NotUnderstood(error.to_string()),
+            OpenError::Disk(error) => storage(FORMAT, &error),
+        })
+    }
+}
+
+/// An error of the disk, with the file that it concerns.
+pub fn storage(file: &str, error: &io::Error) -> OfflineError {
+    let words = format!("{file} cannot be read: {error}");
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => OfflineError::Forbidden(format!(
+            "{words}; run this as the appliance's user or as root, and see that the file has mode 600"
+        )),
+        _ => OfflineError::Storage(words),
+    }
+}
+
+/// What one step of the walk met.
+enum Met {
+    Frame(u64),
+    Damaged(Scar),
+}
+
+/// A frame that does not check, as far as it can be read.
+#[derive(Default)]
+struct Scar {
+    what: Cow<'static, str>,
+    kind: Option<RecordKind>,
+    id: Option<MessageId>,
+    certain: bool,
+    envelope: Option<Accepted>,
+    /// Its own length, where its header is whole.
+    length: Option<u64>,
+}
+
+impl Verification {
+    /// Reads one segment; gives back its length.
+    fn segment(&mut self, walk: &Walk<'_>, number: u32, last: bool) -> Result<u64, OfflineError> {
+        let path = segment_path(number);
+        let failed = |error: io::Error| storage(&path, &error);
+        let file = walk.disk.open(&path).map_err(failed)?;
+        let end = file.length().map_err(failed)?;
+        let mut window = Window::new(file);
+        let block = window.at(0, HEADER_BLOCK_LEN).map_err(failed)?.to_vec();
+        let header = match SegmentHeader::decode(&block) {
+            Ok(header) if header.number == number => header,
+            Err(HeaderError::Newer(version)) => {
+                return Err(OfflineError::NotUnderstood(OpenError::Newer(version).to_string()));
+            }
+            _ => {
+                let scar = Scar { what: "the header of a segment, both copies".into(), ..Scar::default() };
+                self.met_at_start += 1;
+                self.note(number, &path, 0, end, &scar);
+                return Ok(end);
+            }
+        };
+        if one_copy_is_bad(&block) {
+            self.findings
+                .notes
+                .push(format!("{path}: one of the two copies of its header is damaged; nothing is lost by that"));
+        }
+        self.segments.insert(number, header);
+        // A start believes the contents of a segment that was finished until their turn comes.
+        let believed = !last && SegmentSummary::read(walk.disk, header).is_some();
+        let mut offset = HEADER_BLOCK;
+        while offset < end {
+            match self.frame(walk, header, &mut window, offset, end, believed).map_err(failed)? {
+                Met::Frame(len) => offset += len,
+                Met::Damaged(scar) => match next_frame(header, &mut window, offset + 1, end).map_err(failed)? {
+                    Some(next) => {
+                        self.met_at_start += 1;
+                        self.note(number, &path, offset, next - offset, &scar);
+                        offset = next;
+                    }
+                    None => {
+                        if is_own(header, window.at(offset, FRAME_HEADER).map_err(failed)?) {
+                            let length = scar.length.unwrap_or(end - offset).min(end - offset);
+                            if last {
+                                self.findings.unfinished = Some(damage(&path, offset, length, &scar));
+                            } else {
+                                self.note(number, &path, offset, length, &scar);
+                            }
+                        }
+                        break;
+                    }
+                },
+            }
+        }
+        if window.unreadable > 0 {
+            let words =
+                format!("{path}: the disk does not give {} blocks of 4 KiB; a copy of the volume may", window.unreadable);
+            self.findings.notes.push(words);
+        } else {
+            self.ends.insert(number, offset);
+            self.gaps.extend(Gap::by_heads(walk.disk, header, offset).map(|gap| (number, gap)));
+        }
+        Ok(end)
+    }
+
+    fn frame(
+        &mut self,
+        walk: &Walk<'_>,
+        segment: SegmentHeader,
+        window: &mut Window,
+        offset: u64,
+        end: u64,
+        believed: bool,
+    ) -> io::Result<Met> {
+        let Some(header) = FrameHeader::decode(segment, window.at(offset, FRAME_HEADER)?) else {
+            return Ok(Met::Damaged(guess(window, offset)?));
+        };
+        let torn = |what: &'static str, id| Scar {
+            what: what.into(),
+            kind: Some(header.kind),
+            id,
+            length: Some(header.frame_len()),
+            ..Scar::default()
+        };
+        if offset + header.frame_len() > end {
+            return Ok(Met::Damaged(torn("a record that is cut off", None)));
+        }
+        let head = window.at(offset + FRAME_HEADER as u64, header.head_len as usize)?;
+        if head.len() != header.head_len as usize || crc32fast::hash(head) != header.head_crc {
+            let id = decode_id(head).filter(is_plausible);
+            let envelope = Accepted::decode(head).filter(|_| header.kind == RecordKind::Accept);
+            return Ok(Met::Damaged(Scar { envelope, ..torn(name(header.kind), id) }));
+        }
+        let place = Place { segment: segment.number, offset: u32::try_from(offset).unwrap_or(u32::MAX) };
+        let unknown = || Met::Damaged(torn(name(header.kind), None));
+        match header.kind {
+            RecordKind::Accept => {
+                let Some(accepted) = Accepted::decode(head) else { return Ok(unknown()) };
+                if accepted.file.is_none() && (walk.closely || !believed) {
+                    let at = offset + FRAME_HEADER as u64 + u64::from(header.head_len);
+                    if crc32fast::hash(window.at(at, header.body_len as usize)?) != header.body_crc {
+                        let scar = torn("the content of a mail", Some(accepted.id));
+                        let scar = Scar { certain: true, envelope: Some(accepted.clone()), ..scar };
+                        if !believed {
+                            return Ok(Met::Damaged(scar));
+                        }
+                        self.note(segment.number, &segment_path(segment.number), offset, header.frame_len(), &scar);
+                    }
+                }
+                self.accepted(&accepted, place, u64::from(header.body_len));
+            }
+            RecordKind::State => {
+                let Some(state) = State::decode(head) else { return Ok(unknown()) };
+                let pending = state.progress.iter().filter(|progress| progress.status == Status::Pending);
+                let pending = u16::try_from(pending.count()).unwrap_or(u16::MAX);
+                let past = Past { place, pending, held: state.held, delay_told: state.delay_told };
+                match self.live.get_mut(&state.id) {
+                    Some(standing) => standing.past(past),
+                    None => drop(self.early.insert(state.id, past)),
+                }
+            }
+            RecordKind::Done => {
+                let Some(id) = decode_id(head) else { return Ok(unknown()) };
+                self.live.remove(&id);
+                self.early.remove(&id);
+                self.findings.finished += 1;
+                if self.contents.contains(&id) {
+                    self.ended.insert(id);
+                }
+                if self.suspects.contains(&id) {
+                    self.left.insert(id);
+                }
+            }
+            RecordKind::Void => {}
+        }
+        self.findings.records += 1;
+        Ok(Met::Frame(header.frame_len()))
+    }
+
+    fn accepted(&mut self, accepted: &Accepted, place: Place, body_len: u64) {
+        let standing = self.live.entry(accepted.id).or_insert_with(|| Standing {
+            accept: place,
+            state: None,
+            size: accepted.file.map_or(body_len, |(len, _)| len),
+            file: accepted.file,
+            pending: u16::try_from(accepted.targets().len()).unwrap_or(u16::MAX),
+            held: false,
+            delay_told: false,
+            moved: accepted.moved,
+        });
+        standing.accept = place;
+        if let Some(past) = self.early.remove(&accepted.id) {
+            standing.past(past);
+        }
+    }
+
+    fn note(&mut self, segment: u32, file: &str, offset: u64, length: u64, scar: &Scar) {
+        self.findings.damages_total += 1;
+        self.suspects.extend(scar.id);
+        if self.open.len() < Findings::DAMAGES_SHOWN {
+            let place = Place { segment, offset: u32::try_from(offset).unwrap_or(u32::MAX) };
+            self.open.push((damage(file, offset, length, scar), scar.kind, place));
+        }
+    }
+
+    /// A segment, or its end, that is gone.
+    fn missing(&mut self, gap: &Gap) {
+        self.met_at_start += 1;
+        self.findings.damages_total += 1;
+        let file = gap.file();
+        // Not the last write of a crash, but what is left of more.
+        self.findings.unfinished.take_if(|unfinished| unfinished.file == file);
+        if self.findings.damages.len() < Findings::DAMAGES_SHOWN {
+            let scar = Scar { what: gap.what().into(), ..Scar::default() };
+            let damage = damage(&file, gap.left.unwrap_or(0), gap.octets(), &scar);
+            self.findings.damages.push(Damage { meaning: Meaning::Missing, ..damage });
+        }
+    }
+
+    /// All has been read: what each damage means, and the numbers.
+    fn conclude(&mut self) {
+        for gap in std::mem::take(&mut self.gaps).values() {
+            self.missing(gap);
+        }
+        if self.met_at_start == 0 {
+            let half = self.live.extract_if(.., |_, standing| standing.moved && standing.state.is_none());
+            self.findings.imports_unfinished = half.count() as u64;
+        }
+        for (mut damage, kind, place) in std::mem::take(&mut self.open) {
+            let standing = damage.id.and_then(|id| self.live.get(&id));
+            damage.meaning = match (kind, damage.id) {
+                (_, Some(id)) if self.left.contains(&id) => Meaning::Harmless,
+                (Some(RecordKind::Void), _) => Meaning::Harmless,
+                (Some(RecordKind::Accept), Some(_)) => match standing {
+                    Some(standing) if standing.accept != place => Meaning::Harmless,
+                    _ => Meaning::Lost,
+                },
+                (Some(RecordKind::State), Some(_)) => match standing {
+                    Some(standing) if !standing.state.is_some_and(|state| is_behind(state, place)) => Meaning::Repeated,
+                    _ => Meaning::Harmless,
+                },
+                (Some(RecordKind::Done), Some(_)) if standing.is_some() => Meaning::Returns,
+                (Some(RecordKind::Done), Some(_)) => Meaning::Harmless,
+                _ => Meaning::Unknown,
+            };
+            self.findings.damages.push(damage);
+        }
+        let findings = &mut self.findings;
+        findings.messages = self.live.len() as u64;
+        for standing in self.live.values() {
+            findings.held += u64::from(standing.held);
+            findings.recipients_pending += u64::from(standing.pending);
+            findings.bytes += standing.size;
+        }
+    }
+}
+
+fn is_behind(place: Place, other: Place) -> bool {
+    (place.segment, place.offset) > (other.segment, other.offset)
+}
+
+fn name(kind: RecordKind) -> &'static str {
+    match kind {
+        RecordKind::Accept => "the envelope of a mail",
+        RecordKind::State => "the progress of a mail",
+        RecordKind::Done => "the end of a mail",
+        RecordKind::Void => "a record without meaning",
+    }
+}
+
+fn damage(file: &str, offset: u64, length: u64, scar: &Scar) -> Damage {
+    let envelope = scar.envelope.as_ref().map(|accepted| &accepted.envelope);
+    Damage {
+        file: file.to_owned(),
+        offset,
+        length,
+        what: scar.what.clone(),
+        id: scar.id,
+        certain: scar.certain,
+        sender: envelope.and_then(|envelope| envelope.sender.clone()),
+        recipients: envelope.map(|envelope| envelope.recipients.clone()).unwrap_or_default(),
+        meaning: Meaning::Unknown,
+    }
+}
+
+/// What a frame with a damaged header may have been.
+fn guess(window: &mut Window, offset: u64) -> io::Result<Scar> {
+    let octets = window.at(offset, FRAME_HEADER + GUESS_MAX)?;
+    let unknown = Scar { what: "a record with a damaged header".into(), ..Scar::default() };
+    let Some((header, head)) = octets.split_at_checked(FRAME_HEADER) else { return Ok(unknown) };
+    let Some(id) = decode_id(head).filter(is_plausible) else { return Ok(unknown) };
+    // One damaged octet does not make one kind look like another: an accept record has a whole envelope in its head.
+    if let Some(accepted) = Accepted::decode(head).filter(|accepted| !accepted.envelope.recipients.is_empty()) {
+        return Ok(Scar { kind: Some(RecordKind::Accept), id: Some(id), envelope: Some(accepted), ..unknown });
+    }
+    let kind = match header[8] {
+        1 => Some(RecordKind::Accept),
+        2 => Some(RecordKind::State),
+        3 => Some(RecordKind::Done),
+        _ => None,
+    };
+    Ok(Scar { kind, id: Some(id), ..unknown })
+}
+
+/// Whether an id can have been given: it is the microsecond of acceptance, and there were no mails of ours before 2020.
+fn is_plausible(id: &MessageId) -> bool {
+    const YEAR: u64 = 366 * 86_400 * 1_000_000;
+    (1_577_836_800_000_000..clock::now_micros() + YEAR).contains(&id.0)
+}
+
+/// Whether these octets, which are no whole frame, were once written into this life of the segment as one.
+fn is_own(segment: SegmentHeader, octets: &[u8]) -> bool {
+    let Some(octets) = octets.get(..FRAME_HEADER) else { return octets.starts_with(&FRAME_MAGIC) };
+    let number = segment.number.to_le_bytes();
+    if octets.starts_with(&FRAME_MAGIC) && octets[4..8] == number {
+        return true;
+    }
+    // The checksum is salted: it fits only where the mark or the number alone is what is damaged.
+    let mut mended = octets.to_vec();
+    mended[..4].copy_from_slice(&FRAME_MAGIC);
+    mended[4..8].copy_from_slice(&number);
+    FrameHeader::decode(segment, &mended).is_some()
+}
+
+/// Whether just one of the two copies of a segment's header can be read.
+fn one_copy_is_bad(block: &[u8]) -> bool {
+    let (first, second) = block.split_at(block.len() / 2);
+    let second_alone = [vec![0; first.len()], second.to_vec()].concat();
+    SegmentHeader::decode(first).is_ok() != SegmentHeader::decode(&second_alone).is_ok()
+}

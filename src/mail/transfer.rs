@@ -1,0 +1,146 @@
+//! The corridor's way in for mail of another queue: no session, no Received field, the same door of the spool.
+//!
+//! In: what was known of the mail there, and its content; an mbox line on top of it becomes a field, and content without a header
+//! section gets an empty line before it, as at terminal `in`. Out: a message on its way, with its past.
+//! Limits: the volume has [`STORAGE_PATIENCE`] for each piece and for the end; content goes to the spool piece by piece; its length is what was announced, and the volume's room is the limit.
+//! Security: content is a stranger's. It is taken only whole (length and checksum as announced) and as lines that end in CR LF:
+//! a bare CR or LF could smuggle a second mail past the next hop (RFC 5321 §2.3.8).
+
+use super::events;
+use super::intake::STORAGE_PATIENCE;
+use super::model::{AdminError, ContentPieces, ImportedMessage, MessageId, Target};
+use super::outbound::Outbound;
+use super::rewrite::HeaderSection;
+use super::spool::{Entry, Past, Spool, SpoolError, Writer};
+
+impl<S: Spool> Outbound<S> {
+    /// Takes a mail in.
+    pub(super) async fn import(
+        &self,
+        imported: ImportedMessage,
+        mut content: Box<dyn ContentPieces>,
+    ) -> Result<MessageId, AdminError> {
+        self.spool.ready()?;
+        let mut writer = self.spool.begin();
+        let (mut crc, mut lines, mut read) = (crc32fast::Hasher::new(), Lines::default(), 0_u64);
+        let (mut section, mut ahead) = (HeaderSection::foreign(), Vec::new());
+        while let Some(piece) = content.next().await {
+            let piece = piece.map_err(|error| refused(format!("the content broke off: {error}")))?;
+            read += piece.len() as u64;
+            if read > imported.size {
+                return Err(refused(format!("the content is longer than the {} octets announced", imported.size)));
+            }
+            lines.take(&piece).map_err(refused)?;
+            crc.update(&piece);
+            let rest = section.take(&piece, &mut ahead);
+            store(&mut writer, &ahead).await?;
+            ahead.clear();
+            store(&mut writer, rest).await?;
+        }
+        if read != imported.size {
+            return Err(refused(format!("the content has {read} octets of the {} announced", imported.size)));
+        }
+        section.finish(&mut ahead);
+        store(&mut writer, &ahead).await?;
+        lines.end().map_err(refused)?;
+        if crc.finalize() != imported.crc {
+            return Err(refused("the content is not what was written: its checksum differs".to_owned()));
+        }
+        let ImportedMessage { was, arrived, kind, envelope, origin, mut progress, held, delay_told, size, .. } = imported;
+        // Another relay, another way: the tries count on, but the first one here is not put off for what was in the way there.
+        progress.iter_mut().for_each(|progress| progress.due = 0);
+        let copy = progress.iter().any(|progress| progress.target == Target::Copy);
+        let entry = Entry { envelope, origin, kind, copy };
+        let past = Past { arrived, progress, held, delay_told };
+        let message = self.spool.bring_in(entry, past, writer, tokio::time::sleep(STORAGE_PATIENCE)).await?;
+        events::queued(&message, None, size);
+        tracing::info!(
+            target: "mta",
+            queue_id = %message.id,
+            was = was.map(|id| id.to_string()),
+            from = %events::Path(message.envelope.sender.as_ref()),
+            to = %events::Paths(&message.envelope),
+            size,
+            held,
+            status = "imported",
+            "an operator's import"
+        );
+        let id = message.id;
+        if !held {
+            self.enqueue(message);
+        }
+        Ok(id)
+    }
+}
+
+/// Hands a piece to the queue, and gives up a volume that does not take it.
+async fn store<W: Writer>(writer: &mut W, piece: &[u8]) -> Result<(), SpoolError> {
+    let written = tokio::time::timeout(STORAGE_PATIENCE, writer.write(piece)).await;
+    written.unwrap_or(Err(SpoolError::Slow(STORAGE_PATIENCE.as_secs())))
+}
+
+fn refused(words: impl Into<String>) -> AdminError {
+    AdminError::Refused(words.into())
+}
+
+/// Watches that lines end in CR LF, and the last one too.
+#[derive(Default)]
+struct Lines {
+    last: u8,
+}
+
+impl Lines {
+    fn take(&mut self, piece: &[u8]) -> Result<(), &'static str> {
+        for octet in piece {
+            match (self.last, *octet) {
+                (b'\r', b'\n') => {}
+                (b'\r', _) => return Err(BARE),
+                (_, b'\n') => return Err(BARE),
+                (_, 0) => return Err("the content holds a NUL octet"),
+                _ => {}
+            }
+            self.last = *octet;
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> Result<(), &'static str> {
+        match self.last {
+            b'\n' => Ok(()),
+            b'\r' => Err(BARE),
+            _ => Err("the content does not end with a line end"),
+        }
+    }
+}
+
+const BARE: &str = "the content has a CR or LF by itself; lines must end in CR LF";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_lines_are_content() {
+        let check = |content: &[u8], piece: usize| {
+            let mut lines = Lines::default();
+            content.chunks(piece).try_for_each(|piece| lines.take(piece)).and_then(|()| lines.end())
+        };
+        for piece in 1..4 {
+            assert_eq!(check(b"a: b\r\n\r\n.\r\n..\r\n", piece), Ok(()));
+            for bad in [
+                &b"a"[..],
+                b"",
+                b"a\n",
+                b"a\r\n\n",
+                b"a\rb\r\n",
+                b"a\r\r\n",
+                b"\na\r\n",
+                b"a\r\n.\r\r\nb\r\n",
+                b"a\0\r\n",
+                b"a\r",
+            ] {
+                assert!(check(bad, piece).is_err(), "{bad:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The mail log: what happens to mails, as lines in a file of terminal `log`.
+//!
+//! In: the events of all rooms. Out: lines in Postfix's shape ([`Shape`]), which wait on the data volume ([`Buffer`]) until a
+//! process of its own ([`Carrier`]) has brought them to the share. So a file server that is slow, full, dead or away holds up
+//! that process and nobody else.
+//! Limits: lines wait in memory as in [`crate::ground::log`], then on the data volume in [`Buffer`]'s limits; what finds no room
+//! is dropped (lines that strangers cause when half of that room is in use, and beyond their [`Share`] of each minute), counted in `mta_maillog_dropped_lines_total`, and a line in its place says so.
+
+mod buffer;
+mod carrier;
+mod segment;
+mod shape;
+mod target;
+
+use crate::appliance::counter::Counters;
+use crate::ground::log::{Ear, LogWriter, Said, Share};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tracing::Level;
+
+pub use buffer::Buffer;
+pub use carrier::{Carrier, CarryError, Step};
+pub use segment::create_directory;
+pub use shape::{LINE_MAX, Shape};
+
+/// The directory of the lines that wait, on the data volume.
+pub const DIRECTORY: &str = "maillog";
+
+/// How long the end of the program waits for the last lines.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Makes lines of events. Before [`MailLog::open`] they wait in memory.
+pub struct MailLog {
+    shape: Arc<Shape>,
+    writer: Arc<LogWriter>,
+    strangers: Share,
+    scarce: Arc<AtomicBool>,
+}
+
+/// Writes what waits in memory to the data volume, at its drop.
+#[must_use = "dropping it ends the mail log"]
+pub struct MailLogGuard(Arc<LogWriter>);
+
+impl MailLog {
+    /// `syslog_name` and `hostname` stand in each line.
+    pub fn new(syslog_name: &str, hostname: &str) -> Arc<Self> {
+        Arc::new(Self {
+            shape: Arc::new(Shape::new(syslog_name, hostname)),
+            writer: LogWriter::new(),
+            strangers: Share::new(),
+            scarce: Arc::default(),
+        })
+    }
+
+    /// From now on lines go to a directory on the data volume, which this process has for itself; at most `limit` octets.
+    pub fn open(&self, data_volume: &Path, limit: u64, counters: Arc<Counters>) -> MailLogGuard {
+        let buffer = Buffer::new(data_volume.join(DIRECTORY), limit, self.shape.clone(), counters, self.scarce.clone());
+        self.writer.serve("maillog", buffer);
+        MailLogGuard(self.writer.clone())
+    }
+}
+
+impl Drop for MailLogGuard {
+    fn drop(&mut self) {
+        self.0.close(FAREWELL_PATIENCE);
+    }
+}
+
+impl Ear for MailLog {
+    fn finest(&self) -> Level {
+        Level::DEBUG
+    }
+
+    fn hear(&self, level: Level, said: &Said) {
+        let lines = self.shape.lines(level, said);
+        if lines.is_empty() {
+            return;
+        }
+        if !said.stranger {
+            return self.writer.push(&lines);
+        }
+        if self.scarce.load(Ordering::Relaxed) || self.strangers.takes(&lines) && !self.writer.push_if_half_empty(&lines) {
+            Share::leave_out(&lines);
+        }
+    }
+}

@@ -1,0 +1,503 @@
+//! What a person must know first, in words: few, and none that is not true.
+//!
+//! In: the counters, the queue by destination, terminals and volumes. Out: alerts, the grave first, for the page, the API,
+//! `postern health --verbose` and webhooks. `appliance/monitor/rules.yml` asks the same of Prometheus.
+//! Limits: [`DESTINATIONS`] destinations are named.
+
+mod recent;
+mod told;
+
+use crate::appliance::counter::Counters;
+use crate::ground::clock;
+use crate::ground::lock::Lock;
+use crate::ground::memory::Pressure;
+use crate::ground::words::{count, counted, harmless, shorten, size, span, were};
+use crate::http::server::Window;
+use crate::mail::model::QueueSummary;
+use crate::monitor::components::Condition;
+use recent::{Fact, Recent};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::time::Instant;
+use told::Told;
+
+/// A certificate that ends within so many seconds is worth a word: two weeks.
+const CERTIFICATE_SOON: u64 = 14 * 86_400;
+
+/// A destination that cannot be reached and whose oldest mail waits longer than this is worth a word: five minutes. One that
+/// at least half of the queue waits for is worth it at once.
+const DESTINATION_OLD: u32 = 300;
+
+/// Nothing delivered for so long, though mail waits as long, is worth a word: ten minutes.
+const STANDSTILL: u64 = 600;
+
+/// Recipients that bounced lately, from which on their share is looked at; and so many when nothing was delivered.
+const BOUNCES: u64 = 10;
+const BOUNCES_ALONE: u64 = 3;
+
+/// The share of recipients that bounced, in percent, that is worth a word; and the grave one.
+const BOUNCE_SHARE: u64 = 20;
+const BOUNCE_SHARE_GRAVE: u64 = 50;
+
+/// Sessions slowed lately, from which on it is worth a word.
+const SLOWED: u64 = 20;
+
+/// How long an event that needs a person is told: an hour.
+const EVENT: u64 = 3600;
+
+/// How long a change of the wall clock is news, in seconds: an hour.
+const CLOCK_NEWS: u32 = 3600;
+
+/// No look-up answered for so long is worth a word: ten seconds.
+const DNS_FAILING: u64 = 10;
+
+/// Destinations that are named; the page of the queue has the others.
+const DESTINATIONS: usize = 3;
+
+/// What is said of bounces that reached nobody, with and without somebody who gets such reports.
+const LOST_AND_SENT: &str = "A bounce could not be delivered: its report is in the history, and was sent to bounce_address where it could be; the last one";
+const LOST: &str = "A bounce could not be delivered: its report is in the history; set bounce_address to somebody who is to get such \
+                    reports; the last one";
+
+/// Mail that waits longer than this is worth a word wherever it waits: a day.
+const OLD: u32 = 86_400;
+
+/// Characters of a name or a cause.
+const SHOWN: usize = 120;
+
+/// Something is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertView {
+    /// Whether mail is not taken, or will not be soon.
+    pub grave: bool,
+    /// What it is.
+    pub text: String,
+    /// When it began as far as that is known, else when it was first seen, RFC 3339.
+    pub since: String,
+    /// What makes it the same alert although its words change.
+    #[serde(skip)]
+    pub key: String,
+    /// The same for those whom nobody knows, where the words name a host, an address or a mail.
+    #[serde(skip)]
+    pub nameless: Option<String>,
+}
+
+/// Since when each thing is wrong, and how the counters grew lately.
+pub struct Watch {
+    since: Lock<HashMap<String, u32>>,
+    told: Lock<Told>,
+    recent: Lock<Recent>,
+    /// How many there were at the last look, and how many of them were grave.
+    last: Lock<(usize, usize)>,
+    begun: Instant,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        let (since, recent, told) = (Lock::leaf(HashMap::new()), Lock::leaf(Recent::default()), Lock::leaf(Told::default()));
+        Self { since, told, recent, last: Lock::leaf((0, 0)), begun: Instant::now() }
+    }
+}
+
+struct Alert {
+    grave: bool,
+    /// What makes it the same alert although its words change.
+    key: String,
+    text: String,
+    /// The words without the name of anybody, where they are others.
+    nameless: Option<String>,
+    /// When it began, where that is known.
+    began: Option<u32>,
+}
+
+impl Alert {
+    fn new(grave: bool, key: &str, text: String) -> Self {
+        Self { grave, key: key.to_owned(), text, nameless: None, began: None }
+    }
+
+    fn or_nameless(self, text: String) -> Self {
+        Self { nameless: Some(text), ..self }
+    }
+}
+
+impl Watch {
+    /// Takes a look at the counters; to be called every few seconds.
+    pub(crate) fn note(&self, counters: &Counters) {
+        let now = self.begun.elapsed().as_secs();
+        self.recent.lock().note(counters, now);
+    }
+
+    /// How many things were wrong at the last look, and how many of them are grave.
+    pub(crate) fn last(&self) -> (usize, usize) {
+        *self.last.lock()
+    }
+
+    /// What is wrong now, the grave first.
+    pub(crate) fn look(&self, window: &Window, summary: &QueueSummary) -> Vec<AlertView> {
+        let wall = clock::now();
+        self.note(&window.counters);
+        let mut alerts = all(window, summary, wall);
+        {
+            let recent = self.recent.lock();
+            let now = self.begun.elapsed().as_secs();
+            let lately = Lately { recent: &recent, now, bounce_address: window.facts.bounce_address };
+            alerts.extend(lately.standstill(summary, wall));
+            alerts.extend(lately.bounces());
+            alerts.extend(lately.events());
+        }
+        let mut since = self.since.lock();
+        since.retain(|key, _| alerts.iter().any(|alert| alert.key == *key));
+        let mut views: Vec<AlertView> = alerts
+            .into_iter()
+            .map(|alert| AlertView {
+                grave: alert.grave,
+                text: alert.text,
+                since: clock::rfc3339(alert.began.unwrap_or(*since.entry(alert.key.clone()).or_insert(wall))),
+                key: alert.key,
+                nameless: alert.nameless,
+            })
+            .collect();
+        drop(since);
+        views.sort_by_key(|view| !view.grave);
+        self.told.lock().tell(&views, Instant::now());
+        *self.last.lock() = (views.len(), views.iter().filter(|view| view.grave).count());
+        views
+    }
+}
+
+fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
+    let counters = &window.counters;
+    let mut alerts = Vec::new();
+    let mut alert = |grave: bool, key: &str, text: String| alerts.push(Alert::new(grave, key, text));
+    if let Some(what) = window.vitals.late() {
+        alert(true, "hangs", format!("The SMTP core hangs: {}", shorten(&harmless(&what), SHOWN)));
+    }
+    if let Some(what) = window.vitals.slow() {
+        let what = shorten(&harmless(&what), SHOWN);
+        alert(true, "slow disk", format!("The data volume does not answer, no mail is taken: {what}"));
+    }
+    if let Err(reason) = &*window.ready.borrow() {
+        alert(true, "ready", format!("No mail is taken: {}", shorten(&harmless(reason), SHOWN)));
+    }
+    if window.views.memory.pressure() == Pressure::Critical {
+        let what = "Memory is as good as used up: strangers get no session, and new mail is put off (452)";
+        alert(true, "memory", format!("{what}, that of trusted clients last; give the container more"));
+    }
+    let (free, whole) = (i128::from(counters.disk_free_bytes.get()), i128::from(counters.disk_size_bytes.get()));
+    match free * 100 {
+        _ if whole <= 0 => {}
+        share if share < whole => alert(true, "disk", "Data volume has less than 1% of free disk space".to_owned()),
+        share if share < whole * 5 => alert(false, "disk", "Data volume has less than 5% of free disk space".to_owned()),
+        _ => {}
+    }
+    if let Some(end) = counters.certificate_expiry() {
+        match end.saturating_sub(u64::from(now)) {
+            0 => alert(true, "certificate", "The certificate of terminal in has expired".to_owned()),
+            left if left < CERTIFICATE_SOON => {
+                alert(false, "certificate", format!("The certificate of terminal in expires in {}", span(left)));
+            }
+            _ => {}
+        }
+    }
+    if counters.maillog_failing.get() > 0 {
+        let waiting = size(u64::try_from(counters.maillog_buffer_bytes.get()).unwrap_or_default());
+        alert(false, "log", format!("Terminal log takes no lines; {waiting} of the mail log wait"));
+    }
+    if let Some((by, ago)) = clock::last_jump()
+        && ago < CLOCK_NEWS
+    {
+        let (direction, by) = (if by > 0 { "forward" } else { "back" }, span(by.unsigned_abs()));
+        alert(false, "clock", format!("The wall clock was set {direction} by {by}; times that are shown may be wrong"));
+    }
+    match u64::try_from(counters.dns_failing_since_seconds.get()) {
+        Ok(since) if since > 0 && u64::from(now).saturating_sub(since) >= DNS_FAILING => {
+            let failing = span(u64::from(now).saturating_sub(since));
+            alert(
+                false,
+                "dns",
+                format!(
+                    "No DNS look-up of a next hop has been answered for {failing}; are the servers of {} up?",
+                    window.facts.name_servers
+                ),
+            );
+        }
+        _ => {}
+    }
+    for part in window.terminals().iter().filter(|part| part.condition == Condition::Failing && part.name == "mon") {
+        let text = format!("Terminal mon fails: {}", shorten(&part.state, SHOWN));
+        alerts.push(Alert::new(false, "mon", text).or_nameless("Terminal mon fails".to_owned()));
+    }
+    if let Some(cause) = window.vitals.control() {
+        let what = "There is no control socket, so 'postern queue' and 'postern health' do not work";
+        let text = format!("{what}: {}", shorten(&harmless(&cause), SHOWN));
+        alerts.push(Alert::new(false, "control", text).or_nameless(what.to_owned()));
+    }
+    alerts.extend(of_destinations(window, summary, now));
+    if let Some(waited) = summary.oldest_on_its_way.map(|oldest| now.saturating_sub(oldest)).filter(|waited| *waited > OLD) {
+        alerts.push(Alert::new(false, "old", format!("The oldest mail waits {}", span(u64::from(waited)))));
+    }
+    alerts
+}
+
+/// Destinations that take no mail, and paused ones that mail waits for.
+fn of_destinations(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
+    let mut alerts = Vec::new();
+    let destinations = window.views.admin.destinations(crate::api::DESTINATIONS_MAX);
+    let age = |oldest: Option<u32>| oldest.map_or(0, |oldest| now.saturating_sub(oldest));
+    let most = |messages: u64| messages * 2 >= summary.messages.saturating_sub(summary.held);
+    let down = destinations.iter().filter(|d| d.unreachable_since.is_some() && d.messages > 0);
+    let down: Vec<_> = down.filter(|d| most(d.messages) || age(d.oldest) > DESTINATION_OLD).collect();
+    for destination in down.iter().take(DESTINATIONS) {
+        let (name, error) = (shorten(&harmless(&destination.name), SHOWN), shorten(&harmless(&destination.last_error), SHOWN));
+        let waiting =
+            format!("{} for it, the oldest for {}", messages(destination.messages), span(u64::from(age(destination.oldest))));
+        let alert = Alert::new(
+            most(destination.messages),
+            &format!("down {name}"),
+            format!("{name} takes no mail: {error}; {waiting}"),
+        );
+        let alert = alert.or_nameless(format!("A next hop takes no mail; {waiting}"));
+        alerts.push(Alert { began: destination.unreachable_since, ..alert });
+    }
+    let way_out =
+        down.iter().find(|d| most(d.messages)).map(|d| format!("{} takes no mail", shorten(&harmless(&d.name), SHOWN)));
+    window.components.note("net", way_out);
+    if let Some(others) = down.len().checked_sub(DESTINATIONS).filter(|others| *others > 0) {
+        alerts.push(Alert::new(
+            false,
+            "down",
+            match others {
+                1 => "1 more destination takes no mail".to_owned(),
+                others => format!("{} more destinations take no mail", count(others as u64)),
+            },
+        ));
+    }
+    for destination in destinations.iter().filter(|d| d.paused && d.messages > 0).take(DESTINATIONS) {
+        let (name, waiting) = (shorten(&harmless(&destination.name), SHOWN), messages(destination.messages));
+        let alert = Alert::new(false, &format!("paused {name}"), format!("{name} is paused; {waiting} for it"));
+        alerts.push(alert.or_nameless(format!("A destination is paused; {waiting} for it")));
+    }
+    alerts
+}
+
+/// `77 messages wait`, `1 message waits`.
+fn messages(number: u64) -> String {
+    format!("{} {}", counted(number, "message"), if number == 1 { "waits" } else { "wait" })
+}
+
+/// Alerts that are made of how the counters grew.
+struct Lately<'a> {
+    recent: &'a Recent,
+    /// Seconds of the clock that is never set.
+    now: u64,
+    /// Whether somebody gets reports on bounces that reached nobody.
+    bounce_address: bool,
+}
+
+impl Lately<'_> {
+    /// Nothing leaves though mail waits.
+    fn standstill(&self, summary: &QueueSummary, now: u32) -> Option<Alert> {
+        let waiting = summary.messages.saturating_sub(summary.held);
+        let waited = u64::from(summary.oldest_on_its_way.map_or(0, |oldest| now.saturating_sub(oldest)));
+        let delivered = self.recent.last(Fact::Delivered, self.now);
+        // A restart has seen no delivery yet: one mail that is put off by its next hop is no standstill after two minutes.
+        let quiet = delivered.unwrap_or_else(|| self.recent.age(self.now));
+        if waiting == 0 || waited.min(quiet) < STANDSTILL {
+            return None;
+        }
+        let since = match delivered {
+            None => format!("since the start {} ago", span(quiet)),
+            // Before that there was nothing to deliver.
+            Some(_) => format!("for {}", span(quiet.min(waited))),
+        };
+        Some(Alert::new(true, "standstill", format!("Nothing was delivered {since}, though {}", messages(waiting))))
+    }
+
+    /// Much of what is tried fails for good.
+    fn bounces(&self) -> Option<Alert> {
+        let (bounced, delivered) = (self.recent.growth(Fact::Bounced), self.recent.growth(Fact::Delivered));
+        let ended = bounced + delivered;
+        let many = bounced >= BOUNCES || (delivered == 0 && bounced >= BOUNCES_ALONE);
+        if !many || bounced * 100 < ended * BOUNCE_SHARE {
+            return None;
+        }
+        let grave = bounced * 100 >= ended * BOUNCE_SHARE_GRAVE;
+        let text = format!("{} of {} recipients bounced within {}", count(bounced), count(ended), span(recent::SPAN));
+        Some(Alert::new(grave, "bounces", text))
+    }
+
+    /// What happened, and is over, but wants somebody to know.
+    fn events(&self) -> Vec<Alert> {
+        let grew = |fact| Some(self.recent.growth(fact)).filter(|growth| *growth > 0);
+        let happened = |fact| self.recent.last(fact, self.now).filter(|ago| *ago < EVENT);
+        let lately = span(recent::SPAN);
+        let of = |key: &str, text: String| Alert::new(false, key, text);
+        let ago = |what: &str, ago: u64| format!("{what} {} ago", span(ago));
+        [
+            happened(Fact::BouncesLost)
+                .map(|n| of("lost bounces", ago(if self.bounce_address { LOST_AND_SENT } else { LOST }, n))),
+            grew(Fact::SessionsRefused).map(|n| {
+                of("sessions", format!("{} {} refused for want of room within {lately}", counted(n, "session"), were(n)))
+            }),
+            Some(self.recent.growth(Fact::ClientsSlowed)).filter(|slowed| *slowed >= SLOWED).map(|n| {
+                of(
+                    "strangers",
+                    format!("{} sessions of unknown clients were slowed for their errors within {lately}", count(n)),
+                )
+            }),
+            grew(Fact::HistoryDropped)
+                .map(|n| of("history", format!("{} of the history {} dropped within {lately}", counted(n, "entry"), were(n)))),
+            grew(Fact::LogDropped)
+                .map(|n| of("maillog", format!("{} of the mail log {} dropped within {lately}", counted(n, "line"), were(n)))),
+            grew(Fact::WebhooksFailed).map(|n| {
+                of("webhooks", format!("{} for webhook_url {} given up within {lately}", counted(n, "event"), were(n)))
+            }),
+            happened(Fact::SyncFailures)
+                .map(|n| of("sync", ago("A sync of the data volume failed, and what it held was written again,", n))),
+            happened(Fact::CorruptRecords)
+                .map(|n| of("corrupt", ago("Damaged records were set aside in corrupt/ on the data volume, the last", n))),
+            // As long as this process runs: what came in since would have to be given up for a backup, so that time counts.
+            self.recent.last(Fact::ShortenedSegments, self.now).map(|n| {
+                let found = "Mail is missing: segments of the queue were gone, or shorter than before, at the start";
+                of(
+                    "segments",
+                    format!("{found} {} ago; the log names the files: restore them from a backup, or go on without", span(n)),
+                )
+            }),
+            happened(Fact::Panics).map(|n| of("panics", ago("A part of the relay panicked and was contained", n))),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What alerts say of counters that grew so within ten minutes, with a queue as it is after them.
+    fn said(grow: impl Fn(&Counters), summary: &QueueSummary) -> Vec<(String, bool)> {
+        let counters = Counters::new(&[]).unwrap();
+        let mut recent = Recent::default();
+        recent.note(&counters, 0);
+        grow(&counters);
+        recent.note(&counters, 100);
+        recent.note(&counters, 650);
+        let lately = Lately { recent: &recent, now: 650, bounce_address: false };
+        let alerts = lately.standstill(summary, 10_000).into_iter().chain(lately.bounces()).chain(lately.events());
+        alerts.map(|alert| (alert.text, alert.grave)).collect()
+    }
+
+    fn waits(messages: u64, held: u64, age: u32) -> QueueSummary {
+        QueueSummary {
+            messages,
+            held,
+            oldest: Some(10_000 - age),
+            oldest_on_its_way: (messages > held).then(|| 10_000 - age),
+            ..QueueSummary::default()
+        }
+    }
+
+    #[test]
+    fn a_relay_that_is_well_says_nothing() {
+        let well = |counters: &Counters| {
+            counters.delivered_total.inc_by(1000);
+            counters.bounced_total.inc_by(20);
+        };
+        assert_eq!(said(well, &QueueSummary::default()), []);
+        assert_eq!(said(well, &waits(5, 0, 60)), []);
+        assert_eq!(said(|_| (), &waits(5, 5, 9000)), [], "all of it is held");
+        assert_eq!(said(|counters| counters.bounced_total.inc_by(2), &QueueSummary::default()), [], "two typos");
+    }
+
+    #[test]
+    fn mail_that_does_not_leave_is_grave() {
+        let text = "Nothing was delivered since the start 10 min ago, though 77 messages wait".to_owned();
+        assert_eq!(said(|_| (), &waits(77, 0, 700)), [(text, true)]);
+        assert_eq!(said(|_| (), &waits(77, 0, 300)), [], "it has not waited for long");
+        assert_eq!(said(|counters| counters.delivered_total.inc(), &waits(77, 0, 700)), [], "one left nine minutes ago");
+    }
+
+    #[test]
+    fn held_mail_and_a_start_are_no_standstill() {
+        let look = |grow: &dyn Fn(&Counters), looks: [u64; 3], summary: &QueueSummary| {
+            let counters = Counters::new(&[]).unwrap();
+            let mut recent = Recent::default();
+            recent.note(&counters, looks[0]);
+            grow(&counters);
+            looks.into_iter().for_each(|at| recent.note(&counters, at));
+            Lately { recent: &recent, now: looks[2], bounce_address: false }.standstill(summary, 10_000).map(|alert| alert.text)
+        };
+        let delivered = |counters: &Counters| counters.delivered_total.inc();
+        // Held since yesterday, and one that came a second ago.
+        let held = QueueSummary { oldest: Some(0), ..waits(2, 1, 1) };
+        assert_eq!(look(&delivered, [0, 10, 9000], &held), None, "what is held does not wait");
+        let text = "Nothing was delivered for 15 min, though 1 message waits".to_owned();
+        assert_eq!(look(&delivered, [0, 10, 9000], &waits(2, 1, 900)), Some(text), "as long as there was something to deliver");
+        assert_eq!(look(&|_| (), [0, 60, 130], &waits(1, 0, 900)), None, "greylisted before the start");
+        assert!(look(&|_| (), [0, 60, 610], &waits(1, 0, 900)).is_some_and(|text| text.contains("since the start 10 min ago")));
+    }
+
+    #[test]
+    fn the_share_of_bounces_is_watched() {
+        let bounce = |bounced, delivered| {
+            let grow = move |counters: &Counters| {
+                counters.bounced_total.inc_by(bounced);
+                counters.delivered_total.inc_by(delivered);
+            };
+            said(grow, &QueueSummary::default()).pop()
+        };
+        assert_eq!(bounce(3, 0), Some(("3 of 3 recipients bounced within 10 min".to_owned(), true)));
+        assert_eq!(bounce(10, 40), Some(("10 of 50 recipients bounced within 10 min".to_owned(), false)));
+        assert_eq!(bounce(10, 41), None);
+        assert_eq!(bounce(9, 1), None, "too few to speak of a share");
+    }
+
+    #[test]
+    fn one_thing_is_told_in_the_singular() {
+        let grow = |counters: &Counters| {
+            counters.history_dropped_total.inc();
+            counters.maillog_dropped_lines_total.inc();
+        };
+        let texts: Vec<_> = said(grow, &QueueSummary::default()).into_iter().map(|(text, _)| text).collect();
+        let wanted = ["1 entry of the history was dropped within 10 min", "1 line of the mail log was dropped within 10 min"];
+        assert_eq!(texts, wanted);
+    }
+
+    #[test]
+    fn a_bounce_that_reached_nobody_advises_only_what_is_not_set() {
+        let lost = |set| {
+            let counters = Counters::new(&[]).unwrap();
+            let mut recent = Recent::default();
+            recent.note(&counters, 0);
+            counters.undeliverable_bounces_total.inc();
+            recent.note(&counters, 100);
+            let lately = Lately { recent: &recent, now: 160, bounce_address: set };
+            lately.events().remove(0).text
+        };
+        assert!(lost(false).contains("set bounce_address"), "{}", lost(false));
+        assert!(!lost(true).contains("set bounce_address") && lost(true).contains("sent to bounce_address"), "{}", lost(true));
+    }
+
+    #[test]
+    fn what_was_dropped_is_told() {
+        let grow = |counters: &Counters| {
+            counters.history_dropped_total.inc_by(1200);
+            counters.maillog_dropped_lines_total.inc_by(3);
+            counters.shortened_segments_total.inc();
+            counters.panics_total.inc();
+        };
+        let texts: Vec<_> = said(grow, &QueueSummary::default()).into_iter().map(|(text, _)| text).collect();
+        assert_eq!(
+            texts,
+            [
+                "1,200 entries of the history were dropped within 10 min",
+                "3 lines of the mail log were dropped within 10 min",
+                "Mail is missing: segments of the queue were gone, or shorter than before, at the start 9 min ago; the log names the \
+                 files: restore them from a backup, or go on without",
+                "A part of the relay panicked and was contained 9 min ago",
+            ]
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! Terminals and volumes, and how they fare.
+
+use crate::ground::clock;
+use crate::ground::lock::{Guard, Lock};
+use crate::ground::words::{harmless, shorten};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// Characters of a cause.
+const SHOWN: usize = 200;
+
+/// How a terminal or a volume fares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// A terminal that is wired, and does what it is there for.
+    Connected,
+    /// A volume, or a file server of a terminal, that is part of the tree of files.
+    Mounted,
+    /// Nobody asked for it.
+    NotConnected,
+    /// It does not do what it is there for.
+    Failing,
+}
+
+/// A terminal or a volume as it was at the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Its name in the class.
+    pub name: &'static str,
+    /// Never [`Condition::Failing`]: that comes by [`Components::note`].
+    pub condition: Condition,
+    /// What it is wired to, in words.
+    pub text: String,
+}
+
+/// A terminal or a volume as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartView {
+    /// Its name.
+    pub name: String,
+    /// How it fares.
+    pub condition: Condition,
+    /// What it is wired to and, if it fails, why; in words.
+    pub state: String,
+    /// Since when it fails, RFC 3339; `null` when it does not.
+    pub since: Option<String>,
+}
+
+/// All of them.
+pub struct Components {
+    terminals: Vec<Part>,
+    volumes: Vec<Part>,
+    failing: Lock<HashMap<&'static str, (u32, String)>>,
+}
+
+impl Components {
+    /// As they were at the start.
+    pub fn new(terminals: Vec<Part>, volumes: Vec<Part>) -> Self {
+        Self { terminals, volumes, failing: Lock::default() }
+    }
+
+    /// Notes that a part fails, and why, or that it does not.
+    pub(crate) fn note(&self, name: &'static str, trouble: Option<String>) {
+        let mut failing = self.lock();
+        match trouble {
+            Some(why) => failing.entry(name).or_insert_with(|| (clock::now(), String::new())).1 = why,
+            None => drop(failing.remove(name)),
+        }
+    }
+
+    /// The terminals now.
+    pub(crate) fn terminals(&self) -> Vec<PartView> {
+        self.views(&self.terminals)
+    }
+
+    /// The volumes now.
+    pub(crate) fn volumes(&self) -> Vec<PartView> {
+        self.views(&self.volumes)
+    }
+
+    fn views(&self, parts: &[Part]) -> Vec<PartView> {
+        let failing = self.lock();
+        let view = |part: &Part| match failing.get(part.name) {
+            Some((since, why)) => PartView {
+                name: part.name.to_owned(),
+                condition: Condition::Failing,
+                state: format!("{}; {}", part.text, shorten(&harmless(why), SHOWN)),
+                since: Some(clock::rfc3339(*since)),
+            },
+            None => PartView { name: part.name.to_owned(), condition: part.condition, state: part.text.clone(), since: None },
+        };
+        parts.iter().map(view).collect()
+    }
+
+    fn lock(&self) -> Guard<'_, HashMap<&'static str, (u32, String)>> {
+        self.failing.lock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_keeps_its_beginning_and_ends() {
+        let part = Part { name: "mon", condition: Condition::Connected, text: "connected to http://mon".to_owned() };
+        let components = Components::new(vec![part], Vec::new());
+        assert_eq!((components.terminals()[0].condition, &components.terminals()[0].since), (Condition::Connected, &None));
+        components.note("mon", Some("refused".to_owned()));
+        let since = components.terminals()[0].since.clone();
+        components.note("mon", Some("no answer\u{202e}".to_owned()));
+        let now = components.terminals().remove(0);
+        assert_eq!((now.condition, now.since), (Condition::Failing, since));
+        assert!(
+            now.state.starts_with("connected to http://mon; no answer") && !now.state.contains('\u{202e}'),
+            "{}",
+            now.state
+        );
+        components.note("mon", None);
+        assert_eq!(components.terminals()[0].condition, Condition::Connected);
+    }
+}

@@ -1,0 +1,10 @@
+//! What monitors and people are told of the relay's health: counters in Prometheus' forms, pushes to terminal `mon`, rates over
+//! time, alerts, and the condition of terminals and volumes.
+
+pub(crate) mod alerts;
+pub mod components;
+pub mod disk_alerts;
+pub mod metrics;
+pub mod push;
+pub mod rates;
+pub mod watchdog;

@@ -1,0 +1,256 @@
+//! Pushes of all counters to terminal `mon`, a Prometheus Pushgateway.
+//!
+//! In: the counters. Out: PUT of their text to `/metrics/job/mta/instance/<hostname>` at a steady pace, DELETE of that group
+//! at a clean stop, so that the gateway does not show a dead appliance's numbers for ever. A group that somebody else of the
+//! same name pushed to since stays: `mta_start_time_seconds` and `mta_push_total` in it tell whose it is.
+//! Limits: one push at a time, 5 s each, 3 s for the last word; at most 4 KiB of an answer are looked at. A monitor that is
+//! dead, slow, redirects or talks nonsense costs a counter, one log line when that begins and one when it ends.
+//! Source: the Pushgateway's README, "API", "URL" (`@base64` for values that a path cannot hold).
+
+use crate::ground::base64;
+use crate::ground::http;
+use crate::ground::http::Reply;
+use crate::http::server::{Window, stopped};
+use crate::monitor::metrics;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::http::uri::Scheme;
+use hyper::{Method, Request, Uri};
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+/// How long one push may take, look-up of the name included.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the farewell may take.
+pub const FAREWELL_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How much of what a gateway shows is looked at: some hundred appliances.
+const SHOWN_MAX: usize = 4 << 20;
+
+/// Where to push, what to be called there, how often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    host: String,
+    port: u16,
+    /// `host:port` as the Host header wants it.
+    authority: String,
+    path: String,
+    /// Where the gateway shows all groups, and this one's labels as they stand there.
+    all: String,
+    group: String,
+    pace: Duration,
+}
+
+/// Property `terminal_mon` is no monitor's address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not a Pushgateway: write http://host:port or http://host:port/path")]
+pub struct ConfigError(String);
+
+/// Why a push failed; words for the log.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("no answer within {} s", .0.as_secs())]
+    Slow(Duration),
+    #[error("cannot connect: {0}")]
+    Connect(#[from] std::io::Error),
+    #[error("no HTTP: {0}")]
+    Http(#[from] hyper::Error),
+    #[error("the request could not be made: {0}")]
+    Request(#[from] hyper::http::Error),
+    #[error("the counters could not be written: {0}")]
+    Counters(#[from] prometheus::Error),
+    #[error("it answered {status}{words}")]
+    Answer { status: u16, words: String },
+}
+
+impl Config {
+    /// Reads the address `http://host[:port][/path]`; `instance` is the appliance's host name, `pace` the time between pushes.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when it is not plain HTTP to a host.
+    pub fn new(url: &str, instance: &str, pace: Duration) -> Result<Self, ConfigError> {
+        let fail = || ConfigError(url.to_owned());
+        let uri: Uri = url.parse().map_err(|_| fail())?;
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(fail)?;
+        let named = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+        if uri.scheme() != Some(&Scheme::HTTP) || uri.query().is_some() || named {
+            return Err(fail());
+        }
+        let port = uri.port_u16().unwrap_or(80);
+        Ok(Self {
+            authority: format!("{host}:{port}"),
+            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port,
+            path: format!("{}/metrics/job/mta/{}", uri.path().trim_end_matches('/'), label("instance", instance)),
+            all: format!("{}/metrics", uri.path().trim_end_matches('/')),
+            group: format!("{{instance=\"{}\",job=\"mta\"}}", instance.replace('\\', "\\\\").replace('"', "\\\"")),
+            pace: pace.max(Duration::from_millis(100)),
+        })
+    }
+}
+
+/// Pushes until `stop` says true, then takes the group back.
+pub async fn push(config: Config, window: Arc<Window>, mut stop: watch::Receiver<bool>) {
+    let mut ticks = interval(config.pace);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Whether the last push went well; nothing is known at first.
+    let mut well = None;
+    let mut ever = false;
+    loop {
+        let result = tokio::select! {
+            () = stopped(&mut stop) => break,
+            result = async {
+                ticks.tick().await;
+                once(&config, &window).await
+            } => result,
+        };
+        match &result {
+            Ok(()) => window.counters.push_total.inc(),
+            Err(_) => window.counters.push_failures_total.inc(),
+        }
+        window.components.note("mon", result.as_ref().err().map(ToString::to_string));
+        ever |= result.is_ok();
+        tell(&config, &result, well.replace(result.is_ok()));
+    }
+    if !ever {
+        return;
+    }
+    match within(FAREWELL_PATIENCE, farewell(&config, &window)).await {
+        Ok(true) => {}
+        Ok(false) => tracing::warn!(
+            monitor = config.authority,
+            path = config.path,
+            "another appliance pushes under the same name, its counters stay at terminal mon: give each its own hostname"
+        ),
+        Err(failure) => tracing::warn!(monitor = config.authority, %failure, "the last counters stay at terminal mon"),
+    }
+}
+
+/// Takes the group back, unless the last push to it was somebody else's; tells whether.
+async fn farewell(config: &Config, window: &Window) -> Result<bool, Failure> {
+    // A gateway that shows nothing may still take the group back.
+    let shown = timeout(FAREWELL_PATIENCE / 2, shown(config)).await.ok().flatten().unwrap_or_default();
+    let value = |name: &str| {
+        let line = shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(config.group.as_str()))?;
+        line.trim().parse::<f64>().ok()
+    };
+    let counters = &window.counters;
+    let started = value("mta_start_time_seconds").is_none_or(|value| value == counters.start_time_seconds.get() as f64);
+    // The text of a push was made before that push was counted.
+    let pushes = counters.push_total.get() as f64;
+    let pushed = value("mta_push_total").is_none_or(|value| value == pushes || value + 1.0 == pushes);
+    if !(started && pushed) {
+        return Ok(false);
+    }
+    send(config, Method::DELETE, Bytes::new()).await.map(|()| true)
+}
+
+/// What the gateway shows of all groups, the first [`SHOWN_MAX`] octets of it.
+async fn shown(config: &Config) -> Option<String> {
+    let mut reply = request(config, Method::GET, &config.all, Bytes::new()).await.ok()?;
+    let mut octets = Vec::new();
+    while let Some(Ok(frame)) = reply.response.body_mut().frame().await
+        && octets.len() < SHOWN_MAX
+    {
+        octets.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+    }
+    Some(String::from_utf8_lossy(&octets).into_owned())
+}
+
+/// One line for each change of state.
+fn tell(config: &Config, result: &Result<(), Failure>, before: Option<bool>) {
+    match (result, before) {
+        (Ok(()), Some(false)) => tracing::info!(monitor = config.authority, "pushes to terminal mon succeed again"),
+        (Ok(()), None) => tracing::info!(monitor = config.authority, path = config.path, "pushing counters to terminal mon"),
+        (Err(failure), Some(true) | None) => {
+            let monitor = &config.authority;
+            tracing::warn!(monitor, %failure, "pushes to terminal mon fail; mail is not affected, and the next line comes when they succeed");
+        }
+        _ => {}
+    }
+}
+
+async fn once(config: &Config, window: &Window) -> Result<(), Failure> {
+    let text = metrics::text(window).await?;
+    within(PATIENCE, send(config, Method::PUT, text.into())).await
+}
+
+async fn within<T>(patience: Duration, sending: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    timeout(patience, sending).await.unwrap_or(Err(Failure::Slow(patience)))
+}
+
+async fn send(config: &Config, method: Method, content: Bytes) -> Result<(), Failure> {
+    let mut reply = request(config, method, &config.path, content).await?;
+    let status = reply.response.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    let words = http::words(&mut reply).await;
+    Err(Failure::Answer { status: status.as_u16(), words })
+}
+
+async fn request(config: &Config, method: Method, path: &str, content: Bytes) -> Result<Reply, Failure> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, config.authority.as_str())
+        .header(USER_AGENT, concat!("postern/", env!("CARGO_PKG_VERSION")))
+        .header(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")
+        .body(Full::new(content))?;
+    let stream = TcpStream::connect((config.host.as_str(), config.port)).await?;
+    Ok(http::send(stream, request).await?)
+}
+
+/// One label of a group as it stands in the path: percent-encoded, or in base 64 where a path segment cannot hold the value.
+fn label(name: &str, value: &str) -> String {
+    if value.is_empty() {
+        return format!("{name}@base64/=");
+    }
+    if value.contains('/') || value == "." || value == ".." {
+        return format!("{name}@base64/{}", base64::encode_url(value.as_bytes()));
+    }
+    let mut text = format!("{name}/");
+    for byte in value.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => text.push(char::from(byte)),
+            // Writing to a string does not fail.
+            _ => drop(write!(text, "%{byte:02X}")),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_monitors_address() {
+        let path = |url| Config::new(url, "mta.example", Duration::from_secs(10)).map(|c| (c.host, c.port, c.path));
+        let group = "/metrics/job/mta/instance/mta.example";
+        assert_eq!(path("http://mon:9091"), Ok(("mon".into(), 9091, group.into())));
+        assert_eq!(path("http://mon"), Ok(("mon".into(), 80, group.into())));
+        assert_eq!(path("http://[2001:db8::1]:9091/"), Ok(("2001:db8::1".into(), 9091, group.into())));
+        assert_eq!(path("http://mon:9091/push/"), Ok(("mon".into(), 9091, format!("/push{group}"))));
+        for bad in
+            ["", "mon", "mon:9091", "https://mon:9091", "http://", "http://mon:9091/?x", "http://a b/", "http://u:p@mon/"]
+        {
+            assert!(path(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn labels_survive_the_path() {
+        assert_eq!(label("instance", "mta.example"), "instance/mta.example");
+        assert_eq!(label("instance", "a b%é"), "instance/a%20b%25%C3%A9");
+        assert_eq!(label("instance", "a/b"), "instance@base64/YS9i");
+        assert_eq!(label("instance", ".."), "instance@base64/Li4");
+        assert_eq!(label("instance", ""), "instance@base64/=");
+    }
+}

@@ -1,0 +1,229 @@
+//! What the forms of the pages do: an order as at `POST /api/v1/orders`, with a look at what it hits before.
+//!
+//! A deletion, and whatever hits more than one message, is first shown with its number; the second press carries it out.
+//! Limits: a form has [`FORM_MAX`] octets.
+//! Security: every form carries this process's token, and `routes` has refused what another site's page asks for; the way back
+//! leads to our own pages only.
+
+use super::{Frame, Refused, notice};
+use crate::api::{self, FilterView, IDS_MAX, OrderView, Wish};
+use crate::ground::words::{counted, harmless};
+use crate::http::answer::{self, Answer, HTML};
+use crate::http::router::Visit;
+use crate::http::server::Window;
+use crate::mail::model::{Order, Selection};
+use askama::Template;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::{Response, StatusCode};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The longest form: ticks of a page and a filter.
+const FORM_MAX: usize = 64 * 1024;
+
+/// How long a form may take to arrive.
+const FORM_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The question before an order that is not easily undone.
+#[derive(Template)]
+#[template(path = "confirm.html", config = "src/ui/askama.toml")]
+struct Question {
+    frame: Frame,
+    order: String,
+    question: String,
+    consequence: &'static str,
+    sample: Vec<String>,
+    fields: Vec<(String, String)>,
+    back: String,
+    hits: bool,
+}
+
+/// A form, as it came.
+#[derive(Default)]
+struct Form {
+    order: OrderView,
+    filter: FilterView,
+    scope: String,
+    token: String,
+    back: String,
+    confirmed: bool,
+    /// All fields but the token and the confirmation, for the question's own form.
+    fields: Vec<(String, String)>,
+}
+
+/// `POST /act`
+pub(super) async fn act(window: &Window, visit: &Visit<'_>, content: Incoming) -> Result<Answer, Refused> {
+    let content = match timeout(FORM_PATIENCE, Limited::new(content, FORM_MAX).collect()).await {
+        Ok(Ok(content)) => content.to_bytes(),
+        Ok(Err(_)) => return Err(Refused::Form("the form is too long")),
+        Err(_) => return Err(Refused::Form("the form took too long to arrive")),
+    };
+    let form = Form::parse(&content);
+    if !window.form_token.fits(&form.token) {
+        return Err(Refused::Form(
+            "this form is from before a restart, or from elsewhere: go back, reload the page, try again",
+        ));
+    }
+    let order = form.order_view()?;
+    let wish = order.wish().map_err(Refused::Query)?;
+    if matches!(wish, Wish::Move { .. }) {
+        // It takes messages out of the queue that somebody has copied elsewhere, which no page does.
+        return Err(Refused::Form("no page moves messages: 'postern queue export --move' does"));
+    }
+    let refused = |fault| Refused::Answer(Box::new(api::admin_error(&fault)));
+    if !form.confirmed && is_grave(&wish) {
+        let seen = api::carry_out(window, visit, wish, true).await.map_err(refused)?;
+        let question = Question {
+            frame: Frame::of(window, visit, "queue"),
+            question: question(&order.order, seen.messages, !seen.incomplete),
+            consequence: consequence(&order.order),
+            sample: seen.sample,
+            hits: seen.messages > 0,
+            fields: form.fields,
+            back: way_back(&form.back).trim_start_matches('/').to_owned(),
+            order: order.order,
+        };
+        return Ok(answer::found(HTML, question.render().map_err(Refused::Render)?));
+    }
+    let hit = api::carry_out(window, visit, wish, false).await.map_err(refused)?;
+    let mut back = way_back(&form.back);
+    if order.order == "delete" && order.ids.len() == 1 {
+        "/queue".clone_into(&mut back);
+    }
+    let mark = if back.contains('?') { '&' } else { '?' };
+    let (root, back) = (visit.root(), back.trim_start_matches('/'));
+    Ok(see_other(&format!("{root}{back}{mark}{}", notice::query(&order.order, &hit))))
+}
+
+/// What is asked before it is done.
+fn is_grave(wish: &Wish) -> bool {
+    match wish {
+        Wish::Messages(Order::Delete, _) => true,
+        Wish::Messages(_, Selection::One(_)) | Wish::Pause(..) | Wish::Move { .. } => false,
+        Wish::Messages(_, Selection::Some(ids)) => ids.len() > 1,
+        Wish::Messages(..) => true,
+    }
+}
+
+impl Form {
+    fn parse(content: &[u8]) -> Self {
+        let mut form = Self::default();
+        for (name, value) in form_urlencoded::parse(content) {
+            match &*name {
+                "csrf" => {
+                    form.token = value.into_owned();
+                    continue;
+                }
+                "confirmed" => {
+                    form.confirmed = value == "1";
+                    continue;
+                }
+                "order" => form.order.order = value.to_string(),
+                "scope" => form.scope = value.to_string(),
+                "back" => form.back = value.to_string(),
+                "destination" => form.order.destination = Some(value.to_string()),
+                "ids" if form.order.ids.len() < IDS_MAX => form.order.ids.push(value.to_string()),
+                name => {
+                    if let Some(field) = name.strip_prefix("f.").and_then(|name| form.filter.field(name)) {
+                        *field = value.to_string();
+                    }
+                }
+            }
+            form.fields.push((name.into_owned(), value.into_owned()));
+        }
+        form
+    }
+
+    /// The order that the form means.
+    fn order_view(&self) -> Result<OrderView, Refused> {
+        let mut order = self.order.clone();
+        match self.scope.as_str() {
+            "matching" => {
+                order.ids.clear();
+                if self.filter == FilterView::default() {
+                    order.all = true;
+                } else {
+                    order.filter = Some(self.filter.clone());
+                }
+            }
+            _ if order.destination.is_some() => {}
+            _ if order.ids.is_empty() => {
+                return Err(Refused::Query("tick the messages first, or choose all that match".to_owned()));
+            }
+            _ => {}
+        }
+        Ok(order)
+    }
+}
+
+fn question(order: &str, messages: u64, complete: bool) -> String {
+    let number = match (messages, complete) {
+        (0, true) => return "No message is hit by this. There is nothing to do.".to_owned(),
+        (messages, true) => counted(messages, "message"),
+        (messages, false) => format!("at least {}", counted(messages, "message")),
+    };
+    let verb = match order {
+        "delete" => "Delete",
+        "hold" => "Hold",
+        "release" => "Release",
+        _ => "Retry",
+    };
+    format!("{verb} {number}?")
+}
+
+fn consequence(order: &str) -> &'static str {
+    match order {
+        "delete" => "They leave the queue at once. Nobody gets a bounce, and nothing brings them back.",
+        "hold" => "They stay in the queue and are not tried until somebody releases them. They do not expire meanwhile.",
+        "release" => "They are tried as soon as there is room.",
+        _ => "They are tried as soon as there is room, also at destinations that were unreachable a moment ago.",
+    }
+}
+
+/// Only our own pages.
+fn way_back(text: &str) -> String {
+    let steps = text.split('?').next().unwrap_or_default();
+    let own = (steps == "/queue" || steps.starts_with("/queue/"))
+        && !steps.contains("..")
+        && text.len() < 2000
+        && text.bytes().all(|byte| (0x21..0x7f).contains(&byte));
+    if own { harmless(text) } else { "/queue".to_owned() }
+}
+
+/// 303: the browser asks for the page anew, and a reload repeats nothing (RFC 9110 §15.4.4).
+pub(super) fn see_other(path: &str) -> Answer {
+    let mut answer: Response<_> = answer::plain(StatusCode::SEE_OTHER, format!("see {path}\n"));
+    if let Ok(path) = HeaderValue::from_str(path) {
+        answer.headers_mut().insert(header::LOCATION, path);
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_back_leads_nowhere_else() {
+        assert_eq!(way_back("/queue?sender=a%40b"), "/queue?sender=a%40b");
+        assert_eq!(way_back("/queue/0000000000010"), "/queue/0000000000010");
+        for bad in ["", "//evil.example", "https://evil.example/queue", "/queue\r\nX: y", "/log", "/queue/../../x", "/queuex"] {
+            assert_eq!(way_back(bad), "/queue", "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_form_means_what_was_pressed() {
+        let order = |text: &str| Form::parse(text.as_bytes()).order_view().ok().and_then(|view| view.wish().ok());
+        let all = |filter: &str| order(&format!("order=hold&scope=matching&ids=0000000000010{filter}"));
+        assert_eq!(all(""), Some(Wish::Messages(Order::Hold, Selection::All)));
+        assert!(matches!(all("&f.sender=a"), Some(Wish::Messages(Order::Hold, Selection::Matching(_)))));
+        assert!(matches!(order("order=retry&scope=ids&ids=0000000000010"), Some(Wish::Messages(_, Selection::Some(_)))));
+        assert_eq!(order("order=pause&destination=a.example"), Some(Wish::Pause("a.example".into(), true)));
+        assert_eq!(order("order=delete&scope=ids"), None);
+        let twice = order("order=hold&ids=0000000000010&ids=0000000000010");
+        assert!(matches!(twice, Some(Wish::Messages(_, Selection::Some(ids))) if ids.len() == 1), "it is one message");
+    }
+}

@@ -1,0 +1,117 @@
+//! The pages of the history: what became of mail after it left the queue.
+
+use super::message::{Try, sender, tries};
+use super::text::{Text, encoded, text};
+use super::{Frame, Refused};
+use crate::api::{self, FinishedView, HistoryQuery};
+use crate::ground::words::{size, span};
+use crate::http::router::Visit;
+use crate::http::server::Window;
+use crate::mail::model::{MessageId, Wanted};
+use askama::Template;
+
+/// Messages of a page.
+const PAGE: usize = 50;
+
+/// Recipients that a row shows.
+const RECIPIENTS: usize = 2;
+
+/// Characters of an address and of a reply.
+const NAME_SHOWN: usize = 44;
+const REPLY_SHOWN: usize = 110;
+
+#[derive(Template)]
+#[template(path = "history.html", config = "src/ui/askama.toml")]
+struct Page {
+    frame: Frame,
+    kept: bool,
+    wanted: Wanted,
+    any_wanted: bool,
+    rows: Vec<Row>,
+    next: Option<String>,
+}
+
+struct Row {
+    id: String,
+    finished: String,
+    took: String,
+    sender: Text,
+    recipients: Vec<Text>,
+    more: usize,
+    status: &'static str,
+    reply: Text,
+    relay: Text,
+}
+
+#[derive(Template)]
+#[template(path = "finished.html", config = "src/ui/askama.toml")]
+struct One {
+    frame: Frame,
+    entry: FinishedView,
+    sender: String,
+    took: String,
+    size: String,
+    recipients: Vec<(Text, String, Text)>,
+    tries: Vec<Try>,
+}
+
+/// The list for a query.
+pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, Refused> {
+    let asked = HistoryQuery { limit: Some(PAGE), ..HistoryQuery::parse(visit.query).map_err(Refused::Query)? };
+    let wanted = asked.wanted.clone();
+    let _search = visit.search(window).await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
+    let found = api::history_view(window, asked).await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
+    let fields =
+        [("search", &wanted.search), ("recipient", &wanted.recipient), ("sender", &wanted.sender), ("status", &wanted.status)];
+    let base: String = fields.iter().map(|(name, text)| format!("{name}={}&", encoded(text))).collect();
+    let page = Page {
+        frame: Frame::of(window, visit, "history"),
+        kept: found.kept,
+        any_wanted: wanted != Wanted::default(),
+        wanted,
+        rows: found.entries.iter().map(row).collect(),
+        next: found.next.map(|after| format!("history?{base}after={after}")),
+    };
+    page.render().map_err(Refused::Render)
+}
+
+/// One message that has left the queue.
+pub(super) async fn one(window: &Window, visit: &Visit<'_>, id: MessageId) -> Result<String, Refused> {
+    let refused = |answer| Refused::Answer(Box::new(answer));
+    let Some(entry) = api::finished_view(window, visit, id).await.map_err(refused)? else {
+        return Err(Refused::Missing("the history knows no end of such a message; it may still be in the queue"));
+    };
+    let tries = tries(window, visit, id).await;
+    let page = One {
+        frame: Frame::of(window, visit, "history"),
+        sender: sender(&entry.sender, entry.client.is_empty()),
+        took: span(entry.took_seconds),
+        size: size(entry.size_bytes),
+        recipients: entry
+            .recipients
+            .iter()
+            .map(|ending| (text(&ending.to, 90), ending.status.clone(), text(&ending.reply, 300)))
+            .collect(),
+        entry,
+        tries,
+    };
+    page.render().map_err(Refused::Render)
+}
+
+fn row(entry: &FinishedView) -> Row {
+    let worst =
+        ["deleted", "moved", "bounced", "dropped"].into_iter().find(|word| entry.recipients.iter().any(|r| r.status == *word));
+    let status = worst.unwrap_or("delivered");
+    let told = entry.recipients.iter().find(|recipient| recipient.status == status);
+    Row {
+        id: entry.id.clone(),
+        finished: entry.finished.clone(),
+        took: span(entry.took_seconds),
+        sender: text(if entry.sender.is_empty() { "<>" } else { &entry.sender }, NAME_SHOWN),
+        recipients: entry.recipients.iter().take(RECIPIENTS).map(|recipient| text(&recipient.to, NAME_SHOWN)).collect(),
+        more: entry.recipients.len().saturating_sub(RECIPIENTS),
+        status,
+        reply: text(told.map_or("", |recipient| &recipient.reply), REPLY_SHOWN),
+        relay: text(&entry.relay, NAME_SHOWN),
+    }
+}

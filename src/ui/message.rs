@@ -1,0 +1,193 @@
+//! The page of a message: who sends it to whom, where each recipient stands, and what it says.
+//!
+//! Limits: [`RECIPIENTS`] recipients are shown; of the content what [`api::text_view`] gives.
+//! Security: the text of the mail is shown as text, nothing of it is ever markup, and nothing is loaded.
+
+use super::act::see_other;
+use super::text::{Text, text};
+use super::{Frame, Refused};
+use crate::api::next_attempt::NextTry;
+use crate::api::{self, MessageView, RecipientView, TextView};
+use crate::ground::words::{count, fine_span, harmless, size, span};
+use crate::http::answer::Answer;
+use crate::http::rights::Need;
+use crate::http::router::Visit;
+use crate::http::server::Window;
+use crate::mail::model::MessageId;
+use askama::Template;
+use hyper::StatusCode;
+
+/// The most recipients on the page; `/api/v1/queue/ID` has all.
+const RECIPIENTS: usize = 200;
+
+/// The most tries on the page, and recipients of each.
+const TRIES: usize = 30;
+const RECIPIENTS_OF_A_TRY: usize = 20;
+
+/// Characters of an address and of a reply.
+const NAME_SHOWN: usize = 90;
+const REPLY_SHOWN: usize = 300;
+
+/// Characters of the text that are shown before "more".
+const TEXT_SHOWN: usize = 20_000;
+
+#[derive(Template)]
+#[template(path = "message.html", config = "src/ui/askama.toml")]
+struct Page {
+    frame: Frame,
+    message: MessageView,
+    subject: String,
+    sender: String,
+    arrived: String,
+    age: String,
+    size: String,
+    from: String,
+    recipients: Vec<Recipient>,
+    more: usize,
+    content: Content,
+    tries: Vec<Try>,
+}
+
+/// A try of some recipients.
+pub(super) struct Try {
+    pub(super) time: String,
+    pub(super) status: &'static str,
+    /// The destination, or the host.
+    pub(super) place: Text,
+    pub(super) relay: String,
+    pub(super) tls: String,
+    pub(super) took: String,
+    pub(super) outcomes: Vec<(Text, String, Text)>,
+    pub(super) transcript: String,
+}
+
+struct Recipient {
+    address: Text,
+    status: String,
+    attempts: String,
+    next: String,
+    reply: Text,
+}
+
+/// What the mail says, or why that is not shown.
+enum Content {
+    Hidden(&'static str),
+    Unreadable,
+    Shown { view: TextView, text: String, more: bool },
+}
+
+/// The page of a message.
+///
+/// # Errors
+/// There is none of this id, or the queue cannot be read.
+pub(super) async fn page(window: &Window, visit: &Visit<'_>, id: MessageId) -> Result<String, Refused> {
+    let (_, notice) = super::notice::split(visit.query);
+    let refused = |answer| Refused::Answer(Box::new(answer));
+    let message = api::message_with_subject(window, id).await.map_err(refused)?;
+    let content = match visit.right(window, Need::Read) {
+        Err(reason) => Content::Hidden(reason),
+        Ok(()) => match api::text_view(window, id).await {
+            Ok(view) => {
+                let whole = harmless_lines(&view.text);
+                let text: String = whole.chars().take(TEXT_SHOWN).collect();
+                Content::Shown { more: view.truncated || text.len() < whole.len(), text, view: harmless_view(view) }
+            }
+            Err(_) => Content::Unreadable,
+        },
+    };
+    let page = Page {
+        frame: Frame::of(window, visit, "queue").with_notice(notice),
+        subject: harmless(message.subject.as_deref().unwrap_or_default()),
+        sender: sender(&message.sender, message.client.is_none()),
+        arrived: message.arrived.clone(),
+        age: span(message.age_seconds),
+        size: size(message.size_bytes),
+        from: match &message.client {
+            Some(client) => format!("{client}, which called itself {}", harmless(&message.helo)),
+            None => "this appliance".to_owned(),
+        },
+        recipients: message
+            .recipients
+            .iter()
+            .chain(&message.copy)
+            .take(RECIPIENTS)
+            .map(|one| recipient(&message, one))
+            .collect(),
+        more: message.recipients.len().saturating_sub(RECIPIENTS),
+        content,
+        tries: tries(window, visit, id).await,
+        message,
+    };
+    page.render().map_err(Refused::Render)
+}
+
+/// Where a message is not in the queue: to the page of the history, if that knows how it ended. Who follows a link of the queue
+/// finds mail that has left a moment before.
+pub(super) async fn left(window: &Window, visit: &Visit<'_>, id: MessageId) -> Answer {
+    match api::finished_view(window, visit, id).await {
+        Ok(Some(_)) => see_other(&format!("{}history/{id}", visit.root())),
+        Ok(None) => visit.error(StatusCode::NOT_FOUND, "no such message is in the queue, and the history knows no end of one"),
+        Err(answer) => answer,
+    }
+}
+
+/// The sender. Without one it is a notification where it was made here, and any mail where a client sent it.
+pub(super) fn sender(path: &str, made_here: bool) -> String {
+    match (path, made_here) {
+        ("", true) => "<> (a notification)".to_owned(),
+        ("", false) => "<>".to_owned(),
+        _ => harmless(path),
+    }
+}
+
+/// The last tries of a message; none where the history does not tell.
+pub(super) async fn tries(window: &Window, visit: &Visit<'_>, id: MessageId) -> Vec<Try> {
+    let Ok(found) = api::attempts_view(window, visit, id).await else { return Vec::new() };
+    let surplus = found.attempts.len().saturating_sub(TRIES);
+    found.attempts.iter().skip(surplus).map(one_try).collect()
+}
+
+fn one_try(attempt: &api::AttemptView) -> Try {
+    let worst = ["bounced", "deferred", "deleted", "moved", "dropped"].into_iter();
+    let status = worst.into_iter().find(|word| attempt.outcomes.iter().any(|ending| ending.status == *word));
+    let place = if attempt.destination.is_empty() { &attempt.relay } else { &attempt.destination };
+    Try {
+        time: attempt.time.clone(),
+        status: status.unwrap_or("delivered"),
+        place: text(place, NAME_SHOWN),
+        relay: harmless(&attempt.relay),
+        tls: harmless(&attempt.tls),
+        took: if attempt.duration_seconds > 0.0 { fine_span(attempt.duration_seconds) } else { String::new() },
+        outcomes: attempt
+            .outcomes
+            .iter()
+            .take(RECIPIENTS_OF_A_TRY)
+            .map(|ending| (text(&ending.to, NAME_SHOWN), ending.status.clone(), text(&ending.reply, REPLY_SHOWN)))
+            .collect(),
+        transcript: harmless_lines(&attempt.transcript.join("\n")),
+    }
+}
+
+fn recipient(message: &MessageView, recipient: &RecipientView) -> Recipient {
+    Recipient {
+        address: text(&recipient.address, NAME_SHOWN),
+        status: recipient.status.clone(),
+        // What is counted are the tries that went wrong; the last one of who waits no more did not.
+        attempts: count(u64::from(recipient.attempts) + u64::from(recipient.status != "pending")),
+        next: NextTry::of_recipient(message, recipient).to_string(),
+        reply: text(&recipient.last_reply, REPLY_SHOWN),
+    }
+}
+
+fn harmless_view(mut view: TextView) -> TextView {
+    for header in &mut view.headers {
+        (header.name, header.value) = (harmless(&header.name), harmless(&header.value));
+    }
+    view.parts.iter_mut().for_each(|part| part.name = harmless(&part.name));
+    view
+}
+
+/// As [`harmless`], with the line ends left where they are.
+fn harmless_lines(text: &str) -> String {
+    text.lines().map(harmless).collect::<Vec<_>>().join("\n")
+}

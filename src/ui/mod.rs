@@ -1,0 +1,237 @@
+//! The pages of the stats UI, for a tired person.
+//!
+//! Server-rendered HTML with one layout, one style sheet and one script that keeps the pages fresh; all of it can be read without
+//! the script. Nothing is loaded from elsewhere. A file for each page: [`overview`], [`queue`], [`message`], [`history`],
+//! [`sessions`], [`log`]; [`act`] is what
+//! their forms do, [`refusal`] what is shown instead of a page.
+//! Limits: each page names its own; none is over 100 kB.
+//! Security: names, subjects, errors and reasons are hostile; askama escapes every value, and the policy of `answer` runs no
+//! inline script and sends forms nowhere else.
+
+mod act;
+mod chart;
+mod history;
+mod log;
+mod message;
+mod notice;
+mod overview;
+mod queue;
+mod refusal;
+mod sessions;
+pub(crate) mod status;
+mod text;
+
+use crate::api;
+use crate::ground::clock;
+use crate::ground::words::span;
+use crate::http::answer::{self, Answer, HTML};
+use crate::http::rights::{Need, Rights};
+use crate::http::router::Visit;
+use crate::http::server::Window;
+use hyper::body::Incoming;
+use hyper::{Method, StatusCode};
+
+pub(crate) use refusal::dressed;
+
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("live.js");
+const ICON: &str = include_str!("icon.svg");
+
+/// Where a path leads that is none of the API's.
+pub(crate) enum Route<'a> {
+    Overview,
+    Queue,
+    Message(&'a str),
+    History,
+    Finished(&'a str),
+    Sessions,
+    Log,
+    Act,
+    Asset(&'a str),
+}
+
+impl<'a> Route<'a> {
+    pub(crate) fn find(path: &'a str) -> Option<Self> {
+        Some(match path {
+            "/" => Self::Overview,
+            "/queue" => Self::Queue,
+            "/history" => Self::History,
+            "/sessions" => Self::Sessions,
+            "/log" => Self::Log,
+            "/act" => Self::Act,
+            "/favicon.ico" => Self::Asset("icon.svg"),
+            path => match (path.strip_prefix("/queue/"), path.strip_prefix("/history/")) {
+                (Some(id), _) => Self::Message(id),
+                (None, Some(id)) => Self::Finished(id),
+                (None, None) => Self::Asset(path.strip_prefix("/assets/").filter(|name| asset(name).is_some())?),
+            },
+        })
+    }
+
+    /// How a client may ask.
+    pub(crate) fn methods(&self) -> &'static [Method] {
+        match self {
+            Self::Act => &[Method::POST],
+            _ => &[Method::GET, Method::HEAD],
+        }
+    }
+
+    /// What a client must be allowed to do.
+    pub(crate) fn need(&self) -> Need {
+        match self {
+            Self::Act => Need::Order,
+            Self::Overview | Self::Asset(_) => Need::Numbers,
+            _ => Need::Look,
+        }
+    }
+
+    /// The answer to a client that may ask.
+    pub(crate) async fn answer(self, window: &Window, visit: &Visit<'_>, content: Incoming) -> Answer {
+        let page = match self {
+            Self::Asset(name) => {
+                return match asset(name) {
+                    Some((kind, text)) => answer::asset(kind, text),
+                    None => visit.error(StatusCode::NOT_FOUND, "there is nothing here"),
+                };
+            }
+            Self::Act => {
+                return match act::act(window, visit, content).await {
+                    Ok(answer) => answer,
+                    Err(refused) => refused.answer(visit),
+                };
+            }
+            Self::Overview => overview::page(window, visit).await,
+            Self::Sessions => sessions::page(window, visit),
+            Self::Log => log::page(window, visit),
+            Self::Queue => queue::page(window, visit).await,
+            Self::History => history::page(window, visit).await,
+            Self::Finished(id) => match id.parse() {
+                Ok(id) => history::one(window, visit, id).await,
+                Err(()) => return visit.error(StatusCode::NOT_FOUND, "this is no queue id"),
+            },
+            Self::Message(id) => match id.parse() {
+                Ok(id) => match message::page(window, visit, id).await {
+                    Err(Refused::Answer(answer)) if answer.status() == StatusCode::NOT_FOUND => {
+                        return message::left(window, visit, id).await;
+                    }
+                    page => page,
+                },
+                Err(()) => return visit.error(StatusCode::NOT_FOUND, "this is no queue id"),
+            },
+        };
+        match page {
+            Ok(page) => answer::found(HTML, page),
+            Err(refused) => refused.answer(visit),
+        }
+    }
+}
+
+/// Why a page cannot be shown, or a form not obeyed.
+enum Refused {
+    /// The query or the form makes no sense; the words say why.
+    Query(String),
+    /// There is no such thing.
+    Missing(&'static str),
+    /// The form was not understood at all.
+    Form(&'static str),
+    /// The answer that a program would get.
+    Answer(Box<Answer>),
+    /// A defect of a template.
+    Render(askama::Error),
+}
+
+impl Refused {
+    fn answer(self, visit: &Visit<'_>) -> Answer {
+        match self {
+            Self::Query(words) => visit.error(StatusCode::BAD_REQUEST, &words),
+            Self::Missing(words) => visit.error(StatusCode::NOT_FOUND, words),
+            Self::Form(words) => visit.error(StatusCode::BAD_REQUEST, words),
+            Self::Answer(answer) => *answer,
+            Self::Render(fault) => visit.error(StatusCode::INTERNAL_SERVER_ERROR, &fault.to_string()),
+        }
+    }
+}
+
+/// What stands around every page.
+struct Frame {
+    page: &'static str,
+    hostname: String,
+    version: String,
+    uptime: String,
+    now: String,
+    ready: bool,
+    /// Alerts, and whether one of them is grave.
+    alerts: usize,
+    grave: bool,
+    /// Changes with the style sheet and the script, so that browsers may keep them.
+    assets: u32,
+    token: String,
+    /// Why there is nothing to press; `None` = there is.
+    actions: Option<&'static str>,
+    notice: Option<String>,
+    /// From the address of this page to that of the first one, relative: a proxy may show the pages below a path.
+    root: String,
+    /// Whether names and addresses are shown.
+    looks: bool,
+    /// What a person should know of who sees this page.
+    openness: Option<&'static str>,
+}
+
+/// What the first line of each page says where nobody is asked for a password.
+const PUBLIC: &str = "ui_public=yes: everybody who reaches this page reads addresses, subjects, history, log and sessions. Set \
+                      username and password, or ui_public=no.";
+const NUMBERS: &str = "Numbers only: this page asks nobody for a password. Set username and password to see addresses, and to give \
+                       orders.";
+
+impl Frame {
+    fn of(window: &Window, visit: &Visit<'_>, page: &'static str) -> Self {
+        let now = clock::now();
+        let (alerts, grave) = window.views.rate_history.watch.last();
+        Self {
+            page,
+            alerts,
+            grave: grave > 0,
+            hostname: window.facts.hostname.clone(),
+            version: window.facts.version.clone(),
+            uptime: span(u64::from(now.saturating_sub(window.facts.started))),
+            now: clock::rfc3339(now),
+            ready: window.ready.borrow().is_ok(),
+            assets: crc32fast::hash(STYLE.as_bytes()) ^ crc32fast::hash(SCRIPT.as_bytes()),
+            token: window.form_token.text().to_owned(),
+            actions: visit.right(window, Need::Order).err(),
+            notice: None,
+            root: visit.root(),
+            looks: visit.may_look(window),
+            openness: match window.access.rights(visit.caller) {
+                Rights::Public => Some(PUBLIC),
+                Rights::Anybody => Some(NUMBERS),
+                _ => None,
+            },
+        }
+    }
+
+    fn with_notice(self, notice: Option<String>) -> Self {
+        Self { notice, ..self }
+    }
+
+    /// Path below the root, name and label of each page that is shown.
+    fn pages(&self) -> Vec<(&'static str, &'static str, &'static str)> {
+        const PAGES: [(&str, &str, &str); 5] = [
+            ("", "overview", "Overview"),
+            ("queue", "queue", "Queue"),
+            ("history", "history", "History"),
+            ("sessions", "sessions", "Sessions"),
+            ("log", "log", "Log"),
+        ];
+        PAGES.into_iter().filter(|(_, name, _)| self.looks || *name == "overview").collect()
+    }
+}
+
+fn asset(name: &str) -> Option<(&'static str, &'static str)> {
+    Some(match name {
+        "style.css" => ("text/css; charset=utf-8", STYLE),
+        "live.js" => ("text/javascript; charset=utf-8", SCRIPT),
+        "icon.svg" => ("image/svg+xml", ICON),
+        _ => return None,
+    })
+}

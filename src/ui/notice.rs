@@ -1,0 +1,69 @@
+//! One line on top of a page about what was just done: it travels in the query string, as numbers and words of a closed list.
+
+use crate::api::{HitView, Remark};
+use crate::ground::words::counted;
+
+/// The query of a page without the notice, and the notice in words.
+pub(super) fn split(query: &str) -> (String, Option<String>) {
+    let (mut order, mut hit) = (None, 0u64);
+    let mut rest = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "done" => order = words(&value),
+            "n" => hit = value.parse().unwrap_or_default(),
+            _ => drop(rest.append_pair(&name, &value)),
+        }
+    }
+    let messages = counted(hit, "message");
+    (rest.finish(), order.map(|words| words.replace("{}", &messages)))
+}
+
+/// The query that makes a page say so.
+pub(super) fn query(order: &str, hit: &HitView) -> String {
+    let done = match hit.remark {
+        Some(Remark::NoMailWaits) => "no_mail_waits",
+        Some(Remark::PausedAlready) => "paused_already",
+        Some(Remark::NotPaused) => "not_paused",
+        None if hit.untried.is_some() => "untried",
+        None => order,
+    };
+    format!("done={done}&n={}", hit.untried.unwrap_or(hit.messages))
+}
+
+fn words(order: &str) -> Option<String> {
+    let remark = |remark: Remark| Some(format!("Note: {}.", remark.words("that destination")));
+    let words = match order {
+        "no_mail_waits" => return remark(Remark::NoMailWaits),
+        "paused_already" => return remark(Remark::PausedAlready),
+        "not_paused" => return remark(Remark::NotPaused),
+        "retry" => "{} will be tried now.",
+        "untried" => "Note: {} not tried now: held, or for a paused destination.",
+        "hold" => "{} held.",
+        "release" => "{} released.",
+        "delete" => "{} deleted.",
+        "pause" => "Paused: nothing goes to that destination until you resume it.",
+        "resume" => "Resumed: mail goes to that destination again.",
+        _ => return None,
+    };
+    Some(words.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_says_only_what_is_on_the_list() {
+        assert_eq!(split("sender=a+b&done=hold&n=1"), ("sender=a+b".into(), Some("1 message held.".into())));
+        let hit =
+            HitView { messages: 1200, untried: None, preview: false, sample: Vec::new(), incomplete: false, remark: None };
+        assert_eq!(split(&query("retry", &hit)), (String::new(), Some("1,200 messages will be tried now.".into())));
+        let paused = HitView { untried: Some(3), ..hit.clone() };
+        let words = "Note: 3 messages not tried now: held, or for a paused destination.";
+        assert_eq!(split(&query("retry", &paused)), (String::new(), Some(words.into())));
+        let not = HitView { remark: Some(Remark::NotPaused), ..hit };
+        let words = "Note: that destination was not paused; nothing has changed.";
+        assert_eq!(split(&query("resume", &not)), (String::new(), Some(words.into())));
+        assert_eq!(split("done=%3Cb%3E&n=1"), (String::new(), None));
+    }
+}

@@ -1,0 +1,43 @@
+//! `/status`: plain text in the manner of nginx' stub_status, for monitors that read that and for people with curl.
+//!
+//! The first four lines have stub_status' shape to the blank. A connection is an SMTP session, a request an accepted mail;
+//! `Reading` counts the sessions, `Writing` the connections to next hops, `Waiting` the messages that wait for another try.
+//! Then the three founding counters by their names, and a few more.
+
+use crate::appliance::counter::Counters;
+use crate::http::server::Window;
+use crate::mail::model::Refusal;
+use std::fmt::Write;
+
+/// The text; the gauges have been refreshed.
+pub(crate) fn text(window: &Window) -> String {
+    let c: &Counters = &window.counters;
+    let (active, sessions) = (c.smtp_active_sessions.get(), c.smtp_sessions_total.get());
+    let refused: u64 = Refusal::ALL.iter().map(|reason| c.refused_total.with_label_values(&[reason.as_str()]).get()).sum();
+    let mut text = format!(
+        "Active connections: {active} \nserver accepts handled requests\n {sessions} {sessions} {} \n\
+         Reading: {active} Writing: {} Waiting: {} \n",
+        c.accepted_total.get(),
+        c.connections_out_active.get(),
+        c.mqueue_deferred_messages.get(),
+    );
+    let lines: [(&str, i128); 12] = [
+        ("Mqueue Messages", c.mqueue_messages.get().into()),
+        ("Mqueue Kbytes", c.mqueue_kbytes.get().into()),
+        ("SMTP Active Sessions", active.into()),
+        ("Accepted", c.accepted_total.get().into()),
+        ("Refused", refused.into()),
+        ("Delivered", c.delivered_total.get().into()),
+        ("Deferred", c.deferred_total.get().into()),
+        ("Bounced", c.bounced_total.get().into()),
+        ("Held Messages", c.mqueue_held_messages.get().into()),
+        ("Disk Free Bytes", c.disk_free_bytes.get().into()),
+        ("Memory Resident Bytes", c.memory_resident_bytes.get().into()),
+        ("Start Time Seconds", c.start_time_seconds.get().into()),
+    ];
+    for (name, value) in lines {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{name}: {value}");
+    }
+    text
+}

@@ -1,0 +1,308 @@
+//! Events for other programs: what became of mail, and alerts, posted to the addresses of property `webhook_url`.
+//!
+//! In: notices of the corridor (as a [`DeliveryEventSink`]), the alerts of the page. Out: HTTP requests, never through the own queue of mail.
+//! Each receiver has a waiting line and a task of its own: it hears events one after the other, a failed one is repeated with
+//! growing pauses under the same id, and one receiver that is dead costs the others nothing.
+//! Limits: [`WAITING_MAX`] events wait for a receiver, further ones are dropped and counted; an event is given up after
+//! [`AGE_MAX`], or after [`REFUSALS_MAX`] refusals; what waits is in memory, so that a crash forgets it, and a stop tries each once
+//! within [`FAREWELL`].
+//! Security: `ground/public.rs` and property `webhook_allow` say where events may go, `sign` lets a receiver know them; the paths of receivers are secrets.
+//! Source: Standard Webhooks (headers, retries, signatures).
+
+mod event;
+mod post;
+mod sign;
+
+use crate::api;
+use crate::appliance::counter::Counters;
+use crate::ground::clock;
+use crate::ground::endpoint::Endpoint;
+use crate::ground::public::Public;
+use crate::http::server::{Window, stopped};
+use crate::mail::model::{Class, DeliveryEvent, DeliveryEventSink};
+use crate::monitor::alerts::AlertView;
+pub use event::Shape;
+use event::{Event, lines};
+use ipnet::IpNet;
+use post::{Failure, Way};
+use rustls::ClientConfig;
+pub use sign::Key;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc::{Receiver as Waiting, Sender, channel};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
+
+/// Events that wait for one receiver.
+pub const WAITING_MAX: usize = 1000;
+
+/// Older events are no news.
+pub const AGE_MAX: Duration = Duration::from_secs(86_400);
+
+/// How often a receiver may refuse an event before it is left out.
+pub const REFUSALS_MAX: u32 = 3;
+
+/// How long the last events may take at a stop.
+pub const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The pause after the first failure; it doubles from try to try.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// How often alerts are looked at.
+pub const ALERTS_PACE: Duration = Duration::from_secs(10);
+
+/// Events in one request, where people read them.
+const LINES_MAX: usize = 20;
+
+/// Who is told, of what, and how.
+pub struct Config {
+    /// The appliance's name.
+    pub hostname: String,
+    /// Shapes and addresses.
+    pub receivers: Vec<(Shape, Endpoint)>,
+    /// The classes of outcomes that are told.
+    pub outcomes: Vec<Class>,
+    /// Whether alerts are.
+    pub alerts: bool,
+    /// What events are signed with.
+    pub key: Option<Key>,
+    /// Where events may go beside the public internet.
+    pub allowed: Vec<IpNet>,
+    /// How a receiver proves who it is.
+    pub tls: Arc<ClientConfig>,
+}
+
+/// The front: where events are left.
+pub struct Webhooks {
+    hostname: String,
+    outcomes: Vec<Class>,
+    alerts: bool,
+    lines: Vec<Sender<Arc<Event>>>,
+    counters: Arc<Counters>,
+    next: AtomicU64,
+}
+
+/// A receiver's task, not running yet.
+pub struct Courier {
+    shape: Shape,
+    to: Endpoint,
+    /// What it is called in the log.
+    name: String,
+    waiting: Waiting<Arc<Event>>,
+    key: Option<Arc<Key>>,
+    way: Arc<Way>,
+    counters: Arc<Counters>,
+    /// Whether the last try went well; nothing is known at first.
+    well: Option<bool>,
+}
+
+impl Webhooks {
+    /// The front, and the couriers that are to be run.
+    pub fn open(config: Config, counters: &Arc<Counters>) -> (Arc<Self>, Vec<Courier>) {
+        let way = Arc::new(Way { guard: Public::and(config.allowed), tls: config.tls });
+        let key = config.key.map(Arc::new);
+        let mut front = Self {
+            hostname: config.hostname,
+            outcomes: config.outcomes,
+            alerts: config.alerts,
+            lines: Vec::new(),
+            counters: counters.clone(),
+            next: AtomicU64::new(clock::now_micros()),
+        };
+        let mut couriers = Vec::new();
+        let names = names(&config.receivers.iter().map(|(_, to)| to.site()).collect::<Vec<_>>());
+        for ((shape, to), name) in config.receivers.into_iter().zip(names) {
+            let (line, waiting) = channel(WAITING_MAX);
+            front.lines.push(line);
+            let (key, way, counters) = (key.clone(), way.clone(), counters.clone());
+            couriers.push(Courier { shape, to, name, waiting, key, way, counters, well: None });
+        }
+        (Arc::new(front), couriers)
+    }
+
+    fn id(&self) -> String {
+        format!("evt_{:x}", self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn leave(&self, event: Event) {
+        let event = Arc::new(event);
+        for line in &self.lines {
+            if line.try_send(event.clone()).is_err() {
+                count(&self.counters, "dropped", 1);
+            }
+        }
+    }
+}
+
+impl DeliveryEventSink for Webhooks {
+    fn wants(&self, class: Class) -> bool {
+        self.outcomes.contains(&class)
+    }
+
+    fn tell(&self, notice: DeliveryEvent) {
+        if self.wants(notice.class) {
+            self.leave(Event::mail(self.id(), &self.hostname, notice));
+        }
+    }
+}
+
+/// Tells of alerts that come and go, until `stop` says true; `pace` is how often they are looked at.
+pub async fn watch_alerts(webhooks: Arc<Webhooks>, window: Arc<Window>, pace: Duration, mut stop: watch::Receiver<bool>) {
+    if !webhooks.alerts {
+        return;
+    }
+    let mut known: HashMap<String, AlertView> = HashMap::new();
+    let mut pace = interval(pace);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Not at once: an appliance that starts is not ready, and that is no news.
+    pace.tick().await;
+    loop {
+        tokio::select! {
+            () = stopped(&mut stop) => return,
+            _ = pace.tick() => {}
+        }
+        let now: HashMap<_, _> = api::alerts(&window).await.into_iter().map(|alert| (alert.key.clone(), alert)).collect();
+        let come = now.iter().filter(|(key, alert)| known.get(*key).is_none_or(|before| before.grave != alert.grave));
+        let gone = known.iter().filter(|(key, _)| !now.contains_key(*key));
+        for (over, (_, alert)) in come.map(|alert| (false, alert)).chain(gone.map(|alert| (true, alert))) {
+            webhooks.leave(Event::alert(webhooks.id(), &webhooks.hostname, alert, over, clock::now()));
+        }
+        known = now;
+    }
+}
+
+impl Courier {
+    /// Carries events until `stop` says true; then each of those that wait gets one try.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        loop {
+            let first = tokio::select! {
+                biased;
+                () = stopped(&mut stop) => break,
+                event = self.waiting.recv() => event,
+            };
+            let Some(first) = first else { return };
+            let events = self.with_others(first);
+            if !self.carry(&events, &mut stop).await {
+                break;
+            }
+        }
+        self.farewell().await;
+    }
+
+    /// People read several lines at once; a program hears one event a request.
+    fn with_others(&mut self, first: Arc<Event>) -> Vec<Arc<Event>> {
+        let mut events = vec![first];
+        while self.shape == Shape::Slack && events.len() < LINES_MAX {
+            let Ok(event) = self.waiting.try_recv() else { break };
+            events.push(event);
+        }
+        events
+    }
+
+    /// Tries until the receiver has taken them, or they are given up. `false` when there is no time for another try.
+    async fn carry(&mut self, events: &[Arc<Event>], stop: &mut watch::Receiver<bool>) -> bool {
+        let (mut tries, mut refusals) = (0, 0);
+        loop {
+            let result = tokio::select! {
+                result = self.send(events) => result,
+                () = async { stopped(stop).await; sleep(FAREWELL).await } => Err(Failure::Slow(FAREWELL)),
+            };
+            self.tell(&result);
+            let Err(failure) = result else {
+                count(&self.counters, "sent", events.len());
+                return true;
+            };
+            refusals += u32::from(failure.is_refusal());
+            let old = events.iter().all(|event| u64::from(clock::age(event.at)) > AGE_MAX.as_secs());
+            if refusals >= REFUSALS_MAX || old {
+                count(&self.counters, "failed", events.len());
+                return true;
+            }
+            count(&self.counters, "retried", 1);
+            let pause = FIRST_PAUSE.saturating_mul(1 << tries.min(16)).min(LONGEST_PAUSE);
+            let pause = failure.retry_after().unwrap_or(pause).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+            tries += 1;
+            tokio::select! {
+                () = stopped(stop) => {
+                    count(&self.counters, "failed", events.len());
+                    return false;
+                }
+                () = sleep(pause.mul_f64(0.75 + fastrand::f64() / 2.0)) => {}
+            }
+        }
+    }
+
+    async fn send(&self, events: &[Arc<Event>]) -> Result<(), Failure> {
+        let Some(first) = events.first() else { return Ok(()) };
+        let content = match self.shape {
+            Shape::Plain => first.json(),
+            Shape::Slack => lines(events.iter().map(Arc::as_ref)),
+        };
+        let now = clock::now();
+        let mut headers = vec![("webhook-id", first.id.clone()), ("webhook-timestamp", now.to_string())];
+        if let Some(key) = &self.key {
+            headers.push(("webhook-signature", key.sign(&first.id, now, &content)));
+        }
+        self.way.post(&self.to, &headers, content).await
+    }
+
+    /// One line for each change of state.
+    fn tell(&mut self, result: &Result<(), Failure>) {
+        let receiver = &self.name;
+        match (result, self.well.replace(result.is_ok())) {
+            (Ok(()), Some(false)) => tracing::info!(receiver, "events are taken again"),
+            (Ok(()), None) => tracing::info!(receiver, "events are taken"),
+            (Err(failure), Some(true) | None) => {
+                tracing::warn!(receiver, %failure, "events are not taken and wait; mail is not affected, and the next line comes when they are taken");
+            }
+            _ => {}
+        }
+    }
+
+    async fn farewell(&mut self) {
+        let deadline = Instant::now() + FAREWELL;
+        let mut lost = 0;
+        while let Ok(event) = self.waiting.try_recv() {
+            let events = self.with_others(event);
+            let taken = matches!(timeout_at(deadline, self.send(&events)).await, Ok(Ok(())));
+            count(&self.counters, if taken { "sent" } else { "failed" }, events.len());
+            lost += if taken { 0 } else { events.len() };
+        }
+        if lost > 0 {
+            tracing::warn!(receiver = self.name, events = lost, "events were not taken before the stop");
+        }
+    }
+}
+
+/// Names for receivers in the log, where their paths, which are secrets, cannot tell them apart.
+fn names(sites: &[String]) -> Vec<String> {
+    let is_shared = |site: &String| sites.iter().filter(|other| *other == site).count() > 1;
+    let name = |(place, site): (usize, &String)| match is_shared(site) {
+        true => format!("{site} (number {} of webhook_url)", place + 1),
+        false => site.clone(),
+    };
+    sites.iter().enumerate().map(name).collect()
+}
+
+fn count(counters: &Counters, status: &str, events: usize) {
+    counters.webhook_total.with_label_values(&[status]).inc_by(events as u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn receivers_on_one_host_have_names_of_their_own() {
+        let sites = ["https://webhooks.example", "https://other.example", "https://webhooks.example"].map(str::to_owned);
+        let names = names(&sites);
+        assert_eq!(names[0], "https://webhooks.example (number 1 of webhook_url)");
+        assert_eq!(names[1], "https://other.example");
+        assert_eq!(names[2], "https://webhooks.example (number 3 of webhook_url)");
+    }
+}

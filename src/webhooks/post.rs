@@ -1,0 +1,121 @@
+//! One request to a receiver.
+
+use crate::ground::endpoint::Endpoint;
+use crate::ground::http;
+use crate::ground::public::Public;
+use crate::ground::tls;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use hyper::{Request, StatusCode};
+use rustls::ClientConfig;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+/// How long a request may take, look-up of the name and handshake included.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long one address of a receiver may take to connect.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(4);
+
+/// How many addresses of a name are tried.
+const ADDRESSES_MAX: usize = 4;
+
+/// Why a receiver did not take an event; words for the log.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("no answer within {} s", .0.as_secs())]
+    Slow(Duration),
+    #[error("its name cannot be looked up: {0}")]
+    Name(io::Error),
+    #[error("{0} is not on the public internet: name its network in MTA_WEBHOOK_ALLOW if events may go there")]
+    Guarded(IpAddr),
+    #[error("cannot connect: {0}")]
+    Connect(io::Error),
+    #[error("no TLS: {0}")]
+    Tls(io::Error),
+    #[error("no HTTP: {0}")]
+    Http(#[from] hyper::Error),
+    #[error("the request could not be made: {0}")]
+    Request(#[from] hyper::http::Error),
+    #[error("it answered {status}{words}")]
+    Answer { status: StatusCode, retry_after: Option<Duration>, words: String },
+}
+
+impl Failure {
+    /// The receiver has understood, and does not want it: more of the same is no use.
+    pub(super) fn is_refusal(&self) -> bool {
+        const LATER: [StatusCode; 3] = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+        matches!(self, Self::Answer { status, .. } if status.is_client_error() && !LATER.contains(status))
+    }
+
+    /// How long the receiver wants to be left alone.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Answer { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+/// How receivers are reached.
+pub(super) struct Way {
+    pub(super) guard: Public,
+    pub(super) tls: Arc<ClientConfig>,
+}
+
+impl Way {
+    /// Posts a content. Redirections are not followed: they would lead around the guard.
+    pub(super) async fn post(&self, to: &Endpoint, headers: &[(&str, String)], content: String) -> Result<(), Failure> {
+        let mut request = Request::post(to.target.as_str())
+            .header(HOST, to.authority.as_str())
+            .header(USER_AGENT, concat!("postern/", env!("CARGO_PKG_VERSION")))
+            .header(CONTENT_TYPE, "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let request = request.body(Full::new(Bytes::from(content)))?;
+        timeout(PATIENCE, self.send(to, request)).await.unwrap_or(Err(Failure::Slow(PATIENCE)))
+    }
+
+    async fn send(&self, to: &Endpoint, request: Request<Full<Bytes>>) -> Result<(), Failure> {
+        let stream = self.connect(to).await?;
+        let address = stream.peer_addr().map_err(Failure::Connect)?.ip();
+        let mut reply = if to.tls {
+            let name = tls::server_name(&to.host, address);
+            let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await.map_err(Failure::Tls)?;
+            http::send(stream, request).await?
+        } else {
+            http::send(stream, request).await?
+        };
+        let status = reply.response.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let seconds = reply.response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let words = http::words(&mut reply).await;
+        Err(Failure::Answer { status, retry_after: seconds.map(Duration::from_secs), words })
+    }
+
+    async fn connect(&self, to: &Endpoint) -> Result<TcpStream, Failure> {
+        let found: Vec<SocketAddr> = lookup_host((to.host.as_str(), to.port)).await.map_err(Failure::Name)?.collect();
+        let mut last = Failure::Name(io::Error::from(io::ErrorKind::NotFound));
+        for address in found.into_iter().take(ADDRESSES_MAX) {
+            if !self.guard.permits(address.ip()) {
+                last = Failure::Guarded(address.ip());
+                continue;
+            }
+            match timeout(CONNECT_PATIENCE, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = Failure::Connect(error),
+                Err(_) => last = Failure::Slow(CONNECT_PATIENCE),
+            }
+        }
+        Err(last)
+    }
+}

@@ -1,0 +1,153 @@
+//! Events for other programs.
+
+use crate::hook::Hook;
+use crate::support::{TestWindow, counters};
+use postern::appliance::counter::Counters;
+use postern::ground::tls::verifying_client;
+use postern::mail::model::{Class, DeliveryEvent, DeliveryEventSink};
+use postern::webhooks::{Config, Shape, WAITING_MAX, Webhooks, watch_alerts};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+struct Running {
+    hooks: Arc<Webhooks>,
+    counters: Arc<Counters>,
+    stop: watch::Sender<bool>,
+    couriers: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    fn start(ports: &[u16], counters: Arc<Counters>) -> Self {
+        let receivers = ports.iter().map(|port| (Shape::Plain, format!("http://127.0.0.1:{port}/").parse().unwrap()));
+        let config = Config {
+            hostname: "mta.example".to_owned(),
+            receivers: receivers.collect(),
+            outcomes: vec![Class::Permanent],
+            alerts: true,
+            key: None,
+            allowed: vec!["127.0.0.0/8".parse().unwrap()],
+            tls: verifying_client(Vec::new()).unwrap(),
+        };
+        let (hooks, couriers) = Webhooks::open(config, &counters);
+        let (stop, stopping) = watch::channel(false);
+        let couriers = couriers.into_iter().map(|courier| tokio::spawn(courier.run(stopping.clone()))).collect();
+        Self { hooks, counters, stop, couriers }
+    }
+
+    fn count(&self, status: &str) -> u64 {
+        self.counters.webhook_total.with_label_values(&[status]).get()
+    }
+
+    /// Waits until a count is reached.
+    async fn until(&self, status: &str, number: u64) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.count(status) < number {
+            assert!(Instant::now() < deadline, "{} of {number} are {status}", self.count(status));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+fn bounce(number: usize) -> DeliveryEvent {
+    DeliveryEvent {
+        id: format!("{number}"),
+        at: postern::ground::clock::now(),
+        class: Class::Permanent,
+        sender: "shop@example.org".into(),
+        to: "anna@example.net".into(),
+        destination: "example.net".into(),
+        relay: String::new(),
+        reply: "550 5.1.1 unknown".into(),
+        next_try: None,
+    }
+}
+
+/// A receiver that gives every request the same answer, or none.
+fn receiver(answer: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            if !answer.is_empty() {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(answer.as_bytes());
+            }
+            open.push(stream);
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_hangs_costs_nobody_else_a_moment() {
+    let hook = Hook::start(&[]);
+    let running = Running::start(&[receiver(""), hook.port], counters());
+    let begun = Instant::now();
+    for number in 0..WAITING_MAX {
+        running.hooks.tell(bounce(number));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(2), "telling waits: {:?}", begun.elapsed());
+    // The one that hangs has as many as may wait, and one in hand.
+    running.until("sent", WAITING_MAX as u64).await;
+    for number in 0..10 {
+        running.hooks.tell(bounce(number));
+    }
+    running.until("sent", WAITING_MAX as u64 + 10).await;
+    assert!((9..=10).contains(&running.count("dropped")), "{}", running.count("dropped"));
+    let mut ids: Vec<String> =
+        (0..WAITING_MAX).map(|_| hook.next()["event"]["data"]["id"].as_str().unwrap().to_owned()).collect();
+    let told: Vec<String> = (0..WAITING_MAX).map(|number| number.to_string()).collect();
+    assert_eq!(ids, told, "in their order");
+    ids.clear();
+    let begun = Instant::now();
+    running.stop.send_replace(true);
+    for courier in running.couriers {
+        courier.await.unwrap();
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "the stop took {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_left_out_and_what_is_sent_elsewhere_does_not_go_there() {
+    let hook = Hook::start(&[]);
+    let refusing = receiver("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let running = Running::start(&[refusing], counters());
+    running.hooks.tell(bounce(1));
+    running.hooks.tell(bounce(2));
+    running.until("failed", 2).await;
+    assert_eq!(running.count("retried"), 4);
+
+    let location = format!("HTTP/1.1 307 T\r\nLocation: http://127.0.0.1:{}/\r\nContent-Length: 0\r\n\r\n", hook.port);
+    let running = Running::start(&[receiver(location.leak())], counters());
+    running.hooks.tell(bounce(1));
+    running.until("retried", 2).await;
+    assert!(hook.is_silent(Duration::ZERO));
+    // Nobody asked to hear of these.
+    running.hooks.tell(DeliveryEvent { class: Class::Success, ..bounce(3) });
+    assert!(!running.hooks.wants(Class::Success) && running.count("dropped") == 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_is_told_when_it_comes_and_when_it_is_over() {
+    let (hook, window) = (Hook::start(&[]), TestWindow::open([], None).await);
+    let running = Running::start(&[hook.port], window.counters.clone());
+    let pace = Duration::from_millis(50);
+    let watching = watch_alerts(running.hooks.clone(), window.window.clone(), pace, running.stop.subscribe());
+    let watching = tokio::spawn(watching);
+    let _ = window.ready.send_replace(Err("the data volume fails: <EIO>".to_owned()));
+    let event = tokio::task::block_in_place(|| hook.next())["event"].clone();
+    assert_eq!((&event["type"], &event["data"]["key"]), (&"alert.raised".into(), &"ready".into()), "{event}");
+    assert!(event["data"]["grave"] == true && event["data"]["text"].as_str().unwrap().contains("EIO"), "{event}");
+    let _ = window.ready.send_replace(Ok(()));
+    let event = tokio::task::block_in_place(|| hook.next())["event"].clone();
+    assert_eq!((&event["type"], &event["data"]["key"]), (&"alert.cleared".into(), &"ready".into()), "{event}");
+    assert!(hook.is_silent(Duration::from_millis(300)), "once is enough");
+    running.stop.send_replace(true);
+    watching.await.unwrap();
+}
