@@ -12,16 +12,16 @@ mod exclusive;
 mod facts;
 #[cfg(debug_assertions)]
 mod faults;
-mod http;
+pub mod http;
 mod instance;
 mod keys;
 mod obey;
 mod rooms;
+mod sampling;
 mod trouble;
 mod watchdog;
 mod webhooks;
 
-use crate::api::idempotency::IdempotencyKeys;
 use crate::appliance::counter::Counters;
 use crate::appliance::failure::{Exit, Failure, exit_of};
 use crate::appliance::property::{LogFormat, Settings, webhook};
@@ -33,7 +33,8 @@ use crate::ground::disk::{Disk, Watched};
 use crate::ground::memory::{Ceiling, Gauge};
 use crate::ground::tls::{Authorities, Presenter};
 use crate::ground::{log, sys, threads};
-use crate::http::server::{Readiness, Views, Window};
+use crate::http::idempotency::IdempotencyKeys;
+use crate::http::state::{Readiness, Views, Window};
 use crate::mail::accept::{self, Tls};
 use crate::mail::admin::Admin;
 use crate::mail::deliver::Client;

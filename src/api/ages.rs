@@ -2,7 +2,7 @@
 
 use super::Answer;
 use crate::http::answer;
-use crate::http::server::Window;
+use crate::http::state::Window;
 use crate::mail::model::DestinationSummary;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};

@@ -3,8 +3,8 @@
 use super::{Answer, ask, error, since};
 use crate::ground::clock;
 use crate::http::answer;
-use crate::http::router::Visit;
-use crate::http::server::Window;
+use crate::http::state::Window;
+use crate::http::visit::Visit;
 use crate::mail::model::Grouping;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,7 @@
 
 use super::{Answer, DOCUMENT};
 use crate::http::answer::{self, HTML};
-use crate::http::router::Visit;
+use crate::http::visit::Visit;
 use hyper::StatusCode;
 use hyper::header;
 use serde::Serialize;

@@ -5,9 +5,9 @@
 use super::filter::FilterView;
 use super::{Answer, admin_error, error};
 use crate::http::answer;
-use crate::http::router::{Door, Visit};
-use crate::http::server::Window;
-use crate::mail::model::{AdminError, Filter, MessageId, Order, Paused, Selection};
+use crate::http::state::Window;
+use crate::http::visit::{Door, Visit};
+use crate::mail::model::{AdminError, DESTINATIONS_MAX, Filter, MessageId, Order, Paused, Selection};
 use http_body_util::{BodyExt, Limited};
 use hyper::StatusCode;
 use hyper::body::Incoming;
@@ -183,7 +183,7 @@ pub(crate) async fn carry_out(window: &Window, visit: &Visit<'_>, wish: Wish, pr
         }
         (Wish::Pause(destination, paused), true) => {
             let destination = admin.meant(&destination, paused)?;
-            let known = admin.destinations(super::DESTINATIONS_MAX).into_iter().any(|d| d.name == destination && d.paused);
+            let known = admin.destinations(DESTINATIONS_MAX).into_iter().any(|d| d.name == destination && d.paused);
             Ok(HitView { preview: true, ..done(u64::from(known != paused)) })
         }
     }

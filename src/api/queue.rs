@@ -9,9 +9,9 @@ use crate::api::transfer::each_piece;
 use crate::export::{status_name, target_name};
 use crate::ground::clock;
 use crate::http::answer::{self, Content, MAIL};
-use crate::http::router::Visit;
-use crate::http::server::Window;
-use crate::mail::model::{Body, DestinationSummary, Kind, Message, MessageId, Progress, Status, Target};
+use crate::http::state::Window;
+use crate::http::visit::Visit;
+use crate::mail::model::{Body, DESTINATIONS_MAX, DestinationSummary, Kind, Message, MessageId, Progress, Status, Target};
 use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 use mail_parser::MessageParser;
@@ -28,9 +28,6 @@ const PAGE: usize = 100;
 
 /// Recipients that a page shows of each message; the message's own answer shows all.
 pub const RECIPIENTS_SHOWN: usize = 5;
-
-/// The most destinations that are shown.
-pub const DESTINATIONS_MAX: usize = 1000;
 
 /// How many messages are asked for at once.
 const BUNCH: usize = 16;

@@ -3,7 +3,7 @@
 use super::{Answer, error};
 use crate::ground::clock;
 use crate::http::answer;
-use crate::http::server::Window;
+use crate::http::state::Window;
 use crate::monitor::rates::Point;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};

@@ -8,13 +8,13 @@
 //! Source: RFC 5321 §4.2 (replies); The Idempotency-Key HTTP Header Field (IETF draft).
 
 use super::{Answer, error};
-use crate::api::idempotency::{Begun, KeyClaim, Print};
 use crate::api::transfer::pieces;
 use crate::ground::lock::Lock;
 use crate::http::access::Caller;
 use crate::http::answer;
-use crate::http::router::Visit;
-use crate::http::server::Window;
+use crate::http::idempotency::{Begun, KeyClaim, Print};
+use crate::http::state::Window;
+use crate::http::visit::Visit;
 use crate::mail::model::{ContentPieces, MessageId, Reply, Submission, SubmittedEnvelope};
 use aws_lc_rs::digest;
 use bytes::Bytes;

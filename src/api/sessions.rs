@@ -6,7 +6,7 @@ use super::{Answer, error, since};
 use crate::appliance::counter::SESSION_REFUSALS;
 use crate::ground::clock;
 use crate::http::answer;
-use crate::http::server::Window;
+use crate::http::state::Window;
 use crate::mail::model::{Refusal, RefusedExample, SessionInfo};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};

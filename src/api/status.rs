@@ -6,10 +6,10 @@ use crate::appliance::counter::{Counters, SESSION_REFUSALS};
 use crate::ground::clock;
 use crate::http::answer;
 use crate::http::rights::Need;
-use crate::http::router::Visit;
-use crate::http::server::Window;
+use crate::http::state::Window;
+use crate::http::visit::Visit;
 use crate::mail::model::Refusal;
-use crate::monitor::alerts::AlertView;
+use crate::monitor::alerts::{self, AlertView};
 use crate::monitor::components::PartView;
 use crate::monitor::metrics;
 use crate::monitor::rates::Buckets;
@@ -123,12 +123,6 @@ pub(super) async fn status(window: &Window, visit: &Visit<'_>) -> Answer {
     answer::json(StatusCode::OK, &status_view(window, visit.may_look(window)).await)
 }
 
-/// What is wrong now, the grave first.
-pub(crate) async fn alerts(window: &Window) -> Vec<AlertView> {
-    let summary = metrics::refresh(window).await;
-    window.views.rate_history.watch.look(window, &summary)
-}
-
 /// What the page and the program see alike; without `look` nothing that names anybody.
 pub(crate) async fn status_view(window: &Window, look: bool) -> StatusView {
     let summary = metrics::refresh(window).await;
@@ -154,7 +148,7 @@ pub(crate) async fn status_view(window: &Window, look: bool) -> StatusView {
         disk: DiskView { free_bytes: counters.disk_free_bytes.get(), size_bytes: counters.disk_size_bytes.get() },
         memory_resident_bytes: counters.memory_resident_bytes.get(),
         latency: latency(&counters.delivery_latency_seconds),
-        alerts: window.views.rate_history.watch.look(window, &summary),
+        alerts: alerts::look(window, &summary),
         certificate_expires: counters.certificate_expiry().map(|end| clock::rfc3339(u32::try_from(end).unwrap_or(u32::MAX))),
         orders_refused: window.access.port_rights().may(Need::Order).err().map(str::to_owned),
         who_may_relay: facts.who_may_relay.clone(),

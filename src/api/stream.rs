@@ -4,10 +4,10 @@
 //! nothing for [`PATIENCE`] is let go.
 
 use super::{Answer, error};
+use crate::ground::text::harmless_json;
 use crate::http::answer::{self, Content, EVENTS};
-use crate::http::router::Visit;
-use crate::http::server::Window;
-use crate::monitor::rates;
+use crate::http::state::Window;
+use crate::http::visit::Visit;
 use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode, Version};
@@ -36,7 +36,7 @@ pub(super) async fn stream(window: &Window, visit: &Visit<'_>) -> Answer {
         let look = visit.may_look(window);
         let mut news = window.views.rate_history.subscribe();
         news.mark_unchanged();
-        let first = Bytes::from([RETRY.as_bytes(), &rates::event(&super::status_view(window, look).await)].concat());
+        let first = Bytes::from([RETRY.as_bytes(), &event(&super::status_view(window, look).await)].concat());
         tokio::spawn(async move {
             let _turn = turn;
             let mut event = first;
@@ -51,4 +51,10 @@ pub(super) async fn stream(window: &Window, visit: &Visit<'_>) -> Answer {
         });
     }
     answer::answer(StatusCode::OK, EVENTS, Content::Endless(events))
+}
+
+/// An event of the stream (WHATWG HTML §9.2).
+pub(crate) fn event(status: &super::StatusView) -> Bytes {
+    let json = harmless_json(serde_json::to_string(status).unwrap_or_default());
+    Bytes::from(format!("event: status\ndata: {json}\n\n"))
 }

@@ -7,7 +7,7 @@
 
 use super::{ADMIN_PATIENCE, Answer, ask, error};
 use crate::http::answer;
-use crate::http::server::Window;
+use crate::http::state::Window;
 use crate::mail::model::MessageId;
 use hyper::StatusCode;
 use mail_parser::{HeaderValue, MessageParser, MimeHeaders};

@@ -8,7 +8,7 @@
 use crate::api::{self, admin_error, ask};
 use crate::export::{self, Record};
 use crate::http::answer::{self, Answer, Content};
-use crate::http::server::Window;
+use crate::http::state::Window;
 use crate::mail::model::{Body, ContentPieces, MessageId};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;

@@ -7,7 +7,7 @@ use crate::ground::clock;
 use crate::ground::gateway::default_gateways;
 use crate::ground::memory::{Ceiling, Gauge, Pressure};
 use crate::ground::sys;
-use crate::http::server::{Readiness, Window};
+use crate::http::state::{Readiness, Window};
 use crate::mail::admit::Policy;
 use crate::mail::spool::{self, SegmentLog, SpoolError};
 use crate::monitor::disk_alerts::Alert;

@@ -5,7 +5,7 @@ use crate::appliance::resources::Resources;
 use crate::ground::clock;
 use crate::ground::gateway::default_gateways;
 use crate::http::places::ANSWERS_MAX;
-use crate::http::server::Facts;
+use crate::http::state::Facts;
 use crate::monitor::components::{Condition, Part};
 use std::path::Path;
 

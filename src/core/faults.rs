@@ -1,7 +1,7 @@
 //! Faults that tests of the watchdog plant through the control socket. Not in a program built for
 //! release.
 
-use crate::http::server::Window;
+use crate::http::state::Window;
 use crate::mail::outbound::Outbound;
 use crate::mail::spool::SegmentLog;
 use std::sync::Arc;

@@ -1,19 +1,22 @@
 //! The windows on a thread and a runtime of their own, so that a busy relay cannot starve a health check.
 
 use super::exclusive::{self, ControlSocket};
-use super::joined;
 use super::trouble::internal;
 use super::watchdog::{Control, Doors};
 use super::webhooks::WebhookService;
+use super::{joined, sampling};
+use crate::api;
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::property::Settings;
 use crate::appliance::resources;
 use crate::appliance::terminal::ports::not_opened;
 use crate::ground::threads;
 use crate::ground::tls::Presenter;
-use crate::http::server::{self, Window};
-use crate::monitor::push;
-use crate::monitor::rates;
+use crate::http::route::Routes;
+use crate::http::server;
+use crate::http::state::Window;
+use crate::monitor::{health, push};
+use crate::ui;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +33,11 @@ const WINDOWS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether the control socket is there.
 const CONTROL_PACE: Duration = Duration::from_secs(2);
+
+/// Everything that can be asked for.
+pub fn routes() -> Routes {
+    Routes::new(vec![health::ROUTES, api::ROUTES, ui::ROUTES], ui::dressed)
+}
 
 /// What serves them.
 pub(super) struct Opened {
@@ -79,10 +87,10 @@ pub(super) fn open(
         };
         // It ends with the runtime.
         drop(tokio::spawn(threads::keep_one_for_the_disk()));
-        let mut served = JoinSet::new();
-        served.spawn(server::serve_public(window.clone(), public, tls, closing.clone()));
-        served.spawn(keep_control(window.clone(), control, run_dir, knocks, closing.clone()));
-        served.spawn(rates::run(window.clone(), closing.clone()));
+        let (mut served, routes) = (JoinSet::new(), Arc::new(routes()));
+        served.spawn(server::serve_public(window.clone(), routes.clone(), public, tls, closing.clone()));
+        served.spawn(keep_control(window.clone(), routes, control, run_dir, knocks, closing.clone()));
+        served.spawn(sampling::run(window.clone(), closing.clone()));
         if let Some(webhooks) = webhooks {
             webhooks.run(&mut served, window.clone(), &closing);
         }
@@ -107,6 +115,7 @@ pub(super) fn open(
 /// comes looks for it by its name.
 async fn keep_control(
     window: Arc<Window>,
+    routes: Arc<Routes>,
     first: ControlSocket,
     run_dir: PathBuf,
     knocks: Control,
@@ -115,7 +124,7 @@ async fn keep_control(
     let mut served = JoinSet::new();
     let begin = |served: &mut JoinSet<()>, ControlSocket { listener, file }| {
         let (stop, stopping) = watch::channel(false);
-        served.spawn(server::serve_control(window.clone(), listener, stopping));
+        served.spawn(server::serve_control(window.clone(), routes.clone(), listener, stopping));
         (stop, file)
     };
     let (mut stop, mut ours) = begin(&mut served, first);

@@ -5,7 +5,7 @@ use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::property::{Settings, WebhookEvent};
 use crate::ground::disk::Disk;
 use crate::ground::tls::{Authorities, verifying_client};
-use crate::http::server::Window;
+use crate::http::state::Window;
 use crate::mail::history::{Masked, Masking};
 use crate::mail::model::{Class, DeliveryEventSink};
 use crate::webhooks::{ALERTS_PACE, Config, Courier, Key, Shape, Webhooks, watch_alerts};

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -193,4 +193,16 @@ impl Content {
             Self::Endless(_) => None,
         }
     }
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ErrorView {
+    /// In words.
+    pub error: String,
+}
+
+/// An error as programs read it.
+pub(crate) fn error(status: StatusCode, words: &str) -> Answer {
+    json(status, &ErrorView { error: words.to_owned() })
 }

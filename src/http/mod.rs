@@ -1,22 +1,26 @@
 //! The HTTP server of the box: listeners, limits, who may ask for what, and the table of routes.
 //!
 //! [`server`] listens at `ui_port` and the control socket and holds the limits, [`places`] shares out the connections, [`router`]
-//! says which path leads where, [`access`] and [`rights`] who may go there, [`hosts`] and [`origin`] from which page.
-//! Handlers stand in [`crate::api`], [`crate::ui`] and [`crate::monitor`].
+//! finds who answers in the table of [`route`], [`access`] and [`rights`] who may go there, [`hosts`] and [`origin`] from which page.
+//! [`state`] is what all handlers share. They stand in [`crate::api`], [`crate::ui`] and [`crate::monitor`].
 
 pub mod access;
 pub(crate) mod answer;
 mod forwarded;
 pub mod hosts;
+pub mod idempotency;
 pub(crate) mod login;
 mod origin;
 mod peer;
 pub mod places;
 pub(crate) mod rights;
+pub mod route;
 pub(crate) mod router;
 mod searches;
 pub mod server;
+pub mod state;
 mod tls;
 pub mod token;
+pub(crate) mod visit;
 
 pub use login::Login;

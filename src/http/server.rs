@@ -1,7 +1,7 @@
 //! The windows' listeners.
 //!
 //! Purpose: HTTP/1.0 and 1.1 on `ui_port` and on the control socket.
-//! In: bound listeners. Out: answers made by `routes`.
+//! In: bound listeners, and the table of routes. Out: answers that `router` finds there.
 //! Limits: those of `places` for connections and requests at `ui_port`, 64 connections at the control socket, 16 KiB of request
 //! header, 5 s for it to arrive (and for an idle connection), one minute
 //! for the life of a connection on `ui_port`, 64 KiB of request content but for mails. Above the limit of connections a
@@ -9,27 +9,14 @@
 //! Security: whoever may open the control socket may do all; its file mode is the lock. At `ui_port` `rights` decides.
 //! Source: RFC 9110, RFC 9112.
 
-use crate::api::idempotency::IdempotencyKeys;
-use crate::appliance::counter::Counters;
-use crate::ground::clock;
-use crate::ground::credential::throttle::LoginThrottle;
-use crate::ground::log::Tail;
-use crate::ground::memory::Gauge;
 use crate::ground::tls::Presenter;
-use crate::ground::words::size;
-use crate::ground::worker::Worker;
-use crate::http::access::Access;
-use crate::http::origin::FormToken;
 use crate::http::peer::Peer;
 use crate::http::places::{Place, Places};
-use crate::http::router::{self, Door};
-use crate::http::searches::Searches;
+use crate::http::route::Routes;
+use crate::http::router;
+use crate::http::state::Window;
 use crate::http::tls::{self, Received};
-use crate::mail::model::{History, QueueAdmin, SessionList, Submission};
-use crate::monitor::components::{Components, Part, PartView};
-use crate::monitor::metrics::{self, Probe};
-use crate::monitor::rates::RateHistory;
-use crate::monitor::watchdog::Vitals;
+use crate::http::visit::Door;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -37,7 +24,6 @@ use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,164 +57,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 5\r\nConnection: close\r\n\
 Content-Length: 43\r\n\r\nToo many connections to this window; wait.\n";
 
-/// What does not change while the appliance runs.
-#[derive(Debug, Clone)]
-pub struct Facts {
-    /// Property `hostname`.
-    pub hostname: String,
-    /// The program's version.
-    pub version: String,
-    /// Who may relay, in one or two sentences.
-    pub who_may_relay: String,
-    /// The terminals.
-    pub terminals: Vec<Part>,
-    /// The volumes.
-    pub volumes: Vec<Part>,
-    /// When the core started, seconds since 1970.
-    pub started: u32,
-    /// Where the data volume is mounted; its free space is shown.
-    pub data_volume: PathBuf,
-    /// Octets of answers at `ui_port` that clients have still to take.
-    pub answers_max: usize,
-    /// Whether property `bounce_address` is set.
-    pub bounce_address: bool,
-    /// What names the name servers.
-    pub name_servers: &'static str,
-}
-
-/// Whether mail is taken: `Err` holds the reason why not (yet, or any more), in words.
-pub type Readiness = Result<(), String>;
-
-/// What the windows look at: the parts of the relay, each by the trait that it shows itself with.
-pub struct Views {
-    /// The queue.
-    pub admin: Arc<dyn QueueAdmin>,
-    /// The way into it for programs.
-    pub submission: Arc<dyn Submission>,
-    /// Terminal `in`.
-    pub sessions: Arc<dyn SessionList>,
-    /// What became of mail.
-    pub history: Arc<dyn History>,
-    /// The last lines of the log.
-    pub tail: Arc<Tail>,
-    /// What the numbers were.
-    pub rate_history: RateHistory,
-    /// The keys of mail that programs handed in.
-    pub idempotency_keys: IdempotencyKeys,
-    /// Whether memory is left.
-    pub memory: Arc<Gauge>,
-}
-
-/// The windows' common ground.
-pub struct Window {
-    pub(crate) views: Views,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) access: Access,
-    pub(crate) facts: Facts,
-    pub(crate) ready: watch::Receiver<Readiness>,
-    pub(crate) probe: Probe,
-    pub(crate) throttle: LoginThrottle,
-    pub(crate) searches: Searches,
-    /// For what is counted.
-    pub(crate) worker: Worker,
-    pub(crate) form_token: FormToken,
-    pub(crate) components: Components,
-    pub(crate) vitals: Arc<Vitals>,
-    #[cfg(debug_assertions)]
-    faults: std::sync::OnceLock<Faults>,
-}
-
-/// Plants a fault of a name, for tests of the watchdog; `false` = there is none of that name.
-#[cfg(debug_assertions)]
-pub type Faults = Box<dyn Fn(&str) -> bool + Send + Sync>;
-
-impl Window {
-    /// The terminals as they fare now; `in` tells how long its certificate is good for.
-    pub(crate) fn terminals(&self) -> Vec<PartView> {
-        self.look_at_log();
-        let mut terminals = self.components.terminals();
-        if let Some(end) = self.counters.certificate_expiry() {
-            let end = clock::rfc3339(u32::try_from(end).unwrap_or(u32::MAX));
-            let inward = terminals.iter_mut().filter(|terminal| terminal.name == "in");
-            inward.for_each(|terminal| terminal.state += &format!(", certificate valid until {end}"));
-        }
-        terminals
-    }
-
-    /// The volumes as they fare now.
-    pub(crate) fn volumes(&self) -> Vec<PartView> {
-        self.components.volumes()
-    }
-
-    /// Notes since when terminal `log` takes no lines; the carrier, which knows, is another process.
-    pub(crate) fn look_at_log(&self) {
-        let waiting = || size(u64::try_from(self.counters.maillog_buffer_bytes.get()).unwrap_or_default());
-        let failing = self.counters.maillog_failing.get() > 0;
-        self.components.note("log", failing.then(|| format!("it takes no lines, {} of the mail log wait", waiting())));
-    }
-
-    /// Notes that the data volume takes no mail, and why, or that it does.
-    pub fn note_data_volume(&self, trouble: Option<String>) {
-        self.components.note("data", trouble);
-    }
-
-    /// Where the watchdog notes what hangs.
-    pub fn vitals(&self) -> Arc<Vitals> {
-        self.vitals.clone()
-    }
-
-    /// From now on faults can be planted through the control socket.
-    #[cfg(debug_assertions)]
-    pub fn allow_faults(&self, faults: Faults) {
-        let _ = self.faults.set(faults);
-    }
-
-    /// Plants a fault.
-    #[cfg(debug_assertions)]
-    pub(crate) fn plant(&self, fault: &str) -> bool {
-        self.faults.get().is_some_and(|faults| faults(fault))
-    }
-
-    /// Joins the queue and the counters to what people see. Registers the histogram of ages with the counters, so there is one
-    /// window to a set of counters.
-    ///
-    /// # Errors
-    /// A counter of that name exists: a second window on the same counters.
-    pub fn open(
-        views: Views,
-        counters: Arc<Counters>,
-        access: Access,
-        facts: Facts,
-        ready: watch::Receiver<Readiness>,
-    ) -> Result<Arc<Self>, prometheus::Error> {
-        metrics::register_ages(&counters, Arc::clone(&views.admin))?;
-        counters.start_time_seconds.set(i64::from(facts.started));
-        let probe = Probe::new(facts.data_volume.clone());
-        let (throttle, searches, form_token) = (LoginThrottle::default(), Searches::default(), FormToken::new());
-        let components = Components::new(facts.terminals.clone(), facts.volumes.clone());
-        Ok(Arc::new(Self {
-            views,
-            counters,
-            access,
-            facts,
-            ready,
-            probe,
-            throttle,
-            searches,
-            worker: Worker::new("numbers"),
-            form_token,
-            components,
-            vitals: Arc::default(),
-            #[cfg(debug_assertions)]
-            faults: std::sync::OnceLock::new(),
-        }))
-    }
-}
-
 /// Serves `ui_port` on all its addresses until `stop` says true; then lets open answers finish for a moment. With `tls` what is
 /// shown is shown inside TLS alone.
 pub async fn serve_public(
     window: Arc<Window>,
+    routes: Arc<Routes>,
     listeners: Vec<TcpListener>,
     tls: Option<Arc<Presenter>>,
     stop: watch::Receiver<bool>,
@@ -236,22 +69,30 @@ pub async fn serve_public(
     let places = Places::new(Arc::clone(&window.counters), window.facts.answers_max);
     let mut windows = JoinSet::new();
     for listener in listeners {
-        let room = Room { window: Arc::clone(&window), tls: tls.clone(), stop: stop.clone() };
+        let room = Room { window: Arc::clone(&window), routes: Arc::clone(&routes), tls: tls.clone(), stop: stop.clone() };
         windows.spawn(room.serve(Listener::Public(listener, Arc::clone(&places))));
     }
     while windows.join_next().await.is_some() {}
 }
 
 /// Serves the control socket until `stop` says true. The caller has bound it with a mode that keeps strangers out.
-pub async fn serve_control(window: Arc<Window>, listener: UnixListener, stop: watch::Receiver<bool>) {
+pub async fn serve_control(window: Arc<Window>, routes: Arc<Routes>, listener: UnixListener, stop: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(CONTROL_CONNECTIONS_MAX));
-    Room { window, tls: None, stop }.serve(Listener::Control(listener, slots)).await;
+    Room { window, routes, tls: None, stop }.serve(Listener::Control(listener, slots)).await;
 }
 
 struct Room {
     window: Arc<Window>,
+    routes: Arc<Routes>,
     tls: Option<Arc<Presenter>>,
     stop: watch::Receiver<bool>,
+}
+
+/// What a connection needs to answer.
+#[derive(Clone)]
+struct Site {
+    window: Arc<Window>,
+    routes: Arc<Routes>,
 }
 
 enum Listener {
@@ -292,7 +133,7 @@ impl Room {
     }
 
     fn receive(&self, guest: Guest, listener: &Listener, guests: &mut JoinSet<()>) {
-        let (window, tls, stop) = (Arc::clone(&self.window), self.tls.clone(), self.stop.clone());
+        let (site, tls, stop) = (self.site(), self.tls.clone(), self.stop.clone());
         let own = matches!(&guest, Guest::Public(_, peer) if self.window.access.is_own(*peer, guest.is_local()));
         match (guest, listener) {
             (Guest::Public(stream, client), Listener::Public(_, places)) => match places.enter(client, own) {
@@ -300,7 +141,7 @@ impl Room {
                     tokio::select! {
                         // Nothing was under way, or its client does not read.
                         () = place.given_away() => {}
-                        () = receive_public(window, stream, client, tls, Arc::clone(&place), stop) => {}
+                        () = receive_public(site, stream, client, tls, Arc::clone(&place), stop) => {}
                     }
                 })),
                 None => Guest::Public(stream, client).turn_away(),
@@ -309,7 +150,7 @@ impl Room {
                 Ok(slot) => drop(guests.spawn(async move {
                     // Without it an order is imported out whoever waits.
                     let peer = Peer::of(&stream).ok().map(Arc::new);
-                    attend(window, Door::Control, None, peer, stream, stop).await;
+                    attend(site, Door::Control, None, peer, stream, stop).await;
                     drop(slot);
                 })),
                 Err(_) => Guest::Control(stream).turn_away(),
@@ -317,6 +158,10 @@ impl Room {
             // A listener gives guests of its own kind.
             (guest, _) => guest.turn_away(),
         }
+    }
+
+    fn site(&self) -> Site {
+        Site { window: Arc::clone(&self.window), routes: Arc::clone(&self.routes) }
     }
 
     fn note(&self, end: Result<(), JoinError>) {
@@ -357,24 +202,24 @@ impl Guest {
 
 /// A connection to `ui_port`, inside TLS where that is wanted.
 async fn receive_public(
-    window: Arc<Window>,
+    site: Site,
     stream: TcpStream,
     client: IpAddr,
     tls: Option<Arc<Presenter>>,
     place: Arc<Place>,
     stop: watch::Receiver<bool>,
 ) {
-    let Some(tls) = tls else { return attend(window, Door::Public(client), Some(place), None, stream, stop).await };
-    match tls::receive(&tls, stream).await {
-        Some(Received::Secured(stream)) => attend(window, Door::Public(client), Some(place), None, stream, stop).await,
-        Some(Received::Plain(stream)) => attend(window, Door::Plain(client), Some(place), None, stream, stop).await,
+    let Some(tls) = tls else { return attend(site, Door::Public(client), Some(place), None, stream, stop).await };
+    match tls::receive(&tls, stream, HEADER_PATIENCE).await {
+        Some(Received::Secured(stream)) => attend(site, Door::Public(client), Some(place), None, stream, stop).await,
+        Some(Received::Plain(stream)) => attend(site, Door::Plain(client), Some(place), None, stream, stop).await,
         None => {}
     }
 }
 
 /// One connection, from its first request to its end.
 async fn attend<S>(
-    window: Arc<Window>,
+    site: Site,
     door: Door,
     place: Option<Arc<Place>>,
     peer: Option<Arc<Peer>>,
@@ -384,10 +229,10 @@ async fn attend<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request: Request<Incoming>| {
-        let (window, place) = (Arc::clone(&window), place.clone());
+        let (site, place) = (site.clone(), place.clone());
         let peer = peer.clone().filter(|_| *request.method() == Method::POST);
         async move {
-            let answer = router::answer(&window, door, place.as_ref(), request);
+            let answer = router::answer(&site.window, &site.routes, door, place.as_ref(), request);
             let Some(peer) = peer else { return Ok(answer.await) };
             tokio::select! {
                 // First: what nobody waits for any more does not begin. What has begun goes on by itself.

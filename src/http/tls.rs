@@ -6,7 +6,7 @@
 //! Source: RFC 8446 §5.1 (the first octet of a record), RFC 9112 §9.7 (HTTP inside TLS).
 
 use crate::ground::tls::{BUFFER_MAX, Presenter};
-use crate::http::server::HEADER_PATIENCE;
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -24,7 +24,7 @@ pub(crate) enum Received {
 }
 
 /// Does the handshake, where the client begins one. `None`: it went away, or nothing came of it.
-pub(crate) async fn receive(presenter: &Presenter, stream: TcpStream) -> Option<Received> {
+pub(crate) async fn receive(presenter: &Presenter, stream: TcpStream, patience: Duration) -> Option<Received> {
     let received = async {
         let mut first = [0];
         match stream.peek(&mut first).await {
@@ -39,5 +39,5 @@ pub(crate) async fn receive(presenter: &Presenter, stream: TcpStream) -> Option<
             _ => None,
         }
     };
-    timeout(HEADER_PATIENCE, received).await.ok().flatten()
+    timeout(patience, received).await.ok().flatten()
 }

@@ -6,20 +6,18 @@
 
 mod recent;
 mod told;
+pub(crate) mod watch;
 
-use crate::appliance::counter::Counters;
 use crate::ground::clock;
-use crate::ground::lock::Lock;
 use crate::ground::memory::Pressure;
 use crate::ground::words::{count, counted, harmless, shorten, size, span, were};
-use crate::http::server::Window;
-use crate::mail::model::QueueSummary;
+use crate::http::state::Window;
+use crate::mail::model::{DESTINATIONS_MAX, QueueSummary};
 use crate::monitor::components::Condition;
+use crate::monitor::metrics;
 use recent::{Fact, Recent};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::time::Instant;
-use told::Told;
 
 /// A certificate that ends within so many seconds is worth a word: two weeks.
 const CERTIFICATE_SOON: u64 = 14 * 86_400;
@@ -82,23 +80,6 @@ pub struct AlertView {
     pub nameless: Option<String>,
 }
 
-/// Since when each thing is wrong, and how the counters grew lately.
-pub struct Watch {
-    since: Lock<HashMap<String, u32>>,
-    told: Lock<Told>,
-    recent: Lock<Recent>,
-    /// How many there were at the last look, and how many of them were grave.
-    last: Lock<(usize, usize)>,
-    begun: Instant,
-}
-
-impl Default for Watch {
-    fn default() -> Self {
-        let (since, recent, told) = (Lock::leaf(HashMap::new()), Lock::leaf(Recent::default()), Lock::leaf(Told::default()));
-        Self { since, told, recent, last: Lock::leaf((0, 0)), begun: Instant::now() }
-    }
-}
-
 struct Alert {
     grave: bool,
     /// What makes it the same alert although its words change.
@@ -120,49 +101,43 @@ impl Alert {
     }
 }
 
-impl Watch {
-    /// Takes a look at the counters; to be called every few seconds.
-    pub(crate) fn note(&self, counters: &Counters) {
-        let now = self.begun.elapsed().as_secs();
-        self.recent.lock().note(counters, now);
-    }
+/// What is wrong now, with fresh numbers, the grave first.
+pub(crate) async fn current(window: &Window) -> Vec<AlertView> {
+    let summary = metrics::refresh(window).await;
+    look(window, &summary)
+}
 
-    /// How many things were wrong at the last look, and how many of them are grave.
-    pub(crate) fn last(&self) -> (usize, usize) {
-        *self.last.lock()
+/// What is wrong now, the grave first.
+pub(crate) fn look(window: &Window, summary: &QueueSummary) -> Vec<AlertView> {
+    let watch = &window.views.rate_history.watch;
+    let wall = clock::now();
+    watch.note(&window.counters);
+    let mut alerts = all(window, summary, wall);
+    {
+        let recent = watch.recent.lock();
+        let now = watch.begun.elapsed().as_secs();
+        let lately = Lately { recent: &recent, now, bounce_address: window.facts.bounce_address };
+        alerts.extend(lately.standstill(summary, wall));
+        alerts.extend(lately.bounces());
+        alerts.extend(lately.events());
     }
-
-    /// What is wrong now, the grave first.
-    pub(crate) fn look(&self, window: &Window, summary: &QueueSummary) -> Vec<AlertView> {
-        let wall = clock::now();
-        self.note(&window.counters);
-        let mut alerts = all(window, summary, wall);
-        {
-            let recent = self.recent.lock();
-            let now = self.begun.elapsed().as_secs();
-            let lately = Lately { recent: &recent, now, bounce_address: window.facts.bounce_address };
-            alerts.extend(lately.standstill(summary, wall));
-            alerts.extend(lately.bounces());
-            alerts.extend(lately.events());
-        }
-        let mut since = self.since.lock();
-        since.retain(|key, _| alerts.iter().any(|alert| alert.key == *key));
-        let mut views: Vec<AlertView> = alerts
-            .into_iter()
-            .map(|alert| AlertView {
-                grave: alert.grave,
-                text: alert.text,
-                since: clock::rfc3339(alert.began.unwrap_or(*since.entry(alert.key.clone()).or_insert(wall))),
-                key: alert.key,
-                nameless: alert.nameless,
-            })
-            .collect();
-        drop(since);
-        views.sort_by_key(|view| !view.grave);
-        self.told.lock().tell(&views, Instant::now());
-        *self.last.lock() = (views.len(), views.iter().filter(|view| view.grave).count());
-        views
-    }
+    let mut since = watch.since.lock();
+    since.retain(|key, _| alerts.iter().any(|alert| alert.key == *key));
+    let mut views: Vec<AlertView> = alerts
+        .into_iter()
+        .map(|alert| AlertView {
+            grave: alert.grave,
+            text: alert.text,
+            since: clock::rfc3339(alert.began.unwrap_or(*since.entry(alert.key.clone()).or_insert(wall))),
+            key: alert.key,
+            nameless: alert.nameless,
+        })
+        .collect();
+    drop(since);
+    views.sort_by_key(|view| !view.grave);
+    watch.told.lock().tell(&views, Instant::now());
+    *watch.last.lock() = (views.len(), views.iter().filter(|view| view.grave).count());
+    views
 }
 
 fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
@@ -242,7 +217,7 @@ fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
 /// Destinations that take no mail, and paused ones that mail waits for.
 fn of_destinations(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
     let mut alerts = Vec::new();
-    let destinations = window.views.admin.destinations(crate::api::DESTINATIONS_MAX);
+    let destinations = window.views.admin.destinations(DESTINATIONS_MAX);
     let age = |oldest: Option<u32>| oldest.map_or(0, |oldest| now.saturating_sub(oldest));
     let most = |messages: u64| messages * 2 >= summary.messages.saturating_sub(summary.held);
     let down = destinations.iter().filter(|d| d.unreachable_since.is_some() && d.messages > 0);
@@ -375,6 +350,7 @@ impl Lately<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::appliance::counter::Counters;
 
     /// What alerts say of counters that grew so within ten minutes, with a queue as it is after them.
     fn said(grow: impl Fn(&Counters), summary: &QueueSummary) -> Vec<(String, bool)> {

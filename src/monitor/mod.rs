@@ -1,10 +1,13 @@
 //! What monitors and people are told of the relay's health: counters in Prometheus' forms, pushes to terminal `mon`, rates over
 //! time, alerts, and the condition of terminals and volumes.
 
+pub(crate) mod ages;
 pub(crate) mod alerts;
 pub mod components;
 pub mod disk_alerts;
+pub mod health;
 pub mod metrics;
+pub(crate) mod probe;
 pub mod push;
 pub mod rates;
 pub mod watchdog;

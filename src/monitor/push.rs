@@ -10,7 +10,8 @@
 use crate::ground::base64;
 use crate::ground::http;
 use crate::ground::http::Reply;
-use crate::http::server::{Window, stopped};
+use crate::http::server::stopped;
+use crate::http::state::Window;
 use crate::monitor::metrics;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};

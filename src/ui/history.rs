@@ -5,8 +5,8 @@ use super::text::{Text, encoded, text};
 use super::{Frame, Refused};
 use crate::api::{self, FinishedView, HistoryQuery};
 use crate::ground::words::{size, span};
-use crate::http::router::Visit;
-use crate::http::server::Window;
+use crate::http::state::Window;
+use crate::http::visit::Visit;
 use crate::mail::model::{MessageId, Wanted};
 use askama::Template;
 

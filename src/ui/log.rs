@@ -3,8 +3,8 @@
 use super::{Frame, Refused};
 use crate::api::{self, LogQuery};
 use crate::ground::words::{harmless, shorten};
-use crate::http::router::Visit;
-use crate::http::server::Window;
+use crate::http::state::Window;
+use crate::http::visit::Visit;
 use askama::Template;
 
 /// Characters of a line.

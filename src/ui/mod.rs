@@ -26,10 +26,10 @@ use crate::ground::clock;
 use crate::ground::words::span;
 use crate::http::answer::{self, Answer, HTML};
 use crate::http::rights::{Need, Rights};
-use crate::http::router::Visit;
-use crate::http::server::Window;
-use hyper::body::Incoming;
-use hyper::{Method, StatusCode};
+use crate::http::route::{Call, LOOK, POST, Route, at_once};
+use crate::http::state::Window;
+use crate::http::visit::Visit;
+use hyper::StatusCode;
 
 pub(crate) use refusal::dressed;
 
@@ -37,92 +37,78 @@ const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("live.js");
 const ICON: &str = include_str!("icon.svg");
 
-/// Where a path leads that is none of the API's.
-pub(crate) enum Route<'a> {
-    Overview,
-    Queue,
-    Message(&'a str),
-    History,
-    Finished(&'a str),
-    Sessions,
-    Log,
-    Act,
-    Asset(&'a str),
+/// The rows of this room in the table of routes.
+pub(crate) const ROUTES: &[Route] = &[
+    Route {
+        path: "/",
+        methods: LOOK,
+        need: Need::Numbers,
+        handler: |call| Box::pin(async move { shown(overview::page(call.window, call.visit).await, call.visit) }),
+    },
+    Route { path: "/status", methods: LOOK, need: Need::Numbers, handler: |call| Box::pin(status::status(call.window)) },
+    Route {
+        path: "/queue",
+        methods: LOOK,
+        need: Need::Look,
+        handler: |call| Box::pin(async move { shown(queue::page(call.window, call.visit).await, call.visit) }),
+    },
+    Route { path: "/queue/{id}", methods: LOOK, need: Need::Look, handler: |call| Box::pin(message(call)) },
+    Route {
+        path: "/history",
+        methods: LOOK,
+        need: Need::Look,
+        handler: |call| Box::pin(async move { shown(history::page(call.window, call.visit).await, call.visit) }),
+    },
+    Route { path: "/history/{id}", methods: LOOK, need: Need::Look, handler: |call| Box::pin(finished(call)) },
+    Route {
+        path: "/sessions",
+        methods: LOOK,
+        need: Need::Look,
+        handler: |call| at_once(shown(sessions::page(call.window, call.visit), call.visit)),
+    },
+    Route {
+        path: "/log",
+        methods: LOOK,
+        need: Need::Look,
+        handler: |call| at_once(shown(log::page(call.window, call.visit), call.visit)),
+    },
+    Route { path: "/act", methods: POST, need: Need::Order, handler: |call| Box::pin(act(call)) },
+    Route { path: "/favicon.ico", methods: LOOK, need: Need::Numbers, handler: |call| at_once(file(call.visit, "icon.svg")) },
+    Route { path: "/assets/{id}", methods: LOOK, need: Need::Numbers, handler: |call| at_once(file(call.visit, call.id)) },
+];
+
+async fn message(call: Call<'_>) -> Answer {
+    let Call { window, visit, id, .. } = call;
+    let Ok(id) = id.parse() else { return visit.error(StatusCode::NOT_FOUND, "this is no queue id") };
+    match message::page(window, visit, id).await {
+        Err(Refused::Answer(answer)) if answer.status() == StatusCode::NOT_FOUND => message::left(window, visit, id).await,
+        page => shown(page, visit),
+    }
 }
 
-impl<'a> Route<'a> {
-    pub(crate) fn find(path: &'a str) -> Option<Self> {
-        Some(match path {
-            "/" => Self::Overview,
-            "/queue" => Self::Queue,
-            "/history" => Self::History,
-            "/sessions" => Self::Sessions,
-            "/log" => Self::Log,
-            "/act" => Self::Act,
-            "/favicon.ico" => Self::Asset("icon.svg"),
-            path => match (path.strip_prefix("/queue/"), path.strip_prefix("/history/")) {
-                (Some(id), _) => Self::Message(id),
-                (None, Some(id)) => Self::Finished(id),
-                (None, None) => Self::Asset(path.strip_prefix("/assets/").filter(|name| asset(name).is_some())?),
-            },
-        })
+async fn finished(call: Call<'_>) -> Answer {
+    match call.id.parse() {
+        Ok(id) => shown(history::one(call.window, call.visit, id).await, call.visit),
+        Err(()) => call.visit.error(StatusCode::NOT_FOUND, "this is no queue id"),
     }
+}
 
-    /// How a client may ask.
-    pub(crate) fn methods(&self) -> &'static [Method] {
-        match self {
-            Self::Act => &[Method::POST],
-            _ => &[Method::GET, Method::HEAD],
-        }
+async fn act(call: Call<'_>) -> Answer {
+    let done = act::act(call.window, call.visit, call.content).await;
+    done.unwrap_or_else(|refused| refused.answer(call.visit))
+}
+
+fn file(visit: &Visit<'_>, name: &str) -> Answer {
+    match asset(name) {
+        Some((kind, text)) => answer::asset(kind, text),
+        None => visit.error(StatusCode::NOT_FOUND, "there is nothing here"),
     }
+}
 
-    /// What a client must be allowed to do.
-    pub(crate) fn need(&self) -> Need {
-        match self {
-            Self::Act => Need::Order,
-            Self::Overview | Self::Asset(_) => Need::Numbers,
-            _ => Need::Look,
-        }
-    }
-
-    /// The answer to a client that may ask.
-    pub(crate) async fn answer(self, window: &Window, visit: &Visit<'_>, content: Incoming) -> Answer {
-        let page = match self {
-            Self::Asset(name) => {
-                return match asset(name) {
-                    Some((kind, text)) => answer::asset(kind, text),
-                    None => visit.error(StatusCode::NOT_FOUND, "there is nothing here"),
-                };
-            }
-            Self::Act => {
-                return match act::act(window, visit, content).await {
-                    Ok(answer) => answer,
-                    Err(refused) => refused.answer(visit),
-                };
-            }
-            Self::Overview => overview::page(window, visit).await,
-            Self::Sessions => sessions::page(window, visit),
-            Self::Log => log::page(window, visit),
-            Self::Queue => queue::page(window, visit).await,
-            Self::History => history::page(window, visit).await,
-            Self::Finished(id) => match id.parse() {
-                Ok(id) => history::one(window, visit, id).await,
-                Err(()) => return visit.error(StatusCode::NOT_FOUND, "this is no queue id"),
-            },
-            Self::Message(id) => match id.parse() {
-                Ok(id) => match message::page(window, visit, id).await {
-                    Err(Refused::Answer(answer)) if answer.status() == StatusCode::NOT_FOUND => {
-                        return message::left(window, visit, id).await;
-                    }
-                    page => page,
-                },
-                Err(()) => return visit.error(StatusCode::NOT_FOUND, "this is no queue id"),
-            },
-        };
-        match page {
-            Ok(page) => answer::found(HTML, page),
-            Err(refused) => refused.answer(visit),
-        }
+fn shown(page: Result<String, Refused>, visit: &Visit<'_>) -> Answer {
+    match page {
+        Ok(page) => answer::found(HTML, page),
+        Err(refused) => refused.answer(visit),
     }
 }
 

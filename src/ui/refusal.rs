@@ -7,14 +7,12 @@ use super::api::ErrorView;
 use crate::ground::words::harmless;
 use crate::http::access::Caller;
 use crate::http::answer::{Answer, Content, HTML};
-use crate::http::router::{Door, Visit};
-use crate::http::server::Window;
+use crate::http::router::OF_PROGRAMS;
+use crate::http::state::Window;
+use crate::http::visit::{Door, Visit};
 use askama::Template;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
-
-/// Paths that programs ask for, whatever they say that they accept.
-const OF_PROGRAMS: [&str; 4] = ["/status", "/metrics", "/healthz", "/readyz"];
 
 #[derive(Template)]
 #[template(path = "refusal.html", config = "src/ui/askama.toml")]

@@ -6,8 +6,8 @@ use super::text::{Text, text};
 use super::{Frame, Refused};
 use crate::api;
 use crate::ground::words::{count, size, span};
-use crate::http::router::Visit;
-use crate::http::server::Window;
+use crate::http::state::Window;
+use crate::http::visit::Visit;
 use askama::Template;
 
 /// The most sessions on the page; `/api/v1/sessions` has more.

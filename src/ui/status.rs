@@ -5,12 +5,20 @@
 //! Then the three founding counters by their names, and a few more.
 
 use crate::appliance::counter::Counters;
-use crate::http::server::Window;
+use crate::http::answer::{self, Answer, TEXT};
+use crate::http::state::Window;
 use crate::mail::model::Refusal;
+use crate::monitor::metrics;
 use std::fmt::Write;
 
+/// The answer.
+pub(super) async fn status(window: &Window) -> Answer {
+    metrics::refresh(window).await;
+    answer::found(TEXT, text(window))
+}
+
 /// The text; the gauges have been refreshed.
-pub(crate) fn text(window: &Window) -> String {
+fn text(window: &Window) -> String {
     let c: &Counters = &window.counters;
     let (active, sessions) = (c.smtp_active_sessions.get(), c.smtp_sessions_total.get());
     let refused: u64 = Refusal::ALL.iter().map(|reason| c.refused_total.with_label_values(&[reason.as_str()]).get()).sum();

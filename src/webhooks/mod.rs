@@ -13,13 +13,14 @@ mod event;
 mod post;
 mod sign;
 
-use crate::api;
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::endpoint::Endpoint;
 use crate::ground::public::Public;
-use crate::http::server::{Window, stopped};
+use crate::http::server::stopped;
+use crate::http::state::Window;
 use crate::mail::model::{Class, DeliveryEvent, DeliveryEventSink};
+use crate::monitor::alerts;
 use crate::monitor::alerts::AlertView;
 pub use event::Shape;
 use event::{Event, lines};
@@ -166,7 +167,7 @@ pub async fn watch_alerts(webhooks: Arc<Webhooks>, window: Arc<Window>, pace: Du
             () = stopped(&mut stop) => return,
             _ = pace.tick() => {}
         }
-        let now: HashMap<_, _> = api::alerts(&window).await.into_iter().map(|alert| (alert.key.clone(), alert)).collect();
+        let now: HashMap<_, _> = alerts::current(&window).await.into_iter().map(|alert| (alert.key.clone(), alert)).collect();
         let come = now.iter().filter(|(key, alert)| known.get(*key).is_none_or(|before| before.grave != alert.grave));
         let gone = known.iter().filter(|(key, _)| !now.contains_key(*key));
         for (over, (_, alert)) in come.map(|alert| (false, alert)).chain(gone.map(|alert| (true, alert))) {

@@ -2,8 +2,8 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use super::admin::{MemoryDesk, deferred, message, stored};
-use postern::api::idempotency::IdempotencyKeys;
 use postern::appliance::counter::Counters;
+use postern::core::http::routes;
 use postern::ground::clock;
 use postern::ground::disk::{Disk, Volume};
 use postern::ground::log::Tail;
@@ -11,7 +11,9 @@ use postern::ground::memory::Gauge;
 use postern::http::Login;
 use postern::http::access::Access;
 use postern::http::hosts::Hosts;
-use postern::http::server::{Facts, Readiness, Views, Window, serve_control, serve_public};
+use postern::http::idempotency::IdempotencyKeys;
+use postern::http::server::{serve_control, serve_public};
+use postern::http::state::{Facts, Readiness, Views, Window};
 use postern::mail::history::{self, HistoryLog, Masking};
 use postern::mail::model::{AdminError, Answer, Attempt, FinishedPage, History, Message, MessageId, Refusal, Wanted};
 use postern::mail::sessions::SessionRegistry;
@@ -216,9 +218,10 @@ impl TestWindow {
         let address = public.local_addr().unwrap();
         let socket = directory.path().join("control.sock");
         let control = UnixListener::bind(&socket).unwrap();
+        let routes = Arc::new(routes());
         let tasks = vec![
-            tokio::spawn(serve_public(Arc::clone(&window), vec![public], None, stopping.clone())),
-            tokio::spawn(serve_control(Arc::clone(&window), control, stopping)),
+            tokio::spawn(serve_public(Arc::clone(&window), routes.clone(), vec![public], None, stopping.clone())),
+            tokio::spawn(serve_control(Arc::clone(&window), routes, control, stopping)),
         ];
         Self {
             address,

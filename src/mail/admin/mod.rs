@@ -9,8 +9,8 @@ mod pauses;
 mod search;
 
 use super::model::{
-    AdminError, Answer, Asker, ContentPieces, DestinationSummary, Filter, Found, Grouping, Groups, ImportedMessage, Message,
-    MessageId, Obeyed, Order, Paused, Preview, Progress, QueueAdmin, QueueSummary, Selection, Status,
+    AdminError, Answer, Asker, ContentPieces, DESTINATIONS_MAX, DestinationSummary, Filter, Found, Grouping, Groups,
+    ImportedMessage, Message, MessageId, Obeyed, Order, Paused, Preview, Progress, QueueAdmin, QueueSummary, Selection, Status,
 };
 use super::outbound::Outbound;
 use super::schedule::Suspension;
@@ -58,9 +58,6 @@ struct Destinations {
     /// When the oldest message arrived that waits for any of all that are not paused.
     oldest: Option<u32>,
 }
-
-/// How many destinations are kept ready for answers.
-const DESTINATIONS_MAX: usize = 1000;
 
 /// How long whoever carries a message away waits for the end of its tries.
 const STILL_PATIENCE: Duration = Duration::from_secs(20);

@@ -6,6 +6,9 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
+/// The most destinations that are kept ready for answers, and shown.
+pub const DESTINATIONS_MAX: usize = 1000;
+
 /// A future that windows wait for without knowing who answers.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, AdminError>> + Send + 'a>>;
 

@@ -24,8 +24,8 @@ mod verdict;
 
 pub use address::{Address, AddressError, Domain};
 pub use admin::{
-    AdminError, Answer, Asker, DestinationSummary, Found, Group, Grouping, Groups, Obeyed, Order, Paused, Preview, QueueAdmin,
-    QueueSummary, Selection,
+    AdminError, Answer, Asker, DESTINATIONS_MAX, DestinationSummary, Found, Group, Grouping, Groups, Obeyed, Order, Paused,
+    Preview, QueueAdmin, QueueSummary, Selection,
 };
 pub use body::{Body, Content};
 pub use delivery_event::{DeliveryEvent, DeliveryEventSink};

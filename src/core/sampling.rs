@@ -1,0 +1,84 @@
+//! The task that looks at the numbers every [`TICK`]: it keeps the rates, writes them to the data volume every [`KEPT`] and at the
+//! end, and makes one event for all who watch a stream.
+
+use crate::api;
+use crate::api::redact;
+use crate::ground::clock;
+use crate::http::server::stopped;
+use crate::http::state::Window;
+use crate::monitor::alerts;
+use crate::monitor::rates::{Events, Totals, store};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often the numbers are looked at, and told.
+const TICK: Duration = Duration::from_secs(2);
+
+/// How often it is looked for alerts although nobody asks.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// How often the rates are written to the data volume.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// Ticks until `stop` says true.
+pub(super) async fn run(window: Arc<Window>, mut stop: watch::Receiver<bool>) {
+    let rate_history = &window.views.rate_history;
+    let mut pace = interval(TICK);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut kept = Instant::now();
+    loop {
+        tokio::select! {
+            () = stopped(&mut stop) => break,
+            _ = pace.tick() => {}
+        }
+        tick(&window);
+        if rate_history.events.receiver_count() > 0 {
+            let view = api::status_view(&window, true).await;
+            let named = api::event(&view);
+            rate_history.events.send_replace(Events { named, nameless: api::event(&redact::status(view)) });
+        }
+        if kept.elapsed() >= KEPT {
+            kept = Instant::now();
+            keep(&window).await;
+        }
+    }
+    keep(&window).await;
+}
+
+fn tick(window: &Window) {
+    let history = &window.views.rate_history;
+    window.look_at_log();
+    history.watch.note(&window.counters);
+    let summary = window.views.admin.summary();
+    let totals = Totals::of(&window.counters, summary.messages);
+    history.lock().tick(&totals, clock::now());
+    // For the head of every page, whoever looks or does not.
+    let mut looked = history.looked.lock();
+    if looked.is_none_or(|at| at.elapsed() >= LOOK) {
+        *looked = Some(Instant::now());
+        drop(looked);
+        alerts::look(window, &summary);
+    }
+}
+
+async fn keep(window: &Arc<Window>) {
+    let window = Arc::clone(window);
+    let kept = tokio::task::spawn_blocking(move || {
+        let Some(disk) = &window.views.rate_history.disk else { return Ok(()) };
+        // The last percent is for mail.
+        let space = disk.space()?;
+        if space.free < space.size / 100 {
+            return Ok(());
+        }
+        // A disk that is slow must not hold the lock.
+        let octets = window.views.rate_history.lock().encode();
+        store::save(disk.as_ref(), octets)
+    });
+    match kept.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(cause = %error, "the history of rates could not be kept"),
+        Err(error) => tracing::debug!(cause = %error, "the history of rates could not be kept"),
+    }
+}

@@ -1,0 +1,38 @@
+//! What is remembered between two looks for alerts.
+
+use super::recent::Recent;
+use super::told::Told;
+use crate::appliance::counter::Counters;
+use crate::ground::lock::Lock;
+use std::collections::HashMap;
+use std::time::Instant;
+
+/// Since when each thing is wrong, and how the counters grew lately.
+pub struct Watch {
+    pub(super) since: Lock<HashMap<String, u32>>,
+    pub(super) told: Lock<Told>,
+    pub(super) recent: Lock<Recent>,
+    /// How many there were at the last look, and how many of them were grave.
+    pub(super) last: Lock<(usize, usize)>,
+    pub(super) begun: Instant,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        let (since, recent, told) = (Lock::leaf(HashMap::new()), Lock::leaf(Recent::default()), Lock::leaf(Told::default()));
+        Self { since, told, recent, last: Lock::leaf((0, 0)), begun: Instant::now() }
+    }
+}
+
+impl Watch {
+    /// Takes a look at the counters; to be called every few seconds.
+    pub(crate) fn note(&self, counters: &Counters) {
+        let now = self.begun.elapsed().as_secs();
+        self.recent.lock().note(counters, now);
+    }
+
+    /// How many things were wrong at the last look, and how many of them are grave.
+    pub(crate) fn last(&self) -> (usize, usize) {
+        *self.last.lock()
+    }
+}
