@@ -33,7 +33,7 @@ const PREVIEW_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrderView {
-    /// `retry`, `hold`, `release`, `delete`, `move` (a `delete` of what was imported elsewhere); of destinations `pause` and
+    /// `retry`, `hold`, `release`, `delete`, `move` (a `delete` of what was carried elsewhere); of destinations `pause` and
     /// `resume`.
     pub order: String,
     /// One message.
@@ -54,7 +54,7 @@ pub struct OrderView {
     /// All.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
-    /// Of `move`: the version of the message that was imported away, as the ETag of `GET queue/ID/mail` tells it.
+    /// Of `move`: the version of the message that was carried away, as the ETag of `GET queue/ID/mail` tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// Of `move`: 16 hexadecimal digits by which the history knows this move again.
@@ -87,7 +87,7 @@ pub struct HitView {
     pub remark: Option<Remark>,
 }
 
-/// What is to be said of a `pause` or `resume` that was imported out.
+/// What is to be said of a `pause` or `resume` that was carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Remark {

@@ -31,6 +31,9 @@ const BATCH: usize = 100;
 /// How long a move waits for the tries of one message to end.
 const STILL_PATIENCE: Duration = Duration::from_secs(120);
 
+/// How long a move waits before it asks again.
+const BUSY_PAUSE: Duration = Duration::from_millis(500);
+
 /// What is to be exported, and where to.
 #[derive(Debug, Args)]
 pub(super) struct Export {
@@ -361,18 +364,16 @@ async fn take_out(core: &Core, store: &Store, id: MessageId, teller: &mut Teller
         Err(trouble) if trouble.code == EX_NOINPUT => return gone(core, store, id, teller).await,
         other => other?,
     };
-    let earlier = store.marked(id).map_err(not_written)?;
-    let again = earlier.is_some();
-    let mark = match earlier {
+    let mark = match store.marked(id).map_err(not_written)? {
         Some(mark) => mark,
         None => {
-            let mark = Mark::new(shown.held);
+            let mark = Mark::new(shown.held, store.has_any(id));
             store.mark(id, &mark).map_err(not_written)?;
             mark
         }
     };
-    let (stays, ours) = match hold_and_copy(core, store, id, mark.held).await {
-        Ok(Copied::Stored(Ok(stored @ (Stored::Written | Stored::Identical)), version)) => {
+    let stays = match hold_and_copy(core, store, id, mark.held).await {
+        Ok(Copied::Stored(Ok(Stored::Written | Stored::Identical), version)) => {
             store.sync().map_err(not_written)?;
             match move_out(core, id, version, &mark).await {
                 Ok(_) => {
@@ -380,24 +381,26 @@ async fn take_out(core: &Core, store: &Store, id: MessageId, teller: &mut Teller
                     return teller.note(id, "moved", None);
                 }
                 Err(trouble) if trouble.code == EX_NOINPUT => return gone(core, store, id, teller).await,
-                Err(trouble) if trouble.code == super::EX_TEMPFAIL => {
-                    (Ok(Copied::Not("busy", trouble.words)), again || stored == Stored::Written)
-                }
+                Err(trouble) if trouble.code == super::EX_TEMPFAIL => Ok(Copied::Not("busy", trouble.words)),
                 Err(trouble) => return Err(trouble),
             }
         }
         Ok(Copied::Not("left", _)) => return gone(core, store, id, teller).await,
-        other => (other, again),
+        other => other,
     };
     // It stays in the queue, as it was; or not: the order comes behind a move of an earlier attempt that was still waiting.
     match order(core, if mark.held { "hold" } else { "release" }, id).await {
         Err(trouble) if trouble.code == EX_NOINPUT => return gone(core, store, id, teller).await,
+        Ok(HitView { messages: 0, .. }) => return gone(core, store, id, teller).await,
         other => drop(other?),
     }
     // A pair of this attempt, or of one before it, tells how the message stood then: it must not come in while the message goes
-    // on here. One of an export without a move is the operator's.
-    if ours && !matches!(stays, Ok(Copied::Stored(Ok(Stored::Conflict), _))) {
-        store.discard(id).map_err(not_written)?;
+    // on here. One of an export without a move is the operator's, and of a damaged message it may be the only whole copy.
+    match &stays {
+        Ok(Copied::Stored(Ok(Stored::Conflict), _)) => {}
+        Ok(Copied::Not("damaged", _)) if !mark.exported => drop(store.set_aside(id).map_err(not_written)?),
+        _ if mark.exported => {}
+        _ => store.discard(id).map_err(not_written)?,
     }
     store.unmark(id).map_err(not_written)?;
     match stays? {
@@ -423,9 +426,9 @@ async fn gone(core: &Core, store: &Store, id: MessageId, teller: &mut Teller<'_>
         Err(trouble) if trouble.code == EX_NOINPUT => {
             // Rather twice than never.
             let words = format!(
-                "the history does not know (any more) whether it was moved, or delivered from here. Keep its files, unless the \
-                 log of this appliance says of {id} that it was sent, bounced or deleted: then remove all three. Else remove \
-                 {id}.moving, and the pair is good for an import"
+                "the history does not know (any more) whether it was moved, or delivered from here. Look for {id} in the log of \
+                 this appliance. Only where it tells of every recipient that {id}.json calls pending that mail was sent, bounced \
+                 or deleted, and nowhere status=moved, remove all three files. Else remove {id}.moving, and import the pair"
             );
             return teller.note(id, "unclear", Some(&words));
         }
@@ -456,7 +459,8 @@ async fn hold_and_copy(core: &Core, store: &Store, id: MessageId, held: bool) ->
     let end = Instant::now() + STILL_PATIENCE;
     loop {
         match copy(core, store, id, Some(held)).await? {
-            Copied::Not("busy", _) if Instant::now() < end => {}
+            // It is being tried, or the core is starting again.
+            Copied::Not("busy", _) if Instant::now() < end => tokio::time::sleep(BUSY_PAUSE).await,
             other => return Ok(other),
         }
     }

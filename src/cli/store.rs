@@ -24,7 +24,7 @@ pub(super) enum Stored {
     Conflict,
 }
 
-/// What `ID.moving` says: `held 0123456789abcdef` or `free 0123456789abcdef`.
+/// What `ID.moving` says: `held 0123456789abcdef` or `free 0123456789abcdef`, and behind it `exported` where a pair was there before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mark {
     /// Whether an operator held the message before.
@@ -32,21 +32,26 @@ pub(super) struct Mark {
     /// By which the history knows this move again: another directory may have the message by now. Empty in marks of older
     /// versions.
     pub(super) word: String,
+    /// Whether a pair was there before, of an export without a move: that one is the operator's.
+    pub(super) exported: bool,
 }
 
 impl Mark {
     /// A mark that no other move has.
-    pub(super) fn new(held: bool) -> Self {
-        Self { held, word: format!("{:016x}", fastrand::u64(..)) }
+    pub(super) fn new(held: bool, exported: bool) -> Self {
+        Self { held, word: format!("{:016x}", fastrand::u64(..)), exported }
     }
 
     fn text(&self) -> String {
-        format!("{} {}\n", if self.held { "held" } else { "free" }, self.word)
+        let exported = if self.exported { " exported" } else { "" };
+        format!("{} {}{exported}\n", if self.held { "held" } else { "free" }, self.word)
     }
 
     fn read(text: &str) -> Self {
         let mut words = text.split_whitespace();
-        Self { held: words.next() == Some("held"), word: words.next().unwrap_or_default().to_owned() }
+        let held = words.next() == Some("held");
+        let word = words.next().unwrap_or_default().to_owned();
+        Self { held, word, exported: words.next() == Some("exported") }
     }
 }
 
@@ -112,8 +117,8 @@ impl Store {
         if self.folder.has(&json) {
             let text = self.folder.read_small(&json, HEAD_MAX)?.unwrap_or_default();
             known = Record::read(&text).is_ok_and(|there| there == *view);
-            // Beside its mark it is our own, of an attempt that did not come to its end.
-            if !known && !self.is_marked(id) {
+            // Beside a mark that found none it is our own, of an attempt that did not come to its end.
+            if !known && self.marked(id)?.is_none_or(|mark| mark.exported) {
                 return Ok(Stored::Conflict);
             }
             if known && self.folder.has(&eml) {
@@ -175,13 +180,14 @@ impl Store {
         Ok(any)
     }
 
+    /// Whether anything of a pair of a message is here.
+    pub(super) fn has_any(&self, id: MessageId) -> bool {
+        pair(id).iter().any(|name| self.folder.has(name))
+    }
+
     /// Whether the pair of a message is here.
     pub(super) fn has_pair(&self, id: MessageId) -> bool {
         pair(id).iter().all(|name| self.folder.has(name))
-    }
-
-    fn is_marked(&self, id: MessageId) -> bool {
-        self.folder.has(&mark_name(id))
     }
 
     fn is_content(&self, name: &str, view: &Record) -> io::Result<bool> {

@@ -148,7 +148,7 @@ impl Room {
             },
             (Guest::Control(stream), Listener::Control(_, slots)) => match Arc::clone(slots).try_acquire_owned() {
                 Ok(slot) => drop(guests.spawn(async move {
-                    // Without it an order is imported out whoever waits.
+                    // Without it an order is carried out whoever waits.
                     let peer = Peer::of(&stream).ok().map(Arc::new);
                     attend(site, Door::Control, None, peer, stream, stop).await;
                     drop(slot);

@@ -38,7 +38,7 @@ pub async fn serve<S: Spool>(intake: Arc<Intake<S>>, listeners: Vec<Listener>, s
     tell(intake.conduct.rest());
 }
 
-/// Knows clients by the policy, and puts those that find no place on the registry.
+/// Knows clients by the policy, and puts those that find no place into the registry.
 struct Gate<S: Spool>(Arc<Intake<S>>);
 
 impl<S: Spool> Porter for Gate<S> {

@@ -47,7 +47,7 @@ struct Said {
     recipients: u32,
 }
 
-/// A session's place on the registry, until it is dropped.
+/// A session's entry in the registry, until it is dropped.
 pub struct RegisteredSession {
     registry: Arc<SessionRegistry>,
     number: u64,

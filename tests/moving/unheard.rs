@@ -104,8 +104,28 @@ fn without_a_history_the_files_of_a_move_are_kept() {
     relay.queue(&["export", directory, &id, "--move"]);
     fs::write(pairs.join(format!("{id}.moving")), "free 0123456789abcdef\n").unwrap();
     let (code, out, _) = said(&tool(&relay, &["export", directory, &id, "--move"]));
-    assert!(code == 73 && out.contains("Keep its files, unless"), "{code} {out}");
+    assert!(code == 73 && out.contains("every recipient") && out.contains("status=moved"), "{code} {out}");
     for end in ["json", "eml", "moving"] {
         assert!(pairs.join(format!("{id}.{end}")).exists(), "{end}");
     }
+}
+
+#[test]
+fn a_pair_of_an_export_without_a_move_stays_as_it_is() {
+    let (relay, _sink, id) = with_one_mail(&[]);
+    let pairs = relay.path("run").join("pairs");
+    let directory = pairs.to_str().unwrap();
+    relay.queue(&["export", directory, &id]);
+    let read = || fs::read(pairs.join(format!("{id}.json"))).unwrap();
+    let before = read();
+    // The message is not as it was.
+    relay.queue(&["hold", &id]);
+    let (code, out, _) = said(&tool(&relay, &["export", directory, &id, "--move"]));
+    assert!(code == 73 && out.contains("conflict"), "{code} {out}");
+    assert_eq!((read(), relay.messages().len()), (before, 1));
+    assert!(!pairs.join(format!("{id}.moving")).exists());
+    // As it was, the pair is good for a move.
+    relay.queue(&["release", &id]);
+    let (code, out, _) = said(&tool(&relay, &["export", directory, &id, "--move"]));
+    assert!(code == 0 && relay.messages().is_empty() && pairs.join(format!("{id}.json")).exists(), "{code} {out}");
 }

@@ -27,7 +27,7 @@ fn recipe(name: &str) -> String {
     block.trim_end().to_owned()
 }
 
-/// A admin to work at: an empty directory, and nothing of the machine's own configuration but openssl's.
+/// A place to work at: an empty directory, and nothing of the machine's own configuration but openssl's.
 struct QueueAdmin(TempDir);
 
 impl QueueAdmin {

@@ -1,4 +1,4 @@
-//! A admin whose queue is in memory: the same answers as the real one, with messages that a test chooses.
+//! The queue in memory, for handlers: the same answers as the real one, with messages that a test chooses.
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use postern::ground::clock;

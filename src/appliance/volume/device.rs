@@ -45,7 +45,7 @@ pub fn mount(device: &Path, point: &Path, read_only: bool) -> Result<(), String>
             Ok(()) => return Ok(()),
             Err(errno) => answer = errno,
         }
-        // Only a event_log that cannot be replayed is a reason to ask again.
+        // Only a journal of the file system that cannot be replayed is a reason to ask again.
         if !matches!(answer, Errno::EROFS | Errno::EACCES) {
             break;
         }
@@ -86,7 +86,7 @@ fn content(device: &impl FileExt) -> io::Result<Option<Content>> {
     Ok(None)
 }
 
-/// A reader of a device that cannot be written cannot replay its event_log either, and is content without.
+/// A reader of a device that cannot be written cannot replay its journal either, and is content without.
 fn requests(device: &Path, kind: &'static str, read_only: bool) -> Vec<Request> {
     let request = |options: &str| Request {
         source: device.display().to_string(),

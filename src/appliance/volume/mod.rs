@@ -4,7 +4,7 @@
 //! sync a file as the core's user, lie on no file server, and should outlive the container. The key volume must be there when it
 //! is asked for.
 //! Block devices are mounted first ([`mounted`]); a directory is used as it is.
-//! Limits: a device gets [`DEVICE_PATIENCE`] to come up; a event_log may have to be replayed.
+//! Limits: a device gets [`DEVICE_PATIENCE`] to come up; a journal of the file system may have to be replayed.
 //! Security: ownership of the data volume is changed only at its top, only when that is safe, and never below.
 
 mod device;

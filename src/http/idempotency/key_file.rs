@@ -108,26 +108,26 @@ mod tests {
     fn keys_outlive_the_process_and_the_oldest_are_written_over() {
         let directory = tempfile::tempdir().unwrap();
         let disk = Volume::open(directory.path()).unwrap();
-        let (mut file_of_keys, none) = KeyFile::open(&disk).unwrap();
+        let (mut key_file, none) = KeyFile::open(&disk).unwrap();
         assert!(none.is_empty());
-        (1..=3).for_each(|number| file_of_keys.write(&kept(number)));
-        let (mut file_of_keys, some) = KeyFile::open(&disk).unwrap();
+        (1..=3).for_each(|number| key_file.write(&kept(number)));
+        let (mut key_file, some) = KeyFile::open(&disk).unwrap();
         assert_eq!(some, [kept(1), kept(2), kept(3)]);
-        file_of_keys.next = KEYS_MAX - 1;
-        (4..=5).for_each(|number| file_of_keys.write(&kept(number)));
-        let (file_of_keys, some) = KeyFile::open(&disk).unwrap();
-        assert_eq!((file_of_keys.next, some), (1, vec![kept(2), kept(3), kept(4), kept(5)]));
+        key_file.next = KEYS_MAX - 1;
+        (4..=5).for_each(|number| key_file.write(&kept(number)));
+        let (key_file, some) = KeyFile::open(&disk).unwrap();
+        assert_eq!((key_file.next, some), (1, vec![kept(2), kept(3), kept(4), kept(5)]));
     }
 
     #[test]
     fn mails_that_came_in_together_do_not_write_over_each_other() {
         let directory = tempfile::tempdir().unwrap();
         let disk = Volume::open(directory.path()).unwrap();
-        let (mut file_of_keys, _) = KeyFile::open(&disk).unwrap();
+        let (mut key_file, _) = KeyFile::open(&disk).unwrap();
         // The later id was the quicker one.
-        [2, 1].into_iter().for_each(|number| file_of_keys.write(&kept(number)));
-        let (mut file_of_keys, _) = KeyFile::open(&disk).unwrap();
-        file_of_keys.write(&kept(3));
+        [2, 1].into_iter().for_each(|number| key_file.write(&kept(number)));
+        let (mut key_file, _) = KeyFile::open(&disk).unwrap();
+        key_file.write(&kept(3));
         assert_eq!(KeyFile::open(&disk).unwrap().1, [kept(1), kept(2), kept(3)]);
     }
 
@@ -135,8 +135,8 @@ mod tests {
     fn a_torn_entry_is_nothing_and_another_file_is_put_beside() {
         let directory = tempfile::tempdir().unwrap();
         let disk = Volume::open(directory.path()).unwrap();
-        let (mut file_of_keys, _) = KeyFile::open(&disk).unwrap();
-        (1..=2).for_each(|number| file_of_keys.write(&kept(number)));
+        let (mut key_file, _) = KeyFile::open(&disk).unwrap();
+        (1..=2).for_each(|number| key_file.write(&kept(number)));
         let path = directory.path().join(FILE);
         let mut octets = std::fs::read(&path).unwrap();
         octets[MAGIC.len() + 5] ^= 1;

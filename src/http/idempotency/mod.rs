@@ -1,6 +1,6 @@
 //! Mails that programs handed in under a key, so that whoever did not hear the answer may ask again.
 //!
-//! A key is durable before the answer is given ([`file_of_keys`]). A crash after the mail is durable and before its key is leaves a key
+//! A key is durable before the answer is given ([`key_file`]). A crash after the mail is durable and before its key is leaves a key
 //! that is new again: the mail comes twice, never not at all.
 //! Limits: [`KEYS_MAX`] keys for [`KEPT`].
 //! Source: The Idempotency-Key HTTP Header Field (IETF draft).
@@ -55,7 +55,7 @@ impl Print {
 /// The keys that are known.
 pub struct IdempotencyKeys {
     state: Arc<Lock<State>>,
-    file_of_keys: Arc<Lock<Option<KeyFile>>>,
+    key_file: Arc<Lock<Option<KeyFile>>>,
 }
 
 #[derive(Default)]
@@ -88,18 +88,18 @@ pub(crate) enum Begun {
 /// The right to use a key.
 pub(crate) struct KeyClaim {
     state: Arc<Lock<State>>,
-    file_of_keys: Arc<Lock<Option<KeyFile>>>,
+    key_file: Arc<Lock<Option<KeyFile>>>,
     key: Print,
 }
 
 impl IdempotencyKeys {
     /// With what the volume remembers; without one, keys are in memory alone.
     pub fn open(disk: Option<&dyn Disk>) -> Self {
-        let (file_of_keys, kept) = disk.and_then(KeyFile::open).unzip();
+        let (key_file, kept) = disk.and_then(KeyFile::open).unzip();
         let mut state = State::default();
         kept.into_iter().flatten().for_each(|kept| state.note(kept));
         state.forget(clock::age);
-        Self { state: Arc::new(Lock::leaf(state)), file_of_keys: Arc::new(Lock::leaf(file_of_keys)) }
+        Self { state: Arc::new(Lock::leaf(state)), key_file: Arc::new(Lock::leaf(key_file)) }
     }
 
     /// Takes a key.
@@ -113,7 +113,7 @@ impl IdempotencyKeys {
             None => {}
         }
         state.known.insert(key, None);
-        Begun::New(KeyClaim { state: Arc::clone(&self.state), file_of_keys: Arc::clone(&self.file_of_keys), key })
+        Begun::New(KeyClaim { state: Arc::clone(&self.state), key_file: Arc::clone(&self.key_file), key })
     }
 }
 
@@ -122,10 +122,9 @@ impl KeyClaim {
     pub(crate) async fn done(self, print: Print, id: MessageId) {
         let kept = Kept { since: clock::now(), key: self.key, print, id };
         self.state.lock().note(kept);
-        let file_of_keys = Arc::clone(&self.file_of_keys);
+        let key_file = Arc::clone(&self.key_file);
         // A mail that is in the queue is answered 201, whatever becomes of its key.
-        let _ = tokio::task::spawn_blocking(move || file_of_keys.lock().as_mut().map(|file_of_keys| file_of_keys.write(&kept)))
-            .await;
+        let _ = tokio::task::spawn_blocking(move || key_file.lock().as_mut().map(|key_file| key_file.write(&kept))).await;
     }
 }
 

@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 /// Messages read between two looks at anything else.
 const PAGE: usize = 1000;
 
-/// The corridor's admin.
+/// What the corridor does for operators.
 pub struct Admin<S> {
     outbound: Arc<Outbound<S>>,
     /// The destinations as they were a moment ago: to find them takes time that grows with the queue, and holds up mail.
@@ -63,7 +63,7 @@ struct Destinations {
 const STILL_PATIENCE: Duration = Duration::from_secs(20);
 
 impl<S: Spool> Admin<S> {
-    /// the administration of this outgoing half, whose paused destinations `disk` remembers; it takes no mail in while `memory` is used up.
+    /// Orders for this outgoing half, whose paused destinations `disk` remembers; it takes no mail in while `memory` is used up.
     pub fn new(outbound: Arc<Outbound<S>>, disk: Arc<dyn Disk>, memory: Arc<Gauge>) -> Self {
         let pauses = Arc::new(Pauses::open(disk));
         pauses.names().iter().for_each(|name| outbound.state.pause_destination(name, true));
@@ -152,7 +152,7 @@ impl<S: Spool> QueueAdmin for Admin<S> {
         Box::pin(async move { self.outbound.preview(order, selection, patience).await })
     }
 
-    /// In a task of its own once all of the queue is planned: whoever asked may go away, and an order is imported out to its end,
+    /// In a task of its own once all of the queue is planned: whoever asked may go away, and an order is carried out to its end,
     /// also one that waits for another to end. Before that it goes with whoever asked.
     fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, Obeyed> {
         let outbound = self.outbound.clone();

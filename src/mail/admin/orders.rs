@@ -199,7 +199,7 @@ impl<S: Spool> Outbound<S> {
         trouble.map_or(Ok(obeyed.len() as u64), |error| Err(error.into()))
     }
 
-    /// Takes a message out of the queue that was imported elsewhere as it stands, and leaves an audit line; the history has the
+    /// Takes a message out of the queue that was carried elsewhere as it stands, and leaves an audit line; the history has the
     /// mark of the move.
     pub(super) async fn move_out(&self, id: MessageId, version: u64, mark: &str, asker: &Asker) -> Result<(), AdminError> {
         // No release comes between the look and the end; and a held message that is not being tried begins no try.

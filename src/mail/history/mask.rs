@@ -123,7 +123,7 @@ pub struct Masked {
 }
 
 impl Masked {
-    /// Stands before a event_sink.
+    /// Stands before an event sink.
     ///
     /// # Errors
     /// The volume has no key, and takes none.

@@ -286,9 +286,9 @@ pub trait QueueAdmin: Send + Sync {
     /// a hold begins no new ones.
     fn export(&self, id: MessageId, still: bool) -> Answer<'_, Message>;
 
-    /// Takes a message out of the queue for whoever has imported it away, and the history says so. Nothing is done unless it is
+    /// Takes a message out of the queue for whoever has carried it away, and the history says so. Nothing is done unless it is
     /// held, is not being tried, and stands where it stood when it was read ([`Message::version`]): what anybody has tried
-    /// since would be sent once more from where it was imported to.
+    /// since would be sent once more from where it was carried to.
     fn move_out(&self, id: MessageId, version: u64, mark: String, asker: Asker) -> Answer<'_, ()>;
 
     /// Takes a mail of another queue into this one, all of it or nothing, and tells its new id. It is durable when this returns

@@ -21,7 +21,7 @@ pub struct Envelope {
     pub recipients: Vec<Address>,
     /// What MAIL said, or 8BITMIME when the content turned out to have octets above 127.
     pub body: BodyType,
-    /// Whether MAIL imported SMTPUTF8 (RFC 6531 §3.4).
+    /// Whether MAIL had SMTPUTF8 (RFC 6531 §3.4).
     pub smtputf8: bool,
 }
 

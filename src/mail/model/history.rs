@@ -97,7 +97,7 @@ pub struct FinishedPage {
     pub next: Option<String>,
 }
 
-/// The history as windows see it.
+/// The history as handlers see it.
 pub trait History: Send + Sync {
     /// Whether anything is kept.
     fn is_kept(&self) -> bool;

@@ -1,4 +1,4 @@
-//! What the history and the event_sink hear of a try and of an end.
+//! What the history and the event sink hear of a try and of an end.
 
 use super::Outbound;
 use crate::mail::model::{
@@ -39,7 +39,7 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Tells the event_sink what became of each recipient in a try; `due` is when those that were deferred have their next one.
+    /// Tells the event sink what became of each recipient in a try; `due` is when those that were deferred have their next one.
     pub(super) fn announce(
         &self,
         event_sink: &dyn DeliveryEventSink,

@@ -74,7 +74,7 @@ pub struct Verification {
     ends: BTreeMap<u32, u64>,
     /// Segments that held more.
     gaps: BTreeMap<u32, Gap>,
-    /// Everything worth events.
+    /// Everything worth telling.
     pub findings: Findings,
     /// The last state of messages whose accept record has not been met.
     early: BTreeMap<MessageId, Past>,
