@@ -23,8 +23,10 @@ const KEPT_PACE: Duration = Duration::from_secs(4);
 /// threads is reached, a call then waits for a thread that is there; without any, tokio panics.
 pub async fn keep_one_for_the_disk() {
     loop {
-        // One question at a time: while the disk hangs, no more of them pile up.
-        let _ = tokio::task::spawn_blocking(|| ()).await;
+        // One question at a time: while the disk hangs, no more of them pile up. In a task of its own: where no thread is there and
+        // none can begin, the panic ends that task alone, and the next question finds one.
+        let question = tokio::spawn(async { tokio::task::spawn_blocking(|| ()).await });
+        let _ = question.await;
         tokio::time::sleep(KEPT_PACE).await;
     }
 }

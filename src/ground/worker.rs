@@ -3,39 +3,73 @@
 //! Purpose: threads that wait for a disk are few, and all of them wait while it hangs. A login and the numbers for a monitor must
 //! not stand behind them.
 //! In: work, from any task. Out: what it gives.
-//! Limits: one thread, which is there while there is work and a few seconds longer. Whoever gives it work bounds how much waits.
+//! Limits: one thread, which lives as long as its [`Worker`]. Whoever gives it work bounds how much waits.
 
-use tokio::runtime::{Builder, Runtime};
+use super::lock::Lock;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::oneshot;
 
-/// The thread, of a runtime that nothing else runs on.
-pub struct Worker(Option<Runtime>);
+type Work = Box<dyn FnOnce() + Send>;
+
+/// The thread, and the way to it.
+pub struct Worker {
+    name: &'static str,
+    /// `None` while the thread could not be begun.
+    way: Lock<Option<Sender<Work>>>,
+}
 
 impl Worker {
-    /// One of this name, which stacks and `ps` show. The thread begins with the first work.
-    pub fn new(name: &str) -> Self {
-        // Without timers and sockets it needs nothing of the kernel.
-        Self(Builder::new_current_thread().max_blocking_threads(1).thread_name(name).build().ok())
+    /// One of this name, which stacks and `ps` show. Its thread begins now and stays: later the limit of processes and threads may
+    /// be reached.
+    pub fn new(name: &'static str) -> Self {
+        Self { name, way: Lock::leaf(begin(name).ok()) }
     }
 
-    /// What the work gives, which is done whether or not anybody waits; `None`: it met a defect.
+    /// What the work gives, which is done whether or not anybody waits; `None`: it met a defect, or there is no thread for it.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        self.0.as_ref()?.handle().spawn_blocking(work).await.ok()
+        let (tell, told) = oneshot::channel();
+        let work = move || {
+            // Whoever asked may be gone.
+            let _ = tell.send(work());
+        };
+        self.give(Box::new(work)).ok()?;
+        told.await.ok()
+    }
+
+    fn give(&self, work: Work) -> io::Result<()> {
+        let mut way = self.way.lock();
+        let sender = match way.take() {
+            Some(sender) => sender,
+            // It was not to be had at the start.
+            None => begin(self.name)?,
+        };
+        let sent = sender.send(work);
+        *way = Some(sender);
+        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 
-impl Drop for Worker {
-    /// Waits for nothing: it may be dropped where nobody may wait.
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
+/// The thread ends when nobody can give it work any more.
+fn begin(name: &str) -> io::Result<Sender<Work>> {
+    let (sender, works) = channel();
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || do_all(&works))?;
+    Ok(sender)
+}
+
+fn do_all(works: &Receiver<Work>) {
+    for work in works {
+        // The panic hook has told of a defect, and whoever asked finds no answer. The next work needs this thread.
+        let _ = catch_unwind(AssertUnwindSafe(work));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::channel;
+    use std::time::Duration;
+    use tokio::runtime::Builder;
 
     /// As in the windows, whose pages wait for a disk that hangs.
     #[test]
@@ -52,5 +86,25 @@ mod tests {
             drop(go);
             page.await.unwrap().unwrap_err();
         });
+    }
+
+    #[tokio::test]
+    async fn its_thread_is_there_before_the_first_work_and_ends_with_it() {
+        let threads = || {
+            let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+            let name = |task: &std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            tasks.filter(|task| name(task.as_ref().unwrap()).trim_end() == "a worker").count()
+        };
+        let wait = async |wanted| {
+            while threads() != wanted {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let worker = Worker::new("a worker");
+        tokio::time::timeout(Duration::from_secs(10), wait(1)).await.expect("it begins without work");
+        assert_eq!(worker.run(|| 1).await, Some(1));
+        assert_eq!(threads(), 1);
+        drop(worker);
+        tokio::time::timeout(Duration::from_secs(10), wait(0)).await.expect("it ends");
     }
 }

@@ -36,7 +36,7 @@ pub(crate) async fn text(window: &Window) -> Result<String, prometheus::Error> {
     // The ages of a million messages take a while to count; mail must not wait for it.
     let counters = Arc::clone(&window.counters);
     let text = window.worker.run(move || counters.text()).await;
-    text.unwrap_or_else(|| Err(prometheus::Error::Msg("the numbers met a defect; please report it".to_owned())))
+    text.unwrap_or_else(|| Err(prometheus::Error::Msg("no thread counts them, or it met a defect; see the log".to_owned())))
 }
 
 fn signed(number: u64) -> i64 {

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// How long one push may take, look-up of the name included.
@@ -66,6 +67,8 @@ enum Failure {
     Request(#[from] hyper::http::Error),
     #[error("the counters could not be written: {0}")]
     Counters(#[from] prometheus::Error),
+    #[error("this appliance met a defect; please report it")]
+    Defect,
     #[error("it answered {status}{words}")]
     Answer { status: u16, words: String },
 }
@@ -98,6 +101,7 @@ impl Config {
 
 /// Pushes until `stop` says true, then takes the group back.
 pub async fn push(config: Config, window: Arc<Window>, mut stop: watch::Receiver<bool>) {
+    let config = Arc::new(config);
     let mut ticks = interval(config.pace);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Whether the last push went well; nothing is known at first.
@@ -108,7 +112,7 @@ pub async fn push(config: Config, window: Arc<Window>, mut stop: watch::Receiver
             () = stopped(&mut stop) => break,
             result = async {
                 ticks.tick().await;
-                once(&config, &window).await
+                contained(&config, &window).await
             } => result,
         };
         match &result {
@@ -175,6 +179,18 @@ fn tell(config: &Config, result: &Result<(), Failure>, before: Option<bool>) {
         }
         _ => {}
     }
+}
+
+/// One push in a task of its own: a panic there ends that push, and not all that come after it.
+async fn contained(config: &Arc<Config>, window: &Arc<Window>) -> Result<(), Failure> {
+    let (config, counters) = (Arc::clone(config), Arc::clone(&window.counters));
+    let window = Arc::clone(window);
+    let mut push = JoinSet::new();
+    push.spawn(async move { once(&config, &window).await });
+    push.join_next().await.and_then(Result::ok).unwrap_or_else(|| {
+        counters.panics_total.inc();
+        Err(Failure::Defect)
+    })
 }
 
 async fn once(config: &Config, window: &Window) -> Result<(), Failure> {

@@ -21,13 +21,13 @@ enum Mood {
 }
 
 /// A monitor whose mood changes.
-struct Monitor {
-    address: SocketAddr,
+pub(crate) struct Monitor {
+    pub(crate) address: SocketAddr,
     mood: Arc<Mutex<Mood>>,
 }
 
 impl Monitor {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let mood = Arc::new(Mutex::new(Mood::Well));
