@@ -5,19 +5,19 @@
 
 use super::filter::FilterView;
 use super::{ADMIN_PATIENCE, Answer, ask, error, since};
-use crate::api::transfer::each_piece;
+use crate::api::transfer::stream;
 use crate::export::{status_name, target_name};
 use crate::ground::clock;
 use crate::http::answer::{self, Content, MAIL};
 use crate::http::state::Window;
 use crate::http::visit::Visit;
 use crate::mail::model::{Body, DESTINATIONS_MAX, DestinationSummary, Kind, Message, MessageId, Progress, Status, Target};
+use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 use mail_parser::MessageParser;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// The most messages of one page of the queue.
@@ -37,9 +37,6 @@ const SEARCH_PATIENCE: Duration = Duration::from_millis(800);
 
 /// How much of a message is read to find its subject.
 const HEAD_MAX: usize = 32 * 1024;
-
-/// Pieces of a content that are read ahead of the reader.
-const PIECES: usize = 2;
 
 /// One destination's share of the queue.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -278,14 +275,7 @@ pub(super) async fn body(window: &Window, id: MessageId) -> Answer {
     let mut answer = match body {
         Body::Memory(bytes) => answer::found(MAIL, bytes),
         Body::Stored(content, len) => {
-            let (sender, pieces) = mpsc::channel(PIECES);
-            tokio::task::spawn_blocking(move || {
-                let body = Body::Stored(content, len);
-                // Without a reader nobody wants the rest.
-                if let Err(error) = each_piece(&body, |piece| sender.blocking_send(Ok(piece)).is_ok()) {
-                    let _ = sender.blocking_send(Err(error));
-                }
-            });
+            let pieces = stream(Bytes::new(), Body::Stored(content, len));
             answer::answer(StatusCode::OK, MAIL, Content::Pieces(pieces, len))
         }
     };

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -65,18 +66,7 @@ pub(crate) async fn mail(window: &Window, id: MessageId, query: &str) -> Answer 
         Err(error) => return unreadable(&error),
     };
     let len = head.len() as u64 + message.body.len();
-    let (sender, pieces) = mpsc::channel(PIECES);
-    tokio::task::spawn_blocking(move || {
-        // The reader went away: nobody wants the rest.
-        if sender.blocking_send(Ok(head)).is_err() {
-            return;
-        }
-        let ended = each_piece(&message.body, |piece| sender.blocking_send(Ok(piece)).is_ok());
-        if let Err(error) = ended {
-            let _ = sender.blocking_send(Err(error));
-        }
-    });
-    let mut answer = answer::answer(StatusCode::OK, PAIR, Content::Pieces(pieces, len));
+    let mut answer = answer::answer(StatusCode::OK, PAIR, Content::Pieces(stream(head, message.body), len));
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{version:016x}\"")) {
         answer.headers_mut().insert(header::ETAG, tag);
     }
@@ -150,6 +140,45 @@ impl ContentPieces for Received {
     }
 }
 
+/// A content on its way to a client, `head` before it. It takes a thread that waits for the disk while a piece is read, and none
+/// while the client takes its time.
+pub(super) fn stream(head: Bytes, body: Body) -> mpsc::Receiver<io::Result<Bytes>> {
+    let (sender, pieces) = mpsc::channel(PIECES);
+    tokio::spawn(async move {
+        // Without a reader nobody wants the rest.
+        if !head.is_empty() && sender.send(Ok(head)).await.is_err() {
+            return;
+        }
+        let (body, mut offset) = (Arc::new(body), 0);
+        while offset < body.len() {
+            let source = Arc::clone(&body);
+            let read = tokio::task::spawn_blocking(move || piece(&source, offset)).await;
+            let read = read.unwrap_or_else(|defect| Err(io::Error::other(defect)));
+            offset += read.as_ref().map_or(0, |piece| piece.len() as u64);
+            let broken = read.is_err();
+            if sender.send(read).await.is_err() || broken {
+                return;
+            }
+        }
+    });
+    pieces
+}
+
+/// What stands in a content from `offset` on: a piece of it, or all of what is in memory. Blocks.
+fn piece(body: &Body, offset: u64) -> io::Result<Bytes> {
+    let (content, len) = match body {
+        Body::Memory(bytes) => return Ok(bytes.slice(usize::try_from(offset).unwrap_or(bytes.len()).min(bytes.len())..)),
+        Body::Stored(content, len) => (content, *len),
+    };
+    let mut piece = vec![0; PIECE.min(usize::try_from(len - offset).unwrap_or(PIECE))];
+    let read = content.read_at(offset, &mut piece)?;
+    if read == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    piece.truncate(read);
+    Ok(piece.into())
+}
+
 /// CRC-32 of a content. Blocks.
 pub(crate) fn checksum(body: &Body) -> io::Result<u32> {
     let mut hasher = crc32fast::Hasher::new();
@@ -162,25 +191,50 @@ pub(crate) fn checksum(body: &Body) -> io::Result<u32> {
 
 /// Gives a content piece by piece to `take`, as long as that wants more. Blocks.
 pub(crate) fn each_piece(body: &Body, mut take: impl FnMut(Bytes) -> bool) -> io::Result<()> {
-    let (content, len) = match body {
-        Body::Memory(bytes) => {
-            take(bytes.clone());
-            return Ok(());
-        }
-        Body::Stored(content, len) => (content, *len),
-    };
     let mut offset = 0;
-    while offset < len {
-        let mut piece = vec![0; PIECE.min(usize::try_from(len - offset).unwrap_or(PIECE))];
-        let read = content.read_at(offset, &mut piece)?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        piece.truncate(read);
-        offset += read as u64;
-        if !take(piece.into()) {
+    while offset < body.len() {
+        let piece = piece(body, offset)?;
+        offset += piece.len() as u64;
+        if !take(piece) {
             return Ok(());
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::model::Content as Stored;
+    use tokio::runtime::Builder;
+
+    /// As long as it is told to be.
+    struct Zeros(u64);
+
+    impl Stored for Zeros {
+        fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+            Ok(into.len().min(usize::try_from(self.0 - offset).unwrap_or(usize::MAX)))
+        }
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_holds_no_thread_for_the_disk() {
+        let windows = Builder::new_current_thread().max_blocking_threads(1).enable_time().build().unwrap();
+        windows.block_on(async {
+            let len = 20 * PIECE as u64 + 7;
+            let mut pieces = stream(Bytes::from_static(b"head"), Body::Stored(Arc::new(Zeros(len)), len));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let other = tokio::task::spawn_blocking(|| 42);
+            assert_eq!(timeout(Duration::from_secs(5), other).await.expect("a thread is free").unwrap(), 42);
+            let mut got = 0;
+            while let Some(piece) = pieces.recv().await {
+                got += piece.unwrap().len() as u64;
+            }
+            assert_eq!(got, 4 + len);
+            let mut short = stream(Bytes::new(), Body::Stored(Arc::new(Zeros(5)), 6));
+            assert_eq!(short.recv().await.unwrap().unwrap().len(), 5);
+            short.recv().await.unwrap().unwrap_err();
+            assert!(short.recv().await.is_none());
+        });
+    }
 }
