@@ -6,7 +6,6 @@ use crate::http::state::Window;
 use crate::mail::model::DestinationSummary;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 /// How many messages wait, and for how long.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,16 +23,13 @@ pub(super) async fn ages(window: &Window) -> Answer {
 
 /// The ages, for programs and for the page.
 pub(crate) async fn ages_view(window: &Window) -> AgesView {
-    let admin = Arc::clone(&window.views.admin);
-    let bounds = DestinationSummary::AGES;
     // A million messages take a while to count; other windows must not wait for it.
-    let counted = window.worker.run(move || (admin.ages(&bounds).0, admin.summary().messages)).await;
-    let (cumulative, total) = counted.unwrap_or_default();
+    let (cumulative, total) = window.ages.look(&window.worker, &window.views.admin).await.unwrap_or_default();
     let mut messages: Vec<u64> = Vec::with_capacity(cumulative.len() + 1);
     let mut younger = 0;
     for count in cumulative.iter().copied().chain([total.max(cumulative.last().copied().unwrap_or_default())]) {
         messages.push(count.saturating_sub(younger));
         younger = count;
     }
-    AgesView { bounds_seconds: bounds.to_vec(), messages }
+    AgesView { bounds_seconds: DestinationSummary::AGES.to_vec(), messages }
 }

@@ -13,7 +13,7 @@ use crate::http::idempotency::IdempotencyKeys;
 use crate::http::origin::FormToken;
 use crate::http::searches::Searches;
 use crate::mail::model::{History, QueueAdmin, SessionList, Submission};
-use crate::monitor::ages::register_ages;
+use crate::monitor::ages::{CountedAges, register_ages};
 use crate::monitor::components::{Components, Part, PartView};
 use crate::monitor::probe::Probe;
 use crate::monitor::rates::RateHistory;
@@ -82,6 +82,8 @@ pub struct Window {
     pub(crate) searches: Searches,
     /// For what is counted.
     pub(crate) worker: Worker,
+    /// What everybody may see of it.
+    pub(crate) ages: CountedAges,
     pub(crate) form_token: FormToken,
     pub(crate) components: Components,
     pub(crate) vitals: Arc<Vitals>,
@@ -167,6 +169,7 @@ impl Window {
             throttle,
             searches,
             worker: Worker::new("numbers"),
+            ages: CountedAges::default(),
             form_token,
             components,
             vitals: Arc::default(),

@@ -1,17 +1,55 @@
-//! The histogram of the ages of what is in the queue, made when somebody asks.
+//! The ages of what is in the queue: the histogram of a monitor, made when it asks, and the count for everybody, which is kept
+//! for a moment so that strangers who ask do not keep monitors waiting.
 
 use crate::appliance::counter::Counters;
-use crate::mail::model::QueueAdmin;
+use crate::ground::worker::Worker;
+use crate::mail::model::{DestinationSummary, QueueAdmin};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+/// How long a count is kept.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// The bounds of the ages, in seconds: a minute to five days, the default `queue_lifetime`.
 const AGES: [u32; 12] = [60, 300, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400, 172_800, 259_200, 432_000];
 
 const AGE_NAME: &str = "mta_mqueue_age_seconds";
 const AGE_HELP: &str = "Age of the messages in the queue";
+
+/// How many messages there are up to each of [`DestinationSummary::AGES`], and in all.
+pub(crate) type AgeCounts = (Vec<u64>, u64);
+
+/// The last count. One is under way at a time, and whoever comes meanwhile gets what it brings.
+#[derive(Default)]
+pub(crate) struct CountedAges {
+    kept: Arc<Mutex<Option<(Instant, AgeCounts)>>>,
+}
+
+impl CountedAges {
+    /// A count that is no older than [`FRESH`]; `None`: it met a defect.
+    pub(crate) async fn look(&self, worker: &Worker, admin: &Arc<dyn QueueAdmin>) -> Option<AgeCounts> {
+        let admin = Arc::clone(admin);
+        self.kept_or(worker, move || (admin.ages(&DestinationSummary::AGES).0, admin.summary().messages)).await
+    }
+
+    async fn kept_or(&self, worker: &Worker, count: impl FnOnce() -> AgeCounts + Send + 'static) -> Option<AgeCounts> {
+        let mut kept = Arc::clone(&self.kept).lock_owned().await;
+        if let Some((_, counts)) = kept.as_ref().filter(|(fresh, _)| Instant::now() < *fresh) {
+            return Some(counts.clone());
+        }
+        // The lock goes with the count, which is made also when whoever asked has gone.
+        let counted = worker.run(move || {
+            let counts = count();
+            *kept = Some((Instant::now() + FRESH, counts.clone()));
+            counts
+        });
+        counted.await
+    }
+}
 
 /// Adds the histogram of ages to the counters.
 ///
@@ -59,5 +97,30 @@ impl Collector for Ages {
         family.set_field_type(MetricType::HISTOGRAM);
         family.set_metric(vec![metric]);
         vec![family]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[tokio::test]
+    async fn many_who_ask_at_once_cost_one_count() {
+        let (ages, worker, made) = (CountedAges::default(), Worker::new("numbers"), Arc::new(AtomicU64::new(0)));
+        let ask = || {
+            let made = Arc::clone(&made);
+            ages.kept_or(&worker, move || {
+                std::thread::sleep(Duration::from_millis(100));
+                (vec![made.fetch_add(1, Ordering::Relaxed)], 1)
+            })
+        };
+        // Whoever goes leaves a count that the next one gets.
+        assert!(tokio::time::timeout(Duration::from_millis(10), ask()).await.is_err());
+        let (one, two, three) = tokio::join!(ask(), ask(), ask());
+        assert_eq!([one, two, three], [(); 3].map(|()| Some((vec![0], 1))));
+        assert_eq!(made.load(Ordering::Relaxed), 1);
+        tokio::time::sleep(FRESH).await;
+        assert_eq!(ask().await, Some((vec![1], 1)), "it is made anew after a while");
     }
 }

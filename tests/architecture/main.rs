@@ -115,9 +115,10 @@ fn unsafe_code_has_one_address() {
 /// the check does not know.
 const PLAIN_LOCKS: [&str; 4] = ["src/ground/sync.rs", "src/ground/lock.rs", "src/ground/clock.rs", "src/ground/sys/stacks.rs"];
 
-/// Locks that may be held across an await, each by tasks that hold no other: the groups and the metrics, which are made once
-/// for all who ask, and the orders, of which one is carried out at a time.
-const ASYNC_LOCKS: [&str; 3] = ["src/mail/admin/mod.rs", "src/mail/outbound/mod.rs", "src/monitor/probe.rs"];
+/// Locks that may be held across an await, each by tasks that hold no other: the groups, the metrics and the ages, which are made
+/// once for all who ask, and the orders, of which one is carried out at a time.
+const ASYNC_LOCKS: [&str; 4] =
+    ["src/mail/admin/mod.rs", "src/mail/outbound/mod.rs", "src/monitor/ages.rs", "src/monitor/probe.rs"];
 
 #[test]
 fn what_threads_share_is_behind_the_checked_lock() {
