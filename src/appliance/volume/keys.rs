@@ -5,6 +5,7 @@
 //! Security: read as root, or where a file server does not let root (root_squash) as the core's user. The text goes to the core
 //! through a pipe and nowhere else. No error shows what stands in a file.
 
+use super::mounts;
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::lines;
 use crate::appliance::property::Settings;
@@ -12,6 +13,7 @@ use crate::appliance::supervise::identity::Identity;
 use crate::appliance::supervise::orders::Keys;
 use crate::ground::clock;
 use crate::ground::tls::KeyPair;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -25,6 +27,9 @@ const UNDEFINED_LINE: &str = lines::KEYS_UNDEFINED;
 
 /// The bit of a file's mode that lets everybody read it.
 const OTHERS_READ: u32 = 0o004;
+
+/// The bit of a directory's mode that lets everybody reach what is in it.
+const OTHERS_ENTER: u32 = 0o001;
 
 /// Where the pair is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,19 +81,21 @@ impl KeyFiles {
         Ok(Keys { private_key: text(&key), certificate_chain: text(&chain) })
     }
 
-    /// What a person should know of who else can read the private key; `None`: nobody. May hang as [`KeyFiles::read`].
+    /// What a person should know of who else can read the private key; `None`: nobody, as far as the modes of the file and of the
+    /// directories above it tell, up to where they are mounted. May hang as [`KeyFiles::read`].
     pub fn exposed(&self, identity: &Identity) -> Option<String> {
         let path = self.directory.join(&self.key);
-        let mode = |path: &Path| io::Result::Ok(path.metadata()?.permissions().mode());
-        let found = match mode(&path) {
-            Err(error) if error.kind() == ErrorKind::PermissionDenied && identity.changes => identity.within(|| mode(&path)),
+        let found = match open_to_all(&path) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && identity.changes => {
+                identity.within(|| open_to_all(&path))
+            }
             other => other,
         };
-        let mode = found.ok().filter(|mode| mode & OTHERS_READ != 0)? & 0o777;
-        let uid = identity.uid;
+        let mode = found.ok()??;
+        let (advice, uid) = (Source::of(&path).advice(), identity.uid);
         Some(format!(
-            "the private key {} (ssl_key_file) can be read by every user (mode {mode:o}): take that away with chmod o-rwx; root or uid \
-             {uid} must still be able to read it",
+            "the private key {} (ssl_key_file) can be read by every user (mode {mode:o}): {advice}; root or uid {uid} must still be \
+             able to read it",
             path.display()
         ))
     }
@@ -123,6 +130,59 @@ impl KeyFiles {
             format!("{} ({property}): {error}{hint}", path.display())
         })?;
         if content.is_empty() { Err(format!("{} ({property}) is empty", path.display())) } else { Ok(content) }
+    }
+}
+
+/// The mode of a file that every user can read; `None` where its mode, or that of a directory above it on the same mount, keeps
+/// others out.
+fn open_to_all(path: &Path) -> io::Result<Option<u32>> {
+    let path = path.canonicalize()?;
+    let mode = |path: &Path| io::Result::Ok(path.metadata()?.permissions().mode() & 0o777);
+    let own = mode(&path)?;
+    let mount = mounts::mount_point(&path);
+    for directory in path.ancestors().skip(1).take_while(|directory| directory.starts_with(&mount)) {
+        if mode(directory)? & OTHERS_ENTER == 0 {
+            return Ok(None);
+        }
+    }
+    Ok(Some(own).filter(|mode| mode & OTHERS_READ != 0))
+}
+
+/// Where the mode of a file can be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Here,
+    /// What is mounted read-only was made elsewhere.
+    ReadOnly,
+    /// A share whose protocol knows no modes: those of all files are set by its mount.
+    Mount,
+    /// The file server.
+    Server,
+}
+
+impl Source {
+    fn of(path: &Path) -> Self {
+        let read_only = statvfs(path).is_ok_and(|figures| figures.flags().contains(FsFlags::ST_RDONLY));
+        match mounts::kind(path).as_deref() {
+            Some("cifs" | "smb3" | "vfat" | "exfat") => Self::Mount,
+            Some("nfs" | "nfs4") => Self::Server,
+            _ if read_only => Self::ReadOnly,
+            _ => Self::Here,
+        }
+    }
+
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Here => "take that away with chmod o-rwx",
+            Self::ReadOnly => {
+                "it is mounted read-only here, so take that away where it comes from: with chmod o-rwx on the host, or with \
+                 defaultMode of a Kubernetes secret"
+            }
+            Self::Mount => {
+                "its mode is that of the mount, so take that away with the mount's options: file_mode=0600 (SMB), fmask=0177 (FAT)"
+            }
+            Self::Server => "take that away on the file server, with chmod o-rwx",
+        }
     }
 }
 
@@ -163,6 +223,7 @@ mod tests {
             certificate: "server.pem".into(),
             place: "the key volume",
         };
+        set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
         let exposed = |mode| {
             write(directory.path().join("server.key"), "x").unwrap();
             set_permissions(directory.path().join("server.key"), Permissions::from_mode(mode)).unwrap();
@@ -170,6 +231,39 @@ mod tests {
         };
         let told = exposed(0o644).unwrap();
         assert!(told.contains("server.key (ssl_key_file) can be read by every user (mode 644)"), "{told}");
+        assert!(told.contains("with chmod o-rwx;"), "{told}");
         assert_eq!([exposed(0o640), exposed(0o600)], [None, None]);
+    }
+
+    /// As certbot keeps them: a link in one directory, and the files in another one.
+    #[test]
+    fn a_key_in_a_directory_that_lets_nobody_in_is_not_told() {
+        let volume = tempfile::tempdir().unwrap();
+        let let_in = |name: &str, mode| set_permissions(volume.path().join(name), Permissions::from_mode(mode)).unwrap();
+        let_in("", 0o755);
+        for directory in ["live", "archive"] {
+            std::fs::create_dir(volume.path().join(directory)).unwrap();
+            let_in(directory, 0o755);
+        }
+        write(volume.path().join("archive/key1.pem"), "x").unwrap();
+        let_in("archive/key1.pem", 0o644);
+        std::os::unix::fs::symlink("../archive/key1.pem", volume.path().join("live/key.pem")).unwrap();
+        let told = || open_to_all(&volume.path().join("live/key.pem")).unwrap();
+        assert_eq!(told(), Some(0o644));
+        let_in("live", 0o700);
+        assert_eq!(told(), Some(0o644), "the way over the link is not the only one");
+        let_in("archive", 0o700);
+        assert_eq!(told(), None);
+        let_in("archive", 0o755);
+        let_in("", 0o750);
+        assert_eq!(told(), None, "nor in one above");
+    }
+
+    #[test]
+    fn the_advice_says_where_a_mode_comes_from() {
+        assert!(Source::Mount.advice().contains("file_mode=0600"));
+        assert!(Source::Server.advice().contains("on the file server"));
+        assert!(Source::ReadOnly.advice().contains("defaultMode"));
+        assert_eq!(Source::of(Path::new("/tmp")), Source::Here);
     }
 }

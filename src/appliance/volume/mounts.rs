@@ -39,6 +39,21 @@ fn has_option(point: &Path, listed: &str, option: &str) -> bool {
     options.is_some_and(|options| options.split(',').any(|found| found == option))
 }
 
+/// Where what a path lies on is mounted; the root where that cannot be told.
+pub fn mount_point(path: &Path) -> PathBuf {
+    let listed = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    mount_of(path, &listed).unwrap_or_else(|| PathBuf::from("/"))
+}
+
+/// The file system type of what a path lies on.
+pub fn kind(path: &Path) -> Option<String> {
+    let path = path.canonicalize().ok()?;
+    let listed = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let point = mount_of(&path, &listed)?;
+    let topmost = points(&listed).filter(|(found, _)| *found == point).last();
+    topmost.map(|(_, kind)| kind.to_owned())
+}
+
 /// The source of what is mounted at exactly this point, topmost.
 pub fn mounted_at(point: &Path) -> Option<String> {
     let listed = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -130,6 +145,10 @@ mod tests {
         assert_eq!(source_at(Path::new("/with"), text), None);
         assert!(has_option(Path::new("/with blank"), text, "nobarrier"));
         assert!(!has_option(Path::new("/with blank"), text, "barrier") && !has_option(Path::new("/"), text, "nobarrier"));
+        assert_eq!(
+            (kind(Path::new("/proc/self")).as_deref(), mount_point(Path::new("/proc/self/x"))),
+            (Some("proc"), "/proc".into())
+        );
         assert!(!is_on_root(Path::new("/proc/self")));
         assert!(is_on_root(Path::new("/")));
     }
