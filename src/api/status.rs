@@ -93,7 +93,7 @@ pub struct TotalsView {
     pub bounced: u64,
     /// Refusals by reason.
     pub refused: BTreeMap<String, u64>,
-    /// Clients that found no place, by the places that were taken.
+    /// Clients that got no session, by the reasons of `mta_sessions_refused_total`.
     #[serde(default)]
     pub sessions_refused: BTreeMap<String, u64>,
 }

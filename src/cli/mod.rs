@@ -428,9 +428,9 @@ async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Troub
             ),
         ),
     ];
-    let no_place = no_place(&totals.sessions_refused).map(|value| ("No place", value));
-    for (name, value) in facts.into_iter().chain(no_place) {
-        writeln!(out, "{name:<10} {}", harmless(&value))?;
+    let turned_away = turned_away(&totals.sessions_refused).map(|value| ("Turned away", value));
+    for (name, value) in facts.into_iter().chain(turned_away) {
+        writeln!(out, "{name:<11} {}", harmless(&value))?;
     }
     if !destinations.destinations.is_empty() {
         writeln!(out)?;
@@ -445,8 +445,9 @@ async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Troub
     Ok(())
 }
 
-/// How many sessions were refused for want of a place, and which places were taken; `None` = none.
-fn no_place(refused: &BTreeMap<String, u64>) -> Option<String> {
+/// How many clients got no session, and why: which places were taken, or that they sent too much before they were greeted.
+/// `None` = none.
+fn turned_away(refused: &BTreeMap<String, u64>) -> Option<String> {
     let all: u64 = refused.values().sum();
     let words = |name: &str| match name {
         "all" => "all places taken".to_owned(),
@@ -458,7 +459,7 @@ fn no_place(refused: &BTreeMap<String, u64>) -> Option<String> {
     };
     let each =
         refused.iter().filter(|(_, number)| **number > 0).map(|(name, number)| format!("{} {}", count(*number), words(name)));
-    (all > 0).then(|| format!("for {} ({})", counted(all, "client"), each.collect::<Vec<_>>().join(", ")))
+    (all > 0).then(|| format!("{} ({})", counted(all, "client"), each.collect::<Vec<_>>().join(", ")))
 }
 
 fn messages(number: u64) -> String {

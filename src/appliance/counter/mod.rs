@@ -37,7 +37,7 @@ pub struct Counters {
     pub accepted_bytes: IntCounter,
     /// Refusals, label `reason`.
     pub refused_total: IntCounterVec,
-    /// Connections that found no place, label `reason`.
+    /// Connections that got no session, label `reason`.
     pub sessions_refused_total: IntCounterVec,
     /// Sessions of strangers that gave their place to another client.
     pub sessions_displaced_total: IntCounter,
@@ -135,7 +135,8 @@ pub struct Counters {
 pub const WINDOW_REFUSALS: [&str; 9] =
     ["host", "origin", "guess", "hash", "token_rate", "connection", "request", "search", "memory"];
 
-/// Which places were taken when a client of terminal `in` found none, as `mta_sessions_refused_total` counts it.
+/// Why a client of terminal `in` got no session, as `mta_sessions_refused_total` counts it: which places were taken, or `early`: it sent
+/// too much before it was greeted.
 pub const SESSION_REFUSALS: [&str; 5] = ["all", "strangers", "address", "memory", "early"];
 
 /// Close to each other where second and third tries fall: quantiles are read from these bounds.
@@ -181,7 +182,7 @@ impl Counters {
             sessions_refused_total: counters(
                 r,
                 "mta_sessions_refused_total",
-                "Connections that found no place, by which places were taken",
+                "Connections that got no session, by which places were taken, or because they sent too early",
                 "reason",
                 &SESSION_REFUSALS,
             )?,
