@@ -22,8 +22,8 @@ const PAGE: usize = 100;
 /// How long a page may be looked for.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How long one message may be looked for. Unlike a page this cannot be gone on with, so it is enough for all of a history of
-/// the usual size.
+/// How long one message may be looked for. Unlike a page this cannot be gone on with. It is enough for all of a history of the
+/// usual size; a longer one, or one on a slow volume, may not be looked through to its end for an old message.
 const ONE_PATIENCE: Duration = Duration::from_secs(5);
 
 const UNFINISHED: &str = "the history was not looked through in time; ask again";
@@ -143,6 +143,10 @@ impl HistoryQuery {
 
 /// `GET /api/v1/queue/ID/attempts`
 pub(super) async fn attempts(window: &Window, visit: &Visit<'_>, id: MessageId) -> Answer {
+    let _search = match visit.search(window).await {
+        Ok(search) => search,
+        Err(answer) => return answer,
+    };
     match attempts_view(window, visit, id).await {
         Ok(view) => answer::json(StatusCode::OK, &view),
         Err(answer) => answer,
@@ -150,9 +154,9 @@ pub(super) async fn attempts(window: &Window, visit: &Visit<'_>, id: MessageId) 
 }
 
 /// The tries, for programs and for the page. What a bounce says that reached nobody is for those who may read what mails say.
+/// Whoever calls has the right to search.
 pub(crate) async fn attempts_view(window: &Window, visit: &Visit<'_>, id: MessageId) -> Result<AttemptsView, Answer> {
     let reads = visit.right(window, Need::Read).is_ok();
-    let _search = visit.search(window).await?;
     let attempts = ask(window.views.history.attempts(id, ONE_PATIENCE)).await?;
     Ok(AttemptsView { attempts: attempts.into_iter().map(|one| attempt(one, reads)).collect() })
 }
@@ -175,17 +179,20 @@ pub(super) async fn history(window: &Window, visit: &Visit<'_>) -> Answer {
 
 /// `GET /api/v1/history/ID`
 pub(super) async fn one(window: &Window, visit: &Visit<'_>, id: MessageId) -> Answer {
-    match finished_view(window, visit, id).await {
+    let _search = match visit.search(window).await {
+        Ok(search) => search,
+        Err(answer) => return answer,
+    };
+    match finished_view(window, id).await {
         Ok(Some(view)) => answer::json(StatusCode::OK, &view),
         Ok(None) => error(StatusCode::NOT_FOUND, "the history knows no end of such a message"),
         Err(answer) => answer,
     }
 }
 
-/// How a message ended; `None` where that is not known (any more). It is a search like any other: of an id that was made up all
-/// of the history is read.
-pub(crate) async fn finished_view(window: &Window, visit: &Visit<'_>, id: MessageId) -> Result<Option<FinishedView>, Answer> {
-    let _search = visit.search(window).await?;
+/// How a message ended; `None` where that is not known (any more). It is a search like any other, for which whoever calls has
+/// the right: of an id that was made up all of the history may be read.
+pub(crate) async fn finished_view(window: &Window, id: MessageId) -> Result<Option<FinishedView>, Answer> {
     let wanted = Wanted { id: id.to_string(), search: id.to_string(), ..Wanted::default() };
     let page = ask(window.views.history.finished(wanted, None, 1, ONE_PATIENCE)).await?;
     match page.finished.into_iter().next() {

@@ -432,6 +432,14 @@ async fn gone(core: &Core, store: &Store, id: MessageId, teller: &mut Teller<'_>
             );
             return teller.note(id, "unclear", Some(&words));
         }
+        Err(trouble) if trouble.code == EX_UNAVAILABLE => {
+            let words = format!(
+                "whether it was moved is not known, for the history could not be asked ({}). Its files are kept; repeat the \
+                 command later",
+                trouble.words
+            );
+            return teller.note(id, "unclear", Some(&words));
+        }
         Err(trouble) => return Err(trouble),
     };
     store.unmark(id).map_err(not_written)?;

@@ -1,6 +1,6 @@
 //! Searches of the queue and of the history: each takes a processor for a while.
 //!
-//! A visitor has one at a time, and rests as long as it took before the next; few are under way in all.
+//! A visitor has one at a time, and rests as long as it took, but at most [`REST_MAX`], before the next; few are under way in all.
 //! Limits: [`SEARCHES_MAX`] at once, [`WAITING_MAX`] more of one visitor wait, none longer than [`PATIENCE`]; visitors that rest
 //! are forgotten above [`VISITORS_MAX`].
 
@@ -19,6 +19,10 @@ pub const WAITING_MAX: usize = 3;
 
 /// How long a search waits for its turn.
 pub const PATIENCE: Duration = Duration::from_secs(3);
+
+/// No rest is longer: whoever comes again at once, as a browser does that is led on to another page, still gets a turn within
+/// [`PATIENCE`].
+const REST_MAX: Duration = Duration::from_millis(1500);
 
 /// Visitors that are remembered.
 const VISITORS_MAX: usize = 1024;
@@ -101,7 +105,7 @@ impl Drop for Search<'_> {
         if let Some((begun, ..)) = &self.begun {
             let took = begun.elapsed();
             if took > SHORT {
-                visitor.rests_until = Instant::now() + took;
+                visitor.rests_until = Instant::now() + took.min(REST_MAX);
             }
         }
     }
@@ -132,6 +136,17 @@ mod tests {
         assert_eq!(done, 1 + WAITING_MAX);
         assert!(begin.elapsed() >= Duration::from_millis(700), "one after the other, with rests: {:?}", begin.elapsed());
         assert!(searches.begin("ben").await.is_some());
+    }
+
+    /// As a browser that is led on to the page of a mail that has left.
+    #[tokio::test]
+    async fn whoever_searched_for_long_gets_another_turn_in_time() {
+        let searches = Searches::default();
+        let mut search = searches.begin("anna").await.unwrap();
+        let (begun, ..) = search.begun.as_mut().unwrap();
+        *begun -= Duration::from_secs(5);
+        drop(search);
+        assert!(searches.begin("anna").await.is_some());
     }
 
     #[tokio::test]

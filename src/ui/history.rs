@@ -52,7 +52,8 @@ struct One {
     took: String,
     size: String,
     recipients: Vec<(Text, String, Text)>,
-    tries: Vec<Try>,
+    /// `None`: they could not be looked for.
+    tries: Option<Vec<Try>>,
 }
 
 /// The list for a query.
@@ -78,7 +79,9 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, R
 /// One message that has left the queue.
 pub(super) async fn one(window: &Window, visit: &Visit<'_>, id: MessageId) -> Result<String, Refused> {
     let refused = |answer| Refused::Answer(Box::new(answer));
-    let Some(entry) = api::finished_view(window, visit, id).await.map_err(refused)? else {
+    // One for both looks: after the first this visitor would have to rest.
+    let _search = visit.search(window).await.map_err(refused)?;
+    let Some(entry) = api::finished_view(window, id).await.map_err(refused)? else {
         return Err(Refused::Missing("the history knows no end of such a message; it may still be in the queue"));
     };
     let tries = tries(window, visit, id).await;

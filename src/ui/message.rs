@@ -45,7 +45,8 @@ struct Page {
     recipients: Vec<Recipient>,
     more: usize,
     content: Content,
-    tries: Vec<Try>,
+    /// `None`: they could not be looked for.
+    tries: Option<Vec<Try>>,
 }
 
 /// A try of some recipients.
@@ -115,7 +116,10 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>, id: MessageId) -> R
             .collect(),
         more: message.recipients.len().saturating_sub(RECIPIENTS),
         content,
-        tries: tries(window, visit, id).await,
+        tries: match visit.search(window).await {
+            Ok(_search) => tries(window, visit, id).await,
+            Err(_) => None,
+        },
         message,
     };
     page.render().map_err(Refused::Render)
@@ -124,7 +128,11 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>, id: MessageId) -> R
 /// Where a message is not in the queue: to the page of the history, if that knows how it ended. Who follows a link of the queue
 /// finds mail that has left a moment before.
 pub(super) async fn left(window: &Window, visit: &Visit<'_>, id: MessageId) -> Answer {
-    match api::finished_view(window, visit, id).await {
+    let _search = match visit.search(window).await {
+        Ok(search) => search,
+        Err(answer) => return answer,
+    };
+    match api::finished_view(window, id).await {
         Ok(Some(_)) => see_other(&format!("{}history/{id}", visit.root())),
         Ok(None) => visit.error(StatusCode::NOT_FOUND, "no such message is in the queue, and the history knows no end of one"),
         Err(answer) => answer,
@@ -140,11 +148,12 @@ pub(super) fn sender(path: &str, made_here: bool) -> String {
     }
 }
 
-/// The last tries of a message; none where the history does not tell.
-pub(super) async fn tries(window: &Window, visit: &Visit<'_>, id: MessageId) -> Vec<Try> {
-    let Ok(found) = api::attempts_view(window, visit, id).await else { return Vec::new() };
+/// The last tries of a message that the history knows; `None` where it could not be looked through. Whoever calls has the right
+/// to search.
+pub(super) async fn tries(window: &Window, visit: &Visit<'_>, id: MessageId) -> Option<Vec<Try>> {
+    let found = api::attempts_view(window, visit, id).await.ok()?;
     let surplus = found.attempts.len().saturating_sub(TRIES);
-    found.attempts.iter().skip(surplus).map(one_try).collect()
+    Some(found.attempts.iter().skip(surplus).map(one_try).collect())
 }
 
 fn one_try(attempt: &api::AttemptView) -> Try {

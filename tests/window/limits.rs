@@ -4,10 +4,12 @@ use crate::admin::{deferred, message};
 use crate::support::{TestWindow, access, curl, troubled_queue};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::TcpMaxSeg;
+use postern::ground::clock;
 use postern::http::Login;
 use postern::http::access::Access;
 use postern::http::places::REQUESTS_PER_CLIENT_MAX;
 use postern::http::server::{HEADER_MAX, HEADER_PATIENCE};
+use postern::mail::model::{Attempt, Ending, Finished, MessageId};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -252,6 +254,44 @@ async fn a_look_that_was_cut_off_does_not_say_that_there_is_nothing() {
         let (port, control) = (window.curl(&[], path).await, window.curl_control(&[], path).await);
         assert_eq!((port.status, control.status), (503, 503), "{path}: {} {}", port.body, control.body);
     }
+}
+
+/// Both looks of a page are one search; and a page that could not look says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_a_mail_that_left_has_its_tries_or_says_that_it_could_not_look() {
+    let window = TestWindow::open(troubled_queue(), None).await;
+    let (now, id) = (clock::now(), MessageId(clock::now_micros()).to_string());
+    let ending = Ending { to: "c@b.example".into(), status: "deferred".into(), reply: "450 later".into() };
+    window.history_log.attempt(Attempt {
+        id: id.clone(),
+        at: now,
+        destination: "b.example".into(),
+        relay: "mx.b.example[192.0.2.1]:25".into(),
+        tls: String::new(),
+        took_ms: 12,
+        outcomes: vec![ending.clone()],
+        transcript: "> MAIL\n< 450 later\n".into(),
+    });
+    window.history_log.finished(Finished {
+        id: id.clone(),
+        arrived: now,
+        at: now,
+        sender: "a@shop.example".into(),
+        size: 500,
+        client: "192.0.2.9".into(),
+        relay: "mx.b.example[192.0.2.1]:25".into(),
+        tls: String::new(),
+        recipients: vec![Ending { status: "delivered".into(), ..ending }],
+        mark: String::new(),
+    });
+    // Each look takes longer than a search waits.
+    window.history.takes.store(3200, Ordering::Relaxed);
+    let page = window.curl(&[], &format!("/history/{id}")).await;
+    assert!(page.status == 200 && page.body.contains("450 later"), "{} {}", page.head, page.body);
+    window.history.takes.store(60_000, Ordering::Relaxed);
+    let waiting = window.curl(&[], "/api/v1/queue").await.json()["messages"][0]["id"].as_str().unwrap().to_owned();
+    let page = window.curl(&[], &format!("/queue/{waiting}")).await;
+    assert!(page.status == 200 && page.body.contains("The tries could not be looked for"), "{} {}", page.head, page.body);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use postern::http::token::Token;
 use postern::volumes::Directories;
 use serde_json::Value;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -167,12 +168,13 @@ async fn the_tool_lists_for_people_and_for_programs() {
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["id"], id);
 
     let (code, text, _) = queue(&window.socket, "stats").await;
-    assert!(!text.contains("No place"), "{text}");
-    for (label, number) in [("strangers", 1200), ("address", 3)] {
+    assert!(!text.contains("Turned away"), "{text}");
+    for (label, number) in [("strangers", 1200), ("address", 3), ("early", 2)] {
         window.counters.sessions_refused_total.with_label_values(&[label]).inc_by(number);
     }
     let (_, crowded, _) = queue(&window.socket, "stats").await;
-    let told = "\nNo place   for 1,203 clients (3 those of one address, 1,200 those of strangers)\n";
+    let told =
+        "\nTurned away 1,205 clients (3 those of one address, 2 who sent before they were greeted, 1,200 those of strangers)\n";
     assert!(crowded.contains(told), "{crowded}");
     assert!(code == 0 && text.contains("234 messages") && text.contains("slow-and-sorry.example"), "{text}");
     let (_, json, _) = queue(&window.socket, "stats --json").await;
@@ -342,4 +344,24 @@ async fn of_many_guesses_at_once_few_are_tried() {
     let tried = statuses.iter().filter(|status| **status == 401).count();
     assert!(tried <= 8, "{tried} of 60 were tried: {statuses:?}");
     assert!(statuses.iter().all(|status| [401, 429, 503].contains(status)), "{statuses:?}");
+}
+
+/// A history that cannot be read in time says nothing of one message; the others are moved all the same.
+#[tokio::test]
+async fn a_move_goes_on_where_the_history_does_not_answer_in_time() {
+    let window = TestWindow::open([], None).await;
+    window.history.takes.store(60_000, Ordering::Relaxed);
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().display();
+    let ids = ["0000000000010", "0000000000011"];
+    for id in ids {
+        for (kind, text) in [("moving", "free 0123456789abcdef\n"), ("json", "{}"), ("eml", "x")] {
+            std::fs::write(directory.path().join(format!("{id}.{kind}")), text).unwrap();
+        }
+    }
+    let (code, text, words) = queue(&window.socket, &format!("--json export {place} --move --all")).await;
+    let told = text.matches(r#""result":"unclear""#).count();
+    assert_eq!((code, told), (73, 2), "{text} {words}");
+    assert!(text.contains("the history could not be asked") && text.contains("repeat the command later"), "{text}");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 6, "all files are kept");
 }

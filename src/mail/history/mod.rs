@@ -392,6 +392,31 @@ mod tests {
         }
     }
 
+    /// One file a run. A look that has no time at all reads one file.
+    #[tokio::test]
+    async fn a_look_that_has_read_all_that_may_tell_of_a_message_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let now = u64::from(crate::ground::clock::now());
+        for (run, at) in [now - 3000, now - 2000, now - 1000].into_iter().enumerate() {
+            let history = open(directory.path(), config(64 << 20));
+            let at = u32::try_from(at).unwrap();
+            history.finished(Finished { at, arrived: at, ..finished(run as u64, "c@b.example", "delivered") });
+        }
+        let history = open(directory.path(), config(64 << 20));
+        let look = async |second: u64, patience| {
+            let id = MessageId(second * 1_000_000).to_string();
+            let wanted = Wanted { id: id.clone(), search: id, ..Wanted::default() };
+            History::finished(&*history, wanted, None, 1, patience).await.unwrap()
+        };
+        let young = look(now - 500, Duration::ZERO).await;
+        assert_eq!((young.finished.len(), young.next), (0, None), "older files tell nothing of it");
+        let old = look(now - 5000, Duration::ZERO).await;
+        assert!(old.next.is_some(), "files are left that may tell of it");
+        // The last one may take what is left of the time.
+        let last = History::finished(&*history, Wanted::default(), Some("1-9".into()), 9, Duration::ZERO).await.unwrap();
+        assert_eq!((last.finished.len(), last.next), (1, None));
+    }
+
     #[test]
     fn the_budget_holds_and_the_oldest_go() {
         let directory = tempfile::tempdir().unwrap();

@@ -20,7 +20,7 @@ const START: usize = 16 * 1024;
 pub fn attempts(disk: &dyn Disk, id: MessageId, deadline: Instant) -> io::Result<Vec<Attempt>> {
     let (mut attempts, mut ends) = (Vec::new(), Vec::new());
     let (wanted, whole) = (format!("\"id\":\"{id}\""), id.to_string());
-    let accepted = id.0 / 1_000_000;
+    let accepted = accepted(id);
     for number in numbers(disk)?.into_iter().rev() {
         // The rest might be more than was found.
         if Instant::now() >= deadline {
@@ -33,8 +33,7 @@ pub fn attempts(disk: &dyn Disk, id: MessageId, deadline: Instant) -> io::Result
                 Line::Finished(finished) => ends.push(last_attempt(finished)),
             }
         }
-        // What is older than the message says nothing of it.
-        if text.lines().find_map(second).is_some_and(|first| u64::from(first) < accepted) {
+        if reaches_before(&text, accepted) {
             break;
         }
     }
@@ -45,6 +44,16 @@ pub fn attempts(disk: &dyn Disk, id: MessageId, deadline: Instant) -> io::Result
     ends.retain(|end| !tell_the_end(&attempts, end));
     attempts.append(&mut ends);
     Ok(attempts)
+}
+
+/// The second in which a message was accepted.
+fn accepted(id: MessageId) -> u64 {
+    id.0 / 1_000_000
+}
+
+/// Whether the text of a file begins before a message was accepted: what is older says nothing of it.
+fn reaches_before(text: &str, accepted: u64) -> bool {
+    text.lines().find_map(second).is_some_and(|first| u64::from(first) < accepted)
 }
 
 /// Whether tries tell each outcome of an end. Of equal ones, as masked addresses are, as many as it has.
@@ -75,7 +84,7 @@ fn last_attempt(finished: Finished) -> Attempt {
     }
 }
 
-/// A page of finished messages.
+/// A page of finished messages. Where one message is wanted by its whole id, files that are older than it are not looked at.
 pub fn finished(
     disk: &dyn Disk,
     wanted: &Wanted,
@@ -85,7 +94,10 @@ pub fn finished(
 ) -> io::Result<FinishedPage> {
     let (from, skip) = after.and_then(place).unwrap_or((u64::MAX, 0));
     let mut page = FinishedPage::default();
-    for number in numbers(disk)?.into_iter().rev().filter(|number| *number <= from) {
+    let accepted = wanted.id.parse().ok().map(accepted);
+    let search = wanted.search.to_lowercase();
+    let mut files = numbers(disk)?.into_iter().rev().filter(|number| *number <= from).peekable();
+    while let Some(number) = files.next() {
         let text = read(disk, number)?;
         // Lines are counted from the start of the file, which never changes, so that a place stays what it is.
         let upto = if number == from { skip } else { usize::MAX };
@@ -95,8 +107,7 @@ pub fn finished(
                 page.next = Some(format!("{number}-{}", place + 1));
                 return Ok(page);
             }
-            let lower = if wanted.search.is_empty() { String::new() } else { line.to_lowercase() };
-            if !lower.contains(&wanted.search.to_lowercase()) {
+            if !search.is_empty() && !line.to_lowercase().contains(&search) {
                 continue;
             }
             if let Some((Line::Finished(finished), _)) = parse(line)
@@ -105,7 +116,10 @@ pub fn finished(
                 page.finished.push(finished);
             }
         }
-        if Instant::now() >= deadline {
+        if accepted.is_some_and(|accepted| reaches_before(&text, accepted)) {
+            break;
+        }
+        if files.peek().is_some() && Instant::now() >= deadline {
             page.next = Some(format!("{number}-0"));
             return Ok(page);
         }
