@@ -1,10 +1,11 @@
 //! Moves whose end the tool did not hear: what the next one makes of the mark that is left.
 
-use crate::letters::{said, send, sum, tool};
+use crate::letters::{assert_arrived, said, send, sum, tool};
 use crate::support::appliance::{Appliance, Sink};
-use crate::support::patience::until;
+use crate::support::patience::{until, until_true};
 use crate::together::{control, etag};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -42,14 +43,72 @@ fn with_one_mail(properties: &[(&str, &str)]) -> (Appliance, Sink, String) {
     (relay, sink, id)
 }
 
+/// Syncs that can be made to fail.
+struct Syncs {
+    library: PathBuf,
+    /// They fail while it is there.
+    fails: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Syncs {
+    fn new() -> Self {
+        let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+        fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let (library, fails) = (shim(directory.path()), directory.path().join("fails"));
+        Self { library, fails, _directory: directory }
+    }
+
+    /// Properties of a relay with these syncs.
+    fn preload(&self) -> [(&str, &str); 2] {
+        let text = |path| Path::to_str(path).unwrap();
+        [("LD_PRELOAD", text(&self.library)), ("FAIL_SYNC", text(&self.fails))]
+    }
+
+    /// An order for a mail, whose sync fails: the relay says so, and has a line of who gave it.
+    fn order(&self, relay: &Appliance, order: &str, id: &str, more: &str) {
+        fs::write(&self.fails, "").unwrap();
+        let answer = control(relay, &format!(r#"{{"order":"{order}","id":"{id}"{more}}}"#));
+        assert!(answer.contains(" 503 "), "{order}: {answer}");
+        fs::remove_file(&self.fails).unwrap();
+        let audit = format!("order={order} selection={id} messages=1 ");
+        let has_line = || relay.log().iter().any(|line| line.contains(&audit));
+        until_true(&format!("the log has {audit}"), has_line);
+    }
+}
+
+/// Their records are written again.
+#[test]
+fn a_hold_and_a_release_whose_sync_failed_have_taken_effect() {
+    let syncs = Syncs::new();
+    let (relay, sink, id) = with_one_mail(&syncs.preload());
+    let waits = |held: bool, number: u64| {
+        until(&format!("{number} waits for the destination"), || {
+            let rows = relay.api("destinations")["destinations"].clone();
+            let waiting = rows[0]["messages"].as_u64().unwrap_or_default();
+            if waiting == number { Ok(()) } else { Err(rows.to_string()) }
+        });
+        assert_eq!(relay.messages()[0]["held"], held);
+    };
+    waits(false, 1);
+    syncs.order(&relay, "hold", &id, "");
+    waits(true, 0);
+    until("the volume works again", || {
+        let answer = control(&relay, &format!(r#"{{"order":"hold","id":"{id}"}}"#));
+        if answer.contains(" 200 ") { Ok(()) } else { Err(answer) }
+    });
+    syncs.order(&relay, "release", &id, "");
+    waits(false, 1);
+    relay.queue(&["resume", &sink.relay()]);
+    relay.until_empty();
+    assert_arrived(&[&sink], 0..1, 1);
+}
+
 #[test]
 fn a_message_that_left_though_its_sync_failed_was_moved_or_deleted() {
-    let directory = tempfile::tempdir_in("/var/tmp").unwrap();
-    fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let (library, fails) = (shim(directory.path()), directory.path().join("fails"));
-    let preload = [("LD_PRELOAD", library.to_str().unwrap()), ("FAIL_SYNC", fails.to_str().unwrap())];
+    let syncs = Syncs::new();
     for (order, status) in [("delete", "deleted"), ("move", "moved")] {
-        let (relay, _sink, id) = with_one_mail(&preload);
+        let (relay, _sink, id) = with_one_mail(&syncs.preload());
         let pairs = relay.path("run").join("pairs");
         let mark = pairs.join(format!("{id}.moving"));
         relay.queue(&["hold", &id]);
@@ -59,10 +118,7 @@ fn a_message_that_left_though_its_sync_failed_was_moved_or_deleted() {
             fs::write(&mark, "held 0123456789abcdef\n").unwrap();
             more = format!(r#","version":{},"mark":"0123456789abcdef""#, etag(&relay, &id));
         }
-        fs::write(&fails, "").unwrap();
-        let answer = control(&relay, &format!(r#"{{"order":"{order}","id":"{id}"{more}}}"#));
-        assert!(answer.contains(" 503 "), "{order}: {answer}");
-        fs::remove_file(&fails).unwrap();
+        syncs.order(&relay, order, &id, &more);
         assert!(relay.messages().is_empty(), "{order}: its record is written again");
         until("the history has it", || match &relay.queue(&["history", "--status", status])[..] {
             [end] if end["id"] == id.as_str() => Ok(()),

@@ -347,9 +347,12 @@ fn a_copy_that_is_deleted_has_a_line() {
         other => Err(format!("{other:?}")),
     });
     appliance.queue(&["delete", "--all", "--yes"]);
-    let lines = appliance.log();
-    let line = lines.iter().find(|line| line.contains("status=deleted")).unwrap_or_else(|| panic!("{lines:?}"));
-    assert!(line.contains("copy=true"), "{line}");
+    until("the log has its line", || {
+        let lines = appliance.log();
+        let line = lines.iter().find(|line| line.contains(" status=deleted")).ok_or("none yet")?;
+        assert!(line.contains(" to=\"(all recipients)\" copy=true "), "{line}");
+        Ok(())
+    });
 }
 
 #[test]

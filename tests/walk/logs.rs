@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 const PASSWORD: &str = "correct-horse-battery";
 
-/// One mail of every fate, then the whole log: delivered to one and refused by another, deferred, from the null sender.
+/// One mail of every fate, then the whole log: delivered to one and refused by another, deferred and deleted, from the null sender.
 fn every_fate(format: &str) -> (Vec<String>, String) {
     let (good, bad, busy) = (next_hop(""), next_hop("rcpt=550"), next_hop("rcpt=451"));
     let names = Names::serve(&[
@@ -38,6 +38,7 @@ fn every_fate(format: &str) -> (Vec<String>, String) {
     crate::support::patience::until_true("the deferral is in the log", || {
         appliance.log().iter().any(|line| line.contains(&id) && line.contains("deferred"))
     });
+    appliance.queue(&["delete", &id]);
     assert_eq!(appliance.stop(), 143);
     (appliance.log(), id)
 }
@@ -73,6 +74,8 @@ fn check(events: &[Map<String, Value>], id: &str) {
         let delay: f64 = text(event, "delay").parse().unwrap();
         assert!((0.0..60.0).contains(&delay), "{event:?}");
     }
+    let [deleted] = of("deleted")[..] else { panic!("deleted: {:?}", of("deleted")) };
+    assert_eq!(text(deleted, "to"), "<three@busy.example>");
     let reports: Vec<_> = events.iter().filter(|event| event.get("about").is_some_and(|about| about == id)).collect();
     let [report] = reports[..] else { panic!("one report: {reports:?}") };
     assert_eq!((text(report, "status").as_str(), text(report, "kind").as_str()), ("queued", "failed"));

@@ -20,39 +20,52 @@ impl<S: Spool> Outbound<S> {
             // Whoever asks for another try may have mended the name that was in the way.
             self.router.forget_all();
         }
-        let all = |messages| Obeyed { messages, untried: 0 };
-        let hit = match (order, &selection) {
-            (Order::Retry, Selection::One(id)) => {
-                self.spool.peek(*id).await?;
-                self.retry(&[*id])
-            }
-            (_, Selection::One(id)) => {
-                self.spool.peek(*id).await?;
-                all(self.obey(order, &[*id]).await?)
-            }
-            (Order::Retry, Selection::All) => {
-                let (messages, _, held) = self.spool.totals();
-                self.retry_wanted(messages, held, |_| true)
-            }
-            (Order::Retry, selection) => {
-                // One walk through the schedule for all of them.
-                let (mut ids, mut pages) = (Vec::new(), self.pages(selection));
-                while let Some(mut page) = self.next_page(&mut pages).await? {
-                    ids.append(&mut page);
-                }
-                ids.sort_unstable();
-                self.retry(&ids)
-            }
-            (_, selection) => {
-                let (mut hit, mut pages) = (0, self.pages(selection));
-                while let Some(page) = self.next_page(&mut pages).await? {
-                    hit += self.obey(order, &page).await?;
-                }
-                all(hit)
+        if let Selection::One(id) = &selection {
+            self.spool.peek(*id).await?;
+        }
+        let (hit, ended) = match order {
+            Order::Retry => (self.retry_selected(&selection).await?, Ok(())),
+            Order::Hold | Order::Release | Order::Delete => {
+                let (messages, ended) = self.obey_selected(order, &selection).await;
+                (Obeyed { messages, untried: 0 }, ended)
             }
         };
+        // Also where it ended in an error: what it did by then stays done.
         audit(order.as_str(), &told(&selection), hit.messages, asker);
-        Ok(hit)
+        ended.map(|()| hit)
+    }
+
+    /// Makes the messages of a selection due now.
+    async fn retry_selected(&self, selection: &Selection) -> Result<Obeyed, AdminError> {
+        if let Selection::All = selection {
+            let (messages, _, held) = self.spool.totals();
+            return Ok(self.retry_wanted(messages, held, |_| true));
+        }
+        // One walk through the schedule for all of them.
+        let (mut ids, mut pages) = (Vec::new(), self.pages(selection));
+        while let Some(mut page) = self.next_page(&mut pages).await? {
+            ids.append(&mut page);
+        }
+        ids.sort_unstable();
+        Ok(self.retry(&ids))
+    }
+
+    /// Carries out an order for a selection, page by page, until one ends in an error. Tells how many
+    /// messages it hit, in each case.
+    async fn obey_selected(&self, order: Order, selection: &Selection) -> (u64, Result<(), AdminError>) {
+        let (mut hit, mut pages) = (0, self.pages(selection));
+        loop {
+            let page = match self.next_page(&mut pages).await {
+                Ok(Some(page)) => page,
+                Ok(None) => return (hit, Ok(())),
+                Err(error) => return (hit, Err(error)),
+            };
+            let (messages, ended) = self.obey(order, &page).await;
+            hit += messages;
+            if ended.is_err() {
+                return (hit, ended);
+            }
+        }
     }
 
     /// What an order would hit.
@@ -145,27 +158,58 @@ impl<S: Spool> Outbound<S> {
         Obeyed { messages, untried: (held + paused).min(messages) }
     }
 
-    /// Carries out an order for a page of messages; those that left the queue meanwhile do not count.
-    async fn obey(&self, order: Order, ids: &[MessageId]) -> Result<u64, AdminError> {
+    /// Carries out an order for a page of messages, and tells how many it hit, also where it ended in
+    /// an error; those that left the queue meanwhile do not count.
+    async fn obey(&self, order: Order, ids: &[MessageId]) -> (u64, Result<(), AdminError>) {
         // One at a time: a hold that forgets what waits must not forget what a release has just planned.
         let _ordering = self.ordering.lock().await;
-        let (mut released, mut deleted) = (HashMap::new(), HashMap::new());
-        // Read first: nothing may stand between the durable release and the plan, and what is deleted cannot be read any more.
-        match order {
-            Order::Release => {
-                let messages = self.list_exact(ids).await?;
-                released.extend(messages.into_iter().filter(|message| message.held).map(|message| (message.id, message)));
-            }
-            Order::Delete => deleted.extend(self.list_exact(ids).await?.into_iter().map(|message| (message.id, message))),
-            Order::Hold | Order::Retry => {}
+        // Read first: nothing may stand between the durable release and the plan, and what is deleted
+        // cannot be read any more.
+        let mut known = match self.read_for(order, ids).await {
+            Ok(known) => known,
+            Err(error) => return (0, Err(error)),
+        };
+        let (obeyed, ended) = self.record(order, ids, &known).await;
+        if order == Order::Delete {
+            let deleted = obeyed.iter().filter_map(|id| known.get(id));
+            deleted.for_each(|message| self.tell_deleted(message, "deleted", ""));
         }
+        obeyed.iter().for_each(|id| log_obeyed(order, *id));
+        if order == Order::Release {
+            for message in obeyed.iter().filter_map(|id| known.remove(id)) {
+                self.plan(&Message { held: false, ..message }, true);
+            }
+        } else {
+            self.state.forget(&obeyed);
+        }
+        (obeyed.len() as u64, ended)
+    }
+
+    /// The messages of a page that an order must know before it is carried out.
+    async fn read_for(&self, order: Order, ids: &[MessageId]) -> Result<HashMap<MessageId, Message>, AdminError> {
+        let mut messages = match order {
+            Order::Release | Order::Delete => self.list_exact(ids).await?,
+            Order::Hold | Order::Retry => Vec::new(),
+        };
+        messages.retain(|message| order == Order::Delete || message.held);
+        Ok(messages.into_iter().map(|message| (message.id, message)).collect())
+    }
+
+    /// Writes what an order says of the messages of a page. Tells which of them obeyed, also where it
+    /// ended in an error.
+    async fn record(
+        &self,
+        order: Order,
+        ids: &[MessageId],
+        known: &HashMap<MessageId, Message>,
+    ) -> (HashSet<MessageId>, Result<(), AdminError>) {
         // All at once: they share their syncs.
         let mut records = tokio::task::JoinSet::new();
         for id in ids.iter().copied() {
             let spool = self.spool.clone();
             match order {
                 Order::Hold => drop(records.spawn(async move { (id, spool.hold(id, true).await) })),
-                Order::Release if released.contains_key(&id) => {
+                Order::Release if known.contains_key(&id) => {
                     drop(records.spawn(async move { (id, spool.hold(id, false).await) }));
                 }
                 Order::Delete => drop(records.spawn(async move { (id, spool.delete(id).await) })),
@@ -178,8 +222,9 @@ impl<S: Spool> Outbound<S> {
                 Ok((id, Ok(()))) => drop(obeyed.insert(id)),
                 Ok((_, Err(SpoolError::Unknown))) => {}
                 Ok((id, Err(error))) => {
-                    // A record that was written, and whose sync failed, is written again: the message is gone all the same.
-                    if order == Order::Delete && self.spool.is_held(id).is_none() {
+                    // A record that was written, and whose sync failed, is written again: the
+                    // order is obeyed all the same.
+                    if self.has_obeyed(order, id) {
                         obeyed.insert(id);
                     }
                     trouble = Some(error);
@@ -187,16 +232,18 @@ impl<S: Spool> Outbound<S> {
                 Err(_) => trouble = Some(SpoolError::Failed("the order was cut off".to_owned())),
             }
         }
-        obeyed.iter().filter_map(|id| deleted.get(id)).for_each(|message| self.tell_deleted(message, "deleted", ""));
-        obeyed.iter().for_each(|id| log_obeyed(order, *id));
-        if order == Order::Release {
-            for message in obeyed.iter().filter_map(|id| released.remove(id)) {
-                self.plan(&Message { held: false, ..message }, true);
-            }
-        } else {
-            self.state.forget(&obeyed);
+        (obeyed, trouble.map_or(Ok(()), |error| Err(error.into())))
+    }
+
+    /// Whether the index shows that an order was carried out.
+    fn has_obeyed(&self, order: Order, id: MessageId) -> bool {
+        let held = self.spool.is_held(id);
+        match order {
+            Order::Hold => held == Some(true),
+            Order::Release => held == Some(false),
+            Order::Delete => held.is_none(),
+            Order::Retry => false,
         }
-        trouble.map_or(Ok(obeyed.len() as u64), |error| Err(error.into()))
     }
 
     /// Takes a message out of the queue that was carried elsewhere as it stands, and leaves an audit line; the history has the
@@ -252,7 +299,7 @@ fn log_deleted(message: &Message, status: &str) {
             target: "mta",
             queue_id = %message.id,
             from = %format_args!("<{}>", message.envelope.sender_text()),
-            to = %format_args!("<{to}>"),
+            to,
             copy,
             status,
             "delivery"

@@ -348,8 +348,9 @@ impl<S: Spool> Courier<S> {
             Some(Ok(report)) => report,
             Some(Err(panic)) => {
                 let rest = Outcome::own(Reply::new(451, (4, 3, 0), "a defect of the relay ended the try"));
-                let mut report = connection.given_up(&mut known, &rest);
-                self.settle_ahead(job, message, &mut report, &[Class::Success]).await;
+                // As any try: what panics each time must end with its lifetime, and its sender must
+                // hear of it.
+                self.finish(job, message, connection.given_up(&mut known, &rest)).await;
                 resume_unwind(panic)
             }
             None => connection.given_up(&mut known, &self.too_slow(connection.relay())),
@@ -406,9 +407,11 @@ impl<S: Spool> Courier<S> {
     /// Others need the courier, and there was no connection yet. The job hears it; where the destination is left alone for that,
     /// so does waiting mail whose sender must.
     async fn given_up_connecting(&mut self, job: Job, message: &Message, targets: &[Target], outcome: &Outcome) {
+        // Without the records and notices of this try.
+        let waited = self.times.begun.elapsed().as_secs();
         self.finish(job, message, untried(targets, outcome)).await;
         let (began, now) = (self.began(), clock::steady());
-        let text = format!("{} was not ready for mail within {} s", self.name, now.saturating_sub(began));
+        let text = format!("{} was not ready for mail within {waited} s", self.name);
         let not_ready = Outcome::own(Reply::new(451, (4, 4, 1), text));
         // Behind the end of the try, which names its own reason as the last one.
         self.to_tell = self.outbound.state.given_up_connecting(self.destination, began, &not_ready.words(), now);
@@ -456,9 +459,12 @@ impl<S: Spool> Courier<S> {
         self.tell_waiting(outcome).await;
     }
 
-    /// Jobs that were taken only for this end as if they had been tried.
+    /// Jobs that were taken only for this end as if they had been tried. When the relay stops and has
+    /// no more time, those that are left have time until the next start.
     async fn tell_waiting(&mut self, outcome: &Outcome) {
-        while let Some(job) = self.to_tell.pop() {
+        while !self.is_cut_off()
+            && let Some(job) = self.to_tell.pop()
+        {
             self.in_hand = Some(job);
             if let Some((message, targets)) = self.begin(job).await {
                 self.finish(job, &message, untried(&targets, outcome)).await;

@@ -18,12 +18,13 @@ use crate::mail::route::{self, Router};
 use crate::mail::schedule::{self, Suspension};
 use crate::mail::spool::{self, Entry, Past, SegmentLog, Spool, Writer};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
+use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 /// How long a step may take before the test has failed.
@@ -54,6 +55,11 @@ struct Relay {
 
 /// A relay with one courier, whose next hops are all at this port.
 fn relay(port: u16) -> Relay {
+    relay_with(port, LIFETIME)
+}
+
+/// The same, which gives a mail up at an age of so many seconds.
+fn relay_with(port: u16, lifetime: u32) -> Relay {
     let volume = tempfile::tempdir().unwrap();
     let disk: Arc<dyn Disk> = Arc::new(Volume::open(volume.path()).unwrap());
     let counters = Arc::new(Counters::new(&[]).unwrap());
@@ -73,7 +79,7 @@ fn relay(port: u16) -> Relay {
         overtime_max: 1,
         minimal_backoff: 300,
         maximal_backoff: 4000,
-        lifetime: LIFETIME,
+        lifetime,
         delay_warning: 0,
     };
     let config = Config { hostname: "relay.example".into(), bounce_address: None, schedule, fresh_max: 1 << 20 };
@@ -210,8 +216,13 @@ async fn at_work(case: Case) -> (Relay, Arc<Server>) {
 
 /// The same before its dispatcher runs.
 async fn at_rest(case: Case) -> (Relay, Arc<Server>) {
+    serving(case, LIFETIME).await
+}
+
+/// The same, which gives a mail up at an age of so many seconds.
+async fn serving(case: Case, lifetime: u32) -> (Relay, Arc<Server>) {
     let listener = TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], 0))).await.unwrap();
-    let relay = relay(listener.local_addr().unwrap().port());
+    let relay = relay_with(listener.local_addr().unwrap().port(), lifetime);
     let server = Arc::new(Server { case, stalled: Notify::new(), sessions: AtomicUsize::new(0) });
     let serving = server.clone();
     tokio::spawn(async move {
@@ -309,19 +320,27 @@ async fn the_end_waits_for_no_answer_to_a_good_bye() {
     tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
 }
 
-/// A defect between two transactions: here, where a line of the log says that the content is rewritten.
-#[tokio::test]
-async fn a_courier_that_panics_keeps_what_its_transactions_have_brought() {
-    struct Panics;
+/// Does something at each line of the log that has a field of this name.
+struct AtLine<F>(&'static str, F);
 
-    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Panics {
-        fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-            assert!(event.metadata().fields().field("changed").is_none(), "the defect");
+impl<S: tracing::Subscriber, F: Fn() + 'static> tracing_subscriber::Layer<S> for AtLine<F> {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        if event.metadata().fields().field(self.0).is_some() {
+            (self.1)();
         }
     }
+}
 
-    let (relay, _server) = at_work(Case::SevenBits).await;
-    let panicking = tracing::subscriber::set_default(tracing_subscriber::registry().with(Panics));
+fn at_line(field: &'static str, work: impl Fn() + Send + Sync + 'static) -> DefaultGuard {
+    tracing::subscriber::set_default(tracing_subscriber::registry().with(AtLine(field, work)))
+}
+
+/// What became of a mail to two recipients whose try met a defect between two transactions: here,
+/// where a line of the log says that the content is rewritten.
+async fn defect(lifetime: u32) -> (Vec<(Status, u16)>, Relay) {
+    let (relay, _server) = serving(Case::SevenBits, lifetime).await;
+    tokio::spawn(relay.outbound.clone().run());
+    let panicking = at_line("changed", || panic!("the defect"));
     let mail = relay.accept("slow.example", 2).await;
     let panics = &relay.outbound.counters.panics_total;
     let counted = async {
@@ -331,7 +350,39 @@ async fn a_courier_that_panics_keeps_what_its_transactions_have_brought() {
     };
     tokio::time::timeout(PATIENCE, counted).await.unwrap();
     drop(panicking);
-    assert_eq!((relay.told(mail).await, panics.get()), (vec![OPEN, SENT], 1));
+    assert_eq!(panics.get(), 1);
+    (relay.told(mail).await, relay)
+}
+
+#[tokio::test]
+async fn a_courier_that_panics_keeps_what_its_transactions_have_brought() {
+    let (told, _relay) = defect(LIFETIME).await;
+    assert_eq!(told, [PUT_OFF, SENT]);
+}
+
+/// It would come again for ever.
+#[tokio::test]
+async fn a_mail_whose_try_panics_ends_with_its_lifetime() {
+    let (told, relay) = defect(0).await;
+    assert_eq!(told, [], "it has left the queue");
+    // Nobody sent it, so that nobody gets a bounce.
+    assert_eq!(relay.outbound.counters.undeliverable_bounces_total.get(), 1);
+}
+
+/// Its time is for records of what was brought.
+#[tokio::test]
+async fn the_end_tells_nobody_of_mail_behind_a_destination_that_is_down() {
+    // Nobody listens there.
+    let relay = relay(9);
+    let first = relay.accept("slow.example", 1).await;
+    let old = relay.take_in("slow.example", 1, clock::now() - 2 * LIFETIME).await;
+    let outbound = relay.outbound.clone();
+    let _ending = at_line("delays", move || {
+        outbound.stop();
+        outbound.cut_off();
+    });
+    tokio::time::timeout(PATIENCE, relay.outbound.clone().run()).await.unwrap();
+    assert_eq!((relay.told(first).await, relay.told(old).await), (vec![PUT_OFF], vec![OPEN]));
 }
 
 /// To find another host may take minutes, in which the relay may end, and the courier with it.
@@ -360,6 +411,7 @@ async fn a_destination_is_not_down_because_its_courier_was_needed() {
 async fn mail_behind_a_next_hop_that_is_given_up_ends_with_its_lifetime() {
     let (relay, server) = at_rest(Case::Greeting).await;
     let (outbound, now) = (&relay.outbound, clock::steady());
+    let begun = Instant::now();
     let slow = relay.accept("slow.example", 1).await;
     let (destination, _) = outbound.state.start(now).unwrap();
     outbound.state.dawdled(destination, now, now);
@@ -367,12 +419,22 @@ async fn mail_behind_a_next_hop_that_is_given_up_ends_with_its_lifetime() {
     let old = relay.take_in("slow.example", 1, clock::now() - 2 * LIFETIME).await;
     tokio::spawn(outbound.clone().run());
     tokio::time::timeout(PATIENCE, server.stalled.notified()).await.unwrap();
+    // The record of the try takes its time, which is not the next hop's.
+    let until = Arc::new(OnceLock::new());
+    let noted = until.clone();
+    let _slow = at_line("delays", move || {
+        if noted.set(begun.elapsed().as_secs()).is_ok() {
+            std::thread::sleep(Duration::from_secs(2));
+        }
+    });
     relay.accept("quick.example", 1).await;
     assert!(outbound.still(slow, PATIENCE).await && outbound.still(old, PATIENCE).await);
     assert_eq!((relay.told(slow).await, relay.told(old).await), (vec![PUT_OFF], vec![PUT_OFF]));
     let rest = outbound.state.rests(&[Some("slow.example".to_owned())], clock::steady());
     let [Some(Suspension::Until(_, reason))] = rest.as_slice() else { panic!("{rest:?}") };
-    assert!(reason.contains("slow.example was not ready for mail within"), "{reason}");
+    let waited = reason.split_once("slow.example was not ready for mail within ").map(|(_, rest)| rest);
+    let waited: u64 = waited.and_then(|rest| rest.strip_suffix(" s")).unwrap().parse().unwrap();
+    assert!(waited <= *until.get().unwrap(), "{reason}");
 }
 
 /// A message that was held while it was tried has a job all the same.
