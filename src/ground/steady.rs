@@ -75,7 +75,8 @@ impl Steady {
     /// The age of what was written down at `then` by the wall clock, in seconds; never negative.
     ///
     /// What came in since the start has its true age, give or take [`JUMP`], unless several eras could have said `then`:
-    /// then it is the youngest of those. What came in before has at least the age of this process.
+    /// then it is the youngest of those: mail may wait longer by as much as the clock was set back, and is never given up
+    /// early. What came in before has at least the age of this process.
     pub fn age(&self, then: i64, elapsed: i64) -> i64 {
         let now = self.at(elapsed);
         if self.eras.len() == 1 && (self.start..=now).contains(&then) {
@@ -138,8 +139,19 @@ mod tests {
         assert_eq!((first, later), (10, 500_000));
     }
 
+    #[test]
+    fn of_a_moment_that_the_clock_says_twice_the_later_one_is_taken() {
+        let mut clock = Steady::new(START);
+        let then = START + 1000;
+        assert_eq!(clock.look(START + 200, 2000), Some(Jump { by: -1800 }));
+        assert_eq!(clock.age(then, 2000), 1000, "the clock says it again in 800 s");
+        assert_eq!(clock.age(then, 2000 + 800), 0);
+        assert_eq!(clock.age(then, 2000 + 800 + 3600), 3600);
+    }
+
     proptest! {
-        /// Whatever is done to the wall clock: mail of this process is never older than it is, and an hour makes it an hour older.
+        /// Whatever is done to the wall clock: mail of this process is never older than it is, and an hour makes it an hour
+        /// older, unless the wall clock, set back, says within that hour when the mail came.
         #[test]
         fn mail_is_never_older_than_it_is(
             jumps in prop::collection::vec((1..5000i64, -200 * DAY..200 * DAY), 0..ERAS_MAX - 1),
@@ -162,7 +174,14 @@ mod tests {
             prop_assert!(clock.age(then, elapsed) <= elapsed - since + JUMP);
             let (age, older) = (clock.age(then, elapsed), clock.age(then, elapsed + 3600));
             prop_assert!(older <= age + 3600 + JUMP);
-            prop_assert!(older >= (3600 - JUMP).min(elapsed + 3600 - since), "{} {}", age, older);
+            let wall = wall + elapsed;
+            let again = (wall - 2 * JUMP..wall + 3600 + 2 * JUMP).contains(&then);
+            if !again {
+                prop_assert!(older >= (3600 - JUMP).min(elapsed + 3600 - since), "{} {}", age, older);
+            }
+            // Once the clock is past that moment for good, nothing is younger than the time since.
+            let past = elapsed + (then - wall).max(0);
+            prop_assert!(clock.age(then, past + 3600) >= 3600 - 2 * JUMP, "{} {}", past, elapsed);
             prop_assert_eq!(clock.at(elapsed), START + elapsed);
         }
     }
