@@ -1,12 +1,16 @@
-//! `postern carrier`, the process that brings the mail log to its share; the supervisor starts it beside the core.
+//! `postern carrier`, the process that brings the mail log to its share; the supervisor starts it
+//! beside the core.
 //!
-//! In: the [`Task`] on standard input, one line of JSON; lines on the data volume. Out: the file on the share, and events on
-//! the status pipe when the share begins to fail and when it is well again.
-//! At SIGTERM, which comes after the core's end, it carries what is left for [`FAREWELL`], and ends. What could not be carried
-//! waits on the data volume for the next start. It ends by itself when the share was mounted anew, to be started again.
-//! Limits: one thread. Calls to a file server that is dead do not return, and not even SIGKILL ends them: the supervisor must
-//! not wait for this process.
-//! Security: the core's uid; Landlock leaves it the lines and the share, and nothing else to write to.
+//! In: the [`Task`] on standard input, one line of JSON; lines on the data volume. Out: the file on
+//! the share, and events on the status pipe when the share begins to fail and when it is well
+//! again.
+//! At SIGTERM, which comes after the core's end, it carries what is left for [`FAREWELL`], and
+//! ends. What could not be carried waits on the data volume for the next start. It ends by itself
+//! when the share was mounted anew, to be started again.
+//! Limits: one thread. Calls to a file server that is dead do not return, and not even SIGKILL ends
+//! them: the supervisor must not wait for this process.
+//! Security: the core's uid; Landlock leaves it the lines and the share, and nothing else to write
+//! to.
 
 use crate::appliance::event::Severity;
 use crate::appliance::failure::{Exit, Failure};
@@ -87,7 +91,8 @@ fn live(status: &StatusWriter) -> Result<(), Failure> {
         let _ = clock::set_zone(&task.timezone);
     }
     let lines = task.volume_data.join(maillog::DIRECTORY);
-    maillog::create_directory(&lines).map_err(|error| failed(&lines.display().to_string(), &error))?;
+    maillog::create_directory(&lines)
+        .map_err(|error| failed(&lines.display().to_string(), &error))?;
     confine(&lines, &task.terminal_log, None);
     let inotify = watch(&lines).map_err(|error| failed("inotify", &error))?;
     let Some(carrier) = take_over(&lines, &task, &signals)? else { return Ok(()) };
@@ -97,8 +102,8 @@ fn live(status: &StatusWriter) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whoever waits for the end of our output must not wait for a process that hangs in the kernel: all that is to be said goes
-/// through the status pipe, a panic too.
+/// Whoever waits for the end of our output must not wait for a process that hangs in the kernel:
+/// all that is to be said goes through the status pipe, a panic too.
 fn leave_standard_streams(status: &StatusWriter) {
     if let Ok(nothing) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
         let _ = dup2_stdout(&nothing);
@@ -150,7 +155,12 @@ impl Round<'_> {
     fn go(&mut self) {
         // A trouble of a former process goes on until a line has been carried.
         let former = self.carrier.failing();
-        self.trouble = former.map(|(since, cause)| Trouble { since, cause, pause: PAUSE_MIN, told: Instant::now() });
+        self.trouble = former.map(|(since, cause)| Trouble {
+            since,
+            cause,
+            pause: PAUSE_MIN,
+            told: Instant::now(),
+        });
         let mut found = false;
         loop {
             if self.leaving.is_none() && told_to_stop(&self.signals) {
@@ -174,7 +184,10 @@ impl Round<'_> {
                     let _ = self.inotify.read_events();
                 }
                 Ok(Step::AnotherShare) => {
-                    self.status.report(Severity::Info, "the log share was mounted anew; its carrier starts afresh");
+                    self.status.report(
+                        Severity::Info,
+                        "the log share was mounted anew; its carrier starts afresh",
+                    );
                     return;
                 }
                 Err(error) => {
@@ -192,13 +205,19 @@ impl Round<'_> {
         let Some(trouble) = self.trouble.take() else { return };
         self.carrier.note_failing(None);
         let since = clock::rfc3339(trouble.since);
-        self.status.report(Severity::Info, &format!("the mail log reaches its share again; it had failed since {since}"));
+        self.status.report(
+            Severity::Info,
+            &format!("the mail log reaches its share again; it had failed since {since}"),
+        );
     }
 
-    /// Tells what is wrong, once, and another cause not before [`RETELL`]; gives back how long to leave the share alone.
+    /// Tells what is wrong, once, and another cause not before [`RETELL`]; gives back how long to
+    /// leave the share alone.
     fn complain(&mut self, cause: String) -> Duration {
         let (since, pause, mut told) = match &self.trouble {
-            Some(trouble) => (trouble.since, (trouble.pause * 2).min(PAUSE_MAX), Some(trouble.told)),
+            Some(trouble) => {
+                (trouble.since, (trouble.pause * 2).min(PAUSE_MAX), Some(trouble.told))
+            }
             None => (clock::now(), PAUSE_MIN, None),
         };
         if self.trouble.as_ref().is_none_or(|trouble| trouble.cause != cause) {
@@ -209,11 +228,13 @@ impl Round<'_> {
         }
         if told.is_none() {
             self.status.event(&format!(
-                "the mail log does not reach its share, failing since {}: {cause}; lines wait on the data volume, mail is not affected",
+                "the mail log does not reach its share, failing since {}: {cause}; lines wait on \
+                the data volume, mail is not affected",
                 clock::rfc3339(since)
             ));
         }
-        self.trouble = Some(Trouble { since, cause, pause, told: told.unwrap_or_else(Instant::now) });
+        self.trouble =
+            Some(Trouble { since, cause, pause, told: told.unwrap_or_else(Instant::now) });
         pause
     }
 }
@@ -225,16 +246,23 @@ fn watch(directory: &Path) -> nix::Result<Inotify> {
 }
 
 fn told_to_stop(signals: &Signals) -> bool {
-    std::iter::from_fn(|| signals.next()).any(|signal| matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT))
+    std::iter::from_fn(|| signals.next())
+        .any(|signal| matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT))
 }
 
 fn wait(fds: &[std::os::fd::BorrowedFd<'_>], time: Duration) {
-    let mut fds: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
-    let timeout = i32::try_from(time.as_millis()).ok().and_then(|ms| PollTimeout::try_from(ms).ok());
+    let mut fds: Vec<PollFd<'_>> =
+        fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+    let timeout =
+        i32::try_from(time.as_millis()).ok().and_then(|ms| PollTimeout::try_from(ms).ok());
     // An interruption or a failure wakes the loop, which looks at everything anyway.
     let _ = poll(&mut fds, timeout.unwrap_or(PollTimeout::MAX));
 }
 
 fn failed(what: &str, error: &dyn std::fmt::Display) -> Failure {
-    Failure::new(Exit::Unavailable, "Error: the mail log cannot be carried to its share", format!("{what}: {error}"))
+    Failure::new(
+        Exit::Unavailable,
+        "Error: the mail log cannot be carried to its share",
+        format!("{what}: {error}"),
+    )
 }

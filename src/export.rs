@@ -1,12 +1,15 @@
-//! A mail outside of any queue: `ID.eml`, the content exactly as it is sent on, and `ID.json`, everything else.
+//! A mail outside of any queue: `ID.eml`, the content exactly as it is sent on, and `ID.json`,
+//! everything else.
 //!
-//! The same shape goes over the control socket and into files; docs/moving-mail.md tells it to people.
-//! Limits: [`HEAD_MAX`] octets of JSON, [`Envelope::RECIPIENTS_MAX`] recipients. Security: whoever wrote the file is a stranger;
-//! every value is checked before the queue sees it.
+//! The same shape goes over the control socket and into files; docs/moving-mail.md tells it to
+//! people.
+//! Limits: [`HEAD_MAX`] octets of JSON, [`Envelope::RECIPIENTS_MAX`] recipients. Security: whoever
+//! wrote the file is a stranger; every value is checked before the queue sees it.
 
 use crate::ground::clock;
 use crate::mail::model::{
-    Address, BodyType, Envelope, ImportedMessage, Kind, Message, MessageId, Origin, Progress, Status, Target,
+    Address, BodyType, Envelope, ImportedMessage, Kind, Message, MessageId, Origin, Progress,
+    Status, Target,
 };
 use serde::{Deserialize, Serialize};
 
@@ -107,7 +110,9 @@ impl Record {
             address: target_name(envelope, progress.target),
             status: status_name(progress.status).to_owned(),
             attempts: progress.attempts,
-            next_try: (progress.status == Status::Pending && progress.due > 0 && progress.due != Progress::PAUSED)
+            next_try: (progress.status == Status::Pending
+                && progress.due > 0
+                && progress.due != Progress::PAUSED)
                 .then(|| clock::rfc3339(progress.due)),
             last_reply: progress.reason.clone(),
         };
@@ -129,8 +134,17 @@ impl Record {
             helo: message.origin.helo.to_string(),
             held: message.held,
             delay_told: message.delay_told,
-            recipients: message.progress.iter().filter(|progress| progress.target != Target::Copy).map(target).collect(),
-            copy: message.progress.iter().find(|progress| progress.target == Target::Copy).map(target),
+            recipients: message
+                .progress
+                .iter()
+                .filter(|progress| progress.target != Target::Copy)
+                .map(target)
+                .collect(),
+            copy: message
+                .progress
+                .iter()
+                .find(|progress| progress.target == Target::Copy)
+                .map(target),
             content: ContentView { size: message.body.len(), crc32: crc_text(crc) },
         }
     }
@@ -148,9 +162,13 @@ impl Record {
         if let Ok(Version { postern_mail }) = serde_json::from_slice(json)
             && postern_mail != VERSION
         {
-            return Err(format!("it has version {postern_mail} of the format, this Postern knows {VERSION}; use a later one"));
+            return Err(format!(
+                "it has version {postern_mail} of the format, this Postern knows {VERSION}; use a \
+                later one"
+            ));
         }
-        serde_json::from_slice(json).map_err(|fault| format!("its JSON is not that of a mail: {fault}"))
+        serde_json::from_slice(json)
+            .map_err(|fault| format!("its JSON is not that of a mail: {fault}"))
     }
 
     /// The mail as a queue takes it.
@@ -162,7 +180,8 @@ impl Record {
             "" => None,
             id => Some(id.parse::<MessageId>().map_err(|()| "id: this is no queue id".to_owned())?),
         };
-        let arrived = clock::from_rfc3339(&self.arrived).ok_or("arrived: a date and time of RFC 3339 is wanted")?;
+        let arrived = clock::from_rfc3339(&self.arrived)
+            .ok_or("arrived: a date and time of RFC 3339 is wanted")?;
         let sender = match self.sender.as_str() {
             "" => None,
             text => Some(Address::parse(text).map_err(|error| format!("sender: {error}"))?),
@@ -173,7 +192,8 @@ impl Record {
         let (mut recipients, mut progress) = (Vec::new(), Vec::new());
         let mut seen = std::collections::HashSet::new();
         for (place, view) in (0u16..).zip(&self.recipients) {
-            let address = Address::parse(&view.address).map_err(|error| format!("recipient {}: {error}", place + 1))?;
+            let address = Address::parse(&view.address)
+                .map_err(|error| format!("recipient {}: {error}", place + 1))?;
             if !seen.insert(address.clone()) {
                 return Err(format!("recipient {} stands there twice", place + 1));
             }
@@ -189,7 +209,10 @@ impl Record {
         if self.helo.len() > HELO_MAX {
             return Err(format!("helo: at most {HELO_MAX} octets are wanted"));
         }
-        let peer = self.client.as_ref().map(|text| text.parse().map_err(|_| "client: this is no IP address".to_owned()));
+        let peer = self
+            .client
+            .as_ref()
+            .map(|text| text.parse().map_err(|_| "client: this is no IP address".to_owned()));
         Ok(ImportedMessage {
             was,
             arrived,
@@ -213,14 +236,17 @@ impl Record {
             held: self.held,
             delay_told: self.delay_told,
             size: self.content.size,
-            crc: crc_of(&self.content.crc32).ok_or("content.crc32: eight hexadecimal digits are wanted")?,
+            crc: crc_of(&self.content.crc32)
+                .ok_or("content.crc32: eight hexadecimal digits are wanted")?,
         })
     }
 }
 
 impl TargetView {
     fn progress(&self, target: Target) -> Result<Progress, String> {
-        let wrong = |field: &str, wanted: &str| format!("{field} of <{}>: {wanted} is wanted", self.address);
+        let wrong = |field: &str, wanted: &str| {
+            format!("{field} of <{}>: {wanted} is wanted", self.address)
+        };
         let status = match self.status.as_str() {
             "pending" => Status::Pending,
             "delivered" => Status::Delivered,
@@ -230,9 +256,11 @@ impl TargetView {
         };
         let due = match &self.next_try {
             None => 0,
-            Some(text) => clock::from_rfc3339(text).ok_or_else(|| wrong("next_try", "a date and time of RFC 3339"))?,
+            Some(text) => clock::from_rfc3339(text)
+                .ok_or_else(|| wrong("next_try", "a date and time of RFC 3339"))?,
         };
-        let reason = self.last_reply[..self.last_reply.floor_char_boundary(Progress::REASON_MAX)].to_owned();
+        let reason =
+            self.last_reply[..self.last_reply.floor_char_boundary(Progress::REASON_MAX)].to_owned();
         Ok(Progress { target, status, attempts: self.attempts, due, reason })
     }
 }
@@ -243,15 +271,17 @@ pub fn crc_text(crc: u32) -> String {
 }
 
 fn crc_of(text: &str) -> Option<u32> {
-    (text.len() == 8 && text.bytes().all(|octet| octet.is_ascii_hexdigit())).then(|| u32::from_str_radix(text, 16).ok())?
+    (text.len() == 8 && text.bytes().all(|octet| octet.is_ascii_hexdigit()))
+        .then(|| u32::from_str_radix(text, 16).ok())?
 }
 
 /// The address of a target, or the property that names it.
 pub fn target_name(envelope: &Envelope, target: Target) -> String {
     match target {
-        Target::Recipient(place) => {
-            envelope.recipients.get(usize::from(place)).map_or_else(String::new, |address| address.as_str().to_owned())
-        }
+        Target::Recipient(place) => envelope
+            .recipients
+            .get(usize::from(place))
+            .map_or_else(String::new, |address| address.as_str().to_owned()),
         Target::Copy => "cc_mta".to_owned(),
     }
 }
@@ -272,7 +302,8 @@ mod tests {
     use crate::mail::model::Body;
 
     fn message() -> Message {
-        let mut progress: Vec<Progress> = [Target::Recipient(0), Target::Recipient(1), Target::Copy].map(Progress::new).into();
+        let mut progress: Vec<Progress> =
+            [Target::Recipient(0), Target::Recipient(1), Target::Copy].map(Progress::new).into();
         progress[0].status = Status::Delivered;
         progress[1].attempts = 3;
         progress[1].due = 1_763_800_300;
@@ -282,11 +313,16 @@ mod tests {
             arrived: 1_763_800_000,
             envelope: Envelope {
                 sender: Address::parse("\"a b\"@x.example").ok(),
-                recipients: ["x@y.example", "ü@bücher.example"].map(|text| Address::parse(text).unwrap()).into(),
+                recipients: ["x@y.example", "ü@bücher.example"]
+                    .map(|text| Address::parse(text).unwrap())
+                    .into(),
                 body: BodyType::EightBitMime,
                 smtputf8: true,
             },
-            origin: Origin { peer: Some("2001:db8::1".parse().unwrap()), helo: "client\u{7}".into() },
+            origin: Origin {
+                peer: Some("2001:db8::1".parse().unwrap()),
+                helo: "client\u{7}".into(),
+            },
             kind: Kind::Notification,
             progress,
             held: true,
@@ -345,7 +381,9 @@ mod tests {
         for (change, word) in changes {
             let mut json = serde_json::to_value(Record::of(&message(), 1)).unwrap();
             change(&mut json);
-            let fault = Record::read(json.to_string().as_bytes()).and_then(|view| view.imported()).unwrap_err();
+            let fault = Record::read(json.to_string().as_bytes())
+                .and_then(|view| view.imported())
+                .unwrap_err();
             assert!(fault.contains(word), "{word}: {fault}");
         }
     }

@@ -1,9 +1,11 @@
 //! `postern init`, the supervisor: PID 1 of the image, or a program in the foreground of a laptop.
 //!
-//! In: the environment. Out: a relay that runs, and an exit code: that of the first failure, or 128 + the signal that ended it.
-//! It knows nothing of mail and has no runtime: it prepares, starts the core, and stays with it.
-//! The order: signals blocked, properties read, terminals and volumes looked at, the core started. What is wrong is told all at
-//! once, on standard error and in the appliance log, before anything is started.
+//! In: the environment. Out: a relay that runs, and an exit code: that of the first failure, or 128
+//! + the signal that ended it. It knows nothing of mail and has no runtime: it prepares, starts the
+//! core, and stays with it.
+//! The order: signals blocked, properties read, terminals and volumes looked at, the core started.
+//! What is wrong is told all at once, on standard error and in the appliance log, before anything
+//! is started.
 
 use crate::appliance::event::{EventLog, Severity};
 use crate::appliance::failure::{Exit, Failure, exit_of};
@@ -35,12 +37,15 @@ pub fn run() -> ExitCode {
 fn live() -> u8 {
     // Before anything else, so that a signal that comes early is not lost and does not kill us.
     let signals = Signals::block();
-    // We hold passwords and the private key. Where that is not allowed, they are no worse off than anybody's.
+    // We hold passwords and the private key. Where that is not allowed, they are no worse off than
+    // anybody's.
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     let mut loaded = match property::load() {
         Ok(loaded) => loaded,
         Err(refused) => {
-            let run_dir = rundir::prepare(&refused.run_dir, &Identity::same()).is_ok().then_some(refused.run_dir);
+            let run_dir = rundir::prepare(&refused.run_dir, &Identity::same())
+                .is_ok()
+                .then_some(refused.run_dir);
             let event_log = EventLog::open(refused.log_format, run_dir.as_deref());
             return give_up(&event_log, &refused.problems);
         }
@@ -58,7 +63,12 @@ fn live() -> u8 {
     let event_log = EventLog::open(loaded.settings.log_format, sound);
     let signals = match signals {
         Ok(signals) => signals,
-        Err(error) => return give_up(&event_log, &[Failure::preconfigure(Exit::Internal, format!("signalfd: {error}"))]),
+        Err(error) => {
+            return give_up(
+                &event_log,
+                &[Failure::preconfigure(Exit::Internal, format!("signalfd: {error}"))],
+            );
+        }
     };
     tell(&event_log, &loaded, why_same);
     let claimed = run_dir.and_then(|()| rundir::claim(&loaded.settings.run_dir));
@@ -90,9 +100,15 @@ fn live() -> u8 {
     let resources = Resources::of(settings, Ceiling::find().as_ref(), files);
     tell_trust(&event_log, settings, &resources);
     tell_resources(&event_log, settings, &resources);
-    let directory = if places.data_as_working_directory { settings.volume_data.as_path() } else { Path::new("/") };
-    let carrier = carrier(settings, &places).map(|properties| Carrier::new(&event_log, identity, directory, properties));
-    let supervisor = CoreSupervisor::new(settings, &event_log, &signals, identity).working_in(directory);
+    let directory = if places.data_as_working_directory {
+        settings.volume_data.as_path()
+    } else {
+        Path::new("/")
+    };
+    let carrier = carrier(settings, &places)
+        .map(|properties| Carrier::new(&event_log, identity, directory, properties));
+    let supervisor =
+        CoreSupervisor::new(settings, &event_log, &signals, identity).working_in(directory);
     supervisor.with_keys(keys).with_carrier(carrier).keep()
 }
 
@@ -105,7 +121,10 @@ fn give_up(event_log: &EventLog, failures: &[Failure]) -> u8 {
 
 /// The effective configuration, and what a person should know about it.
 fn tell(event_log: &EventLog, loaded: &Loaded, why_same: Option<String>) {
-    event_log.note(Severity::Info, format!("postern {} starts; its properties:", env!("CARGO_PKG_VERSION")));
+    event_log.note(
+        Severity::Info,
+        format!("postern {} starts; its properties:", env!("CARGO_PKG_VERSION")),
+    );
     for line in check::table(loaded) {
         event_log.note(Severity::Info, line);
     }
@@ -123,7 +142,9 @@ fn tell_trust(event_log: &EventLog, settings: &Settings, resources: &Resources) 
     event_log.note(Severity::Info, format!("who may relay: {}", words.statement));
     words.warnings.into_iter().for_each(|warning| event_log.record(Severity::Warning, warning));
     let places = resources.for_strangers();
-    if let Some(share) = relay::gateway_share(&settings.smtpd_trusted_networks, &default_gateways(), places) {
+    if let Some(share) =
+        relay::gateway_share(&settings.smtpd_trusted_networks, &default_gateways(), places)
+    {
         event_log.note(Severity::Info, share);
     }
 }
@@ -137,23 +158,34 @@ fn tell_resources(event_log: &EventLog, settings: &Settings, resources: &Resourc
 }
 
 /// Terminals and volumes: where they are, and everything that is wrong with them.
-fn prepare(event_log: &EventLog, loaded: &mut Loaded, mounter: &mut Mounter<'_>, failures: &mut Vec<Failure>) -> Places {
+fn prepare(
+    event_log: &EventLog,
+    loaded: &mut Loaded,
+    mounter: &mut Mounter<'_>,
+    failures: &mut Vec<Failure>,
+) -> Places {
     let settings = &mut loaded.settings;
     let mut places = Places::default();
     // First, because file servers and monitors may be beyond it.
     match terminal::gateway::connect(settings, mounter) {
-        Ok(events) => events.into_iter().for_each(|event| event_log.record(event.severity, event.text)),
+        Ok(events) => {
+            events.into_iter().for_each(|event| event_log.record(event.severity, event.text))
+        }
         Err(failure) => failures.push(failure),
     }
     match terminal::connect(settings, mounter) {
         Ok(notes) => notes.into_iter().for_each(|note| event_log.record(Severity::Warning, note)),
         Err(failure) => failures.push(failure),
     }
-    // A signal that comes meanwhile leaves places open; the supervisor hears it before it starts anything.
-    places.log = terminal::log(settings, mounter).unwrap_or_else(|failure| failed(failures, failure));
-    places.keys = terminal::fs(settings, mounter).unwrap_or_else(|failure| failed(failures, failure));
+    // A signal that comes meanwhile leaves places open; the supervisor hears it before it starts
+    // anything.
+    places.log =
+        terminal::log(settings, mounter).unwrap_or_else(|failure| failed(failures, failure));
+    places.keys =
+        terminal::fs(settings, mounter).unwrap_or_else(|failure| failed(failures, failure));
     if let Some(key) = settings.volume_key.take() {
-        settings.volume_key = volume::mounted_key(&key, mounter).unwrap_or_else(|failure| failed(failures, failure));
+        settings.volume_key =
+            volume::mounted_key(&key, mounter).unwrap_or_else(|failure| failed(failures, failure));
         places.keys.clone_from(&settings.volume_key);
     }
     if let Err(failure) = volume::check_keys(settings, mounter) {
@@ -166,7 +198,10 @@ fn prepare(event_log: &EventLog, loaded: &mut Loaded, mounter: &mut Mounter<'_>,
         Err(failure) => return failed(failures, failure).unwrap_or(places),
     }
     match volume::prepared_data(&settings.volume_data, mounter, volume::in_container()) {
-        Ok(warnings) => warnings.into_iter().flatten().for_each(|warning| event_log.record(Severity::Warning, warning)),
+        Ok(warnings) => warnings
+            .into_iter()
+            .flatten()
+            .for_each(|warning| event_log.record(Severity::Warning, warning)),
         Err(failure) => failures.push(failure),
     }
     match volume::is_out_of_reach(&settings.volume_data, mounter) {
@@ -191,18 +226,25 @@ fn read_keys(
 ) -> Result<Option<KeyWatch>, Failure> {
     let Some(files) = KeyFiles::of(settings, places.keys.as_deref())? else { return Ok(None) };
     let read = worker_process::run(keywatch::FIRST_PATIENCE, signals, || files.read(&identity));
-    let keys = read.unwrap_or_else(|lost| Err(files.not_answering(&lost.to_string()))).map_err(KeyFiles::failure)?;
-    let exposed = worker_process::run(keywatch::FIRST_PATIENCE, signals, || files.exposed(&identity));
+    let keys = read
+        .unwrap_or_else(|lost| Err(files.not_answering(&lost.to_string())))
+        .map_err(KeyFiles::failure)?;
+    let exposed =
+        worker_process::run(keywatch::FIRST_PATIENCE, signals, || files.exposed(&identity));
     if let Ok(Some(warning)) = exposed {
         event_log.record(Severity::Warning, warning);
     }
     Ok(Some(KeyWatch::new(files, identity, keys)))
 }
 
-/// What the carrier of the mail log is told: what it needs and nothing else, so that no secret, of today or tomorrow, goes
-/// there. `None` = there is no mail log to carry.
+/// What the carrier of the mail log is told: what it needs and nothing else, so that no secret, of
+/// today or tomorrow, goes there. `None` = there is no mail log to carry.
 fn carrier(settings: &Settings, places: &Places) -> Option<String> {
-    let data = if places.data_as_working_directory { Path::new(AS_WORKING_DIRECTORY) } else { &settings.volume_data };
+    let data = if places.data_as_working_directory {
+        Path::new(AS_WORKING_DIRECTORY)
+    } else {
+        &settings.volume_data
+    };
     let task = serde_json::json!({
         "volume_data": data.display().to_string(),
         "terminal_log": places.log.as_ref()?.display().to_string(),
@@ -212,15 +254,19 @@ fn carrier(settings: &Settings, places: &Places) -> Option<String> {
     Some(task.to_string())
 }
 
-/// Orphans come to us to be reaped, as PID 1 by nature, elsewhere on request; and the core may open many files.
+/// Orphans come to us to be reaped, as PID 1 by nature, elsewhere on request; and the core may open
+/// many files.
 fn get_ready_for_children(event_log: &EventLog) {
     if let Err(error) = nix::sys::prctl::set_child_subreaper(true) {
-        event_log.note(Severity::Warning, format!("orphaned processes are left to others: {error}"));
+        event_log
+            .note(Severity::Warning, format!("orphaned processes are left to others: {error}"));
     }
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(soft, hard)| setrlimit(Resource::RLIMIT_NOFILE, soft.max(OPEN_FILES.min(hard)), hard));
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        setrlimit(Resource::RLIMIT_NOFILE, soft.max(OPEN_FILES.min(hard)), hard)
+    });
     if let Err(error) = raised {
-        event_log.note(Severity::Warning, format!("the limit of open files stays as it is: {error}"));
+        event_log
+            .note(Severity::Warning, format!("the limit of open files stays as it is: {error}"));
     }
 }
 
@@ -240,7 +286,8 @@ mod tests {
             ..loaded.settings
         };
         let places = Places { log: Some(PathBuf::from("/terminals/log")), ..Places::default() };
-        let task: serde_json::Value = serde_json::from_str(&carrier(&settings, &places).unwrap()).unwrap();
+        let task: serde_json::Value =
+            serde_json::from_str(&carrier(&settings, &places).unwrap()).unwrap();
         let names: Vec<_> = task.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(names, ["maillog_filename", "terminal_log", "timezone", "volume_data"]);
         assert!(!task.to_string().contains("hunter2"));

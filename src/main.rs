@@ -12,7 +12,8 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
-/// Postern, a mail relay appliance: one binary, set up by environment variables, that never loses a mail it accepted.
+/// Postern, a mail relay appliance: one binary, set up by environment variables, that never loses a
+/// mail it accepted.
 #[derive(Parser)]
 #[command(name = "postern", version, after_help = EXAMPLES, max_term_width = 100)]
 struct CommandLine {
@@ -38,7 +39,8 @@ Something is wrong:
   postern queue verify      is the queue on a stopped volume whole?
   /var/log/appliance/log    why did it not start? (not root: log/appliance/log in run_dir)
 
-Exit codes: 64 wrong property or command line, 65 damaged or refused mail, 66 missing key or certificate,
+Exit codes: 64 wrong property or command line, 65 damaged or refused mail, 66 missing key or \
+certificate,
 69 a service or terminal is unavailable, 70 a defect, 73 cannot create, 75 ask again in a moment,
 77 permission; 1: `check` foresees that a start would fail, or an order was not confirmed;
 `init` ends with 128 + the signal that stopped it.";
@@ -55,7 +57,8 @@ enum Command {
     Carrier,
     /// Check every property; show its value, where it came from, and who may relay
     Check,
-    /// Look into the queue of the running appliance, put it in order, move its mail out and in; verify a volume
+    /// Look into the queue of the running appliance, put it in order, move its mail out and in;
+    /// verify a volume
     Queue(Box<QueueArgs>),
     /// Receive mail for trials and tests: count it, keep it, or fail on demand
     Sink(SinkArgs),
@@ -65,7 +68,8 @@ enum Command {
         #[arg(long, short)]
         verbose: bool,
     },
-    /// Print the class of the appliance: its properties, terminals, volumes, counters, errors, software
+    /// Print the class of the appliance: its properties, terminals, volumes, counters, errors,
+    /// software
     Describe {
         /// How to write it
         #[arg(long, value_enum, default_value = "toml")]
@@ -73,13 +77,18 @@ enum Command {
     },
 }
 
-/// For `docker run IMAGE check`: the image's entry point is `postern init`, and what stands behind IMAGE follows that.
+/// For `docker run IMAGE check`: the image's entry point is `postern init`, and what stands behind
+/// IMAGE follows that.
 fn image_hint() -> Option<String> {
     let words: Vec<_> = std::env::args().skip(1).collect();
     let (first, second) = (words.first()?, words.get(1)?);
     let is_command = CommandLine::command().find_subcommand(second).is_some();
-    (first == "init" && is_command)
-        .then(|| format!("In a container: docker run --rm --entrypoint postern IMAGE {second}; in one that runs: docker exec NAME postern {second}"))
+    (first == "init" && is_command).then(|| {
+        format!(
+            "In a container: docker run --rm --entrypoint postern IMAGE {second}; in \
+        one that runs: docker exec NAME postern {second}"
+        )
+    })
 }
 
 fn main() -> ExitCode {

@@ -1,14 +1,19 @@
 //! `postern sink`: a destination for trials and tests.
 //!
-//! Purpose: takes every mail and forgets it, or keeps it in a maildir, or fails on demand. Counts what it took. It stands on
-//! the same rooms as the relay's receiving side (accept, parse), so it speaks the same SMTP, and nothing of it is durable.
-//! Limits: content up to 1 GiB, never held in memory; no other limit, since it is meant to be flooded.
-//! Security: it accepts from everybody for everybody and relays to nobody. For a trial bench, not for the Internet.
+//! Purpose: takes every mail and forgets it, or keeps it in a maildir, or fails on demand. Counts
+//! what it took. It stands on the same rooms as the relay's receiving side (accept, parse), so it
+//! speaks the same SMTP, and nothing of it is durable.
+//! Limits: content up to 1 GiB, never held in memory; no other limit, since it is meant to be
+//! flooded.
+//! Security: it accepts from everybody for everybody and relays to nobody. For a trial bench, not
+//! for the Internet.
 
 use crate::appliance::counter::Counters;
 use crate::mail::accept::{self, Limits, Listener, Wire, WireError};
 use crate::mail::model::{Address, Envelope, Refusal, Reply, Verdict};
-use crate::mail::parse::{Command, CommandError, Content, Dialogue, Gate, Line, Lines, Next, Rules, Tls, write_reply};
+use crate::mail::parse::{
+    Command, CommandError, Content, Dialogue, Gate, Line, Lines, Next, Rules, Tls, write_reply,
+};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -35,13 +40,15 @@ Failures on demand, --fail STAGE=WHAT[:PERCENT], comma separated:
 
 Examples:
   postern sink --listen 127.0.0.1:2525
-  postern sink --maildir /tmp/mail            one file a mail in /tmp/mail/new, envelope in Return-Path and X-Original-To
+  postern sink --maildir /tmp/mail            one file a mail in /tmp/mail/new, envelope in \
+  Return-Path and X-Original-To
   postern sink --fail rcpt=450:30             three of ten recipients are asked to come again
   postern sink --fail mail=451:5,dot=554:1,dot=drop:1
   postern sink --fail greeting=554            a host that takes no mail
   postern sink --fail connect=hang            a host that is there and says nothing
 
-Counts go to standard output every five seconds while something happens, and once at the end (SIGINT or SIGTERM).";
+Counts go to standard output every five seconds while something happens, and once at the end \
+(SIGINT or SIGTERM).";
 
 /// The arguments of `postern sink`.
 #[derive(Debug, Clone, clap::Args)]
@@ -88,12 +95,22 @@ impl FromStr for Failure {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is not STAGE=WHAT[:PERCENT], such as rcpt=450:30, dot=drop or greeting=554");
+        let wrong = || {
+            format!(
+                "'{text}' is not STAGE=WHAT[:PERCENT], such as rcpt=450:30, dot=drop or \
+                greeting=554"
+            )
+        };
         let (stage, rest) = text.split_once('=').ok_or_else(wrong)?;
         let (what, percent) = match rest.split_once(':') {
-            Some((what, percent)) => {
-                (what, percent.parse().ok().filter(|percent| (1..=100).contains(percent)).ok_or_else(wrong)?)
-            }
+            Some((what, percent)) => (
+                what,
+                percent
+                    .parse()
+                    .ok()
+                    .filter(|percent| (1..=100).contains(percent))
+                    .ok_or_else(wrong)?,
+            ),
             None => (rest, 100),
         };
         let stage = match stage {
@@ -109,21 +126,29 @@ impl FromStr for Failure {
         let mishap = match what {
             "drop" => Mishap::Drop,
             "hang" => Mishap::Hang,
-            _ if stage == Stage::Connect => return Err(format!("'{text}': before the greeting there is only drop or hang")),
-            code => Mishap::Reply(code.parse().ok().filter(|code| (400..=599).contains(code)).ok_or_else(wrong)?),
+            _ if stage == Stage::Connect => {
+                return Err(format!("'{text}': before the greeting there is only drop or hang"));
+            }
+            code => Mishap::Reply(
+                code.parse().ok().filter(|code| (400..=599).contains(code)).ok_or_else(wrong)?,
+            ),
         };
         Ok(Self { stage, mishap, percent })
     }
 }
 
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    let port_alone = text.trim_start_matches(':').parse().map(|port: u16| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+    let port_alone = text
+        .trim_start_matches(':')
+        .parse()
+        .map(|port: u16| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
     port_alone
         .or_else(|_| text.parse())
         .map_err(|_| format!("'{text}' is not address:port, such as 127.0.0.1:2525 or [::]:2525"))
 }
 
-/// Runs until SIGINT or SIGTERM. Exit codes: 69 the port cannot be had, 70 no runtime, 73 the maildir cannot be made.
+/// Runs until SIGINT or SIGTERM. Exit codes: 69 the port cannot be had, 70 no runtime, 73 the
+/// maildir cannot be made.
 pub fn run(args: SinkArgs) -> ExitCode {
     if let Some(maildir) = &args.maildir
         && let Err(error) = make_maildir(maildir)
@@ -131,7 +156,8 @@ pub fn run(args: SinkArgs) -> ExitCode {
         eprintln!("Error: cannot make the maildir {}: {error}", maildir.display());
         return ExitCode::from(73);
     }
-    // One thread is enough to outrun any server that syncs, and leaves the other cores to what is being measured.
+    // One thread is enough to outrun any server that syncs, and leaves the other cores to what is
+    // being measured.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -150,7 +176,10 @@ pub fn run(args: SinkArgs) -> ExitCode {
 
 async fn serve(args: SinkArgs) -> io::Result<()> {
     let listener = accept::bind(args.listen).map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {}: {error}; choose another --listen", args.listen))
+        io::Error::new(
+            error.kind(),
+            format!("cannot listen on {}: {error}; choose another --listen", args.listen),
+        )
     })?;
     println!("postern sink: listening on {}", listener.local_addr()?);
     let sink = Arc::new(Sink {
@@ -161,7 +190,11 @@ async fn serve(args: SinkArgs) -> io::Result<()> {
             chatter_limit: usize::MAX,
             ..Rules::new("sink.postern", CONTENT_MAX)
         },
-        limits: Limits { sessions: usize::MAX, sessions_per_address: usize::MAX, ..Limits::default() },
+        limits: Limits {
+            sessions: usize::MAX,
+            sessions_per_address: usize::MAX,
+            ..Limits::default()
+        },
         fail: args.fail,
         maildir: args.maildir,
         tally: Tally::default(),
@@ -174,7 +207,8 @@ async fn serve(args: SinkArgs) -> io::Result<()> {
         let sink = Arc::clone(&shared);
         async move { Session::new(&sink, wire, peer.address).run().await }
     };
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut pace = tokio::time::interval(Duration::from_secs(5));
     let serving = accept::serve(
         vec![Listener::plain(listener)],
@@ -260,7 +294,13 @@ impl From<WireError> for Gone {
 
 impl<'a> Session<'a> {
     fn new(sink: &'a Sink, wire: Wire, peer: IpAddr) -> Self {
-        Self { sink, wire, peer, lines: Lines::default(), dialogue: Dialogue::new(&sink.rules, Tls::Absent) }
+        Self {
+            sink,
+            wire,
+            peer,
+            lines: Lines::default(),
+            dialogue: Dialogue::new(&sink.rules, Tls::Absent),
+        }
     }
 
     async fn run(mut self) {
@@ -367,7 +407,12 @@ impl<'a> Session<'a> {
         Ok(self.dialogue.end(result, self.wire.output()).next)
     }
 
-    fn keep(&self, file: Option<io::Result<Letter>>, envelope: &Envelope, size: u64) -> Result<Reply, (Reply, Refusal)> {
+    fn keep(
+        &self,
+        file: Option<io::Result<Letter>>,
+        envelope: &Envelope,
+        size: u64,
+    ) -> Result<Reply, (Reply, Refusal)> {
         if let Some(letter) = file
             && let Err(error) = letter.and_then(Letter::deliver)
         {
@@ -381,9 +426,11 @@ impl<'a> Session<'a> {
         Ok(Reply::new(250, (2, 0, 0), format!("Ok: mail {number} from [{}]", self.peer)))
     }
 
-    /// What `--fail` wishes for this stage this time: a reply to give instead of the usual one, the end, or nothing.
+    /// What `--fail` wishes for this stage this time: a reply to give instead of the usual one, the
+    /// end, or nothing.
     async fn mishap(&mut self, stage: Stage) -> Result<Option<Reply>, Gone> {
-        let due = |failure: &&Failure| failure.stage == stage && fastrand::u8(0..100) < failure.percent;
+        let due =
+            |failure: &&Failure| failure.stage == stage && fastrand::u8(0..100) < failure.percent;
         let Some(failure) = self.sink.fail.iter().find(due) else { return Ok(None) };
         self.sink.tally.failures.fetch_add(1, Ordering::Relaxed);
         match failure.mishap {
@@ -430,7 +477,8 @@ impl Letter {
     fn new(maildir: &Path, envelope: &Envelope) -> io::Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}.P{}Q{number}.sink", crate::ground::clock::now_micros(), std::process::id());
+        let name =
+            format!("{}.P{}Q{number}.sink", crate::ground::clock::now_micros(), std::process::id());
         let being_written = maildir.join("tmp").join(&name);
         let mut file = BufWriter::new(File::create_new(&being_written)?);
         write!(file, "Return-Path: <{}>\r\n", envelope.sender_text())?;
@@ -464,21 +512,42 @@ mod tests {
     #[test]
     fn failures_are_read_and_nonsense_is_not() {
         let read = |text: &str| text.parse::<Failure>();
-        assert_eq!(read("rcpt=450:30"), Ok(Failure { stage: Stage::Recipient, mishap: Mishap::Reply(450), percent: 30 }));
-        assert_eq!(read("dot=drop"), Ok(Failure { stage: Stage::Dot, mishap: Mishap::Drop, percent: 100 }));
-        assert_eq!(read("connect=hang:1"), Ok(Failure { stage: Stage::Connect, mishap: Mishap::Hang, percent: 1 }));
-        for bad in
-            ["", "rcpt", "rcpt=", "rcpt=250", "rcpt=600", "rcpt=450:0", "rcpt=450:101", "x=450", "connect=450", "dot=fall"]
-        {
+        assert_eq!(
+            read("rcpt=450:30"),
+            Ok(Failure { stage: Stage::Recipient, mishap: Mishap::Reply(450), percent: 30 })
+        );
+        assert_eq!(
+            read("dot=drop"),
+            Ok(Failure { stage: Stage::Dot, mishap: Mishap::Drop, percent: 100 })
+        );
+        assert_eq!(
+            read("connect=hang:1"),
+            Ok(Failure { stage: Stage::Connect, mishap: Mishap::Hang, percent: 1 })
+        );
+        for bad in [
+            "",
+            "rcpt",
+            "rcpt=",
+            "rcpt=250",
+            "rcpt=600",
+            "rcpt=450:0",
+            "rcpt=450:101",
+            "x=450",
+            "connect=450",
+            "dot=fall",
+        ] {
             assert!(read(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn addresses_are_read() {
-        for (text, address) in
-            [("2525", "[::]:2525"), (":25", "[::]:25"), ("127.0.0.1:26", "127.0.0.1:26"), ("[::1]:27", "[::1]:27")]
-        {
+        for (text, address) in [
+            ("2525", "[::]:2525"),
+            (":25", "[::]:25"),
+            ("127.0.0.1:26", "127.0.0.1:26"),
+            ("[::1]:27", "[::1]:27"),
+        ] {
             assert_eq!(listen_address(text), Ok(address.parse().unwrap()), "{text}");
         }
         assert!(listen_address("localhost").is_err());

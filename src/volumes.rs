@@ -1,4 +1,5 @@
-//! `postern queue`: the tool of the windows, and the data volumes that it looks at when no relay runs.
+//! `postern queue`: the tool of the windows, and the data volumes that it looks at when no relay
+//! runs.
 //!
 //! The windows know neither properties nor the queue's files; here both are joined to them.
 
@@ -24,7 +25,11 @@ impl Volumes for Directories {
     fn usual(&self) -> Result<PathBuf, String> {
         match property::load() {
             Ok(loaded) => Ok(loaded.settings.volume_data),
-            Err(refused) => Err(refused.problems.first().map(|problem| problem.line.clone()).unwrap_or_default()),
+            Err(refused) => Err(refused
+                .problems
+                .first()
+                .map(|problem| problem.line.clone())
+                .unwrap_or_default()),
         }
     }
 
@@ -40,17 +45,19 @@ fn explain(path: &Path, error: &io::Error) -> OfflineError {
     let path = path.display();
     match error.kind() {
         io::ErrorKind::WouldBlock => OfflineError::InUse(format!(
-            "an appliance works with {path}: stop it first, or take a copy or a snapshot of the volume and give that with --volume"
+            "an appliance works with {path}: stop it first, or take a copy or a snapshot of the \
+            volume and give that with --volume"
         )),
-        io::ErrorKind::NotFound => {
-            OfflineError::Missing(format!("there is no {path}: is the volume mounted? --volume DIR names another"))
-        }
+        io::ErrorKind::NotFound => OfflineError::Missing(format!(
+            "there is no {path}: is the volume mounted? --volume DIR names another"
+        )),
         io::ErrorKind::NotADirectory => OfflineError::Missing(format!(
-            "{path} is no directory; mount the volume read-only somewhere and give that with --volume"
+            "{path} is no directory; mount the volume read-only somewhere and give that with \
+            --volume"
         )),
-        io::ErrorKind::PermissionDenied => {
-            OfflineError::Forbidden(format!("{path} cannot be read: {error}; run this as the appliance's user or as root"))
-        }
+        io::ErrorKind::PermissionDenied => OfflineError::Forbidden(format!(
+            "{path} cannot be read: {error}; run this as the appliance's user or as root"
+        )),
         _ => OfflineError::Storage(format!("{path} cannot be read: {error}")),
     }
 }

@@ -1,8 +1,9 @@
 //! The generator: sessions that send as fast as they are answered, or at a given rate.
 //!
-//! A session knows which replies it waits for (RFC 2920: they come in order). When the last has come it writes the next
-//! group. Whatever goes wrong ends the connection and starts another: a mail whose content was not sent is tried again, one
-//! whose content was sent and not answered is counted, for nobody knows where it is.
+//! A session knows which replies it waits for (RFC 2920: they come in order). When the last has
+//! come it writes the next group. Whatever goes wrong ends the connection and starts another: a
+//! mail whose content was not sent is tried again, one whose content was sent and not answered is
+//! counted, for nobody knows where it is.
 
 use crate::Outcome;
 use crate::ledger::Ledger;
@@ -106,7 +107,8 @@ impl From<Errno> for End {
 
 impl Generator {
     pub fn new(options: &Send, ledger: Arc<Ledger>) -> Outcome<Self> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|error| format!("epoll: {error}"))?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+            .map_err(|error| format!("epoll: {error}"))?;
         let sessions = options.sessions.clamp(1, options.messages.max(1) as usize);
         Ok(Self {
             plan: Plan {
@@ -148,7 +150,13 @@ impl Generator {
             };
             for event in &events[..told] {
                 let at = usize::try_from(event.data()).unwrap_or(usize::MAX);
-                let done = self.sessions[at].ready(&mut self.plan, &self.epoll, at, event.events(), &mut self.buffer);
+                let done = self.sessions[at].ready(
+                    &mut self.plan,
+                    &self.epoll,
+                    at,
+                    event.events(),
+                    &mut self.buffer,
+                );
                 self.conclude(at, done);
             }
             if self.plan.rate.is_some() || woken.elapsed() > PAUSE {
@@ -167,7 +175,8 @@ impl Generator {
         }
         self.plan.ledger.close();
         if let Some(path) = &self.acknowledged {
-            write_ids(path, self.plan.ledger.acknowledged()).map_err(|error| format!("{}: {error}", path.display()))?;
+            write_ids(path, self.plan.ledger.acknowledged())
+                .map_err(|error| format!("{}: {error}", path.display()))?;
         }
         self.plan.sent.cpu_seconds = thread_cpu();
         Ok(self.plan.sent)
@@ -231,7 +240,8 @@ impl Generator {
     }
 
     fn timeout(&self) -> EpollTimeout {
-        let pause = self.plan.until_next().filter(|_| self.sessions.iter().any(|session| session.is_idle));
+        let pause =
+            self.plan.until_next().filter(|_| self.sessions.iter().any(|session| session.is_idle));
         let wait = pause.unwrap_or(PAUSE).min(PAUSE);
         // Rounded up: a wait that ends too early would go round once more for nothing.
         EpollTimeout::try_from(wait + Duration::from_micros(999)).unwrap_or(EpollTimeout::ZERO)
@@ -272,7 +282,14 @@ impl Session {
         Ok(())
     }
 
-    fn ready(&mut self, plan: &mut Plan, epoll: &Epoll, at: usize, what: EpollFlags, buffer: &mut [u8]) -> Result<(), End> {
+    fn ready(
+        &mut self,
+        plan: &mut Plan,
+        epoll: &Epoll,
+        at: usize,
+        what: EpollFlags,
+        buffer: &mut [u8],
+    ) -> Result<(), End> {
         if what.contains(EpollFlags::EPOLLOUT) {
             self.go_on_writing(plan, epoll, at)?;
         }
@@ -287,7 +304,13 @@ impl Session {
         }
     }
 
-    fn replies(&mut self, plan: &mut Plan, epoll: &Epoll, at: usize, mut octets: &[u8]) -> Result<(), End> {
+    fn replies(
+        &mut self,
+        plan: &mut Plan,
+        epoll: &Epoll,
+        at: usize,
+        mut octets: &[u8],
+    ) -> Result<(), End> {
         while let Some(end) = memchr::memchr(b'\n', octets) {
             let (line, rest) = octets.split_at(end + 1);
             octets = rest;
@@ -342,10 +365,16 @@ impl Session {
     /// All replies have come: what is written now.
     fn go_on(&mut self, plan: &mut Plan, epoll: &Epoll, at: usize) -> Result<(), End> {
         match self.last {
-            Awaited::Greeting => self.put(epoll, at, b"EHLO load.example\r\n", b"", &[Awaited::Ehlo]),
+            Awaited::Greeting => {
+                self.put(epoll, at, b"EHLO load.example\r\n", b"", &[Awaited::Ehlo])
+            }
             Awaited::Ehlo | Awaited::Content => self.next_mail(plan, epoll, at),
-            Awaited::Mail => self.put(epoll, at, &plan.mail.envelope(self.number()).rcpt, b"", &[Awaited::Rcpt]),
-            Awaited::Rcpt => self.put(epoll, at, &plan.mail.envelope(self.number()).data, b"", &[Awaited::Data]),
+            Awaited::Mail => {
+                self.put(epoll, at, &plan.mail.envelope(self.number()).rcpt, b"", &[Awaited::Rcpt])
+            }
+            Awaited::Rcpt => {
+                self.put(epoll, at, &plan.mail.envelope(self.number()).data, b"", &[Awaited::Data])
+            }
             Awaited::Data => self.content(plan, epoll, at),
             Awaited::Quit => Ok(()),
         }
@@ -358,13 +387,19 @@ impl Session {
         }
         let Some(number) = plan.take() else {
             self.is_idle = plan.has_more();
-            return if self.is_idle { Ok(()) } else { self.put(epoll, at, QUIT, b"", &[Awaited::Quit]) };
+            return if self.is_idle {
+                Ok(())
+            } else {
+                self.put(epoll, at, QUIT, b"", &[Awaited::Quit])
+            };
         };
         self.current = Some(number);
         let envelope = plan.mail.envelope(number);
         match self.grouping(plan) {
             Grouping::None => self.put(epoll, at, &envelope.mail, b"", &[Awaited::Mail]),
-            Grouping::Commands | Grouping::Mails => self.put(epoll, at, &envelope.group, b"", &ENVELOPE),
+            Grouping::Commands | Grouping::Mails => {
+                self.put(epoll, at, &envelope.group, b"", &ENVELOPE)
+            }
         }
     }
 
@@ -376,9 +411,13 @@ impl Session {
             (Tail::Nothing, &[Awaited::Content][..])
         } else if plan.new_connections {
             (Tail::Quit, &[Awaited::Content, Awaited::Quit][..])
-        } else if let Some(following) = (grouping == Grouping::Mails).then(|| plan.take()).flatten() {
+        } else if let Some(following) = (grouping == Grouping::Mails).then(|| plan.take()).flatten()
+        {
             self.following = Some(following);
-            (Tail::Envelope(following), &[Awaited::Content, Awaited::Mail, Awaited::Rcpt, Awaited::Data][..])
+            (
+                Tail::Envelope(following),
+                &[Awaited::Content, Awaited::Mail, Awaited::Rcpt, Awaited::Data][..],
+            )
         } else {
             (Tail::Nothing, &[Awaited::Content][..])
         };
@@ -391,14 +430,28 @@ impl Session {
     }
 
     /// Writes two pieces, and notes what will answer them.
-    fn put(&mut self, epoll: &Epoll, at: usize, first: &[u8], second: &[u8], awaited: &[Awaited]) -> Result<(), End> {
+    fn put(
+        &mut self,
+        epoll: &Epoll,
+        at: usize,
+        first: &[u8],
+        second: &[u8],
+        awaited: &[Awaited],
+    ) -> Result<(), End> {
         let Some(fd) = &self.fd else { return Ok(()) };
         self.awaited.extend(awaited);
-        let count = if second.is_empty() { socket::write(fd, first)? } else { socket::write_both(fd, first, second)? };
+        let count = if second.is_empty() {
+            socket::write(fd, first)?
+        } else {
+            socket::write_both(fd, first, second)?
+        };
         if count < first.len() + second.len() {
             self.unsent.extend_from_slice(&first[count.min(first.len())..]);
             self.unsent.extend_from_slice(&second[count.saturating_sub(first.len())..]);
-            epoll.modify(fd, &mut EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT, at as u64))?;
+            epoll.modify(
+                fd,
+                &mut EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT, at as u64),
+            )?;
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! What is known of each mail of the run: when its content was written, when 250 was read, when the sink had it.
+//! What is known of each mail of the run: when its content was written, when 250 was read, when the
+//! sink had it.
 //!
 //! Written by two threads, read at the end. Times are nanoseconds on one clock; 0 means not yet.
 
@@ -60,7 +61,9 @@ impl Ledger {
     pub fn arrived(&self, id: Option<Id>) {
         let now = self.now();
         self.last_arrival.store(now, Relaxed);
-        let mail = id.filter(|(run, _)| *run == self.run).and_then(|(_, number)| self.mails.get(number as usize));
+        let mail = id
+            .filter(|(run, _)| *run == self.run)
+            .and_then(|(_, number)| self.mails.get(number as usize));
         match mail {
             Some(mail) if mail.arrived.load(Relaxed) == 0 => {
                 mail.arrived.store(now, Relaxed);
@@ -106,19 +109,24 @@ impl Ledger {
 
     /// Mails that were answered and never came.
     pub fn lost(&self) -> u64 {
-        self.mails.iter().filter(|mail| mail.answered.load(Relaxed) > 0 && mail.arrived.load(Relaxed) == 0).count() as u64
+        self.mails
+            .iter()
+            .filter(|mail| mail.answered.load(Relaxed) > 0 && mail.arrived.load(Relaxed) == 0)
+            .count() as u64
     }
 
     /// Of each mail that went the whole way: when it was written, answered, and had arrived.
     pub fn times(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
-        let times =
-            self.mails.iter().map(|mail| (mail.written.load(Relaxed), mail.answered.load(Relaxed), mail.arrived.load(Relaxed)));
+        let times = self.mails.iter().map(|mail| {
+            (mail.written.load(Relaxed), mail.answered.load(Relaxed), mail.arrived.load(Relaxed))
+        });
         times.filter(|(written, answered, arrived)| *written > 0 && *answered > 0 && *arrived > 0)
     }
 
     /// The ids that were answered with 250.
     pub fn acknowledged(&self) -> impl Iterator<Item = Id> + '_ {
-        let answered = self.mails.iter().zip(0u32..).filter(|(mail, _)| mail.answered.load(Relaxed) > 0);
+        let answered =
+            self.mails.iter().zip(0u32..).filter(|(mail, _)| mail.answered.load(Relaxed) > 0);
         answered.map(|(_, number)| (self.run, number))
     }
 }

@@ -3,7 +3,8 @@
 use crate::options::Send;
 use memchr::memmem::Finder;
 
-/// The header line that tells one mail from all others: run and number, eight hexadecimal digits each.
+/// The header line that tells one mail from all others: run and number, eight hexadecimal digits
+/// each.
 const FIELD: &str = "X-Load-Id: ";
 const DIGITS: usize = 8;
 const LINE: usize = 76;
@@ -32,7 +33,8 @@ impl Mail {
         let number_at = content.len();
         content.extend_from_slice(
             format!(
-                "{:08x}\r\nFrom: <{}>\r\nTo: <{}>\r\nDate: Wed, 25 Nov 2026 00:00:00 +0000\r\nMessage-ID: <{run:08x}@load.example>\r\nSubject: load\r\n\r\n",
+                "{:08x}\r\nFrom: <{}>\r\nTo: <{}>\r\nDate: Wed, 25 Nov 2026 00:00:00 \
+                +0000\r\nMessage-ID: <{run:08x}@load.example>\r\nSubject: load\r\n\r\n",
                 0, options.sender, options.recipient
             )
             .as_bytes(),
@@ -46,7 +48,8 @@ impl Mail {
             content.extend_from_slice(b"\r\n");
         }
         content.extend_from_slice(b".\r\n");
-        let envelopes = (0..options.domains.max(1)).map(|domain| Envelope::new(options, domain)).collect();
+        let envelopes =
+            (0..options.domains.max(1)).map(|domain| Envelope::new(options, domain)).collect();
         Self { envelopes, content, number_at }
     }
 
@@ -56,7 +59,9 @@ impl Mail {
 
     /// The content of one mail, final dot included, and what is to follow in the same write.
     pub fn content(&mut self, number: u32, tail: Tail) -> (&[u8], &[u8]) {
-        for (at, octet) in self.content[self.number_at..self.number_at + DIGITS].iter_mut().enumerate() {
+        for (at, octet) in
+            self.content[self.number_at..self.number_at + DIGITS].iter_mut().enumerate()
+        {
             let digit = (number >> (4 * (DIGITS - 1 - at))) & 15;
             *octet = b"0123456789abcdef"[digit as usize];
         }
@@ -80,7 +85,9 @@ pub enum Tail {
 impl Envelope {
     fn new(options: &Send, domain: u32) -> Self {
         let mail = format!("MAIL FROM:<{}>\r\n", options.sender).into_bytes();
-        let rcpt = format!("RCPT TO:<{}>\r\n", options.recipient.replace("{}", &format!("{domain:04}"))).into_bytes();
+        let rcpt =
+            format!("RCPT TO:<{}>\r\n", options.recipient.replace("{}", &format!("{domain:04}")))
+                .into_bytes();
         let data = b"DATA\r\n".to_vec();
         let group = [&mail[..], &rcpt, &data].concat();
         Self { mail, rcpt, data, group }

@@ -1,8 +1,10 @@
-//! A load generator and a sink that cost less than the server between them: what `benches/throughput.py` measures with.
+//! A load generator and a sink that cost less than the server between them: what
+//! `benches/throughput.py` measures with.
 //!
-//! In: the address of a server, of a sink, or both. Out: one line of JSON on stdout. One thread each, epoll, as few system
-//! calls a mail as SMTP allows, everything written beforehand but the number of the mail. Each mail carries an id, so that
-//! the sink knows whether each came and came once; in one process (`both`) they share a clock, so that it also knows when.
+//! In: the address of a server, of a sink, or both. Out: one line of JSON on stdout. One thread
+//! each, epoll, as few system calls a mail as SMTP allows, everything written beforehand but the
+//! number of the mail. Each mail carries an id, so that the sink knows whether each came and came
+//! once; in one process (`both`) they share a clock, so that it also knows when.
 //!
 //! ```text
 //! cargo build --release --example load
@@ -56,7 +58,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Both sides are ready before the first starts; each runs in a thread of its own, whose CPU it tells.
+/// Both sides are ready before the first starts; each runs in a thread of its own, whose CPU it
+/// tells.
 fn run(send: Option<&Send>, sink: Option<&options::Sink>) -> Outcome<Report> {
     let ledger = Arc::new(Ledger::new(send.map_or(0, |send| send.messages)));
     let (told, results) = channel();
@@ -82,7 +85,9 @@ fn run(send: Option<&Send>, sink: Option<&options::Sink>) -> Outcome<Report> {
                 sides -= 1;
             }
             Err(RecvTimeoutError::Timeout) => progress(&ledger),
-            Err(RecvTimeoutError::Disconnected) => return Err("a thread ended without a word".to_owned()),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err("a thread ended without a word".to_owned());
+            }
         }
     }
     report.close(&ledger, send.is_some(), sink.is_some());

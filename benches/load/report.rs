@@ -9,7 +9,10 @@ use serde::Serialize;
 /// CPU seconds of the calling thread, user and system.
 pub fn thread_cpu() -> f64 {
     let Ok(usage) = getrusage(UsageWho::RUSAGE_THREAD) else { return 0.0 };
-    [usage.user_time(), usage.system_time()].iter().map(|time| micros(time.num_microseconds())).sum()
+    [usage.user_time(), usage.system_time()]
+        .iter()
+        .map(|time| micros(time.num_microseconds()))
+        .sum()
 }
 
 fn micros(count: i64) -> f64 {
@@ -70,7 +73,8 @@ pub struct Report {
 struct Latencies {
     /// From the content's last octet to 250.
     content_to_250: Latency,
-    /// From 250 to the sink; below zero when the mail was there before its sender had read the answer.
+    /// From 250 to the sink; below zero when the mail was there before its sender had read the
+    /// answer.
     answer_to_sink: Latency,
     content_to_sink: Latency,
 }

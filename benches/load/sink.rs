@@ -1,6 +1,7 @@
 //! The sink: takes everything, with replies written beforehand, and notes what came.
 //!
-//! One read for what has come, one write for all replies to it. Domains that were named are refused, or answered late.
+//! One read for what has come, one write for all replies to it. Domains that were named are
+//! refused, or answered late.
 
 use crate::Outcome;
 use crate::ledger::Ledger;
@@ -22,10 +23,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const GREETING: &[u8] = b"220 sink.example ESMTP\r\n";
-const EHLO: &[u8] =
-    b"250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250 SIZE 0\r\n";
+const EHLO: &[u8] = b"250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n\
+    250-ENHANCEDSTATUSCODES\r\n250 SIZE 0\r\n";
 const END: &[u8] = b"\r\n.\r\n";
-/// The id stands in the header that the generator writes first; relays put their own lines above it.
+/// The id stands in the header that the generator writes first; relays put their own lines above
+/// it.
 const ID_WITHIN: usize = 8 << 10;
 /// How long the rest of the mails may take when the generator is done.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -86,25 +88,45 @@ enum Next {
 
 impl Sink {
     /// Listens; nothing is taken yet.
-    pub fn new(options: &options::Sink, ledger: Arc<Ledger>, stop: Option<SignalFd>) -> Outcome<Self> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|error| format!("epoll: {error}"))?;
+    pub fn new(
+        options: &options::Sink,
+        ledger: Arc<Ledger>,
+        stop: Option<SignalFd>,
+    ) -> Outcome<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+            .map_err(|error| format!("epoll: {error}"))?;
         let mut listeners = Vec::new();
         for (address, token) in options.listen.iter().zip(LISTENERS..) {
-            let listener = TcpListener::bind(address).map_err(|error| format!("sink {address}: {error}"))?;
-            epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, token)).map_err(|error| format!("epoll: {error}"))?;
+            let listener =
+                TcpListener::bind(address).map_err(|error| format!("sink {address}: {error}"))?;
+            epoll
+                .add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, token))
+                .map_err(|error| format!("epoll: {error}"))?;
             listeners.push(listener);
         }
         if let Some(stop) = &stop {
-            epoll.add(stop, EpollEvent::new(EpollFlags::EPOLLIN, STOP)).map_err(|error| format!("epoll: {error}"))?;
+            epoll
+                .add(stop, EpollEvent::new(EpollFlags::EPOLLIN, STOP))
+                .map_err(|error| format!("epoll: {error}"))?;
         }
-        let refusal = |code: u16| format!("{code} {}.0.0 Refused, as the sink was told\r\n", code / 100).into_bytes();
+        let refusal = |code: u16| {
+            format!("{code} {}.0.0 Refused, as the sink was told\r\n", code / 100).into_bytes()
+        };
         Ok(Self {
             shared: Shared {
                 ledger,
                 end: Finder::new(END),
                 ids: IdFinder::new(),
-                refuse: options.refuse.iter().map(|(name, code)| (name.clone().into_bytes(), refusal(*code))).collect(),
-                delay: options.delay.iter().map(|(name, ms)| (name.clone().into_bytes(), Duration::from_millis(*ms))).collect(),
+                refuse: options
+                    .refuse
+                    .iter()
+                    .map(|(name, code)| (name.clone().into_bytes(), refusal(*code)))
+                    .collect(),
+                delay: options
+                    .delay
+                    .iter()
+                    .map(|(name, ms)| (name.clone().into_bytes(), Duration::from_millis(*ms)))
+                    .collect(),
                 came: options.arrived.as_ref().map(|_| Vec::new()),
                 arrived: options.arrived.clone(),
                 replies: Vec::new(),
@@ -134,7 +156,9 @@ impl Sink {
             for event in &events[..told] {
                 match event.data() {
                     STOP => return self.finish(),
-                    token if token >= LISTENERS => self.accept(usize::try_from(token - LISTENERS).unwrap_or(usize::MAX))?,
+                    token if token >= LISTENERS => {
+                        self.accept(usize::try_from(token - LISTENERS).unwrap_or(usize::MAX))?
+                    }
                     token => self.ready(usize::try_from(token).unwrap_or(usize::MAX)),
                 }
             }
@@ -160,7 +184,8 @@ impl Sink {
         if let (Some(path), Some(came)) = (&self.shared.arrived, &self.shared.came) {
             let write = || {
                 let mut file = BufWriter::new(File::create(path)?);
-                came.iter().try_for_each(|(run, number)| writeln!(file, "{run:08x}-{number:08x}"))?;
+                came.iter()
+                    .try_for_each(|(run, number)| writeln!(file, "{run:08x}-{number:08x}"))?;
                 file.flush()
             };
             write().map_err(|error| format!("{}: {error}", path.display()))?;
@@ -170,16 +195,20 @@ impl Sink {
     }
 
     fn timeout(&self) -> EpollTimeout {
-        let late = self.late.peek().map(|Reverse((due, _))| due.saturating_duration_since(Instant::now()));
+        let late =
+            self.late.peek().map(|Reverse((due, _))| due.saturating_duration_since(Instant::now()));
         let look = self.stop.is_none().then_some(LOOK);
         match late.into_iter().chain(look).min() {
-            Some(wait) => EpollTimeout::try_from(wait + Duration::from_micros(999)).unwrap_or(EpollTimeout::ZERO),
+            Some(wait) => EpollTimeout::try_from(wait + Duration::from_micros(999))
+                .unwrap_or(EpollTimeout::ZERO),
             None => EpollTimeout::NONE,
         }
     }
 
     fn accept(&mut self, listener: usize) -> Outcome<()> {
-        let Some(Ok((stream, _))) = self.listeners.get(listener).map(TcpListener::accept) else { return Ok(()) };
+        let Some(Ok((stream, _))) = self.listeners.get(listener).map(TcpListener::accept) else {
+            return Ok(());
+        };
         self.shared.taken.connections += 1;
         if socket::write(&stream, GREETING) != Ok(GREETING.len()) {
             return Ok(());
@@ -188,7 +217,9 @@ impl Sink {
             self.connections.push(None);
             self.connections.len() - 1
         });
-        self.epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, at as u64)).map_err(|error| format!("epoll: {error}"))?;
+        self.epoll
+            .add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, at as u64))
+            .map_err(|error| format!("epoll: {error}"))?;
         self.connections[at] = Some(Connection::new(stream));
         Ok(())
     }
@@ -197,7 +228,9 @@ impl Sink {
         let Some(connection) = self.connections[at].as_mut() else { return };
         let next = match socket::read(&connection.stream, &mut self.buffer) {
             Ok(None) => Next::GoOn,
-            Ok(Some(count)) if count > 0 => connection.input(&self.buffer[..count], &mut self.shared),
+            Ok(Some(count)) if count > 0 => {
+                connection.input(&self.buffer[..count], &mut self.shared)
+            }
             _ => Next::Close,
         };
         self.conclude(at, next);
@@ -206,7 +239,8 @@ impl Sink {
     fn conclude(&mut self, at: usize, next: Next) {
         let Some(connection) = self.connections[at].as_mut() else { return };
         let replies = &mut self.shared.replies;
-        let is_written = replies.is_empty() || socket::write(&connection.stream, replies) == Ok(replies.len());
+        let is_written =
+            replies.is_empty() || socket::write(&connection.stream, replies) == Ok(replies.len());
         replies.clear();
         let next = if is_written { next } else { Next::Close };
         match next {
@@ -217,7 +251,10 @@ impl Sink {
             }
             Next::Wait(time) => {
                 // Readable or not, it has to wait.
-                let _ = self.epoll.modify(&connection.stream, &mut EpollEvent::new(EpollFlags::empty(), at as u64));
+                let _ = self.epoll.modify(
+                    &connection.stream,
+                    &mut EpollEvent::new(EpollFlags::empty(), at as u64),
+                );
                 self.late.push(Reverse((Instant::now() + time, at)));
             }
         }
@@ -230,7 +267,9 @@ impl Sink {
             }
             self.late.pop();
             let Some(connection) = self.connections[at].as_mut() else { continue };
-            let _ = self.epoll.modify(&connection.stream, &mut EpollEvent::new(EpollFlags::EPOLLIN, at as u64));
+            let _ = self
+                .epoll
+                .modify(&connection.stream, &mut EpollEvent::new(EpollFlags::EPOLLIN, at as u64));
             let rest = std::mem::take(&mut connection.carry);
             connection.take_mail(&mut self.shared);
             let next = connection.input(&rest, &mut self.shared);
@@ -269,7 +308,8 @@ impl Connection {
                 self.look_for_id(&octets[..end.unwrap_or(octets.len())], shared);
                 let Some(end) = end else {
                     // The end may be cut in two.
-                    self.carry.extend_from_slice(&octets[octets.len().saturating_sub(END.len() - 1)..]);
+                    self.carry
+                        .extend_from_slice(&octets[octets.len().saturating_sub(END.len() - 1)..]);
                     self.overlap = self.carry.len();
                     return Next::GoOn;
                 };
@@ -413,7 +453,10 @@ mod tests {
         let received = "Received: from somewhere\r\n\tby a relay\r\n";
         let mail = |number: u32| {
             let run = ledger.run;
-            format!("{commands}{received}X-Load-Id: {run:08x}-{number:08x}\r\n\r\n..a dot\r\n.\r\nMAIL FROM:<a@b>\r\nRSET\r\n")
+            format!(
+                "{commands}{received}X-Load-Id: {run:08x}-{number:08x}\r\n\r\n..a dot\r\n.\r\nMAIL \
+                FROM:<a@b>\r\nRSET\r\n"
+            )
         };
         let length = mail(0).len();
         let mut connection = connection(&sink);
@@ -424,7 +467,10 @@ mod tests {
             connection.input(second, &mut sink.shared);
             assert_eq!(sink.shared.taken.mails, cut as u64 + 1, "cut at {cut}");
         }
-        assert_eq!((ledger.arrivals(), ledger.duplicates(), ledger.foreign()), (length as u64, 0, 0));
+        assert_eq!(
+            (ledger.arrivals(), ledger.duplicates(), ledger.foreign()),
+            (length as u64, 0, 0)
+        );
     }
 
     #[test]
@@ -432,7 +478,10 @@ mod tests {
         let ledger = Arc::new(Ledger::new(0));
         let mut sink = sink(&ledger);
         let mut connection = connection(&sink);
-        connection.input(b"MAIL FROM:<a@b>\r\nRCPT TO:<c@DEAD.example>\r\nDATA\r\nRCPT TO:<c@d>\r\nDATA\r\n", &mut sink.shared);
+        connection.input(
+            b"MAIL FROM:<a@b>\r\nRCPT TO:<c@DEAD.example>\r\nDATA\r\nRCPT TO:<c@d>\r\nDATA\r\n",
+            &mut sink.shared,
+        );
         connection.input(b".\r\nNOOP\r\n", &mut sink.shared);
         let replies = String::from_utf8(sink.shared.replies.clone()).unwrap();
         let codes: Vec<&str> = replies.lines().map(|line| &line[..3]).collect();

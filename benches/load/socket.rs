@@ -1,4 +1,5 @@
-//! The few things that the standard library's sockets lack: a connect that does not wait, reads and writes that do not.
+//! The few things that the standard library's sockets lack: a connect that does not wait, reads and
+//! writes that do not.
 
 use crate::Outcome;
 use nix::errno::Errno;
@@ -6,7 +7,8 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, connect, recv, send, sendmsg, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, connect, recv, send, sendmsg,
+    setsockopt, socket, sockopt,
 };
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -15,7 +17,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 /// A socket on its way to an address; it is readable when the server has greeted.
 pub fn start_connect(to: SocketAddr) -> Result<OwnedFd, Errno> {
     let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let fd = socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
+    let fd =
+        socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
     // The rest of a content that did not fit must not wait for an acknowledgement.
     setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
     match connect(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
@@ -41,7 +44,13 @@ pub fn write(fd: &impl AsRawFd, octets: &[u8]) -> Result<usize, Errno> {
 /// How much of two pieces went out, in one call.
 pub fn write_both(fd: &impl AsRawFd, first: &[u8], second: &[u8]) -> Result<usize, Errno> {
     let pieces = [IoSlice::new(first), IoSlice::new(second)];
-    taken(sendmsg::<()>(fd.as_raw_fd(), &pieces, &[], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL, None))
+    taken(sendmsg::<()>(
+        fd.as_raw_fd(),
+        &pieces,
+        &[],
+        MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
+        None,
+    ))
 }
 
 fn taken(count: Result<usize, Errno>) -> Result<usize, Errno> {
@@ -61,6 +70,8 @@ pub fn stop_signals() -> Outcome<SignalFd> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTERM);
     signals.add(Signal::SIGINT);
-    let told = signals.thread_block().and_then(|()| SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK));
+    let told = signals
+        .thread_block()
+        .and_then(|()| SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK));
     told.map_err(|error| format!("signals: {error}"))
 }

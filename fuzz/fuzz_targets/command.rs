@@ -1,5 +1,6 @@
 #![no_main]
-//! No line is too odd for [`Command::parse`], and what strangers may say means the same from clients that may relay.
+//! No line is too odd for [`Command::parse`], and what strangers may say means the same from
+//! clients that may relay.
 
 use libfuzzer_sys::fuzz_target;
 use postern::mail::model::{Address, Class};
@@ -42,7 +43,8 @@ fn judge(line: &[u8], said: &Result<Command, CommandError>) {
     }
 }
 
-/// It stands in the line, but for a domain that was added, and the case of that word which needs none.
+/// It stands in the line, but for a domain that was added, and the case of that word which needs
+/// none.
 fn is_of(line: &[u8], address: &Address) {
     let text = address.as_str().to_ascii_lowercase();
     let text = text.strip_suffix("@origin.example").unwrap_or(&text);

@@ -1,5 +1,6 @@
 #![no_main]
-//! Any pieces give what an octet-by-octet reading of the RFC gives. The first octets say how the rest is cut.
+//! Any pieces give what an octet-by-octet reading of the RFC gives. The first octets say how the
+//! rest is cut.
 
 use libfuzzer_sys::fuzz_target;
 use postern::mail::parse::{Content, Flaw};

@@ -1,6 +1,7 @@
 #![no_main]
-//! Whatever a content is: pieces of any size make no difference, the fields that are for nobody's eyes are gone, those that were
-//! missing are there once, and the body is the end of what came. The first octet says how the rest is cut.
+//! Whatever a content is: pieces of any size make no difference, the fields that are for nobody's
+//! eyes are gone, those that were missing are there once, and the body is the end of what came. The
+//! first octet says how the rest is cut.
 
 use libfuzzer_sys::fuzz_target;
 use postern::mail::rewrite::{HeaderSection, Missing};

@@ -1,6 +1,7 @@
 #![no_main]
-//! Whatever stands in the environment, the start says what is wrong with it, or takes values that read back as themselves.
-//! Lines `NAME=value`; a value may hold any octet but the line feed, which a vertical tab stands for.
+//! Whatever stands in the environment, the start says what is wrong with it, or takes values that
+//! read back as themselves. Lines `NAME=value`; a value may hold any octet but the line feed, which
+//! a vertical tab stands for.
 
 use libfuzzer_sys::fuzz_target;
 use postern::appliance::property::{Machine, Settings, read};

@@ -1,6 +1,6 @@
 #![no_main]
-//! A next hop's reply, in pieces of any size: the pieces make no difference, the limits hold, and what is kept for people is
-//! one tame line.
+//! A next hop's reply, in pieces of any size: the pieces make no difference, the limits hold, and
+//! what is kept for people is one tame line.
 
 use libfuzzer_sys::fuzz_target;
 use postern::mail::deliver::reply::{Fed, LINE_MAX, LINES_MAX, Malformed, Parser, REPLY_MAX, TEXT_MAX};

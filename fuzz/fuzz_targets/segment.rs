@@ -1,7 +1,9 @@
 #![no_main]
-//! Whatever becomes of a queue's octets, it can be looked at and opened, and no mail comes out of it that was not handed in.
+//! Whatever becomes of a queue's octets, it can be looked at and opened, and no mail comes out of
+//! it that was not handed in.
 //!
-//! The input is a list of blows against a small queue that the real thing has written: a file, a place, and what happens there.
+//! The input is a list of blows against a small queue that the real thing has written: a file, a
+//! place, and what happens there.
 
 use libfuzzer_sys::fuzz_target;
 use postern::appliance::counter::Counters;
@@ -64,7 +66,8 @@ fn look(directory: &Path) {
     }
 }
 
-/// Opens the queue, reads all of it, closes it; the messages that came out whole. `None`: it says that it cannot be opened.
+/// Opens the queue, reads all of it, closes it; the messages that came out whole. `None`: it says
+/// that it cannot be opened.
 fn open(original: &Original, directory: &Path) -> Option<Vec<MessageId>> {
     let spool = start(directory)?;
     let mut whole = Vec::new();

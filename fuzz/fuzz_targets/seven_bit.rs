@@ -1,6 +1,6 @@
 #![no_main]
-//! Whatever a message is: rewriting it once is enough, no line that changed is too long, and what is read piece by piece is
-//! what is read at once.
+//! Whatever a message is: rewriting it once is enough, no line that changed is too long, and what
+//! is read piece by piece is what is read at once.
 
 use libfuzzer_sys::fuzz_target;
 use postern::mail::model::{Body, Content};

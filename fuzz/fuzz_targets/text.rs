@@ -1,6 +1,6 @@
 #![no_main]
-//! Whatever a mail holds, what is shown of it stays within its limits, and its text holds no markup of the HTML that it came from
-//! as the only alternative.
+//! Whatever a mail holds, what is shown of it stays within its limits, and its text holds no markup
+//! of the HTML that it came from as the only alternative.
 
 use libfuzzer_sys::fuzz_target;
 use postern::api::read_text;

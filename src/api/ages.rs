@@ -2,7 +2,7 @@
 
 use super::Answer;
 use crate::http::answer;
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::mail::model::DestinationSummary;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -17,17 +17,22 @@ pub struct AgesView {
 }
 
 /// `GET /api/v1/ages`
-pub(super) async fn ages(window: &Window) -> Answer {
-    answer::json(StatusCode::OK, &ages_view(window).await)
+pub(super) async fn ages(app: &AppState) -> Answer {
+    answer::json(StatusCode::OK, &ages_view(app).await)
 }
 
 /// The ages, for programs and for the page.
-pub(crate) async fn ages_view(window: &Window) -> AgesView {
+pub(crate) async fn ages_view(app: &AppState) -> AgesView {
     // A million messages take a while to count; other windows must not wait for it.
-    let (cumulative, total) = window.ages.look(&window.worker, &window.views.admin).await.unwrap_or_default();
+    let (cumulative, total) =
+        app.ages.look(&app.worker, &app.views.admin).await.unwrap_or_default();
     let mut messages: Vec<u64> = Vec::with_capacity(cumulative.len() + 1);
     let mut younger = 0;
-    for count in cumulative.iter().copied().chain([total.max(cumulative.last().copied().unwrap_or_default())]) {
+    for count in cumulative
+        .iter()
+        .copied()
+        .chain([total.max(cumulative.last().copied().unwrap_or_default())])
+    {
         messages.push(count.saturating_sub(younger));
         younger = count;
     }

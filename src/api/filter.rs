@@ -49,8 +49,18 @@ pub struct FilterView {
 
 impl FilterView {
     /// The names of the conditions, in the order in which pages show them.
-    pub const NAMES: [&'static str; 10] =
-        ["search", "recipient", "sender", "destination", "error", "subject", "id", "state", "older", "larger"];
+    pub const NAMES: [&'static str; 10] = [
+        "search",
+        "recipient",
+        "sender",
+        "destination",
+        "error",
+        "subject",
+        "id",
+        "state",
+        "older",
+        "larger",
+    ];
 
     /// The place of a condition by its name.
     pub fn field(&mut self, name: &str) -> Option<&mut String> {
@@ -72,7 +82,8 @@ impl FilterView {
     /// The conditions that are set, by name.
     pub fn conditions(&self) -> Vec<(&'static str, String)> {
         let mut copy = self.clone();
-        let given = Self::NAMES.into_iter().filter_map(|name| Some((name, copy.field(name)?.clone())));
+        let given =
+            Self::NAMES.into_iter().filter_map(|name| Some((name, copy.field(name)?.clone())));
         given.filter(|(_, text)| !text.is_empty()).collect()
     }
 
@@ -81,11 +92,15 @@ impl FilterView {
     /// # Errors
     /// What is wrong with it, in words.
     pub fn filter(&self) -> Result<Filter, String> {
-        if let Some((name, _)) = self.conditions().into_iter().find(|(_, text)| text.len() > TEXT_MAX) {
+        if let Some((name, _)) =
+            self.conditions().into_iter().find(|(_, text)| text.len() > TEXT_MAX)
+        {
             return Err(format!("{name}: at most {TEXT_MAX} octets"));
         }
         if self.id.trim().chars().count() > ID_MAX {
-            return Err(format!("id: the start of a queue id is wanted, which has {ID_MAX} letters and digits"));
+            return Err(format!(
+                "id: the start of a queue id is wanted, which has {ID_MAX} letters and digits"
+            ));
         }
         let standing = match self.state.as_str() {
             "" => None,
@@ -114,12 +129,14 @@ fn given(text: &str) -> Option<&str> {
 }
 
 fn age(text: &str) -> Result<u32, String> {
-    let parsed = humantime::parse_duration(text).map_err(|_| "older: a duration such as 90s, 1h or 2d is wanted".to_owned())?;
+    let parsed = humantime::parse_duration(text)
+        .map_err(|_| "older: a duration such as 90s, 1h or 2d is wanted".to_owned())?;
     Ok(u32::try_from(parsed.as_secs()).unwrap_or(u32::MAX))
 }
 
 fn octets(text: &str) -> Result<u64, String> {
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let (number, unit) =
+        text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let shift = match unit.to_ascii_uppercase().as_str() {
         "" => 0,
         "K" => 10,
@@ -128,7 +145,9 @@ fn octets(text: &str) -> Result<u64, String> {
         _ => 64,
     };
     let number: Option<u64> = number.parse().ok();
-    let octets = number.filter(|number| shift < 64 && *number <= u64::MAX >> shift).map(|number| number << shift);
+    let octets = number
+        .filter(|number| shift < 64 && *number <= u64::MAX >> shift)
+        .map(|number| number << shift);
     octets.ok_or_else(|| "larger: a size such as 100K or 1M is wanted".to_owned())
 }
 
@@ -138,9 +157,17 @@ mod tests {
 
     #[test]
     fn conditions_are_understood_or_refused() {
-        let view = FilterView { state: "held".into(), older: "1h".into(), larger: "2K".into(), ..FilterView::default() };
+        let view = FilterView {
+            state: "held".into(),
+            older: "1h".into(),
+            larger: "2K".into(),
+            ..FilterView::default()
+        };
         let filter = view.filter().unwrap();
-        assert_eq!((filter.standing, filter.older, filter.larger), (Some(Standing::Held), Some(3600), Some(2048)));
+        assert_eq!(
+            (filter.standing, filter.older, filter.larger),
+            (Some(Standing::Held), Some(3600), Some(2048))
+        );
         for (name, bad) in [
             ("state", "lost"),
             ("id", "00000000000000"),

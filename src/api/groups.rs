@@ -3,7 +3,7 @@
 use super::{Answer, ask, error, since};
 use crate::ground::clock;
 use crate::http::answer;
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::mail::model::Grouping;
 use hyper::StatusCode;
@@ -38,24 +38,30 @@ pub struct GroupView {
 }
 
 /// `GET /api/v1/groups?by=reason`
-pub(super) async fn groups(window: &Window, visit: &Visit<'_>) -> Answer {
-    let by = visit.query.strip_prefix("by=").and_then(|word| Grouping::ALL.into_iter().find(|by| by.as_str() == word));
+pub(super) async fn groups(app: &AppState, visit: &Visit<'_>) -> Answer {
+    let by = visit
+        .query
+        .strip_prefix("by=")
+        .and_then(|word| Grouping::ALL.into_iter().find(|by| by.as_str() == word));
     let Some(by) = by else {
-        return error(StatusCode::BAD_REQUEST, "by=sender, sender_domain, recipient_domain or reason is wanted");
+        return error(
+            StatusCode::BAD_REQUEST,
+            "by=sender, sender_domain, recipient_domain or reason is wanted",
+        );
     };
-    let _search = match visit.search(window).await {
+    let _search = match visit.search(app).await {
         Ok(search) => search,
         Err(answer) => return answer,
     };
-    match view(window, by).await {
+    match view(app, by).await {
         Ok(view) => answer::json(StatusCode::OK, &view),
         Err(answer) => answer,
     }
 }
 
 /// The groups, for programs and for the page.
-pub(crate) async fn view(window: &Window, by: Grouping) -> Result<GroupsView, Answer> {
-    let (found, now) = (ask(window.views.admin.groups(by)).await?, clock::now());
+pub(crate) async fn view(app: &AppState, by: Grouping) -> Result<GroupsView, Answer> {
+    let (found, now) = (ask(app.views.admin.groups(by)).await?, clock::now());
     let group = |group: crate::mail::model::Group| GroupView {
         name: group.name,
         messages: group.messages,

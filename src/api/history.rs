@@ -6,7 +6,7 @@ use super::{Answer, ask, error, since};
 use crate::ground::clock;
 use crate::http::answer;
 use crate::http::rights::Need;
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::mail::model::{Attempt, Ending, Finished, MessageId, Wanted};
 use hyper::StatusCode;
@@ -22,8 +22,9 @@ const PAGE: usize = 100;
 /// How long a page may be looked for.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How long one message may be looked for. Unlike a page this cannot be gone on with. It is enough for all of a history of the
-/// usual size; a longer one, or one on a slow volume, may not be looked through to its end for an old message.
+/// How long one message may be looked for. Unlike a page this cannot be gone on with. It is enough
+/// for all of a history of the usual size; a longer one, or one on a slow volume, may not be looked
+/// through to its end for an old message.
 const ONE_PATIENCE: Duration = Duration::from_secs(5);
 
 const UNFINISHED: &str = "the history was not looked through in time; ask again";
@@ -119,8 +120,15 @@ impl HistoryQuery {
                 "sender" => &mut asked.wanted.sender,
                 "id" => &mut asked.wanted.id,
                 "status" => match text {
-                    "" | "delivered" | "bounced" | "dropped" | "deleted" | "moved" => &mut asked.wanted.status,
-                    _ => return Err("status: delivered, bounced, dropped, deleted or moved is wanted".to_owned()),
+                    "" | "delivered" | "bounced" | "dropped" | "deleted" | "moved" => {
+                        &mut asked.wanted.status
+                    }
+                    _ => {
+                        return Err(
+                            "status: delivered, bounced, dropped, deleted or moved is wanted"
+                                .to_owned(),
+                        );
+                    }
                 },
                 "after" => {
                     asked.after = Some(text.to_owned()).filter(|text| !text.is_empty());
@@ -129,11 +137,20 @@ impl HistoryQuery {
                 "limit" => {
                     match text.parse() {
                         Ok(limit @ 1..=HISTORY_MAX) => asked.limit = Some(limit),
-                        _ => return Err(format!("limit: a number from 1 to {HISTORY_MAX} is wanted")),
+                        _ => {
+                            return Err(format!(
+                                "limit: a number from 1 to {HISTORY_MAX} is wanted"
+                            ));
+                        }
                     }
                     continue;
                 }
-                _ => return Err("known here are search, recipient, sender, id, status, after and limit".to_owned()),
+                _ => {
+                    return Err(
+                        "known here are search, recipient, sender, id, status, after and limit"
+                            .to_owned(),
+                    );
+                }
             };
             text.clone_into(field);
         }
@@ -142,71 +159,84 @@ impl HistoryQuery {
 }
 
 /// `GET /api/v1/queue/ID/attempts`
-pub(super) async fn attempts(window: &Window, visit: &Visit<'_>, id: MessageId) -> Answer {
-    let _search = match visit.search(window).await {
+pub(super) async fn attempts(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Answer {
+    let _search = match visit.search(app).await {
         Ok(search) => search,
         Err(answer) => return answer,
     };
-    match attempts_view(window, visit, id).await {
+    match attempts_view(app, visit, id).await {
         Ok(view) => answer::json(StatusCode::OK, &view),
         Err(answer) => answer,
     }
 }
 
-/// The tries, for programs and for the page. What a bounce says that reached nobody is for those who may read what mails say.
-/// Whoever calls has the right to search.
-pub(crate) async fn attempts_view(window: &Window, visit: &Visit<'_>, id: MessageId) -> Result<AttemptsView, Answer> {
-    let reads = visit.right(window, Need::Read).is_ok();
-    let attempts = ask(window.views.history.attempts(id, ONE_PATIENCE)).await?;
+/// The tries, for programs and for the page. What a bounce says that reached nobody is for those
+/// who may read what mails say. Whoever calls has the right to search.
+pub(crate) async fn attempts_view(
+    app: &AppState,
+    visit: &Visit<'_>,
+    id: MessageId,
+) -> Result<AttemptsView, Answer> {
+    let reads = visit.right(app, Need::Read).is_ok();
+    let attempts = ask(app.views.history.attempts(id, ONE_PATIENCE)).await?;
     Ok(AttemptsView { attempts: attempts.into_iter().map(|one| attempt(one, reads)).collect() })
 }
 
 /// `GET /api/v1/history?search=…&after=…`
-pub(super) async fn history(window: &Window, visit: &Visit<'_>) -> Answer {
+pub(super) async fn history(app: &AppState, visit: &Visit<'_>) -> Answer {
     let asked = match HistoryQuery::parse(visit.query) {
         Ok(asked) => asked,
         Err(words) => return error(StatusCode::BAD_REQUEST, &words),
     };
-    let _search = match visit.search(window).await {
+    let _search = match visit.search(app).await {
         Ok(search) => search,
         Err(answer) => return answer,
     };
-    match history_view(window, asked).await {
+    match history_view(app, asked).await {
         Ok(view) => answer::json(StatusCode::OK, &view),
         Err(answer) => answer,
     }
 }
 
 /// `GET /api/v1/history/ID`
-pub(super) async fn one(window: &Window, visit: &Visit<'_>, id: MessageId) -> Answer {
-    let _search = match visit.search(window).await {
+pub(super) async fn one(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Answer {
+    let _search = match visit.search(app).await {
         Ok(search) => search,
         Err(answer) => return answer,
     };
-    match finished_view(window, id).await {
+    match finished_view(app, id).await {
         Ok(Some(view)) => answer::json(StatusCode::OK, &view),
         Ok(None) => error(StatusCode::NOT_FOUND, "the history knows no end of such a message"),
         Err(answer) => answer,
     }
 }
 
-/// How a message ended; `None` where that is not known (any more). It is a search like any other, for which whoever calls has
-/// the right: of an id that was made up all of the history may be read.
-pub(crate) async fn finished_view(window: &Window, id: MessageId) -> Result<Option<FinishedView>, Answer> {
+/// How a message ended; `None` where that is not known (any more). It is a search like any other,
+/// for which whoever calls has the right: of an id that was made up all of the history may be read.
+pub(crate) async fn finished_view(
+    app: &AppState,
+    id: MessageId,
+) -> Result<Option<FinishedView>, Answer> {
     let wanted = Wanted { id: id.to_string(), search: id.to_string(), ..Wanted::default() };
-    let page = ask(window.views.history.finished(wanted, None, 1, ONE_PATIENCE)).await?;
+    let page = ask(app.views.history.finished(wanted, None, 1, ONE_PATIENCE)).await?;
     match page.finished.into_iter().next() {
         Some(found) => Ok(Some(finished(found))),
-        // Not known is not the same as not found in time: whoever moves mail away takes it for an end.
+        // Not known is not the same as not found in time: whoever moves mail away takes it for an
+        // end.
         None if page.next.is_some() => Err(error(StatusCode::SERVICE_UNAVAILABLE, UNFINISHED)),
         None => Ok(None),
     }
 }
 
 /// A page, for programs and for the page.
-pub(crate) async fn history_view(window: &Window, asked: HistoryQuery) -> Result<HistoryView, Answer> {
-    let history = &window.views.history;
-    let page = ask(history.finished(asked.wanted, asked.after, asked.limit.unwrap_or(PAGE), PATIENCE)).await?;
+pub(crate) async fn history_view(
+    app: &AppState,
+    asked: HistoryQuery,
+) -> Result<HistoryView, Answer> {
+    let history = &app.views.history;
+    let page =
+        ask(history.finished(asked.wanted, asked.after, asked.limit.unwrap_or(PAGE), PATIENCE))
+            .await?;
     let entries = page.finished.into_iter().map(finished).collect();
     Ok(HistoryView { kept: history.is_kept(), entries, next: page.next })
 }
@@ -257,16 +287,28 @@ mod tests {
             tls: String::new(),
             took_ms: 1,
             outcomes: Vec::new(),
-            transcript: format!("> RCPT TO:<a@b.example>\n< 550 no\n{}\nSubject: secret\n", Attempt::TEXT_MARK),
+            transcript: format!(
+                "> RCPT TO:<a@b.example>\n< 550 no\n{}\nSubject: secret\n",
+                Attempt::TEXT_MARK
+            ),
         };
-        assert_eq!(attempt(kept.clone(), false).transcript, ["> RCPT TO:<a@b.example>", "< 550 no"]);
-        assert_eq!(attempt(kept, true).transcript.last().map(String::as_str), Some("Subject: secret"));
+        assert_eq!(
+            attempt(kept.clone(), false).transcript,
+            ["> RCPT TO:<a@b.example>", "< 550 no"]
+        );
+        assert_eq!(
+            attempt(kept, true).transcript.last().map(String::as_str),
+            Some("Subject: secret")
+        );
     }
 
     #[test]
     fn what_is_asked_of_the_history_is_understood_or_refused() {
         let asked = HistoryQuery::parse("search=a%40b&status=bounced&after=3-7&limit=5").unwrap();
-        assert_eq!((asked.wanted.search.as_str(), asked.wanted.status.as_str()), ("a@b", "bounced"));
+        assert_eq!(
+            (asked.wanted.search.as_str(), asked.wanted.status.as_str()),
+            ("a@b", "bounced")
+        );
         assert_eq!((asked.after.as_deref(), asked.limit), (Some("3-7"), Some(5)));
         assert_eq!(HistoryQuery::parse("status=moved").unwrap().wanted.status, "moved");
         for bad in ["status=lost", "limit=0", "limit=501", "x=y"] {

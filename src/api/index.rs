@@ -28,7 +28,11 @@ struct Endpoint {
 /// The index in the language of the asker.
 pub(super) fn index(visit: &Visit<'_>) -> Answer {
     let endpoints = endpoints();
-    let accept = visit.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let accept = visit
+        .headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .unwrap_or_default();
     if accept.contains("text/html") {
         // Links count from the last slash of the address.
         let here = if visit.path.ends_with('/') { "" } else { "v1/" };
@@ -64,9 +68,12 @@ fn page(endpoints: &[Endpoint], here: &str) -> String {
     };
     let lines: String = endpoints.iter().map(line).collect();
     format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Postern API</title>\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"></head>\n<body><main><h1>/api/v1</h1>\n\
-         <p><a href=\"{here}openapi.json\">openapi.json</a> describes it for programs. <a href=\"{here}../../\">Back to the page</a></p>\n\
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Postern \
+        API</title>\
+         <meta name=\"viewport\" content=\"width=device-width, \
+         initial-scale=1\"></head>\n<body><main><h1>/api/v1</h1>\n\
+         <p><a href=\"{here}openapi.json\">openapi.json</a> describes it for programs. <a \
+         href=\"{here}../../\">Back to the page</a></p>\n\
          <ul>\n{lines}</ul></main></body></html>\n"
     )
 }
@@ -79,8 +86,15 @@ mod tests {
     fn the_index_has_all_that_the_document_has() {
         let endpoints = endpoints();
         assert!(endpoints.len() >= 19, "{}", endpoints.len());
-        assert!(endpoints.iter().all(|endpoint| !endpoint.summary.is_empty() && !endpoint.path.starts_with('/')));
+        assert!(
+            endpoints
+                .iter()
+                .all(|endpoint| !endpoint.summary.is_empty() && !endpoint.path.starts_with('/'))
+        );
         let page = page(&endpoints, "v1/");
-        assert!(page.contains("<a href=\"v1/status\">") && !page.contains("<a href=\"queue/{id}\">"), "{page}");
+        assert!(
+            page.contains("<a href=\"v1/status\">") && !page.contains("<a href=\"queue/{id}\">"),
+            "{page}"
+        );
     }
 }

@@ -1,10 +1,11 @@
 //! The answers for programs, under `/api/v1`, and the shapes they have.
 //!
-//! A file for each part of the appliance that programs ask about; here is which path leads where. The operator's tool (`cli`)
-//! reads the same shapes at the other end of the control socket.
-//! Limits: the queue answers within [`ADMIN_PATIENCE`] or the client hears 504; each part names its own.
-//! Security: addresses, names and errors are hostile text; JSON's own escapes make them harmless here, whoever shows them must
-//! escape them again.
+//! A file for each part of the appliance that programs ask about; here is which path leads where.
+//! The operator's tool (`cli`) reads the same shapes at the other end of the control socket.
+//! Limits: the queue answers within [`ADMIN_PATIENCE`] or the client hears 504; each part names its
+//! own.
+//! Security: addresses, names and errors are hostile text; JSON's own escapes make them harmless
+//! here, whoever shows them must escape them again.
 
 mod ages;
 mod filter;
@@ -32,7 +33,10 @@ pub use history::{AttemptView, AttemptsView, FinishedView, HistoryView};
 pub(crate) use history::{HistoryQuery, attempts_view, finished_view, history_view};
 pub use orders::{HitView, IDS_MAX, OrderView, Remark};
 pub(crate) use orders::{Wish, carry_out};
-pub use queue::{DestinationView, DestinationsView, MessageView, PAGE_MAX, PageView, RECIPIENTS_SHOWN, RecipientView};
+pub use queue::{
+    DestinationView, DestinationsView, MessageView, PAGE_MAX, PageView, RECIPIENTS_SHOWN,
+    RecipientView,
+};
 pub(crate) use queue::{PageQuery, destination_view, message_with_subject, page};
 pub use rates::RatesView;
 pub use send::SentView;
@@ -60,28 +64,44 @@ const ADMIN_PATIENCE: Duration = Duration::from_secs(30);
 /// The description of this API for programs: OpenAPI 3.1.
 const DOCUMENT: &str = include_str!("openapi.json");
 
-/// The rows of this room in the table of routes. [`DOCUMENT`] describes all but those of the control socket ([`Need::Carry`]).
+/// The rows of this room in the table of routes. [`DOCUMENT`] describes all but those of the
+/// control socket ([`Need::Carry`]).
 pub(crate) const ROUTES: &[Route] = &[
-    Route { path: "/api/v1", methods: LOOK, need: Need::Numbers, handler: |call| at_once(index::index(call.visit)) },
-    Route { path: "/api/v1/", methods: LOOK, need: Need::Numbers, handler: |call| at_once(index::index(call.visit)) },
+    Route {
+        path: "/api/v1",
+        methods: LOOK,
+        need: Need::Numbers,
+        handler: |call| at_once(index::index(call.visit)),
+    },
+    Route {
+        path: "/api/v1/",
+        methods: LOOK,
+        need: Need::Numbers,
+        handler: |call| at_once(index::index(call.visit)),
+    },
     Route {
         path: "/api/v1/status",
         methods: LOOK,
         need: Need::Numbers,
-        handler: |call| Box::pin(status::status(call.window, call.visit)),
+        handler: |call| Box::pin(status::status(call.app, call.visit)),
     },
-    Route { path: "/api/v1/ages", methods: LOOK, need: Need::Numbers, handler: |call| Box::pin(ages::ages(call.window)) },
+    Route {
+        path: "/api/v1/ages",
+        methods: LOOK,
+        need: Need::Numbers,
+        handler: |call| Box::pin(ages::ages(call.app)),
+    },
     Route {
         path: "/api/v1/rates",
         methods: LOOK,
         need: Need::Numbers,
-        handler: |call| at_once(rates::rates(call.window, call.visit.query)),
+        handler: |call| at_once(rates::rates(call.app, call.visit.query)),
     },
     Route {
         path: "/api/v1/stream",
         methods: LOOK,
         need: Need::Numbers,
-        handler: |call| Box::pin(stream::stream(call.window, call.visit)),
+        handler: |call| Box::pin(stream::stream(call.app, call.visit)),
     },
     Route {
         path: "/api/v1/openapi.json",
@@ -93,97 +113,99 @@ pub(crate) const ROUTES: &[Route] = &[
         path: "/api/v1/destinations",
         methods: LOOK,
         need: Need::Look,
-        handler: |call| at_once(queue::destinations(call.window)),
+        handler: |call| at_once(queue::destinations(call.app)),
     },
     Route {
         path: "/api/v1/groups",
         methods: LOOK,
         need: Need::Look,
-        handler: |call| Box::pin(groups::groups(call.window, call.visit)),
+        handler: |call| Box::pin(groups::groups(call.app, call.visit)),
     },
     Route {
         path: "/api/v1/sessions",
         methods: LOOK,
         need: Need::Look,
-        handler: |call| at_once(sessions::sessions(call.window)),
+        handler: |call| at_once(sessions::sessions(call.app)),
     },
     Route {
         path: "/api/v1/refusals",
         methods: LOOK,
         need: Need::Look,
-        handler: |call| at_once(sessions::refusals(call.window)),
+        handler: |call| at_once(sessions::refusals(call.app)),
     },
     Route {
         path: "/api/v1/log",
         methods: LOOK,
         need: Need::Look,
-        handler: |call| at_once(sessions::log(call.window, call.visit.query)),
+        handler: |call| at_once(sessions::log(call.app, call.visit.query)),
     },
     Route {
         path: "/api/v1/queue",
         methods: LOOK,
         need: Need::Look,
-        handler: |call| Box::pin(queue::queue(call.window, call.visit)),
+        handler: |call| Box::pin(queue::queue(call.app, call.visit)),
     },
     Route {
         path: "/api/v1/queue",
         methods: POST,
         need: Need::Carry,
-        handler: |call| Box::pin(transfer::import(call.window, call.content)),
+        handler: |call| Box::pin(transfer::import(call.app, call.content)),
     },
     Route {
         path: "/api/v1/queue/{id}",
         methods: LOOK,
         need: Need::Look,
-        handler: |call| of_one(&call, |id| Box::pin(queue::message(call.window, id))),
+        handler: |call| of_one(&call, |id| Box::pin(queue::message(call.app, id))),
     },
     Route {
         path: "/api/v1/queue/{id}/body",
         methods: LOOK,
         need: Need::Read,
-        handler: |call| of_one(&call, |id| Box::pin(queue::body(call.window, id))),
+        handler: |call| of_one(&call, |id| Box::pin(queue::body(call.app, id))),
     },
     Route {
         path: "/api/v1/queue/{id}/text",
         methods: LOOK,
         need: Need::Read,
-        handler: |call| of_one(&call, |id| Box::pin(text::text(call.window, id))),
+        handler: |call| of_one(&call, |id| Box::pin(text::text(call.app, id))),
     },
     Route {
         path: "/api/v1/queue/{id}/mail",
         methods: LOOK,
         need: Need::Carry,
-        handler: |call| of_one(&call, |id| Box::pin(transfer::mail(call.window, id, call.visit.query))),
+        handler: |call| {
+            of_one(&call, |id| Box::pin(transfer::mail(call.app, id, call.visit.query)))
+        },
     },
     Route {
         path: "/api/v1/queue/{id}/attempts",
         methods: LOOK,
         need: Need::Look,
-        handler: |call| of_one(&call, |id| Box::pin(history::attempts(call.window, call.visit, id))),
+        handler: |call| of_one(&call, |id| Box::pin(history::attempts(call.app, call.visit, id))),
     },
     Route {
         path: "/api/v1/history",
         methods: LOOK,
         need: Need::Look,
-        handler: |call| Box::pin(history::history(call.window, call.visit)),
+        handler: |call| Box::pin(history::history(call.app, call.visit)),
     },
     Route {
         path: "/api/v1/history/{id}",
         methods: LOOK,
         need: Need::Look,
-        handler: |call| of_one(&call, |id| Box::pin(history::one(call.window, call.visit, id))),
+        handler: |call| of_one(&call, |id| Box::pin(history::one(call.app, call.visit, id))),
     },
     Route {
         path: "/api/v1/orders",
         methods: POST,
         need: Need::Order,
-        handler: |call| Box::pin(orders::order(call.window, call.visit, call.content)),
+        handler: |call| Box::pin(orders::order(call.app, call.visit, call.content)),
     },
     Route {
         path: "/api/v1/messages",
         methods: POST,
         need: Need::Send,
-        handler: |call| Box::pin(send::send(call.window, call.visit, call.content)),
+        handler: |call| Box::pin(send::send(call.app, call.visit, call.content)),
     },
 ];
 
@@ -197,14 +219,20 @@ fn of_one<'a>(call: &Call<'a>, answer: impl FnOnce(MessageId) -> Handling<'a>) -
 
 fn no_id(text: &str) -> Answer {
     let shown: String = text.chars().take(40).collect();
-    error(StatusCode::NOT_FOUND, &format!("'{shown}' is no queue id; an id has 13 letters and digits"))
+    error(
+        StatusCode::NOT_FOUND,
+        &format!("'{shown}' is no queue id; an id has 13 letters and digits"),
+    )
 }
 
 pub(crate) async fn ask<T>(question: AdminAnswer<'_, T>) -> Result<T, Answer> {
     match timeout(ADMIN_PATIENCE, question).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(fault)) => Err(admin_error(&fault)),
-        Err(_) => Err(error(StatusCode::GATEWAY_TIMEOUT, "the queue did not answer in time; is the data volume well?")),
+        Err(_) => Err(error(
+            StatusCode::GATEWAY_TIMEOUT,
+            "the queue did not answer in time; is the data volume well?",
+        )),
     }
 }
 
@@ -244,7 +272,9 @@ mod tests {
         for route in ROUTES.iter().filter(|route| route.need != Need::Carry) {
             // Without a slash it is the same, and HEAD goes without saying.
             let path = route.path.trim_start_matches("/api/v1");
-            for method in route.methods.iter().filter(|method| **method != Method::HEAD && !path.is_empty()) {
+            for method in
+                route.methods.iter().filter(|method| **method != Method::HEAD && !path.is_empty())
+            {
                 there.insert((path.to_owned(), method.to_string()));
             }
         }

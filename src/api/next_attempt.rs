@@ -1,4 +1,5 @@
-//! When something of the queue is tried next: one definition, in the same words on pages and in the tool.
+//! When something of the queue is tried next: one definition, in the same words on pages and in the
+//! tool.
 
 use crate::api::{DestinationView, MessageView, RecipientView};
 use crate::ground::words::{count, span};

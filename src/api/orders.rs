@@ -1,13 +1,16 @@
 //! What an operator wants done with the queue.
 //!
-//! Limits: an order has [`ORDER_MAX`] octets and names [`IDS_MAX`] ids; a preview counts for [`PREVIEW_PATIENCE`].
+//! Limits: an order has [`ORDER_MAX`] octets and names [`IDS_MAX`] ids; a preview counts for
+//! [`PREVIEW_PATIENCE`].
 
 use super::filter::FilterView;
 use super::{Answer, admin_error, error};
 use crate::http::answer;
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::http::visit::{Door, Visit};
-use crate::mail::model::{AdminError, DESTINATIONS_MAX, Filter, MessageId, Order, Paused, Selection};
+use crate::mail::model::{
+    AdminError, DESTINATIONS_MAX, Filter, MessageId, Order, Paused, Selection,
+};
 use http_body_util::{BodyExt, Limited};
 use hyper::StatusCode;
 use hyper::body::Incoming;
@@ -29,12 +32,13 @@ const ORDER_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a preview may count.
 const PREVIEW_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What an operator wants done, as it is sent: `{"order":"retry","domain":"example.org"}`. Of the selections exactly one.
+/// What an operator wants done, as it is sent: `{"order":"retry","domain":"example.org"}`. Of the
+/// selections exactly one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrderView {
-    /// `retry`, `hold`, `release`, `delete`, `move` (a `delete` of what was carried elsewhere); of destinations `pause` and
-    /// `resume`.
+    /// `retry`, `hold`, `release`, `delete`, `move` (a `delete` of what was carried elsewhere); of
+    /// destinations `pause` and `resume`.
     pub order: String,
     /// One message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,7 +58,8 @@ pub struct OrderView {
     /// All.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
-    /// Of `move`: the version of the message that was carried away, as the ETag of `GET queue/ID/mail` tells it.
+    /// Of `move`: the version of the message that was carried away, as the ETag of `GET
+    /// queue/ID/mail` tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// Of `move`: 16 hexadecimal digits by which the history knows this move again.
@@ -70,7 +75,8 @@ pub struct OrderView {
 pub struct HitView {
     /// Messages. Of `pause` and `resume`: destinations whose state changed.
     pub messages: u64,
-    /// Of `retry`: those of them that are not tried, because they are held or wait for paused destinations alone; absent = none.
+    /// Of `retry`: those of them that are not tried, because they are held or wait for paused
+    /// destinations alone; absent = none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untried: Option<u64>,
     /// Whether nothing was done; absent = it was.
@@ -112,8 +118,12 @@ impl Remark {
     /// The remark in words; `name` is the destination, or stands for it.
     pub(crate) fn words(self, name: &str) -> String {
         match self {
-            Self::NoMailWaits => format!("no mail waits for {name} now; what comes for it will wait until you resume it"),
-            Self::PausedAlready => format!("{name} was paused already; nothing goes there until you resume it"),
+            Self::NoMailWaits => format!(
+                "no mail waits for {name} now; what comes for it will wait until you resume it"
+            ),
+            Self::PausedAlready => {
+                format!("{name} was paused already; nothing goes there until you resume it")
+            }
             Self::NotPaused => format!("{name} was not paused; nothing has changed"),
         }
     }
@@ -133,16 +143,29 @@ pub(crate) enum Wish {
 }
 
 /// `POST /api/v1/orders`
-pub(super) async fn order(window: &Window, visit: &Visit<'_>, content: Incoming) -> Answer {
-    let media = visit.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let json = media.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json");
+pub(super) async fn order(app: &AppState, visit: &Visit<'_>, content: Incoming) -> Answer {
+    let media = visit
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let json =
+        media.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json");
     // A page of another site sends forms and plain text without asking; JSON it may not.
     if !json && visit.door != Door::Control {
-        return error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "an order is JSON: send it as 'Content-Type: application/json'");
+        return error(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "an order is JSON: send it as 'Content-Type: application/json'",
+        );
     }
     let content = match timeout(ORDER_PATIENCE, Limited::new(content, ORDER_MAX).collect()).await {
         Ok(Ok(content)) => content.to_bytes(),
-        Ok(Err(_)) => return error(StatusCode::PAYLOAD_TOO_LARGE, "the order could not be read, or is over 64 KiB"),
+        Ok(Err(_)) => {
+            return error(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "the order could not be read, or is over 64 KiB",
+            );
+        }
         Err(_) => return error(StatusCode::REQUEST_TIMEOUT, "the order took too long to arrive"),
     };
     let view: OrderView = match serde_json::from_slice(&content) {
@@ -153,21 +176,35 @@ pub(super) async fn order(window: &Window, visit: &Visit<'_>, content: Incoming)
         Ok(wish) => wish,
         Err(words) => return error(StatusCode::BAD_REQUEST, &words),
     };
-    match carry_out(window, visit, wish, view.preview).await {
+    match carry_out(app, visit, wish, view.preview).await {
         Ok(hit) => answer::json(StatusCode::OK, &hit),
         Err(fault) => admin_error(&fault),
     }
 }
 
 /// Does what an order says, or counts what it would hit. The queue writes the audit line.
-pub(crate) async fn carry_out(window: &Window, visit: &Visit<'_>, wish: Wish, preview: bool) -> Result<HitView, AdminError> {
-    let admin = &window.views.admin;
-    let done =
-        |messages| HitView { messages, untried: None, preview: false, sample: Vec::new(), incomplete: false, remark: None };
+pub(crate) async fn carry_out(
+    app: &AppState,
+    visit: &Visit<'_>,
+    wish: Wish,
+    preview: bool,
+) -> Result<HitView, AdminError> {
+    let admin = &app.views.admin;
+    let done = |messages| HitView {
+        messages,
+        untried: None,
+        preview: false,
+        sample: Vec::new(),
+        incomplete: false,
+        remark: None,
+    };
     match (wish, preview) {
         (Wish::Messages(order, selection), false) => {
             let obeyed = admin.order(order, selection, visit.asker()).await?;
-            Ok(HitView { untried: Some(obeyed.untried).filter(|untried| *untried > 0), ..done(obeyed.messages) })
+            Ok(HitView {
+                untried: Some(obeyed.untried).filter(|untried| *untried > 0),
+                ..done(obeyed.messages)
+            })
         }
         (Wish::Messages(order, selection), true) => {
             let seen = admin.preview(order, selection, PREVIEW_PATIENCE).await?;
@@ -175,7 +212,9 @@ pub(crate) async fn carry_out(window: &Window, visit: &Visit<'_>, wish: Wish, pr
             Ok(HitView { preview: true, sample, incomplete: !seen.complete, ..done(seen.messages) })
         }
         // It has no preview, see OrderView::moved.
-        (Wish::Move { id, version, mark }, _) => admin.move_out(id, version, mark, visit.asker()).await.map(|()| done(1)),
+        (Wish::Move { id, version, mark }, _) => {
+            admin.move_out(id, version, mark, visit.asker()).await.map(|()| done(1))
+        }
         (Wish::Pause(destination, paused), false) => {
             let destination = admin.meant(&destination, paused)?;
             let became = admin.pause(destination, paused, visit.asker()).await?;
@@ -183,7 +222,10 @@ pub(crate) async fn carry_out(window: &Window, visit: &Visit<'_>, wish: Wish, pr
         }
         (Wish::Pause(destination, paused), true) => {
             let destination = admin.meant(&destination, paused)?;
-            let known = admin.destinations(DESTINATIONS_MAX).into_iter().any(|d| d.name == destination && d.paused);
+            let known = admin
+                .destinations(DESTINATIONS_MAX)
+                .into_iter()
+                .any(|d| d.name == destination && d.paused);
             Ok(HitView { preview: true, ..done(u64::from(known != paused)) })
         }
     }
@@ -202,26 +244,43 @@ impl OrderView {
             "delete" => Order::Delete,
             "move" => return self.moved(),
             "pause" | "resume" => return self.pause(self.order == "pause"),
-            _ => return Err("order: retry, hold, release, delete, move, pause or resume is wanted".to_owned()),
+            _ => {
+                return Err("order: retry, hold, release, delete, move, pause or resume is wanted"
+                    .to_owned());
+            }
         };
         if self.version.is_some() || self.mark.is_some() {
             return Err("version, mark: only a move has them".to_owned());
         }
-        let id = |id: &String| id.parse().map_err(|()| format!("'{}' is no queue id", shortened(id)));
+        let id =
+            |id: &String| id.parse().map_err(|()| format!("'{}' is no queue id", shortened(id)));
         let selections = [
             self.id.as_ref().map(|one| id(one).map(Selection::One)),
-            (!self.ids.is_empty()).then(|| self.ids.iter().map(id).collect::<Result<Vec<_>, _>>().map(Selection::Some)),
-            self.domain.as_ref().filter(|domain| !domain.is_empty()).map(|domain| Ok(Selection::Domain(domain.clone()))),
-            self.destination.as_ref().filter(|name| !name.is_empty()).map(|name| Ok(Selection::Matching(to(name)))),
+            (!self.ids.is_empty()).then(|| {
+                self.ids.iter().map(id).collect::<Result<Vec<_>, _>>().map(Selection::Some)
+            }),
+            self.domain
+                .as_ref()
+                .filter(|domain| !domain.is_empty())
+                .map(|domain| Ok(Selection::Domain(domain.clone()))),
+            self.destination
+                .as_ref()
+                .filter(|name| !name.is_empty())
+                .map(|name| Ok(Selection::Matching(to(name)))),
             self.filter.as_ref().map(|filter| filter.filter().map(Selection::Matching)),
             self.all.then_some(Ok(Selection::All)),
         ];
         let mut given = selections.into_iter().flatten();
         let (Some(selection), None) = (given.next(), given.next()) else {
-            return Err("say which messages: exactly one of id, ids, domain, destination, filter and all".to_owned());
+            return Err(
+                "say which messages: exactly one of id, ids, domain, destination, filter and all"
+                    .to_owned(),
+            );
         };
         match selection? {
-            Selection::Some(ids) if ids.len() > IDS_MAX => Err(format!("ids: at most {IDS_MAX} at once")),
+            Selection::Some(ids) if ids.len() > IDS_MAX => {
+                Err(format!("ids: at most {IDS_MAX} at once"))
+            }
             Selection::Some(mut ids) => {
                 // An id that is given twice is one message, and counts as one.
                 let mut seen = HashSet::new();
@@ -237,15 +296,22 @@ impl OrderView {
 
     /// A move is of one message, and only as it was read.
     fn moved(&self) -> Result<Wish, String> {
-        let others = !self.ids.is_empty() || self.domain.is_some() || self.destination.is_some() || self.filter.is_some();
+        let others = !self.ids.is_empty()
+            || self.domain.is_some()
+            || self.destination.is_some()
+            || self.filter.is_some();
         let id = self.id.as_ref().and_then(|id| id.parse().ok());
         let version = self.version.as_ref().and_then(|text| u64::from_str_radix(text, 16).ok());
         let mark = self.mark.clone().unwrap_or_default();
-        let is_mark = mark.is_empty() || mark.len() == 16 && mark.bytes().all(|octet| octet.is_ascii_hexdigit());
+        let is_mark = mark.is_empty()
+            || mark.len() == 16 && mark.bytes().all(|octet| octet.is_ascii_hexdigit());
         match (id, version) {
-            (Some(id), Some(version)) if is_mark && !others && !self.all && !self.preview => Ok(Wish::Move { id, version, mark }),
+            (Some(id), Some(version)) if is_mark && !others && !self.all && !self.preview => {
+                Ok(Wish::Move { id, version, mark })
+            }
             _ => Err(
-                "move: the id and the version of what was read are wanted, perhaps a mark of 16 hexadecimal digits, and nothing \
+                "move: the id and the version of what was read are wanted, perhaps a mark of 16 \
+                hexadecimal digits, and nothing \
                       else; 'postern queue export --move' moves messages"
                     .to_owned(),
             ),
@@ -261,10 +327,15 @@ impl OrderView {
             || self.filter.is_some()
             || self.all;
         match &self.destination {
-            Some(name) if !others && (1..=255).contains(&name.len()) && !name.contains(char::is_control) => {
+            Some(name)
+                if !others
+                    && (1..=255).contains(&name.len())
+                    && !name.contains(char::is_control) =>
+            {
                 Ok(Wish::Pause(name.to_lowercase(), paused))
             }
-            _ => Err("say which destination, and nothing else: \"destination\":\"example.org\"".to_owned()),
+            _ => Err("say which destination, and nothing else: \"destination\":\"example.org\""
+                .to_owned()),
         }
     }
 }
@@ -289,28 +360,50 @@ mod tests {
         assert_eq!(of(true, false, 0), Some(Remark::NoMailWaits));
         assert_eq!(of(true, false, 5), Some(Remark::PausedAlready));
         assert_eq!([of(false, false, 5), of(false, false, 0)], [Some(Remark::NotPaused); 2]);
-        assert_eq!(Remark::NotPaused.words("b.example"), "b.example was not paused; nothing has changed");
+        assert_eq!(
+            Remark::NotPaused.words("b.example"),
+            "b.example was not paused; nothing has changed"
+        );
     }
 
     #[test]
     fn an_order_names_exactly_one_selection() {
-        let parse =
-            |text: &str| serde_json::from_str::<OrderView>(text).map_err(|e| e.to_string()).and_then(|view| view.wish());
+        let parse = |text: &str| {
+            serde_json::from_str::<OrderView>(text)
+                .map_err(|e| e.to_string())
+                .and_then(|view| view.wish())
+        };
         let messages = |order, selection| Ok(Wish::Messages(order, selection));
         let id = MessageId(32);
         assert_eq!(parse(r#"{"order":"hold","all":true}"#), messages(Order::Hold, Selection::All));
-        assert_eq!(parse(r#"{"order":"retry","id":"0000000000010"}"#), messages(Order::Retry, Selection::One(id)));
-        assert_eq!(parse(r#"{"order":"retry","ids":["0000000000010"]}"#), messages(Order::Retry, Selection::Some(vec![id])));
-        assert_eq!(parse(r#"{"order":"delete","domain":"b"}"#), messages(Order::Delete, Selection::Domain("b".into())));
+        assert_eq!(
+            parse(r#"{"order":"retry","id":"0000000000010"}"#),
+            messages(Order::Retry, Selection::One(id))
+        );
+        assert_eq!(
+            parse(r#"{"order":"retry","ids":["0000000000010"]}"#),
+            messages(Order::Retry, Selection::Some(vec![id]))
+        );
+        assert_eq!(
+            parse(r#"{"order":"delete","domain":"b"}"#),
+            messages(Order::Delete, Selection::Domain("b".into()))
+        );
         let filter = Filter { destination: "b".into(), ..Filter::default() };
-        assert_eq!(parse(r#"{"order":"hold","destination":"b"}"#), messages(Order::Hold, Selection::Matching(filter)));
+        assert_eq!(
+            parse(r#"{"order":"hold","destination":"b"}"#),
+            messages(Order::Hold, Selection::Matching(filter))
+        );
         let filter = Filter { sender: "shop@".into(), older: Some(3600), ..Filter::default() };
         let text = r#"{"order":"hold","filter":{"sender":"shop@","older":"1h"}}"#;
         assert_eq!(parse(text), messages(Order::Hold, Selection::Matching(filter)));
-        assert_eq!(parse(r#"{"order":"pause","destination":"B.example"}"#), Ok(Wish::Pause("b.example".into(), true)));
+        assert_eq!(
+            parse(r#"{"order":"pause","destination":"B.example"}"#),
+            Ok(Wish::Pause("b.example".into(), true))
+        );
         let moved = |mark: &str| Ok(Wish::Move { id, version: 0x1f, mark: mark.to_owned() });
         assert_eq!(parse(r#"{"order":"move","id":"0000000000010","version":"1f"}"#), moved(""));
-        let text = r#"{"order":"move","id":"0000000000010","version":"1f","mark":"0123456789abcdef"}"#;
+        let text =
+            r#"{"order":"move","id":"0000000000010","version":"1f","mark":"0123456789abcdef"}"#;
         assert_eq!(parse(text), moved("0123456789abcdef"));
         for bad in [
             "{}",

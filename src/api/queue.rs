@@ -1,7 +1,8 @@
 //! What is in the queue: page by page, by destination, message by message.
 //!
-//! Limits: a page has at most [`PAGE_MAX`] messages with at most [`RECIPIENTS_SHOWN`] recipients each; messages are asked for in
-//! small bunches, so that a page of large envelopes is never in memory whole.
+//! Limits: a page has at most [`PAGE_MAX`] messages with at most [`RECIPIENTS_SHOWN`] recipients
+//! each; messages are asked for in small bunches, so that a page of large envelopes is never in
+//! memory whole.
 
 use super::filter::FilterView;
 use super::{ADMIN_PATIENCE, Answer, ask, error, since};
@@ -9,9 +10,11 @@ use crate::api::transfer::stream;
 use crate::export::{status_name, target_name};
 use crate::ground::clock;
 use crate::http::answer::{self, Content, MAIL};
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::http::visit::Visit;
-use crate::mail::model::{Body, DESTINATIONS_MAX, DestinationSummary, Kind, Message, MessageId, Progress, Status, Target};
+use crate::mail::model::{
+    Body, DESTINATIONS_MAX, DestinationSummary, Kind, Message, MessageId, Progress, Status, Target,
+};
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
@@ -85,14 +88,22 @@ impl PageQuery {
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match (&*name, &*value) {
                 ("after", "") => asked.after = None,
-                ("after", id) => asked.after = Some(id.parse().map_err(|()| "after: this is no queue id".to_owned())?),
+                ("after", id) => {
+                    asked.after =
+                        Some(id.parse().map_err(|()| "after: this is no queue id".to_owned())?)
+                }
                 ("limit", number) => match number.parse() {
                     Ok(number @ 1..=PAGE_MAX) => asked.limit = number,
                     _ => return Err(format!("limit: a number from 1 to {PAGE_MAX} is wanted")),
                 },
                 (name, text) => match asked.filter.field(name) {
                     Some(field) => *field = text.to_owned(),
-                    None => return Err(format!("known here are after, limit, {}", FilterView::NAMES.join(", "))),
+                    None => {
+                        return Err(format!(
+                            "known here are after, limit, {}",
+                            FilterView::NAMES.join(", ")
+                        ));
+                    }
                 },
             }
         }
@@ -154,9 +165,11 @@ pub struct MessageView {
     pub recipients_total: usize,
     /// How many of them still wait.
     pub recipients_pending: usize,
-    /// Seconds until the next try of any, 0 = now; `null` when held, or when nothing goes to any of its destinations.
+    /// Seconds until the next try of any, 0 = now; `null` when held, or when nothing goes to any of
+    /// its destinations.
     pub next_try_seconds: Option<u64>,
-    /// Whether nothing goes to any destination that it waits for, because an operator wants it so; absent = no.
+    /// Whether nothing goes to any destination that it waits for, because an operator wants it so;
+    /// absent = no.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
     /// The recipients; in a page of the queue only the first ones that still wait.
@@ -174,7 +187,8 @@ pub struct RecipientView {
     pub status: String,
     /// Tries that ended in a temporary failure.
     pub attempts: u16,
-    /// Seconds until the next try, 0 = now; `null` unless pending, and while it is held or its destination is paused.
+    /// Seconds until the next try, 0 = now; `null` unless pending, and while it is held or its
+    /// destination is paused.
     pub next_try_seconds: Option<u64>,
     /// Whether an operator lets nothing go to its destination; absent = no.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -184,11 +198,19 @@ pub struct RecipientView {
 }
 
 /// `GET /api/v1/destinations`
-pub(super) fn destinations(window: &Window) -> Answer {
+pub(super) fn destinations(app: &AppState) -> Answer {
     let now = clock::now();
-    let destinations =
-        window.views.admin.destinations(DESTINATIONS_MAX).into_iter().map(|d| destination_view(d, now)).collect();
-    answer::json(StatusCode::OK, &DestinationsView { destinations, age_bounds_seconds: DestinationSummary::AGES.to_vec() })
+    let destinations = app
+        .views
+        .admin
+        .destinations(DESTINATIONS_MAX)
+        .into_iter()
+        .map(|d| destination_view(d, now))
+        .collect();
+    answer::json(
+        StatusCode::OK,
+        &DestinationsView { destinations, age_bounds_seconds: DestinationSummary::AGES.to_vec() },
+    )
 }
 
 pub(crate) fn destination_view(destination: DestinationSummary, now: u32) -> DestinationView {
@@ -209,28 +231,34 @@ pub(crate) fn destination_view(destination: DestinationSummary, now: u32) -> Des
 }
 
 /// `GET /api/v1/queue?after=ID&limit=N&…`, with the conditions of a [`FilterView`].
-pub(super) async fn queue(window: &Window, visit: &Visit<'_>) -> Answer {
+pub(super) async fn queue(app: &AppState, visit: &Visit<'_>) -> Answer {
     let asked = match PageQuery::parse(visit.query) {
         Ok(asked) => asked,
         Err(words) => return error(StatusCode::BAD_REQUEST, &words),
     };
-    match page(window, visit, &asked).await {
+    match page(app, visit, &asked).await {
         Ok(page) => answer::json(StatusCode::OK, &page),
         Err(answer) => answer,
     }
 }
 
 /// A page of the queue, for the API and for people.
-pub(crate) async fn page(window: &Window, visit: &Visit<'_>, asked: &PageQuery) -> Result<PageView, Answer> {
+pub(crate) async fn page(
+    app: &AppState,
+    visit: &Visit<'_>,
+    asked: &PageQuery,
+) -> Result<PageView, Answer> {
     let filter = asked.filter.filter().map_err(|words| error(StatusCode::BAD_REQUEST, &words))?;
-    let _search = if filter.is_empty() { None } else { visit.search(window).await? };
+    let _search = if filter.is_empty() { None } else { visit.search(app).await? };
     let (now, deadline) = (clock::now(), Instant::now() + SEARCH_PATIENCE);
     let mut view = PageView { messages: Vec::new(), next: None, scanned: 0, complete: false };
     let mut after = asked.after;
     loop {
-        let (wanted, patience) =
-            (BUNCH.min(asked.limit - view.messages.len()), deadline.saturating_duration_since(Instant::now()));
-        let found = ask(window.views.admin.find(filter.clone(), after, wanted, patience)).await?;
+        let (wanted, patience) = (
+            BUNCH.min(asked.limit - view.messages.len()),
+            deadline.saturating_duration_since(Instant::now()),
+        );
+        let found = ask(app.views.admin.find(filter.clone(), after, wanted, patience)).await?;
         after = found.next;
         view.scanned += found.scanned;
         view.messages.extend(found.messages.iter().map(|(message, standing)| MessageView {
@@ -246,29 +274,33 @@ pub(crate) async fn page(window: &Window, visit: &Visit<'_>, asked: &PageQuery) 
 }
 
 /// `GET /api/v1/queue/ID`
-pub(super) async fn message(window: &Window, id: MessageId) -> Answer {
-    match message_with_subject(window, id).await {
+pub(super) async fn message(app: &AppState, id: MessageId) -> Answer {
+    match message_with_subject(app, id).await {
         Ok(view) => answer::json(StatusCode::OK, &view),
         Err(answer) => answer,
     }
 }
 
 /// A message, for programs and for the page.
-pub(crate) async fn message_with_subject(window: &Window, id: MessageId) -> Result<MessageView, Answer> {
-    let message = ask(window.views.admin.show(id)).await?;
+pub(crate) async fn message_with_subject(
+    app: &AppState,
+    id: MessageId,
+) -> Result<MessageView, Answer> {
+    let message = ask(app.views.admin.show(id)).await?;
     let mut view = message_view(&message, clock::now(), None);
     let head = tokio::task::spawn_blocking(move || message.body.head(HEAD_MAX));
     // A content that cannot be read now still has an envelope to show.
     if let Ok(Ok(Ok(head))) = timeout(ADMIN_PATIENCE, head).await {
         let parsed = MessageParser::new().parse_headers(&head[..]);
-        view.subject = Some(parsed.and_then(|mail| mail.subject().map(str::to_owned)).unwrap_or_default());
+        view.subject =
+            Some(parsed.and_then(|mail| mail.subject().map(str::to_owned)).unwrap_or_default());
     }
     Ok(view)
 }
 
 /// `GET /api/v1/queue/ID/body`: the content as it will be sent, not dot-stuffed.
-pub(super) async fn body(window: &Window, id: MessageId) -> Answer {
-    let body = match ask(window.views.admin.show(id)).await {
+pub(super) async fn body(app: &AppState, id: MessageId) -> Answer {
+    let body = match ask(app.views.admin.show(id)).await {
         Ok(message) => message.body,
         Err(answer) => return answer,
     };
@@ -288,8 +320,12 @@ pub(super) async fn body(window: &Window, id: MessageId) -> Answer {
 
 fn message_view(message: &Message, now: u32, shown: Option<usize>) -> MessageView {
     let envelope = &message.envelope;
-    let paused = |progress: &Progress| progress.status == Status::Pending && progress.due == Progress::PAUSED;
-    let waits = |progress: &Progress| !message.held && progress.status == Status::Pending && !paused(progress);
+    let paused = |progress: &Progress| {
+        progress.status == Status::Pending && progress.due == Progress::PAUSED
+    };
+    let waits = |progress: &Progress| {
+        !message.held && progress.status == Status::Pending && !paused(progress)
+    };
     let due = |progress: &Progress| waits(progress).then(|| since(now, progress.due));
     let view = |progress: &Progress| RecipientView {
         address: target_name(envelope, progress.target),
@@ -320,7 +356,11 @@ fn message_view(message: &Message, now: u32, shown: Option<usize>) -> MessageVie
         recipients_pending: pending().count(),
         next_try_seconds: message.progress.iter().filter_map(due).min(),
         paused: {
-            let mut pending = message.progress.iter().filter(|progress| progress.status == Status::Pending).peekable();
+            let mut pending = message
+                .progress
+                .iter()
+                .filter(|progress| progress.status == Status::Pending)
+                .peekable();
             pending.peek().is_some() && pending.all(paused)
         },
         recipients: match shown {
@@ -343,9 +383,12 @@ mod tests {
             PageQuery::parse("limit=7&after=0000000000010"),
             Ok(PageQuery { after: Some(MessageId(32)), limit: 7, ..plain.clone() })
         );
-        let filter = FilterView { sender: "a b@c".into(), older: "2h".into(), ..FilterView::default() };
+        let filter =
+            FilterView { sender: "a b@c".into(), older: "2h".into(), ..FilterView::default() };
         assert_eq!(PageQuery::parse("sender=a+b%40c&older=2h"), Ok(PageQuery { filter, ..plain }));
-        for bad in ["limit=0", "limit=501", "limit=x", "after=1", "page=2", "limit", "older=x", "state=y"] {
+        for bad in
+            ["limit=0", "limit=501", "limit=x", "after=1", "page=2", "limit", "older=x", "state=y"]
+        {
             assert!(PageQuery::parse(bad).is_err(), "{bad}");
         }
     }

@@ -3,7 +3,7 @@
 use super::{Answer, error};
 use crate::ground::clock;
 use crate::http::answer;
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::monitor::rates::Point;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -36,12 +36,15 @@ pub struct RatesView {
 }
 
 /// `GET /api/v1/rates?span=1h`
-pub(super) fn rates(window: &Window, query: &str) -> Answer {
-    let span = if query.is_empty() { "1h" } else { query.strip_prefix("span=").unwrap_or_default() };
-    let Some((span, points, end)) = window.views.rate_history.points(span) else {
+pub(super) fn rates(app: &AppState, query: &str) -> Answer {
+    let span =
+        if query.is_empty() { "1h" } else { query.strip_prefix("span=").unwrap_or_default() };
+    let Some((span, points, end)) = app.views.rate_history.points(span) else {
         return error(StatusCode::BAD_REQUEST, "span=1h, 24h or 7d is wanted");
     };
-    let of = |number: fn(&Point) -> f32| points.iter().map(|point| Some(number(point)).filter(|n| n.is_finite())).collect();
+    let of = |number: fn(&Point) -> f32| {
+        points.iter().map(|point| Some(number(point)).filter(|n| n.is_finite())).collect()
+    };
     answer::json(
         StatusCode::OK,
         &RatesView {

@@ -1,10 +1,12 @@
-//! What is left of a view for those whom nobody knows: numbers and states, no name of anybody's host, address or mail.
+//! What is left of a view for those whom nobody knows: numbers and states, no name of anybody's
+//! host, address or mail.
 
 use crate::api::StatusView;
 use crate::monitor::alerts::AlertView;
 use crate::monitor::components::{Condition, PartView};
 
-/// Alerts whose words name nothing but this appliance's own parts. A new one is veiled until it stands here.
+/// Alerts whose words name nothing but this appliance's own parts. A new one is veiled until it
+/// stands here.
 const NAMELESS: [&str; 23] = [
     "ready",
     "hangs",
@@ -45,7 +47,8 @@ pub(crate) fn status(view: StatusView) -> StatusView {
     }
 }
 
-/// Alerts without names: in the words that were made for it, and where there are none it is told that something is wrong.
+/// Alerts without names: in the words that were made for it, and where there are none it is told
+/// that something is wrong.
 fn alerts(alerts: Vec<AlertView>) -> Vec<AlertView> {
     let veiled = |mut alert: AlertView| {
         if let Some(text) = alert.nameless.take() {
@@ -98,8 +101,13 @@ mod tests {
         assert_eq!(told.len(), 4);
         assert_eq!(told[3].text, "Mail is missing: segments of the queue were gone");
         assert!(told[0].grave && told[0].text.starts_with("Data volume"));
-        assert!(told[1].text.starts_with("A next hop takes no mail (") && told[1].nameless.is_none());
-        assert!(told[2].text.starts_with("Something is wrong (") && told[2].text.contains("health --verbose"));
+        assert!(
+            told[1].text.starts_with("A next hop takes no mail (") && told[1].nameless.is_none()
+        );
+        assert!(
+            told[2].text.starts_with("Something is wrong (")
+                && told[2].text.contains("health --verbose")
+        );
         assert!(!told.iter().any(|alert| alert.text.contains("example")));
     }
 }

@@ -1,10 +1,12 @@
 //! `POST /api/v1/messages`: a program hands a mail in without SMTP.
 //!
-//! The envelope stands in the query (`from` once, `to` once for each recipient), the content is the mail as it stands in a file,
-//! of the type `message/rfc822`. What it is told is what a session would have been told; 201 means what 250 means.
-//! Who asks with the login or a token may send to anybody; no address alone is trusted here. Addresses are read as from a client
-//! that may relay: `root` gets the domain `origin_domain`.
-//! Limits: the mail's size is that of SMTP; a connection to `ui_port` lives for a minute, and so does an upload.
+//! The envelope stands in the query (`from` once, `to` once for each recipient), the content is the
+//! mail as it stands in a file, of the type `message/rfc822`. What it is told is what a session
+//! would have been told; 201 means what 250 means. Who asks with the login or a token may send to
+//! anybody; no address alone is trusted here. Addresses are read as from a client that may relay:
+//! `root` gets the domain `origin_domain`.
+//! Limits: the mail's size is that of SMTP; a connection to `ui_port` lives for a minute, and so
+//! does an upload.
 //! Source: RFC 5321 §4.2 (replies); The Idempotency-Key HTTP Header Field (IETF draft).
 
 use super::{Answer, error};
@@ -13,7 +15,7 @@ use crate::ground::lock::Lock;
 use crate::http::access::Caller;
 use crate::http::answer;
 use crate::http::idempotency::{Begun, KeyClaim, Print};
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::mail::model::{ContentPieces, MessageId, Reply, Submission, SubmittedEnvelope};
 use aws_lc_rs::digest;
@@ -44,13 +46,18 @@ pub struct SentView {
 }
 
 /// Takes a mail.
-pub(crate) async fn send(window: &Window, visit: &Visit<'_>, content: Incoming) -> Answer {
-    let media = visit.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+pub(crate) async fn send(app: &AppState, visit: &Visit<'_>, content: Incoming) -> Answer {
+    let media = visit
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     if !media.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("message/rfc822") {
-        let words = "the content is a whole mail, header and text: send it as 'Content-Type: message/rfc822'";
+        let words = "the content is a whole mail, header and text: send it as 'Content-Type: \
+        message/rfc822'";
         return error(StatusCode::UNSUPPORTED_MEDIA_TYPE, words);
     }
-    let submitted = match submitted(&*window.views.submission, visit) {
+    let submitted = match submitted(&*app.views.submission, visit) {
         Ok(submitted) => submitted,
         Err(words) => return error(StatusCode::BAD_REQUEST, &words),
     };
@@ -65,21 +72,27 @@ pub(crate) async fn send(window: &Window, visit: &Visit<'_>, content: Incoming) 
         Err(words) => return error(StatusCode::BAD_REQUEST, words),
     };
     let Some(key) = key else {
-        return match within_rate(window, visit) {
-            Ok(()) => take(window, submitted, content, None).await,
+        return match within_rate(app, visit) {
+            Ok(()) => take(app, submitted, content, None).await,
             Err(refusal) => *refusal,
         };
     };
     let envelope = format!("{:?} {:?}", submitted.sender, submitted.recipients);
-    match window.views.idempotency_keys.begin(&key) {
-        Begun::New(claim) => match within_rate(window, visit) {
-            Ok(()) => take(window, submitted, content, Some((claim, envelope))).await,
+    match app.views.idempotency_keys.begin(&key) {
+        Begun::New(claim) => match within_rate(app, visit) {
+            Ok(()) => take(app, submitted, content, Some((claim, envelope))).await,
             Err(refusal) => *refusal,
         },
-        Begun::UnderWay => error(StatusCode::CONFLICT, "a request with this Idempotency-Key is under way; ask again later"),
+        Begun::UnderWay => error(
+            StatusCode::CONFLICT,
+            "a request with this Idempotency-Key is under way; ask again later",
+        ),
         Begun::Known(print, id) => match printed(content).await {
-            Some(other) if other.with(&envelope) == print => sent(window, id, true),
-            _ => error(StatusCode::UNPROCESSABLE_ENTITY, "this Idempotency-Key was used for another mail"),
+            Some(other) if other.with(&envelope) == print => sent(app, id, true),
+            _ => error(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "this Idempotency-Key was used for another mail",
+            ),
         },
     }
 }
@@ -87,7 +100,9 @@ pub(crate) async fn send(window: &Window, visit: &Visit<'_>, content: Incoming) 
 fn submitted(submission: &dyn Submission, visit: &Visit<'_>) -> Result<SubmittedEnvelope, String> {
     let address = |name: &str, text: &str| {
         let shown: String = text.chars().take(80).collect();
-        submission.mailbox(text).map_err(|fault| format!("{name}: '{shown}' is no address: {fault}"))
+        submission
+            .mailbox(text)
+            .map_err(|fault| format!("{name}: '{shown}' is no address: {fault}"))
     };
     let (mut sender, mut recipients) = (None, Vec::new());
     for (name, value) in form_urlencoded::parse(visit.query.as_bytes()) {
@@ -106,18 +121,23 @@ fn submitted(submission: &dyn Submission, visit: &Visit<'_>) -> Result<Submitted
     }
     let sender = sender.ok_or("from: the sender of the envelope is wanted; empty for none")?;
     if recipients.is_empty() {
-        return Err("to: at least one recipient of the envelope is wanted; the header of the mail is not looked at".to_owned());
+        return Err(
+            "to: at least one recipient of the envelope is wanted; the header of the mail \
+        is not looked at"
+                .to_owned(),
+        );
     }
     // Whoever came so far has shown a login or a token, or has opened the control socket.
     let client = visit.client.map(|client| client.address);
     Ok(SubmittedEnvelope { client, known: true, sender, recipients })
 }
 
-/// Holds a token to its rate. What was sent before, and is asked for again with its key, takes nothing from it.
-fn within_rate(window: &Window, visit: &Visit<'_>) -> Result<(), Box<Answer>> {
+/// Holds a token to its rate. What was sent before, and is asked for again with its key, takes
+/// nothing from it.
+fn within_rate(app: &AppState, visit: &Visit<'_>) -> Result<(), Box<Answer>> {
     let Caller::Token(token) = visit.caller else { return Ok(()) };
     token.take(Instant::now()).map_err(|wait| {
-        window.counters.window_refused_total.with_label_values(&["token_rate"]).inc();
+        app.counters.window_refused_total.with_label_values(&["token_rate"]).inc();
         let rate = token.rate().map(|rate| rate.to_string()).unwrap_or_default();
         let words = format!("the token '{}' may send {rate} (rate= in api_tokens)", token.name);
         Box::new(visit.later(StatusCode::TOO_MANY_REQUESTS, &words, wait.as_secs() + 1))
@@ -130,10 +150,15 @@ fn key(headers: &HeaderMap) -> Result<Option<&str>, &'static str> {
     key.map(Some).ok_or("Idempotency-Key: 1 to 255 printable ASCII characters are wanted")
 }
 
-/// Hands the mail in. In a task of its own: whoever hangs up now may ask again with the same key, and must find what became of
-/// the mail.
-async fn take(window: &Window, submitted: SubmittedEnvelope, content: Incoming, claim: Option<(KeyClaim, String)>) -> Answer {
-    let submission = Arc::clone(&window.views.submission);
+/// Hands the mail in. In a task of its own: whoever hangs up now may ask again with the same key,
+/// and must find what became of the mail.
+async fn take(
+    app: &AppState,
+    submitted: SubmittedEnvelope,
+    content: Incoming,
+    claim: Option<(KeyClaim, String)>,
+) -> Answer {
+    let submission = Arc::clone(&app.views.submission);
     let task = tokio::spawn(async move {
         let (pump, pieces) = pieces(content, Bytes::new());
         let printing = Printing::new(pieces);
@@ -149,7 +174,7 @@ async fn take(window: &Window, submitted: SubmittedEnvelope, content: Incoming, 
         }
     });
     match task.await {
-        Ok(Ok(id)) => sent(window, id, false),
+        Ok(Ok(id)) => sent(app, id, false),
         Ok(Err(reply)) => refused(&reply),
         Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the mail was cut off; ask again"),
     }
@@ -197,8 +222,8 @@ fn print(context: &Lock<digest::Context>) -> Print {
     Print::of(&context.lock())
 }
 
-fn sent(window: &Window, id: MessageId, repeated: bool) -> Answer {
-    let base = window.access.outside.as_ref().map_or("", |outside| outside.path.as_str());
+fn sent(app: &AppState, id: MessageId, repeated: bool) -> Answer {
+    let base = app.access.outside.as_ref().map_or("", |outside| outside.path.as_str());
     let status = if repeated { StatusCode::OK } else { StatusCode::CREATED };
     let mut answer = answer::json(status, &SentView { id: id.to_string(), repeated });
     if let Ok(place) = HeaderValue::from_str(&format!("{base}/api/v1/queue/{id}")) {
@@ -211,8 +236,11 @@ fn sent(window: &Window, id: MessageId, repeated: bool) -> Answer {
 fn refused(reply: &Reply) -> Answer {
     let status = match reply.code {
         552 => StatusCode::PAYLOAD_TOO_LARGE,
-        // X.4.Z: the content broke off. A data volume that does not answer is 451 as well, and none of the client's fault.
-        451 if reply.enhanced.is_some_and(|enhanced| enhanced.1 == 4) => StatusCode::REQUEST_TIMEOUT,
+        // X.4.Z: the content broke off. A data volume that does not answer is 451 as well, and none
+        // of the client's fault.
+        451 if reply.enhanced.is_some_and(|enhanced| enhanced.1 == 4) => {
+            StatusCode::REQUEST_TIMEOUT
+        }
         400..=499 => StatusCode::SERVICE_UNAVAILABLE,
         554 if reply.enhanced.is_some_and(|enhanced| enhanced.1 == 7) => StatusCode::FORBIDDEN,
         _ => StatusCode::UNPROCESSABLE_ENTITY,

@@ -6,7 +6,7 @@ use super::{Answer, error, since};
 use crate::appliance::counter::SESSION_REFUSALS;
 use crate::ground::clock;
 use crate::http::answer;
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::mail::model::{Refusal, RefusedExample, SessionInfo};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -66,7 +66,8 @@ pub struct RefusalsView {
 /// A reason to refuse.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReasonView {
-    /// Its name, as in `mta_refused_total`; `sessions_…` as in `mta_sessions_refused_total`: those are in `limit`, too.
+    /// Its name, as in `mta_refused_total`; `sessions_…` as in `mta_sessions_refused_total`: those
+    /// are in `limit`, too.
     pub reason: String,
     /// How often since the start.
     pub total: u64,
@@ -111,13 +112,13 @@ pub(crate) struct LogQuery {
 }
 
 /// `GET /api/v1/sessions`
-pub(super) fn sessions(window: &Window) -> Answer {
-    answer::json(StatusCode::OK, &sessions_view(window))
+pub(super) fn sessions(app: &AppState) -> Answer {
+    answer::json(StatusCode::OK, &sessions_view(app))
 }
 
 /// The open sessions, for programs and for the page.
-pub(crate) fn sessions_view(window: &Window) -> SessionsView {
-    let (sessions, total) = window.views.sessions.sessions(SESSIONS_MAX);
+pub(crate) fn sessions_view(app: &AppState) -> SessionsView {
+    let (sessions, total) = app.views.sessions.sessions(SESSIONS_MAX);
     let now = clock::now();
     let view = |session: SessionInfo| SessionView {
         client: session.client.to_string(),
@@ -136,12 +137,12 @@ pub(crate) fn sessions_view(window: &Window) -> SessionsView {
 }
 
 /// `GET /api/v1/refusals`
-pub(super) fn refusals(window: &Window) -> Answer {
-    answer::json(StatusCode::OK, &refusals_view(window))
+pub(super) fn refusals(app: &AppState) -> Answer {
+    answer::json(StatusCode::OK, &refusals_view(app))
 }
 
 /// The refusals, for programs and for the page.
-pub(crate) fn refusals_view(window: &Window) -> RefusalsView {
+pub(crate) fn refusals_view(app: &AppState) -> RefusalsView {
     let example = |example: RefusedExample| ExampleView {
         time: clock::rfc3339(example.at),
         client: example.client.to_string(),
@@ -153,34 +154,40 @@ pub(crate) fn refusals_view(window: &Window) -> RefusalsView {
     };
     let reason = |reason: &Refusal| ReasonView {
         reason: reason.as_str().to_owned(),
-        total: window.counters.refused_total.with_label_values(&[reason.as_str()]).get(),
-        last: window.views.sessions.refused(*reason).into_iter().map(example).collect(),
+        total: app.counters.refused_total.with_label_values(&[reason.as_str()]).get(),
+        last: app.views.sessions.refused(*reason).into_iter().map(example).collect(),
     };
     let no_place = |label: &&'static str| ReasonView {
         reason: format!("sessions_{label}"),
-        total: window.counters.sessions_refused_total.with_label_values(&[*label]).get(),
-        last: window.views.sessions.turned_away(label).into_iter().map(example).collect(),
+        total: app.counters.sessions_refused_total.with_label_values(&[*label]).get(),
+        last: app.views.sessions.turned_away(label).into_iter().map(example).collect(),
     };
-    RefusalsView { reasons: Refusal::ALL.iter().map(reason).chain(SESSION_REFUSALS.iter().map(no_place)).collect() }
+    RefusalsView {
+        reasons: Refusal::ALL
+            .iter()
+            .map(reason)
+            .chain(SESSION_REFUSALS.iter().map(no_place))
+            .collect(),
+    }
 }
 
 /// `GET /api/v1/log?filter=TEXT&level=warn&limit=N`
-pub(super) fn log(window: &Window, query: &str) -> Answer {
+pub(super) fn log(app: &AppState, query: &str) -> Answer {
     match LogQuery::parse(query) {
-        Ok(asked) => answer::json(StatusCode::OK, &LogView { lines: log_lines(window, &asked) }),
+        Ok(asked) => answer::json(StatusCode::OK, &LogView { lines: log_lines(app, &asked) }),
         Err(words) => error(StatusCode::BAD_REQUEST, &words),
     }
 }
 
 /// The lines, for programs and for the page.
-pub(crate) fn log_lines(window: &Window, asked: &LogQuery) -> Vec<String> {
+pub(crate) fn log_lines(app: &AppState, asked: &LogQuery) -> Vec<String> {
     let filter = asked.filter.to_lowercase();
     let levels: &[&str] = match asked.level.as_str() {
         "warn" => &["WARN", "ERROR"],
         "error" => &["ERROR"],
         _ => &[],
     };
-    window.views.tail.last(asked.limit.unwrap_or(LINES), |line| {
+    app.views.tail.last(asked.limit.unwrap_or(LINES), |line| {
         (levels.is_empty() || level_of(line).is_some_and(|level| levels.contains(&level)))
             && (filter.is_empty() || line.to_lowercase().contains(&filter))
     })
@@ -195,13 +202,21 @@ impl LogQuery {
         let mut asked = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match (&*name, &*value) {
-                ("filter", text) => text.chars().take(200).collect::<String>().clone_into(&mut asked.filter),
-                ("level", word @ ("" | "info" | "warn" | "error")) => word.clone_into(&mut asked.level),
+                ("filter", text) => {
+                    text.chars().take(200).collect::<String>().clone_into(&mut asked.filter)
+                }
+                ("level", word @ ("" | "info" | "warn" | "error")) => {
+                    word.clone_into(&mut asked.level)
+                }
                 ("limit", number) => match number.parse() {
                     Ok(limit @ 1..=LINES_MAX) => asked.limit = Some(limit),
                     _ => return Err(format!("limit: a number from 1 to {LINES_MAX} is wanted")),
                 },
-                _ => return Err("known here are filter, level=info, warn or error, and limit".to_owned()),
+                _ => {
+                    return Err(
+                        "known here are filter, level=info, warn or error, and limit".to_owned()
+                    );
+                }
             }
         }
         Ok(asked)
@@ -230,7 +245,10 @@ mod tests {
     #[test]
     fn what_is_asked_of_the_log_is_understood_or_refused() {
         let asked = LogQuery::parse("filter=a+b&level=warn&limit=5").unwrap();
-        assert_eq!((asked.filter.as_str(), asked.level.as_str(), asked.limit), ("a b", "warn", Some(5)));
+        assert_eq!(
+            (asked.filter.as_str(), asked.level.as_str(), asked.limit),
+            ("a b", "warn", Some(5))
+        );
         for bad in ["level=debug", "limit=0", "limit=1001", "x=y"] {
             assert!(LogQuery::parse(bad).is_err(), "{bad}");
         }

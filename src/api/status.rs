@@ -6,7 +6,7 @@ use crate::appliance::counter::{Counters, SESSION_REFUSALS};
 use crate::ground::clock;
 use crate::http::answer;
 use crate::http::rights::Need;
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::mail::model::Refusal;
 use crate::monitor::alerts::{self, AlertView};
@@ -49,7 +49,7 @@ pub struct StatusView {
     pub alerts: Vec<AlertView>,
     /// When the certificate of terminal `in` ends, RFC 3339; `null` without one.
     pub certificate_expires: Option<String>,
-    /// `null`, or why this window takes no orders from whoever looks through `ui_port`.
+    /// `null`, or why this server takes no orders from whoever looks through `ui_port`.
     pub orders_refused: Option<String>,
     /// Who may relay, in words; empty for those who may not look.
     pub who_may_relay: String,
@@ -119,15 +119,15 @@ pub struct DiskView {
 }
 
 /// `GET /api/v1/status`
-pub(super) async fn status(window: &Window, visit: &Visit<'_>) -> Answer {
-    answer::json(StatusCode::OK, &status_view(window, visit.may_look(window)).await)
+pub(super) async fn status(app: &AppState, visit: &Visit<'_>) -> Answer {
+    answer::json(StatusCode::OK, &status_view(app, visit.may_look(app)).await)
 }
 
 /// What the page and the program see alike; without `look` nothing that names anybody.
-pub(crate) async fn status_view(window: &Window, look: bool) -> StatusView {
-    let summary = metrics::refresh(window).await;
-    let (now, facts, counters) = (clock::now(), &window.facts, &window.counters);
-    let ready = window.ready.borrow().clone();
+pub(crate) async fn status_view(app: &AppState, look: bool) -> StatusView {
+    let summary = metrics::refresh(app).await;
+    let (now, facts, counters) = (clock::now(), &app.facts, &app.counters);
+    let ready = app.ready.borrow().clone();
     let view = StatusView {
         hostname: facts.hostname.clone(),
         version: facts.version.clone(),
@@ -145,15 +145,20 @@ pub(crate) async fn status_view(window: &Window, look: bool) -> StatusView {
         },
         smtp_active_sessions: counters.smtp_active_sessions.get(),
         totals: totals(counters),
-        disk: DiskView { free_bytes: counters.disk_free_bytes.get(), size_bytes: counters.disk_size_bytes.get() },
+        disk: DiskView {
+            free_bytes: counters.disk_free_bytes.get(),
+            size_bytes: counters.disk_size_bytes.get(),
+        },
         memory_resident_bytes: counters.memory_resident_bytes.get(),
         latency: latency(&counters.delivery_latency_seconds),
-        alerts: alerts::look(window, &summary),
-        certificate_expires: counters.certificate_expiry().map(|end| clock::rfc3339(u32::try_from(end).unwrap_or(u32::MAX))),
-        orders_refused: window.access.port_rights().may(Need::Order).err().map(str::to_owned),
+        alerts: alerts::look(app, &summary),
+        certificate_expires: counters
+            .certificate_expiry()
+            .map(|end| clock::rfc3339(u32::try_from(end).unwrap_or(u32::MAX))),
+        orders_refused: app.access.port_rights().may(Need::Order).err().map(str::to_owned),
         who_may_relay: facts.who_may_relay.clone(),
-        terminals: window.terminals(),
-        volumes: window.volumes(),
+        terminals: app.terminals(),
+        volumes: app.volumes(),
     };
     if look { view } else { redact::status(view) }
 }
@@ -169,7 +174,8 @@ pub(crate) fn latency(histogram: &Histogram) -> Option<LatencyView> {
 }
 
 fn totals(counters: &Counters) -> TotalsView {
-    let refused = |reason: Refusal| counters.refused_total.with_label_values(&[reason.as_str()]).get();
+    let refused =
+        |reason: Refusal| counters.refused_total.with_label_values(&[reason.as_str()]).get();
     let no_place = |label: &str| counters.sessions_refused_total.with_label_values(&[label]).get();
     TotalsView {
         smtp_sessions: counters.smtp_sessions_total.get(),
@@ -178,7 +184,13 @@ fn totals(counters: &Counters) -> TotalsView {
         delivered: counters.delivered_total.get(),
         deferred: counters.deferred_total.get(),
         bounced: counters.bounced_total.get(),
-        refused: Refusal::ALL.iter().map(|reason| (reason.as_str().to_owned(), refused(*reason))).collect(),
-        sessions_refused: SESSION_REFUSALS.iter().map(|label| ((*label).to_owned(), no_place(label))).collect(),
+        refused: Refusal::ALL
+            .iter()
+            .map(|reason| (reason.as_str().to_owned(), refused(*reason)))
+            .collect(),
+        sessions_refused: SESSION_REFUSALS
+            .iter()
+            .map(|label| ((*label).to_owned(), no_place(label)))
+            .collect(),
     }
 }

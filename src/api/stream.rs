@@ -1,12 +1,12 @@
 //! Events as they happen (server-sent events, WHATWG HTML §9.2).
 //!
-//! Limits: `rate_history` counts the streams; one lives as long as its connection, and its client opens another. A client that takes
-//! nothing for [`PATIENCE`] is let go.
+//! Limits: `rate_history` counts the streams; one lives as long as its connection, and its client
+//! opens another. A client that takes nothing for [`PATIENCE`] is let go.
 
 use super::{Answer, error};
 use crate::ground::text::harmless_json;
 use crate::http::answer::{self, Content, EVENTS};
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
@@ -22,21 +22,28 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const RETRY: &str = "retry: 1000\n\n";
 
 /// `GET /api/v1/stream`
-pub(super) async fn stream(window: &Window, visit: &Visit<'_>) -> Answer {
+pub(super) async fn stream(app: &AppState, visit: &Visit<'_>) -> Answer {
     if visit.version == Version::HTTP_10 {
-        return error(StatusCode::BAD_REQUEST, "a stream needs HTTP/1.1; ask /api/v1/status from time to time");
+        return error(
+            StatusCode::BAD_REQUEST,
+            "a stream needs HTTP/1.1; ask /api/v1/status from time to time",
+        );
     }
-    let Ok(turn) = window.views.rate_history.streams.clone().try_acquire_owned() else {
-        let mut answer = error(StatusCode::SERVICE_UNAVAILABLE, "too many streams; ask /api/v1/status from time to time");
+    let Ok(turn) = app.views.rate_history.streams.clone().try_acquire_owned() else {
+        let mut answer = error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many streams; ask /api/v1/status from time to time",
+        );
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
         return answer;
     };
     let (sender, events) = mpsc::channel(1);
     if visit.method == Method::GET {
-        let look = visit.may_look(window);
-        let mut news = window.views.rate_history.subscribe();
+        let look = visit.may_look(app);
+        let mut news = app.views.rate_history.subscribe();
         news.mark_unchanged();
-        let first = Bytes::from([RETRY.as_bytes(), &event(&super::status_view(window, look).await)].concat());
+        let first =
+            Bytes::from([RETRY.as_bytes(), &event(&super::status_view(app, look).await)].concat());
         tokio::spawn(async move {
             let _turn = turn;
             let mut event = first;

@@ -1,13 +1,14 @@
 //! What a mail says, as text that nothing can run: for people who look at a queue.
 //!
-//! Limits: [`READ_MAX`] octets of a content are parsed, [`TEXT_MAX`] characters of text shown, [`HEADERS_MAX`] header fields of
-//! [`VALUE_MAX`] characters, [`PARTS_MAX`] parts.
-//! Security: HTML becomes text; what comes out is hostile all the same, and must be escaped by whoever shows it.
+//! Limits: [`READ_MAX`] octets of a content are parsed, [`TEXT_MAX`] characters of text shown,
+//! [`HEADERS_MAX`] header fields of [`VALUE_MAX`] characters, [`PARTS_MAX`] parts.
+//! Security: HTML becomes text; what comes out is hostile all the same, and must be escaped by
+//! whoever shows it.
 //! Source: RFC 5322, RFC 2045 to 2047.
 
 use super::{ADMIN_PATIENCE, Answer, ask, error};
 use crate::http::answer;
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::mail::model::MessageId;
 use hyper::StatusCode;
 use mail_parser::{HeaderValue, MessageParser, MimeHeaders};
@@ -63,16 +64,16 @@ pub struct AttachmentView {
 }
 
 /// `GET /api/v1/queue/ID/text`
-pub(super) async fn text(window: &Window, id: MessageId) -> Answer {
-    match view(window, id).await {
+pub(super) async fn text(app: &AppState, id: MessageId) -> Answer {
+    match view(app, id).await {
         Ok(view) => answer::json(StatusCode::OK, &view),
         Err(answer) => answer,
     }
 }
 
 /// The text, for programs and for the page.
-pub(crate) async fn view(window: &Window, id: MessageId) -> Result<TextView, Answer> {
-    let message = ask(window.views.admin.show(id)).await?;
+pub(crate) async fn view(app: &AppState, id: MessageId) -> Result<TextView, Answer> {
+    let message = ask(app.views.admin.show(id)).await?;
     let whole = message.body.len() <= READ_MAX as u64;
     let read = tokio::task::spawn_blocking(move || {
         let mut view = read(&message.body.head(READ_MAX)?);
@@ -81,10 +82,19 @@ pub(crate) async fn view(window: &Window, id: MessageId) -> Result<TextView, Ans
     });
     match timeout(ADMIN_PATIENCE, read).await {
         Ok(Ok(Ok(view))) => Ok(view),
-        Ok(Ok(Err(fault))) => Err(error(StatusCode::SERVICE_UNAVAILABLE, &format!("the content cannot be read: {fault}"))),
+        Ok(Ok(Err(fault))) => Err(error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &format!("the content cannot be read: {fault}"),
+        )),
         // A parser that met its match costs an answer, nothing else.
-        Ok(Err(_)) => Err(error(StatusCode::UNPROCESSABLE_ENTITY, "the content cannot be shown as text; look at it as it is")),
-        Err(_) => Err(error(StatusCode::GATEWAY_TIMEOUT, "the content was not read in time; is the data volume well?")),
+        Ok(Err(_)) => Err(error(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "the content cannot be shown as text; look at it as it is",
+        )),
+        Err(_) => Err(error(
+            StatusCode::GATEWAY_TIMEOUT,
+            "the content was not read in time; is the data volume well?",
+        )),
     }
 }
 
@@ -96,12 +106,17 @@ pub fn read(content: &[u8]) -> TextView {
         .iter()
         .take(HEADERS_MAX)
         .map(|header| {
-            let raw = content.get(header.offset_start() as usize..header.offset_end() as usize).unwrap_or_default();
+            let raw = content
+                .get(header.offset_start() as usize..header.offset_end() as usize)
+                .unwrap_or_default();
             let value = match header.value() {
                 HeaderValue::Text(text) => text.to_string(),
                 _ => String::from_utf8_lossy(raw).into_owned(),
             };
-            HeaderView { name: cut(header.name(), 100), value: cut(unfolded(&value).trim(), VALUE_MAX) }
+            HeaderView {
+                name: cut(header.name(), 100),
+                value: cut(unfolded(&value).trim(), VALUE_MAX),
+            }
         })
         .collect();
     headers.shrink_to_fit();
@@ -115,10 +130,16 @@ pub fn read(content: &[u8]) -> TextView {
         name: cut(part.attachment_name().unwrap_or_default(), 200),
         size_bytes: part.len() as u64,
     });
-    TextView { truncated: text.len() < body.trim_end().len(), headers, text, parts: parts.collect() }
+    TextView {
+        truncated: text.len() < body.trim_end().len(),
+        headers,
+        text,
+        parts: parts.collect(),
+    }
 }
 
-/// A field's value on one line: folds are line breaks before white space (RFC 5322 §2.2.3), tabs in them stand for blanks.
+/// A field's value on one line: folds are line breaks before white space (RFC 5322 §2.2.3), tabs in
+/// them stand for blanks.
 fn unfolded(value: &str) -> String {
     value.replace("\r\n", "\n").replace("\n ", " ").replace("\n\t", " ").replace('\t', " ")
 }
@@ -133,23 +154,40 @@ mod tests {
 
     #[test]
     fn markup_becomes_text_and_attachments_are_listed() {
-        let mail = b"From: a@b\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nX-Odd: one\r\n two\r\nMIME-Version: 1.0\r\n\
+        let mail = b"From: a@b\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nX-Odd: one\r\n \
+        two\r\nMIME-Version: 1.0\r\n\
             Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: text/html\r\n\r\n\
-            <p>Hello <b>you</b></p><script>alert(1)</script>\r\n--x\r\nContent-Type: application/pdf\r\n\
-            Content-Disposition: attachment; filename=\"bill.pdf\"\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n--x--\r\n";
+            <p>Hello <b>you</b></p><script>alert(1)</script>\r\n--x\r\nContent-Type: \
+            application/pdf\r\n\
+            Content-Disposition: attachment; filename=\"bill.pdf\"\r\nContent-Transfer-Encoding: \
+            base64\r\n\r\nAAAA\r\n--x--\r\n";
         let view = read(mail);
-        assert!(view.headers.iter().any(|header| header.name == "Subject" && header.value == "Grüße"), "{view:?}");
-        assert!(view.text.contains("Hello") && view.text.contains("you") && !view.text.contains('<'), "{}", view.text);
-        let pdf = AttachmentView { kind: "application/pdf".into(), name: "bill.pdf".into(), size_bytes: 3 };
+        assert!(
+            view.headers.iter().any(|header| header.name == "Subject" && header.value == "Grüße"),
+            "{view:?}"
+        );
+        assert!(
+            view.text.contains("Hello") && view.text.contains("you") && !view.text.contains('<'),
+            "{}",
+            view.text
+        );
+        let pdf = AttachmentView {
+            kind: "application/pdf".into(),
+            name: "bill.pdf".into(),
+            size_bytes: 3,
+        };
         assert_eq!(view.parts, [pdf]);
         assert!(!view.truncated);
     }
 
     #[test]
     fn folded_fields_are_on_one_line() {
-        let mail = b"Received: from a\r\n\tby b;\r\n  Thu, 26 Nov 2026\nX-Tab: one\ttwo\r\nTo: a@b,\r\n c@d\r\n\r\n";
+        let mail = b"Received: from a\r\n\tby b;\r\n  Thu, 26 Nov 2026\nX-Tab: one\ttwo\r\nTo: \
+        a@b,\r\n c@d\r\n\r\n";
         let view = read(mail);
-        let value = |name: &str| view.headers.iter().find(|header| header.name == name).unwrap().value.clone();
+        let value = |name: &str| {
+            view.headers.iter().find(|header| header.name == name).unwrap().value.clone()
+        };
         assert_eq!(value("Received"), "from a by b;  Thu, 26 Nov 2026");
         assert_eq!(value("X-Tab"), "one two");
         assert_eq!(value("To"), "a@b, c@d");

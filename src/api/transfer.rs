@@ -1,14 +1,14 @@
 //! Mail on its way out of the queue and into it, over the control socket.
 //!
-//! Both ways the content of a request or answer is one line of JSON, the mail's [`Record`], and behind it the mail's content
-//! as it is.
-//! Limits: [`export::HEAD_MAX`] octets for the line; contents go through in pieces, [`PIECES`] at a time in memory; a client that
-//! sends nothing for [`PATIENCE`] is given up.
+//! Both ways the content of a request or answer is one line of JSON, the mail's [`Record`], and
+//! behind it the mail's content as it is.
+//! Limits: [`export::HEAD_MAX`] octets for the line; contents go through in pieces, [`PIECES`] at a
+//! time in memory; a client that sends nothing for [`PATIENCE`] is given up.
 
 use crate::api::{self, admin_error, ask};
 use crate::export::{self, Record};
 use crate::http::answer::{self, Answer, Content};
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::mail::model::{Body, ContentPieces, MessageId};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -42,13 +42,13 @@ pub struct ImportedView {
 }
 
 /// `GET /api/v1/queue/ID/mail`, with `?still` after all its tries have ended.
-pub(crate) async fn mail(window: &Window, id: MessageId, query: &str) -> Answer {
+pub(crate) async fn mail(app: &AppState, id: MessageId, query: &str) -> Answer {
     let still = match query {
         "" => false,
         "still" => true,
         _ => return api::error(StatusCode::BAD_REQUEST, "only 'still' is known here"),
     };
-    let message = match ask(window.views.admin.export(id, still)).await {
+    let message = match ask(app.views.admin.export(id, still)).await {
         Ok(message) => message,
         Err(answer) => return answer,
     };
@@ -66,7 +66,8 @@ pub(crate) async fn mail(window: &Window, id: MessageId, query: &str) -> Answer 
         Err(error) => return unreadable(&error),
     };
     let len = head.len() as u64 + message.body.len();
-    let mut answer = answer::answer(StatusCode::OK, PAIR, Content::Pieces(stream(head, message.body), len));
+    let mut answer =
+        answer::answer(StatusCode::OK, PAIR, Content::Pieces(stream(head, message.body), len));
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{version:016x}\"")) {
         answer.headers_mut().insert(header::ETAG, tag);
     }
@@ -74,7 +75,7 @@ pub(crate) async fn mail(window: &Window, id: MessageId, query: &str) -> Answer 
 }
 
 /// `POST /api/v1/queue`
-pub(crate) async fn import(window: &Window, mut content: Incoming) -> Answer {
+pub(crate) async fn import(app: &AppState, mut content: Incoming) -> Answer {
     let (view, rest) = match head(&mut content).await {
         Ok(head) => head,
         Err(words) => return api::error(StatusCode::UNPROCESSABLE_ENTITY, &words),
@@ -84,7 +85,7 @@ pub(crate) async fn import(window: &Window, mut content: Incoming) -> Answer {
         Err(words) => return api::error(StatusCode::UNPROCESSABLE_ENTITY, &words),
     };
     let (pump, pieces) = pieces(content, rest);
-    let ((), taken) = tokio::join!(pump, window.views.admin.import(imported, pieces));
+    let ((), taken) = tokio::join!(pump, app.views.admin.import(imported, pieces));
     match taken {
         Ok(id) => answer::json(StatusCode::OK, &ImportedView { id: id.to_string() }),
         Err(fault) => admin_error(&fault),
@@ -92,9 +93,13 @@ pub(crate) async fn import(window: &Window, mut content: Incoming) -> Answer {
 }
 
 /// The content of a request, `first` before it: what reads it, and what gives it on piece by piece.
-pub(crate) fn pieces(mut content: Incoming, first: Bytes) -> (impl Future<Output = ()>, Box<dyn ContentPieces>) {
+pub(crate) fn pieces(
+    mut content: Incoming,
+    first: Bytes,
+) -> (impl Future<Output = ()>, Box<dyn ContentPieces>) {
     let (sender, pieces) = mpsc::channel(PIECES);
-    // What the taker does not want any more is read all the same: a client hears the answer only when it has said all.
+    // What the taker does not want any more is read all the same: a client hears the answer only
+    // when it has said all.
     let pump = async move {
         let _ = sender.send(Ok(first)).await;
         loop {
@@ -140,8 +145,8 @@ impl ContentPieces for Received {
     }
 }
 
-/// A content on its way to a client, `head` before it. It takes a thread that waits for the disk while a piece is read, and none
-/// while the client takes its time.
+/// A content on its way to a client, `head` before it. It takes a thread that waits for the disk
+/// while a piece is read, and none while the client takes its time.
 pub(super) fn stream(head: Bytes, body: Body) -> mpsc::Receiver<io::Result<Bytes>> {
     let (sender, pieces) = mpsc::channel(PIECES);
     tokio::spawn(async move {
@@ -167,7 +172,11 @@ pub(super) fn stream(head: Bytes, body: Body) -> mpsc::Receiver<io::Result<Bytes
 /// What stands in a content from `offset` on: a piece of it, or all of what is in memory. Blocks.
 fn piece(body: &Body, offset: u64) -> io::Result<Bytes> {
     let (content, len) = match body {
-        Body::Memory(bytes) => return Ok(bytes.slice(usize::try_from(offset).unwrap_or(bytes.len()).min(bytes.len())..)),
+        Body::Memory(bytes) => {
+            return Ok(
+                bytes.slice(usize::try_from(offset).unwrap_or(bytes.len()).min(bytes.len())..)
+            );
+        }
         Body::Stored(content, len) => (content, *len),
     };
     let mut piece = vec![0; PIECE.min(usize::try_from(len - offset).unwrap_or(PIECE))];
@@ -219,13 +228,18 @@ mod tests {
 
     #[test]
     fn a_client_that_does_not_read_holds_no_thread_for_the_disk() {
-        let windows = Builder::new_current_thread().max_blocking_threads(1).enable_time().build().unwrap();
+        let windows =
+            Builder::new_current_thread().max_blocking_threads(1).enable_time().build().unwrap();
         windows.block_on(async {
             let len = 20 * PIECE as u64 + 7;
-            let mut pieces = stream(Bytes::from_static(b"head"), Body::Stored(Arc::new(Zeros(len)), len));
+            let mut pieces =
+                stream(Bytes::from_static(b"head"), Body::Stored(Arc::new(Zeros(len)), len));
             tokio::time::sleep(Duration::from_millis(100)).await;
             let other = tokio::task::spawn_blocking(|| 42);
-            assert_eq!(timeout(Duration::from_secs(5), other).await.expect("a thread is free").unwrap(), 42);
+            assert_eq!(
+                timeout(Duration::from_secs(5), other).await.expect("a thread is free").unwrap(),
+                42
+            );
             let mut got = 0;
             while let Some(piece) = pieces.recv().await {
                 got += piece.unwrap().len() as u64;

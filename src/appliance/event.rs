@@ -1,10 +1,12 @@
 //! Events: what the supervisor tells, one line each.
 //!
 //! Out: standard error (all of it), and the appliance log (failures and events worth keeping).
-//! The appliance log is `/var/log/appliance/log` when root can write it, else `log/appliance/log` below the run directory.
-//! Limits: it is moved to `log.1` when it passes [`LOG_LIMIT`], so both together stay under twice that size.
-//! Security: the file is a plain one in directories of ours, no link and no pipe; a reader of standard error that takes
-//! nothing costs lines, and stops nobody.
+//! The appliance log is `/var/log/appliance/log` when root can write it, else `log/appliance/log`
+//! below the run directory.
+//! Limits: it is moved to `log.1` when it passes [`LOG_LIMIT`], so both together stay under twice
+//! that size.
+//! Security: the file is a plain one in directories of ours, no link and no pipe; a reader of
+//! standard error that takes nothing costs lines, and stops nobody.
 
 use super::failure::Failure;
 use super::lines;
@@ -55,7 +57,9 @@ impl Event {
     pub fn line(&self, format: LogFormat, seconds: u32) -> String {
         let text = self.text.replace(|c: char| c.is_control(), " ");
         match format {
-            LogFormat::Plain => format!("{} {} init: {text}", clock::rfc3339(seconds), self.severity.as_str()),
+            LogFormat::Plain => {
+                format!("{} {} init: {text}", clock::rfc3339(seconds), self.severity.as_str())
+            }
             LogFormat::Json => serde_json::json!({
                 "time": clock::rfc3339(seconds),
                 "level": self.severity.as_str(),
@@ -82,11 +86,13 @@ const PIECE_MAX: usize = 4096;
 const SYSTEM_LOG: &str = "/var/log/appliance/log";
 
 impl EventLog {
-    /// Finds a place for the appliance log; without one, standard error has to do. `run_dir` is one that was found sound.
+    /// Finds a place for the appliance log; without one, standard error has to do. `run_dir` is one
+    /// that was found sound.
     pub fn open(format: LogFormat, run_dir: Option<&Path>) -> Self {
         let system = nix::unistd::geteuid().is_root().then(|| PathBuf::from(SYSTEM_LOG));
         let places = system.into_iter().chain(run_dir.map(|dir| dir.join("log/appliance/log")));
-        let path = places.into_iter().find(|path| make_parent(path).and_then(|()| open(path)).is_ok());
+        let path =
+            places.into_iter().find(|path| make_parent(path).and_then(|()| open(path)).is_ok());
         Self { format, path }
     }
 
@@ -108,7 +114,8 @@ impl EventLog {
         self.note(severity, text);
     }
 
-    /// Tells a failure: on standard error word for word, in the appliance log line and cause as one event each.
+    /// Tells a failure: on standard error word for word, in the appliance log line and cause as one
+    /// event each.
     pub fn fail(&self, failure: &Failure) {
         let failure = self.with_place(failure);
         tell(&format!("{failure}\n"));
@@ -118,16 +125,22 @@ impl EventLog {
         }
     }
 
-    /// The line of a core that did not start names the appliance log, word for word as the contract has it; where that is
-    /// somewhere else, the cause says where.
+    /// The line of a core that did not start names the appliance log, word for word as the contract
+    /// has it; where that is somewhere else, the cause says where.
     fn with_place(&self, failure: &Failure) -> Failure {
         let place = match &self.path {
             _ if failure.line != lines::START => String::new(),
             Some(path) if path == Path::new(SYSTEM_LOG) => String::new(),
             Some(path) => format!("the appliance log is {} here", path.display()),
-            None => "there is no appliance log here: nothing could be written below run_dir".to_owned(),
+            None => {
+                "there is no appliance log here: nothing could be written below run_dir".to_owned()
+            }
         };
-        let cause = [failure.cause.as_str(), &place].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
+        let cause = [failure.cause.as_str(), &place]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("; ");
         Failure { cause, ..failure.clone() }
     }
 
@@ -135,15 +148,20 @@ impl EventLog {
         let Some(path) = &self.path else { return };
         let line = Event { severity, text: text.to_owned() }.line(self.format, clock::now()) + "\n";
         // Its directory may have been removed meanwhile.
-        let kept = append(path, &line).or_else(|_| make_parent(path).and_then(|()| append(path, &line)));
+        let kept =
+            append(path, &line).or_else(|_| make_parent(path).and_then(|()| append(path, &line)));
         if let Err(error) = kept {
-            self.note(Severity::Warning, format!("the appliance log {} cannot be written: {error}", path.display()));
+            self.note(
+                Severity::Warning,
+                format!("the appliance log {} cannot be written: {error}", path.display()),
+            );
         }
     }
 }
 
-/// Writes to standard error in one piece, since the core has the same one and its lines must not come between. A reader that is
-/// gone or takes nothing costs the line, never the supervisor's attention for signals and children.
+/// Writes to standard error in one piece, since the core has the same one and its lines must not
+/// come between. A reader that is gone or takes nothing costs the line, never the supervisor's
+/// attention for signals and children.
 fn tell(line: &str) {
     let stderr = std::io::stderr();
     let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
@@ -166,17 +184,19 @@ fn append(path: &Path, line: &str) -> std::io::Result<()> {
     file.write_all(line.as_bytes())
 }
 
-/// Opens the log, which must be a plain file of one name: the core may write where it stands, and root must not be led
-/// elsewhere by a link, or to a pipe that nobody reads.
+/// Opens the log, which must be a plain file of one name: the core may write where it stands, and
+/// root must not be led elsewhere by a link, or to a pipe that nobody reads.
 fn open(path: &Path) -> std::io::Result<File> {
     let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
-    let file = OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path)?;
+    let file =
+        OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path)?;
     let found = file.metadata()?;
     let plain = found.is_file() && found.nlink() == 1;
     if plain { Ok(file) } else { Err(std::io::Error::other("it is no plain file")) }
 }
 
-/// The log's directories, made where they are missing; those that are there must be ours and no links.
+/// The log's directories, made where they are missing; those that are there must be ours and no
+/// links.
 fn make_parent(path: &Path) -> std::io::Result<()> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
@@ -184,7 +204,10 @@ fn make_parent(path: &Path) -> std::io::Result<()> {
     for directory in parent.ancestors().take(OWN_DIRECTORIES) {
         let found = std::fs::symlink_metadata(directory)?;
         if !found.is_dir() || found.uid() != own {
-            return Err(std::io::Error::other(format!("{} is not a directory of ours", directory.display())));
+            return Err(std::io::Error::other(format!(
+                "{} is not a directory of ours",
+                directory.display()
+            )));
         }
     }
     Ok(())
@@ -202,7 +225,8 @@ mod tests {
     fn an_event_is_one_line_in_both_forms() {
         let event = Event { severity: Severity::Warning, text: "the core\nended".into() };
         assert!(event.line(LogFormat::Plain, 0).ends_with(" WARN init: the core ended"));
-        let json: serde_json::Value = serde_json::from_str(&event.line(LogFormat::Json, 0)).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_str(&event.line(LogFormat::Json, 0)).unwrap();
         assert_eq!(json["message"], "the core ended");
         assert_eq!(json["level"], "WARN");
         // The name that the core's lines use too, which stand in the same stream.
@@ -212,11 +236,15 @@ mod tests {
     #[test]
     fn a_core_that_did_not_start_is_told_with_the_place_of_the_log() {
         let dir = tempfile::tempdir().unwrap();
-        let event_log = EventLog { format: LogFormat::Plain, path: Some(dir.path().join("log/appliance/log")) };
+        let event_log =
+            EventLog { format: LogFormat::Plain, path: Some(dir.path().join("log/appliance/log")) };
         let started = |cause: &str| Failure::new(Exit::Create, lines::START, cause);
         let told = event_log.with_place(&started("the port is taken"));
         let place = dir.path().join("log/appliance/log");
-        assert_eq!(told, started(&format!("the port is taken; the appliance log is {} here", place.display())));
+        assert_eq!(
+            told,
+            started(&format!("the port is taken; the appliance log is {} here", place.display()))
+        );
         assert!(event_log.with_place(&started("")).cause.starts_with("the appliance log is "));
         let other = Failure::preconfigure(Exit::Create, "x");
         assert_eq!(event_log.with_place(&other), other);

@@ -1,4 +1,5 @@
-//! Why the appliance does not start: one line that the contract fixes, one line with the cause, one exit code.
+//! Why the appliance does not start: one line that the contract fixes, one line with the cause, one
+//! exit code.
 
 use super::lines;
 use serde::{Deserialize, Serialize};
@@ -30,9 +31,16 @@ impl Exit {
 
     /// The same code for a number that came back from a child process.
     pub fn from_code(code: i32) -> Option<Self> {
-        [Self::Property, Self::Input, Self::Unavailable, Self::Internal, Self::Create, Self::Permission]
-            .into_iter()
-            .find(|exit| i32::from(exit.code()) == code)
+        [
+            Self::Property,
+            Self::Input,
+            Self::Unavailable,
+            Self::Internal,
+            Self::Create,
+            Self::Permission,
+        ]
+        .into_iter()
+        .find(|exit| i32::from(exit.code()) == code)
     }
 }
 
@@ -53,7 +61,8 @@ impl Failure {
         Self { line: line.into(), cause: cause.into(), exit }
     }
 
-    /// "failed to preconfigure the MTA": preparation failed for a reason that has no line of its own.
+    /// "failed to preconfigure the MTA": preparation failed for a reason that has no line of its
+    /// own.
     pub fn preconfigure(exit: Exit, cause: impl Into<String>) -> Self {
         Self::new(exit, lines::PRECONFIGURE, cause)
     }
@@ -66,7 +75,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The code of several failures: a wrong property first, because it is the one that can be mended at once.
+/// The code of several failures: a wrong property first, because it is the one that can be mended
+/// at once.
 pub fn exit_of(failures: &[Failure]) -> Exit {
     let wrong = failures.iter().find(|failure| failure.exit == Exit::Property);
     wrong.or(failures.first()).map_or(Exit::Internal, |failure| failure.exit)

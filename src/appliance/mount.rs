@@ -1,10 +1,12 @@
 //! Mounting: what the kernel is asked for, where it goes, and that it is taken away at the end.
 //!
-//! Purpose: shares, exports and block devices become directories. Everything that touches a server or a disk that may be dead is
-//! done by a worker process, so that the supervisor hears its signals meanwhile.
-//! Out: a directory; at the end (the [`Mounter`] is dropped) everything it mounted is detached, so that a start on a laptop
-//! leaves nothing behind.
-//! Limits: mounting needs CAP_SYS_ADMIN. Helper programs (mount.cifs, mount.nfs) are not used, so names are resolved here.
+//! Purpose: shares, exports and block devices become directories. Everything that touches a server
+//! or a disk that may be dead is done by a worker process, so that the supervisor hears its signals
+//! meanwhile.
+//! Out: a directory; at the end (the [`Mounter`] is dropped) everything it mounted is detached, so
+//! that a start on a laptop leaves nothing behind.
+//! Limits: mounting needs CAP_SYS_ADMIN. Helper programs (mount.cifs, mount.nfs) are not used, so
+//! names are resolved here.
 //! Security: everything is mounted nosuid, nodev and noexec.
 //! Source: mount(2), umount2(2).
 
@@ -45,7 +47,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// Mounts at `point`. What a killed predecessor left there from the same source is detached first.
+    /// Mounts at `point`. What a killed predecessor left there from the same source is detached
+    /// first.
     ///
     /// # Errors
     /// The kernel's.
@@ -81,7 +84,14 @@ struct Point {
 impl<'a> Mounter<'a> {
     /// `identity` is the core's; mount points lie below `run_dir` where `/` is not ours.
     pub fn new(signals: &'a Signals, identity: Identity, run_dir: &Path) -> Self {
-        Self { signals, identity, run_dir: run_dir.to_owned(), points: Vec::new(), only_looks: false, passed_by: Vec::new() }
+        Self {
+            signals,
+            identity,
+            run_dir: run_dir.to_owned(),
+            points: Vec::new(),
+            only_looks: false,
+            passed_by: Vec::new(),
+        }
     }
 
     /// One that leaves everything as it is: nothing is mounted and nothing is written.
@@ -109,7 +119,11 @@ impl<'a> Mounter<'a> {
     ///
     /// # Errors
     /// What `work` says, or that it did not answer, in words for a person.
-    pub fn look<T>(&self, patience: Duration, work: impl FnOnce() -> Result<T, String>) -> Result<Option<T>, String>
+    pub fn look<T>(
+        &self,
+        patience: Duration,
+        work: impl FnOnce() -> Result<T, String>,
+    ) -> Result<Option<T>, String>
     where
         T: Serialize + DeserializeOwned,
     {
@@ -120,11 +134,13 @@ impl<'a> Mounter<'a> {
         }
     }
 
-    /// Lets `work` mount something at a directory made for it: `at`, an absolute path, where we are root and the root file system
-    /// takes it, else the same path below the run directory. `None` = a signal ended the start meanwhile, or this one only looks.
+    /// Lets `work` mount something at a directory made for it: `at`, an absolute path, where we are
+    /// root and the root file system takes it, else the same path below the run directory. `None` =
+    /// a signal ended the start meanwhile, or this one only looks.
     ///
     /// # Errors
-    /// What `work` says, that it did not answer, or that no mount point is to be had; in words for a person.
+    /// What `work` says, that it did not answer, or that no mount point is to be had; in words for
+    /// a person.
     pub fn mount(
         &mut self,
         at: &str,
@@ -137,7 +153,8 @@ impl<'a> Mounter<'a> {
             return Ok(None);
         }
         let root = nix::unistd::geteuid().is_root().then(|| PathBuf::from(at));
-        let points: Vec<_> = root.into_iter().chain([self.run_dir.join(at.trim_start_matches('/'))]).collect();
+        let points: Vec<_> =
+            root.into_iter().chain([self.run_dir.join(at.trim_start_matches('/'))]).collect();
         let run_dir = self.run_dir.clone();
         let before: Vec<_> = points.iter().map(|point| mounted_at(point)).collect();
         let outcome = self.look(patience, || {
@@ -146,7 +163,10 @@ impl<'a> Mounter<'a> {
         });
         let found = outcome.as_ref().ok().and_then(Option::as_ref);
         // Where there is no answer, the kernel may still come round to it after all.
-        let ours = points.iter().zip(before).filter(|(point, _)| found.is_none_or(|found| found == *point));
+        let ours = points
+            .iter()
+            .zip(before)
+            .filter(|(point, _)| found.is_none_or(|found| found == *point));
         let sure = found.is_some();
         self.points.extend(ours.map(|(path, before)| Point { path: path.clone(), before, sure }));
         outcome
@@ -166,7 +186,11 @@ impl Drop for Mounter<'_> {
 
 /// The server may be dead, and the kernel says goodbye to it.
 fn detach(point: &Path) {
-    let Ok(mut worker) = WorkerProcess::begin(DETACH_PATIENCE, || umount2(point, MntFlags::MNT_DETACH).is_ok()) else { return };
+    let Ok(mut worker) =
+        WorkerProcess::begin(DETACH_PATIENCE, || umount2(point, MntFlags::MNT_DETACH).is_ok())
+    else {
+        return;
+    };
     while worker.look().is_none() {
         let timeout = PollTimeout::try_from(DETACH_PATIENCE).unwrap_or(PollTimeout::ZERO);
         let _ = poll(&mut [PollFd::new(worker.as_fd(), PollFlags::POLLIN)], timeout);
@@ -177,7 +201,8 @@ fn may_mount() -> Result<(), String> {
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).unwrap_or(false) {
         return Ok(());
     }
-    Err("mounting needs the capability SYS_ADMIN: run the container as root with cap_add: [SYS_ADMIN], or let the engine mount it \
+    Err("mounting needs the capability SYS_ADMIN: run the container as root with cap_add: \
+    [SYS_ADMIN], or let the engine mount it \
          and give its path (docs/terminals.md)"
         .to_owned())
 }
@@ -197,8 +222,8 @@ fn first_directory(points: &[PathBuf], run_dir: &Path) -> Result<PathBuf, String
     Err(format!("there is no directory to mount it at: {}", why.join("; ")))
 }
 
-/// Makes a directory below the run directory, in which the core may make entries too: a part that is a link, or somebody else's,
-/// would lead a mount to where it does not belong.
+/// Makes a directory below the run directory, in which the core may make entries too: a part that
+/// is a link, or somebody else's, would lead a mount to where it does not belong.
 fn own_directory(run_dir: &Path, below: &Path) -> io::Result<()> {
     let own = nix::unistd::geteuid().as_raw();
     let mut directory = run_dir.to_owned();
@@ -209,7 +234,10 @@ fn own_directory(run_dir: &Path, below: &Path) -> io::Result<()> {
                 let found = directory.symlink_metadata()?;
                 // What is mounted there from before may belong to anybody.
                 if !found.is_dir() || (found.uid() != own && mounted_at(&directory).is_none()) {
-                    return Err(io::Error::other(format!("{} is not a directory of ours", directory.display())));
+                    return Err(io::Error::other(format!(
+                        "{} is not a directory of ours",
+                        directory.display()
+                    )));
                 }
             }
             other => other?,
@@ -218,19 +246,32 @@ fn own_directory(run_dir: &Path, below: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// An error of mount(2) in words, with what it means here as far as that does not depend on what is mounted.
+/// An error of mount(2) in words, with what it means here as far as that does not depend on what is
+/// mounted.
 pub fn in_words(errno: Errno, kind: &str) -> String {
     let said = io::Error::from(errno);
     match errno {
-        Errno::ENODEV => format!("{said}: this kernel has no file system '{kind}'; load it on the host: modprobe {kind}"),
+        Errno::ENODEV => format!(
+            "{said}: this kernel has no file system '{kind}'; load it on the host: modprobe {kind}"
+        ),
         Errno::EPERM | Errno::EACCES if confined_by().is_some() => {
             let profile = confined_by().unwrap_or_default();
-            format!("{said}: perhaps the AppArmor profile {profile} forbids mounting; use security_opt: [apparmor=unconfined]")
+            format!(
+                "{said}: perhaps the AppArmor profile {profile} forbids mounting; use \
+                security_opt: [apparmor=unconfined]"
+            )
         }
-        Errno::EPERM => format!("{said}: the kernel does not let this container mount it (user namespace?)"),
-        Errno::ECONNREFUSED => format!("{said}: nothing listens there; is the file server started?"),
+        Errno::EPERM => {
+            format!("{said}: the kernel does not let this container mount it (user namespace?)")
+        }
+        Errno::ECONNREFUSED => {
+            format!("{said}: nothing listens there; is the file server started?")
+        }
         Errno::ETIMEDOUT | Errno::EHOSTDOWN | Errno::EHOSTUNREACH => {
-            format!("{said}: the server does not answer; is it started, and does the network let us reach it?")
+            format!(
+                "{said}: the server does not answer; is it started, and does the network let us \
+                reach it?"
+            )
         }
         Errno::EBUSY => format!("{said}: it is in use, by another mount or by another program"),
         _ => said.to_string(),
@@ -278,7 +319,9 @@ mod tests {
         });
         assert!(denied.unwrap_err().contains("cap_add: [SYS_ADMIN]"));
         if may_mount().is_ok() {
-            let told = mounter.mount("/proc/nowhere", DETACH_PATIENCE, |_| Err("refused".to_owned())).unwrap_err();
+            let told = mounter
+                .mount("/proc/nowhere", DETACH_PATIENCE, |_| Err("refused".to_owned()))
+                .unwrap_err();
             assert_eq!(told, "refused", "the run directory takes what / does not");
             assert!(dir.path().join("proc/nowhere").is_dir());
         }

@@ -1,9 +1,11 @@
 //! What would stop `postern init`, found out without changing anything: for `postern check`.
 //!
-//! In: settings. Out: what is not connected, what would be mounted, and each [`Failure`] that can be seen from here.
-//! Limits: what a server or a device answers is known only after asking it to be mounted, which this does not do; ports are
-//! tried only where no appliance has the run directory, because one that runs has them. Names are looked up for
-//! [`LOOKUP_PATIENCE`] in all, which is less than a start takes: one without an answer stops nothing here.
+//! In: settings. Out: what is not connected, what would be mounted, and each [`Failure`] that can
+//! be seen from here.
+//! Limits: what a server or a device answers is known only after asking it to be mounted, which
+//! this does not do; ports are tried only where no appliance has the run directory, because one
+//! that runs has them. Names are looked up for [`LOOKUP_PATIENCE`] in all, which is less than a
+//! start takes: one without an answer stops nothing here.
 
 use super::failure::{Exit, Failure};
 use super::lines;
@@ -43,11 +45,14 @@ pub struct Preflight {
 /// Looks at terminals, volumes and keys as the supervisor will.
 pub fn foresee(settings: &Settings) -> Preflight {
     // The supervisor raises the limit as far as it may.
-    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, hard)| soft.max(OPEN_FILES.min(hard)));
+    let files = getrlimit(Resource::RLIMIT_NOFILE)
+        .map_or(OPEN_FILES, |(soft, hard)| soft.max(OPEN_FILES.min(hard)));
     let ceiling = Ceiling::find();
     let resources = Resources::of(settings, ceiling.as_ref(), files);
-    let mut outlook = Preflight { places_of_strangers: resources.for_strangers(), ..Preflight::default() };
-    // Without a place to hear signals nothing is looked at; the supervisor would fail likewise, and say so.
+    let mut outlook =
+        Preflight { places_of_strangers: resources.for_strangers(), ..Preflight::default() };
+    // Without a place to hear signals nothing is looked at; the supervisor would fail likewise, and
+    // say so.
     let Ok(signals) = Signals::unheard() else { return outlook };
     let identity = match Identity::of_the_core() {
         Ok((identity, _)) => identity,
@@ -86,15 +91,19 @@ pub fn foresee(settings: &Settings) -> Preflight {
         None => export,
     };
     outlook.look_at_keys(&settings, keys.as_deref(), &mounter);
-    if let Some(directory) = outlook.take(volume::mounted_data(&settings.volume_data, &mut mounter)) {
+    if let Some(directory) = outlook.take(volume::mounted_data(&settings.volume_data, &mut mounter))
+    {
         match volume::foreseen_data(&directory, &mounter, volume::in_container()) {
             Ok(notes) => outlook.notes.extend(notes.into_iter().flatten()),
             Err(failure) => outlook.failures.push(failure),
         }
     }
-    outlook
-        .notes
-        .extend(mounter.passed_by().iter().map(|what| format!("what belongs at {what} would be mounted; that was not tried")));
+    outlook.notes.extend(
+        mounter
+            .passed_by()
+            .iter()
+            .map(|what| format!("what belongs at {what} would be mounted; that was not tried")),
+    );
     outlook
 }
 
@@ -108,19 +117,27 @@ impl Preflight {
     fn look_at_ports(&mut self, settings: &Settings) {
         if rundir::is_in_use(&settings.run_dir) {
             let run_dir = settings.run_dir.display();
-            self.notes.push(format!("an appliance runs in run_dir {run_dir}: whether ports are free was not tried"));
+            self.notes.push(format!(
+                "an appliance runs in run_dir {run_dir}: whether ports are free was not tried"
+            ));
         } else {
             self.failures.extend(terminal::ports::foresee(settings));
         }
     }
 
     /// What is wrong with the key volume, and with the keys where they lie in a directory already.
-    fn look_at_keys(&mut self, settings: &Settings, directory: Option<&Path>, mounter: &Mounter<'_>) {
+    fn look_at_keys(
+        &mut self,
+        settings: &Settings,
+        directory: Option<&Path>,
+        mounter: &Mounter<'_>,
+    ) {
         if let Err(failure) = volume::check_keys(settings, mounter) {
             self.failures.push(failure);
             return;
         }
-        if directory.is_none() && (settings.volume_key.is_some() || settings.terminal_fs.is_some()) {
+        if directory.is_none() && (settings.volume_key.is_some() || settings.terminal_fs.is_some())
+        {
             return;
         }
         match KeyFiles::of(settings, directory) {
@@ -150,10 +167,15 @@ fn taken_twice(listen: &[IpAddr]) -> Option<Failure> {
         _ => one == other,
     };
     let pairs = listen.iter().enumerate().flat_map(|(place, one)| {
-        listen.iter().enumerate().filter(move |(other, _)| *other != place).map(move |(_, other)| (one, other))
+        listen
+            .iter()
+            .enumerate()
+            .filter(move |(other, _)| *other != place)
+            .map(move |(_, other)| (one, other))
     });
     let (one, other) = pairs.into_iter().find(|(one, other)| takes(one, other))?;
-    let cause = format!("listen names {one}, which takes the ports of {other} as well; leave out {other}");
+    let cause =
+        format!("listen names {one}, which takes the ports of {other} as well; leave out {other}");
     Some(Failure::new(Exit::Unavailable, lines::START, cause))
 }
 
@@ -162,7 +184,9 @@ fn foreign(address: IpAddr) -> Option<Failure> {
     // Port 0 is any free one, so that nobody is in the way.
     let error = TcpListener::bind((address, 0)).err()?;
     let cause = match error.kind() {
-        io::ErrorKind::AddrNotAvailable => format!("listen names {address}, which is no address of this machine"),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("listen names {address}, which is no address of this machine")
+        }
         _ => format!("listen names {address}, which cannot be listened on: {error}"),
     };
     Some(Failure::new(Exit::Unavailable, lines::START, cause))
@@ -174,9 +198,15 @@ mod tests {
 
     #[test]
     fn addresses_of_other_machines_are_foreseen() {
-        for (address, words) in [("203.0.113.9", "no address of this machine"), ("fe80::1", "cannot be listened on")] {
+        for (address, words) in
+            [("203.0.113.9", "no address of this machine"), ("fe80::1", "cannot be listened on")]
+        {
             let failure = foreign(address.parse().unwrap()).unwrap();
-            assert!(failure.cause.contains(address) && failure.cause.contains(words), "{}", failure.cause);
+            assert!(
+                failure.cause.contains(address) && failure.cause.contains(words),
+                "{}",
+                failure.cause
+            );
         }
         for own in ["127.0.0.1", "0.0.0.0"] {
             assert_eq!(foreign(own.parse().unwrap()), None);
@@ -185,7 +215,9 @@ mod tests {
 
     #[test]
     fn addresses_that_take_each_other_are_foreseen() {
-        let list = |text: &str| text.split(' ').map(|address| address.parse().unwrap()).collect::<Vec<IpAddr>>();
+        let list = |text: &str| {
+            text.split(' ').map(|address| address.parse().unwrap()).collect::<Vec<IpAddr>>()
+        };
         for taken in ["0.0.0.0 ::", ":: 127.0.0.1", ":: ::1", "127.0.0.1 0.0.0.0", "::1 ::1"] {
             assert!(taken_twice(&list(taken)).is_some(), "{taken}");
         }

@@ -1,7 +1,8 @@
 //! What the memory, the file descriptors and the threads of this process are enough for.
 //!
-//! In: properties, the limits on memory, open files, processes and threads. Out: [`Resources`], how much of each thing the core may have so that the
-//! kernel never ends it for want of memory; a failure where it cannot work at all.
+//! In: properties, the limits on memory, open files, processes and threads. Out: [`Resources`], how
+//! much of each thing the core may have so that the kernel never ends it for want of memory; a
+//! failure where it cannot work at all.
 //! Limits: the shares below. All of a session's buffers are counted as if they were full at once.
 
 use super::failure::{Exit, Failure};
@@ -10,7 +11,8 @@ use super::property::Settings;
 use crate::ground::credential::password::Password;
 use crate::ground::memory::Ceiling;
 
-/// What supervisor, core, health checks and the pages of the program take beside all that is shared out below.
+/// What supervisor, core, health checks and the pages of the program take beside all that is shared
+/// out below.
 pub const FIXED: u64 = 20 << 20;
 
 /// With less than this beside [`FIXED`] and the largest hash there is no start.
@@ -19,8 +21,8 @@ pub const LEAST: u64 = 8 << 20;
 /// Below this limit buffers are small from the start.
 const TIGHT: u64 = 256 << 20;
 
-/// Shares of what is left beside [`FIXED`] and the largest hash, in percent; the rest is for the queue, whose length the
-/// gauge watches.
+/// Shares of what is left beside [`FIXED`] and the largest hash, in percent; the rest is for the
+/// queue, whose length the gauge watches.
 mod share {
     /// SMTP sessions.
     pub(super) const SESSIONS: u64 = 64;
@@ -42,29 +44,36 @@ const COURIER: u64 = 48 << 10;
 /// Of the connections to next hops, one in so many is for those that work beyond the others.
 const OVERTIME_PART: u32 = 3;
 
-/// A session without its input and the buffer of its content: its task, its place, what the kernel keeps. That is 9 KB for a
-/// stranger that pours what nobody reads (`mail/accept/listen.rs`); trusted clients are trusted in this, too.
+/// A session without its input and the buffer of its content: its task, its place, what the kernel
+/// keeps. That is 9 KB for a stranger that pours what nobody reads (`mail/accept/listen.rs`);
+/// trusted clients are trusted in this, too.
 const SESSION: u64 = 13 << 10;
 
-/// What TLS adds: its keys, and a record that has not come to its end (RFC 8446 §5.2: 16 KiB and some).
+/// What TLS adds: its keys, and a record that has not come to its end (RFC 8446 §5.2: 16 KiB and
+/// some).
 const SESSION_TLS: u64 = 28 << 10;
 
-/// Open files for the core, where the hard limit grants as many: each session and each delivery needs a few.
+/// Open files for the core, where the hard limit grants as many: each session and each delivery
+/// needs a few.
 pub const OPEN_FILES: u64 = 65_536;
 
-/// Descriptors for all that is neither session nor courier: 136 for connections to `ui_port`, two for each of 64 to the control
-/// socket, and 120 for listeners, segments of the queue and questions to name servers.
+/// Descriptors for all that is neither session nor courier: 136 for connections to `ui_port`, two
+/// for each of 64 to the control socket, and 120 for listeners, segments of the queue and questions
+/// to name servers.
 pub const FILES: u64 = 384;
 
-/// Threads and processes beside those for mail and for the disk: supervisor, the core's first thread, log, mail log, committer,
-/// history, windows, passwords, numbers, orders of the supervisor, two of the watchdog, four of the allocator, carrier; and room
-/// for worker processes, health checks and tools.
+/// Threads and processes beside those for mail and for the disk: supervisor, the core's first
+/// thread, log, mail log, committer, history, windows, passwords, numbers, orders of the
+/// supervisor, two of the watchdog, four of the allocator, carrier; and room for worker processes,
+/// health checks and tools.
 const THREADS: u64 = 24;
 
-/// Threads of mail that wait for the disk where there is no limit: more of them make no disk faster, and each costs memory.
+/// Threads of mail that wait for the disk where there is no limit: more of them make no disk
+/// faster, and each costs memory.
 const DISK_THREADS: u64 = 64;
 
-/// With fewer of them there is no start: a disk that hangs must not keep pages and the mail log waiting as well.
+/// With fewer of them there is no start: a disk that hangs must not keep pages and the mail log
+/// waiting as well.
 const DISK_THREADS_LEAST: u64 = 4;
 
 /// Threads of windows that wait for the disk, where there is no limit.
@@ -117,7 +126,9 @@ impl Resources {
     /// Shares out what there is. `files` is the limit of open files.
     pub fn of(settings: &Settings, ceiling: Option<&Ceiling>, files: u64) -> Self {
         let octets = ceiling.map_or(u64::MAX, |ceiling| ceiling.octets);
-        let left = octets.saturating_sub(FIXED + largest_hash(settings).map_or(0, |(_, octets)| octets)).max(LEAST / 2);
+        let left = octets
+            .saturating_sub(FIXED + largest_hash(settings).map_or(0, |(_, octets)| octets))
+            .max(LEAST / 2);
         let part = |percent: u64| left / 100 * percent;
         let size = |octets: u64| usize::try_from(octets).unwrap_or(usize::MAX);
         let (input, own) = if octets < TIGHT { (4 << 10, 4 << 10) } else { (8 << 10, 16 << 10) };
@@ -126,7 +137,8 @@ impl Resources {
         // A long mail has a file beside its connection, on its way in and on its way out.
         let files_left = files.saturating_sub(FILES.min(files / 2)) / 2;
         let wanted = settings.session_limit;
-        let (by_memory, by_files) = (number(part(share::SESSIONS) / session), number(files_left / 4 * 3));
+        let (by_memory, by_files) =
+            (number(part(share::SESSIONS) / session), number(files_left / 4 * 3));
         let sessions = wanted.min(by_memory).min(by_files);
         let scarce = match sessions {
             _ if sessions == wanted => None,
@@ -135,7 +147,8 @@ impl Resources {
         };
         let connections = number((part(share::COURIERS) / COURIER).min(files_left / 4));
         let overtime = connections / OVERTIME_PART;
-        let reserve = u64::from(settings.sessions_reserved()) * u64::from(sessions) / u64::from(wanted.max(1));
+        let reserve = u64::from(settings.sessions_reserved()) * u64::from(sessions)
+            / u64::from(wanted.max(1));
         Self {
             sessions,
             reserve: u32::try_from(reserve).unwrap_or(sessions),
@@ -161,10 +174,15 @@ impl Resources {
     pub fn words(&self) -> String {
         let limit = match self.limit {
             Some((octets, true)) => format!("the limit is {}", megabytes(octets)),
-            Some((octets, false)) => format!("there is no limit but the machine's {}", megabytes(octets)),
+            Some((octets, false)) => {
+                format!("there is no limit but the machine's {}", megabytes(octets))
+            }
             None => "there is no limit".to_owned(),
         };
-        format!("memory: {limit}; room for {} SMTP sessions ({} of them kept for trusted clients)", self.sessions, self.reserve)
+        format!(
+            "memory: {limit}; room for {} SMTP sessions ({} of them kept for trusted clients)",
+            self.sessions, self.reserve
+        )
     }
 
     /// What an operator should know, and do.
@@ -172,12 +190,15 @@ impl Resources {
         let (wanted, sessions) = (settings.session_limit, self.sessions);
         Some(match self.scarce? {
             Scarce::Memory => format!(
-                "session_limit={wanted}, and there is memory for {sessions} SMTP sessions; those beyond are answered 421 4.3.2. Give \
+                "session_limit={wanted}, and there is memory for {sessions} SMTP sessions; those \
+                beyond are answered 421 4.3.2. Give \
                  the container more memory, or lower session_limit"
             ),
             Scarce::Files(files) => format!(
-                "session_limit={wanted}, and {files} open files are enough for {sessions} SMTP sessions; those beyond are answered \
-                 421. Raise the hard limit of open files (docker run --ulimit nofile=65536), or lower session_limit"
+                "session_limit={wanted}, and {files} open files are enough for {sessions} SMTP \
+                sessions; those beyond are answered \
+                 421. Raise the hard limit of open files (docker run --ulimit nofile=65536), or \
+                 lower session_limit"
             ),
         })
     }
@@ -185,17 +206,18 @@ impl Resources {
 
 /// Threads of mail that may wait for the disk within a limit of processes and threads.
 pub fn disk_threads(settings: &Settings, limit: Option<u64>) -> usize {
-    let left = threads_left(settings, limit).saturating_sub(for_windows(settings, limit));
+    let left = threads_left(settings, limit).saturating_sub(for_http(settings, limit));
     usize::try_from(left.clamp(1, DISK_THREADS)).unwrap_or(1)
 }
 
 /// Threads of windows that may wait for the disk within a limit of processes and threads.
-pub fn window_threads(settings: &Settings, limit: Option<u64>) -> usize {
-    usize::try_from(for_windows(settings, limit)).unwrap_or(1)
+pub fn http_threads(settings: &Settings, limit: Option<u64>) -> usize {
+    usize::try_from(for_http(settings, limit)).unwrap_or(1)
 }
 
-fn for_windows(settings: &Settings, limit: Option<u64>) -> u64 {
-    (threads_left(settings, limit) / WINDOW_THREADS_PART).clamp(WINDOW_THREADS_LEAST, WINDOW_THREADS)
+fn for_http(settings: &Settings, limit: Option<u64>) -> u64 {
+    (threads_left(settings, limit) / WINDOW_THREADS_PART)
+        .clamp(WINDOW_THREADS_LEAST, WINDOW_THREADS)
 }
 
 /// What is left for the disk.
@@ -210,7 +232,8 @@ pub fn too_few_threads(settings: &Settings, limit: Option<u64>) -> Option<Failur
     (limit < least).then(|| {
         let ample = THREADS + mail + DISK_THREADS + WINDOW_THREADS;
         let cause = format!(
-            "no more than {limit} processes and threads are allowed here, and with worker_threads={mail} there must be room for {least}: \
+            "no more than {limit} processes and threads are allowed here, and with \
+            worker_threads={mail} there must be room for {least}: \
              allow {ample} or more (docker run --pids-limit {ample}; a limit of nproc, too)"
         );
         Failure::new(Exit::Property, PRECONFIGURE, cause)
@@ -230,8 +253,10 @@ pub fn too_little(settings: &Settings, ceiling: Option<&Ceiling>) -> Option<Fail
     {
         let (hash, need) = (megabytes(octets), megabytes(FIXED + LEAST + octets));
         let cause = format!(
-            "{name} is an Argon2 hash that takes {hash} of memory for each login, and the limit is {limit}: make one with less (m=19456 \
-             in it means 19 MB) or a bcrypt hash (htpasswd -nbB), or give the container at least {need}"
+            "{name} is an Argon2 hash that takes {hash} of memory for each login, and the limit is \
+            {limit}: make one with less (m=19456 \
+             in it means 19 MB) or a bcrypt hash (htpasswd -nbB), or give the container at \
+             least {need}"
         );
         return Some(Failure::new(Exit::Property, PRECONFIGURE, cause));
     }
@@ -241,12 +266,18 @@ pub fn too_little(settings: &Settings, ceiling: Option<&Ceiling>) -> Option<Fail
 /// The most memory that one hash takes, and whose it is. One is computed at a time.
 fn largest_hash(settings: &Settings) -> Option<(String, u64)> {
     let login = settings.username.as_ref().and(settings.password.as_ref());
-    let login = login.map(|password| ("password".to_owned(), Password::of(password.expose()).memory()));
+    let login =
+        login.map(|password| ("password".to_owned(), Password::of(password.expose()).memory()));
     let tokens = settings.api_tokens.iter().map(|account| {
-        let octets = Password::stored(account.hash.expose()).map_or(0, |password| password.memory());
+        let octets =
+            Password::stored(account.hash.expose()).map_or(0, |password| password.memory());
         (format!("the entry {} of api_tokens", account.name), octets)
     });
-    login.into_iter().chain(tokens).max_by_key(|(_, octets)| *octets).filter(|(_, octets)| *octets > 0)
+    login
+        .into_iter()
+        .chain(tokens)
+        .max_by_key(|(_, octets)| *octets)
+        .filter(|(_, octets)| *octets > 0)
 }
 
 fn megabytes(octets: u64) -> String {
@@ -277,11 +308,16 @@ mod tests {
         assert!(least.couriers >= 100 && least.overtime >= 50, "{least:?}");
         let session = SESSION + SESSION_TLS + (least.input + least.own) as u64;
         let pools = (least.wide + least.lendable + least.answers) as u64 + least.fresh;
-        let all = FIXED + u64::from(least.sessions) * session + u64::from(least.couriers + least.overtime) * COURIER + pools;
+        let all = FIXED
+            + u64::from(least.sessions) * session
+            + u64::from(least.couriers + least.overtime) * COURIER
+            + pools;
         assert!(all <= 96 << 20, "{} MB", all >> 20);
         assert_eq!(least.warning(&settings), None);
         assert!(
-            least.words().starts_with("memory: the limit is 96 MB; room for 1000 SMTP sessions (200 "),
+            least
+                .words()
+                .starts_with("memory: the limit is 96 MB; room for 1000 SMTP sessions (200 "),
             "{}",
             least.words()
         );
@@ -292,7 +328,10 @@ mod tests {
         let many = Settings { session_limit: 20_000, session_reserve: None, ..settings() };
         let small = of(&many, 96);
         assert_eq!(small.scarce, Some(Scarce::Memory));
-        assert!((1000..1200).contains(&small.sessions) && small.reserve == small.sessions / 5, "{small:?}");
+        assert!(
+            (1000..1200).contains(&small.sessions) && small.reserve == small.sessions / 5,
+            "{small:?}"
+        );
         assert!(small.warning(&many).unwrap().contains("there is memory for 1"));
         assert_eq!(of(&many, 8192).scarce, None);
         let none = Resources::of(&many, None, FILES_ENOUGH);
@@ -303,12 +342,18 @@ mod tests {
     fn few_threads_leave_fewer_for_the_disk_and_too_few_stop_the_start() {
         let settings = Settings { worker_threads: 8, ..settings() };
         let all = THREADS + 8 + DISK_THREADS + WINDOW_THREADS;
-        let both = |limit| (disk_threads(&settings, limit), window_threads(&settings, limit));
-        assert_eq!([both(None), both(Some(all)), both(Some(all - 1))], [(64, 16), (64, 16), (63, 16)]);
+        let both = |limit| (disk_threads(&settings, limit), http_threads(&settings, limit));
+        assert_eq!(
+            [both(None), both(Some(all)), both(Some(all - 1))],
+            [(64, 16), (64, 16), (63, 16)]
+        );
         assert_eq!([both(Some(64)), both(Some(38)), both(Some(1))], [(24, 8), (4, 2), (1, 2)]);
         for limit in 38..=all {
             let (disk, windows) = both(Some(limit));
-            assert!(THREADS + 8 + (disk + windows) as u64 <= limit, "{limit}: {disk} and {windows}");
+            assert!(
+                THREADS + 8 + (disk + windows) as u64 <= limit,
+                "{limit}: {disk} and {windows}"
+            );
         }
         assert!(too_few_threads(&settings, Some(38)).is_none());
         let cause = too_few_threads(&settings, Some(37)).unwrap().cause;
@@ -319,10 +364,17 @@ mod tests {
     fn few_descriptors_lower_the_sessions() {
         let settings = settings();
         let few = Resources::of(&settings, None, 1024);
-        assert_eq!((few.sessions, few.couriers + few.overtime, few.scarce), (240, 80, Some(Scarce::Files(1024))));
+        assert_eq!(
+            (few.sessions, few.couriers + few.overtime, few.scarce),
+            (240, 80, Some(Scarce::Files(1024)))
+        );
         assert_eq!(few.for_strangers(), 192);
         let words = few.warning(&settings).unwrap();
-        assert!(words.contains("1024 open files are enough for 240 SMTP sessions") && words.contains("--ulimit"), "{words}");
+        assert!(
+            words.contains("1024 open files are enough for 240 SMTP sessions")
+                && words.contains("--ulimit"),
+            "{words}"
+        );
         let least = Resources::of(&settings, None, 32);
         assert!(least.sessions >= 2 && least.couriers >= 2, "{least:?}");
     }
@@ -330,7 +382,9 @@ mod tests {
     #[test]
     fn a_hash_that_does_not_fit_stops_the_start_and_one_that_does_has_its_memory() {
         let hash = |kibibytes: u32| {
-            format!("$argon2id$v=19$m={kibibytes},t=2,p=1$c2FsdHNhbHRzYWx0$/e3GcjItmBpwkaDcmKKe9jJxL2dVDYkrKlSB+bgh9Gw")
+            format!(
+                "$argon2id$v=19$m={kibibytes},t=2,p=1$c2FsdHNhbHRzYWx0$/e3GcjItmBpwkaDcmKKe9jJxL2dVDYkrKlSB+bgh9Gw"
+            )
         };
         let with = |kibibytes| Settings {
             username: Some("anna".to_owned()),
@@ -343,11 +397,15 @@ mod tests {
         let failure = too_little(&with(131_072), Some(&ceiling)).unwrap();
         let cause = failure.cause;
         assert!(
-            cause.starts_with("password is an Argon2 hash that takes 128 MB") && cause.contains("at least 156 MB"),
+            cause.starts_with("password is an Argon2 hash that takes 128 MB")
+                && cause.contains("at least 156 MB"),
             "{cause}"
         );
         assert!(too_little(&with(131_072), None).is_none());
         let unused = Settings { username: None, ..with(131_072) };
-        assert!(too_little(&unused, Some(&ceiling)).is_none(), "without a user name nobody logs in");
+        assert!(
+            too_little(&unused, Some(&ceiling)).is_none(),
+            "without a user name nobody logs in"
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! Calls to the core over its control socket.
 
-use super::{EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, Trouble};
+use super::{
+    EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, Trouble,
+};
 use crate::api::ErrorView;
 use crate::api::transfer::ImportedView;
 use crate::export::{HEAD_MAX, Record};
@@ -30,14 +32,18 @@ use tokio::time::timeout;
 /// How long a question may take. An order over a million messages takes a while.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// How long a core may be silent before it is asked whether it is alive, and how long that may take.
+/// How long a core may be silent before it is asked whether it is alive, and how long that may
+/// take.
 const ALIVE_PACE: Duration = Duration::from_secs(3);
 const ALIVE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is to be said of an order without an answer. The core drops it when this end is gone before it begins.
-const UNSURE: &str = ". What it had begun it may still carry out, all else is dropped: look at the queue when it answers again";
+/// What is to be said of an order without an answer. The core drops it when this end is gone before
+/// it begins.
+const UNSURE: &str = ". What it had begun it may still carry out, all else is dropped: look at the \
+queue when it answers again";
 
-/// The largest answer but for contents: a message with a thousand recipients, or a page of the queue.
+/// The largest answer but for contents: a message with a thousand recipients, or a page of the
+/// queue.
 const ANSWER_MAX: usize = 16 * 1024 * 1024;
 
 /// A core that has a control socket.
@@ -46,15 +52,20 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// Lets one move out of this queue go on at a time: two would hold, write and delete the same messages, and each would have
-    /// a pair of them.
+    /// Lets one move out of this queue go on at a time: two would hold, write and delete the same
+    /// messages, and each would have a pair of them.
     pub(super) fn only_move(&self) -> Result<FolderLock, Trouble> {
         let run_dir = run_dir(&self.socket);
         let locked = Folder::open(&run_dir).and_then(|folder| folder.lock());
-        let locked = locked
-            .map_err(|error| Trouble::new(EX_NOPERM, format!("cannot lock {} for the move: {error}", run_dir.display())))?;
+        let locked = locked.map_err(|error| {
+            Trouble::new(
+                EX_NOPERM,
+                format!("cannot lock {} for the move: {error}", run_dir.display()),
+            )
+        })?;
         locked.ok_or_else(|| {
-            let words = "another 'postern queue export --move' is under way here; repeat the command when it has ended";
+            let words = "another 'postern queue export --move' is under way here; repeat the \
+            command when it has ended";
             Trouble::new(EX_TEMPFAIL, words)
         })
     }
@@ -62,11 +73,14 @@ impl Core {
     /// The first of the sockets that exists and belongs to this user or to root.
     pub(super) fn find(candidates: Vec<PathBuf>) -> Result<Self, Trouble> {
         let own = nix::unistd::getuid().as_raw();
-        let looked: Vec<String> = candidates.iter().map(|path| path.display().to_string()).collect();
+        let looked: Vec<String> =
+            candidates.iter().map(|path| path.display().to_string()).collect();
         let given = candidates.len() == 1;
         let (mut candidates, ours) = (candidates, |uid| uid == own || uid == 0);
         candidates.retain(|path| given || is_trusted(path, ours));
-        let trusted = |path: &&PathBuf| given || own == 0 || path.metadata().is_ok_and(|meta| ours(meta.uid()));
+        let trusted = |path: &&PathBuf| {
+            given || own == 0 || path.metadata().is_ok_and(|meta| ours(meta.uid()))
+        };
         match candidates.iter().filter(|path| path.exists()).find(trusted) {
             Some(socket) => Ok(Self { socket: socket.clone() }),
             None => Err(candidates.iter().find_map(|path| restarts(path)).unwrap_or_else(|| {
@@ -74,7 +88,8 @@ impl Core {
                     EX_UNAVAILABLE,
                     format!(
                         "no appliance is running here: there is no {}. \
-                     Start it with 'postern init', or say where its socket is with --socket or MTA_RUN_DIR",
+                     Start it with 'postern init', or say where its socket is with --socket or \
+                     MTA_RUN_DIR",
                         looked.join(", no ")
                     ),
                 )
@@ -86,14 +101,25 @@ impl Core {
         self.ask(Method::GET, path, Bytes::new()).await
     }
 
-    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, content: &impl Serialize) -> Result<T, Trouble> {
-        let content = serde_json::to_vec(content).map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))?;
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        content: &impl Serialize,
+    ) -> Result<T, Trouble> {
+        let content = serde_json::to_vec(content)
+            .map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))?;
         self.ask(Method::POST, path, content.into()).await
     }
 
     /// Copies a message's content to standard output, piece by piece.
-    pub(super) async fn copy_body(&self, id: &str, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
-        let mut reply = self.send(Method::GET, &format!("/api/v1/queue/{id}/body"), Bytes::new()).await?;
+    pub(super) async fn copy_body(
+        &self,
+        id: &str,
+        json: bool,
+        out: &mut dyn Write,
+    ) -> Result<(), Trouble> {
+        let mut reply =
+            self.send(Method::GET, &format!("/api/v1/queue/{id}/body"), Bytes::new()).await?;
         if !reply.response.status().is_success() {
             return Err(refusal(reply).await);
         }
@@ -102,7 +128,8 @@ impl Core {
             write!(out, "{{\"id\":\"{id}\",\"content_base64\":\"")?;
         }
         while let Some(frame) = reply.response.body_mut().frame().await {
-            let cut = |error| Trouble::new(EX_UNAVAILABLE, format!("the content broke off: {error}"));
+            let cut =
+                |error| Trouble::new(EX_UNAVAILABLE, format!("the content broke off: {error}"));
             let Ok(piece) = frame.map_err(cut)?.into_data() else { continue };
             if json {
                 rest.extend_from_slice(&piece);
@@ -119,14 +146,26 @@ impl Core {
         Ok(out.flush()?)
     }
 
-    /// A message with its content on its way, and its version; with `still` after all its tries have ended.
-    pub(super) async fn mail(&self, id: MessageId, still: bool) -> Result<(Record, String, Incoming), Trouble> {
+    /// A message with its content on its way, and its version; with `still` after all its tries
+    /// have ended.
+    pub(super) async fn mail(
+        &self,
+        id: MessageId,
+        still: bool,
+    ) -> Result<(Record, String, Incoming), Trouble> {
         let query = if still { "?still" } else { "" };
-        let reply = self.send(Method::GET, &format!("/api/v1/queue/{id}/mail{query}"), Bytes::new()).await?;
+        let reply = self
+            .send(Method::GET, &format!("/api/v1/queue/{id}/mail{query}"), Bytes::new())
+            .await?;
         if !reply.response.status().is_success() {
             return Err(refusal(reply).await);
         }
-        let tag = reply.response.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or_default();
+        let tag = reply
+            .response
+            .headers()
+            .get(ETAG)
+            .and_then(|tag| tag.to_str().ok())
+            .unwrap_or_default();
         let version = tag.trim_matches('"').to_owned();
         let mut content = Incoming { reply, read: Bytes::new() };
         let mut head = BytesMut::new();
@@ -136,13 +175,19 @@ impl Core {
             }
             match content.next().await? {
                 Some(piece) if head.len() <= HEAD_MAX => head.extend_from_slice(&piece),
-                _ => return Err(Trouble::new(EX_SOFTWARE, "the answer makes no sense: it has no envelope")),
+                _ => {
+                    return Err(Trouble::new(
+                        EX_SOFTWARE,
+                        "the answer makes no sense: it has no envelope",
+                    ));
+                }
             }
         };
         let line = head.split_to(end + 1);
         content.read = head.freeze();
-        let view =
-            Record::read(&line).map_err(|words| Trouble::new(EX_SOFTWARE, format!("the answer makes no sense: {words}")))?;
+        let view = Record::read(&line).map_err(|words| {
+            Trouble::new(EX_SOFTWARE, format!("the answer makes no sense: {words}"))
+        })?;
         Ok((view, version, content))
     }
 
@@ -152,7 +197,8 @@ impl Core {
         view: &Record,
         mut content: mpsc::Receiver<io::Result<Bytes>>,
     ) -> Result<String, Trouble> {
-        let mut head = serde_json::to_vec(view).map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))?;
+        let mut head = serde_json::to_vec(view)
+            .map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))?;
         head.push(b'\n');
         let len = head.len() as u64 + view.content.size;
         let (sender, pieces) = mpsc::channel(2);
@@ -164,7 +210,10 @@ impl Core {
                 && sender.send(piece).await.is_ok()
             {}
         };
-        let (reply, ()) = tokio::join!(self.send(Method::POST, "/api/v1/queue", Content::Pieces(pieces, len)), feed);
+        let (reply, ()) = tokio::join!(
+            self.send(Method::POST, "/api/v1/queue", Content::Pieces(pieces, len)),
+            feed
+        );
         let reply = reply?;
         if !reply.response.status().is_success() {
             return Err(refusal(reply).await);
@@ -173,7 +222,12 @@ impl Core {
         Ok(imported.id)
     }
 
-    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, content: Bytes) -> Result<T, Trouble> {
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        content: Bytes,
+    ) -> Result<T, Trouble> {
         let orders = method == Method::POST;
         let reply = self.send(method, path, content).await?;
         if !reply.response.status().is_success() {
@@ -182,9 +236,16 @@ impl Core {
         understand(&self.while_alive(read(reply), orders).await?)
     }
 
-    async fn send(&self, method: Method, path: &str, content: impl Into<Content>) -> Result<Reply, Trouble> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        content: impl Into<Content>,
+    ) -> Result<Reply, Trouble> {
         let orders = method == Method::POST;
-        let silent = move |words: &str| Trouble::new(EX_UNAVAILABLE, format!("{words}{}", if orders { UNSURE } else { "" }));
+        let silent = move |words: &str| {
+            Trouble::new(EX_UNAVAILABLE, format!("{words}{}", if orders { UNSURE } else { "" }))
+        };
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -192,16 +253,26 @@ impl Core {
             .body(content.into())
             .map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))?;
         let answer = async {
-            let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
-            http::send(stream, request).await.map_err(|error| silent(&format!("no answer: {error}")))
+            let stream = UnixStream::connect(&self.socket)
+                .await
+                .map_err(|error| self.unreachable(&error))?;
+            http::send(stream, request)
+                .await
+                .map_err(|error| silent(&format!("no answer: {error}")))
         };
         let exchange = self.while_alive(answer, orders);
-        timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(silent("the appliance does not answer")))
+        timeout(PATIENCE, exchange)
+            .await
+            .unwrap_or_else(|_| Err(silent("the appliance does not answer")))
     }
 
     /// Waits for an answer as long as the core is alive: an order over a million messages takes a
     /// while, and a core that hangs would take for ever.
-    async fn while_alive<T>(&self, answer: impl Future<Output = Result<T, Trouble>>, orders: bool) -> Result<T, Trouble> {
+    async fn while_alive<T>(
+        &self,
+        answer: impl Future<Output = Result<T, Trouble>>,
+        orders: bool,
+    ) -> Result<T, Trouble> {
         let mut answer = pin!(answer);
         loop {
             match timeout(ALIVE_PACE, &mut answer).await {
@@ -215,7 +286,10 @@ impl Core {
     async fn is_alive(&self, orders: bool) -> Result<(), Trouble> {
         let ask = async {
             let stream = UnixStream::connect(&self.socket).await.ok()?;
-            let request = Request::get("/healthz").header(HOST, "postern").body(Content::Whole(Bytes::new())).ok()?;
+            let request = Request::get("/healthz")
+                .header(HOST, "postern")
+                .body(Content::Whole(Bytes::new()))
+                .ok()?;
             let mut reply = http::send(stream, request).await.ok()?;
             let is_well = reply.response.status().is_success();
             let words = if is_well { String::new() } else { http::words(&mut reply).await };
@@ -224,12 +298,17 @@ impl Core {
         let why = match timeout(ALIVE_PATIENCE, ask).await {
             Ok(Some((true, _))) => return Ok(()),
             Ok(Some((false, words))) => words,
-            Ok(None) | Err(_) => not_ready::why(&run_dir(&self.socket)).map(|why| format!(": {why}")).unwrap_or_default(),
+            Ok(None) | Err(_) => not_ready::why(&run_dir(&self.socket))
+                .map(|why| format!(": {why}"))
+                .unwrap_or_default(),
         };
         let (words, unsure) = (harmless(&why), if orders { UNSURE } else { "" });
         Err(Trouble::new(
             EX_UNAVAILABLE,
-            format!("the core does not answer{words}; `postern health` and the appliance log tell more{unsure}"),
+            format!(
+                "the core does not answer{words}; `postern health` and the appliance log tell \
+                more{unsure}"
+            ),
         ))
     }
 
@@ -243,11 +322,15 @@ impl Core {
             io::ErrorKind::PermissionDenied => "run this as the user of the appliance or as root",
             _ => "no appliance is running here; start it with 'postern init'",
         };
-        Trouble::new(EX_UNAVAILABLE, format!("cannot reach {}: {error}; {advice}", self.socket.display()))
+        Trouble::new(
+            EX_UNAVAILABLE,
+            format!("cannot reach {}: {error}; {advice}", self.socket.display()),
+        )
     }
 }
 
-/// Links that are followed from one to the next, as many as the kernel follows (path_resolution(7)).
+/// Links that are followed from one to the next, as many as the kernel follows
+/// (path_resolution(7)).
 const LINKS_MAX: usize = 40;
 
 /// The run directory of a socket, which may be named by a link or from where we are.
@@ -270,17 +353,22 @@ fn parent(path: &Path) -> PathBuf {
     }
 }
 
-/// Whether nobody else can have made the directory of a socket: below /tmp anybody could, and what stands in it would be his.
+/// Whether nobody else can have made the directory of a socket: below /tmp anybody could, and what
+/// stands in it would be his.
 fn is_trusted(socket: &Path, ours: impl Fn(u32) -> bool) -> bool {
     let Some(directory) = socket.parent() else { return false };
     let is_open = |above: &Path| above.metadata().is_ok_and(|meta| meta.mode() & 0o002 != 0);
-    !directory.parent().is_some_and(is_open) || directory.symlink_metadata().is_ok_and(|meta| ours(meta.uid()))
+    !directory.parent().is_some_and(is_open)
+        || directory.symlink_metadata().is_ok_and(|meta| ours(meta.uid()))
 }
 
 /// The appliance runs and its core does not yet, as the supervisor says beside the socket.
 fn restarts(socket: &Path) -> Option<Trouble> {
     let why = not_ready::why(&run_dir(socket))?;
-    let words = format!("the appliance runs, but its core cannot answer now: {}; try again in a moment", harmless(&why));
+    let words = format!(
+        "the appliance runs, but its core cannot answer now: {}; try again in a moment",
+        harmless(&why)
+    );
     Some(Trouble::new(EX_TEMPFAIL, words))
 }
 
@@ -300,21 +388,26 @@ impl Incoming {
         match timeout(PATIENCE, self.reply.response.body_mut().frame()).await {
             Ok(None) => Ok(None),
             Ok(Some(Ok(frame))) => Ok(Some(frame.into_data().unwrap_or_default())),
-            Ok(Some(Err(error))) => Err(Trouble::new(EX_UNAVAILABLE, format!("the content broke off: {error}"))),
+            Ok(Some(Err(error))) => {
+                Err(Trouble::new(EX_UNAVAILABLE, format!("the content broke off: {error}")))
+            }
             Err(_) => Err(Trouble::new(EX_UNAVAILABLE, "the content does not come")),
         }
     }
 }
 
 fn understand<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Trouble> {
-    serde_json::from_slice(answer).map_err(|error| Trouble::new(EX_SOFTWARE, format!("the answer makes no sense: {error}")))
+    serde_json::from_slice(answer)
+        .map_err(|error| Trouble::new(EX_SOFTWARE, format!("the answer makes no sense: {error}")))
 }
 
 async fn read(reply: Reply) -> Result<Bytes, Trouble> {
     let Reply { mut response, .. } = reply;
     match timeout(PATIENCE, Limited::new(response.body_mut(), ANSWER_MAX).collect()).await {
         Ok(Ok(content)) => Ok(content.to_bytes()),
-        Ok(Err(error)) => Err(Trouble::new(EX_UNAVAILABLE, format!("the answer broke off: {error}"))),
+        Ok(Err(error)) => {
+            Err(Trouble::new(EX_UNAVAILABLE, format!("the answer broke off: {error}")))
+        }
         Err(_) => Err(Trouble::new(EX_UNAVAILABLE, "the answer does not end")),
     }
 }

@@ -1,17 +1,19 @@
 //! `postern queue export`: mail out of the queue, as files that anybody can read.
 //!
-//! A move is made so that a mail is at every moment in one of both places, and after it in one only: a mark is written, the
-//! message is held and its tries awaited, the pair is written and synced, the core takes the message out of the queue if it still
-//! stands as the pair says, the mark is removed. Whoever is cut off anywhere in between repeats the command; where the message is
-//! not in the queue any more, the history tells whether it was moved. One move goes on at a time ([`Core::only_move`]).
+//! A move is made so that a mail is at every moment in one of both places, and after it in one
+//! only: a mark is written, the message is held and its tries awaited, the pair is written and
+//! synced, the core takes the message out of the queue if it still stands as the pair says, the
+//! mark is removed. Whoever is cut off anywhere in between repeats the command; where the message
+//! is not in the queue any more, the history tells whether it was moved. One move goes on at a time
+//! ([`Core::only_move`]).
 
 use super::call::Core;
 use super::order::one_way;
 use super::store::{ASIDE, Mark, Store, Stored};
 use super::volume::{self, Volumes};
 use super::{
-    EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, PAGE, Progress, Trouble, check_id, messages,
-    to_json,
+    EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, PAGE, Progress,
+    Trouble, check_id, messages, to_json,
 };
 use crate::api::transfer::{checksum, each_piece};
 use crate::api::{FinishedView, HitView, MessageView, OrderView, PageView};
@@ -58,19 +60,27 @@ pub(super) struct Export {
 impl Export {
     /// What is wrong with the arguments.
     pub(super) fn check(&self) -> Result<(), Trouble> {
-        let ways = [("queue ids", !self.ids.is_empty()), ("--domain", self.domain.is_some()), ("--all", self.all)];
+        let ways = [
+            ("queue ids", !self.ids.is_empty()),
+            ("--domain", self.domain.is_some()),
+            ("--all", self.all),
+        ];
         one_way("export", "queue ids, or --domain DOMAIN, or --all", &ways)?;
         if self.moving && self.volume.is_some() {
-            let words =
-                "--move changes the queue, and a volume at rest is only read; export, and then keep or remove the volume";
+            let words = "--move changes the queue, and a volume at rest is only read; export, and \
+            then keep or remove the volume";
             return Err(Trouble::new(EX_USAGE, words));
         }
         self.ids.iter().try_for_each(|id| check_id(id))
     }
 
     fn open(&self) -> Result<Store, Trouble> {
-        Store::open(&self.directory)
-            .map_err(|error| Trouble::new(EX_CANTCREAT, format!("cannot write to {}: {error}", self.directory.display())))
+        Store::open(&self.directory).map_err(|error| {
+            Trouble::new(
+                EX_CANTCREAT,
+                format!("cannot write to {}: {error}", self.directory.display()),
+            )
+        })
     }
 
     fn chosen(&self) -> Vec<MessageId> {
@@ -114,11 +124,23 @@ struct Teller<'a> {
 
 impl<'a> Teller<'a> {
     fn new(json: bool, out: &'a mut dyn Write, complaints: &'a mut dyn Write) -> Self {
-        Self { json, out, progress: Progress::new(complaints), tally: Tally::default(), total: 0, done: 0 }
+        Self {
+            json,
+            out,
+            progress: Progress::new(complaints),
+            tally: Tally::default(),
+            total: 0,
+            done: 0,
+        }
     }
 
     /// Tells of one message.
-    fn note(&mut self, id: MessageId, result: &'static str, reason: Option<&str>) -> Result<(), Trouble> {
+    fn note(
+        &mut self,
+        id: MessageId,
+        result: &'static str,
+        reason: Option<&str>,
+    ) -> Result<(), Trouble> {
         let tally = &mut self.tally;
         *match result {
             "exported" => &mut tally.exported,
@@ -132,7 +154,11 @@ impl<'a> Teller<'a> {
         } += 1;
         self.done += 1;
         if self.json {
-            writeln!(self.out, "{}", to_json(&ExportedView { id: id.to_string(), result, reason })?)?;
+            writeln!(
+                self.out,
+                "{}",
+                to_json(&ExportedView { id: id.to_string(), result, reason })?
+            )?;
         } else if let Some(reason) = reason {
             writeln!(self.out, "{id} {result}: {}", harmless(reason))?;
         }
@@ -148,7 +174,12 @@ impl<'a> Teller<'a> {
             writeln!(self.out, "{}", to_json(tally)?)?;
         } else {
             let directory = export.directory.display().to_string();
-            writeln!(self.out, "{} exported to {}.", messages(tally.exported + tally.moved), harmless(&directory))?;
+            writeln!(
+                self.out,
+                "{} exported to {}.",
+                messages(tally.exported + tally.moved),
+                harmless(&directory)
+            )?;
             let rows = [
                 (tally.moved, "taken out of the queue"),
                 (tally.identical, "there already, the same"),
@@ -185,7 +216,13 @@ pub(super) fn offline(
     let store = export.open()?;
     let mut teller = Teller::new(json, out, complaints);
     let all = rest.ids(&mut |looked| {
-        teller.progress.tell(|| format!("reading the queue: file {} of {}", count(looked.files), count(looked.files_total)));
+        teller.progress.tell(|| {
+            format!(
+                "reading the queue: file {} of {}",
+                count(looked.files),
+                count(looked.files_total)
+            )
+        });
     });
     let all = all.map_err(|error| volume::trouble(&error))?;
     let ids = if export.ids.is_empty() { all.clone() } else { export.chosen() };
@@ -236,7 +273,9 @@ pub(super) fn offline(
                 store.abandon(&draft);
                 teller.note(id, "damaged", Some(&error.to_string()))?;
             }
-            Ok(()) => note_stored(store.finish(draft, &Record::of(&message, crc)), id, &mut teller)?,
+            Ok(()) => {
+                note_stored(store.finish(draft, &Record::of(&message, crc)), id, &mut teller)?
+            }
         }
     }
     store.sync().map_err(not_written)?;
@@ -255,7 +294,10 @@ pub(super) async fn online(
     let store = export.open()?;
     let mut teller = Teller::new(json, out, complaints);
     let mut ids: BTreeSet<MessageId> = match export.ids.is_empty() {
-        true => select(core, export.domain.as_deref(), &mut teller.progress).await?.into_iter().collect(),
+        true => select(core, export.domain.as_deref(), &mut teller.progress)
+            .await?
+            .into_iter()
+            .collect(),
         false => export.chosen().into_iter().collect(),
     };
     if export.moving {
@@ -281,7 +323,11 @@ pub(super) async fn online(
 }
 
 /// The ids of all messages, or of those with a waiting recipient in a domain.
-async fn select(core: &Core, domain: Option<&str>, progress: &mut Progress<'_>) -> Result<Vec<MessageId>, Trouble> {
+async fn select(
+    core: &Core,
+    domain: Option<&str>,
+    progress: &mut Progress<'_>,
+) -> Result<Vec<MessageId>, Trouble> {
     let (mut ids, mut after) = (Vec::new(), String::new());
     loop {
         let page: PageView = core.get(&format!("/api/v1/queue?limit={PAGE}&after={after}")).await?;
@@ -299,7 +345,9 @@ async fn select(core: &Core, domain: Option<&str>, progress: &mut Progress<'_>) 
                 Some(domain) => waits_for(&message, domain),
             };
             if wanted {
-                ids.push(message.id.parse().map_err(|()| Trouble::new(EX_SOFTWARE, "the answer makes no sense: no queue id"))?);
+                ids.push(message.id.parse().map_err(|()| {
+                    Trouble::new(EX_SOFTWARE, "the answer makes no sense: no queue id")
+                })?);
             }
         }
         progress.tell(|| format!("looking through the queue: {} found", count(ids.len() as u64)));
@@ -323,8 +371,14 @@ enum Copied {
     Not(&'static str, String),
 }
 
-/// Writes the pair of a message. `held`: whether an operator held it before this tool did; then every try of it has ended, too.
-async fn copy(core: &Core, store: &Store, id: MessageId, held: Option<bool>) -> Result<Copied, Trouble> {
+/// Writes the pair of a message. `held`: whether an operator held it before this tool did; then
+/// every try of it has ended, too.
+async fn copy(
+    core: &Core,
+    store: &Store,
+    id: MessageId,
+    held: Option<bool>,
+) -> Result<Copied, Trouble> {
     let (mut view, version, mut content) = match core.mail(id, held.is_some()).await {
         Ok(mail) => mail,
         Err(trouble) => {
@@ -359,7 +413,12 @@ async fn copy(core: &Core, store: &Store, id: MessageId, held: Option<bool>) -> 
 }
 
 /// Moves one message out of the queue.
-async fn take_out(core: &Core, store: &Store, id: MessageId, teller: &mut Teller<'_>) -> Result<(), Trouble> {
+async fn take_out(
+    core: &Core,
+    store: &Store,
+    id: MessageId,
+    teller: &mut Teller<'_>,
+) -> Result<(), Trouble> {
     let shown = match core.get::<MessageView>(&format!("/api/v1/queue/{id}")).await {
         Err(trouble) if trouble.code == EX_NOINPUT => return gone(core, store, id, teller).await,
         other => other?,
@@ -380,25 +439,33 @@ async fn take_out(core: &Core, store: &Store, id: MessageId, teller: &mut Teller
                     store.unmark(id).map_err(not_written)?;
                     return teller.note(id, "moved", None);
                 }
-                Err(trouble) if trouble.code == EX_NOINPUT => return gone(core, store, id, teller).await,
-                Err(trouble) if trouble.code == super::EX_TEMPFAIL => Ok(Copied::Not("busy", trouble.words)),
+                Err(trouble) if trouble.code == EX_NOINPUT => {
+                    return gone(core, store, id, teller).await;
+                }
+                Err(trouble) if trouble.code == super::EX_TEMPFAIL => {
+                    Ok(Copied::Not("busy", trouble.words))
+                }
                 Err(trouble) => return Err(trouble),
             }
         }
         Ok(Copied::Not("left", _)) => return gone(core, store, id, teller).await,
         other => other,
     };
-    // It stays in the queue, as it was; or not: the order comes behind a move of an earlier attempt that was still waiting.
+    // It stays in the queue, as it was; or not: the order comes behind a move of an earlier attempt
+    // that was still waiting.
     match order(core, if mark.held { "hold" } else { "release" }, id).await {
         Err(trouble) if trouble.code == EX_NOINPUT => return gone(core, store, id, teller).await,
         Ok(HitView { messages: 0, .. }) => return gone(core, store, id, teller).await,
         other => drop(other?),
     }
-    // A pair of this attempt, or of one before it, tells how the message stood then: it must not come in while the message goes
-    // on here. One of an export without a move is the operator's, and of a damaged message it may be the only whole copy.
+    // A pair of this attempt, or of one before it, tells how the message stood then: it must not
+    // come in while the message goes on here. One of an export without a move is the operator's,
+    // and of a damaged message it may be the only whole copy.
     match &stays {
         Ok(Copied::Stored(Ok(Stored::Conflict), _)) => {}
-        Ok(Copied::Not("damaged", _)) if !mark.exported => drop(store.set_aside(id).map_err(not_written)?),
+        Ok(Copied::Not("damaged", _)) if !mark.exported => {
+            store.set_aside(id).map_err(not_written)?;
+        }
         _ if mark.exported => {}
         _ => store.discard(id).map_err(not_written)?,
     }
@@ -409,8 +476,14 @@ async fn take_out(core: &Core, store: &Store, id: MessageId, teller: &mut Teller
     }
 }
 
-/// A message that is not in the queue any more: an earlier attempt has moved it, or it has left by itself.
-async fn gone(core: &Core, store: &Store, id: MessageId, teller: &mut Teller<'_>) -> Result<(), Trouble> {
+/// A message that is not in the queue any more: an earlier attempt has moved it, or it has left by
+/// itself.
+async fn gone(
+    core: &Core,
+    store: &Store,
+    id: MessageId,
+    teller: &mut Teller<'_>,
+) -> Result<(), Trouble> {
     let Some(mark) = store.marked(id).map_err(not_written)?.filter(|_| store.has_pair(id)) else {
         store.unmark(id).map_err(not_written)?;
         return teller.note(id, "left", Some("no such message in the queue"));
@@ -426,15 +499,19 @@ async fn gone(core: &Core, store: &Store, id: MessageId, teller: &mut Teller<'_>
         Err(trouble) if trouble.code == EX_NOINPUT => {
             // Rather twice than never.
             let words = format!(
-                "the history does not know (any more) whether it was moved, or delivered from here. Look for {id} in the log of \
-                 this appliance. Only where it tells of every recipient that {id}.json calls pending that mail was sent, bounced \
-                 or deleted, and nowhere status=moved, remove all three files. Else remove {id}.moving, and import the pair"
+                "the history does not know (any more) whether it was moved, or delivered from \
+                here. Look for {id} in the log of \
+                 this appliance. Only where it tells of every recipient that {id}.json calls \
+                 pending that mail was sent, bounced \
+                 or deleted, and nowhere status=moved, remove all three files. Else remove \
+                 {id}.moving, and import the pair"
             );
             return teller.note(id, "unclear", Some(&words));
         }
         Err(trouble) if trouble.code == EX_UNAVAILABLE => {
             let words = format!(
-                "whether it was moved is not known, for the history could not be asked ({}). Its files are kept; repeat the \
+                "whether it was moved is not known, for the history could not be asked ({}). Its \
+                files are kept; repeat the \
                  command later",
                 trouble.words
             );
@@ -448,7 +525,8 @@ async fn gone(core: &Core, store: &Store, id: MessageId, teller: &mut Teller<'_>
 
 /// How a message left the queue, unless it was by the move that has this mark.
 fn how_it_left(end: &FinishedView, mark: &Mark) -> Option<String> {
-    let mut ends: Vec<&str> = end.recipients.iter().map(|recipient| recipient.status.as_str()).collect();
+    let mut ends: Vec<&str> =
+        end.recipients.iter().map(|recipient| recipient.status.as_str()).collect();
     if !ends.contains(&"moved") {
         ends.sort_unstable();
         ends.dedup();
@@ -459,9 +537,16 @@ fn how_it_left(end: &FinishedView, mark: &Mark) -> Option<String> {
     (!ours).then(|| "another export has moved it".to_owned())
 }
 
-async fn hold_and_copy(core: &Core, store: &Store, id: MessageId, held: bool) -> Result<Copied, Trouble> {
+async fn hold_and_copy(
+    core: &Core,
+    store: &Store,
+    id: MessageId,
+    held: bool,
+) -> Result<Copied, Trouble> {
     match order(core, "hold", id).await {
-        Err(trouble) if trouble.code == EX_NOINPUT => return Ok(Copied::Not("left", trouble.words)),
+        Err(trouble) if trouble.code == EX_NOINPUT => {
+            return Ok(Copied::Not("left", trouble.words));
+        }
         other => drop(other?),
     }
     let end = Instant::now() + STILL_PATIENCE;
@@ -475,11 +560,17 @@ async fn hold_and_copy(core: &Core, store: &Store, id: MessageId, held: bool) ->
 }
 
 async fn order(core: &Core, word: &str, id: MessageId) -> Result<HitView, Trouble> {
-    let order = OrderView { order: word.to_owned(), id: Some(id.to_string()), ..OrderView::default() };
+    let order =
+        OrderView { order: word.to_owned(), id: Some(id.to_string()), ..OrderView::default() };
     core.post("/api/v1/orders", &order).await
 }
 
-async fn move_out(core: &Core, id: MessageId, version: String, mark: &Mark) -> Result<HitView, Trouble> {
+async fn move_out(
+    core: &Core,
+    id: MessageId,
+    version: String,
+    mark: &Mark,
+) -> Result<HitView, Trouble> {
     let order = OrderView {
         order: "move".to_owned(),
         id: Some(id.to_string()),
@@ -490,14 +581,22 @@ async fn move_out(core: &Core, id: MessageId, version: String, mark: &Mark) -> R
     core.post("/api/v1/orders", &order).await
 }
 
-fn note_stored(stored: std::io::Result<Stored>, id: MessageId, teller: &mut Teller<'_>) -> Result<(), Trouble> {
+fn note_stored(
+    stored: std::io::Result<Stored>,
+    id: MessageId,
+    teller: &mut Teller<'_>,
+) -> Result<(), Trouble> {
     match stored {
         Ok(Stored::Written) => teller.note(id, "exported", None),
         Ok(Stored::Identical) => teller.note(id, "identical", None),
-        Ok(Stored::Conflict) => {
-            teller.note(id, "conflict", Some("its files are there with something else in them; take another directory"))
+        Ok(Stored::Conflict) => teller.note(
+            id,
+            "conflict",
+            Some("its files are there with something else in them; take another directory"),
+        ),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            teller.note(id, "damaged", Some(&error.to_string()))
         }
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => teller.note(id, "damaged", Some(&error.to_string())),
         Err(error) => Err(not_written(error)),
     }
 }
@@ -506,6 +605,8 @@ fn note_stored(stored: std::io::Result<Stored>, id: MessageId, teller: &mut Tell
 fn not_written(error: std::io::Error) -> Trouble {
     Trouble::new(
         EX_CANTCREAT,
-        format!("cannot write the files: {error}; what was exported before is whole, repeat the command"),
+        format!(
+            "cannot write the files: {error}; what was exported before is whole, repeat the command"
+        ),
     )
 }

@@ -1,11 +1,15 @@
 //! `postern queue import`: mail of another queue, from files, into the running appliance.
 //!
-//! Each pair comes in whole or not at all. One that is in the queue is renamed into `imported/`, its JSON first, because the JSON
-//! makes the pair; a crash between the appliance's yes and that rename lets it come in once more at the next import, never get
-//! lost. Everything in the directory is a stranger's.
+//! Each pair comes in whole or not at all. One that is in the queue is renamed into `imported/`,
+//! its JSON first, because the JSON makes the pair; a crash between the appliance's yes and that
+//! rename lets it come in once more at the next import, never get lost. Everything in the directory
+//! is a stranger's.
 
 use super::call::Core;
-use super::{EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_TEMPFAIL, EX_USAGE, Progress, Trouble, messages, to_json};
+use super::{
+    EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_TEMPFAIL, EX_USAGE, Progress, Trouble,
+    messages, to_json,
+};
 use crate::export::{ContentView, HEAD_MAX, Record, TargetView, VERSION, crc_text};
 use crate::ground::clock;
 use crate::ground::folder::{Folder, FolderLock};
@@ -54,7 +58,8 @@ impl Import {
 
     fn given(&self) -> Result<Option<Given>, Trouble> {
         let parse = |text: &str| {
-            let inner = text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).unwrap_or(text);
+            let inner =
+                text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).unwrap_or(text);
             let fault = |error| Trouble::new(EX_USAGE, format!("'{}': {error}", harmless(text)));
             if inner.is_empty() { Ok(None) } else { Address::parse(inner).map(Some).map_err(fault) }
         };
@@ -144,12 +149,14 @@ pub(super) async fn run(
         let result = if id.is_some() { "imported" } else { "refused" };
         *(if id.is_some() { &mut tally.imported } else { &mut tally.refused }) += 1;
         if json {
-            let view = ImportedView { file: stem, result, id: id.as_deref(), reason: reason.as_deref() };
+            let view =
+                ImportedView { file: stem, result, id: id.as_deref(), reason: reason.as_deref() };
             writeln!(out, "{}", to_json(&view)?)?;
         } else if let Some(reason) = reason {
             writeln!(out, "{} refused: {}", harmless(stem), harmless(&reason))?;
         }
-        progress.tell(|| format!("{} of {}", count(tally.imported + tally.refused), messages(total)));
+        progress
+            .tell(|| format!("{} of {}", count(tally.imported + tally.refused), messages(total)));
     }
     if json {
         writeln!(out, "{}", to_json(&tally)?)?;
@@ -162,7 +169,10 @@ pub(super) async fn run(
     match stopped {
         Some(Trouble { code, words }) => {
             let left = total - tally.imported - tally.refused;
-            Err(Trouble::new(code, format!("{words}; {} left, repeat the command when that is mended", messages(left))))
+            Err(Trouble::new(
+                code,
+                format!("{words}; {} left, repeat the command when that is mended", messages(left)),
+            ))
         }
         None if tally.refused > 0 => Err(Trouble::new(EX_DATAERR, "")),
         None => Ok(()),
@@ -183,18 +193,27 @@ impl<'a> Desk<'a> {
     fn open(import: &'a Import, core: &'a Core) -> Result<Self, Trouble> {
         let shown = import.directory.display();
         let folder = Folder::open(&import.directory).map_err(|error| {
-            let code = if error.kind() == io::ErrorKind::PermissionDenied { EX_NOPERM } else { EX_NOINPUT };
+            let code = if error.kind() == io::ErrorKind::PermissionDenied {
+                EX_NOPERM
+            } else {
+                EX_NOINPUT
+            };
             Trouble::new(code, format!("cannot read {shown}: {error}"))
         })?;
-        let lock = folder.lock().map_err(|error| Trouble::new(EX_NOINPUT, format!("cannot lock {shown}: {error}")))?;
+        let lock = folder
+            .lock()
+            .map_err(|error| Trouble::new(EX_NOINPUT, format!("cannot lock {shown}: {error}")))?;
         let Some(lock) = lock else {
-            let words =
-                format!("another 'postern queue import' takes the mail of {shown}; repeat the command when it has ended");
+            let words = format!(
+                "another 'postern queue import' takes the mail of {shown}; repeat the command when \
+                it has ended"
+            );
             return Err(Trouble::new(EX_TEMPFAIL, words));
         };
         let imported = folder.inner(IMPORTED).map_err(|error| {
             let words = format!(
-                "cannot keep imported mail in {shown}/{IMPORTED}: {error}; the directory must be writable, or mail would come in twice"
+                "cannot keep imported mail in {shown}/{IMPORTED}: {error}; the directory must be \
+                writable, or mail would come in twice"
             );
             Trouble::new(EX_CANTCREAT, words)
         })?;
@@ -202,7 +221,10 @@ impl<'a> Desk<'a> {
     }
 
     fn unreadable(&self, error: &io::Error) -> Trouble {
-        Trouble::new(EX_NOINPUT, format!("cannot read {}: {error}", self.import.directory.display()))
+        Trouble::new(
+            EX_NOINPUT,
+            format!("cannot read {}: {error}", self.import.directory.display()),
+        )
     }
 
     /// Content whose JSON is in `imported/` already: a crash came between the two renames.
@@ -216,11 +238,13 @@ impl<'a> Desk<'a> {
     }
 
     fn put_away(&self, names: &[String]) -> Result<(), Trouble> {
-        let renamed = names.iter().try_for_each(|name| self.folder.rename(name, &self.imported, name));
+        let renamed =
+            names.iter().try_for_each(|name| self.folder.rename(name, &self.imported, name));
         let moved = renamed.and_then(|()| self.imported.sync()).and_then(|()| self.folder.sync());
         moved.map_err(|error| {
             let words = format!(
-                "{} is in the queue now, but cannot be moved to {IMPORTED}/: {error}; move it there, or it comes in once more",
+                "{} is in the queue now, but cannot be moved to {IMPORTED}/: {error}; move it \
+                there, or it comes in once more",
                 harmless(&names.join(" and "))
             );
             Trouble::new(EX_CANTCREAT, words)
@@ -231,22 +255,39 @@ impl<'a> Desk<'a> {
     async fn take(&self, stem: &str) -> Result<String, Fault> {
         let (eml, json) = (format!("{stem}.eml"), format!("{stem}.json"));
         if self.imported.has(&json) || self.imported.has(&eml) {
-            return Err(format!("it was imported before: {IMPORTED}/ has it; rename one of both if it is another mail").into());
+            return Err(format!(
+                "it was imported before: {IMPORTED}/ has it; rename one of both if \
+            it is another mail"
+            )
+            .into());
         }
         if self.folder.has(&format!("{stem}.moving")) {
-            return Err("an export with --move is not done with it: repeat that, or remove the file .moving".to_owned().into());
+            return Err(
+                "an export with --move is not done with it: repeat that, or remove the file \
+            .moving"
+                    .to_owned()
+                    .into(),
+            );
         }
         let unreadable = |name: &str, error: io::Error| format!("{name} cannot be read: {error}");
-        let head = self.folder.read_small(&json, HEAD_MAX).map_err(|error| unreadable(&json, error))?;
+        let head =
+            self.folder.read_small(&json, HEAD_MAX).map_err(|error| unreadable(&json, error))?;
         let open = || match self.folder.read(&eml) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!("{eml} is missing")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(format!("{eml} is missing"))
+            }
             other => other.map_err(|error| unreadable(&eml, error)),
         };
         let (view, raw) = match (&head, &self.given) {
             (Some(text), _) => (Record::read(text)?, true),
-            (None, Some(given)) => (plain(given, open()?).map_err(|error| unreadable(&eml, error))?, false),
+            (None, Some(given)) => {
+                (plain(given, open()?).map_err(|error| unreadable(&eml, error))?, false)
+            }
             (None, None) => {
-                return Err(format!("{json} is missing: give the envelope with --from and --to, or bring the file").into());
+                return Err(format!(
+                    "{json} is missing: give the envelope with --from and --to, or bring the file"
+                )
+                .into());
             }
         };
         view.imported()?;
@@ -254,8 +295,10 @@ impl<'a> Desk<'a> {
         if raw {
             let (size, crc) = measure(Raw(open()?)).map_err(|error| unreadable(&eml, error))?;
             if size != view.content.size || crc != view.content.crc32.to_ascii_lowercase() {
-                let words =
-                    format!("{eml} is not what was exported: {size} octets with checksum {crc}, the JSON says otherwise");
+                let words = format!(
+                    "{eml} is not what was exported: {size} octets with checksum {crc}, the JSON \
+                    says otherwise"
+                );
                 return Err(words.into());
             }
         }
@@ -348,7 +391,8 @@ impl Iterator for Raw {
     }
 }
 
-/// A file whose lines may end in LF alone, as they do on disks; here they end in CR LF, the last one too.
+/// A file whose lines may end in LF alone, as they do on disks; here they end in CR LF, the last
+/// one too.
 struct Lines {
     raw: Raw,
     last: u8,
@@ -370,7 +414,8 @@ impl Iterator for Lines {
         }
         let Some(piece) = self.raw.next() else {
             self.ended = true;
-            return (self.last != b'\n').then(|| Ok(if self.last == b'\r' { b"\n" } else { &b"\r\n"[..] }.to_vec()));
+            return (self.last != b'\n')
+                .then(|| Ok(if self.last == b'\r' { b"\n" } else { &b"\r\n"[..] }.to_vec()));
         };
         Some(piece.map(|piece| {
             let mut lines = Vec::with_capacity(piece.len() + piece.len() / 32);
@@ -404,7 +449,10 @@ mod tests {
         ] {
             let path = directory.path().join("file");
             std::fs::write(&path, text).unwrap();
-            let lines: Vec<u8> = Lines::new(File::open(&path).unwrap()).map(Result::unwrap).collect::<Vec<_>>().concat();
+            let lines: Vec<u8> = Lines::new(File::open(&path).unwrap())
+                .map(Result::unwrap)
+                .collect::<Vec<_>>()
+                .concat();
             assert_eq!(String::from_utf8(lines).unwrap(), expected, "{text:?}");
         }
         let path = directory.path().join("long");

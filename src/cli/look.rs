@@ -5,7 +5,8 @@ use super::table::Table;
 use super::{EX_USAGE, Trouble, messages, null_sender, print_json, to_json};
 use crate::api::next_attempt::NextTry;
 use crate::api::{
-    AttemptsView, DestinationsView, FilterView, GroupsView, HistoryView, MessageView, PAGE_MAX, PageView, StatusView, TextView,
+    AttemptsView, DestinationsView, FilterView, GroupsView, HistoryView, MessageView, PAGE_MAX,
+    PageView, StatusView, TextView,
 };
 use crate::ground::words::{count, harmless, shorten, size, span};
 use clap::{Args, ValueEnum};
@@ -112,7 +113,12 @@ pub(super) enum By {
 }
 
 /// `postern queue list`
-pub(super) async fn list(core: &Core, what: &Listing, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+pub(super) async fn list(
+    core: &Core,
+    what: &Listing,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Trouble> {
     let filter = what.filter.view()?;
     let conditions = query(&filter.as_ref().map(FilterView::conditions).unwrap_or_default());
     let (mut after, mut total) = (String::new(), 0);
@@ -120,7 +126,8 @@ pub(super) async fn list(core: &Core, what: &Listing, json: bool, out: &mut dyn 
     let mut rest = false;
     while total < limit {
         let wanted = PAGE_MAX.min(limit - total);
-        let page: PageView = core.get(&format!("/api/v1/queue?limit={wanted}&after={after}{conditions}")).await?;
+        let page: PageView =
+            core.get(&format!("/api/v1/queue?limit={wanted}&after={after}{conditions}")).await?;
         if json {
             for message in &page.messages {
                 writeln!(out, "{}", to_json(message)?)?;
@@ -146,19 +153,24 @@ pub(super) async fn list(core: &Core, what: &Listing, json: bool, out: &mut dyn 
         (_, None, true) => {
             let status: StatusView = core.get("/api/v1/status").await?;
             match status.queue.messages {
-                all if all > total as u64 => writeln!(out, "{} of {}.", count(total as u64), messages(all))?,
+                all if all > total as u64 => {
+                    writeln!(out, "{} of {}.", count(total as u64), messages(all))?
+                }
                 _ => writeln!(out, "{shown}.")?,
             }
         }
         (_, Some(_), true) => {
-            let more = core.get::<PageView>(&format!("/api/v1/queue?limit=1&after={after}{conditions}")).await?;
+            let more = core
+                .get::<PageView>(&format!("/api/v1/queue?limit=1&after={after}{conditions}"))
+                .await?;
             writeln!(out, "{shown}{}.", tail(!more.messages.is_empty(), more.next.is_some()))?;
         }
     }
     Ok(())
 }
 
-/// What to say of those that a limit left out: whether one was `found`, or it is not known, because time was up.
+/// What to say of those that a limit left out: whether one was `found`, or it is not known, because
+/// time was up.
 fn tail(found: bool, unknown: bool) -> &'static str {
     match (found, unknown) {
         (true, _) => "; there are more, see --limit",
@@ -168,7 +180,8 @@ fn tail(found: bool, unknown: bool) -> &'static str {
 }
 
 fn list_table(messages: &[MessageView], first: bool) -> Table {
-    let head: &[&str] = if first { &["ID", "AGE", "SIZE", "NEXT TRY", "FROM", "TO", "LAST REPLY"] } else { &[] };
+    let head: &[&str] =
+        if first { &["ID", "AGE", "SIZE", "NEXT TRY", "FROM", "TO", "LAST REPLY"] } else { &[] };
     let mut table = Table::new(head, &[13, 11, 8, 14, 30, 32, 100]);
     for message in messages {
         let first = message.recipients.first().or(message.copy.as_ref());
@@ -192,7 +205,11 @@ fn list_table(messages: &[MessageView], first: bool) -> Table {
 }
 
 /// `postern queue destinations`
-pub(super) async fn destinations(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+pub(super) async fn destinations(
+    core: &Core,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Trouble> {
     let found: DestinationsView = core.get("/api/v1/destinations").await?;
     if json {
         return print_json(out, &found);
@@ -200,7 +217,11 @@ pub(super) async fn destinations(core: &Core, json: bool, out: &mut dyn Write) -
     if found.destinations.is_empty() {
         return Ok(writeln!(out, "Nothing waits anywhere.")?);
     }
-    let ages: Vec<String> = found.age_bounds_seconds.iter().map(|bound| format!("<={}", span(u64::from(*bound)))).collect();
+    let ages: Vec<String> = found
+        .age_bounds_seconds
+        .iter()
+        .map(|bound| format!("<={}", span(u64::from(*bound))))
+        .collect();
     let mut head = vec!["DESTINATION", "MESSAGES"];
     head.extend(ages.iter().map(String::as_str));
     head.extend(["OLDER", "NEXT TRY", "LAST ERROR"]);
@@ -218,7 +239,12 @@ pub(super) async fn destinations(core: &Core, json: bool, out: &mut dyn Write) -
 }
 
 /// `postern queue groups`
-pub(super) async fn groups(core: &Core, by: By, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+pub(super) async fn groups(
+    core: &Core,
+    by: By,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Trouble> {
     let by = match by {
         By::Sender => "sender",
         By::SenderDomain => "sender_domain",
@@ -235,13 +261,23 @@ pub(super) async fn groups(core: &Core, by: By, json: bool, out: &mut dyn Write)
     }
     table.write(out)?;
     if found.sampled {
-        writeln!(out, "These are {} of {}, evenly chosen.", count(found.seen), messages(found.total))?;
+        writeln!(
+            out,
+            "These are {} of {}, evenly chosen.",
+            count(found.seen),
+            messages(found.total)
+        )?;
     }
     Ok(())
 }
 
 /// `postern queue text ID`
-pub(super) async fn text(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+pub(super) async fn text(
+    core: &Core,
+    id: &str,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Trouble> {
     let view: TextView = core.get(&format!("/api/v1/queue/{id}/text")).await?;
     if json {
         return print_json(out, &view);
@@ -254,7 +290,13 @@ pub(super) async fn text(core: &Core, id: &str, json: bool, out: &mut dyn Write)
         writeln!(out, "{}", harmless(&line.replace('\t', "    ")))?;
     }
     for part in &view.parts {
-        writeln!(out, "[{} {}, {}]", harmless(&part.kind), harmless(&part.name), size(part.size_bytes))?;
+        writeln!(
+            out,
+            "[{} {}, {}]",
+            harmless(&part.kind),
+            harmless(&part.name),
+            size(part.size_bytes)
+        )?;
     }
     if view.truncated {
         writeln!(out, "[there is more: postern queue body {id}]")?;
@@ -266,7 +308,8 @@ pub(super) async fn text(core: &Core, id: &str, json: bool, out: &mut dyn Write)
 pub(super) async fn tries(core: &Core, id: &str, out: &mut dyn Write) -> Result<(), Trouble> {
     let found: AttemptsView = core.get(&format!("/api/v1/queue/{id}/attempts")).await?;
     for attempt in &found.attempts {
-        // Where no host was reached nothing was encrypted or not; an order deletes a message at no place.
+        // Where no host was reached nothing was encrypted or not; an order deletes a message at no
+        // place.
         let place = match (attempt.relay.as_str(), attempt.tls.as_str()) {
             ("", _) => harmless(&attempt.destination),
             (relay, "") => format!("{}, plain text", harmless(relay)),
@@ -274,7 +317,13 @@ pub(super) async fn tries(core: &Core, id: &str, out: &mut dyn Write) -> Result<
         };
         writeln!(out, "\n{}", format!("{} {place}", attempt.time).trim_end())?;
         for ending in &attempt.outcomes {
-            writeln!(out, "  {} {}: {}", harmless(&ending.to), ending.status, harmless(&ending.reply))?;
+            writeln!(
+                out,
+                "  {} {}: {}",
+                harmless(&ending.to),
+                ending.status,
+                harmless(&ending.reply)
+            )?;
         }
         for line in &attempt.transcript {
             writeln!(out, "    {}", harmless(line))?;
@@ -284,19 +333,37 @@ pub(super) async fn tries(core: &Core, id: &str, out: &mut dyn Write) -> Result<
 }
 
 /// `postern queue history`
-pub(super) async fn history(core: &Core, what: &HistoryArgs, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
-    let fields = [("search", &what.search), ("recipient", &what.recipient), ("sender", &what.sender), ("status", &what.status)];
-    let given = fields.into_iter().filter_map(|(name, text)| Some((name, text.clone()?))).collect::<Vec<_>>();
+pub(super) async fn history(
+    core: &Core,
+    what: &HistoryArgs,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Trouble> {
+    let fields = [
+        ("search", &what.search),
+        ("recipient", &what.recipient),
+        ("sender", &what.sender),
+        ("status", &what.status),
+    ];
+    let given = fields
+        .into_iter()
+        .filter_map(|(name, text)| Some((name, text.clone()?)))
+        .collect::<Vec<_>>();
     let conditions = query(&given);
     let (mut after, mut total) = (String::new(), 0);
     let mut rest = false;
     while total < what.limit.get() {
         let wanted = PAGE_MAX.min(what.limit.get() - total);
-        let page: HistoryView = core.get(&format!("/api/v1/history?limit={wanted}&after={after}{conditions}")).await?;
+        let page: HistoryView =
+            core.get(&format!("/api/v1/history?limit={wanted}&after={after}{conditions}")).await?;
         if !page.kept && !json {
             return Ok(writeln!(out, "No history is kept (history_enabled=no).")?);
         }
-        let head: &[&str] = if total == 0 { &["ID", "LEFT THE QUEUE", "FROM", "TO", "END", "LAST REPLY"] } else { &[] };
+        let head: &[&str] = if total == 0 {
+            &["ID", "LEFT THE QUEUE", "FROM", "TO", "END", "LAST REPLY"]
+        } else {
+            &[]
+        };
         let mut table = Table::new(head, &[13, 25, 30, 32, 9, 100]);
         for entry in &page.entries {
             if json {
@@ -304,7 +371,14 @@ pub(super) async fn history(core: &Core, what: &HistoryArgs, json: bool, out: &m
                 continue;
             }
             for ending in &entry.recipients {
-                table.row(&[&entry.id, &entry.finished, null_sender(&entry.sender), &ending.to, &ending.status, &ending.reply]);
+                table.row(&[
+                    &entry.id,
+                    &entry.finished,
+                    null_sender(&entry.sender),
+                    &ending.to,
+                    &ending.status,
+                    &ending.reply,
+                ]);
             }
         }
         if !json {
@@ -322,7 +396,9 @@ pub(super) async fn history(core: &Core, what: &HistoryArgs, json: bool, out: &m
     }
     let mut more = "";
     if rest {
-        let page = core.get::<HistoryView>(&format!("/api/v1/history?limit=1&after={after}{conditions}")).await?;
+        let page = core
+            .get::<HistoryView>(&format!("/api/v1/history?limit=1&after={after}{conditions}"))
+            .await?;
         more = tail(!page.entries.is_empty(), page.next.is_some());
     }
     writeln!(out, "{}{more}.", messages(total as u64))?;

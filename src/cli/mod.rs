@@ -1,10 +1,13 @@
 //! `postern queue`: the operator's tool at the other end of the control socket.
 //!
 //! Besides, it looks at data volumes without a core, and carries mail between queues and files.
-//! In: arguments. Out: tables for people, or JSON (one value a line); how far a long work is, on standard error. Exit codes follow
-//! sysexits: 1 an order that was not confirmed, 64 wrong arguments, 65 damaged or refused mail, 66 no such message, file or volume, 69 no core answers (or one works
-//! with a volume that was to be read), 70 an answer that makes no sense, 73 a file cannot be written, 77 no permission.
-//! Security: everything that comes from mail is made harmless before a terminal sees it; `body` alone writes a mail as it is.
+//! In: arguments. Out: tables for people, or JSON (one value a line); how far a long work is, on
+//! standard error. Exit codes follow sysexits: 1 an order that was not confirmed, 64 wrong
+//! arguments, 65 damaged or refused mail, 66 no such message, file or volume, 69 no core answers
+//! (or one works with a volume that was to be read), 70 an answer that makes no sense, 73 a file
+//! cannot be written, 77 no permission.
+//! Security: everything that comes from mail is made harmless before a terminal sees it; `body`
+//! alone writes a mail as it is.
 
 mod call;
 mod export;
@@ -57,7 +60,8 @@ const PAGE: usize = 500;
 /// How often a long work says how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(2);
 
-/// Look into the queue of the running appliance, give orders, move mail out and in, verify a data volume
+/// Look into the queue of the running appliance, give orders, move mail out and in, verify a data
+/// volume
 #[derive(Debug, Args)]
 pub struct QueueArgs {
     #[command(subcommand)]
@@ -65,8 +69,8 @@ pub struct QueueArgs {
     /// Print JSON, one value a line
     #[arg(long, global = true)]
     json: bool,
-    /// The control socket of the running appliance [default: control.sock in MTA_RUN_DIR, /run/postern or the user's own run
-    /// directory]
+    /// The control socket of the running appliance [default: control.sock in MTA_RUN_DIR,
+    /// /run/postern or the user's own run directory]
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
 }
@@ -127,22 +131,27 @@ enum Command {
     Stats(Watch),
     /// Check a data volume on which no appliance runs, and change nothing
     ///
-    /// Reads every record and every content and compares their checksums. Exit 0: the queue is whole; 65: something is damaged, the
-    /// report says which mail and what it costs; 66: no queue there; 69: an appliance works with it; 77: no permission.
+    /// Reads every record and every content and compares their checksums. Exit 0: the queue is
+    /// whole; 65: something is damaged, the report says which mail and what it costs; 66: no queue
+    /// there; 69: an appliance works with it; 77: no permission.
     Verify {
         /// The volume, or a copy of one [default: property volume_data]
         #[arg(long, value_name = "DIR")]
         volume: Option<PathBuf>,
     },
-    /// Write messages to files: ID.eml, the content as it will be sent, and ID.json, the envelope and all that happened to it
+    /// Write messages to files: ID.eml, the content as it will be sent, and ID.json, the envelope
+    /// and all that happened to it
     ///
-    /// Without --move the messages stay in the queue. With it each is held, written, synced and only then deleted: repeat the command
-    /// if it is cut off. Files that are there already are never overwritten with other mail.
+    /// Without --move the messages stay in the queue. With it each is held, written, synced and
+    /// only then deleted: repeat the command if it is cut off. Files that are there already are
+    /// never overwritten with other mail.
     Export(Export),
-    /// Take messages from files into the queue: pairs as export writes them, or .eml files with --from and --to
+    /// Take messages from files into the queue: pairs as export writes them, or .eml files with
+    /// --from and --to
     ///
-    /// Recipients that have a mail already do not get it again, and its age counts on. What is in the queue is moved to
-    /// DIR/imported; what is refused stays, with the reason, and the exit code is 65.
+    /// Recipients that have a mail already do not get it again, and its age counts on. What is in
+    /// the queue is moved to DIR/imported; what is refused stays, with the reason, and the exit
+    /// code is 65.
     Import(Import),
 }
 
@@ -167,7 +176,12 @@ pub fn run(args: QueueArgs, volumes: &dyn Volumes) -> ExitCode {
 }
 
 /// The same with other ears; returns the exit code.
-pub fn run_to(args: QueueArgs, volumes: &dyn Volumes, out: &mut dyn Write, complaints: &mut dyn Write) -> u8 {
+pub fn run_to(
+    args: QueueArgs,
+    volumes: &dyn Volumes,
+    out: &mut dyn Write,
+    complaints: &mut dyn Write,
+) -> u8 {
     let mut out = io::BufWriter::new(out);
     // What was found is shown, however it ended.
     let performed = perform(args, volumes, &mut out, complaints);
@@ -182,8 +196,8 @@ pub fn run_to(args: QueueArgs, volumes: &dyn Volumes, out: &mut dyn Write, compl
     }
 }
 
-/// Where the control socket may be, in the order in which to look: in `MTA_RUN_DIR` alone when that is set, else where
-/// `postern init` puts its run directory as root and as another user.
+/// Where the control socket may be, in the order in which to look: in `MTA_RUN_DIR` alone when that
+/// is set, else where `postern init` puts its run directory as root and as another user.
 pub fn socket_candidates(variable: impl Fn(&str) -> Option<OsString>, uid: u32) -> Vec<PathBuf> {
     let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(directory) = set("MTA_RUN_DIR") {
@@ -204,7 +218,8 @@ impl Trouble {
 }
 
 impl From<io::Error> for Trouble {
-    /// Output that nobody reads any more (`postern queue list | head`) is the reader's wish, not a failure to talk about.
+    /// Output that nobody reads any more (`postern queue list | head`) is the reader's wish, not a
+    /// failure to talk about.
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::new(EX_OK, ""),
@@ -213,7 +228,12 @@ impl From<io::Error> for Trouble {
     }
 }
 
-fn perform(mut args: QueueArgs, volumes: &dyn Volumes, out: &mut dyn Write, complaints: &mut dyn Write) -> Result<(), Trouble> {
+fn perform(
+    mut args: QueueArgs,
+    volumes: &dyn Volumes,
+    out: &mut dyn Write,
+    complaints: &mut dyn Write,
+) -> Result<(), Trouble> {
     // What is wrong with the arguments is said before anybody is called.
     let order = match &args.command {
         Command::Retry(choice) => Some(choice.order("retry")?),
@@ -243,7 +263,9 @@ fn perform(mut args: QueueArgs, volumes: &dyn Volumes, out: &mut dyn Write, comp
     };
     // These need no core.
     match args.command {
-        Command::Verify { volume } => return volume::verify(volumes, volume, args.json, out, complaints),
+        Command::Verify { volume } => {
+            return volume::verify(volumes, volume, args.json, out, complaints);
+        }
         Command::Export(export) if export.volume.is_some() => {
             return export::offline(&export, volumes, args.json, out, complaints);
         }
@@ -261,7 +283,10 @@ fn perform(mut args: QueueArgs, volumes: &dyn Volumes, out: &mut dyn Write, comp
         let core = Core::find(candidates)?;
         match (args.command, order) {
             (
-                Command::Retry(choice) | Command::Hold(choice) | Command::Release(choice) | Command::Delete(choice),
+                Command::Retry(choice)
+                | Command::Hold(choice)
+                | Command::Release(choice)
+                | Command::Delete(choice),
                 Some(order),
             ) => {
                 choice.confirm(&core, &order, complaints).await?;
@@ -274,13 +299,19 @@ fn perform(mut args: QueueArgs, volumes: &dyn Volumes, out: &mut dyn Write, comp
             (Command::Destinations(watch), _) => {
                 watch.look(out, async |out| look::destinations(&core, args.json, out).await).await
             }
-            (Command::Stats(watch), _) => watch.look(out, async |out| stats(&core, args.json, out).await).await,
+            (Command::Stats(watch), _) => {
+                watch.look(out, async |out| stats(&core, args.json, out).await).await
+            }
             (Command::Groups { by }, _) => look::groups(&core, by, args.json, out).await,
             (Command::History(what), _) => look::history(&core, &what, args.json, out).await,
             (Command::Text { id }, _) => look::text(&core, &id, args.json, out).await,
             (Command::Show { id }, _) => show(&core, &id, args.json, out).await,
-            (Command::Export(what), _) => export::online(&what, &core, args.json, out, complaints).await,
-            (Command::Import(what), _) => import::run(&what, &core, args.json, out, complaints).await,
+            (Command::Export(what), _) => {
+                export::online(&what, &core, args.json, out, complaints).await
+            }
+            (Command::Import(what), _) => {
+                import::run(&what, &core, args.json, out, complaints).await
+            }
             (Command::Body { id }, _) => core.copy_body(&id, args.json, out).await,
             // Carried out above, or an order.
             _ => Ok(()),
@@ -288,7 +319,8 @@ fn perform(mut args: QueueArgs, volumes: &dyn Volumes, out: &mut dyn Write, comp
     })
 }
 
-/// Says from time to time how far a long work is, for whoever waits and for whoever reads the log of a job.
+/// Says from time to time how far a long work is, for whoever waits and for whoever reads the log
+/// of a job.
 struct Progress<'a> {
     to: &'a mut dyn Write,
     told: Instant,
@@ -332,7 +364,8 @@ fn check_id(id: &str) -> Result<(), Trouble> {
     match id.parse::<crate::mail::model::MessageId>() {
         Ok(_) => Ok(()),
         Err(()) => {
-            let words = format!("'{}' is no queue id; 'postern queue list' shows them", harmless(id));
+            let words =
+                format!("'{}' is no queue id; 'postern queue list' shows them", harmless(id));
             Err(Trouble::new(EX_USAGE, words))
         }
     }
@@ -342,7 +375,9 @@ async fn show(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<
     let message: MessageView = match core.get(&format!("/api/v1/queue/{id}")).await {
         Ok(message) => message,
         // It may have left the queue.
-        Err(gone) if gone.code == EX_NOINPUT => return ended(core, id, json, out).await.map_err(|_| gone),
+        Err(gone) if gone.code == EX_NOINPUT => {
+            return ended(core, id, json, out).await.map_err(|_| gone);
+        }
         Err(trouble) => return Err(trouble),
     };
     if json {
@@ -366,7 +401,10 @@ async fn show(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<
         writeln!(out, "{name:<9} {}", harmless(value))?;
     }
     writeln!(out)?;
-    let mut table = Table::new(&["RECIPIENT", "STATE", "TRIES", "NEXT TRY", "LAST REPLY"], &[60, 9, 5, 14, 400]);
+    let mut table = Table::new(
+        &["RECIPIENT", "STATE", "TRIES", "NEXT TRY", "LAST REPLY"],
+        &[60, 9, 5, 14, 400],
+    );
     for recipient in message.recipients.iter().chain(&message.copy) {
         let RecipientView { address, status, attempts, last_reply, .. } = recipient;
         let next = NextTry::of_recipient(&message, recipient).to_string();
@@ -409,13 +447,31 @@ async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Troub
         true => "taking mail".to_owned(),
         false => format!("not taking mail: {}", status.not_ready_reason),
     };
-    let oldest = queue.oldest_age_seconds.map(|age| format!(", the oldest waits {}", span(age))).unwrap_or_default();
+    let oldest = queue
+        .oldest_age_seconds
+        .map(|age| format!(", the oldest waits {}", span(age)))
+        .unwrap_or_default();
     let refused: u64 = totals.refused.values().sum();
     let facts = [
-        ("Appliance", format!("{}, Postern {}, up {}, {state}", status.hostname, status.version, span(status.uptime_seconds))),
+        (
+            "Appliance",
+            format!(
+                "{}, Postern {}, up {}, {state}",
+                status.hostname,
+                status.version,
+                span(status.uptime_seconds)
+            ),
+        ),
         ("Queue", format!("{}, {}{oldest}", messages(queue.messages), size(queue.bytes))),
         ("", states(queue.messages, queue.active, queue.deferred, queue.held)),
-        ("Sessions", format!("{} now, {} since the start", count(status.smtp_active_sessions), count(totals.smtp_sessions))),
+        (
+            "Sessions",
+            format!(
+                "{} now, {} since the start",
+                count(status.smtp_active_sessions),
+                count(totals.smtp_sessions)
+            ),
+        ),
         (
             "Totals",
             format!(
@@ -434,19 +490,28 @@ async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Troub
     }
     if !destinations.destinations.is_empty() {
         writeln!(out)?;
-        let mut table = Table::new(&["DESTINATION", "MESSAGES", "OLDEST", "NEXT TRY", "LAST ERROR"], &[48, 9, 11, 14, 120]);
+        let mut table = Table::new(
+            &["DESTINATION", "MESSAGES", "OLDEST", "NEXT TRY", "LAST ERROR"],
+            &[48, 9, 11, 14, 120],
+        );
         for destination in &destinations.destinations {
             let next = NextTry::of_destination(destination).to_string();
             let oldest = destination.oldest_age_seconds.map(span).unwrap_or_default();
-            table.row(&[&destination.name, &count(destination.messages), &oldest, &next, &destination.last_error]);
+            table.row(&[
+                &destination.name,
+                &count(destination.messages),
+                &oldest,
+                &next,
+                &destination.last_error,
+            ]);
         }
         table.write(out)?;
     }
     Ok(())
 }
 
-/// How many clients got no session, and why: which places were taken, or that they sent too much before they were greeted.
-/// `None` = none.
+/// How many clients got no session, and why: which places were taken, or that they sent too much
+/// before they were greeted. `None` = none.
 fn turned_away(refused: &BTreeMap<String, u64>) -> Option<String> {
     let all: u64 = refused.values().sum();
     let words = |name: &str| match name {
@@ -457,9 +522,12 @@ fn turned_away(refused: &BTreeMap<String, u64>) -> Option<String> {
         "early" => "who sent before they were greeted".to_owned(),
         other => other.to_owned(),
     };
-    let each =
-        refused.iter().filter(|(_, number)| **number > 0).map(|(name, number)| format!("{} {}", count(*number), words(name)));
-    (all > 0).then(|| format!("{} ({})", counted(all, "client"), each.collect::<Vec<_>>().join(", ")))
+    let each = refused
+        .iter()
+        .filter(|(_, number)| **number > 0)
+        .map(|(name, number)| format!("{} {}", count(*number), words(name)));
+    (all > 0)
+        .then(|| format!("{} ({})", counted(all, "client"), each.collect::<Vec<_>>().join(", ")))
 }
 
 fn messages(number: u64) -> String {
@@ -471,7 +539,9 @@ fn null_sender(sender: &str) -> &str {
 }
 
 fn to_json(value: &impl Serialize) -> Result<String, Trouble> {
-    serde_json::to_string(value).map(harmless_json).map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))
+    serde_json::to_string(value)
+        .map(harmless_json)
+        .map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))
 }
 
 fn print_json(out: &mut dyn Write, value: &impl Serialize) -> Result<(), Trouble> {
@@ -485,12 +555,20 @@ mod tests {
     #[test]
     fn looks_for_the_socket_where_the_appliance_puts_it() {
         let with = |pairs: &'static [(&str, &str)]| {
-            let found = move |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
-            socket_candidates(found, 7).iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
+            let found = move |name: &str| {
+                pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
+            };
+            socket_candidates(found, 7)
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect::<Vec<_>>()
         };
         assert_eq!(with(&[("MTA_RUN_DIR", "/x"), ("XDG_RUNTIME_DIR", "/y")]), ["/x/control.sock"]);
         let candidates = with(&[("MTA_RUN_DIR", ""), ("XDG_RUNTIME_DIR", "/y")]);
-        assert_eq!(candidates, ["/run/postern/control.sock", "/y/postern/control.sock", "/tmp/postern-7/control.sock"]);
+        assert_eq!(
+            candidates,
+            ["/run/postern/control.sock", "/y/postern/control.sock", "/tmp/postern-7/control.sock"]
+        );
         assert_eq!(with(&[]).len(), 2);
     }
 }

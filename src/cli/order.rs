@@ -2,7 +2,10 @@
 
 use super::call::Core;
 use super::look::FilterArgs;
-use super::{EX_DATAERR, EX_DECLINED, EX_NOINPUT, EX_SOFTWARE, EX_USAGE, Trouble, check_id, messages, print_json};
+use super::{
+    EX_DATAERR, EX_DECLINED, EX_NOINPUT, EX_SOFTWARE, EX_USAGE, Trouble, check_id, messages,
+    print_json,
+};
 use crate::api::{HitView, IDS_MAX, OrderView};
 use crate::ground::words::harmless;
 use clap::Args;
@@ -46,13 +49,21 @@ impl Choice {
             ("conditions", filter.is_some()),
             ("--all", self.all),
         ];
-        one_way(word, "queue ids, or --domain DOMAIN, or conditions (--help lists them), or --all", &ways)?;
+        one_way(
+            word,
+            "queue ids, or --domain DOMAIN, or conditions (--help lists them), or --all",
+            &ways,
+        )?;
         self.ids.iter().try_for_each(|id| check_id(id))?;
         if self.ids.len() > IDS_MAX {
-            return Err(Trouble::new(EX_USAGE, format!("at most {IDS_MAX} queue ids at once; you gave {}", self.ids.len())));
+            return Err(Trouble::new(
+                EX_USAGE,
+                format!("at most {IDS_MAX} queue ids at once; you gave {}", self.ids.len()),
+            ));
         }
         let mut seen = HashSet::new();
-        let ids: Vec<String> = self.ids.iter().filter(|id| seen.insert(id.as_str())).cloned().collect();
+        let ids: Vec<String> =
+            self.ids.iter().filter(|id| seen.insert(id.as_str())).cloned().collect();
         let (id, ids) = match ids.as_slice() {
             [one] => (Some(one.clone()), Vec::new()),
             several => (None, several.to_vec()),
@@ -69,12 +80,17 @@ impl Choice {
         })
     }
 
-    /// Asks whoever sits at the terminal before more than one message is touched, unless each was named. Where
-    /// nobody can be asked, `--yes` must say so beforehand.
+    /// Asks whoever sits at the terminal before more than one message is touched, unless each was
+    /// named. Where nobody can be asked, `--yes` must say so beforehand.
     ///
     /// # Errors
     /// The answer was no, or there is nobody to ask; the core could not count.
-    pub(super) async fn confirm(&self, core: &Core, order: &OrderView, to: &mut dyn Write) -> Result<(), Trouble> {
+    pub(super) async fn confirm(
+        &self,
+        core: &Core,
+        order: &OrderView,
+        to: &mut dyn Write,
+    ) -> Result<(), Trouble> {
         if !self.ids.is_empty() || self.yes || self.dry_run {
             return Ok(());
         }
@@ -87,8 +103,10 @@ impl Choice {
         let what = format!("{} {surely}{}", order.order, messages(hit.messages));
         let loss = if order.order == "delete" { " and tell nobody" } else { "" };
         if !io::stdin().is_terminal() {
-            let words =
-                format!("this would {what}{loss}; nothing was done. Say --yes if that is meant, --dry-run to look first");
+            let words = format!(
+                "this would {what}{loss}; nothing was done. Say --yes if that is meant, --dry-run \
+                to look first"
+            );
             return Err(Trouble::new(EX_USAGE, words));
         }
         // Whoever closed standard error cannot answer either.
@@ -103,29 +121,43 @@ impl Choice {
     }
 }
 
-/// Makes sure that messages are chosen in one way and not in two, of which nobody could say whether both must hold.
+/// Makes sure that messages are chosen in one way and not in two, of which nobody could say whether
+/// both must hold.
 ///
 /// # Errors
 /// It is none, or several; `how` lists them.
 pub(super) fn one_way(word: &str, how: &str, ways: &[(&str, bool)]) -> Result<(), Trouble> {
-    let chosen: Vec<&str> = ways.iter().filter(|(_, chosen)| *chosen).map(|(way, _)| *way).collect();
+    let chosen: Vec<&str> =
+        ways.iter().filter(|(_, chosen)| *chosen).map(|(way, _)| *way).collect();
     match chosen.as_slice() {
         [_] => Ok(()),
         [] => Err(Trouble::new(EX_USAGE, format!("{word} what? Give {how}"))),
-        several => Err(Trouble::new(EX_USAGE, format!("{word} what? Give only one of {}", several.join(", ")))),
+        several => Err(Trouble::new(
+            EX_USAGE,
+            format!("{word} what? Give only one of {}", several.join(", ")),
+        )),
     }
 }
 
 /// Lets mail go to a destination no more, or again.
 pub(super) fn at_destination(word: &str, destination: &str) -> OrderView {
-    OrderView { order: word.to_owned(), destination: Some(destination.to_owned()), ..OrderView::default() }
+    OrderView {
+        order: word.to_owned(),
+        destination: Some(destination.to_owned()),
+        ..OrderView::default()
+    }
 }
 
 /// Gives an order and says what became of it.
 ///
 /// # Errors
 /// The core's; of several ids some are not in the queue: the others were obeyed.
-pub(super) async fn give(core: &Core, order: &OrderView, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+pub(super) async fn give(
+    core: &Core,
+    order: &OrderView,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Trouble> {
     // Before the order, after which deleted ones are not there either.
     let missing = missing(core, &order.ids).await?;
     obeyed(core, order, json, out).await?;
@@ -149,14 +181,23 @@ async fn missing<'a>(core: &Core, ids: &'a [String]) -> Result<Vec<&'a str>, Tro
     Ok(missing)
 }
 
-async fn obeyed(core: &Core, order: &OrderView, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+async fn obeyed(
+    core: &Core,
+    order: &OrderView,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Trouble> {
     let hit: HitView = core.post("/api/v1/orders", order).await?;
     if json {
         return print_json(out, &hit);
     }
     if order.preview {
         let surely = if hit.incomplete { "At least " } else { "" };
-        return Ok(writeln!(out, "{surely}{} would be hit; nothing was done.", messages(hit.messages))?);
+        return Ok(writeln!(
+            out,
+            "{surely}{} would be hit; nothing was done.",
+            messages(hit.messages)
+        )?);
     }
     if let Some(remark) = hit.remark {
         let name = harmless(order.destination.as_deref().unwrap_or_default());
@@ -168,7 +209,10 @@ async fn obeyed(core: &Core, order: &OrderView, json: bool, out: &mut dyn Write)
         }
         let not = messages(untried);
         let advice = "'postern queue release' and 'postern queue resume' let mail go";
-        return Ok(writeln!(out, "Note: {not} not tried now: held, or for a paused destination; {advice}.")?);
+        return Ok(writeln!(
+            out,
+            "Note: {not} not tried now: held, or for a paused destination; {advice}."
+        )?);
     }
     let done = match order.order.as_str() {
         "pause" => return Ok(writeln!(out, "Nothing goes there until it is resumed.")?),
@@ -197,7 +241,11 @@ mod tests {
         };
         let id = "0000000000010";
         assert_eq!(choice(&[id], None, false).order("retry").unwrap().id.as_deref(), Some(id));
-        assert_eq!(choice(&[id, id], None, false).order("retry").unwrap().id.as_deref(), Some(id), "it is one message");
+        assert_eq!(
+            choice(&[id, id], None, false).order("retry").unwrap().id.as_deref(),
+            Some(id),
+            "it is one message"
+        );
         let several = choice(&[id, "0000000000020"], None, false).order("hold").unwrap();
         assert_eq!((several.id, several.ids.len()), (None, 2));
         assert!(choice(&[], Some("b"), false).order("retry").is_ok());
@@ -207,9 +255,17 @@ mod tests {
             assert_eq!(trouble.code, EX_USAGE);
             trouble.words
         };
-        assert!(refused(choice(&[], None, false)).starts_with("retry what? Give queue ids, or --domain"));
+        assert!(
+            refused(choice(&[], None, false))
+                .starts_with("retry what? Give queue ids, or --domain")
+        );
         assert!(refused(choice(&["1"], None, false)).contains("'1' is no queue id"));
-        assert_eq!(refused(choice(&[id], None, true)), "retry what? Give only one of queue ids, --all");
-        assert!(refused(choice(&[id; IDS_MAX + 1], None, false)).contains("at most 1000 queue ids"));
+        assert_eq!(
+            refused(choice(&[id], None, true)),
+            "retry what? Give only one of queue ids, --all"
+        );
+        assert!(
+            refused(choice(&[id; IDS_MAX + 1], None, false)).contains("at most 1000 queue ids")
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! A directory of pairs: how they are written so that a crash leaves none that looks whole and is not.
+//! A directory of pairs: how they are written so that a crash leaves none that looks whole and is
+//! not.
 //!
-//! Content first: `.ID.eml.part`, synced, renamed to `ID.eml`; then the same for `ID.json`, which makes the pair. A pair counts
-//! after [`Store::sync`]. `ID.moving` stands beside a pair whose message is still in the queue that it is moved out of.
+//! Content first: `.ID.eml.part`, synced, renamed to `ID.eml`; then the same for `ID.json`, which
+//! makes the pair. A pair counts after [`Store::sync`]. `ID.moving` stands beside a pair whose
+//! message is still in the queue that it is moved out of.
 
 use crate::export::{HEAD_MAX, Record, crc_text};
 use crate::ground::folder::Folder;
@@ -24,13 +26,14 @@ pub(super) enum Stored {
     Conflict,
 }
 
-/// What `ID.moving` says: `held 0123456789abcdef` or `free 0123456789abcdef`, and behind it `exported` where a pair was there before.
+/// What `ID.moving` says: `held 0123456789abcdef` or `free 0123456789abcdef`, and behind it
+/// `exported` where a pair was there before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mark {
     /// Whether an operator held the message before.
     pub(super) held: bool,
-    /// By which the history knows this move again: another directory may have the message by now. Empty in marks of older
-    /// versions.
+    /// By which the history knows this move again: another directory may have the message by now.
+    /// Empty in marks of older versions.
     pub(super) word: String,
     /// Whether a pair was there before, of an export without a move: that one is the operator's.
     pub(super) exported: bool,
@@ -93,7 +96,8 @@ impl Store {
         let _ = self.folder.remove(&part(draft.id));
     }
 
-    /// The end of the content, and the pair. `Err` with `InvalidData`: the content is not what was announced.
+    /// The end of the content, and the pair. `Err` with `InvalidData`: the content is not what was
+    /// announced.
     pub(super) fn finish(&self, draft: Draft, view: &Record) -> io::Result<Stored> {
         let id = draft.id;
         let stored = self.place(draft, view);
@@ -107,7 +111,10 @@ impl Store {
         let Draft { id, file, crc, len } = draft;
         let crc = crc_text(crc.finalize());
         if len != view.content.size || crc != view.content.crc32 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the content is not what was announced"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the content is not what was announced",
+            ));
         }
         let (eml, json) = (format!("{id}.eml"), format!("{id}.json"));
         if self.folder.has(&eml) && !self.is_content(&eml, view)? {
@@ -117,7 +124,8 @@ impl Store {
         if self.folder.has(&json) {
             let text = self.folder.read_small(&json, HEAD_MAX)?.unwrap_or_default();
             known = Record::read(&text).is_ok_and(|there| there == *view);
-            // Beside a mark that found none it is our own, of an attempt that did not come to its end.
+            // Beside a mark that found none it is our own, of an attempt that did not come to its
+            // end.
             if !known && self.marked(id)?.is_none_or(|mark| mark.exported) {
                 return Ok(Stored::Conflict);
             }
@@ -148,7 +156,10 @@ impl Store {
 
     /// The mark of a message that is being moved; `None` when it is not.
     pub(super) fn marked(&self, id: MessageId) -> io::Result<Option<Mark>> {
-        Ok(self.folder.read_small(&mark_name(id), 64)?.map(|text| Mark::read(&String::from_utf8_lossy(&text))))
+        Ok(self
+            .folder
+            .read_small(&mark_name(id), 64)?
+            .map(|text| Mark::read(&String::from_utf8_lossy(&text))))
     }
 
     /// The move is over.
@@ -158,7 +169,12 @@ impl Store {
 
     /// Messages that are being moved.
     pub(super) fn marks(&self) -> io::Result<Vec<MessageId>> {
-        Ok(self.folder.names()?.iter().filter_map(|name| name.strip_suffix(".moving")?.parse().ok()).collect())
+        Ok(self
+            .folder
+            .names()?
+            .iter()
+            .filter_map(|name| name.strip_suffix(".moving")?.parse().ok())
+            .collect())
     }
 
     /// Removes, durably, the pair of a message that stays in the queue.
@@ -169,7 +185,8 @@ impl Store {
         self.folder.sync()
     }
 
-    /// Gives the files of a message another name, durably, by which no import takes them; whether there were any.
+    /// Gives the files of a message another name, durably, by which no import takes them; whether
+    /// there were any.
     pub(super) fn set_aside(&self, id: MessageId) -> io::Result<bool> {
         let mut any = false;
         for name in pair(id).iter().filter(|name| self.folder.has(name)) {

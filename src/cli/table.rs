@@ -20,19 +20,35 @@ impl Table {
     }
 
     pub(super) fn row(&mut self, cells: &[&str]) {
-        self.rows.push(cells.iter().zip(&self.limits).map(|(cell, limit)| shorten(&harmless(cell), *limit)).collect());
+        self.rows.push(
+            cells
+                .iter()
+                .zip(&self.limits)
+                .map(|(cell, limit)| shorten(&harmless(cell), *limit))
+                .collect(),
+        );
     }
 
     pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        // Short columns keep their full width, so that the pages of a long list stay aligned with each other.
-        let widths: Vec<usize> =
-            self.limits.iter().enumerate().map(|(column, limit)| if *limit < 40 { *limit } else { width(column) }).collect();
+        let width = |column: usize| {
+            self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
+        };
+        // Short columns keep their full width, so that the pages of a long list stay aligned with
+        // each other.
+        let widths: Vec<usize> = self
+            .limits
+            .iter()
+            .enumerate()
+            .map(|(column, limit)| if *limit < 40 { *limit } else { width(column) })
+            .collect();
         for row in &self.rows {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
                 line.push_str(cell);
-                line.extend(std::iter::repeat_n(' ', (width + 2).saturating_sub(cell.chars().count())));
+                line.extend(std::iter::repeat_n(
+                    ' ',
+                    (width + 2).saturating_sub(cell.chars().count()),
+                ));
             }
             writeln!(out, "{}", line.trim_end())?;
         }

@@ -1,7 +1,8 @@
 //! `postern queue verify`, and where the tool finds a queue at rest.
 
 use super::{
-    EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_UNAVAILABLE, Progress, Trouble, messages, null_sender, to_json,
+    EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_UNAVAILABLE, Progress, Trouble, messages,
+    null_sender, to_json,
 };
 use crate::ground::words::{count, counted, harmless, size};
 use crate::mail::model::{Address, Damage, Files, Findings, Meaning, OfflineError, OfflineQueue};
@@ -25,13 +26,18 @@ pub trait Volumes {
 }
 
 /// The volume that is meant, and its path.
-pub(super) fn open(volumes: &dyn Volumes, given: Option<PathBuf>) -> Result<(PathBuf, Box<dyn OfflineQueue>), Trouble> {
+pub(super) fn open(
+    volumes: &dyn Volumes,
+    given: Option<PathBuf>,
+) -> Result<(PathBuf, Box<dyn OfflineQueue>), Trouble> {
     let path = match given {
         Some(path) => path,
         None => volumes.usual().map_err(|words| {
             Trouble::new(
                 super::EX_USAGE,
-                format!("the properties do not say which volume is meant: {words}; give --volume DIR"),
+                format!(
+                    "the properties do not say which volume is meant: {words}; give --volume DIR"
+                ),
             )
         })?,
     };
@@ -62,7 +68,12 @@ pub(super) fn verify(
     let mut progress = Progress::new(complaints);
     let findings = rest.verify(&mut |looked| {
         progress.tell(|| {
-            format!("{} of {} files read, {} in all", count(looked.files), count(looked.files_total), size(looked.octets))
+            format!(
+                "{} of {} files read, {} in all",
+                count(looked.files),
+                count(looked.files_total),
+                size(looked.octets)
+            )
         });
     });
     let findings = findings.map_err(|error| trouble(&error))?;
@@ -79,8 +90,10 @@ pub(super) fn verify(
 }
 
 fn report(path: &Path, findings: &Findings, out: &mut dyn Write) -> Result<(), Trouble> {
-    let format =
-        findings.format.map_or_else(|| "not noted (a volume of its first moment)".to_owned(), |format| format.to_string());
+    let format = findings.format.map_or_else(
+        || "not noted (a volume of its first moment)".to_owned(),
+        |format| format.to_string(),
+    );
     let rows = [
         ("Volume", path.display().to_string()),
         ("Format", format),
@@ -119,7 +132,11 @@ fn report(path: &Path, findings: &Findings, out: &mut dyn Write) -> Result<(), T
         writeln!(out, "\nThe queue is whole.")?;
         return Ok(());
     }
-    writeln!(out, "\nDAMAGED: {} records or contents are not what was written.", count(findings.damages_total))?;
+    writeln!(
+        out,
+        "\nDAMAGED: {} records or contents are not what was written.",
+        count(findings.damages_total)
+    )?;
     for damage in &findings.damages {
         writeln!(out, "\n{}", harmless(&place(damage)))?;
         writeln!(out, "  what      {}", damage.what)?;
@@ -143,8 +160,10 @@ fn report(path: &Path, findings: &Findings, out: &mut dyn Write) -> Result<(), T
     }
     writeln!(
         out,
-        "\nThe appliance starts on this volume all the same: it sets damaged records aside under corrupt/ and serves the rest.\n\
-         Damage comes from the disk below: copy the volume before anything else, and look at the kernel's log."
+        "\nThe appliance starts on this volume all the same: it sets damaged records aside under \
+        corrupt/ and serves the rest.\n\
+         Damage comes from the disk below: copy the volume before anything else, and look at the \
+         kernel's log."
     )?;
     Ok(())
 }
@@ -156,16 +175,24 @@ fn place(damage: &Damage) -> String {
 fn meaning(damage: &Damage) -> &'static str {
     match damage.meaning {
         Meaning::Lost => {
-            "LOST: this mail cannot be delivered; its octets are set aside at the next start, or when its turn comes. Only where a \
+            "LOST: this mail cannot be delivered; its octets are set aside at the next start, or \
+            when its turn comes. Only where a \
              crash cut off the last writes was nobody told that it is here"
         }
-        Meaning::Repeated => "the mail is there; recipients that had it already may get it once more",
-        Meaning::Returns => "this mail was finished; it may come back into the queue and be delivered once more",
+        Meaning::Repeated => {
+            "the mail is there; recipients that had it already may get it once more"
+        }
+        Meaning::Returns => {
+            "this mail was finished; it may come back into the queue and be delivered once more"
+        }
         Meaning::Missing => {
-            "MISSING: somebody or something has taken it away. Restore the file from a backup before the next start, which goes on \
+            "MISSING: somebody or something has taken it away. Restore the file from a backup \
+            before the next start, which goes on \
              without it: what mail it held is lost, and finished mail may be delivered once more"
         }
-        Meaning::Unknown => "which mail it was cannot be told; it may be lost, repeated, or finished long ago",
+        Meaning::Unknown => {
+            "which mail it was cannot be told; it may be lost, repeated, or finished long ago"
+        }
         Meaning::Harmless => "nothing in the queue needs it",
     }
 }
@@ -186,8 +213,10 @@ fn notes(findings: &Findings) -> Vec<String> {
     if let Some(damage) = &findings.unfinished {
         let who = damage.id.map(|id| format!(" of message {id}")).unwrap_or_default();
         notes.push(format!(
-            "{}: an unfinished write{who}, as a crash leaves it; nobody was told that it is here, and the next start sets it aside \
-             (if the appliance was stopped in order by a version that wrote no file 'closed', it is damage)",
+            "{}: an unfinished write{who}, as a crash leaves it; nobody was told that it is here, \
+            and the next start sets it aside \
+             (if the appliance was stopped in order by a version that wrote no file 'closed', it \
+             is damage)",
             place(damage)
         ));
     }
@@ -196,17 +225,24 @@ fn notes(findings: &Findings) -> Vec<String> {
         notes.push(format!("{cut_off} that a crash cut off; the next start drops what came in"));
     }
     if findings.orphans.files > 0 {
-        notes.push(format!("{} of finished mail; the next start removes them", files(findings.orphans)));
+        notes.push(format!(
+            "{} of finished mail; the next start removes them",
+            files(findings.orphans)
+        ));
     }
     if findings.strays.files > 0 {
         notes.push(format!(
-            "{} of mail that no segment knows: it was coming in at a crash, or a segment is missing; the next start sets it aside \
+            "{} of mail that no segment knows: it was coming in at a crash, or a segment is \
+            missing; the next start sets it aside \
              in corrupt/",
             files(findings.strays)
         ));
     }
     if findings.parts.files > 0 {
-        notes.push(format!("{} of mail that was coming in; the next start removes them", files(findings.parts)));
+        notes.push(format!(
+            "{} of mail that was coming in; the next start removes them",
+            files(findings.parts)
+        ));
     }
     notes
 }
@@ -309,7 +345,10 @@ impl<'a> VerifiedView<'a> {
             reserve: findings.reserve.into(),
             set_aside: findings.set_aside.into(),
             imports_unfinished: findings.imports_unfinished,
-            unfinished: findings.unfinished.as_ref().map(|damage| DamageView { meaning: "unfinished", ..damage.into() }),
+            unfinished: findings
+                .unfinished
+                .as_ref()
+                .map(|damage| DamageView { meaning: "unfinished", ..damage.into() }),
             damages_total: findings.damages_total,
             damages: findings.damages.iter().map(DamageView::from).collect(),
             notes: &findings.notes,

@@ -7,7 +7,7 @@ use crate::ground::clock;
 use crate::ground::gateway::default_gateways;
 use crate::ground::memory::{Ceiling, Gauge, Pressure};
 use crate::ground::sys;
-use crate::http::state::{Readiness, Window};
+use crate::http::state::{AppState, Readiness};
 use crate::mail::admit::Policy;
 use crate::mail::spool::{self, SegmentLog, SpoolError};
 use crate::monitor::disk_alerts::Alert;
@@ -45,17 +45,21 @@ pub(super) fn tell_supervisor(status: &Arc<StatusWriter>) -> impl Fn(Alert) + us
 }
 
 /// An appliance whose volume is full or failing answers 452, and does not call itself ready.
-pub(super) async fn follow_storage(spool: Arc<SegmentLog>, readiness: Arc<watch::Sender<Readiness>>, window: Arc<Window>) {
+pub(super) async fn follow_storage(
+    spool: Arc<SegmentLog>,
+    readiness: Arc<watch::Sender<Readiness>>,
+    app: Arc<AppState>,
+) {
     let mut pace = tokio::time::interval(STORAGE_PACE);
     loop {
         pace.tick().await;
         let found = spool::Spool::ready(spool.as_ref());
-        // A volume that does not answer is the watchdog's business, which tells the supervisor too: both must hear the
-        // end of it at the same time.
+        // A volume that does not answer is the watchdog's business, which tells the supervisor too:
+        // both must hear the end of it at the same time.
         let is_slow = matches!(found, Err(SpoolError::Slow(_)));
         let code = if is_slow { 451 } else { 452 };
         let now = found.map_err(|error| format!("{error}; new mail is answered {code}"));
-        window.note_data_volume(now.clone().err());
+        app.note_data_volume(now.clone().err());
         let now = if is_slow { Ok(()) } else { now };
         readiness.send_if_modified(|known| {
             let changed = *known != now;
@@ -67,7 +71,8 @@ pub(super) async fn follow_storage(spool: Arc<SegmentLog>, readiness: Arc<watch:
     }
 }
 
-/// Counts the changes of the wall clock, and says what they mean: nothing that waits here goes by it.
+/// Counts the changes of the wall clock, and says what they mean: nothing that waits here goes by
+/// it.
 pub(super) async fn follow_clock(counters: Arc<Counters>) {
     let mut pace = tokio::time::interval(CLOCK_PACE);
     loop {
@@ -77,7 +82,8 @@ pub(super) async fn follow_clock(counters: Arc<Counters>) {
             counters.clock_jumps_total.with_label_values(&[direction]).inc();
             tracing::warn!(
                 target: "mta",
-                "the wall clock was set {direction} by {} s; no try of a mail is moved by that, and no mail is older for it",
+                "the wall clock was set {direction} by {} s; no try of a mail is moved by that, \
+                and no mail is older for it",
                 jump.by.unsigned_abs()
             );
         }
@@ -95,15 +101,18 @@ pub(super) async fn follow_memory(ceiling: Option<Ceiling>, gauge: Arc<Gauge>) {
         let (used, limit) = (used >> 20, ceiling.octets >> 20);
         match pressure {
             Pressure::Ample => {
-                tracing::info!(target: "mta", "{used} MB of {limit} MB of memory are used; clients are served as usual")
+                tracing::info!(target: "mta", "{used} MB of {limit} MB of memory are used; clients \
+                are served as usual")
             }
             Pressure::Short => tracing::warn!(
                 target: "mta",
-                "memory is short: {used} MB of {limit} MB are used; unknown clients get no session (421 4.3.2)"
+                "memory is short: {used} MB of {limit} MB are used; unknown clients get no session \
+                (421 4.3.2)"
             ),
             Pressure::Critical => tracing::warn!(
                 target: "mta",
-                "memory is as good as used up: {used} MB of {limit} MB; unknown clients get no session (421 4.3.2), new mail is answered \
+                "memory is as good as used up: {used} MB of {limit} MB; unknown clients get no \
+                session (421 4.3.2), new mail is answered \
                  452 4.3.1, that of trusted clients when no unknown one is left to give way"
             ),
         }
@@ -119,7 +128,8 @@ pub(super) async fn follow_gateways(policy: Arc<Policy>) {
     }
 }
 
-/// A relay that has nothing to do lets go of its program's pages: most of them served the start or the last rush.
+/// A relay that has nothing to do lets go of its program's pages: most of them served the start or
+/// the last rush.
 pub(super) async fn rest_when_idle(counters: Arc<Counters>) {
     let mut pace = tokio::time::interval(REST_AFTER);
     let (mut before, mut rests) = (None, false);

@@ -40,17 +40,27 @@ impl Ports {
     /// A port is taken or not allowed; the line says which property names it.
     pub(super) fn bind(settings: &Settings, volume: &Path) -> Result<Self, Failure> {
         let all = |port| {
-            settings.listen.iter().map(|address| accept::bind(SocketAddr::new(*address, port))).collect::<io::Result<Vec<_>>>()
+            settings
+                .listen
+                .iter()
+                .map(|address| accept::bind(SocketAddr::new(*address, port)))
+                .collect::<io::Result<Vec<_>>>()
         };
         let all = |property, port| all(port).map_err(|error| not_opened(property, port, &error));
         let ports = Self {
             smtp: all("smtp_port", settings.smtp_port)?,
-            smtps: if settings.ssl_disabled { Vec::new() } else { all("smtps_port", settings.smtps_port)? },
+            smtps: if settings.ssl_disabled {
+                Vec::new()
+            } else {
+                all("smtps_port", settings.smtps_port)?
+            },
             windows: all("ui_port", settings.ui_port)?,
             control: bind_control(&settings.run_dir).or_else(|cause| {
                 bind_nameless(volume).map_err(|error| {
                     let place = settings.run_dir.display();
-                    let causes = format!("run_dir {place}: {cause}; without a name, on the data volume: {error}");
+                    let causes = format!(
+                        "run_dir {place}: {cause}; without a name, on the data volume: {error}"
+                    );
                     internal("the control socket", &causes)
                 })
             })?,
@@ -62,8 +72,8 @@ impl Ports {
     }
 }
 
-/// Another socket of that name is a dead core's: the lock on the data volume keeps a living one from getting this far with
-/// the same queue. Its mode is the lock on the operator's orders.
+/// Another socket of that name is a dead core's: the lock on the data volume keeps a living one
+/// from getting this far with the same queue. Its mode is the lock on the operator's orders.
 pub(super) fn bind_control(run_dir: &Path) -> io::Result<ControlSocket> {
     let path = run_dir.join(SOCKET);
     // Whoever put a link there chooses who finds the socket.
@@ -75,7 +85,8 @@ pub(super) fn bind_control(run_dir: &Path) -> io::Result<ControlSocket> {
         _ => {}
     }
     let listener = UnixListener::bind(&path)?;
-    let file = std::fs::set_permissions(&path, Permissions::from_mode(0o600)).and_then(|()| path.symlink_metadata());
+    let file = std::fs::set_permissions(&path, Permissions::from_mode(0o600))
+        .and_then(|()| path.symlink_metadata());
     match file {
         Ok(meta) => Ok(ControlSocket { listener, file: Some((meta.dev(), meta.ino())) }),
         Err(error) => {
@@ -86,7 +97,8 @@ pub(super) fn bind_control(run_dir: &Path) -> io::Result<ControlSocket> {
     }
 }
 
-/// A socket that nobody finds, in place of the control socket while the run directory takes none: mail does not wait for it.
+/// A socket that nobody finds, in place of the control socket while the run directory takes none:
+/// mail does not wait for it.
 fn bind_nameless(volume: &Path) -> io::Result<ControlSocket> {
     let directory = File::open(volume)?;
     // A socket's path is short; that of a volume need not be.
@@ -104,7 +116,8 @@ pub(super) fn control_socket(run_dir: &Path) -> Option<(u64, u64)> {
     Some((meta.dev(), meta.ino()))
 }
 
-/// Where this process finds the data volume: the supervisor has made it the working directory where its path is closed to us.
+/// Where this process finds the data volume: the supervisor has made it the working directory where
+/// its path is closed to us.
 pub(super) fn volume(settings: &Settings) -> PathBuf {
     match std::env::current_dir() {
         Ok(directory) if directory != Path::new("/") => PathBuf::from(AS_WORKING_DIRECTORY),
@@ -113,20 +126,29 @@ pub(super) fn volume(settings: &Settings) -> PathBuf {
 }
 
 /// A core that was told to stop may still hold the volume; its successor waits for it, and says so.
-pub(super) async fn open_volume(settings: &Settings, volume: &Path, terminate: &mut Signal) -> Result<Volume, Failure> {
+pub(super) async fn open_volume(
+    settings: &Settings,
+    volume: &Path,
+    terminate: &mut Signal,
+) -> Result<Volume, Failure> {
     let patience = Instant::now() + settings.drain_time + Duration::from_secs(15);
     let mut told = false;
     loop {
         match Volume::open(volume) {
             Ok(volume) => return Ok(volume),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < patience => {
+            Err(error)
+                if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < patience =>
+            {
                 if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(target: "mta", "another process has the data volume (one that is stopping?); waiting for it");
+                    tracing::warn!(target: "mta", "another process has the data volume (one that \
+                    is stopping?); waiting for it");
                 }
                 tokio::select! {
-                    // A lock tells nobody that it is free, and whoever waited for it in the kernel would not hear a signal.
+                    // A lock tells nobody that it is free, and whoever waited for it in the kernel
+                    // would not hear a signal.
                     () = tokio::time::sleep(Duration::from_millis(100)) => {}
-                    _ = terminate.recv() => return Err(data_volume("stopped while waiting for the data volume".to_owned())),
+                    _ = terminate.recv() => return Err(data_volume("stopped while waiting for the \
+                    data volume".to_owned())),
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -135,7 +157,9 @@ pub(super) async fn open_volume(settings: &Settings, volume: &Path, terminate: &
                     settings.volume_data.display()
                 )));
             }
-            Err(error) => return Err(data_volume(format!("{}: {error}", settings.volume_data.display()))),
+            Err(error) => {
+                return Err(data_volume(format!("{}: {error}", settings.volume_data.display())));
+            }
         }
     }
 }

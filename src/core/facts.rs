@@ -46,7 +46,10 @@ fn terminals(settings: &Settings) -> Vec<Part> {
     let smtp = if settings.ssl_disabled {
         format!("SMTP on port {}", settings.smtp_port)
     } else {
-        format!("SMTP with STARTTLS on port {}, SMTP inside TLS on port {}", settings.smtp_port, settings.smtps_port)
+        format!(
+            "SMTP with STARTTLS on port {}, SMTP inside TLS on port {}",
+            settings.smtp_port, settings.smtps_port
+        )
     };
     let mut net = match (&settings.smart_relay, &settings.cc_mta) {
         (Some(relay), _) => format!("all mail to {relay}"),

@@ -1,7 +1,7 @@
 //! Faults that tests of the watchdog plant through the control socket. Not in a program built for
 //! release.
 
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::mail::outbound::Outbound;
 use crate::mail::spool::SegmentLog;
 use std::sync::Arc;
@@ -12,12 +12,13 @@ use tokio::runtime::Handle;
 static COME_BACK: AtomicBool = AtomicBool::new(false);
 
 /// From now on they can be planted.
-pub(super) fn allow(window: &Window, outbound: Arc<Outbound<SegmentLog>>) {
+pub(super) fn allow(app: &AppState, outbound: Arc<Outbound<SegmentLog>>) {
     let mail = Handle::current();
-    window.allow_faults(Box::new(move |fault| {
+    app.allow_faults(Box::new(move |fault| {
         match fault {
             // On each of the runtime's threads: one that goes on would hide it.
-            "loop" => (0..mail.metrics().num_workers()).for_each(|_| drop(mail.spawn(async { loop_for_ever() }))),
+            "loop" => (0..mail.metrics().num_workers())
+                .for_each(|_| drop(mail.spawn(async { loop_for_ever() }))),
             // On one of them: the others go on.
             "loop_one" => drop(mail.spawn(async { loop_for_ever() })),
             // Those that loop come back.

@@ -1,4 +1,5 @@
-//! The windows on a thread and a runtime of their own, so that a busy relay cannot starve a health check.
+//! The windows on a thread and a runtime of their own, so that a busy relay cannot starve a health
+//! check.
 
 use super::exclusive::{self, ControlSocket};
 use super::trouble::internal;
@@ -14,7 +15,7 @@ use crate::ground::threads;
 use crate::ground::tls::Presenter;
 use crate::http::route::Routes;
 use crate::http::server;
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::monitor::{health, push};
 use crate::ui;
 use std::io;
@@ -49,20 +50,26 @@ pub(super) struct Opened {
     pub(super) doors: Doors,
 }
 
-/// Opens them; `instance` is the appliance's name at terminal `mon`. The thread ends after `closing` says true.
+/// Opens them; `instance` is the appliance's name at terminal `mon`. The thread ends after
+/// `closing` says true.
 pub(super) fn open(
     settings: &Settings,
     instance: &str,
-    window: Arc<Window>,
+    app: Arc<AppState>,
     webhooks: Option<WebhookService>,
     (public, tls): (Vec<TcpListener>, Option<Arc<Presenter>>),
     control: ControlSocket,
     closing: watch::Receiver<bool>,
 ) -> Result<Opened, Failure> {
-    let push = settings.terminal_mon.as_ref().map(|url| push::Config::new(url, instance, settings.mon_interval));
-    let push = push.transpose().map_err(|error| Failure::preconfigure(Exit::Property, error.to_string()))?;
+    let push = settings
+        .terminal_mon
+        .as_ref()
+        .map(|url| push::Config::new(url, instance, settings.mon_interval));
+    let push = push
+        .transpose()
+        .map_err(|error| Failure::preconfigure(Exit::Property, error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .max_blocking_threads(resources::window_threads(settings, threads::limit()))
+        .max_blocking_threads(resources::http_threads(settings, threads::limit()))
         .thread_name("windows disk")
         .enable_all()
         .build();
@@ -81,24 +88,31 @@ pub(super) fn open(
         let (public, control) = match (public, UnixListener::from_std(control)) {
             (Ok(public), Ok(listener)) => (public, ControlSocket { listener, file }),
             (Err(error), _) | (_, Err(error)) => {
-                tracing::error!(target: "mta", port, cause = %error, "the windows cannot be opened");
+                tracing::error!(target: "mta", port, cause = %error, "the windows cannot \
+                be opened");
                 return;
             }
         };
         // It ends with the runtime.
         drop(tokio::spawn(threads::keep_one_for_the_disk()));
         let (mut served, routes) = (JoinSet::new(), Arc::new(routes()));
-        served.spawn(server::serve_public(window.clone(), routes.clone(), public, tls, closing.clone()));
-        served.spawn(keep_control(window.clone(), routes, control, run_dir, knocks, closing.clone()));
-        served.spawn(sampling::run(window.clone(), closing.clone()));
+        served.spawn(server::serve_public(
+            app.clone(),
+            routes.clone(),
+            public,
+            tls,
+            closing.clone(),
+        ));
+        served.spawn(keep_control(app.clone(), routes, control, run_dir, knocks, closing.clone()));
+        served.spawn(sampling::run(app.clone(), closing.clone()));
         if let Some(webhooks) = webhooks {
-            webhooks.run(&mut served, window.clone(), &closing);
+            webhooks.run(&mut served, app.clone(), &closing);
         }
         if let Some(config) = push {
-            served.spawn(push::push(config, window, closing.clone()));
+            served.spawn(push::push(config, app, closing.clone()));
         }
         while let Some(ended) = served.join_next().await {
-            joined(ended, "a window");
+            joined(ended, "the HTTP server");
         }
     };
     std::thread::Builder::new()
@@ -111,10 +125,10 @@ pub(super) fn open(
         .map_err(|error| internal("the windows' thread", &error))
 }
 
-/// Serves the control socket until `closing` says true. One that was removed, alone or with its directory, is made anew: whoever
-/// comes looks for it by its name.
+/// Serves the control socket until `closing` says true. One that was removed, alone or with its
+/// directory, is made anew: whoever comes looks for it by its name.
 async fn keep_control(
-    window: Arc<Window>,
+    app: Arc<AppState>,
     routes: Arc<Routes>,
     first: ControlSocket,
     run_dir: PathBuf,
@@ -124,11 +138,11 @@ async fn keep_control(
     let mut served = JoinSet::new();
     let begin = |served: &mut JoinSet<()>, ControlSocket { listener, file }| {
         let (stop, stopping) = watch::channel(false);
-        served.spawn(server::serve_control(window.clone(), routes.clone(), listener, stopping));
+        served.spawn(server::serve_control(app.clone(), routes.clone(), listener, stopping));
         (stop, file)
     };
     let (mut stop, mut ours) = begin(&mut served, first);
-    let (mut trouble, vitals) = (None, window.vitals());
+    let (mut trouble, vitals) = (None, app.vitals());
     let mut pace = tokio::time::interval(CONTROL_PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -142,13 +156,15 @@ async fn keep_control(
             // The run directory was closed for a while.
             if trouble.take().is_some() {
                 vitals.note_control(None);
-                tracing::info!(target: "mta", run_dir = %place, "the control socket is there again");
+                tracing::info!(target: "mta", run_dir = %place, "the control socket is \
+                there again");
             }
             continue;
         }
         match exclusive::bind_control(&run_dir).and_then(|control| replaced(control, &knocks)) {
             Ok(control) => {
-                let what = if ours.is_some() { "was gone and was made anew" } else { "could be made" };
+                let what =
+                    if ours.is_some() { "was gone and was made anew" } else { "could be made" };
                 // What is under way through the former one ends in order.
                 stop.send_replace(true);
                 (stop, ours) = begin(&mut served, control);

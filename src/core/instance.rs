@@ -24,7 +24,8 @@ pub(super) fn name(hostname: &str, disk: &dyn Disk) -> String {
         tracing::warn!(
             target: "mta",
             cause = %error,
-            "the name for terminal mon cannot be kept on the data volume; it changes with each start"
+            "the name for terminal mon cannot be kept on the data volume; it changes with \
+            each start"
         );
         fresh()
     });
@@ -38,7 +39,9 @@ fn identity(disk: &dyn Disk) -> io::Result<String> {
         file => Some(file?.read_at(0, &mut octets)?),
     };
     match kept.and_then(|length| std::str::from_utf8(octets.get(..length)?).ok()) {
-        Some(text) if text.len() == LENGTH && text.bytes().all(|b| b.is_ascii_hexdigit()) => Ok(text.to_owned()),
+        Some(text) if text.len() == LENGTH && text.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            Ok(text.to_owned())
+        }
         // Nothing, or what is no identity: a new one.
         _ => keep(disk, fresh()),
     }

@@ -1,9 +1,11 @@
-//! The core's side of the TLS keys: the first pair before anything listens, newer ones while sessions go on.
+//! The core's side of the TLS keys: the first pair before anything listens, newer ones while
+//! sessions go on.
 //!
-//! In: `keys` orders of the supervisor, which alone may read the files. Out: a [`Presenter`] that always holds the last usable
-//! pair; the moment of its end in the counters; an event and a log line for a pair that cannot be used.
-//! Limits: one thread, which waits on standard input; the size of an order is the supervisor's business, that of a pair the
-//! ground's.
+//! In: `keys` orders of the supervisor, which alone may read the files. Out: a [`Presenter`] that
+//! always holds the last usable pair; the moment of its end in the counters; an event and a log
+//! line for a pair that cannot be used.
+//! Limits: one thread, which waits on standard input; the size of an order is the supervisor's
+//! business, that of a pair the ground's.
 //! Security: keys are dropped as soon as the library has them; they are in no log and no error.
 
 use crate::appliance::counter::Counters;
@@ -18,20 +20,27 @@ use std::sync::Arc;
 /// The line of the contract for keys that are not there or not usable.
 const LINE: &str = "Error: couldn't find ssl keys on the key volume!";
 
-/// Waits for the first pair. An expired one is taken, with a warning: it was good when the appliance started, and a core that
-/// is started again must not refuse all mail for it.
+/// Waits for the first pair. An expired one is taken, with a warning: it was good when the
+/// appliance started, and a core that is started again must not refuse all mail for it.
 ///
 /// # Errors
 /// The supervisor is gone, or the pair cannot be used.
 pub(super) fn first<R: Read>(orders: &mut Listener<R>) -> Result<Arc<Presenter>, Failure> {
     let failure = |cause: String| Failure::new(Exit::Input, LINE, cause);
     let order = orders.next().unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()));
-    let order = order.map_err(|error| Failure::preconfigure(Exit::Internal, format!("the keys: {error}")))?;
+    let order = order
+        .map_err(|error| Failure::preconfigure(Exit::Internal, format!("the keys: {error}")))?;
     let Order::Keys(keys) = order else {
-        return Err(Failure::preconfigure(Exit::Internal, "the keys: told to stop before they came".to_owned()));
+        return Err(Failure::preconfigure(
+            Exit::Internal,
+            "the keys: told to stop before they came".to_owned(),
+        ));
     };
-    let pair = KeyPair::from_pem_of_any_date(keys.private_key.as_bytes(), keys.certificate_chain.as_bytes())
-        .map_err(|error| failure(error.to_string()))?;
+    let pair = KeyPair::from_pem_of_any_date(
+        keys.private_key.as_bytes(),
+        keys.certificate_chain.as_bytes(),
+    )
+    .map_err(|error| failure(error.to_string()))?;
     if let Err(error) = pair.check_dates(clock::now()) {
         tracing::warn!(target: "mta", "clients will refuse TLS: {error}");
     }
@@ -48,7 +57,9 @@ pub(super) fn take(presenter: &Presenter, keys: &Keys, counters: &Counters, stat
         }
         Ok(false) => {}
         Err(cause) => {
-            let text = format!("the renewed TLS key and certificate cannot be used, the former stay: {cause}");
+            let text = format!(
+                "the renewed TLS key and certificate cannot be used, the former stay: {cause}"
+            );
             tracing::error!(target: "mta", "{text}");
             status.event(&text);
         }
@@ -57,7 +68,11 @@ pub(super) fn take(presenter: &Presenter, keys: &Keys, counters: &Counters, stat
 
 /// Whether the pair is another one than before; it is in use then.
 fn renew(presenter: &Presenter, keys: &Keys) -> Result<bool, String> {
-    let pair = KeyPair::from_pem(keys.private_key.as_bytes(), keys.certificate_chain.as_bytes(), clock::now());
+    let pair = KeyPair::from_pem(
+        keys.private_key.as_bytes(),
+        keys.certificate_chain.as_bytes(),
+        clock::now(),
+    );
     let pair = pair.map_err(|error| error.to_string())?;
     if pair == *presenter.pair() {
         return Ok(false);

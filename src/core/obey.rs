@@ -1,7 +1,8 @@
 //! What the supervisor orders while the core runs: newer keys, the stacks of all threads, the end.
 //!
 //! On a thread of its own, so that it is heard however busy or hung the rest is. The end of the
-//! orders is an order too: the supervisor is gone, and nobody would restart what goes on without it.
+//! orders is an order too: the supervisor is gone, and nobody would restart what goes on without
+//! it.
 //! Limits: a stop that is not over [`GRACE`] after `drain_time` is cut short here, since whoever
 //! orders it may not be able to send a signal.
 
@@ -56,7 +57,9 @@ pub(super) fn follow<R: Read + Send + 'static>(
         }
         stop_in_time(&stop, drain_time)
     };
-    thread::Builder::new().name("orders".to_owned()).spawn(move || obey().map_or_else(drop, drop))?;
+    thread::Builder::new()
+        .name("orders".to_owned())
+        .spawn(move || obey().map_or_else(drop, drop))?;
     Ok(told)
 }
 
@@ -70,7 +73,8 @@ fn stop_in_time(stop: &Notify, drain_time: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends the process as it is, without a lock that something might hold: all that was promised is on the data volume.
+/// Ends the process as it is, without a lock that something might hold: all that was promised is on
+/// the data volume.
 fn end() {
     std::process::abort();
 }

@@ -48,7 +48,9 @@ pub(super) fn open_spool(
         lendable: resources.lendable.min(spool::LENDABLE),
         ..spool::Config::default()
     };
-    SegmentLog::open(disk, config, counters.clone(), &tell).map(Arc::new).map_err(|error| data_volume(error.to_string()))
+    SegmentLog::open(disk, config, counters.clone(), &tell)
+        .map(Arc::new)
+        .map_err(|error| data_volume(error.to_string()))
 }
 
 pub(super) fn router<'a>(
@@ -95,7 +97,8 @@ pub(super) fn masking(settings: &Settings) -> Masking {
 }
 
 pub(super) fn outbound_config(settings: &Settings, resources: &Resources) -> outbound::Config {
-    let bounce_address = settings.bounce_address.as_deref().and_then(|address| Address::parse(address).ok());
+    let bounce_address =
+        settings.bounce_address.as_deref().and_then(|address| Address::parse(address).ok());
     outbound::Config {
         hostname: settings.hostname.clone(),
         bounce_address,
@@ -162,7 +165,8 @@ pub(super) fn intake(
 
 /// Who may do what at `ui_port`.
 pub(super) fn access(settings: &Settings, policy: &Arc<Policy>) -> Access {
-    let password = || settings.password.as_ref().map(|password| password.expose()).unwrap_or_default();
+    let password =
+        || settings.password.as_ref().map(|password| password.expose()).unwrap_or_default();
     let outside = settings.ui_url.as_ref().map(|url| url.host.as_str());
     let near = policy.clone();
     let names = [settings.hostname.as_str()].into_iter().chain(outside);
@@ -193,7 +197,10 @@ mod tests {
     #[test]
     fn a_gateway_that_comes_later_is_a_stranger_at_every_port() {
         let Ok(loaded) = property::load() else { panic!("the defaults are right") };
-        let settings = Settings { smtpd_trusted_networks: vec!["10.7.0.0/16".parse().unwrap()], ..loaded.settings };
+        let settings = Settings {
+            smtpd_trusted_networks: vec!["10.7.0.0/16".parse().unwrap()],
+            ..loaded.settings
+        };
         let policy = policy(&settings);
         let near = access(&settings, &policy).near.unwrap();
         let gateway = "10.7.0.1".parse().unwrap();

@@ -1,11 +1,11 @@
-//! The task that looks at the numbers every [`TICK`]: it keeps the rates, writes them to the data volume every [`KEPT`] and at the
-//! end, and makes one event for all who watch a stream.
+//! The task that looks at the numbers every [`TICK`]: it keeps the rates, writes them to the data
+//! volume every [`KEPT`] and at the end, and makes one event for all who watch a stream.
 
 use crate::api;
 use crate::api::redact;
 use crate::ground::clock;
 use crate::http::server::stopped;
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::monitor::alerts;
 use crate::monitor::rates::{Events, Totals, store};
 use std::sync::Arc;
@@ -23,8 +23,8 @@ const LOOK: Duration = Duration::from_secs(10);
 const KEPT: Duration = Duration::from_secs(60);
 
 /// Ticks until `stop` says true.
-pub(super) async fn run(window: Arc<Window>, mut stop: watch::Receiver<bool>) {
-    let rate_history = &window.views.rate_history;
+pub(super) async fn run(app: Arc<AppState>, mut stop: watch::Receiver<bool>) {
+    let rate_history = &app.views.rate_history;
     let mut pace = interval(TICK);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut kept = Instant::now();
@@ -33,47 +33,49 @@ pub(super) async fn run(window: Arc<Window>, mut stop: watch::Receiver<bool>) {
             () = stopped(&mut stop) => break,
             _ = pace.tick() => {}
         }
-        tick(&window);
+        tick(&app);
         if rate_history.events.receiver_count() > 0 {
-            let view = api::status_view(&window, true).await;
+            let view = api::status_view(&app, true).await;
             let named = api::event(&view);
-            rate_history.events.send_replace(Events { named, nameless: api::event(&redact::status(view)) });
+            rate_history
+                .events
+                .send_replace(Events { named, nameless: api::event(&redact::status(view)) });
         }
         if kept.elapsed() >= KEPT {
             kept = Instant::now();
-            keep(&window).await;
+            keep(&app).await;
         }
     }
-    keep(&window).await;
+    keep(&app).await;
 }
 
-fn tick(window: &Window) {
-    let history = &window.views.rate_history;
-    window.look_at_log();
-    history.watch.note(&window.counters);
-    let summary = window.views.admin.summary();
-    let totals = Totals::of(&window.counters, summary.messages);
+fn tick(app: &AppState) {
+    let history = &app.views.rate_history;
+    app.look_at_log();
+    history.watch.note(&app.counters);
+    let summary = app.views.admin.summary();
+    let totals = Totals::of(&app.counters, summary.messages);
     history.lock().tick(&totals, clock::now());
     // For the head of every page, whoever looks or does not.
     let mut looked = history.looked.lock();
     if looked.is_none_or(|at| at.elapsed() >= LOOK) {
         *looked = Some(Instant::now());
         drop(looked);
-        alerts::look(window, &summary);
+        alerts::look(app, &summary);
     }
 }
 
-async fn keep(window: &Arc<Window>) {
-    let window = Arc::clone(window);
+async fn keep(app: &Arc<AppState>) {
+    let app = Arc::clone(app);
     let kept = tokio::task::spawn_blocking(move || {
-        let Some(disk) = &window.views.rate_history.disk else { return Ok(()) };
+        let Some(disk) = &app.views.rate_history.disk else { return Ok(()) };
         // The last percent is for mail.
         let space = disk.space()?;
         if space.free < space.size / 100 {
             return Ok(());
         }
         // A disk that is slow must not hold the lock.
-        let octets = window.views.rate_history.lock().encode();
+        let octets = app.views.rate_history.lock().encode();
         store::save(disk.as_ref(), octets)
     });
     match kept.await {

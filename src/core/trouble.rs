@@ -1,4 +1,5 @@
-//! What keeps a core from starting, in the lines that scripts look for and words that say what to do.
+//! What keeps a core from starting, in the lines that scripts look for and words that say what to
+//! do.
 
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::lines;

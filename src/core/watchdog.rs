@@ -1,12 +1,14 @@
 //! Whether this core is alive, found out by asking each of its parts.
 //!
 //! Every second a question goes through the mail runtime, the queue's locks, the committer and the
-//! runtime of the windows. Only when all have answered does the supervisor hear `alive`. A part that
-//! has not answered for [`LATE`] hangs, and is named. While a call to the disk takes longer than
+//! runtime of the windows. Only when all have answered does the supervisor hear `alive`. A part
+//! that has not answered for [`LATE`] hangs, and is named. While a call to the disk takes longer
+//! than
 //! [`SLOW`], it is the disk that is named: what waits for it does not hang.
 //!
-//! A question is answered by whichever thread of the mail runtime is free. So each of these threads is looked at as well: one that
-//! neither ends a task nor rests for [`LATE`] hangs, with all that it had taken up.
+//! A question is answered by whichever thread of the mail runtime is free. So each of these threads
+//! is looked at as well: one that neither ends a task nor rests for [`LATE`] hangs, with all that
+//! it had taken up.
 //!
 //! Health checks must be answered even when the windows hang, so this thread then opens the doors
 //! itself, and says what hangs to everybody.
@@ -103,7 +105,8 @@ pub(super) fn watch(
                 // What waits for a disk may look as if it hung.
                 (Some(slow), _) => status.health(&Health::Slow(slow)),
                 (None, Some(late)) => status.health(&Health::Late(late)),
-                // A part that is asked and not late yet is no reason to say nothing: silence is a hang.
+                // A part that is asked and not late yet is no reason to say nothing: silence is a
+                // hang.
                 (None, None) => status.health(&Health::Alive),
             }
         }
@@ -120,7 +123,13 @@ fn parts(probes: Probes) -> io::Result<Vec<Part>> {
         outbound.touch();
         spool.totals();
     })?;
-    let part = |name, ask| Part { name, ask, asked: 0, answered: Answer::default(), waited: Duration::ZERO };
+    let part = |name, ask| Part {
+        name,
+        ask,
+        asked: 0,
+        answered: Answer::default(),
+        waited: Duration::ZERO,
+    };
     Ok(vec![
         part("mail runtime", on_a_runtime(mail)),
         part("queue lock", locks),
@@ -140,7 +149,10 @@ fn on_a_runtime(runtime: Handle) -> Box<dyn Fn(Answer) + Send> {
 }
 
 /// A question that may hold whoever puts it.
-fn on_a_thread(name: &str, work: impl Fn() + Send + 'static) -> io::Result<Box<dyn Fn(Answer) + Send>> {
+fn on_a_thread(
+    name: &str,
+    work: impl Fn() + Send + 'static,
+) -> io::Result<Box<dyn Fn(Answer) + Send>> {
     let (ask, asked): (Sender<Answer>, _) = channel();
     thread::Builder::new().name(name.to_owned()).spawn(move || {
         for answer in asked {
@@ -181,7 +193,8 @@ struct Workers {
 /// One of them.
 #[derive(Debug, Clone, Copy, Default)]
 struct Worker {
-    /// How often it went to rest and woke, and how long it has worked: the latter is brought up to date between tasks.
+    /// How often it went to rest and woke, and how long it has worked: the latter is brought up to
+    /// date between tasks.
     last: (u64, Duration),
     /// How long neither has changed while it was at work.
     same_for: Duration,
@@ -198,11 +211,17 @@ impl Workers {
         let (metrics, all) = (self.mail.metrics(), self.seen.len());
         let mut late = Vec::new();
         for (number, worker) in self.seen.iter_mut().enumerate() {
-            let now = (metrics.worker_park_unpark_count(number), metrics.worker_total_busy_duration(number));
+            let now = (
+                metrics.worker_park_unpark_count(number),
+                metrics.worker_total_busy_duration(number),
+            );
             worker.turn(now, passed);
             if worker.same_for >= LATE {
                 let since = worker.same_for.as_secs();
-                late.push(format!("mail thread {} of {all}: in one task for {since} s", number + 1));
+                late.push(format!(
+                    "mail thread {} of {all}: in one task for {since} s",
+                    number + 1
+                ));
             }
         }
         (!late.is_empty()).then(|| late.join(", "))
@@ -257,7 +276,10 @@ impl Doors {
     /// Answers whoever knocks for a while: 503 and what hangs.
     fn open(&self, time: Duration, vitals: &Vitals) {
         let end = Instant::now() + time;
-        let reason = vitals.late().or_else(|| vitals.slow()).unwrap_or_else(|| format!("{WINDOWS}: no turn"));
+        let reason = vitals
+            .late()
+            .or_else(|| vitals.slow())
+            .unwrap_or_else(|| format!("{WINDOWS}: no turn"));
         for _ in 0..KNOCKS_MAX {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -266,12 +288,18 @@ impl Doors {
             let control = self.control.lock().clone();
             let listeners = self.public.iter().map(AsFd::as_fd).chain([control.as_fd()]);
             let mut fds: Vec<_> = listeners.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-            let timeout = u16::try_from(left.as_millis()).map_or(PollTimeout::MAX, PollTimeout::from);
+            let timeout =
+                u16::try_from(left.as_millis()).map_or(PollTimeout::MAX, PollTimeout::from);
             let _ = poll(&mut fds, timeout);
             // None of them blocks: the windows' runtime has seen to that.
             for listener in &self.public {
                 if let Ok((stream, _)) = listener.accept() {
-                    answer(stream, &reason, TcpStream::set_nonblocking, TcpStream::set_read_timeout);
+                    answer(
+                        stream,
+                        &reason,
+                        TcpStream::set_nonblocking,
+                        TcpStream::set_read_timeout,
+                    );
                 }
             }
             if let Ok((stream, _)) = control.accept() {
@@ -288,12 +316,18 @@ fn answer<S: Read + Write>(
     set_nonblocking: impl Fn(&S, bool) -> io::Result<()>,
     set_patience: impl Fn(&S, Option<Duration>) -> io::Result<()>,
 ) {
-    if set_nonblocking(&stream, false).and_then(|()| set_patience(&stream, Some(KNOCK_PATIENCE))).is_err() {
+    if set_nonblocking(&stream, false)
+        .and_then(|()| set_patience(&stream, Some(KNOCK_PATIENCE)))
+        .is_err()
+    {
         return;
     }
     let mut request = [0; 2048];
     let asked = stream.read(&mut request).unwrap_or_default();
-    let is_api = request[..asked].split(|octet| *octet == b'\n').next().is_some_and(|line| contains(line, b" /api/"));
+    let is_api = request[..asked]
+        .split(|octet| *octet == b'\n')
+        .next()
+        .is_some_and(|line| contains(line, b" /api/"));
     let (kind, body) = if is_api {
         let error = serde_json::json!({ "error": format!("the core hangs: {reason}") });
         ("application/json", error.to_string())
@@ -301,7 +335,8 @@ fn answer<S: Read + Write>(
         ("text/plain; charset=utf-8", format!("not ready: {reason}\n"))
     };
     let head = format!(
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nRetry-After: 10\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: {kind}\r\nContent-Length: \
+        {}\r\nRetry-After: 10\r\nConnection: close\r\n\r\n",
         body.len()
     );
     // A fresh connection takes so little at once.
@@ -309,7 +344,7 @@ fn answer<S: Read + Write>(
 }
 
 fn contains(line: &[u8], word: &[u8]) -> bool {
-    line.windows(word.len()).any(|window| window == word)
+    line.windows(word.len()).any(|app| app == word)
 }
 
 #[cfg(test)]
@@ -333,8 +368,15 @@ mod tests {
 
     #[test]
     fn each_thread_of_a_runtime_is_seen() {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(3).enable_all().build().unwrap();
-        let (mut workers, go_on) = (Workers::new(runtime.handle().clone()), Arc::new(std::sync::atomic::AtomicBool::new(true)));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(3)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (mut workers, go_on) = (
+            Workers::new(runtime.handle().clone()),
+            Arc::new(std::sync::atomic::AtomicBool::new(true)),
+        );
         let spins = go_on.clone();
         let (begun, begins) = channel();
         runtime.spawn(async move {
@@ -352,7 +394,12 @@ mod tests {
             late = workers.turn(PACE);
         }
         let late = late.unwrap();
-        assert!(late.starts_with("mail thread ") && late.contains(" of 3: in one task for 1") && !late.contains(','), "{late}");
+        assert!(
+            late.starts_with("mail thread ")
+                && late.contains(" of 3: in one task for 1")
+                && !late.contains(','),
+            "{late}"
+        );
         go_on.store(false, Ordering::Relaxed);
         drop(runtime);
     }

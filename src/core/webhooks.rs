@@ -5,7 +5,7 @@ use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::property::{Settings, WebhookEvent};
 use crate::ground::disk::Disk;
 use crate::ground::tls::{Authorities, verifying_client};
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::mail::history::{Masked, Masking};
 use crate::mail::model::{Class, DeliveryEventSink};
 use crate::webhooks::{ALERTS_PACE, Config, Courier, Key, Shape, Webhooks, watch_alerts};
@@ -32,7 +32,9 @@ pub(super) fn open(
     if settings.webhook_url.is_empty() {
         return Ok(None);
     }
-    let internal = |error: &dyn std::fmt::Display| Failure::preconfigure(Exit::Internal, format!("events: {error}"));
+    let internal = |error: &dyn std::fmt::Display| {
+        Failure::preconfigure(Exit::Internal, format!("events: {error}"))
+    };
     let outcome = |event: &WebhookEvent| match event {
         WebhookEvent::Delivered => Some(Class::Success),
         WebhookEvent::Deferred => Some(Class::Temporary),
@@ -42,25 +44,35 @@ pub(super) fn open(
     let receivers = settings.webhook_url.iter().cloned();
     let config = Config {
         hostname: settings.hostname.clone(),
-        receivers: receivers.map(|hook| (if hook.slack { Shape::Slack } else { Shape::Plain }, hook.endpoint)).collect(),
+        receivers: receivers
+            .map(|hook| (if hook.slack { Shape::Slack } else { Shape::Plain }, hook.endpoint))
+            .collect(),
         outcomes: settings.webhook_events.iter().filter_map(outcome).collect(),
         alerts: settings.webhook_events.contains(&WebhookEvent::Alert),
         key: match &settings.webhook_secret {
-            Some(secret) => Some(Key::new(secret.expose()).ok_or_else(|| internal(&"webhook_secret is no key"))?),
+            Some(secret) => Some(
+                Key::new(secret.expose()).ok_or_else(|| internal(&"webhook_secret is no key"))?,
+            ),
             None => None,
         },
         allowed: settings.webhook_allow.clone(),
         tls: verifying_client(authorities).map_err(|error| internal(&error))?,
     };
     let (webhooks, couriers) = Webhooks::open(config, counters);
-    let event_sink = Masked::open(disk, masking, webhooks.clone()).map_err(|error| internal(&error))?;
+    let event_sink =
+        Masked::open(disk, masking, webhooks.clone()).map_err(|error| internal(&error))?;
     Ok(Some(WebhookService { webhooks, couriers, event_sink: Arc::new(event_sink) }))
 }
 
 impl WebhookService {
     /// Carries events until `closing` says true.
-    pub(super) fn run(self, tasks: &mut JoinSet<()>, window: Arc<Window>, closing: &watch::Receiver<bool>) {
-        tasks.spawn(watch_alerts(self.webhooks, window, ALERTS_PACE, closing.clone()));
+    pub(super) fn run(
+        self,
+        tasks: &mut JoinSet<()>,
+        app: Arc<AppState>,
+        closing: &watch::Receiver<bool>,
+    ) {
+        tasks.spawn(watch_alerts(self.webhooks, app, ALERTS_PACE, closing.clone()));
         for courier in self.couriers {
             tasks.spawn(courier.run(closing.clone()));
         }

@@ -3,7 +3,8 @@
 const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// The standard alphabet, padded. Pieces whose length is a multiple of three may be encoded one by one.
+/// The standard alphabet, padded. Pieces whose length is a multiple of three may be encoded one by
+/// one.
 pub(crate) fn encode(bytes: &[u8]) -> String {
     let mut text = encode_with(STANDARD, bytes);
     while !text.len().is_multiple_of(4) {
@@ -39,7 +40,8 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
 fn encode_with(alphabet: &[u8; 64], bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
-        let value = group.iter().fold(0u32, |value, byte| value << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        let value = group.iter().fold(0u32, |value, byte| value << 8 | u32::from(*byte))
+            << (8 * (3 - group.len()));
         for place in 0..=group.len() {
             text.push(char::from(alphabet[(value >> (18 - 6 * place)) as usize & 63]));
         }
@@ -54,7 +56,9 @@ mod tests {
 
     #[test]
     fn agrees_with_the_examples_of_the_rfc() {
-        for (plain, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+        for (plain, coded) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
+        {
             assert_eq!(encode(plain.as_bytes()), coded);
             assert_eq!(decode(coded).as_deref(), Some(plain.as_bytes()));
         }

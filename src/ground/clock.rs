@@ -1,8 +1,9 @@
 //! The time of day, and how it is written.
 //!
-//! Rooms that decide by time ([`crate::mail::schedule`] above all) take the moment as an argument; this file is where the
-//! moment comes from. What people read and what is written down is the wall clock's time ([`now`]). What waits or grows old
-//! goes by [`steady`] and [`age`], which do not care how the wall clock is set.
+//! Rooms that decide by time ([`crate::mail::schedule`] above all) take the moment as an argument;
+//! this file is where the moment comes from. What people read and what is written down is the wall
+//! clock's time ([`now`]). What waits or grows old goes by [`steady`] and [`age`], which do not
+//! care how the wall clock is set.
 
 use super::steady::{Jump, Steady};
 use jiff::tz::TimeZone;
@@ -50,7 +51,8 @@ impl Clocks {
         seconds(self.begun.elapsed())
     }
 
-    /// Compares the wall clock with the monotonic one, once in each of its seconds; only a jump takes the lock.
+    /// Compares the wall clock with the monotonic one, once in each of its seconds; only a jump
+    /// takes the lock.
     fn compare(&self, wall: Duration) {
         let wall = seconds(wall);
         // Both a jump and the passing of time change it.
@@ -134,13 +136,15 @@ pub fn last_jump() -> Option<(i64, u32)> {
     (last[0] != 0).then(|| (last[0], steady().saturating_sub(narrow(last[1]))))
 }
 
-/// Compares the clocks, and tells the jumps that nobody has heard of yet. To be asked about once a second.
+/// Compares the clocks, and tells the jumps that nobody has heard of yet. To be asked about once a
+/// second.
 pub fn jumps() -> Vec<Jump> {
     clocks().compare(since_1970());
     std::mem::take(&mut clocks().lock().1)
 }
 
-/// Sets the zone of all written times, once, at start (property `timezone`). Later calls change nothing.
+/// Sets the zone of all written times, once, at start (property `timezone`). Later calls change
+/// nothing.
 ///
 /// # Errors
 /// The IANA name is not known.
@@ -192,7 +196,8 @@ pub fn rfc3164(seconds: u32) -> String {
 /// The moment that a thread has written last in one form.
 type LastText = RefCell<Option<(u32, String)>>;
 
-/// A moment in a form of strftime. Most moments are now: of the many of one second, one is worked out.
+/// A moment in a form of strftime. Most moments are now: of the many of one second, one is worked
+/// out.
 fn in_form(form: &str, last: &'static LocalKey<LastText>, seconds: u32) -> String {
     let work_out = || local(seconds).strftime(form).to_string();
     let text = last.try_with(|last| match &mut *last.borrow_mut() {

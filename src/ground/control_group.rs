@@ -1,7 +1,7 @@
 //! The control groups of this process, of version 1 and 2, and what they limit.
 //!
-//! In: `/proc/self/cgroup`, `/proc/self/mountinfo`, and the files of the groups. Out: the lowest limit of one kind, of all groups above
-//! this process that can be seen.
+//! In: `/proc/self/cgroup`, `/proc/self/mountinfo`, and the files of the groups. Out: the lowest
+//! limit of one kind, of all groups above this process that can be seen.
 //! Source: cgroups(7), proc_pid_mountinfo(5), the kernel's admin-guide/cgroup-v2 and cgroup-v1.
 
 use std::fs;
@@ -26,24 +26,32 @@ pub enum Version {
 }
 
 impl Group {
-    /// The number in one of its files; `None` where there is none, as in `max`, which means no limit.
+    /// The number in one of its files; `None` where there is none, as in `max`, which means no
+    /// limit.
     pub fn number(&self, file: &str) -> Option<u64> {
         fs::read_to_string(self.directory.join(file)).ok()?.trim().parse().ok()
     }
 }
 
-/// The lowest limit that `limit` finds in the groups of this process that a controller may limit, and whose it is. `proc` is
-/// where the kernel tells of processes.
-pub fn lowest(proc: &Path, controller: &str, limit: impl Fn(&Group) -> Option<u64>) -> Option<(u64, Group)> {
+/// The lowest limit that `limit` finds in the groups of this process that a controller may limit,
+/// and whose it is. `proc` is where the kernel tells of processes.
+pub fn lowest(
+    proc: &Path,
+    controller: &str,
+    limit: impl Fn(&Group) -> Option<u64>,
+) -> Option<(u64, Group)> {
     let groups = groups(proc, controller);
     let above = groups.iter().flat_map(|(group, top)| {
-        let directories = group.directory.ancestors().take_while(move |directory| directory.starts_with(top));
-        directories.map(|directory| Group { directory: directory.to_owned(), version: group.version })
+        let directories =
+            group.directory.ancestors().take_while(move |directory| directory.starts_with(top));
+        directories
+            .map(|directory| Group { directory: directory.to_owned(), version: group.version })
     });
     above.filter_map(|group| Some((limit(&group)?, group))).min_by_key(|(limit, _)| *limit)
 }
 
-/// The groups of this process in the trees of a controller, each with the top of what can be seen of its tree.
+/// The groups of this process in the trees of a controller, each with the top of what can be seen
+/// of its tree.
 fn groups(proc: &Path, controller: &str) -> Vec<(Group, PathBuf)> {
     let read = |name: &str| fs::read_to_string(proc.join("self").join(name)).unwrap_or_default();
     let (paths, mounts) = (read("cgroup"), read("mountinfo"));
@@ -51,7 +59,8 @@ fn groups(proc: &Path, controller: &str) -> Vec<(Group, PathBuf)> {
     mounted
         .filter_map(|mount| {
             let line = paths.lines().find_map(|line| mount.path_of(line, controller))?;
-            // A process may stand outside of what is mounted here: then the top is all that can be seen.
+            // A process may stand outside of what is mounted here: then the top is all that can be
+            // seen.
             let below = Path::new(line).strip_prefix(&mount.root).unwrap_or(Path::new(""));
             let directory = mount.place.join(below);
             let directory = if directory.is_dir() { directory } else { mount.place.clone() };
@@ -81,7 +90,11 @@ impl Mount {
             "cgroup" if options.split(',').any(|option| option == controller) => Version::V1,
             _ => return None,
         };
-        Some(Self { root: root.to_owned(), place: PathBuf::from(place.replace("\\040", " ")), version })
+        Some(Self {
+            root: root.to_owned(),
+            place: PathBuf::from(place.replace("\\040", " ")),
+            version,
+        })
     }
 
     /// The group that a line of `/proc/self/cgroup` names, if it is one of this tree.

@@ -8,7 +8,8 @@ use std::str::FromStr;
 /// The longest address that is taken.
 const LONGEST: usize = 2048;
 
-/// An address of HTTP. Its path may be a secret (whoever knows it may post there), so `Debug` and [`Endpoint::site`] leave it out.
+/// An address of HTTP. Its path may be a secret (whoever knows it may post there), so `Debug` and
+/// [`Endpoint::site`] leave it out.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     text: String,
@@ -103,9 +104,18 @@ mod tests {
         };
         assert_eq!(
             seen("https://Hooks.Example/services/T0/B0/xyz?a=b"),
-            (true, "hooks.example".into(), 443, "hooks.example".into(), "/services/T0/B0/xyz?a=b".into())
+            (
+                true,
+                "hooks.example".into(),
+                443,
+                "hooks.example".into(),
+                "/services/T0/B0/xyz?a=b".into()
+            )
         );
-        assert_eq!(seen("http://app:8080"), (false, "app".into(), 8080, "app:8080".into(), "/".into()));
+        assert_eq!(
+            seen("http://app:8080"),
+            (false, "app".into(), 8080, "app:8080".into(), "/".into())
+        );
         assert_eq!(
             seen("http://[2001:db8::1]:8080/x"),
             (false, "2001:db8::1".into(), 8080, "[2001:db8::1]:8080".into(), "/x".into())

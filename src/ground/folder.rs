@@ -1,8 +1,9 @@
 //! A directory of an operator's, full of files that strangers may have put there.
 //!
-//! Everything is named relative to the open directory and by a single name, so nothing outside of it is reached, whatever links
-//! or renames others make meanwhile.
-//! Security: links are not followed, pipes and devices are not opened; new files have mode 0600, new directories 0700.
+//! Everything is named relative to the open directory and by a single name, so nothing outside of
+//! it is reached, whatever links or renames others make meanwhile.
+//! Security: links are not followed, pipes and devices are not opened; new files have mode 0600,
+//! new directories 0700.
 //! Source: POSIX openat(2), renameat(2).
 
 use nix::dir::{Dir, Type};
@@ -30,7 +31,10 @@ impl Folder {
     /// # Errors
     /// It is not there, is no directory, or cannot be read.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let handle = std::fs::OpenOptions::new().read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(path)?;
+        let handle = std::fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlag::O_DIRECTORY.bits())
+            .open(path)?;
         Ok(Self { handle: handle.into() })
     }
 
@@ -45,8 +49,9 @@ impl Folder {
         }
     }
 
-    /// Keeps others who ask for the same from this directory until it is dropped; `None`: another has it. Where a file system
-    /// has no locks for directories, nobody is kept out; on NFS, whoever is on another host.
+    /// Keeps others who ask for the same from this directory until it is dropped; `None`: another
+    /// has it. Where a file system has no locks for directories, nobody is kept out; on NFS,
+    /// whoever is on another host.
     ///
     /// # Errors
     /// As flock(2) says.
@@ -54,9 +59,10 @@ impl Folder {
         match Flock::lock(self.handle.try_clone()?, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Some(FolderLock(Some(lock)))),
             Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, Errno::EBADF | Errno::EINVAL | Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS)) => {
-                Ok(Some(FolderLock(None)))
-            }
+            Err((
+                _,
+                Errno::EBADF | Errno::EINVAL | Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS,
+            )) => Ok(Some(FolderLock(None))),
             Err((_, errno)) => Err(errno.into()),
         }
     }
@@ -124,14 +130,19 @@ impl Folder {
         let mut octets = Vec::new();
         file.take(limit as u64 + 1).read_to_end(&mut octets)?;
         if octets.len() > limit {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {limit} octets")));
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("it is longer than {limit} octets"),
+            ));
         }
         Ok(Some(octets))
     }
 
     /// Whether something has this name.
     pub fn has(&self, name: &str) -> bool {
-        single(name).is_ok() && nix::sys::stat::fstatat(&self.handle, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+        single(name).is_ok()
+            && nix::sys::stat::fstatat(&self.handle, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)
+                .is_ok()
     }
 
     /// An empty file for writing, in place of what had the name.
@@ -140,11 +151,13 @@ impl Folder {
     /// It cannot be created.
     pub fn write_anew(&self, name: &str) -> io::Result<File> {
         self.remove(name)?;
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         Ok(File::from(openat(&self.handle, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?))
     }
 
-    /// Gives a file another name, maybe in another directory of the same file system. Durable after [`Folder::sync`] of both.
+    /// Gives a file another name, maybe in another directory of the same file system. Durable after
+    /// [`Folder::sync`] of both.
     ///
     /// # Errors
     /// The file is missing, or a directory cannot be written.
@@ -201,7 +214,11 @@ mod tests {
         symlink(outside.path(), path.join("imported")).unwrap();
         nix::unistd::mkfifo(&path.join("pipe"), Mode::S_IRWXU).unwrap();
         assert!(folder.names().unwrap().is_empty());
-        assert!(folder.read("link").is_err() && folder.read("pipe").is_err() && folder.inner("imported").is_err());
+        assert!(
+            folder.read("link").is_err()
+                && folder.read("pipe").is_err()
+                && folder.inner("imported").is_err()
+        );
         for name in ["", ".", "..", "../secret", "/etc/passwd", "a/b"] {
             assert!(folder.read(name).is_err() && folder.write_anew(name).is_err(), "{name}");
         }

@@ -11,7 +11,8 @@ pub struct HostSpec {
     pub host: Host,
     /// The port, where one was given.
     pub port: Option<u16>,
-    /// Square brackets around a name mean: this host itself, no MX look-up (the habit of the field).
+    /// Square brackets around a name mean: this host itself, no MX look-up (the habit of the
+    /// field).
     pub exact: bool,
 }
 
@@ -62,10 +63,15 @@ fn parse(text: &str) -> Option<HostSpec> {
     if bracketed && let Ok(address) = host.trim_start_matches("IPv6:").parse::<Ipv6Addr>() {
         return Some(HostSpec { host: Host::Address(address.into()), port, exact: true });
     }
-    is_name(host).then(|| HostSpec { host: Host::Name(host.to_lowercase()), port, exact: bracketed })
+    is_name(host).then(|| HostSpec {
+        host: Host::Name(host.to_lowercase()),
+        port,
+        exact: bracketed,
+    })
 }
 
-/// Letters, digits, hyphens and underscores in labels of 1 to 63 octets; not all digits, which would be a mistyped address.
+/// Letters, digits, hyphens and underscores in labels of 1 to 63 octets; not all digits, which
+/// would be a mistyped address.
 fn is_name(text: &str) -> bool {
     let labels = text.trim_end_matches('.');
     labels.len() <= 253
@@ -115,7 +121,21 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_host() {
-        for bad in ["", ":", "a:b", "a:0", "a:65536", "[a", "[a]b", "a b", "1.2.3", "-a", "a..b", "user@host", "smtp://host"] {
+        for bad in [
+            "",
+            ":",
+            "a:b",
+            "a:0",
+            "a:65536",
+            "[a",
+            "[a]b",
+            "a b",
+            "1.2.3",
+            "-a",
+            "a..b",
+            "user@host",
+            "smtp://host",
+        ] {
             assert!(bad.parse::<HostSpec>().is_err(), "{bad:?}");
         }
     }

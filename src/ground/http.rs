@@ -1,4 +1,5 @@
-//! The client side of HTTP, for the pushes to terminal `mon`, for events, and for the operator's tool: one request a connection.
+//! The client side of HTTP, for the pushes to terminal `mon`, for events, and for the operator's
+//! tool: one request a connection.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -12,7 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// The largest answer header, and the buffer for content. What the other end says beyond it is a failure, not a growth.
+/// The largest answer header, and the buffer for content. What the other end says beyond it is a
+/// failure, not a growth.
 const HEADER_MAX: usize = 16 * 1024;
 
 /// How much of a refusal is read, and how long.
@@ -33,7 +35,8 @@ where
     C::Error: Into<Box<dyn Error + Send + Sync>>,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = http1::Builder::new().max_buf_size(HEADER_MAX).handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) =
+        http1::Builder::new().max_buf_size(HEADER_MAX).handshake(TokioIo::new(stream)).await?;
     let mut connections = JoinSet::new();
     connections.spawn(async move {
         // The sender's side hears of any failure.
@@ -43,7 +46,8 @@ where
     Ok(Reply { response, _connection: connections })
 }
 
-/// What the other end says about a refusal, for a log line behind the status: `: words`, or nothing. The log makes it harmless.
+/// What the other end says about a refusal, for a log line behind the status: `: words`, or
+/// nothing. The log makes it harmless.
 pub(crate) async fn words(reply: &mut Reply) -> String {
     if reply.response.status().is_redirection() {
         return ", a redirection, which is not followed".to_owned();
@@ -53,7 +57,9 @@ pub(crate) async fn words(reply: &mut Reply) -> String {
     let octets = content.to_bytes();
     let text = String::from_utf8_lossy(&octets);
     match text.lines().next().map(str::trim) {
-        Some(line) if !line.is_empty() => format!(": {}", line.chars().take(200).collect::<String>()),
+        Some(line) if !line.is_empty() => {
+            format!(": {}", line.chars().take(200).collect::<String>())
+        }
         _ => String::new(),
     }
 }

@@ -1,13 +1,15 @@
 //! The lock of all state that threads share: a mutex whose order is checked.
 //!
-//! Purpose: two threads that take the same two locks in different order can wait for each other for ever, and a machine with few
-//! processors hardly ever shows it. Here each lock has a [`Level`], and a thread may take a lock only while all that it holds
-//! are of lower levels. Debug and test builds check this for each lock that is taken, whether or not anybody waits, and panic
-//! with the names of both levels. Release builds pay nothing for it.
-//! In: a value. Out: a [`Guard`], which cannot leave its thread, so that no task holds one across an await.
+//! Purpose: two threads that take the same two locks in different order can wait for each other for
+//! ever, and a machine with few processors hardly ever shows it. Here each lock has a [`Level`],
+//! and a thread may take a lock only while all that it holds are of lower levels. Debug and test
+//! builds check this for each lock that is taken, whether or not anybody waits, and panic with the
+//! names of both levels. Release builds pay nothing for it.
+//! In: a value. Out: a [`Guard`], which cannot leave its thread, so that no task holds one across
+//! an await.
 //!
-//! A panic elsewhere leaves what a lock guards usable: all changes under these locks are single steps. So a poisoned mutex is
-//! taken as it is.
+//! A panic elsewhere leaves what a lock guards usable: all changes under these locks are single
+//! steps. So a poisoned mutex is taken as it is.
 
 use crate::ground::sync::{Condvar, Mutex, MutexGuard};
 use std::fmt;
@@ -15,12 +17,13 @@ use std::ops::{Deref, DerefMut};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-/// When a lock may be taken: after those of all lower levels, never together with another of its own.
+/// When a lock may be taken: after those of all lower levels, never together with another of its
+/// own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Level {
-    /// What keeps the order of a longer step (an answer that is made once, records that must not overtake each other). It may
-    /// be held while others are asked.
+    /// What keeps the order of a longer step (an answer that is made once, records that must not
+    /// overtake each other). It may be held while others are asked.
     Outer,
     /// The index of the queue: progress that is on its way to the disk is forgotten with a message.
     Index,
@@ -28,7 +31,8 @@ pub enum Level {
     Leaf,
     /// What a log line needs: a line may be written anywhere.
     Log,
-    /// What is only noted, for moments, under any other lock: that a call to the disk has begun or ended.
+    /// What is only noted, for moments, under any other lock: that a call to the disk has begun or
+    /// ended.
     Last,
 }
 
@@ -66,7 +70,8 @@ impl<T> Lock<T> {
     /// Waits for the value and takes it.
     ///
     /// # Panics
-    /// In debug builds, when this thread holds a lock of the same or a higher level: a defect of the caller.
+    /// In debug builds, when this thread holds a lock of the same or a higher level: a defect of
+    /// the caller.
     #[track_caller]
     pub fn lock(&self) -> Guard<'_, T> {
         #[cfg(debug_assertions)]
@@ -92,7 +97,8 @@ impl<T> fmt::Debug for Lock<T> {
 }
 
 impl<T> Guard<'_, T> {
-    /// Frees the lock, waits for the bell or the end of `patience`, and takes the lock again. It may return early for no reason.
+    /// Frees the lock, waits for the bell or the end of `patience`, and takes the lock again. It
+    /// may return early for no reason.
     pub fn wait(self, bell: &Condvar, patience: Duration) -> Self {
         let Guard { value, _held } = self;
         let value = bell.wait_timeout(value, patience).unwrap_or_else(PoisonError::into_inner).0;
@@ -123,7 +129,10 @@ struct Held {}
 struct Held(Level);
 
 #[cfg(debug_assertions)]
-#[allow(clippy::missing_const_for_thread_local, reason = "the model checker's threads know no such form")]
+#[allow(
+    clippy::missing_const_for_thread_local,
+    reason = "the model checker's threads know no such form"
+)]
 mod check {
     use super::{Held, Level};
     use crate::ground::sync::thread_local;
@@ -141,8 +150,12 @@ mod check {
         pub(super) fn enter(level: Level) -> Self {
             let held = LEVELS.with(Cell::get);
             if held >> level as u8 != 0 {
-                let names: Vec<Level> = ALL.into_iter().filter(|level| held & bit(*level) != 0).collect();
-                panic!("a lock of the level {level:?} is wanted while locks of {names:?} are held: see ground::lock");
+                let names: Vec<Level> =
+                    ALL.into_iter().filter(|level| held & bit(*level) != 0).collect();
+                panic!(
+                    "a lock of the level {level:?} is wanted while locks of {names:?} are held: \
+                    see ground::lock"
+                );
             }
             LEVELS.with(|levels| levels.set(held | bit(level)));
             Self(level)

@@ -17,9 +17,14 @@ fn both(first: Level, second: Level) -> Result<(), String> {
 fn locks_are_taken_in_rising_order_only() {
     assert_eq!(both(Level::Outer, Level::Leaf), Ok(()));
     assert_eq!(both(Level::Leaf, Level::Log), Ok(()));
-    for (first, second) in [(Level::Leaf, Level::Outer), (Level::Leaf, Level::Leaf), (Level::Log, Level::Leaf)] {
+    for (first, second) in
+        [(Level::Leaf, Level::Outer), (Level::Leaf, Level::Leaf), (Level::Log, Level::Leaf)]
+    {
         let said = both(first, second).unwrap_err();
-        assert!(said.contains(&format!("{second:?}")) && said.contains(&format!("[{first:?}]")), "{said}");
+        assert!(
+            said.contains(&format!("{second:?}")) && said.contains(&format!("[{first:?}]")),
+            "{said}"
+        );
     }
     // What was held by a step that panicked is free.
     assert_eq!(both(Level::Outer, Level::Index), Ok(()));

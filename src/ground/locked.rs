@@ -1,6 +1,8 @@
-//! Whether somebody has locked a file with flock(2), found out without trying: an attempt could keep its owner from it.
+//! Whether somebody has locked a file with flock(2), found out without trying: an attempt could
+//! keep its owner from it.
 //!
-//! Limits: locks of processes that this one cannot see (another PID namespace, another host) are not listed.
+//! Limits: locks of processes that this one cannot see (another PID namespace, another host) are
+//! not listed.
 //! Source: proc_locks(5), proc_pid_mountinfo(5), proc_pid_fdinfo(5).
 
 use nix::libc::{O_NOFOLLOW, O_PATH};
@@ -25,25 +27,30 @@ pub fn is_locked(path: &Path) -> Option<bool> {
     Some(is_listed(device(&file), inode, &read_to_string("/proc/locks").ok()?))
 }
 
-/// The device of a file's file system as the kernel lists it. What stat(2) says is another one on btrfs and on overlays.
+/// The device of a file's file system as the kernel lists it. What stat(2) says is another one on
+/// btrfs and on overlays.
 fn device(file: &File) -> Option<Device> {
     let about = read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
     let mount = about.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().to_owned();
     let mounts = read_to_string("/proc/self/mountinfo").ok()?;
-    let mut fields =
-        mounts.lines().map(|line| line.split(' ')).find_map(|mut fields| (fields.next()? == mount).then_some(fields))?;
+    let mut fields = mounts
+        .lines()
+        .map(|line| line.split(' '))
+        .find_map(|mut fields| (fields.next()? == mount).then_some(fields))?;
     let (major, minor) = fields.nth(1)?.split_once(':')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// Whether a list of locks has the file: the sixth field is the device, in hexadecimal digits, and the inode.
+/// Whether a list of locks has the file: the sixth field is the device, in hexadecimal digits, and
+/// the inode.
 fn is_listed(device: Option<Device>, inode: u64, locks: &str) -> bool {
     let number = |text: &str| u32::from_str_radix(text, 16).ok();
     locks.lines().any(|line| {
         let mut fields = line.split_whitespace().skip(1);
         let (kind, place) = (fields.next(), fields.nth(3).unwrap_or_default());
         let mut place = place.split(':');
-        let (major, minor, found) = (place.next().and_then(number), place.next().and_then(number), place.next());
+        let (major, minor, found) =
+            (place.next().and_then(number), place.next().and_then(number), place.next());
         kind == Some("FLOCK")
             && found.is_some_and(|found| found.parse() == Ok(inode))
             && device.is_none_or(|device| (major, minor) == (Some(device.0), Some(device.1)))
@@ -71,11 +78,16 @@ mod tests {
 
     #[test]
     fn the_list_of_locks_is_read() {
-        let locks = "1: POSIX  ADVISORY  WRITE 700 08:01:4242 0 EOF\n2: FLOCK  ADVISORY  WRITE 701 00:2f:4243 0 EOF\n\
+        let locks = "1: POSIX  ADVISORY  WRITE 700 08:01:4242 0 EOF\n2: FLOCK  ADVISORY  WRITE 701 \
+        00:2f:4243 0 EOF\n\
                      2: -> FLOCK  ADVISORY  WRITE 7 00:2f:4244 0 EOF\n";
         for device in [None, Some((0, 47))] {
             assert!(is_listed(device, 4243, locks));
-            assert!(!is_listed(device, 4242, locks) && !is_listed(device, 4244, locks) && !is_listed(device, 42, locks));
+            assert!(
+                !is_listed(device, 4242, locks)
+                    && !is_listed(device, 4244, locks)
+                    && !is_listed(device, 42, locks)
+            );
         }
         assert!(!is_listed(Some((8, 1)), 4243, locks), "a file of another file system");
     }

@@ -1,9 +1,12 @@
 //! How much memory this process may use, and whether little of it is left.
 //!
-//! In: the control groups of this process (version 1 and 2, and all groups above it that can be seen), and the machine's memory.
+//! In: the control groups of this process (version 1 and 2, and all groups above it that can be
+//! seen), and the machine's memory.
 //! Out: the [`Ceiling`], the lowest of these limits; a [`Gauge`] that says whether memory is short.
-//! Limits: a group above the root of a container's own view is seen by version 1 alone (`hierarchical_memory_limit`).
-//! Source: cgroups(7), proc_pid_mountinfo(5), the kernel's admin-guide/cgroup-v2 and cgroup-v1/memory.
+//! Limits: a group above the root of a container's own view is seen by version 1 alone
+//! (`hierarchical_memory_limit`).
+//! Source: cgroups(7), proc_pid_mountinfo(5), the kernel's admin-guide/cgroup-v2 and
+//! cgroup-v1/memory.
 
 use super::control_group::{self, Group, Version};
 use std::fs;
@@ -53,18 +56,26 @@ impl Ceiling {
         self.group.is_some()
     }
 
-    /// Octets in use below it that the kernel cannot take back: those of files, which it can, are left out. `None`: nobody tells,
-    /// or the limit is the machine's, where others use memory as well.
+    /// Octets in use below it that the kernel cannot take back: those of files, which it can, are
+    /// left out. `None`: nobody tells, or the limit is the machine's, where others use memory as
+    /// well.
     fn in_use(&self) -> Option<u64> {
         let group = self.group.as_ref()?;
         let stat = fs::read_to_string(group.directory.join("memory.stat")).ok()?;
         let value = |name: &str| field(&stat, name);
         match group.version {
-            Version::V1 => Some(value("total_rss").or(value("rss"))? + value("total_shmem").unwrap_or(0)),
+            Version::V1 => {
+                Some(value("total_rss").or(value("rss"))? + value("total_shmem").unwrap_or(0))
+            }
             Version::V2 => {
                 let kernel = ["kernel_stack", "pagetables", "percpu", "slab_unreclaimable"];
                 let kernel: u64 = kernel.into_iter().filter_map(value).sum();
-                Some(value("anon")? + value("shmem").unwrap_or(0) + value("sock").unwrap_or(0) + kernel)
+                Some(
+                    value("anon")?
+                        + value("shmem").unwrap_or(0)
+                        + value("sock").unwrap_or(0)
+                        + kernel,
+                )
             }
         }
     }
@@ -121,8 +132,13 @@ impl Gauge {
 
 /// The lowest limit that a group sets, or one above it that cannot be seen.
 fn limit(group: &Group) -> Option<u64> {
-    let own = group.number(if group.version == Version::V1 { "memory.limit_in_bytes" } else { "memory.max" });
-    let above = (group.version == Version::V1).then(|| fs::read_to_string(group.directory.join("memory.stat")).ok());
+    let own = group.number(if group.version == Version::V1 {
+        "memory.limit_in_bytes"
+    } else {
+        "memory.max"
+    });
+    let above = (group.version == Version::V1)
+        .then(|| fs::read_to_string(group.directory.join("memory.stat")).ok());
     let above = above.flatten().and_then(|stat| field(&stat, "hierarchical_memory_limit"));
     [own, above].into_iter().flatten().filter(|octets| *octets < NONE_FROM).min()
 }

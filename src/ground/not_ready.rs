@@ -1,7 +1,9 @@
-//! Why a core is not ready, or that it is about to be started again, for those whom it cannot tell itself.
+//! Why a core is not ready, or that it is about to be started again, for those whom it cannot tell
+//! itself.
 //!
 //! The supervisor leaves the reason in a file of the run directory; `postern health` and
-//! `postern queue` read it when the core does not answer. One that outlived its supervisor says nothing about anybody.
+//! `postern queue` read it when the core does not answer. One that outlived its supervisor says
+//! nothing about anybody.
 //! Limits: one line, [`LIMIT`] octets of it.
 
 use super::locked::is_locked;
@@ -10,7 +12,8 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// The file; there only while a core is not ready. One that outlived a supervisor is removed by the next.
+/// The file; there only while a core is not ready. One that outlived a supervisor is removed by the
+/// next.
 pub const FILE: &str = "not-ready";
 
 /// What a supervisor locks as long as the run directory is its own.

@@ -33,10 +33,16 @@ impl FromStr for Rate {
         let digits = !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit());
         let count = count.parse().ok().filter(|count| digits && (1..=1_000_000).contains(count));
         // A unit alone is one of it.
-        let per = if per.starts_with(|c: char| c.is_ascii_digit()) { per.to_owned() } else { format!("1{per}") };
+        let per = if per.starts_with(|c: char| c.is_ascii_digit()) {
+            per.to_owned()
+        } else {
+            format!("1{per}")
+        };
         let per = humantime::parse_duration(&per).ok().filter(|per| !per.is_zero());
         match (count, per) {
-            (Some(count), Some(per)) if per <= Duration::from_secs(7 * 86_400) => Ok(Self { count, per }),
+            (Some(count), Some(per)) if per <= Duration::from_secs(7 * 86_400) => {
+                Ok(Self { count, per })
+            }
             _ => Err(complaint()),
         }
     }
@@ -92,12 +98,27 @@ mod tests {
 
     #[test]
     fn rates_are_written_as_people_do() {
-        for (text, count, seconds) in [("10/s", 10, 1), ("100/h", 100, 3600), ("20/10m", 20, 600), ("5/d", 5, 86_400)] {
+        for (text, count, seconds) in
+            [("10/s", 10, 1), ("100/h", 100, 3600), ("20/10m", 20, 600), ("5/d", 5, 86_400)]
+        {
             let rate: Rate = text.parse().unwrap();
             assert_eq!((rate.count, rate.per.as_secs()), (count, seconds), "{text}");
             assert_eq!(rate.to_string().parse(), Ok(rate), "{rate}");
         }
-        for bad in ["", "10", "/s", "0/s", "-1/s", "+1/s", "10/", "10/0s", "10/x", "1/1y", "9999999/s", "1.5/s"] {
+        for bad in [
+            "",
+            "10",
+            "/s",
+            "0/s",
+            "-1/s",
+            "+1/s",
+            "10/",
+            "10/0s",
+            "10/x",
+            "1/1y",
+            "9999999/s",
+            "1.5/s",
+        ] {
             assert!(bad.parse::<Rate>().is_err(), "{bad}");
         }
     }
@@ -111,6 +132,9 @@ mod tests {
         assert!(bucket.take(now + Duration::from_secs(21)).is_ok());
         assert!(bucket.take(now + Duration::from_secs(21)).is_err());
         let rested = now + Duration::from_secs(3600);
-        assert!((0..3).all(|_| bucket.take(rested).is_ok()) && bucket.take(rested).is_err(), "no more than a bucket full");
+        assert!(
+            (0..3).all(|_| bucket.take(rested).is_ok()) && bucket.take(rested).is_err(),
+            "no more than a bucket full"
+        );
     }
 }

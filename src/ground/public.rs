@@ -1,8 +1,11 @@
-//! Which addresses are on the public internet: where requests may go that somebody else gave the address for.
+//! Which addresses are on the public internet: where requests may go that somebody else gave the
+//! address for.
 //!
-//! An address of this machine, of its network or of a cloud's metadata service is not, unless the operator has named its
-//! network. The question is to be asked of the address that is connected to, so that a name cannot change its mind.
-//! Source: IANA's registries of special-purpose addresses (RFC 6890), RFC 6052 (addresses that stand for IPv4 ones).
+//! An address of this machine, of its network or of a cloud's metadata service is not, unless the
+//! operator has named its network. The question is to be asked of the address that is connected to,
+//! so that a name cannot change its mind.
+//! Source: IANA's registries of special-purpose addresses (RFC 6890), RFC 6052 (addresses that
+//! stand for IPv4 ones).
 
 use ipnet::{IpNet, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -77,7 +80,14 @@ mod tests {
     #[test]
     fn the_public_internet_is_open_and_the_house_is_not() {
         let public = Public::and(Vec::new());
-        for open in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "64:ff9b::808:808", "::ffff:8.8.8.8"] {
+        for open in [
+            "8.8.8.8",
+            "172.32.0.1",
+            "100.128.0.1",
+            "2606:4700::1111",
+            "64:ff9b::808:808",
+            "::ffff:8.8.8.8",
+        ] {
             assert!(public.permits(open.parse().unwrap()), "{open}");
         }
         for shut in [

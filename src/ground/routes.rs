@@ -1,16 +1,23 @@
 //! The default routes of this network namespace, read and replaced by netlink.
 //!
-//! In: a gateway. Out: one default route of its family in the main table, through that gateway, and what was there before.
-//! Other routes, the other family and other tables (policy routing) are left alone; the two halves 0.0.0.0/1 and 128.0.0.0/1 of
-//! VPN software are such other routes. The new route is there before an old one goes, so a failure leaves what was there.
-//! Limits: an answer has at most [`PIECES_MAX`] pieces, and the kernel answers within [`PATIENCE`]. What changes routes later (a router
-//! advertisement, an engine that attaches another network) is not watched.
-//! Security: only the kernel's answers are heard; changing anything takes CAP_NET_ADMIN in this namespace.
+//! In: a gateway. Out: one default route of its family in the main table, through that gateway, and
+//! what was there before. Other routes, the other family and other tables (policy routing) are left
+//! alone; the two halves 0.0.0.0/1 and 128.0.0.0/1 of VPN software are such other routes. The new
+//! route is there before an old one goes, so a failure leaves what was there.
+//! Limits: an answer has at most [`PIECES_MAX`] pieces, and the kernel answers within [`PATIENCE`].
+//! What changes routes later (a router advertisement, an engine that attaches another network) is
+//! not watched.
+//! Security: only the kernel's answers are heard; changing anything takes CAP_NET_ADMIN in this
+//! namespace.
 //! Source: rtnetlink(7), netlink(7).
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
+    NetlinkPayload,
+};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
+    RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
@@ -30,7 +37,8 @@ const PIECE: usize = 64 * 1024;
 /// The length and the type of a message come first, in a header of this size (netlink(7)).
 const HEADER: usize = 16;
 
-/// A gateway, and the interface behind which it is where the address alone does not tell (link-local ones, fe80::/10).
+/// A gateway, and the interface behind which it is where the address alone does not tell
+/// (link-local ones, fe80::/10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gateway {
     /// Its address.
@@ -51,11 +59,12 @@ pub fn defaults(address: IpAddr) -> io::Result<Vec<DefaultRoute>> {
     Netlink::open()?.defaults(family(address))
 }
 
-/// Makes the gateway the only default route of its family; returns the routes that were given up. `None`: it was that already,
-/// and nothing was changed.
+/// Makes the gateway the only default route of its family; returns the routes that were given up.
+/// `None`: it was that already, and nothing was changed.
 ///
 /// # Errors
-/// `EPERM`: CAP_NET_ADMIN is missing. `ENETUNREACH`, `EHOSTUNREACH`, `EINVAL`: it is on none of our networks, or is ourselves.
+/// `EPERM`: CAP_NET_ADMIN is missing. `ENETUNREACH`, `EHOSTUNREACH`, `EINVAL`: it is on none of our
+/// networks, or is ourselves.
 pub fn use_gateway(gateway: Gateway) -> io::Result<Option<Vec<DefaultRoute>>> {
     let mut netlink = Netlink::open()?;
     let family = family(gateway.address);
@@ -100,7 +109,8 @@ impl DefaultRoute {
         })
     }
 
-    /// A default route of the main table that carries mail; the kernel's own "unreachable" ones do not.
+    /// A default route of the main table that carries mail; the kernel's own "unreachable" ones do
+    /// not.
     fn find(message: RouteMessage) -> Option<Self> {
         let table = message.attributes.iter().find_map(|attribute| match attribute {
             RouteAttribute::Table(number) => Some(*number),
@@ -111,20 +121,26 @@ impl DefaultRoute {
             && header.source_prefix_length == 0
             && header.kind == RouteType::Unicast
             && !header.flags.contains(RouteFlags::Cloned)
-            && table.unwrap_or_else(|| header.table.into()) == u32::from(RouteHeader::RT_TABLE_MAIN);
+            && table.unwrap_or_else(|| header.table.into())
+                == u32::from(RouteHeader::RT_TABLE_MAIN);
         found.then_some(Self(message))
     }
 
-    /// What names this route among those of the same destination, and nothing that the kernel only tells.
+    /// What names this route among those of the same destination, and nothing that the kernel only
+    /// tells.
     fn to_delete(&self) -> RouteMessage {
         let mut message = self.0.clone();
         message.header.flags = RouteFlags::empty();
-        let by_number = message.attributes.iter().any(|attribute| matches!(attribute, RouteAttribute::NhId(_)));
+        let by_number =
+            message.attributes.iter().any(|attribute| matches!(attribute, RouteAttribute::NhId(_)));
         message.attributes.retain(|attribute| match attribute {
-            RouteAttribute::Table(_) | RouteAttribute::Priority(_) | RouteAttribute::NhId(_) => true,
-            RouteAttribute::Oif(_) | RouteAttribute::Gateway(_) | RouteAttribute::Via(_) | RouteAttribute::MultiPath(_) => {
-                !by_number
+            RouteAttribute::Table(_) | RouteAttribute::Priority(_) | RouteAttribute::NhId(_) => {
+                true
             }
+            RouteAttribute::Oif(_)
+            | RouteAttribute::Gateway(_)
+            | RouteAttribute::Via(_)
+            | RouteAttribute::MultiPath(_) => !by_number,
             _ => false,
         });
         message
@@ -180,7 +196,12 @@ struct Netlink {
 impl Netlink {
     fn open() -> io::Result<Self> {
         let family = socket::AddressFamily::Netlink;
-        let socket = socket::socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
+        let socket = socket::socket(
+            family,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::NetlinkRoute,
+        )?;
         socket::setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(PATIENCE))?;
         Ok(Self { socket, sequence: 0 })
     }
@@ -202,7 +223,12 @@ impl Netlink {
     }
 
     /// Sends one message and hears the answer to its end.
-    fn ask(&mut self, message: RouteNetlinkMessage, flags: u16, mut hear: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
+    fn ask(
+        &mut self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+        mut hear: impl FnMut(RouteNetlinkMessage),
+    ) -> io::Result<()> {
         self.sequence += 1;
         let mut message = NetlinkMessage::from(message);
         message.header.flags = NLM_F_REQUEST | flags;
@@ -210,23 +236,34 @@ impl Netlink {
         message.finalize();
         let mut octets = vec![0; message.buffer_len()];
         message.serialize(&mut octets);
-        socket::sendto(self.socket.as_raw_fd(), &octets, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+        socket::sendto(
+            self.socket.as_raw_fd(),
+            &octets,
+            &NetlinkAddr::new(0, 0),
+            MsgFlags::empty(),
+        )?;
         let mut piece = vec![0; PIECE];
         for _ in 0..PIECES_MAX {
-            let (length, from) = socket::recvfrom::<NetlinkAddr>(self.socket.as_raw_fd(), &mut piece)?;
+            let (length, from) =
+                socket::recvfrom::<NetlinkAddr>(self.socket.as_raw_fd(), &mut piece)?;
             if from.is_none_or(|from| from.pid() != 0) {
                 continue;
             }
             for octets in messages(&piece[..length]) {
-                // An answer of a kind that this program does not know is not about a route that it could use.
-                let Ok(answer) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(octets) else { continue };
+                // An answer of a kind that this program does not know is not about a route that it
+                // could use.
+                let Ok(answer) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(octets) else {
+                    continue;
+                };
                 if answer.header.sequence_number != self.sequence {
                     continue;
                 }
                 match answer.payload {
                     NetlinkPayload::InnerMessage(message) => hear(message),
                     NetlinkPayload::Done(_) => return Ok(()),
-                    NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
+                    NetlinkPayload::Error(error) if error.code.is_some() => {
+                        return Err(error.to_io());
+                    }
                     NetlinkPayload::Error(_) => return Ok(()),
                     _ => {}
                 }
@@ -236,7 +273,8 @@ impl Netlink {
     }
 }
 
-/// Cuts what came at once into messages; each begins with its length and is followed by at most three octets of nothing.
+/// Cuts what came at once into messages; each begins with its length and is followed by at most
+/// three octets of nothing.
 fn messages(mut octets: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let length = u32::from_ne_bytes(octets.get(..4)?.try_into().ok()?);
@@ -253,18 +291,23 @@ mod tests {
     use netlink_packet_core::{Emitable, Parseable};
     use std::net::{Ipv4Addr, Ipv6Addr};
 
-    const FOUR: Gateway = Gateway { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), interface: None };
+    const FOUR: Gateway =
+        Gateway { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), interface: None };
 
     #[test]
     fn the_octets_of_a_new_route_are_those_of_the_manual() {
         let message = through(Gateway { interface: Some(7), ..FOUR });
         let mut octets = vec![0; message.buffer_len()];
         message.emit(&mut octets);
-        // struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope, type, flags.
+        // struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope,
+        // type, flags.
         assert_eq!(octets[..12], [2, 0, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0]);
-        // RTA_GATEWAY is 5, RTA_OIF is 4; each with its length in front, in the byte order of this machine.
+        // RTA_GATEWAY is 5, RTA_OIF is 4; each with its length in front, in the byte order of this
+        // machine.
         let word = |number: u16| number.to_ne_bytes();
-        let expected = [&word(8)[..], &word(5), &[192, 0, 2, 1], &word(8), &word(4), &7_u32.to_ne_bytes()].concat();
+        let expected =
+            [&word(8)[..], &word(5), &[192, 0, 2, 1], &word(8), &word(4), &7_u32.to_ne_bytes()]
+                .concat();
         assert_eq!(octets[12..], expected);
         assert_eq!(RouteMessage::parse(&octets[..]).unwrap(), message);
     }
@@ -278,13 +321,21 @@ mod tests {
             DefaultRoute::find(message).is_some()
         };
         assert!(changed(|_| {}));
-        assert!(!changed(|message| message.header.destination_prefix_length = 1), "a half of the world is another route");
+        assert!(
+            !changed(|message| message.header.destination_prefix_length = 1),
+            "a half of the world is another route"
+        );
         assert!(!changed(|message| message.header.kind = RouteType::Unreachable));
         assert!(!changed(|message| message.attributes.push(RouteAttribute::Table(100))));
         let found = DefaultRoute::find(default).unwrap();
         assert!(found.leads_to(FOUR));
-        assert!(!found.leads_to(Gateway { address: IpAddr::V6(Ipv6Addr::LOCALHOST), interface: None }));
-        assert!(!found.leads_to(Gateway { interface: Some(9), ..FOUR }), "the same address elsewhere is another gateway");
+        assert!(
+            !found.leads_to(Gateway { address: IpAddr::V6(Ipv6Addr::LOCALHOST), interface: None })
+        );
+        assert!(
+            !found.leads_to(Gateway { interface: Some(9), ..FOUR }),
+            "the same address elsewhere is another gateway"
+        );
         assert_eq!(found.to_string(), "via 192.0.2.1");
     }
 
@@ -306,7 +357,10 @@ mod tests {
         for address in [FOUR.address, IpAddr::V6(Ipv6Addr::LOCALHOST)] {
             let netlink = defaults(address).unwrap();
             assert!(
-                netlink.iter().filter_map(DefaultRoute::gateway).all(|gateway| proc.contains(&gateway)),
+                netlink
+                    .iter()
+                    .filter_map(DefaultRoute::gateway)
+                    .all(|gateway| proc.contains(&gateway)),
                 "{netlink:?} {proc:?}"
             );
         }

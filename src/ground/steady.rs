@@ -1,21 +1,25 @@
 //! Time that passes evenly, whatever is done to the wall clock.
 //!
-//! Purpose: what waits or grows old in this process must not care for a wall clock that somebody sets, that a virtual
-//! machine wakes up with, or that has no battery. [`super::clock`] holds the one [`Steady`] of the process and asks it.
-//! In: readings of the wall clock and of the monotonic clock, taken together. Out: steady seconds, ages, and jumps.
-//! Model: steady time is the wall clock's time at the start, moved on by the monotonic clock. The wall clock is ahead of it
-//! by an offset that changes at a jump and at no other time; each stretch without a jump is an era. A moment that was
-//! written down by the wall clock is taken for one of the era in which the wall clock could have said it.
+//! Purpose: what waits or grows old in this process must not care for a wall clock that somebody
+//! sets, that a virtual machine wakes up with, or that has no battery. [`super::clock`] holds the
+//! one [`Steady`] of the process and asks it.
+//! In: readings of the wall clock and of the monotonic clock, taken together. Out: steady seconds,
+//! ages, and jumps.
+//! Model: steady time is the wall clock's time at the start, moved on by the monotonic clock. The
+//! wall clock is ahead of it by an offset that changes at a jump and at no other time; each stretch
+//! without a jump is an era. A moment that was written down by the wall clock is taken for one of
+//! the era in which the wall clock could have said it.
 //! Limits: [`JUMP`] seconds make a jump, [`ERAS_MAX`] eras are remembered.
 
-/// A difference between the two clocks that is called a jump, in seconds: more than a time server's small corrections, and
-/// less than the shortest back-off in use.
+/// A difference between the two clocks that is called a jump, in seconds: more than a time server's
+/// small corrections, and less than the shortest back-off in use.
 pub const JUMP: i64 = 10;
 
 /// Eras that are remembered; of more, the first and the latest ones.
 pub const ERAS_MAX: usize = 16;
 
-/// A moment before which there was no mail of ours, 1 January 2020: a clock that says so has not been set yet.
+/// A moment before which there was no mail of ours, 1 January 2020: a clock that says so has not
+/// been set yet.
 const FIRST_BELIEVED: i64 = 1_577_836_800;
 
 /// A stretch without a jump, in seconds.
@@ -74,9 +78,10 @@ impl Steady {
 
     /// The age of what was written down at `then` by the wall clock, in seconds; never negative.
     ///
-    /// What came in since the start has its true age, give or take [`JUMP`], unless several eras could have said `then`:
-    /// then it is the youngest of those: mail may wait longer by as much as the clock was set back, and is never given up
-    /// early. What came in before has at least the age of this process.
+    /// What came in since the start has its true age, give or take [`JUMP`], unless several eras
+    /// could have said `then`: then it is the youngest of those: mail may wait longer by as much as
+    /// the clock was set back, and is never given up early. What came in before has at least the
+    /// age of this process.
     pub fn age(&self, then: i64, elapsed: i64) -> i64 {
         let now = self.at(elapsed);
         if self.eras.len() == 1 && (self.start..=now).contains(&then) {
@@ -85,7 +90,8 @@ impl Steady {
         let ends = self.eras.iter().skip(1).map(|era| era.began).chain([now]);
         let within = self.eras.iter().zip(ends).filter_map(|(era, end)| {
             let steady = then.saturating_sub(era.offset);
-            (era.began - JUMP <= steady && steady <= end + JUMP).then(|| now.saturating_sub(steady).max(0))
+            (era.began - JUMP <= steady && steady <= end + JUMP)
+                .then(|| now.saturating_sub(steady).max(0))
         });
         if let Some(age) = within.min() {
             return age;
@@ -116,9 +122,15 @@ mod tests {
         assert_eq!(clock.look(START + 100 + 6 * DAY, 100), Some(Jump { by: 6 * DAY }));
         assert_eq!(clock.look(START + 101 + 6 * DAY, 101), None, "told once");
         let meanwhile = START + 102 + 6 * DAY;
-        assert_eq!((clock.age(before, 103), clock.age(START + 50, 103), clock.age(meanwhile, 103)), (3703, 53, 1));
+        assert_eq!(
+            (clock.age(before, 103), clock.age(START + 50, 103), clock.age(meanwhile, 103)),
+            (3703, 53, 1)
+        );
         assert_eq!(clock.look(START + 104, 104), Some(Jump { by: -6 * DAY }));
-        assert_eq!((clock.age(before, 204), clock.age(START + 50, 204), clock.age(meanwhile, 204)), (3804, 154, 102));
+        assert_eq!(
+            (clock.age(before, 204), clock.age(START + 50, 204), clock.age(meanwhile, 204)),
+            (3804, 154, 102)
+        );
     }
 
     #[test]
@@ -127,7 +139,11 @@ mod tests {
         assert_eq!(clock.look(START, 60), Some(Jump { by: START - 1060 }));
         assert_eq!(clock.age(1010, 70), 60);
         assert_eq!(clock.age(START + 5, 70), 5);
-        assert_eq!(clock.age(START - DAY, 70), DAY + 10, "what was there before, by the clock that is right now");
+        assert_eq!(
+            clock.age(START - DAY, 70),
+            DAY + 10,
+            "what was there before, by the clock that is right now"
+        );
         // After the next start nobody knows how old it is.
         assert_eq!(Steady::new(START + DAY).age(1010, 33), 33);
     }
@@ -135,7 +151,8 @@ mod tests {
     #[test]
     fn what_comes_from_the_future_grows_old_like_anything() {
         let clock = Steady::new(START);
-        let (first, later) = (clock.age(START + 80 * 365 * DAY, 10), clock.age(START + 80 * 365 * DAY, 500_000));
+        let (first, later) =
+            (clock.age(START + 80 * 365 * DAY, 10), clock.age(START + 80 * 365 * DAY, 500_000));
         assert_eq!((first, later), (10, 500_000));
     }
 
@@ -150,8 +167,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is done to the wall clock: mail of this process is never older than it is, and an hour makes it an hour
-        /// older, unless the wall clock, set back, says within that hour when the mail came.
+        /// Whatever is done to the wall clock: mail of this process is never older than it is, and
+        /// an hour makes it an hour older, unless the wall clock, set back, says within that hour
+        /// when the mail came.
         #[test]
         fn mail_is_never_older_than_it_is(
             jumps in prop::collection::vec((1..5000i64, -200 * DAY..200 * DAY), 0..ERAS_MAX - 1),

@@ -1,12 +1,12 @@
 //! Hostile text made fit for people's eyes: one rule for terminals, pages, log lines and JSON.
 //!
-//! Source: Unicode 16 (general categories Cc, Cf, Zl, Zp, and letters that are drawn as nothing); UAX #9 (reading direction);
-//! RFC 8259 §7 (escapes of JSON).
+//! Source: Unicode 16 (general categories Cc, Cf, Zl, Zp, and letters that are drawn as nothing);
+//! UAX #9 (reading direction); RFC 8259 §7 (escapes of JSON).
 
 use std::fmt::Write as _;
 
-/// Whether a character steers a terminal, breaks a line, turns the reading direction, or cannot be seen: with it one text can
-/// pass for another.
+/// Whether a character steers a terminal, breaks a line, turns the reading direction, or cannot be
+/// seen: with it one text can pass for another.
 pub fn is_tricky(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -34,9 +34,11 @@ pub fn harmless(text: &str) -> String {
     text.chars().map(|c| if is_tricky(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// JSON in which tricky characters of its strings are escapes; a reader of JSON gets the same values.
+/// JSON in which tricky characters of its strings are escapes; a reader of JSON gets the same
+/// values.
 pub fn harmless_json(json: String) -> String {
-    // What is tricky in ASCII is escaped by JSON's own rules, but for one; all else of it stands in strings, too.
+    // What is tricky in ASCII is escaped by JSON's own rules, but for one; all else of it stands in
+    // strings, too.
     if !json.contains(is_tricky_in_json) {
         return json;
     }
@@ -68,14 +70,19 @@ mod tests {
     #[test]
     fn invisible_and_turning_characters_become_marks_and_letters_stay() {
         assert!(TRICKY.chars().all(is_tricky));
-        assert_eq!(harmless("a\u{1b}[2Jb\r\nc\u{202e}d"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\u{fffd}d");
+        assert_eq!(
+            harmless("a\u{1b}[2Jb\r\nc\u{202e}d"),
+            "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\u{fffd}d"
+        );
         let letters = "Grüße, Ελλάδα, привет, שלום, مرحبا, 你好, नमस्ते, 👋🏽 ❤\u{fe0f}";
         assert_eq!(harmless(letters), letters);
     }
 
     #[test]
     fn json_says_the_same_in_escapes() {
-        for value in [serde_json::json!({ "a": TRICKY, "é": "x\"\\\n" }), serde_json::json!(["plain"])] {
+        for value in
+            [serde_json::json!({ "a": TRICKY, "é": "x\"\\\n" }), serde_json::json!(["plain"])]
+        {
             let json = harmless_json(serde_json::to_string_pretty(&value).unwrap());
             assert!(!json.contains(is_tricky_in_json), "{json}");
             assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), value);

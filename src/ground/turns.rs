@@ -1,9 +1,10 @@
 //! A line in which clients take turns, and of each client its senders.
 //!
-//! Purpose: neither a sender with ten thousand entries nor a client with ten thousand senders makes others wait for more than
-//! one turn. Pure.
+//! Purpose: neither a sender with ten thousand entries nor a client with ten thousand senders makes
+//! others wait for more than one turn. Pure.
 //! In: entries with the marks of client and sender. Out: the next one.
-//! Limits: none of its own; who has one makes room by [`Turns::displace`], which takes from those that have the most.
+//! Limits: none of its own; who has one makes room by [`Turns::displace`], which takes from those
+//! that have the most.
 
 use std::collections::VecDeque;
 
@@ -80,17 +81,22 @@ impl<T> Turns<T> {
         self.len = len;
     }
 
-    /// Drops the last entry of those that have the most, client first and then sender, in favour of one with these marks.
-    /// `false`: nobody has more than that one would have then.
+    /// Drops the last entry of those that have the most, client first and then sender, in favour of
+    /// one with these marks. `false`: nobody has more than that one would have then.
     pub fn displace(&mut self, (client, sender): Marks) -> bool {
         let own = self.clients.get(client).map_or(0, Member::weight);
-        let most = self.clients.members.iter().map(|(mark, senders)| (senders.weight(), *mark)).max();
+        let most =
+            self.clients.members.iter().map(|(mark, senders)| (senders.weight(), *mark)).max();
         let from = most.filter(|(weight, _)| *weight > own + 1).map_or(client, |(_, mark)| mark);
         let Ok(place) = self.clients.place(from) else { return false };
         let senders = &mut self.clients.members[place].1;
         let own = if from == client { senders.get(sender).map_or(0, VecDeque::len) + 1 } else { 0 };
-        let longest = senders.members.iter_mut().enumerate().max_by_key(|(_, (_, waiting))| waiting.len());
-        let Some((place, (_, waiting))) = longest.filter(|(_, (_, waiting))| waiting.len() > own) else { return false };
+        let longest =
+            senders.members.iter_mut().enumerate().max_by_key(|(_, (_, waiting))| waiting.len());
+        let Some((place, (_, waiting))) = longest.filter(|(_, (_, waiting))| waiting.len() > own)
+        else {
+            return false;
+        };
         self.len -= usize::from(waiting.pop_back().is_some());
         if waiting.is_empty() {
             senders.members.remove(place);
@@ -207,9 +213,11 @@ impl<V: Member + Default> Ring<V> {
         Some(found)
     }
 
-    /// Asks the members in turn until one `gives` something; the next search begins behind that one.
+    /// Asks the members in turn until one `gives` something; the next search begins behind that
+    /// one.
     fn find<T>(&mut self, mut gives: impl FnMut(u8, &mut V) -> Option<T>) -> Option<T> {
-        let (all, first) = (self.members.len(), self.members.partition_point(|(key, _)| *key <= self.last));
+        let (all, first) =
+            (self.members.len(), self.members.partition_point(|(key, _)| *key <= self.last));
         for place in (first..all).chain(0..first) {
             let (key, member) = &mut self.members[place];
             if let Some(found) = gives(*key, member) {
@@ -241,7 +249,8 @@ mod tests {
         turns.push((2, 3), 1001);
         turns.push((2, 3), 1002);
         assert!(turns.contains(&999) && !turns.contains(&2000));
-        let order: Vec<u32> = std::iter::from_fn(|| turns.pop(|_| true)).map(|(_, id)| id).collect();
+        let order: Vec<u32> =
+            std::iter::from_fn(|| turns.pop(|_| true)).map(|(_, id)| id).collect();
         assert_eq!(order.len(), 1003);
         let place = |id| order.iter().position(|one| *one == id).unwrap();
         assert!(place(1001) <= 1 && place(1002) <= 3, "{:?}", &order[..5]);
@@ -256,8 +265,12 @@ mod tests {
         turns.push(full, 1);
         turns.push(free, 2);
         turns.push(free, 3);
-        let next = |turns: &mut Turns<u32>, all| turns.pop(|marks| all || marks != full).map(|(_, id)| id);
-        assert_eq!([next(&mut turns, false), next(&mut turns, false), next(&mut turns, false)], [Some(2), Some(3), None]);
+        let next =
+            |turns: &mut Turns<u32>, all| turns.pop(|marks| all || marks != full).map(|(_, id)| id);
+        assert_eq!(
+            [next(&mut turns, false), next(&mut turns, false), next(&mut turns, false)],
+            [Some(2), Some(3), None]
+        );
         assert_eq!((turns.len(), next(&mut turns, true)), (1, Some(1)));
     }
 

@@ -42,7 +42,9 @@ impl FromStr for WebAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let complaint = || "must be the page's address as browsers see it: https://host[:port][/path]".to_owned();
+        let complaint = || {
+            "must be the page's address as browsers see it: https://host[:port][/path]".to_owned()
+        };
         let (scheme, rest) = text.split_once("://").ok_or_else(complaint)?;
         let secure = match scheme.to_ascii_lowercase().as_str() {
             "https" => true,
@@ -61,7 +63,10 @@ impl FromStr for WebAddress {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
         let odd = path.contains("//") || path.split('/').any(|step| matches!(step, "." | ".."));
         if path.len() > PATH_MAX || odd || !path.bytes().all(plain) {
-            return Err("must have a path of letters, digits, '-', '.', '_' and '~' between single slashes".to_owned());
+            return Err(
+                "must have a path of letters, digits, '-', '.', '_' and '~' between single slashes"
+                    .to_owned(),
+            );
         }
         let port = spec.port.unwrap_or(if secure { 443 } else { 80 });
         Ok(Self { secure, host, port, path: path.to_owned() })
@@ -88,7 +93,11 @@ mod tests {
             ("https://[2001:DB8::1]/mta", "https://[2001:db8::1]", "/mta"),
         ] {
             let address: WebAddress = text.parse().unwrap();
-            assert_eq!((address.origin().as_str(), address.path.as_str()), (origin, path), "{text}");
+            assert_eq!(
+                (address.origin().as_str(), address.path.as_str()),
+                (origin, path),
+                "{text}"
+            );
             assert_eq!(address.to_string().parse(), Ok(address));
         }
         for bad in [

@@ -28,7 +28,11 @@ pub(crate) fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
         if value < 999.5 || unit == "TiB" {
-            let digits = if unit != "B" && value < 9.95 { format!("{value:.1}") } else { format!("{value:.0}") };
+            let digits = if unit != "B" && value < 9.95 {
+                format!("{value:.1}")
+            } else {
+                format!("{value:.0}")
+            };
             return format!("{digits} {unit}");
         }
         value /= 1024.0;
@@ -49,7 +53,8 @@ pub(crate) fn count(number: impl TryInto<u64>) -> String {
     text
 }
 
-/// A number of things: `1 entry`, `1,200 entries`. `one` is the noun, of which only the last word changes.
+/// A number of things: `1 entry`, `1,200 entries`. `one` is the noun, of which only the last word
+/// changes.
 pub(crate) fn counted(number: impl TryInto<u64>, one: &str) -> String {
     let number = number.try_into().unwrap_or(0u64);
     match one.strip_suffix('y') {
@@ -64,11 +69,13 @@ pub(crate) fn were(number: u64) -> &'static str {
     if number == 1 { "was" } else { "were" }
 }
 
-/// What the messages of the queue are doing: `11 waiting · 1 deferred`; states that no message is in are left out.
+/// What the messages of the queue are doing: `11 waiting · 1 deferred`; states that no message is
+/// in are left out.
 pub(crate) fn states(messages: u64, active: u64, deferred: u64, held: u64) -> String {
     // The numbers are read one after the other, so a message may be counted twice for a moment.
     let waiting = messages.saturating_sub(active).saturating_sub(deferred).saturating_sub(held);
-    let states = [(active, "being tried"), (waiting, "waiting"), (deferred, "deferred"), (held, "held")];
+    let states =
+        [(active, "being tried"), (waiting, "waiting"), (deferred, "deferred"), (held, "held")];
     let parts: Vec<String> = states
         .into_iter()
         .filter(|(number, _)| *number > 0)
@@ -114,9 +121,14 @@ mod tests {
         for (seconds, words) in spans {
             assert_eq!(span(seconds), words);
         }
-        for (seconds, words) in
-            [(0.0005, "500 µs"), (0.005, "5 ms"), (0.0025, "2.5 ms"), (0.5, "0.5 s"), (2.0, "2 s"), (300.0, "5 min")]
-        {
+        for (seconds, words) in [
+            (0.0005, "500 µs"),
+            (0.005, "5 ms"),
+            (0.0025, "2.5 ms"),
+            (0.5, "0.5 s"),
+            (2.0, "2 s"),
+            (300.0, "5 min"),
+        ] {
             assert_eq!(fine_span(seconds), words);
         }
         for (bytes, words) in [
@@ -129,14 +141,24 @@ mod tests {
         ] {
             assert_eq!(size(bytes), words);
         }
-        for (number, words) in [(0, "0"), (999, "999"), (1000, "1,000"), (12_345_678, "12,345,678")] {
+        for (number, words) in [(0, "0"), (999, "999"), (1000, "1,000"), (12_345_678, "12,345,678")]
+        {
             assert_eq!(count(number), words);
         }
         assert_eq!(count(-1i64), "0");
-        let words = [counted(0, "entry"), counted(1, "entry"), counted(1200, "entry"), counted(1, "line"), counted(2, "line")];
+        let words = [
+            counted(0, "entry"),
+            counted(1, "entry"),
+            counted(1200, "entry"),
+            counted(1, "line"),
+            counted(2, "line"),
+        ];
         assert_eq!(words, ["0 entries", "1 entry", "1,200 entries", "1 line", "2 lines"]);
         assert_eq!(states(1012, 10, 1, 0), "10 being tried · 1,001 waiting · 1 deferred");
-        assert_eq!((states(0, 0, 0, 0), states(1, 2, 0, 1)), ("the queue is empty".into(), "2 being tried · 1 held".into()));
+        assert_eq!(
+            (states(0, 0, 0, 0), states(1, 2, 0, 1)),
+            ("the queue is empty".into(), "2 being tried · 1 held".into())
+        );
         assert_eq!(shorten("grün", 4), "grün");
         assert_eq!(shorten("grüner", 4), "grü…");
     }

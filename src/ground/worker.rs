@@ -1,9 +1,10 @@
 //! A thread for work that takes a processor for a while and waits for no disk.
 //!
-//! Purpose: threads that wait for a disk are few, and all of them wait while it hangs. A login and the numbers for a monitor must
-//! not stand behind them.
+//! Purpose: threads that wait for a disk are few, and all of them wait while it hangs. A login and
+//! the numbers for a monitor must not stand behind them.
 //! In: work, from any task. Out: what it gives.
-//! Limits: one thread, which lives as long as its [`Worker`]. Whoever gives it work bounds how much waits.
+//! Limits: one thread, which lives as long as its [`Worker`]. Whoever gives it work bounds how much
+//! waits.
 
 use super::lock::Lock;
 use std::io;
@@ -21,14 +22,18 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// One of this name, which stacks and `ps` show. Its thread begins now and stays: later the limit of processes and threads may
-    /// be reached.
+    /// One of this name, which stacks and `ps` show. Its thread begins now and stays: later the
+    /// limit of processes and threads may be reached.
     pub fn new(name: &'static str) -> Self {
         Self { name, way: Lock::leaf(begin(name).ok()) }
     }
 
-    /// What the work gives, which is done whether or not anybody waits; `None`: it met a defect, or there is no thread for it.
-    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    /// What the work gives, which is done whether or not anybody waits; `None`: it met a defect, or
+    /// there is no thread for it.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
         let (tell, told) = oneshot::channel();
         let work = move || {
             // Whoever asked may be gone.
@@ -60,7 +65,8 @@ fn begin(name: &str) -> io::Result<Sender<Work>> {
 
 fn do_all(works: &Receiver<Work>) {
     for work in works {
-        // The panic hook has told of a defect, and whoever asked finds no answer. The next work needs this thread.
+        // The panic hook has told of a defect, and whoever asked finds no answer. The next work
+        // needs this thread.
         let _ = catch_unwind(AssertUnwindSafe(work));
     }
 }
@@ -92,7 +98,9 @@ mod tests {
     async fn its_thread_is_there_before_the_first_work_and_ends_with_it() {
         let threads = || {
             let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-            let name = |task: &std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            let name = |task: &std::fs::DirEntry| {
+                std::fs::read_to_string(task.path().join("comm")).unwrap_or_default()
+            };
             tasks.filter(|task| name(task.as_ref().unwrap()).trim_end() == "a worker").count()
         };
         let wait = async |wanted| {
@@ -101,7 +109,9 @@ mod tests {
             }
         };
         let worker = Worker::new("a worker");
-        tokio::time::timeout(Duration::from_secs(10), wait(1)).await.expect("it begins without work");
+        tokio::time::timeout(Duration::from_secs(10), wait(1))
+            .await
+            .expect("it begins without work");
         assert_eq!(worker.run(|| 1).await, Some(1));
         assert_eq!(threads(), 1);
         drop(worker);

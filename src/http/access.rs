@@ -1,7 +1,8 @@
 //! Who asks at `ui_port`, and what he may do.
 //!
 //! In: an `Authorization` header. Out: a [`Caller`], or why there is none.
-//! Limits: those of [`Verifier`] (one hash at a time) and of `throttle` (tries of an account from an address).
+//! Limits: those of [`Verifier`] (one hash at a time) and of `throttle` (tries of an account from
+//! an address).
 
 use crate::ground::credential::password::Password;
 use crate::ground::credential::throttle::LoginThrottle;
@@ -31,7 +32,7 @@ pub struct Access {
     pub public: bool,
     /// Property `ui_read_only`: no orders, whoever asks.
     pub read_only: bool,
-    /// The names of this window.
+    /// The names of this server.
     pub hosts: Hosts,
     /// Property `ui_url`.
     pub outside: Option<WebAddress>,
@@ -83,8 +84,8 @@ impl Access {
         }
     }
 
-    /// Whether a connection has the places that are kept for our own: it comes from this machine itself (`local`), or from a
-    /// client that may relay. Behind a proxy there is anybody.
+    /// Whether a connection has the places that are kept for our own: it comes from this machine
+    /// itself (`local`), or from a client that may relay. Behind a proxy there is anybody.
     pub(crate) fn is_own(&self, peer: IpAddr, local: bool) -> bool {
         let near = || self.near.as_ref().is_some_and(|near| near(peer));
         !self.proxies.iter().any(|network| network.contains(&peer)) && (local || near())
@@ -114,19 +115,27 @@ impl Access {
         let account = given.as_ref().and_then(|given| self.account(given));
         let name = account.map_or("", |(name, ..)| name);
         let secret = given.as_ref().map_or(&b""[..], |given| &given.secret);
-        let known = if account.is_some() { self.verifier.known(name, secret, Instant::now()) } else { Known::No };
+        let known = if account.is_some() {
+            self.verifier.known(name, secret, Instant::now())
+        } else {
+            Known::No
+        };
         if known != Known::Right {
             let guess = known == Known::No;
             if guess && let Err(pause) = throttle.begin(name, client.address, Instant::now()) {
                 return Admission::Wait(pause);
             }
-            let stand_in =
-                self.login.as_ref().map(|login| &login.password).or_else(|| self.tokens.first().map(Token::password));
+            let stand_in = self
+                .login
+                .as_ref()
+                .map(|login| &login.password)
+                .or_else(|| self.tokens.first().map(Token::password));
             let whose = if guess && !self.is_near(client) { Whose::Stranger } else { Whose::Own };
             let account = account.map(|(name, password, _)| (name, password));
             match self.verifier.compare(account, stand_in, secret, whose).await {
                 Verdict::Right if guess => throttle.right(name, client.address),
-                // It was right in this process, whose passwords do not change: the hash only keeps the time of forgetting.
+                // It was right in this process, whose passwords do not change: the hash only keeps
+                // the time of forgetting.
                 Verdict::Busy if known == Known::Earlier => {}
                 Verdict::Right => {}
                 Verdict::Wrong => return Admission::Wrong,
@@ -137,7 +146,9 @@ impl Access {
             }
         }
         match account {
-            Some((_, _, Caller::Token(token))) if !token.may_come_from(client.direct.then_some(client.address)) => {
+            Some((_, _, Caller::Token(token)))
+                if !token.may_come_from(client.direct.then_some(client.address)) =>
+            {
                 Admission::Wrong
             }
             Some((_, _, caller)) => Admission::In(caller),
@@ -152,7 +163,10 @@ impl Access {
 
     /// The account of a name, whatever the secret.
     fn account(&self, given: &Credentials) -> Option<(&str, &Password, Caller<'_>)> {
-        let login = self.login.as_ref().filter(|login| !given.bearer && same_name(&given.name, &login.username));
+        let login = self
+            .login
+            .as_ref()
+            .filter(|login| !given.bearer && same_name(&given.name, &login.username));
         if let Some(login) = login {
             return Some((&login.username, &login.password, Caller::Login(&login.username)));
         }
@@ -166,7 +180,8 @@ mod tests {
     use super::*;
     use crate::ground::base64;
 
-    const HERE: Client = Client { address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), direct: true };
+    const HERE: Client =
+        Client { address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), direct: true };
 
     fn basic(pair: &str) -> Vec<u8> {
         format!("Basic {}", base64::encode(pair.as_bytes())).into_bytes()
@@ -182,20 +197,35 @@ mod tests {
     #[tokio::test]
     async fn only_the_right_pair_opens_the_door() {
         let tokens = vec![Token::new("shop", "{PLAIN}t0ken").unwrap()];
-        let access = Access { login: Some(Login::new("operator", "a:b ü")), tokens, ..Access::default() };
+        let access =
+            Access { login: Some(Login::new("operator", "a:b ü")), tokens, ..Access::default() };
         assert_eq!(rights(&access, &basic("operator:a:b ü"), HERE).await, Some(Rights::All));
         assert_eq!(rights(&access, &basic("shop:t0ken"), HERE).await, Some(Rights::Send));
         assert_eq!(rights(&access, b"Bearer shop:t0ken", HERE).await, Some(Rights::Send));
-        for wrong in
-            ["", ":", "operator", "operator:", "operator:a:b", "operator:a:b ü ", "Operator:a:b ü", "shop:", "shop:a:b ü"]
-        {
+        for wrong in [
+            "",
+            ":",
+            "operator",
+            "operator:",
+            "operator:a:b",
+            "operator:a:b ü ",
+            "Operator:a:b ü",
+            "shop:",
+            "shop:a:b ü",
+        ] {
             assert_eq!(rights(&access, &basic(wrong), HERE).await, None, "{wrong}");
         }
         for wrong in [&b"Bearer operator:a:b \xc3\xbc"[..], b"Bearer t0ken", b"", b"\xff"] {
             assert_eq!(rights(&access, wrong, HERE).await, None);
         }
-        assert!(matches!(access.admit(&LoginThrottle::default(), None, HERE, true).await, Admission::NotAsked));
-        assert!(matches!(access.admit(&LoginThrottle::default(), None, HERE, false).await, Admission::In(Caller::Anybody)));
+        assert!(matches!(
+            access.admit(&LoginThrottle::default(), None, HERE, true).await,
+            Admission::NotAsked
+        ));
+        assert!(matches!(
+            access.admit(&LoginThrottle::default(), None, HERE, false).await,
+            Admission::In(Caller::Anybody)
+        ));
     }
 
     #[tokio::test]
@@ -206,7 +236,12 @@ mod tests {
         assert_eq!(rights(&access, b"Bearer shop:x", HERE).await, Some(Rights::Send));
         assert_eq!(rights(&access, b"Bearer shop:x", Client { direct: false, ..HERE }).await, None);
         assert_eq!(
-            rights(&access, b"Bearer shop:x", Client { address: "192.0.2.1".parse().unwrap(), direct: true }).await,
+            rights(
+                &access,
+                b"Bearer shop:x",
+                Client { address: "192.0.2.1".parse().unwrap(), direct: true }
+            )
+            .await,
             None
         );
     }
@@ -221,7 +256,10 @@ mod tests {
         };
         assert!(access(&[]).is_own(here, true) && access(&[]).is_own([10, 0, 0, 7].into(), false));
         assert!(!access(&[]).is_own([10, 0, 0, 8].into(), false));
-        assert!(!access(&["127.0.0.0/8"]).is_own(here, true) && !access(&["10.0.0.0/24"]).is_own([10, 0, 0, 7].into(), false));
+        assert!(
+            !access(&["127.0.0.0/8"]).is_own(here, true)
+                && !access(&["10.0.0.0/24"]).is_own([10, 0, 0, 7].into(), false)
+        );
     }
 
     #[tokio::test]
@@ -241,15 +279,20 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn guesses_from_many_addresses_keep_nobody_out_who_is_near() {
         let hash = bcrypt::hash("s3cret", 8).unwrap();
-        let access = Arc::new(Access { login: Some(Login::new("operator", &hash)), ..Access::default() });
+        let access =
+            Arc::new(Access { login: Some(Login::new("operator", &hash)), ..Access::default() });
         let throttle = Arc::new(LoginThrottle::default());
         let guesses: Vec<_> = (0..200u32)
             .map(|n| {
                 let (access, throttle) = (access.clone(), throttle.clone());
-                let stranger = Client { address: IpAddr::from((0xc633_0000 | n).to_be_bytes()), direct: true };
+                let stranger =
+                    Client { address: IpAddr::from((0xc633_0000 | n).to_be_bytes()), direct: true };
                 tokio::spawn(async move {
                     let guess = basic(&format!("operator:{n}"));
-                    matches!(access.admit(&throttle, Some(&guess), stranger, true).await, Admission::Busy)
+                    matches!(
+                        access.admit(&throttle, Some(&guess), stranger, true).await,
+                        Admission::Busy
+                    )
                 })
             })
             .collect();

@@ -21,8 +21,9 @@ pub(crate) enum Content {
     Endless(mpsc::Receiver<io::Result<Bytes>>),
 }
 
-/// Content with what must be kept for it. The server drops a body as soon as it has all of it in a buffer of its own, so what
-/// must last until the kernel has the last octet belongs to every piece as well.
+/// Content with what must be kept for it. The server drops a body as soon as it has all of it in a
+/// buffer of its own, so what must last until the kernel has the last octet belongs to every piece
+/// as well.
 pub(crate) struct Held<T, P> {
     pub(crate) content: Content,
     /// Kept until the server has taken all of the content.
@@ -56,7 +57,10 @@ impl<T: Unpin, P: Unread + Unpin> Body for Held<T, P> {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
         let frame = Pin::new(&mut this.content).poll_frame(context);
         let Some(unread) = &this.unread else { return frame };
@@ -87,12 +91,15 @@ const EVENT: usize = 8 * 1024;
 
 pub(crate) type Answer = Response<Content>;
 
-/// Nothing may be loaded from elsewhere, framed, or run, but the one style sheet and the one script of this appliance; forms go nowhere else.
-const CONTENT_SECURITY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
+/// Nothing may be loaded from elsewhere, framed, or run, but the one style sheet and the one script
+/// of this appliance; forms go nowhere else.
+const CONTENT_SECURITY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
+connect-src 'self'; img-src 'self'; \
                                 base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// What every answer carries. With `no-referrer` browsers would send `Origin: null` with our own forms (Fetch §3.1), and nobody
-/// could tell whose they are. The numbers of the queue are for nobody's cache, frame or referrer list.
+/// What every answer carries. With `no-referrer` browsers would send `Origin: null` with our own
+/// forms (Fetch §3.1), and nobody could tell whose they are. The numbers of the queue are for
+/// nobody's cache, frame or referrer list.
 const EVERYWHERE: [(HeaderName, &str); 7] = [
     (header::CACHE_CONTROL, "no-store"),
     (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY),
@@ -127,10 +134,13 @@ pub(crate) fn found(kind: &'static str, text: impl Into<Bytes>) -> Answer {
     answer(StatusCode::OK, kind, Content::Whole(text.into()))
 }
 
-/// A file of this appliance that its page needs; its address changes with its content, so it may be kept.
+/// A file of this appliance that its page needs; its address changes with its content, so it may be
+/// kept.
 pub(crate) fn asset(kind: &'static str, text: &'static str) -> Answer {
     let mut answer = found(kind, text);
-    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=86400"));
+    answer
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=86400"));
     answer
 }
 
@@ -151,7 +161,10 @@ impl Body for Content {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match self.get_mut() {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
@@ -162,7 +175,9 @@ impl Body for Content {
                 }
                 Some(piece.map(Frame::data))
             }),
-            Self::Endless(pieces) => pieces.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data))),
+            Self::Endless(pieces) => {
+                pieces.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+            }
         }
     }
 

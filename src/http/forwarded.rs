@@ -1,15 +1,17 @@
 //! Whose request it is when a proxy passes it on.
 //!
-//! Security: a request that went through a proxy is never trusted by an address. One that comes from `proxy_networks` may name
-//! its client, which then counts for limits and stands in logs.
-//! Source: RFC 7239 (Forwarded), RFC 9110 §7.6.3 (Via); X-Forwarded-For as Apache, nginx and Traefik write it.
+//! Security: a request that went through a proxy is never trusted by an address. One that comes
+//! from `proxy_networks` may name its client, which then counts for limits and stands in logs.
+//! Source: RFC 7239 (Forwarded), RFC 9110 §7.6.3 (Via); X-Forwarded-For as Apache, nginx and
+//! Traefik write it.
 
 use hyper::header::{self, HeaderMap};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
 /// The fields by which a proxy makes itself known.
-const MARKS: [&str; 6] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"];
+const MARKS: [&str; 6] =
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"];
 
 /// Hops of a chain of proxies that are looked at, the nearest first.
 const HOPS_MAX: usize = 20;
@@ -47,16 +49,24 @@ impl Client {
     }
 }
 
-/// The addresses of a chain, the nearest first; `None` for one that is no address. A proxy writes one kind of field and may hand
-/// the client's own on as they are: where the kinds do not agree on the nearest hop, none of them is believed.
+/// The addresses of a chain, the nearest first; `None` for one that is no address. A proxy writes
+/// one kind of field and may hand the client's own on as they are: where the kinds do not agree on
+/// the nearest hop, none of them is believed.
 fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     let texts = |name: &str| -> Vec<String> {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',').map(|entry| entry.trim().to_owned()).collect::<Vec<_>>()).collect()
+        values
+            .flat_map(|value| {
+                value.split(',').map(|entry| entry.trim().to_owned()).collect::<Vec<_>>()
+            })
+            .collect()
     };
-    let forwarded = texts(header::FORWARDED.as_str()).iter().map(|entry| parameter_for(entry).and_then(node)).collect();
-    let [through, client] =
-        ["x-forwarded-for", "x-real-ip"].map(|name| texts(name).iter().map(|text| node(text)).collect::<Vec<_>>());
+    let forwarded = texts(header::FORWARDED.as_str())
+        .iter()
+        .map(|entry| parameter_for(entry).and_then(node))
+        .collect();
+    let [through, client] = ["x-forwarded-for", "x-real-ip"]
+        .map(|name| texts(name).iter().map(|text| node(text)).collect::<Vec<_>>());
     let mut chains: Vec<Vec<Option<IpAddr>>> = vec![forwarded, through, client];
     chains.retain(|chain| !chain.is_empty());
     if chains.windows(2).any(|pair| pair[0].last() != pair[1].last()) {
@@ -78,7 +88,10 @@ fn parameter_for(entry: &str) -> Option<&str> {
 /// An address, with or without quotes, brackets and a port.
 fn node(text: &str) -> Option<IpAddr> {
     let text = text.trim().trim_matches('"');
-    let bare = text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or(text, |(address, _)| address);
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'))
+        .map_or(text, |(address, _)| address);
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
     bare.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
 }
@@ -103,8 +116,16 @@ mod tests {
         for (peer, fields, address) in [
             ("10.0.0.1", &[("x-forwarded-for", "192.0.2.9")][..], "192.0.2.9"),
             ("10.0.0.1", &[("x-forwarded-for", "127.0.0.1, 192.0.2.9, 10.0.0.7")], "192.0.2.9"),
-            ("10.0.0.1", &[("x-forwarded-for", "127.0.0.1"), ("x-forwarded-for", "192.0.2.9")], "192.0.2.9"),
-            ("::1", &[("forwarded", "for=127.0.0.1, FOR=\"[2001:db8::7]:4711\";proto=https")], "2001:db8::7"),
+            (
+                "10.0.0.1",
+                &[("x-forwarded-for", "127.0.0.1"), ("x-forwarded-for", "192.0.2.9")],
+                "192.0.2.9",
+            ),
+            (
+                "::1",
+                &[("forwarded", "for=127.0.0.1, FOR=\"[2001:db8::7]:4711\";proto=https")],
+                "2001:db8::7",
+            ),
             ("10.0.0.1", &[("x-real-ip", "192.0.2.9")], "192.0.2.9"),
             ("10.0.0.1", &[("x-forwarded-for", "unknown")], "10.0.0.1"),
             ("10.0.0.1", &[("via", "1.1 proxy")], "10.0.0.1"),

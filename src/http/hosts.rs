@@ -1,8 +1,8 @@
-//! The names under which this window may be asked for.
+//! The names under which this server may be asked for.
 //!
-//! A page of another site can make its own name lead to this relay (DNS rebinding); the browser then takes both for one site. It
-//! names the other site in `Host`, so names that are not ours are answered 421. Addresses, `localhost` and names without a dot
-//! are nobody else's sites.
+//! A page of another site can make its own name lead to this relay (DNS rebinding); the browser
+//! then takes both for one site. It names the other site in `Host`, so names that are not ours are
+//! answered 421. Addresses, `localhost` and names without a dot are nobody else's sites.
 //! Source: RFC 9112 §3.2 (Host), RFC 9110 §15.5.20 (421).
 
 use hyper::header::{self, HeaderMap};
@@ -29,22 +29,28 @@ pub(crate) struct Authority {
 impl Hosts {
     /// These names, in any case.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
-        Self(names.into_iter().map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect())
+        Self(
+            names.into_iter().map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect(),
+        )
     }
 
-    /// Whether the window answers to it.
+    /// Whether the server answers to it.
     pub(crate) fn knows(&self, host: &str) -> bool {
         let address = host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok();
         address || !host.contains('.') || self.0.contains(host)
     }
 }
 
-/// Whom a request means; `None` says nothing, as HTTP/1.0 may. A target in absolute form counts for more than the field `Host`
-/// (RFC 9112 §3.2.2).
+/// Whom a request means; `None` says nothing, as HTTP/1.0 may. A target in absolute form counts for
+/// more than the field `Host` (RFC 9112 §3.2.2).
 ///
 /// # Errors
 /// The request must be answered 400; the words say why.
-pub(crate) fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<Option<Authority>, String> {
+pub(crate) fn authority(
+    uri: &Uri,
+    headers: &HeaderMap,
+    version: Version,
+) -> Result<Option<Authority>, String> {
     let mut fields = headers.get_all(header::HOST).iter();
     let (field, further) = (fields.next(), fields.next());
     if further.is_some() {
@@ -56,7 +62,8 @@ pub(crate) fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Res
     }
     let parsed = |text: &str| {
         let shown: String = text.chars().take(SHOWN).collect();
-        Authority::parse(text).ok_or_else(|| format!("'{shown}' in Host is no host with an optional port"))
+        Authority::parse(text)
+            .ok_or_else(|| format!("'{shown}' in Host is no host with an optional port"))
     };
     let field = field.map(str::trim).filter(|field| !field.is_empty()).map(parsed).transpose()?;
     match uri.authority() {
@@ -76,7 +83,8 @@ impl Authority {
             None => {
                 let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
                 let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-                let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+                let plain =
+                    |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
                 if host.is_empty() || host.len() > 253 || !host.bytes().all(plain) {
                     return None;
                 }
@@ -87,7 +95,9 @@ impl Authority {
             None if port.is_empty() => None,
             // An empty port is that of the scheme (RFC 3986 §3.2.3).
             Some("") => None,
-            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Some(digits.parse().ok()?)
+            }
             _ => return None,
         };
         Some(Self { host, port })
@@ -107,7 +117,8 @@ impl Authority {
     pub(crate) fn misdirected(&self) -> String {
         let shown: String = self.host.chars().take(SHOWN).collect();
         format!(
-            "this relay does not answer to the name '{shown}' (the request's Host): if it is meant to, name it in ui_hosts \
+            "this relay does not answer to the name '{shown}' (the request's Host): if it is meant \
+            to, name it in ui_hosts \
              (MTA_UI_HOSTS), or in ui_url where a proxy stands in front"
         )
     }
@@ -121,7 +132,9 @@ mod tests {
     #[test]
     fn our_names_are_known_and_others_are_not() {
         let hosts = Hosts::new(["mta.shop.example", "Relay.Example."]);
-        let knows = |text: &str| Authority::parse(text).is_some_and(|authority| hosts.knows(&authority.host));
+        let knows = |text: &str| {
+            Authority::parse(text).is_some_and(|authority| hosts.knows(&authority.host))
+        };
         for known in [
             "mta.shop.example",
             "MTA.Shop.Example.",
@@ -175,7 +188,8 @@ mod tests {
             for field in fields {
                 headers.append(header::HOST, HeaderValue::from_static(field));
             }
-            authority(&uri.parse().unwrap(), &headers, version).map(|found| found.map(|found| found.text()))
+            authority(&uri.parse().unwrap(), &headers, version)
+                .map(|found| found.map(|found| found.text()))
         };
         assert_eq!(asked("/", &["MTA:80"], Version::HTTP_11), Ok(Some("mta:80".to_owned())));
         assert_eq!(asked("/", &[], Version::HTTP_10), Ok(None));
@@ -183,7 +197,10 @@ mod tests {
         assert!(asked("/", &[], Version::HTTP_11).is_err());
         assert!(asked("/", &["mta", "mta"], Version::HTTP_11).is_err());
         assert!(asked("/", &["mta", "mta"], Version::HTTP_10).is_err());
-        assert_eq!(asked("http://other/x", &["mta"], Version::HTTP_11), Ok(Some("other".to_owned())));
+        assert_eq!(
+            asked("http://other/x", &["mta"], Version::HTTP_11),
+            Ok(Some("other".to_owned()))
+        );
         assert!(asked("http://user@other/x", &["mta"], Version::HTTP_11).is_err());
     }
 }

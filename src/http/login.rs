@@ -1,7 +1,8 @@
-//! What a client shows of itself: `Basic` (RFC 7617) with the login or a token, `Bearer` (RFC 6750) with a token.
+//! What a client shows of itself: `Basic` (RFC 7617) with the login or a token, `Bearer` (RFC 6750)
+//! with a token.
 //!
-//! The password is given as it is, or as a hash of bcrypt (`$2b$…`) or Argon2 (`$argon2id$…`), so that who reads the
-//! configuration cannot log in.
+//! The password is given as it is, or as a hash of bcrypt (`$2b$…`) or Argon2 (`$argon2id$…`), so
+//! that who reads the configuration cannot log in.
 
 use crate::ground::base64;
 use crate::ground::credential::password::Password;
@@ -68,7 +69,13 @@ mod tests {
         assert_eq!(read(&format!("Basic {coded}")), right);
         assert_eq!(read(&format!("bASIC  {coded}")), right);
         assert_eq!(read("Bearer shop:s3cret"), Some(("shop".to_owned(), b"s3cret".to_vec(), true)));
-        for bad in [coded.clone(), format!("Basic {coded}!"), "Basic".into(), "Basic \u{0}".into(), "Bearer s3cret".into()] {
+        for bad in [
+            coded.clone(),
+            format!("Basic {coded}!"),
+            "Basic".into(),
+            "Basic \u{0}".into(),
+            "Bearer s3cret".into(),
+        ] {
             assert_eq!(read(&bad), None, "{bad}");
         }
         assert!(Credentials::read(b"Basic \xff").is_none() && read("Digest a:b").is_none());

@@ -1,8 +1,9 @@
 //! The HTTP server of the box: listeners, limits, who may ask for what, and the table of routes.
 //!
-//! [`server`] listens at `ui_port` and the control socket and holds the limits, [`places`] shares out the connections, [`router`]
-//! finds who answers in the table of [`route`], [`access`] and [`rights`] who may go there, [`hosts`] and [`origin`] from which page.
-//! [`state`] is what all handlers share. They stand in [`crate::api`], [`crate::ui`] and [`crate::monitor`].
+//! [`server`] listens at `ui_port` and the control socket and holds the limits, [`places`] shares
+//! out the connections, [`router`] finds who answers in the table of [`route`], [`access`] and
+//! [`rights`] who may go there, [`hosts`] and [`origin`] from which page. [`state`] is what all
+//! handlers share. They stand in [`crate::api`], [`crate::ui`] and [`crate::monitor`].
 
 pub mod access;
 pub(crate) mod answer;

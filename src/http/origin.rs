@@ -1,8 +1,9 @@
 //! Tells orders that a person gave from those that another site's page sends in the person's name.
 //!
-//! A browser says where a request comes from: `Sec-Fetch-Site`, or `Origin` in older ones and over plain HTTP. A program says
-//! neither, and sends JSON, which a page of another site cannot without asking first. The forms of our own pages carry a token
-//! beside. Behind a proxy the request's Host need not be the name that the browser knows: `ui_url` says that one.
+//! A browser says where a request comes from: `Sec-Fetch-Site`, or `Origin` in older ones and over
+//! plain HTTP. A program says neither, and sends JSON, which a page of another site cannot without
+//! asking first. The forms of our own pages carry a token beside. Behind a proxy the request's Host
+//! need not be the name that the browser knows: `ui_url` says that one.
 //! Source: Fetch Metadata Request Headers (W3C), RFC 6454 §7.
 
 use crate::ground::credential::password::same;
@@ -24,7 +25,11 @@ pub(crate) fn is_browser(headers: &HeaderMap) -> bool {
 }
 
 /// What a browser is told whose request another site's page asks for; `None` is one of our own.
-pub(crate) fn foreign(headers: &HeaderMap, host: Option<&Authority>, outside: Option<&WebAddress>) -> Option<String> {
+pub(crate) fn foreign(
+    headers: &HeaderMap,
+    host: Option<&Authority>,
+    outside: Option<&WebAddress>,
+) -> Option<String> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let (site, origin) = (text("sec-fetch-site"), text(header::ORIGIN.as_str()));
     let own = match (site, origin) {
@@ -42,8 +47,10 @@ pub(crate) fn foreign(headers: &HeaderMap, host: Option<&Authority>, outside: Op
     let (origin, host) = (shown(origin), shown(host.map(Authority::text).as_deref()));
     let outside = outside.map(|outside| format!(", ui_url: {outside}")).unwrap_or_default();
     Some(format!(
-        "the browser says that another site's page asked for this (Origin: {origin}, Host: {host}{outside}); nothing was done. If \
-         {origin} is this window behind a proxy, set ui_url (MTA_UI_URL) to the address that the browser shows"
+        "the browser says that another site's page asked for this (Origin: {origin}, Host: \
+        {host}{outside}); nothing was done. If \
+         {origin} is this app behind a proxy, set ui_url (MTA_UI_URL) to the address that the \
+         browser shows"
     ))
 }
 
@@ -52,10 +59,13 @@ fn is_own(origin: &str, host: Option<&Authority>, outside: Option<&WebAddress>) 
     if outside.is_some_and(|outside| outside.origin().eq_ignore_ascii_case(origin)) {
         return true;
     }
-    let (Some((scheme, authority)), Some(host)) = (origin.split_once("://"), host) else { return false };
+    let (Some((scheme, authority)), Some(host)) = (origin.split_once("://"), host) else {
+        return false;
+    };
     let secure = scheme.eq_ignore_ascii_case("https");
     // Behind a proxy that has TLS the scheme here is another one: host and port decide.
-    Authority::parse(authority).is_some_and(|one| one.host == host.host && one.port_of(secure) == host.port_of(secure))
+    Authority::parse(authority)
+        .is_some_and(|one| one.host == host.host && one.port_of(secure) == host.port_of(secure))
 }
 
 /// The token of this process's forms.
@@ -85,8 +95,9 @@ mod tests {
     use hyper::header::{HeaderName, HeaderValue};
 
     fn told(pairs: &[(&'static str, &'static str)], outside: Option<&str>) -> Option<String> {
-        let pair =
-            |(name, value): &(&'static str, &'static str)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
         let headers: HeaderMap = pairs.iter().map(pair).collect();
         let host = headers.get("host").and_then(|host| Authority::parse(host.to_str().ok()?));
         foreign(&headers, host.as_ref(), outside.map(|text| text.parse().unwrap()).as_ref())
@@ -121,7 +132,11 @@ mod tests {
     fn behind_a_proxy_the_outside_address_counts() {
         let asked = [("origin", "https://mail.example.org:8443"), ("host", "mta:80")];
         let words = told(&asked, None).unwrap();
-        assert!(words.contains("Origin: https://mail.example.org:8443, Host: mta:80") && words.contains("ui_url"), "{words}");
+        assert!(
+            words.contains("Origin: https://mail.example.org:8443, Host: mta:80")
+                && words.contains("ui_url"),
+            "{words}"
+        );
         assert_eq!(told(&asked, Some("https://mail.example.org:8443/mta/")), None);
         assert!(told(&asked, Some("https://mail.example.org/mta/")).is_some(), "another port");
         assert!(told(&asked, Some("http://mail.example.org:8443/")).is_some(), "another scheme");

@@ -1,7 +1,8 @@
 //! Whether the program at the other end of the control socket is still there.
 //!
-//! A tool that was killed, or has given up waiting, has told its user that the order failed: what has not begun must not be done
-//! behind his back. A program that has closed only its sending half still waits for the answer.
+//! A tool that was killed, or has given up waiting, has told its user that the order failed: what
+//! has not begun must not be done behind his back. A program that has closed only its sending half
+//! still waits for the answer.
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::future::pending;
@@ -32,7 +33,9 @@ impl Peer {
                 return;
             }
             // There is room for an answer, and the next thing to be told of is wanted.
-            let _ = self.0.try_io(Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+            let _ = self
+                .0
+                .try_io(Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         }
     }
 
@@ -40,7 +43,8 @@ impl Peer {
         // A hang-up is told whether it is asked for or not.
         let mut ends = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
         let told = poll(&mut ends, PollTimeout::ZERO);
-        told.is_ok_and(|told| told > 0) && ends[0].revents().is_some_and(|said| said.contains(PollFlags::POLLHUP))
+        told.is_ok_and(|told| told > 0)
+            && ends[0].revents().is_some_and(|said| said.contains(PollFlags::POLLHUP))
     }
 }
 

@@ -2,21 +2,25 @@
 //!
 //! A connection that has no request under way gives way when another one needs its place: first
 //! those that have asked for nothing yet, of the address that holds most of them, the oldest first.
-//! So half-open requests cost others nothing. Where none is left, one gives way whose client does not
-//! read its answer: after [`UNREAD_PATIENCE`]. When those are more than half of all, they are the
+//! So half-open requests cost others nothing. Where none is left, one gives way whose client does
+//! not read its answer: after [`UNREAD_PATIENCE`]. When those are more than half of all, they are
+//! the
 //! first to go, and at once. For its first [`MOMENT`] a connection gives way to no stranger that
 //! has as many as its address: a request takes a moment to come, and a crowd of addresses that come
 //! again and again would close all others before it is there. Where a table is full of such ones, a
 //! stranger is refused. Connections of our own (from this machine, or from clients that may relay)
 //! never give way to strangers, take the places of strangers first, have
 //! [`OWN_CONNECTIONS_MAX`] places beside those, and only then give way to each other.
-//! A request is under way until the server has the last piece of its answer: a client that does not read a short one holds
-//! its connection and the memory of that answer, and no place among requests. Requests for health and metrics have room that no other request takes.
-//! Limits: [`CONNECTIONS_MAX`], three quarters of them for one address; [`REQUESTS_MAX`] requests under way, half of them for one
-//! client, and [`OWN_REQUESTS_MAX`] more for our own; [`MONITORS_MAX`] for metrics beside those, [`MONITORS_PER_CLIENT_MAX`] for a
-//! stranger; answers that are not taken yet by [`ANSWERS_MAX`] (less where memory is scarce), with a
-//! part that metrics alone may take; a client's anonymous requests at the pace of [`PACE`], of [`CLIENTS_MAX`] clients.
-//! An IPv6 network of 64 bits counts as one address, and our own there apart from strangers.
+//! A request is under way until the server has the last piece of its answer: a client that does not
+//! read a short one holds its connection and the memory of that answer, and no place among
+//! requests. Requests for health and metrics have room that no other request takes.
+//! Limits: [`CONNECTIONS_MAX`], three quarters of them for one address; [`REQUESTS_MAX`] requests
+//! under way, half of them for one client, and [`OWN_REQUESTS_MAX`] more for our own;
+//! [`MONITORS_MAX`] for metrics beside those, [`MONITORS_PER_CLIENT_MAX`] for a stranger; answers
+//! that are not taken yet by [`ANSWERS_MAX`] (less where memory is scarce), with a part that
+//! metrics alone may take; a client's anonymous requests at the pace of [`PACE`], of
+//! [`CLIENTS_MAX`] clients. An IPv6 network of 64 bits counts as one address, and our own there
+//! apart from strangers.
 
 use crate::appliance::counter::Counters;
 use crate::ground::credential::throttle::network;
@@ -36,8 +40,9 @@ pub const CONNECTIONS_MAX: usize = 128;
 /// Of these from one address.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = CONNECTIONS_MAX / 4 * 3;
 
-/// Places beside those for connections from this machine itself and from clients that may relay: a crowd must not make the
-/// appliance look ill to its own health check, nor to the monitor of its operator.
+/// Places beside those for connections from this machine itself and from clients that may relay: a
+/// crowd must not make the appliance look ill to its own health check, nor to the monitor of its
+/// operator.
 pub const OWN_CONNECTIONS_MAX: usize = 8;
 
 /// The most requests under way, but for health and metrics.
@@ -49,17 +54,19 @@ pub const REQUESTS_PER_CLIENT_MAX: usize = REQUESTS_MAX / 2;
 /// Places beside those for requests from this machine itself and from clients that may relay.
 pub const OWN_REQUESTS_MAX: usize = 8;
 
-/// The most requests for metrics and status under way; as many more from this machine itself and clients that may relay.
+/// The most requests for metrics and status under way; as many more from this machine itself and
+/// clients that may relay.
 pub const MONITORS_MAX: usize = 8;
 
 /// Of these for one client that is none of our own.
 pub const MONITORS_PER_CLIENT_MAX: usize = 3;
 
-/// How long a connection that has asked for nothing yet is waited for before it gives way to a stranger: its request, and the
-/// handshake of TLS before it, are on their way.
+/// How long a connection that has asked for nothing yet is waited for before it gives way to a
+/// stranger: its request, and the handshake of TLS before it, are on their way.
 pub const MOMENT: Duration = Duration::from_secs(1);
 
-/// How long a client may let its answers wait in all before its connection gives way to others, where no idle one is left.
+/// How long a client may let its answers wait in all before its connection gives way to others,
+/// where no idle one is left.
 pub const UNREAD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Octets of answers that clients have still to take, where memory is ample.
@@ -68,7 +75,8 @@ pub const ANSWERS_MAX: usize = 64 << 20;
 /// Of these for metrics and status alone, in percent; they may have of the others, too.
 const MONITORS_PERCENT: usize = 25;
 
-/// Shorter answers are not counted: the server holds as many for a connection as its buffer takes, which bounds them by the number of connections.
+/// Shorter answers are not counted: the server holds as many for a connection as its buffer takes,
+/// which bounds them by the number of connections.
 const SHORT: usize = 4 << 10;
 
 /// How often a client that nobody knows may ask.
@@ -116,8 +124,8 @@ struct Open {
     requests: UnderWay,
 }
 
-/// Requests under way of each client, of strangers (`false`) and of our own. Who comes through a proxy on one of our own
-/// machines is a stranger with the address of that machine.
+/// Requests under way of each client, of strangers (`false`) and of our own. Who comes through a
+/// proxy on one of our own machines is a stranger with the address of that machine.
 #[derive(Default)]
 struct UnderWay(HashMap<(bool, IpAddr), usize>);
 
@@ -133,7 +141,8 @@ struct Connection {
     since: Instant,
     /// Pieces of answers that the kernel has not taken yet, and since when there are any.
     unread: Option<(usize, Instant)>,
-    /// How long there were any before. It only grows: a client that takes an answer now and then waits no less for others.
+    /// How long there were any before. It only grows: a client that takes an answer now and then
+    /// waits no less for others.
     waited: Duration,
     give_way: Arc<Notify>,
 }
@@ -159,11 +168,13 @@ pub(crate) struct Turn {
 pub(crate) struct Reader {
     place: Arc<Place>,
     kind: Kind,
-    /// Of [`Places::answers`] or [`Places::monitors`], until the connection has taken the last piece.
+    /// Of [`Places::answers`] or [`Places::monitors`], until the connection has taken the last
+    /// piece.
     memory: Option<Arc<OwnedSemaphorePermit>>,
 }
 
-/// A piece of an answer that the connection has not taken yet: the kernel's buffer is full, or that of TLS above it.
+/// A piece of an answer that the connection has not taken yet: the kernel's buffer is full, or that
+/// of TLS above it.
 pub(crate) struct Waits {
     place: Arc<Place>,
     _memory: Option<Arc<OwnedSemaphorePermit>>,
@@ -178,7 +189,8 @@ impl Places {
         Arc::new(Self { open, paces, answers, monitors, counters })
     }
 
-    /// A place for a connection. `own`: it comes from this machine, or from a client that may relay. `None`: there is none, and nobody gives way.
+    /// A place for a connection. `own`: it comes from this machine, or from a client that may
+    /// relay. `None`: there is none, and nobody gives way.
     pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, own: bool) -> Option<Arc<Place>> {
         let address = network(address);
         let mut open = self.lock();
@@ -231,10 +243,13 @@ impl Places {
 }
 
 impl Open {
-    /// Whether there is room for one more connection of an address; lets another one go where that makes it.
+    /// Whether there is room for one more connection of an address; lets another one go where that
+    /// makes it.
     fn has_room(&mut self, address: IpAddr, own: bool, now: Instant) -> bool {
-        // A stranger may be of the same network as a client of our own, and gives way for itself alone.
-        let of_it = |connection: &Connection| connection.own == own && connection.address == address;
+        // A stranger may be of the same network as a client of our own, and gives way for itself
+        // alone.
+        let of_it =
+            |connection: &Connection| connection.own == own && connection.address == address;
         let here = self.connections.values().filter(|connection| of_it(connection)).count();
         if here >= CONNECTIONS_PER_ADDRESS_MAX {
             let least = self.idle(of_it).or_else(|| self.unread(of_it, self.patience(of_it), now));
@@ -243,7 +258,8 @@ impl Open {
         if self.connections.len() < CONNECTIONS_MAX {
             return true;
         }
-        let (strangers, ours) = (|connection: &Connection| !connection.own, |connection: &Connection| connection.own);
+        let (strangers, ours) =
+            (|connection: &Connection| !connection.own, |connection: &Connection| connection.own);
         if !own {
             return self.give_way(self.least(strangers, here, now));
         }
@@ -259,14 +275,21 @@ impl Open {
 
     /// Lets a connection go. `false`: there was none to go.
     fn give_way(&mut self, least: Option<u64>) -> bool {
-        let Some(gone) = least.and_then(|number| self.connections.remove(&number)) else { return false };
+        let Some(gone) = least.and_then(|number| self.connections.remove(&number)) else {
+            return false;
+        };
         gone.give_way.notify_one();
         true
     }
 
-    /// Of such connections that which needs its place least, where one comes whose address has `here` already. `None`: all are
-    /// busy, or have their moment left.
-    fn least(&self, of: impl Fn(&Connection) -> bool + Copy, here: usize, now: Instant) -> Option<u64> {
+    /// Of such connections that which needs its place least, where one comes whose address has
+    /// `here` already. `None`: all are busy, or have their moment left.
+    fn least(
+        &self,
+        of: impl Fn(&Connection) -> bool + Copy,
+        here: usize,
+        now: Instant,
+    ) -> Option<u64> {
         let patience = self.patience(of);
         let crowd_unread = if patience.is_zero() { self.unread(of, patience, now) } else { None };
         let silent = self.crowds(|connection| of(connection) && connection.is_idle());
@@ -279,8 +302,13 @@ impl Open {
 
     /// How long such connections may let their answers wait before others need their places.
     fn patience(&self, of: impl Fn(&Connection) -> bool) -> Duration {
-        let unread = self.connections.values().filter(|connection| of(connection) && connection.unread.is_some()).count();
-        // So many at a time are no slow readers but a crowd that fills the table, and would do so again within the time.
+        let unread = self
+            .connections
+            .values()
+            .filter(|connection| of(connection) && connection.unread.is_some())
+            .count();
+        // So many at a time are no slow readers but a crowd that fills the table, and would do so
+        // again within the time.
         if unread > CONNECTIONS_MAX / 2 { Duration::ZERO } else { UNREAD_PATIENCE }
     }
 
@@ -297,12 +325,23 @@ impl Open {
     }
 
     /// Of such connections whose clients do not read, whether or not more of the answer comes.
-    fn unread(&self, of: impl Fn(&Connection) -> bool, patience: Duration, now: Instant) -> Option<u64> {
+    fn unread(
+        &self,
+        of: impl Fn(&Connection) -> bool,
+        patience: Duration,
+        now: Instant,
+    ) -> Option<u64> {
         let crowds = self.crowds(|connection| of(connection) && connection.unread.is_some());
-        let unread = self.connections.iter().filter(|(_, connection)| of(connection)).filter_map(|(number, connection)| {
-            let waited = connection.waited(now).filter(|waited| *waited >= patience)?;
-            Some((crowds.get(&connection.address).copied().unwrap_or_default(), waited, *number))
-        });
+        let unread = self.connections.iter().filter(|(_, connection)| of(connection)).filter_map(
+            |(number, connection)| {
+                let waited = connection.waited(now).filter(|waited| *waited >= patience)?;
+                Some((
+                    crowds.get(&connection.address).copied().unwrap_or_default(),
+                    waited,
+                    *number,
+                ))
+            },
+        );
         unread.max().map(|(.., number)| number)
     }
 
@@ -389,7 +428,8 @@ impl Place {
         self.places.pace(client)
     }
 
-    /// Room for a request of this connection; `None`: there is none, or the connection has just given way.
+    /// Room for a request of this connection; `None`: there is none, or the connection has just
+    /// given way.
     pub(crate) fn begin(self: &Arc<Self>, kind: Kind, client: Client) -> Option<Turn> {
         // Through a proxy that nobody knows of there comes anybody as well.
         let (own, client) = (self.own && client.direct, network(client.address));
@@ -398,11 +438,13 @@ impl Place {
             Kind::Health => true,
             Kind::Monitor => {
                 let for_client = if own { MONITORS_MAX } else { MONITORS_PER_CLIENT_MAX };
-                open.monitors.of(own) < MONITORS_MAX && open.monitors.of_client(own, client) < for_client
+                open.monitors.of(own) < MONITORS_MAX
+                    && open.monitors.of_client(own, client) < for_client
             }
             Kind::Other => {
                 let for_all = if own { REQUESTS_MAX + OWN_REQUESTS_MAX } else { REQUESTS_MAX };
-                open.requests.all() < for_all && open.requests.of_client(own, client) < REQUESTS_PER_CLIENT_MAX
+                open.requests.all() < for_all
+                    && open.requests.of_client(own, client) < REQUESTS_PER_CLIENT_MAX
             }
         };
         let connection = open.connections.get_mut(&self.number).filter(|_| room);
@@ -434,7 +476,8 @@ impl Memory {
         Self { all, free: Arc::new(Semaphore::new(all as usize)) }
     }
 
-    /// Memory for so many octets, or all there is where that is less: an answer that is larger goes when no other one is on its way.
+    /// Memory for so many octets, or all there is where that is less: an answer that is larger goes
+    /// when no other one is on its way.
     fn take(&self, octets: usize) -> Option<OwnedSemaphorePermit> {
         let kilobytes = u32::try_from(octets.div_ceil(1024)).unwrap_or(u32::MAX).min(self.all);
         Arc::clone(&self.free).try_acquire_many_owned(kilobytes).ok()
@@ -449,8 +492,8 @@ impl Turn {
 }
 
 impl Reader {
-    /// Takes memory for an answer of so many octets; `false`: slow readers have all of it. Short answers, those about health
-    /// among them, need none.
+    /// Takes memory for an answer of so many octets; `false`: slow readers have all of it. Short
+    /// answers, those about health among them, need none.
     pub(crate) fn may_have(&mut self, octets: usize) -> bool {
         if self.kind == Kind::Health || octets <= SHORT {
             return true;

@@ -34,13 +34,18 @@ pub(crate) enum Rights {
     Anybody,
 }
 
-const LOOK: &str = "this window shows numbers only, because it asks nobody for a password: set username and password to see addresses \
-                    and subjects (or ui_public=yes to show them to everybody), or use 'postern queue'";
-const KNOWN: &str = "this is for those who are known, and this window asks nobody for a password: set username and password, or use \
+const LOOK: &str = "this page shows numbers only, because it asks nobody for a password: set \
+username and password to see addresses \
+                    and subjects (or ui_public=yes to show them to everybody), or use \
+                    'postern queue'";
+const KNOWN: &str = "this is for those who are known, and this server asks nobody for a password: \
+set username and password, or use \
                      'postern queue'";
-const SEND: &str = "sending by HTTP takes an API token or the login, wherever it comes from: set api_tokens (MTA_API_TOKENS), or send \
+const SEND: &str = "sending by HTTP takes an API token or the login, wherever it comes from: set \
+api_tokens (MTA_API_TOKENS), or send \
                     by SMTP";
-const TOKEN: &str = "a token of api_tokens sends and sees numbers, nothing else: use the login (username and password), or 'postern \
+const TOKEN: &str = "a token of api_tokens sends and sees numbers, nothing else: use the login \
+(username and password), or 'postern \
                      queue'";
 
 impl Rights {
@@ -55,13 +60,17 @@ impl Rights {
             | (Need::Read, Self::All | Self::ReadOnly)
             | (Need::Order, Self::All)
             | (Need::Send, Self::All | Self::Send) => Ok(()),
-            (Need::Carry, _) => {
-                Err("whole mails are moved through the control socket: use 'postern queue export' and 'import'")
+            (Need::Carry, _) => Err(
+                "whole mails are moved through the control socket: use 'postern queue export' and \
+                'import'",
+            ),
+            (Need::Send, Self::ReadOnly) => Err(
+                "this server is read-only (ui_read_only=yes); send by SMTP, or with a token of \
+                api_tokens",
+            ),
+            (Need::Order, Self::ReadOnly) => {
+                Err("this server is read-only (ui_read_only=yes); use 'postern queue'")
             }
-            (Need::Send, Self::ReadOnly) => {
-                Err("this window is read-only (ui_read_only=yes); send by SMTP, or with a token of api_tokens")
-            }
-            (Need::Order, Self::ReadOnly) => Err("this window is read-only (ui_read_only=yes); use 'postern queue'"),
             (Need::Look | Need::Read | Need::Order, Self::Send) => Err(TOKEN),
             (Need::Send, Self::Public | Self::Anybody) => Err(SEND),
             (Need::Read | Need::Order, Self::Public | Self::Anybody) => Err(KNOWN),
@@ -77,8 +86,16 @@ mod tests {
     #[test]
     fn only_who_is_known_looks_reads_sends_and_orders() {
         let may = |rights: Rights| {
-            [Need::Health, Need::Numbers, Need::Look, Need::Read, Need::Order, Need::Send, Need::Carry]
-                .map(|need| rights.may(need).is_ok())
+            [
+                Need::Health,
+                Need::Numbers,
+                Need::Look,
+                Need::Read,
+                Need::Order,
+                Need::Send,
+                Need::Carry,
+            ]
+            .map(|need| rights.may(need).is_ok())
         };
         assert_eq!(may(Rights::All), [true, true, true, true, true, true, false]);
         assert_eq!(may(Rights::ReadOnly), [true, true, true, true, false, false, false]);

@@ -1,9 +1,10 @@
-//! The table of routes: a path, how it may be asked, what the client must be allowed to do, and who answers. Each room of handlers
-//! has rows of its own, [`Routes`] joins them, and so an endpoint is declared in one place.
+//! The table of routes: a path, how it may be asked, what the client must be allowed to do, and who
+//! answers. Each room of handlers has rows of its own, [`Routes`] joins them, and so an endpoint is
+//! declared in one place.
 
 use super::answer::Answer;
 use super::rights::Need;
-use super::state::Window;
+use super::state::AppState;
 use super::visit::Visit;
 use hyper::Method;
 use hyper::body::Incoming;
@@ -33,7 +34,7 @@ pub(crate) type Handling<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>
 
 /// What a handler gets.
 pub(crate) struct Call<'a> {
-    pub(crate) window: &'a Window,
+    pub(crate) app: &'a AppState,
     pub(crate) visit: &'a Visit<'a>,
     /// What stands for `{id}`; empty where the path has none.
     pub(crate) id: &'a str,
@@ -46,7 +47,7 @@ pub(crate) fn at_once<'a>(answer: Answer) -> Handling<'a> {
 }
 
 /// Changes an answer into what its visitor likes to read.
-pub(crate) type Finish = fn(&Window, &Visit<'_>, Answer) -> Answer;
+pub(crate) type Finish = fn(&AppState, &Visit<'_>, Answer) -> Answer;
 
 /// All rows.
 pub struct Routes {
@@ -60,8 +61,13 @@ impl Routes {
         Self { tables, finish }
     }
 
-    /// The row for a path and a method, with what stands for `{id}`; where only the method does not fit, the first for the path.
-    pub(super) fn find<'a>(&self, path: &'a str, method: &Method) -> Option<(&'static Route, &'a str)> {
+    /// The row for a path and a method, with what stands for `{id}`; where only the method does not
+    /// fit, the first for the path.
+    pub(super) fn find<'a>(
+        &self,
+        path: &'a str,
+        method: &Method,
+    ) -> Option<(&'static Route, &'a str)> {
         let mut fitting = self.fitting(path);
         let first = fitting.next()?;
         if first.0.methods.contains(method) {
@@ -103,6 +109,10 @@ mod tests {
         for wrong in ["/queue/7/text", "/queue", "/queues/7", "/queue/7/"] {
             assert_eq!(fit("/queue/{id}", wrong), None, "{wrong}");
         }
-        assert_eq!(fit("/queue/{id}/text", "/queue/text"), None, "what is before and behind does not overlap");
+        assert_eq!(
+            fit("/queue/{id}/text", "/queue/text"),
+            None,
+            "what is before and behind does not overlap"
+        );
     }
 }

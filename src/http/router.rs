@@ -1,8 +1,9 @@
 //! Which path leads where, and who may go there.
 //!
-//! Everything but the health pages asks for the login when there is one; the control socket asks for none. Without a login numbers
-//! are for everybody, names for nobody (`ui_public` changes that), and sending takes a token. What changes something is never done
-//! by GET, and never at the wish of another site's page: `hosts` and `origin` tell those.
+//! Everything but the health pages asks for the login when there is one; the control socket asks
+//! for none. Without a login numbers are for everybody, names for nobody (`ui_public` changes
+//! that), and sending takes a token. What changes something is never done by GET, and never at the
+//! wish of another site's page: `hosts` and `origin` tell those.
 
 use crate::http::access::Caller;
 use crate::http::answer::{self, Answer, Held};
@@ -11,31 +12,36 @@ use crate::http::origin;
 use crate::http::places::{Kind, Place, Reader, Turn};
 use crate::http::rights::Need;
 use crate::http::route::{Call, Routes};
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::http::visit::{Door, Visit};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use std::sync::Arc;
 
-/// Paths that programs ask for, by whatever name they know this host, and whatever they say that they accept.
+/// Paths that programs ask for, by whatever name they know this host, and whatever they say that
+/// they accept.
 pub(crate) const OF_PROGRAMS: [&str; 4] = ["/healthz", "/readyz", "/status", "/metrics"];
 
 /// An answer with the room that it takes.
 type Placed = Response<Held<Turn, Reader>>;
 
-/// The answer to any request whatever; it never fails. Its place among requests is given back when the server has all of it,
-/// its memory when the kernel has.
+/// The answer to any request whatever; it never fails. Its place among requests is given back when
+/// the server has all of it, its memory when the kernel has.
 pub(crate) async fn answer(
-    window: &Window,
+    app: &AppState,
     routes: &Routes,
     door: Door,
     place: Option<&Arc<Place>>,
     request: Request<Incoming>,
 ) -> Placed {
-    let (client, path) = (door.client(window, request.headers()), below(window, request.uri().path()));
+    let (client, path) = (door.client(app, request.headers()), below(app, request.uri().path()));
     let (Some(place), Some(client)) = (place, client) else {
-        return reply(window, routes, door, None, request).await.map(|content| Held { content, _turn: None, unread: None });
+        return reply(app, routes, door, None, request).await.map(|content| Held {
+            content,
+            _turn: None,
+            unread: None,
+        });
     };
     let kind = match path {
         "/healthz" | "/readyz" => Kind::Health,
@@ -45,7 +51,7 @@ pub(crate) async fn answer(
     match place.begin(kind, client) {
         Some(turn) => {
             let looks = matches!(*request.method(), Method::GET | Method::HEAD);
-            let answer = reply(window, routes, door, Some(place), request).await;
+            let answer = reply(app, routes, door, Some(place), request).await;
             // What was ordered or handed in is done: whoever heard 503 would do it again.
             let mut reader = turn.reader();
             if !reader.may_have(answer.body().octets()) && looks {
@@ -64,20 +70,36 @@ fn busy(line: &'static str) -> Placed {
     answer.map(|content| Held { content, _turn: None, unread: None })
 }
 
-async fn reply(window: &Window, routes: &Routes, door: Door, place: Option<&Arc<Place>>, request: Request<Incoming>) -> Answer {
+async fn reply(
+    app: &AppState,
+    routes: &Routes,
+    door: Door,
+    place: Option<&Arc<Place>>,
+    request: Request<Incoming>,
+) -> Answer {
     let (parts, content) = request.into_parts();
     let (whole_path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
-    let path = below(window, whole_path);
-    let client = door.client(window, &parts.headers);
+    let path = below(app, whole_path);
+    let client = door.client(app, &parts.headers);
     let (method, version, headers) = (&parts.method, parts.version, &parts.headers);
-    let mut visit = Visit { door, client, caller: Caller::Anybody, method, version, path, whole_path, query, headers };
-    let answer = led(window, routes, &mut visit, place, &parts.uri, content).await;
-    (routes.finish)(window, &visit, answer)
+    let mut visit = Visit {
+        door,
+        client,
+        caller: Caller::Anybody,
+        method,
+        version,
+        path,
+        whole_path,
+        query,
+        headers,
+    };
+    let answer = led(app, routes, &mut visit, place, &parts.uri, content).await;
+    (routes.finish)(app, &visit, answer)
 }
 
 /// Where a visit leads, once it is known who comes.
 async fn led<'a>(
-    window: &'a Window,
+    app: &'a AppState,
     routes: &Routes,
     visit: &mut Visit<'a>,
     place: Option<&Arc<Place>>,
@@ -92,24 +114,24 @@ async fn led<'a>(
     };
     #[cfg(debug_assertions)]
     if let (Door::Control, Some(fault)) = (visit.door, path.strip_prefix("/api/v1/faults/")) {
-        let status = if window.plant(fault) { StatusCode::OK } else { StatusCode::NOT_FOUND };
+        let status = if app.plant(fault) { StatusCode::OK } else { StatusCode::NOT_FOUND };
         return visit.error(status, fault);
     }
     let asked = visit.asked_path();
     let route = routes.find(asked, visit.method);
     let need = route.map_or(Need::Numbers, |(route, _)| route.need);
     if door != Door::Control
-        && let Some(host) = host.as_ref().filter(|host| !window.access.hosts.knows(&host.host))
+        && let Some(host) = host.as_ref().filter(|host| !app.access.hosts.knows(&host.host))
         && (visit.is_plain() || !OF_PROGRAMS.contains(&asked))
         && need != Need::Health
     {
-        window.counters.window_refused_total.with_label_values(&["host"]).inc();
+        app.counters.window_refused_total.with_label_values(&["host"]).inc();
         return visit.error(StatusCode::MISDIRECTED_REQUEST, &host.misdirected());
     }
     if visit.is_plain() && need != Need::Health {
         return visit.inside_tls_alone(host.as_ref());
     }
-    match visit.identified(window, need).await {
+    match visit.identified(app, need).await {
         Ok(caller) => visit.caller = caller,
         Err(refusal) => return refusal,
     }
@@ -117,7 +139,11 @@ async fn led<'a>(
         && need != Need::Health
         && let Err(wait) = place.pace(client.address)
     {
-        return visit.later(StatusCode::TOO_MANY_REQUESTS, "too many requests from this address", wait.as_secs() + 1);
+        return visit.later(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many requests from this address",
+            wait.as_secs() + 1,
+        );
     }
     let Some((route, id)) = route else {
         if path.is_empty() {
@@ -128,24 +154,26 @@ async fn led<'a>(
     if !route.methods.contains(visit.method) {
         return visit.method_not_allowed(&routes.methods(asked));
     }
-    if let Err(words) = visit.right(window, need) {
+    if let Err(words) = visit.right(app, need) {
         return visit.error(StatusCode::FORBIDDEN, words);
     }
     if matches!(need, Need::Order | Need::Send) && visit.door != Door::Control {
-        if let Some(words) = origin::foreign(visit.headers, host.as_ref(), window.access.outside.as_ref()) {
-            window.counters.window_refused_total.with_label_values(&["origin"]).inc();
+        if let Some(words) =
+            origin::foreign(visit.headers, host.as_ref(), app.access.outside.as_ref())
+        {
+            app.counters.window_refused_total.with_label_values(&["origin"]).inc();
             return visit.error(StatusCode::FORBIDDEN, &words);
         }
-        if let Err(words) = visit.shows_form_token(window) {
+        if let Err(words) = visit.shows_form_token(app) {
             return visit.error(StatusCode::FORBIDDEN, words);
         }
     }
-    (route.handler)(Call { window, visit, id, content }).await
+    (route.handler)(Call { app, visit, id, content }).await
 }
 
 /// A path without that of `ui_url` before it, where a proxy does not cut it off.
-fn below<'a>(window: &Window, path: &'a str) -> &'a str {
-    let base = window.access.outside.as_ref().map_or("", |outside| outside.path.as_str());
+fn below<'a>(app: &AppState, path: &'a str) -> &'a str {
+    let base = app.access.outside.as_ref().map_or("", |outside| outside.path.as_str());
     match path.strip_prefix(base) {
         Some(rest) if !base.is_empty() && (rest.is_empty() || rest.starts_with('/')) => rest,
         _ => path,

@@ -1,8 +1,9 @@
 //! Searches of the queue and of the history: each takes a processor for a while.
 //!
-//! A visitor has one at a time, and rests as long as it took, but at most [`REST_MAX`], before the next; few are under way in all.
-//! Limits: [`SEARCHES_MAX`] at once, [`WAITING_MAX`] more of one visitor wait, none longer than [`PATIENCE`]; visitors that rest
-//! are forgotten above [`VISITORS_MAX`].
+//! A visitor has one at a time, and rests as long as it took, but at most [`REST_MAX`], before the
+//! next; few are under way in all.
+//! Limits: [`SEARCHES_MAX`] at once, [`WAITING_MAX`] more of one visitor wait, none longer than
+//! [`PATIENCE`]; visitors that rest are forgotten above [`VISITORS_MAX`].
 
 use crate::ground::lock::{Guard, Lock};
 use std::collections::HashMap;
@@ -20,8 +21,8 @@ pub const WAITING_MAX: usize = 3;
 /// How long a search waits for its turn.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
-/// No rest is longer: whoever comes again at once, as a browser does that is led on to another page, still gets a turn within
-/// [`PATIENCE`].
+/// No rest is longer: whoever comes again at once, as a browser does that is led on to another
+/// page, still gets a turn within [`PATIENCE`].
 const REST_MAX: Duration = Duration::from_millis(1500);
 
 /// Visitors that are remembered.
@@ -64,7 +65,8 @@ impl Searches {
         let mut search = Search { searches: self, visitor: visitor.to_owned(), begun: None };
         let waited = async {
             let own = turn.acquire_owned().await.ok()?;
-            let rests_until = self.lock().get(visitor).map_or(rests_until, |visitor| visitor.rests_until);
+            let rests_until =
+                self.lock().get(visitor).map_or(rests_until, |visitor| visitor.rests_until);
             sleep(rests_until.saturating_duration_since(Instant::now())).await;
             let common = Arc::clone(&self.turns).acquire_owned().await.ok()?;
             Some((own, common))
@@ -134,7 +136,11 @@ mod tests {
             done += usize::from(one.await.unwrap());
         }
         assert_eq!(done, 1 + WAITING_MAX);
-        assert!(begin.elapsed() >= Duration::from_millis(700), "one after the other, with rests: {:?}", begin.elapsed());
+        assert!(
+            begin.elapsed() >= Duration::from_millis(700),
+            "one after the other, with rests: {:?}",
+            begin.elapsed()
+        );
         assert!(searches.begin("ben").await.is_some());
     }
 

@@ -2,11 +2,14 @@
 //!
 //! Purpose: HTTP/1.0 and 1.1 on `ui_port` and on the control socket.
 //! In: bound listeners, and the table of routes. Out: answers that `router` finds there.
-//! Limits: those of `places` for connections and requests at `ui_port`, 64 connections at the control socket, 16 KiB of request
-//! header, 5 s for it to arrive (and for an idle connection), one minute
-//! for the life of a connection on `ui_port`, 64 KiB of request content but for mails. Above the limit of connections a
-//! stranger hears 503 and is let go; the relay itself never waits for a window.
-//! Security: whoever may open the control socket may do all; its file mode is the lock. At `ui_port` `rights` decides.
+//! Limits: those of `places` for connections and requests at `ui_port`, 64 connections at the
+//! control socket, 16 KiB of request header, 5 s for it to arrive (and for an idle connection), one
+//! minute
+//! for the life of a connection on `ui_port`, 64 KiB of request content but for mails. Above the
+//! limit of connections a stranger hears 503 and is let go; the relay itself never waits for a
+//! client.
+//! Security: whoever may open the control socket may do all; its file mode is the lock. At
+//! `ui_port` `rights` decides.
 //! Source: RFC 9110, RFC 9112.
 
 use crate::ground::tls::Presenter;
@@ -14,7 +17,7 @@ use crate::http::peer::Peer;
 use crate::http::places::{Place, Places};
 use crate::http::route::Routes;
 use crate::http::router;
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::http::tls::{self, Received};
 use crate::http::visit::Door;
 use hyper::body::Incoming;
@@ -33,7 +36,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
-/// The most connections at once to the control socket; each has two descriptors, see [`crate::http::peer`].
+/// The most connections at once to the control socket; each has two descriptors, see
+/// [`crate::http::peer`].
 pub const CONTROL_CONNECTIONS_MAX: usize = 64;
 
 /// The longest request header, request line included.
@@ -45,44 +49,59 @@ pub const HEADER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long one connection to `ui_port` may live; clients open another.
 pub const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 
-/// How long one connection to the control socket may live: an operator may read a large mail slowly.
+/// How long one connection to the control socket may live: an operator may read a large mail
+/// slowly.
 const CONTROL_LIFE: Duration = Duration::from_secs(3600);
 
 /// How long a connection whose time is over may finish its answer.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A pause after a failed accept (out of file descriptors, above all), so that trying again does not eat the processor.
+/// A pause after a failed accept (out of file descriptors, above all), so that trying again does
+/// not eat the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 5\r\nConnection: close\r\n\
-Content-Length: 43\r\n\r\nToo many connections to this window; wait.\n";
+const BUSY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: \
+5\r\nConnection: close\r\n\
+Content-Length: 43\r\n\r\nToo many connections to this server; wait.\n";
 
-/// Serves `ui_port` on all its addresses until `stop` says true; then lets open answers finish for a moment. With `tls` what is
-/// shown is shown inside TLS alone.
+/// Serves `ui_port` on all its addresses until `stop` says true; then lets open answers finish for
+/// a moment. With `tls` what is shown is shown inside TLS alone.
 pub async fn serve_public(
-    window: Arc<Window>,
+    app: Arc<AppState>,
     routes: Arc<Routes>,
     listeners: Vec<TcpListener>,
     tls: Option<Arc<Presenter>>,
     stop: watch::Receiver<bool>,
 ) {
-    let places = Places::new(Arc::clone(&window.counters), window.facts.answers_max);
+    let places = Places::new(Arc::clone(&app.counters), app.facts.answers_max);
     let mut windows = JoinSet::new();
     for listener in listeners {
-        let room = Room { window: Arc::clone(&window), routes: Arc::clone(&routes), tls: tls.clone(), stop: stop.clone() };
+        let room = Room {
+            app: Arc::clone(&app),
+            routes: Arc::clone(&routes),
+            tls: tls.clone(),
+            stop: stop.clone(),
+        };
         windows.spawn(room.serve(Listener::Public(listener, Arc::clone(&places))));
     }
     while windows.join_next().await.is_some() {}
 }
 
-/// Serves the control socket until `stop` says true. The caller has bound it with a mode that keeps strangers out.
-pub async fn serve_control(window: Arc<Window>, routes: Arc<Routes>, listener: UnixListener, stop: watch::Receiver<bool>) {
+/// Serves the control socket until `stop` says true. The caller has bound it with a mode that keeps
+/// strangers out.
+pub async fn serve_control(
+    app: Arc<AppState>,
+    routes: Arc<Routes>,
+    listener: UnixListener,
+    stop: watch::Receiver<bool>,
+) {
     let slots = Arc::new(Semaphore::new(CONTROL_CONNECTIONS_MAX));
-    Room { window, routes, tls: None, stop }.serve(Listener::Control(listener, slots)).await;
+    Room { app, routes, tls: None, stop }.serve(Listener::Control(listener, slots)).await;
 }
 
 struct Room {
-    window: Arc<Window>,
+    app: Arc<AppState>,
     routes: Arc<Routes>,
     tls: Option<Arc<Presenter>>,
     stop: watch::Receiver<bool>,
@@ -91,7 +110,7 @@ struct Room {
 /// What a connection needs to answer.
 #[derive(Clone)]
 struct Site {
-    window: Arc<Window>,
+    app: Arc<AppState>,
     routes: Arc<Routes>,
 }
 
@@ -116,7 +135,8 @@ impl Room {
                 guest = listener.accept() => match guest {
                     Ok(guest) => self.receive(guest, &listener, &mut guests),
                     Err(error) => {
-                        tracing::warn!(%error, "a connection to the stats UI could not be accepted");
+                        tracing::warn!(%error, "a connection to the stats UI could not be \
+                        accepted");
                         sleep(ACCEPT_PAUSE).await;
                     }
                 },
@@ -134,7 +154,7 @@ impl Room {
 
     fn receive(&self, guest: Guest, listener: &Listener, guests: &mut JoinSet<()>) {
         let (site, tls, stop) = (self.site(), self.tls.clone(), self.stop.clone());
-        let own = matches!(&guest, Guest::Public(_, peer) if self.window.access.is_own(*peer, guest.is_local()));
+        let own = matches!(&guest, Guest::Public(_, peer) if self.app.access.is_own(*peer, guest.is_local()));
         match (guest, listener) {
             (Guest::Public(stream, client), Listener::Public(_, places)) => match places.enter(client, own) {
                 Some(place) => drop(guests.spawn(async move {
@@ -161,12 +181,12 @@ impl Room {
     }
 
     fn site(&self) -> Site {
-        Site { window: Arc::clone(&self.window), routes: Arc::clone(&self.routes) }
+        Site { app: Arc::clone(&self.app), routes: Arc::clone(&self.routes) }
     }
 
     fn note(&self, end: Result<(), JoinError>) {
         if end.is_err_and(|error| error.is_panic()) {
-            self.window.counters.panics_total.inc();
+            self.app.counters.panics_total.inc();
             tracing::error!("a request to the stats UI met a defect; please report it");
         }
     }
@@ -175,16 +195,20 @@ impl Room {
 impl Listener {
     async fn accept(&self) -> io::Result<Guest> {
         match self {
-            Self::Public(listener, _) => {
-                listener.accept().await.map(|(stream, peer)| Guest::Public(stream, peer.ip().to_canonical()))
+            Self::Public(listener, _) => listener
+                .accept()
+                .await
+                .map(|(stream, peer)| Guest::Public(stream, peer.ip().to_canonical())),
+            Self::Control(listener, _) => {
+                listener.accept().await.map(|(stream, _)| Guest::Control(stream))
             }
-            Self::Control(listener, _) => listener.accept().await.map(|(stream, _)| Guest::Control(stream)),
         }
     }
 }
 
 impl Guest {
-    /// Whether it comes from this machine: from a loopback address, or from the very address that it asks.
+    /// Whether it comes from this machine: from a loopback address, or from the very address that
+    /// it asks.
     fn is_local(&self) -> bool {
         let Self::Public(stream, _) = self else { return false };
         let (Ok(there), Ok(here)) = (stream.peer_addr(), stream.local_addr()) else { return false };
@@ -209,10 +233,16 @@ async fn receive_public(
     place: Arc<Place>,
     stop: watch::Receiver<bool>,
 ) {
-    let Some(tls) = tls else { return attend(site, Door::Public(client), Some(place), None, stream, stop).await };
+    let Some(tls) = tls else {
+        return attend(site, Door::Public(client), Some(place), None, stream, stop).await;
+    };
     match tls::receive(&tls, stream, HEADER_PATIENCE).await {
-        Some(Received::Secured(stream)) => attend(site, Door::Public(client), Some(place), None, stream, stop).await,
-        Some(Received::Plain(stream)) => attend(site, Door::Plain(client), Some(place), None, stream, stop).await,
+        Some(Received::Secured(stream)) => {
+            attend(site, Door::Public(client), Some(place), None, stream, stop).await
+        }
+        Some(Received::Plain(stream)) => {
+            attend(site, Door::Plain(client), Some(place), None, stream, stop).await
+        }
         None => {}
     }
 }
@@ -232,10 +262,11 @@ async fn attend<S>(
         let (site, place) = (site.clone(), place.clone());
         let peer = peer.clone().filter(|_| *request.method() == Method::POST);
         async move {
-            let answer = router::answer(&site.window, &site.routes, door, place.as_ref(), request);
+            let answer = router::answer(&site.app, &site.routes, door, place.as_ref(), request);
             let Some(peer) = peer else { return Ok(answer.await) };
             tokio::select! {
-                // First: what nobody waits for any more does not begin. What has begun goes on by itself.
+                // First: what nobody waits for any more does not begin. What has begun goes on by
+                // itself.
                 biased;
                 () = peer.gone() => Err(io::Error::from(io::ErrorKind::BrokenPipe)),
                 answer = answer => Ok(answer),
@@ -248,7 +279,8 @@ async fn attend<S>(
         .max_buf_size(HEADER_MAX)
         // `printf 'GET …' | nc` closes its half at once and still wants the answer.
         .half_close(true)
-        // Pieces are queued as they are, never copied: each keeps what belongs to it until it is written.
+        // Pieces are queued as they are, never copied: each keeps what belongs to it until it is
+        // written.
         .writev(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);

@@ -1,5 +1,5 @@
-//! What every handler has: the relay through the traits that it shows itself by, the counters, who may ask for what, and what the
-//! server and the monitors remember. It knows no handler.
+//! What every handler has: the relay through the traits that it shows itself by, the counters, who
+//! may ask for what, and what the server and the monitors remember. It knows no handler.
 
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
@@ -71,7 +71,7 @@ pub struct Views {
 }
 
 /// What handlers share.
-pub struct Window {
+pub struct AppState {
     pub(crate) views: Views,
     pub(crate) counters: Arc<Counters>,
     pub(crate) access: Access,
@@ -95,7 +95,7 @@ pub struct Window {
 #[cfg(debug_assertions)]
 pub type Faults = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
-impl Window {
+impl AppState {
     /// The terminals as they fare now; `in` tells how long its certificate is good for.
     pub(crate) fn terminals(&self) -> Vec<PartView> {
         self.look_at_log();
@@ -103,7 +103,8 @@ impl Window {
         if let Some(end) = self.counters.certificate_expiry() {
             let end = clock::rfc3339(u32::try_from(end).unwrap_or(u32::MAX));
             let inward = terminals.iter_mut().filter(|terminal| terminal.name == "in");
-            inward.for_each(|terminal| terminal.state += &format!(", certificate valid until {end}"));
+            inward
+                .for_each(|terminal| terminal.state += &format!(", certificate valid until {end}"));
         }
         terminals
     }
@@ -113,11 +114,16 @@ impl Window {
         self.components.volumes()
     }
 
-    /// Notes since when terminal `log` takes no lines; the carrier, which knows, is another process.
+    /// Notes since when terminal `log` takes no lines; the carrier, which knows, is another
+    /// process.
     pub(crate) fn look_at_log(&self) {
-        let waiting = || size(u64::try_from(self.counters.maillog_buffer_bytes.get()).unwrap_or_default());
+        let waiting =
+            || size(u64::try_from(self.counters.maillog_buffer_bytes.get()).unwrap_or_default());
         let failing = self.counters.maillog_failing.get() > 0;
-        self.components.note("log", failing.then(|| format!("it takes no lines, {} of the mail log wait", waiting())));
+        self.components.note(
+            "log",
+            failing.then(|| format!("it takes no lines, {} of the mail log wait", waiting())),
+        );
     }
 
     /// Notes that the data volume takes no mail, and why, or that it does.
@@ -142,11 +148,11 @@ impl Window {
         self.faults.get().is_some_and(|faults| faults(fault))
     }
 
-    /// Joins the queue and the counters to what people see. Registers the histogram of ages with the counters, so there is one
-    /// window to a set of counters.
+    /// Joins the queue and the counters to what people see. Registers the histogram of ages with
+    /// the counters, so there is one state to a set of counters.
     ///
     /// # Errors
-    /// A counter of that name exists: a second window on the same counters.
+    /// A counter of that name exists: a second state on the same counters.
     pub fn open(
         views: Views,
         counters: Arc<Counters>,
@@ -157,7 +163,8 @@ impl Window {
         register_ages(&counters, Arc::clone(&views.admin))?;
         counters.start_time_seconds.set(i64::from(facts.started));
         let probe = Probe::new(facts.data_volume.clone());
-        let (throttle, searches, form_token) = (LoginThrottle::default(), Searches::default(), FormToken::new());
+        let (throttle, searches, form_token) =
+            (LoginThrottle::default(), Searches::default(), FormToken::new());
         let components = Components::new(facts.terminals.clone(), facts.volumes.clone());
         Ok(Arc::new(Self {
             views,

@@ -1,7 +1,8 @@
 //! TLS on `ui_port`, with the pair of terminal `in` (property `ui_tls`).
 //!
-//! One port takes both: a connection that begins with a handshake is secured, another one is asked to come back inside TLS, but for
-//! the health pages, so that whoever probes the container needs no certificate.
+//! One port takes both: a connection that begins with a handshake is secured, another one is asked
+//! to come back inside TLS, but for the health pages, so that whoever probes the container needs no
+//! certificate.
 //! Limits: the handshake has the time of a request header.
 //! Source: RFC 8446 §5.1 (the first octet of a record), RFC 9112 §9.7 (HTTP inside TLS).
 
@@ -24,7 +25,11 @@ pub(crate) enum Received {
 }
 
 /// Does the handshake, where the client begins one. `None`: it went away, or nothing came of it.
-pub(crate) async fn receive(presenter: &Presenter, stream: TcpStream, patience: Duration) -> Option<Received> {
+pub(crate) async fn receive(
+    presenter: &Presenter,
+    stream: TcpStream,
+    patience: Duration,
+) -> Option<Received> {
     let received = async {
         let mut first = [0];
         match stream.peek(&mut first).await {

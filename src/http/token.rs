@@ -28,10 +28,18 @@ impl Token {
     /// As [`Password::stored`].
     pub fn new(name: &str, stored: &str) -> Result<Self, String> {
         let password = Password::stored(stored)?;
-        Ok(Self { name: name.to_owned(), password, senders: Vec::new(), networks: Vec::new(), rate: None, left: None })
+        Ok(Self {
+            name: name.to_owned(),
+            password,
+            senders: Vec::new(),
+            networks: Vec::new(),
+            rate: None,
+            left: None,
+        })
     }
 
-    /// Holds it to senders (addresses, or domains without `@`; in lower case), networks and a rate. What is empty limits nothing.
+    /// Holds it to senders (addresses, or domains without `@`; in lower case), networks and a rate.
+    /// What is empty limits nothing.
     pub fn limited(self, senders: Vec<String>, networks: Vec<IpNet>, rate: Option<Rate>) -> Self {
         Self { senders, networks, rate, left: rate.map(Bucket::new), ..self }
     }
@@ -41,10 +49,11 @@ impl Token {
         &self.password
     }
 
-    /// Whether it may be shown from here. `direct` is the address of a client that no proxy stands before: what a proxy says
-    /// of its client is never trusted.
+    /// Whether it may be shown from here. `direct` is the address of a client that no proxy stands
+    /// before: what a proxy says of its client is never trusted.
     pub(crate) fn may_come_from(&self, direct: Option<IpAddr>) -> bool {
-        let inside = |address: IpAddr| self.networks.iter().any(|network| network.contains(&address));
+        let inside =
+            |address: IpAddr| self.networks.iter().any(|network| network.contains(&address));
         self.networks.is_empty() || direct.is_some_and(inside)
     }
 
@@ -61,7 +70,10 @@ impl Token {
         // The null sender is that of notices: whose they are cannot be told.
         if !self.senders.is_empty() && !sender.is_some_and(allowed) {
             let shown = sender.map_or_else(|| "<>".to_owned(), |sender| sender.to_string());
-            return Err(format!("the token '{}' may not send as {shown}: see senders= in api_tokens", self.name));
+            return Err(format!(
+                "the token '{}' may not send as {shown}: see senders= in api_tokens",
+                self.name
+            ));
         }
         Ok(())
     }
@@ -94,7 +106,11 @@ mod tests {
     fn a_token_is_held_to_its_senders_networks_and_rate() {
         let senders = vec!["shop@example.org".to_owned(), "news.example".to_owned()];
         let networks = vec!["10.0.0.0/8".parse().unwrap()];
-        let token = Token::new("shop", "{PLAIN}s3cret").unwrap().limited(senders, networks, "2/h".parse().ok());
+        let token = Token::new("shop", "{PLAIN}s3cret").unwrap().limited(
+            senders,
+            networks,
+            "2/h".parse().ok(),
+        );
         let now = Instant::now();
         let may = |text: &str| token.may_send_as(Address::parse(text).ok().as_ref());
         assert_eq!((may("Shop@Example.org"), may("any@NEWS.example")), (Ok(()), Ok(())));
@@ -103,7 +119,10 @@ mod tests {
         }
         assert_eq!((token.take(now), token.take(now)), (Ok(()), Ok(())));
         assert!(token.take(now).is_err_and(|wait| wait > Duration::from_secs(1000)));
-        assert!(token.may_come_from("10.1.2.3".parse().ok()) && !token.may_come_from("192.0.2.1".parse().ok()));
+        assert!(
+            token.may_come_from("10.1.2.3".parse().ok())
+                && !token.may_come_from("192.0.2.1".parse().ok())
+        );
         assert!(!token.may_come_from(None), "behind a proxy");
         assert!(!format!("{token:?}").contains("s3cret"));
     }

@@ -8,7 +8,7 @@ use crate::http::hosts::Authority;
 use crate::http::origin;
 use crate::http::rights::{Need, Rights};
 use crate::http::searches::Search;
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::mail::model::Asker;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode, Version};
@@ -47,9 +47,11 @@ pub(crate) struct Visit<'a> {
 }
 
 impl Door {
-    pub(super) fn client(self, window: &Window, headers: &HeaderMap) -> Option<Client> {
+    pub(super) fn client(self, app: &AppState, headers: &HeaderMap) -> Option<Client> {
         match self {
-            Self::Public(peer) | Self::Plain(peer) => Some(Client::of(peer, headers, &window.access.proxies)),
+            Self::Public(peer) | Self::Plain(peer) => {
+                Some(Client::of(peer, headers, &app.access.proxies))
+            }
             Self::Control => None,
         }
     }
@@ -71,33 +73,38 @@ impl<'a> Visit<'a> {
     ///
     /// # Errors
     /// The answer that whoever has searches under way gets.
-    pub(crate) async fn search<'w>(&self, window: &'w Window) -> Result<Option<Search<'w>>, Answer> {
+    pub(crate) async fn search<'w>(&self, app: &'w AppState) -> Result<Option<Search<'w>>, Answer> {
         let Some(client) = self.client else { return Ok(None) };
         let visitor = format!("{} {}", self.asker().user, network(client.address));
-        match window.searches.begin(&visitor).await {
+        match app.searches.begin(&visitor).await {
             Some(search) => Ok(Some(search)),
             None => {
-                window.counters.window_refused_total.with_label_values(&["search"]).inc();
-                Err(self.later(StatusCode::TOO_MANY_REQUESTS, "too many searches are under way; one at a time", 3))
+                app.counters.window_refused_total.with_label_values(&["search"]).inc();
+                Err(self.later(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too many searches are under way; one at a time",
+                    3,
+                ))
             }
         }
     }
 
     /// What a request may not do that its route needs, in words.
-    pub(crate) fn right(&self, window: &Window, need: Need) -> Result<(), &'static str> {
+    pub(crate) fn right(&self, app: &AppState, need: Need) -> Result<(), &'static str> {
         match self.door {
             Door::Control => Ok(()),
-            Door::Public(_) => window.access.rights(self.caller).may(need),
+            Door::Public(_) => app.access.rights(self.caller).may(need),
             Door::Plain(_) => Rights::Anybody.may(need),
         }
     }
 
     /// Whether names, addresses and subjects are shown.
-    pub(crate) fn may_look(&self, window: &Window) -> bool {
-        self.right(window, Need::Look).is_ok()
+    pub(crate) fn may_look(&self, app: &AppState) -> bool {
+        self.right(app, Need::Look).is_ok()
     }
 
-    /// From this page's address to that of the first page, relative: right whether or not a proxy cuts a path off.
+    /// From this page's address to that of the first page, relative: right whether or not a proxy
+    /// cuts a path off.
     pub(crate) fn root(&self) -> String {
         match self.path.matches('/').count() {
             0 | 1 => "./".to_owned(),
@@ -111,10 +118,14 @@ impl<'a> Visit<'a> {
         accept.is_some_and(|accept| accept.contains("text/html"))
     }
 
-    /// The path that is looked for in the table: programs that speak HTTP/1.0 want numbers, not a page; browsers behind nginx,
-    /// which speaks it too, say what they want.
+    /// The path that is looked for in the table: programs that speak HTTP/1.0 want numbers, not a
+    /// page; browsers behind nginx, which speaks it too, say what they want.
     pub(super) fn asked_path(&self) -> &'a str {
-        if self.path == "/" && self.version == Version::HTTP_10 && !self.wants_html() { "/status" } else { self.path }
+        if self.path == "/" && self.version == Version::HTTP_10 && !self.wants_html() {
+            "/status"
+        } else {
+            self.path
+        }
     }
 
     pub(super) fn is_of_api(&self) -> bool {
@@ -127,10 +138,15 @@ impl<'a> Visit<'a> {
 
     /// Sends people to the same page inside TLS; a program hears what is wrong.
     pub(super) fn inside_tls_alone(&self, host: Option<&Authority>) -> Answer {
-        let mut answer = self.error(StatusCode::FORBIDDEN, "this window speaks TLS: ask for https://");
-        let Some(host) = host.filter(|_| [Method::GET, Method::HEAD].contains(self.method)) else { return answer };
+        let mut answer =
+            self.error(StatusCode::FORBIDDEN, "this server speaks TLS: ask for https://");
+        let Some(host) = host.filter(|_| [Method::GET, Method::HEAD].contains(self.method)) else {
+            return answer;
+        };
         let query = if self.query.is_empty() { String::new() } else { format!("?{}", self.query) };
-        if let Ok(place) = HeaderValue::from_str(&format!("https://{}{}{query}", host.text(), self.whole_path)) {
+        if let Ok(place) =
+            HeaderValue::from_str(&format!("https://{}{}{query}", host.text(), self.whole_path))
+        {
             *answer.status_mut() = StatusCode::PERMANENT_REDIRECT;
             answer.headers_mut().insert(header::LOCATION, place);
         }
@@ -148,21 +164,25 @@ impl<'a> Visit<'a> {
     }
 
     /// Asks for the login where there is one, or for a token, and slows down whoever guesses.
-    pub(super) async fn identified<'w>(&self, window: &'w Window, need: Need) -> Result<Caller<'w>, Answer> {
+    pub(super) async fn identified<'w>(
+        &self,
+        app: &'w AppState,
+        need: Need,
+    ) -> Result<Caller<'w>, Answer> {
         let (Door::Public(_), Some(client)) = (self.door, self.client) else {
             return Ok(if self.door == Door::Control { Caller::Control } else { Caller::Anybody });
         };
         if need == Need::Health {
             return Ok(Caller::Anybody);
         }
-        let access = &window.access;
+        let access = &app.access;
         let needed = access.login.is_some() || need == Need::Send;
         let authorization = self.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        match access.admit(&window.throttle, authorization, client, needed).await {
+        match access.admit(&app.throttle, authorization, client, needed).await {
             Admission::In(caller) => Ok(caller),
             Admission::NotAsked => Err(self.unauthorized()),
             Admission::Wrong => {
-                window.counters.window_logins_refused_total.inc();
+                app.counters.window_logins_refused_total.inc();
                 let (stranger, client) = (!access.is_near(client), client.address);
                 let path = &self.path[..self.path.floor_char_boundary(LOGGED_PATH_MAX)];
                 let words = "a wrong user name, password or token for the stats UI";
@@ -170,28 +190,40 @@ impl<'a> Visit<'a> {
                 Err(self.unauthorized())
             }
             Admission::Wait(pause) => {
-                window.counters.window_refused_total.with_label_values(&["guess"]).inc();
+                app.counters.window_refused_total.with_label_values(&["guess"]).inc();
                 let seconds = pause.as_secs() + 1;
-                let words = format!("too many wrong passwords for this account from this address; wait {seconds} s");
+                let words = format!(
+                    "too many wrong passwords for this account from this address; wait {seconds} s"
+                );
                 Err(self.later(StatusCode::TOO_MANY_REQUESTS, &words, seconds))
             }
             Admission::Busy => {
-                window.counters.window_refused_total.with_label_values(&["hash"]).inc();
-                Err(self.later(StatusCode::SERVICE_UNAVAILABLE, "too many passwords wait to be checked; ask again", 2))
+                app.counters.window_refused_total.with_label_values(&["hash"]).inc();
+                Err(self.later(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "too many passwords wait to be checked; ask again",
+                    2,
+                ))
             }
         }
     }
 
-    /// A browser that orders or sends through the API shows the token of our own pages; the form of a page carries it inside.
-    pub(super) fn shows_form_token(&self, window: &Window) -> Result<(), &'static str> {
+    /// A browser that orders or sends through the API shows the token of our own pages; the form of
+    /// a page carries it inside.
+    pub(super) fn shows_form_token(&self, app: &AppState) -> Result<(), &'static str> {
         if !self.is_of_api() || !origin::is_browser(self.headers) {
             return Ok(());
         }
-        let token = self.headers.get(origin::FORM_TOKEN).and_then(|token| token.to_str().ok()).unwrap_or_default();
-        if window.form_token.fits(token) {
+        let token = self
+            .headers
+            .get(origin::FORM_TOKEN)
+            .and_then(|token| token.to_str().ok())
+            .unwrap_or_default();
+        if app.form_token.fits(token) {
             return Ok(());
         }
-        Err("a browser must show the token of this page (X-Form-Token); programs send neither Origin nor Sec-Fetch-Site")
+        Err("a browser must show the token of this page (X-Form-Token); programs send neither \
+            Origin nor Sec-Fetch-Site")
     }
 
     /// An error in the language of the path: JSON for programs, a line for people.
@@ -199,11 +231,18 @@ impl<'a> Visit<'a> {
         if self.path.starts_with("/api/") {
             return answer::error(status, words);
         }
-        answer::answer(status, TEXT, Content::Whole(format!("{} {words}\n", status.as_u16()).into()))
+        answer::answer(
+            status,
+            TEXT,
+            Content::Whole(format!("{} {words}\n", status.as_u16()).into()),
+        )
     }
 
     pub(super) fn unauthorized(&self) -> Answer {
-        let mut answer = self.error(StatusCode::UNAUTHORIZED, "this asks for a user name and a password, or for a token");
+        let mut answer = self.error(
+            StatusCode::UNAUTHORIZED,
+            "this asks for a user name and a password, or for a token",
+        );
         let challenge = HeaderValue::from_static("Basic realm=\"Postern\", charset=\"UTF-8\"");
         answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         answer

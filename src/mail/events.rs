@@ -1,7 +1,8 @@
 //! What the corridor tells the log: who asked for what, and how a message calls itself.
 //!
 //! Texts are given as the client wrote them; the log escapes what is hostile.
-//! Limits: [`PATHS_MAX`] recipients of a line, [`HEADER_MAX`] octets of a header section, [`MESSAGE_ID_MAX`] of its Message-ID.
+//! Limits: [`PATHS_MAX`] recipients of a line, [`HEADER_MAX`] octets of a header section,
+//! [`MESSAGE_ID_MAX`] of its Message-ID.
 //! Source: RFC 5322 §2.2.3 (folding), §3.6.4 (Message-ID).
 
 use super::model::{Address, Body, Class, Envelope, Message, Report};
@@ -36,7 +37,9 @@ impl RequestSummary {
         let asked = |command| Self { command, from: None, to: None };
         match command {
             Ok(Command::Mail(mail)) => Self { from: mail.sender.clone(), ..asked("MAIL") },
-            Ok(Command::Recipient(Recipient::Mailbox(to))) => Self { to: Some(to.clone()), ..asked("RCPT") },
+            Ok(Command::Recipient(Recipient::Mailbox(to))) => {
+                Self { to: Some(to.clone()), ..asked("RCPT") }
+            }
             Ok(Command::Recipient(Recipient::Postmaster)) => asked("RCPT"),
             Ok(Command::Data) => asked("DATA"),
             Ok(Command::Hello { extended, .. }) => asked(if *extended { "EHLO" } else { "HELO" }),
@@ -62,7 +65,8 @@ impl RequestSummary {
 
 /// A host has put recipients off, and the next one is asked at once.
 pub fn put_off(message: &Message, report: &Report, next: &str) {
-    let put_off = || report.outcomes.iter().filter(|(_, outcome)| outcome.class() == Class::Temporary);
+    let put_off =
+        || report.outcomes.iter().filter(|(_, outcome)| outcome.class() == Class::Temporary);
     let Some((_, outcome)) = put_off().next() else { return };
     tracing::info!(
         target: "mta",
@@ -102,8 +106,9 @@ pub fn is_followed() -> bool {
     tracing::event_enabled!(target: "mta", Level::DEBUG)
 }
 
-/// Tells the mail log of a recipient that is not tried now, because nothing goes to its destination; `to` is `None` for the
-/// carbon copy. `dsn` is for a reason that has no code of its own.
+/// Tells the mail log of a recipient that is not tried now, because nothing goes to its
+/// destination; `to` is `None` for the carbon copy. `dsn` is for a reason that has no code of its
+/// own.
 pub fn suspended(message: &Message, to: Option<&Address>, delay: f64, (dsn, why): (&str, &str)) {
     tracing::debug!(
         target: "mta",
@@ -116,8 +121,8 @@ pub fn suspended(message: &Message, to: Option<&Address>, delay: f64, (dsn, why)
     );
 }
 
-/// Tells the mail log of a message that is in the queue now, with the client that brought it and its port. Without a mail log
-/// this costs a glance.
+/// Tells the mail log of a message that is in the queue now, with the client that brought it and
+/// its port. Without a mail log this costs a glance.
 pub fn queued(message: &Message, client: Option<(IpAddr, u16)>, size: u64) {
     if !is_followed() {
         return;
@@ -148,8 +153,9 @@ pub fn active(message: &Message) {
     );
 }
 
-/// What stands in the field Message-ID; empty where there is none. Content at rest has just been written, so its start is in the
-/// kernel's memory: a wait here would leave a mail that is durable without the hands that carry it on.
+/// What stands in the field Message-ID; empty where there is none. Content at rest has just been
+/// written, so its start is in the kernel's memory: a wait here would leave a mail that is durable
+/// without the hands that carry it on.
 fn message_id(body: &Body) -> String {
     // For the log alone: without it the line is shorter, and the mail goes on.
     find_message_id(&body.head(HEADER_MAX).unwrap_or_default())
@@ -167,9 +173,12 @@ fn find_message_id(head: &[u8]) -> String {
         let Some((name, value)) = line.split_at_checked(NAME.len()) else { continue };
         if name.eq_ignore_ascii_case(NAME) {
             // Folded behind the name: the value stands on the next line.
-            let folded =
-                rest.split(|byte| *byte == b'\n').next().filter(|next| next.starts_with(b" ") || next.starts_with(b"\t"));
-            let value = if value.trim_ascii().is_empty() { folded.unwrap_or_default() } else { value };
+            let folded = rest
+                .split(|byte| *byte == b'\n')
+                .next()
+                .filter(|next| next.starts_with(b" ") || next.starts_with(b"\t"));
+            let value =
+                if value.trim_ascii().is_empty() { folded.unwrap_or_default() } else { value };
             let text = String::from_utf8_lossy(value.trim_ascii());
             return text[..text.floor_char_boundary(MESSAGE_ID_MAX)].to_owned();
         }
@@ -195,15 +204,25 @@ mod tests {
         ] {
             assert_eq!(find_message_id(content.as_bytes()), expected, "{content:?}");
         }
-        assert_eq!(find_message_id(format!("Message-ID: {}\r\n", "é".repeat(300)).as_bytes()).len(), MESSAGE_ID_MAX);
+        assert_eq!(
+            find_message_id(format!("Message-ID: {}\r\n", "é".repeat(300)).as_bytes()).len(),
+            MESSAGE_ID_MAX
+        );
     }
 
     #[test]
     fn a_line_names_a_few_recipients() {
-        let recipients = (0..50).map(|number| Address::parse(&format!("r{number}@b.example")).unwrap()).collect();
-        let envelope = Envelope { sender: None, recipients, body: BodyType::SevenBit, smtputf8: false };
+        let recipients = (0..50)
+            .map(|number| Address::parse(&format!("r{number}@b.example")).unwrap())
+            .collect();
+        let envelope =
+            Envelope { sender: None, recipients, body: BodyType::SevenBit, smtputf8: false };
         let shown = Paths(&envelope).to_string();
-        assert!(shown.starts_with("<r0@b.example>,<r1@b.example>,") && shown.ends_with("<r4@b.example>,…"), "{shown}");
+        assert!(
+            shown.starts_with("<r0@b.example>,<r1@b.example>,")
+                && shown.ends_with("<r4@b.example>,…"),
+            "{shown}"
+        );
         assert_eq!(Path(None).to_string(), "<>");
     }
 
@@ -211,15 +230,20 @@ mod tests {
     fn a_refused_recipient_is_named() {
         let by = |line: &[u8]| RequestSummary::by(&Command::parse(line), Command::verb(line));
         let asked = by(b"RCPT TO:<a@b.example>");
-        assert_eq!((asked.command, asked.to.map(|to| to.to_string()).as_deref()), ("RCPT", Some("a@b.example")));
+        assert_eq!(
+            (asked.command, asked.to.map(|to| to.to_string()).as_deref()),
+            ("RCPT", Some("a@b.example"))
+        );
         assert_eq!(by(b"RCPT TO:<a@@b>").command, "RCPT");
         assert_eq!(by(b"GET / HTTP/1.1").command, "UNKNOWN");
     }
 
     #[test]
     fn a_command_that_makes_no_sense_keeps_its_verb() {
-        let by =
-            |line: &'static str| RequestSummary::by(&Command::parse(line.as_bytes()), Command::verb(line.as_bytes())).command;
+        let by = |line: &'static str| {
+            RequestSummary::by(&Command::parse(line.as_bytes()), Command::verb(line.as_bytes()))
+                .command
+        };
         assert_eq!(
             ["EHLO", "helo ", "Mail a@b", "RCPT\tx", "QUIT now", "AUTH PLAIN x"].map(by),
             ["EHLO", "HELO", "MAIL", "RCPT", "QUIT", "AUTH"]

@@ -30,7 +30,15 @@ pub async fn serve<S: Spool>(intake: Arc<Intake<S>>, listeners: Vec<Listener>, s
         }
     };
     let (counters, gate) = (Arc::clone(&intake.counters), Gate(Arc::clone(&intake)));
-    let serving = accept::serve(listeners, &intake.limits, &intake.rules.hostname, counters, stop, gate, session);
+    let serving = accept::serve(
+        listeners,
+        &intake.limits,
+        &intake.rules.hostname,
+        counters,
+        stop,
+        gate,
+        session,
+    );
     tokio::select! {
         () = serving => {}
         () = sum_up(&intake) => {}
@@ -79,7 +87,8 @@ async fn sum_up<S: Spool>(intake: &Intake<S>) {
         tell(intake.conduct.due());
         minute += log::left_out() - std::mem::replace(&mut left_out, log::left_out());
         if ticks % 12 == 0 && minute > 0 {
-            tracing::warn!(target: "mta", "{minute} more lines about strangers were left out of the log in the last minute");
+            tracing::warn!(target: "mta", "{minute} more lines about strangers were left out of \
+            the log in the last minute");
             minute = 0;
         }
     }
@@ -88,7 +97,8 @@ async fn sum_up<S: Spool>(intake: &Intake<S>) {
 /// Refusals that were counted instead of told.
 fn tell(summaries: Vec<Summary>) {
     for Summary { client, more } in summaries {
-        let client = client.map_or_else(|| "other clients".to_owned(), |client| format!("client {client}"));
+        let client =
+            client.map_or_else(|| "other clients".to_owned(), |client| format!("client {client}"));
         tracing::info!(target: "mta", "{client}: {more} more refusals in the last minute");
     }
 }

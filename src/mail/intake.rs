@@ -1,7 +1,8 @@
-//! What sessions and programs hand their mail to: it becomes durable, is counted, logged and sent onward.
+//! What sessions and programs hand their mail to: it becomes durable, is counted, logged and sent
+//! onward.
 //!
-//! Purpose: what all ways in share. In: envelope and content. Out: for each mail that was answered 250, one [`Message`] to
-//! whoever sends it onward.
+//! Purpose: what all ways in share. In: envelope and content. Out: for each mail that was answered
+//! 250, one [`Message`] to whoever sends it onward.
 //! Limits: [`STORAGE_PATIENCE`] on the data volume.
 //! Security: whoever asked hears yes when [`Spool::commit`] has returned and not before.
 //! Source: RFC 5321 §4.2.5 (what 250 promises), §4.5.3.2 (the patience of clients).
@@ -72,10 +73,18 @@ impl<S: Spool> Intake<S> {
     }
 
     /// What becomes of the header section of a mail from a client that may relay.
-    pub(super) fn header_section(&self, envelope: &Envelope, id: MessageId, date: &str) -> HeaderSection<'_> {
+    pub(super) fn header_section(
+        &self,
+        envelope: &Envelope,
+        id: MessageId,
+        date: &str,
+    ) -> HeaderSection<'_> {
         let rewrite::Config { origin_domain, drop_headers, add_missing_headers } = &self.rewriting;
         let missing = add_missing_headers.then(|| Missing {
-            from: envelope.sender.as_ref().map_or_else(|| format!("MAILER-DAEMON@{origin_domain}"), rewrite::header_mailbox),
+            from: envelope
+                .sender
+                .as_ref()
+                .map_or_else(|| format!("MAILER-DAEMON@{origin_domain}"), rewrite::header_mailbox),
             date: date.to_owned(),
             // The queue id is unique on its volume, the random part among all volumes of this name.
             message_id: format!("<{id}.{:08x}@{}>", fastrand::u32(..), self.rules.hostname),
@@ -83,7 +92,8 @@ impl<S: Spool> Intake<S> {
         HeaderSection::submitted(drop_headers, missing)
     }
 
-    /// Makes a mail durable, counts and logs it, and sends it onward. `port` is the client's, where it has one.
+    /// Makes a mail durable, counts and logs it, and sends it onward. `port` is the client's, where
+    /// it has one.
     pub(super) async fn queue(
         &self,
         entry: Entry,
@@ -131,21 +141,32 @@ pub(super) async fn store<W: Writer>(intaking: &mut Intaking<W>, piece: &[u8]) {
 async fn write_in_time<W: Writer>(writer: &mut W, piece: &[u8]) -> Result<(), SpoolError> {
     let mut writing = pin!(writer.write(piece));
     // Most pieces go into memory at once: only one that waits for the disk is worth a timer.
-    if let Poll::Ready(written) = poll_fn(|context| Poll::Ready(writing.as_mut().poll(context))).await {
+    if let Poll::Ready(written) =
+        poll_fn(|context| Poll::Ready(writing.as_mut().poll(context))).await
+    {
         return written;
     }
-    tokio::time::timeout(STORAGE_PATIENCE, writing).await.unwrap_or(Err(SpoolError::Slow(STORAGE_PATIENCE.as_secs())))
+    tokio::time::timeout(STORAGE_PATIENCE, writing)
+        .await
+        .unwrap_or(Err(SpoolError::Slow(STORAGE_PATIENCE.as_secs())))
 }
 
-/// 452 4.3.1, or 451 4.3.0 while the data volume does not answer. The cause goes into our own log; strangers need not know
-/// our disks.
+/// 452 4.3.1, or 451 4.3.0 while the data volume does not answer. The cause goes into our own log;
+/// strangers need not know our disks.
 fn storage_refusal(error: &SpoolError) -> (Reply, Refusal) {
     // The watchdog tells of it once.
     if let SpoolError::Slow(_) = error {
-        return (Reply::new(451, (4, 3, 0), "The queue does not answer at the moment; try again later"), Refusal::Storage);
+        return (
+            Reply::new(451, (4, 3, 0), "The queue does not answer at the moment; try again later"),
+            Refusal::Storage,
+        );
     }
     if *error != SpoolError::Full {
-        tracing::error!(target: "mta", %error, "the queue cannot take mail; clients are asked to try again later");
+        tracing::error!(target: "mta", %error, "the queue cannot take mail; clients are asked to \
+        try again later");
     }
-    (Reply::new(452, (4, 3, 1), "The queue cannot take mail at the moment; try again later"), Refusal::Storage)
+    (
+        Reply::new(452, (4, 3, 1), "The queue cannot take mail at the moment; try again later"),
+        Refusal::Storage,
+    )
 }

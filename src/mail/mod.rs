@@ -1,13 +1,15 @@
 //! The walk of a mail, and the corridor that joins its rooms.
 //!
-//! A mail passes the rooms in this order: [`accept`] gives a byte stream with a peer, [`parse`] turns bytes into commands
-//! and content, [`admit`] says who may send what to whom, [`spool`] makes it durable, [`schedule`] says when, [`route`]
-//! where, [`deliver`] hands it on, [`bounce`] words a failure for the sender, [`history`] remembers
+//! A mail passes the rooms in this order: [`accept`] gives a byte stream with a peer, [`parse`]
+//! turns bytes into commands and content, [`admit`] says who may send what to whom, [`spool`] makes
+//! it durable, [`schedule`] says when, [`route`] where, [`deliver`] hands it on, [`bounce`] words a
+//! failure for the sender, [`history`] remembers
 //! for a while what became of it. [`model`] holds the nouns.
 //!
-//! No room imports another. This corridor joins them with owned values: [`inbound`] walks sessions from accept to the
-//! [`intake`], which hands their mail to the spool, [`outbound`] walks a message from schedule to its outcomes, [`admin`] answers the windows, and takes mail of another
-//! queue in. The one way back is a bounce:
+//! No room imports another. This corridor joins them with owned values: [`inbound`] walks sessions
+//! from accept to the [`intake`], which hands their mail to the spool, [`outbound`] walks a message
+//! from schedule to its outcomes, [`admin`] answers the windows, and takes mail of another queue
+//! in. The one way back is a bounce:
 //! a draft that re-enters the spool.
 
 pub mod accept;

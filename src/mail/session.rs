@@ -1,16 +1,25 @@
 //! A session of the way in: from the wire to the queue.
 //!
-//! Purpose: joins accept (octets with a peer), parse (commands and content), admit (who may) and the intake (durable).
-//! Limits: [`Limits`] on time, [`Rules`](super::parse::Rules) on commands and mails, [`SURPLUS_MAX`] on what is read in vain.
-//! Security: the 250 after the end of data is said when the intake has the mail and not before. While a mail is being
-//! refused its content is still read to the true end, so that content is never taken for commands.
-//! Source: RFC 5321 §4.5.3 (limits), §7.8 (misuse); RFC 3207 (STARTTLS); RFC 2920 (a group's replies go out together).
+//! Purpose: joins accept (octets with a peer), parse (commands and content), admit (who may) and
+//! the intake (durable).
+//! Limits: [`Limits`] on time, [`Rules`](super::parse::Rules) on commands and mails,
+//! [`SURPLUS_MAX`] on what is read in vain.
+//! Security: the 250 after the end of data is said when the intake has the mail and not before.
+//! While a mail is being refused its content is still read to the true end, so that content is
+//! never taken for commands.
+//! Source: RFC 5321 §4.5.3 (limits), §7.8 (misuse); RFC 3207 (STARTTLS); RFC 2920 (a group's
+//! replies go out together).
 
 use super::accept::{self, Conduct, Limits, Peer, Progress, Source, Stop, Visit, Wire, WireError};
 use super::events::{Path, RequestSummary};
 use super::intake::{Intake, store};
-use super::model::{Address, BodyType, Envelope, Kind, Origin, Refusal, RefusedExample, Reply, Verdict};
-use super::parse::{Command, CommandError, Content, Dialogue, Flaw, Gate, Grammar, Heard, Line, Lines, Next, Tls, write_reply};
+use super::model::{
+    Address, BodyType, Envelope, Kind, Origin, Refusal, RefusedExample, Reply, Verdict,
+};
+use super::parse::{
+    Command, CommandError, Content, Dialogue, Flaw, Gate, Grammar, Heard, Line, Lines, Next, Tls,
+    write_reply,
+};
 use super::rewrite::HeaderSection;
 use super::sessions::RegisteredSession;
 use super::spool::{Entry, Spool, Writer};
@@ -20,10 +29,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::time::{Duration, Instant};
 
-/// What is read beyond the size limit (or beyond a flaw) before a client that does not stop is cut off, in octets.
+/// What is read beyond the size limit (or beyond a flaw) before a client that does not stop is cut
+/// off, in octets.
 pub const SURPLUS_MAX: u64 = 32 * 1024 * 1024;
 
-/// Commands in a row of a stranger that lead to no mail, before each further one counts as an error.
+/// Commands in a row of a stranger that lead to no mail, before each further one counts as an
+/// error.
 pub const JUNK_FREE: u32 = 20;
 
 /// The same, before the session ends.
@@ -69,7 +80,13 @@ impl From<WireError> for Leave {
 
 impl<'a, S: Spool> Session<'a, S> {
     /// A session that has just begun.
-    pub(super) fn new(intake: &'a Intake<S>, wire: Wire, peer: Peer, stop: Stop, registered: RegisteredSession) -> Self {
+    pub(super) fn new(
+        intake: &'a Intake<S>,
+        wire: Wire,
+        peer: Peer,
+        stop: Stop,
+        registered: RegisteredSession,
+    ) -> Self {
         let tls = match (&intake.tls, wire.encryption()) {
             (_, Some(_)) => Tls::On,
             (Some(_), None) => Tls::Offered,
@@ -115,8 +132,9 @@ impl<'a, S: Spool> Session<'a, S> {
         self.wire.close().await;
     }
 
-    /// STARTTLS: the handshake, and a session that knows nothing of what was said before (RFC 3207 §4.2). Commands that were sent
-    /// together with STARTTLS, as if TLS would not matter, are dropped with the buffer.
+    /// STARTTLS: the handshake, and a session that knows nothing of what was said before (RFC 3207
+    /// §4.2). Commands that were sent together with STARTTLS, as if TLS would not matter, are
+    /// dropped with the buffer.
     async fn secure(mut self) -> Option<Self> {
         let Self { intake, peer, deadline, junk, errors, slowed, .. } = self;
         let tls = intake.tls.as_ref()?;
@@ -130,8 +148,14 @@ impl<'a, S: Spool> Session<'a, S> {
             _ = accept::draining(&mut self.stop), if deadline.is_none() => return None,
         };
         let dialogue = self.dialogue.inside_tls();
-        let session =
-            Self { deadline, dialogue, junk, errors, slowed, ..Self::new(intake, wire, peer, self.stop, self.registered) };
+        let session = Self {
+            deadline,
+            dialogue,
+            junk,
+            errors,
+            slowed,
+            ..Self::new(intake, wire, peer, self.stop, self.registered)
+        };
         session.note_encryption();
         Some(session)
     }
@@ -153,7 +177,9 @@ impl<'a, S: Spool> Session<'a, S> {
             let heard = self.dialogue.hear(command, &gate, self.wire.output());
             self.registered.did(asked.command, self.dialogue.hello().0, self.dialogue.mail());
             let recent = self.note(&heard, &asked);
-            if self.peer.is_stranger() && self.slow_down(&heard, recent, before).await? == Next::Close {
+            if self.peer.is_stranger()
+                && self.slow_down(&heard, recent, before).await? == Next::Close
+            {
                 return Ok(Talked::Over);
             }
             match heard.next {
@@ -172,8 +198,14 @@ impl<'a, S: Spool> Session<'a, S> {
         }
     }
 
-    /// Holds a stranger to account: its session goes on more and more slowly while it errs or leads to no mail, and ends.
-    async fn slow_down(&mut self, heard: &Heard, recent: u32, before: usize) -> Result<Next, Leave> {
+    /// Holds a stranger to account: its session goes on more and more slowly while it errs or leads
+    /// to no mail, and ends.
+    async fn slow_down(
+        &mut self,
+        heard: &Heard,
+        recent: u32,
+        before: usize,
+    ) -> Result<Next, Leave> {
         let Self { intake, .. } = *self;
         let mail = self.dialogue.mail();
         let recipients = mail.map_or(0, |mail| mail.recipients.len());
@@ -199,7 +231,8 @@ impl<'a, S: Spool> Session<'a, S> {
         }
         self.errors += u32::from(heard.refused.is_some() || self.junk > JUNK_FREE);
         // Others stand behind a gateway, too: they do not wait for what one of them did.
-        let recent = if self.peer.source == Source::Gateway { self.errors } else { self.errors.max(recent) };
+        let recent =
+            if self.peer.source == Source::Gateway { self.errors } else { self.errors.max(recent) };
         let wait = Conduct::wait(recent, &intake.limits);
         if (heard.refused.is_some() || self.junk > JUNK_FREE) && !wait.is_zero() {
             if !std::mem::replace(&mut self.slowed, true) {
@@ -225,14 +258,19 @@ impl<'a, S: Spool> Session<'a, S> {
         }
     }
 
-    /// The next command, and the verb that its line begins with. Replies wait as long as more commands are at hand (RFC 2920 §3.2).
-    async fn command(&mut self) -> Result<(Result<Command, CommandError>, Option<&'static str>), Leave> {
+    /// The next command, and the verb that its line begins with. Replies wait as long as more
+    /// commands are at hand (RFC 2920 §3.2).
+    async fn command(
+        &mut self,
+    ) -> Result<(Result<Command, CommandError>, Option<&'static str>), Leave> {
         let mut until = None;
         loop {
             match self.lines.next(self.wire.input()) {
                 Line::Complete { text, taken } => {
                     let grammar = match self.intake.policy.may_relay(self.peer.address) {
-                        true => Grammar::Lenient { origin_domain: &self.intake.rewriting.origin_domain },
+                        true => {
+                            Grammar::Lenient { origin_domain: &self.intake.rewriting.origin_domain }
+                        }
                         false => Grammar::Strict,
                     };
                     let command = (Command::parse_with(text, grammar), Command::verb(text));
@@ -258,7 +296,8 @@ impl<'a, S: Spool> Session<'a, S> {
         self.wire.visit().map_or(limits.command, |visit| visit.command_time(limits))
     }
 
-    /// Reads once. Once the appliance stops, a session without a mail ends here, another one has until the deadline.
+    /// Reads once. Once the appliance stops, a session without a mail ends here, another one has
+    /// until the deadline.
     async fn read(&mut self, until: Instant, in_mail: bool) -> Result<(), Leave> {
         loop {
             if self.deadline.is_some() && !in_mail {
@@ -285,7 +324,12 @@ impl<'a, S: Spool> Session<'a, S> {
         let mut intaking = Ok(writer);
         let (name, extended) = self.dialogue.hello();
         let protocol = if extended { Protocol::Esmtp } else { Protocol::Smtp };
-        let client = Client { name, protocol, address: self.peer.address, encryption: self.wire.encryption() };
+        let client = Client {
+            name,
+            protocol,
+            address: self.peer.address,
+            encryption: self.wire.encryption(),
+        };
         let trace = received(&envelope, &client, &intake.rules.hostname, id, &date);
         let mut section = match intake.policy.may_relay(self.peer.address) {
             true => intake.header_section(&envelope, id, &date),
@@ -299,7 +343,9 @@ impl<'a, S: Spool> Session<'a, S> {
                 let step = content.next(self.wire.input());
                 let (taken, end) = (step.taken, step.end);
                 match content.flaw() {
-                    Some(flaw) if intaking.is_ok() => intaking = Err((flaw.reply(), flaw.refusal())),
+                    Some(flaw) if intaking.is_ok() => {
+                        intaking = Err((flaw.reply(), flaw.refusal()))
+                    }
                     Some(_) => {}
                     None => {
                         let rest = section.take(step.piece, &mut ahead);
@@ -319,8 +365,9 @@ impl<'a, S: Spool> Session<'a, S> {
             }
             self.wire.widen();
             match self.read(content_deadline(&content, &intake.limits, start), true).await {
-                // A client that ends lines with bare LF believes its data ended long ago. It is told what is wrong, and
-                // the session ends with it: nobody knows what its next octets would be.
+                // A client that ends lines with bare LF believes its data ended long ago. It is
+                // told what is wrong, and the session ends with it: nobody knows what its next
+                // octets would be.
                 Err(Leave::Wire(WireError::Timeout)) if content.flaw().is_some() => {
                     cut_off = true;
                     break;
@@ -349,8 +396,10 @@ impl<'a, S: Spool> Session<'a, S> {
         content: &Content,
     ) -> Result<Reply, (Reply, Refusal)> {
         let intake = self.intake;
-        // What the content is counts, not what MAIL announced: plain text must not fail at a next hop without 8BITMIME.
-        envelope.body = if content.eight_bit() { BodyType::EightBitMime } else { BodyType::SevenBit };
+        // What the content is counts, not what MAIL announced: plain text must not fail at a next
+        // hop without 8BITMIME.
+        envelope.body =
+            if content.eight_bit() { BodyType::EightBitMime } else { BodyType::SevenBit };
         let origin = Origin { peer: Some(self.peer.address), helo: self.dialogue.hello().0.into() };
         let entry = Entry { envelope, origin, kind: Kind::Mail, copy: intake.copy };
         let (size, port) = (content.size(), self.peer.port);
@@ -359,7 +408,8 @@ impl<'a, S: Spool> Session<'a, S> {
         Ok(Reply::new(250, (2, 0, 0), format!("Ok: queued as {id}")))
     }
 
-    /// Counts a refusal, and logs it unless this client has had its lines. Gives back the recent errors of its address.
+    /// Counts a refusal, and logs it unless this client has had its lines. Gives back the recent
+    /// errors of its address.
     fn note(&self, heard: &Heard, asked: &RequestSummary) -> u32 {
         let Some((reply, reason)) = &heard.refused else { return 0 };
         self.intake.counters.refused_total.with_label_values(&[reason.as_str()]).inc();
@@ -409,18 +459,34 @@ impl<'a, S: Spool> Session<'a, S> {
                     self.wire.output(),
                     &Reply::new(421, (4, 3, 2), format!("{hostname} is stopping; try again later")),
                 );
-                self.intake.counters.refused_total.with_label_values(&[Refusal::Stopping.as_str()]).inc();
+                self.intake
+                    .counters
+                    .refused_total
+                    .with_label_values(&[Refusal::Stopping.as_str()])
+                    .inc();
                 "stopping".to_owned()
             }
             Leave::Wire(WireError::Timeout) => {
-                write_reply(self.wire.output(), &Reply::new(421, (4, 4, 2), format!("{hostname} waited too long; closing")));
-                self.intake.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
+                write_reply(
+                    self.wire.output(),
+                    &Reply::new(421, (4, 4, 2), format!("{hostname} waited too long; closing")),
+                );
+                self.intake
+                    .counters
+                    .refused_total
+                    .with_label_values(&[Refusal::Limit.as_str()])
+                    .inc();
                 "timeout".to_owned()
             }
             Leave::Wire(WireError::Displaced) => {
-                let text = format!("{hostname} needs this place for another client; try again later");
+                let text =
+                    format!("{hostname} needs this place for another client; try again later");
                 write_reply(self.wire.output(), &Reply::new(421, (4, 7, 0), text));
-                self.intake.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
+                self.intake
+                    .counters
+                    .refused_total
+                    .with_label_values(&[Refusal::Limit.as_str()])
+                    .inc();
                 "gave way".to_owned()
             }
             Leave::Wire(error) => {
@@ -494,6 +560,8 @@ mod tests {
         content.next(&b"0123456789abcdefgh\r\n".repeat(100));
         assert_eq!(content_deadline(&content, &limits, start), start + Duration::from_secs(30));
         content.next(b"bare\n");
-        assert!(content_deadline(&content, &limits, start) <= Instant::now() + limits.flawed_content);
+        assert!(
+            content_deadline(&content, &limits, start) <= Instant::now() + limits.flawed_content
+        );
     }
 }

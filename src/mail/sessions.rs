@@ -1,7 +1,7 @@
 //! The registry of sessions at terminal `in`, for windows: who is here, and who was refused.
 //!
-//! Limits: an entry for each session, of which accept has a limit; [`EXAMPLES`] refusals of each reason, their texts cut at
-//! [`TEXT_MAX`] octets.
+//! Limits: an entry for each session, of which accept has a limit; [`EXAMPLES`] refusals of each
+//! reason, their texts cut at [`TEXT_MAX`] octets.
 
 use super::model::{Envelope, Refusal, RefusedExample, SessionInfo, SessionList};
 use crate::ground::clock;
@@ -59,7 +59,14 @@ impl SessionRegistry {
     pub fn enter(self: &Arc<Self>, client: IpAddr, port: u16) -> RegisteredSession {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let said = Lock::leaf(Said { state: "connect", ..Said::default() });
-        let entry = Entry { client, port, since: clock::now(), messages: AtomicU32::new(0), octets: AtomicU64::new(0), said };
+        let entry = Entry {
+            client,
+            port,
+            since: clock::now(),
+            messages: AtomicU32::new(0),
+            octets: AtomicU64::new(0),
+            said,
+        };
         let entry = Arc::new(entry);
         self.here.lock().insert(number, Arc::clone(&entry));
         RegisteredSession { registry: Arc::clone(self), number, entry }
@@ -85,8 +92,10 @@ impl RegisteredSession {
             helo.clone_into(&mut said.helo);
             cut(&mut said.helo);
         }
-        let sender = mail.map_or("", |mail| mail.sender.as_ref().map_or("<>", |sender| sender.as_str()));
-        said.recipients = mail.map_or(0, |mail| u32::try_from(mail.recipients.len()).unwrap_or(u32::MAX));
+        let sender =
+            mail.map_or("", |mail| mail.sender.as_ref().map_or("<>", |sender| sender.as_str()));
+        said.recipients =
+            mail.map_or(0, |mail| u32::try_from(mail.recipients.len()).unwrap_or(u32::MAX));
         if said.sender != sender {
             sender.clone_into(&mut said.sender);
             cut(&mut said.sender);
@@ -119,7 +128,8 @@ impl Drop for RegisteredSession {
 impl SessionList for SessionRegistry {
     fn sessions(&self, limit: usize) -> (Vec<SessionInfo>, usize) {
         let here = self.here.lock();
-        let (shown, total): (Vec<Arc<Entry>>, usize) = (here.values().take(limit).cloned().collect(), here.len());
+        let (shown, total): (Vec<Arc<Entry>>, usize) =
+            (here.values().take(limit).cloned().collect(), here.len());
         drop(here);
         (shown.iter().map(|entry| entry.summary()).collect(), total)
     }
@@ -183,9 +193,15 @@ mod tests {
         one.sent(5000);
         let (sessions, total) = registry.sessions(1);
         assert_eq!((sessions.len(), total), (1, 2));
-        assert_eq!((sessions[0].state, sessions[0].helo.len(), sessions[0].octets), ("EHLO", TEXT_MAX, 5000));
+        assert_eq!(
+            (sessions[0].state, sessions[0].helo.len(), sessions[0].octets),
+            ("EHLO", TEXT_MAX, 5000)
+        );
         drop(one);
-        assert_eq!(registry.sessions(9).0.iter().map(|session| session.port).collect::<Vec<_>>(), [2]);
+        assert_eq!(
+            registry.sessions(9).0.iter().map(|session| session.port).collect::<Vec<_>>(),
+            [2]
+        );
         drop(other);
         assert_eq!(registry.sessions(9).1, 0);
     }

@@ -1,14 +1,15 @@
 //! The corridor's way in for programs that speak HTTP: one mail, by the rules of a session.
 //!
-//! In: an envelope and a content as it stands in a file. Out: a message on its way, or the reply that a session would have heard.
-//! The content goes through the judge of DATA (`parse::Content`), dressed as a client's octets: dots stuffed, lines ended by
-//! CR LF. So what is refused there is refused here.
+//! In: an envelope and a content as it stands in a file. Out: a message on its way, or the reply
+//! that a session would have heard. The content goes through the judge of DATA (`parse::Content`),
+//! dressed as a client's octets: dots stuffed, lines ended by CR LF. So what is refused there is
+//! refused here.
 //! Source: RFC 5321 §4.5.2 (stuffing), §4.5.3 (limits).
 
 use super::intake::{Intake, Intaking, store};
 use super::model::{
-    Address, AddressError, BodyType, ContentPieces, Envelope, Kind, MessageId, Origin, Refusal, RefusedExample, Reply,
-    Submission, Submitted, SubmittedEnvelope, Verdict,
+    Address, AddressError, BodyType, ContentPieces, Envelope, Kind, MessageId, Origin, Refusal,
+    RefusedExample, Reply, Submission, Submitted, SubmittedEnvelope, Verdict,
 };
 use super::parse::{Content, lenient_mailbox};
 use super::rewrite::HeaderSection;
@@ -22,7 +23,11 @@ impl<S: Spool> Submission for Intake<S> {
         lenient_mailbox(text, &self.rewriting.origin_domain)
     }
 
-    fn submit(&self, submitted: SubmittedEnvelope, content: Box<dyn ContentPieces>) -> Submitted<'_> {
+    fn submit(
+        &self,
+        submitted: SubmittedEnvelope,
+        content: Box<dyn ContentPieces>,
+    ) -> Submitted<'_> {
         Box::pin(async move {
             let taken = self.take(&submitted, content).await;
             if let Err((reply, reason)) = &taken {
@@ -155,7 +160,8 @@ async fn judged<W: Writer>(
     judge
 }
 
-/// Makes a file's octets a client's: CR LF where there was only LF, a second dot where a line begins with one, and the end.
+/// Makes a file's octets a client's: CR LF where there was only LF, a second dot where a line
+/// begins with one, and the end.
 struct Dress {
     line_start: bool,
     after_cr: bool,

@@ -1,9 +1,11 @@
 //! The trace field that every mail gets on its way in.
 //!
 //! In: envelope, client, our name. Out: `Received:` as it goes on top of the content.
-//! Security: what the client calls itself is hostile; what is neither a domain nor a literal is made an atom with question marks,
-//! so that the field stays one that every parser reads. One recipient is named; with more, each would learn of the others.
-//! Source: RFC 5321 §4.4; the words after `with`: RFC 3848 (the S of TLS), RFC 6531 §4.3 (UTF8SMTP).
+//! Security: what the client calls itself is hostile; what is neither a domain nor a literal is
+//! made an atom with question marks, so that the field stays one that every parser reads. One
+//! recipient is named; with more, each would learn of the others.
+//! Source: RFC 5321 §4.4; the words after `with`: RFC 3848 (the S of TLS), RFC 6531 §4.3
+//! (UTF8SMTP).
 
 use super::accept::Encryption;
 use super::model::{Address, Domain, Envelope, MessageId};
@@ -35,8 +37,15 @@ pub(super) enum Protocol {
     Http,
 }
 
-/// The field for a mail, with its CR LF. `date` is the moment of its coming in the form of RFC 5322.
-pub(super) fn received(envelope: &Envelope, client: &Client<'_>, hostname: &str, id: MessageId, date: &str) -> String {
+/// The field for a mail, with its CR LF. `date` is the moment of its coming in the form of RFC
+/// 5322.
+pub(super) fn received(
+    envelope: &Envelope,
+    client: &Client<'_>,
+    hostname: &str,
+    id: MessageId,
+    date: &str,
+) -> String {
     let Client { name, protocol, address, encryption } = client;
     let with = match (protocol, envelope.smtputf8, encryption) {
         // Not registered, but many write it.
@@ -61,7 +70,8 @@ pub(super) fn received(envelope: &Envelope, client: &Client<'_>, hostname: &str,
     }
     let _ = write!(field, "\r\n\tby {hostname} (Postern) with {with} id {id}");
     if let [only] = &envelope.recipients[..] {
-        // Of two forms of a domain the one that every next hop takes: a mail must not need SMTPUTF8 because of its trace.
+        // Of two forms of a domain the one that every next hop takes: a mail must not need SMTPUTF8
+        // because of its trace.
         let form = only.ascii_form().unwrap_or(Cow::Borrowed(only.as_str()));
         let _ = write!(field, "\r\n\tfor <{form}>");
     }
@@ -69,10 +79,12 @@ pub(super) fn received(envelope: &Envelope, client: &Client<'_>, hostname: &str,
     field
 }
 
-/// A domain or a literal as it is; of anything else what has a place in a dot-atom (RFC 5322 §3.2.3), and a question mark for
-/// each of the other characters and for dots at the ends and beside each other.
+/// A domain or a literal as it is; of anything else what has a place in a dot-atom (RFC 5322
+/// §3.2.3), and a question mark for each of the other characters and for dots at the ends and
+/// beside each other.
 fn push_name(field: &mut String, name: &str) {
-    let is_literal = Address::parse(&format!("x@{name}")).is_ok_and(|address| matches!(address.domain(), Domain::Literal(_)));
+    let is_literal = Address::parse(&format!("x@{name}"))
+        .is_ok_and(|address| matches!(address.domain(), Domain::Literal(_)));
     if is_literal {
         field.push_str(name);
         return;
@@ -80,7 +92,10 @@ fn push_name(field: &mut String, name: &str) {
     let last = name.chars().count().saturating_sub(1);
     let mut after_dot = true;
     for (place, c) in name.chars().enumerate() {
-        let fits = c.is_ascii_alphanumeric() || c == '-' || c == '_' || (c == '.' && !after_dot && place < last);
+        let fits = c.is_ascii_alphanumeric()
+            || c == '-'
+            || c == '_'
+            || (c == '.' && !after_dot && place < last);
         field.push(if fits { c } else { '?' });
         after_dot = fits && c == '.';
     }
@@ -123,34 +138,56 @@ mod tests {
     #[test]
     fn the_trace_field_says_who_and_how() {
         let date = "Sun, 22 Nov 2026 12:00:00 +0000";
-        let (one, two) = (envelope(&["a@b.example"], false), envelope(&["a@b.example", "c@d.example"], false));
+        let (one, two) =
+            (envelope(&["a@b.example"], false), envelope(&["a@b.example", "c@d.example"], false));
         let address = IpAddr::from([192, 0, 2, 1]);
-        let client = Client { name: "client.example", protocol: Protocol::Esmtp, address, encryption: None };
+        let client =
+            Client { name: "client.example", protocol: Protocol::Esmtp, address, encryption: None };
         assert_eq!(
             received(&one, &client, "mta.example", MessageId(1), date),
-            "Received: from client.example ([192.0.2.1])\r\n\tby mta.example (Postern) with ESMTP id 0000000000001\r\n\tfor <a@b.example>;\r\n\t\
+            "Received: from client.example ([192.0.2.1])\r\n\tby mta.example (Postern) with ESMTP \
+            id 0000000000001\r\n\tfor <a@b.example>;\r\n\t\
              Sun, 22 Nov 2026 12:00:00 +0000\r\n"
         );
-        let hostile =
-            Client { name: "[x](y;z)", protocol: Protocol::Smtp, address: "2001:db8::1".parse().unwrap(), encryption: None };
+        let hostile = Client {
+            name: "[x](y;z)",
+            protocol: Protocol::Smtp,
+            address: "2001:db8::1".parse().unwrap(),
+            encryption: None,
+        };
         assert_eq!(
             received(&two, &hostile, "mta.example", MessageId(1), date),
-            "Received: from ?x??y?z? ([IPv6:2001:db8::1])\r\n\tby mta.example (Postern) with SMTP id 0000000000001;\r\n\t\
+            "Received: from ?x??y?z? ([IPv6:2001:db8::1])\r\n\tby mta.example (Postern) with SMTP \
+            id 0000000000001;\r\n\t\
              Sun, 22 Nov 2026 12:00:00 +0000\r\n"
         );
         let encryption = Some(Encryption { version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384" });
         let secured = Client { encryption, ..client };
         assert_eq!(
             received(&two, &secured, "mta.example", MessageId(1), date),
-            "Received: from client.example ([192.0.2.1])\r\n\t(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384)\r\n\t\
-             by mta.example (Postern) with ESMTPS id 0000000000001;\r\n\tSun, 22 Nov 2026 12:00:00 +0000\r\n"
+            "Received: from client.example ([192.0.2.1])\r\n\t(using TLSv1.3 with cipher \
+            TLS_AES_256_GCM_SHA384)\r\n\t\
+             by mta.example (Postern) with ESMTPS id 0000000000001;\r\n\tSun, 22 Nov 2026 12:00:00 \
+             +0000\r\n"
         );
         let international = envelope(&["é@b.example"], true);
         for (client, with) in [(client, "UTF8SMTP"), (secured, "UTF8SMTPS")] {
             let field = received(&international, &client, "mta.example", MessageId(1), date);
-            assert!(field.contains(&format!(" with {with} id 0000000000001\r\n\tfor <é@b.example>;")), "{field}");
+            assert!(
+                field.contains(&format!(" with {with} id 0000000000001\r\n\tfor <é@b.example>;")),
+                "{field}"
+            );
         }
-        let domain = received(&envelope(&["info@b\u{fc}cher.example"], true), &client, "mta.example", MessageId(1), date);
-        assert!(domain.is_ascii() && domain.contains("\r\n\tfor <info@xn--bcher-kva.example>;"), "{domain}");
+        let domain = received(
+            &envelope(&["info@b\u{fc}cher.example"], true),
+            &client,
+            "mta.example",
+            MessageId(1),
+            date,
+        );
+        assert!(
+            domain.is_ascii() && domain.contains("\r\n\tfor <info@xn--bcher-kva.example>;"),
+            "{domain}"
+        );
     }
 }

@@ -1,10 +1,14 @@
-//! The corridor's way in for mail of another queue: no session, no Received field, the same door of the spool.
+//! The corridor's way in for mail of another queue: no session, no Received field, the same door of
+//! the spool.
 //!
-//! In: what was known of the mail there, and its content; an mbox line on top of it becomes a field, and content without a header
-//! section gets an empty line before it, as at terminal `in`. Out: a message on its way, with its past.
-//! Limits: the volume has [`STORAGE_PATIENCE`] for each piece and for the end; content goes to the spool piece by piece; its length is what was announced, and the volume's room is the limit.
-//! Security: content is a stranger's. It is taken only whole (length and checksum as announced) and as lines that end in CR LF:
-//! a bare CR or LF could smuggle a second mail past the next hop (RFC 5321 §2.3.8).
+//! In: what was known of the mail there, and its content; an mbox line on top of it becomes a
+//! field, and content without a header section gets an empty line before it, as at terminal `in`.
+//! Out: a message on its way, with its past.
+//! Limits: the volume has [`STORAGE_PATIENCE`] for each piece and for the end; content goes to the
+//! spool piece by piece; its length is what was announced, and the volume's room is the limit.
+//! Security: content is a stranger's. It is taken only whole (length and checksum as announced) and
+//! as lines that end in CR LF: a bare CR or LF could smuggle a second mail past the next hop (RFC
+//! 5321 §2.3.8).
 
 use super::events;
 use super::intake::STORAGE_PATIENCE;
@@ -25,10 +29,14 @@ impl<S: Spool> Outbound<S> {
         let (mut crc, mut lines, mut read) = (crc32fast::Hasher::new(), Lines::default(), 0_u64);
         let (mut section, mut ahead) = (HeaderSection::foreign(), Vec::new());
         while let Some(piece) = content.next().await {
-            let piece = piece.map_err(|error| refused(format!("the content broke off: {error}")))?;
+            let piece =
+                piece.map_err(|error| refused(format!("the content broke off: {error}")))?;
             read += piece.len() as u64;
             if read > imported.size {
-                return Err(refused(format!("the content is longer than the {} octets announced", imported.size)));
+                return Err(refused(format!(
+                    "the content is longer than the {} octets announced",
+                    imported.size
+                )));
             }
             lines.take(&piece).map_err(refused)?;
             crc.update(&piece);
@@ -38,21 +46,39 @@ impl<S: Spool> Outbound<S> {
             store(&mut writer, rest).await?;
         }
         if read != imported.size {
-            return Err(refused(format!("the content has {read} octets of the {} announced", imported.size)));
+            return Err(refused(format!(
+                "the content has {read} octets of the {} announced",
+                imported.size
+            )));
         }
         section.finish(&mut ahead);
         store(&mut writer, &ahead).await?;
         lines.end().map_err(refused)?;
         if crc.finalize() != imported.crc {
-            return Err(refused("the content is not what was written: its checksum differs".to_owned()));
+            return Err(refused(
+                "the content is not what was written: its checksum differs".to_owned(),
+            ));
         }
-        let ImportedMessage { was, arrived, kind, envelope, origin, mut progress, held, delay_told, size, .. } = imported;
-        // Another relay, another way: the tries count on, but the first one here is not put off for what was in the way there.
+        let ImportedMessage {
+            was,
+            arrived,
+            kind,
+            envelope,
+            origin,
+            mut progress,
+            held,
+            delay_told,
+            size,
+            ..
+        } = imported;
+        // Another relay, another way: the tries count on, but the first one here is not put off for
+        // what was in the way there.
         progress.iter_mut().for_each(|progress| progress.due = 0);
         let copy = progress.iter().any(|progress| progress.target == Target::Copy);
         let entry = Entry { envelope, origin, kind, copy };
         let past = Past { arrived, progress, held, delay_told };
-        let message = self.spool.bring_in(entry, past, writer, tokio::time::sleep(STORAGE_PATIENCE)).await?;
+        let message =
+            self.spool.bring_in(entry, past, writer, tokio::time::sleep(STORAGE_PATIENCE)).await?;
         events::queued(&message, None, size);
         tracing::info!(
             target: "mta",

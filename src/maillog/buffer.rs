@@ -1,10 +1,11 @@
 //! Lines that wait for the share, on the data volume.
 //!
-//! In: lines, from the writer's thread alone. Out: files of lines ([`super::segment`]) for the carrier. Nothing is synced: a
-//! killed process loses nothing of it, a power cut the last seconds.
-//! Limits: `maillog_buffer_limit` octets, and never the last [`FREE_PERCENT`] of the data volume, which belong to mail. What finds
-//! no room is dropped and counted; lines are taken again when a [`RESUME_PART`]th of the limit is free, and the first of them
-//! says what is missing. A share that takes nothing for [`STALLED`] counts as failing, even if its carrier can say nothing.
+//! In: lines, from the writer's thread alone. Out: files of lines ([`super::segment`]) for the
+//! carrier. Nothing is synced: a killed process loses nothing of it, a power cut the last seconds.
+//! Limits: `maillog_buffer_limit` octets, and never the last [`FREE_PERCENT`] of the data volume,
+//! which belong to mail. What finds no room is dropped and counted; lines are taken again when a
+//! [`RESUME_PART`]th of the limit is free, and the first of them says what is missing. A share that
+//! takes nothing for [`STALLED`] counts as failing, even if its carrier can say nothing.
 
 use super::segment::{self, Position};
 use super::shape::{LINE_MAX, Shape};
@@ -69,13 +70,32 @@ struct Lost {
 }
 
 impl Buffer {
-    /// Lines go below `directory`, which comes into being with the first; at most `limit` octets of them.
-    pub fn new(directory: PathBuf, limit: u64, shape: Arc<Shape>, counters: Arc<Counters>, scarce: Arc<AtomicBool>) -> Self {
+    /// Lines go below `directory`, which comes into being with the first; at most `limit` octets of
+    /// them.
+    pub fn new(
+        directory: PathBuf,
+        limit: u64,
+        shape: Arc<Shape>,
+        counters: Arc<Counters>,
+        scarce: Arc<AtomicBool>,
+    ) -> Self {
         let seen = (Position::default(), Instant::now());
-        Self { directory, limit, shape, counters, active: None, lost: None, ticked: None, seen, stalled: false, scarce }
+        Self {
+            directory,
+            limit,
+            shape,
+            counters,
+            active: None,
+            lost: None,
+            ticked: None,
+            seen,
+            stalled: false,
+            scarce,
+        }
     }
 
-    /// Writes as many whole lines as there is room for; gives back how many octets that were, and why it was not all.
+    /// Writes as many whole lines as there is room for; gives back how many octets that were, and
+    /// why it was not all.
     fn append(&mut self, lines: &str, least_room: u64) -> (usize, Option<String>) {
         let room = match self.room() {
             Ok(room) => room,
@@ -106,11 +126,16 @@ impl Buffer {
         let spare = (volume.blocks() * unit / 100).saturating_mul(FREE_PERCENT);
         let free = (volume.blocks_available() * unit).saturating_sub(spare);
         let allowed = self.limit.saturating_sub(used);
-        Ok(if free < allowed { (free, "the data volume is nearly full") } else { (allowed, "the buffer is full") })
+        Ok(if free < allowed {
+            (free, "the data volume is nearly full")
+        } else {
+            (allowed, "the buffer is full")
+        })
     }
 
-    /// Writes whole lines, as many as the file has room for, at least one; gives back how many octets were. After an error, those
-    /// of the whole lines before it: what was cut off counts as nothing.
+    /// Writes whole lines, as many as the file has room for, at least one; gives back how many
+    /// octets were. After an error, those of the whole lines before it: what was cut off counts as
+    /// nothing.
     fn write(&mut self, lines: &str) -> Result<usize, (usize, io::Error)> {
         let size = (self.limit / SEGMENTS_MIN).clamp(LINE_MAX as u64, SEGMENT_MAX);
         if self.active.as_ref().is_some_and(|active| active.length + LINE_MAX as u64 > size) {
@@ -123,7 +148,8 @@ impl Buffer {
                 self.active.insert(Active { file, length: 0 })
             }
         };
-        let piece = whole_lines(lines, size.saturating_sub(active.length).max(LINE_MAX as u64)).as_bytes();
+        let piece =
+            whole_lines(lines, size.saturating_sub(active.length).max(LINE_MAX as u64)).as_bytes();
         let mut done = 0;
         while done < piece.len() {
             match active.file.write(&piece[done..]) {
@@ -133,7 +159,10 @@ impl Buffer {
                     // The carrier leaves out the piece of a line at the end of a file.
                     self.active = None;
                     let whole = memchr::memrchr(b'\n', &piece[..done]).map_or(0, |end| end + 1);
-                    return Err((whole, result.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into())));
+                    return Err((
+                        whole,
+                        result.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into()),
+                    ));
                 }
             }
         }
@@ -145,7 +174,11 @@ impl Buffer {
     fn begin(&self) -> io::Result<File> {
         let newest = segment::list(&self.directory)?.last().map_or(0, |segment| segment.number);
         let number = newest.max(segment::position(&self.directory).segment) + 1;
-        OpenOptions::new().append(true).create_new(true).mode(0o600).open(segment::path(&self.directory, number))
+        OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(segment::path(&self.directory, number))
     }
 
     fn lose(&mut self, lines: u64, cause: String) {
@@ -157,19 +190,21 @@ impl Buffer {
                 lost.until = now;
             }
             None => {
-                tracing::warn!(target: "mta", %cause, "lines of the mail log are dropped; mail is not affected");
+                tracing::warn!(target: "mta", %cause, "lines of the mail log are dropped; mail is \
+                not affected");
                 self.lost = Some(Lost { lines, since: now, until: now, cause });
             }
         }
     }
 
-    /// Writes what is missing here, if there is so much room again; whether nothing is left to be said.
+    /// Writes what is missing here, if there is so much room again; whether nothing is left to be
+    /// said.
     fn say_lost(&mut self, least_room: u64) -> bool {
         let Some(Lost { lines, since, until, cause }) = &self.lost else { return true };
         let (since, until) = (clock::rfc3339(*since), clock::rfc3339(*until));
-        let line = self
-            .shape
-            .warning(&format!("{lines} lines of the mail log were dropped here between {since} and {until}: {cause}"));
+        let line = self.shape.warning(&format!(
+            "{lines} lines of the mail log were dropped here between {since} and {until}: {cause}"
+        ));
         let said = self.append(&line, least_room).0 == line.len();
         if said {
             self.lost = None;
@@ -188,7 +223,8 @@ impl Buffer {
         let stalled = self.seen.1.elapsed() >= STALLED;
         if stalled != std::mem::replace(&mut self.stalled, stalled) {
             if stalled {
-                tracing::warn!(target: "mta", waiting, "the log share has taken no line for a while; mail is not affected");
+                tracing::warn!(target: "mta", waiting, "the log share has taken no line for a \
+                while; mail is not affected");
             } else {
                 tracing::info!(target: "mta", "the log share takes lines again");
             }
@@ -208,8 +244,11 @@ impl Outlet for Buffer {
 
     fn take(&mut self, lines: String, missed: u64) {
         let resume = self.limit / RESUME_PART;
-        let (written, cause) =
-            if self.say_lost(resume) { self.append(&lines, 0) } else { (0, Some("the buffer is full".to_owned())) };
+        let (written, cause) = if self.say_lost(resume) {
+            self.append(&lines, 0)
+        } else {
+            (0, Some("the buffer is full".to_owned()))
+        };
         let left = lines[written..].bytes().filter(|byte| *byte == b'\n').count() as u64;
         if left > 0 {
             self.lose(left, cause.unwrap_or_default());
@@ -252,7 +291,13 @@ mod tests {
 
     fn buffer(directory: &std::path::Path, limit: u64) -> Buffer {
         let shape = Arc::new(Shape::new("postfix", "relay"));
-        Buffer::new(directory.join("maillog"), limit, shape, Arc::new(Counters::new(&[]).unwrap()), Arc::default())
+        Buffer::new(
+            directory.join("maillog"),
+            limit,
+            shape,
+            Arc::new(Counters::new(&[]).unwrap()),
+            Arc::default(),
+        )
     }
 
     fn numbered(numbers: std::ops::Range<u32>) -> String {
@@ -261,7 +306,10 @@ mod tests {
 
     fn all(buffer: &Buffer) -> String {
         let segments = segment::list(&buffer.directory).unwrap();
-        segments.iter().map(|s| std::fs::read_to_string(segment::path(&buffer.directory, s.number)).unwrap()).collect()
+        segments
+            .iter()
+            .map(|s| std::fs::read_to_string(segment::path(&buffer.directory, s.number)).unwrap())
+            .collect()
     }
 
     #[test]
@@ -274,7 +322,10 @@ mod tests {
         let mut second = buffer(directory.path(), 1 << 20);
         second.take(numbered(20_000..20_001), 0);
         let segments = segment::list(&second.directory).unwrap();
-        assert!(segments.len() == 3 && segments.iter().all(|segment| segment.length <= (1 << 20) / 8), "{segments:?}");
+        assert!(
+            segments.len() == 3 && segments.iter().all(|segment| segment.length <= (1 << 20) / 8),
+            "{segments:?}"
+        );
         assert_eq!(all(&second), numbered(0..20_001));
         assert_eq!(second.counters.maillog_dropped_lines_total.get(), 0);
     }
@@ -298,7 +349,12 @@ mod tests {
         let mut end = text.lines().rev();
         assert_eq!(end.next(), Some("after"));
         let gap = end.next().unwrap();
-        assert!(gap.contains(&format!("]: warning: {dropped} lines of the mail log were dropped here between ")), "{gap}");
+        assert!(
+            gap.contains(&format!(
+                "]: warning: {dropped} lines of the mail log were dropped here between "
+            )),
+            "{gap}"
+        );
         assert_eq!(end.next().unwrap(), format!("line {:06}", count - 1));
     }
 
@@ -318,12 +374,19 @@ mod tests {
         buffer.take(numbered(0..10), 0);
         segment::note_failing(&buffer.directory, Some((1, "away")));
         buffer.tick();
-        assert_eq!((buffer.counters.maillog_buffer_bytes.get(), buffer.counters.maillog_failing.get()), (120, 1));
+        assert_eq!(
+            (buffer.counters.maillog_buffer_bytes.get(), buffer.counters.maillog_failing.get()),
+            (120, 1)
+        );
         segment::note_failing(&buffer.directory, None);
         buffer.ticked = None;
         buffer.seen.1 = Instant::now().checked_sub(STALLED).unwrap();
         buffer.tick();
-        assert_eq!(buffer.counters.maillog_failing.get(), 1, "nothing moves, whoever says nothing about it");
+        assert_eq!(
+            buffer.counters.maillog_failing.get(),
+            1,
+            "nothing moves, whoever says nothing about it"
+        );
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! The mail log: what happens to mails, as lines in a file of terminal `log`.
 //!
-//! In: the events of all rooms. Out: lines in Postfix's shape ([`Shape`]), which wait on the data volume ([`Buffer`]) until a
-//! process of its own ([`Carrier`]) has brought them to the share. So a file server that is slow, full, dead or away holds up
-//! that process and nobody else.
-//! Limits: lines wait in memory as in [`crate::ground::log`], then on the data volume in [`Buffer`]'s limits; what finds no room
-//! is dropped (lines that strangers cause when half of that room is in use, and beyond their [`Share`] of each minute), counted in `mta_maillog_dropped_lines_total`, and a line in its place says so.
+//! In: the events of all rooms. Out: lines in Postfix's shape ([`Shape`]), which wait on the data
+//! volume ([`Buffer`]) until a process of its own ([`Carrier`]) has brought them to the share. So a
+//! file server that is slow, full, dead or away holds up that process and nobody else.
+//! Limits: lines wait in memory as in [`crate::ground::log`], then on the data volume in
+//! [`Buffer`]'s limits; what finds no room is dropped (lines that strangers cause when half of that
+//! room is in use, and beyond their [`Share`] of each minute), counted in
+//! `mta_maillog_dropped_lines_total`, and a line in its place says so.
 
 mod buffer;
 mod carrier;
@@ -54,9 +56,16 @@ impl MailLog {
         })
     }
 
-    /// From now on lines go to a directory on the data volume, which this process has for itself; at most `limit` octets.
+    /// From now on lines go to a directory on the data volume, which this process has for itself;
+    /// at most `limit` octets.
     pub fn open(&self, data_volume: &Path, limit: u64, counters: Arc<Counters>) -> MailLogGuard {
-        let buffer = Buffer::new(data_volume.join(DIRECTORY), limit, self.shape.clone(), counters, self.scarce.clone());
+        let buffer = Buffer::new(
+            data_volume.join(DIRECTORY),
+            limit,
+            self.shape.clone(),
+            counters,
+            self.scarce.clone(),
+        );
         self.writer.serve("maillog", buffer);
         MailLogGuard(self.writer.clone())
     }
@@ -81,7 +90,9 @@ impl Ear for MailLog {
         if !said.stranger {
             return self.writer.push(&lines);
         }
-        if self.scarce.load(Ordering::Relaxed) || self.strangers.takes(&lines) && !self.writer.push_if_half_empty(&lines) {
+        if self.scarce.load(Ordering::Relaxed)
+            || self.strangers.takes(&lines) && !self.writer.push_if_half_empty(&lines)
+        {
             Share::leave_out(&lines);
         }
     }

@@ -1,9 +1,11 @@
-//! The files in which lines wait, and what the carrier notes beside them: all that its process and the core's share.
+//! The files in which lines wait, and what the carrier notes beside them: all that its process and
+//! the core's share.
 //!
-//! `0000000001.log` and so on hold lines, oldest first. The core appends to the newest and never goes back; the carrier reads
-//! from the oldest on and removes what is over at the share. `position` says how far it has come: one small record that is
-//! written over in place, so that it needs no room on a full volume. `failing` is there while the share takes nothing.
-//! A file whose last line has no end was cut off by a crash, or by a full volume; that line counts as dropped.
+//! `0000000001.log` and so on hold lines, oldest first. The core appends to the newest and never
+//! goes back; the carrier reads from the oldest on and removes what is over at the share.
+//! `position` says how far it has come: one small record that is written over in place, so that it
+//! needs no room on a full volume. `failing` is there while the share takes nothing. A file whose
+//! last line has no end was cut off by a crash, or by a full volume; that line counts as dropped.
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
@@ -58,7 +60,8 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        let number = entry.file_name().to_str().and_then(|name| name.strip_suffix(SUFFIX)?.parse().ok());
+        let number =
+            entry.file_name().to_str().and_then(|name| name.strip_suffix(SUFFIX)?.parse().ok());
         let Some(number) = number else { continue };
         match entry.metadata() {
             Ok(metadata) => segments.push(Segment { number, length: metadata.len() }),
@@ -88,7 +91,10 @@ pub(super) fn waiting(segments: &[Segment], position: &Position) -> u64 {
 
 /// How far the carrier has come; the start where that is unknown.
 pub(super) fn position(directory: &Path) -> Position {
-    fs::read_to_string(directory.join(POSITION)).ok().and_then(|text| parse(&text)).unwrap_or_default()
+    fs::read_to_string(directory.join(POSITION))
+        .ok()
+        .and_then(|text| parse(&text))
+        .unwrap_or_default()
 }
 
 /// Since when the share takes nothing (seconds since 1970) and why, if so.
@@ -117,8 +123,15 @@ impl Notes {
     /// [`io::ErrorKind::WouldBlock`]: another carrier has it.
     pub(super) fn open(directory: &Path) -> io::Result<(Self, Position)> {
         let path = directory.join(POSITION);
-        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)?;
-        let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| io::Error::from(errno))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .open(path)?;
+        let file = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, errno)| io::Error::from(errno))?;
         Ok((Self(file), position(directory)))
     }
 
@@ -142,7 +155,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (notes, first) = Notes::open(directory.path()).unwrap();
         assert_eq!(first, Position::default());
-        assert_eq!(Notes::open(directory.path()).err().map(|error| error.kind()), Some(io::ErrorKind::WouldBlock));
+        assert_eq!(
+            Notes::open(directory.path()).err().map(|error| error.kind()),
+            Some(io::ErrorKind::WouldBlock)
+        );
         let far = Mark { inode: u64::MAX, length: u64::MAX };
         let long = Position { segment: u64::MAX, offset: u64::MAX, target: Some(far) };
         for position in [long, Position { segment: 7, offset: 9, target: None }] {
@@ -158,7 +174,9 @@ mod tests {
     fn what_waits_is_what_the_carrier_has_not_passed() {
         let segments = [1, 2, 3].map(|number| Segment { number, length: 100 });
         let at = |segment, offset| Position { segment, offset, target: None };
-        for (position, expected) in [(at(0, 0), 300), (at(1, 40), 260), (at(2, 100), 100), (at(3, 100), 0), (at(4, 7), 0)] {
+        for (position, expected) in
+            [(at(0, 0), 300), (at(1, 40), 260), (at(2, 100), 100), (at(3, 100), 0), (at(4, 7), 0)]
+        {
             assert_eq!(waiting(&segments, &position), expected, "{position:?}");
         }
     }

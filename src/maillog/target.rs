@@ -1,8 +1,9 @@
 //! The file on the share.
 //!
-//! Its directories are created as needed. It is opened anew for each batch, so that a renamed file is left alone, a share that
-//! was away is found again, and no handle goes stale.
-//! Security: names on a share belong to whoever can write there; links are not followed, and what is no file is not written to.
+//! Its directories are created as needed. It is opened anew for each batch, so that a renamed file
+//! is left alone, a share that was away is found again, and no handle goes stale.
+//! Security: names on a share belong to whoever can write there; links are not followed, and what
+//! is no file is not written to.
 //! Source: open(2), O_NOFOLLOW and O_APPEND.
 
 use super::segment::Mark;
@@ -40,9 +41,15 @@ impl Target {
     /// # Errors
     /// The name leads out of the share, or is none.
     pub(super) fn new(share: &Path, file: &str) -> io::Result<Self> {
-        let mut parts: Vec<String> = file.split('/').filter(|part| !matches!(*part, "" | ".")).map(str::to_owned).collect();
-        let name = parts.pop().filter(|name| name != "..").filter(|_| !parts.iter().any(|part| part == ".."));
-        let name = name.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "this names no file below the share"))?;
+        let mut parts: Vec<String> =
+            file.split('/').filter(|part| !matches!(*part, "" | ".")).map(str::to_owned).collect();
+        let name = parts
+            .pop()
+            .filter(|name| name != "..")
+            .filter(|_| !parts.iter().any(|part| part == ".."));
+        let name = name.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "this names no file below the share")
+        })?;
         let identity = directory(share).and_then(|directory| identity(&directory)).ok();
         let mounts = File::open("/proc/self/mountinfo").ok();
         Ok(Self { share: share.to_owned(), directories: parts, name, identity, mounts })
@@ -54,8 +61,11 @@ impl Target {
     /// Whatever the share says.
     pub(super) fn open(&self) -> io::Result<Opened> {
         match self.walk() {
-            // Device and inode may be the same again after a mount; but the fence around this process has its gate elsewhere.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.has_mounts_changed() => {
+            // Device and inode may be the same again after a mount; but the fence around this
+            // process has its gate elsewhere.
+            Err(error)
+                if error.kind() == io::ErrorKind::PermissionDenied && self.has_mounts_changed() =>
+            {
                 Ok(Opened::AnotherShare)
             }
             opened => opened,
@@ -70,13 +80,19 @@ impl Target {
         for name in &self.directories {
             at = below(&at, name)?;
         }
-        let flags = OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let flags = OFlag::O_RDWR
+            | OFlag::O_APPEND
+            | OFlag::O_CREAT
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_CLOEXEC
+            | OFlag::O_NONBLOCK;
         let file = openat(&at, self.name.as_str(), flags, Mode::from_bits_truncate(0o640))?;
         let stat = fstat(&file)?;
         if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is no ordinary file"));
         }
-        let mark = Mark { inode: stat.st_ino, length: u64::try_from(stat.st_size).unwrap_or_default() };
+        let mark =
+            Mark { inode: stat.st_ino, length: u64::try_from(stat.st_size).unwrap_or_default() };
         Ok(Opened::File(File::from(file), mark))
     }
 
@@ -89,7 +105,8 @@ impl Target {
 
     /// Its name for people.
     pub(super) fn shown(&self) -> String {
-        let parts: Vec<&str> = self.directories.iter().chain([&self.name]).map(String::as_str).collect();
+        let parts: Vec<&str> =
+            self.directories.iter().chain([&self.name]).map(String::as_str).collect();
         format!("{}/{}", self.share.display(), parts.join("/"))
     }
 }
@@ -134,7 +151,8 @@ mod tests {
     #[test]
     fn directories_come_into_being_and_a_slash_in_front_means_nothing() {
         let share = tempfile::tempdir().unwrap();
-        for (number, name) in ["/srv1/logs/maillog", "srv1//logs/./maillog"].into_iter().enumerate() {
+        for (number, name) in ["/srv1/logs/maillog", "srv1//logs/./maillog"].into_iter().enumerate()
+        {
             let before = append(&Target::new(share.path(), name).unwrap(), "x\n").unwrap();
             assert_eq!(before, 2 * number as u64);
         }

@@ -1,5 +1,6 @@
-//! The ages of what is in the queue: the histogram of a monitor, made when it asks, and the count for everybody, which is kept
-//! for a moment so that strangers who ask do not keep monitors waiting.
+//! The ages of what is in the queue: the histogram of a monitor, made when it asks, and the count
+//! for everybody, which is kept for a moment so that strangers who ask do not keep monitors
+//! waiting.
 
 use crate::appliance::counter::Counters;
 use crate::ground::worker::Worker;
@@ -15,7 +16,8 @@ use tokio::sync::Mutex;
 const FRESH: Duration = Duration::from_secs(1);
 
 /// The bounds of the ages, in seconds: a minute to five days, the default `queue_lifetime`.
-const AGES: [u32; 12] = [60, 300, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400, 172_800, 259_200, 432_000];
+const AGES: [u32; 12] =
+    [60, 300, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400, 172_800, 259_200, 432_000];
 
 const AGE_NAME: &str = "mta_mqueue_age_seconds";
 const AGE_HELP: &str = "Age of the messages in the queue";
@@ -31,12 +33,23 @@ pub(crate) struct CountedAges {
 
 impl CountedAges {
     /// A count that is no older than [`FRESH`]; `None`: it met a defect.
-    pub(crate) async fn look(&self, worker: &Worker, admin: &Arc<dyn QueueAdmin>) -> Option<AgeCounts> {
+    pub(crate) async fn look(
+        &self,
+        worker: &Worker,
+        admin: &Arc<dyn QueueAdmin>,
+    ) -> Option<AgeCounts> {
         let admin = Arc::clone(admin);
-        self.kept_or(worker, move || (admin.ages(&DestinationSummary::AGES).0, admin.summary().messages)).await
+        self.kept_or(worker, move || {
+            (admin.ages(&DestinationSummary::AGES).0, admin.summary().messages)
+        })
+        .await
     }
 
-    async fn kept_or(&self, worker: &Worker, count: impl FnOnce() -> AgeCounts + Send + 'static) -> Option<AgeCounts> {
+    async fn kept_or(
+        &self,
+        worker: &Worker,
+        count: impl FnOnce() -> AgeCounts + Send + 'static,
+    ) -> Option<AgeCounts> {
         let mut kept = Arc::clone(&self.kept).lock_owned().await;
         if let Some((_, counts)) = kept.as_ref().filter(|(fresh, _)| Instant::now() < *fresh) {
             return Some(counts.clone());
@@ -55,7 +68,10 @@ impl CountedAges {
 ///
 /// # Errors
 /// It is there already.
-pub(crate) fn register_ages(counters: &Counters, admin: Arc<dyn QueueAdmin>) -> Result<(), prometheus::Error> {
+pub(crate) fn register_ages(
+    counters: &Counters,
+    admin: Arc<dyn QueueAdmin>,
+) -> Result<(), prometheus::Error> {
     let desc = Desc::new(AGE_NAME.to_owned(), AGE_HELP.to_owned(), Vec::new(), HashMap::new())?;
     counters.register(Box::new(Ages { admin, desc }))
 }
@@ -85,7 +101,8 @@ impl Collector for Ages {
             .collect();
         let within = counts.last().copied().unwrap_or_default();
         let mut histogram = Histogram::default();
-        // The two questions are put one after the other: a message may have come or gone between them.
+        // The two questions are put one after the other: a message may have come or gone between
+        // them.
         histogram.set_sample_count(self.admin.summary().messages.max(within));
         histogram.set_sample_sum(sum as f64);
         histogram.set_bucket(buckets);
@@ -107,7 +124,8 @@ mod tests {
 
     #[tokio::test]
     async fn many_who_ask_at_once_cost_one_count() {
-        let (ages, worker, made) = (CountedAges::default(), Worker::new("numbers"), Arc::new(AtomicU64::new(0)));
+        let (ages, worker, made) =
+            (CountedAges::default(), Worker::new("numbers"), Arc::new(AtomicU64::new(0)));
         let ask = || {
             let made = Arc::clone(&made);
             ages.kept_or(&worker, move || {

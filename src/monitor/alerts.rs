@@ -1,7 +1,8 @@
 //! What a person must know first, in words: few, and none that is not true.
 //!
-//! In: the counters, the queue by destination, terminals and volumes. Out: alerts, the grave first, for the page, the API,
-//! `postern health --verbose` and webhooks. `appliance/monitor/rules.yml` asks the same of Prometheus.
+//! In: the counters, the queue by destination, terminals and volumes. Out: alerts, the grave first,
+//! for the page, the API, `postern health --verbose` and webhooks. `appliance/monitor/rules.yml`
+//! asks the same of Prometheus.
 //! Limits: [`DESTINATIONS`] destinations are named.
 
 mod recent;
@@ -11,7 +12,7 @@ pub(crate) mod watch;
 use crate::ground::clock;
 use crate::ground::memory::Pressure;
 use crate::ground::words::{count, counted, harmless, shorten, size, span, were};
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::mail::model::{DESTINATIONS_MAX, QueueSummary};
 use crate::monitor::components::Condition;
 use crate::monitor::metrics;
@@ -22,14 +23,15 @@ use std::time::Instant;
 /// A certificate that ends within so many seconds is worth a word: two weeks.
 const CERTIFICATE_SOON: u64 = 14 * 86_400;
 
-/// A destination that cannot be reached and whose oldest mail waits longer than this is worth a word: five minutes. One that
-/// at least half of the queue waits for is worth it at once.
+/// A destination that cannot be reached and whose oldest mail waits longer than this is worth a
+/// word: five minutes. One that at least half of the queue waits for is worth it at once.
 const DESTINATION_OLD: u32 = 300;
 
 /// Nothing delivered for so long, though mail waits as long, is worth a word: ten minutes.
 const STANDSTILL: u64 = 600;
 
-/// Recipients that bounced lately, from which on their share is looked at; and so many when nothing was delivered.
+/// Recipients that bounced lately, from which on their share is looked at; and so many when nothing
+/// was delivered.
 const BOUNCES: u64 = 10;
 const BOUNCES_ALONE: u64 = 3;
 
@@ -53,8 +55,10 @@ const DNS_FAILING: u64 = 10;
 const DESTINATIONS: usize = 3;
 
 /// What is said of bounces that reached nobody, with and without somebody who gets such reports.
-const LOST_AND_SENT: &str = "A bounce could not be delivered: its report is in the history, and was sent to bounce_address where it could be; the last one";
-const LOST: &str = "A bounce could not be delivered: its report is in the history; set bounce_address to somebody who is to get such \
+const LOST_AND_SENT: &str = "A bounce could not be delivered: its report is in the history, and \
+was sent to bounce_address where it could be; the last one";
+const LOST: &str = "A bounce could not be delivered: its report is in the history; set \
+bounce_address to somebody who is to get such \
                     reports; the last one";
 
 /// Mail that waits longer than this is worth a word wherever it waits: a day.
@@ -102,21 +106,21 @@ impl Alert {
 }
 
 /// What is wrong now, with fresh numbers, the grave first.
-pub(crate) async fn current(window: &Window) -> Vec<AlertView> {
-    let summary = metrics::refresh(window).await;
-    look(window, &summary)
+pub(crate) async fn current(app: &AppState) -> Vec<AlertView> {
+    let summary = metrics::refresh(app).await;
+    look(app, &summary)
 }
 
 /// What is wrong now, the grave first.
-pub(crate) fn look(window: &Window, summary: &QueueSummary) -> Vec<AlertView> {
-    let watch = &window.views.rate_history.watch;
+pub(crate) fn look(app: &AppState, summary: &QueueSummary) -> Vec<AlertView> {
+    let watch = &app.views.rate_history.watch;
     let wall = clock::now();
-    watch.note(&window.counters);
-    let mut alerts = all(window, summary, wall);
+    watch.note(&app.counters);
+    let mut alerts = all(app, summary, wall);
     {
         let recent = watch.recent.lock();
         let now = watch.begun.elapsed().as_secs();
-        let lately = Lately { recent: &recent, now, bounce_address: window.facts.bounce_address };
+        let lately = Lately { recent: &recent, now, bounce_address: app.facts.bounce_address };
         alerts.extend(lately.standstill(summary, wall));
         alerts.extend(lately.bounces());
         alerts.extend(lately.events());
@@ -128,7 +132,9 @@ pub(crate) fn look(window: &Window, summary: &QueueSummary) -> Vec<AlertView> {
         .map(|alert| AlertView {
             grave: alert.grave,
             text: alert.text,
-            since: clock::rfc3339(alert.began.unwrap_or(*since.entry(alert.key.clone()).or_insert(wall))),
+            since: clock::rfc3339(
+                alert.began.unwrap_or(*since.entry(alert.key.clone()).or_insert(wall)),
+            ),
             key: alert.key,
             nameless: alert.nameless,
         })
@@ -140,36 +146,57 @@ pub(crate) fn look(window: &Window, summary: &QueueSummary) -> Vec<AlertView> {
     views
 }
 
-fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
-    let counters = &window.counters;
+fn all(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
+    let counters = &app.counters;
     let mut alerts = Vec::new();
-    let mut alert = |grave: bool, key: &str, text: String| alerts.push(Alert::new(grave, key, text));
-    if let Some(what) = window.vitals.late() {
+    let mut alert =
+        |grave: bool, key: &str, text: String| alerts.push(Alert::new(grave, key, text));
+    if let Some(what) = app.vitals.late() {
         alert(true, "hangs", format!("The SMTP core hangs: {}", shorten(&harmless(&what), SHOWN)));
     }
-    if let Some(what) = window.vitals.slow() {
+    if let Some(what) = app.vitals.slow() {
         let what = shorten(&harmless(&what), SHOWN);
-        alert(true, "slow disk", format!("The data volume does not answer, no mail is taken: {what}"));
+        alert(
+            true,
+            "slow disk",
+            format!("The data volume does not answer, no mail is taken: {what}"),
+        );
     }
-    if let Err(reason) = &*window.ready.borrow() {
+    if let Err(reason) = &*app.ready.borrow() {
         alert(true, "ready", format!("No mail is taken: {}", shorten(&harmless(reason), SHOWN)));
     }
-    if window.views.memory.pressure() == Pressure::Critical {
-        let what = "Memory is as good as used up: strangers get no session, and new mail is put off (452)";
-        alert(true, "memory", format!("{what}, that of trusted clients last; give the container more"));
+    if app.views.memory.pressure() == Pressure::Critical {
+        let what =
+            "Memory is as good as used up: strangers get no session, and new mail is put off (452)";
+        alert(
+            true,
+            "memory",
+            format!("{what}, that of trusted clients last; give the container more"),
+        );
     }
-    let (free, whole) = (i128::from(counters.disk_free_bytes.get()), i128::from(counters.disk_size_bytes.get()));
+    let (free, whole) =
+        (i128::from(counters.disk_free_bytes.get()), i128::from(counters.disk_size_bytes.get()));
     match free * 100 {
         _ if whole <= 0 => {}
-        share if share < whole => alert(true, "disk", "Data volume has less than 1% of free disk space".to_owned()),
-        share if share < whole * 5 => alert(false, "disk", "Data volume has less than 5% of free disk space".to_owned()),
+        share if share < whole => {
+            alert(true, "disk", "Data volume has less than 1% of free disk space".to_owned())
+        }
+        share if share < whole * 5 => {
+            alert(false, "disk", "Data volume has less than 5% of free disk space".to_owned())
+        }
         _ => {}
     }
     if let Some(end) = counters.certificate_expiry() {
         match end.saturating_sub(u64::from(now)) {
-            0 => alert(true, "certificate", "The certificate of terminal in has expired".to_owned()),
+            0 => {
+                alert(true, "certificate", "The certificate of terminal in has expired".to_owned())
+            }
             left if left < CERTIFICATE_SOON => {
-                alert(false, "certificate", format!("The certificate of terminal in expires in {}", span(left)));
+                alert(
+                    false,
+                    "certificate",
+                    format!("The certificate of terminal in expires in {}", span(left)),
+                );
             }
             _ => {}
         }
@@ -182,7 +209,13 @@ fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
         && ago < CLOCK_NEWS
     {
         let (direction, by) = (if by > 0 { "forward" } else { "back" }, span(by.unsigned_abs()));
-        alert(false, "clock", format!("The wall clock was set {direction} by {by}; times that are shown may be wrong"));
+        alert(
+            false,
+            "clock",
+            format!(
+                "The wall clock was set {direction} by {by}; times that are shown may be wrong"
+            ),
+        );
     }
     match u64::try_from(counters.dns_failing_since_seconds.get()) {
         Ok(since) if since > 0 && u64::from(now).saturating_sub(since) >= DNS_FAILING => {
@@ -191,41 +224,62 @@ fn all(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
                 false,
                 "dns",
                 format!(
-                    "No DNS look-up of a next hop has been answered for {failing}; are the servers of {} up?",
-                    window.facts.name_servers
+                    "No DNS look-up of a next hop has been answered for {failing}; are the servers \
+                    of {} up?",
+                    app.facts.name_servers
                 ),
             );
         }
         _ => {}
     }
-    for part in window.terminals().iter().filter(|part| part.condition == Condition::Failing && part.name == "mon") {
+    for part in app
+        .terminals()
+        .iter()
+        .filter(|part| part.condition == Condition::Failing && part.name == "mon")
+    {
         let text = format!("Terminal mon fails: {}", shorten(&part.state, SHOWN));
         alerts.push(Alert::new(false, "mon", text).or_nameless("Terminal mon fails".to_owned()));
     }
-    if let Some(cause) = window.vitals.control() {
-        let what = "There is no control socket, so 'postern queue' and 'postern health' do not work";
+    if let Some(cause) = app.vitals.control() {
+        let what =
+            "There is no control socket, so 'postern queue' and 'postern health' do not work";
         let text = format!("{what}: {}", shorten(&harmless(&cause), SHOWN));
         alerts.push(Alert::new(false, "control", text).or_nameless(what.to_owned()));
     }
-    alerts.extend(of_destinations(window, summary, now));
-    if let Some(waited) = summary.oldest_on_its_way.map(|oldest| now.saturating_sub(oldest)).filter(|waited| *waited > OLD) {
-        alerts.push(Alert::new(false, "old", format!("The oldest mail waits {}", span(u64::from(waited)))));
+    alerts.extend(of_destinations(app, summary, now));
+    if let Some(waited) = summary
+        .oldest_on_its_way
+        .map(|oldest| now.saturating_sub(oldest))
+        .filter(|waited| *waited > OLD)
+    {
+        alerts.push(Alert::new(
+            false,
+            "old",
+            format!("The oldest mail waits {}", span(u64::from(waited))),
+        ));
     }
     alerts
 }
 
 /// Destinations that take no mail, and paused ones that mail waits for.
-fn of_destinations(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Alert> {
+fn of_destinations(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
     let mut alerts = Vec::new();
-    let destinations = window.views.admin.destinations(DESTINATIONS_MAX);
+    let destinations = app.views.admin.destinations(DESTINATIONS_MAX);
     let age = |oldest: Option<u32>| oldest.map_or(0, |oldest| now.saturating_sub(oldest));
     let most = |messages: u64| messages * 2 >= summary.messages.saturating_sub(summary.held);
     let down = destinations.iter().filter(|d| d.unreachable_since.is_some() && d.messages > 0);
-    let down: Vec<_> = down.filter(|d| most(d.messages) || age(d.oldest) > DESTINATION_OLD).collect();
+    let down: Vec<_> =
+        down.filter(|d| most(d.messages) || age(d.oldest) > DESTINATION_OLD).collect();
     for destination in down.iter().take(DESTINATIONS) {
-        let (name, error) = (shorten(&harmless(&destination.name), SHOWN), shorten(&harmless(&destination.last_error), SHOWN));
-        let waiting =
-            format!("{} for it, the oldest for {}", messages(destination.messages), span(u64::from(age(destination.oldest))));
+        let (name, error) = (
+            shorten(&harmless(&destination.name), SHOWN),
+            shorten(&harmless(&destination.last_error), SHOWN),
+        );
+        let waiting = format!(
+            "{} for it, the oldest for {}",
+            messages(destination.messages),
+            span(u64::from(age(destination.oldest)))
+        );
         let alert = Alert::new(
             most(destination.messages),
             &format!("down {name}"),
@@ -234,9 +288,11 @@ fn of_destinations(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Ale
         let alert = alert.or_nameless(format!("A next hop takes no mail; {waiting}"));
         alerts.push(Alert { began: destination.unreachable_since, ..alert });
     }
-    let way_out =
-        down.iter().find(|d| most(d.messages)).map(|d| format!("{} takes no mail", shorten(&harmless(&d.name), SHOWN)));
-    window.components.note("net", way_out);
+    let way_out = down
+        .iter()
+        .find(|d| most(d.messages))
+        .map(|d| format!("{} takes no mail", shorten(&harmless(&d.name), SHOWN)));
+    app.components.note("net", way_out);
     if let Some(others) = down.len().checked_sub(DESTINATIONS).filter(|others| *others > 0) {
         alerts.push(Alert::new(
             false,
@@ -247,9 +303,15 @@ fn of_destinations(window: &Window, summary: &QueueSummary, now: u32) -> Vec<Ale
             },
         ));
     }
-    for destination in destinations.iter().filter(|d| d.paused && d.messages > 0).take(DESTINATIONS) {
-        let (name, waiting) = (shorten(&harmless(&destination.name), SHOWN), messages(destination.messages));
-        let alert = Alert::new(false, &format!("paused {name}"), format!("{name} is paused; {waiting} for it"));
+    for destination in destinations.iter().filter(|d| d.paused && d.messages > 0).take(DESTINATIONS)
+    {
+        let (name, waiting) =
+            (shorten(&harmless(&destination.name), SHOWN), messages(destination.messages));
+        let alert = Alert::new(
+            false,
+            &format!("paused {name}"),
+            format!("{name} is paused; {waiting} for it"),
+        );
         alerts.push(alert.or_nameless(format!("A destination is paused; {waiting} for it")));
     }
     alerts
@@ -273,9 +335,11 @@ impl Lately<'_> {
     /// Nothing leaves though mail waits.
     fn standstill(&self, summary: &QueueSummary, now: u32) -> Option<Alert> {
         let waiting = summary.messages.saturating_sub(summary.held);
-        let waited = u64::from(summary.oldest_on_its_way.map_or(0, |oldest| now.saturating_sub(oldest)));
+        let waited =
+            u64::from(summary.oldest_on_its_way.map_or(0, |oldest| now.saturating_sub(oldest)));
         let delivered = self.recent.last(Fact::Delivered, self.now);
-        // A restart has seen no delivery yet: one mail that is put off by its next hop is no standstill after two minutes.
+        // A restart has seen no delivery yet: one mail that is put off by its next hop is no
+        // standstill after two minutes.
         let quiet = delivered.unwrap_or_else(|| self.recent.age(self.now));
         if waiting == 0 || waited.min(quiet) < STANDSTILL {
             return None;
@@ -285,19 +349,29 @@ impl Lately<'_> {
             // Before that there was nothing to deliver.
             Some(_) => format!("for {}", span(quiet.min(waited))),
         };
-        Some(Alert::new(true, "standstill", format!("Nothing was delivered {since}, though {}", messages(waiting))))
+        Some(Alert::new(
+            true,
+            "standstill",
+            format!("Nothing was delivered {since}, though {}", messages(waiting)),
+        ))
     }
 
     /// Much of what is tried fails for good.
     fn bounces(&self) -> Option<Alert> {
-        let (bounced, delivered) = (self.recent.growth(Fact::Bounced), self.recent.growth(Fact::Delivered));
+        let (bounced, delivered) =
+            (self.recent.growth(Fact::Bounced), self.recent.growth(Fact::Delivered));
         let ended = bounced + delivered;
         let many = bounced >= BOUNCES || (delivered == 0 && bounced >= BOUNCES_ALONE);
         if !many || bounced * 100 < ended * BOUNCE_SHARE {
             return None;
         }
         let grave = bounced * 100 >= ended * BOUNCE_SHARE_GRAVE;
-        let text = format!("{} of {} recipients bounced within {}", count(bounced), count(ended), span(recent::SPAN));
+        let text = format!(
+            "{} of {} recipients bounced within {}",
+            count(bounced),
+            count(ended),
+            span(recent::SPAN)
+        );
         Some(Alert::new(grave, "bounces", text))
     }
 
@@ -309,37 +383,109 @@ impl Lately<'_> {
         let of = |key: &str, text: String| Alert::new(false, key, text);
         let ago = |what: &str, ago: u64| format!("{what} {} ago", span(ago));
         [
-            happened(Fact::BouncesLost)
-                .map(|n| of("lost bounces", ago(if self.bounce_address { LOST_AND_SENT } else { LOST }, n))),
-            grew(Fact::SessionsRefused).map(|n| {
-                of("sessions", format!("{} {} refused for want of room within {lately}", counted(n, "session"), were(n)))
+            happened(Fact::BouncesLost).map(|n| {
+                of("lost bounces", ago(if self.bounce_address { LOST_AND_SENT } else { LOST }, n))
             }),
-            Some(self.recent.growth(Fact::ClientsSlowed)).filter(|slowed| *slowed >= SLOWED).map(|n| {
+            grew(Fact::SessionsRefused).map(|n| {
                 of(
-                    "strangers",
-                    format!("{} sessions of unknown clients were slowed for their errors within {lately}", count(n)),
+                    "sessions",
+                    format!(
+                        "{} {} refused for want of room within \
+                {lately}",
+                        counted(n, "session"),
+                        were(n)
+                    ),
                 )
             }),
-            grew(Fact::HistoryDropped)
-                .map(|n| of("history", format!("{} of the history {} dropped within {lately}", counted(n, "entry"), were(n)))),
-            grew(Fact::LogDropped)
-                .map(|n| of("maillog", format!("{} of the mail log {} dropped within {lately}", counted(n, "line"), were(n)))),
-            grew(Fact::WebhooksFailed).map(|n| {
-                of("webhooks", format!("{} for webhook_url {} given up within {lately}", counted(n, "event"), were(n)))
+            Some(self.recent.growth(Fact::ClientsSlowed)).filter(|slowed| *slowed >= SLOWED).map(
+                |n| {
+                    of(
+                        "strangers",
+                        format!(
+                            "{} sessions of unknown clients were slowed for their errors within \
+                    {lately}",
+                            count(n)
+                        ),
+                    )
+                },
+            ),
+            grew(Fact::HistoryDropped).map(|n| {
+                of(
+                    "history",
+                    format!(
+                        "{} of the history {} dropped within \
+                {lately}",
+                        counted(n, "entry"),
+                        were(n)
+                    ),
+                )
             }),
-            happened(Fact::SyncFailures)
-                .map(|n| of("sync", ago("A sync of the data volume failed, and what it held was written again,", n))),
-            happened(Fact::CorruptRecords)
-                .map(|n| of("corrupt", ago("Damaged records were set aside in corrupt/ on the data volume, the last", n))),
-            // As long as this process runs: what came in since would have to be given up for a backup, so that time counts.
+            grew(Fact::LogDropped).map(|n| {
+                of(
+                    "maillog",
+                    format!(
+                        "{} of the mail log {} dropped within \
+                {lately}",
+                        counted(n, "line"),
+                        were(n)
+                    ),
+                )
+            }),
+            grew(Fact::WebhooksFailed).map(|n| {
+                of(
+                    "webhooks",
+                    format!(
+                        "{} for webhook_url {} given up within \
+                {lately}",
+                        counted(n, "event"),
+                        were(n)
+                    ),
+                )
+            }),
+            happened(Fact::SyncFailures).map(|n| {
+                of(
+                    "sync",
+                    ago(
+                        "A sync of the data volume failed, and what it held was \
+                written again,",
+                        n,
+                    ),
+                )
+            }),
+            happened(Fact::CorruptRecords).map(|n| {
+                of(
+                    "corrupt",
+                    ago(
+                        "Damaged records were set aside in corrupt/ on the data \
+                volume, the last",
+                        n,
+                    ),
+                )
+            }),
+            // As long as this process runs: what came in since would have to be given up for a
+            // backup, so that time counts.
             self.recent.last(Fact::ShortenedSegments, self.now).map(|n| {
-                let found = "Mail is missing: segments of the queue were gone, or shorter than before, at the start";
+                let found = "Mail is missing: segments of the queue were gone, or shorter than \
+                before, at the start";
                 of(
                     "segments",
-                    format!("{found} {} ago; the log names the files: restore them from a backup, or go on without", span(n)),
+                    format!(
+                        "{found} {} ago; the log names the files: restore them from a backup, \
+                    or go on without",
+                        span(n)
+                    ),
                 )
             }),
-            happened(Fact::Panics).map(|n| of("panics", ago("A part of the relay panicked and was contained", n))),
+            happened(Fact::Panics).map(|n| {
+                of(
+                    "panics",
+                    ago(
+                        "A part of the relay panicked and was \
+            contained",
+                        n,
+                    ),
+                )
+            }),
         ]
         .into_iter()
         .flatten()
@@ -352,7 +498,8 @@ mod tests {
     use super::*;
     use crate::appliance::counter::Counters;
 
-    /// What alerts say of counters that grew so within ten minutes, with a queue as it is after them.
+    /// What alerts say of counters that grew so within ten minutes, with a queue as it is after
+    /// them.
     fn said(grow: impl Fn(&Counters), summary: &QueueSummary) -> Vec<(String, bool)> {
         let counters = Counters::new(&[]).unwrap();
         let mut recent = Recent::default();
@@ -361,7 +508,11 @@ mod tests {
         recent.note(&counters, 100);
         recent.note(&counters, 650);
         let lately = Lately { recent: &recent, now: 650, bounce_address: false };
-        let alerts = lately.standstill(summary, 10_000).into_iter().chain(lately.bounces()).chain(lately.events());
+        let alerts = lately
+            .standstill(summary, 10_000)
+            .into_iter()
+            .chain(lately.bounces())
+            .chain(lately.events());
         alerts.map(|alert| (alert.text, alert.grave)).collect()
     }
 
@@ -384,15 +535,24 @@ mod tests {
         assert_eq!(said(well, &QueueSummary::default()), []);
         assert_eq!(said(well, &waits(5, 0, 60)), []);
         assert_eq!(said(|_| (), &waits(5, 5, 9000)), [], "all of it is held");
-        assert_eq!(said(|counters| counters.bounced_total.inc_by(2), &QueueSummary::default()), [], "two typos");
+        assert_eq!(
+            said(|counters| counters.bounced_total.inc_by(2), &QueueSummary::default()),
+            [],
+            "two typos"
+        );
     }
 
     #[test]
     fn mail_that_does_not_leave_is_grave() {
-        let text = "Nothing was delivered since the start 10 min ago, though 77 messages wait".to_owned();
+        let text =
+            "Nothing was delivered since the start 10 min ago, though 77 messages wait".to_owned();
         assert_eq!(said(|_| (), &waits(77, 0, 700)), [(text, true)]);
         assert_eq!(said(|_| (), &waits(77, 0, 300)), [], "it has not waited for long");
-        assert_eq!(said(|counters| counters.delivered_total.inc(), &waits(77, 0, 700)), [], "one left nine minutes ago");
+        assert_eq!(
+            said(|counters| counters.delivered_total.inc(), &waits(77, 0, 700)),
+            [],
+            "one left nine minutes ago"
+        );
     }
 
     #[test]
@@ -403,16 +563,29 @@ mod tests {
             recent.note(&counters, looks[0]);
             grow(&counters);
             looks.into_iter().for_each(|at| recent.note(&counters, at));
-            Lately { recent: &recent, now: looks[2], bounce_address: false }.standstill(summary, 10_000).map(|alert| alert.text)
+            Lately { recent: &recent, now: looks[2], bounce_address: false }
+                .standstill(summary, 10_000)
+                .map(|alert| alert.text)
         };
         let delivered = |counters: &Counters| counters.delivered_total.inc();
         // Held since yesterday, and one that came a second ago.
         let held = QueueSummary { oldest: Some(0), ..waits(2, 1, 1) };
         assert_eq!(look(&delivered, [0, 10, 9000], &held), None, "what is held does not wait");
         let text = "Nothing was delivered for 15 min, though 1 message waits".to_owned();
-        assert_eq!(look(&delivered, [0, 10, 9000], &waits(2, 1, 900)), Some(text), "as long as there was something to deliver");
-        assert_eq!(look(&|_| (), [0, 60, 130], &waits(1, 0, 900)), None, "greylisted before the start");
-        assert!(look(&|_| (), [0, 60, 610], &waits(1, 0, 900)).is_some_and(|text| text.contains("since the start 10 min ago")));
+        assert_eq!(
+            look(&delivered, [0, 10, 9000], &waits(2, 1, 900)),
+            Some(text),
+            "as long as there was something to deliver"
+        );
+        assert_eq!(
+            look(&|_| (), [0, 60, 130], &waits(1, 0, 900)),
+            None,
+            "greylisted before the start"
+        );
+        assert!(
+            look(&|_| (), [0, 60, 610], &waits(1, 0, 900))
+                .is_some_and(|text| text.contains("since the start 10 min ago"))
+        );
     }
 
     #[test]
@@ -424,8 +597,14 @@ mod tests {
             };
             said(grow, &QueueSummary::default()).pop()
         };
-        assert_eq!(bounce(3, 0), Some(("3 of 3 recipients bounced within 10 min".to_owned(), true)));
-        assert_eq!(bounce(10, 40), Some(("10 of 50 recipients bounced within 10 min".to_owned(), false)));
+        assert_eq!(
+            bounce(3, 0),
+            Some(("3 of 3 recipients bounced within 10 min".to_owned(), true))
+        );
+        assert_eq!(
+            bounce(10, 40),
+            Some(("10 of 50 recipients bounced within 10 min".to_owned(), false))
+        );
         assert_eq!(bounce(10, 41), None);
         assert_eq!(bounce(9, 1), None, "too few to speak of a share");
     }
@@ -436,8 +615,12 @@ mod tests {
             counters.history_dropped_total.inc();
             counters.maillog_dropped_lines_total.inc();
         };
-        let texts: Vec<_> = said(grow, &QueueSummary::default()).into_iter().map(|(text, _)| text).collect();
-        let wanted = ["1 entry of the history was dropped within 10 min", "1 line of the mail log was dropped within 10 min"];
+        let texts: Vec<_> =
+            said(grow, &QueueSummary::default()).into_iter().map(|(text, _)| text).collect();
+        let wanted = [
+            "1 entry of the history was dropped within 10 min",
+            "1 line of the mail log was dropped within 10 min",
+        ];
         assert_eq!(texts, wanted);
     }
 
@@ -453,7 +636,12 @@ mod tests {
             lately.events().remove(0).text
         };
         assert!(lost(false).contains("set bounce_address"), "{}", lost(false));
-        assert!(!lost(true).contains("set bounce_address") && lost(true).contains("sent to bounce_address"), "{}", lost(true));
+        assert!(
+            !lost(true).contains("set bounce_address")
+                && lost(true).contains("sent to bounce_address"),
+            "{}",
+            lost(true)
+        );
     }
 
     #[test]
@@ -464,13 +652,15 @@ mod tests {
             counters.shortened_segments_total.inc();
             counters.panics_total.inc();
         };
-        let texts: Vec<_> = said(grow, &QueueSummary::default()).into_iter().map(|(text, _)| text).collect();
+        let texts: Vec<_> =
+            said(grow, &QueueSummary::default()).into_iter().map(|(text, _)| text).collect();
         assert_eq!(
             texts,
             [
                 "1,200 entries of the history were dropped within 10 min",
                 "3 lines of the mail log were dropped within 10 min",
-                "Mail is missing: segments of the queue were gone, or shorter than before, at the start 9 min ago; the log names the \
+                "Mail is missing: segments of the queue were gone, or shorter than before, at the \
+                start 9 min ago; the log names the \
                  files: restore them from a backup, or go on without",
                 "A part of the relay panicked and was contained 9 min ago",
             ]

@@ -64,7 +64,9 @@ impl Components {
     pub(crate) fn note(&self, name: &'static str, trouble: Option<String>) {
         let mut failing = self.lock();
         match trouble {
-            Some(why) => failing.entry(name).or_insert_with(|| (clock::now(), String::new())).1 = why,
+            Some(why) => {
+                failing.entry(name).or_insert_with(|| (clock::now(), String::new())).1 = why
+            }
             None => drop(failing.remove(name)),
         }
     }
@@ -88,7 +90,12 @@ impl Components {
                 state: format!("{}; {}", part.text, shorten(&harmless(why), SHOWN)),
                 since: Some(clock::rfc3339(*since)),
             },
-            None => PartView { name: part.name.to_owned(), condition: part.condition, state: part.text.clone(), since: None },
+            None => PartView {
+                name: part.name.to_owned(),
+                condition: part.condition,
+                state: part.text.clone(),
+                since: None,
+            },
         };
         parts.iter().map(view).collect()
     }
@@ -104,16 +111,24 @@ mod tests {
 
     #[test]
     fn a_failure_keeps_its_beginning_and_ends() {
-        let part = Part { name: "mon", condition: Condition::Connected, text: "connected to http://mon".to_owned() };
+        let part = Part {
+            name: "mon",
+            condition: Condition::Connected,
+            text: "connected to http://mon".to_owned(),
+        };
         let components = Components::new(vec![part], Vec::new());
-        assert_eq!((components.terminals()[0].condition, &components.terminals()[0].since), (Condition::Connected, &None));
+        assert_eq!(
+            (components.terminals()[0].condition, &components.terminals()[0].since),
+            (Condition::Connected, &None)
+        );
         components.note("mon", Some("refused".to_owned()));
         let since = components.terminals()[0].since.clone();
         components.note("mon", Some("no answer\u{202e}".to_owned()));
         let now = components.terminals().remove(0);
         assert_eq!((now.condition, now.since), (Condition::Failing, since));
         assert!(
-            now.state.starts_with("connected to http://mon; no answer") && !now.state.contains('\u{202e}'),
+            now.state.starts_with("connected to http://mon; no answer")
+                && !now.state.contains('\u{202e}'),
             "{}",
             now.state
         );

@@ -1,7 +1,8 @@
 //! The founding document's two alerts about the data volume.
 //!
-//! In: the gauges of free space and size, which the committer keeps fresh. Out: an [`Alert`] for each mark that is passed, and
-//! one when there is room again. What follows from a full volume (452 for new mail) is the spool's business.
+//! In: the gauges of free space and size, which the committer keeps fresh. Out: an [`Alert`] for
+//! each mark that is passed, and one when there is room again. What follows from a full volume (452
+//! for new mail) is the spool's business.
 
 use crate::appliance::counter::Counters;
 use std::sync::Arc;
@@ -51,18 +52,22 @@ pub async fn watch_over(counters: Arc<Counters>, tell: impl Fn(Alert)) {
     }
 }
 
-/// Who passes both marks between two looks hears of both: some wait for the one line, some for the other.
+/// Who passes both marks between two looks hears of both: some wait for the one line, some for the
+/// other.
 fn alerts(level: Level, next: Level) -> &'static [Alert] {
     match (level, next) {
         (Level::Enough, Level::Below5) => &[Alert::Below5],
         (Level::Enough, Level::Below1) => &[Alert::Below5, Alert::Below1],
         (Level::Below5, Level::Below1) => &[Alert::Below1],
         (Level::Below5 | Level::Below1, Level::Enough) => &[Alert::RoomAgain],
-        (Level::Enough, Level::Enough) | (Level::Below5 | Level::Below1, Level::Below5) | (Level::Below1, Level::Below1) => &[],
+        (Level::Enough, Level::Enough)
+        | (Level::Below5 | Level::Below1, Level::Below5)
+        | (Level::Below1, Level::Below1) => &[],
     }
 }
 
-/// A mark that was passed counts until there is a fifth more than it, so that an alert does not flutter.
+/// A mark that was passed counts until there is a fifth more than it, so that an alert does not
+/// flutter.
 fn judge(level: Level, free: i64, size: i64) -> Level {
     let below = |mark: Level, percent: i64| {
         let percent_times_ten = if level >= mark { percent * 12 } else { percent * 10 };
@@ -110,8 +115,18 @@ mod tests {
             level = next;
         }
         use Alert::{Below1, Below5, RoomAgain};
-        let expected: [&[Alert]; 10] =
-            [&[], &[Below5], &[], &[Below1], &[], &[], &[], &[Below1], &[RoomAgain], &[Below5, Below1]];
+        let expected: [&[Alert]; 10] = [
+            &[],
+            &[Below5],
+            &[],
+            &[Below1],
+            &[],
+            &[],
+            &[],
+            &[Below1],
+            &[RoomAgain],
+            &[Below5, Below1],
+        ];
         assert_eq!(told, expected);
     }
 }

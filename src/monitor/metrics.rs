@@ -1,16 +1,17 @@
-//! Numbers that are made when somebody asks: the state of the queue, of the data volume, of the process.
+//! Numbers that are made when somebody asks: the state of the queue, of the data volume, of the
+//! process.
 //!
-//! The counters that rooms bump are always fresh; the gauges here are read from the [`QueueAdmin`], from `statvfs` and from
-//! `/proc/self/statm` before each answer and each push.
+//! The counters that rooms bump are always fresh; the gauges here are read from the [`QueueAdmin`],
+//! from `statvfs` and from `/proc/self/statm` before each answer and each push.
 
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::mail::model::QueueSummary;
 use std::sync::Arc;
 
 /// Brings all gauges up to date and returns the queue's summary that they now show.
-pub(crate) async fn refresh(window: &Window) -> QueueSummary {
-    let counters = &window.counters;
-    if let Some(sight) = window.probe.look().await {
+pub(crate) async fn refresh(app: &AppState) -> QueueSummary {
+    let counters = &app.counters;
+    if let Some(sight) = app.probe.look().await {
         if let Some((free, size)) = sight.disk {
             counters.disk_free_bytes.set(signed(free));
             counters.disk_size_bytes.set(signed(size));
@@ -19,7 +20,7 @@ pub(crate) async fn refresh(window: &Window) -> QueueSummary {
             counters.memory_resident_bytes.set(signed(memory));
         }
     }
-    let summary = window.views.admin.summary();
+    let summary = app.views.admin.summary();
     counters.mqueue_messages.set(signed(summary.messages));
     counters.mqueue_kbytes.set(signed(summary.bytes.div_ceil(1024)));
     counters.mqueue_deferred_messages.set(signed(summary.deferred));
@@ -31,12 +32,16 @@ pub(crate) async fn refresh(window: &Window) -> QueueSummary {
 ///
 /// # Errors
 /// As [`Counters::text`].
-pub(crate) async fn text(window: &Window) -> Result<String, prometheus::Error> {
-    refresh(window).await;
+pub(crate) async fn text(app: &AppState) -> Result<String, prometheus::Error> {
+    refresh(app).await;
     // The ages of a million messages take a while to count; mail must not wait for it.
-    let counters = Arc::clone(&window.counters);
-    let text = window.worker.run(move || counters.text()).await;
-    text.unwrap_or_else(|| Err(prometheus::Error::Msg("no thread counts them, or it met a defect; see the log".to_owned())))
+    let counters = Arc::clone(&app.counters);
+    let text = app.worker.run(move || counters.text()).await;
+    text.unwrap_or_else(|| {
+        Err(prometheus::Error::Msg(
+            "no thread counts them, or it met a defect; see the log".to_owned(),
+        ))
+    })
 }
 
 fn signed(number: u64) -> i64 {

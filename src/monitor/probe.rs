@@ -1,6 +1,7 @@
 //! A look at the data volume and at the process, for gauges.
 //!
-//! Limits: a data volume that hangs holds one thread, not one a scrape; the last known numbers are shown meanwhile.
+//! Limits: a data volume that hangs holds one thread, not one a scrape; the last known numbers are
+//! shown meanwhile.
 
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{SysconfVar, sysconf};

@@ -1,17 +1,19 @@
 //! Pushes of all counters to terminal `mon`, a Prometheus Pushgateway.
 //!
-//! In: the counters. Out: PUT of their text to `/metrics/job/mta/instance/<hostname>` at a steady pace, DELETE of that group
-//! at a clean stop, so that the gateway does not show a dead appliance's numbers for ever. A group that somebody else of the
-//! same name pushed to since stays: `mta_start_time_seconds` and `mta_push_total` in it tell whose it is.
-//! Limits: one push at a time, 5 s each, 3 s for the last word; at most 4 KiB of an answer are looked at. A monitor that is
-//! dead, slow, redirects or talks nonsense costs a counter, one log line when that begins and one when it ends.
+//! In: the counters. Out: PUT of their text to `/metrics/job/mta/instance/<hostname>` at a steady
+//! pace, DELETE of that group at a clean stop, so that the gateway does not show a dead appliance's
+//! numbers for ever. A group that somebody else of the same name pushed to since stays:
+//! `mta_start_time_seconds` and `mta_push_total` in it tell whose it is.
+//! Limits: one push at a time, 5 s each, 3 s for the last word; at most 4 KiB of an answer are
+//! looked at. A monitor that is dead, slow, redirects or talks nonsense costs a counter, one log
+//! line when that begins and one when it ends.
 //! Source: the Pushgateway's README, "API", "URL" (`@base64` for values that a path cannot hold).
 
 use crate::ground::base64;
 use crate::ground::http;
 use crate::ground::http::Reply;
 use crate::http::server::stopped;
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::monitor::metrics;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -74,7 +76,8 @@ enum Failure {
 }
 
 impl Config {
-    /// Reads the address `http://host[:port][/path]`; `instance` is the appliance's host name, `pace` the time between pushes.
+    /// Reads the address `http://host[:port][/path]`; `instance` is the appliance's host name,
+    /// `pace` the time between pushes.
     ///
     /// # Errors
     /// [`ConfigError`] when it is not plain HTTP to a host.
@@ -91,16 +94,23 @@ impl Config {
             authority: format!("{host}:{port}"),
             host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
             port,
-            path: format!("{}/metrics/job/mta/{}", uri.path().trim_end_matches('/'), label("instance", instance)),
+            path: format!(
+                "{}/metrics/job/mta/{}",
+                uri.path().trim_end_matches('/'),
+                label("instance", instance)
+            ),
             all: format!("{}/metrics", uri.path().trim_end_matches('/')),
-            group: format!("{{instance=\"{}\",job=\"mta\"}}", instance.replace('\\', "\\\\").replace('"', "\\\"")),
+            group: format!(
+                "{{instance=\"{}\",job=\"mta\"}}",
+                instance.replace('\\', "\\\\").replace('"', "\\\"")
+            ),
             pace: pace.max(Duration::from_millis(100)),
         })
     }
 }
 
 /// Pushes until `stop` says true, then takes the group back.
-pub async fn push(config: Config, window: Arc<Window>, mut stop: watch::Receiver<bool>) {
+pub async fn push(config: Config, app: Arc<AppState>, mut stop: watch::Receiver<bool>) {
     let config = Arc::new(config);
     let mut ticks = interval(config.pace);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -112,44 +122,53 @@ pub async fn push(config: Config, window: Arc<Window>, mut stop: watch::Receiver
             () = stopped(&mut stop) => break,
             result = async {
                 ticks.tick().await;
-                contained(&config, &window).await
+                contained(&config, &app).await
             } => result,
         };
         match &result {
-            Ok(()) => window.counters.push_total.inc(),
-            Err(_) => window.counters.push_failures_total.inc(),
+            Ok(()) => app.counters.push_total.inc(),
+            Err(_) => app.counters.push_failures_total.inc(),
         }
-        window.components.note("mon", result.as_ref().err().map(ToString::to_string));
+        app.components.note("mon", result.as_ref().err().map(ToString::to_string));
         ever |= result.is_ok();
         tell(&config, &result, well.replace(result.is_ok()));
     }
     if !ever {
         return;
     }
-    match within(FAREWELL_PATIENCE, farewell(&config, &window)).await {
+    match within(FAREWELL_PATIENCE, farewell(&config, &app)).await {
         Ok(true) => {}
         Ok(false) => tracing::warn!(
             monitor = config.authority,
             path = config.path,
-            "another appliance pushes under the same name, its counters stay at terminal mon: give each its own hostname"
+            "another appliance pushes under the same name, its counters stay at terminal mon: give \
+            each its own hostname"
         ),
-        Err(failure) => tracing::warn!(monitor = config.authority, %failure, "the last counters stay at terminal mon"),
+        Err(failure) => {
+            tracing::warn!(monitor = config.authority, %failure, "the last counters stay at \
+            terminal mon")
+        }
     }
 }
 
 /// Takes the group back, unless the last push to it was somebody else's; tells whether.
-async fn farewell(config: &Config, window: &Window) -> Result<bool, Failure> {
+async fn farewell(config: &Config, app: &AppState) -> Result<bool, Failure> {
     // A gateway that shows nothing may still take the group back.
-    let shown = timeout(FAREWELL_PATIENCE / 2, shown(config)).await.ok().flatten().unwrap_or_default();
+    let shown =
+        timeout(FAREWELL_PATIENCE / 2, shown(config)).await.ok().flatten().unwrap_or_default();
     let value = |name: &str| {
-        let line = shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(config.group.as_str()))?;
+        let line = shown
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(config.group.as_str()))?;
         line.trim().parse::<f64>().ok()
     };
-    let counters = &window.counters;
-    let started = value("mta_start_time_seconds").is_none_or(|value| value == counters.start_time_seconds.get() as f64);
+    let counters = &app.counters;
+    let started = value("mta_start_time_seconds")
+        .is_none_or(|value| value == counters.start_time_seconds.get() as f64);
     // The text of a push was made before that push was counted.
     let pushes = counters.push_total.get() as f64;
-    let pushed = value("mta_push_total").is_none_or(|value| value == pushes || value + 1.0 == pushes);
+    let pushed =
+        value("mta_push_total").is_none_or(|value| value == pushes || value + 1.0 == pushes);
     if !(started && pushed) {
         return Ok(false);
     }
@@ -171,34 +190,44 @@ async fn shown(config: &Config) -> Option<String> {
 /// One line for each change of state.
 fn tell(config: &Config, result: &Result<(), Failure>, before: Option<bool>) {
     match (result, before) {
-        (Ok(()), Some(false)) => tracing::info!(monitor = config.authority, "pushes to terminal mon succeed again"),
-        (Ok(()), None) => tracing::info!(monitor = config.authority, path = config.path, "pushing counters to terminal mon"),
+        (Ok(()), Some(false)) => {
+            tracing::info!(monitor = config.authority, "pushes to terminal mon succeed again")
+        }
+        (Ok(()), None) => tracing::info!(
+            monitor = config.authority,
+            path = config.path,
+            "pushing counters to terminal mon"
+        ),
         (Err(failure), Some(true) | None) => {
             let monitor = &config.authority;
-            tracing::warn!(monitor, %failure, "pushes to terminal mon fail; mail is not affected, and the next line comes when they succeed");
+            tracing::warn!(monitor, %failure, "pushes to terminal mon fail; mail is not affected, \
+            and the next line comes when they succeed");
         }
         _ => {}
     }
 }
 
 /// One push in a task of its own: a panic there ends that push, and not all that come after it.
-async fn contained(config: &Arc<Config>, window: &Arc<Window>) -> Result<(), Failure> {
-    let (config, counters) = (Arc::clone(config), Arc::clone(&window.counters));
-    let window = Arc::clone(window);
+async fn contained(config: &Arc<Config>, app: &Arc<AppState>) -> Result<(), Failure> {
+    let (config, counters) = (Arc::clone(config), Arc::clone(&app.counters));
+    let app = Arc::clone(app);
     let mut push = JoinSet::new();
-    push.spawn(async move { once(&config, &window).await });
+    push.spawn(async move { once(&config, &app).await });
     push.join_next().await.and_then(Result::ok).unwrap_or_else(|| {
         counters.panics_total.inc();
         Err(Failure::Defect)
     })
 }
 
-async fn once(config: &Config, window: &Window) -> Result<(), Failure> {
-    let text = metrics::text(window).await?;
+async fn once(config: &Config, app: &AppState) -> Result<(), Failure> {
+    let text = metrics::text(app).await?;
     within(PATIENCE, send(config, Method::PUT, text.into())).await
 }
 
-async fn within<T>(patience: Duration, sending: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+async fn within<T>(
+    patience: Duration,
+    sending: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     timeout(patience, sending).await.unwrap_or(Err(Failure::Slow(patience)))
 }
 
@@ -212,7 +241,12 @@ async fn send(config: &Config, method: Method, content: Bytes) -> Result<(), Fai
     Err(Failure::Answer { status: status.as_u16(), words })
 }
 
-async fn request(config: &Config, method: Method, path: &str, content: Bytes) -> Result<Reply, Failure> {
+async fn request(
+    config: &Config,
+    method: Method,
+    path: &str,
+    content: Bytes,
+) -> Result<Reply, Failure> {
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -224,7 +258,8 @@ async fn request(config: &Config, method: Method, path: &str, content: Bytes) ->
     Ok(http::send(stream, request).await?)
 }
 
-/// One label of a group as it stands in the path: percent-encoded, or in base 64 where a path segment cannot hold the value.
+/// One label of a group as it stands in the path: percent-encoded, or in base 64 where a path
+/// segment cannot hold the value.
 fn label(name: &str, value: &str) -> String {
     if value.is_empty() {
         return format!("{name}@base64/=");
@@ -235,7 +270,9 @@ fn label(name: &str, value: &str) -> String {
     let mut text = format!("{name}/");
     for byte in value.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => text.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => {
+                text.push(char::from(byte))
+            }
             // Writing to a string does not fail.
             _ => drop(write!(text, "%{byte:02X}")),
         }
@@ -249,15 +286,31 @@ mod tests {
 
     #[test]
     fn reads_a_monitors_address() {
-        let path = |url| Config::new(url, "mta.example", Duration::from_secs(10)).map(|c| (c.host, c.port, c.path));
+        let path = |url| {
+            Config::new(url, "mta.example", Duration::from_secs(10))
+                .map(|c| (c.host, c.port, c.path))
+        };
         let group = "/metrics/job/mta/instance/mta.example";
         assert_eq!(path("http://mon:9091"), Ok(("mon".into(), 9091, group.into())));
         assert_eq!(path("http://mon"), Ok(("mon".into(), 80, group.into())));
-        assert_eq!(path("http://[2001:db8::1]:9091/"), Ok(("2001:db8::1".into(), 9091, group.into())));
-        assert_eq!(path("http://mon:9091/push/"), Ok(("mon".into(), 9091, format!("/push{group}"))));
-        for bad in
-            ["", "mon", "mon:9091", "https://mon:9091", "http://", "http://mon:9091/?x", "http://a b/", "http://u:p@mon/"]
-        {
+        assert_eq!(
+            path("http://[2001:db8::1]:9091/"),
+            Ok(("2001:db8::1".into(), 9091, group.into()))
+        );
+        assert_eq!(
+            path("http://mon:9091/push/"),
+            Ok(("mon".into(), 9091, format!("/push{group}")))
+        );
+        for bad in [
+            "",
+            "mon",
+            "mon:9091",
+            "https://mon:9091",
+            "http://",
+            "http://mon:9091/?x",
+            "http://a b/",
+            "http://u:p@mon/",
+        ] {
             assert!(path(bad).is_err(), "{bad}");
         }
     }

@@ -1,15 +1,17 @@
-//! What the forms of the pages do: an order as at `POST /api/v1/orders`, with a look at what it hits before.
+//! What the forms of the pages do: an order as at `POST /api/v1/orders`, with a look at what it
+//! hits before.
 //!
-//! A deletion, and whatever hits more than one message, is first shown with its number; the second press carries it out.
+//! A deletion, and whatever hits more than one message, is first shown with its number; the second
+//! press carries it out.
 //! Limits: a form has [`FORM_MAX`] octets.
-//! Security: every form carries this process's token, and `routes` has refused what another site's page asks for; the way back
-//! leads to our own pages only.
+//! Security: every form carries this process's token, and `routes` has refused what another site's
+//! page asks for; the way back leads to our own pages only.
 
 use super::{Frame, Refused, notice};
 use crate::api::{self, FilterView, IDS_MAX, OrderView, Wish};
 use crate::ground::words::{counted, harmless};
 use crate::http::answer::{self, Answer, HTML};
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::mail::model::{Order, Selection};
 use askama::Template;
@@ -54,29 +56,35 @@ struct Form {
 }
 
 /// `POST /act`
-pub(super) async fn act(window: &Window, visit: &Visit<'_>, content: Incoming) -> Result<Answer, Refused> {
+pub(super) async fn act(
+    app: &AppState,
+    visit: &Visit<'_>,
+    content: Incoming,
+) -> Result<Answer, Refused> {
     let content = match timeout(FORM_PATIENCE, Limited::new(content, FORM_MAX).collect()).await {
         Ok(Ok(content)) => content.to_bytes(),
         Ok(Err(_)) => return Err(Refused::Form("the form is too long")),
         Err(_) => return Err(Refused::Form("the form took too long to arrive")),
     };
     let form = Form::parse(&content);
-    if !window.form_token.fits(&form.token) {
+    if !app.form_token.fits(&form.token) {
         return Err(Refused::Form(
-            "this form is from before a restart, or from elsewhere: go back, reload the page, try again",
+            "this form is from before a restart, or from elsewhere: go back, reload the page, \
+            try again",
         ));
     }
     let order = form.order_view()?;
     let wish = order.wish().map_err(Refused::Query)?;
     if matches!(wish, Wish::Move { .. }) {
-        // It takes messages out of the queue that somebody has copied elsewhere, which no page does.
+        // It takes messages out of the queue that somebody has copied elsewhere, which no page
+        // does.
         return Err(Refused::Form("no page moves messages: 'postern queue export --move' does"));
     }
     let refused = |fault| Refused::Answer(Box::new(api::admin_error(&fault)));
     if !form.confirmed && is_grave(&wish) {
-        let seen = api::carry_out(window, visit, wish, true).await.map_err(refused)?;
+        let seen = api::carry_out(app, visit, wish, true).await.map_err(refused)?;
         let question = Question {
-            frame: Frame::of(window, visit, "queue"),
+            frame: Frame::of(app, visit, "queue"),
             question: question(&order.order, seen.messages, !seen.incomplete),
             consequence: consequence(&order.order),
             sample: seen.sample,
@@ -87,7 +95,7 @@ pub(super) async fn act(window: &Window, visit: &Visit<'_>, content: Incoming) -
         };
         return Ok(answer::found(HTML, question.render().map_err(Refused::Render)?));
     }
-    let hit = api::carry_out(window, visit, wish, false).await.map_err(refused)?;
+    let hit = api::carry_out(app, visit, wish, false).await.map_err(refused)?;
     let mut back = way_back(&form.back);
     if order.order == "delete" && order.ids.len() == 1 {
         "/queue".clone_into(&mut back);
@@ -126,7 +134,9 @@ impl Form {
                 "destination" => form.order.destination = Some(value.to_string()),
                 "ids" if form.order.ids.len() < IDS_MAX => form.order.ids.push(value.to_string()),
                 name => {
-                    if let Some(field) = name.strip_prefix("f.").and_then(|name| form.filter.field(name)) {
+                    if let Some(field) =
+                        name.strip_prefix("f.").and_then(|name| form.filter.field(name))
+                    {
                         *field = value.to_string();
                     }
                 }
@@ -150,7 +160,9 @@ impl Form {
             }
             _ if order.destination.is_some() => {}
             _ if order.ids.is_empty() => {
-                return Err(Refused::Query("tick the messages first, or choose all that match".to_owned()));
+                return Err(Refused::Query(
+                    "tick the messages first, or choose all that match".to_owned(),
+                ));
             }
             _ => {}
         }
@@ -175,10 +187,18 @@ fn question(order: &str, messages: u64, complete: bool) -> String {
 
 fn consequence(order: &str) -> &'static str {
     match order {
-        "delete" => "They leave the queue at once. Nobody gets a bounce, and nothing brings them back.",
-        "hold" => "They stay in the queue and are not tried until somebody releases them. They do not expire meanwhile.",
+        "delete" => {
+            "They leave the queue at once. Nobody gets a bounce, and nothing brings them back."
+        }
+        "hold" => {
+            "They stay in the queue and are not tried until somebody releases them. They do not \
+            expire meanwhile."
+        }
         "release" => "They are tried as soon as there is room.",
-        _ => "They are tried as soon as there is room, also at destinations that were unreachable a moment ago.",
+        _ => {
+            "They are tried as soon as there is room, also at destinations that were unreachable a \
+            moment ago."
+        }
     }
 }
 
@@ -209,21 +229,44 @@ mod tests {
     fn the_way_back_leads_nowhere_else() {
         assert_eq!(way_back("/queue?sender=a%40b"), "/queue?sender=a%40b");
         assert_eq!(way_back("/queue/0000000000010"), "/queue/0000000000010");
-        for bad in ["", "//evil.example", "https://evil.example/queue", "/queue\r\nX: y", "/log", "/queue/../../x", "/queuex"] {
+        for bad in [
+            "",
+            "//evil.example",
+            "https://evil.example/queue",
+            "/queue\r\nX: y",
+            "/log",
+            "/queue/../../x",
+            "/queuex",
+        ] {
             assert_eq!(way_back(bad), "/queue", "{bad}");
         }
     }
 
     #[test]
     fn a_form_means_what_was_pressed() {
-        let order = |text: &str| Form::parse(text.as_bytes()).order_view().ok().and_then(|view| view.wish().ok());
-        let all = |filter: &str| order(&format!("order=hold&scope=matching&ids=0000000000010{filter}"));
+        let order = |text: &str| {
+            Form::parse(text.as_bytes()).order_view().ok().and_then(|view| view.wish().ok())
+        };
+        let all =
+            |filter: &str| order(&format!("order=hold&scope=matching&ids=0000000000010{filter}"));
         assert_eq!(all(""), Some(Wish::Messages(Order::Hold, Selection::All)));
-        assert!(matches!(all("&f.sender=a"), Some(Wish::Messages(Order::Hold, Selection::Matching(_)))));
-        assert!(matches!(order("order=retry&scope=ids&ids=0000000000010"), Some(Wish::Messages(_, Selection::Some(_)))));
-        assert_eq!(order("order=pause&destination=a.example"), Some(Wish::Pause("a.example".into(), true)));
+        assert!(matches!(
+            all("&f.sender=a"),
+            Some(Wish::Messages(Order::Hold, Selection::Matching(_)))
+        ));
+        assert!(matches!(
+            order("order=retry&scope=ids&ids=0000000000010"),
+            Some(Wish::Messages(_, Selection::Some(_)))
+        ));
+        assert_eq!(
+            order("order=pause&destination=a.example"),
+            Some(Wish::Pause("a.example".into(), true))
+        );
         assert_eq!(order("order=delete&scope=ids"), None);
         let twice = order("order=hold&ids=0000000000010&ids=0000000000010");
-        assert!(matches!(twice, Some(Wish::Messages(_, Selection::Some(ids))) if ids.len() == 1), "it is one message");
+        assert!(
+            matches!(twice, Some(Wish::Messages(_, Selection::Some(ids))) if ids.len() == 1),
+            "it is one message"
+        );
     }
 }

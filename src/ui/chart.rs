@@ -1,6 +1,7 @@
 //! Lines over time as SVG, made here so that they show without a script.
 //!
-//! Limits: a line has as many points as a span has steps; coordinates are whole numbers, so that a chart is a few kilobytes.
+//! Limits: a line has as many points as a span has steps; coordinates are whole numbers, so that a
+//! chart is a few kilobytes.
 
 /// The drawing's width and height in units of its own; the style sheet stretches it.
 pub(super) const WIDTH: u32 = 720;
@@ -30,7 +31,9 @@ pub(super) type Series = (&'static str, &'static str, Vec<f32>);
 
 /// Draws series of the same length, the oldest value first, on a scale from nought to the greatest.
 pub(super) fn chart(series: &[Series], words: impl Fn(f32) -> String) -> Chart {
-    let known = |values: &[f32]| values.iter().copied().filter(|value| value.is_finite()).fold(0.0, f32::max);
+    let known = |values: &[f32]| {
+        values.iter().copied().filter(|value| value.is_finite()).fold(0.0, f32::max)
+    };
     let top = round_up(series.iter().map(|(_, _, values)| known(values)).fold(0.0, f32::max));
     let lines: Vec<Line> = series
         .iter()
@@ -38,10 +41,16 @@ pub(super) fn chart(series: &[Series], words: impl Fn(f32) -> String) -> Chart {
             name,
             class,
             path: path(values, top),
-            now: values.last().filter(|value| value.is_finite()).map(|value| words(*value)).unwrap_or_default(),
+            now: values
+                .last()
+                .filter(|value| value.is_finite())
+                .map(|value| words(*value))
+                .unwrap_or_default(),
         })
         .collect();
-    let told = |line: &Line| format!("{} {}", line.name, if line.now.is_empty() { "not known" } else { &line.now });
+    let told = |line: &Line| {
+        format!("{} {}", line.name, if line.now.is_empty() { "not known" } else { &line.now })
+    };
     let label = lines.iter().map(told).collect::<Vec<_>>().join(", ");
     Chart { lines, top: words(top), label }
 }
@@ -69,7 +78,8 @@ fn path(values: &[f32], top: f32) -> String {
         let y = HEIGHT as f32 * (1.0 - (value / top).clamp(0.0, 1.0));
         path.push_str(&format!("{}{x:.0} {y:.0}", if drawing { "L" } else { "M" }));
         if !drawing && values.get(place + 1).is_none_or(|next| !next.is_finite()) {
-            // A point without neighbours would be nothing: a line of no length with round ends is a dot.
+            // A point without neighbours would be nothing: a line of no length with round ends is a
+            // dot.
             path.push_str(&format!("L{x:.0} {y:.0}"));
         }
         drawing = true;
@@ -90,7 +100,9 @@ mod tests {
 
     #[test]
     fn scales_are_round() {
-        for (value, top) in [(0.0, 1.0), (0.3, 0.5), (1.0, 1.0), (1.1, 2.0), (37.0, 50.0), (60.0, 100.0)] {
+        for (value, top) in
+            [(0.0, 1.0), (0.3, 0.5), (1.0, 1.0), (1.1, 2.0), (37.0, 50.0), (60.0, 100.0)]
+        {
             assert!((round_up(value) - top).abs() < top / 1000.0, "{value}: {}", round_up(value));
         }
     }

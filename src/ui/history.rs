@@ -5,7 +5,7 @@ use super::text::{Text, encoded, text};
 use super::{Frame, Refused};
 use crate::api::{self, FinishedView, HistoryQuery};
 use crate::ground::words::{size, span};
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::mail::model::{MessageId, Wanted};
 use askama::Template;
@@ -57,16 +57,25 @@ struct One {
 }
 
 /// The list for a query.
-pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, Refused> {
-    let asked = HistoryQuery { limit: Some(PAGE), ..HistoryQuery::parse(visit.query).map_err(Refused::Query)? };
+pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused> {
+    let asked = HistoryQuery {
+        limit: Some(PAGE),
+        ..HistoryQuery::parse(visit.query).map_err(Refused::Query)?
+    };
     let wanted = asked.wanted.clone();
-    let _search = visit.search(window).await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
-    let found = api::history_view(window, asked).await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
-    let fields =
-        [("search", &wanted.search), ("recipient", &wanted.recipient), ("sender", &wanted.sender), ("status", &wanted.status)];
-    let base: String = fields.iter().map(|(name, text)| format!("{name}={}&", encoded(text))).collect();
+    let _search = visit.search(app).await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
+    let found =
+        api::history_view(app, asked).await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
+    let fields = [
+        ("search", &wanted.search),
+        ("recipient", &wanted.recipient),
+        ("sender", &wanted.sender),
+        ("status", &wanted.status),
+    ];
+    let base: String =
+        fields.iter().map(|(name, text)| format!("{name}={}&", encoded(text))).collect();
     let page = Page {
-        frame: Frame::of(window, visit, "history"),
+        frame: Frame::of(app, visit, "history"),
         kept: found.kept,
         any_wanted: wanted != Wanted::default(),
         wanted,
@@ -77,16 +86,22 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, R
 }
 
 /// One message that has left the queue.
-pub(super) async fn one(window: &Window, visit: &Visit<'_>, id: MessageId) -> Result<String, Refused> {
+pub(super) async fn one(
+    app: &AppState,
+    visit: &Visit<'_>,
+    id: MessageId,
+) -> Result<String, Refused> {
     let refused = |answer| Refused::Answer(Box::new(answer));
     // One for both looks: after the first this visitor would have to rest.
-    let _search = visit.search(window).await.map_err(refused)?;
-    let Some(entry) = api::finished_view(window, id).await.map_err(refused)? else {
-        return Err(Refused::Missing("the history knows no end of such a message; it may still be in the queue"));
+    let _search = visit.search(app).await.map_err(refused)?;
+    let Some(entry) = api::finished_view(app, id).await.map_err(refused)? else {
+        return Err(Refused::Missing(
+            "the history knows no end of such a message; it may still be in the queue",
+        ));
     };
-    let tries = tries(window, visit, id).await;
+    let tries = tries(app, visit, id).await;
     let page = One {
-        frame: Frame::of(window, visit, "history"),
+        frame: Frame::of(app, visit, "history"),
         sender: sender(&entry.sender, entry.client.is_empty()),
         took: span(entry.took_seconds),
         size: size(entry.size_bytes),
@@ -102,8 +117,9 @@ pub(super) async fn one(window: &Window, visit: &Visit<'_>, id: MessageId) -> Re
 }
 
 fn row(entry: &FinishedView) -> Row {
-    let worst =
-        ["deleted", "moved", "bounced", "dropped"].into_iter().find(|word| entry.recipients.iter().any(|r| r.status == *word));
+    let worst = ["deleted", "moved", "bounced", "dropped"]
+        .into_iter()
+        .find(|word| entry.recipients.iter().any(|r| r.status == *word));
     let status = worst.unwrap_or("delivered");
     let told = entry.recipients.iter().find(|recipient| recipient.status == status);
     Row {
@@ -111,7 +127,12 @@ fn row(entry: &FinishedView) -> Row {
         finished: entry.finished.clone(),
         took: span(entry.took_seconds),
         sender: text(if entry.sender.is_empty() { "<>" } else { &entry.sender }, NAME_SHOWN),
-        recipients: entry.recipients.iter().take(RECIPIENTS).map(|recipient| text(&recipient.to, NAME_SHOWN)).collect(),
+        recipients: entry
+            .recipients
+            .iter()
+            .take(RECIPIENTS)
+            .map(|recipient| text(&recipient.to, NAME_SHOWN))
+            .collect(),
         more: entry.recipients.len().saturating_sub(RECIPIENTS),
         status,
         reply: text(told.map_or("", |recipient| &recipient.reply), REPLY_SHOWN),

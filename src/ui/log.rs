@@ -3,7 +3,7 @@
 use super::{Frame, Refused};
 use crate::api::{self, LogQuery};
 use crate::ground::words::{harmless, shorten};
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use askama::Template;
 
@@ -19,7 +19,7 @@ struct Page {
 }
 
 /// The page for a query.
-pub(super) fn page(window: &Window, visit: &Visit<'_>) -> Result<String, Refused> {
+pub(super) fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused> {
     let asked = LogQuery::parse(visit.query).map_err(Refused::Query)?;
     let line = |line: String| {
         let class = match api::level_of(&line) {
@@ -29,6 +29,6 @@ pub(super) fn page(window: &Window, visit: &Visit<'_>) -> Result<String, Refused
         };
         (class, shorten(&harmless(&line), LINE_SHOWN))
     };
-    let lines = api::log_lines(window, &asked).into_iter().rev().map(line).collect();
-    Page { frame: Frame::of(window, visit, "log"), asked, lines }.render().map_err(Refused::Render)
+    let lines = api::log_lines(app, &asked).into_iter().rev().map(line).collect();
+    Page { frame: Frame::of(app, visit, "log"), asked, lines }.render().map_err(Refused::Render)
 }

@@ -1,7 +1,8 @@
 //! The page of a message: who sends it to whom, where each recipient stands, and what it says.
 //!
 //! Limits: [`RECIPIENTS`] recipients are shown; of the content what [`api::text_view`] gives.
-//! Security: the text of the mail is shown as text, nothing of it is ever markup, and nothing is loaded.
+//! Security: the text of the mail is shown as text, nothing of it is ever markup, and nothing is
+//! loaded.
 
 use super::act::see_other;
 use super::text::{Text, text};
@@ -11,7 +12,7 @@ use crate::api::{self, MessageView, RecipientView, TextView};
 use crate::ground::words::{count, fine_span, harmless, size, span};
 use crate::http::answer::Answer;
 use crate::http::rights::Need;
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::mail::model::MessageId;
 use askama::Template;
@@ -81,23 +82,31 @@ enum Content {
 ///
 /// # Errors
 /// There is none of this id, or the queue cannot be read.
-pub(super) async fn page(window: &Window, visit: &Visit<'_>, id: MessageId) -> Result<String, Refused> {
+pub(super) async fn page(
+    app: &AppState,
+    visit: &Visit<'_>,
+    id: MessageId,
+) -> Result<String, Refused> {
     let (_, notice) = super::notice::split(visit.query);
     let refused = |answer| Refused::Answer(Box::new(answer));
-    let message = api::message_with_subject(window, id).await.map_err(refused)?;
-    let content = match visit.right(window, Need::Read) {
+    let message = api::message_with_subject(app, id).await.map_err(refused)?;
+    let content = match visit.right(app, Need::Read) {
         Err(reason) => Content::Hidden(reason),
-        Ok(()) => match api::text_view(window, id).await {
+        Ok(()) => match api::text_view(app, id).await {
             Ok(view) => {
                 let whole = harmless_lines(&view.text);
                 let text: String = whole.chars().take(TEXT_SHOWN).collect();
-                Content::Shown { more: view.truncated || text.len() < whole.len(), text, view: harmless_view(view) }
+                Content::Shown {
+                    more: view.truncated || text.len() < whole.len(),
+                    text,
+                    view: harmless_view(view),
+                }
             }
             Err(_) => Content::Unreadable,
         },
     };
     let page = Page {
-        frame: Frame::of(window, visit, "queue").with_notice(notice),
+        frame: Frame::of(app, visit, "queue").with_notice(notice),
         subject: harmless(message.subject.as_deref().unwrap_or_default()),
         sender: sender(&message.sender, message.client.is_none()),
         arrived: message.arrived.clone(),
@@ -116,8 +125,8 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>, id: MessageId) -> R
             .collect(),
         more: message.recipients.len().saturating_sub(RECIPIENTS),
         content,
-        tries: match visit.search(window).await {
-            Ok(_search) => tries(window, visit, id).await,
+        tries: match visit.search(app).await {
+            Ok(_search) => tries(app, visit, id).await,
             Err(_) => None,
         },
         message,
@@ -125,21 +134,25 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>, id: MessageId) -> R
     page.render().map_err(Refused::Render)
 }
 
-/// Where a message is not in the queue: to the page of the history, if that knows how it ended. Who follows a link of the queue
-/// finds mail that has left a moment before.
-pub(super) async fn left(window: &Window, visit: &Visit<'_>, id: MessageId) -> Answer {
-    let _search = match visit.search(window).await {
+/// Where a message is not in the queue: to the page of the history, if that knows how it ended. Who
+/// follows a link of the queue finds mail that has left a moment before.
+pub(super) async fn left(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Answer {
+    let _search = match visit.search(app).await {
         Ok(search) => search,
         Err(answer) => return answer,
     };
-    match api::finished_view(window, id).await {
+    match api::finished_view(app, id).await {
         Ok(Some(_)) => see_other(&format!("{}history/{id}", visit.root())),
-        Ok(None) => visit.error(StatusCode::NOT_FOUND, "no such message is in the queue, and the history knows no end of one"),
+        Ok(None) => visit.error(
+            StatusCode::NOT_FOUND,
+            "no such message is in the queue, and the history knows no end of one",
+        ),
         Err(answer) => answer,
     }
 }
 
-/// The sender. Without one it is a notification where it was made here, and any mail where a client sent it.
+/// The sender. Without one it is a notification where it was made here, and any mail where a client
+/// sent it.
 pub(super) fn sender(path: &str, made_here: bool) -> String {
     match (path, made_here) {
         ("", true) => "<> (a notification)".to_owned(),
@@ -148,17 +161,18 @@ pub(super) fn sender(path: &str, made_here: bool) -> String {
     }
 }
 
-/// The last tries of a message that the history knows; `None` where it could not be looked through. Whoever calls has the right
-/// to search.
-pub(super) async fn tries(window: &Window, visit: &Visit<'_>, id: MessageId) -> Option<Vec<Try>> {
-    let found = api::attempts_view(window, visit, id).await.ok()?;
+/// The last tries of a message that the history knows; `None` where it could not be looked through.
+/// Whoever calls has the right to search.
+pub(super) async fn tries(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Option<Vec<Try>> {
+    let found = api::attempts_view(app, visit, id).await.ok()?;
     let surplus = found.attempts.len().saturating_sub(TRIES);
     Some(found.attempts.iter().skip(surplus).map(one_try).collect())
 }
 
 fn one_try(attempt: &api::AttemptView) -> Try {
     let worst = ["bounced", "deferred", "deleted", "moved", "dropped"].into_iter();
-    let status = worst.into_iter().find(|word| attempt.outcomes.iter().any(|ending| ending.status == *word));
+    let status =
+        worst.into_iter().find(|word| attempt.outcomes.iter().any(|ending| ending.status == *word));
     let place = if attempt.destination.is_empty() { &attempt.relay } else { &attempt.destination };
     Try {
         time: attempt.time.clone(),
@@ -166,12 +180,22 @@ fn one_try(attempt: &api::AttemptView) -> Try {
         place: text(place, NAME_SHOWN),
         relay: harmless(&attempt.relay),
         tls: harmless(&attempt.tls),
-        took: if attempt.duration_seconds > 0.0 { fine_span(attempt.duration_seconds) } else { String::new() },
+        took: if attempt.duration_seconds > 0.0 {
+            fine_span(attempt.duration_seconds)
+        } else {
+            String::new()
+        },
         outcomes: attempt
             .outcomes
             .iter()
             .take(RECIPIENTS_OF_A_TRY)
-            .map(|ending| (text(&ending.to, NAME_SHOWN), ending.status.clone(), text(&ending.reply, REPLY_SHOWN)))
+            .map(|ending| {
+                (
+                    text(&ending.to, NAME_SHOWN),
+                    ending.status.clone(),
+                    text(&ending.reply, REPLY_SHOWN),
+                )
+            })
             .collect(),
         transcript: harmless_lines(&attempt.transcript.join("\n")),
     }

@@ -1,12 +1,12 @@
 //! The pages of the stats UI, for a tired person.
 //!
-//! Server-rendered HTML with one layout, one style sheet and one script that keeps the pages fresh; all of it can be read without
-//! the script. Nothing is loaded from elsewhere. A file for each page: [`overview`], [`queue`], [`message`], [`history`],
-//! [`sessions`], [`log`]; [`act`] is what
+//! Server-rendered HTML with one layout, one style sheet and one script that keeps the pages fresh;
+//! all of it can be read without the script. Nothing is loaded from elsewhere. A file for each
+//! page: [`overview`], [`queue`], [`message`], [`history`], [`sessions`], [`log`]; [`act`] is what
 //! their forms do, [`refusal`] what is shown instead of a page.
 //! Limits: each page names its own; none is over 100 kB.
-//! Security: names, subjects, errors and reasons are hostile; askama escapes every value, and the policy of `answer` runs no
-//! inline script and sends forms nowhere else.
+//! Security: names, subjects, errors and reasons are hostile; askama escapes every value, and the
+//! policy of `answer` runs no inline script and sends forms nowhere else.
 
 mod act;
 mod chart;
@@ -27,7 +27,7 @@ use crate::ground::words::span;
 use crate::http::answer::{self, Answer, HTML};
 use crate::http::rights::{Need, Rights};
 use crate::http::route::{Call, LOOK, POST, Route, at_once};
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use hyper::StatusCode;
 
@@ -43,58 +43,93 @@ pub(crate) const ROUTES: &[Route] = &[
         path: "/",
         methods: LOOK,
         need: Need::Numbers,
-        handler: |call| Box::pin(async move { shown(overview::page(call.window, call.visit).await, call.visit) }),
+        handler: |call| {
+            Box::pin(async move { shown(overview::page(call.app, call.visit).await, call.visit) })
+        },
     },
-    Route { path: "/status", methods: LOOK, need: Need::Numbers, handler: |call| Box::pin(status::status(call.window)) },
+    Route {
+        path: "/status",
+        methods: LOOK,
+        need: Need::Numbers,
+        handler: |call| Box::pin(status::status(call.app)),
+    },
     Route {
         path: "/queue",
         methods: LOOK,
         need: Need::Look,
-        handler: |call| Box::pin(async move { shown(queue::page(call.window, call.visit).await, call.visit) }),
+        handler: |call| {
+            Box::pin(async move { shown(queue::page(call.app, call.visit).await, call.visit) })
+        },
     },
-    Route { path: "/queue/{id}", methods: LOOK, need: Need::Look, handler: |call| Box::pin(message(call)) },
+    Route {
+        path: "/queue/{id}",
+        methods: LOOK,
+        need: Need::Look,
+        handler: |call| Box::pin(message(call)),
+    },
     Route {
         path: "/history",
         methods: LOOK,
         need: Need::Look,
-        handler: |call| Box::pin(async move { shown(history::page(call.window, call.visit).await, call.visit) }),
+        handler: |call| {
+            Box::pin(async move { shown(history::page(call.app, call.visit).await, call.visit) })
+        },
     },
-    Route { path: "/history/{id}", methods: LOOK, need: Need::Look, handler: |call| Box::pin(finished(call)) },
+    Route {
+        path: "/history/{id}",
+        methods: LOOK,
+        need: Need::Look,
+        handler: |call| Box::pin(finished(call)),
+    },
     Route {
         path: "/sessions",
         methods: LOOK,
         need: Need::Look,
-        handler: |call| at_once(shown(sessions::page(call.window, call.visit), call.visit)),
+        handler: |call| at_once(shown(sessions::page(call.app, call.visit), call.visit)),
     },
     Route {
         path: "/log",
         methods: LOOK,
         need: Need::Look,
-        handler: |call| at_once(shown(log::page(call.window, call.visit), call.visit)),
+        handler: |call| at_once(shown(log::page(call.app, call.visit), call.visit)),
     },
     Route { path: "/act", methods: POST, need: Need::Order, handler: |call| Box::pin(act(call)) },
-    Route { path: "/favicon.ico", methods: LOOK, need: Need::Numbers, handler: |call| at_once(file(call.visit, "icon.svg")) },
-    Route { path: "/assets/{id}", methods: LOOK, need: Need::Numbers, handler: |call| at_once(file(call.visit, call.id)) },
+    Route {
+        path: "/favicon.ico",
+        methods: LOOK,
+        need: Need::Numbers,
+        handler: |call| at_once(file(call.visit, "icon.svg")),
+    },
+    Route {
+        path: "/assets/{id}",
+        methods: LOOK,
+        need: Need::Numbers,
+        handler: |call| at_once(file(call.visit, call.id)),
+    },
 ];
 
 async fn message(call: Call<'_>) -> Answer {
-    let Call { window, visit, id, .. } = call;
-    let Ok(id) = id.parse() else { return visit.error(StatusCode::NOT_FOUND, "this is no queue id") };
-    match message::page(window, visit, id).await {
-        Err(Refused::Answer(answer)) if answer.status() == StatusCode::NOT_FOUND => message::left(window, visit, id).await,
+    let Call { app, visit, id, .. } = call;
+    let Ok(id) = id.parse() else {
+        return visit.error(StatusCode::NOT_FOUND, "this is no queue id");
+    };
+    match message::page(app, visit, id).await {
+        Err(Refused::Answer(answer)) if answer.status() == StatusCode::NOT_FOUND => {
+            message::left(app, visit, id).await
+        }
         page => shown(page, visit),
     }
 }
 
 async fn finished(call: Call<'_>) -> Answer {
     match call.id.parse() {
-        Ok(id) => shown(history::one(call.window, call.visit, id).await, call.visit),
+        Ok(id) => shown(history::one(call.app, call.visit, id).await, call.visit),
         Err(()) => call.visit.error(StatusCode::NOT_FOUND, "this is no queue id"),
     }
 }
 
 async fn act(call: Call<'_>) -> Answer {
-    let done = act::act(call.window, call.visit, call.content).await;
+    let done = act::act(call.app, call.visit, call.content).await;
     done.unwrap_or_else(|refused| refused.answer(call.visit))
 }
 
@@ -133,7 +168,9 @@ impl Refused {
             Self::Missing(words) => visit.error(StatusCode::NOT_FOUND, words),
             Self::Form(words) => visit.error(StatusCode::BAD_REQUEST, words),
             Self::Answer(answer) => *answer,
-            Self::Render(fault) => visit.error(StatusCode::INTERNAL_SERVER_ERROR, &fault.to_string()),
+            Self::Render(fault) => {
+                visit.error(StatusCode::INTERNAL_SERVER_ERROR, &fault.to_string())
+            }
         }
     }
 }
@@ -155,7 +192,8 @@ struct Frame {
     /// Why there is nothing to press; `None` = there is.
     actions: Option<&'static str>,
     notice: Option<String>,
-    /// From the address of this page to that of the first one, relative: a proxy may show the pages below a path.
+    /// From the address of this page to that of the first one, relative: a proxy may show the pages
+    /// below a path.
     root: String,
     /// Whether names and addresses are shown.
     looks: bool,
@@ -164,31 +202,33 @@ struct Frame {
 }
 
 /// What the first line of each page says where nobody is asked for a password.
-const PUBLIC: &str = "ui_public=yes: everybody who reaches this page reads addresses, subjects, history, log and sessions. Set \
+const PUBLIC: &str = "ui_public=yes: everybody who reaches this page reads addresses, subjects, \
+history, log and sessions. Set \
                       username and password, or ui_public=no.";
-const NUMBERS: &str = "Numbers only: this page asks nobody for a password. Set username and password to see addresses, and to give \
+const NUMBERS: &str = "Numbers only: this page asks nobody for a password. Set username and \
+password to see addresses, and to give \
                        orders.";
 
 impl Frame {
-    fn of(window: &Window, visit: &Visit<'_>, page: &'static str) -> Self {
+    fn of(app: &AppState, visit: &Visit<'_>, page: &'static str) -> Self {
         let now = clock::now();
-        let (alerts, grave) = window.views.rate_history.watch.last();
+        let (alerts, grave) = app.views.rate_history.watch.last();
         Self {
             page,
             alerts,
             grave: grave > 0,
-            hostname: window.facts.hostname.clone(),
-            version: window.facts.version.clone(),
-            uptime: span(u64::from(now.saturating_sub(window.facts.started))),
+            hostname: app.facts.hostname.clone(),
+            version: app.facts.version.clone(),
+            uptime: span(u64::from(now.saturating_sub(app.facts.started))),
             now: clock::rfc3339(now),
-            ready: window.ready.borrow().is_ok(),
+            ready: app.ready.borrow().is_ok(),
             assets: crc32fast::hash(STYLE.as_bytes()) ^ crc32fast::hash(SCRIPT.as_bytes()),
-            token: window.form_token.text().to_owned(),
-            actions: visit.right(window, Need::Order).err(),
+            token: app.form_token.text().to_owned(),
+            actions: visit.right(app, Need::Order).err(),
             notice: None,
             root: visit.root(),
-            looks: visit.may_look(window),
-            openness: match window.access.rights(visit.caller) {
+            looks: visit.may_look(app),
+            openness: match app.access.rights(visit.caller) {
                 Rights::Public => Some(PUBLIC),
                 Rights::Anybody => Some(NUMBERS),
                 _ => None,

@@ -1,4 +1,5 @@
-//! One line on top of a page about what was just done: it travels in the query string, as numbers and words of a closed list.
+//! One line on top of a page about what was just done: it travels in the query string, as numbers
+//! and words of a closed list.
 
 use crate::api::{HitView, Remark};
 use crate::ground::words::counted;
@@ -54,10 +55,22 @@ mod tests {
 
     #[test]
     fn a_notice_says_only_what_is_on_the_list() {
-        assert_eq!(split("sender=a+b&done=hold&n=1"), ("sender=a+b".into(), Some("1 message held.".into())));
-        let hit =
-            HitView { messages: 1200, untried: None, preview: false, sample: Vec::new(), incomplete: false, remark: None };
-        assert_eq!(split(&query("retry", &hit)), (String::new(), Some("1,200 messages will be tried now.".into())));
+        assert_eq!(
+            split("sender=a+b&done=hold&n=1"),
+            ("sender=a+b".into(), Some("1 message held.".into()))
+        );
+        let hit = HitView {
+            messages: 1200,
+            untried: None,
+            preview: false,
+            sample: Vec::new(),
+            incomplete: false,
+            remark: None,
+        };
+        assert_eq!(
+            split(&query("retry", &hit)),
+            (String::new(), Some("1,200 messages will be tried now.".into()))
+        );
         let paused = HitView { untried: Some(3), ..hit.clone() };
         let words = "Note: 3 messages not tried now: held, or for a paused destination.";
         assert_eq!(split(&query("retry", &paused)), (String::new(), Some(words.into())));

@@ -10,7 +10,7 @@ use crate::api::{self, DestinationView, StatusView};
 use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::words::{count, fine_span, harmless, size, span, states};
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::monitor::components::{Condition, PartView};
 use crate::monitor::rates::{Point, SPANS};
@@ -111,30 +111,36 @@ struct Latency {
 ///
 /// # Errors
 /// None that a test would not have found.
-pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, Refused> {
-    let look = visit.may_look(window);
-    let status = api::status_view(window, look).await;
+pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused> {
+    let look = visit.may_look(app);
+    let status = api::status_view(app, look).await;
     let now = clock::now();
     // Whom the mail is for is shown to those who may look; others see how long it waits.
-    let mut destinations = if look { window.views.admin.destinations(DESTINATIONS + 1) } else { Vec::new() };
-    let ages = if look { Vec::new() } else { ages(&api::ages_view(window).await) };
+    let mut destinations =
+        if look { app.views.admin.destinations(DESTINATIONS + 1) } else { Vec::new() };
+    let ages = if look { Vec::new() } else { ages(&api::ages_view(app).await) };
     let more = u64::from(destinations.len() > DESTINATIONS);
     destinations.truncate(DESTINATIONS);
-    let longest = destinations.iter().map(|destination| destination.messages).max().unwrap_or(0).max(1);
+    let longest =
+        destinations.iter().map(|destination| destination.messages).max().unwrap_or(0).max(1);
     let wanted = visit.query.strip_prefix("span=").unwrap_or(SPANS[0].name);
-    let (span, charts) = charts(window, wanted);
-    let counters = &window.counters;
+    let (span, charts) = charts(app, wanted);
+    let counters = &app.counters;
     let disk = disk(counters);
     Page {
         alerts: status
             .alerts
             .iter()
-            .map(|alert| Alert { grave: alert.grave, text: alert.text.clone(), since: alert.since.clone() })
+            .map(|alert| Alert {
+                grave: alert.grave,
+                text: alert.text.clone(),
+                since: alert.since.clone(),
+            })
             .collect(),
         span,
         spans: SPANS.map(|span| span.name),
         charts,
-        frame: Frame::of(window, visit, "overview"),
+        frame: Frame::of(app, visit, "overview"),
         big: big(&status),
         totals: totals(&status),
         refusals: status
@@ -144,7 +150,10 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, R
             .filter(|(_, number)| **number > 0)
             .map(|(reason, number)| (reason.replace('_', " "), count(*number)))
             .collect(),
-        rows: destinations.into_iter().map(|d| row(&api::destination_view(d, now), longest)).collect(),
+        rows: destinations
+            .into_iter()
+            .map(|d| row(&api::destination_view(d, now), longest))
+            .collect(),
         more,
         disk,
         parts: vec![("Terminals", parts(&status.terminals)), ("Volumes", parts(&status.volumes))],
@@ -159,8 +168,12 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, R
 }
 
 /// The charts of a span: what flows, what waits, how long it takes.
-fn charts(window: &Window, span: &str) -> (&'static str, [(&'static str, Chart); 3]) {
-    let found = window.views.rate_history.points(span).or_else(|| window.views.rate_history.points(SPANS[0].name));
+fn charts(app: &AppState, span: &str) -> (&'static str, [(&'static str, Chart); 3]) {
+    let found = app
+        .views
+        .rate_history
+        .points(span)
+        .or_else(|| app.views.rate_history.points(SPANS[0].name));
     let (span, points, _) = found.unwrap_or((SPANS[0], Vec::new(), 0));
     let of = |number: fn(&Point) -> f32| points.iter().map(number).collect::<Vec<f32>>();
     let flow = vec![
@@ -170,12 +183,18 @@ fn charts(window: &Window, span: &str) -> (&'static str, [(&'static str, Chart);
         ("bounced", "bad", of(|point| point.bounced)),
     ];
     let waiting = vec![("messages", "mark", of(|point| point.messages))];
-    let delay = vec![("half", "mark", of(|point| point.latency_p50)), ("99 %", "warn", of(|point| point.latency_p99))];
+    let delay = vec![
+        ("half", "mark", of(|point| point.latency_p50)),
+        ("99 %", "warn", of(|point| point.latency_p99)),
+    ];
     let flow = chart::chart(&flow, |rate| format!("{}/s", few_digits(rate)));
     let waiting = chart::chart(&waiting, whole);
     let delay = chart::chart(&delay, |seconds| fine_span(f64::from(seconds)));
-    let titled =
-        [("Messages and recipients a second", flow), ("Messages in the queue", waiting), ("From accepted to delivered", delay)];
+    let titled = [
+        ("Messages and recipients a second", flow),
+        ("Messages in the queue", waiting),
+        ("From accepted to delivered", delay),
+    ];
     (span.name, titled)
 }
 
@@ -237,7 +256,8 @@ fn disk(counters: &Counters) -> Option<Disk> {
     if whole <= 0 {
         return None;
     }
-    let free_percent = i64::try_from(i128::from(free) * 100 / i128::from(whole)).unwrap_or_default().clamp(0, 100);
+    let free_percent =
+        i64::try_from(i128::from(free) * 100 / i128::from(whole)).unwrap_or_default().clamp(0, 100);
     Some(Disk {
         used_percent: 100 - free_percent,
         free_percent,
@@ -252,8 +272,12 @@ fn disk(counters: &Counters) -> Option<Disk> {
 }
 
 fn ages(view: &api::AgesView) -> Vec<(String, String)> {
-    let bounds = view.bounds_seconds.iter().map(|bound| format!("up to {}", span(u64::from(*bound))));
-    bounds.chain(["older".to_owned()]).zip(view.messages.iter().map(|number| count(*number))).collect()
+    let bounds =
+        view.bounds_seconds.iter().map(|bound| format!("up to {}", span(u64::from(*bound))));
+    bounds
+        .chain(["older".to_owned()])
+        .zip(view.messages.iter().map(|number| count(*number)))
+        .collect()
 }
 
 fn parts(views: &[PartView]) -> Vec<Part> {
@@ -287,13 +311,18 @@ mod tests {
 
     #[test]
     fn latency_is_read_from_the_buckets() {
-        let histogram = Histogram::with_opts(HistogramOpts::new("a", "b").buckets(vec![0.5, 2.0])).unwrap();
+        let histogram =
+            Histogram::with_opts(HistogramOpts::new("a", "b").buckets(vec![0.5, 2.0])).unwrap();
         assert!(latency(&histogram).is_none());
         for seconds in [0.1, 0.2, 0.3, 1.0, 9.0] {
             histogram.observe(seconds);
         }
         let latency = latency(&histogram).unwrap();
-        assert_eq!((latency.half.as_str(), latency.most.as_str()), ("0.4 s", "2 s"), "2 s is the last bound");
+        assert_eq!(
+            (latency.half.as_str(), latency.most.as_str()),
+            ("0.4 s", "2 s"),
+            "2 s is the last bound"
+        );
     }
 
     #[test]
@@ -301,7 +330,9 @@ mod tests {
         let counters = Counters::new(&[]).unwrap();
         assert!(disk(&counters).is_none());
         counters.disk_size_bytes.set(1000);
-        for (free, class) in [(1000, "good"), (50, "good"), (49, "warn"), (10, "warn"), (9, "bad"), (0, "bad")] {
+        for (free, class) in
+            [(1000, "good"), (50, "good"), (49, "warn"), (10, "warn"), (9, "bad"), (0, "bad")]
+        {
             counters.disk_free_bytes.set(free);
             assert_eq!(disk(&counters).unwrap().class, class, "{free}");
         }

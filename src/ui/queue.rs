@@ -1,14 +1,14 @@
 //! The page of the queue: where it waits, whose it is, why it waits, and the messages themselves.
 //!
-//! Limits: [`DESTINATIONS`] rows of the heat map, [`GROUPS`] of each other table, [`PAGE`] messages; all texts shortened, so that
-//! the page stays under 100 kB.
+//! Limits: [`DESTINATIONS`] rows of the heat map, [`GROUPS`] of each other table, [`PAGE`]
+//! messages; all texts shortened, so that the page stays under 100 kB.
 
 use super::text::{Text, encoded, text};
 use super::{Frame, Refused};
 use crate::api::next_attempt::NextTry;
 use crate::api::{self, DestinationView, FilterView, MessageView, PageQuery};
 use crate::ground::words::{count, counted, size, span};
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::mail::model::{DestinationSummary, Grouping};
 use askama::Template;
@@ -31,7 +31,8 @@ const PAGE: usize = 50;
 const NAME_SHOWN: usize = 44;
 const ERROR_SHOWN: usize = 90;
 
-/// The colours of the columns of ages, from mail that has just come to mail that is oldest; a cell without mail has none.
+/// The colours of the columns of ages, from mail that has just come to mail that is oldest; a cell
+/// without mail has none.
 const HEAT: [&str; 6] = ["fresh", "h1", "h2", "h3", "h4", "h5"];
 const NONE: &str = "h0";
 
@@ -96,23 +97,26 @@ struct Row {
 ///
 /// # Errors
 /// The query makes no sense, or the queue cannot be read.
-pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, Refused> {
+pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused> {
     let (query, notice) = super::notice::split(visit.query);
     let mut asked = PageQuery::parse(&query).map_err(Refused::Query)?;
     asked.limit = PAGE;
-    let found = api::page(window, visit, &asked).await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
-    let mut destinations = window.views.admin.destinations(DESTINATIONS + 1);
+    let found =
+        api::page(app, visit, &asked).await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
+    let mut destinations = app.views.admin.destinations(DESTINATIONS + 1);
     let more_destinations = destinations.len() > DESTINATIONS;
     destinations.truncate(DESTINATIONS);
     let now = crate::ground::clock::now();
-    let destinations: Vec<DestinationView> = destinations.into_iter().map(|d| api::destination_view(d, now)).collect();
-    let (senders, _) = groups(window, Grouping::Sender, "sender").await;
-    let (reasons, sampled) = groups(window, Grouping::Reason, "error").await;
+    let destinations: Vec<DestinationView> =
+        destinations.into_iter().map(|d| api::destination_view(d, now)).collect();
+    let (senders, _) = groups(app, Grouping::Sender, "sender").await;
+    let (reasons, sampled) = groups(app, Grouping::Reason, "error").await;
     let filter = asked.filter;
     let conditions = filter.conditions();
-    let base: String = conditions.iter().map(|(name, value)| format!("{name}={}&", encoded(value))).collect();
+    let base: String =
+        conditions.iter().map(|(name, value)| format!("{name}={}&", encoded(value))).collect();
     let page = Page {
-        frame: Frame::of(window, visit, "queue").with_notice(notice),
+        frame: Frame::of(app, visit, "queue").with_notice(notice),
         unfolded: conditions.iter().any(|(name, _)| !matches!(*name, "search" | "state")),
         filter,
         bounds: DestinationSummary::AGES.iter().map(|bound| span(u64::from(*bound))).collect(),
@@ -121,7 +125,7 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, R
         senders,
         reasons,
         sampled,
-        total: count(window.views.admin.summary().messages),
+        total: count(app.views.admin.summary().messages),
         looked: (!found.complete && !conditions.is_empty() && found.messages.len() < PAGE)
             .then(|| format!("{} looked at so far", counted(found.scanned, "message"))),
         next: found.next.as_ref().map(|after| format!("queue?{base}after={after}")),
@@ -132,12 +136,17 @@ pub(super) async fn page(window: &Window, visit: &Visit<'_>) -> Result<String, R
     page.render().map_err(Refused::Render)
 }
 
-async fn groups(window: &Window, by: Grouping, field: &str) -> (Vec<Group>, Option<String>) {
+async fn groups(app: &AppState, by: Grouping, field: &str) -> (Vec<Group>, Option<String>) {
     // A long queue takes longer to count than a person waits; the next look finds it counted.
-    let Ok(Ok(found)) = timeout(GROUPS_PATIENCE, api::groups_view(window, by)).await else { return (Vec::new(), None) };
-    let factor = |messages: u64| if found.sampled { messages * found.total / found.seen.max(1) } else { messages };
+    let Ok(Ok(found)) = timeout(GROUPS_PATIENCE, api::groups_view(app, by)).await else {
+        return (Vec::new(), None);
+    };
+    let factor = |messages: u64| {
+        if found.sampled { messages * found.total / found.seen.max(1) } else { messages }
+    };
     let group = |group: &api::GroupView| {
-        // The part that all of them share: a sender as a whole, of a reason what stands before the first difference.
+        // The part that all of them share: a sender as a whole, of a reason what stands before the
+        // first difference.
         let wanted = group.name.split('…').next().unwrap_or_default().trim();
         Group {
             name: text(&group.name, ERROR_SHOWN),
@@ -146,7 +155,9 @@ async fn groups(window: &Window, by: Grouping, field: &str) -> (Vec<Group>, Opti
             oldest: span(group.oldest_age_seconds),
         }
     };
-    let sampled = found.sampled.then(|| format!("estimated from {} of {}", count(found.seen), counted(found.total, "message")));
+    let sampled = found.sampled.then(|| {
+        format!("estimated from {} of {}", count(found.seen), counted(found.total, "message"))
+    });
     (found.groups.iter().take(GROUPS).map(group).collect(), sampled)
 }
 
@@ -169,17 +180,30 @@ fn row(destination: &DestinationView) -> Destination {
 }
 
 fn ages(numbers: &[u64]) -> Vec<(String, &'static str)> {
-    numbers.iter().zip(HEAT).map(|(number, heat)| (count(*number), if *number == 0 { NONE } else { heat })).collect()
+    numbers
+        .iter()
+        .zip(HEAT)
+        .map(|(number, heat)| (count(*number), if *number == 0 { NONE } else { heat }))
+        .collect()
 }
 
 fn message_row(message: &MessageView) -> Row {
-    let error = message.recipients.iter().map(|recipient| recipient.last_reply.as_str()).find(|reply| !reply.is_empty());
+    let error = message
+        .recipients
+        .iter()
+        .map(|recipient| recipient.last_reply.as_str())
+        .find(|reply| !reply.is_empty());
     Row {
         id: message.id.clone(),
         arrived: message.arrived.clone(),
         age: span(message.age_seconds),
         sender: text(if message.sender.is_empty() { "<>" } else { &message.sender }, NAME_SHOWN),
-        recipients: message.recipients.iter().take(2).map(|recipient| text(&recipient.address, NAME_SHOWN)).collect(),
+        recipients: message
+            .recipients
+            .iter()
+            .take(2)
+            .map(|recipient| text(&recipient.address, NAME_SHOWN))
+            .collect(),
         more: message.recipients_pending.saturating_sub(message.recipients.len().min(2)),
         size: size(message.size_bytes),
         state: message.state.clone().unwrap_or_default(),
@@ -200,7 +224,8 @@ mod tests {
 
     #[test]
     fn colour_follows_age_and_not_number() {
-        let classes = |numbers: &[u64]| ages(numbers).into_iter().map(|(_, class)| class).collect::<Vec<_>>();
+        let classes =
+            |numbers: &[u64]| ages(numbers).into_iter().map(|(_, class)| class).collect::<Vec<_>>();
         assert_eq!(classes(&[10_000, 0, 0, 0, 0, 1]), ["fresh", "h0", "h0", "h0", "h0", "h5"]);
         assert_eq!(classes(&[1, 1, 1, 1, 1, 1]), HEAT);
     }

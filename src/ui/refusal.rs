@@ -1,6 +1,8 @@
-//! Pages for people whose wish was not fulfilled: why, and what to do next. Programs keep the line or the JSON that they had.
+//! Pages for people whose wish was not fulfilled: why, and what to do next. Programs keep the line
+//! or the JSON that they had.
 //!
-//! Security: whoever may not see the numbers learns nothing of the appliance here, not even its name.
+//! Security: whoever may not see the numbers learns nothing of the appliance here, not even its
+//! name.
 
 use super::Frame;
 use super::api::ErrorView;
@@ -8,7 +10,7 @@ use crate::ground::words::harmless;
 use crate::http::access::Caller;
 use crate::http::answer::{Answer, Content, HTML};
 use crate::http::router::OF_PROGRAMS;
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::http::visit::{Door, Visit};
 use askama::Template;
 use hyper::StatusCode;
@@ -23,52 +25,61 @@ struct Page {
     next: &'static str,
 }
 
-/// Without a style sheet: that asks for the login as well, and the browser would ask its user once more.
+/// Without a style sheet: that asks for the login as well, and the browser would ask its user once
+/// more.
 #[derive(Template)]
 #[template(path = "login.html", config = "src/ui/askama.toml")]
 struct Login;
 
 /// The answer as the visitor likes to read it.
-pub(crate) fn dressed(window: &Window, visit: &Visit<'_>, mut answer: Answer) -> Answer {
+pub(crate) fn dressed(app: &AppState, visit: &Visit<'_>, mut answer: Answer) -> Answer {
     let is_page = matches!(visit.door, Door::Public(_)) && !visit.path.starts_with("/api/");
     if !is_page || OF_PROGRAMS.contains(&visit.path) || !visit.wants_html() {
         return answer;
     }
-    if let Some(Ok(page)) = page(window, visit, &answer) {
+    if let Some(Ok(page)) = page(app, visit, &answer) {
         *answer.body_mut() = Content::Whole(page.into());
         answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(HTML));
     }
     answer
 }
 
-fn page(window: &Window, visit: &Visit<'_>, answer: &Answer) -> Option<askama::Result<String>> {
+fn page(app: &AppState, visit: &Visit<'_>, answer: &Answer) -> Option<askama::Result<String>> {
     if answer.status() == StatusCode::UNAUTHORIZED {
         return Some(Login.render());
     }
     let (title, next) = advice(answer.status())?;
-    let nobody_is_asked = window.access.login.is_none();
+    let nobody_is_asked = app.access.login.is_none();
     if matches!(visit.caller, Caller::Anybody) && !nobody_is_asked {
         return None;
     }
-    let page = Page { frame: Frame::of(window, visit, ""), title, words: words(answer)?, next };
+    let page = Page { frame: Frame::of(app, visit, ""), title, words: words(answer)?, next };
     Some(page.render())
 }
 
-/// What happened, and what to do; `None` of what is no refusal, or none that a person meets on a page.
+/// What happened, and what to do; `None` of what is no refusal, or none that a person meets on a
+/// page.
 fn advice(status: StatusCode) -> Option<(&'static str, &'static str)> {
     Some(match status {
-        StatusCode::FORBIDDEN => ("Not allowed here", "What everybody may see is on the first page."),
+        StatusCode::FORBIDDEN => {
+            ("Not allowed here", "What everybody may see is on the first page.")
+        }
         StatusCode::NOT_FOUND => (
             "Not found",
-            "An id has 13 letters and digits. Mail that has left the queue is in the history, for as long as that is kept.",
+            "An id has 13 letters and digits. Mail that has left the queue is in the history, for \
+            as long as that is kept.",
         ),
         StatusCode::BAD_REQUEST | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => {
             ("Not done", "Go back, change what the line above names, and try again.")
         }
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => {
             ("Not now", "Wait a few seconds, and load this page again.")
         }
-        StatusCode::INTERNAL_SERVER_ERROR => ("A defect", "Please report it, with the last lines of the log."),
+        StatusCode::INTERNAL_SERVER_ERROR => {
+            ("A defect", "Please report it, with the last lines of the log.")
+        }
         _ => return None,
     })
 }

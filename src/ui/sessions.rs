@@ -6,7 +6,7 @@ use super::text::{Text, text};
 use super::{Frame, Refused};
 use crate::api;
 use crate::ground::words::{count, size, span};
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use askama::Template;
 
@@ -57,8 +57,8 @@ struct Example {
 }
 
 /// The page.
-pub(super) fn page(window: &Window, visit: &Visit<'_>) -> Result<String, Refused> {
-    let found = api::sessions_view(window);
+pub(super) fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused> {
+    let found = api::sessions_view(app);
     let session = |session: &api::SessionView| Session {
         client: format!("{} port {}", session.client, session.port),
         helo: text(&session.helo, SHOWN),
@@ -66,14 +66,16 @@ pub(super) fn page(window: &Window, visit: &Visit<'_>) -> Result<String, Refused
         since: session.since.clone(),
         state: session.state.to_lowercase(),
         tls: if session.tls.is_empty() { "plain text".to_owned() } else { session.tls.clone() },
-        mail: (!session.sender.is_empty()).then(|| (text(&session.sender, SHOWN), session.recipients)),
+        mail: (!session.sender.is_empty())
+            .then(|| (text(&session.sender, SHOWN), session.recipients)),
         messages: count(session.messages),
         octets: size(session.octets),
     };
-    let refusals = api::refusals_view(window);
-    let reasons: Vec<Reason> = refusals.reasons.iter().filter(|reason| reason.total > 0).map(reason).collect();
+    let refusals = api::refusals_view(app);
+    let reasons: Vec<Reason> =
+        refusals.reasons.iter().filter(|reason| reason.total > 0).map(reason).collect();
     let page = Page {
-        frame: Frame::of(window, visit, "sessions"),
+        frame: Frame::of(app, visit, "sessions"),
         total: count(found.total as u64),
         more: found.total.saturating_sub(SESSIONS),
         sessions: found.sessions.iter().take(SESSIONS).map(session).collect(),
@@ -104,8 +106,13 @@ fn reason(reason: &api::ReasonView) -> Reason {
             "storage" => "the data volume could not take it",
             "memory" => "there was too little memory",
             "sessions_all" => "no place was left (421, in limit, too); see session_limit",
-            "sessions_strangers" => "no place was left for unknown clients (421, in limit, too); see session_reserve",
-            "sessions_address" => "the address had all that one may have (421, in limit, too); see session_limit_per_address",
+            "sessions_strangers" => {
+                "no place was left for unknown clients (421, in limit, too); see session_reserve"
+            }
+            "sessions_address" => {
+                "the address had all that one may have (421, in limit, too); see \
+                session_limit_per_address"
+            }
             "sessions_memory" => "there was no memory for another session (421, in limit, too)",
             "sessions_early" => "they sent too much before the greeting (421, in limit, too)",
             _ => "the appliance was stopping",

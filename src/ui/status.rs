@@ -1,29 +1,35 @@
-//! `/status`: plain text in the manner of nginx' stub_status, for monitors that read that and for people with curl.
+//! `/status`: plain text in the manner of nginx' stub_status, for monitors that read that and for
+//! people with curl.
 //!
-//! The first four lines have stub_status' shape to the blank. A connection is an SMTP session, a request an accepted mail;
-//! `Reading` counts the sessions, `Writing` the connections to next hops, `Waiting` the messages that wait for another try.
-//! Then the three founding counters by their names, and a few more.
+//! The first four lines have stub_status' shape to the blank. A connection is an SMTP session, a
+//! request an accepted mail; `Reading` counts the sessions, `Writing` the connections to next hops,
+//! `Waiting` the messages that wait for another try. Then the three founding counters by their
+//! names, and a few more.
 
 use crate::appliance::counter::Counters;
 use crate::http::answer::{self, Answer, TEXT};
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::mail::model::Refusal;
 use crate::monitor::metrics;
 use std::fmt::Write;
 
 /// The answer.
-pub(super) async fn status(window: &Window) -> Answer {
-    metrics::refresh(window).await;
-    answer::found(TEXT, text(window))
+pub(super) async fn status(app: &AppState) -> Answer {
+    metrics::refresh(app).await;
+    answer::found(TEXT, text(app))
 }
 
 /// The text; the gauges have been refreshed.
-fn text(window: &Window) -> String {
-    let c: &Counters = &window.counters;
+fn text(app: &AppState) -> String {
+    let c: &Counters = &app.counters;
     let (active, sessions) = (c.smtp_active_sessions.get(), c.smtp_sessions_total.get());
-    let refused: u64 = Refusal::ALL.iter().map(|reason| c.refused_total.with_label_values(&[reason.as_str()]).get()).sum();
+    let refused: u64 = Refusal::ALL
+        .iter()
+        .map(|reason| c.refused_total.with_label_values(&[reason.as_str()]).get())
+        .sum();
     let mut text = format!(
-        "Active connections: {active} \nserver accepts handled requests\n {sessions} {sessions} {} \n\
+        "Active connections: {active} \nserver accepts handled requests\n {sessions} \
+        {sessions} {} \n\
          Reading: {active} Writing: {} Waiting: {} \n",
         c.accepted_total.get(),
         c.connections_out_active.get(),

@@ -1,7 +1,7 @@
 //! What is told, and in which shape.
 //!
-//! Source: Standard Webhooks, "Payload structure" (`type`, `timestamp`, `data`); Slack's incoming webhooks (`text`, three
-//! characters escaped).
+//! Source: Standard Webhooks, "Payload structure" (`type`, `timestamp`, `data`); Slack's incoming
+//! webhooks (`text`, three characters escaped).
 
 use crate::ground::clock;
 use crate::ground::text::harmless_json;
@@ -86,7 +86,13 @@ impl Event {
     }
 
     /// An alert has come up, or is over.
-    pub(super) fn alert(id: String, hostname: &str, alert: &AlertView, over: bool, now: u32) -> Self {
+    pub(super) fn alert(
+        id: String,
+        hostname: &str,
+        alert: &AlertView,
+        over: bool,
+        now: u32,
+    ) -> Self {
         let data = Data::Alert(Alert {
             hostname: hostname.to_owned(),
             key: alert.key.clone(),
@@ -109,10 +115,12 @@ impl Event {
         match &self.data {
             Data::Mail(mail) => {
                 let what = self.kind.trim_start_matches("mail.");
-                let next = mail.next_try.as_ref().map(|at| format!(", next try {at}")).unwrap_or_default();
+                let next =
+                    mail.next_try.as_ref().map(|at| format!(", next try {at}")).unwrap_or_default();
                 let (host, id) = (&mail.hostname, &mail.id);
                 let sender = if mail.sender.is_empty() { "nobody" } else { &mail.sender };
-                let (from, to, reply) = (quoted(sender), quoted(&mail.recipient), quoted(&mail.reply));
+                let (from, to, reply) =
+                    (quoted(sender), quoted(&mail.recipient), quoted(&mail.reply));
                 format!("*{host}*: mail {id} from {from} to {to} {what}: {reply}{next}")
             }
             Data::Alert(alert) => {
@@ -156,7 +164,8 @@ mod tests {
 
     #[test]
     fn a_program_reads_json() {
-        let event = Event::mail("evt_1".into(), "mta.example", notice(Class::Temporary, "450 later"));
+        let event =
+            Event::mail("evt_1".into(), "mta.example", notice(Class::Temporary, "450 later"));
         let json: serde_json::Value = serde_json::from_str(&event.json()).unwrap();
         assert_eq!(
             json,
@@ -187,6 +196,9 @@ mod tests {
         assert_eq!(text.lines().count(), 2, "{text}");
         assert!(!text.contains(['<', '>', '\u{202e}']), "{text}");
         let reply = text.lines().next().unwrap().split("bounced: ").nth(1).unwrap();
-        assert!(reply.starts_with("`550 &lt;!channel&gt; '@all'") && reply.matches('`').count() == 2, "{reply}");
+        assert!(
+            reply.starts_with("`550 &lt;!channel&gt; '@all'") && reply.matches('`').count() == 2,
+            "{reply}"
+        );
     }
 }

@@ -1,12 +1,15 @@
-//! Events for other programs: what became of mail, and alerts, posted to the addresses of property `webhook_url`.
+//! Events for other programs: what became of mail, and alerts, posted to the addresses of property
+//! `webhook_url`.
 //!
-//! In: notices of the corridor (as a [`DeliveryEventSink`]), the alerts of the page. Out: HTTP requests, never through the own queue of mail.
-//! Each receiver has a waiting line and a task of its own: it hears events one after the other, a failed one is repeated with
-//! growing pauses under the same id, and one receiver that is dead costs the others nothing.
-//! Limits: [`WAITING_MAX`] events wait for a receiver, further ones are dropped and counted; an event is given up after
-//! [`AGE_MAX`], or after [`REFUSALS_MAX`] refusals; what waits is in memory, so that a crash forgets it, and a stop tries each once
-//! within [`FAREWELL`].
-//! Security: `ground/public.rs` and property `webhook_allow` say where events may go, `sign` lets a receiver know them; the paths of receivers are secrets.
+//! In: notices of the corridor (as a [`DeliveryEventSink`]), the alerts of the page. Out: HTTP
+//! requests, never through the own queue of mail. Each receiver has a waiting line and a task of
+//! its own: it hears events one after the other, a failed one is repeated with growing pauses under
+//! the same id, and one receiver that is dead costs the others nothing.
+//! Limits: [`WAITING_MAX`] events wait for a receiver, further ones are dropped and counted; an
+//! event is given up after [`AGE_MAX`], or after [`REFUSALS_MAX`] refusals; what waits is in
+//! memory, so that a crash forgets it, and a stop tries each once within [`FAREWELL`].
+//! Security: `ground/public.rs` and property `webhook_allow` say where events may go, `sign` lets a
+//! receiver know them; the paths of receivers are secrets.
 //! Source: Standard Webhooks (headers, retries, signatures).
 
 mod event;
@@ -18,7 +21,7 @@ use crate::ground::clock;
 use crate::ground::endpoint::Endpoint;
 use crate::ground::public::Public;
 use crate::http::server::stopped;
-use crate::http::state::Window;
+use crate::http::state::AppState;
 use crate::mail::model::{Class, DeliveryEvent, DeliveryEventSink};
 use crate::monitor::alerts;
 use crate::monitor::alerts::AlertView;
@@ -152,8 +155,14 @@ impl DeliveryEventSink for Webhooks {
     }
 }
 
-/// Tells of alerts that come and go, until `stop` says true; `pace` is how often they are looked at.
-pub async fn watch_alerts(webhooks: Arc<Webhooks>, window: Arc<Window>, pace: Duration, mut stop: watch::Receiver<bool>) {
+/// Tells of alerts that come and go, until `stop` says true; `pace` is how often they are looked
+/// at.
+pub async fn watch_alerts(
+    webhooks: Arc<Webhooks>,
+    app: Arc<AppState>,
+    pace: Duration,
+    mut stop: watch::Receiver<bool>,
+) {
     if !webhooks.alerts {
         return;
     }
@@ -167,11 +176,25 @@ pub async fn watch_alerts(webhooks: Arc<Webhooks>, window: Arc<Window>, pace: Du
             () = stopped(&mut stop) => return,
             _ = pace.tick() => {}
         }
-        let now: HashMap<_, _> = alerts::current(&window).await.into_iter().map(|alert| (alert.key.clone(), alert)).collect();
-        let come = now.iter().filter(|(key, alert)| known.get(*key).is_none_or(|before| before.grave != alert.grave));
+        let now: HashMap<_, _> = alerts::current(&app)
+            .await
+            .into_iter()
+            .map(|alert| (alert.key.clone(), alert))
+            .collect();
+        let come = now.iter().filter(|(key, alert)| {
+            known.get(*key).is_none_or(|before| before.grave != alert.grave)
+        });
         let gone = known.iter().filter(|(key, _)| !now.contains_key(*key));
-        for (over, (_, alert)) in come.map(|alert| (false, alert)).chain(gone.map(|alert| (true, alert))) {
-            webhooks.leave(Event::alert(webhooks.id(), &webhooks.hostname, alert, over, clock::now()));
+        for (over, (_, alert)) in
+            come.map(|alert| (false, alert)).chain(gone.map(|alert| (true, alert)))
+        {
+            webhooks.leave(Event::alert(
+                webhooks.id(),
+                &webhooks.hostname,
+                alert,
+                over,
+                clock::now(),
+            ));
         }
         known = now;
     }
@@ -205,7 +228,8 @@ impl Courier {
         events
     }
 
-    /// Tries until the receiver has taken them, or they are given up. `false` when there is no time for another try.
+    /// Tries until the receiver has taken them, or they are given up. `false` when there is no time
+    /// for another try.
     async fn carry(&mut self, events: &[Arc<Event>], stop: &mut watch::Receiver<bool>) -> bool {
         let (mut tries, mut refusals) = (0, 0);
         loop {
@@ -219,7 +243,8 @@ impl Courier {
                 return true;
             };
             refusals += u32::from(failure.is_refusal());
-            let old = events.iter().all(|event| u64::from(clock::age(event.at)) > AGE_MAX.as_secs());
+            let old =
+                events.iter().all(|event| u64::from(clock::age(event.at)) > AGE_MAX.as_secs());
             if refusals >= REFUSALS_MAX || old {
                 count(&self.counters, "failed", events.len());
                 return true;
@@ -245,7 +270,8 @@ impl Courier {
             Shape::Slack => lines(events.iter().map(Arc::as_ref)),
         };
         let now = clock::now();
-        let mut headers = vec![("webhook-id", first.id.clone()), ("webhook-timestamp", now.to_string())];
+        let mut headers =
+            vec![("webhook-id", first.id.clone()), ("webhook-timestamp", now.to_string())];
         if let Some(key) = &self.key {
             headers.push(("webhook-signature", key.sign(&first.id, now, &content)));
         }
@@ -259,7 +285,8 @@ impl Courier {
             (Ok(()), Some(false)) => tracing::info!(receiver, "events are taken again"),
             (Ok(()), None) => tracing::info!(receiver, "events are taken"),
             (Err(failure), Some(true) | None) => {
-                tracing::warn!(receiver, %failure, "events are not taken and wait; mail is not affected, and the next line comes when they are taken");
+                tracing::warn!(receiver, %failure, "events are not taken and wait; mail is not \
+                affected, and the next line comes when they are taken");
             }
             _ => {}
         }
@@ -275,7 +302,11 @@ impl Courier {
             lost += if taken { 0 } else { events.len() };
         }
         if lost > 0 {
-            tracing::warn!(receiver = self.name, events = lost, "events were not taken before the stop");
+            tracing::warn!(
+                receiver = self.name,
+                events = lost,
+                "events were not taken before the stop"
+            );
         }
     }
 }
@@ -300,7 +331,9 @@ mod tests {
 
     #[test]
     fn receivers_on_one_host_have_names_of_their_own() {
-        let sites = ["https://webhooks.example", "https://other.example", "https://webhooks.example"].map(str::to_owned);
+        let sites =
+            ["https://webhooks.example", "https://other.example", "https://webhooks.example"]
+                .map(str::to_owned);
         let names = names(&sites);
         assert_eq!(names[0], "https://webhooks.example (number 1 of webhook_url)");
         assert_eq!(names[1], "https://other.example");

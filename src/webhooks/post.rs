@@ -33,7 +33,10 @@ pub(super) enum Failure {
     Slow(Duration),
     #[error("its name cannot be looked up: {0}")]
     Name(io::Error),
-    #[error("{0} is not on the public internet: name its network in MTA_WEBHOOK_ALLOW if events may go there")]
+    #[error(
+        "{0} is not on the public internet: name its network in MTA_WEBHOOK_ALLOW if events may \
+        go there"
+    )]
     Guarded(IpAddr),
     #[error("cannot connect: {0}")]
     Connect(io::Error),
@@ -50,7 +53,8 @@ pub(super) enum Failure {
 impl Failure {
     /// The receiver has understood, and does not want it: more of the same is no use.
     pub(super) fn is_refusal(&self) -> bool {
-        const LATER: [StatusCode; 3] = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+        const LATER: [StatusCode; 3] =
+            [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
         matches!(self, Self::Answer { status, .. } if status.is_client_error() && !LATER.contains(status))
     }
 
@@ -71,7 +75,12 @@ pub(super) struct Way {
 
 impl Way {
     /// Posts a content. Redirections are not followed: they would lead around the guard.
-    pub(super) async fn post(&self, to: &Endpoint, headers: &[(&str, String)], content: String) -> Result<(), Failure> {
+    pub(super) async fn post(
+        &self,
+        to: &Endpoint,
+        headers: &[(&str, String)],
+        content: String,
+    ) -> Result<(), Failure> {
         let mut request = Request::post(to.target.as_str())
             .header(HOST, to.authority.as_str())
             .header(USER_AGENT, concat!("postern/", env!("CARGO_PKG_VERSION")))
@@ -88,7 +97,10 @@ impl Way {
         let address = stream.peer_addr().map_err(Failure::Connect)?.ip();
         let mut reply = if to.tls {
             let name = tls::server_name(&to.host, address);
-            let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await.map_err(Failure::Tls)?;
+            let stream = TlsConnector::from(self.tls.clone())
+                .connect(name, stream)
+                .await
+                .map_err(Failure::Tls)?;
             http::send(stream, request).await?
         } else {
             http::send(stream, request).await?
@@ -97,13 +109,18 @@ impl Way {
         if status.is_success() {
             return Ok(());
         }
-        let seconds = reply.response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let seconds = reply
+            .response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok());
         let words = http::words(&mut reply).await;
         Err(Failure::Answer { status, retry_after: seconds.map(Duration::from_secs), words })
     }
 
     async fn connect(&self, to: &Endpoint) -> Result<TcpStream, Failure> {
-        let found: Vec<SocketAddr> = lookup_host((to.host.as_str(), to.port)).await.map_err(Failure::Name)?.collect();
+        let found: Vec<SocketAddr> =
+            lookup_host((to.host.as_str(), to.port)).await.map_err(Failure::Name)?.collect();
         let mut last = Failure::Name(io::Error::from(io::ErrorKind::NotFound));
         for address in found.into_iter().take(ADDRESSES_MAX) {
             if !self.guard.permits(address.ip()) {

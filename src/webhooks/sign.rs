@@ -1,4 +1,5 @@
-//! Signatures by which a receiver knows that an event comes from this appliance, unchanged and not replayed.
+//! Signatures by which a receiver knows that an event comes from this appliance, unchanged and not
+//! replayed.
 //!
 //! Source: Standard Webhooks, "Signature scheme" (HMAC-SHA256 over `id.timestamp.content`).
 
@@ -32,16 +33,27 @@ impl Key {
 mod tests {
     use super::*;
 
-    /// Made with `printf '%s' 'evt_1.1700000000.{"a":1}' | openssl dgst -sha256 -mac HMAC -macopt hexkey:… -binary | base64`.
+    /// Made with `printf '%s' 'evt_1.1700000000.{"a":1}' | openssl dgst -sha256 -mac HMAC -macopt
+    /// hexkey:… -binary | base64`.
     #[test]
     fn signs_as_openssl_does() {
         let key = Key::new("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
-        assert_eq!(key.sign("evt_1", 1_700_000_000, "{\"a\":1}"), "v1,hUVxIYXs8Zy9GDiZD1uQbBwXoZGMAB6RVLdZZ3ffmek=");
+        assert_eq!(
+            key.sign("evt_1", 1_700_000_000, "{\"a\":1}"),
+            "v1,hUVxIYXs8Zy9GDiZD1uQbBwXoZGMAB6RVLdZZ3ffmek="
+        );
     }
 
     #[test]
     fn a_key_is_whole() {
-        for bad in ["", "secret", "whsec_", "whsec_AAAA", "whsec_!!!!", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="] {
+        for bad in [
+            "",
+            "secret",
+            "whsec_",
+            "whsec_AAAA",
+            "whsec_!!!!",
+            "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+        ] {
             assert!(Key::new(bad).is_none(), "{bad}");
         }
     }

@@ -1,4 +1,5 @@
-//! Terminal `net` in network namespaces: mail really leaves through the gateway that is asked for, and no other route changes.
+//! Terminal `net` in network namespaces: mail really leaves through the gateway that is asked for,
+//! and no other route changes.
 
 use crate::netns::{FAR, FAR_PORT, Internet};
 use crate::support::{Grid, Running};
@@ -45,7 +46,12 @@ fn refuse(grid: &Grid, internet: &Internet, who: Who, vars: &[(&str, &str)]) -> 
 
 fn open_to_all(grid: &Grid) {
     for name in ["data", "run"] {
-        std::os::unix::fs::chown(grid.path(name), Some(crate::support::ORDINARY), Some(crate::support::ORDINARY)).unwrap();
+        std::os::unix::fs::chown(
+            grid.path(name),
+            Some(crate::support::ORDINARY),
+            Some(crate::support::ORDINARY),
+        )
+        .unwrap();
     }
 }
 
@@ -56,8 +62,12 @@ fn mail_leaves_through_the_gateway_that_is_asked_for() {
     internet.open_sinks(&grid.path("postern"), &grid.path("mail"));
     let server = format!("{}:12925", grid.address);
     let relay = format!("[{}]:{FAR_PORT}", FAR[0]);
-    let vars = |gateway: &'static str| [("MTA_SMART_RELAY", relay.clone()), ("MTA_TERMINAL_NET", gateway.to_owned())];
-    let borrowed = |vars: &[(&'static str, String)]| vars.iter().map(|(n, v)| (*n, v.clone())).collect::<Vec<_>>();
+    let vars = |gateway: &'static str| {
+        [("MTA_SMART_RELAY", relay.clone()), ("MTA_TERMINAL_NET", gateway.to_owned())]
+    };
+    let borrowed = |vars: &[(&'static str, String)]| {
+        vars.iter().map(|(n, v)| (*n, v.clone())).collect::<Vec<_>>()
+    };
     let routes = internet.route(&["show"]);
 
     let run = |vars: Vec<(&'static str, String)>, expected: [usize; 2]| {
@@ -72,15 +82,28 @@ fn mail_leaves_through_the_gateway_that_is_asked_for() {
     assert_eq!(internet.route(&["show"]), routes);
 
     let said = run(borrowed(&vars("10.91.2.1")), [1, 1]);
-    let line = "INFO init: terminal net: the default route now leads through 10.91.2.1 (before: via 10.91.1.1 (eth1))";
+    let line = "INFO init: terminal net: the default route now leads through 10.91.2.1 (before: \
+    via 10.91.1.1 (eth1))";
     assert!(said.contains(line), "{said}");
     let now = internet.route(&["show"]);
-    assert_eq!(now, routes.replace("default via 10.91.1.1 dev eth1", "default via 10.91.2.1 dev eth2 proto static"));
-    assert!(internet.route(&["-6", "show", "default"]).contains("fd91:1::1"), "the other family is left alone");
+    assert_eq!(
+        now,
+        routes.replace(
+            "default via 10.91.1.1 dev eth1",
+            "default via 10.91.2.1 dev eth2 proto static"
+        )
+    );
+    assert!(
+        internet.route(&["-6", "show", "default"]).contains("fd91:1::1"),
+        "the other family is left alone"
+    );
 
     // Again: there is nothing to do, and nothing is done.
     let said = run(borrowed(&vars("10.91.2.1")), [1, 2]);
-    assert!(said.contains("terminal net: the default route leads through 10.91.2.1 already"), "{said}");
+    assert!(
+        said.contains("terminal net: the default route leads through 10.91.2.1 already"),
+        "{said}"
+    );
     assert_eq!(internet.route(&["show"]), now);
 
     // And back.
@@ -116,8 +139,12 @@ fn mail_leaves_through_a_gateway_of_ipv6() {
     let relay = format!("[{}]:{FAR_PORT}", FAR[1]);
     // A link-local gateway needs its interface; both gateways have this address.
     for (gateway, expected) in [("", [1, 0]), ("fd91:2::1", [1, 1]), ("fe80::91%eth1", [2, 1])] {
-        let (mut running, said) =
-            start(&grid, &internet, Who::Root, &[("MTA_SMART_RELAY", &relay), ("MTA_TERMINAL_NET", gateway)]);
+        let (mut running, said) = start(
+            &grid,
+            &internet,
+            Who::Root,
+            &[("MTA_SMART_RELAY", &relay), ("MTA_TERMINAL_NET", gateway)],
+        );
         assert_eq!(internet.mail(&server), expected, "{said}");
         assert_eq!(running.stop(Signal::SIGTERM), 143);
         let routes = internet.route(&["-6", "show", "default"]);
@@ -133,32 +160,75 @@ fn every_default_route_of_the_family_is_replaced_and_no_other_one() {
     for route in [
         &["add", "default", "via", "10.91.1.1", "metric", "50"][..],
         &["add", "default", "via", "10.91.2.1", "metric", "70"],
-        &["add", "default", "metric", "90", "nexthop", "via", "10.91.1.1", "nexthop", "via", "10.91.2.1"],
+        &[
+            "add",
+            "default",
+            "metric",
+            "90",
+            "nexthop",
+            "via",
+            "10.91.1.1",
+            "nexthop",
+            "via",
+            "10.91.2.1",
+        ],
         &["add", "128.0.0.0/1", "via", "10.91.1.1"],
         &["add", "203.0.113.0/24", "via", "10.91.1.1"],
         &["add", "default", "via", "10.91.1.1", "table", "100"],
-        &["-6", "add", "default", "metric", "2000", "nexthop", "via", "fd91:1::1", "nexthop", "via", "fd91:2::1"],
+        &[
+            "-6",
+            "add",
+            "default",
+            "metric",
+            "2000",
+            "nexthop",
+            "via",
+            "fd91:1::1",
+            "nexthop",
+            "via",
+            "fd91:2::1",
+        ],
     ] {
         internet.route(route);
     }
     let others = |internet: &Internet| {
-        let all = internet.route(&["show", "table", "all"]) + &internet.route(&["-6", "show", "table", "all"]);
+        let all = internet.route(&["show", "table", "all"])
+            + &internet.route(&["-6", "show", "table", "all"]);
         // The kernel's own unreachable ones, and what counts down, are not told.
-        let kept = |line: &&str| (line.contains("table 100") || !line.starts_with("default")) && !line.contains("expires");
-        let mut lines: Vec<_> = all.lines().filter(kept).filter(|line| !line.contains("nexthop")).map(str::to_owned).collect();
+        let kept = |line: &&str| {
+            (line.contains("table 100") || !line.starts_with("default"))
+                && !line.contains("expires")
+        };
+        let mut lines: Vec<_> = all
+            .lines()
+            .filter(kept)
+            .filter(|line| !line.contains("nexthop"))
+            .map(str::to_owned)
+            .collect();
         lines.sort();
         lines
     };
     let before = others(&internet);
-    let (mut running, said) = start(&grid, &internet, Who::Root, &[("MTA_TERMINAL_NET", "both.test")]);
+    let (mut running, said) =
+        start(&grid, &internet, Who::Root, &[("MTA_TERMINAL_NET", "both.test")]);
     assert_eq!(running.stop(Signal::SIGTERM), 143);
-    assert_eq!(internet.route(&["show", "default"]), "default via 10.91.2.1 dev eth2 metric 70\n", "{said}");
+    assert_eq!(
+        internet.route(&["show", "default"]),
+        "default via 10.91.2.1 dev eth2 metric 70\n",
+        "{said}"
+    );
     assert!(
-        said.contains("now leads through 10.91.2.1 (before: via 10.91.1.1 (eth1), via 10.91.1.1 (eth1), via several"),
+        said.contains(
+            "now leads through 10.91.2.1 (before: via 10.91.1.1 (eth1), via 10.91.1.1 \
+        (eth1), via several"
+        ),
         "{said}"
     );
     let six = internet.route(&["-6", "show", "default"]);
-    assert!(six.starts_with("default via fd91:2::1 dev eth2 ") && six.lines().count() == 1, "{six}");
+    assert!(
+        six.starts_with("default via fd91:2::1 dev eth2 ") && six.lines().count() == 1,
+        "{six}"
+    );
     assert_eq!(others(&internet), before);
 }
 
@@ -170,15 +240,28 @@ fn an_ordinary_user_needs_one_capability_and_only_for_a_change() {
     let vars = [("MTA_TERMINAL_NET", "10.91.2.1")];
     let (code, said) = refuse(&grid, &internet, Who::Ordinary, &vars);
     assert_eq!(code, 77, "{said}");
-    let cause = said.split_once(&format!("{LINE}\n  ")).unwrap_or_else(|| panic!("{said}")).1.lines().next().unwrap();
-    assert!(cause.starts_with("MTA_TERMINAL_NET is '10.91.2.1': Operation not permitted"), "{cause}");
+    let cause = said
+        .split_once(&format!("{LINE}\n  "))
+        .unwrap_or_else(|| panic!("{said}"))
+        .1
+        .lines()
+        .next()
+        .unwrap();
+    assert!(
+        cause.starts_with("MTA_TERMINAL_NET is '10.91.2.1': Operation not permitted"),
+        "{cause}"
+    );
     assert!(cause.contains("cap_add: [NET_ADMIN]"), "{cause}");
     assert!(grid.log().contains(LINE) && grid.log().contains(cause), "{}", grid.log());
     assert_eq!(internet.route(&["show", "default"]), "default via 10.91.1.1 dev eth1\n");
 
     let (mut running, said) = start(&grid, &internet, Who::Administrator, &vars);
     assert!(said.contains("now leads through 10.91.2.1"), "{said}");
-    assert_eq!(crate::support::status_of(running.core, "CapEff"), "0000000000000000", "the core cannot change routes");
+    assert_eq!(
+        crate::support::status_of(running.core, "CapEff"),
+        "0000000000000000",
+        "the core cannot change routes"
+    );
     assert_eq!(running.stop(Signal::SIGTERM), 143);
     assert!(grid.log().contains("now leads through 10.91.2.1"), "{}", grid.log());
 
@@ -203,15 +286,27 @@ fn a_gateway_that_is_not_near_stops_the_start_and_changes_nothing() {
     ] {
         let (code, said) = refuse(&grid, &internet, Who::Root, &[("MTA_TERMINAL_NET", gateway)]);
         assert_eq!(code, 69, "{said}");
-        let cause = said.split_once(&format!("{LINE}\n  ")).unwrap_or_else(|| panic!("{said}")).1.lines().next().unwrap();
+        let cause = said
+            .split_once(&format!("{LINE}\n  "))
+            .unwrap_or_else(|| panic!("{said}"))
+            .1
+            .lines()
+            .next()
+            .unwrap();
         assert!(
-            cause.starts_with(&format!("MTA_TERMINAL_NET is '{gateway}': ")) && cause.contains(words),
+            cause.starts_with(&format!("MTA_TERMINAL_NET is '{gateway}': "))
+                && cause.contains(words),
             "{gateway}: {cause}"
         );
-        assert_eq!(internet.route(&["show"]) + &internet.route(&["-6", "show"]), routes, "{gateway}");
+        assert_eq!(
+            internet.route(&["show"]) + &internet.route(&["-6", "show"]),
+            routes,
+            "{gateway}"
+        );
     }
     // Of a name with an address of each family, one that works is good enough.
-    let (mut running, said) = start(&grid, &internet, Who::Root, &[("MTA_TERMINAL_NET", "half.test")]);
+    let (mut running, said) =
+        start(&grid, &internet, Who::Root, &[("MTA_TERMINAL_NET", "half.test")]);
     assert!(said.contains("now leads through 10.91.2.1"), "{said}");
     assert!(said.contains("WARN init: terminal net: 2001:db8:99::1 is not used: "), "{said}");
     assert_eq!(running.stop(Signal::SIGTERM), 143);
@@ -230,11 +325,18 @@ fn a_terminal_without_a_wire_is_not_connected() {
     ] {
         let export = format!("{host}:/keys");
         let share = format!("//{host}/share");
-        let vars = [("MTA_TERMINAL_NET", host), ("MTA_TERMINAL_FS", &export), ("MTA_TERMINAL_LOG", &share)];
+        let vars = [
+            ("MTA_TERMINAL_NET", host),
+            ("MTA_TERMINAL_FS", &export),
+            ("MTA_TERMINAL_LOG", &share),
+        ];
         let (mut running, said) = start(&grid, &internet, Who::Ordinary, &vars);
         assert!(said.contains(&format!("WARN init: terminal net: not connected: {why}")), "{said}");
         for name in ["fs", "log"] {
-            assert!(said.contains(&format!("WARN init: terminal {name} is not connected: {why}")), "{said}");
+            assert!(
+                said.contains(&format!("WARN init: terminal {name} is not connected: {why}")),
+                "{said}"
+            );
         }
         assert_eq!(running.stop(Signal::SIGTERM), 143);
         assert_eq!(internet.route(&["show", "default"]), "default via 10.91.1.1 dev eth1\n");
@@ -243,13 +345,20 @@ fn a_terminal_without_a_wire_is_not_connected() {
         let monitor = format!("http://{host}:9091");
         let vars = [("MTA_TERMINAL_MON", monitor.as_str())];
         let (mut running, said) = start(&grid, &internet, Who::Ordinary, &vars);
-        assert_eq!(said.contains(&format!("terminal mon is not connected: {why}")), host != "nobody.test", "{said}");
+        assert_eq!(
+            said.contains(&format!("terminal mon is not connected: {why}")),
+            host != "nobody.test",
+            "{said}"
+        );
         assert_eq!(running.stop(Signal::SIGTERM), 143);
 
         let vars = [("MTA_TERMINAL_LOG", share.as_str()), ("MTA_LOGS_ENABLED", "yes")];
         let (code, said) = refuse(&grid, &internet, Who::Ordinary, &vars);
         assert_eq!(code, 69, "{said}");
-        assert!(said.contains("Error: logs are enabled but the 'log' terminal is not connected.\n"), "{said}");
+        assert!(
+            said.contains("Error: logs are enabled but the 'log' terminal is not connected.\n"),
+            "{said}"
+        );
     }
 }
 
@@ -257,15 +366,28 @@ fn a_terminal_without_a_wire_is_not_connected() {
 fn a_low_port_takes_a_right() {
     let grid = Grid::as_root();
     open_to_all(&grid);
-    // A network namespace of its own has the kernel's own idea of low ports, whatever this machine has.
+    // A network namespace of its own has the kernel's own idea of low ports, whatever this machine
+    // has.
     let internet = Internet::new();
-    let start = "Error: failed to start the MTA server. Please see the /var/log/appliance/log log file in MTA for more details on the failure";
-    for (name, line) in [("smtp_port", start), ("ui_port", "Error: failed to initialize the UI backend")] {
+    let start = "Error: failed to start the MTA server. Please see the /var/log/appliance/log log \
+    file in MTA for more details on the failure";
+    for (name, line) in
+        [("smtp_port", start), ("ui_port", "Error: failed to initialize the UI backend")]
+    {
         let variable = format!("MTA_{}", name.to_uppercase());
         let (code, said) = refuse(&grid, &internet, Who::Ordinary, &[(&variable, "26")]);
         assert_eq!(code, 77, "{said}");
-        let cause = said.split_once(&format!("{line}\n  ")).unwrap_or_else(|| panic!("{said}")).1.lines().next().unwrap();
-        assert!(cause.starts_with(&format!("{name}=26 cannot be opened: Permission denied")), "{cause}");
+        let cause = said
+            .split_once(&format!("{line}\n  "))
+            .unwrap_or_else(|| panic!("{said}"))
+            .1
+            .lines()
+            .next()
+            .unwrap();
+        assert!(
+            cause.starts_with(&format!("{name}=26 cannot be opened: Permission denied")),
+            "{cause}"
+        );
         assert!(cause.contains("CAP_NET_BIND_SERVICE"), "{cause}");
         assert!(grid.log().contains(line) && grid.log().contains(cause), "{}", grid.log());
     }
@@ -300,8 +422,14 @@ fn check_foresees_what_would_stop_the_start() {
         let told = check(who, gateway);
         match words {
             None => assert!(!told.contains(stop), "{gateway}: {told}"),
-            Some(words) => assert!(told.contains(stop) && told.contains(words), "{gateway}: {told}"),
+            Some(words) => {
+                assert!(told.contains(stop) && told.contains(words), "{gateway}: {told}")
+            }
         }
     }
-    assert_eq!(internet.route(&["show", "default"]), "default via 10.91.1.1 dev eth1\n", "nothing was changed");
+    assert_eq!(
+        internet.route(&["show", "default"]),
+        "default via 10.91.1.1 dev eth1\n",
+        "nothing was changed"
+    );
 }

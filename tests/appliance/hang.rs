@@ -16,7 +16,9 @@ const LIMIT: (&str, &str) = ("MTA_WATCHDOG_TIME", "15s");
 fn plant(grid: &Grid, fault: &str) {
     let mut stream = UnixStream::connect(grid.path("run/control.sock")).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-    let head = format!("POST /api/v1/faults/{fault} HTTP/1.0\r\nHost: postern\r\nContent-Length: 0\r\n\r\n");
+    let head = format!(
+        "POST /api/v1/faults/{fault} HTTP/1.0\r\nHost: postern\r\nContent-Length: 0\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
@@ -54,7 +56,10 @@ fn a_stopped_core_is_seen_by_everybody_and_replaced() {
     assert_says(&grid.run(&["health"], &[]), &["the supervisor says: it is stopped (SIGSTOP)"]);
     let said = until_another_core(&grid, &mut init);
     assert!(said.contains("the SMTP core hangs for 20 s and is ended"), "{said}");
-    assert!(said.contains("committer (") && said.contains("stopped"), "the threads by /proc: {said}");
+    assert!(
+        said.contains("committer (") && said.contains("stopped"),
+        "the threads by /proc: {said}"
+    );
     assert!(grid.log().contains("is ended"), "{}", grid.log());
     assert_eq!(init.stop(Signal::SIGTERM), 143);
 }
@@ -66,7 +71,10 @@ fn the_queue_tool_does_not_wait_for_a_core_that_hangs() {
     kill(init.core, Signal::SIGSTOP).unwrap();
     init.wait_for("the SMTP core hangs and is not ready: it is stopped (SIGSTOP)");
     let asked = Instant::now();
-    assert_says(&grid.run(&["queue", "list"], &[]), &["the core does not answer: it is stopped (SIGSTOP)"]);
+    assert_says(
+        &grid.run(&["queue", "list"], &[]),
+        &["the core does not answer: it is stopped (SIGSTOP)"],
+    );
     assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
     kill(init.core, Signal::SIGCONT).unwrap();
     init.wait_for("the SMTP core is well and ready again");
@@ -84,7 +92,10 @@ fn a_deadlock_on_the_queue_is_named_with_its_stacks() {
     // The windows wait for the same lock; the answer comes nevertheless.
     for path in ["/healthz", "/readyz"] {
         let answer = get(&grid, path);
-        assert!(answer.contains(" 503 ") && answer.contains("queue lock: no turn for 1"), "{path}: {answer}");
+        assert!(
+            answer.contains(" 503 ") && answer.contains("queue lock: no turn for 1"),
+            "{path}: {answer}"
+        );
     }
     assert_says(&grid.run(&["health"], &[]), &["queue lock: no turn for 1"]);
     let said = until_another_core(&grid, &mut init);
@@ -112,7 +123,10 @@ fn windows_that_hang_do_not_hide_it() {
     let mut init = grid.init(&[LIMIT]);
     plant(&grid, "windows");
     init.wait_for("the SMTP core hangs and is not ready: stats UI: no turn for 10 s");
-    assert_says(&grid.run(&["health"], &[]), &["503 Service Unavailable", "stats UI: no turn for 1"]);
+    assert_says(
+        &grid.run(&["health"], &[]),
+        &["503 Service Unavailable", "stats UI: no turn for 1"],
+    );
     assert_says(&grid.run(&["queue", "list"], &[]), &["the core hangs: stats UI: no turn for 1"]);
     until_another_core(&grid, &mut init);
     assert_eq!(init.stop(Signal::SIGTERM), 143);
@@ -147,7 +161,8 @@ fn a_core_that_hangs_before_it_is_ready_is_ended_with_the_reason() {
     let held = Flock::lock(File::open(&lock).unwrap(), FlockArg::LockExclusive).unwrap();
     let mut init = Running::start(grid.command(&["init"], &[LIMIT, ("MTA_DRAIN_TIME", "1s")]));
     init.wait_for("another process has the data volume");
-    let core = children(init.pid()).into_iter().find(|child| words(*child).contains("\0core\0")).unwrap();
+    let core =
+        children(init.pid()).into_iter().find(|child| words(*child).contains("\0core\0")).unwrap();
     kill(core, Signal::SIGSTOP).unwrap();
     drop(held);
     let begun = Instant::now();
@@ -205,10 +220,15 @@ fn a_signal_is_heard_while_stacks_are_told() {
     plant(&grid, "come_back");
     assert_eq!(init.end().code(), Some(143));
     init.wait_all_gone();
-    assert!(init.seen.iter().any(|line| line.contains("stopped; the queue is synced")), "{:?}", init.seen);
+    assert!(
+        init.seen.iter().any(|line| line.contains("stopped; the queue is synced")),
+        "{:?}",
+        init.seen
+    );
 }
 
-/// The copy of init that looks up the names of functions stops, and so takes all the time that it has.
+/// The copy of init that looks up the names of functions stops, and so takes all the time that it
+/// has.
 fn stop_naming(init: &Running) {
     let until = Instant::now() + Duration::from_secs(5);
     let found = loop {

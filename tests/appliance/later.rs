@@ -11,7 +11,10 @@ fn a_queue_of_a_later_format_is_refused() {
     let format = grid.make_file("data/format", "postern queue format 2\n");
     refused(&grid, "(format 2, this version knows 1): start that version again");
     assert_eq!(fs::read_to_string(format).unwrap(), "postern queue format 2\n");
-    assert!(!grid.path("data/log").exists() || fs::read_dir(grid.path("data/log")).unwrap().next().is_none());
+    assert!(
+        !grid.path("data/log").exists()
+            || fs::read_dir(grid.path("data/log")).unwrap().next().is_none()
+    );
 }
 
 #[test]

@@ -45,17 +45,28 @@ fn a_signal_stops_it_and_is_its_exit_code() {
 fn the_effective_configuration_is_told_and_secrets_go_nowhere() {
     let grid = Grid::new();
     let secret = grid.make_file("secret", "hunter2");
-    let vars = [("MTA_USERNAME", "anna"), ("MTA_PASSWORD_FILE", secret.to_str().unwrap()), ("MTA_CC_MTA", "cc.example")];
+    let vars = [
+        ("MTA_USERNAME", "anna"),
+        ("MTA_PASSWORD_FILE", secret.to_str().unwrap()),
+        ("MTA_CC_MTA", "cc.example"),
+    ];
     let mut init = grid.init(&vars);
     for name in ["environ", "cmdline"] {
-        let text = String::from_utf8_lossy(&fs::read(format!("/proc/{}/{name}", init.core)).unwrap()).into_owned();
+        let text =
+            String::from_utf8_lossy(&fs::read(format!("/proc/{}/{name}", init.core)).unwrap())
+                .into_owned();
         assert!(!text.contains("hunter2") && !text.contains("MTA_"), "{name}: {text}");
     }
     assert_eq!(init.stop(Signal::SIGTERM), 143);
     init.wait_all_gone();
     let told = init.seen.join("\n");
     assert!(told.contains("cc.example") && told.contains("********"), "{told}");
-    assert!(told.contains("who may relay: 127.0.0.1 may relay; everybody else is refused with 554 5.7.1."), "{told}");
+    assert!(
+        told.contains(
+            "who may relay: 127.0.0.1 may relay; everybody else is refused with 554 5.7.1."
+        ),
+        "{told}"
+    );
     assert!(!told.contains("hunter2") && !grid.log().contains("hunter2"), "{told}");
 }
 
@@ -65,7 +76,8 @@ fn json_lines_are_json() {
     let mut init = grid.init(&[("MTA_LOG_FORMAT", "json")]);
     assert_eq!(init.stop(Signal::SIGTERM), 143);
     for line in init.seen.iter().filter(|line| line.contains("init")) {
-        let event: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let event: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(event["message"].is_string() && event["level"].is_string(), "{line}");
     }
 }
@@ -146,9 +158,13 @@ fn a_core_that_runs_is_found_again_after_its_socket_or_run_directory_was_removed
     fs::remove_file(&socket).unwrap();
     found_again("the socket alone");
     // The core may make it anew in between, here and below.
-    until("a directory in its place", || fs::remove_file(&socket).and_then(|()| fs::create_dir(&socket)).is_ok());
+    until("a directory in its place", || {
+        fs::remove_file(&socket).and_then(|()| fs::create_dir(&socket)).is_ok()
+    });
     init.wait_for("something else stood where the control socket belongs");
-    until("it is a socket", || fs::metadata(&socket).is_ok_and(|meta| meta.file_type().is_socket()));
+    until("it is a socket", || {
+        fs::metadata(&socket).is_ok_and(|meta| meta.file_type().is_socket())
+    });
     found_again("something in its place");
     drop(UnixListener::bind(run.join("other")).unwrap());
     fs::rename(run.join("other"), &socket).unwrap();
@@ -156,7 +172,10 @@ fn a_core_that_runs_is_found_again_after_its_socket_or_run_directory_was_removed
     until("it is removed", || fs::remove_dir_all(&run).is_ok());
     init.wait_for("was gone and was made anew");
     found_again("all of it");
-    assert!(fs::read_to_string(format!("/proc/{core}/cmdline")).unwrap().contains("core"), "the core is the same");
+    assert!(
+        fs::read_to_string(format!("/proc/{core}/cmdline")).unwrap().contains("core"),
+        "the core is the same"
+    );
     assert_eq!(init.stop(Signal::SIGTERM), 143);
     assert!(!socket.exists() || !run.join("ready").exists());
     assert!(!init.seen.iter().any(|line| line.contains("is started again")), "{:?}", init.seen);
@@ -165,7 +184,8 @@ fn a_core_that_runs_is_found_again_after_its_socket_or_run_directory_was_removed
 /// What is done to a run directory.
 type Change = fn(&Path) -> std::io::Result<()>;
 
-/// Mail does not wait for a run directory: the next core serves without, and is found again once that is mended.
+/// Mail does not wait for a run directory: the next core serves without, and is found again once
+/// that is mended.
 #[test]
 fn a_run_directory_that_is_none_any_more_stops_no_mail() {
     let replace: [(&str, Change, Change); 3] = [
@@ -199,14 +219,18 @@ fn a_run_directory_that_is_none_any_more_stops_no_mail() {
         mend(&run).unwrap();
         until("it is found again", || grid.run(&["queue", "list"], &vars).code == 0);
         until("it is ready", || grid.run(&["health"], &vars).code == 0);
-        until("the alert is over", || !get(&grid, "/api/v1/status").contains("There is no control socket"));
+        until("the alert is over", || {
+            !get(&grid, "/api/v1/status").contains("There is no control socket")
+        });
         assert_eq!(init.stop(Signal::SIGTERM), 143);
-        let told = init.seen.iter().filter(|line| line.contains("move away what stands there")).count();
+        let told =
+            init.seen.iter().filter(|line| line.contains("move away what stands there")).count();
         assert!(told <= 3, "{told} times: {:#?}", init.seen);
     }
 }
 
-/// One that cannot be written keeps the socket of the core that was killed; the alert lasts as long as the trouble.
+/// One that cannot be written keeps the socket of the core that was killed; the alert lasts as long
+/// as the trouble.
 #[test]
 fn a_run_directory_that_is_closed_for_a_while_is_found_again() {
     let grid = Grid::new();
@@ -243,7 +267,11 @@ fn the_tool_knows_a_core_that_is_about_to_be_started_again() {
     init.wait_for("it is started again in 2 s");
     let ended = grid.run(&["queue", "list"], &[]);
     assert_eq!(ended.code, 75, "{ended:?}");
-    assert!(ended.stderr.contains("the appliance runs") && ended.stderr.contains("it is started again in 2 s"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("the appliance runs")
+            && ended.stderr.contains("it is started again in 2 s"),
+        "{ended:?}"
+    );
     assert!(!ended.stderr.contains("postern init"), "{ended:?}");
     init.wait_ready();
     assert_eq!(grid.run(&["queue", "list"], &[]).code, 0);
@@ -260,7 +288,9 @@ fn what_stands_in_the_place_of_the_control_socket_is_put_aside() {
     let file = |path: &Path| fs::File::create_new(path).map(drop);
     for replace in [|path: &Path| fs::create_dir(path), file] {
         // The core may make its socket anew in between.
-        until("the place of the socket is free", || fs::remove_file(&socket).and_then(|()| replace(&socket)).is_ok());
+        until("the place of the socket is free", || {
+            fs::remove_file(&socket).and_then(|()| replace(&socket)).is_ok()
+        });
         kill(init.core, Signal::SIGKILL).unwrap();
         init.wait_for("something else stood where the control socket belongs");
         init.wait_ready();
@@ -275,7 +305,10 @@ fn a_segment_that_is_a_link_stops_the_start_and_nothing_is_deleted() {
     let grid = Grid::new();
     assert_eq!(grid.init(&[]).stop(Signal::SIGTERM), 143);
     let log = grid.path("data/log");
-    let segment = fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.extension().is_some());
+    let segment = fs::read_dir(&log)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some());
     let segment = segment.unwrap();
     let elsewhere = grid.path("elsewhere");
     fs::rename(&segment, &elsewhere).unwrap();
@@ -285,7 +318,10 @@ fn a_segment_that_is_a_link_stops_the_start_and_nothing_is_deleted() {
     let ended = grid.run(&["init"], &[]);
     assert_eq!(ended.code, 73, "{ended:?}");
     assert!(ended.stderr.contains("Error: failed to mount data volume."), "{ended:?}");
-    assert!(ended.stderr.contains(&format!("{name} is a symbolic link and not a file")), "{ended:?}");
+    assert!(
+        ended.stderr.contains(&format!("{name} is a symbolic link and not a file")),
+        "{ended:?}"
+    );
     let volume = grid.path("data").display().to_string();
     let verified = grid.run(&["queue", "verify", "--volume", &volume], &[]);
     assert!(verified.code != 0 && verified.stderr.contains("is a symbolic link"), "{verified:?}");
@@ -313,7 +349,9 @@ fn the_core_ends_when_init_is_killed() {
     init.wait_all_gone();
     // Whoever adopted it may be slow to reap it.
     let core = init.core;
-    until("the core ends", || fs::read_to_string(format!("/proc/{core}/stat")).map_or(true, |stat| stat.contains(") Z ")));
+    until("the core ends", || {
+        fs::read_to_string(format!("/proc/{core}/stat")).map_or(true, |stat| stat.contains(") Z "))
+    });
     // A readiness file that was left behind is removed by the next start.
     assert!(grid.path("run/ready").exists());
     let mut init = Running::start(grid.command(&["init"], &[("MTA_VOLUME_DATA", "/nowhere/data")]));
@@ -329,7 +367,8 @@ fn orphans_are_adopted_and_reaped() {
     // A child of the later init waits for readiness, leaves a grandchild behind, and ends.
     let script = "(while [ ! -e \"$MTA_RUN_DIR/ready\" ]; do sleep 0.05; done
                    sleep 1 >/dev/null 2>&1 &
-                   echo $! > \"$MTA_RUN_DIR/orphan.new\"; mv \"$MTA_RUN_DIR/orphan.new\" \"$MTA_RUN_DIR/orphan\") &
+                   echo $! > \"$MTA_RUN_DIR/orphan.new\"; \
+                   mv \"$MTA_RUN_DIR/orphan.new\" \"$MTA_RUN_DIR/orphan\") &
                   echo $! > \"$MTA_RUN_DIR/child\"
                   exec \"$0\" init";
     let mut command = Command::new("/bin/sh");
@@ -338,11 +377,17 @@ fn orphans_are_adopted_and_reaped() {
     let mut init = Running::start(command);
     init.wait_ready();
     until("the orphan is named", || grid.path("run/orphan").exists());
-    let pid = |name: &str| Pid::from_raw(fs::read_to_string(grid.path(name)).unwrap().trim().parse().unwrap());
+    let pid = |name: &str| {
+        Pid::from_raw(fs::read_to_string(grid.path(name)).unwrap().trim().parse().unwrap())
+    };
     let (child, orphan) = (pid("run/child"), pid("run/orphan"));
     until("the child is reaped", || !exists(child));
     let parent = fs::read_to_string(format!("/proc/{orphan}/stat")).unwrap();
-    assert_eq!(parent.split(") ").nth(1).unwrap().split(' ').nth(1), Some(init.pid().to_string().as_str()), "{parent}");
+    assert_eq!(
+        parent.split(") ").nth(1).unwrap().split(' ').nth(1),
+        Some(init.pid().to_string().as_str()),
+        "{parent}"
+    );
     until("the orphan is reaped", || !exists(orphan));
     assert_eq!(init.stop(Signal::SIGTERM), 143);
 }

@@ -1,4 +1,5 @@
-//! A small internet of network namespaces: a box with two gateways, and the same address behind each of them.
+//! A small internet of network namespaces: a box with two gateways, and the same address behind
+//! each of them.
 //!
 //! ```text
 //!                 ┌─ eth1  10.91.1.2 ── 10.91.1.1 ─┐ gateway 1, with a sink at 198.51.100.25
@@ -29,7 +30,8 @@ impl Internet {
     pub fn new() -> Self {
         assert!(is_root(), "network namespaces take root: run this test as root");
         static NUMBER: AtomicU8 = AtomicU8::new(0);
-        let prefix = format!("postern-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let prefix =
+            format!("postern-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let internet = Self { prefix, sinks: Vec::new() };
         for place in ["box", "gw1", "gw2"] {
             let name = internet.name(place);
@@ -39,20 +41,36 @@ impl Internet {
         for side in ["1", "2"] {
             let (inside, gateway) = (internet.name("box"), internet.name(&format!("gw{side}")));
             let link = format!("eth{side}");
-            ip(&["-n", &inside, "link", "add", &link, "type", "veth", "peer", "name", "eth0", "netns", &gateway]);
-            internet.plug("box", &link, &[&format!("10.91.{side}.2/24"), &format!("fd91:{side}::2/64")]);
+            ip(&[
+                "-n", &inside, "link", "add", &link, "type", "veth", "peer", "name", "eth0",
+                "netns", &gateway,
+            ]);
+            internet.plug(
+                "box",
+                &link,
+                &[&format!("10.91.{side}.2/24"), &format!("fd91:{side}::2/64")],
+            );
             let place = format!("gw{side}");
-            internet.plug(&place, "eth0", &[&format!("10.91.{side}.1/24"), &format!("fd91:{side}::1/64"), "fe80::91/64"]);
+            internet.plug(
+                &place,
+                "eth0",
+                &[&format!("10.91.{side}.1/24"), &format!("fd91:{side}::1/64"), "fe80::91/64"],
+            );
             internet.plug(&place, "lo", &[&format!("{}/32", FAR[0]), &format!("{}/128", FAR[1])]);
         }
         internet.route(&["add", "default", "via", "10.91.1.1"]);
         internet.route(&["-6", "add", "default", "via", "fd91:1::1"]);
         // Files that stand in the place of those of /etc for whoever is started in the box.
         fs::create_dir_all(internet.etc()).unwrap();
-        let hosts = "127.0.0.1 localhost\n0.255.255.255 nowhere.test\n10.91.2.1 gw.test\n10.91.2.1 both.test\nfd91:2::1 both.test\n\
+        let hosts = "127.0.0.1 localhost\n0.255.255.255 nowhere.test\n10.91.2.1 gw.test\n10.91.2.1 \
+        both.test\nfd91:2::1 both.test\n\
                      10.91.2.1 half.test\n2001:db8:99::1 half.test\n";
         fs::write(internet.etc().join("hosts"), hosts).unwrap();
-        fs::write(internet.etc().join("resolv.conf"), "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n").unwrap();
+        fs::write(
+            internet.etc().join("resolv.conf"),
+            "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
+        )
+        .unwrap();
         fs::write(internet.etc().join("nsswitch.conf"), "hosts: files dns\n").unwrap();
         internet
     }
@@ -99,7 +117,10 @@ impl Internet {
         let mut command = self.in_box(Path::new("setpriv"));
         let id = ORDINARY.to_string();
         command.args(["--reuid", &id, "--regid", &id, "--clear-groups"]);
-        command.args([format!("--inh-caps=-all,{capabilities}"), format!("--ambient-caps=-all,{capabilities}")]);
+        command.args([
+            format!("--inh-caps=-all,{capabilities}"),
+            format!("--ambient-caps=-all,{capabilities}"),
+        ]);
         command.arg(program);
         command
     }
@@ -110,7 +131,11 @@ impl Internet {
             for far in FAR {
                 let maildir = directory.join(side);
                 fs::create_dir_all(&maildir).unwrap();
-                let listen = if far.contains(':') { format!("[{far}]:{FAR_PORT}") } else { format!("{far}:{FAR_PORT}") };
+                let listen = if far.contains(':') {
+                    format!("[{far}]:{FAR_PORT}")
+                } else {
+                    format!("{far}:{FAR_PORT}")
+                };
                 let mut command = Command::new("ip");
                 command.args(["netns", "exec", &self.name(side)]).arg(program);
                 command.args(["sink", "--listen", &listen, "--maildir"]).arg(&maildir);
@@ -120,11 +145,20 @@ impl Internet {
         }
     }
 
-    /// Sends one mail from inside the box with swaks, and waits until it is at either sink; gives the counts of both.
+    /// Sends one mail from inside the box with swaks, and waits until it is at either sink; gives
+    /// the counts of both.
     pub fn mail(&self, server: &str) -> [usize; 2] {
         let before: usize = self.counts().iter().sum();
         let mut command = self.in_box(Path::new("swaks"));
-        command.args(["--server", server, "--from", "a@example.com", "--to", "b@example.org", "--hide-all"]);
+        command.args([
+            "--server",
+            server,
+            "--from",
+            "a@example.com",
+            "--to",
+            "b@example.org",
+            "--hide-all",
+        ]);
         run(&mut command);
         let end = Instant::now() + Duration::from_secs(30);
         loop {
@@ -132,7 +166,11 @@ impl Internet {
             if counts.iter().sum::<usize>() > before {
                 return counts;
             }
-            assert!(Instant::now() < end, "the mail arrives nowhere: {counts:?}\n{}", self.route(&["show"]));
+            assert!(
+                Instant::now() < end,
+                "the mail arrives nowhere: {counts:?}\n{}",
+                self.route(&["show"])
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -140,13 +178,23 @@ impl Internet {
     /// Goes as far as a recipient in a session from a gateway; gives the exit code of swaks.
     pub fn try_recipient(&self, place: &str, server: &str) -> i32 {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name(place), "swaks", "--server", server, "--quit-after", "RCPT"]);
+        command.args([
+            "netns",
+            "exec",
+            &self.name(place),
+            "swaks",
+            "--server",
+            server,
+            "--quit-after",
+            "RCPT",
+        ]);
         command.args(["--from", "a@example.com", "--to", "b@example.org", "--hide-all"]);
         command.status().unwrap().code().unwrap()
     }
 
     fn counts(&self) -> [usize; 2] {
-        let count = |at: usize| fs::read_dir(self.sinks[at].1.join("new")).map_or(0, Iterator::count);
+        let count =
+            |at: usize| fs::read_dir(self.sinks[at].1.join("new")).map_or(0, Iterator::count);
         // Two sinks of one gateway, one for each family, share a directory.
         [count(0), count(2)]
     }
@@ -173,7 +221,10 @@ fn run(command: &mut Command) -> String {
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
     let output = command.output().unwrap_or_else(|error| {
-        panic!("{command:?}: {error} (packages iproute2, util-linux and swaks: run .ci/run prepare as root)")
+        panic!(
+            "{command:?}: {error} (packages iproute2, util-linux and swaks: run .ci/run prepare \
+        as root)"
+        )
     });
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {}\n{stderr}", output.status);

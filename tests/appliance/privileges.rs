@@ -35,7 +35,8 @@ fn an_ordinary_user_keeps_its_uid_and_can_gain_nothing() {
     assert_eq!(init.stop(Signal::SIGTERM), 143);
 }
 
-/// Everything below needs root to be shown; run by an ordinary user it shows that root's ways are not taken.
+/// Everything below needs root to be shown; run by an ordinary user it shows that root's ways are
+/// not taken.
 #[test]
 fn root_gives_the_core_a_uid_of_its_own() {
     if !is_root() {
@@ -45,13 +46,24 @@ fn root_gives_the_core_a_uid_of_its_own() {
     grid.make_file("data/README.md", "what lives here");
     let mut init = grid.init(&[]);
     assert_eq!(uids(init.core), [core_uid(); 4]);
-    assert_eq!(status_of(init.core, "Groups").split_whitespace().filter(|gid| *gid == "0").count(), 0);
+    assert_eq!(
+        status_of(init.core, "Groups").split_whitespace().filter(|gid| *gid == "0").count(),
+        0
+    );
     assert_eq!(status_of(init.core, "NoNewPrivs"), "1");
     assert_eq!(capabilities(init.core), [NOTHING; 4]);
     assert_eq!(status_of(init.core, "CapBnd"), NOTHING);
-    assert_eq!(fs::metadata(grid.path("data")).unwrap().uid(), core_uid(), "a volume of root's is given to the core");
+    assert_eq!(
+        fs::metadata(grid.path("data")).unwrap().uid(),
+        core_uid(),
+        "a volume of root's is given to the core"
+    );
     let run = fs::metadata(grid.path("run")).unwrap();
-    assert_eq!((run.uid(), run.mode() & 0o7777), (0, 0o1775), "the core may add to the run directory, not replace");
+    assert_eq!(
+        (run.uid(), run.mode() & 0o7777),
+        (0, 0o1775),
+        "the core may add to the run directory, not replace"
+    );
     // The fence: a kernel that has Landlock was asked for it.
     init.signal(Signal::SIGTERM);
     assert_eq!(init.end().code(), Some(143));
@@ -120,7 +132,11 @@ fn root_does_not_take_a_volume_that_belongs_to_somebody() {
     let ended = grid.run(&["init"], &[]);
     assert_eq!(ended.code, 77, "{ended:?}");
     let line = format!("is not writable for uid {} (the SMTP core)", core_uid());
-    assert!(ended.stderr.contains("Error: failed to mount data volume.\n") && ended.stderr.contains(&line), "{ended:?}");
+    assert!(
+        ended.stderr.contains("Error: failed to mount data volume.\n")
+            && ended.stderr.contains(&line),
+        "{ended:?}"
+    );
     assert_eq!(fs::metadata(grid.path("data")).unwrap().uid(), 777);
     // Nor root's own, when it is full of other things.
     std::os::unix::fs::chown(grid.path("data"), Some(0), Some(0)).unwrap();
@@ -139,12 +155,19 @@ fn root_without_capabilities_is_refused_with_what_to_do() {
     }
     let grid = Grid::as_root();
     let mut command = Command::new("setpriv");
-    command.args(["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]).arg(grid.path("postern")).arg("init");
+    command
+        .args(["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"])
+        .arg(grid.path("postern"))
+        .arg("init");
     grid.dress(&mut command, &[]);
     let mut init = Running::start(command);
     init.wait_for("Error: failed to preconfigure the MTA");
     init.wait_for("the SMTP core would run as root");
-    assert!(init.seen.last().unwrap().contains("start the container with --user "), "{:?}", init.seen);
+    assert!(
+        init.seen.last().unwrap().contains("start the container with --user "),
+        "{:?}",
+        init.seen
+    );
     assert_eq!(init.end().code(), Some(77));
     assert!(!grid.path("data/log").exists(), "nothing was begun");
 }
@@ -157,7 +180,10 @@ fn without_cap_kill_the_core_ends_by_its_orders() {
     let grid = Grid::as_root();
     let start = || {
         let mut command = Command::new("setpriv");
-        command.args(["--bounding-set=-kill", "--inh-caps=-all"]).arg(grid.path("postern")).arg("init");
+        command
+            .args(["--bounding-set=-kill", "--inh-caps=-all"])
+            .arg(grid.path("postern"))
+            .arg("init");
         grid.dress(&mut command, &[("MTA_DRAIN_TIME", "0")]);
         let mut init = Running::start(command);
         init.wait_ready();
@@ -173,7 +199,9 @@ fn without_cap_kill_the_core_ends_by_its_orders() {
     let mut init = start();
     nix::sys::signal::kill(init.core, Signal::SIGSTOP).unwrap();
     init.signal(Signal::SIGTERM);
-    init.wait_for("cannot be killed (no CAP_KILL); it was told over its standard input to end at once");
+    init.wait_for(
+        "cannot be killed (no CAP_KILL); it was told over its standard input to end at once",
+    );
     nix::sys::signal::kill(init.core, Signal::SIGCONT).unwrap();
     assert_eq!(init.end().code(), Some(143));
     init.wait_all_gone();
@@ -186,11 +214,18 @@ fn as_pid_1_it_stops_on_sigterm_and_warns_without_a_volume() {
     }
     let grid = Grid::as_root();
     let mut command = Command::new("unshare");
-    command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]).arg(grid.path("postern")).arg("init");
+    command
+        .args(["--pid", "--fork", "--mount-proc", "--kill-child"])
+        .arg(grid.path("postern"))
+        .arg("init");
     grid.dress(&mut command, &[]);
     let mut outer = Running::start(command);
     outer.wait_ready();
-    assert!(outer.seen.iter().any(|line| line.contains("queued mail dies with it")), "{:?}", outer.seen);
+    assert!(
+        outer.seen.iter().any(|line| line.contains("queued mail dies with it")),
+        "{:?}",
+        outer.seen
+    );
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", outer.pid())).unwrap();
     let init = Pid::from_raw(children.trim().parse().unwrap());
     assert_eq!(status_of(init, "NSpid").split_whitespace().last(), Some("1"));
@@ -206,9 +241,13 @@ fn a_data_volume_in_memory_is_warned_of() {
     fs::set_permissions(memory.path(), Permissions::from_mode(0o777)).unwrap();
     let path = memory.path().display().to_string();
     let vars = [("MTA_VOLUME_DATA", path.as_str())];
-    let warning = format!("THE DATA VOLUME {path} LIVES IN MEMORY (tmpfs): queued mail dies with it");
+    let warning =
+        format!("THE DATA VOLUME {path} LIVES IN MEMORY (tmpfs): queued mail dies with it");
     let foreseen = grid.run(&["check"], &vars).stdout;
-    assert!(foreseen.contains(&format!("NOTE: {warning}.")) && !foreseen.contains("would stop here"), "{foreseen}");
+    assert!(
+        foreseen.contains(&format!("NOTE: {warning}.")) && !foreseen.contains("would stop here"),
+        "{foreseen}"
+    );
     let mut init = grid.init(&vars);
     assert!(init.seen.iter().any(|line| line.contains(&warning)), "{:?}", init.seen);
     assert_eq!(init.stop(Signal::SIGTERM), 143);

@@ -66,7 +66,8 @@ fn get(grid: &Grid, path: &str) -> String {
     answer
 }
 
-/// An appliance with more properties, whose syncs wait as long as the file is there that this names.
+/// An appliance with more properties, whose syncs wait as long as the file is there that this
+/// names.
 fn held_up(grid: &Grid, more: &[(&str, &str)]) -> (Running, PathBuf) {
     let (library, hold) = (shim(grid), grid.path("run/hold"));
     let usual = [
@@ -82,7 +83,8 @@ fn held_up(grid: &Grid, more: &[(&str, &str)]) -> (Running, PathBuf) {
 fn shim(grid: &Grid) -> PathBuf {
     let source = grid.make_file("hold.c", SHIM);
     let library = grid.path("hold.so");
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+    let built =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
     assert!(built.is_ok_and(|status| status.success()), "a C compiler (package gcc)");
     library
 }
@@ -99,13 +101,20 @@ fn an_import_into_a_volume_that_does_not_answer_ends_in_time_and_nothing_is_doub
     assert_eq!(moved.code, 0, "{moved:?}");
     let waiting = || {
         let metrics = get(&grid, "/metrics");
-        metrics.lines().find_map(|line| line.strip_prefix("mta_mqueue_messages ")).unwrap().to_owned()
+        metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("mta_mqueue_messages "))
+            .unwrap()
+            .to_owned()
     };
     assert_eq!(waiting(), "0");
     fs::write(&hold, "").unwrap();
     let began = Instant::now();
     let refused = grid.run(&["queue", "import", &pairs], &[]);
-    assert!(refused.code != 0 && refused.stderr.contains("the data volume has not answered for "), "{refused:?}");
+    assert!(
+        refused.code != 0 && refused.stderr.contains("the data volume has not answered for "),
+        "{refused:?}"
+    );
     assert!((25..50).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
     fs::remove_file(&hold).unwrap();
     init.wait_for("the SMTP core is well and ready again");
@@ -119,13 +128,16 @@ fn an_import_into_a_volume_that_does_not_answer_ends_in_time_and_nothing_is_doub
 fn a_sync_that_does_not_return_is_told_and_loses_nothing() {
     let grid = Grid::new();
     // Alerts are not for strangers.
-    let (mut init, hold) = held_up(&grid, &[("MTA_WATCHDOG_TIME", "15s"), ("MTA_UI_PUBLIC", "yes")]);
+    let (mut init, hold) =
+        held_up(&grid, &[("MTA_WATCHDOG_TIME", "15s"), ("MTA_UI_PUBLIC", "yes")]);
     let mut patient = Client::connect(&grid);
     let mut late = Client::connect(&grid);
     fs::write(&hold, "").unwrap();
     let began = Instant::now();
     patient.send();
-    init.wait_for("the data volume does not answer, the SMTP core takes no mail: data volume: sync for ");
+    init.wait_for(
+        "the data volume does not answer, the SMTP core takes no mail: data volume: sync for ",
+    );
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     assert!(!grid.path("run/ready").exists());
     let answer = get(&grid, "/readyz");
@@ -133,7 +145,11 @@ fn a_sync_that_does_not_return_is_told_and_loses_nothing() {
     assert!(get(&grid, "/healthz").contains(" 200 "), "a restart would not help");
     assert!(get(&grid, "/api/v1/status").contains("The data volume does not answer"));
     let running = get(&grid, "/metrics");
-    let running = running.lines().find_map(|line| line.strip_prefix("mta_sync_running_seconds ")).unwrap().parse::<u32>();
+    let running = running
+        .lines()
+        .find_map(|line| line.strip_prefix("mta_sync_running_seconds "))
+        .unwrap()
+        .parse::<u32>();
     assert!(running.as_ref().is_ok_and(|seconds| *seconds >= 5), "{running:?}");
     let health = grid.run(&["health"], &[]);
     assert!(health.code == 69 && health.stderr.contains("sync for "), "{health:?}");
@@ -148,7 +164,11 @@ fn a_sync_that_does_not_return_is_told_and_loses_nothing() {
     assert!((29..50).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
     // Far longer than a core may hang.
     std::thread::sleep(Duration::from_secs(5));
-    assert!(!grid.log().contains("is started again") && !grid.log().contains("hangs"), "{}", grid.log());
+    assert!(
+        !grid.log().contains("is started again") && !grid.log().contains("hangs"),
+        "{}",
+        grid.log()
+    );
     fs::remove_file(&hold).unwrap();
     init.wait_for("the SMTP core is well and ready again");
     assert!(grid.path("run/ready").exists());
@@ -158,6 +178,10 @@ fn a_sync_that_does_not_return_is_told_and_loses_nothing() {
     assert!(patient.reply().starts_with("250 "));
     let messages = get(&grid, "/metrics");
     assert!(messages.contains("\nmta_mqueue_messages 1\n"), "{messages}");
-    assert!(messages.contains("\nmta_slow_syncs_total 1\n") || messages.contains("\nmta_slow_syncs_total 2\n"), "{messages}");
+    assert!(
+        messages.contains("\nmta_slow_syncs_total 1\n")
+            || messages.contains("\nmta_slow_syncs_total 2\n"),
+        "{messages}"
+    );
     assert_eq!(init.stop(nix::sys::signal::Signal::SIGTERM), 143);
 }

@@ -1,4 +1,5 @@
-//! A box to start the program in: directories and an address of its own, an environment with nothing else in it.
+//! A box to start the program in: directories and an address of its own, an environment with
+//! nothing else in it.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
@@ -93,7 +94,10 @@ impl Grid {
         command.env("MTA_LISTEN", self.address.to_string());
         command.env("MTA_VOLUME_DATA", self.path("data")).env("MTA_RUN_DIR", self.path("run"));
         // Not those of the README, which somebody may be trying out on this machine.
-        command.env("MTA_SMTP_PORT", "12925").env("MTA_SMTPS_PORT", "12965").env("MTA_UI_PORT", "12980");
+        command
+            .env("MTA_SMTP_PORT", "12925")
+            .env("MTA_SMTPS_PORT", "12965")
+            .env("MTA_UI_PORT", "12980");
         command.envs(vars.iter().copied()).stdin(Stdio::null()).current_dir("/");
         if is_root() && !self.as_root {
             command.uid(ORDINARY).gid(ORDINARY);
@@ -102,7 +106,8 @@ impl Grid {
 
     /// Runs a command that ends by itself.
     pub fn run(&self, args: &[&str], vars: &[(&str, &str)]) -> Ended {
-        let child = self.command(args, vars).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let child =
+            self.command(args, vars).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
         let (sender, ended) = channel();
         std::thread::spawn(move || sender.send(child.wait_with_output().unwrap()));
@@ -161,7 +166,11 @@ impl Running {
         let stderr = child.stderr.take().unwrap();
         let (sender, lines) = channel();
         std::thread::spawn(move || {
-            BufReader::new(stderr).lines().map_while(Result::ok).take_while(|line| sender.send(line.clone()).is_ok()).count()
+            BufReader::new(stderr)
+                .lines()
+                .map_while(Result::ok)
+                .take_while(|line| sender.send(line.clone()).is_ok())
+                .count()
         });
         Self { child, core: Pid::from_raw(0), lines, seen: Vec::new() }
     }
@@ -176,7 +185,9 @@ impl Running {
                         return line;
                     }
                 }
-                Err(error) => panic!("no line with '{text}' ({error}); seen:\n{}", self.seen.join("\n")),
+                Err(error) => {
+                    panic!("no line with '{text}' ({error}); seen:\n{}", self.seen.join("\n"))
+                }
             }
         }
     }
@@ -184,11 +195,13 @@ impl Running {
     /// Waits until the core is ready, and remembers its pid.
     pub fn wait_ready(&mut self) {
         let line = self.wait_for("the SMTP core is ready (pid ");
-        let digits: String = line.split("(pid ").nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
+        let digits: String =
+            line.split("(pid ").nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
         self.core = Pid::from_raw(digits.parse().unwrap());
     }
 
-    /// Waits until nobody holds standard error any more: the process and all its descendants are gone.
+    /// Waits until nobody holds standard error any more: the process and all its descendants are
+    /// gone.
     pub fn wait_all_gone(&mut self) {
         loop {
             match self.lines.recv_timeout(PATIENCE) {
@@ -230,7 +243,10 @@ impl Drop for Running {
 /// The value of a line of /proc/<pid>/status.
 pub fn status_of(pid: Pid, key: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = text.lines().find(|line| line.starts_with(&format!("{key}:"))).unwrap_or_else(|| panic!("{key} in {text}"));
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(&format!("{key}:")))
+        .unwrap_or_else(|| panic!("{key} in {text}"));
     line.split_once(':').unwrap().1.trim().to_owned()
 }
 

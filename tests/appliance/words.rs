@@ -10,19 +10,38 @@ use std::process::Command;
 fn check_shows_values_sources_and_who_may_relay() {
     let grid = Grid::new();
     let secret = grid.make_file("secret", "hunter2\n");
-    let vars = [("MTA_PASSWORD_FILE", secret.to_str().unwrap()), ("MTA_USERNAME", "anna"), ("MTA_QUEUE_LIFETIME", "90m")];
+    let vars = [
+        ("MTA_PASSWORD_FILE", secret.to_str().unwrap()),
+        ("MTA_USERNAME", "anna"),
+        ("MTA_QUEUE_LIFETIME", "90m"),
+    ];
     let ended = grid.run(&["check"], &vars);
     assert_eq!(ended.code, 0, "{ended:?}");
     let cells = |name: &str| {
-        let line = ended.stdout.lines().find(|line| line.split(' ').next() == Some(name)).unwrap_or_else(|| panic!("{name}"));
-        line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+        let line = ended
+            .stdout
+            .lines()
+            .find(|line| line.split(' ').next() == Some(name))
+            .unwrap_or_else(|| panic!("{name}"));
+        line.split("  ")
+            .map(str::trim)
+            .filter(|cell| !cell.is_empty())
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
     assert_eq!(cells("hostname"), ["hostname", "localhost.localdomain", "default"]);
     assert_eq!(cells("username"), ["username", "anna", "MTA_USERNAME"]);
-    assert_eq!(cells("password"), ["password", "********", &format!("{} (MTA_PASSWORD_FILE)", secret.display())]);
+    assert_eq!(
+        cells("password"),
+        ["password", "********", &format!("{} (MTA_PASSWORD_FILE)", secret.display())]
+    );
     assert_eq!(cells("queue_lifetime"), ["queue_lifetime", "1h30m", "MTA_QUEUE_LIFETIME"]);
     assert!(!ended.stdout.contains("hunter2"));
-    assert!(ended.stdout.contains("127.0.0.1 may relay; everybody else is refused with 554 5.7.1."), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains("127.0.0.1 may relay; everybody else is refused with 554 5.7.1."),
+        "{}",
+        ended.stdout
+    );
 }
 
 #[test]
@@ -30,7 +49,11 @@ fn check_tells_every_property_of_the_class() {
     let grid = Grid::new();
     let ended = grid.run(&["check"], &[]);
     for property in &postern::appliance::class::class().property {
-        assert!(ended.stdout.lines().any(|line| line.split(' ').next() == Some(&property.name)), "{}", property.name);
+        assert!(
+            ended.stdout.lines().any(|line| line.split(' ').next() == Some(&property.name)),
+            "{}",
+            property.name
+        );
     }
 }
 
@@ -74,7 +97,8 @@ fn check_foresees_places_that_cannot_be_used() {
             let (foreseen, ended) = (grid.run(&["check"], &vars), grid.run(&["init"], &vars));
             assert!(![0, 143].contains(&ended.code), "{vars:?}: {ended:?}");
             assert_eq!(foreseen.code, 1, "{vars:?}: {foreseen:?}");
-            let line = foreseen.stdout.lines().find_map(|line| line.split_once("would stop here with: "));
+            let line =
+                foreseen.stdout.lines().find_map(|line| line.split_once("would stop here with: "));
             let line = line.and_then(|(_, line)| line.split(" (").next()).unwrap();
             assert!(ended.stderr.contains(line), "{vars:?}: {line}\n{}", ended.stderr);
         }
@@ -122,13 +146,19 @@ fn check_does_not_wait_for_name_servers_that_are_silent() {
         ("MTA_TERMINAL_MON", "http://monitor.example"),
         ("MTA_WEBHOOK_URL", "https://hook.example/"),
     ];
-    let script = format!("mount --bind {} /etc/resolv.conf && time -p \"$0\" check", resolver.display());
+    let script =
+        format!("mount --bind {} /etc/resolv.conf && time -p \"$0\" check", resolver.display());
     let mut command = Command::new("unshare");
     command.args(["--mount", "bash", "-c", &script]).arg(grid.path("postern"));
     grid.dress(&mut command, &vars);
     let output = command.output().unwrap();
-    let (said, times) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(said.matches("does not resolve (no answer within 1.5 s)").count(), 6, "{said}\n{times}");
+    let (said, times) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        said.matches("does not resolve (no answer within 1.5 s)").count(),
+        6,
+        "{said}\n{times}"
+    );
     // A start waits longer, and may have an answer then.
     assert!(!said.contains("not connected") && !times.contains("not connected"), "{said}\n{times}");
     assert_eq!(said.matches("a start waits 30 s for it").count(), 3, "{said}\n{times}");
@@ -161,11 +191,19 @@ fn check_tries_ports_where_no_appliance_runs() {
 #[test]
 fn check_understands_words_of_other_relays() {
     let grid = Grid::new();
-    let ended = grid.run(&["check"], &[("MTA_RELAYHOST", "a.example"), ("MTA_SMART_RELAY_PASSWORD", "x")]);
+    let ended =
+        grid.run(&["check"], &[("MTA_RELAYHOST", "a.example"), ("MTA_SMART_RELAY_PASSWORD", "x")]);
     assert_eq!(ended.code, 64);
     assert!(ended.stderr.contains("did you mean MTA_SMART_RELAY?"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("this version does not log in to MTA_SMART_RELAY"), "{}", ended.stderr);
-    let ended = grid.run(&["check"], &[("SMTPD_TRUSTED_NETWORKS", "10.0.0.0/8"), ("POSTFIX_myhostname", "a.example")]);
+    assert!(
+        ended.stderr.contains("this version does not log in to MTA_SMART_RELAY"),
+        "{}",
+        ended.stderr
+    );
+    let ended = grid.run(
+        &["check"],
+        &[("SMTPD_TRUSTED_NETWORKS", "10.0.0.0/8"), ("POSTFIX_myhostname", "a.example")],
+    );
     assert_eq!(ended.code, 0);
     for words in ["WARNING: SMTPD_TRUSTED_NETWORKS is ignored", "write MTA_HOSTNAME"] {
         assert!(ended.stdout.contains(words), "{words}:\n{}", ended.stdout);
@@ -210,10 +248,18 @@ fn check_answers_64_for_wrong_properties_and_warns_of_what_init_refuses() {
     let grid = Grid::new();
     let ended = grid.run(&["check"], &[("MTA_SMTP_PORT", "no"), ("MTA_LOG_FORMAT", "xml")]);
     assert_eq!(ended.code, 64);
-    assert_eq!(ended.stderr.lines().filter(|line| line.starts_with("Error: ")).count(), 2, "{ended:?}");
+    assert_eq!(
+        ended.stderr.lines().filter(|line| line.starts_with("Error: ")).count(),
+        2,
+        "{ended:?}"
+    );
     let ended = grid.run(
         &["check"],
-        &[("MTA_SMART_RELAY", "a.example"), ("MTA_CC_MTA", "b.example"), ("MTA_TERMINAL_NET", "203.0.113.77")],
+        &[
+            ("MTA_SMART_RELAY", "a.example"),
+            ("MTA_CC_MTA", "b.example"),
+            ("MTA_TERMINAL_NET", "203.0.113.77"),
+        ],
     );
     assert_eq!(ended.code, 1);
     assert!(ended.stdout.contains("WARNING: cc_mta does nothing"), "{}", ended.stdout);
@@ -225,7 +271,8 @@ fn describe_speaks_three_languages() {
     let grid = Grid::new();
     let toml = grid.run(&["describe"], &[]).stdout;
     assert_eq!(toml, include_str!("../../appliance/mta.toml"));
-    let json: serde_json::Value = serde_json::from_str(&grid.run(&["describe", "--format", "json"], &[]).stdout).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&grid.run(&["describe", "--format", "json"], &[]).stdout).unwrap();
     assert_eq!(json["counter"][0]["name"], "mta_mqueue_messages");
     let markdown = grid.run(&["describe", "--format", "markdown"], &[]).stdout;
     assert_eq!(markdown, include_str!("../../docs/class.md"));
@@ -252,18 +299,33 @@ fn health_is_the_answer_of_readyz() {
         let ended = grid.run(&["health"], &[("MTA_UI_PORT", &port)]);
         assert!(server.join().unwrap().starts_with("GET /readyz HTTP/1.0\r\n"));
         assert_eq!(ended.code, code, "{ended:?}");
-        assert_eq!(code == 69, ended.stderr.contains("503 Service Unavailable' starting"), "{ended:?}");
+        assert_eq!(
+            code == 69,
+            ended.stderr.contains("503 Service Unavailable' starting"),
+            "{ended:?}"
+        );
     }
     let nobody = grid.run(&["health"], &[]);
     assert_eq!(nobody.code, 69);
-    assert!(nobody.stderr.contains(&format!("no answer from {}:12980: ", grid.address)), "{nobody:?}");
+    assert!(
+        nobody.stderr.contains(&format!("no answer from {}:12980: ", grid.address)),
+        "{nobody:?}"
+    );
 }
 
 #[test]
 fn help_names_the_commands_and_where_to_look_next() {
     let grid = Grid::new();
     let help = grid.run(&["--help"], &[]).stdout;
-    for word in ["init", "check", "health", "describe", "MTA_SMTP_PORT=2525", "/var/log/appliance/log", "Exit codes"] {
+    for word in [
+        "init",
+        "check",
+        "health",
+        "describe",
+        "MTA_SMTP_PORT=2525",
+        "/var/log/appliance/log",
+        "Exit codes",
+    ] {
         assert!(help.contains(word), "{word} missing in\n{help}");
     }
     assert!(!help.contains("\n  core "), "{help}");

@@ -1,4 +1,5 @@
-//! The world of an application: a directory, a relay that it knows as `aux`, and the customer's mailbox behind it.
+//! The world of an application: a directory, a relay that it knows as `aux`, and the customer's
+//! mailbox behind it.
 
 use crate::page;
 use crate::support::appliance::{Appliance, ORDINARY, Sink};
@@ -29,8 +30,18 @@ impl Shop {
     pub fn open_with_tls() -> Self {
         let directory = open_directory();
         let mut openssl = Command::new(find("openssl"));
-        openssl.args(["req", "-new", "-x509", "-nodes", "-days", "9", "-newkey", "rsa:2048", "-subj", "/CN=aux"]);
-        openssl.args(["-addext", "subjectAltName=DNS:aux", "-keyout", "server.key", "-out", "server.pem"]);
+        openssl.args([
+            "req", "-new", "-x509", "-nodes", "-days", "9", "-newkey", "rsa:2048", "-subj",
+            "/CN=aux",
+        ]);
+        openssl.args([
+            "-addext",
+            "subjectAltName=DNS:aux",
+            "-keyout",
+            "server.key",
+            "-out",
+            "server.pem",
+        ]);
         run(openssl.current_dir(directory.path()));
         chown(directory.path().join("server.key"), Some(ORDINARY), Some(ORDINARY)).unwrap();
         let volume = directory.path().display().to_string();
@@ -41,7 +52,8 @@ impl Shop {
         need_root("the application finds the relay at aux, port 25");
         let customer = Sink::start("");
         let next_hop = customer.relay();
-        let relay = Appliance::start(&[&[("MTA_SMART_RELAY", next_hop.as_str())], properties].concat());
+        let relay =
+            Appliance::start(&[&[("MTA_SMART_RELAY", next_hop.as_str())], properties].concat());
         let aux = own_address();
         lead(SocketAddr::from((aux, 25)), relay.smtp);
         let shop = Self { directory, customer, _relay: relay };
@@ -87,7 +99,8 @@ impl Shop {
         Program::start(self.directory(), name, self.inside(command))
     }
 
-    /// The same command where `aux` has its address: in a mount namespace with a hosts file of its own.
+    /// The same command where `aux` has its address: in a mount namespace with a hosts file of its
+    /// own.
     fn inside(&self, command: &Command) -> Command {
         let mut inside = Command::new(find("unshare"));
         inside.args(["--mount", "sh", "-euc", "mount --bind hosts /etc/hosts; exec \"$@\"", "sh"]);
@@ -105,9 +118,15 @@ impl Shop {
     /// It is the one that the blocks of the page send.
     pub fn expect_order(&self) {
         let mail = self.mail();
-        assert_eq!((mail.from.as_str(), mail.to.as_slice()), ("shop@example.com", &["customer@example.org".to_owned()][..]));
+        assert_eq!(
+            (mail.from.as_str(), mail.to.as_slice()),
+            ("shop@example.com", &["customer@example.org".to_owned()][..])
+        );
         let text = mail.text();
-        assert!(text.contains("Subject: Your order\r\n") && text.contains("\r\n\r\nThank you."), "{text}");
+        assert!(
+            text.contains("Subject: Your order\r\n") && text.contains("\r\n\r\nThank you."),
+            "{text}"
+        );
         assert!(text.to_lowercase().contains("shop@example.com"), "{text}");
     }
 }

@@ -1,8 +1,10 @@
-//! What docs/applications.md tells the writers of web applications, block by block as it stands there, in the real runtimes:
-//! Tomcat, Python, Django, PHP, Node. The relay is the real program; the mail is looked for at its next hop.
+//! What docs/applications.md tells the writers of web applications, block by block as it stands
+//! there, in the real runtimes: Tomcat, Python, Django, PHP, Node. The relay is the real program;
+//! the mail is looked for at its next hop.
 //!
-//! Nothing in a block is changed: each runtime sees a hosts file of its own, in which `aux` is an address of this test, where
-//! port 25 leads to the relay. That needs root, for the port and for the mount (unshare(1)).
+//! Nothing in a block is changed: each runtime sees a hosts file of its own, in which `aux` is an
+//! address of this test, where port 25 leads to the relay. That needs root, for the port and for
+//! the mount (unshare(1)).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
@@ -44,7 +46,11 @@ fn django() {
     shop.place("settings.py");
     // Debian's, whatever other Python comes first on the PATH.
     let mut command = Command::new("/usr/bin/python3");
-    command.arg(find("django-admin")).args(["sendtestemail", "--settings=settings", "customer@example.org"]);
+    command.arg(find("django-admin")).args([
+        "sendtestemail",
+        "--settings=settings",
+        "customer@example.org",
+    ]);
     shop.run(command.env("PYTHONPATH", shop.directory()));
     let mail = shop.mail();
     assert_eq!(mail.to, ["customer@example.org"]);
@@ -80,7 +86,8 @@ fn with_library(shop: &Shop, loader: &str, script: &Path) -> Command {
 fn php_with_its_own_mail_function() {
     let shop = Shop::open();
     let settings = shop.place("php.ini");
-    let code = "exit(mail('customer@example.org', 'Your order', 'Thank you.', 'From: shop@example.com') ? 0 : 1);";
+    let code = "exit(mail('customer@example.org', 'Your order', 'Thank you.', 'From: \
+    shop@example.com') ? 0 : 1);";
     find("msmtp");
     shop.run(Command::new(find("php")).arg("-c").arg(settings).args(["-r", code]));
     shop.expect_order();
@@ -105,7 +112,11 @@ fn every_block_of_the_page_is_run() {
     let code = [include_str!("main.rs"), include_str!("tomcat.rs")].concat();
     let blocks = page::files();
     assert!(blocks.len() >= 8, "{blocks:?}");
-    assert_eq!(blocks.iter().collect::<BTreeSet<_>>().len(), blocks.len(), "two blocks have one name");
+    assert_eq!(
+        blocks.iter().collect::<BTreeSet<_>>().len(),
+        blocks.len(),
+        "two blocks have one name"
+    );
     for name in blocks {
         assert!(code.contains(&format!("\"{name}\"")), "no test runs {name}");
     }

@@ -6,7 +6,9 @@ use std::path::Path;
 /// The text of the block with that name.
 pub fn block(name: &str) -> String {
     let page = page();
-    let (_, rest) = page.split_once(&mark(name)).unwrap_or_else(|| panic!("docs/applications.md has no block {name}"));
+    let (_, rest) = page
+        .split_once(&mark(name))
+        .unwrap_or_else(|| panic!("docs/applications.md has no block {name}"));
     let (fence, rest) = rest.split_once('\n').expect("a line");
     assert!(fence.starts_with("```"), "the block {name} begins with {fence}");
     rest.split_once("```").expect("the block ends").0.to_owned()
@@ -23,9 +25,16 @@ pub fn changed(name: &str, from: &str, to: &str) -> String {
 /// The names of all blocks.
 pub fn files() -> Vec<String> {
     let page = page();
-    let named: Vec<String> =
-        page.lines().filter_map(|line| line.strip_prefix("<!-- file: ")?.strip_suffix(" -->")).map(str::to_owned).collect();
-    assert_eq!(page.matches("\n```").count(), named.len() * 2, "a block of code has no mark above it");
+    let named: Vec<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("<!-- file: ")?.strip_suffix(" -->"))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(
+        page.matches("\n```").count(),
+        named.len() * 2,
+        "a block of code has no mark above it"
+    );
     named
 }
 

@@ -1,4 +1,5 @@
-//! A relay that offers TLS with a certificate that the application does not know: who minds, who does not, and what helps.
+//! A relay that offers TLS with a certificate that the application does not know: who minds, who
+//! does not, and what helps.
 
 use crate::aux::Shop;
 use crate::page::changed;
@@ -25,7 +26,8 @@ fn python_does_not_ask_for_it() {
 fn msmtp_does_not_ask_for_it() {
     let shop = Shop::open_with_tls();
     let settings = shop.place("php.ini");
-    let code = "exit(mail('customer@example.org', 'Your order', 'Thank you.', 'From: shop@example.com') ? 0 : 1);";
+    let code = "exit(mail('customer@example.org', 'Your order', 'Thank you.', 'From: \
+    shop@example.com') ? 0 : 1);";
     shop.run(Command::new(find("php")).arg("-c").arg(settings).args(["-r", code]));
     shop.expect_order();
 }
@@ -47,7 +49,10 @@ fn symfony_insists_until_it_is_told() {
     let shop = Shop::open_with_tls();
     let script = shop.place("order-symfony.php");
     shop.run_in_vain(&with_library(&shop, SYMFONY, &script));
-    let script = shop.write("told.php", &changed("order-symfony.php", "smtp://aux:25", "smtp://aux:25?verify_peer=0"));
+    let script = shop.write(
+        "told.php",
+        &changed("order-symfony.php", "smtp://aux:25", "smtp://aux:25?verify_peer=0"),
+    );
     shop.run(&with_library(&shop, SYMFONY, &script));
     shop.expect_order();
 }
@@ -57,7 +62,8 @@ fn nodemailer_insists_until_it_is_told() {
     let shop = Shop::open_with_tls();
     let script = shop.place("order.js");
     shop.run_in_vain(&with_nodemailer(&script));
-    let script = shop.write("told.js", &changed("order.js", "smtp://aux:25", "smtp://aux:25?ignoreTLS=true"));
+    let script = shop
+        .write("told.js", &changed("order.js", "smtp://aux:25", "smtp://aux:25?ignoreTLS=true"));
     shop.run(&with_nodemailer(&script));
     shop.expect_order();
 }

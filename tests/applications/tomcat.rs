@@ -1,4 +1,5 @@
-//! Debian's Tomcat with one application in it: the two blocks of the page, and what any Tomcat has around them.
+//! Debian's Tomcat with one application in it: the two blocks of the page, and what any Tomcat has
+//! around them.
 
 use crate::aux::Shop;
 use crate::support::patience::until;
@@ -11,7 +12,8 @@ use std::process::Command;
 
 const HOME: &str = "/usr/share/tomcat10";
 
-/// The servlet that compiles pages; Debian keeps it in the configuration of its service, which is not installed.
+/// The servlet that compiles pages; Debian keeps it in the configuration of its service, which is
+/// not installed.
 const WEB_XML: &str = r#"<web-app xmlns="https://jakarta.ee/xml/ns/jakartaee" version="6.0">
   <servlet><servlet-name>jsp</servlet-name><servlet-class>org.apache.jasper.servlet.JspServlet</servlet-class></servlet>
   <servlet-mapping><servlet-name>jsp</servlet-name><url-pattern>*.jsp</url-pattern></servlet-mapping>
@@ -35,16 +37,24 @@ pub fn run(shop: &Shop) {
     for folder in ["lib", "logs", "temp", "work"] {
         std::fs::create_dir(shop.directory().join(folder)).unwrap();
     }
-    for (jar, package) in
-        [("jakarta-mail.jar", "libjakarta-mail-java"), ("jakarta-activation.jar", "libjakarta-activation-java")]
-    {
+    for (jar, package) in [
+        ("jakarta-mail.jar", "libjakarta-mail-java"),
+        ("jakarta-activation.jar", "libjakarta-activation-java"),
+    ] {
         let path = Path::new("/usr/share/java").join(jar);
-        assert!(path.exists(), "{} is missing (package {package}): run scripts/install-peers.sh as root", path.display());
+        assert!(
+            path.exists(),
+            "{} is missing (package {package}): run scripts/install-peers.sh as root",
+            path.display()
+        );
         symlink(path, shop.directory().join("lib").join(jar)).unwrap();
     }
     find("java");
     let start = Path::new(HOME).join("bin/catalina.sh");
-    assert!(start.exists(), "{HOME} is missing (package tomcat10-common): run scripts/install-peers.sh as root");
+    assert!(
+        start.exists(),
+        "{HOME} is missing (package tomcat10-common): run scripts/install-peers.sh as root"
+    );
     let mut command = Command::new(start);
     command.arg("run").env("CATALINA_HOME", HOME).env("CATALINA_BASE", shop.directory());
     let _tomcat = shop.start("tomcat", &command);

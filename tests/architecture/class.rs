@@ -1,4 +1,5 @@
-//! What `appliance/mta.toml` says of errors, alerts, software and tables, held against the sources, the lock file and the pages.
+//! What `appliance/mta.toml` says of errors, alerts, software and tables, held against the sources,
+//! the lock file and the pages.
 
 use crate::root;
 use crate::source::{Source, sources};
@@ -6,13 +7,15 @@ use postern::appliance::class::{Format, class, describe};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-/// The lines that the contract fixes: scripts of operators look for them, so a change here is a change for them.
+/// The lines that the contract fixes: scripts of operators look for them, so a change here is a
+/// change for them.
 const PROMISED: [&str; 13] = [
     "Error: failed to mount key volume.",
     "Error: failed to mount log share.",
     "Error: logs are enabled but the 'log' terminal is not connected.",
     "Error: failed to preconfigure the MTA",
-    "Error: failed to start the MTA server. Please see the /var/log/appliance/log log file in MTA for more details on the failure",
+    "Error: failed to start the MTA server. Please see the /var/log/appliance/log log file in MTA \
+    for more details on the failure",
     "Error: failed to initialize the UI backend",
     "Error: ui_port value must be between 1 and 65535",
     "Error: couldn't find ssl keys on the key volume!",
@@ -41,28 +44,46 @@ fn every_promised_line_is_in_the_class() {
 
 #[test]
 fn the_errors_of_the_class_are_the_errors_of_the_code() {
-    let told: BTreeSet<&str> = class().error.iter().map(|error| error.line.as_str()).filter(|line| *line != COMPOSED).collect();
+    let told: BTreeSet<&str> = class()
+        .error
+        .iter()
+        .map(|error| error.line.as_str())
+        .filter(|line| *line != COMPOSED)
+        .collect();
     let mut code = BTreeMap::new();
     for source in sources().iter().filter(|source| stops_the_start(source)) {
-        for line in literals_of(source).into_iter().filter(|text| text.starts_with("Error: ") && !is_told_by_name(text)) {
+        for line in literals_of(source)
+            .into_iter()
+            .filter(|text| text.starts_with("Error: ") && !is_told_by_name(text))
+        {
             code.insert(line, source.path.clone());
         }
     }
     for (line, path) in &code {
-        assert!(told.contains(line.as_str()), "{path} says this, and appliance/mta.toml has no [[error]] for it: {line}");
+        assert!(
+            told.contains(line.as_str()),
+            "{path} says this, and appliance/mta.toml has no [[error]] for it: {line}"
+        );
     }
     for line in told {
         assert!(code.contains_key(line), "no code says: {line}");
     }
     let (property, complaint) = COMPOSED.trim_start_matches("Error: ").split_once(' ').unwrap();
     assert!(class().property(property).is_some());
-    assert!(sources().iter().any(|source| literals_of(source).iter().any(|text| text == complaint)), "{complaint}");
+    assert!(
+        sources().iter().any(|source| literals_of(source).iter().any(|text| text == complaint)),
+        "{complaint}"
+    );
 }
 
-/// The supervisor and the composition root; `postern sink` and `postern queue` have errors of their own.
+/// The supervisor and the composition root; `postern sink` and `postern queue` have errors of their
+/// own.
 fn stops_the_start(source: &Source) -> bool {
     let module = source.module.as_str();
-    module == "init" || module == "core" || module.starts_with("core::") || module.starts_with("appliance::")
+    module == "init"
+        || module == "core"
+        || module.starts_with("core::")
+        || module.starts_with("appliance::")
 }
 
 #[test]
@@ -77,13 +98,20 @@ fn the_alerts_of_the_class_are_the_alerts_of_the_code() {
 
 #[test]
 fn the_alert_rules_speak_of_counters_of_the_class() {
-    let counters: BTreeSet<&str> = class().counter.iter().map(|counter| counter.name.as_str()).collect();
+    let counters: BTreeSet<&str> =
+        class().counter.iter().map(|counter| counter.name.as_str()).collect();
     let rules = std::fs::read_to_string(root().join("appliance/monitor/rules.yml")).unwrap();
-    let words = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("mta_"));
+    let words = rules
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| word.starts_with("mta_"));
     let mut seen = BTreeSet::new();
     for word in words {
-        let name = ["_bucket", "_count"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word);
-        assert!(counters.contains(name), "appliance/monitor/rules.yml speaks of {word}, which is no counter of the class");
+        let name =
+            ["_bucket", "_count"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word);
+        assert!(
+            counters.contains(name),
+            "appliance/monitor/rules.yml speaks of {word}, which is no counter of the class"
+        );
         seen.insert(name);
     }
     assert!(seen.len() >= 7, "only {seen:?} were found");
@@ -100,23 +128,33 @@ fn the_software_of_the_class_is_what_cargo_builds_in() {
     let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).unwrap();
     let list = |value: &serde_json::Value| value.as_array().unwrap().clone();
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    let packages: BTreeMap<String, serde_json::Value> =
-        list(&metadata["packages"]).into_iter().map(|package| (text(&package["id"]), package)).collect();
-    let own = list(&metadata["resolve"]["nodes"]).into_iter().find(|node| packages[&text(&node["id"])]["name"] == "postern");
+    let packages: BTreeMap<String, serde_json::Value> = list(&metadata["packages"])
+        .into_iter()
+        .map(|package| (text(&package["id"]), package))
+        .collect();
+    let own = list(&metadata["resolve"]["nodes"])
+        .into_iter()
+        .find(|node| packages[&text(&node["id"])]["name"] == "postern");
     let built: BTreeSet<_> = list(&own.unwrap()["deps"])
         .iter()
-        .filter(|dependency| list(&dependency["dep_kinds"]).iter().any(|kind| kind["kind"].is_null()))
+        .filter(|dependency| {
+            list(&dependency["dep_kinds"]).iter().any(|kind| kind["kind"].is_null())
+        })
         .map(|dependency| {
             let package = &packages[&text(&dependency["pkg"])];
             let modified = !text(&package["source"]).starts_with("registry+");
             (text(&package["name"]), text(&package["version"]), modified, text(&package["license"]))
         })
         .collect();
-    let told: BTreeSet<_> =
-        class().software.iter().map(|one| (one.name.clone(), one.version.clone(), one.modified, one.license.clone())).collect();
+    let told: BTreeSet<_> = class()
+        .software
+        .iter()
+        .map(|one| (one.name.clone(), one.version.clone(), one.modified, one.license.clone()))
+        .collect();
     assert_eq!(told, built, "appliance/mta.toml is stale; run: make tables");
     // Every one that Cargo.toml names, and no other.
-    let manifest: toml::Table = std::fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
+    let manifest: toml::Table =
+        std::fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
     let named: BTreeSet<_> = manifest["dependencies"].as_table().unwrap().keys().cloned().collect();
     assert_eq!(told.into_iter().map(|(name, ..)| name).collect::<BTreeSet<_>>(), named);
 }
@@ -136,10 +174,18 @@ fn the_pages_say_what_the_class_says() {
     let readme = read("README.md");
     for mark in ["terminals", "volumes", "properties"] {
         let block = |text: &str| {
-            let (_, rest) = text.split_once(&format!("<!-- {mark} -->\n")).unwrap_or_else(|| panic!("no mark <!-- {mark} -->"));
-            rest.split_once(&format!("<!-- /{mark} -->")).unwrap_or_else(|| panic!("no mark <!-- /{mark} -->")).0.to_owned()
+            let (_, rest) = text
+                .split_once(&format!("<!-- {mark} -->\n"))
+                .unwrap_or_else(|| panic!("no mark <!-- {mark} -->"));
+            rest.split_once(&format!("<!-- /{mark} -->"))
+                .unwrap_or_else(|| panic!("no mark <!-- /{mark} -->"))
+                .0
+                .to_owned()
         };
-        assert!(block(&readme) == block(&fresh), "README's table of {mark} is stale; run: make tables");
+        assert!(
+            block(&readme) == block(&fresh),
+            "README's table of {mark} is stale; run: make tables"
+        );
     }
 }
 
@@ -149,7 +195,8 @@ fn literals_of(source: &Source) -> Vec<String> {
     literals(text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default())
 }
 
-/// The string literals in Rust code, with the breaks of long ones taken out. Comments and single characters are passed over.
+/// The string literals in Rust code, with the breaks of long ones taken out. Comments and single
+/// characters are passed over.
 fn literals(code: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = code;
@@ -157,7 +204,9 @@ fn literals(code: &str) -> Vec<String> {
         let here = &rest[at..];
         let passed = if here.starts_with("//") {
             here.find('\n').unwrap_or(here.len())
-        } else if let Some(character) = ["'\"'", "'\\\"'", "'\\''"].iter().find(|text| here.starts_with(**text)) {
+        } else if let Some(character) =
+            ["'\"'", "'\\\"'", "'\\''"].iter().find(|text| here.starts_with(**text))
+        {
             character.len()
         } else if let Some(behind) = here.strip_prefix('"') {
             let (text, length) = literal(behind);
@@ -179,7 +228,9 @@ fn literal(code: &str) -> (String, usize) {
         match c {
             '"' => return (text, at + 1),
             '\\' => match characters.next() {
-                Some((_, '\n')) => while characters.next_if(|(_, c)| c.is_whitespace()).is_some() {},
+                Some((_, '\n')) => {
+                    while characters.next_if(|(_, c)| c.is_whitespace()).is_some() {}
+                }
                 Some((_, other)) => text.push(other),
                 None => {}
             },
@@ -191,6 +242,7 @@ fn literal(code: &str) -> (String, usize) {
 
 #[test]
 fn the_reader_of_literals_knows_comments_characters_and_breaks() {
-    let code = "let a = \"Error: one\"; // \"none\n let q = '\"'; f(\"two \\\n      halves\", '\\'', \"a \\\"quoted\\\" http://word\");";
+    let code = "let a = \"Error: one\"; // \"none\n let q = '\"'; f(\"two \\\n      halves\", \
+    '\\'', \"a \\\"quoted\\\" http://word\");";
     assert_eq!(literals(code), ["Error: one", "two halves", "a \"quoted\" http://word"]);
 }

@@ -1,5 +1,5 @@
-//! docs/founding.md, row by row: the files it points to are there, the tests it names exist, and nothing of the class that
-//! comes from the founding document is left out.
+//! docs/founding.md, row by row: the files it points to are there, the tests it names exist, and
+//! nothing of the class that comes from the founding document is left out.
 
 use crate::root;
 use postern::appliance::class::{Group, class};
@@ -21,7 +21,9 @@ fn page() -> String {
 
 fn rows() -> Vec<Row> {
     let page = page();
-    let lines = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| The document says |"));
+    let lines = page
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| The document says |"));
     let rows = lines.map(|line| {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         let [says, lives, shown] = cells[..] else { panic!("three cells: {line}") };
@@ -43,7 +45,11 @@ fn every_place_is_there() {
         assert!(!row.lives.is_empty(), "no place: {}", row.says);
         for place in &row.lives {
             let is_property = class().property.iter().any(|property| property.variable() == *place);
-            assert!(is_property || root().join(place).exists(), "'{place}' is no file and no property: {}", row.says);
+            assert!(
+                is_property || root().join(place).exists(),
+                "'{place}' is no file and no property: {}",
+                row.says
+            );
         }
     }
 }
@@ -64,27 +70,35 @@ fn nothing_of_the_founding_document_is_left_out() {
     let page = page();
     let class = class();
     let founding = class.property.iter().filter(|property| property.group == Group::Founding);
-    let mut names: Vec<String> = founding.map(|property| format!("| `{}`: ", property.name)).collect();
+    let mut names: Vec<String> =
+        founding.map(|property| format!("| `{}`: ", property.name)).collect();
     assert_eq!(names.len(), 13);
     names.extend(class.terminal.iter().map(|terminal| format!("| `{}`", terminal.name)));
     names.extend(class.volume.iter().map(|volume| format!("| `{}`, ", volume.name)));
-    names.extend(class.counter.iter().filter_map(|counter| counter.founding.as_ref()).map(|name| format!("| {name}: ")));
     names.extend(
-        class.resource.iter().map(|one| format!("| {}: {} to {}, default {}", one.name, one.minimum, one.maximum, one.default)),
+        class
+            .counter
+            .iter()
+            .filter_map(|counter| counter.founding.as_ref())
+            .map(|name| format!("| {name}: ")),
     );
+    names.extend(class.resource.iter().map(|one| {
+        format!("| {}: {} to {}, default {}", one.name, one.minimum, one.maximum, one.default)
+    }));
     names.extend(class.alert.iter().map(|alert| format!("| `{}` ", alert.line)));
     for name in names {
         assert!(page.contains(&name), "no row begins with: {name}");
     }
 }
 
-/// `suite::name` in `tests/suite`, `lib::module::tests::name` beside the code, `rules::name` among promtool's, `machine::name` for a
-/// scenario of the virtual machine.
+/// `suite::name` in `tests/suite`, `lib::module::tests::name` beside the code, `rules::name` among
+/// promtool's, `machine::name` for a scenario of the virtual machine.
 fn exists(test: &str) -> bool {
     let Some((suite, rest)) = test.split_once("::") else { return false };
     match suite {
         "rules" => {
-            let rules = fs::read_to_string(root().join("appliance/monitor/rules_test.yml")).unwrap();
+            let rules =
+                fs::read_to_string(root().join("appliance/monitor/rules_test.yml")).unwrap();
             rules.lines().any(|line| line.trim() == format!("- name: {rest}"))
         }
         // The scenarios of the virtual machine run in one boot, by the list in its source.
@@ -96,7 +110,8 @@ fn exists(test: &str) -> bool {
         "lib" => {
             let Some((module, name)) = rest.rsplit_once("::tests::") else { return false };
             let module = root().join("src").join(module.replace("::", "/"));
-            let files = [module.with_extension("rs"), module.join("mod.rs"), module.join("tests.rs")];
+            let files =
+                [module.with_extension("rs"), module.join("mod.rs"), module.join("tests.rs")];
             files.iter().any(|file| has_test(file, name))
         }
         _ => sources_of(&root().join("tests").join(suite)).iter().any(|file| has_test(file, rest)),
@@ -115,7 +130,10 @@ fn has_test(file: &Path, name: &str) -> bool {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let heads = [format!("fn {name}()"), format!("async fn {name}()")];
     lines.iter().enumerate().any(|(at, line)| {
-        let above = lines[..at].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("//"));
+        let above = lines[..at]
+            .iter()
+            .rev()
+            .take_while(|line| line.starts_with("#[") || line.starts_with("//"));
         heads.iter().any(|head| line.starts_with(head))
             && above.into_iter().any(|line| line.contains("test]") || line.contains("test("))
     })

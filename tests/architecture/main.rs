@@ -1,5 +1,5 @@
-//! The house rules of ARCHITECTURE.md, held against the code: who may import whom, where `unsafe` and files may be, and
-//! that README says what the class says.
+//! The house rules of ARCHITECTURE.md, held against the code: who may import whom, where `unsafe`
+//! and files may be, and that README says what the class says.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
@@ -12,9 +12,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The rooms of the walk, in its order.
-const ROOMS: [&str; 10] = ["accept", "parse", "admit", "rewrite", "spool", "schedule", "route", "deliver", "bounce", "history"];
+const ROOMS: [&str; 10] = [
+    "accept", "parse", "admit", "rewrite", "spool", "schedule", "route", "deliver", "bounce",
+    "history",
+];
 
-/// What each part of the house may import, beside itself. The first row that matches a module's path holds.
+/// What each part of the house may import, beside itself. The first row that matches a module's
+/// path holds.
 fn allowed(module: &str) -> Vec<String> {
     let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let mut parts = module.split("::");
@@ -23,22 +27,41 @@ fn allowed(module: &str) -> Vec<String> {
         ("appliance", _) => list(&["appliance", "ground"]),
         ("mail", Some("model")) => list(&["mail::model"]),
         ("mail", Some(room)) if ROOMS.contains(&room) => {
-            vec![format!("mail::{room}"), "mail::model".into(), "ground".into(), "appliance::counter".into()]
+            vec![
+                format!("mail::{room}"),
+                "mail::model".into(),
+                "ground".into(),
+                "appliance::counter".into(),
+            ]
         }
         ("mail", _) => list(&["mail", "ground", "appliance::counter"]),
-        // The server knows no handler: each room of them hands in its rows of the table of routes. What they share (`http::state`)
-        // has what monitors remember.
+        // The server knows no handler: each room of them hands in its rows of the table of routes.
+        // What they share (`http::state`) has what monitors remember.
         ("http", _) => list(&["http", "monitor", "mail::model", "ground", "appliance::counter"]),
         ("monitor", _) => list(&["monitor", "http", "mail::model", "ground", "appliance::counter"]),
-        ("api", _) => list(&["api", "http", "monitor", "export", "mail::model", "ground", "appliance::counter"]),
-        ("ui", _) => list(&["ui", "api", "http", "monitor", "mail::model", "ground", "appliance::counter"]),
-        ("webhooks", _) => list(&["webhooks", "monitor", "http", "mail::model", "ground", "appliance::counter"]),
+        ("api", _) => list(&[
+            "api",
+            "http",
+            "monitor",
+            "export",
+            "mail::model",
+            "ground",
+            "appliance::counter",
+        ]),
+        ("ui", _) => {
+            list(&["ui", "api", "http", "monitor", "mail::model", "ground", "appliance::counter"])
+        }
+        ("webhooks", _) => {
+            list(&["webhooks", "monitor", "http", "mail::model", "ground", "appliance::counter"])
+        }
         ("maillog", _) => list(&["maillog", "mail::model", "ground", "appliance::counter"]),
         ("cli", _) => list(&["cli", "api", "http::answer", "export", "mail::model", "ground"]),
         ("export", _) => list(&["export", "mail::model", "ground"]),
         ("init", _) => list(&["appliance", "ground"]),
         // A small server of its own, built from the first two rooms.
-        ("sink", _) => list(&["mail::accept", "mail::parse", "mail::model", "ground", "appliance::counter"]),
+        ("sink", _) => {
+            list(&["mail::accept", "mail::parse", "mail::model", "ground", "appliance::counter"])
+        }
         // The composition root, the command line, and the plan of the house.
         ("core" | "main" | "lib", _) => list(&[
             "api",
@@ -59,7 +82,9 @@ fn allowed(module: &str) -> Vec<String> {
             "webhooks",
         ]),
         // The operator's tool, joined to data volumes at rest.
-        ("volumes", _) => list(&["appliance::property", "ground::disk", "mail::model", "mail::spool", "cli"]),
+        ("volumes", _) => {
+            list(&["appliance::property", "ground::disk", "mail::model", "mail::spool", "cli"])
+        }
         // The composition root of another process, without mail and without a runtime.
         ("carrier", _) => list(&["appliance", "ground", "maillog"]),
         _ => Vec::new(),
@@ -92,10 +117,17 @@ fn the_reader_of_imports_sees_every_form() {
     let source = Source {
         path: "src/mail/parse/mod.rs".to_owned(),
         module: "mail::parse".to_owned(),
-        code: "use crate::mail::{spool::{Entry, Spool}, model::Address};\nuse super::accept;\nfn f() { crate::ui::page(); }"
+        code: "use crate::mail::{spool::{Entry, Spool}, model::Address};\nuse super::accept;\nfn \
+        f() { crate::ui::page(); }"
             .to_owned(),
     };
-    let expected = ["mail::accept", "mail::model::Address", "mail::spool::Entry", "mail::spool::Spool", "ui::page"];
+    let expected = [
+        "mail::accept",
+        "mail::model::Address",
+        "mail::spool::Entry",
+        "mail::spool::Spool",
+        "ui::page",
+    ];
     assert_eq!(source.imports(), expected.map(str::to_owned).into_iter().collect::<BTreeSet<_>>());
 }
 
@@ -110,15 +142,21 @@ fn unsafe_code_has_one_address() {
     }
 }
 
-/// Where a lock of the standard library may be: what the checked lock is made of, the clock, which is read under any lock and
-/// asks nobody, and what tells where threads hang, whatever they hold. Elsewhere order is checked, and nothing is waited for that
-/// the check does not know.
-const PLAIN_LOCKS: [&str; 4] = ["src/ground/sync.rs", "src/ground/lock.rs", "src/ground/clock.rs", "src/ground/sys/stacks.rs"];
+/// Where a lock of the standard library may be: what the checked lock is made of, the clock, which
+/// is read under any lock and asks nobody, and what tells where threads hang, whatever they hold.
+/// Elsewhere order is checked, and nothing is waited for that the check does not know.
+const PLAIN_LOCKS: [&str; 4] =
+    ["src/ground/sync.rs", "src/ground/lock.rs", "src/ground/clock.rs", "src/ground/sys/stacks.rs"];
 
-/// Locks that may be held across an await, each by tasks that hold no other: the groups, the metrics and the ages, which are made
-/// once for all who ask, and the orders, of which one is carried out at a time.
-const ASYNC_LOCKS: [&str; 4] =
-    ["src/mail/admin/mod.rs", "src/mail/outbound/mod.rs", "src/monitor/ages.rs", "src/monitor/probe.rs"];
+/// Locks that may be held across an await, each by tasks that hold no other: the groups, the
+/// metrics and the ages, which are made once for all who ask, and the orders, of which one is
+/// carried out at a time.
+const ASYNC_LOCKS: [&str; 4] = [
+    "src/mail/admin/mod.rs",
+    "src/mail/outbound/mod.rs",
+    "src/monitor/ages.rs",
+    "src/monitor/probe.rs",
+];
 
 #[test]
 fn what_threads_share_is_behind_the_checked_lock() {
@@ -128,8 +166,14 @@ fn what_threads_share_is_behind_the_checked_lock() {
             let mut found = code.match_indices(name);
             found.any(|(at, _)| !code[..at].ends_with("Async"))
         });
-        let known = PLAIN_LOCKS.contains(&source.path.as_str()) || ASYNC_LOCKS.contains(&source.path.as_str());
-        assert!(plain.is_none() || known, "{}: use ground::lock::Lock instead of {}", source.path, plain.unwrap_or_default());
+        let known = PLAIN_LOCKS.contains(&source.path.as_str())
+            || ASYNC_LOCKS.contains(&source.path.as_str());
+        assert!(
+            plain.is_none() || known,
+            "{}: use ground::lock::Lock instead of {}",
+            source.path,
+            plain.unwrap_or_default()
+        );
         let is_async = code.contains("AsyncMutex") || code.contains("tokio::sync::RwLock");
         assert!(
             !is_async || ASYNC_LOCKS.contains(&source.path.as_str()),
@@ -157,8 +201,13 @@ fn the_supervisor_has_no_runtime() {
 #[test]
 fn mail_touches_files_through_the_ground_alone() {
     for source in sources() {
-        let files = ["std::fs", "tokio::fs", "fs::File"].iter().any(|name| source.code.contains(name));
-        assert!(!files || !is_inside(&source.module, "mail"), "{}: files belong to ground::disk", source.path);
+        let files =
+            ["std::fs", "tokio::fs", "fs::File"].iter().any(|name| source.code.contains(name));
+        assert!(
+            !files || !is_inside(&source.module, "mail"),
+            "{}: files belong to ground::disk",
+            source.path
+        );
     }
 }
 
@@ -168,7 +217,11 @@ fn every_folder_of_the_walk_is_in_the_plan() {
     for entry in std::fs::read_dir(root().join("src/mail")).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
-        if entry.file_type().unwrap().is_dir() && name != "model" && name != "outbound" && name != "admin" {
+        if entry.file_type().unwrap().is_dir()
+            && name != "model"
+            && name != "outbound"
+            && name != "admin"
+        {
             rooms.push(name);
         }
     }
@@ -178,17 +231,24 @@ fn every_folder_of_the_walk_is_in_the_plan() {
     assert_eq!(rooms, planned);
     let plan = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     for room in ROOMS {
-        assert!(plan.contains(&format!("`{room}`")), "ARCHITECTURE.md does not name the room {room}");
+        assert!(
+            plan.contains(&format!("`{room}`")),
+            "ARCHITECTURE.md does not name the room {room}"
+        );
     }
 }
 
 #[test]
 fn every_dependency_has_its_reason() {
-    let manifest: toml::Table = std::fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
+    let manifest: toml::Table =
+        std::fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
     let plan = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     for table in ["dependencies", "dev-dependencies"] {
         for name in manifest[table].as_table().unwrap().keys() {
-            assert!(plan.contains(&format!("| `{name}` |")), "ARCHITECTURE.md gives no reason for {name}");
+            assert!(
+                plan.contains(&format!("| `{name}` |")),
+                "ARCHITECTURE.md gives no reason for {name}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Source files as far as the house rules need them: their module, their code without comments, what they import.
+//! Source files as far as the house rules need them: their module, their code without comments,
+//! what they import.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -35,11 +36,19 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
 
 fn read(root: &Path, file: &Path) -> Source {
     let path = file.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-    let module = path.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod").replace('/', "::");
+    let module = path
+        .trim_start_matches("src/")
+        .trim_end_matches(".rs")
+        .trim_end_matches("/mod")
+        .replace('/', "::");
     let text = std::fs::read_to_string(file).unwrap();
     // Tests stand at the bottom and may look where they like.
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    let code = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
+    let code = text
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default())
+        .collect::<Vec<_>>()
+        .join("\n");
     Source { path, module, code }
 }
 
@@ -54,7 +63,8 @@ impl Source {
             let above = base.split("::").filter(|word| *word == "super").count();
             for path in expand(&tree[..end]) {
                 let path = path.trim_start_matches(base).trim_start_matches("::").to_owned();
-                let path = if above == 0 { path } else { join(&parent(&self.module, above), &path) };
+                let path =
+                    if above == 0 { path } else { join(&parent(&self.module, above), &path) };
                 found.insert(path);
             }
             rest = &rest[start + end.max(1)..];
@@ -72,7 +82,8 @@ fn next_path(text: &str) -> Option<(usize, &str)> {
         .filter(|(at, _)| !text[..*at].ends_with(is_word))
         .min_by_key(|(at, _)| *at)
         .map(|(at, _)| {
-            let words = text[at..].split("::").take_while(|word| matches!(*word, "crate" | "super"));
+            let words =
+                text[at..].split("::").take_while(|word| matches!(*word, "crate" | "super"));
             let length = words.map(|word| word.len() + 2).sum::<usize>();
             (at, &text[at..at + length])
         })
@@ -96,9 +107,15 @@ fn end_of_tree(text: &str) -> usize {
 
 /// `a::{b, c::{d, e}}` as `a::b`, `a::c::d`, `a::c::e`.
 fn expand(tree: &str) -> Vec<String> {
-    let Some(open) = tree.find('{') else { return vec![tree.trim().trim_end_matches("::").to_owned()] };
+    let Some(open) = tree.find('{') else {
+        return vec![tree.trim().trim_end_matches("::").to_owned()];
+    };
     let (prefix, inner) = (tree[..open].trim(), tree[open + 1..].trim_end().trim_end_matches('}'));
-    let inner = if tree.trim_end().ends_with('}') { &tree[open + 1..tree.trim_end().len() - 1] } else { inner };
+    let inner = if tree.trim_end().ends_with('}') {
+        &tree[open + 1..tree.trim_end().len() - 1]
+    } else {
+        inner
+    };
     let mut parts = Vec::new();
     let (mut depth, mut start) = (0, 0);
     for (at, c) in inner.char_indices() {
@@ -118,7 +135,13 @@ fn expand(tree: &str) -> Vec<String> {
         .iter()
         .filter(|part| !part.trim().is_empty())
         .flat_map(|part| expand(&name(part)))
-        .map(|path| if path == "self" { prefix.trim_end_matches("::").to_owned() } else { format!("{prefix}{path}") })
+        .map(|path| {
+            if path == "self" {
+                prefix.trim_end_matches("::").to_owned()
+            } else {
+                format!("{prefix}{path}")
+            }
+        })
         .collect()
 }
 

@@ -1,8 +1,12 @@
-//! The pages in a real browser, before the real program with real mail in real trouble: `pages.py` says what each test shows; `api.py`
-//! holds the API to its document.
+//! The pages in a real browser, before the real program with real mail in real trouble: `pages.py`
+//! says what each test shows; `api.py` holds the API to its document.
 //!
 //! Screenshots are left in `target/screenshots`.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails is a test that fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a helper that fails is a test that fails"
+)]
 
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +20,10 @@ fn shows(test: &str) {
 
 fn run(script: &str, more: &[&str]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    assert!(Path::new(PYTHON).exists(), "{PYTHON} is missing: run scripts/install-peers.sh as root");
+    assert!(
+        Path::new(PYTHON).exists(),
+        "{PYTHON} is missing: run scripts/install-peers.sh as root"
+    );
     let output = Command::new(PYTHON)
         .arg(root.join("tests/browser").join(script))
         .arg(env!("CARGO_BIN_EXE_postern"))
@@ -24,7 +31,8 @@ fn run(script: &str, more: &[&str]) {
         .arg(root.join("target/screenshots"))
         .output()
         .unwrap();
-    let (out, complaints) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, complaints) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}\n{complaints}");
 }
 

@@ -1,4 +1,5 @@
-//! What is taken away from a queue that was closed in order is told at the next start, and nothing else is.
+//! What is taken away from a queue that was closed in order is told at the next start, and nothing
+//! else is.
 
 use crate::disk::{Events, SimDisk};
 use crate::history::{SMALL, entry, load, open, open_counted};
@@ -41,7 +42,8 @@ fn closed(world: &World, seed: u64) -> SimDisk {
     disk
 }
 
-/// Opens the queue and closes it; how many segments are said to hold less than they did, and how many messages there are.
+/// Opens the queue and closes it; how many segments are said to hold less than they did, and how
+/// many messages there are.
 fn start(disk: &SimDisk) -> (u64, usize) {
     let counters = Arc::new(Counters::new(&[]).unwrap());
     let log = open_counted(disk, CONFIG, &counters).unwrap();
@@ -53,7 +55,12 @@ fn start(disk: &SimDisk) -> (u64, usize) {
 /// What is missing, as somebody sees it who changes nothing.
 fn missing(disk: &SimDisk) -> Vec<String> {
     let found = OfflineSpool::new(Arc::new(disk.clone())).verify(&mut |_| {}).unwrap();
-    found.damages.into_iter().filter(|damage| damage.meaning == Meaning::Missing).map(|damage| damage.file).collect()
+    found
+        .damages
+        .into_iter()
+        .filter(|damage| damage.meaning == Meaning::Missing)
+        .map(|damage| damage.file)
+        .collect()
 }
 
 fn segments(disk: &SimDisk) -> Vec<String> {
@@ -69,7 +76,12 @@ fn octets(disk: &SimDisk, path: &str) -> Vec<u8> {
 
 /// Where the records of a segment begin.
 fn records(octets: &[u8]) -> Vec<usize> {
-    octets.windows(MARK.len()).enumerate().filter(|(_, window)| *window == MARK).map(|(at, _)| at).collect()
+    octets
+        .windows(MARK.len())
+        .enumerate()
+        .filter(|(_, window)| *window == MARK)
+        .map(|(at, _)| at)
+        .collect()
 }
 
 /// The file ends here from now on.
@@ -94,9 +106,16 @@ fn a_segment_that_is_gone_is_told_once_with_or_without_its_neighbours() {
         assert_eq!(missing(&disk), gone, "seed {seed}");
         assert_eq!(missing(&disk), gone, "seed {seed}: looking changes nothing");
         assert_eq!(start(&disk).0, gone.len() as u64, "seed {seed}");
-        assert_eq!((missing(&disk), start(&disk).0), (Vec::new(), 0), "seed {seed}: it was told before");
+        assert_eq!(
+            (missing(&disk), start(&disk).0),
+            (Vec::new(), 0),
+            "seed {seed}: it was told before"
+        );
         let again = segments(&disk);
-        assert!(gone.iter().all(|path| !again.contains(path)), "seed {seed}: a backup would meet another file of its number");
+        assert!(
+            gone.iter().all(|path| !again.contains(path)),
+            "seed {seed}: a backup would meet another file of its number"
+        );
     }
 }
 
@@ -116,7 +135,11 @@ fn a_segment_that_is_cut_is_told_wherever_it_is_cut() {
         let expected = if is_less { vec![path.clone()] } else { Vec::new() };
         assert_eq!(missing(&disk), expected, "seed {seed}, {path} at {at}");
         assert_eq!(start(&disk).0, expected.len() as u64, "seed {seed}, {path} at {at}");
-        assert_eq!((missing(&disk), start(&disk).0), (Vec::new(), 0), "seed {seed}: it was told before");
+        assert_eq!(
+            (missing(&disk), start(&disk).0),
+            (Vec::new(), 0),
+            "seed {seed}: it was told before"
+        );
     }
 }
 

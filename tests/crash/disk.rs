@@ -1,10 +1,12 @@
 //! A disk that forgets, tears, lies and fills up, behind the same trait as the real one.
 //!
-//! What was written is only promised after a sync. At [`SimDisk::power_cut`] every unsynced write survives whole, in part (cut
-//! at any octet, with sectors missing, with junk in one) or not at all, in any order, each by its own chance; so does every
-//! change of a directory that was not synced, a rename only after both its directories were. The disk can go dead after a
-//! number of calls, give an error at any call, fail a sync (what it should have made durable is then lost in part or whole,
-//! and every later sync says that all is well), refuse to read, run full, and turn a bit over.
+//! What was written is only promised after a sync. At [`SimDisk::power_cut`] every unsynced write
+//! survives whole, in part (cut at any octet, with sectors missing, with junk in one) or not at
+//! all, in any order, each by its own chance; so does every change of a directory that was not
+//! synced, a rename only after both its directories were. The disk can go dead after a number of
+//! calls, give an error at any call, fail a sync (what it should have made durable is then lost in
+//! part or whole, and every later sync says that all is well), refuse to read, run full, and turn a
+//! bit over.
 //!
 //! Everything it does by chance comes from its seed; [`SimDisk::events`] counts what it did.
 
@@ -109,8 +111,8 @@ impl SimDisk {
         self.lock().trouble.errors = Some((calls, times, error));
     }
 
-    /// The sync after so many more fails, and what it should have made durable is lost, in part at least; with `lies` reads go
-    /// on showing it.
+    /// The sync after so many more fails, and what it should have made durable is lost, in part at
+    /// least; with `lies` reads go on showing it.
     pub fn fail_sync_after(&self, syncs: u64, lies: bool) {
         self.lock().trouble.failing_sync = Some((syncs, lies));
     }
@@ -144,7 +146,8 @@ impl SimDisk {
         self.lock().files.iter().any(|content| content.lies)
     }
 
-    /// The disk as it comes back after the power was cut at this moment. This one is dead from now on.
+    /// The disk as it comes back after the power was cut at this moment. This one is dead from now
+    /// on.
     pub fn power_cut(&self) -> Self {
         let mut old = self.take();
         let mut names = std::mem::take(&mut old.durable_names);
@@ -171,19 +174,26 @@ impl SimDisk {
                 *content = Content::default();
             }
         }
-        let state = State { durable_names: names.clone(), names, changes: Vec::new(), trouble: Trouble::default(), ..old };
+        let state = State {
+            durable_names: names.clone(),
+            names,
+            changes: Vec::new(),
+            trouble: Trouble::default(),
+            ..old
+        };
         Self(Arc::new(Mutex::new(state)), self.1.clone())
     }
 
-    /// The disk as the next process finds it when this one is killed: everything written is there, and no more durable than
-    /// before. This one is dead from now on.
+    /// The disk as the next process finds it when this one is killed: everything written is there,
+    /// and no more durable than before. This one is dead from now on.
     pub fn kill(&self) -> Self {
         let mut old = self.take();
         let renamed = old.changes.iter().filter_map(|change| match &change.what {
             Kind::Create(_, file) => Some(*file),
             Kind::Rename(..) | Kind::Remove(_) => None,
         });
-        let reached: BTreeSet<usize> = old.names.values().chain(old.durable_names.values()).copied().chain(renamed).collect();
+        let reached: BTreeSet<usize> =
+            old.names.values().chain(old.durable_names.values()).copied().chain(renamed).collect();
         for (file, content) in old.files.iter_mut().enumerate() {
             if !reached.contains(&file) {
                 *content = Content::default();
@@ -319,7 +329,11 @@ impl State {
                 *after -= 1;
             } else {
                 let error = io::Error::from(*kind);
-                events.count(if *kind == io::ErrorKind::StorageFull { "ENOSPC at some call" } else { "EIO at some call" });
+                events.count(if *kind == io::ErrorKind::StorageFull {
+                    "ENOSPC at some call"
+                } else {
+                    "EIO at some call"
+                });
                 *times -= 1;
                 if *times == 0 {
                     trouble.errors = None;

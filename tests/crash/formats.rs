@@ -1,11 +1,14 @@
 //! Queues that earlier versions wrote: every later one reads the same messages from them.
 //!
-//! `volumes/1` was written by `write_a_volume_of_this_version` below, which is run by hand when the format changes:
-//! `cargo test --test crash -- --ignored write_a_volume`. Beside each volume, `messages` says what is in it.
+//! `volumes/1` was written by `write_a_volume_of_this_version` below, which is run by hand when the
+//! format changes: `cargo test --test crash -- --ignored write_a_volume`. Beside each volume,
+//! `messages` says what is in it.
 
 use crate::disk::{Events, SimDisk};
 use crate::history::{SMALL, load, open};
-use crate::mail::model::{Address, BodyType, Envelope, Kind, MessageId, Origin, Progress, Status, Target};
+use crate::mail::model::{
+    Address, BodyType, Envelope, Kind, MessageId, Origin, Progress, Status, Target,
+};
 use crate::mail::spool::{Config, Entry, SegmentLog, Spool, Writer};
 use crate::world::World;
 use postern::ground::disk::Disk;
@@ -42,13 +45,9 @@ fn no_octets_in_a_segment_make_a_start_panic() {
     for seed in 0..400 {
         let mut random = fastrand::Rng::with_seed(seed);
         let world = World::enter_new(seed);
-        let disk =
-            load_volume(
-                &volumes().join("1"),
-                |path, octets| {
-                    if path.starts_with("log/") { mutated(octets, &mut random) } else { octets }
-                },
-            );
+        let disk = load_volume(&volumes().join("1"), |path, octets| {
+            if path.starts_with("log/") { mutated(octets, &mut random) } else { octets }
+        });
         // A header that says a later version is refused; everything else starts.
         if let Ok(log) = open(&disk, SMALL) {
             for id in log.ids(None, usize::MAX) {
@@ -84,7 +83,10 @@ fn mutated(mut octets: Vec<u8>, random: &mut fastrand::Rng) -> Vec<u8> {
 fn load_volume(volume: &Path, mut change: impl FnMut(&str, Vec<u8>) -> Vec<u8>) -> SimDisk {
     let disk = SimDisk::new(1 << 30, 0, Events::default());
     for directory in ["", "log", "spare", "body", "corrupt"] {
-        let files = fs::read_dir(volume.join("data").join(directory)).into_iter().flatten().map(Result::unwrap);
+        let files = fs::read_dir(volume.join("data").join(directory))
+            .into_iter()
+            .flatten()
+            .map(Result::unwrap);
         for file in files.filter(|file| file.file_type().unwrap().is_file()) {
             let name = file.file_name().into_string().unwrap();
             let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
@@ -108,7 +110,8 @@ fn write_a_volume_of_this_version() {
         let id = accept(&world, &log, plain(1), &[b'-'; 2000]);
         world.drive(log.delete(id)).unwrap();
     }
-    let waits = accept(&world, &log, plain(3), b"Subject: waits\r\n\r\nThree recipients, three fates.\r\n");
+    let waits =
+        accept(&world, &log, plain(3), b"Subject: waits\r\n\r\nThree recipients, three fates.\r\n");
     let fates = [
         (Status::Delivered, 1, 0, ""),
         (Status::Failed, 1, 0, "550 5.1.1 unbekannt: Müller"),
@@ -128,18 +131,34 @@ fn write_a_volume_of_this_version() {
             body: BodyType::EightBitMime,
             smtputf8: true,
         },
-        origin: Origin { peer: Some("2001:db8::25".parse().unwrap()), helo: "client.example".into() },
+        origin: Origin {
+            peer: Some("2001:db8::25".parse().unwrap()),
+            helo: "client.example".into(),
+        },
         ..plain(1)
     };
     let copied = accept(&world, &log, copy, "Subject: Grüße\r\n\r\n8 bits\r\n".as_bytes());
     log.settle(
         copied,
-        progress(&[(Status::Delivered, 1, 0, "")], Some((Status::Pending, 1, 1_800_000_100, "connection refused"))),
+        progress(
+            &[(Status::Delivered, 1, 0, "")],
+            Some((Status::Pending, 1, 1_800_000_100, "connection refused")),
+        ),
     );
-    accept(&world, &log, Entry { kind: Kind::Notification, ..plain(1) }, b"Subject: bounce\r\n\r\n");
+    accept(
+        &world,
+        &log,
+        Entry { kind: Kind::Notification, ..plain(1) },
+        b"Subject: bounce\r\n\r\n",
+    );
     accept(&world, &log, plain(1), b"");
     // Content with a file of its own.
-    accept(&world, &log, plain(2), &b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n".repeat(1030));
+    accept(
+        &world,
+        &log,
+        plain(2),
+        &b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n".repeat(1030),
+    );
     let damaged = accept(&world, &log, plain(1), b"Subject: this one is damaged\r\n\r\n");
     let last = accept(&world, &log, plain(1), b"Subject: last\r\n\r\n");
     let done = accept(&world, &log, plain(1), b"Subject: done\r\n\r\n");
@@ -149,7 +168,10 @@ fn write_a_volume_of_this_version() {
     drop(log);
     spoil(&disk, b"this one is damaged");
     let log = open(&disk, CONFIG).unwrap();
-    assert_eq!((log.is_held(damaged), log.is_held(held), log.is_held(last)), (None, Some(true), Some(false)));
+    assert_eq!(
+        (log.is_held(damaged), log.is_held(held), log.is_held(last)),
+        (None, Some(true), Some(false))
+    );
     let told = messages(&world, &log);
     assert!(log.close());
     drop(log);
@@ -188,7 +210,8 @@ fn accept(world: &World, log: &SegmentLog, entry: Entry, content: &[u8]) -> Mess
 }
 
 fn plain(recipients: usize) -> Entry {
-    let recipients = (1..=recipients).map(|n| Address::parse(&format!("r{n}@example.org")).unwrap()).collect();
+    let recipients =
+        (1..=recipients).map(|n| Address::parse(&format!("r{n}@example.org")).unwrap()).collect();
     Entry {
         envelope: Envelope {
             sender: Address::parse("s@example.com").ok(),
@@ -208,7 +231,13 @@ fn progress(recipients: &[Fate], copy: Option<Fate>) -> Vec<Progress> {
     let places = (0..).map(Target::Recipient).zip(recipients.iter().copied());
     places
         .chain(copy.map(|fate| (Target::Copy, fate)))
-        .map(|(target, (status, attempts, due, reason))| Progress { target, status, attempts, due, reason: reason.to_owned() })
+        .map(|(target, (status, attempts, due, reason))| Progress {
+            target,
+            status,
+            attempts,
+            due,
+            reason: reason.to_owned(),
+        })
         .collect()
 }
 
@@ -225,8 +254,14 @@ fn messages(world: &World, log: &SegmentLog) -> String {
             message.kind, message.arrived, message.held, message.delay_told
         )
         .unwrap();
-        writeln!(out, "  from {:?} at {:?}, {:?}", envelope.sender.as_ref().map(Address::as_str), origin.peer, origin.helo)
-            .unwrap();
+        writeln!(
+            out,
+            "  from {:?} at {:?}, {:?}",
+            envelope.sender.as_ref().map(Address::as_str),
+            origin.peer,
+            origin.helo
+        )
+        .unwrap();
         writeln!(
             out,
             "  {:?}, SMTPUTF8 {}, {} octets, CRC-32 {:08x}",
@@ -240,7 +275,8 @@ fn messages(world: &World, log: &SegmentLog) -> String {
             writeln!(out, "  to {}", recipient.as_str()).unwrap();
         }
         for Progress { target, status, attempts, due, reason } in &message.progress {
-            writeln!(out, "  {target:?}: {status:?}, {attempts} tries, due {due}, {reason:?}").unwrap();
+            writeln!(out, "  {target:?}: {status:?}, {attempts} tries, due {due}, {reason:?}")
+                .unwrap();
         }
     }
     out

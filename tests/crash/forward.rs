@@ -1,4 +1,5 @@
-//! A message that outlives its segment: what is known of it goes along when its record is copied forward.
+//! A message that outlives its segment: what is known of it goes along when its record is copied
+//! forward.
 
 use crate::disk::{Events, SimDisk};
 use crate::ground::disk::Disk;
@@ -30,7 +31,8 @@ fn progress_and_hold_survive_the_move_to_a_younger_segment() {
     let disk = SimDisk::new(1 << 40, 0, Events::default());
     let config = Config { segment_max: 1 << 20, ..SMALL };
     let log = open(&disk, config).unwrap();
-    // Its accept record stands in the first segment, its state in the second, among mail that stays.
+    // Its accept record stands in the first segment, its state in the second, among mail that
+    // stays.
     let old = accept(&world, &log, 2);
     let first = fill(&world, &log, 30);
     let progress = targets(2).map(|place| {
@@ -75,15 +77,23 @@ fn much_mail_that_leaves_at_once_gives_its_room_back_within_seconds() {
     let segments = || disk.paths("log/").iter().filter(|path| path.ends_with(".seg")).count();
     let before = segments();
     for id in messages.iter().enumerate().filter(|(place, _)| place % 4 != 0).map(|(_, id)| *id) {
-        log.settle(id, vec![Progress { status: Status::Delivered, ..Progress::new(Target::Recipient(0)) }]);
+        log.settle(
+            id,
+            vec![Progress { status: Status::Delivered, ..Progress::new(Target::Recipient(0)) }],
+        );
     }
     world.pass(Duration::from_secs(3));
     // Of 600 mails 150 are left, in the room of three eighths more and a few segments.
     let wanted = before / 4 * 11 / 8 + 2 + usize::try_from(config.slack).unwrap();
-    assert!(segments() <= wanted, "{before} segments before, {} after, {wanted} wanted", segments());
+    assert!(
+        segments() <= wanted,
+        "{before} segments before, {} after, {wanted} wanted",
+        segments()
+    );
 }
 
-/// Somebody took a segment away, or a file system check did: the content is all that is left of the mail.
+/// Somebody took a segment away, or a file system check did: the content is all that is left of the
+/// mail.
 #[test]
 fn a_content_whose_segment_is_missing_is_kept() {
     let world = World::enter_new(0);
@@ -114,10 +124,14 @@ fn a_content_whose_segment_is_missing_is_kept() {
     let log = open(&disk, SMALL).unwrap();
     assert!(disk.paths("body/").is_empty() && log.ids(None, usize::MAX).is_empty());
     // Beside what the stop had written down of the segments.
-    assert_eq!(disk.paths("corrupt/"), ["corrupt/0000000003.closed".to_owned(), format!("corrupt/{lost}.eml")]);
+    assert_eq!(
+        disk.paths("corrupt/"),
+        ["corrupt/0000000003.closed".to_owned(), format!("corrupt/{lost}.eml")]
+    );
 }
 
-/// Nobody was told that it is here, so that it is no damage; and yet it is kept, for it looks like the one above.
+/// Nobody was told that it is here, so that it is no damage; and yet it is kept, for it looks like
+/// the one above.
 #[test]
 fn a_content_that_was_coming_in_at_a_crash_is_no_damage() {
     let mut kept = 0;
@@ -136,10 +150,15 @@ fn a_content_that_was_coming_in_at_a_crash_is_no_damage() {
         drop(log);
         let counters = Arc::new(Counters::new(&[]).unwrap());
         let log = open_counted(&disk, SMALL, &counters).unwrap();
-        let damaged = (counters.corrupt_records_total.get(), counters.shortened_segments_total.get());
+        let damaged =
+            (counters.corrupt_records_total.get(), counters.shortened_segments_total.get());
         assert_eq!(damaged, (0, 0), "after {calls} calls");
         assert!(taken.is_err() || log.ids(None, 1) == [id], "after {calls} calls");
-        kept += disk.paths("corrupt/").iter().filter(|path| **path == format!("corrupt/{id}.eml")).count();
+        kept += disk
+            .paths("corrupt/")
+            .iter()
+            .filter(|path| **path == format!("corrupt/{id}.eml"))
+            .count();
     }
     assert!(kept > 0, "no crash came between the name of the content and its record");
 }

@@ -1,14 +1,19 @@
 //! Random histories of a queue against a model of what it owes.
 //!
-//! The model knows of every message whether it must be there, may be, or must not; which content it has; and which words about
-//! it (progress, hold, delay notice) the queue may still know after a crash: those since the last answered sync.
+//! The model knows of every message whether it must be there, may be, or must not; which content it
+//! has; and which words about it (progress, hold, delay notice) the queue may still know after a
+//! crash: those since the last answered sync.
 
 mod check;
 mod flip;
 
 use crate::disk::{Events, SimDisk};
-use crate::mail::model::{Address, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target};
-use crate::mail::spool::{Config, Entry, INLINE_MAX, LENDABLE, OWN, OpenError, SegmentLog, Spool, SpoolError, Writer};
+use crate::mail::model::{
+    Address, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target,
+};
+use crate::mail::spool::{
+    Config, Entry, INLINE_MAX, LENDABLE, OWN, OpenError, SegmentLog, Spool, SpoolError, Writer,
+};
 use crate::world::World;
 use postern::appliance::counter::Counters;
 use postern::ground::disk::is_full;
@@ -29,7 +34,8 @@ pub struct History {
     mails: BTreeMap<MessageId, Mail>,
     /// Must never be seen again.
     gone: BTreeSet<MessageId>,
-    /// Reads have failed in this life of the queue, so that what it was told to note may not be noted.
+    /// Reads have failed in this life of the queue, so that what it was told to note may not be
+    /// noted.
     reads_failed: bool,
 }
 
@@ -77,7 +83,8 @@ impl History {
         let mut random = fastrand::Rng::with_seed(seed);
         let disk = SimDisk::new(capacity, random.u64(..), events.clone());
         let counters = Arc::new(Counters::new(&[]).unwrap());
-        let log = open_counted(&disk, config, &counters).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let log = open_counted(&disk, config, &counters)
+            .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         Self {
             world,
             disk,
@@ -135,7 +142,11 @@ impl History {
         let recipients = self.random.usize(1..5);
         let entry = entry(recipients, self.random.bool());
         let progress = entry.copy.then_some(Target::Copy);
-        let progress = targets(recipients).map(Target::Recipient).chain(progress).map(Progress::new).collect::<Vec<_>>();
+        let progress = targets(recipients)
+            .map(Target::Recipient)
+            .chain(progress)
+            .map(Progress::new)
+            .collect::<Vec<_>>();
         let calm = self.is_calm();
         let Some(log) = &self.log else { return Ok(()) };
         if len > INLINE_MAX {
@@ -150,13 +161,20 @@ impl History {
             for piece in content.chunks(10_000) {
                 writer.write(piece).await?;
             }
-            let committed =
-                if gives_up { log.commit_within(entry, writer, async {}).await } else { log.commit(entry, writer).await };
+            let committed = if gives_up {
+                log.commit_within(entry, writer, async {}).await
+            } else {
+                log.commit(entry, writer).await
+            };
             committed.map(|message| assert_eq!(message.id, id))
         });
         let presence = match &result {
             Ok(()) => {
-                self.events.count(if len > INLINE_MAX { "accepted with a file" } else { "accepted" });
+                self.events.count(if len > INLINE_MAX {
+                    "accepted with a file"
+                } else {
+                    "accepted"
+                });
                 self.synced(calm);
                 Presence::Owed
             }
@@ -170,7 +188,13 @@ impl History {
             }
         };
         self.events.tell(|| format!("{id}: {presence:?}, {result:?}"));
-        let mail = Mail { content, presence, progress: vec![progress], held: [false].into(), told: [false].into() };
+        let mail = Mail {
+            content,
+            presence,
+            progress: vec![progress],
+            held: [false].into(),
+            told: [false].into(),
+        };
         self.mails.insert(id, mail);
         result
     }
@@ -185,7 +209,10 @@ impl History {
             target.attempts += 1;
             match self.random.u8(..4) {
                 0 => target.status = Status::Delivered,
-                1 => (target.status, target.reason) = (Status::Failed, "550 5.1.1 no such user".to_owned()),
+                1 => {
+                    (target.status, target.reason) =
+                        (Status::Failed, "550 5.1.1 no such user".to_owned())
+                }
                 _ if finishes => target.status = Status::Dropped,
                 _ => {
                     target.due = self.random.u32(..);
@@ -198,7 +225,11 @@ impl History {
         log.settle(id, progress.clone());
         // Whoever reads it now, before the record is written, must not send it again.
         if let Ok(message) = self.world.drive(log.peek(id)) {
-            assert_eq!(message.progress, progress, "seed {}: {id}: what was just settled is not seen", self.seed);
+            assert_eq!(
+                message.progress, progress,
+                "seed {}: {id}: what was just settled is not seen",
+                self.seed
+            );
         }
         if finished {
             mail.presence = Presence::Leaving;
@@ -264,23 +295,31 @@ impl History {
         let well = log.ready().is_ok();
         match load(&self.world, log, id) {
             Ok(message) => {
-                let what = self.differs(id, mail, &message, &mail.progress[mail.progress.len() - 1..]);
+                let what =
+                    self.differs(id, mail, &message, &mail.progress[mail.progress.len() - 1..]);
                 assert!(what.is_none(), "seed {}: {id}: {}", self.seed, what.unwrap_or_default());
                 self.events.count("read back");
             }
             // What a sync that failed has lost is about to be written anew.
             Err(SpoolError::Failed(_)) if self.reads_failed || !well || log.ready().is_err() => {}
-            Err(error) => panic!("seed {}: {id} is in the queue and cannot be read: {error}", self.seed),
+            Err(error) => {
+                panic!("seed {}: {id} is in the queue and cannot be read: {error}", self.seed)
+            }
         }
     }
 
     fn choose(&mut self) -> Option<MessageId> {
-        let owed = self.mails.iter().filter(|(_, mail)| mail.presence == Presence::Owed).map(|(id, _)| *id);
+        let owed = self
+            .mails
+            .iter()
+            .filter(|(_, mail)| mail.presence == Presence::Owed)
+            .map(|(id, _)| *id);
         self.random.choice(owed.collect::<Vec<_>>())
     }
 
-    /// Whether an answer from now on means that everything handed in before is durable too: it has been written, as long as the
-    /// volume is well. What else is in one batch with the next order is left open.
+    /// Whether an answer from now on means that everything handed in before is durable too: it has
+    /// been written, as long as the volume is well. What else is in one batch with the next order
+    /// is left open.
     fn is_calm(&mut self) -> bool {
         self.random.bool() && {
             self.world.let_run();
@@ -306,7 +345,8 @@ impl History {
         }
     }
 
-    /// The power goes, the disk comes back, the queue is opened again, and is held against the model.
+    /// The power goes, the disk comes back, the queue is opened again, and is held against the
+    /// model.
     pub fn power_cut(&mut self) {
         self.events.count("power cut");
         let after = self.disk.power_cut();
@@ -314,8 +354,8 @@ impl History {
         self.reopen();
     }
 
-    /// The process is killed; what the kernel has taken stays visible, durable or not. Opened again, and held against the
-    /// model.
+    /// The process is killed; what the kernel has taken stays visible, durable or not. Opened
+    /// again, and held against the model.
     pub fn kill(&mut self) {
         self.events.count("kill");
         let after = self.disk.kill();
@@ -351,7 +391,8 @@ impl History {
         self.reopen();
     }
 
-    /// Calls fail while the queue is being opened. It may refuse to, but must not think less of what it owes.
+    /// Calls fail while the queue is being opened. It may refuse to, but must not think less of
+    /// what it owes.
     pub fn trouble_in_recovery(&mut self) {
         let after = if self.random.bool() { self.disk.power_cut() } else { self.disk.kill() };
         self.end(after);
@@ -374,7 +415,8 @@ impl History {
         }
     }
 
-    /// Blocks cannot be read for the time of one recovery. What is served is whole; what is not comes back.
+    /// Blocks cannot be read for the time of one recovery. What is served is whole; what is not
+    /// comes back.
     pub fn unreadable_in_recovery(&mut self) {
         self.close();
         self.disk = self.disk.kill();
@@ -384,10 +426,13 @@ impl History {
             Ok(log) => {
                 self.events.count("opened with blocks that cannot be read");
                 for id in log.ids(None, usize::MAX) {
-                    if let (Ok(message), Some(mail)) = (load(&self.world, &log, id), self.mails.get(&id)) {
+                    if let (Ok(message), Some(mail)) =
+                        (load(&self.world, &log, id), self.mails.get(&id))
+                    {
                         let content = message.body.head(usize::MAX);
                         assert!(
-                            content.is_err() || content.is_ok_and(|content| content == mail.content),
+                            content.is_err()
+                                || content.is_ok_and(|content| content == mail.content),
                             "seed {}: {id} is changed",
                             self.seed
                         );
@@ -436,7 +481,9 @@ impl History {
                 Ok(()) => return,
                 // A client that waits for nothing says nothing of the queue.
                 Err(SpoolError::Slow(_)) => {}
-                Err(error) => panic!("seed {}: the disk is well, the queue is not: {error}", self.seed),
+                Err(error) => {
+                    panic!("seed {}: the disk is well, the queue is not: {error}", self.seed)
+                }
             }
         }
     }
@@ -452,9 +499,18 @@ impl History {
             assert!(result.is_ok(), "seed {}: {id} does not go: {result:?}", self.seed);
         }
         self.gone.extend(std::mem::take(&mut self.mails).into_keys());
-        assert_eq!(log.totals(), (0, 0, 0), "seed {}: the queue is empty, its sums are not", self.seed);
+        assert_eq!(
+            log.totals(),
+            (0, 0, 0),
+            "seed {}: the queue is empty, its sums are not",
+            self.seed
+        );
         let segments = self.disk.paths("log/");
-        assert!(segments.len() <= 1, "seed {}: the queue is empty and keeps {segments:?}", self.seed);
+        assert!(
+            segments.len() <= 1,
+            "seed {}: the queue is empty and keeps {segments:?}",
+            self.seed
+        );
         self.restart();
     }
 
@@ -489,7 +545,8 @@ impl History {
         self.reads_failed = false;
         let kept = self.disk.paths("corrupt/").len();
         let log = match open_counted(&self.disk, self.config, &self.counters) {
-            // Every start needs a new segment; the reserve is enough for one. Then somebody has to make room.
+            // Every start needs a new segment; the reserve is enough for one. Then somebody has to
+            // make room.
             Err(OpenError::Disk(error)) if is_full(&error) => {
                 self.events.count("refused to open, being full");
                 self.disk.set_capacity(ROOMY);
@@ -513,8 +570,8 @@ impl History {
         self.distrust();
     }
 
-    /// On a disk that lies, what a new process has read may not be there any more after the power was gone, and nobody could
-    /// know: the power goes at once.
+    /// On a disk that lies, what a new process has read may not be there any more after the power
+    /// was gone, and nobody could know: the power goes at once.
     fn distrust(&mut self) {
         if self.disk.lies() {
             self.events.count("recovery on a disk that lies");
@@ -541,7 +598,11 @@ pub fn open(disk: &SimDisk, config: Config) -> Result<SegmentLog, OpenError> {
     open_counted(disk, config, &Arc::new(Counters::new(&[]).unwrap()))
 }
 
-pub fn open_counted(disk: &SimDisk, config: Config, counters: &Arc<Counters>) -> Result<SegmentLog, OpenError> {
+pub fn open_counted(
+    disk: &SimDisk,
+    config: Config,
+    counters: &Arc<Counters>,
+) -> Result<SegmentLog, OpenError> {
     SegmentLog::open(Arc::new(disk.clone()), config, counters.clone(), &|_| {})
 }
 
@@ -550,7 +611,8 @@ pub fn targets(recipients: usize) -> std::ops::Range<u16> {
 }
 
 pub fn entry(recipients: usize, copy: bool) -> Entry {
-    let recipients = (0..recipients).map(|n| Address::parse(&format!("r{n}@bücher.example")).unwrap()).collect();
+    let recipients =
+        (0..recipients).map(|n| Address::parse(&format!("r{n}@bücher.example")).unwrap()).collect();
     Entry {
         envelope: Envelope {
             sender: Address::parse("s@example.org").ok(),

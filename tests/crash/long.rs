@@ -1,7 +1,8 @@
-//! All kinds of trouble in one history, and many histories: `scripts/histories.sh` runs them for hours.
+//! All kinds of trouble in one history, and many histories: `scripts/histories.sh` runs them for
+//! hours.
 //!
-//! `POSTERN_HISTORY_STEPS` and `POSTERN_HISTORY_SECONDS` say how long; `POSTERN_HISTORY_SEED` runs one history alone,
-//! `POSTERN_HISTORY_FROM` is the first seed of many.
+//! `POSTERN_HISTORY_STEPS` and `POSTERN_HISTORY_SECONDS` say how long; `POSTERN_HISTORY_SEED` runs
+//! one history alone, `POSTERN_HISTORY_FROM` is the first seed of many.
 
 use crate::disk::Events;
 use crate::history::{History, SMALL};
@@ -79,7 +80,8 @@ fn a_queue_keeps_its_promises_on_a_disk_that_keeps_none() {
         return report(steps, 1, &events);
     }
     let seconds = number("POSTERN_HISTORY_SECONDS");
-    let steps = number("POSTERN_HISTORY_STEPS").unwrap_or(if seconds.is_some() { u64::MAX } else { SLICE });
+    let steps =
+        number("POSTERN_HISTORY_STEPS").unwrap_or(if seconds.is_some() { u64::MAX } else { SLICE });
     let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let next = AtomicU64::new(number("POSTERN_HISTORY_FROM").unwrap_or(0));
     let first = next.load(Ordering::Relaxed);
@@ -97,7 +99,9 @@ fn a_queue_keeps_its_promises_on_a_disk_that_keeps_none() {
                         Ok(steps) => done.fetch_add(steps, Ordering::Relaxed),
                         Err(_) => {
                             failed.store(true, Ordering::Relaxed);
-                            eprintln!("history {seed} failed. Alone: scripts/histories.sh --seed {seed}");
+                            eprintln!(
+                                "history {seed} failed. Alone: scripts/histories.sh --seed {seed}"
+                            );
                             0
                         }
                     };
@@ -110,7 +114,8 @@ fn a_queue_keeps_its_promises_on_a_disk_that_keeps_none() {
     report(done.load(Ordering::Relaxed), histories, &events);
     assert!(!failed.load(Ordering::Relaxed), "a history failed: see above");
     let happened = events.all();
-    let missing: Vec<_> = MUST_HAPPEN.iter().filter(|event| !happened.contains_key(**event)).collect();
+    let missing: Vec<_> =
+        MUST_HAPPEN.iter().filter(|event| !happened.contains_key(**event)).collect();
     assert!(missing.is_empty(), "this never happened, so nothing was shown about it: {missing:?}");
 }
 
@@ -121,7 +126,8 @@ fn live(seed: u64, events: &Events) -> u64 {
     let room = *choice.choice(&[2u64 << 20, 8 << 20, 64 << 20]).unwrap();
     // Without slack much is copied forward all the time, and dies on the way.
     let slack = *choice.choice(&[0, 0, 1, 4]).unwrap();
-    let mut history = History::counted(seed, room, Config { segment_max, slack, ..SMALL }, events.clone());
+    let mut history =
+        History::counted(seed, room, Config { segment_max, slack, ..SMALL }, events.clone());
     let flips_at = choice.usize(..16);
     let mut steps = 0;
     for part in 0..choice.usize(4..16) {
@@ -163,7 +169,10 @@ fn progress(done: &AtomicU64, steps: u64, end: Option<Instant>, failed: &AtomicB
     loop {
         std::thread::sleep(Duration::from_millis(100));
         let so_far = done.load(Ordering::Relaxed);
-        if so_far >= steps || end.is_some_and(|end| Instant::now() >= end) || failed.load(Ordering::Relaxed) {
+        if so_far >= steps
+            || end.is_some_and(|end| Instant::now() >= end)
+            || failed.load(Ordering::Relaxed)
+        {
             return;
         }
         if told.elapsed() >= Duration::from_secs(10) {

@@ -1,9 +1,14 @@
 //! What the queue promises, held against disks that break their own promises.
 //!
-//! The queue is compiled here from its own sources once more, with locks, threads and a clock that leave nothing to chance
-//! (`world`): a history is its seed, and the same one every time.
+//! The queue is compiled here from its own sources once more, with locks, threads and a clock that
+//! leave nothing to chance (`world`): a history is its seed, and the same one every time.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    reason = "a test stops at the first surprise"
+)]
 
 mod closing;
 mod disk;

@@ -1,5 +1,5 @@
-//! Mail of another queue on a disk that dies: it comes in with its past or not at all. And who only looks at a volume sees what
-//! a start would see.
+//! Mail of another queue on a disk that dies: it comes in with its past or not at all. And who only
+//! looks at a volume sees what a start would see.
 
 use crate::disk::{Events, SimDisk};
 use crate::history::{SMALL, entry, load, open};
@@ -28,7 +28,12 @@ fn seen(disk: &SimDisk) -> Vec<MessageId> {
 }
 
 /// Takes a mail of so many octets.
-fn accept(world: &World, log: &SegmentLog, recipients: usize, octets: usize) -> Result<MessageId, SpoolError> {
+fn accept(
+    world: &World,
+    log: &SegmentLog,
+    recipients: usize,
+    octets: usize,
+) -> Result<MessageId, SpoolError> {
     let mut writer = log.begin();
     world.drive(async {
         writer.write(&vec![b'x'; octets]).await?;
@@ -54,7 +59,9 @@ fn a_mail_comes_in_with_its_past_or_not_at_all() {
         let content = vec![b'y'; if random.u8(..4) == 0 { 300_000 } else { 500 }];
         let taken = world.drive(async {
             writer.write(&content).await?;
-            log.bring_in(entry(2, false), past.clone(), writer, std::future::pending()).await.map(drop)
+            log.bring_in(entry(2, false), past.clone(), writer, std::future::pending())
+                .await
+                .map(drop)
         });
         let after = if random.bool() { disk.power_cut() } else { disk.kill() };
         drop(log);
@@ -65,7 +72,11 @@ fn a_mail_comes_in_with_its_past_or_not_at_all() {
             Ok(message) => {
                 whole += 1;
                 assert_eq!(message.progress, past.progress, "seed {seed}");
-                assert_eq!((message.held, message.delay_told, message.arrived), (past.held, true, past.arrived), "seed {seed}");
+                assert_eq!(
+                    (message.held, message.delay_told, message.arrived),
+                    (past.held, true, past.arrived),
+                    "seed {seed}"
+                );
                 assert_eq!(message.body.head(usize::MAX).unwrap(), content, "seed {seed}");
             }
             Err(_) => {
@@ -80,20 +91,27 @@ fn a_mail_comes_in_with_its_past_or_not_at_all() {
     assert!(whole > 20 && absent > 20, "{whole} whole, {absent} absent");
 }
 
-/// Whoever gives up an import while the disk does not answer may begin it again: nothing of the first one stays.
+/// Whoever gives up an import while the disk does not answer may begin it again: nothing of the
+/// first one stays.
 #[test]
 fn an_import_that_was_given_up_leaves_nothing() {
     for stage in 0..2 {
         let world = World::enter_new(stage);
         let disk = SimDisk::new(1 << 40, stage, Events::default());
         let log = open(&disk, SMALL).unwrap();
-        let past = Past { arrived: 1, progress: vec![Progress::new(Target::Recipient(0))], held: false, delay_told: false };
+        let past = Past {
+            arrived: 1,
+            progress: vec![Progress::new(Target::Recipient(0))],
+            held: false,
+            delay_told: false,
+        };
         // Before the record of the mail is there, or behind it and before that of its state.
         let is_time = || stage == 0 || !log.ids(None, 1).is_empty();
         let taken = world.drive(async {
             let mut writer = log.begin();
             writer.write(b"Subject: x\r\n\r\n").await.unwrap();
-            let give_up = std::future::poll_fn(|_| if is_time() { Poll::Ready(()) } else { Poll::Pending });
+            let give_up =
+                std::future::poll_fn(|_| if is_time() { Poll::Ready(()) } else { Poll::Pending });
             log.bring_in(entry(1, false), past, writer, give_up).await
         });
         assert!(matches!(taken, Err(SpoolError::Slow(_))), "{taken:?}");

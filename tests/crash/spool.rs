@@ -1,5 +1,6 @@
-//! Power cuts, failing syncs, a full disk and flipped bits, one kind of trouble at a time. `POSTERN_CRASH_SEEDS` asks for more
-//! histories than CI runs; `POSTERN_CRASH_SEED` runs one again. All kinds together: `long`.
+//! Power cuts, failing syncs, a full disk and flipped bits, one kind of trouble at a time.
+//! `POSTERN_CRASH_SEEDS` asks for more histories than CI runs; `POSTERN_CRASH_SEED` runs one again.
+//! All kinds together: `long`.
 
 use crate::history::{History, SMALL};
 use crate::mail::spool::Config;
@@ -75,7 +76,9 @@ fn a_full_disk_refuses_and_loses_nothing() {
         history.power_cut();
         history.disk.set_capacity(ROOM);
         history.restart();
-        history.accept().unwrap_or_else(|error| panic!("seed {seed}: after there was room again: {error}"));
+        history
+            .accept()
+            .unwrap_or_else(|error| panic!("seed {seed}: after there was room again: {error}"));
         history.check();
     }
 }

@@ -1,7 +1,9 @@
-//! A world in which nothing happens by chance: one clock that moves when told, and two threads that never run at once.
+//! A world in which nothing happens by chance: one clock that moves when told, and two threads that
+//! never run at once.
 //!
-//! The history acts; the committer stands still until the history waits for it, then runs until it waits itself. So the same
-//! seed makes the same calls of the disk in the same order, on any machine.
+//! The history acts; the committer stands still until the history waits for it, then runs until it
+//! waits itself. So the same seed makes the same calls of the disk in the same order, on any
+//! machine.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -14,7 +16,8 @@ use std::time::Duration;
 /// How long a future may make no progress, on the real clock, before nobody will ever answer it.
 const FOR_EVER: Duration = Duration::from_secs(60);
 
-/// Where the queue reads and writes contents; one such thread at a time, since the history waits for it.
+/// Where the queue reads and writes contents; one such thread at a time, since the history waits
+/// for it.
 static BLOCKING: LazyLock<tokio::runtime::Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_current_thread().build().unwrap());
 
@@ -209,7 +212,9 @@ pub mod sync {
         pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
             match self.0.lock() {
                 Ok(inner) => Ok(MutexGuard { mutex: self, inner }),
-                Err(poisoned) => Err(PoisonError::new(MutexGuard { mutex: self, inner: poisoned.into_inner() })),
+                Err(poisoned) => {
+                    Err(PoisonError::new(MutexGuard { mutex: self, inner: poisoned.into_inner() }))
+                }
             }
         }
     }
@@ -238,7 +243,11 @@ pub mod sync {
             self.0.lock().rung = true;
         }
 
-        pub fn wait_timeout<'a, T>(&self, guard: MutexGuard<'a, T>, patience: Duration) -> LockResult<(MutexGuard<'a, T>, ())> {
+        pub fn wait_timeout<'a, T>(
+            &self,
+            guard: MutexGuard<'a, T>,
+            patience: Duration,
+        ) -> LockResult<(MutexGuard<'a, T>, ())> {
             let mutex = guard.mutex;
             drop(guard);
             self.0.pause(patience);
@@ -280,7 +289,10 @@ pub mod sync {
             }
 
             /// The committer; it runs until it waits for the first time.
-            pub fn spawn<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> std::io::Result<JoinHandle<T>> {
+            pub fn spawn<T: Send + 'static>(
+                self,
+                work: impl FnOnce() -> T + Send + 'static,
+            ) -> std::io::Result<JoinHandle<T>> {
                 let world = World::current();
                 world.lock().committer = Committer::Running;
                 let inside = world.clone();

@@ -1,4 +1,5 @@
-//! The two alerts of the founding document, from a real file system that somebody else fills and empties.
+//! The two alerts of the founding document, from a real file system that somebody else fills and
+//! empties.
 
 use crate::appliance::Appliance;
 use crate::load::Load;
@@ -29,14 +30,17 @@ fn each_alert_is_told_once_until_there_is_room_again() {
     load.wait_accepted(MAILS);
     load.stop();
     assert!(told(&appliance).is_empty(), "{:?}", told(&appliance));
-    let declared: Vec<_> = postern::appliance::class::class().alert.iter().map(|alert| alert.line.as_str()).collect();
+    let declared: Vec<_> =
+        postern::appliance::class::class().alert.iter().map(|alert| alert.line.as_str()).collect();
     assert_eq!(declared, [BELOW_5, BELOW_1]);
 
     let mut expected: Vec<(&str, &str)> = Vec::new();
     let mut step = |thousandths: u64, more: &[(&'static str, &'static str)], answer: &str| {
         volume.leave(thousandths);
         expected.extend(more);
-        until(&format!("with {thousandths}/1000 free: {expected:?}"), || told(&appliance) == expected);
+        until(&format!("with {thousandths}/1000 free: {expected:?}"), || {
+            told(&appliance) == expected
+        });
         std::thread::sleep(TWO_LOOKS);
         assert_eq!(told(&appliance), expected, "with {thousandths}/1000 free");
         let heard = answer_to_mail(appliance.smtp());
@@ -63,10 +67,18 @@ fn each_alert_is_told_once_until_there_is_room_again() {
     // Both marks at one stride.
     step(5, &[("WARN", BELOW_5), ("ERROR", BELOW_1)], "452 4.3.1 ");
     step(300, &[("INFO", ROOM)], "250 ");
-    assert_eq!(appliance.count("the data volume is well again; mail is accepted"), 3, "once for each time");
+    assert_eq!(
+        appliance.count("the data volume is well again; mail is accepted"),
+        3,
+        "once for each time"
+    );
     for line in [BELOW_5, BELOW_1, ROOM] {
         let in_log = told(&appliance).iter().filter(|(_, text)| *text == line).count();
-        assert_eq!(appliance.count(line), in_log, "on standard error as often as in the appliance log: {line}");
+        assert_eq!(
+            appliance.count(line),
+            in_log,
+            "on standard error as often as in the appliance log: {line}"
+        );
     }
     hop.be(Mood::Well);
     load.start(1);
@@ -100,7 +112,12 @@ fn a_start_on_a_volume_that_is_almost_full_serves_delivers_and_refuses() {
     assert!(heard.starts_with("452 4.3.1 "), "{heard}");
     appliance.wait_empty();
     assert_eq!(
-        hop.notes().copies.keys().map(|(number, _)| number).collect::<std::collections::BTreeSet<_>>().len() as u64,
+        hop.notes()
+            .copies
+            .keys()
+            .map(|(number, _)| number)
+            .collect::<std::collections::BTreeSet<_>>()
+            .len() as u64,
         waiting
     );
 
@@ -118,7 +135,10 @@ fn told(appliance: &Appliance) -> Vec<(&'static str, &'static str)> {
         let (_, rest) = line.split_once(' ')?;
         let (severity, text) = rest.split_once(" init: ")?;
         let severity = ["INFO", "WARN", "ERROR"].into_iter().find(|known| *known == severity)?;
-        [BELOW_5, BELOW_1, ROOM].into_iter().find(|known| *known == text).map(|text| (severity, text))
+        [BELOW_5, BELOW_1, ROOM]
+            .into_iter()
+            .find(|known| *known == text)
+            .map(|text| (severity, text))
     };
     log.lines().filter_map(alert).collect()
 }

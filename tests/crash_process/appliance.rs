@@ -1,4 +1,5 @@
-//! One appliance that is started, killed and started again: same ports, same volume, another process.
+//! One appliance that is started, killed and started again: same ports, same volume, another
+//! process.
 
 use crate::PATIENCE;
 use crate::threads;
@@ -56,7 +57,8 @@ impl Appliance {
     pub fn start(next_hop: SocketAddr, data: Option<&Path>) -> Self {
         let dir = tempfile::Builder::new().prefix("postern-crash-").tempdir_in("/tmp").unwrap();
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-        let (built, program) = (Path::new(env!("CARGO_BIN_EXE_postern")), dir.path().join("postern"));
+        let (built, program) =
+            (Path::new(env!("CARGO_BIN_EXE_postern")), dir.path().join("postern"));
         fs::hard_link(built, &program).or_else(|_| fs::copy(built, &program).map(drop)).unwrap();
         for name in ["data", "run"] {
             fs::create_dir(dir.path().join(name)).unwrap();
@@ -81,7 +83,8 @@ impl Appliance {
 
     /// Starts init anew, after it was killed; does not wait.
     pub fn start_again(&mut self) {
-        self.init = spawn(self.dir.path(), &self.data, self.next_hop, (self.smtp, self.ui), &self.log);
+        self.init =
+            spawn(self.dir.path(), &self.data, self.next_hop, (self.smtp, self.ui), &self.log);
     }
 
     /// How often a core has said that it is ready.
@@ -92,7 +95,11 @@ impl Appliance {
     /// Waits until a core has said that it is ready more than `before` times.
     pub fn wait_ready(&self, before: u32) {
         let state = self.log.state.lock().unwrap();
-        let (state, timeout) = self.log.changed.wait_timeout_while(state, PATIENCE, |told| told.ready <= before).unwrap();
+        let (state, timeout) = self
+            .log
+            .changed
+            .wait_timeout_while(state, PATIENCE, |told| told.ready <= before)
+            .unwrap();
         // Poisoning the lock would keep the log from being shown.
         drop(state);
         assert!(!timeout.timed_out(), "the appliance does not become ready");
@@ -102,7 +109,8 @@ impl Appliance {
     pub fn wait_for(&self, text: &str) {
         let missing = |told: &mut Told| !told.lines.iter().any(|line| line.contains(text));
         let state = self.log.state.lock().unwrap();
-        let (state, timeout) = self.log.changed.wait_timeout_while(state, PATIENCE, missing).unwrap();
+        let (state, timeout) =
+            self.log.changed.wait_timeout_while(state, PATIENCE, missing).unwrap();
         drop(state);
         assert!(!timeout.timed_out(), "no line with {text:?}");
     }
@@ -144,7 +152,8 @@ impl Appliance {
     /// Waits until every process that ever was started here is gone.
     pub fn wait_all_gone(&self) {
         let state = self.log.state.lock().unwrap();
-        let (state, timeout) = self.log.changed.wait_timeout_while(state, PATIENCE, |told| told.open > 0).unwrap();
+        let (state, timeout) =
+            self.log.changed.wait_timeout_while(state, PATIENCE, |told| told.open > 0).unwrap();
         drop(state);
         assert!(!timeout.timed_out(), "processes of the appliance outlive it");
     }
@@ -152,10 +161,21 @@ impl Appliance {
     /// What `postern queue … --json` says, a value a line.
     pub fn queue(&self, order: &str) -> Vec<serde_json::Value> {
         let mut command = Command::new(self.dir.path().join("postern"));
-        command.args(["queue", order, "--json"]).env_clear().env("MTA_RUN_DIR", self.dir.path().join("run"));
+        command
+            .args(["queue", order, "--json"])
+            .env_clear()
+            .env("MTA_RUN_DIR", self.dir.path().join("run"));
         let output = command.output().unwrap();
-        assert!(output.status.success(), "postern queue {order}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        assert!(
+            output.status.success(),
+            "postern queue {order}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// Messages in the queue.
@@ -187,11 +207,15 @@ impl Drop for Appliance {
         let _ = self.init.wait();
         // The volume under it can be taken away only then.
         let state = self.log.state.lock().unwrap();
-        let left = self.log.changed.wait_timeout_while(state, Duration::from_secs(10), |told| told.open > 0);
+        let left = self
+            .log
+            .changed
+            .wait_timeout_while(state, Duration::from_secs(10), |told| told.open > 0);
         if std::thread::panicking()
             && let Ok((told, _)) = left
         {
-            let lines: Vec<&str> = told.lines.iter().map(String::as_str).filter(|line| is_telling(line)).collect();
+            let lines: Vec<&str> =
+                told.lines.iter().map(String::as_str).filter(|line| is_telling(line)).collect();
             eprintln!(
                 "the last lines of the appliance, deliveries left out:\n{}",
                 lines[lines.len().saturating_sub(60)..].join("\n")
@@ -202,12 +226,26 @@ impl Drop for Appliance {
 
 /// Neither one of many deliveries nor a property.
 fn is_telling(line: &str) -> bool {
-    !line.contains("queue_id=") && !line.contains("reason=") && !line.contains(" default") && !line.contains(" MTA_")
+    !line.contains("queue_id=")
+        && !line.contains("reason=")
+        && !line.contains(" default")
+        && !line.contains(" MTA_")
 }
 
-fn spawn(dir: &Path, data: &Path, next_hop: SocketAddr, (smtp, ui): (u16, u16), log: &Arc<Log>) -> Child {
+fn spawn(
+    dir: &Path,
+    data: &Path,
+    next_hop: SocketAddr,
+    (smtp, ui): (u16, u16),
+    log: &Arc<Log>,
+) -> Child {
     let mut command = Command::new(dir.join("postern"));
-    command.arg("init").current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+        .arg("init")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     command.env_clear().envs([
         ("PATH", "/usr/bin:/bin".to_owned()),
         ("MTA_LISTEN", "127.0.0.1".to_owned()),
@@ -218,7 +256,11 @@ fn spawn(dir: &Path, data: &Path, next_hop: SocketAddr, (smtp, ui): (u16, u16), 
         ("MTA_MINIMAL_BACKOFF_TIME", "1s".to_owned()),
         ("MTA_MAXIMAL_BACKOFF_TIME", "2s".to_owned()),
     ]);
-    command.env("MTA_VOLUME_DATA", data).env("MTA_RUN_DIR", dir.join("run")).envs(threads::property()).process_group(0);
+    command
+        .env("MTA_VOLUME_DATA", data)
+        .env("MTA_RUN_DIR", dir.join("run"))
+        .envs(threads::property())
+        .process_group(0);
     if geteuid().is_root() {
         command.uid(ORDINARY).gid(ORDINARY);
     }

@@ -14,7 +14,8 @@ const CLIENTS: usize = 6;
 /// Mails answered after the volume is well again.
 const MAILS: u64 = 100;
 
-/// The queue fills its volume by itself while the next hop has no time; the core and init die meanwhile.
+/// The queue fills its volume by itself while the next hop has no time; the core and init die
+/// meanwhile.
 #[test]
 fn a_full_volume_loses_nothing_and_gets_well_by_itself() {
     let volume = SmallVolume::mount(VOLUME);
@@ -27,10 +28,15 @@ fn a_full_volume_loses_nothing_and_gets_well_by_itself() {
     load.start(CLIENTS);
     turned_away(&load, 20);
     let accepted_when_full = load.notes().accepted;
-    println!("full after {accepted_when_full} mails, {} octets free of {}", volume.free(), volume.size());
+    println!(
+        "full after {accepted_when_full} mails, {} octets free of {}",
+        volume.free(),
+        volume.size()
+    );
     // The first that find no room are the long ones; the others fill the rest.
     until("the volume is full to its last two percent", || volume.free() < volume.size() / 50);
-    // The room that is kept for mail under way may be more than the last percent: then somebody else takes what is between.
+    // The room that is kept for mail under way may be more than the last percent: then somebody
+    // else takes what is between.
     if volume.free() * 100 >= volume.size() {
         volume.leave(8);
     }
@@ -57,7 +63,11 @@ fn a_full_volume_loses_nothing_and_gets_well_by_itself() {
         }
         appliance.wait_ready(ready);
         turned_away(&load, 20);
-        println!("killed {kind:?}: ready after {:.2} s, {} octets free", before.elapsed().as_secs_f32(), volume.free());
+        println!(
+            "killed {kind:?}: ready after {:.2} s, {} octets free",
+            before.elapsed().as_secs_f32(),
+            volume.free()
+        );
     }
 
     recovers(&volume, &hop, &mut appliance, &mut load);
@@ -83,13 +93,15 @@ fn a_volume_without_a_single_block_loses_nothing_and_gets_well_by_itself() {
     println!("{} mails wait, {} octets free", appliance.waiting(), volume.free());
 
     load.stop();
-    // The next hop gets well first: what is delivered must be delivered once, whether or not that can be written down now.
+    // The next hop gets well first: what is delivered must be delivered once, whether or not that
+    // can be written down now.
     hop.be(Mood::Well);
     until("everything is delivered, though the volume is full", || {
         let (notes, came) = (load.notes(), hop.notes());
         notes.fates.iter().all(|(number, fate)| {
             *fate != crate::load::Fate::Accepted
-                || (0..crate::mail::recipients(*number)).all(|place| came.copies.contains_key(&(*number, place)))
+                || (0..crate::mail::recipients(*number))
+                    .all(|place| came.copies.contains_key(&(*number, place)))
         })
     });
     volume.make_room();
@@ -142,7 +154,10 @@ fn recovers(volume: &SmallVolume, hop: &NextHop, appliance: &mut Appliance, load
     let ready = appliance.times_ready();
     hop.be(Mood::Well);
     load.wait_accepted(MAILS);
-    println!("mail is taken again {:.2} s after the next hop is well", since.elapsed().as_secs_f32());
+    println!(
+        "mail is taken again {:.2} s after the next hop is well",
+        since.elapsed().as_secs_f32()
+    );
     load.stop();
     appliance.wait_empty();
     println!("empty after {:.2} s, {} octets free", since.elapsed().as_secs_f32(), volume.free());

@@ -14,7 +14,8 @@ const CLIENTS: usize = 6;
 const MAILS: u64 = 40;
 /// When after that the next killing comes: at a random moment within this.
 const SOON: Duration = Duration::from_millis(600);
-/// One round after the other. Init lets a core that crashes often wait longer each time, so it is renewed itself in between.
+/// One round after the other. Init lets a core that crashes often wait longer each time, so it is
+/// renewed itself in between.
 const KINDS: [Kind; 6] = [Kind::Core, Kind::Init, Kind::Both, Kind::Core, Kind::Twice, Kind::Core];
 
 #[test]
@@ -30,7 +31,8 @@ fn what_was_answered_250_survives_kill_9() {
     let mut pauses = Vec::new();
     load.start(CLIENTS);
     println!(
-        "seed {seed}: POSTERN_CRASH_SEED={seed} kills at the same moments\nround  killed   answered 250   ready after   250 again after"
+        "seed {seed}: POSTERN_CRASH_SEED={seed} kills at the same \
+        moments\nround  killed   answered 250   ready after   250 again after"
     );
     for (round, kind) in (1..=rounds).zip(KINDS.into_iter().cycle()) {
         load.wait_accepted(MAILS);
@@ -41,7 +43,8 @@ fn what_was_answered_250_survives_kill_9() {
         kill(&mut appliance, kind, &mut random, &mut killings);
         appliance.wait_ready(ready);
         let up = since.elapsed();
-        let again = load.wait(PATIENCE, |notes| notes.last_accepted.filter(|moment| *moment > since + up));
+        let again =
+            load.wait(PATIENCE, |notes| notes.last_accepted.filter(|moment| *moment > since + up));
         let again = again.expect("mail is taken again") - since;
         println!(
             "{round:>5}  {:<6} {accepted:>14} {:>11.2} s {:>15.2} s",
@@ -57,9 +60,14 @@ fn what_was_answered_250_survives_kill_9() {
     let verdict = judge(&load.notes(), &hop.notes(), &killings);
     println!("\nafter {rounds} rounds in {:.0} s:\n{verdict}", begin.elapsed().as_secs_f32());
     for kind in [Kind::Core, Kind::Init, Kind::Both, Kind::Twice] {
-        let times: Vec<f32> = pauses.iter().filter(|(of, _)| *of == kind).map(|(_, up)| up.as_secs_f32()).collect();
+        let times: Vec<f32> =
+            pauses.iter().filter(|(of, _)| *of == kind).map(|(_, up)| up.as_secs_f32()).collect();
         let longest = times.iter().copied().fold(0.0, f32::max);
-        println!("  {:<40}{:>5} times, ready after {longest:.2} s at most", format!("killed: {kind:?}"), times.len());
+        println!(
+            "  {:<40}{:>5} times, ready after {longest:.2} s at most",
+            format!("killed: {kind:?}"),
+            times.len()
+        );
     }
     let set_aside = appliance.files("corrupt");
     println!("  unfinished writes set aside: {}", set_aside.len());

@@ -101,7 +101,11 @@ impl Load {
     }
 
     /// Waits until the notes say so. `None` after `patience`.
-    pub fn wait<T>(&self, patience: Duration, mut what: impl FnMut(&Notes) -> Option<T>) -> Option<T> {
+    pub fn wait<T>(
+        &self,
+        patience: Duration,
+        mut what: impl FnMut(&Notes) -> Option<T>,
+    ) -> Option<T> {
         let end = Instant::now() + patience;
         let mut notes = self.notes();
         loop {
@@ -117,7 +121,11 @@ impl Load {
     pub fn wait_accepted(&self, more: u64) {
         let goal = self.notes().accepted + more;
         let reached = self.wait(PATIENCE, |notes| (notes.accepted >= goal).then_some(()));
-        assert!(reached.is_some(), "the appliance accepts nothing: {} of {goal} mails", self.notes().accepted);
+        assert!(
+            reached.is_some(),
+            "the appliance accepts nothing: {} of {goal} mails",
+            self.notes().accepted
+        );
     }
 
     /// A session that stands in the middle of a mail's content.
@@ -143,7 +151,8 @@ impl Halfway {
         self.end()
     }
 
-    /// The same with `octets` that are like nothing the next hop expects, so that they must be refused.
+    /// The same with `octets` that are like nothing the next hop expects, so that they must be
+    /// refused.
     pub fn finish_with(mut self, octets: usize) -> String {
         self.session.say(&b"more and more of it\r\n".repeat(octets / 21)).unwrap();
         self.end()
@@ -194,7 +203,12 @@ fn run(shared: &Shared) {
             Ok(()) => {}
             Err(error) => {
                 if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
-                    shared.notes.lock().unwrap().surprises.push(format!("no answer for {} s", ANSWER.as_secs()));
+                    shared
+                        .notes
+                        .lock()
+                        .unwrap()
+                        .surprises
+                        .push(format!("no answer for {} s", ANSWER.as_secs()));
                 }
                 std::thread::sleep(TURNED_AWAY);
             }

@@ -1,8 +1,10 @@
-//! Numbered mails. The number alone says what a mail looks like, so that nobody has to remember any.
+//! Numbered mails. The number alone says what a mail looks like, so that nobody has to remember
+//! any.
 
 use fastrand::Rng;
 
-/// Above this the queue keeps content in a file of its own; on a small volume above a quarter of it.
+/// Above this the queue keeps content in a file of its own; on a small volume above a quarter of
+/// it.
 const OWN_FILE: usize = 256 * 1024;
 
 /// Every eighth mail has three recipients, the others one.
@@ -17,11 +19,13 @@ pub fn address(number: u64, place: u8) -> String {
 
 /// Which mail and which recipient an address means.
 pub fn meaning(address: &str) -> Option<(u64, u8)> {
-    let (number, place) = address.strip_prefix('n')?.strip_suffix("@there.example")?.split_once('-')?;
+    let (number, place) =
+        address.strip_prefix('n')?.strip_suffix("@there.example")?.split_once('-')?;
     Some((number.parse().ok()?, place.parse().ok()?))
 }
 
-/// The content: lines with CR LF, some that begin with a dot; one mail in ten is long, one in twenty has no body.
+/// The content: lines with CR LF, some that begin with a dot; one mail in ten is long, one in
+/// twenty has no body.
 pub fn content(number: u64) -> Vec<u8> {
     let mut random = Rng::with_seed(number);
     let size = match random.u8(..20) {
@@ -36,7 +40,8 @@ pub fn content(number: u64) -> Vec<u8> {
 /// The content of a mail of about `size` octets.
 fn sized(number: u64, size: usize, random: &mut Rng) -> Vec<u8> {
     let head = format!(
-        "From: load@client.example\r\nDate: Thu, 26 Nov 2026 12:00:00 +0000\r\nSubject: number {number}\r\nMessage-ID: <{number}@client.example>\r\n\r\n"
+        "From: load@client.example\r\nDate: Thu, 26 Nov 2026 12:00:00 +0000\r\nSubject: number \
+        {number}\r\nMessage-ID: <{number}@client.example>\r\n\r\n"
     );
     let mut content = head.into_bytes();
     let end = content.len() + size;
@@ -80,6 +85,11 @@ pub fn flaw(number: u64, arrived: &[u8]) -> Option<String> {
         end += line.len();
     }
     let (arrived, sent) = (&arrived[end..], content(number));
-    let at = arrived.iter().zip(&sent).position(|(a, b)| a != b).unwrap_or(arrived.len().min(sent.len()));
-    (arrived != sent).then(|| format!("{} octets arrived of {}; they differ at {at}", arrived.len(), sent.len()))
+    let at = arrived
+        .iter()
+        .zip(&sent)
+        .position(|(a, b)| a != b)
+        .unwrap_or(arrived.len().min(sent.len()));
+    (arrived != sent)
+        .then(|| format!("{} octets arrived of {}; they differ at {at}", arrived.len(), sent.len()))
 }

@@ -1,10 +1,17 @@
-//! The whole appliance against the end of its processes, of its disk and of its machine's power: what was answered 250 arrives.
+//! The whole appliance against the end of its processes, of its disk and of its machine's power:
+//! what was answered 250 arrives.
 //!
-//! Real `postern init`, real signals, a real file system; before it clients that note every answer, behind it a server that
-//! notes every copy. `POSTERN_CRASH_ROUNDS` says how often the processes are killed (here by default a few), `POSTERN_CRASH_SEED`
-//! when. scripts/crash.sh makes a thousand of them.
+//! Real `postern init`, real signals, a real file system; before it clients that note every answer,
+//! behind it a server that notes every copy. `POSTERN_CRASH_ROUNDS` says how often the processes
+//! are killed (here by default a few), `POSTERN_CRASH_SEED` when. scripts/crash.sh makes a thousand
+//! of them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    reason = "a test stops at the first surprise"
+)]
 
 mod alerts;
 mod appliance;

@@ -59,8 +59,11 @@ impl NextHop {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let shared =
-            Arc::new(Shared { mood: AtomicU8::new(Mood::Well as u8), refusals: AtomicU64::new(0), notes: Mutex::default() });
+        let shared = Arc::new(Shared {
+            mood: AtomicU8::new(Mood::Well as u8),
+            refusals: AtomicU64::new(0),
+            notes: Mutex::default(),
+        });
         let serving = Arc::clone(&shared);
         // It serves to the end of the test's process.
         std::thread::spawn(move || {
@@ -99,10 +102,12 @@ fn serve(shared: &Shared, stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(600)))?;
     let mut reader = BufReader::new(stream);
-    let say = |reader: &mut BufReader<TcpStream>, text: &str| reader.get_mut().write_all(text.as_bytes());
+    let say =
+        |reader: &mut BufReader<TcpStream>, text: &str| reader.get_mut().write_all(text.as_bytes());
     say(&mut reader, "220 hop.example\r\n")?;
-    // The mood may change within a transaction, and the commands of one come together: a recipient counts only for a sender
-    // that was taken (RFC 5321 §4.1.4), or the empty content that ends such a transaction were a mail.
+    // The mood may change within a transaction, and the commands of one come together: a recipient
+    // counts only for a sender that was taken (RFC 5321 §4.1.4), or the empty content that ends
+    // such a transaction were a mail.
     let mut has_sender = false;
     let mut recipients = Vec::new();
     loop {
@@ -134,7 +139,12 @@ fn serve(shared: &Shared, stream: TcpStream) -> io::Result<()> {
                 let address = line.split(['<', '>']).nth(1).unwrap_or_default();
                 match mail::meaning(address) {
                     Some(meaning) => recipients.push(meaning),
-                    None => shared.notes.lock().unwrap().flaws.push(format!("mail for {address:?}, which nobody sent")),
+                    None => shared
+                        .notes
+                        .lock()
+                        .unwrap()
+                        .flaws
+                        .push(format!("mail for {address:?}, which nobody sent")),
                 }
                 "250 2.1.5 ok\r\n"
             }
@@ -153,7 +163,8 @@ fn serve(shared: &Shared, stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Content up to the end, without the dots that transport adds. A connection that ends before has brought nothing.
+/// Content up to the end, without the dots that transport adds. A connection that ends before has
+/// brought nothing.
 fn content(reader: &mut BufReader<TcpStream>) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     loop {
@@ -171,13 +182,20 @@ fn content(reader: &mut BufReader<TcpStream>) -> io::Result<Vec<u8>> {
     }
 }
 
-fn answer(shared: &Shared, stream: &mut TcpStream, content: &[u8], recipients: &[(u64, u8)]) -> io::Result<()> {
+fn answer(
+    shared: &Shared,
+    stream: &mut TcpStream,
+    content: &[u8],
+    recipients: &[(u64, u8)],
+) -> io::Result<()> {
     let received = Instant::now();
     let mut flaws: Vec<String> = Vec::new();
     for number in recipients.iter().map(|(number, _)| *number).take(1) {
         flaws.extend(mail::flaw(number, content).map(|flaw| format!("mail {number}: {flaw}")));
         if recipients.iter().any(|other| other.0 != number) {
-            flaws.push(format!("mail {number} came with the recipients of another one: {recipients:?}"));
+            flaws.push(format!(
+                "mail {number} came with the recipients of another one: {recipients:?}"
+            ));
         }
     }
     std::thread::sleep(THINKS.mul_f64(fastrand::f64()));

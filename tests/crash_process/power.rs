@@ -1,9 +1,11 @@
-//! Power cuts: the appliance as root in a virtual machine, its data volume on a disk whose write cache forgets ([`disk`]), clients
-//! and next hop outside, where no cut reaches. At a random moment under load the disk's current goes, then the machine's.
+//! Power cuts: the appliance as root in a virtual machine, its data volume on a disk whose write
+//! cache forgets ([`disk`]), clients and next hop outside, where no cut reaches. At a random moment
+//! under load the disk's current goes, then the machine's.
 //!
-//! `POSTERN_CRASH_ROUNDS` says how many cuts (here by default a few), `POSTERN_CRASH_SEED` when they come and what they leave,
-//! `POSTERN_POWER_FS` the file system. scripts/power-cuts.sh makes a hundred of them. At the end the disk lies, and the loss of
-//! mail must be found out: the check can fail.
+//! `POSTERN_CRASH_ROUNDS` says how many cuts (here by default a few), `POSTERN_CRASH_SEED` when
+//! they come and what they leave, `POSTERN_POWER_FS` the file system. scripts/power-cuts.sh makes a
+//! hundred of them. At the end the disk lies, and the loss of mail must be found out: the check can
+//! fail.
 
 mod disk;
 mod nbd;
@@ -49,7 +51,10 @@ fn what_was_answered_250_survives_power_cuts() {
     let mut killings = Vec::new();
     let begin = Instant::now();
     println!("{kind}, seed {seed}: POSTERN_CRASH_SEED={seed} cuts at the same moments");
-    println!("cut  answered 250   ready after   next hop         unflushed sectors   of these lost   flushes");
+    println!(
+        "cut  answered 250   ready after   next hop         unflushed sectors   of these \
+        lost   flushes"
+    );
     for number in 1..=cuts {
         let (guest, up) = site.boot();
         let weather = weather(&hop, &mut random);
@@ -86,7 +91,10 @@ fn what_was_answered_250_survives_power_cuts() {
     verdict.must_be_clean();
     let left = site.list(&mut guest);
     println!("set aside or left behind: {left:?}");
-    assert!(left.iter().all(|name| is_tail(name)), "only what nobody was promised may be damaged: {left:?}");
+    assert!(
+        left.iter().all(|name| is_tail(name)),
+        "only what nobody was promised may be damaged: {left:?}"
+    );
 
     // The same with a disk that says it has flushed and has not: the check must be able to fail.
     site.disk.lie();
@@ -114,8 +122,12 @@ fn is_tail(name: &str) -> bool {
 
 /// How the next hop is until the cut: so that there is mail in every state.
 fn weather(hop: &NextHop, random: &mut Rng) -> &'static str {
-    let (mood, words) =
-        [(Mood::Well, "well"), (Mood::Busy, "busy"), (Mood::Busy, "busy, then well"), (Mood::Away, "away")][random.usize(..4)];
+    let (mood, words) = [
+        (Mood::Well, "well"),
+        (Mood::Busy, "busy"),
+        (Mood::Busy, "busy, then well"),
+        (Mood::Away, "away"),
+    ][random.usize(..4)];
     hop.be(mood);
     words
 }
@@ -134,13 +146,17 @@ struct Site {
 impl Site {
     fn new(hop: &NextHop, kind: &str) -> Self {
         let machine = Machine::made();
-        // ext4 takes a block of its journal of which a part was written for damage, and is not mounted any more: docs/durability.md.
+        // ext4 takes a block of its journal of which a part was written for damage, and is not
+        // mounted any more: docs/durability.md.
         let disk = Disk::new(SIZE, if kind == "ext4" { 8 } else { 1 });
-        let luggage = luggage(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/crash_process/power/guest"));
+        let luggage =
+            luggage(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/crash_process/power/guest"));
         let [smtp, ui] = ports();
         let orders = TcpListener::bind("127.0.0.1:0").unwrap();
-        let network = format!("user,model=virtio-net-pci,hostfwd=tcp:{smtp}-:25,hostfwd=tcp:{ui}-:80");
-        let write = |name: &str, text: String| fs::write(luggage.path().join(name), text + "\n").unwrap();
+        let network =
+            format!("user,model=virtio-net-pci,hostfwd=tcp:{smtp}-:25,hostfwd=tcp:{ui}-:80");
+        let write =
+            |name: &str, text: String| fs::write(luggage.path().join(name), text + "\n").unwrap();
         write("kind", kind.to_owned());
         write("blank", String::new());
         write("orders", orders.local_addr().unwrap().port().to_string());
@@ -187,7 +203,8 @@ impl Site {
     fn list(&self, guest: &mut Guest) -> Vec<String> {
         // The machine of the last boot has called last.
         self.orders.set_nonblocking(true).unwrap();
-        let calls: Vec<TcpStream> = std::iter::from_fn(|| self.orders.accept().ok().map(|(stream, _)| stream)).collect();
+        let calls: Vec<TcpStream> =
+            std::iter::from_fn(|| self.orders.accept().ok().map(|(stream, _)| stream)).collect();
         calls.last().expect("the machine has called").write_all(b"list\n").unwrap();
         let mut names = Vec::new();
         loop {
@@ -205,7 +222,9 @@ impl Site {
 
 /// Two that nobody has, and that no connection is given while the machine is off.
 fn ports() -> [SocketAddr; 2] {
-    let mut free = std::iter::repeat_with(|| TcpListener::bind(("127.0.0.1", fastrand::u16(20_000..32_000)))).flatten();
+    let mut free =
+        std::iter::repeat_with(|| TcpListener::bind(("127.0.0.1", fastrand::u16(20_000..32_000))))
+            .flatten();
     let held = [free.next().unwrap(), free.next().unwrap()];
     held.map(|listener| listener.local_addr().unwrap())
 }
@@ -215,7 +234,10 @@ fn wait_line(guest: &mut Guest, text: &str) -> String {
         match guest.line() {
             Some(line) if line.contains(text) => return line,
             Some(_) => {}
-            None => panic!("the machine went off before it said {text:?}; its console:\n{}", guest.seen.join("\n")),
+            None => panic!(
+                "the machine went off before it said {text:?}; its console:\n{}",
+                guest.seen.join("\n")
+            ),
         }
     }
 }

@@ -25,7 +25,8 @@ impl SmallVolume {
     pub fn mount(octets: u64) -> Self {
         assert!(geteuid().is_root(), "only root can mount a small volume: run this test as root");
         let dir = tempfile::Builder::new().prefix("postern-volume-").tempdir_in("/tmp").unwrap();
-        fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
         let (image, path) = (dir.path().join("image"), dir.path().join("data"));
         File::create(&image).unwrap().set_len(octets).unwrap();
         fs::create_dir(&path).unwrap();
@@ -43,7 +44,8 @@ impl SmallVolume {
         }
     }
 
-    /// Takes or gives back as much room as it needs to leave so many thousandths of the volume free.
+    /// Takes or gives back as much room as it needs to leave so many thousandths of the volume
+    /// free.
     pub fn leave(&self, thousandths: u64) {
         let mut file = File::options().create(true).append(true).open(self.filler()).unwrap();
         let taken = file.metadata().unwrap().len();

@@ -1,4 +1,5 @@
-//! No file descriptor is left for the next connection. A program of its own, since the limit holds for the whole process.
+//! No file descriptor is left for the next connection. A program of its own, since the limit holds
+//! for the whole process.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
 #[path = "../support/mod.rs"]

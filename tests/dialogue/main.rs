@@ -1,4 +1,5 @@
-//! Golden sessions: every `.smtp` file here is a dialogue with the receiving side on a real port, compared octet by octet.
+//! Golden sessions: every `.smtp` file here is a dialogue with the receiving side on a real port,
+//! compared octet by octet.
 //!
 //! ```text
 //! # a remark
@@ -42,7 +43,12 @@ fn every_golden_session_is_spoken_to_the_letter() {
             }
         }
     }
-    assert!(failures.is_empty(), "{} of {count} sessions differ:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {count} sessions differ:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
     assert!(count >= 25, "only {count} sessions were found");
 }
 
@@ -87,7 +93,9 @@ fn speak(text: &str) -> Result<(), String> {
             }
             _ if line.starts_with("= ") => expected.push((&line[2..], Vec::new())),
             _ if line.starts_with('|') => match expected.last_mut() {
-                Some((_, content)) => content.push(line[1..].strip_prefix(' ').unwrap_or(&line[1..])),
+                Some((_, content)) => {
+                    content.push(line[1..].strip_prefix(' ').unwrap_or(&line[1..]))
+                }
                 None => return Err(format!("line {number}: content before an envelope")),
             },
             _ if line.is_empty() || line.starts_with(['#', '!']) => {}
@@ -98,15 +106,25 @@ fn speak(text: &str) -> Result<(), String> {
         return Err("the session is not followed to its close".to_owned());
     }
     let stored: Vec<_> = receiver.spool.messages();
-    let found: Vec<_> = stored.iter().map(|(message, content)| (envelope(message), below_received(content))).collect();
+    let found: Vec<_> = stored
+        .iter()
+        .map(|(message, content)| (envelope(message), below_received(content)))
+        .collect();
     let expected: Vec<_> = expected
         .into_iter()
         .map(|(envelope, lines)| {
-            (envelope.to_owned(), lines.iter().flat_map(|line| [octets(line), b"\r\n".to_vec()].concat()).collect())
+            (
+                envelope.to_owned(),
+                lines.iter().flat_map(|line| [octets(line), b"\r\n".to_vec()].concat()).collect(),
+            )
         })
         .collect();
     if found != expected {
-        return Err(format!("the queue holds {:?}\ninstead of {:?}", shown(&found), shown(&expected)));
+        return Err(format!(
+            "the queue holds {:?}\ninstead of {:?}",
+            shown(&found),
+            shown(&expected)
+        ));
     }
     if receiver.onward.lock().unwrap().len() != found.len() {
         return Err("not every message went onward once".to_owned());
@@ -192,5 +210,8 @@ fn below_received(content: &[u8]) -> Vec<u8> {
 }
 
 fn shown(messages: &[(String, Vec<u8>)]) -> Vec<(String, String)> {
-    messages.iter().map(|(envelope, content)| (envelope.clone(), content.escape_ascii().to_string())).collect()
+    messages
+        .iter()
+        .map(|(envelope, content)| (envelope.clone(), content.escape_ascii().to_string()))
+        .collect()
 }

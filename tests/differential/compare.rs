@@ -1,8 +1,9 @@
 //! What came of an input at both relays, and where they part, line by line.
 //!
-//! `what was said: 250 | 501` is a reply, Postfix's first. `- line` and `+ line` is what only Postfix and what only this relay
-//! gave to the next hop. What any server writes anew for each mail is left out or stands as `*`: the trace field on top, the
-//! size in MAIL, the values of Message-ID and Date fields that were added.
+//! `what was said: 250 | 501` is a reply, Postfix's first. `- line` and `+ line` is what only
+//! Postfix and what only this relay gave to the next hop. What any server writes anew for each mail
+//! is left out or stands as `*`: the trace field on top, the size in MAIL, the values of Message-ID
+//! and Date fields that were added.
 
 use crate::hop::Mail;
 use crate::session::{Heard, shortened};
@@ -15,8 +16,8 @@ pub struct Outcome {
     pub mails: Vec<Option<Mail>>,
 }
 
-/// Where the relays part; `theirs` is Postfix's. Behind a reply of another class the session went another way, so nothing
-/// behind it is compared.
+/// Where the relays part; `theirs` is Postfix's. Behind a reply of another class the session went
+/// another way, so nothing behind it is compared.
 pub fn differences(theirs: &Outcome, ours: &Outcome) -> Vec<String> {
     let mut lines = Vec::new();
     for (their, our) in theirs.heard.iter().zip(&ours.heard) {
@@ -31,7 +32,8 @@ pub fn differences(theirs: &Outcome, ours: &Outcome) -> Vec<String> {
         match (their, our) {
             (Some(their), Some(our)) => lines.extend(between(&written(their), &written(our))),
             (their, our) => {
-                let came = |mail: &Option<Mail>| if mail.is_some() { "came" } else { "did not come" };
+                let came =
+                    |mail: &Option<Mail>| if mail.is_some() { "came" } else { "did not come" };
                 if their.is_some() != our.is_some() {
                     lines.push(format!("the mail: {} | {}", came(their), came(our)));
                 }
@@ -71,7 +73,8 @@ pub fn written(mail: &Mail) -> Vec<String> {
 /// The size is the content's, which the trace field makes another one.
 fn parameters_in_order(mail: &str) -> String {
     let (path, parameters) = mail.split_at(mail.rfind('>').map_or(mail.len(), |end| end + 1));
-    let mut parameters: Vec<&str> = parameters.split(' ').filter(|one| !one.is_empty() && !one.starts_with("SIZE=")).collect();
+    let mut parameters: Vec<&str> =
+        parameters.split(' ').filter(|one| !one.is_empty() && !one.starts_with("SIZE=")).collect();
     parameters.sort_unstable();
     [&[path][..], &parameters].concat().join(" ")
 }
@@ -97,7 +100,9 @@ fn masked(line: String) -> String {
     let prefix = if lower.starts_with("resent-") { "Resent-" } else { "" };
     match lower.trim_start_matches("resent-") {
         "message-id" if value.ends_with("@mx.example>") => format!("{prefix}Message-ID: *"),
-        "date" if value.contains(" 20") && !value.contains("26 Nov 2026 12:00:00 +0000") => format!("{prefix}Date: *"),
+        "date" if value.contains(" 20") && !value.contains("26 Nov 2026 12:00:00 +0000") => {
+            format!("{prefix}Date: *")
+        }
         _ => line,
     }
 }
@@ -112,7 +117,11 @@ pub fn between(theirs: &[String], ours: &[String]) -> Vec<String> {
     let mut length = vec![vec![0_usize; ours.len() + 1]; theirs.len() + 1];
     for a in (0..theirs.len()).rev() {
         for b in (0..ours.len()).rev() {
-            length[a][b] = if theirs[a] == ours[b] { length[a + 1][b + 1] + 1 } else { length[a + 1][b].max(length[a][b + 1]) };
+            length[a][b] = if theirs[a] == ours[b] {
+                length[a + 1][b + 1] + 1
+            } else {
+                length[a + 1][b].max(length[a][b + 1])
+            };
         }
     }
     let (mut a, mut b, mut lines) = (0, 0, Vec::new());

@@ -1,5 +1,5 @@
-//! What becomes of header sections, end to end: from clients that may relay by SMTP and by HTTP, from an import, and with the
-//! properties off.
+//! What becomes of header sections, end to end: from clients that may relay by SMTP and by HTTP,
+//! from an import, and with the properties off.
 
 use crate::hop::{GOOD, Hop, Mail};
 use crate::support::appliance::Appliance;
@@ -11,7 +11,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 
 /// A mail as applications hand it in: an mbox line, Bcc, and nothing of what a server might add.
-const CONTENT: &str = "From shop Thu Nov 26 12:00:00 2026\r\nSubject: x\r\nBcc: secret@there.example,\r\n other@there.example\r\n\
+const CONTENT: &str = "From shop Thu Nov 26 12:00:00 2026\r\nSubject: x\r\nBcc: \
+secret@there.example,\r\n other@there.example\r\n\
                        Return-Path: <x@y>\r\nContent-Length: 4\r\n\r\nBcc: of the body\r\n";
 
 struct Relay {
@@ -40,12 +41,17 @@ impl Relay {
     }
 
     fn send(&self) {
-        Client::hello(self.appliance.smtp).mail("shop@here.example", &["box@there.example"], CONTENT.as_bytes());
+        Client::hello(self.appliance.smtp).mail(
+            "shop@here.example",
+            &["box@there.example"],
+            CONTENT.as_bytes(),
+        );
     }
 
     fn post(&self, query: &str) {
         let path = format!("/api/v1/messages?{query}");
-        let (status, body) = self.appliance.post(&path, "Content-Type: message/rfc822\r\n", CONTENT.as_bytes());
+        let (status, body) =
+            self.appliance.post(&path, "Content-Type: message/rfc822\r\n", CONTENT.as_bytes());
         assert_eq!(status, "201", "{body}");
     }
 }
@@ -62,7 +68,8 @@ fn parted(mail: &Mail) -> (String, String) {
 /// The name and the start of the value of each field.
 fn assert_fields(fields: &str, expected: &[&str]) {
     let found: Vec<&str> = fields.lines().collect();
-    let fits = found.len() == expected.len() && found.iter().zip(expected).all(|(field, start)| field.starts_with(start));
+    let fits = found.len() == expected.len()
+        && found.iter().zip(expected).all(|(field, start)| field.starts_with(start));
     assert!(fits, "{found:#?} instead of {expected:#?}");
 }
 
@@ -79,25 +86,34 @@ fn mail_of_those_who_may_relay_loses_bcc_and_gets_what_is_missing() {
         assert!(mail.mail.starts_with("MAIL FROM:<shop@here.example>"), "{}", mail.mail);
         assert_eq!(mail.recipients, ["RCPT TO:<box@there.example>"]);
         let (fields, body) = parted(&mail);
-        assert_fields(&fields, &[MBOX, "Subject: x", "Message-ID: <", "Date: ", "From: shop@here.example"]);
+        assert_fields(
+            &fields,
+            &[MBOX, "Subject: x", "Message-ID: <", "Date: ", "From: shop@here.example"],
+        );
         assert_eq!(body, "Bcc: of the body\r\n");
     }
 }
 
 #[test]
 fn with_the_properties_off_mail_passes_as_it_is() {
-    let relay = Relay::start(&[("MTA_ALWAYS_ADD_MISSING_HEADERS", "no"), ("MTA_MESSAGE_DROP_HEADERS", "no")]);
+    let relay = Relay::start(&[
+        ("MTA_ALWAYS_ADD_MISSING_HEADERS", "no"),
+        ("MTA_MESSAGE_DROP_HEADERS", "no"),
+    ]);
     relay.send();
     relay.post("from=shop%40here.example&to=box%40there.example");
     for mail in relay.mails(2) {
         let (fields, _) = parted(&mail);
         let bcc = "Bcc: secret@there.example, other@there.example";
-        assert_fields(&fields, &[MBOX, "Subject: x", bcc, "Return-Path: <x@y>", "Content-Length: 4"]);
+        assert_fields(
+            &fields,
+            &[MBOX, "Subject: x", bcc, "Return-Path: <x@y>", "Content-Length: 4"],
+        );
     }
 }
 
-/// Who may not relay sends to nobody here, so no mail of such a client could lose or get a field. What an operator brings in from
-/// another queue is not handed in for sending either.
+/// Who may not relay sends to nobody here, so no mail of such a client could lose or get a field.
+/// What an operator brings in from another queue is not handed in for sending either.
 #[test]
 fn mail_of_others_passes_as_it_is() {
     let relay = Relay::start(&[("MTA_SMTPD_TRUSTED_NETWORKS", "192.0.2.0/24")]);

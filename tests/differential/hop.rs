@@ -9,15 +9,19 @@ use std::sync::{Arc, Mutex};
 pub struct Nature {
     /// What EHLO announces.
     pub keywords: &'static [&'static str],
-    /// What it says where it does not say the usual thing, by what stands in a command: nothing is the greeting, `.` the end of
-    /// data.
+    /// What it says where it does not say the usual thing, by what stands in a command: nothing is
+    /// the greeting, `.` the end of data.
     pub says: &'static [(&'static str, &'static str)],
     /// It says 554 to content that is not ASCII.
     pub seven_bit: bool,
 }
 
 /// One that takes everything.
-pub const GOOD: Nature = Nature { keywords: &["PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8"], says: &[], seven_bit: false };
+pub const GOOD: Nature = Nature {
+    keywords: &["PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8"],
+    says: &[],
+    seven_bit: false,
+};
 
 /// A mail as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,10 +37,13 @@ pub struct Mail {
 impl Mail {
     /// The queue id in its topmost Received field.
     pub fn id(&self) -> Option<String> {
-        let text = String::from_utf8_lossy(&self.content[..self.content.len().min(4096)]).into_owned();
+        let text =
+            String::from_utf8_lossy(&self.content[..self.content.len().min(4096)]).into_owned();
         let field = text.strip_prefix("Received: ")?.split_inclusive("\r\n");
-        let mut lines = field.enumerate().take_while(|(at, line)| *at == 0 || line.starts_with([' ', '\t']));
-        let id = lines.find_map(|(_, line)| line.split_once(" id ").map(|(_, id)| id.to_owned()))?;
+        let mut lines =
+            field.enumerate().take_while(|(at, line)| *at == 0 || line.starts_with([' ', '\t']));
+        let id =
+            lines.find_map(|(_, line)| line.split_once(" id ").map(|(_, id)| id.to_owned()))?;
         Some(id.split([';', ' ', '\r']).next()?.to_owned())
     }
 }
@@ -50,7 +57,8 @@ pub struct Hop {
 impl Hop {
     /// One at this place.
     pub fn start(address: SocketAddr, nature: Nature) -> Self {
-        let listener = TcpListener::bind(address).unwrap_or_else(|error| panic!("{address}: {error}"));
+        let listener =
+            TcpListener::bind(address).unwrap_or_else(|error| panic!("{address}: {error}"));
         let hop = Self { address: listener.local_addr().unwrap(), mails: Arc::default() };
         let mails = hop.mails.clone();
         std::thread::spawn(move || {
@@ -86,10 +94,12 @@ fn serve(mut stream: TcpStream, nature: Nature, mails: &Mutex<Vec<Mail>>) -> std
     let mut mail = Mail { mail: String::new(), recipients: Vec::new(), content: Vec::new() };
     answer("", "220 hop.example ESMTP")?;
     while let Some(line) = read_line(&mut reader)? {
-        let line = String::from_utf8_lossy(line.strip_suffix(b"\r\n").unwrap_or(&line)).into_owned();
+        let line =
+            String::from_utf8_lossy(line.strip_suffix(b"\r\n").unwrap_or(&line)).into_owned();
         match line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase().as_str() {
             "EHLO" => {
-                let keywords: String = nature.keywords.iter().map(|keyword| format!("250-{keyword}\r\n")).collect();
+                let keywords: String =
+                    nature.keywords.iter().map(|keyword| format!("250-{keyword}\r\n")).collect();
                 answer(&line, &format!("250-hop.example\r\n{keywords}250 HELP"))?;
             }
             "MAIL" => {
@@ -113,8 +123,14 @@ fn serve(mut stream: TcpStream, nature: Nature, mails: &Mutex<Vec<Mail>>) -> std
                         mail.content.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
                     }
                     let refused = nature.seven_bit && !mail.content.is_ascii();
-                    if answer(".", if refused { "554 5.6.1 Eight bit data not supported" } else { "250 2.0.0 taken" })?
-                        && !refused
+                    if answer(
+                        ".",
+                        if refused {
+                            "554 5.6.1 Eight bit data not supported"
+                        } else {
+                            "250 2.0.0 taken"
+                        },
+                    )? && !refused
                     {
                         mails.lock().unwrap().push(mail.clone());
                     }

@@ -32,7 +32,8 @@ pub struct Input {
 pub const BOX: &str = "RCPT TO:<box@there.example>";
 
 /// A content with all fields that a server might add.
-pub const WHOLE: &str = "From: sender@here.example\r\nTo: box@there.example\r\nDate: Thu, 26 Nov 2026 12:00:00 +0000\r\n\
+pub const WHOLE: &str = "From: sender@here.example\r\nTo: box@there.example\r\nDate: Thu, 26 Nov \
+2026 12:00:00 +0000\r\n\
                          Message-ID: <whole@here.example>\r\nSubject: whole\r\n";
 
 impl Input {
@@ -96,7 +97,10 @@ pub fn from(who: Who, line: impl AsRef<[u8]>) -> Input {
 
 /// A whole mail whose RCPT command is this; strangers stop there.
 pub fn to(who: Who, line: impl AsRef<[u8]>) -> Input {
-    let input = Input::new(who, name(who, line.as_ref())).greeted().say("MAIL FROM:<sender@here.example>").say(line);
+    let input = Input::new(who, name(who, line.as_ref()))
+        .greeted()
+        .say("MAIL FROM:<sender@here.example>")
+        .say(line);
     if who == Who::Stranger { input } else { input.whole() }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// A table of differences: `# ` and the first cell of a row of docs/differences.md, below it names of inputs, and below each of
-/// them, behind four blanks, what differs.
+/// A table of differences: `# ` and the first cell of a row of docs/differences.md, below it names
+/// of inputs, and below each of them, behind four blanks, what differs.
 #[derive(Debug, Default)]
 pub struct Table {
     /// The rows that are named, in their order.
@@ -21,7 +21,8 @@ impl Table {
             if let Some(row) = line.strip_prefix("# ") {
                 table.rows.push(row.to_owned());
             } else if let Some(difference) = line.strip_prefix("    ") {
-                let name: &String = name.as_ref().unwrap_or_else(|| panic!("{difference} stands below no input"));
+                let name: &String =
+                    name.as_ref().unwrap_or_else(|| panic!("{difference} stands below no input"));
                 table.lines.entry(name.clone()).or_default().push(difference.to_owned());
             } else {
                 assert!(!table.rows.is_empty(), "{line} stands below no row");
@@ -51,10 +52,14 @@ pub fn judge(version: &str, table: &str, found: &[(&str, Vec<String>)]) {
         tell(&mut report, name, "differs, and is not listed", &unlisted);
         tell(&mut report, name, "is listed, and does not differ", &listed);
     }
-    table.lines.iter().for_each(|(name, lines)| tell(&mut report, name, "is no input, and is listed", lines));
+    table
+        .lines
+        .iter()
+        .for_each(|(name, lines)| tell(&mut report, name, "is no input, and is listed", lines));
     assert!(
         report.is_empty(),
-        "{} inputs, with Postfix {version} (the table is that of 3.7); `a | b` is Postfix and this relay, `-` only Postfix, `+` only this relay:\n{report}",
+        "{} inputs, with Postfix {version} (the table is that of 3.7); `a | b` is Postfix and this \
+        relay, `-` only Postfix, `+` only this relay:\n{report}",
         found.len()
     );
 }

@@ -31,7 +31,8 @@ impl Heard {
     }
 }
 
-/// Connects as this client. Each stranger has an address of its own, so that none has to wait for what another one did.
+/// Connects as this client. Each stranger has an address of its own, so that none has to wait for
+/// what another one did.
 fn connect_as(who: Who, number: usize, to: SocketAddr) -> TcpStream {
     let from = match who {
         Who::Own => Ipv4Addr::LOCALHOST,
@@ -42,7 +43,8 @@ fn connect_as(who: Who, number: usize, to: SocketAddr) -> TcpStream {
         }
     };
     let SocketAddr::V4(to) = to else { panic!("no address of IPv4: {to}") };
-    let stream = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    let stream =
+        socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
     bind(stream.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(from, 0))).unwrap();
     connect(stream.as_raw_fd(), &SockaddrIn::from(to)).unwrap();
     TcpStream::from(stream)
@@ -54,7 +56,8 @@ pub fn run(input: &Input, number: usize, to: SocketAddr) -> Vec<Heard> {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
     stream.set_nodelay(true).unwrap();
-    let mut talk = Talk { reader: BufReader::new(stream), heard: Vec::new(), lines: Vec::new(), over: false };
+    let mut talk =
+        Talk { reader: BufReader::new(stream), heard: Vec::new(), lines: Vec::new(), over: false };
     talk.listen("the greeting");
     for step in &input.steps {
         match step {
@@ -108,7 +111,9 @@ impl Talk {
                         return self.note(said, line.get(..3).unwrap_or(&line));
                     }
                 }
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
                     return self.note(said, "silent");
                 }
                 Err(_) => break,

@@ -26,9 +26,11 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What both relays are told: the same in their own words.
 pub fn postfix_settings() -> String {
-    // No look-ups and no pauses: neither changes a reply. Notices to the postmaster would be mails of nobody's.
+    // No look-ups and no pauses: neither changes a reply. Notices to the postmaster would be mails
+    // of nobody's.
     format!(
-        "mynetworks = {TRUSTED}\nmessage_size_limit = 1000000\nsmtpd_peername_lookup = no\nsmtpd_error_sleep_time = 0\n\
+        "mynetworks = {TRUSTED}\nmessage_size_limit = 1000000\nsmtpd_peername_lookup = \
+        no\nsmtpd_error_sleep_time = 0\n\
          in_flow_delay = 0\nnotify_classes =\nsmtpd_tls_security_level = none\n"
     )
 }
@@ -48,8 +50,8 @@ pub fn sessions(inputs: &[Input], relay: SocketAddr) -> Vec<Vec<Heard>> {
     std::thread::scope(|scope| {
         for _ in 0..SESSIONS {
             scope.spawn(|| {
-                while let Some((number, input)) =
-                    Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, inputs.get(at)?)))
+                while let Some((number, input)) = Some(next.fetch_add(1, Ordering::Relaxed))
+                    .and_then(|at| Some((at, inputs.get(at)?)))
                 {
                     let replies = run(input, number, relay);
                     heard.lock().unwrap().insert(number, replies);
@@ -62,18 +64,26 @@ pub fn sessions(inputs: &[Input], relay: SocketAddr) -> Vec<Vec<Heard>> {
 
 /// What the next hop got of what was queued in these sessions.
 pub fn outcomes(sessions: Vec<Vec<Heard>>, hop: &Hop) -> Vec<Outcome> {
-    let wanted: BTreeSet<String> = sessions.iter().flatten().filter_map(Heard::queued).map(str::to_owned).collect();
-    let by_id = || hop.mails().into_iter().filter_map(|mail| Some((mail.id()?, mail))).collect::<BTreeMap<String, Mail>>();
+    let wanted: BTreeSet<String> =
+        sessions.iter().flatten().filter_map(Heard::queued).map(str::to_owned).collect();
+    let by_id = || {
+        hop.mails()
+            .into_iter()
+            .filter_map(|mail| Some((mail.id()?, mail)))
+            .collect::<BTreeMap<String, Mail>>()
+    };
     let came = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         until_within(PATIENCE, "the next hop has every mail", || {
             let came = by_id();
-            let missing: Vec<&String> = wanted.iter().filter(|id| !came.contains_key(*id)).collect();
+            let missing: Vec<&String> =
+                wanted.iter().filter(|id| !came.contains_key(*id)).collect();
             if missing.is_empty() { Ok(came) } else { Err(format!("{missing:?} are missing")) }
         })
     }));
     let came = came.unwrap_or_else(|_| by_id());
     let outcome = |heard: Vec<Heard>| {
-        let mails = heard.iter().filter_map(Heard::queued).map(|id| came.get(id).cloned()).collect();
+        let mails =
+            heard.iter().filter_map(Heard::queued).map(|id| came.get(id).cloned()).collect();
         Outcome { heard, mails }
     };
     sessions.into_iter().map(outcome).collect()
@@ -83,7 +93,9 @@ pub fn outcomes(sessions: Vec<Vec<Heard>>, hop: &Hop) -> Vec<Outcome> {
 fn the_same_octets_come_to_the_same() {
     let local = SocketAddr::from(([127, 0, 0, 1], 0));
     let (their_hop, our_hop) = (Hop::start(local, GOOD), Hop::start(local, GOOD));
-    let appliance = Appliance::start(&[&SETTINGS[..], &[("MTA_SMART_RELAY", &our_hop.address.to_string())]].concat());
+    let appliance = Appliance::start(
+        &[&SETTINGS[..], &[("MTA_SMART_RELAY", &our_hop.address.to_string())]].concat(),
+    );
     let postfix = Postfix::sender_with(their_hop.address, &postfix_settings());
     let inputs = inputs::all();
     assert!(inputs.len() >= 150, "{} inputs", inputs.len());

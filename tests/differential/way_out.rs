@@ -1,5 +1,6 @@
-//! All mails for difficult next hops. Each domain has its next hop on port 25 of an address of its own, one for Postfix, which
-//! finds it by a transport map, and one for this relay, which finds it by DNS.
+//! All mails for difficult next hops. Each domain has its next hop on port 25 of an address of its
+//! own, one for Postfix, which finds it by a transport map, and one for this relay, which finds it
+//! by DNS.
 
 use crate::compare::{between, written};
 use crate::hop::{GOOD, Hop};
@@ -25,7 +26,11 @@ const BOOKS: [&str; 2] = ["b\u{fc}cher.example", "xn--bcher-kva.example"];
 /// The next hops of one relay, by name; `home` takes what comes back.
 fn start() -> BTreeMap<&'static str, Hop> {
     let at = || SocketAddr::from((own_address(), 25));
-    hops().into_iter().chain([("home", GOOD)]).map(|(name, nature)| (name, Hop::start(at(), nature))).collect()
+    hops()
+        .into_iter()
+        .chain([("home", GOOD)])
+        .map(|(name, nature)| (name, Hop::start(at(), nature)))
+        .collect()
 }
 
 fn session(mail: &Mail) -> Input {
@@ -40,7 +45,9 @@ fn session(mail: &Mail) -> Input {
 }
 
 fn recipients(mail: &Mail) -> Vec<String> {
-    let whole = |name: &&str| if name.contains('@') { (*name).to_owned() } else { format!("{name}@{}.example", mail.hop) };
+    let whole = |name: &&str| {
+        if name.contains('@') { (*name).to_owned() } else { format!("{name}@{}.example", mail.hop) }
+    };
     mail.recipients.iter().map(whole).collect()
 }
 
@@ -51,7 +58,8 @@ type Fates = BTreeMap<String, BTreeMap<String, String>>;
 fn fates_of_postfix(log: &str) -> Fates {
     let mut fates = Fates::new();
     for line in log.lines().filter(|line| line.contains(" status=")) {
-        let id = line.split("]: ").nth(1).and_then(|rest| rest.split(':').next()).unwrap_or_default();
+        let id =
+            line.split("]: ").nth(1).and_then(|rest| rest.split(':').next()).unwrap_or_default();
         note(&mut fates, id, line);
     }
     fates
@@ -68,7 +76,11 @@ fn fates_of_ours(log: &[String]) -> Fates {
 }
 
 fn note(fates: &mut Fates, id: &str, line: &str) {
-    let (Some(to), Some(status), Some(dsn)) = (word(line, "to=<"), word(line, "status="), word(line, "dsn=")) else { return };
+    let (Some(to), Some(status), Some(dsn)) =
+        (word(line, "to=<"), word(line, "status="), word(line, "dsn="))
+    else {
+        return;
+    };
     let fate = format!("{status} {dsn}");
     fates.entry(id.to_owned()).or_default().entry(to.to_lowercase()).or_insert(fate);
 }
@@ -78,23 +90,31 @@ fn word<'a>(line: &'a str, before: &str) -> Option<&'a str> {
     rest.split([' ', ',', '>']).next()
 }
 
-/// What became of the mails of one relay: for each the fate of each recipient, and what its hop got.
+/// What became of the mails of one relay: for each the fate of each recipient, and what its hop
+/// got.
 fn fates(
     mails: &[Mail],
     heard: &[Vec<Heard>],
     hops: &BTreeMap<&str, Hop>,
     look: impl Fn() -> Fates,
 ) -> Vec<(Vec<String>, Vec<String>)> {
-    let ids: Vec<&str> = heard.iter().map(|heard| heard.iter().find_map(Heard::queued).unwrap_or_default()).collect();
+    let ids: Vec<&str> = heard
+        .iter()
+        .map(|heard| heard.iter().find_map(Heard::queued).unwrap_or_default())
+        .collect();
     let all = until_within(PATIENCE, "all mails were tried", || {
         let fates = look();
-        let tried = |(id, mail): (&&str, &Mail)| fates.get(*id).map_or(0, BTreeMap::len) == mail.recipients.len();
-        let missing: Vec<&str> = ids.iter().zip(mails).filter(|pair| !tried(*pair)).map(|(_, mail)| mail.name).collect();
+        let tried = |(id, mail): (&&str, &Mail)| {
+            fates.get(*id).map_or(0, BTreeMap::len) == mail.recipients.len()
+        };
+        let missing: Vec<&str> =
+            ids.iter().zip(mails).filter(|pair| !tried(*pair)).map(|(_, mail)| mail.name).collect();
         if missing.is_empty() { Ok(fates) } else { Err(format!("not yet: {missing:?}")) }
     });
     let outcome = |(id, mail): (&&str, &Mail)| {
         let fates = all[*id].iter().map(|(to, fate)| format!("{to}: {fate}")).collect();
-        let came = hops[mail.hop].mails().into_iter().filter(|came| came.id().as_deref() == Some(*id));
+        let came =
+            hops[mail.hop].mails().into_iter().filter(|came| came.id().as_deref() == Some(*id));
         (fates, came.flat_map(|came| written(&came)).collect())
     };
     ids.iter().zip(mails).map(outcome).collect()
@@ -103,12 +123,19 @@ fn fates(
 #[test]
 fn the_same_mails_come_to_the_same_at_difficult_next_hops() {
     let (their_hops, our_hops) = (start(), start());
-    let transports: Vec<String> =
-        their_hops.iter().map(|(name, hop)| format!("{name}.example=smtp:[{}]:25", hop.address.ip())).collect();
+    let transports: Vec<String> = their_hops
+        .iter()
+        .map(|(name, hop)| format!("{name}.example=smtp:[{}]:25", hop.address.ip()))
+        .collect();
     let books = format!("{}=smtp:[{}]:25", BOOKS[0], their_hops["ascii"].address.ip());
-    // Over a connection that it has used before, Postfix sends what it would bounce for want of SMTPUTF8 over a new one.
+    // Over a connection that it has used before, Postfix sends what it would bounce for want of
+    // SMTPUTF8 over a new one.
     let fresh = "smtp_connection_cache_on_demand = no";
-    let settings = format!("{}{fresh}\ntransport_maps = inline:{{ {}, {books} }}\n", postfix_settings(), transports.join(", "));
+    let settings = format!(
+        "{}{fresh}\ntransport_maps = inline:{{ {}, {books} }}\n",
+        postfix_settings(),
+        transports.join(", ")
+    );
     let mut records = vec![format!("mx-host={},ascii.example,10", BOOKS[1])];
     for (name, hop) in &our_hops {
         records.push(format!("host-record={name}.example,{}", hop.address.ip()));
@@ -123,9 +150,14 @@ fn the_same_mails_come_to_the_same_at_difficult_next_hops() {
     let mails = all();
     let inputs: Vec<Input> = mails.iter().map(session).collect();
     let (theirs, ours) = std::thread::scope(|scope| {
-        let theirs = scope
-            .spawn(|| fates(&mails, &sessions(&inputs, postfix.address), &their_hops, || fates_of_postfix(&postfix.log())));
-        let ours = fates(&mails, &sessions(&inputs, appliance.smtp), &our_hops, || fates_of_ours(&appliance.log()));
+        let theirs = scope.spawn(|| {
+            fates(&mails, &sessions(&inputs, postfix.address), &their_hops, || {
+                fates_of_postfix(&postfix.log())
+            })
+        });
+        let ours = fates(&mails, &sessions(&inputs, appliance.smtp), &our_hops, || {
+            fates_of_ours(&appliance.log())
+        });
         (theirs.join().unwrap(), ours)
     });
     let found: Vec<(&str, Vec<String>)> = mails

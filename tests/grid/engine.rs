@@ -1,6 +1,7 @@
 //! The container engine, as people use it: its command-line programs.
 //!
-//! Everything that a test makes is removed when it goes out of scope, on failure too, after its logs have been printed.
+//! Everything that a test makes is removed when it goes out of scope, on failure too, after its
+//! logs have been printed.
 
 use crate::wait_for;
 use std::cell::RefCell;
@@ -18,16 +19,22 @@ pub fn unique(part: &str) -> String {
 
 fn run(command: &mut Command) -> Result<String, String> {
     let shown = format!("{command:?}");
-    let done = command.stdin(Stdio::null()).output().map_err(|error| format!("{shown}: {error}"))?;
+    let done =
+        command.stdin(Stdio::null()).output().map_err(|error| format!("{shown}: {error}"))?;
     let out = String::from_utf8_lossy(&done.stdout).trim().to_owned();
     if done.status.success() {
         return Ok(out);
     }
-    Err(format!("{shown}: {}\n{out}\n{}", done.status, String::from_utf8_lossy(&done.stderr).trim()))
+    Err(format!(
+        "{shown}: {}\n{out}\n{}",
+        done.status,
+        String::from_utf8_lossy(&done.stderr).trim()
+    ))
 }
 
-/// One test at a time: two grids at once would take each other's networks, and more memory than a small machine has.
-/// (`cargo nextest` keeps them apart by its configuration; this is for `cargo test`.)
+/// One test at a time: two grids at once would take each other's networks, and more memory than a
+/// small machine has. (`cargo nextest` keeps them apart by its configuration; this is for `cargo
+/// test`.)
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// The client and Compose, found and tried.
@@ -38,31 +45,43 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Finds a client that can build and an engine that answers, and sees to the base images; or ends the test.
+    /// Finds a client that can build and an engine that answers, and sees to the base images; or
+    /// ends the test.
     pub fn find() -> Self {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let docker = run(&mut Command::new(format!("{ROOT}/scripts/docker-client.sh"))).unwrap_or_else(|why| {
-            panic!("these tests need a Docker engine and can't be left out; `.ci/run prepare` sets one up.\n{why}")
+            panic!("these tests need a Docker engine and can't be left out; `.ci/run prepare` sets \
+            one up.\n{why}")
         });
         let mut compose = vec![docker.clone(), "compose".to_owned()];
         if run(Command::new(&docker).args(["compose", "version"])).is_err() {
             compose = vec!["docker-compose".to_owned()];
-            run(Command::new("docker-compose").arg("version"))
-                .unwrap_or_else(|why| panic!("neither the plug-in `docker compose` nor docker-compose is here.\n{why}"));
+            run(Command::new("docker-compose").arg("version")).unwrap_or_else(|why| {
+                panic!("neither the plug-in `docker compose` nor docker-compose is here.\n{why}")
+            });
         }
         let engine = Self { _turn: turn, docker, compose };
-        engine.timed("base images", &mut engine.command(&format!("{ROOT}/scripts/base-images.sh"), &[]));
+        engine.timed(
+            "base images",
+            &mut engine.command(&format!("{ROOT}/scripts/base-images.sh"), &[]),
+        );
         engine
     }
 
-    /// A command that finds the right client first: docker-compose 1.29 calls whatever `docker` is on the PATH.
+    /// A command that finds the right client first: docker-compose 1.29 calls whatever `docker` is
+    /// on the PATH.
     fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         let path = std::env::var("PATH").unwrap_or_default();
-        if let Some(folder) = Path::new(&self.docker).parent().filter(|folder| folder.is_absolute()) {
+        if let Some(folder) = Path::new(&self.docker).parent().filter(|folder| folder.is_absolute())
+        {
             command.env("PATH", format!("{}:{path}", folder.display()));
         }
-        command.current_dir(ROOT).args(args).env("DOCKER_BUILDKIT", "1").env("COMPOSE_DOCKER_CLI_BUILD", "1");
+        command
+            .current_dir(ROOT)
+            .args(args)
+            .env("DOCKER_BUILDKIT", "1")
+            .env("COMPOSE_DOCKER_CLI_BUILD", "1");
         command
     }
 
@@ -76,7 +95,8 @@ impl Engine {
 
     /// A file inside a container, which may have ended.
     pub fn file(&self, container: &str, path: &str) -> Result<String, String> {
-        // What comes is a tar archive of one file: its head and its end are blocks of 512 octets, filled up with zeros.
+        // What comes is a tar archive of one file: its head and its end are blocks of 512 octets,
+        // filled up with zeros.
         let archive = self.try_docker(&["cp", &format!("{container}:{path}"), "-"])?;
         let text: String = archive.chars().skip(512).filter(|c| *c != '\0').collect();
         Ok(text)
@@ -94,22 +114,29 @@ impl Engine {
     /// A small network that no network of the engine overlaps with.
     pub fn free_subnet(&self) -> String {
         let ids = self.docker(&["network", "ls", "--quiet", "--no-trunc"]);
-        let mut args = vec!["network", "inspect", "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}"];
+        let mut args =
+            vec!["network", "inspect", "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}"];
         args.extend(ids.lines());
         let taken = self.docker(&args);
         // Two runs at the same moment start to look at different places.
         let start = std::process::id() % 200;
         (0..200)
             .map(|step| format!("10.25.{}.", 30 + (start + step) % 200))
-            .find(|prefix| !taken.split_whitespace().any(|subnet| subnet.starts_with(prefix.as_str())))
+            .find(|prefix| {
+                !taken.split_whitespace().any(|subnet| subnet.starts_with(prefix.as_str()))
+            })
             .map(|prefix| format!("{prefix}0/24"))
             .expect("all of our test networks are taken; see `docker network ls`")
     }
 
     fn print_logs(&self, what: &str, id: &str) {
-        let logs = self.command(&self.docker, &["logs", "--timestamps", "--tail", "40", id]).stdin(Stdio::null()).output();
+        let logs = self
+            .command(&self.docker, &["logs", "--timestamps", "--tail", "40", id])
+            .stdin(Stdio::null())
+            .output();
         if let Ok(logs) = logs {
-            let (out, err) = (String::from_utf8_lossy(&logs.stdout), String::from_utf8_lossy(&logs.stderr));
+            let (out, err) =
+                (String::from_utf8_lossy(&logs.stdout), String::from_utf8_lossy(&logs.stderr));
             eprintln!("---- the last lines of {what}\n{out}{err}");
         }
     }
@@ -171,10 +198,18 @@ impl<'a> Grid<'a> {
     fn command(&self, args: &[&str]) -> Command {
         let (program, first) = self.engine.compose.split_first().expect("the name of a program");
         let mut command = self.engine.command(program, &[]);
-        command.args(first).args(["--project-name", &self.project, "--file", "compose.yaml"]).args(args);
-        command.env("POSTERN_IMAGE", &self.project).env("POSTERN_AUX_SUBNET", &self.subnet).env("WEBAPP_INTERVAL", "2");
+        command
+            .args(first)
+            .args(["--project-name", &self.project, "--file", "compose.yaml"])
+            .args(args);
+        command
+            .env("POSTERN_IMAGE", &self.project)
+            .env("POSTERN_AUX_SUBNET", &self.subnet)
+            .env("WEBAPP_INTERVAL", "2");
         // Port 0: any free one.
-        for port in ["POSTERN_UI_PORT", "WEBAPP_PORT", "MX_PORT", "PROMETHEUS_PORT", "PUSHGATEWAY_PORT"] {
+        for port in
+            ["POSTERN_UI_PORT", "WEBAPP_PORT", "MX_PORT", "PROMETHEUS_PORT", "PUSHGATEWAY_PORT"]
+        {
             command.env(port, "0");
         }
         command
@@ -185,7 +220,8 @@ impl<'a> Grid<'a> {
     }
 
     pub fn container(&self, service: &str) -> Container<'a> {
-        let id = run(&mut self.command(&["ps", "--quiet", service])).unwrap_or_else(|why| panic!("{why}"));
+        let id = run(&mut self.command(&["ps", "--quiet", service]))
+            .unwrap_or_else(|why| panic!("{why}"));
         assert!(!id.is_empty(), "the service {service} has no container");
         Container { engine: self.engine, what: service.to_owned(), id }
     }
@@ -200,7 +236,12 @@ impl Drop for Grid<'_> {
         if std::thread::panicking() {
             let ids = run(&mut self.command(&["ps", "--quiet"])).unwrap_or_default();
             for id in ids.lines() {
-                let name = self.engine.try_docker(&["inspect", "--format", "{{.Name}} ({{.State.Status}})", id]);
+                let name = self.engine.try_docker(&[
+                    "inspect",
+                    "--format",
+                    "{{.Name}} ({{.State.Status}})",
+                    id,
+                ]);
                 self.engine.print_logs(&name.unwrap_or_default(), id);
             }
         }
@@ -251,7 +292,9 @@ impl<'a> Undo<'a> {
     }
 
     pub fn image(&self, tag: &str, file: &str) -> String {
-        let mut command = self.engine.command(&self.engine.docker, &["build", "--quiet", "--tag", tag, "--file", file, "."]);
+        let mut command = self
+            .engine
+            .command(&self.engine.docker, &["build", "--quiet", "--tag", tag, "--file", file, "."]);
         self.engine.timed(&format!("image from {file}"), &mut command);
         self.note("image", tag, tag);
         tag.to_owned()
@@ -272,7 +315,8 @@ impl<'a> Undo<'a> {
 
     /// Starts a container. `args` ends with the image.
     pub fn run(&self, what: &str, args: &[&str]) -> Container<'a> {
-        // Created first and noted at once, so that one which fails to start is removed too, and its reason is seen.
+        // Created first and noted at once, so that one which fails to start is removed too, and its
+        // reason is seen.
         let mut all = vec!["create"];
         all.extend(args);
         let id = self.engine.docker(&all);

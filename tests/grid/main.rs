@@ -1,9 +1,10 @@
 //! The example grid, for real: the images of this repository in containers of a real engine.
 //!
-//! Needs a Docker engine that answers, a client that can build with BuildKit, and Compose (the plug-in, or docker-compose
-//! 1.29); says so and fails when one is missing. `.ci/run prepare` sets all of it up. Each test has containers, networks,
-//! volumes and image names of its own, takes free ports, prints what it waits for, and removes everything at the end. On a
-//! failure it prints the logs of all containers first.
+//! Needs a Docker engine that answers, a client that can build with BuildKit, and Compose (the
+//! plug-in, or docker-compose 1.29); says so and fails when one is missing. `.ci/run prepare` sets
+//! all of it up. Each test has containers, networks, volumes and image names of its own, takes free
+//! ports, prints what it waits for, and removes everything at the end. On a failure it prints the
+//! logs of all containers first.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test says what is wrong by ending
 
@@ -20,9 +21,11 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const HOSTNAME: &str = "mta.example.org";
-const COUNTERS: [&str; 3] = ["mta_mqueue_messages", "mta_mqueue_kbytes", "mta_smtp_active_sessions"];
+const COUNTERS: [&str; 3] =
+    ["mta_mqueue_messages", "mta_mqueue_kbytes", "mta_smtp_active_sessions"];
 
-/// Asks again and again until there is an answer, and says every ten seconds what it is waiting for.
+/// Asks again and again until there is an answer, and says every ten seconds what it is waiting
+/// for.
 ///
 /// `ask` gives the answer, or why it is not there yet; the last such reason is part of the failure.
 fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<T, String>) -> T {
@@ -36,7 +39,10 @@ fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<T, S
             }
             Err(why) => why,
         };
-        assert!(began.elapsed() < limit, "gave up after {limit:?} waiting for: {what}\nthe last answer: {why}");
+        assert!(
+            began.elapsed() < limit,
+            "gave up after {limit:?} waiting for: {what}\nthe last answer: {why}"
+        );
         if began.elapsed() >= told + Duration::from_secs(10) {
             told = began.elapsed();
             eprintln!("grid: still waiting for: {what} ({} s): {why}", told.as_secs());
@@ -75,21 +81,31 @@ fn last_answer(webapp: u16) -> String {
     }
 }
 
-/// Sends one mail through the web application's form. The application answers 200 when the relay has answered 250.
+/// Sends one mail through the web application's form. The application answers 200 when the relay
+/// has answered 250.
 fn send_by_form(webapp: u16, subject: &str) {
     let body = format!("to=someone%40example.org&subject={subject}&text=Hello+from+the+grid+test");
     let (status, page) = http::post_form(webapp, "/send", &body).unwrap();
-    let shown = page.split("role=\"status\">").nth(1).and_then(|rest| rest.split("</p>").next()).unwrap_or(&page);
+    let shown = page
+        .split("role=\"status\">")
+        .nth(1)
+        .and_then(|rest| rest.split("</p>").next())
+        .unwrap_or(&page);
     assert_eq!(status, 200, "the mail {subject} was not accepted: {shown}");
 }
 
 /// The values that Prometheus has for an expression, by the label `job`.
 fn prometheus(port: u16, query: &str) -> Result<BTreeMap<String, f64>, String> {
     let answer = http::get_json(port, &format!("/api/v1/query?query={query}"))?;
-    let rows = answer["data"]["result"].as_array().ok_or_else(|| format!("unexpected answer: {answer}"))?;
+    let rows = answer["data"]["result"]
+        .as_array()
+        .ok_or_else(|| format!("unexpected answer: {answer}"))?;
     rows.iter()
         .map(|row| {
-            let value = row["value"][1].as_str().and_then(|v| v.parse().ok()).ok_or_else(|| format!("no value in {row}"))?;
+            let value = row["value"][1]
+                .as_str()
+                .and_then(|v| v.parse().ok())
+                .ok_or_else(|| format!("no value in {row}"))?;
             Ok((row["metric"]["job"].as_str().unwrap_or_default().to_owned(), value))
         })
         .collect()
@@ -100,7 +116,9 @@ fn pushed(port: u16, counter: &str) -> Result<f64, String> {
     let text = http::get_text(port, "/metrics")?;
     text.lines()
         .filter(|line| line.starts_with(&format!("{counter}{{")))
-        .find(|line| line.contains("job=\"mta\"") && line.contains(&format!("instance=\"{HOSTNAME}\"")))
+        .find(|line| {
+            line.contains("job=\"mta\"") && line.contains(&format!("instance=\"{HOSTNAME}\""))
+        })
         .and_then(|line| line.rsplit(' ').next()?.parse().ok())
         .ok_or_else(|| format!("the Pushgateway has no {counter} of {HOSTNAME}"))
 }
@@ -112,7 +130,8 @@ fn metric(port: u16, counter: &str) -> Result<f64, String> {
     value.ok_or_else(|| format!("there is no {counter} in /metrics"))
 }
 
-/// One SMTP dialogue from this machine: sends each line after the reply to the one before, returns all final reply lines.
+/// One SMTP dialogue from this machine: sends each line after the reply to the one before, returns
+/// all final reply lines.
 fn dialogue(port: u16, lines: &[&str]) -> Vec<String> {
     let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -125,7 +144,11 @@ fn dialogue(port: u16, lines: &[&str]) -> Vec<String> {
         }
         loop {
             let mut reply = String::new();
-            assert_ne!(reader.read_line(&mut reply).unwrap(), 0, "the relay hung up; until then: {replies:?}");
+            assert_ne!(
+                reader.read_line(&mut reply).unwrap(),
+                0,
+                "the relay hung up; until then: {replies:?}"
+            );
             if reply.as_bytes().get(3) != Some(&b'-') {
                 replies.push(reply.trim_end().to_owned());
                 break;
@@ -147,24 +170,34 @@ fn mail_counters_and_a_killed_container() {
     // A mail of the timer: webapp -> aux -> mta -> net -> mx.
     let first = wait_for("a mail of webapp in mx", Duration::from_secs(60), || {
         let here = arrived(mx)?;
-        accepted(webapp)?
-            .into_iter()
-            .find(|id| here.contains_key(id))
-            .ok_or_else(|| format!("{} mails in mx; webapp says: {}", here.len(), last_answer(webapp)))
+        accepted(webapp)?.into_iter().find(|id| here.contains_key(id)).ok_or_else(|| {
+            format!("{} mails in mx; webapp says: {}", here.len(), last_answer(webapp))
+        })
     });
     let list = http::get_json(mx, "/api/mail").unwrap();
-    let mail = list["mail"].as_array().unwrap().iter().find(|mail| mail["message_id"] == first.as_str()).unwrap();
+    let mail = list["mail"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|mail| mail["message_id"] == first.as_str())
+        .unwrap();
     let mail = http::get_json(mx, &format!("/api/mail/{}", mail["id"].as_str().unwrap())).unwrap();
     assert_eq!(mail["sender"], "<webapp@example.com>");
     assert_eq!(mail["recipient"], "someone@example.org");
-    let received: Vec<&str> = mail["received"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let received: Vec<&str> =
+        mail["received"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert!(received[0].contains("by mx.example.org"), "the last hop is not mx: {received:?}");
-    assert!(received[1].contains(&format!("by {HOSTNAME}")), "the mail did not come by the appliance: {received:?}");
+    assert!(
+        received[1].contains(&format!("by {HOSTNAME}")),
+        "the mail did not come by the appliance: {received:?}"
+    );
 
-    // The counters of the group MTA, pushed through terminal mon; the appliance itself tells the same to whoever scrapes it.
-    // Prometheus has each once, so that sum() is right.
+    // The counters of the group MTA, pushed through terminal mon; the appliance itself tells the
+    // same to whoever scrapes it. Prometheus has each once, so that sum() is right.
     for counter in COUNTERS {
-        wait_for(&format!("{counter} in the Pushgateway"), Duration::from_secs(60), || pushed(pushgateway, counter));
+        wait_for(&format!("{counter} in the Pushgateway"), Duration::from_secs(60), || {
+            pushed(pushgateway, counter)
+        });
         wait_for(&format!("{counter} in Prometheus"), Duration::from_secs(60), || {
             let values = prometheus(prometheus_port, counter)?;
             if values.keys().eq(["mta"]) { Ok(()) } else { Err(format!("{values:?}")) }
@@ -176,8 +209,13 @@ fn mail_counters_and_a_killed_container() {
     let shipped = include_str!("../../appliance/monitor/rules.yml").matches("- alert: ").count();
     wait_for("the alert rules in Prometheus", Duration::from_secs(60), || {
         let answer = http::get_json(prometheus_port, "/api/v1/rules")?;
-        let rules = answer["data"]["groups"][0]["rules"].as_array().ok_or_else(|| format!("no rules: {answer}"))?;
-        let sound = rules.iter().filter(|rule| rule["health"] == "ok" && rule["state"] == "inactive").count();
+        let rules = answer["data"]["groups"][0]["rules"]
+            .as_array()
+            .ok_or_else(|| format!("no rules: {answer}"))?;
+        let sound = rules
+            .iter()
+            .filter(|rule| rule["health"] == "ok" && rule["state"] == "inactive")
+            .count();
         if sound == shipped { Ok(()) } else { Err(format!("{sound} of {shipped}: {answer}")) }
     });
 
@@ -191,14 +229,26 @@ fn mail_counters_and_a_killed_container() {
     for subject in &waiting {
         send_by_form(webapp, subject);
     }
-    wait_for("at least five messages in the queue, seen by Prometheus", Duration::from_secs(60), || {
-        let values = prometheus(prometheus_port, "mta_mqueue_messages")?;
-        if values.get("mta").is_some_and(|&value| value >= 5.0) { Ok(()) } else { Err(format!("{values:?}")) }
-    });
+    wait_for(
+        "at least five messages in the queue, seen by Prometheus",
+        Duration::from_secs(60),
+        || {
+            let values = prometheus(prometheus_port, "mta_mqueue_messages")?;
+            if values.get("mta").is_some_and(|&value| value >= 5.0) {
+                Ok(())
+            } else {
+                Err(format!("{values:?}"))
+            }
+        },
+    );
 
     let log = http::get_json(webapp, "/api/log").unwrap();
-    let mails =
-        log.as_array().unwrap().iter().filter(|note| note["ok"] == true && note["time"].as_f64().unwrap() <= now).count();
+    let mails = log
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|note| note["ok"] == true && note["time"].as_f64().unwrap() <= now)
+        .count();
     assert!(sessions >= 1.0 && sessions <= mails as f64, "{sessions} sessions for {mails} mails");
 
     // The container is killed, removed, and made anew: only the volume is the same.
@@ -213,14 +263,18 @@ fn mail_counters_and_a_killed_container() {
     // One line for each message; the five sent by hand are among them.
     let listed: Vec<Value> = queue
         .lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("`queue list --json`: {error}: {line}")))
+        .map(|line| {
+            serde_json::from_str(line)
+                .unwrap_or_else(|error| panic!("`queue list --json`: {error}: {line}"))
+        })
         .collect();
     assert!(listed.len() >= 5, "the killed container's queue is not all there: {queue}");
     // One more, to see that the new one accepts.
     waiting.push("after-the-kill".to_owned());
     send_by_form(webapp, "after-the-kill");
 
-    // The far end comes back. The next attempt is minutes away; the operator does not wait that long.
+    // The far end comes back. The next attempt is minutes away; the operator does not wait that
+    // long.
     grid.compose(&["start", "mx"]);
     grid.container("mx").wait_healthy();
     let mx = grid.port("mx", 8025); // a restarted container gets another free port
@@ -230,24 +284,39 @@ fn mail_counters_and_a_killed_container() {
     let here = wait_for("every mail that was answered 250 in mx", Duration::from_secs(120), || {
         let here = arrived(mx)?;
         let absent = promised.iter().filter(|id| !here.contains_key(*id)).count();
-        if absent == 0 { Ok(here) } else { Err(format!("{absent} of {} have not arrived", promised.len())) }
+        if absent == 0 {
+            Ok(here)
+        } else {
+            Err(format!("{absent} of {} have not arrived", promised.len()))
+        }
     });
-    // The relay was killed while the far end was down, so no final reply was in flight: exactly once.
+    // The relay was killed while the far end was down, so no final reply was in flight: exactly
+    // once.
     for id in &promised {
         assert_eq!(here[id], 1, "{id} has arrived {} times", here[id]);
     }
     let list = http::get_json(mx, "/api/mail").unwrap();
     for subject in &waiting {
-        let times = list["mail"].as_array().unwrap().iter().filter(|mail| mail["subject"] == subject.as_str()).count();
+        let times = list["mail"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|mail| mail["subject"] == subject.as_str())
+            .count();
         assert_eq!(times, 1, "the mail {subject} has arrived {times} times");
     }
 
-    // A clean stop: the exit code tells of the signal, as everywhere, and the Pushgateway forgets the appliance.
+    // A clean stop: the exit code tells of the signal, as everywhere, and the Pushgateway forgets
+    // the appliance.
     grid.compose(&["stop", "mta"]);
     let code = engine.docker(&["inspect", "--format", "{{.State.ExitCode}}", &new.id]);
-    assert_eq!(code, "143", "a clean stop ends with 128 + SIGTERM; 137 means that it took too long and was killed");
+    assert_eq!(
+        code, "143",
+        "a clean stop ends with 128 + SIGTERM; 137 means that it took too long and was killed"
+    );
     wait_for("the Pushgateway to forget the stopped appliance", Duration::from_secs(20), || {
-        pushed(pushgateway, COUNTERS[0]).map_or(Ok(()), |value| Err(format!("{} is still {value}", COUNTERS[0])))
+        pushed(pushgateway, COUNTERS[0])
+            .map_or(Ok(()), |value| Err(format!("{} is still {value}", COUNTERS[0])))
     });
 }
 
@@ -264,7 +333,18 @@ fn any_uid_on_a_read_only_root_without_capabilities() {
         [("mta", "Dockerfile"), ("mx", "grid/mx/Dockerfile"), ("webapp", "grid/webapp/Dockerfile")]
             .map(|(part, file)| undo.image(&format!("{name}-{part}"), file));
 
-    let mx = undo.run("mx", &["--network", &network, "--network-alias", "mx", "--publish", "127.0.0.1::8025", &mx_image]);
+    let mx = undo.run(
+        "mx",
+        &[
+            "--network",
+            &network,
+            "--network-alias",
+            "mx",
+            "--publish",
+            "127.0.0.1::8025",
+            &mx_image,
+        ],
+    );
     let relay = [
         "--network",
         &network,
@@ -293,28 +373,47 @@ fn any_uid_on_a_read_only_root_without_capabilities() {
         &mta_image,
     ];
     let mta = undo.run("mta", &relay);
-    let webapp = undo
-        .run("webapp", &["--network", &network, "--publish", "127.0.0.1::8080", "--env", "WEBAPP_INTERVAL=2", &webapp_image]);
+    let webapp = undo.run(
+        "webapp",
+        &[
+            "--network",
+            &network,
+            "--publish",
+            "127.0.0.1::8080",
+            "--env",
+            "WEBAPP_INTERVAL=2",
+            &webapp_image,
+        ],
+    );
     mta.wait_healthy();
 
     let status = mta.exec(&["cat", "/proc/1/status"]);
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+    let field = |name: &str| {
+        status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim()
+    };
     assert!(field("Uid:").starts_with("12345"), "process 1 runs as another uid: {}", field("Uid:"));
     assert_eq!(field("CapEff:"), "0000000000000000", "process 1 has capabilities");
 
     let (mx, webapp) = (mx.port(8025), webapp.port(8080));
     wait_for("a mail of webapp in mx", Duration::from_secs(60), || {
         let here = arrived(mx)?;
-        accepted(webapp)?
-            .into_iter()
-            .find(|id| here.contains_key(id))
-            .ok_or_else(|| format!("{} mails in mx; webapp says: {}", here.len(), last_answer(webapp)))
+        accepted(webapp)?.into_iter().find(|id| here.contains_key(id)).ok_or_else(|| {
+            format!("{} mails in mx; webapp says: {}", here.len(), last_answer(webapp))
+        })
     });
 
-    // Who comes from outside by the published port looks like the gateway, and the gateway's address lies in the trusted
-    // network. It must not be trusted for that: the whole world would be.
-    let replies =
-        dialogue(mta.port(25), &["EHLO stranger.example.com", "MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>", "QUIT"]);
+    // Who comes from outside by the published port looks like the gateway, and the gateway's
+    // address lies in the trusted network. It must not be trusted for that: the whole world would
+    // be.
+    let replies = dialogue(
+        mta.port(25),
+        &[
+            "EHLO stranger.example.com",
+            "MAIL FROM:<a@example.com>",
+            "RCPT TO:<b@example.org>",
+            "QUIT",
+        ],
+    );
     assert!(replies[0].starts_with("220 "), "{replies:?}");
     assert!(replies[3].starts_with("554 5.7.1 "), "a stranger may relay: {replies:?}");
 

@@ -1,8 +1,9 @@
-//! The least that the founding document gives the appliance: 96 MB of memory without swap, and a twentieth of a processor.
+//! The least that the founding document gives the appliance: 96 MB of memory without swap, and a
+//! twentieth of a processor.
 //!
-//! The kernel's own limits (cgroups, either version) hold the container to it. Everything takes its time then, so the limits of
-//! this test are those of a patient operator; what must not happen is an end by the kernel, a restart, a lost mail, or a
-//! health check that fails.
+//! The kernel's own limits (cgroups, either version) hold the container to it. Everything takes its
+//! time then, so the limits of this test are those of a patient operator; what must not happen is
+//! an end by the kernel, a restart, a lost mail, or a health check that fails.
 
 use crate::engine::{self, Container, Engine, Undo};
 use crate::{http, wait_for};
@@ -56,8 +57,18 @@ fn enough_for(mode: Mode) {
     let volume = undo.volume(&name);
     let host = |last: u8| subnet.replace(".0/24", &format!(".{last}")).parse::<Ipv4Addr>().unwrap();
     let (us, sink_address, mta_address) = (host(1), host(25).to_string(), host(26));
-    let sink = ["--network", &network, "--ip", &sink_address, "--entrypoint", "/usr/bin/postern", &image, "sink"];
-    let sink = undo.run("sink", &[&sink[..], &["--listen", "0.0.0.0:25", "--maildir", "/data"]].concat());
+    let sink = [
+        "--network",
+        &network,
+        "--ip",
+        &sink_address,
+        "--entrypoint",
+        "/usr/bin/postern",
+        &image,
+        "sink",
+    ];
+    let sink =
+        undo.run("sink", &[&sink[..], &["--listen", "0.0.0.0:25", "--maildir", "/data"]].concat());
 
     let address = mta_address.to_string();
     let data = format!("{volume}:/data");
@@ -65,7 +76,18 @@ fn enough_for(mode: Mode) {
     // This machine is the gateway of the network; it is trusted because it is named.
     let trusted = format!("MTA_SMTPD_TRUSTED_NETWORKS={us}");
     let mut args = LIMITS.to_vec();
-    args.extend(["--network", &network, "--ip", &address, "--volume", &data, "--env", &relay, "--env", &trusted]);
+    args.extend([
+        "--network",
+        &network,
+        "--ip",
+        &address,
+        "--volume",
+        &data,
+        "--env",
+        &relay,
+        "--env",
+        &trusted,
+    ]);
     let pair = Pair::new();
     let keys = format!("{}:/key:ro", pair.directory.path().display());
     if mode == Mode::Tls {
@@ -74,8 +96,8 @@ fn enough_for(mode: Mode) {
     args.push(&image);
     let began = Instant::now();
     let mta = undo.run("mta", &args);
-    let window = SocketAddr::from((mta_address, 80));
-    wait_for("the relay to be ready", UNTIL_READY, || http::get_text_at(window, "/readyz"));
+    let ui = SocketAddr::from((mta_address, 80));
+    wait_for("the relay to be ready", UNTIL_READY, || http::get_text_at(ui, "/readyz"));
     let mut report = format!("ready after {:.1} s", began.elapsed().as_secs_f64());
     mta.wait_healthy();
     let _ = write!(report, ", healthy after {:.1} s", began.elapsed().as_secs_f64());
@@ -83,21 +105,35 @@ fn enough_for(mode: Mode) {
 
     let door = match mode {
         Mode::Plain => Door { address: SocketAddr::from((mta_address, 25)), tls: None },
-        Mode::Tls => Door { address: SocketAddr::from((mta_address, 465)), tls: Some(pair.client()) },
+        Mode::Tls => {
+            Door { address: SocketAddr::from((mta_address, 465)), tls: Some(pair.client()) }
+        }
     };
     let since = Instant::now();
     let mut sessions: Vec<_> = (0..SESSIONS).map(|_| Session::open(&door)).collect();
     sessions.iter_mut().for_each(Session::greet);
-    let active = http::counter_at(window, "mta_smtp_active_sessions").unwrap();
+    let active = http::counter_at(ui, "mta_smtp_active_sessions").unwrap();
     assert!((active - SESSIONS as f64).abs() < 0.5, "{active} sessions are open");
-    let _ = write!(report, "\n{SESSIONS} sessions open after {:.1} s, {}", since.elapsed().as_secs_f64(), mta.memory());
+    let _ = write!(
+        report,
+        "\n{SESSIONS} sessions open after {:.1} s, {}",
+        since.elapsed().as_secs_f64(),
+        mta.memory()
+    );
     sessions.iter_mut().for_each(|session| session.send_mail(1000));
     sessions.iter_mut().for_each(Session::is_accepted);
-    let _ = write!(report, "; a mail of each after {:.1} s, {}", since.elapsed().as_secs_f64(), mta.memory());
+    let _ = write!(
+        report,
+        "; a mail of each after {:.1} s, {}",
+        since.elapsed().as_secs_f64(),
+        mta.memory()
+    );
     drop(sessions);
-    wait_for("all sessions to be closed", ANSWER, || match http::counter_at(window, "mta_smtp_active_sessions")? {
-        0.0 => Ok(()),
-        open => Err(format!("{open} are open")),
+    wait_for("all sessions to be closed", ANSWER, || {
+        match http::counter_at(ui, "mta_smtp_active_sessions")? {
+            0.0 => Ok(()),
+            open => Err(format!("{open} are open")),
+        }
     });
 
     let since = Instant::now();
@@ -107,24 +143,40 @@ fn enough_for(mode: Mode) {
     session.is_accepted();
     let _ = write!(report, "\n25 MB accepted after {:.1} s", since.elapsed().as_secs_f64());
     let all = SESSIONS as f64 + 1.0;
-    wait_for("every mail to be delivered", UNTIL_EMPTY, || match http::counter_at(window, "mta_delivered_total")? {
-        count if (count - all).abs() < 0.5 => Ok(()),
-        count => Err(format!("{count} of {all}")),
+    wait_for("every mail to be delivered", UNTIL_EMPTY, || {
+        match http::counter_at(ui, "mta_delivered_total")? {
+            count if (count - all).abs() < 0.5 => Ok(()),
+            count => Err(format!("{count} of {all}")),
+        }
     });
-    let _ = write!(report, " and delivered after {:.1} s, {}", since.elapsed().as_secs_f64(), mta.memory());
+    let _ = write!(
+        report,
+        " and delivered after {:.1} s, {}",
+        since.elapsed().as_secs_f64(),
+        mta.memory()
+    );
     let large = sink.exec(&["find", "/data/new", "-size", "+24M"]);
     assert_eq!(large.lines().count(), 1, "{large}");
 
     let _ = write!(report, "\n{}", mta.kernels_word());
     if mode == Mode::Tls {
-        let in_tls = http::sum_at(window, "mta_tls_sessions_total").unwrap();
+        let in_tls = http::sum_at(ui, "mta_tls_sessions_total").unwrap();
         assert!(in_tls >= all, "{in_tls} sessions in TLS");
     }
     eprintln!("grid: with {LIMITS:?}:\n{report}");
-    let state =
-        engine.docker(&["inspect", "--format", "{{.State.OOMKilled}} {{.RestartCount}} {{.State.Health.Status}}", &mta.id]);
+    let state = engine.docker(&[
+        "inspect",
+        "--format",
+        "{{.State.OOMKilled}} {{.RestartCount}} {{.State.Health.Status}}",
+        &mta.id,
+    ]);
     assert_eq!(state, "false 0 healthy");
-    let checks = engine.docker(&["inspect", "--format", "{{range .State.Health.Log}}{{.ExitCode}} {{end}}", &mta.id]);
+    let checks = engine.docker(&[
+        "inspect",
+        "--format",
+        "{{range .State.Health.Log}}{{.ExitCode}} {{end}}",
+        &mta.id,
+    ]);
     assert!(checks.split(' ').all(|code| code == "0"), "health checks answered {checks}");
     let log = mta.exec(&["cat", "/run/postern/log/appliance/log"]);
     assert_eq!(log.matches("the SMTP core is ready").count(), 1, "{log}");
@@ -136,36 +188,49 @@ fn enough_for(mode: Mode) {
 }
 
 impl Container<'_> {
-    /// The most memory that each process of the relay has had for itself, in octets: init and core. A copy of init that looks at
-    /// the keys is there for a moment and may be gone before it is asked.
+    /// The most memory that each process of the relay has had for itself, in octets: init and core.
+    /// A copy of init that looks at the keys is there for a moment and may be gone before it is
+    /// asked.
     fn peaks(&self) -> Vec<u64> {
         let children = self.exec(&["cat", "/proc/1/task/1/children"]);
         let peak = |pid: &str| {
             let status = self.exec(&["sh", "-c", &format!("cat /proc/{pid}/status || true")]);
-            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:").map(str::to_owned))?;
+            let line =
+                status.lines().find_map(|line| line.strip_prefix("VmHWM:").map(str::to_owned))?;
             Some(line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024)
         };
-        let peaks: Vec<u64> = std::iter::once("1").chain(children.split_whitespace()).filter_map(peak).collect();
+        let peaks: Vec<u64> =
+            std::iter::once("1").chain(children.split_whitespace()).filter_map(peak).collect();
         assert!(peaks.len() >= 2, "init and core: {peaks:?}");
         peaks
     }
 
     fn memory(&self) -> String {
-        let megabytes: Vec<_> =
-            self.peaks().iter().map(|octets| format!("{:.1}", *octets as f64 / f64::from(1 << 20))).collect();
+        let megabytes: Vec<_> = self
+            .peaks()
+            .iter()
+            .map(|octets| format!("{:.1}", *octets as f64 / f64::from(1 << 20)))
+            .collect();
         format!("peak of init and core {} MB", megabytes.join(" + "))
     }
 
-    /// What the kernel says of the whole container: the peak includes files that it keeps in memory as long as there is room.
+    /// What the kernel says of the whole container: the peak includes files that it keeps in memory
+    /// as long as there is room.
     fn kernels_word(&self) -> String {
         // Version 1 has a directory for each resource, version 2 one for all.
-        let script = "cd /sys/fs/cgroup; for file in memory/memory.max_usage_in_bytes memory/memory.failcnt memory/memory.oom_control \
+        let script = "cd /sys/fs/cgroup; for file in memory/memory.max_usage_in_bytes \
+        memory/memory.failcnt memory/memory.oom_control \
                       cpu/cpu.stat cpuacct/cpuacct.usage memory.peak memory.events cpu.stat; do \
                       [ ! -r $file ] || { echo $file; cat $file; }; done";
         let told = self.exec(&["sh", "-c", script]);
-        let number = |name: &str| told.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        let number = |name: &str| {
+            told.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
+        };
         assert_eq!(number("oom_kill "), Some(0), "the kernel has ended a process: {told}");
-        assert!(number("nr_throttled ").is_some_and(|times| times > 0), "the limit of the processor was never felt: {told}");
+        assert!(
+            number("nr_throttled ").is_some_and(|times| times > 0),
+            "the limit of the processor was never felt: {told}"
+        );
         told.replace('\n', " ")
     }
 }
@@ -180,8 +245,13 @@ impl Pair {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::new(vec!["mta.example.org".to_owned()]).unwrap().self_signed(&key).unwrap();
-        for (name, content) in [("server.key", key.serialize_pem()), ("server.pem", certificate.pem())] {
+        let certificate = rcgen::CertificateParams::new(vec!["mta.example.org".to_owned()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
+        for (name, content) in
+            [("server.key", key.serialize_pem()), ("server.pem", certificate.pem())]
+        {
             std::fs::write(directory.path().join(name), content).unwrap();
         }
         // The relay runs as the image's user and not as root.
@@ -193,7 +263,9 @@ impl Pair {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap();
         Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
     }
 }
@@ -258,7 +330,11 @@ impl Session {
     fn hear(&mut self, code: &str) {
         loop {
             let mut line = String::new();
-            assert_ne!(self.reader.read_line(&mut line).unwrap(), 0, "the relay hung up before {code}");
+            assert_ne!(
+                self.reader.read_line(&mut line).unwrap(),
+                0,
+                "the relay hung up before {code}"
+            );
             if line.as_bytes().get(3) != Some(&b'-') {
                 assert!(line.starts_with(code), "{line}");
                 return;

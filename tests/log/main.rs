@@ -1,7 +1,12 @@
 //! The log of a whole process, on a standard error that is read, full, or closed.
 //!
-//! Each test starts this program again for one of the `ignored` tests below: the process whose log is looked at.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails is a test that fails")]
+//! Each test starts this program again for one of the `ignored` tests below: the process whose log
+//! is looked at.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a helper that fails is a test that fails"
+)]
 
 use postern::ground::log;
 use std::io::Read;
@@ -22,7 +27,11 @@ fn start(test: &str, error: impl Into<Stdio>) -> Child {
 fn ends_within(mut child: Child, patience: Duration) {
     let begin = Instant::now();
     while child.try_wait().unwrap().is_none_or(|status| !status.success()) {
-        assert!(begin.elapsed() < patience, "the log holds up the end of the process, or broke it: {:?}", child.try_wait());
+        assert!(
+            begin.elapsed() < patience,
+            "the log holds up the end of the process, or broke it: {:?}",
+            child.try_wait()
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -39,16 +48,26 @@ fn log_of(test: &str) -> String {
 #[test]
 fn every_line_arrives_in_order() {
     let text = log_of("says_a_lot");
-    let numbers: Vec<u32> = text.lines().map(|line| line.rsplit_once("number=").unwrap().1.parse().unwrap()).collect();
-    assert!(numbers.iter().copied().eq(0..LINES), "{} lines, {:?} the last", numbers.len(), numbers.last());
+    let numbers: Vec<u32> =
+        text.lines().map(|line| line.rsplit_once("number=").unwrap().1.parse().unwrap()).collect();
+    assert!(
+        numbers.iter().copied().eq(0..LINES),
+        "{} lines, {:?} the last",
+        numbers.len(),
+        numbers.last()
+    );
 }
 
 #[test]
 fn a_panic_is_one_line_of_the_log() {
     let text = log_of("panics_in_json");
-    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 2, "{text}");
-    assert_eq!((&lines[0]["level"], &lines[0]["message"]), (&"ERROR".into(), &"panic: one\ntwo".into()));
+    assert_eq!(
+        (&lines[0]["level"], &lines[0]["message"]),
+        (&"ERROR".into(), &"panic: one\ntwo".into())
+    );
     assert!(lines[0]["place"].as_str().unwrap().starts_with("tests/log/main.rs:"));
     assert_eq!((&lines[1]["message"], &lines[1]["queue_id"]), (&"went on".into(), &"0D2RK".into()));
 }

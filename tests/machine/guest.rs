@@ -1,7 +1,9 @@
-//! A virtual machine: booted with what a test brings, heard through its serial console, killed when dropped.
+//! A virtual machine: booted with what a test brings, heard through its serial console, killed when
+//! dropped.
 //!
-//! Needs what `scripts/machine.sh` makes (as root: `.ci/run prepare` installs its tools) and qemu-system-x86_64; says so and fails
-//! when one is missing. Without KVM the processor is emulated, which takes five seconds to boot.
+//! Needs what `scripts/machine.sh` makes (as root: `.ci/run prepare` installs its tools) and
+//! qemu-system-x86_64; says so and fails when one is missing. Without KVM the processor is
+//! emulated, which takes five seconds to boot.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -24,34 +26,63 @@ pub struct Machine {
 impl Machine {
     /// Makes it unless it is there.
     pub fn made() -> Self {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| Path::new(ROOT).join("target"), PathBuf::from);
+        let target = std::env::var_os("CARGO_TARGET_DIR")
+            .map_or_else(|| Path::new(ROOT).join("target"), PathBuf::from);
         let dir = target.join("machine");
         let made = Command::new("scripts/machine.sh").arg(&dir).current_dir(ROOT).output().unwrap();
-        let said = format!("{}{}", String::from_utf8_lossy(&made.stdout), String::from_utf8_lossy(&made.stderr));
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&made.stdout),
+            String::from_utf8_lossy(&made.stderr)
+        );
         assert!(made.status.success(), "scripts/machine.sh failed: {said}");
         eprint!("{said}");
         Self { dir }
     }
 
-    /// Boots it. `luggage` becomes /machine in the guest, where `init` is run. The root disk forgets.
+    /// Boots it. `luggage` becomes /machine in the guest, where `init` is run. The root disk
+    /// forgets.
     pub fn boot(&self, luggage: &Path, fittings: &Fittings) -> Guest {
         let dir = tempfile::tempdir().unwrap();
         let archive = dir.path().join("luggage.tar");
-        let packed = Command::new("tar").arg("-C").arg(luggage).arg("-cf").arg(&archive).arg(".").status().unwrap();
+        let packed = Command::new("tar")
+            .arg("-C")
+            .arg(luggage)
+            .arg("-cf")
+            .arg(&archive)
+            .arg(".")
+            .status()
+            .unwrap();
         assert!(packed.success(), "tar failed");
         let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(["-accel", "tcg", "-smp", "2", "-m", &MEMORY.to_string(), "-nographic", "-no-reboot"]);
+        qemu.args([
+            "-accel",
+            "tcg",
+            "-smp",
+            "2",
+            "-m",
+            &MEMORY.to_string(),
+            "-nographic",
+            "-no-reboot",
+        ]);
         qemu.args(["-nic", fittings.network.as_deref().unwrap_or("none")]);
-        qemu.arg("-kernel").arg(self.dir.join("kernel")).arg("-initrd").arg(self.dir.join("initrd"));
+        qemu.arg("-kernel")
+            .arg(self.dir.join("kernel"))
+            .arg("-initrd")
+            .arg(self.dir.join("initrd"));
         qemu.args(["-append", "console=ttyS0 panic=1 quiet"]);
-        let drive = |path: &Path, options: &str| format!("file={},if=virtio,format=raw,{options}", path.display());
+        let drive = |path: &Path, options: &str| {
+            format!("file={},if=virtio,format=raw,{options}", path.display())
+        };
         qemu.arg("-drive").arg(drive(&self.dir.join("root.img"), "snapshot=on,cache=unsafe"));
         qemu.arg("-drive").arg(drive(&archive, "readonly=on"));
         for disk in &fittings.disks {
             qemu.arg("-drive").arg(disk);
         }
         let qemu = qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
-        let mut qemu = qemu.unwrap_or_else(|error| panic!("qemu-system-x86_64: {error}; apt-get install qemu-system-x86"));
+        let mut qemu = qemu.unwrap_or_else(|error| {
+            panic!("qemu-system-x86_64: {error}; apt-get install qemu-system-x86")
+        });
         let console = qemu.stdout.take().unwrap();
         let (sender, lines) = channel();
         std::thread::spawn(move || {

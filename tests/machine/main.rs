@@ -1,8 +1,9 @@
-//! The kernel's own clients and file systems, for real: Samba, the kernel's NFS server and block devices in a virtual machine, and
-//! `postern init` as root in it, which mounts them by itself.
+//! The kernel's own clients and file systems, for real: Samba, the kernel's NFS server and block
+//! devices in a virtual machine, and `postern init` as root in it, which mounts them by itself.
 //!
-//! One boot runs all scenarios of `guest/scenarios`, one after the other, each in a machine that was cleaned up. Development:
-//! POSTERN_SCENARIOS="devices export" runs those alone, with everything they say.
+//! One boot runs all scenarios of `guest/scenarios`, one after the other, each in a machine that
+//! was cleaned up. Development: POSTERN_SCENARIOS="devices export" runs those alone, with
+//! everything they say.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test says what is wrong by ending
 
@@ -14,8 +15,17 @@ use std::fs;
 use std::path::Path;
 
 /// In this order: the first wants a kernel that has loaded nothing yet.
-const SCENARIOS: [&str; 9] =
-    ["no_module", "log_share", "log_share_errors", "mail_log", "export", "export_errors", "keys", "devices", "data_on_server"];
+const SCENARIOS: [&str; 9] = [
+    "no_module",
+    "log_share",
+    "log_share_errors",
+    "mail_log",
+    "export",
+    "export_errors",
+    "keys",
+    "devices",
+    "data_on_server",
+];
 
 #[test]
 fn shares_exports_and_devices_are_mounted_by_the_appliance_itself() {
@@ -28,10 +38,16 @@ fn shares_exports_and_devices_are_mounted_by_the_appliance_itself() {
     while let Some(line) = guest.line() {
         let Some(words) = line.strip_prefix("@@ ") else { continue };
         eprintln!("{:>5.1} s: {words}", guest.booted.elapsed().as_secs_f32());
-        if let Some((name, seconds)) = words.strip_prefix("pass ").and_then(|rest| rest.split_once(' ')) {
+        if let Some((name, seconds)) =
+            words.strip_prefix("pass ").and_then(|rest| rest.split_once(' '))
+        {
             passed.insert(name.to_owned(), seconds.to_owned());
         }
     }
     let missing: Vec<_> = wanted.iter().filter(|name| !passed.contains_key(**name)).collect();
-    assert!(missing.is_empty(), "these did not pass: {missing:?}; the console:\n{}", guest.seen.join("\n"));
+    assert!(
+        missing.is_empty(),
+        "these did not pass: {missing:?}; the console:\n{}",
+        guest.seen.join("\n")
+    );
 }

@@ -20,9 +20,16 @@ impl Audit {
         assert!(log.is_empty() || log.ends_with('\n'), "the last line is torn");
         let mut audit = Self::default();
         for line in log.lines() {
-            assert!(line.contains("postern.example postfix/") && line.as_bytes()[3] == b' ', "no line of ours: {line:?}");
+            assert!(
+                line.contains("postern.example postfix/") && line.as_bytes()[3] == b' ',
+                "no line of ours: {line:?}"
+            );
             audit.lines += 1;
-            let id = line.split("]: ").nth(1).and_then(|rest| rest.split(": ").next()).filter(|id| id.len() == 13);
+            let id = line
+                .split("]: ")
+                .nth(1)
+                .and_then(|rest| rest.split(": ").next())
+                .filter(|id| id.len() == 13);
             match (id, WALK.iter().position(|mark| line.contains(mark))) {
                 (Some(id), Some(place)) => audit.seen.entry(id.to_owned()).or_default().push(place),
                 _ => audit.others.push(line.to_owned()),

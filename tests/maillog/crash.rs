@@ -59,10 +59,19 @@ fn lines_of_a_core_that_is_killed_under_load_are_whole() {
     for _ in 0..3 {
         std::thread::scope(|scope| {
             for _ in 0..3 {
-                scope.spawn(|| std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| send(&appliance, 1000))).is_ok());
+                scope.spawn(|| {
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                        send(&appliance, 1000)
+                    }))
+                    .is_ok()
+                });
             }
             std::thread::sleep(Duration::from_millis(700));
-            nix::sys::signal::kill(appliance.child("core").unwrap(), nix::sys::signal::Signal::SIGKILL).unwrap();
+            nix::sys::signal::kill(
+                appliance.child("core").unwrap(),
+                nix::sys::signal::Signal::SIGKILL,
+            )
+            .unwrap();
         });
         until_true("another core is ready", || appliance.is_ready());
     }

@@ -1,5 +1,5 @@
-//! A share that hangs in the kernel, as one of a dead file server does: a frozen file system holds whoever writes there, and not
-//! even SIGKILL ends the wait.
+//! A share that hangs in the kernel, as one of a dead file server does: a frozen file system holds
+//! whoever writes there, and not even SIGKILL ends the wait.
 
 use crate::audit::Audit;
 use crate::share::{Share, appliance, send, until_carried};
@@ -32,7 +32,11 @@ fn mail_flows_and_the_appliance_stops_while_the_share_hangs() {
     let begin = Instant::now();
     assert_eq!(appliance.stop(), 143);
     println!("stopped in {:?}", begin.elapsed());
-    assert!(begin.elapsed() < Duration::from_secs(10), "the stop waited for the share: {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(10),
+        "the stop waited for the share: {:?}",
+        begin.elapsed()
+    );
     // What waits is carried by the next one.
     system.thaw();
     appliance.boot();
@@ -58,10 +62,15 @@ fn what_finds_no_room_is_dropped_counted_and_said_in_its_place() {
     send(&appliance, MAILS);
     appliance.until_empty();
     let dropped = appliance.counter("mta_maillog_dropped_lines_total");
-    assert!(dropped > 1000 && appliance.counter("mta_maillog_buffer_bytes") <= 64 << 10, "{dropped}");
-    until("it counts as failing, though its carrier cannot say so", || match appliance.counter("mta_maillog_failing") {
-        1 => Ok(()),
-        _ => Err(format!("{:?}", begin.elapsed())),
+    assert!(
+        dropped > 1000 && appliance.counter("mta_maillog_buffer_bytes") <= 64 << 10,
+        "{dropped}"
+    );
+    until("it counts as failing, though its carrier cannot say so", || {
+        match appliance.counter("mta_maillog_failing") {
+            1 => Ok(()),
+            _ => Err(format!("{:?}", begin.elapsed())),
+        }
     });
     system.thaw();
     until_carried(&appliance);
@@ -78,13 +87,22 @@ fn what_finds_no_room_is_dropped_counted_and_said_in_its_place() {
         .others
         .iter()
         .filter_map(|line| {
-            line.split("warning: ").nth(1)?.split_once(" lines of the mail log were dropped here between ")?.0.parse().ok()
+            line.split("warning: ")
+                .nth(1)?
+                .split_once(" lines of the mail log were dropped here between ")?
+                .0
+                .parse()
+                .ok()
         })
         .collect();
     assert_eq!(gaps.iter().sum::<usize>(), dropped, "{gaps:?}");
-    // Seven lines a mail: connect, client, message-id, from, to, removed, disconnect. Beside them a few of the appliance's own.
+    // Seven lines a mail: connect, client, message-id, from, to, removed, disconnect. Beside them a
+    // few of the appliance's own.
     let mails = |log: &str| log.lines().filter(|line| !line.contains("/postern[")).count();
     let there = mails(&log) - 7 * 40;
-    assert!((7 * MAILS..7 * MAILS + 8).contains(&(there + dropped)), "{there} there, {dropped} dropped");
+    assert!(
+        (7 * MAILS..7 * MAILS + 8).contains(&(there + dropped)),
+        "{there} there, {dropped} dropped"
+    );
     assert!(audit.lines > first.lines);
 }

@@ -19,25 +19,32 @@ fn talk(server: SocketAddr) {
     client.ask("QUIT", "221 ");
 }
 
-/// A line as a tool sees it: the program, and what follows with everything that differs from mail to mail taken out.
+/// A line as a tool sees it: the program, and what follows with everything that differs from mail
+/// to mail taken out.
 fn shape(line: &str) -> String {
     let (_, rest) = line.split_once(" postfix/").unwrap_or_else(|| panic!("{line}"));
     let (program, rest) = rest.split_once('[').unwrap_or_else(|| panic!("{line}"));
     let (_, rest) = rest.split_once("]: ").unwrap_or_else(|| panic!("{line}"));
     let mut shape = format!("{program}: ");
     let mut rest = match rest.split_once(": ") {
-        Some((id, rest)) if id.len() > 8 && id.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()) => {
+        Some((id, rest))
+            if id.len() > 8 && id.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()) =>
+        {
             shape.push_str("ID: ");
             rest
         }
         _ => rest,
     };
-    // What the next hop said, what the client did in all, and the words of a refusal are each server's own.
+    // What the next hop said, what the client did in all, and the words of a refusal are each
+    // server's own.
     rest = rest.split_once("status=").map_or(rest, |(before, _)| &rest[..before.len() + 11]);
     rest = rest.split_once(" notification: ").map_or(rest, |(before, _)| before);
     rest = rest.split_once(" commands=").map_or(rest, |(before, _)| before);
     rest = rest.split_once(" ehlo=").map_or(rest, |(before, _)| before);
-    let words = rest.split_once(": 552 5.3.4 ").and_then(|(_, words)| words.split_once("; from=")).map(|(words, _)| words);
+    let words = rest
+        .split_once(": 552 5.3.4 ")
+        .and_then(|(_, words)| words.split_once("; from="))
+        .map(|(words, _)| words);
     let rest = words.map_or(rest.to_owned(), |words| rest.replace(words, "WORDS"));
     let rest = rest.replace("localhost[", "unknown[");
     let mut depth = false;
@@ -79,7 +86,9 @@ const KINDS: [&str; 10] = [
 #[test]
 fn each_kind_of_line_has_the_shape_that_postfix_gives_it() {
     let (mut ours, mut theirs) = (String::new(), String::new());
-    for (fail, mark) in [("", "status=sent"), ("rcpt=451", "status=deferred"), ("rcpt=550", "status=bounced")] {
+    for (fail, mark) in
+        [("", "status=sent"), ("rcpt=451", "status=deferred"), ("rcpt=550", "status=bounced")]
+    {
         let (share, sink) = (Share::new(), Sink::start(fail));
         let mut appliance = appliance(&share, &sink, &[]);
         let postfix = Postfix::sender(sink.address);
@@ -90,7 +99,9 @@ fn each_kind_of_line_has_the_shape_that_postfix_gives_it() {
         until_true("both were tried here", || share.log().matches(mark).count() >= 2);
         // Its lines come after the fact, and not at once.
         if fail != "rcpt=451" {
-            until_true("Postfix has removed both", || postfix.log().matches(": removed").count() >= 2);
+            until_true("Postfix has removed both", || {
+                postfix.log().matches(": removed").count() >= 2
+            });
         }
         assert_eq!(appliance.stop(), 143);
         (ours, theirs) = (ours + &share.log(), theirs + &postfix.log());

@@ -13,7 +13,8 @@ fn files(share: &Share) -> usize {
 #[test]
 fn the_file_and_its_directories_come_into_being_below_the_share() {
     let (share, sink) = (Share::new(), Sink::start(""));
-    let mut appliance = appliance(&share, &sink, &[("MTA_MAILLOG_FILENAME", "/srv1/logs/of mail/maillog")]);
+    let mut appliance =
+        appliance(&share, &sink, &[("MTA_MAILLOG_FILENAME", "/srv1/logs/of mail/maillog")]);
     let ids = send(&appliance, 3);
     appliance.until_empty();
     until_carried(&appliance);
@@ -45,7 +46,13 @@ fn without_a_name_or_with_logs_off_there_is_none() {
     appliance.set(&[("MTA_MAILLOG_FILENAME", FILE), ("MTA_LOGS_ENABLED", "no")]);
     appliance.boot();
     send(&appliance, 1);
-    assert_eq!((appliance.counter("mta_maillog_buffer_bytes"), appliance.counter("mta_maillog_dropped_lines_total")), (0, 0));
+    assert_eq!(
+        (
+            appliance.counter("mta_maillog_buffer_bytes"),
+            appliance.counter("mta_maillog_dropped_lines_total")
+        ),
+        (0, 0)
+    );
     assert_eq!(appliance.stop(), 143);
     assert_eq!(files(&share), 0);
     assert!(!appliance.path("data/maillog").exists());
@@ -60,11 +67,18 @@ fn a_name_of_its_own_stands_in_each_line_and_times_are_in_the_zone() {
     appliance.until_empty();
     assert_eq!(appliance.stop(), 143);
     let log = share.log();
-    assert!(log.lines().count() > 6 && log.lines().all(|line| line.contains(" postern.example relay-1/")), "{log}");
+    assert!(
+        log.lines().count() > 6
+            && log.lines().all(|line| line.contains(" postern.example relay-1/")),
+        "{log}"
+    );
     // Fourteen hours before Greenwich: the hour tells.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let hours = [now - 3600, now].map(|moment| format!(" {:02}:", (moment / 3600 + 14) % 24));
-    assert!(log.lines().all(|line| hours.iter().any(|hour| line.get(6..10) == Some(hour))), "{hours:?}\n{log}");
+    assert!(
+        log.lines().all(|line| hours.iter().any(|hour| line.get(6..10) == Some(hour))),
+        "{hours:?}\n{log}"
+    );
 }
 
 #[test]
@@ -77,7 +91,11 @@ fn standard_error_says_no_more_than_without() {
     let fine: Vec<_> = appliance
         .log()
         .into_iter()
-        .filter(|line| ["DEBUG", "INFO queued", "INFO connect", "INFO removed"].iter().any(|word| line.contains(word)))
+        .filter(|line| {
+            ["DEBUG", "INFO queued", "INFO connect", "INFO removed"]
+                .iter()
+                .any(|word| line.contains(word))
+        })
         .collect();
     assert!(fine.is_empty(), "{fine:?}");
 }

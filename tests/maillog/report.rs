@@ -23,8 +23,12 @@ fn pflogsumm(log: &Path) -> String {
 /// A number of its grand totals: `   12   received`, `  345   bytes received`.
 fn total(report: &str, name: &str) -> u64 {
     let line = report.lines().find(|line| {
-        let rest = line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit() || c == 'k' || c == 'm').trim_start();
-        rest == name || rest.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('('))
+        let rest = line
+            .trim_start()
+            .trim_start_matches(|c: char| c.is_ascii_digit() || c == 'k' || c == 'm')
+            .trim_start();
+        rest == name
+            || rest.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('('))
     });
     let line = line.unwrap_or_else(|| panic!("no {name} in\n{report}"));
     let number = line.split_whitespace().next().unwrap();
@@ -33,7 +37,8 @@ fn total(report: &str, name: &str) -> u64 {
 
 /// Whether a part of the report has a line with all these words.
 fn says(report: &str, part: &str, words: &[&str]) -> bool {
-    let (_, rest) = report.split_once(part).unwrap_or_else(|| panic!("no part {part} in\n{report}"));
+    let (_, rest) =
+        report.split_once(part).unwrap_or_else(|| panic!("no part {part} in\n{report}"));
     rest.lines().skip(1).any(|line| words.iter().all(|word| line.contains(word)))
 }
 
@@ -41,9 +46,13 @@ fn says(report: &str, part: &str, words: &[&str]) -> bool {
 fn pflogsumm_counts_what_happened() {
     let (good, bad, busy) = (next_hop(""), next_hop("rcpt=550"), next_hop("rcpt=451"));
     let place = |name: &str, sink: &Sink| {
-        [format!("host-record=mx-{name}.example,{}", sink.address.ip()), format!("mx-host={name}.example,mx-{name}.example,10")]
+        [
+            format!("host-record=mx-{name}.example,{}", sink.address.ip()),
+            format!("mx-host={name}.example,mx-{name}.example,10"),
+        ]
     };
-    let names = Names::serve(&[place("good", &good), place("bad", &bad), place("busy", &busy)].concat());
+    let names =
+        Names::serve(&[place("good", &good), place("bad", &bad), place("busy", &busy)].concat());
     let (share, servers) = (Share::new(), names.servers());
     let path = share.path.display().to_string();
     let mut appliance = Appliance::start(&[
@@ -56,8 +65,10 @@ fn pflogsumm_counts_what_happened() {
     let mut client = Client::hello(appliance.smtp);
     let mut octets = 0;
     let mut mail = |from: &str, to: &[&str], size: usize| {
-        let content =
-            format!("Subject: x\r\nMessage-ID: <{octets}@good.example>\r\n\r\n{}\r\n", "x".repeat(70).repeat(size / 70));
+        let content = format!(
+            "Subject: x\r\nMessage-ID: <{octets}@good.example>\r\n\r\n{}\r\n",
+            "x".repeat(70).repeat(size / 70)
+        );
         octets += content.len() as u64;
         client.mail(from, to, content.as_bytes());
     };
@@ -66,12 +77,23 @@ fn pflogsumm_counts_what_happened() {
     mail("bert@good.example", &["one@good.example", "two@good.example", "three@good.example"], 500);
     mail("bert@Good.Example", &["two@good.example"], 900);
     // One of three is refused for good, one for now, and anna hears of the first.
-    mail("anna@good.example", &["one@good.example", "nobody@bad.example", "later@busy.example"], 300);
+    mail(
+        "anna@good.example",
+        &["one@good.example", "nobody@bad.example", "later@busy.example"],
+        300,
+    );
     mail("", &["one@good.example"], 200);
     client.ask("MAIL FROM:<anna@good.example> SIZE=99999999999", "552 ");
     // From an address that may not relay.
     let mut swaks = Command::new(find("swaks"));
-    swaks.args(["--server", &appliance.smtp.to_string(), "--local-interface", "127.0.0.77", "--helo", "evil.example"]);
+    swaks.args([
+        "--server",
+        &appliance.smtp.to_string(),
+        "--local-interface",
+        "127.0.0.77",
+        "--helo",
+        "evil.example",
+    ]);
     swaks.args(["--from", "eve@evil.example", "--to", "one@good.example"]);
     let denied = String::from_utf8(swaks.output().unwrap().stdout).unwrap();
     assert!(denied.contains("554 5.7.1 "), "{denied}");
@@ -124,7 +146,9 @@ fn pflogsumm_counts_what_happened() {
     ] {
         assert!(says(&report, part, words), "{words:?} under {part} in\n{report}");
     }
-    for none in ["Warnings: none", "Fatal Errors: none", "Panics: none", "Master daemon messages: none"] {
+    for none in
+        ["Warnings: none", "Fatal Errors: none", "Panics: none", "Master daemon messages: none"]
+    {
         assert!(report.contains(none), "{none} is missing in\n{report}");
     }
     assert!(!report.contains("Messages with no size data"), "{report}");

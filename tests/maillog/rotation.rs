@@ -40,7 +40,8 @@ fn renamed_files_are_left_and_no_line_is_lost_or_doubled() {
             ids
         };
         let senders: Vec<_> = (0..4).map(|_| scope.spawn(send_on)).collect();
-        let ids: Vec<String> = senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect();
+        let ids: Vec<String> =
+            senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect();
         appliance.until_empty();
         until_carried(&appliance);
         stop.store(true, Ordering::Relaxed);

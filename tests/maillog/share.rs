@@ -45,8 +45,12 @@ impl Share {
 /// An appliance that logs to a share and gives all mail to `sink`.
 pub fn appliance(share: &Share, sink: &Sink, properties: &[(&str, &str)]) -> Appliance {
     let (path, relay) = (share.path.display().to_string(), sink.relay());
-    let usual =
-        [("MTA_LOGS_ENABLED", "yes"), ("MTA_TERMINAL_LOG", &path), ("MTA_MAILLOG_FILENAME", FILE), ("MTA_SMART_RELAY", &relay)];
+    let usual = [
+        ("MTA_LOGS_ENABLED", "yes"),
+        ("MTA_TERMINAL_LOG", &path),
+        ("MTA_MAILLOG_FILENAME", FILE),
+        ("MTA_SMART_RELAY", &relay),
+    ];
     Appliance::start(&[&usual[..], properties].concat())
 }
 
@@ -57,7 +61,8 @@ pub fn send(appliance: &Appliance, count: usize) -> Vec<String> {
 
 fn send_one(appliance: &Appliance, number: usize) -> String {
     let mut client = Client::hello(appliance.smtp);
-    let content = format!("Message-ID: <{number}@here.example>\r\nSubject: {number}\r\n\r\nwords\r\n");
+    let content =
+        format!("Message-ID: <{number}@here.example>\r\nSubject: {number}\r\n\r\nwords\r\n");
     let reply = client.mail("sender@here.example", &["box@there.example"], content.as_bytes());
     client.ask("QUIT", "221 ");
     reply.rsplit(' ').next().unwrap().to_owned()
@@ -104,11 +109,18 @@ impl FileSystem {
         run(Command::new("umount").arg("--lazy").arg(&self.path));
     }
 
-    /// Whoever writes there now hangs in the kernel, as on a dead file server, until [`FileSystem::thaw`].
+    /// Whoever writes there now hangs in the kernel, as on a dead file server, until
+    /// [`FileSystem::thaw`].
     pub fn freeze(&self) {
         // A test that is killed must not leave the machine with processes that nothing can end.
         let mut guard = Command::new("sh");
-        guard.args(["-c", "(sleep 200; fsfreeze --unfreeze \"$1\") </dev/null >/dev/null 2>&1 &", "sh"]).arg(&self.path);
+        guard
+            .args([
+                "-c",
+                "(sleep 200; fsfreeze --unfreeze \"$1\") </dev/null >/dev/null 2>&1 &",
+                "sh",
+            ])
+            .arg(&self.path);
         run(guard.process_group(0));
         run(Command::new(find("fsfreeze")).arg("--freeze").arg(&self.path));
     }

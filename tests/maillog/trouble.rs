@@ -60,7 +60,10 @@ fn a_forbidden_directory_is_told_with_its_cause() {
     let _ = fs::remove_dir_all(share.path.join("srv1"));
     let ids = send(&appliance, 5);
     said(&appliance, "Permission denied");
-    assert_eq!(appliance.log().iter().filter(|line| line.contains("does not reach its share")).count(), 1);
+    assert_eq!(
+        appliance.log().iter().filter(|line| line.contains("does not reach its share")).count(),
+        1
+    );
     fs::set_permissions(&share.path, Permissions::from_mode(0o777)).unwrap();
     said(&appliance, "the mail log reaches its share again");
     appliance.until_empty();
@@ -106,9 +109,11 @@ fn mail_flows_though_lines_have_nowhere_to_wait() {
     send(&appliance, 10);
     appliance.until_empty();
     assert_eq!(sink.count(), 10);
-    until("the lost lines are counted", || match appliance.counter("mta_maillog_dropped_lines_total") {
-        dropped if dropped >= 70 => Ok(()),
-        dropped => Err(format!("{dropped}")),
+    until("the lost lines are counted", || {
+        match appliance.counter("mta_maillog_dropped_lines_total") {
+            dropped if dropped >= 70 => Ok(()),
+            dropped => Err(format!("{dropped}")),
+        }
     });
     said(&appliance, "lines of the mail log are dropped");
     assert_eq!(appliance.stop(), 143);
@@ -129,19 +134,33 @@ fn mail_that_comes_while_the_next_hop_is_left_alone_is_deferred_for_its_last_rea
     until_carried(&appliance);
     let log = share.log();
     let line = |id: &str| {
-        let lines: Vec<&str> = log.lines().filter(|line| line.contains(id) && line.contains("status=deferred")).collect();
+        let lines: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains(id) && line.contains("status=deferred"))
+            .collect();
         let [line] = lines[..] else { panic!("one line about {id}: {log}") };
         line.split_once("]: ").unwrap().1.to_owned()
     };
-    assert!(line(&first[0]).contains(" status=deferred (") && !line(&first[0]).contains("suspended"), "{log}");
+    assert!(
+        line(&first[0]).contains(" status=deferred (") && !line(&first[0]).contains("suspended"),
+        "{log}"
+    );
     let words = line(&second[0]);
-    assert!(words.contains("to=<box@there.example>, relay=none, delay=") && words.contains(", dsn=4.4.0, "), "{words}");
+    assert!(
+        words.contains("to=<box@there.example>, relay=none, delay=")
+            && words.contains(", dsn=4.4.0, "),
+        "{words}"
+    );
     assert!(
         words.contains("status=deferred (delivery temporarily suspended: ")
             && words.contains("closed the connection before its greeting"),
         "{words}"
     );
-    assert!(line(&third[0]).contains("suspended: an operator has paused the destination)"), "{log}");
-    let program = |id: &str| log.lines().any(|line| line.contains(" postfix/error[") && line.contains(id));
+    assert!(
+        line(&third[0]).contains("suspended: an operator has paused the destination)"),
+        "{log}"
+    );
+    let program =
+        |id: &str| log.lines().any(|line| line.contains(" postfix/error[") && line.contains(id));
     assert!(program(&second[0]) && program(&third[0]) && !program(&first[0]), "{log}");
 }

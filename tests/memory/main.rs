@@ -1,7 +1,7 @@
 //! The least memory of the class, and more clients than would fit if each took all that it can.
 //!
-//! The kernel's own limit holds the real program to it. What must not happen is an end by the kernel or a mail that was answered 250
-//! and is gone.
+//! The kernel's own limit holds the real program to it. What must not happen is an end by the
+//! kernel or a mail that was answered 250 and is gone.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
 #[path = "../support/mod.rs"]
@@ -25,7 +25,8 @@ use support::program::{open_directory, raise_descriptors};
 use support::tls::{believing, self_signed};
 
 /// Argon2 with 64 MiB.
-const HASH_OF_64_MB: &str = "$argon2id$v=19$m=65536,t=1,p=1$c2FsdHNhbHRzYWx0$/e3GcjItmBpwkaDcmKKe9jJxL2dVDYkrKlSB+bgh9Gw";
+const HASH_OF_64_MB: &str =
+    "$argon2id$v=19$m=65536,t=1,p=1$c2FsdHNhbHRzYWx0$/e3GcjItmBpwkaDcmKKe9jJxL2dVDYkrKlSB+bgh9Gw";
 
 const KIND: &str = "Content-Type: message/rfc822\r\n";
 
@@ -48,8 +49,10 @@ fn address(number: usize) -> u8 {
 /// Connects from 127.0.0.`last`: no address has more than `session_limit_per_address`.
 fn connect_from(last: u8, to: SocketAddr) -> TcpStream {
     let SocketAddr::V4(to) = to else { panic!("the tests speak IPv4") };
-    let stream: OwnedFd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
-    bind(stream.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new([127, 0, 0, last].into(), 0))).unwrap();
+    let stream: OwnedFd =
+        socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    bind(stream.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new([127, 0, 0, last].into(), 0)))
+        .unwrap();
     connect(stream.as_raw_fd(), &SockaddrIn::from(to)).unwrap();
     let stream = TcpStream::from(stream);
     for set in [TcpStream::set_read_timeout, TcpStream::set_write_timeout] {
@@ -94,7 +97,8 @@ fn a_thousand_sessions_within_data_large_mails_and_viewers_fit_the_least_memory(
         let mut client = hello(address(number), appliance.smtps, &config);
         client.begin();
         client.send("Subject: in the middle\r\n\r\n");
-        client.send("0123456789abcdef 0123456789abcdef 0123456789abcdef 0123456789\r\n".repeat(480));
+        client
+            .send("0123456789abcdef 0123456789abcdef 0123456789abcdef 0123456789\r\n".repeat(480));
         if number >= FINISH {
             // The start of the longest record that there is: it must be kept until its end comes.
             let record = [&[23, 3, 3, 0x40, 0][..], &[0; 16_000]].concat();
@@ -102,9 +106,14 @@ fn a_thousand_sessions_within_data_large_mails_and_viewers_fit_the_least_memory(
         }
         crowd.push(client);
     }
-    eprintln!("{} sessions within DATA after {:?}: {} MB", crowd.len(), start.elapsed(), group.used());
+    eprintln!(
+        "{} sessions within DATA after {:?}: {} MB",
+        crowd.len(),
+        start.elapsed(),
+        group.used()
+    );
 
-    let (smtps, window) = (appliance.smtps, appliance.window);
+    let (smtps, ui) = (appliance.smtps, appliance.ui);
     let large: Vec<_> = (0..LARGE)
         .map(|number| {
             let config = config.clone();
@@ -112,7 +121,8 @@ fn a_thousand_sessions_within_data_large_mails_and_viewers_fit_the_least_memory(
                 let mut client = hello(address(number), smtps, &config);
                 client.begin();
                 client.send("Subject: large\r\n\r\n");
-                let piece = "0123456789abcdef 0123456789abcdef 0123456789abcdef 0123456789\r\n".repeat(1000);
+                let piece = "0123456789abcdef 0123456789abcdef 0123456789abcdef 0123456789\r\n"
+                    .repeat(1000);
                 (0..LARGE_OCTETS / piece.len()).for_each(|_| client.send(&piece));
                 client.send(".\r\n");
                 client.expect("250 ");
@@ -122,8 +132,9 @@ fn a_thousand_sessions_within_data_large_mails_and_viewers_fit_the_least_memory(
     let viewers: Vec<_> = (0..VIEWERS)
         .map(|number| {
             let pages = ["/", "/queue", "/sessions", "/log", "/api/v1/sessions", "/api/v1/stream"];
-            let request = format!("GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", pages[number % pages.len()]);
-            let mut stream = connect_from(address(number), window);
+            let request =
+                format!("GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", pages[number % pages.len()]);
+            let mut stream = connect_from(address(number), ui);
             // Some are turned away, and none of them reads.
             let _ = stream.write_all(request.as_bytes());
             stream
@@ -132,14 +143,18 @@ fn a_thousand_sessions_within_data_large_mails_and_viewers_fit_the_least_memory(
     let asked = Instant::now();
     let mut trusted = hello(9, smtps, &config);
     trusted.mail("sender@here.example", &["box@there.example"], b"Subject: one of ours\r\n\r\n");
-    assert!(asked.elapsed() < Duration::from_secs(10), "one more was served after {:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() < Duration::from_secs(10),
+        "one more was served after {:?}",
+        asked.elapsed()
+    );
     large.into_iter().for_each(|sender| sender.join().expect("a large mail was answered 250"));
     eprintln!("all large mails were accepted after {:?}: {} MB", asked.elapsed(), group.used());
     for client in &mut crowd[..FINISH] {
         client.send(".\r\n");
         client.expect("250 ");
     }
-    assert!(until("the health page answers", || health(window)).contains(" 200 "));
+    assert!(until("the health page answers", || health(ui)).contains(" 200 "));
     drop((crowd, viewers));
     let all = LARGE + FINISH + 1;
     until("every mail that was answered 250 is at the next hop", || match sink.count() {
@@ -148,7 +163,10 @@ fn a_thousand_sessions_within_data_large_mails_and_viewers_fit_the_least_memory(
     });
     assert_eq!((sink.count(), group.killed()), (all, 0));
     assert_eq!(appliance.child("core"), Some(core), "the core is the one that was started");
-    let told = appliance.log().iter().any(|line| line.contains("memory: the limit is 96 MB; room for 1000 SMTP sessions"));
+    let told = appliance
+        .log()
+        .iter()
+        .any(|line| line.contains("memory: the limit is 96 MB; room for 1000 SMTP sessions"));
     assert!(told, "{:#?}", appliance.log());
     appliance.stop();
 }
@@ -157,10 +175,15 @@ fn a_thousand_sessions_within_data_large_mails_and_viewers_fit_the_least_memory(
 fn strangers_that_pour_what_nobody_reads_leave_memory_to_trusted_clients() {
     raise_descriptors();
     let (group, sink) = (Group::new(MEGABYTES), Sink::start(""));
-    let mut appliance =
-        group.inside(|| Appliance::start(&[("MTA_SMART_RELAY", &sink.relay()), ("MTA_SMTPD_TRUSTED_NETWORKS", "127.0.0.1")]));
-    // Each of them waits for the answers to its junk from the first commands on, and goes on pouring. In pieces as they come
-    // over a network: one piece of the loopback device is larger than all that the kernel keeps.
+    let mut appliance = group.inside(|| {
+        Appliance::start(&[
+            ("MTA_SMART_RELAY", &sink.relay()),
+            ("MTA_SMTPD_TRUSTED_NETWORKS", "127.0.0.1"),
+        ])
+    });
+    // Each of them waits for the answers to its junk from the first commands on, and goes on
+    // pouring. In pieces as they come over a network: one piece of the loopback device is larger
+    // than all that the kernel keeps.
     let noops = "NOOP\r\n".repeat(230);
     let pour = |stream: &TcpStream| {
         let _ = (0..100).try_for_each(|_| (&mut &*stream).write(noops.as_bytes()).map(drop));
@@ -191,11 +214,17 @@ fn strangers_that_pour_what_nobody_reads_leave_memory_to_trusted_clients() {
         let mut trusted = Client::of(connect_from(1, appliance.smtp));
         trusted.expect("220 ");
         trusted.ask("EHLO client.example", "250 ");
-        trusted.mail("sender@here.example", &["box@there.example"], b"Subject: one of ours\r\n\r\n");
+        trusted.mail(
+            "sender@here.example",
+            &["box@there.example"],
+            b"Subject: one of ours\r\n\r\n",
+        );
         assert!(asked.elapsed() < Duration::from_secs(5), "after {:?}", asked.elapsed());
     }
     drop(crowd);
-    until("all are at the next hop", || if sink.count() == 10 { Ok(()) } else { Err(sink.count().to_string()) });
+    until("all are at the next hop", || {
+        if sink.count() == 10 { Ok(()) } else { Err(sink.count().to_string()) }
+    });
     assert_eq!(group.killed(), 0);
     appliance.stop();
 }
@@ -204,7 +233,13 @@ fn strangers_that_pour_what_nobody_reads_leave_memory_to_trusted_clients() {
 fn while_memory_is_used_up_no_way_takes_mail_and_the_page_says_so() {
     let group = Group::new(MEGABYTES);
     let appliance = group.inside(|| Appliance::start(&[("MTA_SMART_RELAY", "127.0.0.1:9")]));
-    let post = || appliance.post("/api/v1/messages?from=a%40here.example&to=b%40there.example", KIND, b"Subject: x\n\nx\n");
+    let post = || {
+        appliance.post(
+            "/api/v1/messages?from=a%40here.example&to=b%40there.example",
+            KIND,
+            b"Subject: x\n\nx\n",
+        )
+    };
     assert_eq!(post().0, "201");
     let tool = |words: &[&str]| {
         let output = appliance.command(&[&["queue"], words].concat()).output().unwrap();
@@ -220,16 +255,27 @@ fn while_memory_is_used_up_no_way_takes_mail_and_the_page_says_so() {
     until("a mail moves out", export);
     let alert = || {
         let status = appliance.api("status");
-        status["alerts"].as_array().unwrap().iter().find(|alert| alert["text"].as_str().unwrap().contains("Memory")).cloned()
+        status["alerts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|alert| alert["text"].as_str().unwrap().contains("Memory"))
+            .cloned()
     };
     assert_eq!(alert(), None);
     let mut client = Client::hello(appliance.smtp);
     // Others in the same group use what is left.
-    let ballast = group.inside(|| vec![1_u8; usize::try_from((MEGABYTES - 5 - group.used()) << 20).unwrap()]);
-    until("memory is used up", || alert().filter(|alert| alert["grave"] == true).ok_or("no alert".to_owned()));
+    let ballast =
+        group.inside(|| vec![1_u8; usize::try_from((MEGABYTES - 5 - group.used()) << 20).unwrap()]);
+    until("memory is used up", || {
+        alert().filter(|alert| alert["grave"] == true).ok_or("no alert".to_owned())
+    });
     client.ask("MAIL FROM:<a@here.example>", "452 4.3.1 There is too little memory");
     let (status, body) = post();
-    assert!(status == "503" && body.contains("452 4.3.1 There is too little memory"), "{status} {body}");
+    assert!(
+        status == "503" && body.contains("452 4.3.1 There is too little memory"),
+        "{status} {body}"
+    );
     let (imported, said) = tool(&["import", directory]);
     assert!(!imported && said.contains("too little memory"), "{said}");
     drop(ballast);
@@ -242,16 +288,24 @@ fn while_memory_is_used_up_no_way_takes_mail_and_the_page_says_so() {
 
 #[test]
 fn a_hash_that_does_not_fit_the_memory_stops_the_start_and_says_what_to_do() {
-    let mut appliance = Appliance::start(&[("MTA_USERNAME", "anna"), ("MTA_PASSWORD", HASH_OF_64_MB)]);
+    let mut appliance =
+        Appliance::start(&[("MTA_USERNAME", "anna"), ("MTA_PASSWORD", HASH_OF_64_MB)]);
     assert_eq!(appliance.stop(), 143);
     let group = Group::new(MEGABYTES - 8);
     for (command, code) in [("check", 1), ("init", 64)] {
         let output = group.inside(|| appliance.command(&[command]).output().unwrap());
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         assert_eq!(output.status.code(), Some(code), "{said}");
-        let cause =
-            "password is an Argon2 hash that takes 64 MB of memory for each login, and the limit is 88 MB: make one with less";
-        assert!(said.contains("Error: failed to preconfigure the MTA") && said.contains(cause), "{said}");
+        let cause = "password is an Argon2 hash that takes 64 MB of memory for each login, and the \
+        limit is 88 MB: make one with less";
+        assert!(
+            said.contains("Error: failed to preconfigure the MTA") && said.contains(cause),
+            "{said}"
+        );
         assert!(said.contains("give the container at least 92 MB"), "{said}");
     }
 }
@@ -262,27 +316,42 @@ fn sessions_that_there_are_no_descriptors_for_are_told_at_the_start() {
     appliance.stop();
     let output = limited(&appliance.command(&["check"]), 1024).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("session_limit=1000, and 1024 open files are enough for 240 SMTP sessions"), "{said}");
+    assert!(
+        said.contains("session_limit=1000, and 1024 open files are enough for 240 SMTP sessions"),
+        "{said}"
+    );
     // Told where this machine has a default gateway.
-    assert!(!said.contains("all 800 places") && (!said.contains(" places of ") || said.contains("all 192 places")), "{said}");
+    assert!(
+        !said.contains("all 800 places")
+            && (!said.contains(" places of ") || said.contains("all 192 places")),
+        "{said}"
+    );
     appliance.set(&[("MTA_SESSION_LIMIT", "240")]);
     let output = limited(&appliance.command(&["check"]), 1024).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(!said.contains("open files are enough") && said.contains("room for 240 SMTP sessions"), "{said}");
+    assert!(
+        !said.contains("open files are enough") && said.contains("room for 240 SMTP sessions"),
+        "{said}"
+    );
 }
 
 /// The same command with so many descriptors and no more.
 fn limited(command: &Command, files: u32) -> Command {
     let mut limited = Command::new("sh");
-    limited.args(["-c", &format!("ulimit -n {files}; exec \"$@\""), "sh"]).arg(command.get_program()).args(command.get_args());
+    limited
+        .args(["-c", &format!("ulimit -n {files}; exec \"$@\""), "sh"])
+        .arg(command.get_program())
+        .args(command.get_args());
     limited.env_clear().current_dir("/");
     limited.envs(command.get_envs().map(|(name, value)| (name, value.unwrap_or_default())));
     limited
 }
 
-fn health(window: SocketAddr) -> Result<String, String> {
-    let mut stream = connect_from(1, window);
+fn health(ui: SocketAddr) -> Result<String, String> {
+    let mut stream = connect_from(1, ui);
     let mut answer = String::new();
-    let asked = stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").and_then(|()| stream.read_to_string(&mut answer).map(drop));
+    let asked = stream
+        .write_all(b"GET /healthz HTTP/1.0\r\n\r\n")
+        .and_then(|()| stream.read_to_string(&mut answer).map(drop));
     asked.map(|()| answer).map_err(|error| error.to_string())
 }

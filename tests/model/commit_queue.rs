@@ -1,4 +1,5 @@
-//! The hand-over alone: every order with at most [`PREEMPTIONS`] interruptions of a thread that could have gone on.
+//! The hand-over alone: every order with at most [`PREEMPTIONS`] interruptions of a thread that
+//! could have gone on.
 
 use crate::mail::spool::SpoolError;
 use crate::sync::{block_on, thread};

@@ -1,10 +1,13 @@
-//! The queue itself, its committer and its clients: an answer comes only after a sync that began after the record was written.
+//! The queue itself, its committer and its clients: an answer comes only after a sync that began
+//! after the record was written.
 //!
-//! Every order with at most [`PREEMPTIONS`] interruptions of a thread that could have gone on; such few are known to find
-//! nearly all defects of this kind (Musuvathi and Qadeer, PLDI 2007).
+//! Every order with at most [`PREEMPTIONS`] interruptions of a thread that could have gone on; such
+//! few are known to find nearly all defects of this kind (Musuvathi and Qadeer, PLDI 2007).
 
 use crate::device::Device;
-use crate::mail::model::{Address, BodyType, Envelope, Kind, MessageId, Origin, Progress, Status, Target};
+use crate::mail::model::{
+    Address, BodyType, Envelope, Kind, MessageId, Origin, Progress, Status, Target,
+};
 use crate::mail::spool::{Config, Entry, SegmentLog, Spool, SpoolError, Writer};
 use crate::sync::{block_on, thread};
 use postern::appliance::counter::Counters;
@@ -22,8 +25,14 @@ fn check(lazy_sync: Duration, story: impl Fn(&Device, Arc<SegmentLog>) + Send + 
     model.max_branches = 100_000;
     model.check(move || {
         let disk = Device::new();
-        let config = Config { segment_max: 1 << 20, lazy_sync, housekeeping: Duration::MAX, ..Config::default() };
-        let log = SegmentLog::open(Arc::new(disk.clone()), config, COUNTERS.clone(), &|_| {}).unwrap();
+        let config = Config {
+            segment_max: 1 << 20,
+            lazy_sync,
+            housekeeping: Duration::MAX,
+            ..Config::default()
+        };
+        let log =
+            SegmentLog::open(Arc::new(disk.clone()), config, COUNTERS.clone(), &|_| {}).unwrap();
         story(&disk, Arc::new(log));
     });
 }
@@ -41,7 +50,11 @@ fn accept(disk: &Device, log: &SegmentLog, content: &[u8]) -> Result<MessageId, 
     result.map(|message| message.id)
 }
 
-fn session(disk: &Device, log: &Arc<SegmentLog>, content: &'static [u8]) -> thread::JoinHandle<bool> {
+fn session(
+    disk: &Device,
+    log: &Arc<SegmentLog>,
+    content: &'static [u8],
+) -> thread::JoinHandle<bool> {
     let (disk, log) = (disk.clone(), log.clone());
     thread::spawn(move || accept(&disk, &log, content).is_ok())
 }
@@ -95,7 +108,10 @@ fn what_nobody_waits_for_is_durable_after_the_close() {
         check(lazy_sync, |disk, log| {
             let id = accept(disk, &log, b"a mail").unwrap();
             let other = session(disk, &log, b"another mail");
-            log.settle(id, vec![Progress { status: Status::Delivered, ..Progress::new(Target::Recipient(0)) }]);
+            log.settle(
+                id,
+                vec![Progress { status: Status::Delivered, ..Progress::new(Target::Recipient(0)) }],
+            );
             assert!(other.join().unwrap());
             assert!(log.close());
             assert!(disk.is_all_synced());

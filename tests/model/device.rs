@@ -1,4 +1,5 @@
-//! A disk whose syncs take time: one covers what was written before it began, and nothing that was written since.
+//! A disk whose syncs take time: one covers what was written before it began, and nothing that was
+//! written since.
 
 use crate::sync::{Mutex, MutexGuard};
 use postern::ground::disk::{Disk, File, Space};
@@ -19,7 +20,8 @@ struct State {
 #[derive(Default)]
 struct Content {
     octets: Vec<u8>,
-    /// How many writes there were, and how many of them a sync has covered; where each one ended up.
+    /// How many writes there were, and how many of them a sync has covered; where each one ended
+    /// up.
     writes: Vec<(usize, Vec<u8>)>,
     synced: usize,
 }
@@ -34,7 +36,9 @@ impl Device {
     /// Whether a write with these octets in it is covered by a sync.
     pub fn has_synced(&self, octets: &[u8]) -> bool {
         let state = self.lock();
-        let synced = |content: &Content| content.writes[..content.synced].iter().any(|(_, data)| contains(data, octets));
+        let synced = |content: &Content| {
+            content.writes[..content.synced].iter().any(|(_, data)| contains(data, octets))
+        };
         state.files.iter().any(synced)
     }
 
@@ -90,7 +94,13 @@ impl Disk for Device {
 
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
         let prefix = format!("{directory}/");
-        Ok(self.lock().names.keys().filter_map(|path| path.strip_prefix(&prefix)).map(str::to_owned).collect())
+        Ok(self
+            .lock()
+            .names
+            .keys()
+            .filter_map(|path| path.strip_prefix(&prefix))
+            .map(str::to_owned)
+            .collect())
     }
 
     fn space(&self) -> io::Result<Space> {

@@ -1,13 +1,19 @@
-//! The group commit, and the state of outgoing mail, in every order in which their threads can meet.
+//! The group commit, and the state of outgoing mail, in every order in which their threads can
+//! meet.
 //!
-//! Both are compiled here from its own sources with the locks, atomics and threads of loom, which runs each test once for
-//! every order of the steps that touch what threads share (and, for atomics, every value that a weak memory may show), within
-//! the bounds that a test names. No wait ever times out here, so what only a time-out would have mended is a deadlock, and
-//! found.
+//! Both are compiled here from its own sources with the locks, atomics and threads of loom, which
+//! runs each test once for every order of the steps that touch what threads share (and, for
+//! atomics, every value that a weak memory may show), within the bounds that a test names. No wait
+//! ever times out here, so what only a time-out would have mended is a deadlock, and found.
 
 #![allow(clippy::duplicate_mod, reason = "the hand-over is checked alone, and inside the queue")]
 #![allow(clippy::new_without_default, reason = "as the types of the standard library")]
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    reason = "a test stops at the first surprise"
+)]
 
 mod commit_queue;
 mod committer;

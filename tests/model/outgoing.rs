@@ -1,13 +1,16 @@
-//! Couriers, intake, the dispatcher, orders and windows on the state of outgoing mail: every order with at most [`PREEMPTIONS`]
-//! interruptions of a thread that could have gone on.
+//! Couriers, intake, the dispatcher, orders and windows on the state of outgoing mail: every order
+//! with at most [`PREEMPTIONS`] interruptions of a thread that could have gone on.
 //!
-//! Couriers here take the steps of `mail/outbound/courier.rs` without a network: what a next hop says is given. The locks are the
-//! checked ones, so a step that asks for a second lock in the wrong order fails in its first run, and a deadlock in any.
-//! At the end of each story: every target that is not done has a job, each job is found by a dispatcher that was rung for, and
+//! Couriers here take the steps of `mail/outbound/courier.rs` without a network: what a next hop
+//! says is given. The locks are the checked ones, so a step that asks for a second lock in the
+//! wrong order fails in its first run, and a deadlock in any. At the end of each story: every
+//! target that is not done has a job, each job is found by a dispatcher that was rung for, and
 //! nothing was delivered twice.
 
 use crate::ground::lock::Lock;
-use crate::mail::model::{Address, Body, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target};
+use crate::mail::model::{
+    Address, Body, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target,
+};
 use crate::mail::outbound::queue_state::{MustRing, NewJob, Pause, QueueState};
 use crate::mail::schedule::{Config, DestinationId, Job, Source};
 use crate::sync::thread;
@@ -70,15 +73,25 @@ fn check(story: impl Fn(&Arc<Relay>) + Send + Sync + 'static) {
             delay_warning: 0,
         };
         let (state, disk) = (QueueState::new(config), Lock::leaf(Disk::default()));
-        let relay = Arc::new(Relay { state, disk, host: Lock::leaf(Host::default()), rung: AtomicBool::new(false) });
+        let relay = Arc::new(Relay {
+            state,
+            disk,
+            host: Lock::leaf(Host::default()),
+            rung: AtomicBool::new(false),
+        });
         story(&relay);
         relay.ends_well();
     });
 }
 
 fn message(id: u64, domains: &[&str], progress: Option<&[Progress]>) -> Message {
-    let recipients: Vec<Address> = domains.iter().map(|name| Address::parse(&format!("r@{name}")).unwrap()).collect();
-    let fresh = || (0..recipients.len()).map(|place| Progress::new(Target::Recipient(u16::try_from(place).unwrap()))).collect();
+    let recipients: Vec<Address> =
+        domains.iter().map(|name| Address::parse(&format!("r@{name}")).unwrap()).collect();
+    let fresh = || {
+        (0..recipients.len())
+            .map(|place| Progress::new(Target::Recipient(u16::try_from(place).unwrap())))
+            .collect()
+    };
     Message {
         id: MessageId(id),
         arrived: NOW,
@@ -103,7 +116,11 @@ fn jobs(message: &Message) -> Vec<NewJob> {
     // Each mail comes from a client of its own.
     let source = Source { client: message.id.0.to_le_bytes()[0], sender: 0 };
     let job = Job { id: message.id, arrived: NOW, attempts: 0, told: false, source };
-    let pending = message.progress.iter().zip(domains(message.id)).filter(|(progress, _)| progress.status == Status::Pending);
+    let pending = message
+        .progress
+        .iter()
+        .zip(domains(message.id))
+        .filter(|(progress, _)| progress.status == Status::Pending);
     pending.map(|(_, name)| ((*name).to_owned(), job, 0)).collect()
 }
 
@@ -133,7 +150,10 @@ impl Relay {
         let mut disk = self.disk.lock();
         let Some(mail) = disk.mails.get_mut(&id) else { return };
         for (before, after) in mail.0.iter().zip(&progress) {
-            assert!(before.status == Status::Pending || after.status == before.status, "progress is never taken back");
+            assert!(
+                before.status == Status::Pending || after.status == before.status,
+                "progress is never taken back"
+            );
         }
         mail.0 = progress;
         if mail.0.iter().all(|progress| progress.status != Status::Pending) {
@@ -149,13 +169,20 @@ impl Relay {
                 match self.state.pause(destination, NOW) {
                     Pause::Work => continue,
                     // No more comes in time.
-                    Pause::Wait(waiting) if !self.state.waited(destination, &waiting, false, NOW) => break,
+                    Pause::Wait(waiting)
+                        if !self.state.waited(destination, &waiting, false, NOW) =>
+                    {
+                        break;
+                    }
                     Pause::Wait(_) => continue,
                     Pause::Home => break,
                 }
             };
             let Some(targets) = self.begin(destination, name, job) else { continue };
-            if hop == Hop::Refuses && !open && self.state.give_back(destination, job, "421", NOW, NOW) {
+            if hop == Hop::Refuses
+                && !open
+                && self.state.give_back(destination, job, "421", NOW, NOW)
+            {
                 break;
             }
             if hop == Hop::Full && !open {
@@ -171,7 +198,8 @@ impl Relay {
                 self.state.reached(destination, NOW);
                 self.disk.lock().delivered.extend(targets.iter().map(|target| (job.id, *target)));
             }
-            let again = (!taken).then(|| (job, self.state.complained(destination, job, "451", NOW)));
+            let again =
+                (!taken).then(|| (job, self.state.complained(destination, job, "451", NOW)));
             let change = |progress: &mut Progress| {
                 if taken && targets.contains(&progress.target) {
                     progress.status = Status::Delivered;
@@ -193,12 +221,18 @@ impl Relay {
         if self.state.give_back(destination, job, "full", NOW, NOW) {
             return;
         }
-        assert!(self.state.wait_for_host(destination, job, "full", NOW).is_empty(), "no mail is old");
+        assert!(
+            self.state.wait_for_host(destination, job, "full", NOW).is_empty(),
+            "no mail is old"
+        );
         let mut host = self.host.lock();
         host.waiting = (!host.has_room).then_some(destination.number());
         if host.has_room {
             drop(host);
-            self.state.invited(destination.number(), NOW).into_iter().for_each(|must_ring| self.ring(must_ring));
+            self.state
+                .invited(destination.number(), NOW)
+                .into_iter()
+                .for_each(|must_ring| self.ring(must_ring));
         }
     }
 
@@ -230,7 +264,9 @@ impl Relay {
             return None;
         }
         let recipients = message.envelope.recipients.iter().zip(&message.progress);
-        let here = recipients.filter(|(to, _)| to.domain_key() == name).map(|(_, progress)| progress.target);
+        let here = recipients
+            .filter(|(to, _)| to.domain_key() == name)
+            .map(|(_, progress)| progress.target);
         self.state.begin(job.id, destination, &here.collect::<Vec<_>>())
     }
 
@@ -276,12 +312,17 @@ impl Relay {
         self.rung.store(true, Ordering::Relaxed);
         self.dispatch(Hop::Takes);
         let mut disk = self.disk.lock();
-        assert!(disk.mails.values().all(|(_, held)| *held), "a mail waits for ever: {:?}", disk.mails.keys());
+        assert!(
+            disk.mails.values().all(|(_, held)| *held),
+            "a mail waits for ever: {:?}",
+            disk.mails.keys()
+        );
         let deliveries = disk.delivered.len();
         disk.delivered.sort_unstable_by_key(|(id, target)| (*id, format!("{target:?}")));
         disk.delivered.dedup();
         assert_eq!(disk.delivered.len(), deliveries, "sent twice");
-        let ids: Vec<MessageId> = (1..4).map(MessageId).filter(|id| !disk.mails.contains_key(id)).collect();
+        let ids: Vec<MessageId> =
+            (1..4).map(MessageId).filter(|id| !disk.mails.contains_key(id)).collect();
         drop(disk);
         assert_eq!(self.state.standings(NOW), (HashSet::new(), 0), "jobs without a mail");
         assert!(!ids.iter().any(|id| self.state.is_in_hand(*id)), "memory without a use");
@@ -292,7 +333,10 @@ fn started(relay: &Relay) -> (DestinationId, Arc<str>) {
     relay.state.start(NOW).unwrap()
 }
 
-fn beside(relay: &Arc<Relay>, work: impl FnOnce(&Relay) + Send + 'static) -> thread::JoinHandle<()> {
+fn beside(
+    relay: &Arc<Relay>,
+    work: impl FnOnce(&Relay) + Send + 'static,
+) -> thread::JoinHandle<()> {
     let relay = relay.clone();
     thread::spawn(move || work(&relay))
 }
@@ -308,7 +352,9 @@ fn one_mail(relay: &Relay) -> DestinationId {
 /// The couriers of message 1's two destinations, whose next hops do this.
 fn couriers(relay: &Arc<Relay>, hops: [Hop; 2]) -> [thread::JoinHandle<()>; 2] {
     let places = [0, 1].map(|place| (started(relay).0, DOMAINS[place], hops[place]));
-    places.map(|(destination, name, hop)| beside(relay, move |relay| relay.courier(destination, name, hop)))
+    places.map(|(destination, name, hop)| {
+        beside(relay, move |relay| relay.courier(destination, name, hop))
+    })
 }
 
 fn joined<const N: usize>(threads: [thread::JoinHandle<()>; N]) {
@@ -321,8 +367,12 @@ fn a_refused_courier_and_one_that_records_do_not_wait_for_each_other() {
         (1..=2).for_each(|id| relay.enqueue(id));
         // The two of message 1's destinations, and one more for the first that is refused.
         let couriers: [_; 3] = std::array::from_fn(|_| started(relay));
-        let of = |name: &str| couriers.iter().filter(|(_, one)| **one == *name).map(|(id, _)| *id).collect::<Vec<_>>();
-        let (&[first, third], &[second]) = (&of(DOMAINS[0])[..], &of(DOMAINS[1])[..]) else { panic!("{couriers:?}") };
+        let of = |name: &str| {
+            couriers.iter().filter(|(_, one)| **one == *name).map(|(id, _)| *id).collect::<Vec<_>>()
+        };
+        let (&[first, third], &[second]) = (&of(DOMAINS[0])[..], &of(DOMAINS[1])[..]) else {
+            panic!("{couriers:?}")
+        };
         joined([
             beside(relay, move |relay| relay.courier(first, DOMAINS[0], Hop::Defers)),
             beside(relay, move |relay| relay.courier(third, DOMAINS[0], Hop::Refuses)),
@@ -340,7 +390,11 @@ fn who_waits_for_a_host_hears_of_its_room() {
             beside(relay, Relay::free),
             beside(relay, |relay| relay.dispatch(Hop::Takes)),
         ]);
-        assert_eq!(relay.state.rests(&[Some(DOMAINS[0].to_owned())], NOW), [None], "it was not told");
+        assert_eq!(
+            relay.state.rests(&[Some(DOMAINS[0].to_owned())], NOW),
+            [None],
+            "it was not told"
+        );
     });
 }
 

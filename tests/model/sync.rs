@@ -64,7 +64,11 @@ impl Condvar {
     }
 
     /// A wait for no time is over at once; every other one lasts until the bell rings.
-    pub fn wait_timeout<'a, T>(&self, guard: MutexGuard<'a, T>, patience: Duration) -> LockResult<(MutexGuard<'a, T>, ())> {
+    pub fn wait_timeout<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        patience: Duration,
+    ) -> LockResult<(MutexGuard<'a, T>, ())> {
         let MutexGuard { mutex, inner } = guard;
         let inner = if patience.is_zero() {
             drop(inner);
@@ -147,7 +151,10 @@ pub mod thread {
             self
         }
 
-        pub fn spawn<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> std::io::Result<JoinHandle<T>> {
+        pub fn spawn<T: Send + 'static>(
+            self,
+            work: impl FnOnce() -> T + Send + 'static,
+        ) -> std::io::Result<JoinHandle<T>> {
             Ok(spawn(work))
         }
     }

@@ -1,4 +1,5 @@
-//! Mail of another queue has its age from its arrival there, wherever ages are counted and mails are put in order.
+//! Mail of another queue has its age from its arrival there, wherever ages are counted and mails
+//! are put in order.
 
 use crate::letters::{send, sum};
 use crate::support::appliance::{Appliance, Sink};
@@ -54,7 +55,8 @@ fn imported_mail_is_as_old_as_it_is() {
     // This one was here before the others came.
     send(&appliance, 5..6);
     deferred(&appliance, 1);
-    let mut files: Vec<_> = fs::read_dir(&pairs).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        fs::read_dir(&pairs).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     files.sort();
     let mut arrived = BTreeMap::new();
@@ -73,14 +75,28 @@ fn imported_mail_is_as_old_as_it_is() {
         let listed = appliance.queue(&["list"]);
         let moments: Vec<&Value> = listed.iter().map(|message| &message["arrived"]).collect();
         let oldest_first: Vec<&Value> = arrived.values().rev().collect();
-        assert_eq!(moments[..4], oldest_first[..], "start {start}: the list is in the order of arrival");
+        assert_eq!(
+            moments[..4],
+            oldest_first[..],
+            "start {start}: the list is in the order of arrival"
+        );
         assert_eq!(moments.len(), 5);
-        assert_eq!((paged(&appliance, false), paged(&appliance, true)), (ids(&listed), ids(&listed)), "start {start}");
+        assert_eq!(
+            (paged(&appliance, false), paged(&appliance, true)),
+            (ids(&listed), ids(&listed)),
+            "start {start}"
+        );
         // Bounds: 5 min, 1 h, 6 h, 1 d, 3 d.
-        assert_eq!(appliance.api("ages")["messages"], serde_json::json!([1, 1, 1, 0, 1, 1]), "start {start}");
+        assert_eq!(
+            appliance.api("ages")["messages"],
+            serde_json::json!([1, 1, 1, 0, 1, 1]),
+            "start {start}"
+        );
         let heat = appliance.api("destinations")["destinations"][0]["ages"].clone();
         assert_eq!(heat, serde_json::json!([1, 1, 1, 0, 1, 1]), "start {start}: the heat map");
-        let within = |seconds: u64| appliance.counter(&format!("mta_mqueue_age_seconds_bucket{{le=\"{seconds}\"}}"));
+        let within = |seconds: u64| {
+            appliance.counter(&format!("mta_mqueue_age_seconds_bucket{{le=\"{seconds}\"}}"))
+        };
         let counted = [300, 3600, 43_200, 86_400, 172_800, 432_000].map(within);
         assert_eq!(counted, [1, 2, 3, 3, 4, 5], "start {start}");
         let sum = appliance.counter("mta_mqueue_age_seconds_sum");
@@ -90,10 +106,16 @@ fn imported_mail_is_as_old_as_it_is() {
         assert!(is_about(oldest, AGES[0]), "start {start}: {oldest}");
         if start == 0 {
             // Held mail is as old, and all of it is at the next start.
-            assert_eq!(appliance.command(&["queue", "hold", &ids(&listed)[0]]).status().unwrap().code(), Some(0));
+            assert_eq!(
+                appliance.command(&["queue", "hold", &ids(&listed)[0]]).status().unwrap().code(),
+                Some(0)
+            );
             let oldest = appliance.api("status")["queue"]["oldest_age_seconds"].as_u64().unwrap();
             assert!(is_about(oldest, AGES[0]), "of the held one: {oldest}");
-            assert_eq!(appliance.command(&["queue", "release", &ids(&listed)[0]]).status().unwrap().code(), Some(0));
+            assert_eq!(
+                appliance.command(&["queue", "release", &ids(&listed)[0]]).status().unwrap().code(),
+                Some(0)
+            );
             appliance.stop();
             appliance.boot();
             deferred(&appliance, 5);

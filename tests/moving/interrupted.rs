@@ -10,7 +10,8 @@ use std::time::Duration;
 /// Runs the tool and kills it after a while; `true` when it had ended before.
 fn cut_off(appliance: &Appliance, arguments: &[&str], after: Duration) -> bool {
     let words: Vec<&str> = ["queue"].iter().chain(arguments).copied().collect();
-    let mut child = appliance.command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child =
+        appliance.command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     std::thread::sleep(after);
     let ended = child.try_wait().unwrap().is_some();
     let _ = child.kill();
@@ -40,12 +41,14 @@ fn a_move_that_is_cut_off_while_mail_flows_loses_nothing_and_repeats_nothing() {
             sent.store(true, Ordering::Relaxed);
         });
         while !sent.load(Ordering::Relaxed) {
-            cut += usize::from(!cut_off(old, &order, Duration::from_millis(fastrand::u64(20..160))));
+            cut +=
+                usize::from(!cut_off(old, &order, Duration::from_millis(fastrand::u64(20..160))));
         }
     });
     assert!(cut > 3, "the tool was hardly ever cut off: {cut}");
     // The core goes too, in the middle of a move, and comes again.
-    let command = old.command(&["queue", "export", pairs, "--all", "--move"]).stdout(Stdio::null()).spawn();
+    let command =
+        old.command(&["queue", "export", pairs, "--all", "--move"]).stdout(Stdio::null()).spawn();
     let mut child = command.unwrap();
     std::thread::sleep(Duration::from_millis(100));
     old.stop();
@@ -60,15 +63,20 @@ fn a_move_that_is_cut_off_while_mail_flows_loses_nothing_and_repeats_nothing() {
             Err(format!("{left} messages"))
         }
     });
-    let left: Vec<String> =
-        std::fs::read_dir(pairs).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let left: Vec<String> = std::fs::read_dir(pairs)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     let marks: Vec<&String> = left.iter().filter(|name| name.ends_with(".moving")).collect();
     assert!(marks.is_empty(), "{marks:?}");
 
     let new = Appliance::start(&[("MTA_SMART_RELAY", &here.relay())]);
     let (code, out, complaint) = said(&tool(&new, &["import", pairs]));
     assert_eq!(code, 0, "{out}{complaint}");
-    assert!(!new.queue(&["list"]).iter().any(|message| message["held"] == true), "the hold was the tool's own");
+    assert!(
+        !new.queue(&["list"]).iter().any(|message| message["held"] == true),
+        "the hold was the tool's own"
+    );
     new.until_empty();
     assert_eq!(assert_arrived(&[&there, &here], 0..800, 1), 0);
 }
@@ -89,7 +97,11 @@ fn an_import_that_is_cut_off_loses_nothing_and_repeats_one_mail_at_most() {
     let mut new = Appliance::start(&[("MTA_SMART_RELAY", &here.relay())]);
     let mut cut = 0;
     for _ in 0..6 {
-        cut += usize::from(!cut_off(&new, &["import", pairs], Duration::from_millis(fastrand::u64(20..200))));
+        cut += usize::from(!cut_off(
+            &new,
+            &["import", pairs],
+            Duration::from_millis(fastrand::u64(20..200)),
+        ));
     }
     new.kill();
     new.boot();
@@ -116,7 +128,10 @@ fn a_move_waits_for_the_end_of_a_try() {
     let id = appliance.queue(&["list"])[0]["id"].as_str().unwrap().to_owned();
     let pairs = appliance.path("run").join("pairs");
     let directory = pairs.to_str().unwrap();
-    assert!(!cut_off(&appliance, &["export", directory, "--all", "--move"], Duration::from_secs(3)), "it does not wait");
+    assert!(
+        !cut_off(&appliance, &["export", directory, "--all", "--move"], Duration::from_secs(3)),
+        "it does not wait"
+    );
     assert!(!pairs.join(format!("{id}.json")).exists());
     let message = &appliance.queue(&["list"])[0];
     assert_eq!(
@@ -127,7 +142,8 @@ fn a_move_waits_for_the_end_of_a_try() {
     assert!(pairs.join(format!("{id}.moving")).exists());
 }
 
-/// A relay with one mail that was exported, and the mark of a move that was cut off when the pair was written.
+/// A relay with one mail that was exported, and the mark of a move that was cut off when the pair
+/// was written.
 fn cut_off_behind_the_pair(properties: &[(&str, &str)]) -> (Appliance, Sink, String) {
     let sink = Sink::start("");
     let relay = Appliance::start(&[&[("MTA_SMART_RELAY", &*sink.relay())], properties].concat());
@@ -150,7 +166,9 @@ fn a_mail_that_was_delivered_before_its_move_is_repeated_does_not_come_in() {
     let (code, out, _) = said(&tool(&relay, &["export", directory, &id, "--move"]));
     assert!(code == 66 && out.contains("it was not moved but delivered"), "{code} {out}");
     let here = |end: &str| pairs.join(format!("{id}.{end}")).exists();
-    assert!(!here("moving") && !here("json") && !here("eml") && here("json.left") && here("eml.left"));
+    assert!(
+        !here("moving") && !here("json") && !here("eml") && here("json.left") && here("eml.left")
+    );
     let (_, out, _) = said(&tool(&relay, &["import", directory]));
     assert!(out.contains("0 messages imported"), "{out}");
     // One that was moved, and cut off before its mark was gone, is moved.
@@ -159,7 +177,10 @@ fn a_mail_that_was_delivered_before_its_move_is_repeated_does_not_come_in() {
     let id = relay.queue(&["list"])[0]["id"].as_str().unwrap().to_owned();
     relay.queue(&["export", directory, &id, "--move"]);
     std::fs::write(pairs.join(format!("{id}.moving")), "\n").unwrap();
-    assert_eq!(sum(&mut relay.command(&["queue", "--json", "export", directory, &id, "--move"]))["moved"], 1);
+    assert_eq!(
+        sum(&mut relay.command(&["queue", "--json", "export", directory, &id, "--move"]))["moved"],
+        1
+    );
 }
 
 #[test]

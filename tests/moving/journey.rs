@@ -10,7 +10,8 @@ use std::os::unix::fs::PermissionsExt;
 
 const MAILS: usize = 1000;
 
-/// The first appliance: it gets rid of some recipients, and tries the others again after a long time.
+/// The first appliance: it gets rid of some recipients, and tries the others again after a long
+/// time.
 fn first(sink: &Sink) -> Appliance {
     Appliance::start(&[
         ("MTA_SMART_RELAY", &sink.relay()),
@@ -24,7 +25,8 @@ fn settled(appliance: &Appliance) {
     until("every mail was tried", || {
         let queue = &appliance.api("status")["queue"];
         let number = |name: &str| queue[name].as_u64().unwrap();
-        let tried = number("active") == 0 && number("deferred") + number("held") == number("messages");
+        let tried =
+            number("active") == 0 && number("deferred") + number("held") == number("messages");
         if tried { Ok(()) } else { Err(queue.to_string()) }
     });
 }
@@ -35,8 +37,11 @@ fn a_thousand_mails_move_and_arrive_once() {
     let old = first(&there);
     send(&old, 0..MAILS);
     settled(&old);
-    let before: BTreeMap<String, Value> =
-        old.queue(&["list"]).into_iter().map(|message| (message["id"].as_str().unwrap().to_owned(), message)).collect();
+    let before: BTreeMap<String, Value> = old
+        .queue(&["list"])
+        .into_iter()
+        .map(|message| (message["id"].as_str().unwrap().to_owned(), message))
+        .collect();
     let held: Vec<&String> = before.keys().step_by(before.len() / 3).collect();
     for id in &held {
         old.queue(&["hold", id]);
@@ -53,7 +58,11 @@ fn a_thousand_mails_move_and_arrive_once() {
     assert_eq!(old.queue(&["list"]).len(), before.len());
     let mode = |path: &str| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let first_id = before.keys().next().unwrap();
-    assert_eq!((mode(copies), mode(&format!("{copies}/{first_id}.eml"))), (0o700, 0o600), "mail is private");
+    assert_eq!(
+        (mode(copies), mode(&format!("{copies}/{first_id}.eml"))),
+        (0o700, 0o600),
+        "mail is private"
+    );
     let again = sum(&mut old.command(&["queue", "--json", "export", copies, "--all"]));
     assert_eq!((&again["exported"], &again["identical"]), (&0.into(), &before.len().into()));
     let (code, out, _) = said(&tool(&old, &["export", copies, first_id, "0000000000001"]));
@@ -69,17 +78,21 @@ fn a_thousand_mails_move_and_arrive_once() {
     assert_eq!(old.queue(&["history", "--status", "moved", "--limit", "1000"]).len(), before.len());
     assert!(old.queue(&["history", "--status", "deleted"]).is_empty());
     assert_eq!(assert_pairs(pairs.as_ref()), before.len());
-    let left: Vec<String> =
-        fs::read_dir(pairs).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let left: Vec<String> = fs::read_dir(pairs)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     assert_eq!(left.len(), 2 * before.len(), "marks or parts are left");
 
     // In again, elsewhere.
     let new = Appliance::start(&[("MTA_SMART_RELAY", &here.relay())]);
     let imported = sum(&mut new.command(&["queue", "--json", "import", pairs]));
     assert_eq!((&imported["imported"], &imported["refused"]), (&before.len().into(), &0.into()));
-    until("all but the held ones are delivered", || match new.api("status")["queue"]["messages"].as_u64().unwrap() {
-        left if left == held.len() as u64 => Ok(()),
-        left => Err(format!("{left} messages left")),
+    until("all but the held ones are delivered", || {
+        match new.api("status")["queue"]["messages"].as_u64().unwrap() {
+            left if left == held.len() as u64 => Ok(()),
+            left => Err(format!("{left} messages left")),
+        }
     });
     for message in new.queue(&["list"]) {
         assert_eq!(message["held"], true);
@@ -87,17 +100,32 @@ fn a_thousand_mails_move_and_arrive_once() {
         let was = before
             .values()
             .find(|was| {
-                was["recipients"]
-                    .as_array()
-                    .unwrap()
-                    .iter()
-                    .any(|to| shown["recipients"].as_array().unwrap().iter().any(|now| now["address"] == to["address"]))
+                was["recipients"].as_array().unwrap().iter().any(|to| {
+                    shown["recipients"]
+                        .as_array()
+                        .unwrap()
+                        .iter()
+                        .any(|now| now["address"] == to["address"])
+                })
             })
             .unwrap();
-        for name in ["arrived", "sender", "size_bytes", "client", "helo", "recipients_pending", "recipients_total"] {
+        for name in [
+            "arrived",
+            "sender",
+            "size_bytes",
+            "client",
+            "helo",
+            "recipients_pending",
+            "recipients_total",
+        ] {
             assert_eq!(shown[name], was[name], "{name} of {shown}");
         }
-        let pending = shown["recipients"].as_array().unwrap().iter().find(|to| to["status"] == "pending").unwrap();
+        let pending = shown["recipients"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|to| to["status"] == "pending")
+            .unwrap();
         assert_eq!(pending["attempts"], 1);
         assert!(pending["last_reply"].as_str().unwrap().contains("450"), "{pending}");
     }
@@ -110,7 +138,11 @@ fn a_thousand_mails_move_and_arrive_once() {
     // Twice is noticed: the directory holds nothing any more, and a copy of a pair is known.
     assert_eq!(sum(&mut new.command(&["queue", "--json", "import", pairs]))["imported"], 0);
     for ending in ["eml", "json"] {
-        fs::copy(format!("{pairs}/imported/{first_id}.{ending}"), format!("{pairs}/{first_id}.{ending}")).unwrap();
+        fs::copy(
+            format!("{pairs}/imported/{first_id}.{ending}"),
+            format!("{pairs}/{first_id}.{ending}"),
+        )
+        .unwrap();
     }
     let (code, out, _) = said(&tool(&new, &["import", pairs]));
     assert_eq!(code, 65, "{out}");
@@ -124,8 +156,11 @@ fn a_volume_at_rest_gives_its_mail_too() {
     send(&old, 0..200);
     settled(&old);
     let waiting = old.queue(&["list"]).len();
-    let domain =
-        old.queue(&["list"]).iter().filter(|message| message["recipients"].to_string().contains("@there1.example")).count();
+    let domain = old
+        .queue(&["list"])
+        .iter()
+        .filter(|message| message["recipients"].to_string().contains("@there1.example"))
+        .count();
     assert!(0 < domain && domain < waiting);
     let (pairs, some) = (old.path("run").join("pairs"), old.path("run").join("some"));
     let (pairs, some) = (pairs.to_str().unwrap(), some.to_str().unwrap());
@@ -136,12 +171,25 @@ fn a_volume_at_rest_gives_its_mail_too() {
     assert!(complaint.contains("an appliance works with"), "{complaint}");
     old.stop();
     assert_eq!(
-        sum(&mut old.command(&["queue", "--json", "export", some, "--domain", "THERE1.example", "--volume", volume]))["exported"],
+        sum(&mut old.command(&[
+            "queue",
+            "--json",
+            "export",
+            some,
+            "--domain",
+            "THERE1.example",
+            "--volume",
+            volume
+        ]))["exported"],
         domain
     );
-    assert_eq!(sum(&mut old.command(&["queue", "--json", "export", pairs, "--all", "--volume", volume]))["exported"], waiting);
+    assert_eq!(
+        sum(&mut old.command(&["queue", "--json", "export", pairs, "--all", "--volume", volume]))["exported"],
+        waiting
+    );
     assert_eq!(assert_pairs(pairs.as_ref()), waiting);
-    let (code, _, complaint) = said(&tool(&old, &["export", pairs, "--all", "--volume", volume, "--move"]));
+    let (code, _, complaint) =
+        said(&tool(&old, &["export", pairs, "--all", "--volume", volume, "--move"]));
     assert_eq!(code, 64, "{complaint}");
     let new = Appliance::start(&[("MTA_SMART_RELAY", &here.relay())]);
     assert_eq!(sum(&mut new.command(&["queue", "--json", "import", pairs]))["imported"], waiting);

@@ -8,12 +8,19 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// The content of a mail: dots, 8-bit text, and now and then more than the log takes beside the envelope.
+/// The content of a mail: dots, 8-bit text, and now and then more than the log takes beside the
+/// envelope.
 pub fn content(number: usize) -> Vec<u8> {
-    let head = format!("From: a@here.example\r\nSubject: number {number}\r\nMessage-ID: <{number}@here.example>\r\n\r\n");
+    let head = format!(
+        "From: a@here.example\r\nSubject: number {number}\r\nMessage-ID: \
+        <{number}@here.example>\r\n\r\n"
+    );
     let lines = if number.is_multiple_of(50) { 12_000 } else { number % 60 };
-    let body: String =
-        (0..lines).map(|line| format!("{}line {line} of {number}, grün\r\n", if line % 7 == 0 { "." } else { "" })).collect();
+    let body: String = (0..lines)
+        .map(|line| {
+            format!("{}line {line} of {number}, grün\r\n", if line % 7 == 0 { "." } else { "" })
+        })
+        .collect();
     [head.into_bytes(), body.into_bytes()].concat()
 }
 
@@ -31,7 +38,11 @@ pub fn send(appliance: &Appliance, numbers: std::ops::Range<usize>) {
                 let mut client = Client::hello(appliance.smtp);
                 for number in numbers.filter(|number| number % SESSIONS == session) {
                     let to = recipients(number);
-                    client.mail("a@here.example", &to.each_ref().map(String::as_str), &content(number));
+                    client.mail(
+                        "a@here.example",
+                        &to.each_ref().map(String::as_str),
+                        &content(number),
+                    );
                 }
             });
         }
@@ -56,12 +67,19 @@ fn number(recipient: &str) -> usize {
     recipient.strip_prefix('n').and_then(|rest| rest.split_once('-')).unwrap().0.parse().unwrap()
 }
 
-/// Every recipient of these mails has its mail, and none more often than `most`. Gives back how many came more than once.
+/// Every recipient of these mails has its mail, and none more often than `most`. Gives back how
+/// many came more than once.
 pub fn assert_arrived(sinks: &[&Sink], numbers: std::ops::Range<usize>, most: usize) -> usize {
     let arrivals = arrivals(sinks);
     let wanted: Vec<String> = numbers.flat_map(recipients).collect();
-    let missing: Vec<&String> = wanted.iter().filter(|recipient| !arrivals.contains_key(*recipient)).collect();
-    assert!(missing.is_empty(), "{} recipients lack their mail: {:?}", missing.len(), &missing[..missing.len().min(5)]);
+    let missing: Vec<&String> =
+        wanted.iter().filter(|recipient| !arrivals.contains_key(*recipient)).collect();
+    assert!(
+        missing.is_empty(),
+        "{} recipients lack their mail: {:?}",
+        missing.len(),
+        &missing[..missing.len().min(5)]
+    );
     assert_eq!(arrivals.len(), wanted.len(), "somebody got mail that was not for them");
     let often: Vec<_> = arrivals.iter().filter(|(_, times)| **times > most).collect();
     assert!(often.is_empty(), "more than {most} times: {:?}", &often[..often.len().min(5)]);

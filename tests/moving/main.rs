@@ -1,5 +1,5 @@
-//! Mail out of the queue and into another one, and volumes that are verified: the real program at both ends, killed in the
-//! middle, with strangers' files before it.
+//! Mail out of the queue and into another one, and volumes that are verified: the real program at
+//! both ends, killed in the middle, with strangers' files before it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 

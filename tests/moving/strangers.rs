@@ -24,10 +24,15 @@ fn bad_pairs_are_named_and_the_rest_comes_in() {
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     let pairs = open_folder(&folder, "pairs");
     let directory = pairs.to_str().unwrap();
-    assert_eq!(sum(&mut old.command(&["queue", "--json", "export", directory, "--all", "--move"]))["moved"], 16);
+    assert_eq!(
+        sum(&mut old.command(&["queue", "--json", "export", directory, "--all", "--move"]))["moved"],
+        16
+    );
     let mut stems: Vec<String> = fs::read_dir(&pairs)
         .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().to_str().unwrap().strip_suffix(".json").map(str::to_owned))
+        .filter_map(|entry| {
+            entry.unwrap().file_name().to_str().unwrap().strip_suffix(".json").map(str::to_owned)
+        })
         .collect();
     stems.sort();
     let file = |place: usize, ending: &str| pairs.join(format!("{}.{ending}", stems[place]));
@@ -56,7 +61,9 @@ fn bad_pairs_are_named_and_the_rest_comes_in() {
         view["content"]["size"] = smuggled.len().into();
         view["content"]["crc32"] = format!("{:08x}", crc32fast::hash(smuggled)).into();
     });
-    change(7, &|view| view["recipients"][0]["address"] = "x@y.example>\r\nRCPT TO:<z@y.example".into());
+    change(7, &|view| {
+        view["recipients"][0]["address"] = "x@y.example>\r\nRCPT TO:<z@y.example".into()
+    });
     fs::write(file(8, "json"), vec![b' '; (4 << 20) + 1]).unwrap();
     fs::write(pairs.join(format!("{}.moving", stems[9])), "\n").unwrap();
     change(10, &|view| view["content"]["size"] = u64::MAX.into());
@@ -78,7 +85,10 @@ fn bad_pairs_are_named_and_the_rest_comes_in() {
     let (code, out, complaint) = said(&tool(&new, &["import", directory]));
     assert_eq!(code, 65, "{out}{complaint}");
     for (stem, words) in stems.iter().zip(expected) {
-        let line = out.lines().find(|line| line.starts_with(stem.as_str())).unwrap_or_else(|| panic!("{stem}: {out}"));
+        let line = out
+            .lines()
+            .find(|line| line.starts_with(stem.as_str()))
+            .unwrap_or_else(|| panic!("{stem}: {out}"));
         // A link is no regular file, so it is not seen at all.
         assert!(line.contains(words) || line.contains("eml is missing"), "{words}: {line}");
     }
@@ -107,7 +117,8 @@ fn plain_files_come_in_with_an_envelope_from_the_command_line() {
     let (code, out, _) = said(&tool(&new, &["import", directory]));
     assert_eq!(code, 65);
     assert!(out.contains("--from and --to"), "{out}");
-    let (code, _, complaint) = said(&tool(&new, &["import", directory, "--from", "x", "--to", "b@there.example"]));
+    let (code, _, complaint) =
+        said(&tool(&new, &["import", directory, "--from", "x", "--to", "b@there.example"]));
     assert_eq!(code, 64, "{complaint}");
     let given = ["import", directory, "--from", "<>", "--to", "b@there.example,c@there.example"];
     let (code, out, complaint) = said(&tool(&new, &given));
@@ -126,7 +137,11 @@ fn nothing_is_written_over_and_nothing_outside_is_touched() {
     let down = Sink::start("mail=450");
     let old = quiet(&down);
     send(&old, 1..4);
-    let ids: Vec<String> = old.queue(&["list"]).iter().map(|message| message["id"].as_str().unwrap().to_owned()).collect();
+    let ids: Vec<String> = old
+        .queue(&["list"])
+        .iter()
+        .map(|message| message["id"].as_str().unwrap().to_owned())
+        .collect();
     let folder = tempfile::tempdir_in(old.path("run")).unwrap();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     let pairs = open_folder(&folder, "pairs");
@@ -143,7 +158,10 @@ fn nothing_is_written_over_and_nothing_outside_is_touched() {
     assert!(out.contains(&format!("{} conflict", ids[0])), "{out}{complaint}");
     // What was not exported is in the queue, and not held.
     let left = old.queue(&["list"]);
-    assert!(left.iter().any(|message| message["id"] == ids[0].as_str() && message["held"] == false), "{left:?}");
+    assert!(
+        left.iter().any(|message| message["id"] == ids[0].as_str() && message["held"] == false),
+        "{left:?}"
+    );
     assert!(!left.iter().any(|message| message["id"] == ids[1].as_str()), "{left:?}");
     // The ways in and out are the operator's alone.
     assert_eq!(old.get_as(&format!("/api/v1/queue/{}/mail", ids[0]), "").0, "403");

@@ -19,7 +19,8 @@ fn moves_and_imports_go_one_after_the_other_and_no_mail_comes_twice() {
         ("MTA_MAXIMAL_BACKOFF_TIME", "1h"),
     ]);
     send(&old, 0..MAILS);
-    let folders = ["one", "two"].map(|name| old.path("run").join(name).to_str().unwrap().to_owned());
+    let folders =
+        ["one", "two"].map(|name| old.path("run").join(name).to_str().unwrap().to_owned());
     let moves = folders.each_ref().map(|folder| vec!["queue", "export", folder, "--all", "--move"]);
     assert_eq!(both(&old, &moves), [0, 75], "the second one is told to come again");
     for folder in &folders {
@@ -30,7 +31,10 @@ fn moves_and_imports_go_one_after_the_other_and_no_mail_comes_twice() {
     let new = Appliance::start(&[("MTA_SMART_RELAY", &here.relay())]);
     for folder in &folders {
         let codes = both(&new, &[(); 2].map(|()| vec!["queue", "import", folder]));
-        assert!(codes == [0, 0] || codes == [0, 75], "{codes:?}: an empty folder may be too quick to collide");
+        assert!(
+            codes == [0, 0] || codes == [0, 75],
+            "{codes:?}: an empty folder may be too quick to collide"
+        );
     }
     new.until_empty();
     assert_eq!(assert_arrived(&[&here], 0..MAILS, 1), 0);
@@ -38,8 +42,11 @@ fn moves_and_imports_go_one_after_the_other_and_no_mail_comes_twice() {
 
 /// The exit codes of two tools that run at once, the smaller first.
 fn both(appliance: &Appliance, commands: &[Vec<&str>; 2]) -> [i32; 2] {
-    let run = |words: &Vec<&str>| appliance.command(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let mut codes = commands.each_ref().map(run).map(|mut child| child.wait().unwrap().code().unwrap());
+    let run = |words: &Vec<&str>| {
+        appliance.command(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut codes =
+        commands.each_ref().map(run).map(|mut child| child.wait().unwrap().code().unwrap());
     codes.sort_unstable();
     codes
 }
@@ -88,15 +95,23 @@ fn a_mail_that_is_released_while_it_is_moved_is_sent_from_one_place_only() {
 #[test]
 fn a_move_is_refused_when_the_message_is_not_as_it_was_read() {
     let later = Sink::start("rcpt=450");
-    let relay = Appliance::start(&[("MTA_SMART_RELAY", &later.relay()), ("MTA_MINIMAL_BACKOFF_TIME", "1h")]);
+    let relay = Appliance::start(&[
+        ("MTA_SMART_RELAY", &later.relay()),
+        ("MTA_MINIMAL_BACKOFF_TIME", "1h"),
+    ]);
     send(&relay, 0..1);
     relay.deferral();
     let id = relay.queue(&["list"])[0]["id"].as_str().unwrap().to_owned();
-    let order = |order: &str, more: &str| control(&relay, &format!(r#"{{"order":"{order}","id":"{id}"{more}}}"#));
+    let order = |order: &str, more: &str| {
+        control(&relay, &format!(r#"{{"order":"{order}","id":"{id}"{more}}}"#))
+    };
     let version = || format!(r#","version":{}"#, etag(&relay, &id));
     let read = version();
     let answer = order("move", &read);
-    assert!(answer.contains(" 409 ") && answer.contains("it was released meanwhile"), "not held: {answer}");
+    assert!(
+        answer.contains(" 409 ") && answer.contains("it was released meanwhile"),
+        "not held: {answer}"
+    );
     order("hold", "");
     // Somebody else releases it, it is tried, and held again.
     order("release", "");
@@ -106,7 +121,10 @@ fn a_move_is_refused_when_the_message_is_not_as_it_was_read() {
     });
     order("hold", "");
     let answer = order("move", &read);
-    assert!(answer.contains(" 409 ") && answer.contains("it was tried meanwhile"), "tried: {answer}");
+    assert!(
+        answer.contains(" 409 ") && answer.contains("it was tried meanwhile"),
+        "tried: {answer}"
+    );
     assert!(order("move", "").contains(" 400 "), "without a version");
     assert_eq!(relay.messages().len(), 1);
     let answer = order("move", &version());
@@ -117,11 +135,18 @@ fn a_move_is_refused_when_the_message_is_not_as_it_was_read() {
 /// The version of a held message, in quotes.
 pub fn etag(appliance: &Appliance, id: &str) -> String {
     let answer = ask(appliance, &format!("GET /api/v1/queue/{id}/mail?still HTTP/1.0\r\n\r\n"));
-    answer.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap_or_else(|| panic!("{answer}")).to_owned()
+    answer
+        .lines()
+        .find_map(|line| line.strip_prefix("etag: "))
+        .unwrap_or_else(|| panic!("{answer}"))
+        .to_owned()
 }
 
 pub fn control(appliance: &Appliance, order: &str) -> String {
-    ask(appliance, &format!("POST /api/v1/orders HTTP/1.0\r\nContent-Length: {}\r\n\r\n{order}", order.len()))
+    ask(
+        appliance,
+        &format!("POST /api/v1/orders HTTP/1.0\r\nContent-Length: {}\r\n\r\n{order}", order.len()),
+    )
 }
 
 /// What the control socket answers.

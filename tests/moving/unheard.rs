@@ -28,7 +28,8 @@ int fsync(int fd) { return fails() ? -1 : syscall(SYS_fsync, fd); }
 fn shim(directory: &Path) -> PathBuf {
     let (source, library) = (directory.join("fail.c"), directory.join("fail.so"));
     fs::write(&source, SHIM).unwrap();
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+    let built =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
     assert!(built.is_ok_and(|status| status.success()), "a C compiler (package gcc)");
     library
 }
@@ -124,9 +125,15 @@ fn a_message_that_left_though_its_sync_failed_was_moved_or_deleted() {
             [end] if end["id"] == id.as_str() => Ok(()),
             other => Err(format!("{status}: {other:?}")),
         });
-        assert!(relay.log().iter().any(|line| line.contains(&format!("status={status}"))), "{status}");
+        assert!(
+            relay.log().iter().any(|line| line.contains(&format!("status={status}"))),
+            "{status}"
+        );
         if order == "move" {
-            let again = relay.command(&["queue", "export", pairs.to_str().unwrap(), &id, "--move"]).output().unwrap();
+            let again = relay
+                .command(&["queue", "export", pairs.to_str().unwrap(), &id, "--move"])
+                .output()
+                .unwrap();
             let (code, out, complaint) = said(&again);
             assert!(code == 0 && !mark.exists(), "{code} {out}{complaint}");
         }
@@ -141,14 +148,21 @@ fn a_mail_that_another_directory_has_is_not_in_this_one_too() {
     // Cut off when pair and mark were there; repeated with another directory.
     relay.queue(&["export", first_text, &id]);
     fs::write(first.join(format!("{id}.moving")), "free 0123456789abcdef\n").unwrap();
-    assert_eq!(sum(&mut relay.command(&["queue", "--json", "export", second_text, &id, "--move"]))["moved"], 1);
+    assert_eq!(
+        sum(&mut relay.command(&["queue", "--json", "export", second_text, &id, "--move"]))["moved"],
+        1
+    );
     let (code, out, _) = said(&tool(&relay, &["export", first_text, &id, "--move"]));
     assert!(code == 66 && out.contains("another export has moved it"), "{code} {out}");
     let names = |ends: [&str; 2]| ends.map(|end| first.join(format!("{id}.{end}")).exists());
     assert_eq!((names(["json", "eml"]), names(["json.left", "eml.left"])), ([false; 2], [true; 2]));
     let new = Appliance::start(&[("MTA_SMART_RELAY", "127.0.0.1:9")]);
     for (directory, number) in [(first_text, 0), (second_text, 1)] {
-        assert_eq!(sum(&mut new.command(&["queue", "--json", "import", directory]))["imported"], number, "{directory}");
+        assert_eq!(
+            sum(&mut new.command(&["queue", "--json", "import", directory]))["imported"],
+            number,
+            "{directory}"
+        );
     }
 }
 
@@ -160,7 +174,10 @@ fn without_a_history_the_files_of_a_move_are_kept() {
     relay.queue(&["export", directory, &id, "--move"]);
     fs::write(pairs.join(format!("{id}.moving")), "free 0123456789abcdef\n").unwrap();
     let (code, out, _) = said(&tool(&relay, &["export", directory, &id, "--move"]));
-    assert!(code == 73 && out.contains("every recipient") && out.contains("status=moved"), "{code} {out}");
+    assert!(
+        code == 73 && out.contains("every recipient") && out.contains("status=moved"),
+        "{code} {out}"
+    );
     for end in ["json", "eml", "moving"] {
         assert!(pairs.join(format!("{id}.{end}")).exists(), "{end}");
     }
@@ -183,5 +200,8 @@ fn a_pair_of_an_export_without_a_move_stays_as_it_is() {
     // As it was, the pair is good for a move.
     relay.queue(&["release", &id]);
     let (code, out, _) = said(&tool(&relay, &["export", directory, &id, "--move"]));
-    assert!(code == 0 && relay.messages().is_empty() && pairs.join(format!("{id}.json")).exists(), "{code} {out}");
+    assert!(
+        code == 0 && relay.messages().is_empty() && pairs.join(format!("{id}.json")).exists(),
+        "{code} {out}"
+    );
 }

@@ -1,4 +1,5 @@
-//! `postern queue verify` on volumes that are well, hurt, cut off, foreign, in use, and on copies that nobody can write to.
+//! `postern queue verify` on volumes that are well, hurt, cut off, foreign, in use, and on copies
+//! that nobody can write to.
 
 use crate::letters::{content, recipients, said, send, tool};
 use crate::support::appliance::{Appliance, ORDINARY, Sink};
@@ -39,7 +40,8 @@ fn everything(directory: &Path) -> BTreeMap<PathBuf, (Vec<u8>, std::time::System
     files
 }
 
-/// A copy of a volume that belongs to the tool's user, where everything can be read and nothing be written.
+/// A copy of a volume that belongs to the tool's user, where everything can be read and nothing be
+/// written.
 fn read_only_copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -56,13 +58,16 @@ fn read_only_copy(from: &Path, to: &Path) {
 }
 
 fn verify(appliance: &Appliance, volume: &Path) -> (i32, Value) {
-    let (code, out, complaint) = said(&tool(appliance, &["--json", "verify", "--volume", volume.to_str().unwrap()]));
-    let view = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{code} {error}: {out}{complaint}"));
+    let (code, out, complaint) =
+        said(&tool(appliance, &["--json", "verify", "--volume", volume.to_str().unwrap()]));
+    let view = serde_json::from_str(&out)
+        .unwrap_or_else(|error| panic!("{code} {error}: {out}{complaint}"));
     (code, view)
 }
 
 fn segments(volume: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(volume.join("log")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(volume.join("log")).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     paths
 }
@@ -71,7 +76,7 @@ fn segments(volume: &Path) -> Vec<PathBuf> {
 fn find(volume: &Path, octets: &[u8]) -> (PathBuf, usize) {
     let found = segments(volume).into_iter().find_map(|path| {
         let text = fs::read(&path).unwrap();
-        let at = text.windows(octets.len()).position(|window| window == octets)?;
+        let at = text.windows(octets.len()).position(|ui| ui == octets)?;
         Some((path, at))
     });
     found.expect("the octets stand in a segment")
@@ -89,10 +94,14 @@ fn a_volume_is_read_and_not_changed() {
     let data = appliance.path("data");
     let (code, out, complaint) = said(&tool(&appliance, &["verify"]));
     assert_eq!((code, out.as_str()), (69, ""), "{complaint}");
-    assert!(complaint.contains("an appliance works with") && complaint.contains("copy"), "{complaint}");
+    assert!(
+        complaint.contains("an appliance works with") && complaint.contains("copy"),
+        "{complaint}"
+    );
     let waiting = appliance.queue(&["list"]);
     let octets: u64 = waiting.iter().map(|message| message["size_bytes"].as_u64().unwrap()).sum();
-    let pending: u64 = waiting.iter().map(|message| message["recipients_pending"].as_u64().unwrap()).sum();
+    let pending: u64 =
+        waiting.iter().map(|message| message["recipients_pending"].as_u64().unwrap()).sum();
     appliance.stop();
 
     let before = everything(&data);
@@ -100,9 +109,16 @@ fn a_volume_is_read_and_not_changed() {
     assert_eq!(code, 0, "{view}");
     assert_eq!(view["clean"], true);
     assert_eq!(view["format"], 1);
-    assert_eq!((view["messages"].as_u64(), view["bytes"].as_u64()), (Some(waiting.len() as u64), Some(octets)));
+    assert_eq!(
+        (view["messages"].as_u64(), view["bytes"].as_u64()),
+        (Some(waiting.len() as u64), Some(octets))
+    );
     assert_eq!(view["recipients_pending"].as_u64(), Some(pending));
-    assert!(view["records_finished"].as_u64().unwrap() > 0 && view["contents"]["files"].as_u64().unwrap() > 0, "{view}");
+    assert!(
+        view["records_finished"].as_u64().unwrap() > 0
+            && view["contents"]["files"].as_u64().unwrap() > 0,
+        "{view}"
+    );
     let (code, out, _) = said(&tool(&appliance, &["verify"]));
     assert_eq!(code, 0, "property volume_data says which volume");
     assert!(out.contains("The queue is whole."), "{out}");
@@ -117,12 +133,16 @@ fn a_volume_is_read_and_not_changed() {
     assert!(before == everything(&copy), "verify changed the copy");
 
     assert_eq!(said(&tool(&appliance, &["verify", "--volume", "/nowhere"])).0, 66);
-    assert_eq!(said(&tool(&appliance, &["verify", "--volume", appliance.path("run").to_str().unwrap()])).0, 66);
+    assert_eq!(
+        said(&tool(&appliance, &["verify", "--volume", appliance.path("run").to_str().unwrap()])).0,
+        66
+    );
     if geteuid().is_root() {
         let closed = appliance.path("closed");
         fs::create_dir(&closed).unwrap();
         fs::set_permissions(&closed, Permissions::from_mode(0o700)).unwrap();
-        let (code, _, complaint) = said(&tool(&appliance, &["verify", "--volume", closed.to_str().unwrap()]));
+        let (code, _, complaint) =
+            said(&tool(&appliance, &["verify", "--volume", closed.to_str().unwrap()]));
         assert_eq!(code, 77, "{complaint}");
     }
     fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
@@ -147,12 +167,19 @@ fn damage_is_named_with_its_mail_and_what_it_costs() {
         let is_it = |message: &&Value| (message["size_bytes"].as_u64().unwrap() > 65_536) == long;
         let message = waiting.iter().find(is_it).unwrap();
         let shown = &appliance.queue(&["show", message["id"].as_str().unwrap()])[0];
-        let number = shown["subject"].as_str().unwrap().strip_prefix("number ").unwrap().parse::<usize>().unwrap();
+        let number = shown["subject"]
+            .as_str()
+            .unwrap()
+            .strip_prefix("number ")
+            .unwrap()
+            .parse::<usize>()
+            .unwrap();
         (message["id"].as_str().unwrap().to_owned(), number)
     };
     let ((short, number), (long, _)) = (find_mail(false), find_mail(true));
     appliance.stop();
-    // Another start: the segments with the mail are not the last one any more, and their contents are believed at start.
+    // Another start: the segments with the mail are not the last one any more, and their contents
+    // are believed at start.
     appliance.boot();
     appliance.stop();
     let data = appliance.path("data");
@@ -173,7 +200,11 @@ fn damage_is_named_with_its_mail_and_what_it_costs() {
     let damage = &view["damages"][0];
     assert_eq!(view["damages_total"], 1);
     assert_eq!(damage["id"], short.as_str());
-    assert_eq!((&damage["meaning"], &damage["certain"]), (&"lost".into(), &true.into()), "{damage}");
+    assert_eq!(
+        (&damage["meaning"], &damage["certain"]),
+        (&"lost".into(), &true.into()),
+        "{damage}"
+    );
     assert_eq!(damage["sender"], "a@here.example");
     assert_eq!(damage["recipients"][0], recipients(number)[0].as_str());
     assert!(damage["file"].as_str().unwrap().starts_with("log/"));
@@ -190,13 +221,20 @@ fn damage_is_named_with_its_mail_and_what_it_costs() {
         restore();
         assert_eq!(code, 65, "octet {at}: {view}");
         let damage = &view["damages"][0];
-        assert!(["lost", "unknown"].contains(&damage["meaning"].as_str().unwrap()), "octet {at}: {view}");
+        assert!(
+            ["lost", "unknown"].contains(&damage["meaning"].as_str().unwrap()),
+            "octet {at}: {view}"
+        );
         assert_eq!(view["damages_total"], 1, "octet {at}: {view}");
     }
     // A content in a file of its own: changed, cut, gone.
     let body = data.join("body").join(format!("{long}.eml"));
     let whole = fs::read(&body).unwrap();
-    for hurt in [Some([&whole[..1000], b"X", &whole[1001..]].concat()), Some(whole[..whole.len() - 1].to_vec()), None] {
+    for hurt in [
+        Some([&whole[..1000], b"X", &whole[1001..]].concat()),
+        Some(whole[..whole.len() - 1].to_vec()),
+        None,
+    ] {
         match hurt {
             Some(octets) => fs::write(&body, octets).unwrap(),
             None => fs::remove_file(&body).unwrap(),
@@ -213,12 +251,18 @@ fn damage_is_named_with_its_mail_and_what_it_costs() {
     fs::write(data.join("body/0000000000001.eml"), "x").unwrap();
     fs::write(data.join("body/0000000000002.part"), "x").unwrap();
     let (code, view) = verify(&appliance, &data);
-    assert_eq!((code, &view["strays"]["files"], &view["parts"]["files"]), (0, &1.into(), &1.into()), "{view}");
+    assert_eq!(
+        (code, &view["strays"]["files"], &view["parts"]["files"]),
+        (0, &1.into(), &1.into()),
+        "{view}"
+    );
     // The same when the appliance starts: what verify called lost is what it sets aside.
     flip(&segment, at + 3);
     appliance.boot();
-    let kept = appliance.queue(&["list"]).iter().filter(|message| message["id"] == short.as_str()).count();
-    let (code, out, _) = said(&tool(&appliance, &["export", appliance.path("run/x").to_str().unwrap(), &short]));
+    let kept =
+        appliance.queue(&["list"]).iter().filter(|message| message["id"] == short.as_str()).count();
+    let (code, out, _) =
+        said(&tool(&appliance, &["export", appliance.path("run/x").to_str().unwrap(), &short]));
     assert!(kept == 0 || code == 65, "{code} {out}");
 }
 
@@ -241,29 +285,48 @@ fn what_was_taken_away_while_it_was_stopped_is_told_loudly() {
             chown(&segment, Some(ORDINARY), Some(ORDINARY)).unwrap();
         }
     };
-    let records: Vec<usize> =
-        whole.windows(4).enumerate().filter(|(_, window)| *window == b"\xf5PR\xf5").map(|(at, _)| at).collect();
+    let records: Vec<usize> = whole
+        .windows(4)
+        .enumerate()
+        .filter(|(_, ui)| *ui == b"\xf5PR\xf5")
+        .map(|(at, _)| at)
+        .collect();
     let middle = records[records.len() / 2];
     put_back(&whole[..middle]);
     let (code, view) = verify(&appliance, &data);
     assert_eq!(code, 65, "{view}");
     let damages = view["damages"].as_array().unwrap();
     let damage = &damages[0];
-    assert_eq!((&damage["file"], &damage["meaning"]), (&name.as_str().into(), &"missing".into()), "{view}");
+    assert_eq!(
+        (&damage["file"], &damage["meaning"]),
+        (&name.as_str().into(), &"missing".into()),
+        "{view}"
+    );
     assert_eq!(damage["offset"], middle, "{view}");
-    // A mail with a file of its own that was delivered is back when the word of its end is what was cut off.
-    let is_back = |damage: &Value| damage["file"].as_str().unwrap().starts_with("body/") && damage["meaning"] == "lost";
+    // A mail with a file of its own that was delivered is back when the word of its end is what was
+    // cut off.
+    let is_back = |damage: &Value| {
+        damage["file"].as_str().unwrap().starts_with("body/") && damage["meaning"] == "lost"
+    };
     assert!(damages[1..].iter().all(is_back), "{view}");
     fs::remove_file(&segment).unwrap();
     let (code, out, _) = said(&tool(&appliance, &["verify"]));
-    assert!(code == 65 && out.contains(&name) && out.contains("MISSING") && out.contains("backup"), "{out}");
+    assert!(
+        code == 65 && out.contains(&name) && out.contains("MISSING") && out.contains("backup"),
+        "{out}"
+    );
     // Back, as from a backup, and all is well; taken away again, and the rest is served.
     put_back(&whole);
     assert_eq!(verify(&appliance, &data).0, 0);
     fs::remove_file(&segment).unwrap();
     appliance.boot();
     let log = appliance.log().join("\n");
-    assert!(log.contains("ERROR") && log.contains(&name) && log.contains("restore these files from a backup"), "{log}");
+    assert!(
+        log.contains("ERROR")
+            && log.contains(&name)
+            && log.contains("restore these files from a backup"),
+        "{log}"
+    );
     assert_eq!(appliance.counter("mta_shortened_segments_total"), 1);
     let alerts = appliance.api("status")["alerts"].to_string();
     assert!(alerts.contains("Mail is missing"), "{alerts}");
@@ -281,9 +344,17 @@ fn a_file_that_may_not_be_read_is_named_with_what_to_do() {
     fs::set_permissions(&segment, Permissions::from_mode(0o000)).unwrap();
     let ended = appliance.command(&["init"]).output().unwrap();
     let complaint = String::from_utf8(ended.stderr).unwrap();
-    assert!(!ended.status.success() && complaint.contains("Error: failed to mount data volume."), "{complaint}");
+    assert!(
+        !ended.status.success() && complaint.contains("Error: failed to mount data volume."),
+        "{complaint}"
+    );
     let path = segment.to_str().unwrap();
-    assert!(complaint.contains(path) && complaint.contains("mode 000") && complaint.contains("mode 600"), "{complaint}");
+    assert!(
+        complaint.contains(path)
+            && complaint.contains("mode 000")
+            && complaint.contains("mode 600"),
+        "{complaint}"
+    );
     let (code, _, complaint) = said(&tool(&appliance, &["verify"]));
     assert_eq!(code, 77, "{complaint}");
     assert!(complaint.contains(segment.file_name().unwrap().to_str().unwrap()), "{complaint}");
@@ -295,8 +366,8 @@ fn a_file_that_may_not_be_read_is_named_with_what_to_do() {
 #[test]
 fn a_torn_tail_and_a_newer_format_are_told_apart() {
     let (mut appliance, _sink) = queue(60);
-    // The record to be cut is of a mail that stays: after the end of a mail its content may be gone already, as no disk that
-    // kept its syncs would forget that end.
+    // The record to be cut is of a mail that stays: after the end of a mail its content may be gone
+    // already, as no disk that kept its syncs would forget that end.
     let held = appliance.queue(&["list"])[0]["id"].as_str().unwrap().to_owned();
     let (code, _, complaint) = said(&tool(&appliance, &["hold", &held]));
     assert_eq!(code, 0, "{complaint}");
@@ -310,11 +381,15 @@ fn a_torn_tail_and_a_newer_format_are_told_apart() {
     let last = segments(&data).pop().unwrap();
     let octets = fs::read(&last).unwrap();
     let mark = b"\xf5PR\xf5";
-    let start = octets.windows(4).rposition(|window| window == mark).unwrap();
+    let start = octets.windows(4).rposition(|ui| ui == mark).unwrap();
     fs::write(&last, &octets[..start + 35]).unwrap();
     let (code, view) = verify(&appliance, &data);
     assert_eq!(code, 0, "{view}");
-    assert_eq!((&view["unfinished"]["offset"], &view["clean"]), (&start.into(), &true.into()), "{view}");
+    assert_eq!(
+        (&view["unfinished"]["offset"], &view["clean"]),
+        (&start.into(), &true.into()),
+        "{view}"
+    );
     assert_eq!(view["messages_held"], 0, "the record that was cut is the hold: {view}");
     // In a segment that is not the last one the same is damage.
     fs::write(data.join("log/4000000000.seg"), &pristine[&last].0[..4096]).unwrap();

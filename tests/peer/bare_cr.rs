@@ -7,7 +7,9 @@ use postern::mail::model::Refusal;
 #[test]
 fn in_a_command() {
     let receiver = Receiver::start(Setup::default());
-    for command in ["EHLO client.example\rNOOP\r\n", "EHLO client.example\r\r\n", "\rEHLO client.example\r\n"] {
+    for command in
+        ["EHLO client.example\rNOOP\r\n", "EHLO client.example\r\r\n", "\rEHLO client.example\r\n"]
+    {
         let mut client = Client::connect(receiver.address);
         client.expect("220 ");
         client.send(command);

@@ -7,7 +7,13 @@ use postern::mail::model::Refusal;
 #[test]
 fn in_every_command() {
     let receiver = Receiver::start(Setup::default());
-    let commands = ["EHLO client.example", "MAIL FROM:<a@client.example>", "RCPT TO:<b@there.example>", "DATA", "QUIT"];
+    let commands = [
+        "EHLO client.example",
+        "MAIL FROM:<a@client.example>",
+        "RCPT TO:<b@there.example>",
+        "DATA",
+        "QUIT",
+    ];
     for (place, command) in commands.iter().enumerate() {
         let mut client = Client::connect(receiver.address);
         client.expect("220 ");

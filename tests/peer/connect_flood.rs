@@ -14,7 +14,10 @@ fn from_one_address() {
 
 #[test]
 fn in_all() {
-    flood(Limits { sessions: 3, ..Limits::default() }, "421 4.7.0 mta.example Too many sessions; try again later");
+    flood(
+        Limits { sessions: 3, ..Limits::default() },
+        "421 4.7.0 mta.example Too many sessions; try again later",
+    );
 }
 
 fn flood(limits: Limits, refusal: &str) {

@@ -1,10 +1,12 @@
-//! The client is gone: after any octet of a session. Only a mail whose end of data arrived is kept, and it is kept once.
+//! The client is gone: after any octet of a session. Only a mail whose end of data arrived is kept,
+//! and it is kept once.
 
 use crate::support::client::Client;
 use crate::support::eventually;
 use crate::support::receiver::{Receiver, Setup};
 
-const SESSION: &[u8] = b"EHLO client.example\r\nMAIL FROM:<a@client.example>\r\nRCPT TO:<b@there.example>\r\nDATA\r\n\
+const SESSION: &[u8] =
+    b"EHLO client.example\r\nMAIL FROM:<a@client.example>\r\nRCPT TO:<b@there.example>\r\nDATA\r\n\
     Subject: x\r\n\r\n..\r\n.\r\nQUIT\r\n";
 
 #[test]
@@ -33,7 +35,10 @@ fn with_a_reset() {
         // The greeting is unread: this resets the connection, and may take what was sent with it.
         drop(client);
         ended(&receiver, length + 1);
-        assert!(receiver.spool.messages().len() <= (length + 1).saturating_sub(end_of_data()), "cut after {length} octets");
+        assert!(
+            receiver.spool.messages().len() <= (length + 1).saturating_sub(end_of_data()),
+            "cut after {length} octets"
+        );
     }
     for (_, content) in receiver.spool.messages() {
         assert!(content.ends_with(b"Subject: x\r\n\r\n.\r\n"));
@@ -42,7 +47,7 @@ fn with_a_reset() {
 }
 
 fn end_of_data() -> usize {
-    SESSION.windows(5).position(|window| window == b"\r\n.\r\n").unwrap() + 5
+    SESSION.windows(5).position(|ui| ui == b"\r\n.\r\n").unwrap() + 5
 }
 
 fn ended(receiver: &Receiver, sessions: usize) {

@@ -10,11 +10,16 @@ use std::time::Duration;
 
 #[test]
 fn is_left_once_the_pipe_is_full() {
-    let limits = Limits { write: Duration::from_millis(300), linger: Duration::from_millis(100), ..Limits::default() };
+    let limits = Limits {
+        write: Duration::from_millis(300),
+        linger: Duration::from_millis(100),
+        ..Limits::default()
+    };
     let rules = Rules { chatter_limit: usize::MAX, ..Rules::new("mta.example", 1_000_000) };
     let receiver = Receiver::start(Setup { limits, rules, ..Setup::default() });
     let mut client = Client::connect(receiver.address);
-    // The answers are ten times as long as the questions; both directions stand still long before this is all sent.
+    // The answers are ten times as long as the questions; both directions stand still long before
+    // this is all sent.
     let asking = thread::spawn(move || {
         for _ in 0..20_000 {
             if !client.try_send("EHLO client.example\r\n".repeat(1000)) {

@@ -8,7 +8,12 @@ use postern::mail::model::BodyType;
 fn in_commands() {
     let receiver = Receiver::start(Setup::default());
     let mut client = Client::hello(receiver.address);
-    for garbage in [&b"\xff\xfe\xfd"[..], b"MAIL FROM:<\x80@client.example>", b"RCPT TO:<a@\xc3>", b"\x16\x03\x01\x02"] {
+    for garbage in [
+        &b"\xff\xfe\xfd"[..],
+        b"MAIL FROM:<\x80@client.example>",
+        b"RCPT TO:<a@\xc3>",
+        b"\x16\x03\x01\x02",
+    ] {
         client.send([garbage, b"\r\n"].concat());
         client.expect("500 5.5.2 ");
     }
@@ -36,7 +41,8 @@ fn a_tls_handshake_is_given_up() {
 fn in_content_it_is_content() {
     let receiver = Receiver::start(Setup::default());
     let mut client = Client::hello(receiver.address);
-    let garbage: Vec<u8> = (1..=255u8).filter(|octet| !b"\r\n".contains(octet)).cycle().take(60_000).collect();
+    let garbage: Vec<u8> =
+        (1..=255u8).filter(|octet| !b"\r\n".contains(octet)).cycle().take(60_000).collect();
     client.begin();
     client.send([&garbage[..], b"\r\n.\r\n"].concat());
     client.expect("250 2.0.0 ");

@@ -1,4 +1,5 @@
-//! A browser that was made to talk to port 25 (a cross-protocol attack): the body of its request is a whole SMTP session.
+//! A browser that was made to talk to port 25 (a cross-protocol attack): the body of its request is
+//! a whole SMTP session.
 
 use crate::support::client::Client;
 use crate::support::receiver::{Receiver, Setup};
@@ -10,7 +11,8 @@ fn is_cut_off_at_its_first_word() {
         let mut client = Client::connect(receiver.address);
         client.send(format!(
             "{method} / HTTP/1.1\r\nHost: mta.example:25\r\nContent-Length: 100\r\n\r\n\
-             EHLO browser\r\nMAIL FROM:<a@client.example>\r\nRCPT TO:<b@there.example>\r\nDATA\r\nforged\r\n.\r\n"
+             EHLO browser\r\nMAIL FROM:<a@client.example>\r\nRCPT \
+             TO:<b@there.example>\r\nDATA\r\nforged\r\n.\r\n"
         ));
         client.expect("220 ");
         client.expect("421 4.7.0 ");

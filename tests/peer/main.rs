@@ -1,7 +1,8 @@
 //! One file for every way in which a client misbehaves.
 //!
-//! Each test says what the client does, and holds the receiver to three things: it answers or closes in time, it keeps
-//! nothing that it should not, and it serves the next client as if nothing had happened.
+//! Each test says what the client does, and holds the receiver to three things: it answers or
+//! closes in time, it keeps nothing that it should not, and it serves the next client as if nothing
+//! had happened.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
 #[path = "../support/mod.rs"]

@@ -15,7 +15,10 @@ fn every_mail_arrives_once() {
                 let mut client = Client::hello(address);
                 for which in 0..25 {
                     client.begin();
-                    client.send(format!("Subject: {who}/{which}\r\n\r\n{}\r\n.\r\n", "..text\r\n".repeat(which * 50)));
+                    client.send(format!(
+                        "Subject: {who}/{which}\r\n\r\n{}\r\n.\r\n",
+                        "..text\r\n".repeat(which * 50)
+                    ));
                     client.expect("250 2.0.0 ");
                 }
             })
@@ -28,7 +31,11 @@ fn every_mail_arrives_once() {
     let subjects: BTreeSet<String> = messages
         .iter()
         .map(|(_, content)| {
-            String::from_utf8_lossy(content).lines().find(|line| line.starts_with("Subject: ")).unwrap().to_owned()
+            String::from_utf8_lossy(content)
+                .lines()
+                .find(|line| line.starts_with("Subject: "))
+                .unwrap()
+                .to_owned()
         })
         .collect();
     assert_eq!((messages.len(), subjects.len()), (500, 500));

@@ -10,7 +10,8 @@ fn are_refused_everywhere() {
     for command in ["NOOP\0", "MAIL FROM:<a\0@client.example>", "\0", "RCPT TO:<a\0@b.example>"] {
         client.ask(command, "500 5.5.2 ");
     }
-    // A client's name is only told, and every octet of it that is no text is told as a question mark.
+    // A client's name is only told, and every octet of it that is no text is told as a question
+    // mark.
     client.ask("HELO a\0b", "250 ");
     for content in ["\0", "Subject: a\0b\r\n", "a\r\n\0\r\n"] {
         client.begin();

@@ -1,4 +1,5 @@
-//! A client that dribbles, to hold a session for as long as it can: each octet comes in time, the whole never does.
+//! A client that dribbles, to hold a session for as long as it can: each octet comes in time, the
+//! whole never does.
 
 use crate::support::client::Client;
 use crate::support::receiver::{Receiver, Setup};
@@ -32,7 +33,10 @@ fn in_a_command() {
     let receiver = receiver();
     let mut client = Client::hello(receiver.address);
     let said = dribble(&mut client);
-    assert!(said.is_empty() || said == "421 4.4.2 mta.example waited too long; closing\r\n", "{said}");
+    assert!(
+        said.is_empty() || said == "421 4.4.2 mta.example waited too long; closing\r\n",
+        "{said}"
+    );
     drop(client);
     assert_eq!(receiver.refused(Refusal::Limit), 1);
     crate::is_well(&receiver);

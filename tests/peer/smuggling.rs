@@ -1,5 +1,6 @@
-//! A second mail inside the first: every end of data but the true one, with an envelope behind it. A server that took one of
-//! them for the end would accept two mails, the second one with a sender of the smuggler's choice.
+//! A second mail inside the first: every end of data but the true one, with an envelope behind it.
+//! A server that took one of them for the end would accept two mails, the second one with a sender
+//! of the smuggler's choice.
 
 use crate::support::client::Client;
 use crate::support::receiver::{Receiver, Setup};
@@ -21,8 +22,8 @@ const FALSE_ENDS: &[&str] = &[
     "\r\n. \r\n",
 ];
 
-const SECOND: &str =
-    "MAIL FROM:<forged@bank.example>\r\nRCPT TO:<victim@there.example>\r\nDATA\r\nSubject: forged\r\n\r\nforged";
+const SECOND: &str = "MAIL FROM:<forged@bank.example>\r\nRCPT \
+TO:<victim@there.example>\r\nDATA\r\nSubject: forged\r\n\r\nforged";
 
 #[test]
 fn no_false_end_lets_a_second_mail_out() {

@@ -58,7 +58,9 @@ fn a_stranger_waits_longer_for_each_error_also_after_it_has_connected_again() {
 
 #[test]
 fn a_strangers_loop_without_a_mail_is_slowed_and_ended() {
-    for commands in [&["NOOP"][..], &["RSET"], &["VRFY x"], &["EHLO x"], &["MAIL FROM:<a@b.example>", "RSET"]] {
+    for commands in
+        [&["NOOP"][..], &["RSET"], &["VRFY x"], &["EHLO x"], &["MAIL FROM:<a@b.example>", "RSET"]]
+    {
         let receiver = strangers(Duration::from_millis(1));
         let mut client = Client::hello(receiver.address);
         let mut said = 1;
@@ -72,7 +74,11 @@ fn a_strangers_loop_without_a_mail_is_slowed_and_ended() {
                 }
             }
         });
-        assert!(end.as_deref().is_some_and(|line| line.starts_with("421 4.7.0 Too many commands without a mail")), "{end:?}");
+        assert!(
+            end.as_deref()
+                .is_some_and(|line| line.starts_with("421 4.7.0 Too many commands without a mail")),
+            "{end:?}"
+        );
         assert_eq!(said, 100, "{commands:?}");
         client.expect_close();
         assert_eq!(receiver.counters.clients_slowed_total.get(), 1);

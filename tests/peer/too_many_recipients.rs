@@ -21,7 +21,10 @@ fn the_first_thousand_get_it_and_the_rest_is_told_to_come_again() {
     client.ask(".", "250 2.0.0 ");
     let (message, content) = receiver.spool.messages().pop().unwrap();
     assert_eq!(message.envelope.recipients.len(), Envelope::RECIPIENTS_MAX);
-    assert!(!String::from_utf8_lossy(&content).contains("for <"), "one recipient must not learn of the others");
+    assert!(
+        !String::from_utf8_lossy(&content).contains("for <"),
+        "one recipient must not learn of the others"
+    );
     drop(client);
     crate::is_well(&receiver);
 }

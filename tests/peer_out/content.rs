@@ -43,7 +43,8 @@ async fn every_octet_arrives() {
 
 #[tokio::test(crate = "crate::with_threads")]
 async fn twenty_five_megabytes_come_from_the_disk() {
-    // Lines of all lengths, many with leading dots, and line ends across every border between pieces.
+    // Lines of all lengths, many with leading dots, and line ends across every border between
+    // pieces.
     let mut content = Vec::new();
     for n in 0usize.. {
         if content.len() >= 25 << 20 {
@@ -71,7 +72,11 @@ async fn content_that_cannot_be_read_is_not_half_delivered() {
     let body = Body::Stored(Arc::new(Stored(file)), 200_000);
     let (_, report) = send(connect(&peer).await, &with_body(1, body)).await;
     let outcome = &report.outcomes[0].1;
-    assert_eq!((outcome.reply.code, outcome.remote, report.reusable), (451, false, false), "{report:?}");
+    assert_eq!(
+        (outcome.reply.code, outcome.remote, report.reusable),
+        (451, false, false),
+        "{report:?}"
+    );
     assert!(outcome.reply.text.contains("could not be read"), "{report:?}");
     assert!(peer.mails().is_empty());
 }
@@ -87,7 +92,10 @@ async fn a_small_mail_costs_two_writes() {
         assert!(all_delivered(&report));
         let chunks = peer.seen(|seen| seen.chunks[before..].to_vec());
         assert_eq!(chunks.len(), 2, "{chunks:?}");
-        assert!(chunks[0].starts_with(b"MAIL FROM:<s@here.example> SIZE=17\r\nRCPT TO:<r0@"), "{chunks:?}");
+        assert!(
+            chunks[0].starts_with(b"MAIL FROM:<s@here.example> SIZE=17\r\nRCPT TO:<r0@"),
+            "{chunks:?}"
+        );
         assert!(chunks[0].ends_with(b"\r\nDATA\r\n"), "{chunks:?}");
         assert_eq!(chunks[1], b"Subject: a\r\n\r\nb\r\n.\r\n");
     }
@@ -99,7 +107,9 @@ async fn a_thousand_recipients_go_in_groups() {
         let peer = Peer::good(keywords).await;
         let (_, report) = send(connect(&peer).await, &message(1000, "")).await;
         assert!(all_delivered(&report) && report.outcomes.len() == 1000);
-        let largest = peer.seen(|seen| seen.chunks.iter().map(|chunk| chunk.iter().filter(|o| **o == b'\n').count()).max());
+        let largest = peer.seen(|seen| {
+            seen.chunks.iter().map(|chunk| chunk.iter().filter(|o| **o == b'\n').count()).max()
+        });
         let expected = if keywords.is_empty() { 1 } else { postern::mail::deliver::GROUP_MAX };
         assert_eq!(largest, Some(expected));
     }

@@ -5,10 +5,22 @@ use crate::support::{Do, Peer, code, codes, connect, message, patient, refused, 
 #[tokio::test(crate = "crate::with_threads")]
 async fn before_mail_is_asked_for() {
     for state in ["", "EHLO"] {
-        let peer = Peer::start(&[], move |step| if step.line.starts_with(state) { Do::Close } else { Do::Usual }).await;
+        let peer =
+            Peer::start(
+                &[],
+                move |step| if step.line.starts_with(state) { Do::Close } else { Do::Usual },
+            )
+            .await;
         let outcome = refused(patient(), &peer).await;
-        assert_eq!((code(&outcome).as_str(), outcome.remote), ("451 4.4.2", false), "{state}: {outcome:?}");
-        assert!(outcome.reply.text.contains(&format!("mx0.example[127.0.0.1]:{}", peer.address.port())), "{outcome:?}");
+        assert_eq!(
+            (code(&outcome).as_str(), outcome.remote),
+            ("451 4.4.2", false),
+            "{state}: {outcome:?}"
+        );
+        assert!(
+            outcome.reply.text.contains(&format!("mx0.example[127.0.0.1]:{}", peer.address.port())),
+            "{outcome:?}"
+        );
     }
 }
 

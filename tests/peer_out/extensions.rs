@@ -26,7 +26,8 @@ async fn no_internationalised_mail() {
     let with = |sender: &str, recipients: &[&str], content: &str| {
         let mut mail = message(recipients.len(), content);
         mail.envelope.sender = Some(Address::parse(sender).unwrap());
-        mail.envelope.recipients = recipients.iter().map(|text| Address::parse(text).unwrap()).collect();
+        mail.envelope.recipients =
+            recipients.iter().map(|text| Address::parse(text).unwrap()).collect();
         mail.envelope.smtputf8 = true;
         mail
     };
@@ -35,10 +36,20 @@ async fn no_internationalised_mail() {
     let mut connection = connect(&peer).await;
     for (mail, expected) in [
         (with("ä@here.example", &["a@there.example"], plain), vec!["553 5.6.7"]),
-        (with("a@here.example", &["a@there.example"], "Subject: ü\r\n\r\nb\r\n"), vec!["553 5.6.7"]),
-        (with("a@here.example", &["ä@there.example", "a@there.example"], plain), vec!["553 5.6.7", "250 2.0.0"]),
-        // A domain has another form; who needs no more than that is not kept from its mail by the others.
-        (with("a@bücher.example", &["a@BÜCHER.example", "ä@bücher.example"], plain), vec!["250 2.0.0", "553 5.6.7"]),
+        (
+            with("a@here.example", &["a@there.example"], "Subject: ü\r\n\r\nb\r\n"),
+            vec!["553 5.6.7"],
+        ),
+        (
+            with("a@here.example", &["ä@there.example", "a@there.example"], plain),
+            vec!["553 5.6.7", "250 2.0.0"],
+        ),
+        // A domain has another form; who needs no more than that is not kept from its mail by the
+        // others.
+        (
+            with("a@bücher.example", &["a@BÜCHER.example", "ä@bücher.example"], plain),
+            vec!["250 2.0.0", "553 5.6.7"],
+        ),
         // Asked for, but not needed.
         (with("a@here.example", &["a@there.example"], plain), vec!["250 2.0.0"]),
     ] {
@@ -53,9 +64,13 @@ async fn no_internationalised_mail() {
     }
 
     let peer = Peer::good(&["PIPELINING", "SMTPUTF8"]).await;
-    let (_, report) = send(connect(&peer).await, &with("ä@here.example", &["ü@bücher.example"], plain)).await;
+    let (_, report) =
+        send(connect(&peer).await, &with("ä@here.example", &["ü@bücher.example"], plain)).await;
     assert!(all_delivered(&report));
-    assert_eq!(peer.lines()[1..3], ["MAIL FROM:<ä@here.example> SMTPUTF8", "RCPT TO:<ü@bücher.example>"]);
+    assert_eq!(
+        peer.lines()[1..3],
+        ["MAIL FROM:<ä@here.example> SMTPUTF8", "RCPT TO:<ü@bücher.example>"]
+    );
 }
 
 /// What a recipient was told counts, though the next session of the same server takes less.
@@ -74,8 +89,10 @@ async fn a_server_that_takes_less_in_its_second_session() {
     })
     .await;
     let mut mail = message(2, "Subject: a\r\n\r\nb\r\n");
-    mail.envelope.recipients =
-        ["ä@there.example", "b@there.example"].iter().map(|text| Address::parse(text).unwrap()).collect();
+    mail.envelope.recipients = ["ä@there.example", "b@there.example"]
+        .iter()
+        .map(|text| Address::parse(text).unwrap())
+        .collect();
     mail.envelope.smtputf8 = true;
     let (_, report) = send(connect(&peer).await, &mail).await;
     assert_eq!(peer.seen(|seen| seen.sessions), 2);
@@ -105,7 +122,12 @@ async fn a_server_that_knows_only_helo() {
     .await;
     let (_, report) = send(connect(&peer).await, &message(1, "a\r\n")).await;
     assert!(all_delivered(&report));
-    let lines =
-        ["EHLO relay.example", "HELO relay.example", "MAIL FROM:<s@here.example>", "RCPT TO:<r0@there.example>", "DATA"];
+    let lines = [
+        "EHLO relay.example",
+        "HELO relay.example",
+        "MAIL FROM:<s@here.example>",
+        "RCPT TO:<r0@there.example>",
+        "DATA",
+    ];
     assert_eq!(peer.lines(), lines);
 }

@@ -1,8 +1,12 @@
 //! Hosts that are down, and the ones behind them.
 
-use crate::support::{Do, Peer, all_delivered, client, code, codes, counted, message, patient, route, say, send};
+use crate::support::{
+    Do, Peer, all_delivered, client, code, codes, counted, message, patient, route, say, send,
+};
 use postern::appliance::counter::Counters;
-use postern::mail::deliver::{Attempt, Client, Config, HOST_MAX, HOST_UNPROVEN_MAX, Known, SESSIONS_MAX, Timeouts, Witness};
+use postern::mail::deliver::{
+    Attempt, Client, Config, HOST_MAX, HOST_UNPROVEN_MAX, Known, SESSIONS_MAX, Timeouts, Witness,
+};
 use postern::mail::model::{Class, Hop, Report, Route, Target};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -20,10 +24,23 @@ async fn broken_hosts_first_and_a_good_one_behind_them() {
     let refuses = Peer::start(&[], |_| say("554 5.7.1 not here")).await;
     let busy = Peer::start(&[], |_| say("421 4.3.2 busy")).await;
     let garbage = Peer::start(&[], |_| say("welcome")).await;
-    let no_hello = Peer::start(&[], |step| if step.line.is_empty() { Do::Usual } else { say("550 5.7.1 go away") }).await;
+    let no_hello =
+        Peer::start(
+            &[],
+            |step| if step.line.is_empty() { Do::Usual } else { say("550 5.7.1 go away") },
+        )
+        .await;
     let good = Peer::good(&[]).await;
     let (client, counters) = counted(patient());
-    let all = [nobody().await, closes.address, refuses.address, busy.address, garbage.address, no_hello.address, good.address];
+    let all = [
+        nobody().await,
+        closes.address,
+        refuses.address,
+        busy.address,
+        garbage.address,
+        no_hello.address,
+        good.address,
+    ];
     let connection = client.connect(&route(&all)).await.unwrap();
     assert_eq!(connection.relay(), format!("mx6.example[127.0.0.1]:{}", good.address.port()));
     assert_eq!(counters.connections_out_active.get(), 1);
@@ -39,7 +56,10 @@ async fn broken_hosts_first_and_a_good_one_behind_them() {
 #[tokio::test(crate = "crate::with_threads")]
 async fn all_addresses_of_a_host_are_tried() {
     let good = Peer::good(&[]).await;
-    let hop = Hop { host: "mx.example".into(), addresses: vec![nobody().await, nobody().await, good.address] };
+    let hop = Hop {
+        host: "mx.example".into(),
+        addresses: vec![nobody().await, nobody().await, good.address],
+    };
     let route = Route { destination: "there.example".into(), hops: vec![hop] };
     assert!(client(patient()).connect(&route).await.is_ok());
 }
@@ -49,7 +69,10 @@ async fn nobody_is_there() {
     let address = nobody().await;
     let outcome = client(patient()).connect(&route(&[address])).await.unwrap_err();
     assert_eq!(code(&outcome), "451 4.4.1");
-    assert_eq!(outcome.reply.text, format!("connect to mx0.example[127.0.0.1]:{}: Connection refused", address.port()));
+    assert_eq!(
+        outcome.reply.text,
+        format!("connect to mx0.example[127.0.0.1]:{}: Connection refused", address.port())
+    );
 }
 
 #[tokio::test(crate = "crate::with_threads")]
@@ -59,8 +82,10 @@ async fn a_greeting_of_5xx_is_no_verdict_on_the_mail() {
     let (client, counters) = counted(patient());
     let outcome = client.connect(&route(&[also.address, refuses.address])).await.unwrap_err();
     assert_eq!((code(&outcome).as_str(), outcome.remote), ("451 4.7.1", false));
-    let words =
-        format!("mx1.example[127.0.0.1]:{} refused us in place of a greeting: 554 5.7.1 not you", refuses.address.port());
+    let words = format!(
+        "mx1.example[127.0.0.1]:{} refused us in place of a greeting: 554 5.7.1 not you",
+        refuses.address.port()
+    );
     assert_eq!(outcome.reply.text, words);
     assert_eq!(counters.next_hop_refusals_total.with_label_values(&["greeting"]).get(), 2);
     for addresses in [[refuses.address, nobody().await], [nobody().await, refuses.address]] {
@@ -71,8 +96,10 @@ async fn a_greeting_of_5xx_is_no_verdict_on_the_mail() {
 
 #[tokio::test(crate = "crate::with_threads")]
 async fn a_refused_ehlo_and_helo_is_no_verdict_on_the_mail() {
-    let refuses =
-        Peer::start(&[], |step| if step.line.is_empty() { Do::Usual } else { say("550 5.7.1 not by that name") }).await;
+    let refuses = Peer::start(&[], |step| {
+        if step.line.is_empty() { Do::Usual } else { say("550 5.7.1 not by that name") }
+    })
+    .await;
     let (client, counters) = counted(patient());
     let outcome = client.connect(&route(&[refuses.address])).await.unwrap_err();
     assert_eq!(code(&outcome), "451 4.7.1", "{outcome:?}");
@@ -95,14 +122,20 @@ async fn hosts_that_say_nothing_cost_the_others_seconds() {
         let client = client(Timeouts { turn, ..patient() });
         let connection = client.connect(&route(&addresses)).await.unwrap();
         assert!(connection.relay().starts_with(&format!("mx{silent}.")), "{connection:?}");
-        assert!(begun.elapsed() < turn * silent + Duration::from_secs(3), "{silent}: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < turn * silent + Duration::from_secs(3),
+            "{silent}: {:?}",
+            begun.elapsed()
+        );
     }
 }
 
 #[tokio::test(crate = "crate::with_threads")]
 async fn a_slow_host_is_not_given_up_for_a_worse_one_that_is_dead() {
     let greeting = || Do::Slowly(b"220 at last\r\n".to_vec(), Duration::from_millis(100));
-    let slow = Peer::start(&[], move |step| if step.line.is_empty() { greeting() } else { Do::Usual }).await;
+    let slow =
+        Peer::start(&[], move |step| if step.line.is_empty() { greeting() } else { Do::Usual })
+            .await;
     let client = client(Timeouts { turn: Duration::from_millis(100), ..patient() });
     let connection = client.connect(&route(&[slow.address, nobody().await])).await.unwrap();
     assert!(connection.relay().starts_with("mx0."), "{connection:?}");
@@ -126,7 +159,8 @@ async fn carry(addresses: &[SocketAddr], recipients: usize) -> (Vec<String>, Rep
     let client = client(patient());
     let mut attempt = Attempt::new(&client, &Arc::new(route(addresses)));
     let message = message(recipients, "a\r\n");
-    let mut targets: Vec<Target> = message.progress.iter().map(|progress| progress.target).collect();
+    let mut targets: Vec<Target> =
+        message.progress.iter().map(|progress| progress.target).collect();
     let mut relays = Vec::new();
     loop {
         let mut connection = attempt.next().await.unwrap();
@@ -162,19 +196,26 @@ async fn the_next_host_is_asked_about_recipients_that_were_put_off() {
         assert_eq!(relays, ["mx0", "mx1"], "{state} {said}");
         assert!(all_delivered(&report), "{report:?}");
         // Those that the first host took are not named to the second.
-        let expected: &[&str] = if state.starts_with("RCPT") { &["r1"] } else { &["r0", "r1", "r2"] };
+        let expected: &[&str] =
+            if state.starts_with("RCPT") { &["r1"] } else { &["r0", "r1", "r2"] };
         assert_eq!(named(&second), expected, "{state} {said}");
     }
 }
 
 fn named(peer: &Peer) -> Vec<String> {
     let lines = peer.lines().into_iter();
-    lines.filter_map(|line| Some(line.strip_prefix("RCPT TO:<")?.split('@').next()?.to_owned())).collect()
+    lines
+        .filter_map(|line| Some(line.strip_prefix("RCPT TO:<")?.split('@').next()?.to_owned()))
+        .collect()
 }
 
 #[tokio::test(crate = "crate::with_threads")]
 async fn a_verdict_is_not_asked_for_twice() {
-    for (state, said) in [("MAIL", "553 5.1.8 no such sender"), ("RCPT", "550 5.1.1 unknown"), (".", "554 5.7.1 spam")] {
+    for (state, said) in [
+        ("MAIL", "553 5.1.8 no such sender"),
+        ("RCPT", "550 5.1.1 unknown"),
+        (".", "554 5.7.1 spam"),
+    ] {
         let first = Peer::start(&[], move |step| match step.line {
             line if !line.is_empty() && line.starts_with(state) => say(said),
             _ => Do::Usual,
@@ -220,8 +261,14 @@ async fn content_that_was_taken_is_delivered_whatever_comes_after() {
 async fn a_bounded_number_of_hosts_is_given_the_mail() {
     let mut addresses = Vec::new();
     for _ in 0..8 {
-        addresses
-            .push(Peer::start(&[], |step| if step.line == "." { say("451 4.3.0 later") } else { Do::Usual }).await.address);
+        addresses.push(
+            Peer::start(
+                &[],
+                |step| if step.line == "." { say("451 4.3.0 later") } else { Do::Usual },
+            )
+            .await
+            .address,
+        );
     }
     let (relays, _) = carry(&addresses, 1).await;
     assert_eq!(relays.len(), SESSIONS_MAX);
@@ -230,8 +277,13 @@ async fn a_bounded_number_of_hosts_is_given_the_mail() {
 /// A host with many addresses that puts mail off does not keep the others from their turn.
 #[tokio::test(crate = "crate::with_threads")]
 async fn other_hosts_come_before_other_addresses() {
-    let busy = || async { Peer::start(&[], |step| if step.line == "." { say("451 later") } else { Do::Usual }).await.address };
-    let addresses = vec![busy().await, busy().await, busy().await, busy().await, busy().await, busy().await];
+    let busy = || async {
+        Peer::start(&[], |step| if step.line == "." { say("451 later") } else { Do::Usual })
+            .await
+            .address
+    };
+    let addresses =
+        vec![busy().await, busy().await, busy().await, busy().await, busy().await, busy().await];
     let good = Peer::good(&[]).await;
     let hops = vec![
         Hop { host: "many.example".into(), addresses },
@@ -273,7 +325,10 @@ async fn a_connection_is_opened_anew_though_the_host_has_all_that_it_may_have() 
     let mut attempt = Attempt::new(&client, &Arc::new(route.clone()));
     others.push(attempt.next().await.unwrap());
     let mut attempt = Attempt::new(&client, &Arc::new(route));
-    assert!(attempt.next().await.is_err() && attempt.full_hosts() == [peer.address.ip()], "nothing is known of the host");
+    assert!(
+        attempt.next().await.is_err() && attempt.full_hosts() == [peer.address.ip()],
+        "nothing is known of the host"
+    );
 }
 
 /// The best host is well and has no room; the ones behind it say nothing about the destination.
@@ -318,7 +373,8 @@ impl Witness for Hurried {
 async fn a_mail_that_was_given_up_before_its_end_goes_to_no_other_host() {
     let peer = Peer::good(&["PIPELINING"]).await;
     let client = client(patient()).followed(Arc::new(Hurried), false);
-    let (_, report) = send(client.connect(&route(&[peer.address])).await.unwrap(), &message(2, "a\r\n")).await;
+    let (_, report) =
+        send(client.connect(&route(&[peer.address])).await.unwrap(), &message(2, "a\r\n")).await;
     assert_eq!(codes(&report), ["451 4.4.2", "451 4.4.2"]);
     assert!(!report.reusable && report.put_off().is_empty(), "{report:?}");
 }
@@ -347,13 +403,26 @@ async fn each_transaction_is_asked_for_and_may_be_the_last() {
     for (most, expected) in [(9, ["250 2.0.0"; 3]), (2, ["250 2.0.0", "250 2.0.0", "451 4.4.2"])] {
         let peer = Peer::good(&["PIPELINING"]).await;
         let witness = Arc::new(Counting(most, Mutex::default()));
-        let config = Config { hostname: "relay.example".into(), timeouts: patient(), bind: None, recipients_max: 1 };
+        let config = Config {
+            hostname: "relay.example".into(),
+            timeouts: patient(),
+            bind: None,
+            recipients_max: 1,
+        };
         let client = Client::new(config, Arc::new(Counters::new(&[]).unwrap())).unwrap();
-        let connection = client.followed(witness.clone(), false).connect(&route(&[peer.address])).await.unwrap();
+        let connection =
+            client.followed(witness.clone(), false).connect(&route(&[peer.address])).await.unwrap();
         let (_, report) = send(connection, &message(3, "a\r\n")).await;
         assert_eq!(codes(&report), expected);
         let asked = witness.1.lock().unwrap().concat();
-        assert_eq!(asked, if most == 2 { "beginendbeginendbegin" } else { "beginendbeginendbeginend" });
-        assert_eq!((report.reusable, report.put_off().len()), (most != 2, 0), "no other host is asked at once");
+        assert_eq!(
+            asked,
+            if most == 2 { "beginendbeginendbegin" } else { "beginendbeginendbeginend" }
+        );
+        assert_eq!(
+            (report.reusable, report.put_off().len()),
+            (most != 2, 0),
+            "no other host is asked at once"
+        );
     }
 }

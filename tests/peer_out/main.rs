@@ -1,8 +1,12 @@
-//! Next hops, good and misbehaving, against the rooms `route` and `deliver`. One file per kind of behaviour; `support`
-//! has the scripted server. Every peer is real TCP on loopback; name servers and mail servers are real programs, and a
-//! test that lacks its program fails.
+//! Next hops, good and misbehaving, against the rooms `route` and `deliver`. One file per kind of
+//! behaviour; `support` has the scripted server. Every peer is real TCP on loopback; name servers
+//! and mail servers are real programs, and a test that lacks its program fails.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails is a test that fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a helper that fails is a test that fails"
+)]
 
 mod content;
 mod disconnects;

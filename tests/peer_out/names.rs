@@ -30,12 +30,20 @@ impl Names {
         ];
         arguments.extend(records);
         let program = Program::start("dnsmasq", &arguments, port).await;
-        Self { _program: program, resolver: system(&[SocketAddr::from(([127, 0, 0, 1], port))]).unwrap() }
+        Self {
+            _program: program,
+            resolver: system(&[SocketAddr::from(([127, 0, 0, 1], port))]).unwrap(),
+        }
     }
 
     async fn hosts(&self, destination: &str) -> Result<Vec<String>, String> {
-        let config =
-            Config { smart_relay: None, cc_mta: None, hostname: "relay.example".into(), own_addresses: Vec::new(), port: 25 };
+        let config = Config {
+            smart_relay: None,
+            cc_mta: None,
+            hostname: "relay.example".into(),
+            own_addresses: Vec::new(),
+            port: 25,
+        };
         let route = Router::new(config, self.resolver.clone()).route(destination).await;
         route
             .map(|route| route.hops.into_iter().map(|hop| hop.host).collect())
@@ -95,9 +103,18 @@ async fn all_kinds_of_records() {
     }
     let mut addresses = names.resolver.addresses("mx1.example").await.unwrap();
     addresses.sort();
-    assert_eq!(addresses, ["192.0.2.1".parse::<std::net::IpAddr>().unwrap(), "2001:db8::1".parse().unwrap()]);
-    assert_eq!(names.resolver.addresses("nothing.example").await, Err(DnsError::Absent(Absence::Records)));
-    assert_eq!(names.resolver.addresses("missing.example").await, Err(DnsError::Absent(Absence::Name)));
+    assert_eq!(
+        addresses,
+        ["192.0.2.1".parse::<std::net::IpAddr>().unwrap(), "2001:db8::1".parse().unwrap()]
+    );
+    assert_eq!(
+        names.resolver.addresses("nothing.example").await,
+        Err(DnsError::Absent(Absence::Records))
+    );
+    assert_eq!(
+        names.resolver.addresses("missing.example").await,
+        Err(DnsError::Absent(Absence::Name))
+    );
 }
 
 #[tokio::test(crate = "crate::with_threads")]
@@ -125,19 +142,25 @@ async fn a_name_server_that_fails_is_no_verdict() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("unbound.conf");
     let text = format!(
-        "server:\n interface: 127.0.0.1@{port}\n do-daemonize: no\n use-syslog: no\n outbound-msg-retry: 1\n username: \"\"\n chroot: \"\"\n \
+        "server:\n interface: 127.0.0.1@{port}\n do-daemonize: no\n use-syslog: no\n \
+        outbound-msg-retry: 1\n username: \"\"\n chroot: \"\"\n \
          pidfile: \"\"\n do-not-query-localhost: no\n module-config: \"iterator\"\n \
-         local-zone: \"fine.example.\" static\n local-data: \"fine.example. MX 10 mx.fine.example.\"\n \
+         local-zone: \"fine.example.\" static\n local-data: \"fine.example. MX 10 \
+         mx.fine.example.\"\n \
          local-data: \"mx.fine.example. A 192.0.2.1\"\n \
          local-data: \"half.fine.example. MX 10 mx.broken.example.\"\n \
          local-data: \"half.fine.example. MX 20 mx.fine.example.\"\n \
          local-data: \"dead.fine.example. MX 10 mx.broken.example.\"\n\
-         forward-zone:\n name: \"broken.example.\"\n forward-tcp-upstream: yes\n forward-addr: 127.0.0.1@{dead}\n\
+         forward-zone:\n name: \"broken.example.\"\n forward-tcp-upstream: yes\n forward-addr: \
+         127.0.0.1@{dead}\n\
          remote-control:\n control-enable: no\n"
     );
     std::fs::write(&file, text).unwrap();
     let program = Program::start("unbound", &["-d", "-c", file.to_str().unwrap()], port).await;
-    let names = Names { _program: program, resolver: system(&[SocketAddr::from(([127, 0, 0, 1], port))]).unwrap() };
+    let names = Names {
+        _program: program,
+        resolver: system(&[SocketAddr::from(([127, 0, 0, 1], port))]).unwrap(),
+    };
     assert_eq!(names.hosts("fine.example").await, Ok(vec!["mx.fine.example".to_owned()]));
     assert_eq!(names.hosts("other.fine.example").await, Err("550 5.1.2".to_owned()));
     assert_eq!(names.hosts("broken.example").await, Err("451 4.4.3".to_owned()));

@@ -1,6 +1,8 @@
 //! Next hops that say no, or not now.
 
-use crate::support::{Do, Peer, all_delivered, bounce, codes, connect, counted, message, patient, route, say, send};
+use crate::support::{
+    Do, Peer, all_delivered, bounce, codes, connect, counted, message, patient, route, say, send,
+};
 use postern::mail::deliver::Known;
 use postern::mail::model::Target;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -53,11 +55,18 @@ fn transactions(peer: &Peer) -> Vec<usize> {
 #[tokio::test(crate = "crate::with_threads")]
 async fn recipients_beyond_the_limit_of_a_transaction_follow_at_once() {
     for keywords in [&["PIPELINING"][..], &[]] {
-        for said in ["452 4.5.3 too many", "452 too many", "552 too many", "552 5.5.3 too many", "451 4.5.3 too many"] {
+        for said in [
+            "452 4.5.3 too many",
+            "452 too many",
+            "552 too many",
+            "552 5.5.3 too many",
+            "451 4.5.3 too many",
+        ] {
             let peer = limited(keywords, 30, said).await;
             let (connection, report) = send(connect(&peer).await, &message(250, "a\r\n")).await;
             assert!(all_delivered(&report) && report.reusable, "{said}: {report:?}");
-            // The limit is learned from the first, for this message and for the next over the same connection.
+            // The limit is learned from the first, for this message and for the next over the same
+            // connection.
             assert_eq!(transactions(&peer), [100, 30, 30, 30, 30, 30, 30, 30, 10], "{said}");
             assert!(all_delivered(&send(connection, &message(31, "b\r\n")).await.1));
             assert_eq!(transactions(&peer)[9..], [30, 1], "{said}");
@@ -107,9 +116,11 @@ async fn a_server_for_which_any_recipient_is_too_many_is_asked_once() {
 
 #[tokio::test(crate = "crate::with_threads")]
 async fn a_full_disk_or_mailbox_is_no_limit_of_recipients() {
-    for (said, expected) in
-        [("452 4.3.1 disk full", "452 4.3.1"), ("552 5.2.2 full", "552 5.2.2"), ("452 4.2.2 full", "452 4.2.2")]
-    {
+    for (said, expected) in [
+        ("452 4.3.1 disk full", "452 4.3.1"),
+        ("552 5.2.2 full", "552 5.2.2"),
+        ("452 4.2.2 full", "452 4.2.2"),
+    ] {
         let peer = limited(&["PIPELINING"], 2, said).await;
         let (_, report) = send(connect(&peer).await, &message(4, "a\r\n")).await;
         assert_eq!(codes(&report), ["250 2.0.0", "250 2.0.0", expected, expected]);
@@ -148,7 +159,12 @@ async fn mail_refused_because_of_us_waits_and_is_counted() {
         ("503 5.5.1 HELO first", "451 4.5.1"),
         ("521 no mail here", "451 4.3.2"),
     ] {
-        let peer = Peer::start(&[], move |step| if step.line.starts_with("MAIL") { say(said) } else { Do::Usual }).await;
+        let peer =
+            Peer::start(
+                &[],
+                move |step| if step.line.starts_with("MAIL") { say(said) } else { Do::Usual },
+            )
+            .await;
         let (client, counters) = counted(patient());
         let connection = client.connect(&route(&[peer.address])).await.unwrap();
         let (_, report) = send(connection, &message(2, "a\r\n")).await;
@@ -168,7 +184,12 @@ async fn mail_refused_because_of_its_sender_has_failed() {
         ("550 sender unknown", "550"),
         ("553 5.7.1 sender not owned by user", "553 5.7.1"),
     ] {
-        let peer = Peer::start(&[], move |step| if step.line.starts_with("MAIL") { say(said) } else { Do::Usual }).await;
+        let peer =
+            Peer::start(
+                &[],
+                move |step| if step.line.starts_with("MAIL") { say(said) } else { Do::Usual },
+            )
+            .await;
         let (_, report) = send(connect(&peer).await, &message(1, "a\r\n")).await;
         assert_eq!(codes(&report), [expected], "{said}");
         assert!(report.outcomes[0].1.remote);
@@ -183,7 +204,12 @@ async fn a_null_sender_that_is_refused_has_failed_unless_all_mail_would_be() {
         ("554 5.7.1 no", "554 5.7.1"),
         ("530 5.7.0 authentication required", "451 4.7.0"),
     ] {
-        let peer = Peer::start(&[], move |step| if step.line == "MAIL FROM:<>" { say(said) } else { Do::Usual }).await;
+        let peer =
+            Peer::start(
+                &[],
+                move |step| if step.line == "MAIL FROM:<>" { say(said) } else { Do::Usual },
+            )
+            .await;
         let (_, report) = send(connect(&peer).await, &bounce(1)).await;
         assert_eq!(codes(&report), [expected], "{said}");
     }
@@ -204,9 +230,15 @@ async fn a_login_that_is_asked_for_late_is_no_verdict_either() {
 
 #[tokio::test(crate = "crate::with_threads")]
 async fn all_recipients_refused_with_data_on_its_way() {
-    for (data, keywords) in [("354 go", &["PIPELINING"][..]), ("554 no valid recipients", &["PIPELINING"]), ("354 go", &[])] {
+    for (data, keywords) in [
+        ("354 go", &["PIPELINING"][..]),
+        ("554 no valid recipients", &["PIPELINING"]),
+        ("354 go", &[]),
+    ] {
         let peer = Peer::start(keywords, move |step| match step.line {
-            line if step.session == 0 && line.starts_with("RCPT TO:<r0@") => say("550 5.1.1 unknown"),
+            line if step.session == 0 && line.starts_with("RCPT TO:<r0@") => {
+                say("550 5.1.1 unknown")
+            }
             line if step.session == 0 && line.starts_with("RCPT TO:<r1@") => say("451 4.3.0 later"),
             "DATA" => say(data),
             "." => say("554 5.5.1 no valid recipients"),
@@ -217,7 +249,8 @@ async fn all_recipients_refused_with_data_on_its_way() {
         assert_eq!(codes(&report), ["550 5.1.1", "451 4.3.0"]);
         assert!(report.reusable);
         // With 354 said, nothing is sent and ended (RFC 2920 §3.1); the content never is.
-        let expected: &[&[u8]] = if keywords.is_empty() || data.starts_with('5') { &[] } else { &[b""] };
+        let expected: &[&[u8]] =
+            if keywords.is_empty() || data.starts_with('5') { &[] } else { &[b""] };
         assert_eq!(peer.mails(), expected);
         // The transaction is taken back before the next one begins.
         let (_, report) = send(connection, &message(1, "b\r\n")).await;
@@ -244,7 +277,8 @@ async fn the_sender_is_refused() {
     }
 }
 
-/// The same where DATA is refused, or comes too late to be sent: what the peer has taken is taken back before the next mail.
+/// The same where DATA is refused, or comes too late to be sent: what the peer has taken is taken
+/// back before the next mail.
 #[tokio::test(crate = "crate::with_threads")]
 async fn recipients_behind_a_sender_that_was_refused_are_taken_back() {
     let peer = Peer::start(&["PIPELINING"], |step| match step.line {
@@ -261,7 +295,8 @@ async fn recipients_behind_a_sender_that_was_refused_are_taken_back() {
     assert_eq!(lines[data + 1], "RSET", "{lines:?}");
 }
 
-/// A peer that gets well between MAIL and RCPT, and does not mind their order, would take an end of nothing for an empty mail.
+/// A peer that gets well between MAIL and RCPT, and does not mind their order, would take an end of
+/// nothing for an empty mail.
 #[tokio::test(crate = "crate::with_threads")]
 async fn recipients_are_taken_behind_a_sender_that_was_refused() {
     for refused in ["451 4.3.0 busy", "550 5.1.8 not you"] {
@@ -300,7 +335,9 @@ async fn data_or_the_content_is_refused() {
 async fn the_server_leaves_in_mid_session() {
     for state in ["MAIL", "RCPT TO:<r1", "DATA", "."] {
         let peer = Peer::start(&["PIPELINING"], move |step| match step.line {
-            line if !line.is_empty() && line.starts_with(state) => Do::SayAndClose(b"421 4.3.2 shutting down\r\n".to_vec()),
+            line if !line.is_empty() && line.starts_with(state) => {
+                Do::SayAndClose(b"421 4.3.2 shutting down\r\n".to_vec())
+            }
             _ => Do::Usual,
         })
         .await;
@@ -319,7 +356,10 @@ async fn a_copy_counts_as_taken_when_anybody_gets_it() {
         _ => Do::Usual,
     })
     .await;
-    let report = connect(&peer).await.send(&message(2, "a\r\n"), &[Target::Copy], &mut Known::default()).await;
+    let report = connect(&peer)
+        .await
+        .send(&message(2, "a\r\n"), &[Target::Copy], &mut Known::default())
+        .await;
     assert_eq!(codes(&report), ["250 2.0.0"]);
     let peer = Peer::start(&["PIPELINING"], |step| match step.line {
         "RCPT TO:<r0@there.example>" => say("550 5.1.1 unknown"),
@@ -327,7 +367,10 @@ async fn a_copy_counts_as_taken_when_anybody_gets_it() {
         _ => Do::Usual,
     })
     .await;
-    let report = connect(&peer).await.send(&message(2, "a\r\n"), &[Target::Copy], &mut Known::default()).await;
+    let report = connect(&peer)
+        .await
+        .send(&message(2, "a\r\n"), &[Target::Copy], &mut Known::default())
+        .await;
     assert_eq!(codes(&report), ["450 4.2.1"]);
 }
 

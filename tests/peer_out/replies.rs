@@ -1,6 +1,8 @@
 //! Next hops whose replies are none.
 
-use crate::support::{Do, Peer, all_delivered, code, codes, connect, message, patient, refused, send};
+use crate::support::{
+    Do, Peer, all_delivered, code, codes, connect, message, patient, refused, send,
+};
 
 fn garbage() -> Vec<(&'static str, Vec<u8>)> {
     vec![
@@ -19,7 +21,11 @@ async fn garbage_for_a_greeting() {
     for (name, octets) in garbage() {
         let peer = Peer::start(&[], move |_| Do::Say(octets.clone())).await;
         let outcome = refused(patient(), &peer).await;
-        assert_eq!((code(&outcome).as_str(), outcome.remote), ("451 4.5.0", false), "{name}: {outcome:?}");
+        assert_eq!(
+            (code(&outcome).as_str(), outcome.remote),
+            ("451 4.5.0", false),
+            "{name}: {outcome:?}"
+        );
     }
 }
 
@@ -46,15 +52,28 @@ async fn the_last_code_counts_and_all_words_are_kept() {
     let blocked = b"220-hello\r\n521 5.7.1 blocked using bl.example\r\n";
     let peer = Peer::start(&[], |_| Do::SayAndClose(blocked.to_vec())).await;
     let outcome = refused(patient(), &peer).await;
-    assert!(outcome.reply.to_string().contains("521 5.7.1 hello blocked using bl.example"), "{outcome:?}");
+    assert!(
+        outcome.reply.to_string().contains("521 5.7.1 hello blocked using bl.example"),
+        "{outcome:?}"
+    );
     for (state, said, expected) in [
-        ("RCPT", "250-who is that\r\n550 5.1.1 nobody here\r\n", "550 5.1.1 who is that nobody here"),
-        (".", "250-looked at it\r\n554-5.7.1 and found\r\n554 5.7.1 spam\r\n", "554 5.7.1 looked at it and found spam"),
+        (
+            "RCPT",
+            "250-who is that\r\n550 5.1.1 nobody here\r\n",
+            "550 5.1.1 who is that nobody here",
+        ),
+        (
+            ".",
+            "250-looked at it\r\n554-5.7.1 and found\r\n554 5.7.1 spam\r\n",
+            "554 5.7.1 looked at it and found spam",
+        ),
         (".", "250-\r\n450\r\n", "450 "),
         ("RCPT", "550-4.7.1 odd\r\n550 no\r\n", "550 4.7.1 odd no"),
     ] {
         let peer = Peer::start(&["PIPELINING"], move |step| match step.line {
-            line if !line.is_empty() && line.starts_with(state) => Do::Say(said.as_bytes().to_vec()),
+            line if !line.is_empty() && line.starts_with(state) => {
+                Do::Say(said.as_bytes().to_vec())
+            }
             _ => Do::Usual,
         })
         .await;
@@ -67,7 +86,9 @@ async fn the_last_code_counts_and_all_words_are_kept() {
 #[tokio::test(crate = "crate::with_threads")]
 async fn a_reply_with_a_line_that_is_too_long_is_understood() {
     let peer = Peer::start(&[], |step| match step.line {
-        line if line.starts_with("RCPT") => Do::Say(format!("550 5.7.1 see {}\r\n", "x".repeat(30_000)).into_bytes()),
+        line if line.starts_with("RCPT") => {
+            Do::Say(format!("550 5.7.1 see {}\r\n", "x".repeat(30_000)).into_bytes())
+        }
         _ => Do::Usual,
     })
     .await;
@@ -80,7 +101,9 @@ async fn a_reply_with_a_line_that_is_too_long_is_understood() {
 async fn codes_that_mean_nothing_there() {
     for (state, said) in [("MAIL", "354 x"), ("RCPT", "354 x"), ("DATA", "250 x"), (".", "354 x")] {
         let peer = Peer::start(&["PIPELINING"], move |step| match step.line {
-            line if !line.is_empty() && line.starts_with(state) => Do::Say(format!("{said}\r\n").into_bytes()),
+            line if !line.is_empty() && line.starts_with(state) => {
+                Do::Say(format!("{said}\r\n").into_bytes())
+            }
             _ => Do::Usual,
         })
         .await;
@@ -93,16 +116,20 @@ async fn codes_that_mean_nothing_there() {
 #[tokio::test(crate = "crate::with_threads")]
 async fn hostile_words_are_tamed() {
     let peer = Peer::start(&[], |step| match step.line {
-        line if line.starts_with("RCPT") => {
-            Do::Say([b"550-5.1.1 \x1b[2J\x00evil\xff\r\n550 5.1.1 ", "y".repeat(1500).as_bytes(), b"\r\n"].concat())
-        }
+        line if line.starts_with("RCPT") => Do::Say(
+            [b"550-5.1.1 \x1b[2J\x00evil\xff\r\n550 5.1.1 ", "y".repeat(1500).as_bytes(), b"\r\n"]
+                .concat(),
+        ),
         _ => Do::Usual,
     })
     .await;
     let (_, report) = send(connect(&peer).await, &message(1, "a\r\n")).await;
     let text = &report.outcomes[0].1.reply.text;
     assert_eq!(codes(&report), ["550 5.1.1"]);
-    assert!(!text.contains(|c: char| c.is_control()) && text.len() <= 1000 && text.contains("evil"), "{text:?}");
+    assert!(
+        !text.contains(|c: char| c.is_control()) && text.len() <= 1000 && text.contains("evil"),
+        "{text:?}"
+    );
 }
 
 #[tokio::test(crate = "crate::with_threads")]

@@ -10,12 +10,23 @@ fn part(depth: u32) -> Vec<u8> {
     let pick = |list: &[&str]| list[fastrand::usize(..list.len())].to_owned();
     if depth > 0 && fastrand::u8(..10) < 6 {
         if fastrand::u8(..4) == 0 {
-            return [b"Content-Type: message/rfc822\r\n\r\nSubject: \xfc\r\n".to_vec(), part(depth - 1)].concat();
+            return [
+                b"Content-Type: message/rfc822\r\n\r\nSubject: \xfc\r\n".to_vec(),
+                part(depth - 1),
+            ]
+            .concat();
         }
-        let (boundary, kind) = (format!("=_{}", fastrand::u64(..)), pick(&["mixed", "alternative", "related", "encrypted"]));
+        let (boundary, kind) = (
+            format!("=_{}", fastrand::u64(..)),
+            pick(&["mixed", "alternative", "related", "encrypted"]),
+        );
         let label = pick(&["", "Content-Transfer-Encoding: 8bit\r\n"]);
-        let mut text =
-            format!("Content-Type: multipart/{kind};\r\n\tboundary=\"{boundary}\"\r\n{label}\r\npreamble\r\n").into_bytes();
+        let mut text = format!(
+            "Content-Type: \
+            multipart/{kind};\r\n\tboundary=\"{boundary}\"\r\n{label}\r\n\
+            preamble\r\n"
+        )
+        .into_bytes();
         for _ in 0..fastrand::u8(1..4) {
             text.extend(format!("--{boundary}\r\n").bytes());
             text.extend(part(depth - 1));
@@ -30,7 +41,11 @@ fn part(depth: u32) -> Vec<u8> {
         "Content-Type: application/x\r\n",
         "Content-Type: image/png\r\n",
     ]);
-    let label = pick(&["", "Content-Transfer-Encoding: 8bit\r\n", "Content-Transfer-Encoding:\r\n 7bit\r\n"]);
+    let label = pick(&[
+        "",
+        "Content-Transfer-Encoding: 8bit\r\n",
+        "Content-Transfer-Encoding:\r\n 7bit\r\n",
+    ]);
     let mut text = format!("{kind}{label}\r\n").into_bytes();
     for _ in 0..fastrand::u8(..6) {
         let length = fastrand::usize(..if fastrand::u8(..9) == 0 { 3000 } else { 90 });

@@ -1,6 +1,8 @@
 //! Next hops that take their time.
 
-use crate::support::{Do, Peer, all_delivered, client, code, codes, connect, message, patient, refused, route, send};
+use crate::support::{
+    Do, Peer, all_delivered, client, code, codes, connect, message, patient, refused, route, send,
+};
 use postern::mail::deliver::Timeouts;
 use std::time::{Duration, Instant};
 
@@ -8,7 +10,9 @@ const SHORT: Duration = Duration::from_millis(200);
 
 #[tokio::test(crate = "crate::with_threads")]
 async fn silence_ends_in_each_state() {
-    let outcome = refused(Timeouts { greeting: SHORT, ..patient() }, &Peer::start(&[], |_| Do::Hang).await).await;
+    let outcome =
+        refused(Timeouts { greeting: SHORT, ..patient() }, &Peer::start(&[], |_| Do::Hang).await)
+            .await;
     assert_eq!(code(&outcome), "451 4.4.1", "{outcome:?}");
 
     let silent_at = |state: &'static str| {
@@ -29,14 +33,20 @@ async fn silence_ends_in_each_state() {
         let connection = client(timeouts).connect(&route(&[peer.address])).await.unwrap();
         let (_, report) = send(connection, &message(1, "a\r\n")).await;
         assert_eq!(codes(&report), ["451 4.4.2"], "{state}: {report:?}");
-        assert!(!report.reusable && report.outcomes[0].1.reply.text.contains("200ms"), "{report:?}");
+        assert!(
+            !report.reusable && report.outcomes[0].1.reply.text.contains("200ms"),
+            "{report:?}"
+        );
     }
 }
 
 #[tokio::test(crate = "crate::with_threads")]
 async fn slow_octets_do_not_stretch_the_time() {
     let peer = Peer::start(&[], |step| match step.line {
-        "" => Do::Slowly(b"220 hello there, this will take a while\r\n".to_vec(), Duration::from_millis(50)),
+        "" => Do::Slowly(
+            b"220 hello there, this will take a while\r\n".to_vec(),
+            Duration::from_millis(50),
+        ),
         _ => Do::Usual,
     })
     .await;
@@ -50,9 +60,10 @@ async fn slow_octets_do_not_stretch_the_time() {
 async fn slow_octets_that_arrive_are_understood() {
     let peer = Peer::start(&[], |step| match step.line {
         "" => Do::Slowly(b"220-slow\r\n220 greeting\r\n".to_vec(), Duration::from_millis(2)),
-        line if line.starts_with("EHLO") => {
-            Do::Slowly(b"250-a\r\n250-PIPELINING\r\n250 SIZE\r\n".to_vec(), Duration::from_millis(2))
-        }
+        line if line.starts_with("EHLO") => Do::Slowly(
+            b"250-a\r\n250-PIPELINING\r\n250 SIZE\r\n".to_vec(),
+            Duration::from_millis(2),
+        ),
         _ => Do::Usual,
     })
     .await;
@@ -89,17 +100,25 @@ async fn a_peer_that_dawdles_over_each_recipient_is_given_up() {
         let begun = Instant::now();
         let (_, report) = send(connection, &message(200, "a\r\n")).await;
         assert!(codes(&report).iter().all(|code| code == "451 4.4.2"), "{report:?}");
-        assert!(report.outcomes[0].1.reply.text.ends_with("took more than 400ms for the envelope"), "{report:?}");
+        assert!(
+            report.outcomes[0].1.reply.text.ends_with("took more than 400ms for the envelope"),
+            "{report:?}"
+        );
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     }
 }
 
 #[tokio::test(crate = "crate::with_threads")]
 async fn quit_waits_only_a_moment() {
-    let peer = Peer::start(&[], |step| if step.line == "QUIT" { Do::Hang } else { Do::Usual }).await;
+    let peer =
+        Peer::start(&[], |step| if step.line == "QUIT" { Do::Hang } else { Do::Usual }).await;
     let timeouts = Timeouts { quit: SHORT, ..patient() };
     let connection = client(timeouts).connect(&route(&[peer.address])).await.unwrap();
     let begun = Instant::now();
     connection.quit().await;
-    assert!(begun.elapsed() >= SHORT && begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() >= SHORT && begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
 }

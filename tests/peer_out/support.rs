@@ -6,8 +6,8 @@ use postern::appliance::counter::Counters;
 use postern::ground::tls;
 use postern::mail::deliver::{Client, Config, Connection, Known, Timeouts};
 use postern::mail::model::{
-    Address, Body, BodyType, Class, Content, Envelope, Hop, Kind, Message, MessageId, Origin, Outcome, Progress, Report, Route,
-    Target,
+    Address, Body, BodyType, Class, Content, Envelope, Hop, Kind, Message, MessageId, Origin,
+    Outcome, Progress, Report, Route, Target,
 };
 use std::fs::File;
 use std::io;
@@ -42,7 +42,8 @@ pub fn say(text: &str) -> Do {
     Do::Say(format!("{text}\r\n").into_bytes())
 }
 
-/// Where a session stands: its number, from 0, and the line that came; the empty line before the greeting, `.` after content.
+/// Where a session stands: its number, from 0, and the line that came; the empty line before the
+/// greeting, `.` after content.
 pub struct Step<'a> {
     pub session: usize,
     pub line: &'a str,
@@ -71,18 +72,27 @@ type Script = Arc<dyn Fn(Step<'_>) -> Do + Send + Sync>;
 
 impl Peer {
     /// A server whose EHLO lists `keywords`, which does what `script` says.
-    pub async fn start(keywords: &[&str], script: impl Fn(Step<'_>) -> Do + Send + Sync + 'static) -> Self {
+    pub async fn start(
+        keywords: &[&str],
+        script: impl Fn(Step<'_>) -> Do + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = Self { address: listener.local_addr().unwrap(), seen: Arc::default() };
         let mut hello = String::from("250-peer.example greets you\r\n");
         keywords.iter().for_each(|keyword| hello.push_str(&format!("250-{keyword}\r\n")));
         hello.push_str("250 HELP\r\n");
-        let (script, hello, seen): (Script, Arc<str>, _) = (Arc::new(script), hello.into(), peer.seen.clone());
+        let (script, hello, seen): (Script, Arc<str>, _) =
+            (Arc::new(script), hello.into(), peer.seen.clone());
         tokio::spawn(async move {
             for session in 0.. {
                 let (stream, _) = listener.accept().await.unwrap();
                 seen.lock().unwrap().sessions += 1;
-                let talk = Talk { session, script: script.clone(), hello: hello.clone(), seen: seen.clone() };
+                let talk = Talk {
+                    session,
+                    script: script.clone(),
+                    hello: hello.clone(),
+                    seen: seen.clone(),
+                };
                 tokio::spawn(async move {
                     // A client that goes away is no failure of the server.
                     let _ = talk.serve(stream).await;
@@ -133,7 +143,11 @@ impl Talk {
     }
 
     /// Serves until the end, or until TLS is to begin.
-    async fn commands(&self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin), input: &mut BytesMut) -> io::Result<bool> {
+    async fn commands(
+        &self,
+        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        input: &mut BytesMut,
+    ) -> io::Result<bool> {
         loop {
             let Some(line) = self.until(stream, input, b"\r\n", 0).await? else { return Ok(false) };
             let line = String::from_utf8_lossy(&line[..line.len() - 2]).into_owned();
@@ -151,11 +165,14 @@ impl Talk {
             if !went_on || verb == "QUIT" {
                 return Ok(false);
             }
-            if verb == "STARTTLS" && usual_reply(&(self.script)(Step { session: self.session, line: &line })) {
+            if verb == "STARTTLS"
+                && usual_reply(&(self.script)(Step { session: self.session, line: &line }))
+            {
                 return Ok(true);
             }
             let said = (self.script)(Step { session: self.session, line: &line });
-            let go = usual_reply(&said) || matches!(&said, Do::Say(said) if said.starts_with(b"354"));
+            let go =
+                usual_reply(&said) || matches!(&said, Do::Say(said) if said.starts_with(b"354"));
             if verb == "DATA" && go {
                 if !self.content(stream, input).await? {
                     return Ok(false);
@@ -167,7 +184,11 @@ impl Talk {
         }
     }
 
-    async fn content(&self, stream: &mut (impl AsyncRead + Unpin), input: &mut BytesMut) -> io::Result<bool> {
+    async fn content(
+        &self,
+        stream: &mut (impl AsyncRead + Unpin),
+        input: &mut BytesMut,
+    ) -> io::Result<bool> {
         if input.is_empty() {
             input.reserve(1 << 16);
             if stream.read_buf(input).await? == 0 {
@@ -179,7 +200,9 @@ impl Talk {
             input.advance(3);
             Vec::new()
         } else {
-            let Some(raw) = self.until(stream, input, b"\r\n.\r\n", 0).await? else { return Ok(false) };
+            let Some(raw) = self.until(stream, input, b"\r\n.\r\n", 0).await? else {
+                return Ok(false);
+            };
             unstuff(&raw[..raw.len() - 3])
         };
         self.seen.lock().unwrap().mails.push(mail);
@@ -209,7 +232,12 @@ impl Talk {
     }
 
     /// Carries out the script's wish; false when the session is over.
-    async fn act(&self, stream: &mut (impl AsyncWrite + Unpin), line: &str, usual: &str) -> io::Result<bool> {
+    async fn act(
+        &self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        line: &str,
+        usual: &str,
+    ) -> io::Result<bool> {
         match (self.script)(Step { session: self.session, line }) {
             Do::Usual => stream.write_all(usual.as_bytes()).await?,
             Do::Say(said) => stream.write_all(&said).await?,
@@ -254,7 +282,8 @@ fn unstuff(raw: &[u8]) -> Vec<u8> {
 }
 
 fn server_tls() -> Arc<rustls::ServerConfig> {
-    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["somebody.else".to_owned()]).unwrap();
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["somebody.else".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
     let config = rustls::ServerConfig::builder_with_provider(tls::provider())
         .with_safe_default_protocol_versions()
@@ -291,13 +320,16 @@ pub fn client(timeouts: Timeouts) -> Client {
 
 pub fn counted(timeouts: Timeouts) -> (Client, Arc<Counters>) {
     let counters = Arc::new(Counters::new(&[]).unwrap());
-    let config = Config { hostname: "relay.example".into(), timeouts, bind: None, recipients_max: 100 };
+    let config =
+        Config { hostname: "relay.example".into(), timeouts, bind: None, recipients_max: 100 };
     (Client::new(config, counters.clone()).unwrap(), counters)
 }
 
 pub fn route(addresses: &[SocketAddr]) -> Route {
-    let hops =
-        addresses.iter().enumerate().map(|(n, address)| Hop { host: format!("mx{n}.example"), addresses: vec![*address] });
+    let hops = addresses
+        .iter()
+        .enumerate()
+        .map(|(n, address)| Hop { host: format!("mx{n}.example"), addresses: vec![*address] });
     Route { destination: "there.example".into(), hops: hops.collect() }
 }
 
@@ -322,11 +354,14 @@ pub fn message(recipients: usize, content: impl AsRef<[u8]>) -> Message {
 }
 
 pub fn with_body(recipients: usize, body: Body) -> Message {
-    let recipients: Vec<Address> = (0..recipients).map(|n| Address::parse(&format!("r{n}@there.example")).unwrap()).collect();
+    let recipients: Vec<Address> =
+        (0..recipients).map(|n| Address::parse(&format!("r{n}@there.example")).unwrap()).collect();
     Message {
         id: MessageId(1),
         arrived: 0,
-        progress: (0..recipients.len()).map(|n| Progress::new(Target::Recipient(u16::try_from(n).unwrap()))).collect(),
+        progress: (0..recipients.len())
+            .map(|n| Progress::new(Target::Recipient(u16::try_from(n).unwrap())))
+            .collect(),
         envelope: Envelope {
             sender: Some(Address::parse("s@here.example").unwrap()),
             recipients,
@@ -378,13 +413,15 @@ impl Content for Stored {
     }
 }
 
-/// A port of loopback that is free for TCP and UDP. Below those that the kernel gives to others, who might take it before a
-/// program has started.
+/// A port of loopback that is free for TCP and UDP. Below those that the kernel gives to others,
+/// who might take it before a program has started.
 pub fn free_port() -> u16 {
     loop {
         let port = fastrand::u16(10_000..32_000);
         let address = ("127.0.0.1", port);
-        if std::net::TcpListener::bind(address).is_ok() && std::net::UdpSocket::bind(address).is_ok() {
+        if std::net::TcpListener::bind(address).is_ok()
+            && std::net::UdpSocket::bind(address).is_ok()
+        {
             return port;
         }
     }
@@ -396,8 +433,14 @@ pub struct Program(Child);
 impl Program {
     /// Starts it and waits until it listens on `port` (TCP).
     pub async fn start(name: &str, arguments: &[&str], port: u16) -> Self {
-        let child = Command::new(name).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let child = child.unwrap_or_else(|error| panic!("this test needs the program {name}: {error}"));
+        let child = Command::new(name)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let child =
+            child.unwrap_or_else(|error| panic!("this test needs the program {name}: {error}"));
         let mut program = Self(child);
         for _ in 0..2000 {
             if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {

@@ -1,6 +1,9 @@
 //! Next hops with TLS, and with something that is none.
 
-use crate::support::{Do, Peer, all_delivered, client, code, codes, connect, message, patient, refused, route, say, send};
+use crate::support::{
+    Do, Peer, all_delivered, client, code, codes, connect, message, patient, refused, route, say,
+    send,
+};
 use postern::mail::deliver::Timeouts;
 use std::time::Duration;
 
@@ -27,7 +30,8 @@ async fn a_large_mail_is_encrypted() {
 #[tokio::test(crate = "crate::with_threads")]
 async fn tls_that_fails_ends_in_plain_text() {
     for broken in [
-        // Garbage in place of the handshake, a closed connection, a server that hangs up while asked.
+        // Garbage in place of the handshake, a closed connection, a server that hangs up while
+        // asked.
         &b"220 go\r\n"[..],
         b"220 go\r\n \x15\x03\x01\x00\x02\x02\x28",
     ] {
@@ -41,14 +45,24 @@ async fn tls_that_fails_ends_in_plain_text() {
         assert!(all_delivered(&report) && !report.tls, "{report:?}");
         assert_eq!(peer.seen(|seen| (seen.sessions, seen.handshakes)), (2, 0));
     }
-    let peer = Peer::start(&["STARTTLS"], |step| if step.line == "STARTTLS" { Do::Close } else { Do::Usual }).await;
+    let peer =
+        Peer::start(
+            &["STARTTLS"],
+            |step| if step.line == "STARTTLS" { Do::Close } else { Do::Usual },
+        )
+        .await;
     assert!(!send(connect(&peer).await, &message(1, "a\r\n")).await.1.tls);
 }
 
 #[tokio::test(crate = "crate::with_threads")]
 async fn a_handshake_that_hangs_ends_in_plain_text() {
     // The peer says yes and then waits for commands in plain text that never come.
-    let peer = Peer::start(&["STARTTLS"], |step| if step.line == "STARTTLS" { say("220 go") } else { Do::Usual }).await;
+    let peer =
+        Peer::start(
+            &["STARTTLS"],
+            |step| if step.line == "STARTTLS" { say("220 go") } else { Do::Usual },
+        )
+        .await;
     let timeouts = Timeouts { handshake: Duration::from_millis(200), ..patient() };
     let connection = client(timeouts).connect(&route(&[peer.address])).await.unwrap();
     let (_, report) = send(connection, &message(1, "a\r\n")).await;
@@ -57,7 +71,10 @@ async fn a_handshake_that_hangs_ends_in_plain_text() {
 
 #[tokio::test(crate = "crate::with_threads")]
 async fn starttls_that_is_refused_changes_nothing() {
-    let peer = Peer::start(&["STARTTLS"], |step| if step.line == "STARTTLS" { say("454 4.7.0 no") } else { Do::Usual }).await;
+    let peer = Peer::start(&["STARTTLS"], |step| {
+        if step.line == "STARTTLS" { say("454 4.7.0 no") } else { Do::Usual }
+    })
+    .await;
     let (_, report) = send(connect(&peer).await, &message(1, "a\r\n")).await;
     assert!(all_delivered(&report) && !report.tls);
     assert_eq!(peer.seen(|seen| seen.sessions), 1);

@@ -1,4 +1,5 @@
-//! What `#[tokio::test(crate = "crate::with_threads")]` takes for tokio: such tests have the threads that the run asks for.
+//! What `#[tokio::test(crate = "crate::with_threads")]` takes for tokio: such tests have the
+//! threads that the run asks for.
 
 pub use tokio::pin;
 
@@ -9,7 +10,10 @@ pub mod runtime {
 
     impl Builder {
         /// A runtime of the current thread, unless the run asks for more.
-        #[allow(clippy::new_ret_no_self, reason = "the builder of tokio, with the number of threads set")]
+        #[allow(
+            clippy::new_ret_no_self,
+            reason = "the builder of tokio, with the number of threads set"
+        )]
         pub fn new_current_thread() -> tokio::runtime::Builder {
             let threads = crate::threads::asked_for().unwrap_or(1);
             let mut builder = match threads {

@@ -1,7 +1,8 @@
-//! README's recipes for keys and certificates, taken from README.md as they stand and run with the real openssl.
+//! README's recipes for keys and certificates, taken from README.md as they stand and run with the
+//! real openssl.
 //!
-//! Each test runs the commands in an empty directory, in the order of the page, and asks openssl about the result. Passphrases
-//! come by the way that the page names for scripts.
+//! Each test runs the commands in an empty directory, in the order of the page, and asks openssl
+//! about the result. Passphrases come by the way that the page names for scripts.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
@@ -19,15 +20,18 @@ const PASSPHRASE: &str = "a tide in the affairs of men";
 
 /// The command block of README.md below the mark of that name.
 fn recipe(name: &str) -> String {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let readme =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let mark = format!("<!-- recipe: {name} -->\n```sh\n");
-    let (_, rest) = readme.split_once(&mark).unwrap_or_else(|| panic!("README.md has no recipe '{name}'"));
+    let (_, rest) =
+        readme.split_once(&mark).unwrap_or_else(|| panic!("README.md has no recipe '{name}'"));
     let (block, _) = rest.split_once("```").expect("the block ends");
     assert!(block.starts_with("openssl "), "{block}");
     block.trim_end().to_owned()
 }
 
-/// A place to work at: an empty directory, and nothing of the machine's own configuration but openssl's.
+/// A place to work at: an empty directory, and nothing of the machine's own configuration but
+/// openssl's.
 struct QueueAdmin(TempDir);
 
 impl QueueAdmin {
@@ -35,7 +39,8 @@ impl QueueAdmin {
         Self(open_directory())
     }
 
-    /// Runs a recipe as a shell would, with an addition at its end for what a person would be asked.
+    /// Runs a recipe as a shell would, with an addition at its end for what a person would be
+    /// asked.
     fn make(&self, name: &str, addition: &str) -> &Self {
         let script = format!("{} {addition}", recipe(name));
         let output = self.shell(&script);
@@ -51,14 +56,22 @@ impl QueueAdmin {
     }
 
     fn shell(&self, script: &str) -> Output {
-        assert!(Path::new("/usr/bin/openssl").exists(), "install Debian's package openssl (scripts/install-peers.sh)");
+        assert!(
+            Path::new("/usr/bin/openssl").exists(),
+            "install Debian's package openssl (scripts/install-peers.sh)"
+        );
         let mut command = Command::new("/bin/sh");
-        command.args(["-euc", script]).current_dir(self.0.path()).env_clear().env("PATH", "/usr/bin:/bin");
+        command
+            .args(["-euc", script])
+            .current_dir(self.0.path())
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin");
         command.env("PASSPHRASE", PASSPHRASE).stdin(std::process::Stdio::null());
         command.output().unwrap()
     }
 
-    /// The relay's uid must own the key: what the page says of uid 2525, with the uid that it has here.
+    /// The relay's uid must own the key: what the page says of uid 2525, with the uid that it has
+    /// here.
     fn give_to_the_relay(&self) -> &Self {
         if nix::unistd::geteuid().is_root() {
             self.ask(&format!("chown {} server.key", support::appliance::ORDINARY));
@@ -82,7 +95,10 @@ impl QueueAdmin {
 
     /// The certificate is the key's, for the names of the page, good now and for most of a year.
     fn has_a_certificate(&self) -> &Self {
-        assert_eq!(self.ask("openssl pkey -in server.key -pubout"), self.ask("openssl x509 -in server.pem -noout -pubkey"));
+        assert_eq!(
+            self.ask("openssl pkey -in server.key -pubout"),
+            self.ask("openssl x509 -in server.pem -noout -pubkey")
+        );
         for name in ["mta.example.org", "aux"] {
             let said = self.ask(&format!("openssl x509 -in server.pem -noout -checkhost {name}"));
             assert!(said.contains("does match certificate"), "{said}");
@@ -134,9 +150,18 @@ fn a_request_that_an_authority_signs() {
         assert!(said.contains("verify OK") && said.contains("CN = mta.example.org"), "{said}");
         assert!(said.contains("DNS:mta.example.org, DNS:aux"), "{said}");
         // An authority takes the request and gives a certificate back, which belongs to the key.
-        admin.ask("openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -subj /CN=Authority -days 9 -out ca.pem");
-        admin.ask("openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -copy_extensions copy -days 8 -out server.pem");
-        assert_eq!(admin.ask("openssl pkey -in server.key -pubout"), admin.ask("openssl x509 -in server.pem -noout -pubkey"));
+        admin.ask(
+            "openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -subj /CN=Authority \
+        -days 9 -out ca.pem",
+        );
+        admin.ask(
+            "openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -copy_extensions copy \
+        -days 8 -out server.pem",
+        );
+        assert_eq!(
+            admin.ask("openssl pkey -in server.key -pubout"),
+            admin.ask("openssl x509 -in server.pem -noout -pubkey")
+        );
         admin.ask("openssl verify -CAfile ca.pem -verify_hostname mta.example.org server.pem");
     }
 }
@@ -156,8 +181,13 @@ fn the_relay_serves_what_the_recipes_make() {
         admin.make(key, "").make("self-signed", "").give_to_the_relay();
         let volume = admin.0.path().display().to_string();
         let relay = Appliance::start(&[("MTA_SSL_DISABLED", "no"), ("MTA_VOLUME_KEY", &volume)]);
-        for (address, how) in [(relay.smtp, "-starttls smtp -name client.example"), (relay.smtps, "")] {
-            let trusted = format!("s_client -connect {address} {how} -verify_return_error -verify_hostname mta.example.org");
+        for (address, how) in
+            [(relay.smtp, "-starttls smtp -name client.example"), (relay.smtps, "")]
+        {
+            let trusted = format!(
+                "s_client -connect {address} {how} -verify_return_error -verify_hostname \
+                mta.example.org"
+            );
             let said = admin.ask(&format!("openssl {trusted} -CAfile server.pem"));
             assert!(said.contains("Verify return code: 0 (ok)"), "{said}");
             let stranger = admin.shell(&format!("openssl {trusted}"));
@@ -168,7 +198,14 @@ fn the_relay_serves_what_the_recipes_make() {
 
 #[test]
 fn every_recipe_of_the_page_is_run() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let told: Vec<&str> = readme.lines().filter_map(|line| line.strip_prefix("<!-- recipe: ")?.strip_suffix(" -->")).collect();
-    assert_eq!(told, ["key", "rsa-key", "protected-key", "remove-passphrase", "request", "self-signed"]);
+    let readme =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let told: Vec<&str> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("<!-- recipe: ")?.strip_suffix(" -->"))
+        .collect();
+    assert_eq!(
+        told,
+        ["key", "rsa-key", "protected-key", "remove-passphrase", "request", "self-signed"]
+    );
 }

@@ -14,7 +14,8 @@ use std::thread::{self, JoinHandle};
 use support::client::Client;
 use support::eventually;
 
-/// A sink in this process. Signals reach all sinks of a process, so one test starts them all, one after the other.
+/// A sink in this process. Signals reach all sinks of a process, so one test starts them all, one
+/// after the other.
 struct Sink {
     address: SocketAddr,
     running: JoinHandle<ExitCode>,
@@ -23,7 +24,11 @@ struct Sink {
 impl Sink {
     fn start(fail: &str, maildir: Option<&std::path::Path>) -> Self {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let fail = fail.split(',').filter(|wish| !wish.is_empty()).map(|wish| wish.parse().unwrap()).collect();
+        let fail = fail
+            .split(',')
+            .filter(|wish| !wish.is_empty())
+            .map(|wish| wish.parse().unwrap())
+            .collect();
         let args = SinkArgs { listen: address, maildir: maildir.map(Into::into), fail };
         let running = thread::spawn(move || run(args));
         eventually("the sink listens", || TcpStream::connect(address).is_ok());
@@ -41,7 +46,10 @@ fn takes_keeps_and_fails_as_told() {
     keeps_mail_octet_by_octet();
     says_what_fail_asks();
     hangs_and_drops();
-    assert_eq!(run(SinkArgs { listen: "192.0.2.1:1".parse().unwrap(), maildir: None, fail: Vec::new() }), ExitCode::from(69));
+    assert_eq!(
+        run(SinkArgs { listen: "192.0.2.1:1".parse().unwrap(), maildir: None, fail: Vec::new() }),
+        ExitCode::from(69)
+    );
 }
 
 fn keeps_mail_octet_by_octet() {
@@ -56,14 +64,20 @@ fn keeps_mail_octet_by_octet() {
     client.finish();
     client.expect_close();
     sink.stop();
-    let kept: Vec<_> =
-        fs::read_dir(folder.path().join("new")).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
+    let kept: Vec<_> = fs::read_dir(folder.path().join("new"))
+        .unwrap()
+        .map(|entry| fs::read(entry.unwrap().path()).unwrap())
+        .collect();
     let expected = [
         &b"Return-Path: <sender@client.example>\r\nX-Original-To: recipient@there.example\r\n"[..],
         b"Subject: \xff\r\n\r\n.\r\n",
     ];
     assert_eq!(kept, [expected.concat()]);
-    assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0, "nothing is left of the half one");
+    assert_eq!(
+        fs::read_dir(folder.path().join("tmp")).unwrap().count(),
+        0,
+        "nothing is left of the half one"
+    );
 }
 
 fn says_what_fail_asks() {

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 /// How long strangers loop.
 const FLOOD: Duration = Duration::from_secs(8);
 
-/// MAIL, RCPT, RSET as fast as answers come, in one session after the other. Gives back the refusals.
+/// MAIL, RCPT, RSET as fast as answers come, in one session after the other. Gives back the
+/// refusals.
 fn loop_from(last: u8, to: std::net::SocketAddr, end: &AtomicBool) -> u32 {
     let mut refused = 0;
     while !end.load(Ordering::Relaxed) {
@@ -20,7 +21,8 @@ fn loop_from(last: u8, to: std::net::SocketAddr, end: &AtomicBool) -> u32 {
         let mut ask = |client: &mut BufReader<std::net::TcpStream>, words: &str| {
             let _ = client.get_mut().write_all(words.as_bytes());
             line.clear();
-            let read = client.read_line(&mut line).is_ok_and(|octets| octets > 0) && !line.starts_with("421");
+            let read = client.read_line(&mut line).is_ok_and(|octets| octets > 0)
+                && !line.starts_with("421");
             refused += u32::from(line.starts_with("554"));
             read
         };
@@ -36,11 +38,16 @@ fn loop_from(last: u8, to: std::net::SocketAddr, end: &AtomicBool) -> u32 {
 
 #[test]
 fn costs_below_a_megabyte_of_log_a_minute_and_hides_no_mail() {
-    let mut appliance = Appliance::start(&[("MTA_SMTPD_TRUSTED_NETWORKS", "127.0.0.1/32"), ("MTA_SMART_RELAY", "127.0.0.1:9")]);
+    let mut appliance = Appliance::start(&[
+        ("MTA_SMTPD_TRUSTED_NETWORKS", "127.0.0.1/32"),
+        ("MTA_SMART_RELAY", "127.0.0.1:9"),
+    ]);
     let (ended, address) = (AtomicBool::new(false), appliance.smtp);
     let end = &ended;
     let (refused, sent) = thread::scope(|scope| {
-        let crowd: Vec<_> = (0..50u8).map(|number| scope.spawn(move || loop_from(2 + number, address, end))).collect();
+        let crowd: Vec<_> = (0..50u8)
+            .map(|number| scope.spawn(move || loop_from(2 + number, address, end)))
+            .collect();
         let (start, mut sent) = (Instant::now(), 0);
         while start.elapsed() < FLOOD {
             let mut client = Client::hello(address);

@@ -24,7 +24,8 @@ use support::spool::Trouble;
 /// Connects from an address of this machine's own network, 127.0.0.`last`.
 fn connect_from(last: u8, to: SocketAddr) -> TcpStream {
     let SocketAddr::V4(to) = to else { panic!("the tests speak IPv4") };
-    let stream: OwnedFd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    let stream: OwnedFd =
+        socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
     let from = SocketAddrV4::new([127, 0, 0, last].into(), 0);
     bind(stream.as_raw_fd(), &SockaddrIn::from(from)).unwrap();
     connect(stream.as_raw_fd(), &SockaddrIn::from(to)).unwrap();
@@ -48,10 +49,19 @@ fn told(mut stream: TcpStream) -> String {
 
 #[test]
 fn a_trusted_client_is_greeted_within_a_second_among_a_thousand_silent_strangers() {
-    let receiver = receiver(Limits { sessions: 1000, reserve: 200, sessions_per_address: 200, ..Limits::default() });
-    let crowd: Vec<_> = (0..1000).map(|number| connect_from(2 + (number % 5) as u8, receiver.address)).collect();
-    let refused = || receiver.counters.sessions_refused_total.with_label_values(&["strangers"]).get();
-    eventually("those beyond their places are turned away", || refused() == 200 && receiver.sessions() == 800);
+    let receiver = receiver(Limits {
+        sessions: 1000,
+        reserve: 200,
+        sessions_per_address: 200,
+        ..Limits::default()
+    });
+    let crowd: Vec<_> =
+        (0..1000).map(|number| connect_from(2 + (number % 5) as u8, receiver.address)).collect();
+    let refused =
+        || receiver.counters.sessions_refused_total.with_label_values(&["strangers"]).get();
+    eventually("those beyond their places are turned away", || {
+        refused() == 200 && receiver.sessions() == 800
+    });
     for _ in 0..20 {
         let start = Instant::now();
         let mut client = Client::hello(receiver.address);
@@ -60,7 +70,11 @@ fn a_trusted_client_is_greeted_within_a_second_among_a_thousand_silent_strangers
         client.send("Subject: x\r\n\r\n.\r\n");
         client.expect("250 2.0.0 ");
     }
-    assert_eq!(receiver.counters.sessions_displaced_total.get(), 0, "there was room in the reserve");
+    assert_eq!(
+        receiver.counters.sessions_displaced_total.get(),
+        0,
+        "there was room in the reserve"
+    );
     drop(crowd);
 }
 
@@ -111,7 +125,12 @@ fn dripping_octets_keep_no_place() {
 
 #[test]
 fn a_crowd_from_one_address_leaves_places_to_other_strangers() {
-    let receiver = receiver(Limits { sessions: 30, reserve: 10, sessions_per_address: 20, ..Limits::default() });
+    let receiver = receiver(Limits {
+        sessions: 30,
+        reserve: 10,
+        sessions_per_address: 20,
+        ..Limits::default()
+    });
     let crowd: Vec<_> = (0..20).map(|_| connect_from(2, receiver.address)).collect();
     eventually("they have all places", || receiver.sessions() == 20);
     let mut other = BufReader::new(connect_from(3, receiver.address));
@@ -138,7 +157,12 @@ fn while_the_volume_is_full_nobody_gives_way_for_memory() {
     let limits = Limits::default();
     let memory = limits.memory.clone();
     let trusted = vec!["127.0.0.1/32".to_owned()];
-    let receiver = Receiver::start(Setup { trusted, limits, trouble: Some(Trouble::Full), ..Setup::default() });
+    let receiver = Receiver::start(Setup {
+        trusted,
+        limits,
+        trouble: Some(Trouble::Full),
+        ..Setup::default()
+    });
     let mut client = Client::hello(receiver.address);
     let mut stranger = Client::of(connect_from(2, receiver.address));
     eventually("a stranger is there", || receiver.sessions() == 2);
@@ -156,7 +180,10 @@ fn while_memory_is_short_strangers_hear_so_and_trusted_clients_send() {
     let receiver = receiver(limits);
     let refused = || receiver.counters.sessions_refused_total.with_label_values(&["memory"]).get();
     memory.set(Pressure::Short);
-    assert!(told(connect_from(2, receiver.address)).starts_with("421 4.3.2 mta.example Too little memory"));
+    assert!(
+        told(connect_from(2, receiver.address))
+            .starts_with("421 4.3.2 mta.example Too little memory")
+    );
     let mut client = Client::hello(receiver.address);
     client.begin();
     client.send("Subject: x\r\n\r\n.\r\n");
@@ -175,5 +202,8 @@ fn while_memory_is_short_strangers_hear_so_and_trusted_clients_send() {
     assert!(told(connect_from(1, receiver.address)).starts_with("421 4.3.2 "));
     memory.set(Pressure::Ample);
     client.ask("MAIL FROM:<a@client.example>", "250 ");
-    assert_eq!((refused(), receiver.counters.refused_total.with_label_values(&["memory"]).get()), (2, 1));
+    assert_eq!(
+        (refused(), receiver.counters.refused_total.with_label_values(&["memory"]).get()),
+        (2, 1)
+    );
 }

@@ -145,7 +145,9 @@ impl Shared {
                 "RCPT" => to.push(local_part(&line)),
                 _ => {}
             }
-            let refused = verb == "RCPT" && self.nature == Nature::Refuses && to.last().is_some_and(|name| is_even(name));
+            let refused = verb == "RCPT"
+                && self.nature == Nature::Refuses
+                && to.last().is_some_and(|name| is_even(name));
             match verb.as_str() {
                 "RCPT" if refused => {
                     to.pop();
@@ -188,7 +190,11 @@ impl Shared {
             }
         };
         count(false);
-        let said = if breaks { Err(std::io::ErrorKind::BrokenPipe.into()) } else { self.say(stream, "250 2.0.0 taken") };
+        let said = if breaks {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        } else {
+            self.say(stream, "250 2.0.0 taken")
+        };
         if said.is_err() {
             count(true);
         }
@@ -202,5 +208,7 @@ fn local_part(line: &str) -> String {
 
 /// Whether a name such as `n12` has an even number.
 fn is_even(name: &str) -> bool {
-    name.strip_prefix('n').and_then(|number| number.parse::<usize>().ok()).is_some_and(|number| number.is_multiple_of(2))
+    name.strip_prefix('n')
+        .and_then(|number| number.parse::<usize>().ok())
+        .is_some_and(|number| number.is_multiple_of(2))
 }

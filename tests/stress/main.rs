@@ -1,10 +1,12 @@
-//! Outgoing mail under everything at once: eight threads, next hops that defer, limit, drop, drip and die, orders, pauses,
-//! imports and viewers, for `POSTERN_STRESS_SECONDS` (45). `scripts/stress.sh 2h` runs it for hours.
+//! Outgoing mail under everything at once: eight threads, next hops that defer, limit, drop, drip
+//! and die, orders, pauses, imports and viewers, for `POSTERN_STRESS_SECONDS` (45).
+//! `scripts/stress.sh 2h` runs it for hours.
 //!
-//! Each mail is accounted for: every recipient's server has taken it, once, or again only where the answer to the content was
-//! withheld, or the sender has its bounce. All the time a mail to a server that is well arrives within [`PROBE_MAX`], and the
-//! windows answer within [`ANSWER_MAX`].
-//! The processors may be pretended ones: a library of ours, made with cc and loaded into the relay, says that there are 64.
+//! Each mail is accounted for: every recipient's server has taken it, once, or again only where the
+//! answer to the content was withheld, or the sender has its bounce. All the time a mail to a
+//! server that is well arrives within [`PROBE_MAX`], and the windows answer within [`ANSWER_MAX`].
+//! The processors may be pretended ones: a library of ours, made with cc and loaded into the relay,
+//! says that there are 64.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
@@ -28,7 +30,7 @@ use support::program::{need_root, run};
 /// How long a mail to a server that is well may take, on a machine that others use too.
 const PROBE_MAX: Duration = Duration::from_secs(15);
 
-/// How long a window may take.
+/// How long the server may take.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
 /// How long the rest of the mail may take when all next hops are well and nobody holds anything.
@@ -68,7 +70,10 @@ fn everything_at_once_with_eight_threads() {
 fn everything_at_once_on_sixty_four_processors() {
     let library = processors::library();
     // As many threads as it takes by itself, whatever the run asks for.
-    stress(&[("MTA_WORKER_THREADS", "0"), ("LD_PRELOAD", library.path().join("processors.so").to_str().unwrap())]);
+    stress(&[
+        ("MTA_WORKER_THREADS", "0"),
+        ("LD_PRELOAD", library.path().join("processors.so").to_str().unwrap()),
+    ]);
 }
 
 struct Trial {
@@ -82,7 +87,15 @@ struct Trial {
 
 fn stress(properties: &[(&str, &str)]) {
     need_root("next hops are on port 25");
-    let natures = [Nature::Takes, Nature::Defers, Nature::Limits, Nature::Drops, Nature::Drips, Nature::Dies, Nature::Refuses];
+    let natures = [
+        Nature::Takes,
+        Nature::Defers,
+        Nature::Limits,
+        Nature::Drops,
+        Nature::Drips,
+        Nature::Dies,
+        Nature::Refuses,
+    ];
     let hops = natures.map(Hop::start).into();
     let mut all = vec![
         ("MTA_MINIMAL_BACKOFF_TIME", "1s"),
@@ -93,7 +106,13 @@ fn stress(properties: &[(&str, &str)]) {
     ];
     all.extend(properties);
     let (over, accepted) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let trial = Trial { appliance: Appliance::start(&all), hops, well: Hop::start(Nature::Takes), over, accepted };
+    let trial = Trial {
+        appliance: Appliance::start(&all),
+        hops,
+        well: Hop::start(Nature::Takes),
+        over,
+        accepted,
+    };
     let end = Instant::now() + Duration::from_secs(seconds());
     std::thread::scope(|scope| {
         // Whatever fails ends the others, too.
@@ -150,12 +169,17 @@ impl Trial {
         for _ in 0..10 {
             let number = self.number();
             let [first, second] = self.recipients(number);
-            client.mail(&self.sender(number), &[&first, &second], format!("Subject: {number}\r\n\r\n").as_bytes());
+            client.mail(
+                &self.sender(number),
+                &[&first, &second],
+                format!("Subject: {number}\r\n\r\n").as_bytes(),
+            );
         }
         client.ask("QUIT", "221 ");
     }
 
-    /// An order of an operator; nothing that is done to a destination is done to the one of the probes.
+    /// An order of an operator; nothing that is done to a destination is done to the one of the
+    /// probes.
     fn order(&self, number: usize) {
         let hop = &self.hops[fastrand::usize(..self.hops.len())];
         let name = format!("[{}]", hop.address());
@@ -185,8 +209,18 @@ impl Trial {
         fs::write(directory.join("mail.eml"), format!("Subject: {number}\r\n\r\n")).unwrap();
         let [first, second] = self.recipients(number);
         let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
-        command.env_clear().env("MTA_RUN_DIR", self.appliance.path("run")).args(["queue", "import"]);
-        command.arg(&directory).args(["--from", &self.sender(number), "--to", &first, "--to", &second]);
+        command
+            .env_clear()
+            .env("MTA_RUN_DIR", self.appliance.path("run"))
+            .args(["queue", "import"]);
+        command.arg(&directory).args([
+            "--from",
+            &self.sender(number),
+            "--to",
+            &first,
+            "--to",
+            &second,
+        ]);
         run(&mut command);
         std::thread::sleep(Duration::from_millis(300));
     }
@@ -195,7 +229,11 @@ impl Trial {
     fn probe(&self, _: usize) {
         let (begun, before) = (Instant::now(), self.well.count("probe"));
         let to = format!("probe@[{}]", self.well.address());
-        Client::hello(self.appliance.smtp).mail("probe@here.example", &[&to], b"Subject: probe\r\n\r\n");
+        Client::hello(self.appliance.smtp).mail(
+            "probe@here.example",
+            &[&to],
+            b"Subject: probe\r\n\r\n",
+        );
         while self.well.count("probe") == before {
             assert!(begun.elapsed() < PROBE_MAX, "a mail that nothing is in the way of waits");
             std::thread::sleep(Duration::from_millis(20));
@@ -217,7 +255,10 @@ impl Trial {
             if left == 0 {
                 break;
             }
-            let queue = || self.ask("GET", "/api/v1/queue?limit=5", "") + &self.ask("GET", "/api/v1/destinations", "");
+            let queue = || {
+                self.ask("GET", "/api/v1/queue?limit=5", "")
+                    + &self.ask("GET", "/api/v1/destinations", "")
+            };
             assert!(begun.elapsed() < END_MAX, "{left} mails wait for ever: {}", queue());
             std::thread::sleep(Duration::from_millis(500));
         }
@@ -227,7 +268,8 @@ impl Trial {
                 let (name, address) = to.strip_suffix(']').unwrap().split_once("@[").unwrap();
                 let hop = self.hops.iter().find(|hop| hop.address() == address).unwrap();
                 let (taken, unanswered) = (hop.count(name), hop.unanswered(name));
-                let bounced = hop.nature == Nature::Refuses && self.well.count(&format!("s{number}")) > 0;
+                let bounced =
+                    hop.nature == Nature::Refuses && self.well.count(&format!("s{number}")) > 0;
                 if taken == 0 && !bounced {
                     lost.insert(to.clone());
                 }
@@ -249,18 +291,25 @@ impl Trial {
     /// Asks on the control socket, where nobody is a stranger.
     fn ask(&self, method: &str, path: &str, body: &str) -> String {
         let begun = Instant::now();
-        let mut stream = UnixStream::connect(self.appliance.path("run").join("control.sock")).unwrap();
+        let mut stream =
+            UnixStream::connect(self.appliance.path("run").join("control.sock")).unwrap();
         stream.set_read_timeout(Some(ANSWER_MAX)).unwrap();
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: \
+            application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all((head + body).as_bytes()).unwrap();
         let mut answer = Vec::new();
         let read = stream.read_to_end(&mut answer);
-        assert!(read.is_ok() && begun.elapsed() < ANSWER_MAX, "{method} {path} {body} took {:?}: {read:?}", begun.elapsed());
+        assert!(
+            read.is_ok() && begun.elapsed() < ANSWER_MAX,
+            "{method} {path} {body} took {:?}: {read:?}",
+            begun.elapsed()
+        );
         let answer = String::from_utf8_lossy(&answer).into_owned();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{path}: {answer}"));
+        let (head, body) =
+            answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{path}: {answer}"));
         assert!(head.starts_with("HTTP/1.1 200"), "{method} {path}: {answer}");
         body.to_owned()
     }

@@ -1,5 +1,5 @@
-//! A library that says there are 64 processors: whoever loads it starts as many threads as it would on such a machine, and the
-//! real processors interrupt them in every place.
+//! A library that says there are 64 processors: whoever loads it starts as many threads as it would
+//! on such a machine, and the real processors interrupt them in every place.
 
 use crate::support::program::{find, run};
 use std::fs;
@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use tempfile::TempDir;
 
-/// `available_parallelism` of the standard library counts what this call fills in; sysconf is for others.
+/// `available_parallelism` of the standard library counts what this call fills in; sysconf is for
+/// others.
 const SOURCE: &str = r"
 #define _GNU_SOURCE
 #include <sched.h>
@@ -25,8 +26,12 @@ int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set) {
 pub fn library() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let (source, library) = (directory.path().join("processors.c"), directory.path().join("processors.so"));
+    let (source, library) =
+        (directory.path().join("processors.c"), directory.path().join("processors.so"));
     fs::write(&source, SOURCE).unwrap();
-    run(Command::new(find("cc")).args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source));
+    run(Command::new(find("cc"))
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .arg(&library)
+        .arg(&source));
     directory
 }

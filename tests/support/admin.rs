@@ -1,12 +1,14 @@
-//! The queue in memory, for handlers: the same answers as the real one, with messages that a test chooses.
+//! The queue in memory, for handlers: the same answers as the real one, with messages that a test
+//! chooses.
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use postern::ground::clock;
 use postern::mail::model::{
-    Address, AddressError, AdminError, Answer, Asker, Body, BodyType, Content, ContentPieces, DestinationSummary, Envelope,
-    Filter, Found, Group, Grouping, Groups, ImportedMessage, Kind, Message, MessageId, Obeyed, Order, Origin, Paused, Preview,
-    Progress, QueueAdmin, QueueSummary, Refusal, Reply, Seen, Selection, Standing, Status, Submission, Submitted,
-    SubmittedEnvelope, Target,
+    Address, AddressError, AdminError, Answer, Asker, Body, BodyType, Content, ContentPieces,
+    DestinationSummary, Envelope, Filter, Found, Group, Grouping, Groups, ImportedMessage, Kind,
+    Message, MessageId, Obeyed, Order, Origin, Paused, Preview, Progress, QueueAdmin, QueueSummary,
+    Refusal, Reply, Seen, Selection, Standing, Status, Submission, Submitted, SubmittedEnvelope,
+    Target,
 };
 use postern::mail::parse::lenient_mailbox;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,13 +39,17 @@ impl Submission for MemoryDesk {
         lenient_mailbox(text, "mta.example")
     }
 
-    fn submit(&self, submitted: SubmittedEnvelope, mut content: Box<dyn ContentPieces>) -> Submitted<'_> {
+    fn submit(
+        &self,
+        submitted: SubmittedEnvelope,
+        mut content: Box<dyn ContentPieces>,
+    ) -> Submitted<'_> {
         Box::pin(async move {
             let mut octets = Vec::new();
             while let Some(piece) = content.next().await {
-                octets.extend_from_slice(
-                    &piece.map_err(|error| (Reply::new(451, (4, 4, 2), error.to_string()), Refusal::Limit))?,
-                );
+                octets.extend_from_slice(&piece.map_err(|error| {
+                    (Reply::new(451, (4, 4, 2), error.to_string()), Refusal::Limit)
+                })?);
             }
             let mut letters = self.letters.lock().unwrap();
             letters.push((submitted, octets));
@@ -86,14 +92,19 @@ impl MemoryDesk {
 
 /// A message to `recipients` that arrived `age` seconds ago.
 pub fn message(id: u64, age: u32, sender: Option<&str>, recipients: &[&str]) -> Message {
-    let content = format!("Subject: Message {id}\r\nFrom: a@example.org\r\n\r\nHello, this is number {id}.\r\n");
+    let content = format!(
+        "Subject: Message {id}\r\nFrom: a@example.org\r\n\r\nHello, this is number {id}.\r\n"
+    );
     let places = 0..u16::try_from(recipients.len()).unwrap();
     Message {
         id: MessageId(id),
         arrived: clock::now() - age,
         envelope: Envelope {
             sender: sender.map(|sender| Address::parse(sender).unwrap()),
-            recipients: recipients.iter().map(|recipient| Address::parse(recipient).unwrap()).collect(),
+            recipients: recipients
+                .iter()
+                .map(|recipient| Address::parse(recipient).unwrap())
+                .collect(),
             body: BodyType::SevenBit,
             smtputf8: false,
         },
@@ -106,10 +117,12 @@ pub fn message(id: u64, age: u32, sender: Option<&str>, recipients: &[&str]) -> 
     }
 }
 
-/// The same message after `attempts` tries, the last of which said `reason`; the next one is `wait` seconds away.
+/// The same message after `attempts` tries, the last of which said `reason`; the next one is `wait`
+/// seconds away.
 pub fn deferred(mut message: Message, attempts: u16, wait: u32, reason: &str) -> Message {
     for progress in &mut message.progress {
-        (progress.attempts, progress.due, progress.reason) = (attempts, clock::now() + wait, reason.to_owned());
+        (progress.attempts, progress.due, progress.reason) =
+            (attempts, clock::now() + wait, reason.to_owned());
     }
     message
 }
@@ -122,31 +135,43 @@ pub fn stored(mut message: Message, len: u64) -> Message {
 
 /// The domains that a message still waits for, each once.
 fn domains(message: &Message) -> Vec<String> {
-    let mut domains: Vec<String> = pending(message).map(|(address, _)| address.domain_key()).collect();
+    let mut domains: Vec<String> =
+        pending(message).map(|(address, _)| address.domain_key()).collect();
     domains.sort();
     domains.dedup();
     domains
 }
 
 fn pending(message: &Message) -> impl Iterator<Item = (&Address, &Progress)> {
-    message.progress.iter().filter(|progress| progress.status == Status::Pending).filter_map(|progress| match progress.target {
-        Target::Recipient(place) => Some((&message.envelope.recipients[usize::from(place)], progress)),
-        Target::Copy => None,
-    })
+    message.progress.iter().filter(|progress| progress.status == Status::Pending).filter_map(
+        |progress| match progress.target {
+            Target::Recipient(place) => {
+                Some((&message.envelope.recipients[usize::from(place)], progress))
+            }
+            Target::Copy => None,
+        },
+    )
 }
 
 impl QueueAdmin for MemoryDesk {
     fn summary(&self) -> QueueSummary {
         let messages = self.messages.lock().unwrap();
-        let tried = |message: &&Message| pending(message).any(|(_, progress)| progress.attempts > 0);
+        let tried =
+            |message: &&Message| pending(message).any(|(_, progress)| progress.attempts > 0);
         QueueSummary {
             messages: messages.len() as u64,
             bytes: messages.values().map(|message| message.body.len()).sum(),
-            active: messages.values().filter(|message| !message.held && !tried(message)).count() as u64,
-            deferred: messages.values().filter(|message| !message.held).filter(tried).count() as u64,
+            active: messages.values().filter(|message| !message.held && !tried(message)).count()
+                as u64,
+            deferred: messages.values().filter(|message| !message.held).filter(tried).count()
+                as u64,
             held: messages.values().filter(|message| message.held).count() as u64,
             oldest: messages.values().map(|message| message.arrived).min(),
-            oldest_on_its_way: messages.values().filter(|message| !message.held).map(|message| message.arrived).min(),
+            oldest_on_its_way: messages
+                .values()
+                .filter(|message| !message.held)
+                .map(|message| message.arrived)
+                .min(),
         }
     }
 
@@ -174,13 +199,20 @@ impl QueueAdmin for MemoryDesk {
                 entry.messages += 1;
                 entry.paused = self.paused.lock().unwrap().contains(&domain);
                 let age = clock::now() - message.arrived;
-                entry.ages[DestinationSummary::AGES.iter().filter(|bound| age > **bound).count()] += 1;
-                entry.oldest = Some(entry.oldest.map_or(message.arrived, |oldest| oldest.min(message.arrived)));
-                for (_, progress) in pending(message).filter(|(address, _)| address.domain_key() == domain) {
+                entry.ages
+                    [DestinationSummary::AGES.iter().filter(|bound| age > **bound).count()] += 1;
+                entry.oldest = Some(
+                    entry.oldest.map_or(message.arrived, |oldest| oldest.min(message.arrived)),
+                );
+                for (_, progress) in
+                    pending(message).filter(|(address, _)| address.domain_key() == domain)
+                {
                     if progress.attempts == 0 && !message.held {
                         entry.active += 1;
                     } else if progress.attempts > 0 && !message.held {
-                        entry.next_try = Some(entry.next_try.map_or(progress.due, |next| next.min(progress.due)));
+                        entry.next_try = Some(
+                            entry.next_try.map_or(progress.due, |next| next.min(progress.due)),
+                        );
                         entry.last_error.clone_from(&progress.reason);
                         entry.deferred += 1;
                     }
@@ -195,30 +227,44 @@ impl QueueAdmin for MemoryDesk {
 
     fn ages(&self, bounds: &[u32]) -> (Vec<u64>, u64) {
         let messages = self.messages.lock().unwrap();
-        let ages: Vec<u32> = messages.values().map(|message| clock::now() - message.arrived).collect();
+        let ages: Vec<u32> =
+            messages.values().map(|message| clock::now() - message.arrived).collect();
         let within = |bound: &u32| ages.iter().filter(|age| *age <= bound).count() as u64;
         (bounds.iter().map(within).collect(), ages.iter().map(|age| u64::from(*age)).sum())
     }
 
     fn show(&self, id: MessageId) -> Answer<'_, Message> {
-        Box::pin(async move { self.messages.lock().unwrap().get(&id).cloned().ok_or(AdminError::Unknown) })
+        Box::pin(async move {
+            self.messages.lock().unwrap().get(&id).cloned().ok_or(AdminError::Unknown)
+        })
     }
 
     fn export(&self, id: MessageId, _still: bool) -> Answer<'_, Message> {
         self.show(id)
     }
 
-    fn import(&self, imported: ImportedMessage, mut content: Box<dyn ContentPieces>) -> Answer<'_, MessageId> {
+    fn import(
+        &self,
+        imported: ImportedMessage,
+        mut content: Box<dyn ContentPieces>,
+    ) -> Answer<'_, MessageId> {
         Box::pin(async move {
             let mut octets = Vec::new();
             while let Some(piece) = content.next().await {
-                octets.extend_from_slice(&piece.map_err(|error| AdminError::Refused(error.to_string()))?);
+                octets.extend_from_slice(
+                    &piece.map_err(|error| AdminError::Refused(error.to_string()))?,
+                );
             }
             let mut messages = self.messages.lock().unwrap();
             let id = MessageId(messages.keys().last().map_or(1, |last| last.0 + 1));
-            let ImportedMessage { arrived, kind, envelope, origin, progress, held, delay_told, .. } = imported;
+            let ImportedMessage {
+                arrived, kind, envelope, origin, progress, held, delay_told, ..
+            } = imported;
             let body = Body::Memory(octets.into());
-            messages.insert(id, Message { id, arrived, envelope, origin, kind, progress, held, delay_told, body });
+            messages.insert(
+                id,
+                Message { id, arrived, envelope, origin, kind, progress, held, delay_told, body },
+            );
             Ok(id)
         })
     }
@@ -229,14 +275,21 @@ impl QueueAdmin for MemoryDesk {
             let hit = self.hit(&selection)?;
             let mut messages = self.messages.lock().unwrap();
             let paused = self.paused.lock().unwrap();
-            let rests = |message: &Message| message.held || domains(message).iter().all(|domain| paused.contains(domain));
-            let untried = hit.iter().filter(|id| order == Order::Retry && messages.get(id).is_some_and(rests)).count() as u64;
+            let rests = |message: &Message| {
+                message.held || domains(message).iter().all(|domain| paused.contains(domain))
+            };
+            let untried = hit
+                .iter()
+                .filter(|id| order == Order::Retry && messages.get(id).is_some_and(rests))
+                .count() as u64;
             for id in &hit {
                 match (order, messages.get_mut(id)) {
                     (Order::Delete, _) => drop(messages.remove(id)),
                     (Order::Hold, Some(message)) => message.held = true,
                     (Order::Release, Some(message)) => message.held = false,
-                    (Order::Retry, Some(message)) => message.progress.iter_mut().for_each(|progress| progress.due = 0),
+                    (Order::Retry, Some(message)) => {
+                        message.progress.iter_mut().for_each(|progress| progress.due = 0)
+                    }
                     (_, None) => {}
                 }
             }
@@ -257,7 +310,13 @@ impl QueueAdmin for MemoryDesk {
         })
     }
 
-    fn find(&self, filter: Filter, after: Option<MessageId>, limit: usize, _patience: Duration) -> Answer<'_, Found> {
+    fn find(
+        &self,
+        filter: Filter,
+        after: Option<MessageId>,
+        limit: usize,
+        _patience: Duration,
+    ) -> Answer<'_, Found> {
         Box::pin(async move {
             let slow = self.slow.load(Ordering::Relaxed);
             if slow > 0 {
@@ -265,7 +324,9 @@ impl QueueAdmin for MemoryDesk {
             }
             let messages = self.messages.lock().unwrap();
             let mut found = Found { next: after, ..Found::default() };
-            for message in messages.values().filter(|message| after.is_none_or(|after| message.id > after)) {
+            for message in
+                messages.values().filter(|message| after.is_none_or(|after| message.id > after))
+            {
                 if found.messages.len() == limit {
                     return Ok(found);
                 }
@@ -286,21 +347,34 @@ impl QueueAdmin for MemoryDesk {
                 let names = match by {
                     Grouping::Sender => vec![message.envelope.sender_text().to_owned()],
                     Grouping::RecipientDomain => domains(message),
-                    Grouping::SenderDomain => message.envelope.sender.iter().map(Address::domain_key).collect(),
-                    Grouping::Reason => message.progress.first().map(|progress| progress.reason.clone()).into_iter().collect(),
+                    Grouping::SenderDomain => {
+                        message.envelope.sender.iter().map(Address::domain_key).collect()
+                    }
+                    Grouping::Reason => message
+                        .progress
+                        .first()
+                        .map(|progress| progress.reason.clone())
+                        .into_iter()
+                        .collect(),
                 };
                 for name in names.into_iter().filter(|name| !name.is_empty()) {
                     let group = Group { name: name.clone(), messages: 0, oldest: message.arrived };
                     groups.entry(name).or_insert(group).messages += 1;
                 }
             }
-            let (seen, mut groups) = (messages.len() as u64, groups.into_values().collect::<Vec<_>>());
+            let (seen, mut groups) =
+                (messages.len() as u64, groups.into_values().collect::<Vec<_>>());
             groups.sort_by_key(|group| std::cmp::Reverse(group.messages));
             Ok(Groups { groups, seen, total: seen, as_of: clock::now() })
         })
     }
 
-    fn preview(&self, _order: Order, selection: Selection, _patience: Duration) -> Answer<'_, Preview> {
+    fn preview(
+        &self,
+        _order: Order,
+        selection: Selection,
+        _patience: Duration,
+    ) -> Answer<'_, Preview> {
         Box::pin(async move {
             let hit = self.hit(&selection)?;
             let sample = hit.iter().copied().take(Preview::SAMPLE).collect();
@@ -320,8 +394,13 @@ impl QueueAdmin for MemoryDesk {
             self.askers.lock().unwrap().push(asker);
             let mut all = self.paused.lock().unwrap();
             let waits = |message: &Message| domains(message).contains(&destination);
-            let waiting = self.messages.lock().unwrap().values().filter(|message| waits(message)).count() as u64;
-            Ok(Paused { changed: if paused { all.insert(destination) } else { all.remove(&destination) }, waiting })
+            let waiting =
+                self.messages.lock().unwrap().values().filter(|message| waits(message)).count()
+                    as u64;
+            Ok(Paused {
+                changed: if paused { all.insert(destination) } else { all.remove(&destination) },
+                waiting,
+            })
         })
     }
 }
@@ -330,15 +409,27 @@ impl MemoryDesk {
     fn hit(&self, selection: &Selection) -> Result<Vec<MessageId>, AdminError> {
         let messages = self.messages.lock().unwrap();
         Ok(match selection {
-            Selection::One(id) => messages.contains_key(id).then_some(*id).map(|id| vec![id]).ok_or(AdminError::Unknown)?,
-            Selection::Some(ids) => ids.iter().copied().filter(|id| messages.contains_key(id)).collect(),
-            Selection::All => messages.keys().copied().collect(),
-            Selection::Matching(filter) => {
-                messages.values().filter(|message| passes(filter, message)).map(|message| message.id).collect()
+            Selection::One(id) => messages
+                .contains_key(id)
+                .then_some(*id)
+                .map(|id| vec![id])
+                .ok_or(AdminError::Unknown)?,
+            Selection::Some(ids) => {
+                ids.iter().copied().filter(|id| messages.contains_key(id)).collect()
             }
+            Selection::All => messages.keys().copied().collect(),
+            Selection::Matching(filter) => messages
+                .values()
+                .filter(|message| passes(filter, message))
+                .map(|message| message.id)
+                .collect(),
             Selection::Domain(domain) => {
                 let domain = domain.to_lowercase();
-                messages.values().filter(|message| domains(message).contains(&domain)).map(|message| message.id).collect()
+                messages
+                    .values()
+                    .filter(|message| domains(message).contains(&domain))
+                    .map(|message| message.id)
+                    .collect()
             }
         })
     }
@@ -357,7 +448,14 @@ fn standing(message: &Message) -> Standing {
 
 fn passes(filter: &Filter, message: &Message) -> bool {
     let head = message.body.head(4096).unwrap();
-    let subject = String::from_utf8_lossy(&head).lines().find_map(|line| line.strip_prefix("Subject: ").map(str::to_owned));
+    let subject = String::from_utf8_lossy(&head)
+        .lines()
+        .find_map(|line| line.strip_prefix("Subject: ").map(str::to_owned));
     let (standing, destinations) = (standing(message), domains(message));
-    filter.passes(message, &Seen { standing, destinations: &destinations }, &subject.unwrap_or_default(), clock::now())
+    filter.passes(
+        message,
+        &Seen { standing, destinations: &destinations },
+        &subject.unwrap_or_default(),
+        clock::now(),
+    )
 }

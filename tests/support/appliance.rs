@@ -30,8 +30,8 @@ pub struct Appliance {
     pub smtp: SocketAddr,
     /// Where it takes mail inside TLS, with `ssl_disabled=no`.
     pub smtps: SocketAddr,
-    /// Where its window is.
-    pub window: SocketAddr,
+    /// Where its page is.
+    pub ui: SocketAddr,
     properties: Vec<(String, String)>,
     running: Option<Running>,
     log: Arc<Mutex<Vec<String>>>,
@@ -58,8 +58,16 @@ impl Appliance {
             }
         }
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let [smtp, smtps, window] = [(); 3].map(|()| local(free_port()));
-        let mut appliance = Self { directory, smtp, smtps, window, properties: Vec::new(), running: None, log: Arc::default() };
+        let [smtp, smtps, ui] = [(); 3].map(|()| local(free_port()));
+        let mut appliance = Self {
+            directory,
+            smtp,
+            smtps,
+            ui,
+            properties: Vec::new(),
+            running: None,
+            log: Arc::default(),
+        };
         appliance.set(properties);
         appliance.boot();
         appliance
@@ -76,15 +84,21 @@ impl Appliance {
     /// The program with the properties of this appliance, under its user.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.directory.path().join("postern"));
-        command.args(arguments).env_clear().env("PATH", "/usr/bin:/bin").current_dir("/").stdin(Stdio::null());
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .current_dir("/")
+            .stdin(Stdio::null());
         command
             .env("MTA_HOSTNAME", HOSTNAME)
-            // Contents are compared octet by octet, and few here have all fields; what is added has tests of its own.
+            // Contents are compared octet by octet, and few here have all fields; what is added has
+            // tests of its own.
             .env("MTA_ALWAYS_ADD_MISSING_HEADERS", "no")
             .env("MTA_LISTEN", "127.0.0.1")
             .env("MTA_SMTP_PORT", self.smtp.port().to_string())
             .env("MTA_SMTPS_PORT", self.smtps.port().to_string())
-            .env("MTA_UI_PORT", self.window.port().to_string())
+            .env("MTA_UI_PORT", self.ui.port().to_string())
             .env("MTA_VOLUME_DATA", self.directory.path().join("data"))
             .env("MTA_RUN_DIR", self.directory.path().join("run"))
             // Tests look at everything, and send as a program that is known.
@@ -101,17 +115,24 @@ impl Appliance {
     /// Starts it on its data volume, and waits until it is ready.
     pub fn boot(&mut self) {
         assert!(self.running.is_none(), "it runs already");
-        let mut child = self.command(&["init"]).stderr(Stdio::piped()).process_group(0).spawn().unwrap();
+        let mut child =
+            self.command(&["init"]).stderr(Stdio::piped()).process_group(0).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let before = self.log.lock().unwrap().len();
         let log = self.log.clone();
         let reader = std::thread::spawn(move || {
-            BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| log.lock().unwrap().push(line));
+            BufReader::new(stderr)
+                .lines()
+                .map_while(Result::ok)
+                .for_each(|line| log.lock().unwrap().push(line));
         });
         let ready = "the SMTP core is ready (pid ";
         let line = until("the appliance is ready", || {
             if let Some(status) = child.try_wait().unwrap() {
-                panic!("the appliance ended ({status}):\n{}", self.log.lock().unwrap()[before..].join("\n"));
+                panic!(
+                    "the appliance ended ({status}):\n{}",
+                    self.log.lock().unwrap()[before..].join("\n")
+                );
             }
             let log = self.log.lock().unwrap();
             log[before..]
@@ -120,8 +141,10 @@ impl Appliance {
                 .cloned()
                 .ok_or_else(|| log.last().cloned().unwrap_or_default())
         });
-        let digits: String = line.split(ready).nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
-        self.running = Some(Running { child, core: Pid::from_raw(digits.parse().unwrap()), reader });
+        let digits: String =
+            line.split(ready).nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
+        self.running =
+            Some(Running { child, core: Pid::from_raw(digits.parse().unwrap()), reader });
     }
 
     /// Stops it by SIGTERM, waits for the last line of its log, and gives back the exit code.
@@ -139,7 +162,9 @@ impl Appliance {
     /// Waits for the end that [`Appliance::begin_stop`] asked for.
     pub fn finish_stop(&mut self) -> i32 {
         let mut running = self.running.take().expect("it runs");
-        let status = until("the appliance ends", || running.child.try_wait().unwrap().ok_or_else(|| "it runs".to_owned()));
+        let status = until("the appliance ends", || {
+            running.child.try_wait().unwrap().ok_or_else(|| "it runs".to_owned())
+        });
         running.reader.join().unwrap();
         assert_eq!(status.signal(), None, "a signal killed init itself");
         status.code().unwrap()
@@ -163,7 +188,11 @@ impl Appliance {
         let all: Vec<&str> = ["queue", "--json"].iter().chain(arguments).copied().collect();
         let output = super::program::run(&mut self.command(&all));
         let text = String::from_utf8(output.stdout).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+        text.lines()
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+            })
+            .collect()
     }
 
     /// What `postern queue` prints for people.
@@ -177,12 +206,17 @@ impl Appliance {
         self.api("queue?limit=500")["messages"].as_array().cloned().unwrap_or_default()
     }
 
-    /// Waits until the oldest message in the queue was tried, and gives back what the next hop said to its first recipient.
+    /// Waits until the oldest message in the queue was tried, and gives back what the next hop said
+    /// to its first recipient.
     pub fn deferral(&self) -> String {
         until("the message is deferred", || {
             let messages = self.messages();
-            let said = messages.first().and_then(|message| message["recipients"][0]["last_reply"].as_str());
-            said.filter(|said| !said.is_empty()).map(str::to_owned).ok_or_else(|| format!("{messages:?}"))
+            let said = messages
+                .first()
+                .and_then(|message| message["recipients"][0]["last_reply"].as_str());
+            said.filter(|said| !said.is_empty())
+                .map(str::to_owned)
+                .ok_or_else(|| format!("{messages:?}"))
         })
     }
 
@@ -192,33 +226,45 @@ impl Appliance {
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
     }
 
-    /// Asks the window, and expects 200.
+    /// Asks the server, and expects 200.
     pub fn get(&self, path: &str) -> String {
         let (status, body) = self.get_as(path, "");
         assert!(status == "200", "{path}: {status} {body}");
         body
     }
 
-    /// Asks the window with a further header line, and gives back the status and the body.
+    /// Asks the server with a further header line, and gives back the status and the body.
     pub fn get_as(&self, path: &str, header: &str) -> (String, String) {
-        self.ask(path, format!("GET {path} HTTP/1.0\r\nHost: {HOSTNAME}\r\n{header}\r\n").as_bytes())
+        self.ask(
+            path,
+            format!("GET {path} HTTP/1.0\r\nHost: {HOSTNAME}\r\n{header}\r\n").as_bytes(),
+        )
     }
 
-    /// Hands the window a content as a program that is known, with further header lines, and gives back the status and the body.
+    /// Hands the server a content as a program that is known, with further header lines, and gives
+    /// back the status and the body.
     pub fn post(&self, path: &str, header: &str, content: &[u8]) -> (String, String) {
         let len = content.len();
-        let known = if header.contains("Authorization") { "" } else { "Authorization: Bearer tests:tests\r\n" };
-        let head = format!("POST {path} HTTP/1.0\r\nHost: {HOSTNAME}\r\nContent-Length: {len}\r\n{known}{header}\r\n");
+        let known = if header.contains("Authorization") {
+            ""
+        } else {
+            "Authorization: Bearer tests:tests\r\n"
+        };
+        let head = format!(
+            "POST {path} HTTP/1.0\r\nHost: {HOSTNAME}\r\nContent-Length: \
+            {len}\r\n{known}{header}\r\n"
+        );
         self.ask(path, &[head.as_bytes(), content].concat())
     }
 
     fn ask(&self, path: &str, request: &[u8]) -> (String, String) {
-        let mut stream = TcpStream::connect(self.window).unwrap();
+        let mut stream = TcpStream::connect(self.ui).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(request).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{path}: {answer}"));
+        let (head, body) =
+            answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{path}: {answer}"));
         (head.split(' ').nth(1).unwrap_or_default().to_owned(), body.to_owned())
     }
 
@@ -240,12 +286,16 @@ impl Appliance {
     /// The process that runs `postern <command>` as a child of init, if there is one.
     pub fn child(&self, command: &str) -> Option<Pid> {
         let init = self.running.as_ref().expect("it runs").child.id();
-        let processes =
-            fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+        let processes = fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
         let is_it = |pid: &i32| {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             let words = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse::<u32>().ok());
+            let parent = stat
+                .rsplit(") ")
+                .next()
+                .and_then(|rest| rest.split(' ').nth(1)?.parse::<u32>().ok());
             parent == Some(init) && words.split('\0').nth(1) == Some(command)
         };
         processes.into_iter().find(is_it).map(Pid::from_raw)
@@ -253,10 +303,12 @@ impl Appliance {
 
     /// Whether it says that it is ready, now.
     pub fn is_ready(&self) -> bool {
-        let Ok(mut stream) = TcpStream::connect(self.window) else { return false };
+        let Ok(mut stream) = TcpStream::connect(self.ui) else { return false };
         let mut answer = String::new();
         let asked = write!(stream, "GET /readyz HTTP/1.0\r\n\r\n");
-        asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.split(' ').nth(1) == Some("200")
+        asked.is_ok()
+            && stream.read_to_string(&mut answer).is_ok()
+            && answer.split(' ').nth(1) == Some("200")
     }
 
     /// Waits until its core has so many threads for mail.
@@ -283,7 +335,10 @@ impl Drop for Appliance {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = self.log();
-            eprintln!("--- the end of the appliance's log:\n{}", log[log.len().saturating_sub(60)..].join("\n"));
+            eprintln!(
+                "--- the end of the appliance's log:\n{}",
+                log[log.len().saturating_sub(60)..].join("\n")
+            );
         }
         if let Some(mut running) = self.running.take() {
             let group = Pid::from_raw(i32::try_from(running.child.id()).unwrap());

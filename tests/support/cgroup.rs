@@ -19,9 +19,12 @@ impl Group {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap();
         let v1 = Path::new("/sys/fs/cgroup/memory");
         let is_v1 = v1.join("memory.limit_in_bytes").exists();
-        let (top, mark) = if is_v1 { (v1, ":memory:") } else { (Path::new("/sys/fs/cgroup"), "0::") };
+        let (top, mark) =
+            if is_v1 { (v1, ":memory:") } else { (Path::new("/sys/fs/cgroup"), "0::") };
         let path = own.lines().find_map(|line| line.split_once(mark)).map_or("", |(_, path)| path);
-        let home = Some(top.join(path.trim_start_matches('/'))).filter(|home| home.is_dir()).unwrap_or(top.to_owned());
+        let home = Some(top.join(path.trim_start_matches('/')))
+            .filter(|home| home.is_dir())
+            .unwrap_or(top.to_owned());
         let directory = top.join(format!("postern-test-{}-{megabytes}", std::process::id()));
         fs::create_dir(&directory).unwrap();
         let group = Self { directory, home, is_v1 };
@@ -29,13 +32,22 @@ impl Group {
             // Refused where it is on already.
             let _ = fs::write(top.join("cgroup.subtree_control"), "+memory");
         }
-        let limits =
-            if is_v1 { ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"] } else { ["memory.max", "memory.swap.max"] };
+        let limits = if is_v1 {
+            ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]
+        } else {
+            ["memory.max", "memory.swap.max"]
+        };
         fs::write(group.directory.join(limits[0]), (megabytes << 20).to_string()).unwrap();
         // Version 1 counts connections only where they have a limit, and apart from all else.
-        let _ = fs::write(group.directory.join("memory.kmem.tcp.limit_in_bytes"), (1_u64 << 40).to_string());
+        let _ = fs::write(
+            group.directory.join("memory.kmem.tcp.limit_in_bytes"),
+            (1_u64 << 40).to_string(),
+        );
         // Not on every kernel.
-        let _ = fs::write(group.directory.join(limits[1]), if is_v1 { (megabytes << 20).to_string() } else { "0".to_owned() });
+        let _ = fs::write(
+            group.directory.join(limits[1]),
+            if is_v1 { (megabytes << 20).to_string() } else { "0".to_owned() },
+        );
         group
     }
 
@@ -51,7 +63,9 @@ impl Group {
     pub fn killed(&self) -> u64 {
         let file = if self.is_v1 { "memory.oom_control" } else { "memory.events" };
         let text = fs::read_to_string(self.directory.join(file)).unwrap();
-        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok()).expect("a kernel that counts")
+        text.lines()
+            .find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
+            .expect("a kernel that counts")
     }
 
     /// Megabytes that are not those of files.
@@ -64,7 +78,8 @@ impl Group {
     /// Megabytes that the kernel keeps for connections.
     pub fn sockets(&self) -> u64 {
         if self.is_v1 {
-            let text = fs::read_to_string(self.directory.join("memory.kmem.tcp.usage_in_bytes")).unwrap();
+            let text =
+                fs::read_to_string(self.directory.join("memory.kmem.tcp.usage_in_bytes")).unwrap();
             return text.trim().parse::<u64>().unwrap() >> 20;
         }
         let text = fs::read_to_string(self.directory.join("memory.stat")).unwrap();

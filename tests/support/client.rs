@@ -31,11 +31,14 @@ impl Client {
         Self::connect(address).secure(config)
     }
 
-    /// Does the handshake of TLS. What the server said before and was not looked at is an error: it spoke too early.
+    /// Does the handshake of TLS. What the server said before and was not looked at is an error: it
+    /// spoke too early.
     pub fn secure(self, config: &Arc<ClientConfig>) -> Self {
         assert_eq!(self.reader.buffer(), b"", "plain text that nobody asked for");
         let Channel::Plain(stream) = self.reader.into_inner() else { panic!("TLS inside TLS") };
-        Self { reader: BufReader::new(Channel::secure(stream, config.clone()).expect("a handshake")) }
+        Self {
+            reader: BufReader::new(Channel::secure(stream, config.clone()).expect("a handshake")),
+        }
     }
 
     /// EHLO, STARTTLS, the handshake, and EHLO again.
@@ -79,7 +82,10 @@ impl Client {
     /// Sends octets as they are.
     pub fn send(&mut self, octets: impl AsRef<[u8]>) {
         let channel = self.reader.get_mut();
-        channel.write_all(octets.as_ref()).and_then(|()| channel.flush()).expect("the server reads");
+        channel
+            .write_all(octets.as_ref())
+            .and_then(|()| channel.flush())
+            .expect("the server reads");
     }
 
     /// Sends octets, or finds that the server has closed.
@@ -165,8 +171,8 @@ impl Client {
     }
 }
 
-/// Content as it goes over the wire: dots at the start of lines doubled, the end behind it (RFC 5321 §4.5.2). Its last line
-/// has its end.
+/// Content as it goes over the wire: dots at the start of lines doubled, the end behind it (RFC
+/// 5321 §4.5.2). Its last line has its end.
 pub fn stuffed(content: &[u8]) -> Vec<u8> {
     let mut wire = Vec::with_capacity(content.len() + 64);
     let mut start = true;

@@ -1,4 +1,5 @@
-//! A next hop that counts: it greets when it is told to, takes so many connections at a time, and takes its time for each mail.
+//! A next hop that counts: it greets when it is told to, takes so many connections at a time, and
+//! takes its time for each mail.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -42,7 +43,8 @@ impl CountedHost {
     /// Listens, and greets nobody before [`CountedHost::open`].
     pub fn start(address: SocketAddr, most: usize, pause: Duration) -> Self {
         let listener = TcpListener::bind(address).unwrap();
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), most, pause });
+        let shared =
+            Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), most, pause });
         let host = Self { address, shared: shared.clone() };
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -73,7 +75,11 @@ impl Shared {
             return;
         }
         state.connections += 1;
-        drop(self.changed.wait_while(state, |state| !state.open).unwrap_or_else(PoisonError::into_inner));
+        drop(
+            self.changed
+                .wait_while(state, |state| !state.open)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         // A client that goes away is no failure of the host.
         let _ = self.talk(stream);
         self.state.lock().unwrap().connections -= 1;

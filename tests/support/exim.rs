@@ -17,15 +17,19 @@ pub struct Exim {
 }
 
 impl Exim {
-    /// One that is the mail server of `there.example` and `here.example`, with the mailboxes `box` and `sender` in both, and
-    /// offers STARTTLS.
+    /// One that is the mail server of `there.example` and `here.example`, with the mailboxes `box`
+    /// and `sender` in both, and offers STARTTLS.
     pub fn next_hop() -> Self {
         let mailboxes = ["box", "sender"];
-        let router = |name| format!("{name}:\n  driver = accept\n  local_parts = {name}\n  transport = {name}\n");
-        // Exim does not believe a name from an address to be a directory's; so each mailbox has its own transport.
+        let router = |name| {
+            format!("{name}:\n  driver = accept\n  local_parts = {name}\n  transport = {name}\n")
+        };
+        // Exim does not believe a name from an address to be a directory's; so each mailbox has its
+        // own transport.
         let transport = |name| {
             format!(
-                "{name}:\n  driver = appendfile\n  directory = PATH/mail/{name}\n  maildir_format\n  user = nobody\n  \
+                "{name}:\n  driver = appendfile\n  directory = \
+                PATH/mail/{name}\n  maildir_format\n  user = nobody\n  \
                  group = nogroup\n  mode = 0644\n  message_prefix =\n  message_suffix =\n"
             )
         };
@@ -40,8 +44,15 @@ impl Exim {
     /// The same with more lines for its transport.
     pub fn sender_with(relay: SocketAddr, lines: &str) -> Self {
         Self::start(
-            &format!("relay:\n  driver = manualroute\n  route_list = * {}\n  transport = smtp\n  self = send\n", relay.ip()),
-            &format!("smtp:\n  driver = smtp\n  port = {}\n  allow_localhost\n{lines}", relay.port()),
+            &format!(
+                "relay:\n  driver = manualroute\n  route_list = * {}\n  transport = smtp\n  self \
+                = send\n",
+                relay.ip()
+            ),
+            &format!(
+                "smtp:\n  driver = smtp\n  port = {}\n  allow_localhost\n{lines}",
+                relay.port()
+            ),
         )
     }
 
@@ -57,17 +68,27 @@ impl Exim {
         let (exim, port) = (find("exim4"), free_port());
         // Exim runs itself again for each delivery and must be told where it is.
         let text = format!(
-            "spool_directory = PATH/spool\nlog_file_path = PATH/log/%slog\nkeep_environment =\nexim_path = {}\nexim_user = nobody\n\
-             exim_group = nogroup\nprimary_hostname = mx.example\nqualify_domain = here.example\ndaemon_smtp_ports = {port}\n\
-             local_interfaces = 127.0.0.1\nprocess_log_path = PATH/spool/process\npid_file_path = PATH/spool/pid\n\
-             tls_advertise_hosts = *\ntls_certificate = PATH/cert.pem\ntls_privatekey = PATH/key.pem\n\
-             trusted_users = root\nacl_smtp_rcpt = recipients\nmessage_size_limit = 50M\nqueue_only = false\nsmtp_enforce_sync = true\n\
-             begin acl\nrecipients:\n  accept local_parts = box : sender\n  deny message = unknown here\n\
+            "spool_directory = PATH/spool\nlog_file_path = PATH/log/%slog\nkeep_environment \
+            =\nexim_path = {}\nexim_user = nobody\n\
+             exim_group = nogroup\nprimary_hostname = mx.example\nqualify_domain = \
+             here.example\ndaemon_smtp_ports = {port}\n\
+             local_interfaces = 127.0.0.1\nprocess_log_path = PATH/spool/process\npid_file_path = \
+             PATH/spool/pid\n\
+             tls_advertise_hosts = *\ntls_certificate = PATH/cert.pem\ntls_privatekey = \
+             PATH/key.pem\n\
+             trusted_users = root\nacl_smtp_rcpt = recipients\nmessage_size_limit = \
+             50M\nqueue_only = false\nsmtp_enforce_sync = true\n\
+             begin acl\nrecipients:\n  accept local_parts = box : sender\n  deny message = unknown \
+             here\n\
              begin routers\n{router}begin transports\n{transport}\
              begin retry\n* * F,1h,1m\n",
             exim.display()
         );
-        fs::write(directory.path().join("exim.conf"), text.replace("PATH", &directory.path().display().to_string())).unwrap();
+        fs::write(
+            directory.path().join("exim.conf"),
+            text.replace("PATH", &directory.path().display().to_string()),
+        )
+        .unwrap();
         let mut command = Command::new(&exim);
         command.arg("-C").arg(directory.path().join("exim.conf")).arg("-bdf");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -90,13 +111,18 @@ impl Exim {
     /// How many mails wait in its queue; each has an envelope file there.
     pub fn queued(&self) -> usize {
         let files = fs::read_dir(self.directory.path().join("spool/input")).unwrap();
-        files.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().ends_with("-H")).count()
+        files
+            .filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().ends_with("-H"))
+            .count()
     }
 
     /// What it logged.
     fn log(&self) -> String {
         ["main", "reject", "panic"]
-            .map(|name| fs::read_to_string(self.directory.path().join(format!("log/{name}log"))).unwrap_or_default())
+            .map(|name| {
+                fs::read_to_string(self.directory.path().join(format!("log/{name}log")))
+                    .unwrap_or_default()
+            })
             .concat()
     }
 }

@@ -20,7 +20,12 @@ impl Hook {
     pub fn start(arguments: &[&str]) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/hook.py");
         let mut command = Command::new("python3");
-        let mut child = command.arg(script).args(arguments).stdout(Stdio::piped()).spawn().expect("python3; install it");
+        let mut child = command
+            .arg(script)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3; install it");
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let port = lines.next().unwrap().unwrap().parse().unwrap();
         let (sender, heard) = channel();

@@ -30,16 +30,23 @@ impl Hostile {
     /// So many hosts, each with an address of its own.
     pub fn start(count: u32, way: Way) -> Self {
         raise_descriptors();
-        // A network of this process's own: other tests have addresses of 127/8 whose second octet is below 252.
-        let first = 0x7ffc_0000 | (std::process::id() % 256) << 10 | u32::from(own_address()) << 9 & 0x200;
+        // A network of this process's own: other tests have addresses of 127/8 whose second octet
+        // is below 252.
+        let first =
+            0x7ffc_0000 | (std::process::id() % 256) << 10 | u32::from(own_address()) << 9 & 0x200;
         let addresses: Vec<Ipv4Addr> = (0..count).map(|n| Ipv4Addr::from(first + n)).collect();
-        let bind = |address: &Ipv4Addr| TcpListener::bind(SocketAddr::from((*address, 25))).unwrap();
+        let bind =
+            |address: &Ipv4Addr| TcpListener::bind(SocketAddr::from((*address, 25))).unwrap();
         let listeners: Vec<TcpListener> = addresses.iter().map(bind).collect();
         if matches!(way, Way::Silent) {
             // The kernel takes the connections, and nobody ever looks at them.
             return Self { addresses, _kept: listeners, _runtime: None };
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         for listener in listeners {
             listener.set_nonblocking(true).unwrap();
             let _in = runtime.enter();

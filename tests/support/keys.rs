@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
-/// A certificate authority of the test's own: a root, which clients trust, and an intermediate, which signs.
+/// A certificate authority of the test's own: a root, which clients trust, and an intermediate,
+/// which signs.
 pub struct Authority {
     directory: TempDir,
 }
@@ -87,13 +88,21 @@ impl Authority {
         self.path("root.pem")
     }
 
-    /// A key of one of the kinds above in `FILE.key`, and its certificate for a DNS name and 127.0.0.1 in `FILE.pem`.
+    /// A key of one of the kinds above in `FILE.key`, and its certificate for a DNS name and
+    /// 127.0.0.1 in `FILE.pem`.
     pub fn issue(&self, file: &str, kind: &[&str], name: &str) -> Issued {
         self.issue_for(file, kind, name, "20200101000000Z", "20490101000000Z")
     }
 
     /// The same with the days of the certificate, in the form `YYYYMMDDHHMMSSZ`.
-    pub fn issue_for(&self, file: &str, kind: &[&str], name: &str, from: &str, until: &str) -> Issued {
+    pub fn issue_for(
+        &self,
+        file: &str,
+        kind: &[&str],
+        name: &str,
+        from: &str,
+        until: &str,
+    ) -> Issued {
         self.make_key(&format!("{file}.key"), kind);
         self.request(file, name, &format!("subjectAltName=DNS:{name},IP:127.0.0.1"));
         self.sign("intermediate", file, "server", from, until);
@@ -125,8 +134,11 @@ impl Authority {
     }
 
     fn request(&self, file: &str, name: &str, extension: &str) {
-        let (key, request, subject) = (format!("{file}.key"), format!("{file}.csr"), format!("/CN={name}"));
-        let mut arguments = vec!["req", "-new", "-config", "conf", "-key", &key, "-subj", &subject, "-out", &request];
+        let (key, request, subject) =
+            (format!("{file}.key"), format!("{file}.csr"), format!("/CN={name}"));
+        let mut arguments = vec![
+            "req", "-new", "-config", "conf", "-key", &key, "-subj", &subject, "-out", &request,
+        ];
         if !extension.is_empty() {
             arguments.extend(["-addext", extension]);
         }

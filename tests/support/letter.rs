@@ -18,7 +18,10 @@ pub struct Letter {
 impl Letter {
     /// All mails of a directory.
     pub fn all(directory: &Path) -> Vec<Self> {
-        fs::read_dir(directory).unwrap().map(|entry| Self::read(&fs::read(entry.unwrap().path()).unwrap())).collect()
+        fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| Self::read(&fs::read(entry.unwrap().path()).unwrap()))
+            .collect()
     }
 
     fn read(kept: &[u8]) -> Self {
@@ -36,7 +39,8 @@ impl Letter {
             to.push(recipient);
         }
         // A notification of the relay's own has no Received field.
-        let content = if rest.starts_with(b"Received:") { below_received(rest) } else { rest }.to_vec();
+        let content =
+            if rest.starts_with(b"Received:") { below_received(rest) } else { rest }.to_vec();
         Self { from, to, content }
     }
 
@@ -50,31 +54,41 @@ impl Letter {
 pub fn below_received(content: &[u8]) -> &[u8] {
     let mut end = 0;
     loop {
-        let line = content[end..].windows(2).position(|two| two == b"\r\n").expect("a whole line") + 2;
+        let line =
+            content[end..].windows(2).position(|two| two == b"\r\n").expect("a whole line") + 2;
         end += line;
         if !matches!(content.get(end), Some(b' ' | b'\t')) {
             break;
         }
     }
     let field = String::from_utf8_lossy(&content[..end]);
-    assert!(field.starts_with("Received: ") && field.contains(&format!("by {HOSTNAME} (Postern)")), "{field}");
+    assert!(
+        field.starts_with("Received: ") && field.contains(&format!("by {HOSTNAME} (Postern)")),
+        "{field}"
+    );
     &content[end..]
 }
 
-/// Mails of every shape that RFC 5321 allows, by name. Their header section holds all that a server might add, so that none
-/// adds anything. The last line of `long lines` is as long as RFC 5321 §4.5.3.1.6 allows.
+/// Mails of every shape that RFC 5321 allows, by name. Their header section holds all that a server
+/// might add, so that none adds anything. The last line of `long lines` is as long as RFC 5321
+/// §4.5.3.1.6 allows.
 pub fn shapes() -> Vec<(&'static str, Vec<u8>)> {
     let mut long = Vec::new();
     for length in [76, 500, 900, 990, 998] {
         long.extend_from_slice("l".repeat(length).as_bytes());
         long.extend_from_slice(b"\r\n");
     }
-    let many: Vec<u8> = (0..20_000).flat_map(|line| format!(".{line} of a large mail\r\n").into_bytes()).collect();
+    let many: Vec<u8> =
+        (0..20_000).flat_map(|line| format!(".{line} of a large mail\r\n").into_bytes()).collect();
     let bodies: [(&str, Vec<u8>); 7] = [
         ("plain", b"Hello.\r\n".to_vec()),
         ("empty body", Vec::new()),
         ("blank lines", b"\r\n\r\n\r\n".to_vec()),
-        ("dots", b".\r\n..\r\n...\r\n.leading\r\n..two\r\nin the . middle\r\nat the end.\r\n. \r\n.\r\n".to_vec()),
+        (
+            "dots",
+            b".\r\n..\r\n...\r\n.leading\r\n..two\r\nin the . middle\r\nat the end.\r\n. \r\n.\r\n"
+                .to_vec(),
+        ),
         ("long lines", long),
         ("8-bit", "Gr\u{fc}n und \u{df}, \u{65e5}\u{672c}\r\n".as_bytes().to_vec()),
         ("large", many),
@@ -84,9 +98,11 @@ pub fn shapes() -> Vec<(&'static str, Vec<u8>)> {
         .map(|(name, body)| {
             let id = name.replace(' ', "-");
             let head = format!(
-                "From: sender@here.example\r\nTo: box@there.example\r\nDate: Sun, 22 Nov 2026 12:00:00 +0000\r\n\
+                "From: sender@here.example\r\nTo: box@there.example\r\nDate: Sun, 22 Nov 2026 \
+                12:00:00 +0000\r\n\
                  Message-ID: <{id}@here.example>\r\nSubject: {name}\r\n\
-                 MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+                 MIME-Version: 1.0\r\nContent-Type: text/plain; \
+                 charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
             );
             (name, [head.into_bytes(), body].concat())
         })
@@ -98,7 +114,11 @@ pub fn assert_same(name: &str, expected: &[u8], found: &[u8]) {
     if expected == found {
         return;
     }
-    let at = expected.iter().zip(found).position(|(a, b)| a != b).unwrap_or(expected.len().min(found.len()));
+    let at = expected
+        .iter()
+        .zip(found)
+        .position(|(a, b)| a != b)
+        .unwrap_or(expected.len().min(found.len()));
     let near = |bytes: &[u8]| {
         let piece = &bytes[at.saturating_sub(30).min(bytes.len())..(at + 30).min(bytes.len())];
         String::from_utf8_lossy(piece).escape_debug().to_string()

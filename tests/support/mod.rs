@@ -1,4 +1,5 @@
-//! What tests stand on: a client that says anything, a queue in memory, a relay's receiving side on a real port.
+//! What tests stand on: a client that says anything, a queue in memory, a relay's receiving side on
+//! a real port.
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 

@@ -1,4 +1,5 @@
-//! dnsmasq with records of the test's own: the whole domain name system that an appliance under test knows.
+//! dnsmasq with records of the test's own: the whole domain name system that an appliance under
+//! test knows.
 
 use super::program::{Program, find, free_port, open_directory};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,13 +14,28 @@ pub struct Names {
 }
 
 impl Names {
-    /// Records as dnsmasq takes them: `mx-host=there.example,mx.there.example,10`, `host-record=…`, `cname=…`, `dns-rr=…`.
+    /// Records as dnsmasq takes them: `mx-host=there.example,mx.there.example,10`, `host-record=…`,
+    /// `cname=…`, `dns-rr=…`.
     pub fn serve(records: &[String]) -> Self {
         let (directory, port) = (open_directory(), free_port());
         let mut command = Command::new(find("dnsmasq"));
-        command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--no-daemon"]);
-        command.args(["--listen-address=127.0.0.1", "--bind-interfaces", "--user=root", "--pid-file=", "--local=/example/"]);
-        command.arg(format!("--port={port}")).args(records.iter().map(|record| format!("--{record}")));
+        command.args([
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--no-resolv",
+            "--no-hosts",
+            "--no-daemon",
+        ]);
+        command.args([
+            "--listen-address=127.0.0.1",
+            "--bind-interfaces",
+            "--user=root",
+            "--pid-file=",
+            "--local=/example/",
+        ]);
+        command
+            .arg(format!("--port={port}"))
+            .args(records.iter().map(|record| format!("--{record}")));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let program = Program::start(directory.path(), "dnsmasq", command).listening(address);
         Self { _program: program, _directory: directory, address }

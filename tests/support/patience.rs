@@ -1,4 +1,5 @@
-//! Waiting for what nobody announces: look, pause a little, look again, until a deadline; and say how far it has come.
+//! Waiting for what nobody announces: look, pause a little, look again, until a deadline; and say
+//! how far it has come.
 
 use std::time::{Duration, Instant};
 
@@ -23,17 +24,28 @@ pub fn until<T>(what: &str, look: impl FnMut() -> Result<T, String>) -> T {
 ///
 /// # Panics
 /// There was none in that time.
-pub fn until_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
+pub fn until_within<T>(
+    patience: Duration,
+    what: &str,
+    mut look: impl FnMut() -> Result<T, String>,
+) -> T {
     let start = Instant::now();
     let mut told = start;
     loop {
         match look() {
             Ok(found) => return found,
             Err(state) => {
-                assert!(start.elapsed() < patience, "after {:?} still not: {what}; last seen: {state}", start.elapsed());
+                assert!(
+                    start.elapsed() < patience,
+                    "after {:?} still not: {what}; last seen: {state}",
+                    start.elapsed()
+                );
                 if told.elapsed() > NEWS {
                     told = Instant::now();
-                    eprintln!("{:>5.1} s, waiting: {what}; now: {state}", start.elapsed().as_secs_f32());
+                    eprintln!(
+                        "{:>5.1} s, waiting: {what}; now: {state}",
+                        start.elapsed().as_secs_f32()
+                    );
                 }
             }
         }

@@ -19,12 +19,13 @@ pub struct Postfix {
 }
 
 impl Postfix {
-    /// One that is the mail server of `there.example` and `here.example`, with the mailboxes `box@there.example` and
-    /// `sender@here.example`, and offers STARTTLS.
+    /// One that is the mail server of `there.example` and `here.example`, with the mailboxes
+    /// `box@there.example` and `sender@here.example`, and offers STARTTLS.
     pub fn next_hop() -> Self {
         Self::start(
             "virtual_mailbox_domains = there.example, here.example\n\
-             virtual_mailbox_maps = inline:{ box@there.example=box/, sender@here.example=sender/ }\n",
+             virtual_mailbox_maps = inline:{ box@there.example=box/, \
+             sender@here.example=sender/ }\n",
         )
     }
 
@@ -53,21 +54,32 @@ impl Postfix {
         fs::write(directory.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
         let (path, port) = (directory.path().display(), free_port());
         let main = format!(
-            "compatibility_level = 3.6\nqueue_directory = {path}/queue\ndata_directory = {path}/data\n\
-             daemon_directory = /usr/lib/postfix/sbin\nshlib_directory = /usr/lib/postfix\nmeta_directory = /etc/postfix\n\
-             myhostname = mx.example\nmyorigin = here.example\nmydestination =\nlocal_recipient_maps =\nalias_maps =\n\
+            "compatibility_level = 3.6\nqueue_directory = {path}/queue\ndata_directory = \
+            {path}/data\n\
+             daemon_directory = /usr/lib/postfix/sbin\nshlib_directory = \
+             /usr/lib/postfix\nmeta_directory = /etc/postfix\n\
+             myhostname = mx.example\nmyorigin = here.example\nmydestination \
+             =\nlocal_recipient_maps =\nalias_maps =\n\
              inet_interfaces = 127.0.0.1\ninet_protocols = ipv4\nmynetworks = 127.0.0.0/8\n\
-             virtual_mailbox_base = {path}/mail\nvirtual_minimum_uid = 1\nvirtual_uid_maps = static:65534\n\
-             virtual_gid_maps = static:65534\nmessage_size_limit = 50000000\nvirtual_mailbox_limit = 0\n\
-             smtpd_tls_security_level = may\nsmtpd_tls_cert_file = {path}/cert.pem\nsmtpd_tls_key_file = {path}/key.pem\n\
+             virtual_mailbox_base = {path}/mail\nvirtual_minimum_uid = 1\nvirtual_uid_maps = \
+             static:65534\n\
+             virtual_gid_maps = static:65534\nmessage_size_limit = \
+             50000000\nvirtual_mailbox_limit = 0\n\
+             smtpd_tls_security_level = may\nsmtpd_tls_cert_file = \
+             {path}/cert.pem\nsmtpd_tls_key_file = {path}/key.pem\n\
              maillog_file = {path}/log\nmaillog_file_prefixes = /var, /dev/stdout, {path}\n"
         );
         let master = format!(
-            "127.0.0.1:{port} inet n - n - - smtpd\npickup unix n - n 60 1 pickup\ncleanup unix n - n - 0 cleanup\n\
-             qmgr unix n - n 300 1 qmgr\nrewrite unix - - n - - trivial-rewrite\nbounce unix - - n - 0 bounce\n\
-             defer unix - - n - 0 bounce\ntrace unix - - n - 0 bounce\nproxymap unix - - n - - proxymap\n\
-             error unix - - n - - error\nretry unix - - n - - error\nsmtp unix - - n - - smtp\nvirtual unix - n n - - virtual\n\
-             anvil unix - - n - 1 anvil\nscache unix - - n - 1 scache\ntlsmgr unix - - n 1000? 1 tlsmgr\n\
+            "127.0.0.1:{port} inet n - n - - smtpd\npickup unix n - n 60 1 pickup\ncleanup unix n \
+            - n - 0 cleanup\n\
+             qmgr unix n - n 300 1 qmgr\nrewrite unix - - n - - trivial-rewrite\nbounce unix - - n \
+             - 0 bounce\n\
+             defer unix - - n - 0 bounce\ntrace unix - - n - 0 bounce\nproxymap unix - - n - - \
+             proxymap\n\
+             error unix - - n - - error\nretry unix - - n - - error\nsmtp unix - - n - - \
+             smtp\nvirtual unix - n n - - virtual\n\
+             anvil unix - - n - 1 anvil\nscache unix - - n - 1 scache\ntlsmgr unix - - n 1000? 1 \
+             tlsmgr\n\
              postlog unix-dgram n - n - 1 postlogd\n"
         );
         let conf = directory.path().join("conf");
@@ -95,7 +107,9 @@ impl Postfix {
     /// Its version, as it logged it when it started.
     pub fn version(&self) -> String {
         let log = self.log();
-        let version = log.split_once("daemon started -- version ").and_then(|(_, rest)| rest.split(',').next());
+        let version = log
+            .split_once("daemon started -- version ")
+            .and_then(|(_, rest)| rest.split(',').next());
         version.unwrap_or("unknown").to_owned()
     }
 
@@ -105,10 +119,13 @@ impl Postfix {
     }
 }
 
-/// Settings, of which later ones take the place of earlier ones. Postfix would warn of them at each start of each part, and its
-/// log server waits for itself for ever when that happens to many parts at once.
+/// Settings, of which later ones take the place of earlier ones. Postfix would warn of them at each
+/// start of each part, and its log server waits for itself for ever when that happens to many parts
+/// at once.
 fn with_settings(main: &str, further: &str) -> String {
-    let name = |line: &str| line.split_once('=').map(|(name, _)| name.trim().to_owned()).unwrap_or_default();
+    let name = |line: &str| {
+        line.split_once('=').map(|(name, _)| name.trim().to_owned()).unwrap_or_default()
+    };
     let set: Vec<String> = further.lines().map(name).collect();
     let kept = main.lines().filter(|line| !set.contains(&name(line)));
     kept.chain(further.lines()).map(|line| format!("{line}\n")).collect()
@@ -117,7 +134,8 @@ fn with_settings(main: &str, further: &str) -> String {
 impl Drop for Postfix {
     fn drop(&mut self) {
         // Its master has a process group of its own, with all parts in it.
-        let master = fs::read_to_string(self.directory.path().join("queue/pid/master.pid")).unwrap_or_default();
+        let master = fs::read_to_string(self.directory.path().join("queue/pid/master.pid"))
+            .unwrap_or_default();
         if let Ok(master) = master.trim().parse() {
             let _ = killpg(Pid::from_raw(master), Signal::SIGKILL);
         }
@@ -130,7 +148,12 @@ impl Drop for Postfix {
 /// Runs a local mail program with a mail, which it wants with LF line ends, on its standard input.
 pub(super) fn feed(mut command: Command, content: &[u8]) {
     let text = String::from_utf8(content.to_vec()).unwrap().replace("\r\n", "\n");
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -1,4 +1,5 @@
-//! Real programs as peers: found or loudly missed, started in a process group of their own, and ended with the test.
+//! Real programs as peers: found or loudly missed, started in a process group of their own, and
+//! ended with the test.
 
 use super::patience::until;
 use nix::sys::signal::{Signal, killpg};
@@ -12,8 +13,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
-/// The programs that tests call, with Debian's packages; Exim is unpacked beside the system, because Debian lets nobody install
-/// it together with Postfix.
+/// The programs that tests call, with Debian's packages; Exim is unpacked beside the system,
+/// because Debian lets nobody install it together with Postfix.
 const PACKAGES: [(&str, &str); 20] = [
     ("curl", "curl"),
     ("django-admin", "python3-django"),
@@ -46,8 +47,14 @@ pub fn find(name: &str) -> PathBuf {
     let places = path.split(':').chain(["/usr/local/sbin", "/usr/sbin", "/sbin"]);
     let found = places.map(|place| Path::new(place).join(name)).find(|path| path.exists());
     found.unwrap_or_else(|| {
-        let package = PACKAGES.iter().find(|(program, _)| *program == name).map_or("?", |(_, package)| package);
-        panic!("the program {name} is missing (package {package}): run scripts/install-peers.sh as root")
+        let package = PACKAGES
+            .iter()
+            .find(|(program, _)| *program == name)
+            .map_or("?", |(_, package)| package);
+        panic!(
+            "the program {name} is missing (package {package}): run scripts/install-peers.sh \
+        as root"
+        )
     })
 }
 
@@ -72,8 +79,9 @@ pub fn open_folder(directory: &TempDir, name: &str) -> PathBuf {
     path
 }
 
-/// A port of the loopback that nobody has. It lies below the ports that the kernel gives to outgoing connections, and each
-/// test process begins elsewhere, so that it is still free when it is used.
+/// A port of the loopback that nobody has. It lies below the ports that the kernel gives to
+/// outgoing connections, and each test process begins elsewhere, so that it is still free when it
+/// is used.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
@@ -101,7 +109,8 @@ pub fn raise_descriptors() {
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
 }
 
-/// A program that runs until the end of the test. What it says goes to a file, and to the screen when the test fails.
+/// A program that runs until the end of the test. What it says goes to a file, and to the screen
+/// when the test fails.
 pub struct Program {
     name: String,
     child: Child,
@@ -113,8 +122,13 @@ impl Program {
     pub fn start(directory: &Path, name: &str, mut command: Command) -> Self {
         let output = directory.join(format!("{name}.output"));
         let file = File::create(&output).unwrap();
-        command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).process_group(0);
-        let child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .process_group(0);
+        let child =
+            command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
         Self { name: name.to_owned(), child, output }
     }
 
@@ -123,7 +137,10 @@ impl Program {
         let (name, output) = (self.name.clone(), self.output.clone());
         until(&format!("{name} listens on {address}"), || {
             if let Some(status) = self.child.try_wait().unwrap() {
-                panic!("{name} ended ({status}): {}", fs::read_to_string(&output).unwrap_or_default());
+                panic!(
+                    "{name} ended ({status}): {}",
+                    fs::read_to_string(&output).unwrap_or_default()
+                );
             }
             TcpStream::connect(address).map(drop).map_err(|error| error.to_string())
         });

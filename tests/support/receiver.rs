@@ -79,14 +79,20 @@ impl Receiver {
     pub fn start(setup: Setup) -> Self {
         let threads = threads::asked_for().filter(|threads| *threads > 0).unwrap_or(2);
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(threads).thread_name(threads::NAME).enable_all().build().unwrap();
+        let runtime = runtime
+            .worker_threads(threads)
+            .thread_name(threads::NAME)
+            .enable_all()
+            .build()
+            .unwrap();
         let spool = Arc::new(MemorySpool::new(setup.trouble));
         let labels = Refusal::ALL.map(Refusal::as_str);
         let counters = Arc::new(Counters::new(&labels).unwrap());
         let onward = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&onward);
         let presenter = setup.pair.map(|pair| Arc::new(Presenter::new(pair).unwrap()));
-        let tls = presenter.as_ref().map(|presenter| Tls::new(presenter.clone(), Arc::clone(&counters)));
+        let tls =
+            presenter.as_ref().map(|presenter| Tls::new(presenter.clone(), Arc::clone(&counters)));
         let intake = Arc::new(Intake {
             registry: Arc::default(),
             spool: Arc::clone(&spool),
@@ -94,7 +100,10 @@ impl Receiver {
                 assert!(!setup.defect, "the defect that was asked for");
                 seen.lock().unwrap().push(message.id);
             }),
-            policy: Arc::new(Policy::new(setup.trusted.iter().map(|text| text.parse().unwrap()).collect(), Vec::new())),
+            policy: Arc::new(Policy::new(
+                setup.trusted.iter().map(|text| text.parse().unwrap()).collect(),
+                Vec::new(),
+            )),
             rewriting: setup.rewriting,
             rules: setup.rules,
             copy: false,
@@ -108,7 +117,8 @@ impl Receiver {
             // As in production: both families on one socket, IPv4 in IPv6 clothes.
             let bind = || {
                 let listener = accept::bind("[::]:0".parse().unwrap()).unwrap();
-                let address = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
+                let address =
+                    SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
                 (listener, address)
             };
             let (listener, address) = bind();
@@ -120,7 +130,17 @@ impl Receiver {
             });
             (address, smtps, tokio::spawn(inbound::serve(intake, listeners, stopped)))
         });
-        Self { address, smtps, presenter, spool, counters, onward, stop, served: Some(served), runtime }
+        Self {
+            address,
+            smtps,
+            presenter,
+            spool,
+            counters,
+            onward,
+            stop,
+            served: Some(served),
+            runtime,
+        }
     }
 
     /// Begins the stop: sessions that are inside a mail have `grace` to finish it.

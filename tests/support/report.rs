@@ -27,9 +27,14 @@ impl Report {
         assert_eq!(top.attribute("report-type"), Some("delivery-status"));
         assert_eq!(parsed.header_raw("Auto-Submitted").map(str::trim), Some("auto-replied"));
         let status = parsed.parts.iter().find(|part| {
-            part.content_type().is_some_and(|kind| kind.ctype() == "message" && kind.subtype() == Some("delivery-status"))
+            part.content_type().is_some_and(|kind| {
+                kind.ctype() == "message" && kind.subtype() == Some("delivery-status")
+            })
         });
-        let status = status.and_then(|part| part.text_contents()).expect("a message/delivery-status").to_owned();
+        let status = status
+            .and_then(|part| part.text_contents())
+            .expect("a message/delivery-status")
+            .to_owned();
         let value = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
             line.unwrap_or_else(|| panic!("no {name} in {status}")).to_owned()

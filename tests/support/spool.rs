@@ -1,5 +1,5 @@
-//! The queue's door before a list in memory: the second implementation of it, and as strict as the first, but for the power
-//! cut.
+//! The queue's door before a list in memory: the second implementation of it, and as strict as the
+//! first, but for the power cut.
 
 use postern::mail::model::{Body, Message, MessageId, Progress, Status, Target};
 use postern::mail::spool::{Arrival, Entry, Past, Spool, SpoolError, Writer};
@@ -46,7 +46,11 @@ impl MemorySpool {
     /// Every message in the queue with its content, in order.
     pub fn messages(&self) -> Vec<(Message, Vec<u8>)> {
         let queue = self.queue.lock().unwrap();
-        queue.messages.values().map(|message| (message.clone(), message.body.head(usize::MAX).unwrap().to_vec())).collect()
+        queue
+            .messages
+            .values()
+            .map(|message| (message.clone(), message.body.head(usize::MAX).unwrap().to_vec()))
+            .collect()
     }
 
     fn enter(&self, id: MessageId, entry: Entry, body: Body) -> Result<Message, SpoolError> {
@@ -54,7 +58,8 @@ impl MemorySpool {
             return Err(SpoolError::Failed("Input/output error (EIO)".to_owned()));
         }
         let mut queue = self.queue.lock().unwrap();
-        let recipients = 0..u16::try_from(entry.envelope.recipients.len()).expect("recipients are limited");
+        let recipients =
+            0..u16::try_from(entry.envelope.recipients.len()).expect("recipients are limited");
         let targets = recipients.map(Target::Recipient).chain(entry.copy.then_some(Target::Copy));
         let message = Message {
             id,
@@ -195,6 +200,10 @@ impl Spool for MemorySpool {
     fn totals(&self) -> (u64, u64, u64) {
         let queue = self.queue.lock().unwrap();
         let octets = queue.messages.values().map(|message| message.body.len()).sum();
-        (queue.messages.len() as u64, octets, queue.messages.values().filter(|message| message.held).count() as u64)
+        (
+            queue.messages.len() as u64,
+            octets,
+            queue.messages.values().filter(|message| message.held).count() as u64,
+        )
     }
 }

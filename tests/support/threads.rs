@@ -1,5 +1,5 @@
-//! With how many threads for mail a run of the tests has its relays: `POSTERN_TEST_WORKER_THREADS`. `scripts/test.sh` runs the
-//! suites that move mail with 1 and with 8.
+//! With how many threads for mail a run of the tests has its relays: `POSTERN_TEST_WORKER_THREADS`.
+//! `scripts/test.sh` runs the suites that move mail with 1 and with 8.
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
@@ -25,7 +25,8 @@ pub fn property() -> Option<(&'static str, String)> {
 /// How many threads for mail a process has.
 fn count(pid: u32) -> usize {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let name = |thread: &fs::DirEntry| fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+    let name =
+        |thread: &fs::DirEntry| fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
     threads.filter(|thread| name(thread.as_ref().unwrap()).trim_end() == NAME).count()
 }
 

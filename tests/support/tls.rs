@@ -1,4 +1,5 @@
-//! The client's side of TLS, which believes one certificate or authority alone; and a pair for servers that is made at once.
+//! The client's side of TLS, which believes one certificate or authority alone; and a pair for
+//! servers that is made at once.
 
 use postern::ground::clock;
 use postern::ground::tls::{KeyPair, provider};
@@ -29,7 +30,9 @@ pub fn pair() -> (KeyPair, Arc<ClientConfig>) {
 pub fn believing(certificate: &[u8]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(certificate).unwrap()).unwrap();
-    let config = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap();
     Arc::new(config.with_root_certificates(roots).with_no_client_auth())
 }
 
@@ -67,7 +70,9 @@ impl Channel {
     pub fn resumed(&self) -> bool {
         match self {
             Self::Plain(_) => false,
-            Self::Tls(stream) => stream.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+            Self::Tls(stream) => {
+                stream.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
+            }
         }
     }
 

@@ -1,4 +1,5 @@
-//! The whole appliance with a key volume: both doors, and a certificate that is renewed while it runs.
+//! The whole appliance with a key volume: both doors, and a certificate that is renewed while it
+//! runs.
 
 use crate::support::appliance::{Appliance, Sink};
 use crate::support::client::Client;
@@ -25,7 +26,10 @@ pub fn put(volume: &Path, name: &str, content: &[u8]) {
 fn logged(appliance: &Appliance, words: &str) -> String {
     until(&format!("the log says {words:?}"), || {
         let log = appliance.log();
-        log.iter().find(|line| line.contains(words)).cloned().ok_or_else(|| log.last().cloned().unwrap_or_default())
+        log.iter()
+            .find(|line| line.contains(words))
+            .cloned()
+            .ok_or_else(|| log.last().cloned().unwrap_or_default())
     })
 }
 
@@ -37,7 +41,11 @@ fn mail_by_both_doors_and_a_renewal_that_goes_wrong_and_then_right() {
     put(volume.path(), "server.key", &read(&first.key));
     put(volume.path(), "server.pem", &read(&first.chain));
     let volume_key = volume.path().display().to_string();
-    let properties = [("MTA_SMART_RELAY", &sink.relay()[..]), ("MTA_SSL_DISABLED", "no"), ("MTA_VOLUME_KEY", &volume_key)];
+    let properties = [
+        ("MTA_SMART_RELAY", &sink.relay()[..]),
+        ("MTA_SSL_DISABLED", "no"),
+        ("MTA_VOLUME_KEY", &volume_key),
+    ];
     let appliance = Appliance::start(&properties);
     logged(&appliance, "TLS: certificate for mail.example, 127.0.0.1, valid until 2049-01-01T");
 
@@ -51,17 +59,29 @@ fn mail_by_both_doors_and_a_renewal_that_goes_wrong_and_then_right() {
     old.mail("sender@here.example", &["box@there.example"], b"Subject: one\r\n\r\n");
     hello_direct().mail("sender@here.example", &["box@there.example"], b"Subject: two\r\n\r\n");
     sink.mails(2);
-    assert!(logged(&appliance, "status=accepted").contains(" tls=TLSv1.3:TLS_"), "{:?}", appliance.log());
+    assert!(
+        logged(&appliance, "status=accepted").contains(" tls=TLSv1.3:TLS_"),
+        "{:?}",
+        appliance.log()
+    );
     assert_eq!(appliance.counter("mta_tls_sessions_total{version=\"TLSv1.3\"}"), 2);
     assert_eq!(appliance.counter("mta_tls_certificate_expiry_seconds"), 2_493_072_000);
     let door = appliance.api("status")["terminals"][0].clone();
     assert_eq!(door["name"], "in");
     let state = door["state"].as_str().unwrap();
-    let ports = format!("STARTTLS on port {}, SMTP inside TLS on port {}", appliance.smtp.port(), appliance.smtps.port());
-    assert!(state.contains(&ports) && state.contains("certificate valid until 2049-01-01T"), "{state}");
+    let ports = format!(
+        "STARTTLS on port {}, SMTP inside TLS on port {}",
+        appliance.smtp.port(),
+        appliance.smtps.port()
+    );
+    assert!(
+        state.contains(&ports) && state.contains("certificate valid until 2049-01-01T"),
+        "{state}"
+    );
 
     // The new certificate came, its key did not yet: nothing changes, and it is said.
-    let second = authority.issue_for("second", RSA, "mail.example", "20200101000000Z", "20480101000000Z");
+    let second =
+        authority.issue_for("second", RSA, "mail.example", "20200101000000Z", "20480101000000Z");
     put(volume.path(), "server.pem", &read(&second.chain));
     logged(&appliance, "the private key does not belong to the certificate");
     assert_eq!(hello_direct().certificate(), old.certificate());
@@ -76,7 +96,8 @@ fn mail_by_both_doors_and_a_renewal_that_goes_wrong_and_then_right() {
     sink.mails(4);
 }
 
-/// Key and certificate as Kubernetes mounts a secret: the names lead through a link, which is swapped for both at once.
+/// Key and certificate as Kubernetes mounts a secret: the names lead through a link, which is
+/// swapped for both at once.
 fn put_secret(volume: &Path, issue: &str, issued: &Issued) {
     let directory = volume.join(issue);
     fs::create_dir(&directory).unwrap();
@@ -95,18 +116,21 @@ fn a_secret_that_is_swapped_by_its_link_and_files_written_over_in_place_are_seen
         symlink(format!("..data/{name}"), volume.path().join(name)).unwrap();
     }
     let volume_key = volume.path().display().to_string();
-    let appliance = Appliance::start(&[("MTA_SSL_DISABLED", "no"), ("MTA_VOLUME_KEY", &volume_key)]);
+    let appliance =
+        Appliance::start(&[("MTA_SSL_DISABLED", "no"), ("MTA_VOLUME_KEY", &volume_key)]);
     let shown = || Client::hello_inside_tls(appliance.smtp, &believing).certificate();
     let first = shown();
 
     let start = Instant::now();
     put_secret(volume.path(), "..second", &authority.issue("second", RSA, "mail.example"));
-    let second =
-        until("the swapped certificate is shown", || Some(shown()).filter(|now| *now != first).ok_or_else(String::new));
+    let second = until("the swapped certificate is shown", || {
+        Some(shown()).filter(|now| *now != first).ok_or_else(String::new)
+    });
     assert!(start.elapsed() < WITHIN, "{:?}", start.elapsed());
 
     // An expired pair is kept out, however well its halves belong together.
-    let expired = authority.issue_for("expired", EC, "mail.example", "20200101000000Z", "20210101000000Z");
+    let expired =
+        authority.issue_for("expired", EC, "mail.example", "20200101000000Z", "20210101000000Z");
     put_secret(volume.path(), "..third", &expired);
     let told = logged(&appliance, "the pair that was loaded stays in use");
     assert!(told.contains("the certificate expired at 2021-01-01T"), "{told}");
@@ -115,8 +139,9 @@ fn a_secret_that_is_swapped_by_its_link_and_files_written_over_in_place_are_seen
     let third = authority.issue("third", EC, "mail.example");
     fs::write(volume.path().join("..third/server.key"), read(&third.key)).unwrap();
     fs::write(volume.path().join("..third/server.pem"), read(&third.chain)).unwrap();
-    let last =
-        until("the certificate written over is shown", || Some(shown()).filter(|now| *now != second).ok_or_else(String::new));
+    let last = until("the certificate written over is shown", || {
+        Some(shown()).filter(|now| *now != second).ok_or_else(String::new)
+    });
     assert_ne!(last, first);
 }
 

@@ -1,4 +1,5 @@
-//! Handshakes that come to nothing: each ends one connection and is counted, and nobody hears a word in plain text.
+//! Handshakes that come to nothing: each ends one connection and is counted, and nobody hears a
+//! word in plain text.
 
 use crate::support::client::Client;
 use crate::support::eventually;
@@ -10,8 +11,12 @@ use std::time::{Duration, Instant};
 /// One whose handshakes may take a second.
 fn receiver() -> Receiver {
     let second = Duration::from_secs(1);
-    let limits =
-        Limits { handshake: second, handshake_trusted: second, linger: Duration::from_millis(200), ..Limits::default() };
+    let limits = Limits {
+        handshake: second,
+        handshake_trusted: second,
+        linger: Duration::from_millis(200),
+        ..Limits::default()
+    };
     Receiver::start(Setup { pair: Some(pair().0), limits, ..Setup::default() })
 }
 

@@ -30,18 +30,38 @@ fn all_came_inside_tls(receiver: &Receiver, count: usize) {
     assert_eq!(mails.len(), count);
     for (_, mail) in mails {
         let mail = String::from_utf8(mail).unwrap();
-        assert!(mail.contains("\r\n\t(using TLSv1.3 with cipher TLS_") && mail.contains(" with ESMTPS id "), "{mail}");
+        assert!(
+            mail.contains("\r\n\t(using TLSv1.3 with cipher TLS_")
+                && mail.contains(" with ESMTPS id "),
+            "{mail}"
+        );
         assert!(mail.contains("\r\n\r\nHello there\r\n"), "{mail}");
     }
     assert_eq!(receiver.counters.tls_handshake_failures_total.get(), 0);
 }
 
-/// `openssl s_client`: what it says, and whether it was content. It verifies the chain and the name.
+/// `openssl s_client`: what it says, and whether it was content. It verifies the chain and the
+/// name.
 fn s_client(authority: &Authority, to: SocketAddr, options: &[&str]) -> (String, bool) {
     let mut command = Command::new(find("openssl"));
-    command.args(["s_client", "-connect", &to.to_string(), "-crlf", "-ign_eof", "-verify_return_error"]);
-    command.args(["-verify_hostname", "mail.example", "-CAfile"]).arg(authority.root()).args(options);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    command.args([
+        "s_client",
+        "-connect",
+        &to.to_string(),
+        "-crlf",
+        "-ign_eof",
+        "-verify_return_error",
+    ]);
+    command
+        .args(["-verify_hostname", "mail.example", "-CAfile"])
+        .arg(authority.root())
+        .args(options);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     // One that fails does not read.
     let _ = child.stdin.take().unwrap().write_all(b"ehlo client.example\nquit\n");
     let output = child.wait_with_output().unwrap();
@@ -57,11 +77,23 @@ fn openssl_speaks_the_versions_that_are_sound_with_every_kind_of_key() {
         for (to, how) in [start_tls, (receiver.smtps.unwrap(), &[])] {
             for (option, version) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
                 let (said, content) = s_client(&authority, to, &[how, &[option]].concat());
-                assert!(content && said.contains("Verify return code: 0 (ok)"), "{key} {version}: {said}");
-                assert!(said.contains(&format!("New, {version}, Cipher is")), "{key} {version}: {said}");
-                assert!(said.contains("250-PIPELINING") && said.contains("221 2.0.0 Bye"), "{key} {version}: {said}");
+                assert!(
+                    content && said.contains("Verify return code: 0 (ok)"),
+                    "{key} {version}: {said}"
+                );
+                assert!(
+                    said.contains(&format!("New, {version}, Cipher is")),
+                    "{key} {version}: {said}"
+                );
+                assert!(
+                    said.contains("250-PIPELINING") && said.contains("221 2.0.0 Bye"),
+                    "{key} {version}: {said}"
+                );
                 // Leaf and intermediate; the root is the client's own.
-                assert!(said.contains(" 1 s:CN = Test Intermediate") && !said.contains(" 2 s:"), "{said}");
+                assert!(
+                    said.contains(" 1 s:CN = Test Intermediate") && !said.contains(" 2 s:"),
+                    "{said}"
+                );
             }
         }
         for version in ["TLSv1.2", "TLSv1.3"] {
@@ -77,15 +109,24 @@ fn openssl_is_refused_what_is_broken() {
     let refused = [
         ("TLS 1.0", &["-tls1", weak[0], weak[1]][..]),
         ("TLS 1.1", &["-tls1_1", weak[0], weak[1]]),
-        ("CBC", &["-tls1_2", "-cipher", "ECDHE-RSA-AES256-SHA384:ECDHE-RSA-AES128-SHA:@SECLEVEL=0"]),
+        (
+            "CBC",
+            &["-tls1_2", "-cipher", "ECDHE-RSA-AES256-SHA384:ECDHE-RSA-AES128-SHA:@SECLEVEL=0"],
+        ),
         ("no forward secrecy", &["-tls1_2", "-cipher", "AES256-GCM-SHA384:@SECLEVEL=0"]),
-        ("anonymous", &["-tls1_2", "-cipher", "AECDH-AES256-SHA:ADH-AES256-GCM-SHA384:@SECLEVEL=0"]),
+        (
+            "anonymous",
+            &["-tls1_2", "-cipher", "AECDH-AES256-SHA:ADH-AES256-GCM-SHA384:@SECLEVEL=0"],
+        ),
     ];
     for (name, options) in refused {
-        for (to, how) in [(receiver.address, &["-starttls", "smtp"][..]), (receiver.smtps.unwrap(), &[])] {
+        for (to, how) in
+            [(receiver.address, &["-starttls", "smtp"][..]), (receiver.smtps.unwrap(), &[])]
+        {
             let (said, content) = s_client(&authority, to, &[how, options].concat());
             // The server's word, not the client's own misgivings.
-            let alert = said.contains("alert protocol version") || said.contains("alert handshake failure");
+            let alert =
+                said.contains("alert protocol version") || said.contains("alert handshake failure");
             assert!(!content && alert, "{name}: {said}");
         }
     }
@@ -98,11 +139,30 @@ fn swaks_both_ways() {
     let (receiver, authority) = receiver(RSA);
     for (to, how) in [(receiver.address, "--tls"), (receiver.smtps.unwrap(), "--tlsc")] {
         let mut command = Command::new(find("swaks"));
-        command.args(["--server", "127.0.0.1", "--port", &to.port().to_string(), "--helo", "swaks.example", how]);
-        command.args(["--from", "sender@here.example", "--to", "box@there.example", "--tls-verify", "--tls-ca-path"]);
+        command.args([
+            "--server",
+            "127.0.0.1",
+            "--port",
+            &to.port().to_string(),
+            "--helo",
+            "swaks.example",
+            how,
+        ]);
+        command.args([
+            "--from",
+            "sender@here.example",
+            "--to",
+            "box@there.example",
+            "--tls-verify",
+            "--tls-ca-path",
+        ]);
         command.arg(authority.root()).args(["--body", "Hello there"]);
         let said = String::from_utf8(run(&mut command).stdout).unwrap();
-        assert!(said.contains("=== TLS started with cipher TLSv1.3:") && said.contains("<~  250 2.0.0 Ok"), "{said}");
+        assert!(
+            said.contains("=== TLS started with cipher TLSv1.3:")
+                && said.contains("<~  250 2.0.0 Ok"),
+            "{said}"
+        );
     }
     all_came_inside_tls(&receiver, 2);
 }
@@ -141,8 +201,16 @@ fn curl_both_ways() {
     for (scheme, to) in [("smtp", receiver.address), ("smtps", receiver.smtps.unwrap())] {
         let mut command = Command::new(find("curl"));
         command.args(["--silent", "--show-error", "--ssl-reqd", "--cacert"]).arg(authority.root());
-        command.args(["--mail-from", "sender@here.example", "--mail-rcpt", "box@there.example", "--upload-file"]);
-        command.arg(authority.path("mail")).arg(format!("{scheme}://127.0.0.1:{}/curl.example", to.port()));
+        command.args([
+            "--mail-from",
+            "sender@here.example",
+            "--mail-rcpt",
+            "box@there.example",
+            "--upload-file",
+        ]);
+        command
+            .arg(authority.path("mail"))
+            .arg(format!("{scheme}://127.0.0.1:{}/curl.example", to.port()));
         run(&mut command);
     }
     all_came_inside_tls(&receiver, 2);
@@ -152,19 +220,32 @@ fn curl_both_ways() {
 fn postfix_that_wants_our_name_in_a_certificate_it_trusts() {
     let (receiver, authority) = receiver(RSA);
     let tls = format!(
-        "smtp_tls_security_level = secure\nsmtp_tls_secure_cert_match = mail.example\nsmtp_tls_CAfile = {}\nsmtp_tls_loglevel = 1\n",
+        "smtp_tls_security_level = secure\nsmtp_tls_secure_cert_match = \
+        mail.example\nsmtp_tls_CAfile = {}\nsmtp_tls_loglevel = 1\n",
         authority.root().display()
     );
     let postfix = Postfix::sender_with(receiver.address, &tls);
-    postfix.sendmail("sender@here.example", "box@there.example", b"Subject: x\r\n\r\nHello there\r\n");
+    postfix.sendmail(
+        "sender@here.example",
+        "box@there.example",
+        b"Subject: x\r\n\r\nHello there\r\n",
+    );
     all_came_inside_tls(&receiver, 1);
-    assert!(postfix.log().contains("Verified TLS connection established to 127.0.0.1"), "{}", postfix.log());
+    assert!(
+        postfix.log().contains("Verified TLS connection established to 127.0.0.1"),
+        "{}",
+        postfix.log()
+    );
     // And in the other way of the field (smtps) with any certificate.
     let wrapped = Postfix::sender_with(
         receiver.smtps.unwrap(),
         "smtp_tls_security_level = encrypt\nsmtp_tls_wrappermode = yes\nsmtp_tls_loglevel = 1\n",
     );
-    wrapped.sendmail("sender@here.example", "box@there.example", b"Subject: x\r\n\r\nHello there\r\n");
+    wrapped.sendmail(
+        "sender@here.example",
+        "box@there.example",
+        b"Subject: x\r\n\r\nHello there\r\n",
+    );
     all_came_inside_tls(&receiver, 2);
 }
 
@@ -173,7 +254,8 @@ fn exim_that_requires_tls_and_verifies() {
     let (receiver, authority) = receiver(RSA);
     // Its name for us is an address, which Exim does not look for in certificates.
     let tls = format!(
-        "  hosts_require_tls = *\n  tls_verify_certificates = {}\n  tls_verify_hosts = *\n  tls_verify_cert_hostnames =\n",
+        "  hosts_require_tls = *\n  tls_verify_certificates = {}\n  tls_verify_hosts = \
+        *\n  tls_verify_cert_hostnames =\n",
         authority.root().display()
     );
     let exim = Exim::sender_with(receiver.address, &tls);

@@ -8,7 +8,7 @@ mod pairs;
 mod sessions;
 #[path = "../support/mod.rs"]
 mod support;
-mod window;
+mod ui;
 
 use support::receiver::{Receiver, Setup};
 

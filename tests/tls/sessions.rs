@@ -1,4 +1,5 @@
-//! Whole sessions under TLS: what they say of themselves, many at once, and a certificate that is renewed meanwhile.
+//! Whole sessions under TLS: what they say of themselves, many at once, and a certificate that is
+//! renewed meanwhile.
 
 use crate::support::client::Client;
 use crate::support::eventually;
@@ -16,7 +17,8 @@ fn mail_says_how_it_came_and_sessions_are_counted() {
     // close_notify: without it the line would be an error of the library.
     client.expect_close();
     let mail = only_mail(&receiver);
-    let trace = "Received: from client.example ([127.0.0.1])\r\n\t(using TLSv1.3 with cipher TLS_AES_";
+    let trace =
+        "Received: from client.example ([127.0.0.1])\r\n\t(using TLSv1.3 with cipher TLS_AES_";
     assert!(mail.starts_with(trace), "{mail}");
     assert!(mail.contains("\r\n\tby mta.example (Postern) with ESMTPS id "), "{mail}");
     let mut client = Client::connect_inside_tls(receiver.smtps.unwrap(), &believing);
@@ -44,7 +46,9 @@ fn two_hundred_sessions_at_once() {
                     client
                 };
                 // All are open before the first one is done.
-                eventually("200 sessions are open", || receiver.counters.smtp_sessions_total.get() == 200);
+                eventually("200 sessions are open", || {
+                    receiver.counters.smtp_sessions_total.get() == 200
+                });
                 client.mail("sender@here.example", &["box@there.example"], content.as_bytes());
                 client.ask("QUIT", "221 ");
                 client.expect_close();
@@ -60,7 +64,8 @@ fn two_hundred_sessions_at_once() {
 #[test]
 fn a_large_mail_passes_whole() {
     let (receiver, believing) = receiver();
-    let content = "Subject: large\r\n\r\n".to_owned() + &"line of text that goes on and on\r\n".repeat(280_000);
+    let content = "Subject: large\r\n\r\n".to_owned()
+        + &"line of text that goes on and on\r\n".repeat(280_000);
     let mut client = Client::hello_inside_tls(receiver.address, &believing);
     client.mail("sender@here.example", &["box@there.example"], content.as_bytes());
     assert!(only_mail(&receiver).ends_with(&content));
@@ -104,7 +109,8 @@ fn a_session_is_resumed_but_not_across_a_renewal() {
     assert_eq!([kind(), kind()], [false, true]);
     let (renewed, _) = pair();
     receiver.presenter.as_ref().unwrap().replace(renewed).unwrap();
-    // This client holds a ticket of the old pair, and believes the old certificate alone: it is shown the new one.
+    // This client holds a ticket of the old pair, and believes the old certificate alone: it is
+    // shown the new one.
     assert!(!Client::connect(receiver.smtps.unwrap()).can_secure(&config));
 }
 

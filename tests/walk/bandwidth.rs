@@ -65,6 +65,10 @@ fn a_megabit_on_both_sides_is_enough() {
     assert!(took > Duration::from_secs(4), "the line is not thin: {took:?}");
     let mail = sink.mails(1).remove(0);
     assert_eq!(mail.content, content.as_bytes());
-    assert!(begin.elapsed() > took + Duration::from_secs(4), "the line to the next hop is not thin: {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() > took + Duration::from_secs(4),
+        "the line to the next hop is not thin: {:?}",
+        begin.elapsed()
+    );
     appliance.until_empty();
 }

@@ -4,7 +4,9 @@ use crate::support::appliance::{Appliance, Sink};
 use crate::support::client::Client;
 use crate::support::letter::assert_same;
 use crate::support::patience::until;
-use crate::support::program::{Program, find, free_port, need_root, open_directory, open_folder, run};
+use crate::support::program::{
+    Program, find, free_port, need_root, open_directory, open_folder, run,
+};
 use std::collections::HashSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -32,7 +34,10 @@ fn waits_for_empty(appliance: &Appliance, start: Instant) {
     let accepted = start.elapsed();
     appliance.until_empty();
     let (all, rate) = (start.elapsed(), MAILS as f64 / start.elapsed().as_secs_f64());
-    eprintln!("{MAILS} mails accepted in {accepted:.1?}, delivered in {all:.1?}: {rate:.0} a second with this build");
+    eprintln!(
+        "{MAILS} mails accepted in {accepted:.1?}, delivered in {all:.1?}: {rate:.0} a second with \
+        this build"
+    );
 }
 
 #[test]
@@ -46,7 +51,11 @@ fn ten_thousand_numbered_mails_come_out_once_each() {
             scope.spawn(move || {
                 let mut client = Client::hello(address);
                 for number in (session..MAILS).step_by(SESSIONS) {
-                    client.mail("sender@here.example", &[&format!("box{number}@there.example")], &content(number));
+                    client.mail(
+                        "sender@here.example",
+                        &[&format!("box{number}@there.example")],
+                        &content(number),
+                    );
                 }
                 client.ask("QUIT", "221 ");
             });
@@ -56,7 +65,8 @@ fn ten_thousand_numbered_mails_come_out_once_each() {
     let mut seen = HashSet::new();
     for mail in sink.mails(MAILS) {
         let [to] = &mail.to[..] else { panic!("{:?}", mail.to) };
-        let number = to.strip_prefix("box").and_then(|rest| rest.strip_suffix("@there.example")).unwrap();
+        let number =
+            to.strip_prefix("box").and_then(|rest| rest.strip_suffix("@there.example")).unwrap();
         let number: usize = number.parse().unwrap();
         assert!(seen.insert(number), "{number} came twice");
         assert_same(to, &content(number), &mail.content);
@@ -75,14 +85,30 @@ fn smtp_source_to_smtp_sink() {
     let folder = open_folder(&directory, "mail");
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
     let mut command = Command::new(find("smtp-sink"));
-    command.args(["-u", "nobody", "-R"]).arg(&folder).args(["-d", "mail.", &address.to_string(), "1000"]);
+    command.args(["-u", "nobody", "-R"]).arg(&folder).args([
+        "-d",
+        "mail.",
+        &address.to_string(),
+        "1000",
+    ]);
     let _sink = Program::start(directory.path(), "smtp-sink", command).listening(address);
     let appliance = Appliance::start(&[("MTA_SMART_RELAY", &address.to_string())]);
     let start = Instant::now();
-    // A number goes before each recipient; half of the mails on connections that are kept, half with one each.
+    // A number goes before each recipient; half of the mails on connections that are kept, half
+    // with one each.
     for (to, kept) in [("kept@there.example", true), ("single@there.example", false)] {
         let mut command = Command::new(find("smtp-source"));
-        command.args(["-N", "-l", "2048", "-f", "sender@here.example", "-M", "source.example", "-t", to]);
+        command.args([
+            "-N",
+            "-l",
+            "2048",
+            "-f",
+            "sender@here.example",
+            "-M",
+            "source.example",
+            "-t",
+            to,
+        ]);
         command.args(["-s", &SESSIONS.to_string(), "-m", &(MAILS / 2).to_string()]);
         if kept {
             command.arg("-d");
@@ -98,7 +124,8 @@ fn smtp_source_to_smtp_sink() {
     let mut bodies = HashSet::new();
     for entry in fs::read_dir(&folder).unwrap() {
         let mail = fs::read_to_string(entry.unwrap().path()).unwrap();
-        let recipients: Vec<&str> = mail.lines().filter_map(|line| line.strip_prefix("X-Rcpt-Args: ")).collect();
+        let recipients: Vec<&str> =
+            mail.lines().filter_map(|line| line.strip_prefix("X-Rcpt-Args: ")).collect();
         let [to] = recipients[..] else { panic!("{recipients:?}") };
         assert!(seen.insert(to.to_owned()), "{to} came twice");
         let (head, body) = mail.split_once("\n\n").unwrap();
@@ -117,14 +144,20 @@ fn the_largest_mails_pass_without_being_held_in_memory() {
     let sink = Sink::start("");
     let appliance = Appliance::start(&[("MTA_SMART_RELAY", &sink.relay())]);
     // One small mail first, so that what is measured is the size and not the first use of anything.
-    Client::hello(appliance.smtp).mail("sender@here.example", &["box@there.example"], b"Subject: small\r\n\r\n");
+    Client::hello(appliance.smtp).mail(
+        "sender@here.example",
+        &["box@there.example"],
+        b"Subject: small\r\n\r\n",
+    );
     appliance.until_empty();
     let before = appliance.memory_peak();
     let large = |number: usize| {
         let mut content = format!("Subject: large\r\nX-Number: {number}\r\n\r\n").into_bytes();
         let mut line = 0;
         while content.len() as u64 <= 25 * MIB - 100 {
-            content.extend_from_slice(format!(".{line} of mail {number}, which goes on and on\r\n").as_bytes());
+            content.extend_from_slice(
+                format!(".{line} of mail {number}, which goes on and on\r\n").as_bytes(),
+            );
             line += 1;
         }
         content
@@ -134,7 +167,11 @@ fn the_largest_mails_pass_without_being_held_in_memory() {
             let address = appliance.smtp;
             let content = large(number);
             scope.spawn(move || {
-                Client::hello(address).mail("sender@here.example", &[&format!("box{number}@there.example")], &content);
+                Client::hello(address).mail(
+                    "sender@here.example",
+                    &[&format!("box{number}@there.example")],
+                    &content,
+                );
             });
         }
     });
@@ -146,11 +183,16 @@ fn the_largest_mails_pass_without_being_held_in_memory() {
         appliance.memory_peak() / 1024
     );
     for mail in sink.mails(AT_ONCE + 1) {
-        if let Some(number) = (0..AT_ONCE).find(|number| mail.to == [format!("box{number}@there.example")]) {
+        if let Some(number) =
+            (0..AT_ONCE).find(|number| mail.to == [format!("box{number}@there.example")])
+        {
             assert_same("large", &large(number), &mail.content);
         }
     }
-    assert!(growth < 16 * MIB, "memory follows the mails: {growth} octets more for {AT_ONCE} mails");
+    assert!(
+        growth < 16 * MIB,
+        "memory follows the mails: {growth} octets more for {AT_ONCE} mails"
+    );
 
     // One octet too many is refused in words, by the declared size and by the octets that come.
     let mut client = Client::hello(appliance.smtp);

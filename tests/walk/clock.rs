@@ -35,7 +35,11 @@ impl Set {
         let directory = open_directory();
         let library = directory.path().join("fake_clock.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/fake_clock.c");
-        let made = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).args([source, "-ldl"]).status();
+        let made = Command::new("cc")
+            .args(["-shared", "-fPIC", "-o"])
+            .arg(&library)
+            .args([source, "-ldl"])
+            .status();
         assert!(made.expect("this test needs cc (package gcc)").success());
         fs::set_permissions(&library, PermissionsExt::from_mode(0o755)).unwrap();
         let relay = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
@@ -51,7 +55,10 @@ impl Set {
         // Where the core can read it: it confines itself to its own directories.
         let file = appliance.path("run").join("offset");
         set(&file, offset);
-        appliance.set(&[("LD_PRELOAD", library.to_str().unwrap()), ("FAKE_CLOCK", file.to_str().unwrap())]);
+        appliance.set(&[
+            ("LD_PRELOAD", library.to_str().unwrap()),
+            ("FAKE_CLOCK", file.to_str().unwrap()),
+        ]);
         appliance.boot();
         Self { appliance, offset: file, relay, _directory: directory }
     }
@@ -88,7 +95,9 @@ fn no_change_of_the_clock_delays_a_try_or_gives_mail_up() {
     let set = Set::start(0, &[]);
     mx::send(&set.appliance, "sender@here.example", "before@there.example");
     set.is_tried("as it should be");
-    for (offset, name) in [(6 * DAY, "six days forward"), (to_2106(), "in 2106"), (-DAY, "a day back")] {
+    for (offset, name) in
+        [(6 * DAY, "six days forward"), (to_2106(), "in 2106"), (-DAY, "a day back")]
+    {
         set.set(offset);
         mx::send(&set.appliance, "sender@here.example", "meanwhile@there.example");
         std::thread::sleep(Duration::from_millis(3500));
@@ -96,13 +105,18 @@ fn no_change_of_the_clock_delays_a_try_or_gives_mail_up() {
         set.set(0);
         set.is_tried(&format!("back again from {name}"));
     }
-    until_within(Duration::from_secs(5), "the jumps are counted", || match (set.jumps("forward"), set.jumps("back")) {
-        (3, 3) => Ok(()),
-        other => Err(format!("{other:?}")),
+    until_within(Duration::from_secs(5), "the jumps are counted", || {
+        match (set.jumps("forward"), set.jumps("back")) {
+            (3, 3) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
     });
     let log = set.appliance.log();
-    // Both clocks are read in whole seconds, so that a jump may be told one second longer or shorter.
-    let told = |by: i64| log.iter().any(|line| line.contains(&format!("the wall clock was set forward by {by} s")));
+    // Both clocks are read in whole seconds, so that a jump may be told one second longer or
+    // shorter.
+    let told = |by: i64| {
+        log.iter().any(|line| line.contains(&format!("the wall clock was set forward by {by} s")))
+    };
     assert!((6 * DAY - 1..=6 * DAY + 1).any(told), "{log:?}");
     // All of it leaves as soon as there is somebody to take it.
     let sink = crate::support::appliance::Sink::at(set.relay, "");
@@ -129,7 +143,13 @@ fn a_clock_that_is_set_while_nobody_runs_delays_no_try_and_gives_no_mail_up() {
 #[test]
 fn after_a_jump_keys_are_still_known_and_notices_name_the_right_day() {
     let set = Set::start(0, &[("MTA_DELAY_WARNING_TIME", "4s")]);
-    let ask = || set.appliance.post(ENVELOPE, &format!("{KIND}Idempotency-Key: 1\r\n"), b"Subject: once\n\nx\n");
+    let ask = || {
+        set.appliance.post(
+            ENVELOPE,
+            &format!("{KIND}Idempotency-Key: 1\r\n"),
+            b"Subject: once\n\nx\n",
+        )
+    };
     assert_eq!(ask().0, "201");
     set.set(6 * DAY);
     let (status, again) = ask();

@@ -21,7 +21,10 @@ fn a_bounce_is_told_signed_inside_tls_and_again_until_it_is_taken() {
     std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o644)).unwrap();
     let (chain, key) = (issued.chain.display().to_string(), issued.key.display().to_string());
     let (program, people) = (Hook::start(&["2", SECRET, &chain, &key]), Hook::start(&[]));
-    let urls = format!("https://localhost:{}/s3cret?a=b slack+http://127.0.0.1:{}/", program.port, people.port);
+    let urls = format!(
+        "https://localhost:{}/s3cret?a=b slack+http://127.0.0.1:{}/",
+        program.port, people.port
+    );
     let sink = Sink::start("rcpt=550");
     let mut appliance = Appliance::start(&[
         ("MTA_SMART_RELAY", &sink.relay()),
@@ -36,26 +39,41 @@ fn a_bounce_is_told_signed_inside_tls_and_again_until_it_is_taken() {
     let tries = [program.next(), program.next(), program.next()];
     assert_eq!(tries.each_ref().map(|one| one["status"].as_u64().unwrap()), [500, 500, 204]);
     for one in &tries {
-        assert!(one["signed"] == true && one["path"] == "/s3cret?a=b" && one["id"] == tries[0]["id"], "{one}");
+        assert!(
+            one["signed"] == true && one["path"] == "/s3cret?a=b" && one["id"] == tries[0]["id"],
+            "{one}"
+        );
         let (kind, data) = (&one["event"]["type"], &one["event"]["data"]);
         assert!(kind == "mail.bounced" && data["hostname"] == "postern.example", "{one}");
-        assert!(data["recipient"] == "a***@example.net" && data["sender"] == "s***@example.org", "{one}");
+        assert!(
+            data["recipient"] == "a***@example.net" && data["sender"] == "s***@example.org",
+            "{one}"
+        );
         assert!(data["reply"].as_str().unwrap().starts_with("550"), "{one}");
     }
     let line = people.next()["event"]["text"].as_str().unwrap().to_owned();
-    assert!(line.starts_with("*postern.example*: mail ") && line.contains("`a***@example.net` bounced: `550"), "{line}");
+    assert!(
+        line.starts_with("*postern.example*: mail ")
+            && line.contains("`a***@example.net` bounced: `550"),
+        "{line}"
+    );
 
     // The bounce goes back to the shop, and that is refused too.
     assert_eq!(program.next()["event"]["data"]["recipient"], "s***@example.org");
-    until("all events are sent", || match appliance.counter("mta_webhook_total{status=\"sent\"}") {
-        4 => Ok(()),
-        other => Err(other.to_string()),
+    until("all events are sent", || {
+        match appliance.counter("mta_webhook_total{status=\"sent\"}") {
+            4 => Ok(()),
+            other => Err(other.to_string()),
+        }
     });
     assert_eq!(appliance.counter("mta_webhook_total{status=\"retried\"}"), 2);
     appliance.stop();
     let log = appliance.log().join("\n");
     assert!(!log.contains("s3cret") && !log.contains("whsec_"), "{log}");
-    assert!(log.contains("events are not taken") && log.contains("events are taken again"), "{log}");
+    assert!(
+        log.contains("events are not taken") && log.contains("events are taken again"),
+        "{log}"
+    );
 }
 
 #[test]
@@ -72,9 +90,11 @@ fn a_house_address_hears_nothing_unless_it_is_allowed() {
     let mut appliance = Appliance::start(&events);
     appliance.post(ENVELOPE, KIND, b"Subject: x\n\nx\n");
     appliance.until_empty();
-    until("it is tried again", || match appliance.counter("mta_webhook_total{status=\"retried\"}") {
-        0 | 1 => Err("not yet".to_owned()),
-        _ => Ok(()),
+    until("it is tried again", || {
+        match appliance.counter("mta_webhook_total{status=\"retried\"}") {
+            0 | 1 => Err("not yet".to_owned()),
+            _ => Ok(()),
+        }
     });
     assert!(hook.is_silent(Duration::ZERO));
     assert!(appliance.log().join("\n").contains("MTA_WEBHOOK_ALLOW"));

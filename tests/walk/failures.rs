@@ -1,4 +1,5 @@
-//! Next hops that fail: what the queue shows, what an operator can do, what senders hear, and who is not held up by it.
+//! Next hops that fail: what the queue shows, what an operator can do, what senders hear, and who
+//! is not held up by it.
 
 use crate::mx::{appliance, host, mx, next_hop, send};
 use crate::support::appliance::{Appliance, Sink};
@@ -12,7 +13,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Short times, so that a test sees the end of a mail's life.
-const HURRY: [(&str, &str); 2] = [("MTA_MINIMAL_BACKOFF_TIME", "1s"), ("MTA_MAXIMAL_BACKOFF_TIME", "1s")];
+const HURRY: [(&str, &str); 2] =
+    [("MTA_MINIMAL_BACKOFF_TIME", "1s"), ("MTA_MAXIMAL_BACKOFF_TIME", "1s")];
 
 fn queue_id(reply: &str) -> String {
     reply.rsplit(' ').next().unwrap().to_owned()
@@ -28,7 +30,11 @@ fn a_deferral_is_shown_and_an_order_retries() {
     let sink = Sink::start("rcpt=451");
     let appliance = Appliance::start(&[("MTA_SMART_RELAY", &sink.relay())]);
     let mut client = Client::hello(appliance.smtp);
-    let id = queue_id(&client.mail("sender@here.example", &["a@there.example", "b@there.example"], b"Subject: again\r\n\r\n"));
+    let id = queue_id(&client.mail(
+        "sender@here.example",
+        &["a@there.example", "b@there.example"],
+        b"Subject: again\r\n\r\n",
+    ));
     assert_eq!(appliance.deferral(), "451 4.0.0 As --fail asks");
 
     let [listed] = &appliance.queue(&["list"])[..] else { panic!("one message is in the queue") };
@@ -91,7 +97,8 @@ fn a_deferral_is_shown_and_an_order_retries() {
 fn a_mended_next_hop_gets_the_mail_by_itself() {
     let sink = Sink::start("rcpt=451");
     let relay = sink.relay();
-    let appliance = Appliance::start(&[&[("MTA_SMART_RELAY", relay.as_str())][..], &HURRY].concat());
+    let appliance =
+        Appliance::start(&[&[("MTA_SMART_RELAY", relay.as_str())][..], &HURRY].concat());
     send(&appliance, "sender@here.example", "box@there.example");
     appliance.deferral();
     let address = sink.address;
@@ -111,7 +118,8 @@ fn a_mended_next_hop_gets_the_mail_by_itself() {
 #[test]
 fn each_state_is_one_number_wherever_it_is_told() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let appliance = Appliance::start(&[("MTA_SMART_RELAY", &format!("[127.0.0.1]:{}", gone.port()))]);
+    let appliance =
+        Appliance::start(&[("MTA_SMART_RELAY", &format!("[127.0.0.1]:{}", gone.port()))]);
     let mut client = Client::hello(appliance.smtp);
     let sent: Vec<String> = (0..7)
         .map(|number| {
@@ -143,9 +151,14 @@ fn orders_hold_release_and_delete() {
     let mut client = Client::hello(appliance.smtp);
     let mut mail = |name: &str| {
         let content = format!("Subject: {name}\r\n\r\n");
-        queue_id(&client.mail("sender@here.example", &[&format!("{name}@there.example")], content.as_bytes()))
+        queue_id(&client.mail(
+            "sender@here.example",
+            &[&format!("{name}@there.example")],
+            content.as_bytes(),
+        ))
     };
-    let (held, deleted, usual, other) = (mail("held"), mail("deleted"), mail("usual"), mail("other"));
+    let (held, deleted, usual, other) =
+        (mail("held"), mail("deleted"), mail("usual"), mail("other"));
     until("all were tried", || match appliance.counter("mta_deferred_total") {
         tried if tried >= 4 => Ok(()),
         tried => Err(format!("{tried} tries")),
@@ -168,11 +181,19 @@ fn orders_hold_release_and_delete() {
     appliance.queue(&["retry", "--all", "--yes"]);
     let messages = appliance.messages();
     assert_eq!(ids(&appliance), [&*held, &other]);
-    assert!(messages.iter().all(|message| message["held"] == true && message["next_try_seconds"].is_null()), "{messages:?}");
+    assert!(
+        messages
+            .iter()
+            .all(|message| message["held"] == true && message["next_try_seconds"].is_null()),
+        "{messages:?}"
+    );
     assert_eq!(sink.count(), 1);
     assert_eq!(appliance.queue(&["release", &held]), [json!({"messages": 1})]);
     assert!(sink.mails(2).iter().any(|mail| mail.to == ["held@there.example"]));
-    assert_eq!(appliance.queue(&["release", "--domain", "there.example", "--yes"]), [json!({"messages": 1})]);
+    assert_eq!(
+        appliance.queue(&["release", "--domain", "there.example", "--yes"]),
+        [json!({"messages": 1})]
+    );
     assert!(sink.mails(3).iter().any(|mail| mail.to == ["other@there.example"]));
     appliance.until_empty();
     assert_eq!(appliance.counter("mta_notifications_total{kind=\"failed\"}"), 0);
@@ -200,7 +221,10 @@ fn mail_of_a_paused_destination_says_so_everywhere() {
     }
     for view in ["stats", "destinations"] {
         let said = appliance.queue_in_words(&[view]);
-        assert!(said.lines().any(|line| line.contains(&relay) && line.contains(" paused ")), "{said}");
+        assert!(
+            said.lines().any(|line| line.contains(&relay) && line.contains(" paused ")),
+            "{said}"
+        );
     }
     let page = appliance.get("/queue");
     assert_eq!(page.matches("its destination is paused").count(), 2, "{page}");
@@ -227,11 +251,17 @@ fn a_dead_destination_delays_no_other() {
     let appliance = appliance(&names, &[]);
     let mut client = Client::hello(appliance.smtp);
     for number in 0..EACH {
-        client.mail("sender@here.example", &[&format!("box{number}@dead.example")], b"Subject: dead\r\n\r\n");
+        client.mail(
+            "sender@here.example",
+            &[&format!("box{number}@dead.example")],
+            b"Subject: dead\r\n\r\n",
+        );
     }
-    until("couriers stand before the dead host", || match appliance.counter("mta_connections_out_active") {
-        0 => Err("none".to_owned()),
-        _ => Ok(()),
+    until("couriers stand before the dead host", || {
+        match appliance.counter("mta_connections_out_active") {
+            0 => Err("none".to_owned()),
+            _ => Ok(()),
+        }
     });
     let start = Instant::now();
     for number in 0..EACH {
@@ -242,10 +272,18 @@ fn a_dead_destination_delays_no_other() {
     assert_eq!(alive.mails(EACH).len(), EACH);
     eprintln!("{EACH} mails to the living host in {:?}", start.elapsed());
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
-    assert_eq!(appliance.counter("mta_mqueue_messages"), 2 * EACH as u64, "all of them still have a dead half");
+    assert_eq!(
+        appliance.counter("mta_mqueue_messages"),
+        2 * EACH as u64,
+        "all of them still have a dead half"
+    );
     let destinations = appliance.api("destinations");
-    let names: Vec<&str> =
-        destinations["destinations"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = destinations["destinations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["dead.example"]);
 }
 
@@ -277,7 +315,9 @@ fn the_sender_hears_of_the_delay_once_and_of_the_end_once() {
     told.values_mut().for_each(|reports| reports.sort());
     let expected = |domain: &str, delayed: &str| {
         [("delayed", delayed), ("failed", "5.4.7")]
-            .map(|(action, status)| (format!("box@{domain}.example"), action.to_owned(), status.to_owned()))
+            .map(|(action, status)| {
+                (format!("box@{domain}.example"), action.to_owned(), status.to_owned())
+            })
             .to_vec()
     };
     assert_eq!(told["one@here.example"], expected("busy", "4.0.0"));
@@ -289,7 +329,8 @@ fn the_sender_hears_of_the_delay_once_and_of_the_end_once() {
 
 #[test]
 fn copies_arrive_and_their_failures_are_nobodys_business() {
-    let (home, there, copies, refusing) = (next_hop(""), next_hop(""), Sink::start(""), Sink::start("rcpt=550"));
+    let (home, there, copies, refusing) =
+        (next_hop(""), next_hop(""), Sink::start(""), Sink::start("rcpt=550"));
     let names = Names::serve(&[
         host("mx-here", home.address.ip()),
         mx("here", "mx-here", 10),
@@ -303,7 +344,10 @@ fn copies_arrive_and_their_failures_are_nobodys_business() {
     for sink in [&there, &copies] {
         let mail = sink.mails(1).remove(0);
         assert_same("the copy", content, &mail.content);
-        assert_eq!((mail.from.as_str(), &mail.to[..]), ("sender@here.example", &to.map(str::to_owned)[..]));
+        assert_eq!(
+            (mail.from.as_str(), &mail.to[..]),
+            ("sender@here.example", &to.map(str::to_owned)[..])
+        );
     }
     with_copies.until_empty();
     assert_eq!(with_copies.counter("mta_copies_total{status=\"delivered\"}"), 1);
@@ -343,7 +387,9 @@ fn a_copy_that_is_deleted_has_a_line() {
     let appliance = appliance(&names, &[("MTA_CC_MTA", &copies.relay())]);
     send(&appliance, "sender@there.example", "box@there.example");
     until("only the copy waits", || match &appliance.messages()[..] {
-        [message] if message["recipients_pending"] == 0 && message["copy"]["attempts"] == 1 => Ok(()),
+        [message] if message["recipients_pending"] == 0 && message["copy"]["attempts"] == 1 => {
+            Ok(())
+        }
         other => Err(format!("{other:?}")),
     });
     appliance.queue(&["delete", "--all", "--yes"]);
@@ -359,13 +405,20 @@ fn a_copy_that_is_deleted_has_a_line() {
 fn a_copy_that_waits_holds_up_nothing() {
     let (there, copies) = (next_hop(""), Sink::start("mail=450"));
     let names = Names::serve(&[host("mx-there", there.address.ip()), mx("there", "mx-there", 10)]);
-    let short = [("MTA_QUEUE_LIFETIME", "4s"), ("MTA_DELAY_WARNING_TIME", "2s"), ("MTA_CC_MTA", &copies.relay())];
+    let short = [
+        ("MTA_QUEUE_LIFETIME", "4s"),
+        ("MTA_DELAY_WARNING_TIME", "2s"),
+        ("MTA_CC_MTA", &copies.relay()),
+    ];
     let appliance = appliance(&names, &[&HURRY[..], &short].concat());
     send(&appliance, "sender@there.example", "box@there.example");
     there.mails(1);
     until("the copy waits", || {
         let messages = appliance.messages();
-        let copy = messages.first().map(|message| message["copy"]["last_reply"].clone()).unwrap_or_default();
+        let copy = messages
+            .first()
+            .map(|message| message["copy"]["last_reply"].clone())
+            .unwrap_or_default();
         if copy == "450 4.0.0 As --fail asks" { Ok(()) } else { Err(copy.to_string()) }
     });
     appliance.until_empty();
@@ -377,12 +430,15 @@ fn a_copy_that_waits_holds_up_nothing() {
 #[test]
 fn a_moody_next_hop_gets_everything_once() {
     const MAILS: usize = 200;
-    let sink = Sink::start("ehlo=500:10,mail=451:10,rcpt=450:30,data=452:10,dot=451:10,greeting=421:5");
+    let sink =
+        Sink::start("ehlo=500:10,mail=451:10,rcpt=450:30,data=452:10,dot=451:10,greeting=421:5");
     let relay = sink.relay();
-    let appliance = Appliance::start(&[&[("MTA_SMART_RELAY", relay.as_str())][..], &HURRY].concat());
+    let appliance =
+        Appliance::start(&[&[("MTA_SMART_RELAY", relay.as_str())][..], &HURRY].concat());
     let mut client = Client::hello(appliance.smtp);
     for number in 0..MAILS {
-        let to: Vec<String> = ["a", "b", "c"].map(|name| format!("{name}{number}@there.example")).into();
+        let to: Vec<String> =
+            ["a", "b", "c"].map(|name| format!("{name}{number}@there.example")).into();
         let to: Vec<&str> = to.iter().map(String::as_str).collect();
         client.mail("sender@here.example", &to, format!("Subject: {number}\r\n\r\n").as_bytes());
     }
@@ -393,5 +449,7 @@ fn a_moody_next_hop_gets_everything_once() {
     to.sort();
     to.dedup();
     assert_eq!(to.len(), 3 * MAILS, "nobody twice");
-    assert!(appliance.counter("mta_deferred_total") > 0 && appliance.counter("mta_bounced_total") == 0);
+    assert!(
+        appliance.counter("mta_deferred_total") > 0 && appliance.counter("mta_bounced_total") == 0
+    );
 }

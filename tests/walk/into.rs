@@ -3,13 +3,16 @@
 use crate::support::appliance::{Appliance, Sink};
 use crate::support::client::Client;
 use crate::support::letter::{Letter, assert_same, shapes};
-use crate::support::program::{Program, find, free_port, need_root, open_directory, open_folder, run};
+use crate::support::program::{
+    Program, find, free_port, need_root, open_directory, open_folder, run,
+};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 
-/// Sends a file with smtplib: host, port, sender, recipients with commas between, file, options of MAIL.
+/// Sends a file with smtplib: host, port, sender, recipients with commas between, file, options of
+/// MAIL.
 const SMTPLIB: &str = "\
 import smtplib, sys
 host, port, sender, to, file = sys.argv[1:6]
@@ -17,20 +20,26 @@ with smtplib.SMTP(host, int(port), timeout=60) as smtp:
     smtp.ehlo('python.example')
     for option in sys.argv[6:]:
         assert smtp.has_extn(option.split('=')[0].replace('BODY', '8BITMIME').lower()), option
-    refused = smtp.sendmail(sender, to.split(','), open(file, 'rb').read(), mail_options=sys.argv[6:])
+    refused = smtp.sendmail(sender, to.split(','), open(file, 'rb').read(), \
+    mail_options=sys.argv[6:])
     assert refused == {}, refused
 ";
 
 fn swaks(appliance: &Appliance, arguments: &[&str]) -> String {
     let mut command = Command::new(find("swaks"));
     command.args(["--server", "127.0.0.1", "--port", &appliance.smtp.port().to_string()]);
-    let output = run(command.args(["--helo", "swaks.example", "--from", "sender@here.example"]).args(arguments));
+    let output = run(command
+        .args(["--helo", "swaks.example", "--from", "sender@here.example"])
+        .args(arguments));
     String::from_utf8(output.stdout).unwrap()
 }
 
 fn smtplib(appliance: &Appliance, from: &str, to: &str, file: &Path, options: &[&str]) {
     let mut command = Command::new(find("python3"));
-    command.args(["-c", SMTPLIB, "127.0.0.1", &appliance.smtp.port().to_string(), from, to]).arg(file).args(options);
+    command
+        .args(["-c", SMTPLIB, "127.0.0.1", &appliance.smtp.port().to_string(), from, to])
+        .arg(file)
+        .args(options);
     run(&mut command);
 }
 
@@ -48,15 +57,21 @@ fn swaks_plain_to_several_and_pipelined() {
     let appliance = Appliance::start(&[("MTA_SMART_RELAY", &sink.relay())]);
     let directory = open_directory();
     let file = directory.path().join("mail");
-    let mail = |subject: &str| format!("From: sender@here.example\nSubject: {subject}\n\n.\n..dots\nGr\u{fc}n\n");
+    let mail = |subject: &str| {
+        format!("From: sender@here.example\nSubject: {subject}\n\n.\n..dots\nGr\u{fc}n\n")
+    };
     for (subject, to, option) in [
         ("plain", "box@there.example", "--protocol=SMTP"),
         ("several", "a@there.example,b@there.example,c@elsewhere.example", "--protocol=ESMTP"),
         ("pipelined", "a@there.example,b@there.example", "--pipeline"),
     ] {
         fs::write(&file, mail(subject)).unwrap();
-        let talk = swaks(&appliance, &["--to", to, "--data", &format!("@{}", file.display()), option]);
-        assert!(talk.contains("<-  250 2.0.0 Ok: queued as ") && talk.contains("<-  221 "), "{talk}");
+        let talk =
+            swaks(&appliance, &["--to", to, "--data", &format!("@{}", file.display()), option]);
+        assert!(
+            talk.contains("<-  250 2.0.0 Ok: queued as ") && talk.contains("<-  221 "),
+            "{talk}"
+        );
     }
     let mails = sink.mails(3);
     for (subject, to) in [
@@ -98,7 +113,8 @@ fn smtplib_internationalised() {
     let appliance = Appliance::start(&[("MTA_SMART_RELAY", &sink.relay())]);
     let directory = open_directory();
     let file = directory.path().join("mail");
-    let content = "From: J\u{f6}rg <j\u{f6}rg@b\u{fc}cher.example>\r\nSubject: \u{65e5}\u{672c}\r\n\r\nGr\u{fc}n\r\n";
+    let content = "From: J\u{f6}rg \
+    <j\u{f6}rg@b\u{fc}cher.example>\r\nSubject: \u{65e5}\u{672c}\r\n\r\nGr\u{fc}n\r\n";
     fs::write(&file, content).unwrap();
     let (from, to) = ("j\u{f6}rg@b\u{fc}cher.example", "\u{7528}\u{6237}@\u{4f8b}\u{5b50}.example");
     smtplib(&appliance, from, to, &file, &["SMTPUTF8", "BODY=8BITMIME"]);
@@ -107,8 +123,8 @@ fn smtplib_internationalised() {
     assert_same("SMTPUTF8", content.as_bytes(), &mail.content);
 }
 
-/// Beyond what the two programs send: nothing at all, a header section without an end, lines up to our own limit, every octet
-/// but NUL, CR and LF.
+/// Beyond what the two programs send: nothing at all, a header section without an end, lines up to
+/// our own limit, every octet but NUL, CR and LF.
 #[test]
 fn the_corners() {
     let sink = Sink::start("");
@@ -118,7 +134,10 @@ fn the_corners() {
         ("nothing", Vec::new()),
         ("one empty line", b"\r\n".to_vec()),
         ("headers only", b"Subject: headers only\r\n".to_vec()),
-        ("long", [b"Subject: long\r\n\r\n".to_vec(), vec![b'l'; 65_536], b"\r\n".to_vec()].concat()),
+        (
+            "long",
+            [b"Subject: long\r\n\r\n".to_vec(), vec![b'l'; 65_536], b"\r\n".to_vec()].concat(),
+        ),
         ("octets", [b"Subject: octets\r\n\r\n.".to_vec(), every_octet, b"\r\n".to_vec()].concat()),
     ];
     let mut client = Client::hello(appliance.smtp);
@@ -139,18 +158,27 @@ fn smtp_sink_gets_every_shape() {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
     let mut command = Command::new(find("smtp-sink"));
     need_root("smtp-sink changes to the user nobody");
-    command.args(["-u", "nobody", "-R"]).arg(&folder).args(["-d", "mail.", &address.to_string(), "100"]);
+    command.args(["-u", "nobody", "-R"]).arg(&folder).args([
+        "-d",
+        "mail.",
+        &address.to_string(),
+        "100",
+    ]);
     let _sink = Program::start(directory.path(), "smtp-sink", command).listening(address);
     let appliance = Appliance::start(&[("MTA_SMART_RELAY", &address.to_string())]);
     crate::postfix::send_shapes(&appliance);
     appliance.until_empty();
-    let kept: Vec<Vec<u8>> = fs::read_dir(&folder).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
+    let kept: Vec<Vec<u8>> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| fs::read(entry.unwrap().path()).unwrap())
+        .collect();
     assert_eq!(kept.len(), shapes().len());
     for (name, content) in shapes() {
         // It writes LF.
         let expected = String::from_utf8(content).unwrap().replace("\r\n", "\n");
         let subject = format!("\nSubject: {name}\n");
-        let mail = kept.iter().find(|mail| String::from_utf8_lossy(mail).contains(&subject)).expect(name);
+        let mail =
+            kept.iter().find(|mail| String::from_utf8_lossy(mail).contains(&subject)).expect(name);
         let start = mail.windows(7).position(|seven| seven == b"\nFrom: ").unwrap() + 1;
         assert_same(
             name,

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 const PASSWORD: &str = "correct-horse-battery";
 
-/// One mail of every fate, then the whole log: delivered to one and refused by another, deferred and deleted, from the null sender.
+/// One mail of every fate, then the whole log: delivered to one and refused by another, deferred
+/// and deleted, from the null sender.
 fn every_fate(format: &str) -> (Vec<String>, String) {
     let (good, bad, busy) = (next_hop(""), next_hop("rcpt=550"), next_hop("rcpt=451"));
     let names = Names::serve(&[
@@ -29,7 +30,11 @@ fn every_fate(format: &str) -> (Vec<String>, String) {
     ]);
     let mut client = Client::hello(appliance.smtp);
     let to = ["one@good.example", "two@bad.example", "three@busy.example"];
-    let reply = client.mail("sender@good.example", &to, b"Subject: a private matter\r\n\r\nprivate words\r\n");
+    let reply = client.mail(
+        "sender@good.example",
+        &to,
+        b"Subject: a private matter\r\n\r\nprivate words\r\n",
+    );
     let id = reply.rsplit(' ').next().unwrap().to_owned();
     client.ask("VRFY <somebody@good.example>", "252 ");
     client.ask("MAIL FROM:<sender@good.example> SIZE=99999999999", "552 ");
@@ -51,8 +56,13 @@ fn check(events: &[Map<String, Value>], id: &str) {
         None => panic!("no {name} in {event:?}"),
     };
     let of = |status: &str| -> Vec<&Map<String, Value>> {
-        let has = |event: &&Map<String, Value>, name: &str, value: &str| event.get(name).is_some_and(|found| found == value);
-        events.iter().filter(|event| has(event, "queue_id", id) && has(event, "status", status)).collect()
+        let has = |event: &&Map<String, Value>, name: &str, value: &str| {
+            event.get(name).is_some_and(|found| found == value)
+        };
+        events
+            .iter()
+            .filter(|event| has(event, "queue_id", id) && has(event, "status", status))
+            .collect()
     };
     let [accepted] = of("accepted")[..] else { panic!("accepted: {:?}", of("accepted")) };
     assert_eq!(text(accepted, "client"), "127.0.0.1");
@@ -69,20 +79,32 @@ fn check(events: &[Map<String, Value>], id: &str) {
         let [event] = of(status)[..] else { panic!("{status}: {:?}", of(status)) };
         assert_eq!(text(event, "from"), "<sender@good.example>");
         assert_eq!(text(event, "to"), format!("<{to}>"));
-        assert!(text(event, "relay").starts_with(relay) && text(event, "relay").ends_with("]:25"), "{event:?}");
+        assert!(
+            text(event, "relay").starts_with(relay) && text(event, "relay").ends_with("]:25"),
+            "{event:?}"
+        );
         assert!(text(event, "reply").starts_with(reply), "{event:?}");
         let delay: f64 = text(event, "delay").parse().unwrap();
         assert!((0.0..60.0).contains(&delay), "{event:?}");
     }
     let [deleted] = of("deleted")[..] else { panic!("deleted: {:?}", of("deleted")) };
     assert_eq!(text(deleted, "to"), "<three@busy.example>");
-    let reports: Vec<_> = events.iter().filter(|event| event.get("about").is_some_and(|about| about == id)).collect();
+    let reports: Vec<_> =
+        events.iter().filter(|event| event.get("about").is_some_and(|about| about == id)).collect();
     let [report] = reports[..] else { panic!("one report: {reports:?}") };
-    assert_eq!((text(report, "status").as_str(), text(report, "kind").as_str()), ("queued", "failed"));
+    assert_eq!(
+        (text(report, "status").as_str(), text(report, "kind").as_str()),
+        ("queued", "failed")
+    );
     assert_eq!(text(report, "to"), "<sender@good.example>");
-    let refused: Vec<_> = events.iter().filter(|event| event.get("status").is_some_and(|status| status == "refused")).collect();
+    let refused: Vec<_> = events
+        .iter()
+        .filter(|event| event.get("status").is_some_and(|status| status == "refused"))
+        .collect();
     let [refused] = refused[..] else { panic!("one refusal: {refused:?}") };
-    assert!(text(refused, "reply").starts_with("552 5.3.4 ") && text(refused, "client") == "127.0.0.1");
+    assert!(
+        text(refused, "reply").starts_with("552 5.3.4 ") && text(refused, "client") == "127.0.0.1"
+    );
     text(refused, "reason");
 }
 
@@ -136,7 +158,8 @@ fn json_lines() {
     let (lines, id) = every_fate("json");
     nothing_private(&lines);
     let parse = |line: &String| -> Map<String, Value> {
-        let event: Map<String, Value> = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let event: Map<String, Value> =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         for name in ["time", "level", "message"] {
             assert!(event.get(name).is_some_and(Value::is_string), "no {name} in {line}");
         }
@@ -167,7 +190,8 @@ fn hostile_words_stay_in_their_field() {
     for line in &lines {
         let fields = fields(line);
         assert!(
-            fields.get("queue_id").is_none_or(|id| id != "FORGED") && fields.get("status").is_none_or(|s| s != "sent"),
+            fields.get("queue_id").is_none_or(|id| id != "FORGED")
+                && fields.get("status").is_none_or(|s| s != "sent"),
             "{line}"
         );
     }

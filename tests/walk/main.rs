@@ -1,8 +1,8 @@
 //! The walk of a mail, end to end: the real program, real peers on both sides, one file per theme.
 //!
-//! `postern init` runs as a child with a data volume and ports of its own, under an ordinary user. The peers are the programs
-//! of scripts/install-peers.sh; a test that lacks its peer fails and names the package. What needs root (Postfix, Exim, port
-//! 25) says so.
+//! `postern init` runs as a child with a data volume and ports of its own, under an ordinary user.
+//! The peers are the programs of scripts/install-peers.sh; a test that lacks its peer fails and
+//! names the package. What needs root (Postfix, Exim, port 25) says so.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 

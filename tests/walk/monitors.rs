@@ -1,5 +1,5 @@
-//! A monitor in trouble is not the mail's trouble: mail flows and counters are scraped as before, and pushes resume by
-//! themselves when the monitor is well.
+//! A monitor in trouble is not the mail's trouble: mail flows and counters are scraped as before,
+//! and pushes resume by themselves when the monitor is well.
 
 use crate::mx::send;
 use crate::support::appliance::{Appliance, Sink};
@@ -48,7 +48,9 @@ fn answer(mut stream: TcpStream, mood: Mood) {
     let _ = stream.read(&mut request);
     let words: &[u8] = match mood {
         Mood::Well => b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-        Mood::Redirects => b"HTTP/1.1 307 Elsewhere\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+        Mood::Redirects => {
+            b"HTTP/1.1 307 Elsewhere\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
+        }
         Mood::Garbage => b"\xff\x00\x01garbage\r\n\r\n",
         // Unread octets of the request make the kernel reset the connection at the close.
         Mood::Resets => return,
@@ -82,18 +84,34 @@ fn mail_and_counters_do_not_mind_a_monitor_in_trouble() {
         }
         sink.mails((round + 1) * 20);
         appliance.until_empty();
-        assert!(begin.elapsed() < Duration::from_secs(5), "{mood:?}: 20 mails took {:?}", begin.elapsed());
-        until(&format!("{mood:?} is counted"), || match appliance.counter("mta_push_failures_total") {
-            now if now > failures => Ok(()),
-            now => Err(now.to_string()),
+        assert!(
+            begin.elapsed() < Duration::from_secs(5),
+            "{mood:?}: 20 mails took {:?}",
+            begin.elapsed()
+        );
+        until(&format!("{mood:?} is counted"), || {
+            match appliance.counter("mta_push_failures_total") {
+                now if now > failures => Ok(()),
+                now => Err(now.to_string()),
+            }
         });
         let before = pushed();
         *monitor.mood.lock().unwrap() = Mood::Well;
-        until(&format!("pushes resume after {mood:?}"), || if pushed() > before { Ok(()) } else { Err(String::new()) });
+        until(&format!("pushes resume after {mood:?}"), || {
+            if pushed() > before { Ok(()) } else { Err(String::new()) }
+        });
     }
     assert_eq!(appliance.stop(), 143);
     let log = appliance.log();
     let told = |words: &str| log.iter().filter(|line| line.contains(words)).count();
-    assert_eq!(told("pushes to terminal mon fail"), moods.len(), "one line when trouble begins: {log:#?}");
-    assert_eq!(told("pushes to terminal mon succeed again"), moods.len(), "one line when it ends: {log:#?}");
+    assert_eq!(
+        told("pushes to terminal mon fail"),
+        moods.len(),
+        "one line when trouble begins: {log:#?}"
+    );
+    assert_eq!(
+        told("pushes to terminal mon succeed again"),
+        moods.len(),
+        "one line when it ends: {log:#?}"
+    );
 }

@@ -1,5 +1,5 @@
-//! Without a smart relay: MX records of a real name server decide. The next hops stand on port 25 of loopback addresses that
-//! are this test's own.
+//! Without a smart relay: MX records of a real name server decide. The next hops stand on port 25
+//! of loopback addresses that are this test's own.
 
 use crate::support::appliance::{Appliance, HOSTNAME, Sink};
 use crate::support::client::Client;
@@ -48,7 +48,8 @@ fn sorted_recipients(sink: &Sink, count: usize) -> Vec<String> {
 
 #[test]
 fn records_decide_and_broken_hosts_are_passed_over() {
-    let (first, second, dropping, refusing) = (next_hop(""), next_hop(""), next_hop("connect=drop"), next_hop("greeting=554"));
+    let (first, second, dropping, refusing) =
+        (next_hop(""), next_hop(""), next_hop("connect=drop"), next_hop("greeting=554"));
     // Nobody listens here.
     let closed = own_address();
     let names = Names::serve(&[
@@ -86,11 +87,21 @@ fn records_decide_and_broken_hosts_are_passed_over() {
     let literal = format!("box@[{}]", first.address.ip());
     assert_eq!(
         sorted_recipients(&first, 5),
-        [&literal, "box@alias.example", "box@backup.example", "box@order.example", "box@to-alias.example"]
+        [
+            &literal,
+            "box@alias.example",
+            "box@backup.example",
+            "box@order.example",
+            "box@to-alias.example"
+        ]
     );
     assert_eq!(sorted_recipients(&second, 2), ["box@broken.example", "box@implicit.example"]);
     assert_eq!(dropping.count() + refusing.count(), 0);
-    assert_eq!((dropping.stop("sessions"), refusing.stop("sessions")), (1, 1), "each was tried, in its turn");
+    assert_eq!(
+        (dropping.stop("sessions"), refusing.stop("sessions")),
+        (1, 1),
+        "each was tried, in its turn"
+    );
     assert_eq!(appliance.counter("mta_bounced_total"), 0);
 }
 
@@ -123,11 +134,15 @@ fn the_next_host_is_asked_in_the_same_attempt() {
 fn a_host_that_refuses_us_costs_no_mail() {
     for (fail, stage) in [("greeting=554", "greeting"), ("mail=530", "mail")] {
         let refusing = next_hop(fail);
-        let names = Names::serve(&[host("refusing", refusing.address.ip()), mx("there", "refusing", 10)]);
+        let names =
+            Names::serve(&[host("refusing", refusing.address.ip()), mx("there", "refusing", 10)]);
         let appliance = appliance(&names, &[]);
         send(&appliance, "sender@here.example", "box@there.example");
         assert!(appliance.deferral().contains(" refused us "), "{}", appliance.deferral());
-        assert_eq!(appliance.counter(&format!("mta_next_hop_refusals_total{{stage=\"{stage}\"}}")), 1);
+        assert_eq!(
+            appliance.counter(&format!("mta_next_hop_refusals_total{{stage=\"{stage}\"}}")),
+            1
+        );
         assert_eq!((appliance.counter("mta_bounced_total"), appliance.messages().len()), (0, 1));
     }
 }
@@ -176,7 +191,11 @@ fn equal_preferences_share_the_load() {
             scope.spawn(|| {
                 let mut client = Client::hello(appliance.smtp);
                 for _ in 0..30 {
-                    client.mail("sender@here.example", &["box@shared.example"], b"Subject: shared\r\n\r\n");
+                    client.mail(
+                        "sender@here.example",
+                        &["box@shared.example"],
+                        b"Subject: shared\r\n\r\n",
+                    );
                 }
             });
         }
@@ -214,7 +233,11 @@ fn what_has_no_way_comes_back_as_a_report() {
     }
     let mails = home.mails(fates.len());
     for mail in &mails {
-        assert!(!mail.text().contains("private words"), "only the header section comes back: {}", mail.text());
+        assert!(
+            !mail.text().contains("private words"),
+            "only the header section comes back: {}",
+            mail.text()
+        );
     }
     let reports: Vec<Report> = mails.iter().map(Report::read).collect();
     for (domain, status) in fates {
@@ -243,7 +266,8 @@ fn nobody_hears_of_a_bounce_that_fails() {
     });
     appliance.until_empty();
     assert_eq!(appliance.counter("mta_notifications_total{kind=\"failed\"}"), 0);
-    // To a sender whose server refuses the report, and to one who has none: a report each, and nothing about their failure.
+    // To a sender whose server refuses the report, and to one who has none: a report each, and
+    // nothing about their failure.
     send(&appliance, "sender@here.example", "box@missing.example");
     send(&appliance, "sender@nowhere.example", "box@missing.example");
     until("the reports failed too", || match appliance.counter("mta_bounced_total") {
@@ -286,12 +310,16 @@ fn a_name_server_that_does_not_answer_defers() {
     let names = Names::serve(&[host("mx-here", home.address.ip()), mx("here", "mx-here", 10)]);
     // Nobody answers at this one.
     let silent = format!("127.0.0.1:{}", crate::support::program::free_port());
-    let mut appliance = Appliance::start(&[("MTA_DNS_SERVERS", &silent), ("MTA_LOCAL_MAIL_HOSTS", "127.0.0.0/8")]);
+    let mut appliance =
+        Appliance::start(&[("MTA_DNS_SERVERS", &silent), ("MTA_LOCAL_MAIL_HOSTS", "127.0.0.0/8")]);
     send(&appliance, "sender@there.example", "box@here.example");
     let reply = appliance.deferral();
     assert!(reply.contains("no name server answered") && !reply.starts_with("451"), "{reply}");
     assert_eq!(appliance.counter("mta_bounced_total"), 0);
-    assert!(appliance.counter("mta_dns_failures_total") > 0 && appliance.counter("mta_dns_failing_since_seconds") > 0);
+    assert!(
+        appliance.counter("mta_dns_failures_total") > 0
+            && appliance.counter("mta_dns_failing_since_seconds") > 0
+    );
     // With a better one the mail goes its way.
     assert_eq!(appliance.stop(), 143);
     appliance.set(&[("MTA_DNS_SERVERS", &names.servers())]);

@@ -17,31 +17,43 @@ pub(crate) fn stored(maildir: &Path, count: usize) -> Vec<Vec<u8>> {
     fs::read_dir(maildir).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect()
 }
 
-/// Says that a foreign server stored every shape, exactly once, below the fields that servers add; it stores LF.
+/// Says that a foreign server stored every shape, exactly once, below the fields that servers add;
+/// it stores LF.
 pub(crate) fn assert_shapes_stored(stored: &[Vec<u8>]) {
     let expected = shapes();
     assert_eq!(stored.len(), expected.len());
     for (name, content) in expected {
         let content = String::from_utf8(content).unwrap().replace("\r\n", "\n");
         let id = content.lines().find(|line| line.starts_with("Message-ID:")).unwrap();
-        let with_id: Vec<_> = stored.iter().filter(|mail| String::from_utf8_lossy(mail).contains(id)).collect();
+        let with_id: Vec<_> =
+            stored.iter().filter(|mail| String::from_utf8_lossy(mail).contains(id)).collect();
         let [mail] = with_id[..] else { panic!("{name}: {} times", with_id.len()) };
         let mail = String::from_utf8(mail.clone()).unwrap();
         let start = mail.find("From: sender@here.example\n").unwrap();
-        assert_eq!(mail[..start].matches(&format!("by {HOSTNAME} (Postern) with ESMTP id ")).count(), 1, "{}", &mail[..start]);
+        assert_eq!(
+            mail[..start].matches(&format!("by {HOSTNAME} (Postern) with ESMTP id ")).count(),
+            1,
+            "{}",
+            &mail[..start]
+        );
         assert_same(name, content.as_bytes(), &mail.as_bytes()[start..]);
     }
 }
 
-/// Says that mails that came through a foreign sender are the shapes; it adds a Received field of its own.
+/// Says that mails that came through a foreign sender are the shapes; it adds a Received field of
+/// its own.
 pub(crate) fn assert_shapes_came(mails: &[Letter]) {
     let expected = shapes();
     assert_eq!(mails.len(), expected.len());
     for (name, content) in expected {
         let subject = format!("Subject: {name}\r\n");
-        let with_subject: Vec<_> = mails.iter().filter(|mail| mail.text().contains(&subject)).collect();
+        let with_subject: Vec<_> =
+            mails.iter().filter(|mail| mail.text().contains(&subject)).collect();
         let [mail] = with_subject[..] else { panic!("{name}: {} times", with_subject.len()) };
-        assert_eq!((mail.from.as_str(), &mail.to[..]), ("sender@here.example", &["box@there.example".to_owned()][..]));
+        assert_eq!(
+            (mail.from.as_str(), &mail.to[..]),
+            ("sender@here.example", &["box@there.example".to_owned()][..])
+        );
         let start = mail.content.windows(6).position(|six| six == b"From: ").unwrap();
         assert!(mail.content.starts_with(b"Received: "), "the sender's own field");
         assert_same(name, &content, &mail.content[start..]);
@@ -65,8 +77,12 @@ fn postfix_is_the_next_hop() {
     assert_shapes_stored(&stored(&postfix.mailbox("box"), shapes().len()));
     appliance.until_empty();
     assert_eq!(appliance.counter("mta_delivered_total"), shapes().len() as u64);
-    let sent: Vec<String> = appliance.log().into_iter().filter(|line| line.contains("status=sent")).collect();
-    assert!(sent.iter().all(|line| line.contains("tls=true")), "Postfix offers STARTTLS: {sent:#?}");
+    let sent: Vec<String> =
+        appliance.log().into_iter().filter(|line| line.contains("status=sent")).collect();
+    assert!(
+        sent.iter().all(|line| line.contains("tls=true")),
+        "Postfix offers STARTTLS: {sent:#?}"
+    );
 }
 
 #[test]
@@ -74,13 +90,25 @@ fn what_postfix_refuses_comes_back_as_a_report() {
     let postfix = Postfix::next_hop();
     let appliance = Appliance::start(&[("MTA_SMART_RELAY", &postfix.address.to_string())]);
     let to = ["nobody@there.example", "box@there.example"];
-    Client::hello(appliance.smtp).mail("sender@here.example", &to, b"Subject: to whom\r\n\r\nprivate words\r\n");
+    Client::hello(appliance.smtp).mail(
+        "sender@here.example",
+        &to,
+        b"Subject: to whom\r\n\r\nprivate words\r\n",
+    );
     // One of the two exists.
     let came = String::from_utf8(stored(&postfix.mailbox("box"), 1).remove(0)).unwrap();
-    assert!(came.contains("\nSubject: to whom\n") && came.ends_with("\n\nprivate words\n"), "{came}");
+    assert!(
+        came.contains("\nSubject: to whom\n") && came.ends_with("\n\nprivate words\n"),
+        "{came}"
+    );
     let report = String::from_utf8(stored(&postfix.mailbox("sender"), 1).remove(0)).unwrap();
     assert!(report.starts_with("Return-Path: <>\n"), "{report}");
-    for line in ["Final-Recipient: rfc822; nobody@there.example", "Action: failed", "Status: 5.1.1", "Subject: to whom"] {
+    for line in [
+        "Final-Recipient: rfc822; nobody@there.example",
+        "Action: failed",
+        "Status: 5.1.1",
+        "Subject: to whom",
+    ] {
         assert!(report.lines().any(|found| found == line), "{line} is not in {report}");
     }
     assert!(!report.contains("box@there.example") && !report.contains("private words"), "{report}");

@@ -1,4 +1,5 @@
-//! Properties of the founding document as an operator sees them in the running appliance: the time zone, the login.
+//! Properties of the founding document as an operator sees them in the running appliance: the time
+//! zone, the login.
 
 use crate::mx::send;
 use crate::support::appliance::{Appliance, Sink};
@@ -9,11 +10,13 @@ use std::fs;
 const RIGHT: &str = "Authorization: Basic b3BlcmF0b3I6b3BlbiBzZXNhbWU=\r\n";
 const WRONG: &str = "Authorization: Basic b3BlcmF0b3I6b3BlbiBzZXNhbWE=\r\n";
 
-/// The Received stamp of a mail and the log lines of the supervisor and of the core, with their offsets from UTC.
+/// The Received stamp of a mail and the log lines of the supervisor and of the core, with their
+/// offsets from UTC.
 fn stamps(properties: &[(&str, &str)]) -> (String, Vec<String>, String) {
     let sink = Sink::start("");
     let relay = sink.relay();
-    let mut appliance = Appliance::start(&[&[("MTA_SMART_RELAY", relay.as_str())], properties].concat());
+    let mut appliance =
+        Appliance::start(&[&[("MTA_SMART_RELAY", relay.as_str())], properties].concat());
     send(&appliance, "sender@here.example", "box@there.example");
     sink.mails(1);
     assert_eq!(appliance.stop(), 143);
@@ -37,7 +40,10 @@ fn the_time_zone_is_in_the_log_and_in_received_stamps() {
     let (date, log, kept) = stamps(&[("MTA_TIMEZONE", "Asia/Kathmandu")]);
     assert!(date.ends_with(" +0545"), "{date}");
     assert!(log.len() > 3 && log.iter().all(|line| offset(line) == "+05:45"), "{log:#?}");
-    assert!(kept.lines().count() > 0 && kept.lines().all(|line| offset(line) == "+05:45"), "{kept}");
+    assert!(
+        kept.lines().count() > 0 && kept.lines().all(|line| offset(line) == "+05:45"),
+        "{kept}"
+    );
 }
 
 #[test]
@@ -49,7 +55,8 @@ fn without_a_time_zone_it_is_left_as_it_is() {
 
 #[test]
 fn mail_has_the_threads_that_the_run_asks_for_or_half_of_the_processors() {
-    let wanted = threads::asked_for().unwrap_or_else(|| std::thread::available_parallelism().unwrap().get().div_ceil(2));
+    let wanted = threads::asked_for()
+        .unwrap_or_else(|| std::thread::available_parallelism().unwrap().get().div_ceil(2));
     let mut appliance = Appliance::start(&[]);
     appliance.expect_threads(wanted);
     assert_eq!(appliance.stop(), 143);
@@ -60,7 +67,8 @@ fn mail_has_the_threads_that_the_run_asks_for_or_half_of_the_processors() {
 
 #[test]
 fn the_login_guards_every_window_of_the_appliance() {
-    let appliance = Appliance::start(&[("MTA_USERNAME", "operator"), ("MTA_PASSWORD", "open sesame")]);
+    let appliance =
+        Appliance::start(&[("MTA_USERNAME", "operator"), ("MTA_PASSWORD", "open sesame")]);
     for path in ["/", "/status", "/metrics", "/api/v1/status", "/api/v1/queue", "/nowhere"] {
         for header in ["", WRONG] {
             assert_eq!(appliance.get_as(path, header).0, "401", "{path} {header}");

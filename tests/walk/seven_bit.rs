@@ -27,9 +27,15 @@ impl SevenBitSink {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mails = directory.path().join("mails");
         std::fs::create_dir(&mails).unwrap();
-        std::fs::set_permissions(&mails, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        std::fs::set_permissions(&mails, std::os::unix::fs::PermissionsExt::from_mode(0o777))
+            .unwrap();
         let mut command = Command::new(find("smtp-sink"));
-        command.args(["-8", "-u", "nobody", "-R"]).arg(&mails).args(["-d", "mail.", &address.to_string(), "100"]);
+        command.args(["-8", "-u", "nobody", "-R"]).arg(&mails).args([
+            "-d",
+            "mail.",
+            &address.to_string(),
+            "100",
+        ]);
         let program = Program::start(directory.path(), "smtp-sink", command).listening(address);
         Self { _program: program, directory, address }
     }
@@ -40,41 +46,65 @@ impl SevenBitSink {
 
     /// The one with this Message-ID.
     fn mail(&self, id: &str, count: usize) -> Vec<u8> {
-        let is_it = |mail: &Vec<u8>| String::from_utf8_lossy(mail).contains(&format!("<{id}@here.example>"));
+        let is_it = |mail: &Vec<u8>| {
+            String::from_utf8_lossy(mail).contains(&format!("<{id}@here.example>"))
+        };
         // The sink makes a file first, and fills it when it has all of the mail.
         until(&format!("mail {id}"), || {
-            stored(&self.mails(), count).into_iter().find(is_it).ok_or_else(|| "not there".to_owned())
+            stored(&self.mails(), count)
+                .into_iter()
+                .find(is_it)
+                .ok_or_else(|| "not there".to_owned())
         })
     }
 }
 
 fn mail(id: &str, rest: &str) -> Vec<u8> {
-    let head = "From: sender@here.example\r\nTo: box@there.example\r\nDate: Thu, 26 Nov 2026 08:00:00 +0000\r\n";
+    let head = "From: sender@here.example\r\nTo: box@there.example\r\nDate: Thu, 26 Nov 2026 \
+    08:00:00 +0000\r\n";
     format!("{head}Message-ID: <{id}@here.example>\r\n{rest}").into_bytes()
 }
 
 /// What is in MIME, so that Postfix rewrites it too.
 fn labelled() -> Vec<(&'static str, Vec<u8>)> {
-    let text = "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n";
+    let text = "MIME-Version: 1.0\r\nContent-Type: text/plain; \
+    charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n";
     let part = "Content-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n";
     let data = "Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: 8bit\r\n";
-    let mixed = "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: 8bit\r\n";
+    let mixed = "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; \
+    boundary=b\r\nContent-Transfer-Encoding: 8bit\r\n";
     vec![
-        ("text", mail("text", &format!("Subject: a\r\n{text}\r\nGr\u{fc}\u{df}e = \r\n.\r\n-- \r\nJ\u{fc}rgen\r\n"))),
+        (
+            "text",
+            mail(
+                "text",
+                &format!(
+                    "Subject: a\r\n{text}\r\nGr\u{fc}\u{df}e = \r\n.\r\n-- \r\nJ\u{fc}rgen\r\n"
+                ),
+            ),
+        ),
         (
             "dkim",
             mail(
                 "dkim",
-                &format!("DKIM-Signature: v=1; d=here.example; b=AAAA\r\nSubject: a\r\n{text}\r\nGr\u{fc}\u{df}e\r\n"),
+                &format!(
+                    "DKIM-Signature: v=1; d=here.example; b=AAAA\r\nSubject: \
+                    a\r\n{text}\r\nGr\u{fc}\u{df}e\r\n"
+                ),
             ),
         ),
-        ("cyrillic", mail("cyrillic", &format!("Subject: a\r\n{text}\r\n{}\r\n", "\u{44f}".repeat(300)))),
+        (
+            "cyrillic",
+            mail("cyrillic", &format!("Subject: a\r\n{text}\r\n{}\r\n", "\u{44f}".repeat(300))),
+        ),
         (
             "mixed",
             mail(
                 "mixed",
                 &format!(
-                    "{mixed}\r\npre\r\n--b\r\n{part}\r\n<p>\u{fc}\r\n--b\r\n{data}\r\n\u{fc}\t\r\n--b\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\n{text}\r\n\u{e4} inside\r\n--b--\r\n"
+                    "{mixed}\r\npre\r\n--b\r\n{part}\r\n<p>\u{fc}\r\n--b\r\n{data}\r\n\u{fc}\t\r\n\
+                    --b\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: \
+                    8bit\r\n\r\n{text}\r\n\u{e4} inside\r\n--b--\r\n"
                 ),
             ),
         ),
@@ -85,13 +115,17 @@ fn parts(mail: &[u8]) -> Vec<(String, Vec<u8>)> {
     let text = String::from_utf8_lossy(mail).replace("\r\n", "\n");
     let start = text.find("From: sender@").unwrap();
     let message = MessageParser::default().parse(&text.as_bytes()[start..]).unwrap();
-    let kind =
-        |part: &mail_parser::MessagePart<'_>| part.content_type().map(|kind| format!("{}/{:?}", kind.ctype(), kind.subtype()));
+    let kind = |part: &mail_parser::MessagePart<'_>| {
+        part.content_type().map(|kind| format!("{}/{:?}", kind.ctype(), kind.subtype()))
+    };
     message
         .parts
         .iter()
         .map(|part| match part.message() {
-            Some(inner) => ("message".to_owned(), inner.body_text(0).unwrap_or_default().trim_end().as_bytes().to_vec()),
+            Some(inner) => (
+                "message".to_owned(),
+                inner.body_text(0).unwrap_or_default().trim_end().as_bytes().to_vec(),
+            ),
             None if part.is_multipart() => (kind(part).unwrap_or_default(), Vec::new()),
             None => {
                 let content = String::from_utf8_lossy(part.contents()).replace("\r\n", "\n");
@@ -121,7 +155,12 @@ fn a_hop_without_8bitmime_gets_7_bits_as_from_postfix() {
         let (ours, theirs) = (sink.mail(id, count), sink_of_postfix.mail(id, count));
         assert!(ours.is_ascii() && theirs.is_ascii(), "{id}: {}", String::from_utf8_lossy(&ours));
         assert_eq!(parts(&ours), parts(&content), "{id}: {}", String::from_utf8_lossy(&ours));
-        assert_eq!(parts(&theirs), parts(&content), "Postfix, {id}: {}", String::from_utf8_lossy(&theirs));
+        assert_eq!(
+            parts(&theirs),
+            parts(&content),
+            "Postfix, {id}: {}",
+            String::from_utf8_lossy(&theirs)
+        );
     }
     appliance.until_empty();
     assert_eq!(appliance.counter("mta_bounced_total"), 0);
@@ -132,8 +171,10 @@ fn a_hop_without_8bitmime_gets_7_bits_as_from_postfix() {
 fn bare_headers_pass_and_signed_parts_come_back() {
     let sink = SevenBitSink::start();
     let appliance = Appliance::start(&[("MTA_SMART_RELAY", &sink.address.to_string())]);
-    let signed = "MIME-Version: 1.0\r\nContent-Type: multipart/signed; boundary=s\r\n\r\n--s\r\nContent-Type: text/plain\r\n\
-                  Content-Transfer-Encoding: 8bit\r\n\r\n\u{fc}\r\n--s\r\nContent-Type: application/pgp-signature\r\n\r\nx\r\n--s--\r\n";
+    let signed = "MIME-Version: 1.0\r\nContent-Type: multipart/signed; \
+    boundary=s\r\n\r\n--s\r\nContent-Type: text/plain\r\n\
+                  Content-Transfer-Encoding: 8bit\r\n\r\n\u{fc}\r\n--s\r\nContent-Type: \
+                  application/pgp-signature\r\n\r\nx\r\n--s--\r\n";
     let mut client = Client::hello(appliance.smtp);
     for (id, rest) in [
         ("subject", "Subject: \u{fc}\r\n\r\nplain\r\n"),
@@ -146,7 +187,10 @@ fn bare_headers_pass_and_signed_parts_come_back() {
     let came = |id| String::from_utf8(sink.mail(id, 3)).unwrap().replace("\r\n", "\n");
     assert!(came("subject").contains("\nSubject: \u{fc}\n\nplain\n"), "{}", came("subject"));
     let bare = came("bare");
-    assert!(bare.contains("charset=unknown-8bit\n") && bare.contains("\n\nGr=C3=BC=C3=9Fe\n"), "{bare}");
+    assert!(
+        bare.contains("charset=unknown-8bit\n") && bare.contains("\n\nGr=C3=BC=C3=9Fe\n"),
+        "{bare}"
+    );
     let report = came("signed");
     assert!(report.contains("Status: 5.6.3") && report.contains("multipart/signed"), "{report}");
     appliance.until_empty();
@@ -184,7 +228,9 @@ fn talk(mut stream: TcpStream, at_mail: bool, seen: &Mutex<Vec<String>>) -> std:
                 continue;
             }
             "EHLO" => "250-forgetful\r\n250 8BITMIME",
-            "MAIL" if at_mail && line.contains("BODY=8BITMIME") => "555 5.5.4 Unsupported option: BODY=8BITMIME",
+            "MAIL" if at_mail && line.contains("BODY=8BITMIME") => {
+                "555 5.5.4 Unsupported option: BODY=8BITMIME"
+            }
             "DATA" => {
                 (content, eight_bit) = (true, false);
                 "354 go on"
@@ -203,10 +249,18 @@ fn a_hop_that_announces_8bitmime_and_refuses_it_gets_7_bits_in_the_same_attempt(
         let (address, lines) = forgetful(at_mail);
         let appliance = Appliance::start(&[("MTA_SMART_RELAY", &address.to_string())]);
         let content = mail("x", "Subject: plain\r\n\r\nGr\u{fc}\u{df}e\r\n");
-        Client::hello(appliance.smtp).mail("sender@here.example", &["box@there.example", "other@there.example"], &content);
+        Client::hello(appliance.smtp).mail(
+            "sender@here.example",
+            &["box@there.example", "other@there.example"],
+            &content,
+        );
         until("both are delivered", || match appliance.counter("mta_delivered_total") {
             2 => Ok(()),
-            n => Err(format!("{n} delivered, {} failed: {:#?}", appliance.counter("mta_bounced_total"), lines.lock().unwrap())),
+            n => Err(format!(
+                "{n} delivered, {} failed: {:#?}",
+                appliance.counter("mta_bounced_total"),
+                lines.lock().unwrap()
+            )),
         });
         let lines = lines.lock().unwrap();
         assert!(lines.contains(&"Gr=C3=BC=C3=9Fe".to_owned()), "{lines:#?}");
@@ -218,10 +272,17 @@ fn a_hop_that_announces_8bitmime_and_refuses_it_gets_7_bits_in_the_same_attempt(
 #[test]
 fn large_mail_is_rewritten_from_the_disk() {
     let sink = SevenBitSink::start();
-    let appliance = Appliance::start(&[("MTA_SMART_RELAY", &sink.address.to_string()), ("MTA_MESSAGE_SIZE_LIMIT", "40M")]);
+    let appliance = Appliance::start(&[
+        ("MTA_SMART_RELAY", &sink.address.to_string()),
+        ("MTA_MESSAGE_SIZE_LIMIT", "40M"),
+    ]);
     let line = format!("{}\u{fc}{}\r\n", "a".repeat(40), "b".repeat(300));
-    let text = "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n";
-    let content = mail("large", &format!("Subject: large\r\n{text}\r\n{}", line.repeat((26 << 20) / line.len())));
+    let text = "MIME-Version: 1.0\r\nContent-Type: text/plain; \
+    charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n";
+    let content = mail(
+        "large",
+        &format!("Subject: large\r\n{text}\r\n{}", line.repeat((26 << 20) / line.len())),
+    );
     let before = appliance.memory_peak();
     Client::hello(appliance.smtp).mail("sender@here.example", &["box@there.example"], &content);
     appliance.until_empty();

@@ -1,5 +1,6 @@
-//! A relay that takes connections and then says nothing, at whatever stage: the alert comes before any try has failed, and the
-//! mail that waits goes at full rate soon after the relay is well again.
+//! A relay that takes connections and then says nothing, at whatever stage: the alert comes before
+//! any try has failed, and the mail that waits goes at full rate soon after the relay is well
+//! again.
 
 use crate::support::appliance::{Appliance, Sink};
 use crate::support::client::Client;
@@ -12,8 +13,10 @@ const MAILS: usize = 300;
 fn alert(appliance: &Appliance) -> Result<String, String> {
     let status = appliance.api("status");
     let alerts = status["alerts"].as_array().unwrap();
-    let down = alerts.iter().find(|alert| alert["text"].as_str().unwrap().contains("takes no mail"));
-    down.map(|alert| alert["text"].as_str().unwrap().to_owned()).ok_or_else(|| format!("{alerts:?}"))
+    let down =
+        alerts.iter().find(|alert| alert["text"].as_str().unwrap().contains("takes no mail"));
+    down.map(|alert| alert["text"].as_str().unwrap().to_owned())
+        .ok_or_else(|| format!("{alerts:?}"))
 }
 
 fn a_relay_hangs(fail: &str, words: &str, patience: Duration) {
@@ -23,10 +26,17 @@ fn a_relay_hangs(fail: &str, words: &str, patience: Duration) {
     let begin = Instant::now();
     let mut client = Client::hello(appliance.smtp);
     for number in 0..MAILS {
-        client.mail("sender@here.example", &[&format!("box{number}@there.example")], b"Subject: wait\r\n\r\n");
+        client.mail(
+            "sender@here.example",
+            &[&format!("box{number}@there.example")],
+            b"Subject: wait\r\n\r\n",
+        );
     }
     let said = until_within(patience, &format!("{fail}: the alert"), || alert(&appliance));
-    assert!(said.contains(&format!("{address} takes no mail")) && said.contains(words), "{fail}: {said}");
+    assert!(
+        said.contains(&format!("{address} takes no mail")) && said.contains(words),
+        "{fail}: {said}"
+    );
     assert_eq!(appliance.counter("mta_destinations_unreachable"), 1);
     eprintln!("{fail}: the alert after {:?}: {said}", begin.elapsed());
     // Most of the mail was not tried, and says why it waits.
@@ -39,9 +49,11 @@ fn a_relay_hangs(fail: &str, words: &str, patience: Duration) {
     let begin = Instant::now();
     // Those that were tried have a time of their own.
     let most = MAILS - 30;
-    until_within(Duration::from_secs(45), &format!("{fail}: the mail goes"), || match well.count() {
-        count if count >= most => Ok(()),
-        count => Err(format!("{count} of {MAILS}")),
+    until_within(Duration::from_secs(45), &format!("{fail}: the mail goes"), || {
+        match well.count() {
+            count if count >= most => Ok(()),
+            count => Err(format!("{count} of {MAILS}")),
+        }
     });
     eprintln!("{fail}: {} mails within {:?} of recovery", well.count(), begin.elapsed());
     until(&format!("{fail}: the alert is over"), || match alert(&appliance) {
@@ -57,7 +69,9 @@ fn a_silent_relay_is_told_soon_and_waiting_mail_goes_soon_after_it_speaks() {
         ("mail=hang", "in the middle of a mail", 40),
         ("dot=hang", "at the end of a mail", 75),
     ];
-    let hang = |(fail, words, seconds)| std::thread::spawn(move || a_relay_hangs(fail, words, Duration::from_secs(seconds)));
+    let hang = |(fail, words, seconds)| {
+        std::thread::spawn(move || a_relay_hangs(fail, words, Duration::from_secs(seconds)))
+    };
     let threads = stages.map(hang);
     let failed = threads.map(|thread| thread.join().is_err());
     assert_eq!(failed, [false; 3]);

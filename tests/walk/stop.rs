@@ -10,8 +10,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Sends numbered mails until the appliance says no or is gone. Those answered 250 go to `taken`, with their queue ids.
-fn send_until_refused(address: SocketAddr, next: &AtomicUsize, taken: &Mutex<BTreeMap<usize, String>>) {
+/// Sends numbered mails until the appliance says no or is gone. Those answered 250 go to `taken`,
+/// with their queue ids.
+fn send_until_refused(
+    address: SocketAddr,
+    next: &AtomicUsize,
+    taken: &Mutex<BTreeMap<usize, String>>,
+) {
     let Ok(stream) = TcpStream::connect(address) else { return };
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut reader = BufReader::new(stream);
@@ -33,8 +38,12 @@ fn send_until_refused(address: SocketAddr, next: &AtomicUsize, taken: &Mutex<BTr
             ask(b"MAIL FROM:<sender@here.example>\r\n", "250")?;
             ask(format!("RCPT TO:<box{number}@there.example>\r\n").as_bytes(), "250")?;
             ask(b"DATA\r\n", "354")?;
-            let said = ask(&stuffed(format!("Subject: {number}\r\n\r\nwords\r\n").as_bytes()), "250")?;
-            taken.lock().unwrap().insert(number, said.trim().rsplit(' ').next().unwrap().to_owned());
+            let said =
+                ask(&stuffed(format!("Subject: {number}\r\n\r\nwords\r\n").as_bytes()), "250")?;
+            taken
+                .lock()
+                .unwrap()
+                .insert(number, said.trim().rsplit(' ').next().unwrap().to_owned());
         }
     };
     let over: Option<()> = session();
@@ -73,12 +82,18 @@ fn stopped_under_load(fail: &str, drain: &str) {
     appliance.until_empty();
     let mut came: BTreeMap<String, usize> = BTreeMap::new();
     let rest = sink.mails(sink.count());
-    gone.iter().chain(&rest).flat_map(|mail| &mail.to).for_each(|to| *came.entry(to.clone()).or_default() += 1);
+    gone.iter()
+        .chain(&rest)
+        .flat_map(|mail| &mail.to)
+        .for_each(|to| *came.entry(to.clone()).or_default() += 1);
     for (number, id) in &taken {
         let times = came.get(&format!("box{number}@there.example")).copied().unwrap_or(0);
         assert_eq!(times, 1, "mail {number}, queue id {id}");
     }
-    assert!(came.values().all(|times| *times == 1), "also what was not answered any more comes at most once: {came:?}");
+    assert!(
+        came.values().all(|times| *times == 1),
+        "also what was not answered any more comes at most once: {came:?}"
+    );
     assert_eq!(appliance.stop(), 143);
 }
 
@@ -107,7 +122,10 @@ fn the_queue_is_the_same_after_a_restart() {
     let what_stays = |appliance: &Appliance| -> Vec<String> {
         let still = |message: &serde_json::Value| {
             let recipient = &message["recipients"][0];
-            format!("{} {} {} {}", message["id"], message["arrived"], recipient["attempts"], recipient["last_reply"])
+            format!(
+                "{} {} {} {}",
+                message["id"], message["arrived"], recipient["attempts"], recipient["last_reply"]
+            )
         };
         appliance.queue(&["list"]).iter().map(still).collect()
     };
@@ -164,13 +182,18 @@ fn a_stop_with_more_mail_than_time_ends_in_time() {
     for number in 0..mails {
         crate::mx::send(&appliance, "sender@here.example", &format!("box{number}@there.example"));
     }
-    until("the first arrive", || if sink.count() > 20 { Ok(()) } else { Err(sink.count().to_string()) });
+    until("the first arrive", || {
+        if sink.count() > 20 { Ok(()) } else { Err(sink.count().to_string()) }
+    });
     let begun = Instant::now();
     assert_eq!(appliance.stop(), 143);
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(10), "{took:?}");
     assert!(sink.count() < mails, "there was more mail than time");
-    assert!(!appliance.log().iter().any(|line| line.contains("did not stop in time")), "it was killed");
+    assert!(
+        !appliance.log().iter().any(|line| line.contains("did not stop in time")),
+        "it was killed"
+    );
 
     appliance.set(&[("MTA_SMART_RELAY", &sink.relay())]);
     appliance.boot();

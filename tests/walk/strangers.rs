@@ -26,30 +26,36 @@ fn send_all(appliance: &Appliance, from: &str, to: impl Iterator<Item = String>)
     }
 }
 
-/// Sends a mail to somebody known and one to somebody new, of the same sender; how long it takes until both have arrived.
+/// Sends a mail to somebody known and one to somebody new, of the same sender; how long it takes
+/// until both have arrived.
 fn others(appliance: &Appliance, known: &Sink, new: &Sink) -> Duration {
     let before = known.count() + new.count();
     let begin = Instant::now();
     for sink in [known, new] {
         mx::send(appliance, "form@shop.example", &format!("box@[{}]", sink.address.ip()));
     }
-    until_within(Duration::from_secs(60), "both have arrived", || match known.count() + new.count() - before {
-        2.. => Ok(()),
-        some => Err(format!("{some} of 2; {}", active(appliance))),
+    until_within(Duration::from_secs(60), "both have arrived", || {
+        match known.count() + new.count() - before {
+            2.. => Ok(()),
+            some => Err(format!("{some} of 2; {}", active(appliance))),
+        }
     });
     begin.elapsed()
 }
 
 fn active(appliance: &Appliance) -> String {
     let text = appliance.get("/metrics");
-    let lines = text.lines().filter(|line| line.starts_with("mta_couriers") || line.starts_with("mta_destinations"));
+    let lines = text
+        .lines()
+        .filter(|line| line.starts_with("mta_couriers") || line.starts_with("mta_destinations"));
     lines.collect::<Vec<_>>().join(" ")
 }
 
 /// An appliance that has delivered to `known` already.
 fn appliance(known: &Sink, properties: &[(&str, &str)]) -> Appliance {
     // The next hops stand on addresses of this host, which would be a loop.
-    let appliance = Appliance::start(&[&[("MTA_LOCAL_MAIL_HOSTS", "127.0.0.0/8")], properties].concat());
+    let appliance =
+        Appliance::start(&[&[("MTA_LOCAL_MAIL_HOSTS", "127.0.0.0/8")], properties].concat());
     mx::send(&appliance, "form@shop.example", &format!("box@[{}]", known.address.ip()));
     appliance.until_empty();
     appliance
@@ -59,7 +65,11 @@ fn hold_up(way: Way) {
     let (known, new) = (mx::next_hop(""), mx::next_hop(""));
     let appliance = appliance(&known, &[]);
     let hostile = Hostile::start(MANY, way);
-    send_all(&appliance, "form@shop.example", hostile.addresses.iter().map(|address| format!("x@[{address}]")));
+    send_all(
+        &appliance,
+        "form@shop.example",
+        hostile.addresses.iter().map(|address| format!("x@[{address}]")),
+    );
     let took = others(&appliance, &known, &new);
     assert!(took < SOON, "{way:?}: {took:?}; {}", active(&appliance));
 }
@@ -121,7 +131,8 @@ fn domains_whose_name_servers_say_nothing_hold_nobody_up() {
         mx::host("new", new.address.ip()),
     ]);
     let servers = names.servers();
-    let appliance = Appliance::start(&[("MTA_DNS_SERVERS", &servers), ("MTA_LOCAL_MAIL_HOSTS", "127.0.0.0/8")]);
+    let appliance =
+        Appliance::start(&[("MTA_DNS_SERVERS", &servers), ("MTA_LOCAL_MAIL_HOSTS", "127.0.0.0/8")]);
     mx::send(&appliance, "form@shop.example", "box@known.example");
     appliance.until_empty();
     send_all(&appliance, "form@shop.example", (0..MANY).map(|n| format!("x@d{n}.hang.example")));
@@ -129,9 +140,11 @@ fn domains_whose_name_servers_say_nothing_hold_nobody_up() {
     for to in ["box@known.example", "box@new.example"] {
         mx::send(&appliance, "form@shop.example", to);
     }
-    until_within(Duration::from_secs(60), "both have arrived", || match known.count() + new.count() {
-        3.. => Ok(()),
-        some => Err(format!("{some} of 3; {}", active(&appliance))),
+    until_within(Duration::from_secs(60), "both have arrived", || {
+        match known.count() + new.count() {
+            3.. => Ok(()),
+            some => Err(format!("{some} of 3; {}", active(&appliance))),
+        }
     });
     assert!(begin.elapsed() < SOON, "{:?}; {}", begin.elapsed(), active(&appliance));
 }
@@ -160,16 +173,19 @@ fn bounces_to_silent_hosts_hold_nobody_up() {
 fn mail_behind_a_silent_host_does_nothing_until_the_host_has_room() {
     const DOMAINS: usize = 40;
     let known = mx::next_hop("");
-    let host = CountedHost::start(SocketAddr::from((own_address(), 25)), usize::MAX, Duration::ZERO);
+    let host =
+        CountedHost::start(SocketAddr::from((own_address(), 25)), usize::MAX, Duration::ZERO);
     let names = Names::serve(&[format!("address=/wild.example/{}", host.address.ip())]);
     let servers = names.servers();
     let appliance = appliance(&known, &[("MTA_DNS_SERVERS", &servers)]);
     send_all(&appliance, "form@shop.example", (0..DOMAINS).map(|n| format!("x@d{n}.wild.example")));
     let throttled = || appliance.counter("mta_couriers_throttled_total{share=\"host\"}");
     let unproven = u64::from(HOST_UNPROVEN_MAX);
-    until_within(Duration::from_secs(20), "all but a few wait for the host", || match throttled() {
-        some if some >= DOMAINS as u64 - unproven => Ok(()),
-        some => Err(some.to_string()),
+    until_within(Duration::from_secs(20), "all but a few wait for the host", || {
+        match throttled() {
+            some if some >= DOMAINS as u64 - unproven => Ok(()),
+            some => Err(some.to_string()),
+        }
     });
     // Not even a question for the domain name system: nothing has changed.
     let before = throttled();
@@ -184,15 +200,18 @@ fn mail_behind_a_silent_host_does_nothing_until_the_host_has_room() {
     });
 }
 
-/// The host with the best preference is well and has no room; that the one behind it refuses says nothing of the destinations.
+/// The host with the best preference is well and has no room; that the one behind it refuses says
+/// nothing of the destinations.
 #[test]
 fn mail_waits_for_the_best_host_though_the_one_behind_it_refuses() {
     const DOMAINS: usize = 40;
     let known = mx::next_hop("");
-    let best = CountedHost::start(SocketAddr::from((own_address(), 25)), usize::MAX, Duration::ZERO);
+    let best =
+        CountedHost::start(SocketAddr::from((own_address(), 25)), usize::MAX, Duration::ZERO);
     // Nobody listens there.
     let refusing = own_address();
-    let mut records = vec![mx::host("best", best.address.ip()), mx::host("refusing", refusing.into())];
+    let mut records =
+        vec![mx::host("best", best.address.ip()), mx::host("refusing", refusing.into())];
     for domain in (0..DOMAINS).map(|n| format!("d{n}")) {
         records.extend([mx::mx(&domain, "best", 10), mx::mx(&domain, "refusing", 20)]);
     }
@@ -216,7 +235,8 @@ fn mail_waits_for_the_best_host_though_the_one_behind_it_refuses() {
 #[test]
 fn a_host_that_takes_so_many_connections_and_no_more_keeps_those_it_has() {
     const MAILS: usize = 400;
-    let host = CountedHost::start(SocketAddr::from((own_address(), 25)), 12, Duration::from_millis(100));
+    let host =
+        CountedHost::start(SocketAddr::from((own_address(), 25)), 12, Duration::from_millis(100));
     host.open();
     let relay = format!("[{}]", host.address.ip());
     let properties = [("MTA_SMART_RELAY", relay.as_str()), ("MTA_LOCAL_MAIL_HOSTS", "127.0.0.0/8")];

@@ -1,7 +1,7 @@
 //! The class of the appliance: what `appliance/mta.toml` declares.
 //!
-//! Purpose: one table for the people who read it (`postern describe`, README.md), for the code that reads properties
-//! ([`crate::appliance::property`]) and for the tests that hold both together.
+//! Purpose: one table for the people who read it (`postern describe`, README.md), for the code that
+//! reads properties ([`crate::appliance::property`]) and for the tests that hold both together.
 //! In: the file itself, carried inside the program. Out: [`Class`].
 //! Limits: none at run time; the file is part of the build and a test parses it.
 
@@ -221,7 +221,8 @@ pub struct Software {
 /// The class this program is.
 pub fn class() -> &'static Class {
     static CLASS: LazyLock<Class> = LazyLock::new(|| {
-        // The text is part of the build and the first test parses it: this cannot fail in a program that was tested.
+        // The text is part of the build and the first test parses it: this cannot fail in a program
+        // that was tested.
         toml::from_str(TEXT).unwrap_or_else(|error| panic!("appliance/mta.toml: {error}"))
     });
     &CLASS
@@ -244,9 +245,13 @@ mod tests {
     #[test]
     fn the_class_is_complete_and_names_are_unique() {
         let class = class();
-        let names: BTreeSet<_> = class.property.iter().map(|property| property.name.as_str()).collect();
+        let names: BTreeSet<_> =
+            class.property.iter().map(|property| property.name.as_str()).collect();
         assert_eq!(names.len(), class.property.len());
-        assert_eq!(class.property.iter().filter(|property| property.group == Group::Founding).count(), 13);
+        assert_eq!(
+            class.property.iter().filter(|property| property.group == Group::Founding).count(),
+            13
+        );
         const KINDS: [&str; 27] = [
             "text",
             "yes/no",
@@ -278,7 +283,12 @@ mod tests {
         ];
         for property in &class.property {
             assert!(KINDS.contains(&property.kind.as_str()), "{property:?}");
-            assert!(!property.help.is_empty() && !property.help.ends_with('.') && !property.help.contains('|'), "{property:?}");
+            assert!(
+                !property.help.is_empty()
+                    && !property.help.ends_with('.')
+                    && !property.help.contains('|'),
+                "{property:?}"
+            );
         }
         let wires = class.terminal.iter().filter_map(|terminal| terminal.property.as_deref());
         for property in wires.chain(class.volume.iter().map(|volume| volume.property.as_str())) {
@@ -290,7 +300,10 @@ mod tests {
     fn errors_have_known_exit_codes_and_say_what_to_do() {
         for error in &class().error {
             assert!(error.line.starts_with("Error: ") && !error.exit.is_empty(), "{error:?}");
-            assert!(error.exit.iter().all(|code| Exit::from_code((*code).into()).is_some()), "{error:?}");
+            assert!(
+                error.exit.iter().all(|code| Exit::from_code((*code).into()).is_some()),
+                "{error:?}"
+            );
             assert!(!error.meaning.is_empty() && !error.action.is_empty(), "{error:?}");
         }
         let lines: BTreeSet<_> = class().error.iter().map(|error| &error.line).collect();
@@ -304,7 +317,8 @@ mod tests {
 
     #[test]
     fn the_counters_of_the_class_are_the_counters_of_the_code() {
-        // This one is registered by the window, which knows the queue; all others are born with `Counters`.
+        // This one is registered by the window, which knows the queue; all others are born with
+        // `Counters`.
         let of_the_window = "mta_mqueue_age_seconds";
         let counters = Counters::new(&["relay"]).unwrap();
         counters.certificate_expires(1);
@@ -316,6 +330,11 @@ mod tests {
             .map(|counter| (counter.name.clone(), counter.kind.clone(), counter.help.clone()))
             .collect();
         assert_eq!(code, told);
-        assert!(class().counter.iter().any(|counter| counter.name == of_the_window && counter.kind == "histogram"));
+        assert!(
+            class()
+                .counter
+                .iter()
+                .any(|counter| counter.name == of_the_window && counter.kind == "histogram")
+        );
     }
 }

@@ -1,12 +1,16 @@
 //! The counters of the box.
 //!
-//! Purpose: one place where every counter is born, so that the class description (`appliance/mta.toml`), `/metrics` and the
-//! pushes to terminal `mon` speak of the same things. Rooms bump the fields; only windows read them.
+//! Purpose: one place where every counter is born, so that the class description
+//! (`appliance/mta.toml`), `/metrics` and the pushes to terminal `mon` speak of the same things.
+//! Rooms bump the fields; only windows read them.
 //! Limits: label values come from closed lists, so the number of series is fixed at start.
 //! Source: group `MTA` of the founding document; text format of Prometheus.
 
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// All counters of one appliance. Cheap to bump: each is an atomic number.
@@ -65,8 +69,8 @@ pub struct Counters {
     pub connections_out_active: IntGauge,
     /// Couriers at work, label `share`: known, new and suspect destinations, and overtime.
     pub couriers_active: IntGaugeVec,
-    /// How often a look for work found a share of the couriers used up and somebody waiting, label `share`: once for each look,
-    /// however many wait.
+    /// How often a look for work found a share of the couriers used up and somebody waiting, label
+    /// `share`: once for each look, however many wait.
     pub couriers_throttled_total: IntCounterVec,
     /// Destinations with mail that could not be reached the last time.
     pub destinations_unreachable: IntGauge,
@@ -130,19 +134,21 @@ pub struct Counters {
     pub panics_total: IntCounter,
 }
 
-/// Why windows refuse a request to protect others, as `mta_window_refused_total` counts it: a name that is not ours, another site's
-/// page, a guess that must wait, too many hashes waiting, a token's rate, too many connections, requests or searches, answers that slow readers have not taken.
+/// Why windows refuse a request to protect others, as `mta_window_refused_total` counts it: a name
+/// that is not ours, another site's page, a guess that must wait, too many hashes waiting, a
+/// token's rate, too many connections, requests or searches, answers that slow readers have not
+/// taken.
 pub const WINDOW_REFUSALS: [&str; 9] =
     ["host", "origin", "guess", "hash", "token_rate", "connection", "request", "search", "memory"];
 
-/// Why a client of terminal `in` got no session, as `mta_sessions_refused_total` counts it: which places were taken, or `early`: it sent
-/// too much before it was greeted.
+/// Why a client of terminal `in` got no session, as `mta_sessions_refused_total` counts it: which
+/// places were taken, or `early`: it sent too much before it was greeted.
 pub const SESSION_REFUSALS: [&str; 5] = ["all", "strangers", "address", "memory", "early"];
 
 /// Close to each other where second and third tries fall: quantiles are read from these bounds.
 const LATENCY: &[f64] = &[
-    0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 180.0, 300.0, 360.0, 450.0, 600.0, 900.0, 1200.0, 1800.0, 3600.0, 7200.0, 14_400.0,
-    43_200.0, 172_800.0, 432_000.0,
+    0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 180.0, 300.0, 360.0, 450.0, 600.0, 900.0, 1200.0,
+    1800.0, 3600.0, 7200.0, 14_400.0, 43_200.0, 172_800.0, 432_000.0,
 ];
 const SYNC: &[f64] = &[0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];
 const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
@@ -156,12 +162,32 @@ impl Counters {
         let registry = Registry::new();
         let r = &registry;
         let counters = Self {
-            mqueue_messages: gauge(r, "mta_mqueue_messages", "Number of messages in the MTA mail queue")?,
+            mqueue_messages: gauge(
+                r,
+                "mta_mqueue_messages",
+                "Number of messages in the MTA mail queue",
+            )?,
             mqueue_kbytes: gauge(r, "mta_mqueue_kbytes", "MTA mail queue size in Kb")?,
-            smtp_active_sessions: gauge(r, "mta_smtp_active_sessions", "Number of SMTP active sessions")?,
-            mqueue_deferred_messages: gauge(r, "mta_mqueue_deferred_messages", "Messages that wait for another try")?,
-            mqueue_held_messages: gauge(r, "mta_mqueue_held_messages", "Messages that an operator holds")?,
-            smtp_sessions_total: counter(r, "mta_smtp_sessions_total", "SMTP sessions since the start")?,
+            smtp_active_sessions: gauge(
+                r,
+                "mta_smtp_active_sessions",
+                "Number of SMTP active sessions",
+            )?,
+            mqueue_deferred_messages: gauge(
+                r,
+                "mta_mqueue_deferred_messages",
+                "Messages that wait for another try",
+            )?,
+            mqueue_held_messages: gauge(
+                r,
+                "mta_mqueue_held_messages",
+                "Messages that an operator holds",
+            )?,
+            smtp_sessions_total: counter(
+                r,
+                "mta_smtp_sessions_total",
+                "SMTP sessions since the start",
+            )?,
             tls_sessions_total: counters(
                 r,
                 "mta_tls_sessions_total",
@@ -169,20 +195,39 @@ impl Counters {
                 "version",
                 &["TLSv1.2", "TLSv1.3"],
             )?,
-            tls_handshake_failures_total: counter(r, "mta_tls_handshake_failures_total", "TLS handshakes that failed")?,
+            tls_handshake_failures_total: counter(
+                r,
+                "mta_tls_handshake_failures_total",
+                "TLS handshakes that failed",
+            )?,
             tls_certificate_expiry_seconds: optional_gauge(
                 r,
                 "mta_tls_certificate_expiry_seconds",
                 "When the TLS certificate expires, seconds since 1970; absent without TLS",
             )?,
             certificate_expiry: AtomicU64::new(0),
-            accepted_total: counter(r, "mta_accepted_total", "Messages made durable and answered 250")?,
-            accepted_bytes: counter(r, "mta_accepted_bytes_total", "Octets of the accepted messages")?,
-            refused_total: counters(r, "mta_refused_total", "Refusals by reason", "reason", refusals)?,
+            accepted_total: counter(
+                r,
+                "mta_accepted_total",
+                "Messages made durable and answered 250",
+            )?,
+            accepted_bytes: counter(
+                r,
+                "mta_accepted_bytes_total",
+                "Octets of the accepted messages",
+            )?,
+            refused_total: counters(
+                r,
+                "mta_refused_total",
+                "Refusals by reason",
+                "reason",
+                refusals,
+            )?,
             sessions_refused_total: counters(
                 r,
                 "mta_sessions_refused_total",
-                "Connections that got no session, by which places were taken, or because they sent too early",
+                "Connections that got no session, by which places were taken, or because they sent \
+                too early",
                 "reason",
                 &SESSION_REFUSALS,
             )?,
@@ -199,10 +244,15 @@ impl Counters {
             log_suppressed_lines_total: counter(
                 r,
                 "mta_log_suppressed_lines_total",
-                "Log lines about clients that were counted instead of written, because they were too many",
+                "Log lines about clients that were counted instead of written, because they were \
+                too many",
             )?,
             delivered_total: counter(r, "mta_delivered_total", "Recipients that a next hop took")?,
-            deferred_total: counter(r, "mta_deferred_total", "Tries of a recipient that failed for now")?,
+            deferred_total: counter(
+                r,
+                "mta_deferred_total",
+                "Tries of a recipient that failed for now",
+            )?,
             bounced_total: counter(r, "mta_bounced_total", "Recipients that failed for good")?,
             notifications_total: counters(
                 r,
@@ -235,9 +285,14 @@ impl Counters {
             undeliverable_bounces_total: counter(
                 r,
                 "mta_undeliverable_bounces_total",
-                "Bounces and other mail from the null sender that failed for good, so that nobody was told",
+                "Bounces and other mail from the null sender that failed for good, so that nobody \
+                was told",
             )?,
-            connections_out_active: gauge(r, "mta_connections_out_active", "Connections to next hops that are open now")?,
+            connections_out_active: gauge(
+                r,
+                "mta_connections_out_active",
+                "Connections to next hops that are open now",
+            )?,
             couriers_active: gauges(
                 r,
                 "mta_couriers_active",
@@ -248,7 +303,8 @@ impl Counters {
             couriers_throttled_total: counters(
                 r,
                 "mta_couriers_throttled_total",
-                "Times that a look for work found a share of the couriers used up and mail waiting, by share",
+                "Times that a look for work found a share of the couriers used up and mail \
+                waiting, by share",
                 "share",
                 &["standing", "client", "sender", "host", "slow"],
             )?,
@@ -269,8 +325,16 @@ impl Counters {
                 "direction",
                 &["forward", "back"],
             )?,
-            seven_bit_total: counter(r, "mta_seven_bit_total", "Messages rewritten in 7 bits for a next hop without 8BITMIME")?,
-            dns_failures_total: counter(r, "mta_dns_failures_total", "DNS look-ups of next hops that were not answered")?,
+            seven_bit_total: counter(
+                r,
+                "mta_seven_bit_total",
+                "Messages rewritten in 7 bits for a next hop without 8BITMIME",
+            )?,
+            dns_failures_total: counter(
+                r,
+                "mta_dns_failures_total",
+                "DNS look-ups of next hops that were not answered",
+            )?,
             dns_failing_since_seconds: gauge(
                 r,
                 "mta_dns_failing_since_seconds",
@@ -282,22 +346,48 @@ impl Counters {
                 "From acceptance to the next hop's 250, for each delivered recipient",
                 LATENCY,
             )?,
-            sync_seconds: histogram(r, "mta_sync_seconds", "Duration of one group commit's sync", SYNC)?,
+            sync_seconds: histogram(
+                r,
+                "mta_sync_seconds",
+                "Duration of one group commit's sync",
+                SYNC,
+            )?,
             sync_running_seconds: gauge(
                 r,
                 "mta_sync_running_seconds",
                 "How long the oldest sync that has not returned has been running; 0 without one",
             )?,
-            slow_syncs_total: counter(r, "mta_slow_syncs_total", "Syncs that took longer than five seconds")?,
-            sync_batch_records: histogram(r, "mta_sync_batch_records", "Records made durable by one sync", BATCH)?,
-            sync_failures_total: counter(r, "mta_sync_failures_total", "Syncs of the data volume that failed")?,
-            corrupt_records_total: counter(r, "mta_corrupt_records_total", "Damaged records set aside")?,
+            slow_syncs_total: counter(
+                r,
+                "mta_slow_syncs_total",
+                "Syncs that took longer than five seconds",
+            )?,
+            sync_batch_records: histogram(
+                r,
+                "mta_sync_batch_records",
+                "Records made durable by one sync",
+                BATCH,
+            )?,
+            sync_failures_total: counter(
+                r,
+                "mta_sync_failures_total",
+                "Syncs of the data volume that failed",
+            )?,
+            corrupt_records_total: counter(
+                r,
+                "mta_corrupt_records_total",
+                "Damaged records set aside",
+            )?,
             shortened_segments_total: counter(
                 r,
                 "mta_shortened_segments_total",
                 "Segments of the queue that were gone or shorter at the start than before",
             )?,
-            spool_disk_bytes: gauge(r, "mta_spool_disk_bytes", "Octets that the queue occupies on the data volume")?,
+            spool_disk_bytes: gauge(
+                r,
+                "mta_spool_disk_bytes",
+                "Octets that the queue occupies on the data volume",
+            )?,
             spool_copied_bytes_total: counter(
                 r,
                 "mta_spool_copied_bytes_total",
@@ -305,17 +395,37 @@ impl Counters {
             )?,
             disk_free_bytes: gauge(r, "mta_disk_free_bytes", "Free octets of the data volume")?,
             disk_size_bytes: gauge(r, "mta_disk_size_bytes", "Size of the data volume in octets")?,
-            memory_resident_bytes: gauge(r, "mta_memory_resident_bytes", "Resident memory of the SMTP core")?,
-            start_time_seconds: gauge(r, "mta_start_time_seconds", "When the SMTP core started, seconds since 1970")?,
+            memory_resident_bytes: gauge(
+                r,
+                "mta_memory_resident_bytes",
+                "Resident memory of the SMTP core",
+            )?,
+            start_time_seconds: gauge(
+                r,
+                "mta_start_time_seconds",
+                "When the SMTP core started, seconds since 1970",
+            )?,
             push_total: counter(r, "mta_push_total", "Pushes to terminal mon that succeeded")?,
-            push_failures_total: counter(r, "mta_push_failures_total", "Pushes to terminal mon that failed")?,
+            push_failures_total: counter(
+                r,
+                "mta_push_failures_total",
+                "Pushes to terminal mon that failed",
+            )?,
             maillog_dropped_lines_total: counter(
                 r,
                 "mta_maillog_dropped_lines_total",
                 "Lines of the mail log that found no room to wait for the share",
             )?,
-            maillog_buffer_bytes: gauge(r, "mta_maillog_buffer_bytes", "Octets of the mail log that wait for the share")?,
-            maillog_failing: gauge(r, "mta_maillog_failing", "1 while the log share takes no lines, else 0")?,
+            maillog_buffer_bytes: gauge(
+                r,
+                "mta_maillog_buffer_bytes",
+                "Octets of the mail log that wait for the share",
+            )?,
+            maillog_failing: gauge(
+                r,
+                "mta_maillog_failing",
+                "1 while the log share takes no lines, else 0",
+            )?,
             history_dropped_total: counter(
                 r,
                 "mta_history_dropped_total",
@@ -346,11 +456,14 @@ impl Counters {
         Ok(counters)
     }
 
-    /// The TLS certificate in use ends at this moment, in seconds since 1970. Until it is told, this gauge is absent, so that
-    /// no alert takes an appliance without TLS for one whose certificate expired in 1970.
+    /// The TLS certificate in use ends at this moment, in seconds since 1970. Until it is told,
+    /// this gauge is absent, so that no alert takes an appliance without TLS for one whose
+    /// certificate expired in 1970.
     pub fn certificate_expires(&self, seconds: u64) {
         self.certificate_expiry.store(seconds, Ordering::Relaxed);
-        self.tls_certificate_expiry_seconds.with_label_values::<&str>(&[]).set(i64::try_from(seconds).unwrap_or(i64::MAX));
+        self.tls_certificate_expiry_seconds
+            .with_label_values::<&str>(&[])
+            .set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 
     /// What [`Counters::certificate_expires`] was told.
@@ -374,7 +487,8 @@ impl Counters {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 
-    /// Name, type (`gauge`, `counter`, `histogram`) and help of every family; the class description must say the same.
+    /// Name, type (`gauge`, `counter`, `histogram`) and help of every family; the class description
+    /// must say the same.
     pub fn families(&self) -> Vec<(String, String, String)> {
         self.registry
             .gather()
@@ -393,8 +507,13 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, promet
     Ok(gauge)
 }
 
-/// A gauge that is absent until it has a value: a family without labels and, at first, without a member.
-fn optional_gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGaugeVec, prometheus::Error> {
+/// A gauge that is absent until it has a value: a family without labels and, at first, without a
+/// member.
+fn optional_gauge(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+) -> Result<IntGaugeVec, prometheus::Error> {
     let gauge = IntGaugeVec::new(Opts::new(name, help), &[])?;
     registry.register(Box::new(gauge.clone()))?;
     Ok(gauge)
@@ -421,7 +540,13 @@ fn counters(
     Ok(counters)
 }
 
-fn gauges(registry: &Registry, name: &str, help: &str, label: &str, values: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+fn gauges(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    label: &str,
+    values: &[&str],
+) -> Result<IntGaugeVec, prometheus::Error> {
     let gauges = IntGaugeVec::new(Opts::new(name, help), &[label])?;
     for value in values {
         gauges.with_label_values(&[value]);
@@ -430,7 +555,12 @@ fn gauges(registry: &Registry, name: &str, help: &str, label: &str, values: &[&s
     Ok(gauges)
 }
 
-fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
+fn histogram(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    buckets: &[f64],
+) -> Result<Histogram, prometheus::Error> {
     let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
     registry.register(Box::new(histogram.clone()))?;
     Ok(histogram)
@@ -448,9 +578,18 @@ mod tests {
             assert!(text.lines().any(|line| line == name), "{name} missing in\n{text}");
         }
         assert!(text.contains("mta_refused_total{reason=\"relay\"} 0"));
-        assert!(!text.contains("mta_tls_certificate_expiry_seconds"), "a certificate that nobody has");
+        assert!(
+            !text.contains("mta_tls_certificate_expiry_seconds"),
+            "a certificate that nobody has"
+        );
         counters.certificate_expires(7_000_000_000);
-        assert!(counters.text().unwrap().lines().any(|line| line == "mta_tls_certificate_expiry_seconds 7000000000"));
+        assert!(
+            counters
+                .text()
+                .unwrap()
+                .lines()
+                .any(|line| line == "mta_tls_certificate_expiry_seconds 7000000000")
+        );
         for (name, kind, help) in counters.families() {
             assert!(name.starts_with("mta_") && !help.is_empty(), "{name}");
             assert!(kind != "counter" || name.ends_with("_total"), "{name} is a {kind}");

@@ -40,7 +40,8 @@ pub struct Account {
 pub fn accounts(text: &str) -> Result<Vec<Account>, Complaint> {
     let mut accounts: Vec<Account> = Vec::new();
     for (place, entry) in text.split_whitespace().enumerate() {
-        let account = account(entry).map_err(|words| format!("has a wrong entry, number {}: {words}", place + 1))?;
+        let account = account(entry)
+            .map_err(|words| format!("has a wrong entry, number {}: {words}", place + 1))?;
         if accounts.iter().any(|other| other.name == account.name) {
             return Err(format!("names '{}' twice", account.name));
         }
@@ -65,7 +66,8 @@ fn account(entry: &str) -> Result<Account, String> {
     // No hash has a comma: behind one the next entry would become a part of this secret.
     if hash.split(',').skip(1).any(|next| next.contains(":{") || next.contains(":$")) {
         return Err(format!(
-            "'{name}': a comma does not part entries; write them on lines of their own, or with blanks between them"
+            "'{name}': a comma does not part entries; write them on lines of their own, or with \
+            blanks between them"
         ));
     }
     let mut account = Account {
@@ -78,9 +80,15 @@ fn account(entry: &str) -> Result<Account, String> {
     for part in parts.filter(|part| !part.is_empty()) {
         let wrong = |words: &str| format!("'{name}': {words}");
         match part.split_once('=') {
-            Some(("senders", list)) => account.senders = value::list(list, sender).map_err(|words| wrong(&words))?,
-            Some(("networks", list)) => account.networks = value::networks(list).map_err(|words| wrong(&words))?,
-            Some(("rate", rate)) => account.rate = Some(rate.parse().map_err(|words: String| wrong(&words))?),
+            Some(("senders", list)) => {
+                account.senders = value::list(list, sender).map_err(|words| wrong(&words))?
+            }
+            Some(("networks", list)) => {
+                account.networks = value::networks(list).map_err(|words| wrong(&words))?
+            }
+            Some(("rate", rate)) => {
+                account.rate = Some(rate.parse().map_err(|words: String| wrong(&words))?)
+            }
             _ => return Err(wrong("behind the hash may stand ;senders=… ;networks=… and ;rate=…")),
         }
     }
@@ -90,9 +98,12 @@ fn account(entry: &str) -> Result<Account, String> {
 /// An address, or a domain with or without an `@` before it.
 fn sender(item: &str) -> Result<String, Complaint> {
     let domain = item.rsplit_once('@').map_or(item, |(_, domain)| domain);
-    let domain_is_good = !domain.is_empty() && domain.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    let domain_is_good = !domain.is_empty()
+        && domain.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'));
     match item.strip_prefix('@') {
-        _ if !domain_is_good => Err(format!("senders: '{item}' is neither an address nor a domain")),
+        _ if !domain_is_good => {
+            Err(format!("senders: '{item}' is neither an address nor a domain"))
+        }
         Some(domain) => Ok(domain.to_lowercase()),
         None => Ok(item.to_lowercase()),
     }
@@ -106,7 +117,11 @@ impl fmt::Display for Account {
             write!(f, ";senders={}", self.senders.join(","))?;
         }
         if !self.networks.is_empty() {
-            write!(f, ";networks={}", self.networks.iter().map(network).collect::<Vec<_>>().join(","))?;
+            write!(
+                f,
+                ";networks={}",
+                self.networks.iter().map(network).collect::<Vec<_>>().join(",")
+            )?;
         }
         self.rate.map_or(Ok(()), |rate| write!(f, ";rate={rate}"))
     }

@@ -11,8 +11,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-/// Reads and validates every property of this process and reports. Exit 0, or 64 with every problem on standard error, or 1
-/// when the start would fail for another reason that can be seen from here.
+/// Reads and validates every property of this process and reports. Exit 0, or 64 with every problem
+/// on standard error, or 1 when the start would fail for another reason that can be seen from here.
 pub fn run() -> ExitCode {
     match load() {
         Ok(loaded) => {
@@ -42,7 +42,9 @@ fn report(loaded: &Loaded) -> (String, bool) {
     }
     let outlook = foresee(&loaded.settings);
     let places = outlook.places_of_strangers;
-    if let Some(note) = relay::gateway_share(&loaded.settings.smtpd_trusted_networks, &default_gateways(), places) {
+    if let Some(note) =
+        relay::gateway_share(&loaded.settings.smtpd_trusted_networks, &default_gateways(), places)
+    {
         let _ = writeln!(text, "NOTE: {note}.");
     }
     for warning in outlook.warnings {
@@ -53,7 +55,11 @@ fn report(loaded: &Loaded) -> (String, bool) {
     }
     let would_start = outlook.failures.is_empty();
     for failure in outlook.failures {
-        let _ = writeln!(text, "WARNING: `postern init` would stop here with: {} ({})", failure.line, failure.cause);
+        let _ = writeln!(
+            text,
+            "WARNING: `postern init` would stop here with: {} ({})",
+            failure.line, failure.cause
+        );
     }
     (text, would_start)
 }
@@ -73,15 +79,24 @@ pub fn table(loaded: &Loaded) -> Vec<String> {
             };
             let source = match loaded.sources.get(property.name.as_str()) {
                 Some(Source::Environment) => property.variable(),
-                Some(Source::File(path)) => format!("{} ({}_FILE)", path.display(), property.variable()),
+                Some(Source::File(path)) => {
+                    format!("{} ({}_FILE)", path.display(), property.variable())
+                }
                 Some(Source::Default) | None => "default".to_owned(),
             };
             (property.name.as_str(), shown, source)
         })
         .collect();
     let names = rows.iter().map(|(name, _, _)| name.len()).max().unwrap_or_default();
-    let values = rows.iter().map(|(_, value, _)| value.chars().count()).filter(|width| *width <= 40).max().unwrap_or_default();
-    let lines = rows.iter().map(|(name, value, source)| format!("{name:names$}  {value:values$}  {source}"));
+    let values = rows
+        .iter()
+        .map(|(_, value, _)| value.chars().count())
+        .filter(|width| *width <= 40)
+        .max()
+        .unwrap_or_default();
+    let lines = rows
+        .iter()
+        .map(|(name, value, source)| format!("{name:names$}  {value:values$}  {source}"));
     std::iter::once(format!(
         "{:names$}  {:values$}  source (set by {PREFIX}<NAME> or {PREFIX}<NAME>_FILE)",
         "property", "value"
@@ -98,14 +113,19 @@ mod tests {
 
     #[test]
     fn the_report_masks_secrets_and_names_sources() {
-        let vars =
-            [("MTA_PASSWORD", "hunter2"), ("MTA_USERNAME", "anna"), ("MTA_SSL_DISABLED", "no"), ("MTA_VOLUME_KEY", "/sys")];
+        let vars = [
+            ("MTA_PASSWORD", "hunter2"),
+            ("MTA_USERNAME", "anna"),
+            ("MTA_SSL_DISABLED", "no"),
+            ("MTA_VOLUME_KEY", "/sys"),
+        ];
         let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let machine = Machine { uid: 1, key_volume: false, writable_run: true, runtime_dir: None };
         let (text, would_start) = report(&read(vars, &machine).unwrap());
         assert!(!would_start);
         assert!(!text.contains("hunter2"), "{text}");
-        let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+        let line =
+            |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
         assert!(line("password").contains(MASK) && line("password").ends_with("MTA_PASSWORD"));
         assert!(line("ui_port").ends_with("default"));
         assert!(line("cc_mta").contains("(empty)"));

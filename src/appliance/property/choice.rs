@@ -73,7 +73,8 @@ impl FromStr for LogFormat {
     type Err = Complaint;
 
     fn from_str(text: &str) -> Result<Self, Complaint> {
-        chosen(&[Self::Plain, Self::Json], Self::as_str, text).ok_or_else(|| "value must be plain or json".into())
+        chosen(&[Self::Plain, Self::Json], Self::as_str, text)
+            .ok_or_else(|| "value must be plain or json".into())
     }
 }
 
@@ -91,8 +92,11 @@ impl FromStr for WebhookEvent {
 
     fn from_str(text: &str) -> Result<Self, Complaint> {
         let all = [Self::Delivered, Self::Deferred, Self::Bounced, Self::Alert];
-        chosen(&all, Self::as_str, text)
-            .ok_or_else(|| format!("contains '{text}', which is no event: write delivered, deferred, bounced or alert"))
+        chosen(&all, Self::as_str, text).ok_or_else(|| {
+            format!(
+                "contains '{text}', which is no event: write delivered, deferred, bounced or alert"
+            )
+        })
     }
 }
 

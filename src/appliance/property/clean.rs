@@ -48,16 +48,25 @@ pub fn clean(property: &Property, source: &Source, text: &str) -> Result<Clean, 
     }
     if let Some(found) = value.chars().find(|c| is_invisible(*c)) {
         let what = format!("contains the invisible character U+{:04X}", u32::from(found));
-        return Err(dirty(&what, "write the value again by hand: copied text often brings such characters along"));
+        return Err(dirty(
+            &what,
+            "write the value again by hand: copied text often brings such characters along",
+        ));
     }
     let quoted = is_quoted(&value);
     if quoted && (*source == Source::Environment || !property.secret) {
-        // `docker run --env-file` and compose's env_file keep quotes that a shell would have removed.
-        return Err(dirty("has quotes around its value", "remove the quotes: the value is taken as it is written"));
+        // `docker run --env-file` and compose's env_file keep quotes that a shell would have
+        // removed.
+        return Err(dirty(
+            "has quotes around its value",
+            "remove the quotes: the value is taken as it is written",
+        ));
     }
     let odd = match () {
         () if quoted => Some("has quotes around it; they count as part of it"),
-        () if property.secret && value.trim() != value => Some("begins or ends with a blank, which counts as part of it"),
+        () if property.secret && value.trim() != value => {
+            Some("begins or ends with a blank, which counts as part of it")
+        }
         () => None,
     };
     let warning = odd.map(|odd| format!("the value of {} {odd}", property.variable()));
@@ -77,7 +86,8 @@ fn is_invisible(c: char) -> bool {
 
 /// The same quotes at both ends, also those that word processors make.
 fn is_quoted(value: &str) -> bool {
-    const PAIRS: [(char, char); 7] = [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”'), ('‘', '’'), ('„', '“'), ('«', '»')];
+    const PAIRS: [(char, char); 7] =
+        [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”'), ('‘', '’'), ('„', '“'), ('«', '»')];
     let mut chars = value.chars();
     let ends = (chars.next(), chars.next_back());
     PAIRS.iter().any(|(open, close)| ends == (Some(*open), Some(*close)))
@@ -90,15 +100,21 @@ mod tests {
 
     fn cleaned(name: &str, text: &str) -> Result<String, String> {
         let source = Source::Environment;
-        clean(class().property(name).unwrap(), &source, text).map(|clean| clean.value).map_err(|dirty| dirty.what)
+        clean(class().property(name).unwrap(), &source, text)
+            .map(|clean| clean.value)
+            .map_err(|dirty| dirty.what)
     }
 
     #[test]
     fn line_ends_blanks_and_byte_order_marks_go() {
         let right = Ok("relay.example".to_owned());
-        for text in
-            ["relay.example\n", "relay.example\r\n", "\u{feff}relay.example", "\n relay.example \n\n", "\trelay.example\u{a0}"]
-        {
+        for text in [
+            "relay.example\n",
+            "relay.example\r\n",
+            "\u{feff}relay.example",
+            "\n relay.example \n\n",
+            "\trelay.example\u{a0}",
+        ] {
             assert_eq!(cleaned("hostname", text), right, "{text:?}");
         }
         assert_eq!(cleaned("password", "\u{feff} a b \r\n"), Ok(" a b ".to_owned()));
@@ -108,19 +124,36 @@ mod tests {
     #[test]
     fn lines_separate_the_entries_of_lists_alone() {
         let block = "10.0.0.0/8\r\n2001:db8::/32\n\t192.0.2.1\n";
-        assert_eq!(cleaned("smtpd_trusted_networks", block), Ok("10.0.0.0/8 2001:db8::/32  192.0.2.1".to_owned()));
-        assert!(cleaned("hostname", "a.example\nb.example").unwrap_err().contains("more than one line"));
+        assert_eq!(
+            cleaned("smtpd_trusted_networks", block),
+            Ok("10.0.0.0/8 2001:db8::/32  192.0.2.1".to_owned())
+        );
+        assert!(
+            cleaned("hostname", "a.example\nb.example").unwrap_err().contains("more than one line")
+        );
         assert!(cleaned("password", "a\nb").unwrap_err().contains("more than one line"));
         assert!(cleaned("password", "a\tb").unwrap_err().contains("control characters"));
     }
 
     #[test]
     fn quotes_and_invisible_characters_are_named() {
-        for text in ["\"a.example\"", "'a.example'", "“a.example”", "`a.example`", "\"a.example\"\r\n"] {
-            assert_eq!(cleaned("smart_relay", text), Err("has quotes around its value".to_owned()), "{text:?}");
+        for text in
+            ["\"a.example\"", "'a.example'", "“a.example”", "`a.example`", "\"a.example\"\r\n"]
+        {
+            assert_eq!(
+                cleaned("smart_relay", text),
+                Err("has quotes around its value".to_owned()),
+                "{text:?}"
+            );
         }
-        assert_eq!(cleaned("hostname", "a\u{200b}.example"), Err("contains the invisible character U+200B".to_owned()));
-        assert_eq!(cleaned("username", "anna\u{202e}"), Err("contains the invisible character U+202E".to_owned()));
+        assert_eq!(
+            cleaned("hostname", "a\u{200b}.example"),
+            Err("contains the invisible character U+200B".to_owned())
+        );
+        assert_eq!(
+            cleaned("username", "anna\u{202e}"),
+            Err("contains the invisible character U+202E".to_owned())
+        );
         assert_eq!(cleaned("username", "\""), Ok("\"".to_owned()), "one character is no pair");
     }
 
@@ -130,8 +163,16 @@ mod tests {
         let file = Source::File("/run/secrets/password".into());
         let warned = |text: &str| clean(password, &file, text).unwrap().warning;
         assert_eq!(warned("hunter2\n"), None);
-        assert!(warned("hunter2 \n").unwrap().ends_with("begins or ends with a blank, which counts as part of it"));
-        assert!(warned("\"hunter2\"").unwrap().ends_with("has quotes around it; they count as part of it"));
+        assert!(
+            warned("hunter2 \n")
+                .unwrap()
+                .ends_with("begins or ends with a blank, which counts as part of it")
+        );
+        assert!(
+            warned("\"hunter2\"")
+                .unwrap()
+                .ends_with("has quotes around it; they count as part of it")
+        );
         assert!(!warned("\"hunter2\"").unwrap().contains("hunter2"));
     }
 }

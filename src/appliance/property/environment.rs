@@ -1,7 +1,8 @@
 //! From environment variables to one text per property.
 //!
-//! Names that begin with `MTA_` belong to the appliance, so a name that no property has is a slip of the pen and stops the
-//! start. Nothing here panics on what an environment may hold: variables are read raw and checked for UTF-8.
+//! Names that begin with `MTA_` belong to the appliance, so a name that no property has is a slip
+//! of the pen and stops the start. Nothing here panics on what an environment may hold: variables
+//! are read raw and checked for UTF-8.
 
 use super::choice::LogFormat;
 use super::clean::{Clean, clean};
@@ -52,8 +53,11 @@ impl Machine {
         Self {
             uid: nix::unistd::geteuid().as_raw(),
             key_volume: is_key_volume(Path::new(KEY_VOLUME)),
-            writable_run: is_writable(Path::new(RUN_DIR)) || (!Path::new(RUN_DIR).exists() && is_writable(Path::new("/run"))),
-            runtime_dir: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| is_writable(path)),
+            writable_run: is_writable(Path::new(RUN_DIR))
+                || (!Path::new(RUN_DIR).exists() && is_writable(Path::new("/run"))),
+            runtime_dir: std::env::var_os("XDG_RUNTIME_DIR")
+                .map(PathBuf::from)
+                .filter(|path| is_writable(path)),
         }
     }
 
@@ -76,14 +80,17 @@ impl Machine {
 }
 
 fn is_writable(path: &Path) -> bool {
-    nix::unistd::access(path, nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK).is_ok()
+    nix::unistd::access(path, nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK)
+        .is_ok()
 }
 
 /// An empty directory is the place for a volume, not a volume.
 fn is_key_volume(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt;
     match path.metadata() {
-        Ok(meta) if meta.is_dir() => path.read_dir().is_ok_and(|mut entries| entries.next().is_some()),
+        Ok(meta) if meta.is_dir() => {
+            path.read_dir().is_ok_and(|mut entries| entries.next().is_some())
+        }
         Ok(meta) => meta.file_type().is_block_device(),
         Err(_) => false,
     }
@@ -100,7 +107,8 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
-/// Properties that cannot be worked with, and as much of them as is needed to say so in the right place.
+/// Properties that cannot be worked with, and as much of them as is needed to say so in the right
+/// place.
 #[derive(Debug)]
 pub struct Refused {
     /// Everything that is wrong.
@@ -123,7 +131,10 @@ pub fn load() -> Result<Loaded, Refused> {
 ///
 /// # Errors
 /// Everything that is wrong with them, at once.
-pub fn read(vars: impl Iterator<Item = (OsString, OsString)>, machine: &Machine) -> Result<Loaded, Refused> {
+pub fn read(
+    vars: impl Iterator<Item = (OsString, OsString)>,
+    machine: &Machine,
+) -> Result<Loaded, Refused> {
     let mut finder = Finder::default();
     for (name, value) in vars {
         if name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
@@ -144,12 +155,20 @@ pub fn read(vars: impl Iterator<Item = (OsString, OsString)>, machine: &Machine)
         values.insert(property.name.as_str(), value);
         sources.insert(property.name.as_str(), source);
     }
-    let run_dir =
-        PathBuf::from(values.get("run_dir").filter(|path| path.starts_with('/')).cloned().unwrap_or(machine.run_dir()));
-    let log_format = values.get("log_format").and_then(|text| text.parse().ok()).unwrap_or(LogFormat::Plain);
-    let settings = envy::from_iter::<_, Texts>(values.into_iter().map(|(name, value)| (name.to_owned(), value)))
-        .map_err(|error| vec![Failure::preconfigure(Exit::Internal, error.to_string())])
-        .and_then(|texts| Settings::from_texts(texts, &sources));
+    let run_dir = PathBuf::from(
+        values
+            .get("run_dir")
+            .filter(|path| path.starts_with('/'))
+            .cloned()
+            .unwrap_or(machine.run_dir()),
+    );
+    let log_format =
+        values.get("log_format").and_then(|text| text.parse().ok()).unwrap_or(LogFormat::Plain);
+    let settings = envy::from_iter::<_, Texts>(
+        values.into_iter().map(|(name, value)| (name.to_owned(), value)),
+    )
+    .map_err(|error| vec![Failure::preconfigure(Exit::Internal, error.to_string())])
+    .and_then(|texts| Settings::from_texts(texts, &sources));
     match settings {
         Ok(settings) if problems.is_empty() => {
             warnings.extend(settings.warnings());
@@ -176,8 +195,10 @@ impl Finder {
     fn take(&mut self, variable: &OsStr, value: OsString) {
         let shown = variable.to_string_lossy().into_owned();
         let Ok(value) = value.into_string() else {
-            return self
-                .problem(format!("Error: {shown} is not UTF-8 text"), "write the value again, without special characters");
+            return self.problem(
+                format!("Error: {shown} is not UTF-8 text"),
+                "write the value again, without special characters",
+            );
         };
         if is_service_link(&shown, &value) {
             return self.links.push(shown);
@@ -200,10 +221,18 @@ impl Finder {
     fn take_file(&mut self, property: &'static Property, path: &Path) {
         match read_value(path) {
             // An empty password would open what was meant to be closed.
-            Ok(text) if property.secret && text.trim_matches(['\u{feff}', '\r', '\n']).is_empty() => self.problem(
-                format!("Error: the file for {} is empty", property.name),
-                format!("{}_FILE={}: write the value into it", property.variable(), path.display()),
-            ),
+            Ok(text)
+                if property.secret && text.trim_matches(['\u{feff}', '\r', '\n']).is_empty() =>
+            {
+                self.problem(
+                    format!("Error: the file for {} is empty", property.name),
+                    format!(
+                        "{}_FILE={}: write the value into it",
+                        property.variable(),
+                        path.display()
+                    ),
+                )
+            }
             Ok(text) => self.found(property, &text, Source::File(path.to_owned())),
             Err(cause) => self.problem(
                 format!("Error: the file for {} cannot be read", property.name),
@@ -220,12 +249,21 @@ impl Finder {
             Source::Environment | Source::Default => String::new(),
         };
         if text.len() > VALUE_LIMIT {
-            return self.problem(format!("Error: {variable} is too long"), format!("{place}at most {VALUE_LIMIT} octets"));
+            return self.problem(
+                format!("Error: {variable} is too long"),
+                format!("{place}at most {VALUE_LIMIT} octets"),
+            );
         }
         match clean(property, &source, text) {
-            Err(dirty) => self.problem(format!("Error: {variable} {}", dirty.what), format!("{place}{}", dirty.advice)),
+            Err(dirty) => self.problem(
+                format!("Error: {variable} {}", dirty.what),
+                format!("{place}{}", dirty.advice),
+            ),
             Ok(_) if self.found.contains_key(property.name.as_str()) => {
-                self.problem(format!("Error: both {variable} and {variable}_FILE are set"), "use one of them");
+                self.problem(
+                    format!("Error: both {variable} and {variable}_FILE are set"),
+                    "use one of them",
+                );
             }
             Ok(Clean { value, warning }) => {
                 self.warnings.extend(warning);
@@ -236,7 +274,8 @@ impl Finder {
         }
     }
 
-    /// A variable that is not ours; one that only has the wrong case, or lost its prefix, is worth a word.
+    /// A variable that is not ours; one that only has the wrong case, or lost its prefix, is worth
+    /// a word.
     fn pass(&mut self, variable: &OsStr, value: &OsStr) {
         let shown = variable.to_string_lossy();
         if value.is_empty() {
@@ -245,8 +284,10 @@ impl Finder {
         self.warnings.extend(other_words::without_prefix(&shown));
         let upper = shown.to_ascii_uppercase();
         let name = upper.strip_prefix(PREFIX).unwrap_or_default();
-        if by_variable(name).or_else(|| name.strip_suffix("_FILE").and_then(by_variable)).is_some() {
-            self.warnings.push(format!("{shown} is ignored: properties are upper case, write {upper}"));
+        if by_variable(name).or_else(|| name.strip_suffix("_FILE").and_then(by_variable)).is_some()
+        {
+            self.warnings
+                .push(format!("{shown} is ignored: properties are upper case, write {upper}"));
         }
     }
 
@@ -259,7 +300,8 @@ impl Finder {
             others => format!(" and {others} more"),
         };
         self.warnings.push(format!(
-            "{first}{others} are ignored: a container engine makes them for a service named mta. Without them in Kubernetes: \
+            "{first}{others} are ignored: a container engine makes them for a service named mta. \
+            Without them in Kubernetes: \
              enableServiceLinks: false"
         ));
     }
@@ -299,7 +341,10 @@ fn read_value(path: &Path) -> Result<String, String> {
 /// The variable that was most likely meant.
 fn nearest(variable: &str) -> Option<String> {
     let upper = variable.to_uppercase();
-    let names = class().property.iter().flat_map(|property| [property.variable(), format!("{}_FILE", property.variable())]);
+    let names = class()
+        .property
+        .iter()
+        .flat_map(|property| [property.variable(), format!("{}_FILE", property.variable())]);
     names
         .map(|name| (strsim::damerau_levenshtein(&upper, &name), name))
         .min_by_key(|(distance, _)| *distance)
@@ -333,7 +378,12 @@ mod tests {
     fn a_file_gives_a_value_without_its_last_line_break() {
         let file = value_file(b"s3cret \n");
         let path = file.path().to_str().unwrap();
-        let vars = [("MTA_PASSWORD_FILE", path), ("MTA_HOSTNAME", ""), ("PATH", "/bin"), ("MTA_CC_MTA_FILE", "")];
+        let vars = [
+            ("MTA_PASSWORD_FILE", path),
+            ("MTA_HOSTNAME", ""),
+            ("PATH", "/bin"),
+            ("MTA_CC_MTA_FILE", ""),
+        ];
         let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let loaded = read(vars, &machine()).unwrap();
         assert_eq!(loaded.settings.password.unwrap().expose(), "s3cret ");
@@ -354,40 +404,74 @@ mod tests {
     fn files_that_give_no_value_are_reported() {
         let file = value_file(b"a\nb\n");
         let path = file.path().to_str().unwrap();
-        let told = problems(&[("MTA_PASSWORD", "x"), ("MTA_PASSWORD_FILE", path), ("MTA_USERNAME_FILE", "/nowhere/to/be")]);
+        let told = problems(&[
+            ("MTA_PASSWORD", "x"),
+            ("MTA_PASSWORD_FILE", path),
+            ("MTA_USERNAME_FILE", "/nowhere/to/be"),
+        ]);
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0].contains("control characters"), "{told:?}");
         assert!(told[1].contains("/nowhere/to/be") && told[1].contains("No such file"), "{told:?}");
         let binary = value_file(&[0xff, 0xfe]);
-        assert!(problems(&[("MTA_HOSTNAME_FILE", binary.path().to_str().unwrap())])[0].contains("not UTF-8"));
+        assert!(
+            problems(&[("MTA_HOSTNAME_FILE", binary.path().to_str().unwrap())])[0]
+                .contains("not UTF-8")
+        );
     }
 
     #[test]
     fn both_ways_at_once_are_one_too_many() {
         let file = value_file(b"secret");
-        let told = problems(&[("MTA_PASSWORD", "other"), ("MTA_PASSWORD_FILE", file.path().to_str().unwrap())]);
-        assert_eq!(told, ["Error: both MTA_PASSWORD and MTA_PASSWORD_FILE are set\n  use one of them"]);
+        let told = problems(&[
+            ("MTA_PASSWORD", "other"),
+            ("MTA_PASSWORD_FILE", file.path().to_str().unwrap()),
+        ]);
+        assert_eq!(
+            told,
+            ["Error: both MTA_PASSWORD and MTA_PASSWORD_FILE are set\n  use one of them"]
+        );
     }
 
     #[test]
     fn unknown_names_get_a_suggestion() {
-        let told = problems(&[("MTA_HOSTNME", "a"), ("MTA_SMART_RELAY_HOST", ""), ("MTA_XYZZY", "1"), ("MTA_PORT", "25")]);
+        let told = problems(&[
+            ("MTA_HOSTNME", "a"),
+            ("MTA_SMART_RELAY_HOST", ""),
+            ("MTA_XYZZY", "1"),
+            ("MTA_PORT", "25"),
+        ]);
         assert_eq!(told.len(), 4, "{told:?}");
         assert!(told[0].contains("did you mean MTA_HOSTNAME?"), "{told:?}");
         assert!(told[2].contains("MTA_XYZZY") && !told[2].contains("did you mean"), "{told:?}");
-        assert!(told[3].contains("MTA_PORT") && told[3].contains("did you mean MTA_SMTP_PORT?"), "{told:?}");
+        assert!(
+            told[3].contains("MTA_PORT") && told[3].contains("did you mean MTA_SMTP_PORT?"),
+            "{told:?}"
+        );
         let told = problems(&[("MTA_RELAYHOST_PASSWORD", "x"), ("MTA_LOG_LEVEL", "debug")]);
-        assert!(told[0].contains("does not log in") && told[1].contains("no levels of logging; MTA_LOG_FORMAT"), "{told:?}");
+        assert!(
+            told[0].contains("does not log in")
+                && told[1].contains("no levels of logging; MTA_LOG_FORMAT"),
+            "{told:?}"
+        );
     }
 
     #[test]
     fn a_forgotten_prefix_is_not_ignored_in_silence() {
-        let vars = [("SMART_RELAY", "a.example"), ("RELAYHOST", "b.example"), ("MYNETWORKS", ""), ("HOSTNAME", "c")];
+        let vars = [
+            ("SMART_RELAY", "a.example"),
+            ("RELAYHOST", "b.example"),
+            ("MYNETWORKS", ""),
+            ("HOSTNAME", "c"),
+        ];
         let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let told = read(vars, &machine()).unwrap().warnings;
         let told: Vec<_> = told.iter().filter(|warning| warning.contains("is ignored")).collect();
         assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].starts_with("SMART_RELAY is ignored") && told[1].ends_with("write MTA_SMART_RELAY"), "{told:?}");
+        assert!(
+            told[0].starts_with("SMART_RELAY is ignored")
+                && told[1].ends_with("write MTA_SMART_RELAY"),
+            "{told:?}"
+        );
     }
 
     #[test]
@@ -401,7 +485,8 @@ mod tests {
         let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let loaded = read(vars, &machine()).unwrap();
         assert_eq!(loaded.settings.smtp_port, 25);
-        let told: Vec<_> = loaded.warnings.iter().filter(|warning| warning.contains("service")).collect();
+        let told: Vec<_> =
+            loaded.warnings.iter().filter(|warning| warning.contains("service")).collect();
         assert_eq!(told.len(), 1, "{:?}", loaded.warnings);
         assert!(told[0].starts_with("MTA_PORT and 2 more are ignored"), "{told:?}");
     }
@@ -413,7 +498,10 @@ mod tests {
         let told = read(vars, &machine()).unwrap().warnings;
         let told: Vec<_> = told.iter().filter(|warning| warning.contains("upper case")).collect();
         assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].ends_with("write MTA_HOSTNAME") && told[1].ends_with("write MTA_PASSWORD_FILE"), "{told:?}");
+        assert!(
+            told[0].ends_with("write MTA_HOSTNAME") && told[1].ends_with("write MTA_PASSWORD_FILE"),
+            "{told:?}"
+        );
     }
 
     #[test]
@@ -422,21 +510,32 @@ mod tests {
         let vars = [(OsString::from("MTA_HOSTNAME_FILE"), OsString::from(file.path()))];
         assert_eq!(read(vars.into_iter(), &machine()).unwrap().settings.hostname, "relay.example");
         let utf16 = value_file(b"\xff\xfea\0");
-        assert!(problems(&[("MTA_HOSTNAME_FILE", utf16.path().to_str().unwrap())])[0].contains("save it as UTF-8"));
+        assert!(
+            problems(&[("MTA_HOSTNAME_FILE", utf16.path().to_str().unwrap())])[0]
+                .contains("save it as UTF-8")
+        );
         let quoted = value_file(b"\"relay.example\"\n");
         let told = problems(&[("MTA_HOSTNAME_FILE", quoted.path().to_str().unwrap())]);
-        assert!(told[0].starts_with("Error: MTA_HOSTNAME has quotes around its value\n  MTA_HOSTNAME_FILE="), "{told:?}");
+        assert!(
+            told[0].starts_with(
+                "Error: MTA_HOSTNAME has quotes around its value\n  MTA_HOSTNAME_FILE="
+            ),
+            "{told:?}"
+        );
     }
 
     #[test]
     fn everything_wrong_is_told_at_once() {
-        let told = problems(&[("MTA_UI_PORT", "70000"), ("MTA_HOSTNAME", "\"a.example\""), ("MTA_QUEUE_LIFETIME", "5")]);
+        let told = problems(&[
+            ("MTA_UI_PORT", "70000"),
+            ("MTA_HOSTNAME", "\"a.example\""),
+            ("MTA_QUEUE_LIFETIME", "5"),
+        ]);
         assert_eq!(told.len(), 3, "{told:?}");
         assert!(told.iter().any(|line| line.contains("remove the quotes")));
-        assert!(
-            told.iter()
-                .any(|line| line.starts_with("Error: ui_port value must be between 1 and 65535\n  MTA_UI_PORT is '70000'"))
-        );
+        assert!(told.iter().any(|line| line.starts_with(
+            "Error: ui_port value must be between 1 and 65535\n  MTA_UI_PORT is '70000'"
+        )));
     }
 
     #[test]
@@ -451,7 +550,8 @@ mod tests {
     #[test]
     fn defaults_follow_the_machine() {
         let loaded = |machine: Machine| read(std::iter::empty(), &machine).unwrap().settings;
-        let root = loaded(Machine { uid: 0, key_volume: true, writable_run: true, runtime_dir: None });
+        let root =
+            loaded(Machine { uid: 0, key_volume: true, writable_run: true, runtime_dir: None });
         assert_eq!(root.run_dir, Path::new("/run/postern"));
         assert_eq!(root.volume_key.as_deref(), Some(Path::new("/key")));
         let user = loaded(Machine { runtime_dir: Some("/run/user/1000".into()), ..machine() });

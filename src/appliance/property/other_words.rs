@@ -1,7 +1,7 @@
 //! Words that other relays have for what our properties mean, and names that lost their prefix.
 //!
-//! Purpose: whoever comes from Postfix, Exim or another image writes `RELAYHOST` first. Such a variable is answered with the
-//! property that is meant.
+//! Purpose: whoever comes from Postfix, Exim or another image writes `RELAYHOST` first. Such a
+//! variable is answered with the property that is meant.
 //! In: the name of a variable, without `MTA_`. Out: what to write instead, in words.
 //! Source: postconf(5), and the variables of widespread mail images.
 
@@ -58,20 +58,52 @@ const WORDS: &[(&str, bool, Meaning)] = &[
     ("TIMEZONENAME", false, Is("timezone")),
     ("TLS", false, Words("TLS for clients is MTA_SSL_DISABLED=no, with a key and a certificate")),
     ("SSL", false, Words("TLS for clients is MTA_SSL_DISABLED=no, with a key and a certificate")),
-    ("STARTTLS", false, Words("TLS for clients is MTA_SSL_DISABLED=no, with a key and a certificate")),
-    ("TLSENABLED", false, Words("TLS for clients is MTA_SSL_DISABLED=no, with a key and a certificate")),
-    ("SMTPDUSETLS", true, Words("TLS for clients is MTA_SSL_DISABLED=no, with a key and a certificate")),
-    ("SMTPDTLSSECURITYLEVEL", true, Words("TLS for clients is MTA_SSL_DISABLED=no, with a key and a certificate")),
-    ("SMTPTLSSECURITYLEVEL", true, Words("next hops get STARTTLS where they offer it; there is nothing to set")),
+    (
+        "STARTTLS",
+        false,
+        Words("TLS for clients is MTA_SSL_DISABLED=no, with a key and a certificate"),
+    ),
+    (
+        "TLSENABLED",
+        false,
+        Words("TLS for clients is MTA_SSL_DISABLED=no, with a key and a certificate"),
+    ),
+    (
+        "SMTPDUSETLS",
+        true,
+        Words("TLS for clients is MTA_SSL_DISABLED=no, with a key and a certificate"),
+    ),
+    (
+        "SMTPDTLSSECURITYLEVEL",
+        true,
+        Words("TLS for clients is MTA_SSL_DISABLED=no, with a key and a certificate"),
+    ),
+    (
+        "SMTPTLSSECURITYLEVEL",
+        true,
+        Words("next hops get STARTTLS where they offer it; there is nothing to set"),
+    ),
     ("SMTPDTLSKEYFILE", true, Is("ssl_key_file")),
     ("SMTPDTLSCERTFILE", true, Is("ssl_cert_file")),
     ("TLSKEY", false, Is("ssl_key_file")),
     ("TLSKEYFILE", false, Is("ssl_key_file")),
     ("TLSCERT", false, Is("ssl_cert_file")),
     ("TLSCERTFILE", false, Is("ssl_cert_file")),
-    ("LOGLEVEL", false, Words("there are no levels of logging; MTA_LOG_FORMAT is the form of the lines")),
-    ("DEBUG", false, Words("there are no levels of logging; MTA_LOG_FORMAT is the form of the lines")),
-    ("VERBOSE", false, Words("there are no levels of logging; MTA_LOG_FORMAT is the form of the lines")),
+    (
+        "LOGLEVEL",
+        false,
+        Words("there are no levels of logging; MTA_LOG_FORMAT is the form of the lines"),
+    ),
+    (
+        "DEBUG",
+        false,
+        Words("there are no levels of logging; MTA_LOG_FORMAT is the form of the lines"),
+    ),
+    (
+        "VERBOSE",
+        false,
+        Words("there are no levels of logging; MTA_LOG_FORMAT is the form of the lines"),
+    ),
     ("MAXIMALQUEUELIFETIME", true, Is("queue_lifetime")),
     ("BOUNCEQUEUELIFETIME", true, Is("queue_lifetime")),
     ("QUEUERUNDELAY", true, Is("minimal_backoff_time")),
@@ -92,16 +124,26 @@ const WORDS: &[(&str, bool, Meaning)] = &[
     ("WEBHOOK", false, Is("webhook_url")),
 ];
 
-/// What stands for the server that everything goes to, without underscores; and whether it stands for nothing else anywhere.
-const SERVERS: [(&str, bool); 6] =
-    [("SMARTRELAY", true), ("RELAYHOST", true), ("SMARTHOST", true), ("SMTPSASL", true), ("RELAY", false), ("UPSTREAM", false)];
+/// What stands for the server that everything goes to, without underscores; and whether it stands
+/// for nothing else anywhere.
+const SERVERS: [(&str, bool); 6] = [
+    ("SMARTRELAY", true),
+    ("RELAYHOST", true),
+    ("SMARTHOST", true),
+    ("SMTPSASL", true),
+    ("RELAY", false),
+    ("UPSTREAM", false),
+];
 /// What is needed to log in there.
-const LOGINS: [&str; 8] = ["USERNAME", "USER", "LOGIN", "PASSWORD", "PASSWD", "PASS", "AUTH", "AUTHENABLE"];
+const LOGINS: [&str; 8] =
+    ["USERNAME", "USER", "LOGIN", "PASSWORD", "PASSWD", "PASS", "AUTH", "AUTHENABLE"];
 
 /// The login of a next hop, whatever it is called.
-const NO_LOGIN: &str = "this version does not log in to MTA_SMART_RELAY, which must take mail without a password";
+const NO_LOGIN: &str =
+    "this version does not log in to MTA_SMART_RELAY, which must take mail without a password";
 
-/// Names of properties that have a meaning of their own in any environment, or in that of many programs; the others are ours.
+/// Names of properties that have a meaning of their own in any environment, or in that of many
+/// programs; the others are ours.
 const ANYBODYS: [&str; 28] = [
     "hostname",
     "username",
@@ -133,21 +175,28 @@ const ANYBODYS: [&str; 28] = [
     "session_limit",
 ];
 
-/// What to say of a variable `MTA_<name>` that no property has, if another relay has a word like it.
+/// What to say of a variable `MTA_<name>` that no property has, if another relay has a word like
+/// it.
 pub fn advice(name: &str) -> Option<String> {
     let plain = plain(name);
-    let found = WORDS.iter().find(|(word, _, _)| *word == plain).map(|(_, _, meaning)| match meaning {
-        Is(property) => format!("did you mean {}?", variable(property)),
-        Words(words) => (*words).to_owned(),
-    });
+    let found =
+        WORDS.iter().find(|(word, _, _)| *word == plain).map(|(_, _, meaning)| match meaning {
+            Is(property) => format!("did you mean {}?", variable(property)),
+            Words(words) => (*words).to_owned(),
+        });
     found.or_else(|| is_login(&plain, false).then(|| NO_LOGIN.to_owned()))
 }
 
 /// What to say of a variable without `MTA_`, if it was surely meant for a relay such as this one.
 pub fn without_prefix(variable: &str) -> Option<String> {
     let is_upper = !variable.contains(|c: char| c.is_ascii_lowercase());
-    let ours = |name: &str| by_variable(name).filter(|property| !ANYBODYS.contains(&property.name.as_str()));
-    if is_upper && let Some(property) = ours(variable).or_else(|| variable.strip_suffix("_FILE").and_then(ours)) {
+    let ours = |name: &str| {
+        by_variable(name).filter(|property| !ANYBODYS.contains(&property.name.as_str()))
+    };
+    if is_upper
+        && let Some(property) =
+            ours(variable).or_else(|| variable.strip_suffix("_FILE").and_then(ours))
+    {
         return Some(format!(
             "{variable} is ignored: the names of all properties begin with {PREFIX}, write {}",
             written(property, variable)
@@ -156,7 +205,9 @@ pub fn without_prefix(variable: &str) -> Option<String> {
     // Images around Postfix take any of its parameters so: POSTFIX_myhostname.
     let name = variable.strip_prefix("POSTFIX_");
     let plain = plain(name.unwrap_or(variable));
-    let known = WORDS.iter().find(|(word, clear, _)| *word == plain && (name.is_some() || (*clear && is_upper)));
+    let known = WORDS
+        .iter()
+        .find(|(word, clear, _)| *word == plain && (name.is_some() || (*clear && is_upper)));
     let words = match known {
         Some((_, _, Is(property))) => format!("write {}", self::variable(property)),
         Some((_, _, Words(words))) => (*words).to_owned(),
@@ -178,7 +229,8 @@ fn plain(name: &str) -> String {
     name.chars().filter(|c| *c != '_').collect::<String>().to_ascii_uppercase()
 }
 
-/// Whether a name without its `_FILE` is a word of the table or a login: `TLS_KEY_FILE` is one by itself.
+/// Whether a name without its `_FILE` is a word of the table or a login: `TLS_KEY_FILE` is one by
+/// itself.
 fn by_plain(name: &str) -> bool {
     let plain: String = name.chars().filter(|c| *c != '_').collect::<String>().to_ascii_uppercase();
     let whole = format!("{plain}FILE");
@@ -208,7 +260,10 @@ mod tests {
         for (word, _, meaning) in WORDS {
             assert!(words.insert(word), "{word} stands there twice");
             assert!(!word.contains('_'), "{word}");
-            let own = class().property.iter().any(|property| property.name.replace('_', "").to_uppercase() == *word);
+            let own = class()
+                .property
+                .iter()
+                .any(|property| property.name.replace('_', "").to_uppercase() == *word);
             assert!(!own, "{word} is a property's own name");
             if let Is(property) = meaning {
                 assert!(class().property(property).is_some(), "{property}");
@@ -258,7 +313,10 @@ mod tests {
             ("RELAYHOST_PASSWORD", "does not log in"),
         ] {
             let told = without_prefix(variable).unwrap_or_default();
-            assert!(told.starts_with(&format!("{variable} is ignored: ")) && told.contains(words), "{variable}: {told}");
+            assert!(
+                told.starts_with(&format!("{variable} is ignored: ")) && told.contains(words),
+                "{variable}: {told}"
+            );
         }
         for variable in [
             "HOSTNAME",

@@ -15,7 +15,10 @@ use crate::ground::host::HostSpec;
 use std::collections::BTreeMap;
 
 /// Gives types to texts, and reports every value that is wrong.
-pub fn read(texts: Texts, sources: &BTreeMap<&'static str, Source>) -> Result<Settings, Vec<Failure>> {
+pub fn read(
+    texts: Texts,
+    sources: &BTreeMap<&'static str, Source>,
+) -> Result<Settings, Vec<Failure>> {
     let mut reader = Reader { sources, problems: Vec::new() };
     let settings = reader.all(texts);
     if let Some(settings) = &settings {
@@ -41,8 +44,10 @@ impl Reader<'_> {
         let logs_enabled = self.required("logs_enabled", texts.logs_enabled, value::flag);
         let maillog_filename = self.optional("maillog_filename", texts.maillog_filename, text);
         let syslog_name = self.required("syslog_name", texts.syslog_name, value::syslog_name);
-        let maillog_buffer_limit = self.required("maillog_buffer_limit", texts.maillog_buffer_limit, value::buffer_limit);
-        let smtpd_trusted_networks = self.required("smtpd_trusted_networks", texts.smtpd_trusted_networks, value::networks);
+        let maillog_buffer_limit =
+            self.required("maillog_buffer_limit", texts.maillog_buffer_limit, value::buffer_limit);
+        let smtpd_trusted_networks =
+            self.required("smtpd_trusted_networks", texts.smtpd_trusted_networks, value::networks);
         let smart_relay = self.optional("smart_relay", texts.smart_relay, host);
         let cc_mta = self.optional("cc_mta", texts.cc_mta, host);
         let username = self.optional("username", texts.username, user_name);
@@ -69,40 +74,62 @@ impl Reader<'_> {
         let terminal_mon = self.optional("terminal_mon", texts.terminal_mon, value::http_url);
         let terminal_net = self.optional("terminal_net", texts.terminal_net, text);
         let mon_interval = self.required("mon_interval", texts.mon_interval, value::duration);
-        let message_size_limit = self.required("message_size_limit", texts.message_size_limit, value::size);
+        let message_size_limit =
+            self.required("message_size_limit", texts.message_size_limit, value::size);
         let queue_lifetime = self.required("queue_lifetime", texts.queue_lifetime, value::duration);
         let history_enabled = self.required("history_enabled", texts.history_enabled, value::flag);
         let history_size = self.required("history_size", texts.history_size, value::size);
         let history_time = self.required("history_time", texts.history_time, value::duration);
         let address_masking = self.required("address_masking", texts.address_masking, str::parse);
         let log_format = self.required("log_format", texts.log_format, str::parse);
-        let webhook_url = self.optional("webhook_url", texts.webhook_url, |text| value::list(text, str::parse));
-        let webhook_events = self.required("webhook_events", texts.webhook_events, |text| value::list(text, str::parse));
+        let webhook_url =
+            self.optional("webhook_url", texts.webhook_url, |text| value::list(text, str::parse));
+        let webhook_events = self
+            .required("webhook_events", texts.webhook_events, |text| value::list(text, str::parse));
         let webhook_secret = self.optional("webhook_secret", texts.webhook_secret, webhook_secret);
         let webhook_allow = self.optional("webhook_allow", texts.webhook_allow, value::networks);
         let webhook_ca = self.optional("webhook_ca", texts.webhook_ca, value::absolute_path);
         let run_dir = self.required("run_dir", texts.run_dir, value::run_dir);
-        let minimal_backoff_time = self.required("minimal_backoff_time", texts.minimal_backoff_time, value::duration);
-        let maximal_backoff_time = self.required("maximal_backoff_time", texts.maximal_backoff_time, value::duration);
+        let minimal_backoff_time =
+            self.required("minimal_backoff_time", texts.minimal_backoff_time, value::duration);
+        let maximal_backoff_time =
+            self.required("maximal_backoff_time", texts.maximal_backoff_time, value::duration);
         let origin_domain = self.optional("origin_domain", texts.origin_domain, value::host_name);
-        let message_drop_headers = self.required("message_drop_headers", texts.message_drop_headers, value::header_names);
-        let always_add_missing_headers =
-            self.required("always_add_missing_headers", texts.always_add_missing_headers, value::flag);
-        let delay_warning_time = self.required("delay_warning_time", texts.delay_warning_time, value::duration_or_zero);
+        let message_drop_headers =
+            self.required("message_drop_headers", texts.message_drop_headers, value::header_names);
+        let always_add_missing_headers = self.required(
+            "always_add_missing_headers",
+            texts.always_add_missing_headers,
+            value::flag,
+        );
+        let delay_warning_time =
+            self.required("delay_warning_time", texts.delay_warning_time, value::duration_or_zero);
         let drain_time = self.required("drain_time", texts.drain_time, value::duration_or_zero);
-        let watchdog_time = self.required("watchdog_time", texts.watchdog_time, value::watchdog_time);
+        let watchdog_time =
+            self.required("watchdog_time", texts.watchdog_time, value::watchdog_time);
         let session_limit = self.required("session_limit", texts.session_limit, value::count);
-        let session_limit_per_address =
-            self.required("session_limit_per_address", texts.session_limit_per_address, value::count);
-        let session_reserve = self.optional("session_reserve", texts.session_reserve, value::count_or_zero);
-        let destination_concurrency_limit =
-            self.required("destination_concurrency_limit", texts.destination_concurrency_limit, value::count);
+        let session_limit_per_address = self.required(
+            "session_limit_per_address",
+            texts.session_limit_per_address,
+            value::count,
+        );
+        let session_reserve =
+            self.optional("session_reserve", texts.session_reserve, value::count_or_zero);
+        let destination_concurrency_limit = self.required(
+            "destination_concurrency_limit",
+            texts.destination_concurrency_limit,
+            value::count,
+        );
         let bounce_address = self.optional("bounce_address", texts.bounce_address, value::mailbox);
-        let destination_recipient_limit =
-            self.required("destination_recipient_limit", texts.destination_recipient_limit, value::count);
+        let destination_recipient_limit = self.required(
+            "destination_recipient_limit",
+            texts.destination_recipient_limit,
+            value::count,
+        );
         let dns_servers = self.optional("dns_servers", texts.dns_servers, value::servers);
         let worker_threads = self.optional("worker_threads", texts.worker_threads, value::threads);
-        let local_mail_hosts = self.optional("local_mail_hosts", texts.local_mail_hosts, value::networks);
+        let local_mail_hosts =
+            self.optional("local_mail_hosts", texts.local_mail_hosts, value::networks);
         Some(Settings {
             hostname: hostname?,
             logs_enabled: logs_enabled?,
@@ -180,40 +207,63 @@ impl Reader<'_> {
         if s.volume_key.is_some() && s.terminal_fs.is_some() {
             self.problem(
                 lines::TWO_PLACES,
-                "keys come from one place: unset MTA_TERMINAL_FS, or unset MTA_VOLUME_KEY and unmount /key",
+                "keys come from one place: unset MTA_TERMINAL_FS, or unset MTA_VOLUME_KEY and \
+                unmount /key",
             );
         }
         if !s.ssl_disabled && s.volume_key.is_none() && s.terminal_fs.is_none() {
             self.problem(
                 lines::KEYS_UNDEFINED,
-                "there is no key volume and no terminal fs: mount one at /key (or name it in MTA_VOLUME_KEY), or set MTA_SSL_DISABLED=yes",
+                "there is no key volume and no terminal fs: mount one at /key (or name it in \
+                MTA_VOLUME_KEY), or set MTA_SSL_DISABLED=yes",
             );
         }
-        if s.maillog_filename.as_deref().is_some_and(|name| name.split('/').any(|part| part == "..")) {
-            self.problem(lines::OUTSIDE_SHARE, "MTA_MAILLOG_FILENAME must not contain '..': write a name such as srv1/maillog");
-        }
-        if s.maillog_filename.as_deref().is_some_and(|name| name.split('/').all(|part| matches!(part, "" | "."))) {
+        if s.maillog_filename
+            .as_deref()
+            .is_some_and(|name| name.split('/').any(|part| part == ".."))
+        {
             self.problem(
                 lines::OUTSIDE_SHARE,
-                "MTA_MAILLOG_FILENAME names no file below the share: write a name such as srv1/maillog",
+                "MTA_MAILLOG_FILENAME must not contain '..': write a name such as srv1/maillog",
+            );
+        }
+        if s.maillog_filename
+            .as_deref()
+            .is_some_and(|name| name.split('/').all(|part| matches!(part, "" | ".")))
+        {
+            self.problem(
+                lines::OUTSIDE_SHARE,
+                "MTA_MAILLOG_FILENAME names no file below the share: write a name such as \
+                srv1/maillog",
             );
         }
         if s.minimal_backoff_time > s.maximal_backoff_time {
             self.problem(
                 "Error: minimal_backoff_time must not be longer than maximal_backoff_time",
-                format!("they are {} and {}", span(s.minimal_backoff_time), span(s.maximal_backoff_time)),
+                format!(
+                    "they are {} and {}",
+                    span(s.minimal_backoff_time),
+                    span(s.maximal_backoff_time)
+                ),
             );
         }
         if s.session_reserve.is_some_and(|reserve| reserve > s.session_limit) {
             self.problem(
                 "Error: session_reserve must not be more than session_limit",
-                format!("session_limit is {}; set MTA_SESSION_RESERVE to less, or leave it empty for a fifth", s.session_limit),
+                format!(
+                    "session_limit is {}; set MTA_SESSION_RESERVE to less, or leave it empty \
+                for a fifth",
+                    s.session_limit
+                ),
             );
         }
         if s.run_dir == s.volume_data {
             self.problem(
                 "Error: run_dir and volume_data must differ",
-                format!("both are {}; leave MTA_RUN_DIR to its default, or name another directory", s.run_dir.display()),
+                format!(
+                    "both are {}; leave MTA_RUN_DIR to its default, or name another directory",
+                    s.run_dir.display()
+                ),
             );
         }
         if s.ui_port == s.smtp_port {
@@ -222,16 +272,21 @@ impl Reader<'_> {
                 format!("both are {}; set MTA_UI_PORT or MTA_SMTP_PORT to another port", s.ui_port),
             );
         }
-        if s.username.as_ref().is_some_and(|name| s.api_tokens.iter().any(|token| token.name == *name)) {
+        if s.username
+            .as_ref()
+            .is_some_and(|name| s.api_tokens.iter().any(|token| token.name == *name))
+        {
             self.problem(
                 "Error: api_tokens must not have the name of username",
-                "a token sends and the login does everything: give the token another name in MTA_API_TOKENS",
+                "a token sends and the login does everything: give the token another name in \
+                MTA_API_TOKENS",
             );
         }
         if s.ui_tls && s.ssl_disabled {
             self.problem(
                 "Error: ui_tls=yes needs key and certificate",
-                "they are those of terminal in: set MTA_SSL_DISABLED=no, MTA_SSL_KEY_FILE and MTA_SSL_CERT_FILE",
+                "they are those of terminal in: set MTA_SSL_DISABLED=no, MTA_SSL_KEY_FILE and \
+                MTA_SSL_CERT_FILE",
             );
         }
         if !s.ssl_disabled && [s.smtp_port, s.ui_port].contains(&s.smtps_port) {
@@ -249,7 +304,10 @@ impl Reader<'_> {
         read: impl FnOnce(&str) -> Result<T, Complaint>,
     ) -> Option<T> {
         if text.as_deref().unwrap_or_default().trim().is_empty() {
-            self.problem(format!("Error: {name} has no value"), format!("set {PREFIX}{}", name.to_uppercase()));
+            self.problem(
+                format!("Error: {name} has no value"),
+                format!("set {PREFIX}{}", name.to_uppercase()),
+            );
             return None;
         }
         self.optional(name, text, read)
@@ -263,7 +321,8 @@ impl Reader<'_> {
     ) -> Option<T> {
         let text = text?;
         let secret = class().property(name).is_some_and(|property| property.secret);
-        // Blanks at the ends are slips of the pen, except in a secret, where every character counts.
+        // Blanks at the ends are slips of the pen, except in a secret, where every character
+        // counts.
         let text = if secret { text.as_str() } else { text.trim() };
         if text.is_empty() {
             return None;
@@ -295,12 +354,15 @@ fn without_credentials(text: &str) -> String {
     }
 }
 
-const HOST: &str = "must be a host: write host, host:port, [host]:port, an IPv4 address or [IPv6]:port";
+const HOST: &str =
+    "must be a host: write host, host:port, [host]:port, an IPv4 address or [IPv6]:port";
 
 /// A password, or its hash.
 fn password(text: &str) -> Result<Secret, Complaint> {
     let advice = "make one with 'htpasswd -nbB operator PASSWORD' or 'argon2 SALT -id -e'";
-    Password::check(text).map(|()| Secret::new(text.to_owned())).map_err(|words| format!("{words}; {advice}"))
+    Password::check(text)
+        .map(|()| Secret::new(text.to_owned()))
+        .map_err(|words| format!("{words}; {advice}"))
 }
 
 /// A key that Standard Webhooks' libraries take: 24 to 64 octets.
@@ -314,7 +376,9 @@ fn webhook_secret(text: &str) -> Result<Secret, Complaint> {
     if good {
         return Ok(Secret::new(text.to_owned()));
     }
-    Err("must be whsec_ and 24 to 64 octets in base 64: make one with 'echo whsec_$(openssl rand -base64 32)'".into())
+    Err("must be whsec_ and 24 to 64 octets in base 64: make one with 'echo whsec_$(openssl rand \
+    -base64 32)'"
+        .into())
 }
 
 /// HTTP's basic authentication has no room for a colon in the name (RFC 7617 §2).
@@ -325,6 +389,8 @@ fn user_name(text: &str) -> Result<String, Complaint> {
 fn time_zone(text: &str) -> Result<String, Complaint> {
     match clock::set_zone(text) {
         Ok(()) => Ok(text.to_owned()),
-        Err(_) => Err("is not a known time zone: write an IANA name such as Europe/Berlin or UTC".into()),
+        Err(_) => {
+            Err("is not a known time zone: write an IANA name such as Europe/Berlin or UTC".into())
+        }
     }
 }

@@ -13,29 +13,42 @@ pub struct Words {
     pub warnings: Vec<String>,
 }
 
-/// Prefix lengths of the widest networks that can be one's own: fc00::/7 (RFC 4193), and 10.0.0.0/8 (RFC 1918) is narrower.
+/// Prefix lengths of the widest networks that can be one's own: fc00::/7 (RFC 4193), and 10.0.0.0/8
+/// (RFC 1918) is narrower.
 const WIDEST_OWN: u8 = 7;
 
 /// Says who may relay, given the default gateways of this machine.
 pub fn who_may_relay(trusted: &[IpNet], gateways: &[IpAddr]) -> Words {
     if let Some(open) = everybody(trusted) {
         let warning = format!(
-            "{open} in smtpd_trusted_networks makes an OPEN RELAY: anybody who reaches this port can send mail to the whole world \
-             through it, and its address will be on every block list within days. Name your own networks instead"
+            "{open} in smtpd_trusted_networks makes an OPEN RELAY: anybody who reaches this port \
+            can send mail to the whole world \
+             through it, and its address will be on every block list within days. Name your own \
+             networks instead"
         );
         let statement = format!("everybody in {} may relay.", listed(trusted));
-        return Words { statement, warnings: [warning].into_iter().chain(gateway_warnings(trusted, gateways)).collect() };
+        return Words {
+            statement,
+            warnings: [warning].into_iter().chain(gateway_warnings(trusted, gateways)).collect(),
+        };
     }
     let wide = trusted.iter().filter(|network| network.prefix_len() < WIDEST_OWN).map(|network| {
-        format!("{network} in smtpd_trusted_networks is wider than any private network: strangers in it may relay, too")
+        format!(
+            "{network} in smtpd_trusted_networks is wider than any private network: strangers \
+        in it may relay, too"
+        )
     });
     let loopback = if means_both_loopbacks(trusted) { LOOPBACK } else { "" };
-    let statement = format!("{} may relay; everybody else is refused with 554 5.7.1.{loopback}", listed(trusted));
+    let statement = format!(
+        "{} may relay; everybody else is refused with 554 5.7.1.{loopback}",
+        listed(trusted)
+    );
     Words { statement, warnings: wide.chain(gateway_warnings(trusted, gateways)).collect() }
 }
 
-/// What clients behind this machine's gateways have together, where a gateway is not one of ours: a container engine's published
-/// port shows all strangers as its gateway. `places` are those that strangers may have.
+/// What clients behind this machine's gateways have together, where a gateway is not one of ours: a
+/// container engine's published port shows all strangers as its gateway. `places` are those that
+/// strangers may have.
 pub fn gateway_share(trusted: &[IpNet], gateways: &[IpAddr], places: u32) -> Option<String> {
     let strangers: Vec<String> = gateways
         .iter()
@@ -44,15 +57,16 @@ pub fn gateway_share(trusted: &[IpNet], gateways: &[IpAddr], places: u32) -> Opt
         .collect();
     (!strangers.is_empty()).then(|| {
         format!(
-            "connections from the default gateway ({}) may be those of many unknown clients, as behind a container engine's published \
+            "connections from the default gateway ({}) may be those of many unknown clients, as \
+            behind a container engine's published \
              port: they have all {places} places of unknown clients and no limit by address",
             strangers.join(", ")
         )
     })
 }
 
-/// Behind a userland proxy, strangers arrive with the gateway's address. So a gateway is trusted when it is named itself, or
-/// when everybody is, but not because a wide network contains it.
+/// Behind a userland proxy, strangers arrive with the gateway's address. So a gateway is trusted
+/// when it is named itself, or when everybody is, but not because a wide network contains it.
 fn gateway_warnings(trusted: &[IpNet], gateways: &[IpAddr]) -> Vec<String> {
     let around = |gateway: &IpAddr| trusted.iter().find(|network| network.contains(gateway));
     gateways
@@ -61,8 +75,10 @@ fn gateway_warnings(trusted: &[IpNet], gateways: &[IpAddr]) -> Vec<String> {
         .filter_map(|gateway| Some((gateway, around(gateway)?)))
         .map(|(gateway, network)| {
             format!(
-                "the default gateway {gateway} is not trusted merely because {network} contains it: connections through a \
-                 container engine's proxy all seem to come from there. If you mean it, add {gateway} itself"
+                "the default gateway {gateway} is not trusted merely because {network} contains \
+                it: connections through a \
+                 container engine's proxy all seem to come from there. If you mean it, add \
+                 {gateway} itself"
             )
         })
         .collect()
@@ -70,7 +86,9 @@ fn gateway_warnings(trusted: &[IpNet], gateways: &[IpAddr]) -> Vec<String> {
 
 /// Whether a gateway may relay: it is listed by itself, or everybody is.
 fn is_named(trusted: &[IpNet], gateway: &IpAddr) -> bool {
-    trusted.iter().any(|network| network.contains(gateway) && (is_everybody(network) || *network == IpNet::from(*gateway)))
+    trusted.iter().any(|network| {
+        network.contains(gateway) && (is_everybody(network) || *network == IpNet::from(*gateway))
+    })
 }
 
 const LOOPBACK: &str = " 127.0.0.1 means this host by both families: ::1 may relay as well.";
@@ -81,13 +99,15 @@ fn means_both_loopbacks(trusted: &[IpNet]) -> bool {
     contain(Ipv4Addr::LOCALHOST.into()) && !contain(Ipv6Addr::LOCALHOST.into())
 }
 
-/// The networks that mean everybody, in words: one by itself, or several that leave nobody of a family out.
+/// The networks that mean everybody, in words: one by itself, or several that leave nobody of a
+/// family out.
 pub(super) fn everybody(networks: &[IpNet]) -> Option<String> {
     if let Some(open) = networks.iter().find(|network| is_everybody(network)) {
         return Some(open.to_string());
     }
     let whole = IpNet::aggregate(&networks.to_vec()).into_iter().find(is_everybody)?;
-    let parts: Vec<IpNet> = networks.iter().copied().filter(|network| whole.contains(network)).collect();
+    let parts: Vec<IpNet> =
+        networks.iter().copied().filter(|network| whole.contains(network)).collect();
     Some(format!("{} (together {whole})", listed(&parts)))
 }
 
@@ -110,10 +130,15 @@ mod tests {
 
     #[test]
     fn a_gateway_has_the_places_of_all_strangers_unless_it_is_trusted() {
-        let share = |trusted: &str, gateway: &str| gateway_share(&[trusted.parse().unwrap()], &[gateway.parse().unwrap()], 800);
+        let share = |trusted: &str, gateway: &str| {
+            gateway_share(&[trusted.parse().unwrap()], &[gateway.parse().unwrap()], 800)
+        };
         let words = share("172.18.0.0/16", "172.18.0.1").unwrap();
         assert!(words.contains("(172.18.0.1)") && words.contains("all 800 places"), "{words}");
-        assert_eq!((share("172.18.0.1/32", "172.18.0.1"), share("127.0.0.1/32", "127.0.0.1")), (None, None));
+        assert_eq!(
+            (share("172.18.0.1/32", "172.18.0.1"), share("127.0.0.1/32", "127.0.0.1")),
+            (None, None)
+        );
     }
 
     fn words(trusted: &[&str], gateway: &str) -> Words {
@@ -126,23 +151,32 @@ mod tests {
         let words = words(&["127.0.0.1/32"], "172.17.0.1");
         assert_eq!(
             words.statement,
-            "127.0.0.1 may relay; everybody else is refused with 554 5.7.1. 127.0.0.1 means this host by both families: ::1 may relay as well."
+            "127.0.0.1 may relay; everybody else is refused with 554 5.7.1. 127.0.0.1 means this \
+            host by both families: ::1 may relay as well."
         );
         assert!(words.warnings.is_empty());
     }
 
     #[test]
     fn the_other_loopback_is_told_unless_it_is_named_or_refused() {
-        let told = |trusted: &[&str]| words(trusted, "172.17.0.1").statement.contains("::1 may relay as well");
+        let told = |trusted: &[&str]| {
+            words(trusted, "172.17.0.1").statement.contains("::1 may relay as well")
+        };
         assert!(told(&["127.0.0.0/8", "10.0.0.0/8"]));
-        assert!(!told(&["127.0.0.1/32", "::1/128"]) && !told(&["10.0.0.0/8"]) && !told(&["127.0.0.2/32"]));
+        assert!(
+            !told(&["127.0.0.1/32", "::1/128"])
+                && !told(&["10.0.0.0/8"])
+                && !told(&["127.0.0.2/32"])
+        );
     }
 
     #[test]
     fn a_gateway_is_trusted_only_by_its_name() {
         let wide = words(&["127.0.0.1/32", "172.16.0.0/12"], "172.17.0.1");
         assert!(wide.statement.starts_with("127.0.0.1 and 172.16.0.0/12 may relay;"));
-        assert!(wide.warnings[0].starts_with("the default gateway 172.17.0.1 is not trusted merely because 172.16.0.0/12"));
+        assert!(wide.warnings[0].starts_with(
+            "the default gateway 172.17.0.1 is not trusted merely because 172.16.0.0/12"
+        ));
         assert!(words(&["172.16.0.0/12", "172.17.0.1/32"], "172.17.0.1").warnings.is_empty());
     }
 
@@ -152,10 +186,26 @@ mod tests {
             assert!(words(&[open], "192.0.2.1").warnings[0].contains("OPEN RELAY"));
         }
         let halves = words(&["10.0.0.0/8", "0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/2"], "192.0.2.1");
-        assert!(halves.warnings[0].contains("128.0.0.0/2 and 192.0.0.0/2 (together 0.0.0.0/0)"), "{:?}", halves.warnings);
-        assert!(halves.warnings[0].contains("OPEN RELAY") && halves.statement.starts_with("everybody in "));
-        assert!(!words(&["0.0.0.0/1", "128.0.0.0/2"], "10.0.0.1").warnings[0].contains("OPEN RELAY"));
-        assert_eq!(words(&["0.0.0.0/0"], "192.0.2.1").warnings.len(), 1, "everybody is trusted, the gateway as well");
-        assert!(words(&["128.0.0.0/1"], "10.0.0.1").warnings[0].contains("wider than any private network"));
+        assert!(
+            halves.warnings[0].contains("128.0.0.0/2 and 192.0.0.0/2 (together 0.0.0.0/0)"),
+            "{:?}",
+            halves.warnings
+        );
+        assert!(
+            halves.warnings[0].contains("OPEN RELAY")
+                && halves.statement.starts_with("everybody in ")
+        );
+        assert!(
+            !words(&["0.0.0.0/1", "128.0.0.0/2"], "10.0.0.1").warnings[0].contains("OPEN RELAY")
+        );
+        assert_eq!(
+            words(&["0.0.0.0/0"], "192.0.2.1").warnings.len(),
+            1,
+            "everybody is trusted, the gateway as well"
+        );
+        assert!(
+            words(&["128.0.0.0/1"], "10.0.0.1").warnings[0]
+                .contains("wider than any private network")
+        );
     }
 }

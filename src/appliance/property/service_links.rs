@@ -25,7 +25,8 @@ pub fn is_service_link(variable: &str, value: &str) -> bool {
     // MTA_PORT_25_TCP, MTA_PORT_25_TCP_ADDR; Docker knows ranges: MTA_PORT_25_TCP_START.
     let Some(port) = tail(rest, "PORT_") else { return ends("NAME") && is_link_name(value) };
     let mut parts = port.split('_');
-    let named = parts.next().is_some_and(is_number) && matches!(parts.next(), Some("TCP" | "UDP" | "SCTP"));
+    let named =
+        parts.next().is_some_and(is_number) && matches!(parts.next(), Some("TCP" | "UDP" | "SCTP"));
     named
         && match (parts.next(), parts.next()) {
             (None, _) => is_address(value),
@@ -49,7 +50,9 @@ fn contains(rest: &str, part: &str) -> bool {
 /// `tcp://10.0.0.7:25`, `tcp://[2001:db8::7]:25`.
 fn is_address(value: &str) -> bool {
     let schemes = ["tcp://", "udp://", "sctp://"];
-    let Some(rest) = schemes.iter().find_map(|scheme| value.strip_prefix(scheme)) else { return false };
+    let Some(rest) = schemes.iter().find_map(|scheme| value.strip_prefix(scheme)) else {
+        return false;
+    };
     rest.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && is_number(port))
 }
 
@@ -63,7 +66,9 @@ fn is_number(value: &str) -> bool {
 
 /// `/webapp/mta`: this container, and what it calls the other.
 fn is_link_name(value: &str) -> bool {
-    value.strip_prefix('/').is_some_and(|names| names.split('/').filter(|name| !name.is_empty()).count() == 2)
+    value
+        .strip_prefix('/')
+        .is_some_and(|names| names.split('/').filter(|name| !name.is_empty()).count() == 2)
 }
 
 #[cfg(test)]

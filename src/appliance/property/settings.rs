@@ -1,4 +1,5 @@
-//! The typed values of all properties, and their way to the core as one JSON object of the texts that `written` makes.
+//! The typed values of all properties, and their way to the core as one JSON object of the texts
+//! that `written` makes.
 
 use super::account::Account;
 use super::choice::{AddressMasking, LogFormat, WebhookEvent};
@@ -176,7 +177,8 @@ impl fmt::Display for Secret {
     }
 }
 
-/// The texts of all properties, one field each: what `envy` reads an environment into, and `serde_json` the core's input.
+/// The texts of all properties, one field each: what `envy` reads an environment into, and
+/// `serde_json` the core's input.
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Texts {
@@ -254,17 +256,23 @@ impl Settings {
     ///
     /// # Errors
     /// Every value that is wrong, each with its own failure.
-    pub fn from_texts(texts: Texts, sources: &BTreeMap<&'static str, Source>) -> Result<Self, Vec<Failure>> {
+    pub fn from_texts(
+        texts: Texts,
+        sources: &BTreeMap<&'static str, Source>,
+    ) -> Result<Self, Vec<Failure>> {
         reader::read(texts, sources)
     }
 
     /// Reads what [`Settings::to_json`] wrote: the core's side of the hand-over.
     ///
     /// # Errors
-    /// The text is no such object, or a value is wrong; both mean that somebody else than the supervisor started the core.
+    /// The text is no such object, or a value is wrong; both mean that somebody else than the
+    /// supervisor started the core.
     pub fn from_json(json: &str) -> Result<Self, Vec<Failure>> {
         let texts = serde_json::from_str::<Texts>(json).map_err(|error| {
-            let cause = format!("the core did not get its properties ({error}); start it by `postern init`");
+            let cause = format!(
+                "the core did not get its properties ({error}); start it by `postern init`"
+            );
             vec![Failure::preconfigure(Exit::Property, cause)]
         })?;
         Self::from_texts(texts, &BTreeMap::new())
@@ -287,7 +295,8 @@ mod tests {
 
     fn settings(vars: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
         let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-        let machine = Machine { uid: 1000, key_volume: false, writable_run: false, runtime_dir: None };
+        let machine =
+            Machine { uid: 1000, key_volume: false, writable_run: false, runtime_dir: None };
         match read(vars, &machine) {
             Ok(loaded) => Ok(loaded.settings),
             Err(refused) => Err(refused.problems.iter().map(ToString::to_string).collect()),
@@ -296,7 +305,8 @@ mod tests {
 
     #[test]
     fn class_texts_and_settings_have_the_same_properties() {
-        let class: BTreeSet<_> = class().property.iter().map(|property| property.name.clone()).collect();
+        let class: BTreeSet<_> =
+            class().property.iter().map(|property| property.name.clone()).collect();
         let texts = serde_json::to_value(Texts::default()).unwrap();
         let texts: BTreeSet<_> = texts.as_object().unwrap().keys().cloned().collect();
         let values = settings(&[]).unwrap().to_values();
@@ -316,7 +326,10 @@ mod tests {
     #[test]
     fn no_sender_gets_a_delay_notice_that_nobody_asked_for() {
         assert_eq!(settings(&[]).unwrap().delay_warning_time, Duration::ZERO);
-        assert_eq!(settings(&[("MTA_DELAY_WARNING_TIME", "4h")]).unwrap().delay_warning_time, Duration::from_secs(14_400));
+        assert_eq!(
+            settings(&[("MTA_DELAY_WARNING_TIME", "4h")]).unwrap().delay_warning_time,
+            Duration::from_secs(14_400)
+        );
     }
 
     #[test]
@@ -360,7 +373,12 @@ mod tests {
 
     #[test]
     fn blanks_alone_are_no_value() {
-        let settings = settings(&[("MTA_USERNAME", "  "), ("MTA_PASSWORD", "  "), ("MTA_SMART_RELAY", " a.example ")]).unwrap();
+        let settings = settings(&[
+            ("MTA_USERNAME", "  "),
+            ("MTA_PASSWORD", "  "),
+            ("MTA_SMART_RELAY", " a.example "),
+        ])
+        .unwrap();
         assert_eq!(settings.username, None);
         assert_eq!(settings.password.unwrap().expose(), "  ");
         assert_eq!(settings.smart_relay.unwrap().to_string(), "a.example");
@@ -388,36 +406,74 @@ mod tests {
             (&[("MTA_UI_PORT", "0")][..], "Error: ui_port value must be between 1 and 65535"),
             (&[("MTA_UI_PORT", "http")], "Error: ui_port value must be between 1 and 65535"),
             (&[("MTA_LOGS_ENABLED", "perhaps")], "Error: logs_enabled value must be yes or no"),
-            (&[("MTA_LOGS_ENABLED", "yes")], "Error: logs are enabled but the 'log' terminal is not connected."),
-            (&[("MTA_SSL_DISABLED", "no")], "Error: ssl_disabled=no, but ssl key files are not defined!"),
-            (&[("MTA_MAILLOG_FILENAME", "../x")], "Error: maillog_filename must stay inside the log share"),
-            (&[("MTA_MAILLOG_FILENAME", "./")], "Error: maillog_filename must stay inside the log share"),
-            (&[("MTA_QUEUE_LIFETIME", "1M")], "Error: queue_lifetime value must have m for minutes or d for days"),
+            (
+                &[("MTA_LOGS_ENABLED", "yes")],
+                "Error: logs are enabled but the 'log' terminal is not connected.",
+            ),
+            (
+                &[("MTA_SSL_DISABLED", "no")],
+                "Error: ssl_disabled=no, but ssl key files are not defined!",
+            ),
+            (
+                &[("MTA_MAILLOG_FILENAME", "../x")],
+                "Error: maillog_filename must stay inside the log share",
+            ),
+            (
+                &[("MTA_MAILLOG_FILENAME", "./")],
+                "Error: maillog_filename must stay inside the log share",
+            ),
+            (
+                &[("MTA_QUEUE_LIFETIME", "1M")],
+                "Error: queue_lifetime value must have m for minutes or d for days",
+            ),
             (
                 &[("MTA_VOLUME_KEY", "/k"), ("MTA_TERMINAL_FS", "nas:/keys")],
                 "Error: both the key volume and the 'fs' terminal are connected; use one of them.",
             ),
             (
                 &[("MTA_MINIMAL_BACKOFF_TIME", "2h")],
-                "Error: minimal_backoff_time must not be longer than maximal_backoff_time\n  they are 2h and 1h",
+                "Error: minimal_backoff_time must not be longer than maximal_backoff_time\n  they \
+                are 2h and 1h",
             ),
             (&[("MTA_ORIGIN_DOMAIN", "a@b")], "Error: origin_domain must be a host name"),
-            (&[("MTA_MESSAGE_DROP_HEADERS", "yes")], "Error: message_drop_headers must be names of header fields"),
-            (&[("MTA_MESSAGE_DROP_HEADERS", "Bcc:")], "Error: message_drop_headers must be names of header fields"),
-            (&[("MTA_MESSAGE_DROP_HEADERS", "bcc received")], "Error: message_drop_headers must not contain Received"),
+            (
+                &[("MTA_MESSAGE_DROP_HEADERS", "yes")],
+                "Error: message_drop_headers must be names of header fields",
+            ),
+            (
+                &[("MTA_MESSAGE_DROP_HEADERS", "Bcc:")],
+                "Error: message_drop_headers must be names of header fields",
+            ),
+            (
+                &[("MTA_MESSAGE_DROP_HEADERS", "bcc received")],
+                "Error: message_drop_headers must not contain Received",
+            ),
             (&[("MTA_RUN_DIR", "/data")], "Error: run_dir and volume_data must differ"),
-            (&[("MTA_RUN_DIR", &far)], "Error: run_dir is too long for the path of a socket: make it 3 octets shorter"),
-            (&[("MTA_WATCHDOG_TIME", "14s")], "Error: watchdog_time value must be 0 or at least 15s"),
+            (
+                &[("MTA_RUN_DIR", &far)],
+                "Error: run_dir is too long for the path of a socket: make it 3 octets shorter",
+            ),
+            (
+                &[("MTA_WATCHDOG_TIME", "14s")],
+                "Error: watchdog_time value must be 0 or at least 15s",
+            ),
             (&[("MTA_SYSLOG_NAME", "post fix")], "Error: syslog_name must be"),
             (
                 &[("MTA_SESSION_RESERVE", "11"), ("MTA_SESSION_LIMIT", "10")],
                 "Error: session_reserve must not be more than session_limit",
             ),
-            (&[("MTA_SESSION_RESERVE", "-1")], "Error: session_reserve value must be between 0 and 1000000"),
-            (&[("MTA_MAILLOG_BUFFER_LIMIT", "1K")], "Error: maillog_buffer_limit value must be at least 64K"),
+            (
+                &[("MTA_SESSION_RESERVE", "-1")],
+                "Error: session_reserve value must be between 0 and 1000000",
+            ),
+            (
+                &[("MTA_MAILLOG_BUFFER_LIMIT", "1K")],
+                "Error: maillog_buffer_limit value must be at least 64K",
+            ),
             (
                 &[("MTA_WORKER_THREADS", "257")],
-                "Error: worker_threads value must be between 1 and 256, or 0 for half of the processors\n  MTA_WORKER_THREADS is '257'",
+                "Error: worker_threads value must be between 1 and 256, or 0 for half of the \
+                processors\n  MTA_WORKER_THREADS is '257'",
             ),
             (&[("MTA_WORKER_THREADS", "-1")], "Error: worker_threads value must be"),
             (&[("MTA_WORKER_THREADS", "all")], "Error: worker_threads value must be"),
@@ -430,7 +486,11 @@ mod tests {
             (&[("MTA_UI_HOSTS", "a.example:80")], "Error: ui_hosts contains 'a.example:80'"),
             (&[("MTA_API_TOKENS", "shop:s3cret")], "Error: api_tokens has a wrong entry"),
             (
-                &[("MTA_USERNAME", "anna"), ("MTA_PASSWORD", "x"), ("MTA_API_TOKENS", "anna:{PLAIN}y")],
+                &[
+                    ("MTA_USERNAME", "anna"),
+                    ("MTA_PASSWORD", "x"),
+                    ("MTA_API_TOKENS", "anna:{PLAIN}y"),
+                ],
                 "Error: api_tokens must not have the name of username",
             ),
             (&[("MTA_UI_TLS", "yes")], "Error: ui_tls=yes needs key and certificate"),
@@ -440,15 +500,30 @@ mod tests {
             ),
             (&[("MTA_TIMEZONE", "Mars/Base")], "Error: timezone is not a known time zone"),
             (&[("MTA_USERNAME", "a:b")], "Error: username must not contain a colon"),
-            (&[("MTA_PASSWORD", "$2y$08$short")], "Error: password begins like a bcrypt hash and is none; make one with"),
-            (&[("MTA_PASSWORD", "$argon2id$x")], "Error: password begins like an Argon2 hash and is none; make one with"),
-            (&[("MTA_PASSWORD", "$6$salt$hash")], "Error: password looks like a hash of another kind than bcrypt and Argon2"),
+            (
+                &[("MTA_PASSWORD", "$2y$08$short")],
+                "Error: password begins like a bcrypt hash and is none; make one with",
+            ),
+            (
+                &[("MTA_PASSWORD", "$argon2id$x")],
+                "Error: password begins like an Argon2 hash and is none; make one with",
+            ),
+            (
+                &[("MTA_PASSWORD", "$6$salt$hash")],
+                "Error: password looks like a hash of another kind than bcrypt and Argon2",
+            ),
             (
                 &[("MTA_API_TOKENS", "shop:{PLAIN}")],
                 "Error: api_tokens has a wrong entry, number 1: the hash of 'shop' has {PLAIN}",
             ),
-            (&[("MTA_TERMINAL_FS", "//nas/share")], "Error: terminal_fs must be server[:port]:/export"),
-            (&[("MTA_TERMINAL_LOG", "nas:/export")], "Error: terminal_log must be //server[:port]/share"),
+            (
+                &[("MTA_TERMINAL_FS", "//nas/share")],
+                "Error: terminal_fs must be server[:port]:/export",
+            ),
+            (
+                &[("MTA_TERMINAL_LOG", "nas:/export")],
+                "Error: terminal_log must be //server[:port]/share",
+            ),
             (&[("MTA_SMART_RELAY", "smtp://x")], "Error: smart_relay must be a host"),
         ] {
             let problems = settings(vars).unwrap_err();

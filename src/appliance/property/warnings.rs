@@ -1,8 +1,8 @@
-//! What a person should know of properties that stop nothing: which of them do nothing, open more than was meant, or lead
-//! mail where it cannot go.
+//! What a person should know of properties that stop nothing: which of them do nothing, open more
+//! than was meant, or lead mail where it cannot go.
 //!
-//! In: [`Settings`]. Out: sentences. Limits: nobody is asked; what takes a look at the machine or at name servers stands in
-//! `appliance/terminal/hops.rs`.
+//! In: [`Settings`]. Out: sentences. Limits: nobody is asked; what takes a look at the machine or
+//! at name servers stands in `appliance/terminal/hops.rs`.
 
 use super::settings::Settings;
 use super::written::span;
@@ -18,7 +18,8 @@ const SUBMISSION: u16 = 587;
 /// The same inside TLS (RFC 8314 §3.3).
 const SUBMISSIONS: u16 = 465;
 
-/// Directories that a machine has: a path that begins with one was written for this machine and not for a share.
+/// Directories that a machine has: a path that begins with one was written for this machine and not
+/// for a share.
 const PLACES: [&str; 7] = ["/var/", "/mnt/", "/tmp/", "/home/", "/data/", "/terminals/", "/srv/"];
 
 /// The host name of whoever set none.
@@ -30,8 +31,15 @@ const LEAST_SIZE: u64 = 64 << 10;
 impl Settings {
     /// What a person should know although it stops nothing.
     pub fn warnings(&self) -> Vec<String> {
-        let hops = self.named_hops().into_iter().flat_map(|(property, hop)| self.of_hop(property, hop));
-        self.of_mail_log().into_iter().chain(hops).chain(self.of_mail()).chain(self.of_page()).chain(self.of_events()).collect()
+        let hops =
+            self.named_hops().into_iter().flat_map(|(property, hop)| self.of_hop(property, hop));
+        self.of_mail_log()
+            .into_iter()
+            .chain(hops)
+            .chain(self.of_mail())
+            .chain(self.of_page())
+            .chain(self.of_events())
+            .collect()
     }
 
     /// The next hops that properties name, as long as they are used.
@@ -43,15 +51,27 @@ impl Settings {
         }
     }
 
-    /// That a next hop is this relay itself, if it is; `own` are the addresses of this machine, and the loopback is one of them.
-    pub fn comes_back(&self, property: &str, hop: &HostSpec, addresses: &[IpAddr], own: &[IpAddr]) -> Option<String> {
+    /// That a next hop is this relay itself, if it is; `own` are the addresses of this machine, and
+    /// the loopback is one of them.
+    pub fn comes_back(
+        &self,
+        property: &str,
+        hop: &HostSpec,
+        addresses: &[IpAddr],
+        own: &[IpAddr],
+    ) -> Option<String> {
         let port = hop.port.unwrap_or(SMTP);
-        let ours = [("smtp_port", self.smtp_port), ("ui_port", self.ui_port), ("smtps_port", self.smtps_port)];
+        let ours = [
+            ("smtp_port", self.smtp_port),
+            ("ui_port", self.ui_port),
+            ("smtps_port", self.smtps_port),
+        ];
         let ours = ours.into_iter().filter(|(name, _)| *name != "smtps_port" || !self.ssl_disabled);
         let (name, _) = ours.into_iter().find(|(_, number)| *number == port)?;
         let address = addresses.iter().find(|address| self.listens_at(**address, own))?;
         Some(format!(
-            "{property} is {hop}, and {address} port {port} is this relay's own {name}: mail would come back to where it is; name \
+            "{property} is {hop}, and {address} port {port} is this relay's own {name}: mail would \
+            come back to where it is; name \
              another server"
         ))
     }
@@ -68,11 +88,13 @@ impl Settings {
     fn of_hop(&self, property: &str, hop: &HostSpec) -> Vec<String> {
         let port = match hop.port {
             Some(SUBMISSION) => Some(format!(
-                "{property} is {hop}: port {SUBMISSION} usually wants a login, and this version does not log in; it must take mail \
+                "{property} is {hop}: port {SUBMISSION} usually wants a login, and this version \
+                does not log in; it must take mail \
                  without one, or mail will wait and go back"
             )),
             Some(SUBMISSIONS) => Some(format!(
-                "{property} is {hop}: port {SUBMISSIONS} speaks TLS from the first octet and usually wants a login, and this version \
+                "{property} is {hop}: port {SUBMISSIONS} speaks TLS from the first octet and \
+                usually wants a login, and this version \
                  does neither; take port {SMTP}, where STARTTLS is used as far as it is offered"
             )),
             _ => None,
@@ -88,24 +110,36 @@ impl Settings {
         let mut warnings = Vec::new();
         match (self.logs_enabled, &self.maillog_filename) {
             (true, None) => warnings.push(
-                "logs_enabled=yes writes no mail log while maillog_filename is empty: set MTA_MAILLOG_FILENAME, for example to \
+                "logs_enabled=yes writes no mail log while maillog_filename is empty: set \
+                MTA_MAILLOG_FILENAME, for example to \
                  srv1/maillog"
                     .to_owned(),
             ),
             (false, Some(_)) => {
-                warnings.push("maillog_filename does nothing while logs_enabled=no: set MTA_LOGS_ENABLED=yes".to_owned());
+                warnings.push(
+                    "maillog_filename does nothing while logs_enabled=no: set \
+                MTA_LOGS_ENABLED=yes"
+                        .to_owned(),
+                );
             }
             (true, Some(name)) => {
-                let on_share = self.terminal_log.as_deref().is_some_and(|share| is_below(name, share));
+                let on_share =
+                    self.terminal_log.as_deref().is_some_and(|share| is_below(name, share));
                 if on_share || PLACES.iter().any(|place| name.starts_with(place)) {
                     warnings.push(format!(
-                        "maillog_filename is '{name}' and looks like a path of this machine: it is a path below the log share, where \
-                         the directories of that name are made; write the path on the share, for example srv1/maillog"
+                        "maillog_filename is '{name}' and looks like a path of this machine: it is \
+                        a path below the log share, where \
+                         the directories of that name are made; write the path on the share, for \
+                         example srv1/maillog"
                     ));
                 }
             }
             (false, None) if self.terminal_log.is_some() => {
-                warnings.push("terminal_log does nothing while logs_enabled=no: set MTA_LOGS_ENABLED=yes".to_owned());
+                warnings.push(
+                    "terminal_log does nothing while logs_enabled=no: set \
+                MTA_LOGS_ENABLED=yes"
+                        .to_owned(),
+                );
             }
             (false, None) => {}
         }
@@ -115,32 +149,42 @@ impl Settings {
     fn of_mail(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.smart_relay.is_some() && self.cc_mta.is_some() {
-            warnings.push("cc_mta does nothing while smart_relay is set: no carbon copies are sent".to_owned());
+            warnings.push(
+                "cc_mta does nothing while smart_relay is set: no carbon copies are sent"
+                    .to_owned(),
+            );
         }
         if self.smart_relay.is_none() && self.hostname == NO_NAME {
             warnings.push(format!(
-                "hostname is {NO_NAME}, which servers that get mail by MX refuse or distrust: set MTA_HOSTNAME to the name that this \
+                "hostname is {NO_NAME}, which servers that get mail by MX refuse or distrust: set \
+                MTA_HOSTNAME to the name that this \
                  relay's outside address has, or MTA_SMART_RELAY"
             ));
         }
         let lifetime = span(self.queue_lifetime);
-        if self.delay_warning_time != Duration::ZERO && self.delay_warning_time >= self.queue_lifetime {
+        if self.delay_warning_time != Duration::ZERO
+            && self.delay_warning_time >= self.queue_lifetime
+        {
             warnings.push(format!(
-                "delay_warning_time={} does nothing: after queue_lifetime={lifetime} the mail has gone back already",
+                "delay_warning_time={} does nothing: after queue_lifetime={lifetime} the mail has \
+                gone back already",
                 span(self.delay_warning_time)
             ));
         }
         if self.message_size_limit < LEAST_SIZE {
             let octets = self.message_size_limit;
-            let meant = if octets < 1 << 10 { format!(". Did you mean {octets}M?") } else { String::new() };
+            let meant =
+                if octets < 1 << 10 { format!(". Did you mean {octets}M?") } else { String::new() };
             warnings.push(format!(
-                "message_size_limit={octets} is a number of octets, and a mail with more is refused (552); servers take at least 64K \
+                "message_size_limit={octets} is a number of octets, and a mail with more is \
+                refused (552); servers take at least 64K \
                  (RFC 5321 §4.5.3.1.7){meant}"
             ));
         }
         if self.minimal_backoff_time >= self.queue_lifetime {
             warnings.push(format!(
-                "minimal_backoff_time={} is not less than queue_lifetime={lifetime}: a mail that cannot be delivered at once goes back \
+                "minimal_backoff_time={} is not less than queue_lifetime={lifetime}: a mail that \
+                cannot be delivered at once goes back \
                  without a second try",
                 span(self.minimal_backoff_time)
             ));
@@ -152,46 +196,67 @@ impl Settings {
         let mut warnings = Vec::new();
         if self.username.is_some() && self.password.is_none() {
             warnings.push(
-                "username is set without a password: the stats UI asks for the name alone; set MTA_PASSWORD_FILE".to_owned(),
+                "username is set without a password: the stats UI asks for the name alone; set \
+                MTA_PASSWORD_FILE"
+                    .to_owned(),
             );
         }
         match (self.ui_public, &self.username) {
             (true, None) => warnings.push(
-                "ui_public=yes: everybody who reaches ui_port reads addresses, subjects, history, log and sessions without a \
-                 password. Set username and password, or ui_public=no, unless only your own people can reach it"
+                "ui_public=yes: everybody who reaches ui_port reads addresses, subjects, history, \
+                log and sessions without a \
+                 password. Set username and password, or ui_public=no, unless only your own people \
+                 can reach it"
                     .to_owned(),
             ),
             (true, Some(_)) => {
-                warnings.push("ui_public=yes does nothing while username is set: the login is asked for".to_owned());
+                warnings.push(
+                    "ui_public=yes does nothing while username is set: the login is \
+                asked for"
+                        .to_owned(),
+                );
             }
             (false, _) => {}
         }
         if super::relay::everybody(&self.proxy_networks).is_some() {
             warnings.push(
-                "proxy_networks names everybody: whoever asks at ui_port chooses the address that counts for limits and logs; name \
+                "proxy_networks names everybody: whoever asks at ui_port chooses the address that \
+                counts for limits and logs; name \
                  the proxies alone"
                     .to_owned(),
             );
         }
         if self.username.is_none() && self.password.is_some() {
-            warnings.push("password is ignored while username is empty: nobody can log in to the stats UI".to_owned());
+            warnings.push(
+                "password is ignored while username is empty: nobody can log in to the stats UI"
+                    .to_owned(),
+            );
         }
         warnings
     }
 
     fn of_events(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if !self.webhook_url.is_empty() && self.webhook_secret.is_none() && self.webhook_url.iter().any(|hook| !hook.slack) {
+        if !self.webhook_url.is_empty()
+            && self.webhook_secret.is_none()
+            && self.webhook_url.iter().any(|hook| !hook.slack)
+        {
             warnings.push(
-                "events of webhook_url are not signed, so that anybody could send their like; set MTA_WEBHOOK_SECRET_FILE"
+                "events of webhook_url are not signed, so that anybody could send their like; set \
+                MTA_WEBHOOK_SECRET_FILE"
                     .to_owned(),
             );
         }
-        let addresses =
-            self.webhook_url.iter().filter_map(|hook| Some((hook.endpoint.site(), hook.endpoint.host.parse().ok()?)));
+        let addresses = self
+            .webhook_url
+            .iter()
+            .filter_map(|hook| Some((hook.endpoint.site(), hook.endpoint.host.parse().ok()?)));
         warnings.extend(addresses.filter_map(|(site, address)| self.unheard(&site, address)));
         if self.webhook_url.is_empty() && self.webhook_secret.is_some() {
-            warnings.push("webhook_secret does nothing while webhook_url is empty: nobody is told of events".to_owned());
+            warnings.push(
+                "webhook_secret does nothing while webhook_url is empty: nobody is told of events"
+                    .to_owned(),
+            );
         }
         warnings
     }
@@ -201,7 +266,8 @@ impl Settings {
         let may = Public::and(self.webhook_allow.clone()).permits(address);
         (!may).then(|| {
             format!(
-                "{site} of webhook_url hears of nothing: {address} is not on the public internet, and webhook_allow does not name it; \
+                "{site} of webhook_url hears of nothing: {address} is not on the public internet, \
+                and webhook_allow does not name it; \
                  set MTA_WEBHOOK_ALLOW to its network if events may go there"
             )
         })
@@ -210,7 +276,8 @@ impl Settings {
 
 /// Whether a path is that of a directory, or of something in it.
 fn is_below(path: &str, directory: &str) -> bool {
-    directory.starts_with('/') && path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    directory.starts_with('/')
+        && path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -221,7 +288,8 @@ mod tests {
 
     fn settings(vars: &[(&str, &str)]) -> Settings {
         let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-        let machine = Machine { uid: 1000, key_volume: false, writable_run: false, runtime_dir: None };
+        let machine =
+            Machine { uid: 1000, key_volume: false, writable_run: false, runtime_dir: None };
         read(vars, &machine).unwrap().settings
     }
 
@@ -255,7 +323,10 @@ mod tests {
 
     #[test]
     fn what_does_nothing_is_told() {
-        told(&[("MTA_SMART_RELAY", "a.example"), ("MTA_CC_MTA", "b.example")], "cc_mta does nothing");
+        told(
+            &[("MTA_SMART_RELAY", "a.example"), ("MTA_CC_MTA", "b.example")],
+            "cc_mta does nothing",
+        );
         told(&[("MTA_UI_PUBLIC", "yes")], "ui_public=yes: everybody");
         let both = [("MTA_UI_PUBLIC", "yes"), ("MTA_USERNAME", "anna"), ("MTA_PASSWORD", "x")];
         told(&both, "ui_public=yes does nothing");
@@ -264,23 +335,35 @@ mod tests {
         told(&[("MTA_QUEUE_LIFETIME", "5m")], "without a second try");
         told(&[("MTA_MESSAGE_SIZE_LIMIT", "25")], "Did you mean 25M?");
         silent(&[("MTA_MESSAGE_SIZE_LIMIT", "64K")], "message_size_limit");
-        told(&[("MTA_WEBHOOK_SECRET", "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")], "webhook_secret does nothing");
+        told(
+            &[("MTA_WEBHOOK_SECRET", "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")],
+            "webhook_secret does nothing",
+        );
     }
 
     #[test]
     fn half_a_mail_log_is_told() {
         let share = ("MTA_TERMINAL_LOG", "/mnt/nas");
         told(&[("MTA_LOGS_ENABLED", "yes"), share], "logs_enabled=yes writes no mail log");
-        told(&[("MTA_MAILLOG_FILENAME", "srv1/maillog")], "maillog_filename does nothing while logs_enabled=no");
+        told(
+            &[("MTA_MAILLOG_FILENAME", "srv1/maillog")],
+            "maillog_filename does nothing while logs_enabled=no",
+        );
         told(&[share], "terminal_log does nothing while logs_enabled=no");
         for name in ["/var/log/mail.log", "/mnt/nas/maillog"] {
-            told(&[("MTA_LOGS_ENABLED", "yes"), share, ("MTA_MAILLOG_FILENAME", name)], "looks like a path of this machine");
+            told(
+                &[("MTA_LOGS_ENABLED", "yes"), share, ("MTA_MAILLOG_FILENAME", name)],
+                "looks like a path of this machine",
+            );
         }
     }
 
     #[test]
     fn ports_of_people_who_log_in_are_told() {
-        told(&[("MTA_SMART_RELAY", "smtp.example.com:587")], "usually wants a login, and this version does not log in");
+        told(
+            &[("MTA_SMART_RELAY", "smtp.example.com:587")],
+            "usually wants a login, and this version does not log in",
+        );
         told(&[("MTA_CC_MTA", "smtp.example.com:465")], "TLS from the first octet");
         silent(&[("MTA_SMART_RELAY", "smtp.example.com:2525")], "login");
     }
@@ -309,10 +392,16 @@ mod tests {
 
     #[test]
     fn receivers_that_events_may_not_go_to_are_told() {
-        let url = ("MTA_WEBHOOK_URL", "slack+http://127.0.0.1:8080/x slack+http://[fd00::1]/y slack+https://192.0.9.1/");
+        let url = (
+            "MTA_WEBHOOK_URL",
+            "slack+http://127.0.0.1:8080/x slack+http://[fd00::1]/y slack+https://192.0.9.1/",
+        );
         let warnings = settings(&[("MTA_HOSTNAME", "a.example"), url]).warnings();
         assert_eq!(warnings.len(), 2, "{warnings:?}");
-        assert!(warnings[0].starts_with("http://127.0.0.1:8080 of webhook_url hears of nothing"), "{warnings:?}");
+        assert!(
+            warnings[0].starts_with("http://127.0.0.1:8080 of webhook_url hears of nothing"),
+            "{warnings:?}"
+        );
         silent(&[url, ("MTA_WEBHOOK_ALLOW", "127.0.0.0/8 fd00::/8")], "webhook_url");
     }
 }

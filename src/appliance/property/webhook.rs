@@ -27,7 +27,9 @@ impl FromStr for Webhook {
         let address = text.strip_prefix(SLACK);
         let endpoint = address.unwrap_or(text).parse();
         let endpoint = endpoint.map_err(|_| {
-            "must be addresses such as https://host/path or https://host:port/path; for Slack write slack+https://…".to_owned()
+            "must be addresses such as https://host/path or https://host:port/path; for Slack \
+            write slack+https://…"
+                .to_owned()
         })?;
         Ok(Self { slack: address.is_some(), endpoint })
     }
@@ -46,10 +48,13 @@ impl fmt::Display for Webhook {
 /// There is a file, and it cannot be read or has no certificates in PEM form.
 pub fn authorities(settings: &Settings) -> Result<Authorities, Failure> {
     let Some(path) = &settings.webhook_ca else { return Ok(Authorities::new()) };
-    let failure = |cause: String| Failure::new(Exit::Input, "Error: webhook_ca cannot be used", cause);
-    let pem = std::fs::read(path).map_err(|error| failure(format!("{}: {error}", path.display())))?;
-    tls::authorities(&pem)
-        .ok_or_else(|| failure(format!("{} holds no certificates of authorities in PEM form", path.display())))
+    let failure =
+        |cause: String| Failure::new(Exit::Input, "Error: webhook_ca cannot be used", cause);
+    let pem =
+        std::fs::read(path).map_err(|error| failure(format!("{}: {error}", path.display())))?;
+    tls::authorities(&pem).ok_or_else(|| {
+        failure(format!("{} holds no certificates of authorities in PEM form", path.display()))
+    })
 }
 
 #[cfg(test)]
@@ -58,9 +63,16 @@ mod tests {
 
     #[test]
     fn a_receiver_is_written_back_as_it_was() {
-        for text in ["https://hooks.example/x?y=1", "slack+https://hooks.slack.com/services/T0/B0/x", "http://app:8080/"] {
+        for text in [
+            "https://hooks.example/x?y=1",
+            "slack+https://hooks.slack.com/services/T0/B0/x",
+            "http://app:8080/",
+        ] {
             let webhook: Webhook = text.parse().unwrap();
-            assert_eq!((webhook.to_string().as_str(), webhook.slack), (text, text.starts_with(SLACK)));
+            assert_eq!(
+                (webhook.to_string().as_str(), webhook.slack),
+                (text, text.starts_with(SLACK))
+            );
         }
         assert!("slack:https://a/".parse::<Webhook>().is_err());
     }

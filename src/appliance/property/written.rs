@@ -1,7 +1,7 @@
 //! Values as texts: what `postern check` shows, and what the core is handed.
 //!
-//! In: [`Settings`]. Out: one text a property, in the form in which a person would write it, which [`Settings::from_texts`]
-//! reads back to the same value.
+//! In: [`Settings`]. Out: one text a property, in the form in which a person would write it, which
+//! [`Settings::from_texts`] reads back to the same value.
 //! Security: secrets are in it; who shows it masks them.
 
 use super::settings::Settings;
@@ -13,7 +13,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 impl Settings {
-    /// All effective values as texts, secrets included; a property without a value is the empty text.
+    /// All effective values as texts, secrets included; a property without a value is the empty
+    /// text.
     pub fn to_values(&self) -> BTreeMap<&'static str, String> {
         // Taken apart in full, so that a new field cannot be forgotten here.
         let Self {
@@ -81,7 +82,8 @@ impl Settings {
             local_mail_hosts,
         } = self;
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
-        let host = |value: &Option<HostSpec>| value.as_ref().map(ToString::to_string).unwrap_or_default();
+        let host =
+            |value: &Option<HostSpec>| value.as_ref().map(ToString::to_string).unwrap_or_default();
         BTreeMap::from([
             ("hostname", hostname.clone()),
             ("logs_enabled", yes_no(*logs_enabled)),
@@ -92,7 +94,10 @@ impl Settings {
             ("smart_relay", host(smart_relay)),
             ("cc_mta", host(cc_mta)),
             ("username", text(username)),
-            ("password", password.as_ref().map(|secret| secret.expose().to_owned()).unwrap_or_default()),
+            (
+                "password",
+                password.as_ref().map(|secret| secret.expose().to_owned()).unwrap_or_default(),
+            ),
             ("ui_port", ui_port.to_string()),
             ("ssl_disabled", yes_no(*ssl_disabled)),
             ("ui_tls", yes_no(*ui_tls)),
@@ -100,7 +105,10 @@ impl Settings {
             ("ui_public", yes_no(*ui_public)),
             ("ui_url", ui_url.as_ref().map(ToString::to_string).unwrap_or_default()),
             ("ui_hosts", joined(ui_hosts.iter().cloned())),
-            ("api_tokens", api_tokens.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
+            (
+                "api_tokens",
+                api_tokens.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+            ),
             ("proxy_networks", joined(proxy_networks.iter().map(network))),
             ("ssl_key_file", text(ssl_key_file)),
             ("ssl_cert_file", text(ssl_cert_file)),
@@ -109,7 +117,10 @@ impl Settings {
             ("smtps_port", smtps_port.to_string()),
             ("listen", joined(listen.iter().map(address))),
             ("volume_data", volume_data.display().to_string()),
-            ("volume_key", volume_key.as_ref().map(|path| path.display().to_string()).unwrap_or_default()),
+            (
+                "volume_key",
+                volume_key.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+            ),
             ("terminal_log", text(terminal_log)),
             ("terminal_fs", text(terminal_fs)),
             ("terminal_mon", text(terminal_mon)),
@@ -123,10 +134,22 @@ impl Settings {
             ("history_time", span(*history_time)),
             ("address_masking", address_masking.as_str().to_owned()),
             ("webhook_url", joined(webhook_url.iter().map(ToString::to_string))),
-            ("webhook_events", joined(webhook_events.iter().map(|event| event.as_str().to_owned()))),
-            ("webhook_secret", webhook_secret.as_ref().map(|secret| secret.expose().to_owned()).unwrap_or_default()),
+            (
+                "webhook_events",
+                joined(webhook_events.iter().map(|event| event.as_str().to_owned())),
+            ),
+            (
+                "webhook_secret",
+                webhook_secret
+                    .as_ref()
+                    .map(|secret| secret.expose().to_owned())
+                    .unwrap_or_default(),
+            ),
             ("webhook_allow", joined(webhook_allow.iter().map(network))),
-            ("webhook_ca", webhook_ca.as_ref().map(|path| path.display().to_string()).unwrap_or_default()),
+            (
+                "webhook_ca",
+                webhook_ca.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+            ),
             ("run_dir", run_dir.display().to_string()),
             ("minimal_backoff_time", span(*minimal_backoff_time)),
             ("maximal_backoff_time", span(*maximal_backoff_time)),
@@ -138,7 +161,10 @@ impl Settings {
             ("watchdog_time", span(*watchdog_time)),
             ("session_limit", session_limit.to_string()),
             ("session_limit_per_address", session_limit_per_address.to_string()),
-            ("session_reserve", session_reserve.map(|reserve| reserve.to_string()).unwrap_or_default()),
+            (
+                "session_reserve",
+                session_reserve.map(|reserve| reserve.to_string()).unwrap_or_default(),
+            ),
             ("destination_concurrency_limit", destination_concurrency_limit.to_string()),
             ("destination_recipient_limit", destination_recipient_limit.to_string()),
             ("bounce_address", text(bounce_address)),
@@ -159,7 +185,11 @@ fn joined(items: impl Iterator<Item = String>) -> String {
 
 /// A single address without its prefix length, as people write it.
 pub(super) fn network(network: &IpNet) -> String {
-    if network.prefix_len() == network.max_prefix_len() { network.addr().to_string() } else { network.to_string() }
+    if network.prefix_len() == network.max_prefix_len() {
+        network.addr().to_string()
+    } else {
+        network.to_string()
+    }
 }
 
 fn address(address: &IpAddr) -> String {

@@ -1,7 +1,8 @@
 //! The supervisor's hand on the carrier: the child that brings the mail log to terminal `log`.
 //!
-//! It is nobody's condition: the core is started without it, runs without it, and is stopped before it. One that ends is
-//! started again with back-off; one that hangs in the kernel because its file server does is left to the kernel.
+//! It is nobody's condition: the core is started without it, runs without it, and is stopped before
+//! it. One that ends is started again with back-off; one that hangs in the kernel because its file
+//! server does is left to the kernel.
 
 use super::backoff::Backoff;
 use super::child::Child;
@@ -34,16 +35,31 @@ pub struct Carrier<'a> {
 
 impl<'a> Carrier<'a> {
     /// Not started yet; the first [`Carrier::turn`] does.
-    pub fn new(event_log: &'a EventLog, identity: Identity, directory: &Path, properties: String) -> Self {
+    pub fn new(
+        event_log: &'a EventLog,
+        identity: Identity,
+        directory: &Path,
+        properties: String,
+    ) -> Self {
         let (backoff, start_at) = (Backoff::new(), Instant::now());
         let directory = directory.to_owned();
-        Self { event_log, identity, directory, properties, child: None, backoff, start_at, deadline: None }
+        Self {
+            event_log,
+            identity,
+            directory,
+            properties,
+            child: None,
+            backoff,
+            start_at,
+            deadline: None,
+        }
     }
 
     /// Starts it when that is due, and hears what it says.
     pub fn turn(&mut self) {
         if self.child.is_none() && self.deadline.is_none() && Instant::now() >= self.start_at {
-            match Child::start("carrier", &self.identity, &self.directory, false, &self.properties) {
+            match Child::start("carrier", &self.identity, &self.directory, false, &self.properties)
+            {
                 Ok(child) => self.child = Some(child),
                 Err(error) => self.ended(Duration::ZERO, &format!("cannot be started: {error}")),
             }
@@ -78,7 +94,10 @@ impl<'a> Carrier<'a> {
     fn ended(&mut self, lived: Duration, why: &str) {
         let pause = self.backoff.after(lived);
         self.start_at = Instant::now() + pause;
-        let text = format!("the carrier of the mail log {why}; it is started again in {} s", pause.as_secs());
+        let text = format!(
+            "the carrier of the mail log {why}; it is started again in {} s",
+            pause.as_secs()
+        );
         self.event_log.record(Severity::Error, text);
     }
 
@@ -101,7 +120,8 @@ impl<'a> Carrier<'a> {
                 let over = Instant::now() >= deadline;
                 if over {
                     child.signal(Signal::SIGKILL);
-                    let text = "terminal log did not take the last lines of the mail log in time; they wait on the data volume";
+                    let text = "terminal log did not take the last lines of the mail log in time; \
+                    they wait on the data volume";
                     self.event_log.record(Severity::Warning, text);
                 }
                 over
@@ -109,7 +129,8 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// When [`Carrier::turn`] or [`Carrier::is_over`] has something to do, if nothing happens before.
+    /// When [`Carrier::turn`] or [`Carrier::is_over`] has something to do, if nothing happens
+    /// before.
     pub fn next(&self) -> Option<Instant> {
         match self.child {
             Some(_) => self.deadline,

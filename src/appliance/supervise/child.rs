@@ -1,4 +1,5 @@
-//! One child of the supervisor: this program in another role, with a status pipe and orders on its standard input.
+//! One child of the supervisor: this program in another role, with a status pipe and orders on its
+//! standard input.
 
 use super::identity::Identity;
 use super::orders::Speaker;
@@ -30,17 +31,24 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts `postern <role>` as `identity` in `directory`, tells it the properties, and leaves it nothing else of ours.
-    /// `keep_bind` = it may bind low ports.
+    /// Starts `postern <role>` as `identity` in `directory`, tells it the properties, and leaves it
+    /// nothing else of ours. `keep_bind` = it may bind low ports.
     ///
     /// # Errors
     /// No pipe or no process is to be had, or it cannot be given its identity.
-    pub fn start(role: &str, identity: &Identity, directory: &Path, keep_bind: bool, properties: &str) -> io::Result<Self> {
+    pub fn start(
+        role: &str,
+        identity: &Identity,
+        directory: &Path,
+        keep_bind: bool,
+        properties: &str,
+    ) -> io::Result<Self> {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
         fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let mut command = Command::new("/proc/self/exe");
         command.arg(role).stdin(Stdio::piped());
-        // Properties, secrets among them, travel over standard input; the environment of a process can be read by others.
+        // Properties, secrets among them, travel over standard input; the environment of a process
+        // can be read by others.
         for (name, _) in std::env::vars_os() {
             if name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
                 command.env_remove(name);
@@ -66,7 +74,8 @@ impl Child {
 
     /// What to poll: its words, and room for ours.
     pub fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
-        let words = self.status.is_open().then(|| PollFd::new(self.status.as_fd(), PollFlags::POLLIN));
+        let words =
+            self.status.is_open().then(|| PollFd::new(self.status.as_fd(), PollFlags::POLLIN));
         let room = self.orders.waits_on().map(|pipe| PollFd::new(pipe, PollFlags::POLLOUT));
         words.into_iter().chain(room)
     }

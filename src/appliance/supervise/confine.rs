@@ -1,20 +1,22 @@
 //! Landlock: the core takes away from itself every file it does not need.
 //!
-//! Read only: what the resolver, the time zones and the process itself live on. Read and write: the data volume and the run
-//! directory. Nothing else, and no way back. Best effort: a kernel without Landlock leaves the core to its uid.
-//! To be called before the runtime starts its threads: it binds the calling thread and those it starts later.
+//! Read only: what the resolver, the time zones and the process itself live on. Read and write: the
+//! data volume and the run directory. Nothing else, and no way back. Best effort: a kernel without
+//! Landlock leaves the core to its uid. To be called before the runtime starts its threads: it
+//! binds the calling thread and those it starts later.
 //! Source: landlock(7).
 
 use landlock::{
-    ABI, Access, AccessFs, BitFlags, LandlockStatus, PathBeneath, PathFd, RestrictionStatus, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    ABI, Access, AccessFs, BitFlags, LandlockStatus, PathBeneath, PathFd, RestrictionStatus,
+    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 use std::path::Path;
 
 /// The rights we know how to name; older kernels enforce the part they know.
 const KNOWN: ABI = ABI::V6;
 
-/// Files of the resolver (which may be links into /run), time zones, certificates, and the process's own view of itself.
+/// Files of the resolver (which may be links into /run), time zones, certificates, and the
+/// process's own view of itself.
 const READ: [&str; 10] = [
     "/etc",
     "/usr",
@@ -28,8 +30,8 @@ const READ: [&str; 10] = [
     "/run/NetworkManager",
 ];
 
-/// Confines the calling thread and all its future threads; returns the level reached, in words for the log. `sockets`: below this
-/// directory a socket may be made, and nothing else.
+/// Confines the calling thread and all its future threads; returns the level reached, in words for
+/// the log. `sockets`: below this directory a socket may be made, and nothing else.
 pub fn confine(data: &Path, run_dir: &Path, sockets: Option<&Path>) -> String {
     match restrict(data, run_dir, sockets) {
         Ok(Some(status)) => words(&status),
@@ -38,14 +40,20 @@ pub fn confine(data: &Path, run_dir: &Path, sockets: Option<&Path>) -> String {
     }
 }
 
-fn restrict(data: &Path, run_dir: &Path, sockets: Option<&Path>) -> Result<Option<RestrictionStatus>, RulesetError> {
+fn restrict(
+    data: &Path,
+    run_dir: &Path,
+    sockets: Option<&Path>,
+) -> Result<Option<RestrictionStatus>, RulesetError> {
     // Without it the core could not work: better no fence than one that keeps it from its own disk.
     let Ok(data) = PathFd::new(data) else { return Ok(None) };
     let everything = AccessFs::from_all(KNOWN);
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    let mut ruleset = Ruleset::default().handle_access(everything)?.scope(Scope::from_all(KNOWN))?.create()?;
+    let mut ruleset =
+        Ruleset::default().handle_access(everything)?.scope(Scope::from_all(KNOWN))?.create()?;
     ruleset = ruleset.add_rule(PathBeneath::new(data, everything))?;
-    // What else may stand in its place is none of ours; the control socket can be made once that is mended.
+    // What else may stand in its place is none of ours; the control socket can be made once that is
+    // mended.
     if run_dir.is_dir()
         && let Ok(run_dir) = PathFd::new(run_dir)
     {
@@ -62,7 +70,11 @@ fn restrict(data: &Path, run_dir: &Path, sockets: Option<&Path>) -> Result<Optio
 }
 
 /// A path that this machine does not have needs no rule.
-fn allow(ruleset: RulesetCreated, path: &str, access: BitFlags<AccessFs>) -> Result<RulesetCreated, RulesetError> {
+fn allow(
+    ruleset: RulesetCreated,
+    path: &str,
+    access: BitFlags<AccessFs>,
+) -> Result<RulesetCreated, RulesetError> {
     match PathFd::new(path) {
         Ok(fd) => ruleset.add_rule(PathBeneath::new(fd, access)),
         Err(_) => Ok(ruleset),
@@ -76,9 +88,15 @@ fn words(status: &RestrictionStatus) -> String {
         RulesetStatus::NotEnforced => "not enforced",
     };
     match status.landlock {
-        LandlockStatus::Available { effective_abi, .. } => format!("Landlock: {reach} (version {})", effective_abi as i32),
-        LandlockStatus::NotEnabled => "Landlock: not enabled in this kernel; the core is held by its uid alone".to_owned(),
-        LandlockStatus::NotImplemented => "Landlock: not part of this kernel; the core is held by its uid alone".to_owned(),
+        LandlockStatus::Available { effective_abi, .. } => {
+            format!("Landlock: {reach} (version {})", effective_abi as i32)
+        }
+        LandlockStatus::NotEnabled => {
+            "Landlock: not enabled in this kernel; the core is held by its uid alone".to_owned()
+        }
+        LandlockStatus::NotImplemented => {
+            "Landlock: not part of this kernel; the core is held by its uid alone".to_owned()
+        }
     }
 }
 
@@ -108,12 +126,20 @@ mod tests {
         })
         .join()
         .unwrap();
-        assert_eq!(outside, !told.contains("enforced in full") && !told.contains("as far as"), "{told}");
+        assert_eq!(
+            outside,
+            !told.contains("enforced in full") && !told.contains("as far as"),
+            "{told}"
+        );
     }
 
     #[test]
     fn a_missing_data_volume_leaves_the_core_free() {
-        let told = std::thread::spawn(|| confine(Path::new("/nowhere/data"), Path::new("/nowhere/run"), None)).join().unwrap();
+        let told = std::thread::spawn(|| {
+            confine(Path::new("/nowhere/data"), Path::new("/nowhere/run"), None)
+        })
+        .join()
+        .unwrap();
         assert!(told.contains("not used"), "{told}");
     }
 }

@@ -1,8 +1,9 @@
 //! Keeping one core running, and who belongs to it: start, readiness, restart, stop.
 //!
-//! One thread, one loop: it sleeps in poll(2) on the signals, on what its children say, and wakes for nothing else but deadlines.
-//! As PID 1 it reaps everything that ends; elsewhere it asks for the orphans of its own descendants. Beside the core there may be
-//! the carrier of the mail log ([`Carrier`]) and a watch over the key files ([`KeyWatch`]); neither can hold up the core.
+//! One thread, one loop: it sleeps in poll(2) on the signals, on what its children say, and wakes
+//! for nothing else but deadlines. As PID 1 it reaps everything that ends; elsewhere it asks for
+//! the orphans of its own descendants. Beside the core there may be the carrier of the mail log
+//! ([`Carrier`]) and a watch over the key files ([`KeyWatch`]); neither can hold up the core.
 
 mod hanging;
 mod run_dir;
@@ -75,7 +76,8 @@ struct Core {
     next_progress: Instant,
     /// When it last said that its start goes on.
     heard: Instant,
-    /// Its start has not gone on for too long; it is looked at once more a little later, because all of us may have been paused.
+    /// Its start has not gone on for too long; it is looked at once more a little later, because
+    /// all of us may have been paused.
     suspected: bool,
     /// It was told why a start that does not go on is not ended.
     spared: bool,
@@ -87,7 +89,12 @@ struct Core {
 
 impl<'a> CoreSupervisor<'a> {
     /// All is prepared; nothing runs yet.
-    pub fn new(settings: &'a Settings, event_log: &'a EventLog, signals: &'a Signals, identity: Identity) -> Self {
+    pub fn new(
+        settings: &'a Settings,
+        event_log: &'a EventLog,
+        signals: &'a Signals,
+        identity: Identity,
+    ) -> Self {
         Self {
             settings,
             event_log,
@@ -124,7 +131,8 @@ impl<'a> CoreSupervisor<'a> {
         self
     }
 
-    /// Runs the core until a signal ends it; returns the exit code: 128 + signal, or that of a core that never came up.
+    /// Runs the core until a signal ends it; returns the exit code: 128 + signal, or that of a core
+    /// that never came up.
     pub fn keep(mut self) -> u8 {
         let code = loop {
             if let Some(code) = self.hear().or_else(|| self.turn()) {
@@ -136,13 +144,15 @@ impl<'a> CoreSupervisor<'a> {
         code
     }
 
-    /// Takes the signals that have come. Returns the exit code when the core's end was the end of it all.
+    /// Takes the signals that have come. Returns the exit code when the core's end was the end of
+    /// it all.
     fn hear(&mut self) -> Option<u8> {
         let mut code = None;
         while let Some(signal) = self.signals.next() {
             match (signal, &self.core) {
                 (Signal::SIGCHLD, _) => code = code.or(self.reap()),
-                // Before it is ready, the core may not yet know what to do with it, and has read everything just now.
+                // Before it is ready, the core may not yet know what to do with it, and has read
+                // everything just now.
                 (Signal::SIGHUP, Some(core)) if core.ready => {
                     core.child.signal(Signal::SIGHUP);
                 }
@@ -166,7 +176,11 @@ impl<'a> CoreSupervisor<'a> {
                     Ok(core) => self.core = Some(core),
                     Err(error) => {
                         let why = format!("cannot be started: {error}");
-                        let failure = Failure::new(Exit::Internal, START_LINE, format!("the SMTP core {why}"));
+                        let failure = Failure::new(
+                            Exit::Internal,
+                            START_LINE,
+                            format!("the SMTP core {why}"),
+                        );
                         return self.ended(Duration::ZERO, &why, &failure);
                     }
                 }
@@ -196,7 +210,13 @@ impl<'a> CoreSupervisor<'a> {
         let smtps_port = (!self.settings.ssl_disabled).then_some(self.settings.smtps_port);
         let ports = [Some(self.settings.smtp_port), Some(self.settings.ui_port), smtps_port];
         let low_port = ports.into_iter().flatten().any(|port| port < 1024);
-        let mut child = Child::start("core", &self.identity, &self.directory, low_port, &self.settings.to_json())?;
+        let mut child = Child::start(
+            "core",
+            &self.identity,
+            &self.directory,
+            low_port,
+            &self.settings.to_json(),
+        )?;
         if let Some(watch) = &self.keys {
             child.orders.say(&Order::Keys(watch.keys().clone()));
         }
@@ -227,7 +247,10 @@ impl<'a> CoreSupervisor<'a> {
             (core.heard, core.suspected) = (Instant::now(), false);
             match status {
                 Status::Health(health) => {
-                    let step = core.watchdog.as_mut().map(|watchdog| watchdog.hear(&health, Instant::now()));
+                    let step = core
+                        .watchdog
+                        .as_mut()
+                        .map(|watchdog| watchdog.hear(&health, Instant::now()));
                     steps.extend(step.filter(|step| *step != Step::Wait));
                 }
                 Status::Stack(stack) => {
@@ -263,7 +286,10 @@ impl<'a> CoreSupervisor<'a> {
         self.tell_ready();
         let Some(core) = &self.core else { return };
         let seconds = core.child.started.elapsed().as_secs_f32();
-        self.event_log.record(Severity::Info, format!("the SMTP core is ready (pid {}, {seconds:.1} s)", core.child.pid));
+        self.event_log.record(
+            Severity::Info,
+            format!("the SMTP core is ready (pid {}, {seconds:.1} s)", core.child.pid),
+        );
         // Most of the program was for the way here.
         sys::give_back_program();
     }
@@ -271,22 +297,35 @@ impl<'a> CoreSupervisor<'a> {
     fn keys_were_looked_at(&mut self, found: &Found) {
         match found {
             Found::Renewed => {
-                self.event_log.record(Severity::Info, "the key files have changed; new sessions get the new certificate");
+                self.event_log.record(
+                    Severity::Info,
+                    "the key files have changed; new sessions get the new certificate",
+                );
                 if let (Some(core), Some(watch)) = (&mut self.core, &self.keys) {
                     core.child.orders.say(&Order::Keys(watch.keys().clone()));
                 }
             }
             Found::Trouble(why) => {
-                self.event_log
-                    .record(Severity::Error, format!("the pair that was loaded stays in use, the key files are unfit: {why}"));
+                self.event_log.record(
+                    Severity::Error,
+                    format!(
+                        "the pair that was loaded stays in use, the key files are unfit: {why}"
+                    ),
+                );
             }
-            Found::Well => self.event_log.record(Severity::Info, "the key files are well again; nothing has changed in them"),
+            Found::Well => self.event_log.record(
+                Severity::Info,
+                "the key files are well again; nothing has changed in them",
+            ),
         }
     }
 
     fn begin_stop(&mut self, signal: Signal) {
         if let Some(first) = self.stop {
-            self.event_log.note(Severity::Info, format!("{signal} noted; the stop that {first} began goes on"));
+            self.event_log.note(
+                Severity::Info,
+                format!("{signal} noted; the stop that {first} began goes on"),
+            );
             return;
         }
         self.stop = Some(signal);
@@ -298,10 +337,14 @@ impl<'a> CoreSupervisor<'a> {
         if !may_signal {
             core.child.orders.say(&Order::Stop);
         }
-        let text = format!("{signal}: stopping; sessions may finish for {} s", self.settings.drain_time.as_secs());
+        let text = format!(
+            "{signal}: stopping; sessions may finish for {} s",
+            self.settings.drain_time.as_secs()
+        );
         self.event_log.record(Severity::Info, text);
         if !may_signal {
-            let text = "the SMTP core cannot be sent signals (no CAP_KILL); it was told to stop over its standard input";
+            let text = "the SMTP core cannot be sent signals (no CAP_KILL); it was told to stop \
+            over its standard input";
             self.event_log.record(Severity::Info, text);
         }
     }
@@ -313,7 +356,8 @@ impl<'a> CoreSupervisor<'a> {
         if core.deadline.is_some_and(|deadline| now >= deadline) {
             if core.ends {
                 let text = format!(
-                    "the SMTP core (pid {}) has not ended; it loses its supervisor now, and accepted mail is safe on the data volume",
+                    "the SMTP core (pid {}) has not ended; it loses its supervisor now, and \
+                    accepted mail is safe on the data volume",
                     core.child.pid
                 );
                 self.event_log.record(Severity::Error, text);
@@ -321,18 +365,24 @@ impl<'a> CoreSupervisor<'a> {
             }
             core.deadline = Some(now + GRACE);
             let done = end_core(core);
-            self.event_log.record(Severity::Error, format!("the SMTP core did not stop in time and {done}"));
+            self.event_log
+                .record(Severity::Error, format!("the SMTP core did not stop in time and {done}"));
         }
         if !core.ready && now >= core.next_progress {
             core.next_progress = now + PROGRESS;
             let so_far = core.child.started.elapsed().as_secs();
-            self.event_log
-                .note(Severity::Info, format!("the SMTP core is still starting ({so_far} s); a large queue takes its time"));
+            self.event_log.note(
+                Severity::Info,
+                format!(
+                    "the SMTP core is still starting ({so_far} s); a large queue takes its time"
+                ),
+            );
         }
         false
     }
 
-    /// Reaps everything that has ended. Returns the exit code when the core's end is the end of it all.
+    /// Reaps everything that has ended. Returns the exit code when the core's end is the end of it
+    /// all.
     fn reap(&mut self) -> Option<u8> {
         let mut code = None;
         loop {
@@ -373,7 +423,11 @@ impl<'a> CoreSupervisor<'a> {
         }
         let pause = self.backoff.after(lived);
         self.start_at = Instant::now() + pause;
-        let text = format!("the SMTP core {why}; it is started again in {} s{}", pause.as_secs(), told(failure));
+        let text = format!(
+            "the SMTP core {why}; it is started again in {} s{}",
+            pause.as_secs(),
+            told(failure)
+        );
         self.readiness.clear_because(&text);
         self.event_log.record(Severity::Error, text);
         None
@@ -407,7 +461,9 @@ impl<'a> CoreSupervisor<'a> {
         let core_at = match core {
             Some(core) => {
                 let progress = (!core.ready).then_some(core.next_progress);
-                let start = self.start_limit().filter(|_| !core.ready && !core.ends && core.ending.is_none());
+                let start = self
+                    .start_limit()
+                    .filter(|_| !core.ready && !core.ends && core.ending.is_none());
                 let start = start.filter(|_| self.stop.is_none()).map(|limit| core.heard + limit);
                 let hang = match (&core.ending, &core.watchdog) {
                     _ if self.stop.is_some() => None,
@@ -421,7 +477,10 @@ impl<'a> CoreSupervisor<'a> {
             None => Some(self.start_at),
         };
         let carrier_at = self.carrier.as_ref().and_then(Carrier::next);
-        let next = [core_at, carrier_at, self.keys.as_ref().map(KeyWatch::next)].into_iter().flatten().min();
+        let next = [core_at, carrier_at, self.keys.as_ref().map(KeyWatch::next)]
+            .into_iter()
+            .flatten()
+            .min();
         let fds = core.iter().flat_map(|core| core.child.poll_fds());
         let fds = fds.chain(core.and_then(|core| core.ending.as_ref()?.poll_fd()));
         let fds = fds.chain(self.carrier.iter().flat_map(Carrier::poll_fds));
@@ -439,12 +498,20 @@ fn end_core(core: &mut Core) -> &'static str {
     "cannot be killed (no CAP_KILL); it was told over its standard input to end at once"
 }
 
-fn wait<'a>(signals: &'a Signals, others: impl Iterator<Item = PollFd<'a>>, until: Option<Instant>) {
-    let mut fds: Vec<_> = std::iter::once(PollFd::new(signals.as_fd(), PollFlags::POLLIN)).chain(others).collect();
+fn wait<'a>(
+    signals: &'a Signals,
+    others: impl Iterator<Item = PollFd<'a>>,
+    until: Option<Instant>,
+) {
+    let mut fds: Vec<_> =
+        std::iter::once(PollFd::new(signals.as_fd(), PollFlags::POLLIN)).chain(others).collect();
     // One millisecond more, so that a deadline has passed when poll returns.
     let timeout = until.map_or(PollTimeout::NONE, |until| {
         let left = until.saturating_duration_since(Instant::now()).as_millis() + 1;
-        i32::try_from(left).ok().and_then(|ms| PollTimeout::try_from(ms).ok()).unwrap_or(PollTimeout::MAX)
+        i32::try_from(left)
+            .ok()
+            .and_then(|ms| PollTimeout::try_from(ms).ok())
+            .unwrap_or(PollTimeout::MAX)
     });
     // An interruption or a failure wakes the loop, which looks at everything anyway.
     let _ = poll(&mut fds, timeout);
@@ -452,7 +519,11 @@ fn wait<'a>(signals: &'a Signals, others: impl Iterator<Item = PollFd<'a>>, unti
 
 /// What the core itself said of its end, if anything.
 fn told(failure: &Failure) -> String {
-    if failure.line == START_LINE { String::new() } else { format!(" ({}: {})", failure.line, failure.cause) }
+    if failure.line == START_LINE {
+        String::new()
+    } else {
+        format!(" ({}: {})", failure.line, failure.cause)
+    }
 }
 
 fn in_words(end: WaitStatus) -> String {

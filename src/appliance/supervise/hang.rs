@@ -1,10 +1,10 @@
 //! A core that hangs, on its way out: its last service is to tell where it hangs.
 //!
 //! In: the stacks that the core tells, or what `/proc` says of its threads. Out: lines in the
-//! appliance log. Names are looked up by a copy of this process, which may take its time: nobody waits for it, so that
-//! signals are heard meanwhile, and a core that comes back is left alive.
-//! Limits: the core has [`PATIENCE`] to tell; a stack has [`WORDS_MAX`] characters; threads that are
-//! at the same place share a line.
+//! appliance log. Names are looked up by a copy of this process, which may take its time: nobody
+//! waits for it, so that signals are heard meanwhile, and a core that comes back is left alive.
+//! Limits: the core has [`PATIENCE`] to tell; a stack has [`WORDS_MAX`] characters; threads that
+//! are at the same place share a line.
 
 use super::watchdog::Look;
 use super::worker_process::WorkerProcess;
@@ -51,7 +51,10 @@ type Alike = BTreeMap<String, Vec<String>>;
 impl Ending {
     /// A core that can answer has been asked where it is.
     pub(super) fn begin(can_answer: bool, now: Instant) -> Self {
-        Self { stage: Stage::Asked(if can_answer { now + PATIENCE } else { now }), stacks: Vec::new() }
+        Self {
+            stage: Stage::Asked(if can_answer { now + PATIENCE } else { now }),
+            stacks: Vec::new(),
+        }
     }
 
     /// One thread is told.
@@ -98,17 +101,25 @@ impl Ending {
         }
     }
 
-    /// Tells of the threads, and has the functions on their stacks looked up. `true`: there is nothing to look up.
+    /// Tells of the threads, and has the functions on their stacks looked up. `true`: there is
+    /// nothing to look up.
     fn look_up(&mut self, event_log: &EventLog, pid: Pid) -> bool {
         let mut alike = Alike::new();
-        for stack in std::mem::take(&mut self.stacks).into_iter().filter(|stack| !stack.places.is_empty()) {
-            alike.entry(stack.places).or_default().push(format!("{} ({})", stack.name, stack.thread));
+        for stack in
+            std::mem::take(&mut self.stacks).into_iter().filter(|stack| !stack.places.is_empty())
+        {
+            alike
+                .entry(stack.places)
+                .or_default()
+                .push(format!("{} ({})", stack.name, stack.thread));
         }
         let look = Look::at(pid);
         let all = look.threads.join("; ");
         event_log.record(Severity::Error, format!("the threads of the SMTP core: {all}"));
         let places: Vec<String> = alike.keys().cloned().collect();
-        let naming = WorkerProcess::begin(NAMES_PATIENCE, || places.iter().map(|places| words_of_stack(places)).collect());
+        let naming = WorkerProcess::begin(NAMES_PATIENCE, || {
+            places.iter().map(|places| words_of_stack(places)).collect()
+        });
         match naming {
             Ok(worker) if !alike.is_empty() => self.stage = Stage::Named(worker, alike),
             Ok(_) | Err(_) => {
@@ -121,7 +132,8 @@ impl Ending {
     }
 }
 
-/// Tells each stack, by the names of its functions; without them the places still tell something to whoever has the same program.
+/// Tells each stack, by the names of its functions; without them the places still tell something to
+/// whoever has the same program.
 fn tell(event_log: &EventLog, alike: &Alike, names: Vec<String>) {
     for (threads, mut stack) in alike.values().zip(names) {
         stack.truncate(stack.floor_char_boundary(WORDS_MAX));

@@ -1,4 +1,5 @@
-//! `postern health`: asks the running appliance whether it is ready. Speaks HTTP, so that no SMTP session is logged.
+//! `postern health`: asks the running appliance whether it is ready. Speaks HTTP, so that no SMTP
+//! session is logged.
 
 use super::troubles;
 use crate::appliance::failure::Exit;
@@ -16,13 +17,16 @@ const PORT: &str = "; if the relay was started with another MTA_UI_PORT, set it 
 /// Octets of the answer that are looked at.
 const ANSWER_LIMIT: usize = 4096;
 
-/// Exit 0 when ready; else 69 and a line with the reason. `verbose`: alerts follow on standard output, one line each.
+/// Exit 0 when ready; else 69 and a line with the reason. `verbose`: alerts follow on standard
+/// output, one line each.
 pub fn run(verbose: bool) -> ExitCode {
     let settings = match load() {
         Ok(loaded) => loaded.settings,
         Err(refused) => {
             let first = refused.problems.first().map(ToString::to_string).unwrap_or_default();
-            return unready(&format!("the properties are wrong; `postern check` tells more\n{first}"));
+            return unready(&format!(
+                "the properties are wrong; `postern check` tells more\n{first}"
+            ));
         }
     };
     if verbose {
@@ -35,12 +39,23 @@ pub fn run(verbose: bool) -> ExitCode {
             _ => {
                 let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).trim();
                 let status = answer.lines().next().unwrap_or_default();
-                unready(&format!("not ready: {address} answers '{status}' {}", body.lines().next().unwrap_or_default()))
+                unready(&format!(
+                    "not ready: {address} answers '{status}' {}",
+                    body.lines().next().unwrap_or_default()
+                ))
             }
         },
         Err(error) => {
-            let hint = if settings.ui_port == 80 && error.kind() == io::ErrorKind::ConnectionRefused { PORT } else { "" };
-            unready(&format!("no answer from {address}: {error}{}{hint}", in_other_words(&settings)))
+            let hint = if settings.ui_port == 80 && error.kind() == io::ErrorKind::ConnectionRefused
+            {
+                PORT
+            } else {
+                ""
+            };
+            unready(&format!(
+                "no answer from {address}: {error}{}{hint}",
+                in_other_words(&settings)
+            ))
         }
     }
 }
@@ -50,7 +65,9 @@ fn tell_alerts(settings: &Settings) {
     let lines = match troubles::alerts(&settings.run_dir) {
         Ok(lines) if lines.is_empty() => vec!["no alerts".to_owned()],
         Ok(lines) => lines,
-        Err(error) => vec![format!("the alerts cannot be read from {}: {error}", settings.run_dir.display())],
+        Err(error) => {
+            vec![format!("the alerts cannot be read from {}: {error}", settings.run_dir.display())]
+        }
     };
     let mut stdout = io::stdout().lock();
     // Whoever does not read them is told by the exit code.
@@ -59,7 +76,9 @@ fn tell_alerts(settings: &Settings) {
 
 /// What the supervisor says of a core that cannot answer for itself.
 fn in_other_words(settings: &Settings) -> String {
-    not_ready::why(&settings.run_dir).map(|why| format!("; the supervisor says: {why}")).unwrap_or_default()
+    not_ready::why(&settings.run_dir)
+        .map(|why| format!("; the supervisor says: {why}"))
+        .unwrap_or_default()
 }
 
 fn unready(why: &str) -> ExitCode {
@@ -81,7 +100,9 @@ fn ask(address: SocketAddr) -> io::Result<String> {
     let end = Instant::now() + TIMEOUT;
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    stream.write_all(format!("GET /readyz HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    stream.write_all(
+        format!("GET /readyz HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
+    )?;
     let mut answer = Vec::new();
     let mut buffer = [0; 1024];
     while answer.len() < ANSWER_LIMIT {
@@ -94,7 +115,9 @@ fn ask(address: SocketAddr) -> io::Result<String> {
             Ok(0) => break,
             Ok(n) => answer.extend_from_slice(&buffer[..n]),
             // What the kernel calls a socket's time that is up.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(io::ErrorKind::TimedOut.into()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             Err(error) => return Err(error),
         }
     }
@@ -126,6 +149,9 @@ mod tests {
     #[test]
     fn a_core_that_says_nothing_has_timed_out() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        assert_eq!(ask(listener.local_addr().unwrap()).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(
+            ask(listener.local_addr().unwrap()).unwrap_err().kind(),
+            io::ErrorKind::TimedOut
+        );
     }
 }

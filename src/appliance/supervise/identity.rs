@@ -26,8 +26,9 @@ impl Identity {
         Self { uid: geteuid(), gid: getegid(), changes: false }
     }
 
-    /// The core's: as root the user `postern`, or 2525 where there is none; otherwise ourselves. The second value tells why
-    /// root of a user namespace could not choose: that uid does not exist there, and root is somebody ordinary outside.
+    /// The core's: as root the user `postern`, or 2525 where there is none; otherwise ourselves.
+    /// The second value tells why root of a user namespace could not choose: that uid does not
+    /// exist there, and root is somebody ordinary outside.
     ///
     /// # Errors
     /// We are root without the capabilities to become anybody else: the core would be root, too.
@@ -47,14 +48,17 @@ impl Identity {
             }
             Err(error) if !may_choose() => {
                 let cause = format!(
-                    "the SMTP core would run as root, because this process may not become uid {uid} ({error}); \
-                     start the container with --user {uid}:{gid}, or add the capabilities SETUID and SETGID"
+                    "the SMTP core would run as root, because this process may not become uid \
+                    {uid} ({error}); \
+                     start the container with --user {uid}:{gid}, or add the capabilities SETUID \
+                     and SETGID"
                 );
                 Err(Failure::preconfigure(Exit::Permission, cause))
             }
             Err(error) => {
                 let why = format!(
-                    "the SMTP core runs as root, because this process may not become uid {uid} ({error}); start the container with --user {NUMBER}"
+                    "the SMTP core runs as root, because this process may not become uid {uid} \
+                    ({error}); start the container with --user {NUMBER}"
                 );
                 Ok((Self::same(), Some(why)))
             }
@@ -81,7 +85,8 @@ impl Identity {
     }
 }
 
-/// Whether this process has what it takes to become somebody else, as far as its user namespace goes.
+/// Whether this process has what it takes to become somebody else, as far as its user namespace
+/// goes.
 fn may_choose() -> bool {
     let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
     has(Capability::CAP_SETUID) && has(Capability::CAP_SETGID)
@@ -96,9 +101,12 @@ struct Borrowed {
 
 impl Drop for Borrowed {
     fn drop(&mut self) {
-        let back = seteuid(self.uid).and_then(|()| setegid(self.gid)).and_then(|()| setgroups(&self.groups));
+        let back = seteuid(self.uid)
+            .and_then(|()| setegid(self.gid))
+            .and_then(|()| setgroups(&self.groups));
         if back.is_err() {
-            // Our saved uid allows it always. Going on as a mixture of two users would be worse than stopping.
+            // Our saved uid allows it always. Going on as a mixture of two users would be worse
+            // than stopping.
             std::process::abort();
         }
     }

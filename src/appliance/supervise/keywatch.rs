@@ -1,8 +1,9 @@
 //! Renewed keys: looks at the key files again and again, and tells when there is a new pair.
 //!
-//! Purpose: certificates live for weeks and relays for months. In: where the files are. Out: each new pair that is fit for use.
-//! It reads the files instead of waiting for their events, because there are none over NFS, and a link that is swapped for
-//! another directory (a Kubernetes secret) has none where one would look.
+//! Purpose: certificates live for weeks and relays for months. In: where the files are. Out: each
+//! new pair that is fit for use. It reads the files instead of waiting for their events, because
+//! there are none over NFS, and a link that is swapped for another directory (a Kubernetes secret)
+//! has none where one would look.
 //! Limits: a look every [`PACE`], [`PATIENCE`] for each; one child at a time, even when it hangs.
 //! Security: a pair that is broken, torn or out of date changes nothing: the one in use stays.
 
@@ -21,8 +22,8 @@ pub const PACE: Duration = Duration::from_secs(10);
 /// What a look may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What the first one may take, before the core starts: an NFS server that has just started keeps everybody waiting for its grace
-/// period, 90 s as a rule (RFC 8881 §8.4.2.1).
+/// What the first one may take, before the core starts: an NFS server that has just started keeps
+/// everybody waiting for its grace period, 90 s as a rule (RFC 8881 §8.4.2.1).
 pub const FIRST_PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a look has found.
@@ -59,7 +60,15 @@ pub struct KeyWatch {
 impl KeyWatch {
     /// `keys` are what was read from `files` at start.
     pub fn new(files: KeyFiles, identity: Identity, keys: Keys) -> Self {
-        Self { files, identity, keys, look: None, next_look: Instant::now() + PACE, lost: None, trouble: None }
+        Self {
+            files,
+            identity,
+            keys,
+            look: None,
+            next_look: Instant::now() + PACE,
+            lost: None,
+            trouble: None,
+        }
     }
 
     /// The pair in use.
@@ -76,7 +85,9 @@ impl KeyWatch {
             if matches!(end, Err(Lost::Late(_))) {
                 self.lost = Some(child);
             }
-            return self.heard(end.unwrap_or_else(|lost| Err(self.files.not_answering(&lost.to_string()))));
+            return self.heard(
+                end.unwrap_or_else(|lost| Err(self.files.not_answering(&lost.to_string()))),
+            );
         }
         let now = Instant::now();
         if now >= self.next_look {
@@ -144,7 +155,12 @@ mod tests {
 
     #[test]
     fn trouble_is_told_when_it_lasts_and_once_and_its_end_as_well() {
-        let files = KeyFiles { directory: "/keys".into(), key: "a".into(), certificate: "b".into(), place: "the key volume" };
+        let files = KeyFiles {
+            directory: "/keys".into(),
+            key: "a".into(),
+            certificate: "b".into(),
+            place: "the key volume",
+        };
         let mut watch = KeyWatch::new(files, Identity::same(), keys("one"));
         let broken = || Err("broken".to_owned());
         assert_eq!(watch.heard(Ok(keys("one"))), None);
@@ -157,7 +173,10 @@ mod tests {
         for look in [torn(), broken(), torn(), broken()] {
             assert_eq!(watch.heard(look), None, "they take turns");
         }
-        assert_eq!((watch.heard(torn()), watch.heard(torn())), (None, Some(Found::Trouble("torn".to_owned()))));
+        assert_eq!(
+            (watch.heard(torn()), watch.heard(torn())),
+            (None, Some(Found::Trouble("torn".to_owned())))
+        );
         assert_eq!(watch.heard(Ok(keys("one"))), Some(Found::Well));
         assert_eq!(watch.heard(Ok(keys("two"))), Some(Found::Renewed));
         assert_eq!(watch.keys(), &keys("two"));

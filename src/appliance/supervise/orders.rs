@@ -1,12 +1,14 @@
-//! Orders: what the supervisor tells its children over their standard input, one JSON object a line.
+//! Orders: what the supervisor tells its children over their standard input, one JSON object a
+//! line.
 //!
-//! The first line is the properties, secrets among them: the environment and the arguments of a process can be read by others.
-//! A core that serves TLS then gets `keys`, once before it is ready and again whenever the files change, because only the
-//! supervisor may read them.
+//! The first line is the properties, secrets among them: the environment and the arguments of a
+//! process can be read by others. A core that serves TLS then gets `keys`, once before it is ready
+//! and again whenever the files change, because only the supervisor may read them.
 //! A core whose supervisor may not send it signals (a container without CAP_KILL) is stopped and
 //! ended by orders, too.
-//! Limits: a line has at most [`LINE_LIMIT`] octets. The supervisor never waits for a child that does not read:
-//! [`Speaker::say`] keeps up to [`PENDING_MAX`] octets and writes them when the pipe takes them.
+//! Limits: a line has at most [`LINE_LIMIT`] octets. The supervisor never waits for a child that
+//! does not read: [`Speaker::say`] keeps up to [`PENDING_MAX`] octets and writes them when the pipe
+//! takes them.
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -47,7 +49,9 @@ pub struct Keys {
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys").field("certificate_chain", &self.certificate_chain).finish_non_exhaustive()
+        f.debug_struct("Keys")
+            .field("certificate_chain", &self.certificate_chain)
+            .finish_non_exhaustive()
     }
 }
 
@@ -170,8 +174,12 @@ mod tests {
 
     #[test]
     fn what_is_said_is_heard_even_by_a_child_that_is_slow_to_read() {
-        let mut child =
-            Command::new("sh").args(["-c", "sleep 0.3; cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new("sh")
+            .args(["-c", "sleep 0.3; cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut speaker = Speaker::new(child.stdin.take().unwrap()).unwrap();
         speaker.properties("{}");
         // More than a pipe holds, so that a part must wait.

@@ -1,8 +1,9 @@
 //! The run directory: control socket of the core, readiness file of the supervisor.
 //!
-//! Security: root's run directory belongs to root, with the core's group and the sticky bit: the core can add its socket, but
-//! neither remove nor replace what root keeps there. An ordinary user's is private to that user; one that belongs to somebody
-//! else is refused, because under /tmp anybody could have made it first.
+//! Security: root's run directory belongs to root, with the core's group and the sticky bit: the
+//! core can add its socket, but neither remove nor replace what root keeps there. An ordinary
+//! user's is private to that user; one that belongs to somebody else is refused, because under /tmp
+//! anybody could have made it first.
 
 use super::identity::Identity;
 use crate::appliance::failure::{Exit, Failure};
@@ -42,14 +43,20 @@ pub fn make(path: &Path, identity: &Identity) -> Result<(), String> {
         return Err("it is not a directory".to_owned());
     }
     // What is made above it is for others, too: the core has another user.
-    let above = path.parent().map_or(Ok(()), |above| DirBuilder::new().recursive(true).mode(0o755).create(above));
-    above.and_then(|()| DirBuilder::new().recursive(true).mode(0o700).create(path)).map_err(|error| error.to_string())?;
+    let above = path
+        .parent()
+        .map_or(Ok(()), |above| DirBuilder::new().recursive(true).mode(0o755).create(above));
+    above
+        .and_then(|()| DirBuilder::new().recursive(true).mode(0o700).create(path))
+        .map_err(|error| error.to_string())?;
     let meta = path.symlink_metadata().map_err(|error| error.to_string())?;
     let me = nix::unistd::geteuid();
     if !meta.is_dir() {
         return Err("it is not a directory".to_owned());
     }
-    let in_tmp = path.parent().is_some_and(|parent| parent.metadata().is_ok_and(|meta| meta.mode() & 0o002 != 0));
+    let in_tmp = path
+        .parent()
+        .is_some_and(|parent| parent.metadata().is_ok_and(|meta| meta.mode() & 0o002 != 0));
     if in_tmp && meta.uid() != me.as_raw() {
         return Err(format!("it belongs to uid {}, not to us (uid {me})", meta.uid()));
     }
@@ -60,7 +67,9 @@ pub fn make(path: &Path, identity: &Identity) -> Result<(), String> {
             .and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(0o1775)))
             .map_err(|error| error.to_string())?;
     }
-    let is_closed = identity.within(|| path.metadata()).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    let is_closed = identity
+        .within(|| path.metadata())
+        .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
     identity.within(|| try_entry(path)).map_err(|error| match is_closed {
         true => format!("a directory above it is closed to uid {} (the SMTP core)", identity.uid),
         false => format!("it cannot be written: {error}"),
@@ -74,9 +83,12 @@ pub fn foresee(path: &Path, identity: &Identity) -> Option<Failure> {
         Failure::preconfigure(Exit::Create, format!("run_dir {}: {cause}; {hint}", path.display()))
     };
     // What is missing will be made in the first directory above that is there.
-    let there = path.ancestors().find(|place| place.symlink_metadata().is_ok()).unwrap_or(Path::new("/"));
+    let there =
+        path.ancestors().find(|place| place.symlink_metadata().is_ok()).unwrap_or(Path::new("/"));
     match there.metadata() {
-        Ok(meta) if !meta.is_dir() => return Some(failure(format!("{} is not a directory", there.display()))),
+        Ok(meta) if !meta.is_dir() => {
+            return Some(failure(format!("{} is not a directory", there.display())));
+        }
         Err(error) => return Some(failure(error.to_string())),
         Ok(_) if path.symlink_metadata().is_ok_and(|meta| meta.is_symlink()) => {
             return Some(failure("it is not a directory".to_owned()));
@@ -85,16 +97,23 @@ pub fn foresee(path: &Path, identity: &Identity) -> Option<Failure> {
     }
     let kind = nix::sys::statfs::statfs(there).map(|stat| stat.filesystem_type());
     if kind.is_ok_and(|kind| [PROC_SUPER_MAGIC, SYSFS_MAGIC, CGROUP2_SUPER_MAGIC].contains(&kind)) {
-        return Some(failure(format!("{} shows the kernel's own state and keeps no files", there.display())));
+        return Some(failure(format!(
+            "{} shows the kernel's own state and keeps no files",
+            there.display()
+        )));
     }
-    // One that is there, is not empty and not the core's stays as it is: then the core itself must be able to write.
-    let stays = there == path && !is_empty(path) && path.metadata().is_ok_and(|meta| meta.gid() != identity.gid.as_raw());
+    // One that is there, is not empty and not the core's stays as it is: then the core itself must
+    // be able to write.
+    let stays = there == path
+        && !is_empty(path)
+        && path.metadata().is_ok_and(|meta| meta.gid() != identity.gid.as_raw());
     let may = if stays { identity.within(|| may_write(there)) } else { may_write(there) };
     may.err().map(|error| failure(format!("{} cannot be written: {error}", there.display())))
 }
 
-/// Removes what stands where the core will put its control socket: a dead core's (unless the core `lives`), or what somebody has
-/// put in its place, which is kept beside it. Gives back what it was, if it was no socket.
+/// Removes what stands where the core will put its control socket: a dead core's (unless the core
+/// `lives`), or what somebody has put in its place, which is kept beside it. Gives back what it
+/// was, if it was no socket.
 ///
 /// # Errors
 /// It cannot be moved away.
@@ -117,32 +136,47 @@ pub fn make_room_for_socket(run_dir: &Path, lives: bool) -> io::Result<Option<Pa
 /// The control socket of the core.
 pub const SOCKET: &str = "control.sock";
 
-/// Takes the directory for this supervisor, as long as the guard lives: a second one would take over the first one's control
-/// socket, and orders would reach the wrong queue.
+/// Takes the directory for this supervisor, as long as the guard lives: a second one would take
+/// over the first one's control socket, and orders would reach the wrong queue.
 ///
 /// # Errors
 /// Another supervisor has it.
 pub fn claim(path: &Path) -> Result<Flock<File>, Failure> {
     let lock = path.join(LOCK);
     let no_link = nix::libc::O_NOFOLLOW;
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).custom_flags(no_link).open(&lock);
-    let file = file.map_err(|error| Failure::preconfigure(Exit::Create, format!("{}: {error}", lock.display())))?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(no_link)
+        .open(&lock);
+    let file = file.map_err(|error| {
+        Failure::preconfigure(Exit::Create, format!("{}: {error}", lock.display()))
+    })?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
-        let cause = format!("another Postern uses run_dir {}; set MTA_RUN_DIR to another directory", path.display());
+        let cause = format!(
+            "another Postern uses run_dir {}; set MTA_RUN_DIR to another directory",
+            path.display()
+        );
         Failure::preconfigure(Exit::Unavailable, cause)
     })
 }
 
-/// Whether an appliance has the directory now. Only looks: an attempt at the lock could keep one from starting.
+/// Whether an appliance has the directory now. Only looks: an attempt at the lock could keep one
+/// from starting.
 pub fn is_in_use(path: &Path) -> bool {
     is_locked(&path.join(LOCK)) == Some(true) || UnixStream::connect(path.join(SOCKET)).is_ok()
 }
 
-/// Whether a control socket is there that nobody listens at, such as one that a dead core left and the next could not remove.
-/// Never waits, as the supervisor must not: a core with a full backlog listens.
+/// Whether a control socket is there that nobody listens at, such as one that a dead core left and
+/// the next could not remove. Never waits, as the supervisor must not: a core with a full backlog
+/// listens.
 pub fn is_deserted(run_dir: &Path) -> bool {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let Ok(socket) = socket(AddressFamily::Unix, SockType::Stream, flags, None) else { return false };
+    let Ok(socket) = socket(AddressFamily::Unix, SockType::Stream, flags, None) else {
+        return false;
+    };
     let Ok(address) = UnixAddr::new(&run_dir.join(SOCKET)) else { return false };
     connect(socket.as_raw_fd(), &address) == Err(Errno::ECONNREFUSED)
 }
@@ -247,7 +281,8 @@ mod tests {
         let socket = std::os::unix::net::UnixListener::bind(dir.path().join(SOCKET)).unwrap();
         assert!(is_in_use(dir.path()) && !is_deserted(dir.path()));
         // As many as wait for it without its being asked; one more would wait.
-        let waiting: Vec<_> = std::iter::repeat_with(|| is_deserted(dir.path())).take(5000).collect();
+        let waiting: Vec<_> =
+            std::iter::repeat_with(|| is_deserted(dir.path())).take(5000).collect();
         assert!(!waiting.contains(&true), "nobody has time for it, but somebody listens");
         drop(socket);
         assert!(!is_in_use(dir.path()) && is_deserted(dir.path()), "what a dead core left");

@@ -21,19 +21,25 @@ impl Signals {
     /// The kernel has no signalfd.
     pub fn block() -> nix::Result<Self> {
         let set: SigSet =
-            [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGCHLD].into_iter().collect();
+            [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGCHLD]
+                .into_iter()
+                .collect();
         set.thread_block()?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         Ok(Self { fd, heard: RefCell::default() })
     }
 
-    /// For a process that a signal may end at any moment: none is blocked, and no stop is ever heard of.
+    /// For a process that a signal may end at any moment: none is blocked, and no stop is ever
+    /// heard of.
     ///
     /// # Errors
     /// The kernel has no signalfd.
     pub fn unheard() -> nix::Result<Self> {
         Ok(Self {
-            fd: SignalFd::with_flags(&SigSet::empty(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?,
+            fd: SignalFd::with_flags(
+                &SigSet::empty(),
+                SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,
+            )?,
             heard: RefCell::default(),
         })
     }

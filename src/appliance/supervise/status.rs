@@ -1,11 +1,12 @@
 //! The status pipe: what the core tells its supervisor, one line each.
 //!
-//! The core writes to descriptor 3: `ready`, or `error: <line>` and `cause: <line>` before it gives up, and `info: <text>`,
-//! `warning: <text>` or `alarm: <text>` at any time, which go to the appliance log. A line has at most [`LINE_LIMIT`] octets, so that one write is one line even with several threads (pipe(7),
-//! PIPE_BUF).
-//! Once it is ready it says every second how it is: `alive`, `late: <what hangs>` or `slow: <what the
-//! disk does>`. When it is asked where its threads are, it answers with a line `stack: <name> <thread>
-//! <places>` for each, and `stacks` behind the last.
+//! The core writes to descriptor 3: `ready`, or `error: <line>` and `cause: <line>` before it gives
+//! up, and `info: <text>`, `warning: <text>` or `alarm: <text>` at any time, which go to the
+//! appliance log. A line has at most [`LINE_LIMIT`] octets, so that one write is one line even with
+//! several threads (pipe(7), PIPE_BUF).
+//! Once it is ready it says every second how it is: `alive`, `late: <what hangs>` or `slow: <what
+//! the disk does>`. When it is asked where its threads are, it answers with a line `stack: <name>
+//! <thread> <places>` for each, and `stacks` behind the last.
 
 use crate::appliance::event::{Event, Severity};
 use crate::ground::sys::{STATUS_FD, Stack, inherited};
@@ -58,7 +59,8 @@ impl StatusWriter {
         self.line("ready", "");
     }
 
-    /// The core gives up: the verbatim line of the contract and its cause; it exits with a code of sysexits next.
+    /// The core gives up: the verbatim line of the contract and its cause; it exits with a code of
+    /// sysexits next.
     pub fn error(&self, line: &str, cause: &str) {
         self.line("error: ", line);
         self.line("cause: ", cause);
@@ -69,7 +71,8 @@ impl StatusWriter {
         self.report(Severity::Warning, text);
     }
 
-    /// The same with a severity, such as an alert of the data volume. The supervisor tells it on standard error, too.
+    /// The same with a severity, such as an alert of the data volume. The supervisor tells it on
+    /// standard error, too.
     pub fn report(&self, severity: Severity, text: &str) {
         self.line(word(severity), text);
     }
@@ -90,7 +93,10 @@ impl StatusWriter {
     /// Where the threads are.
     pub fn stacks(&self, stacks: &[Stack]) {
         for stack in stacks {
-            self.line("stack: ", &format!("{}{FIELD_END}{}{FIELD_END}{}", stack.name, stack.thread, stack.places));
+            self.line(
+                "stack: ",
+                &format!("{}{FIELD_END}{}{FIELD_END}{}", stack.name, stack.thread, stack.places),
+            );
         }
         self.line("stacks", "");
     }
@@ -194,12 +200,14 @@ fn parse(line: &str) -> Option<Status> {
         "slow" => Some(Status::Health(Health::Slow(text.to_owned()))),
         "stack" => {
             let mut fields = text.splitn(3, FIELD_END).map(str::to_owned);
-            let (name, thread, places) = (fields.next()?, fields.next()?.parse().ok()?, fields.next()?);
+            let (name, thread, places) =
+                (fields.next()?, fields.next()?.parse().ok()?, fields.next()?);
             Some(Status::Stack(Stack { name, thread, places }))
         }
         _ => {
             let known = [Severity::Info, Severity::Warning, Severity::Error];
-            let severity = known.into_iter().find(|severity| line.starts_with(self::word(*severity)))?;
+            let severity =
+                known.into_iter().find(|severity| line.starts_with(self::word(*severity)))?;
             Some(Status::Event(Event { severity, text: text.to_owned() }))
         }
     }
@@ -232,7 +240,8 @@ mod tests {
         writer.report(Severity::Error, "a\nb: c");
         writer.error("Error: failed to start", "port 25: in use");
         writer.ready();
-        let stack = Stack { name: "mail".to_owned(), thread: 7, places: "+1f libc.so.6+2".to_owned() };
+        let stack =
+            Stack { name: "mail".to_owned(), thread: 7, places: "+1f libc.so.6+2".to_owned() };
         writer.health(&Health::Alive);
         writer.health(&Health::Late("queue lock: 12 s".to_owned()));
         writer.health(&Health::Slow("sync for 12 s".to_owned()));

@@ -32,7 +32,8 @@ pub fn alerts(run_dir: &Path) -> io::Result<Vec<String>> {
     let mut stream = UnixStream::connect(run_dir.join("control.sock"))?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    stream.write_all(b"GET /api/v1/status HTTP/1.0\r\nHost: postern\r\nConnection: close\r\n\r\n")?;
+    stream
+        .write_all(b"GET /api/v1/status HTTP/1.0\r\nHost: postern\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.take(ANSWER_LIMIT).read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer).into_owned();
@@ -40,7 +41,8 @@ pub fn alerts(run_dir: &Path) -> io::Result<Vec<String>> {
     let status: Status = serde_json::from_str(body).map_err(io::Error::other)?;
     let line = |alert: Alert| {
         let weight = if alert.grave { "CRITICAL" } else { "WARNING" };
-        let text: String = alert.text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let text: String =
+            alert.text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         format!("{weight} {text} (since {})", alert.since)
     };
     Ok(status.alerts.into_iter().map(line).collect())

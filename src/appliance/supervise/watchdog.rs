@@ -1,14 +1,15 @@
 //! The watchdog: notices a core that hangs.
 //!
-//! Purpose: the core says every second how it is (`core/watchdog.rs`). A core that says that one of its parts hangs
-//! ([`LATE`]), or says nothing ([`SILENT`]), is not ready any more; one that does so
+//! Purpose: the core says every second how it is (`core/watchdog.rs`). A core that says that one of
+//! its parts hangs ([`LATE`]), or says nothing ([`SILENT`]), is not ready any more; one that does
+//! so
 //! for `watchdog_time` is ended and started again.
 //! In: what the core said, what `/proc` tells of it, and the time. Out: a [`Step`]. Pure but for
 //! [`Look::at`].
 //!
 //! What is never ended: a core whose disk does not answer, because the next one would wait for the
-//! same disk, and this one could not even die; and one that a debugger holds. What is not noticed: a
-//! core that was paused together with this process (a frozen container, a machine that slept):
+//! same disk, and this one could not even die; and one that a debugger holds. What is not noticed:
+//! a core that was paused together with this process (a frozen container, a machine that slept):
 //! time counts only while we have our own turns.
 
 use super::status::Health;
@@ -81,7 +82,15 @@ impl Watchdog {
     pub fn new(limit: Duration, now: Instant) -> Self {
         let limit = (!limit.is_zero()).then_some(limit);
         let (unwell, silent) = (Duration::ZERO, Duration::ZERO);
-        Self { limit, last_turn: now, unwell, silent, since: None, said: None, opinion: Opinion::Well }
+        Self {
+            limit,
+            last_turn: now,
+            unwell,
+            silent,
+            since: None,
+            said: None,
+            opinion: Opinion::Well,
+        }
     }
 
     /// Whether nothing is known to be wrong.
@@ -187,7 +196,8 @@ impl Look {
         for task in tasks.take(THREADS_MAX) {
             let text = |name| fs::read_to_string(task.path().join(name)).unwrap_or_default();
             let (stat, name) = (text("stat"), text("comm").trim().to_owned());
-            let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).unwrap_or('?');
+            let state =
+                stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).unwrap_or('?');
             let thread = task.file_name().to_string_lossy().into_owned();
             if thread == pid.to_string() {
                 look.state = state;
@@ -201,7 +211,9 @@ impl Look {
                 words += &format!(", in {place}");
             }
             // Only whoever may trace the process is told.
-            if let Some(number) = call.split(' ').next().filter(|number| number.parse::<u32>().is_ok()) {
+            if let Some(number) =
+                call.split(' ').next().filter(|number| number.parse::<u32>().is_ok())
+            {
                 words += &format!(", system call {number}");
             }
             look.threads.push(words);
@@ -213,7 +225,9 @@ impl Look {
     pub fn is_beyond_help(&self) -> Option<String> {
         match (&self.disk, self.state) {
             (_, 't') => Some("a debugger holds it, so it is left alone".to_owned()),
-            (Some(thread), _) => Some(format!("its thread '{thread}' waits for a disk in the kernel, which no restart helps")),
+            (Some(thread), _) => Some(format!(
+                "its thread '{thread}' waits for a disk in the kernel, which no restart helps"
+            )),
             _ => None,
         }
     }
@@ -229,7 +243,9 @@ impl fmt::Display for Look {
         match (self.state, &self.disk) {
             ('T', _) => f.write_str("it is stopped (SIGSTOP)"),
             ('t', _) => f.write_str("it is stopped by a debugger"),
-            (_, Some(thread)) => write!(f, "it says nothing, its thread '{thread}' waits for a disk"),
+            (_, Some(thread)) => {
+                write!(f, "it says nothing, its thread '{thread}' waits for a disk")
+            }
             _ => f.write_str("it says nothing"),
         }
     }
@@ -265,8 +281,14 @@ mod tests {
             Self { dog: Watchdog::new(limit, now), now }
         }
 
-        /// Seconds pass, each with the same word of the core or none, until something is to be done.
-        fn until(&mut self, seconds: u32, said: Option<&Health>, look: &Look) -> Option<(u32, Step)> {
+        /// Seconds pass, each with the same word of the core or none, until something is to be
+        /// done.
+        fn until(
+            &mut self,
+            seconds: u32,
+            said: Option<&Health>,
+            look: &Look,
+        ) -> Option<(u32, Step)> {
             for second in 1..=seconds {
                 self.now += PACE;
                 if let Some(said) = said {
@@ -313,7 +335,10 @@ mod tests {
         let mut story = Story::new(LIMIT);
         let late = Health::Late("queue lock: no turn for 10 s".to_owned());
         let words = "queue lock: no turn for 10 s".to_owned();
-        assert_eq!(story.until(9, Some(&late), &look('S', None)), Some((1, Step::Hangs(words.clone()))));
+        assert_eq!(
+            story.until(9, Some(&late), &look('S', None)),
+            Some((1, Step::Hangs(words.clone())))
+        );
         // The ten seconds before it said so count.
         assert_eq!(story.until(99, Some(&late), &look('S', None)), Some((49, Step::End(words))));
     }

@@ -1,9 +1,11 @@
 //! Errands: work that may hang, done by a child process.
 //!
-//! Purpose: a file server that is dead can hold whoever touches its files in the kernel for minutes. The supervisor is PID 1 and
-//! must hear signals all the time, so it never touches them itself: it sends a copy of itself, and waits as long as it likes.
+//! Purpose: a file server that is dead can hold whoever touches its files in the kernel for
+//! minutes. The supervisor is PID 1 and must hear signals all the time, so it never touches them
+//! itself: it sends a copy of itself, and waits as long as it likes.
 //! In: a closure. Out: its value, which comes back through a pipe as JSON.
-//! Limits: an answer has at most [`ANSWER_LIMIT`] octets, and comes before its time is up or not at all.
+//! Limits: an answer has at most [`ANSWER_LIMIT`] octets, and comes before its time is up or not at
+//! all.
 //! Security: the child has our rights, and none of our descriptors.
 
 use super::signals::Signals;
@@ -26,7 +28,8 @@ pub const ANSWER_LIMIT: usize = 4 << 20;
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Lost {
-    /// The time is up; the child was told to die, which one that hangs in the kernel does only when the kernel lets it.
+    /// The time is up; the child was told to die, which one that hangs in the kernel does only when
+    /// the kernel lets it.
     #[error("no answer within {} s", .0.as_secs())]
     Late(Duration),
     /// A signal that ends the appliance has come.
@@ -49,8 +52,8 @@ pub struct WorkerProcess<T> {
     value: PhantomData<T>,
 }
 
-/// Does `work` in a child and waits for its value, at most for `patience` and not beyond a signal that ends the appliance. Only
-/// for a process of one thread.
+/// Does `work` in a child and waits for its value, at most for `patience` and not beyond a signal
+/// that ends the appliance. Only for a process of one thread.
 ///
 /// # Errors
 /// [`Lost`].
@@ -59,7 +62,8 @@ where
     T: Serialize + DeserializeOwned,
     W: FnOnce() -> T,
 {
-    let mut worker = WorkerProcess::begin(patience, work).map_err(|error| Lost::Broken(error.to_string()))?;
+    let mut worker =
+        WorkerProcess::begin(patience, work).map_err(|error| Lost::Broken(error.to_string()))?;
     loop {
         if let Some(end) = worker.look() {
             return end;
@@ -82,7 +86,15 @@ impl<T: Serialize + DeserializeOwned> WorkerProcess<T> {
             let _ = serde_json::to_writer(io::BufWriter::new(pipe), &work());
         })?;
         let deadline = Instant::now() + patience;
-        Ok(Self { child, pipe, answer: Vec::new(), patience, deadline, over: false, value: PhantomData })
+        Ok(Self {
+            child,
+            pipe,
+            answer: Vec::new(),
+            patience,
+            deadline,
+            over: false,
+            value: PhantomData,
+        })
     }
 
     /// The process that does it.
@@ -95,8 +107,9 @@ impl<T: Serialize + DeserializeOwned> WorkerProcess<T> {
         self.deadline
     }
 
-    /// The value, or why there will be none; `None` while neither is known. Does not block. To be asked when [`WorkerProcess::as_fd`]
-    /// is readable or the deadline has passed, and not again after it has answered.
+    /// The value, or why there will be none; `None` while neither is known. Does not block. To be
+    /// asked when [`WorkerProcess::as_fd`] is readable or the deadline has passed, and not again
+    /// after it has answered.
     pub fn look(&mut self) -> Option<Result<T, Lost>> {
         let mut buffer = [0; 16 * 1024];
         loop {
@@ -116,9 +129,11 @@ impl<T: Serialize + DeserializeOwned> WorkerProcess<T> {
 
     fn end(&mut self) -> Result<T, Lost> {
         self.over = true;
-        // Mostly it is gone with its answer; one that is not, or that somebody else has reaped, is nobody to wait for.
+        // Mostly it is gone with its answer; one that is not, or that somebody else has reaped, is
+        // nobody to wait for.
         let _ = waitpid(self.child, Some(WaitPidFlag::WNOHANG));
-        serde_json::from_slice(&self.answer).map_err(|_| Lost::Broken("it ended without an answer".to_owned()))
+        serde_json::from_slice(&self.answer)
+            .map_err(|_| Lost::Broken("it ended without an answer".to_owned()))
     }
 }
 
@@ -131,7 +146,8 @@ impl<T> AsFd for WorkerProcess<T> {
 impl<T> Drop for WorkerProcess<T> {
     fn drop(&mut self) {
         if !self.over {
-            // The supervisor reaps it, when the kernel lets it go; who waits for its end learns of it there and nowhere else.
+            // The supervisor reaps it, when the kernel lets it go; who waits for its end learns of
+            // it there and nowhere else.
             let _ = kill(self.child, Signal::SIGKILL);
         }
     }
@@ -139,8 +155,12 @@ impl<T> Drop for WorkerProcess<T> {
 
 fn wait<T>(worker: &WorkerProcess<T>, signals: &Signals) {
     let left = worker.deadline.saturating_duration_since(Instant::now());
-    let timeout = i32::try_from(left.as_millis() + 1).ok().and_then(|ms| PollTimeout::try_from(ms).ok());
-    let mut fds = [PollFd::new(worker.pipe.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+    let timeout =
+        i32::try_from(left.as_millis() + 1).ok().and_then(|ms| PollTimeout::try_from(ms).ok());
+    let mut fds = [
+        PollFd::new(worker.pipe.as_fd(), PollFlags::POLLIN),
+        PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+    ];
     // An interruption or a failure wakes the loop, which looks at everything anyway.
     let _ = poll(&mut fds, timeout.unwrap_or(PollTimeout::MAX));
 }
@@ -156,21 +176,28 @@ mod tests {
         let signals = Signals::block().unwrap();
         let answer = run(PATIENCE, &signals, || Ok::<_, String>("x".repeat(300_000)));
         assert_eq!(answer.map(|text| text.map(|text| text.len())), Ok(Ok(300_000)));
-        assert!(matches!(run(PATIENCE, &signals, || "x".repeat(ANSWER_LIMIT + 1)), Err(Lost::Broken(_))));
+        assert!(matches!(
+            run(PATIENCE, &signals, || "x".repeat(ANSWER_LIMIT + 1)),
+            Err(Lost::Broken(_))
+        ));
     }
 
     #[test]
     fn work_that_hangs_is_given_up_and_work_that_fails_is_told() {
         let signals = Signals::block().unwrap();
         let patience = Duration::from_millis(200);
-        assert_eq!(run(patience, &signals, || std::thread::sleep(PATIENCE)), Err(Lost::Late(patience)));
+        assert_eq!(
+            run(patience, &signals, || std::thread::sleep(PATIENCE)),
+            Err(Lost::Late(patience))
+        );
         let broken = run(PATIENCE, &signals, || -> u8 { panic!("this panic belongs to the test") });
         assert_eq!(broken, Err(Lost::Broken("it ended without an answer".to_owned())));
     }
 
     #[test]
     fn one_that_is_given_up_is_left_for_the_keeper_to_reap() {
-        let mut worker = WorkerProcess::begin(Duration::ZERO, || std::thread::sleep(PATIENCE)).unwrap();
+        let mut worker =
+            WorkerProcess::begin(Duration::ZERO, || std::thread::sleep(PATIENCE)).unwrap();
         let child = worker.child();
         assert_eq!(worker.look(), Some(Err(Lost::Late(Duration::ZERO))));
         drop(worker);
@@ -183,7 +210,10 @@ mod tests {
         // To this thread alone: the harness has others that do not block it.
         nix::sys::signal::raise(Signal::SIGTERM).unwrap();
         assert_eq!(run(PATIENCE, &signals, || std::thread::sleep(PATIENCE)), Err(Lost::Stopped));
-        assert_eq!(std::iter::from_fn(|| signals.next()).find(|signal| *signal != Signal::SIGCHLD), Some(Signal::SIGTERM));
+        assert_eq!(
+            std::iter::from_fn(|| signals.next()).find(|signal| *signal != Signal::SIGCHLD),
+            Some(Signal::SIGTERM)
+        );
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Terminal `fs`: an export of an NFS server, which holds the TLS key and certificate.
 //!
-//! In: `server[:port]:/export`, or the absolute path of a directory where the engine has mounted one. Out: mount(2) requests,
-//! the newest version of NFS first; words for what went wrong.
-//! Limits: NFS 4.2, 4.1, 4.0 and 3 over TCP; version 3 needs the server's rpcbind, unless mountd answers on the given port.
-//! Read only; attributes are cached for [`ATTRIBUTES_SECONDS`], so that a renewed file is seen soon.
-//! Security: sec=sys; what root may read there is for the export to say, and nothing is ever written or chowned.
+//! In: `server[:port]:/export`, or the absolute path of a directory where the engine has mounted
+//! one. Out: mount(2) requests, the newest version of NFS first; words for what went wrong.
+//! Limits: NFS 4.2, 4.1, 4.0 and 3 over TCP; version 3 needs the server's rpcbind, unless mountd
+//! answers on the given port. Read only; attributes are cached for [`ATTRIBUTES_SECONDS`], so that
+//! a renewed file is seen soon.
+//! Security: sec=sys; what root may read there is for the export to say, and nothing is ever
+//! written or chowned.
 //! Source: nfs(5); the kernel's fs/nfs/fs_context.c reads the options.
 
 use super::mounted::{self, name_of};
@@ -51,10 +53,15 @@ impl Export {
     /// # Errors
     /// Words that follow the property's name.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || "must be server[:port]:/export or the absolute path of a mounted export".to_owned();
-        // `//server/share` and `\\server\share` are names of shares; as a path the first would mean a directory of this machine.
+        let wrong =
+            || "must be server[:port]:/export or the absolute path of a mounted export".to_owned();
+        // `//server/share` and `\\server\share` are names of shares; as a path the first would mean
+        // a directory of this machine.
         if text.starts_with("//") || text.starts_with('\\') || text.contains("://") {
-            return Err(format!("{}: that is not how NFS names an export, which is server:/export", wrong()));
+            return Err(format!(
+                "{}: that is not how NFS names an export, which is server:/export",
+                wrong()
+            ));
         }
         if text.starts_with('/') {
             return Ok(Self::Path(PathBuf::from(text)));
@@ -79,9 +86,15 @@ impl mounted::Remote for Remote {
             "addr={address},port={port},proto={},sec=sys,soft,timeo={TIMEOUT},retrans={REPEATS},actimeo={ATTRIBUTES_SECONDS}",
             protocol(address)
         );
-        let ours = own_address(address, port).map(|ours| format!(",clientaddr={ours}")).unwrap_or_default();
-        let old = format!("{common},vers=3,nolock,mountvers=3,mountproto={},mountaddr={address}", protocol(address));
-        let mut options: Vec<_> = ["4.2", "4.1", "4.0"].map(|version| format!("{common},vers={version}{ours}")).into();
+        let ours = own_address(address, port)
+            .map(|ours| format!(",clientaddr={ours}"))
+            .unwrap_or_default();
+        let old = format!(
+            "{common},vers=3,nolock,mountvers=3,mountproto={},mountaddr={address}",
+            protocol(address)
+        );
+        let mut options: Vec<_> =
+            ["4.2", "4.1", "4.0"].map(|version| format!("{common},vers={version}{ours}")).into();
         options.push(old.clone());
         if self.server.port.is_some() {
             // One program that is both, behind one port, as in user space servers.
@@ -90,15 +103,26 @@ impl mounted::Remote for Remote {
         let source = format!("{}:{}", name_of(&self.server.host), self.path);
         options
             .into_iter()
-            .map(|options| Request { source: source.clone(), kind: KIND, flags: MsFlags::MS_RDONLY, options })
+            .map(|options| Request {
+                source: source.clone(),
+                kind: KIND,
+                flags: MsFlags::MS_RDONLY,
+                options,
+            })
             .collect()
     }
 
     fn is_worth_another(errno: Errno) -> bool {
-        // A server that does not answer at all, and a kernel without NFS, are the same for all versions.
+        // A server that does not answer at all, and a kernel without NFS, are the same for all
+        // versions.
         !matches!(
             errno,
-            Errno::ENODEV | Errno::ETIMEDOUT | Errno::EHOSTUNREACH | Errno::EHOSTDOWN | Errno::ENETUNREACH | Errno::ENETDOWN
+            Errno::ENODEV
+                | Errno::ETIMEDOUT
+                | Errno::EHOSTUNREACH
+                | Errno::EHOSTDOWN
+                | Errno::ENETUNREACH
+                | Errno::ENETDOWN
         )
     }
 
@@ -106,11 +130,19 @@ impl mounted::Remote for Remote {
         let said = in_words(errno, KIND);
         match errno {
             Errno::EACCES | Errno::EPERM => {
-                format!("{said}; or the server does not export {} to this address (exportfs -v there)", self.path)
+                format!(
+                    "{said}; or the server does not export {} to this address (exportfs -v there)",
+                    self.path
+                )
             }
-            Errno::ENOENT | Errno::ENOTDIR => format!("{said}: the server has no export {}", self.path),
+            Errno::ENOENT | Errno::ENOTDIR => {
+                format!("{said}: the server has no export {}", self.path)
+            }
             Errno::EPROTONOSUPPORT | Errno::EOPNOTSUPP | Errno::EINVAL => {
-                format!("{said}: the server and this kernel have no version of NFS from 3 to 4.2 in common")
+                format!(
+                    "{said}: the server and this kernel have no version of NFS from 3 to 4.2 \
+                    in common"
+                )
             }
             _ => said,
         }
@@ -147,26 +179,42 @@ mod tests {
         assert_eq!(Export::parse("/mnt/keys"), Ok(Export::Path(PathBuf::from("/mnt/keys"))));
         assert_eq!(remote("nas:/srv/keys").path, "/srv/keys");
         let full = remote("[2001:db8::1]:1049:/");
-        assert_eq!((full.server.to_string().as_str(), full.path.as_str()), ("[2001:db8::1]:1049", "/"));
+        assert_eq!(
+            (full.server.to_string().as_str(), full.path.as_str()),
+            ("[2001:db8::1]:1049", "/")
+        );
         for bad in ["nas", "nas:keys", ":/keys", "nas:x:/keys", "u@nas:/keys"] {
             assert!(Export::parse(bad).is_err(), "{bad}");
         }
         for other in ["//nas/share", "\\\\nas\\share", "nfs://nas/keys"] {
-            assert!(Export::parse(other).unwrap_err().ends_with("which is server:/export"), "{other}");
+            assert!(
+                Export::parse(other).unwrap_err().ends_with("which is server:/export"),
+                "{other}"
+            );
         }
     }
 
     #[test]
     fn versions_are_tried_from_the_newest_on() {
-        let requests = remote("nas:/keys").requests(IpAddr::from([127, 0, 0, 1]), &Identity::same());
+        let requests =
+            remote("nas:/keys").requests(IpAddr::from([127, 0, 0, 1]), &Identity::same());
         let options: Vec<_> = requests.iter().map(|request| request.options.as_str()).collect();
-        assert!(options[0].contains("vers=4.2,clientaddr=127.0.0.1") && options[0].contains("port=2049"), "{options:?}");
-        assert!(options[3].contains("vers=3,nolock") && options[3].contains("mountaddr=127.0.0.1"), "{options:?}");
+        assert!(
+            options[0].contains("vers=4.2,clientaddr=127.0.0.1")
+                && options[0].contains("port=2049"),
+            "{options:?}"
+        );
+        assert!(
+            options[3].contains("vers=3,nolock") && options[3].contains("mountaddr=127.0.0.1"),
+            "{options:?}"
+        );
         assert_eq!(options.len(), 4);
         assert!(requests.iter().all(|request| request.flags == MsFlags::MS_RDONLY && request.source == "nas:/keys"));
-        let own_port = remote("nas:1049:/keys").requests(IpAddr::from([127, 0, 0, 1]), &Identity::same());
+        let own_port =
+            remote("nas:1049:/keys").requests(IpAddr::from([127, 0, 0, 1]), &Identity::same());
         assert!(own_port[4].options.ends_with("mountport=1049"));
-        let six = remote("[::1]:/keys").requests(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1_u16]), &Identity::same());
+        let six = remote("[::1]:/keys")
+            .requests(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1_u16]), &Identity::same());
         assert!(six[0].options.contains("proto=tcp6") && six[0].source == "[::1]:/keys");
     }
 }

@@ -1,11 +1,15 @@
 //! Terminal `net`: the gateway through which mail leaves.
 //!
-//! In: `terminal_net`, an address or a name. Out: the default route of the address's family leads through it; unset,
-//! unresolvable or [`NOWHERE`](super::NOWHERE): not connected, and the container's own route stays.
-//! A name with addresses of both families sets both routes; what only one of them can do is good enough.
-//! Limits: the route is set once, before the core starts, and stays when the appliance stops, as long as the network namespace.
-//! Security: takes CAP_NET_ADMIN, which the core never gets. In the namespace of the host (`--network host`, a laptop) it is the
-//! host's route that changes. A gateway is never trusted to relay; the core asks the kernel for its gateways later than this.
+//! In: `terminal_net`, an address or a name. Out: the default route of the address's family leads
+//! through it; unset, unresolvable or [`NOWHERE`](super::NOWHERE): not connected, and the
+//! container's own route stays.
+//! A name with addresses of both families sets both routes; what only one of them can do is good
+//! enough.
+//! Limits: the route is set once, before the core starts, and stays when the appliance stops, as
+//! long as the network namespace.
+//! Security: takes CAP_NET_ADMIN, which the core never gets. In the namespace of the host
+//! (`--network host`, a laptop) it is the host's route that changes. A gateway is never trusted to
+//! relay; the core asks the kernel for its gateways later than this.
 
 use super::late;
 use super::names::Names;
@@ -26,7 +30,8 @@ use std::net::{IpAddr, SocketAddr};
 /// Networks that an error lists.
 const NETWORKS_SHOWN: usize = 8;
 
-/// Sets the default route, or takes a terminal that is not connected out of the settings. Returns what a person should know.
+/// Sets the default route, or takes a terminal that is not connected out of the settings. Returns
+/// what a person should know.
 ///
 /// # Errors
 /// The route cannot be set: no permission, or the gateway is on none of our networks.
@@ -45,12 +50,20 @@ pub fn connect(settings: &mut Settings, mounter: &Mounter<'_>) -> Result<Vec<Eve
     for gateway in gateways {
         match set(gateway) {
             Ok(None) => {
-                told.push(event(Severity::Info, format!("the default route leads through {} already", Shown(gateway))));
+                told.push(event(
+                    Severity::Info,
+                    format!("the default route leads through {} already", Shown(gateway)),
+                ));
             }
             Ok(Some(old)) => {
                 let old: Vec<_> = old.iter().map(ToString::to_string).collect();
-                let old = if old.is_empty() { "there was none".to_owned() } else { format!("before: {}", old.join(", ")) };
-                let text = format!("the default route now leads through {} ({old})", Shown(gateway));
+                let old = if old.is_empty() {
+                    "there was none".to_owned()
+                } else {
+                    format!("before: {}", old.join(", "))
+                };
+                let text =
+                    format!("the default route now leads through {} ({old})", Shown(gateway));
                 told.push(event(Severity::Info, text));
             }
             Err(error) => failed.push((gateway, error)),
@@ -59,7 +72,9 @@ pub fn connect(settings: &mut Settings, mounter: &Mounter<'_>) -> Result<Vec<Eve
     match failed.first() {
         Some((gateway, error)) if told.is_empty() => Err(failure(&text, *gateway, error)),
         _ => {
-            let others = failed.iter().map(|(gateway, error)| format!("{} is not used: {error}", Shown(*gateway)));
+            let others = failed
+                .iter()
+                .map(|(gateway, error)| format!("{} is not used: {error}", Shown(*gateway)));
             told.extend(others.map(|text| event(Severity::Warning, text)));
             Ok(told)
         }
@@ -71,8 +86,8 @@ pub fn host(settings: &Settings) -> Option<String> {
     settings.terminal_net.as_deref().map(|text| bare(text).to_owned())
 }
 
-/// What [`connect`] would say of these settings, without changing anything: the failure that can be foreseen, or why the
-/// terminal is not connected.
+/// What [`connect`] would say of these settings, without changing anything: the failure that can be
+/// foreseen, or why the terminal is not connected.
 ///
 /// # Errors
 /// Why it is not connected.
@@ -84,8 +99,10 @@ pub fn foresee(settings: &Settings, names: &Names) -> Result<Option<Failure>, St
     }
     let may = caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_ADMIN).unwrap_or(false);
     let mut failures = found.into_iter().map(gateway).map(|gateway| {
-        let is_set = matches!(&defaults(gateway.address).as_deref(), Ok([route]) if route.leads_to(gateway));
-        let is_near = gateway.interface.is_some() || networks().any(|(_, network)| network.contains(&gateway.address));
+        let is_set =
+            matches!(&defaults(gateway.address).as_deref(), Ok([route]) if route.leads_to(gateway));
+        let is_near = gateway.interface.is_some()
+            || networks().any(|(_, network)| network.contains(&gateway.address));
         let errno = match () {
             () if is_ourselves(gateway) => Errno::EINVAL,
             () if is_set => return None,
@@ -105,7 +122,8 @@ fn unused(why: &str) -> String {
     format!("not connected: {why}; the container's own route is used")
 }
 
-/// The kernel takes one of our own IPv4 addresses for a gateway, and mail would go nowhere; the loopback is one of them.
+/// The kernel takes one of our own IPv4 addresses for a gateway, and mail would go nowhere; the
+/// loopback is one of them.
 fn set(gateway: Gateway) -> io::Result<Option<Vec<DefaultRoute>>> {
     if is_ourselves(gateway) { Err(Errno::EINVAL.into()) } else { use_gateway(gateway) }
 }
@@ -144,50 +162,75 @@ fn gateway(address: SocketAddr) -> Gateway {
 }
 
 fn failure(text: &str, gateway: Gateway, error: &io::Error) -> Failure {
-    let link_local = matches!(gateway.address, IpAddr::V6(address) if address.is_unicast_link_local());
+    let link_local =
+        matches!(gateway.address, IpAddr::V6(address) if address.is_unicast_link_local());
     let (exit, why) = match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EPERM | Errno::EACCES) => (
             Exit::Permission,
-            "changing the default route takes CAP_NET_ADMIN: add cap_add: [NET_ADMIN] and run the container as user 0, or leave \
+            "changing the default route takes CAP_NET_ADMIN: add cap_add: [NET_ADMIN] and run the \
+            container as user 0, or leave \
              terminal_net empty"
                 .to_owned(),
         ),
-        _ if link_local && gateway.interface.is_none() => {
-            (Exit::Unavailable, format!("a link-local address needs its interface: write {}%eth0", gateway.address))
-        }
-        _ if is_ourselves(gateway) => (Exit::Unavailable, "that is an address of our own; name the gateway's".to_owned()),
+        _ if link_local && gateway.interface.is_none() => (
+            Exit::Unavailable,
+            format!(
+                "a link-local address needs its interface: write \
+            {}%eth0",
+                gateway.address
+            ),
+        ),
+        _ if is_ourselves(gateway) => (
+            Exit::Unavailable,
+            "that is an address of our own; name the \
+        gateway's"
+                .to_owned(),
+        ),
         Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EINVAL) => (
             Exit::Unavailable,
             format!(
-                "it is no neighbour on any of our networks ({}); connect the container to the network of the gateway, or correct \
+                "it is no neighbour on any of our networks ({}); connect the container to the \
+                network of the gateway, or correct \
                  MTA_TERMINAL_NET",
                 our_networks(gateway.address)
             ),
         ),
         _ => (Exit::Unavailable, "the kernel does not take the route; see terminal_net".to_owned()),
     };
-    let name = if text == gateway.address.to_string() { String::new() } else { format!(" ({})", Shown(gateway)) };
+    let name = if text == gateway.address.to_string() {
+        String::new()
+    } else {
+        format!(" ({})", Shown(gateway))
+    };
     Failure::preconfigure(exit, format!("MTA_TERMINAL_NET is '{text}'{name}: {error}: {why}"))
 }
 
 /// The networks of an address's family that we are on, in words.
 fn our_networks(address: IpAddr) -> String {
     let same = networks().filter(|(_, network)| network.addr().is_ipv4() == address.is_ipv4());
-    let shown: Vec<_> = same.take(NETWORKS_SHOWN).map(|(name, network)| format!("{network} on {name}")).collect();
+    let shown: Vec<_> =
+        same.take(NETWORKS_SHOWN).map(|(name, network)| format!("{network} on {name}")).collect();
     if shown.is_empty() { "none of its family".to_owned() } else { shown.join(", ") }
 }
 
 /// Addresses of this machine with their networks, the loopback left out, by interface.
 fn networks() -> impl Iterator<Item = (String, IpNet)> {
     let all = nix::ifaddrs::getifaddrs().into_iter().flatten();
-    all.filter(|interface| !interface.flags.contains(InterfaceFlags::IFF_LOOPBACK)).filter_map(|interface| {
-        let (address, mask) = (interface.address?, interface.netmask?);
-        let network = match (address.as_sockaddr_in(), mask.as_sockaddr_in()) {
-            (Some(address), Some(mask)) => IpNet::with_netmask(address.ip().into(), mask.ip().into()),
-            _ => IpNet::with_netmask(address.as_sockaddr_in6()?.ip().into(), mask.as_sockaddr_in6()?.ip().into()),
-        };
-        Some((interface.interface_name, network.ok()?))
-    })
+    all.filter(|interface| !interface.flags.contains(InterfaceFlags::IFF_LOOPBACK)).filter_map(
+        |interface| {
+            let (address, mask) = (interface.address?, interface.netmask?);
+            let network = match (address.as_sockaddr_in(), mask.as_sockaddr_in()) {
+                (Some(address), Some(mask)) => {
+                    IpNet::with_netmask(address.ip().into(), mask.ip().into())
+                }
+                _ => IpNet::with_netmask(
+                    address.as_sockaddr_in6()?.ip().into(),
+                    mask.as_sockaddr_in6()?.ip().into(),
+                ),
+            };
+            Some((interface.interface_name, network.ok()?))
+        },
+    )
 }
 
 /// For people: `fe80::1 on eth0`.
@@ -215,14 +258,21 @@ mod tests {
         for text in ["127.0.0.1", "::1", "0.0.0.0", "127.1.2.3"] {
             assert!(is_ourselves(gateway(find(text).unwrap()[0])), "{text}");
         }
-        let failure = failure("127.0.0.1", gateway(find("127.0.0.1").unwrap()[0]), &Errno::EINVAL.into());
+        let failure =
+            failure("127.0.0.1", gateway(find("127.0.0.1").unwrap()[0]), &Errno::EINVAL.into());
         assert_eq!(failure.exit, Exit::Unavailable);
         assert!(failure.cause.contains("an address of our own"), "{failure}");
     }
 
     #[test]
     fn addresses_are_found_in_every_form() {
-        let found = |text: &str| find(text).unwrap().into_iter().map(|address| address.ip().to_string()).collect::<Vec<_>>();
+        let found = |text: &str| {
+            find(text)
+                .unwrap()
+                .into_iter()
+                .map(|address| address.ip().to_string())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(found("192.0.2.1"), ["192.0.2.1"]);
         assert_eq!(found("2001:db8::1"), ["2001:db8::1"]);
         assert_eq!(found("[2001:db8::1]"), ["2001:db8::1"]);
@@ -233,13 +283,22 @@ mod tests {
 
     #[test]
     fn causes_say_what_to_do() {
-        let told = |text: &str, errno: Errno| failure(text, gateway(find(text).unwrap()[0]), &errno.into());
+        let told = |text: &str, errno: Errno| {
+            failure(text, gateway(find(text).unwrap()[0]), &errno.into())
+        };
         let denied = told("192.0.2.1", Errno::EPERM);
-        assert_eq!((denied.exit, denied.line.as_str()), (Exit::Permission, "Error: failed to preconfigure the MTA"));
+        assert_eq!(
+            (denied.exit, denied.line.as_str()),
+            (Exit::Permission, "Error: failed to preconfigure the MTA")
+        );
         assert!(denied.cause.contains("cap_add: [NET_ADMIN]"), "{denied}");
         let far = told("192.0.2.1", Errno::ENETUNREACH);
         assert_eq!(far.exit, Exit::Unavailable);
-        assert!(far.cause.starts_with("MTA_TERMINAL_NET is '192.0.2.1': ") && far.cause.contains("our networks"), "{far}");
+        assert!(
+            far.cause.starts_with("MTA_TERMINAL_NET is '192.0.2.1': ")
+                && far.cause.contains("our networks"),
+            "{far}"
+        );
         assert!(told("fe80::1", Errno::EINVAL).cause.ends_with("write fe80::1%eth0"));
     }
 }

@@ -1,8 +1,10 @@
-//! Where mail and events are to go, looked at before a start: names that do not resolve, next hops that are this relay.
+//! Where mail and events are to go, looked at before a start: names that do not resolve, next hops
+//! that are this relay.
 //!
-//! In: `smart_relay`, `cc_mta`, `webhook_url`. Out: what a person should know; nothing of it stops a start, since the other side
-//! may come up later.
-//! Limits: only addresses are looked up here, not MX records; and by the system's resolver, not by `dns_servers`.
+//! In: `smart_relay`, `cc_mta`, `webhook_url`. Out: what a person should know; nothing of it stops
+//! a start, since the other side may come up later.
+//! Limits: only addresses are looked up here, not MX records; and by the system's resolver, not by
+//! `dns_servers`.
 
 use super::names::Names;
 use crate::appliance::property::Settings;
@@ -12,7 +14,11 @@ use std::net::{IpAddr, SocketAddr};
 /// The hosts that [`foresee`] asks for.
 pub fn hosts(settings: &Settings) -> Vec<String> {
     let hops = settings.named_hops().into_iter().filter_map(|(_, hop)| name(hop));
-    let receivers = settings.webhook_url.iter().map(|hook| hook.endpoint.host.clone()).filter(|host| !is_address(host));
+    let receivers = settings
+        .webhook_url
+        .iter()
+        .map(|hook| hook.endpoint.host.clone())
+        .filter(|host| !is_address(host));
     hops.chain(receivers).collect()
 }
 
@@ -20,7 +26,8 @@ pub fn hosts(settings: &Settings) -> Vec<String> {
 pub fn foresee(settings: &Settings, names: &Names) -> Vec<String> {
     let own: Vec<IpAddr> = own_addresses().collect();
     let hops = settings.named_hops().into_iter().filter_map(|(property, hop)| match &hop.host {
-        // Of the loopback and of what is listened on everybody knows without a look at the machine: `Settings::warnings`.
+        // Of the loopback and of what is listened on everybody knows without a look at the machine:
+        // `Settings::warnings`.
         Host::Address(address) => settings
             .comes_back(property, hop, &[*address], &own)
             .filter(|_| settings.comes_back(property, hop, &[*address], &[]).is_none()),
@@ -29,13 +36,20 @@ pub fn foresee(settings: &Settings, names: &Names) -> Vec<String> {
             Err(why) => Some(missing(settings, property, hop, why)),
         },
     });
-    let receivers = settings.webhook_url.iter().filter(|hook| !is_address(&hook.endpoint.host)).filter_map(|hook| {
-        let site = hook.endpoint.site();
-        match names.of(&hook.endpoint.host)? {
-            Ok(addresses) => bare(addresses).into_iter().find_map(|address| settings.unheard(&site, address)),
-            Err(why) => Some(format!("{site} of webhook_url: {why}; it hears of nothing until it does")),
-        }
-    });
+    let receivers =
+        settings.webhook_url.iter().filter(|hook| !is_address(&hook.endpoint.host)).filter_map(
+            |hook| {
+                let site = hook.endpoint.site();
+                match names.of(&hook.endpoint.host)? {
+                    Ok(addresses) => bare(addresses)
+                        .into_iter()
+                        .find_map(|address| settings.unheard(&site, address)),
+                    Err(why) => Some(format!(
+                        "{site} of webhook_url: {why}; it hears of nothing until it does"
+                    )),
+                }
+            },
+        );
     hops.chain(receivers).collect()
 }
 
@@ -43,7 +57,9 @@ fn missing(settings: &Settings, property: &str, hop: &HostSpec, why: &str) -> St
     let has_mx = !hop.exact && name(hop).is_some_and(|name| name.contains('.'));
     let waits = if property == "cc_mta" { "copies of mail wait" } else { "mail waits" };
     let end = match has_mx {
-        true => format!("unless it has MX records, which were not asked for, {waits} until it does"),
+        true => {
+            format!("unless it has MX records, which were not asked for, {waits} until it does")
+        }
         false => format!("{waits} until it does"),
     };
     let asked = if settings.dns_servers.is_empty() { "" } else { " (dns_servers was not asked)" };
@@ -102,7 +118,11 @@ mod tests {
                 "smart_relay is [relay.invalid]: relay.invalid does not resolve",
                 "; mail waits until it does",
             ),
-            (("MTA_CC_MTA", "[copies.invalid]"), "cc_mta is [copies.invalid]", "copies of mail wait until it does"),
+            (
+                ("MTA_CC_MTA", "[copies.invalid]"),
+                "cc_mta is [copies.invalid]",
+                "copies of mail wait until it does",
+            ),
             (
                 ("MTA_WEBHOOK_URL", "https://hook.invalid/s3cret"),
                 "https://hook.invalid of webhook_url: hook.invalid does",
@@ -111,16 +131,24 @@ mod tests {
         ] {
             let told = told(&[vars]);
             assert_eq!(told.len(), 1, "{told:?}");
-            assert!(told[0].starts_with(start) && told[0].contains(end) && !told[0].contains("s3cret"), "{told:?}");
+            assert!(
+                told[0].starts_with(start) && told[0].contains(end) && !told[0].contains("s3cret"),
+                "{told:?}"
+            );
         }
-        let asked = told(&[("MTA_SMART_RELAY", "[relay.invalid]"), ("MTA_DNS_SERVERS", "192.0.2.1")]);
+        let asked =
+            told(&[("MTA_SMART_RELAY", "[relay.invalid]"), ("MTA_DNS_SERVERS", "192.0.2.1")]);
         assert!(asked[0].contains("dns_servers was not asked"), "{asked:?}");
     }
 
     #[test]
     fn names_that_lead_here_are_told() {
-        assert!(told(&[("MTA_SMART_RELAY", "localhost")])[0].contains("this relay's own smtp_port"));
-        assert!(told(&[("MTA_WEBHOOK_URL", "http://localhost:8080/x")])[0].contains("hears of nothing"));
+        assert!(
+            told(&[("MTA_SMART_RELAY", "localhost")])[0].contains("this relay's own smtp_port")
+        );
+        assert!(
+            told(&[("MTA_WEBHOOK_URL", "http://localhost:8080/x")])[0].contains("hears of nothing")
+        );
         assert_eq!(told(&[("MTA_SMART_RELAY", "localhost:2526")]), [""; 0]);
         // Told by the properties alone.
         assert_eq!(told(&[("MTA_SMART_RELAY", "127.0.0.1")]), [""; 0]);

@@ -1,12 +1,13 @@
 //! Terminals: the named network doors, and whether something is wired to them.
 //!
-//! A terminal that is not set, whose name does not resolve, or whose name resolves to [`NOWHERE`] is not connected: so it was
-//! in AppLogic, and so a grid can be described before all its boxes exist. Terminal `mon` is the exception: a monitor that
-//! starts later must be found, so an unknown name counts as connected and the pushes try again.
+//! A terminal that is not set, whose name does not resolve, or whose name resolves to [`NOWHERE`]
+//! is not connected: so it was in AppLogic, and so a grid can be described before all its boxes
+//! exist. Terminal `mon` is the exception: a monitor that starts later must be found, so an unknown
+//! name counts as connected and the pushes try again.
 //! In: settings. Out: settings with unconnected terminals taken out, or failures.
-//! Limits: none but those of the rooms below: [`gateway`] (terminal `net`), [`log`] and [`fs`], [`ports`] (terminal `in`), [`hops`].
-//! The order: [`gateway::connect`], since servers may be beyond it; [`connect`]; then [`log`] and [`fs`] make directories of the two
-//! file servers.
+//! Limits: none but those of the rooms below: [`gateway`] (terminal `net`), [`log`] and [`fs`],
+//! [`ports`] (terminal `in`), [`hops`]. The order: [`gateway::connect`], since servers may be
+//! beyond it; [`connect`]; then [`log`] and [`fs`] make directories of the two file servers.
 
 mod export;
 pub mod gateway;
@@ -56,10 +57,16 @@ pub fn hosts(settings: &Settings) -> Vec<String> {
 pub fn connect_known(settings: &mut Settings, names: &Names) -> Result<Vec<String>, Failure> {
     let unknown_is_connected = [false, false, true];
     let hosts = hosts_of(settings);
-    let whys = hosts.iter().zip(unknown_is_connected).map(|(host, lenient)| unconnected(host.as_deref()?, lenient, names));
+    let whys = hosts
+        .iter()
+        .zip(unknown_is_connected)
+        .map(|(host, lenient)| unconnected(host.as_deref()?, lenient, names));
     let whys: Vec<_> = whys.collect();
-    let terminals =
-        [("log", &mut settings.terminal_log), ("fs", &mut settings.terminal_fs), ("mon", &mut settings.terminal_mon)];
+    let terminals = [
+        ("log", &mut settings.terminal_log),
+        ("fs", &mut settings.terminal_fs),
+        ("mon", &mut settings.terminal_mon),
+    ];
     let mut notes = Vec::new();
     for ((name, terminal), why) in terminals.into_iter().zip(whys) {
         if let Some(why) = why {
@@ -73,7 +80,8 @@ pub fn connect_known(settings: &mut Settings, names: &Names) -> Result<Vec<Strin
     Ok(notes)
 }
 
-/// What [`connect`] says nothing of: a monitor whose name does not resolve now, and names that a start would wait longer for.
+/// What [`connect`] says nothing of: a monitor whose name does not resolve now, and names that a
+/// start would wait longer for.
 pub fn foresee(settings: &Settings, names: &Names) -> Vec<String> {
     let [log, fs, mon] = hosts_of(settings);
     let late = [("log", log), ("fs", fs)].into_iter().filter_map(|(name, host)| {
@@ -193,8 +201,10 @@ mod tests {
 
     #[test]
     fn nowhere_is_not_connected() {
-        let mut settings =
-            settings(&[("MTA_TERMINAL_MON", "http://0.255.255.255:9091"), ("MTA_TERMINAL_LOG", "0.255.255.255")]);
+        let mut settings = settings(&[
+            ("MTA_TERMINAL_MON", "http://0.255.255.255:9091"),
+            ("MTA_TERMINAL_LOG", "0.255.255.255"),
+        ]);
         let notes = connected(&mut settings).unwrap();
         assert_eq!(notes.len(), 2, "{notes:?}");
         assert_eq!((settings.terminal_mon, settings.terminal_log), (None, None));
@@ -208,13 +218,19 @@ mod tests {
             ("MTA_LOGS_ENABLED", "yes"),
         ]);
         let failure = connected(&mut settings).unwrap_err();
-        assert_eq!(failure.line, "Error: logs are enabled but the 'log' terminal is not connected.");
+        assert_eq!(
+            failure.line,
+            "Error: logs are enabled but the 'log' terminal is not connected."
+        );
         assert!(failure.cause.contains("nobody.invalid"), "{failure}");
         assert_eq!(failure.exit, Exit::Unavailable);
         assert!(settings.terminal_mon.is_some());
         let names = Names::ask(&hosts(&settings), LOOKUP_PATIENCE);
         let told = foresee(&settings, &names);
-        assert!(told.len() == 1 && told[0].starts_with("terminal mon: nobody.invalid does not resolve"), "{told:?}");
+        assert!(
+            told.len() == 1 && told[0].starts_with("terminal mon: nobody.invalid does not resolve"),
+            "{told:?}"
+        );
     }
 
     #[test]
@@ -228,7 +244,14 @@ mod tests {
         assert_eq!(connect_known(&mut settings, &names), Ok(Vec::new()));
         assert!(settings.terminal_log.is_some() && settings.terminal_fs.is_some());
         let told = foresee(&settings, &names);
-        assert!(told[0].starts_with("terminal log: nas.invalid does not resolve (no answer within 0 s)"), "{told:?}");
-        assert!(told[1].starts_with("terminal fs: ") && told[1].ends_with("a start waits 30 s for it"), "{told:?}");
+        assert!(
+            told[0]
+                .starts_with("terminal log: nas.invalid does not resolve (no answer within 0 s)"),
+            "{told:?}"
+        );
+        assert!(
+            told[1].starts_with("terminal fs: ") && told[1].ends_with("a start waits 30 s for it"),
+            "{told:?}"
+        );
     }
 }

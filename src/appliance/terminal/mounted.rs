@@ -1,7 +1,8 @@
 //! Terminals `log` and `fs` as directories: mounted by us, or found where the engine mounted them.
 //!
 //! In: the properties. Out: a directory, or the failure that stops the start.
-//! Limits: a server gets [`MOUNT_PATIENCE`] in all, and at most [`ADDRESSES_MAX`] of its addresses are tried.
+//! Limits: a server gets [`MOUNT_PATIENCE`] in all, and at most [`ADDRESSES_MAX`] of its addresses
+//! are tried.
 
 use super::export::Export;
 use super::share::Share;
@@ -40,21 +41,31 @@ pub trait Remote {
     fn meaning(&self, errno: Errno) -> String;
 }
 
-/// The directory of the log share, writable for the core; `None` when logs are off, or a signal ended the start.
+/// The directory of the log share, writable for the core; `None` when logs are off, or a signal
+/// ended the start.
 ///
 /// # Errors
 /// The contract's line, with the cause.
 pub fn log(settings: &Settings, mounter: &mut Mounter<'_>) -> Result<Option<PathBuf>, Failure> {
-    let Some(text) = settings.terminal_log.as_deref().filter(|_| settings.logs_enabled) else { return Ok(None) };
+    let Some(text) = settings.terminal_log.as_deref().filter(|_| settings.logs_enabled) else {
+        return Ok(None);
+    };
     let (identity, only_looks) = (mounter.identity(), mounter.only_looks());
     let trial = |path: &Path, hint: &dyn Fn(&io::Error) -> String| {
-        identity.within(|| if only_looks { may_write(path) } else { try_file(path) }).map_err(|error| {
-            let hint = hint(&error);
-            format!("{} is not writable for uid {} (the SMTP core): {error}; {hint}", path.display(), identity.uid)
-        })
+        identity.within(|| if only_looks { may_write(path) } else { try_file(path) }).map_err(
+            |error| {
+                let hint = hint(&error);
+                format!(
+                    "{} is not writable for uid {} (the SMTP core): {error}; {hint}",
+                    path.display(),
+                    identity.uid
+                )
+            },
+        )
     };
     let outcome = Share::parse(text).and_then(|share| match share {
-        // Who may write to a directory of this machine, or to a share that the engine mounted, is not for the server alone to say.
+        // Who may write to a directory of this machine, or to a share that the engine mounted, is
+        // not for the server alone to say.
         Share::Path(path) => found(path, mounter, |path: &Path| {
             let hint = |error: &io::Error| match error.kind() {
                 io::ErrorKind::ReadOnlyFilesystem => how_to_write(path, &identity, error),
@@ -69,14 +80,19 @@ pub fn log(settings: &Settings, mounter: &mut Mounter<'_>) -> Result<Option<Path
         }),
         Share::Remote(remote) => brought(&remote, "/terminals/log", mounter, |path: &Path| {
             trial(path, &|_| {
-                "let the share's guests write to it (Samba: read only = no, and rights on the directory)".to_owned()
+                "let the share's guests write to it (Samba: read only = no, and rights on the \
+                directory)"
+                    .to_owned()
             })
         }),
     });
-    outcome.map_err(|cause| Failure::new(Exit::Unavailable, LOG_LINE, format!("terminal_log is {text}: {cause}")))
+    outcome.map_err(|cause| {
+        Failure::new(Exit::Unavailable, LOG_LINE, format!("terminal_log is {text}: {cause}"))
+    })
 }
 
-/// The directory of the export with the keys; `None` when the terminal is not connected, or a signal ended the start.
+/// The directory of the export with the keys; `None` when the terminal is not connected, or a
+/// signal ended the start.
 ///
 /// # Errors
 /// The contract's line, with the cause.
@@ -88,10 +104,16 @@ pub fn fs(settings: &Settings, mounter: &mut Mounter<'_>) -> Result<Option<PathB
         Export::Path(path) => found(path, mounter, trial),
         Export::Remote(remote) => brought(&remote, "/terminals/fs", mounter, trial),
     });
-    outcome.map_err(|cause| Failure::new(Exit::Unavailable, FS_LINE, format!("terminal_fs is {text}: {cause}")))
+    outcome.map_err(|cause| {
+        Failure::new(Exit::Unavailable, FS_LINE, format!("terminal_fs is {text}: {cause}"))
+    })
 }
 
-fn found(path: PathBuf, mounter: &Mounter<'_>, trial: impl Fn(&Path) -> Result<(), String>) -> Result<Option<PathBuf>, String> {
+fn found(
+    path: PathBuf,
+    mounter: &Mounter<'_>,
+    trial: impl Fn(&Path) -> Result<(), String>,
+) -> Result<Option<PathBuf>, String> {
     mounter.look(LOOK_PATIENCE, || match path.metadata() {
         Ok(meta) if meta.is_dir() => trial(&path).map(|()| path),
         Ok(_) => Err("it is not a directory".to_owned()),
@@ -113,8 +135,8 @@ fn brought<R: Remote>(
     })
 }
 
-/// Asks each address of the server in every way until one mounts. The first answer that says more than "not this way" is the one
-/// to tell.
+/// Asks each address of the server in every way until one mounts. The first answer that says more
+/// than "not this way" is the one to tell.
 fn mount_somehow<R: Remote>(remote: &R, identity: &Identity, point: &Path) -> Result<(), String> {
     let mut told: Option<(IpAddr, Errno)> = None;
     for address in addresses(remote.server())? {
@@ -128,7 +150,10 @@ fn mount_somehow<R: Remote>(remote: &R, identity: &Identity, point: &Path) -> Re
             }
         }
     }
-    Err(told.map_or_else(|| "the server has no address".to_owned(), |(at, errno)| format!("{at}: {}", remote.meaning(errno))))
+    Err(told.map_or_else(
+        || "the server has no address".to_owned(),
+        |(at, errno)| format!("{at}: {}", remote.meaning(errno)),
+    ))
 }
 
 fn says_little(errno: Errno) -> bool {
@@ -149,7 +174,9 @@ fn addresses(server: &HostSpec) -> Result<Vec<IpAddr>, String> {
         Host::Address(address) => return Ok(vec![*address]),
         Host::Name(name) => name,
     };
-    let found = (name.as_str(), 0).to_socket_addrs().map_err(|error| format!("{name} does not resolve ({error})"))?;
+    let found = (name.as_str(), 0)
+        .to_socket_addrs()
+        .map_err(|error| format!("{name} does not resolve ({error})"))?;
     let mut addresses: Vec<_> = found.map(|address| address.ip()).collect();
     addresses.dedup();
     addresses.truncate(ADDRESSES_MAX);

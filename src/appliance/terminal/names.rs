@@ -1,9 +1,11 @@
 //! Names of other machines and their addresses, all of them looked up at once.
 //!
 //! In: hosts as properties name them. Out: for each its addresses, or why there are none, in words.
-//! Limits: [`HOSTS_MAX`] hosts, the first that are named; whoever has no answer when the time is up counts as unknown, or as late
-//! where the time was shorter than that of a start. The system's resolver is asked
-//! (`/etc/hosts`, `/etc/resolv.conf`), in a child process of the supervisor, since it may be silent for long.
+//! Limits: [`HOSTS_MAX`] hosts, the first that are named; whoever has no answer when the time is up
+//! counts as unknown, or as late where the time was shorter than that of a start. The system's
+//! resolver is asked
+//! (`/etc/hosts`, `/etc/resolv.conf`), in a child process of the supervisor, since it may be silent
+//! for long.
 
 use crate::appliance::mount::Mounter;
 use serde::{Deserialize, Serialize};
@@ -27,13 +29,22 @@ pub struct Names {
 }
 
 impl Names {
-    /// Looks hosts up in a child, for `patience` in all. Nothing is known of any when a signal ended the start meanwhile.
-    pub fn look_up(hosts: impl IntoIterator<Item = String>, patience: Duration, mounter: &Mounter<'_>) -> Self {
+    /// Looks hosts up in a child, for `patience` in all. Nothing is known of any when a signal
+    /// ended the start meanwhile.
+    pub fn look_up(
+        hosts: impl IntoIterator<Item = String>,
+        patience: Duration,
+        mounter: &Mounter<'_>,
+    ) -> Self {
         Self { late: BTreeSet::new(), ..Self::look_up_briefly(hosts, patience, mounter) }
     }
 
     /// The same where a start would wait longer: whoever does not answer is late.
-    pub fn look_up_briefly(hosts: impl IntoIterator<Item = String>, patience: Duration, mounter: &Mounter<'_>) -> Self {
+    pub fn look_up_briefly(
+        hosts: impl IntoIterator<Item = String>,
+        patience: Duration,
+        mounter: &Mounter<'_>,
+    ) -> Self {
         let hosts = first(hosts);
         if hosts.is_empty() {
             return Self::default();
@@ -68,8 +79,11 @@ impl Names {
             });
         }
         drop(sender);
-        let mut names = Self::all_late(hosts, &format!("no answer within {} s", patience.as_secs_f32()));
-        while let Ok((host, found)) = answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        let mut names =
+            Self::all_late(hosts, &format!("no answer within {} s", patience.as_secs_f32()));
+        while let Ok((host, found)) =
+            answers.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
             names.late.remove(&host);
             names.found.insert(host, found);
         }
@@ -90,7 +104,10 @@ fn first(hosts: impl IntoIterator<Item = String>) -> Vec<String> {
 }
 
 fn resolve(host: &str) -> Result<Vec<SocketAddr>, String> {
-    (host, 0).to_socket_addrs().map(Iterator::collect).map_err(|error| unknown(host, &error.to_string()))
+    (host, 0)
+        .to_socket_addrs()
+        .map(Iterator::collect)
+        .map_err(|error| unknown(host, &error.to_string()))
 }
 
 fn unknown(host: &str, why: &str) -> String {
@@ -105,10 +122,18 @@ mod tests {
     fn each_host_gets_its_own_answer() {
         let hosts = ["192.0.2.1", "nobody.invalid", "::1"].map(str::to_owned);
         let names = Names::ask(&hosts, Duration::from_secs(30));
-        let addresses = |host: &str| names.of(host).unwrap().unwrap().iter().map(SocketAddr::to_string).collect::<Vec<_>>();
+        let addresses = |host: &str| {
+            names.of(host).unwrap().unwrap().iter().map(SocketAddr::to_string).collect::<Vec<_>>()
+        };
         assert!(addresses("192.0.2.1").contains(&"192.0.2.1:0".to_owned()));
         assert!(addresses("::1").contains(&"[::1]:0".to_owned()));
-        assert!(names.of("nobody.invalid").unwrap().unwrap_err().starts_with("nobody.invalid does not resolve ("));
+        assert!(
+            names
+                .of("nobody.invalid")
+                .unwrap()
+                .unwrap_err()
+                .starts_with("nobody.invalid does not resolve (")
+        );
         assert!(names.of("else.invalid").is_none() && names.late.is_empty());
     }
 
@@ -121,7 +146,11 @@ mod tests {
     #[test]
     fn what_is_named_first_is_looked_up_first() {
         let terminals = ["nas", "gateway", "nas"].map(str::to_owned);
-        let hosts = first(terminals.into_iter().chain((0..HOSTS_MAX).map(|number| format!("a{number}"))));
-        assert_eq!((hosts.len(), &hosts[..3]), (HOSTS_MAX, &["nas", "gateway", "a0"].map(str::to_owned)[..]));
+        let hosts =
+            first(terminals.into_iter().chain((0..HOSTS_MAX).map(|number| format!("a{number}"))));
+        assert_eq!(
+            (hosts.len(), &hosts[..3]),
+            (HOSTS_MAX, &["nas", "gateway", "a0"].map(str::to_owned)[..])
+        );
     }
 }

@@ -1,15 +1,19 @@
 //! Terminal `in`: its ports, tried before a start, and what to say of one that cannot be opened.
 //!
-//! In: the properties `listen`, `smtp_port`, `smtps_port`, `ui_port`. Out: failures, in the lines of the contract.
-//! Limits: a port is bound for a moment and never listened on, with the option that lets others bind it too. So no client is
-//! taken from anybody, and a server that starts meanwhile does not notice.
+//! In: the properties `listen`, `smtp_port`, `smtps_port`, `ui_port`. Out: failures, in the lines
+//! of the contract.
+//! Limits: a port is bound for a moment and never listened on, with the option that lets others
+//! bind it too. So no client is taken from anybody, and a server that starts meanwhile does not
+//! notice.
 //! Source: socket(7), SO_REUSEADDR: a port that somebody listens on is refused all the same.
 
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::lines;
 use crate::appliance::property::Settings;
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
+};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
@@ -17,7 +21,10 @@ use std::os::fd::AsRawFd;
 /// The ports that could not be opened now; one failure for each.
 pub fn foresee(settings: &Settings) -> Vec<Failure> {
     let secure = (!settings.ssl_disabled).then_some(("smtps_port", settings.smtps_port));
-    let ports = [("smtp_port", settings.smtp_port)].into_iter().chain(secure).chain([("ui_port", settings.ui_port)]);
+    let ports = [("smtp_port", settings.smtp_port)]
+        .into_iter()
+        .chain(secure)
+        .chain([("ui_port", settings.ui_port)]);
     ports
         .filter_map(|(property, port)| {
             let errors = settings.listen.iter().filter_map(|address| attempt(*address, port).err());
@@ -53,7 +60,9 @@ fn attempt(address: IpAddr, port: u16) -> io::Result<()> {
         bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(address, port)))
     });
     match bound {
-        Err(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL) if address.is_ipv6() && address.is_unspecified() => {
+        Err(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL)
+            if address.is_ipv6() && address.is_unspecified() =>
+        {
             attempt(Ipv4Addr::UNSPECIFIED.into(), port)
         }
         other => Ok(other?),
@@ -70,7 +79,11 @@ mod tests {
         let theirs = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = theirs.local_addr().unwrap().port();
         for address in ["127.0.0.1", "0.0.0.0", "::"] {
-            assert_eq!(attempt(address.parse().unwrap(), port).unwrap_err().kind(), ErrorKind::AddrInUse, "{address}");
+            assert_eq!(
+                attempt(address.parse().unwrap(), port).unwrap_err().kind(),
+                ErrorKind::AddrInUse,
+                "{address}"
+            );
         }
         assert!(attempt("127.0.0.2".parse().unwrap(), port).is_ok());
         drop(theirs);
@@ -85,6 +98,9 @@ mod tests {
         assert_eq!(not_opened("ui_port", 80, &taken).line, lines::WINDOWS);
         let denied = not_opened("smtp_port", 25, &io::Error::from(Errno::EACCES));
         assert_eq!((denied.line.as_str(), denied.exit), (lines::START, Exit::Permission));
-        assert!(denied.cause.starts_with("smtp_port=25 cannot be opened: ") && denied.cause.contains("CAP_NET_BIND_SERVICE"));
+        assert!(
+            denied.cause.starts_with("smtp_port=25 cannot be opened: ")
+                && denied.cause.contains("CAP_NET_BIND_SERVICE")
+        );
     }
 }

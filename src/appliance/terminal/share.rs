@@ -1,9 +1,12 @@
 //! Terminal `log`: a share of a CIFS server, which takes the mail log.
 //!
-//! In: `//server[:port]/share[/path]`, `server` (its share is called `share`, as in AppLogic), or the absolute path of a
-//! directory where the engine has mounted one. Out: mount(2) requests, the most likely one first; words for what went wrong.
-//! Limits: anonymous or guest access; SMB 2.1 to 3.1.1, which the kernel negotiates; SMB 1 is refused.
-//! Security: the mounted files belong to the core's user and to nobody else. No password is ever sent.
+//! In: `//server[:port]/share[/path]`, `server` (its share is called `share`, as in AppLogic), or
+//! the absolute path of a directory where the engine has mounted one. Out: mount(2) requests, the
+//! most likely one first; words for what went wrong.
+//! Limits: anonymous or guest access; SMB 2.1 to 3.1.1, which the kernel negotiates; SMB 1 is
+//! refused.
+//! Security: the mounted files belong to the core's user and to nobody else. No password is ever
+//! sent.
 //! Source: mount.cifs(8) for the options; the kernel's fs/smb/client/fs_context.c reads them.
 
 use super::mounted::{self, name_of};
@@ -19,7 +22,8 @@ use std::path::{Component, Path, PathBuf};
 pub const KIND: &str = "cifs";
 /// The share of a server that is named alone.
 const DEFAULT_SHARE: &str = "share";
-/// Who we are: the guest whom Windows knows by this name, and any server that maps unknown users to its guest.
+/// Who we are: the guest whom Windows knows by this name, and any server that maps unknown users to
+/// its guest.
 const GUEST: &str = "username=guest,password=";
 /// Or one without a name.
 const NOBODY: &str = "sec=none";
@@ -52,9 +56,16 @@ impl Share {
     /// # Errors
     /// Words that follow the property's name.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || "must be //server[:port]/share[/path], a server, or the absolute path of a mounted share".to_owned();
+        let wrong = || {
+            "must be //server[:port]/share[/path], a server, or the absolute path of a \
+            mounted share"
+                .to_owned()
+        };
         // `\\server\share` of Windows, `smb://server/share` of desktops, `server:/export` of NFS.
-        if text.starts_with('\\') || text.contains("://") || (!text.starts_with('/') && text.contains(":/")) {
+        if text.starts_with('\\')
+            || text.contains("://")
+            || (!text.starts_with('/') && text.contains(":/"))
+        {
             return Err(format!("{}: a share is written with slashes, //server/share", wrong()));
         }
         let Some(rest) = text.strip_prefix("//") else {
@@ -62,20 +73,30 @@ impl Share {
                 return Ok(Self::Path(PathBuf::from(text)));
             }
             let server = text.parse().map_err(|_| wrong())?;
-            return Ok(Self::Remote(Remote { server, share: DEFAULT_SHARE.to_owned(), path: String::new() }));
+            return Ok(Self::Remote(Remote {
+                server,
+                share: DEFAULT_SHARE.to_owned(),
+                path: String::new(),
+            }));
         };
         let (server, rest) = rest.split_once('/').ok_or_else(wrong)?;
         let (share, path) = rest.split_once('/').unwrap_or((rest, ""));
         let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
         let path = parts.join("/");
-        if share.is_empty() || Path::new(&path).components().any(|part| part == Component::ParentDir) {
+        if share.is_empty()
+            || Path::new(&path).components().any(|part| part == Component::ParentDir)
+        {
             return Err(wrong());
         }
         // The kernel reads options separated by commas, and knows no way to quote one here.
         if text.contains([',', '\\']) || text.contains(char::is_control) {
             return Err("must have no comma, backslash or control character in it".to_owned());
         }
-        Ok(Self::Remote(Remote { server: server.parse().map_err(|_| wrong())?, share: share.to_owned(), path }))
+        Ok(Self::Remote(Remote {
+            server: server.parse().map_err(|_| wrong())?,
+            share: share.to_owned(),
+            path,
+        }))
     }
 }
 
@@ -85,8 +106,8 @@ impl mounted::Remote for Remote {
     }
 
     fn requests(&self, address: IpAddr, identity: &Identity) -> Vec<Request> {
-        // A guest with a name first: Samba lets one without create directories, and then nothing inside them. Old kernels
-        // negotiate less.
+        // A guest with a name first: Samba lets one without create directories, and then nothing
+        // inside them. Old kernels negotiate less.
         [(GUEST, "default"), (NOBODY, "default"), (GUEST, "3.1.1"), (GUEST, "3.0"), (GUEST, "2.1")]
             .into_iter()
             .map(|(who, dialect)| self.request(address, identity, who, dialect))
@@ -96,7 +117,13 @@ impl mounted::Remote for Remote {
     fn is_worth_another(errno: Errno) -> bool {
         matches!(
             errno,
-            Errno::EACCES | Errno::EPERM | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOKEY | Errno::EKEYREJECTED | Errno::EIO
+            Errno::EACCES
+                | Errno::EPERM
+                | Errno::EINVAL
+                | Errno::EOPNOTSUPP
+                | Errno::ENOKEY
+                | Errno::EKEYREJECTED
+                | Errno::EIO
         )
     }
 
@@ -104,17 +131,24 @@ impl mounted::Remote for Remote {
         let said = in_words(errno, KIND);
         match errno {
             Errno::EACCES | Errno::ENOKEY | Errno::EKEYREJECTED => format!(
-                "{said}; or the server refuses guests: allow them on share '{}' (Samba: guest ok = yes, map to guest = Bad User)",
+                "{said}; or the server refuses guests: allow them on share '{}' (Samba: guest ok = \
+                yes, map to guest = Bad User)",
                 self.share
             ),
             Errno::ENOENT | Errno::ENXIO | Errno::ENOTDIR if self.path.is_empty() => {
                 format!("{said}: the server has no share '{}'", self.share)
             }
             Errno::ENOENT | Errno::ENXIO | Errno::ENOTDIR => {
-                format!("{said}: the server has no share '{}', or no directory '{}' on it", self.share, self.path)
+                format!(
+                    "{said}: the server has no share '{}', or no directory '{}' on it",
+                    self.share, self.path
+                )
             }
             Errno::EOPNOTSUPP | Errno::EINVAL => {
-                format!("{said}: the server and this kernel have no dialect of SMB 2.1 to 3.1.1 in common")
+                format!(
+                    "{said}: the server and this kernel have no dialect of SMB 2.1 to 3.1.1 \
+                    in common"
+                )
             }
             Errno::EHOSTDOWN => format!("{said} (so does one that speaks nothing but SMB 1)"),
             _ => said,
@@ -160,9 +194,15 @@ mod tests {
     fn every_form_is_read() {
         assert_eq!(Share::parse("/mnt/log"), Ok(Share::Path(PathBuf::from("/mnt/log"))));
         let alone = remote("nas");
-        assert_eq!((alone.share.as_str(), alone.path.as_str(), alone.server.port), ("share", "", None));
+        assert_eq!(
+            (alone.share.as_str(), alone.path.as_str(), alone.server.port),
+            ("share", "", None)
+        );
         let full = remote("//nas.example:1445/logs/mta//one/");
-        assert_eq!((full.share.as_str(), full.path.as_str(), full.server.port), ("logs", "mta/one", Some(1445)));
+        assert_eq!(
+            (full.share.as_str(), full.path.as_str(), full.server.port),
+            ("logs", "mta/one", Some(1445))
+        );
         assert_eq!(remote("//[2001:db8::1]:445/s").server.to_string(), "[2001:db8::1]:445");
         for bad in [
             "//nas",
@@ -184,13 +224,24 @@ mod tests {
 
     #[test]
     fn requests_carry_what_the_helper_program_would_find_out() {
-        let requests = remote("//nas:1445/logs/mta").requests(IpAddr::from([192, 0, 2, 7]), &Identity::same());
+        let requests =
+            remote("//nas:1445/logs/mta").requests(IpAddr::from([192, 0, 2, 7]), &Identity::same());
         let first = &requests[0];
         assert_eq!((first.source.as_str(), first.kind), ("//nas/logs/mta", "cifs"));
-        for part in
-            ["ip=192.0.2.7", "unc=\\\\nas\\logs", "username=guest", "port=1445", "prefixpath=mta", "file_mode=0600", "soft"]
-        {
-            assert!(first.options.split(',').any(|option| option == part), "{part} in {}", first.options);
+        for part in [
+            "ip=192.0.2.7",
+            "unc=\\\\nas\\logs",
+            "username=guest",
+            "port=1445",
+            "prefixpath=mta",
+            "file_mode=0600",
+            "soft",
+        ] {
+            assert!(
+                first.options.split(',').any(|option| option == part),
+                "{part} in {}",
+                first.options
+            );
         }
         assert!(requests.iter().all(|request| !request.options.contains("vers=1.0")));
     }

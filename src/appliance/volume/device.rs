@@ -1,8 +1,10 @@
 //! Block devices as volumes: what is on them, and how they are mounted.
 //!
-//! In: the path of a device. Out: mount(2) requests, or words for what is on it instead of a file system of ours.
+//! In: the path of a device. Out: mount(2) requests, or words for what is on it instead of a file
+//! system of ours.
 //! Limits: ext2 to ext4, XFS and btrfs, told apart by their superblocks.
-//! Source: ext4 (Documentation/filesystems/ext4, s_magic), XFS (xfs_dsb), btrfs (btrfs_super_block): the kernel's headers.
+//! Source: ext4 (Documentation/filesystems/ext4, s_magic), XFS (xfs_dsb), btrfs
+//! (btrfs_super_block): the kernel's headers.
 
 use super::super::mount::{Request, in_words};
 use nix::errno::Errno;
@@ -17,11 +19,23 @@ const MARKS: [(u64, &[u8], Content); 8] = [
     (0x438, &[0x53, 0xef], Content::FileSystem("ext4")),
     (0, b"XFSB", Content::FileSystem("xfs")),
     (0x1_0040, b"_BHRfS_M", Content::FileSystem("btrfs")),
-    (0, b"LUKS\xba\xbe", Content::Other("an encrypted container (LUKS): open it and name the device below /dev/mapper")),
+    (
+        0,
+        b"LUKS\xba\xbe",
+        Content::Other(
+            "an encrypted container (LUKS): open it and name the device below /dev/mapper",
+        ),
+    ),
     (512, b"LABELONE", Content::Other("a physical volume of LVM: name the logical volume")),
     (4086, b"SWAPSPACE2", Content::Other("swap space")),
     (512, b"EFI PART", Content::Other("a partition table: name the partition")),
-    (510, &[0x55, 0xaa], Content::Other("a partition table or a file system that is not supported: ext4, xfs and btrfs are")),
+    (
+        510,
+        &[0x55, 0xaa],
+        Content::Other(
+            "a partition table or a file system that is not supported: ext4, xfs and btrfs are",
+        ),
+    ),
 ];
 
 /// What a device holds.
@@ -52,9 +66,13 @@ pub fn mount(device: &Path, point: &Path, read_only: bool) -> Result<(), String>
     }
     let words = in_words(answer, kind);
     Err(match answer {
-        Errno::EROFS | Errno::EACCES if !read_only => format!("{words}: the device does not take writes"),
+        Errno::EROFS | Errno::EACCES if !read_only => {
+            format!("{words}: the device does not take writes")
+        }
         Errno::EINVAL | Errno::EUCLEAN | Errno::ENOSYS => {
-            format!("{words}: its {kind} is damaged, or made for another kernel; look at it with fsck")
+            format!(
+                "{words}: its {kind} is damaged, or made for another kernel; look at it with fsck"
+            )
         }
         _ => words,
     })
@@ -62,7 +80,9 @@ pub fn mount(device: &Path, point: &Path, read_only: bool) -> Result<(), String>
 
 fn file_system(device: &Path) -> Result<&'static str, String> {
     let opened = File::open(device).map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => format!("{error}: give the container the device (--device, or devices: in compose)"),
+        io::ErrorKind::PermissionDenied => {
+            format!("{error}: give the container the device (--device, or devices: in compose)")
+        }
         _ => error.to_string(),
     })?;
     match content(&opened).map_err(|error| error.to_string())? {
@@ -86,7 +106,8 @@ fn content(device: &impl FileExt) -> io::Result<Option<Content>> {
     Ok(None)
 }
 
-/// A reader of a device that cannot be written cannot replay its journal either, and is content without.
+/// A reader of a device that cannot be written cannot replay its journal either, and is content
+/// without.
 fn requests(device: &Path, kind: &'static str, read_only: bool) -> Vec<Request> {
     let request = |options: &str| Request {
         source: device.display().to_string(),

@@ -1,9 +1,10 @@
 //! The private key and the certificate chain: read, and found fit, before anybody else sees them.
 //!
-//! In: the directory that the key volume or terminal `fs` is, and the two file names. Out: both files' text, or a sentence for a
-//! person. Limits: a file of [`FILE_MAX`] octets.
-//! Security: read as root, or where a file server does not let root (root_squash) as the core's user. The text goes to the core
-//! through a pipe and nowhere else. No error shows what stands in a file.
+//! In: the directory that the key volume or terminal `fs` is, and the two file names. Out: both
+//! files' text, or a sentence for a person. Limits: a file of [`FILE_MAX`] octets.
+//! Security: read as root, or where a file server does not let root (root_squash) as the core's
+//! user. The text goes to the core through a pipe and nowhere else. No error shows what stands in a
+//! file.
 
 use super::mounts;
 use crate::appliance::failure::{Exit, Failure};
@@ -53,10 +54,11 @@ impl KeyFiles {
         if settings.ssl_disabled {
             return Ok(None);
         }
-        let (Some(directory), Some(key), Some(certificate)) = (directory, &settings.ssl_key_file, &settings.ssl_cert_file)
+        let (Some(directory), Some(key), Some(certificate)) =
+            (directory, &settings.ssl_key_file, &settings.ssl_cert_file)
         else {
-            let cause =
-                "attach a key volume (MTA_VOLUME_KEY) or connect terminal fs (MTA_TERMINAL_FS), or set MTA_SSL_DISABLED=yes";
+            let cause = "attach a key volume (MTA_VOLUME_KEY) or connect terminal fs \
+            (MTA_TERMINAL_FS), or set MTA_SSL_DISABLED=yes";
             return Err(Failure::new(Exit::Property, UNDEFINED_LINE, cause));
         };
         let place = if settings.terminal_fs.is_some() { "terminal fs" } else { "the key volume" };
@@ -68,21 +70,29 @@ impl KeyFiles {
         }))
     }
 
-    /// Reads both, and makes sure that a server can present them now. May hang as long as a file server does.
+    /// Reads both, and makes sure that a server can present them now. May hang as long as a file
+    /// server does.
     ///
     /// # Errors
     /// In words: which file, what is wrong, what to do.
     pub fn read(&self, identity: &Identity) -> Result<Keys, String> {
         let key = self.file("ssl_key_file", &self.key, identity)?;
         let chain = self.file("ssl_cert_file", &self.certificate, identity)?;
-        KeyPair::from_pem(&key, &chain, clock::now())
-            .map_err(|error| format!("{} and {} on {}: {error}", self.key.display(), self.certificate.display(), self.place))?;
+        KeyPair::from_pem(&key, &chain, clock::now()).map_err(|error| {
+            format!(
+                "{} and {} on {}: {error}",
+                self.key.display(),
+                self.certificate.display(),
+                self.place
+            )
+        })?;
         let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
         Ok(Keys { private_key: text(&key), certificate_chain: text(&chain) })
     }
 
-    /// What a person should know of who else can read the private key; `None`: nobody, as far as the modes of the file and of the
-    /// directories above it tell, up to where they are mounted. May hang as [`KeyFiles::read`].
+    /// What a person should know of who else can read the private key; `None`: nobody, as far as
+    /// the modes of the file and of the directories above it tell, up to where they are mounted.
+    /// May hang as [`KeyFiles::read`].
     pub fn exposed(&self, identity: &Identity) -> Option<String> {
         let path = self.directory.join(&self.key);
         let found = match open_to_all(&path) {
@@ -94,7 +104,8 @@ impl KeyFiles {
         let mode = found.ok()??;
         let (advice, uid) = (Source::of(&path).advice(), identity.uid);
         Some(format!(
-            "the private key {} (ssl_key_file) can be read by every user (mode {mode:o}): {advice}; root or uid {uid} must still be \
+            "the private key {} (ssl_key_file) can be read by every user (mode {mode:o}): \
+            {advice}; root or uid {uid} must still be \
              able to read it",
             path.display()
         ))
@@ -102,7 +113,11 @@ impl KeyFiles {
 
     /// The sentence for a place that does not answer.
     pub fn not_answering(&self, why: &str) -> String {
-        format!("{} ({}) cannot be read: {why}; is its file server well?", self.directory.display(), self.place)
+        format!(
+            "{} ({}) cannot be read: {why}; is its file server well?",
+            self.directory.display(),
+            self.place
+        )
     }
 
     /// The failure of a start that `why` prevents.
@@ -113,34 +128,47 @@ impl KeyFiles {
     fn file(&self, property: &str, name: &Path, identity: &Identity) -> Result<Vec<u8>, String> {
         let path = self.directory.join(name);
         let read = match read(&path) {
-            Err(error) if error.kind() == ErrorKind::PermissionDenied && identity.changes => identity.within(|| read(&path)),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && identity.changes => {
+                identity.within(|| read(&path))
+            }
             other => other,
         };
         let content = read.map_err(|error| {
             let hint = match error.kind() {
                 ErrorKind::NotFound => {
                     let place = self.place;
-                    format!("; {property} is a path below {place}: put the file there, or set MTA_{}", property.to_uppercase())
+                    format!(
+                        "; {property} is a path below {place}: put the file there, or set MTA_{}",
+                        property.to_uppercase()
+                    )
                 }
                 ErrorKind::PermissionDenied => {
-                    format!("; let it be readable for root, or for uid {} (chown it, or chmod g+r)", identity.uid)
+                    format!(
+                        "; let it be readable for root, or for uid {} (chown it, or chmod g+r)",
+                        identity.uid
+                    )
                 }
                 _ => String::new(),
             };
             format!("{} ({property}): {error}{hint}", path.display())
         })?;
-        if content.is_empty() { Err(format!("{} ({property}) is empty", path.display())) } else { Ok(content) }
+        if content.is_empty() {
+            Err(format!("{} ({property}) is empty", path.display()))
+        } else {
+            Ok(content)
+        }
     }
 }
 
-/// The mode of a file that every user can read; `None` where its mode, or that of a directory above it on the same mount, keeps
-/// others out.
+/// The mode of a file that every user can read; `None` where its mode, or that of a directory above
+/// it on the same mount, keeps others out.
 fn open_to_all(path: &Path) -> io::Result<Option<u32>> {
     let path = path.canonicalize()?;
     let mode = |path: &Path| io::Result::Ok(path.metadata()?.permissions().mode() & 0o777);
     let own = mode(&path)?;
     let mount = mounts::mount_point(&path);
-    for directory in path.ancestors().skip(1).take_while(|directory| directory.starts_with(&mount)) {
+    for directory in path.ancestors().skip(1).take_while(|directory| directory.starts_with(&mount))
+    {
         if mode(directory)? & OTHERS_ENTER == 0 {
             return Ok(None);
         }
@@ -162,7 +190,8 @@ enum Source {
 
 impl Source {
     fn of(path: &Path) -> Self {
-        let read_only = statvfs(path).is_ok_and(|figures| figures.flags().contains(FsFlags::ST_RDONLY));
+        let read_only =
+            statvfs(path).is_ok_and(|figures| figures.flags().contains(FsFlags::ST_RDONLY));
         match mounts::kind(path).as_deref() {
             Some("cifs" | "smb3" | "vfat" | "exfat") => Self::Mount,
             Some("nfs" | "nfs4") => Self::Server,
@@ -175,11 +204,13 @@ impl Source {
         match self {
             Self::Here => "take that away with chmod o-rwx",
             Self::ReadOnly => {
-                "it is mounted read-only here, so take that away where it comes from: with chmod o-rwx on the host, or with \
+                "it is mounted read-only here, so take that away where it comes from: with chmod \
+                o-rwx on the host, or with \
                  defaultMode of a Kubernetes secret"
             }
             Self::Mount => {
-                "its mode is that of the mount, so take that away with the mount's options: file_mode=0600 (SMB), fmask=0177 (FAT)"
+                "its mode is that of the mount, so take that away with the mount's options: \
+                file_mode=0600 (SMB), fmask=0177 (FAT)"
             }
             Self::Server => "take that away on the file server, with chmod o-rwx",
         }
@@ -189,7 +220,8 @@ impl Source {
 fn below(property: &str, name: &str, place: &str) -> Result<PathBuf, Failure> {
     let relative = Path::new(name.trim_start_matches('/'));
     if relative.components().any(|part| part == Component::ParentDir) {
-        let cause = format!("{property} is '{name}', which leaves {place}; write a path below its root");
+        let cause =
+            format!("{property} is '{name}', which leaves {place}; write a path below its root");
         return Err(KeyFiles::failure(cause));
     }
     Ok(relative.to_owned())
@@ -204,7 +236,9 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     file.take(FILE_MAX + 1).read_to_end(&mut content)?;
     if content.len() as u64 > FILE_MAX {
-        return Err(io::Error::other(format!("it has more than {FILE_MAX} octets and is no key or certificate")));
+        return Err(io::Error::other(format!(
+            "it has more than {FILE_MAX} octets and is no key or certificate"
+        )));
     }
     Ok(content)
 }
@@ -226,11 +260,15 @@ mod tests {
         set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
         let exposed = |mode| {
             write(directory.path().join("server.key"), "x").unwrap();
-            set_permissions(directory.path().join("server.key"), Permissions::from_mode(mode)).unwrap();
+            set_permissions(directory.path().join("server.key"), Permissions::from_mode(mode))
+                .unwrap();
             files.exposed(&Identity::same())
         };
         let told = exposed(0o644).unwrap();
-        assert!(told.contains("server.key (ssl_key_file) can be read by every user (mode 644)"), "{told}");
+        assert!(
+            told.contains("server.key (ssl_key_file) can be read by every user (mode 644)"),
+            "{told}"
+        );
         assert!(told.contains("with chmod o-rwx;"), "{told}");
         assert_eq!([exposed(0o640), exposed(0o600)], [None, None]);
     }
@@ -239,7 +277,9 @@ mod tests {
     #[test]
     fn a_key_in_a_directory_that_lets_nobody_in_is_not_told() {
         let volume = tempfile::tempdir().unwrap();
-        let let_in = |name: &str, mode| set_permissions(volume.path().join(name), Permissions::from_mode(mode)).unwrap();
+        let let_in = |name: &str, mode| {
+            set_permissions(volume.path().join(name), Permissions::from_mode(mode)).unwrap()
+        };
         let_in("", 0o755);
         for directory in ["live", "archive"] {
             std::fs::create_dir(volume.path().join(directory)).unwrap();
@@ -247,7 +287,8 @@ mod tests {
         }
         write(volume.path().join("archive/key1.pem"), "x").unwrap();
         let_in("archive/key1.pem", 0o644);
-        std::os::unix::fs::symlink("../archive/key1.pem", volume.path().join("live/key.pem")).unwrap();
+        std::os::unix::fs::symlink("../archive/key1.pem", volume.path().join("live/key.pem"))
+            .unwrap();
         let told = || open_to_all(&volume.path().join("live/key.pem")).unwrap();
         assert_eq!(told(), Some(0o644));
         let_in("live", 0o700);

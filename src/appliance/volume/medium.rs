@@ -1,8 +1,10 @@
 //! What a data volume lies on, as far as its file system tells: whether a sync can be believed.
 //!
 //! In: a path. Out: a [`Medium`], why it is refused, and what a person should be warned of.
-//! Limits: only the kind of the file system and its options are looked at; a disk that lies about its write cache looks like any other.
-//! Source: `f_type` of statfs(2), by the numbers of the kernel's magic.h; docs/durability.md says why each is where it is.
+//! Limits: only the kind of the file system and its options are looked at; a disk that lies about
+//! its write cache looks like any other.
+//! Source: `f_type` of statfs(2), by the numbers of the kernel's magic.h; docs/durability.md says
+//! why each is where it is.
 
 use super::mounts;
 use nix::sys::statfs::statfs;
@@ -17,7 +19,8 @@ pub enum Medium {
     Memory,
     /// A file server: its word alone says that anything is on a disk. Its name.
     FileServer(&'static str),
-    /// Files that another program or machine keeps, as engines on desktops pass folders in. What passes them.
+    /// Files that another program or machine keeps, as engines on desktops pass folders in. What
+    /// passes them.
     Passed(&'static str),
 }
 
@@ -43,7 +46,8 @@ const KINDS: [(u32, Medium); 15] = [
 impl Medium {
     /// Of what is at `path`. What cannot be asked counts as local; its use will tell.
     pub fn of(path: &Path) -> Self {
-        statfs(path).map_or(Self::Local, |stat| Self::by_number(stat.filesystem_type().0.cast_unsigned()))
+        statfs(path)
+            .map_or(Self::Local, |stat| Self::by_number(stat.filesystem_type().0.cast_unsigned()))
     }
 
     fn by_number(number: u64) -> Self {
@@ -55,9 +59,12 @@ impl Medium {
     pub fn refusal(self, path: &Path) -> Option<String> {
         let Self::FileServer(name) = self else { return None };
         Some(format!(
-            "{} lies on a file server ({name}), which may say that mail is stored before it is, may lose the lock that keeps a \
-             second relay out, and holds up all mail when it hangs; use a local file system: a volume of the engine \
-             (-v mta-data:/data), or a block device with ext4 or XFS, which may come from a SAN (volume_data=/dev/...)",
+            "{} lies on a file server ({name}), which may say that mail is stored before it is, \
+            may lose the lock that keeps a \
+             second relay out, and holds up all mail when it hangs; use a local file system: a \
+             volume of the engine \
+             (-v mta-data:/data), or a block device with ext4 or XFS, which may come from a SAN \
+             (volume_data=/dev/...)",
             path.display()
         ))
     }
@@ -66,35 +73,44 @@ impl Medium {
     fn warning(self, path: &Path) -> Option<String> {
         let shown = path.display();
         match self {
-            Self::Memory => Some(format!("THE DATA VOLUME {shown} LIVES IN MEMORY (tmpfs): queued mail dies with it")),
+            Self::Memory => Some(format!(
+                "THE DATA VOLUME {shown} LIVES IN MEMORY (tmpfs): queued mail dies with it"
+            )),
             Self::Passed(by) => Some(format!(
-                "the data volume {shown} is passed in by another program or machine ({by}): whether its syncs reach a disk cannot \
-                 be seen from here; for mail that must not be lost use a volume of the engine, for example -v mta-data:{shown}"
+                "the data volume {shown} is passed in by another program or machine ({by}): \
+                whether its syncs reach a disk cannot \
+                 be seen from here; for mail that must not be lost use a volume of the engine, for \
+                 example -v mta-data:{shown}"
             )),
             Self::Local | Self::FileServer(_) => None,
         }
     }
 }
 
-/// What a person should know of a data volume that is not refused. `contained` = we live in a container.
+/// What a person should know of a data volume that is not refused. `contained` = we live in a
+/// container.
 pub fn warnings(path: &Path, contained: bool) -> Vec<String> {
     let shown = path.display();
     let of_place = if contained && mounts::is_on_root(path) {
         Some(format!(
-            "THE DATA VOLUME {shown} IS PART OF THE CONTAINER ITSELF: queued mail dies with it. Mount a volume there, for example \
+            "THE DATA VOLUME {shown} IS PART OF THE CONTAINER ITSELF: queued mail dies with it. \
+            Mount a volume there, for example \
              -v mta-data:{shown}"
         ))
     } else if contained && mounts::is_anonymous_volume(path) {
         Some(format!(
-            "THE DATA VOLUME {shown} HAS NO NAME: the engine made it because nothing is mounted there. docker run --rm removes it, \
-             and the next container gets an empty one: queued mail is lost or left behind. Name it, for example -v mta-data:{shown}"
+            "THE DATA VOLUME {shown} HAS NO NAME: the engine made it because nothing is mounted \
+            there. docker run --rm removes it, \
+             and the next container gets an empty one: queued mail is lost or left behind. Name \
+             it, for example -v mta-data:{shown}"
         ))
     } else {
         Medium::of(path).warning(path)
     };
     let of_mount = mounts::ignores_flushes(path).then(|| {
         format!(
-            "THE DATA VOLUME {shown} IS MOUNTED WITH nobarrier: a power cut loses mail that was answered 250, unless the disk's \
+            "THE DATA VOLUME {shown} IS MOUNTED WITH nobarrier: a power cut loses mail that was \
+            answered 250, unless the disk's \
              write cache has a battery; mount it without"
         )
     });
@@ -121,7 +137,11 @@ mod tests {
     #[test]
     fn a_file_server_is_refused_with_what_to_do() {
         let refusal = Medium::FileServer("NFS").refusal(Path::new("/data")).unwrap();
-        assert!(refusal.contains("/data lies on a file server (NFS)") && refusal.contains("-v mta-data:/data"), "{refusal}");
+        assert!(
+            refusal.contains("/data lies on a file server (NFS)")
+                && refusal.contains("-v mta-data:/data"),
+            "{refusal}"
+        );
         assert_eq!(Medium::Passed("9p").refusal(Path::new("/data")), None);
         assert!(Medium::Passed("9p").warning(Path::new("/data")).unwrap().contains("(9p)"));
     }

@@ -1,11 +1,13 @@
 //! Volumes: the disks of the box, looked at before the core starts.
 //!
-//! Purpose: a relay that promises to keep mail must not start on a disk that cannot. The data volume must be there, take and
-//! sync a file as the core's user, lie on no file server, and should outlive the container. The key volume must be there when it
-//! is asked for.
+//! Purpose: a relay that promises to keep mail must not start on a disk that cannot. The data
+//! volume must be there, take and sync a file as the core's user, lie on no file server, and should
+//! outlive the container. The key volume must be there when it is asked for.
 //! Block devices are mounted first ([`mounted`]); a directory is used as it is.
-//! Limits: a device gets [`DEVICE_PATIENCE`] to come up; a journal of the file system may have to be replayed.
-//! Security: ownership of the data volume is changed only at its top, only when that is safe, and never below.
+//! Limits: a device gets [`DEVICE_PATIENCE`] to come up; a journal of the file system may have to
+//! be replayed.
+//! Security: ownership of the data volume is changed only at its top, only when that is safe, and
+//! never below.
 
 mod device;
 pub mod keys;
@@ -41,13 +43,14 @@ const LOOK_PATIENCE: Duration = Duration::from_secs(60);
 /// For mounting a device.
 pub const DEVICE_PATIENCE: Duration = Duration::from_secs(300);
 
-/// The directory of the data volume: the given one, or the one where the given block device has been mounted. `None` = a signal
-/// ended the start.
+/// The directory of the data volume: the given one, or the one where the given block device has
+/// been mounted. `None` = a signal ended the start.
 ///
 /// # Errors
 /// The device cannot be mounted.
 pub fn mounted_data(path: &Path, mounter: &mut Mounter<'_>) -> Result<Option<PathBuf>, Failure> {
-    mounted("volume_data", path, ("/data", false), mounter).map_err(|cause| Failure::new(Exit::Unavailable, DATA_LINE, cause))
+    mounted("volume_data", path, ("/data", false), mounter)
+        .map_err(|cause| Failure::new(Exit::Unavailable, DATA_LINE, cause))
 }
 
 /// The same for the key volume, which is mounted read only.
@@ -55,7 +58,8 @@ pub fn mounted_data(path: &Path, mounter: &mut Mounter<'_>) -> Result<Option<Pat
 /// # Errors
 /// The device cannot be mounted.
 pub fn mounted_key(path: &Path, mounter: &mut Mounter<'_>) -> Result<Option<PathBuf>, Failure> {
-    mounted("volume_key", path, ("/key", true), mounter).map_err(|cause| Failure::new(Exit::Unavailable, KEY_LINE, cause))
+    mounted("volume_key", path, ("/key", true), mounter)
+        .map_err(|cause| Failure::new(Exit::Unavailable, KEY_LINE, cause))
 }
 
 fn mounted(
@@ -64,26 +68,36 @@ fn mounted(
     (at, read_only): (&str, bool),
     mounter: &mut Mounter<'_>,
 ) -> Result<Option<PathBuf>, String> {
-    let is_device = mounter.look(DEVICE_PATIENCE, || Ok(path.metadata().is_ok_and(|meta| meta.file_type().is_block_device())));
+    let is_device = mounter.look(DEVICE_PATIENCE, || {
+        Ok(path.metadata().is_ok_and(|meta| meta.file_type().is_block_device()))
+    });
     let cause = |cause: String| format!("{name} is {}: {cause}", path.display());
     match is_device.map_err(cause)? {
         None => Ok(None),
         // What is missing is told by those who need it.
         Some(false) => Ok(Some(path.to_owned())),
-        Some(true) => mounter.mount(at, DEVICE_PATIENCE, |point| device::mount(path, point, read_only)).map_err(cause),
+        Some(true) => mounter
+            .mount(at, DEVICE_PATIENCE, |point| device::mount(path, point, read_only))
+            .map_err(cause),
     }
 }
 
-/// Does `look` in a child, because a volume that the engine mounted may lie on a file server that is dead. `None` = a signal ended
-/// the start meanwhile.
+/// Does `look` in a child, because a volume that the engine mounted may lie on a file server that
+/// is dead. `None` = a signal ended the start meanwhile.
 ///
 /// # Errors
 /// There was no answer; `line` is told then.
-pub fn looked<T>(line: &str, path: &Path, mounter: &Mounter<'_>, look: impl FnOnce() -> T) -> Result<Option<T>, Failure>
+pub fn looked<T>(
+    line: &str,
+    path: &Path,
+    mounter: &Mounter<'_>,
+    look: impl FnOnce() -> T,
+) -> Result<Option<T>, Failure>
 where
     T: Serialize + DeserializeOwned,
 {
-    let lost = |why: String| Failure::new(Exit::Unavailable, line, format!("{}: {why}", path.display()));
+    let lost =
+        |why: String| Failure::new(Exit::Unavailable, line, format!("{}: {why}", path.display()));
     mounter.look(LOOK_PATIENCE, || Ok(look())).map_err(lost)
 }
 
@@ -91,18 +105,27 @@ where
 ///
 /// # Errors
 /// Its own, or there was no answer.
-pub fn prepared_data(path: &Path, mounter: &Mounter<'_>, contained: bool) -> Result<Option<Vec<String>>, Failure> {
+pub fn prepared_data(
+    path: &Path,
+    mounter: &Mounter<'_>,
+    contained: bool,
+) -> Result<Option<Vec<String>>, Failure> {
     let identity = mounter.identity();
     looked(DATA_LINE, path, mounter, || prepare_data(path, &identity, contained))?.transpose()
 }
 
 /// Makes sure that the data volume can hold the queue; returns what a person should be warned of.
 ///
-/// `contained` = we live in a container, where a missing directory is a forgotten volume. Elsewhere it is created.
+/// `contained` = we live in a container, where a missing directory is a forgotten volume. Elsewhere
+/// it is created.
 ///
 /// # Errors
 /// It is missing, no directory, on a file server, or does not take a file.
-pub fn prepare_data(path: &Path, identity: &Identity, contained: bool) -> Result<Vec<String>, Failure> {
+pub fn prepare_data(
+    path: &Path,
+    identity: &Identity,
+    contained: bool,
+) -> Result<Vec<String>, Failure> {
     let meta = match look_at_data(path, contained)? {
         Some(meta) => meta,
         None => create(path)?,
@@ -112,11 +135,13 @@ pub fn prepare_data(path: &Path, identity: &Identity, contained: bool) -> Result
     Ok(medium::warnings(path, contained))
 }
 
-/// Where a process finds the volume that is its working directory, whoever may not pass the directories above it.
+/// Where a process finds the volume that is its working directory, whoever may not pass the
+/// directories above it.
 pub const AS_WORKING_DIRECTORY: &str = "/proc/self/cwd";
 
-/// Whether the core cannot reach the volume by its path, because a directory above it is closed to it (`/root`, a home): then the
-/// volume must be its working directory. Looks in a child; `None` = a signal ended the start meanwhile.
+/// Whether the core cannot reach the volume by its path, because a directory above it is closed to
+/// it (`/root`, a home): then the volume must be its working directory. Looks in a child; `None` =
+/// a signal ended the start meanwhile.
 ///
 /// # Errors
 /// There was no answer.
@@ -126,24 +151,37 @@ pub fn is_out_of_reach(path: &Path, mounter: &Mounter<'_>) -> Result<Option<bool
 }
 
 fn is_closed(path: &Path, identity: &Identity) -> bool {
-    identity.within(|| path.metadata()).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+    identity
+        .within(|| path.metadata())
+        .is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
-/// Does something with a directory as the core will: through a descriptor that is open already where the path is closed to it.
-fn within_reach<T>(path: &Path, identity: &Identity, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+/// Does something with a directory as the core will: through a descriptor that is open already
+/// where the path is closed to it.
+fn within_reach<T>(
+    path: &Path,
+    identity: &Identity,
+    work: impl FnOnce(&Path) -> io::Result<T>,
+) -> io::Result<T> {
     if !is_closed(path, identity) {
         return identity.within(|| work(path));
     }
-    let directory = OpenOptions::new().read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(path)?;
+    let directory =
+        OpenOptions::new().read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(path)?;
     let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
     identity.within(|| work(&path))
 }
 
-/// What [`prepare_data`] would warn of, or stop at, as far as it can be seen without writing. `None` = a signal ended the look.
+/// What [`prepare_data`] would warn of, or stop at, as far as it can be seen without writing.
+/// `None` = a signal ended the look.
 ///
 /// # Errors
 /// Its own, or there was no answer.
-pub fn foreseen_data(path: &Path, mounter: &Mounter<'_>, contained: bool) -> Result<Option<Vec<String>>, Failure> {
+pub fn foreseen_data(
+    path: &Path,
+    mounter: &Mounter<'_>,
+    contained: bool,
+) -> Result<Option<Vec<String>>, Failure> {
     let identity = mounter.identity();
     looked(DATA_LINE, path, mounter, || foresee_data(path, &identity, contained))?.transpose()
 }
@@ -155,7 +193,9 @@ fn foresee_data(path: &Path, identity: &Identity, contained: bool) -> Result<Vec
     };
     let may = if meta.uid() != identity.uid.as_raw() && will_be_given(path, &meta, identity) {
         // The owner can be changed, what was mounted cannot.
-        may_write(path).or_else(|error| if error.raw_os_error() == Some(Errno::EACCES as i32) { Ok(()) } else { Err(error) })
+        may_write(path).or_else(|error| {
+            if error.raw_os_error() == Some(Errno::EACCES as i32) { Ok(()) } else { Err(error) }
+        })
     } else {
         within_reach(path, identity, may_write)
     };
@@ -172,11 +212,24 @@ fn look_at_data(path: &Path, contained: bool) -> Result<Option<Metadata>, Failur
     }
     match path.metadata() {
         Ok(meta) if meta.is_dir() => Ok(Some(meta)),
-        Ok(_) => Err(Failure::new(Exit::Create, DATA_LINE, format!("{} is not a directory", path.display()))),
-        Err(error) if error.kind() == ErrorKind::NotFound && !contained && missing_device(path).is_none() => Ok(None),
+        Ok(_) => Err(Failure::new(
+            Exit::Create,
+            DATA_LINE,
+            format!("{} is not a directory", path.display()),
+        )),
+        Err(error)
+            if error.kind() == ErrorKind::NotFound
+                && !contained
+                && missing_device(path).is_none() =>
+        {
+            Ok(None)
+        }
         Err(error) => {
             let hint = missing_device(path).unwrap_or_else(|| match contained {
-                true => "mount a volume there, for example -v mta-data:/data, or create the directory".to_owned(),
+                true => {
+                    "mount a volume there, for example -v mta-data:/data, or create the directory"
+                        .to_owned()
+                }
                 false => "create it".to_owned(),
             });
             Err(data_failure(&error, format!("{}: {}; {hint}", path.display(), words(&error))))
@@ -188,7 +241,8 @@ fn look_at_data(path: &Path, contained: bool) -> Result<Option<Metadata>, Failur
 fn missing_device(path: &Path) -> Option<String> {
     path.starts_with("/dev").then(|| {
         format!(
-            "there is no such block device here; `lsblk` shows those of a host, and a container gets one by --device, in compose \
+            "there is no such block device here; `lsblk` shows those of a host, and a container \
+            gets one by --device, in compose \
              devices: [\"{}\"]",
             path.display()
         )
@@ -198,18 +252,27 @@ fn missing_device(path: &Path) -> Option<String> {
 fn not_writable(path: &Path, identity: &Identity, error: &io::Error) -> Failure {
     let who = format!("uid {} (the SMTP core)", identity.uid);
     let hint = how_to_write(path, identity, error);
-    data_failure(error, format!("{} is not writable for {who}: {}; {hint}", path.display(), words(error)))
+    data_failure(
+        error,
+        format!("{} is not writable for {who}: {}; {hint}", path.display(), words(error)),
+    )
 }
 
 /// What to do about a directory that the core may not write to.
 pub fn how_to_write(path: &Path, identity: &Identity, error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::ReadOnlyFilesystem => format!(
-            "it is mounted read-only: take ':ro' away where it is mounted, or remount it: mount -o remount,rw {}; a kernel that \
+            "it is mounted read-only: take ':ro' away where it is mounted, or remount it: mount -o \
+            remount,rw {}; a kernel that \
              found errors on a disk makes it read-only, too (dmesg)",
             path.display()
         ),
-        _ => format!("let it be writable for that user: chown {}:{} {}", identity.uid, identity.gid, path.display()),
+        _ => format!(
+            "let it be writable for that user: chown {}:{} {}",
+            identity.uid,
+            identity.gid,
+            path.display()
+        ),
     }
 }
 
@@ -221,7 +284,8 @@ pub fn check_keys(settings: &Settings, mounter: &Mounter<'_>) -> Result<(), Fail
     let Some(volume) = &settings.volume_key else { return Ok(()) };
     let look = || match volume.metadata() {
         Err(error) => {
-            let hint = missing_device(volume).unwrap_or_else(|| "mount the volume there, or unset MTA_VOLUME_KEY".to_owned());
+            let hint = missing_device(volume)
+                .unwrap_or_else(|| "mount the volume there, or unset MTA_VOLUME_KEY".to_owned());
             Err(format!("volume_key is {}: {}; {hint}", volume.display(), words(&error)))
         }
         Ok(meta) if !meta.is_dir() => Err(format!("{} is not a directory", volume.display())),
@@ -233,34 +297,46 @@ pub fn check_keys(settings: &Settings, mounter: &Mounter<'_>) -> Result<(), Fail
     }
 }
 
-/// The laptop's case. Its parent must exist: a path with two missing directories is more likely a slip of the pen.
+/// The laptop's case. Its parent must exist: a path with two missing directories is more likely a
+/// slip of the pen.
 fn create(path: &Path) -> Result<Metadata, Failure> {
     let made = DirBuilder::new().mode(0o700).create(path).and_then(|()| path.metadata());
     made.map_err(|error| not_created(path, &error))
 }
 
 fn not_created(path: &Path, error: &io::Error) -> Failure {
-    data_failure(error, format!("{} does not exist and cannot be created: {}", path.display(), words(error)))
+    data_failure(
+        error,
+        format!("{} does not exist and cannot be created: {}", path.display(), words(error)),
+    )
 }
 
-/// A fresh volume belongs to root, and the core is somebody else. Best effort: what counts is whether the core can write.
+/// A fresh volume belongs to root, and the core is somebody else. Best effort: what counts is
+/// whether the core can write.
 fn give_to_core(path: &Path, meta: &Metadata, identity: &Identity) {
     if meta.uid() != identity.uid.as_raw() && will_be_given(path, meta, identity) {
-        let _ = std::os::unix::fs::chown(path, Some(identity.uid.as_raw()), Some(identity.gid.as_raw()));
+        let _ = std::os::unix::fs::chown(
+            path,
+            Some(identity.uid.as_raw()),
+            Some(identity.gid.as_raw()),
+        );
     }
 }
 
-/// Whether a directory can be given away: it is empty, or it is root's and holds nothing but what comes with a volume and
-/// what is the core's already. So a slip of the pen such as `/etc` keeps its owner.
+/// Whether a directory can be given away: it is empty, or it is root's and holds nothing but what
+/// comes with a volume and what is the core's already. So a slip of the pen such as `/etc` keeps
+/// its owner.
 fn will_be_given(path: &Path, meta: &Metadata, identity: &Identity) -> bool {
     // Elsewhere ownership is somebody else's business.
     identity.changes
         && (meta.uid() == identity.uid.as_raw()
-            || matches!(Medium::of(path), Medium::Local | Medium::Memory) && is_free(path, meta.uid() == 0, identity))
+            || matches!(Medium::of(path), Medium::Local | Medium::Memory)
+                && is_free(path, meta.uid() == 0, identity))
 }
 
 fn is_free(path: &Path, is_roots: bool, identity: &Identity) -> bool {
-    let comes_along = |name: &str| name == "lost+found" || name.starts_with('.') || name.starts_with("README");
+    let comes_along =
+        |name: &str| name == "lost+found" || name.starts_with('.') || name.starts_with("README");
     let Ok(mut entries) = path.read_dir() else { return false };
     entries.all(|entry| {
         let Ok(entry) = entry else { return false };
@@ -269,7 +345,8 @@ fn is_free(path: &Path, is_roots: bool, identity: &Identity) -> bool {
     })
 }
 
-/// Whether the effective user may make files in a directory, as far as that can be known without making one.
+/// Whether the effective user may make files in a directory, as far as that can be known without
+/// making one.
 pub fn may_write(dir: &Path) -> io::Result<()> {
     Ok(faccessat(AT_FDCWD, dir, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS)?)
 }
@@ -281,7 +358,8 @@ pub fn may_write(dir: &Path) -> io::Result<()> {
 pub fn try_file(dir: &Path) -> io::Result<()> {
     let path = dir.join(format!(".postern-trial-{}", std::process::id()));
     let outcome = (|| {
-        // Of a trial that was killed, or put there by somebody; a new file is neither a link nor a pipe.
+        // Of a trial that was killed, or put there by somebody; a new file is neither a link nor a
+        // pipe.
         let _ = std::fs::remove_file(&path);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(b"postern\n")?;
@@ -289,8 +367,13 @@ pub fn try_file(dir: &Path) -> io::Result<()> {
     })();
     match (outcome, std::fs::remove_file(&path)) {
         (Ok(()), removed) => removed,
-        // A full volume still has mail to deliver: that is the core's business, with 452 for new mail.
-        (Err(error), _) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => Ok(()),
+        // A full volume still has mail to deliver: that is the core's business, with 452 for new
+        // mail.
+        (Err(error), _)
+            if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
+        {
+            Ok(())
+        }
         (Err(error), _) => Err(error),
     }
 }
@@ -326,7 +409,12 @@ mod tests {
         assert_eq!(data.metadata().unwrap().mode() & 0o777, 0o700);
         assert!(data.read_dir().unwrap().next().is_none(), "the trial file is gone");
         let far = dir.path().join("a/b");
-        assert!(prepare_data(&far, &Identity::same(), false).unwrap_err().cause.contains("cannot be created"));
+        assert!(
+            prepare_data(&far, &Identity::same(), false)
+                .unwrap_err()
+                .cause
+                .contains("cannot be created")
+        );
     }
 
     #[test]
@@ -342,7 +430,9 @@ mod tests {
     #[test]
     fn a_device_that_is_not_there_is_no_directory_to_be_made() {
         for contained in [false, true] {
-            let failure = prepare_data(Path::new("/dev/postern-nosuch"), &Identity::same(), contained).unwrap_err();
+            let failure =
+                prepare_data(Path::new("/dev/postern-nosuch"), &Identity::same(), contained)
+                    .unwrap_err();
             assert!(failure.cause.contains("devices: [\"/dev/postern-nosuch\"]"), "{failure}");
             assert!(!failure.cause.contains("mta-data"), "{failure}");
         }
@@ -353,8 +443,16 @@ mod tests {
     fn a_mount_that_is_read_only_is_not_helped_by_an_owner() {
         let read_only = io::Error::from(Errno::EROFS);
         let hint = how_to_write(Path::new("/data"), &Identity::same(), &read_only);
-        assert!(hint.contains("take ':ro' away") && hint.contains("remount,rw /data") && !hint.contains("chown"), "{hint}");
-        assert!(how_to_write(Path::new("/data"), &Identity::same(), &Errno::EACCES.into()).contains("chown"));
+        assert!(
+            hint.contains("take ':ro' away")
+                && hint.contains("remount,rw /data")
+                && !hint.contains("chown"),
+            "{hint}"
+        );
+        assert!(
+            how_to_write(Path::new("/data"), &Identity::same(), &Errno::EACCES.into())
+                .contains("chown")
+        );
     }
 
     #[test]
@@ -379,16 +477,24 @@ mod tests {
     #[test]
     fn a_file_is_no_volume() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert!(prepare_data(file.path(), &Identity::same(), false).unwrap_err().cause.contains("not a directory"));
+        assert!(
+            prepare_data(file.path(), &Identity::same(), false)
+                .unwrap_err()
+                .cause
+                .contains("not a directory")
+        );
     }
 
     #[test]
     fn a_key_volume_that_is_set_must_be_there() {
         let settings = |path: &str| {
             let vars = [(OsString::from("MTA_VOLUME_KEY"), OsString::from(path))];
-            read(vars.into_iter(), &Machine { uid: 1, key_volume: false, writable_run: true, runtime_dir: None })
-                .unwrap()
-                .settings
+            read(
+                vars.into_iter(),
+                &Machine { uid: 1, key_volume: false, writable_run: true, runtime_dir: None },
+            )
+            .unwrap()
+            .settings
         };
         let signals = Signals::block().unwrap();
         let mounter = Mounter::new(&signals, Identity::same(), Path::new("/nowhere"));

@@ -16,8 +16,9 @@ pub fn ignores_flushes(path: &Path) -> bool {
     mount_of(&path, &listed).is_some_and(|point| has_option(&point, &listed, "nobarrier"))
 }
 
-/// Whether a path lies in a volume that a container engine made without a name: because the image declares one, and nobody
-/// mounted anything there. Docker and Podman name such volumes by 64 hexadecimal digits, and mount their directory `_data`.
+/// Whether a path lies in a volume that a container engine made without a name: because the image
+/// declares one, and nobody mounted anything there. Docker and Podman name such volumes by 64
+/// hexadecimal digits, and mount their directory `_data`.
 pub fn is_anonymous_volume(path: &Path) -> bool {
     let Ok(path) = path.canonicalize() else { return false };
     let listed = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -26,7 +27,9 @@ pub fn is_anonymous_volume(path: &Path) -> bool {
 
 fn is_anonymous(point: &Path, listed: &str) -> bool {
     // Field 4: the mounted directory within its file system.
-    let Some(root) = line_at(point, listed).and_then(|line| line.split(' ').nth(3)) else { return false };
+    let Some(root) = line_at(point, listed).and_then(|line| line.split(' ').nth(3)) else {
+        return false;
+    };
     let mut parts = root.rsplit('/');
     let (data, name, volumes) = (parts.next(), parts.next().unwrap_or_default(), parts.next());
     let hexadecimal = name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
@@ -35,7 +38,8 @@ fn is_anonymous(point: &Path, listed: &str) -> bool {
 
 /// Whether what is mounted at exactly this point, topmost, has an option of its file system.
 fn has_option(point: &Path, listed: &str, option: &str) -> bool {
-    let options = line_at(point, listed).and_then(|line| line.split_once(" - ")?.1.split(' ').nth(2));
+    let options =
+        line_at(point, listed).and_then(|line| line.split_once(" - ")?.1.split(' ').nth(2));
     options.is_some_and(|options| options.split(',').any(|found| found == option))
 }
 
@@ -77,16 +81,21 @@ fn mount_of(path: &Path, listed: &str) -> Option<PathBuf> {
         .max_by_key(|point| point.components().count())
 }
 
-/// Whether this process lives in a container: PID 1, the mark that an engine leaves, or a root made of layers.
+/// Whether this process lives in a container: PID 1, the mark that an engine leaves, or a root made
+/// of layers.
 pub fn in_container() -> bool {
     let layered = || {
         let listed = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         points(&listed).any(|(point, kind)| point == Path::new("/") && kind == "overlay")
     };
-    std::process::id() == 1 || Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() || layered()
+    std::process::id() == 1
+        || Path::new("/.dockerenv").exists()
+        || Path::new("/run/.containerenv").exists()
+        || layered()
 }
 
-/// Mount points and file system types (proc_pid_mountinfo(5)): fields 5, and the first after the lone hyphen.
+/// Mount points and file system types (proc_pid_mountinfo(5)): fields 5, and the first after the
+/// lone hyphen.
 fn points(text: &str) -> impl Iterator<Item = (PathBuf, &str)> {
     text.lines().filter_map(|line| {
         let (left, right) = line.split_once(" - ")?;
@@ -122,29 +131,44 @@ mod tests {
 
     #[test]
     fn volumes_without_a_name_are_known() {
-        let line = |root: &str| format!("1 0 0:2 / / rw - overlay overlay rw\n2 1 8:1 {root} /data rw - ext4 /dev/sda1 rw\n");
+        let line = |root: &str| {
+            format!(
+                "1 0 0:2 / / rw - overlay overlay rw\n2 1 8:1 {root} /data rw - ext4 /dev/sda1 rw\n"
+            )
+        };
         let is = |root: &str| is_anonymous(Path::new("/data"), &line(root));
         let name = "5f".repeat(32);
         assert!(is(&format!("/var/lib/docker/volumes/{name}/_data")));
         assert!(is(&format!("/volumes/{name}/_data")), "a file system of its own for the engine");
-        for named in
-            ["/var/lib/docker/volumes/mta-data/_data", "/srv/mail", "/", &format!("/srv/{name}"), &format!("/{name}/_data")]
-        {
+        for named in [
+            "/var/lib/docker/volumes/mta-data/_data",
+            "/srv/mail",
+            "/",
+            &format!("/srv/{name}"),
+            &format!("/{name}/_data"),
+        ] {
             assert!(!is(named), "{named}");
         }
     }
 
     #[test]
     fn mountinfo_is_read() {
-        let text = "25 1 0:22 / / rw shared:1 - overlay overlay rw\n26 25 8:1 /x /with\\040blank rw - ext4 /dev/sda1 rw,nobarrier\nbad\n";
+        let text = "25 1 0:22 / / rw shared:1 - overlay overlay rw\n26 25 8:1 /x /with\\040blank \
+        rw - ext4 /dev/sda1 rw,nobarrier\nbad\n";
         let read: Vec<_> = points(text).collect();
         assert_eq!(read, [(PathBuf::from("/"), "overlay"), (PathBuf::from("/with blank"), "ext4")]);
-        assert_eq!(mount_of(Path::new("/with blank/data"), text), Some(PathBuf::from("/with blank")));
+        assert_eq!(
+            mount_of(Path::new("/with blank/data"), text),
+            Some(PathBuf::from("/with blank"))
+        );
         assert_eq!(mount_of(Path::new("/with/data"), text), Some(PathBuf::from("/")));
         assert_eq!(source_at(Path::new("/with blank"), text).as_deref(), Some("/dev/sda1"));
         assert_eq!(source_at(Path::new("/with"), text), None);
         assert!(has_option(Path::new("/with blank"), text, "nobarrier"));
-        assert!(!has_option(Path::new("/with blank"), text, "barrier") && !has_option(Path::new("/"), text, "nobarrier"));
+        assert!(
+            !has_option(Path::new("/with blank"), text, "barrier")
+                && !has_option(Path::new("/"), text, "nobarrier")
+        );
         assert_eq!(
             (kind(Path::new("/proc/self")).as_deref(), mount_point(Path::new("/proc/self/x"))),
             (Some("proc"), "/proc".into())

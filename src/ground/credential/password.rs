@@ -30,7 +30,8 @@ impl Password {
         })
     }
 
-    /// As accounts store it: a hash, or `{PLAIN}` and the password itself. Dovecot's names of schemes may stand before a hash.
+    /// As accounts store it: a hash, or `{PLAIN}` and the password itself. Dovecot's names of
+    /// schemes may stand before a hash.
     ///
     /// # Errors
     /// What is wrong with it, in words that do not repeat it.
@@ -45,10 +46,15 @@ impl Password {
         let hash = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
         Self::check(hash)?;
         let password = Self::of(hash);
-        if password.is_hash() { Ok(password) } else { Err("is neither a bcrypt or Argon2 hash nor {PLAIN}secret".to_owned()) }
+        if password.is_hash() {
+            Ok(password)
+        } else {
+            Err("is neither a bcrypt or Argon2 hash nor {PLAIN}secret".to_owned())
+        }
     }
 
-    /// Octets of memory that one comparison takes (RFC 9106 §3.1: `m` kibibytes; bcrypt takes 4 KiB).
+    /// Octets of memory that one comparison takes (RFC 9106 §3.1: `m` kibibytes; bcrypt takes 4
+    /// KiB).
     pub fn memory(&self) -> u64 {
         let Form::Argon2(hash) = &self.0 else { return 0 };
         let kibibytes = PasswordHash::new(hash).ok().and_then(|hash| hash.params.get_decimal("m"));
@@ -65,9 +71,8 @@ impl Password {
         match &self.0 {
             Form::Plain(wanted) => same(given, wanted),
             Form::Bcrypt(hash) => bcrypt::verify(given, hash).unwrap_or(false),
-            Form::Argon2(hash) => {
-                PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(given, &hash).is_ok())
-            }
+            Form::Argon2(hash) => PasswordHash::new(hash)
+                .is_ok_and(|hash| Argon2::default().verify_password(given, &hash).is_ok()),
         }
     }
 
@@ -78,7 +83,9 @@ impl Password {
     pub fn check(text: &str) -> Result<(), String> {
         match Self::of(text).0 {
             Form::Plain(_) if is_other_hash(text) => {
-                Err("looks like a hash of another kind than bcrypt and Argon2, which nobody could log in with".to_owned())
+                Err("looks like a hash of another kind than bcrypt and Argon2, which nobody could \
+                log in with"
+                    .to_owned())
             }
             Form::Plain(_) => Ok(()),
             // To compare finds out, with few rounds.
@@ -94,16 +101,20 @@ impl Password {
     }
 }
 
-/// Whether a text has the form of crypt(5): `$`, the short name of a method, `$`, and at least two more parts.
+/// Whether a text has the form of crypt(5): `$`, the short name of a method, `$`, and at least two
+/// more parts.
 fn is_other_hash(text: &str) -> bool {
     let mut parts = text.split('$');
     let is_first = parts.next() == Some("");
     let method = parts.next().unwrap_or_default();
-    let is_method = ["1", "5", "6", "7", "y", "gy", "md5", "sha1", "scrypt", "pbkdf2-sha256", "apr1"].contains(&method);
+    let is_method =
+        ["1", "5", "6", "7", "y", "gy", "md5", "sha1", "scrypt", "pbkdf2-sha256", "apr1"]
+            .contains(&method);
     is_first && is_method && parts.count() >= 2
 }
 
-/// Compares without telling by its duration where the first difference is; the length given is the asker's own.
+/// Compares without telling by its duration where the first difference is; the length given is the
+/// asker's own.
 pub fn same(given: &[u8], wanted: &[u8]) -> bool {
     let mut difference = u8::from(given.len() != wanted.len());
     for (place, byte) in given.iter().enumerate() {
@@ -127,7 +138,10 @@ mod tests {
         for hash in HASHES {
             assert_eq!(Password::check(hash), Ok(()), "{hash}");
             let password = Password::of(hash);
-            assert!(password.is_hash() && password.fits(b"s3cret") && !password.fits(b"s3cre"), "{hash}");
+            assert!(
+                password.is_hash() && password.fits(b"s3cret") && !password.fits(b"s3cre"),
+                "{hash}"
+            );
             assert!(!password.fits(hash.as_bytes()), "the hash is no password");
         }
         for bad in [
@@ -138,11 +152,17 @@ mod tests {
         ] {
             assert!(Password::check(bad).is_err(), "{bad}");
         }
-        for other in ["$6$salt$hash", "$5$rounds=5000$salt$hash", "$y$j9T$salt$hash", "$1$a$b", "$apr1$a$b"] {
+        for other in
+            ["$6$salt$hash", "$5$rounds=5000$salt$hash", "$y$j9T$salt$hash", "$1$a$b", "$apr1$a$b"]
+        {
             assert!(Password::check(other).is_err(), "{other}");
         }
         for plain in ["$3cret", "$6$", "$6$x", "$a$b$c$d", "s$6$x$y"] {
-            assert_eq!(Password::check(plain), Ok(()), "a password may begin with a dollar: {plain}");
+            assert_eq!(
+                Password::check(plain),
+                Ok(()),
+                "a password may begin with a dollar: {plain}"
+            );
         }
     }
 
@@ -157,7 +177,10 @@ mod tests {
         for bad in ["", "s3cret", "{PLAIN}", "{SSHA}abc", "{CRYPT}s3cret", "$2b$10$short"] {
             assert!(Password::stored(bad).is_err(), "{bad}");
         }
-        assert_eq!((Password::of(HASHES[1]).memory(), Password::of(HASHES[0]).memory()), (4 << 20, 0));
+        assert_eq!(
+            (Password::of(HASHES[1]).memory(), Password::of(HASHES[0]).memory()),
+            (4 << 20, 0)
+        );
     }
 
     /// A comparison that stops at the first difference would be thousands of times faster here.

@@ -1,10 +1,11 @@
 //! Slows down whoever guesses passwords.
 //!
-//! After [`FREE`] tries of an account from an address the next must wait a second, then two, four, and so on up to [`PAUSE_MAX`].
-//! A try counts before it is looked at, so that many at once are not all tried; a right one ends it. Logins that were right lately
-//! are no tries (`Verifier::known`), and other accounts and other addresses never wait.
-//! Limits: [`KNOWN_MAX`] pairs are remembered, an IPv6 network of 64 bits as one address and all names that nobody has as one
-//! account; the one that is quiet longest makes room.
+//! After [`FREE`] tries of an account from an address the next must wait a second, then two, four,
+//! and so on up to [`PAUSE_MAX`]. A try counts before it is looked at, so that many at once are not
+//! all tried; a right one ends it. Logins that were right lately are no tries (`Verifier::known`),
+//! and other accounts and other addresses never wait.
+//! Limits: [`KNOWN_MAX`] pairs are remembered, an IPv6 network of 64 bits as one address and all
+//! names that nobody has as one account; the one that is quiet longest makes room.
 
 use crate::ground::lock::{Guard, Lock};
 use std::collections::HashMap;
@@ -43,17 +44,26 @@ impl LoginThrottle {
     ///
     /// # Errors
     /// How long this address must wait before it is looked at; then it does not count.
-    pub(crate) fn begin(&self, account: &str, client: IpAddr, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn begin(
+        &self,
+        account: &str,
+        client: IpAddr,
+        now: Instant,
+    ) -> Result<(), Duration> {
         let pair = (account.to_owned(), network(client));
         let mut known = self.lock();
-        let tries = known.get(&pair).copied().filter(|tries| now.saturating_duration_since(tries.last) <= FORGOTTEN);
+        let tries = known
+            .get(&pair)
+            .copied()
+            .filter(|tries| now.saturating_duration_since(tries.last) <= FORGOTTEN);
         let tries = tries.unwrap_or(Tries { times: 0, last: now });
         let pause = (tries.last + pause_after(tries.times)).saturating_duration_since(now);
         if !pause.is_zero() {
             return Err(pause);
         }
         if known.len() >= KNOWN_MAX && !known.contains_key(&pair) {
-            let quietest = known.iter().min_by_key(|(_, tries)| tries.last).map(|(pair, _)| pair.clone());
+            let quietest =
+                known.iter().min_by_key(|(_, tries)| tries.last).map(|(pair, _)| pair.clone());
             quietest.map(|quietest| known.remove(&quietest));
         }
         known.insert(pair, Tries { times: tries.times.saturating_add(1), last: now });
@@ -104,12 +114,24 @@ mod tests {
             assert_eq!(throttle.begin("anna", client, now), Ok(()));
         }
         for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
-            assert_eq!(throttle.begin("anna", client, now), Err(Duration::from_secs(seconds)), "before it is looked at");
-            assert_eq!(throttle.begin("anna", client, now), Err(Duration::from_secs(seconds)), "what waits does not count");
+            assert_eq!(
+                throttle.begin("anna", client, now),
+                Err(Duration::from_secs(seconds)),
+                "before it is looked at"
+            );
+            assert_eq!(
+                throttle.begin("anna", client, now),
+                Err(Duration::from_secs(seconds)),
+                "what waits does not count"
+            );
             now += Duration::from_secs(seconds);
             assert_eq!(throttle.begin("anna", client, now), Ok(()));
         }
-        assert_eq!(throttle.begin("anna", "192.0.2.8".parse().unwrap(), now), Ok(()), "others do not wait");
+        assert_eq!(
+            throttle.begin("anna", "192.0.2.8".parse().unwrap(), now),
+            Ok(()),
+            "others do not wait"
+        );
         assert_eq!(throttle.begin("ben", client, now), Ok(()), "nor do other accounts");
         throttle.right("anna", client);
         assert_eq!(throttle.begin("anna", client, now), Ok(()));
@@ -120,7 +142,8 @@ mod tests {
     fn a_network_of_addresses_is_one_guesser_and_the_table_has_an_end() {
         let (throttle, now) = (LoginThrottle::default(), Instant::now());
         for n in 0..10u16 {
-            let _ = throttle.begin("", IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, n)), now);
+            let _ =
+                throttle.begin("", IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, n)), now);
         }
         assert!(throttle.begin("", "2001:db8:0:1::ffff".parse().unwrap(), now).is_err());
         assert!(throttle.begin("", "2001:db8:0:2::1".parse().unwrap(), now).is_ok());

@@ -1,8 +1,9 @@
 //! Compares passwords with hashes, one at a time in the whole process.
 //!
 //! Purpose: strangers who guess must not take more memory and processor time than one hash does.
-//! Limits: [`WAITING_MAX`] comparisons wait, of strangers [`STRANGERS_WAITING_MAX`]; a login that was right costs no hash for [`REMEMBERED`]
-//! and is told from a guess for [`RECOGNISED`]; [`KNOWN_MAX`] such logins are known.
+//! Limits: [`WAITING_MAX`] comparisons wait, of strangers [`STRANGERS_WAITING_MAX`]; a login that
+//! was right costs no hash for [`REMEMBERED`] and is told from a guess for [`RECOGNISED`];
+//! [`KNOWN_MAX`] such logins are known.
 //! Security: what is remembered is a keyed digest (HMAC, RFC 2104) under a key that dies with the
 //! process; no password is kept.
 
@@ -19,7 +20,8 @@ use tokio::sync::Semaphore;
 /// Comparisons of our own that wait for their turn; one more is told to come again.
 pub const WAITING_MAX: usize = 16;
 
-/// The same of strangers. One of them waits among our own at a time, so that no crowd comes before these.
+/// The same of strangers. One of them waits among our own at a time, so that no crowd comes before
+/// these.
 pub const STRANGERS_WAITING_MAX: usize = 12;
 
 /// How long a right login costs no hash.
@@ -96,7 +98,10 @@ impl Verifier {
     /// Whether this secret of this account was right lately.
     pub fn known(&self, account: &str, secret: &[u8], now: Instant) -> Known {
         let known = self.known.lock();
-        match known.get(&self.digest(account, secret)).map(|since| now.saturating_duration_since(*since)) {
+        match known
+            .get(&self.digest(account, secret))
+            .map(|since| now.saturating_duration_since(*since))
+        {
             Some(age) if age < REMEMBERED => Known::Right,
             Some(age) if age < RECOGNISED => Known::Earlier,
             Some(_) | None => Known::No,
@@ -112,7 +117,9 @@ impl Verifier {
         secret: &[u8],
         whose: Whose,
     ) -> Verdict {
-        let Some(password) = account.map(|(_, password)| password).or(stand_in) else { return Verdict::Wrong };
+        let Some(password) = account.map(|(_, password)| password).or(stand_in) else {
+            return Verdict::Wrong;
+        };
         let fits = if !password.is_hash() {
             password.fits(secret)
         } else if secret.len() > PASSWORD_MAX {
@@ -209,18 +216,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_right_login_costs_its_hash_once() {
-        let (verifier, password) = (Verifier::default(), Password::of(&bcrypt::hash("s3cret", 8).unwrap()));
+        let (verifier, password) =
+            (Verifier::default(), Password::of(&bcrypt::hash("s3cret", 8).unwrap()));
         let account = Some(("anna", &password));
         assert_eq!(verifier.known("anna", b"s3cret", Instant::now()), Known::No);
         assert_eq!(verifier.compare(account, None, b"s3cret", Whose::Own).await, Verdict::Right);
         assert_eq!(verifier.compare(account, None, b"s3cre", Whose::Own).await, Verdict::Wrong);
-        assert_eq!(verifier.compare(None, Some(&password), b"s3cret", Whose::Own).await, Verdict::Wrong, "nobody's password");
+        assert_eq!(
+            verifier.compare(None, Some(&password), b"s3cret", Whose::Own).await,
+            Verdict::Wrong,
+            "nobody's password"
+        );
         let now = Instant::now();
         let known = |account, secret: &[u8], later| verifier.known(account, secret, now + later);
         assert_eq!(known("anna", b"s3cret", Duration::ZERO), Known::Right);
         assert_eq!(known("anna", b"s3cret", REMEMBERED), Known::Earlier);
         assert_eq!(known("anna", b"s3cret", RECOGNISED), Known::No);
-        for (account, secret) in [("anna", &b"s3cre"[..]), ("ann", b"as3cret"), ("", b"annas3cret")] {
+        for (account, secret) in [("anna", &b"s3cre"[..]), ("ann", b"as3cret"), ("", b"annas3cret")]
+        {
             assert_eq!(known(account, secret, Duration::ZERO), Known::No);
         }
     }
@@ -232,15 +245,20 @@ mod tests {
         let guesses: Vec<_> = (0..60)
             .map(|n: u32| {
                 let (verifier, password) = (verifier.clone(), password.clone());
-                tokio::spawn(
-                    async move { verifier.compare(Some(("a", &password)), None, &n.to_be_bytes(), Whose::Stranger).await },
-                )
+                tokio::spawn(async move {
+                    verifier
+                        .compare(Some(("a", &password)), None, &n.to_be_bytes(), Whose::Stranger)
+                        .await
+                })
             })
             .collect();
         let mut busy = 0;
         for guess in guesses {
             busy += usize::from(guess.await.unwrap() == Verdict::Busy);
         }
-        assert!((60 - STRANGERS_WAITING_MAX - 3..60).contains(&busy), "{busy} were told to come again");
+        assert!(
+            (60 - STRANGERS_WAITING_MAX - 3..60).contains(&busy),
+            "{busy} were told to come again"
+        );
     }
 }

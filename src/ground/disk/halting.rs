@@ -19,8 +19,12 @@ pub struct Halting {
 }
 
 impl Halting {
-    /// The volume, and what hears of its calls that wait: each goes on when what it sent is used or dropped.
-    pub fn open(path: &Path, halts: fn(&str, &str) -> bool) -> (Arc<dyn Disk>, Receiver<Sender<()>>) {
+    /// The volume, and what hears of its calls that wait: each goes on when what it sent is used or
+    /// dropped.
+    pub fn open(
+        path: &Path,
+        halts: fn(&str, &str) -> bool,
+    ) -> (Arc<dyn Disk>, Receiver<Sender<()>>) {
         let (tell, told) = channel();
         (Arc::new(Self { volume: Volume::open(path).unwrap(), halts, tell }), told)
     }

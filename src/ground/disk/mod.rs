@@ -1,8 +1,10 @@
 //! The disk as the queue sees it: few calls, each with a stated promise.
 //!
-//! Purpose: the one seam between the queue and the file system, so that a disk that tears, forgets and lies can take its place
-//! in tests. [`Volume`] is the real one, [`Snapshot`] the same for those who only look.
-//! Limits: paths are relative to the volume, `directory/file` at most; nothing outside the volume can be named.
+//! Purpose: the one seam between the queue and the file system, so that a disk that tears, forgets
+//! and lies can take its place in tests. [`Volume`] is the real one, [`Snapshot`] the same for
+//! those who only look.
+//! Limits: paths are relative to the volume, `directory/file` at most; nothing outside the volume
+//! can be named.
 //! Security: files are created with mode 0600, directories with 0700.
 //! Source: POSIX fdatasync(2), fsync(2) of a directory, rename(2).
 
@@ -31,14 +33,15 @@ pub struct Space {
 
 /// A directory tree of depth one on stable storage.
 pub trait Disk: Send + Sync + 'static {
-    /// Creates a file that must not exist, for reading and writing. It survives a power cut only after its content was
-    /// synced and [`Disk::sync_dir`] returned.
+    /// Creates a file that must not exist, for reading and writing. It survives a power cut only
+    /// after its content was synced and [`Disk::sync_dir`] returned.
     fn create(&self, path: &str) -> io::Result<Arc<dyn File>>;
 
     /// Opens a file that exists, for reading and writing.
     fn open(&self, path: &str) -> io::Result<Arc<dyn File>>;
 
-    /// Gives a file another name, replacing what had it; durable after [`Disk::sync_dir`] of both directories.
+    /// Gives a file another name, replacing what had it; durable after [`Disk::sync_dir`] of both
+    /// directories.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
     /// Removes a file; durable after [`Disk::sync_dir`].
@@ -67,15 +70,18 @@ pub trait File: Send + Sync + 'static {
     /// Writes all of `data` at `offset`. After an error any part of it may have been written.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
 
-    /// Fills `buffer` from `offset` on and tells how much there was; less than asked only at the end of the file.
+    /// Fills `buffer` from `offset` on and tells how much there was; less than asked only at the
+    /// end of the file.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Everything written before this call is on stable storage when it returns `Ok`. After an error nothing may be
-    /// assumed of what was written since the last success, not even when a later sync succeeds.
+    /// Everything written before this call is on stable storage when it returns `Ok`. After an
+    /// error nothing may be assumed of what was written since the last success, not even when a
+    /// later sync succeeds.
     fn sync(&self) -> io::Result<()>;
 
-    /// What was read from the device stays out of the way from now on: reads show what the device has, and not what a sync
-    /// that failed left in memory. To be called after a sync; an effort, not a promise, as the kernel may keep what it likes.
+    /// What was read from the device stays out of the way from now on: reads show what the device
+    /// has, and not what a sync that failed left in memory. To be called after a sync; an effort,
+    /// not a promise, as the kernel may keep what it likes.
     fn read_anew(&self);
 
     /// The length in octets.
@@ -84,5 +90,8 @@ pub trait File: Send + Sync + 'static {
 
 /// Whether an error means that there is no room: ENOSPC, EDQUOT, EFBIG.
 pub fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
 }

@@ -1,4 +1,5 @@
-//! A directory that is only looked at: a queue at rest, a backup of one, a snapshot that nobody can write to.
+//! A directory that is only looked at: a queue at rest, a backup of one, a snapshot that nobody can
+//! write to.
 
 use super::volume::{LOCK, OpenFile, names, space};
 use super::{Disk, File, Space};
@@ -17,12 +18,13 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Looks at a directory, and keeps those away who would change it meanwhile: by a shared lock on its lock file, where it has
-    /// one. Several may look at a time.
+    /// Looks at a directory, and keeps those away who would change it meanwhile: by a shared lock
+    /// on its lock file, where it has one. Several may look at a time.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`]: a process works with it. [`io::ErrorKind::NotFound`] and
-    /// [`io::ErrorKind::NotADirectory`]: there is no such directory. Anything else: it cannot be read.
+    /// [`io::ErrorKind::NotADirectory`]: there is no such directory. Anything else: it cannot be
+    /// read.
     pub fn open(root: &Path) -> io::Result<Self> {
         if !fs::metadata(root)?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
@@ -44,7 +46,10 @@ impl Snapshot {
 
 /// Never through a link, and never waiting for the other end of a pipe.
 fn read_only(path: &Path) -> io::Result<fs::File> {
-    OpenOptions::new().read(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits()).open(path)
+    OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+        .open(path)
 }
 
 fn refused<T>() -> io::Result<T> {
@@ -100,12 +105,18 @@ mod tests {
         let volume = Volume::open(directory.path()).unwrap();
         volume.create_dir("log").unwrap();
         volume.create("log/a").unwrap().write_at(0, b"octets").unwrap();
-        assert_eq!(Snapshot::open(directory.path()).err().map(|e| e.kind()), Some(io::ErrorKind::WouldBlock));
+        assert_eq!(
+            Snapshot::open(directory.path()).err().map(|e| e.kind()),
+            Some(io::ErrorKind::WouldBlock)
+        );
         drop(volume);
 
         let first = Snapshot::open(directory.path()).unwrap();
         let second = Snapshot::open(directory.path()).unwrap();
-        assert_eq!(Volume::open(directory.path()).err().map(|e| e.kind()), Some(io::ErrorKind::WouldBlock));
+        assert_eq!(
+            Volume::open(directory.path()).err().map(|e| e.kind()),
+            Some(io::ErrorKind::WouldBlock)
+        );
         assert_eq!(second.list("log").unwrap(), ["a"]);
         let file = second.open("log/a").unwrap();
         assert_eq!(file.length().unwrap(), 6);

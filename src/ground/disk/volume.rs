@@ -19,16 +19,19 @@ pub struct Volume {
 pub(super) const LOCK: &str = "lock";
 
 impl Volume {
-    /// Takes the directory for this process: a lock (flock, which dies with its holder, so nothing stale can stay behind) keeps
-    /// every other process out.
+    /// Takes the directory for this process: a lock (flock, which dies with its holder, so nothing
+    /// stale can stay behind) keeps every other process out.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`]: another process has it. Anything else: the directory cannot be written.
+    /// [`io::ErrorKind::WouldBlock`]: another process has it. Anything else: the directory cannot
+    /// be written.
     pub fn open(root: &Path) -> io::Result<Self> {
         let path = root.join(LOCK);
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let file = file.map_err(|error| named(&path, error))?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| io::Error::from(errno))?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, errno)| io::Error::from(errno))?;
         Ok(Self { root: root.to_owned(), _lock: lock })
     }
 }
@@ -36,14 +39,16 @@ impl Volume {
 impl Disk for Volume {
     fn create(&self, path: &str) -> io::Result<Arc<dyn File>> {
         let path = self.root.join(path);
-        let file = OpenOptions::new().create_new(true).read(true).write(true).mode(0o600).open(&path);
+        let file =
+            OpenOptions::new().create_new(true).read(true).write(true).mode(0o600).open(&path);
         Ok(Arc::new(OpenFile(file.map_err(|error| named(&path, error))?)))
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
         let path = self.root.join(path);
         plain(&path, fs::symlink_metadata(&path)?.file_type())?;
-        // Should it have changed since: never through a link, and never waiting for the other end of a pipe.
+        // Should it have changed since: never through a link, and never waiting for the other end
+        // of a pipe.
         let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
         let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&path);
         Ok(Arc::new(OpenFile(file.map_err(|error| named(&path, error))?)))
@@ -85,8 +90,9 @@ impl Disk for Volume {
 /// The names of the files in a directory, sorted.
 ///
 /// # Errors
-/// It cannot be read, or something else than a file is in it: then somebody has put that there, perhaps in place of a file,
-/// and whoever believed the rest would take mail for lost or contents for needless.
+/// It cannot be read, or something else than a file is in it: then somebody has put that there,
+/// perhaps in place of a file, and whoever believed the rest would take mail for lost or contents
+/// for needless.
 pub(super) fn names(directory: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -111,13 +117,16 @@ fn named(path: &Path, error: io::Error) -> io::Error {
         return error;
     }
     let is_now = match fs::symlink_metadata(path) {
-        Ok(meta) => format!("it belongs to user {} and has mode {:03o}", meta.uid(), meta.mode() & 0o777),
+        Ok(meta) => {
+            format!("it belongs to user {} and has mode {:03o}", meta.uid(), meta.mode() & 0o777)
+        }
         Err(_) => "its directory does not let us in".to_owned(),
     };
     io::Error::new(
         error.kind(),
         format!(
-            "{} cannot be opened: {error}; {is_now}: give it back to user {}, with mode 600, a directory with 700; nothing was deleted",
+            "{} cannot be opened: {error}; {is_now}: give it back to user {}, with mode 600, a \
+            directory with 700; nothing was deleted",
             path.display(),
             geteuid()
         ),
@@ -138,7 +147,8 @@ fn strange(path: &Path, kind: FileType, wanted: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
         format!(
-            "{path} is {found} and not {wanted}, so somebody has changed the volume; put back what was there, nothing was deleted"
+            "{path} is {found} and not {wanted}, so somebody has changed the volume; put back what \
+            was there, nothing was deleted"
         ),
     )
 }
@@ -146,7 +156,10 @@ fn strange(path: &Path, kind: FileType, wanted: &str) -> io::Error {
 /// Free space and size of the volume that a directory is on.
 pub(super) fn space(directory: &Path) -> io::Result<Space> {
     let stat = nix::sys::statvfs::statvfs(directory)?;
-    Ok(Space { free: stat.blocks_available() * stat.fragment_size(), size: stat.blocks() * stat.fragment_size() })
+    Ok(Space {
+        free: stat.blocks_available() * stat.fragment_size(),
+        size: stat.blocks() * stat.fragment_size(),
+    })
 }
 
 pub(super) struct OpenFile(pub(super) fs::File);
@@ -191,7 +204,10 @@ mod tests {
     fn a_volume_has_one_user() {
         let directory = tempfile::tempdir().unwrap();
         let first = Volume::open(directory.path()).unwrap();
-        assert_eq!(Volume::open(directory.path()).err().map(|e| e.kind()), Some(io::ErrorKind::WouldBlock));
+        assert_eq!(
+            Volume::open(directory.path()).err().map(|e| e.kind()),
+            Some(io::ErrorKind::WouldBlock)
+        );
         drop(first);
         Volume::open(directory.path()).unwrap();
     }
@@ -205,7 +221,9 @@ mod tests {
         let stranger = directory.path().join("log/b");
         std::os::unix::fs::symlink(directory.path().join("log/a"), &stranger).unwrap();
         let refused = [volume.list("log").err(), volume.open("log/b").err()];
-        assert!(refused.iter().all(|error| error.as_ref().is_some_and(|e| e.to_string().contains("log/b is a symbolic link"))));
+        assert!(refused.iter().all(|error| {
+            error.as_ref().is_some_and(|e| e.to_string().contains("log/b is a symbolic link"))
+        }));
         fs::remove_file(&stranger).unwrap();
         nix::unistd::mkfifo(&stranger, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert!(volume.list("log").unwrap_err().to_string().contains("log/b is a named pipe"));
@@ -214,7 +232,13 @@ mod tests {
         assert!(volume.list("log").unwrap_err().to_string().contains("log/b is a directory"));
         assert!(stranger.exists());
         std::os::unix::fs::symlink("log", directory.path().join("body")).unwrap();
-        assert!(volume.create_dir("body").unwrap_err().to_string().contains("body is a symbolic link and not a directory"));
+        assert!(
+            volume
+                .create_dir("body")
+                .unwrap_err()
+                .to_string()
+                .contains("body is a symbolic link and not a directory")
+        );
     }
 
     #[test]

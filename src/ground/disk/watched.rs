@@ -3,8 +3,9 @@
 //! Purpose: a call to a disk that hangs does not return, and whoever made it can tell nobody. So
 //! each call is noted before it begins, and others look at the notes.
 //! In: any [`Disk`]. Out: the same, and [`Calls`].
-//! Limits: one note for each thread that is in a call. Time in which the whole process had no turn (a paused container) is no
-//! fault of the disk: whoever looks each second says so ([`Calls::turn`]), and a longer silence of his does not count.
+//! Limits: one note for each thread that is in a call. Time in which the whole process had no turn
+//! (a paused container) is no fault of the disk: whoever looks each second says so
+//! ([`Calls::turn`]), and a longer silence of his does not count.
 
 use super::{Disk, File, Space};
 use crate::ground::lock::{Guard, Level, Lock};
@@ -46,7 +47,9 @@ impl Running {
 
     /// Time since the last turn that nobody had.
     fn lost(&self, now: Instant) -> Duration {
-        self.turn.map_or(Duration::ZERO, |turn| now.saturating_duration_since(turn).saturating_sub(TURN_MAX))
+        self.turn.map_or(Duration::ZERO, |turn| {
+            now.saturating_duration_since(turn).saturating_sub(TURN_MAX)
+        })
     }
 }
 
@@ -76,7 +79,8 @@ impl Call {
 }
 
 impl Calls {
-    /// To be called each second by one thread: between two turns that lie further apart the whole process stood still.
+    /// To be called each second by one thread: between two turns that lie further apart the whole
+    /// process stood still.
     pub fn turn(&self) {
         self.turn_at(Instant::now());
     }

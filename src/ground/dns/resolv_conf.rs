@@ -1,4 +1,5 @@
-//! `/etc/resolv.conf`, as resolv.conf(5) has it. What is unknown, mistyped or of no use here changes nothing.
+//! `/etc/resolv.conf`, as resolv.conf(5) has it. What is unknown, mistyped or of no use here
+//! changes nothing.
 
 use hickory_resolver::proto::rr::Name;
 use std::net::{IpAddr, Ipv4Addr};
@@ -27,8 +28,9 @@ pub(super) struct ResolvConf {
 }
 
 impl ResolvConf {
-    /// Reads the file. Of several `search` and `domain` lines the last one counts. The option `edns0` is not followed: no
-    /// answer that mail needs is too long for TCP, and some name servers refuse every question that has it (RFC 6891 §7).
+    /// Reads the file. Of several `search` and `domain` lines the last one counts. The option
+    /// `edns0` is not followed: no answer that mail needs is too long for TCP, and some name
+    /// servers refuse every question that has it (RFC 6891 §7).
     pub fn parse(text: &[u8]) -> Self {
         let mut conf = Self {
             servers: Vec::new(),
@@ -45,8 +47,9 @@ impl ResolvConf {
             match words.next() {
                 Some("nameserver") => {
                     let server = words.next().and_then(|word| word.parse().ok());
-                    conf.servers
-                        .extend(server.filter(|server| conf.servers.len() < SERVERS_MAX && !conf.servers.contains(server)));
+                    conf.servers.extend(server.filter(|server| {
+                        conf.servers.len() < SERVERS_MAX && !conf.servers.contains(server)
+                    }));
                 }
                 Some("search" | "domain") => {
                     conf.search = words.filter_map(domain).take(SEARCH_MAX).collect();
@@ -84,18 +87,34 @@ mod tests {
     #[test]
     fn every_known_line_counts_and_no_other_breaks_it() {
         let conf = ResolvConf::parse(
-            b"# made by hand\nnameserver 192.0.2.53\nnameserver 192.0.2.53\nnameserver fe80::1%eth0\nnameserver nonsense\n\
-              domain old.example\nsearch a.example .. \xff b.example # that is all\noptions edns0 ndots:0 trust-ad no-aaaa inet6\n\
-              options timeout:2 attempts:9 rotate use-vc timeout:x attempts:\nsortlist 192.0.2.0\nNameServer 192.0.2.54\n\
+            b"# made by hand\nnameserver 192.0.2.53\nnameserver 192.0.2.53\nnameserver \
+            fe80::1%eth0\nnameserver nonsense\n\
+              domain old.example\nsearch a.example .. \xff b.example # that is all\noptions edns0 \
+              ndots:0 trust-ad no-aaaa inet6\n\
+              options timeout:2 attempts:9 rotate use-vc timeout:x attempts:\nsortlist \
+              192.0.2.0\nNameServer 192.0.2.54\n\
               nameserver\t2001:db8::53",
         );
-        assert_eq!(conf.servers, ["192.0.2.53".parse::<IpAddr>().unwrap(), "2001:db8::53".parse().unwrap()]);
-        assert!(conf.search.len() >= 2 && conf.search[0].to_ascii() == "a.example", "{:?}", conf.search);
-        assert_eq!((conf.timeout, conf.attempts, conf.rotate, conf.tcp_only), (Duration::from_secs(2), 9, true, true));
+        assert_eq!(
+            conf.servers,
+            ["192.0.2.53".parse::<IpAddr>().unwrap(), "2001:db8::53".parse().unwrap()]
+        );
+        assert!(
+            conf.search.len() >= 2 && conf.search[0].to_ascii() == "a.example",
+            "{:?}",
+            conf.search
+        );
+        assert_eq!(
+            (conf.timeout, conf.attempts, conf.rotate, conf.tcp_only),
+            (Duration::from_secs(2), 9, true, true)
+        );
         for nothing in ["", "nameserver", "options", "search", "\0\0"] {
             let conf = ResolvConf::parse(nothing.as_bytes());
             assert_eq!(conf.servers, [IpAddr::from(Ipv4Addr::LOCALHOST)], "{nothing:?}");
-            assert_eq!((conf.search.len(), conf.timeout, conf.attempts), (0, Duration::from_secs(5), 2));
+            assert_eq!(
+                (conf.search.len(), conf.timeout, conf.attempts),
+                (0, Duration::from_secs(5), 2)
+            );
         }
     }
 }

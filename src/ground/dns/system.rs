@@ -1,13 +1,16 @@
-//! The resolver of this machine: `/etc/hosts`, then the name servers of `/etc/resolv.conf` or those that were given.
+//! The resolver of this machine: `/etc/hosts`, then the name servers of `/etc/resolv.conf` or those
+//! that were given.
 
 use super::resolv_conf::ResolvConf;
 use super::{
-    Absence, Answer, CACHE_MAX, DnsError, ENGINE, FAMILY_TIME, LOCAL_TIME, NEGATIVE_TIME, POSITIVE_TIME, QUESTIONS_MAX,
-    Resolver, SLOW_QUESTION, SLOW_QUESTIONS_MAX, TOTAL_TIME, TRY_TIME,
+    Absence, Answer, CACHE_MAX, DnsError, ENGINE, FAMILY_TIME, LOCAL_TIME, NEGATIVE_TIME,
+    POSITIVE_TIME, QUESTIONS_MAX, Resolver, SLOW_QUESTION, SLOW_QUESTIONS_MAX, TOTAL_TIME,
+    TRY_TIME,
 };
 use crate::ground::lock::Lock;
 use hickory_resolver::config::{
-    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts, ServerOrderingStrategy,
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+    ServerOrderingStrategy,
 };
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -31,11 +34,13 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 #[error("the DNS resolver could not be set up: {0}")]
 pub struct SetupError(String);
 
-/// A resolver that asks `servers`, or those of `/etc/resolv.conf` when the list is empty. The files `/etc/hosts` and
-/// `/etc/resolv.conf` are read again when they change, since container engines rewrite them under a running program.
+/// A resolver that asks `servers`, or those of `/etc/resolv.conf` when the list is empty. The files
+/// `/etc/hosts` and `/etc/resolv.conf` are read again when they change, since container engines
+/// rewrite them under a running program.
 ///
-/// Without any name server in `/etc/resolv.conf` the one on 127.0.0.1 is asked, as resolv.conf(5) has it. Search domains
-/// are tried for names without a dot only, after the name itself: a mail domain means what it says.
+/// Without any name server in `/etc/resolv.conf` the one on 127.0.0.1 is asked, as resolv.conf(5)
+/// has it. Search domains are tried for names without a dot only, after the name itself: a mail
+/// domain means what it says.
 ///
 /// # Errors
 /// Hickory refuses the configuration.
@@ -63,7 +68,8 @@ struct Paths {
 impl Paths {
     /// When they were last changed; `None` for one that is not there.
     fn changed(&self) -> [Option<SystemTime>; 2] {
-        [&self.hosts, &self.resolv_conf].map(|path| fs::metadata(path).and_then(|meta| meta.modified()).ok())
+        [&self.hosts, &self.resolv_conf]
+            .map(|path| fs::metadata(path).and_then(|meta| meta.modified()).ok())
     }
 }
 
@@ -79,10 +85,12 @@ struct Setup {
 impl Setup {
     /// A file that is not there says nothing.
     fn read(servers: &[SocketAddr], paths: &Paths) -> Result<Self, SetupError> {
-        let (config, options) = configuration(servers, &fs::read(&paths.resolv_conf).unwrap_or_default());
+        let (config, options) =
+            configuration(servers, &fs::read(&paths.resolv_conf).unwrap_or_default());
         let search = config.search().to_vec();
         let build = |config, options| {
-            let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+            let builder =
+                TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
             builder.with_options(options).build().map_err(|error| SetupError(error.to_string()))
         };
         let local = build(config.clone(), believing(options.clone(), LOCAL_TIME))?;
@@ -108,7 +116,9 @@ impl Setup {
         if name.num_labels() == 1 && !name.is_localhost() {
             let mut relative = name.clone();
             relative.set_fqdn(false);
-            names.extend(self.search.iter().filter_map(|domain| relative.clone().append_domain(domain).ok()));
+            names.extend(
+                self.search.iter().filter_map(|domain| relative.clone().append_domain(domain).ok()),
+            );
         }
         names
     }
@@ -161,25 +171,34 @@ impl Setup {
     }
 }
 
-async fn family(resolver: &TokioResolver, name: &Name, kind: RecordType) -> Result<Vec<IpAddr>, DnsError> {
+async fn family(
+    resolver: &TokioResolver,
+    name: &Name,
+    kind: RecordType,
+) -> Result<Vec<IpAddr>, DnsError> {
     some(ips(&ask(resolver, name, kind).await?))
 }
 
-/// Asks. Of an alias that leads to another and so on without end the resolver says, after some steps, that it has no records; it
-/// is said here as what it is, and may be mended.
+/// Asks. Of an alias that leads to another and so on without end the resolver says, after some
+/// steps, that it has no records; it is said here as what it is, and may be mended.
 async fn ask(resolver: &TokioResolver, name: &Name, kind: RecordType) -> Result<Lookup, DnsError> {
     let error = match resolver.lookup(name.clone(), kind).await {
         Ok(lookup) => return Ok(lookup),
         Err(error) => error,
     };
-    if let NetError::Dns(ResponseError::NoRecordsFound(NoRecords { query, response_code: ResponseCode::NoError, .. })) = &error
+    if let NetError::Dns(ResponseError::NoRecordsFound(NoRecords {
+        query,
+        response_code: ResponseCode::NoError,
+        ..
+    })) = &error
         && query.name() != name
         && let Ok(last) = resolver.lookup(query.name().clone(), RecordType::CNAME).await
         && last.answers().iter().any(|record| record.record_type() == RecordType::CNAME)
     {
         let name = plain(name);
         let text = format!(
-            "{name} is an alias (CNAME) that leads in a circle, or over too many others, to no host; whoever keeps its domain must \
+            "{name} is an alias (CNAME) that leads in a circle, or over too many others, to no \
+            host; whoever keeps its domain must \
              mend that"
         );
         return Err(DnsError::Failed(text));
@@ -191,12 +210,20 @@ impl System {
     fn new(servers: &[SocketAddr], paths: Paths, total_time: Duration) -> Result<Self, SetupError> {
         let changed = paths.changed();
         let setup = Arc::new(Setup::read(servers, &paths)?);
-        let (turns, slow_turns) = (Semaphore::new(QUESTIONS_MAX), Semaphore::new(SLOW_QUESTIONS_MAX));
-        Ok(Self { servers: servers.to_vec(), paths, total_time, current: Lock::leaf((changed, setup)), turns, slow_turns })
+        let (turns, slow_turns) =
+            (Semaphore::new(QUESTIONS_MAX), Semaphore::new(SLOW_QUESTIONS_MAX));
+        Ok(Self {
+            servers: servers.to_vec(),
+            paths,
+            total_time,
+            current: Lock::leaf((changed, setup)),
+            turns,
+            slow_turns,
+        })
     }
 
-    /// The setup, made anew when one of the files has changed. Two `stat` calls a question are cheaper than a watcher, and
-    /// work on the overlay and bind mounts that containers have there.
+    /// The setup, made anew when one of the files has changed. Two `stat` calls a question are
+    /// cheaper than a watcher, and work on the overlay and bind mounts that containers have there.
     fn setup(&self) -> Arc<Setup> {
         let changed = self.paths.changed();
         let mut current = self.current.lock();
@@ -204,23 +231,35 @@ impl System {
             current.0 = changed;
             match Setup::read(&self.servers, &self.paths) {
                 Ok(setup) => current.1 = Arc::new(setup),
-                Err(error) => tracing::warn!(%error, "the changed resolver configuration was left aside"),
+                Err(error) => {
+                    tracing::warn!(%error, "the changed resolver configuration was left aside")
+                }
             }
         }
         current.1.clone()
     }
 
     /// Waits for a turn and for the answer, both within the total time.
-    async fn limited<T>(&self, name: &str, question: impl Future<Output = Result<T, DnsError>>) -> Result<T, DnsError> {
+    async fn limited<T>(
+        &self,
+        name: &str,
+        question: impl Future<Output = Result<T, DnsError>>,
+    ) -> Result<T, DnsError> {
         let turn = async {
-            let turn = self.turns.acquire().await.map_err(|closed| DnsError::Failed(closed.to_string()))?;
+            let turn = self
+                .turns
+                .acquire()
+                .await
+                .map_err(|closed| DnsError::Failed(closed.to_string()))?;
             let mut question = std::pin::pin!(question);
             if let Ok(answer) = timeout(SLOW_QUESTION, &mut question).await {
                 return answer;
             }
             let _slow_turn = self.slow_turns.try_acquire().map_err(|_| {
-                let text =
-                    format!("no name server answered for {name} within {SLOW_QUESTION:?}, and too many other questions wait");
+                let text = format!(
+                    "no name server answered for {name} within {SLOW_QUESTION:?}, and too \
+                    many other questions wait"
+                );
                 DnsError::Failed(text)
             })?;
             drop(turn);
@@ -228,7 +267,10 @@ impl System {
         };
         match timeout(self.total_time, turn).await {
             Ok(answer) => answer,
-            Err(_) => Err(DnsError::Failed(format!("no name server answered for {name} within {:?}", self.total_time))),
+            Err(_) => Err(DnsError::Failed(format!(
+                "no name server answered for {name} within {:?}",
+                self.total_time
+            ))),
         }
     }
 }
@@ -274,15 +316,22 @@ async fn other_family(
     other: impl Future<Output = Result<Vec<IpAddr>, DnsError>>,
 ) -> Result<Vec<IpAddr>, DnsError> {
     let limit = if enough { FAMILY_TIME } else { TOTAL_TIME };
-    timeout(limit, other).await.unwrap_or_else(|_| Err(DnsError::Failed("no name server answered in time".to_owned())))
+    timeout(limit, other)
+        .await
+        .unwrap_or_else(|_| Err(DnsError::Failed("no name server answered in time".to_owned())))
 }
 
-/// Servers, search domains and times: from `resolv_conf` where it says something, within our limits. Servers that were given
-/// are asked by our own options; of the file the search domains alone count then.
+/// Servers, search domains and times: from `resolv_conf` where it says something, within our
+/// limits. Servers that were given are asked by our own options; of the file the search domains
+/// alone count then.
 fn configuration(servers: &[SocketAddr], resolv_conf: &[u8]) -> (ResolverConfig, ResolverOpts) {
     let file = ResolvConf::parse(resolv_conf);
     let given = !servers.is_empty();
-    let servers = if given { servers.to_vec() } else { file.servers.iter().map(|ip| SocketAddr::new(*ip, 53)).collect() };
+    let servers = if given {
+        servers.to_vec()
+    } else {
+        file.servers.iter().map(|ip| SocketAddr::new(*ip, 53)).collect()
+    };
     let tcp_only = file.tcp_only && !given;
     let mut options = ResolverOpts::default();
     options.timeout = TRY_TIME;
@@ -293,12 +342,14 @@ fn configuration(servers: &[SocketAddr], resolv_conf: &[u8]) -> (ResolverConfig,
             options.server_ordering_strategy = ServerOrderingStrategy::RoundRobin;
         }
     }
-    // Some name servers refuse every question with an OPT record, for ever (RFC 6891 §7). Long answers come over TCP.
+    // Some name servers refuse every question with an OPT record, for ever (RFC 6891 §7). Long
+    // answers come over TCP.
     options.edns0 = false;
     options.cache_size = CACHE_MAX;
     options.max_active_requests = QUESTIONS_MAX + SLOW_QUESTIONS_MAX;
     options.try_tcp_on_error = true;
-    // Asked here instead, because hickory would still ask the servers for the family that the file does not give.
+    // Asked here instead, because hickory would still ask the servers for the family that the file
+    // does not give.
     options.use_hosts_file = ResolveHosts::Never;
     let engine = servers.iter().any(|server| server.ip().to_canonical() == IpAddr::from(ENGINE));
     let options = believing(options, if engine { LOCAL_TIME } else { POSITIVE_TIME });
@@ -320,7 +371,8 @@ fn name_server(address: &SocketAddr, tcp_only: bool) -> NameServerConfig {
     NameServerConfig::new(address.ip(), true, connections)
 }
 
-/// A name that DNS cannot hold (a label over 63 octets, letters without an A-label) does not exist there.
+/// A name that DNS cannot hold (a label over 63 octets, letters without an A-label) does not exist
+/// there.
 fn parse(text: &str) -> Result<Name, DnsError> {
     let mut name = Name::from_str_relaxed(text).map_err(|_| DnsError::Absent(Absence::Name))?;
     name.set_fqdn(true);
@@ -344,14 +396,22 @@ fn some<T>(found: Vec<T>) -> Result<Vec<T>, DnsError> {
 
 fn failure(name: &Name, error: &NetError) -> DnsError {
     let cause = match error {
-        NetError::Dns(ResponseError::NoRecordsFound(NoRecords { response_code: ResponseCode::NXDomain, .. })) => {
+        NetError::Dns(ResponseError::NoRecordsFound(NoRecords {
+            response_code: ResponseCode::NXDomain,
+            ..
+        })) => {
             return DnsError::Absent(Absence::Name);
         }
-        NetError::Dns(ResponseError::NoRecordsFound(NoRecords { response_code: ResponseCode::NoError, .. })) => {
+        NetError::Dns(ResponseError::NoRecordsFound(NoRecords {
+            response_code: ResponseCode::NoError,
+            ..
+        })) => {
             return DnsError::Absent(Absence::Records);
         }
         NetError::Dns(ResponseError::NoRecordsFound(NoRecords { response_code: code, .. }))
-        | NetError::Dns(ResponseError::ResponseCode(code)) => format!("the name server answered \"{code}\""),
+        | NetError::Dns(ResponseError::ResponseCode(code)) => {
+            format!("the name server answered \"{code}\"")
+        }
         NetError::Timeout => "no name server answered in time".to_owned(),
         other => other.to_string(),
     };
@@ -386,7 +446,8 @@ mod tests {
     }
 
     fn resolver(servers: &[SocketAddr], directory: &Path) -> System {
-        let paths = Paths { hosts: directory.join("hosts"), resolv_conf: directory.join("resolv.conf") };
+        let paths =
+            Paths { hosts: directory.join("hosts"), resolv_conf: directory.join("resolv.conf") };
         System::new(servers, paths, Duration::from_millis(200)).unwrap()
     }
 
@@ -395,11 +456,14 @@ mod tests {
         let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let resolver = resolver(&[silent.local_addr().unwrap()], Path::new("/nowhere"));
         let answer = resolver.mx("example.org").await;
-        assert!(matches!(&answer, Err(DnsError::Failed(cause)) if cause.contains("within 200ms")), "{answer:?}");
+        assert!(
+            matches!(&answer, Err(DnsError::Failed(cause)) if cause.contains("within 200ms")),
+            "{answer:?}"
+        );
     }
 
-    /// A name server that answers every question for an IPv4 address with 192.0.2.N, N one more each time, TTL 600, and
-    /// every other with nothing; FORMERR to all that have an OPT record.
+    /// A name server that answers every question for an IPv4 address with 192.0.2.N, N one more
+    /// each time, TTL 600, and every other with nothing; FORMERR to all that have an OPT record.
     async fn moving() -> SocketAddr {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
@@ -413,7 +477,20 @@ mod tests {
                 asked += u8::from(is_a);
                 let refused = query[11] > 0;
                 let code = if refused { 0x81 } else { 0x80 };
-                let head = [query[0], query[1], 0x81, code, 0, 1, 0, u8::from(is_a && !refused), 0, 0, 0, 0];
+                let head = [
+                    query[0],
+                    query[1],
+                    0x81,
+                    code,
+                    0,
+                    1,
+                    0,
+                    u8::from(is_a && !refused),
+                    0,
+                    0,
+                    0,
+                    0,
+                ];
                 let answer = [0xc0, 12, 0, 1, 0, 1, 0, 0, 2, 88, 0, 4, 192, 0, 2, asked];
                 let answer = if is_a && !refused { &answer[..] } else { &[] };
                 socket.send_to(&[&head, &query[12..end], answer].concat(), from).await.unwrap();
@@ -422,9 +499,11 @@ mod tests {
         address
     }
 
-    /// A name server that puts one record behind each question that `record` finds worth an answer; `record` sees the query, and
-    /// where its question ends.
-    async fn name_server(record: impl Fn(&[u8], usize) -> Option<[u8; 16]> + Send + 'static) -> SocketAddr {
+    /// A name server that puts one record behind each question that `record` finds worth an answer;
+    /// `record` sees the query, and where its question ends.
+    async fn name_server(
+        record: impl Fn(&[u8], usize) -> Option<[u8; 16]> + Send + 'static,
+    ) -> SocketAddr {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         tokio::spawn(async move {
@@ -453,24 +532,36 @@ mod tests {
     async fn aliases_in_a_circle_are_told_in_plain_words() {
         let paths = Paths { hosts: "/nowhere".into(), resolv_conf: "/nowhere".into() };
         let resolver = System::new(&[circle().await], paths, TOTAL_TIME).unwrap();
-        let (mx, addresses) = (resolver.mx("a.example").await.map(drop), resolver.addresses("b.example").await.map(drop));
+        let (mx, addresses) = (
+            resolver.mx("a.example").await.map(drop),
+            resolver.addresses("b.example").await.map(drop),
+        );
         for (answer, name) in [(mx, "a.example"), (addresses, "b.example")] {
             let Err(DnsError::Failed(words)) = answer else { panic!("{answer:?}") };
-            assert!(words.starts_with(&format!("{name} is an alias (CNAME) that leads in a circle")), "{words}");
+            assert!(
+                words.starts_with(&format!("{name} is an alias (CNAME) that leads in a circle")),
+                "{words}"
+            );
         }
     }
 
-    /// Twelve aliases, one in each answer, lead to an address: more than the resolver follows, and no reason to bounce a mail.
+    /// Twelve aliases, one in each answer, lead to an address: more than the resolver follows, and
+    /// no reason to bounce a mail.
     #[tokio::test]
     async fn a_long_chain_of_aliases_is_no_missing_host() {
         let server = name_server(|query, end| match query[13].to_ascii_lowercase() {
-            b'm' if query[end - 3] == 1 => Some([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1]),
+            b'm' if query[end - 3] == 1 => {
+                Some([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1])
+            }
             b'm' => None,
             label => Some([0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 60, 0, 4, 1, label + 1, 0xc0, 14]),
         });
         let paths = Paths { hosts: "/nowhere".into(), resolv_conf: "/nowhere".into() };
         let resolver = System::new(&[server.await], paths, TOTAL_TIME).unwrap();
-        let (mx, addresses) = (resolver.mx("a.example").await.map(drop), resolver.addresses("a.example").await.map(drop));
+        let (mx, addresses) = (
+            resolver.mx("a.example").await.map(drop),
+            resolver.addresses("a.example").await.map(drop),
+        );
         for answer in [mx, addresses] {
             let Err(DnsError::Failed(words)) = answer else { panic!("{answer:?}") };
             assert!(words.contains("over too many others"), "{words}");
@@ -480,8 +571,13 @@ mod tests {
     #[tokio::test]
     async fn a_name_server_that_refuses_edns_is_asked_without() {
         let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("resolv.conf"), "options edns0 trust-ad brand-new:7\nsearch ..\n").unwrap();
-        let paths = Paths { hosts: "/nowhere".into(), resolv_conf: directory.path().join("resolv.conf") };
+        fs::write(
+            directory.path().join("resolv.conf"),
+            "options edns0 trust-ad brand-new:7\nsearch ..\n",
+        )
+        .unwrap();
+        let paths =
+            Paths { hosts: "/nowhere".into(), resolv_conf: directory.path().join("resolv.conf") };
         let resolver = System::new(&[moving().await], paths, TOTAL_TIME).unwrap();
         assert_eq!(resolver.addresses("mx.example").await, Ok(vec!["192.0.2.1".parse().unwrap()]));
     }
@@ -537,7 +633,10 @@ mod tests {
         let resolver = resolver(&[silent.local_addr().unwrap()], directory.path());
         assert!(matches!(resolver.addresses("printer").await, Err(DnsError::Failed(_))));
         let file = directory.path().join("hosts");
-        for (text, expected) in [("192.0.2.1 printer\n", "192.0.2.1"), ("junk\n2001:db8::1 a Printer # new\n", "2001:db8::1")] {
+        for (text, expected) in [
+            ("192.0.2.1 printer\n", "192.0.2.1"),
+            ("junk\n2001:db8::1 a Printer # new\n", "2001:db8::1"),
+        ] {
             fs::write(&file, text).unwrap();
             // Some file systems keep coarse times; a later one is what a later write looks like.
             let later = SystemTime::now() + Duration::from_secs(text.len() as u64);
@@ -549,26 +648,45 @@ mod tests {
     #[test]
     fn resolv_conf_is_used_within_limits() {
         let servers = |config: &ResolverConfig| -> Vec<(IpAddr, u16)> {
-            config.name_servers().iter().map(|server| (server.ip, server.connections[0].port)).collect()
+            config
+                .name_servers()
+                .iter()
+                .map(|server| (server.ip, server.connections[0].port))
+                .collect()
         };
-        let text = "nameserver 192.0.2.53\nsearch a.example b.example\noptions timeout:30 attempts:9 ndots:5 edns0 new-one:1\n";
+        let text = "nameserver 192.0.2.53\nsearch a.example b.example\noptions timeout:30 \
+        attempts:9 ndots:5 edns0 new-one:1\n";
         let (config, options) = configuration(&[], text.as_bytes());
         assert_eq!(servers(&config), [("192.0.2.53".parse().unwrap(), 53)]);
         assert_eq!((config.search().len(), options.timeout, options.attempts), (2, TRY_TIME, 3));
         for nothing in ["", "nameserver nonsense\n"] {
-            assert_eq!(servers(&configuration(&[], nothing.as_bytes()).0), [(Ipv4Addr::LOCALHOST.into(), 53)]);
+            assert_eq!(
+                servers(&configuration(&[], nothing.as_bytes()).0),
+                [(Ipv4Addr::LOCALHOST.into(), 53)]
+            );
         }
         assert!(!options.edns0);
         // Servers that were given are out of reach of the file's options.
         let text = format!("{text}options use-vc timeout:1 attempts:1 rotate\n");
-        let (config, options) = configuration(&["192.0.2.1:5353".parse().unwrap()], text.as_bytes());
+        let (config, options) =
+            configuration(&["192.0.2.1:5353".parse().unwrap()], text.as_bytes());
         assert_eq!(servers(&config), [("192.0.2.1".parse().unwrap(), 5353)]);
-        assert_eq!((config.name_servers()[0].connections.len(), options.timeout, options.attempts), (2, TRY_TIME, 2));
+        assert_eq!(
+            (config.name_servers()[0].connections.len(), options.timeout, options.attempts),
+            (2, TRY_TIME, 2)
+        );
         // What a container engine says is believed for seconds.
-        let (_, options) = configuration(&[], b"nameserver 127.0.0.11\noptions edns0 trust-ad ndots:0\n");
-        assert_eq!((options.positive_max_ttl, options.negative_max_ttl), (Some(LOCAL_TIME), Some(LOCAL_TIME)));
+        let (_, options) =
+            configuration(&[], b"nameserver 127.0.0.11\noptions edns0 trust-ad ndots:0\n");
+        assert_eq!(
+            (options.positive_max_ttl, options.negative_max_ttl),
+            (Some(LOCAL_TIME), Some(LOCAL_TIME))
+        );
         let (_, options) = configuration(&[], b"nameserver 192.0.2.53\n");
-        assert_eq!((options.positive_max_ttl, options.negative_max_ttl), (Some(POSITIVE_TIME), Some(NEGATIVE_TIME)));
+        assert_eq!(
+            (options.positive_max_ttl, options.negative_max_ttl),
+            (Some(POSITIVE_TIME), Some(NEGATIVE_TIME))
+        );
     }
 
     #[tokio::test]
@@ -576,7 +694,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("resolv.conf"), "search a.example b.example\n").unwrap();
         let setup = resolver(&[], directory.path()).setup();
-        let candidates = |text| setup.candidates(&parse(text).unwrap()).iter().map(plain).collect::<Vec<_>>();
+        let candidates =
+            |text| setup.candidates(&parse(text).unwrap()).iter().map(plain).collect::<Vec<_>>();
         assert_eq!(candidates("mx"), ["mx", "mx.a.example", "mx.b.example"]);
         assert_eq!(candidates("mx.example"), ["mx.example"]);
         assert_eq!(candidates("localhost"), ["localhost"]);

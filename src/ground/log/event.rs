@@ -11,7 +11,8 @@ pub const VALUE_MAX: usize = 1024;
 /// Fields of one event.
 pub const FIELDS_MAX: usize = 32;
 
-/// Fields that the event of a delivery has: room for them is made at once, since there is one for every mail.
+/// Fields that the event of a delivery has: room for them is made at once, since there is one for
+/// every mail.
 const FIELDS_USUAL: usize = 16;
 
 /// Octets of a value that is put together from pieces, as most of them are.
@@ -24,7 +25,8 @@ pub struct Said {
     pub message: String,
     /// Its fields in their order.
     pub fields: Vec<(&'static str, Value)>,
-    /// Anybody on the network can cause such events as often as he likes: the field `stranger`, which is not shown.
+    /// Anybody on the network can cause such events as often as he likes: the field `stranger`,
+    /// which is not shown.
     pub stranger: bool,
 }
 

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use std::fmt::Write as _;
 use tracing::Level;
 
-/// Octets of the line of a delivery: room for them is made at once, since there is one for every mail.
+/// Octets of the line of a delivery: room for them is made at once, since there is one for every
+/// mail.
 const LINE_USUAL: usize = 512;
 
 /// `TIME LEVEL words name=value …`; a value with blanks or quotes stands in quotes.
@@ -30,10 +31,14 @@ pub fn put_fields(line: &mut String, said: &Said) {
         line.push_str(name);
         line.push('=');
         match value {
-            // Most values: an address, a host, a number. The rules below would say the same of each of their characters.
-            Value::String(text) if !text.is_empty() && text.bytes().all(is_bare) => line.push_str(text),
+            // Most values: an address, a host, a number. The rules below would say the same of each
+            // of their characters.
+            Value::String(text) if !text.is_empty() && text.bytes().all(is_bare) => {
+                line.push_str(text)
+            }
             Value::String(text) => {
-                let quoted = text.is_empty() || text.contains(|c: char| c.is_whitespace() || is_special(c));
+                let quoted =
+                    text.is_empty() || text.contains(|c: char| c.is_whitespace() || is_special(c));
                 if quoted {
                     line.push('"');
                 }

@@ -1,15 +1,18 @@
 //! The log: one line an event on standard error, plain or JSON.
 //!
-//! Purpose: rooms say what happened with `tracing` and never wait for it. In: events. Out: lines, in the order of the events of
-//! each thread, written by a thread of their own ([`LogWriter`]); and the events themselves for one [`Ear`] that makes something
-//! else of them.
-//! Plain: `2026-11-22T12:00:00.123+01:00 INFO delivered queue_id=0D2R… to=a@b relay=…`; a value with blanks or quotes stands in
-//! quotes. JSON: one flat object with `time`, `level`, `target`, `message` and the fields.
-//! Limits: [`BACKLOG_MAX`] octets wait for a slow reader, then lines are dropped and a line says how many; a value has at most
-//! [`VALUE_MAX`] characters, an event at most [`FIELDS_MAX`] fields.
-//! Events with the field `stranger = true` have a share of their own ([`Share`]), of standard error and of what is kept of it.
-//! Security: texts from the network cannot break a line, forge a field or steer a terminal: control characters and those that
-//! turn the reading direction are escaped. Own events from level info on, those of libraries from warn on.
+//! Purpose: rooms say what happened with `tracing` and never wait for it. In: events. Out: lines,
+//! in the order of the events of each thread, written by a thread of their own ([`LogWriter`]); and
+//! the events themselves for one [`Ear`] that makes something else of them.
+//! Plain: `2026-11-22T12:00:00.123+01:00 INFO delivered queue_id=0D2R… to=a@b relay=…`; a value
+//! with blanks or quotes stands in quotes. JSON: one flat object with `time`, `level`, `target`,
+//! `message` and the fields.
+//! Limits: [`BACKLOG_MAX`] octets wait for a slow reader, then lines are dropped and a line says
+//! how many; a value has at most [`VALUE_MAX`] characters, an event at most [`FIELDS_MAX`] fields.
+//! Events with the field `stranger = true` have a share of their own ([`Share`]), of standard error
+//! and of what is kept of it.
+//! Security: texts from the network cannot break a line, forge a field or steer a terminal: control
+//! characters and those that turn the reading direction are escaped. Own events from level info on,
+//! those of libraries from warn on.
 
 mod event;
 mod line;
@@ -68,7 +71,8 @@ impl LogGuard {
     }
 }
 
-/// Starts the log of this process, once; later calls leave the first one in place. A panic becomes a line too.
+/// Starts the log of this process, once; later calls leave the first one in place. A panic becomes
+/// a line too.
 pub fn start(json: bool) -> LogGuard {
     start_with(json, None)
 }
@@ -101,11 +105,21 @@ struct Lines {
 }
 
 impl Lines {
-    fn open(out: impl Write + Send + 'static, json: bool, ear: Option<Arc<dyn Ear>>) -> (Self, LogGuard) {
+    fn open(
+        out: impl Write + Send + 'static,
+        json: bool,
+        ear: Option<Arc<dyn Ear>>,
+    ) -> (Self, LogGuard) {
         let writer = LogWriter::new();
         let tail = Arc::new(Tail::default());
         writer.serve("log", Written { out, json, tail: Arc::clone(&tail) });
-        let lines = Self { writer: Arc::clone(&writer), json, ear, strangers: Share::new(), tail: Arc::clone(&tail) };
+        let lines = Self {
+            writer: Arc::clone(&writer),
+            json,
+            ear,
+            strangers: Share::new(),
+            tail: Arc::clone(&tail),
+        };
         (lines, LogGuard { writer, tail })
     }
 }
@@ -113,7 +127,10 @@ impl Lines {
 impl<S: Subscriber> Layer<S> for Lines {
     /// Asked once for each place in the code, which then costs nothing if nobody wants its events.
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        let heard = self.ear.as_ref().is_some_and(|ear| is_own(metadata) && *metadata.level() <= ear.finest());
+        let heard = self
+            .ear
+            .as_ref()
+            .is_some_and(|ear| is_own(metadata) && *metadata.level() <= ear.finest());
         heard || is_shown(metadata)
     }
 
@@ -159,13 +176,15 @@ struct Written<W> {
 }
 
 impl<W: Write + Send + 'static> Outlet for Written<W> {
-    // A relay in a hurry says two lines a mail; writing each by itself would cost it as much as carrying the mail.
+    // A relay in a hurry says two lines a mail; writing each by itself would cost it as much as
+    // carrying the mail.
     const GATHER: Duration = Duration::from_millis(10);
 
     fn take(&mut self, mut lines: String, missed: u64) {
         if missed > 0 {
             let message = "log lines were dropped because nobody read them in time".to_owned();
-            let said = Said { message, fields: vec![("lines", Value::from(missed))], stranger: false };
+            let said =
+                Said { message, fields: vec![("lines", Value::from(missed))], stranger: false };
             let line = line(self.json, Level::WARN, module_path!(), said);
             self.tail.push(&line, false);
             lines.push_str(&line);
@@ -175,8 +194,8 @@ impl<W: Write + Send + 'static> Outlet for Written<W> {
     }
 }
 
-/// Whole lines in pieces that a pipe takes in one go, so that the lines of the supervisor and of the core, which share standard
-/// error, do not cut each other in two.
+/// Whole lines in pieces that a pipe takes in one go, so that the lines of the supervisor and of
+/// the core, which share standard error, do not cut each other in two.
 fn bunches(mut lines: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let end = match lines.get(..PIPE_BUF) {
@@ -221,7 +240,8 @@ mod tests {
     use std::sync::{Mutex, mpsc};
     use std::time::Instant;
 
-    /// What is written can be read at the other end; a reader that takes nothing holds the writer up.
+    /// What is written can be read at the other end; a reader that takes nothing holds the writer
+    /// up.
     struct Pipe(mpsc::SyncSender<Vec<u8>>);
 
     impl Write for Pipe {
@@ -255,8 +275,14 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 2, "{text}");
         let (time, rest) = lines[0].split_once(' ').unwrap();
-        assert!(time.len() == "2026-11-22T12:00:00.123+01:00".len() && &time[19..20] == ".", "{time}");
-        assert_eq!(rest, r#"INFO delivered queue_id=0D2RK delay=1.5 tries=3 status="sent (250 ok)" tls=true empty="""#);
+        assert!(
+            time.len() == "2026-11-22T12:00:00.123+01:00".len() && &time[19..20] == ".",
+            "{time}"
+        );
+        assert_eq!(
+            rest,
+            r#"INFO delivered queue_id=0D2RK delay=1.5 tries=3 status="sent (250 ok)" tls=true empty="""#
+        );
         assert!(lines[1].ends_with("WARN trouble"));
     }
 
@@ -264,15 +290,25 @@ mod tests {
 
     #[test]
     fn hostile_text_breaks_no_line_and_forges_no_field() {
-        let text = logged(false, || tracing::warn!(to = HOSTILE, from = %HOSTILE, reply = ?HOSTILE, "text {HOSTILE}"));
+        let text = logged(
+            false,
+            || tracing::warn!(to = HOSTILE, from = %HOSTILE, reply = ?HOSTILE, "text {HOSTILE}"),
+        );
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(!text.trim_end().contains(is_tricky), "{text:?}");
-        assert!(text.contains(r#" to="a\r\nb\t\"c\\ \u{1b}[2J\u{85}\u{2028}\u{202e}d queue_id=FORGED""#), "{text}");
+        assert!(
+            text.contains(
+                r#" to="a\r\nb\t\"c\\ \u{1b}[2J\u{85}\u{2028}\u{202e}d queue_id=FORGED""#
+            ),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_json_line_is_one_flat_object() {
-        let text = logged(true, || tracing::warn!(to = HOSTILE, tries = 3, level = "forged", "text {HOSTILE}"));
+        let text = logged(true, || {
+            tracing::warn!(to = HOSTILE, tries = 3, level = "forged", "text {HOSTILE}")
+        });
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(!text.trim_end().contains(is_tricky), "{text:?}");
         let value: Value = serde_json::from_str(&text).unwrap();
@@ -298,7 +334,15 @@ mod tests {
     #[test]
     fn only_a_value_that_could_be_misread_stands_in_quotes() {
         let text = logged(false, || {
-            tracing::info!(a = "x@y.z", b = "x=y", c = "x\\y", d = "x\"y", e = "Ü", f = "\u{7f}", "m = \"q\" \\")
+            tracing::info!(
+                a = "x@y.z",
+                b = "x=y",
+                c = "x\\y",
+                d = "x\"y",
+                e = "Ü",
+                f = "\u{7f}",
+                "m = \"q\" \\"
+            )
         });
         let said = r#"m = "q" \ a=x@y.z b="x=y" c="x\\y" d="x\"y" e=Ü f=\u{7f}"#;
         assert!(text.trim_end().ends_with(said), "{text}");
@@ -312,7 +356,13 @@ mod tests {
                 Level::DEBUG
             }
             fn hear(&self, level: Level, said: &Said) {
-                let noted = format!("{level} {} {} {} {}", said.message, said.text("a"), said.number("b"), said.flag("c"));
+                let noted = format!(
+                    "{level} {} {} {} {}",
+                    said.message,
+                    said.text("a"),
+                    said.number("b"),
+                    said.flag("c")
+                );
                 self.0.lock().unwrap().push(noted);
             }
         }

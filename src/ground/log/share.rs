@@ -31,14 +31,18 @@ impl Share {
         Self { used: Lock::new(Level::Log, (Instant::now(), 0)) }
     }
 
-    /// Whether there is room for so many octets, which are taken then. Otherwise they count as lines that were left out.
+    /// Whether there is room for so many octets, which are taken then. Otherwise they count as
+    /// lines that were left out.
     pub fn takes(&self, lines: &str) -> bool {
         self.takes_at(lines, Instant::now())
     }
 
     /// Lines of strangers are left out here for another reason.
     pub fn leave_out(lines: &str) {
-        LEFT_OUT.fetch_add(lines.bytes().filter(|octet| *octet == b'\n').count() as u64, Ordering::Relaxed);
+        LEFT_OUT.fetch_add(
+            lines.bytes().filter(|octet| *octet == b'\n').count() as u64,
+            Ordering::Relaxed,
+        );
     }
 
     fn takes_at(&self, lines: &str, now: Instant) -> bool {
@@ -74,6 +78,8 @@ mod tests {
         let taken = (0..10_000).filter(|_| share.takes_at(&line, start)).count();
         assert_eq!(taken, STRANGERS_OCTETS / 100);
         assert!(left_out() - before >= 10_000 - taken as u64);
-        assert!(!share.takes_at(&line, start + MINUTE / 2) && share.takes_at(&line, start + MINUTE));
+        assert!(
+            !share.takes_at(&line, start + MINUTE / 2) && share.takes_at(&line, start + MINUTE)
+        );
     }
 }

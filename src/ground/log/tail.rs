@@ -1,6 +1,7 @@
 //! The last lines of the log, for those who look at them from afar.
 //!
-//! Limits: [`TAIL_MAX`] octets, of which lines that strangers cause have [`STRANGERS_MAX`], so that they displace no others.
+//! Limits: [`TAIL_MAX`] octets, of which lines that strangers cause have [`STRANGERS_MAX`], so that
+//! they displace no others.
 
 use crate::ground::lock::{Level, Lock};
 use std::collections::VecDeque;
@@ -39,7 +40,8 @@ impl Tail {
     pub fn push(&self, lines: &str, stranger: bool) {
         let mut kept = self.0.lock();
         let Kept { next, own, strangers } = &mut *kept;
-        let (ring, limit) = if stranger { (strangers, STRANGERS_MAX) } else { (own, TAIL_MAX - STRANGERS_MAX) };
+        let (ring, limit) =
+            if stranger { (strangers, STRANGERS_MAX) } else { (own, TAIL_MAX - STRANGERS_MAX) };
         for line in lines.lines() {
             ring.push(*next, line, limit);
             *next += 1;
@@ -53,8 +55,12 @@ impl Tail {
             kept.own.lines.iter().chain(&kept.strangers.lines).cloned().collect()
         };
         all.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
-        let mut found: Vec<String> =
-            all.into_iter().map(|(_, line)| line.into_string()).filter(|line| wanted(line)).take(limit).collect();
+        let mut found: Vec<String> = all
+            .into_iter()
+            .map(|(_, line)| line.into_string())
+            .filter(|line| wanted(line))
+            .take(limit)
+            .collect();
         found.reverse();
         found
     }

@@ -1,8 +1,10 @@
 //! Lines on their way to whoever writes them, on a thread of their own.
 //!
-//! Purpose: whoever has a line hands it over and never waits, neither for a slow reader nor for a disk.
+//! Purpose: whoever has a line hands it over and never waits, neither for a slow reader nor for a
+//! disk.
 //! In: whole lines. Out: the same in their order, many at once, to an [`Outlet`].
-//! Limits: [`BACKLOG_MAX`] octets wait in memory; what finds no place is counted, and the outlet hears how much that was.
+//! Limits: [`BACKLOG_MAX`] octets wait in memory; what finds no place is counted, and the outlet
+//! hears how much that was.
 
 use crate::ground::lock::{Guard, Level, Lock};
 use std::sync::{Arc, Condvar};
@@ -68,8 +70,8 @@ impl LogWriter {
         }
     }
 
-    /// Hands over whole lines. From the first line without a place on, all are missed until the outlet has heard of it, so that
-    /// the gap is one gap.
+    /// Hands over whole lines. From the first line without a place on, all are missed until the
+    /// outlet has heard of it, so that the gap is one gap.
     pub fn push(&self, lines: &str) {
         let mut state = self.lock();
         if state.closed || state.missed > 0 || state.backlog.len() + lines.len() > BACKLOG_MAX {
@@ -84,7 +86,8 @@ impl LogWriter {
         }
     }
 
-    /// The same for lines that must leave room to others: only while half of the room is free. Whether they were taken.
+    /// The same for lines that must leave room to others: only while half of the room is free.
+    /// Whether they were taken.
     pub fn push_if_half_empty(&self, lines: &str) -> bool {
         let has_room = {
             let state = self.lock();
@@ -123,7 +126,8 @@ impl LogWriter {
         self.change.notify_all();
     }
 
-    /// All that waits, after it has gathered; nothing when it is time for a tick; `None` at the end.
+    /// All that waits, after it has gathered; nothing when it is time for a tick; `None` at the
+    /// end.
     fn next<O: Outlet>(&self) -> Option<(String, u64)> {
         let mut state = self.lock();
         let due = O::PACE.map(|pace| Instant::now() + pace);

@@ -22,7 +22,8 @@ fn found(root: &TempDir) -> Option<Ceiling> {
 const V2: (&str, &str) = ("proc/self/mountinfo", "30 23 0:26 / ROOT/cg rw - cgroup2 cgroup2 rw\n");
 const V1: (&str, &str) = (
     "proc/self/mountinfo",
-    "9 1 0:9 / ROOT/cg/cpu rw - cgroup cgroup rw,cpu\n10 1 0:10 / ROOT/cg rw - cgroup cgroup rw,memory\n",
+    "9 1 0:9 / ROOT/cg/cpu rw - cgroup cgroup rw,cpu\n10 1 0:10 / ROOT/cg rw - cgroup cgroup \
+    rw,memory\n",
 );
 
 #[test]
@@ -37,7 +38,11 @@ fn the_lowest_limit_of_all_groups_above_counts() {
     ]);
     let ceiling = found(&root).unwrap();
     assert_eq!((ceiling.octets, ceiling.is_set()), (96 * MB, true));
-    assert_eq!(ceiling.in_use(), Some(MB + 4096 + 8192), "files are given back when memory is wanted");
+    assert_eq!(
+        ceiling.in_use(),
+        Some(MB + 4096 + 8192),
+        "files are given back when memory is wanted"
+    );
 }
 
 #[test]
@@ -60,13 +65,17 @@ fn version_1_tells_of_groups_that_cannot_be_seen() {
         V1,
         ("proc/self/cgroup", "10:blkio,memory:/a\n0::/\n"),
         ("cg/a/memory.limit_in_bytes", "9223372036854771712\n"),
-        ("cg/a/memory.stat", "rss 5\nhierarchical_memory_limit 134217728\ntotal_rss 7340032\ntotal_shmem 1048576\n"),
+        (
+            "cg/a/memory.stat",
+            "rss 5\nhierarchical_memory_limit 134217728\ntotal_rss 7340032\ntotal_shmem 1048576\n",
+        ),
     ]);
     let ceiling = found(&root).unwrap();
     assert_eq!((ceiling.octets, ceiling.in_use()), (128 * MB, Some(8 * MB)));
 }
 
-/// Docker on version 1: the process is told its group as the machine sees it, and only that group is mounted.
+/// Docker on version 1: the process is told its group as the machine sees it, and only that group
+/// is mounted.
 #[test]
 fn a_container_sees_its_own_group_at_the_top() {
     let mount = "5 1 0:5 /docker/abc ROOT/cg ro - cgroup cgroup rw,memory\n";
@@ -82,7 +91,8 @@ fn a_container_sees_its_own_group_at_the_top() {
 
 #[test]
 fn the_gauge_tells_changes_only() {
-    let root = machine_with(&[V2, ("proc/self/cgroup", "0::/a\n"), ("cg/a/memory.max", "1000000\n")]);
+    let root =
+        machine_with(&[V2, ("proc/self/cgroup", "0::/a\n"), ("cg/a/memory.max", "1000000\n")]);
     let (ceiling, gauge) = (found(&root).unwrap(), Gauge::shared());
     let look = |used: u64| {
         fs::write(root.path().join("cg/a/memory.stat"), format!("anon {used}\n")).unwrap();

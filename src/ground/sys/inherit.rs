@@ -14,15 +14,17 @@ pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     if !(3..64).contains(&fd) {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
-    // SAFETY: the number is not negative; whether it is open is what fcntl is asked, and the borrow ends with the question.
+    // SAFETY: the number is not negative; whether it is open is what fcntl is asked, and the borrow
+    // ends with the question.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     let bit = 1 << fd;
     if TAKEN.fetch_or(bit, Ordering::SeqCst) & bit != 0 {
         return Err(io::Error::from(io::ErrorKind::AlreadyExists));
     }
-    // SAFETY: the descriptor is open (fcntl answered) and was taken by nobody before (the bit was clear). Callers ask at the
-    // start of the process for a number that the parent promised, before anything else could have opened it.
+    // SAFETY: the descriptor is open (fcntl answered) and was taken by nobody before (the bit was
+    // clear). Callers ask at the start of the process for a number that the parent promised, before
+    // anything else could have opened it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

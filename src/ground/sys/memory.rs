@@ -1,8 +1,9 @@
 //! The program's allocator, and how it is set; memory that is given back.
 //!
-//! A queue grows and shrinks by tens of megabytes within minutes, in small pieces that many threads take and give back. The
-//! allocator of the C library keeps most of that for itself; this one gives it back, which is what lets a million mails wait in
-//! 128 MB. `main.rs` makes it the program's; tests keep the one of the C library.
+//! A queue grows and shrinks by tens of megabytes within minutes, in small pieces that many threads
+//! take and give back. The allocator of the C library keeps most of that for itself; this one gives
+//! it back, which is what lets a million mails wait in 128 MB. `main.rs` makes it the program's;
+//! tests keep the one of the C library.
 
 use nix::libc;
 use nix::unistd::{SysconfVar, sysconf};
@@ -12,49 +13,65 @@ use std::slice;
 /// The allocator.
 pub use tikv_jemallocator::Jemalloc as Allocator;
 
-/// Gives memory that is free for a second back to the kernel, by a thread that has nothing else to do. Not for a process that
-/// forks.
+/// Gives memory that is free for a second back to the kernel, by a thread that has nothing else to
+/// do. Not for a process that forks.
 pub fn give_back_in_background() {
     // Without it memory is given back when more is asked for: later, and never when idle.
     let _ = tikv_jemalloc_ctl::background_thread::write(true);
 }
 
-/// Takes the program's code and constants out of this process's memory until they are used again; what the kernel holds of the
-/// file for all processes stays where it is. Worth it when much of the program was used once: at a start, in a rush.
+/// Takes the program's code and constants out of this process's memory until they are used again;
+/// what the kernel holds of the file for all processes stays where it is. Worth it when much of the
+/// program was used once: at a start, in a rush.
 pub fn give_back_program() {
-    // SAFETY: the callback has the signature that is asked for, is called for each loaded object before this returns, and does
-    // not unwind.
+    // SAFETY: the callback has the signature that is asked for, is called for each loaded object
+    // before this returns, and does not unwind.
     unsafe { libc::dl_iterate_phdr(Some(give_back_object), std::ptr::null_mut()) };
 }
 
 /// For one object that is loaded: the program itself, or a library.
-unsafe extern "C" fn give_back_object(object: *mut libc::dl_phdr_info, _size: usize, _data: *mut libc::c_void) -> libc::c_int {
+unsafe extern "C" fn give_back_object(
+    object: *mut libc::dl_phdr_info,
+    _size: usize,
+    _data: *mut libc::c_void,
+) -> libc::c_int {
     // SAFETY: `dl_iterate_phdr` hands over a description that is valid until this returns.
     let object = unsafe { &*object };
-    // SAFETY: so are the name, a string that ends in a zero octet, and the program headers, as many as it says.
-    let (name, headers) =
-        unsafe { (CStr::from_ptr(object.dlpi_name), slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into())) };
+    // SAFETY: so are the name, a string that ends in a zero octet, and the program headers, as many
+    // as it says.
+    let (name, headers) = unsafe {
+        (
+            CStr::from_ptr(object.dlpi_name),
+            slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()),
+        )
+    };
     // The kernel's own object is in no file. The program has no name here, libraries have a path.
     if !name.is_empty() && !name.to_bytes().contains(&b'/') {
         return 0;
     }
     let Ok(Some(page)) = sysconf(SysconfVar::PAGE_SIZE) else { return 1 };
     let page = page.unsigned_abs();
-    for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
+    for header in headers
+        .iter()
+        .filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0)
+    {
         let start = object.dlpi_addr + header.p_vaddr;
         // Whole pages only: the first and the last may be a neighbour's, too.
         let (from, to) = (start.next_multiple_of(page), (start + header.p_memsz) / page * page);
         if let Some(length) = to.checked_sub(from).and_then(|length| usize::try_from(length).ok()) {
-            // SAFETY: a segment that was never writable holds what its file holds and nothing else, so the kernel reads the same
-            // octets from the file again when they are wanted. A refusal changes nothing.
-            let _ = unsafe { libc::madvise(from as *mut libc::c_void, length, libc::MADV_DONTNEED) };
+            // SAFETY: a segment that was never writable holds what its file holds and nothing else,
+            // so the kernel reads the same octets from the file again when they are wanted. A
+            // refusal changes nothing.
+            let _ =
+                unsafe { libc::madvise(from as *mut libc::c_void, length, libc::MADV_DONTNEED) };
         }
     }
     0
 }
 
 /// Two arenas for all threads, and nothing kept for longer than a second.
-// SAFETY: the allocator reads a string that ends in a zero octet from the symbol of this name, which nothing else defines.
+// SAFETY: the allocator reads a string that ends in a zero octet from the symbol of this name,
+// which nothing else defines.
 #[used]
 #[unsafe(export_name = "_rjem_malloc_conf")]
 static SETTINGS: &Settings = &Settings(*b"narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0\0");
@@ -75,8 +92,12 @@ mod tests {
         for line in maps.lines() {
             let mut words = line.split_whitespace();
             match (words.next(), words.next()) {
-                (Some("Rss:"), Some(size)) if counts => octets += size.parse::<u64>().unwrap() * 1024,
-                (Some(range), Some(rights)) if range.contains('-') => counts = rights == "r-xp" && line.contains('/'),
+                (Some("Rss:"), Some(size)) if counts => {
+                    octets += size.parse::<u64>().unwrap() * 1024
+                }
+                (Some(range), Some(rights)) if range.contains('-') => {
+                    counts = rights == "r-xp" && line.contains('/')
+                }
                 _ => {}
             }
         }
@@ -85,8 +106,9 @@ mod tests {
 
     #[test]
     fn the_program_goes_on_after_it_gave_its_pages_back() {
-        let texts: Vec<_> =
-            (0..2000).map(|number| format!("{number} of {:?}", std::time::Duration::from_millis(number))).collect();
+        let texts: Vec<_> = (0..2000)
+            .map(|number| format!("{number} of {:?}", std::time::Duration::from_millis(number)))
+            .collect();
         let before = program_in_use();
         give_back_program();
         let after = program_in_use();

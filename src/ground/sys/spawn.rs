@@ -1,4 +1,5 @@
-//! Starting a child with less than we have: another uid, no way back to privileges, death with its parent.
+//! Starting a child with less than we have: another uid, no way back to privileges, death with its
+//! parent.
 
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::errno::Errno;
@@ -21,18 +22,20 @@ pub const STATUS_FD: RawFd = 3;
 pub struct Jail<'a> {
     /// Whom it becomes; `None` = whoever we are.
     pub identity: Option<(Uid, Gid)>,
-    /// Where it works. It gets there with our rights, so nobody else need be able to pass the directories above.
+    /// Where it works. It gets there with our rights, so nobody else need be able to pass the
+    /// directories above.
     pub directory: &'a Path,
     /// Whether it may bind ports below 1024, as far as we may.
     pub keep_bind: bool,
 }
 
-/// Starts `command` with `status` as descriptor 3. The child works in `/` or in `jail`'s directory, ignores SIGINT and SIGQUIT (a terminal sends them to
-/// the whole foreground group, and the parent decides), can gain no privileges, leaves no core dump, holds no capability but
+/// Starts `command` with `status` as descriptor 3. The child works in `/` or in `jail`'s directory,
+/// ignores SIGINT and SIGQUIT (a terminal sends them to the whole foreground group, and the parent
+/// decides), can gain no privileges, leaves no core dump, holds no capability but
 /// CAP_NET_BIND_SERVICE where `jail` keeps it, and gets SIGTERM when its parent dies.
 ///
-/// Only for a process of one thread: the child works between fork and exec, and what it does there is more than
-/// async-signal-safe.
+/// Only for a process of one thread: the child works between fork and exec, and what it does there
+/// is more than async-signal-safe.
 ///
 /// # Errors
 /// Fork, exec, or a step between them: then nothing was started.
@@ -40,10 +43,12 @@ pub fn spawn(command: &mut Command, status: &OwnedFd, jail: Jail<'_>) -> io::Res
     // Above 3, so that making it 3 cannot be a no-op that leaves close-on-exec set.
     let high = fcntl(status, FcntlArg::F_DUPFD_CLOEXEC(10))?;
     let parent = getpid();
-    let keep = jail.keep_bind && caps::has_cap(None, CapSet::Permitted, Capability::CAP_NET_BIND_SERVICE).unwrap_or(false);
+    let keep = jail.keep_bind
+        && caps::has_cap(None, CapSet::Permitted, Capability::CAP_NET_BIND_SERVICE)
+            .unwrap_or(false);
     command.current_dir(jail.directory);
-    // SAFETY: the closure runs in the forked child of a process with one thread (see above), so no lock can be held by a thread
-    // that does not exist there, and memory may be allocated.
+    // SAFETY: the closure runs in the forked child of a process with one thread (see above), so no
+    // lock can be held by a thread that does not exist there, and memory may be allocated.
     unsafe {
         command.pre_exec(move || {
             let outcome = enter(high, parent, jail.identity, keep);
@@ -56,9 +61,15 @@ pub fn spawn(command: &mut Command, status: &OwnedFd, jail: Jail<'_>) -> io::Res
     child
 }
 
-fn enter(status: RawFd, parent: Pid, identity: Option<(Uid, Gid)>, keep_bind: bool) -> Result<(), Errno> {
+fn enter(
+    status: RawFd,
+    parent: Pid,
+    identity: Option<(Uid, Gid)>,
+    keep_bind: bool,
+) -> Result<(), Errno> {
     pass_status(status)?;
-    // SAFETY: no handler of ours is installed by this, only the dispositions "ignore" and "default".
+    // SAFETY: no handler of ours is installed by this, only the dispositions "ignore" and
+    // "default".
     unsafe {
         signal(Signal::SIGINT, SigHandler::SigIgn)?;
         signal(Signal::SIGQUIT, SigHandler::SigIgn)?;
@@ -82,12 +93,13 @@ fn enter(status: RawFd, parent: Pid, identity: Option<(Uid, Gid)>, keep_bind: bo
 }
 
 fn pass_status(status: RawFd) -> Result<(), Errno> {
-    // SAFETY: both are plain numbers to the kernel; descriptor 3 of the child belongs to nobody else, because all descriptors
-    // that this program opens are closed at exec.
+    // SAFETY: both are plain numbers to the kernel; descriptor 3 of the child belongs to nobody
+    // else, because all descriptors that this program opens are closed at exec.
     Errno::result(unsafe { nix::libc::dup2(status, STATUS_FD) }).map(drop)
 }
 
-/// Takes capabilities out of reach for good. A process without CAP_SETPCAP cannot, and then `no_new_privs` has to do.
+/// Takes capabilities out of reach for good. A process without CAP_SETPCAP cannot, and then
+/// `no_new_privs` has to do.
 fn drop_bounding(keep_bind: bool) {
     for capability in caps::all() {
         if !(keep_bind && capability == Capability::CAP_NET_BIND_SERVICE) {
@@ -97,11 +109,14 @@ fn drop_bounding(keep_bind: bool) {
 }
 
 fn keep_only(keep_bind: bool) -> Result<(), Errno> {
-    let kept: CapsHashSet = keep_bind.then_some(Capability::CAP_NET_BIND_SERVICE).into_iter().collect();
+    let kept: CapsHashSet =
+        keep_bind.then_some(Capability::CAP_NET_BIND_SERVICE).into_iter().collect();
     let denied = |_| Errno::EPERM;
-    caps::clear(None, CapSet::Ambient).or_else(|error| if keep_bind { Err(error) } else { Ok(()) }).map_err(denied)?;
-    // Effective must lie inside permitted at every step, so permitted shrinks last. A root process whose effective set
-    // vanished with its uid gets the one capability back from permitted.
+    caps::clear(None, CapSet::Ambient)
+        .or_else(|error| if keep_bind { Err(error) } else { Ok(()) })
+        .map_err(denied)?;
+    // Effective must lie inside permitted at every step, so permitted shrinks last. A root process
+    // whose effective set vanished with its uid gets the one capability back from permitted.
     caps::set(None, CapSet::Effective, &kept).map_err(denied)?;
     caps::set(None, CapSet::Inheritable, &kept).map_err(denied)?;
     caps::set(None, CapSet::Permitted, &kept).map_err(denied)?;

@@ -56,7 +56,8 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 pub fn stacks() -> Vec<Stack> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let action = SigAction::new(SigHandler::Handler(interrupted), SaFlags::SA_RESTART, SigSet::all());
+    let action =
+        SigAction::new(SigHandler::Handler(interrupted), SaFlags::SA_RESTART, SigSet::all());
     // SAFETY: the handler does only what a handler may, see there.
     if unsafe { sigaction(SIGNAL, &action) }.is_err() {
         return Vec::new();
@@ -82,7 +83,8 @@ fn ask(thread: i32) -> Vec<usize> {
     ASKED.store(thread, Ordering::Release);
     // SAFETY: plain numbers to the kernel. The thread is one of this process, or gone; then the
     // call fails.
-    let sent = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, SIGNAL as libc::c_int) };
+    let sent =
+        unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, SIGNAL as libc::c_int) };
     let end = Instant::now() + PATIENCE;
     while sent == 0 && ASKED.load(Ordering::Acquire) != WALKED && Instant::now() < end {
         thread::sleep(Duration::from_millis(1));
@@ -105,7 +107,8 @@ extern "C" fn interrupted(_: libc::c_int) {
     // SAFETY: asks the kernel for a number.
     let own = unsafe { libc::syscall(libc::SYS_gettid) };
     let own = i32::try_from(own).unwrap_or(NOBODY);
-    let is_asked = ASKED.compare_exchange(own, WALKING, Ordering::AcqRel, Ordering::Acquire).is_ok();
+    let is_asked =
+        ASKED.compare_exchange(own, WALKING, Ordering::AcqRel, Ordering::Acquire).is_ok();
     if is_asked && own != NOBODY {
         let mut count = 0;
         // SAFETY: the walk itself is one thread's at a time, by ASKED; the lock that the other form
@@ -144,18 +147,28 @@ fn objects() -> Objects {
     objects
 }
 
-unsafe extern "C" fn note_object(object: *mut libc::dl_phdr_info, _size: usize, data: *mut libc::c_void) -> libc::c_int {
+unsafe extern "C" fn note_object(
+    object: *mut libc::dl_phdr_info,
+    _size: usize,
+    data: *mut libc::c_void,
+) -> libc::c_int {
     // SAFETY: `dl_iterate_phdr` hands over a description that is valid until this returns, and the
     // pointer that `objects` gave it.
     let (object, objects) = unsafe { (&*object, &mut *data.cast::<Objects>()) };
     // SAFETY: the name ends in a zero octet; there are as many program headers as it says.
-    let (name, headers) =
-        unsafe { (CStr::from_ptr(object.dlpi_name), slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into())) };
+    let (name, headers) = unsafe {
+        (
+            CStr::from_ptr(object.dlpi_name),
+            slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()),
+        )
+    };
     let base = usize::try_from(object.dlpi_addr).unwrap_or_default();
     let loaded = headers.iter().filter(|header| header.p_type == libc::PT_LOAD);
     let at = |offset: u64| base.wrapping_add(usize::try_from(offset).unwrap_or_default());
-    let ends = loaded.map(|header| (at(header.p_vaddr), at(header.p_vaddr.wrapping_add(header.p_memsz))));
-    let (from, to) = ends.fold((usize::MAX, 0), |(from, to), (start, end)| (from.min(start), to.max(end)));
+    let ends =
+        loaded.map(|header| (at(header.p_vaddr), at(header.p_vaddr.wrapping_add(header.p_memsz))));
+    let (from, to) =
+        ends.fold((usize::MAX, 0), |(from, to), (start, end)| (from.min(start), to.max(end)));
     let name = name.to_string_lossy();
     let name = name.rsplit('/').next().unwrap_or_default().to_owned();
     objects.entry(name).or_insert(Object { base, from, to });
@@ -191,7 +204,8 @@ pub fn words_of_stack(places: &str) -> String {
         }
     }
     // What the handler itself has on the stack, and the kernel's frame below it.
-    let own = names.iter().take(FRAMES_MAX).rposition(|name| name.contains("sys::stacks::interrupted"));
+    let own =
+        names.iter().take(FRAMES_MAX).rposition(|name| name.contains("sys::stacks::interrupted"));
     let rest = own.and_then(|own| names.get(own + 2..)).unwrap_or(&names);
     // How the thread was begun is the same for all of them.
     let begin = rest.iter().position(|name| name.contains("__rust_begin_short_backtrace"));

@@ -1,10 +1,13 @@
 //! A private key and its certificate chain, read from PEM and found fit to be shown to clients.
 //!
-//! Purpose: whatever can be wrong with the two files is found here, before anybody is greeted with them, and said so that it can
-//! be mended. In: the octets of both files. Out: a [`KeyPair`], or a [`PairError`].
+//! Purpose: whatever can be wrong with the two files is found here, before anybody is greeted with
+//! them, and said so that it can be mended. In: the octets of both files. Out: a [`KeyPair`], or a
+//! [`PairError`].
 //! Limits: [`KEY_MAX`], [`CHAIN_MAX`], [`CERTIFICATES_MAX`].
-//! Security: the key is held in rustls' form only; it is in no `Debug` and in no error. The octets that came in are the caller's.
-//! Source: RFC 7468 (PEM), RFC 5958 (PKCS#8), RFC 8017 (PKCS#1), RFC 5915 (SEC1), RFC 5280 (X.509), RFC 1421 §4.6 (encrypted PEM).
+//! Security: the key is held in rustls' form only; it is in no `Debug` and in no error. The octets
+//! that came in are the caller's.
+//! Source: RFC 7468 (PEM), RFC 5958 (PKCS#8), RFC 8017 (PKCS#1), RFC 5915 (SEC1), RFC 5280 (X.509),
+//! RFC 1421 §4.6 (encrypted PEM).
 
 use super::{PairError, provider};
 use rustls::pki_types::pem::{Error as PemError, PemObject};
@@ -21,7 +24,8 @@ pub const KEY_MAX: usize = 64 * 1024;
 /// Octets of a file with a chain.
 pub const CHAIN_MAX: usize = 256 * 1024;
 
-/// Certificates of a chain. More are somebody's whole trust store, which no client wants to be sent.
+/// Certificates of a chain. More are somebody's whole trust store, which no client wants to be
+/// sent.
 pub const CERTIFICATES_MAX: usize = 10;
 
 /// Names of a certificate that are kept, for logs.
@@ -36,8 +40,8 @@ pub struct KeyPair {
 }
 
 impl KeyPair {
-    /// Reads a key file and a chain file (the server's own certificate first), and finds the pair valid at `now`, in seconds since
-    /// 1970.
+    /// Reads a key file and a chain file (the server's own certificate first), and finds the pair
+    /// valid at `now`, in seconds since 1970.
     ///
     /// # Errors
     /// See [`PairError`].
@@ -47,7 +51,8 @@ impl KeyPair {
         Ok(pair)
     }
 
-    /// The same without a look at the calendar: an expired certificate is still better than a relay that is not there.
+    /// The same without a look at the calendar: an expired certificate is still better than a relay
+    /// that is not there.
     ///
     /// # Errors
     /// See [`PairError`].
@@ -63,18 +68,29 @@ impl KeyPair {
         }
         let key = read_key(key)?;
         let chain = read_chain(chain)?;
-        let signing = provider().key_provider.load_private_key(key).map_err(|_| PairError::UnsupportedKey)?;
+        let signing =
+            provider().key_provider.load_private_key(key).map_err(|_| PairError::UnsupportedKey)?;
         let (own, rest) = chain.split_first().ok_or(PairError::NoCertificate)?;
         let parsed = parse(own)?;
         if !belongs(&parsed, signing.as_ref()) {
-            let place = rest.iter().position(|other| parse(other).is_ok_and(|other| belongs(&other, signing.as_ref())));
-            return Err(place.map_or(PairError::Mismatch, |place| PairError::Order { place: place + 2 }));
+            let place = rest.iter().position(|other| {
+                parse(other).is_ok_and(|other| belongs(&other, signing.as_ref()))
+            });
+            return Err(
+                place.map_or(PairError::Mismatch, |place| PairError::Order { place: place + 2 })
+            );
         }
         let validity = parsed.validity();
-        let seconds = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).unwrap_or(0);
+        let seconds =
+            |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).unwrap_or(0);
         let (not_before, not_after) = (seconds(validity.not_before), seconds(validity.not_after));
         let names = names(&parsed);
-        Ok(Self { certified: Arc::new(CertifiedKey::new(chain, signing)), names, not_before, not_after })
+        Ok(Self {
+            certified: Arc::new(CertifiedKey::new(chain, signing)),
+            names,
+            not_before,
+            not_after,
+        })
     }
 
     /// # Errors
@@ -94,7 +110,8 @@ impl KeyPair {
         self.not_after
     }
 
-    /// The first few names of the certificate: DNS names and addresses, or the common name where there are none.
+    /// The first few names of the certificate: DNS names and addresses, or the common name where
+    /// there are none.
     pub fn names(&self) -> &[String] {
         &self.names
     }
@@ -104,7 +121,8 @@ impl KeyPair {
     }
 }
 
-/// Two pairs are the same when their chains are: the key belongs to the first certificate of either.
+/// Two pairs are the same when their chains are: the key belongs to the first certificate of
+/// either.
 impl PartialEq for KeyPair {
     fn eq(&self, other: &Self) -> bool {
         self.certified.cert == other.certified.cert
@@ -114,7 +132,8 @@ impl PartialEq for KeyPair {
 /// For logs: names and the end of validity.
 impl fmt::Display for KeyPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = if self.names.is_empty() { "no name".to_owned() } else { self.names.join(", ") };
+        let names =
+            if self.names.is_empty() { "no name".to_owned() } else { self.names.join(", ") };
         write!(f, "certificate for {names}, valid until {}", super::date(self.not_after))
     }
 }
@@ -132,7 +151,9 @@ fn read_key(file: &[u8]) -> Result<PrivateKeyDer<'static>, PairError> {
     match PrivateKeyDer::from_pem_slice(file) {
         Ok(key) => Ok(key),
         Err(PemError::NoItemsFound) if has_key(file) => Err(PairError::UnsupportedKey),
-        Err(PemError::NoItemsFound) if has_certificate(file) => Err(PairError::CertificateInKeyFile),
+        Err(PemError::NoItemsFound) if has_certificate(file) => {
+            Err(PairError::CertificateInKeyFile)
+        }
         Err(PemError::NoItemsFound) => Err(PairError::NoKey),
         Err(error) => Err(PairError::DamagedKey(words(&error))),
     }
@@ -156,17 +177,20 @@ fn read_chain(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, PairError> {
 fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, PairError> {
     match X509Certificate::from_der(certificate) {
         Ok(([], parsed)) => Ok(parsed),
-        _ => Err(PairError::DamagedCertificate("it is not X.509 in DER form under its base64".to_owned())),
+        _ => Err(PairError::DamagedCertificate(
+            "it is not X.509 in DER form under its base64".to_owned(),
+        )),
     }
 }
 
-/// Whether the certificate speaks for this key: same algorithm, same public key. What else stands beside them (parameters that
-/// some writers leave out) does not count.
+/// Whether the certificate speaks for this key: same algorithm, same public key. What else stands
+/// beside them (parameters that some writers leave out) does not count.
 fn belongs(certificate: &X509Certificate<'_>, key: &dyn SigningKey) -> bool {
     let Some(public) = key.public_key() else { return false };
     SubjectPublicKeyInfo::from_der(&public).is_ok_and(|(_, own)| {
         let shown = certificate.public_key();
-        own.algorithm.algorithm == shown.algorithm.algorithm && own.subject_public_key == shown.subject_public_key
+        own.algorithm.algorithm == shown.algorithm.algorithm
+            && own.subject_public_key == shown.subject_public_key
     })
 }
 
@@ -185,8 +209,12 @@ fn name(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) => Some(shown(name)),
         GeneralName::IPAddress(octets) => match octets.len() {
-            4 => <[u8; 4]>::try_from(*octets).ok().map(|octets| std::net::Ipv4Addr::from(octets).to_string()),
-            _ => <[u8; 16]>::try_from(*octets).ok().map(|octets| std::net::Ipv6Addr::from(octets).to_string()),
+            4 => <[u8; 4]>::try_from(*octets)
+                .ok()
+                .map(|octets| std::net::Ipv4Addr::from(octets).to_string()),
+            _ => <[u8; 16]>::try_from(*octets)
+                .ok()
+                .map(|octets| std::net::Ipv6Addr::from(octets).to_string()),
         },
         _ => None,
     }
@@ -197,7 +225,8 @@ fn shown(name: &str) -> String {
     name.chars().take(255).flat_map(char::escape_debug).collect()
 }
 
-/// Both forms that openssl writes: a PKCS#8 section of its own name, and the header of RFC 1421 in an old one.
+/// Both forms that openssl writes: a PKCS#8 section of its own name, and the header of RFC 1421 in
+/// an old one.
 fn is_encrypted(file: &[u8]) -> bool {
     contains(file, b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
         || (contains(file, b"Proc-Type:") && contains(file, b"4,ENCRYPTED"))

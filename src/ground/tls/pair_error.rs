@@ -3,12 +3,14 @@
 use super::date;
 use super::pair::{CERTIFICATES_MAX, CHAIN_MAX, KEY_MAX};
 
-/// Why a pair is not fit to be shown. The text is one sentence or two: what is wrong, then what to do.
+/// Why a pair is not fit to be shown. The text is one sentence or two: what is wrong, then what to
+/// do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PairError {
     /// No key where one belongs.
     #[error(
-        "the key file holds no private key; it must be PEM, with a line such as -----BEGIN PRIVATE KEY-----; convert other forms \
+        "the key file holds no private key; it must be PEM, with a line such as -----BEGIN PRIVATE \
+        KEY-----; convert other forms \
          with 'openssl pkey'"
     )]
     NoKey,
@@ -20,7 +22,8 @@ pub enum PairError {
     Swapped,
     /// A key that asks for a passphrase, in either of the two forms of PEM.
     #[error(
-        "the private key is protected by a passphrase, and nobody is there to type it; remove it with: openssl pkey -in \
+        "the private key is protected by a passphrase, and nobody is there to type it; remove it \
+        with: openssl pkey -in \
          protected.key -out server.key"
     )]
     EncryptedKey,
@@ -29,7 +32,8 @@ pub enum PairError {
     DamagedKey(String),
     /// DSA, a curve that nobody uses, RSA that is too short or not well-formed.
     #[error(
-        "the private key is of a kind that cannot be used here, or damaged; take RSA of 2048 to 8192 bits, EC on P-256, P-384 or P-521, \
+        "the private key is of a kind that cannot be used here, or damaged; take RSA of 2048 to \
+        8192 bits, EC on P-256, P-384 or P-521, \
          or Ed25519"
     )]
     UnsupportedKey,
@@ -38,36 +42,44 @@ pub enum PairError {
     KeyTooLarge,
     /// No certificate where one belongs.
     #[error(
-        "the certificate file holds no certificate; it must be PEM, with a line -----BEGIN CERTIFICATE-----; convert other forms with \
+        "the certificate file holds no certificate; it must be PEM, with a line -----BEGIN \
+        CERTIFICATE-----; convert other forms with \
          'openssl x509'"
     )]
     NoCertificate,
     /// A key where the certificate belongs.
-    #[error("the certificate file holds a private key and no certificate; put the certificate there")]
+    #[error(
+        "the certificate file holds a private key and no certificate; put the certificate there"
+    )]
     KeyInCertificateFile,
     /// PEM that cannot be decoded, or is no X.509.
     #[error("the certificate is damaged: {0}; copy the file again")]
     DamagedCertificate(String),
     /// More than [`CHAIN_MAX`] octets.
     #[error(
-        "the certificate file has more than {CHAIN_MAX} octets; it must hold the server's certificate and its intermediates alone"
+        "the certificate file has more than {CHAIN_MAX} octets; it must hold the server's \
+        certificate and its intermediates alone"
     )]
     ChainTooLarge,
     /// More than [`CERTIFICATES_MAX`] certificates.
     #[error(
-        "the certificate file holds more than {CERTIFICATES_MAX} certificates; it must hold the server's certificate and its \
+        "the certificate file holds more than {CERTIFICATES_MAX} certificates; it must hold the \
+        server's certificate and its \
          intermediates alone"
     )]
     ChainTooLong,
     /// The key belongs to another certificate of the file; `place` counts from 1.
-    #[error("the private key belongs to certificate {place} of the certificate file; put that one first")]
+    #[error(
+        "the private key belongs to certificate {place} of the certificate file; put that one first"
+    )]
     Order {
         /// Which one it belongs to.
         place: usize,
     },
     /// The key belongs to none of the certificates.
     #[error(
-        "the private key does not belong to the certificate; take the key that the certificate was requested with: 'openssl pkey -in \
+        "the private key does not belong to the certificate; take the key that the certificate was \
+        requested with: 'openssl pkey -in \
          server.key -pubout' and 'openssl x509 -in server.pem -noout -pubkey' must print the same"
     )]
     Mismatch,

@@ -1,10 +1,11 @@
 //! The server side of TLS: what is shown to clients, and how it is renewed while they come.
 //!
-//! Purpose: one place that holds the pair in use. In: a [`KeyPair`], and newer ones. Out: rustls' configuration for the next
-//! handshake; sessions that are open keep the one they began with.
-//! Limits: TLS 1.2 and 1.3; no client certificates; no 0-RTT. At most [`RESUMABLE_MAX`] sessions are remembered for resumption.
-//! Security: every pair has a memory of its own for resumption, so that after a renewal no session goes on that began with the
-//! former certificate's key: whoever connects next sees the new one.
+//! Purpose: one place that holds the pair in use. In: a [`KeyPair`], and newer ones. Out: rustls'
+//! configuration for the next handshake; sessions that are open keep the one they began with.
+//! Limits: TLS 1.2 and 1.3; no client certificates; no 0-RTT. At most [`RESUMABLE_MAX`] sessions
+//! are remembered for resumption.
+//! Security: every pair has a memory of its own for resumption, so that after a renewal no session
+//! goes on that began with the former certificate's key: whoever connects next sees the new one.
 //! Source: RFC 8446, RFC 5246, RFC 9325 (recommendations for TLS).
 
 use super::{KeyPair, provider};
@@ -15,7 +16,8 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{Error, ServerConfig};
 use std::sync::Arc;
 
-/// Sessions that a client can resume with less work; each costs about a kilobyte and a half, the oldest give way.
+/// Sessions that a client can resume with less work; each costs about a kilobyte and a half, the
+/// oldest give way.
 const RESUMABLE_MAX: usize = 256;
 
 /// Presents a certificate, which can be exchanged at any time.

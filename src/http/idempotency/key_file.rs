@@ -1,7 +1,9 @@
-//! The file `keys` on the data volume: a magic, then [`KEYS_MAX`] places of [`ENTRY`] octets, the oldest written over.
+//! The file `keys` on the data volume: a magic, then [`KEYS_MAX`] places of [`ENTRY`] octets, the
+//! oldest written over.
 //!
-//! An entry has the SHA-256 of the key, what the mail is known by, its queue id, the second since 1970, and a CRC-32 of all that;
-//! one that does not pass it is nothing. A file that is none of ours is put beside, and a new one begun.
+//! An entry has the SHA-256 of the key, what the mail is known by, its queue id, the second since
+//! 1970, and a CRC-32 of all that; one that does not pass it is nothing. A file that is none of
+//! ours is put beside, and a new one begun.
 
 use super::{KEYS_MAX, Kept, Print};
 use crate::ground::disk::{Disk, File};
@@ -23,10 +25,12 @@ pub struct KeyFile {
 }
 
 impl KeyFile {
-    /// The file and what stands in it, the oldest first; `None` where the volume has none and takes none.
+    /// The file and what stands in it, the oldest first; `None` where the volume has none and takes
+    /// none.
     pub fn open(disk: &dyn Disk) -> Option<(Self, Vec<Kept>)> {
         let told = |error: &io::Error| {
-            tracing::warn!(target: "mta", cause = %error, "the keys of handed-in mail are not kept; a restart forgets them");
+            tracing::warn!(target: "mta", cause = %error, "the keys of handed-in mail are not \
+            kept; a restart forgets them");
         };
         Self::read_or_begin(disk).inspect_err(told).ok()
     }
@@ -59,11 +63,14 @@ impl KeyFile {
 
     /// Makes an entry durable. Blocks.
     pub fn write(&mut self, kept: &Kept) {
-        let written =
-            self.file.write_at((MAGIC.len() + self.next * ENTRY) as u64, &encoded(kept)).and_then(|()| self.file.sync());
+        let written = self
+            .file
+            .write_at((MAGIC.len() + self.next * ENTRY) as u64, &encoded(kept))
+            .and_then(|()| self.file.sync());
         self.next = (self.next + 1) % KEYS_MAX;
         if let Err(error) = written {
-            tracing::warn!(target: "mta", cause = %error, "the key of a handed-in mail is not kept; a restart forgets it");
+            tracing::warn!(target: "mta", cause = %error, "the key of a handed-in mail is not \
+            kept; a restart forgets it");
         }
     }
 }
@@ -73,11 +80,19 @@ fn entries(file: &dyn File) -> io::Result<Option<Vec<(usize, Kept)>>> {
     let mut octets = vec![0; MAGIC.len() + KEYS_MAX * ENTRY];
     let got = file.read_at(0, &mut octets)?;
     let Some(entries) = octets[..got].strip_prefix(MAGIC) else { return Ok(None) };
-    Ok(Some(entries.chunks_exact(ENTRY).enumerate().filter_map(|(place, entry)| Some((place, decoded(entry)?))).collect()))
+    Ok(Some(
+        entries
+            .chunks_exact(ENTRY)
+            .enumerate()
+            .filter_map(|(place, entry)| Some((place, decoded(entry)?)))
+            .collect(),
+    ))
 }
 
 fn encoded(kept: &Kept) -> Vec<u8> {
-    let mut entry = [&kept.key.0[..], &kept.print.0, &kept.id.0.to_le_bytes(), &kept.since.to_le_bytes()].concat();
+    let mut entry =
+        [&kept.key.0[..], &kept.print.0, &kept.id.0.to_le_bytes(), &kept.since.to_le_bytes()]
+            .concat();
     entry.extend(crc32fast::hash(&entry).to_le_bytes());
     entry
 }
@@ -91,7 +106,12 @@ fn decoded(entry: &[u8]) -> Option<Kept> {
     let (print, rest) = rest.split_first_chunk::<HASH>()?;
     let (id, since) = rest.split_first_chunk::<8>()?;
     let since = u32::from_le_bytes(since.try_into().ok()?);
-    Some(Kept { since, key: Print(*key), print: Print(*print), id: MessageId(u64::from_le_bytes(*id)) })
+    Some(Kept {
+        since,
+        key: Print(*key),
+        print: Print(*print),
+        id: MessageId(u64::from_le_bytes(*id)),
+    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! Mails that programs handed in under a key, so that whoever did not hear the answer may ask again.
+//! Mails that programs handed in under a key, so that whoever did not hear the answer may ask
+//! again.
 //!
-//! A key is durable before the answer is given ([`key_file`]). A crash after the mail is durable and before its key is leaves a key
-//! that is new again: the mail comes twice, never not at all.
+//! A key is durable before the answer is given ([`key_file`]). A crash after the mail is durable
+//! and before its key is leaves a key that is new again: the mail comes twice, never not at all.
 //! Limits: [`KEYS_MAX`] keys for [`KEPT`].
 //! Source: The Idempotency-Key HTTP Header Field (IETF draft).
 
@@ -77,7 +78,8 @@ struct Kept {
 
 /// What a key is.
 pub(crate) enum Begun {
-    /// Not known. The claim says what becomes of it; when it is dropped before, the key is free again.
+    /// Not known. The claim says what becomes of it; when it is dropped before, the key is free
+    /// again.
     New(KeyClaim),
     /// A mail comes in with it just now.
     UnderWay,
@@ -113,7 +115,11 @@ impl IdempotencyKeys {
             None => {}
         }
         state.known.insert(key, None);
-        Begun::New(KeyClaim { state: Arc::clone(&self.state), key_file: Arc::clone(&self.key_file), key })
+        Begun::New(KeyClaim {
+            state: Arc::clone(&self.state),
+            key_file: Arc::clone(&self.key_file),
+            key,
+        })
     }
 }
 
@@ -124,7 +130,10 @@ impl KeyClaim {
         self.state.lock().note(kept);
         let key_file = Arc::clone(&self.key_file);
         // A mail that is in the queue is answered 201, whatever becomes of its key.
-        let _ = tokio::task::spawn_blocking(move || key_file.lock().as_mut().map(|key_file| key_file.write(&kept))).await;
+        let _ = tokio::task::spawn_blocking(move || {
+            key_file.lock().as_mut().map(|key_file| key_file.write(&kept))
+        })
+        .await;
     }
 }
 
@@ -173,7 +182,9 @@ mod tests {
         let Begun::New(claim) = idempotency_keys.begin("a") else { panic!("a new key is known") };
         assert!(matches!(idempotency_keys.begin("a"), Begun::UnderWay));
         drop(claim);
-        let Begun::New(claim) = idempotency_keys.begin("a") else { panic!("a mail that was refused keeps its key") };
+        let Begun::New(claim) = idempotency_keys.begin("a") else {
+            panic!("a mail that was refused keeps its key")
+        };
         claim.done(print(b"x"), MessageId(7)).await;
         match idempotency_keys.begin("a") {
             Begun::Known(known, id) => assert_eq!((known, id), (print(b"x"), MessageId(7))),
@@ -187,7 +198,9 @@ mod tests {
     async fn the_oldest_keys_are_forgotten() {
         let idempotency_keys = IdempotencyKeys::open(None);
         for key in 0..KEYS_MAX + 10 {
-            let Begun::New(claim) = idempotency_keys.begin(&key.to_string()) else { panic!("{key} is known") };
+            let Begun::New(claim) = idempotency_keys.begin(&key.to_string()) else {
+                panic!("{key} is known")
+            };
             claim.done(print(b""), MessageId(1)).await;
         }
         assert!(matches!(idempotency_keys.begin("0"), Begun::New(_)));

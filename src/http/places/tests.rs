@@ -17,9 +17,13 @@ fn who_asks_for_nothing_gives_way_to_whoever_comes() {
     let places = places();
     let asked = places.enter(address(1), false).unwrap();
     drop(asked.begin(Kind::Other, client(1)).unwrap());
-    let silent: Vec<_> = (0..300).map(|number| places.enter(address(2 + number % 3), false).unwrap()).collect();
+    let silent: Vec<_> =
+        (0..300).map(|number| places.enter(address(2 + number % 3), false).unwrap()).collect();
     assert_eq!(places.lock().connections.len(), CONNECTIONS_MAX);
-    assert!(asked.begin(Kind::Other, client(1)).is_some(), "it has asked before, and they have not");
+    assert!(
+        asked.begin(Kind::Other, client(1)).is_some(),
+        "it has asked before, and they have not"
+    );
     assert!(silent[0].begin(Kind::Health, client(2)).is_none(), "the oldest is gone");
     assert!(silent[299].begin(Kind::Health, client(2)).is_some());
     drop(silent);
@@ -30,14 +34,21 @@ fn who_asks_for_nothing_gives_way_to_whoever_comes() {
 fn requests_of_one_client_leave_room_for_others_and_for_monitors() {
     let places = places();
     let enter = |number: usize| places.enter(address(number), false).unwrap();
-    let many: Vec<_> = (0..REQUESTS_PER_CLIENT_MAX).filter_map(|_| enter(1).begin(Kind::Other, client(1))).collect();
+    let many: Vec<_> = (0..REQUESTS_PER_CLIENT_MAX)
+        .filter_map(|_| enter(1).begin(Kind::Other, client(1)))
+        .collect();
     assert_eq!(many.len(), REQUESTS_PER_CLIENT_MAX);
     assert!(enter(1).begin(Kind::Other, client(1)).is_none());
-    let others: Vec<_> = (0..40).filter_map(|number| enter(100 + number).begin(Kind::Other, client(100 + number))).collect();
+    let others: Vec<_> = (0..40)
+        .filter_map(|number| enter(100 + number).begin(Kind::Other, client(100 + number)))
+        .collect();
     assert_eq!(many.len() + others.len(), REQUESTS_MAX);
-    let mut monitors: Vec<_> = (0..20).filter_map(|_| enter(7).begin(Kind::Monitor, client(7))).collect();
+    let mut monitors: Vec<_> =
+        (0..20).filter_map(|_| enter(7).begin(Kind::Monitor, client(7))).collect();
     assert_eq!(monitors.len(), MONITORS_PER_CLIENT_MAX, "of one client");
-    monitors.extend((0..20).filter_map(|number| enter(70 + number).begin(Kind::Monitor, client(70 + number))));
+    monitors.extend(
+        (0..20).filter_map(|number| enter(70 + number).begin(Kind::Monitor, client(70 + number))),
+    );
     assert_eq!(monitors.len(), MONITORS_MAX);
     let near = places.enter(address(9), true).unwrap();
     let of_ours = near.begin(Kind::Monitor, client(9));
@@ -48,7 +59,10 @@ fn requests_of_one_client_leave_room_for_others_and_for_monitors() {
     assert!(near.begin(Kind::Other, Client { direct: false, ..client(9) }).is_none());
     drop(of_ours);
     let behind = near.begin(Kind::Monitor, Client { direct: false, ..client(9) });
-    assert!(behind.is_none(), "whoever comes through a proxy is none of ours, wherever the proxy is");
+    assert!(
+        behind.is_none(),
+        "whoever comes through a proxy is none of ours, wherever the proxy is"
+    );
     drop(near);
     assert!(enter(8).begin(Kind::Health, client(8)).is_some());
     drop((many, others, monitors));
@@ -98,7 +112,8 @@ fn whoever_does_not_read_holds_no_request_and_its_connection_only_while_there_is
     for kind in [Kind::Health, Kind::Monitor, Kind::Other] {
         let crowd: Vec<_> = (0..300).map(|number| unread(&places, number % 2, kind)).collect();
         assert_eq!(places.lock().connections.len(), CONNECTIONS_MAX);
-        let other = places.enter(address(9), false).expect("of a crowd that does not read one gives way");
+        let other =
+            places.enter(address(9), false).expect("of a crowd that does not read one gives way");
         for kind in [Kind::Health, Kind::Monitor, Kind::Other] {
             assert!(other.begin(kind, client(9)).is_some(), "{kind:?}");
         }
@@ -110,7 +125,8 @@ fn whoever_does_not_read_holds_no_request_and_its_connection_only_while_there_is
 #[test]
 fn a_slow_reader_gives_way_after_the_idle_ones_and_after_its_crowd() {
     let places = places();
-    let mut slow: Vec<_> = (0..10).map(|number| unread(&places, number.min(8), Kind::Other)).collect();
+    let mut slow: Vec<_> =
+        (0..10).map(|number| unread(&places, number.min(8), Kind::Other)).collect();
     let idle = places.enter(address(20), false).unwrap();
     let gone = |ago| {
         let mut open = places.lock();
@@ -122,7 +138,11 @@ fn a_slow_reader_gives_way_after_the_idle_ones_and_after_its_crowd() {
     };
     assert_eq!(gone(UNREAD_PATIENCE), Some(idle.number));
     assert_eq!(gone(UNREAD_PATIENCE / 2), None, "they may still read");
-    assert_eq!(gone(UNREAD_PATIENCE), Some(slow[8].0.number), "the first of the two of one address");
+    assert_eq!(
+        gone(UNREAD_PATIENCE),
+        Some(slow[8].0.number),
+        "the first of the two of one address"
+    );
     assert_eq!(gone(UNREAD_PATIENCE), Some(slow[0].0.number));
     slow[1].1 = slow[2].0.begin(Kind::Other, client(2)).unwrap().reader().mark();
     assert_eq!(gone(UNREAD_PATIENCE), Some(slow[1].0.number), "it has read all, and is idle");
@@ -179,7 +199,9 @@ fn a_crowd_of_addresses_never_closes_a_connection_of_our_own() {
     let ours: Vec<_> = (0..3).map(|_| places.enter(address(1), true).unwrap()).collect();
     let mut crowd = Vec::new();
     for round in 0..10 {
-        crowd.extend((0..140).filter_map(|number| places.enter(address(100 + number + 140 * round), false)));
+        crowd.extend(
+            (0..140).filter_map(|number| places.enter(address(100 + number + 140 * round), false)),
+        );
         after_a_moment(&places);
         assert!(ours.iter().all(is_here), "round {round}");
         assert_eq!(places.lock().connections.len(), CONNECTIONS_MAX);
@@ -190,8 +212,11 @@ fn a_crowd_of_addresses_never_closes_a_connection_of_our_own() {
 #[test]
 fn our_own_take_the_places_of_strangers_before_those_of_each_other() {
     let places = places();
-    let crowd: Vec<_> = (0..CONNECTIONS_MAX).map(|number| places.enter(address(100 + number), false).unwrap()).collect();
-    let ours: Vec<_> = (0..90).map(|number| places.enter(address(number % 2), true).unwrap()).collect();
+    let crowd: Vec<_> = (0..CONNECTIONS_MAX)
+        .map(|number| places.enter(address(100 + number), false).unwrap())
+        .collect();
+    let ours: Vec<_> =
+        (0..90).map(|number| places.enter(address(number % 2), true).unwrap()).collect();
     assert!(ours.iter().all(is_here));
     assert_eq!(crowd.iter().filter(|place| is_here(place)).count(), CONNECTIONS_MAX - 90);
     assert!(places.enter(address(99), false).is_none(), "the rest has just come");
@@ -201,10 +226,14 @@ fn our_own_take_the_places_of_strangers_before_those_of_each_other() {
 #[test]
 fn the_reserve_is_there_when_all_strangers_are_busy() {
     let places = places();
-    let crowd: Vec<_> = (0..CONNECTIONS_MAX).map(|number| places.enter(address(100 + number), false).unwrap()).collect();
-    let busy: Vec<_> = crowd.iter().filter_map(|place| place.begin(Kind::Health, client(100))).collect();
+    let crowd: Vec<_> = (0..CONNECTIONS_MAX)
+        .map(|number| places.enter(address(100 + number), false).unwrap())
+        .collect();
+    let busy: Vec<_> =
+        crowd.iter().filter_map(|place| place.begin(Kind::Health, client(100))).collect();
     assert!(busy.len() == CONNECTIONS_MAX && places.enter(address(99), false).is_none());
-    let ours: Vec<_> = (0..OWN_CONNECTIONS_MAX).map(|_| places.enter(address(1), true).unwrap()).collect();
+    let ours: Vec<_> =
+        (0..OWN_CONNECTIONS_MAX).map(|_| places.enter(address(1), true).unwrap()).collect();
     assert!(ours.iter().all(is_here));
     let more = places.enter(address(2), true).unwrap();
     assert!(is_here(&more) && !is_here(&ours[0]), "they give way to each other in the end");
@@ -214,14 +243,21 @@ fn the_reserve_is_there_when_all_strangers_are_busy() {
 fn who_has_just_come_has_a_moment_before_it_gives_way_to_strangers() {
     let places = places();
     let several: Vec<_> = (0..2).map(|_| places.enter(address(1), false).unwrap()).collect();
-    let crowd: Vec<_> = (2..CONNECTIONS_MAX).map(|number| places.enter(address(100 + number), false).unwrap()).collect();
-    let next = places.enter(address(2), false).expect("an address that has two connections gives one away");
+    let crowd: Vec<_> = (2..CONNECTIONS_MAX)
+        .map(|number| places.enter(address(100 + number), false).unwrap())
+        .collect();
+    let next = places
+        .enter(address(2), false)
+        .expect("an address that has two connections gives one away");
     assert!(!is_here(&several[0]) && is_here(&several[1]));
     assert!(places.enter(address(3), false).is_none(), "all others have one, and it has just come");
     assert!(crowd.iter().all(is_here) && is_here(&next));
     after_a_moment(&places);
     let late = places.enter(address(3), false).expect("their moment is over");
-    assert_eq!(crowd.iter().filter(|place| !is_here(place)).count() + usize::from(!is_here(&several[1])), 1);
+    assert_eq!(
+        crowd.iter().filter(|place| !is_here(place)).count() + usize::from(!is_here(&several[1])),
+        1
+    );
     assert!(is_here(&late));
 }
 
@@ -230,7 +266,8 @@ fn a_crowd_of_addresses_that_do_not_read_gives_way_before_who_has_just_come() {
     let places = places();
     let ours = places.enter(address(1), true).unwrap();
     let strangers: Vec<_> = (0..3).map(|_| places.enter(address(2), false).unwrap()).collect();
-    let crowd: Vec<_> = (0..200).map(|number| unread(&places, 100 + number, Kind::Monitor)).collect();
+    let crowd: Vec<_> =
+        (0..200).map(|number| unread(&places, 100 + number, Kind::Monitor)).collect();
     assert!(is_here(&ours) && strangers.iter().all(is_here));
     assert!(strangers.iter().all(|place| place.begin(Kind::Health, client(2)).is_some()));
     drop(crowd);

@@ -1,9 +1,11 @@
-//! What clients did lately: how often each was refused, so that floods are slowed, and told in few lines.
+//! What clients did lately: how often each was refused, so that floods are slowed, and told in few
+//! lines.
 //!
-//! In: refusals by address. Out: whether this one is to be told in the log, how long its answer waits, and a summary for each
-//! minute of what was not told.
-//! Limits: [`CLIENTS_MAX`] addresses (IPv4) or networks of 64 bits (IPv6) of each kind; those beyond share one entry. A client's lines are
-//! [`Conduct::LINES`] (trusted: [`Conduct::LINES_TRUSTED`]) a minute, and [`SUMMARIES_MAX`] clients get a summary each minute.
+//! In: refusals by address. Out: whether this one is to be told in the log, how long its answer
+//! waits, and a summary for each minute of what was not told.
+//! Limits: [`CLIENTS_MAX`] addresses (IPv4) or networks of 64 bits (IPv6) of each kind; those
+//! beyond share one entry. A client's lines are [`Conduct::LINES`] (trusted:
+//! [`Conduct::LINES_TRUSTED`]) a minute, and [`SUMMARIES_MAX`] clients get a summary each minute.
 //! Errors of the past count half after each minute.
 
 use super::sessions::household;
@@ -111,10 +113,14 @@ impl Conduct {
 
     /// How long the answer to an error waits, the `errors`th of late.
     pub fn wait(errors: u32, limits: &Limits) -> Duration {
-        limits.tarpit_step.saturating_mul(errors.saturating_sub(Self::ERRORS_FREE)).min(limits.tarpit_max)
+        limits
+            .tarpit_step
+            .saturating_mul(errors.saturating_sub(Self::ERRORS_FREE))
+            .min(limits.tarpit_max)
     }
 
-    /// What is to be said of minutes that are over: the clients with the most first. Empty while the minute goes on.
+    /// What is to be said of minutes that are over: the clients with the most first. Empty while
+    /// the minute goes on.
     pub fn due(&self) -> Vec<Summary> {
         self.due_at(self.minute())
     }
@@ -134,7 +140,8 @@ impl Conduct {
         let others = known.trusted.pass(minute, &mut due) + known.strangers.pass(minute, &mut due);
         drop(known);
         due.sort_by_key(|summary| std::cmp::Reverse(summary.more));
-        let rest = others + due.drain(SUMMARIES_MAX.min(due.len())..).map(|summary| summary.more).sum::<u64>();
+        let rest = others
+            + due.drain(SUMMARIES_MAX.min(due.len())..).map(|summary| summary.more).sum::<u64>();
         due.extend((rest > 0).then_some(Summary { client: None, more: rest }));
         due
     }
@@ -167,7 +174,8 @@ impl Table {
 
     fn record(&mut self, client: IpAddr, minute: u64) -> &mut Record {
         let has_room = self.clients.len() < CLIENTS_MAX || self.clients.contains_key(&client);
-        let record = if has_room { self.clients.entry(client).or_default() } else { &mut self.others };
+        let record =
+            if has_room { self.clients.entry(client).or_default() } else { &mut self.others };
         record.age(minute);
         record
     }
@@ -202,10 +210,14 @@ mod tests {
     #[test]
     fn a_flood_of_refusals_is_a_few_lines_and_a_summary_each_minute() {
         let conduct = Conduct::new();
-        let told = |source| (0..1000).filter(|_| conduct.refused_at(client(5), source, 0).told).count();
+        let told =
+            |source| (0..1000).filter(|_| conduct.refused_at(client(5), source, 0).told).count();
         assert_eq!(told(Source::Stranger), Conduct::LINES as usize);
         assert_eq!(conduct.due_at(0), []);
-        assert_eq!(conduct.due_at(1), [Summary { client: Some(client(5)), more: 1000 - u64::from(Conduct::LINES) }]);
+        assert_eq!(
+            conduct.due_at(1),
+            [Summary { client: Some(client(5)), more: 1000 - u64::from(Conduct::LINES) }]
+        );
         assert_eq!(conduct.due_at(1), []);
         assert_eq!(told(Source::Trusted), Conduct::LINES_TRUSTED as usize);
     }
@@ -213,7 +225,9 @@ mod tests {
     #[test]
     fn errors_make_the_next_answer_wait_and_are_forgotten() {
         let (conduct, limits) = (Conduct::new(), Limits::default());
-        let wait = |minute| Conduct::wait(conduct.refused_at(client(5), Source::Stranger, minute).errors, &limits);
+        let wait = |minute| {
+            Conduct::wait(conduct.refused_at(client(5), Source::Stranger, minute).errors, &limits)
+        };
         let waits: Vec<u128> = (0..8).map(|_| wait(0).as_millis()).collect();
         assert_eq!(waits, [0, 0, 0, 0, 0, 100, 200, 300]);
         (0..100).for_each(|_| assert!(wait(0) <= limits.tarpit_max));
@@ -222,15 +236,26 @@ mod tests {
         assert_eq!(wait(10), Duration::ZERO);
         assert_eq!(conduct.lock().strangers.clients.len(), 1);
         conduct.due_at(12);
-        assert!(conduct.lock().strangers.clients.is_empty(), "a client that has done nothing for a while is forgotten");
+        assert!(
+            conduct.lock().strangers.clients.is_empty(),
+            "a client that has done nothing for a while is forgotten"
+        );
     }
 
     #[test]
     fn more_clients_than_can_be_remembered_share_what_is_left() {
         let conduct = Conduct::new();
-        let told = (0..100_000).filter(|number| conduct.refused_at(client(*number), Source::Stranger, 0).told).count();
-        assert_eq!((told, conduct.lock().strangers.clients.len()), (CLIENTS_MAX + Conduct::LINES as usize, CLIENTS_MAX));
-        assert!(conduct.refused(client(200_000), Source::Trusted).told, "a crowd of strangers hides none of ours");
+        let told = (0..100_000)
+            .filter(|number| conduct.refused_at(client(*number), Source::Stranger, 0).told)
+            .count();
+        assert_eq!(
+            (told, conduct.lock().strangers.clients.len()),
+            (CLIENTS_MAX + Conduct::LINES as usize, CLIENTS_MAX)
+        );
+        assert!(
+            conduct.refused(client(200_000), Source::Trusted).told,
+            "a crowd of strangers hides none of ours"
+        );
         for number in 0..1000 {
             for _ in 0..10 {
                 conduct.refused_at(client(number), Source::Stranger, 0);

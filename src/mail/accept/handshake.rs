@@ -1,11 +1,14 @@
 //! TLS handshakes with strangers.
 //!
-//! Purpose: a plain connection becomes an encrypted one, or is closed. In: a connection whose client will speak first. Out: the
-//! encrypted stream. A failure is counted, and told in the log.
-//! Limits: [`super::Limits::handshake`] for all of it, [`super::Limits::handshake_trusted`] for clients that may relay. A signature costs as much processor time as many mails, so at most half
-//! of the processors (but one) sign at a time (a client that wants another key exchange first is not counted), and between two signatures the tasks of other sessions have their turn. Failures
+//! Purpose: a plain connection becomes an encrypted one, or is closed. In: a connection whose
+//! client will speak first. Out: the encrypted stream. A failure is counted, and told in the log.
+//! Limits: [`super::Limits::handshake`] for all of it, [`super::Limits::handshake_trusted`] for
+//! clients that may relay. A signature costs as much processor time as many mails, so at most half
+//! of the processors (but one) sign at a time (a client that wants another key exchange first is
+//! not counted), and between two signatures the tasks of other sessions have their turn. Failures
 //! are one log line a second.
-//! Security: nothing is said in plain text to a client whose handshake failed; it hears the alert of TLS and the close.
+//! Security: nothing is said in plain text to a client whose handshake failed; it hears the alert
+//! of TLS and the close.
 //! Source: RFC 3207 §4, RFC 8314 §3 (implicit TLS), RFC 8446 §6.2.
 
 use super::rarely::Rarely;
@@ -36,10 +39,17 @@ impl Tls {
     pub fn new(presenter: Arc<Presenter>, counters: Arc<Counters>) -> Arc<Self> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let signing = Semaphore::new((processors / 2).max(1));
-        Arc::new(Self { presenter, counters, signing, failures: Rarely::new(), trusted_failures: Rarely::new() })
+        Arc::new(Self {
+            presenter,
+            counters,
+            signing,
+            failures: Rarely::new(),
+            trusted_failures: Rarely::new(),
+        })
     }
 
-    /// Does the handshake. `None`: it failed, that is counted and told, and the connection is closed.
+    /// Does the handshake. `None`: it failed, that is counted and told, and the connection is
+    /// closed.
     pub(super) async fn handshake(
         &self,
         stream: TcpStream,
@@ -47,7 +57,8 @@ impl Tls {
         limits: &Limits,
         visit: Option<&Visit>,
     ) -> Option<Box<TlsStream<TcpStream>>> {
-        let until = Instant::now() + visit.map_or(limits.handshake, |visit| visit.handshake_time(limits));
+        let until =
+            Instant::now() + visit.map_or(limits.handshake, |visit| visit.handshake_time(limits));
         let done = tokio::select! {
             biased;
             done = timeout_at(until, self.shake(stream)) => done,
@@ -71,7 +82,10 @@ impl Tls {
         None
     }
 
-    async fn shake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, (io::Error, Option<TcpStream>)> {
+    async fn shake(
+        &self,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, (io::Error, Option<TcpStream>)> {
         let mut hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
         let start = match (&mut hello).await {
             Ok(start) => start,
@@ -82,13 +96,15 @@ impl Tls {
             let _turn = self.signing.acquire().await;
             start.into_stream(self.presenter.config())
         };
-        let mut stream = answer.into_fallible().await.map_err(|(error, stream)| (error, Some(stream)))?;
+        let mut stream =
+            answer.into_fallible().await.map_err(|(error, stream)| (error, Some(stream)))?;
         stream.get_mut().1.set_buffer_limit(Some(BUFFER_MAX));
         Ok(stream)
     }
 }
 
-/// The cause for a log line. What the client sent is hostile; the library's words do not repeat it beyond single codes.
+/// The cause for a log line. What the client sent is hostile; the library's words do not repeat it
+/// beyond single codes.
 fn words(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => "closed by the client".to_owned(),

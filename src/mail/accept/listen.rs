@@ -16,19 +16,22 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 
-/// `None` while the appliance runs; once it stops, the moment until which sessions may finish the mail they are in.
+/// `None` while the appliance runs; once it stops, the moment until which sessions may finish the
+/// mail they are in.
 pub type Stop = watch::Receiver<Option<Instant>>;
 
 /// Connections that the kernel keeps for us.
 const BACKLOG: u32 = 1024;
-/// How long to leave a listener alone that has no file descriptor or no memory for the next connection.
+/// How long to leave a listener alone that has no file descriptor or no memory for the next
+/// connection.
 const BACK_OFF: Duration = Duration::from_millis(200);
-/// What the kernel keeps for a stranger in either direction, in octets; it takes twice as much for its own needs. Enough for a
-/// handshake of TLS and for a dialogue.
+/// What the kernel keeps for a stranger in either direction, in octets; it takes twice as much for
+/// its own needs. Enough for a handshake of TLS and for a dialogue.
 const STRANGER_BUFFER: usize = 4096;
 
-/// Octets that a stranger may have sent when its connection is taken. A client that waits for the greeting (RFC 5321 §3.1) sends
-/// none, and one that begins with TLS its first message, which has less than half of this.
+/// Octets that a stranger may have sent when its connection is taken. A client that waits for the
+/// greeting (RFC 5321 §3.1) sends none, and one that begins with TLS its first message, which has
+/// less than half of this.
 const EARLY_MAX: usize = 8192;
 
 /// What a session may take beyond the deadline to say its last words.
@@ -67,7 +70,8 @@ impl<F: Fn(IpAddr) -> Source + Send + Sync + 'static> Porter for F {
     }
 }
 
-/// Opens a listening socket. `[::]` takes IPv4 too, and becomes `0.0.0.0` on a machine without IPv6.
+/// Opens a listening socket. `[::]` takes IPv4 too, and becomes `0.0.0.0` on a machine without
+/// IPv6.
 ///
 /// # Errors
 /// As the system says: the port is taken (EADDRINUSE), or below 1024 and not allowed (EACCES).
@@ -80,7 +84,9 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
                 listen(socket, address)
             });
             match dual_stack {
-                Err(error) if is_without_ipv6(&error) => bind((Ipv4Addr::UNSPECIFIED, address.port()).into()),
+                Err(error) if is_without_ipv6(&error) => {
+                    bind((Ipv4Addr::UNSPECIFIED, address.port()).into())
+                }
                 other => other,
             }
         }
@@ -96,7 +102,9 @@ fn listen(socket: TcpSocket, address: SocketAddr) -> io::Result<TcpListener> {
 
 fn is_without_ipv6(error: &io::Error) -> bool {
     use nix::errno::Errno;
-    error.raw_os_error().is_some_and(|errno| matches!(Errno::from_raw(errno), Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL))
+    error.raw_os_error().is_some_and(|errno| {
+        matches!(Errno::from_raw(errno), Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL)
+    })
 }
 
 /// Waits until the appliance stops and tells the deadline. A sender that is gone means: now.
@@ -107,8 +115,8 @@ pub async fn draining(stop: &mut Stop) -> Instant {
     }
 }
 
-/// Runs `session` for every connection until `stop`, then waits for those that are open, until the deadline at most.
-/// `hostname` signs the 421 for connections over the limits.
+/// Runs `session` for every connection until `stop`, then waits for those that are open, until the
+/// deadline at most. `hostname` signs the 421 for connections over the limits.
 pub async fn serve<F, S>(
     listeners: Vec<Listener>,
     limits: &Limits,
@@ -174,8 +182,10 @@ where
                 }
                 Err(error) if is_passing(&error) => {}
                 Err(error) => {
-                    tracing::error!(target: "mta", %error, "cannot take connections for the moment");
-                    // Nothing tells when descriptors or memory come back; until then, asking again would only spin.
+                    tracing::error!(target: "mta", %error, "cannot take connections for \
+                    the moment");
+                    // Nothing tells when descriptors or memory come back; until then, asking again
+                    // would only spin.
                     tokio::time::sleep(BACK_OFF).await;
                 }
             },
@@ -189,9 +199,10 @@ where
     tasks.shutdown().await;
 }
 
-/// A stranger may pour what nobody reads: the kernel keeps little of it, and little of what it does not take. Done here, and not
-/// at the listener, because that would narrow the connections of trusted clients for good (RFC 7323 §2.2: the scale of their
-/// windows is settled in the first segment).
+/// A stranger may pour what nobody reads: the kernel keeps little of it, and little of what it does
+/// not take. Done here, and not at the listener, because that would narrow the connections of
+/// trusted clients for good (RFC 7323 §2.2: the scale of their windows is settled in the first
+/// segment).
 ///
 /// # Errors
 /// More than that has come already, for which the kernel keeps what it takes.
@@ -230,9 +241,15 @@ impl Drop for Guard {
 }
 
 impl Door {
-    fn admit(&self, stream: TcpStream, address: SocketAddr, inside_tls: bool) -> Option<(Wire, Peer, Guard)> {
+    fn admit(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        inside_tls: bool,
+    ) -> Option<(Wire, Peer, Guard)> {
         let canonical = address.ip().to_canonical();
-        let peer = Peer { address: canonical, port: address.port(), source: self.porter.judge(canonical) };
+        let peer =
+            Peer { address: canonical, port: address.port(), source: self.porter.judge(canonical) };
         let narrowed = if peer.is_stranger() { narrow(&stream) } else { Ok(()) };
         match narrowed.and_then(|()| self.sessions.enter(peer.address, peer.source)) {
             Ok((ticket, displaces)) => {
@@ -243,7 +260,8 @@ impl Door {
                 self.counters.smtp_active_sessions.inc();
                 // Replies are small and awaited; without this the kernel would hold them back.
                 let _ = stream.set_nodelay(true);
-                let wire = Wire::new(Stream::Plain(stream), &self.limits, Some(ticket.visit().clone()));
+                let wire =
+                    Wire::new(Stream::Plain(stream), &self.limits, Some(ticket.visit().clone()));
                 let guard = Guard { counters: Arc::clone(&self.counters), _ticket: ticket };
                 Some((wire, peer, guard))
             }
@@ -254,8 +272,15 @@ impl Door {
         }
     }
 
-    /// The handshake, where the session begins with it; `None` when it failed, or the appliance stops.
-    async fn dress(&self, wire: Wire, peer: Peer, tls: Option<Arc<Tls>>, mut stop: Stop) -> Option<Wire> {
+    /// The handshake, where the session begins with it; `None` when it failed, or the appliance
+    /// stops.
+    async fn dress(
+        &self,
+        wire: Wire,
+        peer: Peer,
+        tls: Option<Arc<Tls>>,
+        mut stop: Stop,
+    ) -> Option<Wire> {
         let Some(tls) = tls else { return Some(wire) };
         // In a place of its own: sessions without TLS do not carry the room for a handshake.
         Box::pin(async move {
@@ -267,8 +292,9 @@ impl Door {
         .await
     }
 
-    /// Says 421 into the empty send buffer of the fresh socket and closes: no task, no wait. To a client that waits for TLS
-    /// there is nothing to say without a handshake, which would cost what is to be saved.
+    /// Says 421 into the empty send buffer of the fresh socket and closes: no task, no wait. To a
+    /// client that waits for TLS there is nothing to say without a handshake, which would cost what
+    /// is to be saved.
     fn turn_away(&self, stream: TcpStream, peer: Peer, full: Full, inside_tls: bool) {
         let told = self.sessions.told(full);
         let reason = told.words();
@@ -276,7 +302,11 @@ impl Door {
         self.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
         let reply = format!("421 {} {} {reason}", told.code(), self.hostname);
         if inside_tls {
-            self.porter.turned_away(peer, full, &format!("(closed without an answer, which takes TLS) {reply}"));
+            self.porter.turned_away(
+                peer,
+                full,
+                &format!("(closed without an answer, which takes TLS) {reply}"),
+            );
         } else {
             self.porter.turned_away(peer, full, &reply);
             if let Ok(mut stream) = stream.into_std() {
@@ -296,7 +326,8 @@ impl Door {
             && error.is_panic()
         {
             self.counters.panics_total.inc();
-            tracing::error!(target: "mta", %error, "a session panicked and was ended; please report this as a defect");
+            tracing::error!(target: "mta", %error, "a session panicked and was ended; please \
+            report this as a defect");
         }
     }
 }
@@ -388,12 +419,16 @@ mod tests {
                 let _ = wire.fill(Instant::now() + Duration::from_secs(60)).await;
                 wire.close().await;
             };
-            serve(vec![Listener::plain(listener)], &limits, "mta", seen, stopped, porter, session).await;
+            serve(vec![Listener::plain(listener)], &limits, "mta", seen, stopped, porter, session)
+                .await;
         });
         let first = TcpStream::connect(address).await.unwrap();
         for _ in 0..50 {
             let text = said(&mut TcpStream::connect(address).await.unwrap()).await;
-            assert!(text.starts_with("421 4.7.0 mta Too many sessions from your address"), "{text}");
+            assert!(
+                text.starts_with("421 4.7.0 mta Too many sessions from your address"),
+                "{text}"
+            );
         }
         assert_eq!(counters.smtp_active_sessions.get(), 1);
         let told = book.0.lock().clone();

@@ -1,12 +1,13 @@
 //! Terminal `in`: listeners, limits, timeouts, TLS; a byte stream with a peer.
 //!
-//! Purpose: strangers' connections become [`Wire`]s that can neither hang nor grow. In: listening sockets and a signal to
-//! stop. Out: one task a session, running what the corridor gives.
-//! Limits: [`Limits`]; a connection over the limits is answered 421 and closed at once and costs no task. Who gets a place:
-//! [`Sessions`]. What clients did lately: [`Conduct`].
-//! Security: a session's panic ends that session and is counted. Nothing is read here but into a buffer of
-//! [`Wire::INPUT_MAX`]; what the octets mean is the business of the next room.
-//! Source: RFC 5321 §3.8 (421), §4.5.3.2 (timeouts); RFC 3207 (STARTTLS), RFC 8314 §3 (implicit TLS).
+//! Purpose: strangers' connections become [`Wire`]s that can neither hang nor grow. In: listening
+//! sockets and a signal to stop. Out: one task a session, running what the corridor gives.
+//! Limits: [`Limits`]; a connection over the limits is answered 421 and closed at once and costs no
+//! task. Who gets a place: [`Sessions`]. What clients did lately: [`Conduct`].
+//! Security: a session's panic ends that session and is counted. Nothing is read here but into a
+//! buffer of [`Wire::INPUT_MAX`]; what the octets mean is the business of the next room.
+//! Source: RFC 5321 §3.8 (421), §4.5.3.2 (timeouts); RFC 3207 (STARTTLS), RFC 8314 §3 (implicit
+//! TLS).
 
 mod conduct;
 mod handshake;
@@ -35,14 +36,15 @@ pub struct Limits {
     pub sessions: usize,
     /// Whether these are fewer than an operator wants, because there is memory for no more.
     pub scarce: bool,
-    /// Whether memory is short at the moment: then strangers get no place but that of another one, and where it is critical
-    /// nobody does.
+    /// Whether memory is short at the moment: then strangers get no place but that of another one,
+    /// and where it is critical nobody does.
     pub memory: Arc<Gauge>,
     /// Of these, so many are kept for trusted clients.
     pub reserve: usize,
     /// Sessions at the same time from one address (IPv4) or one network of 64 bits (IPv6).
     pub sessions_per_address: usize,
-    /// How long a stranger may make no progress before it gives way to any other stranger, where places are short.
+    /// How long a stranger may make no progress before it gives way to any other stranger, where
+    /// places are short.
     pub stranger_grace: Duration,
     /// Octets of a session's input buffer at rest.
     pub input: usize,
@@ -52,7 +54,8 @@ pub struct Limits {
     pub stranger: Duration,
     /// The same, and a handshake of TLS, while strangers have more than half of their places.
     pub stranger_busy: Duration,
-    /// What the answer to an error waits for each recent error of the same stranger beyond [`Conduct::ERRORS_FREE`].
+    /// What the answer to an error waits for each recent error of the same stranger beyond
+    /// [`Conduct::ERRORS_FREE`].
     pub tarpit_step: Duration,
     /// The longest of these waits.
     pub tarpit_max: Duration,
@@ -60,22 +63,26 @@ pub struct Limits {
     pub farewell: Duration,
     /// For a whole TLS handshake of a stranger.
     pub handshake: Duration,
-    /// The same for a client that may relay. As long as for a command: a busy client, or a relay with a twentieth of a
-    /// processor, is no reason to lose its mail.
+    /// The same for a client that may relay. As long as for a command: a busy client, or a relay
+    /// with a twentieth of a processor, is no reason to lose its mail.
     pub handshake_trusted: Duration,
-    /// From the end of one reply to the end of the next command line, however it dribbles in (RFC 5321 §4.5.3.2.7: 5 min).
+    /// From the end of one reply to the end of the next command line, however it dribbles in (RFC
+    /// 5321 §4.5.3.2.7: 5 min).
     pub command: Duration,
     /// Until the next octets of content arrive (§4.5.3.2.5: 3 min).
     pub content: Duration,
-    /// A mail's content may take this long, and a second more for each [`Limits::content_rate`] octets that have arrived.
+    /// A mail's content may take this long, and a second more for each [`Limits::content_rate`]
+    /// octets that have arrived.
     pub content_grace: Duration,
     /// Octets a second that a client must keep up after the grace.
     pub content_rate: u64,
-    /// How long content with a bare CR or LF may pause before it is refused: its sender believes that the data has ended.
+    /// How long content with a bare CR or LF may pause before it is refused: its sender believes
+    /// that the data has ended.
     pub flawed_content: Duration,
     /// Until the peer takes the octets of a reply.
     pub write: Duration,
-    /// How long a closed session still reads, so that its last reply is not lost with the connection.
+    /// How long a closed session still reads, so that its last reply is not lost with the
+    /// connection.
     pub linger: Duration,
 }
 
@@ -126,8 +133,8 @@ pub enum Source {
     Trusted,
     /// Anybody else.
     Stranger,
-    /// A gateway of this machine that is not trusted: many strangers may stand behind it (a container engine's published
-    /// port), so what one of them does is not held against the others.
+    /// A gateway of this machine that is not trusted: many strangers may stand behind it (a
+    /// container engine's published port), so what one of them does is not held against the others.
     Gateway,
 }
 

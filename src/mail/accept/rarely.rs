@@ -16,7 +16,8 @@ impl Rarely {
         Self { start: Instant::now(), count: AtomicU64::new(0), told: AtomicU64::new(0) }
     }
 
-    /// It happened once more: how often by now, if that is to be told. One line a second tells a flood as well as a thousand.
+    /// It happened once more: how often by now, if that is to be told. One line a second tells a
+    /// flood as well as a thousand.
     pub fn happened(&self) -> Option<u64> {
         self.happened_at(self.start.elapsed().as_secs())
     }

@@ -1,13 +1,16 @@
 //! Who has a place at terminal `in`: in all, by address, and by what a client does.
 //!
-//! Purpose: strangers can fill their own places and never those of trusted clients. In: an address and what it is to us.
+//! Purpose: strangers can fill their own places and never those of trusted clients. In: an address
+//! and what it is to us.
 //! Out: a [`Ticket`], or why there is none.
-//! Limits: [`Limits::sessions`] in all (fewer where [`Limits::memory`] is short), of which [`Limits::reserve`] are kept for trusted clients;
-//! [`Limits::sessions_per_address`] from one address, except a gateway, behind which many clients may stand. The tables
-//! have an entry for each open session and no more. [`DISPLACED_MAX`] sessions that gave way may still be closing.
-//! Security: a stranger that has had no recipient accepted gives way, the longest without progress first: to a trusted
-//! client at once, and to its mail while memory is used up; to another stranger when it is from the address with the most sessions, or after
-//! [`Limits::stranger_grace`]. Octets and repeated commands are no progress, so dripping and loops keep no place.
+//! Limits: [`Limits::sessions`] in all (fewer where [`Limits::memory`] is short), of which
+//! [`Limits::reserve`] are kept for trusted clients; [`Limits::sessions_per_address`] from one
+//! address, except a gateway, behind which many clients may stand. The tables have an entry for
+//! each open session and no more. [`DISPLACED_MAX`] sessions that gave way may still be closing.
+//! Security: a stranger that has had no recipient accepted gives way, the longest without progress
+//! first: to a trusted client at once, and to its mail while memory is used up; to another stranger
+//! when it is from the address with the most sessions, or after [`Limits::stranger_grace`]. Octets
+//! and repeated commands are no progress, so dripping and loops keep no place.
 
 use super::{Limits, Source};
 use crate::ground::lock::{Guard, Lock};
@@ -20,7 +23,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Sessions that have given way and are still being closed; beyond it nobody gives way until some have ended.
+/// Sessions that have given way and are still being closed; beyond it nobody gives way until some
+/// have ended.
 pub const DISPLACED_MAX: usize = 256;
 
 /// Counts open sessions.
@@ -30,9 +34,11 @@ pub struct Sessions {
     /// Of which strangers may have so many.
     strangers_limit: usize,
     limit_per_address: usize,
-    /// How long a stranger without progress keeps its place before other strangers, in milliseconds.
+    /// How long a stranger without progress keeps its place before other strangers, in
+    /// milliseconds.
     grace: u64,
-    /// There is memory for no more than [`Sessions::limit`], which is less than what the operator wants.
+    /// There is memory for no more than [`Sessions::limit`], which is less than what the operator
+    /// wants.
     scarce: bool,
     memory: Arc<Gauge>,
     start: Instant,
@@ -48,8 +54,8 @@ struct Open {
     displaced: usize,
     next: u64,
     by_address: HashMap<IpAddr, usize>,
-    /// Strangers that may give way, the longest without progress first: by the progress when they were filed (which is
-    /// brought up to date when they are looked at), and by number.
+    /// Strangers that may give way, the longest without progress first: by the progress when they
+    /// were filed (which is brought up to date when they are looked at), and by number.
     idle: BTreeMap<(u64, u64), Arc<Visit>>,
     /// The same by address.
     idle_by_address: HashMap<IpAddr, BTreeMap<(u64, u64), Arc<Visit>>>,
@@ -68,13 +74,15 @@ pub enum Full {
     Address,
     /// There is no memory for another one.
     Memory,
-    /// It is a stranger that has sent too much before it was greeted: the kernel has to keep that, and no client needs it.
+    /// It is a stranger that has sent too much before it was greeted: the kernel has to keep that,
+    /// and no client needs it.
     Early,
 }
 
 impl Full {
     /// Every reason, for counters that must exist from the start.
-    pub const ALL: [Self; 5] = [Self::All, Self::Strangers, Self::Address, Self::Memory, Self::Early];
+    pub const ALL: [Self; 5] =
+        [Self::All, Self::Strangers, Self::Address, Self::Memory, Self::Early];
 
     /// The label.
     pub fn as_str(self) -> &'static str {
@@ -160,11 +168,20 @@ impl Sessions {
     ///
     /// # Errors
     /// There is none, and why.
-    pub fn enter(self: &Arc<Self>, address: IpAddr, source: Source) -> Result<(Ticket, bool), Full> {
+    pub fn enter(
+        self: &Arc<Self>,
+        address: IpAddr,
+        source: Source,
+    ) -> Result<(Ticket, bool), Full> {
         self.enter_at(address, source, self.now())
     }
 
-    fn enter_at(self: &Arc<Self>, address: IpAddr, source: Source, now: u64) -> Result<(Ticket, bool), Full> {
+    fn enter_at(
+        self: &Arc<Self>,
+        address: IpAddr,
+        source: Source,
+        now: u64,
+    ) -> Result<(Ticket, bool), Full> {
         let household = household(address);
         let mut open = self.lock();
         let from_there = open.by_address.get(&household).copied().unwrap_or(0);
@@ -174,13 +191,19 @@ impl Sessions {
         let trusted = source == Source::Trusted;
         let pressure = self.memory.pressure();
         let full = match () {
-            () if pressure == Pressure::Critical || pressure == Pressure::Short && !trusted => Some(Full::Memory),
+            () if pressure == Pressure::Critical || pressure == Pressure::Short && !trusted => {
+                Some(Full::Memory)
+            }
             () if !trusted && open.strangers >= self.strangers_limit => Some(Full::Strangers),
             () if open.all >= self.limit => Some(Full::All),
             () => None,
         };
         if let Some(full) = full {
-            let victim = if trusted { open.longest_idle() } else { open.gives_way_to(household, now, self.grace) };
+            let victim = if trusted {
+                open.longest_idle()
+            } else {
+                open.gives_way_to(household, now, self.grace)
+            };
             let full = if self.scarce && full == Full::All { Full::Memory } else { full };
             let victim = victim.filter(|_| open.displaced < DISPLACED_MAX).ok_or(full)?;
             open.displace(&victim);
@@ -207,8 +230,8 @@ impl Sessions {
         Ok((Ticket(visit), full.is_some()))
     }
 
-    /// What a client is told. Where memory is scarce strangers, too, have few places for want of it; counted they are by
-    /// themselves, because a crowd of them is no reason for more memory.
+    /// What a client is told. Where memory is scarce strangers, too, have few places for want of
+    /// it; counted they are by themselves, because a crowd of them is no reason for more memory.
     pub fn told(&self, full: Full) -> Full {
         if self.scarce && full == Full::Strangers { Full::Memory } else { full }
     }
@@ -237,11 +260,13 @@ impl Open {
         }
     }
 
-    /// The one that gives way to another stranger of that address: its place makes the shares of the addresses more even, or
-    /// it has done nothing for too long.
+    /// The one that gives way to another stranger of that address: its place makes the shares of
+    /// the addresses more even, or it has done nothing for too long.
     fn gives_way_to(&mut self, household: IpAddr, now: u64, grace: u64) -> Option<Arc<Visit>> {
         let mine = self.by_address.get(&household).copied().unwrap_or(0);
-        if let Some((crowd, address)) = self.crowds.last().copied().filter(|(crowd, _)| *crowd > mine + 1) {
+        if let Some((crowd, address)) =
+            self.crowds.last().copied().filter(|(crowd, _)| *crowd > mine + 1)
+        {
             for _ in 0..crowd {
                 let first = Arc::clone(self.idle_by_address.get(&address)?.first_key_value()?.1);
                 if !self.refile(&first) {
@@ -319,7 +344,9 @@ impl Visit {
     }
 
     fn reached_at(&self, progress: Progress, now: u64) {
-        if self.trusted || self.reached.fetch_max(progress as u8, Ordering::Relaxed) >= progress as u8 {
+        if self.trusted
+            || self.reached.fetch_max(progress as u8, Ordering::Relaxed) >= progress as u8
+        {
             return;
         }
         self.progress.store(now, Ordering::Relaxed);
@@ -328,8 +355,8 @@ impl Visit {
         }
     }
 
-    /// Memory is used up, and this session has a mail: a stranger gives way to it where it is one of ours. `false`: it is none,
-    /// or nobody can give way.
+    /// Memory is used up, and this session has a mail: a stranger gives way to it where it is one
+    /// of ours. `false`: it is none, or nobody can give way.
     pub fn takes_room(&self) -> bool {
         if !self.trusted {
             return false;
@@ -363,7 +390,11 @@ impl Visit {
         if self.trusted || self.reached.load(Ordering::Relaxed) >= Progress::Mail as u8 {
             return limits.command;
         }
-        limits.command.min(if self.sessions.busy.load(Ordering::Relaxed) { limits.stranger_busy } else { limits.stranger })
+        limits.command.min(if self.sessions.busy.load(Ordering::Relaxed) {
+            limits.stranger_busy
+        } else {
+            limits.stranger
+        })
     }
 
     /// How long the session may take for a handshake of TLS.

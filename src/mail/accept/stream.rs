@@ -9,8 +9,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// A connection in either dress. TLS is put on by [`super::Wire::secure`], which leaves the old buffers behind: whatever was
-/// read in plain text can never pass for something said under TLS (RFC 3207 §6).
+/// A connection in either dress. TLS is put on by [`super::Wire::secure`], which leaves the old
+/// buffers behind: whatever was read in plain text can never pass for something said under TLS (RFC
+/// 3207 §6).
 #[derive(Debug)]
 pub enum Stream {
     /// As they are.
@@ -43,13 +44,14 @@ impl Stream {
             Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
             _ => "TLSv1.3",
         };
-        let cipher = session.negotiated_cipher_suite().map_or("unknown", |suite| match suite.suite() {
-            // Our library says TLS13_ where everybody else says TLS_.
-            CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
-            CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
-            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
-            other => other.as_str().unwrap_or("unknown"),
-        });
+        let cipher =
+            session.negotiated_cipher_suite().map_or("unknown", |suite| match suite.suite() {
+                // Our library says TLS13_ where everybody else says TLS_.
+                CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+                CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+                CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+                other => other.as_str().unwrap_or("unknown"),
+            });
         Some(Encryption { version, cipher })
     }
 
@@ -63,7 +65,11 @@ impl Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(context, buffer),
@@ -72,7 +78,11 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, octets),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(context, octets),

@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// Octets that the inputs of all connections may have together beyond their size at rest, where memory is ample: a crowd that pours
-/// content must not cost more memory than a few that do. Beyond it inputs stay small, which costs system calls.
+/// Octets that the inputs of all connections may have together beyond their size at rest, where
+/// memory is ample: a crowd that pours content must not cost more memory than a few that do. Beyond
+/// it inputs stay small, which costs system calls.
 pub const WIDE_MAX: usize = 8 << 20;
 
 /// How much of [`Limits::wide`] is in use. A number of the whole process, as its memory is.
@@ -19,8 +20,8 @@ static WIDE: AtomicUsize = AtomicUsize::new(0);
 #[derive(Debug)]
 struct Wide(usize);
 
-/// A stream with its buffers. The input buffer is small while a client talks and grows, up to [`Wire::INPUT_MAX`], while it
-/// pours content.
+/// A stream with its buffers. The input buffer is small while a client talks and grows, up to
+/// [`Wire::INPUT_MAX`], while it pours content.
 #[derive(Debug)]
 pub struct Wire {
     stream: Stream,
@@ -90,8 +91,9 @@ impl Wire {
         self.visit.as_ref()
     }
 
-    /// Sends what is to be said, does the handshake of TLS and begins anew inside it. What was read and not taken is dropped.
-    /// `None`: that failed; the connection is closed, and whatever there is to count and to log is done.
+    /// Sends what is to be said, does the handshake of TLS and begins anew inside it. What was read
+    /// and not taken is dropped. `None`: that failed; the connection is closed, and whatever there
+    /// is to count and to log is done.
     pub async fn secure(mut self, tls: &Tls, peer: Peer, limits: &Limits) -> Option<Self> {
         self.flush().await.ok()?;
         match self.stream {
@@ -127,8 +129,8 @@ impl Wire {
     /// Reads once, behind what is there. Losing the race in a `select!` loses nothing.
     ///
     /// # Errors
-    /// [`WireError::Timeout`] at `until`, [`WireError::Closed`] at the end of the stream, [`WireError::Displaced`] when the
-    /// session has to give way.
+    /// [`WireError::Timeout`] at `until`, [`WireError::Closed`] at the end of the stream,
+    /// [`WireError::Displaced`] when the session has to give way.
     pub async fn fill(&mut self, until: Instant) -> Result<(), WireError> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -156,7 +158,8 @@ impl Wire {
         };
         match read.map_err(|_| WireError::Timeout)? {
             Ok(0) => Err(WireError::Closed),
-            // The same without the farewell that TLS wants. Mail cannot be cut short by it: its end is a dot.
+            // The same without the farewell that TLS wants. Mail cannot be cut short by it: its end
+            // is a dot.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(WireError::Closed),
             Err(error) => Err(error.into()),
             Ok(count) => {
@@ -166,7 +169,8 @@ impl Wire {
         }
     }
 
-    /// Lets the input buffer grow when the last read filled it, and there is memory for it: the peer has more than fits.
+    /// Lets the input buffer grow when the last read filled it, and there is memory for it: the
+    /// peer has more than fits.
     pub fn widen(&mut self) {
         let len = self.input.len();
         if self.end == len && len < Self::INPUT_MAX && self.wide.may_take(len, self.wide_max) {
@@ -207,12 +211,13 @@ impl Wire {
         Ok(written.map_err(|_| WireError::Unread)??)
     }
 
-    /// Says the last words, then reads on for a moment: a connection that is closed with unread input is reset, and the reset
-    /// may overtake the reply that told why.
+    /// Says the last words, then reads on for a moment: a connection that is closed with unread
+    /// input is reset, and the reset may overtake the reply that told why.
     pub async fn close(mut self) {
         if self.visit.take().is_some_and(|visit| visit.is_displaced()) {
             // Somebody else has its place already.
-            (self.write, self.linger) = (self.write.min(self.farewell), self.linger.min(self.farewell));
+            (self.write, self.linger) =
+                (self.write.min(self.farewell), self.linger.min(self.farewell));
         }
         if self.flush().await.is_err() {
             return;
@@ -223,7 +228,9 @@ impl Wire {
             return;
         }
         // Below TLS: nobody looks at it any more.
-        while let Ok(Ok(count @ 1..)) = timeout_at(until, self.stream.tcp().read(&mut self.input)).await {
+        while let Ok(Ok(count @ 1..)) =
+            timeout_at(until, self.stream.tcp().read(&mut self.input)).await
+        {
             match left.checked_sub(count) {
                 Some(rest) => left = rest,
                 None => return,

@@ -1,7 +1,9 @@
 //! The queue in groups: whose mail it is, whom it is for, why it waits.
 //!
-//! All messages of a queue of up to [`EXACT_MAX`] are looked at, of a longer one an even sample of as many.
-//! Limits: [`NAMES_MAX`] groups are counted, those beyond are one group; a name has [`NAME_MAX`] characters.
+//! All messages of a queue of up to [`EXACT_MAX`] are looked at, of a longer one an even sample of
+//! as many.
+//! Limits: [`NAMES_MAX`] groups are counted, those beyond are one group; a name has [`NAME_MAX`]
+//! characters.
 
 use crate::ground::clock;
 use crate::mail::model::{AdminError, Group, Grouping, Groups, Message, MessageId, Status};
@@ -31,7 +33,8 @@ impl<S: Spool> Outbound<S> {
     /// The queue in groups.
     pub(super) async fn groups(&self, by: Grouping) -> Result<Groups, AdminError> {
         let total = self.spool.totals().0;
-        let sample = self.sample(usize::try_from(total).unwrap_or(usize::MAX).div_ceil(EXACT_MAX).max(1));
+        let sample =
+            self.sample(usize::try_from(total).unwrap_or(usize::MAX).div_ceil(EXACT_MAX).max(1));
         let mut counted: HashMap<String, Group> = HashMap::new();
         let mut seen = 0;
         for bunch in sample.chunks(BUNCH) {
@@ -41,8 +44,11 @@ impl<S: Spool> Outbound<S> {
                 for name in names(&message, by) {
                     let full = counted.len() >= NAMES_MAX && !counted.contains_key(&name);
                     let name = if full { OTHERS.to_owned() } else { name };
-                    let group =
-                        counted.entry(name.clone()).or_insert_with(|| Group { name, messages: 0, oldest: message.arrived });
+                    let group = counted.entry(name.clone()).or_insert_with(|| Group {
+                        name,
+                        messages: 0,
+                        oldest: message.arrived,
+                    });
                     group.messages += 1;
                     group.oldest = group.oldest.min(message.arrived);
                 }
@@ -75,11 +81,18 @@ fn names(message: &Message, by: Grouping) -> Vec<String> {
         recipients.filter(|(_, progress)| progress.status == Status::Pending)
     };
     let mut names: Vec<String> = match by {
-        Grouping::Sender => vec![sender.map_or_else(|| "<>".to_owned(), |sender| sender.as_str().to_owned())],
-        Grouping::SenderDomain => vec![sender.map_or_else(|| "<>".to_owned(), |sender| sender.domain_key())],
-        Grouping::RecipientDomain => pending().map(|(recipient, _)| recipient.domain_key()).collect(),
+        Grouping::Sender => {
+            vec![sender.map_or_else(|| "<>".to_owned(), |sender| sender.as_str().to_owned())]
+        }
+        Grouping::SenderDomain => {
+            vec![sender.map_or_else(|| "<>".to_owned(), |sender| sender.domain_key())]
+        }
+        Grouping::RecipientDomain => {
+            pending().map(|(recipient, _)| recipient.domain_key()).collect()
+        }
         Grouping::Reason => {
-            let gists = pending().map(|(recipient, progress)| gist(&progress.reason, &recipient.domain_key()));
+            let gists = pending()
+                .map(|(recipient, progress)| gist(&progress.reason, &recipient.domain_key()));
             gists.filter(|gist| !gist.is_empty()).collect()
         }
     };
@@ -89,8 +102,9 @@ fn names(message: &Message, by: Grouping) -> Vec<String> {
     names
 }
 
-/// What is alike in the replies to different mails: words differ that hold an address, more than four digits, or the domain
-/// that the mail is for. So one cause for many domains, such as a name server that is down, is one reason.
+/// What is alike in the replies to different mails: words differ that hold an address, more than
+/// four digits, or the domain that the mail is for. So one cause for many domains, such as a name
+/// server that is down, is one reason.
 fn gist(reason: &str, domain: &str) -> String {
     let differs = |word: &str| {
         let digits = word.bytes().filter(u8::is_ascii_digit).count();
@@ -99,7 +113,8 @@ fn gist(reason: &str, domain: &str) -> String {
             || (digits > 4 && !word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
             || (!domain.is_empty() && lower.contains(domain))
     };
-    let words: Vec<&str> = reason.split_whitespace().map(|word| if differs(word) { "…" } else { word }).collect();
+    let words: Vec<&str> =
+        reason.split_whitespace().map(|word| if differs(word) { "…" } else { word }).collect();
     words.join(" ")
 }
 
@@ -121,9 +136,16 @@ mod tests {
 
     #[test]
     fn one_cause_for_many_domains_is_one_reason() {
-        let reason = |domain: &str| gist(&format!("451 4.4.3 cannot find a host for {domain}: no name server answers"), domain);
+        let reason = |domain: &str| {
+            gist(
+                &format!("451 4.4.3 cannot find a host for {domain}: no name server answers"),
+                domain,
+            )
+        };
         assert_eq!(reason("one.example"), reason("two.example"));
-        let host = |domain: &str| gist(&format!("451 4.4.1 connect to MX1.{domain}[192.0.2.1]:25: refused"), domain);
+        let host = |domain: &str| {
+            gist(&format!("451 4.4.1 connect to MX1.{domain}[192.0.2.1]:25: refused"), domain)
+        };
         assert_eq!(host("one.example"), host("two.example"));
         assert_eq!(gist("451 4.4.1 no route", ""), "451 4.4.1 no route");
     }

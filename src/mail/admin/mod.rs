@@ -1,7 +1,7 @@
 //! The corridor's answers to windows: what is in the queue, and an operator's orders.
 //!
-//! [`search`] looks for messages, [`groups`] divides the queue, [`orders`] carries out what an operator wants, [`pauses`] keeps
-//! the destinations that nothing goes to.
+//! [`search`] looks for messages, [`groups`] divides the queue, [`orders`] carries out what an
+//! operator wants, [`pauses`] keeps the destinations that nothing goes to.
 
 mod groups;
 mod orders;
@@ -9,8 +9,9 @@ mod pauses;
 mod search;
 
 use super::model::{
-    AdminError, Answer, Asker, ContentPieces, DESTINATIONS_MAX, DestinationSummary, Filter, Found, Grouping, Groups,
-    ImportedMessage, Message, MessageId, Obeyed, Order, Paused, Preview, Progress, QueueAdmin, QueueSummary, Selection, Status,
+    AdminError, Answer, Asker, ContentPieces, DESTINATIONS_MAX, DestinationSummary, Filter, Found,
+    Grouping, Groups, ImportedMessage, Message, MessageId, Obeyed, Order, Paused, Preview,
+    Progress, QueueAdmin, QueueSummary, Selection, Status,
 };
 use super::outbound::Outbound;
 use super::schedule::Suspension;
@@ -31,9 +32,11 @@ const PAGE: usize = 1000;
 /// What the corridor does for operators.
 pub struct Admin<S> {
     outbound: Arc<Outbound<S>>,
-    /// The destinations as they were a moment ago: to find them takes time that grows with the queue, and holds up mail.
+    /// The destinations as they were a moment ago: to find them takes time that grows with the
+    /// queue, and holds up mail.
     destinations: Lock<Option<Destinations>>,
-    /// The groups, in the same way; the lock is held while they are made, so that they are made once.
+    /// The groups, in the same way; the lock is held while they are made, so that they are made
+    /// once.
     groups: Arc<tokio::sync::Mutex<HashMap<Grouping, (Instant, Groups)>>>,
     pauses: Arc<Pauses>,
     memory: Arc<Gauge>,
@@ -45,8 +48,8 @@ const GROUPS_FRESH: Duration = Duration::from_secs(10);
 /// How old an answer about destinations may be, at most.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// It may be so many times as old as it took to make: of a short queue each answer is a new one, and a long one is walked
-/// through for a twentieth of the time.
+/// It may be so many times as old as it took to make: of a short queue each answer is a new one,
+/// and a long one is walked through for a twentieth of the time.
 const FRESH_TIMES: u32 = 20;
 
 /// An answer about destinations.
@@ -63,11 +66,18 @@ struct Destinations {
 const STILL_PATIENCE: Duration = Duration::from_secs(20);
 
 impl<S: Spool> Admin<S> {
-    /// Orders for this outgoing half, whose paused destinations `disk` remembers; it takes no mail in while `memory` is used up.
+    /// Orders for this outgoing half, whose paused destinations `disk` remembers; it takes no mail
+    /// in while `memory` is used up.
     pub fn new(outbound: Arc<Outbound<S>>, disk: Arc<dyn Disk>, memory: Arc<Gauge>) -> Self {
         let pauses = Arc::new(Pauses::open(disk));
         pauses.names().iter().for_each(|name| outbound.state.pause_destination(name, true));
-        Self { outbound, destinations: Lock::new(Level::Outer, None), groups: Arc::default(), pauses, memory }
+        Self {
+            outbound,
+            destinations: Lock::new(Level::Outer, None),
+            groups: Arc::default(),
+            pauses,
+            memory,
+        }
     }
 
     /// What is told of destinations; made anew when it is no longer fresh.
@@ -79,10 +89,20 @@ impl<S: Spool> Admin<S> {
         let begun = Instant::now();
         let mut rows = self.outbound.state.summaries(usize::MAX, clock::steady());
         // What waits for a paused one stays by somebody's will, as held mail does.
-        let oldest = rows.iter().filter(|row| !row.paused).filter_map(|row| row.oldest).min().map(clock::wall);
+        let oldest = rows
+            .iter()
+            .filter(|row| !row.paused)
+            .filter_map(|row| row.oldest)
+            .min()
+            .map(clock::wall);
         rows.truncate(DESTINATIONS_MAX);
         for row in &mut rows {
-            let moments = [&mut row.oldest, &mut row.next_try, &mut row.suspended_until, &mut row.unreachable_since];
+            let moments = [
+                &mut row.oldest,
+                &mut row.next_try,
+                &mut row.suspended_until,
+                &mut row.unreachable_since,
+            ];
             moments.into_iter().for_each(|moment| *moment = moment.map(clock::wall));
         }
         let fresh = Instant::now() + (begun.elapsed() * FRESH_TIMES).min(FRESH);
@@ -98,7 +118,8 @@ impl<S: Spool> QueueAdmin for Admin<S> {
         let waiting = self.look_at_destinations(|known| known.oldest);
         let oldest_tried = self.outbound.spool.oldest_of(&tried);
         let oldest_on_its_way = waiting.into_iter().chain(oldest_tried.as_ref().map(second)).min();
-        // Read one after the other: what came or went between must not make more of them than there are.
+        // Read one after the other: what came or went between must not make more of them than there
+        // are.
         let active = (tried.len() as u64).min(messages.saturating_sub(held));
         let deferred = deferred.min(messages.saturating_sub(held).saturating_sub(active));
         QueueSummary { messages, bytes, active, deferred, held, oldest, oldest_on_its_way }
@@ -127,7 +148,13 @@ impl<S: Spool> QueueAdmin for Admin<S> {
         Box::pin(async move { Ok(self.outbound.as_scheduled(self.outbound.spool.peek(id).await?)) })
     }
 
-    fn find(&self, filter: Filter, after: Option<MessageId>, limit: usize, patience: Duration) -> Answer<'_, Found> {
+    fn find(
+        &self,
+        filter: Filter,
+        after: Option<MessageId>,
+        limit: usize,
+        patience: Duration,
+    ) -> Answer<'_, Found> {
         Box::pin(async move { self.outbound.find(&filter, after, limit, patience).await })
     }
 
@@ -145,20 +172,30 @@ impl<S: Spool> QueueAdmin for Admin<S> {
             kept.insert(by, (Instant::now(), groups.clone()));
             Ok(groups)
         });
-        Box::pin(async move { task.await.unwrap_or_else(|_| Err(AdminError::Storage("the count was cut off".to_owned()))) })
+        Box::pin(async move {
+            task.await
+                .unwrap_or_else(|_| Err(AdminError::Storage("the count was cut off".to_owned())))
+        })
     }
 
-    fn preview(&self, order: Order, selection: Selection, patience: Duration) -> Answer<'_, Preview> {
+    fn preview(
+        &self,
+        order: Order,
+        selection: Selection,
+        patience: Duration,
+    ) -> Answer<'_, Preview> {
         Box::pin(async move { self.outbound.preview(order, selection, patience).await })
     }
 
-    /// In a task of its own once all of the queue is planned: whoever asked may go away, and an order is carried out to its end,
-    /// also one that waits for another to end. Before that it goes with whoever asked.
+    /// In a task of its own once all of the queue is planned: whoever asked may go away, and an
+    /// order is carried out to its end, also one that waits for another to end. Before that it goes
+    /// with whoever asked.
     fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, Obeyed> {
         let outbound = self.outbound.clone();
         Box::pin(async move {
             outbound.planned().await;
-            to_its_end(tokio::spawn(async move { outbound.order(order, selection, &asker).await })).await
+            to_its_end(tokio::spawn(async move { outbound.order(order, selection, &asker).await }))
+                .await
         })
     }
 
@@ -166,7 +203,10 @@ impl<S: Spool> QueueAdmin for Admin<S> {
         let outbound = self.outbound.clone();
         Box::pin(async move {
             outbound.planned().await;
-            to_its_end(tokio::spawn(async move { outbound.move_out(id, version, &mark, &asker).await })).await
+            to_its_end(tokio::spawn(
+                async move { outbound.move_out(id, version, &mark, &asker).await },
+            ))
+            .await
         })
     }
 
@@ -183,9 +223,11 @@ impl<S: Spool> QueueAdmin for Admin<S> {
     }
 
     fn pause(&self, destination: String, paused: bool, asker: Asker) -> Answer<'_, Paused> {
-        let (outbound, pauses, name) = (self.outbound.clone(), self.pauses.clone(), destination.to_ascii_lowercase());
+        let (outbound, pauses, name) =
+            (self.outbound.clone(), self.pauses.clone(), destination.to_ascii_lowercase());
         let work = move || {
-            let changed = pauses.set(&name, paused, || outbound.state.pause_destination(&name, paused))?;
+            let changed =
+                pauses.set(&name, paused, || outbound.state.pause_destination(&name, paused))?;
             outbound.ring(outbound.state.must_ring(clock::steady()));
             let waiting = outbound.state.waiting_for(&name);
             let order = if paused { "pause" } else { "resume" };
@@ -208,7 +250,11 @@ impl<S: Spool> QueueAdmin for Admin<S> {
     }
 
     /// In a task of its own: what is durable must be planned, whoever goes away.
-    fn import(&self, imported: ImportedMessage, content: Box<dyn ContentPieces>) -> Answer<'_, MessageId> {
+    fn import(
+        &self,
+        imported: ImportedMessage,
+        content: Box<dyn ContentPieces>,
+    ) -> Answer<'_, MessageId> {
         if self.memory.pressure() == Pressure::Critical {
             let words = "there is too little memory for a mail at the moment; try again later";
             return Box::pin(async move { Err(AdminError::Storage(words.to_owned())) });
@@ -216,19 +262,26 @@ impl<S: Spool> QueueAdmin for Admin<S> {
         let outbound = self.outbound.clone();
         let task = tokio::spawn(async move { outbound.import(imported, content).await });
         Box::pin(async move {
-            task.await.unwrap_or_else(|_| Err(AdminError::Storage("the import was cut off; look at the queue".to_owned())))
+            task.await.unwrap_or_else(|_| {
+                Err(AdminError::Storage("the import was cut off; look at the queue".to_owned()))
+            })
         })
     }
 }
 
 impl<S: Spool> Outbound<S> {
-    /// What the record does not know: mail behind an unreachable destination waits until that is tried again, for its reason; and
-    /// behind a paused one it waits for an operator.
+    /// What the record does not know: mail behind an unreachable destination waits until that is
+    /// tried again, for its reason; and behind a paused one it waits for an operator.
     fn as_scheduled(&self, mut message: Message) -> Message {
         let targets: Vec<_> = message.progress.iter().map(|progress| progress.target).collect();
-        let destinations: Vec<_> = targets.into_iter().map(|target| self.destination(&message, target)).collect();
+        let destinations: Vec<_> =
+            targets.into_iter().map(|target| self.destination(&message, target)).collect();
         let rests = self.state.rests(&destinations, clock::steady());
-        let waiting = message.progress.iter_mut().zip(rests).filter(|(progress, _)| progress.status == Status::Pending);
+        let waiting = message
+            .progress
+            .iter_mut()
+            .zip(rests)
+            .filter(|(progress, _)| progress.status == Status::Pending);
         for (progress, rest) in waiting {
             match rest {
                 Some(Suspension::Paused) => progress.due = Progress::PAUSED,
@@ -252,7 +305,9 @@ impl<S: Spool> Outbound<S> {
 
 /// What became of an order that has begun.
 async fn to_its_end<T>(task: JoinHandle<Result<T, AdminError>>) -> Result<T, AdminError> {
-    task.await.unwrap_or_else(|_| Err(AdminError::Storage("the order was cut off; look at the queue".to_owned())))
+    task.await.unwrap_or_else(|_| {
+        Err(AdminError::Storage("the order was cut off; look at the queue".to_owned()))
+    })
 }
 
 /// When a message arrived, in seconds since 1970 by the wall clock.
@@ -276,7 +331,9 @@ impl From<SpoolError> for AdminError {
         match error {
             SpoolError::Unknown => Self::Unknown,
             SpoolError::Damaged => Self::Damaged,
-            SpoolError::Full | SpoolError::Failed(_) | SpoolError::Slow(_) => Self::Storage(error.to_string()),
+            SpoolError::Full | SpoolError::Failed(_) | SpoolError::Slow(_) => {
+                Self::Storage(error.to_string())
+            }
         }
     }
 }
@@ -293,10 +350,13 @@ mod tests {
     #[tokio::test]
     async fn the_queue_can_be_looked_at_while_a_segment_waits_to_be_let_go() {
         let directory = tempfile::tempdir().unwrap();
-        let is_segment = |call: &str, path: &str| call != "sync" && path.starts_with("log/") && !path.ends_with(".heads");
+        let is_segment = |call: &str, path: &str| {
+            call != "sync" && path.starts_with("log/") && !path.ends_with(".heads")
+        };
         let (disk, waiting) = Halting::open(directory.path(), is_segment);
         let config = Config { segment_max: 4096, ..Config::default() };
-        let spool = SegmentLog::open(disk, config, Arc::new(Counters::new(&[]).unwrap()), &|_| {}).unwrap();
+        let spool =
+            SegmentLog::open(disk, config, Arc::new(Counters::new(&[]).unwrap()), &|_| {}).unwrap();
         let spool = Arc::new(spool);
         let works = spool.clone();
         tokio::spawn(async move {
@@ -304,16 +364,24 @@ mod tests {
                 let mut writer = works.begin();
                 writer.write(&[b'x'; 2000]).await.unwrap();
                 let recipients = vec![Address::parse("a@b.example").unwrap()];
-                let envelope = Envelope { sender: None, recipients, body: BodyType::SevenBit, smtputf8: false };
+                let envelope = Envelope {
+                    sender: None,
+                    recipients,
+                    body: BodyType::SevenBit,
+                    smtputf8: false,
+                };
                 let origin = Origin { peer: None, helo: "test".into() };
                 let entry = Entry { envelope, origin, kind: Kind::Mail, copy: false };
                 let message = works.commit(entry, writer).await.unwrap();
                 works.delete(message.id).await.unwrap();
             }
         });
-        let go = tokio::task::spawn_blocking(move || waiting.recv_timeout(PATIENCE).unwrap()).await.unwrap();
+        let go = tokio::task::spawn_blocking(move || waiting.recv_timeout(PATIENCE).unwrap())
+            .await
+            .unwrap();
         let looks = spool.clone();
-        let seen = tokio::task::spawn_blocking(move || in_time(move || looks.totals().0)).await.unwrap();
+        let seen =
+            tokio::task::spawn_blocking(move || in_time(move || looks.totals().0)).await.unwrap();
         assert!(seen <= 1, "{seen}");
         drop(go);
     }

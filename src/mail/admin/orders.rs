@@ -3,7 +3,9 @@
 //! Limits: [`PAGE`] messages at a time are in memory.
 
 use crate::ground::clock;
-use crate::mail::model::{AdminError, Asker, Filter, Message, MessageId, Obeyed, Order, Preview, Selection, Status};
+use crate::mail::model::{
+    AdminError, Asker, Filter, Message, MessageId, Obeyed, Order, Preview, Selection, Status,
+};
 use crate::mail::outbound::{Outbound, logged_recipient};
 use crate::mail::schedule::Untried;
 use crate::mail::spool::{Spool, SpoolError, Writer};
@@ -15,7 +17,12 @@ const PAGE: usize = 1000;
 
 impl<S: Spool> Outbound<S> {
     /// Carries out an order and leaves an audit line.
-    pub(super) async fn order(&self, order: Order, selection: Selection, asker: &Asker) -> Result<Obeyed, AdminError> {
+    pub(super) async fn order(
+        &self,
+        order: Order,
+        selection: Selection,
+        asker: &Asker,
+    ) -> Result<Obeyed, AdminError> {
         if order == Order::Retry {
             // Whoever asks for another try may have mended the name that was in the way.
             self.router.forget_all();
@@ -50,9 +57,13 @@ impl<S: Spool> Outbound<S> {
         Ok(self.retry(&ids))
     }
 
-    /// Carries out an order for a selection, page by page, until one ends in an error. Tells how many
-    /// messages it hit, in each case.
-    async fn obey_selected(&self, order: Order, selection: &Selection) -> (u64, Result<(), AdminError>) {
+    /// Carries out an order for a selection, page by page, until one ends in an error. Tells how
+    /// many messages it hit, in each case.
+    async fn obey_selected(
+        &self,
+        order: Order,
+        selection: &Selection,
+    ) -> (u64, Result<(), AdminError>) {
         let (mut hit, mut pages) = (0, self.pages(selection));
         loop {
             let page = match self.next_page(&mut pages).await {
@@ -69,11 +80,18 @@ impl<S: Spool> Outbound<S> {
     }
 
     /// What an order would hit.
-    pub(super) async fn preview(&self, order: Order, selection: Selection, patience: Duration) -> Result<Preview, AdminError> {
+    pub(super) async fn preview(
+        &self,
+        order: Order,
+        selection: Selection,
+        patience: Duration,
+    ) -> Result<Preview, AdminError> {
         let deadline = Instant::now() + patience;
-        let (mut preview, mut pages) = (Preview { complete: true, ..Preview::default() }, self.pages(&selection));
+        let (mut preview, mut pages) =
+            (Preview { complete: true, ..Preview::default() }, self.pages(&selection));
         while let Some(page) = self.next_page(&mut pages).await? {
-            let hit: Vec<MessageId> = page.into_iter().filter(|id| self.would_obey(order, *id)).collect();
+            let hit: Vec<MessageId> =
+                page.into_iter().filter(|id| self.would_obey(order, *id)).collect();
             preview.messages += hit.len() as u64;
             let room = Preview::SAMPLE - preview.sample.len();
             preview.sample.extend(hit.into_iter().take(room));
@@ -93,8 +111,8 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// The messages of a selection that are in the queue now: mail that comes later is none of this order's business, which may
-    /// not end before more comes.
+    /// The messages of a selection that are in the queue now: mail that comes later is none of this
+    /// order's business, which may not end before more comes.
     fn pages<'a>(&self, selection: &'a Selection) -> Pages<'a> {
         Pages { selection, after: None, end: self.spool.begin().id(), given: 0 }
     }
@@ -118,11 +136,19 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    async fn those_wanted(&self, wanted: &Wanted<'_>, ids: &[MessageId]) -> Result<Vec<MessageId>, AdminError> {
+    async fn those_wanted(
+        &self,
+        wanted: &Wanted<'_>,
+        ids: &[MessageId],
+    ) -> Result<Vec<MessageId>, AdminError> {
         match wanted {
             Wanted::Domain(domain) => {
                 let messages = self.list_exact(ids).await?;
-                Ok(messages.iter().filter(|message| self.is_for(message, domain)).map(|message| message.id).collect())
+                Ok(messages
+                    .iter()
+                    .filter(|message| self.is_for(message, domain))
+                    .map(|message| message.id)
+                    .collect())
             }
             Wanted::Filter(filter) => {
                 let passed = self.passing(filter, ids).await?;
@@ -131,7 +157,8 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Whether a message has a pending recipient in a domain, or is on its way to a destination of that name.
+    /// Whether a message has a pending recipient in a domain, or is on its way to a destination of
+    /// that name.
     fn is_for(&self, message: &Message, domain: &str) -> bool {
         let recipients = message.envelope.recipients.iter().zip(&message.progress);
         let mut pending = recipients.filter(|(_, progress)| progress.status == Status::Pending);
@@ -142,29 +169,33 @@ impl<S: Spool> Outbound<S> {
     /// Makes messages due now; `ids` in rising order.
     fn retry(&self, ids: &[MessageId]) -> Obeyed {
         let held: Vec<bool> = ids.iter().filter_map(|id| self.spool.is_held(*id)).collect();
-        let (messages, held) = (held.len() as u64, held.iter().filter(|held| **held).count() as u64);
+        let (messages, held) =
+            (held.len() as u64, held.iter().filter(|held| **held).count() as u64);
         self.retry_wanted(messages, held, |id| ids.binary_search(&id).is_ok())
     }
 
-    /// Makes the `wanted` messages due now, of which so many are in the queue and so many held. Tells how many are not tried all
-    /// the same.
+    /// Makes the `wanted` messages due now, of which so many are in the queue and so many held.
+    /// Tells how many are not tried all the same.
     fn retry_wanted(&self, messages: u64, held: u64, wanted: impl Fn(MessageId) -> bool) -> Obeyed {
         let paused = match self.state.retry(wanted) {
             // One that was held during its try has a job all the same, and counts already.
-            Untried::Messages(ids) => ids.iter().filter(|id| self.spool.is_held(**id) == Some(false)).count() as u64,
+            Untried::Messages(ids) => {
+                ids.iter().filter(|id| self.spool.is_held(**id) == Some(false)).count() as u64
+            }
             Untried::Jobs(jobs) => jobs,
         };
         self.ring(self.state.must_ring(clock::steady()));
         Obeyed { messages, untried: (held + paused).min(messages) }
     }
 
-    /// Carries out an order for a page of messages, and tells how many it hit, also where it ended in
-    /// an error; those that left the queue meanwhile do not count.
+    /// Carries out an order for a page of messages, and tells how many it hit, also where it ended
+    /// in an error; those that left the queue meanwhile do not count.
     async fn obey(&self, order: Order, ids: &[MessageId]) -> (u64, Result<(), AdminError>) {
-        // One at a time: a hold that forgets what waits must not forget what a release has just planned.
+        // One at a time: a hold that forgets what waits must not forget what a release has just
+        // planned.
         let _ordering = self.ordering.lock().await;
-        // Read first: nothing may stand between the durable release and the plan, and what is deleted
-        // cannot be read any more.
+        // Read first: nothing may stand between the durable release and the plan, and what is
+        // deleted cannot be read any more.
         let mut known = match self.read_for(order, ids).await {
             Ok(known) => known,
             Err(error) => return (0, Err(error)),
@@ -186,7 +217,11 @@ impl<S: Spool> Outbound<S> {
     }
 
     /// The messages of a page that an order must know before it is carried out.
-    async fn read_for(&self, order: Order, ids: &[MessageId]) -> Result<HashMap<MessageId, Message>, AdminError> {
+    async fn read_for(
+        &self,
+        order: Order,
+        ids: &[MessageId],
+    ) -> Result<HashMap<MessageId, Message>, AdminError> {
         let mut messages = match order {
             Order::Release | Order::Delete => self.list_exact(ids).await?,
             Order::Hold | Order::Retry => Vec::new(),
@@ -195,8 +230,8 @@ impl<S: Spool> Outbound<S> {
         Ok(messages.into_iter().map(|message| (message.id, message)).collect())
     }
 
-    /// Writes what an order says of the messages of a page. Tells which of them obeyed, also where it
-    /// ended in an error.
+    /// Writes what an order says of the messages of a page. Tells which of them obeyed, also where
+    /// it ended in an error.
     async fn record(
         &self,
         order: Order,
@@ -246,10 +281,17 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Takes a message out of the queue that was carried elsewhere as it stands, and leaves an audit line; the history has the
-    /// mark of the move.
-    pub(super) async fn move_out(&self, id: MessageId, version: u64, mark: &str, asker: &Asker) -> Result<(), AdminError> {
-        // No release comes between the look and the end; and a held message that is not being tried begins no try.
+    /// Takes a message out of the queue that was carried elsewhere as it stands, and leaves an
+    /// audit line; the history has the mark of the move.
+    pub(super) async fn move_out(
+        &self,
+        id: MessageId,
+        version: u64,
+        mark: &str,
+        asker: &Asker,
+    ) -> Result<(), AdminError> {
+        // No release comes between the look and the end; and a held message that is not being tried
+        // begins no try.
         let _ordering = self.ordering.lock().await;
         if self.state.is_being_tried(id) {
             return Err(AdminError::Busy);
@@ -262,7 +304,8 @@ impl<S: Spool> Outbound<S> {
             return Err(AdminError::Changed("it was tried meanwhile, and stays in the queue"));
         }
         let deleted = self.spool.delete(id).await;
-        // Gone in spite of an error: its record was written, and is written again because the sync failed.
+        // Gone in spite of an error: its record was written, and is written again because the sync
+        // failed.
         if deleted.is_ok() || self.spool.is_held(id).is_none() {
             self.tell_deleted(&message, "moved", mark);
             log_obeyed(Order::Delete, id);
@@ -334,14 +377,20 @@ enum Wanted<'a> {
 
 /// The line by which anybody can tell later who did what.
 pub(super) fn audit(order: &str, selection: &str, hit: u64, asker: &Asker) {
-    let from = asker.address.map_or_else(|| "the control socket".to_owned(), |address| address.to_string());
+    let from = asker
+        .address
+        .map_or_else(|| "the control socket".to_owned(), |address| address.to_string());
     tracing::info!(target: "mta", order, selection, messages = hit, by = asker.user, from, "an operator's order");
 }
 
 fn told(selection: &Selection) -> String {
     match selection {
         Selection::One(id) => id.to_string(),
-        Selection::Some(ids) => format!("{} ids from {}", ids.len(), ids.first().map(MessageId::to_string).unwrap_or_default()),
+        Selection::Some(ids) => format!(
+            "{} ids from {}",
+            ids.len(),
+            ids.first().map(MessageId::to_string).unwrap_or_default()
+        ),
         Selection::Domain(domain) => format!("domain {domain}"),
         Selection::Matching(filter) => format!("matching {filter}"),
         Selection::All => "all".to_owned(),

@@ -1,8 +1,10 @@
-//! Destinations that an operator lets nothing go to: a file on the data volume, so that a restart changes nothing.
+//! Destinations that an operator lets nothing go to: a file on the data volume, so that a restart
+//! changes nothing.
 //!
-//! The file `paused` holds a line with its checksum, and a name on every other. It is replaced as a whole: written under another
-//! name, synced, renamed, and the directory synced.
-//! The names can be read while a change is on its way to the disk, however long that takes: whoever reads them sees those of before.
+//! The file `paused` holds a line with its checksum, and a name on every other. It is replaced as a
+//! whole: written under another name, synced, renamed, and the directory synced.
+//! The names can be read while a change is on its way to the disk, however long that takes: whoever
+//! reads them sees those of before.
 //! Limits: [`PAUSES_MAX`] names.
 
 use crate::ground::disk::Disk;
@@ -33,10 +35,12 @@ pub struct Pauses {
 }
 
 impl Pauses {
-    /// Reads what the last run left. A file that makes no sense is set aside, with a line in the log: mail then flows again.
+    /// Reads what the last run left. A file that makes no sense is set aside, with a line in the
+    /// log: mail then flows again.
     pub fn open(disk: Arc<dyn Disk>) -> Self {
         let names = read(disk.as_ref()).unwrap_or_else(|error| {
-            tracing::error!(target: "mta", cause = %error, "which destinations were paused cannot be read; none is, the file is kept as {DAMAGED}");
+            tracing::error!(target: "mta", cause = %error, "which destinations were paused cannot \
+            be read; none is, the file is kept as {DAMAGED}");
             // Best effort: the next pause replaces it anyway.
             let _ = disk.rename(FILE, DAMAGED);
             BTreeSet::new()
@@ -54,8 +58,9 @@ impl Pauses {
         self.names.lock().contains(name)
     }
 
-    /// Adds or removes a name; durable when this returns. `false`: it was so already. `apply` is called before the next change of
-    /// any name, so that what is kept and what is done stay the same. Blocks.
+    /// Adds or removes a name; durable when this returns. `false`: it was so already. `apply` is
+    /// called before the next change of any name, so that what is kept and what is done stay the
+    /// same. Blocks.
     ///
     /// # Errors
     /// The volume's, or one name too many; nothing is changed then.
@@ -67,7 +72,9 @@ impl Pauses {
             return Ok(false);
         }
         if changed.len() > PAUSES_MAX {
-            return Err(AdminError::Refused(format!("{PAUSES_MAX} destinations are paused already; resume some first")));
+            return Err(AdminError::Refused(format!(
+                "{PAUSES_MAX} destinations are paused already; resume some first"
+            )));
         }
         write(self.disk.as_ref(), &changed)
             .map_err(|error| AdminError::Storage(format!("the pause cannot be kept: {error}")))?;
@@ -90,7 +97,8 @@ fn read(disk: &dyn Disk) -> io::Result<BTreeSet<String>> {
     let got = file.read_at(0, &mut octets)?;
     octets.truncate(got);
     let text = String::from_utf8(octets).map_err(io::Error::other)?;
-    let (title, names) = text.split_once('\n').ok_or_else(|| io::Error::other("it has no title"))?;
+    let (title, names) =
+        text.split_once('\n').ok_or_else(|| io::Error::other("it has no title"))?;
     if title != titled(names) {
         return Err(io::Error::other("its checksum does not fit, or a newer version wrote it"));
     }
@@ -151,7 +159,10 @@ mod tests {
         let (changes, looks) = (pauses.clone(), pauses.clone());
         let change = std::thread::spawn(move || changes.set("dead.example", true, || {}));
         let go = waiting.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(in_time(move || (looks.names(), looks.contains("dead.example"))), (Vec::new(), false));
+        assert_eq!(
+            in_time(move || (looks.names(), looks.contains("dead.example"))),
+            (Vec::new(), false)
+        );
         drop(go);
         assert_eq!(change.join().unwrap(), Ok(true));
         assert!(pauses.contains("dead.example"));

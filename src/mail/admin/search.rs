@@ -1,9 +1,12 @@
 //! Looks for messages, page by page, for as long as whoever asks has patience.
 //!
-//! Limits: [`BUNCH`] messages at a time are in memory, of contents the header section's first [`HEAD_MAX`] octets of one.
+//! Limits: [`BUNCH`] messages at a time are in memory, of contents the header section's first
+//! [`HEAD_MAX`] octets of one.
 
 use crate::ground::clock;
-use crate::mail::model::{AdminError, Filter, Found, Message, MessageId, Progress, Seen, Standing, Status};
+use crate::mail::model::{
+    AdminError, Filter, Found, Message, MessageId, Progress, Seen, Standing, Status,
+};
 use crate::mail::outbound::Outbound;
 use crate::mail::spool::{Arrival, Spool};
 use mail_parser::MessageParser;
@@ -40,7 +43,10 @@ impl<S: Spool> Outbound<S> {
                     // The rest of the bunch is for the next page.
                     return Ok(found);
                 }
-                found.next = page.iter().find(|arrival| arrival.id == message.id).map(|arrival| arrival.moment);
+                found.next = page
+                    .iter()
+                    .find(|arrival| arrival.id == message.id)
+                    .map(|arrival| arrival.moment);
                 found.messages.push((message, standing));
             }
             found.scanned += ids.len() as u64;
@@ -51,8 +57,8 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// The next messages that a filter may let through, in the order of their arrival; where it asks for an id, in that of the
-    /// ids, of which it needs few.
+    /// The next messages that a filter may let through, in the order of their arrival; where it
+    /// asks for an id, in that of the ids, of which it needs few.
     fn arrivals(&self, filter: &Filter, after: Option<MessageId>, limit: usize) -> Vec<Arrival> {
         if filter.id.is_empty() {
             return self.spool.by_arrival(after, limit);
@@ -63,14 +69,22 @@ impl<S: Spool> Outbound<S> {
     }
 
     /// Those of some messages that a filter lets through.
-    pub(super) async fn passing(&self, filter: &Filter, ids: &[MessageId]) -> Result<Vec<(Message, Standing)>, AdminError> {
+    pub(super) async fn passing(
+        &self,
+        filter: &Filter,
+        ids: &[MessageId],
+    ) -> Result<Vec<(Message, Standing)>, AdminError> {
         let now = clock::now();
         let mut candidates = Vec::new();
         for message in self.list_exact(ids).await? {
             let message = self.as_scheduled(message);
             let standing = self.standing(&message, now);
             let destinations: Vec<String> = self.destinations(&message).into_keys().collect();
-            if filter.passes_without_subject(&message, &Seen { standing, destinations: &destinations }, now) {
+            if filter.passes_without_subject(
+                &message,
+                &Seen { standing, destinations: &destinations },
+                now,
+            ) {
                 candidates.push((message, standing, destinations));
             }
         }
@@ -78,13 +92,16 @@ impl<S: Spool> Outbound<S> {
         let filtered = move || {
             candidates.retain(|(message, standing, destinations)| {
                 let seen = Seen { standing: *standing, destinations };
-                let subject = if filter.asks_for_subjects() { subject(message) } else { String::new() };
+                let subject =
+                    if filter.asks_for_subjects() { subject(message) } else { String::new() };
                 filter.passes(message, &seen, &subject, now)
             });
             candidates
         };
         // To read subjects may block.
-        let passed = tokio::task::spawn_blocking(filtered).await.map_err(|error| AdminError::Storage(error.to_string()))?;
+        let passed = tokio::task::spawn_blocking(filtered)
+            .await
+            .map_err(|error| AdminError::Storage(error.to_string()))?;
         Ok(passed.into_iter().map(|(message, standing, _)| (message, standing)).collect())
     }
 

@@ -1,11 +1,13 @@
 //! Who may send what to whom.
 //!
-//! Purpose: this is a relay for its own people, never an open one. In: the client's address and a recipient. Out: a
-//! [`Verdict`].
-//! Security: a container's default gateway stands for everybody whose packets were translated on the way in (Docker's userland
-//! proxy makes strangers look like it). So it is never trusted merely because a wide network contains it: somebody must have
-//! written down exactly this address, or the whole Internet.
-//! Source: property `smtpd_trusted_networks` of the founding document; RFC 5321 §3.6.2 (554 5.7.1 of RFC 3463 §3.8).
+//! Purpose: this is a relay for its own people, never an open one. In: the client's address and a
+//! recipient. Out: a [`Verdict`].
+//! Security: a container's default gateway stands for everybody whose packets were translated on
+//! the way in (Docker's userland proxy makes strangers look like it). So it is never trusted merely
+//! because a wide network contains it: somebody must have written down exactly this address, or the
+//! whole Internet.
+//! Source: property `smtpd_trusted_networks` of the founding document; RFC 5321 §3.6.2 (554 5.7.1
+//! of RFC 3463 §3.8).
 
 use crate::ground::lock::Lock;
 use crate::mail::model::{Address, Refusal, Reply, Verdict};
@@ -31,9 +33,10 @@ pub enum Standing {
 }
 
 impl Policy {
-    /// `trusted` networks may relay; `gateways` are the default routes' next hops, of both families. IPv4 in IPv6 clothes
-    /// (`::ffff:192.0.2.1`) is taken for IPv4 everywhere. Who names 127.0.0.1 means this host, which is `::1` as well: it depends
-    /// on a program's name service by which of both `localhost` comes.
+    /// `trusted` networks may relay; `gateways` are the default routes' next hops, of both
+    /// families. IPv4 in IPv6 clothes (`::ffff:192.0.2.1`) is taken for IPv4 everywhere. Who names
+    /// 127.0.0.1 means this host, which is `::1` as well: it depends on a program's name service by
+    /// which of both `localhost` comes.
     pub fn new(trusted: Vec<IpNet>, gateways: Vec<IpAddr>) -> Self {
         let mut trusted: Vec<IpNet> = trusted.into_iter().map(unmapped).collect();
         if trusted.iter().any(|network| network.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST))) {
@@ -78,12 +81,14 @@ impl Policy {
         let text = match self.standing(peer) {
             Standing::Trusted => return Verdict::Accept,
             Standing::Gateway => format!(
-                "<{recipient}>: Relay access denied; [{}] is this relay's own gateway and may stand for anybody; \
+                "<{recipient}>: Relay access denied; [{}] is this relay's own gateway and may \
+                stand for anybody; \
                  to trust it all the same, list it by itself in smtpd_trusted_networks",
                 peer.to_canonical()
             ),
             Standing::Stranger => format!(
-                "<{recipient}>: Relay access denied; [{}] is not in smtpd_trusted_networks of this relay",
+                "<{recipient}>: Relay access denied; [{}] is not in smtpd_trusted_networks of \
+                this relay",
                 peer.to_canonical()
             ),
         };
@@ -93,14 +98,21 @@ impl Policy {
 
 /// The gateways that strangers may stand behind; the loopback address is none.
 fn strangers(gateways: Vec<IpAddr>) -> Vec<IpAddr> {
-    gateways.into_iter().map(|gateway| gateway.to_canonical()).filter(|ip| !ip.is_loopback()).collect()
+    gateways
+        .into_iter()
+        .map(|gateway| gateway.to_canonical())
+        .filter(|ip| !ip.is_loopback())
+        .collect()
 }
 
 /// `::ffff:192.0.2.0/120` is 192.0.2.0/24.
 fn unmapped(network: IpNet) -> IpNet {
     let IpNet::V6(v6) = network else { return network };
     let Some(address) = v6.addr().to_ipv4_mapped() else { return network };
-    v6.prefix_len().checked_sub(96).and_then(|prefix| Ipv4Net::new(address, prefix).ok()).map_or(network, IpNet::V4)
+    v6.prefix_len()
+        .checked_sub(96)
+        .and_then(|prefix| Ipv4Net::new(address, prefix).ok())
+        .map_or(network, IpNet::V4)
 }
 
 #[cfg(test)]
@@ -119,7 +131,8 @@ mod tests {
         for peer in ["127.0.0.1", "10.1.255.1", "::ffff:10.1.0.1", "2001:db8::1", "192.0.2.9"] {
             assert_eq!(standing(&trusted, &[], peer), Standing::Trusted, "{peer}");
         }
-        for peer in ["127.0.0.2", "10.2.0.1", "::2", "2001:db9::1", "192.0.3.9", "::ffff:10.2.0.1"] {
+        for peer in ["127.0.0.2", "10.2.0.1", "::2", "2001:db9::1", "192.0.3.9", "::ffff:10.2.0.1"]
+        {
             assert_eq!(standing(&trusted, &[], peer), Standing::Stranger, "{peer}");
         }
         assert_eq!(standing(&[], &[], "127.0.0.1"), Standing::Stranger);
@@ -139,7 +152,11 @@ mod tests {
                 assert_eq!(standing(&[trusted], &[], peer), expected, "{trusted} {peer}");
             }
         }
-        assert_eq!(standing(&["::1/128"], &[], "127.0.0.1"), Standing::Stranger, "who names ::1 alone has a reason");
+        assert_eq!(
+            standing(&["::1/128"], &[], "127.0.0.1"),
+            Standing::Stranger,
+            "who names ::1 alone has a reason"
+        );
     }
 
     #[test]
@@ -157,23 +174,41 @@ mod tests {
                 assert_eq!(standing(&[trusted], &gateways, peer), expected, "{trusted} {peer}");
             }
         }
-        assert_eq!(standing(&["172.18.0.0/16", "172.18.0.1/32"], &gateways, "172.18.0.1"), Standing::Trusted);
+        assert_eq!(
+            standing(&["172.18.0.0/16", "172.18.0.1/32"], &gateways, "172.18.0.1"),
+            Standing::Trusted
+        );
         assert_eq!(standing(&["172.18.0.0/16"], &gateways, "172.18.0.2"), Standing::Trusted);
         assert_eq!(standing(&["fd00::/8"], &gateways, "fd00::1"), Standing::Gateway);
         assert_eq!(standing(&["fd00::1/128"], &gateways, "fd00::1"), Standing::Trusted);
-        assert_eq!(standing(&["127.0.0.0/8"], &["127.0.0.1"], "127.0.0.1"), Standing::Trusted, "loopback is no gateway");
+        assert_eq!(
+            standing(&["127.0.0.0/8"], &["127.0.0.1"], "127.0.0.1"),
+            Standing::Trusted,
+            "loopback is no gateway"
+        );
     }
 
     #[test]
     fn a_refusal_says_what_to_do() {
-        let policy = Policy::new(vec!["172.18.0.0/16".parse().unwrap()], vec!["172.18.0.1".parse().unwrap()]);
+        let policy = Policy::new(
+            vec!["172.18.0.0/16".parse().unwrap()],
+            vec!["172.18.0.1".parse().unwrap()],
+        );
         let recipient = Address::parse("a@b.example").unwrap();
-        for (peer, words) in [("172.18.0.1", "gateway"), ("192.0.2.1", "not in smtpd_trusted_networks")] {
-            let Verdict::Refuse(reply, Refusal::Relay) = policy.relay(peer.parse().unwrap(), &recipient) else {
+        for (peer, words) in
+            [("172.18.0.1", "gateway"), ("192.0.2.1", "not in smtpd_trusted_networks")]
+        {
+            let Verdict::Refuse(reply, Refusal::Relay) =
+                policy.relay(peer.parse().unwrap(), &recipient)
+            else {
                 panic!("{peer} may relay")
             };
             let text = reply.to_string();
-            assert!(text.starts_with("554 5.7.1 <a@b.example>: Relay access denied") && text.contains(words), "{text}");
+            assert!(
+                text.starts_with("554 5.7.1 <a@b.example>: Relay access denied")
+                    && text.contains(words),
+                "{text}"
+            );
             assert!(text.len() < 512, "{text}");
         }
         assert_eq!(policy.relay("172.18.0.2".parse().unwrap(), &recipient), Verdict::Accept);

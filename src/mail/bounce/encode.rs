@@ -4,7 +4,8 @@ use crate::mail::model::Address;
 
 /// One line for people: no control characters, at most `limit` octets.
 pub(super) fn line(text: &str, limit: usize) -> String {
-    let mut line: String = text.chars().map(|c| if c.is_control() || is_separator(c) { ' ' } else { c }).collect();
+    let mut line: String =
+        text.chars().map(|c| if c.is_control() || is_separator(c) { ' ' } else { c }).collect();
     if line.len() > limit {
         line.truncate(line.floor_char_boundary(limit));
         line.push_str(" ...");
@@ -17,8 +18,9 @@ pub(super) fn ascii_line(text: &str, limit: usize) -> String {
     line(text, limit).chars().map(|c| if c.is_ascii() { c } else { '?' }).collect()
 }
 
-/// Address type and address for Final-Recipient. Beyond ASCII the form that fits a seven-bit report (RFC 6533 §3,
-/// utf-8-addr-xtext): each such character, and backslash, plus and equals sign, as its number.
+/// Address type and address for Final-Recipient. Beyond ASCII the form that fits a seven-bit report
+/// (RFC 6533 §3, utf-8-addr-xtext): each such character, and backslash, plus and equals sign, as
+/// its number.
 pub(super) fn final_recipient(address: &Address) -> String {
     if address.is_ascii() {
         return format!("rfc822; {address}");
@@ -34,8 +36,8 @@ pub(super) fn final_recipient(address: &Address) -> String {
     text
 }
 
-/// Whether octets can stand in a part as they are: ASCII without NUL and stray carriage returns, lines short enough for RFC
-/// 5322 §2.1.1.
+/// Whether octets can stand in a part as they are: ASCII without NUL and stray carriage returns,
+/// lines short enough for RFC 5322 §2.1.1.
 pub(super) fn is_plain(octets: &[u8]) -> bool {
     octets.split(|octet| *octet == b'\n').all(|line| {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -43,7 +45,8 @@ pub(super) fn is_plain(octets: &[u8]) -> bool {
     })
 }
 
-/// Quoted-printable (RFC 2045 §6.7): lines of at most 76 octets, all of them ASCII; CR LF stays a line's end.
+/// Quoted-printable (RFC 2045 §6.7): lines of at most 76 octets, all of them ASCII; CR LF stays a
+/// line's end.
 pub(super) fn quoted_printable(octets: &[u8]) -> Vec<u8> {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = Vec::with_capacity(octets.len() + octets.len() / 4);
@@ -57,7 +60,8 @@ pub(super) fn quoted_printable(octets: &[u8]) -> Vec<u8> {
             continue;
         }
         let ends_line = after.is_empty() || after.starts_with(b"\r\n");
-        let plain = matches!(octet, b'!'..=b'<' | b'>'..=b'~') || (matches!(octet, b' ' | b'\t') && !ends_line);
+        let plain = matches!(octet, b'!'..=b'<' | b'>'..=b'~')
+            || (matches!(octet, b' ' | b'\t') && !ends_line);
         // 75 and the soft break make the 76 that are allowed.
         if width + if plain { 1 } else { 3 } > 75 {
             out.extend_from_slice(b"=\r\n");
@@ -67,7 +71,11 @@ pub(super) fn quoted_printable(octets: &[u8]) -> Vec<u8> {
             out.push(*octet);
             width += 1;
         } else {
-            out.extend_from_slice(&[b'=', HEX[usize::from(octet >> 4)], HEX[usize::from(octet & 15)]]);
+            out.extend_from_slice(&[
+                b'=',
+                HEX[usize::from(octet >> 4)],
+                HEX[usize::from(octet & 15)],
+            ]);
             width += 3;
         }
         rest = after;
@@ -100,10 +108,22 @@ mod tests {
 
     #[test]
     fn quoted_printable_comes_back() {
-        for text in ["", "a=b\r\n", "ü \r\nx", "tab\t", &"long ".repeat(100), &"ü".repeat(100), "lone\rlone\nend"] {
+        for text in [
+            "",
+            "a=b\r\n",
+            "ü \r\nx",
+            "tab\t",
+            &"long ".repeat(100),
+            &"ü".repeat(100),
+            "lone\rlone\nend",
+        ] {
             let coded = quoted_printable(text.as_bytes());
-            assert!(is_plain(&coded) && coded.split(|o| *o == b'\n').all(|line| line.len() <= 77), "{text:?}");
-            let mail = [b"Content-Transfer-Encoding: quoted-printable\r\n\r\n".as_slice(), &coded].concat();
+            assert!(
+                is_plain(&coded) && coded.split(|o| *o == b'\n').all(|line| line.len() <= 77),
+                "{text:?}"
+            );
+            let mail = [b"Content-Transfer-Encoding: quoted-printable\r\n\r\n".as_slice(), &coded]
+                .concat();
             let mail = mail_parser::MessageParser::default().parse(&mail).unwrap();
             assert_eq!(mail.body_text(0).unwrap(), text, "{coded:?}");
         }

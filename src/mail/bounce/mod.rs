@@ -1,23 +1,28 @@
 //! What a sender is told when a mail fails or takes long.
 //!
 //! Purpose: outcomes become a delivery status notification, or silence.
-//! In: a message with the outcomes of some targets. Out: a [`Draft`] from the null sender to the message's sender.
-//! The operator's address (`bounce_address`), where one is set, hears of bounces that failed, and nobody of its own.
-//! Silence: for a message from the null sender, for a notification of our own (never a bounce of a bounce, RFC 5321 §6.1),
-//! and for the carbon copy, whose failure is nobody's business but the operator's.
-//! Form: multipart/report (RFC 6522) of a text for people, a message/delivery-status (RFC 3464) for programs, and the header
-//! section of the original; never its content. All of it is ASCII on the wire, whatever the original was, so that no next
-//! hop can refuse it for its form; only an internationalised sender needs SMTPUTF8 to be reached at all.
-//! Limits: [`HEADERS_MAX`] of the original's headers, [`DIAGNOSTIC_MAX`] of what a server said; with
-//! [`Envelope::RECIPIENTS_MAX`] recipients a report stays below two megabytes.
-//! Security: replies and headers come from strangers. No control character of a reply reaches the report, no line of it can
-//! begin a header or a part of its own, and the boundary between parts cannot be guessed.
+//! In: a message with the outcomes of some targets. Out: a [`Draft`] from the null sender to the
+//! message's sender. The operator's address (`bounce_address`), where one is set, hears of bounces
+//! that failed, and nobody of its own. Silence: for a message from the null sender, for a
+//! notification of our own (never a bounce of a bounce, RFC 5321 §6.1), and for the carbon copy,
+//! whose failure is nobody's business but the operator's.
+//! Form: multipart/report (RFC 6522) of a text for people, a message/delivery-status (RFC 3464) for
+//! programs, and the header section of the original; never its content. All of it is ASCII on the
+//! wire, whatever the original was, so that no next hop can refuse it for its form; only an
+//! internationalised sender needs SMTPUTF8 to be reached at all.
+//! Limits: [`HEADERS_MAX`] of the original's headers, [`DIAGNOSTIC_MAX`] of what a server said;
+//! with [`Envelope::RECIPIENTS_MAX`] recipients a report stays below two megabytes.
+//! Security: replies and headers come from strangers. No control character of a reply reaches the
+//! report, no line of it can begin a header or a part of its own, and the boundary between parts
+//! cannot be guessed.
 //! Source: RFC 3464, RFC 6522, RFC 6533, RFC 3834 (Auto-Submitted), RFC 5321 §4.5.5.
 
 mod encode;
 mod report;
 
-use crate::mail::model::{Address, BodyType, Draft, Envelope, Kind, Message, Origin, Outcome, Target};
+use crate::mail::model::{
+    Address, BodyType, Draft, Envelope, Kind, Message, Origin, Outcome, Target,
+};
 use report::{Entry, Fate, Report};
 
 /// The most octets of the original's header section that are returned.
@@ -26,18 +31,25 @@ pub const HEADERS_MAX: usize = 64 * 1024;
 /// The most octets of one server's words that are repeated.
 pub const DIAGNOSTIC_MAX: usize = 500;
 
-/// Tells the sender that the message failed for good for some recipients. A temporary outcome among `failures` means that the
-/// queue gave up waiting. `relay` is the host that was spoken to, as in [`crate::mail::model::Report::relay`]. Reads the
-/// start of the content, which blocks when it is at rest.
+/// Tells the sender that the message failed for good for some recipients. A temporary outcome among
+/// `failures` means that the queue gave up waiting. `relay` is the host that was spoken to, as in
+/// [`crate::mail::model::Report::relay`]. Reads the start of the content, which blocks when it is
+/// at rest.
 ///
 /// `None` when nobody is to be told.
-pub fn failed(message: &Message, failures: &[(Target, Outcome)], relay: &str, hostname: &str, now: u32) -> Option<Draft> {
+pub fn failed(
+    message: &Message,
+    failures: &[(Target, Outcome)],
+    relay: &str,
+    hostname: &str,
+    now: u32,
+) -> Option<Draft> {
     let sender = message.envelope.sender.as_ref().filter(|_| !is_bounce(message))?;
     draft(message, sender, failures, relay, Fate::Failed, hostname, now)
 }
 
-/// Tells the operator's address `to` that a bounce has failed for good. Reads the start of the content, which blocks when it is
-/// at rest.
+/// Tells the operator's address `to` that a bounce has failed for good. Reads the start of the
+/// content, which blocks when it is at rest.
 ///
 /// `None` when the message is no bounce, or has failed to reach `to` itself: that ends there.
 pub fn undeliverable(
@@ -55,16 +67,24 @@ pub fn undeliverable(
     draft(message, to, failures, relay, Fate::Undeliverable, hostname, now)
 }
 
-/// Whether nobody is told when the message fails: it is a notification of our own, or comes from the null sender.
+/// Whether nobody is told when the message fails: it is a notification of our own, or comes from
+/// the null sender.
 pub fn is_bounce(message: &Message) -> bool {
     message.envelope.sender.is_none() || message.kind == Kind::Notification
 }
 
-/// Tells the sender, once, that the message still waits for some recipients and will be tried until `give_up_at` (seconds since
-/// 1970). Reads the start of the content, which blocks when it is at rest.
+/// Tells the sender, once, that the message still waits for some recipients and will be tried until
+/// `give_up_at` (seconds since 1970). Reads the start of the content, which blocks when it is at
+/// rest.
 ///
 /// `None` when nobody is to be told.
-pub fn delayed(message: &Message, delays: &[(Target, Outcome)], give_up_at: u32, hostname: &str, now: u32) -> Option<Draft> {
+pub fn delayed(
+    message: &Message,
+    delays: &[(Target, Outcome)],
+    give_up_at: u32,
+    hostname: &str,
+    now: u32,
+) -> Option<Draft> {
     let sender = message.envelope.sender.as_ref().filter(|_| !is_bounce(message))?;
     draft(message, sender, delays, "", Fate::Delayed { give_up_at }, hostname, now)
 }
@@ -81,9 +101,11 @@ fn draft(
     let entries: Vec<Entry<'_>> = outcomes
         .iter()
         .filter_map(|(target, outcome)| match target {
-            Target::Recipient(place) => {
-                message.envelope.recipients.get(usize::from(*place)).map(|recipient| Entry { recipient, outcome })
-            }
+            Target::Recipient(place) => message
+                .envelope
+                .recipients
+                .get(usize::from(*place))
+                .map(|recipient| Entry { recipient, outcome }),
             Target::Copy => None,
         })
         .collect();
@@ -91,8 +113,12 @@ fn draft(
         return None;
     }
     let report = Report { message, sender, entries, relay, fate, hostname, now };
-    let envelope =
-        Envelope { sender: None, recipients: vec![sender.clone()], body: BodyType::SevenBit, smtputf8: !sender.is_ascii() };
+    let envelope = Envelope {
+        sender: None,
+        recipients: vec![sender.clone()],
+        body: BodyType::SevenBit,
+        smtputf8: !sender.is_ascii(),
+    };
     Some(Draft {
         envelope,
         origin: Origin { peer: None, helo: "".into() },
@@ -102,7 +128,8 @@ fn draft(
     })
 }
 
-/// A token for the boundary and the Message-ID: the standard library keys each hasher from the system's random numbers.
+/// A token for the boundary and the Message-ID: the standard library keys each hasher from the
+/// system's random numbers.
 fn unguessable(message: &Message) -> String {
     use std::hash::{BuildHasher, RandomState};
     let hash = |salt: u8| RandomState::new().hash_one((salt, message.id));

@@ -51,7 +51,8 @@ impl Report<'_> {
              Message-ID: <{token}@{host}>\r\n\
              Auto-Submitted: auto-replied\r\n\
              MIME-Version: 1.0\r\n\
-             Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"{boundary}\"\r\n\
+             Content-Type: multipart/report; \
+             report-type=delivery-status;\r\n\tboundary=\"{boundary}\"\r\n\
              \r\n\
              This is a delivery report in several parts (RFC 3464).\r\n",
             host = self.hostname,
@@ -59,10 +60,28 @@ impl Report<'_> {
             date = clock::rfc5322(self.now),
         )
         .into_bytes();
-        part(&mut out, &boundary, "text/plain; charset=utf-8", "Notification", self.words().as_bytes());
-        part(&mut out, &boundary, "message/delivery-status", "Delivery report", self.status(action).as_bytes());
+        part(
+            &mut out,
+            &boundary,
+            "text/plain; charset=utf-8",
+            "Notification",
+            self.words().as_bytes(),
+        );
+        part(
+            &mut out,
+            &boundary,
+            "message/delivery-status",
+            "Delivery report",
+            self.status(action).as_bytes(),
+        );
         let headers = self.headers();
-        part(&mut out, &boundary, "text/rfc822-headers; charset=utf-8", "Headers of the undelivered mail", &headers);
+        part(
+            &mut out,
+            &boundary,
+            "text/rfc822-headers; charset=utf-8",
+            "Headers of the undelivered mail",
+            &headers,
+        );
         out.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
         Body::Memory(out.into())
     }
@@ -106,7 +125,8 @@ impl Report<'_> {
         }
         if self.fate == Fate::Failed {
             text.push_str(
-                "\r\nWhat you can do: look for a mistyped address; if the address is right, reach\r\n\
+                "\r\nWhat you can do: look for a mistyped address; if the address is right, \
+                reach\r\n\
                  the recipient another way and pass this report on. Whoever runs the receiving\r\n\
                  server can tell more from the words above. Asking for help here, give the\r\n",
             );
@@ -119,21 +139,33 @@ impl Report<'_> {
 
     /// The part for programs (RFC 3464 §2.2, §2.3).
     fn status(&self, action: &str) -> String {
-        let mut text =
-            format!("Reporting-MTA: dns; {}\r\nArrival-Date: {}\r\n", self.hostname, clock::rfc5322(self.message.arrived));
+        let mut text = format!(
+            "Reporting-MTA: dns; {}\r\nArrival-Date: {}\r\n",
+            self.hostname,
+            clock::rfc5322(self.message.arrived)
+        );
         for Entry { recipient, outcome } in &self.entries {
             let Enhanced(class, subject, detail) = status_code(outcome);
             text.push_str(&format!(
-                "\r\nFinal-Recipient: {}\r\nAction: {action}\r\nStatus: {class}.{subject}.{detail}\r\n",
+                "\r\nFinal-Recipient: {}\r\nAction: {action}\r\nStatus: \
+                {class}.{subject}.{detail}\r\n",
                 final_recipient(recipient)
             ));
             if outcome.remote && !self.relay.is_empty() {
-                let host = self.relay.split(['[', ']']).find(|part| !part.is_empty()).unwrap_or(self.relay);
+                let host = self
+                    .relay
+                    .split(['[', ']'])
+                    .find(|part| !part.is_empty())
+                    .unwrap_or(self.relay);
                 text.push_str(&format!("Remote-MTA: dns; {}\r\n", ascii_line(host, 255)));
             }
-            // Our own words are no SMTP reply of anybody; RFC 3464 §2.3.6 lets a type of our own begin with x-.
+            // Our own words are no SMTP reply of anybody; RFC 3464 §2.3.6 lets a type of our own
+            // begin with x-.
             let kind = if outcome.remote { "smtp" } else { "x-postern" };
-            text.push_str(&format!("Diagnostic-Code: {kind}; {}\r\n", ascii_line(&outcome.words(), DIAGNOSTIC_MAX)));
+            text.push_str(&format!(
+                "Diagnostic-Code: {kind}; {}\r\n",
+                ascii_line(&outcome.words(), DIAGNOSTIC_MAX)
+            ));
             text.push_str(&format!("Last-Attempt-Date: {}\r\n", clock::rfc5322(self.now)));
             if let Fate::Delayed { give_up_at } = self.fate {
                 text.push_str(&format!("Will-Retry-Until: {}\r\n", clock::rfc5322(give_up_at)));
@@ -142,10 +174,12 @@ impl Report<'_> {
         text
     }
 
-    /// The header section of the original up to its empty line, or as much of it as is allowed, whole lines only.
+    /// The header section of the original up to its empty line, or as much of it as is allowed,
+    /// whole lines only.
     fn headers(&self) -> Vec<u8> {
         let Ok(head) = self.message.body.head(HEADERS_MAX) else {
-            return b"X-Note: the mail itself could not be read when this report was written\r\n".to_vec();
+            return b"X-Note: the mail itself could not be read when this report was written\r\n"
+                .to_vec();
         };
         if head.starts_with(b"\r\n") {
             return Vec::new();

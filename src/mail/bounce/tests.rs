@@ -21,7 +21,9 @@ fn message(sender: Option<&str>, recipients: &[&str], content: &[u8]) -> Message
         },
         origin: Origin { peer: None, helo: "client".into() },
         kind: Kind::Mail,
-        progress: (0..recipients.len()).map(|n| Progress::new(Target::Recipient(u16::try_from(n).unwrap()))).collect(),
+        progress: (0..recipients.len())
+            .map(|n| Progress::new(Target::Recipient(u16::try_from(n).unwrap())))
+            .collect(),
         held: false,
         delay_told: false,
         body: Body::Memory(content.to_vec().into()),
@@ -48,34 +50,63 @@ fn golden(draft: &Draft) -> String {
 fn check(draft: &Draft) {
     let text = text(draft);
     assert!(text.is_ascii() || draft.envelope.smtputf8, "{text}");
-    assert!(text.split("\r\n").all(|line| line.len() <= 998 && !line.contains(['\r', '\n', '\0'])), "{text:?}");
+    assert!(
+        text.split("\r\n").all(|line| line.len() <= 998 && !line.contains(['\r', '\n', '\0'])),
+        "{text:?}"
+    );
     assert!(text.ends_with("--\r\n"));
-    assert_eq!((draft.envelope.sender.as_ref(), draft.kind, draft.copy), (None, Kind::Notification, false));
+    assert_eq!(
+        (draft.envelope.sender.as_ref(), draft.kind, draft.copy),
+        (None, Kind::Notification, false)
+    );
 
     let parsed = MessageParser::default().parse(text.as_bytes()).unwrap();
     let top = parsed.content_type().unwrap();
     assert_eq!((top.ctype(), top.subtype()), ("multipart", Some("report")));
     assert_eq!(top.attribute("report-type"), Some("delivery-status"));
-    assert!(matches!(&parsed.parts[0].body, PartType::Multipart(children) if children.len() == 3), "{text}");
+    assert!(
+        matches!(&parsed.parts[0].body, PartType::Multipart(children) if children.len() == 3),
+        "{text}"
+    );
     let kinds: Vec<String> = parsed.parts[1..]
         .iter()
-        .map(|part| part.content_type().map(|kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap())).unwrap())
+        .map(|part| {
+            part.content_type()
+                .map(|kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap()))
+                .unwrap()
+        })
         .collect();
     assert_eq!(kinds, ["text/plain", "message/delivery-status", "text/rfc822-headers"]);
     for name in ["From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted"] {
-        assert_eq!(parsed.headers().iter().filter(|header| header.name() == name).count(), 1, "{name}");
+        assert_eq!(
+            parsed.headers().iter().filter(|header| header.name() == name).count(),
+            1,
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn a_failure_word_by_word() {
     let content = b"From: a@here.example\r\nSubject: hello\r\n\r\nsecret content\r\n";
-    let message = message(Some("a@here.example"), &["b@there.example", "c@there.example", "d@there.example"], content);
+    let message = message(
+        Some("a@here.example"),
+        &["b@there.example", "c@there.example", "d@there.example"],
+        content,
+    );
     let failures = [
         (Target::Recipient(0), Outcome::said(Reply::new(550, (5, 1, 1), "No such user"))),
-        (Target::Recipient(2), Outcome::own(Reply::new(451, (4, 4, 1), "connect to mx.there.example: Connection refused"))),
+        (
+            Target::Recipient(2),
+            Outcome::own(Reply::new(
+                451,
+                (4, 4, 1),
+                "connect to mx.there.example: Connection refused",
+            )),
+        ),
     ];
-    let draft = failed(&message, &failures, "mx.there.example[192.0.2.1]:25", "relay.example", NOW).unwrap();
+    let draft = failed(&message, &failures, "mx.there.example[192.0.2.1]:25", "relay.example", NOW)
+        .unwrap();
     check(&draft);
     assert_eq!(draft.envelope.recipients, [Address::parse("a@here.example").unwrap()]);
     assert_eq!(golden(&draft), include_str!("failed.golden"));
@@ -83,7 +114,11 @@ fn a_failure_word_by_word() {
 
 #[test]
 fn a_delay_word_by_word() {
-    let message = message(Some("a@here.example"), &["b@there.example"], b"Subject: hello\r\n\r\nsecret content\r\n");
+    let message = message(
+        Some("a@here.example"),
+        &["b@there.example"],
+        b"Subject: hello\r\n\r\nsecret content\r\n",
+    );
     let delays = [(Target::Recipient(0), Outcome::said(Reply::plain(421, "come back tomorrow")))];
     let draft = delayed(&message, &delays, ARRIVED + 432_000, "relay.example", NOW).unwrap();
     check(&draft);
@@ -94,13 +129,18 @@ fn a_delay_word_by_word() {
 fn the_operator_hears_of_a_bounce_that_failed_and_of_nothing_behind_it() {
     let operator = Address::parse("postmaster@here.example").unwrap();
     let failure = [(Target::Recipient(0), Outcome::said(Reply::plain(501, "no bounces here")))];
-    let bounce = message(None, &["a@gone.example"], b"Subject: Your mail could not be delivered\r\n\r\n");
-    let told = |message: &Message| undeliverable(message, &failure, "", &operator, "relay.example", NOW);
+    let bounce =
+        message(None, &["a@gone.example"], b"Subject: Your mail could not be delivered\r\n\r\n");
+    let told =
+        |message: &Message| undeliverable(message, &failure, "", &operator, "relay.example", NOW);
     let draft = told(&bounce).unwrap();
     check(&draft);
     assert_eq!(draft.envelope.recipients, std::slice::from_ref(&operator));
-    assert!(text(&draft).contains("<a@gone.example>") && text(&draft).contains("501 no bounces here"));
-    // What fails on its way to the operator ends there, and no other mail is the operator's business.
+    assert!(
+        text(&draft).contains("<a@gone.example>") && text(&draft).contains("501 no bounces here")
+    );
+    // What fails on its way to the operator ends there, and no other mail is the operator's
+    // business.
     assert!(told(&message(None, &["Postmaster@HERE.example"], b"")).is_none());
     assert!(told(&message(Some("a@here.example"), &["b@there.example"], b"")).is_none());
 }
@@ -108,10 +148,16 @@ fn the_operator_hears_of_a_bounce_that_failed_and_of_nothing_behind_it() {
 #[test]
 fn words_of_our_own_are_no_reply() {
     let message = message(Some("a@here.example"), &["b@there.example"], b"");
-    let own = Outcome::own(Reply::new(554, (5, 4, 7), "connect to mx[192.0.2.1]:25: Connection refused"));
+    let own =
+        Outcome::own(Reply::new(554, (5, 4, 7), "connect to mx[192.0.2.1]:25: Connection refused"));
     let draft = failed(&message, &[(Target::Recipient(0), own)], "", "relay.example", NOW).unwrap();
     let text = text(&draft);
-    assert!(text.contains("\r\nDiagnostic-Code: x-postern; connect to mx[192.0.2.1]:25: Connection refused\r\n"), "{text}");
+    assert!(
+        text.contains(
+            "\r\nDiagnostic-Code: x-postern; connect to mx[192.0.2.1]:25: Connection refused\r\n"
+        ),
+        "{text}"
+    );
     assert!(text.contains("\r\nStatus: 5.4.7\r\n") && !text.contains("554 "), "{text}");
 }
 
@@ -124,7 +170,9 @@ fn silence_where_nobody_is_to_be_told() {
     let bounce = Message { kind: Kind::Notification, ..message(Some("a@here.example"), &to, b"") };
     assert!(failed(&bounce, &failure, "", "relay.example", NOW).is_none());
     let mail = message(Some("a@here.example"), &to, b"");
-    assert!(failed(&mail, &[(Target::Copy, failure[0].1.clone())], "", "relay.example", NOW).is_none());
+    assert!(
+        failed(&mail, &[(Target::Copy, failure[0].1.clone())], "", "relay.example", NOW).is_none()
+    );
     assert!(failed(&mail, &[], "", "relay.example", NOW).is_none());
     check(&failed(&mail, &failure, "", "relay.example", NOW).unwrap());
 }
@@ -136,7 +184,8 @@ fn strangers_stay_in_their_place() {
     content.extend(std::iter::repeat_n(b'x', 5000));
     content.extend_from_slice(b"\r\nX-Nul: \0\r\n\r\nsecret content\r\n");
     let message = message(Some("a@here.example"), &["b@there.example"], &content);
-    let failures = [(Target::Recipient(0), Outcome::said(Reply::new(550, (4, 7, 1), evil.clone())))];
+    let failures =
+        [(Target::Recipient(0), Outcome::said(Reply::new(550, (4, 7, 1), evil.clone())))];
     let draft = failed(&message, &failures, &evil, "relay.example", NOW).unwrap();
     check(&draft);
     let text = text(&draft);
@@ -164,7 +213,9 @@ fn internationalised_addresses_are_reported() {
     let draft = failed(&message, &failures, "mx", "relay.example", NOW).unwrap();
     check(&draft);
     assert!(draft.envelope.smtputf8);
-    assert!(text(&draft).contains("\r\nFinal-Recipient: utf-8; gr\\x{FC}n@b\\x{FC}cher.example\r\n"));
+    assert!(
+        text(&draft).contains("\r\nFinal-Recipient: utf-8; gr\\x{FC}n@b\\x{FC}cher.example\r\n")
+    );
     let parsed = MessageParser::default().parse(text(&draft).as_bytes()).unwrap().into_owned();
     assert!(parsed.body_text(0).unwrap().contains("<grün@bücher.example>"));
 }

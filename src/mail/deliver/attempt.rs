@@ -1,11 +1,14 @@
 //! One attempt at a route: which host is asked next (RFC 5321 §5.1).
 //!
-//! Hosts are asked in the order of the route. One that is not ready for mail within its [`Timeouts::turn`] keeps on, but no longer alone:
-//! the next one is asked beside it, and whoever is ready first gets the mail. So a host that takes connections and says nothing
-//! costs the others seconds and not minutes, however many such hosts there are.
-//! A host that was ready and then put recipients off is followed by the next one, within the same attempt.
+//! Hosts are asked in the order of the route. One that is not ready for mail within its
+//! [`Timeouts::turn`] keeps on, but no longer alone: the next one is asked beside it, and whoever
+//! is ready first gets the mail. So a host that takes connections and says nothing costs the others
+//! seconds and not minutes, however many such hosts there are.
+//! A host that was ready and then put recipients off is followed by the next one, within the same
+//! attempt.
 //!
-//! Limits: [`Timeouts::route`] for finding a host, [`BESIDE_MAX`] hosts asked at a time, [`SESSIONS_MAX`] hosts that are given the mail.
+//! Limits: [`Timeouts::route`] for finding a host, [`BESIDE_MAX`] hosts asked at a time,
+//! [`SESSIONS_MAX`] hosts that are given the mail.
 
 #[cfg(doc)]
 use super::Timeouts;
@@ -20,7 +23,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use tokio::time::{Instant, sleep_until};
 
-/// Hosts that are asked at a time. The oldest is given up for one more, so that a host which says nothing has twice its turn.
+/// Hosts that are asked at a time. The oldest is given up for one more, so that a host which says
+/// nothing has twice its turn.
 pub const BESIDE_MAX: usize = 2;
 
 /// Hosts that are given the mail in one attempt. RFC 5321 §5.1 asks for at least two.
@@ -51,15 +55,28 @@ struct Asked {
 impl Attempt {
     /// An attempt that begins with the best host.
     pub fn new(client: &Client, route: &Arc<Route>) -> Self {
-        let waiting = route.hops.iter().enumerate().flat_map(|(n, hop)| hop.addresses.iter().map(move |address| (n, *address)));
-        Self { client: client.clone(), waiting: waiting.collect(), route: route.clone(), sessions: 0, full: Vec::new() }
+        let waiting = route
+            .hops
+            .iter()
+            .enumerate()
+            .flat_map(|(n, hop)| hop.addresses.iter().map(move |address| (n, *address)));
+        Self {
+            client: client.clone(),
+            waiting: waiting.collect(),
+            route: route.clone(),
+            sessions: 0,
+            full: Vec::new(),
+        }
     }
 
-    /// An attempt that begins over a connection that is open: the hosts of its route beside its own.
+    /// An attempt that begins over a connection that is open: the hosts of its route beside its
+    /// own.
     pub fn beside(connection: &Connection) -> Self {
         let mut attempt = Self::new(&connection.client, &connection.route);
         let own = connection.address();
-        if let Some(hop) = attempt.waiting.iter().find(|(_, address)| *address == own).map(|(hop, _)| *hop) {
+        if let Some(hop) =
+            attempt.waiting.iter().find(|(_, address)| *address == own).map(|(hop, _)| *hop)
+        {
             attempt.waiting.retain(|(_, address)| *address != own);
             attempt.reached(hop);
         }
@@ -71,8 +88,8 @@ impl Attempt {
         !self.waiting.is_empty() && self.sessions < SESSIONS_MAX
     }
 
-    /// Hosts that were not asked, because they have all the connections that they may have. While there is one, nothing is known
-    /// of the destination, whatever became of its other hosts.
+    /// Hosts that were not asked, because they have all the connections that they may have. While
+    /// there is one, nothing is known of the destination, whatever became of its other hosts.
     pub fn full_hosts(&self) -> &[IpAddr] {
         &self.full
     }
@@ -80,7 +97,8 @@ impl Attempt {
     /// The next host that is ready for mail.
     ///
     /// # Errors
-    /// No host is; the last failure, which is temporary whatever the hosts said: none of them has judged the mail.
+    /// No host is; the last failure, which is temporary whatever the hosts said: none of them has
+    /// judged the mail.
     pub async fn next(&mut self) -> Result<Connection, Outcome> {
         let times = *self.client.timeouts();
         let until = Instant::now() + times.route;
@@ -101,7 +119,8 @@ impl Attempt {
             if asked.is_empty() {
                 return Err(failure.unwrap_or_else(|| self.nobody()));
             }
-            let turn_ends = if self.waiting.is_empty() { until } else { until.min(Instant::now() + turn) };
+            let turn_ends =
+                if self.waiting.is_empty() { until } else { until.min(Instant::now() + turn) };
             tokio::select! {
                 ((hop, address), opened) = first(&mut asked) => match opened {
                     Ok(connection) => {
@@ -126,29 +145,42 @@ impl Attempt {
     /// A host was ready: its other addresses come after all other hosts.
     fn reached(&mut self, hop: usize) {
         self.sessions += 1;
-        let (same, mut others): (VecDeque<_>, VecDeque<_>) = self.waiting.drain(..).partition(|(other, _)| *other == hop);
+        let (same, mut others): (VecDeque<_>, VecDeque<_>) =
+            self.waiting.drain(..).partition(|(other, _)| *other == hop);
         others.extend(same);
         self.waiting = others;
     }
 
     fn gave_up(&self, silent: &Asked) -> Outcome {
         let host = self.route.hops.get(silent.hop).map_or("", |hop| hop.host.as_str());
-        let text = format!("{host} was not ready for mail within {} s", silent.since.elapsed().as_secs());
+        let text =
+            format!("{host} was not ready for mail within {} s", silent.since.elapsed().as_secs());
         Outcome::own(Reply::new(451, (4, 4, 1), text))
     }
 
     fn nobody(&self) -> Outcome {
-        Outcome::own(Reply::new(451, (4, 4, 4), format!("{} has no host to connect to", self.route.destination)))
+        Outcome::own(Reply::new(
+            451,
+            (4, 4, 4),
+            format!("{} has no host to connect to", self.route.destination),
+        ))
     }
 }
 
-async fn open(client: Client, route: Arc<Route>, hop: usize, address: SocketAddr) -> Result<Connection, NotReady> {
+async fn open(
+    client: Client,
+    route: Arc<Route>,
+    hop: usize,
+    address: SocketAddr,
+) -> Result<Connection, NotReady> {
     let host = route.hops.get(hop).map_or("", |hop| hop.host.as_str());
     client.open(host, address, &route).await
 }
 
 /// Waits for the first of them that is done, and takes it out.
-fn first(asked: &mut VecDeque<Asked>) -> impl Future<Output = ((usize, SocketAddr), Result<Connection, NotReady>)> + '_ {
+fn first(
+    asked: &mut VecDeque<Asked>,
+) -> impl Future<Output = ((usize, SocketAddr), Result<Connection, NotReady>)> + '_ {
     poll_fn(|context| {
         for place in 0..asked.len() {
             if let Poll::Ready(opened) = asked[place].opening.as_mut().poll(context) {
@@ -163,6 +195,9 @@ fn first(asked: &mut VecDeque<Asked>) -> impl Future<Output = ((usize, SocketAdd
 
 impl fmt::Debug for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attempt").field("waiting", &self.waiting).field("sessions", &self.sessions).finish_non_exhaustive()
+        f.debug_struct("Attempt")
+            .field("waiting", &self.waiting)
+            .field("sessions", &self.sessions)
+            .finish_non_exhaustive()
     }
 }

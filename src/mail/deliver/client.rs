@@ -76,15 +76,21 @@ impl Client {
         Ok(Self { shared: Arc::new(shared), times, witness: None })
     }
 
-    /// The same for one courier: followed by a witness, and with the [first patience](Timeouts::first) or all of it.
+    /// The same for one courier: followed by a witness, and with the [first
+    /// patience](Timeouts::first) or all of it.
     #[must_use]
     pub fn followed(&self, witness: Arc<dyn Witness>, first: bool) -> Self {
         let times = self.shared.config.timeouts;
-        Self { shared: self.shared.clone(), times: if first { times.first() } else { times }, witness: Some(witness) }
+        Self {
+            shared: self.shared.clone(),
+            times: if first { times.first() } else { times },
+            witness: Some(witness),
+        }
     }
 
-    /// Whether any of these hosts may have one connection more. Where none may, `who` is [invited](Client::invite) when that
-    /// changes; those with other `marks` (client and sender) take turns with it.
+    /// Whether any of these hosts may have one connection more. Where none may, `who` is
+    /// [invited](Client::invite) when that changes; those with other `marks` (client and sender)
+    /// take turns with it.
     pub fn wait_for_room(&self, hosts: &[IpAddr], who: u32, marks: Marks) -> bool {
         self.shared.hosts.wait_for_room(hosts, who, marks)
     }
@@ -104,7 +110,8 @@ impl Client {
         self.shared.hosts.decline(invitation);
     }
 
-    /// Asks hosts and addresses in order until one is ready for mail: the first step of an [`Attempt`].
+    /// Asks hosts and addresses in order until one is ready for mail: the first step of an
+    /// [`Attempt`].
     ///
     /// # Errors
     /// As [`Attempt::next`].
@@ -113,15 +120,24 @@ impl Client {
     }
 
     /// One address, encrypted if it can be, else plain.
-    pub(super) async fn open(&self, host: &str, address: SocketAddr, route: &Arc<Route>) -> Result<Connection, NotReady> {
+    pub(super) async fn open(
+        &self,
+        host: &str,
+        address: SocketAddr,
+        route: &Arc<Route>,
+    ) -> Result<Connection, NotReady> {
         let Some(place) = self.shared.hosts.enter(address.ip()) else {
-            let text = format!("{} has all the connections from here that one host may have", relay_text(host, address));
+            let text = format!(
+                "{} has all the connections from here that one host may have",
+                relay_text(host, address)
+            );
             return Err(NotReady::Full(Outcome::own(Reply::new(451, (4, 4, 5), text))));
         };
         self.open_in(&place, host, address, route).await.map_err(NotReady::Failed)
     }
 
-    /// The same in a place that is there already; it is kept from the first try to the last, since others wait for it.
+    /// The same in a place that is there already; it is kept from the first try to the last, since
+    /// others wait for it.
     async fn open_in(
         &self,
         place: &Arc<Place>,
@@ -179,10 +195,16 @@ impl Client {
     ) -> Result<Connection, Failed> {
         let (times, relay) = (self.timeouts(), relay_text(host, address));
         place.opens();
-        let stream =
-            timeout(times.connect, self.dial(address)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(
-                |error| Outcome::own(Reply::new(451, (4, 4, 1), format!("connect to {relay}: {}", io_text(&error)))),
-            )?;
+        let stream = timeout(times.connect, self.dial(address))
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(|error| {
+                Outcome::own(Reply::new(
+                    451,
+                    (4, 4, 1),
+                    format!("connect to {relay}: {}", io_text(&error)),
+                ))
+            })?;
         let mut connection = Connection {
             client: self.clone(),
             wire: self.wire(stream),
@@ -208,12 +230,17 @@ impl Client {
         let code = code.map_err(|trouble| trouble.outcome(&relay, "before its greeting", 1))?;
         connection.welcome(code, Stage::Greeting)?;
         connection.hello().await?;
-        if may_tls && connection.extensions.starttls { connection.encrypt().await } else { Ok(connection) }
+        if may_tls && connection.extensions.starttls {
+            connection.encrypt().await
+        } else {
+            Ok(connection)
+        }
     }
 
     async fn dial(&self, address: SocketAddr) -> io::Result<TcpStream> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        if let Some(own) = self.shared.config.bind.filter(|own| own.is_ipv4() == address.is_ipv4()) {
+        if let Some(own) = self.shared.config.bind.filter(|own| own.is_ipv4() == address.is_ipv4())
+        {
             socket.bind(SocketAddr::new(own, 0))?;
         }
         let stream = socket.connect(address).await?;
@@ -254,8 +281,8 @@ impl Connection {
         self.address
     }
 
-    /// Whether it goes, because it has no work and others wait for a place at its host. Then it counts as gone, unless it
-    /// [stays](Connection::stays) after all.
+    /// Whether it goes, because it has no work and others wait for a place at its host. Then it
+    /// counts as gone, unless it [stays](Connection::stays) after all.
     pub fn gives_way(&self) -> bool {
         self.place.gives_way()
     }
@@ -265,12 +292,14 @@ impl Connection {
         self.place.stays();
     }
 
-    /// It has taken mail, or answered in an earlier try: from now on it has all the time of RFC 5321.
+    /// It has taken mail, or answered in an earlier try: from now on it has all the time of RFC
+    /// 5321.
     pub fn use_full_timeouts(&mut self) {
         self.client.times = self.client.shared.config.timeouts;
     }
 
-    /// Whether the peer closed the connection or spoke while idle; it is then good for nothing but to be dropped.
+    /// Whether the peer closed the connection or spoke while idle; it is then good for nothing but
+    /// to be dropped.
     pub fn is_stale(&mut self) -> bool {
         self.wire.is_stale()
     }
@@ -278,12 +307,14 @@ impl Connection {
     /// Says good-bye, and waits no longer than [`Timeouts::quit`] for the answer.
     pub async fn quit(mut self) {
         let limit = self.client.timeouts().quit;
-        if self.wire.write(b"QUIT\r\n", limit).await.is_ok() && self.wire.reply(limit).await.is_ok() {
+        if self.wire.write(b"QUIT\r\n", limit).await.is_ok() && self.wire.reply(limit).await.is_ok()
+        {
             self.wire.close(limit).await;
         }
     }
 
-    /// A new connection to the same address in place of this one, which is closed first: the peer may allow only so many.
+    /// A new connection to the same address in place of this one, which is closed first: the peer
+    /// may allow only so many.
     ///
     /// # Errors
     /// There is none; the outcome for all that is still to be sent.
@@ -317,7 +348,9 @@ impl Connection {
             self.wire.say(command.as_bytes(), limit).await?;
             self.wire.reply(limit).await
         };
-        asked.await.map_err(|trouble: Trouble| trouble.outcome(&self.relay, &format!("in answer to {verb}"), 2))
+        asked.await.map_err(|trouble: Trouble| {
+            trouble.outcome(&self.relay, &format!("in answer to {verb}"), 2)
+        })
     }
 
     /// Takes 2xx; 4xx and 5xx are the peer's word against us, and not against the mail.
@@ -335,10 +368,12 @@ impl Connection {
         }
     }
 
-    /// STARTTLS and the second EHLO (RFC 3207 §4). A peer that offers it and then will not is used as it is.
+    /// STARTTLS and the second EHLO (RFC 3207 §4). A peer that offers it and then will not is used
+    /// as it is.
     async fn encrypt(mut self) -> Result<Self, Failed> {
         let times = *self.client.timeouts();
-        let tls_failed = |relay: &str, cause: String| Failed::Tls(format!("TLS with {relay}: {cause}"));
+        let tls_failed =
+            |relay: &str, cause: String| Failed::Tls(format!("TLS with {relay}: {cause}"));
         let asked = async {
             self.wire.say(b"STARTTLS\r\n", times.hello).await?;
             self.wire.reply(times.hello).await
@@ -356,7 +391,10 @@ impl Connection {
             }
         }
         if self.wire.has_leftover() {
-            let text = format!("{} sent plain text behind its answer to STARTTLS, which looks like an attack", self.relay);
+            let text = format!(
+                "{} sent plain text behind its answer to STARTTLS, which looks like an attack",
+                self.relay
+            );
             return Err(Outcome::own(Reply::new(451, (4, 7, 0), text)).into());
         }
         let name = tls::server_name(&self.host, self.address.ip());
@@ -371,7 +409,12 @@ impl Connection {
                 self.client.wire(stream)
             }
             Ok(Err(error)) => return Err(tls_failed(&self.relay, io_text(&error))),
-            Err(_) => return Err(tls_failed(&self.relay, format!("no handshake within {:?}", times.handshake))),
+            Err(_) => {
+                return Err(tls_failed(
+                    &self.relay,
+                    format!("no handshake within {:?}", times.handshake),
+                ));
+            }
         };
         self.wire.transcript = transcript;
         self.tls = true;
@@ -389,7 +432,10 @@ impl fmt::Debug for Client {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("relay", &self.relay).field("tls", &self.tls).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("relay", &self.relay)
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
     }
 }
 
@@ -412,7 +458,11 @@ impl Drop for Active {
 /// `name[address]:port`, or `[address]:port` for a host without a name.
 fn relay_text(host: &str, address: SocketAddr) -> String {
     let ip = address.ip().to_string();
-    if host == ip { format!("[{ip}]:{}", address.port()) } else { format!("{host}[{ip}]:{}", address.port()) }
+    if host == ip {
+        format!("[{ip}]:{}", address.port())
+    } else {
+        format!("{host}[{ip}]:{}", address.port())
+    }
 }
 
 #[cfg(test)]
@@ -421,7 +471,10 @@ mod tests {
 
     #[test]
     fn the_relay_is_named_once() {
-        assert_eq!(relay_text("mx1.example", "192.0.2.1:25".parse().unwrap()), "mx1.example[192.0.2.1]:25");
+        assert_eq!(
+            relay_text("mx1.example", "192.0.2.1:25".parse().unwrap()),
+            "mx1.example[192.0.2.1]:25"
+        );
         assert_eq!(relay_text("192.0.2.1", "192.0.2.1:26".parse().unwrap()), "[192.0.2.1]:26");
         assert_eq!(relay_text("mx", "[2001:db8::1]:25".parse().unwrap()), "mx[2001:db8::1]:25");
     }

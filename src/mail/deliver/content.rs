@@ -6,7 +6,8 @@ use memchr::memmem;
 use std::io;
 use std::sync::Arc;
 
-/// Doubles the dot at the start of a line (RFC 5321 §4.5.2) and ends the content, over pieces of any size.
+/// Doubles the dot at the start of a line (RFC 5321 §4.5.2) and ends the content, over pieces of
+/// any size.
 #[derive(Debug)]
 pub(super) struct Stuffer {
     /// The last two octets that came; a line's end before the first.
@@ -54,11 +55,14 @@ impl<'a> Pieces<'a> {
     pub fn of(body: &'a Body) -> Self {
         match body {
             Body::Memory(bytes) => Self::Memory(bytes),
-            Body::Stored(content, len) => Self::Stored { content: content.clone(), offset: 0, left: *len, buffer: Vec::new() },
+            Body::Stored(content, len) => {
+                Self::Stored { content: content.clone(), offset: 0, left: *len, buffer: Vec::new() }
+            }
         }
     }
 
-    /// The next piece, and whether it is the last one. Content at rest is read on a thread that may block.
+    /// The next piece, and whether it is the last one. Content at rest is read on a thread that may
+    /// block.
     ///
     /// # Errors
     /// The place of rest fails, or has less than it promised.
@@ -80,7 +84,12 @@ impl<'a> Pieces<'a> {
     }
 }
 
-async fn read(content: Arc<dyn Content>, offset: u64, wanted: usize, mut buffer: Vec<u8>) -> io::Result<Vec<u8>> {
+async fn read(
+    content: Arc<dyn Content>,
+    offset: u64,
+    wanted: usize,
+    mut buffer: Vec<u8>,
+) -> io::Result<Vec<u8>> {
     let reading = tokio::task::spawn_blocking(move || {
         buffer.resize(wanted, 0);
         let mut filled = 0;

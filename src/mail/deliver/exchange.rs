@@ -51,8 +51,9 @@ impl Connection {
             }
         }
 
-        // Whatever did not end with the content or a refused MAIL leaves recipients behind (RFC 5321 §4.1.1.5).
-        // Recipients behind a refused MAIL are none, but a peer that has taken them may think otherwise.
+        // Whatever did not end with the content or a refused MAIL leaves recipients behind (RFC
+        // 5321 §4.1.1.5). Recipients behind a refused MAIL are none, but a peer that has taken them
+        // may think otherwise.
         self.dirty = state.mail_refused.is_none() || state.accepted_without_sender;
         let heard = Heard {
             accepted: state.accepted,
@@ -60,14 +61,16 @@ impl Connection {
             mail_refused: state.mail_refused.is_some(),
         };
         let outcome = match state.data {
-            Some(data) if data.code == 354 && state.accepted > 0 && state.mail_refused.is_none() => {
+            Some(data)
+                if data.code == 354 && state.accepted > 0 && state.mail_refused.is_none() =>
+            {
                 self.nothing_more().await?;
                 let outcome = self.content(body).await?;
                 self.dirty = false;
                 outcome
             }
-            // A peer that is well between MAIL and RCPT may have a transaction after all: ended with nothing in it, it would be an
-            // empty mail. Without an end it is thrown away.
+            // A peer that is well between MAIL and RCPT may have a transaction after all: ended
+            // with nothing in it, it would be an empty mail. Without an end it is thrown away.
             Some(data) if data.code == 354 && state.accepted_without_sender => {
                 return Err(Broken::Midway(state.mail_refused.unwrap_or_else(no_recipient)));
             }
@@ -78,7 +81,9 @@ impl Connection {
             },
             data => match (state.mail_refused, data) {
                 (Some(refused), _) => refused,
-                (None, Some(data)) if data.class() != Class::Success => self.judged(Stage::Data, data, plan),
+                (None, Some(data)) if data.class() != Class::Success => {
+                    self.judged(Stage::Data, data, plan)
+                }
                 (None, Some(data)) if state.accepted > 0 => {
                     return Err(Broken::Midway(self.unexpected(data.code, "DATA")));
                 }
@@ -119,7 +124,8 @@ impl Connection {
                 Step::Recipient(_) => (times.recipient, "RCPT TO"),
                 Step::Data => (times.data, "DATA"),
             };
-            // A peer that closes may have said why before; listen for that even when it no longer took everything.
+            // A peer that closes may have said why before; listen for that even when it no longer
+            // took everything.
             let limit = if written.is_ok() { limit } else { LAST_WORD };
             let limit = limit.min(state.deadline.saturating_duration_since(Instant::now()));
             let code = match self.wire.reply(limit).await {
@@ -130,32 +136,52 @@ impl Connection {
                 }
             };
             if code == 421 {
-                // The peer is leaving: what it says counts for everything that is open (RFC 5321 §3.8).
+                // The peer is leaving: what it says counts for everything that is open (RFC 5321
+                // §3.8).
                 self.client.refused(step.stage());
-                let outcome = state.mail_refused.take().unwrap_or_else(|| Outcome::said(self.wire.last_reply()));
-                // With recipients taken before it, that may be its way to say that there are enough.
+                let outcome = state
+                    .mail_refused
+                    .take()
+                    .unwrap_or_else(|| Outcome::said(self.wire.last_reply()));
+                // With recipients taken before it, that may be its way to say that there are
+                // enough.
                 if matches!(step, Step::Recipient(_)) && state.accepted > 0 {
                     return Err(Broken::TooMany { outcome, accepted: state.accepted });
                 }
-                return Err(if state.heard { Broken::Midway(outcome) } else { Broken::Gone(outcome) });
+                return Err(if state.heard {
+                    Broken::Midway(outcome)
+                } else {
+                    Broken::Gone(outcome)
+                });
             }
             state.heard = true;
             match step {
                 Step::Reset => {}
                 Step::Mail if code < 300 => {}
-                Step::Mail if code < 400 => return Err(Broken::Midway(self.unexpected(code, name))),
+                Step::Mail if code < 400 => {
+                    return Err(Broken::Midway(self.unexpected(code, name)));
+                }
                 Step::Mail => {
-                    self.eight_bit_refused = plan.eight_bit && may_want_seven_bit(&self.wire.last_reply());
+                    self.eight_bit_refused =
+                        plan.eight_bit && may_want_seven_bit(&self.wire.last_reply());
                     state.mail_refused = Some(self.sender_refused(plan));
                 }
                 // Without a sender there is no recipient for us, whatever is said of it.
-                Step::Recipient(_) if state.mail_refused.is_some() => state.accepted_without_sender |= code < 300,
+                Step::Recipient(_) if state.mail_refused.is_some() => {
+                    state.accepted_without_sender |= code < 300
+                }
                 Step::Recipient(_) if code < 300 => state.accepted += 1,
-                Step::Recipient(_) if code < 400 => return Err(Broken::Midway(self.unexpected(code, name))),
-                Step::Recipient(place) => match too_many(self.wire.last_reply(), state.accepted > 0) {
-                    Ok(reply) => state.too_many.push((*place, reply)),
-                    Err(reply) => outcomes[*place] = Some(self.judged(Stage::Recipient, reply, plan)),
-                },
+                Step::Recipient(_) if code < 400 => {
+                    return Err(Broken::Midway(self.unexpected(code, name)));
+                }
+                Step::Recipient(place) => {
+                    match too_many(self.wire.last_reply(), state.accepted > 0) {
+                        Ok(reply) => state.too_many.push((*place, reply)),
+                        Err(reply) => {
+                            outcomes[*place] = Some(self.judged(Stage::Recipient, reply, plan))
+                        }
+                    }
+                }
                 Step::Data => state.data = Some(self.wire.last_reply()),
             }
         }
@@ -165,13 +191,15 @@ impl Connection {
         }
     }
 
-    /// A recipient as the peer can read it. One that has no such form has its outcome already and is not asked for.
+    /// A recipient as the peer can read it. One that has no such form has its outcome already and
+    /// is not asked for.
     fn written<'a>(&self, recipient: &'a Address) -> Cow<'a, str> {
         let ascii = if self.extensions.smtputf8 { None } else { recipient.ascii_form() };
         ascii.unwrap_or(Cow::Borrowed(recipient.as_str()))
     }
 
-    /// Before the content: a reply that came unasked would be taken for the final word, and the mail for delivered.
+    /// Before the content: a reply that came unasked would be taken for the final word, and the
+    /// mail for delivered.
     async fn nothing_more(&mut self) -> Result<(), Broken> {
         if !self.wire.has_leftover() {
             return Ok(());
@@ -190,7 +218,8 @@ impl Connection {
                 Ok(next) => next,
                 // Without the final dot the peer throws away what it has (RFC 5321 §4.1.1.4).
                 Err(error) => {
-                    let text = format!("the content could not be read from the data volume: {error}");
+                    let text =
+                        format!("the content could not be read from the data volume: {error}");
                     return Err(Broken::Unsure(Outcome::own(Reply::new(451, (4, 3, 0), text))));
                 }
             };
@@ -198,7 +227,10 @@ impl Connection {
             stuffer.stuff(piece, &mut self.out);
             if last {
                 if !self.client.may_end() {
-                    let text = format!("{} was given up in the middle of a message: others needed the courier", self.relay);
+                    let text = format!(
+                        "{} was given up in the middle of a message: others needed the courier",
+                        self.relay
+                    );
                     return Err(Broken::Unsure(Outcome::own(Reply::new(451, (4, 4, 2), text))));
                 }
                 self.out.extend_from_slice(stuffer.end());
@@ -207,7 +239,11 @@ impl Connection {
             if let Err(trouble) = self.wire.write(&self.out, limit).await {
                 let outcome = self.last_word(&trouble).await;
                 // The end of data may have been the last that it got.
-                return Err(if last && !outcome.remote { Broken::Unsure(outcome) } else { Broken::Midway(outcome) });
+                return Err(if last && !outcome.remote {
+                    Broken::Unsure(outcome)
+                } else {
+                    Broken::Midway(outcome)
+                });
             }
             if last {
                 break;
@@ -223,12 +259,14 @@ impl Connection {
             Ok(400..) => Ok(Outcome::said(self.wire.last_reply())),
             // It has all of the content, and may have taken it.
             Ok(code) => Err(Broken::Unsure(self.unexpected(code, "the end of data"))),
-            Err(trouble) => Err(Broken::Unsure(trouble.outcome(&self.relay, "after the end of data", 2))),
+            Err(trouble) => {
+                Err(Broken::Unsure(trouble.outcome(&self.relay, "after the end of data", 2)))
+            }
         }
     }
 
-    /// All recipients were refused, but DATA was on its way already and is now answered 354: nothing must be sent, and ended
-    /// (RFC 2920 §3.1). What the peer says to that means nothing.
+    /// All recipients were refused, but DATA was on its way already and is now answered 354:
+    /// nothing must be sent, and ended (RFC 2920 §3.1). What the peer says to that means nothing.
     async fn nothing(&mut self) -> Result<(), Broken> {
         let times = *self.client.timeouts();
         let ended = async {
@@ -238,7 +276,9 @@ impl Connection {
         match ended.await {
             Ok(421) => Err(Broken::Midway(Outcome::said(self.wire.last_reply()))),
             Ok(_) => Ok(()),
-            Err(trouble) => Err(Broken::Midway(trouble.outcome(&self.relay, "after an empty DATA", 2))),
+            Err(trouble) => {
+                Err(Broken::Midway(trouble.outcome(&self.relay, "after an empty DATA", 2)))
+            }
         }
     }
 
@@ -246,9 +286,11 @@ impl Connection {
     async fn last_word(&mut self, trouble: &Trouble) -> Outcome {
         match self.wire.reply(LAST_WORD).await {
             Ok(400..) => Outcome::said(self.wire.last_reply()),
-            _ if matches!(trouble, Trouble::Slow(_)) => {
-                Outcome::own(Reply::new(451, (4, 4, 2), format!("{} took the content too slowly", self.relay)))
-            }
+            _ if matches!(trouble, Trouble::Slow(_)) => Outcome::own(Reply::new(
+                451,
+                (4, 4, 2),
+                format!("{} took the content too slowly", self.relay),
+            )),
             _ => trouble.outcome(&self.relay, "while taking the content", 2),
         }
     }
@@ -256,7 +298,11 @@ impl Connection {
     fn broken(&self, trouble: &Trouble, name: &str, state: &mut State) -> Broken {
         let outcome = match trouble {
             Trouble::Slow(_) if state.deadline <= Instant::now() => {
-                let text = format!("{} took more than {:?} for the envelope", self.relay, self.client.timeouts().envelope);
+                let text = format!(
+                    "{} took more than {:?} for the envelope",
+                    self.relay,
+                    self.client.timeouts().envelope
+                );
                 Outcome::own(Reply::new(451, (4, 4, 2), text))
             }
             _ => trouble.outcome(&self.relay, &format!("in answer to {name}"), 2),
@@ -282,7 +328,8 @@ impl Connection {
         outcome
     }
 
-    /// A peer that insists on TLS is not to blame the mail for a handshake that failed; that may work later.
+    /// A peer that insists on TLS is not to blame the mail for a handshake that failed; that may
+    /// work later.
     fn sender_refused(&mut self, plan: &Plan) -> Outcome {
         let said = self.wire.last_reply();
         match &self.tls_failure {
@@ -361,8 +408,8 @@ pub(super) enum Broken {
     Midway(Outcome),
     /// At a recipient, after so many were taken: fewer may be welcome.
     TooMany { outcome: Outcome, accepted: usize },
-    /// As [`Broken::Midway`], but no other host may be asked at once: this one may have taken the content, or the cause is on
-    /// our side.
+    /// As [`Broken::Midway`], but no other host may be asked at once: this one may have taken the
+    /// content, or the cause is on our side.
     Unsure(Outcome),
 }
 
@@ -371,30 +418,35 @@ pub(super) fn no_recipient() -> Outcome {
     Outcome::own(Reply::new(554, (5, 5, 1), "no valid recipients"))
 }
 
-/// Whether a refusal of a recipient means that there are too many for one transaction; then, as a temporary reply. Old servers
-/// say 552 (RFC 5321 §4.5.3.1.10). With an enhanced code of another meaning (5.2.2, mailbox full; 4.3.1, disk full) it is what
-/// it says; without any, 452 may be about the disk, unless other recipients were `accepted` before.
+/// Whether a refusal of a recipient means that there are too many for one transaction; then, as a
+/// temporary reply. Old servers say 552 (RFC 5321 §4.5.3.1.10). With an enhanced code of another
+/// meaning (5.2.2, mailbox full; 4.3.1, disk full) it is what it says; without any, 452 may be
+/// about the disk, unless other recipients were `accepted` before.
 fn too_many(reply: Reply, accepted: bool) -> Result<Reply, Reply> {
     match (reply.code, reply.enhanced) {
         (421, _) => Err(reply),
-        (552, None) | (_, Some(Enhanced(5, 5, 3))) => Ok(Reply { code: 452, enhanced: Some(Enhanced(4, 5, 3)), ..reply }),
+        (552, None) | (_, Some(Enhanced(5, 5, 3))) => {
+            Ok(Reply { code: 452, enhanced: Some(Enhanced(4, 5, 3)), ..reply })
+        }
         (_, Some(Enhanced(4, 5, 3))) => Ok(reply),
         (452, None) if accepted => Ok(reply),
         _ => Err(reply),
     }
 }
 
-/// Whether a refusal is for 8-bit content by the letter: 5.6.1, media not supported, or 5.6.3, conversion required but not
-/// supported (RFC 3463 §3.7).
+/// Whether a refusal is for 8-bit content by the letter: 5.6.1, media not supported, or 5.6.3,
+/// conversion required but not supported (RFC 3463 §3.7).
 pub(super) fn wants_seven_bit(reply: &Reply) -> bool {
     matches!(reply.enhanced, Some(Enhanced(5, 6, 1 | 3))) && reply.class() == Class::Permanent
 }
 
-/// Whether the refusal of MAIL may be for its BODY parameter. Servers have no one word for that; a reply about the sender,
-/// our right to send, the mailbox, the network or the size is none.
+/// Whether the refusal of MAIL may be for its BODY parameter. Servers have no one word for that; a
+/// reply about the sender, our right to send, the mailbox, the network or the size is none.
 fn may_want_seven_bit(reply: &Reply) -> bool {
     let other = match reply.enhanced {
-        Some(Enhanced(_, subject, detail)) => matches!(subject, 1 | 2 | 4 | 7) || (subject, detail) == (3, 4),
+        Some(Enhanced(_, subject, detail)) => {
+            matches!(subject, 1 | 2 | 4 | 7) || (subject, detail) == (3, 4)
+        }
         None => matches!(reply.code, 530 | 535 | 552 | 553),
     };
     reply.class() == Class::Permanent && !other
@@ -419,7 +471,9 @@ mod tests {
             (Reply::new(421, (4, 5, 3), "too many"), true, Err("421 4.5.3 too many")),
             (Reply::plain(550, "no"), true, Err("550 no")),
         ] {
-            let told = too_many(reply, accepted).map(|reply| reply.to_string()).map_err(|reply| reply.to_string());
+            let told = too_many(reply, accepted)
+                .map(|reply| reply.to_string())
+                .map_err(|reply| reply.to_string());
             assert_eq!(told.as_deref().map_err(String::as_str), expected);
         }
     }
@@ -429,7 +483,11 @@ mod tests {
         let reply = |text: &str| {
             let mut words = text.split(' ');
             let code = words.next().unwrap().parse().unwrap();
-            match words.next().map(|word| word.split('.').map(|n| n.parse().unwrap()).collect::<Vec<u16>>()).as_deref() {
+            match words
+                .next()
+                .map(|word| word.split('.').map(|n| n.parse().unwrap()).collect::<Vec<u16>>())
+                .as_deref()
+            {
                 Some([_, b, c]) => Reply::new(code, (if code < 500 { 4 } else { 5 }, *b, *c), "no"),
                 _ => Reply::plain(code, "no"),
             }
@@ -447,7 +505,11 @@ mod tests {
             ("550 5.7.1", false, false),
             ("530", false, false),
         ] {
-            assert_eq!((may_want_seven_bit(&reply(text)), wants_seven_bit(&reply(text))), (at_mail, later), "{text}");
+            assert_eq!(
+                (may_want_seven_bit(&reply(text)), wants_seven_bit(&reply(text))),
+                (at_mail, later),
+                "{text}"
+            );
         }
     }
 }

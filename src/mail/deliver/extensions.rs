@@ -31,7 +31,10 @@ impl Extensions {
                 b"STARTTLS" => known.starttls = true,
                 b"SIZE" => {
                     known.size = true;
-                    let limit = words.next().and_then(|word| std::str::from_utf8(word).ok()).and_then(|word| word.parse().ok());
+                    let limit = words
+                        .next()
+                        .and_then(|word| std::str::from_utf8(word).ok())
+                        .and_then(|word| word.parse().ok());
                     known.size_max = limit.filter(|limit| *limit != 0);
                 }
                 _ => {}
@@ -47,10 +50,16 @@ mod tests {
 
     #[test]
     fn keywords_are_found_in_any_case_but_not_in_the_greeting() {
-        let lines = ["PIPELINING 8BITMIME", "size  1000 ", "StartTLS", "8BITMIME", "AUTH PLAIN", ""];
+        let lines =
+            ["PIPELINING 8BITMIME", "size  1000 ", "StartTLS", "8BITMIME", "AUTH PLAIN", ""];
         let known = Extensions::parse(lines.iter().map(|line| line.as_bytes()));
-        let expected =
-            Extensions { starttls: true, eight_bit: true, size: true, size_max: Some(1000), ..Extensions::default() };
+        let expected = Extensions {
+            starttls: true,
+            eight_bit: true,
+            size: true,
+            size_max: Some(1000),
+            ..Extensions::default()
+        };
         assert_eq!(known, expected);
     }
 

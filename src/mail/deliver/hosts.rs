@@ -1,13 +1,16 @@
 //! How many connections one host may have.
 //!
-//! Many names can lead to one host. Whatever the destinations are called, one host gets no more than its share of the
-//! couriers, and one that does not greet us gets a few, so that those behind it wait for each other.
+//! Many names can lead to one host. Whatever the destinations are called, one host gets no more
+//! than its share of the couriers, and one that does not greet us gets a few, so that those behind
+//! it wait for each other.
 //!
-//! Who waits for a host with all its connections is told when one of them has ended ([`Hosts::invite`]). That is an invitation and
-//! no promise: somebody else may be quicker, and then the wait begins anew. Clients and senders take turns in the wait, and a
-//! connection without work gives way to those who wait ([`Place::gives_way`]).
+//! Who waits for a host with all its connections is told when one of them has ended
+//! ([`Hosts::invite`]). That is an invitation and no promise: somebody else may be quicker, and
+//! then the wait begins anew. Clients and senders take turns in the wait, and a connection without
+//! work gives way to those who wait ([`Place::gives_way`]).
 //!
-//! Limits: [`HOST_MAX`], [`HOST_UNPROVEN_MAX`]; [`REMEMBERED_MAX`] hosts are remembered; [`WAITING_MAX`] wait for one host.
+//! Limits: [`HOST_MAX`], [`HOST_UNPROVEN_MAX`]; [`REMEMBERED_MAX`] hosts are remembered;
+//! [`WAITING_MAX`] wait for one host.
 
 use crate::ground::lock::{Guard, Lock};
 use crate::ground::turns::{Marks, Turns};
@@ -20,12 +23,12 @@ use tokio::sync::Notify;
 /// Connections to one host address, open or being opened. Of IPv6, to one network of 64 bits.
 pub const HOST_MAX: u32 = 250;
 
-/// Of these, connections that wait for their greeting, to a host that has never greeted us or has left as many in a row without
-/// a greeting.
+/// Of these, connections that wait for their greeting, to a host that has never greeted us or has
+/// left as many in a row without a greeting.
 pub const HOST_UNPROVEN_MAX: u32 = 10;
 
-/// Those who wait for one host and are told; others find out by themselves. The last of the client with the most is such another
-/// one as soon as a client with fewer comes.
+/// Those who wait for one host and are told; others find out by themselves. The last of the client
+/// with the most is such another one as soon as a client with fewer comes.
 pub const WAITING_MAX: usize = 1_000;
 
 /// Hosts without connections that are remembered as good.
@@ -65,7 +68,13 @@ struct Host {
 
 impl Default for Host {
     fn default() -> Self {
-        Self { connections: 0, opening: 0, silent: HOST_UNPROVEN_MAX, waiting: Turns::default(), leaving: 0 }
+        Self {
+            connections: 0,
+            opening: 0,
+            silent: HOST_UNPROVEN_MAX,
+            waiting: Turns::default(),
+            leaving: 0,
+        }
     }
 }
 
@@ -88,7 +97,8 @@ pub struct Invitation {
 }
 
 impl Hosts {
-    /// Whether [`Hosts::enter`] would succeed at one of these addresses. Where it would not, `who` is invited when it may.
+    /// Whether [`Hosts::enter`] would succeed at one of these addresses. Where it would not, `who`
+    /// is invited when it may.
     pub fn wait_for_room(&self, addresses: &[IpAddr], who: u32, marks: Marks) -> bool {
         let mut known = self.lock();
         let hosts: BTreeSet<IpAddr> = addresses.iter().copied().map(key).collect();
@@ -143,7 +153,12 @@ impl Hosts {
         }
         host.connections += 1;
         host.opening += 1;
-        Some(Arc::new(Place { hosts: self.clone(), address, opening: AtomicBool::new(true), leaving: AtomicBool::new(false) }))
+        Some(Arc::new(Place {
+            hosts: self.clone(),
+            address,
+            opening: AtomicBool::new(true),
+            leaving: AtomicBool::new(false),
+        }))
     }
 
     fn lock(&self) -> Guard<'_, Known> {
@@ -172,11 +187,13 @@ impl Place {
         }
     }
 
-    /// Whether its connection, which has no work, goes: more wait for the host than there is room for without it.
+    /// Whether its connection, which has no work, goes: more wait for the host than there is room
+    /// for without it.
     pub fn gives_way(&self) -> bool {
         let mut known = self.hosts.lock();
         let Some(host) = known.hosts.get_mut(&self.address) else { return false };
-        let wanted = host.connections as usize + host.waiting.len() > HOST_MAX as usize + host.leaving as usize;
+        let wanted = host.connections as usize + host.waiting.len()
+            > HOST_MAX as usize + host.leaving as usize;
         if wanted && !self.leaving.swap(true, Ordering::Relaxed) {
             host.leaving += 1;
         }
@@ -282,14 +299,21 @@ mod tests {
             let first = hosts.enter(address(0)).unwrap();
             first.greeted(true);
             for _ in 0..HOST_UNPROVEN_MAX {
-                assert!(hosts.lock().hosts[&key(address(0))].is_proven(), "one opening says nothing about the others");
+                assert!(
+                    hosts.lock().hosts[&key(address(0))].is_proven(),
+                    "one opening says nothing about the others"
+                );
                 let place = hosts.enter(address(1)).unwrap();
                 if fails {
                     place.greeted(false);
                 }
             }
             let opening = enter(&hosts, 300);
-            assert_eq!(opening.len(), HOST_UNPROVEN_MAX as usize, "the connection that is open does not count");
+            assert_eq!(
+                opening.len(),
+                HOST_UNPROVEN_MAX as usize,
+                "the connection that is open does not count"
+            );
             opening[3].greeted(true);
             assert!(has_room(&hosts));
         }

@@ -1,8 +1,9 @@
 //! What is known of the recipients of one message while its try goes on.
 //!
-//! A message may take several transactions, and a try may be given up in any of them. What a finished transaction has brought
-//! counts all the same: whoever got the message must not get it again. So the outcomes belong to the caller of
-//! [`Connection::send`](super::Connection::send) and outlive the try.
+//! A message may take several transactions, and a try may be given up in any of them. What a
+//! finished transaction has brought counts all the same: whoever got the message must not get it
+//! again. So the outcomes belong to the caller of [`Connection::send`](super::Connection::send) and
+//! outlive the try.
 
 use super::exchange::wants_seven_bit;
 use crate::mail::model::{Address, BodyType, Class, Envelope, Outcome, Reply, Target};
@@ -23,13 +24,19 @@ pub struct Known {
 impl Known {
     /// Nothing is known yet of these targets; what is known of others stays.
     pub(super) fn ask(&mut self, envelope: &Envelope, targets: &[Target]) {
-        self.asked = targets.iter().map(|target| (*target, addresses(envelope, *target).len())).collect();
+        self.asked =
+            targets.iter().map(|target| (*target, addresses(envelope, *target).len())).collect();
         self.outcomes = vec![None; self.asked.iter().map(|(_, count)| count).sum()];
         self.eight_bit = envelope.body == BodyType::EightBitMime;
     }
 
     /// A try came to its end, and these targets are to be asked about `again`.
-    pub fn ask_again(&mut self, envelope: &Envelope, earlier: &[(Target, Outcome)], again: &[Target]) {
+    pub fn ask_again(
+        &mut self,
+        envelope: &Envelope,
+        earlier: &[(Target, Outcome)],
+        again: &[Target],
+    ) {
         self.earlier = earlier.to_vec();
         self.ask(envelope, again);
     }
@@ -39,19 +46,28 @@ impl Known {
         &mut self.outcomes
     }
 
-    /// The end: one outcome for each target that was asked about, which is `rest` for recipients that have none.
+    /// The end: one outcome for each target that was asked about, which is `rest` for recipients
+    /// that have none.
     pub(super) fn take(&mut self, rest: &Outcome) -> Vec<(Target, Outcome)> {
-        let mut outcomes =
-            std::mem::take(&mut self.outcomes).into_iter().map(|outcome| outcome.unwrap_or_else(|| rest.clone()));
+        let mut outcomes = std::mem::take(&mut self.outcomes)
+            .into_iter()
+            .map(|outcome| outcome.unwrap_or_else(|| rest.clone()));
         let asked = std::mem::take(&mut self.asked).into_iter();
-        asked.map(|(target, count)| (target, worst_or_best(outcomes.by_ref().take(count)))).collect()
+        asked
+            .map(|(target, count)| (target, worst_or_best(outcomes.by_ref().take(count))))
+            .collect()
     }
 
     /// The end of a try that was given up, with all that is known from this one and an earlier one.
     pub(super) fn take_given_up(&mut self, rest: &Outcome) -> Vec<(Target, Outcome)> {
         if self.eight_bit {
-            let may_do_in_seven = |outcome: &Option<Outcome>| outcome.as_ref().is_some_and(|it| wants_seven_bit(&it.reply));
-            self.outcomes.iter_mut().filter(|outcome| may_do_in_seven(outcome)).for_each(|outcome| *outcome = None);
+            let may_do_in_seven = |outcome: &Option<Outcome>| {
+                outcome.as_ref().is_some_and(|it| wants_seven_bit(&it.reply))
+            };
+            self.outcomes
+                .iter_mut()
+                .filter(|outcome| may_do_in_seven(outcome))
+                .for_each(|outcome| *outcome = None);
         }
         let mut earlier = std::mem::take(&mut self.earlier);
         let now = self.take(rest);
@@ -75,21 +91,28 @@ pub fn overlay(outcomes: &mut [(Target, Outcome)], mut later: Vec<(Target, Outco
 /// The recipients of a target.
 pub(super) fn addresses(envelope: &Envelope, target: Target) -> &[Address] {
     match target {
-        Target::Recipient(place) => envelope.recipients.get(usize::from(place)).map_or(&[], std::slice::from_ref),
+        Target::Recipient(place) => {
+            envelope.recipients.get(usize::from(place)).map_or(&[], std::slice::from_ref)
+        }
         Target::Copy => &envelope.recipients,
     }
 }
 
-/// One outcome for a target: success if any of its addresses was taken, else a temporary failure if there is one.
+/// One outcome for a target: success if any of its addresses was taken, else a temporary failure if
+/// there is one.
 fn worst_or_best(outcomes: impl Iterator<Item = Outcome>) -> Outcome {
     let rank = |outcome: &Outcome| match outcome.class() {
         Class::Success => 0,
         Class::Temporary => 1,
         Class::Permanent => 2,
     };
-    outcomes
-        .min_by_key(rank)
-        .unwrap_or_else(|| Outcome::own(Reply::new(554, (5, 3, 0), "the envelope has no such recipient; please report this")))
+    outcomes.min_by_key(rank).unwrap_or_else(|| {
+        Outcome::own(Reply::new(
+            554,
+            (5, 3, 0),
+            "the envelope has no such recipient; please report this",
+        ))
+    })
 }
 
 #[cfg(test)]
@@ -97,25 +120,35 @@ mod tests {
     use super::*;
 
     fn envelope(body: BodyType) -> Envelope {
-        let recipients = (0..4).map(|n| Address::parse(&format!("r{n}@there.example")).unwrap()).collect();
+        let recipients =
+            (0..4).map(|n| Address::parse(&format!("r{n}@there.example")).unwrap()).collect();
         Envelope { sender: None, recipients, body, smtputf8: false }
     }
 
-    /// 7 bits may still do where 8 bits were refused: a try that is given up before has no last word on that.
+    /// 7 bits may still do where 8 bits were refused: a try that is given up before has no last
+    /// word on that.
     #[test]
     fn a_try_that_is_given_up_keeps_last_words_alone() {
         let rest = Outcome::own(Reply::new(451, (4, 4, 1), "later"));
-        for (body, expected) in [(BodyType::EightBitMime, [250, 451, 550, 451]), (BodyType::SevenBit, [250, 554, 550, 451])] {
+        for (body, expected) in [
+            (BodyType::EightBitMime, [250, 451, 550, 451]),
+            (BodyType::SevenBit, [250, 554, 550, 451]),
+        ] {
             let envelope = envelope(body);
             let targets: Vec<Target> = (0..4).map(Target::Recipient).collect();
             let mut known = Known::default();
             known.ask(&envelope, &targets);
-            for (place, (code, enhanced)) in [(250, (2, 0, 0)), (554, (5, 6, 3)), (550, (5, 1, 1))].into_iter().enumerate() {
+            for (place, (code, enhanced)) in
+                [(250, (2, 0, 0)), (554, (5, 6, 3)), (550, (5, 1, 1))].into_iter().enumerate()
+            {
                 known.outcomes()[place] = Some(Outcome::said(Reply::new(code, enhanced, "said")));
             }
             let told = known.take_given_up(&rest);
             assert_eq!(told.iter().map(|(target, _)| *target).collect::<Vec<_>>(), targets);
-            assert_eq!(told.iter().map(|(_, outcome)| outcome.reply.code).collect::<Vec<_>>(), expected);
+            assert_eq!(
+                told.iter().map(|(_, outcome)| outcome.reply.code).collect::<Vec<_>>(),
+                expected
+            );
         }
     }
 }

@@ -1,18 +1,22 @@
 //! Whom a refusal is about: the mail, or the relay and us; pure.
 //!
-//! A next hop that refuses the session, or us, has not judged the mail. Such a refusal is temporary for the mail whatever its
-//! class: the next host is asked, and else the mail waits. A server that is set up wrong for an hour must not cost the mail of
-//! that hour. `queue_lifetime` ends the wait.
+//! A next hop that refuses the session, or us, has not judged the mail. Such a refusal is temporary
+//! for the mail whatever its class: the next host is asked, and else the mail waits. A server that
+//! is set up wrong for an hour must not cost the mail of that hour. `queue_lifetime` ends the wait.
 //!
 //! Rules, in this order:
 //! * in place of a greeting, or in answer to EHLO and HELO: always about the relay;
-//! * codes that speak of the session alone ([`is_of_session`]: authentication or TLS required, bad sequence of commands): about
-//!   the relay at MAIL, and those that mean nothing else ([`is_of_login`]) at RCPT and DATA as well;
-//! * MAIL otherwise: the enhanced code decides ([`by_enhanced`]), and where there is none, the code ([`by_code`]);
-//! * what is left unclear at MAIL ("554 5.7.1 access denied" may speak of us or of the sender) is about the relay, except for
-//!   the null sender: a hop that takes other mail and refuses bounces refuses the bounce.
+//! * codes that speak of the session alone ([`is_of_session`]: authentication or TLS required, bad
+//!   sequence of commands): about the relay at MAIL, and those that mean nothing else
+//!   ([`is_of_login`]) at RCPT and DATA as well;
+//! * MAIL otherwise: the enhanced code decides ([`by_enhanced`]), and where there is none, the code
+//!   ([`by_code`]);
+//! * what is left unclear at MAIL ("554 5.7.1 access denied" may speak of us or of the sender) is
+//!   about the relay, except for the null sender: a hop that takes other mail and refuses bounces
+//!   refuses the bounce.
 //!
-//! Source: RFC 5321 §4.2 and §4.3.2, RFC 3463 §3, RFC 4954 §6, RFC 3207 §4, RFC 7504, the registry of enhanced status codes.
+//! Source: RFC 5321 §4.2 and §4.3.2, RFC 3463 §3, RFC 4954 §6, RFC 3207 §4, RFC 7504, the registry
+//! of enhanced status codes.
 
 use crate::mail::model::{Class, Enhanced, Outcome, Reply};
 
@@ -67,7 +71,8 @@ enum About {
     Unclear,
 }
 
-/// Whether a reply refuses the session or us, as opposed to the mail. `null_sender`: MAIL named the null sender.
+/// Whether a reply refuses the session or us, as opposed to the mail. `null_sender`: MAIL named the
+/// null sender.
 pub(super) fn is_about_relay(stage: Stage, reply: &Reply, null_sender: bool) -> bool {
     if reply.class() == Class::Success {
         return false;
@@ -103,23 +108,30 @@ fn at_mail(reply: &Reply) -> About {
     if is_of_session(reply.code) || is_of_login(reply) {
         return About::Relay;
     }
-    // A mailbox name that is not allowed, a parameter that is not known, a size: MAIL speaks of nothing else with these.
-    if matches!(reply.code, 501 | 504 | 551 | 552 | 553 | 555 | 556) && reply.enhanced != Some(Enhanced(5, 3, 2)) {
+    // A mailbox name that is not allowed, a parameter that is not known, a size: MAIL speaks of
+    // nothing else with these.
+    if matches!(reply.code, 501 | 504 | 551 | 552 | 553 | 555 | 556)
+        && reply.enhanced != Some(Enhanced(5, 3, 2))
+    {
         return About::Mail;
     }
     match reply.enhanced {
-        Some(Enhanced(_, subject, detail)) if (subject, detail) != (0, 0) => by_enhanced(subject, detail),
+        Some(Enhanced(_, subject, detail)) if (subject, detail) != (0, 0) => {
+            by_enhanced(subject, detail)
+        }
         _ => by_code(reply.code),
     }
 }
 
 /// Codes of a session that is not as the server wants it.
 fn is_of_session(code: u16) -> bool {
-    // 500, 502: MAIL is not known there. 503: not now. 521: no mail is taken there (RFC 7504). The others: see is_of_login.
+    // 500, 502: MAIL is not known there. 503: not now. 521: no mail is taken there (RFC 7504). The
+    // others: see is_of_login.
     matches!(code, 500 | 502 | 503 | 521 | 530 | 534 | 535 | 538)
 }
 
-/// Authentication or encryption is required, or failed (RFC 4954 §6, RFC 3207 §4): true of every mail of this session.
+/// Authentication or encryption is required, or failed (RFC 4954 §6, RFC 3207 §4): true of every
+/// mail of this session.
 fn is_of_login(reply: &Reply) -> bool {
     let by_code = matches!(reply.code, 530 | 534 | 535 | 538);
     by_code || matches!(reply.enhanced, Some(Enhanced(5, 7, 8..=14 | 57)))
@@ -128,18 +140,21 @@ fn is_of_login(reply: &Reply) -> bool {
 /// Subject and detail of RFC 3463 in answer to MAIL.
 fn by_enhanced(subject: u16, detail: u16) -> About {
     match (subject, detail) {
-        // The system: too large a message, or features that this message needs; all else is its state.
+        // The system: too large a message, or features that this message needs; all else is its
+        // state.
         (3, 3 | 4) => About::Mail,
         (3, _) => About::Relay,
         // Network and routing: what the relay cannot reach is no matter of the mail.
         (4, _) => About::Relay,
-        // Protocol: a wrong command is the session's, its syntax and arguments are the sender's and the message's.
+        // Protocol: a wrong command is the session's, its syntax and arguments are the sender's and
+        // the message's.
         (5, 1 | 5) => About::Relay,
         // Policy: priority, owner and authentication of the message and its domain.
         (7, 15..=19 | 20..=24 | 26..=27 | 29..=30 | 60) => About::Mail,
         // The missing reverse name of our address, a flood from it.
         (7, 25 | 28) => About::Relay,
-        // Codes of three digits are those of large providers for addresses and senders that they have blocked.
+        // Codes of three digits are those of large providers for addresses and senders that they
+        // have blocked.
         (7, _) => About::Unclear,
         // Addresses, mailboxes, the rest of the protocol, content.
         (1 | 2 | 5 | 6, _) => About::Mail,
@@ -281,16 +296,30 @@ mod tests {
                 (503, (5, 5, 1), false),
                 (550, (5, 1, 1), false),
             ] {
-                assert_eq!(is_about_relay(stage, &Reply::new(code, enhanced, "x"), false), expected, "{code} {enhanced:?}");
+                assert_eq!(
+                    is_about_relay(stage, &Reply::new(code, enhanced, "x"), false),
+                    expected,
+                    "{code} {enhanced:?}"
+                );
             }
         }
     }
 
     #[test]
     fn the_outcome_is_temporary_and_keeps_the_words() {
-        let said = outcome(Stage::Greeting, "mx[192.0.2.1]:25", Reply::new(554, (5, 7, 1), "access denied"));
-        assert_eq!((said.class(), said.remote, said.reply.enhanced), (Class::Temporary, false, Some(Enhanced(4, 7, 1))));
-        assert_eq!(said.reply.text, "mx[192.0.2.1]:25 refused us in place of a greeting: 554 5.7.1 access denied");
+        let said = outcome(
+            Stage::Greeting,
+            "mx[192.0.2.1]:25",
+            Reply::new(554, (5, 7, 1), "access denied"),
+        );
+        assert_eq!(
+            (said.class(), said.remote, said.reply.enhanced),
+            (Class::Temporary, false, Some(Enhanced(4, 7, 1)))
+        );
+        assert_eq!(
+            said.reply.text,
+            "mx[192.0.2.1]:25 refused us in place of a greeting: 554 5.7.1 access denied"
+        );
         let said = outcome(Stage::Mail, "mx", Reply::plain(421, "later"));
         assert_eq!((said.reply.code, said.remote), (421, true));
     }

@@ -1,16 +1,18 @@
 //! Replies as they come over the wire (RFC 5321 §4.2); pure, and fuzzed.
 //!
 //! In: octets in pieces of any size. Out: a code with its lines, or [`Malformed`].
-//! Limits: [`LINE_MAX`], [`LINES_MAX`], [`REPLY_MAX`]; a [`Reply`] made of it has at most [`TEXT_MAX`] octets of text, one
-//! line without control characters.
-//! Tolerance: a bare LF ends a line too, a code may stand alone, lines of one reply may have different codes (the last one
-//! counts, the words of all are kept), and of a line that is too long the start is kept. All are seen in the field and mean
-//! no harm here: what a server says about a mail should not be lost over its form.
+//! Limits: [`LINE_MAX`], [`LINES_MAX`], [`REPLY_MAX`]; a [`Reply`] made of it has at most
+//! [`TEXT_MAX`] octets of text, one line without control characters.
+//! Tolerance: a bare LF ends a line too, a code may stand alone, lines of one reply may have
+//! different codes (the last one counts, the words of all are kept), and of a line that is too long
+//! the start is kept. All are seen in the field and mean no harm here: what a server says about a
+//! mail should not be lost over its form.
 
 use crate::mail::model::{Enhanced, Reply};
 use memchr::memchr;
 
-/// Octets that are kept of a line; RFC 5321 §4.5.3.1.5 allows 512 with the line's end, some servers say more.
+/// Octets that are kept of a line; RFC 5321 §4.5.3.1.5 allows 512 with the line's end, some servers
+/// say more.
 pub const LINE_MAX: usize = 2048;
 
 /// The most lines of one reply.
@@ -25,7 +27,8 @@ pub const TEXT_MAX: usize = 1000;
 /// Why octets are no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// No three digits at the start (from 200 to 599 in the last line), or something else than a space or a hyphen behind them.
+    /// No three digits at the start (from 200 to 599 in the last line), or something else than a
+    /// space or a hyphen behind them.
     #[error("a line does not begin with a reply code")]
     Code,
     /// More than [`LINES_MAX`] lines or [`REPLY_MAX`] octets.
@@ -42,7 +45,8 @@ pub struct Fed {
     pub code: Option<u16>,
 }
 
-/// Puts a reply together, line by line. One parser serves a connection for all its life and keeps its buffer.
+/// Puts a reply together, line by line. One parser serves a connection for all its life and keeps
+/// its buffer.
 #[derive(Debug, Default)]
 pub struct Parser {
     /// Of the last line so far: the one that counts.
@@ -57,7 +61,8 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// Takes the complete lines of `input` up to the end of the reply. The first call after a complete reply begins the next.
+    /// Takes the complete lines of `input` up to the end of the reply. The first call after a
+    /// complete reply begins the next.
     ///
     /// # Errors
     /// [`Malformed`]; the connection is of no more use.
@@ -95,8 +100,9 @@ impl Parser {
         self.text.split_inclusive(|octet| *octet == b'\n').map(|line| &line[..line.len() - 1])
     }
 
-    /// The complete reply for people: lines joined by spaces, control characters replaced, cut to [`TEXT_MAX`]. The enhanced
-    /// code is taken out of each line (RFC 2034 §4 repeats it) where its class agrees with the code.
+    /// The complete reply for people: lines joined by spaces, control characters replaced, cut to
+    /// [`TEXT_MAX`]. The enhanced code is taken out of each line (RFC 2034 §4 repeats it) where its
+    /// class agrees with the code.
     pub fn reply(&self) -> Reply {
         let code = self.code.unwrap_or_default();
         let mut enhanced = None;
@@ -140,7 +146,11 @@ impl Parser {
 
     fn count(&mut self, octets: usize) -> Result<(), Malformed> {
         self.octets += octets;
-        if self.lines > LINES_MAX || self.octets > REPLY_MAX { Err(Malformed::TooLong) } else { Ok(()) }
+        if self.lines > LINES_MAX || self.octets > REPLY_MAX {
+            Err(Malformed::TooLong)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -178,12 +188,24 @@ mod tests {
         assert_eq!(parse(two), Ok(Reply::new(550, (5, 1, 1), "No such user here")));
         // A code of another class is text.
         assert_eq!(parse(b"450 5.1.1 odd\r\n"), Ok(Reply::plain(450, "5.1.1 odd")));
-        assert_eq!(parse(b"550 a\x00b\x1b[2Jc\xff\x7f\r\n"), Ok(Reply::plain(550, "a b [2Jc\u{fffd} ")));
+        assert_eq!(
+            parse(b"550 a\x00b\x1b[2Jc\xff\x7f\r\n"),
+            Ok(Reply::plain(550, "a b [2Jc\u{fffd} "))
+        );
     }
 
     #[test]
     fn what_is_no_reply_is_refused() {
-        for bad in ["\r\n", "25\r\n", "2500 x\r\n", "abc\r\n", "150 x\r\n", "600 x\r\n", "+50 x\r\n", "HTTP/1.1 400 Bad\r\n"] {
+        for bad in [
+            "\r\n",
+            "25\r\n",
+            "2500 x\r\n",
+            "abc\r\n",
+            "150 x\r\n",
+            "600 x\r\n",
+            "+50 x\r\n",
+            "HTTP/1.1 400 Bad\r\n",
+        ] {
             assert_eq!(parse(bad.as_bytes()), Err(Malformed::Code), "{bad:?}");
         }
         assert_eq!(parse(b"250-a\r\n050 b\r\n"), Err(Malformed::Code));
@@ -197,12 +219,18 @@ mod tests {
     #[test]
     fn the_last_code_counts_and_all_words_are_kept() {
         let blocked = b"220-hello\r\n521 5.7.1 blocked using bl.example\r\n";
-        assert_eq!(parse(blocked), Ok(Reply::new(521, (5, 7, 1), "hello blocked using bl.example")));
+        assert_eq!(
+            parse(blocked),
+            Ok(Reply::new(521, (5, 7, 1), "hello blocked using bl.example"))
+        );
         assert_eq!(parse(b"550-no\r\n250 yes\r\n"), Ok(Reply::plain(250, "no yes")));
         // A code that means nothing, in a line that does not count.
         assert_eq!(parse(b"120-soon\r\n220 ready\r\n"), Ok(Reply::plain(220, "soon ready")));
         // An enhanced code of another class is part of the words.
-        assert_eq!(parse(b"550-4.7.1 a\r\n550 5.7.1 b\r\n"), Ok(Reply::new(550, (5, 7, 1), "4.7.1 a b")));
+        assert_eq!(
+            parse(b"550-4.7.1 a\r\n550 5.7.1 b\r\n"),
+            Ok(Reply::new(550, (5, 7, 1), "4.7.1 a b"))
+        );
         // Lines without words, as `220` alone.
         assert_eq!(parse(b"550-\r\n550-5.1.1\r\n550\r\n"), Ok(Reply::new(550, (5, 1, 1), "")));
     }
@@ -225,7 +253,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes, in pieces of whatever size: no panic, the limits hold, and the pieces make no difference.
+        /// Whatever comes, in pieces of whatever size: no panic, the limits hold, and the pieces
+        /// make no difference.
         #[test]
         fn pieces_make_no_difference(
             input in proptest::collection::vec(prop_oneof![Just(b"250-".to_vec()), Just(b"250 ".to_vec()), Just(b"\r\n".to_vec()),

@@ -1,9 +1,12 @@
-//! One message over one connection, in as many transactions as it takes; [`super::exchange`] is one of them.
+//! One message over one connection, in as many transactions as it takes; [`super::exchange`] is one
+//! of them.
 
 use super::client::Connection;
 use super::exchange::{Broken, Plan, no_recipient, wants_seven_bit};
 use super::known::{Known, addresses};
-use crate::mail::model::{Address, Body, BodyType, Class, Envelope, Message, Outcome, Reply, Report, Target};
+use crate::mail::model::{
+    Address, Body, BodyType, Class, Envelope, Message, Outcome, Reply, Report, Target,
+};
 use memchr::memmem;
 use std::borrow::Cow;
 use std::io::Write;
@@ -14,14 +17,21 @@ const HEADERS_MAX: usize = 64 * 1024;
 /// The buffer for commands and content is given back above this size.
 const BUFFER_KEPT: usize = 128 * 1024;
 
-/// How often in one attempt a peer may leave because of its number of recipients and be asked again.
+/// How often in one attempt a peer may leave because of its number of recipients and be asked
+/// again.
 const TOO_MANY_MAX: usize = 2;
 
 impl Connection {
-    /// Carries one message to `targets`, in one transaction unless there are more than the peer takes at once; for
-    /// [`Target::Copy`] to all recipients of the envelope, with one outcome: success when the content was taken for at least
-    /// one of them. Whoever gives it up before its end gets from [`Connection::given_up`] what is `known` by then.
-    pub async fn send(&mut self, message: &Message, targets: &[Target], known: &mut Known) -> Report {
+    /// Carries one message to `targets`, in one transaction unless there are more than the peer
+    /// takes at once; for [`Target::Copy`] to all recipients of the envelope, with one outcome:
+    /// success when the content was taken for at least one of them. Whoever gives it up before its
+    /// end gets from [`Connection::given_up`] what is `known` by then.
+    pub async fn send(
+        &mut self,
+        message: &Message,
+        targets: &[Target],
+        known: &mut Known,
+    ) -> Report {
         let envelope = &message.envelope;
         known.ask(envelope, targets);
         let asked = targets.iter().flat_map(|target| addresses(envelope, *target));
@@ -32,17 +42,24 @@ impl Connection {
         let outcomes = known.take(&end.rest);
         let eight_bit = envelope.body == BodyType::EightBitMime;
         let is_refused = |outcome: &Outcome| match self.eight_bit_refused {
-            // Whatever class it was given: the peer has judged the form of the content, and nothing else.
+            // Whatever class it was given: the peer has judged the form of the content, and nothing
+            // else.
             true => outcome.class() != Class::Success,
             false => wants_seven_bit(&outcome.reply),
         };
         let refused = outcomes.iter().filter(|(_, outcome)| eight_bit && is_refused(outcome));
         let eight_bit_refused = refused.map(|(target, _)| *target).collect();
-        Report { reusable: end.reusable, elsewhere: end.elsewhere, eight_bit_refused, ..self.report(outcomes) }
+        Report {
+            reusable: end.reusable,
+            elsewhere: end.elsewhere,
+            eight_bit_refused,
+            ..self.report(outcomes)
+        }
     }
 
-    /// The report on a message that was given up before the end of [`Connection::send`]: what is known stays so, and `rest` is
-    /// the outcome of all others. The connection is good for nothing more, and no other host is asked at once.
+    /// The report on a message that was given up before the end of [`Connection::send`]: what is
+    /// known stays so, and `rest` is the outcome of all others. The connection is good for nothing
+    /// more, and no other host is asked at once.
     pub fn given_up(&mut self, known: &mut Known, rest: &Outcome) -> Report {
         self.report(known.take_given_up(rest))
     }
@@ -55,7 +72,11 @@ impl Connection {
             relay: self.relay.clone(),
             tls: self.tls,
             security: self.security.clone(),
-            transcript: if all_well { String::new() } else { self.wire.transcript.text().to_owned() },
+            transcript: if all_well {
+                String::new()
+            } else {
+                self.wire.transcript.text().to_owned()
+            },
             reusable: false,
             elsewhere: false,
             refused_us: self.refused_us.take(),
@@ -73,10 +94,12 @@ impl Connection {
         envelope.body == BodyType::EightBitMime && self.extensions.eight_bit
     }
 
-    /// One outcome a recipient, in as many transactions as it takes (RFC 5321 §4.5.3.1.10); each of them brings at least one
-    /// recipient to an end. A kept connection that turns out to be gone is opened anew: the peer had a right to close it, and no
-    /// octet of this transaction has been answered.
-    /// The outcomes are the caller's, who may drop this anywhere and must not lose what is known by then.
+    /// One outcome a recipient, in as many transactions as it takes (RFC 5321 §4.5.3.1.10); each of
+    /// them brings at least one recipient to an end. A kept connection that turns out to be gone is
+    /// opened anew: the peer had a right to close it, and no octet of this transaction has been
+    /// answered.
+    /// The outcomes are the caller's, who may drop this anywhere and must not lose what is known by
+    /// then.
     async fn attempt(
         &mut self,
         envelope: &Envelope,
@@ -122,7 +145,11 @@ impl Connection {
                         return End::new(outcome, false);
                     }
                 }
-                Err(Broken::Gone(outcome) | Broken::Midway(outcome) | Broken::TooMany { outcome, .. }) => {
+                Err(
+                    Broken::Gone(outcome)
+                    | Broken::Midway(outcome)
+                    | Broken::TooMany { outcome, .. },
+                ) => {
                     return End::new(outcome, false);
                 }
                 Err(Broken::Unsure(outcome)) => {
@@ -132,7 +159,8 @@ impl Connection {
         }
     }
 
-    /// What the peer's extensions make of the message. Recipients that cannot be reached through it get their outcome here.
+    /// What the peer's extensions make of the message. Recipients that cannot be reached through it
+    /// get their outcome here.
     ///
     /// # Errors
     /// The outcome for all of them.
@@ -143,32 +171,40 @@ impl Connection {
         recipients: &[&Address],
         outcomes: &mut [Option<Outcome>],
     ) -> Result<Plan, Outcome> {
-        let permanent = |code, enhanced, text: String| Outcome::own(Reply::new(code, enhanced, text));
+        let permanent =
+            |code, enhanced, text: String| Outcome::own(Reply::new(code, enhanced, text));
         let relay = &self.relay;
         if let Some(max) = self.extensions.size_max.filter(|max| body.len() > *max) {
-            let text = format!("the message has {} octets, {relay} takes at most {max}", body.len());
+            let text =
+                format!("the message has {} octets, {relay} takes at most {max}", body.len());
             return Err(permanent(552, (5, 3, 4), text));
         }
         let eight_bit = self.sends_eight_bit(envelope);
         if !eight_bit && envelope.body == BodyType::EightBitMime {
-            let text = format!("the message has 8-bit content, which {relay} does not take (no 8BITMIME)");
+            let text =
+                format!("the message has 8-bit content, which {relay} does not take (no 8BITMIME)");
             return Err(permanent(554, (5, 6, 3), text));
         }
         let mut smtputf8 = envelope.smtputf8;
         let mut sender = Some(Cow::Borrowed(envelope.sender_text()));
         if !self.extensions.smtputf8 {
             let refused = || {
-                let text = format!("the message needs internationalised mail, which {relay} does not take (no SMTPUTF8)");
+                let text = format!(
+                    "the message needs internationalised mail, which {relay} does not take (no \
+                    SMTPUTF8)"
+                );
                 permanent(553, (5, 6, 7), text)
             };
             sender = envelope.sender.as_ref().map_or(Some(Cow::Borrowed("")), Address::ascii_form);
-            // A client may have asked for SMTPUTF8 without using it; then there is nothing that the peer could not take.
+            // A client may have asked for SMTPUTF8 without using it; then there is nothing that the
+            // peer could not take.
             if sender.is_none() || (smtputf8 && !headers_are_ascii(body).await) {
                 return Err(refused());
             }
             for (recipient, outcome) in recipients.iter().zip(outcomes) {
                 if recipient.ascii_form().is_none() {
-                    // A transaction over the connection before this one may have brought its outcome.
+                    // A transaction over the connection before this one may have brought its
+                    // outcome.
                     outcome.get_or_insert_with(refused);
                 }
             }
@@ -192,8 +228,8 @@ impl Connection {
         Ok(Plan { mail, null_sender: envelope.sender.is_none(), eight_bit })
     }
 
-    /// The transaction itself, with as many of the open recipients as the peer takes at once: fills in the outcomes of refused
-    /// recipients and gives the one for all others.
+    /// The transaction itself, with as many of the open recipients as the peer takes at once: fills
+    /// in the outcomes of refused recipients and gives the one for all others.
     async fn transact(
         &mut self,
         plan: &Plan,
@@ -208,19 +244,27 @@ impl Connection {
             return Ok(Ended { outcome: no_recipient(), asked, for_all: true });
         }
         if !self.client.may_begin() {
-            let text = format!("{} was given up between two transactions: others needed the courier", self.relay);
+            let text = format!(
+                "{} was given up between two transactions: others needed the courier",
+                self.relay
+            );
             return Err(Broken::Unsure(Outcome::own(Reply::new(451, (4, 4, 2), text))));
         }
         let (outcome, state) = self.exchange(plan, body, recipients, &asked, outcomes).await?;
         let mail_refused = state.accepted == 0 && state.mail_refused;
         if state.accepted > 0 && !state.too_many.is_empty() {
-            // So many and no more: the others have their turn at once, and later mail is cut to this size.
+            // So many and no more: the others have their turn at once, and later mail is cut to
+            // this size.
             self.recipients_max = state.accepted;
             asked.retain(|place| state.too_many.iter().all(|(too_many, _)| too_many != place));
         } else {
-            state.too_many.into_iter().for_each(|(place, reply)| outcomes[place] = Some(Outcome::said(reply)));
+            state
+                .too_many
+                .into_iter()
+                .for_each(|(place, reply)| outcomes[place] = Some(Outcome::said(reply)));
         }
-        // What is wrong for now with the content, or for good with the sender, is no better with other recipients.
+        // What is wrong for now with the content, or for good with the sender, is no better with
+        // other recipients.
         let for_all = mail_refused || (state.accepted > 0 && outcome.class() == Class::Temporary);
         Ok(Ended { outcome, asked, for_all })
     }
@@ -274,8 +318,12 @@ mod tests {
 
     #[tokio::test]
     async fn only_headers_decide_about_smtputf8() {
-        for (text, ascii) in [("Subject: a\r\n\r\nü", true), ("Subject: ü\r\n\r\na", false), ("Subject: a", true), ("", true)]
-        {
+        for (text, ascii) in [
+            ("Subject: a\r\n\r\nü", true),
+            ("Subject: ü\r\n\r\na", false),
+            ("Subject: a", true),
+            ("", true),
+        ] {
             assert_eq!(headers_are_ascii(&Body::Memory(text.into())).await, ascii, "{text:?}");
         }
     }

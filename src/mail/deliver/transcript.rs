@@ -1,7 +1,8 @@
 //! What was said on a connection, for people who ask why a mail was not taken.
 //!
 //! Limits: [`MAX`] octets; of a longer talk the beginning and a remark.
-//! Security: commands and replies only, never content, never credentials; control characters become dots.
+//! Security: commands and replies only, never content, never credentials; control characters become
+//! dots.
 
 use std::fmt::{self, Write as _};
 
@@ -62,9 +63,15 @@ impl Transcript {
         let _ = self.text.write_fmt(mark);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match std::str::from_utf8(line) {
-            Ok(text) if line.iter().all(|octet| (0x20..0x7f).contains(octet)) => self.text.push_str(text),
+            Ok(text) if line.iter().all(|octet| (0x20..0x7f).contains(octet)) => {
+                self.text.push_str(text)
+            }
             Ok(line) if !line.contains(char::is_control) => self.text.push_str(line),
-            _ => self.text.extend(line.iter().map(|octet| if (0x20..0x7f).contains(octet) { char::from(*octet) } else { '.' })),
+            _ => {
+                self.text.extend(line.iter().map(|octet| {
+                    if (0x20..0x7f).contains(octet) { char::from(*octet) } else { '.' }
+                }))
+            }
         }
         self.text.push('\n');
     }

@@ -42,15 +42,22 @@ impl Trouble {
         matches!(self, Self::Closed | Self::Io(_))
     }
 
-    /// The words for it: temporary, since the same peer may be well later. `doing` says when it happened, as in "while
-    /// waiting for the answer to DATA"; `unanswered` is the detail of the enhanced code for a peer that said nothing.
+    /// The words for it: temporary, since the same peer may be well later. `doing` says when it
+    /// happened, as in "while waiting for the answer to DATA"; `unanswered` is the detail of the
+    /// enhanced code for a peer that said nothing.
     pub fn outcome(&self, relay: &str, doing: &str, unanswered: u16) -> Outcome {
         let (detail, text) = match self {
             Self::Closed => ((4, 4, 2), format!("{relay} closed the connection {doing}")),
-            Self::Slow(time) => ((4, 4, unanswered), format!("{relay} kept us waiting for {time:?} {doing}")),
-            Self::Malformed(malformed) => ((4, 5, 0), format!("{relay} spoke no SMTP {doing}: {malformed}")),
+            Self::Slow(time) => {
+                ((4, 4, unanswered), format!("{relay} kept us waiting for {time:?} {doing}"))
+            }
+            Self::Malformed(malformed) => {
+                ((4, 5, 0), format!("{relay} spoke no SMTP {doing}: {malformed}"))
+            }
             Self::Unasked => ((4, 5, 0), format!("{relay} spoke out of turn {doing}")),
-            Self::Io(error) => ((4, 4, 2), format!("lost the connection with {relay} {doing}: {}", io_text(error))),
+            Self::Io(error) => {
+                ((4, 4, 2), format!("lost the connection with {relay} {doing}: {}", io_text(error)))
+            }
         };
         Outcome::own(Reply::new(451, detail, text))
     }
@@ -155,12 +162,17 @@ impl Wire {
         !self.input.is_empty()
     }
 
-    /// Whether the peer closed the connection or spoke while nothing was asked. What TLS says for itself is no speech.
+    /// Whether the peer closed the connection or spoke while nothing was asked. What TLS says for
+    /// itself is no speech.
     pub fn is_stale(&mut self) -> bool {
         let mut octet = [0];
         let mut buffer = ReadBuf::new(&mut octet);
         let mut context = Context::from_waker(Waker::noop());
-        self.has_leftover() || !matches!(Pin::new(&mut self.stream).poll_read(&mut context, &mut buffer), Poll::Pending)
+        self.has_leftover()
+            || !matches!(
+                Pin::new(&mut self.stream).poll_read(&mut context, &mut buffer),
+                Poll::Pending
+            )
     }
 
     /// The stream alone, for TLS to be put on it.

@@ -41,7 +41,8 @@ impl HistoryFiles {
         for number in numbers(disk.as_ref())? {
             full.push((number, disk.open(&path(number))?.length()?));
         }
-        let mut book = Self { disk, config, file: None, full, begun: clock::now(), complained: false };
+        let mut book =
+            Self { disk, config, file: None, full, begun: clock::now(), complained: false };
         book.forget();
         Ok(book)
     }
@@ -58,8 +59,8 @@ impl HistoryFiles {
         Ok(())
     }
 
-    /// Appends whole lines, and tells how many of them are lost because they cannot be written. The next ones are tried
-    /// again; a word in the log says when it begins and when it is over.
+    /// Appends whole lines, and tells how many of them are lost because they cannot be written. The
+    /// next ones are tried again; a word in the log says when it begins and when it is over.
     pub fn write(&mut self, lines: &[u8]) -> u64 {
         if lines.is_empty() {
             return 0;
@@ -73,7 +74,8 @@ impl HistoryFiles {
             }
             Err(error) if !self.complained => {
                 self.complained = true;
-                tracing::warn!(target: "mta", cause = %error, "the history of mail cannot be written; mail itself goes on");
+                tracing::warn!(target: "mta", cause = %error, "the history of mail cannot be \
+                written; mail itself goes on");
             }
             Err(_) => {}
         }
@@ -86,7 +88,10 @@ impl HistoryFiles {
             return Err(io::Error::other("less than five percent of the data volume are free"));
         }
         let day_is_over = clock::age(self.begun) > 86_400;
-        if self.file.as_ref().is_some_and(|(_, _, len)| *len + lines.len() as u64 > self.file_max() || day_is_over)
+        if self
+            .file
+            .as_ref()
+            .is_some_and(|(_, _, len)| *len + lines.len() as u64 > self.file_max() || day_is_over)
             && let Some((number, _, len)) = self.file.take()
         {
             self.full.push((number, len));
@@ -117,7 +122,8 @@ impl HistoryFiles {
             if all + self.file_max() <= self.config.size && !self.is_too_old(number) {
                 return;
             }
-            // A file that cannot be removed now is none of the budget's any more; the next start finds it again.
+            // A file that cannot be removed now is none of the budget's any more; the next start
+            // finds it again.
             let _ = self.disk.remove(&path(number));
             self.full.remove(0);
         }
@@ -127,7 +133,9 @@ impl HistoryFiles {
     fn is_too_old(&self, number: u64) -> bool {
         let next = self.full.iter().map(|(number, _)| *number).find(|other| *other > number);
         let newer = next.or(self.file.as_ref().map(|(number, ..)| *number));
-        let first = newer.and_then(|newer| super::search::first_second(self.disk.as_ref(), newer).ok().flatten());
+        let first = newer.and_then(|newer| {
+            super::search::first_second(self.disk.as_ref(), newer).ok().flatten()
+        });
         first.is_some_and(|first| u64::from(clock::age(first)) > self.config.time.as_secs())
     }
 

@@ -1,7 +1,9 @@
-//! Addresses as the history keeps them: whole, with the local part shortened, or with it replaced by a keyed hash.
+//! Addresses as the history keeps them: whole, with the local part shortened, or with it replaced
+//! by a keyed hash.
 //!
-//! Replies and transcripts quote addresses as it pleases the other host: in capitals, the sender's, a stranger's. So all that
-//! looks like an address is masked there. The text of a bounce that reached nobody is left out.
+//! Replies and transcripts quote addresses as it pleases the other host: in capitals, the sender's,
+//! a stranger's. So all that looks like an address is masked there. The text of a bounce that
+//! reached nobody is left out.
 
 use super::Line;
 use crate::ground::disk::Disk;
@@ -17,8 +19,8 @@ pub enum Masking {
     None,
     /// `j***@example.org`.
     Smart,
-    /// `5f1d3c0a9b72@example.org`: the same address has the same hash on this volume, and nobody without its key can tell
-    /// whose it is.
+    /// `5f1d3c0a9b72@example.org`: the same address has the same hash on this volume, and nobody
+    /// without its key can tell whose it is.
     Hash,
 }
 
@@ -50,13 +52,19 @@ impl Mask {
         }
         match line {
             Line::Attempt(attempt) => {
-                attempt.outcomes.iter_mut().for_each(|ending| self.apply_to(&mut ending.to, &mut ending.reply));
+                attempt
+                    .outcomes
+                    .iter_mut()
+                    .for_each(|ending| self.apply_to(&mut ending.to, &mut ending.reply));
                 // The text of a bounce names people in more ways than by address.
                 let dialogue: String = attempt.dialogue().flat_map(|line| [line, "\n"]).collect();
                 attempt.transcript = self.told(&dialogue);
             }
             Line::Finished(finished) => {
-                finished.recipients.iter_mut().for_each(|ending| self.apply_to(&mut ending.to, &mut ending.reply));
+                finished
+                    .recipients
+                    .iter_mut()
+                    .for_each(|ending| self.apply_to(&mut ending.to, &mut ending.reply));
                 finished.sender = self.masked(&finished.sender);
             }
         }
@@ -83,7 +91,9 @@ impl Mask {
         while let Some(at) = rest.find('@') {
             let local = start_of_local_part(&rest[..at]);
             let behind = &rest[at + 1..];
-            let literal = behind.strip_prefix('[').and_then(|literal| Some(&behind[..literal.find(']')? + 2]));
+            let literal = behind
+                .strip_prefix('[')
+                .and_then(|literal| Some(&behind[..literal.find(']')? + 2]));
             let domain = match literal.filter(|literal| !literal.contains('@')) {
                 Some(literal) => literal.len(),
                 None => behind.find(|c| !is_of_a_domain(c)).unwrap_or(behind.len()),
@@ -105,7 +115,12 @@ impl Mask {
         match &self.key {
             Some(key) => {
                 let tag = hmac::sign(key, address.to_lowercase().as_bytes());
-                let hash: String = tag.as_ref().iter().take(HASH_SHOWN).map(|octet| format!("{octet:02x}")).collect();
+                let hash: String = tag
+                    .as_ref()
+                    .iter()
+                    .take(HASH_SHOWN)
+                    .map(|octet| format!("{octet:02x}"))
+                    .collect();
                 format!("{hash}@{domain}")
             }
             None => {
@@ -127,7 +142,11 @@ impl Masked {
     ///
     /// # Errors
     /// The volume has no key, and takes none.
-    pub fn open(disk: &dyn Disk, masking: Masking, event_sink: Arc<dyn DeliveryEventSink>) -> io::Result<Self> {
+    pub fn open(
+        disk: &dyn Disk,
+        masking: Masking,
+        event_sink: Arc<dyn DeliveryEventSink>,
+    ) -> io::Result<Self> {
         Ok(Self { mask: Mask::open(disk, masking)?, event_sink })
     }
 }
@@ -143,8 +162,8 @@ impl DeliveryEventSink for Masked {
     }
 }
 
-/// Where the local part begins that this text ends with: words of atext, or a quoted string (RFC 5321 §4.1.2). The end of the
-/// text where there is none.
+/// Where the local part begins that this text ends with: words of atext, or a quoted string (RFC
+/// 5321 §4.1.2). The end of the text where there is none.
 fn start_of_local_part(text: &str) -> usize {
     let Some(inside) = text.strip_suffix('"') else { return text.trim_end_matches(is_atext).len() };
     let opens = |(place, _): &(usize, &str)| !inside[..*place].ends_with('\\');
@@ -203,7 +222,8 @@ mod tests {
                 reply: "550 5.1.1 <Jane.Doe@b.example> unknown".into(),
             }],
             transcript: format!(
-                "> MAIL FROM:<shop@a.example> SIZE=5\n< 250 ok\n> RCPT TO:<Jane.Doe@b.example>\n{}\nDear Jane,\n",
+                "> MAIL FROM:<shop@a.example> SIZE=5\n< 250 ok\n> RCPT \
+                TO:<Jane.Doe@b.example>\n{}\nDear Jane,\n",
                 Attempt::TEXT_MARK
             ),
         };
@@ -212,10 +232,17 @@ mod tests {
             let mut line = Line::Attempt(attempt.clone());
             Mask::open(&disk, masking).unwrap().apply(&mut line);
             let text = serde_json::to_string(&line).unwrap();
-            assert!(!text.contains("Jane") && !text.contains("shop@") && text.contains("@b.example"), "{text}");
+            assert!(
+                !text.contains("Jane") && !text.contains("shop@") && text.contains("@b.example"),
+                "{text}"
+            );
             seen.push(text);
         }
-        assert!(seen[0].contains("J***@b.example") && seen[0].contains("s***@a.example"), "{}", seen[0]);
+        assert!(
+            seen[0].contains("J***@b.example") && seen[0].contains("s***@a.example"),
+            "{}",
+            seen[0]
+        );
         assert_eq!(seen[1], seen[2], "the key is kept");
         let mut line = Line::Attempt(attempt.clone());
         Mask::open(&disk, Masking::None).unwrap().apply(&mut line);
@@ -238,9 +265,15 @@ mod tests {
         ] {
             assert_eq!(mask.told(text), masked);
         }
-        let (mut to, mut reply) = ("\"jane doe\"@b.example".to_owned(), "550 <\"jane doe\"@b.example> unknown".to_owned());
+        let (mut to, mut reply) = (
+            "\"jane doe\"@b.example".to_owned(),
+            "550 <\"jane doe\"@b.example> unknown".to_owned(),
+        );
         mask.apply_to(&mut to, &mut reply);
-        assert_eq!((to.as_str(), reply.as_str()), ("j***@b.example", "550 <j***@b.example> unknown"));
+        assert_eq!(
+            (to.as_str(), reply.as_str()),
+            ("j***@b.example", "550 <j***@b.example> unknown")
+        );
     }
 
     proptest::proptest! {

@@ -1,21 +1,25 @@
 //! The history: what was tried and how it ended, kept for a while after a mail has left the queue.
 //!
-//! Purpose: to answer "what happened to this mail?". In: [`Attempt`]s that did not go well and [`Finished`] messages, from the
-//! corridor. Out: the same, to windows, by the trait [`History`].
+//! Purpose: to answer "what happened to this mail?". In: [`Attempt`]s that did not go well and
+//! [`Finished`] messages, from the corridor. Out: the same, to windows, by the trait [`History`].
 //!
-//! A thread of its own appends a line of JSON for each to files in `history/` on the data volume, about once a second, without a
-//! sync: a crash may lose the last moment of the history, never a mail. Names are `N.jsonl`, N rising.
-//! Limits: [`WAITING_MAX`] entries wait for the thread, further ones are dropped and counted, so that mail never waits for its
-//! history; [`Config::size`] octets on the volume, [`Config::time`] of age, both by whole files; nothing is written while less
-//! than five percent of the volume are free.
-//! Security: no contents, but the text of bounces of our own that reached nobody, which `mask` drops where it masks; addresses as
-//! it leaves them.
+//! A thread of its own appends a line of JSON for each to files in `history/` on the data volume,
+//! about once a second, without a sync: a crash may lose the last moment of the history, never a
+//! mail. Names are `N.jsonl`, N rising.
+//! Limits: [`WAITING_MAX`] entries wait for the thread, further ones are dropped and counted, so
+//! that mail never waits for its history; [`Config::size`] octets on the volume, [`Config::time`]
+//! of age, both by whole files; nothing is written while less than five percent of the volume are
+//! free.
+//! Security: no contents, but the text of bounces of our own that reached nobody, which `mask`
+//! drops where it masks; addresses as it leaves them.
 
 mod files;
 mod mask;
 mod search;
 
-use super::model::{AdminError, Answer, Attempt, Finished, FinishedPage, History, MessageId, Wanted};
+use super::model::{
+    AdminError, Answer, Attempt, Finished, FinishedPage, History, MessageId, Wanted,
+};
 use crate::appliance::counter::Counters;
 use crate::ground::disk::Disk;
 use crate::ground::lock::Lock;
@@ -78,13 +82,14 @@ pub struct HistoryLog {
 }
 
 impl HistoryLog {
-    /// Opens the history on a volume; one that is not to be kept is removed. A volume that takes no history costs a line in the log
-    /// and nothing else.
+    /// Opens the history on a volume; one that is not to be kept is removed. A volume that takes no
+    /// history costs a line in the log and nothing else.
     pub fn open(disk: Arc<dyn Disk>, config: Config, counters: Arc<Counters>) -> Arc<Self> {
         let begun = if config.enabled {
             Self::begin(&disk, config, counters.clone())
         } else {
-            // Events for other programs are masked with the same key, whether or not a history is kept.
+            // Events for other programs are masked with the same key, whether or not a history is
+            // kept.
             let key = (config.masking == Masking::Hash).then_some(mask::KEY);
             HistoryFiles::remove_all(disk.as_ref(), key).map(|()| None)
         };
@@ -96,8 +101,13 @@ impl HistoryLog {
         Arc::new(Self { disk, counters, entries, writer: Lock::leaf(writer) })
     }
 
-    fn begin(disk: &Arc<dyn Disk>, config: Config, counters: Arc<Counters>) -> io::Result<Option<(Entries, JoinHandle<()>)>> {
-        let (book, mask) = (HistoryFiles::open(disk.clone(), config)?, Mask::open(disk.as_ref(), config.masking)?);
+    fn begin(
+        disk: &Arc<dyn Disk>,
+        config: Config,
+        counters: Arc<Counters>,
+    ) -> io::Result<Option<(Entries, JoinHandle<()>)>> {
+        let (book, mask) =
+            (HistoryFiles::open(disk.clone(), config)?, Mask::open(disk.as_ref(), config.masking)?);
         let (sender, entries) = sync_channel(WAITING_MAX);
         let thread = std::thread::Builder::new().name("history".to_owned());
         Ok(Some((sender, thread.spawn(move || write(&entries, book, &mask, &counters))?)))
@@ -154,29 +164,50 @@ impl History for HistoryLog {
         })
     }
 
-    fn finished(&self, wanted: Wanted, after: Option<String>, limit: usize, patience: Duration) -> Answer<'_, FinishedPage> {
+    fn finished(
+        &self,
+        wanted: Wanted,
+        after: Option<String>,
+        limit: usize,
+        patience: Duration,
+    ) -> Answer<'_, FinishedPage> {
         let (disk, entries) = (self.disk.clone(), self.entries.clone());
         Box::pin(async move {
             looked(move || {
                 written(entries.as_ref());
                 // The thread ends when nobody can hand in any more.
                 drop(entries);
-                search::finished(disk.as_ref(), &wanted, after.as_deref(), limit, Instant::now() + patience)
+                search::finished(
+                    disk.as_ref(),
+                    &wanted,
+                    after.as_deref(),
+                    limit,
+                    Instant::now() + patience,
+                )
             })
             .await
         })
     }
 }
 
-async fn looked<T: Send + 'static>(look: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, AdminError> {
-    let failed = |error: &dyn std::fmt::Display| AdminError::Storage(format!("the history cannot be read: {error}"));
-    tokio::task::spawn_blocking(look).await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
+async fn looked<T: Send + 'static>(
+    look: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, AdminError> {
+    let failed = |error: &dyn std::fmt::Display| {
+        AdminError::Storage(format!("the history cannot be read: {error}"))
+    };
+    tokio::task::spawn_blocking(look)
+        .await
+        .map_err(|error| failed(&error))?
+        .map_err(|error| failed(&error))
 }
 
-/// Waits until what was handed in is written: whoever has just deleted a mail looks for it in the history at once.
+/// Waits until what was handed in is written: whoever has just deleted a mail looks for it in the
+/// history at once.
 fn written(entries: Option<&Entries>) {
     let (tell, told) = sync_channel(1);
-    // Where the way is full the thread is at work anyway, and a slow disk must not hide what there is.
+    // Where the way is full the thread is at work anyway, and a slow disk must not hide what there
+    // is.
     if entries.is_some_and(|entries| entries.try_send(Entry::Wanted(tell)).is_ok()) {
         let _ = told.recv_timeout(WRITTEN_PATIENCE);
     }
@@ -189,7 +220,9 @@ fn write(entries: &Receiver<Entry>, mut book: HistoryFiles, mask: &Mask, counter
     while open {
         let mut deadline = None;
         loop {
-            let wait = deadline.map_or(Duration::from_secs(3600), |at: Instant| at.saturating_duration_since(Instant::now()));
+            let wait = deadline.map_or(Duration::from_secs(3600), |at: Instant| {
+                at.saturating_duration_since(Instant::now())
+            });
             match entries.recv_timeout(wait) {
                 Ok(Entry::Wanted(reader)) => {
                     readers.push(reader);
@@ -230,7 +263,12 @@ mod tests {
     use std::path::Path;
 
     fn config(size: u64) -> Config {
-        Config { enabled: true, size, time: Duration::from_secs(7 * 86_400), masking: Masking::None }
+        Config {
+            enabled: true,
+            size,
+            time: Duration::from_secs(7 * 86_400),
+            masking: Masking::None,
+        }
     }
 
     fn open(directory: &Path, config: Config) -> Arc<HistoryLog> {
@@ -244,7 +282,8 @@ mod tests {
 
     fn finished(n: u64, to: &str, status: &str) -> Finished {
         Finished {
-            id: MessageId(crate::ground::clock::now_micros() / 1_000_000 * 1_000_000 + n).to_string(),
+            id: MessageId(crate::ground::clock::now_micros() / 1_000_000 * 1_000_000 + n)
+                .to_string(),
             arrived: crate::ground::clock::now(),
             at: crate::ground::clock::now(),
             sender: "shop@a.example".to_owned(),
@@ -257,7 +296,12 @@ mod tests {
         }
     }
 
-    async fn page(history: &HistoryLog, wanted: Wanted, after: Option<String>, limit: usize) -> FinishedPage {
+    async fn page(
+        history: &HistoryLog,
+        wanted: Wanted,
+        after: Option<String>,
+        limit: usize,
+    ) -> FinishedPage {
         History::finished(history, wanted, after, limit, Duration::from_secs(10)).await.unwrap()
     }
 
@@ -288,11 +332,16 @@ mod tests {
         }
         assert_eq!(all.len(), 100);
         assert!(all.windows(2).all(|pair| pair[0].id > pair[1].id), "the newest first, each once");
-        let bounced = page(&history, Wanted { status: "bounced".into(), ..Wanted::default() }, None, 100).await;
+        let bounced =
+            page(&history, Wanted { status: "bounced".into(), ..Wanted::default() }, None, 100)
+                .await;
         assert_eq!(bounced.finished.len(), 10);
-        let one = page(&history, Wanted { search: "C7@B".into(), ..Wanted::default() }, None, 100).await;
+        let one =
+            page(&history, Wanted { search: "C7@B".into(), ..Wanted::default() }, None, 100).await;
         assert_eq!(one.finished.len(), 2);
-        let none = page(&history, Wanted { sender: "nobody".into(), ..Wanted::default() }, None, 100).await;
+        let none =
+            page(&history, Wanted { sender: "nobody".into(), ..Wanted::default() }, None, 100)
+                .await;
         assert!(none.finished.is_empty());
     }
 
@@ -317,8 +366,12 @@ mod tests {
         history.finished(end.clone());
         drop(history);
         let history = open(directory.path(), config(64 << 20));
-        let attempts = history.attempts(end.id.parse().unwrap(), Duration::from_secs(10)).await.unwrap();
-        assert_eq!(attempts.iter().map(|attempt| attempt.took_ms).collect::<Vec<_>>(), [0, 1, 2, 0]);
+        let attempts =
+            history.attempts(end.id.parse().unwrap(), Duration::from_secs(10)).await.unwrap();
+        assert_eq!(
+            attempts.iter().map(|attempt| attempt.took_ms).collect::<Vec<_>>(),
+            [0, 1, 2, 0]
+        );
         assert_eq!(attempts[3].outcomes, end.recipients);
     }
 
@@ -343,25 +396,37 @@ mod tests {
             history.attempts(end.id.parse().unwrap(), Duration::from_secs(10)).await.unwrap(),
             std::slice::from_ref(&attempt)
         );
-        // Another courier that ended at the same time was quicker with the end than this one with its try.
+        // Another courier that ended at the same time was quicker with the end than this one with
+        // its try.
         let (id, other) = (finished(8, "", "").id, ending("d@b.example", "bounced"));
         let recipients = vec![ending("c@b.example", "bounced"), other.clone()];
-        let tries =
-            [attempt.outcomes.clone(), vec![other]].map(|outcomes| Attempt { id: id.clone(), outcomes, ..attempt.clone() });
+        let tries = [attempt.outcomes.clone(), vec![other]].map(|outcomes| Attempt {
+            id: id.clone(),
+            outcomes,
+            ..attempt.clone()
+        });
         history.attempt(tries[0].clone());
         history.finished(Finished { id: id.clone(), recipients, ..end });
         history.attempt(tries[1].clone());
-        assert_eq!(history.attempts(id.parse().unwrap(), Duration::from_secs(10)).await.unwrap(), tries);
+        assert_eq!(
+            history.attempts(id.parse().unwrap(), Duration::from_secs(10)).await.unwrap(),
+            tries
+        );
     }
 
-    /// The tries may be forgotten already, or were made by another relay; and masked addresses are equal.
+    /// The tries may be forgotten already, or were made by another relay; and masked addresses are
+    /// equal.
     #[tokio::test]
     async fn an_end_that_tells_more_than_the_tries_is_told() {
         let directory = tempfile::tempdir().unwrap();
         let history = open(directory.path(), config(64 << 20));
-        for (n, first) in [ending("c@b.example", "delivered"), ending("***@b.example", "bounced")].into_iter().enumerate() {
+        for (n, first) in [ending("c@b.example", "delivered"), ending("***@b.example", "bounced")]
+            .into_iter()
+            .enumerate()
+        {
             let last = ending("***@b.example", "bounced");
-            let end = Finished { recipients: vec![first, last.clone()], ..finished(n as u64, "", "") };
+            let end =
+                Finished { recipients: vec![first, last.clone()], ..finished(n as u64, "", "") };
             history.attempt(Attempt {
                 id: end.id.clone(),
                 at: end.at,
@@ -373,7 +438,8 @@ mod tests {
                 transcript: "> RCPT\n< 550 no\n".into(),
             });
             history.finished(end.clone());
-            let told = history.attempts(end.id.parse().unwrap(), Duration::from_secs(10)).await.unwrap();
+            let told =
+                history.attempts(end.id.parse().unwrap(), Duration::from_secs(10)).await.unwrap();
             assert_eq!(told.last().map(|last| &last.outcomes), Some(&end.recipients));
             assert_eq!(told.len(), 2);
         }
@@ -387,8 +453,18 @@ mod tests {
             let end = finished(n, "c@b.example", "moved");
             history.finished(end.clone());
             let found = page(&history, Wanted::default(), None, 1).await;
-            assert_eq!(found.finished.first().map(|found| found.id.as_str()), Some(end.id.as_str()));
-            assert_eq!(history.attempts(end.id.parse().unwrap(), Duration::from_secs(10)).await.unwrap().len(), 1);
+            assert_eq!(
+                found.finished.first().map(|found| found.id.as_str()),
+                Some(end.id.as_str())
+            );
+            assert_eq!(
+                history
+                    .attempts(end.id.parse().unwrap(), Duration::from_secs(10))
+                    .await
+                    .unwrap()
+                    .len(),
+                1
+            );
         }
     }
 
@@ -400,7 +476,11 @@ mod tests {
         for (run, at) in [now - 3000, now - 2000, now - 1000].into_iter().enumerate() {
             let history = open(directory.path(), config(64 << 20));
             let at = u32::try_from(at).unwrap();
-            history.finished(Finished { at, arrived: at, ..finished(run as u64, "c@b.example", "delivered") });
+            history.finished(Finished {
+                at,
+                arrived: at,
+                ..finished(run as u64, "c@b.example", "delivered")
+            });
         }
         let history = open(directory.path(), config(64 << 20));
         let look = async |second: u64, patience| {
@@ -413,7 +493,10 @@ mod tests {
         let old = look(now - 5000, Duration::ZERO).await;
         assert!(old.next.is_some(), "files are left that may tell of it");
         // The last one may take what is left of the time.
-        let last = History::finished(&*history, Wanted::default(), Some("1-9".into()), 9, Duration::ZERO).await.unwrap();
+        let last =
+            History::finished(&*history, Wanted::default(), Some("1-9".into()), 9, Duration::ZERO)
+                .await
+                .unwrap();
         assert_eq!((last.finished.len(), last.next), (1, None));
     }
 
@@ -424,7 +507,9 @@ mod tests {
         for part in 0..20 {
             // Its end waits until all of it is written: more at once would be dropped.
             let history = open(directory.path(), config(budget));
-            (0..1000).for_each(|n| history.finished(finished(part * 1000 + n, "c@b.example", "delivered")));
+            (0..1000).for_each(|n| {
+                history.finished(finished(part * 1000 + n, "c@b.example", "delivered"))
+            });
             drop(history);
         }
         let files = std::fs::read_dir(directory.path().join("history")).unwrap();
@@ -488,7 +573,8 @@ mod tests {
     fn a_full_volume_interrupts_the_history_and_is_counted() {
         let directory = tempfile::tempdir().unwrap();
         let is_full = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let disk: Arc<dyn Disk> = Arc::new(Tight(Volume::open(directory.path()).unwrap(), is_full.clone()));
+        let disk: Arc<dyn Disk> =
+            Arc::new(Tight(Volume::open(directory.path()).unwrap(), is_full.clone()));
         let mut book = HistoryFiles::open(disk, config(64 << 20)).unwrap();
         assert_eq!(book.write(b"1\n"), 0);
         is_full.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -496,7 +582,8 @@ mod tests {
         is_full.store(false, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(book.write(b"5\n"), 0);
         let files = std::fs::read_dir(directory.path().join("history")).unwrap();
-        let text: String = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+        let text: String =
+            files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
         assert_eq!(text, "1\n5\n");
     }
 

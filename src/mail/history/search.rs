@@ -1,6 +1,7 @@
 //! Reads the history, the newest first, while it is written.
 //!
-//! Limits: one file at a time is in memory; a line that is no entry (a torn one, or one of a newer version) is passed over.
+//! Limits: one file at a time is in memory; a line that is no entry (a torn one, or one of a newer
+//! version) is passed over.
 
 use super::Line;
 use super::files::{numbers, path};
@@ -16,7 +17,8 @@ const READ_MAX: u64 = 16 << 20;
 /// How much of a file tells its first entry.
 const START: usize = 16 * 1024;
 
-/// The tries of a message, the oldest first, and behind them its end where it says what they do not.
+/// The tries of a message, the oldest first, and behind them its end where it says what they do
+/// not.
 pub fn attempts(disk: &dyn Disk, id: MessageId, deadline: Instant) -> io::Result<Vec<Attempt>> {
     let (mut attempts, mut ends) = (Vec::new(), Vec::new());
     let (wanted, whole) = (format!("\"id\":\"{id}\""), id.to_string());
@@ -24,10 +26,14 @@ pub fn attempts(disk: &dyn Disk, id: MessageId, deadline: Instant) -> io::Result
     for number in numbers(disk)?.into_iter().rev() {
         // The rest might be more than was found.
         if Instant::now() >= deadline {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "it was not looked through in time; ask again"));
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "it was not looked through in time; ask again",
+            ));
         }
         let text = read(disk, number)?;
-        for (line, _) in text.lines().rev().filter(|line| line.contains(&wanted)).filter_map(parse) {
+        for (line, _) in text.lines().rev().filter(|line| line.contains(&wanted)).filter_map(parse)
+        {
             match line {
                 Line::Attempt(attempt) => attempts.push(attempt),
                 Line::Finished(finished) => ends.push(last_attempt(finished)),
@@ -51,12 +57,14 @@ fn accepted(id: MessageId) -> u64 {
     id.0 / 1_000_000
 }
 
-/// Whether the text of a file begins before a message was accepted: what is older says nothing of it.
+/// Whether the text of a file begins before a message was accepted: what is older says nothing of
+/// it.
 fn reaches_before(text: &str, accepted: u64) -> bool {
     text.lines().find_map(second).is_some_and(|first| u64::from(first) < accepted)
 }
 
-/// Whether tries tell each outcome of an end. Of equal ones, as masked addresses are, as many as it has.
+/// Whether tries tell each outcome of an end. Of equal ones, as masked addresses are, as many as it
+/// has.
 fn tell_the_end(attempts: &[Attempt], end: &Attempt) -> bool {
     let mut untold = HashMap::new();
     for ending in &end.outcomes {
@@ -84,7 +92,8 @@ fn last_attempt(finished: Finished) -> Attempt {
     }
 }
 
-/// A page of finished messages. Where one message is wanted by its whole id, files that are older than it are not looked at.
+/// A page of finished messages. Where one message is wanted by its whole id, files that are older
+/// than it are not looked at.
 pub fn finished(
     disk: &dyn Disk,
     wanted: &Wanted,
@@ -99,9 +108,11 @@ pub fn finished(
     let mut files = numbers(disk)?.into_iter().rev().filter(|number| *number <= from).peekable();
     while let Some(number) = files.next() {
         let text = read(disk, number)?;
-        // Lines are counted from the start of the file, which never changes, so that a place stays what it is.
+        // Lines are counted from the start of the file, which never changes, so that a place stays
+        // what it is.
         let upto = if number == from { skip } else { usize::MAX };
-        let lines: Vec<(usize, &str)> = text.lines().enumerate().take_while(|(place, _)| *place < upto).collect();
+        let lines: Vec<(usize, &str)> =
+            text.lines().enumerate().take_while(|(place, _)| *place < upto).collect();
         for (place, line) in lines.into_iter().rev() {
             if page.finished.len() >= limit {
                 page.next = Some(format!("{number}-{}", place + 1));
@@ -135,12 +146,17 @@ pub fn first_second(disk: &dyn Disk, number: u64) -> io::Result<Option<u32>> {
 }
 
 fn passes(wanted: &Wanted, finished: &Finished) -> bool {
-    let is_in = |text: &str, part: &str| part.is_empty() || text.to_lowercase().contains(&part.to_lowercase());
+    let is_in = |text: &str, part: &str| {
+        part.is_empty() || text.to_lowercase().contains(&part.to_lowercase())
+    };
     let any = |test: &dyn Fn(&Ending) -> bool| finished.recipients.iter().any(test);
     let sender = if finished.sender.is_empty() { "<>" } else { &finished.sender };
     is_in(sender, &wanted.sender)
         && (wanted.recipient.is_empty() || any(&|ending| is_in(&ending.to, &wanted.recipient)))
-        && finished.id.get(..wanted.id.len()).is_some_and(|start| start.eq_ignore_ascii_case(&wanted.id))
+        && finished
+            .id
+            .get(..wanted.id.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(&wanted.id))
         && (wanted.status.is_empty() || any(&|ending| ending.status == wanted.status))
 }
 
@@ -153,7 +169,8 @@ fn read(disk: &dyn Disk, number: u64) -> io::Result<String> {
     let mut octets = vec![0; usize::try_from(file.length()?.min(READ_MAX)).unwrap_or_default()];
     let got = file.read_at(0, &mut octets)?;
     octets.truncate(got);
-    Ok(String::from_utf8(octets).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    Ok(String::from_utf8(octets)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 fn parse(line: &str) -> Option<(Line, u32)> {

@@ -6,8 +6,9 @@ use std::net::IpAddr;
 
 /// A mailbox of RFC 5321 §4.1.2, `local-part@domain`, ASCII or (RFC 6531 §3.3) UTF-8.
 ///
-/// Limit: 254 octets in all, what a path of 256 leaves (RFC 5321 §4.5.3.1.3). The 64 octets of a local part are the least that
-/// must be taken (§4.5.3.1.1), and rewritten senders (VERP, SRS) need more.
+/// Limit: 254 octets in all, what a path of 256 leaves (RFC 5321 §4.5.3.1.3). The 64 octets of a
+/// local part are the least that must be taken (§4.5.3.1.1), and rewritten senders (VERP, SRS) need
+/// more.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Address {
     text: Box<str>,
@@ -93,13 +94,16 @@ impl Address {
         self.text.is_ascii()
     }
 
-    /// The mailbox for a peer without SMTPUTF8: the domain as A-labels (RFC 5890 §2.3.2.1, RFC 5891 §4.4). `None` when the
-    /// local part is not ASCII, which has no other form, or when the domain has no A-labels that DNS could hold.
+    /// The mailbox for a peer without SMTPUTF8: the domain as A-labels (RFC 5890 §2.3.2.1, RFC 5891
+    /// §4.4). `None` when the local part is not ASCII, which has no other form, or when the domain
+    /// has no A-labels that DNS could hold.
     pub fn ascii_form(&self) -> Option<Cow<'_, str>> {
         if self.is_ascii() {
             return Some(Cow::Borrowed(self.as_str()));
         }
-        let domain = idna::domain_to_ascii(self.domain_text()).ok().filter(|_| self.local_part().is_ascii())?;
+        let domain = idna::domain_to_ascii(self.domain_text())
+            .ok()
+            .filter(|_| self.local_part().is_ascii())?;
         let text = format!("{}@{domain}", self.local_part());
         Self::parse(&text).ok().filter(Self::is_ascii).map(|_| Cow::Owned(text))
     }
@@ -117,8 +121,9 @@ impl fmt::Debug for Address {
     }
 }
 
-/// Dot-string or quoted string (RFC 5321 §4.1.2), with UTF-8 allowed where RFC 6531 §3.3 extends them. Dots may stand at the ends
-/// and beside each other: there are mailboxes of that form, and what they mean is their host's business (§2.3.11).
+/// Dot-string or quoted string (RFC 5321 §4.1.2), with UTF-8 allowed where RFC 6531 §3.3 extends
+/// them. Dots may stand at the ends and beside each other: there are mailboxes of that form, and
+/// what they mean is their host's business (§2.3.11).
 fn is_local_part(text: &str) -> bool {
     if let Some(inner) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         let mut escaped = false;
@@ -149,7 +154,8 @@ fn is_utf8_letter(c: char) -> bool {
     !c.is_ascii() && !c.is_control()
 }
 
-/// Labels of letters, digits, hyphens and (as the field has it) underscores; a trailing dot is refused.
+/// Labels of letters, digits, hyphens and (as the field has it) underscores; a trailing dot is
+/// refused.
 fn is_domain(text: &str) -> bool {
     !text.is_empty()
         && text.split('.').all(|label| {
@@ -157,7 +163,9 @@ fn is_domain(text: &str) -> bool {
                 && label.len() <= 63
                 && !label.starts_with('-')
                 && !label.ends_with('-')
-                && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_') || is_utf8_letter(c))
+                && label.chars().all(|c| {
+                    c.is_ascii_alphanumeric() || matches!(c, '-' | '_') || is_utf8_letter(c)
+                })
         })
 }
 

@@ -53,7 +53,8 @@ pub struct QueueSummary {
     pub held: u64,
     /// When the oldest was accepted, seconds since 1970.
     pub oldest: Option<u32>,
-    /// When the oldest was accepted that is on its way: held mail, and what waits for a paused destination, stays by somebody's will.
+    /// When the oldest was accepted that is on its way: held mail, and what waits for a paused
+    /// destination, stays by somebody's will.
     pub oldest_on_its_way: Option<u32>,
 }
 
@@ -84,7 +85,8 @@ pub struct DestinationSummary {
     pub unreachable_since: Option<u32>,
     /// An operator lets nothing go there.
     pub paused: bool,
-    /// Messages by age: one count for each of [`DestinationSummary::AGES`], up to and with that age, and one for the older ones.
+    /// Messages by age: one count for each of [`DestinationSummary::AGES`], up to and with that
+    /// age, and one for the older ones.
     pub ages: [u64; 6],
 }
 
@@ -100,7 +102,8 @@ pub enum Selection {
     One(MessageId),
     /// These; those that are not in the queue any more are passed over.
     Some(Vec<MessageId>),
-    /// All with a pending recipient in this domain (or at this destination), compared without regard to case.
+    /// All with a pending recipient in this domain (or at this destination), compared without
+    /// regard to case.
     Domain(String),
     /// All that a filter lets through.
     Matching(Filter),
@@ -135,7 +138,8 @@ pub struct Found {
 pub struct Obeyed {
     /// Messages that it hit.
     pub messages: u64,
-    /// Of a retry: those of them that are not tried, because they are held or wait for paused destinations alone.
+    /// Of a retry: those of them that are not tried, because they are held or wait for paused
+    /// destinations alone.
     pub untried: u64,
 }
 
@@ -179,7 +183,8 @@ pub enum Grouping {
 
 impl Grouping {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Sender, Self::SenderDomain, Self::RecipientDomain, Self::Reason];
+    pub const ALL: [Self; 4] =
+        [Self::Sender, Self::SenderDomain, Self::RecipientDomain, Self::Reason];
 
     /// The word for programs and people.
     pub fn as_str(self) -> &'static str {
@@ -254,21 +259,33 @@ pub trait QueueAdmin: Send + Sync {
     /// At most `limit` destinations, those with the most messages first.
     fn destinations(&self, limit: usize) -> Vec<DestinationSummary>;
 
-    /// How many waiting messages are at most as old as each of `bounds` (seconds, ascending); the histogram of ages, and the
-    /// sum of all ages in seconds.
+    /// How many waiting messages are at most as old as each of `bounds` (seconds, ascending); the
+    /// histogram of ages, and the sum of all ages in seconds.
     fn ages(&self, bounds: &[u32]) -> (Vec<u64>, u64);
 
     /// One message.
     fn show(&self, id: MessageId) -> Answer<'_, Message>;
 
-    /// At most `limit` messages above `after` that a filter lets through. Looks for `patience` at most, then gives what it has.
-    fn find(&self, filter: Filter, after: Option<MessageId>, limit: usize, patience: Duration) -> Answer<'_, Found>;
+    /// At most `limit` messages above `after` that a filter lets through. Looks for `patience` at
+    /// most, then gives what it has.
+    fn find(
+        &self,
+        filter: Filter,
+        after: Option<MessageId>,
+        limit: usize,
+        patience: Duration,
+    ) -> Answer<'_, Found>;
 
     /// The queue in groups; an answer may be some seconds old.
     fn groups(&self, by: Grouping) -> Answer<'_, Groups>;
 
     /// What an order would hit, counted for `patience` at most; changes nothing.
-    fn preview(&self, order: Order, selection: Selection, patience: Duration) -> Answer<'_, Preview>;
+    fn preview(
+        &self,
+        order: Order,
+        selection: Selection,
+        patience: Duration,
+    ) -> Answer<'_, Preview>;
 
     /// Carries out an order and tells how many messages it hit.
     fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, Obeyed>;
@@ -279,19 +296,25 @@ pub trait QueueAdmin: Send + Sync {
     /// No mail ever goes to what is to be paused.
     fn meant(&self, name: &str, paused: bool) -> Result<String, AdminError>;
 
-    /// Lets nothing more go to a destination, or lets it again; durable when this returns `Ok`. A try in progress ends by itself.
+    /// Lets nothing more go to a destination, or lets it again; durable when this returns `Ok`. A
+    /// try in progress ends by itself.
     fn pause(&self, destination: String, paused: bool, asker: Asker) -> Answer<'_, Paused>;
 
-    /// One message with its content checked, for whoever carries it away. With `still` after every try of it has ended, of which
-    /// a hold begins no new ones.
+    /// One message with its content checked, for whoever carries it away. With `still` after every
+    /// try of it has ended, of which a hold begins no new ones.
     fn export(&self, id: MessageId, still: bool) -> Answer<'_, Message>;
 
-    /// Takes a message out of the queue for whoever has carried it away, and the history says so. Nothing is done unless it is
-    /// held, is not being tried, and stands where it stood when it was read ([`Message::version`]): what anybody has tried
-    /// since would be sent once more from where it was carried to.
+    /// Takes a message out of the queue for whoever has carried it away, and the history says so.
+    /// Nothing is done unless it is held, is not being tried, and stands where it stood when it was
+    /// read ([`Message::version`]): what anybody has tried since would be sent once more from where
+    /// it was carried to.
     fn move_out(&self, id: MessageId, version: u64, mark: String, asker: Asker) -> Answer<'_, ()>;
 
-    /// Takes a mail of another queue into this one, all of it or nothing, and tells its new id. It is durable when this returns
-    /// `Ok`, and then on its way unless it is held.
-    fn import(&self, imported: ImportedMessage, content: Box<dyn ContentPieces>) -> Answer<'_, MessageId>;
+    /// Takes a mail of another queue into this one, all of it or nothing, and tells its new id. It
+    /// is durable when this returns `Ok`, and then on its way unless it is held.
+    fn import(
+        &self,
+        imported: ImportedMessage,
+        content: Box<dyn ContentPieces>,
+    ) -> Answer<'_, MessageId>;
 }

@@ -37,7 +37,8 @@ impl Body {
         self.len() == 0
     }
 
-    /// Reads up to `limit` octets from the start; for headers in bounces and on pages. Blocks when at rest.
+    /// Reads up to `limit` octets from the start; for headers in bounces and on pages. Blocks when
+    /// at rest.
     ///
     /// # Errors
     /// As [`Content::read_at`].

@@ -15,9 +15,11 @@ pub enum BodyType {
 /// The mail objects beside the content (RFC 5321 §2.3.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
-    /// The reverse-path; `None` is the null sender `<>`, to which no bounce is ever sent (RFC 5321 §4.5.5).
+    /// The reverse-path; `None` is the null sender `<>`, to which no bounce is ever sent (RFC 5321
+    /// §4.5.5).
     pub sender: Option<Address>,
-    /// The forward-paths in the order of RCPT, without repetitions; 1 to [`Envelope::RECIPIENTS_MAX`].
+    /// The forward-paths in the order of RCPT, without repetitions; 1 to
+    /// [`Envelope::RECIPIENTS_MAX`].
     pub recipients: Vec<Address>,
     /// What MAIL said, or 8BITMIME when the content turned out to have octets above 127.
     pub body: BodyType,

@@ -31,7 +31,8 @@ impl Standing {
     }
 }
 
-/// Conditions that all hold. Texts are looked for anywhere in the field, without regard to case; an empty text holds always.
+/// Conditions that all hold. Texts are looked for anywhere in the field, without regard to case; an
+/// empty text holds always.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filter {
     /// In any of the fields below, or in the subject.
@@ -72,21 +73,28 @@ impl Filter {
         MessageId::beginning_with(&self.id)
     }
 
-    /// Whether a message passes; `subject` is its decoded subject, and not asked for unless [`Filter::asks_for_subjects`] says so.
+    /// Whether a message passes; `subject` is its decoded subject, and not asked for unless
+    /// [`Filter::asks_for_subjects`] says so.
     pub fn passes(&self, message: &Message, seen: &Seen<'_>, subject: &str, now: u32) -> bool {
         self.passes_without_subject(message, seen, now)
             && is_in(subject, &self.subject)
             && (self.search.is_empty() || is_in(subject, &self.search) || self.finds(message, seen))
     }
 
-    /// Whether a message passes all that the subject has no part in: where not, its content need not be looked at.
+    /// Whether a message passes all that the subject has no part in: where not, its content need
+    /// not be looked at.
     pub fn passes_without_subject(&self, message: &Message, seen: &Seen<'_>, now: u32) -> bool {
         is_in(sender(message), &self.sender)
-            && (self.recipient.is_empty() || recipients(message).any(|address| is_in(address.as_str(), &self.recipient)))
+            && (self.recipient.is_empty()
+                || recipients(message).any(|address| is_in(address.as_str(), &self.recipient)))
             && is_in(&message.id.to_string()[..self.id.len().min(13)], &self.id)
             && (self.destination.is_empty()
-                || seen.destinations.iter().any(|name| name.eq_ignore_ascii_case(&self.destination)))
-            && (self.error.is_empty() || message.progress.iter().any(|progress| is_in(&progress.reason, &self.error)))
+                || seen
+                    .destinations
+                    .iter()
+                    .any(|name| name.eq_ignore_ascii_case(&self.destination)))
+            && (self.error.is_empty()
+                || message.progress.iter().any(|progress| is_in(&progress.reason, &self.error)))
             && self.standing.is_none_or(|wanted| wanted == seen.standing)
             && self.older.is_none_or(|older| now.saturating_sub(message.arrived) >= older)
             && self.larger.is_none_or(|larger| message.body.len() >= larger)
@@ -114,7 +122,10 @@ impl fmt::Display for Filter {
             ("error", &self.error),
             ("subject", &self.subject),
         ];
-        let texts = texts.into_iter().filter(|(_, text)| !text.is_empty()).map(|(name, text)| format!("{name}={text:?}"));
+        let texts = texts
+            .into_iter()
+            .filter(|(_, text)| !text.is_empty())
+            .map(|(name, text)| format!("{name}={text:?}"));
         let standing = self.standing.map(|standing| format!("state={}", standing.as_str()));
         let older = self.older.map(|seconds| format!("older={seconds}s"));
         let larger = self.larger.map(|octets| format!("larger={octets}"));
@@ -160,8 +171,10 @@ mod tests {
     use crate::mail::model::{Body, BodyType, Envelope, Kind, Origin, Progress, Target};
 
     fn message() -> Message {
-        let recipients = ["anna@one.example", "bert@two.example"].map(|text| Address::parse(text).unwrap());
-        let mut progress = [Progress::new(Target::Recipient(0)), Progress::new(Target::Recipient(1))];
+        let recipients =
+            ["anna@one.example", "bert@two.example"].map(|text| Address::parse(text).unwrap());
+        let mut progress =
+            [Progress::new(Target::Recipient(0)), Progress::new(Target::Recipient(1))];
         progress[0].status = Status::Delivered;
         progress[1].reason = "450 4.2.1 Mailbox is BUSY".to_owned();
         Message {
@@ -199,14 +212,21 @@ mod tests {
         assert!(!text(|f, t| f.recipient = t, "anna"), "she has her mail");
         assert!(!text(|f, t| f.sender = t, "bert") && !text(|f, t| f.sender = t, "<>"));
         assert!(text(|f, t| f.id = t, &id[..9].to_lowercase()) && !text(|f, t| f.id = t, &id[3..]));
-        assert!(text(|f, t| f.destination = t, "TWO.example") && !text(|f, t| f.destination = t, "two"));
+        assert!(
+            text(|f, t| f.destination = t, "TWO.example") && !text(|f, t| f.destination = t, "two")
+        );
         assert!(text(|f, t| f.error = t, "mailbox is busy") && !text(|f, t| f.error = t, "550"));
         assert!(text(|f, t| f.subject = t, "KÖLN") && !text(|f, t| f.subject = t, "Bonn"));
         for found in ["shop", "bert", "two.ex", "4.2.1", "grüße", &id[2..]] {
             assert!(text(|f, t| f.search = t, found), "{found}");
         }
         assert!(!text(|f, t| f.search = t, "anna"));
-        let deferred = Filter { standing: Some(Standing::Deferred), older: Some(3600), larger: Some(500), ..Filter::default() };
+        let deferred = Filter {
+            standing: Some(Standing::Deferred),
+            older: Some(3600),
+            larger: Some(500),
+            ..Filter::default()
+        };
         assert!(passes(&deferred));
         assert!(!passes(&Filter { standing: Some(Standing::Held), ..deferred.clone() }));
         assert!(!passes(&Filter { older: Some(3601), ..deferred.clone() }));

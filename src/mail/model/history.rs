@@ -21,13 +21,14 @@ pub struct Attempt {
     pub took_ms: u64,
     /// What became of each recipient.
     pub outcomes: Vec<Ending>,
-    /// Commands and replies, a line each; empty where all went well. Behind [`Attempt::TEXT_MARK`] what a bounce says.
+    /// Commands and replies, a line each; empty where all went well. Behind [`Attempt::TEXT_MARK`]
+    /// what a bounce says.
     pub transcript: String,
 }
 
 impl Attempt {
-    /// The line of the transcript behind which the text of a bounce stands that reached nobody, up to the end: it is for
-    /// those who may read what mails say.
+    /// The line of the transcript behind which the text of a bounce stands that reached nobody, up
+    /// to the end: it is for those who may read what mails say.
     pub const TEXT_MARK: &str = "* the text that reached nobody:";
 
     /// The lines of the transcript, without that text and its mark.
@@ -73,7 +74,8 @@ pub struct Finished {
     pub mark: String,
 }
 
-/// Which finished messages are wanted; texts are looked for anywhere in the field, without regard to case.
+/// Which finished messages are wanted; texts are looked for anywhere in the field, without regard
+/// to case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// In anything that is known of it.
@@ -102,10 +104,17 @@ pub trait History: Send + Sync {
     /// Whether anything is kept.
     fn is_kept(&self) -> bool;
 
-    /// The tries of a message, the oldest first; an error when they are not found within `patience`.
+    /// The tries of a message, the oldest first; an error when they are not found within
+    /// `patience`.
     fn attempts(&self, id: MessageId, patience: Duration) -> Answer<'_, Vec<Attempt>>;
 
-    /// At most `limit` finished messages, the newest first, from where [`FinishedPage::next`] of another page left off. Looks for
-    /// `patience` at most; what is cut off by that has a `next`.
-    fn finished(&self, wanted: Wanted, after: Option<String>, limit: usize, patience: Duration) -> Answer<'_, FinishedPage>;
+    /// At most `limit` finished messages, the newest first, from where [`FinishedPage::next`] of
+    /// another page left off. Looks for `patience` at most; what is cut off by that has a `next`.
+    fn finished(
+        &self,
+        wanted: Wanted,
+        after: Option<String>,
+        limit: usize,
+        patience: Duration,
+    ) -> Answer<'_, FinishedPage>;
 }

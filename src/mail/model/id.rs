@@ -5,19 +5,22 @@ use std::str::FromStr;
 
 /// The name of a message in the queue: unique on its data volume, ordered by time of acceptance.
 ///
-/// Written in thirteen characters of Crockford's base 32, so that ids sort as text in the order of acceptance and
-/// can be read out over a telephone.
+/// Written in thirteen characters of Crockford's base 32, so that ids sort as text in the order of
+/// acceptance and can be read out over a telephone.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(pub u64);
 
 impl MessageId {
-    /// The lowest and the highest id whose text begins so; of a text that begins none, a range without ids.
+    /// The lowest and the highest id whose text begins so; of a text that begins none, a range
+    /// without ids.
     pub fn beginning_with(start: &str) -> (Self, Self) {
         const NONE: (MessageId, MessageId) = (MessageId(u64::MAX), MessageId(0));
-        let filled = |digit: &str| start.to_owned() + &digit.repeat(LENGTH.saturating_sub(start.len()));
+        let filled =
+            |digit: &str| start.to_owned() + &digit.repeat(LENGTH.saturating_sub(start.len()));
         let Ok(first) = filled("0").parse() else { return NONE };
         // The first of thirteen digits stands for four bits only.
-        let last = filled("Z").parse().or(if start.is_empty() { Ok(Self(u64::MAX)) } else { Err(()) });
+        let last =
+            filled("Z").parse().or(if start.is_empty() { Ok(Self(u64::MAX)) } else { Err(()) });
         last.map_or(NONE, |last| (first, last))
     }
 }
@@ -76,7 +79,10 @@ mod tests {
             for start in (0..=13).map(|length| &text[..length]) {
                 let (first, last) = MessageId::beginning_with(start);
                 assert!(first <= id && id <= last, "{start}");
-                assert!(first.to_string().starts_with(start) && last.to_string().starts_with(start), "{start}");
+                assert!(
+                    first.to_string().starts_with(start) && last.to_string().starts_with(start),
+                    "{start}"
+                );
             }
         }
         for none in ["G", "01U", "00000000000000", "é"] {

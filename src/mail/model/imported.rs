@@ -19,7 +19,8 @@ pub struct ImportedMessage {
     pub envelope: Envelope,
     /// By whose hands.
     pub origin: Origin,
-    /// Where its targets stand: the recipients in their order, then the copy if there is one. At least one is pending.
+    /// Where its targets stand: the recipients in their order, then the copy if there is one. At
+    /// least one is pending.
     pub progress: Vec<Progress>,
     /// An operator holds it back.
     pub held: bool,

@@ -34,9 +34,11 @@ pub struct Progress {
     pub status: Status,
     /// Tries so far that ended in a temporary failure.
     pub attempts: u16,
-    /// When to try next, seconds since 1970; 0 = now. What is told to windows is [`Progress::PAUSED`] where the destination is.
+    /// When to try next, seconds since 1970; 0 = now. What is told to windows is
+    /// [`Progress::PAUSED`] where the destination is.
     pub due: u32,
-    /// What the last try said, at most [`Progress::REASON_MAX`] octets; hostile text. Empty before the first try.
+    /// What the last try said, at most [`Progress::REASON_MAX`] octets; hostile text. Empty before
+    /// the first try.
     pub reason: String,
 }
 

@@ -1,8 +1,9 @@
 //! The nouns that rooms hand to each other.
 //!
-//! Purpose: the vocabulary of a mail on its walk. Nothing here opens a file, a socket or reads a clock; a value that
-//! exists is valid, so that no room has to check it again.
-//! Source: RFC 5321 (envelope, replies), RFC 3463 (enhanced codes), RFC 6531 (internationalised addresses).
+//! Purpose: the vocabulary of a mail on its walk. Nothing here opens a file, a socket or reads a
+//! clock; a value that exists is valid, so that no room has to check it again.
+//! Source: RFC 5321 (envelope, replies), RFC 3463 (enhanced codes), RFC 6531 (internationalised
+//! addresses).
 
 mod address;
 mod admin;
@@ -24,8 +25,8 @@ mod verdict;
 
 pub use address::{Address, AddressError, Domain};
 pub use admin::{
-    AdminError, Answer, Asker, DESTINATIONS_MAX, DestinationSummary, Found, Group, Grouping, Groups, Obeyed, Order, Paused,
-    Preview, QueueAdmin, QueueSummary, Selection,
+    AdminError, Answer, Asker, DESTINATIONS_MAX, DestinationSummary, Found, Group, Grouping,
+    Groups, Obeyed, Order, Paused, Preview, QueueAdmin, QueueSummary, Selection,
 };
 pub use body::{Body, Content};
 pub use delivery_event::{DeliveryEvent, DeliveryEventSink};

@@ -17,7 +17,8 @@ pub struct Looked {
 /// What a look at a whole queue found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// The version that the file `format` names; `None`: no such file, or the power went while it was written.
+    /// The version that the file `format` names; `None`: no such file, or the power went while it
+    /// was written.
     pub format: Option<u32>,
     /// Segments, and their octets.
     pub segments: Files,
@@ -41,12 +42,13 @@ pub struct Findings {
     pub damages_total: u64,
     /// What a crash cut off at the end of the last segment.
     pub unfinished: Option<Damage>,
-    /// Messages whose import a crash cut off; the next start drops them, and whoever imports still has them.
+    /// Messages whose import a crash cut off; the next start drops them, and whoever imports still
+    /// has them.
     pub imports_unfinished: u64,
     /// Contents that no message needs any more; the next start removes them.
     pub orphans: Files,
-    /// Contents whose message no segment knows: they were coming in at a crash, or a segment is missing. The next start sets them
-    /// aside.
+    /// Contents whose message no segment knows: they were coming in at a crash, or a segment is
+    /// missing. The next start sets them aside.
     pub strays: Files,
     /// Contents that were coming in at a crash; the next start removes them.
     pub parts: Files,
@@ -95,7 +97,8 @@ pub struct Damage {
     pub what: Cow<'static, str>,
     /// The message that it spoke of; `certain` says how well that is known.
     pub id: Option<MessageId>,
-    /// Whether id and envelope have a checksum that fits; otherwise they were read from damaged octets.
+    /// Whether id and envelope have a checksum that fits; otherwise they were read from damaged
+    /// octets.
     pub certain: bool,
     /// The reverse-path; `None` when not known, or the null path.
     pub sender: Option<Address>,
@@ -142,7 +145,8 @@ pub enum OfflineError {
     Storage(String),
 }
 
-/// A queue at rest that has been opened; the volume stays out of the hands of others as long as this lives.
+/// A queue at rest that has been opened; the volume stays out of the hands of others as long as
+/// this lives.
 pub trait OfflineQueue {
     /// Reads everything, checks every checksum, changes nothing. `tell` hears how far it is.
     ///

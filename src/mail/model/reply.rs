@@ -36,7 +36,8 @@ impl Enhanced {
     }
 }
 
-/// A reply with its code, its enhanced code where it has one, and its text (one line, without CR LF).
+/// A reply with its code, its enhanced code where it has one, and its text (one line, without CR
+/// LF).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// Three digits, 200 to 599.
@@ -50,7 +51,11 @@ pub struct Reply {
 impl Reply {
     /// A reply with an enhanced code.
     pub fn new(code: u16, enhanced: (u8, u16, u16), text: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, enhanced: Some(Enhanced(enhanced.0, enhanced.1, enhanced.2)), text: text.into() }
+        Self {
+            code,
+            enhanced: Some(Enhanced(enhanced.0, enhanced.1, enhanced.2)),
+            text: text.into(),
+        }
     }
 
     /// A reply without one.
@@ -58,8 +63,8 @@ impl Reply {
         Self { code, enhanced: None, text: text.into() }
     }
 
-    /// What the code means for the mail. A code outside 200 to 599 counts as temporary: a server that is out of its
-    /// mind today may be well tomorrow.
+    /// What the code means for the mail. A code outside 200 to 599 counts as temporary: a server
+    /// that is out of its mind today may be well tomorrow.
     pub fn class(&self) -> Class {
         match self.code {
             200..=399 => Class::Success,

@@ -55,6 +55,7 @@ pub trait SessionList: Send + Sync {
     /// The last examples of a reason, the newest first.
     fn refused(&self, reason: Refusal) -> Vec<RefusedExample>;
 
-    /// The last clients that got no session, the newest first, by the label of `mta_sessions_refused_total`.
+    /// The last clients that got no session, the newest first, by the label of
+    /// `mta_sessions_refused_total`.
     fn turned_away(&self, reason: &str) -> Vec<RefusedExample>;
 }

@@ -2,7 +2,8 @@
 
 use super::Reply;
 
-/// Why a client was refused: the label of the counter and of the log line. A closed list, so that labels stay few.
+/// Why a client was refused: the label of the counter and of the log line. A closed list, so that
+/// labels stay few.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// The client may not relay (554 5.7.1).
@@ -25,8 +26,16 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason, for counters that must exist from the start.
-    pub const ALL: [Self; 8] =
-        [Self::Relay, Self::Syntax, Self::Limit, Self::BareLine, Self::Loop, Self::Storage, Self::Memory, Self::Stopping];
+    pub const ALL: [Self; 8] = [
+        Self::Relay,
+        Self::Syntax,
+        Self::Limit,
+        Self::BareLine,
+        Self::Loop,
+        Self::Storage,
+        Self::Memory,
+        Self::Stopping,
+    ];
 
     /// The label.
     pub fn as_str(self) -> &'static str {

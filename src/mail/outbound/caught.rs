@@ -9,7 +9,8 @@ use std::task::Poll;
 /// Waits for the end of `work`.
 ///
 /// # Errors
-/// It panicked; the panic goes on with [`std::panic::resume_unwind`]. What it had borrowed may be half changed.
+/// It panicked; the panic goes on with [`std::panic::resume_unwind`]. What it had borrowed may be
+/// half changed.
 pub(super) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Box<dyn Any + Send>> {
     let mut work = pin!(work);
     poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {

@@ -27,7 +27,8 @@ const LINGER_WANTED: Duration = Duration::from_millis(400);
 /// How long a connection is used at most while others wait for a place at its host.
 const REUSE_WANTED: Duration = Duration::from_secs(10);
 
-/// How long a connection is used at most: next hops move, and fairness among them wants new choices.
+/// How long a connection is used at most: next hops move, and fairness among them wants new
+/// choices.
 const REUSE_MAX: Duration = Duration::from_secs(300);
 
 /// Octets that are kept of what was said with hosts before the last one of a try.
@@ -39,9 +40,21 @@ const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
 /// Carries jobs until there is nothing to do.
 pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationId, name: Arc<str>) {
     let (in_hand, to_tell, again) = (None, Vec::new(), None);
-    let (times, standing, watch) = (Times::now(), Standing::New, Arc::new(Watch::new(outbound.clone(), destination)));
-    let mut courier =
-        Courier { outbound, destination, name, in_hand, to_tell, again, times, open: false, standing, watch, given_up: false };
+    let (times, standing, watch) =
+        (Times::now(), Standing::New, Arc::new(Watch::new(outbound.clone(), destination)));
+    let mut courier = Courier {
+        outbound,
+        destination,
+        name,
+        in_hand,
+        to_tell,
+        again,
+        times,
+        open: false,
+        standing,
+        watch,
+        given_up: false,
+    };
     let mut connection: Option<(Connection, Instant)> = None;
     loop {
         if connection.as_ref().is_some_and(|(_, since)| since.elapsed() > REUSE_MAX) {
@@ -110,10 +123,11 @@ pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationI
 
 /// Why there is no connection.
 enum Unconnected {
-    /// These hosts have all the connections that they may have, and no other one is ready: nothing is known of the destination.
+    /// These hosts have all the connections that they may have, and no other one is ready: nothing
+    /// is known of the destination.
     HostsFull(Vec<IpAddr>),
-    /// Others needed the courier, or the relay stops and has no more time. Nobody says that the destination cannot be reached:
-    /// it only takes its time.
+    /// Others needed the courier, or the relay stops and has no more time. Nobody says that the
+    /// destination cannot be reached: it only takes its time.
     GivenUp(Outcome),
     /// The outcome, and whether the destination as a whole is to be left alone for a while.
     Failed(Outcome, bool),
@@ -132,7 +146,8 @@ fn leave(connection: Option<(Connection, Instant)>) {
     }
 }
 
-/// The courier's place in the schedule; dropping it, even by a panic, puts the jobs it has taken back.
+/// The courier's place in the schedule; dropping it, even by a panic, puts the jobs it has taken
+/// back.
 struct Courier<S: Spool> {
     outbound: Arc<Outbound<S>>,
     destination: DestinationId,
@@ -140,7 +155,8 @@ struct Courier<S: Spool> {
     in_hand: Option<Job>,
     /// Jobs that were taken only to tell their senders that the destination cannot be reached.
     to_tell: Vec<Job>,
-    /// The job in hand, and when it must be tried again although all is recorded that its last host said.
+    /// The job in hand, and when it must be tried again although all is recorded that its last host
+    /// said.
     again: Option<(Job, u32)>,
     /// How long the job in hand takes.
     times: Times,
@@ -149,7 +165,8 @@ struct Courier<S: Spool> {
     /// How the destination stood when the job was taken.
     standing: Standing,
     watch: Arc<Watch<S>>,
-    /// A try was given up, because others need the courier, or because the relay stops and has no more time.
+    /// A try was given up, because others need the courier, or because the relay stops and has no
+    /// more time.
     given_up: bool,
 }
 
@@ -164,11 +181,13 @@ impl<S: Spool> Courier<S> {
         }
         self.times = Times::now();
         self.again = None;
-        (self.in_hand, self.standing) = self.outbound.state.take(self.destination, self.open, clock::steady());
+        (self.in_hand, self.standing) =
+            self.outbound.state.take(self.destination, self.open, clock::steady());
         self.in_hand
     }
 
-    /// The message of a job and the targets to try; `None` when there is nothing to do for it any more.
+    /// The message of a job and the targets to try; `None` when there is nothing to do for it any
+    /// more.
     async fn begin(&mut self, job: Job) -> Option<(Arc<Message>, Vec<Target>)> {
         let outbound = self.outbound.clone();
         let mut claim = Claim { outbound: &outbound, id: job.id, open: true, gone: false };
@@ -197,8 +216,11 @@ impl<S: Spool> Courier<S> {
             self.drop_job();
             return None;
         }
-        let here = |target: &Target| outbound.destination(&message, *target).as_deref() == Some(&*self.name);
-        let here: Vec<Target> = message.progress.iter().map(|progress| progress.target).filter(here).collect();
+        let here = |target: &Target| {
+            outbound.destination(&message, *target).as_deref() == Some(&*self.name)
+        };
+        let here: Vec<Target> =
+            message.progress.iter().map(|progress| progress.target).filter(here).collect();
         claim.open = false;
         let begun = outbound.state.begin(job.id, self.destination, &here);
         if begun.is_none() {
@@ -215,7 +237,8 @@ impl<S: Spool> Courier<S> {
     }
 
     /// Sends a message, and asks further hosts at once about recipients that one has put off (RFC
-    /// 5321 §5.1). Gives back the connection to go on with, and the report on what is not recorded yet.
+    /// 5321 §5.1). Gives back the connection to go on with, and the report on what is not recorded
+    /// yet.
     async fn carry(
         &mut self,
         open: (Connection, Instant),
@@ -230,12 +253,14 @@ impl<S: Spool> Courier<S> {
         let mut report = self.send(&mut connection, job, message, targets).await;
         loop {
             let put_off = report.put_off();
-            let may_go_on = !put_off.is_empty() && attempt.may_go_on() && !*self.outbound.stopping.borrow();
+            let may_go_on =
+                !put_off.is_empty() && attempt.may_go_on() && !*self.outbound.stopping.borrow();
             let useful = put_off.len() < report.outcomes.len();
             let next = if may_go_on && !self.given_up && !self.watch.must_leave() {
                 // A refusal is recorded with what the others come to, so that they share a bounce.
                 self.settle_ahead(job, message, &mut report, &[Class::Success]).await;
-                let next = self.watch.follow(self.standing, Stage::Connecting, attempt.next()).await;
+                let next =
+                    self.watch.follow(self.standing, Stage::Connecting, attempt.next()).await;
                 self.given_up = next.is_none();
                 next.and_then(Result::ok)
             } else {
@@ -265,14 +290,24 @@ impl<S: Spool> Courier<S> {
         }
     }
 
-    /// Records ahead of the end of the try what is known for good: that end may be minutes away, or not
-    /// come, and who got the message must not get it again. The rest stays in the report.
-    async fn settle_ahead(&mut self, job: Job, message: &Message, report: &mut Report, which: &[Class]) {
+    /// Records ahead of the end of the try what is known for good: that end may be minutes away, or
+    /// not come, and who got the message must not get it again. The rest stays in the report.
+    async fn settle_ahead(
+        &mut self,
+        job: Job,
+        message: &Message,
+        report: &mut Report,
+        which: &[Class],
+    ) {
         let outcomes = std::mem::take(&mut report.outcomes).into_iter();
-        let (ahead, rest): (Vec<_>, Vec<_>) = outcomes.partition(|(_, outcome)| which.contains(&outcome.class()));
+        let (ahead, rest): (Vec<_>, Vec<_>) =
+            outcomes.partition(|(_, outcome)| which.contains(&outcome.class()));
         if !ahead.is_empty() {
             let ahead = Report { outcomes: ahead, ..report.clone() };
-            let again = self.outbound.settle((self.destination, &self.name), job, message, ahead, self.times).await;
+            let again = self
+                .outbound
+                .settle((self.destination, &self.name), job, message, ahead, self.times)
+                .await;
             self.again = again.or(self.again.take());
         }
         report.outcomes = rest;
@@ -298,7 +333,8 @@ impl<S: Spool> Courier<S> {
     async fn connected(&mut self) -> Result<(Connection, Attempt), Unconnected> {
         let since = Instant::now();
         let mut attempt = None;
-        let connected = self.watch.follow(self.standing, Stage::Connecting, self.connect(&mut attempt)).await;
+        let connected =
+            self.watch.follow(self.standing, Stage::Connecting, self.connect(&mut attempt)).await;
         self.times.connecting = since.elapsed();
         let outcome = match (connected, attempt) {
             (Some(Ok(connection)), Some(attempt)) => return Ok((connection, attempt)),
@@ -314,10 +350,14 @@ impl<S: Spool> Courier<S> {
         Err(Unconnected::Failed(outcome, down))
     }
 
-    /// Route and connection. The attempt is put where it can be looked at even when this is given up.
+    /// Route and connection. The attempt is put where it can be looked at even when this is given
+    /// up.
     async fn connect(&self, attempt: &mut Option<Attempt>) -> Result<Connection, Outcome> {
-        let client = self.outbound.client.followed(self.watch.clone(), self.standing == Standing::New);
-        let route = Arc::new(self.outbound.router.route(&self.name).await.map_err(|error| Outcome::own(error.0))?);
+        let client =
+            self.outbound.client.followed(self.watch.clone(), self.standing == Standing::New);
+        let route = Arc::new(
+            self.outbound.router.route(&self.name).await.map_err(|error| Outcome::own(error.0))?,
+        );
         let first = attempt.insert(Attempt::new(&client, &route));
         let outcome = match first.next().await {
             Err(outcome) if first.full_hosts().is_empty() => outcome,
@@ -330,9 +370,16 @@ impl<S: Spool> Courier<S> {
         }
     }
 
-    /// Sends a message over a connection; a peer that takes its time is given up when others need the courier. What it has
-    /// answered by then counts: those who got the message must not get it again. Nor must they where a defect ends the try.
-    async fn send(&mut self, connection: &mut Connection, job: Job, message: &Message, targets: &[Target]) -> Report {
+    /// Sends a message over a connection; a peer that takes its time is given up when others need
+    /// the courier. What it has answered by then counts: those who got the message must not get it
+    /// again. Nor must they where a defect ends the try.
+    async fn send(
+        &mut self,
+        connection: &mut Connection,
+        job: Job,
+        message: &Message,
+        targets: &[Target],
+    ) -> Report {
         if self.standing != Standing::New {
             connection.use_full_timeouts();
         }
@@ -340,14 +387,16 @@ impl<S: Spool> Courier<S> {
         let mut known = Known::default();
         let sent = {
             // Where it is: it is too large to be moved for each mail.
-            let sending = pin!(seven_bit::send(connection, message, targets, &counters, &mut known));
+            let sending =
+                pin!(seven_bit::send(connection, message, targets, &counters, &mut known));
             self.watch.follow(self.standing, Stage::Talking, caught(sending)).await
         };
         self.given_up = sent.is_none();
         let report = match sent {
             Some(Ok(report)) => report,
             Some(Err(panic)) => {
-                let rest = Outcome::own(Reply::new(451, (4, 3, 0), "a defect of the relay ended the try"));
+                let rest =
+                    Outcome::own(Reply::new(451, (4, 3, 0), "a defect of the relay ended the try"));
                 // As any try: what panics each time must end with its lifetime, and its sender must
                 // hear of it.
                 self.finish(job, message, connection.given_up(&mut known, &rest)).await;
@@ -362,8 +411,10 @@ impl<S: Spool> Courier<S> {
     /// The outcome of a try that was given up for others.
     fn too_slow(&self, whom: &str) -> Outcome {
         let waited = self.times.begun.elapsed().as_secs_f32();
-        let text =
-            format!("{whom} took {waited:.1} s and was given up, because others waited; it gets more time the next time");
+        let text = format!(
+            "{whom} took {waited:.1} s and was given up, because others waited; it gets more time \
+            the next time"
+        );
         Outcome::own(Reply::new(451, (4, 4, 1), text))
     }
 
@@ -378,23 +429,29 @@ impl<S: Spool> Courier<S> {
         } else if let Some(words) = &report.refused_us {
             let attempts = self.in_hand.map_or(0, |job| job.attempts);
             self.outbound.state.refused_us(self.destination, attempts, words, clock::steady());
-        } else if !report.reusable && (self.given_up || self.times.begun.elapsed() >= self.standing.dawdles_after()) {
+        } else if !report.reusable
+            && (self.given_up || self.times.begun.elapsed() >= self.standing.dawdles_after())
+        {
             self.outbound.state.dawdled(self.destination, self.began(), clock::steady());
         }
     }
 
-    /// The destination's hosts have all the connections that they may have. Those of other couriers carry the job, or it waits for
-    /// one; waiting mail whose sender must hear of it does.
+    /// The destination's hosts have all the connections that they may have. Those of other couriers
+    /// carry the job, or it waits for one; waiting mail whose sender must hear of it does.
     async fn wait_for_host(&mut self, job: Job, hosts: &[IpAddr]) {
         self.outbound.counters.couriers_throttled_total.with_label_values(&["host"]).inc();
-        let text = format!("the hosts of {} have all the connections from here that they may have", self.name);
+        let text = format!(
+            "the hosts of {} have all the connections from here that they may have",
+            self.name
+        );
         let outcome = Outcome::own(Reply::new(451, (4, 4, 5), text));
         if self.others_carry_on(job, &outcome) {
             return;
         }
         self.in_hand = None;
         let (state, number) = (&self.outbound.state, self.destination.number());
-        self.to_tell = state.wait_for_host(self.destination, job, &outcome.words(), clock::steady());
+        self.to_tell =
+            state.wait_for_host(self.destination, job, &outcome.words(), clock::steady());
         // Asked only now: an invitation that came before would have found nobody who waits.
         if self.outbound.client.wait_for_room(hosts, number, job.source.marks())
             && let Some(must_ring) = state.invited(number, clock::steady())
@@ -404,9 +461,15 @@ impl<S: Spool> Courier<S> {
         self.tell_waiting(&outcome).await;
     }
 
-    /// Others need the courier, and there was no connection yet. The job hears it; where the destination is left alone for that,
-    /// so does waiting mail whose sender must.
-    async fn given_up_connecting(&mut self, job: Job, message: &Message, targets: &[Target], outcome: &Outcome) {
+    /// Others need the courier, and there was no connection yet. The job hears it; where the
+    /// destination is left alone for that, so does waiting mail whose sender must.
+    async fn given_up_connecting(
+        &mut self,
+        job: Job,
+        message: &Message,
+        targets: &[Target],
+        outcome: &Outcome,
+    ) {
         // Without the records and notices of this try.
         let waited = self.times.begun.elapsed().as_secs();
         self.finish(job, message, untried(targets, outcome)).await;
@@ -414,14 +477,25 @@ impl<S: Spool> Courier<S> {
         let text = format!("{} was not ready for mail within {waited} s", self.name);
         let not_ready = Outcome::own(Reply::new(451, (4, 4, 1), text));
         // Behind the end of the try, which names its own reason as the last one.
-        self.to_tell = self.outbound.state.given_up_connecting(self.destination, began, &not_ready.words(), now);
+        self.to_tell = self.outbound.state.given_up_connecting(
+            self.destination,
+            began,
+            &not_ready.words(),
+            now,
+        );
         self.tell_waiting(&not_ready).await;
     }
 
-    /// Whether the destination takes mail over other couriers' connections and only refuses one more: then they carry the job.
+    /// Whether the destination takes mail over other couriers' connections and only refuses one
+    /// more: then they carry the job.
     fn others_carry_on(&mut self, job: Job, outcome: &Outcome) -> bool {
-        let others_carry_on =
-            self.outbound.state.give_back(self.destination, job, &outcome.words(), self.began(), clock::steady());
+        let others_carry_on = self.outbound.state.give_back(
+            self.destination,
+            job,
+            &outcome.words(),
+            self.began(),
+            clock::steady(),
+        );
         if others_carry_on {
             self.in_hand = None;
         }
@@ -441,26 +515,38 @@ impl<S: Spool> Courier<S> {
         }
     }
 
-    /// Nothing could be tried: the job hears it, and, when the destination is down, so does waiting mail whose sender must.
-    async fn unreachable(&mut self, job: Job, message: &Message, targets: &[Target], outcome: &Outcome, down: bool) {
+    /// Nothing could be tried: the job hears it, and, when the destination is down, so does waiting
+    /// mail whose sender must.
+    async fn unreachable(
+        &mut self,
+        job: Job,
+        message: &Message,
+        targets: &[Target],
+        outcome: &Outcome,
+        down: bool,
+    ) {
         self.finish(job, message, untried(targets, outcome)).await;
         if !down {
             return;
         }
-        let (to_tell, fresh) = self.outbound.state.down(self.destination, &outcome.words(), clock::steady());
+        let (to_tell, fresh) =
+            self.outbound.state.down(self.destination, &outcome.words(), clock::steady());
         self.to_tell = to_tell;
         // They would wait long, and others need the room.
         let waits = |message: &Arc<Message>| {
             let mut targets = message.progress.iter().map(|progress| progress.target);
-            targets.any(|target| self.outbound.destination(message, target).as_deref() == Some(&*self.name))
+            targets.any(|target| {
+                self.outbound.destination(message, target).as_deref() == Some(&*self.name)
+            })
         };
-        let waiting: Vec<MessageId> = fresh.iter().filter(|message| waits(message)).map(|message| message.id).collect();
+        let waiting: Vec<MessageId> =
+            fresh.iter().filter(|message| waits(message)).map(|message| message.id).collect();
         self.outbound.state.evict(&waiting);
         self.tell_waiting(outcome).await;
     }
 
-    /// Jobs that were taken only for this end as if they had been tried. When the relay stops and has
-    /// no more time, those that are left have time until the next start.
+    /// Jobs that were taken only for this end as if they had been tried. When the relay stops and
+    /// has no more time, those that are left have time until the next start.
     async fn tell_waiting(&mut self, outcome: &Outcome) {
         while !self.is_cut_off()
             && let Some(job) = self.to_tell.pop()
@@ -472,19 +558,26 @@ impl<S: Spool> Courier<S> {
         }
     }
 
-    /// Records what became of a job, and gives it back to the schedule where it must be tried again.
+    /// Records what became of a job, and gives it back to the schedule where it must be tried
+    /// again.
     async fn finish(&mut self, job: Job, message: &Message, report: Report) {
-        let again = self.outbound.settle((self.destination, &self.name), job, message, report, self.times).await;
+        let again = self
+            .outbound
+            .settle((self.destination, &self.name), job, message, report, self.times)
+            .await;
         let again = again.or(self.again.take());
         self.in_hand = None;
-        let must_ring = self.outbound.state.end(message.id, self.destination, again, clock::steady());
+        let must_ring =
+            self.outbound.state.end(message.id, self.destination, again, clock::steady());
         self.outbound.ended.notify_waiters();
         self.outbound.ring(must_ring);
     }
 
-    /// Whether to ask again: work came, as opposed to time up, a place that others need more, or the end of the appliance.
+    /// Whether to ask again: work came, as opposed to time up, a place that others need more, or
+    /// the end of the appliance.
     async fn wait_for_work(&self, connection: &Connection) -> bool {
-        // At the end, and while nothing can be recorded, there is no work, whatever the schedule says.
+        // At the end, and while nothing can be recorded, there is no work, whatever the schedule
+        // says.
         if *self.outbound.stopping.borrow() || self.outbound.is_storage_failing() {
             return false;
         }
@@ -561,7 +654,13 @@ impl<S: Spool> Drop for Courier<S> {
         self.watch.silent_no_more();
         let state = &self.outbound.state;
         let place = !self.watch.without_place();
-        let must_ring = state.courier_ended(self.destination, (self.open, place), in_hand, &to_tell, clock::steady());
+        let must_ring = state.courier_ended(
+            self.destination,
+            (self.open, place),
+            in_hand,
+            &to_tell,
+            clock::steady(),
+        );
         self.outbound.ended.notify_waiters();
         self.outbound.ring(must_ring);
     }

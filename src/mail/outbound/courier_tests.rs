@@ -11,8 +11,8 @@ use crate::mail::admin::Admin;
 use crate::mail::deliver::{self, Client, HOST_UNPROVEN_MAX, Timeouts};
 use crate::mail::history::{self, HistoryLog, Masking};
 use crate::mail::model::{
-    Address, Asker, Attempt, BodyType, Envelope, Kind, Message, MessageId, Obeyed, Order, Origin, Outcome, Progress,
-    QueueAdmin, Reply, Selection, Status, Target,
+    Address, Asker, Attempt, BodyType, Envelope, Kind, Message, MessageId, Obeyed, Order, Origin,
+    Outcome, Progress, QueueAdmin, Reply, Selection, Status, Target,
 };
 use crate::mail::route::{self, Router};
 use crate::mail::schedule::{self, Suspension};
@@ -43,7 +43,9 @@ impl Resolver for Here {
 
     fn addresses(&self, name: &str) -> Answer<'_, Vec<IpAddr>> {
         let count = if name == "two.example" { 2 } else { 1 };
-        Box::pin(async move { Ok((1..=count).map(|last| IpAddr::from([127, 0, 0, last])).collect()) })
+        Box::pin(
+            async move { Ok((1..=count).map(|last| IpAddr::from([127, 0, 0, last])).collect()) },
+        )
     }
 }
 
@@ -63,15 +65,28 @@ fn relay_with(port: u16, lifetime: u32) -> Relay {
     let volume = tempfile::tempdir().unwrap();
     let disk: Arc<dyn Disk> = Arc::new(Volume::open(volume.path()).unwrap());
     let counters = Arc::new(Counters::new(&[]).unwrap());
-    let spool = SegmentLog::open(disk.clone(), spool::Config::default(), counters.clone(), &|_| {}).unwrap();
-    let keeps = history::Config { enabled: false, size: 0, time: Duration::ZERO, masking: Masking::None };
+    let spool = SegmentLog::open(disk.clone(), spool::Config::default(), counters.clone(), &|_| {})
+        .unwrap();
+    let keeps =
+        history::Config { enabled: false, size: 0, time: Duration::ZERO, masking: Masking::None };
     let history = HistoryLog::open(disk.clone(), keeps, counters.clone());
-    let routes =
-        route::Config { smart_relay: None, cc_mta: None, hostname: "relay.example".into(), own_addresses: vec![], port };
-    let router = Router::new(routes, Arc::new(Here)).local_mail_hosts(vec!["127.0.0.0/8".parse().unwrap()]);
+    let routes = route::Config {
+        smart_relay: None,
+        cc_mta: None,
+        hostname: "relay.example".into(),
+        own_addresses: vec![],
+        port,
+    };
+    let router =
+        Router::new(routes, Arc::new(Here)).local_mail_hosts(vec!["127.0.0.0/8".parse().unwrap()]);
     // No courier's end depends on how soon a good-bye is answered.
     let timeouts = Timeouts { quit: 10 * PATIENCE, ..Timeouts::default() };
-    let speaks = deliver::Config { hostname: "relay.example".into(), timeouts, bind: None, recipients_max: 2 };
+    let speaks = deliver::Config {
+        hostname: "relay.example".into(),
+        timeouts,
+        bind: None,
+        recipients_max: 2,
+    };
     let client = Client::new(speaks, counters.clone()).unwrap();
     let schedule = schedule::Config {
         concurrency: 20,
@@ -82,7 +97,12 @@ fn relay_with(port: u16, lifetime: u32) -> Relay {
         lifetime,
         delay_warning: 0,
     };
-    let config = Config { hostname: "relay.example".into(), bounce_address: None, schedule, fresh_max: 1 << 20 };
+    let config = Config {
+        hostname: "relay.example".into(),
+        bounce_address: None,
+        schedule,
+        fresh_max: 1 << 20,
+    };
     let outbound = Outbound::new(Arc::new(spool), router, client, counters, history, None, config);
     Relay { outbound, disk, _volume: volume }
 }
@@ -105,17 +125,24 @@ impl Relay {
     async fn store(&self, domain: &str, recipients: usize, arrived: u32) -> Message {
         let spool = &self.outbound.spool;
         let mut writer = spool.begin();
-        writer.write("MIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\n\u{fc}\r\n".as_bytes()).await.unwrap();
-        let recipients = (0..recipients).map(|n| Address::parse(&format!("r{n}@{domain}")).unwrap()).collect();
-        let envelope = Envelope { sender: None, recipients, body: BodyType::EightBitMime, smtputf8: false };
+        writer
+            .write("MIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\n\u{fc}\r\n".as_bytes())
+            .await
+            .unwrap();
+        let recipients =
+            (0..recipients).map(|n| Address::parse(&format!("r{n}@{domain}")).unwrap()).collect();
+        let envelope =
+            Envelope { sender: None, recipients, body: BodyType::EightBitMime, smtputf8: false };
         let origin = Origin { peer: None, helo: "test".into() };
-        let progress = (0..envelope.recipients.len()).map(|n| Progress::new(Target::Recipient(u16::try_from(n).unwrap())));
+        let progress = (0..envelope.recipients.len())
+            .map(|n| Progress::new(Target::Recipient(u16::try_from(n).unwrap())));
         let past = Past { arrived, progress: progress.collect(), held: false, delay_told: false };
         let entry = Entry { envelope, origin, kind: Kind::Mail, copy: false };
         spool.bring_in(entry, past, writer, std::future::pending()).await.unwrap()
     }
 
-    /// What became of the recipients of a mail, and how often each was tried in vain; nothing when it has left the queue.
+    /// What became of the recipients of a mail, and how often each was tried in vain; nothing when
+    /// it has left the queue.
     async fn told(&self, id: MessageId) -> Vec<(Status, u16)> {
         let spool = &self.outbound.spool;
         // Behind all that was recorded before.
@@ -178,7 +205,9 @@ impl Server {
             let reply: &[u8] = match (recipient, self.case) {
                 (Some("r2@slow.example"), Case::LaterTransaction) => b"",
                 (Some("r3@slow.example"), Case::Reopened) => b"421 4.3.2 enough\r\n",
-                (Some("r0@slow.example"), Case::SevenBits) if eight_bit => b"554 5.6.3 seven bits, please\r\n",
+                (Some("r0@slow.example"), Case::SevenBits) if eight_bit => {
+                    b"554 5.6.3 seven bits, please\r\n"
+                }
                 (Some("r0@slow.example"), Case::SevenBits) => b"",
                 (Some("r0@two.example"), Case::NextHost) => b"450 4.2.0 later\r\n",
                 _ if line.starts_with("QUIT") && self.case == Case::Quit => b"",
@@ -238,18 +267,21 @@ async fn serving(case: Case, lifetime: u32) -> (Relay, Arc<Server>) {
     (relay, server)
 }
 
-/// A relay whose courier was told to go, because other mail had a right to its place, when the server of a mail to so many
-/// recipients had stopped answering; and that mail.
+/// A relay whose courier was told to go, because other mail had a right to its place, when the
+/// server of a mail to so many recipients had stopped answering; and that mail.
 async fn given_up(case: Case, recipients: usize) -> (Relay, MessageId) {
     let (relay, server) = at_work(case).await;
     let slow = relay.accept("slow.example", recipients).await;
     tokio::time::timeout(PATIENCE, server.stalled.notified()).await.unwrap();
     let quick = relay.accept("quick.example", 1).await;
-    assert!(relay.outbound.still(slow, PATIENCE).await && relay.outbound.still(quick, PATIENCE).await);
+    assert!(
+        relay.outbound.still(slow, PATIENCE).await && relay.outbound.still(quick, PATIENCE).await
+    );
     (relay, slow)
 }
 
-/// Who got the mail in a transaction that was answered must not get it again, though the next one was given up for others.
+/// Who got the mail in a transaction that was answered must not get it again, though the next one
+/// was given up for others.
 #[tokio::test]
 async fn a_try_that_is_given_up_keeps_what_its_transactions_have_brought() {
     let cases = [
@@ -263,7 +295,8 @@ async fn a_try_that_is_given_up_keeps_what_its_transactions_have_brought() {
     }
 }
 
-/// The same at the end of the time to stop: the next start must not send it to them again, and has the others at once.
+/// The same at the end of the time to stop: the next start must not send it to them again, and has
+/// the others at once.
 #[tokio::test]
 async fn a_try_that_the_end_cuts_off_keeps_what_its_transactions_have_brought() {
     for (case, expected) in [
@@ -286,7 +319,8 @@ async fn a_try_that_the_end_cuts_off_keeps_what_its_transactions_have_brought() 
 /// Mail that waits for a host has time until the next start, however old it is.
 #[tokio::test]
 async fn the_end_tells_nobody_of_mail_that_waits_for_a_host() {
-    // Which of two equal hosts is asked first is left to chance: often enough the one that has no room.
+    // Which of two equal hosts is asked first is left to chance: often enough the one that has no
+    // room.
     for _ in 0..8 {
         let (relay, server) = at_rest(Case::EachGreeting).await;
         let client = &relay.outbound.client;
@@ -394,7 +428,8 @@ async fn what_a_host_has_answered_is_recorded_before_another_one_is_looked_for()
     assert_eq!(relay.told(mail).await, [(Status::Pending, 0), SENT]);
 }
 
-/// Nobody but us ended the try: that says nothing of the destination, and its other mail need not wait.
+/// Nobody but us ended the try: that says nothing of the destination, and its other mail need not
+/// wait.
 #[tokio::test]
 async fn a_destination_is_not_down_because_its_courier_was_needed() {
     let (relay, slow) = given_up(Case::Greeting, 1).await;
@@ -406,7 +441,8 @@ async fn a_destination_is_not_down_because_its_courier_was_needed() {
     assert_eq!(relay.told(next).await, [], "it was delivered");
 }
 
-/// A suspect one is left alone for a while then. Who waits for it meanwhile hears when its time is up, and everybody why.
+/// A suspect one is left alone for a while then. Who waits for it meanwhile hears when its time is
+/// up, and everybody why.
 #[tokio::test]
 async fn mail_behind_a_next_hop_that_is_given_up_ends_with_its_lifetime() {
     let (relay, server) = at_rest(Case::Greeting).await;
@@ -432,7 +468,8 @@ async fn mail_behind_a_next_hop_that_is_given_up_ends_with_its_lifetime() {
     assert_eq!((relay.told(slow).await, relay.told(old).await), (vec![PUT_OFF], vec![PUT_OFF]));
     let rest = outbound.state.rests(&[Some("slow.example".to_owned())], clock::steady());
     let [Some(Suspension::Until(_, reason))] = rest.as_slice() else { panic!("{rest:?}") };
-    let waited = reason.split_once("slow.example was not ready for mail within ").map(|(_, rest)| rest);
+    let waited =
+        reason.split_once("slow.example was not ready for mail within ").map(|(_, rest)| rest);
     let waited: u64 = waited.and_then(|rest| rest.strip_suffix(" s")).unwrap().parse().unwrap();
     assert!(waited <= *until.get().unwrap(), "{reason}");
 }
@@ -469,8 +506,11 @@ async fn mail_of_another_queue_keeps_its_age_while_it_is_tried() {
 #[tokio::test]
 async fn mail_of_a_paused_destination_is_not_on_its_way() {
     let (relay, _server) = at_work(Case::Greeting).await;
-    let office = || Admin::new(relay.outbound.clone(), relay.disk.clone(), Arc::new(Gauge::default()));
-    let pause = async |paused| office().pause("paused.example".to_owned(), paused, Asker::default()).await.unwrap();
+    let office =
+        || Admin::new(relay.outbound.clone(), relay.disk.clone(), Arc::new(Gauge::default()));
+    let pause = async |paused| {
+        office().pause("paused.example".to_owned(), paused, Asker::default()).await.unwrap()
+    };
     pause(true).await;
     let arrived = clock::now() - 3 * 86_400;
     relay.take_in("paused.example", 1, arrived).await;
@@ -503,9 +543,16 @@ async fn the_history_keeps_the_text_of_our_own_bounces_alone() {
     let refused = Outcome { reply: Reply::new(550, (5, 1, 1), "no such user"), remote: true };
     let outcomes = [(Target::Recipient(0), refused)];
     let counted = || relay.outbound.counters.undeliverable_bounces_total.get();
-    assert_eq!(relay.outbound.note_undeliverable(&mail, &outcomes).await, "", "it is a client's, whoever sent it");
+    assert_eq!(
+        relay.outbound.note_undeliverable(&mail, &outcomes).await,
+        "",
+        "it is a client's, whoever sent it"
+    );
     assert_eq!(counted(), 1);
     let bounce = Message { kind: Kind::Notification, ..mail };
     let kept = relay.outbound.note_undeliverable(&bounce, &outcomes).await;
-    assert!(kept.starts_with(Attempt::TEXT_MARK) && kept.contains("\nContent-Type: text/plain\n"), "{kept}");
+    assert!(
+        kept.starts_with(Attempt::TEXT_MARK) && kept.contains("\nContent-Type: text/plain\n"),
+        "{kept}"
+    );
 }

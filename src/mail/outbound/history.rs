@@ -2,7 +2,8 @@
 
 use super::Outbound;
 use crate::mail::model::{
-    Attempt, Class, DeliveryEvent, DeliveryEventSink, Ending, Finished, Message, Outcome, Progress, Status, Target,
+    Attempt, Class, DeliveryEvent, DeliveryEventSink, Ending, Finished, Message, Outcome, Progress,
+    Status, Target,
 };
 use crate::mail::spool::Spool;
 use std::time::Duration;
@@ -19,7 +20,14 @@ pub(super) struct Tried<'a> {
 
 impl<S: Spool> Outbound<S> {
     /// Tells the history of a try, unless the end of the message says the same, and of that end.
-    pub(super) fn remember(&self, destination: &str, tried: Tried<'_>, progress: &[Progress], over: bool, now: u32) {
+    pub(super) fn remember(
+        &self,
+        destination: &str,
+        tried: Tried<'_>,
+        progress: &[Progress],
+        over: bool,
+        now: u32,
+    ) {
         let all_well = tried.outcomes.iter().all(|(_, outcome)| outcome.class() == Class::Success);
         let end = over.then(|| finished(&tried, progress, now));
         if !(all_well && over) {
@@ -30,7 +38,11 @@ impl<S: Spool> Outbound<S> {
                 relay: tried.relay.to_owned(),
                 tls: tried.security,
                 took_ms: u64::try_from(tried.took.as_millis()).unwrap_or(u64::MAX),
-                outcomes: tried.outcomes.iter().map(|(target, outcome)| ending(tried.message, *target, outcome)).collect(),
+                outcomes: tried
+                    .outcomes
+                    .iter()
+                    .map(|(target, outcome)| ending(tried.message, *target, outcome))
+                    .collect(),
                 transcript: tried.transcript,
             });
         }
@@ -39,7 +51,8 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Tells the event sink what became of each recipient in a try; `due` is when those that were deferred have their next one.
+    /// Tells the event sink what became of each recipient in a try; `due` is when those that were
+    /// deferred have their next one.
     pub(super) fn announce(
         &self,
         event_sink: &dyn DeliveryEventSink,
@@ -50,7 +63,8 @@ impl<S: Spool> Outbound<S> {
         (now, due): (u32, u32),
     ) {
         let recipients = outcomes.iter().filter(|(target, _)| *target != Target::Copy);
-        for (target, outcome) in recipients.filter(|(_, outcome)| event_sink.wants(outcome.class())) {
+        for (target, outcome) in recipients.filter(|(_, outcome)| event_sink.wants(outcome.class()))
+        {
             event_sink.tell(DeliveryEvent {
                 id: message.id.to_string(),
                 at: now,
@@ -65,21 +79,39 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Tells the history that an operator has deleted a message, or moved it elsewhere: `status` is the word for it, `mark` that
-    /// of the move.
-    pub(in crate::mail) fn remember_deleted(&self, message: &Message, status: &str, mark: &str, now: u32) {
+    /// Tells the history that an operator has deleted a message, or moved it elsewhere: `status` is
+    /// the word for it, `mark` that of the move.
+    pub(in crate::mail) fn remember_deleted(
+        &self,
+        message: &Message,
+        status: &str,
+        mark: &str,
+        now: u32,
+    ) {
         let recipients = message.progress.iter().map(|progress| Ending {
             to: name(message, progress.target),
-            status: if progress.status == Status::Pending { status } else { word(progress.status) }.to_owned(),
+            status: if progress.status == Status::Pending { status } else { word(progress.status) }
+                .to_owned(),
             reply: progress.reason.clone(),
         });
         let (recipients, relay) = (recipients.collect(), String::new());
-        self.history.finished(Finished { recipients, relay, mark: mark.to_owned(), ..base(message, now) });
+        self.history.finished(Finished {
+            recipients,
+            relay,
+            mark: mark.to_owned(),
+            ..base(message, now)
+        });
     }
 }
 
 fn finished(tried: &Tried<'_>, progress: &[Progress], now: u32) -> Finished {
-    let said = |target: Target| tried.outcomes.iter().find(|(other, _)| *other == target).map(|(_, outcome)| outcome.words());
+    let said = |target: Target| {
+        tried
+            .outcomes
+            .iter()
+            .find(|(other, _)| *other == target)
+            .map(|(_, outcome)| outcome.words())
+    };
     let recipients = progress.iter().map(|progress| Ending {
         to: name(tried.message, progress.target),
         status: word(progress.status).to_owned(),
@@ -93,8 +125,8 @@ fn finished(tried: &Tried<'_>, progress: &[Progress], now: u32) -> Finished {
     }
 }
 
-/// What is told of a recipient that the last try was not about: each destination has tries of its own. Their replies stand
-/// with them.
+/// What is told of a recipient that the last try was not about: each destination has tries of its
+/// own. Their replies stand with them.
 fn elsewhere(progress: &Progress) -> String {
     if progress.reason.is_empty() { "in another try".to_owned() } else { progress.reason.clone() }
 }
@@ -126,9 +158,12 @@ fn ending(message: &Message, target: Target, outcome: &Outcome) -> Ending {
 
 fn name(message: &Message, target: Target) -> String {
     match target {
-        Target::Recipient(place) => {
-            message.envelope.recipients.get(usize::from(place)).map(ToString::to_string).unwrap_or_default()
-        }
+        Target::Recipient(place) => message
+            .envelope
+            .recipients
+            .get(usize::from(place))
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         Target::Copy => "(copy)".to_owned(),
     }
 }

@@ -1,11 +1,13 @@
-//! The corridor's second half: from the schedule through route and delivery to the outcomes, and the one way back.
+//! The corridor's second half: from the schedule through route and delivery to the outcomes, and
+//! the one way back.
 //!
-//! The dispatcher asks the schedule which destination may have one more courier. A courier is one connection: it takes job
-//! after job of its destination, waits a little for more, and goes home. What became of each target is recorded through the
-//! spool's door; a bounce is durable in the queue before the recipient it speaks of counts as failed.
+//! The dispatcher asks the schedule which destination may have one more courier. A courier is one
+//! connection: it takes job after job of its destination, waits a little for more, and goes home.
+//! What became of each target is recorded through the spool's door; a bounce is durable in the
+//! queue before the recipient it speaks of counts as failed.
 //!
-//! Limits: couriers by the schedule; messages kept in memory between acceptance and first try by [`FRESH_MAX`] octets (beyond
-//! that they are read back from the disk when their turn comes).
+//! Limits: couriers by the schedule; messages kept in memory between acceptance and first try by
+//! [`FRESH_MAX`] octets (beyond that they are read back from the disk when their turn comes).
 
 mod caught;
 mod courier;
@@ -58,8 +60,8 @@ const STORAGE_PAUSE: Duration = Duration::from_secs(1);
 pub struct Outbound<S> {
     pub(super) spool: Arc<S>,
     pub(super) state: QueueState,
-    /// Held while an operator's order is carried out for a page of messages: what one of two orders makes durable must not be planned
-    /// by the other's leave.
+    /// Held while an operator's order is carried out for a page of messages: what one of two orders
+    /// makes durable must not be planned by the other's leave.
     pub(super) ordering: tokio::sync::Mutex<()>,
     pub(super) router: Router,
     client: Client,
@@ -122,10 +124,14 @@ impl<S: Spool> Outbound<S> {
         })
     }
 
-    /// Puts every message that is in the queue at the time of this call on the schedule, while new mail comes and goes; ends
-    /// early at [`Outbound::stop`]. To be called once. An operator's orders wait for its end: what is not planned yet can be
-    /// neither hurried nor released. `tell` hears the progress.
-    pub fn resume(self: Arc<Self>, tell: impl Fn(String) + Send + Sync) -> impl Future<Output = ()> + Send {
+    /// Puts every message that is in the queue at the time of this call on the schedule, while new
+    /// mail comes and goes; ends early at [`Outbound::stop`]. To be called once. An operator's
+    /// orders wait for its end: what is not planned yet can be neither hurried nor released. `tell`
+    /// hears the progress.
+    pub fn resume(
+        self: Arc<Self>,
+        tell: impl Fn(String) + Send + Sync,
+    ) -> impl Future<Output = ()> + Send {
         const PAGE: usize = 1000;
         const BUNCH: usize = 100;
         // What comes in from now on has a higher id, and is planned by whoever brings it.
@@ -187,10 +193,12 @@ impl<S: Spool> Outbound<S> {
         let mut couriers = tokio::task::JoinSet::new();
         let mut stopping = self.stopping.subscribe();
         let mut told: Option<Instant> = None;
-        // Beside the dispatcher: a volume that fails is slow, and a relay with much to do has no quiet moment.
+        // Beside the dispatcher: a volume that fails is slow, and a relay with much to do has no
+        // quiet moment.
         let mut unread = pin!(self.plan_unread());
         while !*stopping.borrow_and_update() {
-            let mut pause = if self.is_storage_failing() { STORAGE_PAUSE } else { self.start(&mut couriers) };
+            let mut pause =
+                if self.is_storage_failing() { STORAGE_PAUSE } else { self.start(&mut couriers) };
             // It walks through all destinations: not at every ring.
             if told.is_none_or(|told| told.elapsed() >= TELL_PLACES) {
                 told = Some(Instant::now());
@@ -222,13 +230,17 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Starts the couriers that are wanted; how long nothing more is to be done, unless somebody rings.
+    /// Starts the couriers that are wanted; how long nothing more is to be done, unless somebody
+    /// rings.
     fn start(self: &Arc<Self>, couriers: &mut tokio::task::JoinSet<()>) -> Duration {
         loop {
             match self.state.start(clock::steady()) {
-                Ok((destination, name)) => drop(couriers.spawn(courier::run(self.clone(), destination, name))),
+                Ok((destination, name)) => {
+                    drop(couriers.spawn(courier::run(self.clone(), destination, name)))
+                }
                 Err(Some(wake)) => {
-                    return Duration::from_secs(wake.saturating_sub(clock::steady()).into()).min(LOOK_AGAIN);
+                    return Duration::from_secs(wake.saturating_sub(clock::steady()).into())
+                        .min(LOOK_AGAIN);
                 }
                 Err(None) => return LOOK_AGAIN,
             }
@@ -241,7 +253,9 @@ impl<S: Spool> Outbound<S> {
             let ended = self.ended.notified();
             tokio::pin!(ended);
             ended.as_mut().enable();
-            if self.state.flushable(clock::steady()) == 0 || tokio::time::timeout_at(deadline, ended).await.is_err() {
+            if self.state.flushable(clock::steady()) == 0
+                || tokio::time::timeout_at(deadline, ended).await.is_err()
+            {
                 return;
             }
         }
@@ -252,14 +266,14 @@ impl<S: Spool> Outbound<S> {
         self.stopping.send_replace(true);
     }
 
-    /// Ends the tries of couriers that are still under way. They record who got the message by then, and nothing else: all others
-    /// are tried again at the next start.
+    /// Ends the tries of couriers that are still under way. They record who got the message by
+    /// then, and nothing else: all others are tried again at the next start.
     pub fn cut_off(&self) {
         self.cut_off.send_replace(true);
     }
 
-    /// Puts the pending targets of a message on the schedule, one job for each destination; with `at_once` whenever they are
-    /// due.
+    /// Puts the pending targets of a message on the schedule, one job for each destination; with
+    /// `at_once` whenever they are due.
     pub(super) fn plan(&self, message: &Message, at_once: bool) {
         if message.held {
             return;
@@ -281,10 +295,13 @@ impl<S: Spool> Outbound<S> {
         destinations.map(|(name, (at, attempts))| (name, job(attempts), due(at))).collect()
     }
 
-    /// Where the pending targets of a message lead, when the first of them is due, and how often it was tried.
+    /// Where the pending targets of a message lead, when the first of them is due, and how often it
+    /// was tried.
     pub(super) fn destinations(&self, message: &Message) -> BTreeMap<String, (u32, u16)> {
         let mut destinations = BTreeMap::new();
-        for progress in message.progress.iter().filter(|progress| progress.status == Status::Pending) {
+        for progress in
+            message.progress.iter().filter(|progress| progress.status == Status::Pending)
+        {
             let Some(destination) = self.destination(message, progress.target) else { continue };
             let entry = destinations.entry(destination).or_insert((u32::MAX, 0));
             *entry = (entry.0.min(progress.due), entry.1.max(progress.attempts));
@@ -295,9 +312,11 @@ impl<S: Spool> Outbound<S> {
     /// Where a target's way leads.
     pub(super) fn destination(&self, message: &Message, target: Target) -> Option<String> {
         match target {
-            Target::Recipient(place) => {
-                message.envelope.recipients.get(usize::from(place)).map(|recipient| self.router.destination(recipient))
-            }
+            Target::Recipient(place) => message
+                .envelope
+                .recipients
+                .get(usize::from(place))
+                .map(|recipient| self.router.destination(recipient)),
             Target::Copy => self.router.copy_destination(),
         }
     }
@@ -331,7 +350,8 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Whether the data volume takes no records: then nothing is delivered either, because it could not be noted.
+    /// Whether the data volume takes no records: then nothing is delivered either, because it could
+    /// not be noted.
     fn is_storage_failing(&self) -> bool {
         matches!(self.spool.ready(), Err(SpoolError::Failed(_) | SpoolError::Slow(_)))
     }
@@ -388,7 +408,8 @@ impl<S: Spool> Outbound<S> {
             && error.is_panic()
         {
             self.counters.panics_total.inc();
-            tracing::error!(target: "mta", "a courier panicked; its message will be tried again until its lifetime ends. This is a defect, please report it");
+            tracing::error!(target: "mta", "a courier panicked; its message will be tried again \
+            until its lifetime ends. This is a defect, please report it");
         }
     }
 }

@@ -5,7 +5,9 @@ use super::history::Tried;
 use crate::ground::clock;
 use crate::mail::bounce;
 use crate::mail::events;
-use crate::mail::model::{Attempt, Class, Draft, Kind, Message, Outcome, Progress, Reply, Report, Status, Target};
+use crate::mail::model::{
+    Attempt, Class, Draft, Kind, Message, Outcome, Progress, Reply, Report, Status, Target,
+};
 use crate::mail::schedule::{DestinationId, Job};
 use crate::mail::spool::{Entry, Spool, SpoolError, Writer};
 use std::collections::HashMap;
@@ -31,9 +33,9 @@ impl Times {
 }
 
 impl<S: Spool> Outbound<S> {
-    /// Records a report, and tells the job that must be tried again and when. The order matters: first the bounce is made
-    /// durable, then the failure is recorded, then (by the caller) the schedule hears of it; a crash in between repeats a
-    /// step, and loses none.
+    /// Records a report, and tells the job that must be tried again and when. The order matters:
+    /// first the bounce is made durable, then the failure is recorded, then (by the caller) the
+    /// schedule hears of it; a crash in between repeats a step, and loses none.
     pub(super) async fn settle(
         &self,
         (destination, name): (DestinationId, &str),
@@ -53,31 +55,44 @@ impl<S: Spool> Outbound<S> {
             self.state.reached(destination, steady);
         }
         if !self.bounce(message, &mut outcomes, &relay, now).await {
-            tracing::error!(target: "mta", queue_id = %message.id, "the bounce could not be queued; the failed recipients are tried again later");
+            tracing::error!(target: "mta", queue_id = %message.id, "the bounce could not be \
+            queued; the failed recipients are tried again later");
         }
         let transcript = transcript + &self.note_undeliverable(message, &outcomes).await;
         let warn = self.config.schedule.delay_warning;
-        if warn > 0 && age >= warn && !job.told && self.tell_of_delay(message, &outcomes, now).await {
+        if warn > 0 && age >= warn && !job.told && self.tell_of_delay(message, &outcomes, now).await
+        {
             job.told = true;
         }
-        let again = outcomes
-            .iter()
-            .find(|(_, outcome)| outcome.class() == Class::Temporary)
-            .map(|(_, outcome)| (job, self.state.complained(destination, job, &outcome.words(), steady)));
+        let again = outcomes.iter().find(|(_, outcome)| outcome.class() == Class::Temporary).map(
+            |(_, outcome)| (job, self.state.complained(destination, job, &outcome.words(), steady)),
+        );
         // On the volume by the wall clock, which is all that the next start knows.
         let due = again.map_or(0, |(_, due)| clock::wall(due));
-        let by_target: HashMap<Target, &Outcome> = outcomes.iter().map(|(target, outcome)| (*target, outcome)).collect();
+        let by_target: HashMap<Target, &Outcome> =
+            outcomes.iter().map(|(target, outcome)| (*target, outcome)).collect();
         let change = |progress: &mut Progress| {
             if let Some(outcome) = by_target.get(&progress.target) {
                 advance(progress, outcome, due);
             }
         };
-        let progress = self.state.record(message.id, change, |progress| self.spool.settle(message.id, progress));
-        let over = progress.as_ref().is_some_and(|progress| progress.iter().all(|target| target.status != Status::Pending));
+        let progress = self
+            .state
+            .record(message.id, change, |progress| self.spool.settle(message.id, progress));
+        let over = progress
+            .as_ref()
+            .is_some_and(|progress| progress.iter().all(|target| target.status != Status::Pending));
         if let Some(progress) = progress
             && self.history.is_wanted()
         {
-            let tried = Tried { message, outcomes: &outcomes, relay: &relay, security, transcript, took: trying };
+            let tried = Tried {
+                message,
+                outcomes: &outcomes,
+                relay: &relay,
+                security,
+                transcript,
+                took: trying,
+            };
             self.remember(name, tried, &progress, over, now);
         }
         if let Some(event_sink) = &self.event_sink {
@@ -93,24 +108,35 @@ impl<S: Spool> Outbound<S> {
         again
     }
 
-    /// Whether a message of this age is given up. What a start finds on the volume may look older than it is, when the clock
-    /// is wrong at that time: it gets the longest pause between two tries first, in which somebody can set the clock.
+    /// Whether a message of this age is given up. What a start finds on the volume may look older
+    /// than it is, when the clock is wrong at that time: it gets the longest pause between two
+    /// tries first, in which somebody can set the clock.
     fn is_over_age(&self, age: u32) -> bool {
         let lifetime = self.config.schedule.lifetime;
         age >= lifetime && clock::uptime() >= self.config.schedule.longest_pause().min(lifetime)
     }
 
-    /// Queues the bounce for recipients that failed for good. When that is not possible, they count as failed for now.
-    async fn bounce(&self, message: &Message, outcomes: &mut [(Target, Outcome)], relay: &str, now: u32) -> bool {
+    /// Queues the bounce for recipients that failed for good. When that is not possible, they count
+    /// as failed for now.
+    async fn bounce(
+        &self,
+        message: &Message,
+        outcomes: &mut [(Target, Outcome)],
+        relay: &str,
+        now: u32,
+    ) -> bool {
         let failures: Vec<(Target, Outcome)> = outcomes
             .iter()
-            .filter(|(target, outcome)| *target != Target::Copy && outcome.class() == Class::Permanent)
+            .filter(|(target, outcome)| {
+                *target != Target::Copy && outcome.class() == Class::Permanent
+            })
             .cloned()
             .collect();
         if failures.is_empty() {
             return true;
         }
-        let (original, host, hostname) = (message.clone(), relay.to_owned(), self.config.hostname.clone());
+        let (original, host, hostname) =
+            (message.clone(), relay.to_owned(), self.config.hostname.clone());
         let failed = failures.clone();
         let draft = worded(move || bounce::failed(&original, &failed, &host, &hostname, now)).await;
         let queued = match draft {
@@ -122,14 +148,19 @@ impl<S: Spool> Outbound<S> {
         }
         for (target, outcome) in outcomes {
             if *target != Target::Copy && outcome.class() == Class::Permanent {
-                outcome.reply = Reply::new(451, (4, 3, 0), format!("the bounce could not be queued; was: {}", outcome.words()));
+                outcome.reply = Reply::new(
+                    451,
+                    (4, 3, 0),
+                    format!("the bounce could not be queued; was: {}", outcome.words()),
+                );
                 outcome.remote = false;
             }
         }
         false
     }
 
-    /// A bounce has failed: nobody else is told but `bounce_address`, and nobody at all when that is where it failed.
+    /// A bounce has failed: nobody else is told but `bounce_address`, and nobody at all when that
+    /// is where it failed.
     async fn tell_of_undeliverable(
         &self,
         message: &Message,
@@ -138,19 +169,29 @@ impl<S: Spool> Outbound<S> {
         now: u32,
     ) -> Result<(), SpoolError> {
         let Some(to) = self.config.bounce_address.clone() else { return Ok(()) };
-        let (original, host, hostname) = (message.clone(), relay.to_owned(), self.config.hostname.clone());
+        let (original, host, hostname) =
+            (message.clone(), relay.to_owned(), self.config.hostname.clone());
         let failures = failures.to_vec();
-        let draft = worded(move || bounce::undeliverable(&original, &failures, &host, &to, &hostname, now)).await;
+        let draft =
+            worded(move || bounce::undeliverable(&original, &failures, &host, &to, &hostname, now))
+                .await;
         match draft {
             Some(draft) => self.queue(draft, message, "undeliverable").await,
             None => Ok(()),
         }
     }
 
-    /// Counts and logs what reached nobody. Gives the beginning of its text, for the history, where it is a notification of our
-    /// own: what a client sends with the null sender is its mail, and not for the history.
-    pub(super) async fn note_undeliverable(&self, message: &Message, outcomes: &[(Target, Outcome)]) -> String {
-        let failed = |(target, outcome): &&(Target, Outcome)| *target != Target::Copy && outcome.class() == Class::Permanent;
+    /// Counts and logs what reached nobody. Gives the beginning of its text, for the history, where
+    /// it is a notification of our own: what a client sends with the null sender is its mail, and
+    /// not for the history.
+    pub(super) async fn note_undeliverable(
+        &self,
+        message: &Message,
+        outcomes: &[(Target, Outcome)],
+    ) -> String {
+        let failed = |(target, outcome): &&(Target, Outcome)| {
+            *target != Target::Copy && outcome.class() == Class::Permanent
+        };
         let mut failures = outcomes.iter().filter(failed).peekable();
         if !bounce::is_bounce(message) || failures.peek().is_none() {
             return String::new();
@@ -168,10 +209,17 @@ impl<S: Spool> Outbound<S> {
         format!("{}\n{}\n", Attempt::TEXT_MARK, String::from_utf8_lossy(&head).replace('\r', ""))
     }
 
-    async fn tell_of_delay(&self, message: &Message, outcomes: &[(Target, Outcome)], now: u32) -> bool {
+    async fn tell_of_delay(
+        &self,
+        message: &Message,
+        outcomes: &[(Target, Outcome)],
+        now: u32,
+    ) -> bool {
         let delays: Vec<(Target, Outcome)> = outcomes
             .iter()
-            .filter(|(target, outcome)| *target != Target::Copy && outcome.class() == Class::Temporary)
+            .filter(|(target, outcome)| {
+                *target != Target::Copy && outcome.class() == Class::Temporary
+            })
             .cloned()
             .collect();
         if delays.is_empty() || !self.state.claim_delay_notice(message.id) {
@@ -181,7 +229,8 @@ impl<S: Spool> Outbound<S> {
         let left = self.config.schedule.lifetime.saturating_sub(clock::age(message.arrived));
         let give_up_at = now.saturating_add(left);
         let (original, hostname) = (message.clone(), self.config.hostname.clone());
-        let draft = worded(move || bounce::delayed(&original, &delays, give_up_at, &hostname, now)).await;
+        let draft =
+            worded(move || bounce::delayed(&original, &delays, give_up_at, &hostname, now)).await;
         let Some(draft) = draft else { return false };
         let queued = self.queue(draft, message, "delayed").await.is_ok();
         if queued {
@@ -192,10 +241,16 @@ impl<S: Spool> Outbound<S> {
 
     /// The one way back: a draft enters the spool like any mail, and the schedule after it.
     async fn queue(&self, draft: Draft, about: &Message, kind: &str) -> Result<(), SpoolError> {
-        let content = draft.body.head(usize::MAX).map_err(|error| SpoolError::Failed(error.to_string()))?;
+        let content =
+            draft.body.head(usize::MAX).map_err(|error| SpoolError::Failed(error.to_string()))?;
         let mut writer = self.spool.begin();
         writer.write(&content).await?;
-        let entry = Entry { envelope: draft.envelope, origin: draft.origin, kind: draft.kind, copy: draft.copy };
+        let entry = Entry {
+            envelope: draft.envelope,
+            origin: draft.origin,
+            kind: draft.kind,
+            copy: draft.copy,
+        };
         let notification = self.spool.commit(entry, writer).await?;
         self.counters.notifications_total.with_label_values(&[kind]).inc();
         events::queued(&notification, None, content.len() as u64);
@@ -236,8 +291,8 @@ impl<S: Spool> Outbound<S> {
     }
 }
 
-/// Words a notification where reading the original's header section from the disk may block. A panic there costs the
-/// notification, not the record of the failure.
+/// Words a notification where reading the original's header section from the disk may block. A
+/// panic there costs the notification, not the record of the failure.
 async fn worded(word: impl FnOnce() -> Option<Draft> + Send + 'static) -> Option<Draft> {
     tokio::task::spawn_blocking(word).await.unwrap_or_else(|error| {
         tracing::error!(target: "mta", cause = %error, "a notification could not be worded");
@@ -245,10 +300,15 @@ async fn worded(word: impl FnOnce() -> Option<Draft> + Send + 'static) -> Option
     })
 }
 
-/// A temporary failure at the end of the lifetime is a permanent one (RFC 3463: X.4.7, delivery time expired).
+/// A temporary failure at the end of the lifetime is a permanent one (RFC 3463: X.4.7, delivery
+/// time expired).
 fn expire(outcome: &mut Outcome) {
     if outcome.class() == Class::Temporary {
-        outcome.reply = Reply::new(554, (5, 4, 7), format!("delivery time expired; the last try said: {}", outcome.words()));
+        outcome.reply = Reply::new(
+            554,
+            (5, 4, 7),
+            format!("delivery time expired; the last try said: {}", outcome.words()),
+        );
         outcome.remote = false;
     }
 }
@@ -277,9 +337,9 @@ fn advance(progress: &mut Progress, outcome: &Outcome, due: u32) {
 /// How far the age of a message by its queue id may be from its age in whole seconds.
 const ID_BELIEVED: f64 = 2.0;
 
-/// The queue id carries the microsecond of acceptance, by the steady clock of the process that took the message. That is another
-/// one after a start with another wall clock, and an id is higher than all before it: where it disagrees with the age of
-/// the message, the age counts.
+/// The queue id carries the microsecond of acceptance, by the steady clock of the process that took
+/// the message. That is another one after a start with another wall clock, and an id is higher than
+/// all before it: where it disagrees with the age of the message, the age counts.
 pub(super) fn seconds_since_acceptance(message: &Message) -> f64 {
     exact_age(clock::steady_micros(), message.id.0, clock::age(message.arrived))
 }
@@ -292,9 +352,15 @@ fn exact_age(now: u64, id: u64, age: u32) -> f64 {
 /// The field `to` of a log line, and whether it is of the carbon copy.
 pub(in crate::mail) fn logged_recipient(message: &Message, target: Target) -> (String, bool) {
     match target {
-        Target::Recipient(place) => {
-            (message.envelope.recipients.get(usize::from(place)).map(|to| format!("<{to}>")).unwrap_or_default(), false)
-        }
+        Target::Recipient(place) => (
+            message
+                .envelope
+                .recipients
+                .get(usize::from(place))
+                .map(|to| format!("<{to}>"))
+                .unwrap_or_default(),
+            false,
+        ),
         Target::Copy => ("(all recipients)".to_owned(), true),
     }
 }
@@ -307,7 +373,8 @@ fn log(
     (relay, tls): (&str, bool),
     (connecting, trying): (Duration, Duration),
 ) {
-    let (delay, connecting, trying) = (seconds_since_acceptance(message), connecting.as_secs_f64(), trying.as_secs_f64());
+    let (delay, connecting, trying) =
+        (seconds_since_acceptance(message), connecting.as_secs_f64(), trying.as_secs_f64());
     let (to, copy) = logged_recipient(message, target);
     let status = match outcome.class() {
         Class::Success => "sent",
@@ -343,7 +410,8 @@ mod tests {
         let now = 1_800_000_000_000_000;
         assert!((exact_age(now, now - 9_000, 0) - 0.009).abs() < 1e-6);
         assert!((exact_age(now, now - 61_500_000, 61) - 61.5).abs() < 1e-6);
-        // Taken by a process whose clock was two days behind, or 80 years ahead; an id that had to be higher than one of those.
+        // Taken by a process whose clock was two days behind, or 80 years ahead; an id that had to
+        // be higher than one of those.
         for id in [now - 172_800_000_000, now + 2_500_000_000_000_000, now + 60_000_000] {
             assert!((exact_age(now, id, 7) - 7.0).abs() < 1e-6, "{id}");
         }

@@ -1,20 +1,23 @@
-//! All that the threads of outgoing mail share: when each message is tried, and the messages in memory.
+//! All that the threads of outgoing mail share: when each message is tried, and the messages in
+//! memory.
 //!
-//! One lock guards it, because it changes together. Each method is one whole step, asks nobody else while it has the lock, and is
-//! over in moments: what must be computed from a message's recipients is computed by the caller, outside. So a thread that
-//! waits here waits for a thread that runs.
+//! One lock guards it, because it changes together. Each method is one whole step, asks nobody else
+//! while it has the lock, and is over in moments: what must be computed from a message's recipients
+//! is computed by the caller, outside. So a thread that waits here waits for a thread that runs.
 //! `tests/model` runs this very code in every order in which threads can meet.
 //!
-//! A job and its message: a courier takes the job ([`QueueState::take`]), claims the message ([`QueueState::claim`]), so that it
-//! stays in memory, reads it from the disk where it is not there, and begins the try ([`QueueState::begin`]), which ends the
-//! claim. It ends the try with [`QueueState::end`] or [`QueueState::give_back`].
+//! A job and its message: a courier takes the job ([`QueueState::take`]), claims the message
+//! ([`QueueState::claim`]), so that it stays in memory, reads it from the disk where it is not
+//! there, and begins the try ([`QueueState::begin`]), which ends the claim. It ends the try with
+//! [`QueueState::end`] or [`QueueState::give_back`].
 
 use super::table::Table;
 use crate::appliance::counter::Counters;
 use crate::ground::lock::{Guard, Level, Lock};
 use crate::mail::model::{DestinationSummary, Message, MessageId, Progress, Target};
 use crate::mail::schedule::{
-    self, DestinationId, Fate, Job, Schedule, Slow, Source, Stage, Standing, Suspension, Throttled, Untried, Waiting,
+    self, DestinationId, Fate, Job, Schedule, Slow, Source, Stage, Standing, Suspension, Throttled,
+    Untried, Waiting,
 };
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -27,7 +30,8 @@ const RECORDS: usize = 32;
 /// What is shared, behind its lock.
 pub struct QueueState {
     inner: Lock<Inner>,
-    /// Held from a change of a message's progress until its record is handed in: one for every so many messages, by id.
+    /// Held from a change of a message's progress until its record is handed in: one for every so
+    /// many messages, by id.
     records: [Lock<()>; RECORDS],
 }
 
@@ -43,7 +47,8 @@ struct Inner {
 /// A job for the destination of this name, due at that moment.
 pub type NewJob = (String, Job, u32);
 
-/// Whether the dispatcher must look again: there is work for one more courier, or something is due before it wakes.
+/// Whether the dispatcher must look again: there is work for one more courier, or something is due
+/// before it wakes.
 #[must_use = "somebody must ring for the dispatcher"]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MustRing(pub bool);
@@ -71,11 +76,15 @@ impl Holders {
     pub fn tell(&self, counters: &Counters) {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let active = &counters.couriers_active;
-        self.taken.iter().for_each(|(standing, taken)| active.with_label_values(&[standing.name()]).set((*taken).into()));
+        self.taken.iter().for_each(|(standing, taken)| {
+            active.with_label_values(&[standing.name()]).set((*taken).into())
+        });
         active.with_label_values(&["overtime"]).set(whole(self.overtime));
         counters.destinations_unreachable.set(whole(self.unreachable));
         let Throttled { standing, client, sender, slow } = self.throttled;
-        for (share, total) in [("standing", standing), ("client", client), ("sender", sender), ("slow", slow)] {
+        for (share, total) in
+            [("standing", standing), ("client", client), ("sender", sender), ("slow", slow)]
+        {
             let counter = counters.couriers_throttled_total.with_label_values(&[share]);
             counter.inc_by(total.saturating_sub(counter.get()));
         }
@@ -116,14 +125,16 @@ impl QueueState {
 
     // Intake and planning.
 
-    /// The jobs of a message that just came in, which stays in memory for its first tries if there is room.
+    /// The jobs of a message that just came in, which stays in memory for its first tries if there
+    /// is room.
     pub fn enter(&self, message: Arc<Message>, jobs: &[NewJob], now: u32) -> MustRing {
         let mut state = self.lock();
         state.table.keep_fresh(message, u32::try_from(jobs.len()).unwrap_or(u32::MAX));
         state.plan(jobs, now)
     }
 
-    /// The jobs of a message that is on the disk. A moment of trying beyond the longest pause was written under another clock.
+    /// The jobs of a message that is on the disk. A moment of trying beyond the longest pause was
+    /// written under another clock.
     pub fn plan(&self, jobs: &[NewJob], now: u32) -> MustRing {
         self.lock().plan(jobs, now)
     }
@@ -162,7 +173,8 @@ impl QueueState {
         }
     }
 
-    /// The next destination that gets one more courier, and its name. Otherwise when to look again although nothing happens.
+    /// The next destination that gets one more courier, and its name. Otherwise when to look again
+    /// although nothing happens.
     pub fn start(&self, now: u32) -> Result<(DestinationId, Arc<str>), Option<u32>> {
         let mut state = self.lock();
         match state.schedule.start(now) {
@@ -187,22 +199,29 @@ impl QueueState {
 
     // Couriers.
 
-    /// The next job of a courier that has a connection (`open`) or will make one, and how its destination stands.
+    /// The next job of a courier that has a connection (`open`) or will make one, and how its
+    /// destination stands.
     pub fn take(&self, id: DestinationId, open: bool, now: u32) -> (Option<Job>, Standing) {
         let mut state = self.lock();
         (state.schedule.take(id, open, now), state.schedule.standing(id))
     }
 
-    /// Nothing was tried, because the hosts have all the connections that they may have; the job's try has ended. Gives back jobs
-    /// whose senders must hear of it, which count as taken.
-    pub fn wait_for_host(&self, destination: DestinationId, job: Job, error: &str, now: u32) -> Vec<Job> {
+    /// Nothing was tried, because the hosts have all the connections that they may have; the job's
+    /// try has ended. Gives back jobs whose senders must hear of it, which count as taken.
+    pub fn wait_for_host(
+        &self,
+        destination: DestinationId,
+        job: Job,
+        error: &str,
+        now: u32,
+    ) -> Vec<Job> {
         let mut state = self.lock();
         state.table.end(job.id, destination);
         state.schedule.wait_for_host(destination, job, error, now)
     }
 
-    /// A host has room again, perhaps for the destination of this number. `None`: it does not wait for one, or has no use for
-    /// one more courier now.
+    /// A host has room again, perhaps for the destination of this number. `None`: it does not wait
+    /// for one, or has no use for one more courier now.
     pub fn invited(&self, number: u32, now: u32) -> Option<MustRing> {
         let mut state = self.lock();
         state.schedule.invited(number).then(|| state.must_ring(now))
@@ -215,7 +234,8 @@ impl QueueState {
         (slow, state.must_ring(now))
     }
 
-    /// A slow courier has come to another stage. `false`: it was told to go, or works without a place and must begin nothing.
+    /// A slow courier has come to another stage. `false`: it was told to go, or works without a
+    /// place and must begin nothing.
     pub fn advance(&self, ticket: u64, stage: Stage) -> bool {
         self.lock().schedule.advance(ticket, stage)
     }
@@ -241,7 +261,13 @@ impl QueueState {
     }
 
     /// A courier has heard nothing since that moment.
-    pub fn silent(&self, destination: DestinationId, stage: Stage, quiet_since: u32, now: u32) -> MustRing {
+    pub fn silent(
+        &self,
+        destination: DestinationId,
+        stage: Stage,
+        quiet_since: u32,
+        now: u32,
+    ) -> MustRing {
         let mut state = self.lock();
         state.schedule.silent(destination, stage, quiet_since, now);
         state.must_ring(now)
@@ -252,18 +278,21 @@ impl QueueState {
         self.lock().schedule.silent_no_more(destination, stage);
     }
 
-    /// Keeps a message in memory until [`QueueState::begin`] or [`QueueState::unclaim`]; one that is not there must be given to
-    /// [`QueueState::loaded`]. A message that is there is given back: where its targets lead is for the caller to find out.
+    /// Keeps a message in memory until [`QueueState::begin`] or [`QueueState::unclaim`]; one that
+    /// is not there must be given to [`QueueState::loaded`]. A message that is there is given back:
+    /// where its targets lead is for the caller to find out.
     pub fn claim(&self, id: MessageId) -> Option<Arc<Message>> {
         self.lock().table.claim(id)
     }
 
-    /// A claimed message was read from the disk. It counts only where nobody else was quicker; what counts is given back.
+    /// A claimed message was read from the disk. It counts only where nobody else was quicker; what
+    /// counts is given back.
     pub fn loaded(&self, message: Arc<Message>) -> Arc<Message> {
         self.lock().table.loaded(message)
     }
 
-    /// Ends a claim without a try. `gone`: the message is held or has left the queue, and is forgotten.
+    /// Ends a claim without a try. `gone`: the message is held or has left the queue, and is
+    /// forgotten.
     pub fn unclaim(&self, id: MessageId, gone: bool) {
         let mut state = self.lock();
         state.table.unclaim(id);
@@ -272,9 +301,15 @@ impl QueueState {
         }
     }
 
-    /// Ends a claim and begins a try: gives the pending targets among those `here`, in their order. `None`: there is nothing
-    /// to do, because all is done or another courier of this destination does it; the job has ended.
-    pub fn begin(&self, id: MessageId, destination: DestinationId, here: &[Target]) -> Option<Vec<Target>> {
+    /// Ends a claim and begins a try: gives the pending targets among those `here`, in their order.
+    /// `None`: there is nothing to do, because all is done or another courier of this destination
+    /// does it; the job has ended.
+    pub fn begin(
+        &self,
+        id: MessageId,
+        destination: DestinationId,
+        here: &[Target],
+    ) -> Option<Vec<Target>> {
         let mut state = self.lock();
         let begun = state.table.begin(id, destination, here);
         if begun.is_none() {
@@ -295,15 +330,17 @@ impl QueueState {
         state.must_ring(now)
     }
 
-    /// Changes the progress of a message that is being tried, and hands all of it to `record`; gives it back, too. Records of a
-    /// message are handed in one after the other: another destination's progress must not overtake this one's.
+    /// Changes the progress of a message that is being tried, and hands all of it to `record`;
+    /// gives it back, too. Records of a message are handed in one after the other: another
+    /// destination's progress must not overtake this one's.
     pub fn record(
         &self,
         id: MessageId,
         change: impl Fn(&mut Progress),
         record: impl FnOnce(Vec<Progress>),
     ) -> Option<Vec<Progress>> {
-        let _order = self.records[usize::try_from(id.0 % RECORDS as u64).unwrap_or_default()].lock();
+        let _order =
+            self.records[usize::try_from(id.0 % RECORDS as u64).unwrap_or_default()].lock();
         let progress = self.lock().table.update(id, change)?;
         record(progress.clone());
         Some(progress)
@@ -319,18 +356,25 @@ impl QueueState {
         self.lock().schedule.reached(destination, now);
     }
 
-    /// The destination was reached and refuses us, whatever the mail; it is tried on, mail by mail. The job was tried so many
-    /// times before.
+    /// The destination was reached and refuses us, whatever the mail; it is tried on, mail by mail.
+    /// The job was tried so many times before.
     pub fn refused_us(&self, destination: DestinationId, attempts: u8, error: &str, now: u32) {
         self.lock().schedule.refused_us(destination, attempts, error, now);
     }
 
     /// See [`crate::mail::schedule::Schedule::given_up_connecting`].
-    pub fn given_up_connecting(&self, destination: DestinationId, began: u32, error: &str, now: u32) -> Vec<Job> {
+    pub fn given_up_connecting(
+        &self,
+        destination: DestinationId,
+        began: u32,
+        error: &str,
+        now: u32,
+    ) -> Vec<Job> {
         self.lock().schedule.given_up_connecting(destination, began, error, now)
     }
 
-    /// A try failed for now in a way that says something about the destination; when the next one is due.
+    /// A try failed for now in a way that says something about the destination; when the next one
+    /// is due.
     pub fn complained(&self, destination: DestinationId, job: Job, error: &str, now: u32) -> u32 {
         let mut state = self.lock();
         state.schedule.complained(destination, error);
@@ -338,7 +382,13 @@ impl QueueState {
     }
 
     /// The end of a try: the job is tried `again` at a moment, or has ended.
-    pub fn end(&self, id: MessageId, destination: DestinationId, again: Option<(Job, u32)>, now: u32) -> MustRing {
+    pub fn end(
+        &self,
+        id: MessageId,
+        destination: DestinationId,
+        again: Option<(Job, u32)>,
+        now: u32,
+    ) -> MustRing {
         let mut state = self.lock();
         state.table.end(id, destination);
         match again {
@@ -348,9 +398,16 @@ impl QueueState {
         state.must_ring(now)
     }
 
-    /// A connection that was `began` then did not come about. `true`: the destination is well otherwise; other couriers carry
-    /// the job, and its try here has ended.
-    pub fn give_back(&self, destination: DestinationId, job: Job, error: &str, began: u32, now: u32) -> bool {
+    /// A connection that was `began` then did not come about. `true`: the destination is well
+    /// otherwise; other couriers carry the job, and its try here has ended.
+    pub fn give_back(
+        &self,
+        destination: DestinationId,
+        job: Job,
+        error: &str,
+        began: u32,
+        now: u32,
+    ) -> bool {
         let mut state = self.lock();
         let others_carry_on = state.schedule.is_well_otherwise(destination, error, began, now);
         if others_carry_on {
@@ -360,15 +417,22 @@ impl QueueState {
         others_carry_on
     }
 
-    /// The destination cannot be reached and is left alone for a while. Gives back waiting jobs whose senders must hear of it, which
-    /// count as taken; and the messages that wait in memory for a first try.
-    pub fn down(&self, destination: DestinationId, error: &str, now: u32) -> (Vec<Job>, Vec<Arc<Message>>) {
+    /// The destination cannot be reached and is left alone for a while. Gives back waiting jobs
+    /// whose senders must hear of it, which count as taken; and the messages that wait in memory
+    /// for a first try.
+    pub fn down(
+        &self,
+        destination: DestinationId,
+        error: &str,
+        now: u32,
+    ) -> (Vec<Job>, Vec<Arc<Message>>) {
         let mut state = self.lock();
         let told = state.schedule.down(destination, error, now);
         (told, state.table.fresh())
     }
 
-    /// Frees the memory of messages that will wait longer than others; they are read from the disk when their turn comes.
+    /// Frees the memory of messages that will wait longer than others; they are read from the disk
+    /// when their turn comes.
     pub fn evict(&self, ids: &[MessageId]) {
         let mut state = self.lock();
         ids.iter().for_each(|id| state.table.evict(*id));
@@ -397,11 +461,18 @@ impl QueueState {
     }
 
     /// It waits no more; whether there is work for it now.
-    pub fn waited(&self, destination: DestinationId, waiting: &Waiting, rung: bool, now: u32) -> bool {
+    pub fn waited(
+        &self,
+        destination: DestinationId,
+        waiting: &Waiting,
+        rung: bool,
+        now: u32,
+    ) -> bool {
         self.lock().schedule.waited(destination, waiting, rung, now)
     }
 
-    /// A courier has gone home, however that came: the jobs it still had, of which `tried` is in a try, wait for their next turn.
+    /// A courier has gone home, however that came: the jobs it still had, of which `tried` is in a
+    /// try, wait for their next turn.
     pub fn courier_ended(
         &self,
         destination: DestinationId,
@@ -424,15 +495,17 @@ impl QueueState {
 
     // Orders and windows.
 
-    /// Forgets what waits for messages that are held or have left the queue; a try in progress ends by itself.
+    /// Forgets what waits for messages that are held or have left the queue; a try in progress ends
+    /// by itself.
     pub fn forget(&self, ids: &HashSet<MessageId>) {
         let mut state = self.lock();
         state.schedule.remove(ids);
         ids.iter().for_each(|id| state.table.evict(*id));
     }
 
-    /// Makes the jobs of the messages that are `wanted` due now. Tells which of them are not tried all the same, because they
-    /// wait for paused destinations alone; what is being tried is none of these.
+    /// Makes the jobs of the messages that are `wanted` due now. Tells which of them are not tried
+    /// all the same, because they wait for paused destinations alone; what is being tried is none
+    /// of these.
     pub fn retry(&self, wanted: impl Fn(MessageId) -> bool) -> Untried {
         let mut state = self.lock();
         // First: what is due may be in a courier's hands a moment later.
@@ -456,7 +529,8 @@ impl QueueState {
         self.lock().table.is_being_tried(id)
     }
 
-    /// The messages that are being tried, and how many others are deferred (see `schedule::standing`).
+    /// The messages that are being tried, and how many others are deferred (see
+    /// `schedule::standing`).
     pub fn standings(&self, now: u32) -> (HashSet<MessageId>, u64) {
         let state = self.lock();
         let active = state.table.being_tried();
@@ -464,7 +538,8 @@ impl QueueState {
         (active, deferred)
     }
 
-    /// The destinations with work or a pause, those with the most messages first. Walks through all jobs.
+    /// The destinations with work or a pause, those with the most messages first. Walks through all
+    /// jobs.
     pub fn summaries(&self, limit: usize, now: u32) -> Vec<DestinationSummary> {
         self.lock().schedule.summaries(limit, now)
     }

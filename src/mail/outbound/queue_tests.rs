@@ -1,7 +1,9 @@
 //! The steps that must not come apart.
 
 use super::queue_state::{MustRing, NewJob, QueueState};
-use crate::mail::model::{Address, Body, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target};
+use crate::mail::model::{
+    Address, Body, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target,
+};
 use crate::mail::schedule::{self, DestinationId, Job, Source, Untried};
 use bytes::Bytes;
 use std::collections::HashSet;
@@ -24,7 +26,8 @@ fn state() -> QueueState {
 
 /// A message for two destinations, `a.example` and `b.example`.
 fn message() -> Message {
-    let recipients: Vec<Address> = ["r@a.example", "r@b.example"].map(|to| Address::parse(to).unwrap()).into();
+    let recipients: Vec<Address> =
+        ["r@a.example", "r@b.example"].map(|to| Address::parse(to).unwrap()).into();
     Message {
         id: MessageId(7),
         arrived: NOW,
@@ -39,7 +42,13 @@ fn message() -> Message {
 }
 
 fn jobs(message: &Message) -> Vec<NewJob> {
-    let job = Job { id: message.id, arrived: message.arrived, attempts: 0, told: false, source: Source::default() };
+    let job = Job {
+        id: message.id,
+        arrived: message.arrived,
+        attempts: 0,
+        told: false,
+        source: Source::default(),
+    };
     ["a.example", "b.example"].map(|name| (name.to_owned(), job, 0)).into()
 }
 
@@ -55,9 +64,13 @@ fn a_message_stays_for_whoever_is_about_to_try_it() {
     assert_eq!(state.enter(Arc::new(message.clone()), &jobs(&message), NOW), MustRing(true));
     let ((first, job), (second, _)) = (courier(&state), courier(&state));
     let claimed = state.claim(message.id).unwrap();
-    assert_eq!(state.begin(message.id, first, &[Target::Recipient(0)]), Some(vec![Target::Recipient(0)]));
+    assert_eq!(
+        state.begin(message.id, first, &[Target::Recipient(0)]),
+        Some(vec![Target::Recipient(0)])
+    );
     assert_eq!(state.claim(message.id).unwrap().id, claimed.id);
-    // The first ends, and is the last to need the message but for the claim; somebody else frees memory.
+    // The first ends, and is the last to need the message but for the claim; somebody else frees
+    // memory.
     let delivered = |progress: &mut Progress| {
         if progress.target == Target::Recipient(0) {
             progress.status = Status::Delivered;
@@ -67,7 +80,10 @@ fn a_message_stays_for_whoever_is_about_to_try_it() {
     let _ = state.end(message.id, first, None, NOW);
     state.evict(&[job.id]);
     assert!(state.is_being_tried(message.id));
-    assert_eq!(state.begin(message.id, second, &[Target::Recipient(1)]), Some(vec![Target::Recipient(1)]));
+    assert_eq!(
+        state.begin(message.id, second, &[Target::Recipient(1)]),
+        Some(vec![Target::Recipient(1)])
+    );
     let _ = state.end(message.id, second, None, NOW);
     assert!(!state.is_in_hand(message.id));
     assert_eq!((state.flushable(NOW), state.standings(NOW)), (0, (HashSet::new(), 0)));
@@ -103,7 +119,13 @@ fn what_is_due_before_the_dispatcher_wakes_rings_for_it() {
 #[test]
 fn a_courier_that_breaks_off_gives_back_all_that_it_has_taken() {
     let (state, message) = (state(), message());
-    let job = |id: u64| Job { id: MessageId(id), arrived: NOW, attempts: 0, told: false, source: Source::default() };
+    let job = |id: u64| Job {
+        id: MessageId(id),
+        arrived: NOW,
+        attempts: 0,
+        told: false,
+        source: Source::default(),
+    };
     let _ = state.plan(&[7, 8, 9].map(|id| ("a.example".to_owned(), job(id), 0)), NOW);
     let (id, first) = courier(&state);
     let rest = [state.take(id, false, NOW).0.unwrap(), state.take(id, false, NOW).0.unwrap()];

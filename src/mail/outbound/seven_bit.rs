@@ -1,4 +1,5 @@
-//! A message in 8 bits and a next hop that takes 7: it gets the message rewritten (RFC 6152 §3), in the same attempt.
+//! A message in 8 bits and a next hop that takes 7: it gets the message rewritten (RFC 6152 §3), in
+//! the same attempt.
 
 use crate::appliance::counter::Counters;
 use crate::mail::deliver::{Connection, Known, overlay};
@@ -8,8 +9,9 @@ use crate::mail::rewrite::seven_bit::{Trouble, convert};
 /// Content of at most so many octets is rewritten at once; more waits for a thread that may block.
 const SMALL: u64 = 64 * 1024;
 
-/// Sends a message. Targets that the next hop refuses for its 8-bit content, whether it did not announce 8BITMIME or did and
-/// does not take it, are tried again with the content in 7 bits. Who gives this up finds in `known` what either try brought.
+/// Sends a message. Targets that the next hop refuses for its 8-bit content, whether it did not
+/// announce 8BITMIME or did and does not take it, are tried again with the content in 7 bits. Who
+/// gives this up finds in `known` what either try brought.
 pub(super) async fn send(
     connection: &mut Connection,
     message: &Message,
@@ -32,7 +34,8 @@ pub(super) async fn send(
             let mut message = message.clone();
             message.body = body.unwrap_or(message.body);
             message.envelope.body = BodyType::SevenBit;
-            // Over a connection that broke, a late reply to the first try would be taken for one to the second.
+            // Over a connection that broke, a late reply to the first try would be taken for one to
+            // the second.
             let reopened = if report.reusable { Ok(()) } else { connection.reopen().await };
             match reopened {
                 Ok(()) => {
@@ -40,16 +43,23 @@ pub(super) async fn send(
                     merge(&mut report, second);
                 }
                 Err(outcome) => {
-                    let refused = report.outcomes.iter_mut().filter(|(target, _)| again.contains(target));
+                    let refused =
+                        report.outcomes.iter_mut().filter(|(target, _)| again.contains(target));
                     refused.for_each(|(_, old)| *old = outcome.clone());
                 }
             }
         }
         Err(trouble) => {
             let outcome = refused(&report.relay, &trouble);
-            // Whatever else the next hop said stays its word: only a refusal of 8-bit content is ours to answer.
-            let by_letter = |outcome: &Outcome| matches!(outcome.reply.enhanced, Some(Enhanced(5, 6, 1 | 3)));
-            for (_, old) in report.outcomes.iter_mut().filter(|(target, old)| again.contains(target) && by_letter(old)) {
+            // Whatever else the next hop said stays its word: only a refusal of 8-bit content is
+            // ours to answer.
+            let by_letter =
+                |outcome: &Outcome| matches!(outcome.reply.enhanced, Some(Enhanced(5, 6, 1 | 3)));
+            for (_, old) in report
+                .outcomes
+                .iter_mut()
+                .filter(|(target, old)| again.contains(target) && by_letter(old))
+            {
                 *old = outcome.clone();
             }
         }
@@ -69,12 +79,17 @@ async fn rewritten(body: &Body) -> Result<Option<Body>, Trouble> {
 fn refused(relay: &str, trouble: &Trouble) -> Outcome {
     Outcome::own(match trouble {
         Trouble::Refused(refusal) => {
-            let text = format!("{relay} does not take 8-bit content, and the message cannot be sent otherwise: {refusal}");
+            let text = format!(
+                "{relay} does not take 8-bit content, and the message cannot be sent otherwise: \
+                {refusal}"
+            );
             Reply::new(554, (5, 6, 3), text)
         }
-        Trouble::Unreadable(error) => {
-            Reply::new(451, (4, 3, 0), format!("the content could not be read from the data volume: {error}"))
-        }
+        Trouble::Unreadable(error) => Reply::new(
+            451,
+            (4, 3, 0),
+            format!("the content could not be read from the data volume: {error}"),
+        ),
     })
 }
 
@@ -84,8 +99,11 @@ fn merge(report: &mut Report, second: Report) {
     report.relay = second.relay;
     report.tls = second.tls;
     report.security = second.security;
-    report.transcript =
-        if second.transcript.is_empty() { String::new() } else { report.transcript.clone() + &second.transcript };
+    report.transcript = if second.transcript.is_empty() {
+        String::new()
+    } else {
+        report.transcript.clone() + &second.transcript
+    };
     report.reusable = second.reusable;
     report.refused_us = second.refused_us;
     report.elsewhere &= second.elsewhere;
@@ -95,7 +113,9 @@ fn merge(report: &mut Report, second: Report) {
 mod tests {
     use super::*;
     use crate::mail::deliver::{Client, Config, Timeouts};
-    use crate::mail::model::{Address, Content, Envelope, Hop, Kind, MessageId, Origin, Progress, Route};
+    use crate::mail::model::{
+        Address, Content, Envelope, Hop, Kind, MessageId, Origin, Progress, Route,
+    };
     use crate::mail::rewrite::seven_bit::Refusal;
     use std::io;
     use std::net::SocketAddr;
@@ -107,7 +127,10 @@ mod tests {
     fn report(outcomes: &[(u16, u16)], transcript: &str, reusable: bool) -> Report {
         let outcome = |code| Outcome::said(Reply::plain(code, "said"));
         Report {
-            outcomes: outcomes.iter().map(|(place, code)| (Target::Recipient(*place), outcome(*code))).collect(),
+            outcomes: outcomes
+                .iter()
+                .map(|(place, code)| (Target::Recipient(*place), outcome(*code)))
+                .collect(),
             relay: "mx".into(),
             tls: false,
             security: String::new(),
@@ -123,7 +146,8 @@ mod tests {
     fn the_second_try_counts_for_its_own_targets() {
         let mut first = report(&[(0, 554), (1, 550), (2, 554)], "one\n", true);
         merge(&mut first, report(&[(0, 250), (2, 452)], "two\n", false));
-        let codes: Vec<u16> = first.outcomes.iter().map(|(_, outcome)| outcome.reply.code).collect();
+        let codes: Vec<u16> =
+            first.outcomes.iter().map(|(_, outcome)| outcome.reply.code).collect();
         assert_eq!(
             (codes.as_slice(), first.transcript.as_str(), first.reusable),
             ([250, 550, 452].as_slice(), "one\ntwo\n", false)
@@ -138,10 +162,12 @@ mod tests {
     }
 
     async fn connected(address: SocketAddr, timeouts: Timeouts) -> (Connection, Counters) {
-        let config = Config { hostname: "relay.example".into(), timeouts, bind: None, recipients_max: 100 };
+        let config =
+            Config { hostname: "relay.example".into(), timeouts, bind: None, recipients_max: 100 };
         let client = Client::new(config, Arc::new(Counters::new(&[]).unwrap())).unwrap();
         let hops = vec![Hop { host: "peer.example".into(), addresses: vec![address] }];
-        let connection = client.connect(&Route { destination: "there.example".into(), hops }).await.unwrap();
+        let connection =
+            client.connect(&Route { destination: "there.example".into(), hops }).await.unwrap();
         (connection, Counters::new(&[]).unwrap())
     }
 
@@ -184,8 +210,11 @@ mod tests {
                 lines.write_all(b"220 peer\r\n").await.unwrap();
                 let mut line = String::new();
                 while lines.read_line(&mut line).await.is_ok_and(|read| read > 0) {
-                    let reply =
-                        if line.starts_with("EHLO") { format!("250-peer\r\n250 {extension}\r\n") } else { at_mail.to_owned() };
+                    let reply = if line.starts_with("EHLO") {
+                        format!("250-peer\r\n250 {extension}\r\n")
+                    } else {
+                        at_mail.to_owned()
+                    };
                     // As above.
                     let _ = lines.write_all(reply.as_bytes()).await;
                     line.clear();
@@ -193,9 +222,20 @@ mod tests {
             });
             let (mut connection, counters) = connected(address, Timeouts::default()).await;
             let message = eight_bit(Body::Stored(Arc::new(Lost), 1000));
-            let report = send(&mut connection, &message, &[Target::Recipient(0)], &counters, &mut Known::default()).await;
+            let report = send(
+                &mut connection,
+                &message,
+                &[Target::Recipient(0)],
+                &counters,
+                &mut Known::default(),
+            )
+            .await;
             let (outcome, refused) = (&report.outcomes[0].1, report.refused_us.is_some());
-            assert_eq!((outcome.reply.code, outcome.remote, report.reusable), (451, false, true), "{report:?}");
+            assert_eq!(
+                (outcome.reply.code, outcome.remote, report.reusable),
+                (451, false, true),
+                "{report:?}"
+            );
             assert_eq!(refused, !at_mail.is_empty(), "{report:?}");
             drop(connection);
             peer.await.unwrap();
@@ -215,14 +255,24 @@ mod tests {
                 let mut line = String::new();
                 while lines.read_line(&mut line).await.is_ok_and(|read| read > 0) {
                     let reply: &[u8] = match (session, line.trim_end()) {
-                        (_, line) if line.starts_with("EHLO") => b"250-peer\r\n250-PIPELINING\r\n250 8BITMIME\r\n",
-                        (0, line) if line.starts_with("MAIL") => b"554 5.6.3 seven bits, please\r\n",
+                        (_, line) if line.starts_with("EHLO") => {
+                            b"250-peer\r\n250-PIPELINING\r\n250 8BITMIME\r\n"
+                        }
+                        (0, line) if line.starts_with("MAIL") => {
+                            b"554 5.6.3 seven bits, please\r\n"
+                        }
                         (0, ".") => {
                             tokio::time::sleep(4 * END).await;
                             b"554 5.5.1 no valid recipients\r\n"
                         }
                         (_, "DATA") => b"354 go on\r\n",
-                        (_, line) if line.starts_with("MAIL") || line.starts_with("RCPT") || line == "." => b"250 yes\r\n",
+                        (_, line)
+                            if line.starts_with("MAIL")
+                                || line.starts_with("RCPT")
+                                || line == "." =>
+                        {
+                            b"250 yes\r\n"
+                        }
                         _ => b"",
                     };
                     // A client that has gone is no failure.
@@ -236,7 +286,8 @@ mod tests {
         let target = Target::Recipient(0);
         let text = "MIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\n\u{fc}\r\n";
         let message = eight_bit(Body::Memory(text.into()));
-        let report = send(&mut connection, &message, &[target], &counters, &mut Known::default()).await;
+        let report =
+            send(&mut connection, &message, &[target], &counters, &mut Known::default()).await;
         assert_eq!(report.outcomes[0].1.reply.code, 250, "{report:?}");
         assert!(report.reusable);
         drop(connection);

@@ -1,4 +1,5 @@
-//! Mail that comes in while nothing goes to its destination: the mail log says so, because no try will for a while.
+//! Mail that comes in while nothing goes to its destination: the mail log says so, because no try
+//! will for a while.
 //!
 //! Limits: [`TOLD_MAX`] recipients of a mail.
 //! Source: qmgr(8) and error(8) of Postfix, which say the same of such mail.
@@ -15,20 +16,25 @@ use crate::mail::spool::Spool;
 const TOLD_MAX: usize = 20;
 
 impl<S: Spool> Outbound<S> {
-    /// Tells the mail log of a mail that came in and will not be tried at once. Without a mail log this costs a glance.
+    /// Tells the mail log of a mail that came in and will not be tried at once. Without a mail log
+    /// this costs a glance.
     pub(super) fn tell_of_rest(&self, message: &Message) {
         if !events::is_followed() {
             return;
         }
         let pending = message.progress.iter().filter(|progress| progress.status == Status::Pending);
         let targets: Vec<Target> = pending.map(|progress| progress.target).take(TOLD_MAX).collect();
-        let names: Vec<_> = targets.iter().map(|target| self.destination(message, *target)).collect();
+        let names: Vec<_> =
+            targets.iter().map(|target| self.destination(message, *target)).collect();
         let rests = self.state.rests(&names, clock::steady());
         for (target, rest) in targets.into_iter().zip(rests) {
-            // RFC 3463 §3.5 and §3.4: of the network in general, and a system that takes no messages.
+            // RFC 3463 §3.5 and §3.4: of the network in general, and a system that takes no
+            // messages.
             let (dsn, why) = match rest {
                 Some(Suspension::Until(_, why)) => ("4.4.0", why),
-                Some(Suspension::Paused) => ("4.3.2", "an operator has paused the destination".to_owned()),
+                Some(Suspension::Paused) => {
+                    ("4.3.2", "an operator has paused the destination".to_owned())
+                }
                 None => continue,
             };
             let to = match target {

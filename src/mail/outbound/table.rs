@@ -1,7 +1,7 @@
 //! Messages that are in memory: fresh ones, and those being tried.
 //!
-//! One entry a message, shared by the couriers that try its destinations at the same time, so that the progress they record is
-//! one truth.
+//! One entry a message, shared by the couriers that try its destinations at the same time, so that
+//! the progress they record is one truth.
 
 use super::FRESH_MAX;
 use crate::mail::model::{Body, Message, MessageId, Progress, Status, Target};
@@ -14,9 +14,9 @@ pub struct Table {
     /// Octets of fresh messages that may be kept.
     pub fresh_max: u64,
     entries: HashMap<MessageId, Entry>,
-    /// Messages that couriers are about to try, and how many are. Their entries do not leave meanwhile: one that was there must
-    /// not be gone a moment later, and what was read from the disk before somebody else's progress must not be taken for the
-    /// truth after it.
+    /// Messages that couriers are about to try, and how many are. Their entries do not leave
+    /// meanwhile: one that was there must not be gone a moment later, and what was read from the
+    /// disk before somebody else's progress must not be taken for the truth after it.
     claims: HashMap<MessageId, u32>,
     fresh_octets: u64,
 }
@@ -41,7 +41,12 @@ impl Entry {
 
 impl Default for Table {
     fn default() -> Self {
-        Self { fresh_max: FRESH_MAX, entries: HashMap::new(), claims: HashMap::new(), fresh_octets: 0 }
+        Self {
+            fresh_max: FRESH_MAX,
+            entries: HashMap::new(),
+            claims: HashMap::new(),
+            fresh_octets: 0,
+        }
     }
 }
 
@@ -49,21 +54,25 @@ impl Table {
     /// Keeps a message that just came in for its first tries, if there is room.
     pub fn keep_fresh(&mut self, message: Arc<Message>, jobs: u32) {
         let octets = in_memory(&message);
-        if jobs == 0 || self.fresh_octets + octets > self.fresh_max || self.entries.contains_key(&message.id) {
+        if jobs == 0
+            || self.fresh_octets + octets > self.fresh_max
+            || self.entries.contains_key(&message.id)
+        {
             return;
         }
         self.fresh_octets += octets;
         self.entries.insert(message.id, Entry::new(message, jobs));
     }
 
-    /// Keeps a message in memory until [`Table::begin`] or [`Table::unclaim`]. One that is not there is to be read from the disk,
-    /// and given to [`Table::loaded`].
+    /// Keeps a message in memory until [`Table::begin`] or [`Table::unclaim`]. One that is not
+    /// there is to be read from the disk, and given to [`Table::loaded`].
     pub fn claim(&mut self, id: MessageId) -> Option<Arc<Message>> {
         *self.claims.entry(id).or_default() += 1;
         self.entries.get(&id).map(|entry| entry.message.clone())
     }
 
-    /// A claimed message was read; it counts only where nobody else was quicker. Gives back what counts.
+    /// A claimed message was read; it counts only where nobody else was quicker. Gives back what
+    /// counts.
     pub fn loaded(&mut self, message: Arc<Message>) -> Arc<Message> {
         self.entries.entry(message.id).or_insert_with(|| Entry::new(message, 0)).message.clone()
     }
@@ -79,9 +88,14 @@ impl Table {
         self.leave_if_unused(id);
     }
 
-    /// Ends a claim and begins a try: its pending targets among those `here`, which stand in their order. `None` when there are none, or the same destination is
-    /// being tried already.
-    pub fn begin(&mut self, id: MessageId, destination: DestinationId, here: &[Target]) -> Option<Vec<Target>> {
+    /// Ends a claim and begins a try: its pending targets among those `here`, which stand in their
+    /// order. `None` when there are none, or the same destination is being tried already.
+    pub fn begin(
+        &mut self,
+        id: MessageId,
+        destination: DestinationId,
+        here: &[Target],
+    ) -> Option<Vec<Target>> {
         let begun = self.entries.get_mut(&id).and_then(|entry| {
             if entry.fresh > 0 {
                 entry.fresh -= 1;
@@ -90,7 +104,10 @@ impl Table {
                 }
             }
             let mut here = here.iter().copied().peekable();
-            let there = entry.progress.iter().filter(|progress| here.next_if_eq(&progress.target).is_some());
+            let there = entry
+                .progress
+                .iter()
+                .filter(|progress| here.next_if_eq(&progress.target).is_some());
             let pending = there.filter(|progress| progress.status == Status::Pending);
             let targets: Vec<Target> = pending.map(|progress| progress.target).collect();
             let begins = !targets.is_empty() && !entry.busy.contains(&destination);
@@ -104,7 +121,11 @@ impl Table {
     }
 
     /// Changes the progress of a message; gives back all of it.
-    pub fn update(&mut self, id: MessageId, change: impl Fn(&mut Progress)) -> Option<Vec<Progress>> {
+    pub fn update(
+        &mut self,
+        id: MessageId,
+        change: impl Fn(&mut Progress),
+    ) -> Option<Vec<Progress>> {
         let entry = self.entries.get_mut(&id)?;
         entry.progress.iter_mut().for_each(change);
         Some(entry.progress.clone())
@@ -112,7 +133,9 @@ impl Table {
 
     /// Whether the sender is yet to be told of the delay; asked once, because who asks tells.
     pub fn claim_delay_notice(&mut self, id: MessageId) -> bool {
-        self.entries.get_mut(&id).is_some_and(|entry| !std::mem::replace(&mut entry.delay_claimed, true))
+        self.entries
+            .get_mut(&id)
+            .is_some_and(|entry| !std::mem::replace(&mut entry.delay_claimed, true))
     }
 
     /// Ends a try.
@@ -123,14 +146,17 @@ impl Table {
         self.leave_if_unused(id);
     }
 
-    /// Whether couriers have a message in hand, or are about to. Once it is held and [`Table::evict`] was called, it stays `false`.
+    /// Whether couriers have a message in hand, or are about to. Once it is held and
+    /// [`Table::evict`] was called, it stays `false`.
     pub fn is_being_tried(&self, id: MessageId) -> bool {
-        self.entries.get(&id).is_some_and(|entry| !entry.busy.is_empty()) || self.claims.contains_key(&id)
+        self.entries.get(&id).is_some_and(|entry| !entry.busy.is_empty())
+            || self.claims.contains_key(&id)
     }
 
     /// The messages of which [`Table::is_being_tried`] is true.
     pub fn being_tried(&self) -> HashSet<MessageId> {
-        let busy = self.entries.iter().filter(|(_, entry)| !entry.busy.is_empty()).map(|(id, _)| *id);
+        let busy =
+            self.entries.iter().filter(|(_, entry)| !entry.busy.is_empty()).map(|(id, _)| *id);
         busy.chain(self.claims.keys().copied()).collect()
     }
 
@@ -152,11 +178,16 @@ impl Table {
 
     /// The messages that wait here for a first try.
     pub fn fresh(&self) -> Vec<Arc<Message>> {
-        self.entries.values().filter(|entry| entry.fresh > 0).map(|entry| entry.message.clone()).collect()
+        self.entries
+            .values()
+            .filter(|entry| entry.fresh > 0)
+            .map(|entry| entry.message.clone())
+            .collect()
     }
 
     fn leave_if_unused(&mut self, id: MessageId) {
-        let unused = self.entries.get(&id).is_some_and(|entry| entry.fresh == 0 && entry.busy.is_empty());
+        let unused =
+            self.entries.get(&id).is_some_and(|entry| entry.fresh == 0 && entry.busy.is_empty());
         if unused && !self.claims.contains_key(&id) {
             self.entries.remove(&id);
         }
@@ -169,6 +200,7 @@ fn in_memory(message: &Message) -> u64 {
         Body::Memory(octets) => octets.len() as u64,
         Body::Stored(..) => 0,
     };
-    let envelope: usize = message.envelope.recipients.iter().map(|recipient| recipient.as_str().len() + 96).sum();
+    let envelope: usize =
+        message.envelope.recipients.iter().map(|recipient| recipient.as_str().len() + 96).sum();
     content + envelope as u64 + 512
 }

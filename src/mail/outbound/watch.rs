@@ -1,5 +1,5 @@
-//! Follows the tries of one courier: notices when its next hop takes its time or says nothing at all, and ends a try whose
-//! courier others need more.
+//! Follows the tries of one courier: notices when its next hop takes its time or says nothing at
+//! all, and ends a try whose courier others need more.
 
 use super::Outbound;
 use crate::ground::clock;
@@ -33,7 +33,8 @@ pub(super) struct Watch<S> {
     without_place: AtomicBool,
     /// It was told to go, though its work ended by itself.
     told_to_go: AtomicBool,
-    /// The stage, by its number and one, in which the schedule counts it as silent; 0 = it does not.
+    /// The stage, by its number and one, in which the schedule counts it as silent; 0 = it does
+    /// not.
     silent: AtomicU8,
 }
 
@@ -55,9 +56,15 @@ impl<S: Spool> Watch<S> {
         }
     }
 
-    /// Waits for the end of `work`, which is `stage` of a try for a destination of this `standing`. `None`: others need the
-    /// courier more, or the relay stops and its time is up; `work` is dropped.
-    pub(super) async fn follow<T>(&self, standing: Standing, stage: Stage, work: impl Future<Output = T>) -> Option<T> {
+    /// Waits for the end of `work`, which is `stage` of a try for a destination of this `standing`.
+    /// `None`: others need the courier more, or the relay stops and its time is up; `work` is
+    /// dropped.
+    pub(super) async fn follow<T>(
+        &self,
+        standing: Standing,
+        stage: Stage,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
         let mut cut_off = self.cut_off.clone();
         tokio::select! {
             biased;
@@ -67,7 +74,12 @@ impl<S: Spool> Watch<S> {
     }
 
     /// The same while there is time.
-    async fn follow_on<T>(&self, standing: Standing, stage: Stage, work: impl Future<Output = T>) -> Option<T> {
+    async fn follow_on<T>(
+        &self,
+        standing: Standing,
+        stage: Stage,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
         self.at_the_end.store(false, Ordering::Relaxed);
         let begun = clock::steady();
         let slow_after = standing.slow_after();
@@ -85,7 +97,8 @@ impl<S: Spool> Watch<S> {
             }
             let at_the_end = self.at_the_end.load(Ordering::Relaxed);
             let stage = if at_the_end { Stage::Final } else { stage };
-            let (slow, must_ring) = self.outbound.state.slow(self.destination, stage, clock::steady());
+            let (slow, must_ring) =
+                self.outbound.state.slow(self.destination, stage, clock::steady());
             self.ticket.store(slow.ticket, Ordering::Relaxed);
             self.outbound.ring(must_ring);
             let quiet_since = self.heard_at.load(Ordering::Relaxed).max(begun);
@@ -137,7 +150,8 @@ impl<S: Spool> Watch<S> {
     /// Nothing was heard for so long that others should know.
     fn fell_silent(&self, stage: Stage, quiet_since: u32) {
         self.silent.store(stage as u8 + 1, Ordering::Relaxed);
-        let must_ring = self.outbound.state.silent(self.destination, stage, quiet_since, clock::steady());
+        let must_ring =
+            self.outbound.state.silent(self.destination, stage, quiet_since, clock::steady());
         self.outbound.ring(must_ring);
     }
 
@@ -171,7 +185,8 @@ impl<S: Spool> Witness for Watch<S> {
         self.heard.fetch_add(1, Ordering::Relaxed);
         let now = clock::steady();
         self.heard_at.store(now, Ordering::Relaxed);
-        // All couriers of a destination share it: written once a second, it stays in the caches of all threads.
+        // All couriers of a destination share it: written once a second, it stays in the caches of
+        // all threads.
         if self.ear.load(Ordering::Relaxed) != now {
             self.ear.store(now, Ordering::Relaxed);
         }
@@ -180,7 +195,8 @@ impl<S: Spool> Witness for Watch<S> {
     fn may_begin(&self) -> bool {
         self.at_the_end.store(false, Ordering::Relaxed);
         let ticket = self.ticket.load(Ordering::Relaxed);
-        !self.without_place() && (ticket == 0 || self.outbound.state.advance(ticket, Stage::Talking))
+        !self.without_place()
+            && (ticket == 0 || self.outbound.state.advance(ticket, Stage::Talking))
     }
 
     fn may_end(&self) -> bool {

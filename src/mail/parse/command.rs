@@ -11,8 +11,9 @@ pub enum Command {
     Data,
     /// EHLO or HELO.
     Hello {
-        /// How the client calls itself, not verified: 1 to [`Command::HELLO_MAX`] octets of UTF-8, without blanks and
-        /// control characters. A question mark stands for each octet that could not be kept.
+        /// How the client calls itself, not verified: 1 to [`Command::HELLO_MAX`] octets of UTF-8,
+        /// without blanks and control characters. A question mark stands for each octet that could
+        /// not be kept.
         name: Box<str>,
         /// EHLO: the client knows extensions.
         extended: bool,
@@ -40,8 +41,9 @@ pub enum Command {
 pub enum Grammar<'a> {
     /// The letter of RFC 5321.
     Strict,
-    /// What applications and devices write, and Postfix takes: paths without angle brackets, mailboxes
-    /// without a domain, blanks within the brackets and before the command, tabs for spaces, a dot
+    /// What applications and devices write, and Postfix takes: paths without angle brackets,
+    /// mailboxes without a domain, blanks within the brackets and before the command, tabs for
+    /// spaces, a dot
     /// behind the domain.
     Lenient {
         /// The domain of mailboxes that are given without one.
@@ -74,7 +76,8 @@ pub enum Recipient {
 /// Why a line is no command that could be carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandError {
-    /// An HTTP request: a browser or a proxy is made to talk to us by somebody else. The session ends.
+    /// An HTTP request: a browser or a proxy is made to talk to us by somebody else. The session
+    /// ends.
     Foreign,
     /// No line at all.
     Line(LineFlaw),
@@ -100,22 +103,29 @@ const HELLO_FORM: &str = "Write EHLO and the name of your host";
 const NO_ARGUMENT: &str = "This command takes no argument";
 
 /// Verbs of SMTP that are not offered here.
-const UNSUPPORTED: [&str; 9] = ["AUTH", "BDAT", "EXPN", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML"];
+const UNSUPPORTED: [&str; 9] =
+    ["AUTH", "BDAT", "EXPN", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML"];
 
 /// Those that are.
-const OFFERED: [&str; 11] = ["DATA", "EHLO", "HELO", "HELP", "MAIL", "NOOP", "QUIT", "RCPT", "RSET", "STARTTLS", "VRFY"];
+const OFFERED: [&str; 11] =
+    ["DATA", "EHLO", "HELO", "HELP", "MAIL", "NOOP", "QUIT", "RCPT", "RSET", "STARTTLS", "VRFY"];
 
 /// Methods of HTTP (RFC 9110 §9, RFC 5789), which no mail client ever says.
-const HTTP_METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
+const HTTP_METHODS: [&str; 9] =
+    ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
 
 impl Command {
-    /// The longest name that is kept of EHLO and HELO, in octets (RFC 5321 §4.5.3.1.2); what is longer is cut off.
+    /// The longest name that is kept of EHLO and HELO, in octets (RFC 5321 §4.5.3.1.2); what is
+    /// longer is cut off.
     pub const HELLO_MAX: usize = 255;
 
     /// The verb of SMTP that a line begins with, whatever is wrong with the rest of it.
     pub fn verb(line: &[u8]) -> Option<&'static str> {
         let word = line.trim_ascii_start().split(|octet| matches!(octet, b' ' | b'\t')).next()?;
-        OFFERED.into_iter().chain(UNSUPPORTED).find(|verb| word.eq_ignore_ascii_case(verb.as_bytes()))
+        OFFERED
+            .into_iter()
+            .chain(UNSUPPORTED)
+            .find(|verb| word.eq_ignore_ascii_case(verb.as_bytes()))
     }
 
     /// Reads a line that has no CR LF any more, by the letter of the grammar.
@@ -135,9 +145,12 @@ impl Command {
             Grammar::Lenient { .. } => line.trim_ascii_start(),
             Grammar::Strict => line,
         };
-        // Before anything is known of the line's octets: names in the code page of an office are names, too.
+        // Before anything is known of the line's octets: names in the code page of an office are
+        // names, too.
         if let Some((extended, name)) = hello(line) {
-            return hello_name(name).map(|name| Self::Hello { name, extended }).ok_or(CommandError::Syntax(HELLO_FORM));
+            return hello_name(name)
+                .map(|name| Self::Hello { name, extended })
+                .ok_or(CommandError::Syntax(HELLO_FORM));
         }
         let text = std::str::from_utf8(line).map_err(|_| CommandError::Text)?;
         let spaced = match grammar {
@@ -153,7 +166,9 @@ impl Command {
         let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
         let rest = rest.trim_start_matches(' ');
         let is = |name: &str| verb.eq_ignore_ascii_case(name);
-        let alone = |command| if rest.is_empty() { Ok(command) } else { Err(CommandError::Syntax(NO_ARGUMENT)) };
+        let alone = |command| {
+            if rest.is_empty() { Ok(command) } else { Err(CommandError::Syntax(NO_ARGUMENT)) }
+        };
 
         if is("MAIL") {
             mail(rest, grammar)
@@ -172,7 +187,11 @@ impl Command {
         } else if is("HELP") {
             Ok(Self::Help)
         } else if is("VRFY") {
-            if rest.is_empty() { Err(CommandError::Syntax("Write VRFY and a name or an address")) } else { Ok(Self::Verify) }
+            if rest.is_empty() {
+                Err(CommandError::Syntax("Write VRFY and a name or an address"))
+            } else {
+                Ok(Self::Verify)
+            }
         } else if UNSUPPORTED.into_iter().any(is) {
             Err(CommandError::Unsupported)
         } else if HTTP_METHODS.into_iter().any(is) {
@@ -188,19 +207,29 @@ impl CommandError {
     pub fn reply(&self) -> Reply {
         match self {
             Self::Foreign => Reply::new(421, (4, 7, 0), "This is SMTP, not HTTP; closing"),
-            Self::Line(LineFlaw::BareCr) => {
-                Reply::new(500, (5, 5, 2), "A CR without LF has no place in SMTP; end lines with CR LF; closing")
-            }
-            Self::Line(LineFlaw::BareLf) => {
-                Reply::new(500, (5, 5, 2), "An LF without CR has no place in SMTP; end lines with CR LF; closing")
-            }
+            Self::Line(LineFlaw::BareCr) => Reply::new(
+                500,
+                (5, 5, 2),
+                "A CR without LF has no place in SMTP; end lines with CR LF; closing",
+            ),
+            Self::Line(LineFlaw::BareLf) => Reply::new(
+                500,
+                (5, 5, 2),
+                "An LF without CR has no place in SMTP; end lines with CR LF; closing",
+            ),
             Self::Line(LineFlaw::TooLong) => Reply::new(500, (5, 5, 2), "Line too long"),
-            Self::Line(LineFlaw::Endless) => Reply::new(500, (5, 5, 2), "Line without end; closing"),
-            Self::Parameter => Reply::new(555, (5, 5, 4), "Parameter not known here; EHLO tells what is"),
+            Self::Line(LineFlaw::Endless) => {
+                Reply::new(500, (5, 5, 2), "Line without end; closing")
+            }
+            Self::Parameter => {
+                Reply::new(555, (5, 5, 4), "Parameter not known here; EHLO tells what is")
+            }
             Self::Recipient(error) => Reply::new(553, (5, 1, 3), error.to_string()),
             Self::Sender(error) => Reply::new(553, (5, 1, 7), error.to_string()),
             Self::Syntax(form) => Reply::new(501, (5, 5, 4), *form),
-            Self::Text => Reply::new(500, (5, 5, 2), "Control characters or octets that are no UTF-8"),
+            Self::Text => {
+                Reply::new(500, (5, 5, 2), "Control characters or octets that are no UTF-8")
+            }
             Self::Unknown => Reply::new(500, (5, 5, 2), "Command not known"),
             Self::Unsupported => Reply::new(502, (5, 5, 1), "Command not offered here"),
         }
@@ -217,7 +246,10 @@ impl CommandError {
 
     /// Whether nothing that follows can be trusted any more.
     pub fn is_fatal(&self) -> bool {
-        matches!(self, Self::Foreign | Self::Line(LineFlaw::BareCr | LineFlaw::BareLf | LineFlaw::Endless))
+        matches!(
+            self,
+            Self::Foreign | Self::Line(LineFlaw::BareCr | LineFlaw::BareLf | LineFlaw::Endless)
+        )
     }
 }
 
@@ -226,11 +258,12 @@ fn hello(line: &[u8]) -> Option<(bool, &[u8])> {
     let (verb, rest) = line.split_at_checked(4)?;
     let extended = verb.eq_ignore_ascii_case(b"EHLO");
     let is_verb = extended || verb.eq_ignore_ascii_case(b"HELO");
-    (is_verb && rest.first().is_none_or(|octet| matches!(octet, b' ' | b'\t'))).then_some((extended, rest))
+    (is_verb && rest.first().is_none_or(|octet| matches!(octet, b' ' | b'\t')))
+        .then_some((extended, rest))
 }
 
-/// RFC 5321 §4.1.4: a name that cannot be verified is no reason to refuse mail, nor is a computer called Büro-PC, in whatever
-/// code page. What follows a blank is dropped.
+/// RFC 5321 §4.1.4: a name that cannot be verified is no reason to refuse mail, nor is a computer
+/// called Büro-PC, in whatever code page. What follows a blank is dropped.
 fn hello_name(argument: &[u8]) -> Option<Box<str>> {
     let word = argument.trim_ascii_start().split(|octet| matches!(octet, b' ' | b'\t')).next()?;
     let mut name = String::new();
@@ -242,7 +275,8 @@ fn hello_name(argument: &[u8]) -> Option<Box<str>> {
     (!name.is_empty()).then(|| name.into())
 }
 
-/// Spaces for the tabs that part words; inside a quoted string a tab is a character of a name and stays.
+/// Spaces for the tabs that part words; inside a quoted string a tab is a character of a name and
+/// stays.
 fn with_spaces(text: &str) -> String {
     let (mut quoted, mut escaped) = (false, false);
     text.chars()
@@ -260,7 +294,8 @@ fn with_spaces(text: &str) -> String {
 }
 
 fn mail(rest: &str, grammar: Grammar<'_>) -> Result<Command, CommandError> {
-    let (path, parameters) = argument(rest, "FROM:", grammar).ok_or(CommandError::Syntax(MAIL_FORM))?;
+    let (path, parameters) =
+        argument(rest, "FROM:", grammar).ok_or(CommandError::Syntax(MAIL_FORM))?;
     let sender = match path {
         "" => None,
         _ => Some(mailbox(path, grammar).map_err(CommandError::Sender)?),
@@ -280,7 +315,9 @@ fn mail(rest: &str, grammar: Grammar<'_>) -> Result<Command, CommandError> {
                 Some(value) if value.eq_ignore_ascii_case("7BIT") => BodyType::SevenBit,
                 Some(value) if value.eq_ignore_ascii_case("8BITMIME") => BodyType::EightBitMime,
                 // BINARYMIME needs BDAT (RFC 3030 §3), which is not announced.
-                Some(value) if value.eq_ignore_ascii_case("BINARYMIME") => return Err(CommandError::Parameter),
+                Some(value) if value.eq_ignore_ascii_case("BINARYMIME") => {
+                    return Err(CommandError::Parameter);
+                }
                 _ => return Err(CommandError::Syntax("Write BODY=7BIT or BODY=8BITMIME")),
             };
             once(body.replace(value).is_none())?;
@@ -290,8 +327,11 @@ fn mail(rest: &str, grammar: Grammar<'_>) -> Result<Command, CommandError> {
             }
             once(!std::mem::replace(&mut mail.smtputf8, true))?;
         } else if keyword.eq_ignore_ascii_case("AUTH") {
-            // RFC 4954 §5: who handed the mail in first. It is believed of nobody here, but some clients say it unasked.
-            let value = value.filter(|value| *value == "<>" || is_xtext(value)).ok_or(CommandError::Syntax("Write AUTH=<>"))?;
+            // RFC 4954 §5: who handed the mail in first. It is believed of nobody here, but some
+            // clients say it unasked.
+            let value = value
+                .filter(|value| *value == "<>" || is_xtext(value))
+                .ok_or(CommandError::Syntax("Write AUTH=<>"))?;
             once(submitter.replace(value).is_none())?;
         } else {
             return Err(CommandError::Parameter);
@@ -302,7 +342,8 @@ fn mail(rest: &str, grammar: Grammar<'_>) -> Result<Command, CommandError> {
 }
 
 fn recipient(rest: &str, grammar: Grammar<'_>) -> Result<Command, CommandError> {
-    let (path, parameters) = argument(rest, "TO:", grammar).ok_or(CommandError::Syntax(RCPT_FORM))?;
+    let (path, parameters) =
+        argument(rest, "TO:", grammar).ok_or(CommandError::Syntax(RCPT_FORM))?;
     if path.is_empty() {
         return Err(CommandError::Syntax(RCPT_FORM));
     }
@@ -322,14 +363,18 @@ fn once(first: bool) -> Result<(), CommandError> {
 
 /// Up to twenty digits (RFC 1870 §3); what 64 bits cannot hold is over every limit anyway.
 fn size(digits: &str) -> Option<u64> {
-    let well_formed = (1..=20).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let well_formed =
+        (1..=20).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
     well_formed.then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
-/// One or more characters of RFC 3461 §4: printable ASCII but `+` and `=`, which are written as `+` and two digits of base 16.
+/// One or more characters of RFC 3461 §4: printable ASCII but `+` and `=`, which are written as `+`
+/// and two digits of base 16.
 fn is_xtext(text: &str) -> bool {
     let mut octets = text.bytes();
-    let digit = |octets: &mut std::str::Bytes<'_>| octets.next().is_some_and(|octet| b"0123456789ABCDEF".contains(&octet));
+    let digit = |octets: &mut std::str::Bytes<'_>| {
+        octets.next().is_some_and(|octet| b"0123456789ABCDEF".contains(&octet))
+    };
     while let Some(octet) = octets.next() {
         let fits = match octet {
             b'+' => digit(&mut octets) && digit(&mut octets),
@@ -365,8 +410,14 @@ mod tests {
         let plain = |sender| Mail { sender, size: None, body: BodyType::SevenBit, smtputf8: false };
         assert_eq!(said("MAIL FROM:<>"), Ok(Command::Mail(plain(None))));
         assert_eq!(said("mail from: <a@b>  "), Ok(Command::Mail(plain(Some(at("a@b"))))));
-        assert_eq!(said("MAIL FROM:<@x.org,@[IPv6:::1]:a@b>"), Ok(Command::Mail(plain(Some(at("a@b"))))));
-        assert_eq!(said("MAIL FROM:<\"a>\\\"b\"@c>"), Ok(Command::Mail(plain(Some(at("\"a>\\\"b\"@c"))))));
+        assert_eq!(
+            said("MAIL FROM:<@x.org,@[IPv6:::1]:a@b>"),
+            Ok(Command::Mail(plain(Some(at("a@b")))))
+        );
+        assert_eq!(
+            said("MAIL FROM:<\"a>\\\"b\"@c>"),
+            Ok(Command::Mail(plain(Some(at("\"a>\\\"b\"@c")))))
+        );
         assert_eq!(
             said("MAIL FROM:<a@b> SIZE=99999999999999999999 body=8bitmime SMTPUTF8"),
             Ok(Command::Mail(Mail {
@@ -381,7 +432,10 @@ mod tests {
     #[test]
     fn who_handed_the_mail_in_is_heard_and_not_believed() {
         for value in ["<>", "e+3Dmc2@example.com", "<a@b>", "x+2B+3D"] {
-            let Ok(Command::Mail(mail)) = said(&format!("MAIL FROM:<a@b> auth={value} SIZE=5")) else { panic!("{value}") };
+            let Ok(Command::Mail(mail)) = said(&format!("MAIL FROM:<a@b> auth={value} SIZE=5"))
+            else {
+                panic!("{value}")
+            };
             assert_eq!((mail.sender, mail.size), (Some(at("a@b")), Some(5)));
         }
     }
@@ -405,7 +459,9 @@ mod tests {
             ("MAIL FROM:<\"a@b\">", "\"a@b\"@mta.example"),
             ("MAIL FROM:<foo..bar>", "foo..bar@mta.example"),
         ] {
-            let Ok(Command::Mail(mail)) = Command::parse_with(line.as_bytes(), LENIENT) else { panic!("{line}") };
+            let Ok(Command::Mail(mail)) = Command::parse_with(line.as_bytes(), LENIENT) else {
+                panic!("{line}")
+            };
             assert_eq!(mail.sender, Some(at(sender)), "{line}");
             assert!(mail.size.is_none_or(|size| size == 5));
         }
@@ -421,7 +477,10 @@ mod tests {
             assert_eq!(Command::parse_with(line.as_bytes(), LENIENT), expected, "{line}");
         }
         assert_eq!(Command::parse_with(b"DATA\t", LENIENT), Ok(Command::Data));
-        assert_eq!(Command::parse_with(b" EHLO x", LENIENT), Ok(Command::Hello { name: "x".into(), extended: true }));
+        assert_eq!(
+            Command::parse_with(b" EHLO x", LENIENT),
+            Ok(Command::Hello { name: "x".into(), extended: true })
+        );
         assert_eq!(Command::parse(b" EHLO x"), Err(CommandError::Unknown));
     }
 
@@ -440,7 +499,20 @@ mod tests {
             let error = Command::parse_with(line.as_bytes(), LENIENT).expect_err(line);
             assert_eq!(error.reply().code, 501, "{line}");
         }
-        for path in ["a@", "@b", "a@b@", "a b", "a@b..c", "a@-b", "a@[1.2.3]", "a,b", "a@b:c", "@x.org:", "<a@b>", "."] {
+        for path in [
+            "a@",
+            "@b",
+            "a@b@",
+            "a b",
+            "a@b..c",
+            "a@-b",
+            "a@[1.2.3]",
+            "a,b",
+            "a@b:c",
+            "@x.org:",
+            "<a@b>",
+            ".",
+        ] {
             let said = Command::parse_with(format!("RCPT TO:<{path}>").as_bytes(), LENIENT);
             assert!(said.is_err() || path == ".", "{path}: {said:?}");
         }
@@ -450,7 +522,14 @@ mod tests {
 
     #[test]
     fn refuses_mail() {
-        for line in ["MAIL", "MAIL <a@b>", "MAIL FROM a@b", "MAIL FROM:a@b", "MAIL FROM:<a@b", "MAIL FROM:<a@b>SIZE=1"] {
+        for line in [
+            "MAIL",
+            "MAIL <a@b>",
+            "MAIL FROM a@b",
+            "MAIL FROM:a@b",
+            "MAIL FROM:<a@b",
+            "MAIL FROM:<a@b>SIZE=1",
+        ] {
             assert_eq!(code(line), "501 5.5.4", "{line}");
         }
         for line in [
@@ -473,7 +552,17 @@ mod tests {
         for line in ["RET=FULL", "ENVID=1", "BODY=BINARYMIME", "=", "é"] {
             assert_eq!(code(&format!("MAIL FROM:<a@b> {line}")), "555 5.5.4", "{line}");
         }
-        for path in ["a", "@b", "a@", "@x.org:", "@x.org", "x.org:a@b", "@x.org,y.org:a@b", "a b@c", "postmaster"] {
+        for path in [
+            "a",
+            "@b",
+            "a@",
+            "@x.org:",
+            "@x.org",
+            "x.org:a@b",
+            "@x.org,y.org:a@b",
+            "a b@c",
+            "postmaster",
+        ] {
             assert_eq!(code(&format!("MAIL FROM:<{path}>")), "553 5.1.7", "{path}");
         }
     }
@@ -491,7 +580,10 @@ mod tests {
         assert_eq!(code("RCPT TO:<a>"), "553 5.1.3");
         assert_eq!(code("RCPT TO:<a@b> NOTIFY=NEVER"), "555 5.5.4");
         assert_eq!(code(&format!("RCPT TO:<{}@b>", "a".repeat(253))), "553 5.1.3");
-        assert!(said(&format!("RCPT TO:<{}@b>", "a".repeat(65))).is_ok(), "VERP and SRS make long local parts");
+        assert!(
+            said(&format!("RCPT TO:<{}@b>", "a".repeat(65))).is_ok(),
+            "VERP and SRS make long local parts"
+        );
     }
 
     #[test]
@@ -541,7 +633,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_line_is_too_odd(line in "(MAIL FROM:|RCPT TO:|EHLO |)[<>@:,.\"\\\\a-c \\[\\]é=]{0,40}") {
+        fn no_line_is_too_odd(line in "(MAIL FROM:|RCPT TO:|EHLO \
+        |)[<>@:,.\"\\\\a-c \\[\\]é=]{0,40}") {
             if let Err(error) = said(&line) {
                 let reply = error.reply();
                 prop_assert!(matches!(reply.code, 421 | 500..=599));

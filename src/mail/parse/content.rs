@@ -1,12 +1,15 @@
-//! The content of a mail out of the octets between 354 and the final reply (RFC 5321 §4.1.1.4, §4.5.2).
+//! The content of a mail out of the octets between 354 and the final reply (RFC 5321 §4.1.1.4,
+//! §4.5.2).
 
 use crate::mail::model::{Refusal, Reply};
 use memchr::{memchr, memchr_iter};
 
-/// Takes the dots out again that the client stuffed in, finds the end, and judges the content while it passes.
+/// Takes the dots out again that the client stuffed in, finds the end, and judges the content while
+/// it passes.
 ///
-/// Clean content leaves as slices of the input, never copied; the scans look for whole buffers' worth of octets at once.
-/// Flawed content is read on to its true end, for only there the client listens.
+/// Clean content leaves as slices of the input, never copied; the scans look for whole buffers'
+/// worth of octets at once. Flawed content is read on to its true end, for only there the client
+/// listens.
 #[derive(Debug)]
 pub struct Content {
     size_limit: u64,
@@ -66,7 +69,8 @@ pub enum Flaw {
     Hops,
     /// A line of more than [`Content::LINE_MAX`] octets.
     Line,
-    /// A NUL octet, which RFC 5321 §4.5.2 leaves to the site's taste and many a mail store chokes on.
+    /// A NUL octet, which RFC 5321 §4.5.2 leaves to the site's taste and many a mail store chokes
+    /// on.
     Nul,
     /// More octets than the size limit.
     Size,
@@ -76,10 +80,22 @@ impl Flaw {
     /// What the client hears at the end of the data.
     pub fn reply(self) -> Reply {
         match self {
-            Self::BareCr => Reply::new(550, (5, 6, 0), "The message holds a CR without LF; end its lines with CR LF"),
-            Self::BareLf => Reply::new(550, (5, 6, 0), "The message holds an LF without CR; end its lines with CR LF"),
+            Self::BareCr => Reply::new(
+                550,
+                (5, 6, 0),
+                "The message holds a CR without LF; end its lines with CR LF",
+            ),
+            Self::BareLf => Reply::new(
+                550,
+                (5, 6, 0),
+                "The message holds an LF without CR; end its lines with CR LF",
+            ),
             Self::Hops => Reply::new(554, (5, 4, 6), "Too many hops; the message goes in circles"),
-            Self::Line => Reply::new(550, (5, 6, 0), "The message holds a line of more than 65536 octets; encode it"),
+            Self::Line => Reply::new(
+                550,
+                (5, 6, 0),
+                "The message holds a line of more than 65536 octets; encode it",
+            ),
             Self::Nul => Reply::new(550, (5, 6, 0), "The message holds a NUL octet; encode it"),
             Self::Size => Reply::new(552, (5, 3, 4), "The message is larger than this relay takes"),
         }
@@ -97,8 +113,8 @@ impl Flaw {
 }
 
 impl Content {
-    /// The longest line in octets, without CR LF. RFC 5321 §4.5.3.1.6 promises 998 to everybody; web applications send more,
-    /// and breaking their lines would break their signatures.
+    /// The longest line in octets, without CR LF. RFC 5321 §4.5.3.1.6 promises 998 to everybody;
+    /// web applications send more, and breaking their lines would break their signatures.
     pub const LINE_MAX: usize = 64 * 1024;
 
     /// The most Received fields; RFC 5321 §6.3 wants at least 100.
@@ -133,8 +149,9 @@ impl Content {
         self.size
     }
 
-    /// Takes octets from the start of `input`; all of them, or up to a stuffed dot or the end of the data. The pieces joined
-    /// are the content, however the input is cut. After the end it must not be called again.
+    /// Takes octets from the start of `input`; all of them, or up to a stuffed dot or the end of
+    /// the data. The pieces joined are the content, however the input is cut. After the end it must
+    /// not be called again.
     pub fn next<'a>(&mut self, input: &'a [u8]) -> Step<'a> {
         let nothing = |taken, end| Step { piece: &[], taken, end };
         match (self.at, input.first()) {
@@ -149,7 +166,8 @@ impl Content {
             }
             (At::DotCr, Some(b'\n')) => return nothing(1, true),
             (At::DotCr, Some(_)) => {
-                // The CR behind the dot was bare, and with it the content is void: the octet need not be given back.
+                // The CR behind the dot was bare, and with it the content is void: the octet need
+                // not be given back.
                 self.spot(Flaw::BareCr);
                 self.at = if input[0] == b'\r' { At::Cr } else { At::Middle };
             }
@@ -165,7 +183,8 @@ impl Content {
         Step { piece, taken, end: false }
     }
 
-    /// Walks over whole lines, up to one that begins with a dot or to the end of the input, and tells how far.
+    /// Walks over whole lines, up to one that begins with a dot or to the end of the input, and
+    /// tells how far.
     fn lines(&mut self, input: &[u8]) -> usize {
         let (mut start, mut pairs, mut taken) = (0, 0, input.len());
         let cr_before = self.at == At::Cr;
@@ -210,7 +229,8 @@ impl Content {
         }
     }
 
-    /// The present line ends with `part`, at the end of which (or of an earlier part) stands the CR.
+    /// The present line ends with `part`, at the end of which (or of an earlier part) stands the
+    /// CR.
     fn end_line(&mut self, part: &[u8]) {
         self.grow_line(part);
         let length = std::mem::take(&mut self.line).saturating_sub(1);
@@ -265,7 +285,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What became of one mail: its content, what was left of the input, the flaw. `None`: no end in sight.
+    /// What became of one mail: its content, what was left of the input, the flaw. `None`: no end
+    /// in sight.
     type Read = Option<(Vec<u8>, Vec<u8>, Option<Flaw>)>;
 
     fn read(input: &[u8], sizes: &[usize], limit: u64) -> Read {
@@ -315,7 +336,8 @@ mod tests {
     #[test]
     fn content_comes_out_as_it_was_before_stuffing() {
         let long = [b"Subject: x\r\n\r\n", &vec![b'x'; 60_000][..], b"\r\n"].concat();
-        let odd: Vec<u8> = (1..=255).filter(|byte| !b"\r\n".contains(byte)).chain(*b"\r\n").collect();
+        let odd: Vec<u8> =
+            (1..=255).filter(|byte| !b"\r\n".contains(byte)).chain(*b"\r\n").collect();
         for clean in [
             &b""[..],
             b"\r\n",
@@ -336,7 +358,12 @@ mod tests {
             stuffed.extend_from_slice(b".\r\nQUIT\r\n");
             for size in [1, 2, 3, 5, 1000, usize::MAX] {
                 let (out, rest, flaw) = read(&stuffed, &[size], 1 << 20).expect("an end");
-                assert_eq!((&out[..], &rest[..], flaw), (clean, &b"QUIT\r\n"[..], None), "{:?} by {size}", clean.get(..20));
+                assert_eq!(
+                    (&out[..], &rest[..], flaw),
+                    (clean, &b"QUIT\r\n"[..], None),
+                    "{:?} by {size}",
+                    clean.get(..20)
+                );
             }
         }
     }

@@ -60,7 +60,8 @@ pub enum Tls {
 pub enum Next {
     /// The next command.
     Command,
-    /// The content of the mail with this envelope, which has a recipient; at its end [`Dialogue::end`].
+    /// The content of the mail with this envelope, which has a recipient; at its end
+    /// [`Dialogue::end`].
     Content(Envelope),
     /// The handshake, once what is to be said is sent; then [`Dialogue::inside_tls`].
     Secure,
@@ -73,7 +74,8 @@ pub enum Next {
 pub struct Heard {
     /// What happens next.
     pub next: Next,
-    /// What was refused and why; [`Reply`] in the words of the refusal even if the session ends with other ones.
+    /// What was refused and why; [`Reply`] in the words of the refusal even if the session ends
+    /// with other ones.
     pub refused: Option<(Reply, Refusal)>,
 }
 
@@ -87,18 +89,28 @@ pub struct Dialogue<'a> {
     errors: usize,
     mails: usize,
     chatter: usize,
-    /// The last MAIL was put off: clients that pipeline say RCPT and DATA all the same, which is no error of theirs.
+    /// The last MAIL was put off: clients that pipeline say RCPT and DATA all the same, which is no
+    /// error of theirs.
     put_off: bool,
 }
 
 impl<'a> Dialogue<'a> {
     /// A session that has not said anything yet.
     pub fn new(rules: &'a Rules, tls: Tls) -> Self {
-        Self { rules, tls, hello: None, mail: None, errors: 0, mails: 0, chatter: 0, put_off: false }
+        Self {
+            rules,
+            tls,
+            hello: None,
+            mail: None,
+            errors: 0,
+            mails: 0,
+            chatter: 0,
+            put_off: false,
+        }
     }
 
-    /// The dialogue after the handshake: it knows nothing of what was said before (RFC 3207 §4.2) but how much that was, so that
-    /// nobody gets a limit twice.
+    /// The dialogue after the handshake: it knows nothing of what was said before (RFC 3207 §4.2)
+    /// but how much that was, so that nobody gets a limit twice.
     pub fn inside_tls(self) -> Self {
         Self { tls: Tls::On, hello: None, mail: None, put_off: false, ..self }
     }
@@ -119,7 +131,12 @@ impl<'a> Dialogue<'a> {
     }
 
     /// Hears one command, or why it is none, and appends the reply to `out`.
-    pub fn hear(&mut self, command: Result<Command, CommandError>, gate: &impl Gate, out: &mut Vec<u8>) -> Heard {
+    pub fn hear(
+        &mut self,
+        command: Result<Command, CommandError>,
+        gate: &impl Gate,
+        out: &mut Vec<u8>,
+    ) -> Heard {
         let answer = match command {
             Ok(Command::Mail(mail)) => self.begin(mail, gate),
             Ok(Command::Recipient(recipient)) => self.recipient(recipient, gate),
@@ -144,7 +161,11 @@ impl<'a> Dialogue<'a> {
             Ok(idle) => {
                 self.chatter += 1;
                 if self.chatter > self.rules.chatter_limit {
-                    return self.refuse(Reply::new(421, (4, 7, 0), "Too many commands without a mail"), Refusal::Limit, out);
+                    return self.refuse(
+                        Reply::new(421, (4, 7, 0), "Too many commands without a mail"),
+                        Refusal::Limit,
+                        out,
+                    );
                 }
                 match idle {
                     Command::Hello { name, extended } => {
@@ -157,10 +178,14 @@ impl<'a> Dialogue<'a> {
                         self.mail = None;
                         Ok(Reply::new(250, (2, 0, 0), "Ok"))
                     }
-                    Command::Verify => Ok(Reply::new(252, (2, 0, 0), "Cannot verify; send mail and see")),
-                    Command::Help => {
-                        Ok(Reply::new(214, (2, 0, 0), "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT: see RFC 5321"))
+                    Command::Verify => {
+                        Ok(Reply::new(252, (2, 0, 0), "Cannot verify; send mail and see"))
                     }
+                    Command::Help => Ok(Reply::new(
+                        214,
+                        (2, 0, 0),
+                        "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT: see RFC 5321",
+                    )),
                     _ => Ok(Reply::new(250, (2, 0, 0), "Ok")),
                 }
             }
@@ -216,7 +241,10 @@ impl<'a> Dialogue<'a> {
             return Err(out_of_order("One mail at a time; say RSET to drop it"));
         }
         if self.mails >= self.rules.mails_limit {
-            return Err((Reply::new(421, (4, 7, 0), "Many mails in one session; connect again for more"), Refusal::Limit));
+            return Err((
+                Reply::new(421, (4, 7, 0), "Many mails in one session; connect again for more"),
+                Refusal::Limit,
+            ));
         }
         if mail.size.is_some_and(|size| size > self.rules.size_limit) {
             let text = format!("Message too large; the limit is {} octets", self.rules.size_limit);
@@ -230,11 +258,20 @@ impl<'a> Dialogue<'a> {
             return Err((reply, reason));
         }
         self.mails += 1;
-        self.mail = Some(Envelope { sender: mail.sender, recipients: Vec::new(), body: mail.body, smtputf8: mail.smtputf8 });
+        self.mail = Some(Envelope {
+            sender: mail.sender,
+            recipients: Vec::new(),
+            body: mail.body,
+            smtputf8: mail.smtputf8,
+        });
         Ok(Reply::new(250, (2, 1, 0), "Ok"))
     }
 
-    fn recipient(&mut self, recipient: Recipient, gate: &impl Gate) -> Result<Reply, (Reply, Refusal)> {
+    fn recipient(
+        &mut self,
+        recipient: Recipient,
+        gate: &impl Gate,
+    ) -> Result<Reply, (Reply, Refusal)> {
         let Some(mail) = &mut self.mail else {
             return Err(out_of_order("Say MAIL first"));
         };
@@ -242,7 +279,12 @@ impl<'a> Dialogue<'a> {
             Recipient::Mailbox(address) => address,
             // RFC 5321 §4.5.1: the postmaster of this host.
             Recipient::Postmaster => Address::parse(&format!("postmaster@{}", self.rules.hostname))
-                .map_err(|_| (Reply::new(550, (5, 1, 1), "No postmaster: our own name is no domain"), Refusal::Syntax))?,
+                .map_err(|_| {
+                    (
+                        Reply::new(550, (5, 1, 1), "No postmaster: our own name is no domain"),
+                        Refusal::Syntax,
+                    )
+                })?,
         };
         if !mail.smtputf8 && !recipient.is_ascii() {
             return Err(needs_smtputf8());
@@ -255,7 +297,10 @@ impl<'a> Dialogue<'a> {
         }
         if mail.recipients.len() >= self.rules.recipients_limit.min(Envelope::RECIPIENTS_MAX) {
             // RFC 5321 §4.5.3.1.10: 452, and the client sends the rest in another transaction.
-            return Err((Reply::new(452, (4, 5, 3), "Too many recipients; send the rest in another mail"), Refusal::Limit));
+            return Err((
+                Reply::new(452, (4, 5, 3), "Too many recipients; send the rest in another mail"),
+                Refusal::Limit,
+            ));
         }
         mail.recipients.push(recipient);
         Ok(Reply::new(250, (2, 1, 5), "Ok"))
@@ -265,16 +310,21 @@ impl<'a> Dialogue<'a> {
         match self.mail.take_if(|mail| !mail.recipients.is_empty()) {
             Some(mail) => Ok(mail),
             None if self.mail.is_none() => Err(out_of_order("Say MAIL first")),
-            // RFC 5321 §3.3 leaves 503 and 554 to choose from; 554 tells that RCPT was heard and refused.
+            // RFC 5321 §3.3 leaves 503 and 554 to choose from; 554 tells that RCPT was heard and
+            // refused.
             None => Err((Reply::new(554, (5, 5, 1), "No recipient was accepted"), Refusal::Syntax)),
         }
     }
 
     fn start_tls(&self) -> Result<Reply, (Reply, Refusal)> {
         match self.tls {
-            Tls::Absent => Err((CommandError::Unsupported.reply(), CommandError::Unsupported.refusal())),
+            Tls::Absent => {
+                Err((CommandError::Unsupported.reply(), CommandError::Unsupported.refusal()))
+            }
             Tls::On => Err(out_of_order("TLS is on already")),
-            Tls::Offered if self.mail.is_some() => Err(out_of_order("Not inside a mail; say RSET to drop it")),
+            Tls::Offered if self.mail.is_some() => {
+                Err(out_of_order("Not inside a mail; say RSET to drop it"))
+            }
             Tls::Offered => Ok(Reply::new(220, (2, 0, 0), "Ready for TLS")),
         }
     }
@@ -286,7 +336,8 @@ impl<'a> Dialogue<'a> {
         }
         let start_tls = if self.tls == Tls::Offered { "250-STARTTLS\r\n" } else { "" };
         let lines = format!(
-            "250-{hostname}\r\n250-PIPELINING\r\n250-SIZE {size_limit}\r\n{start_tls}250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n"
+            "250-{hostname}\r\n250-PIPELINING\r\n250-SIZE \
+            {size_limit}\r\n{start_tls}250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n"
         );
         out.extend_from_slice(lines.as_bytes());
     }
@@ -310,10 +361,14 @@ fn out_of_order(text: &'static str) -> (Reply, Refusal) {
 
 /// RFC 6531 §3.5.
 fn needs_smtputf8() -> (Reply, Refusal) {
-    (Reply::new(553, (5, 6, 7), "This address needs the SMTPUTF8 parameter of MAIL"), Refusal::Syntax)
+    (
+        Reply::new(553, (5, 6, 7), "This address needs the SMTPUTF8 parameter of MAIL"),
+        Refusal::Syntax,
+    )
 }
 
-/// Local parts belong to the destination and are compared as they are; domains know no case (RFC 5321 §2.4).
+/// Local parts belong to the destination and are compared as they are; domains know no case (RFC
+/// 5321 §2.4).
 fn same_mailbox(a: &Address, b: &Address) -> bool {
     a.local_part() == b.local_part() && a.domain_text().eq_ignore_ascii_case(b.domain_text())
 }
@@ -378,9 +433,13 @@ mod tests {
     #[test]
     fn starttls_has_its_time_and_place() {
         assert_eq!(codes_with(Tls::Offered, &["STARTTLS"]), ["220 2.0.0", "secure"]);
-        assert_eq!(codes_with(Tls::Offered, &["starttls now", "STARTTLS  "]), ["501 5.5.4", "220 2.0.0", "secure"]);
         assert_eq!(
-            codes_with(Tls::Offered, &["EHLO x", "MAIL FROM:<>", "STARTTLS", "RSET", "STARTTLS"])[2..],
+            codes_with(Tls::Offered, &["starttls now", "STARTTLS  "]),
+            ["501 5.5.4", "220 2.0.0", "secure"]
+        );
+        assert_eq!(
+            codes_with(Tls::Offered, &["EHLO x", "MAIL FROM:<>", "STARTTLS", "RSET", "STARTTLS"])
+                [2..],
             ["503 5.5.1", "250 2.0.0", "220 2.0.0", "secure"]
         );
         assert_eq!(codes_with(Tls::On, &["EHLO x", "STARTTLS"])[1..], ["503 5.5.1"]);
@@ -409,7 +468,10 @@ mod tests {
         let mut dialogue = dialogue.inside_tls();
         assert_eq!(dialogue.hello(), ("", false));
         assert!(!say(&mut dialogue, "EHLO y").contains("STARTTLS"));
-        assert!(say(&mut dialogue, "nonsense").starts_with("421 4.7.0"), "one error more than the session may make");
+        assert!(
+            say(&mut dialogue, "nonsense").starts_with("421 4.7.0"),
+            "one error more than the session may make"
+        );
     }
 
     #[test]
@@ -432,7 +494,10 @@ mod tests {
         };
         code("EHLO x");
         for _ in 0..2 * rules.errors_limit {
-            assert_eq!(["MAIL FROM:<a@b>", "RCPT TO:<c@d>", "DATA"].map(&mut code), ["452", "503", "503"]);
+            assert_eq!(
+                ["MAIL FROM:<a@b>", "RCPT TO:<c@d>", "DATA"].map(&mut code),
+                ["452", "503", "503"]
+            );
         }
         for _ in 1..rules.errors_limit {
             assert_eq!(code("nonsense"), "500");
@@ -443,7 +508,16 @@ mod tests {
     #[test]
     fn a_mail_passes_in_order() {
         assert_eq!(
-            codes(&["EHLO x", "MAIL FROM:<>", "RCPT TO:<a@b>", "RCPT TO:<a@B>", "DATA", "end", "DATA", "QUIT"]),
+            codes(&[
+                "EHLO x",
+                "MAIL FROM:<>",
+                "RCPT TO:<a@b>",
+                "RCPT TO:<a@B>",
+                "DATA",
+                "end",
+                "DATA",
+                "QUIT"
+            ]),
             [
                 "250 ENHANCEDSTATUSCODES",
                 "250 2.1.0",
@@ -460,9 +534,13 @@ mod tests {
 
     #[test]
     fn disorder_is_refused_and_ends_the_session_when_it_goes_on() {
-        assert_eq!(codes(&["MAIL FROM:<>", "RCPT TO:<a@b>", "DATA"]), ["503 5.5.1", "503 5.5.1", "421 4.7.0", "close"]);
         assert_eq!(
-            codes(&["HELO x", "MAIL FROM:<>", "MAIL FROM:<>", "RCPT TO:<a@elsewhere>", "DATA"])[2..],
+            codes(&["MAIL FROM:<>", "RCPT TO:<a@b>", "DATA"]),
+            ["503 5.5.1", "503 5.5.1", "421 4.7.0", "close"]
+        );
+        assert_eq!(
+            codes(&["HELO x", "MAIL FROM:<>", "MAIL FROM:<>", "RCPT TO:<a@elsewhere>", "DATA"])
+                [2..],
             ["503 5.5.1", "554 5.7.1", "421 4.7.0", "close"]
         );
     }
@@ -474,7 +552,14 @@ mod tests {
         assert_eq!(codes(&session)[9..], ["421 4.7.0", "close"]);
         assert_eq!(codes(&["EHLO x", "MAIL FROM:<> SIZE=1001"])[1..], ["552 5.3.4"]);
         assert_eq!(
-            codes(&["EHLO x", "MAIL FROM:<>", "RCPT TO:<a@b>", "RCPT TO:<A@b>", "RCPT TO:<c@b>", "RCPT TO:<a@b>"])[4..],
+            codes(&[
+                "EHLO x",
+                "MAIL FROM:<>",
+                "RCPT TO:<a@b>",
+                "RCPT TO:<A@b>",
+                "RCPT TO:<c@b>",
+                "RCPT TO:<a@b>"
+            ])[4..],
             ["452 4.5.3", "250 2.1.5"]
         );
         assert_eq!(codes(&["NOOP"; 7])[5..], ["421 4.7.0", "close"]);
@@ -484,7 +569,10 @@ mod tests {
     fn addresses_beyond_ascii_need_smtputf8() {
         assert_eq!(codes(&["EHLO x", "MAIL FROM:<é@b>"])[1..], ["553 5.6.7"]);
         assert_eq!(codes(&["EHLO x", "MAIL FROM:<a@b>", "RCPT TO:<é@b>"])[2..], ["553 5.6.7"]);
-        assert_eq!(codes(&["EHLO x", "MAIL FROM:<é@b> SMTPUTF8", "RCPT TO:<é@b>"])[1..], ["250 2.1.0", "250 2.1.5"]);
+        assert_eq!(
+            codes(&["EHLO x", "MAIL FROM:<é@b> SMTPUTF8", "RCPT TO:<é@b>"])[1..],
+            ["250 2.1.0", "250 2.1.5"]
+        );
     }
 
     proptest! {

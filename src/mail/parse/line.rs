@@ -2,8 +2,8 @@
 
 use memchr::memchr2;
 
-/// Cuts a stream into command lines. The caller keeps the octets; this keeps only how far they have been looked at, so that
-/// no octet is looked at twice however slowly they arrive.
+/// Cuts a stream into command lines. The caller keeps the octets; this keeps only how far they have
+/// been looked at, so that no octet is looked at twice however slowly they arrive.
 #[derive(Debug, Default)]
 pub struct Lines {
     /// Octets at the start of the input that hold no CR and no LF.
@@ -39,28 +39,32 @@ pub enum Line<'a> {
 /// Why there is no line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineFlaw {
-    /// A CR that no LF follows (RFC 5321 §2.3.8). What comes after it cannot be trusted: the session ends.
+    /// A CR that no LF follows (RFC 5321 §2.3.8). What comes after it cannot be trusted: the
+    /// session ends.
     BareCr,
     /// An LF that no CR precedes. The session ends, too.
     BareLf,
-    /// The line had more than [`Lines::LIMIT`] octets; it has been dropped to its end (RFC 5321 §4.5.3.1.9).
+    /// The line had more than [`Lines::LIMIT`] octets; it has been dropped to its end (RFC 5321
+    /// §4.5.3.1.9).
     TooLong,
     /// The line had no end within [`Lines::DISCARD_MAX`] octets: the session ends.
     Endless,
 }
 
 impl Lines {
-    /// The longest command line in octets, CR LF included: the 512 of RFC 5321 §4.5.3.1.4, and generous room for the
-    /// parameters of extensions.
+    /// The longest command line in octets, CR LF included: the 512 of RFC 5321 §4.5.3.1.4, and
+    /// generous room for the parameters of extensions.
     pub const LIMIT: usize = 2048;
 
     /// How much of an over-long line is dropped before the client is given up.
     pub const DISCARD_MAX: usize = 64 * 1024;
 
-    /// Looks for the next line at the start of `input`. After `More` the caller must present the same octets again, less the
-    /// taken ones, with new ones behind them. After a flaw that ends the session it must not be called again.
+    /// Looks for the next line at the start of `input`. After `More` the caller must present the
+    /// same octets again, less the taken ones, with new ones behind them. After a flaw that ends
+    /// the session it must not be called again.
     pub fn next<'a>(&mut self, input: &'a [u8]) -> Line<'a> {
-        let Some(at) = memchr2(b'\r', b'\n', &input[self.scanned..]).map(|at| at + self.scanned) else {
+        let Some(at) = memchr2(b'\r', b'\n', &input[self.scanned..]).map(|at| at + self.scanned)
+        else {
             return self.more(input.len(), input.len());
         };
         if self.discarded + at > Self::DISCARD_MAX {
@@ -125,7 +129,8 @@ mod tests {
                     if rest.is_empty() {
                         return out;
                     }
-                    let (piece, later) = rest.split_at(sizes.next().unwrap_or(1).clamp(1, rest.len()));
+                    let (piece, later) =
+                        rest.split_at(sizes.next().unwrap_or(1).clamp(1, rest.len()));
                     buffer.extend_from_slice(piece);
                     rest = later;
                 }
@@ -135,7 +140,10 @@ mod tests {
 
     #[test]
     fn only_cr_lf_ends_a_line() {
-        assert_eq!(cut(b"NOOP\r\n\r\nQUIT\r\nhalf", &[3]), [Ok(b"NOOP".to_vec()), Ok(vec![]), Ok(b"QUIT".to_vec())]);
+        assert_eq!(
+            cut(b"NOOP\r\n\r\nQUIT\r\nhalf", &[3]),
+            [Ok(b"NOOP".to_vec()), Ok(vec![]), Ok(b"QUIT".to_vec())]
+        );
         assert_eq!(cut(b"NOOP\nQUIT\r\n", &[100]), [Err(LineFlaw::BareLf)]);
         assert_eq!(cut(b"NOOP\rQUIT\r\n", &[5]), [Err(LineFlaw::BareCr)]);
         assert_eq!(cut(b"NOOP\r\r\n", &[1]), [Err(LineFlaw::BareCr)]);

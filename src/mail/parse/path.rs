@@ -3,32 +3,41 @@
 use super::Grammar;
 use crate::mail::model::{Address, AddressError};
 
-/// A mailbox that somebody who may relay gives outside of SMTP, by the lenient grammar: in angle brackets or not, with blanks
-/// around it, a dot behind the domain, or no domain.
+/// A mailbox that somebody who may relay gives outside of SMTP, by the lenient grammar: in angle
+/// brackets or not, with blanks around it, a dot behind the domain, or no domain.
 ///
 /// # Errors
 /// As [`Address::parse`].
 pub fn lenient_mailbox(text: &str, origin_domain: &str) -> Result<Address, AddressError> {
     let text = text.trim_matches([' ', '\t']);
-    let inside = text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).map(|text| text.trim_matches([' ', '\t']));
+    let inside = text
+        .strip_prefix('<')
+        .and_then(|text| text.strip_suffix('>'))
+        .map(|text| text.trim_matches([' ', '\t']));
     mailbox(inside.unwrap_or(text), Grammar::Lenient { origin_domain })
 }
 
-/// `FROM:<path> parameters` without the frame: the path and the parameters. A space after the colon is forgiven, as
-/// everybody in the field does.
-pub(super) fn argument<'a>(rest: &'a str, keyword: &str, grammar: Grammar<'_>) -> Option<(&'a str, &'a str)> {
+/// `FROM:<path> parameters` without the frame: the path and the parameters. A space after the colon
+/// is forgiven, as everybody in the field does.
+pub(super) fn argument<'a>(
+    rest: &'a str,
+    keyword: &str,
+    grammar: Grammar<'_>,
+) -> Option<(&'a str, &'a str)> {
     let (head, tail) = rest.split_at_checked(keyword.len())?;
     let tail = head.eq_ignore_ascii_case(keyword).then_some(tail)?.trim_start_matches(' ');
     let Some(inside) = tail.strip_prefix('<') else {
         let end = unquoted(tail, b' ').unwrap_or(tail.len());
         let (path, parameters) = tail.split_at(end);
-        let is_path = grammar != Grammar::Strict && !path.is_empty() && unquoted(path, b'>').is_none();
+        let is_path =
+            grammar != Grammar::Strict && !path.is_empty() && unquoted(path, b'>').is_none();
         return is_path.then(|| (path, parameters.trim_start_matches(' ')));
     };
     let end = unquoted(inside, b'>')?;
     let (path, parameters) = (&inside[..end], &inside[end + 1..]);
     let path = if grammar == Grammar::Strict { path } else { path.trim_matches(' ') };
-    (parameters.is_empty() || parameters.starts_with(' ')).then(|| (path, parameters.trim_start_matches(' ')))
+    (parameters.is_empty() || parameters.starts_with(' '))
+        .then(|| (path, parameters.trim_start_matches(' ')))
 }
 
 /// Where this octet stands first outside a quoted string.
@@ -47,7 +56,8 @@ fn unquoted(text: &str, wanted: u8) -> Option<usize> {
     })
 }
 
-/// A mailbox. The lenient grammar forgives a dot behind the domain, and knows a domain for those who give none.
+/// A mailbox. The lenient grammar forgives a dot behind the domain, and knows a domain for those
+/// who give none.
 pub(super) fn mailbox(path: &str, grammar: Grammar<'_>) -> Result<Address, AddressError> {
     let Grammar::Lenient { origin_domain } = grammar else { return routed(path) };
     routed(path).or_else(|error| match path.strip_suffix('.') {
@@ -57,7 +67,8 @@ pub(super) fn mailbox(path: &str, grammar: Grammar<'_>) -> Result<Address, Addre
     })
 }
 
-/// A mailbox, behind a source route or not; the route is checked and ignored (RFC 5321 §3.6.1 and appendix C).
+/// A mailbox, behind a source route or not; the route is checked and ignored (RFC 5321 §3.6.1 and
+/// appendix C).
 fn routed(path: &str) -> Result<Address, AddressError> {
     if !path.starts_with('@') {
         return Address::parse(path);

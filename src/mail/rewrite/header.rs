@@ -5,10 +5,11 @@ use memchr::memchr;
 
 /// Rewrites the header section while it passes, and knows where it ends.
 ///
-/// A header section ends at the first empty line, or before the first line that can be neither a field
-/// nor the continuation of one. There an empty line is put in, so that what follows is body to
-/// everybody and no part of the field above it. Lines `From ` and `>From ` on top are the frame of an
-/// mbox file, no part of the mail, or the start of a text without a header section: they stay as
+/// A header section ends at the first empty line, or before the first line that can be neither a
+/// field nor the continuation of one. There an empty line is put in, so that what follows is body
+/// to
+/// everybody and no part of the field above it. Lines `From ` and `>From ` on top are the frame of
+/// an mbox file, no part of the mail, or the start of a text without a header section: they stay as
 /// [`HeaderSection::MBOX_FIELD`].
 #[derive(Debug)]
 pub struct HeaderSection<'a> {
@@ -71,8 +72,8 @@ enum Line {
 }
 
 impl<'a> HeaderSection<'a> {
-    /// The longest start of a line that is looked at, in octets: no field name is longer than a line
-    /// may be (RFC 5322 §2.1.1).
+    /// The longest start of a line that is looked at, in octets: no field name is longer than a
+    /// line may be (RFC 5322 §2.1.1).
     pub const NAME_MAX: usize = 998;
 
     /// What a line `From ` on top becomes, as it does in Postfix.
@@ -83,8 +84,8 @@ impl<'a> HeaderSection<'a> {
         Self::submitted(&[], None)
     }
 
-    /// Content that is handed in for sending: fields named in `drop` (in lower case) go, and fields of
-    /// `missing` come where there is none.
+    /// Content that is handed in for sending: fields named in `drop` (in lower case) go, and fields
+    /// of `missing` come where there is none.
     pub fn submitted(drop: &'a [String], missing: Option<Missing>) -> Self {
         Self {
             drop,
@@ -98,8 +99,8 @@ impl<'a> HeaderSection<'a> {
         }
     }
 
-    /// Takes the next octets of the content: appends to `out` what goes on in their place, and gives
-    /// back the rest of them that goes on unchanged behind that.
+    /// Takes the next octets of the content: appends to `out` what goes on in their place, and
+    /// gives back the rest of them that goes on unchanged behind that.
     pub fn take<'p>(&mut self, piece: &'p [u8], out: &mut Vec<u8>) -> &'p [u8] {
         let mut rest = piece;
         while let Some(octet) = rest.first() {
@@ -228,15 +229,22 @@ impl<'a> HeaderSection<'a> {
     }
 
     /// RFC 5322 §3.6: From and Date are mandatory, Message-ID should be there. A mail that was sent
-    /// anew is signed by whoever did that (§3.6.6), and what its author left out is not ours to add.
+    /// anew is signed by whoever did that (§3.6.6), and what its author left out is not ours to
+    /// add.
     fn add_missing(&mut self, out: &mut Vec<u8>) {
         let Some(missing) = self.missing.take() else { return };
-        let Seen { from, date, message_id, resent, resent_from, resent_date, resent_message_id } = self.seen;
-        let (prefix, from, date, message_id) =
-            if resent { ("Resent-", resent_from, resent_date, resent_message_id) } else { ("", from, date, message_id) };
-        for (name, value, seen) in
-            [("Message-ID", &missing.message_id, message_id), ("Date", &missing.date, date), ("From", &missing.from, from)]
-        {
+        let Seen { from, date, message_id, resent, resent_from, resent_date, resent_message_id } =
+            self.seen;
+        let (prefix, from, date, message_id) = if resent {
+            ("Resent-", resent_from, resent_date, resent_message_id)
+        } else {
+            ("", from, date, message_id)
+        };
+        for (name, value, seen) in [
+            ("Message-ID", &missing.message_id, message_id),
+            ("Date", &missing.date, date),
+            ("From", &missing.from, from),
+        ] {
             if !seen {
                 out.extend_from_slice(format!("{prefix}{name}: {value}\r\n").as_bytes());
             }
@@ -271,7 +279,8 @@ mod tests {
         }
     }
 
-    const ADDED: &str = "Message-ID: <1@mta.example>\r\nDate: Thu, 26 Nov 2026 12:00:00 +0000\r\nFrom: root@a.example\r\n";
+    const ADDED: &str = "Message-ID: <1@mta.example>\r\nDate: Thu, 26 Nov 2026 12:00:00 \
+    +0000\r\nFrom: root@a.example\r\n";
 
     /// What becomes of a content that comes in pieces of this size.
     fn cut(mut section: HeaderSection<'_>, content: &[u8], size: usize) -> Vec<u8> {
@@ -336,18 +345,36 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_field_ends_the_header_section() {
-        assert_eq!(foreign("Subject: x\r\noops\r\nTo: a@b\r\n\r\nx"), "Subject: x\r\n\r\noops\r\nTo: a@b\r\n\r\nx");
+        assert_eq!(
+            foreign("Subject: x\r\noops\r\nTo: a@b\r\n\r\nx"),
+            "Subject: x\r\n\r\noops\r\nTo: a@b\r\n\r\nx"
+        );
         assert_eq!(foreign("Subject: x\r\nFrom root x\r\n"), "Subject: x\r\n\r\nFrom root x\r\n");
     }
 
     #[test]
     fn mbox_lines_on_top_become_a_field() {
-        for line in ["From root Thu Nov 26 12:00:00 2026\r\n", ">From a\r\n", ">>From  a@b\r\n", "From root: x\r\n"] {
+        for line in [
+            "From root Thu Nov 26 12:00:00 2026\r\n",
+            ">From a\r\n",
+            ">>From  a@b\r\n",
+            "From root: x\r\n",
+        ] {
             let field = format!("X-Mailbox-Line: {line}");
-            assert_eq!(foreign(&format!("{line}Subject: x\r\n\r\n")), format!("{field}Subject: x\r\n\r\n"));
-            assert_eq!(foreign(&format!("{line}{line}Hello\r\n")), format!("{field}{field}\r\nHello\r\n"));
+            assert_eq!(
+                foreign(&format!("{line}Subject: x\r\n\r\n")),
+                format!("{field}Subject: x\r\n\r\n")
+            );
+            assert_eq!(
+                foreign(&format!("{line}{line}Hello\r\n")),
+                format!("{field}{field}\r\nHello\r\n")
+            );
             assert_eq!(foreign(&format!("{line} folded\r\n")), format!("{field}\r\n folded\r\n"));
-            assert_eq!(foreign(&format!("\r\n{line}")), format!("\r\n{line}"), "a body may begin so");
+            assert_eq!(
+                foreign(&format!("\r\n{line}")),
+                format!("\r\n{line}"),
+                "a body may begin so"
+            );
         }
     }
 
@@ -366,7 +393,11 @@ mod tests {
             assert_eq!(submitted(&format!("{dropped}Subject: x\r\n")), whole, "{dropped}");
             assert_eq!(submitted(&format!("Subject: x\r\n{dropped}")), whole, "{dropped}");
             let body = format!("\r\n{dropped}\r\n{dropped}");
-            assert_eq!(submitted(&format!("Subject: x\r\n{dropped}{body}")), format!("{whole}{body}"), "{dropped}");
+            assert_eq!(
+                submitted(&format!("Subject: x\r\n{dropped}{body}")),
+                format!("{whole}{body}"),
+                "{dropped}"
+            );
         }
         assert_eq!(submitted("Bccx: y\r\nX-Bcc: y\r\n"), format!("Bccx: y\r\nX-Bcc: y\r\n{ADDED}"));
         assert_eq!(submitted("Bcc: x\r\n"), ADDED);
@@ -375,7 +406,8 @@ mod tests {
 
     #[test]
     fn missing_fields_are_added_at_the_end_of_the_header_section() {
-        let [id, date, from] = [0, 1, 2].map(|at| format!("{}\r\n", ADDED.lines().nth(at).unwrap()));
+        let [id, date, from] =
+            [0, 1, 2].map(|at| format!("{}\r\n", ADDED.lines().nth(at).unwrap()));
         for (content, wanted) in [
             (String::new(), ADDED.to_owned()),
             ("\r\n".into(), format!("{ADDED}\r\n")),
@@ -384,7 +416,10 @@ mod tests {
             ("Subject: x".into(), format!("Subject: x\r\n{ADDED}")),
             ("Bcc: x".into(), ADDED.to_owned()),
             ("FROM: x\r\n\r\n".into(), format!("FROM: x\r\n{id}{date}\r\n")),
-            ("Date : x\r\nmessage-id:\r\n y\r\n".into(), format!("Date : x\r\nmessage-id:\r\n y\r\n{from}")),
+            (
+                "Date : x\r\nmessage-id:\r\n y\r\n".into(),
+                format!("Date : x\r\nmessage-id:\r\n y\r\n{from}"),
+            ),
             (
                 "From: x\r\nDate: x\r\nMessage-Id: x\r\nTo: y\r\n".into(),
                 "From: x\r\nDate: x\r\nMessage-Id: x\r\nTo: y\r\n".into(),

@@ -1,18 +1,22 @@
 //! Where a message goes next.
 //!
 //! Purpose: a destination becomes a list of hosts and addresses, in the order in which to try them.
-//! In: a recipient, or a destination that this room named earlier; the properties `smart_relay` and `cc_mta`.
+//! In: a recipient, or a destination that this room named earlier; the properties `smart_relay` and
+//! `cc_mta`.
 //! Out: a [`Route`], or a [`RouteError`] in the words of a reply, temporary or permanent.
-//! Rules: a smart relay takes everything; else MX records decide (RFC 5321 §5.1), equal preferences shuffled; a name
-//! without MX is its own host; a null MX (RFC 7505) takes no mail. This host in the list ends it: it and all with the same
-//! or a worse preference are left out. For mail by domain this host is its name, the loopback and every address that it
-//! listens on, whatever the port: nobody's mail host is there but for `local_mail_hosts`. What an operator names may be, and
-//! is this host only when it is one of our own listeners. A name without a dot is a host of the local network (a container, say) and is never
-//! asked for MX. What an operator names (`smart_relay`, `cc_mta`) and cannot be found fails for now, never for good: a
-//! mistyped property must not bounce mail.
+//! Rules: a smart relay takes everything; else MX records decide (RFC 5321 §5.1), equal preferences
+//! shuffled; a name without MX is its own host; a null MX (RFC 7505) takes no mail. This host in
+//! the list ends it: it and all with the same or a worse preference are left out. For mail by
+//! domain this host is its name, the loopback and every address that it listens on, whatever the
+//! port: nobody's mail host is there but for `local_mail_hosts`. What an operator names may be, and
+//! is this host only when it is one of our own listeners. A name without a dot is a host of the
+//! local network (a container, say) and is never asked for MX. What an operator names
+//! (`smart_relay`, `cc_mta`) and cannot be found fails for now, never for good: a mistyped property
+//! must not bounce mail.
 //! Limits: [`HOSTS_MAX`] hosts, [`ADDRESSES_MAX`] addresses a host, [`ROUTE_MAX`] in all.
-//! Security: DNS answers are hostile: hosts that are addresses in text are skipped, unspecified, broadcast and multicast
-//! addresses are never contacted, nor link-local ones for mail by domain (cloud machines have their secrets there).
+//! Security: DNS answers are hostile: hosts that are addresses in text are skipped, unspecified,
+//! broadcast and multicast addresses are never contacted, nor link-local ones for mail by domain
+//! (cloud machines have their secrets there).
 //! Source: RFC 5321 §5.1, RFC 7505, RFC 3463 §3.
 
 mod order;
@@ -90,13 +94,14 @@ impl Router {
         Self { counters: Some(counters), ..self }
     }
 
-    /// The destination of a recipient: the smart relay as the property names it, else the domain in lower case. Recipients
-    /// with equal destinations can share a connection and a transaction.
+    /// The destination of a recipient: the smart relay as the property names it, else the domain in
+    /// lower case. Recipients with equal destinations can share a connection and a transaction.
     pub fn destination(&self, recipient: &Address) -> String {
         self.relay.clone().unwrap_or_else(|| recipient.domain_key())
     }
 
-    /// The destination of carbon copies, `cc:` and the host; `None` without `cc_mta` or with a smart relay.
+    /// The destination of carbon copies, `cc:` and the host; `None` without `cc_mta` or with a
+    /// smart relay.
     pub fn copy_destination(&self) -> Option<String> {
         match (&self.config.smart_relay, &self.config.cc_mta) {
             (None, Some(spec)) => Some(format!("{COPY}{spec}")),
@@ -109,25 +114,35 @@ impl Router {
         self.relay.clone().into_iter().chain(self.copy_destination()).collect()
     }
 
-    /// The destination that an operator means by `name`: its own name, or the host of a property in other words.
+    /// The destination that an operator means by `name`: its own name, or the host of a property in
+    /// other words.
     ///
     /// # Errors
     /// Nothing ever goes there; the words name what mail goes to.
     pub fn meant(&self, name: &str) -> Result<String, String> {
-        if let Some(same) = self.named_destinations().into_iter().find(|named| named.eq_ignore_ascii_case(name)) {
+        if let Some(same) =
+            self.named_destinations().into_iter().find(|named| named.eq_ignore_ascii_case(name))
+        {
             return Ok(same);
         }
         let bare = name.strip_prefix(COPY).unwrap_or(name);
         let is_host_of = |spec: &Option<HostSpec>| {
             let (Some(spec), Ok(given)) = (spec, bare.parse::<HostSpec>()) else { return false };
-            given.host == spec.host && given.port.is_none_or(|port| port == spec.port.unwrap_or(self.config.port))
+            given.host == spec.host
+                && given.port.is_none_or(|port| port == spec.port.unwrap_or(self.config.port))
         };
         if let Some(relay) = &self.relay {
             let is_relay = bare == name && is_host_of(&self.config.smart_relay);
-            let words = || format!("all mail goes to {relay} (property smart_relay), and none to {name}; name {relay}");
+            let words = || {
+                format!(
+                    "all mail goes to {relay} (property smart_relay), and none to {name}; name \
+                    {relay}"
+                )
+            };
             return is_relay.then(|| relay.clone()).ok_or_else(words);
         }
-        // A recipient's domain comes first: its mail and the copies of all mail are two destinations.
+        // A recipient's domain comes first: its mail and the copies of all mail are two
+        // destinations.
         if bare == name
             // As short as can be: an address has a limit, and the domain may take nearly all of it.
             && let Ok(recipient) = Address::parse(&format!("a@{name}"))
@@ -135,32 +150,43 @@ impl Router {
             return Ok(recipient.domain_key());
         }
         let copy = self.copy_destination().filter(|_| is_host_of(&self.config.cc_mta));
-        copy.ok_or_else(|| format!("mail goes by the domain of its recipients, and none to {name}; name a domain"))
+        copy.ok_or_else(|| {
+            format!("mail goes by the domain of its recipients, and none to {name}; name a domain")
+        })
     }
 
-    /// The hosts of a destination that [`Router::destination`] or [`Router::copy_destination`] named.
+    /// The hosts of a destination that [`Router::destination`] or [`Router::copy_destination`]
+    /// named.
     ///
     /// # Errors
-    /// A permanent reply when the destination takes no mail or does not exist, a temporary one when nobody could say.
+    /// A permanent reply when the destination takes no mail or does not exist, a temporary one when
+    /// nobody could say.
     pub async fn route(&self, destination: &str) -> Result<Route, RouteError> {
-        if destination.starts_with(COPY) && self.copy_destination().as_deref() != Some(destination) {
-            let text = format!("carbon copies no longer go to {}: the property cc_mta was changed", &destination[COPY.len()..]);
+        if destination.starts_with(COPY) && self.copy_destination().as_deref() != Some(destination)
+        {
+            let text = format!(
+                "carbon copies no longer go to {}: the property cc_mta was changed",
+                &destination[COPY.len()..]
+            );
             return Err(RouteError(Reply::new(554, (5, 3, 5), text)));
         }
         let hops = match self.named(destination) {
-            Some((property, spec)) => self.named_hops(spec).await.map_err(|reply| operators(property, spec, &reply)),
+            Some((property, spec)) => {
+                self.named_hops(spec).await.map_err(|reply| operators(property, spec, &reply))
+            }
             None => self.domain_hops(destination).await,
         };
         Ok(Route { destination: destination.to_owned(), hops: hops.map_err(RouteError)? })
     }
 
-    /// The same destination asked for anew, after no host of `tried` took a connection: the addresses that are not among the
-    /// tried ones. `None` when there are none: nothing has moved.
+    /// The same destination asked for anew, after no host of `tried` took a connection: the
+    /// addresses that are not among the tried ones. `None` when there are none: nothing has moved.
     pub async fn moved(&self, tried: &Route) -> Option<Route> {
         self.resolver.forget(name_of(&tried.destination));
         tried.hops.iter().for_each(|hop| self.resolver.forget(&hop.host));
         let mut route = self.route(&tried.destination).await.ok()?;
-        let is_tried = |address: &SocketAddr| tried.hops.iter().any(|hop| hop.addresses.contains(address));
+        let is_tried =
+            |address: &SocketAddr| tried.hops.iter().any(|hop| hop.addresses.contains(address));
         route.hops.iter_mut().for_each(|hop| hop.addresses.retain(|address| !is_tried(address)));
         route.hops.retain(|hop| !hop.addresses.is_empty());
         Some(route).filter(|route| !route.hops.is_empty())
@@ -218,16 +244,19 @@ impl Router {
             return self.host_alone(name, to, Absence::Name).await;
         }
         match self.note(self.resolver.mx(name).await) {
-            Ok(records) if order::is_null_mx(&records) => {
-                Err(Reply::new(556, (5, 1, 10), format!("{name} takes no mail at all: it has a null MX record")))
-            }
+            Ok(records) if order::is_null_mx(&records) => Err(Reply::new(
+                556,
+                (5, 1, 10),
+                format!("{name} takes no mail at all: it has a null MX record"),
+            )),
             Ok(records) => self.exchanges(name, records, to).await,
             Err(DnsError::Absent(absence)) => self.host_alone(name, to, absence).await,
             Err(DnsError::Failed(cause)) => Err(Reply::new(451, (4, 4, 3), cause)),
         }
     }
 
-    /// A name that has no MX records is its own mail host. `absence` is what the question for them came to.
+    /// A name that has no MX records is its own mail host. `absence` is what the question for them
+    /// came to.
     async fn host_alone(&self, name: &str, to: To, absence: Absence) -> Result<Vec<Hop>, Reply> {
         if order::same_name(name, &self.config.hostname) {
             return Err(this_host(name));
@@ -235,16 +264,21 @@ impl Router {
         match self.note(self.resolver.addresses(name).await) {
             Ok(addresses) => self.only(name, addresses, to),
             Err(DnsError::Failed(cause)) => Err(Reply::new(451, (4, 4, 3), cause)),
-            // A name without a dot is a neighbour's, such as another container, and comes back when that does.
+            // A name without a dot is a neighbour's, such as another container, and comes back when
+            // that does.
             Err(DnsError::Absent(_)) if !name.trim_end_matches('.').contains('.') => {
                 Err(Reply::new(451, (4, 4, 4), format!("{name} is not known here at the moment")))
             }
-            Err(DnsError::Absent(Absence::Name)) if absence == Absence::Name => {
-                Err(Reply::new(550, (5, 1, 2), format!("{name} does not exist in the domain name system")))
-            }
-            Err(DnsError::Absent(_)) => {
-                Err(Reply::new(550, (5, 4, 4), format!("{name} exists, but has neither a mail host (MX) nor an address")))
-            }
+            Err(DnsError::Absent(Absence::Name)) if absence == Absence::Name => Err(Reply::new(
+                550,
+                (5, 1, 2),
+                format!("{name} does not exist in the domain name system"),
+            )),
+            Err(DnsError::Absent(_)) => Err(Reply::new(
+                550,
+                (5, 4, 4),
+                format!("{name} exists, but has neither a mail host (MX) nor an address"),
+            )),
         }
     }
 
@@ -252,7 +286,11 @@ impl Router {
     fn only(&self, host: &str, addresses: Vec<IpAddr>, to: To) -> Result<Vec<Hop>, Reply> {
         let addresses = usable(addresses, to);
         if addresses.is_empty() {
-            return Err(Reply::new(550, (5, 4, 4), format!("{host} has no address that mail could be sent to")));
+            return Err(Reply::new(
+                550,
+                (5, 4, 4),
+                format!("{host} has no address that mail could be sent to"),
+            ));
         }
         if self.is_own(&addresses, to) {
             return Err(this_host(host));
@@ -261,11 +299,18 @@ impl Router {
     }
 
     /// The hops of MX records.
-    async fn exchanges(&self, name: &str, records: Vec<(u16, String)>, to: To) -> Result<Vec<Hop>, Reply> {
+    async fn exchanges(
+        &self,
+        name: &str,
+        records: Vec<(u16, String)>,
+        to: To,
+    ) -> Result<Vec<Hop>, Reply> {
         let records = order::sorted(records, HOSTS_MAX);
-        // Known before any look-up: our own name closes the list (RFC 5321 §5.1), whatever its addresses.
+        // Known before any look-up: our own name closes the list (RFC 5321 §5.1), whatever its
+        // addresses.
         let own = records.iter().find(|(_, host)| order::same_name(host, &self.config.hostname));
-        let mut limit = own.map_or(u32::from(u16::MAX) + 1, |(preference, _)| u32::from(*preference));
+        let mut limit =
+            own.map_or(u32::from(u16::MAX) + 1, |(preference, _)| u32::from(*preference));
         let mut looped = own.is_some();
         let mut found = Vec::new();
         let mut failed = None;
@@ -278,13 +323,17 @@ impl Router {
                 }
                 Ok(addresses) => found.push((preference, hop(&host, addresses, to.port))),
                 Err(DnsError::Absent(_)) => {}
-                Err(DnsError::Failed(cause)) if u32::from(preference) < limit => failed = Some(cause),
+                Err(DnsError::Failed(cause)) if u32::from(preference) < limit => {
+                    failed = Some(cause)
+                }
                 Err(DnsError::Failed(_)) => {}
             }
         }
         let mut room = ROUTE_MAX;
         let mut hops = Vec::new();
-        for (_, mut hop) in found.into_iter().filter(|(preference, _)| u32::from(*preference) < limit) {
+        for (_, mut hop) in
+            found.into_iter().filter(|(preference, _)| u32::from(*preference) < limit)
+        {
             hop.addresses.truncate(room);
             room -= hop.addresses.len();
             if !hop.addresses.is_empty() {
@@ -295,13 +344,21 @@ impl Router {
             _ if !hops.is_empty() => Ok(hops),
             Some(cause) => Err(Reply::new(451, (4, 4, 3), cause)),
             None if looped => Err(this_host(name)),
-            None => Err(Reply::new(550, (5, 4, 4), format!("none of the mail hosts (MX) of {name} has a usable address"))),
+            None => Err(Reply::new(
+                550,
+                (5, 4, 4),
+                format!("none of the mail hosts (MX) of {name} has a usable address"),
+            )),
         }
     }
 
-    /// Asks for the addresses of all hosts at once, so that one slow name server does not add up. Keeps the order. Hosts that
-    /// are addresses in text, or nothing at all, are no hosts (RFC 5321 §5.1) and answer so.
-    async fn look_up(&self, records: Vec<(u16, String)>) -> Vec<((u16, String), Result<Vec<IpAddr>, DnsError>)> {
+    /// Asks for the addresses of all hosts at once, so that one slow name server does not add up.
+    /// Keeps the order. Hosts that are addresses in text, or nothing at all, are no hosts (RFC 5321
+    /// §5.1) and answer so.
+    async fn look_up(
+        &self,
+        records: Vec<(u16, String)>,
+    ) -> Vec<((u16, String), Result<Vec<IpAddr>, DnsError>)> {
         let mut questions = JoinSet::new();
         for (place, (_, host)) in records.iter().enumerate() {
             if order::is_host_name(host) {
@@ -309,7 +366,10 @@ impl Router {
                 questions.spawn(async move { (place, resolver.addresses(&host).await) });
             }
         }
-        let mut answers: Vec<_> = records.into_iter().map(|record| (record, Err(DnsError::Absent(Absence::Name)))).collect();
+        let mut answers: Vec<_> = records
+            .into_iter()
+            .map(|record| (record, Err(DnsError::Absent(Absence::Name))))
+            .collect();
         while let Some(answer) = questions.join_next().await {
             if let Ok((place, answer)) = answer {
                 answers[place].1 = answer;
@@ -325,10 +385,18 @@ impl Router {
             address == own || (own.is_unspecified() && order::is_local(address))
         };
         let listeners = || self.config.own_addresses.iter();
-        let listens = |address| listeners().any(|listener| listener.port() == to.port && own(address, listener));
-        let elses = |address: &IpAddr| self.local_mail_hosts.iter().any(|network| network.contains(address));
-        let is_here = |address: IpAddr| address.is_loopback() || listeners().any(|listener| own(address, listener));
-        addresses.iter().any(|address| listens(*address) || (!to.named && !elses(address) && is_here(*address)))
+        let listens = |address| {
+            listeners().any(|listener| listener.port() == to.port && own(address, listener))
+        };
+        let elses = |address: &IpAddr| {
+            self.local_mail_hosts.iter().any(|network| network.contains(address))
+        };
+        let is_here = |address: IpAddr| {
+            address.is_loopback() || listeners().any(|listener| own(address, listener))
+        };
+        addresses
+            .iter()
+            .any(|address| listens(*address) || (!to.named && !elses(address) && is_here(*address)))
     }
 }
 
@@ -340,19 +408,30 @@ impl fmt::Debug for Router {
 
 fn hop(host: &str, addresses: Vec<IpAddr>, port: u16) -> Hop {
     let addresses = order::interleaved(addresses, order::has_way);
-    Hop { host: host.to_owned(), addresses: addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect() }
+    Hop {
+        host: host.to_owned(),
+        addresses: addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect(),
+    }
 }
 
-/// Leaves out what no mail host can have; "not connected" (0.255.255.255) is among it. Link-local addresses mean nothing in
-/// the domain name system (RFC 3927 §2.3).
+/// Leaves out what no mail host can have; "not connected" (0.255.255.255) is among it. Link-local
+/// addresses mean nothing in the domain name system (RFC 3927 §2.3).
 fn usable(addresses: Vec<IpAddr>, to: To) -> Vec<IpAddr> {
     let mut usable = Vec::with_capacity(addresses.len().min(ADDRESSES_MAX));
     for address in addresses.into_iter().map(|address| address.to_canonical()) {
         let nowhere = match address {
-            IpAddr::V4(v4) => v4.octets()[0] == 0 || v4 == Ipv4Addr::BROADCAST || (!to.named && v4.is_link_local()),
+            IpAddr::V4(v4) => {
+                v4.octets()[0] == 0
+                    || v4 == Ipv4Addr::BROADCAST
+                    || (!to.named && v4.is_link_local())
+            }
             IpAddr::V6(v6) => v6.is_unspecified() || (!to.named && v6.is_unicast_link_local()),
         };
-        if !nowhere && !address.is_multicast() && !usable.contains(&address) && usable.len() < ADDRESSES_MAX {
+        if !nowhere
+            && !address.is_multicast()
+            && !usable.contains(&address)
+            && usable.len() < ADDRESSES_MAX
+        {
             usable.push(address);
         }
     }
@@ -378,12 +457,19 @@ fn name_of(destination: &str) -> &str {
 }
 
 fn this_host(name: &str) -> Reply {
-    Reply::new(554, (5, 4, 6), format!("mail for {name} loops back to this host, which is not its final destination"))
+    Reply::new(
+        554,
+        (5, 4, 6),
+        format!("mail for {name} loops back to this host, which is not its final destination"),
+    )
 }
 
 /// What failed for a host that an operator named is mended by the operator; the mail waits for it.
 fn operators(property: &str, spec: &HostSpec, reply: &Reply) -> Reply {
-    let enhanced = reply.enhanced.filter(|_| reply.class() == Class::Temporary).map_or((4, 3, 5), |e| (e.0, e.1, e.2));
+    let enhanced = reply
+        .enhanced
+        .filter(|_| reply.class() == Class::Temporary)
+        .map_or((4, 3, 5), |e| (e.0, e.1, e.2));
     let is_loop = reply.enhanced == this_host("").enhanced;
     let asks_mx = !spec.exact && matches!(spec.host, Host::Name(_));
     let hint = if asks_mx && !is_loop { " ([host] skips the MX look-up)" } else { "" };

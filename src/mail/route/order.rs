@@ -7,8 +7,8 @@ pub(super) fn is_null_mx(records: &[(u16, String)]) -> bool {
     matches!(records, [(_, host)] if host.is_empty())
 }
 
-/// By preference, equal ones shuffled to spread the load (RFC 5321 §5.1), at most `limit`. A host that is listed twice
-/// counts at its better place.
+/// By preference, equal ones shuffled to spread the load (RFC 5321 §5.1), at most `limit`. A host
+/// that is listed twice counts at its better place.
 pub(super) fn sorted(mut records: Vec<(u16, String)>, limit: usize) -> Vec<(u16, String)> {
     fastrand::shuffle(&mut records);
     records.sort_by_key(|(preference, _)| *preference);
@@ -24,9 +24,13 @@ pub(super) fn sorted(mut records: Vec<(u16, String)>, limit: usize) -> Vec<(u16,
     kept
 }
 
-/// Addresses of both families in turn, IPv6 first, each family shuffled. Those of IPv6 that this machine has no way to come
-/// last, so that a host without IPv6 loses no time and yet says what is wrong when there is nothing else.
-pub(super) fn interleaved(addresses: Vec<IpAddr>, has_way: impl Fn(Ipv6Addr) -> bool) -> Vec<IpAddr> {
+/// Addresses of both families in turn, IPv6 first, each family shuffled. Those of IPv6 that this
+/// machine has no way to come last, so that a host without IPv6 loses no time and yet says what is
+/// wrong when there is nothing else.
+pub(super) fn interleaved(
+    addresses: Vec<IpAddr>,
+    has_way: impl Fn(Ipv6Addr) -> bool,
+) -> Vec<IpAddr> {
     let (mut v6, mut v4, mut last) = (Vec::new(), Vec::new(), Vec::new());
     for address in addresses {
         match address {
@@ -61,9 +65,11 @@ pub(super) fn is_local(address: IpAddr) -> bool {
     address.is_loopback() || source_for(address) == Some(address)
 }
 
-/// The address that the kernel would send from. Connecting a datagram socket asks the routing table and sends nothing.
+/// The address that the kernel would send from. Connecting a datagram socket asks the routing table
+/// and sends nothing.
 fn source_for(address: IpAddr) -> Option<IpAddr> {
-    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr =
+        if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0)).ok()?;
     socket.connect((address, 25)).ok()?;
     Some(socket.local_addr().ok()?.ip())
@@ -109,15 +115,24 @@ mod tests {
         let families: Vec<bool> = mixed.iter().map(IpAddr::is_ipv6).collect();
         assert_eq!(families, [true, false, true, false, false]);
         let mixed = interleaved(addresses, |_| false);
-        assert!(mixed[..3].iter().all(IpAddr::is_ipv4) && mixed[3..].iter().all(IpAddr::is_ipv6), "{mixed:?}");
+        assert!(
+            mixed[..3].iter().all(IpAddr::is_ipv4) && mixed[3..].iter().all(IpAddr::is_ipv6),
+            "{mixed:?}"
+        );
     }
 
     #[test]
     fn this_machine_knows_itself() {
-        assert!(is_local(Ipv4Addr::LOCALHOST.into()) && is_local(Ipv4Addr::new(127, 1, 2, 3).into()));
-        assert!(!is_local(Ipv4Addr::new(240, 0, 0, 1).into()) && !is_local("100::1".parse().unwrap()));
+        assert!(
+            is_local(Ipv4Addr::LOCALHOST.into()) && is_local(Ipv4Addr::new(127, 1, 2, 3).into())
+        );
+        assert!(
+            !is_local(Ipv4Addr::new(240, 0, 0, 1).into()) && !is_local("100::1".parse().unwrap())
+        );
         // Whatever it would talk to the outside from is its own.
-        for source in ["192.0.2.1", "2001:db8::1"].iter().filter_map(|far| source_for(far.parse().unwrap())) {
+        for source in
+            ["192.0.2.1", "2001:db8::1"].iter().filter_map(|far| source_for(far.parse().unwrap()))
+        {
             assert!(is_local(source), "{source}");
         }
     }

@@ -1,4 +1,5 @@
-//! The rules of the room against a zone that stands in the test. Real name servers: `tests/peer_out`.
+//! The rules of the room against a zone that stands in the test. Real name servers:
+//! `tests/peer_out`.
 
 use super::*;
 use crate::ground::dns::Answer;
@@ -15,7 +16,8 @@ struct Zone {
 
 impl Zone {
     fn mx(mut self, name: &'static str, records: &[(u16, &str)]) -> Self {
-        let records = records.iter().map(|(preference, host)| (*preference, (*host).to_owned())).collect();
+        let records =
+            records.iter().map(|(preference, host)| (*preference, (*host).to_owned())).collect();
         self.mx.insert(name, Ok(records));
         self
     }
@@ -26,7 +28,8 @@ impl Zone {
     }
 
     fn host(mut self, name: &'static str, addresses: &[&str]) -> Self {
-        self.addresses.insert(name, Ok(addresses.iter().map(|text| text.parse().unwrap()).collect()));
+        self.addresses
+            .insert(name, Ok(addresses.iter().map(|text| text.parse().unwrap()).collect()));
         self
     }
 
@@ -43,7 +46,8 @@ impl Resolver for Zone {
     }
 
     fn addresses(&self, name: &str) -> Answer<'_, Vec<IpAddr>> {
-        let answer = self.addresses.get(name).cloned().unwrap_or(Err(DnsError::Absent(Absence::Name)));
+        let answer =
+            self.addresses.get(name).cloned().unwrap_or(Err(DnsError::Absent(Absence::Name)));
         Box::pin(async move { answer })
     }
 }
@@ -68,13 +72,29 @@ fn a_next_hop_is_known_in_other_words_and_what_gets_no_mail_is_refused() {
     let meant = |relay, copies, name: &str| router(Zone::default(), relay, copies).meant(name);
     for (relay, others) in [
         ("[mx]:25", ["mx", "[mx]", "MX:25", "[Mx]:25"]),
-        ("[relay.example.com]", ["relay.example.com", "[Relay.example.com]", "relay.example.com:25", "[relay.example.com]:25"]),
+        (
+            "[relay.example.com]",
+            [
+                "relay.example.com",
+                "[Relay.example.com]",
+                "relay.example.com:25",
+                "[relay.example.com]:25",
+            ],
+        ),
         (
             "relay.example.com:587",
-            ["relay.example.com", "[relay.example.com]", "relay.example.com:587", "[relay.example.com]:587"],
+            [
+                "relay.example.com",
+                "[relay.example.com]",
+                "relay.example.com:587",
+                "[relay.example.com]:587",
+            ],
         ),
         ("127.0.0.1:2525", ["127.0.0.1", "[127.0.0.1]", "127.0.0.1:2525", "[127.0.0.1]:2525"]),
-        ("[2001:db8::1]", ["2001:db8::1", "[2001:DB8::1]", "[2001:db8::1]:25", "[IPv6:2001:db8::1]"]),
+        (
+            "[2001:db8::1]",
+            ["2001:db8::1", "[2001:DB8::1]", "[2001:db8::1]:25", "[IPv6:2001:db8::1]"],
+        ),
     ] {
         for name in others {
             assert_eq!(meant(Some(relay), None, name).as_deref(), Ok(relay), "{name}");
@@ -85,19 +105,32 @@ fn a_next_hop_is_known_in_other_words_and_what_gets_no_mail_is_refused() {
         }
     }
     // By MX any domain may be named, also before mail comes for it.
-    for (name, domain) in
-        [("Example.ORG", "example.org"), ("[192.0.2.1]", "[192.0.2.1]"), ("archive.example", "archive.example")]
-    {
+    for (name, domain) in [
+        ("Example.ORG", "example.org"),
+        ("[192.0.2.1]", "[192.0.2.1]"),
+        ("archive.example", "archive.example"),
+    ] {
         assert_eq!(meant(None, Some("archive.example:26"), name).as_deref(), Ok(domain));
     }
     // Mail for the longest one can be here, too: that of a mailbox whose name is one letter.
     let longest = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(60)].join(".");
-    assert!(Address::parse(&format!("r@{longest}")).is_ok() && Address::parse(&format!("rr@{longest}")).is_err());
+    assert!(
+        Address::parse(&format!("r@{longest}")).is_ok()
+            && Address::parse(&format!("rr@{longest}")).is_err()
+    );
     assert_eq!(meant(None, None, &longest), Ok(longest.clone()));
-    for name in
-        ["cc:archive.example:26", "CC:archive.example:26", "cc:archive.example", "archive.example:26", "[archive.example]"]
-    {
-        assert_eq!(meant(None, Some("archive.example:26"), name).as_deref(), Ok("cc:archive.example:26"), "{name}");
+    for name in [
+        "cc:archive.example:26",
+        "CC:archive.example:26",
+        "cc:archive.example",
+        "archive.example:26",
+        "[archive.example]",
+    ] {
+        assert_eq!(
+            meant(None, Some("archive.example:26"), name).as_deref(),
+            Ok("cc:archive.example:26"),
+            "{name}"
+        );
     }
     for name in ["mx:25", "[mx]", "cc:mx", "a b"] {
         assert!(meant(None, None, name).unwrap_err().contains("name a domain"), "{name}");
@@ -128,20 +161,27 @@ async fn the_best_preference_comes_first() {
 #[tokio::test]
 async fn a_name_without_mx_is_its_own_host() {
     let absent = DnsError::Absent(Absence::Records);
-    let zone = Zone::default().mx_error("d.example", absent.clone()).host("d.example", &["192.0.2.1"]);
+    let zone =
+        Zone::default().mx_error("d.example", absent.clone()).host("d.example", &["192.0.2.1"]);
     assert_eq!(hosts(zone, "d.example").await, ["d.example"]);
-    let zone = Zone::default().mx_error("d.example", absent.clone()).host_error("d.example", absent);
+    let zone =
+        Zone::default().mx_error("d.example", absent.clone()).host_error("d.example", absent);
     assert_eq!(refusal(zone, "d.example").await, "550 5.4.4");
     // MX records that lead nowhere are no reason to try the name itself (RFC 5321 §5.1).
-    let zone = Zone::default().mx("d.example", &[(10, "gone.example")]).host("d.example", &["192.0.2.1"]);
+    let zone =
+        Zone::default().mx("d.example", &[(10, "gone.example")]).host("d.example", &["192.0.2.1"]);
     assert_eq!(refusal(zone, "d.example").await, "550 5.4.4");
 }
 
 #[tokio::test]
 async fn names_that_are_not_there_are_told_from_names_that_nobody_knows_about() {
     assert_eq!(refusal(Zone::default(), "gone.example").await, "550 5.1.2");
-    assert_eq!(refusal(Zone::default().mx_error("d.example", failed()), "d.example").await, "451 4.4.3");
-    let zone = Zone::default().mx("d.example", &[(10, "a.example")]).host_error("a.example", failed());
+    assert_eq!(
+        refusal(Zone::default().mx_error("d.example", failed()), "d.example").await,
+        "451 4.4.3"
+    );
+    let zone =
+        Zone::default().mx("d.example", &[(10, "a.example")]).host_error("a.example", failed());
     assert_eq!(refusal(zone, "d.example").await, "451 4.4.3");
     // One host nobody knows about, one that is there: mail goes on.
     let zone = Zone::default()
@@ -160,11 +200,25 @@ async fn a_null_mx_takes_no_mail() {
 #[tokio::test]
 async fn hosts_that_are_none_are_skipped() {
     let zone = Zone::default()
-        .mx("d.example", &[(1, ""), (2, "192.0.2.7"), (3, "gone.example"), (4, "zero.example"), (5, "a.example")])
-        .host("zero.example", &["0.0.0.0", "::", "0.255.255.255", "255.255.255.255", "224.0.0.1", "::ffff:0.0.0.0"])
+        .mx(
+            "d.example",
+            &[
+                (1, ""),
+                (2, "192.0.2.7"),
+                (3, "gone.example"),
+                (4, "zero.example"),
+                (5, "a.example"),
+            ],
+        )
+        .host(
+            "zero.example",
+            &["0.0.0.0", "::", "0.255.255.255", "255.255.255.255", "224.0.0.1", "::ffff:0.0.0.0"],
+        )
         .host("a.example", &["192.0.2.1"]);
     assert_eq!(hosts(zone, "d.example").await, ["a.example"]);
-    let zone = Zone::default().mx_error("d.example", DnsError::Absent(Absence::Records)).host("d.example", &["0.0.0.0"]);
+    let zone = Zone::default()
+        .mx_error("d.example", DnsError::Absent(Absence::Records))
+        .host("d.example", &["0.0.0.0"]);
     assert_eq!(refusal(zone, "d.example").await, "550 5.4.4");
 }
 
@@ -204,7 +258,9 @@ async fn a_listener_on_all_addresses_is_every_address_of_this_machine() {
         }
         // But for those that an operator says are another server's.
         let router = router.local_mail_hosts(vec!["127.8.0.0/16".parse().unwrap()]);
-        assert!(router.route("[127.8.8.8]").await.is_ok() && router.route("[127.0.0.1]").await.is_err());
+        assert!(
+            router.route("[127.8.8.8]").await.is_ok() && router.route("[127.0.0.1]").await.is_err()
+        );
     }
 }
 
@@ -220,8 +276,16 @@ async fn mail_by_domain_never_leads_to_this_machine() {
             .host("a.example", &["192.0.2.1"])
     };
     for host in ["localhost", "home.example", "six.example"] {
-        assert_eq!(refusal(zone().mx("d.example", &[(10, host), (20, "a.example")]), "d.example").await, "554 5.4.6", "{host}");
-        assert_eq!(hosts(zone().mx("d.example", &[(20, host), (10, "a.example")]), "d.example").await, ["a.example"], "{host}");
+        assert_eq!(
+            refusal(zone().mx("d.example", &[(10, host), (20, "a.example")]), "d.example").await,
+            "554 5.4.6",
+            "{host}"
+        );
+        assert_eq!(
+            hosts(zone().mx("d.example", &[(20, host), (10, "a.example")]), "d.example").await,
+            ["a.example"],
+            "{host}"
+        );
         assert_eq!(refusal(zone(), host).await, "554 5.4.6", "{host}");
     }
     let mx = [(10, "link.example"), (20, "private.example")];
@@ -237,10 +301,15 @@ async fn mail_by_domain_never_leads_to_this_machine() {
 
 #[tokio::test]
 async fn a_host_that_moved_is_found() {
-    let old = router(Zone::default().host("hub", &["192.0.2.1"]), Some("hub:25"), None).route("hub:25").await.unwrap();
+    let old = router(Zone::default().host("hub", &["192.0.2.1"]), Some("hub:25"), None)
+        .route("hub:25")
+        .await
+        .unwrap();
     let moved = async |addresses: &[&str]| {
         let router = router(Zone::default().host("hub", addresses), Some("hub:25"), None);
-        router.moved(&old).await.map(|route| route.hops[0].addresses.iter().map(ToString::to_string).collect::<Vec<_>>())
+        router.moved(&old).await.map(|route| {
+            route.hops[0].addresses.iter().map(ToString::to_string).collect::<Vec<_>>()
+        })
     };
     assert_eq!(moved(&["192.0.2.1", "192.0.2.2"]).await, Some(vec!["192.0.2.2:25".to_owned()]));
     assert_eq!(moved(&["192.0.2.1"]).await, None);
@@ -265,7 +334,10 @@ async fn failures_are_counted_until_somebody_answers() {
     assert!(counters.dns_failing_since_seconds.get() > 0);
     // That a name does not exist is an answer.
     assert!(router.route("gone.example").await.is_err());
-    assert_eq!((counters.dns_failures_total.get(), counters.dns_failing_since_seconds.get()), (2, 0));
+    assert_eq!(
+        (counters.dns_failures_total.get(), counters.dns_failing_since_seconds.get()),
+        (2, 0)
+    );
 }
 
 #[tokio::test]
@@ -296,7 +368,8 @@ async fn there_are_limits() {
         let addresses: Vec<String> = (1..100).map(|n| format!("10.1.{place}.{n}")).collect();
         zone = zone.host(name, &addresses.iter().map(String::as_str).collect::<Vec<_>>());
     }
-    let route = router(zone.mx("d.example", &records), None, None).route("d.example").await.unwrap();
+    let route =
+        router(zone.mx("d.example", &records), None, None).route("d.example").await.unwrap();
     assert_eq!(route.hops[0].addresses.len(), ADDRESSES_MAX);
     assert_eq!(route.hops.iter().map(|hop| hop.addresses.len()).sum::<usize>(), ROUTE_MAX);
 }
@@ -325,22 +398,42 @@ async fn a_smart_relay_takes_everything_and_never_bounces() {
         assert_eq!(router.destination(&to), spec);
         assert_eq!(router.copy_destination(), None);
         let route = router.route(spec).await.unwrap();
-        assert_eq!((route.hops[0].host.as_str(), route.hops[0].addresses[0].port()), (host, port), "{spec}");
+        assert_eq!(
+            (route.hops[0].host.as_str(), route.hops[0].addresses[0].port()),
+            (host, port),
+            "{spec}"
+        );
     }
 
-    let broken =
-        || Zone::default().mx("null.example", &[(0, "")]).mx_error("slow.example", failed()).host("zero", &["0.0.0.0"]);
-    for spec in ["gone.example", "[gone.example]", "gone", "null.example", "slow.example", "zero", "relay.example"] {
+    let broken = || {
+        Zone::default()
+            .mx("null.example", &[(0, "")])
+            .mx_error("slow.example", failed())
+            .host("zero", &["0.0.0.0"])
+    };
+    for spec in [
+        "gone.example",
+        "[gone.example]",
+        "gone",
+        "null.example",
+        "slow.example",
+        "zero",
+        "relay.example",
+    ] {
         let reply = router(broken(), Some(spec), None).route(spec).await.unwrap_err().0;
         assert_eq!(reply.class(), Class::Temporary, "{reply}");
         assert!(reply.text.contains("check the property smart_relay"), "{reply}");
-        let reply = router(broken(), None, Some(spec)).route(&format!("cc:{spec}")).await.unwrap_err().0;
+        let reply =
+            router(broken(), None, Some(spec)).route(&format!("cc:{spec}")).await.unwrap_err().0;
         assert_eq!(reply.class(), Class::Temporary, "{reply}");
         assert!(reply.text.contains("check the property cc_mta"), "{reply}");
     }
     // A copy that waits when the property changes has nowhere to go any more.
-    for (smart_relay, cc_mta) in [(None, None), (None, Some("other.example")), (Some("hub.example"), Some("copies.example"))] {
-        let reply = router(zone(), smart_relay, cc_mta).route("cc:copies.example").await.unwrap_err().0;
+    for (smart_relay, cc_mta) in
+        [(None, None), (None, Some("other.example")), (Some("hub.example"), Some("copies.example"))]
+    {
+        let reply =
+            router(zone(), smart_relay, cc_mta).route("cc:copies.example").await.unwrap_err().0;
         assert_eq!(reply.code, 554, "{reply}");
     }
 }

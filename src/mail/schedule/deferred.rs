@@ -1,5 +1,5 @@
-//! Jobs that wait for their time: 16 octets a job and little beside them, whether a million wait for the same minute or each for
-//! one of its own.
+//! Jobs that wait for their time: 16 octets a job and little beside them, whether a million wait
+//! for the same minute or each for one of its own.
 //!
 //! They stand in lists of [`SPAN`] seconds, and each says which second of these it waits for.
 
@@ -8,7 +8,8 @@ use crate::mail::model::MessageId;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
-/// Seconds of a list: short ones take more memory where few jobs wait for each, long ones more looks at jobs that are not due.
+/// Seconds of a list: short ones take more memory where few jobs wait for each, long ones more
+/// looks at jobs that are not due.
 const SPAN: u32 = 64;
 
 /// Jobs of a chunk: what is allocated at once where many wait.
@@ -19,7 +20,8 @@ const CHUNK: usize = 256;
 pub struct Deferred {
     /// By the time in which they are due, in [`SPAN`]s; no list is empty.
     lists: BTreeMap<u32, List>,
-    /// When messages were accepted of which their id does not tell (mail of another queue, mostly), and how many jobs of them wait.
+    /// When messages were accepted of which their id does not tell (mail of another queue, mostly),
+    /// and how many jobs of them wait.
     arrived: Arrived,
     len: usize,
 }
@@ -63,7 +65,8 @@ impl Deferred {
         if packed.is_odd() {
             self.arrived.entry(job.id).or_insert((job.arrived, 0)).1 += 1;
         }
-        let list = self.lists.entry(due / SPAN).or_insert_with(|| List { chunks: Vec::new(), first: due });
+        let list =
+            self.lists.entry(due / SPAN).or_insert_with(|| List { chunks: Vec::new(), first: due });
         list.first = list.first.min(due);
         list.push(packed);
         self.len += 1;
@@ -101,8 +104,13 @@ impl Deferred {
         Some(jobs)
     }
 
-    /// Takes out the jobs that are `wanted` and gives them to `take`, in no order. The others stay where they are.
-    pub fn extract(&mut self, wanted: impl Fn(DestinationId, &Job) -> bool, mut take: impl FnMut(DestinationId, Job)) {
+    /// Takes out the jobs that are `wanted` and gives them to `take`, in no order. The others stay
+    /// where they are.
+    pub fn extract(
+        &mut self,
+        wanted: impl Fn(DestinationId, &Job) -> bool,
+        mut take: impl FnMut(DestinationId, Job),
+    ) {
         let (arrived, mut gone, mut odd) = (&self.arrived, 0, Vec::new());
         self.lists.retain(|_, list| {
             list.retain(|packed| {
@@ -180,7 +188,10 @@ impl List {
 }
 
 impl Packed {
-    #[allow(clippy::cast_possible_truncation, reason = "the halves of a number, and a remainder below 64")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the halves of a number, and a remainder below 64"
+    )]
     fn new(due: u32, destination: DestinationId, job: &Job) -> Self {
         let (id, flag) = (job.id.0, |set: bool, flag: u8| if set { flag } else { 0 });
         Self {
@@ -188,7 +199,9 @@ impl Packed {
             destination: destination.0,
             attempts: job.attempts,
             source: job.source,
-            due: (due % SPAN) as u8 | flag(job.told, TOLD) | flag(accepted(job.id) != job.arrived, ODD),
+            due: (due % SPAN) as u8
+                | flag(job.told, TOLD)
+                | flag(accepted(job.id) != job.arrived, ODD),
         }
     }
 
@@ -202,11 +215,18 @@ impl Packed {
 
     fn job(&self, arrived: &Arrived) -> (DestinationId, Job) {
         let id = MessageId(u64::from(self.id[0]) << 32 | u64::from(self.id[1]));
-        let known = if self.is_odd() { arrived.get(&id).map(|(arrived, _)| *arrived) } else { None };
+        let known =
+            if self.is_odd() { arrived.get(&id).map(|(arrived, _)| *arrived) } else { None };
         let arrived = known.unwrap_or_else(|| accepted(id));
         (
             DestinationId(self.destination),
-            Job { id, arrived, attempts: self.attempts, told: self.due & TOLD != 0, source: self.source },
+            Job {
+                id,
+                arrived,
+                attempts: self.attempts,
+                told: self.due & TOLD != 0,
+                source: self.source,
+            },
         )
     }
 }

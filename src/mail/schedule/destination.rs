@@ -36,17 +36,20 @@ pub struct Destination {
     pub window: u32,
     /// Of the couriers, those with an open connection.
     pub connected: u32,
-    /// Of the couriers, those that have heard nothing for long; and of these, those with an open connection.
+    /// Of the couriers, those that have heard nothing for long; and of these, those with an open
+    /// connection.
     pub silent: u32,
     /// See [`Destination::silent`].
     pub silent_open: u32,
-    /// When any courier last heard anything, and when a mail was last answered, seconds of the schedule's clock; 0 = never.
+    /// When any courier last heard anything, and when a mail was last answered, seconds of the
+    /// schedule's clock; 0 = never.
     pub heard_at: Arc<AtomicU32>,
     /// See [`Destination::heard_at`].
     pub answered_at: u32,
     /// Connections that the destination was seen to allow, and until when that is believed.
     pub ceiling: (u32, u32),
-    /// How often in a row nothing was tried because its hosts had all the connections that they may have.
+    /// How often in a row nothing was tried because its hosts had all the connections that they may
+    /// have.
     pub host_waits: u8,
     /// No try before this moment.
     pub suspended_until: u32,
@@ -98,13 +101,14 @@ impl Destination {
         self.paused || self.suspended_until > now
     }
 
-    /// Whether one of the couriers must go home, with a connection or without: those without are counted behind all others, so
-    /// that no connection is closed for them.
+    /// Whether one of the couriers must go home, with a connection or without: those without are
+    /// counted behind all others, so that no connection is closed for them.
     pub fn has_too_many(&self, open: bool) -> bool {
         self.window < self.counted(open)
     }
 
-    /// More ready jobs than couriers without one (waiting, or on their way), and room in the window.
+    /// More ready jobs than couriers without one (waiting, or on their way), and room in the
+    /// window.
     pub fn is_short_handed(&self) -> bool {
         let free_handed = self.couriers.saturating_sub(self.active);
         self.ready.len() > free_handed as usize && self.counted(false) < self.window
@@ -117,7 +121,8 @@ impl Destination {
         self.ready.line_up(&self.coming)
     }
 
-    /// The next job of a courier, which has a connection (`open`) or has just set out for somebody's.
+    /// The next job of a courier, which has a connection (`open`) or has just set out for
+    /// somebody's.
     pub fn pop(&mut self, open: bool) -> Option<Job> {
         let source = if open { None } else { self.coming.pop() };
         source.and_then(|source| self.ready.pop_of(source)).or_else(|| self.ready.pop())
@@ -130,7 +135,8 @@ impl Destination {
 
     /// In which line it waits; `named`: an operator did so.
     pub fn rank(&self, named: bool, now: u32) -> Rank {
-        let answered_lately = self.answered_at > 0 && now.saturating_sub(self.answered_at) <= LIVELY_TIME;
+        let answered_lately =
+            self.answered_at > 0 && now.saturating_sub(self.answered_at) <= LIVELY_TIME;
         match self.standing {
             Standing::Known if self.slow == 0 && (named || answered_lately) => Rank::Lively,
             Standing::Known => Rank::Known,
@@ -139,7 +145,8 @@ impl Destination {
         }
     }
 
-    /// The client at whose cost the courier that turns out to be slow set out: one of those, where there are several.
+    /// The client at whose cost the courier that turns out to be slow set out: one of those, where
+    /// there are several.
     pub fn payer(&self) -> u8 {
         let slow = self.slow.saturating_sub(self.overtime) as usize;
         self.sources.get(slow).or(self.sources.last()).map_or(0, |source| source.client)

@@ -50,7 +50,11 @@ impl Out {
         for (id, _, slow) in self.couriers.iter_mut().filter(|(_, _, slow)| slow.is_none()) {
             *slow = Some(schedule.slow(*id, stage));
         }
-        while schedule.start(NOW).map(|id| self.couriers.push((id, schedule.take(id, false, NOW).unwrap(), None))).is_some() {}
+        while schedule
+            .start(NOW)
+            .map(|id| self.couriers.push((id, schedule.take(id, false, NOW).unwrap(), None)))
+            .is_some()
+        {}
     }
 
     fn leave(&mut self, schedule: &mut Schedule) {
@@ -166,12 +170,21 @@ fn clients_that_take_all_they_may_have_leave_room_for_another() {
         for number in 0..2_000 {
             let name = format!("h{number}.example");
             schedule.vouch_for(&name);
-            schedule.add(&name, job(number, Source { client: mark(number % clients), sender: mark(number % 200) }), 0, NOW);
+            schedule.add(
+                &name,
+                job(number, Source { client: mark(number % clients), sender: mark(number % 200) }),
+                0,
+                NOW,
+            );
         }
         let mut out = Out::default();
         out.start(&mut schedule);
         assert_eq!(schedule.places().taken(Standing::Known), taken(schedule.places()));
-        assert!(clients > 1 || (390..=400).contains(&taken(schedule.places())), "{}", taken(schedule.places()));
+        assert!(
+            clients > 1 || (390..=400).contains(&taken(schedule.places())),
+            "{}",
+            taken(schedule.places())
+        );
         schedule.vouch_for("other.example");
         schedule.add("other.example", job(40_000, Source { client: 200, sender: 201 }), 0, NOW);
         assert_eq!(out.start(&mut schedule).len(), 1, "{clients} clients");
@@ -199,7 +212,8 @@ fn well(schedule: &mut Schedule, name: &str) -> DestinationId {
 #[test]
 fn held_back_mail_stops_nobody_behind_it() {
     let mut schedule = schedule(500);
-    let (mut out, one, another) = (Out::default(), Source { client: 1, sender: 1 }, Source { client: 2, sender: 1 });
+    let (mut out, one, another) =
+        (Out::default(), Source { client: 1, sender: 1 }, Source { client: 2, sender: 1 });
     for number in 0..2_000 {
         let name = format!("h{number}.example");
         schedule.vouch_for(&name);
@@ -249,7 +263,8 @@ fn those_that_were_well_once_and_hang_stop_their_client_for_a_second_each_turn()
         }
         once_well(&mut schedule, 0..500, 1);
         out.start(&mut schedule);
-        let quick: Vec<_> = out.couriers.extract_if(.., |(_, job, _)| job.source.client != 1).collect();
+        let quick: Vec<_> =
+            out.couriers.extract_if(.., |(_, job, _)| job.source.client != 1).collect();
         let good = well(&mut schedule, "good.example");
         schedule.add("good.example", job(5_000, Source { client: 1, sender: 250 }), 0, NOW);
         out.start(&mut schedule);
@@ -274,7 +289,9 @@ fn a_destination_that_takes_mail_finds_a_place_beside_those_that_never_answer_th
             once_well(&mut schedule, 0..1_500, 1);
         } else {
             let source = |number| Source { client: 1, sender: mark(number % 200) };
-            (0..1_500).for_each(|number| schedule.add(&format!("n{number}.example"), job(number, source(number)), 0, NOW));
+            (0..1_500).for_each(|number| {
+                schedule.add(&format!("n{number}.example"), job(number, source(number)), 0, NOW)
+            });
         }
         let mut out = Out::default();
         out.start(&mut schedule);
@@ -288,7 +305,12 @@ fn a_destination_that_takes_mail_finds_a_place_beside_those_that_never_answer_th
         // The client's own mail.
         let at_the_same_time = 5;
         for number in 0..at_the_same_time {
-            schedule.add("good.example", job(5_000 + number, Source { client: 1, sender: 7 }), 0, NOW);
+            schedule.add(
+                "good.example",
+                job(5_000 + number, Source { client: 1, sender: 7 }),
+                0,
+                NOW,
+            );
         }
         assert_eq!(out.start(&mut schedule), [good; 5], "known {known}");
         // And another one's, that gives away its place as well when that one does not answer.
@@ -341,7 +363,8 @@ fn who_takes_other_mail_between_two_tries_is_not_down() {
         schedule.reached(id, answered);
         now += schedule.backoff(attempts + 1);
     }
-    // Nothing is taken from now on: the next mail that comes tells it, and so does the old one at its next try.
+    // Nothing is taken from now on: the next mail that comes tells it, and so does the old one at
+    // its next try.
     let soon = answered + 2 * schedule.config.minimal_backoff;
     schedule.refused_us(id, 8, "554 5.7.1", soon);
     assert_eq!(schedule.unreachable(), 0);
@@ -449,8 +472,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// Whatever happens in whatever order: no share is exceeded, no courier is lost or counted twice, and in the end
-    /// everybody's mail has been tried.
+    /// Whatever happens in whatever order: no share is exceeded, no courier is lost or counted
+    /// twice, and in the end everybody's mail has been tried.
     #[test]
     fn no_share_is_exceeded_no_courier_leaks_and_nobody_starves(couriers_max in 3..30u32, events in events()) {
         let mut schedule = schedule(couriers_max);

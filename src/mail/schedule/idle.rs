@@ -1,9 +1,10 @@
 //! Couriers that wait for work with an open connection, those that have waited the longest first.
 //!
-//! When all couriers are out and other destinations want one, some must go home. Who has waited for a while goes at once; of
-//! those that have work again and again at most [`RELIEVED_MAX`] a second go, so that everybody's mail moves on and most of it
-//! still goes over connections that are open. (The longest waiting alone would not do: a thousand destinations in turn would
-//! make a connection for each mail.)
+//! When all couriers are out and other destinations want one, some must go home. Who has waited for
+//! a while goes at once; of those that have work again and again at most [`RELIEVED_MAX`] a second
+//! go, so that everybody's mail moves on and most of it still goes over connections that are open.
+//! (The longest waiting alone would not do: a thousand destinations in turn would make a connection
+//! for each mail.)
 
 use super::DestinationId;
 use std::collections::BTreeMap;

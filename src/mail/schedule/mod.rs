@@ -1,28 +1,33 @@
 //! When each message is tried, and how many at once.
 //!
-//! Purpose: decides which destination gets a courier and which message a courier takes next. Pure: the moment is an argument,
-//! nothing here waits, opens or sends. All moments are those of one clock that nobody sets
-//! ([`crate::ground::clock::steady`]); who writes them down turns them into the wall clock's.
-//! In: jobs (a message's share for one destination), the ends of tries. Out: the next job, the next moment to look.
+//! Purpose: decides which destination gets a courier and which message a courier takes next. Pure:
+//! the moment is an argument, nothing here waits, opens or sends. All moments are those of one
+//! clock that nobody sets ([`crate::ground::clock::steady`]); who writes them down turns them into
+//! the wall clock's.
+//! In: jobs (a message's share for one destination), the ends of tries. Out: the next job, the next
+//! moment to look.
 //!
 //! Strategies, by name:
-//! * *Round robin*: destinations with work and room are served in turn, so a million messages for one do not delay one for
-//!   another.
-//! * *Slow start*: a destination begins with [`FIRST_WINDOW`] couriers; each delivery opens the window by one up to the limit, a
-//!   failure to reach it closes it to one. A destination that refuses one connection more while others work gets no more than
-//!   those for a while.
-//! * *Making room*: while all couriers are out and somebody waits for one, couriers without work go home, though their
-//!   connections might still have been of use.
-//! * *Shares* (`shares.rs`): no destination, client, sender or kind of destination holds all couriers; those that have never
-//!   answered wait for each other, and the slow make room for those that wait (`slow.rs`). Mail that is held back stops none
-//!   of other sources to the same destination (`ready.rs`).
-//! * *Suspension*: an unreachable destination is left alone for a while; its mail waits without trying one by one. One that an
-//!   operator named is asked again soon, and so is one that says nothing (`silence.rs`); the first answer ends it.
-//! * *Exponential back-off with jitter*: 5 min, 10 min, … up to about an hour (by property), so that retries do not come in
-//!   waves.
+//! * *Round robin*: destinations with work and room are served in turn, so a million messages for
+//!   one do not delay one for another.
+//! * *Slow start*: a destination begins with [`FIRST_WINDOW`] couriers; each delivery opens the
+//!   window by one up to the limit, a failure to reach it closes it to one. A destination that
+//!   refuses one connection more while others work gets no more than those for a while.
+//! * *Making room*: while all couriers are out and somebody waits for one, couriers without work go
+//!   home, though their connections might still have been of use.
+//! * *Shares* (`shares.rs`): no destination, client, sender or kind of destination holds all
+//!   couriers; those that have never answered wait for each other, and the slow make room for those
+//!   that wait (`slow.rs`). Mail that is held back stops none of other sources to the same
+//!   destination (`ready.rs`).
+//! * *Suspension*: an unreachable destination is left alone for a while; its mail waits without
+//!   trying one by one. One that an operator named is asked again soon, and so is one that says
+//!   nothing (`silence.rs`); the first answer ends it.
+//! * *Exponential back-off with jitter*: 5 min, 10 min, … up to about an hour (by property), so
+//!   that retries do not come in waves.
 //!
 //! Limits: couriers in all and per destination. Memory: one [`Job`] per message and destination.
-//! Source: RFC 5321 §4.5.4.1 (retry at least 30 minutes apart on the long run, give up after 4 to 5 days).
+//! Source: RFC 5321 §4.5.4.1 (retry at least 30 minutes apart on the long run, give up after 4 to 5
+//! days).
 
 mod deferred;
 mod destination;
@@ -58,8 +63,9 @@ pub const FIRST_WINDOW: u32 = 5;
 /// How long a destination's own limit of connections is believed, in seconds.
 const CEILING_TIME: u32 = 60;
 
-/// How long a destination waits, in seconds, whose hosts have all the connections that they may have, should nobody say that
-/// there is room: at first, and at most. It is also how late the end of its mail's lifetime may be seen.
+/// How long a destination waits, in seconds, whose hosts have all the connections that they may
+/// have, should nobody say that there is room: at first, and at most. It is also how late the end
+/// of its mail's lifetime may be seen.
 const HOST_PAUSE: u32 = 30;
 /// See [`HOST_PAUSE`].
 const HOST_PAUSE_MAX: u32 = 240;
@@ -177,8 +183,8 @@ impl Schedule {
         }
     }
 
-    /// The job of a courier that has a connection (`open`) or will make one; `None` when there is nothing to do, the destination
-    /// is suspended, or has more couriers than it shall have.
+    /// The job of a courier that has a connection (`open`) or will make one; `None` when there is
+    /// nothing to do, the destination is suspended, or has more couriers than it shall have.
     pub fn take(&mut self, id: DestinationId, open: bool, now: u32) -> Option<Job> {
         let destination = &mut self.destinations[id.0 as usize];
         if destination.is_left_alone(now) || destination.has_too_many(open) {
@@ -207,7 +213,8 @@ impl Schedule {
         self.defer(id, job, due);
     }
 
-    /// The longest pause that [`Schedule::next_try`] can give; a due time beyond it was written under another clock.
+    /// The longest pause that [`Schedule::next_try`] can give; a due time beyond it was written
+    /// under another clock.
     pub fn longest_pause(&self) -> u32 {
         self.config.longest_pause()
     }
@@ -223,12 +230,20 @@ impl Schedule {
     /// A courier has opened its connection, or has it no more.
     pub fn connected(&mut self, id: DestinationId, open: bool) {
         let destination = &mut self.destinations[id.0 as usize];
-        destination.connected = if open { destination.connected + 1 } else { destination.connected.saturating_sub(1) };
+        destination.connected =
+            if open { destination.connected + 1 } else { destination.connected.saturating_sub(1) };
     }
 
-    /// A connection that was `began` then did not come about. `true`: others are open, so the destination is well and has no
-    /// more than these for a while; or it has answered since, and what became of this one is no news.
-    pub fn is_well_otherwise(&mut self, id: DestinationId, error: &str, began: u32, now: u32) -> bool {
+    /// A connection that was `began` then did not come about. `true`: others are open, so the
+    /// destination is well and has no more than these for a while; or it has answered since, and
+    /// what became of this one is no news.
+    pub fn is_well_otherwise(
+        &mut self,
+        id: DestinationId,
+        error: &str,
+        began: u32,
+        now: u32,
+    ) -> bool {
         let destination = &mut self.destinations[id.0 as usize];
         if destination.has_answered_since(began, now) {
             return true;
@@ -261,8 +276,9 @@ impl Schedule {
         error.clone_into(&mut self.destinations[id.0 as usize].last_error);
     }
 
-    /// The destination was reached and refuses us, whatever the mail, at a try after so many others. It is not left alone: the next
-    /// mail may be another matter. Where it has answered other mail since the try before, it was about this one after all.
+    /// The destination was reached and refuses us, whatever the mail, at a try after so many
+    /// others. It is not left alone: the next mail may be another matter. Where it has answered
+    /// other mail since the try before, it was about this one after all.
     pub fn refused_us(&mut self, id: DestinationId, attempts: u8, error: &str, now: u32) {
         let pause = self.backoff_without_chance(attempts);
         let longest = pause.saturating_add(pause / 4);
@@ -273,8 +289,9 @@ impl Schedule {
         }
     }
 
-    /// The destination cannot be reached: it is left alone for a while. Gives back waiting jobs whose senders must hear of it
-    /// (their lifetime has ended, or the delay notice is due); they count as taken.
+    /// The destination cannot be reached: it is left alone for a while. Gives back waiting jobs
+    /// whose senders must hear of it (their lifetime has ended, or the delay notice is due); they
+    /// count as taken.
     pub fn down(&mut self, id: DestinationId, error: &str, now: u32) -> Vec<Job> {
         let until = now.saturating_add(self.pause_of(id));
         let destination = &mut self.destinations[id.0 as usize];
@@ -288,10 +305,17 @@ impl Schedule {
         self.take_those_to_tell(id, now)
     }
 
-    /// Nothing was tried, because the destination's hosts have all the connections that they may have. The job goes back, and the
-    /// destination waits until it is [invited](Schedule::invited), or for a while that is longer each time. Gives back jobs
-    /// whose senders must hear of it, as [`Schedule::down`] does.
-    pub fn wait_for_host(&mut self, id: DestinationId, job: Job, error: &str, now: u32) -> Vec<Job> {
+    /// Nothing was tried, because the destination's hosts have all the connections that they may
+    /// have. The job goes back, and the destination waits until it is [invited](Schedule::invited),
+    /// or for a while that is longer each time. Gives back jobs whose senders must hear of it, as
+    /// [`Schedule::down`] does.
+    pub fn wait_for_host(
+        &mut self,
+        id: DestinationId,
+        job: Job,
+        error: &str,
+        now: u32,
+    ) -> Vec<Job> {
         let destination = &mut self.destinations[id.0 as usize];
         error.clone_into(&mut destination.last_error);
         if destination.suspended_until <= now {
@@ -304,12 +328,15 @@ impl Schedule {
         self.take_those_to_tell(id, now)
     }
 
-    /// A host has room again, perhaps for the destination of this number. `false`: it does not wait for one, or has no use for
-    /// one more courier now.
+    /// A host has room again, perhaps for the destination of this number. `false`: it does not wait
+    /// for one, or has no use for one more courier now.
     pub fn invited(&mut self, number: u32) -> bool {
         let id = DestinationId(number);
         let Some(destination) = self.destinations.get_mut(number as usize) else { return false };
-        if destination.host_waits == 0 || destination.suspended_until == 0 || destination.ready.is_empty() || destination.paused
+        if destination.host_waits == 0
+            || destination.suspended_until == 0
+            || destination.ready.is_empty()
+            || destination.paused
         {
             return false;
         }
@@ -375,7 +402,10 @@ impl Schedule {
         }
         let destination = &self.destinations[self.names.get(name)?.0 as usize];
         let suspended = destination.suspended_until > now;
-        suspended.then_some(Suspension::Until(destination.suspended_until, destination.last_error.as_str()))
+        suspended.then_some(Suspension::Until(
+            destination.suspended_until,
+            destination.last_error.as_str(),
+        ))
     }
 
     /// Messages that wait for a destination.
@@ -390,17 +420,21 @@ impl Schedule {
         due.into_iter().chain(awake).min()
     }
 
-    /// Makes the jobs that `wanted` names due now and ends the suspension of their destinations. Tells how many jobs it was.
+    /// Makes the jobs that `wanted` names due now and ends the suspension of their destinations.
+    /// Tells how many jobs it was.
     pub fn retry(&mut self, wanted: impl Fn(&str, MessageId) -> bool) -> u64 {
         let mut hit = 0;
         for destination in &mut self.destinations {
-            let ready = destination.ready.iter().filter(|job| wanted(&destination.name, job.id)).count() as u64;
+            let ready =
+                destination.ready.iter().filter(|job| wanted(&destination.name, job.id)).count()
+                    as u64;
             if ready > 0 {
                 hit += ready;
                 destination.suspended_until = 0;
             }
         }
-        let names: Vec<Arc<str>> = self.destinations.iter().map(|destination| destination.name.clone()).collect();
+        let names: Vec<Arc<str>> =
+            self.destinations.iter().map(|destination| destination.name.clone()).collect();
         let mut touched = HashSet::new();
         let destinations = &mut self.destinations;
         self.deferred.extract(
@@ -427,7 +461,10 @@ impl Schedule {
     /// Forgets the waiting jobs of these messages; one that is being tried ends by itself.
     pub fn remove(&mut self, messages: &HashSet<MessageId>) {
         let destinations = &mut self.destinations;
-        self.deferred.extract(|_, job| messages.contains(&job.id), |id, _| destinations[id.0 as usize].deferred -= 1);
+        self.deferred.extract(
+            |_, job| messages.contains(&job.id),
+            |id, _| destinations[id.0 as usize].deferred -= 1,
+        );
         for destination in &mut self.destinations {
             destination.ready.extract(|job| messages.contains(&job.id));
         }
@@ -439,8 +476,9 @@ impl Schedule {
         self.may_wait(id, now) && !destination.ready.is_empty()
     }
 
-    /// Whether a courier without work may wait here for more: its destination is not left alone, and the window has room for
-    /// it. One too many must go home; waiting, it would be offered work and refused it again and again.
+    /// Whether a courier without work may wait here for more: its destination is not left alone,
+    /// and the window has room for it. One too many must go home; waiting, it would be offered work
+    /// and refused it again and again.
     pub fn may_wait(&self, id: DestinationId, now: u32) -> bool {
         let destination = &self.destinations[id.0 as usize];
         !destination.is_left_alone(now) && !destination.has_too_many(true)
@@ -449,13 +487,15 @@ impl Schedule {
     /// Jobs that are being tried or could be now.
     pub fn flushable(&self, now: u32) -> u64 {
         let work = |destination: &Destination| {
-            let ready = if destination.is_left_alone(now) { 0 } else { destination.ready.len() as u64 };
+            let ready =
+                if destination.is_left_alone(now) { 0 } else { destination.ready.len() as u64 };
             ready + u64::from(destination.active)
         };
         self.destinations.iter().map(work).sum()
     }
 
-    /// Lets nothing more go to a destination, or lets it again. Its jobs stay where they are; a try in progress ends by itself.
+    /// Lets nothing more go to a destination, or lets it again. Its jobs stay where they are; a try
+    /// in progress ends by itself.
     pub fn pause(&mut self, name: &str, paused: bool) {
         if paused {
             self.paused.insert(name.to_owned());
@@ -513,7 +553,8 @@ impl Schedule {
         }
     }
 
-    /// The back-off after so many failures: doubling, bounded, and up to a quarter shorter or longer by chance.
+    /// The back-off after so many failures: doubling, bounded, and up to a quarter shorter or
+    /// longer by chance.
     fn backoff(&self, attempts: u8) -> u32 {
         let base = self.backoff_without_chance(attempts);
         fastrand::u32(base - base / 4..=base.saturating_add(base / 4))
@@ -549,11 +590,17 @@ impl Schedule {
         id
     }
 
-    /// What is known about a destination without work is worth its memory only while there are few of them.
+    /// What is known about a destination without work is worth its memory only while there are few
+    /// of them.
     fn forget_if_idle(&mut self, id: DestinationId) {
         let destination = &self.destinations[id.0 as usize];
-        let idle = destination.messages() == 0 && destination.couriers == 0 && !destination.ready.is_in_turn();
-        if idle && self.names.len() > IDLE_DESTINATIONS_MAX && self.names.remove(&destination.name).is_some() {
+        let idle = destination.messages() == 0
+            && destination.couriers == 0
+            && !destination.ready.is_in_turn();
+        if idle
+            && self.names.len() > IDLE_DESTINATIONS_MAX
+            && self.names.remove(&destination.name).is_some()
+        {
             if destination.standing == Standing::Known {
                 self.places.remember(destination.name.clone());
             }

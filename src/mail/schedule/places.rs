@@ -36,8 +36,9 @@ pub struct Places {
     pub(super) senders: Box<[u32; TAGS]>,
     slow: Slowpokes,
     throttled: Throttled,
-    /// Clients whose share, or a sender's of theirs, was what made their mail wait the last time; and how many couriers they have
-    /// too many for one more, by the sender who needs the fewest to go.
+    /// Clients whose share, or a sender's of theirs, was what made their mail wait the last time;
+    /// and how many couriers they have too many for one more, by the sender who needs the fewest to
+    /// go.
     over_share: Vec<(u8, u32)>,
     /// Which rank is asked first next time.
     first: usize,
@@ -92,7 +93,8 @@ impl Places {
         self.all_taken() >= self.shares.all
     }
 
-    /// Whether a place that is given up helps somebody who waits: all are taken, or a share grows with those that are free.
+    /// Whether a place that is given up helps somebody who waits: all are taken, or a share grows
+    /// with those that are free.
     pub(super) fn are_short(&self) -> bool {
         !self.over_share.is_empty() || self.are_taken()
     }
@@ -104,7 +106,11 @@ impl Places {
 
     /// The same, of this standing.
     fn lined_up(&self, standing: Standing) -> usize {
-        Rank::ALL.into_iter().filter(|rank| rank.standing() == standing).map(|rank| self.turn.len(rank)).sum()
+        Rank::ALL
+            .into_iter()
+            .filter(|rank| rank.standing() == standing)
+            .map(|rank| self.turn.len(rank))
+            .sum()
     }
 
     pub(super) fn line_up(&mut self, rank: Rank, source: Source, id: DestinationId) {
@@ -149,7 +155,11 @@ impl Places {
     /// Couriers that destinations of this standing may have beyond those that they have.
     fn free(&self, standing: Standing) -> u32 {
         let unproven = self.taken(Standing::New) + self.taken(Standing::Suspect);
-        let reserved = if standing == Standing::Known { u32::MAX } else { self.shares.unproven.saturating_sub(unproven) };
+        let reserved = if standing == Standing::Known {
+            u32::MAX
+        } else {
+            self.shares.unproven.saturating_sub(unproven)
+        };
         let own = self.shares.standing[standing as usize].saturating_sub(self.taken(standing));
         self.shares.all.saturating_sub(self.all_taken()).min(own).min(reserved)
     }
@@ -167,9 +177,12 @@ impl Places {
                 continue;
             }
             let (mut by_client, mut by_sender) = (false, false);
-            let (free, (client_times, sender_times)) = (self.free(rank.standing()), rank.times_free());
-            let (clients, senders, over_share) = (&self.clients, &self.senders, &mut self.over_share);
-            let beyond = |count: u32, times: u32| (count + 1).saturating_sub(times.saturating_mul(free));
+            let (free, (client_times, sender_times)) =
+                (self.free(rank.standing()), rank.times_free());
+            let (clients, senders, over_share) =
+                (&self.clients, &self.senders, &mut self.over_share);
+            let beyond =
+                |count: u32, times: u32| (count + 1).saturating_sub(times.saturating_mul(free));
             let next = self.turn.pop(rank, |source| {
                 let client = beyond(clients[usize::from(source.client)], client_times);
                 let sender = beyond(senders[usize::from(source.sender)], sender_times);
@@ -194,7 +207,8 @@ impl Places {
         None
     }
 
-    /// How many slow couriers should go of a client that has so many `too_many` for more of its mail to go.
+    /// How many slow couriers should go of a client that has so many `too_many` for more of its
+    /// mail to go.
     fn surplus_of(&self, client: u8, too_many: u32) -> u32 {
         let leaving = self.slow.leaving_of(client);
         let waiting = self.turn.waiting(client);
@@ -218,15 +232,17 @@ impl Places {
             _ if self.has_room(Standing::Known) => 0,
             // They have all that they may have: no place that is given up would be theirs.
             _ if self.taken(Standing::Known) >= self.shares.standing[Standing::Known as usize] => 0,
-            _ => self.lined_up(Standing::Known).saturating_sub(leaving).min(self.slow.len(standing)),
+            _ => {
+                self.lined_up(Standing::Known).saturating_sub(leaving).min(self.slow.len(standing))
+            }
         };
         own.min(beyond).max(urgent)
     }
 }
 
 impl Schedule {
-    /// The next destination that should get one more courier; it counts from now on. While there is no room, those without
-    /// work are told to go home, and then those that are slow.
+    /// The next destination that should get one more courier; it counts from now on. While there is
+    /// no room, those without work are told to go home, and then those that are slow.
     pub fn start(&mut self, now: u32) -> Option<DestinationId> {
         self.tick(now);
         loop {
@@ -270,10 +286,19 @@ impl Schedule {
     pub fn has_turn(&self, now: u32) -> bool {
         let places = &self.places;
         // Those of one standing may have to go for those of another.
-        let may_start = |standing| (places.lined_up(standing) > 0 && places.has_room(standing)) || places.surplus(standing) > 0;
-        let may_relieve_own = || places.over_share.iter().any(|(client, too_many)| places.surplus_of(*client, *too_many) > 0);
+        let may_start = |standing| {
+            (places.lined_up(standing) > 0 && places.has_room(standing))
+                || places.surplus(standing) > 0
+        };
+        let may_relieve_own = || {
+            places
+                .over_share
+                .iter()
+                .any(|(client, too_many)| places.surplus_of(*client, *too_many) > 0)
+        };
         let may_relieve = places.are_short() && self.idlers.can_relieve(places.wanted(), now);
-        !places.turn.is_empty() && (may_relieve || Standing::ALL.into_iter().any(may_start) || may_relieve_own())
+        !places.turn.is_empty()
+            && (may_relieve || Standing::ALL.into_iter().any(may_start) || may_relieve_own())
     }
 
     /// Who holds the couriers.
@@ -281,14 +306,18 @@ impl Schedule {
         &self.places
     }
 
-    /// The mark of a client and a sender; mail that was made here has no client. An IPv6 client is its /64.
+    /// The mark of a client and a sender; mail that was made here has no client. An IPv6 client is
+    /// its /64.
     pub fn source(&self, client: Option<IpAddr>, sender: &str) -> Source {
         let network = client.map(|client| match client.to_canonical() {
             IpAddr::V4(v4) => u64::from(v4.to_bits()),
             IpAddr::V6(v6) => u64::try_from(v6.to_bits() >> 64).unwrap_or_default(),
         });
         let mark = |hash: u64| u8::try_from(hash % TAGS as u64).unwrap_or_default();
-        Source { client: mark(self.places.marks.hash_one(network)), sender: mark(self.places.marks.hash_one(sender)) }
+        Source {
+            client: mark(self.places.marks.hash_one(network)),
+            sender: mark(self.places.marks.hash_one(sender)),
+        }
     }
 
     /// A destination that an operator named is known from the start.
@@ -307,7 +336,10 @@ impl Schedule {
 
     /// Destinations with mail that could not be reached the last time.
     pub fn unreachable(&self) -> usize {
-        self.destinations.iter().filter(|one| one.down_since.is_some() && one.messages() > 0).count()
+        self.destinations
+            .iter()
+            .filter(|one| one.down_since.is_some() && one.messages() > 0)
+            .count()
     }
 
     /// The destination answered, whatever it was.
@@ -326,7 +358,8 @@ impl Schedule {
         }
     }
 
-    /// A try that `began` then took long and came to nothing; nobody says that the destination is down.
+    /// A try that `began` then took long and came to nothing; nobody says that the destination is
+    /// down.
     pub fn dawdled(&mut self, id: DestinationId, began: u32, now: u32) {
         let destination = &mut self.destinations[id.0 as usize];
         if destination.has_answered_since(began, now) {
@@ -344,12 +377,14 @@ impl Schedule {
         self.places.slow.add(id, destination.standing, payer, stage)
     }
 
-    /// A slow courier has come to another stage. `false`: it was told to go, or works without a place and must begin nothing.
+    /// A slow courier has come to another stage. `false`: it was told to go, or works without a
+    /// place and must begin nothing.
     pub fn advance(&mut self, ticket: u64, stage: Stage) -> bool {
         self.places.slow.advance(ticket, stage)
     }
 
-    /// A slow courier's try has ended. One that worked without a place must go home, unless there is a place for it.
+    /// A slow courier's try has ended. One that worked without a place must go home, unless there
+    /// is a place for it.
     pub fn slow_no_more(&mut self, id: DestinationId, ticket: u64) -> Fate {
         let fate = self.places.slow.remove(ticket);
         let destination = &mut self.destinations[id.0 as usize];
@@ -391,7 +426,8 @@ impl Schedule {
         let destination = &mut self.destinations[id.0 as usize];
         let placed = destination.placed();
         let taken = &mut self.places.taken;
-        taken[destination.standing as usize] = taken[destination.standing as usize].saturating_sub(placed);
+        taken[destination.standing as usize] =
+            taken[destination.standing as usize].saturating_sub(placed);
         taken[standing as usize] += placed;
         destination.standing = standing;
     }
@@ -446,7 +482,8 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    /// Its next mail needs as many places as are wanted for one of its senders, whichever was asked first.
+    /// Its next mail needs as many places as are wanted for one of its senders, whichever was asked
+    /// first.
     #[test]
     fn of_a_client_that_waits_no_more_should_go_than_its_next_mail_needs() {
         let (busy, other) = (Source { client: 1, sender: 1 }, Source { client: 1, sender: 2 });

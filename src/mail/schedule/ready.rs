@@ -1,7 +1,8 @@
 //! Jobs of one destination that may be tried now, by whose hands they came.
 //!
-//! The clients take turns, and of each its senders, so that nobody's mail stops that of others behind it. Each source with jobs
-//! stands in the schedule's turn for itself: one that has all the couriers that it may have waits, and the next one goes on.
+//! The clients take turns, and of each its senders, so that nobody's mail stops that of others
+//! behind it. Each source with jobs stands in the schedule's turn for itself: one that has all the
+//! couriers that it may have waits, and the next one goes on.
 
 use super::{Job, Source};
 use crate::ground::turns::Turns;
@@ -11,8 +12,8 @@ use std::collections::BTreeSet;
 #[derive(Default)]
 pub struct Ready {
     jobs: Turns<Job>,
-    /// Sources that stand in the turn or `apart`; among them those whose jobs have been taken meanwhile. There may be many,
-    /// and many may be forgotten at once.
+    /// Sources that stand in the turn or `apart`; among them those whose jobs have been taken
+    /// meanwhile. There may be many, and many may be forgotten at once.
     noted: BTreeSet<Source>,
     /// Sources that do not stand in the turn and may have jobs.
     apart: Vec<Source>,
@@ -90,7 +91,8 @@ impl Ready {
         self.jobs.change(|jobs| jobs.make_contiguous().sort_unstable());
     }
 
-    /// A source that has jobs beyond those that couriers are `coming` for and does not stand in the turn; it does from now on.
+    /// A source that has jobs beyond those that couriers are `coming` for and does not stand in the
+    /// turn; it does from now on.
     pub fn line_up(&mut self, coming: &[Source]) -> Option<Source> {
         let mut place = 0;
         while let Some(source) = self.apart.get(place).copied() {

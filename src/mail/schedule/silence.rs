@@ -1,10 +1,13 @@
-//! Next hops that say nothing: how it is noticed, and how little time is lost once they are well again.
+//! Next hops that say nothing: how it is noticed, and how little time is lost once they are well
+//! again.
 //!
-//! A host that takes connections and is silent fails no try before its time is up, which RFC 5321 §4.5.3.2 wants to be minutes.
-//! So nobody waits for a failure: a courier that has heard nothing for [`silent_after`] says so, and where nobody else has
-//! heard anything of the destination meanwhile, it counts as unreachable from the moment its silence began. The couriers wait
-//! on, in case it only takes its time, but beside them one more begins with every [`PROBE_PAUSE`].
-//! What an old try says at its end of a destination that has answered since is no news: it closes nothing.
+//! A host that takes connections and is silent fails no try before its time is up, which RFC 5321
+//! §4.5.3.2 wants to be minutes. So nobody waits for a failure: a courier that has heard nothing
+//! for [`silent_after`] says so, and where nobody else has heard anything of the destination
+//! meanwhile, it counts as unreachable from the moment its silence began. The couriers wait on, in
+//! case it only takes its time, but beside them one more begins with every [`PROBE_PAUSE`].
+//! What an old try says at its end of a destination that has answered since is no news: it closes
+//! nothing.
 //!
 //! Limits: [`SPARED_MAX`] silent couriers do not count against the window of their destination.
 
@@ -16,16 +19,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// How long a silent destination, or an unreachable one that an operator named, is left alone before one more courier asks
-/// whether it is well again, in seconds. A minute for a probe and its pause: the probes that wait at a time are fewer than the
-/// connections that a silent host may have.
+/// How long a silent destination, or an unreachable one that an operator named, is left alone
+/// before one more courier asks whether it is well again, in seconds. A minute for a probe and its
+/// pause: the probes that wait at a time are fewer than the connections that a silent host may
+/// have.
 pub const PROBE_PAUSE: u32 = 30;
 
 /// Silent couriers of one destination that do not count against its window.
 const SPARED_MAX: u32 = 10;
 
-/// How long a courier hears nothing before it counts as silent. As long as a connection may take; the answer to the end of
-/// data takes the longest where content is looked at.
+/// How long a courier hears nothing before it counts as silent. As long as a connection may take;
+/// the answer to the end of data takes the longest where content is looked at.
 pub const fn silent_after(stage: Stage) -> Duration {
     match stage {
         Stage::Connecting | Stage::Talking => Duration::from_secs(30),
@@ -36,7 +40,8 @@ pub const fn silent_after(stage: Stage) -> Duration {
 impl Destination {
     /// Couriers that count against the window; only those with an open connection, or all.
     pub fn counted(&self, open: bool) -> u32 {
-        let (all, silent) = if open { (self.connected, self.silent_open) } else { (self.couriers, self.silent) };
+        let (all, silent) =
+            if open { (self.connected, self.silent_open) } else { (self.couriers, self.silent) };
         all.saturating_sub(silent.min(SPARED_MAX))
     }
 
@@ -53,19 +58,24 @@ impl Schedule {
         self.destinations[id.0 as usize].heard_at.clone()
     }
 
-    /// A courier has heard nothing since that moment, and counts as silent until [`Schedule::silent_no_more`].
+    /// A courier has heard nothing since that moment, and counts as silent until
+    /// [`Schedule::silent_no_more`].
     pub fn silent(&mut self, id: DestinationId, stage: Stage, quiet_since: u32, now: u32) {
         let destination = &mut self.destinations[id.0 as usize];
         destination.silent += 1;
         destination.silent_open += u32::from(stage != Stage::Connecting);
-        if destination.heard_at.load(Ordering::Relaxed) > quiet_since || destination.answered_at > quiet_since {
+        if destination.heard_at.load(Ordering::Relaxed) > quiet_since
+            || destination.answered_at > quiet_since
+        {
             self.offer(id);
             return;
         }
         let (name, quiet) = (&destination.name, now.saturating_sub(quiet_since));
         destination.last_error = match stage {
             Stage::Connecting => format!("{name} was not ready for mail within {quiet} s"),
-            Stage::Talking => format!("{name} has said nothing for {quiet} s in the middle of a mail"),
+            Stage::Talking => {
+                format!("{name} has said nothing for {quiet} s in the middle of a mail")
+            }
             Stage::Final => format!("{name} has said nothing for {quiet} s at the end of a mail"),
         };
         destination.down_since = destination.down_since.or(Some(quiet_since));
@@ -76,13 +86,21 @@ impl Schedule {
         }
     }
 
-    /// A connection that `began` then had not come about when its courier was needed elsewhere. Nobody says that the destination
-    /// is down. But one that was suspect before, and has said nothing since, is left alone for a while: or each of its mails
-    /// would take a courier for as long. Of such a one this gives back jobs whose senders must hear of it, as
+    /// A connection that `began` then had not come about when its courier was needed elsewhere.
+    /// Nobody says that the destination is down. But one that was suspect before, and has said
+    /// nothing since, is left alone for a while: or each of its mails would take a courier for as
+    /// long. Of such a one this gives back jobs whose senders must hear of it, as
     /// [`Schedule::down`] does.
-    pub fn given_up_connecting(&mut self, id: DestinationId, began: u32, error: &str, now: u32) -> Vec<Job> {
+    pub fn given_up_connecting(
+        &mut self,
+        id: DestinationId,
+        began: u32,
+        error: &str,
+        now: u32,
+    ) -> Vec<Job> {
         let destination = &mut self.destinations[id.0 as usize];
-        let has_spoken = destination.heard_at.load(Ordering::Relaxed) > began || destination.has_answered_since(began, now);
+        let has_spoken = destination.heard_at.load(Ordering::Relaxed) > began
+            || destination.has_answered_since(began, now);
         let is_silent = destination.standing == Standing::Suspect && !has_spoken;
         if is_silent && destination.suspended_until <= now {
             error.clone_into(&mut destination.last_error);
@@ -97,13 +115,18 @@ impl Schedule {
     pub fn silent_no_more(&mut self, id: DestinationId, stage: Stage) {
         let destination = &mut self.destinations[id.0 as usize];
         destination.silent = destination.silent.saturating_sub(1);
-        destination.silent_open = destination.silent_open.saturating_sub(u32::from(stage != Stage::Connecting));
+        destination.silent_open =
+            destination.silent_open.saturating_sub(u32::from(stage != Stage::Connecting));
     }
 
     /// How long a destination is left alone that could not be reached.
     pub(super) fn pause_of(&self, id: DestinationId) -> u32 {
         let pause = self.backoff(1);
-        if self.named.contains(&*self.destinations[id.0 as usize].name) { pause.min(PROBE_PAUSE) } else { pause }
+        if self.named.contains(&*self.destinations[id.0 as usize].name) {
+            pause.min(PROBE_PAUSE)
+        } else {
+            pause
+        }
     }
 }
 
@@ -121,7 +144,13 @@ mod tests {
         let mut schedule = Schedule::new(CONFIG);
         schedule.vouch_for(RELAY);
         for id in 0..jobs {
-            let job = Job { id: MessageId(id), arrived: NOW, attempts: 0, told: false, source: Source::default() };
+            let job = Job {
+                id: MessageId(id),
+                arrived: NOW,
+                attempts: 0,
+                told: false,
+                source: Source::default(),
+            };
             schedule.add(RELAY, job, 0, NOW);
         }
         schedule
@@ -160,7 +189,11 @@ mod tests {
         );
         assert!(start(&mut schedule, NOW + 59).is_empty());
         for probe in 1..=5 {
-            assert_eq!(start(&mut schedule, NOW + probe * 60).len(), 1, "one more, beside those that wait");
+            assert_eq!(
+                start(&mut schedule, NOW + probe * 60).len(),
+                1,
+                "one more, beside those that wait"
+            );
             schedule.silent(id, Stage::Connecting, NOW + probe * 60, NOW + probe * 60 + 30);
         }
         assert_eq!(schedule.destinations[0].down_since, Some(NOW));
@@ -170,13 +203,28 @@ mod tests {
     fn a_suspect_destination_takes_no_courier_for_each_of_its_mails() {
         let mut schedule = schedule(1000);
         let id = start(&mut schedule, NOW)[0].0;
-        let old =
-            Job { id: MessageId(1000), arrived: NOW - CONFIG.lifetime, attempts: 0, told: true, source: Source::default() };
+        let old = Job {
+            id: MessageId(1000),
+            arrived: NOW - CONFIG.lifetime,
+            attempts: 0,
+            told: true,
+            source: Source::default(),
+        };
         schedule.add(RELAY, old, 0, NOW);
         assert_eq!(schedule.given_up_connecting(id, NOW, "late", NOW + 1), []);
-        assert_eq!((schedule.standing(id), schedule.rest_of(RELAY, NOW + 1)), (Standing::Suspect, None));
-        assert_eq!(schedule.given_up_connecting(id, NOW + 1, "late", NOW + 11), [old], "its time is up, and nobody tries it");
-        assert_eq!(schedule.rest_of(RELAY, NOW + 11), Some(Suspension::Until(NOW + 11 + PROBE_PAUSE, "late")));
+        assert_eq!(
+            (schedule.standing(id), schedule.rest_of(RELAY, NOW + 1)),
+            (Standing::Suspect, None)
+        );
+        assert_eq!(
+            schedule.given_up_connecting(id, NOW + 1, "late", NOW + 11),
+            [old],
+            "its time is up, and nobody tries it"
+        );
+        assert_eq!(
+            schedule.rest_of(RELAY, NOW + 11),
+            Some(Suspension::Until(NOW + 11 + PROBE_PAUSE, "late"))
+        );
         assert_eq!(schedule.unreachable(), 0, "nobody knows that it is down");
         // It has spoken while the next one was given up.
         schedule.answered(id, NOW + 50);
@@ -224,7 +272,10 @@ mod tests {
         let id = out[0].0;
         schedule.reached(id, NOW + 40);
         assert!(schedule.is_well_otherwise(id, "no greeting", NOW, NOW + 300));
-        assert!(!schedule.is_well_otherwise(id, "refused", NOW + 299, NOW + 300), "a new try is news");
+        assert!(
+            !schedule.is_well_otherwise(id, "refused", NOW + 299, NOW + 300),
+            "a new try is news"
+        );
     }
 
     #[test]
@@ -245,7 +296,13 @@ mod tests {
         let mut schedule = schedule(10);
         schedule.add(
             "other.example",
-            Job { id: MessageId(99), arrived: NOW, attempts: 0, told: false, source: Source::default() },
+            Job {
+                id: MessageId(99),
+                arrived: NOW,
+                attempts: 0,
+                told: false,
+                source: Source::default(),
+            },
             0,
             NOW,
         );

@@ -1,10 +1,12 @@
 //! Couriers whose next hop takes its time.
 //!
-//! They are left alone while nobody wants their places. When others wait and more of a standing are slow than its share allows,
-//! those of the client go that has the most of them. When mail of a client waits because the client, or its sender, has all the
-//! couriers that it may have, its own go, those for the least promising destinations first. Either way it is those that have
-//! been slow for the longest, and first those without a connection. One that has sent the end of data is not told to go, since
-//! its mail would be sent twice; it gives its place away and stays beyond the others (overtime), before any in a dialogue goes.
+//! They are left alone while nobody wants their places. When others wait and more of a standing are
+//! slow than its share allows, those of the client go that has the most of them. When mail of a
+//! client waits because the client, or its sender, has all the couriers that it may have, its own
+//! go, those for the least promising destinations first. Either way it is those that have been slow
+//! for the longest, and first those without a connection. One that has sent the end of data is not
+//! told to go, since its mail would be sent twice; it gives its place away and stays beyond the
+//! others (overtime), before any in a dialogue goes.
 
 use super::DestinationId;
 use super::shares::{OVERTIME_CLIENT_TIMES_FREE, STANDINGS, Shares, Standing};
@@ -59,7 +61,8 @@ enum Place {
     Overtime(Standing, u8),
 }
 
-/// The slow couriers of one standing by client and stage, those first that have been slow the longest.
+/// The slow couriers of one standing by client and stage, those first that have been slow the
+/// longest.
 type Line = BTreeMap<(u8, Stage, u64), (DestinationId, Arc<Notify>)>;
 
 /// Slow couriers of a client: before the end of data, and behind it.
@@ -115,8 +118,8 @@ impl Slowpokes {
         slow
     }
 
-    /// It has come to another stage. `false`: it was told to go, and must not begin what cannot be taken back; or it gave its
-    /// place away to wait for one answer, and must begin nothing at all.
+    /// It has come to another stage. `false`: it was told to go, and must not begin what cannot be
+    /// taken back; or it gave its place away to wait for one answer, and must begin nothing at all.
     pub fn advance(&mut self, ticket: u64, stage: Stage) -> bool {
         match self.places.get_mut(&ticket) {
             Some(Place::In(standing, client, old)) => {
@@ -195,7 +198,12 @@ impl Slowpokes {
     /// How many of this standing and client could make room.
     fn movable(&self, standing: Standing, client: u8, shares: &Shares) -> u32 {
         let count = self.counts[standing as usize][usize::from(client)];
-        count.early + if count.last > 0 && self.may_overtime(standing, client, shares) { count.last } else { 0 }
+        count.early
+            + if count.last > 0 && self.may_overtime(standing, client, shares) {
+                count.last
+            } else {
+                0
+            }
     }
 
     /// Whether any of a client's could make room.
@@ -203,7 +211,8 @@ impl Slowpokes {
         Standing::ALL.into_iter().any(|standing| self.movable(standing, client, shares) > 0)
     }
 
-    /// One of this standing makes room, of the client that has the most. `None`: there is nobody who could.
+    /// One of this standing makes room, of the client that has the most. `None`: there is nobody
+    /// who could.
     pub fn relieve(&mut self, standing: Standing, shares: &Shares) -> Option<Relieved> {
         let most = (0..=u8::MAX).max_by_key(|client| self.movable(standing, *client, shares))?;
         self.relieve_one(standing, most, shares)
@@ -211,13 +220,18 @@ impl Slowpokes {
 
     /// One of this client's makes room, the least promising ones first.
     pub fn relieve_of(&mut self, client: u8, shares: &Shares) -> Option<Relieved> {
-        Standing::ALL.into_iter().rev().find_map(|standing| self.relieve_one(standing, client, shares))
+        Standing::ALL
+            .into_iter()
+            .rev()
+            .find_map(|standing| self.relieve_one(standing, client, shares))
     }
 
     fn relieve_one(&mut self, standing: Standing, client: u8, shares: &Shares) -> Option<Relieved> {
         let may_overtime = self.may_overtime(standing, client, shares);
         let line = &mut self.lines[standing as usize];
-        let first = |stage| line.range((client, stage, 0)..=(client, stage, u64::MAX)).next().map(|(key, _)| *key);
+        let first = |stage| {
+            line.range((client, stage, 0)..=(client, stage, u64::MAX)).next().map(|(key, _)| *key)
+        };
         let at_the_end = if may_overtime { first(Stage::Final) } else { None };
         let key = first(Stage::Connecting).or(at_the_end).or_else(|| first(Stage::Talking))?;
         let (id, home) = line.remove(&key)?;

@@ -1,4 +1,5 @@
-//! How many messages are deferred: tried without success, or behind a destination that is left alone.
+//! How many messages are deferred: tried without success, or behind a destination that is left
+//! alone.
 //!
 //! The same definition as where one message is looked at (`Standing` of the model), so that the
 //! overview and a list of the queue tell the same number.
@@ -16,8 +17,13 @@ impl Schedule {
     /// Deferred messages, without those that `active` names. Walks through ready jobs, and through
     /// all of them while they are at most [`EXACT_MAX`].
     pub fn deferred_messages(&self, active: &HashSet<MessageId>, now: u32) -> u64 {
-        let ready = || self.destinations.iter().flat_map(move |destination| deferred_among_ready(destination, now));
-        let jobs = self.deferred.len() + self.destinations.iter().map(|destination| destination.ready.len()).sum::<usize>();
+        let ready = || {
+            self.destinations
+                .iter()
+                .flat_map(move |destination| deferred_among_ready(destination, now))
+        };
+        let jobs = self.deferred.len()
+            + self.destinations.iter().map(|destination| destination.ready.len()).sum::<usize>();
         if jobs > EXACT_MAX {
             return (self.deferred.len() + ready().count()) as u64;
         }
@@ -28,7 +34,10 @@ impl Schedule {
 }
 
 /// Jobs that could be tried at once if their destination let them, or that were tried before.
-pub(super) fn deferred_among_ready(destination: &Destination, now: u32) -> impl Iterator<Item = &Job> {
+pub(super) fn deferred_among_ready(
+    destination: &Destination,
+    now: u32,
+) -> impl Iterator<Item = &Job> {
     let suspended = destination.suspended_until > now;
     destination.ready.iter().filter(move |job| suspended || job.attempts > 0)
 }
@@ -44,7 +53,13 @@ mod tests {
     fn schedule(jobs: &[(&str, u64, u8)]) -> Schedule {
         let mut schedule = Schedule::new(CONFIG);
         for (destination, id, attempts) in jobs {
-            let job = Job { id: MessageId(*id), arrived: NOW, attempts: *attempts, told: false, source: Source::default() };
+            let job = Job {
+                id: MessageId(*id),
+                arrived: NOW,
+                attempts: *attempts,
+                told: false,
+                source: Source::default(),
+            };
             schedule.add(destination, job, 0, NOW);
         }
         schedule
@@ -56,7 +71,12 @@ mod tests {
 
     #[test]
     fn mail_behind_a_destination_that_is_down_is_deferred() {
-        let mut schedule = schedule(&[("a.example", 1, 0), ("a.example", 2, 0), ("a.example", 3, 0), ("b.example", 4, 0)]);
+        let mut schedule = schedule(&[
+            ("a.example", 1, 0),
+            ("a.example", 2, 0),
+            ("a.example", 3, 0),
+            ("b.example", 4, 0),
+        ]);
         assert_eq!(deferred(&schedule), 0, "all wait for their first try");
         let id: DestinationId = schedule.start(NOW).unwrap();
         let job = schedule.take(id, false, NOW).unwrap();
@@ -69,7 +89,12 @@ mod tests {
 
     #[test]
     fn a_message_for_several_destinations_counts_once() {
-        let schedule = schedule(&[("a.example", 1, 1), ("b.example", 1, 1), ("c.example", 1, 0), ("c.example", 2, 0)]);
+        let schedule = schedule(&[
+            ("a.example", 1, 1),
+            ("b.example", 1, 1),
+            ("c.example", 1, 0),
+            ("c.example", 2, 0),
+        ]);
         assert_eq!(deferred(&schedule), 1);
     }
 }

@@ -16,14 +16,18 @@ struct Waiting {
 impl Waiting {
     fn count(&mut self, job: &Job, now: u32) {
         let age = now.saturating_sub(job.arrived);
-        let place = DestinationSummary::AGES.iter().position(|bound| age <= *bound).unwrap_or(DestinationSummary::AGES.len());
+        let place = DestinationSummary::AGES
+            .iter()
+            .position(|bound| age <= *bound)
+            .unwrap_or(DestinationSummary::AGES.len());
         self.ages[place] += 1;
         self.arrived = Some(self.arrived.map_or(job.arrived, |arrived| arrived.min(job.arrived)));
     }
 }
 
 impl Schedule {
-    /// The destinations, all moments by the schedule's clock, with work or an operator's pause, those with the most messages first. Walks through all jobs.
+    /// The destinations, all moments by the schedule's clock, with work or an operator's pause,
+    /// those with the most messages first. Walks through all jobs.
     pub fn summaries(&self, limit: usize, now: u32) -> Vec<DestinationSummary> {
         let mut waiting = vec![Waiting::default(); self.destinations.len()];
         for (due, id, job) in self.deferred.iter() {
@@ -39,8 +43,11 @@ impl Schedule {
             .filter(|(_, destination)| destination.messages() > 0)
             .map(|(waiting, destination)| row(&waiting, destination, now))
             .collect();
-        let idle =
-            |name: &&String| self.names.get(name.as_str()).is_none_or(|id| self.destinations[id.0 as usize].messages() == 0);
+        let idle = |name: &&String| {
+            self.names
+                .get(name.as_str())
+                .is_none_or(|id| self.destinations[id.0 as usize].messages() == 0)
+        };
         rows.extend(self.paused.iter().filter(idle).map(|name| paused_without_mail(name)));
         rows.sort_by(|a, b| b.messages.cmp(&a.messages).then_with(|| a.name.cmp(&b.name)));
         rows.truncate(limit);
@@ -52,7 +59,8 @@ fn row(waiting: &Waiting, destination: &Destination, now: u32) -> DestinationSum
     let goes = !destination.paused && !destination.ready.is_empty();
     let ready_at = goes.then(|| destination.suspended_until.max(now));
     // A mail whose time comes while the destination is left alone waits for the end of that.
-    let due = waiting.due.filter(|_| !destination.paused).map(|due| due.max(destination.suspended_until));
+    let due =
+        waiting.due.filter(|_| !destination.paused).map(|due| due.max(destination.suspended_until));
     DestinationSummary {
         name: destination.name.to_string(),
         messages: destination.messages(),
@@ -60,7 +68,8 @@ fn row(waiting: &Waiting, destination: &Destination, now: u32) -> DestinationSum
         oldest: waiting.arrived,
         next_try: ready_at.into_iter().chain(due).min(),
         last_error: destination.last_error.clone(),
-        deferred: u64::from(destination.deferred) + deferred_among_ready(destination, now).count() as u64,
+        deferred: u64::from(destination.deferred)
+            + deferred_among_ready(destination, now).count() as u64,
         couriers: destination.couriers,
         window: destination.window,
         suspended_until: (destination.suspended_until > now).then_some(destination.suspended_until),

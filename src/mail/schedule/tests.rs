@@ -41,7 +41,10 @@ fn destinations_take_turns_whatever_their_share() {
     schedule.add("small.example", job(1000), 0, NOW);
     let ids: Vec<_> = (0..2).filter_map(|_| schedule.start(NOW)).collect();
     let first: Vec<_> = ids.into_iter().map(|id| schedule.name(id)).collect();
-    assert_eq!(first.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["big.example", "small.example"]);
+    assert_eq!(
+        first.iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
+        ["big.example", "small.example"]
+    );
 }
 
 #[test]
@@ -74,7 +77,10 @@ fn a_dead_destination_delays_nobody_else() {
     schedule.down(dead, "timeout", NOW);
     schedule.add("dead.example", job(2), 0, NOW);
     schedule.add("live.example", job(3), 0, NOW);
-    assert_eq!(started(&mut schedule, NOW).iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["live.example"]);
+    assert_eq!(
+        started(&mut schedule, NOW).iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
+        ["live.example"]
+    );
 }
 
 #[test]
@@ -118,7 +124,10 @@ fn retry_wakes_what_it_names_and_nothing_else() {
     schedule.add("b.example", job(2), NOW + 500, NOW);
     assert!(started(&mut schedule, NOW).is_empty());
     assert_eq!(schedule.retry(|name, _| name == "a.example"), 1);
-    assert_eq!(started(&mut schedule, NOW).iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["a.example"]);
+    assert_eq!(
+        started(&mut schedule, NOW).iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
+        ["a.example"]
+    );
     schedule.remove(&HashSet::from([MessageId(2)]));
     assert_eq!(schedule.next_wake(), None);
 }
@@ -152,7 +161,10 @@ fn there_is_work_for_the_dispatcher_where_a_slow_new_one_can_make_room_for_a_kno
     assert!(!schedule.has_turn(NOW), "it was told to go");
     assert_eq!(schedule.slow_no_more(id, slow.ticket), Fate::ToldToGo);
     schedule.courier_ended(id, false);
-    assert_eq!(started(&mut schedule, NOW).iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["known.example"]);
+    assert_eq!(
+        started(&mut schedule, NOW).iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
+        ["known.example"]
+    );
 }
 
 #[test]
@@ -178,9 +190,15 @@ fn who_has_waited_longest_goes_home_when_others_need_the_place() {
     assert!(schedule.waited(waiting[0].0, &waiting[0].1, false, NOW));
     assert_eq!(schedule.take(waiting[0].0, false, NOW), Some(job(5)));
     assert!(schedule.start(NOW).is_none());
-    assert!(!schedule.waited(waiting[1].0, &waiting[1].1, true, NOW), "rung for, and nothing to do");
+    assert!(
+        !schedule.waited(waiting[1].0, &waiting[1].1, true, NOW),
+        "rung for, and nothing to do"
+    );
     schedule.courier_ended(waiting[1].0, false);
-    assert_eq!(started(&mut schedule, NOW).iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["d.example"]);
+    assert_eq!(
+        started(&mut schedule, NOW).iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
+        ["d.example"]
+    );
 }
 
 #[test]
@@ -201,7 +219,9 @@ fn of_those_that_hardly_wait_a_few_go_and_of_the_others_as_many_as_are_wanted() 
         }
     }
     assert!(schedule.start(NOW).is_none());
-    let still = |schedule: &Schedule| waiting.iter().filter(|(_, one)| schedule.idlers.is_waiting(one)).count();
+    let still = |schedule: &Schedule| {
+        waiting.iter().filter(|(_, one)| schedule.idlers.is_waiting(one)).count()
+    };
     let left = waiting.len() - idle::RELIEVED_MAX as usize;
     assert!(left > 0 && still(&schedule) == left, "{left}");
     let gone = waiting.iter().filter(|(id, one)| schedule.gives_way(*id, one)).count();
@@ -220,7 +240,8 @@ fn couriers_beyond_a_closed_window_go_home_and_the_rest_of_the_mail_is_tried() {
     schedule.later(id, taken, NOW);
     assert!(!schedule.may_wait(id, NOW), "suspended");
     let awake = NOW + 400;
-    // The window is one courier wide now. All five have open connections; no matter how long they wait, four are too many.
+    // The window is one courier wide now. All five have open connections; no matter how long they
+    // wait, four are too many.
     let mut couriers = FIRST_WINDOW;
     while !schedule.may_wait(id, awake) {
         assert_eq!(schedule.take(id, true, awake), None);
@@ -264,20 +285,27 @@ fn mail_for_hosts_without_room_waits_for_an_invitation_or_longer_each_time() {
         let taken = schedule.take(id, false, now).unwrap();
         assert!(schedule.wait_for_host(id, taken, "full", now).is_empty());
         schedule.courier_ended(id, false);
-        let Some(Suspension::Until(wake, error)) = schedule.rest_of("a.example", now) else { panic!("it does not wait") };
+        let Some(Suspension::Until(wake, error)) = schedule.rest_of("a.example", now) else {
+            panic!("it does not wait")
+        };
         assert_eq!(error, "full");
         pauses.push(wake - now);
         assert_eq!(schedule.start(now), None);
         now = wake;
     }
-    assert!(pauses[0] <= HOST_PAUSE && pauses[9] > HOST_PAUSE_MAX / 2 && pauses[9] <= HOST_PAUSE_MAX, "{pauses:?}");
+    assert!(
+        pauses[0] <= HOST_PAUSE && pauses[9] > HOST_PAUSE_MAX / 2 && pauses[9] <= HOST_PAUSE_MAX,
+        "{pauses:?}"
+    );
     // Those that were told by a host that has room.
     let id = schedule.start(now).unwrap();
     assert!(!schedule.invited(id.number()) || schedule.start(now).is_none(), "it is on its way");
     let taken = schedule.take(id, false, now).unwrap();
     schedule.wait_for_host(id, taken, "full", now);
     schedule.courier_ended(id, false);
-    assert!(!schedule.invited(7) && schedule.invited(id.number()) && !schedule.invited(id.number()));
+    assert!(
+        !schedule.invited(7) && schedule.invited(id.number()) && !schedule.invited(id.number())
+    );
     assert_eq!(schedule.start(now), Some(id));
     schedule.take(id, false, now).unwrap();
     schedule.reached(id, now);
@@ -285,7 +313,8 @@ fn mail_for_hosts_without_room_waits_for_an_invitation_or_longer_each_time() {
     assert!(!schedule.invited(id.number()), "it waits no more");
 }
 
-/// Some couriers wait for a host, one has its connection there: that one's answer shows that mail can go over it.
+/// Some couriers wait for a host, one has its connection there: that one's answer shows that mail
+/// can go over it.
 #[test]
 fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
     let answers: [fn(&mut Schedule, DestinationId); 2] =
@@ -297,7 +326,8 @@ fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
         }
         assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
         let id = schedule.intern("a.example");
-        let taken: Vec<Job> = (0..FIRST_WINDOW).filter_map(|_| schedule.take(id, false, NOW)).collect();
+        let taken: Vec<Job> =
+            (0..FIRST_WINDOW).filter_map(|_| schedule.take(id, false, NOW)).collect();
         // One is about to have the host's last place.
         for job in &taken[1..] {
             assert!(!schedule.is_well_otherwise(id, "full", NOW, NOW));
@@ -309,7 +339,10 @@ fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
         answer(&mut schedule, id);
         schedule.finished(id);
         assert!(schedule.may_wait(id, NOW) && schedule.rest_of("a.example", NOW).is_none());
-        assert!(schedule.take(id, true, NOW).is_some(), "the next mail goes over the connection, at once");
+        assert!(
+            schedule.take(id, true, NOW).is_some(),
+            "the next mail goes over the connection, at once"
+        );
         // More couriers set out, and leave the mail to the one that has a connection.
         assert_eq!(schedule.start(NOW), Some(id));
         let one_more = schedule.take(id, false, NOW).unwrap();
@@ -342,7 +375,8 @@ fn mail_that_waits_for_a_host_ends_with_its_lifetime() {
     }
     let id = schedule.start(NOW).unwrap();
     let first = schedule.take(id, false, NOW).unwrap();
-    let told: Vec<u64> = schedule.wait_for_host(id, first, "full", NOW).iter().map(|job| job.id.0).collect();
+    let told: Vec<u64> =
+        schedule.wait_for_host(id, first, "full", NOW).iter().map(|job| job.id.0).collect();
     assert_eq!((told, schedule.flushable(NOW)), (vec![2, 3], 2));
     let late = NOW + 432_000;
     schedule.courier_ended(id, false);
@@ -358,7 +392,9 @@ fn the_next_try_of_a_destination_is_the_later_of_its_rest_and_of_the_mails_own_t
     schedule.add("a.example", job(1), NOW + 10, NOW);
     let id = schedule.intern("a.example");
     schedule.down(id, "refused", NOW);
-    let Some(Suspension::Until(until, _)) = schedule.rest_of("a.example", NOW) else { panic!("it is left alone") };
+    let Some(Suspension::Until(until, _)) = schedule.rest_of("a.example", NOW) else {
+        panic!("it is left alone")
+    };
     assert_eq!(next(&schedule), Some(until), "its mail is due before, and is not tried");
     schedule.remove(&HashSet::from([MessageId(1)]));
     schedule.add("a.example", job(2), until + 100, NOW);
@@ -366,5 +402,8 @@ fn the_next_try_of_a_destination_is_the_later_of_its_rest_and_of_the_mails_own_t
     schedule.add("a.example", job(3), 0, NOW);
     assert_eq!(next(&schedule), Some(until));
     schedule.pause("a.example", true);
-    assert_eq!((next(&schedule), schedule.rest_of("a.example", NOW)), (None, Some(Suspension::Paused)));
+    assert_eq!(
+        (next(&schedule), schedule.rest_of("a.example", NOW)),
+        (None, Some(Suspension::Paused))
+    );
 }

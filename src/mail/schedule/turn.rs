@@ -1,9 +1,10 @@
 //! Destinations that want one more courier, and in which order they get it.
 //!
-//! One line for each rank; in each the clients take turns, and of each client its senders ([`Turns`]).
+//! One line for each rank; in each the clients take turns, and of each client its senders
+//! ([`Turns`]).
 //!
-//! Clients and senders are told apart by [`TAGS`] marks each, drawn by a hash whose key changes with every start. Two that
-//! share a mark share a turn; nobody can choose with whom.
+//! Clients and senders are told apart by [`TAGS`] marks each, drawn by a hash whose key changes
+//! with every start. Two that share a mark share a turn; nobody can choose with whom.
 
 use super::DestinationId;
 use super::shares::{RANKS, Rank};
@@ -49,7 +50,11 @@ impl Turn {
     }
 
     /// The next of this rank whose client and sender `may` have one more courier.
-    pub fn pop(&mut self, rank: Rank, mut may: impl FnMut(Source) -> bool) -> Option<(Source, DestinationId)> {
+    pub fn pop(
+        &mut self,
+        rank: Rank,
+        mut may: impl FnMut(Source) -> bool,
+    ) -> Option<(Source, DestinationId)> {
         let source = |(client, sender)| Source { client, sender };
         let (marks, id) = self.lines[rank as usize].pop(|marks| may(source(marks)))?;
         self.waiting[usize::from(marks.0)] -= 1;

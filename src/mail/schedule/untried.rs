@@ -10,13 +10,15 @@ use std::collections::HashSet;
 pub enum Untried {
     /// These messages.
     Messages(HashSet<MessageId>),
-    /// So many jobs, of [`EXACT_MAX`] messages or more. A message counts for each of its paused destinations, and also
-    /// where it waits for others: to know them apart would take memory that grows with the queue.
+    /// So many jobs, of [`EXACT_MAX`] messages or more. A message counts for each of its paused
+    /// destinations, and also where it waits for others: to know them apart would take memory that
+    /// grows with the queue.
     Jobs(u64),
 }
 
 impl Schedule {
-    /// What of the `wanted` messages waits for paused destinations alone. Walks through all jobs where there are such.
+    /// What of the `wanted` messages waits for paused destinations alone. Walks through all jobs
+    /// where there are such.
     pub fn untried(&self, wanted: impl Fn(MessageId) -> bool) -> Untried {
         let (mut messages, mut jobs) = (HashSet::new(), 0);
         for id in self.waiting(true).filter(|id| wanted(*id)) {
@@ -39,10 +41,16 @@ impl Schedule {
     /// The messages of all jobs that wait for paused destinations, or for the others.
     fn waiting(&self, paused: bool) -> impl Iterator<Item = MessageId> {
         let here = move |there: &&Destination| there.paused == paused;
-        let ready = self.destinations.iter().filter(here).flat_map(|there| there.ready.iter()).map(|job| job.id);
+        let ready = self
+            .destinations
+            .iter()
+            .filter(here)
+            .flat_map(|there| there.ready.iter())
+            .map(|job| job.id);
         let any = self.destinations.iter().filter(here).any(|there| there.deferred > 0);
         let deferred = any.then(|| self.deferred.iter()).into_iter().flatten();
-        let deferred = deferred.filter(move |(_, id, _)| self.destinations[id.0 as usize].paused == paused);
+        let deferred =
+            deferred.filter(move |(_, id, _)| self.destinations[id.0 as usize].paused == paused);
         ready.chain(deferred.map(|(_, _, job)| job.id))
     }
 }
@@ -58,7 +66,13 @@ mod tests {
     fn schedule(jobs: impl IntoIterator<Item = (&'static str, u64, u32)>) -> Schedule {
         let mut schedule = Schedule::new(CONFIG);
         for (name, id, due) in jobs {
-            let job = Job { id: MessageId(id), arrived: NOW, attempts: 0, told: false, source: Source::default() };
+            let job = Job {
+                id: MessageId(id),
+                arrived: NOW,
+                attempts: 0,
+                told: false,
+                source: Source::default(),
+            };
             schedule.add(name, job, due, NOW);
         }
         schedule
@@ -70,11 +84,19 @@ mod tests {
 
     #[test]
     fn what_waits_for_paused_destinations_alone_is_counted_once() {
-        let mut schedule =
-            schedule([("a.example", 1, 0), ("b.example", 1, NOW + 500), ("a.example", 2, 0), ("c.example", 3, 0)]);
+        let mut schedule = schedule([
+            ("a.example", 1, 0),
+            ("b.example", 1, NOW + 500),
+            ("a.example", 2, 0),
+            ("c.example", 3, 0),
+        ]);
         assert_eq!(schedule.untried(|_| true), messages(&[]));
         schedule.pause("a.example", true);
-        assert_eq!(schedule.untried(|_| true), messages(&[2]), "the first goes to b.example as well");
+        assert_eq!(
+            schedule.untried(|_| true),
+            messages(&[2]),
+            "the first goes to b.example as well"
+        );
         schedule.pause("b.example", true);
         assert_eq!(schedule.untried(|_| true), messages(&[1, 2]));
         assert_eq!(schedule.untried(|id| id == MessageId(2)), messages(&[2]));
@@ -83,7 +105,8 @@ mod tests {
     #[test]
     fn a_long_queue_takes_no_memory_and_of_much_paused_mail_the_jobs_are_counted() {
         let many = EXACT_MAX as u64 + 10;
-        let long = (0..many).map(|id| ("long.example", id, if id % 2 == 0 { 0 } else { NOW + 500 }));
+        let long =
+            (0..many).map(|id| ("long.example", id, if id % 2 == 0 { 0 } else { NOW + 500 }));
         let mut schedule = schedule(long.chain([("a.example", many, 0)]));
         schedule.pause("a.example", true);
         assert_eq!(schedule.untried(|_| true), messages(&[many]));

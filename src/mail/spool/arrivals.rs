@@ -1,8 +1,10 @@
 //! Messages that arrived in another queue: their moments, and the order of all messages by arrival.
 //!
-//! Purpose: an id says when its message came into this queue. For those that waited elsewhere before, the moment of their arrival
-//! there is kept beside it, in the shape of an id, so that one walk meets all messages in the order of their arrival.
-//! Limits: about as much memory again as the index's entry, for each message that came from elsewhere.
+//! Purpose: an id says when its message came into this queue. For those that waited elsewhere
+//! before, the moment of their arrival there is kept beside it, in the shape of an id, so that one
+//! walk meets all messages in the order of their arrival.
+//! Limits: about as much memory again as the index's entry, for each message that came from
+//! elsewhere.
 
 use super::Arrival;
 use crate::mail::model::MessageId;
@@ -18,7 +20,8 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    /// A message arrived elsewhere at this second. `is_taken` knows the ids of the queue: no moment is one of them.
+    /// A message arrived elsewhere at this second. `is_taken` knows the ids of the queue: no moment
+    /// is one of them.
     pub fn note(&mut self, id: MessageId, arrived: u32, is_taken: impl Fn(MessageId) -> bool) {
         let mut moment = MessageId(u64::from(arrived) * SECOND + id.0 % SECOND);
         while self.ids.contains_key(&moment) || is_taken(moment) {
@@ -43,7 +46,8 @@ impl Arrivals {
         Arrival { moment: self.moments.get(&id).copied().unwrap_or(id), id }
     }
 
-    /// The next messages by arrival, behind a moment or behind that of a message; `ids` gives the queue's ids from one on.
+    /// The next messages by arrival, behind a moment or behind that of a message; `ids` gives the
+    /// queue's ids from one on.
     pub fn page<I: Iterator<Item = MessageId>>(
         &self,
         after: Option<MessageId>,
@@ -53,8 +57,13 @@ impl Arrivals {
         let after = after.map(|after| self.moments.get(&after).copied().unwrap_or(after));
         let from = after.map_or(MessageId(0), |after| MessageId(after.0.saturating_add(1)));
         let mut here = ids(from).peekable();
-        let mut elsewhere = self.ids.range(from..).map(|(moment, id)| Arrival { moment: *moment, id: *id }).peekable();
-        // In step with `here`. A queue may be full of such ids: they are passed when their turn comes, and not for each page.
+        let mut elsewhere = self
+            .ids
+            .range(from..)
+            .map(|(moment, id)| Arrival { moment: *moment, id: *id })
+            .peekable();
+        // In step with `here`. A queue may be full of such ids: they are passed when their turn
+        // comes, and not for each page.
         let mut moved = self.moments.range(from..).map(|(id, _)| *id).peekable();
         let next = || loop {
             match (here.peek().copied(), elsewhere.peek()) {
@@ -77,7 +86,8 @@ mod tests {
     use super::*;
 
     fn page(arrivals: &Arrivals, ids: &[u64], after: Option<u64>, limit: usize) -> Vec<(u64, u64)> {
-        let from = |from: MessageId| ids.iter().map(|id| MessageId(*id)).filter(move |id| *id >= from);
+        let from =
+            |from: MessageId| ids.iter().map(|id| MessageId(*id)).filter(move |id| *id >= from);
         let page = arrivals.page(after.map(MessageId), limit, from);
         page.into_iter().map(|arrival| (arrival.moment.0, arrival.id.0)).collect()
     }
@@ -100,27 +110,37 @@ mod tests {
         assert_eq!(page(&arrivals, &ids, None, 9), all);
         for limit in 1..4 {
             let (mut seen, mut after) = (Vec::new(), None);
-            while let Some(last) = Some(page(&arrivals, &ids, after, limit)).filter(|page| !page.is_empty()) {
+            while let Some(last) =
+                Some(page(&arrivals, &ids, after, limit)).filter(|page| !page.is_empty())
+            {
                 after = last.last().map(|(moment, _)| *moment);
                 seen.extend(last);
             }
             assert_eq!(seen, all, "{limit} at a time");
         }
-        assert_eq!(page(&arrivals, &ids, Some(9_000_002), 9), all[3..], "behind a message that is in the queue");
+        assert_eq!(
+            page(&arrivals, &ids, Some(9_000_002), 9),
+            all[3..],
+            "behind a message that is in the queue"
+        );
         arrivals.forget(MessageId(9_000_002));
         assert_eq!(page(&arrivals, &[5_000_000], None, 9), all[..2]);
     }
 
-    /// Whoever goes through all pages passes each message a few times at most, whatever the length of the queue.
+    /// Whoever goes through all pages passes each message a few times at most, whatever the length
+    /// of the queue.
     #[test]
     fn the_way_through_all_pages_is_as_long_as_the_queue() {
         const MOVED: u64 = 5_000;
         let native = [1_000_000, 900_000_000_000, 900_000_000_001];
         let moved = (0..MOVED).map(|n| 800_000_000_000 + n);
-        let mut ids: Vec<MessageId> = native.into_iter().chain(moved.clone()).map(MessageId).collect();
+        let mut ids: Vec<MessageId> =
+            native.into_iter().chain(moved.clone()).map(MessageId).collect();
         ids.sort_unstable();
         let mut arrivals = Arrivals::default();
-        moved.for_each(|id| arrivals.note(MessageId(id), 2 + u32::try_from(id % 7).unwrap(), |_| false));
+        moved.for_each(|id| {
+            arrivals.note(MessageId(id), 2 + u32::try_from(id % 7).unwrap(), |_| false)
+        });
         let passed = std::cell::Cell::new(0);
         let (mut seen, mut after) = (Vec::new(), None);
         loop {
@@ -133,7 +153,12 @@ mod tests {
             after = Some(last.moment);
             seen.extend(page.iter().map(|arrival| arrival.id));
         }
-        assert!(seen.len() == ids.len() && passed.get() <= 2 * ids.len(), "{} of {}", passed.get(), ids.len());
+        assert!(
+            seen.len() == ids.len() && passed.get() <= 2 * ids.len(),
+            "{} of {}",
+            passed.get(),
+            ids.len()
+        );
         assert_eq!((seen[0], seen[ids.len() - 1]), (MessageId(native[0]), MessageId(native[2])));
     }
 

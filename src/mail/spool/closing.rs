@@ -1,11 +1,12 @@
-//! What the segments held when the queue was closed in order: a file that the next start compares with what it finds.
+//! What the segments held when the queue was closed in order: a file that the next start compares
+//! with what it finds.
 //!
-//! Purpose: a segment that is gone, or cut where a record ends, looks like one that never had more. After a crash that cannot be
-//! told apart; after an orderly stop it can.
-//! When it says anything: it is written when everything else is durable and nobody writes any more, and taken away, directory
-//! synced, before the next start writes a record. So there is none after a crash. A volume that a version worked with which does
-//! not know the file has a later segment than it names, and then it says nothing either. One that is torn does not pass its
-//! checksum.
+//! Purpose: a segment that is gone, or cut where a record ends, looks like one that never had more.
+//! After a crash that cannot be told apart; after an orderly stop it can.
+//! When it says anything: it is written when everything else is durable and nobody writes any more,
+//! and taken away, directory synced, before the next start writes a record. So there is none after
+//! a crash. A volume that a version worked with which does not know the file has a later segment
+//! than it names, and then it says nothing either. One that is torn does not pass its checksum.
 
 use super::format::{HEADER_BLOCK, RecordKind, SegmentHeader};
 use super::index::Index;
@@ -31,7 +32,8 @@ pub struct Held {
     pub segment: SegmentHeader,
     /// Octets up to the end of its last record.
     pub octets: u64,
-    /// Messages whose envelope stood there: those in the queue, or all of them where only `heads` tells.
+    /// Messages whose envelope stood there: those in the queue, or all of them where only `heads`
+    /// tells.
     pub messages: u64,
 }
 
@@ -40,12 +42,14 @@ pub struct Held {
 pub struct Gap {
     /// What it held.
     pub held: Held,
-    /// Octets that are still there; `None` when the whole file is gone, or another stands in its place.
+    /// Octets that are still there; `None` when the whole file is gone, or another stands in its
+    /// place.
     pub left: Option<u64>,
 }
 
 impl Closing {
-    /// What the segments of an index hold. `None`: some of it could not be read, so that nobody knows.
+    /// What the segments of an index hold. `None`: some of it could not be read, so that nobody
+    /// knows.
     pub fn of(index: &Index) -> Option<Self> {
         let messages = index.messages();
         let held = index.segments().values().map(|segment| Held {
@@ -85,7 +89,8 @@ impl Closing {
         match octets {
             Ok(octets) => Ok(std::str::from_utf8(&octets).ok().and_then(Self::decode)),
             Err(error) => {
-                tracing::warn!(target: "mta", file = CLOSED, cause = %error, "it cannot be told whether segments were taken away");
+                tracing::warn!(target: "mta", file = CLOSED, cause = %error, "it cannot be told \
+                whether segments were taken away");
                 Ok(None)
             }
         }
@@ -101,21 +106,28 @@ impl Closing {
         self.0.iter().map(|held| held.messages).sum()
     }
 
-    /// The segments that hold less than they did; `found` says of a number what stands there, and where its records end. None
-    /// where a later segment than all of these is among the `numbers` that are there.
-    pub fn gaps(&self, numbers: &[u32], found: impl Fn(u32) -> Option<(SegmentHeader, u64)>) -> Vec<Gap> {
+    /// The segments that hold less than they did; `found` says of a number what stands there, and
+    /// where its records end. None where a later segment than all of these is among the `numbers`
+    /// that are there.
+    pub fn gaps(
+        &self,
+        numbers: &[u32],
+        found: impl Fn(u32) -> Option<(SegmentHeader, u64)>,
+    ) -> Vec<Gap> {
         if numbers.last().is_some_and(|last| *last >= self.next_segment()) {
             return Vec::new();
         }
-        let gap = |held: &Held| match found(held.segment.number).filter(|(header, _)| *header == held.segment) {
+        let gap = |held: &Held| match found(held.segment.number)
+            .filter(|(header, _)| *header == held.segment)
+        {
             Some((_, end)) => (end < held.octets).then_some(Gap { held: *held, left: Some(end) }),
             None => Some(Gap { held: *held, left: None }),
         };
         self.0.iter().filter_map(gap).collect()
     }
 
-    /// From now on the volume is written to, and what was written down holds no more. Where it showed that something is missing,
-    /// a person may want it: it is kept under `corrupt/`.
+    /// From now on the volume is written to, and what was written down holds no more. Where it
+    /// showed that something is missing, a person may want it: it is kept under `corrupt/`.
     ///
     /// # Errors
     /// The volume's.
@@ -147,15 +159,20 @@ impl Closing {
             let (octets, messages) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
             Some(Held { segment: SegmentHeader { number, salt }, octets, messages })
         };
-        (crc32fast::hash(lines.as_bytes()) == crc).then(|| lines.lines().map(held).collect::<Option<_>>())?.map(Self)
+        (crc32fast::hash(lines.as_bytes()) == crc)
+            .then(|| lines.lines().map(held).collect::<Option<_>>())?
+            .map(Self)
     }
 }
 
 impl Gap {
-    /// The file beside a segment (`heads`) was written when all of it was durable: whether the segment ends earlier now.
+    /// The file beside a segment (`heads`) was written when all of it was durable: whether the
+    /// segment ends earlier now.
     pub fn by_heads(disk: &dyn Disk, segment: SegmentHeader, end: u64) -> Option<Self> {
         let (mut octets, mut messages) = (HEADER_BLOCK, 0);
-        for (header, _) in segment_summary::frames(segment, &SegmentSummary::read(disk, segment)?).flatten() {
+        for (header, _) in
+            segment_summary::frames(segment, &SegmentSummary::read(disk, segment)?).flatten()
+        {
             octets += header.frame_len();
             messages += u64::from(header.kind == RecordKind::Accept);
         }
@@ -176,9 +193,14 @@ impl Gap {
     pub fn what(&self) -> String {
         let Held { messages, .. } = self.held;
         match self.left {
-            None => format!("a segment that is gone; it was here at the orderly stop, with {messages} messages"),
+            None => format!(
+                "a segment that is gone; it was here at the orderly stop, with {messages} messages"
+            ),
             Some(_) => {
-                format!("the end of a segment, which is gone; it was here before, when the segment held {messages} messages")
+                format!(
+                    "the end of a segment, which is gone; it was here before, when the segment \
+                    held {messages} messages"
+                )
             }
         }
     }
@@ -188,8 +210,11 @@ impl Gap {
 pub fn complain(gaps: &[Gap], messages_then: Option<u64>, messages_now: u64) {
     for gap in gaps.iter().take(NAMED) {
         let (octets, messages) = (gap.octets(), gap.held.messages);
-        let what =
-            if gap.left.is_none() { "a segment of the queue is gone" } else { "the end of a segment of the queue is gone" };
+        let what = if gap.left.is_none() {
+            "a segment of the queue is gone"
+        } else {
+            "the end of a segment of the queue is gone"
+        };
         tracing::error!(
             target: "mta",
             file = gap.file(),
@@ -203,8 +228,10 @@ pub fn complain(gaps: &[Gap], messages_then: Option<u64>, messages_now: u64) {
         segments = gaps.len(),
         messages_then,
         messages_now,
-        "somebody or something has taken octets of the queue away while the relay did not run: to have their mail back, stop now and \
-         restore these files from a backup; otherwise the rest is served, and some of it may be delivered once more"
+        "somebody or something has taken octets of the queue away while the relay did not run: to \
+        have their mail back, stop now and \
+         restore these files from a backup; otherwise the rest is served, and some of it may be \
+         delivered once more"
     );
 }
 
@@ -221,7 +248,11 @@ mod tests {
     use super::*;
 
     fn held(number: u32, octets: u64) -> Held {
-        Held { segment: SegmentHeader { number, salt: u64::MAX - u64::from(number) }, octets, messages: 3 }
+        Held {
+            segment: SegmentHeader { number, salt: u64::MAX - u64::from(number) },
+            octets,
+            messages: 3,
+        }
     }
 
     #[test]
@@ -247,14 +278,29 @@ mod tests {
         let closing = Closing(vec![held(3, 5000), held(4, 5000), held(5, 5000)]);
         let whole = |number| Some((held(number, 0).segment, 5000 + u64::from(number)));
         assert_eq!(closing.gaps(&[3, 4, 5], whole), []);
-        assert_eq!(closing.gaps(&[2, 3, 4, 5], whole), [], "a removal that was not durable, or a segment that was put back");
+        assert_eq!(
+            closing.gaps(&[2, 3, 4, 5], whole),
+            [],
+            "a removal that was not durable, or a segment that was put back"
+        );
         let gone = [Gap { held: held(4, 5000), left: None }];
         assert_eq!(closing.gaps(&[3, 5], |number| whole(number).filter(|_| number != 4)), gone);
-        let other = |number| if number == 4 { Some((SegmentHeader { number, salt: 9 }, 9000)) } else { whole(number) };
+        let other = |number| {
+            if number == 4 {
+                Some((SegmentHeader { number, salt: 9 }, 9000))
+            } else {
+                whole(number)
+            }
+        };
         assert_eq!(closing.gaps(&[3, 4, 5], other), gone, "another file of that number");
-        let cut = |number| if number == 5 { Some((held(5, 0).segment, 4999)) } else { whole(number) };
+        let cut =
+            |number| if number == 5 { Some((held(5, 0).segment, 4999)) } else { whole(number) };
         assert_eq!(closing.gaps(&[3, 4, 5], cut), [Gap { held: held(5, 5000), left: Some(4999) }]);
         assert_eq!(closing.gaps(&[], |_| None).len(), 3);
-        assert_eq!(closing.gaps(&[6], |_| None), [], "a version that does not know the file was here");
+        assert_eq!(
+            closing.gaps(&[6], |_| None),
+            [],
+            "a version that does not know the file was here"
+        );
     }
 }

@@ -1,10 +1,12 @@
-//! From many hands into one: sessions and couriers hand in, the committer takes all there is and answers.
+//! From many hands into one: sessions and couriers hand in, the committer takes all there is and
+//! answers.
 //!
-//! In: one thing at a time, from any thread, without waiting for the disk. Out: everything handed in since the last time, in
-//! that order.
-//! Promises, checked in `tests/model` over all orders in which threads can meet: whatever is handed in is taken, though nobody
-//! hands in anything after it; after the close the taker gets what was handed in before, then the end; whoever asks hears the
-//! taker's answer, or that the queue is closing.
+//! In: one thing at a time, from any thread, without waiting for the disk. Out: everything handed
+//! in since the last time, in that order.
+//! Promises, checked in `tests/model` over all orders in which threads can meet: whatever is handed
+//! in is taken, though nobody hands in anything after it; after the close the taker gets what was
+//! handed in before, then the end; whoever asks hears the taker's answer, or that the queue is
+//! closing.
 //! Limits: none here; see the room's page.
 
 use super::SpoolError;
@@ -31,10 +33,14 @@ struct Pending<T> {
 impl<T> CommitQueue<T> {
     /// Open, and empty.
     pub fn new() -> Self {
-        Self { pending: Lock::leaf(Pending { things: Vec::new(), closed: false }), bell: Condvar::new() }
+        Self {
+            pending: Lock::leaf(Pending { things: Vec::new(), closed: false }),
+            bell: Condvar::new(),
+        }
     }
 
-    /// Hands something in. After the close it is dropped, and with it its [`Reply`]: whoever waits for that hears of it.
+    /// Hands something in. After the close it is dropped, and with it its [`Reply`]: whoever waits
+    /// for that hears of it.
     pub fn submit(&self, thing: T) {
         let mut pending = self.lock();
         if pending.closed {
@@ -76,7 +82,8 @@ impl<T> CommitQueue<T> {
         answer.try_recv().ok()
     }
 
-    /// Everything handed in, waiting for it as long as `patience` says; empty when nothing came, `None` at the end.
+    /// Everything handed in, waiting for it as long as `patience` says; empty when nothing came,
+    /// `None` at the end.
     pub fn take(&self, patience: impl FnOnce() -> Duration) -> Option<Vec<T>> {
         let mut pending = self.lock();
         if pending.things.is_empty() && !pending.closed {

@@ -1,12 +1,15 @@
-//! Group commit: one thread writes what all sessions and couriers handed in, and syncs once for all of them.
+//! Group commit: one thread writes what all sessions and couriers handed in, and syncs once for all
+//! of them.
 //!
-//! While one sync runs, the next batch gathers by itself; so a lone session waits for one sync, and a hundred share it. An
-//! answer goes out only after a sync that began after its record was written.
+//! While one sync runs, the next batch gathers by itself; so a lone session waits for one sync, and
+//! a hundred share it. An answer goes out only after a sync that began after its record was
+//! written.
 //!
-//! Records that nobody waits for (progress, done) are written at once and synced with the next batch, or after
-//! [`Config::lazy_sync`].
+//! Records that nobody waits for (progress, done) are written at once and synced with the next
+//! batch, or after [`Config::lazy_sync`].
 //!
-//! What a record says: `compose`. What happens when a write or a sync fails: `trouble`. Segments: `housekeeping`, `compaction`.
+//! What a record says: `compose`. What happens when a write or a sync fails: `trouble`. Segments:
+//! `housekeeping`, `compaction`.
 
 use super::SpoolError;
 use super::closing::Closing;
@@ -29,7 +32,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Records of one write are at most this many octets, so that a batch stays in the cache and the others' wait short.
+/// Records of one write are at most this many octets, so that a batch stays in the cache and the
+/// others' wait short.
 const BATCH_MAX: usize = 4 << 20;
 
 /// How often an unwell volume is tried again.
@@ -53,7 +57,8 @@ pub struct Committer {
     pub(super) wiped: bool,
     /// Records that must still be written, after a failure.
     pub(super) carried: Vec<Record>,
-    /// The newest state of messages that were tried while the volume was full; newer than anything in `carried`.
+    /// The newest state of messages that were tried while the volume was full; newer than anything
+    /// in `carried`.
     pub(super) held_back: BTreeMap<MessageId, Record>,
     /// Files to remove once the records that make them needless are durable.
     pub(super) needless: Vec<String>,
@@ -70,7 +75,12 @@ pub type Placed = (Record, Place);
 
 impl Committer {
     /// The committer with a fresh segment; what earlier runs wrote is only read.
-    pub fn open(shared: Arc<Shared>, config: Config, next_segment: u32, spares: Vec<String>) -> Result<Self, OpenError> {
+    pub fn open(
+        shared: Arc<Shared>,
+        config: Config,
+        next_segment: u32,
+        spares: Vec<String>,
+    ) -> Result<Self, OpenError> {
         let mut spares = spares;
         let first = match new_segment(&shared, next_segment, &mut spares) {
             // A queue that filled its volume must come back, or nothing would ever leave it.
@@ -109,7 +119,8 @@ impl Committer {
         Ok(committer)
     }
 
-    /// Runs until the queue is closed. Everything handed in before is then durable, or the answer is `false`.
+    /// Runs until the queue is closed. Everything handed in before is then durable, or the answer
+    /// is `false`.
     pub fn run(mut self) -> bool {
         while let Some(ops) = self.shared.commit_queue.take(|| self.patience()) {
             if self.last_try.elapsed() >= RETRY {
@@ -127,9 +138,12 @@ impl Committer {
         }
         self.carry_on();
         self.write_held_back();
-        // A poisoned segment is not synced again: the kernel would say yes to what it has already thrown away.
-        let is_durable =
-            self.carried.is_empty() && self.held_back.is_empty() && self.shared.health() != Health::Failed && self.sync();
+        // A poisoned segment is not synced again: the kernel would say yes to what it has already
+        // thrown away.
+        let is_durable = self.carried.is_empty()
+            && self.held_back.is_empty()
+            && self.shared.health() != Health::Failed
+            && self.sync();
         if is_durable {
             self.write_down();
         }
@@ -140,7 +154,8 @@ impl Committer {
     fn write_down(&self) {
         let Some(closing) = Closing::of(&self.shared.lock_index()) else { return };
         if let Err(error) = closing.write(self.shared.disk.as_ref()) {
-            tracing::warn!(target: "mta", cause = %error, "the next start cannot tell whether segments were taken away meanwhile");
+            tracing::warn!(target: "mta", cause = %error, "the next start cannot tell whether \
+            segments were taken away meanwhile");
         }
     }
 
@@ -182,7 +197,8 @@ impl Committer {
         }
         if !self.carried.is_empty() {
             // A newer word must not reach the disk before an older one.
-            return self.refuse(batch, &SpoolError::Failed("the data volume is recovering".to_owned()));
+            return self
+                .refuse(batch, &SpoolError::Failed("the data volume is recovering".to_owned()));
         }
         match self.append(batch) {
             Ok(waiting) if !waiting.is_empty() => {
@@ -197,9 +213,12 @@ impl Committer {
         }
     }
 
-    /// Appends records to the active segment. Those without a reply take effect at once; the others come back with their
-    /// places.
-    pub(super) fn append(&mut self, batch: Vec<Record>) -> Result<Vec<Placed>, (io::Error, Vec<Record>)> {
+    /// Appends records to the active segment. Those without a reply take effect at once; the others
+    /// come back with their places.
+    pub(super) fn append(
+        &mut self,
+        batch: Vec<Record>,
+    ) -> Result<Vec<Placed>, (io::Error, Vec<Record>)> {
         let octets: u64 = batch.iter().map(|record| record.header.frame_len()).sum();
         if self.len + octets > self.config.segment_max
             && self.len > HEADER_BLOCK
@@ -217,7 +236,8 @@ impl Committer {
             self.buffer.extend_from_slice(&record.bytes);
         }
         if let Err(error) = self.file.write_at(self.len, &self.buffer) {
-            // What is left of the batch must be known to be gone; or else the segment is given up, full or not.
+            // What is left of the batch must be known to be gone; or else the segment is given up,
+            // full or not.
             if self.wipe() {
                 return Err((error, batch));
             }
@@ -240,7 +260,9 @@ impl Committer {
             }
             match record.effect {
                 // A copy: what is new is answered first.
-                Effect::Accept { size, file, .. } => index.accepted(record.id, place, frame_len(&record), size, file),
+                Effect::Accept { size, file, .. } => {
+                    index.accepted(record.id, place, frame_len(&record), size, file)
+                }
                 Effect::State { held, delay_told, generation } => {
                     index.state(record.id, place, frame_len(&record), held, delay_told);
                     if let Some(generation) = generation {
@@ -287,12 +309,15 @@ impl Committer {
             }
         }
         // Nobody was told 250 for these, and those who sent them will do so again.
-        let ends = withdrawn.into_iter().filter_map(|id| self.record(Op::Done { id, reply: None })).collect();
+        let ends = withdrawn
+            .into_iter()
+            .filter_map(|id| self.record(Op::Done { id, reply: None }))
+            .collect();
         self.write(ends);
     }
 
-    /// Makes everything written so far durable. On failure the segment is poisoned, the records that must not be lost are
-    /// carried on, and the answer is `false`.
+    /// Makes everything written so far durable. On failure the segment is poisoned, the records
+    /// that must not be lost are carried on, and the answer is `false`.
     pub(super) fn sync(&mut self) -> bool {
         let started = Instant::now();
         let result = self.file.sync();
@@ -302,7 +327,8 @@ impl Committer {
             Ok(()) => {
                 self.unsynced.clear();
                 self.wiped = false;
-                // What is carried has taken effect in the index, but is not on the disk: its old places are still needed.
+                // What is carried has taken effect in the index, but is not on the disk: its old
+                // places are still needed.
                 if self.carried.is_empty() {
                     for path in std::mem::take(&mut self.needless) {
                         self.remove(&path);
@@ -324,7 +350,10 @@ impl Drop for Committer {
     fn drop(&mut self) {
         self.shared.commit_queue.abandon();
         if std::thread::panicking() {
-            self.shared.set_health(Health::Failed, "the committer panicked, which is a defect; a restart recovers the queue");
+            self.shared.set_health(
+                Health::Failed,
+                "the committer panicked, which is a defect; a restart recovers the queue",
+            );
         }
     }
 }

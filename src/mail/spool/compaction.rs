@@ -1,10 +1,14 @@
-//! Gives back the room of finished mail: what still lives in a segment is copied forward, and its file goes.
+//! Gives back the room of finished mail: what still lives in a segment is copied forward, and its
+//! file goes.
 //!
-//! Begins when the segments take three eighths more than what lives in them, and a few segments beside (`Config::slack`). It goes in
-//! small pieces between the batches of the sessions, so that nobody waits long for one, and takes a share of the committer's
-//! time that grows with the waste: an eighth at first, then half of it, and all that the sessions leave when the segments take
-//! three quarters more than they hold: with what stands beside them the volume then stays below twice its mail.
-//! Limits: a piece has about one of [`PIECES`] of a segment (512 KiB) and one sync; one segment is emptied at a time.
+//! Begins when the segments take three eighths more than what lives in them, and a few segments
+//! beside (`Config::slack`). It goes in small pieces between the batches of the sessions, so that
+//! nobody waits long for one, and takes a share of the committer's time that grows with the waste:
+//! an eighth at first, then half of it, and all that the sessions leave when the segments take
+//! three quarters more than they hold: with what stands beside them the volume then stays below
+//! twice its mail.
+//! Limits: a piece has about one of [`PIECES`] of a segment (512 KiB) and one sync; one segment is
+//! emptied at a time.
 
 use super::SpoolError;
 use super::committer::Committer;
@@ -25,7 +29,8 @@ const PIECES: u64 = 32;
 /// How many times as long as a piece took the committer leaves off after it.
 const REST: u32 = 7;
 
-/// The same when the segments take much more than they hold; without a rest when it is three quarters more.
+/// The same when the segments take much more than they hold; without a rest when it is three
+/// quarters more.
 const REST_IN_NEED: u32 = 1;
 
 /// A segment that is being emptied.
@@ -40,8 +45,8 @@ pub(super) struct Compaction {
     emptying: Option<Emptying>,
     /// Octets of all segments when the one in work was chosen.
     used: u64,
-    /// Emptying the last one gave room back, so that the next may be worth it too; without this, who cannot win any would copy
-    /// for ever.
+    /// Emptying the last one gave room back, so that the next may be worth it too; without this,
+    /// who cannot win any would copy for ever.
     goes_on: bool,
     /// When the last look or piece ended, and how long nothing is done after it.
     last: Instant,
@@ -55,7 +60,8 @@ impl Compaction {
 
     /// How long there is nothing to do; `None` while no segment is known that is worth emptying.
     pub(super) fn patience(&self) -> Option<Duration> {
-        (self.emptying.is_some() || self.goes_on).then(|| self.rest.saturating_sub(self.last.elapsed()))
+        (self.emptying.is_some() || self.goes_on)
+            .then(|| self.rest.saturating_sub(self.last.elapsed()))
     }
 
     fn is_resting(&self) -> bool {
@@ -86,9 +92,16 @@ impl Committer {
         let (number, ended) = (emptying.number, self.copy_piece(&mut emptying));
         self.compaction.emptying = (!ended).then_some(emptying);
         // What could not be read stays, and would be tried again at once.
-        let stuck = ended && self.shared.lock_index().segments().get(&number).is_some_and(|segment| segment.live > 0);
+        let stuck = ended
+            && self
+                .shared
+                .lock_index()
+                .segments()
+                .get(&number)
+                .is_some_and(|segment| segment.live > 0);
         let rest = begun.elapsed() * self.rest_after_a_piece();
-        self.compaction.goes_on = ended && self.shared.lock_index().amplification().0 < self.compaction.used;
+        self.compaction.goes_on =
+            ended && self.shared.lock_index().amplification().0 < self.compaction.used;
         self.compaction.rest = if stuck { self.config.housekeeping } else { rest };
         self.compaction.last = Instant::now();
     }
@@ -96,12 +109,15 @@ impl Committer {
     /// Whether the volume has room for copies, and takes records at all.
     fn may_copy(&self) -> bool {
         let room = self.shared.disk.space().map_or(0, |space| space.free);
-        self.shared.health() != Health::Failed && self.carried.is_empty() && room >= 2 * self.config.segment_max
+        self.shared.health() != Health::Failed
+            && self.carried.is_empty()
+            && room >= 2 * self.config.segment_max
     }
 
     fn rest_after_a_piece(&self) -> u32 {
         let (used, live) = self.shared.lock_index().amplification();
-        let above = |eighths: u64| used > live / 8 * eighths + self.config.slack * self.config.segment_max;
+        let above =
+            |eighths: u64| used > live / 8 * eighths + self.config.slack * self.config.segment_max;
         match (above(14), above(13)) {
             (true, _) => 0,
             (false, true) => REST_IN_NEED,
@@ -120,8 +136,10 @@ impl Committer {
             let number = index.worth_emptying(self.active.number)?;
             index.segments().get(&number)?.header
         };
-        let residents = SegmentSummary::read(self.shared.disk.as_ref(), header).and_then(|octets| named(header, &octets));
-        let residents = residents.unwrap_or_else(|| self.shared.lock_index().residents(header.number));
+        let residents = SegmentSummary::read(self.shared.disk.as_ref(), header)
+            .and_then(|octets| named(header, &octets));
+        let residents =
+            residents.unwrap_or_else(|| self.shared.lock_index().residents(header.number));
         Some(Emptying { number: header.number, left: residents.into_iter() })
     }
 
@@ -153,13 +171,16 @@ impl Committer {
         ended
     }
 
-    /// The records of a message that stand in a segment, to be written again. Its state always goes behind a new accept
-    /// record: a reader that starts from the oldest segment must meet them in this order.
+    /// The records of a message that stand in a segment, to be written again. Its state always goes
+    /// behind a new accept record: a reader that starts from the oldest segment must meet them in
+    /// this order.
     fn copies(&self, id: MessageId, segment: u32) -> Result<Vec<Record>, SpoolError> {
         let (slot, open, state) = {
             let index = self.shared.lock_index();
             let Some(slot) = index.get(id) else { return Ok(Vec::new()) };
-            if slot.accept.segment != segment && slot.state.is_none_or(|place| place.segment != segment) {
+            if slot.accept.segment != segment
+                && slot.state.is_none_or(|place| place.segment != segment)
+            {
                 return Ok(Vec::new());
             }
             let state = slot.state.and_then(|place| Some((place, index.file(place.segment)?)));
@@ -169,7 +190,8 @@ impl Committer {
         let damaged = || SpoolError::Damaged;
         let mut records = Vec::new();
         if slot.accept.segment == segment {
-            let (header, head) = read_head(&open, slot.accept).map_err(failed)?.ok_or_else(damaged)?;
+            let (header, head) =
+                read_head(&open, slot.accept).map_err(failed)?.ok_or_else(damaged)?;
             let mut bytes = vec![0; header.body_len as usize];
             let offset = u64::from(slot.accept.offset) + (FRAME_HEADER + head.len()) as u64;
             let got = open.1.read_at(offset, &mut bytes).map_err(failed)?;
@@ -179,7 +201,9 @@ impl Committer {
             let effect = Effect::Accept { size: slot.size, file: slot.file, moved: None };
             records.push(Record { id, header, head, bytes: bytes.into(), effect, reply: None });
         }
-        if let Some((place, open)) = state.filter(|(place, _)| !records.is_empty() || place.segment == segment) {
+        if let Some((place, open)) =
+            state.filter(|(place, _)| !records.is_empty() || place.segment == segment)
+        {
             let (_, head) = read_head(&open, place).map_err(failed)?.ok_or_else(damaged)?;
             records.push(state_record(&State::decode(&head).ok_or_else(damaged)?, None, None));
         }
@@ -187,7 +211,8 @@ impl Committer {
     }
 }
 
-/// The messages that a segment's heads name in accept and state records; `None` when one of them makes no sense.
+/// The messages that a segment's heads name in accept and state records; `None` when one of them
+/// makes no sense.
 fn named(segment: SegmentHeader, octets: &[u8]) -> Option<Vec<MessageId>> {
     let mut ids = BTreeSet::new();
     for frame in segment_summary::frames(segment, octets) {

@@ -23,7 +23,14 @@ impl Committer {
             Op::Accept { id, head, bytes, crc, size, file, moved, reply } => {
                 let body_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
                 let header = FrameHeader::new(RecordKind::Accept, &head, body_len, crc);
-                Some(Record { id, header, head, bytes, effect: Effect::Accept { size, file, moved }, reply: Some(reply) })
+                Some(Record {
+                    id,
+                    header,
+                    head,
+                    bytes,
+                    effect: Effect::Accept { size, file, moved },
+                    reply: Some(reply),
+                })
             }
             Op::State { id, progress, generation } => {
                 let Some(slot) = self.shared.lock_index().get(id) else {
@@ -34,7 +41,11 @@ impl Committer {
                     Some((state, _)) => (state.held, state.delay_told),
                     None => (slot.held, slot.delay_told),
                 };
-                Some(state_record(&State { id, held, delay_told, progress }, Some(generation), None))
+                Some(state_record(
+                    &State { id, held, delay_told, progress },
+                    Some(generation),
+                    None,
+                ))
             }
             Op::Flags { id, held, delay_told, reply } => match self.current_state(id) {
                 Ok((state, generation)) => {
@@ -82,7 +93,8 @@ impl Committer {
         }
     }
 
-    /// The state of a message as its last records tell it; with the generation of its progress, when that waits to be written.
+    /// The state of a message as its last records tell it; with the generation of its progress,
+    /// when that waits to be written.
     fn current_state(&self, id: MessageId) -> Result<(State, Option<u64>), SpoolError> {
         if self.shared.lock_index().get(id).is_some()
             && let Some(waiting) = self.waiting_state(id)
@@ -92,7 +104,11 @@ impl Committer {
         let (slot, accept, state) = {
             let index = self.shared.lock_index();
             let slot = index.get(id).ok_or(SpoolError::Unknown)?;
-            (slot, index.file(slot.accept.segment), slot.state.and_then(|place| Some((place, index.file(place.segment)?))))
+            (
+                slot,
+                index.file(slot.accept.segment),
+                slot.state.and_then(|place| Some((place, index.file(place.segment)?))),
+            )
         };
         let head = |segment: &OpenSegment, place| match read_head(segment, place) {
             Ok(Some((_, head))) => Ok(head),
@@ -108,11 +124,19 @@ impl Committer {
             None => head(&accept.ok_or(SpoolError::Unknown)?, slot.accept)?,
         };
         let accepted = Accepted::decode(&head).ok_or_else(damaged)?;
-        Ok((State { id, held: slot.held, delay_told: slot.delay_told, progress: accepted.targets() }, None))
+        Ok((
+            State {
+                id,
+                held: slot.held,
+                delay_told: slot.delay_told,
+                progress: accepted.targets(),
+            },
+            None,
+        ))
     }
 
-    /// The newest state of a message among the records that wait for better days. The index does not know of it, and what it
-    /// does know is older.
+    /// The newest state of a message among the records that wait for better days. The index does
+    /// not know of it, and what it does know is older.
     fn waiting_state(&self, id: MessageId) -> Option<(State, Option<u64>)> {
         let generation = |record: &Record| match record.effect {
             Effect::State { generation, .. } if record.id == id => Some(generation),
@@ -123,8 +147,12 @@ impl Committer {
         Some((State::decode(&record.head)?, generation(record)?))
     }
 
-    /// The copy of a message's accept record that must be written again: the place that the index knows was lost.
+    /// The copy of a message's accept record that must be written again: the place that the index
+    /// knows was lost.
     fn waiting_accept(&self, id: MessageId) -> Option<&Record> {
-        self.carried.iter().rev().find(|record| record.id == id && matches!(record.effect, Effect::Accept { .. }))
+        self.carried
+            .iter()
+            .rev()
+            .find(|record| record.id == id && matches!(record.effect, Effect::Accept { .. }))
     }
 }

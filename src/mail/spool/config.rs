@@ -16,7 +16,8 @@ pub struct Config {
     pub slack: u64,
     /// Octets of content that every writer may keep in memory; whoever wants more borrows.
     pub own: usize,
-    /// Octets that all writers together may borrow. When they are lent out, content goes to a file earlier.
+    /// Octets that all writers together may borrow. When they are lent out, content goes to a file
+    /// earlier.
     pub lendable: usize,
 }
 
@@ -26,8 +27,9 @@ impl Config {
         Self { segment_max: self.segment_max.min((size / 64).max(1 << 20)), ..self }
     }
 
-    /// Content up to this many octets lives in a segment, beside its envelope, and shares its syncs with others. A segment gives its
-    /// room back when all in it is done, so no single mail may be much of one; on a small volume that matters more than speed.
+    /// Content up to this many octets lives in a segment, beside its envelope, and shares its syncs
+    /// with others. A segment gives its room back when all in it is done, so no single mail may be
+    /// much of one; on a small volume that matters more than speed.
     pub(super) fn inline_max(&self) -> usize {
         usize::try_from(self.segment_max / 64).unwrap_or(INLINE_MAX).clamp(INLINE_MIN, INLINE_MAX)
     }

@@ -17,11 +17,12 @@ pub const INLINE_MAX: usize = 256 * 1024;
 /// On small volumes it is this limit.
 pub const INLINE_MIN: usize = 64 * 1024;
 
-/// Octets that every writer may keep in memory where there is enough. Whoever wants more, up to [`INLINE_MAX`], borrows from
-/// [`LENDABLE`].
+/// Octets that every writer may keep in memory where there is enough. Whoever wants more, up to
+/// [`INLINE_MAX`], borrows from [`LENDABLE`].
 pub const OWN: usize = 16 * 1024;
 
-/// Octets that all writers together may borrow where there is enough. When they are lent out, content goes to a file earlier.
+/// Octets that all writers together may borrow where there is enough. When they are lent out,
+/// content goes to a file earlier.
 pub const LENDABLE: usize = 16 << 20;
 
 /// Octets of stored content that a reader gets in memory; above that, piece by piece.
@@ -59,7 +60,15 @@ pub enum Finished {
 
 impl ContentWriter {
     pub(super) fn new(shared: Arc<Shared>, id: MessageId) -> Self {
-        Self { shared, id, buffer: Vec::new(), loan: None, crc: Hasher::new(), written: 0, spilled: None }
+        Self {
+            shared,
+            id,
+            buffer: Vec::new(),
+            loan: None,
+            crc: Hasher::new(),
+            written: 0,
+            spilled: None,
+        }
     }
 
     /// The end of the content. A file is synced, renamed, and its directory synced.
@@ -98,7 +107,11 @@ impl ContentWriter {
     fn has_room_for(&mut self, more: usize) -> bool {
         let wanted = self.buffer.len() + more;
         let borrowed = self.loan.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let Some(missing) = wanted.checked_sub(self.shared.own + borrowed).filter(|missing| *missing > 0) else { return true };
+        let Some(missing) =
+            wanted.checked_sub(self.shared.own + borrowed).filter(|missing| *missing > 0)
+        else {
+            return true;
+        };
         // A file once begun takes all the rest.
         if wanted > if self.spilled.is_some() { PIECE } else { self.shared.inline_max } {
             return false;
@@ -118,8 +131,9 @@ impl ContentWriter {
             Some(spilled) => (spilled.file.clone(), spilled.len),
             None => {
                 let (shared, id) = (self.shared.clone(), self.id);
-                let file =
-                    blocking(move || shared.disk.create(&part_path(id))).await.map_err(|error| self.shared.unwell(&error))?;
+                let file = blocking(move || shared.disk.create(&part_path(id)))
+                    .await
+                    .map_err(|error| self.shared.unwell(&error))?;
                 self.spilled = Some(Spilled { file: file.clone(), len: 0 });
                 (file, 0)
             }
@@ -164,7 +178,8 @@ impl Writer for ContentWriter {
         self.crc.update(piece);
         self.written += piece.len() as u64;
         while !self.has_room_for(piece.len()) {
-            let (fits, rest) = piece.split_at(self.shared.own.saturating_sub(self.buffer.len()).min(piece.len()));
+            let (fits, rest) =
+                piece.split_at(self.shared.own.saturating_sub(self.buffer.len()).min(piece.len()));
             self.buffer.extend_from_slice(fits);
             piece = rest;
             self.flush().await?;
@@ -188,8 +203,8 @@ impl Drop for ContentWriter {
 
 /// A stretch of a file, as the content of a message that is read piece by piece.
 pub struct Stretch {
-    /// The segment or content file; it stays readable while this lives, even after it was removed. A recycled segment is never
-    /// written to while a stretch of it is held: see `housekeeping`.
+    /// The segment or content file; it stays readable while this lives, even after it was removed.
+    /// A recycled segment is never written to while a stretch of it is held: see `housekeeping`.
     pub file: Arc<dyn File>,
     /// Where the content starts.
     pub offset: u64,
@@ -206,7 +221,9 @@ impl Content for Stretch {
 }
 
 /// Runs disk work where it may block.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(_) => Err(io::Error::other("the disk work was cut off by the end of the process")),

@@ -1,8 +1,11 @@
-//! Looks at many messages without a look into their segments: from the heads that stand beside full ones.
+//! Looks at many messages without a look into their segments: from the heads that stand beside full
+//! ones.
 //!
-//! Purpose: speed alone. Whoever goes through a long queue reads the heads of a segment once, and not a page of the disk for
-//! each of its messages. Contents are not looked at; what is wrong with a frame in the segment shows when its mail is delivered.
-//! Limits: [`OCTETS_MAX`] of heads are kept, the last used ones, until a round of housekeeping finds them unused.
+//! Purpose: speed alone. Whoever goes through a long queue reads the heads of a segment once, and
+//! not a page of the disk for each of its messages. Contents are not looked at; what is wrong with
+//! a frame in the segment shows when its mail is delivered.
+//! Limits: [`OCTETS_MAX`] of heads are kept, the last used ones, until a round of housekeeping
+//! finds them unused.
 
 use super::format::{FRAME_HEADER, FrameHeader, HEADER_BLOCK, SegmentHeader};
 use super::index::Place;
@@ -14,10 +17,12 @@ use crate::mail::model::MessageId;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// SegmentSummary in memory, together; those of one segment may be more when they are the only ones.
+/// SegmentSummary in memory, together; those of one segment may be more when they are the only
+/// ones.
 const OCTETS_MAX: usize = 4 << 20;
 
-/// So many of the messages that are looked at together make the heads of their segment worth reading.
+/// So many of the messages that are looked at together make the heads of their segment worth
+/// reading.
 const WORTH_READING: u32 = 32;
 
 /// The heads that were used a moment ago, the last used ones at the end.
@@ -51,7 +56,11 @@ impl Shared {
                 *counts.entry(place.segment).or_default() += 1;
             }
         }
-        counts.into_iter().filter(|(_, count)| *count >= WORTH_READING).map(|(segment, _)| segment).collect()
+        counts
+            .into_iter()
+            .filter(|(_, count)| *count >= WORTH_READING)
+            .map(|(segment, _)| segment)
+            .collect()
     }
 }
 
@@ -63,7 +72,12 @@ impl Default for EnvelopeCache {
 
 impl EnvelopeCache {
     /// A frame's header and head; `None` where only the segment itself can tell.
-    pub fn head(&self, disk: &dyn Disk, segment: SegmentHeader, place: Place) -> Option<(FrameHeader, Vec<u8>)> {
+    pub fn head(
+        &self,
+        disk: &dyn Disk,
+        segment: SegmentHeader,
+        place: Place,
+    ) -> Option<(FrameHeader, Vec<u8>)> {
         let known = self.known(disk, segment)?;
         let at = known.frames.binary_search_by_key(&place.offset, |(offset, _)| *offset).ok()?;
         let frame = known.octets.get(known.frames[at].1 as usize..)?;
@@ -89,7 +103,8 @@ impl EnvelopeCache {
         }
         // Under the lock, so that they are read once.
         let heads = Known::read(disk, segment).map(Arc::new);
-        let mut room = OCTETS_MAX.saturating_sub(heads.as_ref().map_or(0, |known| known.octets.len()));
+        let mut room =
+            OCTETS_MAX.saturating_sub(heads.as_ref().map_or(0, |known| known.octets.len()));
         let fits = |kept: &Kept| {
             let octets = kept.heads.as_ref().map_or(0, |known| known.octets.len());
             let fits = octets <= room;

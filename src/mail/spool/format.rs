@@ -1,13 +1,15 @@
 //! What stands on the disk: version 1 of the queue's format, documented in `docs/queue-format.md`.
 //!
-//! A segment is a file of one header block and many frames. A frame carries one record about one message: it was accepted, its
-//! progress changed, it is done. All numbers are little-endian.
+//! A segment is a file of one header block and many frames. A frame carries one record about one
+//! message: it was accepted, its progress changed, it is done. All numbers are little-endian.
 //!
-//! Every frame says which segment it belongs to and is checksummed together with the segment's random salt. So an old frame in
-//! a recycled file, or bytes in a mail that look like a frame, can never be taken for one, even when a damaged frame
-//! makes the reader search for the next good one.
+//! Every frame says which segment it belongs to and is checksummed together with the segment's
+//! random salt. So an old frame in a recycled file, or bytes in a mail that look like a frame, can
+//! never be taken for one, even when a damaged frame makes the reader search for the next good one.
 
-use crate::mail::model::{Address, BodyType, Envelope, Kind, MessageId, Origin, Progress, Status, Target};
+use crate::mail::model::{
+    Address, BodyType, Envelope, Kind, MessageId, Origin, Progress, Status, Target,
+};
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -72,11 +74,14 @@ impl SegmentHeader {
         for start in [0, SECOND_COPY] {
             let Some(copy) = block.get(start..start + SEGMENT_HEADER) else { continue };
             let (content, crc) = copy.split_at(SEGMENT_HEADER - 4);
-            if crc32fast::hash(content).to_le_bytes() != crc || !content.starts_with(SEGMENT_MAGIC) {
+            if crc32fast::hash(content).to_le_bytes() != crc || !content.starts_with(SEGMENT_MAGIC)
+            {
                 continue;
             }
             match u32_at(content, 8) {
-                VERSION => return Ok(Self { number: u32_at(content, 12), salt: u64_at(content, 16) }),
+                VERSION => {
+                    return Ok(Self { number: u32_at(content, 12), salt: u64_at(content, 16) });
+                }
                 newer => error = HeaderError::Newer(newer),
             }
         }
@@ -114,7 +119,8 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// The header of a frame with this head and this content, whose checksum the caller knows already.
+    /// The header of a frame with this head and this content, whose checksum the caller knows
+    /// already.
     pub fn new(kind: RecordKind, head: &[u8], body_len: u32, body_crc: u32) -> Self {
         let head_len = u32::try_from(head.len()).unwrap_or(u32::MAX);
         Self { kind, head_len, body_len, head_crc: crc32fast::hash(head), body_crc }
@@ -197,8 +203,13 @@ pub struct Accepted {
 impl Accepted {
     /// The targets of a message that was just accepted.
     pub fn targets(&self) -> Vec<Progress> {
-        let recipients = (0..self.envelope.recipients.len()).filter_map(|place| u16::try_from(place).ok());
-        recipients.map(Target::Recipient).chain(self.copy.then_some(Target::Copy)).map(Progress::new).collect()
+        let recipients =
+            (0..self.envelope.recipients.len()).filter_map(|place| u16::try_from(place).ok());
+        recipients
+            .map(Target::Recipient)
+            .chain(self.copy.then_some(Target::Copy))
+            .map(Progress::new)
+            .collect()
     }
 
     /// The head of the record.
@@ -253,10 +264,12 @@ impl Accepted {
             _ => return None,
         };
         let helo = reader.text()?.into();
-        let sender = if flags & 1 << 5 == 0 { None } else { Some(Address::parse(reader.text()?).ok()?) };
+        let sender =
+            if flags & 1 << 5 == 0 { None } else { Some(Address::parse(reader.text()?).ok()?) };
         let count = reader.u16()?;
-        let recipients =
-            (0..count).map(|_| reader.text().and_then(|text| Address::parse(text).ok())).collect::<Option<Vec<_>>>()?;
+        let recipients = (0..count)
+            .map(|_| reader.text().and_then(|text| Address::parse(text).ok()))
+            .collect::<Option<Vec<_>>>()?;
         let file = if flags & 1 << 4 == 0 { None } else { Some((reader.u64()?, reader.u32()?)) };
         Some(Self {
             id,
@@ -363,7 +376,8 @@ pub fn decode_id(head: &[u8]) -> Option<MessageId> {
     Reader(head).u64().map(MessageId)
 }
 
-/// Lengths in heads are 16 bits; the model keeps texts below, and a longer one is cut at a character.
+/// Lengths in heads are 16 bits; the model keeps texts below, and a longer one is cut at a
+/// character.
 fn put_text(out: &mut Vec<u8>, text: &str) {
     let mut end = text.len().min(usize::from(u16::MAX));
     while !text.is_char_boundary(end) {
@@ -427,10 +441,16 @@ mod tests {
             kind: Kind::Mail,
             copy: true,
             moved: true,
-            origin: Origin { peer: Some("2001:db8::1".parse().unwrap()), helo: "client.example".into() },
+            origin: Origin {
+                peer: Some("2001:db8::1".parse().unwrap()),
+                helo: "client.example".into(),
+            },
             envelope: Envelope {
                 sender: Address::parse("a@b.example").ok(),
-                recipients: ["x@y.example", "ü@bücher.example"].iter().map(|text| Address::parse(text).unwrap()).collect(),
+                recipients: ["x@y.example", "ü@bücher.example"]
+                    .iter()
+                    .map(|text| Address::parse(text).unwrap())
+                    .collect(),
                 body: BodyType::EightBitMime,
                 smtputf8: true,
             },
@@ -479,7 +499,11 @@ mod tests {
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(FrameHeader::decode(segment, &damaged), None, "bit {bit}");
         }
-        assert_eq!(FrameHeader::decode(SegmentHeader { number: 3, salt: 1 }, &frame), None, "another life of the same file");
+        assert_eq!(
+            FrameHeader::decode(SegmentHeader { number: 3, salt: 1 }, &frame),
+            None,
+            "another life of the same file"
+        );
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use super::committer::Committer;
 use super::format::{HEADER_BLOCK, SegmentHeader};
-use super::layout::{CORRUPT, LOG, RESERVE, SPARE, body_path, heads_path, segment_path, spare_path};
+use super::layout::{
+    CORRUPT, LOG, RESERVE, SPARE, body_path, heads_path, segment_path, spare_path,
+};
 use super::recover;
 use super::shared::{Health, Shared};
 use crate::ground::disk::File;
@@ -36,7 +38,8 @@ impl Committer {
         if self.shared.health() == Health::Well
             && let Err(error) = heads.write(self.shared.disk.as_ref(), sealed)
         {
-            tracing::debug!(target: "mta", cause = %error, "the next start has to read a segment's contents");
+            tracing::debug!(target: "mta", cause = %error, "the next start has to read a segment's \
+            contents");
         }
         Ok(())
     }
@@ -60,7 +63,8 @@ impl Committer {
         }
         let spares = std::mem::replace(&mut self.spares, vec![RESERVE.to_owned()]);
         if let Err(error) = self.roll_unsynced() {
-            tracing::warn!(target: "mta", cause = %error, "the reserve of the data volume could not be used");
+            tracing::warn!(target: "mta", cause = %error, "the reserve of the data volume could \
+            not be used");
         }
         self.spares = spares;
     }
@@ -69,15 +73,16 @@ impl Committer {
         self.shared.lock_index().begin_segment(self.active, self.file.clone(), self.len);
     }
 
-    /// Lets segments go that nobody needs; in rounds, because one may wait for another: a segment must not vanish before it is
-    /// certain that those it must outlive have.
+    /// Lets segments go that nobody needs; in rounds, because one may wait for another: a segment
+    /// must not vanish before it is certain that those it must outlive have.
     pub(super) fn reclaim(&mut self) {
         loop {
             if self.removals_to_sync {
                 // A rename between directories is durable when both are.
                 let disk = &self.shared.disk;
                 if let Err(error) = disk.sync_dir(SPARE).and_then(|()| disk.sync_dir(LOG)) {
-                    tracing::warn!(target: "mta", cause = %error, "the removal of dead segments could not be synced");
+                    tracing::warn!(target: "mta", cause = %error, "the removal of dead segments \
+                    could not be synced");
                     return;
                 }
                 self.removals_to_sync = false;
@@ -96,13 +101,14 @@ impl Committer {
         }
     }
 
-    /// Keeps a dead segment's file for the next use, or removes it. The index is free meanwhile: who looks at the queue must not
-    /// wait for the disk.
+    /// Keeps a dead segment's file for the next use, or removes it. The index is free meanwhile:
+    /// who looks at the queue must not wait for the disk.
     fn let_go(&mut self, number: u32) -> io::Result<()> {
         let Some(taken) = self.shared.lock_index().take_segment(number) else { return Ok(()) };
         let name = segment_path(number);
         let roomy = self.shared.health() != Health::Full;
-        let spare = (!taken.is_read() && roomy && self.spares.len() < SPARES_MAX).then(|| spare_path(number));
+        let spare = (!taken.is_read() && roomy && self.spares.len() < SPARES_MAX)
+            .then(|| spare_path(number));
         let gone = match &spare {
             Some(spare) => self.shared.disk.rename(&name, spare),
             None => self.shared.disk.remove(&name),
@@ -116,8 +122,9 @@ impl Committer {
         Ok(())
     }
 
-    /// Keeps what is left of a damaged message for a person to look at. `false`: it is not damaged after all, or it could not
-    /// be kept; it stays in the queue, and whoever reads it next asks again.
+    /// Keeps what is left of a damaged message for a person to look at. `false`: it is not damaged
+    /// after all, or it could not be kept; it stays in the queue, and whoever reads it next asks
+    /// again.
     pub(super) fn set_aside(&self, id: MessageId) -> bool {
         if !self.carried.is_empty() || !matches!(self.shared.examine(id), Ok(None)) {
             return false;
@@ -142,11 +149,13 @@ impl Committer {
         match kept {
             Ok(()) => {
                 self.shared.counters.corrupt_records_total.inc();
-                tracing::error!(target: "mta", queue_id = %id, "a damaged message was set aside under corrupt/ on the data volume");
+                tracing::error!(target: "mta", queue_id = %id, "a damaged message was set aside \
+                under corrupt/ on the data volume");
                 true
             }
             Err(error) => {
-                tracing::error!(target: "mta", queue_id = %id, cause = %error, "a damaged message could not be set aside; it stays");
+                tracing::error!(target: "mta", queue_id = %id, cause = %error, "a damaged message \
+                could not be set aside; it stays");
                 false
             }
         }
@@ -159,17 +168,24 @@ impl Committer {
         let counters = &self.shared.counters;
         counters.disk_free_bytes.set(i64::try_from(space.free).unwrap_or(i64::MAX));
         counters.disk_size_bytes.set(i64::try_from(space.size).unwrap_or(i64::MAX));
-        counters.spool_disk_bytes.set(i64::try_from(self.shared.lock_index().amplification().0).unwrap_or(i64::MAX));
+        counters
+            .spool_disk_bytes
+            .set(i64::try_from(self.shared.lock_index().amplification().0).unwrap_or(i64::MAX));
         let scarce = space.free < space.size / 100;
         match self.shared.health() {
-            Health::Well if scarce => self.shared.set_health(Health::Full, "less than one percent of it is free"),
+            Health::Well if scarce => {
+                self.shared.set_health(Health::Full, "less than one percent of it is free")
+            }
             // A little more than the mark, so that the answer does not change with every mail.
             Health::Full if space.free > space.size / 100 * 3 / 2 && self.carried.is_empty() => {
                 self.shared.set_health(Health::Well, "");
             }
             _ => {}
         }
-        if self.shared.health() == Health::Well && self.carried.is_empty() && !self.held_back.is_empty() {
+        if self.shared.health() == Health::Well
+            && self.carried.is_empty()
+            && !self.held_back.is_empty()
+        {
             self.write_held_back();
         }
         if self.shared.health() == Health::Well && space.free > space.size / 50 {
@@ -181,7 +197,12 @@ impl Committer {
         let Ok(file) = self.shared.disk.create(RESERVE) else { return };
         let zeros = vec![0; usize::try_from(RESERVE_MAX.min(size / 100)).unwrap_or_default()];
         let disk = &self.shared.disk;
-        if file.write_at(0, &zeros).and_then(|()| file.sync()).and_then(|()| disk.sync_dir("")).is_err() {
+        if file
+            .write_at(0, &zeros)
+            .and_then(|()| file.sync())
+            .and_then(|()| disk.sync_dir(""))
+            .is_err()
+        {
             self.remove(RESERVE);
         }
     }
@@ -189,7 +210,8 @@ impl Committer {
     pub(super) fn remove(&self, path: &str) {
         match self.shared.disk.remove(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(target: "mta", path, cause = %error, "a file that is not needed any more could not be removed");
+                tracing::warn!(target: "mta", path, cause = %error, "a file that is not needed any \
+                more could not be removed");
             }
             _ => {}
         }
@@ -220,20 +242,24 @@ pub(super) fn new_segment(
     let (name, file) = match spare {
         Some(spare) => spare,
         None => match disk.create(&fresh) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (fresh.clone(), disk.open(&fresh)?),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                (fresh.clone(), disk.open(&fresh)?)
+            }
             other => (fresh.clone(), other?),
         },
     };
     if let Err(error) = file.write_at(0, &header.encode()).and_then(|()| file.sync()) {
         if name == fresh {
-            // It holds no room, and the next start must not take it for a spare one that does. Best effort.
+            // It holds no room, and the next start must not take it for a spare one that does. Best
+            // effort.
             let _ = disk.remove(&fresh);
         }
         return Err(error);
     }
     disk.rename(&name, &segment_path(number))?;
     spares.retain(|spare| *spare != name);
-    // A rename between directories is durable when both are; the reserve stands in the volume itself.
+    // A rename between directories is durable when both are; the reserve stands in the volume
+    // itself.
     disk.sync_dir(if name == RESERVE { "" } else { SPARE })?;
     disk.sync_dir(LOG)?;
     Ok((header, file))

@@ -1,10 +1,12 @@
 //! Where the last word about each message stands, and which segments are still needed.
 //!
-//! Purpose: the only thing that grows with the queue, so an entry is a few words. No file is touched here.
+//! Purpose: the only thing that grows with the queue, so an entry is a few words. No file is
+//! touched here.
 //!
-//! When may a segment go? When no live message has its accept record or its last state record there, *and* every segment with
-//! an accept record that a done record (or a copy) in this one overrules has gone before it: otherwise a restart would read the
-//! old accept record and deliver the message once more. [`Segment::outlives`] keeps those debts.
+//! When may a segment go? When no live message has its accept record or its last state record
+//! there, *and* every segment with an accept record that a done record (or a copy) in this one
+//! overrules has gone before it: otherwise a restart would read the old accept record and deliver
+//! the message once more. [`Segment::outlives`] keeps those debts.
 
 use super::Arrival;
 use super::arrivals::Arrivals;
@@ -66,8 +68,8 @@ pub struct Segment {
 pub struct Index {
     slots: Slots,
     segments: BTreeMap<u32, Segment>,
-    /// Some records could not be read. They may be read at a better time, so no segment may go meanwhile: one of them might be
-    /// overruled by a word that stands there.
+    /// Some records could not be read. They may be read at a better time, so no segment may go
+    /// meanwhile: one of them might be overruled by a word that stands there.
     pub incomplete: bool,
     /// Segments that were given up: what a power cut leaves in them, nobody knows.
     doubtful: BTreeSet<u32>,
@@ -111,7 +113,8 @@ impl Index {
         self.last_id
     }
 
-    /// A record speaks of this id, so that no other message may get it: what is left of records would be taken for its own.
+    /// A record speaks of this id, so that no other message may get it: what is left of records
+    /// would be taken for its own.
     pub fn met(&mut self, id: MessageId) {
         self.last_id = self.last_id.max(id.0);
     }
@@ -124,7 +127,8 @@ impl Index {
 
     /// The next messages by arrival.
     pub fn by_arrival(&self, after: Option<MessageId>, limit: usize) -> Vec<Arrival> {
-        self.arrivals.page(after, limit, |from| self.slots.from(from.0).map(|(id, _)| MessageId(id)))
+        self.arrivals
+            .page(after, limit, |from| self.slots.from(from.0).map(|(id, _)| MessageId(id)))
     }
 
     /// Which of these messages arrived first.
@@ -140,7 +144,8 @@ impl Index {
 
     /// A segment enters, without live records so far.
     pub fn begin_segment(&mut self, header: SegmentHeader, file: Arc<dyn File>, len: u64) {
-        let segment = Segment { header, file, len, live: 0, live_bytes: 0, outlives: BTreeSet::new() };
+        let segment =
+            Segment { header, file, len, live: 0, live_bytes: 0, outlives: BTreeSet::new() };
         self.segments.insert(header.number, segment);
         self.dead.insert(header.number);
         self.used += len;
@@ -185,13 +190,23 @@ impl Index {
         self.segments.get(&segment).map(|segment| (segment.header, segment.file.clone()))
     }
 
-    /// An accept record of `frame` octets stands at `place`; a second one for the same id is a copy that takes over.
+    /// An accept record of `frame` octets stands at `place`; a second one for the same id is a copy
+    /// that takes over.
     pub fn accepted(&mut self, id: MessageId, place: Place, frame: u32, size: u64, file: bool) {
         self.met(id);
         let slot = match self.slots.get(id.0) {
             None => {
                 self.bytes += size;
-                Slot { accept: place, state: None, size, frame, state_frame: 0, held: false, delay_told: false, file }
+                Slot {
+                    accept: place,
+                    state: None,
+                    size,
+                    frame,
+                    state_frame: 0,
+                    held: false,
+                    delay_told: false,
+                    file,
+                }
             }
             Some(old) => {
                 self.retire(old.accept, old.frame);
@@ -208,7 +223,8 @@ impl Index {
         let Some(slot) = self.slots.get(id.0) else { return };
         self.held = self.held + u64::from(held) - u64::from(slot.held);
         let (old, old_frame) = (slot.state, slot.state_frame);
-        self.slots.set(id.0, Slot { state: Some(place), state_frame: frame, held, delay_told, ..slot });
+        self.slots
+            .set(id.0, Slot { state: Some(place), state_frame: frame, held, delay_told, ..slot });
         if let Some(old) = old {
             self.retire(old, old_frame);
         }
@@ -234,7 +250,9 @@ impl Index {
         if self.incomplete {
             return Vec::new();
         }
-        let may_go = |number: &u32| self.segments.get(number).is_some_and(|segment| self.is_free(*number, segment));
+        let may_go = |number: &u32| {
+            self.segments.get(number).is_some_and(|segment| self.is_free(*number, segment))
+        };
         self.dead.iter().copied().filter(|number| *number != active && may_go(number)).collect()
     }
 
@@ -244,9 +262,9 @@ impl Index {
             && segment.outlives.iter().all(|older| !self.segments.contains_key(older))
     }
 
-    /// A write to a segment, or a sync of it, has failed, and nothing more is written to it. A copy of a record may stand there
-    /// that the index looks for elsewhere; so what says that the message is done must outlive it, and with that every later
-    /// segment.
+    /// A write to a segment, or a sync of it, has failed, and nothing more is written to it. A copy
+    /// of a record may stand there that the index looks for elsewhere; so what says that the
+    /// message is done must outlive it, and with that every later segment.
     pub fn doubt(&mut self, segment: u32) {
         if self.segments.contains_key(&segment) {
             self.doubtful.insert(segment);
@@ -272,14 +290,17 @@ impl Index {
         (self.used, self.live)
     }
 
-    /// The sealed segment that gives back the most room for what must be copied out of it: among those that may go at once, and
-    /// where these are nearly full of live records the oldest, behind which any number of dead ones may wait. None while a newer
-    /// word about a record might only be unreadable.
+    /// The sealed segment that gives back the most room for what must be copied out of it: among
+    /// those that may go at once, and where these are nearly full of live records the oldest,
+    /// behind which any number of dead ones may wait. None while a newer word about a record might
+    /// only be unreadable.
     pub fn worth_emptying(&self, active: u32) -> Option<u32> {
         if self.incomplete {
             return None;
         }
-        let in_use = || self.segments.iter().filter(|(number, segment)| **number != active && segment.live > 0);
+        let in_use = || {
+            self.segments.iter().filter(|(number, segment)| **number != active && segment.live > 0)
+        };
         let free = in_use().filter(|(number, segment)| self.is_free(**number, segment));
         let emptiest = free.min_by_key(|(_, s)| s.live_bytes * 1000 / s.len.max(1));
         let worth = emptiest.filter(|(_, segment)| segment.live_bytes < segment.len / 8 * 7);

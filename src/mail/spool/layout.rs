@@ -14,8 +14,9 @@ pub const BODY: &str = "body";
 pub const FORMAT: &str = "format";
 /// What the segments held at the last stop, when it was an orderly one; see `closing`.
 pub const CLOSED: &str = "closed";
-/// Room that becomes a segment when the volume is full, so that the queue can start, and finished mail be marked as done. It is
-/// written over where it stands: room that was only given back might be taken by somebody else.
+/// Room that becomes a segment when the volume is full, so that the queue can start, and finished
+/// mail be marked as done. It is written over where it stands: room that was only given back might
+/// be taken by somebody else.
 pub const RESERVE: &str = "reserve";
 
 /// Where a segment stands.

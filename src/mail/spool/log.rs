@@ -29,8 +29,8 @@ pub struct SegmentLog {
 }
 
 impl SegmentLog {
-    /// Opens the queue on `disk`: reads every segment, sets damaged records aside, and starts the committer. `tell` hears the
-    /// progress of a long recovery.
+    /// Opens the queue on `disk`: reads every segment, sets damaged records aside, and starts the
+    /// committer. `tell` hears the progress of a long recovery.
     ///
     /// # Errors
     /// [`OpenError`]: the volume cannot be read or written, or a later version has written it.
@@ -45,9 +45,12 @@ impl SegmentLog {
         counters.shortened_segments_total.inc_by(recovered.shortened);
         let config = config.fitted(disk.space().map_err(OpenError::Disk)?.size);
         let shared = Arc::new(Shared::new(disk, counters, recovered.index, &config));
-        let committer = Committer::open(shared.clone(), config, recovered.next_segment, recovered.spares)?;
         let committer =
-            thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run()).map_err(OpenError::Disk)?;
+            Committer::open(shared.clone(), config, recovered.next_segment, recovered.spares)?;
+        let committer = thread::Builder::new()
+            .name("committer".to_owned())
+            .spawn(move || committer.run())
+            .map_err(OpenError::Disk)?;
         Ok(Self { shared, committer: Lock::leaf(Some(committer)) })
     }
 
@@ -63,7 +66,8 @@ impl SegmentLog {
         committer.is_none_or(|committer| committer.join().unwrap_or(false))
     }
 
-    /// Writes a message into the queue: one from a client, or one that arrived elsewhere at the moment `moved`.
+    /// Writes a message into the queue: one from a client, or one that arrived elsewhere at the
+    /// moment `moved`.
     async fn enter(
         &self,
         entry: Entry,
@@ -72,7 +76,9 @@ impl SegmentLog {
         give_up: impl Future<Output = ()>,
     ) -> Result<Message, SpoolError> {
         if self.shared.health() == Health::Failed {
-            return self.ready().and(Err(SpoolError::Failed("the data volume is recovering".to_owned())));
+            return self
+                .ready()
+                .and(Err(SpoolError::Failed("the data volume is recovering".to_owned())));
         }
         let id = content.id();
         let mut give_up = pin!(give_up);
@@ -98,7 +104,12 @@ impl SegmentLog {
             }
             Finished::File(file, len, crc) => {
                 accepted.file = Some((len, crc));
-                (Bytes::new(), Body::Stored(Arc::new(Stretch { file, offset: 0, len }), len), 0, None)
+                (
+                    Bytes::new(),
+                    Body::Stored(Arc::new(Stretch { file, offset: 0, len }), len),
+                    0,
+                    None,
+                )
             }
         };
         let head = accepted.encode();
@@ -177,12 +188,14 @@ impl Spool for SegmentLog {
         let message = self.enter(entry, content, Some(past.arrived), give_up.as_mut()).await?;
         let Past { progress, held, delay_told, .. } = past;
         let state = State { id: message.id, held, delay_told, progress: progress.clone() };
-        let taken = self.shared.commit_queue.ask_until(|reply| Op::Past { state, reply }, give_up).await;
+        let taken =
+            self.shared.commit_queue.ask_until(|reply| Op::Past { state, reply }, give_up).await;
         match taken.unwrap_or_else(|| Err(self.slow())) {
             Ok(()) => Ok(Message { progress, held, delay_told, ..message }),
             Err(error) => {
-                // It does not count without its state; a power cut may come before this record, too. A state that nobody waited
-                // for any more may become durable all the same: this record follows it.
+                // It does not count without its state; a power cut may come before this record,
+                // too. A state that nobody waited for any more may become durable all the same:
+                // this record follows it.
                 self.shared.commit_queue.submit(Op::Done { id: message.id, reply: None });
                 Err(error)
             }
@@ -217,8 +230,8 @@ impl Spool for SegmentLog {
     fn settle(&self, id: MessageId, progress: Vec<Progress>) {
         let done = progress.iter().all(|target| target.status != Status::Pending);
         if done {
-            // Until the committer has come to it, the index shows the message as it was: whoever reads it then must not take it
-            // for one that waits, and send it again.
+            // Until the committer has come to it, the index shows the message as it was: whoever
+            // reads it then must not take it for one that waits, and send it again.
             self.shared.recent.note(id, progress);
             return self.shared.commit_queue.submit(Op::Done { id, reply: None });
         }
@@ -231,7 +244,10 @@ impl Spool for SegmentLog {
     }
 
     async fn hold(&self, id: MessageId, held: bool) -> Result<(), SpoolError> {
-        self.shared.commit_queue.ask(|reply| Op::Flags { id, held: Some(held), delay_told: None, reply: Some(reply) }).await
+        self.shared
+            .commit_queue
+            .ask(|reply| Op::Flags { id, held: Some(held), delay_told: None, reply: Some(reply) })
+            .await
     }
 
     async fn delete(&self, id: MessageId) -> Result<(), SpoolError> {

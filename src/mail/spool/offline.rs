@@ -7,7 +7,9 @@ use super::read::{matches, message, read_head};
 use super::recover::content_of;
 use super::verify::{Standing, Verification, Walk, storage};
 use crate::ground::disk::Disk;
-use crate::mail::model::{Body, Damage, Files, Findings, Looked, Meaning, Message, MessageId, OfflineError, OfflineQueue};
+use crate::mail::model::{
+    Body, Damage, Files, Findings, Looked, Meaning, Message, MessageId, OfflineError, OfflineQueue,
+};
 use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
@@ -33,13 +35,17 @@ impl OfflineSpool {
         };
         let Some(accept) = open(standing.accept.segment)? else { return Ok(None) };
         let Some((header, head)) = read_head(&accept, standing.accept)? else { return Ok(None) };
-        let Some(accepted) = Accepted::decode(&head).filter(|accepted| accepted.id == id) else { return Ok(None) };
+        let Some(accepted) = Accepted::decode(&head).filter(|accepted| accepted.id == id) else {
+            return Ok(None);
+        };
         let progress = match standing.state {
             None => accepted.targets(),
             Some(place) => {
                 let Some(segment) = open(place.segment)? else { return Ok(None) };
                 let Some((_, head)) = read_head(&segment, place)? else { return Ok(None) };
-                let Some(state) = State::decode(&head).filter(|state| state.id == id) else { return Ok(None) };
+                let Some(state) = State::decode(&head).filter(|state| state.id == id) else {
+                    return Ok(None);
+                };
                 state.progress
             }
         };
@@ -60,8 +66,13 @@ impl OfflineSpool {
         Ok(Some(message(accepted, progress, standing.held, standing.delay_told, body)))
     }
 
-    /// Contents with files of their own: those that are needed, those that nobody needs, those that were coming in.
-    fn contents(&self, verify: &mut Verification, tell: &mut dyn FnMut(Looked)) -> Result<(), OfflineError> {
+    /// Contents with files of their own: those that are needed, those that nobody needs, those that
+    /// were coming in.
+    fn contents(
+        &self,
+        verify: &mut Verification,
+        tell: &mut dyn FnMut(Looked),
+    ) -> Result<(), OfflineError> {
         let names = self.list(BODY)?;
         let mut octets = verify.findings.segments.octets;
         let (mut found, total) = (0, names.len() as u64);
@@ -70,7 +81,8 @@ impl OfflineSpool {
             let file = self.disk.open(&path).map_err(|error| storage(&path, &error))?;
             let length = file.length().map_err(|error| storage(&path, &error))?;
             let id = content_of(name);
-            let wanted = id.and_then(|id| verify.live.get(&id).copied()?.file.map(|file| (id, file)));
+            let wanted =
+                id.and_then(|id| verify.live.get(&id).copied()?.file.map(|file| (id, file)));
             let Some((id, (len, crc))) = wanted else {
                 match id {
                     Some(id) if verify.ended.contains(&id) => &mut verify.findings.orphans,
@@ -83,11 +95,15 @@ impl OfflineSpool {
             found += 1;
             verify.findings.contents.add(length);
             octets += length;
-            let whole = length >= len && matches(&Stretch { file, offset: 0, len }, crc).unwrap_or(false);
+            let whole =
+                length >= len && matches(&Stretch { file, offset: 0, len }, crc).unwrap_or(false);
             if !whole {
                 self.lost(verify, id, path, length, "the content of a mail");
             } else if length > len {
-                verify.findings.notes.push(format!("{path} is longer than the mail in it; the mail is whole"));
+                verify
+                    .findings
+                    .notes
+                    .push(format!("{path} is longer than the mail in it; the mail is whole"));
             }
             tell(Looked { files: done as u64 + 1, files_total: total, octets });
         }
@@ -96,17 +112,32 @@ impl OfflineSpool {
             let missing: Vec<MessageId> = verify
                 .live
                 .iter()
-                .filter(|(id, standing)| standing.file.is_some() && names.binary_search(&format!("{id}.eml")).is_err())
+                .filter(|(id, standing)| {
+                    standing.file.is_some() && names.binary_search(&format!("{id}.eml")).is_err()
+                })
                 .map(|(id, _)| *id)
                 .collect();
             for id in missing {
-                self.lost(verify, id, body_path(id), 0, "the content of a mail: the file is missing");
+                self.lost(
+                    verify,
+                    id,
+                    body_path(id),
+                    0,
+                    "the content of a mail: the file is missing",
+                );
             }
         }
         Ok(())
     }
 
-    fn lost(&self, verify: &mut Verification, id: MessageId, file: String, length: u64, what: &'static str) {
+    fn lost(
+        &self,
+        verify: &mut Verification,
+        id: MessageId,
+        file: String,
+        length: u64,
+        what: &'static str,
+    ) {
         verify.findings.damages_total += 1;
         if verify.findings.damages.len() >= Findings::DAMAGES_SHOWN {
             return;
@@ -149,12 +180,16 @@ impl OfflineSpool {
 
 impl OfflineQueue for OfflineSpool {
     fn verify(&self, tell: &mut dyn FnMut(Looked)) -> Result<Findings, OfflineError> {
-        let mut verify = Walk { disk: self.disk.as_ref(), closely: true, tell: &mut *tell }.verify()?;
+        let mut verify =
+            Walk { disk: self.disk.as_ref(), closely: true, tell: &mut *tell }.verify()?;
         self.contents(&mut verify, tell)?;
         verify.findings.spares = self.count(SPARE)?;
         verify.findings.set_aside = self.count(CORRUPT)?;
         if let Ok(reserve) = self.disk.open(RESERVE) {
-            verify.findings.reserve.add(reserve.length().map_err(|error| storage(RESERVE, &error))?);
+            verify
+                .findings
+                .reserve
+                .add(reserve.length().map_err(|error| storage(RESERVE, &error))?);
         }
         Ok(verify.findings)
     }

@@ -14,14 +14,17 @@ use std::io;
 use std::sync::Arc;
 
 impl Shared {
-    /// Reads a message back. One that is damaged is reported to the committer, which looks again and sets it aside; on a volume
-    /// that is not well it may have been lost by a sync that failed, and is about to be written again.
+    /// Reads a message back. One that is damaged is reported to the committer, which looks again
+    /// and sets it aside; on a volume that is not well it may have been lost by a sync that failed,
+    /// and is about to be written again.
     pub fn read(&self, id: MessageId, care: Care<'_>) -> Result<Message, SpoolError> {
         let well = || self.health() == Health::Well;
         let was_well = well();
         match self.find(id, care) {
             Ok(Some(message)) => Ok(message),
-            Ok(None) if !was_well || !well() => Err(SpoolError::Failed("the data volume is recovering".to_owned())),
+            Ok(None) if !was_well || !well() => {
+                Err(SpoolError::Failed("the data volume is recovering".to_owned()))
+            }
             Ok(None) => {
                 self.submit(Op::Damaged { id });
                 Err(SpoolError::Damaged)
@@ -35,13 +38,17 @@ impl Shared {
         self.find(id, Care::Whole)
     }
 
-    /// The index is asked again when the frame is not what it promised: the record may have been copied forward meanwhile.
+    /// The index is asked again when the frame is not what it promised: the record may have been
+    /// copied forward meanwhile.
     fn find(&self, id: MessageId, care: Care<'_>) -> Result<Option<Message>, SpoolError> {
         let mut seen: Option<Slot> = None;
         loop {
-            // Before the index: progress leaves this list only when the index knows where it stands.
+            // Before the index: progress leaves this list only when the index knows where it
+            // stands.
             let recent = self.recent.of(id);
-            let Some((slot, accept, state)) = self.look_up(id) else { return Err(SpoolError::Unknown) };
+            let Some((slot, accept, state)) = self.look_up(id) else {
+                return Err(SpoolError::Unknown);
+            };
             match self.read_slot(id, slot, &accept, state.as_ref(), care) {
                 Ok(Some(message)) => {
                     return Ok(Some(match recent {
@@ -78,11 +85,15 @@ impl Shared {
     ) -> io::Result<Option<Message>> {
         let check = matches!(care, Care::Whole);
         let Some((header, head)) = self.head(accept, slot.accept, care)? else { return Ok(None) };
-        let Some(accepted) = Accepted::decode(&head).filter(|accepted| accepted.id == id) else { return Ok(None) };
+        let Some(accepted) = Accepted::decode(&head).filter(|accepted| accepted.id == id) else {
+            return Ok(None);
+        };
         let progress = match (slot.state, state) {
             (Some(place), Some(segment)) => {
                 let Some((_, head)) = self.head(segment, place, care)? else { return Ok(None) };
-                let Some(state) = State::decode(&head).filter(|state| state.id == id) else { return Ok(None) };
+                let Some(state) = State::decode(&head).filter(|state| state.id == id) else {
+                    return Ok(None);
+                };
                 state.progress
             }
             _ => accepted.targets(),
@@ -123,7 +134,12 @@ impl Shared {
         Ok(Some(message(accepted, progress, slot.held, slot.delay_told, body)))
     }
 
-    fn head(&self, segment: &OpenSegment, place: Place, care: Care<'_>) -> io::Result<Option<(FrameHeader, Vec<u8>)>> {
+    fn head(
+        &self,
+        segment: &OpenSegment,
+        place: Place,
+        care: Care<'_>,
+    ) -> io::Result<Option<(FrameHeader, Vec<u8>)>> {
         match care {
             Care::Glance(segments_of_many) if segments_of_many.contains(&place.segment) => {
                 let known = self.envelopes.head(self.disk.as_ref(), segment.0, place);
@@ -149,7 +165,10 @@ pub enum Care<'a> {
 pub type OpenSegment = (SegmentHeader, Arc<dyn File>);
 
 /// Reads a frame's header and head; `None` when they are damaged.
-pub fn read_head(segment: &OpenSegment, place: Place) -> io::Result<Option<(FrameHeader, Vec<u8>)>> {
+pub fn read_head(
+    segment: &OpenSegment,
+    place: Place,
+) -> io::Result<Option<(FrameHeader, Vec<u8>)>> {
     const FIRST: usize = 1024;
     let mut bytes = vec![0; FIRST];
     let offset = u64::from(place.offset);
@@ -186,7 +205,13 @@ pub fn matches(content: &Stretch, crc: u32) -> io::Result<bool> {
 }
 
 /// The message that an accept record and its progress make.
-pub fn message(accepted: Accepted, progress: Vec<Progress>, held: bool, delay_told: bool, body: Body) -> Message {
+pub fn message(
+    accepted: Accepted,
+    progress: Vec<Progress>,
+    held: bool,
+    delay_told: bool,
+    body: Body,
+) -> Message {
     Message {
         id: accepted.id,
         arrived: accepted.arrived,

@@ -12,8 +12,9 @@ pub struct Recent(Lock<Entries>);
 
 #[derive(Default)]
 struct Entries {
-    /// The last generation that was given out. Never one twice: after a failed sync a record is written again, and what is said
-    /// of it then must not be taken for a word about newer progress.
+    /// The last generation that was given out. Never one twice: after a failed sync a record is
+    /// written again, and what is said of it then must not be taken for a word about newer
+    /// progress.
     generation: u64,
     by_message: HashMap<MessageId, Entry>,
 }
@@ -71,7 +72,8 @@ mod tests {
     #[test]
     fn a_record_that_is_written_twice_hides_no_newer_progress() {
         let (mut recent, id) = (Entries::default(), MessageId(7));
-        let progress = |attempts| vec![Progress { attempts, ..Progress::new(Target::Recipient(0)) }];
+        let progress =
+            |attempts| vec![Progress { attempts, ..Progress::new(Target::Recipient(0)) }];
         let first = recent.note(id, progress(1));
         recent.written(id, first);
         assert_eq!(recent.of(id), None);

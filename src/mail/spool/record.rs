@@ -8,7 +8,16 @@ use bytes::Bytes;
 /// What the committer is asked to do.
 pub enum Op {
     /// Put a message into the queue.
-    Accept { id: MessageId, head: Vec<u8>, bytes: Bytes, crc: u32, size: u64, file: bool, moved: Option<u32>, reply: Reply },
+    Accept {
+        id: MessageId,
+        head: Vec<u8>,
+        bytes: Bytes,
+        crc: u32,
+        size: u64,
+        file: bool,
+        moved: Option<u32>,
+        reply: Reply,
+    },
     /// Replace the progress of a message.
     State { id: MessageId, progress: Vec<Progress>, generation: u64 },
     /// Change the flags of a message.
@@ -49,7 +58,9 @@ pub enum Effect {
 /// Whether an op speaks of a message that a record of the batch changes.
 pub fn depends(op: &Op, batch: &[Record]) -> bool {
     let id = match op {
-        Op::State { id, .. } | Op::Flags { id, .. } | Op::Done { id, .. } | Op::Damaged { id } => *id,
+        Op::State { id, .. } | Op::Flags { id, .. } | Op::Done { id, .. } | Op::Damaged { id } => {
+            *id
+        }
         Op::Past { state, .. } => state.id,
         Op::Accept { .. } | Op::Discard(_) | Op::Turn(_) => return false,
     };

@@ -1,19 +1,21 @@
 //! What a start finds on the data volume, and how the index comes back.
 //!
-//! Segments are read in the order of their numbers, so the last word about each message wins. A frame that is damaged is set
-//! aside under `corrupt/`, and the reader looks for the next frame of the same segment; a cut frame at the very end is the
-//! unfinished write of a crash, about which nobody was promised anything. What the disk will not let us read is left as it is,
-//! and the rest is served. Segments that hold less than they did are told, for their mail is gone (`closing`; in the midst of a
-//! run the file beside a segment, `heads`, says where it ended).
+//! Segments are read in the order of their numbers, so the last word about each message wins. A
+//! frame that is damaged is set aside under `corrupt/`, and the reader looks for the next frame of
+//! the same segment; a cut frame at the very end is the unfinished write of a crash, about which
+//! nobody was promised anything. What the disk will not let us read is left as it is, and the rest
+//! is served. Segments that hold less than they did are told, for their mail is gone (`closing`; in
+//! the midst of a run the file beside a segment, `heads`, says where it ended).
 //!
-//! After a kill the kernel may show words that no power cut would have left. So a segment that was not known to be durable is
-//! synced before it is read, and read from the device: what a sync of the last process failed to write may still stand in
-//! memory, and a mail may have no other copy than the one that such a word calls outdated.
+//! After a kill the kernel may show words that no power cut would have left. So a segment that was
+//! not known to be durable is synced before it is read, and read from the device: what a sync of
+//! the last process failed to write may still stand in memory, and a mail may have no other copy
+//! than the one that such a word calls outdated.
 
 use super::closing::{self, Closing, Gap};
 use super::format::{
-    Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN, HeaderError, RecordKind, SegmentHeader,
-    State, VERSION, decode_id,
+    Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN, HeaderError,
+    RecordKind, SegmentHeader, State, VERSION, decode_id,
 };
 use super::index::{Index, Place};
 use super::layout::{BODY, CORRUPT, FORMAT, LOG, SPARE, heads_path, segment_path};
@@ -39,7 +41,10 @@ pub enum OpenError {
     #[error("the data volume cannot be used: {0}")]
     Disk(#[from] io::Error),
     /// A later version of Postern has written it.
-    #[error("the queue was written by a later version (format {0}, this version knows {VERSION}): start that version again")]
+    #[error(
+        "the queue was written by a later version (format {0}, this version knows {VERSION}): \
+        start that version again"
+    )]
     Newer(u32),
     /// The file `format` is none of ours.
     #[error("the file 'format' on the data volume is not Postern's: is this the right volume?")]
@@ -80,14 +85,19 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
     check_format(disk)?;
     disk.sync_dir("")?;
     let closing = Closing::read(disk)?;
-    let numbers: Vec<u32> = disk.list(LOG)?.iter().filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect();
+    let numbers: Vec<u32> =
+        disk.list(LOG)?.iter().filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect();
     let mut recovery = Recovery {
         disk,
         index: Index::default(),
         damaged: 0,
         half: BTreeSet::new(),
         early: BTreeMap::new(),
-        contents: disk.list(BODY)?.iter().filter_map(|name| Some((content_of(name)?, false))).collect(),
+        contents: disk
+            .list(BODY)?
+            .iter()
+            .filter_map(|name| Some((content_of(name)?, false)))
+            .collect(),
         heads: SegmentSummary::default(),
         gaps: BTreeMap::new(),
         told: Instant::now(),
@@ -97,7 +107,11 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
         if recovery.told.elapsed() >= TELL_EVERY {
             recovery.told = Instant::now();
             let messages = recovery.index.totals().0;
-            tell(format!("recovering the queue: segment {} of {}, {messages} messages so far", place + 1, numbers.len()));
+            tell(format!(
+                "recovering the queue: segment {} of {}, {messages} messages so far",
+                place + 1,
+                numbers.len()
+            ));
         }
     }
     for segment in recovery.index.segments().values() {
@@ -112,18 +126,30 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
     recovery.remove_orphans()?;
     let is_less = recovery.complain(closing.as_ref());
     Closing::take_away(disk, closing.as_ref().filter(|_| is_less))?;
-    let spares: Vec<String> = disk.list(SPARE)?.into_iter().map(|name| format!("{SPARE}/{name}")).collect();
+    let spares: Vec<String> =
+        disk.list(SPARE)?.into_iter().map(|name| format!("{SPARE}/{name}")).collect();
     let messages = recovery.index.totals().0;
     if messages > 0 || recovery.damaged > 0 {
-        tell(format!("recovered the queue: {messages} messages, {} damaged records set aside", recovery.damaged));
+        tell(format!(
+            "recovered the queue: {messages} messages, {} damaged records set aside",
+            recovery.damaged
+        ));
     }
     // A file that is put back must find its number free.
-    let next_segment = (numbers.last().copied().unwrap_or(0) + 1).max(closing.map_or(1, |closing| closing.next_segment()));
+    let next_segment = (numbers.last().copied().unwrap_or(0) + 1)
+        .max(closing.map_or(1, |closing| closing.next_segment()));
     let shortened = recovery.gaps.len() as u64;
-    Ok(Recovered { index: recovery.index, next_segment, spares, damaged: recovery.damaged, shortened })
+    Ok(Recovered {
+        index: recovery.index,
+        next_segment,
+        spares,
+        damaged: recovery.damaged,
+        shortened,
+    })
 }
 
-/// The file `format` says which version wrote the volume, for people and for versions that know other layouts.
+/// The file `format` says which version wrote the volume, for people and for versions that know
+/// other layouts.
 fn check_format(disk: &dyn Disk) -> Result<(), OpenError> {
     match disk.open(FORMAT) {
         Ok(file) => {
@@ -141,12 +167,20 @@ fn check_format(disk: &dyn Disk) -> Result<(), OpenError> {
     }
 }
 
-/// The version that the file `format` names; `None` for an empty or cut one: the power went at the very first start.
+/// The version that the file `format` names; `None` for an empty or cut one: the power went at the
+/// very first start.
 pub(super) fn known_format(text: &[u8]) -> Result<Option<u32>, OpenError> {
-    match std::str::from_utf8(text).ok().and_then(|text| text.strip_prefix(FORMAT_WORDS)?.trim().parse().ok()) {
+    match std::str::from_utf8(text)
+        .ok()
+        .and_then(|text| text.strip_prefix(FORMAT_WORDS)?.trim().parse().ok())
+    {
         Some(version) if version > VERSION => Err(OpenError::Newer(version)),
         Some(version) => Ok(Some(version)),
-        None if FORMAT_WORDS.as_bytes().starts_with(text) || text.iter().all(|octet| *octet == 0) => Ok(None),
+        None if FORMAT_WORDS.as_bytes().starts_with(text)
+            || text.iter().all(|octet| *octet == 0) =>
+        {
+            Ok(None)
+        }
         None => Err(OpenError::Foreign),
     }
 }
@@ -165,8 +199,8 @@ struct Recovery<'a> {
     damaged: u64,
     /// Messages from elsewhere whose state has not been met yet.
     half: BTreeSet<MessageId>,
-    /// The last state of messages whose accept record has not been met: it was copied forward and its old place given back,
-    /// but the power went before the state was written again behind it.
+    /// The last state of messages whose accept record has not been met: it was copied forward and
+    /// its old place given back, but the power went before the state was written again behind it.
     early: BTreeMap<MessageId, EarlyState>,
     /// Messages with a content file, and whether a record says that they are done with.
     contents: HashMap<MessageId, bool>,
@@ -220,7 +254,10 @@ impl Recovery<'_> {
             self.keep_heads(number)?;
             self.gaps.insert(number, gap);
         }
-        if self.damaged == damaged && window.unreadable == 0 && offset >= segment_summary::SEGMENT_MIN {
+        if self.damaged == damaged
+            && window.unreadable == 0
+            && offset >= segment_summary::SEGMENT_MIN
+        {
             self.write_heads(header);
         }
         self.index.segment_len(number, offset);
@@ -228,8 +265,16 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn frame(&mut self, segment: SegmentHeader, window: &mut Window, offset: u64, end: u64) -> io::Result<Step> {
-        let Some(header) = FrameHeader::decode(segment, window.at(offset, FRAME_HEADER)?) else { return Ok(Step::Damaged) };
+    fn frame(
+        &mut self,
+        segment: SegmentHeader,
+        window: &mut Window,
+        offset: u64,
+        end: u64,
+    ) -> io::Result<Step> {
+        let Some(header) = FrameHeader::decode(segment, window.at(offset, FRAME_HEADER)?) else {
+            return Ok(Step::Damaged);
+        };
         if offset + header.frame_len() > end {
             return Ok(Step::Damaged);
         }
@@ -237,15 +282,18 @@ impl Recovery<'_> {
         if head.len() != header.head_len as usize || crc32fast::hash(&head) != header.head_crc {
             return Ok(Step::Damaged);
         }
-        // The unfinished write of a crash, or of a segment that was given up: were it believed, the whole record that it copies
-        // would be let go. In segments that were finished the content is checked when it is needed.
+        // The unfinished write of a crash, or of a segment that was given up: were it believed, the
+        // whole record that it copies would be let go. In segments that were finished the content
+        // is checked when it is needed.
         if header.kind == RecordKind::Accept {
-            let content = window.at(offset + FRAME_HEADER as u64 + head.len() as u64, header.body_len as usize)?;
+            let content = window
+                .at(offset + FRAME_HEADER as u64 + head.len() as u64, header.body_len as usize)?;
             if header.body_len > 0 && crc32fast::hash(content) != header.body_crc {
                 return Ok(Step::Damaged);
             }
         }
-        let place = Place { segment: segment.number, offset: u32::try_from(offset).unwrap_or(u32::MAX) };
+        let place =
+            Place { segment: segment.number, offset: u32::try_from(offset).unwrap_or(u32::MAX) };
         if !self.understand(&header, &head, place) {
             return Ok(Step::Damaged);
         }
@@ -265,9 +313,17 @@ impl Recovery<'_> {
                     self.index.arrived(accepted.id, accepted.arrived);
                 }
                 if let Some(early) = self.early.remove(&accepted.id) {
-                    self.index.state(accepted.id, early.place, early.frame, early.held, early.delay_told);
+                    self.index.state(
+                        accepted.id,
+                        early.place,
+                        early.frame,
+                        early.held,
+                        early.delay_told,
+                    );
                 }
-                if accepted.moved && self.index.get(accepted.id).is_some_and(|slot| slot.state.is_none()) {
+                if accepted.moved
+                    && self.index.get(accepted.id).is_some_and(|slot| slot.state.is_none())
+                {
                     self.half.insert(accepted.id);
                 }
             }
@@ -295,9 +351,14 @@ impl Recovery<'_> {
         true
     }
 
-    /// Reads the file beside a segment in place of the segment's `end` octets; tells how many of them its frames take. `None`: it
-    /// is not there or not whole, and the segment must be read.
-    fn understand_heads(&mut self, segment: SegmentHeader, file: &dyn File, end: u64) -> Option<u64> {
+    /// Reads the file beside a segment in place of the segment's `end` octets; tells how many of
+    /// them its frames take. `None`: it is not there or not whole, and the segment must be read.
+    fn understand_heads(
+        &mut self,
+        segment: SegmentHeader,
+        file: &dyn File,
+        end: u64,
+    ) -> Option<u64> {
         let frames = SegmentSummary::read(self.disk, segment)?;
         let all: Vec<_> = segment_summary::frames(segment, &frames).collect::<Option<_>>()?;
         let len = HEADER_BLOCK + all.iter().map(|(header, _)| header.frame_len()).sum::<u64>();
@@ -308,7 +369,10 @@ impl Recovery<'_> {
         }
         let mut offset = HEADER_BLOCK;
         for (header, head) in all {
-            let place = Place { segment: segment.number, offset: u32::try_from(offset).unwrap_or(u32::MAX) };
+            let place = Place {
+                segment: segment.number,
+                offset: u32::try_from(offset).unwrap_or(u32::MAX),
+            };
             self.understand(&header, head, place);
             offset += header.frame_len();
         }
@@ -330,9 +394,12 @@ impl Recovery<'_> {
             let segment = self.index.segments().get(&number)?;
             Some((segment.header, segment.len))
         };
-        // What this start or one that did not get to its end has set aside is damaged, and was told.
+        // What this start or one that did not get to its end has set aside is damaged, and was
+        // told.
         let set_aside = self.disk.list(CORRUPT)?;
-        let is_told = |gap: &Gap| set_aside.binary_search(&format!("{:010}.seg", gap.held.segment.number)).is_ok();
+        let is_told = |gap: &Gap| {
+            set_aside.binary_search(&format!("{:010}.seg", gap.held.segment.number)).is_ok()
+        };
         for gap in closing.gaps(numbers, found).into_iter().filter(|gap| !is_told(gap)) {
             self.keep_heads(gap.held.segment.number)?;
             self.gaps.insert(gap.held.segment.number, gap);
@@ -349,29 +416,38 @@ impl Recovery<'_> {
         !gaps.is_empty()
     }
 
-    /// Spares the next start what this one had to do; the segment was synced before it was read, so that the file beside does not
-    /// know more.
+    /// Spares the next start what this one had to do; the segment was synced before it was read, so
+    /// that the file beside does not know more.
     fn write_heads(&self, segment: SegmentHeader) {
         if let Err(error) = self.heads.write(self.disk, segment) {
             tracing::debug!(target: "mta", segment = segment.number, cause = %error, "the next start has to read it again");
         }
     }
 
-    /// The first block is damaged in both its copies; without the salt nothing in the segment can be told from chance.
+    /// The first block is damaged in both its copies; without the salt nothing in the segment can
+    /// be told from chance.
     fn lost_segment(&mut self, number: u32, unreadable: bool) -> Result<(), OpenError> {
         self.damaged += 1;
         if unreadable {
             self.index.incomplete = true;
-            tracing::error!(target: "mta", segment = number, "a segment's header cannot be read; it is left alone, its mail is not served");
+            tracing::error!(target: "mta", segment = number, "a segment's header cannot be read; \
+            it is left alone, its mail is not served");
             return Ok(());
         }
         let to = format!("{CORRUPT}/{number:010}.seg");
-        tracing::error!(target: "mta", segment = number, kept = to, "a segment's header is damaged; it was set aside whole");
+        tracing::error!(target: "mta", segment = number, kept = to, "a segment's header is \
+        damaged; it was set aside whole");
         self.disk.rename(&segment_path(number), &to)?;
         Ok(())
     }
 
-    fn damaged(&mut self, segment: SegmentHeader, window: &mut Window, from: u64, to: u64) -> io::Result<()> {
+    fn damaged(
+        &mut self,
+        segment: SegmentHeader,
+        window: &mut Window,
+        from: u64,
+        to: u64,
+    ) -> io::Result<()> {
         self.damaged += 1;
         let number = segment.number;
         let name = format!("{number:010}-{from}.frame");
@@ -379,10 +455,19 @@ impl Recovery<'_> {
         self.keep_range(&name, segment, window, from, to)
     }
 
-    /// What stands behind the last good frame: nothing, an old life of the file, or the unfinished write of a crash.
-    fn tail(&mut self, segment: SegmentHeader, window: &mut Window, offset: u64, end: u64) -> io::Result<()> {
+    /// What stands behind the last good frame: nothing, an old life of the file, or the unfinished
+    /// write of a crash.
+    fn tail(
+        &mut self,
+        segment: SegmentHeader,
+        window: &mut Window,
+        offset: u64,
+        end: u64,
+    ) -> io::Result<()> {
         let start = window.at(offset, 8)?;
-        let own = start.len() == 8 && start.starts_with(&FRAME_MAGIC) && start[4..] == segment.number.to_le_bytes();
+        let own = start.len() == 8
+            && start.starts_with(&FRAME_MAGIC)
+            && start[4..] == segment.number.to_le_bytes();
         if !own {
             return Ok(());
         }
@@ -397,9 +482,17 @@ impl Recovery<'_> {
         self.keep_range(&name, segment, window, offset, end)
     }
 
-    /// Copies damaged octets to `corrupt/`, and writes a void record over where they stood: a torn record in the last segment
-    /// must not be taken for a whole one at the next start, when the segment is the last no more and its contents are believed.
-    fn keep_range(&self, name: &str, segment: SegmentHeader, window: &mut Window, from: u64, to: u64) -> io::Result<()> {
+    /// Copies damaged octets to `corrupt/`, and writes a void record over where they stood: a torn
+    /// record in the last segment must not be taken for a whole one at the next start, when the
+    /// segment is the last no more and its contents are believed.
+    fn keep_range(
+        &self,
+        name: &str,
+        segment: SegmentHeader,
+        window: &mut Window,
+        from: u64,
+        to: u64,
+    ) -> io::Result<()> {
         let len = usize::try_from(to - from).unwrap_or(usize::MAX).min(KEEP_MAX);
         let octets = window.at(from, len)?.to_vec();
         if window.unreadable > 0 {
@@ -419,16 +512,17 @@ impl Recovery<'_> {
         window.file.write_at(from, &void)
     }
 
-    /// Messages from another queue count from the moment that their state stands beside them: nobody was told that these are
-    /// here, and with all recipients pending they would go out twice. Where damage may have taken a state away, they stay: twice
-    /// is better than never.
+    /// Messages from another queue count from the moment that their state stands beside them:
+    /// nobody was told that these are here, and with all recipients pending they would go out
+    /// twice. Where damage may have taken a state away, they stay: twice is better than never.
     fn drop_half(&mut self) {
         if self.damaged > 0 || self.index.incomplete || !self.gaps.is_empty() {
             return;
         }
         for id in std::mem::take(&mut self.half) {
             let segment = self.index.get(id).map_or(0, |slot| slot.accept.segment);
-            tracing::warn!(target: "mta", queue_id = %id, "an import was not finished before the stop; import the pair again");
+            tracing::warn!(target: "mta", queue_id = %id, "an import was not finished before the \
+            stop; import the pair again");
             self.is_done_with(id);
             self.index.done(id, segment);
         }
@@ -452,9 +546,10 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Content files without a message. Those of finished mail go, and those whose names say that they were still coming in. Of any
-    /// other one nobody knows: it came in at a crash and nobody was told, or the segment with its envelope was taken away, and it is
-    /// all that is left of a mail.
+    /// Content files without a message. Those of finished mail go, and those whose names say that
+    /// they were still coming in. Of any other one nobody knows: it came in at a crash and nobody
+    /// was told, or the segment with its envelope was taken away, and it is all that is left of a
+    /// mail.
     fn remove_orphans(&self) -> io::Result<()> {
         if self.index.incomplete {
             // Their messages may be among what could not be read.
@@ -468,13 +563,16 @@ impl Recovery<'_> {
                 continue;
             }
             if id.is_none() && !name.ends_with(".part") {
-                tracing::warn!(target: "mta", file = path, "a file that Postern has not written was left alone");
+                tracing::warn!(target: "mta", file = path, "a file that Postern has not written \
+                was left alone");
             } else if id.is_some_and(|id| self.contents.get(&id) != Some(&true)) {
                 let words = if self.gaps.is_empty() {
-                    "a mail was coming in when the relay was cut off, and nobody was told that it is here; its content is kept, lest a \
+                    "a mail was coming in when the relay was cut off, and nobody was told that it \
+                    is here; its content is kept, lest a \
                      segment with its envelope was taken away, and may be removed"
                 } else {
-                    "a content whose envelope may have stood in a segment that is gone was set aside"
+                    "a content whose envelope may have stood in a segment that is gone was \
+                    set aside"
                 };
                 tracing::warn!(target: "mta", kept = format!("{CORRUPT}/{name}"), "{words}");
                 self.disk.rename(&path, &format!("{CORRUPT}/{name}"))?;
@@ -497,7 +595,12 @@ enum Step {
 }
 
 /// Where the next frame of this segment starts, from `offset` on.
-pub(super) fn next_frame(segment: SegmentHeader, window: &mut Window, mut offset: u64, end: u64) -> io::Result<Option<u64>> {
+pub(super) fn next_frame(
+    segment: SegmentHeader,
+    window: &mut Window,
+    mut offset: u64,
+    end: u64,
+) -> io::Result<Option<u64>> {
     while offset + FRAME_HEADER as u64 <= end {
         let wanted = usize::try_from(end - offset).unwrap_or(usize::MAX).min(WINDOW);
         let octets = window.at(offset, wanted)?;
@@ -540,7 +643,8 @@ impl Window {
 
     /// `len` octets from `offset` on; fewer at the end of the file.
     pub(super) fn at(&mut self, offset: u64, len: usize) -> io::Result<&[u8]> {
-        let inside = offset >= self.start && offset + len as u64 <= self.start + self.octets.len() as u64;
+        let inside =
+            offset >= self.start && offset + len as u64 <= self.start + self.octets.len() as u64;
         if !inside {
             self.start = offset;
             self.octets.resize(len.max(WINDOW), 0);
@@ -550,14 +654,18 @@ impl Window {
             };
             self.octets.truncate(got);
         }
-        let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX).min(self.octets.len());
+        let from =
+            usize::try_from(offset - self.start).unwrap_or(usize::MAX).min(self.octets.len());
         Ok(&self.octets[from..(from + len).min(self.octets.len())])
     }
 
     /// Reads around what the disk will not give; that is zeros, and so no record.
     fn read_blocks(&mut self, offset: u64, error: &io::Error) -> io::Result<usize> {
-        tracing::error!(target: "mta", offset, cause = %error, "the data volume cannot be read here; going on behind it");
-        let len = usize::try_from(self.file.length()?.saturating_sub(offset)).unwrap_or(usize::MAX).min(self.octets.len());
+        tracing::error!(target: "mta", offset, cause = %error, "the data volume cannot be read \
+        here; going on behind it");
+        let len = usize::try_from(self.file.length()?.saturating_sub(offset))
+            .unwrap_or(usize::MAX)
+            .min(self.octets.len());
         for at in (0..len).step_by(BLOCK) {
             let block = &mut self.octets[at..len.min(at + BLOCK)];
             if self.file.read_at(offset + at as u64, block).is_err() {

@@ -1,9 +1,11 @@
-//! What a full segment says, without the contents: a file beside it, so that a start need not read every mail in the queue.
+//! What a full segment says, without the contents: a file beside it, so that a start need not read
+//! every mail in the queue.
 //!
-//! Purpose: speed alone. It holds the header and the head of every frame of its segment, in their order; where it is missing, or
-//! does not fit its segment in every octet, the segment itself is read.
-//! When it may be written: after the sync of the whole segment, which then never changes again. It is not synced itself: a torn one
-//! does not pass its checksum.
+//! Purpose: speed alone. It holds the header and the head of every frame of its segment, in their
+//! order; where it is missing, or does not fit its segment in every octet, the segment itself is
+//! read.
+//! When it may be written: after the sync of the whole segment, which then never changes again. It
+//! is not synced itself: a torn one does not pass its checksum.
 
 use super::format::{FRAME_HEADER, FrameHeader, SegmentHeader};
 use super::layout::heads_path;
@@ -17,7 +19,8 @@ const START: usize = 24;
 /// A segment with fewer octets is read as fast itself.
 pub const SEGMENT_MIN: u64 = 32 << 10;
 
-/// Octets of heads that are worth a file. A segment with more of them holds little else, and is read as fast itself.
+/// Octets of heads that are worth a file. A segment with more of them holds little else, and is
+/// read as fast itself.
 const LEN_MAX: usize = 4 << 20;
 
 /// Frames without their contents, one behind the other.
@@ -63,17 +66,20 @@ impl SegmentSummary {
             other => other?,
         };
         let start = start(segment, &self.frames);
-        file.write_at(0, &start).and_then(|()| file.write_at(START as u64, &self.frames)).inspect_err(|_| {
-            // It would not pass its checksum; the next start removes it.
-            let _ = disk.remove(&path);
-        })
+        file.write_at(0, &start)
+            .and_then(|()| file.write_at(START as u64, &self.frames))
+            .inspect_err(|_| {
+                // It would not pass its checksum; the next start removes it.
+                let _ = disk.remove(&path);
+            })
     }
 
     /// The frames of a segment without their contents; `None` where its own octets must tell.
     pub fn read(disk: &dyn Disk, segment: SegmentHeader) -> Option<Vec<u8>> {
         let file = disk.open(&heads_path(segment.number)).ok()?;
         // They are part of what stands in the segment, whose length is a u32.
-        let len = usize::try_from(file.length().ok().filter(|len| *len < u64::from(u32::MAX))?).ok()?;
+        let len =
+            usize::try_from(file.length().ok().filter(|len| *len < u64::from(u32::MAX))?).ok()?;
         let mut octets = vec![0; len];
         let whole = file.read_at(0, &mut octets).ok()? == len && len >= START;
         let frames = octets.split_off(START.min(len));
@@ -81,14 +87,19 @@ impl SegmentSummary {
     }
 }
 
-/// The frames of octets that [`SegmentSummary::read`] gave: header and head each, `None` for what is none.
-pub fn frames(segment: SegmentHeader, mut octets: &[u8]) -> impl Iterator<Item = Option<(FrameHeader, &[u8])>> {
+/// The frames of octets that [`SegmentSummary::read`] gave: header and head each, `None` for what
+/// is none.
+pub fn frames(
+    segment: SegmentHeader,
+    mut octets: &[u8],
+) -> impl Iterator<Item = Option<(FrameHeader, &[u8])>> {
     std::iter::from_fn(move || {
         if octets.is_empty() {
             return None;
         }
         let frame = FrameHeader::decode(segment, octets).and_then(|header| {
-            let (head, rest) = octets.get(FRAME_HEADER..)?.split_at_checked(header.head_len as usize)?;
+            let (head, rest) =
+                octets.get(FRAME_HEADER..)?.split_at_checked(header.head_len as usize)?;
             octets = rest;
             (crc32fast::hash(head) == header.head_crc).then_some((header, head))
         });
@@ -130,7 +141,11 @@ mod tests {
         heads.write(&disk, segment).unwrap();
         heads.write(&disk, segment).unwrap();
         assert_eq!(SegmentSummary::read(&disk, segment), Some(heads.frames.clone()));
-        assert_eq!(SegmentSummary::read(&disk, SegmentHeader { salt: 5, ..segment }), None, "another life of the number");
+        assert_eq!(
+            SegmentSummary::read(&disk, SegmentHeader { salt: 5, ..segment }),
+            None,
+            "another life of the number"
+        );
         let path = directory.path().join(heads_path(3));
         let good = std::fs::read(&path).unwrap();
         for bit in 0..good.len() * 8 {

@@ -50,7 +50,12 @@ pub enum Health {
 
 impl Shared {
     /// What an index that was just recovered is shared with.
-    pub fn new(disk: Arc<dyn Disk>, counters: Arc<Counters>, index: Index, config: &Config) -> Self {
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        counters: Arc<Counters>,
+        index: Index,
+        config: &Config,
+    ) -> Self {
         Self {
             disk,
             counters,
@@ -101,28 +106,33 @@ impl Shared {
         }
         complaint.clone_into(&mut self.complaint.lock());
         match health {
-            Health::Well => tracing::info!(target: "mta", "the data volume is well again; mail is accepted"),
+            Health::Well => {
+                tracing::info!(target: "mta", "the data volume is well again; mail is accepted")
+            }
             Health::Full => {
-                tracing::error!(target: "mta", cause = complaint, "the data volume is full; new mail is answered 452")
+                tracing::error!(target: "mta", cause = complaint, "the data volume is full; new \
+                mail is answered 452")
             }
             Health::Failed => {
-                tracing::error!(target: "mta", cause = complaint, "the data volume fails; new mail is answered 452 until it is well");
+                tracing::error!(target: "mta", cause = complaint, "the data volume fails; new mail \
+                is answered 452 until it is well");
             }
         }
     }
 
-    /// The error for a caller. A content file that cannot be written does not make the volume unwell: the committer decides
-    /// that by its own writes.
+    /// The error for a caller. A content file that cannot be written does not make the volume
+    /// unwell: the committer decides that by its own writes.
     pub fn unwell(&self, error: &io::Error) -> SpoolError {
         if disk::is_full(error) { SpoolError::Full } else { SpoolError::Failed(error.to_string()) }
     }
 
-    /// Unique and rising, also across restarts. By the steady clock: a wall clock that jumps and comes back would leave ids of
-    /// another time.
+    /// Unique and rising, also across restarts. By the steady clock: a wall clock that jumps and
+    /// comes back would leave ids of another time.
     pub fn next_id(&self) -> MessageId {
         let now = clock::steady_micros();
         let next = |last: u64| Some(now.max(last + 1));
-        let last = self.last_id.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or(now);
+        let last =
+            self.last_id.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or(now);
         MessageId(now.max(last + 1))
     }
 }

@@ -1,7 +1,8 @@
 //! The index's entries, packed: 40 octets a message and little beside them.
 //!
-//! Ids rise, so entries are nearly always added at the end: sorted chunks that are filled to the brim before the next is begun.
-//! A chunk that has become small joins its neighbour, so memory follows the queue down again.
+//! Ids rise, so entries are nearly always added at the end: sorted chunks that are filled to the
+//! brim before the next is begun. A chunk that has become small joins its neighbour, so memory
+//! follows the queue down again.
 
 use super::index::{Place, Slot};
 use std::collections::BTreeMap;
@@ -70,13 +71,20 @@ impl Slots {
     pub fn from(&self, id: u64) -> impl Iterator<Item = (u64, Slot)> {
         let first = self.chunks.range(..=id).next_back().map_or(id, |(key, _)| *key);
         let entries = self.chunks.range(first..).flat_map(|(_, chunk)| chunk);
-        entries.skip_while(move |packed| packed.id() < id).map(|packed| (packed.id(), packed.slot()))
+        entries
+            .skip_while(move |packed| packed.id() < id)
+            .map(|packed| (packed.id(), packed.slot()))
     }
 
-    /// Puts an entry in front of the next chunk, if that has room, and not into one of its own, which would stay almost empty:
-    /// sessions end a little out of order.
+    /// Puts an entry in front of the next chunk, if that has room, and not into one of its own,
+    /// which would stay almost empty: sessions end a little out of order.
     fn behind_a_full_chunk(&mut self, packed: Packed) {
-        let next = self.chunks.range(packed.id()..).next().filter(|(_, chunk)| chunk.len() < CHUNK).map(|(key, _)| *key);
+        let next = self
+            .chunks
+            .range(packed.id()..)
+            .next()
+            .filter(|(_, chunk)| chunk.len() < CHUNK)
+            .map(|(key, _)| *key);
         match next.and_then(|key| self.chunks.remove(&key)) {
             Some(mut chunk) => {
                 chunk.insert(0, packed);
@@ -102,7 +110,9 @@ impl Slots {
             return;
         }
         let next = *next;
-        if let (Some(mut other), Some(small)) = (self.chunks.remove(&next), self.chunks.get_mut(&key)) {
+        if let (Some(mut other), Some(small)) =
+            (self.chunks.remove(&next), self.chunks.get_mut(&key))
+        {
             small.append(&mut other);
         }
     }
@@ -171,7 +181,8 @@ mod tests {
     use super::*;
 
     fn slot(random: &mut fastrand::Rng) -> Slot {
-        let place = |random: &mut fastrand::Rng| Place { segment: random.u32(..), offset: random.u32(..) };
+        let place =
+            |random: &mut fastrand::Rng| Place { segment: random.u32(..), offset: random.u32(..) };
         let accept = place(random);
         let state = if random.bool() { Some(place(random)) } else { None };
         Slot {
@@ -219,11 +230,18 @@ mod tests {
                 assert_eq!(slots.get(any), model.get(&any).copied(), "seed {seed}");
                 assert_eq!(slots.len(), model.len(), "seed {seed}");
                 if step % 500 == 0 {
-                    assert!(slots.from(any).eq(model.range(any..).map(|(id, slot)| (*id, *slot))), "seed {seed}");
+                    assert!(
+                        slots.from(any).eq(model.range(any..).map(|(id, slot)| (*id, *slot))),
+                        "seed {seed}"
+                    );
                 }
             }
             let room: usize = slots.chunks.len();
-            assert!(room <= 2 + slots.len() * 8 / CHUNK, "seed {seed}: {room} chunks for {}", slots.len());
+            assert!(
+                room <= 2 + slots.len() * 8 / CHUNK,
+                "seed {seed}: {room} chunks for {}",
+                slots.len()
+            );
         }
     }
 

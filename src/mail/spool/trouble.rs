@@ -1,12 +1,13 @@
 //! The committer while the data volume is full or fails.
 //!
-//! While the volume is full, the room that is left belongs to records that end a message: progress waits in memory, one record
-//! a message, and is written when there is room again. Otherwise every try would eat a little of it, until not even a delivery
-//! could be written down any more.
+//! While the volume is full, the room that is left belongs to records that end a message: progress
+//! waits in memory, one record a message, and is written when there is room again. Otherwise every
+//! try would eat a little of it, until not even a delivery could be written down any more.
 //!
-//! When a write or a sync fails, the accepts of the batch are refused. What only this thread remembers (progress and done
-//! records since the last good sync) is carried into the next segment; the segment is poisoned. A sync is never repeated in
-//! the hope that it succeeds: the kernel may have dropped the pages it could not write.
+//! When a write or a sync fails, the accepts of the batch are refused. What only this thread
+//! remembers (progress and done records since the last good sync) is carried into the next segment;
+//! the segment is poisoned. A sync is never repeated in the hope that it succeeds: the kernel may
+//! have dropped the pages it could not write.
 
 use super::SpoolError;
 use super::commit_queue::answer;
@@ -22,8 +23,9 @@ use std::io;
 const HELD_BACK_PIECE: u64 = 64 * 1024;
 
 impl Committer {
-    /// Takes the progress out of a batch that is not to be written now: while the volume is full, and as long after that as an
-    /// older word about the same message waits. A state that goes with a record copied forward stays with it.
+    /// Takes the progress out of a batch that is not to be written now: while the volume is full,
+    /// and as long after that as an older word about the same message waits. A state that goes with
+    /// a record copied forward stays with it.
     pub(super) fn hold_back(&mut self, batch: Vec<Record>) -> Vec<Record> {
         let full = self.shared.health() == Health::Full;
         if !full && self.held_back.is_empty() {
@@ -32,7 +34,9 @@ impl Committer {
         let mut rest = Vec::with_capacity(batch.len());
         for mut record in batch {
             match (&record.effect, record.reply.is_some()) {
-                (Effect::State { generation: Some(_), .. }, false) if full || self.held_back.contains_key(&record.id) => {
+                (Effect::State { generation: Some(_), .. }, false)
+                    if full || self.held_back.contains_key(&record.id) =>
+                {
                     self.held_back.insert(record.id, record);
                 }
                 // It was composed from what stands on the disk, which is older.
@@ -45,8 +49,9 @@ impl Committer {
         rest
     }
 
-    /// There is room again, or no more time to wait for it: writes what was held back, except for messages that have left the
-    /// queue meanwhile. In small pieces, so that what does not fit leaves the rest of the room alone.
+    /// There is room again, or no more time to wait for it: writes what was held back, except for
+    /// messages that have left the queue meanwhile. In small pieces, so that what does not fit
+    /// leaves the rest of the room alone.
     pub(super) fn write_held_back(&mut self) {
         let mut batch = Vec::new();
         let mut octets = 0;
@@ -67,22 +72,27 @@ impl Committer {
         self.write_now(batch);
     }
 
-    /// Nothing more is written to the active segment; its unsynced records are written again elsewhere.
+    /// Nothing more is written to the active segment; its unsynced records are written again
+    /// elsewhere.
     pub(super) fn poison(&mut self, error: &io::Error) {
         self.shared.counters.sync_failures_total.inc();
         tracing::error!(target: "mta", segment = self.active.number, cause = %error, "a segment was given up");
         let newer = std::mem::replace(&mut self.carried, std::mem::take(&mut self.unsynced));
         self.carried.extend(newer);
-        self.shared.set_health(if is_full(error) { Health::Full } else { Health::Failed }, &error.to_string());
+        self.shared.set_health(
+            if is_full(error) { Health::Full } else { Health::Failed },
+            &error.to_string(),
+        );
         self.len = self.config.segment_max.max(self.len);
         self.shared.lock_index().doubt(self.active.number);
         if let Err(error) = self.roll_unsynced() {
-            tracing::error!(target: "mta", cause = %error, "no new segment can be begun; trying again");
+            tracing::error!(target: "mta", cause = %error, "no new segment can be begun; \
+            trying again");
         }
     }
 
-    /// The records were refused after they had been written: should they be on the disk after all, a done record says that
-    /// nobody was promised anything.
+    /// The records were refused after they had been written: should they be on the disk after all,
+    /// a done record says that nobody was promised anything.
     pub(super) fn disown(&mut self, waiting: Vec<Placed>, cause: &str) {
         let error = match self.shared.health() {
             Health::Full => SpoolError::Full,
@@ -124,7 +134,9 @@ impl Committer {
                         self.needless.push(body_path(record.id));
                     }
                 }
-                (None, Effect::State { generation: Some(_), .. }) if self.shared.health() == Health::Full => {
+                (None, Effect::State { generation: Some(_), .. })
+                    if self.shared.health() == Health::Full =>
+                {
                     self.held_back.insert(record.id, record);
                 }
                 (None, _) => self.carried.push(record),
@@ -132,8 +144,8 @@ impl Committer {
         }
     }
 
-    /// Overwrites what a failed write left behind, as far as it reached: whole frames among it would be taken for accepted
-    /// mail after a restart, though their senders were refused.
+    /// Overwrites what a failed write left behind, as far as it reached: whole frames among it
+    /// would be taken for accepted mail after a restart, though their senders were refused.
     pub(super) fn wipe(&mut self) -> bool {
         let zeros = [0; 4096];
         let mut offset = self.len;

@@ -1,14 +1,16 @@
-//! A walk through all records of a volume that is only looked at: what a start would find, without doing any of it.
+//! A walk through all records of a volume that is only looked at: what a start would find, without
+//! doing any of it.
 //!
-//! It reads as `recover` reads, with the same decoder, and decides as `recover` decides: the last word about a message wins, a
-//! frame that does not check is passed over up to the next one. It looks closer, too: contents are checked in every segment, and
-//! a damaged record is asked for all it still tells, so that a person learns which mail it was.
+//! It reads as `recover` reads, with the same decoder, and decides as `recover` decides: the last
+//! word about a message wins, a frame that does not check is passed over up to the next one. It
+//! looks closer, too: contents are checked in every segment, and a damaged record is asked for all
+//! it still tells, so that a person learns which mail it was.
 //! Limits: one entry a message in the queue; [`Findings::DAMAGES_SHOWN`] damages in detail.
 
 use super::closing::{Closing, Gap};
 use super::format::{
-    Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN, HeaderError, RecordKind, SegmentHeader,
-    State, decode_id,
+    Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN, HeaderError,
+    RecordKind, SegmentHeader, State, decode_id,
 };
 use super::index::Place;
 use super::layout::{BODY, CLOSED, CORRUPT, FORMAT, LOG, segment_path};
@@ -107,16 +109,29 @@ impl Walk<'_> {
         let mut verify = Verification::default();
         verify.findings.format = self.format()?;
         // Where there is no such directory, there is no content.
-        verify.contents = self.disk.list(BODY).unwrap_or_default().iter().filter_map(|name| content_of(name)).collect();
+        verify.contents = self
+            .disk
+            .list(BODY)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|name| content_of(name))
+            .collect();
         let names = match self.disk.list(LOG) {
             // The power went before the first segment was there.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             other => other.map_err(|error| storage(LOG, &error))?,
         };
-        let numbers: Vec<u32> = names.iter().filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect();
-        let strangers = names.iter().filter(|name| !name.ends_with(".seg") && !name.ends_with(".heads")).count();
+        let numbers: Vec<u32> =
+            names.iter().filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect();
+        let strangers = names
+            .iter()
+            .filter(|name| !name.ends_with(".seg") && !name.ends_with(".heads"))
+            .count();
         if strangers > 0 {
-            verify.findings.notes.push(format!("{strangers} files in {LOG}/ are no segments and were not read"));
+            verify
+                .findings
+                .notes
+                .push(format!("{strangers} files in {LOG}/ are no segments and were not read"));
         }
         for (place, number) in numbers.iter().enumerate() {
             let last = place + 1 == numbers.len();
@@ -135,14 +150,20 @@ impl Walk<'_> {
 
     /// What is there against what was written down at the stop.
     fn compare(&self, verify: &mut Verification, numbers: &[u32]) -> Result<(), OfflineError> {
-        let Some(closing) = Closing::read(self.disk).map_err(|error| storage(CLOSED, &error))? else { return Ok(()) };
+        let Some(closing) = Closing::read(self.disk).map_err(|error| storage(CLOSED, &error))?
+        else {
+            return Ok(());
+        };
         let set_aside = self.disk.list(CORRUPT).unwrap_or_default();
         let found = |number| Some((*verify.segments.get(&number)?, *verify.ends.get(&number)?));
         for gap in closing.gaps(numbers, found) {
             let number = gap.held.segment.number;
-            // A header that is damaged, or blocks that cannot be read: told as that, or at the start that set the segment aside.
-            let is_whole = |header: &SegmentHeader| gap.left.is_none() && *header == gap.held.segment;
-            let is_told = numbers.binary_search(&number).is_ok() && verify.segments.get(&number).is_none_or(is_whole);
+            // A header that is damaged, or blocks that cannot be read: told as that, or at the
+            // start that set the segment aside.
+            let is_whole =
+                |header: &SegmentHeader| gap.left.is_none() && *header == gap.held.segment;
+            let is_told = numbers.binary_search(&number).is_ok()
+                && verify.segments.get(&number).is_none_or(is_whole);
             if !is_told && set_aside.binary_search(&format!("{number:010}.seg")).is_err() {
                 verify.gaps.insert(number, gap);
             }
@@ -156,7 +177,8 @@ impl Walk<'_> {
                 return match self.disk.list(LOG) {
                     Ok(names) if names.iter().any(|name| name.ends_with(".seg")) => Ok(None),
                     _ => Err(OfflineError::Missing(
-                        "there is no queue here: neither a file 'format' nor segments in 'log'; is this the data volume?"
+                        "there is no queue here: neither a file 'format' nor segments in 'log'; is \
+                        this the data volume?"
                             .to_owned(),
                     )),
                 };
@@ -166,7 +188,9 @@ impl Walk<'_> {
         let mut text = [0; 64];
         let got = file.read_at(0, &mut text).map_err(|error| storage(FORMAT, &error))?;
         known_format(&text[..got]).map_err(|error| match error {
-            OpenError::Foreign | OpenError::Newer(_) => OfflineError::NotUnderstood(error.to_string()),
+            OpenError::Foreign | OpenError::Newer(_) => {
+                OfflineError::NotUnderstood(error.to_string())
+            }
             OpenError::Disk(error) => storage(FORMAT, &error),
         })
     }
@@ -177,7 +201,8 @@ pub fn storage(file: &str, error: &io::Error) -> OfflineError {
     let words = format!("{file} cannot be read: {error}");
     match error.kind() {
         io::ErrorKind::PermissionDenied => OfflineError::Forbidden(format!(
-            "{words}; run this as the appliance's user or as root, and see that the file has mode 600"
+            "{words}; run this as the appliance's user or as root, and see that the file has \
+            mode 600"
         )),
         _ => OfflineError::Storage(words),
     }
@@ -216,16 +241,17 @@ impl Verification {
                 return Err(OfflineError::NotUnderstood(OpenError::Newer(version).to_string()));
             }
             _ => {
-                let scar = Scar { what: "the header of a segment, both copies".into(), ..Scar::default() };
+                let scar =
+                    Scar { what: "the header of a segment, both copies".into(), ..Scar::default() };
                 self.met_at_start += 1;
                 self.note(number, &path, 0, end, &scar);
                 return Ok(end);
             }
         };
         if one_copy_is_bad(&block) {
-            self.findings
-                .notes
-                .push(format!("{path}: one of the two copies of its header is damaged; nothing is lost by that"));
+            self.findings.notes.push(format!(
+                "{path}: one of the two copies of its header is damaged; nothing is lost by that"
+            ));
         }
         self.segments.insert(number, header);
         // A start believes the contents of a segment that was finished until their turn comes.
@@ -234,29 +260,34 @@ impl Verification {
         while offset < end {
             match self.frame(walk, header, &mut window, offset, end, believed).map_err(failed)? {
                 Met::Frame(len) => offset += len,
-                Met::Damaged(scar) => match next_frame(header, &mut window, offset + 1, end).map_err(failed)? {
-                    Some(next) => {
-                        self.met_at_start += 1;
-                        self.note(number, &path, offset, next - offset, &scar);
-                        offset = next;
-                    }
-                    None => {
-                        if is_own(header, window.at(offset, FRAME_HEADER).map_err(failed)?) {
-                            let length = scar.length.unwrap_or(end - offset).min(end - offset);
-                            if last {
-                                self.findings.unfinished = Some(damage(&path, offset, length, &scar));
-                            } else {
-                                self.note(number, &path, offset, length, &scar);
-                            }
+                Met::Damaged(scar) => {
+                    match next_frame(header, &mut window, offset + 1, end).map_err(failed)? {
+                        Some(next) => {
+                            self.met_at_start += 1;
+                            self.note(number, &path, offset, next - offset, &scar);
+                            offset = next;
                         }
-                        break;
+                        None => {
+                            if is_own(header, window.at(offset, FRAME_HEADER).map_err(failed)?) {
+                                let length = scar.length.unwrap_or(end - offset).min(end - offset);
+                                if last {
+                                    self.findings.unfinished =
+                                        Some(damage(&path, offset, length, &scar));
+                                } else {
+                                    self.note(number, &path, offset, length, &scar);
+                                }
+                            }
+                            break;
+                        }
                     }
-                },
+                }
             }
         }
         if window.unreadable > 0 {
-            let words =
-                format!("{path}: the disk does not give {} blocks of 4 KiB; a copy of the volume may", window.unreadable);
+            let words = format!(
+                "{path}: the disk does not give {} blocks of 4 KiB; a copy of the volume may",
+                window.unreadable
+            );
             self.findings.notes.push(words);
         } else {
             self.ends.insert(number, offset);
@@ -293,27 +324,36 @@ impl Verification {
             let envelope = Accepted::decode(head).filter(|_| header.kind == RecordKind::Accept);
             return Ok(Met::Damaged(Scar { envelope, ..torn(name(header.kind), id) }));
         }
-        let place = Place { segment: segment.number, offset: u32::try_from(offset).unwrap_or(u32::MAX) };
+        let place =
+            Place { segment: segment.number, offset: u32::try_from(offset).unwrap_or(u32::MAX) };
         let unknown = || Met::Damaged(torn(name(header.kind), None));
         match header.kind {
             RecordKind::Accept => {
                 let Some(accepted) = Accepted::decode(head) else { return Ok(unknown()) };
                 if accepted.file.is_none() && (walk.closely || !believed) {
                     let at = offset + FRAME_HEADER as u64 + u64::from(header.head_len);
-                    if crc32fast::hash(window.at(at, header.body_len as usize)?) != header.body_crc {
+                    if crc32fast::hash(window.at(at, header.body_len as usize)?) != header.body_crc
+                    {
                         let scar = torn("the content of a mail", Some(accepted.id));
                         let scar = Scar { certain: true, envelope: Some(accepted.clone()), ..scar };
                         if !believed {
                             return Ok(Met::Damaged(scar));
                         }
-                        self.note(segment.number, &segment_path(segment.number), offset, header.frame_len(), &scar);
+                        self.note(
+                            segment.number,
+                            &segment_path(segment.number),
+                            offset,
+                            header.frame_len(),
+                            &scar,
+                        );
                     }
                 }
                 self.accepted(&accepted, place, u64::from(header.body_len));
             }
             RecordKind::State => {
                 let Some(state) = State::decode(head) else { return Ok(unknown()) };
-                let pending = state.progress.iter().filter(|progress| progress.status == Status::Pending);
+                let pending =
+                    state.progress.iter().filter(|progress| progress.status == Status::Pending);
                 let pending = u16::try_from(pending.count()).unwrap_or(u16::MAX);
                 let past = Past { place, pending, held: state.held, delay_told: state.delay_told };
                 match self.live.get_mut(&state.id) {
@@ -385,7 +425,8 @@ impl Verification {
             self.missing(gap);
         }
         if self.met_at_start == 0 {
-            let half = self.live.extract_if(.., |_, standing| standing.moved && standing.state.is_none());
+            let half =
+                self.live.extract_if(.., |_, standing| standing.moved && standing.state.is_none());
             self.findings.imports_unfinished = half.count() as u64;
         }
         for (mut damage, kind, place) in std::mem::take(&mut self.open) {
@@ -398,7 +439,11 @@ impl Verification {
                     _ => Meaning::Lost,
                 },
                 (Some(RecordKind::State), Some(_)) => match standing {
-                    Some(standing) if !standing.state.is_some_and(|state| is_behind(state, place)) => Meaning::Repeated,
+                    Some(standing)
+                        if !standing.state.is_some_and(|state| is_behind(state, place)) =>
+                    {
+                        Meaning::Repeated
+                    }
                     _ => Meaning::Harmless,
                 },
                 (Some(RecordKind::Done), Some(_)) if standing.is_some() => Meaning::Returns,
@@ -451,9 +496,17 @@ fn guess(window: &mut Window, offset: u64) -> io::Result<Scar> {
     let unknown = Scar { what: "a record with a damaged header".into(), ..Scar::default() };
     let Some((header, head)) = octets.split_at_checked(FRAME_HEADER) else { return Ok(unknown) };
     let Some(id) = decode_id(head).filter(is_plausible) else { return Ok(unknown) };
-    // One damaged octet does not make one kind look like another: an accept record has a whole envelope in its head.
-    if let Some(accepted) = Accepted::decode(head).filter(|accepted| !accepted.envelope.recipients.is_empty()) {
-        return Ok(Scar { kind: Some(RecordKind::Accept), id: Some(id), envelope: Some(accepted), ..unknown });
+    // One damaged octet does not make one kind look like another: an accept record has a whole
+    // envelope in its head.
+    if let Some(accepted) =
+        Accepted::decode(head).filter(|accepted| !accepted.envelope.recipients.is_empty())
+    {
+        return Ok(Scar {
+            kind: Some(RecordKind::Accept),
+            id: Some(id),
+            envelope: Some(accepted),
+            ..unknown
+        });
     }
     let kind = match header[8] {
         1 => Some(RecordKind::Accept),
@@ -464,13 +517,15 @@ fn guess(window: &mut Window, offset: u64) -> io::Result<Scar> {
     Ok(Scar { kind, id: Some(id), ..unknown })
 }
 
-/// Whether an id can have been given: it is the microsecond of acceptance, and there were no mails of ours before 2020.
+/// Whether an id can have been given: it is the microsecond of acceptance, and there were no mails
+/// of ours before 2020.
 fn is_plausible(id: &MessageId) -> bool {
     const YEAR: u64 = 366 * 86_400 * 1_000_000;
     (1_577_836_800_000_000..clock::now_micros() + YEAR).contains(&id.0)
 }
 
-/// Whether these octets, which are no whole frame, were once written into this life of the segment as one.
+/// Whether these octets, which are no whole frame, were once written into this life of the segment
+/// as one.
 fn is_own(segment: SegmentHeader, octets: &[u8]) -> bool {
     let Some(octets) = octets.get(..FRAME_HEADER) else { return octets.starts_with(&FRAME_MAGIC) };
     let number = segment.number.to_le_bytes();

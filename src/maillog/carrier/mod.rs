@@ -1,12 +1,15 @@
 //! Brings lines from the data volume to the share.
 //!
-//! In: files of lines ([`super::segment`]). Out: the same lines in the same order in one file on the share, each once: before
-//! anything is appended, the end of that file is compared with what should have come since the last note, so that neither a
-//! write that failed half-way nor a kill -9 repeats or tears a line. A line may come twice only when that file was renamed
-//! between such an accident and the next try.
-//! Everything here may hang for as long as the file server pleases; that is why it is done by a process of its own.
+//! In: files of lines ([`super::segment`]). Out: the same lines in the same order in one file on
+//! the share, each once: before anything is appended, the end of that file is compared with what
+//! should have come since the last note, so that neither a write that failed half-way nor a kill -9
+//! repeats or tears a line. A line may come twice only when that file was renamed between such an
+//! accident and the next try.
+//! Everything here may hang for as long as the file server pleases; that is why it is done by a
+//! process of its own.
 //! Limits: [`BATCH_MAX`] octets at a time, synced before they are removed here.
-//! Known bugs: on a share without O_APPEND of its own (CIFS), two appliances that write the same file overwrite each other.
+//! Known bugs: on a share without O_APPEND of its own (CIFS), two appliances that write the same
+//! file overwrite each other.
 
 use super::segment::{self, Notes, Position, Segment};
 use super::target::{Opened, Target};
@@ -27,7 +30,8 @@ pub enum Step {
     Found,
     /// Every line is over.
     Idle,
-    /// The share was mounted anew: this process, which may be confined to the old one, cannot go on.
+    /// The share was mounted anew: this process, which may be confined to the old one, cannot go
+    /// on.
     AnotherShare,
 }
 
@@ -54,8 +58,8 @@ impl Carrier {
     /// Takes the waiting lines for this process; `file` is relative to `share`.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`]: another carrier is at work. [`io::ErrorKind::InvalidInput`]: a name that leads out of the
-    /// share. Others: the data volume cannot be written.
+    /// [`io::ErrorKind::WouldBlock`]: another carrier is at work. [`io::ErrorKind::InvalidInput`]:
+    /// a name that leads out of the share. Others: the data volume cannot be written.
     pub fn new(directory: &Path, share: &Path, file: &str) -> io::Result<Self> {
         let target = Target::new(share, file)?;
         segment::create_directory(directory)?;
@@ -63,7 +67,8 @@ impl Carrier {
         Ok(Self { directory: directory.to_owned(), target, notes, position })
     }
 
-    /// Since when the share takes nothing (seconds since 1970) and why, as noted last, maybe by a former process.
+    /// Since when the share takes nothing (seconds since 1970) and why, as noted last, maybe by a
+    /// former process.
     pub fn failing(&self) -> Option<(u32, String)> {
         segment::failing(&self.directory)
     }
@@ -81,7 +86,8 @@ impl Carrier {
         let buffer = |error| CarryError::Buffer(self.directory.display().to_string(), error);
         let segments = segment::list(&self.directory).map_err(buffer)?;
         self.remove_old(&segments);
-        let Some(current) = segments.iter().find(|segment| segment.number >= self.position.segment) else {
+        let Some(current) = segments.iter().find(|segment| segment.number >= self.position.segment)
+        else {
             return Ok(Step::Idle);
         };
         if current.number > self.position.segment {
@@ -102,12 +108,15 @@ impl Carrier {
     }
 
     fn deliver(&mut self, source: &File, lines: &[u8]) -> io::Result<Step> {
-        let Opened::File(mut file, mark) = self.target.open()? else { return Ok(Step::AnotherShare) };
+        let Opened::File(mut file, mark) = self.target.open()? else {
+            return Ok(Step::AnotherShare);
+        };
         let before = self.position;
         match &mut self.position.target {
             Some(known) if known.inode == mark.inode && known.length <= mark.length => {
                 // Whatever is more than was noted is ours if it is what should have come next.
-                let length = usize::try_from(mark.length - known.length).unwrap_or(BATCH_MAX).min(BATCH_MAX);
+                let length =
+                    usize::try_from(mark.length - known.length).unwrap_or(BATCH_MAX).min(BATCH_MAX);
                 let there = read(&file, known.length, length)?;
                 let expected = read(source, before.offset, length)?;
                 let same = there.iter().zip(&expected).take_while(|(a, b)| a == b).count() as u64;
@@ -144,7 +153,8 @@ impl Carrier {
     }
 
     fn save(&self) {
-        // Without the note a crash repeats lines. The data volume that refuses it is the queue's to speak of.
+        // Without the note a crash repeats lines. The data volume that refuses it is the queue's to
+        // speak of.
         let _ = self.notes.save(&self.position);
     }
 }

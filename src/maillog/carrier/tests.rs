@@ -24,7 +24,13 @@ impl Place {
 
     fn write(&self, number: u64, text: &str) {
         let path = segment::path(&self.path("lines"), number);
-        fs::OpenOptions::new().create(true).append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+        fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
     }
 
     fn log(&self) -> String {
@@ -69,7 +75,12 @@ fn whatever_was_appended_before_an_accident_is_not_appended_again() {
         carry_all(&mut carrier);
         place.write(1, batch);
         let log = place.path("share/srv1/maillog");
-        fs::OpenOptions::new().append(true).open(&log).unwrap().write_all(&batch.as_bytes()[..cut]).unwrap();
+        fs::OpenOptions::new()
+            .append(true)
+            .open(&log)
+            .unwrap()
+            .write_all(&batch.as_bytes()[..cut])
+            .unwrap();
         drop(carrier);
         carry_all(&mut place.carrier());
         assert_eq!(place.log(), format!("before\n{batch}"), "cut at {cut}");
@@ -111,10 +122,13 @@ fn a_renamed_file_and_one_that_was_cut_off_are_left_alone() {
             _ => {}
         }
     }
-    let mut names: Vec<_> = fs::read_dir(place.path("share")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut names: Vec<_> =
+        fs::read_dir(place.path("share")).unwrap().map(|entry| entry.unwrap().path()).collect();
     names.retain(|path| path.is_file());
     names.sort();
-    let text: String = names.iter().map(|path| fs::read_to_string(path).unwrap()).collect::<String>() + &place.log();
+    let text: String =
+        names.iter().map(|path| fs::read_to_string(path).unwrap()).collect::<String>()
+            + &place.log();
     assert_eq!(text, (0..100).map(|number| format!("{number}\n")).collect::<String>());
 }
 
@@ -125,7 +139,11 @@ fn a_share_that_refuses_costs_nothing() {
     let mut carrier = place.carrier();
     fs::write(place.path("share/srv1"), "a file in the way").unwrap();
     let error = carrier.step().unwrap_err();
-    assert!(matches!(error, CarryError::Share(..)) && error.to_string().contains("share/srv1/maillog: "), "{error}");
+    assert!(
+        matches!(error, CarryError::Share(..))
+            && error.to_string().contains("share/srv1/maillog: "),
+        "{error}"
+    );
     fs::remove_file(place.path("share/srv1")).unwrap();
     carry_all(&mut carrier);
     assert_eq!(place.log(), "a\n");
@@ -147,5 +165,8 @@ fn what_is_on_the_share_already_stays() {
     place.write(1, "a\n");
     carry_all(&mut place.carrier());
     assert_eq!(place.log(), "of old\na\n");
-    assert_eq!(fs::metadata(place.path("share/srv1/maillog")).unwrap().mode() & 0o777, 0o644 & !0o022);
+    assert_eq!(
+        fs::metadata(place.path("share/srv1/maillog")).unwrap().mode() & 0o777,
+        0o644 & !0o022
+    );
 }

@@ -1,12 +1,14 @@
 //! Our events in the shape that log tools of the field read: that of Postfix.
 //!
-//! In: what the rooms say. Out: lines such as `Nov  4 17:22:14 relay postfix/smtp[71]: 0D2R…: to=<a@b>, relay=…, status=sent (…)`.
-//! What Postfix would not say becomes a line of the program `postern`, which its readers pass over; trouble is a `warning:` and a
-//! defect a `panic:`, which they count. The number in brackets is our process, and for a client's session the client's port: all
-//! lines of a session have the same.
+//! In: what the rooms say. Out: lines such as `Nov  4 17:22:14 relay postfix/smtp[71]: 0D2R…:
+//! to=<a@b>, relay=…, status=sent (…)`. What Postfix would not say becomes a line of the program
+//! `postern`, which its readers pass over; trouble is a `warning:` and a defect a `panic:`, which
+//! they count. The number in brackets is our process, and for a client's session the client's port:
+//! all lines of a session have the same.
 //! Limits: a line has at most [`LINE_MAX`] octets.
-//! Security: texts come from strangers. None can begin a line, and none can look like another part of its line: what separates
-//! parts becomes `?` inside them ([`Word`], [`Phrase`]). A carbon copy has no `to=`, so that nobody counts it as a delivery.
+//! Security: texts come from strangers. None can begin a line, and none can look like another part
+//! of its line: what separates parts becomes `?` inside them ([`Word`], [`Phrase`]). A carbon copy
+//! has no `to=`, so that nobody counts it as a delivery.
 //! Source: the log messages of Postfix 3.7; RFC 3164 §4.1.2 (time); RFC 3463 (dsn).
 
 use crate::ground::clock;
@@ -46,12 +48,18 @@ impl Shape {
         let (id, client) = (Word(said.text("queue_id")), Client(said.text("client")));
         let session = said.number("port");
         match (said.message.as_str(), said.text("status")) {
-            ("connect", _) => self.put(&mut lines, "smtpd", session, format_args!("connect from {client}")),
-            ("disconnect", _) => self.put(&mut lines, "smtpd", session, format_args!("disconnect from {client}")),
+            ("connect", _) => {
+                self.put(&mut lines, "smtpd", session, format_args!("connect from {client}"))
+            }
+            ("disconnect", _) => {
+                self.put(&mut lines, "smtpd", session, format_args!("disconnect from {client}"))
+            }
             ("command", "refused") => self.refusal(&mut lines, said),
             ("session", "refused") => {
                 let (count, reason) = (said.number("count"), Phrase(said.text("reason")));
-                let words = format_args!("warning: {count} sessions turned away so far, the last from {client}: {reason}");
+                let words = format_args!(
+                    "warning: {count} sessions turned away so far, the last from {client}: {reason}"
+                );
                 self.put(&mut lines, "smtpd", session, words);
             }
             // The same again is said by "queued", with more.
@@ -73,12 +81,23 @@ impl Shape {
             ("notification", _) => {
                 let what = if said.text("kind") == "delayed" { "delay" } else { "non-delivery" };
                 let about = Word(said.text("about"));
-                self.put(&mut lines, "bounce", 0, format_args!("{about}: sender {what} notification: {id}"));
+                self.put(
+                    &mut lines,
+                    "bounce",
+                    0,
+                    format_args!("{about}: sender {what} notification: {id}"),
+                );
             }
-            ("removed", _) if said.flag("operator") => self.put(&mut lines, "postsuper", 0, format_args!("{id}: removed")),
+            ("removed", _) if said.flag("operator") => {
+                self.put(&mut lines, "postsuper", 0, format_args!("{id}: removed"))
+            }
             ("removed", _) => self.put(&mut lines, "qmgr", 0, format_args!("{id}: removed")),
-            ("held", _) => self.put(&mut lines, "postsuper", 0, format_args!("{id}: placed on hold")),
-            ("released", _) => self.put(&mut lines, "postsuper", 0, format_args!("{id}: released from hold")),
+            ("held", _) => {
+                self.put(&mut lines, "postsuper", 0, format_args!("{id}: placed on hold"))
+            }
+            ("released", _) => {
+                self.put(&mut lines, "postsuper", 0, format_args!("{id}: released from hold"))
+            }
             _ => self.other(&mut lines, level, said),
         }
         lines
@@ -94,7 +113,12 @@ impl Shape {
     fn active(&self, lines: &mut String, said: &Said) {
         let (id, from) = (Word(said.text("queue_id")), Word(within_brackets(said.text("from"))));
         let (size, recipients) = (said.number("size"), said.number("recipients"));
-        self.put(lines, "qmgr", 0, format_args!("{id}: from=<{from}>, size={size}, nrcpt={recipients} (queue active)"));
+        self.put(
+            lines,
+            "qmgr",
+            0,
+            format_args!("{id}: from=<{from}>, size={size}, nrcpt={recipients} (queue active)"),
+        );
     }
 
     /// As error(8) says it of mail whose destination is left alone.
@@ -104,22 +128,30 @@ impl Shape {
             "" => "carbon copy".to_owned(),
             to => format!("to=<{}>", Word(within_brackets(to))),
         };
-        let own = reply.get(4..).and_then(Enhanced::parse).or_else(|| Enhanced::parse(said.text("dsn")));
-        let (delay, dsn, why) = (seconds(said.text("delay")), own.unwrap_or(Enhanced(4, 0, 0)), Phrase(codes(reply).1));
+        let own =
+            reply.get(4..).and_then(Enhanced::parse).or_else(|| Enhanced::parse(said.text("dsn")));
+        let (delay, dsn, why) =
+            (seconds(said.text("delay")), own.unwrap_or(Enhanced(4, 0, 0)), Phrase(codes(reply).1));
         let words = format_args!(
-            "{id}: {what}, relay=none, delay={delay}, delays={delay}/0/0/0, dsn={dsn}, status=deferred (delivery temporarily \
+            "{id}: {what}, relay=none, delay={delay}, delays={delay}/0/0/0, dsn={dsn}, \
+            status=deferred (delivery temporarily \
              suspended: {why})"
         );
         self.put(lines, "error", 0, words);
     }
 
-    /// The recipient stands before the words of a refused RCPT, as Postfix has it and its readers need it.
+    /// The recipient stands before the words of a refused RCPT, as Postfix has it and its readers
+    /// need it.
     fn refusal(&self, lines: &mut String, said: &Said) {
         let (client, command) = (Client(said.text("client")), Word(said.text("command")));
-        let (from, to) = (Word(within_brackets(said.text("from"))), Word(within_brackets(said.text("to"))));
+        let (from, to) =
+            (Word(within_brackets(said.text("from"))), Word(within_brackets(said.text("to"))));
         let (codes, words) = codes(said.text("reply"));
         // Some replies name the recipient by themselves.
-        let words = words.strip_prefix(said.text("to")).and_then(|words| words.strip_prefix(": ")).unwrap_or(words);
+        let words = words
+            .strip_prefix(said.text("to"))
+            .and_then(|words| words.strip_prefix(": "))
+            .unwrap_or(words);
         let words = Phrase(words);
         let about = if said.text("to").is_empty() { String::new() } else { format!("<{to}>: ") };
         let mut line = format!("NOQUEUE: reject: {command} from {client}: {codes}{about}{words};");
@@ -128,7 +160,8 @@ impl Shape {
             "" => write!(line, " from=<{from}>"),
             _ => write!(line, " from=<{from}> to=<{to}>"),
         };
-        let _ = write!(line, " proto={} helo=<{}>", Word(said.text("proto")), Word(said.text("helo")));
+        let _ =
+            write!(line, " proto={} helo=<{}>", Word(said.text("proto")), Word(said.text("helo")));
         self.put(lines, "smtpd", said.number("port"), format_args!("{line}"));
     }
 
@@ -152,12 +185,15 @@ impl Shape {
         // Our own words have no codes in front of them.
         let dsn = Enhanced::parse(said.text("dsn")).unwrap_or_else(|| dsn(reply, status));
         let delay = seconds(said.text("delay"));
-        // Ours are three: a courier takes a mail from the queue when it has time for it, so nothing waits in between.
+        // Ours are three: a courier takes a mail from the queue when it has time for it, so nothing
+        // waits in between.
         let delays: Vec<String> = said.text("delays").split('/').map(seconds).collect();
         let delays = delays.join("/").replacen('/', "/0/", 1);
         let status = Word(status);
-        let words =
-            format_args!("{id}: {what}, relay={relay}, delay={delay}, delays={delays}, dsn={dsn}, status={status} ({words})");
+        let words = format_args!(
+            "{id}: {what}, relay={relay}, delay={delay}, delays={delays}, dsn={dsn}, \
+            status={status} ({words})"
+        );
         self.put(lines, "smtp", 0, words);
     }
 
@@ -186,7 +222,8 @@ impl Shape {
             }
             lines.push_str(&stamp.1);
         }
-        let _ = write!(lines, " {} {}/{program}[{number}]: {words}", self.hostname, self.syslog_name);
+        let _ =
+            write!(lines, " {} {}/{program}[{number}]: {words}", self.hostname, self.syslog_name);
         if lines.len() - start >= LINE_MAX {
             lines.truncate(lines.floor_char_boundary(start + LINE_MAX - 1));
         }
@@ -194,18 +231,21 @@ impl Shape {
     }
 }
 
-/// A hostile text without blanks and without whatever separates the parts of a line: an address, a host's name.
+/// A hostile text without blanks and without whatever separates the parts of a line: an address, a
+/// host's name.
 struct Word<'a>(&'a str);
 
 impl fmt::Display for Word<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let separates = |c: char| is_tricky(c) || c.is_whitespace() || matches!(c, ',' | ';' | '<' | '>' | '(' | ')');
+        let separates = |c: char| {
+            is_tricky(c) || c.is_whitespace() || matches!(c, ',' | ';' | '<' | '>' | '(' | ')')
+        };
         self.0.chars().try_for_each(|c| f.write_char(if separates(c) { '?' } else { c }))
     }
 }
 
-/// Hostile words at the end of a line: they may hold anything but `=<`, with which a part begins, and `]: `, which ends the name
-/// of a program.
+/// Hostile words at the end of a line: they may hold anything but `=<`, with which a part begins,
+/// and `]: `, which ends the name of a program.
 struct Phrase<'a>(&'a str);
 
 impl fmt::Display for Phrase<'_> {
@@ -231,7 +271,10 @@ impl fmt::Display for Client<'_> {
 
 /// A next hop that is known by its address alone has that for its name: `192.0.2.1[192.0.2.1]:25`.
 fn named(relay: &str) -> String {
-    let address = relay.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or("", |(address, _)| address);
+    let address = relay
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'))
+        .map_or("", |(address, _)| address);
     format!("{address}{relay}")
 }
 
@@ -242,7 +285,9 @@ fn within_brackets(text: &str) -> &str {
 /// The codes of a reply, each with a blank behind it, and its words.
 fn codes(reply: &str) -> (&str, &str) {
     let is_code = |text: &str| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let Some((_, words)) = reply.split_once(' ').filter(|(code, _)| is_code(code)) else { return ("", reply) };
+    let Some((_, words)) = reply.split_once(' ').filter(|(code, _)| is_code(code)) else {
+        return ("", reply);
+    };
     let words = match (Enhanced::parse(words), words.split_once(' ')) {
         (Some(_), Some((_, words))) => words,
         _ => words,

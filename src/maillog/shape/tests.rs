@@ -35,7 +35,9 @@ fn delivery(status: &str, remote: bool, relay: &str, reply: &str) -> String {
         ("reply", reply.into()),
     ];
     let [line] = &shaped(Level::INFO, &said("delivery", &fields))[..] else { panic!("one line") };
-    line.strip_prefix(&format!("relay.example postfix/smtp[PID]: {ID}: to=<c@d.example>, ")).unwrap().to_owned()
+    line.strip_prefix(&format!("relay.example postfix/smtp[PID]: {ID}: to=<c@d.example>, "))
+        .unwrap()
+        .to_owned()
 }
 
 #[test]
@@ -52,34 +54,58 @@ fn a_mail_has_the_lines_of_the_field() {
     let expected = [
         format!("relay.example postfix/smtpd[4711]: {ID}: client=unknown[192.0.2.7]"),
         format!("relay.example postfix/cleanup[PID]: {ID}: message-id=<x.y@b.example>"),
-        format!("relay.example postfix/qmgr[PID]: {ID}: from=<a@b.example>, size=1234, nrcpt=3 (queue active)"),
+        format!(
+            "relay.example postfix/qmgr[PID]: {ID}: from=<a@b.example>, size=1234, nrcpt=3 (queue \
+            active)"
+        ),
     ];
     assert_eq!(shaped(Level::DEBUG, &said("queued", &queued)), expected);
-    let own: Vec<_> = queued.iter().filter(|(name, _)| !["client", "port"].contains(name)).cloned().collect();
+    let own: Vec<_> =
+        queued.iter().filter(|(name, _)| !["client", "port"].contains(name)).cloned().collect();
     assert_eq!(shaped(Level::DEBUG, &said("queued", &own)), expected[1..]);
     assert_eq!(shaped(Level::DEBUG, &said("active", &own)), expected[2..]);
-    let about = [("queue_id", "N2".into()), ("about", ID.into()), ("kind", "failed".into()), ("status", "queued".into())];
-    let expected = format!("relay.example postfix/bounce[PID]: {ID}: sender non-delivery notification: N2");
+    let about = [
+        ("queue_id", "N2".into()),
+        ("about", ID.into()),
+        ("kind", "failed".into()),
+        ("status", "queued".into()),
+    ];
+    let expected =
+        format!("relay.example postfix/bounce[PID]: {ID}: sender non-delivery notification: N2");
     assert_eq!(shaped(Level::INFO, &said("notification", &about)), [expected]);
     let removed = said("removed", &[("queue_id", ID.into())]);
-    assert_eq!(shaped(Level::DEBUG, &removed), [format!("relay.example postfix/qmgr[PID]: {ID}: removed")]);
+    assert_eq!(
+        shaped(Level::DEBUG, &removed),
+        [format!("relay.example postfix/qmgr[PID]: {ID}: removed")]
+    );
 }
 
 #[test]
 fn deliveries_end_as_the_next_hop_said() {
     assert_eq!(
         delivery("sent", true, "mx.d.example[192.0.2.1]:25", "250 2.6.0 Ok: queued as 7"),
-        "relay=mx.d.example[192.0.2.1]:25, delay=12, delays=12/0/0.2/0.14, dsn=2.6.0, status=sent (250 2.6.0 Ok: queued as 7)"
+        "relay=mx.d.example[192.0.2.1]:25, delay=12, delays=12/0/0.2/0.14, dsn=2.6.0, status=sent \
+        (250 2.6.0 Ok: queued as 7)"
     );
     assert_eq!(
         delivery("bounced", true, "mx.d.example[192.0.2.1]:25", "550 no <c@d.example> here"),
-        "relay=mx.d.example[192.0.2.1]:25, delay=12, delays=12/0/0.2/0.14, dsn=5.0.0, status=bounced \
+        "relay=mx.d.example[192.0.2.1]:25, delay=12, delays=12/0/0.2/0.14, dsn=5.0.0, \
+        status=bounced \
          (host mx.d.example[192.0.2.1] said: 550 no <c@d.example> here)"
     );
-    assert!(delivery("sent", true, "[192.0.2.1]:25", "250 ok").starts_with("relay=192.0.2.1[192.0.2.1]:25, "));
+    assert!(
+        delivery("sent", true, "[192.0.2.1]:25", "250 ok")
+            .starts_with("relay=192.0.2.1[192.0.2.1]:25, ")
+    );
     assert_eq!(
-        delivery("deferred", false, "none", "451 4.4.1 connect to mx[192.0.2.1]:25: Connection refused"),
-        "relay=none, delay=12, delays=12/0/0.2/0.14, dsn=4.4.1, status=deferred (connect to mx[192.0.2.1]:25: Connection refused)"
+        delivery(
+            "deferred",
+            false,
+            "none",
+            "451 4.4.1 connect to mx[192.0.2.1]:25: Connection refused"
+        ),
+        "relay=none, delay=12, delays=12/0/0.2/0.14, dsn=4.4.1, status=deferred (connect to \
+        mx[192.0.2.1]:25: Connection refused)"
     );
 }
 
@@ -96,14 +122,16 @@ fn a_refusal_names_who_asked_for_what() {
         ("reply", "554 5.7.1 Relay access denied".into()),
         ("status", "refused".into()),
     ];
-    let expected = "relay.example postfix/smtpd[4711]: NOQUEUE: reject: RCPT from unknown[192.0.2.7]: 554 5.7.1 <c@d.example>: \
+    let expected = "relay.example postfix/smtpd[4711]: NOQUEUE: reject: RCPT from \
+    unknown[192.0.2.7]: 554 5.7.1 <c@d.example>: \
                     Relay access denied; from=<> to=<c@d.example> proto=ESMTP helo=<[192.0.2.7]>";
     assert_eq!(shaped(Level::INFO, &said("command", &fields)), [expected]);
     let mut twice = fields.clone();
     twice[7].1 = "554 5.7.1 <c@d.example>: Relay access denied".into();
     assert_eq!(shaped(Level::INFO, &said("command", &twice)), [expected]);
     let fields: Vec<_> = fields.into_iter().filter(|(name, _)| *name != "to").collect();
-    let expected = "relay.example postfix/smtpd[4711]: NOQUEUE: reject: RCPT from unknown[192.0.2.7]: 554 5.7.1 \
+    let expected = "relay.example postfix/smtpd[4711]: NOQUEUE: reject: RCPT from \
+    unknown[192.0.2.7]: 554 5.7.1 \
                     Relay access denied; from=<> proto=ESMTP helo=<[192.0.2.7]>";
     assert_eq!(shaped(Level::INFO, &said("command", &fields)), [expected]);
 }
@@ -126,16 +154,27 @@ fn the_rest_is_told_too_and_trouble_is_told_as_trouble() {
 
 #[test]
 fn a_copy_is_no_delivery_to_anybody() {
-    let fields = [("queue_id", ID.into()), ("copy", true.into()), ("status", "sent".into()), ("reply", "250 ok".into())];
+    let fields = [
+        ("queue_id", ID.into()),
+        ("copy", true.into()),
+        ("status", "sent".into()),
+        ("reply", "250 ok".into()),
+    ];
     let lines = shaped(Level::INFO, &said("delivery", &fields));
     assert!(lines[0].contains(": carbon copy, relay=") && !lines[0].contains("to=<"), "{lines:?}");
 }
 
 #[test]
 fn times_have_two_digits_that_count() {
-    for (text, expected) in
-        [("0.000", "0"), ("0.004", "0"), ("0.120", "0.12"), ("1.26", "1.3"), ("9.0", "9"), ("12.3", "12"), ("3600.7", "3601")]
-    {
+    for (text, expected) in [
+        ("0.000", "0"),
+        ("0.004", "0"),
+        ("0.120", "0.12"),
+        ("1.26", "1.3"),
+        ("9.0", "9"),
+        ("12.3", "12"),
+        ("3600.7", "3601"),
+    ] {
         assert_eq!(seconds(text), expected, "{text}");
     }
 }
@@ -167,7 +206,8 @@ fn hostile() -> impl Strategy<Value = String> {
         " ",
         "]:",
     ]);
-    prop::collection::vec(prop_oneof![pieces.prop_map(str::to_owned), ".{0,8}"], 0..8).prop_map(|parts| parts.concat())
+    prop::collection::vec(prop_oneof![pieces.prop_map(str::to_owned), ".{0,8}"], 0..8)
+        .prop_map(|parts| parts.concat())
 }
 
 /// What stands between two marks, the first ones.
@@ -210,7 +250,8 @@ proptest! {
         let line = &shaped(Level::INFO, &deferred)[0];
         if line.len() < LINE_MAX - 100 {
             let relay = between(line, ">, relay=", ",").unwrap();
-            prop_assert!(line.contains(&format!("relay={relay}, delay=1, delays=1/0/0/0, dsn=")), "{}", line);
+            prop_assert!(line.contains(&format!("relay={relay}, delay=1, \
+            delays=1/0/0/0, dsn=")), "{}", line);
             prop_assert_eq!(between(line, ", status=", " "), Some("deferred"), "{}", line);
             prop_assert!(!between(line, "to=<", ">").unwrap().contains([',', ' ']), "{}", line);
         }
@@ -231,7 +272,8 @@ fn mail_that_waits_with_its_destination_is_deferred_for_the_same_reason() {
     };
     let line = |what: &str, dsn: &str, why: &str| {
         [format!(
-            "relay.example postfix/error[PID]: {ID}: {what}, relay=none, delay=0.01, delays=0.01/0/0/0, dsn={dsn}, \
+            "relay.example postfix/error[PID]: {ID}: {what}, relay=none, delay=0.01, \
+            delays=0.01/0/0/0, dsn={dsn}, \
              status=deferred (delivery temporarily suspended: {why})"
         )]
     };
@@ -240,5 +282,8 @@ fn mail_that_waits_with_its_destination_is_deferred_for_the_same_reason() {
     assert_eq!(suspended("<c@d.example>", refused), line("to=<c@d.example>", "4.4.1", why));
     let why = "an operator has paused the destination";
     assert_eq!(suspended("", why), line("carbon copy", "4.3.2", why));
-    assert_eq!(suspended("<c,d@e.example>", "x to=<y>"), line("to=<c?d@e.example>", "4.3.2", "x to=?y>"));
+    assert_eq!(
+        suspended("<c,d@e.example>", "x to=<y>"),
+        line("to=<c?d@e.example>", "4.3.2", "x to=?y>")
+    );
 }

@@ -74,7 +74,8 @@ type Sample = [u64; Fact::ALL.len()];
 /// The samples, and when each counter last grew.
 #[derive(Default)]
 pub(super) struct Recent {
-    /// Seconds and values, the oldest first; the oldest is at least [`SPAN`] old once there are so many.
+    /// Seconds and values, the oldest first; the oldest is at least [`SPAN`] old once there are so
+    /// many.
     samples: VecDeque<(u64, Sample)>,
     now: Sample,
     grew: [Option<u64>; Fact::ALL.len()],
@@ -153,8 +154,14 @@ mod tests {
         }
         let growth = recent.growth(Fact::Delivered);
         assert!((SPAN..=SPAN + 2 * STEP).contains(&growth), "{growth}");
-        assert_eq!((recent.growth(Fact::Bounced), recent.last(Fact::Bounced, 3000)), (0, Some(1998)));
-        assert_eq!((recent.last(Fact::Delivered, 3005), recent.last(Fact::Panics, 3005)), (Some(5), None));
+        assert_eq!(
+            (recent.growth(Fact::Bounced), recent.last(Fact::Bounced, 3000)),
+            (0, Some(1998))
+        );
+        assert_eq!(
+            (recent.last(Fact::Delivered, 3005), recent.last(Fact::Panics, 3005)),
+            (Some(5), None)
+        );
         assert_eq!(recent.age(3000), 2000);
         assert!(recent.samples.len() as u64 <= SPAN / STEP + 2);
     }

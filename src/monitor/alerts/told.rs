@@ -71,7 +71,13 @@ mod tests {
     use super::*;
 
     fn alert(key: &str) -> AlertView {
-        AlertView { grave: true, text: format!("{key} it is"), since: String::new(), key: key.to_owned(), nameless: None }
+        AlertView {
+            grave: true,
+            text: format!("{key} it is"),
+            since: String::new(),
+            key: key.to_owned(),
+            nameless: None,
+        }
     }
 
     #[test]
@@ -80,11 +86,16 @@ mod tests {
         let mut look = |alerts: &[&str], seconds: u64| {
             let now = begin + Duration::from_secs(seconds);
             let alerts: Vec<_> = alerts.iter().map(|key| alert(key)).collect();
-            let begun = told.begun(&alerts, now).iter().map(|alert| alert.key.clone()).collect::<Vec<_>>();
+            let begun =
+                told.begun(&alerts, now).iter().map(|alert| alert.key.clone()).collect::<Vec<_>>();
             (begun.join(" "), told.ended(&alerts, now).join(" "))
         };
         let line = |begun: &str, ended: &str| (begun.to_owned(), ended.to_owned());
-        assert_eq!(look(&["down a", "dns", "disk"], 0), line("down a dns", ""), "the data volume has lines of its own");
+        assert_eq!(
+            look(&["down a", "dns", "disk"], 0),
+            line("down a dns", ""),
+            "the data volume has lines of its own"
+        );
         assert_eq!(look(&["down a", "dns"], 2), line("", ""));
         assert_eq!(look(&["dns"], 4), line("", "down a"));
         assert_eq!(look(&["dns", "down a"], 6), line("", ""), "it comes and goes");

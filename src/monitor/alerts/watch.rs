@@ -19,7 +19,11 @@ pub struct Watch {
 
 impl Default for Watch {
     fn default() -> Self {
-        let (since, recent, told) = (Lock::leaf(HashMap::new()), Lock::leaf(Recent::default()), Lock::leaf(Told::default()));
+        let (since, recent, told) = (
+            Lock::leaf(HashMap::new()),
+            Lock::leaf(Recent::default()),
+            Lock::leaf(Told::default()),
+        );
         Self { since, told, recent, last: Lock::leaf((0, 0)), begun: Instant::now() }
     }
 }

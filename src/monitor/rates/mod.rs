@@ -53,7 +53,8 @@ impl RateHistory {
     /// With what the last run left on the data volume; without a volume nothing outlives this one.
     pub fn open(disk: Option<Arc<dyn Disk>>) -> Self {
         let now = clock::now();
-        let rates = disk.as_ref().map_or_else(|| Rates::new(now), |disk| store::load(disk.as_ref(), now));
+        let rates =
+            disk.as_ref().map_or_else(|| Rates::new(now), |disk| store::load(disk.as_ref(), now));
         Self {
             rates: Lock::leaf(rates),
             disk,

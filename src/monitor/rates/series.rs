@@ -1,7 +1,7 @@
 //! Rates of the last hour, day and week, in rings of a fixed size.
 //!
-//! Each ring knows the totals at the start of its present step; when the step is over, the difference becomes a point. What was
-//! not seen (a stop, a clock that jumped) is a gap.
+//! Each ring knows the totals at the start of its present step; when the step is over, the
+//! difference becomes a point. What was not seen (a stop, a clock that jumped) is a gap.
 //! Limits: [`Rates::OCTETS`] octets in memory and as many on the data volume.
 
 use super::totals::Totals;
@@ -21,7 +21,8 @@ pub struct Point {
     pub refused: f32,
     /// Messages in the queue at the end of the step.
     pub messages: f32,
-    /// Seconds from acceptance to delivery of half of the recipients; nothing where nothing was delivered.
+    /// Seconds from acceptance to delivery of half of the recipients; nothing where nothing was
+    /// delivered.
     pub latency_p50: f32,
     /// The same of 99 %.
     pub latency_p99: f32,
@@ -93,7 +94,8 @@ pub struct Rates {
 
 impl Rates {
     /// Octets of all points.
-    pub const OCTETS: usize = (SPANS[0].steps + SPANS[1].steps + SPANS[2].steps) * Point::NUMBERS * 4;
+    pub const OCTETS: usize =
+        (SPANS[0].steps + SPANS[1].steps + SPANS[2].steps) * Point::NUMBERS * 4;
 
     /// Nothing but gaps.
     pub fn new(now: u32) -> Self {
@@ -118,7 +120,11 @@ impl Rates {
         let ring = self.rings.iter().find(|ring| ring.span.name == name)?;
         let steps = ring.span.steps as u64;
         let points = (0..steps).map(|n| ring.points[ring.place(ring.current + n)]).collect();
-        Some((ring.span, points, u32::try_from(ring.current * u64::from(ring.span.step)).unwrap_or(u32::MAX)))
+        Some((
+            ring.span,
+            points,
+            u32::try_from(ring.current * u64::from(ring.span.step)).unwrap_or(u32::MAX),
+        ))
     }
 
     /// As octets, without a checksum.
@@ -143,7 +149,9 @@ impl Rates {
             rest = after;
             let here = ring.current;
             ring.current = u64::from_le_bytes(*current);
-            for (point, octets) in ring.points.iter_mut().zip(points.chunks_exact(Point::NUMBERS * 4)) {
+            for (point, octets) in
+                ring.points.iter_mut().zip(points.chunks_exact(Point::NUMBERS * 4))
+            {
                 let mut numbers = [f32::NAN; Point::NUMBERS];
                 for (number, octets) in numbers.iter_mut().zip(octets.chunks_exact(4)) {
                     *number = f32::from_le_bytes(octets.try_into().ok()?);
@@ -174,7 +182,11 @@ impl Ring {
 
     /// Makes gaps of all steps up to this one; a clock that was set back makes gaps of all.
     fn advance(&mut self, step: u64) {
-        let gaps = if step < self.current { self.span.steps as u64 } else { (step - self.current).min(self.span.steps as u64) };
+        let gaps = if step < self.current {
+            self.span.steps as u64
+        } else {
+            (step - self.current).min(self.span.steps as u64)
+        };
         for n in 0..gaps {
             // The present step has the place of the one that falls off at the other end.
             let place = self.place(step.saturating_sub(n + 1));
@@ -224,7 +236,12 @@ mod tests {
         assert!(points[330..].iter().all(|point| point.accepted.is_nan()));
         assert_eq!(points[329].accepted, 2.0);
         let back = Rates::decode(&octets, start - 10).unwrap();
-        assert!(back.points("1h").unwrap().1.iter().all(|point| point.accepted.is_nan()), "the clock was set back");
-        assert!(Rates::decode(&octets[1..], start).is_none() && Rates::decode(&[], start).is_none());
+        assert!(
+            back.points("1h").unwrap().1.iter().all(|point| point.accepted.is_nan()),
+            "the clock was set back"
+        );
+        assert!(
+            Rates::decode(&octets[1..], start).is_none() && Rates::decode(&[], start).is_none()
+        );
     }
 }

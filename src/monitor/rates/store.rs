@@ -1,6 +1,7 @@
 //! The file `rates` on the data volume: magic, version, the rings, and a checksum over all.
 //!
-//! It is replaced as a whole. One that is damaged, or that a newer version wrote, is put beside and a new one begun.
+//! It is replaced as a whole. One that is damaged, or that a newer version wrote, is put beside and
+//! a new one begun.
 
 use super::series::Rates;
 use crate::ground::disk::Disk;
@@ -17,7 +18,8 @@ pub fn load(disk: &dyn Disk, now: u32) -> Rates {
         Ok(Some(rates)) => rates,
         Ok(None) => Rates::new(now),
         Err(error) => {
-            tracing::warn!(target: "mta", cause = %error, "the history of rates cannot be read and begins anew; the file is kept as {DAMAGED}");
+            tracing::warn!(target: "mta", cause = %error, "the history of rates cannot be read and \
+            begins anew; the file is kept as {DAMAGED}");
             // Best effort: the next one replaces it.
             let _ = disk.rename(FILE, DAMAGED);
             Rates::new(now)
@@ -50,7 +52,9 @@ fn read(disk: &dyn Disk, now: u32) -> io::Result<Option<Rates>> {
     };
     let mut octets = vec![0; MAGIC.len() + Rates::OCTETS + 64];
     let got = file.read_at(0, &mut octets)?;
-    let whole = octets[..got].split_last_chunk::<4>().filter(|(text, crc)| crc32fast::hash(text).to_le_bytes() == **crc);
+    let whole = octets[..got]
+        .split_last_chunk::<4>()
+        .filter(|(text, crc)| crc32fast::hash(text).to_le_bytes() == **crc);
     let rates = whole.and_then(|(text, _)| Rates::decode(text.strip_prefix(MAGIC)?, now));
     rates.map(Some).ok_or_else(|| io::Error::other("it is damaged, or a newer version wrote it"))
 }
@@ -66,7 +70,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let disk = Volume::open(directory.path()).unwrap();
         let mut rates = load(&disk, 1000);
-        (0..5u32).for_each(|n| rates.tick(&Totals { accepted: u64::from(n) * 10, ..Totals::default() }, 1000 + n * 10));
+        (0..5u32).for_each(|n| {
+            rates.tick(&Totals { accepted: u64::from(n) * 10, ..Totals::default() }, 1000 + n * 10)
+        });
         save(&disk, rates.encode()).unwrap();
         save(&disk, rates.encode()).unwrap();
         assert_eq!(load(&disk, 1040).points("1h").unwrap().1[359].accepted, 1.0);

@@ -29,7 +29,8 @@ pub struct Buckets {
 impl Totals {
     /// As they are now.
     pub fn of(counters: &Counters, messages: u64) -> Self {
-        let refused = |reason: &Refusal| counters.refused_total.with_label_values(&[reason.as_str()]).get();
+        let refused =
+            |reason: &Refusal| counters.refused_total.with_label_values(&[reason.as_str()]).get();
         Self {
             accepted: counters.accepted_total.get(),
             delivered: counters.delivered_total.get(),
@@ -46,7 +47,8 @@ impl Totals {
         let rate = |now: u64, then: u64| now.saturating_sub(then) as f32 / seconds;
         let latency = self.latency.since(&earlier.latency);
         #[allow(clippy::cast_possible_truncation, reason = "a chart needs no more digits")]
-        let quantile = |share: f64| latency.quantile(share).map_or(f32::NAN, |seconds| seconds as f32);
+        let quantile =
+            |share: f64| latency.quantile(share).map_or(f32::NAN, |seconds| seconds as f32);
         Point {
             accepted: rate(self.accepted, earlier.accepted),
             delivered: rate(self.delivered, earlier.delivered),
@@ -77,12 +79,18 @@ impl Buckets {
         let then = |place: usize| earlier.counts.get(place).copied().unwrap_or_default();
         Self {
             bounds: self.bounds.clone(),
-            counts: self.counts.iter().enumerate().map(|(place, count)| count.saturating_sub(then(place))).collect(),
+            counts: self
+                .counts
+                .iter()
+                .enumerate()
+                .map(|(place, count)| count.saturating_sub(then(place)))
+                .collect(),
             all: self.all.saturating_sub(earlier.all),
         }
     }
 
-    /// The value under which a share of all lies, evenly spread within its bucket; `None` when there is none.
+    /// The value under which a share of all lies, evenly spread within its bucket; `None` when
+    /// there is none.
     pub fn quantile(&self, share: f64) -> Option<f64> {
         if self.all == 0 {
             return None;
@@ -107,7 +115,9 @@ mod tests {
 
     #[test]
     fn quantiles_lie_where_they_should() {
-        let histogram = Histogram::with_opts(HistogramOpts::new("a", "b").buckets(vec![1.0, 2.0, 4.0])).unwrap();
+        let histogram =
+            Histogram::with_opts(HistogramOpts::new("a", "b").buckets(vec![1.0, 2.0, 4.0]))
+                .unwrap();
         let before = Buckets::of(&histogram);
         assert_eq!(before.quantile(0.5), None);
         (0..100).for_each(|n| histogram.observe(f64::from(n) / 50.0));
@@ -115,6 +125,10 @@ mod tests {
         assert!((buckets.quantile(0.5).unwrap() - 1.0).abs() < 0.03);
         assert!((buckets.quantile(0.75).unwrap() - 1.5).abs() < 0.03);
         histogram.observe(1e9);
-        assert_eq!(Buckets::of(&histogram).quantile(1.0), Some(4.0), "no more than the last bound is known");
+        assert_eq!(
+            Buckets::of(&histogram).quantile(1.0),
+            Some(4.0),
+            "no more than the last bound is known"
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! The boot matrix: the real `postern init`, booted once for each row, ends with the line that the founding document or the
-//! contract fixes, a second line with the cause, its exit code, and the same two lines in the appliance log.
+//! The boot matrix: the real `postern init`, booted once for each row, ends with the line that the
+//! founding document or the contract fixes, a second line with the cause, its exit code, and the
+//! same two lines in the appliance log.
 //!
-//! What is asked of all rows together: every error of the class has a row, with the exit codes that the class declares.
+//! What is asked of all rows together: every error of the class has a row, with the exit codes that
+//! the class declares.
 
 mod properties;
 mod rows;
@@ -38,7 +40,8 @@ fn every_reason_not_to_start() {
     assert!(wrong.is_empty(), "{} rows are wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// `postern check` says the same beforehand of whatever can be seen without trying; and it changes nothing.
+/// `postern check` says the same beforehand of whatever can be seen without trying; and it changes
+/// nothing.
 #[test]
 fn check_foresees_terminals_volumes_and_keys() {
     let mut wrong = Vec::new();
@@ -61,9 +64,10 @@ fn check_is_content_with_what_would_start() {
     let grid = Grid::new();
     let _keys = Site::Keys(sites::Fault::None).prepare(&grid);
     let keys = grid.path("key").display().to_string();
-    for vars in
-        [&[("MTA_VOLUME_KEY", keys.as_str()), ("MTA_SSL_DISABLED", "no")][..], &[("MTA_TERMINAL_FS", "0.255.255.255:/k")]]
-    {
+    for vars in [
+        &[("MTA_VOLUME_KEY", keys.as_str()), ("MTA_SSL_DISABLED", "no")][..],
+        &[("MTA_TERMINAL_FS", "0.255.255.255:/k")],
+    ] {
         let ended = grid.run(&["check"], vars);
         assert_eq!(ended.code, 0);
         assert!(!ended.stdout.contains("would stop here"), "{}", ended.stdout);
@@ -72,11 +76,18 @@ fn check_is_content_with_what_would_start() {
 
 #[test]
 fn every_error_of_the_class_has_a_row() {
-    let shown: BTreeSet<_> = rows::all().map(|row| (row.line, u8::try_from(row.code).unwrap())).collect();
+    let shown: BTreeSet<_> =
+        rows::all().map(|row| (row.line, u8::try_from(row.code).unwrap())).collect();
     for error in &class().error {
-        let codes: BTreeSet<_> = shown.iter().filter(|(line, _)| *line == error.line).map(|(_, code)| *code).collect();
+        let codes: BTreeSet<_> =
+            shown.iter().filter(|(line, _)| *line == error.line).map(|(_, code)| *code).collect();
         assert!(!codes.is_empty(), "no row shows: {}", error.line);
-        assert!(codes.iter().all(|code| error.exit.contains(code)), "{}: {codes:?}, declared: {:?}", error.line, error.exit);
+        assert!(
+            codes.iter().all(|code| error.exit.contains(code)),
+            "{}: {codes:?}, declared: {:?}",
+            error.line,
+            error.exit
+        );
     }
     let codes: BTreeSet<_> = shown.iter().map(|(_, code)| *code).collect();
     // 70 tells of a defect of the program, which no property can bring about.
@@ -88,15 +99,25 @@ fn boot(row: &Row) -> Result<(), String> {
     let grid = if row.site.needs_root() { Grid::as_root() } else { Grid::new() };
     let _undone_at_the_end = row.site.prepare(&grid);
     let ended = run(&grid, row, "init");
-    let log = if row.site.needs_root() { fs::read_to_string("/var/log/appliance/log").unwrap_or_default() } else { grid.log() };
-    judge(row, &place_of(&grid), &ended, &log)
-        .map_err(|why| format!("{why}\nexit code {}\n{}", ended.code, without_properties(&ended.stderr)))?;
-    if ended.stderr.contains("the SMTP core is ready") { Err("it called itself ready".to_owned()) } else { Ok(()) }
+    let log = if row.site.needs_root() {
+        fs::read_to_string("/var/log/appliance/log").unwrap_or_default()
+    } else {
+        grid.log()
+    };
+    judge(row, &place_of(&grid), &ended, &log).map_err(|why| {
+        format!("{why}\nexit code {}\n{}", ended.code, without_properties(&ended.stderr))
+    })?;
+    if ended.stderr.contains("the SMTP core is ready") {
+        Err("it called itself ready".to_owned())
+    } else {
+        Ok(())
+    }
 }
 
 fn run(grid: &Grid, row: &Row, command: &str) -> Ended {
     let place = place_of(grid);
-    let vars: Vec<_> = row.vars.iter().map(|(name, value)| (*name, value.replace("{box}", &place))).collect();
+    let vars: Vec<_> =
+        row.vars.iter().map(|(name, value)| (*name, value.replace("{box}", &place))).collect();
     let vars: Vec<_> = vars.iter().map(|(name, value)| (*name, value.as_str())).collect();
     grid.run(&[command], &vars)
 }
@@ -108,13 +129,19 @@ fn place_of(grid: &Grid) -> String {
 fn judge(row: &Row, place: &str, ended: &Ended, log: &str) -> Result<(), String> {
     let mut lines = ended.stderr.lines().skip_while(|found| *found != row.line);
     lines.next().ok_or_else(|| format!("no line is '{}'", row.line))?;
-    let cause = lines.next().and_then(|line| line.strip_prefix("  ")).ok_or("there is no second line with the cause")?;
+    let cause = lines
+        .next()
+        .and_then(|line| line.strip_prefix("  "))
+        .ok_or("there is no second line with the cause")?;
     for part in row.cause {
         if !cause.contains(&part.replace("{box}", place)) {
             return Err(format!("'{part}' is not in the cause"));
         }
     }
-    let in_log = |text: &str| log.lines().any(|line| line.split_once(" ERROR init: ").is_some_and(|(_, found)| found == text));
+    let in_log = |text: &str| {
+        log.lines()
+            .any(|line| line.split_once(" ERROR init: ").is_some_and(|(_, found)| found == text))
+    };
     if !in_log(row.line) || !in_log(cause) {
         return Err(format!("line or cause is not in the appliance log:\n{log}"));
     }
@@ -129,15 +156,26 @@ fn without_properties(stderr: &str) -> String {
 #[test]
 fn everything_wrong_at_once() {
     let grid = Grid::new();
-    let errors = |ended: &Ended| ended.stderr.lines().filter(|line| line.starts_with("Error: ")).count();
-    let ended = grid
-        .run(&["init"], &[("MTA_UI_PORT", "x"), ("MTA_QUEUE_LIFETIME", "5"), ("MTA_SMARTRELAY", "a"), ("MTA_LISTEN", "eth0")]);
+    let errors =
+        |ended: &Ended| ended.stderr.lines().filter(|line| line.starts_with("Error: ")).count();
+    let ended = grid.run(
+        &["init"],
+        &[
+            ("MTA_UI_PORT", "x"),
+            ("MTA_QUEUE_LIFETIME", "5"),
+            ("MTA_SMARTRELAY", "a"),
+            ("MTA_LISTEN", "eth0"),
+        ],
+    );
     assert_eq!((ended.code, errors(&ended)), (64, 4), "{}", ended.stderr);
     assert!(ended.stderr.contains("did you mean MTA_SMART_RELAY?"), "{}", ended.stderr);
 
     // Terminals and volumes, too, are looked at before anybody is sent away.
-    let vars =
-        [("MTA_TERMINAL_FS", "/nowhere/keys"), ("MTA_VOLUME_DATA", "/nowhere/data"), ("MTA_TERMINAL_NET", "203.0.113.77")];
+    let vars = [
+        ("MTA_TERMINAL_FS", "/nowhere/keys"),
+        ("MTA_VOLUME_DATA", "/nowhere/data"),
+        ("MTA_TERMINAL_NET", "203.0.113.77"),
+    ];
     let ended = grid.run(&["init"], &vars);
     assert_eq!(errors(&ended), 3, "{}", ended.stderr);
 }
@@ -147,7 +185,11 @@ fn a_run_dir_that_cannot_be_written_is_told() {
     // There is no appliance log to keep it in.
     let grid = Grid::new();
     let ended = grid.run(&["init"], &[("MTA_RUN_DIR", "/proc/postern")]);
-    assert!(ended.stderr.contains("Error: failed to preconfigure the MTA\n  run_dir /proc/postern: "), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("Error: failed to preconfigure the MTA\n  run_dir /proc/postern: "),
+        "{}",
+        ended.stderr
+    );
     assert_eq!(ended.code, 73);
 }
 
@@ -164,6 +206,7 @@ fn the_appliance_log_of_root_is_where_the_founding_document_says() {
     let grid = if is_root() { Grid::as_root() } else { Grid::new() };
     let unknown = format!("MTA_UNKNOWN_{}", std::process::id());
     grid.run(&["init"], &[(&unknown, "x")]);
-    let log = if is_root() { fs::read_to_string("/var/log/appliance/log").unwrap() } else { grid.log() };
+    let log =
+        if is_root() { fs::read_to_string("/var/log/appliance/log").unwrap() } else { grid.log() };
     assert!(log.contains(&format!("Error: there is no property {unknown}")), "{log}");
 }

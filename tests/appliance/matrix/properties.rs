@@ -50,7 +50,8 @@ pub const ALL: &[Row] = &[
         what: "a time zone that is none",
         vars: &[("MTA_TIMEZONE", "Europe/Atlantis")],
         site: Site::Plain,
-        line: "Error: timezone is not a known time zone: write an IANA name such as Europe/Berlin or UTC",
+        line: "Error: timezone is not a known time zone: write an IANA name such as \
+        Europe/Berlin or UTC",
         code: 64,
         cause: &["MTA_TIMEZONE is 'Europe/Atlantis'"],
     },
@@ -58,7 +59,8 @@ pub const ALL: &[Row] = &[
         what: "a host name that is none",
         vars: &[("MTA_HOSTNAME", "no host")],
         site: Site::Plain,
-        line: "Error: hostname must be a host name such as mail.example.com (letters, digits and hyphens between dots)",
+        line: "Error: hostname must be a host name such as mail.example.com (letters, digits and \
+        hyphens between dots)",
         code: 64,
         cause: &["MTA_HOSTNAME is 'no host'"],
     },
@@ -104,7 +106,11 @@ pub const ALL: &[Row] = &[
     },
     Row {
         what: "a token with the name of the login",
-        vars: &[("MTA_USERNAME", "anna"), ("MTA_PASSWORD", "x"), ("MTA_API_TOKENS", "anna:{PLAIN}0123456789abcdef")],
+        vars: &[
+            ("MTA_USERNAME", "anna"),
+            ("MTA_PASSWORD", "x"),
+            ("MTA_API_TOKENS", "anna:{PLAIN}0123456789abcdef"),
+        ],
         site: Site::Plain,
         line: "Error: api_tokens must not have the name of username",
         code: 64,
@@ -170,13 +176,18 @@ pub const ALL: &[Row] = &[
         what: "a share that is none",
         vars: &[("MTA_TERMINAL_LOG", "//nas")],
         site: Site::Plain,
-        line: "Error: terminal_log must be //server[:port]/share[/path], a server, or the absolute path of a mounted share",
+        line: "Error: terminal_log must be //server[:port]/share[/path], a server, or the absolute \
+        path of a mounted share",
         code: 64,
         cause: &["MTA_TERMINAL_LOG is '//nas'"],
     },
     Row {
         what: "TLS on a port that is taken by us",
-        vars: &[("MTA_VOLUME_KEY", "{box}/key"), ("MTA_SSL_DISABLED", "no"), ("MTA_SMTPS_PORT", "12925")],
+        vars: &[
+            ("MTA_VOLUME_KEY", "{box}/key"),
+            ("MTA_SSL_DISABLED", "no"),
+            ("MTA_SMTPS_PORT", "12925"),
+        ],
         site: Site::Keys(Fault::None),
         line: "Error: smtps_port must differ from smtp_port and ui_port",
         code: 64,
@@ -186,7 +197,8 @@ pub const ALL: &[Row] = &[
         what: "a receiver of events that is no address",
         vars: &[("MTA_WEBHOOK_URL", "hooks.example/s3cret")],
         site: Site::Plain,
-        line: "Error: webhook_url must be addresses such as https://host/path or https://host:port/path; for Slack write slack+https://…",
+        line: "Error: webhook_url must be addresses such as https://host/path or \
+        https://host:port/path; for Slack write slack+https://…",
         code: 64,
         cause: &["MTA_WEBHOOK_URL is '********'"],
     },
@@ -194,7 +206,8 @@ pub const ALL: &[Row] = &[
         what: "an event that there is not",
         vars: &[("MTA_WEBHOOK_EVENTS", "bounced, opened")],
         site: Site::Plain,
-        line: "Error: webhook_events contains 'opened', which is no event: write delivered, deferred, bounced or alert",
+        line: "Error: webhook_events contains 'opened', which is no event: write delivered, \
+        deferred, bounced or alert",
         code: 64,
         cause: &["MTA_WEBHOOK_EVENTS is 'bounced, opened'"],
     },
@@ -202,7 +215,8 @@ pub const ALL: &[Row] = &[
         what: "a secret of events that is too short",
         vars: &[("MTA_WEBHOOK_SECRET", "whsec_c2hvcnQ=")],
         site: Site::Plain,
-        line: "Error: webhook_secret must be whsec_ and 24 to 64 octets in base 64: make one with 'echo whsec_$(openssl rand -base64 32)'",
+        line: "Error: webhook_secret must be whsec_ and 24 to 64 octets in base 64: make one with \
+        'echo whsec_$(openssl rand -base64 32)'",
         code: 64,
         cause: &["MTA_WEBHOOK_SECRET is '********'"],
     },
@@ -223,7 +237,7 @@ pub const ALL: &[Row] = &[
         cause: &["{box}/nothing: No such file"],
     },
     Row {
-        what: "a window inside TLS without keys",
+        what: "a page inside TLS without keys",
         vars: &[("MTA_UI_TLS", "yes")],
         site: Site::Plain,
         line: "Error: ui_tls=yes needs key and certificate",

@@ -7,11 +7,13 @@ const KEY: &str = "Error: failed to mount key volume.";
 const LOG: &str = "Error: failed to mount log share.";
 const NO_LOG: &str = "Error: logs are enabled but the 'log' terminal is not connected.";
 const PRECONFIGURE: &str = "Error: failed to preconfigure the MTA";
-const START: &str = "Error: failed to start the MTA server. Please see the /var/log/appliance/log log file in MTA for more details on the failure";
+const START: &str = "Error: failed to start the MTA server. Please see the /var/log/appliance/log \
+log file in MTA for more details on the failure";
 const UI_BACKEND: &str = "Error: failed to initialize the UI backend";
 const KEYS: &str = "Error: couldn't find ssl keys on the key volume!";
 const UNDEFINED: &str = "Error: ssl_disabled=no, but ssl key files are not defined!";
-const BOTH: &str = "Error: both the key volume and the 'fs' terminal are connected; use one of them.";
+const BOTH: &str =
+    "Error: both the key volume and the 'fs' terminal are connected; use one of them.";
 const FS: &str = "Error: failed to mount the 'fs' terminal.";
 const DATA: &str = "Error: failed to mount data volume.";
 const ESCAPES: &str = "Error: maillog_filename must stay inside the log share";
@@ -21,7 +23,9 @@ const TLS: &[(&str, &str)] = &[("MTA_VOLUME_KEY", "{box}/key"), ("MTA_SSL_DISABL
 
 /// Every row.
 pub fn all() -> impl Iterator<Item = &'static Row> {
-    [KEY_VOLUMES, KEY_PAIRS, LOG_SHARES, EXPORTS, DATA_VOLUMES, properties::ALL, OTHERS].into_iter().flatten()
+    [KEY_VOLUMES, KEY_PAIRS, LOG_SHARES, EXPORTS, DATA_VOLUMES, properties::ALL, OTHERS]
+        .into_iter()
+        .flatten()
 }
 
 const KEY_VOLUMES: &[Row] = &[
@@ -156,7 +160,14 @@ const KEY_PAIRS: &[Row] = &[
         code: 66,
         cause: &["the certificate is not valid before 2100-01-01"],
     },
-    Row { what: "key pair: Swapped", vars: TLS, site: Site::Keys(Fault::Swapped), line: KEYS, code: 66, cause: &["swap them"] },
+    Row {
+        what: "key pair: Swapped",
+        vars: TLS,
+        site: Site::Keys(Fault::Swapped),
+        line: KEYS,
+        code: 66,
+        cause: &["swap them"],
+    },
     Row {
         what: "key pair: KeyIsDirectory",
         vars: TLS,
@@ -175,7 +186,11 @@ const KEY_PAIRS: &[Row] = &[
     },
     Row {
         what: "the key's name leaves the volume",
-        vars: &[("MTA_VOLUME_KEY", "{box}/key"), ("MTA_SSL_DISABLED", "no"), ("MTA_SSL_KEY_FILE", "../x")],
+        vars: &[
+            ("MTA_VOLUME_KEY", "{box}/key"),
+            ("MTA_SSL_DISABLED", "no"),
+            ("MTA_SSL_KEY_FILE", "../x"),
+        ],
         site: Site::Keys(Fault::None),
         line: KEYS,
         code: 66,
@@ -183,11 +198,18 @@ const KEY_PAIRS: &[Row] = &[
     },
     Row {
         what: "the key's name is that of a file elsewhere",
-        vars: &[("MTA_VOLUME_KEY", "{box}/key"), ("MTA_SSL_DISABLED", "no"), ("MTA_SSL_KEY_FILE", "/etc/hostname")],
+        vars: &[
+            ("MTA_VOLUME_KEY", "{box}/key"),
+            ("MTA_SSL_DISABLED", "no"),
+            ("MTA_SSL_KEY_FILE", "/etc/hostname"),
+        ],
         site: Site::Keys(Fault::None),
         line: KEYS,
         code: 66,
-        cause: &["{box}/key/etc/hostname (ssl_key_file): No such file", "ssl_key_file is a path below the key volume"],
+        cause: &[
+            "{box}/key/etc/hostname (ssl_key_file): No such file",
+            "ssl_key_file is a path below the key volume",
+        ],
     },
     Row {
         what: "terminal fs holds no keys",
@@ -332,7 +354,12 @@ const DATA_VOLUMES: &[Row] = &[
         site: Site::ReadOnlyData,
         line: DATA,
         code: 77,
-        cause: &["{box}/data is not writable for uid", "Read-only file system", "take ':ro' away", "remount,rw {box}/data"],
+        cause: &[
+            "{box}/data is not writable for uid",
+            "Read-only file system",
+            "take ':ro' away",
+            "remount,rw {box}/data",
+        ],
     },
     Row {
         what: "the data volume is read-only, for root",

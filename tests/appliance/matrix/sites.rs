@@ -1,4 +1,5 @@
-//! What a row finds in its box: key pairs in every state, volumes that do not work, ports that are taken.
+//! What a row finds in its box: key pairs in every state, volumes that do not work, ports that are
+//! taken.
 
 use crate::support::Grid;
 use rcgen::{CertificateParams, KeyPair};
@@ -61,7 +62,8 @@ impl Site {
         matches!(self, Self::BlankDevice | Self::ReadOnlyDataOfRoot)
     }
 
-    /// Whether it can be seen without a mount, and is no other appliance, which may as well be the one that is asked about.
+    /// Whether it can be seen without a mount, and is no other appliance, which may as well be the
+    /// one that is asked about.
     pub fn is_foreseen(self) -> bool {
         !matches!(self, Self::ClaimedRunDir | Self::BlankDevice)
     }
@@ -152,7 +154,17 @@ fn keys(grid: &Grid, fault: Fault) {
     if fault == Fault::Passphrase {
         let (free, locked) = (directory.join("server.key"), directory.join("locked.key"));
         let [free, locked] = [&free, &locked].map(|path| path.display().to_string());
-        run(&["openssl", "pkey", "-in", &free, "-aes256", "-passout", "pass:secret", "-out", &locked]);
+        run(&[
+            "openssl",
+            "pkey",
+            "-in",
+            &free,
+            "-aes256",
+            "-passout",
+            "pass:secret",
+            "-out",
+            &locked,
+        ]);
         fs::set_permissions(&locked, Permissions::from_mode(0o644)).unwrap();
         fs::rename(locked, free).unwrap();
     }
@@ -160,9 +172,17 @@ fn keys(grid: &Grid, fault: Fault) {
 
 fn run(words: &[&str]) -> String {
     let path = std::env::var("PATH").unwrap_or_default();
-    let output = Command::new(words[0]).args(&words[1..]).env("PATH", format!("{path}:/usr/sbin:/sbin")).output();
-    let output = output.unwrap_or_else(|error| panic!("{words:?}: {error}: run .ci/run prepare as root"));
+    let output = Command::new(words[0])
+        .args(&words[1..])
+        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
+        .output();
+    let output =
+        output.unwrap_or_else(|error| panic!("{words:?}: {error}: run .ci/run prepare as root"));
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{words:?} (this test needs root): {}\n{stderr}", output.status);
+    assert!(
+        output.status.success(),
+        "{words:?} (this test needs root): {}\n{stderr}",
+        output.status
+    );
     String::from_utf8(output.stdout).unwrap()
 }

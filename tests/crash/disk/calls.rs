@@ -65,12 +65,14 @@ impl Disk for SimDisk {
             self.1.count("a sync of a directory failed");
             return fate.result();
         }
-        // What becomes durable takes along the earlier changes of the same names: a directory does not go back.
+        // What becomes durable takes along the earlier changes of the same names: a directory does
+        // not go back.
         let mut names: BTreeSet<&str> = BTreeSet::new();
         let mut durable = vec![false; state.changes.len()];
         for (change, durable) in state.changes.iter_mut().zip(&mut durable).rev() {
             change.waits_for.remove(directory);
-            *durable = change.waits_for.is_empty() || change.what.names().any(|name| names.contains(name));
+            *durable =
+                change.waits_for.is_empty() || change.what.names().any(|name| names.contains(name));
             if *durable {
                 names.extend(change.what.names());
             }
@@ -93,7 +95,13 @@ impl Disk for SimDisk {
 
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
         let prefix = format!("{directory}/");
-        Ok(self.lock().names.keys().filter_map(|path| path.strip_prefix(&prefix)).map(str::to_owned).collect())
+        Ok(self
+            .lock()
+            .names
+            .keys()
+            .filter_map(|path| path.strip_prefix(&prefix))
+            .map(str::to_owned)
+            .collect())
     }
 
     fn space(&self) -> io::Result<Space> {
@@ -108,7 +116,9 @@ impl File for SimFile {
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.0.lock();
         let fate = state.call(&self.0.1);
-        self.0.1.tell(|| format!("write {fate:?}: file {} at {offset}, {} octets", self.1, data.len()));
+        self.0
+            .1
+            .tell(|| format!("write {fate:?}: file {} at {offset}, {} octets", self.1, data.len()));
         if state.trouble.dead && matches!(fate, Fate::Fails(_)) {
             return fate.result();
         }
@@ -165,14 +175,16 @@ impl File for SimFile {
         if failing.is_some() {
             state.trouble.failing_sync = None;
         }
-        let failing = failing.or_else(|| matches!(fate, Fate::Fails(_)).then(|| state.random.bool()));
+        let failing =
+            failing.or_else(|| matches!(fate, Fate::Fails(_)).then(|| state.random.bool()));
         let State { files, random, trouble, .. } = &mut *state;
         let file = files.get_mut(self.1).ok_or_else(power_off)?;
         if trouble.dead {
             return Err(power_off());
         }
         if let Some(lies) = failing {
-            // As kernels do: what could not be written counts as clean, and the next sync will say that all is well.
+            // As kernels do: what could not be written counts as clean, and the next sync will say
+            // that all is well.
             let unsynced = std::mem::take(&mut file.unsynced);
             survive(&mut file.durable, unsynced, random, &self.0.1, "failed sync");
             if lies {
@@ -220,7 +232,10 @@ impl State {
             None => false,
             Some((0, choice)) => {
                 let choice = *choice;
-                blocks.any(|block| fastrand::Rng::with_seed(choice ^ (file as u64) << 32 ^ block as u64).u8(..8) == 0)
+                blocks.any(|block| {
+                    fastrand::Rng::with_seed(choice ^ (file as u64) << 32 ^ block as u64).u8(..8)
+                        == 0
+                })
             }
             Some((left, _)) => {
                 *left -= 1;

@@ -24,7 +24,9 @@ pub(super) fn survive(
         }
         if event == "cut: a write with junk in it" {
             let at = random.usize(..data.len().max(1));
-            let junk: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(SECTOR.min(data.len() - at)).collect();
+            let junk: Vec<u8> = std::iter::repeat_with(|| random.u8(..))
+                .take(SECTOR.min(data.len() - at))
+                .collect();
             write(octets, offset + at, &junk);
         }
     }
@@ -36,7 +38,10 @@ fn surviving(len: usize, random: &mut fastrand::Rng) -> (&'static str, Vec<Range
         0..=3 => ("cut: a write vanished", Vec::new()),
         4..=7 => ("cut: an unsynced write survived", std::iter::once(0..len).collect()),
         8..=10 => ("cut: a write lost its end", std::iter::once(0..random.usize(..=len)).collect()),
-        11 => ("cut: a write lost its beginning", std::iter::once(random.usize(..=len)..len).collect()),
+        11 => (
+            "cut: a write lost its beginning",
+            std::iter::once(random.usize(..=len)..len).collect(),
+        ),
         12 => {
             let from = random.usize(..=len);
             let to = random.usize(from..=len);
@@ -44,7 +49,10 @@ fn surviving(len: usize, random: &mut fastrand::Rng) -> (&'static str, Vec<Range
         }
         13..=14 => {
             let sectors = (0..len).step_by(SECTOR).filter(|_| random.bool());
-            ("cut: a write lost some sectors", sectors.map(|from| from..len.min(from + SECTOR)).collect())
+            (
+                "cut: a write lost some sectors",
+                sectors.map(|from| from..len.min(from + SECTOR)).collect(),
+            )
         }
         _ => ("cut: a write with junk in it", std::iter::once(0..random.usize(..=len)).collect()),
     }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// How often what happened; clones count together. With `POSTERN_CRASH_TRACE` in the environment all of it is told in order.
+/// How often what happened; clones count together. With `POSTERN_CRASH_TRACE` in the environment
+/// all of it is told in order.
 #[derive(Clone)]
 pub struct Events(Arc<Mutex<BTreeMap<&'static str, u64>>>, bool);
 

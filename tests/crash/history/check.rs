@@ -12,36 +12,54 @@ impl History {
         let present: BTreeSet<MessageId> = log.ids(None, usize::MAX).into_iter().collect();
         for (id, mail) in &self.mails {
             let owed = mail.presence == Presence::Owed;
-            assert!(!owed || present.contains(id), "seed {seed}: {id} was answered 250 and is lost");
+            assert!(
+                !owed || present.contains(id),
+                "seed {seed}: {id} was answered 250 and is lost"
+            );
         }
-        assert_eq!(self.counters.shortened_segments_total.get(), 0, "seed {seed}: nobody has taken anything away");
+        assert_eq!(
+            self.counters.shortened_segments_total.get(),
+            0,
+            "seed {seed}: nobody has taken anything away"
+        );
         let mut known = BTreeMap::new();
         for id in &present {
             assert!(!self.gone.contains(id), "seed {seed}: {id} was finished and is back");
-            let Some(mail) = self.mails.get(id) else { panic!("seed {seed}: {id} was never handed in") };
+            let Some(mail) = self.mails.get(id) else {
+                panic!("seed {seed}: {id} was never handed in")
+            };
             match load(&self.world, log, *id) {
                 Ok(message) => {
                     let what = self.differs(*id, mail, &message, &mail.progress);
                     assert!(what.is_none(), "seed {seed}: {id}: {}", what.unwrap_or_default());
                     known.insert(*id, message);
                 }
-                // Refused, and its content removed, when the power went; or finished, as far as a disk that lies let us see.
+                // Refused, and its content removed, when the power went; or finished, as far as a
+                // disk that lies let us see.
                 Err(SpoolError::Damaged) if mail.presence != Presence::Owed => {
-                    self.events.count("recovery: the record of a refused message without its content");
+                    self.events
+                        .count("recovery: the record of a refused message without its content");
                 }
-                Err(error) => panic!("seed {seed}: {id} is in the queue and cannot be read: {error}"),
+                Err(error) => {
+                    panic!("seed {seed}: {id} is in the queue and cannot be read: {error}")
+                }
             }
         }
         let octets = known.values().map(|message| message.body.len()).sum::<u64>();
         let held = known.values().filter(|message| message.held).count() as u64;
         if known.len() == present.len() {
-            assert_eq!(log.totals(), (known.len() as u64, octets, held), "seed {seed}: the sums are wrong");
+            assert_eq!(
+                log.totals(),
+                (known.len() as u64, octets, held),
+                "seed {seed}: the sums are wrong"
+            );
         }
         self.envelope_cache(log, &present, &known);
         if self.disk.lies() {
             return;
         }
-        // What chance let survive is owed from now on, with what is recorded of it; the rest must not appear later.
+        // What chance let survive is owed from now on, with what is recorded of it; the rest must
+        // not appear later.
         let mails = std::mem::take(&mut self.mails);
         for (id, mail) in mails {
             match known.remove(&id) {
@@ -55,31 +73,51 @@ impl History {
                     };
                     self.mails.insert(id, mail);
                 }
-                None if present.contains(&id) => drop(self.mails.insert(id, Mail { presence: Presence::Maybe, ..mail })),
+                None if present.contains(&id) => {
+                    drop(self.mails.insert(id, Mail { presence: Presence::Maybe, ..mail }))
+                }
                 None => drop(self.gone.insert(id)),
             }
         }
     }
 
     /// Who looks at all messages at once sees what a closer look at each of them has shown.
-    fn envelope_cache(&self, log: &SegmentLog, present: &BTreeSet<MessageId>, known: &BTreeMap<MessageId, Message>) {
+    fn envelope_cache(
+        &self,
+        log: &SegmentLog,
+        present: &BTreeSet<MessageId>,
+        known: &BTreeMap<MessageId, Message>,
+    ) {
         let seed = self.seed;
         let seen = self.world.drive(log.peek_all(present.iter().copied().collect()));
-        let seen = seen.unwrap_or_else(|error| panic!("seed {seed}: all are there, and cannot be looked at: {error}"));
-        let mut seen: BTreeMap<_, _> = seen.into_iter().map(|message| (message.id, message)).collect();
+        let seen = seen.unwrap_or_else(|error| {
+            panic!("seed {seed}: all are there, and cannot be looked at: {error}")
+        });
+        let mut seen: BTreeMap<_, _> =
+            seen.into_iter().map(|message| (message.id, message)).collect();
         for (id, message) in known {
             let Some(glanced) = seen.remove(id) else { panic!("seed {seed}: {id} is not seen") };
             let told = |message: &Message| {
                 let content = message.body.head(usize::MAX).ok();
-                let Message { envelope, kind, arrived, progress, held, delay_told, .. } = message.clone();
+                let Message { envelope, kind, arrived, progress, held, delay_told, .. } =
+                    message.clone();
                 (envelope, kind, arrived, progress, held, delay_told, content)
             };
-            assert!(told(&glanced) == told(message), "seed {seed}: {id} is {message:?} and looks like {glanced:?}");
+            assert!(
+                told(&glanced) == told(message),
+                "seed {seed}: {id} is {message:?} and looks like {glanced:?}"
+            );
         }
     }
 
     /// How a message that was read differs from what it may be.
-    pub(super) fn differs(&self, id: MessageId, mail: &Mail, message: &Message, progress: &[Vec<Progress>]) -> Option<String> {
+    pub(super) fn differs(
+        &self,
+        id: MessageId,
+        mail: &Mail,
+        message: &Message,
+        progress: &[Vec<Progress>],
+    ) -> Option<String> {
         if message.id != id {
             return Some(format!("{} was read", message.id));
         }
@@ -89,13 +127,19 @@ impl History {
             Ok(_) | Err(_) => {}
         }
         if !progress.contains(&message.progress) {
-            return Some(format!("its progress is {:?} and not one of {progress:?}", message.progress));
+            return Some(format!(
+                "its progress is {:?} and not one of {progress:?}",
+                message.progress
+            ));
         }
         if !mail.held.contains(&message.held) {
             return Some(format!("held: {}, which is not what was answered", message.held));
         }
         if !mail.told.contains(&message.delay_told) {
-            return Some(format!("delay told: {}, which is not what was noted", message.delay_told));
+            return Some(format!(
+                "delay told: {}, which is not what was noted",
+                message.delay_told
+            ));
         }
         None
     }

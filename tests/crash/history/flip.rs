@@ -7,19 +7,23 @@ use postern::ground::disk::Disk;
 use std::collections::BTreeSet;
 
 impl History {
-    /// A clean stop, a bit of a segment or a content file turns over, and a start: one message at most may have suffered.
+    /// A clean stop, a bit of a segment or a content file turns over, and a start: one message at
+    /// most may have suffered.
     pub fn flip_a_bit(&mut self) {
         self.disk.heal();
         self.close();
-        // A start needs a new segment, and a volume that is full to the last block has none: somebody has to make room.
+        // A start needs a new segment, and a volume that is full to the last block has none:
+        // somebody has to make room.
         self.disk.set_capacity(ROOMY);
-        let Some(hit) = self.disk.flip_bit(if self.random.u8(..4) > 0 { "log/" } else { "body/" }) else {
+        let Some(hit) = self.disk.flip_bit(if self.random.u8(..4) > 0 { "log/" } else { "body/" })
+        else {
             return self.reopen();
         };
         let seed = self.seed;
         let mut suffered = BTreeSet::new();
         self.look_for_damage(&hit, &mut suffered);
-        // The files beside the segments may have hidden it. They are not synced, and may be gone at any start.
+        // The files beside the segments may have hidden it. They are not synced, and may be gone at
+        // any start.
         self.close();
         // A bit in the last record of a segment takes its end away.
         self.counters.shortened_segments_total.reset();
@@ -28,12 +32,19 @@ impl History {
         }
         self.look_for_damage(&hit, &mut suffered);
         self.counters.shortened_segments_total.reset();
-        self.events.count(if suffered.is_empty() { "flip: nobody suffered" } else { "flip: one message suffered" });
+        self.events.count(if suffered.is_empty() {
+            "flip: nobody suffered"
+        } else {
+            "flip: one message suffered"
+        });
         assert!(suffered.len() <= 1, "seed {seed}, {hit}: {suffered:?} have suffered");
         let Some(log) = &self.log else { return };
-        // Taken off the queue by a record that nobody waits for, so that a crash may still bring it back.
-        let leaving = self.mails.extract_if(.., |id, _| suffered.contains(id) && log.is_held(*id).is_none());
-        let leaving: Vec<_> = leaving.map(|(id, mail)| (id, Mail { presence: Presence::Leaving, ..mail })).collect();
+        // Taken off the queue by a record that nobody waits for, so that a crash may still bring it
+        // back.
+        let leaving =
+            self.mails.extract_if(.., |id, _| suffered.contains(id) && log.is_held(*id).is_none());
+        let leaving: Vec<_> =
+            leaving.map(|(id, mail)| (id, Mail { presence: Presence::Leaving, ..mail })).collect();
         self.check();
         self.mails.extend(leaving);
         self.distrust();
@@ -42,8 +53,8 @@ impl History {
     /// A start after a bit has turned over, and whom that cost what.
     fn look_for_damage(&mut self, hit: &str, suffered: &mut BTreeSet<MessageId>) {
         let seed = self.seed;
-        let log =
-            open_counted(&self.disk, self.config, &self.counters).unwrap_or_else(|error| panic!("seed {seed}, {hit}: {error}"));
+        let log = open_counted(&self.disk, self.config, &self.counters)
+            .unwrap_or_else(|error| panic!("seed {seed}, {hit}: {error}"));
         let present: BTreeSet<MessageId> = log.ids(None, usize::MAX).into_iter().collect();
         let kept = self.disk.paths("corrupt/").len();
         for (id, mail) in &mut self.mails {
@@ -56,7 +67,10 @@ impl History {
             }
             match load(&self.world, &log, *id) {
                 Ok(message) => {
-                    assert!(message.body.head(usize::MAX).unwrap() == mail.content, "seed {seed}, {hit}: {id} is changed");
+                    assert!(
+                        message.body.head(usize::MAX).unwrap() == mail.content,
+                        "seed {seed}, {hit}: {id} is changed"
+                    );
                     let same = mail.progress.contains(&message.progress)
                         && mail.held.contains(&message.held)
                         && mail.told.contains(&message.delay_told);
@@ -84,7 +98,10 @@ impl History {
                         self.world.drive(log.delete(*id)).is_err(),
                         "seed {seed}, {hit}: {id} is damaged and still in the queue"
                     );
-                    assert!(self.disk.paths("corrupt/").len() > kept, "seed {seed}, {hit}: nothing was set aside");
+                    assert!(
+                        self.disk.paths("corrupt/").len() > kept,
+                        "seed {seed}, {hit}: nothing was set aside"
+                    );
                 }
                 Err(error) => panic!("seed {seed}, {hit}: {id}: {error}"),
             }

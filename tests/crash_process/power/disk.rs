@@ -1,10 +1,11 @@
 //! A disk with a write cache that forgets: what a power cut does to the real ones.
 //!
-//! In: reads, writes and flushes of the machine, over a socket. Out: the medium as a cut leaves it. What was flushed is there. Of
-//! what was written since, each sector has its old content, or any that it was given meanwhile: written back in any order, torn
-//! where a sector ends. A cut comes between two requests; one in the middle of a flush looks like one before it.
-//! Limits: sectors of 512 octets (or as many of them together as [`Disk::new`] is told), at some cuts of 4096, are written whole or
-//! not at all, as disks promise.
+//! In: reads, writes and flushes of the machine, over a socket. Out: the medium as a cut leaves it.
+//! What was flushed is there. Of what was written since, each sector has its old content, or any
+//! that it was given meanwhile: written back in any order, torn where a sector ends. A cut comes
+//! between two requests; one in the middle of a flush looks like one before it.
+//! Limits: sectors of 512 octets (or as many of them together as [`Disk::new`] is told), at some
+//! cuts of 4096, are written whole or not at all, as disks promise.
 
 use super::nbd::{Device, serve};
 use fastrand::Rng;
@@ -30,7 +31,8 @@ pub struct Disk {
 struct State {
     medium: File,
     size: u64,
-    /// By the number of the sector: what it was given since the last flush, in order, each with the number of its write.
+    /// By the number of the sector: what it was given since the last flush, in order, each with the
+    /// number of its write.
     cache: BTreeMap<u64, Vec<(u64, [u8; SECTOR])>>,
     /// Sectors that are never torn apart.
     together: u64,
@@ -56,9 +58,23 @@ impl Disk {
     /// A blank one; so many sectors are never torn apart.
     pub fn new(size: u64, together: u64) -> Self {
         let dir = tempfile::Builder::new().prefix("postern-power-").tempdir_in("/tmp").unwrap();
-        let medium = File::options().create_new(true).read(true).write(true).open(dir.path().join("medium")).unwrap();
+        let medium = File::options()
+            .create_new(true)
+            .read(true)
+            .write(true)
+            .open(dir.path().join("medium"))
+            .unwrap();
         medium.set_len(size).unwrap();
-        let state = State { medium, size, cache: BTreeMap::new(), together, writes: 0, flushes: 0, is_honest: true, cuts: 0 };
+        let state = State {
+            medium,
+            size,
+            cache: BTreeMap::new(),
+            together,
+            writes: 0,
+            flushes: 0,
+            is_honest: true,
+            cuts: 0,
+        };
         let disk = Self { dir, state: Arc::new(Mutex::new(state)) };
         let listener = UnixListener::bind(disk.socket()).unwrap();
         let state = Arc::clone(&disk.state);
@@ -95,7 +111,8 @@ impl Disk {
         }
     }
 
-    /// The current goes. `None`: nothing survives that was not flushed. The next machine finds an honest disk.
+    /// The current goes. `None`: nothing survives that was not flushed. The next machine finds an
+    /// honest disk.
     pub fn cut(&self, random: Option<&mut Rng>) -> Cut {
         let mut state = self.state.lock().unwrap();
         let at_stake = state.cache.len();
@@ -131,17 +148,23 @@ impl State {
             while let Some(member) = sectors.next_if(|(sector, _)| *sector / together == group) {
                 members.push(member);
             }
-            let mut moments: Vec<u64> = members.iter().flat_map(|(_, given)| given.iter().map(|(write, _)| *write)).collect();
+            let mut moments: Vec<u64> = members
+                .iter()
+                .flat_map(|(_, given)| given.iter().map(|(write, _)| *write))
+                .collect();
             moments.sort_unstable();
             moments.dedup();
             // The cache has written the group back at this moment, if at all.
             let moment = (random.f64() < survives).then(|| moments[random.usize(..moments.len())]);
             for (&sector, given) in members {
-                let written = moment.and_then(|moment| given.iter().rev().find(|(write, _)| *write <= moment));
+                let written = moment
+                    .and_then(|moment| given.iter().rev().find(|(write, _)| *write <= moment));
                 if let Some((_, octets)) = written {
                     self.write_back(sector, octets);
                 }
-                lost += usize::from(written.map(|(write, _)| write) != given.last().map(|(write, _)| write));
+                lost += usize::from(
+                    written.map(|(write, _)| write) != given.last().map(|(write, _)| write),
+                );
             }
         }
         lost
@@ -181,7 +204,10 @@ impl Device for Connection {
     }
 
     fn write(&self, offset: u64, octets: &[u8]) {
-        assert!(offset.is_multiple_of(SECTOR as u64) && octets.len().is_multiple_of(SECTOR), "sectors are written whole");
+        assert!(
+            offset.is_multiple_of(SECTOR as u64) && octets.len().is_multiple_of(SECTOR),
+            "sectors are written whole"
+        );
         self.with(|state| {
             state.writes += 1;
             let number = state.writes;
@@ -211,7 +237,8 @@ impl Device for Connection {
 #[test]
 fn a_cut_leaves_what_was_flushed_and_any_part_of_the_rest() {
     let disk = Disk::new(1 << 20, 1);
-    let connection = || Connection { state: Arc::clone(&disk.state), cuts: disk.state.lock().unwrap().cuts };
+    let connection =
+        || Connection { state: Arc::clone(&disk.state), cuts: disk.state.lock().unwrap().cuts };
     let machine = connection();
     let content = |machine: &Connection| {
         let mut octets = vec![0; 16 * SECTOR];

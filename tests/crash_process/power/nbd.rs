@@ -1,6 +1,8 @@
-//! The network block device protocol, as much of it as qemu speaks to a disk: reads, writes and flushes, one after the other.
+//! The network block device protocol, as much of it as qemu speaks to a disk: reads, writes and
+//! flushes, one after the other.
 //!
-//! Source: the protocol's own page, <https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md>: fixed newstyle
+//! Source: the protocol's own page,
+//! <https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md>: fixed newstyle
 //! negotiation, simple replies.
 
 use std::io::{self, Read, Write};
@@ -57,7 +59,8 @@ pub fn serve(mut stream: UnixStream, device: &impl Device) -> io::Result<()> {
 }
 
 fn negotiate(stream: &mut UnixStream, size: u64) -> io::Result<()> {
-    stream.write_all(&[b"NBDMAGIC", &OPTION.to_be_bytes()[..], &HANDSHAKE.to_be_bytes()].concat())?;
+    stream
+        .write_all(&[b"NBDMAGIC", &OPTION.to_be_bytes()[..], &HANDSHAKE.to_be_bytes()].concat())?;
     let _flags: [u8; 4] = take(stream)?;
     loop {
         assert_eq!(u64::from_be_bytes(take(stream)?), OPTION, "the client has lost its way");
@@ -71,7 +74,11 @@ fn negotiate(stream: &mut UnixStream, size: u64) -> io::Result<()> {
         match option {
             // NBD_OPT_GO: NBD_REP_INFO with NBD_INFO_EXPORT, then NBD_REP_ACK.
             7 => {
-                answer(3, &[&0_u16.to_be_bytes(), &size.to_be_bytes()[..], &EXPORT.to_be_bytes()].concat())?;
+                answer(
+                    3,
+                    &[&0_u16.to_be_bytes(), &size.to_be_bytes()[..], &EXPORT.to_be_bytes()]
+                        .concat(),
+                )?;
                 return answer(1, &[]);
             }
             // NBD_REP_ERR_UNSUP

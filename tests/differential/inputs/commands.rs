@@ -8,7 +8,8 @@ fn said(line: impl AsRef<[u8]>) -> Input {
 }
 
 pub fn all() -> Vec<Input> {
-    let stranger = |line: &str| Input::new(Stranger, format!("say {line}, a stranger")).greeted().say(line);
+    let stranger =
+        |line: &str| Input::new(Stranger, format!("say {line}, a stranger")).greeted().say(line);
     vec![
         said("NOOP"),
         said("noop"),
@@ -64,8 +65,10 @@ pub fn all() -> Vec<Input> {
         Input::new(Own, "a line that ends with LF alone").greeted().send("NOOP\n", 1),
         Input::new(Own, "a line that holds a CR").greeted().send("NO\rOP\r\n", 1),
         Input::new(Own, "a line that ends with CR CR LF").greeted().send("NOOP\r\r\n", 1),
-        Input::new(Stranger, "HTTP at once").send("GET / HTTP/1.1\r\nHost: here.example\r\n\r\n", 1),
-        Input::new(Stranger, "TLS at once").send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n".as_slice(), 1),
+        Input::new(Stranger, "HTTP at once")
+            .send("GET / HTTP/1.1\r\nHost: here.example\r\n\r\n", 1),
+        Input::new(Stranger, "TLS at once")
+            .send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n".as_slice(), 1),
         stranger("NOOP"),
         stranger("HELP"),
         stranger("VRFY box@there.example"),

@@ -13,7 +13,8 @@ fn wire(name: &str, text: impl AsRef<[u8]>) -> Input {
 
 pub fn all() -> Vec<Input> {
     let line = |length: usize| format!("{}\r\n", "x".repeat(length));
-    let mime = "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n";
+    let mime = "MIME-Version: 1.0\r\nContent-Type: text/plain; \
+    charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n";
     vec![
         body("a text", "Hello.\r\n"),
         body("an empty body", ""),
@@ -28,8 +29,16 @@ pub fn all() -> Vec<Input> {
         body("a line of 2000 octets", line(2000)),
         body("a line of 5000 octets", line(5000)),
         body("a line of 3000 octets that begins with a dot", format!(".{}", line(3000))),
-        content(Own, "a field of 1500 octets", format!("{WHOLE}X-Long: {}\r\nHello.\r\n", line(1500))),
-        content(Own, "a field of many lines", format!("{WHOLE}X-Long: a\r\n{}\r\nHello.\r\n", " b c d\r\n".repeat(100))),
+        content(
+            Own,
+            "a field of 1500 octets",
+            format!("{WHOLE}X-Long: {}\r\nHello.\r\n", line(1500)),
+        ),
+        content(
+            Own,
+            "a field of many lines",
+            format!("{WHOLE}X-Long: a\r\n{}\r\nHello.\r\n", " b c d\r\n".repeat(100)),
+        ),
         body("8 bits without MIME", "Gr\u{fc}\u{df}e\r\n"),
         body("8 bits that are no UTF-8", b"Gr\xfc\xdfe\r\n"),
         content(Own, "8 bits with MIME", format!("{WHOLE}{mime}\r\nGr\u{fc}\u{df}e\r\n")),

@@ -53,12 +53,34 @@ pub fn all() -> Vec<Input> {
         Input::new(Own, "MAIL without a greeting").say(MAIL).say(BOX).whole(),
         Input::new(Own, "RCPT without a greeting").say(BOX),
         Input::new(Own, "DATA without a greeting").say("DATA"),
-        Input::new(Own, "EHLO after EHLO without a name").say("EHLO").greeted().say(MAIL).say(BOX).whole(),
-        Input::new(Own, "HELO after EHLO in a code page").say(b"EHLO \xe4").say("HELO x").say(MAIL).say(BOX).whole(),
+        Input::new(Own, "EHLO after EHLO without a name")
+            .say("EHLO")
+            .greeted()
+            .say(MAIL)
+            .say(BOX)
+            .whole(),
+        Input::new(Own, "HELO after EHLO in a code page")
+            .say(b"EHLO \xe4")
+            .say("HELO x")
+            .say(MAIL)
+            .say(BOX)
+            .whole(),
         Input::new(Own, "EHLO twice").greeted().greeted().say(MAIL).say(BOX).whole(),
-        Input::new(Own, "HELO, then EHLO").say("HELO a.example").greeted().say(MAIL).say(BOX).whole(),
-        Input::new(Own, "EHLO, then HELO").greeted().say("HELO a.example").say(MAIL).say(BOX).whole(),
-        Input::new(Own, "HELO and parameters of EHLO").say("HELO a.example").say(format!("{MAIL} SIZE=100 BODY=8BITMIME")),
+        Input::new(Own, "HELO, then EHLO")
+            .say("HELO a.example")
+            .greeted()
+            .say(MAIL)
+            .say(BOX)
+            .whole(),
+        Input::new(Own, "EHLO, then HELO")
+            .greeted()
+            .say("HELO a.example")
+            .say(MAIL)
+            .say(BOX)
+            .whole(),
+        Input::new(Own, "HELO and parameters of EHLO")
+            .say("HELO a.example")
+            .say(format!("{MAIL} SIZE=100 BODY=8BITMIME")),
         Input::new(Stranger, "MAIL without a greeting, from a stranger").say(MAIL),
         Input::new(Stranger, "EHLO without a name, from a stranger").say("EHLO").say(MAIL),
         Input::new(Stranger, "EHLO in a code page, from a stranger").say(b"EHLO B\xfcro").say(MAIL),

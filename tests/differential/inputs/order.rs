@@ -26,13 +26,29 @@ pub fn all() -> Vec<Input> {
         mail("a recipient twice").say(BOX).say(BOX).whole(),
         mail("a recipient in another case").say(BOX).say("RCPT TO:<box@There.Example>").whole(),
         mail("a mailbox in another case").say(BOX).say("RCPT TO:<Box@there.example>").whole(),
-        mail("several recipients").say(BOX).say(OTHER).say("RCPT TO:<third@elsewhere.example>").whole(),
-        mail("a bad recipient among good ones").say(BOX).say("RCPT TO:<a b@there.example>").say(OTHER).whole(),
+        mail("several recipients")
+            .say(BOX)
+            .say(OTHER)
+            .say("RCPT TO:<third@elsewhere.example>")
+            .whole(),
+        mail("a bad recipient among good ones")
+            .say(BOX)
+            .say("RCPT TO:<a b@there.example>")
+            .say(OTHER)
+            .whole(),
         mail("bad recipients alone").say("RCPT TO:<>").say("RCPT TO:<a b@c>").say("DATA"),
-        mail("two mails in a session").say(BOX).whole().say("MAIL FROM:<>").say(OTHER).content("Subject: second\r\n"),
+        mail("two mails in a session")
+            .say(BOX)
+            .whole()
+            .say("MAIL FROM:<>")
+            .say(OTHER)
+            .content("Subject: second\r\n"),
         mail("a mail behind one that was refused")
             .say(BOX)
-            .content(format!("Subject: x\r\n\r\n{}", format!("{}\r\n", "x".repeat(70)).repeat(15_000)))
+            .content(format!(
+                "Subject: x\r\n\r\n{}",
+                format!("{}\r\n", "x".repeat(70)).repeat(15_000)
+            ))
             .say(MAIL)
             .say(OTHER)
             .whole(),
@@ -47,20 +63,39 @@ pub fn all() -> Vec<Input> {
             .whole(),
         mail("QUIT inside a mail").say(BOX).say("QUIT").say("NOOP"),
         mail("a mail, QUIT, and more").say(BOX).whole().say("QUIT").say("NOOP"),
-        Input::new(Own, "a whole envelope in one piece").send(group(&["EHLO client.example", MAIL, BOX, OTHER]), 4).whole(),
+        Input::new(Own, "a whole envelope in one piece")
+            .send(group(&["EHLO client.example", MAIL, BOX, OTHER]), 4)
+            .whole(),
         Input::new(Own, "a whole mail in one piece")
             .send(group(&["EHLO client.example", MAIL, BOX]), 3)
             .send(format!("DATA\r\n{WHOLE}\r\n.\r\nNOOP\r\nQUIT\r\n"), 4),
-        new("a group with a bad command inside").send(group(&[MAIL, "RCPT TO:<a b@c>", "NONSENSE", BOX]), 4).whole(),
-        new("a group whose DATA is refused").send(group(&[MAIL, "RCPT TO:<>", "DATA", "RSET", "NOOP"]), 5),
-        new("commands octet by octet do not matter").send("NO", 0).send("OP\r", 0).send("\nRSET\r\n", 2),
+        new("a group with a bad command inside")
+            .send(group(&[MAIL, "RCPT TO:<a b@c>", "NONSENSE", BOX]), 4)
+            .whole(),
+        new("a group whose DATA is refused")
+            .send(group(&[MAIL, "RCPT TO:<>", "DATA", "RSET", "NOOP"]), 5),
+        new("commands octet by octet do not matter")
+            .send("NO", 0)
+            .send("OP\r", 0)
+            .send("\nRSET\r\n", 2),
         new("a hundred commands at once").send("NOOP\r\n".repeat(50) + &"RSET\r\n".repeat(50), 100),
         Input::new(Own, "a client that speaks first")
             .send("EHLO client.example\r\nMAIL FROM:<a@b.example>\r\n", 2)
             .say(BOX)
             .whole(),
-        Input::new(Stranger, "a stranger's group").send(group(&["EHLO client.example", MAIL, BOX, "DATA"]), 4),
-        Input::new(Stranger, "a stranger's DATA without recipients").greeted().say(MAIL).say("DATA"),
-        Input::new(Stranger, "a stranger's order").greeted().say(BOX).say("DATA").say(MAIL).say(MAIL).say("RSET").say(MAIL),
+        Input::new(Stranger, "a stranger's group")
+            .send(group(&["EHLO client.example", MAIL, BOX, "DATA"]), 4),
+        Input::new(Stranger, "a stranger's DATA without recipients")
+            .greeted()
+            .say(MAIL)
+            .say("DATA"),
+        Input::new(Stranger, "a stranger's order")
+            .greeted()
+            .say(BOX)
+            .say("DATA")
+            .say(MAIL)
+            .say(MAIL)
+            .say("RSET")
+            .say(MAIL),
     ]
 }

@@ -4,7 +4,8 @@ use crate::input::Who::{Own, Stranger};
 use crate::input::{BOX, Input, from, to};
 
 pub fn all() -> Vec<Input> {
-    let mail = |parameters: &str| from(Own, format!("MAIL FROM:<sender@here.example> {parameters}"));
+    let mail =
+        |parameters: &str| from(Own, format!("MAIL FROM:<sender@here.example> {parameters}"));
     let rcpt = |parameters: &str| to(Own, format!("{BOX} {parameters}"));
     vec![
         mail("SIZE=100"),

@@ -27,7 +27,10 @@ pub fn hops() -> Vec<(&'static str, Nature)> {
         ("ascii", announces(&["PIPELINING", "SIZE", "8BITMIME"])),
         ("small", announces(&["PIPELINING", "SIZE 1000", "8BITMIME"])),
         ("helo", says(&[("EHLO", "502 5.5.1 What?")])),
-        ("forgets-at-mail", says(&[("BODY=8BITMIME", "555 5.5.4 Unsupported option: BODY=8BITMIME")])),
+        (
+            "forgets-at-mail",
+            says(&[("BODY=8BITMIME", "555 5.5.4 Unsupported option: BODY=8BITMIME")]),
+        ),
         ("forgets-at-end", Nature { seven_bit: true, ..GOOD }),
         ("greets-554", says(&[("", "554 5.7.1 No")])),
         ("greets-421", says(&[("", "421 4.3.2 Later")])),
@@ -36,7 +39,13 @@ pub fn hops() -> Vec<(&'static str, Nature)> {
         ("mail-554", says(&[("MAIL FROM", "554 5.7.1 You may not send here")])),
         ("mail-550", says(&[("MAIL FROM", "550 5.1.8 No such sender")])),
         ("mail-451", says(&[("MAIL FROM", "451 4.3.0 Later")])),
-        ("rcpt", says(&[("RCPT TO:<no", "550 5.1.1 No such mailbox"), ("RCPT TO:<later", "450 4.2.1 Later")])),
+        (
+            "rcpt",
+            says(&[
+                ("RCPT TO:<no", "550 5.1.1 No such mailbox"),
+                ("RCPT TO:<later", "450 4.2.1 Later"),
+            ]),
+        ),
         ("rcpt-421", says(&[("RCPT TO", "421 4.3.2 Later")])),
         ("data-554", says(&[("DATA", "554 5.6.0 No")])),
         ("data-451", says(&[("DATA", "451 4.3.0 Later")])),
@@ -47,9 +56,11 @@ pub fn hops() -> Vec<(&'static str, Nature)> {
     ]
 }
 
-const HEAD: &str = "From: sender@here.example\r\nTo: box@there.example\r\nDate: Thu, 26 Nov 2026 12:00:00 +0000\r\n\
+const HEAD: &str = "From: sender@here.example\r\nTo: box@there.example\r\nDate: Thu, 26 Nov 2026 \
+12:00:00 +0000\r\n\
                     Message-ID: <out@here.example>\r\nSubject: out\r\n";
-const TEXT: &str = "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n";
+const TEXT: &str = "MIME-Version: 1.0\r\nContent-Type: text/plain; \
+charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n";
 
 fn mail(name: &'static str, hop: &'static str, fields: &str, body: &str) -> Mail {
     let content = format!("{HEAD}{fields}\r\n{body}").into_bytes();
@@ -63,8 +74,10 @@ fn plain(name: &'static str, hop: &'static str, recipients: &[&'static str]) -> 
 
 pub fn all() -> Vec<Mail> {
     let part = |kind: &str| format!("Content-Type: {kind}\r\nContent-Transfer-Encoding: 8bit\r\n");
-    let mixed = "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: 8bit\r\n";
-    let signed = "MIME-Version: 1.0\r\nContent-Type: multipart/signed; boundary=s; protocol=\"application/pgp-signature\"\r\n";
+    let mixed = "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; \
+    boundary=b\r\nContent-Transfer-Encoding: 8bit\r\n";
+    let signed = "MIME-Version: 1.0\r\nContent-Type: multipart/signed; boundary=s; \
+    protocol=\"application/pgp-signature\"\r\n";
     let utf8 = |mail: Mail| Mail { parameters: " SMTPUTF8", ..mail };
     vec![
         plain("a mail", "good", &["box"]),
@@ -76,11 +89,31 @@ pub fn all() -> Vec<Mail> {
         mail("8 bits", "good", TEXT, "Gr\u{fc}\u{df}e\r\n"),
         mail("8 bits to a hop that announces nothing", "bare", TEXT, "Gr\u{fc}\u{df}e\r\n"),
         mail("7 bits to a hop of 7 bits", "seven", TEXT, "Hello = \r\n.\r\nFrom\r\n"),
-        mail("8-bit text to a hop of 7 bits", "seven", TEXT, "Gr\u{fc}\u{df}e = \r\n.\r\n-- \r\nJ\u{fc}rgen\r\n"),
-        mail("a long line of 8-bit text to a hop of 7 bits", "seven", TEXT, &format!("{}\u{fc}\r\n", "a".repeat(300))),
-        mail("mostly 8-bit text to a hop of 7 bits", "seven", TEXT, &format!("{}\r\n", "\u{44f}".repeat(60))),
+        mail(
+            "8-bit text to a hop of 7 bits",
+            "seven",
+            TEXT,
+            "Gr\u{fc}\u{df}e = \r\n.\r\n-- \r\nJ\u{fc}rgen\r\n",
+        ),
+        mail(
+            "a long line of 8-bit text to a hop of 7 bits",
+            "seven",
+            TEXT,
+            &format!("{}\u{fc}\r\n", "a".repeat(300)),
+        ),
+        mail(
+            "mostly 8-bit text to a hop of 7 bits",
+            "seven",
+            TEXT,
+            &format!("{}\r\n", "\u{44f}".repeat(60)),
+        ),
         mail("8-bit text without MIME to a hop of 7 bits", "seven", "", "Gr\u{fc}\u{df}e\r\n"),
-        mail("an 8-bit field alone to a hop of 7 bits", "seven", "X-Name: J\u{fc}rgen\r\n", "Hello.\r\n"),
+        mail(
+            "an 8-bit field alone to a hop of 7 bits",
+            "seven",
+            "X-Name: J\u{fc}rgen\r\n",
+            "Hello.\r\n",
+        ),
         mail(
             "8-bit parts to a hop of 7 bits",
             "seven",
@@ -108,7 +141,8 @@ pub fn all() -> Vec<Mail> {
             "seven",
             signed,
             &format!(
-                "--s\r\n{}\r\n\u{fc}\r\n--s\r\nContent-Type: application/pgp-signature\r\n\r\nx\r\n--s--\r\n",
+                "--s\r\n{}\r\n\u{fc}\r\n--s\r\nContent-Type: \
+                application/pgp-signature\r\n\r\nx\r\n--s--\r\n",
                 part("text/plain; charset=utf-8")
             ),
         ),
@@ -118,8 +152,18 @@ pub fn all() -> Vec<Mail> {
             &format!("DKIM-Signature: v=1; a=rsa-sha256; d=here.example; b=AAAA\r\n{TEXT}"),
             "Gr\u{fc}\u{df}e\r\n",
         ),
-        mail("8 bits to a hop that forgets 8BITMIME at MAIL", "forgets-at-mail", TEXT, "Gr\u{fc}\u{df}e\r\n"),
-        mail("8 bits to a hop that forgets 8BITMIME at the end", "forgets-at-end", TEXT, "Gr\u{fc}\u{df}e\r\n"),
+        mail(
+            "8 bits to a hop that forgets 8BITMIME at MAIL",
+            "forgets-at-mail",
+            TEXT,
+            "Gr\u{fc}\u{df}e\r\n",
+        ),
+        mail(
+            "8 bits to a hop that forgets 8BITMIME at the end",
+            "forgets-at-end",
+            TEXT,
+            "Gr\u{fc}\u{df}e\r\n",
+        ),
         utf8(plain("a local part of UTF-8", "good", &["b\u{f6}x"])),
         utf8(plain("a local part of UTF-8 to a hop of ASCII", "ascii", &["b\u{f6}x"])),
         utf8(plain("a local part of ASCII and SMTPUTF8 to a hop of ASCII", "ascii", &["box"])),
@@ -127,7 +171,12 @@ pub fn all() -> Vec<Mail> {
             recipients: vec!["info@b\u{fc}cher.example"],
             ..plain("a domain of UTF-8 to a hop of ASCII", "ascii", &[])
         }),
-        mail("more octets than a hop takes", "small", "", &"Hello, hello, hello, hello.\r\n".repeat(100)),
+        mail(
+            "more octets than a hop takes",
+            "small",
+            "",
+            &"Hello, hello, hello, hello.\r\n".repeat(100),
+        ),
         plain("a greeting of 554", "greets-554", &["box"]),
         plain("a greeting of 421", "greets-421", &["box"]),
         plain("554 to EHLO and HELO", "ehlo-554", &["box"]),

@@ -24,16 +24,20 @@ impl CoreSupervisor<'_> {
         self.core_hangs_or_not(step);
     }
 
-    /// How long a start may say nothing: a former core may hold the data volume that long. `None` = it is never ended.
+    /// How long a start may say nothing: a former core may hold the data volume that long. `None` =
+    /// it is never ended.
     pub(super) fn start_limit(&self) -> Option<Duration> {
         let limit = self.settings.watchdog_time;
         (!limit.is_zero()).then(|| limit + self.settings.drain_time + GRACE)
     }
 
-    /// Looks whether a core that is not ready yet hangs: a start says that it goes on, however long the queue is.
+    /// Looks whether a core that is not ready yet hangs: a start says that it goes on, however long
+    /// the queue is.
     fn watch_start(&mut self) {
         let limit = self.start_limit();
-        let Some(core) = self.core.as_mut().filter(|core| !core.ends && !core.ready) else { return };
+        let Some(core) = self.core.as_mut().filter(|core| !core.ends && !core.ready) else {
+            return;
+        };
         let Some(limit) = limit.filter(|limit| core.heard.elapsed() >= *limit) else { return };
         if !std::mem::replace(&mut core.suspected, true) {
             core.heard += SILENT;
@@ -43,14 +47,18 @@ impl CoreSupervisor<'_> {
         let (state, silent) = (look.to_string(), core.heard.elapsed().as_secs());
         if let Some(why) = look.is_beyond_help() {
             if !std::mem::replace(&mut core.spared, true) {
-                let text = format!("the SMTP core has not come further in its start for {silent} s and is not ended: {why}");
+                let text = format!(
+                    "the SMTP core has not come further in its start for {silent} s and is not \
+                    ended: {why}"
+                );
                 self.event_log.record(Severity::Error, text);
             }
             core.heard = Instant::now();
             return;
         }
         let text = format!(
-            "the SMTP core has not come further in its start for {silent} s (watchdog_time and what a former core may take, {} s) and \
+            "the SMTP core has not come further in its start for {silent} s (watchdog_time and \
+            what a former core may take, {} s) and \
              is ended: {state}; accepted mail is safe on the data volume",
             limit.as_secs()
         );
@@ -65,9 +73,14 @@ impl CoreSupervisor<'_> {
     }
 
     pub(super) fn core_hangs_or_not(&mut self, step: Step) {
-        let Some(core) = self.core.as_mut().filter(|core| self.stop.is_none() && !core.ends) else { return };
+        let Some(core) = self.core.as_mut().filter(|core| self.stop.is_none() && !core.ends) else {
+            return;
+        };
         if matches!(step, Step::Well(_) | Step::DiskIsSlow(_)) && core.ending.take().is_some() {
-            self.event_log.record(Severity::Info, "the SMTP core came back while it told where it hung; it is not ended");
+            self.event_log.record(
+                Severity::Info,
+                "the SMTP core came back while it told where it hung; it is not ended",
+            );
         }
         if core.ending.is_some() {
             return;
@@ -76,25 +89,34 @@ impl CoreSupervisor<'_> {
             Step::Wait => {}
             Step::Hangs(why) => {
                 self.readiness.clear_because(&why);
-                self.event_log.record(Severity::Error, format!("the SMTP core hangs and is not ready: {why}"));
+                self.event_log.record(
+                    Severity::Error,
+                    format!("the SMTP core hangs and is not ready: {why}"),
+                );
             }
             Step::DiskIsSlow(why) => {
                 self.readiness.clear_because(&why);
-                let text = format!("the data volume does not answer, the SMTP core takes no mail: {why}");
+                let text =
+                    format!("the data volume does not answer, the SMTP core takes no mail: {why}");
                 self.event_log.record(Severity::Error, text);
             }
             Step::Well(after) => {
                 self.tell_ready();
-                let text = format!("the SMTP core is well and ready again, after {} s", after.as_secs());
+                let text =
+                    format!("the SMTP core is well and ready again, after {} s", after.as_secs());
                 self.event_log.record(Severity::Info, text);
             }
             Step::Spare(why) => {
-                self.event_log.record(Severity::Error, format!("the SMTP core hangs for long and is not ended: {why}"));
+                self.event_log.record(
+                    Severity::Error,
+                    format!("the SMTP core hangs for long and is not ended: {why}"),
+                );
             }
             Step::End(why) => {
                 self.readiness.clear_because(&why);
                 let text = format!(
-                    "the SMTP core hangs for {} s and is ended, to be started again: {why}; accepted mail is safe on the \
+                    "the SMTP core hangs for {} s and is ended, to be started again: {why}; \
+                    accepted mail is safe on the \
                      data volume",
                     self.settings.watchdog_time.as_secs()
                 );

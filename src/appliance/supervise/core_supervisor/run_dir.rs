@@ -1,5 +1,6 @@
-//! The run directory while the appliance runs: it may be removed, or something put in its place or where the control socket
-//! belongs, and a core that is not root could not mend that. Mail does not wait for it: a core starts and serves without.
+//! The run directory while the appliance runs: it may be removed, or something put in its place or
+//! where the control socket belongs, and a core that is not root could not mend that. Mail does not
+//! wait for it: a core starts and serves without.
 //!
 //! Limits: the same trouble is told again after [`TELL_AGAIN`], and at each start of a core.
 
@@ -34,16 +35,22 @@ impl Room {
 }
 
 impl CoreSupervisor<'_> {
-    /// Makes the run directory anew where it is gone, and room for the control socket, before a core starts.
+    /// Makes the run directory anew where it is gone, and room for the control socket, before a
+    /// core starts.
     pub(super) fn look_after_run_dir(&mut self) {
         self.room.trouble = None;
         self.mend_run_dir();
     }
 
-    /// The same while a core serves, which makes its socket anew by itself; its readiness must be seen there as well.
+    /// The same while a core serves, which makes its socket anew by itself; its readiness must be
+    /// seen there as well.
     pub(super) fn watch_run_dir(&mut self) {
         let now = Instant::now();
-        let is_well = self.core.as_ref().and_then(|core| core.watchdog.as_ref()).is_some_and(Watchdog::is_well);
+        let is_well = self
+            .core
+            .as_ref()
+            .and_then(|core| core.watchdog.as_ref())
+            .is_some_and(Watchdog::is_well);
         if now < self.room.look_at || self.stop.is_some() || !is_well {
             return;
         }
@@ -58,7 +65,8 @@ impl CoreSupervisor<'_> {
         let trouble = self.try_to_mend().err();
         match (&trouble, &self.room.trouble) {
             (None, None) => {}
-            // A core begins without a socket that people find, and makes one within seconds when there is room again.
+            // A core begins without a socket that people find, and makes one within seconds when
+            // there is room again.
             (None, Some(_)) if rundir::is_deserted(&self.settings.run_dir) => {}
             (None, Some(_)) => {
                 let text = format!("run_dir {} is well again", self.settings.run_dir.display());
@@ -68,8 +76,10 @@ impl CoreSupervisor<'_> {
             (Some(now), Some((told, at))) if now == told && at.elapsed() < TELL_AGAIN => {}
             (Some(cause), _) => {
                 let text = format!(
-                    "{cause}. Mail flows without it, but 'postern queue' and 'postern health' do not reach the SMTP core: move away \
-                     what stands there, or give it back to its owner, and it is made anew within seconds"
+                    "{cause}. Mail flows without it, but 'postern queue' and 'postern health' do \
+                    not reach the SMTP core: move away \
+                     what stands there, or give it back to its owner, and it is made anew within \
+                     seconds"
                 );
                 self.event_log.record(Severity::Error, text);
                 self.room.trouble = Some((cause.clone(), Instant::now()));
@@ -83,28 +93,41 @@ impl CoreSupervisor<'_> {
         let is_link = run_dir.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
         // The directory alone says nothing: a line for the appliance log may have made it again.
         if is_link || !run_dir.join(rundir::LOCK).exists() {
-            rundir::make(run_dir, &self.identity).map_err(|cause| format!("run_dir {}: {cause}", run_dir.display()))?;
+            rundir::make(run_dir, &self.identity)
+                .map_err(|cause| format!("run_dir {}: {cause}", run_dir.display()))?;
             // One whose mode was changed and changed back is still ours.
             if !run_dir.join(rundir::LOCK).exists() {
                 self.room.claim = Some(rundir::claim(run_dir).map_err(|failure| failure.cause)?);
-                self.event_log.record(Severity::Warning, format!("{} was gone and was made anew", run_dir.display()));
+                self.event_log.record(
+                    Severity::Warning,
+                    format!("{} was gone and was made anew", run_dir.display()),
+                );
             }
         }
         match rundir::make_room_for_socket(run_dir, self.core.is_some()) {
             Ok(None) => Ok(()),
             Ok(Some(aside)) => {
-                let text = format!("something else stood where the control socket belongs; it is now {}", aside.display());
+                let text = format!(
+                    "something else stood where the control socket belongs; it is now {}",
+                    aside.display()
+                );
                 self.event_log.record(Severity::Warning, text);
                 Ok(())
             }
-            Err(error) => Err(format!("run_dir {} has no room for the control socket: {error}", run_dir.display())),
+            Err(error) => Err(format!(
+                "run_dir {} has no room for the control socket: {error}",
+                run_dir.display()
+            )),
         }
     }
 
     pub(super) fn tell_ready(&mut self) {
         if let Err(error) = self.readiness.set() {
             let place = self.settings.run_dir.display();
-            self.event_log.record(Severity::Error, format!("the readiness file cannot be written in run_dir {place}: {error}"));
+            self.event_log.record(
+                Severity::Error,
+                format!("the readiness file cannot be written in run_dir {place}: {error}"),
+            );
         }
     }
 }

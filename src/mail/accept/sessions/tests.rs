@@ -22,7 +22,10 @@ async fn places_are_limited_in_all_and_by_address_and_come_back() {
     let third = enter(2).unwrap();
     assert_eq!(enter(2).unwrap_err(), Full::All);
     drop((first, third));
-    assert!(!sessions.lock().by_address.contains_key(&address(2)), "an address without sessions is forgotten");
+    assert!(
+        !sessions.lock().by_address.contains_key(&address(2)),
+        "an address without sessions is forgotten"
+    );
     enter(1).unwrap();
 }
 
@@ -40,8 +43,12 @@ async fn the_reserve_is_for_trusted_clients() {
     let sessions = sessions(10, 4, 10);
     let held: Vec<_> = (0..6).map(|_| stranger(&sessions, 1).unwrap()).collect();
     assert_eq!(stranger(&sessions, 1).unwrap_err(), Full::Strangers);
-    let trusted: Vec<_> = (0..4).map(|_| sessions.enter(address(9), Source::Trusted).unwrap()).collect();
-    assert!(trusted.iter().all(|(_, displaces)| !displaces) && held.iter().all(|ticket| !ticket.visit().is_displaced()));
+    let trusted: Vec<_> =
+        (0..4).map(|_| sessions.enter(address(9), Source::Trusted).unwrap()).collect();
+    assert!(
+        trusted.iter().all(|(_, displaces)| !displaces)
+            && held.iter().all(|ticket| !ticket.visit().is_displaced())
+    );
 }
 
 #[tokio::test]
@@ -61,7 +68,11 @@ async fn beyond_the_reserve_the_stranger_without_progress_for_longest_gives_way(
     assert_eq!(held[0].visit().progress.load(Ordering::Relaxed), 3);
     let _next = sessions.enter(address(9), Source::Trusted).unwrap();
     held[0].visit().displaced().await;
-    assert_eq!(sessions.enter(address(9), Source::Trusted).unwrap_err(), Full::All, "nobody is left to give way");
+    assert_eq!(
+        sessions.enter(address(9), Source::Trusted).unwrap_err(),
+        Full::All,
+        "nobody is left to give way"
+    );
     drop(held);
     assert_eq!(
         {
@@ -75,18 +86,25 @@ async fn beyond_the_reserve_the_stranger_without_progress_for_longest_gives_way(
 #[tokio::test]
 async fn among_strangers_the_largest_crowd_gives_way_first() {
     let sessions = sessions(6, 0, 10);
-    let enter = |last, now| sessions.enter_at(address(last), Source::Stranger, now).map(|(ticket, _)| ticket);
+    let enter = |last, now| {
+        sessions.enter_at(address(last), Source::Stranger, now).map(|(ticket, _)| ticket)
+    };
     let crowd: Vec<_> = (0..5).map(|_| enter(1, 0).unwrap()).collect();
     let lone = enter(2, 0).unwrap();
     let third = enter(3, 0).unwrap();
     assert_eq!(crowd.iter().filter(|ticket| ticket.visit().is_displaced()).count(), 1);
     assert!(crowd[0].visit().is_displaced(), "the first of them has waited longest");
-    // 4, 1, 1: whoever has many may not take from those that have few, until these have done nothing for a while.
+    // 4, 1, 1: whoever has many may not take from those that have few, until these have done
+    // nothing for a while.
     assert_eq!(enter(1, 0).unwrap_err(), Full::Strangers);
     let later = sessions.grace;
     lone.visit().reached_at(Progress::Greeted, later);
     let _again = enter(1, later).unwrap();
-    assert!(!lone.visit().is_displaced() && !third.visit().is_displaced() && crowd[1].visit().is_displaced());
+    assert!(
+        !lone.visit().is_displaced()
+            && !third.visit().is_displaced()
+            && crowd[1].visit().is_displaced()
+    );
 }
 
 #[tokio::test]
@@ -101,7 +119,8 @@ async fn a_gateway_has_the_places_of_all_strangers() {
 async fn few_sessions_close_at_a_time() {
     let sessions = sessions(DISPLACED_MAX + 2, 0, 10_000);
     let held: Vec<_> = (0..DISPLACED_MAX + 2).map(|_| stranger(&sessions, 1).unwrap()).collect();
-    let trusted: Vec<_> = (0..DISPLACED_MAX).map(|_| sessions.enter(address(9), Source::Trusted).unwrap()).collect();
+    let trusted: Vec<_> =
+        (0..DISPLACED_MAX).map(|_| sessions.enter(address(9), Source::Trusted).unwrap()).collect();
     assert_eq!(sessions.enter(address(9), Source::Trusted).unwrap_err(), Full::All);
     drop(held);
     drop(trusted);
@@ -121,7 +140,11 @@ async fn strangers_have_less_time_while_they_are_many() {
     assert_eq!(trusted.visit().command_time(&limits), limits.command);
     assert_eq!(trusted.visit().handshake_time(&limits), limits.handshake_trusted);
     first.visit().reached(Progress::Mail);
-    assert_eq!(first.visit().command_time(&limits), limits.command, "who sends has the time of the standard");
+    assert_eq!(
+        first.visit().command_time(&limits),
+        limits.command,
+        "who sends has the time of the standard"
+    );
 }
 
 #[tokio::test]
@@ -137,7 +160,8 @@ async fn where_memory_is_scarce_that_is_the_reason() {
     );
     let trusted = sessions.enter(address(9), Source::Trusted).unwrap();
     assert!(!trusted.1, "the reserve is there");
-    let _ours: Vec<_> = (0..2).map_while(|_| sessions.enter(address(9), Source::Trusted).ok()).collect();
+    let _ours: Vec<_> =
+        (0..2).map_while(|_| sessions.enter(address(9), Source::Trusted).ok()).collect();
     assert_eq!(sessions.enter(address(9), Source::Trusted).unwrap_err(), Full::Memory);
 }
 
@@ -149,7 +173,10 @@ async fn while_memory_is_short_strangers_only_take_each_others_places() {
     limits.memory.set(Pressure::Short);
     assert_eq!(stranger(&sessions, 1).unwrap_err(), Full::Memory);
     let (other, displaces) = sessions.enter(address(2), Source::Stranger).unwrap();
-    assert!(displaces && crowd[0].visit().is_displaced(), "one of the crowd gives way to another address");
+    assert!(
+        displaces && crowd[0].visit().is_displaced(),
+        "one of the crowd gives way to another address"
+    );
     let (_trusted, displaces) = sessions.enter(address(9), Source::Trusted).unwrap();
     assert!(!displaces);
     limits.memory.set(Pressure::Critical);

@@ -6,7 +6,8 @@ use super::lines::Line;
 use super::walk::{Listener, Part, Shape};
 use super::{LINE_LONGEST, PARTS_MAX, Refusal};
 
-/// Text of which less than a third must be escaped becomes quoted-printable; so many octets beyond that are none that count.
+/// Text of which less than a third must be escaped becomes quoted-printable; so many octets beyond
+/// that are none that count.
 const READABLE: u64 = 64;
 
 /// What is done with a part.
@@ -94,7 +95,8 @@ impl Analysis {
         }
         if let Some(decision) = self.parts.get_mut(self.part.place) {
             decision.action = action;
-            decision.add_type = !self.typed && matches!(action, Action::QuotedPrintable | Action::Base64);
+            decision.add_type =
+                !self.typed && matches!(action, Action::QuotedPrintable | Action::Base64);
         }
         if let Some(root) = self.parts.get_mut(self.part.root) {
             root.add_version = !root.has_version;
@@ -109,11 +111,19 @@ impl Analysis {
             declared => {
                 let binary = declared == Some(Encoding::Binary);
                 if eight_bit == 0 && !long && !(binary && flawed) {
-                    return if binary || declared == Some(Encoding::EightBit) { Action::Relabel } else { Action::Keep };
+                    return if binary || declared == Some(Encoding::EightBit) {
+                        Action::Relabel
+                    } else {
+                        Action::Keep
+                    };
                 }
                 // Text that is mostly ASCII stays readable; other text would grow threefold.
                 let readable = escaped * 3 <= octets + READABLE;
-                if shape == Shape::Text && readable { Action::QuotedPrintable } else { Action::Base64 }
+                if shape == Shape::Text && readable {
+                    Action::QuotedPrintable
+                } else {
+                    Action::Base64
+                }
             }
         }
     }
@@ -142,7 +152,9 @@ impl Listener for Analysis {
         }
         let mislabelled = matches!(header.encoding, Some(Encoding::EightBit | Encoding::Binary));
         match shape {
-            Shape::Multipart | Shape::Message if mislabelled && !self.part.signed => self.decide(Action::Relabel),
+            Shape::Multipart | Shape::Message if mislabelled && !self.part.signed => {
+                self.decide(Action::Relabel)
+            }
             Shape::TooDeep => self.refuse(Refusal::TooDeep),
             _ => {}
         }

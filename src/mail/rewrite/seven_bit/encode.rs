@@ -75,8 +75,8 @@ impl QuotedPrintable {
     }
 }
 
-/// Quoted-printable, or text around parts, that has raw 8-bit octets: these alone are written anew. Lines that have none stay
-/// as they are.
+/// Quoted-printable, or text around parts, that has raw 8-bit octets: these alone are written anew.
+/// Lines that have none stay as they are.
 #[derive(Debug, Default)]
 pub(super) struct Mend {
     column: usize,

@@ -64,7 +64,8 @@ impl Field {
 impl Header {
     /// Takes in a whole field, name and colon included, unfolded. The first of each kind counts.
     pub fn take(&mut self, field: Field, text: &[u8]) {
-        let colon = text.iter().position(|octet| *octet == b':').map_or(text.len(), |colon| colon + 1);
+        let colon =
+            text.iter().position(|octet| *octet == b':').map_or(text.len(), |colon| colon + 1);
         let value = &text[colon..];
         match field {
             Field::ContentType => {
@@ -109,7 +110,8 @@ impl ContentType {
             let value = words.value();
             if name.eq_ignore_ascii_case(b"boundary") && found.boundary.is_none() {
                 let value = value.trim_ascii_end().to_vec();
-                found.boundary = Some(value).filter(|value| !value.is_empty() && value.len() + 4 < super::LINE_MAX);
+                found.boundary = Some(value)
+                    .filter(|value| !value.is_empty() && value.len() + 4 < super::LINE_MAX);
             }
         }
         found
@@ -155,18 +157,23 @@ impl Words<'_> {
 
     fn token(&mut self) -> Vec<u8> {
         self.skip();
-        let end = self.0.iter().position(|octet| b" \t\r\n()<>@,;:\\\"/[]?=".contains(octet)).unwrap_or(self.0.len());
+        let end = self
+            .0
+            .iter()
+            .position(|octet| b" \t\r\n()<>@,;:\\\"/[]?=".contains(octet))
+            .unwrap_or(self.0.len());
         let (token, rest) = self.0.split_at(end);
         self.0 = rest;
         token.to_vec()
     }
 
-    /// A quoted string without its quotes, or anything up to a blank or a semicolon: boundaries stand unquoted in the field
-    /// with characters that tokens do not have.
+    /// A quoted string without its quotes, or anything up to a blank or a semicolon: boundaries
+    /// stand unquoted in the field with characters that tokens do not have.
     fn value(&mut self) -> Vec<u8> {
         self.skip();
         if self.0.first() != Some(&b'"') {
-            let end = self.0.iter().position(|octet| b" \t\r\n;".contains(octet)).unwrap_or(self.0.len());
+            let end =
+                self.0.iter().position(|octet| b" \t\r\n;".contains(octet)).unwrap_or(self.0.len());
             let (value, rest) = self.0.split_at(end);
             self.0 = rest;
             return value.to_vec();
@@ -214,10 +221,21 @@ mod tests {
     #[test]
     fn media_types_are_read_with_their_boundary() {
         for (text, kind, sub, boundary) in [
-            ("Content-Type: Multipart/Mixed; boundary=\"a b\\\"c\"", "multipart", "mixed", Some("a b\"c")),
-            ("content-type:multipart/mixed;charset=x;BOUNDARY=a=b:c", "multipart", "mixed", Some("a=b:c")),
             (
-                "Content-Type: multipart/mixed (a; boundary=no) ; x=\";boundary=no\"; boundary=\"yes \"",
+                "Content-Type: Multipart/Mixed; boundary=\"a b\\\"c\"",
+                "multipart",
+                "mixed",
+                Some("a b\"c"),
+            ),
+            (
+                "content-type:multipart/mixed;charset=x;BOUNDARY=a=b:c",
+                "multipart",
+                "mixed",
+                Some("a=b:c"),
+            ),
+            (
+                "Content-Type: multipart/mixed (a; boundary=no) ; x=\";boundary=no\"; \
+                boundary=\"yes \"",
                 "multipart",
                 "mixed",
                 Some("yes"),
@@ -225,13 +243,22 @@ mod tests {
             ("Content-Type: multipart / mixed; boundary", "multipart", "mixed", None),
             ("Content-Type: text", "text", "", None),
             ("Content-Type:", "", "", None),
-            ("Content-Type: multipart/mixed; boundary=\"never ends", "multipart", "mixed", Some("never ends")),
+            (
+                "Content-Type: multipart/mixed; boundary=\"never ends",
+                "multipart",
+                "mixed",
+                Some("never ends"),
+            ),
             ("Content-Type: (never ends", "", "", None),
             ("Content-Type: text/plain; \"", "text", "plain", None),
         ] {
             let found = of(Field::ContentType, text).content_type.unwrap();
             let boundary = boundary.map(|text| text.as_bytes().to_vec());
-            assert_eq!((found.kind.as_str(), found.sub.as_str(), found.boundary), (kind, sub, boundary), "{text}");
+            assert_eq!(
+                (found.kind.as_str(), found.sub.as_str(), found.boundary),
+                (kind, sub, boundary),
+                "{text}"
+            );
         }
     }
 

@@ -1,19 +1,24 @@
 //! 8-bit content for a next hop without 8BITMIME (RFC 6152 §3).
 //!
-//! Purpose: leaf parts with octets above 127 become quoted-printable (text that is mostly ASCII) or base64 (all others,
-//! RFC 2045 §6); labels of what holds them become `7bit`. Decoded, every part is what it was.
-//! Left as they are, octet by octet: header fields with raw 8-bit octets (there is no encoding for them that does not change
-//! their meaning); parts with an encoding nobody knows; base64 with stray octets; delivery status and the like, which must
-//! not be encoded (RFC 3464 §2.1). Postfix leaves all of these too.
-//! Refused, in words: 8-bit octets in what `multipart/signed` signs, since the signature covers the encoded form (RFC 1847
-//! §2.1); `message/partial` (RFC 2046 §5.2.2.1). A DKIM signature of the body does not survive; Postfix breaks it, too.
-//! Content without a Content-Type gets `text/plain; charset=unknown-8bit` (RFC 1428 §3), and MIME-Version where it lacks.
-//! Parts that are rewritten anyway have no line of more than [`LINE_SENT`] octets; nor has a part that is in 7 bits and has
+//! Purpose: leaf parts with octets above 127 become quoted-printable (text that is mostly ASCII) or
+//! base64 (all others, RFC 2045 §6); labels of what holds them become `7bit`. Decoded, every part
+//! is what it was.
+//! Left as they are, octet by octet: header fields with raw 8-bit octets (there is no encoding for
+//! them that does not change their meaning); parts with an encoding nobody knows; base64 with stray
+//! octets; delivery status and the like, which must not be encoded (RFC 3464 §2.1). Postfix leaves
+//! all of these too.
+//! Refused, in words: 8-bit octets in what `multipart/signed` signs, since the signature covers the
+//! encoded form (RFC 1847 §2.1); `message/partial` (RFC 2046 §5.2.2.1). A DKIM signature of the
+//! body does not survive; Postfix breaks it, too. Content without a Content-Type gets `text/plain;
+//! charset=unknown-8bit` (RFC 1428 §3), and MIME-Version where it lacks. Parts that are rewritten
+//! anyway have no line of more than [`LINE_SENT`] octets; nor has a part that is in 7 bits and has
 //! lines beyond [`LINE_LONGEST`].
-//! Walk: one pass over the content decides for every part ([`analysis`]), the next one writes ([`write`]); content at rest is
-//! written piece by piece while it is sent.
-//! Limits: [`PARTS_MAX`] parts, [`DEPTH_MAX`] levels, [`LINE_MAX`] octets of a line and [`FIELD_MAX`] of a field in memory.
-//! Security: content is hostile text. A line break that encoding adds never makes a line that looks like a boundary.
+//! Walk: one pass over the content decides for every part ([`analysis`]), the next one writes
+//! ([`write`]); content at rest is written piece by piece while it is sent.
+//! Limits: [`PARTS_MAX`] parts, [`DEPTH_MAX`] levels, [`LINE_MAX`] octets of a line and
+//! [`FIELD_MAX`] of a field in memory.
+//! Security: content is hostile text. A line break that encoding adds never makes a line that looks
+//! like a boundary.
 
 mod analysis;
 mod encode;
@@ -66,7 +71,10 @@ pub enum Trouble {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// 8-bit octets under a signature.
-    #[error("a part under a signature (multipart/signed) has 8-bit content; another encoding would break the signature")]
+    #[error(
+        "a part under a signature (multipart/signed) has 8-bit content; another encoding would \
+        break the signature"
+    )]
     Signed,
     /// A piece of a message.
     #[error("a part of the type message/partial has 8-bit content and must not be encoded")]
@@ -79,17 +87,22 @@ pub enum Refusal {
     TooDeep,
 }
 
-/// The same content in 7 bits; `None` when no part has to change. Reads the content twice when it is at rest: blocks.
+/// The same content in 7 bits; `None` when no part has to change. Reads the content twice when it
+/// is at rest: blocks.
 ///
 /// # Errors
 /// See [`Trouble`].
 pub fn convert(body: &Body) -> Result<Option<Body>, Trouble> {
     match body {
-        Body::Memory(bytes) => Ok(convert_bytes(bytes).map_err(Trouble::Refused)?.map(|bytes| Body::Memory(bytes.into()))),
+        Body::Memory(bytes) => Ok(convert_bytes(bytes)
+            .map_err(Trouble::Refused)?
+            .map(|bytes| Body::Memory(bytes.into()))),
         Body::Stored(content, len) => {
             let mut walker = walk::Walker::new(analysis::Analysis::default());
             view::read_all(content.as_ref(), *len, |piece| walker.feed(piece))?;
-            let Some(plan) = walker.finish().plan().map_err(Trouble::Refused)? else { return Ok(None) };
+            let Some(plan) = walker.finish().plan().map_err(Trouble::Refused)? else {
+                return Ok(None);
+            };
             let view = view::View::new(content.clone(), *len, Arc::new(plan))?;
             let len = view.len();
             Ok(Some(Body::Stored(Arc::new(view), len)))

@@ -35,7 +35,13 @@ impl View {
     /// # Errors
     /// As [`Content::read_at`].
     pub fn new(original: Arc<dyn Content>, original_len: u64, plan: Arc<Plan>) -> io::Result<Self> {
-        let mut view = Self { original, original_len, len: 0, place: Lock::new(Level::Outer, Place::start(&plan)), plan };
+        let mut view = Self {
+            original,
+            original_len,
+            len: 0,
+            place: Lock::new(Level::Outer, Place::start(&plan)),
+            plan,
+        };
         let mut place = Place::start(&view.plan);
         while view.advance(&mut place)? {
             place.offset += place.ready.len() as u64;
@@ -71,7 +77,12 @@ impl View {
 
 impl Place {
     fn start(plan: &Arc<Plan>) -> Self {
-        Self { taken: 0, walker: Some(Walker::new(Writer::new(plan.clone()))), ready: Vec::new(), offset: 0 }
+        Self {
+            taken: 0,
+            walker: Some(Walker::new(Writer::new(plan.clone()))),
+            ready: Vec::new(),
+            offset: 0,
+        }
     }
 }
 
@@ -83,7 +94,8 @@ impl Content for View {
         }
         loop {
             // What lies before is not wanted any more.
-            let before = usize::try_from(offset - place.offset).unwrap_or(usize::MAX).min(place.ready.len());
+            let before =
+                usize::try_from(offset - place.offset).unwrap_or(usize::MAX).min(place.ready.len());
             if before >= READ || before == place.ready.len() {
                 place.ready.drain(..before);
                 place.offset += before as u64;
@@ -105,7 +117,11 @@ impl Content for View {
 ///
 /// # Errors
 /// As [`Content::read_at`]; less content than `len`.
-pub(super) fn read_all(content: &dyn Content, len: u64, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+pub(super) fn read_all(
+    content: &dyn Content,
+    len: u64,
+    mut each: impl FnMut(&[u8]),
+) -> io::Result<()> {
     let mut offset = 0;
     let mut piece = vec![0; READ];
     while offset < len {

@@ -1,4 +1,5 @@
-//! The way through a message's parts (RFC 2046 §5.1, §5.2.1), the same for deciding and for writing.
+//! The way through a message's parts (RFC 2046 §5.1, §5.2.1), the same for deciding and for
+//! writing.
 
 use super::field::{ContentType, Encoding, Field, Header};
 use super::lines::{Line, Lines};
@@ -40,7 +41,8 @@ pub(super) trait Listener {
     fn part(&mut self, part: Part);
     /// A line of a header section, of the field `field`.
     fn header_line(&mut self, field: Field, line: Line<'_>);
-    /// The header section is through; `blank` when an empty line ends it, as it should. The empty line is still to be written.
+    /// The header section is through; `blank` when an empty line ends it, as it should. The empty
+    /// line is still to be written.
     fn header_end(&mut self, header: &Header, shape: Shape, blank: bool);
     /// Octets of the body of a leaf, without line ends.
     fn body(&mut self, octets: &[u8]);
@@ -70,7 +72,12 @@ impl<L: Listener> Walker<L> {
             part: Part::default(),
             parts: 1,
             digest: false,
-            state: State::Header { header: Header::default(), field: Field::Other, text: Vec::new(), begun: false },
+            state: State::Header {
+                header: Header::default(),
+                field: Field::Other,
+                text: Vec::new(),
+                begun: false,
+            },
             line_end: false,
         };
         Self { lines: Lines::new(), way }
@@ -111,7 +118,8 @@ struct Way<L> {
     /// The part is one of a digest, where nothing said means a message (RFC 2046 §5.1.5).
     digest: bool,
     state: State,
-    /// A line of the leaf has ended, and it is not known yet whether its end belongs to a boundary (RFC 2046 §5.1.1).
+    /// A line of the leaf has ended, and it is not known yet whether its end belongs to a boundary
+    /// (RFC 2046 §5.1.1).
     line_end: bool,
 }
 
@@ -127,7 +135,8 @@ struct Level {
 }
 
 enum State {
-    /// In a header section, with the field that its last line belongs to; `begun` when it has a line.
+    /// In a header section, with the field that its last line belongs to; `begun` when it has a
+    /// line.
     Header {
         header: Header,
         field: Field,
@@ -159,13 +168,16 @@ impl<L: Listener> Way<L> {
         }
     }
 
-    /// The level whose boundary stands in this line, the innermost first, and whether it is the last of its kind.
+    /// The level whose boundary stands in this line, the innermost first, and whether it is the
+    /// last of its kind.
     fn boundary(&self, line: &[u8]) -> Option<(usize, bool)> {
         let line = line.get(2..).filter(|line| line.len() < LINE_MAX - 2)?.trim_ascii_end();
-        self.levels.iter().enumerate().rev().find_map(|(place, level)| match line.strip_prefix(level.boundary.as_slice())? {
-            b"" => Some((place, false)),
-            b"--" => Some((place, true)),
-            _ => None,
+        self.levels.iter().enumerate().rev().find_map(|(place, level)| {
+            match line.strip_prefix(level.boundary.as_slice())? {
+                b"" => Some((place, false)),
+                b"--" => Some((place, true)),
+                _ => None,
+            }
         })
     }
 
@@ -186,7 +198,8 @@ impl<L: Listener> Way<L> {
         }
         level.children += 1;
         self.digest = level.digest;
-        let (root, signed) = (level.part.root, level.part.signed || (level.signs && level.children == 1));
+        let (root, signed) =
+            (level.part.root, level.part.signed || (level.signs && level.children == 1));
         self.begin(Some(root), signed);
     }
 
@@ -196,7 +209,12 @@ impl<L: Listener> Way<L> {
         self.parts += 1;
         self.part = Part { place, root: root.unwrap_or(place), signed };
         self.listener.part(self.part);
-        self.state = State::Header { header: Header::default(), field: Field::Other, text: Vec::new(), begun: false };
+        self.state = State::Header {
+            header: Header::default(),
+            field: Field::Other,
+            text: Vec::new(),
+            begun: false,
+        };
     }
 
     fn header_line(&mut self, line: Line<'_>) {
@@ -259,7 +277,10 @@ impl<L: Listener> Way<L> {
 }
 
 fn shape(header: &Header, digest: bool) -> Shape {
-    let encoded = matches!(header.encoding, Some(Encoding::QuotedPrintable | Encoding::Base64 | Encoding::Unknown));
+    let encoded = matches!(
+        header.encoding,
+        Some(Encoding::QuotedPrintable | Encoding::Base64 | Encoding::Unknown)
+    );
     let Some(content_type) = &header.content_type else {
         return if digest && !encoded { Shape::Message } else { Shape::Text };
     };
@@ -275,7 +296,10 @@ fn shape(header: &Header, digest: bool) -> Shape {
             }
         }
         ("message", "partial") => Shape::Partial,
-        ("message", "delivery-status" | "disposition-notification" | "feedback-report" | "external-body") => Shape::Plain,
+        (
+            "message",
+            "delivery-status" | "disposition-notification" | "feedback-report" | "external-body",
+        ) => Shape::Plain,
         ("text" | "message" | "", _) => Shape::Text,
         _ => Shape::Data,
     }

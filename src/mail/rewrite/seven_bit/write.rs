@@ -33,7 +33,15 @@ enum Body {
 impl Writer {
     pub fn new(plan: Arc<Plan>) -> Self {
         let decision = Decision::default();
-        Self { plan, decision, signed: false, labelled: false, body: Body::Plain, around: Mend::default(), out: Vec::new() }
+        Self {
+            plan,
+            decision,
+            signed: false,
+            labelled: false,
+            body: Body::Plain,
+            around: Mend::default(),
+            out: Vec::new(),
+        }
     }
 
     /// What has been written since it was last emptied.
@@ -91,9 +99,14 @@ impl Listener for Writer {
             self.out.extend_from_slice(b"Content-Type: text/plain; charset=unknown-8bit\r\n");
         }
         self.out.extend_from_slice(label.unwrap_or_default());
-        // An empty line must end what was added. Where none was there, the line that is no field may look like one once it is
-        // encoded.
-        if blank || !self.signed || label.is_some() || self.decision.add_version || self.decision.add_type {
+        // An empty line must end what was added. Where none was there, the line that is no field
+        // may look like one once it is encoded.
+        if blank
+            || !self.signed
+            || label.is_some()
+            || self.decision.add_version
+            || self.decision.add_type
+        {
             self.out.extend_from_slice(b"\r\n");
         }
         self.body = match self.decision.action {

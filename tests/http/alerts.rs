@@ -1,8 +1,9 @@
-//! The alert rules that are shipped, in a real Prometheus with the example grid's configuration, over a real Pushgateway and
-//! a running window: every rule is loaded and understood, and speaks of names and labels that are there.
+//! The alert rules that are shipped, in a real Prometheus with the example grid's configuration,
+//! over a real Pushgateway and a running server: every rule is loaded and understood, and speaks of
+//! names and labels that are there.
 
 use crate::pushes::{Gateway, start, until};
-use crate::support::{TestWindow, curl, troubled_queue};
+use crate::support::{TestUi, curl, troubled_queue};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,10 +19,12 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    /// With the configuration of the grid, the addresses changed and everything faster; and with scrapes beside the pushes,
-    /// because the rules and the dashboard must stand both at once.
+    /// With the configuration of the grid, the addresses changed and everything faster; and with
+    /// scrapes beside the pushes, because the rules and the dashboard must stand both at once.
     async fn start(gateway: SocketAddr, appliance: SocketAddr) -> Self {
-        let read = |name: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+        let read = |name: &str| {
+            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+        };
         let mut config = read("grid/mon/prometheus.yml");
         for (shipped, here) in [
             ("localhost:9091", gateway.to_string()),
@@ -32,11 +35,13 @@ impl Prometheus {
             config = config.replace(shipped, &here);
         }
         config += &format!(
-            "  - job_name: mta-direct\n    static_configs:\n      - targets: [\"{appliance}\"]\n        labels: {{instance: mta}}\n"
+            "  - job_name: mta-direct\n    static_configs:\n      - targets: \
+            [\"{appliance}\"]\n        labels: {{instance: mta}}\n"
         );
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("prometheus.yml"), config).unwrap();
-        std::fs::write(directory.path().join("rules.yml"), read("appliance/monitor/rules.yml")).unwrap();
+        std::fs::write(directory.path().join("rules.yml"), read("appliance/monitor/rules.yml"))
+            .unwrap();
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
@@ -62,13 +67,17 @@ impl Prometheus {
     async fn rules(&self) -> Vec<Value> {
         let begin = Instant::now();
         loop {
-            let rules = self.ask("rules").await.map(|answer| answer["data"]["groups"][0]["rules"].clone());
+            let rules =
+                self.ask("rules").await.map(|answer| answer["data"]["groups"][0]["rules"].clone());
             if let Some(Value::Array(rules)) = rules
                 && rules.iter().all(|rule| rule["health"] != "unknown")
             {
                 return rules;
             }
-            assert!(begin.elapsed() < Duration::from_secs(30), "Prometheus does not tell its rules");
+            assert!(
+                begin.elapsed() < Duration::from_secs(30),
+                "Prometheus does not tell its rules"
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -82,28 +91,41 @@ impl Drop for Prometheus {
 }
 
 fn rule<'a>(rules: &'a [Value], name: &str) -> &'a Value {
-    rules.iter().find(|rule| rule["name"] == name).unwrap_or_else(|| panic!("{name} is not loaded: {rules:?}"))
+    rules
+        .iter()
+        .find(|rule| rule["name"] == name)
+        .unwrap_or_else(|| panic!("{name} is not loaded: {rules:?}"))
 }
 
 #[tokio::test]
 async fn the_shipped_rules_work_in_a_real_prometheus() {
     let gateway = Gateway::start().await;
     // More than 150 of its messages are older than four hours.
-    let window = TestWindow::open(troubled_queue(), None).await;
-    let pushes = start(&window, gateway.address, "mta");
-    until("a push", || window.counters.push_total.get() > 0).await;
-    let prometheus = Prometheus::start(gateway.address, window.address).await;
+    let ui = TestUi::open(troubled_queue(), None).await;
+    let pushes = start(&ui, gateway.address, "mta");
+    until("a push", || ui.counters.push_total.get() > 0).await;
+    let prometheus = Prometheus::start(gateway.address, ui.address).await;
     let begin = Instant::now();
     let rules = loop {
         let rules = prometheus.rules().await;
-        if rule(&rules, "MtaQueueOld")["state"] == "pending" && rule(&rules, "MtaAbsent")["state"] == "inactive" {
+        if rule(&rules, "MtaQueueOld")["state"] == "pending"
+            && rule(&rules, "MtaAbsent")["state"] == "inactive"
+        {
             break rules;
         }
-        assert!(begin.elapsed() < Duration::from_secs(30), "old mail is not seen: {}", serde_json::to_string(&rules).unwrap());
+        assert!(
+            begin.elapsed() < Duration::from_secs(30),
+            "old mail is not seen: {}",
+            serde_json::to_string(&rules).unwrap()
+        );
         tokio::time::sleep(Duration::from_millis(200)).await;
     };
-    let shipped = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("appliance/monitor/rules.yml")).unwrap();
-    let named: Vec<&str> = shipped.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let shipped = std::fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("appliance/monitor/rules.yml"),
+    )
+    .unwrap();
+    let named: Vec<&str> =
+        shipped.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
     assert_eq!(rules.len(), named.len());
     for name in named {
         assert_eq!(rule(&rules, name)["health"], "ok", "{name}");
@@ -112,21 +134,30 @@ async fn the_shipped_rules_work_in_a_real_prometheus() {
     let old = rule(&rules, "MtaQueueOld")["alerts"].as_array().unwrap().clone();
     assert_eq!(old.len(), 1, "{old:?}");
     assert_eq!(old[0]["labels"]["instance"], "mta");
-    for quiet in ["MtaQueueDeep", "MtaNotPushing", "MtaCertificateExpires", "MtaCertificateExpired", "MtaLogFailing"] {
+    for quiet in [
+        "MtaQueueDeep",
+        "MtaNotPushing",
+        "MtaCertificateExpires",
+        "MtaCertificateExpired",
+        "MtaLogFailing",
+    ] {
         assert_eq!(rule(&rules, quiet)["state"], "inactive", "{quiet}");
     }
     // The series that the volume's alerts compare are there, from both sides.
     let query = "query?query=mta_disk_free_bytes/(mta_disk_size_bytes>0)";
     let begin = Instant::now();
     loop {
-        let rows = prometheus.ask(query).await.map(|answer| answer["data"]["result"].as_array().map_or(0, Vec::len));
+        let rows = prometheus
+            .ask(query)
+            .await
+            .map(|answer| answer["data"]["result"].as_array().map_or(0, Vec::len));
         if rows == Some(2) {
             break;
         }
         assert!(begin.elapsed() < Duration::from_secs(30), "{rows:?} series of the data volume");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    window.stop.send(true).unwrap();
+    ui.stop.send(true).unwrap();
     pushes.await.unwrap();
 }
 
@@ -134,23 +165,33 @@ async fn the_shipped_rules_work_in_a_real_prometheus() {
 #[tokio::test]
 async fn every_question_of_the_shipped_dashboard_is_understood_and_has_an_answer() {
     let gateway = Gateway::start().await;
-    let window = TestWindow::open(troubled_queue(), None).await;
-    crate::support::busy(&window.counters);
-    window.counters.connections_out_total.with_label_values(&["established"]).inc();
-    window.counters.tls_sessions_total.with_label_values(&["TLSv1.3"]).inc();
-    let prometheus = Prometheus::start(gateway.address, window.address).await;
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("appliance/monitor/grafana/dashboards/postern.json");
+    let ui = TestUi::open(troubled_queue(), None).await;
+    crate::support::busy(&ui.counters);
+    ui.counters.connections_out_total.with_label_values(&["established"]).inc();
+    ui.counters.tls_sessions_total.with_label_values(&["TLSv1.3"]).inc();
+    let prometheus = Prometheus::start(gateway.address, ui.address).await;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("appliance/monitor/grafana/dashboards/postern.json");
     let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let questions: Vec<String> = dashboard["panels"]
         .as_array()
         .unwrap()
         .iter()
         .flat_map(|panel| panel["targets"].as_array().unwrap().clone())
-        .map(|target| target["expr"].as_str().unwrap().replace("$__rate_interval", "1m").replace("$instance", ".*"))
+        .map(|target| {
+            target["expr"]
+                .as_str()
+                .unwrap()
+                .replace("$__rate_interval", "1m")
+                .replace("$instance", ".*")
+        })
         .collect();
     assert!(questions.len() > 30, "{}", questions.len());
-    let metrics = window.curl(&[], "/metrics").await.body;
-    for name in questions.iter().flat_map(|question| question.split(|c: char| c != '_' && !c.is_ascii_alphanumeric())) {
+    let metrics = ui.curl(&[], "/metrics").await.body;
+    for name in questions
+        .iter()
+        .flat_map(|question| question.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()))
+    {
         assert!(!name.starts_with("mta_") || metrics.contains(name), "{name} is no metric of ours");
     }
     let begin = Instant::now();
@@ -159,7 +200,9 @@ async fn every_question_of_the_shipped_dashboard_is_understood_and_has_an_answer
         // A rate takes two scrapes.
         loop {
             let answer = prometheus.ask(&format!("query?query={encoded}")).await;
-            let rows = answer.as_ref().and_then(|answer| answer["data"]["result"].as_array().map(Vec::len));
+            let rows = answer
+                .as_ref()
+                .and_then(|answer| answer["data"]["result"].as_array().map(Vec::len));
             if rows.is_some_and(|rows| rows > 0) {
                 break;
             }

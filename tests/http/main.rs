@@ -1,5 +1,10 @@
-//! The windows from outside: every route with curl, hostile clients, real monitors, the operator's tool.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails is a test that fails")]
+//! The windows from outside: every route with curl, hostile clients, real monitors, the operator's
+//! tool.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a helper that fails is a test that fails"
+)]
 
 #[path = "../support/admin.rs"]
 mod admin;
@@ -8,7 +13,7 @@ mod hook;
 #[allow(dead_code, reason = "each test program uses its own part of this")]
 #[path = "../support/patience.rs"]
 mod patience;
-#[path = "../support/window.rs"]
+#[path = "../support/ui.rs"]
 mod support;
 
 mod alerts;

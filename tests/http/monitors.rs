@@ -1,7 +1,7 @@
 //! Monitors in every kind of trouble: each costs a counter, and nothing else.
 
 use crate::pushes::{start, until};
-use crate::support::TestWindow;
+use crate::support::TestUi;
 use postern::monitor::push::FAREWELL_PATIENCE;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -52,7 +52,10 @@ async fn serve(mut stream: TcpStream, answer: Vec<u8>, end: End) {
     let _ = stream.write_all(&answer).await;
     match end {
         End::Holds => while matches!(stream.read(&mut request).await, Ok(1..)) {},
-        End::Resets => nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::Linger, &at_once()).unwrap(),
+        End::Resets => {
+            nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::Linger, &at_once())
+                .unwrap()
+        }
         End::Closes | End::Trickles => {}
     }
 }
@@ -64,28 +67,42 @@ fn at_once() -> nix::libc::linger {
 
 #[tokio::test]
 async fn monitors_in_trouble_cost_a_counter_and_nothing_else() {
-    let endless = [b"HTTP/1.1 500 no\r\nContent-Length: 99999999999\r\n\r\n".to_vec(), vec![b'x'; 1 << 20]].concat();
+    let endless =
+        [b"HTTP/1.1 500 no\r\nContent-Length: 99999999999\r\n\r\n".to_vec(), vec![b'x'; 1 << 20]]
+            .concat();
     for (trouble, answer, end) in [
-        ("refuses", b"HTTP/1.1 400 Bad Request\r\nContent-Length: 9\r\n\r\nno\nthanks".to_vec(), End::Closes),
+        (
+            "refuses",
+            b"HTTP/1.1 400 Bad Request\r\nContent-Length: 9\r\n\r\nno\nthanks".to_vec(),
+            End::Closes,
+        ),
         ("talks nonsense", b"220 mail.example ESMTP\r\n".to_vec(), End::Closes),
         ("talks binary", vec![0xff; 5000], End::Closes),
-        ("never ends its header", [b"HTTP/1.1 200 OK\r\n".to_vec(), b"a: b\r\n".repeat(10_000)].concat(), End::Holds),
+        (
+            "never ends its header",
+            [b"HTTP/1.1 200 OK\r\n".to_vec(), b"a: b\r\n".repeat(10_000)].concat(),
+            End::Holds,
+        ),
         ("never ends its answer", endless, End::Holds),
         ("closes at once", Vec::new(), End::Closes),
         ("resets the connection", Vec::new(), End::Resets),
         ("resets it inside the answer", b"HTTP/1.1 200".to_vec(), End::Resets),
         ("hangs", Vec::new(), End::Holds),
-        ("answers octet by octet", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec(), End::Trickles),
+        (
+            "answers octet by octet",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec(),
+            End::Trickles,
+        ),
     ] {
-        let window = TestWindow::open([], None).await;
+        let ui = TestUi::open([], None).await;
         let (address, _) = monitor(answer, end).await;
-        let task = start(&window, address, "mta");
-        until(trouble, || window.counters.push_failures_total.get() > 0).await;
-        assert_eq!(window.counters.push_total.get(), 0, "{trouble}");
+        let task = start(&ui, address, "mta");
+        until(trouble, || ui.counters.push_failures_total.get() > 0).await;
+        assert_eq!(ui.counters.push_total.get(), 0, "{trouble}");
         // Who scrapes meanwhile is answered.
-        assert!(window.curl(&[], "/metrics").await.body.contains("mta_mqueue_messages 0"), "{trouble}");
+        assert!(ui.curl(&[], "/metrics").await.body.contains("mta_mqueue_messages 0"), "{trouble}");
         let begin = Instant::now();
-        window.stop.send(true).unwrap();
+        ui.stop.send(true).unwrap();
         timeout(FAREWELL_PATIENCE + Duration::from_secs(2), task)
             .await
             .unwrap_or_else(|_| panic!("{trouble}: no end"))
@@ -100,17 +117,20 @@ async fn monitors_in_trouble_cost_a_counter_and_nothing_else() {
 #[tokio::test]
 async fn a_redirection_is_never_followed() {
     for status in [301, 302, 303, 307, 308] {
-        let (elsewhere, visits) = monitor(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec(), End::Closes).await;
-        let answer =
-            format!("HTTP/1.1 {status} Elsewhere\r\nLocation: http://{elsewhere}/metrics/job/x\r\nContent-Length: 0\r\n\r\n");
+        let (elsewhere, visits) =
+            monitor(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec(), End::Closes).await;
+        let answer = format!(
+            "HTTP/1.1 {status} Elsewhere\r\nLocation: \
+            http://{elsewhere}/metrics/job/x\r\nContent-Length: 0\r\n\r\n"
+        );
         let (address, asked) = monitor(answer.into_bytes(), End::Closes).await;
-        let window = TestWindow::open([], None).await;
-        let task = start(&window, address, "mta");
-        until("three failures", || window.counters.push_failures_total.get() >= 3).await;
-        window.stop.send(true).unwrap();
+        let ui = TestUi::open([], None).await;
+        let task = start(&ui, address, "mta");
+        until("three failures", || ui.counters.push_failures_total.get() >= 3).await;
+        ui.stop.send(true).unwrap();
         timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
         assert!(asked.load(Ordering::Relaxed) >= 3);
         assert_eq!(visits.load(Ordering::Relaxed), 0, "{status} was followed");
-        assert_eq!(window.counters.push_total.get(), 0, "{status} counts as a success");
+        assert_eq!(ui.counters.push_total.get(), 0, "{status} counts as a success");
     }
 }

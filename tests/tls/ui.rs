@@ -23,8 +23,11 @@ fn the_window_is_shown_inside_tls_alone_but_for_health() {
     let root = authority.root().display().to_string();
     let curl = |arguments: &[&str], scheme: &str, path: &str| {
         let mut command = Command::new("curl");
-        command.args(["--silent", "--show-error", "--max-time", "20", "--include", "--cacert", &root]).args(arguments);
-        let output = command.arg(format!("{scheme}://{}{path}", appliance.window)).output().expect("curl");
+        command
+            .args(["--silent", "--show-error", "--max-time", "20", "--include", "--cacert", &root])
+            .args(arguments);
+        let output =
+            command.arg(format!("{scheme}://{}{path}", appliance.ui)).output().expect("curl");
         assert!(output.status.success(), "{path}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
@@ -33,7 +36,14 @@ fn the_window_is_shown_inside_tls_alone_but_for_health() {
     assert!(curl(&["--tlsv1.2", "--tls-max", "1.2"], "https", "/").contains("<html"));
     let envelope = "/api/v1/messages?from=&to=a%40example.net";
     let token = "Authorization: Bearer tests:tests";
-    let mail = ["--header", token, "--header", "Content-Type: message/rfc822", "--data-binary", "Subject: x\n\nx\n"];
+    let mail = [
+        "--header",
+        token,
+        "--header",
+        "Content-Type: message/rfc822",
+        "--data-binary",
+        "Subject: x\n\nx\n",
+    ];
     assert!(curl(&mail, "https", envelope).starts_with("HTTP/1.1 201"));
 
     // Whoever probes the container needs no certificate, and sees nothing.
@@ -42,20 +52,23 @@ fn the_window_is_shown_inside_tls_alone_but_for_health() {
     }
     assert!(appliance.command(&["health"]).status().unwrap().success());
     let sent = curl(&[], "http", "/queue?search=x");
-    let place = format!("location: https://{}/queue?search=x", appliance.window);
+    let place = format!("location: https://{}/queue?search=x", appliance.ui);
     assert!(sent.starts_with("HTTP/1.1 308") && sent.contains(&place), "{sent}");
     assert!(curl(&["--http1.0"], "http", "/status").starts_with("HTTP/1.0 308"));
     // Nobody is sent to a name that is not ours: a browser would remember it.
-    for (host, answer) in [("relay.example", "308"), ("evil.example", "421"), ("evil.example/", "400")] {
+    for (host, answer) in
+        [("relay.example", "308"), ("evil.example", "421"), ("evil.example/", "400")]
+    {
         for path in ["/", "/metrics", "/queue?search=x"] {
             let sent = curl(&["--header", &format!("Host: {host}")], "http", path);
             assert!(sent.starts_with(&format!("HTTP/1.1 {answer}")), "{host} {path}: {sent}");
             assert!(!sent.contains("location: https://evil"), "{sent}");
         }
     }
-    for refused in
-        [curl(&mail, "http", envelope), curl(&["--data", r#"{"order":"delete","all":true}"#], "http", "/api/v1/orders")]
-    {
+    for refused in [
+        curl(&mail, "http", envelope),
+        curl(&["--data", r#"{"order":"delete","all":true}"#], "http", "/api/v1/orders"),
+    ] {
         assert!(refused.starts_with("HTTP/1.1 403") && refused.contains("https://"), "{refused}");
     }
     assert_eq!(appliance.queue(&["list"]).len(), 1, "what came in plain text was not taken");

@@ -1,7 +1,7 @@
 //! Who is let in at `ui_port`, under which name, and what is shown to whom.
 
 use crate::admin::message;
-use crate::support::{Reply, TestWindow, access, troubled_queue};
+use crate::support::{Reply, TestUi, access, troubled_queue};
 use postern::http::Login;
 use postern::http::access::Access;
 use postern::http::token::Token;
@@ -9,16 +9,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const ENVELOPE: &str = "/api/v1/messages?from=shop%40example.org&to=a%40example.net";
-const MAIL: [&str; 4] = ["--data-binary", "Subject: x\n\nx\n", "--header", "Content-Type: message/rfc822"];
-const ORDER: [&str; 4] = ["--data", r#"{"order":"delete","all":true}"#, "--header", "Content-Type: application/json"];
+const MAIL: [&str; 4] =
+    ["--data-binary", "Subject: x\n\nx\n", "--header", "Content-Type: message/rfc822"];
+const ORDER: [&str; 4] =
+    ["--data", r#"{"order":"delete","all":true}"#, "--header", "Content-Type: application/json"];
 
 /// Without a login, and without a word that everybody may look: the defaults.
-async fn plain() -> TestWindow {
-    TestWindow::open_with(troubled_queue(), Access { public: false, ..access(None) }).await
+async fn plain() -> TestUi {
+    TestUi::open_with(troubled_queue(), Access { public: false, ..access(None) }).await
 }
 
-async fn raw(window: &TestWindow, request: &str) -> String {
-    let mut stream = TcpStream::connect(window.address).await.unwrap();
+async fn raw(ui: &TestUi, request: &str) -> String {
+    let mut stream = TcpStream::connect(ui.address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     stream.shutdown().await.unwrap();
     let mut answer = String::new();
@@ -30,14 +32,14 @@ fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or(answer)
 }
 
-async fn with(window: &TestWindow, headers: &[&str], more: &[&str], path: &str) -> Reply {
+async fn with(ui: &TestUi, headers: &[&str], more: &[&str], path: &str) -> Reply {
     let headers: Vec<&str> = headers.iter().flat_map(|header| ["--header", *header]).collect();
-    window.curl(&[&headers[..], more].concat(), path).await
+    ui.curl(&[&headers[..], more].concat(), path).await
 }
 
 #[tokio::test]
 async fn names_that_are_not_ours_are_answered_421_but_for_monitors() {
-    let window = TestWindow::open(troubled_queue(), None).await;
+    let ui = TestUi::open(troubled_queue(), None).await;
     for (host, expected) in [
         ("mta.shop.example", 200),
         ("MTA.SHOP.EXAMPLE.:8080", 200),
@@ -49,27 +51,40 @@ async fn names_that_are_not_ours_are_answered_421_but_for_monitors() {
         ("mta.shop.example.evil.example", 421),
         ("127.0.0.1.evil.example", 421),
     ] {
-        for path in ["/", "/queue", "/api/v1/status", "/api/v1/queue", "/assets/style.css", "/nowhere"] {
-            let reply = with(&window, &[&format!("Host: {host}")], &[], path).await;
+        for path in
+            ["/", "/queue", "/api/v1/status", "/api/v1/queue", "/assets/style.css", "/nowhere"]
+        {
+            let reply = with(&ui, &[&format!("Host: {host}")], &[], path).await;
             let expected = if path == "/nowhere" && expected == 200 { 404 } else { expected };
             assert_eq!(reply.status, expected, "{host} {path}: {}", reply.body);
             if expected == 421 {
-                assert!(reply.body.contains("evil.example") && reply.body.contains("MTA_UI_HOSTS"), "{}", reply.body);
+                assert!(
+                    reply.body.contains("evil.example") && reply.body.contains("MTA_UI_HOSTS"),
+                    "{}",
+                    reply.body
+                );
                 assert!(!reply.body.contains("customer"), "{}", reply.body);
             }
         }
         for path in ["/metrics", "/status", "/healthz", "/readyz"] {
-            assert_eq!(with(&window, &[&format!("Host: {host}")], &[], path).await.status, 200, "{host} {path}");
+            assert_eq!(
+                with(&ui, &[&format!("Host: {host}")], &[], path).await.status,
+                200,
+                "{host} {path}"
+            );
         }
     }
-    assert!(window.counters.window_refused_total.with_label_values(&["host"]).get() > 10);
+    assert!(ui.counters.window_refused_total.with_label_values(&["host"]).get() > 10);
     // Whoever may open the control socket is no page of another site.
-    assert_eq!(window.curl_control(&["--header", "Host: evil.example"], "/api/v1/queue").await.status, 200);
+    assert_eq!(
+        ui.curl_control(&["--header", "Host: evil.example"], "/api/v1/queue").await.status,
+        200
+    );
 }
 
 #[tokio::test]
 async fn requests_name_one_host_at_most() {
-    let window = TestWindow::open([], None).await;
+    let ui = TestUi::open([], None).await;
     for (request, expected) in [
         ("GET /status HTTP/1.0\r\n\r\n", "200"),
         ("GET /api/v1/status HTTP/1.0\r\n\r\n", "200"),
@@ -85,15 +100,15 @@ async fn requests_name_one_host_at_most() {
         ("GET http://evil.example/api/v1/status HTTP/1.1\r\nHost: mta\r\n\r\n", "421"),
         ("GET http://evil.example/metrics HTTP/1.1\r\nHost: mta\r\n\r\n", "200"),
     ] {
-        let answer = raw(&window, request).await;
+        let answer = raw(&ui, request).await;
         assert_eq!(status(&answer), expected, "{request}\n{answer}");
     }
 }
 
 #[tokio::test]
 async fn without_a_login_strangers_see_numbers_and_nobodys_names() {
-    let window = plain().await;
-    window.tail.push("2026-11-25T10:00:00.000+00:00 WARN secret-line\n", false);
+    let ui = plain().await;
+    ui.tail.push("2026-11-25T10:00:00.000+00:00 WARN secret-line\n", false);
     for path in [
         "/",
         "/status",
@@ -105,7 +120,7 @@ async fn without_a_login_strangers_see_numbers_and_nobodys_names() {
         "/api/v1/rates?span=1h",
         "/api/v1/openapi.json",
     ] {
-        let reply = window.curl(&[], path).await;
+        let reply = ui.curl(&[], path).await;
         assert_eq!(reply.status, 200, "{path}: {}", reply.body);
         for name in [
             "slow-and-sorry",
@@ -121,10 +136,10 @@ async fn without_a_login_strangers_see_numbers_and_nobodys_names() {
             assert!(!reply.body.contains(name), "{path} tells {name}: {}", reply.body);
         }
     }
-    let status = window.curl(&[], "/api/v1/status").await.json();
+    let status = ui.curl(&[], "/api/v1/status").await.json();
     assert_eq!((&status["queue"]["messages"], &status["queue"]["held"]), (&234.into(), &1.into()));
     assert_eq!(status["terminals"][0]["state"], "connected");
-    let ages = window.curl(&[], "/api/v1/ages").await.json();
+    let ages = ui.curl(&[], "/api/v1/ages").await.json();
     let numbers = ages["messages"].as_array().unwrap();
     assert_eq!(numbers.iter().map(|number| number.as_u64().unwrap()).sum::<u64>(), 234);
     assert_eq!(numbers.len(), ages["bounds_seconds"].as_array().unwrap().len() + 1);
@@ -148,13 +163,18 @@ async fn without_a_login_strangers_see_numbers_and_nobodys_names() {
         "/api/v1/history",
         "/api/v1/history/0000000000010",
     ] {
-        let reply = window.curl(&[], path).await;
+        let reply = ui.curl(&[], path).await;
         assert_eq!(reply.status, 403, "{path}");
         assert!(reply.body.contains("username and password"), "{path}: {}", reply.body);
     }
-    let page = window.curl(&[], "/").await.body;
-    assert!(page.contains("Queue by age") && page.contains("Numbers only") && !page.contains("href=\"./queue\""), "{page}");
-    let mut stream = TcpStream::connect(window.address).await.unwrap();
+    let page = ui.curl(&[], "/").await.body;
+    assert!(
+        page.contains("Queue by age")
+            && page.contains("Numbers only")
+            && !page.contains("href=\"./queue\""),
+        "{page}"
+    );
+    let mut stream = TcpStream::connect(ui.address).await.unwrap();
     stream.write_all(b"GET /api/v1/stream HTTP/1.1\r\nHost: mta\r\n\r\n").await.unwrap();
     let mut text = String::new();
     while !text.contains("\"volumes\"") {
@@ -165,126 +185,203 @@ async fn without_a_login_strangers_see_numbers_and_nobodys_names() {
     }
     assert!(!text.contains("10.20.0.0") && !text.contains("nas"), "{text}");
     // Whoever may open the control socket sees all.
-    assert!(window.curl_control(&[], "/api/v1/queue").await.body.contains("slow-and-sorry.example"));
+    assert!(ui.curl_control(&[], "/api/v1/queue").await.body.contains("slow-and-sorry.example"));
 }
 
 #[tokio::test]
 async fn ui_public_shows_names_to_everybody_and_says_so() {
-    let window = TestWindow::open(troubled_queue(), None).await;
+    let ui = TestUi::open(troubled_queue(), None).await;
     for path in ["/", "/queue", "/history", "/sessions", "/log"] {
-        let page = window.curl(&[], path).await.body;
+        let page = ui.curl(&[], path).await.body;
         let (_, main) = page.split_once("<main").unwrap();
-        assert!(main.contains("ui_public=yes: everybody who reaches this page reads addresses"), "{path}: {page}");
+        assert!(
+            main.contains("ui_public=yes: everybody who reaches this page reads addresses"),
+            "{path}: {page}"
+        );
         // What is wrong with mail comes first.
         if path == "/" {
             let (above, _) = main.split_once("ui_public=yes").unwrap();
             assert!(above.contains("role=\"alert\""), "{main}");
         }
     }
-    assert_eq!(window.curl(&[], "/api/v1/queue").await.status, 200);
-    for (arguments, path) in [(&ORDER[..], "/api/v1/orders"), (&MAIL, ENVELOPE), (&[], "/api/v1/queue/0000000000010/body")] {
-        assert!([401, 403].contains(&window.curl(arguments, path).await.status), "{path}");
+    assert_eq!(ui.curl(&[], "/api/v1/queue").await.status, 200);
+    for (arguments, path) in [
+        (&ORDER[..], "/api/v1/orders"),
+        (&MAIL, ENVELOPE),
+        (&[], "/api/v1/queue/0000000000010/body"),
+    ] {
+        assert!([401, 403].contains(&ui.curl(arguments, path).await.status), "{path}");
     }
-    let window = TestWindow::open(troubled_queue(), Some(Login::new("operator", "s3cret"))).await;
-    let page = window.curl(&["--user", "operator:s3cret"], "/").await.body;
+    let ui = TestUi::open(troubled_queue(), Some(Login::new("operator", "s3cret"))).await;
+    let page = ui.curl(&["--user", "operator:s3cret"], "/").await.body;
     assert!(!page.contains("ui_public") && page.contains("slow-and-sorry.example"));
 }
 
 #[tokio::test]
 async fn nobody_sends_by_address_alone() {
-    let window = plain().await;
-    for headers in [&[][..], &["X-Forwarded-For: 127.0.0.1"], &["Via: 1.1 proxy"], &["Forwarded: for=127.0.0.1"]] {
-        let reply = with(&window, headers, &MAIL, ENVELOPE).await;
+    let ui = plain().await;
+    for headers in [
+        &[][..],
+        &["X-Forwarded-For: 127.0.0.1"],
+        &["Via: 1.1 proxy"],
+        &["Forwarded: for=127.0.0.1"],
+    ] {
+        let reply = with(&ui, headers, &MAIL, ENVELOPE).await;
         assert_eq!(reply.status, 403, "{headers:?}: {}", reply.body);
         assert!(reply.body.contains("MTA_API_TOKENS"), "{}", reply.body);
     }
-    assert!(window.admin.letters.lock().unwrap().is_empty());
-    assert_eq!(window.curl_control(&MAIL, ENVELOPE).await.status, 201);
+    assert!(ui.admin.letters.lock().unwrap().is_empty());
+    assert_eq!(ui.curl_control(&MAIL, ENVELOPE).await.status, 201);
 }
 
 #[tokio::test]
 async fn a_token_sends_within_its_limits_and_does_nothing_else() {
     let limited = Token::new("shop", "{PLAIN}t0ken").unwrap();
-    let limited = limited.limited(vec!["shop@example.org".to_owned()], Vec::new(), "2/h".parse().ok());
-    let near = || Token::new("near", "{PLAIN}n").unwrap().limited(Vec::new(), vec!["127.0.0.0/8".parse().unwrap()], None);
-    let elsewhere = Token::new("cron", "{PLAIN}x").unwrap().limited(Vec::new(), vec!["192.0.2.0/24".parse().unwrap()], None);
+    let limited =
+        limited.limited(vec!["shop@example.org".to_owned()], Vec::new(), "2/h".parse().ok());
+    let near = || {
+        Token::new("near", "{PLAIN}n").unwrap().limited(
+            Vec::new(),
+            vec!["127.0.0.0/8".parse().unwrap()],
+            None,
+        )
+    };
+    let elsewhere = Token::new("cron", "{PLAIN}x").unwrap().limited(
+        Vec::new(),
+        vec!["192.0.2.0/24".parse().unwrap()],
+        None,
+    );
     let hashed = Token::new("hashed", &bcrypt::hash("s3cret", 4).unwrap()).unwrap();
     let tokens = vec![limited, near(), elsewhere, hashed];
     let proxies = vec!["127.0.0.0/8".parse().unwrap()];
-    let all = Access { public: false, tokens, proxies, ..access(Some(Login::new("operator", "s3cret"))) };
-    let window = TestWindow::open_with(troubled_queue(), all).await;
+    let all =
+        Access { public: false, tokens, proxies, ..access(Some(Login::new("operator", "s3cret"))) };
+    let ui = TestUi::open_with(troubled_queue(), all).await;
     let bearer = "Authorization: Bearer shop:t0ken";
-    assert_eq!(window.curl(&MAIL, ENVELOPE).await.status, 401, "who shows nothing is asked");
-    for wrong in ["Bearer shop:wrong", "Bearer nobody:t0ken", "Bearer t0ken", "Bearer cron:x", "Bearer operator:s3cret"] {
-        let reply = with(&window, &[&format!("Authorization: {wrong}")], &MAIL, ENVELOPE).await;
+    assert_eq!(ui.curl(&MAIL, ENVELOPE).await.status, 401, "who shows nothing is asked");
+    for wrong in [
+        "Bearer shop:wrong",
+        "Bearer nobody:t0ken",
+        "Bearer t0ken",
+        "Bearer cron:x",
+        "Bearer operator:s3cret",
+    ] {
+        let reply = with(&ui, &[&format!("Authorization: {wrong}")], &MAIL, ENVELOPE).await;
         assert_eq!(reply.status, 401, "{wrong}");
     }
-    // A condition on the network is not met by what a proxy says, be it one of ours, nor by one that says nothing.
+    // A condition on the network is not met by what a proxy says, be it one of ours, nor by one
+    // that says nothing.
     let nearby = "Authorization: Bearer near:n";
-    assert_eq!(with(&window, &[nearby, "X-Forwarded-For: 127.0.0.1"], &MAIL, ENVELOPE).await.status, 401);
-    assert_eq!(with(&window, &[nearby], &MAIL, ENVELOPE).await.status, 401);
+    assert_eq!(
+        with(&ui, &[nearby, "X-Forwarded-For: 127.0.0.1"], &MAIL, ENVELOPE).await.status,
+        401
+    );
+    assert_eq!(with(&ui, &[nearby], &MAIL, ENVELOPE).await.status, 401);
     let direct = Access { public: false, tokens: vec![near()], ..access(None) };
-    let direct = TestWindow::open_with(troubled_queue(), direct).await;
+    let direct = TestUi::open_with(troubled_queue(), direct).await;
     assert_eq!(with(&direct, &[nearby], &MAIL, ENVELOPE).await.status, 201);
     let other = ENVELOPE.replace("shop%40", "other%40");
-    let denied = with(&window, &[bearer], &MAIL, &other).await;
+    let denied = with(&ui, &[bearer], &MAIL, &other).await;
     assert!(denied.status == 403 && denied.body.contains("other@example.org"), "{}", denied.body);
     let keyed = [bearer, "Idempotency-Key: order-4711"];
-    assert_eq!(with(&window, &keyed, &MAIL, ENVELOPE).await.status, 201);
-    assert_eq!(window.curl(&[&["--user", "shop:t0ken"][..], &MAIL].concat(), ENVELOPE).await.status, 201);
-    let late = with(&window, &[bearer], &MAIL, ENVELOPE).await;
+    assert_eq!(with(&ui, &keyed, &MAIL, ENVELOPE).await.status, 201);
+    assert_eq!(
+        ui.curl(&[&["--user", "shop:t0ken"][..], &MAIL].concat(), ENVELOPE).await.status,
+        201
+    );
+    let late = with(&ui, &[bearer], &MAIL, ENVELOPE).await;
     assert!(
         late.status == 429 && late.head.contains("retry-after: ") && late.body.contains("2/1h"),
         "{} {}",
         late.head,
         late.body
     );
-    // Asking again for what was sent takes nothing from the rate, and is answered when nothing is left of it.
-    assert_eq!(with(&window, &keyed, &MAIL, ENVELOPE).await.status, 200);
+    // Asking again for what was sent takes nothing from the rate, and is answered when nothing is
+    // left of it.
+    assert_eq!(with(&ui, &keyed, &MAIL, ENVELOPE).await.status, 200);
     // Another token's rate is its own; what a proxy of ours says stands in the trace.
     let hashed = ["Authorization: Bearer hashed:s3cret", "X-Forwarded-For: 192.0.2.9"];
-    assert_eq!(with(&window, &hashed, &MAIL, ENVELOPE).await.status, 201);
-    let letters = window.admin.letters.lock().unwrap().iter().map(|(letter, _)| letter.client).collect::<Vec<_>>();
+    assert_eq!(with(&ui, &hashed, &MAIL, ENVELOPE).await.status, 201);
+    let letters = ui
+        .admin
+        .letters
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(letter, _)| letter.client)
+        .collect::<Vec<_>>();
     assert_eq!(letters.last().unwrap().unwrap().to_string(), "192.0.2.9");
     for path in ["/metrics", "/status", "/api/v1/status", "/"] {
-        let reply = with(&window, &[bearer], &[], path).await;
+        let reply = with(&ui, &[bearer], &[], path).await;
         assert_eq!(reply.status, 200, "{path}");
         assert!(!reply.body.contains("slow-and-sorry"), "{path}");
     }
-    for path in ["/queue", "/api/v1/queue", "/api/v1/log", "/api/v1/history", "/api/v1/queue/0000000000010/body"] {
-        assert_eq!(with(&window, &[bearer], &[], path).await.status, 403, "{path}");
+    for path in [
+        "/queue",
+        "/api/v1/queue",
+        "/api/v1/log",
+        "/api/v1/history",
+        "/api/v1/queue/0000000000010/body",
+    ] {
+        assert_eq!(with(&ui, &[bearer], &[], path).await.status, 403, "{path}");
     }
-    assert_eq!(with(&window, &[bearer], &ORDER, "/api/v1/orders").await.status, 403);
-    assert_eq!(window.admin.letters.lock().unwrap().len(), 3);
+    assert_eq!(with(&ui, &[bearer], &ORDER, "/api/v1/orders").await.status, 403);
+    assert_eq!(ui.admin.letters.lock().unwrap().len(), 3);
 }
 
 #[tokio::test]
 async fn orders_are_json_and_a_browser_shows_the_token_of_the_page() {
-    let window = TestWindow::open([message(1, 0, None, &["a@b.example"])], Some(Login::new("operator", "s3cret"))).await;
+    let ui = TestUi::open(
+        [message(1, 0, None, &["a@b.example"])],
+        Some(Login::new("operator", "s3cret")),
+    )
+    .await;
     let order = async |headers: &[&str]| {
         let data = ["--user", "operator:s3cret", "--data", r#"{"order":"hold","all":true}"#];
-        with(&window, headers, &data, "/api/v1/orders").await
+        with(&ui, headers, &data, "/api/v1/orders").await
     };
-    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonx", ""]
-    {
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/jsonx",
+        "",
+    ] {
         assert_eq!(order(&[&format!("Content-Type: {kind}")]).await.status, 415, "{kind}");
     }
     let json = "Content-Type: application/json; charset=utf-8";
     assert_eq!(order(&[json]).await.status, 200, "a program");
-    let origin = format!("Origin: http://{}", window.address);
+    let origin = format!("Origin: http://{}", ui.address);
     for browser in ["Sec-Fetch-Site: same-origin", &origin] {
         let reply = order(&[json, browser]).await;
         assert_eq!(reply.status, 403, "{browser}");
         assert!(reply.body.contains("X-Form-Token"), "{}", reply.body);
         assert_eq!(order(&[json, browser, "X-Form-Token: 00"]).await.status, 403);
-        let page = window.curl(&["--user", "operator:s3cret"], "/queue").await.body;
-        let token = page.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
-        assert_eq!(order(&[json, browser, &format!("X-Form-Token: {token}")]).await.status, 200, "{browser}");
-        assert_eq!(order(&[json, "Origin: http://evil.example", &format!("X-Form-Token: {token}")]).await.status, 403);
+        let page = ui.curl(&["--user", "operator:s3cret"], "/queue").await.body;
+        let token = page
+            .split("name=\"csrf\" value=\"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap()
+            .to_owned();
+        assert_eq!(
+            order(&[json, browser, &format!("X-Form-Token: {token}")]).await.status,
+            200,
+            "{browser}"
+        );
+        assert_eq!(
+            order(&[json, "Origin: http://evil.example", &format!("X-Form-Token: {token}")])
+                .await
+                .status,
+            403
+        );
     }
     let reply = order(&[json, "Origin: http://evil.example", "Host: mta:8080"]).await;
     assert!(
-        reply.body.contains("Origin: http://evil.example, Host: mta:8080") && reply.body.contains("MTA_UI_URL"),
+        reply.body.contains("Origin: http://evil.example, Host: mta:8080")
+            && reply.body.contains("MTA_UI_URL"),
         "{}",
         reply.body
     );
@@ -292,15 +389,24 @@ async fn orders_are_json_and_a_browser_shows_the_token_of_the_page() {
 
 #[tokio::test]
 async fn the_api_says_what_there_is_to_ask() {
-    let window = plain().await;
+    let ui = plain().await;
     for path in ["/api/v1", "/api/v1/"] {
-        let index = window.curl(&[], path).await.json();
+        let index = ui.curl(&[], path).await.json();
         let endpoints = index["endpoints"].as_array().unwrap();
-        assert!(endpoints.iter().any(|endpoint| endpoint["path"] == "messages" && endpoint["method"] == "POST"), "{index}");
-        let page = with(&window, &["Accept: text/html,*/*"], &[], path).await;
-        assert!(page.head.contains("content-type: text/html") && page.body.contains(">status</a>"), "{}", page.body);
+        assert!(
+            endpoints
+                .iter()
+                .any(|endpoint| endpoint["path"] == "messages" && endpoint["method"] == "POST"),
+            "{index}"
+        );
+        let page = with(&ui, &["Accept: text/html,*/*"], &[], path).await;
+        assert!(
+            page.head.contains("content-type: text/html") && page.body.contains(">status</a>"),
+            "{}",
+            page.body
+        );
     }
-    assert!(window.curl(&[], "/").await.body.contains("<a href=\"./api/v1/\">/api/v1</a>"));
+    assert!(ui.curl(&[], "/").await.body.contains("<a href=\"./api/v1/\">/api/v1</a>"));
 }
 
 /// What a browser asks for.
@@ -316,29 +422,53 @@ async fn whoever_is_refused_reads_on_a_page_what_to_do() {
     ] {
         let reply = numbers.curl(&BROWSER, path).await;
         assert_eq!(reply.status, status, "{path}");
-        assert!(reply.head.contains("content-type: text/html") && reply.body.contains(words), "{path}: {}", reply.body);
-        assert!(reply.body.contains("assets/style.css") && !reply.body.contains("The queue</a>"), "{path}: {}", reply.body);
+        assert!(
+            reply.head.contains("content-type: text/html") && reply.body.contains(words),
+            "{path}: {}",
+            reply.body
+        );
+        assert!(
+            reply.body.contains("assets/style.css") && !reply.body.contains("The queue</a>"),
+            "{path}: {}",
+            reply.body
+        );
         let program = numbers.curl(&[], path).await;
-        assert!(program.status == status && program.body.starts_with(&format!("{status} ")), "{path}: {}", program.body);
+        assert!(
+            program.status == status && program.body.starts_with(&format!("{status} ")),
+            "{path}: {}",
+            program.body
+        );
     }
     let reply = numbers.curl(&BROWSER, "/api/v1/queue").await;
     assert!(reply.status == 403 && reply.json()["error"].is_string(), "{}", reply.body);
-    let all = TestWindow::open(troubled_queue(), None).await;
+    let all = TestUi::open(troubled_queue(), None).await;
     let reply = all.curl(&BROWSER, "/queue/0000000000001").await;
-    assert!(reply.status == 404 && reply.body.contains("<a href=\"../queue\">The queue</a>"), "{}", reply.body);
+    assert!(
+        reply.status == 404 && reply.body.contains("<a href=\"../queue\">The queue</a>"),
+        "{}",
+        reply.body
+    );
     let hostile = all.curl(&BROWSER, "/queue?%3Cscript%3E=1").await;
     assert!(hostile.status == 400 && !hostile.body.contains("<script>"), "{}", hostile.body);
 }
 
 #[tokio::test]
 async fn whoever_has_not_logged_in_learns_nothing_but_how() {
-    let window = TestWindow::open(troubled_queue(), Some(Login::new("operator", "s3cret"))).await;
-    let reply = window.curl(&BROWSER, "/queue").await;
-    assert!(reply.status == 401 && reply.head.contains("www-authenticate: basic"), "{}", reply.head);
-    assert!(reply.body.contains("MTA_USERNAME") && reply.body.contains("Load it again"), "{}", reply.body);
+    let ui = TestUi::open(troubled_queue(), Some(Login::new("operator", "s3cret"))).await;
+    let reply = ui.curl(&BROWSER, "/queue").await;
+    assert!(
+        reply.status == 401 && reply.head.contains("www-authenticate: basic"),
+        "{}",
+        reply.head
+    );
+    assert!(
+        reply.body.contains("MTA_USERNAME") && reply.body.contains("Load it again"),
+        "{}",
+        reply.body
+    );
     for told in ["mta.shop.example", env!("CARGO_PKG_VERSION"), "assets/"] {
         assert!(!reply.body.contains(told), "{told}: {}", reply.body);
     }
-    let program = window.curl(&[], "/queue").await;
+    let program = ui.curl(&[], "/queue").await;
     assert!(program.body.starts_with("401 this asks for a user name"), "{}", program.body);
 }

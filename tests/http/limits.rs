@@ -1,7 +1,7 @@
 //! Clients that come in crowds, dawdle, or talk nonsense.
 
 use crate::admin::{deferred, message};
-use crate::support::{TestWindow, access, curl, troubled_queue};
+use crate::support::{TestUi, access, curl, troubled_queue};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::TcpMaxSeg;
 use postern::ground::clock;
@@ -16,23 +16,25 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-async fn talk(window: &TestWindow, words: &[u8]) -> String {
-    let mut stream = TcpStream::connect(window.address).await.unwrap();
-    // A window that has heard enough may close while we speak.
+async fn talk(ui: &TestUi, words: &[u8]) -> String {
+    let mut stream = TcpStream::connect(ui.address).await.unwrap();
+    // A server that has heard enough may close while we speak.
     let _ = stream.write_all(words).await;
     let _ = stream.shutdown().await;
     let mut answer = Vec::new();
-    let _ =
-        timeout(Duration::from_secs(15), stream.read_to_end(&mut answer)).await.expect("the window neither answers nor closes");
+    let _ = timeout(Duration::from_secs(15), stream.read_to_end(&mut answer))
+        .await
+        .expect("the server neither answers nor closes");
     String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// A connection whose request is under way until its content has come.
-async fn busy(window: &TestWindow) -> TcpStream {
-    let mut stream = TcpStream::connect(window.address).await.unwrap();
+async fn busy(ui: &TestUi) -> TcpStream {
+    let mut stream = TcpStream::connect(ui.address).await.unwrap();
     stream
         .write_all(
-            b"POST /api/v1/orders HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YTpi\r\nContent-Type: application/json\r\n\
+            b"POST /api/v1/orders HTTP/1.1\r\nHost: a\r\nAuthorization: Basic \
+            YTpi\r\nContent-Type: application/json\r\n\
         Content-Length: 10\r\n\r\n{",
         )
         .await
@@ -42,10 +44,10 @@ async fn busy(window: &TestWindow) -> TcpStream {
 
 #[tokio::test]
 async fn whoever_asks_for_nothing_gives_way_and_health_answers() {
-    let window = TestWindow::open([], None).await;
+    let ui = TestUi::open([], None).await;
     let mut crowd = Vec::new();
     for number in 0..300 {
-        let mut stream = TcpStream::connect(window.address).await.unwrap();
+        let mut stream = TcpStream::connect(ui.address).await.unwrap();
         if number % 2 == 0 {
             let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: ").await;
         }
@@ -53,7 +55,7 @@ async fn whoever_asks_for_nothing_gives_way_and_health_answers() {
         if number % 50 == 49 {
             for path in ["/healthz", "/readyz", "/metrics", "/status", "/"] {
                 let begin = Instant::now();
-                assert_eq!(window.curl(&[], path).await.status, 200, "{path}");
+                assert_eq!(ui.curl(&[], path).await.status, 200, "{path}");
                 assert!(begin.elapsed() < Duration::from_secs(1), "{path}: {:?}", begin.elapsed());
             }
         }
@@ -63,48 +65,50 @@ async fn whoever_asks_for_nothing_gives_way_and_health_answers() {
     assert!(timeout(Duration::from_secs(1), crowd[0].read_to_end(&mut rest)).await.is_ok());
     assert!(timeout(Duration::from_millis(50), crowd[299].read_to_end(&mut rest)).await.is_err());
     // The control socket is another door.
-    assert_eq!(window.curl_control(&[], "/readyz").await.status, 200);
+    assert_eq!(ui.curl_control(&[], "/readyz").await.status, 200);
 }
 
 #[tokio::test]
 async fn requests_under_way_have_a_limit_and_leave_room_for_health_and_metrics() {
-    let window = TestWindow::open([], Some(Login::new("a", "b"))).await;
+    let ui = TestUi::open([], Some(Login::new("a", "b"))).await;
     let mut crowd = Vec::new();
     for _ in 0..REQUESTS_PER_CLIENT_MAX {
-        crowd.push(busy(&window).await);
+        crowd.push(busy(&ui).await);
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let more = window.curl(&["--user", "a:b"], "/").await;
+    let more = ui.curl(&["--user", "a:b"], "/").await;
     assert!(more.status == 503 && more.head.contains("retry-after: "), "{}", more.head);
     for path in ["/healthz", "/readyz", "/metrics", "/status"] {
-        assert_eq!(window.curl(&["--user", "a:b"], path).await.status, 200, "{path}");
+        assert_eq!(ui.curl(&["--user", "a:b"], path).await.status, 200, "{path}");
     }
-    assert!(window.counters.window_refused_total.with_label_values(&["request"]).get() > 0);
+    assert!(ui.counters.window_refused_total.with_label_values(&["request"]).get() > 0);
     drop(crowd);
     let begin = Instant::now();
-    while window.curl(&["--user", "a:b"], "/").await.status != 200 {
+    while ui.curl(&["--user", "a:b"], "/").await.status != 200 {
         assert!(begin.elapsed() < Duration::from_secs(5), "the crowd's places stay taken");
     }
 }
 
 const LOGIN: &[&str] = &["--user", "a:b"];
 
-/// A window whose page of 500 mails has 8 MB, with so many for answers.
-async fn window_with_a_large_page(megabytes: usize) -> TestWindow {
-    let recipients = ["a@example.org", "b@example.org", "c@example.org", "d@example.org", "e@example.org"];
+/// A server whose page of 500 mails has 8 MB, with so many for answers.
+async fn window_with_a_large_page(megabytes: usize) -> TestUi {
+    let recipients =
+        ["a@example.org", "b@example.org", "c@example.org", "d@example.org", "e@example.org"];
     let queue = (0..500).map(|number| {
         let mail = message(1_763_800_000_000_000 + number, 60, Some("a@example.org"), &recipients);
         deferred(mail, 1, 60, &"451 later, ".repeat(300))
     });
-    TestWindow::open_with_answers(queue, access(Some(Login::new("a", "b"))), megabytes << 20).await
+    TestUi::open_with_answers(queue, access(Some(Login::new("a", "b"))), megabytes << 20).await
 }
 
 /// Asks and does not read.
-async fn unread(window: &TestWindow, path: &str) -> TcpStream {
+async fn unread(ui: &TestUi, path: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
-    let mut stream = socket.connect(window.address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic YTpi\r\n\r\n");
+    let mut stream = socket.connect(ui.address).await.unwrap();
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic YTpi\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     stream.readable().await.unwrap();
     stream
@@ -112,37 +116,40 @@ async fn unread(window: &TestWindow, path: &str) -> TcpStream {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_nobody_reads_keeps_its_memory_and_its_place() {
-    let window = window_with_a_large_page(10).await;
+    let ui = window_with_a_large_page(10).await;
     let page = "/api/v1/queue?limit=500";
-    let length = window.curl(LOGIN, page).await.body.len();
+    let length = ui.curl(LOGIN, page).await.body.len();
     assert!(length > 6 << 20, "{length} octets: the kernel takes them all");
-    let mut slow = unread(&window, page).await;
-    let refused = window.curl(LOGIN, page).await;
+    let mut slow = unread(&ui, page).await;
+    let refused = ui.curl(LOGIN, page).await;
     assert_eq!(refused.status, 503, "the first one holds all of its answer in memory");
     assert!(refused.head.contains("retry-after: "), "{}", refused.head);
     // A crowd that asks for nothing does not cut it off.
     let mut crowd = Vec::new();
     for _ in 0..200 {
-        crowd.push(TcpStream::connect(window.address).await.unwrap());
+        crowd.push(TcpStream::connect(ui.address).await.unwrap());
     }
     let mut answer = vec![0; length];
-    let read = timeout(Duration::from_secs(20), slow.read_exact(&mut answer)).await.expect("the answer ends");
+    let read = timeout(Duration::from_secs(20), slow.read_exact(&mut answer))
+        .await
+        .expect("the answer ends");
     assert!(read.is_ok(), "{read:?}: whoever reads slowly was cut off in the middle");
     drop((slow, crowd));
-    assert_eq!(window.curl(LOGIN, page).await.status, 200, "what was read gives its memory back");
+    assert_eq!(ui.curl(LOGIN, page).await.status, 200, "what was read gives its memory back");
 }
 
 /// Connections from addresses of strangers that send requests without end and read no answer.
-async fn crowd_that_does_not_read(window: &TestWindow, connections: usize, path: &str) -> Vec<TcpStream> {
+async fn crowd_that_does_not_read(ui: &TestUi, connections: usize, path: &str) -> Vec<TcpStream> {
     let requests = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").repeat(400);
     let mut crowd = Vec::new();
     for number in 0..connections {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
-        // The kernel at the other end makes room for so many segments: at the size that the loopback has, for megabytes.
+        // The kernel at the other end makes room for so many segments: at the size that the
+        // loopback has, for megabytes.
         setsockopt(&socket, TcpMaxSeg, &536).unwrap();
         socket.bind(format!("127.0.0.{}:0", 2 + number % 2).parse().unwrap()).unwrap();
-        let mut stream = socket.connect(window.address).await.unwrap();
+        let mut stream = socket.connect(ui.address).await.unwrap();
         // Whoever is turned away, or gives way to the next one, cannot send all of it.
         let sent = timeout(Duration::from_secs(5), stream.write_all(requests.as_bytes())).await;
         if matches!(sent, Ok(Ok(()))) {
@@ -157,13 +164,17 @@ async fn crowd_that_does_not_read(window: &TestWindow, connections: usize, path:
 async fn a_crowd_that_does_not_read_takes_no_places() {
     // Whoever comes through a proxy is a stranger, even from this machine.
     let proxies = vec!["127.0.0.0/8".parse().unwrap()];
-    let window = TestWindow::open_with([], Access { proxies, ..access(Some(Login::new("a", "b"))) }).await;
+    let ui = TestUi::open_with([], Access { proxies, ..access(Some(Login::new("a", "b"))) }).await;
     for path in ["/metrics", "/", "/healthz"] {
-        let crowd = crowd_that_does_not_read(&window, 200, path).await;
+        let crowd = crowd_that_does_not_read(&ui, 200, path).await;
         for _ in 0..10 {
             for asked in ["/healthz", "/metrics", "/"] {
-                let reply = window.curl(&["--user", "a:b", "--interface", "127.0.0.9"], asked).await;
-                assert_eq!(reply.status, 200, "{asked} beside a crowd that asks for {path}: {}", reply.body);
+                let reply = ui.curl(&["--user", "a:b", "--interface", "127.0.0.9"], asked).await;
+                assert_eq!(
+                    reply.status, 200,
+                    "{asked} beside a crowd that asks for {path}: {}",
+                    reply.body
+                );
             }
         }
         drop(crowd);
@@ -172,25 +183,34 @@ async fn a_crowd_that_does_not_read_takes_no_places() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_done_is_said_and_numbers_are_shown_when_readers_took_all_memory() {
-    let window = window_with_a_large_page(1).await;
+    let ui = window_with_a_large_page(1).await;
     let mut streams = Vec::new();
     for _ in 0..20 {
-        streams.push(unread(&window, "/api/v1/stream").await);
-        assert_eq!(window.curl(LOGIN, "/metrics").await.status, 200, "after {} streams", streams.len());
+        streams.push(unread(&ui, "/api/v1/stream").await);
+        assert_eq!(ui.curl(LOGIN, "/metrics").await.status, 200, "after {} streams", streams.len());
     }
-    let slow = unread(&window, "/api/v1/queue?limit=500").await;
-    let mail = [LOGIN, &["--header", "Content-Type: message/rfc822", "--data-binary", "Subject: x\n\nx\n"]].concat();
-    let answer = window.curl(&mail, "/api/v1/messages?from=a%40example.org&to=b%40example.org").await;
-    assert_eq!((window.admin.letters.lock().unwrap().len(), answer.status), (1, 201), "{}", answer.body);
-    assert_eq!(window.curl(LOGIN, "/metrics").await.status, 200);
+    let slow = unread(&ui, "/api/v1/queue?limit=500").await;
+    let mail = [
+        LOGIN,
+        &["--header", "Content-Type: message/rfc822", "--data-binary", "Subject: x\n\nx\n"],
+    ]
+    .concat();
+    let answer = ui.curl(&mail, "/api/v1/messages?from=a%40example.org&to=b%40example.org").await;
+    assert_eq!(
+        (ui.admin.letters.lock().unwrap().len(), answer.status),
+        (1, 201),
+        "{}",
+        answer.body
+    );
+    assert_eq!(ui.curl(LOGIN, "/metrics").await.status, 200);
     drop((streams, slow));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_searches_at_once_few_are_made() {
-    let window = TestWindow::open(troubled_queue(), None).await;
-    window.admin.slow(Duration::from_millis(300));
-    let url = window.url("/api/v1/queue?search=nobody-of-this-name");
+    let ui = TestUi::open(troubled_queue(), None).await;
+    ui.admin.slow(Duration::from_millis(300));
+    let url = ui.url("/api/v1/queue?search=nobody-of-this-name");
     let searches: Vec<_> = (0..20)
         .map(|_| {
             let url = url.clone();
@@ -201,21 +221,26 @@ async fn of_many_searches_at_once_few_are_made() {
     for search in searches {
         let reply = search.await.unwrap();
         made += usize::from(reply.status == 200);
-        assert!(reply.status == 200 || reply.status == 429 && reply.head.contains("retry-after: "), "{}", reply.head);
+        assert!(
+            reply.status == 200 || reply.status == 429 && reply.head.contains("retry-after: "),
+            "{}",
+            reply.head
+        );
     }
     assert!((1..=6).contains(&made), "{made} of 20 were made");
-    assert_eq!(window.curl(&[], "/api/v1/queue").await.status, 200, "a list is no search");
+    assert_eq!(ui.curl(&[], "/api/v1/queue").await.status, 200, "a list is no search");
 }
 
 /// All of the history is read for an id that was made up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_look_for_one_message_in_the_history_is_a_search() {
-    let window = TestWindow::open([], None).await;
-    window.history.takes.store(300, Ordering::Relaxed);
-    for path in ["/history/0000000000001", "/queue/0000000000001", "/api/v1/history/0000000000001"] {
+    let ui = TestUi::open([], None).await;
+    ui.history.takes.store(300, Ordering::Relaxed);
+    for path in ["/history/0000000000001", "/queue/0000000000001", "/api/v1/history/0000000000001"]
+    {
         let looks: Vec<_> = (0..20)
             .map(|_| {
-                let url = window.url(path);
+                let url = ui.url(path);
                 tokio::spawn(async move { curl(&[], &url).await.status })
             })
             .collect();
@@ -227,7 +252,7 @@ async fn a_look_for_one_message_in_the_history_is_a_search() {
         }
         assert!((1..=6).contains(&made), "{path}: {made} of 20 were made");
     }
-    let tries = window.url("/api/v1/queue/0000000000001/attempts");
+    let tries = ui.url("/api/v1/queue/0000000000001/attempts");
     let asked: Vec<_> = (0..20)
         .map(|_| {
             let url = tries.clone();
@@ -243,26 +268,33 @@ async fn a_look_for_one_message_in_the_history_is_a_search() {
 
 #[tokio::test]
 async fn a_look_that_was_cut_off_does_not_say_that_there_is_nothing() {
-    let window = TestWindow::open([], None).await;
-    window.history.takes.store(60_000, Ordering::Relaxed);
+    let ui = TestUi::open([], None).await;
+    ui.history.takes.store(60_000, Ordering::Relaxed);
     for path in [
         "/history/0000000000001",
         "/queue/0000000000001",
         "/api/v1/history/0000000000001",
         "/api/v1/queue/0000000000001/attempts",
     ] {
-        let (port, control) = (window.curl(&[], path).await, window.curl_control(&[], path).await);
-        assert_eq!((port.status, control.status), (503, 503), "{path}: {} {}", port.body, control.body);
+        let (port, control) = (ui.curl(&[], path).await, ui.curl_control(&[], path).await);
+        assert_eq!(
+            (port.status, control.status),
+            (503, 503),
+            "{path}: {} {}",
+            port.body,
+            control.body
+        );
     }
 }
 
 /// Both looks of a page are one search; and a page that could not look says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_of_a_mail_that_left_has_its_tries_or_says_that_it_could_not_look() {
-    let window = TestWindow::open(troubled_queue(), None).await;
+    let ui = TestUi::open(troubled_queue(), None).await;
     let (now, id) = (clock::now(), MessageId(clock::now_micros()).to_string());
-    let ending = Ending { to: "c@b.example".into(), status: "deferred".into(), reply: "450 later".into() };
-    window.history_log.attempt(Attempt {
+    let ending =
+        Ending { to: "c@b.example".into(), status: "deferred".into(), reply: "450 later".into() };
+    ui.history_log.attempt(Attempt {
         id: id.clone(),
         at: now,
         destination: "b.example".into(),
@@ -272,7 +304,7 @@ async fn the_page_of_a_mail_that_left_has_its_tries_or_says_that_it_could_not_lo
         outcomes: vec![ending.clone()],
         transcript: "> MAIL\n< 450 later\n".into(),
     });
-    window.history_log.finished(Finished {
+    ui.history_log.finished(Finished {
         id: id.clone(),
         arrived: now,
         at: now,
@@ -285,20 +317,28 @@ async fn the_page_of_a_mail_that_left_has_its_tries_or_says_that_it_could_not_lo
         mark: String::new(),
     });
     // Each look takes longer than a search waits.
-    window.history.takes.store(3200, Ordering::Relaxed);
-    let page = window.curl(&[], &format!("/history/{id}")).await;
+    ui.history.takes.store(3200, Ordering::Relaxed);
+    let page = ui.curl(&[], &format!("/history/{id}")).await;
     assert!(page.status == 200 && page.body.contains("450 later"), "{} {}", page.head, page.body);
-    window.history.takes.store(60_000, Ordering::Relaxed);
-    let waiting = window.curl(&[], "/api/v1/queue").await.json()["messages"][0]["id"].as_str().unwrap().to_owned();
-    let page = window.curl(&[], &format!("/queue/{waiting}")).await;
-    assert!(page.status == 200 && page.body.contains("The tries could not be looked for"), "{} {}", page.head, page.body);
+    ui.history.takes.store(60_000, Ordering::Relaxed);
+    let waiting = ui.curl(&[], "/api/v1/queue").await.json()["messages"][0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let page = ui.curl(&[], &format!("/queue/{waiting}")).await;
+    assert!(
+        page.status == 200 && page.body.contains("The tries could not be looked for"),
+        "{} {}",
+        page.head,
+        page.body
+    );
 }
 
 #[tokio::test]
 async fn slow_headers_are_cut_off() {
-    let window = TestWindow::open([], None).await;
-    let mut slow = TcpStream::connect(window.address).await.unwrap();
-    let mut idle = TcpStream::connect(window.address).await.unwrap();
+    let ui = TestUi::open([], None).await;
+    let mut slow = TcpStream::connect(ui.address).await.unwrap();
+    let mut idle = TcpStream::connect(ui.address).await.unwrap();
     let begin = Instant::now();
     let (mut reader, mut writer) = slow.split();
     let drip = async {
@@ -320,9 +360,11 @@ async fn slow_headers_are_cut_off() {
 
 #[tokio::test]
 async fn headers_have_an_end() {
-    let window = TestWindow::open([], None).await;
-    let field = |length| format!("GET /healthz HTTP/1.1\r\nHost: a\r\nx: {}\r\n\r\n", "x".repeat(length));
-    let fields = |number| format!("GET /healthz HTTP/1.1\r\nHost: a\r\n{}\r\n", "a: b\r\n".repeat(number));
+    let ui = TestUi::open([], None).await;
+    let field =
+        |length| format!("GET /healthz HTTP/1.1\r\nHost: a\r\nx: {}\r\n\r\n", "x".repeat(length));
+    let fields =
+        |number| format!("GET /healthz HTTP/1.1\r\nHost: a\r\n{}\r\n", "a: b\r\n".repeat(number));
     for (request, status) in [
         (field(HEADER_MAX - 100), 200),
         (field(HEADER_MAX), 431),
@@ -331,14 +373,18 @@ async fn headers_have_an_end() {
         (fields(1000), 431),
         (format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(HEADER_MAX * 4)), 431),
     ] {
-        let answer = talk(&window, request.as_bytes()).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{} octets: {answer}", request.len());
+        let answer = talk(&ui, request.as_bytes()).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{} octets: {answer}",
+            request.len()
+        );
     }
 }
 
 #[tokio::test]
 async fn nonsense_gets_an_error_and_costs_nothing() {
-    let window = TestWindow::open([], None).await;
+    let ui = TestUi::open([], None).await;
     for nonsense in [
         &b"EHLO client.example\r\nMAIL FROM:<a@b>\r\n"[..],
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
@@ -347,37 +393,41 @@ async fn nonsense_gets_an_error_and_costs_nothing() {
         b"\0\0\0\0\0\0\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"CONNECT example.org:25 HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET http://example.org/ HTTP/1.1\r\nHost: example.org\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+        b"GET http://example.org/ HTTP/1.1\r\nHost: example.org\r\nTransfer-Encoding: \
+        chunked\r\nContent-Length: 5\r\n\r\n",
         b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
     ] {
-        let answer = talk(&window, nonsense).await;
+        let answer = talk(&ui, nonsense).await;
         assert!(!answer.contains("panic"), "{answer}");
-        assert_eq!(window.counters.panics_total.get(), 0, "{nonsense:?}");
+        assert_eq!(ui.counters.panics_total.get(), 0, "{nonsense:?}");
     }
-    assert_eq!(window.curl(&[], "/healthz").await.status, 200);
+    assert_eq!(ui.curl(&[], "/healthz").await.status, 200);
 }
 
 #[tokio::test]
 async fn a_request_with_content_is_answered_without_reading_it() {
-    let window = TestWindow::open([], None).await;
-    let answer = talk(&window, b"GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\nxxxx").await;
+    let ui = TestUi::open([], None).await;
+    let answer =
+        talk(&ui, b"GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\nxxxx")
+            .await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    let answer = talk(&window, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\nxxxx").await;
+    let answer =
+        talk(&ui, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\nxxxx").await;
     assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
 }
 
 #[tokio::test]
 async fn a_stop_ends_the_listeners_and_their_connections() {
-    let mut window = TestWindow::open([], None).await;
-    let mut idle = TcpStream::connect(window.address).await.unwrap();
+    let mut ui = TestUi::open([], None).await;
+    let mut idle = TcpStream::connect(ui.address).await.unwrap();
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     let mut first = [0; 15];
     idle.read_exact(&mut first).await.unwrap();
-    window.stop.send(true).unwrap();
+    ui.stop.send(true).unwrap();
     let mut rest = Vec::new();
     timeout(Duration::from_secs(5), idle.read_to_end(&mut rest)).await.unwrap().unwrap();
-    for task in std::mem::take(&mut window.tasks) {
+    for task in std::mem::take(&mut ui.tasks) {
         timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
     }
-    assert!(TcpStream::connect(window.address).await.is_err());
+    assert!(TcpStream::connect(ui.address).await.is_err());
 }

@@ -1,6 +1,6 @@
 //! Pushes to a real Pushgateway. Monitors in trouble are in `monitors.rs`.
 
-use crate::support::{TestWindow, busy, curl, troubled_queue};
+use crate::support::{TestUi, busy, curl, troubled_queue};
 use postern::monitor::push::{Config, FAREWELL_PATIENCE, push};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -54,9 +54,10 @@ impl Drop for Gateway {
     }
 }
 
-pub(crate) fn start(window: &TestWindow, address: SocketAddr, instance: &str) -> JoinHandle<()> {
-    let config = Config::new(&format!("http://{address}"), instance, Duration::from_millis(100)).unwrap();
-    tokio::spawn(push(config, Arc::clone(&window.window), window.stop.subscribe()))
+pub(crate) fn start(ui: &TestUi, address: SocketAddr, instance: &str) -> JoinHandle<()> {
+    let config =
+        Config::new(&format!("http://{address}"), instance, Duration::from_millis(100)).unwrap();
+    tokio::spawn(push(config, Arc::clone(&ui.ui), ui.stop.subscribe()))
 }
 
 pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -70,45 +71,59 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 #[tokio::test]
 async fn a_real_gateway_shows_the_counters_until_the_clean_stop() {
     let gateway = Gateway::start().await;
-    let window = TestWindow::open(troubled_queue(), None).await;
-    busy(&window.counters);
-    let task = start(&window, gateway.address, "mta.shop.example");
-    until("a push", || window.counters.push_total.get() > 1).await;
-    assert_eq!(window.counters.push_failures_total.get(), 0);
+    let ui = TestUi::open(troubled_queue(), None).await;
+    busy(&ui.counters);
+    let task = start(&ui, gateway.address, "mta.shop.example");
+    until("a push", || ui.counters.push_total.get() > 1).await;
+    assert_eq!(ui.counters.push_failures_total.get(), 0);
     let text = gateway.metrics().await;
-    for (name, value) in [("mta_mqueue_messages", "234"), ("mta_smtp_active_sessions", "12"), ("mta_accepted_total", "193340")]
-    {
+    for (name, value) in [
+        ("mta_mqueue_messages", "234"),
+        ("mta_smtp_active_sessions", "12"),
+        ("mta_accepted_total", "193340"),
+    ] {
         let line = format!("{name}{{instance=\"mta.shop.example\",job=\"mta\"}} {value}");
         assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
     }
     assert!(text.contains("mta_mqueue_kbytes{"), "{text}");
-    assert!(text.contains("mta_mqueue_age_seconds_bucket{instance=\"mta.shop.example\",job=\"mta\",le=\"60\"}"), "{text}");
-    window.stop.send(true).unwrap();
+    assert!(
+        text.contains(
+            "mta_mqueue_age_seconds_bucket{instance=\"mta.shop.example\",job=\"mta\",le=\"60\"}"
+        ),
+        "{text}"
+    );
+    ui.stop.send(true).unwrap();
     timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
     let text = gateway.metrics().await;
     assert!(!text.contains("mta_mqueue_messages"), "the group stays after a clean stop:\n{text}");
 }
 
-/// Two appliances of one name overwrite each other; the one that stops must not take the other's counters along.
+/// Two appliances of one name overwrite each other; the one that stops must not take the other's
+/// counters along.
 #[tokio::test]
 async fn a_stop_takes_back_its_own_counters_alone() {
     let gateway = Gateway::start().await;
-    let (stays, goes) = (TestWindow::open([], None).await, TestWindow::open([], None).await);
+    let (stays, goes) = (TestUi::open([], None).await, TestUi::open([], None).await);
     goes.counters.start_time_seconds.set(1000);
     stays.counters.start_time_seconds.set(2_000_000);
     let leaving = start(&goes, gateway.address, "mta.example");
     until("a push", || goes.counters.push_total.get() > 0).await;
-    let slow = Config::new(&format!("http://{}", gateway.address), "mta.example", Duration::from_secs(60)).unwrap();
+    let slow =
+        Config::new(&format!("http://{}", gateway.address), "mta.example", Duration::from_secs(60))
+            .unwrap();
     // The leaving one is slow as well: the last push is the other's.
     leaving.abort();
-    let leaving = tokio::spawn(push(slow.clone(), Arc::clone(&goes.window), goes.stop.subscribe()));
+    let leaving = tokio::spawn(push(slow.clone(), Arc::clone(&goes.ui), goes.stop.subscribe()));
     until("its push", || goes.counters.push_total.get() > 1).await;
-    let staying = tokio::spawn(push(slow, Arc::clone(&stays.window), stays.stop.subscribe()));
+    let staying = tokio::spawn(push(slow, Arc::clone(&stays.ui), stays.stop.subscribe()));
     until("the other's push", || stays.counters.push_total.get() > 0).await;
     goes.stop.send(true).unwrap();
     timeout(Duration::from_secs(5), leaving).await.unwrap().unwrap();
     let text = gateway.metrics().await;
-    assert!(text.contains("mta_start_time_seconds{instance=\"mta.example\",job=\"mta\"} 2e+06"), "{text}");
+    assert!(
+        text.contains("mta_start_time_seconds{instance=\"mta.example\",job=\"mta\"} 2e+06"),
+        "{text}"
+    );
     stays.stop.send(true).unwrap();
     timeout(Duration::from_secs(5), staying).await.unwrap().unwrap();
     assert!(!gateway.metrics().await.contains("mta_start_time_seconds{instance"));
@@ -118,12 +133,15 @@ async fn a_stop_takes_back_its_own_counters_alone() {
 async fn odd_host_names_arrive_as_they_are() {
     let gateway = Gateway::start().await;
     for (odd, shown) in [("a/b", "a/b"), ("grün 100%", "grün 100%"), ("", "")] {
-        let window = TestWindow::open([], None).await;
-        let task = start(&window, gateway.address, odd);
-        until("a push", || window.counters.push_total.get() > 0).await;
+        let ui = TestUi::open([], None).await;
+        let task = start(&ui, gateway.address, odd);
+        until("a push", || ui.counters.push_total.get() > 0).await;
         let text = gateway.metrics().await;
-        assert!(text.contains(&format!("mta_mqueue_messages{{instance=\"{shown}\",job=\"mta\"}} 0")), "{odd}:\n{text}");
-        window.stop.send(true).unwrap();
+        assert!(
+            text.contains(&format!("mta_mqueue_messages{{instance=\"{shown}\",job=\"mta\"}} 0")),
+            "{odd}:\n{text}"
+        );
+        ui.stop.send(true).unwrap();
         timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
     }
 }
@@ -132,16 +150,16 @@ async fn odd_host_names_arrive_as_they_are() {
 async fn a_gateway_that_dies_and_returns_is_pushed_to_again() {
     let gateway = Gateway::start().await;
     let address = gateway.address;
-    let window = TestWindow::open([], None).await;
-    let task = start(&window, address, "mta");
-    until("a push", || window.counters.push_total.get() > 0).await;
+    let ui = TestUi::open([], None).await;
+    let task = start(&ui, address, "mta");
+    until("a push", || ui.counters.push_total.get() > 0).await;
     drop(gateway);
-    until("a failure", || window.counters.push_failures_total.get() > 0).await;
-    let before = window.counters.push_total.get();
+    until("a failure", || ui.counters.push_failures_total.get() > 0).await;
+    let before = ui.counters.push_total.get();
     let gateway = Gateway::start_at(address).await;
-    until("a push again", || window.counters.push_total.get() > before).await;
+    until("a push again", || ui.counters.push_total.get() > before).await;
     assert!(gateway.metrics().await.contains("mta_mqueue_messages"));
-    window.stop.send(true).unwrap();
+    ui.stop.send(true).unwrap();
     timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
 }
 
@@ -157,7 +175,10 @@ async fn a_monitor_that_hangs_at_the_end_does_not_hold_up_the_stop() {
             let mut request = vec![0; 1 << 16];
             let read = stream.read(&mut request).await.unwrap();
             if request.starts_with(b"GET ") {
-                stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+                stream
+                    .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                    .await
+                    .unwrap();
                 continue;
             }
             if request.starts_with(b"DELETE ") {
@@ -168,11 +189,11 @@ async fn a_monitor_that_hangs_at_the_end_does_not_hold_up_the_stop() {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
         }
     });
-    let window = TestWindow::open([], None).await;
-    let task = start(&window, address, "mta");
-    until("a push", || window.counters.push_total.get() > 0).await;
+    let ui = TestUi::open([], None).await;
+    let task = start(&ui, address, "mta");
+    until("a push", || ui.counters.push_total.get() > 0).await;
     let begin = Instant::now();
-    window.stop.send(true).unwrap();
+    ui.stop.send(true).unwrap();
     timeout(FAREWELL_PATIENCE + Duration::from_secs(1), task).await.unwrap().unwrap();
     assert!(begin.elapsed() > FAREWELL_PATIENCE / 2, "the answer was not waited for at all");
     assert!(said.await.unwrap().starts_with("DELETE /metrics/job/mta/instance/mta HTTP/1.1\r\n"));

@@ -1,4 +1,4 @@
-//! A running window over a queue in memory, on real sockets.
+//! A running ui over a queue in memory, on real sockets.
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use super::admin::{MemoryDesk, deferred, message, stored};
@@ -13,9 +13,11 @@ use postern::http::access::Access;
 use postern::http::hosts::Hosts;
 use postern::http::idempotency::IdempotencyKeys;
 use postern::http::server::{serve_control, serve_public};
-use postern::http::state::{Facts, Readiness, Views, Window};
+use postern::http::state::{AppState, Facts, Readiness, Views};
 use postern::mail::history::{self, HistoryLog, Masking};
-use postern::mail::model::{AdminError, Answer, Attempt, FinishedPage, History, Message, MessageId, Refusal, Wanted};
+use postern::mail::model::{
+    AdminError, Answer, Attempt, FinishedPage, History, Message, MessageId, Refusal, Wanted,
+};
 use postern::mail::sessions::SessionRegistry;
 use postern::monitor::components::{Condition, Part};
 use postern::monitor::rates::RateHistory;
@@ -29,9 +31,10 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Text that would run, break out of an attribute, or turn the page around, if anybody forgot to escape it.
-pub const HOSTILE: &str =
-    "550 5.1.1 <script>alert(1)</script> \"onmouseover=alert(2)\" '><img src=x onerror=alert(3)> &lt; \u{202e}gnp.exe";
+/// Text that would run, break out of an attribute, or turn the page around, if anybody forgot to
+/// escape it.
+pub const HOSTILE: &str = "550 5.1.1 <script>alert(1)</script> \"onmouseover=alert(2)\" '><img \
+src=x onerror=alert(3)> &lt; \u{202e}gnp.exe";
 
 /// A history that takes its time.
 pub struct LongHistory {
@@ -58,13 +61,21 @@ impl History for LongHistory {
     fn attempts(&self, id: MessageId, patience: Duration) -> Answer<'_, Vec<Attempt>> {
         Box::pin(async move {
             if !self.look(patience).await {
-                return Err(AdminError::Storage("the history cannot be read: not in time".to_owned()));
+                return Err(AdminError::Storage(
+                    "the history cannot be read: not in time".to_owned(),
+                ));
             }
             self.kept.attempts(id, patience).await
         })
     }
 
-    fn finished(&self, wanted: Wanted, after: Option<String>, limit: usize, patience: Duration) -> Answer<'_, FinishedPage> {
+    fn finished(
+        &self,
+        wanted: Wanted,
+        after: Option<String>,
+        limit: usize,
+        patience: Duration,
+    ) -> Answer<'_, FinishedPage> {
         Box::pin(async move {
             if !self.look(patience).await {
                 return Ok(FinishedPage { finished: Vec::new(), next: Some("1-0".to_owned()) });
@@ -74,10 +85,10 @@ impl History for LongHistory {
     }
 }
 
-pub struct TestWindow {
+pub struct TestUi {
     pub address: SocketAddr,
     pub socket: PathBuf,
-    pub window: Arc<Window>,
+    pub ui: Arc<AppState>,
     pub counters: Arc<Counters>,
     pub admin: Arc<MemoryDesk>,
     pub registry: Arc<SessionRegistry>,
@@ -98,12 +109,14 @@ pub fn counters() -> Arc<Counters> {
 
 pub fn facts(data_volume: &Path) -> Facts {
     let row = |name, condition, text: &str| Part { name, condition, text: text.to_owned() };
-    let (connected, mounted, not_connected) = (Condition::Connected, Condition::Mounted, Condition::NotConnected);
+    let (connected, mounted, not_connected) =
+        (Condition::Connected, Condition::Mounted, Condition::NotConnected);
     Facts {
         hostname: "mta.shop.example".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         who_may_relay:
-            "Clients in 10.20.0.0/16 and 2001:db8:20::/48 may send to anybody. The container's gateway 10.20.0.1 may not."
+            "Clients in 10.20.0.0/16 and 2001:db8:20::/48 may send to anybody. The container's \
+            gateway 10.20.0.1 may not."
                 .to_owned(),
         terminals: vec![
             row("in", connected, "SMTP on [::]:25, HTTP on [::]:80"),
@@ -112,7 +125,15 @@ pub fn facts(data_volume: &Path) -> Facts {
             row("net", connected, "the container's own route"),
             row("mon", connected, "connected to http://mon:9091"),
         ],
-        volumes: vec![row("data", mounted, "/data, a volume of its own"), row("key", not_connected, "not connected")],
+        volumes: vec![
+            row(
+                "data",
+                mounted,
+                "/data, a volume of \
+        its own",
+            ),
+            row("key", not_connected, "not connected"),
+        ],
         started: clock::now() - 187_500,
         data_volume: data_volume.to_owned(),
         answers_max: 64 << 20,
@@ -132,26 +153,55 @@ pub fn troubled_queue() -> Vec<Message> {
     for n in 0..143u32 {
         let to = format!("customer{n}@slow-and-sorry.example");
         let mail = message(next(), 90_000 - n * 400, Some("orders@shop.example"), &[&to]);
-        let reason = "451 4.7.1 Greylisted, please try again in 300 seconds; see https://slow-and-sorry.example/greylisting";
+        let reason = "451 4.7.1 Greylisted, please try again in 300 seconds; see \
+        https://slow-and-sorry.example/greylisting";
         queue.push(deferred(mail, 7, 900 + n, reason));
     }
     for n in 0..61u32 {
-        let mail = message(next(), 50_000 - n * 300, Some("newsletter@shop.example"), &[&format!("reader{n}@dead.example")]);
-        queue.push(deferred(mail, 4, 2400 + n, "connect to mx1.dead.example[203.0.113.9]:25: Connection timed out"));
+        let mail = message(
+            next(),
+            50_000 - n * 300,
+            Some("newsletter@shop.example"),
+            &[&format!("reader{n}@dead.example")],
+        );
+        queue.push(deferred(
+            mail,
+            4,
+            2400 + n,
+            "connect to mx1.dead.example[203.0.113.9]:25: Connection timed out",
+        ));
     }
     for n in 0..18u32 {
-        let mail = message(next(), 7_300 + n, Some("orders@shop.example"), &[&format!("box{n}@full.example")]);
-        queue.push(deferred(mail, 2, 30, "452 4.2.2 The mailbox is over its quota, tell its owner"));
+        let mail = message(
+            next(),
+            7_300 + n,
+            Some("orders@shop.example"),
+            &[&format!("box{n}@full.example")],
+        );
+        queue.push(deferred(
+            mail,
+            2,
+            30,
+            "452 4.2.2 The mailbox is over its quota, tell its owner",
+        ));
     }
     let mail = message(next(), 4_000, Some("orders@shop.example"), &["victim@hostile.example"]);
     queue.push(deferred(mail, 1, 700, HOSTILE));
     for n in 0..9u32 {
-        queue.push(message(next(), n, Some("orders@shop.example"), &[&format!("friend{n}@example.org"), "copy@example.net"]));
+        queue.push(message(
+            next(),
+            n,
+            Some("orders@shop.example"),
+            &[&format!("friend{n}@example.org"), "copy@example.net"],
+        ));
     }
     let mut held = message(next(), 260_000, None, &["postmaster@held.example"]);
     held.held = true;
     queue.push(held);
-    queue.push(stored(message(next(), 3, Some("reports@shop.example"), &["archive@example.net"]), 26_214_400));
+    queue.push(stored(
+        message(next(), 3, Some("reports@shop.example"), &["archive@example.net"]),
+        26_214_400,
+    ));
     queue
 }
 
@@ -173,12 +223,17 @@ pub fn busy(counters: &Counters) {
     }
 }
 
-/// The properties of a window that knows its host name.
+/// The properties of a server that knows its host name.
 pub fn access(login: Option<Login>) -> Access {
-    Access { public: login.is_none(), login, hosts: Hosts::new(["mta.shop.example"]), ..Access::default() }
+    Access {
+        public: login.is_none(),
+        login,
+        hosts: Hosts::new(["mta.shop.example"]),
+        ..Access::default()
+    }
 }
 
-impl TestWindow {
+impl TestUi {
     /// With a login, or for everybody to look (`ui_public=yes`).
     pub async fn open(messages: impl IntoIterator<Item = Message>, login: Option<Login>) -> Self {
         Self::open_with(messages, access(login)).await
@@ -190,14 +245,23 @@ impl TestWindow {
     }
 
     /// The same with so much memory for answers that clients have still to take.
-    pub async fn open_with_answers(messages: impl IntoIterator<Item = Message>, access: Access, answers_max: usize) -> Self {
+    pub async fn open_with_answers(
+        messages: impl IntoIterator<Item = Message>,
+        access: Access,
+        answers_max: usize,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (counters, admin) = (counters(), MemoryDesk::new(messages));
         let (ready, readiness) = watch::channel(Ok(()));
         let (stop, stopping) = watch::channel(false);
         let asked: Arc<MemoryDesk> = Arc::clone(&admin);
         let volume: Arc<dyn Disk> = Arc::new(Volume::open(directory.path()).unwrap());
-        let kept = history::Config { enabled: true, size: 1 << 20, time: Duration::from_secs(86_400), masking: Masking::None };
+        let kept = history::Config {
+            enabled: true,
+            size: 1 << 20,
+            time: Duration::from_secs(86_400),
+            masking: Masking::None,
+        };
         let history_log = HistoryLog::open(volume, kept, Arc::clone(&counters));
         let history = Arc::new(LongHistory { kept: history_log.clone(), takes: AtomicU64::new(0) });
         let memory = Gauge::shared();
@@ -213,20 +277,26 @@ impl TestWindow {
             memory: memory.clone(),
         };
         let facts = Facts { answers_max, ..facts(directory.path()) };
-        let window = Window::open(views, Arc::clone(&counters), access, facts, readiness).unwrap();
+        let ui = AppState::open(views, Arc::clone(&counters), access, facts, readiness).unwrap();
         let public = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = public.local_addr().unwrap();
         let socket = directory.path().join("control.sock");
         let control = UnixListener::bind(&socket).unwrap();
         let routes = Arc::new(routes());
         let tasks = vec![
-            tokio::spawn(serve_public(Arc::clone(&window), routes.clone(), vec![public], None, stopping.clone())),
-            tokio::spawn(serve_control(Arc::clone(&window), routes, control, stopping)),
+            tokio::spawn(serve_public(
+                Arc::clone(&ui),
+                routes.clone(),
+                vec![public],
+                None,
+                stopping.clone(),
+            )),
+            tokio::spawn(serve_control(Arc::clone(&ui), routes, control, stopping)),
         ];
         Self {
             address,
             socket,
-            window,
+            ui,
             counters,
             admin,
             registry,
@@ -253,7 +323,8 @@ impl TestWindow {
     /// What curl gets from the control socket.
     pub async fn curl_control(&self, arguments: &[&str], path: &str) -> Reply {
         let socket = self.socket.to_str().unwrap();
-        let arguments: Vec<&str> = ["--unix-socket", socket].iter().chain(arguments).copied().collect();
+        let arguments: Vec<&str> =
+            ["--unix-socket", socket].iter().chain(arguments).copied().collect();
         curl(&arguments, &format!("http://postern{path}")).await
     }
 }
@@ -273,11 +344,15 @@ impl Reply {
 
 pub async fn curl(arguments: &[&str], url: &str) -> Reply {
     let mut command = Command::new("curl");
-    command.args(["--silent", "--show-error", "--max-time", "20", "--include"]).args(arguments).arg(url);
+    command
+        .args(["--silent", "--show-error", "--max-time", "20", "--include"])
+        .args(arguments)
+        .arg(url);
     let output = run(command).await;
     assert!(output.status.success(), "curl {arguments:?} {url}: {output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no header in {text:?}"));
+    let (head, body) =
+        text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no header in {text:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     Reply { status, head: head.to_lowercase(), body: body.to_owned() }
 }

@@ -2,7 +2,7 @@
 
 use crate::admin::{deferred, message};
 use crate::orders::queue;
-use crate::support::{HOSTILE, TestWindow, troubled_queue};
+use crate::support::{HOSTILE, TestUi, troubled_queue};
 use postern::mail::model::{Attempt, Ending, Finished, MessageId, Refusal, RefusedExample};
 use std::net::IpAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn filters_search_and_pages_find_the_same_messages_by_all_ways() {
-    let window = TestWindow::open(troubled_queue(), None).await;
+    let ui = TestUi::open(troubled_queue(), None).await;
     for (query, found) in [
         ("destination=full.example", 18),
         ("error=over+its+quota", 18),
@@ -22,24 +22,26 @@ async fn filters_search_and_pages_find_the_same_messages_by_all_ways() {
         ("search=greylisted", 143),
         ("subject=no+such", 0),
     ] {
-        let page = window.curl(&[], &format!("/api/v1/queue?limit=500&{query}")).await.json();
+        let page = ui.curl(&[], &format!("/api/v1/queue?limit=500&{query}")).await.json();
         assert_eq!(page["messages"].as_array().unwrap().len(), found, "{query}");
         assert_eq!(page["complete"], true, "{query}");
-        assert!(page["messages"].as_array().unwrap().iter().all(|message| message["state"].is_string()));
+        assert!(
+            page["messages"].as_array().unwrap().iter().all(|message| message["state"].is_string())
+        );
     }
-    let (code, text, _) = queue(&window.socket, "list --destination full.example --limit 5").await;
+    let (code, text, _) = queue(&ui.socket, "list --destination full.example --limit 5").await;
     assert!(code == 0 && text.ends_with("5 messages; there are more, see --limit.\n"), "{text}");
-    let (_, text, _) = queue(&window.socket, "destinations").await;
+    let (_, text, _) = queue(&ui.socket, "destinations").await;
     assert!(text.contains("slow-and-sorry.example") && text.contains("<=1 h"), "{text}");
-    let (_, text, _) = queue(&window.socket, "groups --by sender").await;
+    let (_, text, _) = queue(&ui.socket, "groups --by sender").await;
     assert!(text.contains("newsletter@shop.example"), "{text}");
 }
 
 #[tokio::test]
 async fn who_is_here_and_who_was_refused_is_told() {
-    let window = TestWindow::open([], None).await;
+    let ui = TestUi::open([], None).await;
     let client = IpAddr::from([192, 0, 2, 7]);
-    let guest = window.registry.enter(client, 4711);
+    let guest = ui.registry.enter(client, 4711);
     guest.did("EHLO", HOSTILE, None);
     let example = RefusedExample {
         at: 1_700_000_000,
@@ -50,8 +52,8 @@ async fn who_is_here_and_who_was_refused_is_told() {
         to: HOSTILE.to_owned(),
         reply: "554 5.7.1 Relay access denied".to_owned(),
     };
-    window.registry.refused(Refusal::Relay, example);
-    window.counters.refused_total.with_label_values(&["relay"]).inc();
+    ui.registry.refused(Refusal::Relay, example);
+    ui.counters.refused_total.with_label_values(&["relay"]).inc();
     let turned_away = RefusedExample {
         at: 1_700_000_000,
         client: IpAddr::from([192, 0, 2, 8]),
@@ -61,40 +63,64 @@ async fn who_is_here_and_who_was_refused_is_told() {
         to: String::new(),
         reply: "421 4.7.0 mta Too many sessions; try again later".to_owned(),
     };
-    window.registry.turned_away("all", turned_away);
-    window.counters.sessions_refused_total.with_label_values(&["all"]).inc();
-    let sessions = window.curl(&[], "/api/v1/sessions").await.json();
-    assert_eq!((&sessions["total"], &sessions["sessions"][0]["state"]), (&1.into(), &"EHLO".into()));
-    let refusals = window.curl(&[], "/api/v1/refusals").await.json();
-    let relay = refusals["reasons"].as_array().unwrap().iter().find(|reason| reason["reason"] == "relay").unwrap().clone();
+    ui.registry.turned_away("all", turned_away);
+    ui.counters.sessions_refused_total.with_label_values(&["all"]).inc();
+    let sessions = ui.curl(&[], "/api/v1/sessions").await.json();
+    assert_eq!(
+        (&sessions["total"], &sessions["sessions"][0]["state"]),
+        (&1.into(), &"EHLO".into())
+    );
+    let refusals = ui.curl(&[], "/api/v1/refusals").await.json();
+    let relay = refusals["reasons"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|reason| reason["reason"] == "relay")
+        .unwrap()
+        .clone();
     assert_eq!((&relay["total"], &relay["last"][0]["client"]), (&1.into(), &"192.0.2.7".into()));
-    let full = refusals["reasons"].as_array().unwrap().iter().find(|reason| reason["reason"] == "sessions_all").unwrap();
+    let full = refusals["reasons"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|reason| reason["reason"] == "sessions_all")
+        .unwrap();
     assert_eq!((&full["total"], &full["last"][0]["client"]), (&1.into(), &"192.0.2.8".into()));
-    let page = window.curl(&[], "/sessions").await.body;
-    assert!(page.contains("sessions all: 1") && page.contains("421 4.7.0 mta Too many sessions"), "{page}");
+    let page = ui.curl(&[], "/sessions").await.body;
+    assert!(
+        page.contains("sessions all: 1") && page.contains("421 4.7.0 mta Too many sessions"),
+        "{page}"
+    );
     assert!(page.contains("192.0.2.7 port 4711") && page.contains("&#60;script&#62;"), "{page}");
     assert!(!page.contains("<script>alert"));
     drop(guest);
-    assert_eq!(window.curl(&[], "/api/v1/sessions").await.json()["total"], 0);
+    assert_eq!(ui.curl(&[], "/api/v1/sessions").await.json()["total"], 0);
 }
 
 #[tokio::test]
 async fn the_last_lines_of_the_log_are_filtered() {
-    let window = TestWindow::open([], None).await;
-    window.tail.push("2026-11-25T10:00:00.000+00:00 INFO one <b>\n2026-11-25T10:00:01.000+00:00 WARN two\n", false);
-    let lines = async |query: &str| window.curl(&[], &format!("/api/v1/log?{query}")).await.json()["lines"].clone();
+    let ui = TestUi::open([], None).await;
+    ui.tail.push(
+        "2026-11-25T10:00:00.000+00:00 INFO one <b>\n2026-11-25T10:00:01.000+00:00 WARN two\n",
+        false,
+    );
+    let lines = async |query: &str| {
+        ui.curl(&[], &format!("/api/v1/log?{query}")).await.json()["lines"].clone()
+    };
     assert_eq!(lines("").await.as_array().unwrap().len(), 2);
     assert!(lines("level=warn").await[0].as_str().unwrap().ends_with("two"));
     assert!(lines("filter=ONE").await[0].as_str().unwrap().ends_with("one <b>"));
-    assert_eq!(window.curl(&[], "/api/v1/log?level=loud").await.status, 400);
-    let page = window.curl(&[], "/log?filter=one").await.body;
+    assert_eq!(ui.curl(&[], "/api/v1/log?level=loud").await.status, 400);
+    let page = ui.curl(&[], "/log?filter=one").await.body;
     assert!(page.contains("one &#60;b&#62;") && !page.contains("WARN two"), "{page}");
 }
 
 #[tokio::test]
 async fn the_stream_tells_at_once_and_again() {
-    let window = TestWindow::open([deferred(message(1, 60, None, &["a@b.example"]), 1, 60, "450 no")], None).await;
-    let mut stream = TcpStream::connect(window.address).await.unwrap();
+    let ui =
+        TestUi::open([deferred(message(1, 60, None, &["a@b.example"]), 1, 60, "450 no")], None)
+            .await;
+    let mut stream = TcpStream::connect(ui.address).await.unwrap();
     stream.write_all(b"GET /api/v1/stream HTTP/1.1\r\nHost: mta\r\n\r\n").await.unwrap();
     let mut text = String::new();
     while !text.contains("\"volumes\"") {
@@ -103,28 +129,38 @@ async fn the_stream_tells_at_once_and_again() {
         assert!(read > 0, "{text}");
         text.push_str(std::str::from_utf8(&piece[..read]).unwrap());
     }
-    assert!(text.contains("content-type: text/event-stream") && text.contains("retry: 1000"), "{text}");
+    assert!(
+        text.contains("content-type: text/event-stream") && text.contains("retry: 1000"),
+        "{text}"
+    );
     let data = text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
     let status: serde_json::Value = serde_json::from_str(data).unwrap();
     assert_eq!(status["queue"]["messages"], 1);
-    assert_eq!(window.curl(&["--http1.0"], "/api/v1/stream").await.status, 400);
+    assert_eq!(ui.curl(&["--http1.0"], "/api/v1/stream").await.status, 400);
     for span in ["1h", "24h", "7d"] {
-        let rates = window.curl(&[], &format!("/api/v1/rates?span={span}")).await.json();
-        assert_eq!(rates["accepted"].as_array().unwrap().len(), rates["messages"].as_array().unwrap().len());
+        let rates = ui.curl(&[], &format!("/api/v1/rates?span={span}")).await.json();
+        assert_eq!(
+            rates["accepted"].as_array().unwrap().len(),
+            rates["messages"].as_array().unwrap().len()
+        );
         assert!(rates["accepted"][0].is_null(), "nothing is known of that time");
     }
-    assert_eq!(window.curl(&[], "/api/v1/rates?span=1y").await.status, 400);
+    assert_eq!(ui.curl(&[], "/api/v1/rates?span=1y").await.status, 400);
     // Programs that speak HTTP/1.0 get the numbers in the place of the page.
-    assert!(window.curl(&["--http1.0"], "/").await.body.starts_with("Active connections: "));
+    assert!(ui.curl(&["--http1.0"], "/").await.body.starts_with("Active connections: "));
 }
 
 #[tokio::test]
 async fn what_became_of_a_mail_is_found_after_it_has_left() {
-    let window = TestWindow::open([], None).await;
+    let ui = TestUi::open([], None).await;
     let id = MessageId(postern::ground::clock::now_micros()).to_string();
-    let ending = |status: &str, reply: &str| Ending { to: "c@b.example".into(), status: status.into(), reply: reply.into() };
+    let ending = |status: &str, reply: &str| Ending {
+        to: "c@b.example".into(),
+        status: status.into(),
+        reply: reply.into(),
+    };
     let now = postern::ground::clock::now();
-    window.history_log.attempt(Attempt {
+    ui.history_log.attempt(Attempt {
         id: id.clone(),
         at: now,
         destination: "b.example".into(),
@@ -133,11 +169,12 @@ async fn what_became_of_a_mail_is_found_after_it_has_left() {
         took_ms: 12,
         outcomes: vec![ending("deferred", HOSTILE)],
         transcript: format!(
-            "> MAIL FROM:<a@shop.example>\n< 250 ok\n> RCPT TO:<c@b.example>\n< {HOSTILE}\n{}\nSubject: secret\n",
+            "> MAIL FROM:<a@shop.example>\n< 250 ok\n> RCPT TO:<c@b.example>\n< \
+            {HOSTILE}\n{}\nSubject: secret\n",
             Attempt::TEXT_MARK
         ),
     });
-    window.history_log.finished(Finished {
+    ui.history_log.finished(Finished {
         id: id.clone(),
         arrived: now,
         at: now,
@@ -149,33 +186,48 @@ async fn what_became_of_a_mail_is_found_after_it_has_left() {
         recipients: vec![ending("delivered", "250 2.0.0 ok")],
         mark: String::new(),
     });
-    let found = window.curl(&[], "/api/v1/history?search=B.EXAMPLE&status=delivered").await.json();
+    let found = ui.curl(&[], "/api/v1/history?search=B.EXAMPLE&status=delivered").await.json();
     assert_eq!((&found["kept"], &found["entries"][0]["id"]), (&true.into(), &id.clone().into()));
-    let attempts = window.curl(&[], &format!("/api/v1/queue/{id}/attempts")).await.json();
+    let attempts = ui.curl(&[], &format!("/api/v1/queue/{id}/attempts")).await.json();
     assert_eq!(attempts["attempts"].as_array().unwrap().len(), 2);
     assert_eq!(attempts["attempts"][0]["transcript"][1], "< 250 ok");
     // What a bounce says is not for everybody, wherever it is looked for.
     for path in [format!("/api/v1/queue/{id}/attempts"), format!("/history/{id}")] {
-        assert!(!window.curl(&[], &path).await.body.contains("secret"), "{path}");
+        assert!(!ui.curl(&[], &path).await.body.contains("secret"), "{path}");
     }
-    assert!(window.curl_control(&[], &format!("/history/{id}")).await.body.contains("secret"));
-    let page = window.curl(&[], &format!("/history/{id}")).await.body;
-    assert!(page.contains("TLS13_AES_256_GCM_SHA384") && page.contains("&#60;script&#62;") && !page.contains("<script>alert"));
-    // A browser that asks the queue for it is led there; a program hears that it is not in the queue.
-    let led = window.curl(&["--header", "Accept: text/html"], &format!("/queue/{id}")).await;
+    assert!(ui.curl_control(&[], &format!("/history/{id}")).await.body.contains("secret"));
+    let page = ui.curl(&[], &format!("/history/{id}")).await.body;
     assert!(
-        led.status == 303 && led.head.contains(&format!("location: ../history/{}", id.to_lowercase())),
+        page.contains("TLS13_AES_256_GCM_SHA384")
+            && page.contains("&#60;script&#62;")
+            && !page.contains("<script>alert")
+    );
+    // A browser that asks the queue for it is led there; a program hears that it is not in the
+    // queue.
+    let led = ui.curl(&["--header", "Accept: text/html"], &format!("/queue/{id}")).await;
+    assert!(
+        led.status == 303
+            && led.head.contains(&format!("location: ../history/{}", id.to_lowercase())),
         "{} {}",
         led.head,
         led.body
     );
-    let unknown = window.curl(&["--header", "Accept: text/html"], "/queue/0000000000001").await;
-    assert!(unknown.status == 404 && unknown.body.contains("<p>no such message is in the queue"), "{}", unknown.body);
-    let program = window.curl(&[], &format!("/api/v1/queue/{id}")).await;
+    let unknown = ui.curl(&["--header", "Accept: text/html"], "/queue/0000000000001").await;
+    assert!(
+        unknown.status == 404 && unknown.body.contains("<p>no such message is in the queue"),
+        "{}",
+        unknown.body
+    );
+    let program = ui.curl(&[], &format!("/api/v1/queue/{id}")).await;
     assert_eq!((program.status, program.json()["error"].is_string()), (404, true));
-    let (code, text, _) = queue(&window.socket, &format!("show {id}")).await;
-    assert!(code == 0 && text.contains("has left the queue") && text.contains("> RCPT TO:<c@b.example>"), "{text}");
-    let (_, text, _) = queue(&window.socket, "history --recipient c@b").await;
+    let (code, text, _) = queue(&ui.socket, &format!("show {id}")).await;
+    assert!(
+        code == 0
+            && text.contains("has left the queue")
+            && text.contains("> RCPT TO:<c@b.example>"),
+        "{text}"
+    );
+    let (_, text, _) = queue(&ui.socket, "history --recipient c@b").await;
     assert!(text.contains("delivered") && text.ends_with("1 message.\n"), "{text}");
-    assert_eq!(window.curl(&[], "/api/v1/history/0000000000001").await.status, 404);
+    assert_eq!(ui.curl(&[], "/api/v1/history/0000000000001").await.status, 404);
 }

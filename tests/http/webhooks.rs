@@ -1,7 +1,7 @@
 //! Events for other programs.
 
 use crate::hook::Hook;
-use crate::support::{TestWindow, counters};
+use crate::support::{TestUi, counters};
 use postern::appliance::counter::Counters;
 use postern::ground::tls::verifying_client;
 use postern::mail::model::{Class, DeliveryEvent, DeliveryEventSink};
@@ -22,7 +22,9 @@ struct Running {
 
 impl Running {
     fn start(ports: &[u16], counters: Arc<Counters>) -> Self {
-        let receivers = ports.iter().map(|port| (Shape::Plain, format!("http://127.0.0.1:{port}/").parse().unwrap()));
+        let receivers = ports
+            .iter()
+            .map(|port| (Shape::Plain, format!("http://127.0.0.1:{port}/").parse().unwrap()));
         let config = Config {
             hostname: "mta.example".to_owned(),
             receivers: receivers.collect(),
@@ -34,7 +36,10 @@ impl Running {
         };
         let (hooks, couriers) = Webhooks::open(config, &counters);
         let (stop, stopping) = watch::channel(false);
-        let couriers = couriers.into_iter().map(|courier| tokio::spawn(courier.run(stopping.clone()))).collect();
+        let couriers = couriers
+            .into_iter()
+            .map(|courier| tokio::spawn(courier.run(stopping.clone())))
+            .collect();
         Self { hooks, counters, stop, couriers }
     }
 
@@ -100,8 +105,9 @@ async fn a_receiver_that_hangs_costs_nobody_else_a_moment() {
     }
     running.until("sent", WAITING_MAX as u64 + 10).await;
     assert!((9..=10).contains(&running.count("dropped")), "{}", running.count("dropped"));
-    let mut ids: Vec<String> =
-        (0..WAITING_MAX).map(|_| hook.next()["event"]["data"]["id"].as_str().unwrap().to_owned()).collect();
+    let mut ids: Vec<String> = (0..WAITING_MAX)
+        .map(|_| hook.next()["event"]["data"]["id"].as_str().unwrap().to_owned())
+        .collect();
     let told: Vec<String> = (0..WAITING_MAX).map(|number| number.to_string()).collect();
     assert_eq!(ids, told, "in their order");
     ids.clear();
@@ -116,14 +122,18 @@ async fn a_receiver_that_hangs_costs_nobody_else_a_moment() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_is_left_out_and_what_is_sent_elsewhere_does_not_go_there() {
     let hook = Hook::start(&[]);
-    let refusing = receiver("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let refusing =
+        receiver("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     let running = Running::start(&[refusing], counters());
     running.hooks.tell(bounce(1));
     running.hooks.tell(bounce(2));
     running.until("failed", 2).await;
     assert_eq!(running.count("retried"), 4);
 
-    let location = format!("HTTP/1.1 307 T\r\nLocation: http://127.0.0.1:{}/\r\nContent-Length: 0\r\n\r\n", hook.port);
+    let location = format!(
+        "HTTP/1.1 307 T\r\nLocation: http://127.0.0.1:{}/\r\nContent-Length: 0\r\n\r\n",
+        hook.port
+    );
     let running = Running::start(&[receiver(location.leak())], counters());
     running.hooks.tell(bounce(1));
     running.until("retried", 2).await;
@@ -135,18 +145,30 @@ async fn what_is_refused_is_left_out_and_what_is_sent_elsewhere_does_not_go_ther
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alert_is_told_when_it_comes_and_when_it_is_over() {
-    let (hook, window) = (Hook::start(&[]), TestWindow::open([], None).await);
-    let running = Running::start(&[hook.port], window.counters.clone());
+    let (hook, ui) = (Hook::start(&[]), TestUi::open([], None).await);
+    let running = Running::start(&[hook.port], ui.counters.clone());
     let pace = Duration::from_millis(50);
-    let watching = watch_alerts(running.hooks.clone(), window.window.clone(), pace, running.stop.subscribe());
+    let watching =
+        watch_alerts(running.hooks.clone(), ui.ui.clone(), pace, running.stop.subscribe());
     let watching = tokio::spawn(watching);
-    let _ = window.ready.send_replace(Err("the data volume fails: <EIO>".to_owned()));
+    let _ = ui.ready.send_replace(Err("the data volume fails: <EIO>".to_owned()));
     let event = tokio::task::block_in_place(|| hook.next())["event"].clone();
-    assert_eq!((&event["type"], &event["data"]["key"]), (&"alert.raised".into(), &"ready".into()), "{event}");
-    assert!(event["data"]["grave"] == true && event["data"]["text"].as_str().unwrap().contains("EIO"), "{event}");
-    let _ = window.ready.send_replace(Ok(()));
+    assert_eq!(
+        (&event["type"], &event["data"]["key"]),
+        (&"alert.raised".into(), &"ready".into()),
+        "{event}"
+    );
+    assert!(
+        event["data"]["grave"] == true && event["data"]["text"].as_str().unwrap().contains("EIO"),
+        "{event}"
+    );
+    let _ = ui.ready.send_replace(Ok(()));
     let event = tokio::task::block_in_place(|| hook.next())["event"].clone();
-    assert_eq!((&event["type"], &event["data"]["key"]), (&"alert.cleared".into(), &"ready".into()), "{event}");
+    assert_eq!(
+        (&event["type"], &event["data"]["key"]),
+        (&"alert.cleared".into(), &"ready".into()),
+        "{event}"
+    );
     assert!(hook.is_silent(Duration::from_millis(300)), "once is enough");
     running.stop.send_replace(true);
     watching.await.unwrap();

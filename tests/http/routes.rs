@@ -1,7 +1,7 @@
 //! Every route, as a browser, a monitor and curl see it.
 
 use crate::admin::message;
-use crate::support::{HOSTILE, TestWindow, busy, troubled_queue};
+use crate::support::{HOSTILE, TestUi, busy, troubled_queue};
 use postern::http::Login;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -23,10 +23,10 @@ const PATHS: [&str; 12] = [
 
 #[tokio::test]
 async fn every_route_answers_both_versions_of_http_and_carries_the_security_headers() {
-    let window = TestWindow::open(troubled_queue(), None).await;
+    let ui = TestUi::open(troubled_queue(), None).await;
     for path in PATHS {
         for (version, first) in [("--http1.0", "http/1."), ("--http1.1", "http/1.1 200")] {
-            let reply = window.curl(&[version], path).await;
+            let reply = ui.curl(&[version], path).await;
             assert_eq!(reply.status, 200, "{path}");
             assert!(reply.head.starts_with(first), "{}", reply.head);
             for header in [
@@ -41,29 +41,29 @@ async fn every_route_answers_both_versions_of_http_and_carries_the_security_head
             }
             assert!(!reply.body.is_empty());
         }
-        let head = window.curl(&["--head"], path).await;
+        let head = ui.curl(&["--head"], path).await;
         assert_eq!((head.status, head.body.as_str()), (200, ""), "{path}");
         assert!(!head.head.contains("content-length: 0"), "{}", head.head);
     }
-    assert_eq!(window.curl(&[], "/healthz").await.body, "ok\n");
+    assert_eq!(ui.curl(&[], "/healthz").await.body, "ok\n");
 }
 
 #[tokio::test]
 async fn wrong_paths_and_methods_are_told_apart_in_the_language_of_the_asker() {
-    let window = TestWindow::open([], None).await;
-    let reply = window.curl(&[], "/nowhere").await;
+    let ui = TestUi::open([], None).await;
+    let reply = ui.curl(&[], "/nowhere").await;
     assert_eq!((reply.status, reply.body.as_str()), (404, "404 there is nothing here\n"));
     for path in ["/api/v1/nowhere", "/api/v1/queue/1", "/api/v1/queue/0000000000010"] {
-        let reply = window.curl(&[], path).await;
+        let reply = ui.curl(&[], path).await;
         assert_eq!(reply.status, 404, "{path}");
         assert!(reply.json()["error"].is_string());
     }
-    let reply = window.curl(&["--data", "x"], "/").await;
+    let reply = ui.curl(&["--data", "x"], "/").await;
     assert_eq!(reply.status, 405);
     assert!(reply.head.contains("allow: get, head"), "{}", reply.head);
-    assert_eq!(window.curl(&["--request", "DELETE"], "/api/v1/queue").await.status, 405);
-    assert_eq!(window.curl(&[], "/api/v1/queue?limit=0").await.status, 400);
-    assert_eq!(window.curl(&[], "/api/v1/orders").await.status, 405);
+    assert_eq!(ui.curl(&["--request", "DELETE"], "/api/v1/queue").await.status, 405);
+    assert_eq!(ui.curl(&[], "/api/v1/queue?limit=0").await.status, 400);
+    assert_eq!(ui.curl(&[], "/api/v1/orders").await.status, 405);
     // Where nobody is asked for a password, nobody is known well enough for more than a look.
     for (arguments, path) in [
         (&["--data", r#"{"order":"delete","all":true}"#][..], "/api/v1/orders"),
@@ -72,7 +72,7 @@ async fn wrong_paths_and_methods_are_told_apart_in_the_language_of_the_asker() {
         (&[], "/api/v1/queue/0000000000010/text"),
         (&[], "/api/v1/queue/0000000000010/mail"),
     ] {
-        let reply = window.curl(arguments, path).await;
+        let reply = ui.curl(arguments, path).await;
         assert_eq!(reply.status, 403, "{path}");
         assert!(reply.body.contains("postern queue"), "{path}: {}", reply.body);
     }
@@ -80,47 +80,63 @@ async fn wrong_paths_and_methods_are_told_apart_in_the_language_of_the_asker() {
 
 #[tokio::test]
 async fn everything_but_the_health_pages_asks_for_the_password() {
-    let window = TestWindow::open([], Some(Login::new("operator", "s3cret:ü"))).await;
+    let ui = TestUi::open([], Some(Login::new("operator", "s3cret:ü"))).await;
     for path in PATHS {
         let health = matches!(path, "/healthz" | "/readyz");
-        let reply = window.curl(&[], path).await;
+        let reply = ui.curl(&[], path).await;
         assert_eq!(reply.status, if health { 200 } else { 401 }, "{path}");
-        assert_eq!(reply.head.contains("www-authenticate: basic realm=\"postern\""), !health, "{path}");
-        assert_eq!(window.curl(&["--user", "operator:s3cret:ü"], path).await.status, 200, "{path}");
+        assert_eq!(
+            reply.head.contains("www-authenticate: basic realm=\"postern\""),
+            !health,
+            "{path}"
+        );
+        assert_eq!(ui.curl(&["--user", "operator:s3cret:ü"], path).await.status, 200, "{path}");
         for wrong in ["operator:", "operator:s3cret", "root:s3cret:ü", ":"] {
-            let status = window.curl(&["--user", wrong], path).await.status;
-            // Whoever is wrong again and again must wait; that the right one comes from there as well does not help him.
-            assert!(if health { status == 200 } else { [401, 429].contains(&status) }, "{path}: {status}");
+            let status = ui.curl(&["--user", wrong], path).await.status;
+            // Whoever is wrong again and again must wait; that the right one comes from there as
+            // well does not help him.
+            assert!(
+                if health { status == 200 } else { [401, 429].contains(&status) },
+                "{path}: {status}"
+            );
         }
     }
     // Strangers do not learn which paths exist, nor anything about the queue.
-    assert_eq!(window.curl(&[], "/nowhere").await.status, 401);
-    assert_eq!(window.curl(&["--data", "x"], "/").await.status, 401);
+    assert_eq!(ui.curl(&[], "/nowhere").await.status, 401);
+    assert_eq!(ui.curl(&["--data", "x"], "/").await.status, 401);
     // Whoever may open the control socket needs no password.
-    assert_eq!(window.curl_control(&[], "/api/v1/status").await.status, 200);
+    assert_eq!(ui.curl_control(&[], "/api/v1/status").await.status, 200);
 }
 
 #[tokio::test]
 async fn readiness_tells_its_reason() {
-    let window = TestWindow::open([], None).await;
-    window.ready.send(Err("the queue is being read, 40 %".to_owned())).unwrap();
-    let reply = window.curl(&[], "/readyz").await;
-    assert_eq!((reply.status, reply.body.as_str()), (503, "not ready: the queue is being read, 40 %\n"));
-    assert_eq!(window.curl(&[], "/healthz").await.status, 200);
-    assert!(window.curl(&[], "/").await.body.contains("No mail is taken: the queue is being read, 40 %"));
-    window.ready.send(Ok(())).unwrap();
-    assert_eq!(window.curl(&[], "/readyz").await.status, 200);
+    let ui = TestUi::open([], None).await;
+    ui.ready.send(Err("the queue is being read, 40 %".to_owned())).unwrap();
+    let reply = ui.curl(&[], "/readyz").await;
+    assert_eq!(
+        (reply.status, reply.body.as_str()),
+        (503, "not ready: the queue is being read, 40 %\n")
+    );
+    assert_eq!(ui.curl(&[], "/healthz").await.status, 200);
+    assert!(
+        ui.curl(&[], "/").await.body.contains("No mail is taken: the queue is being read, 40 %")
+    );
+    ui.ready.send(Ok(())).unwrap();
+    assert_eq!(ui.curl(&[], "/readyz").await.status, 200);
 }
 
 #[tokio::test]
 async fn status_has_the_shape_of_stub_status() {
-    let window = TestWindow::open((1..=3).map(|id| message(id, 5, None, &["a@b.example"])), None).await;
-    busy(&window.counters);
-    let text = window.curl(&["--http1.0"], "/status").await.body;
-    let stub =
-        "Active connections: 12 \nserver accepts handled requests\n 48211 48211 193340 \nReading: 12 Writing: 4 Waiting: 0 \n";
+    let ui = TestUi::open((1..=3).map(|id| message(id, 5, None, &["a@b.example"])), None).await;
+    busy(&ui.counters);
+    let text = ui.curl(&["--http1.0"], "/status").await.body;
+    let stub = "Active connections: 12 \nserver accepts handled requests\n 48211 48211 \
+    193340 \nReading: 12 Writing: 4 Waiting: 0 \n";
     let rest = text.strip_prefix(stub).unwrap_or_else(|| panic!("{text}"));
-    assert!(rest.starts_with("Mqueue Messages: 3\nMqueue Kbytes: 1\nSMTP Active Sessions: 12\n"), "{rest}");
+    assert!(
+        rest.starts_with("Mqueue Messages: 3\nMqueue Kbytes: 1\nSMTP Active Sessions: 12\n"),
+        "{rest}"
+    );
     assert!(rest.contains("\nRefused: 1276\n"), "{rest}");
     for line in rest.lines() {
         let (_, value) = line.split_once(": ").unwrap_or_else(|| panic!("{line}"));
@@ -130,9 +146,9 @@ async fn status_has_the_shape_of_stub_status() {
 
 #[tokio::test]
 async fn promtool_finds_no_fault_with_the_metrics() {
-    let window = TestWindow::open(troubled_queue(), None).await;
-    busy(&window.counters);
-    let reply = window.curl(&[], "/metrics").await;
+    let ui = TestUi::open(troubled_queue(), None).await;
+    busy(&ui.counters);
+    let reply = ui.curl(&[], "/metrics").await;
     assert!(reply.head.contains("content-type: text/plain; version=0.0.4"), "{}", reply.head);
     let text = reply.body;
     for line in [
@@ -149,10 +165,18 @@ async fn promtool_finds_no_fault_with_the_metrics() {
         assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
     }
     let value = |name: &str| -> f64 {
-        let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("{name}"));
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&format!("{name} ")))
+            .unwrap_or_else(|| panic!("{name}"));
         line.rsplit(' ').next().unwrap().parse().unwrap()
     };
-    for alive in ["mta_disk_free_bytes", "mta_disk_size_bytes", "mta_memory_resident_bytes", "mta_start_time_seconds"] {
+    for alive in [
+        "mta_disk_free_bytes",
+        "mta_disk_size_bytes",
+        "mta_memory_resident_bytes",
+        "mta_start_time_seconds",
+    ] {
         assert!(value(alive) > 100_000.0, "{alive}");
     }
     let output = tokio::task::spawn_blocking(move || {
@@ -167,51 +191,64 @@ async fn promtool_finds_no_fault_with_the_metrics() {
         promtool.wait_with_output().unwrap()
     });
     let output = output.await.unwrap();
-    let complaints = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    let complaints = String::from_utf8_lossy(&output.stderr).into_owned()
+        + &String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{complaints}");
     assert_eq!(complaints.trim(), "");
 }
 
 #[tokio::test]
 async fn hostile_text_is_escaped_on_the_page() {
-    let window = TestWindow::open(troubled_queue(), None).await;
-    let page = window.curl(&[], "/").await.body;
+    let ui = TestUi::open(troubled_queue(), None).await;
+    let page = ui.curl(&[], "/").await.body;
     for live in ["<script>alert", "<img", "\"onmouseover", "\u{202e}"] {
         assert!(!page.contains(live), "{live} is live in\n{page}");
     }
     assert!(page.contains("&#60;script&#62;alert(1)&#60;/script&#62;"), "{page}");
-    // No inline script, style or handler: the policy would stop them, and this page does not need them.
+    // No inline script, style or handler: the policy would stop them, and this page does not need
+    // them.
     for inline in [" style=", "<style", " onclick", "javascript:", "<script>"] {
         assert!(!page.contains(inline), "{inline}");
     }
     // JSON keeps the text and no browser takes it for a page.
-    let reply = window.curl(&[], "/api/v1/destinations").await;
+    let reply = ui.curl(&[], "/api/v1/destinations").await;
     assert!(reply.head.contains("content-type: application/json"));
     let destinations = reply.json()["destinations"].clone();
-    assert!(destinations.as_array().unwrap().iter().any(|destination| destination["last_error"] == HOSTILE));
+    assert!(
+        destinations
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|destination| destination["last_error"] == HOSTILE)
+    );
 }
 
 #[tokio::test]
 async fn the_page_stays_small_however_long_the_queue() {
     let queue = (0..400u64).map(|n| {
         let to = format!("recipient@{}destination-{n}.example", "long-name-".repeat(3));
-        crate::admin::deferred(message(n + 1, 4000, Some("a@b.example"), &[&to]), 3, 60, &"4.7.1 try again & again ".repeat(16))
+        crate::admin::deferred(
+            message(n + 1, 4000, Some("a@b.example"), &[&to]),
+            3,
+            60,
+            &"4.7.1 try again & again ".repeat(16),
+        )
     });
-    let window = TestWindow::open(queue, None).await;
-    let page = window.curl(&[], "/").await.body;
+    let ui = TestUi::open(queue, None).await;
+    let page = ui.curl(&[], "/").await.body;
     assert!(page.len() < 40_000, "{} octets", page.len());
     assert!(page.contains(">More destinations<"));
     for asset in ["/assets/style.css", "/assets/live.js", "/assets/icon.svg"] {
-        assert!(window.curl(&[], asset).await.body.len() < 20_000, "{asset}");
+        assert!(ui.curl(&[], asset).await.body.len() < 20_000, "{asset}");
     }
 }
 
 #[tokio::test]
 async fn the_queue_is_read_page_by_page() {
-    let window = TestWindow::open(troubled_queue(), None).await;
+    let ui = TestUi::open(troubled_queue(), None).await;
     let (mut after, mut ids, mut pages) = (String::new(), Vec::new(), 0);
     loop {
-        let page = window.curl(&[], &format!("/api/v1/queue?limit=50&after={after}")).await.json();
+        let page = ui.curl(&[], &format!("/api/v1/queue?limit=50&after={after}")).await.json();
         let messages = page["messages"].as_array().unwrap();
         assert!(messages.len() <= 50);
         ids.extend(messages.iter().map(|message| message["id"].as_str().unwrap().to_owned()));
@@ -223,13 +260,13 @@ async fn the_queue_is_read_page_by_page() {
     }
     assert_eq!((ids.len(), pages), (234, 5));
     assert!(ids.is_sorted());
-    let message = window.curl(&[], &format!("/api/v1/queue/{}", ids[0])).await.json();
+    let message = ui.curl(&[], &format!("/api/v1/queue/{}", ids[0])).await.json();
     assert_eq!(message["recipients"][0]["address"], "customer0@slow-and-sorry.example");
     assert_eq!(message["recipients"][0]["attempts"], 7);
     assert_eq!(message["sender"], "orders@shop.example");
     assert!(message["subject"].as_str().unwrap().starts_with("Message "));
     assert!(message["age_seconds"].as_u64().unwrap() >= 90_000);
-    let status = window.curl(&[], "/api/v1/status").await.json();
+    let status = ui.curl(&[], "/api/v1/status").await.json();
     assert_eq!(status["queue"]["messages"], 234);
     assert_eq!(status["queue"]["held"], 1);
     assert_eq!(status["ready"], true);
@@ -239,10 +276,10 @@ async fn the_queue_is_read_page_by_page() {
 async fn a_message_to_many_is_shortened_in_a_page_but_not_by_itself() {
     let addresses: Vec<String> = (0..1000).map(|n| format!("r{n}@many.example")).collect();
     let recipients: Vec<&str> = addresses.iter().map(String::as_str).collect();
-    let window = TestWindow::open([message(77, 5, None, &recipients)], None).await;
-    let page = window.curl(&[], "/api/v1/queue").await.json();
+    let ui = TestUi::open([message(77, 5, None, &recipients)], None).await;
+    let page = ui.curl(&[], "/api/v1/queue").await.json();
     assert_eq!(page["messages"][0]["recipients"].as_array().unwrap().len(), 5);
     assert_eq!(page["messages"][0]["recipients_pending"], 1000);
-    let one = window.curl(&[], "/api/v1/queue/000000000002D").await.json();
+    let one = ui.curl(&[], "/api/v1/queue/000000000002D").await.json();
     assert_eq!(one["recipients"].as_array().unwrap().len(), 1000);
 }
