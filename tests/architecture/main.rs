@@ -3,9 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
+mod circles;
 mod class;
 mod founding;
+mod names;
 mod source;
+mod words;
 
 use source::{Source, sources};
 use std::collections::BTreeSet;

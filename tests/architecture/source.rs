@@ -16,11 +16,17 @@ pub struct Source {
 
 /// All of them.
 pub fn sources() -> Vec<Source> {
+    texts().into_iter().map(|(path, text)| read(path, &text)).collect()
+}
+
+/// Path from the root of the tree and text of each file below `src/`.
+pub fn texts() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
     collect(&root.join("src"), &mut files);
     assert!(files.len() > 50, "only {} files were found", files.len());
-    files.iter().map(|file| read(root, file)).collect()
+    let path = |file: &Path| file.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+    files.iter().map(|file| (path(file), std::fs::read_to_string(file).unwrap())).collect()
 }
 
 fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
@@ -34,14 +40,12 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-fn read(root: &Path, file: &Path) -> Source {
-    let path = file.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+fn read(path: String, text: &str) -> Source {
     let module = path
         .trim_start_matches("src/")
         .trim_end_matches(".rs")
         .trim_end_matches("/mod")
         .replace('/', "::");
-    let text = std::fs::read_to_string(file).unwrap();
     // Tests stand at the bottom and may look where they like.
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let code = text
