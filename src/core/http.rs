@@ -2,10 +2,10 @@
 //! check.
 
 use super::exclusive::{self, ControlSocket};
-use super::trouble::internal;
+use super::sampling;
+use super::trouble::{internal, joined};
 use super::watchdog::{Control, Doors};
 use super::webhooks::WebhookService;
-use super::{joined, sampling};
 use crate::api;
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::property::Settings;
@@ -61,13 +61,7 @@ pub(super) fn open(
     control: ControlSocket,
     closing: watch::Receiver<bool>,
 ) -> Result<Opened, Failure> {
-    let push = settings
-        .terminal_mon
-        .as_ref()
-        .map(|url| push::Config::new(url, instance, settings.mon_interval));
-    let push = push
-        .transpose()
-        .map_err(|error| Failure::preconfigure(Exit::Property, error.to_string()))?;
+    let push = push_config(settings, instance)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(resources::http_threads(settings, threads::limit()))
         .thread_name("windows disk")
@@ -77,42 +71,25 @@ pub(super) fn open(
     // The listeners were bound under the other runtime and must be watched by this one.
     let public = public.into_iter().map(TcpListener::into_std).collect::<io::Result<Vec<_>>>();
     let public = public.map_err(|error| not_opened("ui_port", settings.ui_port, &error))?;
-    let ControlSocket { listener: control, file } = control;
-    let control = control.into_std().map_err(|error| internal("the control socket", &error))?;
+    let ControlSocket { listener, file } = control;
+    let control = listener.into_std().map_err(|error| internal("the control socket", &error))?;
     let doors = Doors::of(&public, &control).map_err(|error| internal("the stats UI", &error))?;
     let (run_dir, knocks) = (settings.run_dir.clone(), doors.control());
     let handle = runtime.handle().clone();
     let port = settings.ui_port;
     let serve = async move {
         let public = public.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>();
-        let (public, control) = match (public, UnixListener::from_std(control)) {
-            (Ok(public), Ok(listener)) => (public, ControlSocket { listener, file }),
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::error!(target: "mta", port, cause = %error, "the windows cannot \
-                be opened");
-                return;
+        match (public, UnixListener::from_std(control)) {
+            (Ok(public), Ok(listener)) => {
+                let control = (ControlSocket { listener, file }, run_dir, knocks);
+                serve(app, (public, tls), control, webhooks, push, closing).await;
             }
-        };
-        // It ends with the runtime.
-        drop(tokio::spawn(threads::keep_one_for_the_disk()));
-        let (mut served, routes) = (JoinSet::new(), Arc::new(routes()));
-        served.spawn(server::serve_public(
-            app.clone(),
-            routes.clone(),
-            public,
-            tls,
-            closing.clone(),
-        ));
-        served.spawn(keep_control(app.clone(), routes, control, run_dir, knocks, closing.clone()));
-        served.spawn(sampling::run(app.clone(), closing.clone()));
-        if let Some(webhooks) = webhooks {
-            webhooks.run(&mut served, app.clone(), &closing);
-        }
-        if let Some(config) = push {
-            served.spawn(push::push(config, app, closing.clone()));
-        }
-        while let Some(ended) = served.join_next().await {
-            joined(ended, "the HTTP server");
+            (Err(error), _) | (_, Err(error)) => tracing::error!(
+                target: "mta",
+                port,
+                cause = %error,
+                "the windows cannot be opened"
+            ),
         }
     };
     std::thread::Builder::new()
@@ -123,6 +100,40 @@ pub(super) fn open(
         })
         .map(|thread| Opened { thread, runtime: handle, doors })
         .map_err(|error| internal("the windows' thread", &error))
+}
+
+fn push_config(settings: &Settings, instance: &str) -> Result<Option<push::Config>, Failure> {
+    let push = settings
+        .terminal_mon
+        .as_ref()
+        .map(|url| push::Config::new(url, instance, settings.mon_interval));
+    push.transpose().map_err(|error| Failure::preconfigure(Exit::Property, error.to_string()))
+}
+
+/// Serves all listeners, samples, pushes and posts until `closing` says true.
+async fn serve(
+    app: Arc<AppState>,
+    (public, tls): (Vec<TcpListener>, Option<Arc<Presenter>>),
+    (control, run_dir, knocks): (ControlSocket, PathBuf, Control),
+    webhooks: Option<WebhookService>,
+    push: Option<push::Config>,
+    closing: watch::Receiver<bool>,
+) {
+    // It ends with the runtime.
+    drop(tokio::spawn(threads::keep_one_for_the_disk()));
+    let (mut served, routes) = (JoinSet::new(), Arc::new(routes()));
+    served.spawn(server::serve_public(app.clone(), routes.clone(), public, tls, closing.clone()));
+    served.spawn(keep_control(app.clone(), routes, control, run_dir, knocks, closing.clone()));
+    served.spawn(sampling::run(app.clone(), closing.clone()));
+    if let Some(webhooks) = webhooks {
+        webhooks.run(&mut served, app.clone(), &closing);
+    }
+    if let Some(config) = push {
+        served.spawn(push::push(config, app, closing.clone()));
+    }
+    while let Some(ended) = served.join_next().await {
+        joined(ended, "the HTTP server");
+    }
 }
 
 /// Serves the control socket until `closing` says true. One that was removed, alone or with its

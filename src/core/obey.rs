@@ -6,12 +6,10 @@
 //! Limits: a stop that is not over [`GRACE`] after `drain_time` is cut short here, since whoever
 //! orders it may not be able to send a signal.
 
+use super::base::Base;
 use super::keys;
-use crate::appliance::counter::Counters;
 use crate::appliance::supervise::orders::{Listener, Order};
-use crate::appliance::supervise::status::StatusWriter;
 use crate::ground::sys;
-use crate::ground::tls::Presenter;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::thread;
@@ -27,11 +25,10 @@ const GRACE: Duration = Duration::from_secs(20);
 /// No thread could be had.
 pub(super) fn follow<R: Read + Send + 'static>(
     orders: Listener<R>,
-    presenter: Option<Arc<Presenter>>,
-    counters: Arc<Counters>,
-    status: Arc<StatusWriter>,
-    drain_time: Duration,
+    base: &Base,
 ) -> io::Result<Arc<Notify>> {
+    let (presenter, counters) = (base.presenter.clone(), base.counters.clone());
+    let (status, drain_time) = (base.status.clone(), base.settings.drain_time);
     if let Some(presenter) = &presenter {
         counters.certificate_expires(presenter.pair().not_after());
     }

@@ -1,21 +1,20 @@
 //! What each room is told of the properties.
 
+use super::base::Base;
 use super::trouble::{data_volume, internal};
 use crate::appliance::counter::Counters;
 use crate::appliance::failure::Failure;
 use crate::appliance::property::account::Account;
 use crate::appliance::property::{AddressMasking, Settings};
 use crate::appliance::resources::{Resources, Scarce};
-use crate::appliance::supervise::status::{Health, StatusWriter};
-use crate::ground::disk::Disk;
+use crate::appliance::supervise::status::Health;
 use crate::ground::dns;
 use crate::ground::gateway::default_gateways;
-use crate::ground::memory::Gauge;
 use crate::http::Login;
 use crate::http::access::Access;
 use crate::http::hosts::Hosts;
 use crate::http::token::Token;
-use crate::mail::accept::{self, Conduct, Limits};
+use crate::mail::accept::{self, Conduct, Limits, Tls};
 use crate::mail::admit::Policy;
 use crate::mail::deliver;
 use crate::mail::history::{self, Masking};
@@ -32,15 +31,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-pub(super) fn open_spool(
-    disk: Arc<dyn Disk>,
-    counters: &Arc<Counters>,
-    resources: &Resources,
-    status: &StatusWriter,
-) -> Result<Arc<SegmentLog>, Failure> {
+pub(super) fn open_spool(base: &Base) -> Result<Arc<SegmentLog>, Failure> {
+    let resources = &base.resources;
     let tell = |progress: String| {
         // The supervisor ends a start that says nothing for long.
-        status.health(&Health::Alive);
+        base.status.health(&Health::Alive);
         tracing::info!(target: "mta", "{progress}");
     };
     let config = spool::Config {
@@ -48,7 +43,7 @@ pub(super) fn open_spool(
         lendable: resources.lendable.min(spool::LENDABLE),
         ..spool::Config::default()
     };
-    SegmentLog::open(disk, config, counters.clone(), &tell)
+    SegmentLog::open(base.disk.clone(), config, base.counters.clone(), &tell)
         .map(Arc::new)
         .map_err(|error| data_volume(error.to_string()))
 }
@@ -126,14 +121,13 @@ pub(super) fn policy(settings: &Settings) -> Arc<Policy> {
 }
 
 pub(super) fn intake(
-    (settings, policy): (&Settings, &Arc<Policy>),
-    spool: &Arc<SegmentLog>,
-    outbound: &Arc<Outbound<SegmentLog>>,
-    counters: &Arc<Counters>,
-    copy: bool,
+    base: &Base,
+    policy: &Arc<Policy>,
+    (spool, outbound, copy): (&Arc<SegmentLog>, &Arc<Outbound<SegmentLog>>, bool),
     registry: &Arc<SessionRegistry>,
-    (resources, memory): (&Resources, &Arc<Gauge>),
+    tls: Option<Arc<Tls>>,
 ) -> Intake<SegmentLog> {
+    let Base { settings, counters, resources, memory, .. } = base;
     let onward = outbound.clone();
     Intake {
         spool: spool.clone(),
@@ -146,7 +140,7 @@ pub(super) fn intake(
             add_missing_headers: settings.always_add_missing_headers,
         },
         copy,
-        tls: None,
+        tls,
         counters: counters.clone(),
         registry: registry.clone(),
         conduct: Conduct::new(),

@@ -1,5 +1,5 @@
 //! What keeps a core from starting, in the lines that scripts look for and words that say what to
-//! do.
+//! do; and what is told of a task that did not end well.
 
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::lines;
@@ -10,4 +10,11 @@ pub(super) fn internal(what: &str, error: &dyn std::fmt::Display) -> Failure {
 
 pub(super) fn data_volume(cause: String) -> Failure {
     Failure::new(Exit::Create, lines::DATA_VOLUME, cause)
+}
+
+/// Tells of a task that panicked or was aborted.
+pub(super) fn joined(ended: Result<(), tokio::task::JoinError>, who: &str) {
+    if let Err(error) = ended {
+        tracing::error!(target: "mta", who, cause = %error, "a part of the relay ended badly");
+    }
 }

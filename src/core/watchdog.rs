@@ -15,8 +15,9 @@
 //! Limits: two threads; one question a part; time counts by this thread's own turns, so that a
 //! pause of the whole process is no one's fault.
 
+use super::base::Base;
 use crate::appliance::counter::Counters;
-use crate::appliance::supervise::status::{Health, StatusWriter};
+use crate::appliance::supervise::status::Health;
 use crate::appliance::supervise::watchdog::LATE;
 use crate::ground::disk::{Call, Calls, SLOW};
 use crate::ground::lock::Lock;
@@ -78,12 +79,12 @@ impl Answer {
 /// No thread could be had.
 pub(super) fn watch(
     probes: Probes,
-    calls: Arc<Calls>,
     doors: Doors,
     vitals: Arc<Vitals>,
-    counters: Arc<Counters>,
-    status: Arc<StatusWriter>,
+    base: &Base,
 ) -> io::Result<()> {
+    let (calls, counters, status) =
+        (base.calls.clone(), base.counters.clone(), base.status.clone());
     let mut workers = Workers::new(probes.mail.clone());
     let mut parts = parts(probes)?;
     let watch = move || {

@@ -1,10 +1,9 @@
 //! Joins events for other programs to what makes them and what carries them.
 
-use crate::appliance::counter::Counters;
+use super::base::Base;
 use crate::appliance::failure::{Exit, Failure};
-use crate::appliance::property::{Settings, WebhookEvent};
-use crate::ground::disk::Disk;
-use crate::ground::tls::{Authorities, verifying_client};
+use crate::appliance::property::WebhookEvent;
+use crate::ground::tls::verifying_client;
 use crate::http::state::AppState;
 use crate::mail::history::{Masked, Masking};
 use crate::mail::model::{Class, DeliveryEventSink};
@@ -22,13 +21,8 @@ pub(super) struct WebhookService {
 }
 
 /// `None` where nobody wants to be told.
-pub(super) fn open(
-    settings: &Settings,
-    masking: Masking,
-    authorities: Authorities,
-    disk: &dyn Disk,
-    counters: &Arc<Counters>,
-) -> Result<Option<WebhookService>, Failure> {
+pub(super) fn open(base: &Base, masking: Masking) -> Result<Option<WebhookService>, Failure> {
+    let settings = &base.settings;
     if settings.webhook_url.is_empty() {
         return Ok(None);
     }
@@ -56,11 +50,11 @@ pub(super) fn open(
             None => None,
         },
         allowed: settings.webhook_allow.clone(),
-        tls: verifying_client(authorities).map_err(|error| internal(&error))?,
+        tls: verifying_client(base.authorities.clone()).map_err(|error| internal(&error))?,
     };
-    let (webhooks, couriers) = Webhooks::open(config, counters);
-    let event_sink =
-        Masked::open(disk, masking, webhooks.clone()).map_err(|error| internal(&error))?;
+    let (webhooks, couriers) = Webhooks::open(config, &base.counters);
+    let event_sink = Masked::open(base.disk.as_ref(), masking, webhooks.clone())
+        .map_err(|error| internal(&error))?;
     Ok(Some(WebhookService { webhooks, couriers, event_sink: Arc::new(event_sink) }))
 }
 

@@ -10,7 +10,6 @@ const KNOWN: &[&str] = &[
     "src/appliance/",
     "src/appliance/supervise/",
     "src/cli/",
-    "src/core",
     "src/ground/tls/",
     "src/http/idempotency/",
     "src/mail/accept/",

@@ -6,6 +6,7 @@
 mod circles;
 mod class;
 mod founding;
+mod length;
 mod names;
 mod source;
 mod words;

@@ -1,0 +1,96 @@
+//! What the whole relay stands on: the data volume, the counters, the limits of the machine, the
+//! signals.
+
+use super::config::Config;
+use super::exclusive;
+use super::trouble::internal;
+use crate::appliance::counter::Counters;
+use crate::appliance::failure::Failure;
+use crate::appliance::property::Settings;
+use crate::appliance::resources::{OPEN_FILES, Resources};
+use crate::appliance::supervise::orders::Listener;
+use crate::appliance::supervise::status::{Health, StatusWriter};
+use crate::ground::disk::{Calls, Disk, Watched};
+use crate::ground::log::Tail;
+use crate::ground::memory::{Ceiling, Gauge};
+use crate::ground::tls::{Authorities, Presenter};
+use crate::mail::model::Refusal;
+use crate::maillog::MailLogGuard;
+use nix::sys::resource::{Resource, getrlimit};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Ends in the order of its fields.
+pub(super) struct Base {
+    /// Ends before the volume is given up: a successor must find all lines there.
+    _maillog: Option<MailLogGuard>,
+    pub(super) settings: Settings,
+    /// The pair of keys; `None` without TLS.
+    pub(super) presenter: Option<Arc<Presenter>>,
+    /// Whom receivers of webhooks are verified by.
+    pub(super) authorities: Authorities,
+    /// The last lines of the log.
+    pub(super) tail: Arc<Tail>,
+    pub(super) status: Arc<StatusWriter>,
+    pub(super) counters: Arc<Counters>,
+    /// How much memory there is, where that is known.
+    pub(super) ceiling: Option<Ceiling>,
+    pub(super) memory: Arc<Gauge>,
+    pub(super) resources: Resources,
+    pub(super) signals: Signals,
+    /// What the disk is asked now, for the watchdog.
+    pub(super) calls: Arc<Calls>,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) volume: PathBuf,
+}
+
+/// What a person or a program may send.
+pub(super) struct Signals {
+    pub(super) terminate: Signal,
+    pub(super) hangup: Signal,
+}
+
+impl Base {
+    /// Takes the data volume, first of all: a core that was told to stop keeps its ports and its
+    /// control socket as long as the volume, and the volume is what its successor can wait for.
+    ///
+    /// # Errors
+    /// Another core has the volume, or it cannot be opened.
+    pub(super) async fn take(config: Config) -> Result<(Self, Listener), Failure> {
+        let Config { settings, volume, authorities, presenter, orders, maillog, tail, status } =
+            config;
+        let mut signals = Signals {
+            terminate: signal(SignalKind::terminate())
+                .map_err(|error| internal("SIGTERM", &error))?,
+            hangup: signal(SignalKind::hangup()).map_err(|error| internal("SIGHUP", &error))?,
+        };
+        let disk = exclusive::open_volume(&settings, &volume, &mut signals.terminate).await?;
+        let disk = Watched::new(disk);
+        status.health(&Health::Alive);
+        let refusals = Refusal::ALL.map(Refusal::as_str);
+        let counters =
+            Arc::new(Counters::new(&refusals).map_err(|error| internal("counters", &error))?);
+        let maillog = maillog
+            .map(|maillog| maillog.open(&volume, settings.maillog_buffer_limit, counters.clone()));
+        let ceiling = Ceiling::find();
+        let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, _)| soft);
+        let base = Self {
+            _maillog: maillog,
+            resources: Resources::of(&settings, ceiling.as_ref(), files),
+            settings,
+            presenter,
+            authorities,
+            tail,
+            status,
+            counters,
+            ceiling,
+            memory: Gauge::shared(),
+            signals,
+            calls: disk.calls(),
+            disk: Arc::new(disk),
+            volume,
+        };
+        Ok((base, orders))
+    }
+}

@@ -1,0 +1,102 @@
+//! What the supervisor told: the first step of the core, before any thread exists.
+//!
+//! In: the properties and the first pair of keys, on standard input. Out: a [`Config`], of which the
+//! relay is built, and the runtime that it is built on.
+//! Security: the process is confined here, before its first thread, because the kernel confines a
+//! thread and those that it starts.
+
+use super::trouble::internal;
+use super::{exclusive, keys};
+use crate::appliance::failure::Failure;
+use crate::appliance::property::{LogFormat, Settings, webhook};
+use crate::appliance::resources;
+use crate::appliance::supervise::confine::confine;
+use crate::appliance::supervise::orders::Listener;
+use crate::appliance::supervise::status::StatusWriter;
+use crate::ground::log::{self, LogGuard, Tail};
+use crate::ground::threads;
+use crate::ground::tls::{Authorities, Presenter};
+use crate::maillog::MailLog;
+use nix::sys::signal::SigSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::runtime::{Builder, Runtime};
+
+/// What a relay is built of.
+pub(super) struct Config {
+    pub(super) settings: Settings,
+    /// Where the data volume is, for a confined process.
+    pub(super) volume: PathBuf,
+    /// Whom receivers of webhooks are verified by.
+    pub(super) authorities: Authorities,
+    /// The pair of keys; `None` without TLS.
+    pub(super) presenter: Option<Arc<Presenter>>,
+    /// What the supervisor has still to tell.
+    pub(super) orders: Listener,
+    /// `None` without a mail log.
+    pub(super) maillog: Option<Arc<MailLog>>,
+    /// The last lines of the log.
+    pub(super) tail: Arc<Tail>,
+    /// Who hears how it goes.
+    pub(super) status: Arc<StatusWriter>,
+}
+
+impl Config {
+    /// Hears the supervisor, confines the process and starts its log, which is to end last.
+    ///
+    /// # Errors
+    /// Properties or keys make no sense; all failures at once.
+    pub(super) fn told(status: &Arc<StatusWriter>) -> Result<(Self, LogGuard), Vec<Failure>> {
+        // The supervisor reads its signals from a descriptor and blocks them; here they must
+        // arrive.
+        SigSet::all().thread_unblock().map_err(|error| vec![internal("signals", &error)])?;
+        let mut orders = Listener::stdin();
+        let json = orders.properties().map_err(|error| vec![internal("properties", &error)])?;
+        let settings = Settings::from_json(&json)?;
+        // Before its file is out of reach.
+        let authorities = webhook::authorities(&settings).map_err(|failure| vec![failure])?;
+        let volume = exclusive::volume(&settings);
+        // The run directory may be made anew while we run; it is another one then.
+        let confined = confine(&volume, &settings.run_dir, settings.run_dir.parent());
+        // Whether there is a file of that name decides; the share itself is the carrier's business.
+        let maillog = (settings.logs_enabled && settings.maillog_filename.is_some())
+            .then(|| MailLog::new(&settings.syslog_name, &settings.hostname));
+        let ear = maillog.clone().map(|maillog| maillog as Arc<dyn log::Ear>);
+        let log = log::start_with(settings.log_format == LogFormat::Json, ear);
+        tracing::info!(target: "mta", "{confined}");
+        let presenter = if settings.ssl_disabled {
+            None
+        } else {
+            Some(keys::first(&mut orders).map_err(|failure| vec![failure])?)
+        };
+        let (status, tail) = (status.clone(), log.tail());
+        let config =
+            Self { settings, volume, authorities, presenter, orders, maillog, tail, status };
+        Ok((config, log))
+    }
+
+    /// The runtime that carries mail.
+    ///
+    /// # Errors
+    /// It cannot be had.
+    pub(super) fn runtime(&self) -> Result<Runtime, Vec<Failure>> {
+        Builder::new_multi_thread()
+            .worker_threads(self.settings.worker_threads)
+            .max_blocking_threads(resources::disk_threads(&self.settings, threads::limit()))
+            .thread_name_fn(thread_names(self.settings.worker_threads))
+            .enable_all()
+            .build()
+            .map_err(|error| vec![internal("the runtime", &error)])
+    }
+}
+
+/// Names for the threads of the mail runtime, for stacks and `ps`: it starts those that carry mail
+/// first, and then, one by one, those that wait for the disk.
+fn thread_names(for_mail: usize) -> impl Fn() -> String + Send + Sync {
+    let started = AtomicUsize::new(0);
+    move || {
+        let number = started.fetch_add(1, Ordering::Relaxed);
+        if number < for_mail { "mail" } else { "disk" }.to_owned()
+    }
+}

@@ -1,0 +1,77 @@
+//! `postern core`, the composition root: properties in, a running relay out. The only room that may
+//! import all others.
+//!
+//! It goes in steps: [`config::Config`] is what the supervisor told, [`app::App`] is built of it
+//! step by step, [`running::Running`] is the relay that serves until it is told to stop.
+//!
+//! The order: confined before any thread exists; the data volume taken, which no two cores can
+//! have; listeners bound before anything is served; the queue recovered and its mail on the
+//! schedule before the first session; then ready. At SIGTERM the order is reversed: no new
+//! sessions, open ones finish their mail, what can be delivered is, everything is synced, the
+//! monitor hears goodbye. `drain_time` bounds it all.
+//!
+//! The HTTP server runs on a thread and a runtime of its own, so that a busy relay cannot starve a
+//! health check.
+
+mod app;
+mod background;
+mod base;
+mod config;
+mod exclusive;
+mod facts;
+#[cfg(debug_assertions)]
+mod faults;
+pub mod http;
+mod instance;
+mod keys;
+mod obey;
+mod relay;
+mod rooms;
+mod running;
+mod sampling;
+mod server;
+mod trouble;
+mod watchdog;
+mod webhooks;
+
+use crate::appliance::failure::{Exit, Failure, exit_of};
+use crate::appliance::supervise::status::StatusWriter;
+use crate::ground::sys;
+use app::App;
+use config::Config;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Runs the core until SIGTERM.
+pub fn run() -> ExitCode {
+    let Ok(status) = StatusWriter::from_fd3().map(Arc::new) else {
+        eprintln!("postern core is started by `postern init`, not by people");
+        return ExitCode::from(Exit::Property.code());
+    };
+    match live(&status) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failures) => {
+            for failure in &failures {
+                status.error(&failure.line, &failure.cause);
+            }
+            ExitCode::from(exit_of(&failures).code())
+        }
+    }
+}
+
+fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
+    let (config, _log) = Config::told(status)?;
+    sys::give_back_in_background();
+    let runtime = config.runtime()?;
+    let ended = runtime.block_on(serve(config));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended.map_err(|failure| vec![failure])
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    let mut running = App::build(config).await?.start()?;
+    running.until_told().await;
+    running.stop().await;
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! The walk of a mail, built from the queue on: where it goes, who carries it, what is kept of it,
+//! and the way in.
+
+use super::base::Base;
+use super::exclusive::Ports;
+use super::trouble::internal;
+use super::webhooks::WebhookService;
+use super::{rooms, webhooks};
+use crate::appliance::failure::Failure;
+use crate::mail::accept::Tls;
+use crate::mail::admin::Admin;
+use crate::mail::admit::Policy;
+use crate::mail::deliver::Client;
+use crate::mail::history::HistoryLog;
+use crate::mail::intake::Intake;
+use crate::mail::model::QueueAdmin;
+use crate::mail::outbound::Outbound;
+use crate::mail::sessions::SessionRegistry;
+use crate::mail::spool::SegmentLog;
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+
+/// All rooms of the walk, joined. Nothing comes in yet.
+pub(super) struct Relay {
+    pub(super) spool: Arc<SegmentLog>,
+    pub(super) outbound: Arc<Outbound<SegmentLog>>,
+    /// Ends when the mail that was found in the queue is on the schedule.
+    pub(super) planning: JoinHandle<()>,
+    pub(super) history: Arc<HistoryLog>,
+    /// `None` where no program wants to be told.
+    pub(super) webhooks: Option<WebhookService>,
+    pub(super) admin: Arc<dyn QueueAdmin>,
+    pub(super) policy: Arc<Policy>,
+    pub(super) registry: Arc<SessionRegistry>,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) intake: Arc<Intake<SegmentLog>>,
+}
+
+impl Relay {
+    /// Joins the rooms, and begins to plan the mail that is in the queue.
+    ///
+    /// # Errors
+    /// A room cannot be had with these properties on this machine.
+    pub(super) fn open(
+        base: &Base,
+        spool: Arc<SegmentLog>,
+        ports: &Ports,
+    ) -> Result<Self, Failure> {
+        let Base { settings, counters, resources, disk, memory, .. } = base;
+        let tls = base.presenter.clone().map(|presenter| Tls::new(presenter, counters.clone()));
+        let router = rooms::router(settings, ports.smtp.iter().chain(&ports.smtps), counters)?;
+        let copy = router.copy_destination().is_some();
+        let client = Client::new(rooms::deliver_config(settings), counters.clone())
+            .map_err(|error| internal("TLS", &error))?;
+        let history =
+            HistoryLog::open(disk.clone(), rooms::history_config(settings), counters.clone());
+        let webhooks = webhooks::open(base, rooms::masking(settings))?;
+        let outbound = Outbound::new(
+            spool.clone(),
+            router,
+            client,
+            counters.clone(),
+            history.clone(),
+            webhooks.as_ref().map(|webhooks| webhooks.event_sink.clone()),
+            rooms::outbound_config(settings, resources),
+        );
+        let tell = |progress: String| tracing::info!(target: "mta", "{progress}");
+        // Beside the sessions: new mail does not wait until old mail is planned.
+        let planning = tokio::spawn(outbound.clone().resume(tell));
+        let admin = Arc::new(Admin::new(outbound.clone(), disk.clone(), memory.clone()));
+        let registry = Arc::new(SessionRegistry::default());
+        let policy = rooms::policy(settings);
+        let onward = (&spool, &outbound, copy);
+        let intake = Arc::new(rooms::intake(base, &policy, onward, &registry, tls.clone()));
+        Ok(Self {
+            spool,
+            outbound,
+            planning,
+            history,
+            webhooks,
+            admin,
+            policy,
+            registry,
+            tls,
+            intake,
+        })
+    }
+}

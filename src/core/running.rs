@@ -1,0 +1,114 @@
+//! A relay that serves, and its end: the start in reverse, bounded by `drain_time`.
+
+use super::base::Base;
+use super::trouble::joined;
+use crate::http::state::Readiness;
+use crate::mail::outbound::Outbound;
+use crate::mail::spool::{SegmentLog, Spool};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// How long deliveries that are cut off may take to record what they have brought. The supervisor
+/// waits longer than this beyond the drain time, also for the queue to close.
+const LAST_RECORDS: Duration = Duration::from_secs(3);
+
+/// The part of the drain time that open sessions get; the rest is for what they left in the queue.
+const SESSIONS_SHARE: f64 = 0.8;
+
+/// All that runs. Ends in the order of its fields.
+pub(super) struct Running {
+    pub(super) sessions: JoinHandle<()>,
+    pub(super) couriers: JoinHandle<()>,
+    /// Puts the mail that was found in the queue on the schedule.
+    pub(super) planning: JoinHandle<()>,
+    /// Takes readiness back while the data volume takes no mail.
+    pub(super) storage: JoinHandle<()>,
+    /// Looks at the machine.
+    pub(super) background: JoinSet<()>,
+    /// The thread of the HTTP server.
+    pub(super) windows: std::thread::JoinHandle<()>,
+    pub(super) readiness: Arc<watch::Sender<Readiness>>,
+    /// Until when open sessions may go on, once there are no new ones.
+    pub(super) stop: watch::Sender<Option<Instant>>,
+    /// Closes the HTTP server.
+    pub(super) close: watch::Sender<bool>,
+    pub(super) outbound: Arc<Outbound<SegmentLog>>,
+    pub(super) spool: Arc<SegmentLog>,
+    /// The supervisor orders the end.
+    pub(super) told_to_stop: Arc<Notify>,
+    pub(super) base: Base,
+}
+
+impl Running {
+    /// Serves until SIGTERM, or until the supervisor orders the end.
+    pub(super) async fn until_told(&mut self) {
+        let signals = &mut self.base.signals;
+        loop {
+            tokio::select! {
+                _ = signals.terminate.recv() => break,
+                () = self.told_to_stop.notified() => break,
+                _ = signals.hangup.recv() => tracing::info!(target: "mta", "SIGHUP: nothing to \
+                reload; properties are read at start"),
+            }
+        }
+    }
+
+    /// Ends in order: what was answered 250 is on the data volume, and what could be delivered
+    /// within `drain_time` is.
+    pub(super) async fn stop(mut self) {
+        let drain_time = self.base.settings.drain_time;
+        let deadline = Instant::now() + drain_time;
+        tracing::info!(target: "mta", seconds = drain_time.as_secs(), "stopping: no new \
+        sessions, open ones may finish");
+        self.storage.abort();
+        let _ = (&mut self.storage).await;
+        drop(self.readiness.send_replace(Err("stopping".to_owned())));
+        self.stop.send_replace(Some(Instant::now() + drain_time.mul_f64(SESSIONS_SHARE)));
+        joined((&mut self.sessions).await, "sessions");
+        self.outbound.flush(deadline).await;
+        self.outbound.stop();
+        joined((&mut self.planning).await, "planning");
+        self.end_deliveries(deadline).await;
+        self.background.abort_all();
+        self.close().await;
+    }
+
+    /// Waits for the deliveries that are under way, at most until `deadline`.
+    async fn end_deliveries(&mut self, deadline: Instant) {
+        let deadline = deadline.max(Instant::now() + Duration::from_secs(1));
+        if let Ok(ended) = timeout_at(deadline, &mut self.couriers).await {
+            return joined(ended, "couriers");
+        }
+        tracing::warn!(target: "mta", "deliveries were cut off at the end of drain_time; they \
+        are tried again at the next start");
+        // Before the queue closes: what they would still deliver could not be recorded.
+        self.outbound.cut_off();
+        if let Ok(ended) = timeout(LAST_RECORDS, &mut self.couriers).await {
+            return joined(ended, "couriers");
+        }
+        self.couriers.abort();
+        let _ = (&mut self.couriers).await;
+    }
+
+    /// Closes the HTTP server, which tells the monitor, and then the queue.
+    async fn close(self) {
+        self.close.send_replace(true);
+        let windows = self.windows;
+        if tokio::task::spawn_blocking(move || windows.join()).await.is_err() {
+            tracing::warn!(target: "mta", "the windows did not close in order");
+        }
+        let (left, spool) = (self.spool.totals().0, self.spool);
+        match tokio::task::spawn_blocking(move || spool.close()).await {
+            Ok(true) => {
+                tracing::info!(target: "mta", messages = left, "stopped; the queue is synced");
+            }
+            Ok(false) | Err(_) => tracing::warn!(
+                target: "mta",
+                "the queue did not close in order; a restart recovers it"
+            ),
+        }
+    }
+}
