@@ -9,6 +9,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod guides;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
