@@ -32,7 +32,7 @@ power-cuts: ## cut the power of a virtual machine under load, 100 times; counts 
 fmt: ## format the code
 	cargo fmt --all
 
-tables: ## make docs/class.md and the tables of README.md anew from appliance/mta.toml and Cargo.lock
+tables: ## make docs/class.md and the tables of other pages anew from appliance/mta.toml and Cargo.lock
 	scripts/tables.py
 
 image: ## build the image `postern`

@@ -3,7 +3,8 @@
 
   Cargo.lock, cargo metadata    ->  [[software]] of appliance/mta.toml
   appliance/mta.toml            ->  docs/class.md (`postern describe --format markdown`)
-  docs/class.md                 ->  README.md, each block between <!-- name --> and <!-- /name -->
+  docs/class.md                 ->  README.md, docs/properties.md, docs/exit-codes.md: each block between
+                                    <!-- name --> and <!-- /name -->
 
 Tests (suite architecture) compare all three and name this command when one is stale.
 """
@@ -15,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASS = ROOT / "appliance/mta.toml"
+PAGES = ["README.md", "docs/properties.md", "docs/exit-codes.md"]
 MARK = "# The packages inside the program, beside those of the base image. Made by `make tables`.\n"
 
 
@@ -45,11 +47,12 @@ def main():
     CLASS.write_text(head + MARK + "".join(software()))
     tables = run("cargo", "run", "--locked", "--quiet", "--", "describe", "--format", "markdown")
     (ROOT / "docs/class.md").write_text(tables)
-    readme = (ROOT / "README.md").read_text()
-    for name, block in re.findall(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", tables, re.S):
-        old = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.S)
-        readme = old.sub(lambda _: block, readme)
-    (ROOT / "README.md").write_text(readme)
+    for page in PAGES:
+        text = (ROOT / page).read_text()
+        for name, block in re.findall(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", tables, re.S):
+            old = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.S)
+            text = old.sub(lambda _: block, text)
+        (ROOT / page).write_text(text)
 
 
 main()

@@ -171,8 +171,12 @@ fn the_pages_say_what_the_class_says() {
     let fresh = describe(Format::Markdown);
     let read = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
     assert!(read("docs/class.md") == fresh, "docs/class.md is stale; run: make tables");
-    let readme = read("README.md");
-    for mark in ["terminals", "volumes", "properties"] {
+    for (page, mark) in [
+        ("README.md", "terminals"),
+        ("README.md", "volumes"),
+        ("docs/properties.md", "properties"),
+        ("docs/exit-codes.md", "errors"),
+    ] {
         let block = |text: &str| {
             let (_, rest) = text
                 .split_once(&format!("<!-- {mark} -->\n"))
@@ -183,8 +187,8 @@ fn the_pages_say_what_the_class_says() {
                 .to_owned()
         };
         assert!(
-            block(&readme) == block(&fresh),
-            "README's table of {mark} is stale; run: make tables"
+            block(&read(page)) == block(&fresh),
+            "the table of {mark} in {page} is stale; run: make tables"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! README's recipes for keys and certificates, taken from README.md as they stand and run with the
+//! The recipes for keys and certificates of docs/tls.md, taken as they stand there and run with the
 //! real openssl.
 //!
 //! Each test runs the commands in an empty directory, in the order of the page, and asks openssl
@@ -20,16 +20,19 @@ use tempfile::TempDir;
 
 const PASSPHRASE: &str = "a tide in the affairs of men";
 
-/// The command block of README.md below the mark of that name.
+/// The command block of docs/tls.md below the mark of that name.
 fn recipe(name: &str) -> String {
-    let readme =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let page = page();
     let mark = format!("<!-- recipe: {name} -->\n```sh\n");
     let (_, rest) =
-        readme.split_once(&mark).unwrap_or_else(|| panic!("README.md has no recipe '{name}'"));
+        page.split_once(&mark).unwrap_or_else(|| panic!("docs/tls.md has no recipe '{name}'"));
     let (block, _) = rest.split_once("```").expect("the block ends");
     assert!(block.starts_with("openssl "), "{block}");
     block.trim_end().to_owned()
+}
+
+fn page() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tls.md")).unwrap()
 }
 
 /// A place to work at: an empty directory, and nothing of the machine's own configuration but
@@ -200,9 +203,8 @@ fn the_relay_serves_what_the_recipes_make() {
 
 #[test]
 fn every_recipe_of_the_page_is_run() {
-    let readme =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let told: Vec<&str> = readme
+    let page = page();
+    let told: Vec<&str> = page
         .lines()
         .filter_map(|line| line.strip_prefix("<!-- recipe: ")?.strip_suffix(" -->"))
         .collect();

@@ -34,7 +34,7 @@ pub fn describe(format: Format) -> String {
     }
 }
 
-/// All tables. Each stands between two marks with its name, and README.md has copies of some.
+/// All tables. Each stands between two marks with its name, and other pages have copies of some.
 fn markdown(class: &Class) -> String {
     let mut text = format!(
         "# Class {}\n\n{}. Made of `appliance/mta.toml` by `make tables`.\n",

@@ -1,6 +1,6 @@
 //! The class of the appliance: what `appliance/mta.toml` declares.
 //!
-//! Purpose: one table for the people who read it (`postern describe`, README.md), for the code that
+//! Purpose: one table for the people who read it (`postern describe`, docs/properties.md), for the code that
 //! reads properties ([`crate::appliance::property`]) and for the tests that hold both together.
 //! In: the file itself, carried inside the program. Out: [`Class`].
 //! Limits: none at run time; the file is part of the build and a test parses it.
