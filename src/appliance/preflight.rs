@@ -75,7 +75,8 @@ pub fn foresee(settings: &Settings) -> Preflight {
     outlook.notes.extend(terminal::hops::foresee(&settings, &names));
     outlook.notes.extend(terminal::foresee(&settings, &names));
     // The core reads them.
-    let authorities = identity.within(|| Ok(webhook::authorities(&settings).err()));
+    let authorities =
+        identity.within(|| Ok(webhook::authorities(settings.webhook_ca.as_deref()).err()));
     outlook.failures.extend(authorities.ok().flatten());
     outlook.failures.extend(resources::too_little(&settings, ceiling.as_ref()));
     outlook.failures.extend(resources::too_few_threads(&settings, threads::limit()));

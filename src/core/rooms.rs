@@ -136,7 +136,7 @@ pub(super) fn intake(
         rules: Rules::new(settings.hostname.clone(), settings.message_size_limit),
         rewriting: rewrite::Config {
             origin_domain: settings.origin_domain.as_ref().unwrap_or(&settings.hostname).clone(),
-            drop_headers: settings.message_drop_headers.clone(),
+            drop_headers: settings.message_drop_headers.0.clone(),
             add_missing_headers: settings.always_add_missing_headers,
         },
         copy,

@@ -115,7 +115,8 @@ pub struct Volume {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Property {
-    /// Its name; the environment variable is [`Property::variable`].
+    /// Its name; the environment variable is [`Property::variable`]. With [`PLACE`] in it, it is a
+    /// field of a group, which has as many members as somebody gives names to.
     pub name: String,
     /// The form of its value, for people.
     #[serde(rename = "type")]
@@ -142,7 +143,20 @@ impl Property {
     pub fn variable(&self) -> String {
         format!("{PREFIX}{}", self.name.to_uppercase())
     }
+
+    /// What stands before and behind the member's name, where it is a field of a group.
+    pub fn parts(&self) -> Option<(&str, &str)> {
+        self.name.split_once(PLACE)
+    }
+
+    /// The first sentence of its help.
+    pub fn summary(&self) -> &str {
+        self.help.split_once(". ").map_or(self.help.as_str(), |(first, _)| first)
+    }
 }
+
+/// The place of the member's name in the name of a group's field: `upstream_<name>_host`.
+pub const PLACE: &str = "<name>";
 
 /// What the environment variables of all properties begin with.
 pub const PREFIX: &str = "MTA_";

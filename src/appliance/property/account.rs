@@ -4,9 +4,10 @@
 //! Limits: [`ACCOUNTS_MAX`] accounts.
 //! Security: complaints never repeat what stands behind the name.
 
-use super::settings::Secret;
+use super::network;
+use super::secret::Secret;
 use super::value::{self, Complaint};
-use super::written::network;
+use super::written::Written;
 use crate::ground::credential::password::Password;
 use crate::ground::pace::Rate;
 use ipnet::IpNet;
@@ -84,7 +85,7 @@ fn account(entry: &str) -> Result<Account, String> {
                 account.senders = value::list(list, sender).map_err(|words| wrong(&words))?
             }
             Some(("networks", list)) => {
-                account.networks = value::networks(list).map_err(|words| wrong(&words))?
+                account.networks = network::networks(list).map_err(|words| wrong(&words))?
             }
             Some(("rate", rate)) => {
                 account.rate = Some(rate.parse().map_err(|words: String| wrong(&words))?)
@@ -120,10 +121,19 @@ impl fmt::Display for Account {
             write!(
                 f,
                 ";networks={}",
-                self.networks.iter().map(network).collect::<Vec<_>>().join(",")
+                self.networks.iter().map(network::text).collect::<Vec<_>>().join(",")
             )?;
         }
         self.rate.map_or(Ok(()), |rate| write!(f, ";rate={rate}"))
+    }
+}
+
+impl Written for Account {
+    const SECRET: bool = true;
+    const BETWEEN: &'static str = " ";
+
+    fn to_text(&self) -> String {
+        self.to_string()
     }
 }
 

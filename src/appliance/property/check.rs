@@ -1,9 +1,8 @@
 //! `postern check`: every property, its effective value, where it came from, and who may relay.
 
-use super::environment::{Loaded, Source, load};
+use super::environment::{Loaded, load};
 use super::relay;
-use super::settings::MASK;
-use crate::appliance::class::{PREFIX, class};
+use crate::appliance::class::PREFIX;
 use crate::appliance::failure::exit_of;
 use crate::appliance::preflight::foresee;
 use crate::ground::gateway::default_gateways;
@@ -66,25 +65,12 @@ fn report(loaded: &Loaded) -> (String, bool) {
 
 /// One line for each property in the order of the class: name, value (secrets masked), source.
 pub fn table(loaded: &Loaded) -> Vec<String> {
-    let values = loaded.settings.to_values();
-    let rows: Vec<_> = class()
-        .property
+    let shown = loaded.settings.shown();
+    let rows: Vec<_> = shown
         .iter()
         .map(|property| {
-            let value = values.get(property.name.as_str()).map(String::as_str).unwrap_or_default();
-            let shown = match value {
-                "" => "(empty)",
-                _ if property.secret => MASK,
-                value => value,
-            };
-            let source = match loaded.sources.get(property.name.as_str()) {
-                Some(Source::Environment) => property.variable(),
-                Some(Source::File(path)) => {
-                    format!("{} ({}_FILE)", path.display(), property.variable())
-                }
-                Some(Source::Default) | None => "default".to_owned(),
-            };
-            (property.name.as_str(), shown, source)
+            let value = if property.value.is_empty() { "(empty)" } else { &property.value };
+            (property.name.as_str(), value, property.origin())
         })
         .collect();
     let names = rows.iter().map(|(name, _, _)| name.len()).max().unwrap_or_default();
@@ -107,7 +93,9 @@ pub fn table(loaded: &Loaded) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::environment::{Machine, read};
+    use super::super::environment::read;
+    use super::super::machine::Machine;
+    use super::super::secret::MASK;
     use super::*;
     use std::ffi::OsString;
 

@@ -1,6 +1,7 @@
 //! Properties whose value is one of a few words, in any case.
 
-use super::value::Complaint;
+use super::value::{Complaint, list};
+use super::written::Written;
 use std::str::FromStr;
 
 /// Property `log_format`: form of log lines.
@@ -97,6 +98,29 @@ impl FromStr for WebhookEvent {
                 "contains '{text}', which is no event: write delivered, deferred, bounced or alert"
             )
         })
+    }
+}
+
+/// Events.
+pub fn webhook_events(text: &str) -> Result<Vec<WebhookEvent>, Complaint> {
+    list(text, str::parse)
+}
+
+impl Written for LogFormat {
+    fn to_text(&self) -> String {
+        self.as_str().to_owned()
+    }
+}
+
+impl Written for AddressMasking {
+    fn to_text(&self) -> String {
+        self.as_str().to_owned()
+    }
+}
+
+impl Written for WebhookEvent {
+    fn to_text(&self) -> String {
+        self.as_str().to_owned()
     }
 }
 

@@ -5,8 +5,8 @@
 //! In: the text as it was found. Out: the value, what a person should know, or what is wrong.
 //! Limits: none of its own; texts are bounded by [`super::VALUE_LIMIT`].
 
-use super::environment::Source;
-use crate::appliance::class::Property;
+use super::names::Named;
+use super::source::Source;
 
 /// U+FEFF at the start of a text: editors of Windows write it (RFC 3629 §6).
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -34,7 +34,8 @@ pub struct Dirty {
 ///
 /// # Errors
 /// The value has line breaks, control or invisible characters inside, or quotes around it.
-pub fn clean(property: &Property, source: &Source, text: &str) -> Result<Clean, Dirty> {
+pub fn clean(named: &Named<'_>, source: &Source, text: &str) -> Result<Clean, Dirty> {
+    let property = named.property;
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).replace("\r\n", "\n");
     let text = text.trim_end_matches(['\n', '\r']);
     let text = if property.secret { text } else { text.trim() };
@@ -69,7 +70,7 @@ pub fn clean(property: &Property, source: &Source, text: &str) -> Result<Clean, 
         }
         () => None,
     };
-    let warning = odd.map(|odd| format!("the value of {} {odd}", property.variable()));
+    let warning = odd.map(|odd| format!("the value of {} {odd}", named.variable()));
     Ok(Clean { value, warning })
 }
 
@@ -96,11 +97,11 @@ fn is_quoted(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::appliance::class::class;
+    use crate::appliance::property::names::Names;
 
     fn cleaned(name: &str, text: &str) -> Result<String, String> {
         let source = Source::Environment;
-        clean(class().property(name).unwrap(), &source, text)
+        clean(&Names::of_class().name(name).unwrap(), &source, text)
             .map(|clean| clean.value)
             .map_err(|dirty| dirty.what)
     }
@@ -159,9 +160,9 @@ mod tests {
 
     #[test]
     fn what_is_odd_about_a_secret_is_said() {
-        let password = class().property("password").unwrap();
+        let password = Names::of_class().name("password").unwrap();
         let file = Source::File("/run/secrets/password".into());
-        let warned = |text: &str| clean(password, &file, text).unwrap().warning;
+        let warned = |text: &str| clean(&password, &file, text).unwrap().warning;
         assert_eq!(warned("hunter2\n"), None);
         assert!(
             warned("hunter2 \n")

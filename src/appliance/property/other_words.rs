@@ -5,8 +5,8 @@
 //! In: the name of a variable, without `MTA_`. Out: what to write instead, in words.
 //! Source: postconf(5), and the variables of widespread mail images.
 
-use super::environment::by_variable;
-use crate::appliance::class::{PREFIX, Property};
+use super::names::{FILE, Names, variable};
+use crate::appliance::class::PREFIX;
 
 /// What another relay's word means here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,18 +188,16 @@ pub fn advice(name: &str) -> Option<String> {
 }
 
 /// What to say of a variable without `MTA_`, if it was surely meant for a relay such as this one.
-pub fn without_prefix(variable: &str) -> Option<String> {
+pub fn without_prefix(names: Names<'_>, variable: &str) -> Option<String> {
     let is_upper = !variable.contains(|c: char| c.is_ascii_lowercase());
     let ours = |name: &str| {
-        by_variable(name).filter(|property| !ANYBODYS.contains(&property.name.as_str()))
+        let named = names.variable(name)?;
+        (!ANYBODYS.contains(&named.property.name.as_str())).then(|| named.variable())
     };
-    if is_upper
-        && let Some(property) =
-            ours(variable).or_else(|| variable.strip_suffix("_FILE").and_then(ours))
-    {
+    let file = || ours(variable.strip_suffix(FILE)?).map(|meant| meant + FILE);
+    if let Some(meant) = ours(variable).or_else(file) {
         return Some(format!(
-            "{variable} is ignored: the names of all properties begin with {PREFIX}, write {}",
-            written(property, variable)
+            "{variable} is ignored: the names of all properties begin with {PREFIX}, write {meant}"
         ));
     }
     // Images around Postfix take any of its parameters so: POSTFIX_myhostname.
@@ -209,7 +207,7 @@ pub fn without_prefix(variable: &str) -> Option<String> {
         .iter()
         .find(|(word, clear, _)| *word == plain && (name.is_some() || (*clear && is_upper)));
     let words = match known {
-        Some((_, _, Is(property))) => format!("write {}", self::variable(property)),
+        Some((_, _, Is(property))) => format!("write {}", super::names::variable(property)),
         Some((_, _, Words(words))) => (*words).to_owned(),
         None if is_upper && is_login(&plain, true) => NO_LOGIN.to_owned(),
         None if name.is_some() => "`postern describe` lists all properties".to_owned(),
@@ -225,7 +223,7 @@ fn is_login(plain: &str, surely: bool) -> bool {
 }
 
 fn plain(name: &str) -> String {
-    let name = name.strip_suffix("_FILE").filter(|name| by_plain(name)).unwrap_or(name);
+    let name = name.strip_suffix(FILE).filter(|name| by_plain(name)).unwrap_or(name);
     name.chars().filter(|c| *c != '_').collect::<String>().to_ascii_uppercase()
 }
 
@@ -236,16 +234,6 @@ fn by_plain(name: &str) -> bool {
     let whole = format!("{plain}FILE");
     WORDS.iter().all(|(word, _, _)| *word != whole)
         && (WORDS.iter().any(|(word, _, _)| *word == plain) || is_login(&plain, false))
-}
-
-fn variable(property: &str) -> String {
-    format!("{PREFIX}{}", property.to_uppercase())
-}
-
-/// The variable that was meant: with `_FILE` where that was written.
-fn written(property: &Property, variable: &str) -> String {
-    let is_file = property.name.to_uppercase() != variable;
-    format!("{}{}", property.variable(), if is_file { "_FILE" } else { "" })
 }
 
 #[cfg(test)]
@@ -312,7 +300,7 @@ mod tests {
             ("POSTFIX_smtp_helo_name", "postern describe"),
             ("RELAYHOST_PASSWORD", "does not log in"),
         ] {
-            let told = without_prefix(variable).unwrap_or_default();
+            let told = without_prefix(Names::of_class(), variable).unwrap_or_default();
             assert!(
                 told.starts_with(&format!("{variable} is ignored: ")) && told.contains(words),
                 "{variable}: {told}"
@@ -332,7 +320,7 @@ mod tests {
             "DATA_DIR",
             "_",
         ] {
-            assert_eq!(without_prefix(variable), None, "{variable}");
+            assert_eq!(without_prefix(Names::of_class(), variable), None, "{variable}");
         }
     }
 }

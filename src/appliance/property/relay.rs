@@ -1,6 +1,6 @@
 //! Who may relay, in words: what an operator most needs to be sure of.
 
-use super::written::network;
+use super::network;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -116,7 +116,7 @@ fn is_everybody(network: &IpNet) -> bool {
 }
 
 fn listed(trusted: &[IpNet]) -> String {
-    let names: Vec<_> = trusted.iter().map(network).collect();
+    let names: Vec<_> = trusted.iter().map(network::text).collect();
     match names.split_last() {
         None => "nobody".to_owned(),
         Some((last, [])) => last.clone(),

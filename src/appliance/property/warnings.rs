@@ -5,7 +5,7 @@
 //! at name servers stands in `appliance/terminal/hops.rs`.
 
 use super::settings::Settings;
-use super::written::span;
+use super::written::Written;
 use crate::ground::host::{Host, HostSpec};
 use crate::ground::public::Public;
 use std::net::IpAddr;
@@ -161,14 +161,14 @@ impl Settings {
                  relay's outside address has, or MTA_SMART_RELAY"
             ));
         }
-        let lifetime = span(self.queue_lifetime);
+        let lifetime = self.queue_lifetime.to_text();
         if self.delay_warning_time != Duration::ZERO
             && self.delay_warning_time >= self.queue_lifetime
         {
             warnings.push(format!(
                 "delay_warning_time={} does nothing: after queue_lifetime={lifetime} the mail has \
                 gone back already",
-                span(self.delay_warning_time)
+                self.delay_warning_time.to_text()
             ));
         }
         if self.message_size_limit < LEAST_SIZE {
@@ -186,7 +186,7 @@ impl Settings {
                 "minimal_backoff_time={} is not less than queue_lifetime={lifetime}: a mail that \
                 cannot be delivered at once goes back \
                  without a second try",
-                span(self.minimal_backoff_time)
+                self.minimal_backoff_time.to_text()
             ));
         }
         warnings
@@ -282,7 +282,8 @@ fn is_below(path: &str, directory: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::environment::{Machine, read};
+    use super::super::environment::read;
+    use super::super::machine::Machine;
     use super::*;
     use std::ffi::OsString;
 

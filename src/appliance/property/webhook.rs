@@ -1,11 +1,12 @@
 //! Properties of events for other programs: `webhook_url`, `webhook_ca`.
 
-use super::settings::Settings;
-use super::value::Complaint;
+use super::value::{Complaint, list};
+use super::written::Written;
 use crate::appliance::failure::{Exit, Failure};
 use crate::ground::endpoint::Endpoint;
 use crate::ground::tls::{self, Authorities};
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 /// A receiver: `[slack+]http[s]://host[:port][/path]`.
@@ -19,6 +20,11 @@ pub struct Webhook {
 
 /// What stands before the address of a receiver that people read.
 const SLACK: &str = "slack+";
+
+/// Receivers.
+pub fn webhooks(text: &str) -> Result<Vec<Webhook>, Complaint> {
+    list(text, str::parse)
+}
 
 impl FromStr for Webhook {
     type Err = Complaint;
@@ -42,12 +48,20 @@ impl fmt::Display for Webhook {
     }
 }
 
+impl Written for Webhook {
+    const SECRET: bool = true;
+
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+}
+
 /// Reads the file of property `webhook_ca`; no authorities without one.
 ///
 /// # Errors
 /// There is a file, and it cannot be read or has no certificates in PEM form.
-pub fn authorities(settings: &Settings) -> Result<Authorities, Failure> {
-    let Some(path) = &settings.webhook_ca else { return Ok(Authorities::new()) };
+pub fn authorities(file: Option<&Path>) -> Result<Authorities, Failure> {
+    let Some(path) = file else { return Ok(Authorities::new()) };
     let failure =
         |cause: String| Failure::new(Exit::Input, "Error: webhook_ca cannot be used", cause);
     let pem =

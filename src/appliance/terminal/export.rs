@@ -47,6 +47,14 @@ pub struct Remote {
     pub path: String,
 }
 
+/// Whether a text names an export.
+///
+/// # Errors
+/// Words that follow the property's name.
+pub fn text(text: &str) -> Result<String, String> {
+    Export::parse(text).map(|_| text.to_owned())
+}
+
 impl Export {
     /// Reads the property.
     ///

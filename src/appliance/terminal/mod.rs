@@ -9,13 +9,13 @@
 //! [`ports`] (terminal `in`), [`hops`]. The order: [`gateway::connect`], since servers may be
 //! beyond it; [`connect`]; then [`log`] and [`fs`] make directories of the two file servers.
 
-mod export;
+pub mod export;
 pub mod gateway;
 pub mod hops;
 mod mounted;
 pub mod names;
 pub mod ports;
-mod share;
+pub mod share;
 
 pub use mounted::{fs, log};
 
@@ -119,22 +119,6 @@ fn unconnected(host: &str, unknown_is_connected: bool, names: &Names) -> Option<
         Err(_) if unknown_is_connected || names.is_late(host) => None,
         Err(why) => Some(why.to_owned()),
     }
-}
-
-/// Whether a text names a log share.
-///
-/// # Errors
-/// Words that follow the property's name.
-pub fn share_text(text: &str) -> Result<String, String> {
-    Share::parse(text).map(|_| text.to_owned())
-}
-
-/// Whether a text names an export.
-///
-/// # Errors
-/// Words that follow the property's name.
-pub fn export_text(text: &str) -> Result<String, String> {
-    Export::parse(text).map(|_| text.to_owned())
 }
 
 /// A path of this machine has no host.

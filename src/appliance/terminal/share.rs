@@ -50,6 +50,14 @@ pub struct Remote {
     pub path: String,
 }
 
+/// Whether a text names a log share.
+///
+/// # Errors
+/// Words that follow the property's name.
+pub fn text(text: &str) -> Result<String, String> {
+    Share::parse(text).map(|_| text.to_owned())
+}
+
 impl Share {
     /// Reads the property.
     ///

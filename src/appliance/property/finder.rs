@@ -1,0 +1,200 @@
+//! From environment variables to one text per property that was set.
+//!
+//! Names that begin with `MTA_` belong to the appliance, so a name that no property has is a slip
+//! of the pen. Nothing here panics on what an environment may hold: variables are read raw and
+//! checked for UTF-8.
+
+use super::clean::{Clean, clean};
+use super::names::{FILE, Named, Names};
+use super::other_words;
+use super::service_links::is_service_link;
+use super::source::{Source, Text, Texts};
+use crate::appliance::class::PREFIX;
+use crate::appliance::failure::{Exit, Failure};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// Octets of one value: longer than any honest list of networks.
+pub const VALUE_LIMIT: usize = 16 * 1024;
+
+/// What an environment says.
+pub struct Found {
+    /// The texts of the properties that were set, clean.
+    pub texts: Texts,
+    /// What is wrong.
+    pub problems: Vec<Failure>,
+    /// What a person should know although it stops nothing.
+    pub warnings: Vec<String>,
+}
+
+/// Sorts variables into values and problems.
+pub fn find(vars: impl Iterator<Item = (OsString, OsString)>, names: Names<'_>) -> Found {
+    let mut finder = Finder {
+        names,
+        texts: Texts::new(),
+        problems: Vec::new(),
+        warnings: Vec::new(),
+        links: Vec::new(),
+    };
+    for (name, value) in vars {
+        if name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+            finder.take(&name, value);
+        } else {
+            finder.pass(&name, &value);
+        }
+    }
+    finder.tell_of_links();
+    Found { texts: finder.texts, problems: finder.problems, warnings: finder.warnings }
+}
+
+struct Finder<'a> {
+    names: Names<'a>,
+    texts: Texts,
+    problems: Vec<Failure>,
+    warnings: Vec<String>,
+    /// Variables that container engines make.
+    links: Vec<String>,
+}
+
+impl Finder<'_> {
+    fn take(&mut self, variable: &OsStr, value: OsString) {
+        let shown = variable.to_string_lossy().into_owned();
+        let Ok(value) = value.into_string() else {
+            return self.problem(
+                format!("Error: {shown} is not UTF-8 text"),
+                "write the value again, without special characters",
+            );
+        };
+        if is_service_link(&shown, &value) {
+            return self.links.push(shown);
+        }
+        let name = shown.strip_prefix(PREFIX).unwrap_or_default();
+        // `ssl_key_file` is a property of its own, so the whole name is tried first.
+        if let Some(named) = self.names.variable(name) {
+            if !value.is_empty() {
+                self.found(&named, &value, Source::Environment);
+            }
+        } else if let Some(named) = self.names.file(name) {
+            if !value.is_empty() {
+                self.take_file(&named, Path::new(&value));
+            }
+        } else {
+            self.unknown(&shown);
+        }
+    }
+
+    fn take_file(&mut self, named: &Named<'_>, path: &Path) {
+        let name = &named.name;
+        let place = format!("{}{FILE}={}", named.variable(), path.display());
+        match read_value(path) {
+            // An empty password would open what was meant to be closed.
+            Ok(text)
+                if named.property.secret
+                    && text.trim_matches(['\u{feff}', '\r', '\n']).is_empty() =>
+            {
+                self.problem(
+                    format!("Error: the file for {name} is empty"),
+                    format!("{place}: write the value into it"),
+                )
+            }
+            Ok(text) => self.found(named, &text, Source::File(path.to_owned())),
+            Err(cause) => self.problem(
+                format!("Error: the file for {name} cannot be read"),
+                format!("{place}: {cause}"),
+            ),
+        }
+    }
+
+    fn found(&mut self, named: &Named<'_>, text: &str, source: Source) {
+        let variable = named.variable();
+        // A file is named as such: its variable holds nothing but a path.
+        let place = match &source {
+            Source::File(path) => format!("{variable}{FILE}={}: ", path.display()),
+            Source::Environment | Source::Default => String::new(),
+        };
+        if text.len() > VALUE_LIMIT {
+            return self.problem(
+                format!("Error: {variable} is too long"),
+                format!("{place}at most {VALUE_LIMIT} octets"),
+            );
+        }
+        match clean(named, &source, text) {
+            Err(dirty) => self.problem(
+                format!("Error: {variable} {}", dirty.what),
+                format!("{place}{}", dirty.advice),
+            ),
+            Ok(_) if self.texts.contains_key(&named.name) => {
+                self.problem(
+                    format!("Error: both {variable} and {variable}{FILE} are set"),
+                    "use one of them",
+                );
+            }
+            Ok(Clean { value, warning }) => {
+                self.warnings.extend(warning);
+                if !value.is_empty() {
+                    self.texts.insert(named.name.clone(), Text { value, source });
+                }
+            }
+        }
+    }
+
+    /// A variable that is not ours; one that only has the wrong case, or lost its prefix, is worth
+    /// a word.
+    fn pass(&mut self, variable: &OsStr, value: &OsStr) {
+        let shown = variable.to_string_lossy();
+        if value.is_empty() {
+            return;
+        }
+        self.warnings.extend(other_words::without_prefix(self.names, &shown));
+        let upper = shown.to_ascii_uppercase();
+        let name = upper.strip_prefix(PREFIX).unwrap_or_default();
+        if self.names.variable(name).or_else(|| self.names.file(name)).is_some() {
+            self.warnings
+                .push(format!("{shown} is ignored: properties are upper case, write {upper}"));
+        }
+    }
+
+    /// One line for all service links.
+    fn tell_of_links(&mut self) {
+        self.links.sort_unstable();
+        let Some(first) = self.links.first() else { return };
+        let others = match self.links.len() - 1 {
+            0 => String::new(),
+            others => format!(" and {others} more"),
+        };
+        self.warnings.push(format!(
+            "{first}{others} are ignored: a container engine makes them for a service named mta. \
+            Without them in Kubernetes: \
+             enableServiceLinks: false"
+        ));
+    }
+
+    fn unknown(&mut self, variable: &str) {
+        let advice = variable.strip_prefix(PREFIX).and_then(other_words::advice);
+        let advice =
+            advice.or_else(|| Some(format!("did you mean {}?", self.names.nearest(variable)?)));
+        let all = "`postern describe` lists all properties";
+        let cause = match advice {
+            Some(advice) if advice.ends_with('?') => format!("{advice} {all}"),
+            Some(advice) => format!("{advice}; {all}"),
+            None => all.to_owned(),
+        };
+        self.problem(format!("Error: there is no property {variable}"), cause);
+    }
+
+    fn problem(&mut self, line: String, cause: impl Into<String>) {
+        self.problems.push(Failure::new(Exit::Property, line, cause));
+    }
+}
+
+fn read_value(path: &Path) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    file.take(VALUE_LIMIT as u64 + 2).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err("it is not UTF-8 text but UTF-16: save it as UTF-8".to_owned());
+    }
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
+}

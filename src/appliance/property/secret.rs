@@ -1,0 +1,69 @@
+//! Values that nobody but their user may read.
+
+use super::value::Complaint;
+use super::written::Written;
+use crate::ground::credential::password::Password;
+use std::fmt;
+
+/// A value that must not be read over a shoulder: masked in every output.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+/// What is shown in place of a secret.
+pub const MASK: &str = "********";
+
+impl Secret {
+    /// Takes the value into custody.
+    pub fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    /// The value itself, for the one comparison it is there for.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl Written for Secret {
+    const SECRET: bool = true;
+
+    fn to_text(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// A password, or its hash.
+pub fn password(text: &str) -> Result<Secret, Complaint> {
+    let advice = "make one with 'htpasswd -nbB operator PASSWORD' or 'argon2 SALT -id -e'";
+    Password::check(text)
+        .map(|()| Secret::new(text.to_owned()))
+        .map_err(|words| format!("{words}; {advice}"))
+}
+
+/// A key that Standard Webhooks' libraries take: 24 to 64 octets.
+pub fn webhook_secret(text: &str) -> Result<Secret, Complaint> {
+    let coded = text.strip_prefix("whsec_").unwrap_or_default();
+    let digits = coded.trim_end_matches('=');
+    let whole = coded.len() - digits.len() <= 2 && digits.len() % 4 != 1;
+    let good = whole
+        && (32..=86).contains(&digits.len())
+        && digits.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'));
+    if good {
+        return Ok(Secret::new(text.to_owned()));
+    }
+    Err("must be whsec_ and 24 to 64 octets in base 64: make one with 'echo whsec_$(openssl rand \
+    -base64 32)'"
+        .into())
+}
