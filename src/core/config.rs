@@ -55,7 +55,8 @@ impl Config {
         let json = orders.properties().map_err(|error| vec![internal("properties", &error)])?;
         let settings = Settings::from_json(&json)?;
         // Before its file is out of reach.
-        let authorities = webhook::authorities(settings.webhook_ca.as_deref()).map_err(|failure| vec![failure])?;
+        let authorities = webhook::authorities(settings.webhook_ca.as_deref())
+            .map_err(|failure| vec![failure])?;
         let volume = exclusive::volume(&settings);
         // The run directory may be made anew while we run; it is another one then.
         let confined = confine(&volume, &settings.run_dir, settings.run_dir.parent());

@@ -83,7 +83,7 @@ fn stops_the_start(source: &Source) -> bool {
     module == "init"
         || module == "core"
         || module.starts_with("core::")
-        || module.starts_with("appliance::")
+        || (module.starts_with("appliance::") && !module.ends_with("::tests"))
 }
 
 #[test]

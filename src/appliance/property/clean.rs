@@ -5,7 +5,7 @@
 //! In: the text as it was found. Out: the value, what a person should know, or what is wrong.
 //! Limits: none of its own; texts are bounded by [`super::VALUE_LIMIT`].
 
-use super::names::Named;
+use super::lookup::Named;
 use super::source::Source;
 
 /// U+FEFF at the start of a text: editors of Windows write it (RFC 3629 §6).
@@ -97,7 +97,7 @@ fn is_quoted(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::appliance::property::names::Names;
+    use crate::appliance::property::lookup::Names;
 
     fn cleaned(name: &str, text: &str) -> Result<String, String> {
         let source = Source::Environment;

@@ -3,8 +3,8 @@
 
 use super::choice::LogFormat;
 use super::finder::{Found, find};
+use super::lookup::Names;
 use super::machine::Machine;
-use super::names::Names;
 use super::settings::Settings;
 use crate::appliance::failure::Failure;
 use std::ffi::OsString;

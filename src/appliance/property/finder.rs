@@ -5,7 +5,7 @@
 //! checked for UTF-8.
 
 use super::clean::{Clean, clean};
-use super::names::{FILE, Named, Names};
+use super::lookup::{FILE, Named, Names};
 use super::other_words;
 use super::service_links::is_service_link;
 use super::source::{Source, Text, Texts};

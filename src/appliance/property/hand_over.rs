@@ -3,7 +3,7 @@
 //!
 //! Security: secrets are in the object; the core gets it on its standard input.
 
-use super::names::Names;
+use super::lookup::Names;
 use super::reader::Reader;
 use super::settings::Settings;
 use super::source::Texts;

@@ -12,12 +12,12 @@
 //! [`settings`] is the table: one line for each property with its type and its reader. Below it
 //! stand the types and their grammars ([`value`], `name`, `network`, [`secret`], `choice`,
 //! [`account`], [`webhook`]), how they are written (`written`), and what makes a record of a table
-//! (`table`, `reader`). Beside it stands the manifest, `appliance/mta.toml`, which `names` looks names
-//! up in. Above it: `rules` between values, `hand_over` (from texts and back), `warnings`, and the
-//! way in: `finder` finds the texts, `clean` takes away what is not theirs, `service_links` and
-//! `other_words` know variables that are not ours, `machine` has the defaults that depend on it, and
-//! [`environment`] joins them. [`check`] is `postern check`, `shown` what people see of values,
-//! [`relay`] says in words who may relay.
+//! (`table`, `reader`). Beside it stands the manifest, `appliance/mta.toml`, which `lookup` looks
+//! names up in. Above it: `rules` between values, `hand_over` (from texts and back), `warnings`,
+//! and the way in: `finder` finds the texts, `clean` takes away what is not theirs, `service_links`
+//! and `other_words` know variables that are not ours, `machine` has the defaults that depend on
+//! it, and [`environment`] joins them. [`check`] is `postern check`, `shown` what people see of
+//! values, [`relay`] says in words who may relay.
 
 pub mod account;
 pub mod check;
@@ -26,9 +26,9 @@ mod clean;
 pub mod environment;
 mod finder;
 mod hand_over;
+mod lookup;
 mod machine;
 mod name;
-mod names;
 mod network;
 mod other_words;
 mod reader;

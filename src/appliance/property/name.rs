@@ -1,5 +1,5 @@
-//! Values that are names: of hosts, mailboxes, header fields, programs, time zones, and addresses on
-//! the web.
+//! Values that are names: of hosts, mailboxes, header fields, programs, time zones, and addresses
+//! on the web.
 
 use super::value::{Complaint, flag, list};
 use crate::ground::clock;

@@ -5,7 +5,7 @@
 //! In: the name of a variable, without `MTA_`. Out: what to write instead, in words.
 //! Source: postconf(5), and the variables of widespread mail images.
 
-use super::names::{FILE, Names, variable};
+use super::lookup::{FILE, Names, variable};
 use crate::appliance::class::PREFIX;
 
 /// What another relay's word means here.
@@ -207,7 +207,7 @@ pub fn without_prefix(names: Names<'_>, variable: &str) -> Option<String> {
         .iter()
         .find(|(word, clear, _)| *word == plain && (name.is_some() || (*clear && is_upper)));
     let words = match known {
-        Some((_, _, Is(property))) => format!("write {}", super::names::variable(property)),
+        Some((_, _, Is(property))) => format!("write {}", super::lookup::variable(property)),
         Some((_, _, Words(words))) => (*words).to_owned(),
         None if is_upper && is_login(&plain, true) => NO_LOGIN.to_owned(),
         None if name.is_some() => "`postern describe` lists all properties".to_owned(),

@@ -1,7 +1,7 @@
 //! From texts to typed values: all fields of a record at once, so that all mistakes are told
 //! together. Which fields there are, the record's table says.
 
-use super::names::{Names, variable};
+use super::lookup::{Names, variable};
 use super::secret::MASK;
 use super::source::{Source, Sources, Text, Texts};
 use super::value::Complaint;

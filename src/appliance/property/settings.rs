@@ -11,7 +11,7 @@ use super::secret::{self, Secret};
 use super::table::properties;
 use super::value;
 use super::webhook::{Webhook, webhooks};
-use crate::appliance::terminal::{export, share};
+use crate::appliance::terminal;
 use crate::ground::host::HostSpec;
 use crate::ground::web_address::WebAddress;
 use ipnet::IpNet;
@@ -37,8 +37,8 @@ properties! {
         // Volumes and terminals, as they were written.
         volume_data: PathBuf = value::absolute_path;
         volume_key: Option<PathBuf> = value::absolute_path;
-        terminal_log: Option<String> = share::text;
-        terminal_fs: Option<String> = export::text;
+        terminal_log: Option<String> = terminal::share_text;
+        terminal_fs: Option<String> = terminal::export_text;
         /// `http://host[:port][/path]` without a slash at the end.
         terminal_mon: Option<String> = name::http_url;
         terminal_net: Option<String> = value::text;

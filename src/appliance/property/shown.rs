@@ -1,6 +1,6 @@
 //! The values in force as people may see them, for `postern check` and for pages.
 
-use super::names::{FILE, Names, variable};
+use super::lookup::{FILE, Names, variable};
 use super::secret::MASK;
 use super::settings::Settings;
 use super::source::Source;

@@ -97,7 +97,7 @@ pub(super) use properties;
 mod tests {
     use crate::appliance::class::Property;
     use crate::appliance::property::finder::find;
-    use crate::appliance::property::names::Names;
+    use crate::appliance::property::lookup::Names;
     use crate::appliance::property::reader::Reader;
     use crate::appliance::property::secret::{Secret, password};
     use crate::appliance::property::source::Source;

@@ -1,5 +1,5 @@
-//! The grammars of property values: text in, typed value or a complaint out. Pure. Those of hosts and
-//! other names stand in `name`, those of networks in `network`.
+//! The grammars of property values: text in, typed value or a complaint out. Pure. Those of hosts
+//! and other names stand in `name`, those of networks in `network`.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -25,8 +25,7 @@ pub trait Written: Sized {
     fn to_text(&self) -> String;
 
     /// The value without a text, if there may be none. `default` is that of the class.
-    fn empty(default: &str) -> Option<Self> {
-        let _ = default;
+    fn empty(_default: &str) -> Option<Self> {
         None
     }
 }

@@ -47,14 +47,6 @@ pub struct Remote {
     pub path: String,
 }
 
-/// Whether a text names an export.
-///
-/// # Errors
-/// Words that follow the property's name.
-pub fn text(text: &str) -> Result<String, String> {
-    Export::parse(text).map(|_| text.to_owned())
-}
-
 impl Export {
     /// Reads the property.
     ///
@@ -81,6 +73,14 @@ impl Export {
         let server = text[..at].parse().map_err(|_| wrong())?;
         Ok(Self::Remote(Remote { server, path: text[at + 1..].to_owned() }))
     }
+}
+
+/// Whether a text names an export.
+///
+/// # Errors
+/// Words that follow the property's name.
+pub fn export_text(text: &str) -> Result<String, String> {
+    Export::parse(text).map(|_| text.to_owned())
 }
 
 impl mounted::Remote for Remote {

@@ -9,15 +9,17 @@
 //! [`ports`] (terminal `in`), [`hops`]. The order: [`gateway::connect`], since servers may be
 //! beyond it; [`connect`]; then [`log`] and [`fs`] make directories of the two file servers.
 
-pub mod export;
+mod export;
 pub mod gateway;
 pub mod hops;
 mod mounted;
 pub mod names;
 pub mod ports;
-pub mod share;
+mod share;
 
+pub use export::export_text;
 pub use mounted::{fs, log};
+pub use share::share_text;
 
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::lines;

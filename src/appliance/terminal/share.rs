@@ -50,14 +50,6 @@ pub struct Remote {
     pub path: String,
 }
 
-/// Whether a text names a log share.
-///
-/// # Errors
-/// Words that follow the property's name.
-pub fn text(text: &str) -> Result<String, String> {
-    Share::parse(text).map(|_| text.to_owned())
-}
-
 impl Share {
     /// Reads the property.
     ///
@@ -106,6 +98,14 @@ impl Share {
             path,
         }))
     }
+}
+
+/// Whether a text names a log share.
+///
+/// # Errors
+/// Words that follow the property's name.
+pub fn share_text(text: &str) -> Result<String, String> {
+    Share::parse(text).map(|_| text.to_owned())
 }
 
 impl mounted::Remote for Remote {
