@@ -8,7 +8,7 @@
 //! Security: it accepts from everybody for everybody and relays to nobody. For a trial bench, not
 //! for the Internet.
 
-use crate::appliance::counter::Counters;
+use crate::mail::accept::counters::AcceptCounters;
 use crate::mail::accept::{self, Limits, Listener, Wire, WireError};
 use crate::mail::model::{Address, Envelope, Refusal, Reply, Verdict};
 use crate::mail::parse::{
@@ -199,7 +199,7 @@ async fn serve(args: SinkArgs) -> io::Result<()> {
         maildir: args.maildir,
         tally: Tally::default(),
     });
-    let counters = Counters::new(&[Refusal::Limit.as_str()]).map_err(io::Error::other)?;
+    let counters = AcceptCounters::alone().map_err(io::Error::other)?;
     // Nobody waits for the sessions of a sink: this is held so that they are never told to stop.
     let (_running, stop) = watch::channel(None);
     let shared = Arc::clone(&sink);
@@ -214,7 +214,7 @@ async fn serve(args: SinkArgs) -> io::Result<()> {
         vec![Listener::plain(listener)],
         &sink.limits,
         &sink.rules.hostname,
-        Arc::new(counters),
+        counters,
         stop,
         |_: IpAddr| accept::Source::Trusted,
         session,

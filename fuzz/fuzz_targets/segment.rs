@@ -6,7 +6,7 @@
 //! place, and what happens there.
 
 use libfuzzer_sys::fuzz_target;
-use postern::appliance::counter::Counters;
+use postern::mail::spool::counters::SpoolCounters;
 use postern::ground::disk::{Disk, Snapshot, Volume};
 use postern::mail::model::{Address, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, OfflineQueue, Status};
 use postern::mail::spool::{OfflineSpool, Config, Entry, SegmentLog, Spool, Writer};
@@ -148,7 +148,7 @@ fn progress(message: &Message, first: Status) -> Vec<Progress> {
 fn start(directory: &Path) -> Option<SegmentLog> {
     let disk: Arc<dyn Disk> = Arc::new(Volume::open(directory).unwrap());
     let config = Config { segment_max: 64 << 10, ..Config::default() };
-    SegmentLog::open(disk, config, Arc::new(Counters::new(&[]).unwrap()), &|_| {}).ok()
+    SegmentLog::open(disk, config, SpoolCounters::alone().unwrap(), &|_| {}).ok()
 }
 
 /// In memory where there is such a place: nothing here needs a disk that keeps what it is given.

@@ -137,7 +137,7 @@ fn submitted(submission: &dyn Submission, visit: &Visit<'_>) -> Result<Submitted
 fn within_rate(app: &AppState, visit: &Visit<'_>) -> Result<(), Box<Answer>> {
     let Caller::Token(token) = visit.caller else { return Ok(()) };
     token.take(Instant::now()).map_err(|wait| {
-        app.counters.window_refused_total.with_label_values(&["token_rate"]).inc();
+        app.counters.http.http_refused_total.with_label_values(&["token_rate"]).inc();
         let rate = token.rate().map(|rate| rate.to_string()).unwrap_or_default();
         let words = format!("the token '{}' may send {rate} (rate= in api_tokens)", token.name);
         Box::new(visit.later(StatusCode::TOO_MANY_REQUESTS, &words, wait.as_secs() + 1))

@@ -2,15 +2,15 @@
 
 use super::{Answer, since};
 use crate::api::redact;
-use crate::appliance::counter::{Counters, SESSION_REFUSALS};
 use crate::ground::clock;
 use crate::http::answer;
 use crate::http::rights::Need;
 use crate::http::state::AppState;
 use crate::http::visit::Visit;
-use crate::mail::model::Refusal;
+use crate::mail::model::{Refusal, SESSION_REFUSALS};
 use crate::monitor::alerts::{self, AlertView};
 use crate::monitor::components::PartView;
+use crate::monitor::counters::Counters;
 use crate::monitor::metrics;
 use crate::monitor::rates::Buckets;
 use hyper::StatusCode;
@@ -143,16 +143,17 @@ pub(crate) async fn status_view(app: &AppState, look: bool) -> StatusView {
             held: summary.held,
             oldest_age_seconds: summary.oldest.map(|oldest| since(oldest, now)),
         },
-        smtp_active_sessions: counters.smtp_active_sessions.get(),
+        smtp_active_sessions: counters.accept.smtp_active_sessions.get(),
         totals: totals(counters),
         disk: DiskView {
-            free_bytes: counters.disk_free_bytes.get(),
-            size_bytes: counters.disk_size_bytes.get(),
+            free_bytes: counters.spool.disk_free_bytes.get(),
+            size_bytes: counters.spool.disk_size_bytes.get(),
         },
-        memory_resident_bytes: counters.memory_resident_bytes.get(),
-        latency: latency(&counters.delivery_latency_seconds),
+        memory_resident_bytes: counters.monitor.memory_resident_bytes.get(),
+        latency: latency(&counters.outbound.delivery_latency_seconds),
         alerts: alerts::look(app, &summary),
         certificate_expires: counters
+            .accept
             .certificate_expiry()
             .map(|end| clock::rfc3339(u32::try_from(end).unwrap_or(u32::MAX))),
         orders_refused: app.access.port_rights().may(Need::Order).err().map(str::to_owned),
@@ -175,15 +176,16 @@ pub(crate) fn latency(histogram: &Histogram) -> Option<LatencyView> {
 
 fn totals(counters: &Counters) -> TotalsView {
     let refused =
-        |reason: Refusal| counters.refused_total.with_label_values(&[reason.as_str()]).get();
-    let no_place = |label: &str| counters.sessions_refused_total.with_label_values(&[label]).get();
+        |reason: Refusal| counters.accept.refused_total.with_label_values(&[reason.as_str()]).get();
+    let no_place =
+        |label: &str| counters.accept.sessions_refused_total.with_label_values(&[label]).get();
     TotalsView {
-        smtp_sessions: counters.smtp_sessions_total.get(),
-        accepted: counters.accepted_total.get(),
-        accepted_bytes: counters.accepted_bytes.get(),
-        delivered: counters.delivered_total.get(),
-        deferred: counters.deferred_total.get(),
-        bounced: counters.bounced_total.get(),
+        smtp_sessions: counters.accept.smtp_sessions_total.get(),
+        accepted: counters.accept.accepted_total.get(),
+        accepted_bytes: counters.accept.accepted_bytes_total.get(),
+        delivered: counters.outbound.delivered_total.get(),
+        deferred: counters.outbound.deferred_total.get(),
+        bounced: counters.outbound.bounced_total.get(),
         refused: Refusal::ALL
             .iter()
             .map(|reason| (reason.as_str().to_owned(), refused(*reason)))

@@ -101,10 +101,10 @@ fn background(base: &Base, relay: &Relay) -> JoinSet<()> {
     drop(tokio::spawn(threads::keep_one_for_the_disk()));
     let mut tasks = JoinSet::new();
     tasks.spawn(background::rest_when_idle(base.counters.clone()));
-    tasks.spawn(background::follow_clock(base.counters.clone()));
+    tasks.spawn(background::follow_clock(base.counters.monitor.clone()));
     tasks.spawn(background::follow_memory(base.ceiling.clone(), base.memory.clone()));
     let tell = background::tell_supervisor(&base.status);
-    tasks.spawn(disk_alerts::watch_over(base.counters.clone(), tell));
+    tasks.spawn(disk_alerts::watch_over(base.counters.spool.clone(), tell));
     tasks.spawn(background::follow_gateways(relay.policy.clone()));
     tasks
 }

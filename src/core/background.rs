@@ -1,6 +1,5 @@
 //! What a core keeps an eye on while it runs.
 
-use crate::appliance::counter::Counters;
 use crate::appliance::event::Severity;
 use crate::appliance::supervise::status::StatusWriter;
 use crate::ground::clock;
@@ -10,6 +9,7 @@ use crate::ground::sys;
 use crate::http::state::{AppState, Readiness};
 use crate::mail::admit::Policy;
 use crate::mail::spool::{self, SegmentLog, SpoolError};
+use crate::monitor::counters::{Counters, MonitorCounters};
 use crate::monitor::disk_alerts::Alert;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +73,7 @@ pub(super) async fn follow_storage(
 
 /// Counts the changes of the wall clock, and says what they mean: nothing that waits here goes by
 /// it.
-pub(super) async fn follow_clock(counters: Arc<Counters>) {
+pub(super) async fn follow_clock(counters: Arc<MonitorCounters>) {
     let mut pace = tokio::time::interval(CLOCK_PACE);
     loop {
         pace.tick().await;
@@ -136,10 +136,10 @@ pub(super) async fn rest_when_idle(counters: Arc<Counters>) {
     loop {
         pace.tick().await;
         let now = [
-            counters.smtp_sessions_total.get(),
-            counters.accepted_total.get(),
-            counters.delivered_total.get(),
-            counters.deferred_total.get(),
+            counters.accept.smtp_sessions_total.get(),
+            counters.accept.accepted_total.get(),
+            counters.outbound.delivered_total.get(),
+            counters.outbound.deferred_total.get(),
         ];
         let idle = before.replace(now) == Some(now);
         if idle && !rests {

@@ -4,7 +4,6 @@
 use super::config::Config;
 use super::exclusive;
 use super::trouble::internal;
-use crate::appliance::counter::Counters;
 use crate::appliance::failure::Failure;
 use crate::appliance::property::Settings;
 use crate::appliance::resources::{OPEN_FILES, Resources};
@@ -14,8 +13,8 @@ use crate::ground::disk::{Calls, Disk, Watched};
 use crate::ground::log::Tail;
 use crate::ground::memory::{Ceiling, Gauge};
 use crate::ground::tls::{Authorities, Presenter};
-use crate::mail::model::Refusal;
 use crate::maillog::MailLogGuard;
+use crate::monitor::counters::Counters;
 use nix::sys::resource::{Resource, getrlimit};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,11 +67,10 @@ impl Base {
         let disk = exclusive::open_volume(&settings, &volume, &mut signals.terminate).await?;
         let disk = Watched::new(disk);
         status.health(&Health::Alive);
-        let refusals = Refusal::ALL.map(Refusal::as_str);
-        let counters =
-            Arc::new(Counters::new(&refusals).map_err(|error| internal("counters", &error))?);
+        let counters = Counters::new().map_err(|error| internal("counters", &error))?;
+        let counters = Arc::new(counters);
         let maillog = maillog
-            .map(|maillog| maillog.open(&volume, settings.maillog_buffer_limit, counters.clone()));
+            .map(|log| log.open(&volume, settings.maillog_buffer_limit, counters.maillog.clone()));
         let ceiling = Ceiling::find();
         let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, _)| soft);
         let base = Self {

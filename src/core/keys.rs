@@ -8,12 +8,12 @@
 //! business, that of a pair the ground's.
 //! Security: keys are dropped as soon as the library has them; they are in no log and no error.
 
-use crate::appliance::counter::Counters;
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::supervise::orders::{Keys, Listener, Order};
 use crate::appliance::supervise::status::StatusWriter;
 use crate::ground::clock;
 use crate::ground::tls::{KeyPair, Presenter};
+use crate::mail::accept::counters::AcceptCounters;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -49,7 +49,12 @@ pub(super) fn first<R: Read>(orders: &mut Listener<R>) -> Result<Arc<Presenter>,
 }
 
 /// Takes a newer pair, and says so.
-pub(super) fn take(presenter: &Presenter, keys: &Keys, counters: &Counters, status: &StatusWriter) {
+pub(super) fn take(
+    presenter: &Presenter,
+    keys: &Keys,
+    counters: &AcceptCounters,
+    status: &StatusWriter,
+) {
     match renew(presenter, keys) {
         Ok(true) => {
             counters.certificate_expires(presenter.pair().not_after());

@@ -27,7 +27,7 @@ pub(super) fn follow<R: Read + Send + 'static>(
     orders: Listener<R>,
     base: &Base,
 ) -> io::Result<Arc<Notify>> {
-    let (presenter, counters) = (base.presenter.clone(), base.counters.clone());
+    let (presenter, counters) = (base.presenter.clone(), base.counters.accept.clone());
     let (status, drain_time) = (base.status.clone(), base.settings.drain_time);
     if let Some(presenter) = &presenter {
         counters.certificate_expires(presenter.pair().not_after());

@@ -47,19 +47,24 @@ impl Relay {
         ports: &Ports,
     ) -> Result<Self, Failure> {
         let Base { settings, counters, resources, disk, memory, .. } = base;
-        let tls = base.presenter.clone().map(|presenter| Tls::new(presenter, counters.clone()));
-        let router = rooms::router(settings, ports.smtp.iter().chain(&ports.smtps), counters)?;
+        let tls =
+            base.presenter.clone().map(|presenter| Tls::new(presenter, counters.accept.clone()));
+        let router =
+            rooms::router(settings, ports.smtp.iter().chain(&ports.smtps), &counters.route)?;
         let copy = router.copy_destination().is_some();
-        let client = Client::new(rooms::deliver_config(settings), counters.clone())
+        let client = Client::new(rooms::deliver_config(settings), counters.deliver.clone())
             .map_err(|error| internal("TLS", &error))?;
-        let history =
-            HistoryLog::open(disk.clone(), rooms::history_config(settings), counters.clone());
+        let history = HistoryLog::open(
+            disk.clone(),
+            rooms::history_config(settings),
+            counters.history.clone(),
+        );
         let webhooks = webhooks::open(base, rooms::masking(settings))?;
         let outbound = Outbound::new(
             spool.clone(),
             router,
             client,
-            counters.clone(),
+            counters.outbound.clone(),
             history.clone(),
             webhooks.as_ref().map(|webhooks| webhooks.event_sink.clone()),
             rooms::outbound_config(settings, resources),

@@ -2,7 +2,6 @@
 
 use super::base::Base;
 use super::trouble::{data_volume, internal};
-use crate::appliance::counter::Counters;
 use crate::appliance::failure::Failure;
 use crate::appliance::property::account::Account;
 use crate::appliance::property::{AddressMasking, Settings};
@@ -23,6 +22,7 @@ use crate::mail::model::Address;
 use crate::mail::outbound::{self, Outbound};
 use crate::mail::parse::Rules;
 use crate::mail::rewrite;
+use crate::mail::route::counters::RouteCounters;
 use crate::mail::route::{self, Router};
 use crate::mail::schedule;
 use crate::mail::sessions::SessionRegistry;
@@ -43,7 +43,7 @@ pub(super) fn open_spool(base: &Base) -> Result<Arc<SegmentLog>, Failure> {
         lendable: resources.lendable.min(spool::LENDABLE),
         ..spool::Config::default()
     };
-    SegmentLog::open(base.disk.clone(), config, base.counters.clone(), &tell)
+    SegmentLog::open(base.disk.clone(), config, base.counters.spool.clone(), &tell)
         .map(Arc::new)
         .map_err(|error| data_volume(error.to_string()))
 }
@@ -51,7 +51,7 @@ pub(super) fn open_spool(base: &Base) -> Result<Arc<SegmentLog>, Failure> {
 pub(super) fn router<'a>(
     settings: &Settings,
     listeners: impl Iterator<Item = &'a TcpListener>,
-    counters: &Arc<Counters>,
+    counters: &Arc<RouteCounters>,
 ) -> Result<Router, Failure> {
     let resolver = dns::system(&settings.dns_servers).map_err(|error| internal("DNS", &error))?;
     let config = route::Config {
@@ -141,7 +141,7 @@ pub(super) fn intake(
         },
         copy,
         tls,
-        counters: counters.clone(),
+        counters: counters.accept.clone(),
         registry: registry.clone(),
         conduct: Conduct::new(),
         limits: Limits {

@@ -16,13 +16,13 @@
 //! pause of the whole process is no one's fault.
 
 use super::base::Base;
-use crate::appliance::counter::Counters;
 use crate::appliance::supervise::status::Health;
 use crate::appliance::supervise::watchdog::LATE;
 use crate::ground::disk::{Call, Calls, SLOW};
 use crate::ground::lock::Lock;
 use crate::mail::outbound::Outbound;
 use crate::mail::spool::{SegmentLog, Spool};
+use crate::monitor::counters::MonitorCounters;
 use crate::monitor::watchdog::Vitals;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, Read, Write};
@@ -84,7 +84,7 @@ pub(super) fn watch(
     base: &Base,
 ) -> io::Result<()> {
     let (calls, counters, status) =
-        (base.calls.clone(), base.counters.clone(), base.status.clone());
+        (base.calls.clone(), base.counters.monitor.clone(), base.status.clone());
     let mut workers = Workers::new(probes.mail.clone());
     let mut parts = parts(probes)?;
     let watch = move || {
@@ -240,7 +240,7 @@ impl Worker {
 }
 
 /// What the disk does not do, in words; its gauges are brought up to date.
-fn disk(calls: &Calls, counters: &Counters) -> Option<String> {
+fn disk(calls: &Calls, counters: &MonitorCounters) -> Option<String> {
     let sync = calls.oldest_sync().unwrap_or_default();
     counters.sync_running_seconds.set(i64::try_from(sync.as_secs()).unwrap_or(i64::MAX));
     let returned = calls.slow_syncs();

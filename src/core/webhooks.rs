@@ -52,7 +52,7 @@ pub(super) fn open(base: &Base, masking: Masking) -> Result<Option<WebhookServic
         allowed: settings.webhook_allow.clone(),
         tls: verifying_client(base.authorities.clone()).map_err(|error| internal(&error))?,
     };
-    let (webhooks, couriers) = Webhooks::open(config, &base.counters);
+    let (webhooks, couriers) = Webhooks::open(config, &base.counters.webhooks);
     let event_sink = Masked::open(base.disk.as_ref(), masking, webhooks.clone())
         .map_err(|error| internal(&error))?;
     Ok(Some(WebhookService { webhooks, couriers, event_sink: Arc::new(event_sink) }))

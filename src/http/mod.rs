@@ -7,6 +7,7 @@
 
 pub mod access;
 pub(crate) mod answer;
+pub mod counters;
 mod forwarded;
 pub mod hosts;
 pub mod idempotency;

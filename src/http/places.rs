@@ -22,11 +22,11 @@
 //! [`CLIENTS_MAX`] clients. An IPv6 network of 64 bits counts as one address, and our own there
 //! apart from strangers.
 
-use crate::appliance::counter::Counters;
 use crate::ground::credential::throttle::network;
 use crate::ground::lock::{Guard, Level, Lock};
 use crate::ground::pace::{Bucket, Rate};
 use crate::http::answer::Unread;
+use crate::http::counters::HttpCounters;
 use crate::http::forwarded::Client;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -104,7 +104,7 @@ pub(crate) struct Places {
     answers: Memory,
     /// The same of metrics and status alone.
     monitors: Memory,
-    counters: Arc<Counters>,
+    counters: Arc<HttpCounters>,
 }
 
 /// Memory for answers.
@@ -182,7 +182,7 @@ pub(crate) struct Waits {
 
 impl Places {
     /// `answers` are octets.
-    pub(crate) fn new(counters: Arc<Counters>, answers: usize) -> Arc<Self> {
+    pub(crate) fn new(counters: Arc<HttpCounters>, answers: usize) -> Arc<Self> {
         let monitors = answers / 100 * MONITORS_PERCENT;
         let (answers, monitors) = (Memory::new(answers - monitors), Memory::new(monitors));
         let (open, paces) = (Lock::leaf(Open::default()), Lock::new(Level::Outer, HashMap::new()));
@@ -234,7 +234,7 @@ impl Places {
     }
 
     fn refused(&self, reason: &str) {
-        self.counters.window_refused_total.with_label_values(&[reason]).inc();
+        self.counters.http_refused_total.with_label_values(&[reason]).inc();
     }
 
     fn lock(&self) -> Guard<'_, Open> {

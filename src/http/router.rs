@@ -125,7 +125,7 @@ async fn led<'a>(
         && (visit.is_plain() || !OF_PROGRAMS.contains(&asked))
         && need != Need::Health
     {
-        app.counters.window_refused_total.with_label_values(&["host"]).inc();
+        app.counters.http.http_refused_total.with_label_values(&["host"]).inc();
         return visit.error(StatusCode::MISDIRECTED_REQUEST, &host.misdirected());
     }
     if visit.is_plain() && need != Need::Health {
@@ -161,7 +161,7 @@ async fn led<'a>(
         if let Some(words) =
             origin::foreign(visit.headers, host.as_ref(), app.access.outside.as_ref())
         {
-            app.counters.window_refused_total.with_label_values(&["origin"]).inc();
+            app.counters.http.http_refused_total.with_label_values(&["origin"]).inc();
             return visit.error(StatusCode::FORBIDDEN, &words);
         }
         if let Err(words) = visit.shows_form_token(app) {

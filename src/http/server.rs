@@ -74,7 +74,7 @@ pub async fn serve_public(
     tls: Option<Arc<Presenter>>,
     stop: watch::Receiver<bool>,
 ) {
-    let places = Places::new(Arc::clone(&app.counters), app.facts.answers_max);
+    let places = Places::new(Arc::clone(&app.counters.http), app.facts.answers_max);
     let mut windows = JoinSet::new();
     for listener in listeners {
         let room = Room {
@@ -186,7 +186,7 @@ impl Room {
 
     fn note(&self, end: Result<(), JoinError>) {
         if end.is_err_and(|error| error.is_panic()) {
-            self.app.counters.panics_total.inc();
+            self.app.counters.http.panics_total.inc();
             tracing::error!("a request to the stats UI met a defect; please report it");
         }
     }

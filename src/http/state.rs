@@ -1,7 +1,6 @@
 //! What every handler has: the relay through the traits that it shows itself by, the counters, who
 //! may ask for what, and what the server and the monitors remember. It knows no handler.
 
-use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::credential::throttle::LoginThrottle;
 use crate::ground::log::Tail;
@@ -15,6 +14,7 @@ use crate::http::searches::Searches;
 use crate::mail::model::{History, QueueAdmin, SessionList, Submission};
 use crate::monitor::ages::{CountedAges, register_ages};
 use crate::monitor::components::{Components, Part, PartView};
+use crate::monitor::counters::Counters;
 use crate::monitor::probe::Probe;
 use crate::monitor::rates::RateHistory;
 use crate::monitor::watchdog::Vitals;
@@ -100,7 +100,7 @@ impl AppState {
     pub(crate) fn terminals(&self) -> Vec<PartView> {
         self.look_at_log();
         let mut terminals = self.components.terminals();
-        if let Some(end) = self.counters.certificate_expiry() {
+        if let Some(end) = self.counters.accept.certificate_expiry() {
             let end = clock::rfc3339(u32::try_from(end).unwrap_or(u32::MAX));
             let inward = terminals.iter_mut().filter(|terminal| terminal.name == "in");
             inward
@@ -117,9 +117,12 @@ impl AppState {
     /// Notes since when terminal `log` takes no lines; the carrier, which knows, is another
     /// process.
     pub(crate) fn look_at_log(&self) {
-        let waiting =
-            || size(u64::try_from(self.counters.maillog_buffer_bytes.get()).unwrap_or_default());
-        let failing = self.counters.maillog_failing.get() > 0;
+        let waiting = || {
+            size(
+                u64::try_from(self.counters.maillog.maillog_buffer_bytes.get()).unwrap_or_default(),
+            )
+        };
+        let failing = self.counters.maillog.maillog_failing.get() > 0;
         self.components.note(
             "log",
             failing.then(|| format!("it takes no lines, {} of the mail log wait", waiting())),
@@ -161,7 +164,7 @@ impl AppState {
         ready: watch::Receiver<Readiness>,
     ) -> Result<Arc<Self>, prometheus::Error> {
         register_ages(&counters, Arc::clone(&views.admin))?;
-        counters.start_time_seconds.set(i64::from(facts.started));
+        counters.monitor.start_time_seconds.set(i64::from(facts.started));
         let probe = Probe::new(facts.data_volume.clone());
         let (throttle, searches, form_token) =
             (LoginThrottle::default(), Searches::default(), FormToken::new());

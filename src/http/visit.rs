@@ -79,7 +79,7 @@ impl<'a> Visit<'a> {
         match app.searches.begin(&visitor).await {
             Some(search) => Ok(Some(search)),
             None => {
-                app.counters.window_refused_total.with_label_values(&["search"]).inc();
+                app.counters.http.http_refused_total.with_label_values(&["search"]).inc();
                 Err(self.later(
                     StatusCode::TOO_MANY_REQUESTS,
                     "too many searches are under way; one at a time",
@@ -182,7 +182,7 @@ impl<'a> Visit<'a> {
             Admission::In(caller) => Ok(caller),
             Admission::NotAsked => Err(self.unauthorized()),
             Admission::Wrong => {
-                app.counters.window_logins_refused_total.inc();
+                app.counters.http.http_logins_refused_total.inc();
                 let (stranger, client) = (!access.is_near(client), client.address);
                 let path = &self.path[..self.path.floor_char_boundary(LOGGED_PATH_MAX)];
                 let words = "a wrong user name, password or token for the stats UI";
@@ -190,7 +190,7 @@ impl<'a> Visit<'a> {
                 Err(self.unauthorized())
             }
             Admission::Wait(pause) => {
-                app.counters.window_refused_total.with_label_values(&["guess"]).inc();
+                app.counters.http.http_refused_total.with_label_values(&["guess"]).inc();
                 let seconds = pause.as_secs() + 1;
                 let words = format!(
                     "too many wrong passwords for this account from this address; wait {seconds} s"
@@ -198,7 +198,7 @@ impl<'a> Visit<'a> {
                 Err(self.later(StatusCode::TOO_MANY_REQUESTS, &words, seconds))
             }
             Admission::Busy => {
-                app.counters.window_refused_total.with_label_values(&["hash"]).inc();
+                app.counters.http.http_refused_total.with_label_values(&["hash"]).inc();
                 Err(self.later(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "too many passwords wait to be checked; ask again",

@@ -15,8 +15,8 @@ use super::parse::Rules;
 use super::rewrite::{self, HeaderSection, Missing};
 use super::sessions::SessionRegistry;
 use super::spool::{Entry, Spool, SpoolError, Writer};
-use crate::appliance::counter::Counters;
 use crate::ground::memory::Pressure;
+use crate::mail::accept::counters::AcceptCounters;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub struct Intake<S> {
     /// Whether every mail goes to `cc_mta` too.
     pub copy: bool,
     /// What is counted.
-    pub counters: Arc<Counters>,
+    pub counters: Arc<AcceptCounters>,
     /// Sessions and time.
     pub limits: Limits,
     /// Who is here, for windows.
@@ -107,7 +107,7 @@ impl<S: Spool> Intake<S> {
         let message = message.map_err(|error| storage_refusal(&error))?;
         let id = message.id;
         self.counters.accepted_total.inc();
-        self.counters.accepted_bytes.inc_by(size);
+        self.counters.accepted_bytes_total.inc_by(size);
         tracing::info!(
             target: "mta",
             queue_id = %id,

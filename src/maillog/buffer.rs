@@ -9,9 +9,9 @@
 
 use super::segment::{self, Position};
 use super::shape::{LINE_MAX, Shape};
-use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::log::Outlet;
+use crate::maillog::counters::MailLogCounters;
 use nix::sys::statvfs::statvfs;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -44,7 +44,7 @@ pub struct Buffer {
     directory: PathBuf,
     limit: u64,
     shape: Arc<Shape>,
-    counters: Arc<Counters>,
+    counters: Arc<MailLogCounters>,
     active: Option<Active>,
     lost: Option<Lost>,
     ticked: Option<Instant>,
@@ -76,7 +76,7 @@ impl Buffer {
         directory: PathBuf,
         limit: u64,
         shape: Arc<Shape>,
-        counters: Arc<Counters>,
+        counters: Arc<MailLogCounters>,
         scarce: Arc<AtomicBool>,
     ) -> Self {
         let seen = (Position::default(), Instant::now());
@@ -295,7 +295,7 @@ mod tests {
             directory.join("maillog"),
             limit,
             shape,
-            Arc::new(Counters::new(&[]).unwrap()),
+            MailLogCounters::alone().unwrap(),
             Arc::default(),
         )
     }

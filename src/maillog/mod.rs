@@ -10,12 +10,13 @@
 
 mod buffer;
 mod carrier;
+pub mod counters;
 mod segment;
 mod shape;
 mod target;
 
-use crate::appliance::counter::Counters;
 use crate::ground::log::{Ear, LogWriter, Said, Share};
+use crate::maillog::counters::MailLogCounters;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,7 +59,12 @@ impl MailLog {
 
     /// From now on lines go to a directory on the data volume, which this process has for itself;
     /// at most `limit` octets.
-    pub fn open(&self, data_volume: &Path, limit: u64, counters: Arc<Counters>) -> MailLogGuard {
+    pub fn open(
+        &self,
+        data_volume: &Path,
+        limit: u64,
+        counters: Arc<MailLogCounters>,
+    ) -> MailLogGuard {
         let buffer = Buffer::new(
             data_volume.join(DIRECTORY),
             limit,

@@ -2,9 +2,9 @@
 //! for everybody, which is kept for a moment so that strangers who ask do not keep monitors
 //! waiting.
 
-use crate::appliance::counter::Counters;
 use crate::ground::worker::Worker;
 use crate::mail::model::{DestinationSummary, QueueAdmin};
+use crate::monitor::counters::Counters;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
 use std::collections::HashMap;

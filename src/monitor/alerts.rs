@@ -174,8 +174,10 @@ fn all(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
             format!("{what}, that of trusted clients last; give the container more"),
         );
     }
-    let (free, whole) =
-        (i128::from(counters.disk_free_bytes.get()), i128::from(counters.disk_size_bytes.get()));
+    let (free, whole) = (
+        i128::from(counters.spool.disk_free_bytes.get()),
+        i128::from(counters.spool.disk_size_bytes.get()),
+    );
     match free * 100 {
         _ if whole <= 0 => {}
         share if share < whole => {
@@ -186,7 +188,7 @@ fn all(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
         }
         _ => {}
     }
-    if let Some(end) = counters.certificate_expiry() {
+    if let Some(end) = counters.accept.certificate_expiry() {
         match end.saturating_sub(u64::from(now)) {
             0 => {
                 alert(true, "certificate", "The certificate of terminal in has expired".to_owned())
@@ -201,8 +203,9 @@ fn all(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
             _ => {}
         }
     }
-    if counters.maillog_failing.get() > 0 {
-        let waiting = size(u64::try_from(counters.maillog_buffer_bytes.get()).unwrap_or_default());
+    if counters.maillog.maillog_failing.get() > 0 {
+        let waiting =
+            size(u64::try_from(counters.maillog.maillog_buffer_bytes.get()).unwrap_or_default());
         alert(false, "log", format!("Terminal log takes no lines; {waiting} of the mail log wait"));
     }
     if let Some((by, ago)) = clock::last_jump()
@@ -217,7 +220,7 @@ fn all(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
             ),
         );
     }
-    match u64::try_from(counters.dns_failing_since_seconds.get()) {
+    match u64::try_from(counters.route.dns_failing_since_seconds.get()) {
         Ok(since) if since > 0 && u64::from(now).saturating_sub(since) >= DNS_FAILING => {
             let failing = span(u64::from(now).saturating_sub(since));
             alert(
@@ -496,12 +499,12 @@ impl Lately<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::appliance::counter::Counters;
+    use crate::monitor::counters::Counters;
 
     /// What alerts say of counters that grew so within ten minutes, with a queue as it is after
     /// them.
     fn said(grow: impl Fn(&Counters), summary: &QueueSummary) -> Vec<(String, bool)> {
-        let counters = Counters::new(&[]).unwrap();
+        let counters = Counters::new().unwrap();
         let mut recent = Recent::default();
         recent.note(&counters, 0);
         grow(&counters);
@@ -529,14 +532,14 @@ mod tests {
     #[test]
     fn a_relay_that_is_well_says_nothing() {
         let well = |counters: &Counters| {
-            counters.delivered_total.inc_by(1000);
-            counters.bounced_total.inc_by(20);
+            counters.outbound.delivered_total.inc_by(1000);
+            counters.outbound.bounced_total.inc_by(20);
         };
         assert_eq!(said(well, &QueueSummary::default()), []);
         assert_eq!(said(well, &waits(5, 0, 60)), []);
         assert_eq!(said(|_| (), &waits(5, 5, 9000)), [], "all of it is held");
         assert_eq!(
-            said(|counters| counters.bounced_total.inc_by(2), &QueueSummary::default()),
+            said(|counters| counters.outbound.bounced_total.inc_by(2), &QueueSummary::default()),
             [],
             "two typos"
         );
@@ -549,7 +552,7 @@ mod tests {
         assert_eq!(said(|_| (), &waits(77, 0, 700)), [(text, true)]);
         assert_eq!(said(|_| (), &waits(77, 0, 300)), [], "it has not waited for long");
         assert_eq!(
-            said(|counters| counters.delivered_total.inc(), &waits(77, 0, 700)),
+            said(|counters| counters.outbound.delivered_total.inc(), &waits(77, 0, 700)),
             [],
             "one left nine minutes ago"
         );
@@ -558,7 +561,7 @@ mod tests {
     #[test]
     fn held_mail_and_a_start_are_no_standstill() {
         let look = |grow: &dyn Fn(&Counters), looks: [u64; 3], summary: &QueueSummary| {
-            let counters = Counters::new(&[]).unwrap();
+            let counters = Counters::new().unwrap();
             let mut recent = Recent::default();
             recent.note(&counters, looks[0]);
             grow(&counters);
@@ -567,7 +570,7 @@ mod tests {
                 .standstill(summary, 10_000)
                 .map(|alert| alert.text)
         };
-        let delivered = |counters: &Counters| counters.delivered_total.inc();
+        let delivered = |counters: &Counters| counters.outbound.delivered_total.inc();
         // Held since yesterday, and one that came a second ago.
         let held = QueueSummary { oldest: Some(0), ..waits(2, 1, 1) };
         assert_eq!(look(&delivered, [0, 10, 9000], &held), None, "what is held does not wait");
@@ -592,8 +595,8 @@ mod tests {
     fn the_share_of_bounces_is_watched() {
         let bounce = |bounced, delivered| {
             let grow = move |counters: &Counters| {
-                counters.bounced_total.inc_by(bounced);
-                counters.delivered_total.inc_by(delivered);
+                counters.outbound.bounced_total.inc_by(bounced);
+                counters.outbound.delivered_total.inc_by(delivered);
             };
             said(grow, &QueueSummary::default()).pop()
         };
@@ -612,8 +615,8 @@ mod tests {
     #[test]
     fn one_thing_is_told_in_the_singular() {
         let grow = |counters: &Counters| {
-            counters.history_dropped_total.inc();
-            counters.maillog_dropped_lines_total.inc();
+            counters.history.history_dropped_total.inc();
+            counters.maillog.maillog_dropped_lines_total.inc();
         };
         let texts: Vec<_> =
             said(grow, &QueueSummary::default()).into_iter().map(|(text, _)| text).collect();
@@ -627,10 +630,10 @@ mod tests {
     #[test]
     fn a_bounce_that_reached_nobody_advises_only_what_is_not_set() {
         let lost = |set| {
-            let counters = Counters::new(&[]).unwrap();
+            let counters = Counters::new().unwrap();
             let mut recent = Recent::default();
             recent.note(&counters, 0);
-            counters.undeliverable_bounces_total.inc();
+            counters.outbound.undeliverable_bounces_total.inc();
             recent.note(&counters, 100);
             let lately = Lately { recent: &recent, now: 160, bounce_address: set };
             lately.events().remove(0).text
@@ -647,10 +650,10 @@ mod tests {
     #[test]
     fn what_was_dropped_is_told() {
         let grow = |counters: &Counters| {
-            counters.history_dropped_total.inc_by(1200);
-            counters.maillog_dropped_lines_total.inc_by(3);
-            counters.shortened_segments_total.inc();
-            counters.panics_total.inc();
+            counters.history.history_dropped_total.inc_by(1200);
+            counters.maillog.maillog_dropped_lines_total.inc_by(3);
+            counters.spool.shortened_segments_total.inc();
+            counters.monitor.panics_total.inc();
         };
         let texts: Vec<_> =
             said(grow, &QueueSummary::default()).into_iter().map(|(text, _)| text).collect();

@@ -4,7 +4,7 @@
 //! each mark that is passed, and one when there is room again. What follows from a full volume (452
 //! for new mail) is the spool's business.
 
-use crate::appliance::counter::Counters;
+use crate::mail::spool::counters::SpoolCounters;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ enum Level {
 }
 
 /// Watches until it is aborted, and tells each alert once.
-pub async fn watch_over(counters: Arc<Counters>, tell: impl Fn(Alert)) {
+pub async fn watch_over(counters: Arc<SpoolCounters>, tell: impl Fn(Alert)) {
     let mut pace = tokio::time::interval(PACE);
     let mut level = Level::Enough;
     loop {

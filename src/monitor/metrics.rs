@@ -13,18 +13,18 @@ pub(crate) async fn refresh(app: &AppState) -> QueueSummary {
     let counters = &app.counters;
     if let Some(sight) = app.probe.look().await {
         if let Some((free, size)) = sight.disk {
-            counters.disk_free_bytes.set(signed(free));
-            counters.disk_size_bytes.set(signed(size));
+            counters.spool.disk_free_bytes.set(signed(free));
+            counters.spool.disk_size_bytes.set(signed(size));
         }
         if let Some(memory) = sight.memory {
-            counters.memory_resident_bytes.set(signed(memory));
+            counters.monitor.memory_resident_bytes.set(signed(memory));
         }
     }
     let summary = app.views.admin.summary();
-    counters.mqueue_messages.set(signed(summary.messages));
-    counters.mqueue_kbytes.set(signed(summary.bytes.div_ceil(1024)));
-    counters.mqueue_deferred_messages.set(signed(summary.deferred));
-    counters.mqueue_held_messages.set(signed(summary.held));
+    counters.spool.mqueue_messages.set(signed(summary.messages));
+    counters.spool.mqueue_kbytes.set(signed(summary.bytes.div_ceil(1024)));
+    counters.spool.mqueue_deferred_messages.set(signed(summary.deferred));
+    counters.spool.mqueue_held_messages.set(signed(summary.held));
     summary
 }
 

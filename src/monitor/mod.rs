@@ -4,6 +4,7 @@
 pub(crate) mod ages;
 pub(crate) mod alerts;
 pub mod components;
+pub mod counters;
 pub mod disk_alerts;
 pub mod health;
 pub mod metrics;

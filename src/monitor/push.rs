@@ -126,8 +126,8 @@ pub async fn push(config: Config, app: Arc<AppState>, mut stop: watch::Receiver<
             } => result,
         };
         match &result {
-            Ok(()) => app.counters.push_total.inc(),
-            Err(_) => app.counters.push_failures_total.inc(),
+            Ok(()) => app.counters.monitor.push_total.inc(),
+            Err(_) => app.counters.monitor.push_failures_total.inc(),
         }
         app.components.note("mon", result.as_ref().err().map(ToString::to_string));
         ever |= result.is_ok();
@@ -164,9 +164,9 @@ async fn farewell(config: &Config, app: &AppState) -> Result<bool, Failure> {
     };
     let counters = &app.counters;
     let started = value("mta_start_time_seconds")
-        .is_none_or(|value| value == counters.start_time_seconds.get() as f64);
+        .is_none_or(|value| value == counters.monitor.start_time_seconds.get() as f64);
     // The text of a push was made before that push was counted.
-    let pushes = counters.push_total.get() as f64;
+    let pushes = counters.monitor.push_total.get() as f64;
     let pushed =
         value("mta_push_total").is_none_or(|value| value == pushes || value + 1.0 == pushes);
     if !(started && pushed) {
@@ -214,7 +214,7 @@ async fn contained(config: &Arc<Config>, app: &Arc<AppState>) -> Result<(), Fail
     let mut push = JoinSet::new();
     push.spawn(async move { once(&config, &app).await });
     push.join_next().await.and_then(Result::ok).unwrap_or_else(|| {
-        counters.panics_total.inc();
+        counters.monitor.panics_total.inc();
         Err(Failure::Defect)
     })
 }

@@ -7,12 +7,12 @@ use super::text::{Text, encoded, text};
 use super::{Frame, Refused};
 use crate::api::next_attempt::NextTry;
 use crate::api::{self, DestinationView, StatusView};
-use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::words::{count, fine_span, harmless, size, span, states};
 use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::monitor::components::{Condition, PartView};
+use crate::monitor::counters::Counters;
 use crate::monitor::rates::{Point, SPANS};
 use askama::Template;
 use prometheus::Histogram;
@@ -158,8 +158,8 @@ pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Re
         disk,
         parts: vec![("Terminals", parts(&status.terminals)), ("Volumes", parts(&status.volumes))],
         ages,
-        latency: latency(&counters.delivery_latency_seconds),
-        sync: latency(&counters.sync_seconds),
+        latency: latency(&counters.outbound.delivery_latency_seconds),
+        sync: latency(&counters.spool.sync_seconds),
         memory: size(u64::try_from(status.memory_resident_bytes).unwrap_or_default()),
         status,
     }
@@ -252,7 +252,8 @@ fn row(destination: &DestinationView, longest: u64) -> Row {
 }
 
 fn disk(counters: &Counters) -> Option<Disk> {
-    let (free, whole) = (counters.disk_free_bytes.get(), counters.disk_size_bytes.get());
+    let (free, whole) =
+        (counters.spool.disk_free_bytes.get(), counters.spool.disk_size_bytes.get());
     if whole <= 0 {
         return None;
     }
@@ -327,13 +328,13 @@ mod tests {
 
     #[test]
     fn the_disk_has_the_founding_alerts() {
-        let counters = Counters::new(&[]).unwrap();
+        let counters = Counters::new().unwrap();
         assert!(disk(&counters).is_none());
-        counters.disk_size_bytes.set(1000);
+        counters.spool.disk_size_bytes.set(1000);
         for (free, class) in
             [(1000, "good"), (50, "good"), (49, "warn"), (10, "warn"), (9, "bad"), (0, "bad")]
         {
-            counters.disk_free_bytes.set(free);
+            counters.spool.disk_free_bytes.set(free);
             assert_eq!(disk(&counters).unwrap().class, class, "{free}");
         }
     }

@@ -6,10 +6,10 @@
 //! `Waiting` the messages that wait for another try. Then the three founding counters by their
 //! names, and a few more.
 
-use crate::appliance::counter::Counters;
 use crate::http::answer::{self, Answer, TEXT};
 use crate::http::state::AppState;
 use crate::mail::model::Refusal;
+use crate::monitor::counters::Counters;
 use crate::monitor::metrics;
 use std::fmt::Write;
 
@@ -22,32 +22,33 @@ pub(super) async fn status(app: &AppState) -> Answer {
 /// The text; the gauges have been refreshed.
 fn text(app: &AppState) -> String {
     let c: &Counters = &app.counters;
-    let (active, sessions) = (c.smtp_active_sessions.get(), c.smtp_sessions_total.get());
+    let (active, sessions) =
+        (c.accept.smtp_active_sessions.get(), c.accept.smtp_sessions_total.get());
     let refused: u64 = Refusal::ALL
         .iter()
-        .map(|reason| c.refused_total.with_label_values(&[reason.as_str()]).get())
+        .map(|reason| c.accept.refused_total.with_label_values(&[reason.as_str()]).get())
         .sum();
     let mut text = format!(
         "Active connections: {active} \nserver accepts handled requests\n {sessions} \
         {sessions} {} \n\
          Reading: {active} Writing: {} Waiting: {} \n",
-        c.accepted_total.get(),
-        c.connections_out_active.get(),
-        c.mqueue_deferred_messages.get(),
+        c.accept.accepted_total.get(),
+        c.deliver.connections_out_active.get(),
+        c.spool.mqueue_deferred_messages.get(),
     );
     let lines: [(&str, i128); 12] = [
-        ("Mqueue Messages", c.mqueue_messages.get().into()),
-        ("Mqueue Kbytes", c.mqueue_kbytes.get().into()),
+        ("Mqueue Messages", c.spool.mqueue_messages.get().into()),
+        ("Mqueue Kbytes", c.spool.mqueue_kbytes.get().into()),
         ("SMTP Active Sessions", active.into()),
-        ("Accepted", c.accepted_total.get().into()),
+        ("Accepted", c.accept.accepted_total.get().into()),
         ("Refused", refused.into()),
-        ("Delivered", c.delivered_total.get().into()),
-        ("Deferred", c.deferred_total.get().into()),
-        ("Bounced", c.bounced_total.get().into()),
-        ("Held Messages", c.mqueue_held_messages.get().into()),
-        ("Disk Free Bytes", c.disk_free_bytes.get().into()),
-        ("Memory Resident Bytes", c.memory_resident_bytes.get().into()),
-        ("Start Time Seconds", c.start_time_seconds.get().into()),
+        ("Delivered", c.outbound.delivered_total.get().into()),
+        ("Deferred", c.outbound.deferred_total.get().into()),
+        ("Bounced", c.outbound.bounced_total.get().into()),
+        ("Held Messages", c.spool.mqueue_held_messages.get().into()),
+        ("Disk Free Bytes", c.spool.disk_free_bytes.get().into()),
+        ("Memory Resident Bytes", c.monitor.memory_resident_bytes.get().into()),
+        ("Start Time Seconds", c.monitor.start_time_seconds.get().into()),
     ];
     for (name, value) in lines {
         // Writing to a string does not fail.

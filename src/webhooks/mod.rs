@@ -12,11 +12,11 @@
 //! receiver know them; the paths of receivers are secrets.
 //! Source: Standard Webhooks (headers, retries, signatures).
 
+pub mod counters;
 mod event;
 mod post;
 mod sign;
 
-use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::endpoint::Endpoint;
 use crate::ground::public::Public;
@@ -25,6 +25,7 @@ use crate::http::state::AppState;
 use crate::mail::model::{Class, DeliveryEvent, DeliveryEventSink};
 use crate::monitor::alerts;
 use crate::monitor::alerts::AlertView;
+use crate::webhooks::counters::WebhookCounters;
 pub use event::Shape;
 use event::{Event, lines};
 use ipnet::IpNet;
@@ -87,7 +88,7 @@ pub struct Webhooks {
     outcomes: Vec<Class>,
     alerts: bool,
     lines: Vec<Sender<Arc<Event>>>,
-    counters: Arc<Counters>,
+    counters: Arc<WebhookCounters>,
     next: AtomicU64,
 }
 
@@ -100,14 +101,14 @@ pub struct Courier {
     waiting: Waiting<Arc<Event>>,
     key: Option<Arc<Key>>,
     way: Arc<Way>,
-    counters: Arc<Counters>,
+    counters: Arc<WebhookCounters>,
     /// Whether the last try went well; nothing is known at first.
     well: Option<bool>,
 }
 
 impl Webhooks {
     /// The front, and the couriers that are to be run.
-    pub fn open(config: Config, counters: &Arc<Counters>) -> (Arc<Self>, Vec<Courier>) {
+    pub fn open(config: Config, counters: &Arc<WebhookCounters>) -> (Arc<Self>, Vec<Courier>) {
         let way = Arc::new(Way { guard: Public::and(config.allowed), tls: config.tls });
         let key = config.key.map(Arc::new);
         let mut front = Self {
@@ -321,7 +322,7 @@ fn names(sites: &[String]) -> Vec<String> {
     sites.iter().enumerate().map(name).collect()
 }
 
-fn count(counters: &Counters, status: &str, events: usize) {
+fn count(counters: &WebhookCounters, status: &str, events: usize) {
     counters.webhook_total.with_label_values(&[status]).inc_by(events as u64);
 }
 

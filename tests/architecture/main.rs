@@ -42,7 +42,28 @@ fn allowed(module: &str) -> Vec<String> {
         // The server knows no handler: each room of them hands in its rows of the table of routes.
         // What they share (`http::state`) has what monitors remember.
         ("http", _) => list(&["http", "monitor", "mail::model", "ground", "appliance::counter"]),
-        ("monitor", _) => list(&["monitor", "http", "mail::model", "ground", "appliance::counter"]),
+        // Here the counters that each room declares are joined.
+        ("monitor", Some("counters")) => list(&[
+            "monitor::counters",
+            "mail::accept::counters",
+            "mail::deliver::counters",
+            "mail::history::counters",
+            "mail::outbound::counters",
+            "mail::route::counters",
+            "mail::spool::counters",
+            "http::counters",
+            "maillog::counters",
+            "webhooks::counters",
+            "appliance::counter",
+        ]),
+        ("monitor", _) => list(&[
+            "monitor",
+            "http",
+            "mail::model",
+            "mail::spool::counters",
+            "ground",
+            "appliance::counter",
+        ]),
         ("api", _) => list(&[
             "api",
             "http",

@@ -4,9 +4,9 @@
 use crate::disk::{Events, SimDisk};
 use crate::history::{SMALL, entry, load, open, open_counted};
 use crate::mail::model::{Meaning, MessageId, OfflineQueue, Progress, Status, Target};
+use crate::mail::spool::counters::SpoolCounters;
 use crate::mail::spool::{Config, OfflineSpool, SegmentLog, Spool, Writer};
 use crate::world::World;
-use postern::appliance::counter::Counters;
 use postern::ground::disk::Disk;
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ fn closed(world: &World, seed: u64) -> SimDisk {
 /// Opens the queue and closes it; how many segments are said to hold less than they did, and how
 /// many messages there are.
 fn start(disk: &SimDisk) -> (u64, usize) {
-    let counters = Arc::new(Counters::new(&[]).unwrap());
+    let counters = SpoolCounters::alone().unwrap();
     let log = open_counted(disk, CONFIG, &counters).unwrap();
     let messages = log.ids(None, usize::MAX).len();
     assert!(log.close());
@@ -188,7 +188,7 @@ fn a_crash_in_a_stop_or_in_a_start_is_no_loss() {
         for start in 0..4 {
             disk = if random.bool() { disk.power_cut() } else { disk.kill() };
             assert_eq!(missing(&disk), [""; 0], "seed {seed}, start {start}");
-            let counters = Arc::new(Counters::new(&[]).unwrap());
+            let counters = SpoolCounters::alone().unwrap();
             if start < 3 {
                 disk.die_after(random.u64(..30));
             }
@@ -210,7 +210,7 @@ fn a_crash_in_the_start_that_tells_hides_nothing() {
         disk.remove(&random.choice(segments(&disk)).unwrap()).unwrap();
         disk.sync_dir("log").unwrap();
         disk.die_after(random.u64(..30));
-        let counters = Arc::new(Counters::new(&[]).unwrap());
+        let counters = SpoolCounters::alone().unwrap();
         let log = open_counted(&disk, CONFIG, &counters);
         let disk = if random.bool() { disk.power_cut() } else { disk.kill() };
         drop(log);

@@ -5,10 +5,9 @@ use crate::disk::{Events, SimDisk};
 use crate::ground::disk::Disk;
 use crate::history::{SMALL, entry, open, open_counted, targets};
 use crate::mail::model::{MessageId, Progress, Status, Target};
+use crate::mail::spool::counters::SpoolCounters;
 use crate::mail::spool::{Config, INLINE_MAX, SegmentLog, Spool, Writer};
 use crate::world::World;
-use postern::appliance::counter::Counters;
-use std::sync::Arc;
 use std::time::Duration;
 
 const CONTENT: usize = 40_000;
@@ -148,7 +147,7 @@ fn a_content_that_was_coming_in_at_a_crash_is_no_damage() {
         });
         let disk = disk.kill();
         drop(log);
-        let counters = Arc::new(Counters::new(&[]).unwrap());
+        let counters = SpoolCounters::alone().unwrap();
         let log = open_counted(&disk, SMALL, &counters).unwrap();
         let damaged =
             (counters.corrupt_records_total.get(), counters.shortened_segments_total.get());

@@ -11,11 +11,11 @@ use crate::disk::{Events, SimDisk};
 use crate::mail::model::{
     Address, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target,
 };
+use crate::mail::spool::counters::SpoolCounters;
 use crate::mail::spool::{
     Config, Entry, INLINE_MAX, LENDABLE, OWN, OpenError, SegmentLog, Spool, SpoolError, Writer,
 };
 use crate::world::World;
-use postern::appliance::counter::Counters;
 use postern::ground::disk::is_full;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub struct History {
     pub events: Events,
     seed: u64,
     log: Option<SegmentLog>,
-    counters: Arc<Counters>,
+    counters: Arc<SpoolCounters>,
     random: fastrand::Rng,
     mails: BTreeMap<MessageId, Mail>,
     /// Must never be seen again.
@@ -82,7 +82,7 @@ impl History {
         let world = World::enter_new(seed);
         let mut random = fastrand::Rng::with_seed(seed);
         let disk = SimDisk::new(capacity, random.u64(..), events.clone());
-        let counters = Arc::new(Counters::new(&[]).unwrap());
+        let counters = SpoolCounters::alone().unwrap();
         let log = open_counted(&disk, config, &counters)
             .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         Self {
@@ -595,13 +595,13 @@ pub fn load(world: &World, log: &SegmentLog, id: MessageId) -> Result<Message, S
 }
 
 pub fn open(disk: &SimDisk, config: Config) -> Result<SegmentLog, OpenError> {
-    open_counted(disk, config, &Arc::new(Counters::new(&[]).unwrap()))
+    open_counted(disk, config, &SpoolCounters::alone().unwrap())
 }
 
 pub fn open_counted(
     disk: &SimDisk,
     config: Config,
-    counters: &Arc<Counters>,
+    counters: &Arc<SpoolCounters>,
 ) -> Result<SegmentLog, OpenError> {
     SegmentLog::open(Arc::new(disk.clone()), config, counters.clone(), &|_| {})
 }

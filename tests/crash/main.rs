@@ -10,6 +10,8 @@
     reason = "a test stops at the first surprise"
 )]
 
+use postern::counters;
+
 mod closing;
 mod disk;
 mod formats;

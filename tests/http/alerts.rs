@@ -103,7 +103,7 @@ async fn the_shipped_rules_work_in_a_real_prometheus() {
     // More than 150 of its messages are older than four hours.
     let ui = TestUi::open(troubled_queue(), None).await;
     let pushes = start(&ui, gateway.address, "mta");
-    until("a push", || ui.counters.push_total.get() > 0).await;
+    until("a push", || ui.counters.monitor.push_total.get() > 0).await;
     let prometheus = Prometheus::start(gateway.address, ui.address).await;
     let begin = Instant::now();
     let rules = loop {
@@ -167,8 +167,8 @@ async fn every_question_of_the_shipped_dashboard_is_understood_and_has_an_answer
     let gateway = Gateway::start().await;
     let ui = TestUi::open(troubled_queue(), None).await;
     crate::support::busy(&ui.counters);
-    ui.counters.connections_out_total.with_label_values(&["established"]).inc();
-    ui.counters.tls_sessions_total.with_label_values(&["TLSv1.3"]).inc();
+    ui.counters.deliver.connections_out_total.with_label_values(&["established"]).inc();
+    ui.counters.accept.tls_sessions_total.with_label_values(&["TLSv1.3"]).inc();
     let prometheus = Prometheus::start(gateway.address, ui.address).await;
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("appliance/monitor/grafana/dashboards/postern.json");

@@ -97,8 +97,8 @@ async fn monitors_in_trouble_cost_a_counter_and_nothing_else() {
         let ui = TestUi::open([], None).await;
         let (address, _) = monitor(answer, end).await;
         let task = start(&ui, address, "mta");
-        until(trouble, || ui.counters.push_failures_total.get() > 0).await;
-        assert_eq!(ui.counters.push_total.get(), 0, "{trouble}");
+        until(trouble, || ui.counters.monitor.push_failures_total.get() > 0).await;
+        assert_eq!(ui.counters.monitor.push_total.get(), 0, "{trouble}");
         // Who scrapes meanwhile is answered.
         assert!(ui.curl(&[], "/metrics").await.body.contains("mta_mqueue_messages 0"), "{trouble}");
         let begin = Instant::now();
@@ -126,11 +126,11 @@ async fn a_redirection_is_never_followed() {
         let (address, asked) = monitor(answer.into_bytes(), End::Closes).await;
         let ui = TestUi::open([], None).await;
         let task = start(&ui, address, "mta");
-        until("three failures", || ui.counters.push_failures_total.get() >= 3).await;
+        until("three failures", || ui.counters.monitor.push_failures_total.get() >= 3).await;
         ui.stop.send(true).unwrap();
         timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
         assert!(asked.load(Ordering::Relaxed) >= 3);
         assert_eq!(visits.load(Ordering::Relaxed), 0, "{status} was followed");
-        assert_eq!(ui.counters.push_total.get(), 0, "{status} counts as a success");
+        assert_eq!(ui.counters.monitor.push_total.get(), 0, "{status} counts as a success");
     }
 }

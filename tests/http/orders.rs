@@ -195,7 +195,7 @@ async fn the_tool_lists_for_people_and_for_programs() {
     let (code, text, _) = queue(&ui.socket, "stats").await;
     assert!(!text.contains("Turned away"), "{text}");
     for (label, number) in [("strangers", 1200), ("address", 3), ("early", 2)] {
-        ui.counters.sessions_refused_total.with_label_values(&[label]).inc_by(number);
+        ui.counters.accept.sessions_refused_total.with_label_values(&[label]).inc_by(number);
     }
     let (_, crowded, _) = queue(&ui.socket, "stats").await;
     let told = "\nTurned away 1,205 clients (3 those of one address, 2 who sent before they were \
@@ -402,7 +402,7 @@ async fn guessing_passwords_becomes_slow_and_who_was_right_lately_gets_through()
     assert_eq!(ask("prometheus:t0ken").await.status, 200, "another account");
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     assert_eq!(ask("operator:s3cret").await.status, 200);
-    assert_eq!(ui.counters.window_logins_refused_total.get(), 5);
+    assert_eq!(ui.counters.http.http_logins_refused_total.get(), 5);
     let mut slowed = 0;
     for n in 0..12 {
         slowed += u32::from(ask(&format!("operator:{n}")).await.status == 429);
@@ -414,7 +414,7 @@ async fn guessing_passwords_becomes_slow_and_who_was_right_lately_gets_through()
         assert_eq!(ask("prometheus:t0ken").await.status, 200);
     }
     assert!(slowed >= 5, "{slowed}");
-    assert!(ui.counters.window_refused_total.with_label_values(&["guess"]).get() >= 6);
+    assert!(ui.counters.http.http_refused_total.with_label_values(&["guess"]).get() >= 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]

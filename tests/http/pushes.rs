@@ -74,8 +74,8 @@ async fn a_real_gateway_shows_the_counters_until_the_clean_stop() {
     let ui = TestUi::open(troubled_queue(), None).await;
     busy(&ui.counters);
     let task = start(&ui, gateway.address, "mta.shop.example");
-    until("a push", || ui.counters.push_total.get() > 1).await;
-    assert_eq!(ui.counters.push_failures_total.get(), 0);
+    until("a push", || ui.counters.monitor.push_total.get() > 1).await;
+    assert_eq!(ui.counters.monitor.push_failures_total.get(), 0);
     let text = gateway.metrics().await;
     for (name, value) in [
         ("mta_mqueue_messages", "234"),
@@ -104,19 +104,19 @@ async fn a_real_gateway_shows_the_counters_until_the_clean_stop() {
 async fn a_stop_takes_back_its_own_counters_alone() {
     let gateway = Gateway::start().await;
     let (stays, goes) = (TestUi::open([], None).await, TestUi::open([], None).await);
-    goes.counters.start_time_seconds.set(1000);
-    stays.counters.start_time_seconds.set(2_000_000);
+    goes.counters.monitor.start_time_seconds.set(1000);
+    stays.counters.monitor.start_time_seconds.set(2_000_000);
     let leaving = start(&goes, gateway.address, "mta.example");
-    until("a push", || goes.counters.push_total.get() > 0).await;
+    until("a push", || goes.counters.monitor.push_total.get() > 0).await;
     let slow =
         Config::new(&format!("http://{}", gateway.address), "mta.example", Duration::from_secs(60))
             .unwrap();
     // The leaving one is slow as well: the last push is the other's.
     leaving.abort();
     let leaving = tokio::spawn(push(slow.clone(), Arc::clone(&goes.ui), goes.stop.subscribe()));
-    until("its push", || goes.counters.push_total.get() > 1).await;
+    until("its push", || goes.counters.monitor.push_total.get() > 1).await;
     let staying = tokio::spawn(push(slow, Arc::clone(&stays.ui), stays.stop.subscribe()));
-    until("the other's push", || stays.counters.push_total.get() > 0).await;
+    until("the other's push", || stays.counters.monitor.push_total.get() > 0).await;
     goes.stop.send(true).unwrap();
     timeout(Duration::from_secs(5), leaving).await.unwrap().unwrap();
     let text = gateway.metrics().await;
@@ -135,7 +135,7 @@ async fn odd_host_names_arrive_as_they_are() {
     for (odd, shown) in [("a/b", "a/b"), ("grün 100%", "grün 100%"), ("", "")] {
         let ui = TestUi::open([], None).await;
         let task = start(&ui, gateway.address, odd);
-        until("a push", || ui.counters.push_total.get() > 0).await;
+        until("a push", || ui.counters.monitor.push_total.get() > 0).await;
         let text = gateway.metrics().await;
         assert!(
             text.contains(&format!("mta_mqueue_messages{{instance=\"{shown}\",job=\"mta\"}} 0")),
@@ -152,12 +152,12 @@ async fn a_gateway_that_dies_and_returns_is_pushed_to_again() {
     let address = gateway.address;
     let ui = TestUi::open([], None).await;
     let task = start(&ui, address, "mta");
-    until("a push", || ui.counters.push_total.get() > 0).await;
+    until("a push", || ui.counters.monitor.push_total.get() > 0).await;
     drop(gateway);
-    until("a failure", || ui.counters.push_failures_total.get() > 0).await;
-    let before = ui.counters.push_total.get();
+    until("a failure", || ui.counters.monitor.push_failures_total.get() > 0).await;
+    let before = ui.counters.monitor.push_total.get();
     let gateway = Gateway::start_at(address).await;
-    until("a push again", || ui.counters.push_total.get() > before).await;
+    until("a push again", || ui.counters.monitor.push_total.get() > before).await;
     assert!(gateway.metrics().await.contains("mta_mqueue_messages"));
     ui.stop.send(true).unwrap();
     timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
@@ -191,7 +191,7 @@ async fn a_monitor_that_hangs_at_the_end_does_not_hold_up_the_stop() {
     });
     let ui = TestUi::open([], None).await;
     let task = start(&ui, address, "mta");
-    until("a push", || ui.counters.push_total.get() > 0).await;
+    until("a push", || ui.counters.monitor.push_total.get() > 0).await;
     let begin = Instant::now();
     ui.stop.send(true).unwrap();
     timeout(FAREWELL_PATIENCE + Duration::from_secs(1), task).await.unwrap().unwrap();

@@ -53,7 +53,7 @@ async fn who_is_here_and_who_was_refused_is_told() {
         reply: "554 5.7.1 Relay access denied".to_owned(),
     };
     ui.registry.refused(Refusal::Relay, example);
-    ui.counters.refused_total.with_label_values(&["relay"]).inc();
+    ui.counters.accept.refused_total.with_label_values(&["relay"]).inc();
     let turned_away = RefusedExample {
         at: 1_700_000_000,
         client: IpAddr::from([192, 0, 2, 8]),
@@ -64,7 +64,7 @@ async fn who_is_here_and_who_was_refused_is_told() {
         reply: "421 4.7.0 mta Too many sessions; try again later".to_owned(),
     };
     ui.registry.turned_away("all", turned_away);
-    ui.counters.sessions_refused_total.with_label_values(&["all"]).inc();
+    ui.counters.accept.sessions_refused_total.with_label_values(&["all"]).inc();
     let sessions = ui.curl(&[], "/api/v1/sessions").await.json();
     assert_eq!(
         (&sessions["total"], &sessions["sessions"][0]["state"]),

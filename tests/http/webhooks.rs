@@ -2,9 +2,9 @@
 
 use crate::hook::Hook;
 use crate::support::{TestUi, counters};
-use postern::appliance::counter::Counters;
 use postern::ground::tls::verifying_client;
 use postern::mail::model::{Class, DeliveryEvent, DeliveryEventSink};
+use postern::webhooks::counters::WebhookCounters;
 use postern::webhooks::{Config, Shape, WAITING_MAX, Webhooks, watch_alerts};
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -15,13 +15,13 @@ use tokio::task::JoinHandle;
 
 struct Running {
     hooks: Arc<Webhooks>,
-    counters: Arc<Counters>,
+    counters: Arc<WebhookCounters>,
     stop: watch::Sender<bool>,
     couriers: Vec<JoinHandle<()>>,
 }
 
 impl Running {
-    fn start(ports: &[u16], counters: Arc<Counters>) -> Self {
+    fn start(ports: &[u16], counters: Arc<WebhookCounters>) -> Self {
         let receivers = ports
             .iter()
             .map(|port| (Shape::Plain, format!("http://127.0.0.1:{port}/").parse().unwrap()));
@@ -92,7 +92,7 @@ fn receiver(answer: &'static str) -> u16 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_hangs_costs_nobody_else_a_moment() {
     let hook = Hook::start(&[]);
-    let running = Running::start(&[receiver(""), hook.port], counters());
+    let running = Running::start(&[receiver(""), hook.port], counters().webhooks.clone());
     let begun = Instant::now();
     for number in 0..WAITING_MAX {
         running.hooks.tell(bounce(number));
@@ -124,7 +124,7 @@ async fn what_is_refused_is_left_out_and_what_is_sent_elsewhere_does_not_go_ther
     let hook = Hook::start(&[]);
     let refusing =
         receiver("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    let running = Running::start(&[refusing], counters());
+    let running = Running::start(&[refusing], counters().webhooks.clone());
     running.hooks.tell(bounce(1));
     running.hooks.tell(bounce(2));
     running.until("failed", 2).await;
@@ -134,7 +134,7 @@ async fn what_is_refused_is_left_out_and_what_is_sent_elsewhere_does_not_go_ther
         "HTTP/1.1 307 T\r\nLocation: http://127.0.0.1:{}/\r\nContent-Length: 0\r\n\r\n",
         hook.port
     );
-    let running = Running::start(&[receiver(location.leak())], counters());
+    let running = Running::start(&[receiver(location.leak())], counters().webhooks.clone());
     running.hooks.tell(bounce(1));
     running.until("retried", 2).await;
     assert!(hook.is_silent(Duration::ZERO));
@@ -146,7 +146,7 @@ async fn what_is_refused_is_left_out_and_what_is_sent_elsewhere_does_not_go_ther
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alert_is_told_when_it_comes_and_when_it_is_over() {
     let (hook, ui) = (Hook::start(&[]), TestUi::open([], None).await);
-    let running = Running::start(&[hook.port], ui.counters.clone());
+    let running = Running::start(&[hook.port], ui.counters.webhooks.clone());
     let pace = Duration::from_millis(50);
     let watching =
         watch_alerts(running.hooks.clone(), ui.ui.clone(), pace, running.stop.subscribe());

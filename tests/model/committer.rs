@@ -8,15 +8,15 @@ use crate::device::Device;
 use crate::mail::model::{
     Address, BodyType, Envelope, Kind, MessageId, Origin, Progress, Status, Target,
 };
+use crate::mail::spool::counters::SpoolCounters;
 use crate::mail::spool::{Config, Entry, SegmentLog, Spool, SpoolError, Writer};
 use crate::sync::{block_on, thread};
-use postern::appliance::counter::Counters;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 const PREEMPTIONS: usize = 2;
 
-static COUNTERS: LazyLock<Arc<Counters>> = LazyLock::new(|| Arc::new(Counters::new(&[]).unwrap()));
+static COUNTERS: LazyLock<Arc<SpoolCounters>> = LazyLock::new(|| SpoolCounters::alone().unwrap());
 
 fn check(lazy_sync: Duration, story: impl Fn(&Device, Arc<SegmentLog>) + Send + Sync + 'static) {
     let _ = *COUNTERS;

@@ -15,6 +15,8 @@
     reason = "a test stops at the first surprise"
 )]
 
+use postern::counters;
+
 mod commit_queue;
 mod committer;
 mod device;

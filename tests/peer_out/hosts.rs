@@ -3,7 +3,7 @@
 use crate::support::{
     Do, Peer, all_delivered, client, code, codes, counted, message, patient, route, say, send,
 };
-use postern::appliance::counter::Counters;
+use postern::mail::deliver::counters::DeliverCounters;
 use postern::mail::deliver::{
     Attempt, Client, Config, HOST_MAX, HOST_UNPROVEN_MAX, Known, SESSIONS_MAX, Timeouts, Witness,
 };
@@ -409,7 +409,7 @@ async fn each_transaction_is_asked_for_and_may_be_the_last() {
             bind: None,
             recipients_max: 1,
         };
-        let client = Client::new(config, Arc::new(Counters::new(&[]).unwrap())).unwrap();
+        let client = Client::new(config, DeliverCounters::alone().unwrap()).unwrap();
         let connection =
             client.followed(witness.clone(), false).connect(&route(&[peer.address])).await.unwrap();
         let (_, report) = send(connection, &message(3, "a\r\n")).await;

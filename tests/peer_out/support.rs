@@ -2,8 +2,8 @@
 
 use bytes::{Buf, BytesMut};
 use memchr::memmem;
-use postern::appliance::counter::Counters;
 use postern::ground::tls;
+use postern::mail::deliver::counters::DeliverCounters;
 use postern::mail::deliver::{Client, Config, Connection, Known, Timeouts};
 use postern::mail::model::{
     Address, Body, BodyType, Class, Content, Envelope, Hop, Kind, Message, MessageId, Origin,
@@ -318,8 +318,8 @@ pub fn client(timeouts: Timeouts) -> Client {
     counted(timeouts).0
 }
 
-pub fn counted(timeouts: Timeouts) -> (Client, Arc<Counters>) {
-    let counters = Arc::new(Counters::new(&[]).unwrap());
+pub fn counted(timeouts: Timeouts) -> (Client, Arc<DeliverCounters>) {
+    let counters = DeliverCounters::alone().unwrap();
     let config =
         Config { hostname: "relay.example".into(), timeouts, bind: None, recipients_max: 100 };
     (Client::new(config, counters.clone()).unwrap(), counters)

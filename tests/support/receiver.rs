@@ -2,8 +2,8 @@
 
 use super::spool::{MemorySpool, Trouble};
 use super::threads;
-use postern::appliance::counter::Counters;
 use postern::ground::tls::{KeyPair, Presenter};
+use postern::mail::accept::counters::AcceptCounters;
 use postern::mail::accept::{self, Conduct, Limits, Listener, Tls};
 use postern::mail::admit::Policy;
 use postern::mail::inbound;
@@ -66,7 +66,7 @@ pub struct Receiver {
     /// What it has accepted.
     pub spool: Arc<MemorySpool>,
     /// What it has counted.
-    pub counters: Arc<Counters>,
+    pub counters: Arc<AcceptCounters>,
     /// What it has handed onward.
     pub onward: Arc<Mutex<Vec<MessageId>>>,
     stop: watch::Sender<Option<Instant>>,
@@ -86,8 +86,7 @@ impl Receiver {
             .build()
             .unwrap();
         let spool = Arc::new(MemorySpool::new(setup.trouble));
-        let labels = Refusal::ALL.map(Refusal::as_str);
-        let counters = Arc::new(Counters::new(&labels).unwrap());
+        let counters = AcceptCounters::alone().unwrap();
         let onward = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&onward);
         let presenter = setup.pair.map(|pair| Arc::new(Presenter::new(pair).unwrap()));

@@ -2,7 +2,6 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use super::admin::{MemoryDesk, deferred, message, stored};
-use postern::appliance::counter::Counters;
 use postern::core::http::routes;
 use postern::ground::clock;
 use postern::ground::disk::{Disk, Volume};
@@ -16,10 +15,11 @@ use postern::http::server::{serve_control, serve_public};
 use postern::http::state::{AppState, Facts, Readiness, Views};
 use postern::mail::history::{self, HistoryLog, Masking};
 use postern::mail::model::{
-    AdminError, Answer, Attempt, FinishedPage, History, Message, MessageId, Refusal, Wanted,
+    AdminError, Answer, Attempt, FinishedPage, History, Message, MessageId, Wanted,
 };
 use postern::mail::sessions::SessionRegistry;
 use postern::monitor::components::{Condition, Part};
+use postern::monitor::counters::Counters;
 use postern::monitor::rates::RateHistory;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -103,8 +103,7 @@ pub struct TestUi {
 }
 
 pub fn counters() -> Arc<Counters> {
-    let reasons: Vec<&str> = Refusal::ALL.iter().map(|reason| reason.as_str()).collect();
-    Arc::new(Counters::new(&reasons).unwrap())
+    Arc::new(Counters::new().unwrap())
 }
 
 pub fn facts(data_volume: &Path) -> Facts {
@@ -207,19 +206,19 @@ pub fn troubled_queue() -> Vec<Message> {
 
 /// Numbers as after a busy day.
 pub fn busy(counters: &Counters) {
-    counters.smtp_active_sessions.set(12);
-    counters.smtp_sessions_total.inc_by(48_211);
-    counters.accepted_total.inc_by(193_340);
-    counters.delivered_total.inc_by(201_877);
-    counters.deferred_total.inc_by(3_418);
-    counters.bounced_total.inc_by(291);
-    counters.connections_out_active.set(4);
+    counters.accept.smtp_active_sessions.set(12);
+    counters.accept.smtp_sessions_total.inc_by(48_211);
+    counters.accept.accepted_total.inc_by(193_340);
+    counters.outbound.delivered_total.inc_by(201_877);
+    counters.outbound.deferred_total.inc_by(3_418);
+    counters.outbound.bounced_total.inc_by(291);
+    counters.deliver.connections_out_active.set(4);
     for (reason, number) in [("relay", 1_204), ("syntax", 61), ("limit", 9), ("bare_line", 2)] {
-        counters.refused_total.with_label_values(&[reason]).inc_by(number);
+        counters.accept.refused_total.with_label_values(&[reason]).inc_by(number);
     }
     for n in 0..1000 {
-        counters.delivery_latency_seconds.observe(f64::from(n) * 0.0009);
-        counters.sync_seconds.observe(f64::from(n) * 0.000_002);
+        counters.outbound.delivery_latency_seconds.observe(f64::from(n) * 0.0009);
+        counters.spool.sync_seconds.observe(f64::from(n) * 0.000_002);
     }
 }
 
@@ -262,7 +261,7 @@ impl TestUi {
             time: Duration::from_secs(86_400),
             masking: Masking::None,
         };
-        let history_log = HistoryLog::open(volume, kept, Arc::clone(&counters));
+        let history_log = HistoryLog::open(volume, kept, Arc::clone(&counters.history));
         let history = Arc::new(LongHistory { kept: history_log.clone(), takes: AtomicU64::new(0) });
         let memory = Gauge::shared();
         let (registry, tail) = (Arc::<SessionRegistry>::default(), Arc::<Tail>::default());

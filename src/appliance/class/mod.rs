@@ -252,8 +252,8 @@ impl Class {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::appliance::counter::Counters;
     use crate::appliance::failure::Exit;
+    use crate::monitor::counters::Counters;
     use std::collections::BTreeSet;
 
     #[test]
@@ -334,8 +334,8 @@ mod tests {
         // This one is registered by the window, which knows the queue; all others are born with
         // `Counters`.
         let of_the_window = "mta_mqueue_age_seconds";
-        let counters = Counters::new(&["relay"]).unwrap();
-        counters.certificate_expires(1);
+        let counters = Counters::new().unwrap();
+        counters.accept.certificate_expires(1);
         let code: BTreeSet<_> = counters.families().into_iter().collect();
         let told: BTreeSet<_> = class()
             .counter

@@ -1,7 +1,7 @@
 use super::*;
 
 fn places() -> Arc<Places> {
-    Places::new(Arc::new(Counters::new(&[]).unwrap()), 1 << 20)
+    Places::new(HttpCounters::alone().unwrap(), 1 << 20)
 }
 
 fn address(number: usize) -> IpAddr {

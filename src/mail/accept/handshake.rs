@@ -13,9 +13,9 @@
 
 use super::rarely::Rarely;
 use super::{Limits, Peer, Stream, Visit, Wire};
-use crate::appliance::counter::Counters;
 use crate::ground::tls::BUFFER_MAX;
 use crate::ground::tls::Presenter;
+use crate::mail::accept::counters::AcceptCounters;
 use rustls::server::Acceptor;
 use std::io;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use tokio_rustls::server::TlsStream;
 /// What all handshakes share.
 pub struct Tls {
     presenter: Arc<Presenter>,
-    counters: Arc<Counters>,
+    counters: Arc<AcceptCounters>,
     signing: Semaphore,
     failures: Rarely,
     trusted_failures: Rarely,
@@ -36,7 +36,7 @@ pub struct Tls {
 
 impl Tls {
     /// Presents what `presenter` holds at the moment of each handshake.
-    pub fn new(presenter: Arc<Presenter>, counters: Arc<Counters>) -> Arc<Self> {
+    pub fn new(presenter: Arc<Presenter>, counters: Arc<AcceptCounters>) -> Arc<Self> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let signing = Semaphore::new((processors / 2).max(1));
         Arc::new(Self {

@@ -2,7 +2,7 @@
 
 use super::rarely::Rarely;
 use super::{Full, Limits, Peer, Sessions, Source, Stream, Ticket, Tls, Wire};
-use crate::appliance::counter::Counters;
+use crate::mail::accept::counters::AcceptCounters;
 use crate::mail::model::Refusal;
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use std::future::Future;
@@ -121,7 +121,7 @@ pub async fn serve<F, S>(
     listeners: Vec<Listener>,
     limits: &Limits,
     hostname: &str,
-    counters: Arc<Counters>,
+    counters: Arc<AcceptCounters>,
     stop: Stop,
     porter: impl Porter,
     session: F,
@@ -152,7 +152,7 @@ struct Door {
     limits: Limits,
     hostname: String,
     sessions: Arc<Sessions>,
-    counters: Arc<Counters>,
+    counters: Arc<AcceptCounters>,
     porter: Box<dyn Porter>,
     trusted_turned_away: Rarely,
     turned_away: Rarely,
@@ -230,7 +230,7 @@ fn is_passing(error: &io::Error) -> bool {
 
 /// Keeps the counts right however a session ends.
 struct Guard {
-    counters: Arc<Counters>,
+    counters: Arc<AcceptCounters>,
     _ticket: Ticket,
 }
 
@@ -335,12 +335,12 @@ impl Door {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::appliance::counter::SESSION_REFUSALS;
     use crate::ground::lock::Lock;
+    use crate::mail::model::SESSION_REFUSALS;
     use tokio::io::AsyncReadExt;
 
-    fn counters() -> Arc<Counters> {
-        Arc::new(Counters::new(&["limit"]).unwrap())
+    fn counters() -> Arc<AcceptCounters> {
+        AcceptCounters::alone().unwrap()
     }
 
     async fn said(stream: &mut TcpStream) -> String {

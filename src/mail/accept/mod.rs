@@ -10,6 +10,7 @@
 //! TLS).
 
 mod conduct;
+pub mod counters;
 mod handshake;
 mod listen;
 mod rarely;

@@ -341,9 +341,9 @@ impl From<SpoolError> for AdminError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::appliance::counter::Counters;
     use crate::ground::disk::halting::{Halting, PATIENCE, in_time};
     use crate::mail::model::{Address, BodyType, Envelope, Kind, Origin};
+    use crate::mail::spool::counters::SpoolCounters;
     use crate::mail::spool::{Config, Entry, SegmentLog, Spool, Writer};
 
     /// What a page asks for its head, and what every new mail needs.
@@ -356,7 +356,7 @@ mod tests {
         let (disk, waiting) = Halting::open(directory.path(), is_segment);
         let config = Config { segment_max: 4096, ..Config::default() };
         let spool =
-            SegmentLog::open(disk, config, Arc::new(Counters::new(&[]).unwrap()), &|_| {}).unwrap();
+            SegmentLog::open(disk, config, SpoolCounters::alone().unwrap(), &|_| {}).unwrap();
         let spool = Arc::new(spool);
         let works = spool.clone();
         tokio::spawn(async move {

@@ -6,9 +6,9 @@ use super::hosts::{Hosts, Invitation, Place};
 use super::refusal::{self, Stage};
 use super::wire::{Trouble, Wire, io_text};
 use super::{Config, Timeouts, Witness};
-use crate::appliance::counter::Counters;
 use crate::ground::tls;
 use crate::ground::turns::Marks;
+use crate::mail::deliver::counters::DeliverCounters;
 use crate::mail::model::{Outcome, Reply, Route};
 use std::fmt;
 use std::io;
@@ -28,7 +28,7 @@ pub struct Client {
 
 struct Shared {
     config: Config,
-    counters: Arc<Counters>,
+    counters: Arc<DeliverCounters>,
     tls: TlsConnector,
     hosts: Arc<Hosts>,
 }
@@ -69,7 +69,7 @@ impl Client {
     ///
     /// # Errors
     /// TLS cannot be set up: a defect of the build.
-    pub fn new(config: Config, counters: Arc<Counters>) -> Result<Self, rustls::Error> {
+    pub fn new(config: Config, counters: Arc<DeliverCounters>) -> Result<Self, rustls::Error> {
         let tls = TlsConnector::from(tls::opportunistic_client()?);
         let times = config.timeouts;
         let shared = Shared { config, counters, tls, hosts: Arc::default() };
@@ -440,10 +440,10 @@ impl fmt::Debug for Connection {
 }
 
 /// Counts an open connection for as long as it lives.
-struct Active(Arc<Counters>);
+struct Active(Arc<DeliverCounters>);
 
 impl Active {
-    fn new(counters: Arc<Counters>) -> Self {
+    fn new(counters: Arc<DeliverCounters>) -> Self {
         counters.connections_out_active.inc();
         Self(counters)
     }

@@ -26,6 +26,7 @@
 mod attempt;
 mod client;
 mod content;
+pub mod counters;
 mod exchange;
 mod extensions;
 mod hosts;

@@ -13,6 +13,7 @@
 //! Security: no contents, but the text of bounces of our own that reached nobody, which `mask`
 //! drops where it masks; addresses as it leaves them.
 
+pub mod counters;
 mod files;
 mod mask;
 mod search;
@@ -20,9 +21,9 @@ mod search;
 use super::model::{
     AdminError, Answer, Attempt, Finished, FinishedPage, History, MessageId, Wanted,
 };
-use crate::appliance::counter::Counters;
 use crate::ground::disk::Disk;
 use crate::ground::lock::Lock;
+use crate::mail::history::counters::HistoryCounters;
 use files::HistoryFiles;
 use mask::Mask;
 pub use mask::{Masked, Masking};
@@ -76,7 +77,7 @@ type Entries = SyncSender<Entry>;
 /// The front of the history: where the corridor leaves entries and windows read them.
 pub struct HistoryLog {
     disk: Arc<dyn Disk>,
-    counters: Arc<Counters>,
+    counters: Arc<HistoryCounters>,
     entries: Option<Entries>,
     writer: Lock<Option<JoinHandle<()>>>,
 }
@@ -84,7 +85,7 @@ pub struct HistoryLog {
 impl HistoryLog {
     /// Opens the history on a volume; one that is not to be kept is removed. A volume that takes no
     /// history costs a line in the log and nothing else.
-    pub fn open(disk: Arc<dyn Disk>, config: Config, counters: Arc<Counters>) -> Arc<Self> {
+    pub fn open(disk: Arc<dyn Disk>, config: Config, counters: Arc<HistoryCounters>) -> Arc<Self> {
         let begun = if config.enabled {
             Self::begin(&disk, config, counters.clone())
         } else {
@@ -104,7 +105,7 @@ impl HistoryLog {
     fn begin(
         disk: &Arc<dyn Disk>,
         config: Config,
-        counters: Arc<Counters>,
+        counters: Arc<HistoryCounters>,
     ) -> io::Result<Option<(Entries, JoinHandle<()>)>> {
         let (book, mask) =
             (HistoryFiles::open(disk.clone(), config)?, Mask::open(disk.as_ref(), config.masking)?);
@@ -214,7 +215,12 @@ fn written(entries: Option<&Entries>) {
 }
 
 /// Writes what comes until nobody can send any more.
-fn write(entries: &Receiver<Entry>, mut book: HistoryFiles, mask: &Mask, counters: &Counters) {
+fn write(
+    entries: &Receiver<Entry>,
+    mut book: HistoryFiles,
+    mask: &Mask,
+    counters: &HistoryCounters,
+) {
     let (mut lines, mut readers) = (Vec::new(), Vec::new());
     let mut open = true;
     while open {
@@ -273,7 +279,7 @@ mod tests {
 
     fn open(directory: &Path, config: Config) -> Arc<HistoryLog> {
         let disk: Arc<dyn Disk> = Arc::new(Volume::open(directory).unwrap());
-        HistoryLog::open(disk, config, Arc::new(Counters::new(&[]).unwrap()))
+        HistoryLog::open(disk, config, HistoryCounters::alone().unwrap())
     }
 
     fn ending(to: &str, status: &str) -> Ending {
@@ -524,7 +530,7 @@ mod tests {
         let config = Config { enabled: false, masking: Masking::Hash, ..config(1 << 20) };
         let mut keys = Vec::new();
         for _ in 0..2 {
-            drop(HistoryLog::open(disk.clone(), config, Arc::new(Counters::new(&[]).unwrap())));
+            drop(HistoryLog::open(disk.clone(), config, HistoryCounters::alone().unwrap()));
             Mask::open(disk.as_ref(), Masking::Hash).unwrap();
             keys.push(std::fs::read(directory.path().join(mask::KEY)).unwrap());
         }
@@ -533,7 +539,7 @@ mod tests {
         drop(HistoryLog::open(
             disk.clone(),
             Config { masking: Masking::None, ..config },
-            Arc::new(Counters::new(&[]).unwrap()),
+            HistoryCounters::alone().unwrap(),
         ));
         assert!(!directory.path().join(mask::KEY).exists());
     }

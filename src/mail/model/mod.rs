@@ -42,4 +42,4 @@ pub use reply::{Class, Enhanced, Reply};
 pub use route::{Hop, Route, RouteError};
 pub use sessions::{RefusedExample, SessionInfo, SessionList};
 pub use submission::{Submission, Submitted, SubmittedEnvelope};
-pub use verdict::{Refusal, Verdict};
+pub use verdict::{Refusal, SESSION_REFUSALS, Verdict};

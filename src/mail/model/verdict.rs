@@ -24,6 +24,10 @@ pub enum Refusal {
     Stopping,
 }
 
+/// Why a client of terminal `in` got no session, as `mta_sessions_refused_total` counts it: which
+/// places were taken, or `early`: it sent too much before it was greeted.
+pub const SESSION_REFUSALS: [&str; 5] = ["all", "strangers", "address", "memory", "early"];
+
 impl Refusal {
     /// Every reason, for counters that must exist from the start.
     pub const ALL: [Self; 8] = [

@@ -1,14 +1,16 @@
 //! Couriers with all that belongs to them: a queue on a volume, and next hops on this host.
 
+use super::counters::OutboundCounters;
 use super::queue_state::MustRing;
 use super::{Config, Outbound};
-use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::disk::{Disk, Volume};
 use crate::ground::dns::{Absence, Answer, DnsError, Resolver};
 use crate::ground::memory::Gauge;
 use crate::mail::admin::Admin;
+use crate::mail::deliver::counters::DeliverCounters;
 use crate::mail::deliver::{self, Client, HOST_UNPROVEN_MAX, Timeouts};
+use crate::mail::history::counters::HistoryCounters;
 use crate::mail::history::{self, HistoryLog, Masking};
 use crate::mail::model::{
     Address, Asker, Attempt, BodyType, Envelope, Kind, Message, MessageId, Obeyed, Order, Origin,
@@ -16,6 +18,7 @@ use crate::mail::model::{
 };
 use crate::mail::route::{self, Router};
 use crate::mail::schedule::{self, Suspension};
+use crate::mail::spool::counters::SpoolCounters;
 use crate::mail::spool::{self, Entry, Past, SegmentLog, Spool, Writer};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -64,12 +67,16 @@ fn relay(port: u16) -> Relay {
 fn relay_with(port: u16, lifetime: u32) -> Relay {
     let volume = tempfile::tempdir().unwrap();
     let disk: Arc<dyn Disk> = Arc::new(Volume::open(volume.path()).unwrap());
-    let counters = Arc::new(Counters::new(&[]).unwrap());
-    let spool = SegmentLog::open(disk.clone(), spool::Config::default(), counters.clone(), &|_| {})
-        .unwrap();
+    let spool = SegmentLog::open(
+        disk.clone(),
+        spool::Config::default(),
+        SpoolCounters::alone().unwrap(),
+        &|_| {},
+    )
+    .unwrap();
     let keeps =
         history::Config { enabled: false, size: 0, time: Duration::ZERO, masking: Masking::None };
-    let history = HistoryLog::open(disk.clone(), keeps, counters.clone());
+    let history = HistoryLog::open(disk.clone(), keeps, HistoryCounters::alone().unwrap());
     let routes = route::Config {
         smart_relay: None,
         cc_mta: None,
@@ -87,7 +94,7 @@ fn relay_with(port: u16, lifetime: u32) -> Relay {
         bind: None,
         recipients_max: 2,
     };
-    let client = Client::new(speaks, counters.clone()).unwrap();
+    let client = Client::new(speaks, DeliverCounters::alone().unwrap()).unwrap();
     let schedule = schedule::Config {
         concurrency: 20,
         couriers_max: 1,
@@ -103,7 +110,15 @@ fn relay_with(port: u16, lifetime: u32) -> Relay {
         schedule,
         fresh_max: 1 << 20,
     };
-    let outbound = Outbound::new(Arc::new(spool), router, client, counters, history, None, config);
+    let outbound = Outbound::new(
+        Arc::new(spool),
+        router,
+        client,
+        OutboundCounters::alone().unwrap(),
+        history,
+        None,
+        config,
+    );
     Relay { outbound, disk, _volume: volume }
 }
 

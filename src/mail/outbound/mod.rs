@@ -10,6 +10,7 @@
 //! [`FRESH_MAX`] octets (beyond that they are read back from the disk when their turn comes).
 
 mod caught;
+pub mod counters;
 mod courier;
 #[cfg(test)]
 mod courier_tests;
@@ -29,8 +30,8 @@ use super::model::{Address, DeliveryEventSink, Message, MessageId, Status, Targe
 use super::route::Router;
 use super::schedule::{self, Job};
 use super::spool::{Spool, SpoolError, Writer};
-use crate::appliance::counter::Counters;
 use crate::ground::clock;
+use crate::mail::outbound::counters::OutboundCounters;
 pub(in crate::mail) use outcomes::logged_recipient;
 use queue_state::{MustRing, NewJob, QueueState};
 use std::collections::BTreeMap;
@@ -65,7 +66,7 @@ pub struct Outbound<S> {
     pub(super) ordering: tokio::sync::Mutex<()>,
     pub(super) router: Router,
     client: Client,
-    counters: Arc<Counters>,
+    counters: Arc<OutboundCounters>,
     pub(super) history: Arc<HistoryLog>,
     event_sink: Option<Arc<dyn DeliveryEventSink>>,
     config: Config,
@@ -99,7 +100,7 @@ impl<S: Spool> Outbound<S> {
         spool: Arc<S>,
         router: Router,
         client: Client,
-        counters: Arc<Counters>,
+        counters: Arc<OutboundCounters>,
         history: Arc<HistoryLog>,
         event_sink: Option<Arc<dyn DeliveryEventSink>>,
         config: Config,

@@ -12,9 +12,9 @@
 //! [`QueueState::end`] or [`QueueState::give_back`].
 
 use super::table::Table;
-use crate::appliance::counter::Counters;
 use crate::ground::lock::{Guard, Level, Lock};
 use crate::mail::model::{DestinationSummary, Message, MessageId, Progress, Target};
+use crate::mail::outbound::counters::OutboundCounters;
 use crate::mail::schedule::{
     self, DestinationId, Fate, Job, Schedule, Slow, Source, Stage, Standing, Suspension, Throttled,
     Untried, Waiting,
@@ -73,7 +73,7 @@ pub struct Holders {
 
 impl Holders {
     /// Sets the counters.
-    pub fn tell(&self, counters: &Counters) {
+    pub fn tell(&self, counters: &OutboundCounters) {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let active = &counters.couriers_active;
         self.taken.iter().for_each(|(standing, taken)| {

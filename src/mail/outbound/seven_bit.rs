@@ -1,9 +1,9 @@
 //! A message in 8 bits and a next hop that takes 7: it gets the message rewritten (RFC 6152 §3), in
 //! the same attempt.
 
-use crate::appliance::counter::Counters;
 use crate::mail::deliver::{Connection, Known, overlay};
 use crate::mail::model::{Body, BodyType, Enhanced, Message, Outcome, Reply, Report, Target};
+use crate::mail::outbound::counters::OutboundCounters;
 use crate::mail::rewrite::seven_bit::{Trouble, convert};
 
 /// Content of at most so many octets is rewritten at once; more waits for a thread that may block.
@@ -16,7 +16,7 @@ pub(super) async fn send(
     connection: &mut Connection,
     message: &Message,
     targets: &[Target],
-    counters: &Counters,
+    counters: &OutboundCounters,
     known: &mut Known,
 ) -> Report {
     let mut report = connection.send(message, targets, known).await;
@@ -112,6 +112,7 @@ fn merge(report: &mut Report, second: Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::deliver::counters::DeliverCounters;
     use crate::mail::deliver::{Client, Config, Timeouts};
     use crate::mail::model::{
         Address, Content, Envelope, Hop, Kind, MessageId, Origin, Progress, Route,
@@ -161,14 +162,17 @@ mod tests {
         assert_eq!(refused("mx", &Trouble::Refused(Refusal::Signed)).reply.code, 554);
     }
 
-    async fn connected(address: SocketAddr, timeouts: Timeouts) -> (Connection, Counters) {
+    async fn connected(
+        address: SocketAddr,
+        timeouts: Timeouts,
+    ) -> (Connection, Arc<OutboundCounters>) {
         let config =
             Config { hostname: "relay.example".into(), timeouts, bind: None, recipients_max: 100 };
-        let client = Client::new(config, Arc::new(Counters::new(&[]).unwrap())).unwrap();
+        let client = Client::new(config, DeliverCounters::alone().unwrap()).unwrap();
         let hops = vec![Hop { host: "peer.example".into(), addresses: vec![address] }];
         let connection =
             client.connect(&Route { destination: "there.example".into(), hops }).await.unwrap();
-        (connection, Counters::new(&[]).unwrap())
+        (connection, OutboundCounters::alone().unwrap())
     }
 
     fn eight_bit(body: Body) -> Message {

@@ -19,13 +19,14 @@
 //! (cloud machines have their secrets there).
 //! Source: RFC 5321 §5.1, RFC 7505, RFC 3463 §3.
 
+pub mod counters;
 mod order;
 
-use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::dns::{Absence, DnsError, Resolver};
 use crate::ground::host::{Host, HostSpec};
 use crate::mail::model::{Address, Class, Hop, Reply, Route, RouteError};
+use crate::mail::route::counters::RouteCounters;
 use ipnet::IpNet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -66,7 +67,7 @@ pub struct Router {
     relay: Option<String>,
     /// Addresses of this host where somebody else's mail server is.
     local_mail_hosts: Vec<IpNet>,
-    counters: Option<Arc<Counters>>,
+    counters: Option<Arc<RouteCounters>>,
 }
 
 /// Where on a host, and by whose word.
@@ -90,7 +91,7 @@ impl Router {
     }
 
     /// The same, which counts look-ups that nobody answered.
-    pub fn counted(self, counters: Arc<Counters>) -> Self {
+    pub fn counted(self, counters: Arc<RouteCounters>) -> Self {
         Self { counters: Some(counters), ..self }
     }
 

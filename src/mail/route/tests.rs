@@ -326,7 +326,7 @@ async fn a_host_that_moved_is_found() {
 
 #[tokio::test]
 async fn failures_are_counted_until_somebody_answers() {
-    let counters = Arc::new(Counters::new(&[]).unwrap());
+    let counters = RouteCounters::alone().unwrap();
     let zone = Zone::default().mx_error("d.example", failed());
     let router = router(zone, None, None).counted(counters.clone());
     assert!(router.route("d.example").await.is_err() && router.route("d.example").await.is_err());

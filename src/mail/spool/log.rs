@@ -10,12 +10,12 @@ use super::record::Op;
 use super::recover::{self, OpenError};
 use super::shared::{Health, Shared};
 use super::{Arrival, Entry, Past, Spool, SpoolError, Writer};
-use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::disk::Disk;
 use crate::ground::lock::Lock;
 use crate::ground::sync::thread::{self, JoinHandle};
 use crate::mail::model::{Body, Message, MessageId, Progress, Status};
+use crate::mail::spool::counters::SpoolCounters;
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::future::{Future, pending};
@@ -37,7 +37,7 @@ impl SegmentLog {
     pub fn open(
         disk: Arc<dyn Disk>,
         config: Config,
-        counters: Arc<Counters>,
+        counters: Arc<SpoolCounters>,
         tell: &dyn Fn(String),
     ) -> Result<Self, OpenError> {
         let recovered = recover::recover(disk.as_ref(), tell)?;

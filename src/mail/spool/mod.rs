@@ -38,6 +38,7 @@ mod compaction;
 mod compose;
 mod config;
 mod content;
+pub mod counters;
 mod envelope_cache;
 mod format;
 mod housekeeping;

@@ -7,12 +7,12 @@ use super::envelope_cache::EnvelopeCache;
 use super::index::Index;
 use super::recent::Recent;
 use super::record::Op;
-use crate::appliance::counter::Counters;
 use crate::ground::clock;
 use crate::ground::disk::{self, Disk};
 use crate::ground::lock::{Guard, Level, Lock};
 use crate::ground::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use crate::mail::model::MessageId;
+use crate::mail::spool::counters::SpoolCounters;
 use std::io;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 /// What the door, the writers and the committer have in common.
 pub struct Shared {
     pub disk: Arc<dyn Disk>,
-    pub counters: Arc<Counters>,
+    pub counters: Arc<SpoolCounters>,
     index: Lock<Index>,
     /// Records on their way to the committer.
     pub commit_queue: CommitQueue<Op>,
@@ -52,7 +52,7 @@ impl Shared {
     /// What an index that was just recovered is shared with.
     pub fn new(
         disk: Arc<dyn Disk>,
-        counters: Arc<Counters>,
+        counters: Arc<SpoolCounters>,
         index: Index,
         config: &Config,
     ) -> Self {

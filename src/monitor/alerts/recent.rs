@@ -4,7 +4,7 @@
 //! Out: by how much each grew within the last [`SPAN`], and how long ago it last did. Pure.
 //! Limits: one sample every [`STEP`] seconds is kept, for [`SPAN`].
 
-use crate::appliance::counter::Counters;
+use crate::monitor::counters::Counters;
 use std::collections::VecDeque;
 
 /// Seconds that count as lately.
@@ -49,22 +49,23 @@ impl Fact {
     ];
 
     fn value(self, counters: &Counters) -> u64 {
-        let webhooks = |status| counters.webhook_total.with_label_values(&[status]).get();
-        let refused = |reason| counters.sessions_refused_total.with_label_values(&[reason]).get();
+        let webhooks = |status| counters.webhooks.webhook_total.with_label_values(&[status]).get();
+        let refused =
+            |reason| counters.accept.sessions_refused_total.with_label_values(&[reason]).get();
         match self {
-            Self::Delivered => counters.delivered_total.get(),
-            Self::Bounced => counters.bounced_total.get(),
-            Self::Deferred => counters.deferred_total.get(),
-            Self::HistoryDropped => counters.history_dropped_total.get(),
-            Self::LogDropped => counters.maillog_dropped_lines_total.get(),
+            Self::Delivered => counters.outbound.delivered_total.get(),
+            Self::Bounced => counters.outbound.bounced_total.get(),
+            Self::Deferred => counters.outbound.deferred_total.get(),
+            Self::HistoryDropped => counters.history.history_dropped_total.get(),
+            Self::LogDropped => counters.maillog.maillog_dropped_lines_total.get(),
             Self::WebhooksFailed => webhooks("failed") + webhooks("dropped"),
-            Self::SyncFailures => counters.sync_failures_total.get(),
-            Self::CorruptRecords => counters.corrupt_records_total.get(),
-            Self::ShortenedSegments => counters.shortened_segments_total.get(),
-            Self::Panics => counters.panics_total.get(),
-            Self::BouncesLost => counters.undeliverable_bounces_total.get(),
+            Self::SyncFailures => counters.spool.sync_failures_total.get(),
+            Self::CorruptRecords => counters.spool.corrupt_records_total.get(),
+            Self::ShortenedSegments => counters.spool.shortened_segments_total.get(),
+            Self::Panics => counters.monitor.panics_total.get(),
+            Self::BouncesLost => counters.outbound.undeliverable_bounces_total.get(),
             Self::SessionsRefused => refused("all") + refused("memory"),
-            Self::ClientsSlowed => counters.clients_slowed_total.get(),
+            Self::ClientsSlowed => counters.accept.clients_slowed_total.get(),
         }
     }
 }

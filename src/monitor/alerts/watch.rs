@@ -2,8 +2,8 @@
 
 use super::recent::Recent;
 use super::told::Told;
-use crate::appliance::counter::Counters;
 use crate::ground::lock::Lock;
+use crate::monitor::counters::Counters;
 use std::collections::HashMap;
 use std::time::Instant;
 

@@ -1,8 +1,8 @@
 //! The counters that rates are made of, at one moment.
 
 use super::series::Point;
-use crate::appliance::counter::Counters;
 use crate::mail::model::Refusal;
+use crate::monitor::counters::Counters;
 use prometheus::Histogram;
 use prometheus::core::Metric;
 
@@ -29,16 +29,17 @@ pub struct Buckets {
 impl Totals {
     /// As they are now.
     pub fn of(counters: &Counters, messages: u64) -> Self {
-        let refused =
-            |reason: &Refusal| counters.refused_total.with_label_values(&[reason.as_str()]).get();
+        let refused = |reason: &Refusal| {
+            counters.accept.refused_total.with_label_values(&[reason.as_str()]).get()
+        };
         Self {
-            accepted: counters.accepted_total.get(),
-            delivered: counters.delivered_total.get(),
-            deferred: counters.deferred_total.get(),
-            bounced: counters.bounced_total.get(),
+            accepted: counters.accept.accepted_total.get(),
+            delivered: counters.outbound.delivered_total.get(),
+            deferred: counters.outbound.deferred_total.get(),
+            bounced: counters.outbound.bounced_total.get(),
             refused: Refusal::ALL.iter().map(refused).sum(),
             messages,
-            latency: Buckets::of(&counters.delivery_latency_seconds),
+            latency: Buckets::of(&counters.outbound.delivery_latency_seconds),
         }
     }
 

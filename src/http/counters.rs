@@ -1,0 +1,22 @@
+//! What the HTTP server refuses.
+
+use crate::appliance::counter::{Counter, CounterVec, Labels, SharedCounter};
+
+crate::counters! {
+    /// What the HTTP server refuses.
+    pub struct HttpCounters {
+        http_refused_total was "mta_window_refused_total": CounterVec =
+            "Requests at ui_port that were refused to protect others, by reason",
+            Labels::new("reason", HTTP_REFUSALS);
+        http_logins_refused_total was "mta_window_logins_refused_total": Counter =
+            "Wrong user names and passwords at the stats UI";
+        panics_total: SharedCounter = "Tasks that panicked and were contained";
+    }
+}
+
+/// Why the HTTP server refuses a request to protect others, as `mta_http_refused_total` counts it:
+/// a name that is not ours, another site's page, a guess that must wait, too many hashes waiting, a
+/// token's rate, too many connections, requests or searches, answers that slow readers have not
+/// taken.
+const HTTP_REFUSALS: [&str; 9] =
+    ["host", "origin", "guess", "hash", "token_rate", "connection", "request", "search", "memory"];

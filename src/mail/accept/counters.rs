@@ -1,0 +1,54 @@
+//! What comes in: sessions at terminal `in`, their TLS, the mail that was
+//! accepted and what was refused.
+
+use crate::appliance::counter::{Counter, CounterVec, Gauge, Labels, OptionalGauge, SharedCounter};
+use crate::mail::model::{Refusal, SESSION_REFUSALS};
+
+crate::counters! {
+    /// What comes in: sessions at terminal `in`, their TLS, the mail that was
+    /// accepted and what was refused.
+    pub struct AcceptCounters {
+        smtp_active_sessions: Gauge = "Number of SMTP active sessions";
+        smtp_sessions_total: Counter = "SMTP sessions since the start";
+        sessions_refused_total: CounterVec =
+            "Connections that got no session, by which places were taken, or because they sent \
+            too early",
+            Labels::new("reason", SESSION_REFUSALS);
+        sessions_displaced_total: Counter =
+            "Sessions of unknown clients that gave their place to another client";
+        clients_slowed_total: Counter =
+            "Sessions of unknown clients whose answers waited because of their errors";
+        log_suppressed_lines_total: Counter =
+            "Log lines about clients that were counted instead of written, because they were too \
+            many";
+        tls_sessions_total: CounterVec =
+            "SMTP sessions that began TLS",
+            Labels::new("version", ["TLSv1.2", "TLSv1.3"]);
+        tls_handshake_failures_total: Counter = "TLS handshakes that failed";
+        tls_certificate_expiry_seconds: OptionalGauge =
+            "When the TLS certificate expires, seconds since 1970; absent without TLS";
+        accepted_total: Counter = "Messages made durable and answered 250";
+        accepted_bytes_total: Counter = "Octets of the accepted messages";
+        refused_total: CounterVec = "Refusals by reason", refusals();
+        panics_total: SharedCounter = "Tasks that panicked and were contained";
+    }
+}
+
+/// Every reason not to take what a client asks for.
+fn refusals() -> Labels {
+    Labels::new("reason", Refusal::ALL.map(Refusal::as_str))
+}
+
+impl AcceptCounters {
+    /// The TLS certificate in use ends at this moment, in seconds since 1970. Until it is told, its
+    /// gauge is absent, so that no alert takes an appliance without TLS for one whose certificate
+    /// expired in 1970.
+    pub fn certificate_expires(&self, seconds: u64) {
+        self.tls_certificate_expiry_seconds.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+    }
+
+    /// What [`AcceptCounters::certificate_expires`] was told.
+    pub fn certificate_expiry(&self) -> Option<u64> {
+        self.tls_certificate_expiry_seconds.get().and_then(|seconds| u64::try_from(seconds).ok())
+    }
+}

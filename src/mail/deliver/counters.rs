@@ -1,0 +1,16 @@
+//! Connections to next hops.
+
+use crate::appliance::counter::{CounterVec, Gauge, Labels};
+
+crate::counters! {
+    /// Connections to next hops.
+    pub struct DeliverCounters {
+        connections_out_total: CounterVec =
+            "Connections to next hops",
+            Labels::new("status", ["established", "failed"]);
+        connections_out_active: Gauge = "Connections to next hops that are open now";
+        next_hop_refusals_total: CounterVec =
+            "Refusals of the session or of this relay, as opposed to a mail, by next hops",
+            Labels::new("stage", ["greeting", "hello", "starttls", "mail", "recipient", "data"]);
+    }
+}

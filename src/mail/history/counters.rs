@@ -1,0 +1,10 @@
+//! What the history could not keep.
+
+use crate::appliance::counter::Counter;
+
+crate::counters! {
+    /// What the history could not keep.
+    pub struct HistoryCounters {
+        history_dropped_total: Counter = "Entries of the history that found no room to wait";
+    }
+}

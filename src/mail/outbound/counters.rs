@@ -1,0 +1,45 @@
+//! What becomes of mail, and who carries it.
+
+use crate::appliance::counter::{
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, Labels, SharedCounter,
+};
+
+crate::counters! {
+    /// What becomes of mail, and who carries it.
+    pub struct OutboundCounters {
+        delivered_total: Counter = "Recipients that a next hop took";
+        deferred_total: Counter = "Tries of a recipient that failed for now";
+        bounced_total: Counter = "Recipients that failed for good";
+        notifications_total: CounterVec =
+            "Delivery status notifications queued for senders",
+            Labels::new("kind", ["failed", "delayed", "undeliverable"]);
+        undeliverable_bounces_total: Counter =
+            "Bounces and other mail from the null sender that failed for good, so that nobody \
+            was told";
+        copies_total: CounterVec =
+            "Carbon copies to cc_mta by what became of them",
+            Labels::new("status", ["delivered", "deferred", "failed"]);
+        couriers_active: GaugeVec =
+            "Couriers at work by the share that they have",
+            Labels::new("share", ["known", "new", "suspect", "overtime"]);
+        couriers_throttled_total: CounterVec =
+            "Times that a look for work found a share of the couriers used up and mail waiting, \
+            by share",
+            Labels::new("share", ["standing", "client", "sender", "host", "slow"]);
+        destinations_unreachable: Gauge =
+            "Destinations with waiting mail that could not be reached the last time";
+        last_delivery_time_seconds: Gauge =
+            "When a next hop last took mail (Unix time); 0 when none did since the start";
+        seven_bit_total: Counter = "Messages rewritten in 7 bits for a next hop without 8BITMIME";
+        delivery_latency_seconds: Histogram =
+            "From acceptance to the next hop's 250, for each delivered recipient",
+            LATENCY;
+        panics_total: SharedCounter = "Tasks that panicked and were contained";
+    }
+}
+
+/// Close to each other where second and third tries fall: quantiles are read from these bounds.
+const LATENCY: &[f64] = &[
+    0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 180.0, 300.0, 360.0, 450.0, 600.0, 900.0, 1200.0,
+    1800.0, 3600.0, 7200.0, 14_400.0, 43_200.0, 172_800.0, 432_000.0,
+];

@@ -1,0 +1,30 @@
+//! The queue and the volume that it is on.
+
+use crate::appliance::counter::{Counter, Gauge, Histogram};
+
+crate::counters! {
+    /// The queue and the volume that it is on.
+    pub struct SpoolCounters {
+        mqueue_messages: Gauge = "Number of messages in the MTA mail queue";
+        mqueue_kbytes: Gauge = "MTA mail queue size in Kb";
+        mqueue_deferred_messages: Gauge = "Messages that wait for another try";
+        mqueue_held_messages: Gauge = "Messages that an operator holds";
+        sync_seconds: Histogram = "Duration of one group commit's sync", SYNC;
+        sync_batch_records: Histogram = "Records made durable by one sync", BATCH;
+        sync_failures_total: Counter = "Syncs of the data volume that failed";
+        corrupt_records_total: Counter = "Damaged records set aside";
+        shortened_segments_total: Counter =
+            "Segments of the queue that were gone or shorter at the start than before";
+        spool_disk_bytes: Gauge = "Octets that the queue occupies on the data volume";
+        spool_copied_bytes_total: Counter =
+            "Octets copied within the queue to give the room of finished messages back";
+        disk_free_bytes: Gauge = "Free octets of the data volume";
+        disk_size_bytes: Gauge = "Size of the data volume in octets";
+    }
+}
+
+/// Bounds of one sync's seconds.
+const SYNC: &[f64] = &[0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];
+
+/// Bounds of one sync's records.
+const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];

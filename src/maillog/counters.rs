@@ -1,0 +1,13 @@
+//! Lines of the mail log on their way to terminal `log`.
+
+use crate::appliance::counter::{Counter, Gauge};
+
+crate::counters! {
+    /// Lines of the mail log on their way to terminal `log`.
+    pub struct MailLogCounters {
+        maillog_dropped_lines_total: Counter =
+            "Lines of the mail log that found no room to wait for the share";
+        maillog_buffer_bytes: Gauge = "Octets of the mail log that wait for the share";
+        maillog_failing: Gauge = "1 while the log share takes no lines, else 0";
+    }
+}

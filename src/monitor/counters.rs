@@ -1,0 +1,158 @@
+//! The counters of all rooms, joined: what monitors, pages and pushes read.
+//!
+//! Each room declares its own counters and bumps them; here they meet in one registry. Only what
+//! shows them reads them here.
+
+use crate::appliance::counter::{
+    Counter, CounterVec, Error, Gauge, Labels, Registry, SharedCounter,
+};
+use crate::http::counters::HttpCounters;
+use crate::mail::accept::counters::AcceptCounters;
+use crate::mail::deliver::counters::DeliverCounters;
+use crate::mail::history::counters::HistoryCounters;
+use crate::mail::outbound::counters::OutboundCounters;
+use crate::mail::route::counters::RouteCounters;
+use crate::mail::spool::counters::SpoolCounters;
+use crate::maillog::counters::MailLogCounters;
+use crate::webhooks::counters::WebhookCounters;
+use prometheus::core::Collector;
+use std::sync::Arc;
+
+/// All counters of one appliance.
+pub struct Counters {
+    registry: Registry,
+    /// What comes in: sessions at terminal `in`, their TLS, the mail that was
+    /// accepted and what was refused.
+    pub accept: Arc<AcceptCounters>,
+    /// Connections to next hops.
+    pub deliver: Arc<DeliverCounters>,
+    /// What the history could not keep.
+    pub history: Arc<HistoryCounters>,
+    /// What the HTTP server refuses.
+    pub http: Arc<HttpCounters>,
+    /// Lines of the mail log on their way to terminal `log`.
+    pub maillog: Arc<MailLogCounters>,
+    /// What becomes of mail, and who carries it.
+    pub outbound: Arc<OutboundCounters>,
+    /// Look-ups of next hops.
+    pub route: Arc<RouteCounters>,
+    /// The queue and the volume that it is on.
+    pub spool: Arc<SpoolCounters>,
+    /// Events for other programs.
+    pub webhooks: Arc<WebhookCounters>,
+    /// The process, and its pushes to terminal `mon`.
+    pub monitor: Arc<MonitorCounters>,
+}
+
+impl Counters {
+    /// All of them at zero; every value of a label has its series at once.
+    ///
+    /// # Errors
+    /// Two counters of one name: a defect, found by the first test.
+    pub fn new() -> Result<Self, Error> {
+        let registry = Registry::default();
+        Ok(Self {
+            accept: Arc::new(AcceptCounters::register(&registry)?),
+            deliver: Arc::new(DeliverCounters::register(&registry)?),
+            history: Arc::new(HistoryCounters::register(&registry)?),
+            http: Arc::new(HttpCounters::register(&registry)?),
+            maillog: Arc::new(MailLogCounters::register(&registry)?),
+            outbound: Arc::new(OutboundCounters::register(&registry)?),
+            route: Arc::new(RouteCounters::register(&registry)?),
+            spool: Arc::new(SpoolCounters::register(&registry)?),
+            webhooks: Arc::new(WebhookCounters::register(&registry)?),
+            monitor: Arc::new(MonitorCounters::register(&registry)?),
+            registry,
+        })
+    }
+
+    /// Adds a collector whose values are made when they are asked for (the age of the queue).
+    ///
+    /// # Errors
+    /// Its name is taken.
+    pub fn register(&self, collector: Box<dyn Collector>) -> Result<(), Error> {
+        self.registry.add(collector)
+    }
+
+    /// As [`Registry::text`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn text(&self) -> Result<String, Error> {
+        self.registry.text()
+    }
+
+    /// As [`Registry::families`].
+    pub fn families(&self) -> Vec<(String, String, String)> {
+        self.registry.families()
+    }
+}
+
+crate::counters! {
+    /// The process, and its pushes to terminal `mon`.
+    pub struct MonitorCounters {
+        push_total: Counter = "Pushes to terminal mon that succeeded";
+        push_failures_total: Counter = "Pushes to terminal mon that failed";
+        memory_resident_bytes: Gauge = "Resident memory of the SMTP core";
+        start_time_seconds: Gauge = "When the SMTP core started, seconds since 1970";
+        clock_jumps_total: CounterVec =
+            "Changes of the wall clock by more than ten seconds",
+            Labels::new("direction", ["forward", "back"]);
+        sync_running_seconds: Gauge =
+            "How long the oldest sync that has not returned has been running; 0 without one";
+        slow_syncs_total: Counter = "Syncs that took longer than five seconds";
+        panics_total: SharedCounter = "Tasks that panicked and were contained";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_is_there_from_the_start_and_ends_in_its_unit() {
+        let counters = Counters::new().unwrap();
+        let text = counters.text().unwrap();
+        for name in ["mta_mqueue_messages 0", "mta_mqueue_kbytes 0", "mta_smtp_active_sessions 0"] {
+            assert!(text.lines().any(|line| line == name), "{name} missing in\n{text}");
+        }
+        assert!(text.contains("mta_refused_total{reason=\"relay\"} 0"));
+        assert!(
+            !text.contains("mta_tls_certificate_expiry_seconds"),
+            "a certificate that nobody has"
+        );
+        counters.accept.certificate_expires(7_000_000_000);
+        assert!(
+            counters
+                .text()
+                .unwrap()
+                .lines()
+                .any(|line| line == "mta_tls_certificate_expiry_seconds 7000000000")
+        );
+        for (name, kind, help) in counters.families() {
+            assert!(name.starts_with("mta_") && !help.is_empty(), "{name}");
+            assert!(kind != "counter" || name.ends_with("_total"), "{name} is a {kind}");
+        }
+    }
+
+    /// Monitors are set up by these names: one that goes, or becomes another type, breaks them.
+    #[test]
+    fn names_and_types_are_those_that_monitors_know() {
+        let counters = Counters::new().unwrap();
+        counters.accept.certificate_expires(1);
+        let found = counters.families().into_iter();
+        let found: Vec<_> = found.map(|(name, kind, _)| format!("{kind} {name}")).collect();
+        let known: Vec<_> = include_str!("metric_names.txt").lines().collect();
+        assert_eq!(found, known);
+    }
+
+    #[test]
+    fn all_rooms_count_panics_together() {
+        let counters = Counters::new().unwrap();
+        counters.accept.panics_total.inc();
+        counters.http.panics_total.inc();
+        counters.outbound.panics_total.inc();
+        assert_eq!(counters.monitor.panics_total.get(), 3);
+        assert!(counters.text().unwrap().contains("\nmta_panics_total 3\n"));
+    }
+}

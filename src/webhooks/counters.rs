@@ -1,0 +1,12 @@
+//! Events for other programs.
+
+use crate::appliance::counter::{CounterVec, Labels};
+
+crate::counters! {
+    /// Events for other programs.
+    pub struct WebhookCounters {
+        webhook_total: CounterVec =
+            "Events posted to webhook_url by what became of them; retried counts tries",
+            Labels::new("status", ["sent", "retried", "failed", "dropped"]);
+    }
+}
