@@ -1,8 +1,8 @@
 //! `postern init`, the supervisor: PID 1 of the image, or a program in the foreground of a laptop.
 //!
 //! In: the environment. Out: a relay that runs, and an exit code: that of the first failure, or 128
-//! + the signal that ended it. It knows nothing of mail and has no runtime: it prepares, starts the
-//! core, and stays with it.
+//! and the signal that ended it. It knows nothing of mail and has no runtime: it prepares, starts
+//! the core, and stays with it.
 //! The order: signals blocked, properties read, terminals and volumes looked at, the core started.
 //! What is wrong is told all at once, on standard error and in the appliance log, before anything
 //! is started.

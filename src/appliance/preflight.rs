@@ -74,10 +74,7 @@ pub fn foresee(settings: &Settings) -> Preflight {
     }
     outlook.notes.extend(terminal::hops::foresee(&settings, &names));
     outlook.notes.extend(terminal::foresee(&settings, &names));
-    // The core reads them.
-    let authorities =
-        identity.within(|| Ok(webhook::authorities(settings.webhook_ca.as_deref()).err()));
-    outlook.failures.extend(authorities.ok().flatten());
+    outlook.look_at_authorities(&settings, &identity);
     outlook.failures.extend(resources::too_little(&settings, ceiling.as_ref()));
     outlook.failures.extend(resources::too_few_threads(&settings, threads::limit()));
     outlook.notes.extend([resources.words()].into_iter().chain(resources.warning(&settings)));
@@ -115,6 +112,13 @@ fn hosts(settings: &Settings) -> Vec<String> {
 }
 
 impl Preflight {
+    /// As the core does, which reads them.
+    fn look_at_authorities(&mut self, settings: &Settings, identity: &Identity) {
+        let file = settings.webhook_ca.as_deref();
+        let failure = identity.within(|| Ok(webhook::authorities(file).err()));
+        self.failures.extend(failure.ok().flatten());
+    }
+
     fn look_at_ports(&mut self, settings: &Settings) {
         if rundir::is_in_use(&settings.run_dir) {
             let run_dir = settings.run_dir.display();
