@@ -35,14 +35,6 @@ RUN --mount=type=cache,id=postern-registry,target=/usr/local/cargo/registry \
 # ------------------------------------------------------------------------------------------ run --
 FROM debian:bookworm-slim
 
-ARG VERSION=0.0.0-dev
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="Postern" \
-      org.opencontainers.image.description="A mail relay appliance: takes mail from applications, keeps it safe, delivers it" \
-      org.opencontainers.image.version="$VERSION" \
-      org.opencontainers.image.revision="$REVISION" \
-      org.opencontainers.image.base.name="debian:bookworm-slim"
-
 # /data            any uid may use a fresh volume. A new named volume takes owner and mode of this
 #                  directory, and `--user 12345`, or the random uid that some platforms assign, must
 #                  be able to queue mail in it without anybody's chown. Sticky as /tmp is: who shares
@@ -70,3 +62,13 @@ EXPOSE 25 465 80
 HEALTHCHECK --interval=10s --timeout=15s --start-period=30s --retries=3 \
     CMD ["/usr/bin/postern", "health"]
 ENTRYPOINT ["/usr/bin/postern", "init"]
+
+# Last, so that another commit of the same sources makes no other layer. `make image` gives both,
+# compose.yaml passes them on; whoever builds without them is told so.
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Postern" \
+      org.opencontainers.image.description="A mail relay appliance: takes mail from applications, keeps it safe, delivers it" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.base.name="debian:bookworm-slim"

@@ -183,29 +183,43 @@ impl Container<'_> {
     }
 }
 
-/// One run of compose.yaml under a name of its own.
+/// One run of a compose file under a name of its own.
 pub struct Grid<'a> {
     engine: &'a Engine,
     project: String,
-    subnet: String,
+    file: &'static str,
+    variables: Vec<(&'static str, String)>,
+    /// Whether the image goes with the grid, because the file has built it.
+    builds: bool,
 }
 
 impl<'a> Grid<'a> {
+    /// The example grid, which builds its images.
     pub fn new(engine: &'a Engine, part: &str) -> Self {
-        Self { engine, project: unique(part), subnet: engine.free_subnet() }
+        let variables = vec![("POSTERN_IMAGE", unique(part)), ("WEBAPP_INTERVAL", "2".to_owned())];
+        let mut grid = Self::of(engine, part, "compose.yaml", variables);
+        grid.builds = true;
+        grid
+    }
+
+    /// Another file with variables of its own, and a free network in every case.
+    pub fn of(
+        engine: &'a Engine,
+        part: &str,
+        file: &'static str,
+        mut variables: Vec<(&'static str, String)>,
+    ) -> Self {
+        variables.push(("POSTERN_AUX_SUBNET", engine.free_subnet()));
+        Self { engine, project: unique(part), file, variables, builds: false }
     }
 
     fn command(&self, args: &[&str]) -> Command {
         let (program, first) = self.engine.compose.split_first().expect("the name of a program");
         let mut command = self.engine.command(program, &[]);
-        command
-            .args(first)
-            .args(["--project-name", &self.project, "--file", "compose.yaml"])
-            .args(args);
-        command
-            .env("POSTERN_IMAGE", &self.project)
-            .env("POSTERN_AUX_SUBNET", &self.subnet)
-            .env("WEBAPP_INTERVAL", "2");
+        command.args(first).args(["--project-name", &self.project, "--file", self.file]).args(args);
+        // What these tests run under does not reach the files.
+        command.env_remove("POSTERN_VERSION").env_remove("POSTERN_REVISION");
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         // Port 0: any free one.
         for port in
             ["POSTERN_UI_PORT", "WEBAPP_PORT", "MX_PORT", "PROMETHEUS_PORT", "PUSHGATEWAY_PORT"]
@@ -217,6 +231,17 @@ impl<'a> Grid<'a> {
 
     pub fn compose(&self, args: &[&str]) {
         self.engine.timed(&format!("compose {}", args.join(" ")), &mut self.command(args));
+    }
+
+    /// What Compose makes of the file.
+    pub fn config(&self, variables: &[(&str, &str)]) -> String {
+        run(self.command(&["config"]).envs(variables.iter().copied()))
+            .unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// The engine's name for a network of the file.
+    pub fn network(&self, name: &str) -> String {
+        format!("{}_{name}", self.project)
     }
 
     pub fn container(&self, service: &str) -> Container<'a> {
@@ -249,7 +274,10 @@ impl Drop for Grid<'_> {
         let down = ["down", "--volumes", "--remove-orphans", "--rmi", "local", "--timeout", "5"];
         let done = run(&mut self.command(&down));
         // `--rmi local` keeps an image that the file gives a name.
-        let image = self.engine.try_docker(&["image", "rm", "--force", &self.project]);
+        let image = match self.builds {
+            true => self.engine.try_docker(&["image", "rm", "--force", &self.project]),
+            false => Ok(String::new()),
+        };
         for why in [done, image].into_iter().filter_map(Result::err) {
             eprintln!("grid: could not remove everything: {why}");
         }

@@ -10,6 +10,7 @@
 
 mod boot;
 mod engine;
+mod examples;
 mod http;
 mod resources;
 
