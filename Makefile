@@ -1,10 +1,14 @@
 # `make` shows what there is.
 .DEFAULT_GOAL := help
-.PHONY: help build test crash power-cuts fmt tables image grid-up grid-down grid-logs bench advisories
+.PHONY: help build demo test crash power-cuts fmt tables image grid-up grid-down grid-logs bench advisories
 
 # Docker 20.10 builds with BuildKit only when told; newer engines do it anyway.
 export DOCKER_BUILDKIT := 1
 export COMPOSE_DOCKER_CLI_BUILD := 1
+
+# What the labels of the image say.
+image grid-up: export POSTERN_VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+image grid-up: export POSTERN_REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 # The client that can build comes first on the PATH, because docker-compose calls whatever is there.
 with_docker = docker=$$(scripts/docker-client.sh) && PATH="$$(dirname "$$docker"):$$PATH"
@@ -20,7 +24,11 @@ help: ## show this help
 build: ## compile the relay for release: target/release/postern
 	cargo build --locked --release
 
-test: ## all checks and all tests, with one summary at the end
+demo: build ## a relay with a little mail in trouble, on this machine alone; Ctrl-C ends it
+	@target/release/postern demo
+
+test: ## all checks and all tests, with one summary at the end; as root on Debian it installs what is missing first
+	@scripts/prepare.sh
 	scripts/test.sh
 
 crash: ## kill -9 under load, 50 rounds, and full volumes; counts what arrives (as root)
@@ -38,8 +46,7 @@ tables: ## make docs/class.md and the tables of other pages anew from appliance/
 image: ## build the image `postern`
 	scripts/base-images.sh
 	$(with_docker) && "$$docker" build -t postern \
-		--build-arg VERSION="$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)" \
-		--build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" .
+		--build-arg VERSION="$$POSTERN_VERSION" --build-arg REVISION="$$POSTERN_REVISION" .
 
 grid-up: ## build and start the example grid in the background
 	scripts/base-images.sh

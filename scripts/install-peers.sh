@@ -30,6 +30,7 @@ PACKAGES=(
   python3 python3-venv openssl
   pflogsumm e2fsprogs util-linux                 # reads the mail log; file systems that fill up and hang
   prometheus prometheus-pushgateway
+  groff-base zsh fish                            # read the manual pages and the completions
   # Runtimes of web applications, for docs/applications.md.
   default-jre-headless tomcat10-common libtomcat10-java libjakarta-mail-java libjakarta-activation-java
   python3-django php-cli libphp-phpmailer php-symfony-mailer msmtp nodejs node-nodemailer
@@ -39,7 +40,7 @@ PACKAGES=(
 PROGRAMS=(
   postfix smtp-source smtp-sink swaks /usr/sbin/nginx dnsmasq unbound python3 openssl
   prometheus prometheus-pushgateway exim4
-  pflogsumm mkfs.ext4 fsfreeze
+  pflogsumm mkfs.ext4 fsfreeze groff
   java php msmtp node django-admin /usr/share/tomcat10/bin/catalina.sh /usr/share/java/jakarta-mail.jar
   /usr/share/php/libphp-phpmailer/autoload.php /usr/share/php/Symfony/Component/Mailer/autoload.php
   /usr/share/nodejs/nodemailer

@@ -8,7 +8,8 @@
 # Exit: 0 when every step passed, 1 otherwise.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
-export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+# shellcheck source=scripts/toolchain.sh
+. scripts/toolchain.sh
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
 
 need() { # program, where to get it

@@ -11,7 +11,7 @@
 //!   [`maillog`]: Postfix's lines on terminal `log`. [`cli`]: the operator's tool. [`export`]: the
 //!   shape of a mail outside of any queue.
 //! * [`init`] is the supervisor (`postern init`), [`core`] the relay under it (`postern core`),
-//!   [`sink`] a destination for trials, [`volumes`] brings data volumes without a relay before the
+//!   [`sink`] a destination for trials, [`demo`] both with a little mail to look at, [`volumes`] brings data volumes without a relay before the
 //!   operator's tool.
 //!
 //! ARCHITECTURE.md tells the walk of one mail and who may import whom; `tests/architecture` holds
@@ -22,6 +22,7 @@ pub mod appliance;
 pub mod carrier;
 pub mod cli;
 pub mod core;
+pub mod demo;
 pub mod export;
 pub mod ground;
 pub mod http;

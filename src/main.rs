@@ -4,6 +4,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use postern::appliance::failure::Exit;
 use postern::appliance::{class, property, supervise};
 use postern::cli::QueueArgs;
+use postern::cli::manual::{self, CompletionsArgs, ManArgs};
+use postern::demo::DemoArgs;
 use postern::ground::sys::Allocator;
 use postern::sink::SinkArgs;
 use std::io::Write as _;
@@ -23,6 +25,9 @@ struct CommandLine {
 
 const EXAMPLES: &str = "\
 All settings are environment variables that begin with MTA_; `postern describe` lists them.
+
+Look at one that runs, with some mail in trouble, without root:
+  postern demo
 
 Try it on a laptop, without root, with all mail going to one server:
   mkdir data; export MTA_SMTP_PORT=2525 MTA_UI_PORT=8025 MTA_VOLUME_DATA=$PWD/data
@@ -62,6 +67,8 @@ enum Command {
     Queue(Box<QueueArgs>),
     /// Receive mail for trials and tests: count it, keep it, or fail on demand
     Sink(SinkArgs),
+    /// Start a relay with a little mail in trouble, to look at its page and to send mail into
+    Demo(DemoArgs),
     /// Ask the running appliance whether it is ready; exit 0 when it is
     Health {
         /// List what is wrong, ready or not
@@ -75,6 +82,10 @@ enum Command {
         #[arg(long, value_enum, default_value = "toml")]
         format: class::Format,
     },
+    /// Print a script by which a shell completes commands and options
+    Completions(CompletionsArgs),
+    /// Print the manual page of the program or of a command, or write them all
+    Man(ManArgs),
 }
 
 /// For `docker run IMAGE check`: the image's entry point is `postern init`, and what stands behind
@@ -111,7 +122,10 @@ fn main() -> ExitCode {
         Command::Check => property::check::run(),
         Command::Queue(args) => postern::volumes::run(*args),
         Command::Sink(args) => postern::sink::run(args),
+        Command::Demo(args) => postern::demo::run(args),
         Command::Health { verbose } => supervise::health::run(verbose),
         Command::Describe { format } => class::run(format),
+        Command::Completions(args) => manual::completions(args, &CommandLine::command()),
+        Command::Man(args) => manual::man(&args, CommandLine::command()),
     }
 }

@@ -12,7 +12,8 @@ use crate::mail::accept::counters::AcceptCounters;
 use crate::mail::accept::{self, Limits, Listener, Wire, WireError};
 use crate::mail::model::{Address, Envelope, Refusal, Reply, Verdict};
 use crate::mail::parse::{
-    Command, CommandError, Content, Dialogue, Gate, Line, Lines, Next, Rules, Tls, write_reply,
+    Command, CommandError, Content, Dialogue, Gate, Line, Lines, Next, Recipient, Rules, Tls,
+    write_reply,
 };
 use std::fmt;
 use std::fs::{self, File};
@@ -30,19 +31,21 @@ use tokio::time::Instant;
 
 /// Words for `postern sink --help`.
 const EXAMPLES: &str = "\
-Failures on demand, --fail STAGE=WHAT[:PERCENT], comma separated:
+Failures on demand, --fail STAGE=WHAT[:PERCENT][@DOMAIN], comma separated:
   STAGE    connect   before the greeting (drop or hang only)
            greeting, mail, rcpt, data
            ehlo      but not HELO, so that a client can fall back to it
            dot       after the end of the content
   WHAT     a reply code from 400 to 599, drop (close without a word) or hang (never answer)
   PERCENT  how many of a hundred, 1 to 100; without it, all
+  DOMAIN   for stage rcpt: only recipients of this domain
 
 Examples:
   postern sink --listen 127.0.0.1:2525
   postern sink --maildir /tmp/mail            one file a mail in /tmp/mail/new, envelope in \
   Return-Path and X-Original-To
   postern sink --fail rcpt=450:30             three of ten recipients are asked to come again
+  postern sink --fail rcpt=450@busy.example   recipients of one domain are asked to come again
   postern sink --fail mail=451:5,dot=554:1,dot=drop:1
   postern sink --fail greeting=554            a host that takes no mail
   postern sink --fail connect=hang            a host that is there and says nothing
@@ -66,11 +69,13 @@ pub struct SinkArgs {
 }
 
 /// One wish of `--fail`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     stage: Stage,
     mishap: Mishap,
     percent: u8,
+    /// The domain whose recipients it is for, in lower case; `None` = all.
+    domain: Option<Box<str>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,17 +96,37 @@ enum Mishap {
     Hang,
 }
 
+impl Stage {
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "connect" => Self::Connect,
+            "greeting" => Self::Greeting,
+            "ehlo" => Self::Hello,
+            "mail" => Self::Mail,
+            "rcpt" => Self::Recipient,
+            "data" => Self::Data,
+            "dot" => Self::Dot,
+            _ => return None,
+        })
+    }
+}
+
 impl FromStr for Failure {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "'{text}' is not STAGE=WHAT[:PERCENT], such as rcpt=450:30, dot=drop or \
+                "'{text}' is not STAGE=WHAT[:PERCENT][@DOMAIN], such as rcpt=450:30, dot=drop or \
                 greeting=554"
             )
         };
         let (stage, rest) = text.split_once('=').ok_or_else(wrong)?;
+        let (rest, domain) = match rest.split_once('@') {
+            Some((_, "")) => return Err(wrong()),
+            Some((rest, domain)) => (rest, Some(domain.to_lowercase().into_boxed_str())),
+            None => (rest, None),
+        };
         let (what, percent) = match rest.split_once(':') {
             Some((what, percent)) => (
                 what,
@@ -113,16 +138,10 @@ impl FromStr for Failure {
             ),
             None => (rest, 100),
         };
-        let stage = match stage {
-            "connect" => Stage::Connect,
-            "greeting" => Stage::Greeting,
-            "ehlo" => Stage::Hello,
-            "mail" => Stage::Mail,
-            "rcpt" => Stage::Recipient,
-            "data" => Stage::Data,
-            "dot" => Stage::Dot,
-            _ => return Err(wrong()),
-        };
+        let stage = Stage::named(stage).ok_or_else(wrong)?;
+        if domain.is_some() && stage != Stage::Recipient {
+            return Err(format!("'{text}': a domain is known at stage rcpt only"));
+        }
         let mishap = match what {
             "drop" => Mishap::Drop,
             "hang" => Mishap::Hang,
@@ -133,7 +152,7 @@ impl FromStr for Failure {
                 code.parse().ok().filter(|code| (400..=599).contains(code)).ok_or_else(wrong)?,
             ),
         };
-        Ok(Self { stage, mishap, percent })
+        Ok(Self { stage, mishap, percent, domain })
     }
 }
 
@@ -311,22 +330,22 @@ impl<'a> Session<'a> {
     }
 
     async fn talk(&mut self) -> Result<(), Gone> {
-        self.mishap(Stage::Connect).await?;
-        match self.mishap(Stage::Greeting).await? {
+        self.mishap(Stage::Connect, None).await?;
+        match self.mishap(Stage::Greeting, None).await? {
             Some(reply) => return self.turn_away(&reply).await,
             None => self.dialogue.greet(self.wire.output()),
         }
         loop {
             let command = self.command().await?;
             let stage = match &command {
-                Ok(Command::Hello { extended: true, .. }) => Some(Stage::Hello),
-                Ok(Command::Mail(_)) => Some(Stage::Mail),
-                Ok(Command::Recipient(_)) => Some(Stage::Recipient),
-                Ok(Command::Data) => Some(Stage::Data),
+                Ok(Command::Hello { extended: true, .. }) => Some((Stage::Hello, None)),
+                Ok(Command::Mail(_)) => Some((Stage::Mail, None)),
+                Ok(Command::Recipient(recipient)) => Some((Stage::Recipient, domain(recipient))),
+                Ok(Command::Data) => Some((Stage::Data, None)),
                 _ => None,
             };
-            if let Some(stage) = stage
-                && let Some(reply) = self.mishap(stage).await?
+            if let Some((stage, domain)) = stage
+                && let Some(reply) = self.mishap(stage, domain.as_deref()).await?
             {
                 write_reply(self.wire.output(), &reply);
                 if reply.code == 421 {
@@ -399,7 +418,7 @@ impl<'a> Session<'a> {
             self.wire.widen();
             self.wire.fill(Instant::now() + self.sink.limits.content).await?;
         }
-        let result = match (content.flaw(), self.mishap(Stage::Dot).await?) {
+        let result = match (content.flaw(), self.mishap(Stage::Dot, None).await?) {
             (Some(flaw), _) => Err((flaw.reply(), flaw.refusal())),
             (None, Some(reply)) => Err((reply, Refusal::Storage)),
             (None, None) => self.keep(file, envelope, content.size()),
@@ -428,9 +447,12 @@ impl<'a> Session<'a> {
 
     /// What `--fail` wishes for this stage this time: a reply to give instead of the usual one, the
     /// end, or nothing.
-    async fn mishap(&mut self, stage: Stage) -> Result<Option<Reply>, Gone> {
-        let due =
-            |failure: &&Failure| failure.stage == stage && fastrand::u8(0..100) < failure.percent;
+    async fn mishap(&mut self, stage: Stage, domain: Option<&str>) -> Result<Option<Reply>, Gone> {
+        let due = |failure: &&Failure| {
+            failure.stage == stage
+                && (failure.domain.is_none() || failure.domain.as_deref() == domain)
+                && fastrand::u8(0..100) < failure.percent
+        };
         let Some(failure) = self.sink.fail.iter().find(due) else { return Ok(None) };
         self.sink.tally.failures.fetch_add(1, Ordering::Relaxed);
         match failure.mishap {
@@ -452,6 +474,14 @@ impl<'a> Session<'a> {
 
 /// How long a hanging session waits for a client that never gives up.
 const HANG_MAX: Duration = Duration::from_secs(3600);
+
+/// The domain of a recipient in lower case; `None` for `<Postmaster>`.
+fn domain(recipient: &Recipient) -> Option<String> {
+    match recipient {
+        Recipient::Mailbox(address) => Some(address.domain_key()),
+        Recipient::Postmaster => None,
+    }
+}
 
 /// Every mail is welcome.
 struct Anything;
@@ -514,15 +544,29 @@ mod tests {
         let read = |text: &str| text.parse::<Failure>();
         assert_eq!(
             read("rcpt=450:30"),
-            Ok(Failure { stage: Stage::Recipient, mishap: Mishap::Reply(450), percent: 30 })
+            Ok(Failure {
+                stage: Stage::Recipient,
+                mishap: Mishap::Reply(450),
+                percent: 30,
+                domain: None
+            })
+        );
+        assert_eq!(
+            read("rcpt=550:5@Busy.example"),
+            Ok(Failure {
+                stage: Stage::Recipient,
+                mishap: Mishap::Reply(550),
+                percent: 5,
+                domain: Some("busy.example".into())
+            })
         );
         assert_eq!(
             read("dot=drop"),
-            Ok(Failure { stage: Stage::Dot, mishap: Mishap::Drop, percent: 100 })
+            Ok(Failure { stage: Stage::Dot, mishap: Mishap::Drop, percent: 100, domain: None })
         );
         assert_eq!(
             read("connect=hang:1"),
-            Ok(Failure { stage: Stage::Connect, mishap: Mishap::Hang, percent: 1 })
+            Ok(Failure { stage: Stage::Connect, mishap: Mishap::Hang, percent: 1, domain: None })
         );
         for bad in [
             "",
@@ -535,6 +579,8 @@ mod tests {
             "x=450",
             "connect=450",
             "dot=fall",
+            "rcpt=450@",
+            "dot=554@busy.example",
         ] {
             assert!(read(bad).is_err(), "{bad}");
         }

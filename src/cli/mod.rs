@@ -13,6 +13,7 @@ mod call;
 mod export;
 mod import;
 mod look;
+pub mod manual;
 mod order;
 mod store;
 mod table;

@@ -87,6 +87,8 @@ fn allowed(module: &str) -> Vec<String> {
         ("sink", _) => {
             list(&["mail::accept", "mail::parse", "mail::model", "ground", "appliance::counter"])
         }
+        // Starts this program as others would: a sink, a relay, the operator's tool.
+        ("demo", _) => list(&["demo", "appliance::failure", "appliance::supervise::identity"]),
         // The composition root, the command line, and the plan of the house.
         ("core" | "main" | "lib", _) => list(&[
             "api",
@@ -94,6 +96,7 @@ fn allowed(module: &str) -> Vec<String> {
             "carrier",
             "cli",
             "core",
+            "demo",
             "export",
             "ground",
             "http",

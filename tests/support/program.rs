@@ -15,12 +15,14 @@ use tempfile::TempDir;
 
 /// The programs that tests call, with Debian's packages; Exim is unpacked beside the system,
 /// because Debian lets nobody install it together with Postfix.
-const PACKAGES: [(&str, &str); 20] = [
+const PACKAGES: [(&str, &str); 22] = [
+    ("bash", "bash"),
     ("curl", "curl"),
     ("django-admin", "python3-django"),
     ("dnsmasq", "dnsmasq-base"),
     ("exim4", "exim4-daemon-light, unpacked by scripts/install-peers.sh"),
     ("fsfreeze", "util-linux"),
+    ("groff", "groff-base"),
     ("java", "default-jre-headless"),
     ("mkfs.ext4", "e2fsprogs"),
     ("msmtp", "msmtp"),

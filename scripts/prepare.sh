@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Before the tests: looks for all that they need. What `make test` begins with.
+#
+# All is there: says nothing. Something is missing: as root on a Debian machine installs it, by
+# `.ci/run prepare`; otherwise says what is missing and the one command that helps, exit 69.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+missing=$(.ci/run check) && exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  printf 'test: missing, and installed now:\n'
+  printf '  %s\n' "${missing//$'\n'/$'\n'  }"
+  exec .ci/run prepare
+fi
+{
+  printf 'test: missing:\n'
+  printf '  %s\n' "${missing//$'\n'/$'\n'  }"
+  printf 'On Debian and its descendants this installs all of it: sudo .ci/run prepare\n'
+  printf 'Steps that need less run without it, for instance: scripts/test.sh fmt clippy doc\n'
+} >&2
+exit 69

@@ -1,0 +1,141 @@
+//! `postern demo`: a relay with a little mail in trouble, to look at and to play with.
+//!
+//! In: a directory, or none and it makes a temporary one. Out: a sink, the relay (`postern init`,
+//! as an ordinary user) and a few mails: delivered, deferred, held, bounced; on standard output
+//! where the page and the SMTP port are and what to try. It ends with SIGINT, SIGTERM or SIGHUP:
+//! the processes first, then the temporary directory.
+//! Limits: waits at most [`READY_MAX`] for the relay, and [`SETTLED_MAX`] for the mails to arrive
+//! where they belong.
+//! Security: everything listens on 127.0.0.1. There the page shows all mail to whoever asks, and
+//! any process of this machine may send. Nothing leaves the machine: all mail goes to the sink.
+//! Exit codes: 0 it was ended by a signal, 69 the relay does not start or has ended by itself, 70
+//! a defect, 73 the directory cannot be made.
+
+mod parts;
+mod place;
+mod samples;
+mod signals;
+mod trouble;
+
+use crate::appliance::failure::Exit;
+use crate::appliance::supervise::identity::Identity;
+use parts::{Parts, Setting};
+use place::Place;
+use signals::Signals;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use trouble::Trouble;
+
+/// How long a start may take.
+const READY_MAX: Duration = Duration::from_secs(60);
+/// How long the samples may take to be delivered, deferred or bounced.
+const SETTLED_MAX: Duration = Duration::from_secs(10);
+/// How often the parts are looked at while nothing happens.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The arguments of `postern demo`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DemoArgs {
+    /// Keep everything in this directory and leave it at the end; the next demo goes on with it
+    /// [default: a temporary directory that is removed]
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// Port of the page; a free one where it is taken
+    #[arg(long, value_name = "PORT", default_value_t = 8025)]
+    ui_port: u16,
+    /// Port for mail; a free one where it is taken
+    #[arg(long, value_name = "PORT", default_value_t = 2525)]
+    smtp_port: u16,
+}
+
+/// Runs until a signal comes.
+pub fn run(args: DemoArgs) -> ExitCode {
+    match live(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(trouble) => {
+            eprintln!("Error: {}", trouble.words);
+            ExitCode::from(trouble.exit.code())
+        }
+    }
+}
+
+fn live(args: DemoArgs) -> Result<(), Trouble> {
+    let signals = Signals::catch()
+        .map_err(|error| Trouble::new(Exit::Internal, format!("no signals: {error}")))?;
+    let (identity, _) = Identity::of_the_core()
+        .map_err(|failure| Trouble::new(Exit::Permission, failure.to_string()))?;
+    let place = Place::make(args.directory, &identity).map_err(|error| {
+        Trouble::new(Exit::Create, format!("cannot make the directory of the demo: {error}"))
+    })?;
+    let setting = Setting {
+        smtp: free(args.smtp_port)?,
+        ui: free(args.ui_port)?,
+        directory: place.path.clone(),
+        identity,
+    };
+    println!("postern demo: starting in {}", place.path.display());
+    let mut parts = Parts::start(setting, READY_MAX)?;
+    if parts.wait_ready(READY_MAX, &signals)? && (place.is_old || send_samples(&parts, &signals)?) {
+        // Whoever reads no longer still has a demo.
+        let _ = io::stdout().write_all(words(&parts.setting, &place).as_bytes());
+        while !signals.came_within(LOOK) {
+            parts.look()?;
+        }
+    }
+    println!("\npostern demo: ending");
+    parts.stop();
+    Ok(())
+}
+
+/// Sends the samples, holds one, and waits until each is where it belongs; `false` = a signal came
+/// first.
+fn send_samples(parts: &Parts, signals: &Signals) -> Result<bool, Trouble> {
+    let held = samples::send(parts.setting.smtp).map_err(|error| {
+        Trouble::new(Exit::Unavailable, format!("the relay does not take the mails: {error}"))
+    })?;
+    parts.ask(&["queue", "hold", &held]);
+    Ok(parts.wait_settled(SETTLED_MAX, signals))
+}
+
+/// The port, or a free one where somebody has it.
+fn free(wanted: u16) -> Result<SocketAddr, Trouble> {
+    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    bind(wanted)
+        .or_else(|_| bind(0))
+        .and_then(|listener| listener.local_addr())
+        .map_err(|error| Trouble::new(Exit::Unavailable, format!("no port is free: {error}")))
+}
+
+/// What to look at and what to try.
+fn words(setting: &Setting, place: &Place) -> String {
+    let Setting { smtp, ui, .. } = setting;
+    let directory = place.path.display();
+    let end = if place.is_temporary { "removes this directory" } else { "keeps this directory" };
+    format!(
+        "
+  Page      http://{ui}/
+  SMTP      {smtp}
+  Files     {directory}   (log: relay.log, delivered mail: sink/new)
+
+The relay sends all mail to a sink on this machine, which asks mail for {busy} to come again
+(450), refuses mail for {gone} (550, so the sender gets a bounce) and keeps all other mail.
+Of the mails that are there one is held, and two wait for their next attempt.
+
+Send a mail, here with a recipient whose mail will wait:
+  swaks --server {smtp} --from you@shop.example --to friend@{busy}
+  printf 'Subject: Hello\\r\\n\\r\\nHello.\\r\\n' | curl smtp://{smtp} --upload-file - \\
+    --mail-from you@shop.example --mail-rcpt friend@{busy}
+
+Look at the queue, and end the hold:
+  postern queue list --socket {directory}/run/control.sock
+  postern queue release --all --socket {directory}/run/control.sock
+
+Ctrl-C ends the demo and {end}.
+",
+        busy = samples::BUSY,
+        gone = samples::GONE,
+    )
+}

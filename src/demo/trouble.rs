@@ -1,0 +1,15 @@
+//! Why a demo ends before anybody asked.
+
+use crate::appliance::failure::Exit;
+
+/// An exit code, and what to say.
+pub(super) struct Trouble {
+    pub(super) exit: Exit,
+    pub(super) words: String,
+}
+
+impl Trouble {
+    pub(super) fn new(exit: Exit, words: impl Into<String>) -> Self {
+        Self { exit, words: words.into() }
+    }
+}

@@ -1,0 +1,9 @@
+//! What the program has for people at a shell: a demo, completions, manual pages.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod demo;
+mod make;
+mod manual;
