@@ -11,3 +11,10 @@ crate::counters! {
         maillog_failing: Gauge = "1 while the log share takes no lines, else 0";
     }
 }
+
+impl MailLogCounters {
+    /// Octets that wait for the share.
+    pub fn waiting(&self) -> u64 {
+        u64::try_from(self.maillog_buffer_bytes.get()).unwrap_or_default()
+    }
+}

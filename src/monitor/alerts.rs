@@ -174,10 +174,7 @@ fn all(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
             format!("{what}, that of trusted clients last; give the container more"),
         );
     }
-    let (free, whole) = (
-        i128::from(counters.spool.disk_free_bytes.get()),
-        i128::from(counters.spool.disk_size_bytes.get()),
-    );
+    let (free, whole) = counters.spool.disk();
     match free * 100 {
         _ if whole <= 0 => {}
         share if share < whole => {
@@ -204,8 +201,7 @@ fn all(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
         }
     }
     if counters.maillog.maillog_failing.get() > 0 {
-        let waiting =
-            size(u64::try_from(counters.maillog.maillog_buffer_bytes.get()).unwrap_or_default());
+        let waiting = size(counters.maillog.waiting());
         alert(false, "log", format!("Terminal log takes no lines; {waiting} of the mail log wait"));
     }
     if let Some((by, ago)) = clock::last_jump()

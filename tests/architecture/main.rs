@@ -131,6 +131,10 @@ fn no_room_imports_what_it_must_not_know() {
         let allowed = allowed(&source.module);
         for import in source.imports() {
             seen += 1;
+            // The macro of `appliance::counter`: macros stand at the root of the crate.
+            if import == "counters" {
+                continue;
+            }
             if !allowed.iter().any(|part| is_inside(&import, part)) {
                 wrong.push(format!("{} imports {import}; it may import {allowed:?}", source.path));
             }

@@ -28,3 +28,10 @@ const SYNC: &[f64] = &[0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.0
 
 /// Bounds of one sync's records.
 const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+impl SpoolCounters {
+    /// Free octets of the data volume and its size, wide enough for percents.
+    pub fn disk(&self) -> (i128, i128) {
+        (self.disk_free_bytes.get().into(), self.disk_size_bytes.get().into())
+    }
+}
