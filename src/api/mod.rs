@@ -8,12 +8,14 @@
 //! here, whoever shows them must escape them again.
 
 mod ages;
+mod deliveries;
 mod filter;
 mod groups;
 mod history;
 mod index;
 pub(crate) mod next_attempt;
 mod orders;
+pub(crate) mod parts;
 mod queue;
 mod rates;
 pub(crate) mod redact;
@@ -26,6 +28,8 @@ pub(crate) mod transfer;
 
 pub use ages::AgesView;
 pub(crate) use ages::ages_view;
+pub(crate) use deliveries::deliveries_view;
+pub use deliveries::{DeliveriesView, DeliveryView};
 pub use filter::FilterView;
 pub(crate) use groups::view as groups_view;
 pub use groups::{GroupView, GroupsView};
@@ -41,7 +45,7 @@ pub(crate) use queue::{PageQuery, destination_view, message_with_subject, page};
 pub use rates::RatesView;
 pub use send::SentView;
 pub use sessions::{ExampleView, LogView, ReasonView, RefusalsView, SessionView, SessionsView};
-pub(crate) use sessions::{LogQuery, level_of, log_lines, refusals_view, sessions_view};
+pub(crate) use sessions::{LogQuery, log_lines, refusals_view, sessions_view};
 pub use status::{DiskView, LatencyView, QueueView, StatusView, TotalsView};
 pub(crate) use status::{latency, status_view};
 pub(crate) use stream::event;
@@ -114,6 +118,12 @@ pub(crate) const ROUTES: &[Route] = &[
         methods: LOOK,
         need: Need::Look,
         handler: |call| at_once(queue::destinations(call.app)),
+    },
+    Route {
+        path: "/api/v1/deliveries",
+        methods: LOOK,
+        need: Need::Look,
+        handler: |call| at_once(deliveries::deliveries(call.app)),
     },
     Route {
         path: "/api/v1/groups",

@@ -59,8 +59,8 @@ impl fmt::Display for NextTry {
         match self {
             Self::Held => f.write_str("held"),
             Self::Paused => f.write_str("paused"),
-            Self::Active(active, all) if active >= all => f.write_str("being tried"),
-            Self::Active(active, _) => write!(f, "{} being tried", count(*active)),
+            Self::Active(active, all) if active >= all => f.write_str("delivering"),
+            Self::Active(active, _) => write!(f, "{} delivering", count(*active)),
             Self::Now => f.write_str("now"),
             Self::In(seconds) => write!(f, "in {}", span(*seconds)),
             Self::Never => Ok(()),
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(words(false, false, Some(0)), "now");
         assert_eq!(words(false, false, Some(14)), "in 14 s");
         assert_eq!(words(false, false, None), "");
-        assert_eq!(NextTry::Active(3, 3).to_string(), "being tried");
-        assert_eq!(NextTry::Active(1200, 5000).to_string(), "1,200 being tried");
+        assert_eq!(NextTry::Active(3, 3).to_string(), "delivering");
+        assert_eq!(NextTry::Active(1200, 5000).to_string(), "1,200 delivering");
     }
 }

@@ -38,6 +38,9 @@ const BUNCH: usize = 16;
 /// How long a page may be looked for.
 const SEARCH_PATIENCE: Duration = Duration::from_millis(800);
 
+/// How long the subjects of a bunch may take to read; a page goes without them then.
+const SUBJECTS_PATIENCE: Duration = Duration::from_millis(300);
+
 /// How much of a message is read to find its subject.
 const HEAD_MAX: usize = 32 * 1024;
 
@@ -64,6 +67,9 @@ pub struct DestinationView {
     pub window: u32,
     /// How long it is left alone because it was unreachable; `null` when it is not.
     pub suspended_seconds: Option<u64>,
+    /// Since when it cannot be reached, RFC 3339; `null` when it can.
+    #[serde(default)]
+    pub unreachable_since: Option<String>,
     /// Whether an operator lets nothing go there.
     pub paused: bool,
     /// Messages by age, one number for each of `age_bounds_seconds` and one for the older ones.
@@ -75,6 +81,8 @@ pub struct DestinationView {
 pub(crate) struct PageQuery {
     pub(crate) after: Option<MessageId>,
     pub(crate) limit: usize,
+    /// Whether the subject of each message is wanted, which takes a read of each content.
+    pub(crate) subjects: bool,
     pub(crate) filter: FilterView,
 }
 
@@ -84,7 +92,8 @@ impl PageQuery {
     /// # Errors
     /// What is wrong with it, in words.
     pub(crate) fn parse(query: &str) -> Result<Self, String> {
-        let mut asked = Self { after: None, limit: PAGE, filter: FilterView::default() };
+        let mut asked =
+            Self { after: None, limit: PAGE, subjects: false, filter: FilterView::default() };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match (&*name, &*value) {
                 ("after", "") => asked.after = None,
@@ -158,7 +167,8 @@ pub struct MessageView {
     pub client: Option<String>,
     /// What the client called itself.
     pub helo: String,
-    /// The decoded subject, only where one message was asked for.
+    /// The decoded subject, only where one message was asked for; masked where property
+    /// `address_masking` masks addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// How many recipients it has.
@@ -225,6 +235,7 @@ pub(crate) fn destination_view(destination: DestinationSummary, now: u32) -> Des
         couriers: destination.couriers,
         window: destination.window,
         suspended_seconds: destination.suspended_until.map(|until| since(now, until)),
+        unreachable_since: destination.unreachable_since.map(clock::rfc3339),
         paused: destination.paused,
         ages: destination.ages.to_vec(),
     }
@@ -261,10 +272,16 @@ pub(crate) async fn page(
         let found = ask(app.views.admin.find(filter.clone(), after, wanted, patience)).await?;
         after = found.next;
         view.scanned += found.scanned;
-        view.messages.extend(found.messages.iter().map(|(message, standing)| MessageView {
-            state: Some(standing.as_str().to_owned()),
-            ..message_view(message, now, Some(RECIPIENTS_SHOWN))
-        }));
+        let contents = found.messages.iter().map(|(message, _)| message.body.clone());
+        let subjects = match asked.subjects {
+            true => subjects(app, contents.collect()).await.into_iter().map(Some).collect(),
+            false => vec![None; found.messages.len()],
+        };
+        let views = found.messages.iter().zip(subjects).map(|((message, standing), subject)| {
+            let state = Some(standing.as_str().to_owned());
+            MessageView { state, subject, ..message_view(message, now, Some(RECIPIENTS_SHOWN)) }
+        });
+        view.messages.extend(views);
         if found.complete || view.messages.len() >= asked.limit || Instant::now() >= deadline {
             view.complete = found.complete;
             view.next = after.filter(|_| !found.complete).map(|id| id.to_string());
@@ -291,11 +308,33 @@ pub(crate) async fn message_with_subject(
     let head = tokio::task::spawn_blocking(move || message.body.head(HEAD_MAX));
     // A content that cannot be read now still has an envelope to show.
     if let Ok(Ok(Ok(head))) = timeout(ADMIN_PATIENCE, head).await {
-        let parsed = MessageParser::new().parse_headers(&head[..]);
-        view.subject =
-            Some(parsed.and_then(|mail| mail.subject().map(str::to_owned)).unwrap_or_default());
+        view.subject = Some(subject(&head, app.facts.masks_subjects));
     }
     Ok(view)
+}
+
+/// The subjects of some messages, in their order; empty where the beginning of a content has none,
+/// all of them where they are not read in time.
+async fn subjects(app: &AppState, contents: Vec<Body>) -> Vec<String> {
+    let (number, masked) = (contents.len(), app.facts.masks_subjects);
+    let read = tokio::task::spawn_blocking(move || {
+        let of = |body: Body| body.head(HEAD_MAX).map(|head| subject(&head, masked));
+        contents.into_iter().map(|body| of(body).unwrap_or_default()).collect()
+    });
+    match timeout(SUBJECTS_PATIENCE, read).await {
+        Ok(Ok(subjects)) => subjects,
+        _ => vec![String::new(); number],
+    }
+}
+
+/// The subject that the beginning of a content has, or of a masked one its first character.
+fn subject(head: &[u8], masked: bool) -> String {
+    let parsed = MessageParser::new().parse_headers(head);
+    let subject = parsed.and_then(|mail| mail.subject().map(str::to_owned)).unwrap_or_default();
+    match subject.chars().next() {
+        Some(first) if masked => format!("{first}***"),
+        _ => subject,
+    }
 }
 
 /// `GET /api/v1/queue/ID/body`: the content as it will be sent, not dot-stuffed.
@@ -377,7 +416,8 @@ mod tests {
 
     #[test]
     fn a_page_is_asked_for_in_one_way_only() {
-        let plain = PageQuery { after: None, limit: PAGE, filter: FilterView::default() };
+        let plain =
+            PageQuery { after: None, limit: PAGE, subjects: false, filter: FilterView::default() };
         assert_eq!(PageQuery::parse(""), Ok(plain.clone()));
         assert_eq!(
             PageQuery::parse("limit=7&after=0000000000010"),
@@ -391,5 +431,15 @@ mod tests {
         {
             assert!(PageQuery::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_masked_subject_is_its_first_character() {
+        let head = b"From: a@b\r\nSubject: =?utf-8?q?=C3=9Cber_alles?=\r\n\r\n";
+        assert_eq!(
+            (subject(head, false), subject(head, true)),
+            ("Über alles".into(), "Ü***".into())
+        );
+        assert_eq!((subject(b"From: a@b\r\n", true), subject(b"", false)), Default::default());
     }
 }

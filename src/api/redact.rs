@@ -89,12 +89,12 @@ mod tests {
             text: text.into(),
             since: "t".into(),
             key: key.into(),
-            nameless: key.starts_with("down ").then(|| "A next hop takes no mail".to_owned()),
+            nameless: key.starts_with("down ").then(|| "Cannot deliver to a next hop".to_owned()),
         };
         let told = alerts(vec![
             alert(true, "disk", "Data volume has less than 1% of free disk space"),
-            alert(false, "down a.example", "a.example takes no mail"),
-            alert(false, "down b.example", "b.example takes no mail"),
+            alert(false, "down a.example", "Cannot deliver to a.example"),
+            alert(false, "down b.example", "Cannot deliver to b.example"),
             alert(false, "new", "c.example is new here"),
             alert(false, "segments", "Mail is missing: segments of the queue were gone"),
         ]);
@@ -102,7 +102,8 @@ mod tests {
         assert_eq!(told[3].text, "Mail is missing: segments of the queue were gone");
         assert!(told[0].grave && told[0].text.starts_with("Data volume"));
         assert!(
-            told[1].text.starts_with("A next hop takes no mail (") && told[1].nameless.is_none()
+            told[1].text.starts_with("Cannot deliver to a next hop (")
+                && told[1].nameless.is_none()
         );
         assert!(
             told[2].text.starts_with("Something is wrong (")

@@ -1,4 +1,4 @@
-//! What a mail says, as text that nothing can run: for people who look at a queue.
+//! The content of a mail, as text that nothing can run: for people who look at a queue.
 //!
 //! Limits: [`READ_MAX`] octets of a content are parsed, [`TEXT_MAX`] characters of text shown,
 //! [`HEADERS_MAX`] header fields of [`VALUE_MAX`] characters, [`PARTS_MAX`] parts.
@@ -30,7 +30,7 @@ pub const VALUE_MAX: usize = 2000;
 /// Parts that are listed.
 pub const PARTS_MAX: usize = 100;
 
-/// What a mail says.
+/// The content of a mail.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextView {
     /// The header fields in their order.
@@ -39,6 +39,9 @@ pub struct TextView {
     pub text: String,
     /// Whether the mail holds more than was looked at, or shown.
     pub truncated: bool,
+    /// Whether a part of it is HTML; `text` is made of that where there is no other.
+    #[serde(default)]
+    pub has_html: bool,
     /// Attachments and other parts.
     pub parts: Vec<AttachmentView>,
 }
@@ -134,6 +137,7 @@ pub fn read(content: &[u8]) -> TextView {
         truncated: text.len() < body.trim_end().len(),
         headers,
         text,
+        has_html: super::parts::html_of(&mail).is_some(),
         parts: parts.collect(),
     }
 }
@@ -177,7 +181,8 @@ mod tests {
             size_bytes: 3,
         };
         assert_eq!(view.parts, [pdf]);
-        assert!(!view.truncated);
+        assert!(!view.truncated && view.has_html);
+        assert!(!read(b"Subject: plain\r\n\r\nHello <b>you</b>\r\n").has_html);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the windows show of the appliance that does not change while it runs.
 
-use crate::appliance::property::{Settings, relay};
+use crate::appliance::property::{AddressMasking, Settings, relay};
 use crate::appliance::resources::Resources;
 use crate::ground::clock;
 use crate::ground::gateway::default_gateways;
@@ -21,6 +21,7 @@ pub(super) fn facts(settings: &Settings, volume: &Path, resources: &Resources) -
         data_volume: volume.to_owned(),
         answers_max: resources.answers.min(ANSWERS_MAX),
         bounce_address: settings.bounce_address.is_some(),
+        masks_subjects: settings.address_masking != AddressMasking::None,
         name_servers: if settings.dns_servers.is_empty() {
             "/etc/resolv.conf (or of dns_servers, once it is set)"
         } else {

@@ -1,4 +1,4 @@
-//! Numbers, ages and sizes in words for a tired person, and hostile text made short and harmless.
+//! Numbers, ages and sizes in words for people, and hostile text made short and harmless.
 
 pub(crate) use crate::ground::text::harmless;
 
@@ -75,7 +75,7 @@ pub(crate) fn states(messages: u64, active: u64, deferred: u64, held: u64) -> St
     // The numbers are read one after the other, so a message may be counted twice for a moment.
     let waiting = messages.saturating_sub(active).saturating_sub(deferred).saturating_sub(held);
     let states =
-        [(active, "being tried"), (waiting, "waiting"), (deferred, "deferred"), (held, "held")];
+        [(active, "delivering"), (waiting, "waiting"), (deferred, "deferred"), (held, "held")];
     let parts: Vec<String> = states
         .into_iter()
         .filter(|(number, _)| *number > 0)
@@ -154,10 +154,10 @@ mod tests {
             counted(2, "line"),
         ];
         assert_eq!(words, ["0 entries", "1 entry", "1,200 entries", "1 line", "2 lines"]);
-        assert_eq!(states(1012, 10, 1, 0), "10 being tried · 1,001 waiting · 1 deferred");
+        assert_eq!(states(1012, 10, 1, 0), "10 delivering · 1,001 waiting · 1 deferred");
         assert_eq!(
             (states(0, 0, 0, 0), states(1, 2, 0, 1)),
-            ("the queue is empty".into(), "2 being tried · 1 held".into())
+            ("the queue is empty".into(), "2 delivering · 1 held".into())
         );
         assert_eq!(shorten("grün", 4), "grün");
         assert_eq!(shorten("grüner", 4), "grü…");

@@ -1,6 +1,6 @@
 //! Answers of the windows: their content, and the headers that every one of them carries.
 
-use crate::ground::text::harmless_json;
+use crate::ground::text::{harmless, harmless_json};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{self, HeaderName, HeaderValue};
@@ -97,6 +97,17 @@ const CONTENT_SECURITY: &str = "default-src 'none'; style-src 'self'; script-src
 connect-src 'self'; img-src 'self'; \
                                 base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
+/// The policy of a page that shows a mail's HTML in a frame: [`CONTENT_SECURITY`], and frames of
+/// this server.
+const CONTENT_SECURITY_WITH_FRAME: &str = "default-src 'none'; style-src 'self'; \
+script-src 'self'; connect-src 'self'; img-src 'self'; frame-src 'self'; \
+base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// The policy of a mail's HTML: an origin of its own, no script, no form, nothing from elsewhere
+/// (CSP Level 3 §6), whoever shows it in a frame or opens it by itself.
+const CONTENT_SECURITY_OF_MAIL: &str = "default-src 'none'; style-src 'unsafe-inline'; \
+img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox";
+
 /// What every answer carries. With `no-referrer` browsers would send `Origin: null` with our own
 /// forms (Fetch §3.1), and nobody could tell whose they are. The numbers of the queue are for
 /// nobody's cache, frame or referrer list.
@@ -114,6 +125,7 @@ pub(crate) const EVENTS: &str = "text/event-stream";
 pub(crate) const HTML: &str = "text/html; charset=utf-8";
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const MAIL: &str = "message/rfc822";
+pub(crate) const OCTETS: &str = "application/octet-stream";
 pub(crate) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -132,6 +144,63 @@ pub(crate) fn answer(status: StatusCode, kind: &'static str, content: Content) -
 /// 200 with text of one type.
 pub(crate) fn found(kind: &'static str, text: impl Into<Bytes>) -> Answer {
     answer(StatusCode::OK, kind, Content::Whole(text.into()))
+}
+
+/// 200 with a page that shows a mail's HTML in a frame.
+pub(crate) fn found_with_frame(page: String) -> Answer {
+    with_policy(found(HTML, page), CONTENT_SECURITY_WITH_FRAME)
+}
+
+/// 200 with the HTML of a mail, which is hostile: only pages of this server frame it, and no
+/// browser runs anything of it, loads anything for it, or looks up a name for it.
+pub(crate) fn mail_html(html: String) -> Answer {
+    let mut answer = with_policy(found(HTML, html), CONTENT_SECURITY_OF_MAIL);
+    let headers = answer.headers_mut();
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert("x-dns-prefetch-control", HeaderValue::from_static("off"));
+    answer
+}
+
+/// 200 with an attachment of a mail: a file to keep, never a page, whatever type it claims. The
+/// name is hostile (RFC 6266 §4.3, RFC 8187 §3.2).
+pub(crate) fn mail_attachment(name: &str, content: Vec<u8>) -> Answer {
+    let mut answer = with_policy(found(OCTETS, content), CONTENT_SECURITY_OF_MAIL);
+    let name = file_name(name);
+    let plain: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || ".-_ ".contains(c) { c } else { '_' })
+        .collect();
+    let mut coded = String::with_capacity(name.len());
+    for octet in name.bytes() {
+        match octet {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' => {
+                coded.push(char::from(octet));
+            }
+            _ => coded.push_str(&format!("%{octet:02X}")),
+        }
+    }
+    let value = format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{coded}");
+    if let Ok(value) = HeaderValue::from_str(&value) {
+        answer.headers_mut().insert(header::CONTENT_DISPOSITION, value);
+    }
+    answer
+}
+
+/// A name without directories and control characters, that is not hidden; `attachment` where
+/// nothing is left.
+fn file_name(hostile: &str) -> String {
+    let last = hostile.rsplit(['/', '\\']).next().unwrap_or_default();
+    let name = harmless(last);
+    match name.trim_start_matches(['.', ' ']).trim() {
+        "" => "attachment".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+fn with_policy(mut answer: Answer, policy: &'static str) -> Answer {
+    answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    answer
 }
 
 /// A file of this appliance that its page needs; its address changes with its content, so it may be
@@ -220,4 +289,29 @@ pub struct ErrorView {
 /// An error as programs read it.
 pub(crate) fn error(status: StatusCode, words: &str) -> Answer {
     json(status, &ErrorView { error: words.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attachment_has_a_name_and_no_type_of_its_own() {
+        let header = |name: &str, header: &str| {
+            let answer = mail_attachment(name, vec![1]);
+            answer.headers()[header].to_str().unwrap().to_owned()
+        };
+        for (name, disposition) in [
+            ("bill.pdf", "filename=\"bill.pdf\"; filename*=UTF-8''bill.pdf"),
+            ("../..\\a\"b\r\nX: y", "filename=\"a_b__X_ y\"; filename*=UTF-8''a%22b"),
+            ("Grü.html", "filename=\"Gr_.html\"; filename*=UTF-8''Gr%C3%BC.html"),
+            ("..", "filename=\"attachment\"; filename*=UTF-8''attachment"),
+        ] {
+            let found = header(name, "content-disposition");
+            assert!(found.starts_with(&format!("attachment; {disposition}")), "{found}");
+        }
+        assert_eq!(header("x.html", "content-type"), "application/octet-stream");
+        assert_eq!(header("x.html", "x-content-type-options"), "nosniff");
+        assert!(header("x.html", "content-security-policy").ends_with("; sandbox"));
+    }
 }

@@ -34,13 +34,11 @@ pub(crate) enum Rights {
     Anybody,
 }
 
-const LOOK: &str = "this page shows numbers only, because it asks nobody for a password: set \
-username and password to see addresses \
-                    and subjects (or ui_public=yes to show them to everybody), or use \
-                    'postern queue'";
-const KNOWN: &str = "this is for those who are known, and this server asks nobody for a password: \
-set username and password, or use \
-                     'postern queue'";
+const LOOK: &str = "only numbers are shown, because no login is configured: set username and \
+password to see addresses and subjects (or ui_public=yes to show them to everybody), or use \
+'postern queue'";
+const KNOWN: &str = "this needs a login, and none is configured: set username and password, or use \
+'postern queue'";
 const SEND: &str = "sending by HTTP takes an API token or the login, wherever it comes from: set \
 api_tokens (MTA_API_TOKENS), or send \
                     by SMTP";

@@ -149,7 +149,7 @@ async fn led<'a>(
         if path.is_empty() {
             return visit.with_slash();
         }
-        return visit.error(StatusCode::NOT_FOUND, "there is nothing here");
+        return visit.error(StatusCode::NOT_FOUND, "not found");
     };
     if !route.methods.contains(visit.method) {
         return visit.method_not_allowed(&routes.methods(asked));

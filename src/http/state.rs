@@ -43,6 +43,8 @@ pub struct Facts {
     pub answers_max: usize,
     /// Whether property `bounce_address` is set.
     pub bounce_address: bool,
+    /// Whether property `address_masking` masks addresses, and so subjects.
+    pub masks_subjects: bool,
     /// What names the name servers.
     pub name_servers: &'static str,
 }

@@ -238,11 +238,9 @@ impl<'a> Visit<'a> {
         )
     }
 
-    pub(super) fn unauthorized(&self) -> Answer {
-        let mut answer = self.error(
-            StatusCode::UNAUTHORIZED,
-            "this asks for a user name and a password, or for a token",
-        );
+    pub(crate) fn unauthorized(&self) -> Answer {
+        let mut answer = self
+            .error(StatusCode::UNAUTHORIZED, "a user name and password, or a token, is required");
         let challenge = HeaderValue::from_static("Basic realm=\"Postern\", charset=\"UTF-8\"");
         answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         answer
@@ -256,7 +254,7 @@ impl<'a> Visit<'a> {
     }
 
     pub(super) fn method_not_allowed(&self, allowed: &[&Method]) -> Answer {
-        let mut answer = self.error(StatusCode::METHOD_NOT_ALLOWED, "not with this method");
+        let mut answer = self.error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
         let names: Vec<&str> = allowed.iter().map(|method| method.as_str()).collect();
         if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
             answer.headers_mut().insert(header::ALLOW, names);

@@ -159,15 +159,15 @@ fn all(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
         alert(
             true,
             "slow disk",
-            format!("The data volume does not answer, no mail is taken: {what}"),
+            format!("The data volume does not answer, so no mail is accepted: {what}"),
         );
     }
     if let Err(reason) = &*app.ready.borrow() {
-        alert(true, "ready", format!("No mail is taken: {}", shorten(&harmless(reason), SHOWN)));
+        alert(true, "ready", format!("Not accepting mail: {}", shorten(&harmless(reason), SHOWN)));
     }
     if app.views.memory.pressure() == Pressure::Critical {
         let what =
-            "Memory is as good as used up: strangers get no session, and new mail is put off (452)";
+            "Memory is nearly used up: unknown clients get no session, new mail is deferred (452)";
         alert(
             true,
             "memory",
@@ -202,7 +202,7 @@ fn all(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
     }
     if counters.maillog.maillog_failing.get() > 0 {
         let waiting = size(counters.maillog.waiting());
-        alert(false, "log", format!("Terminal log takes no lines; {waiting} of the mail log wait"));
+        alert(false, "log", format!("Terminal log cannot be written; {waiting} of lines wait"));
     }
     if let Some((by, ago)) = clock::last_jump()
         && ago < CLOCK_NEWS
@@ -275,30 +275,30 @@ fn of_destinations(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Aler
             shorten(&harmless(&destination.last_error), SHOWN),
         );
         let waiting = format!(
-            "{} for it, the oldest for {}",
-            messages(destination.messages),
+            "{} waiting, the oldest for {}",
+            counted(destination.messages, "message"),
             span(u64::from(age(destination.oldest)))
         );
         let alert = Alert::new(
             most(destination.messages),
             &format!("down {name}"),
-            format!("{name} takes no mail: {error}; {waiting}"),
+            format!("Cannot deliver to {name}, {waiting}: {error}"),
         );
-        let alert = alert.or_nameless(format!("A next hop takes no mail; {waiting}"));
+        let alert = alert.or_nameless(format!("Cannot deliver to a next hop, {waiting}"));
         alerts.push(Alert { began: destination.unreachable_since, ..alert });
     }
     let way_out = down
         .iter()
         .find(|d| most(d.messages))
-        .map(|d| format!("{} takes no mail", shorten(&harmless(&d.name), SHOWN)));
+        .map(|d| format!("cannot deliver to {}", shorten(&harmless(&d.name), SHOWN)));
     app.components.note("net", way_out);
     if let Some(others) = down.len().checked_sub(DESTINATIONS).filter(|others| *others > 0) {
         alerts.push(Alert::new(
             false,
             "down",
             match others {
-                1 => "1 more destination takes no mail".to_owned(),
-                others => format!("{} more destinations take no mail", count(others as u64)),
+                1 => "Cannot deliver to 1 more destination".to_owned(),
+                others => format!("Cannot deliver to {} more destinations", count(others as u64)),
             },
         ));
     }
@@ -309,9 +309,11 @@ fn of_destinations(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Aler
         let alert = Alert::new(
             false,
             &format!("paused {name}"),
-            format!("{name} is paused; {waiting} for it"),
+            format!("Delivery to {name} is paused, {waiting} for it"),
         );
-        alerts.push(alert.or_nameless(format!("A destination is paused; {waiting} for it")));
+        alerts.push(
+            alert.or_nameless(format!("Delivery to a destination is paused, {waiting} for it")),
+        );
     }
     alerts
 }

@@ -40,6 +40,7 @@ struct Question {
     fields: Vec<(String, String)>,
     back: String,
     hits: bool,
+    verb: &'static str,
 }
 
 /// A form, as it came.
@@ -69,8 +70,8 @@ pub(super) async fn act(
     let form = Form::parse(&content);
     if !app.form_token.fits(&form.token) {
         return Err(Refused::Form(
-            "this form is from before a restart, or from elsewhere: go back, reload the page, \
-            try again",
+            "this form is from before a restart, or from another site: go back, reload the page, \
+            and try again",
         ));
     }
     let order = form.order_view()?;
@@ -89,6 +90,7 @@ pub(super) async fn act(
             consequence: consequence(&order.order),
             sample: seen.sample,
             hits: seen.messages > 0,
+            verb: verb(&order.order),
             fields: form.fields,
             back: way_back(&form.back).trim_start_matches('/').to_owned(),
             order: order.order,
@@ -161,7 +163,7 @@ impl Form {
             _ if order.destination.is_some() => {}
             _ if order.ids.is_empty() => {
                 return Err(Refused::Query(
-                    "tick the messages first, or choose all that match".to_owned(),
+                    "select messages first, or choose all that match".to_owned(),
                 ));
             }
             _ => {}
@@ -172,32 +174,35 @@ impl Form {
 
 fn question(order: &str, messages: u64, complete: bool) -> String {
     let number = match (messages, complete) {
-        (0, true) => return "No message is hit by this. There is nothing to do.".to_owned(),
+        (0, true) => return "No messages match. Nothing would change.".to_owned(),
         (messages, true) => counted(messages, "message"),
         (messages, false) => format!("at least {}", counted(messages, "message")),
     };
-    let verb = match order {
+    format!("{} {number}?", verb(order))
+}
+
+fn verb(order: &str) -> &'static str {
+    match order {
         "delete" => "Delete",
         "hold" => "Hold",
         "release" => "Release",
         _ => "Retry",
-    };
-    format!("{verb} {number}?")
+    }
 }
 
 fn consequence(order: &str) -> &'static str {
     match order {
         "delete" => {
-            "They leave the queue at once. Nobody gets a bounce, and nothing brings them back."
+            "They are removed from the queue at once, without bounces. This cannot be undone."
         }
         "hold" => {
-            "They stay in the queue and are not tried until somebody releases them. They do not \
-            expire meanwhile."
+            "They stay in the queue and are not delivered until they are released. They do not \
+            expire while held."
         }
-        "release" => "They are tried as soon as there is room.",
+        "release" => "They are delivered as soon as connections are free.",
         _ => {
-            "They are tried as soon as there is room, also at destinations that were unreachable a \
-            moment ago."
+            "They are delivered as soon as connections are free, also to destinations that were \
+            unreachable a moment ago."
         }
     }
 }

@@ -1,15 +1,29 @@
 //! Lines over time as SVG, made here so that they show without a script.
 //!
-//! Limits: a line has as many points as a span has steps; coordinates are whole numbers, so that a
-//! chart is a few kilobytes.
+//! Limits: a line has at most [`POINTS`] points; coordinates are whole numbers, so that a chart is
+//! a few kilobytes.
+
+use crate::ground::clock;
+use crate::monitor::rates::{Point, Span};
 
 /// The drawing's width and height in units of its own; the style sheet stretches it.
 pub(super) const WIDTH: u32 = 720;
 pub(super) const HEIGHT: u32 = 120;
 
+/// The most points of a line: neighbours of a finer span are one.
+const POINTS: usize = 340;
+
+/// Labels below a chart.
+const LABELS: u32 = 5;
+
+/// Seconds from which on a span is labelled by days.
+const DAYS: u32 = 2 * 86_400;
+
 /// A chart with one scale for all its lines.
 pub(super) struct Chart {
     pub(super) lines: Vec<Line>,
+    /// Where nothing is known: left edge and width.
+    pub(super) gaps: Vec<(u32, u32)>,
     /// What the upper edge stands for, in words.
     pub(super) top: String,
     /// For those who hear it.
@@ -20,39 +34,102 @@ pub(super) struct Chart {
 pub(super) struct Line {
     pub(super) name: &'static str,
     pub(super) class: &'static str,
-    /// The `d` of a path; gaps are gaps.
+    /// The `d` of a path.
     pub(super) path: String,
-    /// The last value, in words; empty where nothing is known.
+    /// The last value, in words; empty where there is none.
     pub(super) now: String,
+}
+
+/// A moment below a chart.
+pub(super) struct Label {
+    /// RFC 3339.
+    pub(super) moment: String,
+    /// In the zone of this server: the hour, or the day.
+    pub(super) text: String,
+    /// `time` or `date`, for the script that writes it in the zone of the viewer.
+    pub(super) form: &'static str,
 }
 
 /// Name, class and values of a line.
 pub(super) type Series = (&'static str, &'static str, Vec<f32>);
 
-/// Draws series of the same length, the oldest value first, on a scale from nought to the greatest.
-pub(super) fn chart(series: &[Series], words: impl Fn(f32) -> String) -> Chart {
-    let known = |values: &[f32]| {
-        values.iter().copied().filter(|value| value.is_finite()).fold(0.0, f32::max)
+/// A value at each moment, not a number where there was nothing to measure, and where nothing is
+/// known at all.
+pub(super) struct Moments {
+    points: Vec<Point>,
+}
+
+impl Moments {
+    /// Points of a span, of which an hour's are made one each minute: six points of ten seconds
+    /// make a line of spikes.
+    pub(super) fn of(points: &[Point], span: Span) -> Self {
+        let wanted = if span.step < 60 { (60 / span.step).max(1) as usize } else { 1 };
+        let together = wanted.max(points.len().div_ceil(POINTS));
+        Self { points: points.chunks(together).map(mean).collect() }
+    }
+
+    /// One number of each.
+    pub(super) fn series(&self, number: impl Fn(&Point) -> f32) -> Vec<f32> {
+        self.points.iter().map(number).collect()
+    }
+
+    /// Draws series of these moments, on a scale from zero to the greatest value.
+    pub(super) fn chart(&self, series: &[Series], words: impl Fn(f32) -> String) -> Chart {
+        let known: Vec<bool> = self.points.iter().map(|point| point.messages.is_finite()).collect();
+        let greatest = series.iter().flat_map(|(_, _, values)| values.iter().copied());
+        let top = round_up(greatest.filter(|value| value.is_finite()).fold(0.0, f32::max));
+        let last = |values: &[f32]| values.last().copied().filter(|value| value.is_finite());
+        let lines: Vec<Line> = series
+            .iter()
+            .map(|(name, class, values)| Line {
+                name,
+                class,
+                path: path(values, &known, top),
+                now: last(values).map(&words).unwrap_or_default(),
+            })
+            .collect();
+        let told = |line: &Line| {
+            format!("{} {}", line.name, if line.now.is_empty() { "not known" } else { &line.now })
+        };
+        let label = lines.iter().map(told).collect::<Vec<_>>().join(", ");
+        Chart { lines, gaps: gaps(&known), top: words(top), label }
+    }
+}
+
+/// Moments from the left edge of a chart to its right one, which is `end`.
+pub(super) fn labels(span: Span, end: u32) -> Vec<Label> {
+    let length = span.step * u32::try_from(span.steps).unwrap_or(u32::MAX);
+    let by_days = length >= DAYS;
+    let label = |place: u32| {
+        let ago = u64::from(length) * u64::from(LABELS - 1 - place) / u64::from(LABELS - 1);
+        let moment = clock::rfc3339(end.saturating_sub(u32::try_from(ago).unwrap_or(u32::MAX)));
+        let text = moment.get(if by_days { 5..10 } else { 11..16 }).unwrap_or_default().to_owned();
+        Label { moment, text, form: if by_days { "date" } else { "time" } }
     };
-    let top = round_up(series.iter().map(|(_, _, values)| known(values)).fold(0.0, f32::max));
-    let lines: Vec<Line> = series
-        .iter()
-        .map(|(name, class, values)| Line {
-            name,
-            class,
-            path: path(values, top),
-            now: values
-                .last()
-                .filter(|value| value.is_finite())
-                .map(|value| words(*value))
-                .unwrap_or_default(),
-        })
-        .collect();
-    let told = |line: &Line| {
-        format!("{} {}", line.name, if line.now.is_empty() { "not known" } else { &line.now })
+    (0..LABELS).map(label).collect()
+}
+
+/// Points as one: rates in the mean, the queue as it was at the end, and the worst of the delays.
+fn mean(points: &[Point]) -> Point {
+    let of = |number: fn(&Point) -> f32| {
+        let known: Vec<f32> =
+            points.iter().map(number).filter(|number| number.is_finite()).collect();
+        if known.is_empty() { f32::NAN } else { known.iter().sum::<f32>() / known.len() as f32 }
     };
-    let label = lines.iter().map(told).collect::<Vec<_>>().join(", ");
-    Chart { lines, top: words(top), label }
+    let last = |number: fn(&Point) -> f32| {
+        points.iter().rev().map(number).find(|number| number.is_finite()).unwrap_or(f32::NAN)
+    };
+    let most = |number: fn(&Point) -> f32| points.iter().map(number).fold(f32::NAN, f32::max);
+    Point {
+        accepted: of(|point| point.accepted),
+        delivered: of(|point| point.delivered),
+        deferred: of(|point| point.deferred),
+        bounced: of(|point| point.bounced),
+        refused: of(|point| point.refused),
+        messages: last(|point| point.messages),
+        latency_p50: of(|point| point.latency_p50),
+        latency_p99: most(|point| point.latency_p99),
+    }
 }
 
 /// 1, 2 or 5 times a power of ten: a scale that people read.
@@ -65,37 +142,105 @@ fn round_up(value: f32) -> f32 {
     step * magnitude
 }
 
-fn path(values: &[f32], top: f32) -> String {
+/// Where a moment stands.
+fn x_of(place: usize, moments: usize) -> f32 {
+    place as f32 / moments.saturating_sub(1).max(1) as f32 * WIDTH as f32
+}
+
+/// A line through all values between which everything is known: where nothing was delivered no
+/// delay could be measured, and the line goes on to the next one.
+fn path(values: &[f32], known: &[bool], top: f32) -> String {
     let mut path = String::new();
-    let last = values.len().saturating_sub(1).max(1) as f32;
-    let mut drawing = false;
-    for (place, value) in values.iter().enumerate() {
-        if !value.is_finite() {
-            drawing = false;
+    let mut before: Option<(u32, u32, bool)> = None;
+    // A point without neighbours would be nothing: a line of no length with round ends is a dot.
+    let dot = |path: &mut String, before: Option<(u32, u32, bool)>| {
+        if let Some((x, y, true)) = before {
+            path.push_str(&format!("L{x} {y}"));
+        }
+    };
+    for (place, (value, known)) in values.iter().zip(known).enumerate() {
+        if !known {
+            dot(&mut path, before.take());
             continue;
         }
-        let x = place as f32 / last * WIDTH as f32;
-        let y = HEIGHT as f32 * (1.0 - (value / top).clamp(0.0, 1.0));
-        path.push_str(&format!("{}{x:.0} {y:.0}", if drawing { "L" } else { "M" }));
-        if !drawing && values.get(place + 1).is_none_or(|next| !next.is_finite()) {
-            // A point without neighbours would be nothing: a line of no length with round ends is a
-            // dot.
-            path.push_str(&format!("L{x:.0} {y:.0}"));
+        if !value.is_finite() {
+            continue;
         }
-        drawing = true;
+        #[allow(clippy::cast_possible_truncation, reason = "from nought to width and height")]
+        let (x, y) = (
+            x_of(place, values.len()).round() as u32,
+            (HEIGHT as f32 * (1.0 - (value / top).clamp(0.0, 1.0))).round() as u32,
+        );
+        path.push_str(&format!("{}{x} {y}", if before.is_some() { "L" } else { "M" }));
+        before = Some((x, y, before.is_none()));
     }
+    dot(&mut path, before);
     path
+}
+
+/// Stretches of which nothing is known, from the last known moment to the next one.
+fn gaps(known: &[bool]) -> Vec<(u32, u32)> {
+    let mut gaps = Vec::new();
+    let mut place = 0;
+    while place < known.len() {
+        let length = known[place..].iter().take_while(|known| !**known).count();
+        if length > 0 {
+            let from = x_of(place.saturating_sub(1), known.len());
+            let to = x_of((place + length).min(known.len() - 1), known.len());
+            #[allow(clippy::cast_possible_truncation, reason = "from nought to width")]
+            gaps.push((from.round() as u32, (to - from).round() as u32));
+        }
+        place += length + 1;
+    }
+    gaps
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::rates::SPANS;
 
     #[test]
     fn a_line_goes_from_edge_to_edge_with_gaps_where_nothing_is_known() {
-        assert_eq!(path(&[0.0, 5.0, 10.0], 10.0), "M0 120L360 60L720 0");
-        assert_eq!(path(&[1.0, f32::NAN, 1.0], 1.0), "M0 0L0 0M720 0L720 0");
-        assert_eq!(path(&[f32::NAN; 3], 1.0), "");
+        let all = [true; 3];
+        assert_eq!(path(&[0.0, 5.0, 10.0], &all, 10.0), "M0 120L360 60L720 0");
+        let nan = f32::NAN;
+        assert_eq!(path(&[1.0, nan, 1.0], &[true, false, true], 1.0), "M0 0L0 0M720 0L720 0");
+        assert_eq!(path(&[1.0, nan, 1.0], &all, 1.0), "M0 0L720 0", "nothing was delivered");
+        assert_eq!(path(&[nan, 1.0, nan], &all, 1.0), "M360 0L360 0");
+        assert_eq!(path(&[nan; 3], &all, 1.0), "");
+    }
+
+    #[test]
+    fn what_is_not_known_is_marked() {
+        assert_eq!(gaps(&[true; 3]), []);
+        assert_eq!(gaps(&[false; 3]), [(0, 720)]);
+        assert_eq!(gaps(&[false, true, true, false, true]), [(0, 180), (360, 360)]);
+        assert_eq!(gaps(&[]), []);
+    }
+
+    #[test]
+    fn an_hour_has_a_point_a_minute_and_names_its_moments() {
+        let point = |accepted| Point {
+            accepted,
+            delivered: 0.0,
+            deferred: 0.0,
+            bounced: 0.0,
+            refused: 0.0,
+            messages: accepted,
+            latency_p50: f32::NAN,
+            latency_p99: f32::NAN,
+        };
+        let points: Vec<Point> = (0..360u16).map(|n| point(f32::from(n % 6))).collect();
+        let moments = Moments::of(&points, SPANS[0]);
+        assert_eq!(moments.series(|point| point.accepted), [2.5; 60]);
+        assert_eq!(moments.series(|point| point.messages), [5.0; 60], "as it was at the end");
+        assert_eq!(Moments::of(&points[..288], SPANS[1]).points.len(), 288);
+        let labels = labels(SPANS[0], 1_800_000_000);
+        assert_eq!(labels.len(), 5);
+        assert!(labels.iter().all(|label| label.text.len() == 5 && label.form == "time"));
+        assert_eq!(clock::from_rfc3339(&labels[4].moment), Some(1_800_000_000));
+        assert_eq!(clock::from_rfc3339(&labels[0].moment), Some(1_800_000_000 - 3600));
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! The pages of the history: what became of mail after it left the queue.
+//! The pages of the delivery history: messages that have left the queue.
 
 use super::message::{Try, sender, tries};
+use super::queue::{PAGE_SIZES, page_size};
 use super::text::{Text, encoded, text};
 use super::{Frame, Refused};
 use crate::api::{self, FinishedView, HistoryQuery};
@@ -9,9 +10,6 @@ use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::mail::model::{MessageId, Wanted};
 use askama::Template;
-
-/// Messages of a page.
-const PAGE: usize = 50;
 
 /// Recipients that a row shows.
 const RECIPIENTS: usize = 2;
@@ -27,6 +25,8 @@ struct Page {
     kept: bool,
     wanted: Wanted,
     any_wanted: bool,
+    limits: [usize; 4],
+    page_size: usize,
     rows: Vec<Row>,
     next: Option<String>,
 }
@@ -58,8 +58,9 @@ struct One {
 
 /// The list for a query.
 pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused> {
+    let page_size = page_size(visit.query);
     let asked = HistoryQuery {
-        limit: Some(PAGE),
+        limit: Some(page_size),
         ..HistoryQuery::parse(visit.query).map_err(Refused::Query)?
     };
     let wanted = asked.wanted.clone();
@@ -72,10 +73,13 @@ pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Re
         ("sender", &wanted.sender),
         ("status", &wanted.status),
     ];
-    let base: String =
+    let mut base: String =
         fields.iter().map(|(name, text)| format!("{name}={}&", encoded(text))).collect();
+    base += &format!("limit={page_size}&");
     let page = Page {
         frame: Frame::of(app, visit, "history"),
+        limits: PAGE_SIZES,
+        page_size,
         kept: found.kept,
         any_wanted: wanted != Wanted::default(),
         wanted,
@@ -96,7 +100,7 @@ pub(super) async fn one(
     let _search = visit.search(app).await.map_err(refused)?;
     let Some(entry) = api::finished_view(app, id).await.map_err(refused)? else {
         return Err(Refused::Missing(
-            "the history knows no end of such a message; it may still be in the queue",
+            "no such message has completed, as far as the history goes back; it may still be queued",
         ));
     };
     let tries = tries(app, visit, id).await;

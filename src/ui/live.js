@@ -17,14 +17,24 @@
         var fresh = new DOMParser().parseFromString(text, "text/html");
         document.querySelectorAll("[data-live]").forEach(function (old) {
           var next = fresh.getElementById(old.id);
-          if (next && !inUse(old)) { old.replaceWith(next); }
+          if (next && !inUse(old)) { unfold(old, next); old.replaceWith(next); }
         });
         document.title = fresh.title;
         local();
         if (!leaving) { say("live", false); }
       })
-      .catch(function () { if (!leaving) { say("no answer from the appliance; trying again", true); } })
+      .catch(function () { if (!leaving) { say("no answer from the relay; trying again", true); } })
       .then(function () { busy = false; });
+  }
+
+  // What a person has unfolded stays so, by the words on it.
+  function unfold(old, next) {
+    old.querySelectorAll("details[open]").forEach(function (open) {
+      var words = open.querySelector("pre, summary").textContent;
+      next.querySelectorAll("details").forEach(function (one) {
+        if (one.querySelector("pre, summary").textContent === words) { one.open = true; }
+      });
+    });
   }
 
   // What a person is just reading with the mouse or the keyboard stays as it is.
@@ -39,16 +49,31 @@
     document.body.classList.toggle("stale", bad);
   }
 
-  // Times in the zone of the person who looks.
+  // Times in the language and the zone of the viewer; the moment as the server writes it (RFC 3339) shows on hover.
+  var forms = {
+    time: { hour: "2-digit", minute: "2-digit" },
+    date: { month: "short", day: "numeric" },
+    clock: { hour: "2-digit", minute: "2-digit", second: "2-digit" },
+    today: { hour: "2-digit", minute: "2-digit", timeZoneName: "short" },
+    full: { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" }
+  };
+
   function local() {
     document.querySelectorAll("time[datetime]").forEach(function (time) {
-      var date = new Date(time.dateTime), words = date.toLocaleString();
+      var date = new Date(time.dateTime);
       if (isNaN(date)) { return; }
-      if (time.hasAttribute("data-keep")) { time.title = words; } else { time.textContent = words; }
+      if (time.hasAttribute("data-keep")) {
+        time.title = date.toLocaleString(undefined, forms.full) + " (" + time.dateTime + ")";
+      } else {
+        var form = time.dataset.form;
+        if (form === "today" && date.toDateString() !== new Date().toDateString()) { form = "full"; }
+        time.textContent = date.toLocaleString(undefined, forms[form] || forms.full);
+        time.title = time.dateTime;
+      }
     });
   }
 
-  // An order on many messages takes its time; one press is enough.
+  // An action on many messages takes its time; one press is enough.
   document.addEventListener("submit", function (event) {
     if (event.target.method !== "post") { return; }
     if (leaving) { event.preventDefault(); return; }
@@ -57,7 +82,7 @@
   });
   window.addEventListener("pageshow", function () { leaving = false; });
 
-  // One tick for all.
+  // One checkbox for all.
   var all = document.getElementById("all");
   if (all) {
     all.hidden = false;
@@ -66,7 +91,7 @@
     });
   }
 
-  // While the stream tells that something is new, the clock is only its understudy.
+  // The stream tells when something is new; without it, it is looked every five seconds.
   function listen() {
     if (!window.EventSource || document.hidden) { return; }
     var source = new EventSource(document.body.dataset.root + "api/v1/stream");

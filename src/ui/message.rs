@@ -1,16 +1,17 @@
-//! The page of a message: who sends it to whom, where each recipient stands, and what it says.
+//! The page of a message: sender, recipients and their status, delivery attempts, and content.
 //!
 //! Limits: [`RECIPIENTS`] recipients are shown; of the content what [`api::text_view`] gives.
-//! Security: the text of the mail is shown as text, nothing of it is ever markup, and nothing is
-//! loaded.
+//! Security: the text of the mail is shown as text, nothing of it is ever markup of the page, and
+//! nothing is loaded. Its HTML is a document of its own, in a frame that may do nothing; an
+//! attachment is a file to keep.
 
 use super::act::see_other;
 use super::text::{Text, text};
 use super::{Frame, Refused};
 use crate::api::next_attempt::NextTry;
-use crate::api::{self, MessageView, RecipientView, TextView};
+use crate::api::{self, MessageView, RecipientView, TextView, parts};
 use crate::ground::words::{count, fine_span, harmless, size, span};
-use crate::http::answer::Answer;
+use crate::http::answer::{self, Answer};
 use crate::http::rights::Need;
 use crate::http::state::AppState;
 use crate::http::visit::Visit;
@@ -113,8 +114,9 @@ pub(super) async fn page(
         age: span(message.age_seconds),
         size: size(message.size_bytes),
         from: match &message.client {
-            Some(client) => format!("{client}, which called itself {}", harmless(&message.helo)),
-            None => "this appliance".to_owned(),
+            Some(client) if message.helo.is_empty() => format!("client {client}"),
+            Some(client) => format!("client {client} (HELO {})", harmless(&message.helo)),
+            None => "generated locally".to_owned(),
         },
         recipients: message
             .recipients
@@ -134,6 +136,33 @@ pub(super) async fn page(
     page.render().map_err(Refused::Render)
 }
 
+/// `GET /queue/ID/html`: the HTML of a message, for the frame on its page.
+pub(super) async fn html(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Answer {
+    match parts::html(app, id).await {
+        Ok(Some(html)) => answer::mail_html(html),
+        Ok(None) => visit.error(StatusCode::NOT_FOUND, "this message has no HTML"),
+        Err(refusal) => refusal,
+    }
+}
+
+/// `GET /queue/ID/attachment?n=0`: an attachment as a file. One is taken out at a time for each
+/// visitor, because that takes the memory of the whole message.
+pub(super) async fn attachment(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Answer {
+    let place = visit.query.strip_prefix("n=").and_then(|place| place.parse().ok());
+    let Some(place) = place else {
+        return visit.error(StatusCode::BAD_REQUEST, "n: the place of the attachment is wanted");
+    };
+    let _search = match visit.search(app).await {
+        Ok(search) => search,
+        Err(answer) => return answer,
+    };
+    match parts::attachment(app, id, place).await {
+        Ok(Some(found)) => answer::mail_attachment(&found.name, found.content),
+        Ok(None) => visit.error(StatusCode::NOT_FOUND, "this message has no such attachment"),
+        Err(refusal) => refusal,
+    }
+}
+
 /// Where a message is not in the queue: to the page of the history, if that knows how it ended. Who
 /// follows a link of the queue finds mail that has left a moment before.
 pub(super) async fn left(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Answer {
@@ -143,10 +172,9 @@ pub(super) async fn left(app: &AppState, visit: &Visit<'_>, id: MessageId) -> An
     };
     match api::finished_view(app, id).await {
         Ok(Some(_)) => see_other(&format!("{}history/{id}", visit.root())),
-        Ok(None) => visit.error(
-            StatusCode::NOT_FOUND,
-            "no such message is in the queue, and the history knows no end of one",
-        ),
+        Ok(None) => {
+            visit.error(StatusCode::NOT_FOUND, "no such message is in the queue or in the history")
+        }
         Err(answer) => answer,
     }
 }
@@ -155,7 +183,7 @@ pub(super) async fn left(app: &AppState, visit: &Visit<'_>, id: MessageId) -> An
 /// sent it.
 pub(super) fn sender(path: &str, made_here: bool) -> String {
     match (path, made_here) {
-        ("", true) => "<> (a notification)".to_owned(),
+        ("", true) => "<> (bounce or notification)".to_owned(),
         ("", false) => "<>".to_owned(),
         _ => harmless(path),
     }

@@ -1,17 +1,21 @@
-//! The pages of the stats UI, for a tired person.
+//! The pages of the stats UI.
 //!
 //! Server-rendered HTML with one layout, one style sheet and one script that keeps the pages fresh;
 //! all of it can be read without the script. Nothing is loaded from elsewhere. A file for each
-//! page: [`overview`], [`queue`], [`message`], [`history`], [`sessions`], [`log`]; [`act`] is what
+//! page: [`overview`], [`queue`], [`message`], [`destinations`], [`history`], [`sessions`], [`log`]; [`act`] is what
 //! their forms do, [`refusal`] what is shown instead of a page.
 //! Limits: each page names its own; none is over 100 kB.
 //! Security: names, subjects, errors and reasons are hostile; askama escapes every value, and the
 //! policy of `answer` runs no inline script and sends forms nowhere else.
 
 mod act;
+mod alert;
 mod chart;
+mod destinations;
+mod headline;
 mod history;
 mod log;
+mod log_line;
 mod message;
 mod notice;
 mod overview;
@@ -24,17 +28,24 @@ mod text;
 use crate::api;
 use crate::ground::clock;
 use crate::ground::words::span;
+use crate::http::access::Caller;
 use crate::http::answer::{self, Answer, HTML};
 use crate::http::rights::{Need, Rights};
 use crate::http::route::{Call, LOOK, POST, Route, at_once};
 use crate::http::state::AppState;
-use crate::http::visit::Visit;
+use crate::http::visit::{Door, Visit};
 use hyper::StatusCode;
+use hyper::header::HeaderValue;
 
 pub(crate) use refusal::dressed;
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("live.js");
+/// Where a browser forgets the login.
+pub(super) const LOGOUT: &str = "/logout";
+
+const NO_ID: &str = "not a queue id";
+
 const ICON: &str = include_str!("icon.svg");
 
 /// The rows of this room in the table of routes.
@@ -66,6 +77,30 @@ pub(crate) const ROUTES: &[Route] = &[
         methods: LOOK,
         need: Need::Look,
         handler: |call| Box::pin(message(call)),
+    },
+    Route {
+        path: "/queue/{id}/html",
+        methods: LOOK,
+        need: Need::Read,
+        handler: |call| Box::pin(part(call, Part::Html)),
+    },
+    Route {
+        path: "/queue/{id}/attachment",
+        methods: LOOK,
+        need: Need::Read,
+        handler: |call| Box::pin(part(call, Part::Attachment)),
+    },
+    Route {
+        path: LOGOUT,
+        methods: LOOK,
+        need: Need::Numbers,
+        handler: |call| at_once(logout(call.visit)),
+    },
+    Route {
+        path: "/destinations",
+        methods: LOOK,
+        need: Need::Look,
+        handler: |call| at_once(shown(destinations::page(call.app, call.visit), call.visit)),
     },
     Route {
         path: "/history",
@@ -108,23 +143,51 @@ pub(crate) const ROUTES: &[Route] = &[
     },
 ];
 
+/// A part of a message.
+enum Part {
+    Html,
+    Attachment,
+}
+
+async fn part(call: Call<'_>, part: Part) -> Answer {
+    let Call { app, visit, id, .. } = call;
+    let Ok(id) = id.parse() else {
+        return visit.error(StatusCode::NOT_FOUND, NO_ID);
+    };
+    match part {
+        Part::Html => message::html(app, visit, id).await,
+        Part::Attachment => message::attachment(app, visit, id).await,
+    }
+}
+
+/// Makes a browser forget the login: it does so with what a 401 answers (RFC 9110 §11.4), and what
+/// it keeps of an origin with `Clear-Site-Data`, which counts inside TLS alone.
+fn logout(visit: &Visit<'_>) -> Answer {
+    let mut answer = visit.unauthorized();
+    answer
+        .headers_mut()
+        .insert("clear-site-data", HeaderValue::from_static("\"cookies\", \"cache\""));
+    answer
+}
+
 async fn message(call: Call<'_>) -> Answer {
     let Call { app, visit, id, .. } = call;
     let Ok(id) = id.parse() else {
-        return visit.error(StatusCode::NOT_FOUND, "this is no queue id");
+        return visit.error(StatusCode::NOT_FOUND, NO_ID);
     };
     match message::page(app, visit, id).await {
         Err(Refused::Answer(answer)) if answer.status() == StatusCode::NOT_FOUND => {
             message::left(app, visit, id).await
         }
-        page => shown(page, visit),
+        Ok(page) => answer::found_with_frame(page),
+        Err(refused) => refused.answer(visit),
     }
 }
 
 async fn finished(call: Call<'_>) -> Answer {
     match call.id.parse() {
         Ok(id) => shown(history::one(call.app, call.visit, id).await, call.visit),
-        Err(()) => call.visit.error(StatusCode::NOT_FOUND, "this is no queue id"),
+        Err(()) => call.visit.error(StatusCode::NOT_FOUND, NO_ID),
     }
 }
 
@@ -136,7 +199,7 @@ async fn act(call: Call<'_>) -> Answer {
 fn file(visit: &Visit<'_>, name: &str) -> Answer {
     match asset(name) {
         Some((kind, text)) => answer::asset(kind, text),
-        None => visit.error(StatusCode::NOT_FOUND, "there is nothing here"),
+        None => visit.error(StatusCode::NOT_FOUND, "not found"),
     }
 }
 
@@ -192,6 +255,8 @@ struct Frame {
     /// Why there is nothing to press; `None` = there is.
     actions: Option<&'static str>,
     notice: Option<String>,
+    /// Whether a browser has logged in, and so can log out.
+    logged_in: bool,
     /// From the address of this page to that of the first one, relative: a proxy may show the pages
     /// below a path.
     root: String,
@@ -202,12 +267,10 @@ struct Frame {
 }
 
 /// What the first line of each page says where nobody is asked for a password.
-const PUBLIC: &str = "ui_public=yes: everybody who reaches this page reads addresses, subjects, \
-history, log and sessions. Set \
-                      username and password, or ui_public=no.";
-const NUMBERS: &str = "Numbers only: this page asks nobody for a password. Set username and \
-password to see addresses, and to give \
-                       orders.";
+const PUBLIC: &str = "ui_public=yes: everybody who can reach this page sees addresses, subjects, \
+history, log and sessions. Set username and password, or ui_public=no.";
+const NUMBERS: &str = "Numbers only, because no login is configured. Set username and password to \
+see addresses and to manage the queue.";
 
 impl Frame {
     fn of(app: &AppState, visit: &Visit<'_>, page: &'static str) -> Self {
@@ -226,6 +289,7 @@ impl Frame {
             token: app.form_token.text().to_owned(),
             actions: visit.right(app, Need::Order).err(),
             notice: None,
+            logged_in: matches!((visit.door, visit.caller), (Door::Public(_), Caller::Login(_))),
             root: visit.root(),
             looks: visit.may_look(app),
             openness: match app.access.rights(visit.caller) {
@@ -242,9 +306,10 @@ impl Frame {
 
     /// Path below the root, name and label of each page that is shown.
     fn pages(&self) -> Vec<(&'static str, &'static str, &'static str)> {
-        const PAGES: [(&str, &str, &str); 5] = [
+        const PAGES: [(&str, &str, &str); 6] = [
             ("", "overview", "Overview"),
             ("queue", "queue", "Queue"),
+            ("destinations", "destinations", "Destinations"),
             ("history", "history", "History"),
             ("sessions", "sessions", "Sessions"),
             ("log", "log", "Log"),

@@ -37,13 +37,13 @@ fn words(order: &str) -> Option<String> {
         "no_mail_waits" => return remark(Remark::NoMailWaits),
         "paused_already" => return remark(Remark::PausedAlready),
         "not_paused" => return remark(Remark::NotPaused),
-        "retry" => "{} will be tried now.",
-        "untried" => "Note: {} not tried now: held, or for a paused destination.",
+        "retry" => "{} will be retried now.",
+        "untried" => "Note: {} not retried: held, or the destination is paused.",
         "hold" => "{} held.",
         "release" => "{} released.",
         "delete" => "{} deleted.",
-        "pause" => "Paused: nothing goes to that destination until you resume it.",
-        "resume" => "Resumed: mail goes to that destination again.",
+        "pause" => "Delivery to that destination is paused until you resume it.",
+        "resume" => "Delivery to that destination is resumed.",
         _ => return None,
     };
     Some(words.to_owned())
@@ -69,10 +69,10 @@ mod tests {
         };
         assert_eq!(
             split(&query("retry", &hit)),
-            (String::new(), Some("1,200 messages will be tried now.".into()))
+            (String::new(), Some("1,200 messages will be retried now.".into()))
         );
         let paused = HitView { untried: Some(3), ..hit.clone() };
-        let words = "Note: 3 messages not tried now: held, or for a paused destination.";
+        let words = "Note: 3 messages not retried: held, or the destination is paused.";
         assert_eq!(split(&query("retry", &paused)), (String::new(), Some(words.into())));
         let not = HitView { remark: Some(Remark::NotPaused), ..hit };
         let words = "Note: that destination was not paused; nothing has changed.";

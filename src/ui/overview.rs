@@ -1,19 +1,21 @@
-//! The first page: the appliance at one glance.
+//! The first page: whether all is well, and the relay at a glance.
 //!
 //! Limits: [`DESTINATIONS`] destinations.
 
-use super::chart::{self, Chart};
+use super::alert::{self, Alert};
+use super::chart::{self, Chart, Label, Moments};
+use super::headline::{Headline, few_digits, headline, whole};
 use super::text::{Text, encoded, text};
 use super::{Frame, Refused};
 use crate::api::next_attempt::NextTry;
 use crate::api::{self, DestinationView, StatusView};
 use crate::ground::clock;
-use crate::ground::words::{count, fine_span, harmless, size, span, states};
+use crate::ground::words::{count, fine_span, harmless, size, span};
 use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::monitor::components::{Condition, PartView};
 use crate::monitor::counters::Counters;
-use crate::monitor::rates::{Point, SPANS};
+use crate::monitor::rates::{Point, SPANS, Span};
 use askama::Template;
 use prometheus::Histogram;
 
@@ -33,7 +35,8 @@ struct Page {
     span: &'static str,
     spans: [&'static str; 3],
     charts: [(&'static str, Chart); 3],
-    big: Big,
+    labels: Vec<Label>,
+    headline: Headline,
     totals: Vec<Total>,
     refusals: Vec<(String, String)>,
     rows: Vec<Row>,
@@ -42,30 +45,15 @@ struct Page {
     ages: Vec<(String, String)>,
     disk: Option<Disk>,
     parts: Vec<(&'static str, Vec<Part>)>,
+    /// Terminals and volumes that nothing is connected to.
+    unused: Vec<String>,
     latency: Option<Latency>,
     sync: Option<Latency>,
     memory: String,
 }
 
-struct Alert {
-    grave: bool,
-    text: String,
-    since: String,
-}
-
-/// The three founding counters, and what stands below each.
-struct Big {
-    messages: String,
-    states: String,
-    kbytes: String,
-    size: String,
-    /// Empty when the queue is.
-    oldest: String,
-    sessions: String,
-    sessions_total: String,
-}
-
 struct Total {
+    /// What is counted, with its unit.
     name: &'static str,
     class: &'static str,
     tip: &'static str,
@@ -77,6 +65,8 @@ struct Row {
     /// The name in a query string.
     link: String,
     paused: bool,
+    /// Since when it cannot be reached, RFC 3339.
+    unreachable_since: Option<String>,
     messages: String,
     /// Of the longest bar, in percent.
     bar: u64,
@@ -87,8 +77,7 @@ struct Row {
 
 struct Disk {
     used_percent: i64,
-    free_percent: i64,
-    free: String,
+    used: String,
     size: String,
     class: &'static str,
 }
@@ -102,9 +91,9 @@ struct Part {
 }
 
 struct Latency {
-    half: String,
-    most: String,
-    nearly_all: String,
+    p50: String,
+    p95: String,
+    p99: String,
 }
 
 /// The page as it stands now.
@@ -124,24 +113,18 @@ pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Re
     let longest =
         destinations.iter().map(|destination| destination.messages).max().unwrap_or(0).max(1);
     let wanted = visit.query.strip_prefix("span=").unwrap_or(SPANS[0].name);
-    let (span, charts) = charts(app, wanted);
+    let (span, points, end) = points(app, wanted);
+    let (hour, of_hour, _) = points_of_hour(app);
     let counters = &app.counters;
-    let disk = disk(counters);
+    let (connected, unused) = parts(&status);
     Page {
-        alerts: status
-            .alerts
-            .iter()
-            .map(|alert| Alert {
-                grave: alert.grave,
-                text: alert.text.clone(),
-                since: alert.since.clone(),
-            })
-            .collect(),
-        span,
+        alerts: alert::alerts(&status.alerts, look),
+        span: span.name,
         spans: SPANS.map(|span| span.name),
-        charts,
+        charts: charts(&Moments::of(&points, span)),
+        labels: chart::labels(span, end),
         frame: Frame::of(app, visit, "overview"),
-        big: big(&status),
+        headline: headline(&status, &of_hour, hour),
         totals: totals(&status),
         refusals: status
             .totals
@@ -155,8 +138,9 @@ pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Re
             .map(|d| row(&api::destination_view(d, now), longest))
             .collect(),
         more,
-        disk,
-        parts: vec![("Terminals", parts(&status.terminals)), ("Volumes", parts(&status.volumes))],
+        disk: disk(counters),
+        parts: connected,
+        unused,
         ages,
         latency: latency(&counters.outbound.delivery_latency_seconds),
         sync: latency(&counters.spool.sync_seconds),
@@ -167,74 +151,52 @@ pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Re
     .map_err(Refused::Render)
 }
 
+/// The points of a span, and when the last one ended; of an hour where there is no such span.
+fn points(app: &AppState, span: &str) -> (Span, Vec<Point>, u32) {
+    app.views.rate_history.points(span).unwrap_or_else(|| points_of_hour(app))
+}
+
+fn points_of_hour(app: &AppState) -> (Span, Vec<Point>, u32) {
+    let found = app.views.rate_history.points(SPANS[0].name);
+    found.unwrap_or((SPANS[0], Vec::new(), 0))
+}
+
 /// The charts of a span: what flows, what waits, how long it takes.
-fn charts(app: &AppState, span: &str) -> (&'static str, [(&'static str, Chart); 3]) {
-    let found = app
-        .views
-        .rate_history
-        .points(span)
-        .or_else(|| app.views.rate_history.points(SPANS[0].name));
-    let (span, points, _) = found.unwrap_or((SPANS[0], Vec::new(), 0));
-    let of = |number: fn(&Point) -> f32| points.iter().map(number).collect::<Vec<f32>>();
+fn charts(moments: &Moments) -> [(&'static str, Chart); 3] {
+    let per_minute = |number: fn(&Point) -> f32| moments.series(|point| number(point) * 60.0);
     let flow = vec![
-        ("accepted", "mark", of(|point| point.accepted)),
-        ("delivered", "good", of(|point| point.delivered)),
-        ("deferred", "warn", of(|point| point.deferred)),
-        ("bounced", "bad", of(|point| point.bounced)),
+        ("messages accepted", "mark", per_minute(|point| point.accepted)),
+        ("recipients delivered", "good", per_minute(|point| point.delivered)),
+        ("attempts deferred", "warn", per_minute(|point| point.deferred)),
+        ("recipients bounced", "bad", per_minute(|point| point.bounced)),
     ];
-    let waiting = vec![("messages", "mark", of(|point| point.messages))];
+    let waiting = vec![("messages", "mark", moments.series(|point| point.messages))];
     let delay = vec![
-        ("half", "mark", of(|point| point.latency_p50)),
-        ("99 %", "warn", of(|point| point.latency_p99)),
+        ("p50", "mark", moments.series(|point| point.latency_p50)),
+        ("p99", "warn", moments.series(|point| point.latency_p99)),
     ];
-    let flow = chart::chart(&flow, |rate| format!("{}/s", few_digits(rate)));
-    let waiting = chart::chart(&waiting, whole);
-    let delay = chart::chart(&delay, |seconds| fine_span(f64::from(seconds)));
-    let titled = [
-        ("Messages and recipients a second", flow),
-        ("Messages in the queue", waiting),
-        ("From accepted to delivered", delay),
-    ];
-    (span.name, titled)
-}
-
-/// A number that is not small, without its fraction.
-#[allow(clippy::cast_possible_truncation, reason = "rounded, and not below nought")]
-fn whole(number: f32) -> String {
-    count(number.max(0.0).round() as u64)
-}
-
-fn few_digits(rate: f32) -> String {
-    match rate {
-        rate if rate >= 10.0 => whole(rate),
-        rate if rate >= 1.0 => format!("{rate:.1}"),
-        0.0 => "0".to_owned(),
-        rate => format!("{rate:.2}"),
-    }
-}
-
-fn big(status: &StatusView) -> Big {
-    let queue = &status.queue;
-    Big {
-        messages: count(queue.messages),
-        states: states(queue.messages, queue.active, queue.deferred, queue.held),
-        kbytes: count(queue.bytes.div_ceil(1024)),
-        size: size(queue.bytes),
-        oldest: queue.oldest_age_seconds.map(span).unwrap_or_default(),
-        sessions: count(status.smtp_active_sessions),
-        sessions_total: count(status.totals.smtp_sessions),
-    }
+    [
+        ("Per minute", moments.chart(&flow, |rate| format!("{}/min", few_digits(rate)))),
+        ("Queued messages", moments.chart(&waiting, whole)),
+        ("Delivery latency", moments.chart(&delay, |seconds| fine_span(f64::from(seconds)))),
+    ]
 }
 
 fn totals(status: &StatusView) -> Vec<Total> {
     let totals = &status.totals;
     let total = |name, class, tip, value: u64| Total { name, class, tip, value: count(value) };
     vec![
-        total("Accepted", "plain", "Messages made durable and answered 250", totals.accepted),
-        total("Delivered", "good", "Recipients that a next hop took", totals.delivered),
-        total("Deferred", "warn", "Tries of a recipient that failed for now", totals.deferred),
-        total("Bounced", "bad", "Recipients that failed for good", totals.bounced),
-        total("Refused", "plain", "What clients were told no to", totals.refused.values().sum()),
+        total("Messages accepted", "plain", "Answered 250, and on stable storage", totals.accepted),
+        total("Recipients delivered", "good", "A next hop accepted the message", totals.delivered),
+        total("Attempts deferred", "warn", "Each is retried; one recipient each", totals.deferred),
+        total("Recipients bounced", "bad", "Failed permanently", totals.bounced),
+        total(
+            "Commands rejected",
+            "plain",
+            "What clients were refused with 4xx or 5xx",
+            totals.refused.values().sum(),
+        ),
+        total("SMTP sessions", "plain", "Connections of clients", totals.smtp_sessions),
     ]
 }
 
@@ -243,6 +205,7 @@ fn row(destination: &DestinationView, longest: u64) -> Row {
         name: text(&destination.name, NAME_SHOWN),
         link: encoded(&destination.name),
         paused: destination.paused,
+        unreachable_since: destination.unreachable_since.clone(),
         messages: count(destination.messages),
         bar: (destination.messages * 100 / longest).max(1),
         oldest: destination.oldest_age_seconds.map(span).unwrap_or_default(),
@@ -261,8 +224,7 @@ fn disk(counters: &Counters) -> Option<Disk> {
         i64::try_from(i128::from(free) * 100 / i128::from(whole)).unwrap_or_default().clamp(0, 100);
     Some(Disk {
         used_percent: 100 - free_percent,
-        free_percent,
-        free: size(u64::try_from(free).unwrap_or_default()),
+        used: size(u64::try_from(whole.saturating_sub(free)).unwrap_or_default()),
         size: size(u64::try_from(whole).unwrap_or_default()),
         class: match free_percent {
             0 => "bad",
@@ -281,7 +243,8 @@ fn ages(view: &api::AgesView) -> Vec<(String, String)> {
         .collect()
 }
 
-fn parts(views: &[PartView]) -> Vec<Part> {
+/// Terminals and volumes that something is connected to, and the names of the others.
+fn parts(status: &StatusView) -> (Vec<(&'static str, Vec<Part>)>, Vec<String>) {
     let class = |condition| match condition {
         Condition::Connected | Condition::Mounted => "good",
         Condition::NotConnected => "off",
@@ -293,15 +256,19 @@ fn parts(views: &[PartView]) -> Vec<Part> {
         name: view.name.clone(),
         since: view.since.clone(),
     };
-    views.iter().map(part).collect()
+    let is_used = |view: &&PartView| view.condition != Condition::NotConnected;
+    let used = |views: &[PartView]| views.iter().filter(is_used).map(part).collect::<Vec<_>>();
+    let all = || status.terminals.iter().chain(&status.volumes);
+    let unused = all().filter(|view| !is_used(view)).map(|view| view.name.clone()).collect();
+    (vec![("Terminals", used(&status.terminals)), ("Volumes", used(&status.volumes))], unused)
 }
 
 fn latency(histogram: &Histogram) -> Option<Latency> {
     let seen = api::latency(histogram)?;
     Some(Latency {
-        half: fine_span(seen.p50_seconds),
-        most: fine_span(seen.p95_seconds),
-        nearly_all: fine_span(seen.p99_seconds),
+        p50: fine_span(seen.p50_seconds),
+        p95: fine_span(seen.p95_seconds),
+        p99: fine_span(seen.p99_seconds),
     })
 }
 
@@ -320,7 +287,7 @@ mod tests {
         }
         let latency = latency(&histogram).unwrap();
         assert_eq!(
-            (latency.half.as_str(), latency.most.as_str()),
+            (latency.p50.as_str(), latency.p95.as_str()),
             ("0.4 s", "2 s"),
             "2 s is the last bound"
         );

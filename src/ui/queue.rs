@@ -1,7 +1,8 @@
-//! The page of the queue: where it waits, whose it is, why it waits, and the messages themselves.
+//! The page of the queue: by destination and age, by sender, by error, and the messages themselves.
 //!
-//! Limits: [`DESTINATIONS`] rows of the heat map, [`GROUPS`] of each other table, [`PAGE`]
-//! messages; all texts shortened, so that the page stays under 100 kB.
+//! Limits: [`DESTINATIONS`] rows of the heat map, [`GROUPS`] of each other table, and
+//! [`PAGE_SIZES`] messages; all texts shortened, so that a page of the usual size stays under
+//! 100 kB.
 
 use super::text::{Text, encoded, text};
 use super::{Frame, Refused};
@@ -24,17 +25,23 @@ const GROUPS: usize = 8;
 /// How long the page waits for a table of groups.
 const GROUPS_PATIENCE: Duration = Duration::from_millis(300);
 
-/// Messages of a page.
-const PAGE: usize = 50;
+/// How many messages a page may have, and has where nothing is said.
+pub(super) const PAGE_SIZES: [usize; 4] = [25, 50, 100, 200];
+const PAGE: usize = PAGE_SIZES[1];
 
 /// Characters of names and of errors.
 const NAME_SHOWN: usize = 44;
 const ERROR_SHOWN: usize = 90;
 
+/// Characters of a subject.
+const SUBJECT_SHOWN: usize = 70;
+
 /// The colours of the columns of ages, from mail that has just come to mail that is oldest; a cell
-/// without mail has none.
+/// without mail has none. Mail that no attempt has failed for is not alarming before it is old:
+/// [`CALM`] is its last colour in the first columns.
 const HEAT: [&str; 6] = ["fresh", "h1", "h2", "h3", "h4", "h5"];
 const NONE: &str = "h0";
+const CALM: [&str; 6] = ["fresh", "fresh", "h1", "h1", "h2", "h3"];
 
 #[derive(Template)]
 #[template(path = "queue.html", config = "src/ui/askama.toml")]
@@ -47,7 +54,10 @@ struct Page {
     here: String,
     /// Whether one of the fields that are folded away is set.
     unfolded: bool,
+    /// The columns of ages, in words.
     bounds: Vec<String>,
+    limits: [usize; 4],
+    page_size: usize,
     destinations: Vec<Destination>,
     more_destinations: bool,
     senders: Vec<Group>,
@@ -65,8 +75,9 @@ struct Destination {
     raw: String,
     link: String,
     messages: String,
-    /// Counts by age with a class that tells how old they are.
-    ages: Vec<(String, &'static str)>,
+    /// Counts by age: up to which age, how many, and a class that tells how alarming they are.
+    ages: Vec<(String, String, &'static str)>,
+    unreachable_since: Option<String>,
     next: String,
     connections: String,
     error: Text,
@@ -84,6 +95,7 @@ struct Row {
     id: String,
     arrived: String,
     age: String,
+    subject: Text,
     sender: Text,
     recipients: Vec<Text>,
     more: usize,
@@ -100,7 +112,8 @@ struct Row {
 pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused> {
     let (query, notice) = super::notice::split(visit.query);
     let mut asked = PageQuery::parse(&query).map_err(Refused::Query)?;
-    asked.limit = PAGE;
+    let page_size = page_size(&query);
+    (asked.limit, asked.subjects) = (page_size, true);
     let found =
         api::page(app, visit, &asked).await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
     let mut destinations = app.views.admin.destinations(DESTINATIONS + 1);
@@ -113,27 +126,48 @@ pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Re
     let (reasons, sampled) = groups(app, Grouping::Reason, "error").await;
     let filter = asked.filter;
     let conditions = filter.conditions();
-    let base: String =
+    let mut base: String =
         conditions.iter().map(|(name, value)| format!("{name}={}&", encoded(value))).collect();
+    if page_size != PAGE {
+        base += &format!("limit={page_size}&");
+    }
+    let bounds = bounds();
     let page = Page {
         frame: Frame::of(app, visit, "queue").with_notice(notice),
         unfolded: conditions.iter().any(|(name, _)| !matches!(*name, "search" | "state")),
         filter,
-        bounds: DestinationSummary::AGES.iter().map(|bound| span(u64::from(*bound))).collect(),
-        destinations: destinations.iter().map(row).collect(),
+        destinations: destinations.iter().map(|destination| row(destination, &bounds)).collect(),
+        bounds,
+        limits: PAGE_SIZES,
+        page_size,
         more_destinations,
         senders,
         reasons,
         sampled,
         total: count(app.views.admin.summary().messages),
-        looked: (!found.complete && !conditions.is_empty() && found.messages.len() < PAGE)
-            .then(|| format!("{} looked at so far", counted(found.scanned, "message"))),
+        looked: (!found.complete && !conditions.is_empty() && found.messages.len() < page_size)
+            .then(|| format!("{} searched so far", counted(found.scanned, "message"))),
         next: found.next.as_ref().map(|after| format!("queue?{base}after={after}")),
         messages: found.messages.iter().map(message_row).collect(),
         here: format!("/queue?{}", base.trim_end_matches('&')).trim_end_matches('?').to_owned(),
         conditions,
     };
     page.render().map_err(Refused::Render)
+}
+
+/// The choice of a query; the usual one where it makes none, or none of ours.
+pub(super) fn page_size(query: &str) -> usize {
+    let wanted = form_urlencoded::parse(query.as_bytes())
+        .find(|(name, _)| name == "limit")
+        .and_then(|(_, value)| value.parse().ok());
+    wanted.filter(|wanted| PAGE_SIZES.contains(wanted)).unwrap_or(PAGE)
+}
+
+/// The columns of ages, in words.
+fn bounds() -> Vec<String> {
+    let bounded =
+        DestinationSummary::AGES.iter().map(|bound| format!("≤ {}", span((*bound).into())));
+    bounded.chain(["older".to_owned()]).collect()
 }
 
 async fn groups(app: &AppState, by: Grouping, field: &str) -> (Vec<Group>, Option<String>) {
@@ -145,11 +179,12 @@ async fn groups(app: &AppState, by: Grouping, field: &str) -> (Vec<Group>, Optio
         if found.sampled { messages * found.total / found.seen.max(1) } else { messages }
     };
     let group = |group: &api::GroupView| {
+        let name = if group.name == "<>" { "Bounces (null sender)" } else { &group.name };
         // The part that all of them share: a sender as a whole, of a reason what stands before the
         // first difference.
         let wanted = group.name.split('…').next().unwrap_or_default().trim();
         Group {
-            name: text(&group.name, ERROR_SHOWN),
+            name: text(name, ERROR_SHOWN),
             link: format!("queue?{field}={}", encoded(wanted)),
             messages: count(factor(group.messages)),
             oldest: span(group.oldest_age_seconds),
@@ -161,7 +196,7 @@ async fn groups(app: &AppState, by: Grouping, field: &str) -> (Vec<Group>, Optio
     (found.groups.iter().take(GROUPS).map(group).collect(), sampled)
 }
 
-fn row(destination: &DestinationView) -> Destination {
+fn row(destination: &DestinationView, bounds: &[String]) -> Destination {
     let connections = match (destination.couriers, destination.window) {
         (0, _) => String::new(),
         (couriers, window) => format!("{couriers} of {window}"),
@@ -171,7 +206,8 @@ fn row(destination: &DestinationView) -> Destination {
         raw: destination.name.clone(),
         link: encoded(&destination.name),
         messages: count(destination.messages),
-        ages: ages(&destination.ages),
+        ages: ages(&destination.ages, bounds, !destination.last_error.is_empty()),
+        unreachable_since: destination.unreachable_since.clone(),
         next: NextTry::of_destination(destination).to_string(),
         connections,
         error: text(&destination.last_error, ERROR_SHOWN),
@@ -179,11 +215,12 @@ fn row(destination: &DestinationView) -> Destination {
     }
 }
 
-fn ages(numbers: &[u64]) -> Vec<(String, &'static str)> {
-    numbers
-        .iter()
-        .zip(HEAT)
-        .map(|(number, heat)| (count(*number), if *number == 0 { NONE } else { heat }))
+fn ages(numbers: &[u64], bounds: &[String], failed: bool) -> Vec<(String, String, &'static str)> {
+    let colours = if failed { HEAT } else { CALM };
+    let class = |number: u64, colour| if number == 0 { NONE } else { colour };
+    let cells = numbers.iter().zip(bounds).zip(colours);
+    cells
+        .map(|((number, bound), colour)| (bound.clone(), count(*number), class(*number, colour)))
         .collect()
 }
 
@@ -197,6 +234,7 @@ fn message_row(message: &MessageView) -> Row {
         id: message.id.clone(),
         arrived: message.arrived.clone(),
         age: span(message.age_seconds),
+        subject: text(message.subject.as_deref().unwrap_or_default(), SUBJECT_SHOWN),
         sender: text(if message.sender.is_empty() { "<>" } else { &message.sender }, NAME_SHOWN),
         recipients: message
             .recipients
@@ -208,9 +246,9 @@ fn message_row(message: &MessageView) -> Row {
         size: size(message.size_bytes),
         state: message.state.clone().unwrap_or_default(),
         next: match NextTry::of_message(message) {
-            NextTry::Now => "due now".to_owned(),
-            next @ NextTry::In(_) => format!("next try {next}"),
-            NextTry::Paused => "its destination is paused".to_owned(),
+            NextTry::Now => "next attempt now".to_owned(),
+            next @ NextTry::In(_) => format!("next attempt {next}"),
+            NextTry::Paused => "destination paused".to_owned(),
             // The state says it.
             NextTry::Held | NextTry::Active(..) | NextTry::Never => String::new(),
         },
@@ -223,10 +261,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colour_follows_age_and_not_number() {
-        let classes =
-            |numbers: &[u64]| ages(numbers).into_iter().map(|(_, class)| class).collect::<Vec<_>>();
-        assert_eq!(classes(&[10_000, 0, 0, 0, 0, 1]), ["fresh", "h0", "h0", "h0", "h0", "h5"]);
-        assert_eq!(classes(&[1, 1, 1, 1, 1, 1]), HEAT);
+    fn colour_follows_age_and_error_and_not_number() {
+        let classes = |numbers: &[u64], failed| {
+            let cells = ages(numbers, &bounds(), failed);
+            cells.into_iter().map(|(_, _, class)| class).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            classes(&[10_000, 0, 0, 0, 0, 1], true),
+            ["fresh", "h0", "h0", "h0", "h0", "h5"]
+        );
+        assert_eq!(classes(&[1, 1, 1, 1, 1, 1], true), HEAT);
+        assert_eq!(classes(&[1, 1, 1, 1, 1, 0], false)[..5], CALM[..5]);
+        let labels: Vec<String> = ages(&[1; 6], &bounds(), true).into_iter().map(|c| c.0).collect();
+        assert_eq!(labels, ["≤ 5 min", "≤ 1 h", "≤ 6 h", "≤ 1 d", "≤ 3 d", "older"]);
+    }
+
+    #[test]
+    fn a_page_has_one_of_a_few_sizes() {
+        assert_eq!(
+            ["", "limit=200&sender=a", "limit=500", "limit=x"].map(page_size),
+            [50, 200, 50, 50]
+        );
     }
 }

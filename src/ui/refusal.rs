@@ -1,11 +1,11 @@
-//! Pages for people whose wish was not fulfilled: why, and what to do next. Programs keep the line
-//! or the JSON that they had.
+//! Error pages for people: what went wrong, and what to do next. Programs keep the line or the JSON
+//! that they had.
 //!
 //! Security: whoever may not see the numbers learns nothing of the appliance here, not even its
 //! name.
 
-use super::Frame;
 use super::api::ErrorView;
+use super::{Frame, LOGOUT};
 use crate::ground::words::harmless;
 use crate::http::access::Caller;
 use crate::http::answer::{Answer, Content, HTML};
@@ -29,7 +29,10 @@ struct Page {
 /// more.
 #[derive(Template)]
 #[template(path = "login.html", config = "src/ui/askama.toml")]
-struct Login;
+struct Login {
+    /// The visitor has logged out.
+    left: bool,
+}
 
 /// The answer as the visitor likes to read it.
 pub(crate) fn dressed(app: &AppState, visit: &Visit<'_>, mut answer: Answer) -> Answer {
@@ -46,7 +49,7 @@ pub(crate) fn dressed(app: &AppState, visit: &Visit<'_>, mut answer: Answer) -> 
 
 fn page(app: &AppState, visit: &Visit<'_>, answer: &Answer) -> Option<askama::Result<String>> {
     if answer.status() == StatusCode::UNAUTHORIZED {
-        return Some(Login.render());
+        return Some(Login { left: visit.path == LOGOUT }.render());
     }
     let (title, next) = advice(answer.status())?;
     let nobody_is_asked = app.access.login.is_none();
@@ -61,24 +64,22 @@ fn page(app: &AppState, visit: &Visit<'_>, answer: &Answer) -> Option<askama::Re
 /// page.
 fn advice(status: StatusCode) -> Option<(&'static str, &'static str)> {
     Some(match status {
-        StatusCode::FORBIDDEN => {
-            ("Not allowed here", "What everybody may see is on the first page.")
-        }
+        StatusCode::FORBIDDEN => ("Not allowed", "The overview is open to everybody."),
         StatusCode::NOT_FOUND => (
             "Not found",
-            "An id has 13 letters and digits. Mail that has left the queue is in the history, for \
-            as long as that is kept.",
+            "A queue id has 13 letters and digits. Messages that have left the queue are in the \
+            history, as far as it goes back.",
         ),
         StatusCode::BAD_REQUEST | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => {
-            ("Not done", "Go back, change what the line above names, and try again.")
+            ("Bad request", "Go back, correct it, and try again.")
         }
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::GATEWAY_TIMEOUT => {
-            ("Not now", "Wait a few seconds, and load this page again.")
+            ("Try again later", "Wait a few seconds, then reload this page.")
         }
         StatusCode::INTERNAL_SERVER_ERROR => {
-            ("A defect", "Please report it, with the last lines of the log.")
+            ("Internal error", "Please report it with the last lines of the log.")
         }
         _ => return None,
     })

@@ -1,6 +1,6 @@
-//! The page of sessions: who is here, and who was refused and why.
+//! The page of sessions: which clients are connected, and which were rejected and why.
 //!
-//! Limits: [`SESSIONS`] sessions; the examples that the roll keeps.
+//! Limits: [`SESSIONS`] sessions; the examples that the session registry keeps.
 
 use super::text::{Text, text};
 use super::{Frame, Refused};
@@ -65,7 +65,7 @@ pub(super) fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused>
         age: span(session.seconds),
         since: session.since.clone(),
         state: session.state.to_lowercase(),
-        tls: if session.tls.is_empty() { "plain text".to_owned() } else { session.tls.clone() },
+        tls: if session.tls.is_empty() { "without TLS".to_owned() } else { session.tls.clone() },
         mail: (!session.sender.is_empty())
             .then(|| (text(&session.sender, SHOWN), session.recipients)),
         messages: count(session.messages),
@@ -98,24 +98,29 @@ fn reason(reason: &api::ReasonView) -> Reason {
     Reason {
         name: reason.reason.replace('_', " "),
         meaning: match reason.reason.as_str() {
-            "relay" => "they may not send through this appliance; see smtpd_trusted_networks",
-            "syntax" => "a command or an address that follows no grammar",
-            "limit" => "a line, a mail or a session over its limit, or too slow",
-            "bare_line" => "a bare CR or LF, as smuggled mail has",
-            "loop" => "mail that goes in circles",
-            "storage" => "the data volume could not take it",
-            "memory" => "there was too little memory",
-            "sessions_all" => "no place was left (421, in limit, too); see session_limit",
+            "relay" => "relay access denied; see smtpd_trusted_networks",
+            "syntax" => "syntax error in a command or an address",
+            "limit" => "a line, message or session over its limit, or a timeout",
+            "bare_line" => "a bare CR or LF, as in SMTP smuggling",
+            "loop" => "mail loop",
+            "storage" => "the data volume could not be written",
+            "memory" => "not enough memory",
+            "sessions_all" => {
+                "session limit reached (421, counted under limit, too); see session_limit"
+            }
             "sessions_strangers" => {
-                "no place was left for unknown clients (421, in limit, too); see session_reserve"
+                "session limit for unknown clients reached (421, counted under limit, too); see \
+                session_reserve"
             }
             "sessions_address" => {
-                "the address had all that one may have (421, in limit, too); see \
+                "session limit of one address reached (421, counted under limit, too); see \
                 session_limit_per_address"
             }
-            "sessions_memory" => "there was no memory for another session (421, in limit, too)",
-            "sessions_early" => "they sent too much before the greeting (421, in limit, too)",
-            _ => "the appliance was stopping",
+            "sessions_memory" => {
+                "not enough memory for another session (421, counted under limit, too)"
+            }
+            "sessions_early" => "data sent before the greeting (421, counted under limit, too)",
+            _ => "Postern was stopping",
         },
         total: count(reason.total),
         examples: reason.last.iter().map(example).collect(),

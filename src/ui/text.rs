@@ -6,7 +6,7 @@ use crate::ground::words::{harmless, shorten};
 const TIP_SHOWN: usize = 400;
 
 /// A text as it stands on the page, and all of it where that is more.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Text {
     pub(super) shown: String,
     pub(super) tip: Option<String>,

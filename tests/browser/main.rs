@@ -1,5 +1,5 @@
 //! The pages in a real browser, before the real program with real mail in real trouble: `pages.py`
-//! says what each test shows; `api.py` holds the API to its document.
+//! and `reading.py` say what each test shows; `api.py` holds the API to its document.
 //!
 //! Screenshots are left in `target/screenshots`.
 #![allow(
@@ -74,6 +74,21 @@ fn reading_and_acting_work_without_a_script() {
 #[test]
 fn who_is_not_known_looks_only() {
     shows("looking_only");
+}
+
+#[test]
+fn the_html_of_a_mail_runs_nothing_and_loads_nothing() {
+    run("reading.py", &["preview"]);
+}
+
+#[test]
+fn the_first_line_says_whether_all_is_well_and_leads_on() {
+    run("reading.py", &["health"]);
+}
+
+#[test]
+fn whoever_logs_out_is_asked_again() {
+    run("reading.py", &["logout"]);
 }
 
 #[test]

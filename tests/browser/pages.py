@@ -13,7 +13,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from trouble import HOSTILE, PASSWORD, USER, Trouble, wait_until
 
-PAGES = ["/", "/queue", "/queue?search=evil", "/queue?state=held", "/history", "/sessions", "/log"]
+PAGES = ["/", "/queue", "/queue?search=evil", "/queue?state=held", "/destinations", "/history", "/sessions", "/log"]
 VIEWS = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
 
 
@@ -127,6 +127,7 @@ def actions(program, shots):
         settled(trouble)
         with page_of(trouble) as page:
             page.goto(trouble.url + "/queue")
+            expect(page.locator("#groups")).to_contain_text("Bounces (null sender)")
             page.get_by_role("searchbox").fill("customer7@dead")
             page.get_by_role("button", name="Search").click()
             expect(page.locator(".messages tbody tr")).to_have_count(1)
@@ -139,7 +140,7 @@ def actions(program, shots):
             page.get_by_role("button", name="Release").click()
             expect(page.locator(".notice")).to_have_text("1 message released.")
             page.get_by_role("button", name="Retry now").click()
-            expect(page.locator(".notice")).to_have_text("1 message will be tried now.")
+            expect(page.locator(".notice")).to_have_text("1 message will be retried now.")
 
             page.goto(trouble.url + "/queue?destination=full.example")
             page.locator("input[value=matching]").check()
@@ -161,7 +162,7 @@ def actions(program, shots):
 
             page.goto(trouble.url + "/queue")
             page.get_by_role("button", name="Pause greylisting.example").click()
-            expect(page.locator(".notice")).to_contain_text("Paused")
+            expect(page.locator(".notice")).to_contain_text("is paused")
             expect(page.locator(".heat .tag")).to_have_text("paused")
             # What is paused stays so across a restart.
             page.goto("about:blank")
@@ -170,11 +171,11 @@ def actions(program, shots):
             page.goto(trouble.url + "/queue")
             expect(page.locator(".heat .tag")).to_have_text("paused")
             page.get_by_role("button", name="Resume greylisting.example").click()
-            expect(page.locator(".notice")).to_contain_text("Resumed")
+            expect(page.locator(".notice")).to_contain_text("is resumed")
             page.get_by_role("button", name="Retry all mail for greylisting.example").click()
             expect(page.locator("h1")).to_have_text(re.compile("Retry .* messages\\?"))
-            page.get_by_role("button", name="Do it").click()
-            expect(page.locator(".notice")).to_contain_text("will be tried now")
+            page.get_by_role("button", name="Retry", exact=True).click()
+            expect(page.locator(".notice")).to_contain_text("will be retried now")
         log = trouble.log()
         for order in ("hold", "release", "retry", "delete", "pause", "resume"):
             assert re.search(rf'order={order} .*by={USER} from=127.0.0.1', log), order
@@ -190,7 +191,7 @@ def hostile(program, shots):
             page.goto(trouble.url + "/queue?search=document.title")
             page.locator(".messages th a").first.click()
             expect(page.locator("h1")).to_have_text(HOSTILE)
-            expect(page.get_by_label("Text of the mail")).to_contain_text("onerror=alert(1)")
+            expect(page.get_by_label("Text of the message")).to_contain_text("onerror=alert(1)")
             page.get_by_text("Header fields").click()
             expect(page.locator(".headers")).to_contain_text("X-Hostile")
             assert "taken" != page.title()
@@ -218,7 +219,7 @@ def keyboard(program, shots):
             page.wait_for_url("**/queue/*")
             reach(page, lambda: page.evaluate("document.activeElement.textContent") == "Retry now")
             page.keyboard.press("Enter")
-            expect(page.locator(".notice")).to_have_text("1 message will be tried now.")
+            expect(page.locator(".notice")).to_have_text("1 message will be retried now.")
 
 
 def reach(page, is_there, steps=80):
@@ -245,7 +246,7 @@ def live(program, shots):
             page = browser.new_context(http_credentials={"username": USER, "password": PASSWORD}).new_page()
             page.goto(trouble.url + "/")
             trouble.stop()
-            expect(page.locator("#live")).to_have_text("no answer from the appliance; trying again", timeout=20_000)
+            expect(page.locator("#live")).to_have_text("no answer from the relay; trying again", timeout=20_000)
             expect(page.locator("#by-destination")).to_contain_text("dead.example")
             trouble.start()
             expect(page.locator("#live")).to_have_text("live", timeout=20_000)
@@ -278,7 +279,7 @@ def looking_only(program, shots):
                 assert page.locator("form[method=post] button").count() == 0
                 expect(page.locator("main")).to_contain_text(words)
                 page.locator(".messages th a").first.click()
-                assert (page.get_by_label("Text of the mail").count() == 1) == reads
+                assert (page.get_by_label("Text of the message").count() == 1) == reads
             try:
                 ask(trouble, "/act", "POST", b"order=delete&scope=matching&confirmed=1")
                 raise AssertionError("an order was taken")

@@ -195,7 +195,7 @@ async fn ui_public_shows_names_to_everybody_and_says_so() {
         let page = ui.curl(&[], path).await.body;
         let (_, main) = page.split_once("<main").unwrap();
         assert!(
-            main.contains("ui_public=yes: everybody who reaches this page reads addresses"),
+            main.contains("ui_public=yes: everybody who can reach this page sees addresses"),
             "{path}: {page}"
         );
         // What is wrong with mail comes first.
@@ -417,8 +417,8 @@ async fn whoever_is_refused_reads_on_a_page_what_to_do() {
     let numbers = plain().await;
     for (path, status, words) in [
         ("/queue", 403, "set username and password to see addresses"),
-        ("/nowhere", 404, "there is nothing here"),
-        ("/queue?limit=x", 403, "<a href=\"./\">The first page</a>"),
+        ("/nowhere", 404, "not found"),
+        ("/queue?limit=x", 403, "<a href=\"./\">Overview</a>"),
     ] {
         let reply = numbers.curl(&BROWSER, path).await;
         assert_eq!(reply.status, status, "{path}");
@@ -428,7 +428,7 @@ async fn whoever_is_refused_reads_on_a_page_what_to_do() {
             reply.body
         );
         assert!(
-            reply.body.contains("assets/style.css") && !reply.body.contains("The queue</a>"),
+            reply.body.contains("assets/style.css") && !reply.body.contains(">Queue</a>"),
             "{path}: {}",
             reply.body
         );
@@ -444,7 +444,7 @@ async fn whoever_is_refused_reads_on_a_page_what_to_do() {
     let all = TestUi::open(troubled_queue(), None).await;
     let reply = all.curl(&BROWSER, "/queue/0000000000001").await;
     assert!(
-        reply.status == 404 && reply.body.contains("<a href=\"../queue\">The queue</a>"),
+        reply.status == 404 && reply.body.contains("<a href=\"../queue\">Queue</a>"),
         "{}",
         reply.body
     );
@@ -462,7 +462,7 @@ async fn whoever_has_not_logged_in_learns_nothing_but_how() {
         reply.head
     );
     assert!(
-        reply.body.contains("MTA_USERNAME") && reply.body.contains("Load it again"),
+        reply.body.contains("MTA_USERNAME") && reply.body.contains("Reload this page"),
         "{}",
         reply.body
     );
@@ -470,5 +470,5 @@ async fn whoever_has_not_logged_in_learns_nothing_but_how() {
         assert!(!reply.body.contains(told), "{told}: {}", reply.body);
     }
     let program = ui.curl(&[], "/queue").await;
-    assert!(program.body.starts_with("401 this asks for a user name"), "{}", program.body);
+    assert!(program.body.starts_with("401 a user name and password"), "{}", program.body);
 }

@@ -327,7 +327,7 @@ async fn the_page_of_a_mail_that_left_has_its_tries_or_says_that_it_could_not_lo
         .to_owned();
     let page = ui.curl(&[], &format!("/queue/{waiting}")).await;
     assert!(
-        page.status == 200 && page.body.contains("The tries could not be looked for"),
+        page.status == 200 && page.body.contains("The delivery attempts could not be read in time"),
         "{} {}",
         page.head,
         page.body

@@ -23,6 +23,7 @@ mod monitors;
 mod orders;
 mod proxy;
 mod pushes;
+mod reading;
 mod routes;
 mod sending;
 mod views;

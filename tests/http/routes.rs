@@ -52,7 +52,7 @@ async fn every_route_answers_both_versions_of_http_and_carries_the_security_head
 async fn wrong_paths_and_methods_are_told_apart_in_the_language_of_the_asker() {
     let ui = TestUi::open([], None).await;
     let reply = ui.curl(&[], "/nowhere").await;
-    assert_eq!((reply.status, reply.body.as_str()), (404, "404 there is nothing here\n"));
+    assert_eq!((reply.status, reply.body.as_str()), (404, "404 not found\n"));
     for path in ["/api/v1/nowhere", "/api/v1/queue/1", "/api/v1/queue/0000000000010"] {
         let reply = ui.curl(&[], path).await;
         assert_eq!(reply.status, 404, "{path}");
@@ -119,7 +119,7 @@ async fn readiness_tells_its_reason() {
     );
     assert_eq!(ui.curl(&[], "/healthz").await.status, 200);
     assert!(
-        ui.curl(&[], "/").await.body.contains("No mail is taken: the queue is being read, 40 %")
+        ui.curl(&[], "/").await.body.contains("Not accepting mail: the queue is being read, 40 %")
     );
     ui.ready.send(Ok(())).unwrap();
     assert_eq!(ui.curl(&[], "/readyz").await.status, 200);

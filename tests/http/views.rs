@@ -112,7 +112,9 @@ async fn the_last_lines_of_the_log_are_filtered() {
     assert!(lines("filter=ONE").await[0].as_str().unwrap().ends_with("one <b>"));
     assert_eq!(ui.curl(&[], "/api/v1/log?level=loud").await.status, 400);
     let page = ui.curl(&[], "/log?filter=one").await.body;
-    assert!(page.contains("one &#60;b&#62;") && !page.contains("WARN two"), "{page}");
+    assert!(page.contains("one &#60;b&#62;") && !page.contains(">two<"), "{page}");
+    let page = ui.curl(&[], "/log").await.body;
+    assert!(page.contains("<details class=\"warn\"><summary>") && page.contains(">two<"), "{page}");
 }
 
 #[tokio::test]

@@ -5,10 +5,10 @@
 use postern::ground::clock;
 use postern::mail::model::{
     Address, AddressError, AdminError, Answer, Asker, Body, BodyType, Content, ContentPieces,
-    DestinationSummary, Envelope, Filter, Found, Group, Grouping, Groups, ImportedMessage, Kind,
-    Message, MessageId, Obeyed, Order, Origin, Paused, Preview, Progress, QueueAdmin, QueueSummary,
-    Refusal, Reply, Seen, Selection, Standing, Status, Submission, Submitted, SubmittedEnvelope,
-    Target,
+    Deliveries, DestinationSummary, Envelope, Filter, Found, Group, Grouping, Groups,
+    ImportedMessage, Kind, Message, MessageId, Obeyed, Order, Origin, Paused, Preview, Progress,
+    QueueAdmin, QueueSummary, Refusal, Reply, Seen, Selection, Standing, Status, Submission,
+    Submitted, SubmittedEnvelope, Target,
 };
 use postern::mail::parse::lenient_mailbox;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +23,8 @@ use std::time::Duration;
 pub struct MemoryDesk {
     /// How often the page was made: each one asks once for the destinations.
     pub pages: AtomicU32,
+    /// What is told of deliveries.
+    pub deliveries: Mutex<Vec<Deliveries>>,
     /// Who gave orders.
     pub askers: Mutex<Vec<Asker>>,
     /// Destinations that nothing goes to.
@@ -173,6 +175,10 @@ impl QueueAdmin for MemoryDesk {
                 .map(|message| message.arrived)
                 .min(),
         }
+    }
+
+    fn deliveries(&self, limit: usize) -> Vec<Deliveries> {
+        self.deliveries.lock().unwrap().iter().take(limit).cloned().collect()
     }
 
     fn destinations(&self, limit: usize) -> Vec<DestinationSummary> {

@@ -137,6 +137,7 @@ pub fn facts(data_volume: &Path) -> Facts {
         data_volume: data_volume.to_owned(),
         answers_max: 64 << 20,
         bounce_address: false,
+        masks_subjects: false,
         name_servers: "/etc/resolv.conf",
     }
 }

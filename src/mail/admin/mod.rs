@@ -9,9 +9,9 @@ mod pauses;
 mod search;
 
 use super::model::{
-    AdminError, Answer, Asker, ContentPieces, DESTINATIONS_MAX, DestinationSummary, Filter, Found,
-    Grouping, Groups, ImportedMessage, Message, MessageId, Obeyed, Order, Paused, Preview,
-    Progress, QueueAdmin, QueueSummary, Selection, Status,
+    AdminError, Answer, Asker, ContentPieces, DESTINATIONS_MAX, Deliveries, DestinationSummary,
+    Filter, Found, Grouping, Groups, ImportedMessage, Message, MessageId, Obeyed, Order, Paused,
+    Preview, Progress, QueueAdmin, QueueSummary, Selection, Status,
 };
 use super::outbound::Outbound;
 use super::schedule::Suspension;
@@ -127,6 +127,10 @@ impl<S: Spool> QueueAdmin for Admin<S> {
 
     fn destinations(&self, limit: usize) -> Vec<DestinationSummary> {
         self.look_at_destinations(|known| known.rows.iter().take(limit).cloned().collect())
+    }
+
+    fn deliveries(&self, limit: usize) -> Vec<Deliveries> {
+        self.outbound.deliveries(limit)
     }
 
     fn ages(&self, bounds: &[u32]) -> (Vec<u64>, u64) {

@@ -1,6 +1,6 @@
 //! What windows may ask of the queue, and tell it.
 
-use super::{ContentPieces, Filter, ImportedMessage, Message, MessageId, Standing};
+use super::{ContentPieces, Deliveries, Filter, ImportedMessage, Message, MessageId, Standing};
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -258,6 +258,10 @@ pub trait QueueAdmin: Send + Sync {
 
     /// At most `limit` destinations, those with the most messages first.
     fn destinations(&self, limit: usize) -> Vec<DestinationSummary>;
+
+    /// How deliveries went in the last [`Deliveries::HOURS`] hours, since the start at the most: of
+    /// at most `limit` destinations, those with the most attempts first.
+    fn deliveries(&self, limit: usize) -> Vec<Deliveries>;
 
     /// How many waiting messages are at most as old as each of `bounds` (seconds, ascending); the
     /// histogram of ages, and the sum of all ages in seconds.

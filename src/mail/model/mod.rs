@@ -8,6 +8,7 @@
 mod address;
 mod admin;
 mod body;
+mod deliveries;
 mod delivery_event;
 mod envelope;
 mod filter;
@@ -29,6 +30,7 @@ pub use admin::{
     Groups, Obeyed, Order, Paused, Preview, QueueAdmin, QueueSummary, Selection,
 };
 pub use body::{Body, Content};
+pub use deliveries::Deliveries;
 pub use delivery_event::{DeliveryEvent, DeliveryEventSink};
 pub use envelope::{BodyType, Envelope, Origin};
 pub use filter::{Filter, Seen, Standing};

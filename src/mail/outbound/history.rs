@@ -1,6 +1,7 @@
 //! What the history and the event sink hear of a try and of an end.
 
 use super::Outbound;
+use super::deliveries::Ended;
 use crate::mail::model::{
     Attempt, Class, DeliveryEvent, DeliveryEventSink, Ending, Finished, Message, Outcome, Progress,
     Status, Target,
@@ -16,6 +17,14 @@ pub(super) struct Tried<'a> {
     pub(super) security: String,
     pub(super) transcript: String,
     pub(super) took: Duration,
+}
+
+impl Tried<'_> {
+    /// What counts for the destination; `at` = now.
+    pub(super) fn ended(&self, at: u32) -> Ended<'_> {
+        let Self { outcomes, relay, security, took, .. } = self;
+        Ended { outcomes, relay, tls: security, took: *took, at }
+    }
 }
 
 impl<S: Spool> Outbound<S> {

@@ -14,6 +14,7 @@ pub mod counters;
 mod courier;
 #[cfg(test)]
 mod courier_tests;
+mod deliveries;
 mod history;
 mod outcomes;
 mod queue_state;
@@ -26,12 +27,14 @@ mod watch;
 
 use super::deliver::Client;
 use super::history::HistoryLog;
-use super::model::{Address, DeliveryEventSink, Message, MessageId, Status, Target};
+use super::model::{Address, Deliveries, DeliveryEventSink, Message, MessageId, Status, Target};
 use super::route::Router;
 use super::schedule::{self, Job};
 use super::spool::{Spool, SpoolError, Writer};
 use crate::ground::clock;
+use crate::ground::lock::Lock;
 use crate::mail::outbound::counters::OutboundCounters;
+use deliveries::DeliveryRecords;
 pub(in crate::mail) use outcomes::logged_recipient;
 use queue_state::{MustRing, NewJob, QueueState};
 use std::collections::BTreeMap;
@@ -68,6 +71,8 @@ pub struct Outbound<S> {
     client: Client,
     counters: Arc<OutboundCounters>,
     pub(super) history: Arc<HistoryLog>,
+    /// How deliveries went lately, by destination.
+    deliveries: Lock<DeliveryRecords>,
     event_sink: Option<Arc<dyn DeliveryEventSink>>,
     config: Config,
     /// Whether what was in the queue at start is on the schedule.
@@ -115,6 +120,7 @@ impl<S: Spool> Outbound<S> {
             client,
             counters,
             history,
+            deliveries: Lock::leaf(DeliveryRecords::default()),
             event_sink,
             config,
             planned: tokio::sync::watch::channel(false).0,
@@ -123,6 +129,11 @@ impl<S: Spool> Outbound<S> {
             stopping: tokio::sync::watch::channel(false).0,
             cut_off: tokio::sync::watch::channel(false).0,
         })
+    }
+
+    /// How deliveries went lately, by destination; those with the most attempts first.
+    pub(in crate::mail) fn deliveries(&self, limit: usize) -> Vec<Deliveries> {
+        self.deliveries.lock().all(limit, clock::now())
     }
 
     /// Puts every message that is in the queue at the time of this call on the schedule, while new

@@ -82,17 +82,16 @@ impl<S: Spool> Outbound<S> {
         let over = progress
             .as_ref()
             .is_some_and(|progress| progress.iter().all(|target| target.status != Status::Pending));
-        if let Some(progress) = progress
-            && self.history.is_wanted()
-        {
-            let tried = Tried {
-                message,
-                outcomes: &outcomes,
-                relay: &relay,
-                security,
-                transcript,
-                took: trying,
-            };
+        let tried = Tried {
+            message,
+            outcomes: &outcomes,
+            relay: &relay,
+            security,
+            transcript,
+            took: trying,
+        };
+        self.deliveries.lock().note(name, &tried.ended(now));
+        if let Some(progress) = progress.filter(|_| self.history.is_wanted()) {
             self.remember(name, tried, &progress, over, now);
         }
         if let Some(event_sink) = &self.event_sink {

@@ -1,0 +1,247 @@
+//! How deliveries went, by destination, in the last day: what the pages and the API tell of it.
+//!
+//! In: the outcomes of each attempt. Out: [`Deliveries`]. Kept in memory alone: a start begins
+//! anew.
+//! Limits: [`DESTINATIONS`] destinations, of which those are forgotten that were tried the longest
+//! ago; each has a record of [`Deliveries::HOURS`] hours at most, about 2.5 kB.
+
+use crate::mail::model::{Class, Deliveries, Outcome, Target};
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+/// Destinations that are remembered.
+pub(super) const DESTINATIONS: usize = 500;
+
+/// Characters of a name, of a host and of an error.
+const TEXT: usize = 300;
+
+/// Durations are counted by the power of two in milliseconds that they stay under: up to 32 s, and
+/// the longer ones together.
+const BUCKETS: usize = 16;
+
+/// Seconds of an hour.
+const HOUR: u32 = 3600;
+
+/// An attempt that has ended.
+pub(super) struct Ended<'a> {
+    pub(super) outcomes: &'a [(Target, Outcome)],
+    pub(super) relay: &'a str,
+    pub(super) tls: &'a str,
+    pub(super) took: Duration,
+    /// When, seconds since 1970.
+    pub(super) at: u32,
+}
+
+/// All destinations.
+#[derive(Default)]
+pub(super) struct DeliveryRecords(HashMap<String, Record>);
+
+#[derive(Default)]
+struct Record {
+    hours: VecDeque<Hour>,
+    relay: String,
+    tls: String,
+    last_error: String,
+    failed_at: u32,
+    last: u32,
+}
+
+/// What happened within one hour.
+struct Hour {
+    /// Since 1970.
+    number: u32,
+    delivered: u32,
+    deferred: u32,
+    bounced: u32,
+    took: [u32; BUCKETS],
+}
+
+impl DeliveryRecords {
+    /// Takes note of an attempt.
+    pub(super) fn note(&mut self, destination: &str, ended: &Ended<'_>) {
+        if self.0.len() >= DESTINATIONS && !self.0.contains_key(destination) {
+            self.forget_one();
+        }
+        let record = match self.0.get_mut(destination) {
+            Some(record) => record,
+            None => self.0.entry(cut(destination)).or_default(),
+        };
+        record.note(ended);
+    }
+
+    /// Those with the most attempts first, at most `limit`.
+    pub(super) fn all(&self, limit: usize, now: u32) -> Vec<Deliveries> {
+        let views = self.0.iter().map(|(name, record)| record.view(name, now));
+        let mut views: Vec<Deliveries> = views.filter(|view| view.attempts() > 0).collect();
+        views.sort_by(|a, b| b.attempts().cmp(&a.attempts()).then_with(|| a.name.cmp(&b.name)));
+        views.truncate(limit);
+        views
+    }
+
+    fn forget_one(&mut self) {
+        let oldest = self.0.iter().min_by_key(|(_, record)| record.last);
+        if let Some(name) = oldest.map(|(name, _)| name.clone()) {
+            self.0.remove(&name);
+        }
+    }
+}
+
+impl Record {
+    fn note(&mut self, ended: &Ended<'_>) {
+        self.last = ended.at;
+        if !ended.relay.is_empty() {
+            (self.relay, self.tls) = (cut(ended.relay), cut(ended.tls));
+        }
+        let hour = self.hour(ended.at / HOUR);
+        let mut error = None;
+        for (_, outcome) in ended.outcomes {
+            match outcome.class() {
+                Class::Success => {
+                    hour.delivered = hour.delivered.saturating_add(1);
+                    let bucket = &mut hour.took[bucket(ended.took)];
+                    *bucket = bucket.saturating_add(1);
+                    continue;
+                }
+                Class::Temporary => hour.deferred = hour.deferred.saturating_add(1),
+                Class::Permanent => hour.bounced = hour.bounced.saturating_add(1),
+            }
+            error = Some(outcome);
+        }
+        if let Some(outcome) = error {
+            (self.last_error, self.failed_at) = (cut(&outcome.words()), ended.at);
+        }
+    }
+
+    /// The record of an hour. A clock that was set back counts into the last one that there is.
+    fn hour(&mut self, number: u32) -> &mut Hour {
+        while self.hours.front().is_some_and(|first| first.number + Deliveries::HOURS <= number) {
+            self.hours.pop_front();
+        }
+        if self.hours.back().is_none_or(|last| last.number < number) {
+            let (delivered, deferred, bounced) = (0, 0, 0);
+            self.hours.push_back(Hour { number, delivered, deferred, bounced, took: [0; BUCKETS] });
+        }
+        let last = self.hours.len() - 1;
+        &mut self.hours[last]
+    }
+
+    fn view(&self, name: &str, now: u32) -> Deliveries {
+        let mut took = [0u64; BUCKETS];
+        let mut view = Deliveries {
+            name: name.to_owned(),
+            relay: self.relay.clone(),
+            tls: self.tls.clone(),
+            last_error: self.last_error.clone(),
+            failed_at: self.failed_at,
+            last: self.last,
+            ..Deliveries::default()
+        };
+        for hour in self.hours.iter().filter(|hour| hour.number + Deliveries::HOURS > now / HOUR) {
+            view.delivered += u64::from(hour.delivered);
+            view.deferred += u64::from(hour.deferred);
+            view.bounced += u64::from(hour.bounced);
+            took.iter_mut().zip(hour.took).for_each(|(sum, count)| *sum += u64::from(count));
+        }
+        (view.p50_seconds, view.p99_seconds) = (quantile(&took, 0.5), quantile(&took, 0.99));
+        view
+    }
+}
+
+/// The place of a duration: under 1 ms, under 2 ms, under 4 ms, and so on.
+fn bucket(took: Duration) -> usize {
+    let bits = u128::BITS - took.as_millis().leading_zeros();
+    usize::try_from(bits).unwrap_or(usize::MAX).min(BUCKETS - 1)
+}
+
+/// The seconds under which a share of all lies, evenly spread within its bucket.
+fn quantile(took: &[u64; BUCKETS], share: f64) -> Option<f64> {
+    let all: u64 = took.iter().sum();
+    if all == 0 {
+        return None;
+    }
+    let mut left = all as f64 * share;
+    for (place, count) in took.iter().enumerate() {
+        let count = *count as f64;
+        if left <= count && count > 0.0 {
+            let upper = (1u64 << place) as f64;
+            let lower = if place == 0 { 0.0 } else { upper / 2.0 };
+            return Some((lower + (upper - lower) * left / count) / 1000.0);
+        }
+        left -= count;
+    }
+    None
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(TEXT).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::model::Reply;
+
+    fn outcomes(codes: &[u16]) -> Vec<(Target, Outcome)> {
+        let outcome = |code: &u16| {
+            let class = u8::try_from(code / 100).unwrap();
+            Outcome::said(Reply::new(*code, (class, 0, 0), format!("said {code}")))
+        };
+        codes.iter().map(|code| (Target::Recipient(0), outcome(code))).collect()
+    }
+
+    fn note(records: &mut DeliveryRecords, name: &str, codes: &[u16], ms: u64, at: u32) {
+        let (relay, tls) = ("mx[192.0.2.1]:25", "TLSv1.3");
+        let (outcomes, took) = (outcomes(codes), Duration::from_millis(ms));
+        records.note(name, &Ended { outcomes: &outcomes, relay, tls, took, at });
+    }
+
+    #[test]
+    fn a_day_is_remembered_and_no_more() {
+        let (mut records, begin) = (DeliveryRecords::default(), 500 * HOUR);
+        note(&mut records, "a.example", &[250, 250, 450], 3, begin);
+        note(&mut records, "a.example", &[250], 3, begin + HOUR);
+        note(&mut records, "b.example", &[550], 3, begin);
+        let all = records.all(9, begin + HOUR);
+        assert_eq!((all[0].name.as_str(), all[1].name.as_str()), ("a.example", "b.example"));
+        let a = &all[0];
+        assert_eq!((a.delivered, a.deferred, a.bounced, a.attempts()), (3, 1, 0, 4));
+        assert_eq!(
+            (a.last_error.as_str(), a.failed_at, a.last),
+            ("450 4.0.0 said 450", begin, begin + HOUR)
+        );
+        assert_eq!((a.relay.as_str(), a.tls.as_str()), ("mx[192.0.2.1]:25", "TLSv1.3"));
+        let later = records.all(9, begin + 24 * HOUR);
+        assert_eq!((later.len(), later[0].delivered, later[0].deferred), (1, 1, 0));
+        assert_eq!(records.all(9, begin + 25 * HOUR), []);
+        note(&mut records, "a.example", &[250], 3, begin - HOUR);
+        assert_eq!(records.all(1, begin + HOUR)[0].delivered, 4, "the clock was set back");
+    }
+
+    #[test]
+    fn those_tried_the_longest_ago_are_forgotten() {
+        let mut records = DeliveryRecords::default();
+        for n in 0..u32::try_from(DESTINATIONS).unwrap() + 3 {
+            note(&mut records, &format!("{n}.example"), &[250], 1, HOUR * 100 + n);
+        }
+        let names: Vec<String> =
+            records.all(usize::MAX, HOUR * 100).into_iter().map(|view| view.name).collect();
+        assert_eq!(names.len(), DESTINATIONS);
+        assert!(
+            !names.contains(&"2.example".to_owned()) && names.contains(&"3.example".to_owned())
+        );
+    }
+
+    #[test]
+    fn durations_have_quantiles() {
+        let mut records = DeliveryRecords::default();
+        (0..99).for_each(|_| note(&mut records, "a", &[250], 12, HOUR));
+        note(&mut records, "a", &[250], 5_000_000, HOUR);
+        let view = &records.all(1, HOUR)[0];
+        let (p50, p99) = (view.p50_seconds.unwrap(), view.p99_seconds.unwrap());
+        assert!(p50 > 0.008 && p50 < 0.016 && p99 > 0.008 && p99 <= 0.016, "{p50} {p99}");
+        note(&mut records, "b", &[450], 12, HOUR);
+        assert_eq!(records.all(2, HOUR)[1].p50_seconds, None, "nothing was delivered");
+        assert_eq!((bucket(Duration::ZERO), bucket(Duration::from_millis(1))), (0, 1));
+        assert_eq!(bucket(Duration::MAX), BUCKETS - 1);
+    }
+}

@@ -1,0 +1,67 @@
+//! The health line: what is wrong, and where one can do something about it.
+
+use super::text::encoded;
+use crate::monitor::alerts::AlertView;
+
+/// An alert on the page.
+pub(super) struct Alert {
+    pub(super) grave: bool,
+    pub(super) text: String,
+    /// RFC 3339.
+    pub(super) since: String,
+    /// Below the root, where one can act, and what is found there.
+    pub(super) link: Option<(String, &'static str)>,
+}
+
+/// Alerts for those who may look, or without links to pages that others are not shown.
+pub(super) fn alerts(views: &[AlertView], looks: bool) -> Vec<Alert> {
+    let alert = |view: &AlertView| Alert {
+        grave: view.grave,
+        text: view.text.clone(),
+        since: view.since.clone(),
+        link: if looks { link(&view.key) } else { None },
+    };
+    views.iter().map(alert).collect()
+}
+
+/// Where one can act on an alert of this key.
+fn link(key: &str) -> Option<(String, &'static str)> {
+    let to = |path: &str, label| Some((path.to_owned(), label));
+    if let Some(name) = key.strip_prefix("down ").or_else(|| key.strip_prefix("paused ")) {
+        return Some((format!("queue?destination={}", encoded(name)), "Show these messages"));
+    }
+    match key {
+        "down" | "standstill" | "dns" => to("queue", "Show the queue"),
+        "old" => to("queue?older=1d", "Show these messages"),
+        "bounces" | "lost bounces" => to("history?status=bounced", "Show bounced messages"),
+        "sessions" | "strangers" => to("sessions", "Show sessions"),
+        "disk" => to("#disk", "Show the data volume"),
+        "certificate" | "mon" | "log" | "maillog" => to("#relay", "Show terminals"),
+        "hangs" | "slow disk" | "ready" | "memory" | "clock" | "control" | "history" | "sync"
+        | "corrupt" | "segments" | "panics" | "webhooks" => to("log?level=warn", "Show the log"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_leads_to_where_one_can_act() {
+        let view = |key: &str| AlertView {
+            grave: true,
+            text: "x".into(),
+            since: "t".into(),
+            key: key.into(),
+            nameless: None,
+        };
+        let link = |key: &str, looks| alerts(&[view(key)], looks).remove(0).link;
+        let path = |key: &str| link(key, true).unwrap().0;
+        assert_eq!(path("down [mx]:25"), "queue?destination=%5Bmx%5D%3A25");
+        assert_eq!(path("paused a.example"), "queue?destination=a.example");
+        assert_eq!((path("down"), path("disk")), ("queue".into(), "#disk".into()));
+        assert_eq!(link("down a.example", false), None, "these pages are not for everybody");
+        assert_eq!(link("something new", true), None);
+    }
+}

@@ -1,0 +1,114 @@
+//! The page of destinations: of each next hop its state, how deliveries went in the last day, how
+//! long they took, its connections, and the last error.
+//!
+//! Limits: [`SHOWN`] destinations with the most attempts, and [`SHOWN`] more that messages wait
+//! for.
+
+use super::headline::percent;
+use super::text::{Text, encoded, text};
+use super::{Frame, Refused};
+use crate::api::{self, DeliveryView, DestinationView};
+use crate::ground::clock;
+use crate::ground::words::{count, fine_span};
+use crate::http::state::AppState;
+use crate::http::visit::Visit;
+use askama::Template;
+use std::collections::BTreeMap;
+
+/// The most destinations of either kind.
+const SHOWN: usize = 40;
+
+/// Characters of a name, of a host with its TLS, and of an error.
+const NAME_SHOWN: usize = 48;
+const HOST_SHOWN: usize = 70;
+const ERROR_SHOWN: usize = 110;
+
+#[derive(Template)]
+#[template(path = "destinations.html", config = "src/ui/askama.toml")]
+struct Page {
+    frame: Frame,
+    rows: Vec<Row>,
+}
+
+#[derive(Default)]
+struct Row {
+    name: Text,
+    link: String,
+    /// A word and its class.
+    state: (&'static str, &'static str),
+    /// Since when it cannot be reached, RFC 3339.
+    since: Option<String>,
+    queued: String,
+    /// Shares of attempts in percent, empty where there were none.
+    success: String,
+    deferred: String,
+    bounced: String,
+    attempts: String,
+    latency: Option<(String, String)>,
+    connections: String,
+    host: Text,
+    tls: Option<Text>,
+    error: Text,
+    error_time: Option<String>,
+}
+
+/// The page as it stands now.
+pub(super) fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused> {
+    let now = clock::now();
+    let queued = app.views.admin.destinations(SHOWN);
+    let mut queued: BTreeMap<String, DestinationView> = queued
+        .into_iter()
+        .map(|found| (found.name.clone(), api::destination_view(found, now)))
+        .collect();
+    let tried = api::deliveries_view(app, SHOWN).destinations;
+    let mut rows: Vec<Row> =
+        tried.iter().map(|one| row(&one.name, Some(one), queued.remove(&one.name))).collect();
+    rows.extend(queued.into_iter().map(|(name, one)| row(&name, None, Some(one))));
+    // What needs somebody stands first.
+    rows.sort_by_key(|row| match row.state.1 {
+        "bad" => 0,
+        "held" => 1,
+        _ => 2,
+    });
+    Page { frame: Frame::of(app, visit, "destinations"), rows }.render().map_err(Refused::Render)
+}
+
+fn row(name: &str, tried: Option<&DeliveryView>, queued: Option<DestinationView>) -> Row {
+    let mut row = Row { name: text(name, NAME_SHOWN), link: encoded(name), ..Row::default() };
+    row.state = state(queued.as_ref());
+    if let Some(queued) = &queued {
+        row.since.clone_from(&queued.unreachable_since);
+        row.queued = count(queued.messages);
+        row.connections = format!("{} of {}", queued.couriers, queued.window);
+        row.error = text(&queued.last_error, ERROR_SHOWN);
+    }
+    let Some(tried) = tried else { return row };
+    let all = tried.delivered + tried.deferred + tried.bounced;
+    row.success = percent(tried.delivered, all);
+    row.deferred = percent(tried.deferred, all);
+    row.bounced = percent(tried.bounced, all);
+    row.attempts = count(all);
+    row.latency = tried.p50_seconds.map(fine_span).zip(tried.p99_seconds.map(fine_span));
+    row.host = text(&tried.relay, HOST_SHOWN);
+    row.tls = (!tried.relay.is_empty()).then(|| match tried.tls.as_str() {
+        "" => text("without TLS", HOST_SHOWN),
+        tls => text(tls, HOST_SHOWN),
+    });
+    if !tried.last_error.is_empty() {
+        row.error = text(&tried.last_error, ERROR_SHOWN);
+        row.error_time.clone_from(&tried.last_error_time);
+    }
+    row
+}
+
+/// How a destination fares, from what waits for it.
+fn state(queued: Option<&DestinationView>) -> (&'static str, &'static str) {
+    match queued {
+        Some(queued) if queued.paused => ("paused", "held"),
+        Some(queued) if queued.unreachable_since.is_some() => ("unreachable", "bad"),
+        Some(queued) if queued.active > 0 => ("delivering", "active"),
+        Some(queued) if queued.deferred > 0 => ("deferred", "deferred"),
+        Some(queued) if queued.messages > 0 => ("waiting", ""),
+        _ => ("idle", ""),
+    }
+}
