@@ -4,7 +4,7 @@ use super::base::Base;
 use super::trouble::joined;
 use crate::http::state::Readiness;
 use crate::mail::outbound::Outbound;
-use crate::mail::spool::{SegmentLog, Spool};
+use crate::mail::spool::SegmentLog;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};

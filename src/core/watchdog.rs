@@ -21,7 +21,7 @@ use crate::appliance::supervise::watchdog::LATE;
 use crate::ground::disk::{Call, Calls, SLOW};
 use crate::ground::lock::Lock;
 use crate::mail::outbound::Outbound;
-use crate::mail::spool::{SegmentLog, Spool};
+use crate::mail::spool::SegmentLog;
 use crate::monitor::counters::MonitorCounters;
 use crate::monitor::watchdog::Vitals;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

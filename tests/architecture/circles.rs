@@ -20,7 +20,6 @@ const KNOWN: &[&str] = &[
     "src/mail/parse/",
     "src/mail/rewrite/seven_bit/",
     "src/mail/schedule/",
-    "src/mail/spool/",
     "src/http/state.rs",
     "src/monitor/",
     "src/ui/",

@@ -1,7 +1,6 @@
 //! The hand-over alone: every order with at most [`PREEMPTIONS`] interruptions of a thread that
 //! could have gone on.
 
-use crate::mail::spool::SpoolError;
 use crate::sync::{block_on, thread};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +8,11 @@ use std::time::Duration;
 #[path = "../../src/mail/spool/commit_queue.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the models use a part of it")]
 mod queue;
+
+/// What the queue's source finds under this name.
+mod store {
+    pub use crate::mail::spool::SpoolError;
+}
 
 use queue::{CommitQueue, Reply, answer};
 

@@ -30,6 +30,21 @@ struct Queue {
     messages: BTreeMap<MessageId, Message>,
 }
 
+impl Queue {
+    fn note(&mut self, id: MessageId, progress: Vec<Progress>) {
+        let Some(message) = self.messages.get_mut(&id) else { return };
+        for news in progress {
+            for known in message.progress.iter_mut().filter(|known| known.target == news.target) {
+                known.clone_from(&news);
+            }
+        }
+    }
+
+    fn ids(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId> {
+        self.messages.keys().filter(|id| Some(**id) > after).take(limit).copied().collect()
+    }
+}
+
 /// Content that is under way.
 pub struct MemoryWriter {
     id: MessageId,
@@ -139,17 +154,18 @@ impl Spool for MemorySpool {
         self.queue.lock().unwrap().messages.get(&id).cloned().ok_or(SpoolError::Unknown)
     }
 
-    fn settle(&self, id: MessageId, progress: Vec<Progress>) {
-        let mut queue = self.queue.lock().unwrap();
-        let Some(message) = queue.messages.get_mut(&id) else { return };
-        for news in progress {
-            for known in message.progress.iter_mut().filter(|known| known.target == news.target) {
-                known.clone_from(&news);
-            }
-        }
-        if message.progress.iter().all(|progress| progress.status != Status::Pending) {
-            queue.messages.remove(&id);
-        }
+    fn complete(&self, id: MessageId, progress: Vec<Progress>) {
+        let pending = |target: &Progress| target.status == Status::Pending;
+        assert!(!progress.iter().any(pending), "{id} is not complete");
+        self.queue.lock().unwrap().messages.remove(&id);
+    }
+
+    fn defer(&self, id: MessageId, progress: Vec<Progress>) {
+        self.queue.lock().unwrap().note(id, progress);
+    }
+
+    async fn claim(&self, id: MessageId) -> Result<Message, SpoolError> {
+        self.load(id).await
     }
 
     async fn peek(&self, id: MessageId) -> Result<Message, SpoolError> {
@@ -184,20 +200,28 @@ impl Spool for MemorySpool {
         0
     }
 
-    fn ids(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId> {
-        let queue = self.queue.lock().unwrap();
-        queue.messages.keys().filter(|id| Some(**id) > after).take(limit).copied().collect()
+    async fn ids(
+        &self,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<MessageId>, SpoolError> {
+        Ok(self.queue.lock().unwrap().ids(after, limit))
+    }
+
+    async fn totals(&self) -> Result<(u64, u64, u64), SpoolError> {
+        Ok(self.last_totals())
     }
 
     fn by_arrival(&self, after: Option<MessageId>, limit: usize) -> Vec<Arrival> {
-        self.ids(after, limit).into_iter().map(|id| Arrival { moment: id, id }).collect()
+        let ids = self.queue.lock().unwrap().ids(after, limit);
+        ids.into_iter().map(|id| Arrival { moment: id, id }).collect()
     }
 
     fn oldest_of(&self, ids: &HashSet<MessageId>) -> Option<Arrival> {
         ids.iter().min().map(|id| Arrival { moment: *id, id: *id })
     }
 
-    fn totals(&self) -> (u64, u64, u64) {
+    fn last_totals(&self) -> (u64, u64, u64) {
         let queue = self.queue.lock().unwrap();
         let octets = queue.messages.values().map(|message| message.body.len()).sum();
         (

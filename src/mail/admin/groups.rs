@@ -32,9 +32,10 @@ const OTHERS: &str = "(others)";
 impl<S: Spool> Outbound<S> {
     /// The queue in groups.
     pub(super) async fn groups(&self, by: Grouping) -> Result<Groups, AdminError> {
-        let total = self.spool.totals().0;
-        let sample =
-            self.sample(usize::try_from(total).unwrap_or(usize::MAX).div_ceil(EXACT_MAX).max(1));
+        let total = self.spool.totals().await?.0;
+        let sample = self
+            .sample(usize::try_from(total).unwrap_or(usize::MAX).div_ceil(EXACT_MAX).max(1))
+            .await?;
         let mut counted: HashMap<String, Group> = HashMap::new();
         let mut seen = 0;
         for bunch in sample.chunks(BUNCH) {
@@ -61,11 +62,11 @@ impl<S: Spool> Outbound<S> {
     }
 
     /// Every so many-th id.
-    fn sample(&self, step: usize) -> Vec<MessageId> {
+    async fn sample(&self, step: usize) -> Result<Vec<MessageId>, AdminError> {
         let (mut sample, mut after, mut skip) = (Vec::new(), None, 0);
         loop {
-            let ids = self.spool.ids(after, STRIDE);
-            let Some(last) = ids.last().copied() else { return sample };
+            let ids = self.spool.ids(after, STRIDE).await?;
+            let Some(last) = ids.last().copied() else { return Ok(sample) };
             after = Some(last);
             sample.extend(ids.iter().skip(skip).step_by(step));
             skip = (step - (ids.len() + step - skip) % step) % step;

@@ -112,7 +112,7 @@ impl<S: Spool> Admin<S> {
 
 impl<S: Spool> QueueAdmin for Admin<S> {
     fn summary(&self) -> QueueSummary {
-        let (messages, bytes, held) = self.outbound.spool.totals();
+        let (messages, bytes, held) = self.outbound.spool.last_totals();
         let (tried, deferred) = self.outbound.state.standings(clock::steady());
         let oldest = self.outbound.spool.by_arrival(None, 1).first().map(second);
         let waiting = self.look_at_destinations(|known| known.oldest);

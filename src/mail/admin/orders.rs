@@ -45,7 +45,7 @@ impl<S: Spool> Outbound<S> {
     /// Makes the messages of a selection due now.
     async fn retry_selected(&self, selection: &Selection) -> Result<Obeyed, AdminError> {
         if let Selection::All = selection {
-            let (messages, _, held) = self.spool.totals();
+            let (messages, _, held) = self.spool.totals().await?;
             return Ok(self.retry_wanted(messages, held, |_| true));
         }
         // One walk through the schedule for all of them.
@@ -126,7 +126,7 @@ impl<S: Spool> Outbound<S> {
             Selection::Domain(domain) => Some(Wanted::Domain(domain)),
             Selection::Matching(filter) => Some(Wanted::Filter(filter)),
         };
-        let mut ids = self.spool.ids(pages.after, PAGE);
+        let mut ids = self.spool.ids(pages.after, PAGE).await?;
         ids.retain(|id| *id < pages.end);
         let Some(last) = ids.last().copied() else { return Ok(None) };
         pages.after = Some(last);

@@ -32,7 +32,7 @@ impl<S: Spool> Outbound<S> {
         // Without a filter all that is read is also shown.
         let bunch = if filter.is_empty() { limit.min(BUNCH) } else { BUNCH };
         loop {
-            let page = self.arrivals(filter, found.next, bunch);
+            let page = self.arrivals(filter, found.next, bunch).await?;
             let Some(end) = page.last().map(|arrival| arrival.moment) else {
                 found.complete = true;
                 return Ok(found);
@@ -59,13 +59,19 @@ impl<S: Spool> Outbound<S> {
 
     /// The next messages that a filter may let through, in the order of their arrival; where it
     /// asks for an id, in that of the ids, of which it needs few.
-    fn arrivals(&self, filter: &Filter, after: Option<MessageId>, limit: usize) -> Vec<Arrival> {
+    async fn arrivals(
+        &self,
+        filter: &Filter,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<Arrival>, AdminError> {
         if filter.id.is_empty() {
-            return self.spool.by_arrival(after, limit);
+            return Ok(self.spool.by_arrival(after, limit));
         }
         let (first, last) = filter.ids();
-        let ids = self.spool.ids(after.max(first.0.checked_sub(1).map(MessageId)), limit);
-        ids.into_iter().filter(|id| *id <= last).map(|id| Arrival { moment: id, id }).collect()
+        let ids = self.spool.ids(after.max(first.0.checked_sub(1).map(MessageId)), limit).await?;
+        let wanted = ids.into_iter().filter(|id| *id <= last);
+        Ok(wanted.map(|id| Arrival { moment: id, id }).collect())
     }
 
     /// Those of some messages that a filter lets through.

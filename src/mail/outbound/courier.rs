@@ -193,7 +193,7 @@ impl<S: Spool> Courier<S> {
         let mut claim = Claim { outbound: &outbound, id: job.id, open: true, gone: false };
         let message = match outbound.state.claim(job.id) {
             Some(message) => message,
-            None => match outbound.spool.load(job.id).await {
+            None => match outbound.spool.claim(job.id).await {
                 Ok(message) => {
                     events::active(&message);
                     outbound.state.loaded(Arc::new(message))

@@ -147,13 +147,22 @@ impl<S: Spool> Outbound<S> {
         const PAGE: usize = 1000;
         const BUNCH: usize = 100;
         // What comes in from now on has a higher id, and is planned by whoever brings it.
-        let (end, total) = (self.spool.begin().id(), self.spool.totals().0);
+        let (end, total) = (self.spool.begin().id(), self.spool.last_totals().0);
         async move {
             let planned = Planned(&self.planned);
             let (mut done, mut after) = (0, None);
             let mut told = Instant::now();
             loop {
-                let mut ids = self.spool.ids(after, PAGE);
+                let mut ids = match self.spool.ids(after, PAGE).await {
+                    Ok(ids) => ids,
+                    Err(_) if *self.stopping.borrow() => return,
+                    Err(error) => {
+                        tracing::error!(target: "mta", cause = %error, "the queue cannot be listed \
+                        now; trying again");
+                        tokio::time::sleep(STORAGE_PAUSE).await;
+                        continue;
+                    }
+                };
                 ids.retain(|id| *id < end);
                 let Some(last) = ids.last().copied() else { break };
                 after = Some(last);

@@ -6,7 +6,7 @@
 //! Limits: about as much memory again as the index's entry, for each message that came from
 //! elsewhere.
 
-use super::Arrival;
+use super::store::Arrival;
 use crate::mail::model::MessageId;
 use std::collections::BTreeMap;
 

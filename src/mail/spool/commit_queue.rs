@@ -9,7 +9,7 @@
 //! closing.
 //! Limits: none here; see the room's page.
 
-use super::SpoolError;
+use super::store::SpoolError;
 use crate::ground::lock::{Guard, Lock};
 use crate::ground::sync::Condvar;
 use std::future::Future;

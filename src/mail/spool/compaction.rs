@@ -10,17 +10,18 @@
 //! Limits: a piece has about one of [`PIECES`] of a segment (512 KiB) and one sync; one segment is
 //! emptied at a time.
 
-use super::SpoolError;
-use super::committer::Committer;
+use super::config::Config;
 use super::format::{Accepted, FRAME_HEADER, RecordKind, SegmentHeader, State};
 use super::read::read_head;
-use super::record::{Effect, Op, Record, state_record};
+use super::record::{Effect, Record, state_record};
 use super::segment_summary::{self, SegmentSummary};
-use super::shared::Health;
+use super::shared::Shared;
+use super::store::SpoolError;
 use crate::ground::sync::Instant;
 use crate::mail::model::MessageId;
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A piece is such a part of a segment.
@@ -34,14 +35,31 @@ const REST: u32 = 7;
 const REST_IN_NEED: u32 = 1;
 
 /// A segment that is being emptied.
-pub(super) struct Emptying {
+struct Emptying {
     number: u32,
     /// Messages that may live there, still to be looked at.
     left: std::vec::IntoIter<MessageId>,
 }
 
+/// What compaction needs of whoever writes the log.
+pub trait CopyTarget {
+    /// The number of the segment that records are appended to.
+    fn active(&self) -> u32;
+
+    /// Whether copies can be written: the volume does not fail, and nothing older waits.
+    fn takes_copies(&self) -> bool;
+
+    /// Sets a damaged message aside; the record of its end, when that was done.
+    fn damaged(&self, id: MessageId) -> Option<Record>;
+
+    /// Writes copies of records, with a sync behind them.
+    fn write_copies(&mut self, batch: Vec<Record>);
+}
+
 /// What is being emptied, and when to go on.
-pub(super) struct Compaction {
+pub struct Compaction {
+    shared: Arc<Shared>,
+    config: Config,
     emptying: Option<Emptying>,
     /// Octets of all segments when the one in work was chosen.
     used: u64,
@@ -54,12 +72,21 @@ pub(super) struct Compaction {
 }
 
 impl Compaction {
-    pub(super) fn new() -> Self {
-        Self { emptying: None, used: 0, goes_on: false, last: Instant::now(), rest: Duration::ZERO }
+    /// Nothing is being emptied yet.
+    pub fn new(shared: Arc<Shared>, config: Config) -> Self {
+        Self {
+            shared,
+            config,
+            emptying: None,
+            used: 0,
+            goes_on: false,
+            last: Instant::now(),
+            rest: Duration::ZERO,
+        }
     }
 
     /// How long there is nothing to do; `None` while no segment is known that is worth emptying.
-    pub(super) fn patience(&self) -> Option<Duration> {
+    pub fn patience(&self) -> Option<Duration> {
         (self.emptying.is_some() || self.goes_on)
             .then(|| self.rest.saturating_sub(self.last.elapsed()))
     }
@@ -67,30 +94,28 @@ impl Compaction {
     fn is_resting(&self) -> bool {
         self.last.elapsed() < self.rest
     }
-}
 
-impl Committer {
     /// Does the next piece, when it is time for one.
-    pub(super) fn compact(&mut self) {
-        if self.compaction.is_resting() {
+    pub fn step(&mut self, target: &mut impl CopyTarget) {
+        if self.is_resting() {
             return;
         }
         let begun = Instant::now();
-        let emptying = match self.compaction.emptying.take() {
+        let emptying = match self.emptying.take() {
             Some(emptying) => Some(emptying),
             None => {
-                self.compaction.goes_on = false;
-                self.compaction.used = self.shared.lock_index().amplification().0;
-                self.worth_emptying()
+                self.goes_on = false;
+                self.used = self.shared.lock_index().amplification().0;
+                self.worth_emptying(target.active())
             }
         };
-        let Some(mut emptying) = emptying.filter(|_| self.may_copy()) else {
-            self.compaction.last = begun;
-            self.compaction.rest = self.config.housekeeping;
+        let Some(mut emptying) = emptying.filter(|_| self.may_copy(target)) else {
+            self.last = begun;
+            self.rest = self.config.housekeeping;
             return;
         };
-        let (number, ended) = (emptying.number, self.copy_piece(&mut emptying));
-        self.compaction.emptying = (!ended).then_some(emptying);
+        let (number, ended) = (emptying.number, self.copy_piece(&mut emptying, target));
+        self.emptying = (!ended).then_some(emptying);
         // What could not be read stays, and would be tried again at once.
         let stuck = ended
             && self
@@ -100,18 +125,15 @@ impl Committer {
                 .get(&number)
                 .is_some_and(|segment| segment.live > 0);
         let rest = begun.elapsed() * self.rest_after_a_piece();
-        self.compaction.goes_on =
-            ended && self.shared.lock_index().amplification().0 < self.compaction.used;
-        self.compaction.rest = if stuck { self.config.housekeeping } else { rest };
-        self.compaction.last = Instant::now();
+        self.goes_on = ended && self.shared.lock_index().amplification().0 < self.used;
+        self.rest = if stuck { self.config.housekeeping } else { rest };
+        self.last = Instant::now();
     }
 
     /// Whether the volume has room for copies, and takes records at all.
-    fn may_copy(&self) -> bool {
+    fn may_copy(&self, target: &impl CopyTarget) -> bool {
         let room = self.shared.disk.space().map_or(0, |space| space.free);
-        self.shared.health() != Health::Failed
-            && self.carried.is_empty()
-            && room >= 2 * self.config.segment_max
+        target.takes_copies() && room >= 2 * self.config.segment_max
     }
 
     fn rest_after_a_piece(&self) -> u32 {
@@ -125,15 +147,15 @@ impl Committer {
         }
     }
 
-    /// A segment whose room is worth the copies of what lives in it.
-    fn worth_emptying(&self) -> Option<Emptying> {
+    /// A segment whose room is worth the copies of what lives in it; never the active one.
+    fn worth_emptying(&self, active: u32) -> Option<Emptying> {
         let header = {
             let index = self.shared.lock_index();
             let (used, live) = index.amplification();
             if used < live / 8 * 11 + self.config.slack * self.config.segment_max {
                 return None;
             }
-            let number = index.worth_emptying(self.active.number)?;
+            let number = index.worth_emptying(active)?;
             index.segments().get(&number)?.header
         };
         let residents = SegmentSummary::read(self.shared.disk.as_ref(), header)
@@ -144,7 +166,7 @@ impl Committer {
     }
 
     /// Copies a piece of what lives in a segment, and says whether that was all of it.
-    fn copy_piece(&mut self, emptying: &mut Emptying) -> bool {
+    fn copy_piece(&self, emptying: &mut Emptying, target: &mut impl CopyTarget) -> bool {
         let (mut batch, mut octets) = (Vec::new(), 0);
         let mut ended = true;
         for id in emptying.left.by_ref() {
@@ -153,7 +175,7 @@ impl Committer {
                     octets += records.iter().map(|record| record.header.frame_len()).sum::<u64>();
                     batch.extend(records);
                 }
-                Err(SpoolError::Damaged) => batch.extend(self.record(Op::Damaged { id })),
+                Err(SpoolError::Damaged) => batch.extend(target.damaged(id)),
                 // It cannot be read just now, and stays where it is.
                 Err(_) => {}
             }
@@ -164,9 +186,7 @@ impl Committer {
         }
         if !batch.is_empty() {
             self.shared.counters.spool_copied_bytes_total.inc_by(octets);
-            self.write(batch);
-            // What is copied is needed in its old place until the copy is durable.
-            self.sync();
+            target.write_copies(batch);
         }
         ended
     }

@@ -1,22 +1,36 @@
 //! What the committer writes for what was handed in: the record of an op.
 
-use super::SpoolError;
-use super::commit_queue::answer;
-use super::committer::Committer;
+use super::commit_queue::{Reply, answer};
+use super::corrupt;
 use super::format::{Accepted, FrameHeader, RecordKind, State};
 use super::layout::body_path;
-use super::read::{OpenSegment, read_head};
+use super::read::{OpenSegment, Reader, read_head};
 use super::record::{Effect, Op, Record, done_record, state_record};
-use crate::mail::model::MessageId;
+use super::shared::Shared;
+use super::store::SpoolError;
+use super::trouble::Unwritten;
+use crate::mail::model::{MessageId, Progress};
 
-impl Committer {
+/// Turns what was handed in into records.
+pub struct Composer<'a> {
+    shared: &'a Shared,
+    reader: &'a Reader,
+    unwritten: &'a Unwritten,
+}
+
+impl<'a> Composer<'a> {
+    /// `unwritten`: what the index does not know yet.
+    pub fn new(shared: &'a Shared, reader: &'a Reader, unwritten: &'a Unwritten) -> Self {
+        Self { shared, reader, unwritten }
+    }
+
     /// The record for an op; `None` when there is nothing to write.
-    pub(super) fn record(&mut self, op: Op) -> Option<Record> {
+    pub fn record(&self, op: Op) -> Option<Record> {
         match op {
             // Whoever sent it has given up.
             Op::Accept { id, file, reply, .. } if reply.is_closed() => {
                 if file {
-                    self.remove(&body_path(id));
+                    self.shared.remove(&body_path(id));
                 }
                 None
             }
@@ -32,32 +46,8 @@ impl Committer {
                     reply: Some(reply),
                 })
             }
-            Op::State { id, progress, generation } => {
-                let Some(slot) = self.shared.lock_index().get(id) else {
-                    self.shared.recent.written(id, generation);
-                    return None;
-                };
-                let (held, delay_told) = match self.waiting_state(id) {
-                    Some((state, _)) => (state.held, state.delay_told),
-                    None => (slot.held, slot.delay_told),
-                };
-                Some(state_record(
-                    &State { id, held, delay_told, progress },
-                    Some(generation),
-                    None,
-                ))
-            }
-            Op::Flags { id, held, delay_told, reply } => match self.current_state(id) {
-                Ok((state, generation)) => {
-                    let held = held.unwrap_or(state.held);
-                    let delay_told = delay_told.unwrap_or(state.delay_told);
-                    Some(state_record(&State { held, delay_told, ..state }, generation, reply))
-                }
-                Err(error) => {
-                    answer(reply, Err(error));
-                    None
-                }
-            },
+            Op::State { id, progress, generation } => self.progress(id, progress, generation),
+            Op::Flags { id, held, delay_told, reply } => self.flags(id, held, delay_told, reply),
             Op::Past { state, reply } => {
                 if self.shared.lock_index().get(state.id).is_some() {
                     return Some(state_record(&state, None, Some(reply)));
@@ -65,29 +55,70 @@ impl Committer {
                 answer(Some(reply), Err(SpoolError::Unknown));
                 None
             }
-            Op::Done { id, reply } => {
-                let known = self.shared.lock_index().get(id).map(|slot| slot.accept.segment);
-                match known {
-                    Some(segment) => Some(done_record(id, Some(segment), reply)),
-                    None => {
-                        self.shared.recent.forget(id);
-                        answer(reply, Err(SpoolError::Unknown));
-                        None
-                    }
-                }
-            }
-            Op::Damaged { id } => {
-                let segment = self.shared.lock_index().get(id).map(|slot| slot.accept.segment)?;
-                self.set_aside(id).then(|| done_record(id, Some(segment), None))
-            }
+            Op::Done { id, reply } => self.end(id, reply),
+            Op::Damaged { id } => self.damaged(id),
             Op::Turn(tell) => {
                 tell();
                 None
             }
             Op::Discard(paths) => {
                 for path in paths {
-                    self.remove(&path);
+                    self.shared.remove(&path);
                 }
+                None
+            }
+        }
+    }
+
+    /// The record of a message's end.
+    pub fn end(&self, id: MessageId, reply: Option<Reply>) -> Option<Record> {
+        let known = self.shared.lock_index().get(id).map(|slot| slot.accept.segment);
+        match known {
+            Some(segment) => Some(done_record(id, Some(segment), reply)),
+            None => {
+                self.shared.recent.forget(id);
+                answer(reply, Err(SpoolError::Unknown));
+                None
+            }
+        }
+    }
+
+    /// The record of the end of a message that is damaged, after it was set aside. What waits to be
+    /// written may be what is missing.
+    pub fn damaged(&self, id: MessageId) -> Option<Record> {
+        let segment = self.shared.lock_index().get(id).map(|slot| slot.accept.segment)?;
+        let is_set_aside =
+            !self.unwritten.is_carrying() && corrupt::set_aside(self.shared, self.reader, id);
+        is_set_aside.then(|| done_record(id, Some(segment), None))
+    }
+
+    fn progress(&self, id: MessageId, progress: Vec<Progress>, generation: u64) -> Option<Record> {
+        let Some(slot) = self.shared.lock_index().get(id) else {
+            self.shared.recent.written(id, generation);
+            return None;
+        };
+        let (held, delay_told) = match self.unwritten.state(id) {
+            Some((state, _)) => (state.held, state.delay_told),
+            None => (slot.held, slot.delay_told),
+        };
+        Some(state_record(&State { id, held, delay_told, progress }, Some(generation), None))
+    }
+
+    fn flags(
+        &self,
+        id: MessageId,
+        held: Option<bool>,
+        delay_told: Option<bool>,
+        reply: Option<Reply>,
+    ) -> Option<Record> {
+        match self.current_state(id) {
+            Ok((state, generation)) => {
+                let held = held.unwrap_or(state.held);
+                let delay_told = delay_told.unwrap_or(state.delay_told);
+                Some(state_record(&State { held, delay_told, ..state }, generation, reply))
+            }
+            Err(error) => {
+                answer(reply, Err(error));
                 None
             }
         }
@@ -97,7 +128,7 @@ impl Committer {
     /// when that waits to be written.
     fn current_state(&self, id: MessageId) -> Result<(State, Option<u64>), SpoolError> {
         if self.shared.lock_index().get(id).is_some()
-            && let Some(waiting) = self.waiting_state(id)
+            && let Some(waiting) = self.unwritten.state(id)
         {
             return Ok(waiting);
         }
@@ -119,7 +150,7 @@ impl Committer {
         if let Some((place, segment)) = state {
             return Ok((State::decode(&head(&segment, place)?).ok_or_else(damaged)?, None));
         }
-        let head = match self.waiting_accept(id) {
+        let head = match self.unwritten.accept(id) {
             Some(waiting) => waiting.head.clone(),
             None => head(&accept.ok_or(SpoolError::Unknown)?, slot.accept)?,
         };
@@ -133,26 +164,5 @@ impl Committer {
             },
             None,
         ))
-    }
-
-    /// The newest state of a message among the records that wait for better days. The index does
-    /// not know of it, and what it does know is older.
-    fn waiting_state(&self, id: MessageId) -> Option<(State, Option<u64>)> {
-        let generation = |record: &Record| match record.effect {
-            Effect::State { generation, .. } if record.id == id => Some(generation),
-            _ => None,
-        };
-        let carried = || self.carried.iter().rev().find(|record| generation(record).is_some());
-        let record = self.held_back.get(&id).or_else(carried)?;
-        Some((State::decode(&record.head)?, generation(record)?))
-    }
-
-    /// The copy of a message's accept record that must be written again: the place that the index
-    /// knows was lost.
-    fn waiting_accept(&self, id: MessageId) -> Option<&Record> {
-        self.carried
-            .iter()
-            .rev()
-            .find(|record| record.id == id && matches!(record.effect, Effect::Accept { .. }))
     }
 }

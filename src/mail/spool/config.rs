@@ -1,7 +1,20 @@
 //! The knobs of the log, and what a volume's size makes of them.
 
-use super::content::{INLINE_MAX, INLINE_MIN, LENDABLE, OWN};
 use std::time::Duration;
+
+/// Content over this many octets gets a file of its own.
+pub const INLINE_MAX: usize = 256 * 1024;
+
+/// On small volumes it is this limit.
+pub const INLINE_MIN: usize = 64 * 1024;
+
+/// Octets that every writer may keep in memory where there is enough. Whoever wants more, up to
+/// [`INLINE_MAX`], borrows from [`LENDABLE`].
+pub const OWN: usize = 16 * 1024;
+
+/// Octets that all writers together may borrow where there is enough. When they are lent out,
+/// content goes to a file earlier.
+pub const LENDABLE: usize = 16 << 20;
 
 /// How the log is cut and paced.
 #[derive(Debug, Clone, Copy)]

@@ -2,7 +2,7 @@
 
 use super::layout::{BODY, body_path, part_path};
 use super::shared::Shared;
-use super::{SpoolError, Writer};
+use super::store::{SpoolError, Writer};
 use crate::ground::disk::File;
 use crate::ground::sync::atomic::{AtomicBool, Ordering};
 use crate::mail::model::{Content, MessageId};
@@ -11,27 +11,14 @@ use std::io;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// Content over this many octets gets a file of its own.
-pub const INLINE_MAX: usize = 256 * 1024;
-
-/// On small volumes it is this limit.
-pub const INLINE_MIN: usize = 64 * 1024;
-
-/// Octets that every writer may keep in memory where there is enough. Whoever wants more, up to
-/// [`INLINE_MAX`], borrows from [`LENDABLE`].
-pub const OWN: usize = 16 * 1024;
-
-/// Octets that all writers together may borrow where there is enough. When they are lent out,
-/// content goes to a file earlier.
-pub const LENDABLE: usize = 16 << 20;
-
 /// Octets of stored content that a reader gets in memory; above that, piece by piece.
 pub const WHOLE_MAX: usize = 64 * 1024;
 
 /// A file is written in pieces of so many octets where as many can be borrowed.
 pub const PIECE: usize = 64 * 1024;
 
-/// Takes content piece by piece. Up to [`INLINE_MAX`] octets wait in memory, whatever the length.
+/// Takes content piece by piece. Up to [`INLINE_MAX`](super::INLINE_MAX) octets wait in memory,
+/// whatever the length.
 pub struct ContentWriter {
     shared: Arc<Shared>,
     id: MessageId,
@@ -42,7 +29,7 @@ pub struct ContentWriter {
     spilled: Option<Spilled>,
 }
 
-/// Octets of [`LENDABLE`], given back at its drop.
+/// Octets of [`LENDABLE`](super::LENDABLE), given back at its drop.
 pub type Loan = Option<OwnedSemaphorePermit>;
 
 struct Spilled {
@@ -204,7 +191,7 @@ impl Drop for ContentWriter {
 /// A stretch of a file, as the content of a message that is read piece by piece.
 pub struct Stretch {
     /// The segment or content file; it stays readable while this lives, even after it was removed.
-    /// A recycled segment is never written to while a stretch of it is held: see `housekeeping`.
+    /// A recycled segment is never written to while a stretch of it is held: see `segment_files`.
     pub file: Arc<dyn File>,
     /// Where the content starts.
     pub offset: u64,

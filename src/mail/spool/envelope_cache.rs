@@ -8,22 +8,15 @@
 //! finds them unused.
 
 use super::format::{FRAME_HEADER, FrameHeader, HEADER_BLOCK, SegmentHeader};
-use super::index::Place;
 use super::segment_summary::SegmentSummary;
-use super::shared::Shared;
+use super::slots::Place;
 use crate::ground::disk::Disk;
 use crate::ground::lock::{Level, Lock};
-use crate::mail::model::MessageId;
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// SegmentSummary in memory, together; those of one segment may be more when they are the only
 /// ones.
 const OCTETS_MAX: usize = 4 << 20;
-
-/// So many of the messages that are looked at together make the heads of their segment worth
-/// reading.
-const WORTH_READING: u32 = 32;
 
 /// The heads that were used a moment ago, the last used ones at the end.
 pub struct EnvelopeCache(Lock<Vec<Kept>>);
@@ -36,32 +29,11 @@ struct Kept {
     heads: Option<Arc<Known>>,
 }
 
-/// Segments whose heads are worth reading for some messages.
-pub type SegmentSet = HashSet<u32>;
-
 /// The heads of a segment, and where each frame begins.
 struct Known {
     octets: Vec<u8>,
     /// Offset in the segment, offset in `octets`; rising.
     frames: Vec<(u32, u32)>,
-}
-
-impl Shared {
-    /// Where many of these messages have their last word.
-    pub fn segments_of_many(&self, ids: &[MessageId]) -> SegmentSet {
-        let mut counts: HashMap<u32, u32> = HashMap::new();
-        let index = self.lock_index();
-        for slot in ids.iter().filter_map(|id| index.get(*id)) {
-            for place in [Some(slot.accept), slot.state].into_iter().flatten() {
-                *counts.entry(place.segment).or_default() += 1;
-            }
-        }
-        counts
-            .into_iter()
-            .filter(|(_, count)| *count >= WORTH_READING)
-            .map(|(segment, _)| segment)
-            .collect()
-    }
 }
 
 impl Default for EnvelopeCache {

@@ -8,44 +8,14 @@
 //! overrules has gone before it: otherwise a restart would read the old accept record and deliver
 //! the message once more. [`Segment::outlives`] keeps those debts.
 
-use super::Arrival;
 use super::arrivals::Arrivals;
 use super::format::SegmentHeader;
-use super::slots::Slots;
+use super::slots::{Place, Slot, Slots};
+use super::store::Arrival;
 use crate::ground::disk::File;
 use crate::mail::model::MessageId;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
-
-/// One message's entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slot {
-    /// The accept record.
-    pub accept: Place,
-    /// The last state record; `None` before the first.
-    pub state: Option<Place>,
-    /// Octets of the content.
-    pub size: u64,
-    /// Octets of the accept record's frame.
-    pub frame: u32,
-    /// Octets of the last state record's frame; 0 before the first.
-    pub state_frame: u32,
-    /// An operator holds it.
-    pub held: bool,
-    /// The delay notice is out.
-    pub delay_told: bool,
-    /// The content has a file of its own.
-    pub file: bool,
-}
-
-/// A frame's place on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// Number of the segment.
-    pub segment: u32,
-    /// Where the frame starts in it.
-    pub offset: u32,
-}
 
 /// One segment file.
 pub struct Segment {

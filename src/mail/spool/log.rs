@@ -3,19 +3,20 @@
 use super::committer::Committer;
 use super::config::Config;
 use super::content::{ContentWriter, Finished, Stretch, blocking};
+use super::counters::SpoolCounters;
 use super::format::{Accepted, State};
 use super::layout::body_path;
-use super::read::{Care, message};
+use super::read::{Care, Reader, message};
 use super::record::Op;
 use super::recover::{self, OpenError};
+use super::segment_files::SegmentFiles;
 use super::shared::{Health, Shared};
-use super::{Arrival, Entry, Past, Spool, SpoolError, Writer};
+use super::store::{Arrival, Entry, Past, Spool, SpoolError, Writer};
 use crate::ground::clock;
 use crate::ground::disk::Disk;
 use crate::ground::lock::Lock;
 use crate::ground::sync::thread::{self, JoinHandle};
-use crate::mail::model::{Body, Message, MessageId, Progress, Status};
-use crate::mail::spool::counters::SpoolCounters;
+use crate::mail::model::{Body, Message, MessageId, Progress};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::future::{Future, pending};
@@ -25,6 +26,7 @@ use std::sync::Arc;
 /// The queue as segments on a [`Disk`].
 pub struct SegmentLog {
     shared: Arc<Shared>,
+    reader: Arc<Reader>,
     committer: Lock<Option<JoinHandle<bool>>>,
 }
 
@@ -45,18 +47,29 @@ impl SegmentLog {
         counters.shortened_segments_total.inc_by(recovered.shortened);
         let config = config.fitted(disk.space().map_err(OpenError::Disk)?.size);
         let shared = Arc::new(Shared::new(disk, counters, recovered.index, &config));
-        let committer =
-            Committer::open(shared.clone(), config, recovered.next_segment, recovered.spares)?;
+        let reader = Arc::new(Reader::new(shared.clone()));
+        let files = SegmentFiles::new(shared.clone(), recovered.next_segment, recovered.spares);
+        let committer = Committer::open(shared.clone(), reader.clone(), config, files)?;
         let committer = thread::Builder::new()
             .name("committer".to_owned())
             .spawn(move || committer.run())
             .map_err(OpenError::Disk)?;
-        Ok(Self { shared, committer: Lock::leaf(Some(committer)) })
+        Ok(Self { shared, reader, committer: Lock::leaf(Some(committer)) })
     }
 
     /// Lets `tell` be called when the committer has its next turn.
     pub fn touch(&self, tell: impl FnOnce() + Send + 'static) {
         self.shared.submit(Op::Turn(Box::new(tell)));
+    }
+
+    /// [`Spool::ids`] at once, for the index has them all.
+    pub fn ids(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId> {
+        self.shared.lock_index().ids(after, limit)
+    }
+
+    /// [`Spool::totals`] at once, for the index counts them.
+    pub fn totals(&self) -> (u64, u64, u64) {
+        self.shared.lock_index().totals()
     }
 
     /// Ends the committer. `true`: everything handed in before is written and synced. Blocks.
@@ -134,8 +147,8 @@ impl SegmentLog {
     }
 
     async fn read(&self, id: MessageId, care: Care<'static>) -> Result<Message, SpoolError> {
-        let shared = self.shared.clone();
-        match blocking(move || Ok(shared.read(id, care))).await {
+        let reader = self.reader.clone();
+        match blocking(move || Ok(reader.read(id, care))).await {
             Ok(result) => result,
             Err(error) => Err(SpoolError::Failed(error.to_string())),
         }
@@ -202,6 +215,11 @@ impl Spool for SegmentLog {
         }
     }
 
+    /// The lock of the volume is the lease of every message on it.
+    async fn claim(&self, id: MessageId) -> Result<Message, SpoolError> {
+        self.load(id).await
+    }
+
     async fn load(&self, id: MessageId) -> Result<Message, SpoolError> {
         self.read(id, Care::Whole).await
     }
@@ -211,12 +229,12 @@ impl Spool for SegmentLog {
     }
 
     async fn peek_all(&self, ids: Vec<MessageId>) -> Result<Vec<Message>, SpoolError> {
-        let shared = self.shared.clone();
+        let reader = self.reader.clone();
         let read = blocking(move || {
             let mut messages = Vec::with_capacity(ids.len());
-            let segments_of_many = shared.segments_of_many(&ids);
+            let segments_of_many = reader.segments_of_many(&ids);
             for id in ids {
-                match shared.read(id, Care::Glance(&segments_of_many)) {
+                match reader.read(id, Care::Glance(&segments_of_many)) {
                     Ok(message) => messages.push(message),
                     Err(SpoolError::Unknown | SpoolError::Damaged) => {}
                     Err(error) => return Ok(Err(error)),
@@ -227,14 +245,14 @@ impl Spool for SegmentLog {
         read.await.unwrap_or_else(|error| Err(SpoolError::Failed(error.to_string())))
     }
 
-    fn settle(&self, id: MessageId, progress: Vec<Progress>) {
-        let done = progress.iter().all(|target| target.status != Status::Pending);
-        if done {
-            // Until the committer has come to it, the index shows the message as it was: whoever
-            // reads it then must not take it for one that waits, and send it again.
-            self.shared.recent.note(id, progress);
-            return self.shared.commit_queue.submit(Op::Done { id, reply: None });
-        }
+    fn complete(&self, id: MessageId, progress: Vec<Progress>) {
+        // Until the committer has come to it, the index shows the message as it was: whoever reads
+        // it then must not take it for one that waits, and send it again.
+        self.shared.recent.note(id, progress);
+        self.shared.submit(Op::Done { id, reply: None });
+    }
+
+    fn defer(&self, id: MessageId, progress: Vec<Progress>) {
         let generation = self.shared.recent.note(id, progress.clone());
         self.shared.submit(Op::State { id, progress, generation });
     }
@@ -262,8 +280,20 @@ impl Spool for SegmentLog {
         self.shared.commit_queue.len()
     }
 
-    fn ids(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId> {
-        self.shared.lock_index().ids(after, limit)
+    async fn ids(
+        &self,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<MessageId>, SpoolError> {
+        Ok(Self::ids(self, after, limit))
+    }
+
+    async fn totals(&self) -> Result<(u64, u64, u64), SpoolError> {
+        Ok(Self::totals(self))
+    }
+
+    fn last_totals(&self) -> (u64, u64, u64) {
+        Self::totals(self)
     }
 
     fn by_arrival(&self, after: Option<MessageId>, limit: usize) -> Vec<Arrival> {
@@ -272,9 +302,5 @@ impl Spool for SegmentLog {
 
     fn oldest_of(&self, ids: &HashSet<MessageId>) -> Option<Arrival> {
         self.shared.lock_index().oldest_of(ids)
-    }
-
-    fn totals(&self) -> (u64, u64, u64) {
-        self.shared.lock_index().totals()
     }
 }

@@ -1,24 +1,43 @@
 //! Messages read back from their records.
 
-use super::SpoolError;
 use super::content::{Stretch, WHOLE_MAX};
-use super::envelope_cache::SegmentSet;
+use super::envelope_cache::EnvelopeCache;
 use super::format::{Accepted, FRAME_HEADER, FrameHeader, SegmentHeader, State};
-use super::index::{Place, Slot};
 use super::layout::body_path;
 use super::record::Op;
 use super::shared::{Health, Shared};
+use super::slots::{Place, Slot};
+use super::store::SpoolError;
 use crate::ground::disk::File;
 use crate::mail::model::{Body, Message, MessageId, Progress};
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
-impl Shared {
+/// So many of the messages that are looked at together make the heads of their segment worth
+/// reading.
+const WORTH_READING: u32 = 32;
+
+/// Segments whose heads are worth reading for some messages.
+pub type SegmentSet = HashSet<u32>;
+
+/// Reads messages of the queue.
+pub struct Reader {
+    shared: Arc<Shared>,
+    /// What was read beside segments a moment ago.
+    envelopes: EnvelopeCache,
+}
+
+impl Reader {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, envelopes: EnvelopeCache::default() }
+    }
+
     /// Reads a message back. One that is damaged is reported to the committer, which looks again
     /// and sets it aside; on a volume that is not well it may have been lost by a sync that failed,
     /// and is about to be written again.
     pub fn read(&self, id: MessageId, care: Care<'_>) -> Result<Message, SpoolError> {
-        let well = || self.health() == Health::Well;
+        let well = || self.shared.health() == Health::Well;
         let was_well = well();
         match self.find(id, care) {
             Ok(Some(message)) => Ok(message),
@@ -26,7 +45,7 @@ impl Shared {
                 Err(SpoolError::Failed("the data volume is recovering".to_owned()))
             }
             Ok(None) => {
-                self.submit(Op::Damaged { id });
+                self.shared.submit(Op::Damaged { id });
                 Err(SpoolError::Damaged)
             }
             Err(error) => Err(error),
@@ -38,6 +57,27 @@ impl Shared {
         self.find(id, Care::Whole)
     }
 
+    /// Where many of these messages have their last word.
+    pub fn segments_of_many(&self, ids: &[MessageId]) -> SegmentSet {
+        let mut counts: HashMap<u32, u32> = HashMap::new();
+        let index = self.shared.lock_index();
+        for slot in ids.iter().filter_map(|id| index.get(*id)) {
+            for place in [Some(slot.accept), slot.state].into_iter().flatten() {
+                *counts.entry(place.segment).or_default() += 1;
+            }
+        }
+        counts
+            .into_iter()
+            .filter(|(_, count)| *count >= WORTH_READING)
+            .map(|(segment, _)| segment)
+            .collect()
+    }
+
+    /// A round of housekeeping: lets go of what nobody has used since the last one.
+    pub fn forget_unused(&self) {
+        self.envelopes.forget_unused();
+    }
+
     /// The index is asked again when the frame is not what it promised: the record may have been
     /// copied forward meanwhile.
     fn find(&self, id: MessageId, care: Care<'_>) -> Result<Option<Message>, SpoolError> {
@@ -45,7 +85,7 @@ impl Shared {
         loop {
             // Before the index: progress leaves this list only when the index knows where it
             // stands.
-            let recent = self.recent.of(id);
+            let recent = self.shared.recent.of(id);
             let Some((slot, accept, state)) = self.look_up(id) else {
                 return Err(SpoolError::Unknown);
             };
@@ -64,7 +104,7 @@ impl Shared {
     }
 
     fn look_up(&self, id: MessageId) -> Option<(Slot, OpenSegment, Option<OpenSegment>)> {
-        let index = self.lock_index();
+        let index = self.shared.lock_index();
         let slot = index.get(id)?;
         let accept = index.file(slot.accept.segment)?;
         let state = match slot.state {
@@ -100,7 +140,7 @@ impl Shared {
         };
         let body = match accepted.file {
             Some((len, crc)) => {
-                let file = match self.disk.open(&body_path(id)) {
+                let file = match self.shared.disk.open(&body_path(id)) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                     other => other?,
                 };
@@ -142,7 +182,7 @@ impl Shared {
     ) -> io::Result<Option<(FrameHeader, Vec<u8>)>> {
         match care {
             Care::Glance(segments_of_many) if segments_of_many.contains(&place.segment) => {
-                let known = self.envelopes.head(self.disk.as_ref(), segment.0, place);
+                let known = self.envelopes.head(self.shared.disk.as_ref(), segment.0, place);
                 known.map_or_else(|| read_head(segment, place), |known| Ok(Some(known)))
             }
             _ => read_head(segment, place),

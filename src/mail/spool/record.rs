@@ -2,6 +2,7 @@
 
 use super::commit_queue::Reply;
 use super::format::{FrameHeader, RecordKind, State, encode_done};
+use super::slots::Place;
 use crate::mail::model::{MessageId, Progress};
 use bytes::Bytes;
 
@@ -43,6 +44,9 @@ pub struct Record {
     pub effect: Effect,
     pub reply: Option<Reply>,
 }
+
+/// A record, and where it was written.
+pub type Placed = (Record, Place);
 
 /// What the index learns when the record is written (or, for accepts, synced).
 #[derive(Clone)]

@@ -13,13 +13,15 @@
 //! than the one that such a word calls outdated.
 
 use super::closing::{self, Closing, Gap};
+use super::corrupt::keep;
 use super::format::{
     Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN, HeaderError,
     RecordKind, SegmentHeader, State, VERSION, decode_id,
 };
-use super::index::{Index, Place};
+use super::index::Index;
 use super::layout::{BODY, CORRUPT, FORMAT, LOG, SPARE, heads_path, segment_path};
 use super::segment_summary::{self, SegmentSummary};
+use super::slots::Place;
 use crate::ground::disk::{Disk, File};
 use crate::ground::sync::Instant;
 use crate::mail::model::MessageId;
@@ -63,18 +65,6 @@ pub struct Recovered {
     pub damaged: u64,
     /// Segments that held more.
     pub shortened: u64,
-}
-
-/// Keeps octets under `corrupt/`.
-pub fn keep(disk: &dyn Disk, name: &str, octets: &[u8]) -> io::Result<()> {
-    let path = format!("{CORRUPT}/{name}");
-    let file = match disk.create(&path) {
-        // An earlier attempt did not get to its end.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(&path)?,
-        other => other?,
-    };
-    file.write_at(0, octets)?;
-    file.sync()
 }
 
 /// Reads the volume.

@@ -1,23 +1,22 @@
 //! What the door, the writers of content and the committer have in common.
 
-use super::SpoolError;
 use super::commit_queue::CommitQueue;
 use super::config::Config;
-use super::envelope_cache::EnvelopeCache;
+use super::counters::SpoolCounters;
 use super::index::Index;
 use super::recent::Recent;
 use super::record::Op;
+use super::store::SpoolError;
 use crate::ground::clock;
 use crate::ground::disk::{self, Disk};
 use crate::ground::lock::{Guard, Level, Lock};
 use crate::ground::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use crate::mail::model::MessageId;
-use crate::mail::spool::counters::SpoolCounters;
 use std::io;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// What the door, the writers and the committer have in common.
+/// What the door, the readers, the writers and the committer have in common.
 pub struct Shared {
     pub disk: Arc<dyn Disk>,
     pub counters: Arc<SpoolCounters>,
@@ -35,8 +34,6 @@ pub struct Shared {
     pub inline_max: usize,
     /// Progress that was handed in and is not written yet; whoever reads a message must see it.
     pub recent: Recent,
-    /// What was read beside segments a moment ago.
-    pub envelopes: EnvelopeCache,
 }
 
 /// How the data volume is.
@@ -68,7 +65,6 @@ impl Shared {
             health: AtomicU8::new(Health::Well as u8),
             complaint: Lock::default(),
             recent: Recent::default(),
-            envelopes: EnvelopeCache::default(),
         }
     }
 
@@ -117,6 +113,17 @@ impl Shared {
                 tracing::error!(target: "mta", cause = complaint, "the data volume fails; new mail \
                 is answered 452 until it is well");
             }
+        }
+    }
+
+    /// Removes a file that nobody needs. What cannot be removed is told, and left to the next start.
+    pub fn remove(&self, path: &str) {
+        match self.disk.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(target: "mta", path, cause = %error, "a file that is not needed any \
+                more could not be removed");
+            }
+            _ => {}
         }
     }
 

@@ -4,11 +4,40 @@
 //! brim before the next is begun. A chunk that has become small joins its neighbour, so memory
 //! follows the queue down again.
 
-use super::index::{Place, Slot};
 use std::collections::BTreeMap;
 
 /// Entries of a chunk, at most: what one removal may have to move.
 const CHUNK: usize = 256;
+
+/// One message's entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// The accept record.
+    pub accept: Place,
+    /// The last state record; `None` before the first.
+    pub state: Option<Place>,
+    /// Octets of the content.
+    pub size: u64,
+    /// Octets of the accept record's frame.
+    pub frame: u32,
+    /// Octets of the last state record's frame; 0 before the first.
+    pub state_frame: u32,
+    /// An operator holds it.
+    pub held: bool,
+    /// The delay notice is out.
+    pub delay_told: bool,
+    /// The content has a file of its own.
+    pub file: bool,
+}
+
+/// A frame's place on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Number of the segment.
+    pub segment: u32,
+    /// Where the frame starts in it.
+    pub offset: u32,
+}
 
 /// Entries by id.
 #[derive(Default)]

@@ -12,10 +12,10 @@ use super::format::{
     Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN, HeaderError,
     RecordKind, SegmentHeader, State, decode_id,
 };
-use super::index::Place;
 use super::layout::{BODY, CLOSED, CORRUPT, FORMAT, LOG, segment_path};
 use super::recover::{OpenError, Window, content_of, known_format, next_frame};
 use super::segment_summary::SegmentSummary;
+use super::slots::Place;
 use crate::ground::clock;
 use crate::ground::disk::Disk;
 use crate::mail::model::{Damage, Findings, Looked, Meaning, MessageId, OfflineError, Status};

@@ -1,0 +1,433 @@
+//! Writes batches of records to the active segment, syncs, and answers those who wait.
+//!
+//! Promises: nobody hears `Ok` before a sync has returned that began after the record was written.
+//! A newer record of a message never reaches the disk before an older one.
+//! What cannot be written: `trouble`. When a sync fails, the segment is poisoned and never synced
+//! again.
+
+use super::active::{ActiveSegment, AppendFailed};
+use super::commit_queue::answer;
+use super::compaction::CopyTarget;
+use super::compose::Composer;
+use super::config::Config;
+use super::housekeeping::HeldBack;
+use super::layout::body_path;
+use super::read::Reader;
+use super::record::{Effect, Op, Placed, Record, frame_len};
+use super::segment_files::{NewSegment, SegmentFiles};
+use super::shared::{Health, Shared};
+use super::slots::Place;
+use super::store::SpoolError;
+use super::trouble::Unwritten;
+use crate::ground::disk::is_full;
+use crate::ground::sync::Instant;
+use crate::mail::model::MessageId;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often an unwell volume is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Octets of progress that was held back, in one write.
+const HELD_BACK_PIECE: u64 = 64 * 1024;
+
+/// The one writer of the log.
+pub struct BatchWriter {
+    shared: Arc<Shared>,
+    reader: Arc<Reader>,
+    segment_max: u64,
+    active: ActiveSegment,
+    files: SegmentFiles,
+    /// Done and state records written since the last good sync.
+    unsynced: Vec<Record>,
+    unsynced_since: Option<Instant>,
+    unwritten: Unwritten,
+    /// Files to remove once the records that make them needless are durable.
+    needless: Vec<String>,
+    last_try: Instant,
+}
+
+impl BatchWriter {
+    /// A writer with a fresh segment; what earlier runs wrote is only read.
+    ///
+    /// # Errors
+    /// The volume's.
+    pub fn open(
+        shared: Arc<Shared>,
+        reader: Arc<Reader>,
+        config: &Config,
+        mut files: SegmentFiles,
+    ) -> io::Result<Self> {
+        let active = ActiveSegment::new(files.begin_first()?);
+        let writer = Self {
+            shared,
+            reader,
+            segment_max: config.segment_max,
+            active,
+            files,
+            unsynced: Vec::new(),
+            unsynced_since: None,
+            unwritten: Unwritten::default(),
+            needless: Vec::new(),
+            last_try: Instant::now(),
+        };
+        writer.register_segment();
+        Ok(writer)
+    }
+
+    /// How long the oldest record without a sync has waited for one; `None`: there is none.
+    pub fn unsynced_for(&self) -> Option<Duration> {
+        self.unsynced_since.map(|since| since.elapsed())
+    }
+
+    /// Whether records wait that could not be written.
+    pub fn has_unwritten(&self) -> bool {
+        !self.unwritten.is_empty()
+    }
+
+    /// The record for an op; `None` when there is nothing to write.
+    pub fn compose(&self, op: Op) -> Option<Record> {
+        self.composer().record(op)
+    }
+
+    fn composer(&self) -> Composer<'_> {
+        Composer::new(&self.shared, &self.reader, &self.unwritten)
+    }
+
+    /// Writes a batch, syncs if anybody waits for it, answers.
+    pub fn write(&mut self, batch: Vec<Record>) {
+        let batch = self.unwritten.hold_back(batch, self.shared.health() == Health::Full);
+        self.write_now(batch);
+    }
+
+    fn write_now(&mut self, batch: Vec<Record>) {
+        if batch.is_empty() {
+            return;
+        }
+        if self.unwritten.is_carrying() {
+            // A newer word must not reach the disk before an older one.
+            return self
+                .refuse(batch, &SpoolError::Failed("the data volume is recovering".to_owned()));
+        }
+        match self.append(batch) {
+            Ok(waiting) if !waiting.is_empty() => {
+                if self.sync() {
+                    self.accepted(waiting);
+                } else {
+                    self.disown(waiting, "the sync failed");
+                }
+            }
+            Ok(_) => {}
+            Err((error, batch)) => self.write_failed(&error, batch),
+        }
+    }
+
+    /// Appends records to the active segment. Those without a reply take effect at once; the others
+    /// come back with their places.
+    fn append(&mut self, batch: Vec<Record>) -> Result<Vec<Placed>, (io::Error, Vec<Record>)> {
+        let octets: u64 = batch.iter().map(|record| record.header.frame_len()).sum();
+        if self.active.len() + octets > self.segment_max
+            && !self.active.is_empty()
+            && let Err(error) = self.roll()
+        {
+            return Err((error, batch));
+        }
+        match self.active.append(&batch) {
+            Ok(places) => {
+                self.shared.counters.sync_batch_records.observe(batch.len() as f64);
+                Ok(self.take_effect(batch, places))
+            }
+            Err(AppendFailed { error, is_wiped: true }) => Err((error, batch)),
+            // What is left of the batch must be known to be gone; or else the segment is given up,
+            // full or not.
+            Err(AppendFailed { error, is_wiped: false }) => {
+                self.shared.lock_index().doubt(self.active.header().number);
+                Err((io::Error::other(error), batch))
+            }
+        }
+    }
+
+    /// The index learns what was written, except for new messages, which it learns after the sync.
+    /// Those that somebody waits for come back.
+    fn take_effect(&mut self, batch: Vec<Record>, places: Vec<Place>) -> Vec<Placed> {
+        let mut waiting = Vec::new();
+        let mut index = self.shared.lock_index();
+        index.segment_len(self.active.header().number, self.active.len());
+        for (record, place) in batch.into_iter().zip(places) {
+            if record.reply.is_some() && matches!(record.effect, Effect::Accept { .. }) {
+                waiting.push((record, place));
+                continue;
+            }
+            match record.effect {
+                // A copy: what is new is answered first.
+                Effect::Accept { size, file, .. } => {
+                    index.accepted(record.id, place, frame_len(&record), size, file)
+                }
+                Effect::State { held, delay_told, generation } => {
+                    index.state(record.id, place, frame_len(&record), held, delay_told);
+                    if let Some(generation) = generation {
+                        self.shared.recent.written(record.id, generation);
+                    }
+                }
+                Effect::Done { overrules } => {
+                    if index.done(record.id, place.segment).is_some_and(|slot| slot.file) {
+                        self.needless.push(body_path(record.id));
+                    }
+                    self.shared.recent.forget(record.id);
+                    if let Some(segment) = overrules {
+                        index.must_outlive(place.segment, segment);
+                    }
+                }
+            }
+            self.unsynced_since.get_or_insert_with(Instant::now);
+            if record.reply.is_some() {
+                waiting.push((record, place));
+            } else {
+                self.unsynced.push(record);
+            }
+        }
+        waiting
+    }
+
+    /// The sync has returned: accepts enter the index, everybody who waited hears yes.
+    fn accepted(&mut self, waiting: Vec<Placed>) {
+        let mut index = self.shared.lock_index();
+        for (record, place) in &waiting {
+            if let Effect::Accept { size, file, moved } = record.effect {
+                index.accepted(record.id, *place, frame_len(record), size, file);
+                if let Some(arrived) = moved {
+                    index.arrived(record.id, arrived);
+                }
+            }
+        }
+        drop(index);
+        let mut withdrawn = Vec::new();
+        for (record, _) in waiting {
+            let is_new = matches!(record.effect, Effect::Accept { .. });
+            if !answer(record.reply, Ok(())) && is_new {
+                withdrawn.push(record.id);
+            }
+        }
+        // Nobody was told 250 for these, and those who sent them will do so again.
+        let ends = withdrawn.into_iter().filter_map(|id| self.composer().end(id, None)).collect();
+        self.write(ends);
+    }
+
+    /// Makes everything written so far durable. On failure the segment is poisoned, the records
+    /// that must not be lost are carried on, and the answer is `false`.
+    pub fn sync(&mut self) -> bool {
+        let started = Instant::now();
+        let result = self.active.sync();
+        self.shared.counters.sync_seconds.observe(started.elapsed().as_secs_f64());
+        self.unsynced_since = None;
+        match result {
+            Ok(()) => {
+                self.unsynced.clear();
+                // What is carried has taken effect in the index, but is not on the disk: its old
+                // places are still needed.
+                if !self.unwritten.is_carrying() {
+                    for path in std::mem::take(&mut self.needless) {
+                        self.shared.remove(&path);
+                    }
+                    self.reclaim();
+                }
+                true
+            }
+            Err(error) => {
+                self.poison(&error);
+                false
+            }
+        }
+    }
+
+    /// Lets segments go that nobody needs.
+    pub fn reclaim(&mut self) {
+        self.files.reclaim(self.active.header().number);
+    }
+
+    /// Whether everything in the active segment is durable, after a sync if need be.
+    fn is_settled(&mut self) -> bool {
+        (self.unsynced.is_empty() && !self.active.is_wiped()) || self.sync()
+    }
+
+    /// Begins a new segment after everything in the old one is durable.
+    fn roll(&mut self) -> io::Result<()> {
+        if !self.is_settled() {
+            return Err(io::Error::other("the sync of the full segment failed"));
+        }
+        let next = self.files.begin()?;
+        let sealed = self.active.replace(next);
+        self.register_segment();
+        if self.shared.health() == Health::Well
+            && let Err(error) = sealed.write_summary(self.shared.disk.as_ref())
+        {
+            tracing::debug!(target: "mta", cause = %error, "the next start has to read a segment's \
+            contents");
+        }
+        Ok(())
+    }
+
+    /// Goes on in the room that was kept for this; the next attempt to write finds it.
+    fn roll_onto_reserve(&mut self) {
+        if !self.files.has_reserve() || !self.is_settled() {
+            return;
+        }
+        match self.files.begin_on_reserve() {
+            Ok(segment) => self.go_on_in(segment),
+            Err(error) => {
+                tracing::warn!(target: "mta", cause = %error, "the reserve of the data volume \
+                could not be used");
+            }
+        }
+    }
+
+    /// Leaves the active segment as it is, durable or not.
+    fn go_on_in(&mut self, segment: NewSegment) {
+        drop(self.active.replace(segment));
+        self.register_segment();
+    }
+
+    fn register_segment(&self) {
+        let active = &self.active;
+        self.shared.lock_index().begin_segment(active.header(), active.file(), active.len());
+    }
+
+    /// Nothing more is written to the active segment; its unsynced records are written again
+    /// elsewhere.
+    fn poison(&mut self, error: &io::Error) {
+        let number = self.active.header().number;
+        self.shared.counters.sync_failures_total.inc();
+        tracing::error!(target: "mta", segment = number, cause = %error, "a segment was given up");
+        self.unwritten.carry_again(std::mem::take(&mut self.unsynced));
+        self.shared.set_health(
+            if is_full(error) { Health::Full } else { Health::Failed },
+            &error.to_string(),
+        );
+        self.active.give_up(self.segment_max);
+        self.shared.lock_index().doubt(number);
+        match self.files.begin() {
+            Ok(segment) => self.go_on_in(segment),
+            Err(error) => {
+                tracing::error!(target: "mta", cause = %error, "no new segment can be begun; \
+                trying again");
+            }
+        }
+    }
+
+    /// The records were refused after they had been written: should they be on the disk after all,
+    /// a done record says that nobody was promised anything.
+    fn disown(&mut self, waiting: Vec<Placed>, cause: &str) {
+        let error = match self.shared.health() {
+            Health::Full => SpoolError::Full,
+            Health::Well | Health::Failed => SpoolError::Failed(cause.to_owned()),
+        };
+        self.needless.extend(self.unwritten.disown(waiting, &error));
+    }
+
+    /// Nothing of the batch counts as written. Accepts are refused; the rest is carried on.
+    fn write_failed(&mut self, error: &io::Error, batch: Vec<Record>) {
+        let (verdict, health) = if is_full(error) {
+            (SpoolError::Full, Health::Full)
+        } else {
+            (SpoolError::Failed(error.to_string()), Health::Failed)
+        };
+        self.shared.set_health(health, &error.to_string());
+        self.refuse(batch, &verdict);
+        if health == Health::Failed {
+            self.poison(error);
+        }
+    }
+
+    fn refuse(&mut self, batch: Vec<Record>, verdict: &SpoolError) {
+        let is_full = self.shared.health() == Health::Full;
+        self.needless.extend(self.unwritten.refuse(batch, verdict, is_full));
+    }
+
+    /// The same as [`BatchWriter::carry_on`], not more often than an unwell volume should be asked.
+    pub fn carry_on_when_due(&mut self) {
+        if self.last_try.elapsed() >= RETRY {
+            self.carry_on();
+        }
+    }
+
+    /// Writes what an earlier failure left over, once the volume takes it.
+    pub fn carry_on(&mut self) {
+        if self.shared.health() == Health::Well && !self.unwritten.is_carrying() {
+            return;
+        }
+        self.last_try = Instant::now();
+        if self.active.len() >= self.segment_max {
+            match self.files.begin() {
+                Ok(segment) => self.go_on_in(segment),
+                Err(_) => return,
+            }
+        }
+        if self.unwritten.is_carrying() {
+            let carried = self.unwritten.take_carried();
+            if let Err((error, carried)) = self.append(carried) {
+                self.unwritten.put_back(carried);
+                if is_full(&error) {
+                    self.roll_onto_reserve();
+                }
+                return;
+            }
+            if !self.sync() {
+                return;
+            }
+        }
+        if self.shared.health() == Health::Failed && self.sync() {
+            self.shared.set_health(Health::Well, "");
+        }
+    }
+}
+
+impl HeldBack for BatchWriter {
+    fn is_carrying(&self) -> bool {
+        self.unwritten.is_carrying()
+    }
+
+    fn is_holding_back(&self) -> bool {
+        self.unwritten.is_holding_back()
+    }
+
+    fn write_held_back(&mut self) {
+        let mut batch = Vec::new();
+        let mut octets = 0;
+        for (id, record) in self.unwritten.take_held_back() {
+            if self.shared.lock_index().get(id).is_none() {
+                if let Effect::State { generation: Some(generation), .. } = record.effect {
+                    self.shared.recent.written(id, generation);
+                }
+                continue;
+            }
+            octets += record.header.frame_len();
+            batch.push(record);
+            if octets > HELD_BACK_PIECE {
+                self.write_now(std::mem::take(&mut batch));
+                octets = 0;
+            }
+        }
+        self.write_now(batch);
+    }
+}
+
+impl CopyTarget for BatchWriter {
+    fn active(&self) -> u32 {
+        self.active.header().number
+    }
+
+    fn takes_copies(&self) -> bool {
+        self.shared.health() != Health::Failed && !self.unwritten.is_carrying()
+    }
+
+    fn damaged(&self, id: MessageId) -> Option<Record> {
+        self.composer().damaged(id)
+    }
+
+    fn write_copies(&mut self, batch: Vec<Record>) {
+        self.write(batch);
+        // What is copied is needed in its old place until the copy is durable.
+        self.sync();
+    }
+}

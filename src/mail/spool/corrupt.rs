@@ -1,0 +1,59 @@
+//! Damaged records and contents, kept under `corrupt/` for a person to look at.
+
+use super::layout::{CORRUPT, body_path};
+use super::read::Reader;
+use super::shared::Shared;
+use crate::ground::disk::Disk;
+use crate::mail::model::MessageId;
+use std::io;
+
+/// Keeps octets under `corrupt/`.
+pub fn keep(disk: &dyn Disk, name: &str, octets: &[u8]) -> io::Result<()> {
+    let path = format!("{CORRUPT}/{name}");
+    let file = match disk.create(&path) {
+        // An earlier attempt did not get to its end.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(&path)?,
+        other => other?,
+    };
+    file.write_at(0, octets)?;
+    file.sync()
+}
+
+/// Keeps what is left of a damaged message for a person to look at. `false`: it is not damaged
+/// after all, or it could not be kept; it stays in the queue, and whoever reads it next asks again.
+pub fn set_aside(shared: &Shared, reader: &Reader, id: MessageId) -> bool {
+    if !matches!(reader.examine(id), Ok(None)) {
+        return false;
+    }
+    let place = {
+        let index = shared.lock_index();
+        index.get(id).map(|slot| (slot, index.file(slot.accept.segment)))
+    };
+    let Some((slot, Some((_, file)))) = place else { return false };
+    let disk = shared.disk.as_ref();
+    let mut frame = vec![0; slot.frame as usize];
+    let kept = file.read_at(u64::from(slot.accept.offset), &mut frame).and_then(|got| {
+        keep(disk, &format!("{id}.frame"), &frame[..got])?;
+        if slot.file {
+            match disk.rename(&body_path(id), &format!("{CORRUPT}/{id}.eml")) {
+                // The missing file is what is wrong.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+        disk.sync_dir(CORRUPT)
+    });
+    match kept {
+        Ok(()) => {
+            shared.counters.corrupt_records_total.inc();
+            tracing::error!(target: "mta", queue_id = %id, "a damaged message was set aside \
+            under corrupt/ on the data volume");
+            true
+        }
+        Err(error) => {
+            tracing::error!(target: "mta", queue_id = %id, cause = %error, "a damaged message \
+            could not be set aside; it stays");
+            false
+        }
+    }
+}
