@@ -13,7 +13,7 @@ use crate::ground::disk::{Calls, Disk, Watched};
 use crate::ground::log::Tail;
 use crate::ground::memory::{Ceiling, Gauge};
 use crate::ground::tls::{Authorities, Presenter};
-use crate::maillog::MailLogGuard;
+use crate::maillog::{MailLog, MailLogGuard};
 use crate::monitor::counters::Counters;
 use nix::sys::resource::{Resource, getrlimit};
 use std::path::PathBuf;
@@ -23,7 +23,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Ends in the order of its fields.
 pub(super) struct Base {
     /// Ends before the volume is given up: a successor must find all lines there.
-    _maillog: Option<MailLogGuard>,
+    _maillog_guard: Option<MailLogGuard>,
+    /// `None` without a mail log.
+    pub(super) maillog: Option<Arc<MailLog>>,
     pub(super) settings: Settings,
     /// The pair of keys; `None` without TLS.
     pub(super) presenter: Option<Arc<Presenter>>,
@@ -69,12 +71,14 @@ impl Base {
         status.health(&Health::Alive);
         let counters = Counters::new().map_err(|error| internal("counters", &error))?;
         let counters = Arc::new(counters);
-        let maillog = maillog
+        let maillog_guard = maillog
+            .as_ref()
             .map(|log| log.open(&volume, settings.maillog_buffer_limit, counters.maillog.clone()));
         let ceiling = Ceiling::find();
         let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, _)| soft);
         let base = Self {
-            _maillog: maillog,
+            _maillog_guard: maillog_guard,
+            maillog,
             resources: Resources::of(&settings, ceiling.as_ref(), files),
             settings,
             presenter,

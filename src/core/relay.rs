@@ -11,9 +11,10 @@ use crate::mail::accept::Tls;
 use crate::mail::admin::Admin;
 use crate::mail::admit::Policy;
 use crate::mail::deliver::Client;
+use crate::mail::events::Events;
 use crate::mail::history::HistoryLog;
 use crate::mail::intake::Intake;
-use crate::mail::model::QueueAdmin;
+use crate::mail::model::{MailEventSink, QueueAdmin};
 use crate::mail::outbound::Outbound;
 use crate::mail::sessions::SessionRegistry;
 use crate::mail::spool::SegmentLog;
@@ -60,23 +61,24 @@ impl Relay {
             counters.history.clone(),
         );
         let webhooks = webhooks::open(base, rooms::masking(settings))?;
+        let registry = Arc::new(SessionRegistry::default());
+        let events = events(base, &history, &registry, webhooks.as_ref());
         let outbound = Outbound::new(
             spool.clone(),
             router,
             client,
             counters.outbound.clone(),
-            history.clone(),
-            webhooks.as_ref().map(|webhooks| webhooks.event_sink.clone()),
+            events.clone(),
             rooms::outbound_config(settings, resources),
         );
         let tell = |progress: String| tracing::info!(target: "mta", "{progress}");
         // Beside the sessions: new mail does not wait until old mail is planned.
         let planning = tokio::spawn(outbound.clone().resume(tell));
         let admin = Arc::new(Admin::new(outbound.clone(), disk.clone(), memory.clone()));
-        let registry = Arc::new(SessionRegistry::default());
         let policy = rooms::policy(settings);
         let onward = (&spool, &outbound, copy);
-        let intake = Arc::new(rooms::intake(base, &policy, onward, &registry, tls.clone()));
+        let intake =
+            Arc::new(rooms::intake(base, &policy, onward, (&registry, &events), tls.clone()));
         Ok(Self {
             spool,
             outbound,
@@ -90,4 +92,18 @@ impl Relay {
             intake,
         })
     }
+}
+
+/// Who makes something of what happens to mail: the history, the session registry, and the receivers
+/// of webhooks and the mail log where there are some.
+fn events(
+    base: &Base,
+    history: &Arc<HistoryLog>,
+    registry: &Arc<SessionRegistry>,
+    webhooks: Option<&WebhookService>,
+) -> Arc<Events> {
+    let mut sinks: Vec<Arc<dyn MailEventSink>> = vec![history.clone(), registry.clone()];
+    sinks.extend(webhooks.map(WebhookService::event_sink));
+    sinks.extend(base.maillog.clone().map(|maillog| maillog as Arc<dyn MailEventSink>));
+    Events::new(sinks)
 }

@@ -16,6 +16,7 @@ use crate::http::token::Token;
 use crate::mail::accept::{self, Conduct, Limits, Tls};
 use crate::mail::admit::Policy;
 use crate::mail::deliver;
+use crate::mail::events::Events;
 use crate::mail::history::{self, Masking};
 use crate::mail::intake::Intake;
 use crate::mail::model::Address;
@@ -124,7 +125,7 @@ pub(super) fn intake(
     base: &Base,
     policy: &Arc<Policy>,
     (spool, outbound, copy): (&Arc<SegmentLog>, &Arc<Outbound<SegmentLog>>, bool),
-    registry: &Arc<SessionRegistry>,
+    (registry, events): (&Arc<SessionRegistry>, &Arc<Events>),
     tls: Option<Arc<Tls>>,
 ) -> Intake<SegmentLog> {
     let Base { settings, counters, resources, memory, .. } = base;
@@ -142,6 +143,7 @@ pub(super) fn intake(
         copy,
         tls,
         counters: counters.accept.clone(),
+        events: events.clone(),
         registry: registry.clone(),
         conduct: Conduct::new(),
         limits: Limits {

@@ -5,8 +5,8 @@ use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::property::WebhookEvent;
 use crate::ground::tls::verifying_client;
 use crate::http::state::AppState;
-use crate::mail::history::{Masked, Masking};
-use crate::mail::model::{Class, DeliveryEventSink};
+use crate::mail::history::{Mask, Masking};
+use crate::mail::model::{Class, MailEventSink};
 use crate::webhooks::{ALERTS_PACE, Config, Courier, Key, Shape, Webhooks, watch_alerts};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -16,8 +16,6 @@ use tokio::task::JoinSet;
 pub(super) struct WebhookService {
     webhooks: Arc<Webhooks>,
     couriers: Vec<Courier>,
-    /// Where the corridor tells what became of mail.
-    pub(super) event_sink: Arc<dyn DeliveryEventSink>,
 }
 
 /// `None` where nobody wants to be told.
@@ -43,6 +41,7 @@ pub(super) fn open(base: &Base, masking: Masking) -> Result<Option<WebhookServic
             .collect(),
         outcomes: settings.webhook_events.iter().filter_map(outcome).collect(),
         alerts: settings.webhook_events.contains(&WebhookEvent::Alert),
+        mask: Arc::new(Mask::open(base.disk.as_ref(), masking).map_err(|error| internal(&error))?),
         key: match &settings.webhook_secret {
             Some(secret) => Some(
                 Key::new(secret.expose()).ok_or_else(|| internal(&"webhook_secret is no key"))?,
@@ -53,12 +52,15 @@ pub(super) fn open(base: &Base, masking: Masking) -> Result<Option<WebhookServic
         tls: verifying_client(base.authorities.clone()).map_err(|error| internal(&error))?,
     };
     let (webhooks, couriers) = Webhooks::open(config, &base.counters.webhooks);
-    let event_sink = Masked::open(base.disk.as_ref(), masking, webhooks.clone())
-        .map_err(|error| internal(&error))?;
-    Ok(Some(WebhookService { webhooks, couriers, event_sink: Arc::new(event_sink) }))
+    Ok(Some(WebhookService { webhooks, couriers }))
 }
 
 impl WebhookService {
+    /// Where it is told what becomes of mail.
+    pub(super) fn event_sink(&self) -> Arc<dyn MailEventSink> {
+        self.webhooks.clone()
+    }
+
     /// Carries events until `closing` says true.
     pub(super) fn run(
         self,

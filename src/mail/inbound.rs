@@ -4,13 +4,13 @@
 //! Limits: [`Limits`](super::accept::Limits) on sessions; those within a session stand there.
 //! Source: RFC 5321 §4.5.3 (limits).
 
-use super::accept::{self, Full, Listener, Peer, Porter, Source, Stop, Summary};
+use super::accept::{self, Listener, Peer, Porter, Source, Stop, Summary};
 use super::admit::{Policy, Standing};
 use super::intake::Intake;
-use super::model::RefusedExample;
+use super::model::MailEvent;
 use super::session::Session;
 use super::spool::Spool;
-use crate::ground::{clock, log};
+use crate::ground::log;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::time::Duration;
@@ -46,7 +46,7 @@ pub async fn serve<S: Spool>(intake: Arc<Intake<S>>, listeners: Vec<Listener>, s
     tell(intake.conduct.rest());
 }
 
-/// Knows clients by the policy, and puts those that find no place into the registry.
+/// Knows clients by the policy, and tells of those that find no place.
 struct Gate<S: Spool>(Arc<Intake<S>>);
 
 impl<S: Spool> Porter for Gate<S> {
@@ -54,17 +54,8 @@ impl<S: Spool> Porter for Gate<S> {
         source(&self.0.policy, client)
     }
 
-    fn turned_away(&self, peer: Peer, full: Full, reply: &str) {
-        let example = RefusedExample {
-            at: clock::now(),
-            client: peer.address,
-            helo: String::new(),
-            command: "CONNECT",
-            from: String::new(),
-            to: String::new(),
-            reply: reply.to_owned(),
-        };
-        self.0.registry.turned_away(full.as_str(), example);
+    fn emit(&self, event: MailEvent<'_>) {
+        self.0.events.emit(event);
     }
 }
 

@@ -7,10 +7,10 @@
 //! Security: whoever asked hears yes when [`Spool::commit`] has returned and not before.
 //! Source: RFC 5321 §4.2.5 (what 250 promises), §4.5.3.2 (the patience of clients).
 
-use super::accept::{self, Conduct, Encryption, Limits};
+use super::accept::{self, Conduct, Limits};
 use super::admit::Policy;
-use super::events::{self, Path, Paths};
-use super::model::{Envelope, Message, MessageId, Refusal, Reply};
+use super::events::Events;
+use super::model::{Encryption, Envelope, MailEvent, Message, MessageId, Refusal, Reply};
 use super::parse::Rules;
 use super::rewrite::{self, HeaderSection, Missing};
 use super::sessions::SessionRegistry;
@@ -41,6 +41,8 @@ pub struct Intake<S> {
     pub copy: bool,
     /// What is counted.
     pub counters: Arc<AcceptCounters>,
+    /// Who hears what happens.
+    pub events: Arc<Events>,
     /// Sessions and time.
     pub limits: Limits,
     /// Who is here, for windows.
@@ -108,20 +110,7 @@ impl<S: Spool> Intake<S> {
         let id = message.id;
         self.counters.accepted_total.inc();
         self.counters.accepted_bytes_total.inc_by(size);
-        tracing::info!(
-            target: "mta",
-            queue_id = %id,
-            client = message.origin.peer.map(tracing::field::display),
-            helo = &*message.origin.helo,
-            from = %Path(message.envelope.sender.as_ref()),
-            to = %Paths(&message.envelope),
-            recipients = message.envelope.recipients.len(),
-            size,
-            tls = encryption.map(tracing::field::display),
-            status = "accepted",
-            "message"
-        );
-        events::queued(&message, message.origin.peer.zip(port), size);
+        self.events.emit(MailEvent::Accepted { message: &message, port, size, encryption });
         (self.onward)(message);
         Ok(id)
     }

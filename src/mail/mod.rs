@@ -17,7 +17,7 @@ pub mod admin;
 pub mod admit;
 pub mod bounce;
 pub mod deliver;
-mod events;
+pub mod events;
 pub mod history;
 pub mod inbound;
 pub mod intake;

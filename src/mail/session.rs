@@ -11,10 +11,11 @@
 //! replies go out together).
 
 use super::accept::{self, Conduct, Limits, Peer, Progress, Source, Stop, Visit, Wire, WireError};
-use super::events::{Path, RequestSummary};
+use super::events::CommandSummary;
 use super::intake::{Intake, store};
 use super::model::{
-    Address, BodyType, Envelope, Kind, Origin, Refusal, RefusedExample, Reply, Verdict,
+    Address, BodyType, Envelope, Kind, MailEvent, Origin, Protocol, Refusal, Rejection, Reply,
+    Verdict,
 };
 use super::parse::{
     Command, CommandError, Content, Dialogue, Flaw, Gate, Grammar, Heard, Line, Lines, Next, Tls,
@@ -23,7 +24,7 @@ use super::parse::{
 use super::rewrite::HeaderSection;
 use super::sessions::RegisteredSession;
 use super::spool::{Entry, Spool, Writer};
-use super::trace::{Client, Protocol, received};
+use super::trace::{Client, received};
 use crate::ground::clock;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -110,25 +111,21 @@ impl<'a, S: Spool> Session<'a, S> {
 
     /// Serves it to its end.
     pub(super) async fn run(mut self) {
-        let Peer { address: client, port, .. } = self.peer;
-        let stranger = self.peer.is_stranger();
-        tracing::debug!(target: "mta", stranger, %client, port, "connect");
+        let (client, events) = (self.peer.into(), &self.intake.events);
+        events.emit(MailEvent::Connected(client));
         self.note_encryption();
         self.dialogue.greet(self.wire.output());
-        let end = loop {
+        loop {
             match self.talk().await {
-                Ok(Talked::Over) => break "closed".to_owned(),
+                Ok(Talked::Over) => break,
                 Ok(Talked::Secure) => match Box::pin(self.secure()).await {
                     Some(session) => self = session,
-                    None => {
-                        tracing::debug!(target: "mta", stranger, %client, port, end = "no TLS", "disconnect");
-                        return;
-                    }
+                    None => return events.emit(MailEvent::Disconnected(client)),
                 },
                 Err(leave) => break self.leave(leave),
             }
-        };
-        tracing::debug!(target: "mta", stranger, %client, port, end, "disconnect");
+        }
+        events.emit(MailEvent::Disconnected(client));
         self.wire.close().await;
     }
 
@@ -138,10 +135,9 @@ impl<'a, S: Spool> Session<'a, S> {
     async fn secure(mut self) -> Option<Self> {
         let Self { intake, peer, deadline, junk, errors, slowed, .. } = self;
         let tls = intake.tls.as_ref()?;
-        let dropped = self.wire.input().len();
-        if dropped > 0 {
-            let stranger = peer.is_stranger();
-            tracing::info!(target: "mta", stranger, client = %peer.address, octets = dropped, status = "dropped", "plain text after STARTTLS");
+        let octets = self.wire.input().len();
+        if octets > 0 {
+            intake.events.emit(MailEvent::PlainTextDropped { client: peer.into(), octets });
         }
         let wire = tokio::select! {
             wire = self.wire.secure(tls, peer, &intake.limits) => wire?,
@@ -172,7 +168,7 @@ impl<'a, S: Spool> Session<'a, S> {
             let (command, verb) = self.command().await?;
             let (visit, stopping) = (self.wire.visit().cloned(), self.stop.borrow().is_some());
             let gate = Gatekeeper { intake: self.intake, peer: self.peer.address, visit, stopping };
-            let asked = RequestSummary::by(&command, verb);
+            let asked = CommandSummary::by(&command, verb);
             let before = self.wire.output().len();
             let heard = self.dialogue.hear(command, &gate, self.wire.output());
             self.registered.did(asked.command, self.dialogue.hello().0, self.dialogue.mail());
@@ -378,7 +374,7 @@ impl<'a, S: Spool> Session<'a, S> {
         self.wire.narrow();
         section.finish(&mut ahead);
         store(&mut intaking, &ahead).await;
-        let asked = RequestSummary::at_the_end(&envelope);
+        let asked = CommandSummary::at_the_end(&envelope);
         let result = match intaking {
             Ok(writer) => self.commit(envelope, writer, &content).await,
             Err(refused) => Err(refused),
@@ -410,48 +406,31 @@ impl<'a, S: Spool> Session<'a, S> {
 
     /// Counts a refusal, and logs it unless this client has had its lines. Gives back the recent
     /// errors of its address.
-    fn note(&self, heard: &Heard, asked: &RequestSummary) -> u32 {
+    fn note(&self, heard: &Heard, asked: &CommandSummary) -> u32 {
         let Some((reply, reason)) = &heard.refused else { return 0 };
         self.intake.counters.refused_total.with_label_values(&[reason.as_str()]).inc();
         let (helo, extended) = self.dialogue.hello();
         let from = asked.from.as_ref().or_else(|| self.dialogue.mail()?.sender.as_ref());
-        self.intake.registry.refused(
-            *reason,
-            RefusedExample {
-                at: clock::now(),
-                client: self.peer.address,
-                helo: helo.to_owned(),
-                command: asked.command,
-                from: from.map(ToString::to_string).unwrap_or_default(),
-                to: asked.to.as_ref().map(ToString::to_string).unwrap_or_default(),
-                reply: reply.to_string(),
-            },
-        );
         let noted = self.intake.conduct.refused(self.peer.address, self.peer.source);
         if !noted.told {
             self.intake.counters.log_suppressed_lines_total.inc();
-            return noted.errors;
         }
-        tracing::info!(
-            target: "mta",
-            stranger = self.peer.is_stranger(),
-            client = %self.peer.address,
-            port = self.peer.port,
+        self.intake.events.emit(MailEvent::Rejected(Rejection {
+            client: self.peer.into(),
             helo,
-            proto = if extended { "ESMTP" } else { "SMTP" },
-            command = asked.command,
-            from = %Path(from),
-            to = asked.to.as_ref().map(|to| format!("<{to}>")),
-            reason = reason.as_str(),
-            reply = %reply,
-            status = "refused",
-            "command"
-        );
+            protocol: if extended { Protocol::Esmtp } else { Protocol::Smtp },
+            command: asked.command,
+            from,
+            to: asked.to.as_ref(),
+            reason: *reason,
+            reply,
+            in_sum: !noted.told,
+        }));
         noted.errors
     }
 
     /// The last words of a session that nobody ended by QUIT.
-    fn leave(&mut self, leave: Leave) -> String {
+    fn leave(&mut self, leave: Leave) {
         let hostname = &self.intake.rules.hostname;
         match leave {
             Leave::Stopping => {
@@ -464,7 +443,6 @@ impl<'a, S: Spool> Session<'a, S> {
                     .refused_total
                     .with_label_values(&[Refusal::Stopping.as_str()])
                     .inc();
-                "stopping".to_owned()
             }
             Leave::Wire(WireError::Timeout) => {
                 write_reply(
@@ -476,7 +454,6 @@ impl<'a, S: Spool> Session<'a, S> {
                     .refused_total
                     .with_label_values(&[Refusal::Limit.as_str()])
                     .inc();
-                "timeout".to_owned()
             }
             Leave::Wire(WireError::Displaced) => {
                 let text =
@@ -487,12 +464,8 @@ impl<'a, S: Spool> Session<'a, S> {
                     .refused_total
                     .with_label_values(&[Refusal::Limit.as_str()])
                     .inc();
-                "gave way".to_owned()
             }
-            Leave::Wire(error) => {
-                self.wire.output().clear();
-                error.to_string()
-            }
+            Leave::Wire(_) => self.wire.output().clear(),
         }
     }
 }

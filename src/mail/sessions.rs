@@ -3,7 +3,9 @@
 //! Limits: an entry for each session, of which accept has a limit; [`EXAMPLES`] refusals of each
 //! reason, their texts cut at [`TEXT_MAX`] octets.
 
-use super::model::{Envelope, Refusal, RefusedExample, SessionInfo, SessionList};
+use super::model::{
+    Address, Envelope, MailEvent, MailEventSink, Refusal, RefusedExample, SessionInfo, SessionList,
+};
 use crate::ground::clock;
 use crate::ground::lock::Lock;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -80,6 +82,39 @@ impl SessionRegistry {
     /// A client found no place; the reason is the label of `mta_sessions_refused_total`.
     pub fn turned_away(&self, reason: &'static str, example: RefusedExample) {
         remember(&mut self.turned_away.lock(), reason, example);
+    }
+}
+
+impl MailEventSink for SessionRegistry {
+    fn take(&self, event: &MailEvent<'_>) {
+        match *event {
+            MailEvent::Rejected(rejection) => {
+                let text = |path: Option<&Address>| path.map_or("", Address::as_str).to_owned();
+                let example = RefusedExample {
+                    at: clock::now(),
+                    client: rejection.client.address,
+                    helo: rejection.helo.to_owned(),
+                    command: rejection.command,
+                    from: text(rejection.from),
+                    to: text(rejection.to),
+                    reply: rejection.reply.to_string(),
+                };
+                self.refused(rejection.reason, example);
+            }
+            MailEvent::TurnedAway { client, limit, reply, .. } => {
+                let example = RefusedExample {
+                    at: clock::now(),
+                    client: client.address,
+                    helo: String::new(),
+                    command: "CONNECT",
+                    from: String::new(),
+                    to: String::new(),
+                    reply: reply.to_owned(),
+                };
+                self.turned_away(limit, example);
+            }
+            _ => {}
+        }
     }
 }
 

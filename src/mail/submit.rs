@@ -8,13 +8,14 @@
 
 use super::intake::{Intake, Intaking, store};
 use super::model::{
-    Address, AddressError, BodyType, ContentPieces, Envelope, Kind, MessageId, Origin, Refusal,
-    RefusedExample, Reply, Submission, Submitted, SubmittedEnvelope, Verdict,
+    Address, AddressError, BodyType, ContentPieces, Envelope, Kind, MailEvent, MessageId, Origin,
+    Protocol, Refusal, Rejection, Reply, SessionClient, Submission, Submitted, SubmittedEnvelope,
+    Verdict,
 };
 use super::parse::{Content, lenient_mailbox};
 use super::rewrite::HeaderSection;
 use super::spool::{Entry, Spool, Writer};
-use super::trace::{Client, Protocol, received};
+use super::trace::{Client, received};
 use crate::ground::clock;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -85,29 +86,17 @@ impl<S: Spool> Intake<S> {
     fn note_refusal(&self, submitted: &SubmittedEnvelope, reply: &Reply, reason: Refusal) {
         let address = address(submitted);
         self.counters.refused_total.with_label_values(&[reason.as_str()]).inc();
-        let text = |address: Option<&Address>| address.map(ToString::to_string).unwrap_or_default();
-        let example = RefusedExample {
-            at: clock::now(),
-            client: address,
-            helo: literal(address),
+        self.events.emit(MailEvent::Rejected(Rejection {
+            client: SessionClient { address, port: None, stranger: false },
+            helo: &literal(address),
+            protocol: Protocol::Http,
             command: COMMAND,
-            from: text(submitted.sender.as_ref()),
-            to: text(submitted.recipients.first()),
-            reply: reply.to_string(),
-        };
-        tracing::info!(
-            target: "mta",
-            client = %address,
-            proto = "HTTP",
-            command = COMMAND,
-            from = %super::events::Path(submitted.sender.as_ref()),
-            to = %super::events::Path(submitted.recipients.first()),
-            reason = reason.as_str(),
-            reply = %reply,
-            status = "refused",
-            "command"
-        );
-        self.registry.refused(reason, example);
+            from: submitted.sender.as_ref(),
+            to: submitted.recipients.first(),
+            reason,
+            reply,
+            in_sum: false,
+        }));
     }
 }
 

@@ -7,8 +7,7 @@
 //! Source: RFC 5321 §4.4; the words after `with`: RFC 3848 (the S of TLS), RFC 6531 §4.3
 //! (UTF8SMTP).
 
-use super::accept::Encryption;
-use super::model::{Address, Domain, Envelope, MessageId};
+use super::model::{Address, Domain, Encryption, Envelope, MessageId, Protocol};
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -24,17 +23,6 @@ pub(super) struct Client<'a> {
     pub address: IpAddr,
     /// What it agreed on under TLS.
     pub encryption: Option<Encryption>,
-}
-
-/// What a client speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Protocol {
-    /// It said HELO.
-    Smtp,
-    /// It said EHLO.
-    Esmtp,
-    /// It handed the mail in through a window.
-    Http,
 }
 
 /// The field for a mail, with its CR LF. `date` is the moment of its coming in the form of RFC

@@ -10,9 +10,8 @@
 //! as lines that end in CR LF: a bare CR or LF could smuggle a second mail past the next hop (RFC
 //! 5321 §2.3.8).
 
-use super::events;
 use super::intake::STORAGE_PATIENCE;
-use super::model::{AdminError, ContentPieces, ImportedMessage, MessageId, Target};
+use super::model::{AdminError, ContentPieces, ImportedMessage, MailEvent, MessageId, Target};
 use super::outbound::Outbound;
 use super::rewrite::HeaderSection;
 use super::spool::{Entry, Past, Spool, SpoolError, Writer};
@@ -79,18 +78,7 @@ impl<S: Spool> Outbound<S> {
         let past = Past { arrived, progress, held, delay_told };
         let message =
             self.spool.bring_in(entry, past, writer, tokio::time::sleep(STORAGE_PATIENCE)).await?;
-        events::queued(&message, None, size);
-        tracing::info!(
-            target: "mta",
-            queue_id = %message.id,
-            was = was.map(|id| id.to_string()),
-            from = %events::Path(message.envelope.sender.as_ref()),
-            to = %events::Paths(&message.envelope),
-            size,
-            held,
-            status = "imported",
-            "an operator's import"
-        );
+        self.events.emit(MailEvent::Imported { message: &message, was, size, held });
         let id = message.id;
         if !held {
             self.enqueue(message);

@@ -1,7 +1,7 @@
 //! The mail log: what happens to mails, as lines in a file of terminal `log`.
 //!
-//! In: the events of all rooms. Out: lines in Postfix's shape ([`Shape`]), which wait on the data
-//! volume ([`Buffer`]) until a process of its own ([`Carrier`]) has brought them to the share. So a
+//! In: the facts about mails (as a [`MailEventSink`]), and all else that the log shows (as an
+//! [`Ear`]). Out: lines in Postfix's shape ([`Shape`]), which wait on the data volume ([`Buffer`]) until a process of its own ([`Carrier`]) has brought them to the share. So a
 //! file server that is slow, full, dead or away holds up that process and nobody else.
 //! Limits: lines wait in memory as in [`crate::ground::log`], then on the data volume in
 //! [`Buffer`]'s limits; what finds no room is dropped (lines that strangers cause when half of that
@@ -11,11 +11,13 @@
 mod buffer;
 mod carrier;
 pub mod counters;
+mod message_id;
 mod segment;
 mod shape;
 mod target;
 
 use crate::ground::log::{Ear, LogWriter, Said, Share};
+use crate::mail::model::{MailEvent, MailEventSink};
 use crate::maillog::counters::MailLogCounters;
 use std::path::Path;
 use std::sync::Arc;
@@ -83,23 +85,43 @@ impl Drop for MailLogGuard {
     }
 }
 
-impl Ear for MailLog {
-    fn finest(&self) -> Level {
-        Level::DEBUG
-    }
-
-    fn hear(&self, level: Level, said: &Said) {
-        let lines = self.shape.lines(level, said);
+impl MailLog {
+    /// Hands lines over; `stranger` says that anybody may cause them as often as he likes.
+    fn write(&self, lines: &str, stranger: bool) {
         if lines.is_empty() {
             return;
         }
-        if !said.stranger {
-            return self.writer.push(&lines);
+        if !stranger {
+            return self.writer.push(lines);
         }
         if self.scarce.load(Ordering::Relaxed)
-            || self.strangers.takes(&lines) && !self.writer.push_if_half_empty(&lines)
+            || self.strangers.takes(lines) && !self.writer.push_if_half_empty(lines)
         {
-            Share::leave_out(&lines);
+            Share::leave_out(lines);
         }
+    }
+}
+
+impl MailEventSink for MailLog {
+    fn take(&self, event: &MailEvent<'_>) {
+        let client = match event {
+            MailEvent::Connected(client)
+            | MailEvent::Disconnected(client)
+            | MailEvent::TurnedAway { client, .. } => Some(client),
+            MailEvent::Rejected(rejection) => Some(&rejection.client),
+            _ => None,
+        };
+        let stranger = client.is_some_and(|client| client.stranger);
+        self.write(&self.shape.lines(event), stranger);
+    }
+
+    fn wants_suspended(&self) -> bool {
+        true
+    }
+}
+
+impl Ear for MailLog {
+    fn hear(&self, level: Level, said: &Said) {
+        self.write(&self.shape.other(level, said), said.stranger);
     }
 }

@@ -6,7 +6,7 @@
 use crate::ground::clock;
 use crate::ground::text::harmless_json;
 use crate::ground::words::{harmless, shorten};
-use crate::mail::model::{Class, DeliveryEvent};
+use crate::mail::model::{Address, AddressMask, Class, Delivery};
 use crate::monitor::alerts::AlertView;
 use serde::Serialize;
 
@@ -66,23 +66,29 @@ struct Alert {
 }
 
 impl Event {
-    pub(super) fn mail(id: String, hostname: &str, notice: DeliveryEvent) -> Self {
-        let kind = match notice.class {
+    pub(super) fn mail(
+        id: String,
+        hostname: &str,
+        delivery: &Delivery<'_>,
+        mask: &dyn AddressMask,
+    ) -> Self {
+        let kind = match delivery.outcome.class() {
             Class::Success => "mail.delivered",
             Class::Temporary => "mail.deferred",
             Class::Permanent => "mail.bounced",
         };
+        let attempt = delivery.attempt;
         let data = Data::Mail(Mail {
             hostname: hostname.to_owned(),
-            id: notice.id,
-            sender: notice.sender,
-            recipient: notice.to,
-            destination: notice.destination,
-            relay: notice.relay,
-            reply: notice.reply,
-            next_try: notice.next_try.map(clock::rfc3339),
+            id: attempt.message.id.to_string(),
+            sender: mask.address(attempt.message.envelope.sender_text()),
+            recipient: mask.address(delivery.to().map_or("", Address::as_str)),
+            destination: attempt.destination.to_owned(),
+            relay: attempt.relay.to_owned(),
+            reply: mask.text(&delivery.outcome.words()),
+            next_try: delivery.next_try().map(clock::rfc3339),
         });
-        Self { id, at: notice.at, kind, timestamp: clock::rfc3339(notice.at), data }
+        Self { id, at: attempt.at, kind, timestamp: clock::rfc3339(attempt.at), data }
     }
 
     /// An alert has come up, or is over.
@@ -147,25 +153,64 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::model::{
+        Body, BodyType, Delays, DeliveryAttempt, Envelope, Kind, Message, MessageId, Origin,
+        Outcome, Reply, Target,
+    };
 
-    fn notice(class: Class, reply: &str) -> DeliveryEvent {
-        DeliveryEvent {
-            id: "001K1".into(),
-            at: 1_700_000_000,
-            class,
-            sender: "shop@a.example".into(),
-            to: "b@b.example".into(),
-            destination: "b.example".into(),
-            relay: "mx.b.example[192.0.2.1]:25".into(),
-            reply: reply.into(),
-            next_try: (class == Class::Temporary).then_some(1_700_000_300),
+    /// Masks nothing but what stands before an `@`.
+    struct Stars;
+
+    impl AddressMask for Stars {
+        fn address(&self, address: &str) -> String {
+            address.rsplit_once('@').map_or_else(String::new, |(_, domain)| format!("*@{domain}"))
         }
+
+        fn text(&self, text: &str) -> String {
+            text.replace("b@b", "*@b")
+        }
+    }
+
+    fn event(code: u16, reply: &'static str) -> Event {
+        let message = Message {
+            id: MessageId(7),
+            arrived: 0,
+            envelope: Envelope {
+                sender: Address::parse("shop@a.example").ok(),
+                recipients: vec![Address::parse("b@b.example").unwrap()],
+                body: BodyType::SevenBit,
+                smtputf8: false,
+            },
+            origin: Origin { peer: None, helo: "".into() },
+            kind: Kind::Mail,
+            progress: Vec::new(),
+            held: false,
+            delay_told: false,
+            body: Body::Memory(Default::default()),
+        };
+        let outcome = Outcome::said(Reply::plain(code, reply));
+        let target = Target::Recipient(0);
+        let attempt = DeliveryAttempt {
+            message: &message,
+            destination: "b.example",
+            outcomes: &[(target, outcome.clone())],
+            relay: "mx.b.example[192.0.2.1]:25",
+            tls: false,
+            security: "",
+            transcript: "",
+            at: 1_700_000_000,
+            due: 1_700_000_300,
+            delays: Delays::default(),
+            progress: None,
+            over: false,
+        };
+        let delivery = Delivery { attempt: &attempt, target, outcome: &outcome };
+        Event::mail("evt_1".into(), "mta.example", &delivery, &Stars)
     }
 
     #[test]
     fn a_program_reads_json() {
-        let event =
-            Event::mail("evt_1".into(), "mta.example", notice(Class::Temporary, "450 later"));
+        let event = event(450, "later, b@b.example");
         let json: serde_json::Value = serde_json::from_str(&event.json()).unwrap();
         assert_eq!(
             json,
@@ -174,12 +219,12 @@ mod tests {
                 "timestamp": "2023-11-14T22:13:20+00:00",
                 "data": {
                     "hostname": "mta.example",
-                    "id": "001K1",
-                    "sender": "shop@a.example",
-                    "recipient": "b@b.example",
+                    "id": MessageId(7).to_string(),
+                    "sender": "*@a.example",
+                    "recipient": "*@b.example",
                     "destination": "b.example",
                     "relay": "mx.b.example[192.0.2.1]:25",
-                    "reply": "450 later",
+                    "reply": "450 later, *@b.example",
                     "next_try": "2023-11-14T22:18:20+00:00",
                 }
             })
@@ -188,8 +233,8 @@ mod tests {
 
     #[test]
     fn hostile_text_calls_nobody_and_links_nowhere() {
-        let hostile = "550 <!channel> `@all` <https://evil.example|click> \n*bold* & \u{202e}gnp";
-        let event = Event::mail("evt_1".into(), "mta.example", notice(Class::Permanent, hostile));
+        let hostile = "<!channel> `@all` <https://evil.example|click> \n*bold* & \u{202e}gnp";
+        let event = event(550, hostile);
         let text = lines([&event, &event].into_iter());
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         let text = json["text"].as_str().unwrap();

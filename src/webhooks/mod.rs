@@ -1,7 +1,7 @@
 //! Events for other programs: what became of mail, and alerts, posted to the addresses of property
 //! `webhook_url`.
 //!
-//! In: notices of the corridor (as a [`DeliveryEventSink`]), the alerts of the page. Out: HTTP
+//! In: what becomes of mail (as a [`MailEventSink`]), the alerts of the page. Out: HTTP
 //! requests, never through the own queue of mail. Each receiver has a waiting line and a task of
 //! its own: it hears events one after the other, a failed one is repeated with growing pauses under
 //! the same id, and one receiver that is dead costs the others nothing.
@@ -22,7 +22,7 @@ use crate::ground::endpoint::Endpoint;
 use crate::ground::public::Public;
 use crate::http::server::stopped;
 use crate::http::state::AppState;
-use crate::mail::model::{Class, DeliveryEvent, DeliveryEventSink};
+use crate::mail::model::{AddressMask, Class, MailEvent, MailEventSink, Target};
 use crate::monitor::alerts;
 use crate::monitor::alerts::AlertView;
 use crate::webhooks::counters::WebhookCounters;
@@ -74,6 +74,8 @@ pub struct Config {
     pub outcomes: Vec<Class>,
     /// Whether alerts are.
     pub alerts: bool,
+    /// How addresses are written.
+    pub mask: Arc<dyn AddressMask>,
     /// What events are signed with.
     pub key: Option<Key>,
     /// Where events may go beside the public internet.
@@ -87,6 +89,7 @@ pub struct Webhooks {
     hostname: String,
     outcomes: Vec<Class>,
     alerts: bool,
+    mask: Arc<dyn AddressMask>,
     lines: Vec<Sender<Arc<Event>>>,
     counters: Arc<WebhookCounters>,
     next: AtomicU64,
@@ -115,6 +118,7 @@ impl Webhooks {
             hostname: config.hostname,
             outcomes: config.outcomes,
             alerts: config.alerts,
+            mask: config.mask,
             lines: Vec::new(),
             counters: counters.clone(),
             next: AtomicU64::new(clock::now_micros()),
@@ -144,14 +148,19 @@ impl Webhooks {
     }
 }
 
-impl DeliveryEventSink for Webhooks {
-    fn wants(&self, class: Class) -> bool {
-        self.outcomes.contains(&class)
-    }
-
-    fn tell(&self, notice: DeliveryEvent) {
-        if self.wants(notice.class) {
-            self.leave(Event::mail(self.id(), &self.hostname, notice));
+impl MailEventSink for Webhooks {
+    fn take(&self, event: &MailEvent<'_>) {
+        let delivery = match event {
+            MailEvent::Sent(delivery)
+            | MailEvent::Deferred(delivery)
+            | MailEvent::Bounced(delivery)
+            | MailEvent::Expired(delivery) => delivery,
+            _ => return,
+        };
+        // A carbon copy has no recipient that anybody waits for.
+        if delivery.target != Target::Copy && self.outcomes.contains(&delivery.outcome.class()) {
+            let mask = self.mask.as_ref();
+            self.leave(Event::mail(self.id(), &self.hostname, delivery, mask));
         }
     }
 }

@@ -3,7 +3,10 @@
 use crate::hook::Hook;
 use crate::support::{TestUi, counters};
 use postern::ground::tls::verifying_client;
-use postern::mail::model::{Class, DeliveryEvent, DeliveryEventSink};
+use postern::mail::model::{
+    Address, AddressMask, Body, BodyType, Class, Delays, Delivery, DeliveryAttempt, Envelope, Kind,
+    MailEventSink, Message, MessageId, Origin, Outcome, Reply, Target,
+};
 use postern::webhooks::counters::WebhookCounters;
 use postern::webhooks::{Config, Shape, WAITING_MAX, Webhooks, watch_alerts};
 use std::io::{Read, Write};
@@ -30,6 +33,7 @@ impl Running {
             receivers: receivers.collect(),
             outcomes: vec![Class::Permanent],
             alerts: true,
+            mask: Arc::new(Whole),
             key: None,
             allowed: vec!["127.0.0.0/8".parse().unwrap()],
             tls: verifying_client(Vec::new()).unwrap(),
@@ -57,17 +61,56 @@ impl Running {
     }
 }
 
-fn bounce(number: usize) -> DeliveryEvent {
-    DeliveryEvent {
-        id: format!("{number}"),
+/// Tells of a try of the message of this number that ended so.
+fn tell(hooks: &Webhooks, number: usize, reply: Reply) {
+    let message = Message {
+        id: MessageId(number as u64),
+        arrived: 0,
+        envelope: Envelope {
+            sender: Address::parse("shop@example.org").ok(),
+            recipients: vec![Address::parse("anna@example.net").unwrap()],
+            body: BodyType::SevenBit,
+            smtputf8: false,
+        },
+        origin: Origin { peer: None, helo: "".into() },
+        kind: Kind::Mail,
+        progress: Vec::new(),
+        held: false,
+        delay_told: false,
+        body: Body::Memory(Default::default()),
+    };
+    let (target, outcome) = (Target::Recipient(0), Outcome::said(reply));
+    let attempt = DeliveryAttempt {
+        message: &message,
+        destination: "example.net",
+        outcomes: &[(target, outcome.clone())],
+        relay: "",
+        tls: false,
+        security: "",
+        transcript: "",
         at: postern::ground::clock::now(),
-        class: Class::Permanent,
-        sender: "shop@example.org".into(),
-        to: "anna@example.net".into(),
-        destination: "example.net".into(),
-        relay: String::new(),
-        reply: "550 5.1.1 unknown".into(),
-        next_try: None,
+        due: 0,
+        delays: Delays::default(),
+        progress: None,
+        over: true,
+    };
+    hooks.take(&Delivery { attempt: &attempt, target, outcome: &outcome }.event(false));
+}
+
+fn bounce(hooks: &Webhooks, number: usize) {
+    tell(hooks, number, Reply::new(550, (5, 1, 1), "unknown"));
+}
+
+/// Masks nothing.
+struct Whole;
+
+impl AddressMask for Whole {
+    fn address(&self, address: &str) -> String {
+        address.to_owned()
+    }
+
+    fn text(&self, text: &str) -> String {
+        text.to_owned()
     }
 }
 
@@ -95,20 +138,21 @@ async fn a_receiver_that_hangs_costs_nobody_else_a_moment() {
     let running = Running::start(&[receiver(""), hook.port], counters().webhooks.clone());
     let begun = Instant::now();
     for number in 0..WAITING_MAX {
-        running.hooks.tell(bounce(number));
+        bounce(&running.hooks, number);
     }
     assert!(begun.elapsed() < Duration::from_secs(2), "telling waits: {:?}", begun.elapsed());
     // The one that hangs has as many as may wait, and one in hand.
     running.until("sent", WAITING_MAX as u64).await;
     for number in 0..10 {
-        running.hooks.tell(bounce(number));
+        bounce(&running.hooks, number);
     }
     running.until("sent", WAITING_MAX as u64 + 10).await;
     assert!((9..=10).contains(&running.count("dropped")), "{}", running.count("dropped"));
     let mut ids: Vec<String> = (0..WAITING_MAX)
         .map(|_| hook.next()["event"]["data"]["id"].as_str().unwrap().to_owned())
         .collect();
-    let told: Vec<String> = (0..WAITING_MAX).map(|number| number.to_string()).collect();
+    let told: Vec<String> =
+        (0..WAITING_MAX as u64).map(|number| MessageId(number).to_string()).collect();
     assert_eq!(ids, told, "in their order");
     ids.clear();
     let begun = Instant::now();
@@ -125,8 +169,8 @@ async fn what_is_refused_is_left_out_and_what_is_sent_elsewhere_does_not_go_ther
     let refusing =
         receiver("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     let running = Running::start(&[refusing], counters().webhooks.clone());
-    running.hooks.tell(bounce(1));
-    running.hooks.tell(bounce(2));
+    bounce(&running.hooks, 1);
+    bounce(&running.hooks, 2);
     running.until("failed", 2).await;
     assert_eq!(running.count("retried"), 4);
 
@@ -135,12 +179,12 @@ async fn what_is_refused_is_left_out_and_what_is_sent_elsewhere_does_not_go_ther
         hook.port
     );
     let running = Running::start(&[receiver(location.leak())], counters().webhooks.clone());
-    running.hooks.tell(bounce(1));
+    bounce(&running.hooks, 1);
     running.until("retried", 2).await;
     assert!(hook.is_silent(Duration::ZERO));
     // Nobody asked to hear of these.
-    running.hooks.tell(DeliveryEvent { class: Class::Success, ..bounce(3) });
-    assert!(!running.hooks.wants(Class::Success) && running.count("dropped") == 0);
+    tell(&running.hooks, 3, Reply::new(250, (2, 0, 0), "ok"));
+    assert!(hook.is_silent(Duration::ZERO) && running.count("dropped") == 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,11 +6,13 @@ use postern::ground::tls::{KeyPair, Presenter};
 use postern::mail::accept::counters::AcceptCounters;
 use postern::mail::accept::{self, Conduct, Limits, Listener, Tls};
 use postern::mail::admit::Policy;
+use postern::mail::events::Events;
 use postern::mail::inbound;
 use postern::mail::intake::Intake;
 use postern::mail::model::{Message, MessageId, Refusal};
 use postern::mail::parse::Rules;
 use postern::mail::rewrite;
+use postern::mail::sessions::SessionRegistry;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -92,8 +94,10 @@ impl Receiver {
         let presenter = setup.pair.map(|pair| Arc::new(Presenter::new(pair).unwrap()));
         let tls =
             presenter.as_ref().map(|presenter| Tls::new(presenter.clone(), Arc::clone(&counters)));
+        let registry = Arc::<SessionRegistry>::default();
         let intake = Arc::new(Intake {
-            registry: Arc::default(),
+            events: Events::new(vec![registry.clone()]),
+            registry,
             spool: Arc::clone(&spool),
             onward: Box::new(move |message: Message| {
                 assert!(!setup.defect, "the defect that was asked for");

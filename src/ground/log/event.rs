@@ -38,25 +38,6 @@ impl Said {
         said
     }
 
-    /// The text of a field; empty where there is none.
-    pub fn text(&self, name: &str) -> &str {
-        self.value(name).and_then(Value::as_str).unwrap_or_default()
-    }
-
-    /// The number of a field; zero where there is none.
-    pub fn number(&self, name: &str) -> u64 {
-        self.value(name).and_then(Value::as_u64).unwrap_or_default()
-    }
-
-    /// Whether a field says yes.
-    pub fn flag(&self, name: &str) -> bool {
-        self.value(name).and_then(Value::as_bool).unwrap_or_default()
-    }
-
-    fn value(&self, name: &str) -> Option<&Value> {
-        self.fields.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
-    }
-
     fn put(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,

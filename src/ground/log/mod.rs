@@ -48,12 +48,12 @@ const READER_PAUSE: u16 = 1000;
 /// The target of events that operators read, whatever module they come from.
 const TARGET: &str = "mta";
 
-/// Somebody else who hears what happens. Must not block.
-pub trait Ear: Send + Sync + 'static {
-    /// The finest level of our own events that it wants.
-    fn finest(&self) -> Level;
+/// The name of events whose facts others get as typed values: no [`Ear`] hears them here.
+pub const TYPED: &str = "typed";
 
-    /// An event of ours of that level, or one of a library from warn on.
+/// Somebody else who hears what the log shows. Must not block.
+pub trait Ear: Send + Sync + 'static {
+    /// An event that is shown, and not [`TYPED`].
     fn hear(&self, level: Level, said: &Said);
 }
 
@@ -127,31 +127,27 @@ impl Lines {
 impl<S: Subscriber> Layer<S> for Lines {
     /// Asked once for each place in the code, which then costs nothing if nobody wants its events.
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        let heard = self
-            .ear
-            .as_ref()
-            .is_some_and(|ear| is_own(metadata) && *metadata.level() <= ear.finest());
-        heard || is_shown(metadata)
+        is_shown(metadata)
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let said = Said::by(event);
         let metadata = event.metadata();
-        if let Some(ear) = &self.ear {
+        if let Some(ear) = &self.ear
+            && metadata.name() != TYPED
+        {
             ear.hear(*metadata.level(), &said);
         }
-        if is_shown(metadata) {
-            let stranger = said.stranger;
-            let line = line(self.json, *metadata.level(), metadata.target(), said);
-            if !stranger {
-                self.writer.push(&line);
-            } else if !self.strangers.takes(&line) {
-                return;
-            } else if !self.writer.push_if_half_empty(&line) {
-                Share::leave_out(&line);
-            }
-            self.tail.push(&line, stranger);
+        let stranger = said.stranger;
+        let line = line(self.json, *metadata.level(), metadata.target(), said);
+        if !stranger {
+            self.writer.push(&line);
+        } else if !self.strangers.takes(&line) {
+            return;
+        } else if !self.writer.push_if_half_empty(&line) {
+            Share::leave_out(&line);
         }
+        self.tail.push(&line, stranger);
     }
 }
 
@@ -349,20 +345,12 @@ mod tests {
     }
 
     #[test]
-    fn an_ear_hears_what_standard_error_does_not_show() {
+    fn an_ear_hears_what_is_shown_and_is_not_typed() {
         struct Noted(Mutex<Vec<String>>);
         impl Ear for Noted {
-            fn finest(&self) -> Level {
-                Level::DEBUG
-            }
             fn hear(&self, level: Level, said: &Said) {
-                let noted = format!(
-                    "{level} {} {} {} {}",
-                    said.message,
-                    said.text("a"),
-                    said.number("b"),
-                    said.flag("c")
-                );
+                let mut noted = format!("{level} {}", said.message);
+                put_fields(&mut noted, said);
                 self.0.lock().unwrap().push(noted);
             }
         }
@@ -370,15 +358,16 @@ mod tests {
         let (sender, receiver) = mpsc::sync_channel(1000);
         let (lines, guard) = Lines::open(Pipe(sender), false, Some(ear.clone()));
         tracing::subscriber::with_default(Registry::default().with(lines), || {
-            tracing::debug!(a = "x", b = 7, c = true, "fine");
-            tracing::trace!("finer");
-            tracing::info!("shown");
-            tracing::debug!(target: "some_library", "chatter");
+            tracing::info!(a = "x", b = 7, c = true, "shown");
+            tracing::debug!("fine");
+            tracing::info!(name: TYPED, a = "x", "typed");
+            tracing::info!(target: "some_library", "chatter");
+            tracing::warn!(target: "some_library", "trouble");
         });
         drop(guard);
         let shown = String::from_utf8(receiver.iter().flatten().collect()).unwrap();
-        assert!(shown.lines().count() == 1 && shown.ends_with("INFO shown\n"), "{shown}");
-        assert_eq!(*ear.0.lock().unwrap(), ["DEBUG fine x 7 true", "INFO shown  0 false"]);
+        assert!(shown.lines().count() == 3 && shown.contains("INFO typed a=x\n"), "{shown}");
+        assert_eq!(*ear.0.lock().unwrap(), ["INFO shown a=x b=7 c=true", "WARN trouble"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::rarely::Rarely;
 use super::{Full, Limits, Peer, Sessions, Source, Stream, Ticket, Tls, Wire};
 use crate::mail::accept::counters::AcceptCounters;
-use crate::mail::model::Refusal;
+use crate::mail::model::{MailEvent, Refusal};
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use std::future::Future;
 use std::io::{self, Write};
@@ -55,13 +55,14 @@ impl Listener {
     }
 }
 
-/// Who knows the clients, and hears of those that found no place.
+/// Who knows the clients, and hears of those that found no place
+/// ([`MailEvent::TurnedAway`]).
 pub trait Porter: Send + Sync + 'static {
     /// What an address is to us.
     fn judge(&self, client: IpAddr) -> Source;
 
-    /// A client found no place; `reply` is what it was told, or that it was not.
-    fn turned_away(&self, _peer: Peer, _full: Full, _reply: &str) {}
+    /// A client found no place.
+    fn emit(&self, _event: MailEvent<'_>) {}
 }
 
 impl<F: Fn(IpAddr) -> Source + Send + Sync + 'static> Porter for F {
@@ -300,24 +301,26 @@ impl Door {
         let reason = told.words();
         self.counters.sessions_refused_total.with_label_values(&[full.as_str()]).inc();
         self.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
+        // One of ours is told by itself: it must not be hidden by a flood of others.
+        let rarely = if peer.is_stranger() { &self.turned_away } else { &self.trusted_turned_away };
+        let count = rarely.happened();
         let reply = format!("421 {} {} {reason}", told.code(), self.hostname);
+        let turned_away = |reply: &str| {
+            self.porter.emit(MailEvent::TurnedAway {
+                client: peer.into(),
+                limit: full.as_str(),
+                reason,
+                reply,
+                count,
+            });
+        };
         if inside_tls {
-            self.porter.turned_away(
-                peer,
-                full,
-                &format!("(closed without an answer, which takes TLS) {reply}"),
-            );
+            turned_away(&format!("(closed without an answer, which takes TLS) {reply}"));
         } else {
-            self.porter.turned_away(peer, full, &reply);
+            turned_away(&reply);
             if let Ok(mut stream) = stream.into_std() {
                 let _ = stream.write(format!("{reply}\r\n").as_bytes());
             }
-        }
-        // One of ours is told by itself: it must not be hidden by a flood of others.
-        let rarely = if peer.is_stranger() { &self.turned_away } else { &self.trusted_turned_away };
-        if let Some(count) = rarely.happened() {
-            let stranger = peer.is_stranger();
-            tracing::info!(target: "mta", stranger, client = %peer.address, count, reason, status = "refused", "session");
         }
     }
 
@@ -388,15 +391,18 @@ mod tests {
 
     /// Trusts everybody, and remembers who was turned away.
     #[derive(Clone, Default)]
-    struct Book(Arc<Lock<Vec<(Full, String)>>>);
+    struct Book(Arc<Lock<Vec<(&'static str, String)>>>);
 
     impl Porter for Book {
         fn judge(&self, _: IpAddr) -> Source {
             Source::Trusted
         }
 
-        fn turned_away(&self, _: Peer, full: Full, reply: &str) {
-            self.0.lock().push((full, reply.to_owned()));
+        fn emit(&self, event: MailEvent<'_>) {
+            let MailEvent::TurnedAway { limit, reply, .. } = event else {
+                panic!("{event:?}");
+            };
+            self.0.lock().push((limit, reply.to_owned()));
         }
     }
 
@@ -433,7 +439,7 @@ mod tests {
         assert_eq!(counters.smtp_active_sessions.get(), 1);
         let told = book.0.lock().clone();
         let reply = "421 4.7.0 mta Too many sessions from your address; try again later".to_owned();
-        assert_eq!(told, vec![(Full::Address, reply); 50]);
+        assert_eq!(told, vec![(Full::Address.as_str(), reply); 50]);
         drop(first);
         stop.send(Some(Instant::now())).unwrap();
         served.await.unwrap();

@@ -22,10 +22,11 @@ pub use conduct::{Conduct, Noted, Summary};
 pub use handshake::Tls;
 pub use listen::{Listener, Porter, Stop, bind, draining, serve};
 pub use sessions::{Full, Progress, Sessions, Ticket, Visit};
-pub use stream::{Encryption, Stream};
+pub use stream::Stream;
 pub use wire::{WIDE_MAX, Wire, WireError};
 
 use crate::ground::memory::Gauge;
+use crate::mail::model::SessionClient;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,6 +138,12 @@ pub enum Source {
     /// A gateway of this machine that is not trusted: many strangers may stand behind it (a
     /// container engine's published port), so what one of them does is not held against the others.
     Gateway,
+}
+
+impl From<Peer> for SessionClient {
+    fn from(peer: Peer) -> Self {
+        Self { address: peer.address, port: Some(peer.port), stranger: peer.is_stranger() }
+    }
 }
 
 impl Peer {

@@ -1,7 +1,7 @@
 //! How octets travel: as they are, or inside TLS.
 
+use crate::mail::model::Encryption;
 use rustls::{CipherSuite, ProtocolVersion};
-use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,22 +18,6 @@ pub enum Stream {
     Plain(TcpStream),
     /// Encrypted. Boxed: it is large, and most sessions are plain.
     Tls(Box<TlsStream<TcpStream>>),
-}
-
-/// What a session agreed on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Encryption {
-    /// `TLSv1.2` or `TLSv1.3`.
-    pub version: &'static str,
-    /// The cipher suite by its name at IANA.
-    pub cipher: &'static str,
-}
-
-/// For log lines: `TLSv1.3:TLS_AES_256_GCM_SHA384`.
-impl fmt::Display for Encryption {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.version, self.cipher)
-    }
 }
 
 impl Stream {

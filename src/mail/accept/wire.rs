@@ -1,6 +1,7 @@
 //! One connection: octets in, octets out, none of it without a limit.
 
-use super::{Encryption, Limits, Peer, Stream, Tls, Visit};
+use super::{Limits, Peer, Stream, Tls, Visit};
+use crate::mail::model::Encryption;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -4,9 +4,10 @@
 
 use crate::ground::clock;
 use crate::mail::model::{
-    AdminError, Asker, Filter, Message, MessageId, Obeyed, Order, Preview, Selection, Status,
+    AdminError, Asker, Deletion, Filter, MailEvent, Message, MessageId, Obeyed, Order, Preview,
+    Selection, Status,
 };
-use crate::mail::outbound::{Outbound, logged_recipient};
+use crate::mail::outbound::Outbound;
 use crate::mail::schedule::Untried;
 use crate::mail::spool::{Spool, SpoolError, Writer};
 use std::collections::{HashMap, HashSet};
@@ -203,9 +204,9 @@ impl<S: Spool> Outbound<S> {
         let (obeyed, ended) = self.record(order, ids, &known).await;
         if order == Order::Delete {
             let deleted = obeyed.iter().filter_map(|id| known.get(id));
-            deleted.for_each(|message| self.tell_deleted(message, "deleted", ""));
+            deleted.for_each(|message| self.tell_deleted(message, Deletion::Deleted));
         }
-        obeyed.iter().for_each(|id| log_obeyed(order, *id));
+        obeyed.iter().for_each(|id| self.tell_obeyed(order, *id));
         if order == Order::Release {
             for message in obeyed.iter().filter_map(|id| known.remove(id)) {
                 self.plan(&Message { held: false, ..message }, true);
@@ -307,46 +308,26 @@ impl<S: Spool> Outbound<S> {
         // Gone in spite of an error: its record was written, and is written again because the sync
         // failed.
         if deleted.is_ok() || self.spool.is_held(id).is_none() {
-            self.tell_deleted(&message, "moved", mark);
-            log_obeyed(Order::Delete, id);
+            self.tell_deleted(&message, Deletion::Moved(mark));
+            self.tell_obeyed(Order::Delete, id);
             self.state.forget(&HashSet::from([id]));
             audit("move", &id.to_string(), 1, asker);
         }
         Ok(deleted?)
     }
 
-    /// For the logs and the history: a mail that was answered 250 does not vanish without a line.
-    fn tell_deleted(&self, message: &Message, status: &str, mark: &str) {
-        log_deleted(message, status);
-        if self.history.is_wanted() {
-            self.remember_deleted(message, status, mark, clock::now());
-        }
+    /// A mail that was answered 250 does not vanish without a word.
+    fn tell_deleted(&self, message: &Message, deletion: Deletion<'_>) {
+        self.events.emit(MailEvent::Deleted { message, deletion, at: clock::now() });
     }
-}
 
-/// For the mail log, which names each message.
-fn log_obeyed(order: Order, id: MessageId) {
-    match order {
-        Order::Hold => tracing::debug!(target: "mta", queue_id = %id, "held"),
-        Order::Release => tracing::debug!(target: "mta", queue_id = %id, "released"),
-        Order::Delete => tracing::debug!(target: "mta", queue_id = %id, operator = true, "removed"),
-        Order::Retry => {}
-    }
-}
-
-/// One line for each recipient that waited, and for a carbon copy that did.
-fn log_deleted(message: &Message, status: &str) {
-    for progress in message.progress.iter().filter(|progress| progress.status == Status::Pending) {
-        let (to, copy) = logged_recipient(message, progress.target);
-        tracing::info!(
-            target: "mta",
-            queue_id = %message.id,
-            from = %format_args!("<{}>", message.envelope.sender_text()),
-            to,
-            copy,
-            status,
-            "delivery"
-        );
+    fn tell_obeyed(&self, order: Order, id: MessageId) {
+        self.events.emit(match order {
+            Order::Hold => MailEvent::Held(id),
+            Order::Release => MailEvent::Released(id),
+            Order::Delete => MailEvent::Removed { id, by_operator: true },
+            Order::Retry => return,
+        });
     }
 }
 

@@ -7,10 +7,9 @@
 
 use super::Line;
 use crate::ground::disk::Disk;
-use crate::mail::model::{Class, DeliveryEvent, DeliveryEventSink};
+use crate::mail::model::AddressMask;
 use aws_lc_rs::{hmac, rand};
 use std::io;
-use std::sync::Arc;
 
 /// How addresses are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +45,7 @@ impl Mask {
     }
 
     /// Masks all addresses of an entry.
-    pub fn apply(&self, line: &mut Line) {
+    pub(super) fn apply(&self, line: &mut Line) {
         if self.masking == Masking::None {
             return;
         }
@@ -68,15 +67,6 @@ impl Mask {
                 finished.sender = self.masked(&finished.sender);
             }
         }
-    }
-
-    /// Masks the addresses of a notice.
-    fn apply_to_notice(&self, notice: &mut DeliveryEvent) {
-        if self.masking == Masking::None {
-            return;
-        }
-        self.apply_to(&mut notice.to, &mut notice.reply);
-        notice.sender = self.masked(&notice.sender);
     }
 
     fn apply_to(&self, to: &mut String, reply: &mut String) {
@@ -131,34 +121,13 @@ impl Mask {
     }
 }
 
-/// An event sink that names people as the history does.
-pub struct Masked {
-    mask: Mask,
-    event_sink: Arc<dyn DeliveryEventSink>,
-}
-
-impl Masked {
-    /// Stands before an event sink.
-    ///
-    /// # Errors
-    /// The volume has no key, and takes none.
-    pub fn open(
-        disk: &dyn Disk,
-        masking: Masking,
-        event_sink: Arc<dyn DeliveryEventSink>,
-    ) -> io::Result<Self> {
-        Ok(Self { mask: Mask::open(disk, masking)?, event_sink })
-    }
-}
-
-impl DeliveryEventSink for Masked {
-    fn wants(&self, class: Class) -> bool {
-        self.event_sink.wants(class)
+impl AddressMask for Mask {
+    fn address(&self, address: &str) -> String {
+        if self.masking == Masking::None { address.to_owned() } else { self.masked(address) }
     }
 
-    fn tell(&self, mut notice: DeliveryEvent) {
-        self.mask.apply_to_notice(&mut notice);
-        self.event_sink.tell(notice);
+    fn text(&self, text: &str) -> String {
+        if self.masking == Masking::None { text.to_owned() } else { self.told(text) }
     }
 }
 

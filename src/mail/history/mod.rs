@@ -1,7 +1,8 @@
 //! The history: what was tried and how it ended, kept for a while after a mail has left the queue.
 //!
-//! Purpose: to answer "what happened to this mail?". In: [`Attempt`]s that did not go well and
-//! [`Finished`] messages, from the corridor. Out: the same, to windows, by the trait [`History`].
+//! Purpose: to answer "what happened to this mail?". In: events (as a
+//! [`MailEventSink`](super::model::MailEventSink)), of which `record` makes [`Attempt`]s that did
+//! not go well and [`Finished`] messages. Out: these, to windows, by the trait [`History`].
 //!
 //! A thread of its own appends a line of JSON for each to files in `history/` on the data volume,
 //! about once a second, without a sync: a crash may lose the last moment of the history, never a
@@ -16,6 +17,7 @@
 pub mod counters;
 mod files;
 mod mask;
+mod record;
 mod search;
 
 use super::model::{
@@ -25,8 +27,7 @@ use crate::ground::disk::Disk;
 use crate::ground::lock::Lock;
 use crate::mail::history::counters::HistoryCounters;
 use files::HistoryFiles;
-use mask::Mask;
-pub use mask::{Masked, Masking};
+pub use mask::{Mask, Masking};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Arc;

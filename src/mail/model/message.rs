@@ -1,6 +1,6 @@
 //! A message in the queue, and the draft of one that is to enter it.
 
-use super::{Body, Envelope, MessageId, Origin};
+use super::{Address, Body, Envelope, MessageId, Origin};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// One thing that must still happen to a message.
@@ -103,6 +103,14 @@ pub struct Message {
 }
 
 impl Message {
+    /// The forward-path of a target; `None` for the carbon copy.
+    pub fn recipient(&self, target: Target) -> Option<&Address> {
+        match target {
+            Target::Recipient(place) => self.envelope.recipients.get(usize::from(place)),
+            Target::Copy => None,
+        }
+    }
+
     /// A number for where its recipients stand: another one after every try that was recorded.
     pub fn version(&self) -> u64 {
         let mut hasher = DefaultHasher::new();

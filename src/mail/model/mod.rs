@@ -9,8 +9,9 @@ mod address;
 mod admin;
 mod body;
 mod deliveries;
-mod delivery_event;
+mod encryption;
 mod envelope;
+mod event;
 mod filter;
 mod history;
 mod id;
@@ -31,8 +32,12 @@ pub use admin::{
 };
 pub use body::{Body, Content};
 pub use deliveries::Deliveries;
-pub use delivery_event::{DeliveryEvent, DeliveryEventSink};
+pub use encryption::Encryption;
 pub use envelope::{BodyType, Envelope, Origin};
+pub use event::{
+    AddressMask, Delays, Deletion, Delivery, DeliveryAttempt, MailEvent, MailEventSink,
+    NotificationKind, Protocol, Rejection, SessionClient,
+};
 pub use filter::{Filter, Seen, Standing};
 pub use history::{Attempt, Ending, Finished, FinishedPage, History, Wanted};
 pub use id::MessageId;

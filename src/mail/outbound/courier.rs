@@ -8,8 +8,7 @@ use super::seven_bit;
 use super::watch::Watch;
 use crate::ground::clock;
 use crate::mail::deliver::{Attempt, Connection, Known};
-use crate::mail::events;
-use crate::mail::model::{Class, Message, MessageId, Outcome, Reply, Report, Target};
+use crate::mail::model::{Class, MailEvent, Message, MessageId, Outcome, Reply, Report, Target};
 use crate::mail::schedule::{DestinationId, Job, Stage, Standing};
 use crate::mail::spool::{BACKLOG_MAX, Spool, SpoolError};
 use std::net::IpAddr;
@@ -195,7 +194,7 @@ impl<S: Spool> Courier<S> {
             Some(message) => message,
             None => match outbound.spool.claim(job.id).await {
                 Ok(message) => {
-                    events::active(&message);
+                    outbound.events.emit(MailEvent::Activated(&message));
                     outbound.state.loaded(Arc::new(message))
                 }
                 Err(SpoolError::Unknown) => {
@@ -275,7 +274,7 @@ impl<S: Spool> Courier<S> {
                 report.transcript.insert_str(0, &talk);
                 return (kept, report);
             };
-            events::put_off(message, &report, next.relay());
+            self.tell_of_next_host(message, &report, next.relay());
             self.settle_ahead(job, message, &mut report, &[Class::Permanent]).await;
             talk.push_str(&report.transcript);
             talk.truncate(talk.floor_char_boundary(TALK_MAX));
@@ -288,6 +287,20 @@ impl<S: Spool> Courier<S> {
             (connection, since) = (next, Instant::now());
             report = self.send(&mut connection, job, message, &put_off).await;
         }
+    }
+
+    fn tell_of_next_host(&self, message: &Message, report: &Report, next: &str) {
+        let put_off =
+            || report.outcomes.iter().filter(|(_, outcome)| outcome.class() == Class::Temporary);
+        let Some((_, outcome)) = put_off().next() else { return };
+        let (relay, recipients) = (&*report.relay, put_off().count());
+        self.outbound.events.emit(MailEvent::NextHost {
+            message,
+            relay,
+            outcome,
+            recipients,
+            next,
+        });
     }
 
     /// Records ahead of the end of the try what is known for good: that end may be minutes away, or

@@ -10,8 +10,7 @@ use crate::ground::memory::Gauge;
 use crate::mail::admin::Admin;
 use crate::mail::deliver::counters::DeliverCounters;
 use crate::mail::deliver::{self, Client, HOST_UNPROVEN_MAX, Timeouts};
-use crate::mail::history::counters::HistoryCounters;
-use crate::mail::history::{self, HistoryLog, Masking};
+use crate::mail::events::Events;
 use crate::mail::model::{
     Address, Asker, Attempt, BodyType, Envelope, Kind, Message, MessageId, Obeyed, Order, Origin,
     Outcome, Progress, QueueAdmin, Reply, Selection, Status, Target,
@@ -74,9 +73,6 @@ fn relay_with(port: u16, lifetime: u32) -> Relay {
         &|_| {},
     )
     .unwrap();
-    let keeps =
-        history::Config { enabled: false, size: 0, time: Duration::ZERO, masking: Masking::None };
-    let history = HistoryLog::open(disk.clone(), keeps, HistoryCounters::alone().unwrap());
     let routes = route::Config {
         smart_relay: None,
         cc_mta: None,
@@ -115,8 +111,7 @@ fn relay_with(port: u16, lifetime: u32) -> Relay {
         router,
         client,
         OutboundCounters::alone().unwrap(),
-        history,
-        None,
+        Events::new(Vec::new()),
         config,
     );
     Relay { outbound, disk, _volume: volume }

@@ -15,7 +15,6 @@ mod courier;
 #[cfg(test)]
 mod courier_tests;
 mod deliveries;
-mod history;
 mod outcomes;
 mod queue_state;
 #[cfg(test)]
@@ -26,8 +25,8 @@ mod table;
 mod watch;
 
 use super::deliver::Client;
-use super::history::HistoryLog;
-use super::model::{Address, Deliveries, DeliveryEventSink, Message, MessageId, Status, Target};
+use super::events::Events;
+use super::model::{Address, Deliveries, Message, MessageId, Status, Target};
 use super::route::Router;
 use super::schedule::{self, Job};
 use super::spool::{Spool, SpoolError, Writer};
@@ -35,7 +34,6 @@ use crate::ground::clock;
 use crate::ground::lock::Lock;
 use crate::mail::outbound::counters::OutboundCounters;
 use deliveries::DeliveryRecords;
-pub(in crate::mail) use outcomes::logged_recipient;
 use queue_state::{MustRing, NewJob, QueueState};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -70,10 +68,9 @@ pub struct Outbound<S> {
     pub(super) router: Router,
     client: Client,
     counters: Arc<OutboundCounters>,
-    pub(super) history: Arc<HistoryLog>,
+    pub(super) events: Arc<Events>,
     /// How deliveries went lately, by destination.
     deliveries: Lock<DeliveryRecords>,
-    event_sink: Option<Arc<dyn DeliveryEventSink>>,
     config: Config,
     /// Whether what was in the queue at start is on the schedule.
     planned: tokio::sync::watch::Sender<bool>,
@@ -106,8 +103,7 @@ impl<S: Spool> Outbound<S> {
         router: Router,
         client: Client,
         counters: Arc<OutboundCounters>,
-        history: Arc<HistoryLog>,
-        event_sink: Option<Arc<dyn DeliveryEventSink>>,
+        events: Arc<Events>,
         config: Config,
     ) -> Arc<Self> {
         let state = QueueState::new(config.schedule).with_fresh_max(config.fresh_max);
@@ -119,9 +115,8 @@ impl<S: Spool> Outbound<S> {
             router,
             client,
             counters,
-            history,
+            events,
             deliveries: Lock::leaf(DeliveryRecords::default()),
-            event_sink,
             config,
             planned: tokio::sync::watch::channel(false).0,
             bell: Notify::new(),

@@ -1,12 +1,12 @@
 //! What outcomes mean: for the record, the schedule, the sender, the counters and the log.
 
 use super::Outbound;
-use super::history::Tried;
+use super::deliveries::Ended;
 use crate::ground::clock;
 use crate::mail::bounce;
-use crate::mail::events;
 use crate::mail::model::{
-    Attempt, Class, Draft, Kind, Message, Outcome, Progress, Reply, Report, Status, Target,
+    Attempt, Class, Delays, Delivery, DeliveryAttempt, Draft, Kind, MailEvent, Message,
+    NotificationKind, Outcome, Progress, Reply, Report, Status, Target,
 };
 use crate::mail::schedule::{DestinationId, Job};
 use crate::mail::spool::{Entry, Spool, SpoolError, Writer};
@@ -48,9 +48,8 @@ impl<S: Spool> Outbound<S> {
         let now = clock::now();
         let Report { mut outcomes, relay, tls, security, transcript, .. } = report;
         let (age, steady) = (clock::age(message.arrived), clock::steady());
-        if self.is_over_age(age) {
-            outcomes.iter_mut().for_each(|(_, outcome)| expire(outcome));
-        }
+        let expired: Vec<Target> =
+            if self.is_over_age(age) { expire(&mut outcomes) } else { Vec::new() };
         if outcomes.iter().any(|(_, outcome)| outcome.class() == Class::Success) {
             self.state.reached(destination, steady);
         }
@@ -82,29 +81,49 @@ impl<S: Spool> Outbound<S> {
         let over = progress
             .as_ref()
             .is_some_and(|progress| progress.iter().all(|target| target.status != Status::Pending));
-        let tried = Tried {
-            message,
-            outcomes: &outcomes,
-            relay: &relay,
-            security,
-            transcript,
-            took: trying,
-        };
-        self.deliveries.lock().note(name, &tried.ended(now));
-        if let Some(progress) = progress.filter(|_| self.history.is_wanted()) {
-            self.remember(name, tried, &progress, over, now);
-        }
-        if let Some(event_sink) = &self.event_sink {
-            self.announce(event_sink.as_ref(), name, message, &outcomes, &relay, (now, due));
-        }
-        for (target, outcome) in &outcomes {
-            self.count(message, *target, outcome);
-            log(message, *target, outcome, (&relay, tls), (times.connecting, trying));
-        }
-        if over {
-            tracing::debug!(target: "mta", queue_id = %message.id, "removed");
-        }
+        self.tell(
+            &DeliveryAttempt {
+                message,
+                destination: name,
+                outcomes: &outcomes,
+                relay: &relay,
+                tls,
+                security: &security,
+                transcript: &transcript,
+                at: now,
+                due,
+                delays: Delays {
+                    total: since_acceptance(message),
+                    attempt: trying,
+                    connecting: times.connecting,
+                },
+                progress: progress.as_deref(),
+                over,
+            },
+            &expired,
+        );
         again
+    }
+
+    /// Counts the outcomes of a try, and tells of it and of each of them.
+    fn tell(&self, attempt: &DeliveryAttempt<'_>, expired: &[Target]) {
+        let ended = Ended {
+            outcomes: attempt.outcomes,
+            relay: attempt.relay,
+            tls: attempt.security,
+            took: attempt.delays.attempt,
+            at: attempt.at,
+        };
+        self.deliveries.lock().note(attempt.destination, &ended);
+        self.events.emit(MailEvent::Attempted(*attempt));
+        for (target, outcome) in attempt.outcomes {
+            self.count(attempt.message, *target, outcome);
+            let delivery = Delivery { attempt, target: *target, outcome };
+            self.events.emit(delivery.event(expired.contains(target)));
+        }
+        if attempt.over {
+            self.events.emit(MailEvent::Removed { id: attempt.message.id, by_operator: false });
+        }
     }
 
     /// Whether a message of this age is given up. What a start finds on the volume may look older
@@ -139,7 +158,7 @@ impl<S: Spool> Outbound<S> {
         let failed = failures.clone();
         let draft = worded(move || bounce::failed(&original, &failed, &host, &hostname, now)).await;
         let queued = match draft {
-            Some(draft) => self.queue(draft, message, "failed").await,
+            Some(draft) => self.queue(draft, message, NotificationKind::Failed).await,
             None => self.tell_of_undeliverable(message, &failures, relay, now).await,
         };
         if queued.is_ok() {
@@ -175,7 +194,7 @@ impl<S: Spool> Outbound<S> {
             worded(move || bounce::undeliverable(&original, &failures, &host, &to, &hostname, now))
                 .await;
         match draft {
-            Some(draft) => self.queue(draft, message, "undeliverable").await,
+            Some(draft) => self.queue(draft, message, NotificationKind::Undeliverable).await,
             None => Ok(()),
         }
     }
@@ -197,7 +216,7 @@ impl<S: Spool> Outbound<S> {
         }
         for (_, outcome) in failures {
             self.counters.undeliverable_bounces_total.inc();
-            tracing::warn!(target: "mta", queue_id = %message.id, reply = outcome.words(), "a bounce reached nobody");
+            self.events.emit(MailEvent::Undeliverable { message, outcome });
         }
         if message.kind != Kind::Notification {
             return String::new();
@@ -231,7 +250,7 @@ impl<S: Spool> Outbound<S> {
         let draft =
             worded(move || bounce::delayed(&original, &delays, give_up_at, &hostname, now)).await;
         let Some(draft) = draft else { return false };
-        let queued = self.queue(draft, message, "delayed").await.is_ok();
+        let queued = self.queue(draft, message, NotificationKind::Delayed).await.is_ok();
         if queued {
             self.spool.delay_told(message.id);
         }
@@ -239,7 +258,12 @@ impl<S: Spool> Outbound<S> {
     }
 
     /// The one way back: a draft enters the spool like any mail, and the schedule after it.
-    async fn queue(&self, draft: Draft, about: &Message, kind: &str) -> Result<(), SpoolError> {
+    async fn queue(
+        &self,
+        draft: Draft,
+        about: &Message,
+        kind: NotificationKind,
+    ) -> Result<(), SpoolError> {
         let content =
             draft.body.head(usize::MAX).map_err(|error| SpoolError::Failed(error.to_string()))?;
         let mut writer = self.spool.begin();
@@ -251,17 +275,13 @@ impl<S: Spool> Outbound<S> {
             copy: draft.copy,
         };
         let notification = self.spool.commit(entry, writer).await?;
-        self.counters.notifications_total.with_label_values(&[kind]).inc();
-        events::queued(&notification, None, content.len() as u64);
-        tracing::info!(
-            target: "mta",
-            queue_id = %notification.id,
-            about = %about.id,
-            to = %format_args!("<{}>", notification.envelope.recipients.first().map(|to| to.as_str()).unwrap_or_default()),
-            status = "queued",
+        self.counters.notifications_total.with_label_values(&[kind.as_str()]).inc();
+        self.events.emit(MailEvent::Notified {
+            notification: &notification,
+            about: about.id,
             kind,
-            "notification"
-        );
+            size: content.len() as u64,
+        });
         self.enqueue(notification);
         Ok(())
     }
@@ -282,7 +302,7 @@ impl<S: Spool> Outbound<S> {
             Class::Success => {
                 counters.delivered_total.inc();
                 counters.last_delivery_time_seconds.set(clock::now().into());
-                counters.delivery_latency_seconds.observe(seconds_since_acceptance(message));
+                counters.delivery_latency_seconds.observe(since_acceptance(message).as_secs_f64());
             }
             Class::Temporary => counters.deferred_total.inc(),
             Class::Permanent => counters.bounced_total.inc(),
@@ -300,16 +320,21 @@ async fn worded(word: impl FnOnce() -> Option<Draft> + Send + 'static) -> Option
 }
 
 /// A temporary failure at the end of the lifetime is a permanent one (RFC 3463: X.4.7, delivery
-/// time expired).
-fn expire(outcome: &mut Outcome) {
-    if outcome.class() == Class::Temporary {
-        outcome.reply = Reply::new(
-            554,
-            (5, 4, 7),
-            format!("delivery time expired; the last try said: {}", outcome.words()),
-        );
-        outcome.remote = false;
+/// time expired). Tells whose.
+fn expire(outcomes: &mut [(Target, Outcome)]) -> Vec<Target> {
+    let mut expired = Vec::new();
+    for (target, outcome) in outcomes {
+        if outcome.class() == Class::Temporary {
+            outcome.reply = Reply::new(
+                554,
+                (5, 4, 7),
+                format!("delivery time expired; the last try said: {}", outcome.words()),
+            );
+            outcome.remote = false;
+            expired.push(*target);
+        }
     }
+    expired
 }
 
 fn advance(progress: &mut Progress, outcome: &Outcome, due: u32) {
@@ -339,65 +364,14 @@ const ID_BELIEVED: f64 = 2.0;
 /// The queue id carries the microsecond of acceptance, by the steady clock of the process that took
 /// the message. That is another one after a start with another wall clock, and an id is higher than
 /// all before it: where it disagrees with the age of the message, the age counts.
-pub(super) fn seconds_since_acceptance(message: &Message) -> f64 {
-    exact_age(clock::steady_micros(), message.id.0, clock::age(message.arrived))
+pub(super) fn since_acceptance(message: &Message) -> Duration {
+    let seconds = exact_age(clock::steady_micros(), message.id.0, clock::age(message.arrived));
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
 fn exact_age(now: u64, id: u64, age: u32) -> f64 {
     let (by_id, age) = ((now as f64 - id as f64) / 1e6, f64::from(age));
     if (by_id - age).abs() <= ID_BELIEVED { by_id.max(0.0) } else { age }
-}
-
-/// The field `to` of a log line, and whether it is of the carbon copy.
-pub(in crate::mail) fn logged_recipient(message: &Message, target: Target) -> (String, bool) {
-    match target {
-        Target::Recipient(place) => (
-            message
-                .envelope
-                .recipients
-                .get(usize::from(place))
-                .map(|to| format!("<{to}>"))
-                .unwrap_or_default(),
-            false,
-        ),
-        Target::Copy => ("(all recipients)".to_owned(), true),
-    }
-}
-
-/// `delays` are the parts of `delay`: before this try, until there was a connection, and on it.
-fn log(
-    message: &Message,
-    target: Target,
-    outcome: &Outcome,
-    (relay, tls): (&str, bool),
-    (connecting, trying): (Duration, Duration),
-) {
-    let (delay, connecting, trying) =
-        (seconds_since_acceptance(message), connecting.as_secs_f64(), trying.as_secs_f64());
-    let (to, copy) = logged_recipient(message, target);
-    let status = match outcome.class() {
-        Class::Success => "sent",
-        Class::Temporary => "deferred",
-        Class::Permanent => "bounced",
-    };
-    tracing::info!(
-        target: "mta",
-        queue_id = %message.id,
-        client = message.origin.peer.map_or_else(|| "none".to_owned(), |peer| peer.to_string()),
-        from = %format_args!("<{}>", message.envelope.sender_text()),
-        to,
-        relay = if relay.is_empty() { "none" } else { relay },
-        delay = format_args!("{delay:.3}"),
-        delays = format_args!("{:.3}/{connecting:.3}/{:.3}", (delay - trying).max(0.0), (trying - connecting).max(0.0)),
-        tls,
-        status,
-        notification = message.kind == Kind::Notification,
-        copy,
-        remote = outcome.remote,
-        dsn = outcome.reply.enhanced.map(tracing::field::display),
-        reply = outcome.words(),
-        "delivery"
-    );
 }
 
 #[cfg(test)]

@@ -5,10 +5,9 @@
 //! Source: qmgr(8) and error(8) of Postfix, which say the same of such mail.
 
 use super::Outbound;
-use super::outcomes::seconds_since_acceptance;
+use super::outcomes::since_acceptance;
 use crate::ground::clock;
-use crate::mail::events;
-use crate::mail::model::{Message, Status, Target};
+use crate::mail::model::{Enhanced, MailEvent, Message, Status, Target};
 use crate::mail::schedule::Suspension;
 use crate::mail::spool::Spool;
 
@@ -19,7 +18,7 @@ impl<S: Spool> Outbound<S> {
     /// Tells the mail log of a mail that came in and will not be tried at once. Without a mail log
     /// this costs a glance.
     pub(super) fn tell_of_rest(&self, message: &Message) {
-        if !events::is_followed() {
+        if !self.events.wants_suspended() {
             return;
         }
         let pending = message.progress.iter().filter(|progress| progress.status == Status::Pending);
@@ -30,18 +29,16 @@ impl<S: Spool> Outbound<S> {
         for (target, rest) in targets.into_iter().zip(rests) {
             // RFC 3463 §3.5 and §3.4: of the network in general, and a system that takes no
             // messages.
-            let (dsn, why) = match rest {
-                Some(Suspension::Until(_, why)) => ("4.4.0", why),
+            let (status, reason) = match rest {
+                Some(Suspension::Until(_, why)) => (Enhanced(4, 4, 0), why),
                 Some(Suspension::Paused) => {
-                    ("4.3.2", "an operator has paused the destination".to_owned())
+                    (Enhanced(4, 3, 2), "an operator has paused the destination".to_owned())
                 }
                 None => continue,
             };
-            let to = match target {
-                Target::Recipient(place) => message.envelope.recipients.get(usize::from(place)),
-                Target::Copy => None,
-            };
-            events::suspended(message, to, seconds_since_acceptance(message), (dsn, &why));
+            let delay = since_acceptance(message);
+            let reason = &reason;
+            self.events.emit(MailEvent::Suspended { message, target, delay, status, reason });
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Our events in the shape that log tools of the field read: that of Postfix.
 //!
-//! In: what the rooms say. Out: lines such as `Nov  4 17:22:14 relay postfix/smtp[71]: 0D2R…:
-//! to=<a@b>, relay=…, status=sent (…)`. What Postfix would not say becomes a line of the program
-//! `postern`, which its readers pass over; trouble is a `warning:` and a defect a `panic:`, which
+//! In: facts about mails, and other lines of the log. Out: lines such as `Nov  4 17:22:14 relay
+//! postfix/smtp[71]: 0D2R…: to=<a@b>, relay=…, status=sent (…)`. What Postfix would not say becomes
+//! a line of the program `postern`, which its readers pass over; trouble is a `warning:` and a defect a `panic:`, which
 //! they count. The number in brackets is our process, and for a client's session the client's port:
 //! all lines of a session have the same.
 //! Limits: a line has at most [`LINE_MAX`] octets.
@@ -11,12 +11,17 @@
 //! has no `to=`, so that nobody counts it as a delivery.
 //! Source: the log messages of Postfix 3.7; RFC 3164 §4.1.2 (time); RFC 3463 (dsn).
 
+use super::message_id::message_id;
 use crate::ground::clock;
 use crate::ground::lock::{self, Lock};
 use crate::ground::log::{Said, put_fields};
 use crate::ground::text::is_tricky;
-use crate::mail::model::Enhanced;
+use crate::mail::model::{
+    Address, Class, Delivery, Enhanced, MailEvent, Message, MessageId, NotificationKind, Protocol,
+    Rejection, SessionClient, Target,
+};
 use std::fmt::{self, Write};
+use std::time::Duration;
 use tracing::Level;
 
 /// Octets of one line with its end.
@@ -43,177 +48,212 @@ impl Shape {
     }
 
     /// The lines of an event; none where others of the same mail say it all.
-    pub fn lines(&self, level: Level, said: &Said) -> String {
+    pub fn lines(&self, event: &MailEvent<'_>) -> String {
         let mut lines = String::new();
-        let (id, client) = (Word(said.text("queue_id")), Client(said.text("client")));
-        let session = said.number("port");
-        match (said.message.as_str(), said.text("status")) {
-            ("connect", _) => {
-                self.put(&mut lines, "smtpd", session, format_args!("connect from {client}"))
-            }
-            ("disconnect", _) => {
-                self.put(&mut lines, "smtpd", session, format_args!("disconnect from {client}"))
-            }
-            ("command", "refused") => self.refusal(&mut lines, said),
-            ("session", "refused") => {
-                let (count, reason) = (said.number("count"), Phrase(said.text("reason")));
-                let words = format_args!(
-                    "warning: {count} sessions turned away so far, the last from {client}: {reason}"
-                );
-                self.put(&mut lines, "smtpd", session, words);
-            }
-            // The same again is said by "queued", with more.
-            ("message", "accepted") => {}
-            ("queued", _) => {
-                // A notification of our own has none.
-                if !said.text("client").is_empty() {
-                    self.put(&mut lines, "smtpd", session, format_args!("{id}: client={client}"));
-                }
-                let message_id = Word(within_brackets(said.text("message_id")));
-                self.put(&mut lines, "cleanup", 0, format_args!("{id}: message-id=<{message_id}>"));
-                self.active(&mut lines, said);
-            }
-            ("active", _) => self.active(&mut lines, said),
-            ("suspended", _) => self.suspended(&mut lines, said),
-            // Told by "removed".
-            ("delivery", "deleted" | "moved") => {}
-            ("delivery", _) => self.delivery(&mut lines, said),
-            ("notification", _) => {
-                let what = if said.text("kind") == "delayed" { "delay" } else { "non-delivery" };
-                let about = Word(said.text("about"));
+        let put = &mut lines;
+        match *event {
+            MailEvent::Connected(client) => {
                 self.put(
-                    &mut lines,
-                    "bounce",
-                    0,
-                    format_args!("{about}: sender {what} notification: {id}"),
+                    put,
+                    "smtpd",
+                    client.port,
+                    format_args!("connect from {}", Client(client)),
                 );
             }
-            ("removed", _) if said.flag("operator") => {
-                self.put(&mut lines, "postsuper", 0, format_args!("{id}: removed"))
+            MailEvent::Disconnected(client) => {
+                let words = format_args!("disconnect from {}", Client(client));
+                self.put(put, "smtpd", client.port, words);
             }
-            ("removed", _) => self.put(&mut lines, "qmgr", 0, format_args!("{id}: removed")),
-            ("held", _) => {
-                self.put(&mut lines, "postsuper", 0, format_args!("{id}: placed on hold"))
+            MailEvent::TurnedAway { client, reason, count: Some(count), .. } => {
+                let (reason, from) = (Phrase(reason), Client(client));
+                let words = format_args!(
+                    "warning: {count} sessions turned away so far, the last from {from}: {reason}"
+                );
+                // Of a session that there is not, nobody knows the port.
+                self.put(put, "smtpd", None, words);
             }
-            ("released", _) => {
-                self.put(&mut lines, "postsuper", 0, format_args!("{id}: released from hold"))
+            MailEvent::Rejected(rejection) if !rejection.in_sum => self.rejected(put, &rejection),
+            MailEvent::Accepted { message, port, size, .. } => {
+                self.queued(put, message, port, size);
             }
-            _ => self.other(&mut lines, level, said),
+            MailEvent::Imported { message, size, .. } => self.queued(put, message, None, size),
+            MailEvent::Notified { notification, about, kind, size } => {
+                self.queued(put, notification, None, size);
+                self.notified(put, notification.id, about, kind);
+            }
+            MailEvent::Activated(message) => self.active(put, message, message.body.len()),
+            MailEvent::Suspended { message, target, delay, status, reason } => {
+                self.suspended(put, message, target, delay, (status, reason));
+            }
+            MailEvent::Sent(delivery) => self.delivery(put, &delivery, "sent"),
+            MailEvent::Deferred(delivery) => self.delivery(put, &delivery, "deferred"),
+            MailEvent::Bounced(delivery) | MailEvent::Expired(delivery) => {
+                self.delivery(put, &delivery, "bounced");
+            }
+            MailEvent::Removed { id, by_operator: false } => {
+                self.put(put, "qmgr", None, format_args!("{id}: removed"));
+            }
+            MailEvent::Removed { id, by_operator: true } => self.ordered(put, id, "removed"),
+            MailEvent::Held(id) => self.ordered(put, id, "placed on hold"),
+            MailEvent::Released(id) => self.ordered(put, id, "released from hold"),
+            // Told in a sum, or by [`MailEvent::Removed`], or of each recipient, or not by Postfix:
+            // these come as lines of the log.
+            MailEvent::TurnedAway { .. }
+            | MailEvent::Rejected(_)
+            | MailEvent::Attempted(_)
+            | MailEvent::Deleted { .. }
+            | MailEvent::PlainTextDropped { .. }
+            | MailEvent::NextHost { .. }
+            | MailEvent::Undeliverable { .. } => {}
         }
         lines
     }
 
-    /// A warning of the mail log's own.
-    pub fn warning(&self, words: &str) -> String {
-        let mut line = String::new();
-        self.put(&mut line, "postern", 0, format_args!("warning: {}", Phrase(words)));
-        line
-    }
-
-    fn active(&self, lines: &mut String, said: &Said) {
-        let (id, from) = (Word(said.text("queue_id")), Word(within_brackets(said.text("from"))));
-        let (size, recipients) = (said.number("size"), said.number("recipients"));
-        self.put(
-            lines,
-            "qmgr",
-            0,
-            format_args!("{id}: from=<{from}>, size={size}, nrcpt={recipients} (queue active)"),
-        );
-    }
-
-    /// As error(8) says it of mail whose destination is left alone.
-    fn suspended(&self, lines: &mut String, said: &Said) {
-        let (id, reply) = (Word(said.text("queue_id")), said.text("reply"));
-        let what = match said.text("to") {
-            "" => "carbon copy".to_owned(),
-            to => format!("to=<{}>", Word(within_brackets(to))),
-        };
-        let own =
-            reply.get(4..).and_then(Enhanced::parse).or_else(|| Enhanced::parse(said.text("dsn")));
-        let (delay, dsn, why) =
-            (seconds(said.text("delay")), own.unwrap_or(Enhanced(4, 0, 0)), Phrase(codes(reply).1));
-        let words = format_args!(
-            "{id}: {what}, relay=none, delay={delay}, delays={delay}/0/0/0, dsn={dsn}, \
-            status=deferred (delivery temporarily \
-             suspended: {why})"
-        );
-        self.put(lines, "error", 0, words);
-    }
-
-    /// The recipient stands before the words of a refused RCPT, as Postfix has it and its readers
-    /// need it.
-    fn refusal(&self, lines: &mut String, said: &Said) {
-        let (client, command) = (Client(said.text("client")), Word(said.text("command")));
-        let (from, to) =
-            (Word(within_brackets(said.text("from"))), Word(within_brackets(said.text("to"))));
-        let (codes, words) = codes(said.text("reply"));
-        // Some replies name the recipient by themselves.
-        let words = words
-            .strip_prefix(said.text("to"))
-            .and_then(|words| words.strip_prefix(": "))
-            .unwrap_or(words);
-        let words = Phrase(words);
-        let about = if said.text("to").is_empty() { String::new() } else { format!("<{to}>: ") };
-        let mut line = format!("NOQUEUE: reject: {command} from {client}: {codes}{about}{words};");
-        // Writing to a string cannot fail.
-        let _ = match said.text("to") {
-            "" => write!(line, " from=<{from}>"),
-            _ => write!(line, " from=<{from}> to=<{to}>"),
-        };
-        let _ =
-            write!(line, " proto={} helo=<{}>", Word(said.text("proto")), Word(said.text("helo")));
-        self.put(lines, "smtpd", said.number("port"), format_args!("{line}"));
-    }
-
-    fn delivery(&self, lines: &mut String, said: &Said) {
-        let (id, relay) = (Word(said.text("queue_id")), named(said.text("relay")));
-        let relay = Word(&relay);
-        let (status, reply) = (said.text("status"), said.text("reply"));
-        let words = match (said.flag("remote"), status) {
-            (true, "sent") => format!("{}", Phrase(reply)),
-            (true, _) => {
-                let host = relay.0.rsplit_once(':').map_or(relay.0, |(host, _)| host);
-                format!("host {} said: {}", Word(host), Phrase(reply))
-            }
-            // Our own words; their codes are for the sender.
-            (false, _) => format!("{}", Phrase(codes(reply).1)),
-        };
-        let what = match said.flag("copy") {
-            true => "carbon copy".to_owned(),
-            false => format!("to=<{}>", Word(within_brackets(said.text("to")))),
-        };
-        // Our own words have no codes in front of them.
-        let dsn = Enhanced::parse(said.text("dsn")).unwrap_or_else(|| dsn(reply, status));
-        let delay = seconds(said.text("delay"));
-        // Ours are three: a courier takes a mail from the queue when it has time for it, so nothing
-        // waits in between.
-        let delays: Vec<String> = said.text("delays").split('/').map(seconds).collect();
-        let delays = delays.join("/").replacen('/', "/0/", 1);
-        let status = Word(status);
-        let words = format_args!(
-            "{id}: {what}, relay={relay}, delay={delay}, delays={delays}, dsn={dsn}, \
-            status={status} ({words})"
-        );
-        self.put(lines, "smtp", 0, words);
-    }
-
-    fn other(&self, lines: &mut String, level: Level, said: &Said) {
+    /// The line of what is no event of a mail, in the words of the log; none for a fine one.
+    pub fn other(&self, level: Level, said: &Said) -> String {
         let mut words = said.message.clone();
         put_fields(&mut words, said);
         let words = match words.strip_prefix("panic: ") {
             Some(words) => format!("panic: {}", Phrase(words)),
             None if level <= Level::WARN => format!("warning: {}", Phrase(&words)),
-            None if level == Level::INFO => Phrase(&words).to_string(),
-            // Fine events are for their own lines alone.
-            None => return,
+            None => Phrase(&words).to_string(),
         };
-        self.put(lines, "postern", 0, format_args!("{words}"));
+        let mut line = String::new();
+        self.put(&mut line, "postern", None, format_args!("{words}"));
+        line
     }
 
-    /// Appends one line; `number` stands in brackets, 0 = that of our process.
-    fn put(&self, lines: &mut String, program: &str, number: u64, words: fmt::Arguments<'_>) {
+    /// A warning of the mail log's own.
+    pub fn warning(&self, words: &str) -> String {
+        let mut line = String::new();
+        self.put(&mut line, "postern", None, format_args!("warning: {}", Phrase(words)));
+        line
+    }
+
+    fn queued(&self, lines: &mut String, message: &Message, port: Option<u16>, size: u64) {
+        let id = message.id;
+        // Only a client with a session has a line: a notification of our own has none, and neither
+        // has what came by other ways.
+        if let (Some(address), Some(port)) = (message.origin.peer, port) {
+            let words = format_args!("{id}: client=unknown[{address}]");
+            self.put(lines, "smtpd", Some(port), words);
+        }
+        let message_id = message_id(&message.body);
+        let message_id = Word(within_brackets(&message_id));
+        self.put(lines, "cleanup", None, format_args!("{id}: message-id=<{message_id}>"));
+        self.active(lines, message, size);
+    }
+
+    fn active(&self, lines: &mut String, message: &Message, size: u64) {
+        let (id, from) = (message.id, Word(message.envelope.sender_text()));
+        let recipients = message.envelope.recipients.len();
+        let words =
+            format_args!("{id}: from=<{from}>, size={size}, nrcpt={recipients} (queue active)");
+        self.put(lines, "qmgr", None, words);
+    }
+
+    fn notified(
+        &self,
+        lines: &mut String,
+        id: MessageId,
+        about: MessageId,
+        kind: NotificationKind,
+    ) {
+        let what = match kind {
+            NotificationKind::Delayed => "delay",
+            NotificationKind::Failed | NotificationKind::Undeliverable => "non-delivery",
+        };
+        let words = format_args!("{about}: sender {what} notification: {id}");
+        self.put(lines, "bounce", None, words);
+    }
+
+    /// What an operator has done to a message.
+    fn ordered(&self, lines: &mut String, id: MessageId, what: &str) {
+        self.put(lines, "postsuper", None, format_args!("{id}: {what}"));
+    }
+
+    /// As error(8) says it of mail whose destination is left alone.
+    fn suspended(
+        &self,
+        lines: &mut String,
+        message: &Message,
+        target: Target,
+        delay: Duration,
+        (status, reason): (Enhanced, &str),
+    ) {
+        let (id, what, delay) = (message.id, To(message, target), seconds(delay));
+        let own = reason.get(4..).and_then(Enhanced::parse);
+        let (dsn, why) = (own.unwrap_or(status), Phrase(codes(reason).1));
+        let words = format_args!(
+            "{id}: {what}, relay=none, delay={delay}, delays={delay}/0/0/0, dsn={dsn}, \
+            status=deferred (delivery temporarily suspended: {why})"
+        );
+        self.put(lines, "error", None, words);
+    }
+
+    /// The recipient stands before the words of a rejected RCPT, as Postfix has it and its readers
+    /// need it.
+    fn rejected(&self, lines: &mut String, rejection: &Rejection<'_>) {
+        let Rejection { client, command, from, to, reply, .. } = *rejection;
+        let from = Word(from.map_or("", Address::as_str));
+        let mut line =
+            format!("NOQUEUE: reject: {command} from {}: {} ", Client(client), reply.code);
+        // Writing to a string cannot fail.
+        let _ = reply.enhanced.map(|enhanced| write!(line, "{enhanced} "));
+        let _ = match to {
+            Some(to) => {
+                // Some replies name the recipient by themselves.
+                let own = format!("<{to}>: ");
+                let words = reply.text.strip_prefix(&own).unwrap_or(&reply.text);
+                let to = Word(to.as_str());
+                write!(line, "<{to}>: {}; from=<{from}> to=<{to}>", Phrase(words))
+            }
+            None => write!(line, "{}; from=<{from}>", Phrase(&reply.text)),
+        };
+        let proto = match rejection.protocol {
+            Protocol::Smtp => "SMTP",
+            Protocol::Esmtp => "ESMTP",
+            Protocol::Http => "HTTP",
+        };
+        let _ = write!(line, " proto={proto} helo=<{}>", Word(rejection.helo));
+        self.put(lines, "smtpd", client.port, format_args!("{line}"));
+    }
+
+    fn delivery(&self, lines: &mut String, delivery: &Delivery<'_>, status: &str) {
+        let Delivery { attempt, target, outcome } = *delivery;
+        let relay = named(if attempt.relay.is_empty() { "none" } else { attempt.relay });
+        let (id, what) = (attempt.message.id, To(attempt.message, target));
+        let (relay, reply) = (Word(&relay), outcome.words());
+        let host = relay.0.rsplit_once(':').map_or(relay.0, |(host, _)| host);
+        let words = match (outcome.remote, outcome.class()) {
+            (true, Class::Temporary | Class::Permanent) => {
+                format!("host {} said: {}", Word(host), Phrase(&reply))
+            }
+            // Our own words have no codes in front of them; those are for the sender.
+            _ => Phrase(&reply).to_string(),
+        };
+        // A reply without a code says the same by its first digit.
+        let dsn = outcome.reply.enhanced.unwrap_or(match outcome.class() {
+            Class::Success => Enhanced(2, 0, 0),
+            Class::Temporary => Enhanced(4, 0, 0),
+            Class::Permanent => Enhanced(5, 0, 0),
+        });
+        let delays = attempt.delays;
+        let (delay, queued) = (seconds(delays.total), seconds(delays.queued()));
+        // Ours are three: a courier takes a mail from the queue when it has time for it, so nothing
+        // waits in between.
+        let (connecting, rest) = (seconds(delays.connecting), seconds(delays.transmission()));
+        let words = format_args!(
+            "{id}: {what}, relay={relay}, delay={delay}, delays={queued}/0/{connecting}/{rest}, \
+            dsn={dsn}, status={status} ({words})"
+        );
+        self.put(lines, "smtp", None, words);
+    }
+
+    /// Appends one line; in brackets stands the client's port, or the number of our process.
+    fn put(&self, lines: &mut String, program: &str, port: Option<u16>, words: fmt::Arguments<'_>) {
         let start = lines.len();
-        let number = if number == 0 { u64::from(self.pid) } else { number };
+        let number = port.map_or(self.pid, u32::from);
         {
             let mut stamp = self.stamp.lock();
             let now = clock::now();
@@ -261,11 +301,26 @@ impl fmt::Display for Phrase<'_> {
 }
 
 /// A client as Postfix names one whose name it has not looked up.
-struct Client<'a>(&'a str);
+struct Client(SessionClient);
 
-impl fmt::Display for Client<'_> {
+impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown[{}]", Word(self.0))
+        write!(f, "unknown[{}]", self.0.address)
+    }
+}
+
+/// A target: its forward-path, or that it is the carbon copy.
+struct To<'a>(&'a Message, Target);
+
+impl fmt::Display for To<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Target::Copy => f.write_str("carbon copy"),
+            target => {
+                let to = self.0.recipient(target).map_or("", Address::as_str);
+                write!(f, "to=<{}>", Word(to))
+            }
+        }
     }
 }
 
@@ -295,19 +350,9 @@ fn codes(reply: &str) -> (&str, &str) {
     reply.split_at(reply.len() - words.len())
 }
 
-/// The status code of a reply; one without says the same by its first digit.
-fn dsn(reply: &str, status: &str) -> Enhanced {
-    let words = reply.get(4..).unwrap_or_default();
-    Enhanced::parse(words).unwrap_or(match status {
-        "sent" => Enhanced(2, 0, 0),
-        "bounced" => Enhanced(5, 0, 0),
-        _ => Enhanced(4, 0, 0),
-    })
-}
-
 /// Two digits that count, and never finer than a hundredth.
-fn seconds(text: &str) -> String {
-    let seconds: f64 = text.parse().unwrap_or_default();
+fn seconds(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
     let places = match seconds {
         s if s < 1.0 => 2,
         s if s < 10.0 => 1,

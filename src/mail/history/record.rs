@@ -1,0 +1,136 @@
+//! What the history keeps of an event: tries and ends.
+
+use super::HistoryLog;
+use crate::mail::model::{
+    Attempt, Class, Deletion, DeliveryAttempt, Ending, Finished, MailEvent, MailEventSink, Message,
+    Outcome, Progress, Status, Target,
+};
+
+impl MailEventSink for HistoryLog {
+    fn take(&self, event: &MailEvent<'_>) {
+        if !self.is_wanted() {
+            return;
+        }
+        match event {
+            MailEvent::Attempted(attempt) => self.attempted(attempt),
+            MailEvent::Deleted { message, deletion, at } => {
+                self.finished(deleted(message, *deletion, *at));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl HistoryLog {
+    /// Keeps a try, unless the end of the message says the same, and that end.
+    fn attempted(&self, attempt: &DeliveryAttempt<'_>) {
+        let Some(progress) = attempt.progress else { return };
+        let all_well =
+            attempt.outcomes.iter().all(|(_, outcome)| outcome.class() == Class::Success);
+        if !(all_well && attempt.over) {
+            self.attempt(tried(attempt));
+        }
+        if attempt.over {
+            self.finished(finished(attempt, progress));
+        }
+    }
+}
+
+fn tried(attempt: &DeliveryAttempt<'_>) -> Attempt {
+    let outcomes = attempt.outcomes.iter();
+    Attempt {
+        id: attempt.message.id.to_string(),
+        at: attempt.at,
+        destination: attempt.destination.to_owned(),
+        relay: attempt.relay.to_owned(),
+        tls: attempt.security.to_owned(),
+        took_ms: u64::try_from(attempt.delays.attempt.as_millis()).unwrap_or(u64::MAX),
+        outcomes: outcomes
+            .map(|(target, outcome)| ending(attempt.message, *target, outcome))
+            .collect(),
+        transcript: attempt.transcript.to_owned(),
+    }
+}
+
+fn finished(attempt: &DeliveryAttempt<'_>, progress: &[Progress]) -> Finished {
+    let said = |target: Target| {
+        attempt
+            .outcomes
+            .iter()
+            .find(|(other, _)| *other == target)
+            .map(|(_, outcome)| outcome.words())
+    };
+    let recipients = progress.iter().map(|progress| Ending {
+        to: name(attempt.message, progress.target),
+        status: word(progress.status).to_owned(),
+        reply: said(progress.target).unwrap_or_else(|| elsewhere(progress)),
+    });
+    Finished {
+        recipients: recipients.collect(),
+        relay: attempt.relay.to_owned(),
+        tls: attempt.security.to_owned(),
+        ..base(attempt.message, attempt.at)
+    }
+}
+
+/// What is kept of a message that an operator took out of the queue.
+fn deleted(message: &Message, deletion: Deletion<'_>, at: u32) -> Finished {
+    let (status, mark) = match deletion {
+        Deletion::Deleted => ("deleted", ""),
+        Deletion::Moved(mark) => ("moved", mark),
+    };
+    let recipients = message.progress.iter().map(|progress| Ending {
+        to: name(message, progress.target),
+        status: if progress.status == Status::Pending { status } else { word(progress.status) }
+            .to_owned(),
+        reply: progress.reason.clone(),
+    });
+    Finished { recipients: recipients.collect(), mark: mark.to_owned(), ..base(message, at) }
+}
+
+/// What is told of a recipient that the last try was not about: each destination has tries of its
+/// own. Their replies stand with them.
+fn elsewhere(progress: &Progress) -> String {
+    if progress.reason.is_empty() { "in another try".to_owned() } else { progress.reason.clone() }
+}
+
+/// What is known of a message whatever became of it.
+fn base(message: &Message, at: u32) -> Finished {
+    Finished {
+        id: message.id.to_string(),
+        arrived: message.arrived,
+        at,
+        sender: message.envelope.sender_text().to_owned(),
+        size: message.body.len(),
+        client: message.origin.peer.map(|peer| peer.to_string()).unwrap_or_default(),
+        relay: String::new(),
+        tls: String::new(),
+        recipients: Vec::new(),
+        mark: String::new(),
+    }
+}
+
+fn ending(message: &Message, target: Target, outcome: &Outcome) -> Ending {
+    let status = match outcome.class() {
+        Class::Success => "delivered",
+        Class::Temporary => "deferred",
+        Class::Permanent => "bounced",
+    };
+    Ending { to: name(message, target), status: status.to_owned(), reply: outcome.words() }
+}
+
+fn name(message: &Message, target: Target) -> String {
+    match (target, message.recipient(target)) {
+        (Target::Copy, _) => "(copy)".to_owned(),
+        (_, recipient) => recipient.map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+fn word(status: Status) -> &'static str {
+    match status {
+        Status::Pending => "pending",
+        Status::Delivered => "delivered",
+        Status::Failed => "bounced",
+        Status::Dropped => "dropped",
+    }
+}
