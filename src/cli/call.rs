@@ -6,13 +6,13 @@ use super::{
 use crate::api::ErrorView;
 use crate::api::transfer::ImportedView;
 use crate::export::{HEAD_MAX, Record};
-use crate::ground::base64;
 use crate::ground::folder::{Folder, FolderLock};
 use crate::ground::http::{self, Reply};
 use crate::ground::not_ready;
 use crate::ground::words::harmless;
 use crate::http::answer::Content;
 use crate::mail::model::MessageId;
+use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Limited};
 use hyper::header::{ETAG, HOST};
@@ -134,14 +134,14 @@ impl Core {
             if json {
                 rest.extend_from_slice(&piece);
                 let even = rest.len() - rest.len() % 3;
-                write!(out, "{}", base64::encode(&rest[..even]))?;
+                write!(out, "{}", BASE64_STANDARD.encode(&rest[..even]))?;
                 rest.drain(..even);
             } else {
                 out.write_all(&piece)?;
             }
         }
         if json {
-            writeln!(out, "{}\"}}", base64::encode(&rest))?;
+            writeln!(out, "{}\"}}", BASE64_STANDARD.encode(&rest))?;
         }
         Ok(out.flush()?)
     }

@@ -1,6 +1,5 @@
 //! What every room stands on; knows neither mail nor appliance.
 
-pub mod base64;
 pub mod clock;
 pub mod control_group;
 pub mod credential;
@@ -17,6 +16,7 @@ mod lock_tests;
 pub mod locked;
 pub mod log;
 pub mod memory;
+pub mod net;
 pub mod not_ready;
 pub mod pace;
 pub mod public;

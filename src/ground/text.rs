@@ -3,7 +3,18 @@
 //! Source: Unicode 16 (general categories Cc, Cf, Zl, Zp, and letters that are drawn as nothing);
 //! UAX #9 (reading direction); RFC 8259 §7 (escapes of JSON).
 
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::fmt::Write as _;
+
+/// Base 64 (RFC 4648 §4) that is read with or without its padding: people and programs leave it
+/// out.
+pub const ANY_PADDING: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
 
 /// Whether a character steers a terminal, breaks a line, turns the reading direction, or cannot be
 /// seen: with it one text can pass for another.
@@ -66,6 +77,17 @@ mod tests {
     use super::*;
 
     const TRICKY: &str = "\u{7f}\u{85}\u{ad}\u{61c}\u{200b}\u{200f}\u{2028}\u{2029}\u{202a}\u{202e}\u{2066}\u{2069}\u{feff}\u{e0001}\u{e0041}\u{e01ef}";
+
+    #[test]
+    fn base_64_is_read_with_and_without_padding() {
+        use base64::Engine;
+        for (coded, plain) in [("", ""), ("Zg==", "f"), ("Zg", "f"), ("Zm9vYmFy", "foobar")] {
+            assert_eq!(ANY_PADDING.decode(coded).as_deref(), Ok(plain.as_bytes()), "{coded}");
+        }
+        for bad in ["a", "====", "Zm9v!", "Zg===", "Zm 9v", "-_8"] {
+            assert!(ANY_PADDING.decode(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn invisible_and_turning_characters_become_marks_and_letters_stay() {

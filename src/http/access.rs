@@ -178,13 +178,13 @@ impl Access {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ground::base64;
+    use base64::prelude::{BASE64_STANDARD, Engine};
 
     const HERE: Client =
         Client { address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), direct: true };
 
     fn basic(pair: &str) -> Vec<u8> {
-        format!("Basic {}", base64::encode(pair.as_bytes())).into_bytes()
+        format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())).into_bytes()
     }
 
     async fn rights(access: &Access, header: &[u8], from: Client) -> Option<Rights> {

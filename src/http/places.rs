@@ -22,8 +22,8 @@
 //! [`CLIENTS_MAX`] clients. An IPv6 network of 64 bits counts as one address, and our own there
 //! apart from strangers.
 
-use crate::ground::credential::throttle::network;
 use crate::ground::lock::{Guard, Level, Lock};
+use crate::ground::net::client_prefix;
 use crate::ground::pace::{Bucket, Rate};
 use crate::http::answer::Unread;
 use crate::http::counters::HttpCounters;
@@ -192,7 +192,7 @@ impl Places {
     /// A place for a connection. `own`: it comes from this machine, or from a client that may
     /// relay. `None`: there is none, and nobody gives way.
     pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, own: bool) -> Option<Arc<Place>> {
-        let address = network(address);
+        let address = client_prefix(address);
         let mut open = self.lock();
         if !open.has_room(address, own, Instant::now()) {
             drop(open);
@@ -221,14 +221,15 @@ impl Places {
     /// How long it must wait.
     pub(crate) fn pace(&self, client: IpAddr) -> Result<(), Duration> {
         let (mut paces, now) = (self.paces.lock(), Instant::now());
-        if paces.len() >= CLIENTS_MAX && !paces.contains_key(&network(client)) {
+        if paces.len() >= CLIENTS_MAX && !paces.contains_key(&client_prefix(client)) {
             // Who asks slowly gains little by being forgotten, and who asks fast is not.
             paces.retain(|_, bucket| !bucket.is_half_full(now));
             if paces.len() >= CLIENTS_MAX {
                 paces.clear();
             }
         }
-        let taken = paces.entry(network(client)).or_insert_with(|| Bucket::new(PACE)).take(now);
+        let taken =
+            paces.entry(client_prefix(client)).or_insert_with(|| Bucket::new(PACE)).take(now);
         drop(paces);
         taken.inspect_err(|_| self.refused("request"))
     }
@@ -432,7 +433,7 @@ impl Place {
     /// given way.
     pub(crate) fn begin(self: &Arc<Self>, kind: Kind, client: Client) -> Option<Turn> {
         // Through a proxy that nobody knows of there comes anybody as well.
-        let (own, client) = (self.own && client.direct, network(client.address));
+        let (own, client) = (self.own && client.direct, client_prefix(client.address));
         let mut open = self.places.lock();
         let room = match kind {
             Kind::Health => true,

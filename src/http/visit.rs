@@ -1,6 +1,6 @@
 //! One request without its content: where it came in, who asks, and what may be said to them.
 
-use crate::ground::credential::throttle::network;
+use crate::ground::net::client_prefix;
 use crate::http::access::{Admission, Caller};
 use crate::http::answer::{self, Answer, Content, TEXT};
 use crate::http::forwarded::Client;
@@ -75,7 +75,7 @@ impl<'a> Visit<'a> {
     /// The answer that whoever has searches under way gets.
     pub(crate) async fn search<'w>(&self, app: &'w AppState) -> Result<Option<Search<'w>>, Answer> {
         let Some(client) = self.client else { return Ok(None) };
-        let visitor = format!("{} {}", self.asker().user, network(client.address));
+        let visitor = format!("{} {}", self.asker().user, client_prefix(client.address));
         match app.searches.begin(&visitor).await {
             Some(search) => Ok(Some(search)),
             None => {

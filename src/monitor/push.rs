@@ -9,12 +9,12 @@
 //! line when that begins and one when it ends.
 //! Source: the Pushgateway's README, "API", "URL" (`@base64` for values that a path cannot hold).
 
-use crate::ground::base64;
 use crate::ground::http;
 use crate::ground::http::Reply;
 use crate::http::server::stopped;
 use crate::http::state::AppState;
 use crate::monitor::metrics;
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
@@ -265,7 +265,7 @@ fn label(name: &str, value: &str) -> String {
         return format!("{name}@base64/=");
     }
     if value.contains('/') || value == "." || value == ".." {
-        return format!("{name}@base64/{}", base64::encode_url(value.as_bytes()));
+        return format!("{name}@base64/{}", BASE64_URL_SAFE_NO_PAD.encode(value.as_bytes()));
     }
     let mut text = format!("{name}/");
     for byte in value.bytes() {

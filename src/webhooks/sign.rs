@@ -3,8 +3,9 @@
 //!
 //! Source: Standard Webhooks, "Signature scheme" (HMAC-SHA256 over `id.timestamp.content`).
 
-use crate::ground::base64;
+use crate::ground::text::ANY_PADDING;
 use aws_lc_rs::hmac;
+use base64::prelude::{BASE64_STANDARD, Engine};
 
 /// What a secret begins with.
 const PREFIX: &str = "whsec_";
@@ -18,14 +19,14 @@ pub struct Key(hmac::Key);
 impl Key {
     /// From `whsec_` and base 64; `None` for anything else.
     pub fn new(secret: &str) -> Option<Self> {
-        let octets = base64::decode(secret.strip_prefix(PREFIX)?)?;
+        let octets = ANY_PADDING.decode(secret.strip_prefix(PREFIX)?).ok()?;
         LENGTHS.contains(&octets.len()).then(|| Self(hmac::Key::new(hmac::HMAC_SHA256, &octets)))
     }
 
     /// The value of `webhook-signature`.
     pub(super) fn sign(&self, id: &str, timestamp: u32, content: &str) -> String {
         let tag = hmac::sign(&self.0, format!("{id}.{timestamp}.{content}").as_bytes());
-        format!("v1,{}", base64::encode(tag.as_ref()))
+        format!("v1,{}", BASE64_STANDARD.encode(tag.as_ref()))
     }
 }
 

@@ -8,8 +8,9 @@
 //! names that nobody has as one account; the one that is quiet longest makes room.
 
 use crate::ground::lock::{Guard, Lock};
+use crate::ground::net::client_prefix;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// Tries that cost nothing: people mistype.
@@ -50,7 +51,7 @@ impl LoginThrottle {
         client: IpAddr,
         now: Instant,
     ) -> Result<(), Duration> {
-        let pair = (account.to_owned(), network(client));
+        let pair = (account.to_owned(), client_prefix(client));
         let mut known = self.lock();
         let tries = known
             .get(&pair)
@@ -72,12 +73,12 @@ impl LoginThrottle {
 
     /// The try was right.
     pub(crate) fn right(&self, account: &str, client: IpAddr) {
-        self.lock().remove(&(account.to_owned(), network(client)));
+        self.lock().remove(&(account.to_owned(), client_prefix(client)));
     }
 
     /// The try was not looked at after all.
     pub(crate) fn taken_back(&self, account: &str, client: IpAddr) {
-        if let Some(tries) = self.lock().get_mut(&(account.to_owned(), network(client))) {
+        if let Some(tries) = self.lock().get_mut(&(account.to_owned(), client_prefix(client))) {
             tries.times = tries.times.saturating_sub(1);
         }
     }
@@ -94,17 +95,10 @@ fn pause_after(times: u32) -> Duration {
     }
 }
 
-/// Who has one IPv6 address has 2^64 of them.
-pub(crate) fn network(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        address => address,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv6Addr;
 
     #[test]
     fn guessing_becomes_slow_and_a_right_one_ends_it() {

@@ -8,9 +8,9 @@
 //! [`Conduct::LINES_TRUSTED`]) a minute, and [`SUMMARIES_MAX`] clients get a summary each minute.
 //! Errors of the past count half after each minute.
 
-use super::sessions::household;
 use super::{Limits, Source};
 use crate::ground::lock::{Guard, Lock};
+use crate::ground::net::client_prefix;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -100,7 +100,7 @@ impl Conduct {
             Source::Trusted => (&mut known.trusted, Self::LINES_TRUSTED),
             Source::Stranger | Source::Gateway => (&mut known.strangers, Self::LINES),
         };
-        let record = table.record(household(client), minute);
+        let record = table.record(client_prefix(client), minute);
         record.errors = record.errors.saturating_add(1);
         let told = record.told < lines;
         if told {

@@ -15,8 +15,9 @@
 use super::{Limits, Source};
 use crate::ground::lock::{Guard, Lock};
 use crate::ground::memory::{Gauge, Pressure};
+use crate::ground::net::client_prefix;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -134,7 +135,7 @@ pub struct Visit {
     sessions: Arc<Sessions>,
     trusted: bool,
     number: u64,
-    household: IpAddr,
+    prefix: IpAddr,
     reached: AtomicU8,
     /// When it made progress last, in milliseconds since the start.
     progress: AtomicU64,
@@ -182,9 +183,9 @@ impl Sessions {
         source: Source,
         now: u64,
     ) -> Result<(Ticket, bool), Full> {
-        let household = household(address);
+        let prefix = client_prefix(address);
         let mut open = self.lock();
-        let from_there = open.by_address.get(&household).copied().unwrap_or(0);
+        let from_there = open.by_address.get(&prefix).copied().unwrap_or(0);
         if source != Source::Gateway && from_there >= self.limit_per_address {
             return Err(Full::Address);
         }
@@ -202,7 +203,7 @@ impl Sessions {
             let victim = if trusted {
                 open.longest_idle()
             } else {
-                open.gives_way_to(household, now, self.grace)
+                open.gives_way_to(prefix, now, self.grace)
             };
             let full = if self.scarce && full == Full::All { Full::Memory } else { full };
             let victim = victim.filter(|_| open.displaced < DISPLACED_MAX).ok_or(full)?;
@@ -212,7 +213,7 @@ impl Sessions {
             sessions: Arc::clone(self),
             trusted,
             number: open.next,
-            household,
+            prefix,
             reached: AtomicU8::new(Progress::Connected as u8),
             progress: AtomicU64::new(now),
             filed: AtomicU64::new(now),
@@ -221,7 +222,7 @@ impl Sessions {
         });
         open.next += 1;
         open.all += 1;
-        *open.by_address.entry(household).or_default() += 1;
+        *open.by_address.entry(prefix).or_default() += 1;
         if !trusted {
             open.strangers += 1;
             open.file(&visit);
@@ -262,8 +263,8 @@ impl Open {
 
     /// The one that gives way to another stranger of that address: its place makes the shares of
     /// the addresses more even, or it has done nothing for too long.
-    fn gives_way_to(&mut self, household: IpAddr, now: u64, grace: u64) -> Option<Arc<Visit>> {
-        let mine = self.by_address.get(&household).copied().unwrap_or(0);
+    fn gives_way_to(&mut self, prefix: IpAddr, now: u64, grace: u64) -> Option<Arc<Visit>> {
+        let mine = self.by_address.get(&prefix).copied().unwrap_or(0);
         if let Some((crowd, address)) =
             self.crowds.last().copied().filter(|(crowd, _)| *crowd > mine + 1)
         {
@@ -280,10 +281,10 @@ impl Open {
     fn file(&mut self, visit: &Arc<Visit>) {
         let key = visit.key();
         self.idle.insert(key, Arc::clone(visit));
-        let there = self.idle_by_address.entry(visit.household).or_default();
-        self.crowds.remove(&(there.len(), visit.household));
+        let there = self.idle_by_address.entry(visit.prefix).or_default();
+        self.crowds.remove(&(there.len(), visit.prefix));
         there.insert(key, Arc::clone(visit));
-        self.crowds.insert((there.len(), visit.household));
+        self.crowds.insert((there.len(), visit.prefix));
     }
 
     /// Takes it from the lists of those that may give way, if it is there.
@@ -292,13 +293,13 @@ impl Open {
         if self.idle.remove(&key).is_none() {
             return;
         }
-        let Some(there) = self.idle_by_address.get_mut(&visit.household) else { return };
-        self.crowds.remove(&(there.len(), visit.household));
+        let Some(there) = self.idle_by_address.get_mut(&visit.prefix) else { return };
+        self.crowds.remove(&(there.len(), visit.prefix));
         there.remove(&key);
         if there.is_empty() {
-            self.idle_by_address.remove(&visit.household);
+            self.idle_by_address.remove(&visit.prefix);
         } else {
-            self.crowds.insert((there.len(), visit.household));
+            self.crowds.insert((there.len(), visit.prefix));
         }
     }
 
@@ -328,10 +329,10 @@ impl Open {
         if !visit.trusted {
             self.strangers -= 1;
         }
-        if let Some(count) = self.by_address.get_mut(&visit.household) {
+        if let Some(count) = self.by_address.get_mut(&visit.prefix) {
             *count -= 1;
             if *count == 0 {
-                self.by_address.remove(&visit.household);
+                self.by_address.remove(&visit.prefix);
             }
         }
     }
@@ -431,14 +432,6 @@ impl Drop for Ticket {
             open.forget(&self.0);
         }
         sessions.note(&open);
-    }
-}
-
-/// Whoever has one IPv6 address has all of its /64 (RFC 4291 §2.5.4): they count as one.
-pub(super) fn household(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
     }
 }
 

@@ -13,6 +13,7 @@
 //! [`WAITING_MAX`] wait for one host.
 
 use crate::ground::lock::{Guard, Lock};
+use crate::ground::net::client_prefix;
 use crate::ground::turns::{Marks, Turns};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -101,7 +102,7 @@ impl Hosts {
     /// is invited when it may.
     pub fn wait_for_room(&self, addresses: &[IpAddr], who: u32, marks: Marks) -> bool {
         let mut known = self.lock();
-        let hosts: BTreeSet<IpAddr> = addresses.iter().copied().map(key).collect();
+        let hosts: BTreeSet<IpAddr> = addresses.iter().copied().map(client_prefix).collect();
         if hosts.iter().any(|host| known.hosts.get(host).is_none_or(Host::has_room)) {
             return true;
         }
@@ -142,7 +143,7 @@ impl Hosts {
 
     /// A place for one connection; `None` when the host has its share.
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Arc<Place>> {
-        let address = key(address);
+        let address = client_prefix(address);
         let mut known = self.lock();
         if known.hosts.len() >= REMEMBERED_MAX && !known.hosts.contains_key(&address) {
             known.hosts.retain(|_, host| host.connections > 0);
@@ -250,14 +251,6 @@ impl Drop for Place {
     }
 }
 
-/// Whoever has an IPv6 network has all its addresses.
-fn key(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,7 +265,9 @@ mod tests {
 
     fn room_at(hosts: &Hosts, addresses: &[IpAddr]) -> bool {
         let known = hosts.lock();
-        addresses.iter().any(|address| known.hosts.get(&key(*address)).is_none_or(Host::has_room))
+        addresses
+            .iter()
+            .any(|address| known.hosts.get(&client_prefix(*address)).is_none_or(Host::has_room))
     }
 
     fn has_room(hosts: &Hosts) -> bool {
@@ -300,7 +295,7 @@ mod tests {
             first.greeted(true);
             for _ in 0..HOST_UNPROVEN_MAX {
                 assert!(
-                    hosts.lock().hosts[&key(address(0))].is_proven(),
+                    hosts.lock().hosts[&client_prefix(address(0))].is_proven(),
                     "one opening says nothing about the others"
                 );
                 let place = hosts.enter(address(1)).unwrap();
@@ -380,7 +375,7 @@ mod tests {
         let many = 5 * u32::try_from(WAITING_MAX).unwrap();
         (0..many).for_each(|who| wait(&hosts, who, 1));
         wait(&hosts, many, 2);
-        let waiting = |hosts: &Hosts| hosts.lock().hosts[&key(address(0))].waiting.len();
+        let waiting = |hosts: &Hosts| hosts.lock().hosts[&client_prefix(address(0))].waiting.len();
         assert_eq!(waiting(&hosts), WAITING_MAX, "no more than before");
         let invited = [next(&hosts, &mut places), next(&hosts, &mut places)];
         assert!(invited.contains(&Some(many)) && invited.contains(&Some(0)), "{invited:?}");

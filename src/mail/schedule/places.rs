@@ -4,6 +4,7 @@ use super::shares::{RANKS, Rank, SLOW_PERCENT, STANDINGS, Shares, Standing};
 use super::slow::{Fate, Relieved, Slow, Slowpokes, Stage};
 use super::turn::{Source, TAGS, Turn};
 use super::{DestinationId, Schedule};
+use crate::ground::net::client_prefix;
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -309,10 +310,7 @@ impl Schedule {
     /// The mark of a client and a sender; mail that was made here has no client. An IPv6 client is
     /// its /64.
     pub fn source(&self, client: Option<IpAddr>, sender: &str) -> Source {
-        let network = client.map(|client| match client.to_canonical() {
-            IpAddr::V4(v4) => u64::from(v4.to_bits()),
-            IpAddr::V6(v6) => u64::try_from(v6.to_bits() >> 64).unwrap_or_default(),
-        });
+        let network = client.map(client_prefix);
         let mark = |hash: u64| u8::try_from(hash % TAGS as u64).unwrap_or_default();
         Source {
             client: mark(self.places.marks.hash_one(network)),

@@ -1,9 +1,9 @@
 //! Quoted-printable and base64, octet by octet.
 
 use super::LINE_SENT;
+use base64::prelude::{BASE64_STANDARD, Engine};
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Whether quoted-printable writes an octet as three.
 pub(super) fn is_escaped(octet: u8) -> bool {
@@ -161,12 +161,10 @@ impl Base64 {
             out.extend_from_slice(b"\r\n");
             self.column = 0;
         }
-        let [a, b, c] = std::mem::take(&mut self.group);
-        let bits = u32::from(a) << 16 | u32::from(b) << 8 | u32::from(c);
-        for place in 0..4 {
-            let letter = ALPHABET[(bits >> (18 - 6 * place)) as usize & 63];
-            out.push(if place <= self.filled { letter } else { b'=' });
-        }
+        let mut letters = [0; 4];
+        // Four letters hold any group, so that there is room for it.
+        let written = BASE64_STANDARD.encode_slice(&self.group[..self.filled], &mut letters);
+        out.extend_from_slice(&letters[..written.unwrap_or(0)]);
         self.filled = 0;
         self.column += 4;
     }

@@ -1,0 +1,27 @@
+//! Which addresses count as one client.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+/// The address that limits count a client by: an IPv4 address as it is, also where it is written as
+/// an IPv6 one, and the /64 prefix of an IPv6 address, because whoever has one address of it may
+/// use all of them (RFC 4291 §2.5.4).
+pub fn client_prefix(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_client_counts_as_its_prefix() {
+        let prefix = |text: &str| client_prefix(text.parse().unwrap()).to_string();
+        assert_eq!(prefix("192.0.2.7"), "192.0.2.7");
+        assert_eq!(prefix("::ffff:192.0.2.7"), "192.0.2.7");
+        assert_eq!(prefix("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_ne!(prefix("2001:db8:1:2::1"), prefix("2001:db8:1:3::1"));
+    }
+}
