@@ -1,12 +1,15 @@
 //! `GET /api/v1/`: what there is to ask, for programs as JSON and for browsers as a page of links.
 
-use super::{Answer, DOCUMENT};
+use super::Answer;
 use crate::http::answer::{self, HTML};
 use crate::http::visit::Visit;
 use hyper::StatusCode;
 use hyper::header;
 use serde::Serialize;
 use serde_json::Value;
+
+/// The description of this API for programs: OpenAPI 3.1.
+pub(super) const DOCUMENT: &str = include_str!("openapi.json");
 
 /// The index.
 #[derive(Debug, Serialize)]

@@ -8,6 +8,7 @@
 //! here, whoever shows them must escape them again.
 
 mod ages;
+mod ask;
 mod deliveries;
 mod filter;
 mod groups;
@@ -18,7 +19,7 @@ mod orders;
 pub(crate) mod parts;
 mod queue;
 mod rates;
-pub(crate) mod redact;
+mod redact;
 mod send;
 mod sessions;
 mod status;
@@ -28,6 +29,8 @@ pub(crate) mod transfer;
 
 pub use ages::AgesView;
 pub(crate) use ages::ages_view;
+use ask::{ADMIN_PATIENCE, since};
+pub(crate) use ask::{admin_error, ask};
 pub(crate) use deliveries::deliveries_view;
 pub use deliveries::{DeliveriesView, DeliveryView};
 pub use filter::FilterView;
@@ -47,7 +50,7 @@ pub use send::SentView;
 pub use sessions::{ExampleView, LogView, ReasonView, RefusalsView, SessionView, SessionsView};
 pub(crate) use sessions::{LogQuery, log_lines, refusals_view, sessions_view};
 pub use status::{DiskView, LatencyView, QueueView, StatusView, TotalsView};
-pub(crate) use status::{latency, status_view};
+pub(crate) use status::{latency, status_view, without_names};
 pub(crate) use stream::event;
 pub(crate) use text::view as text_view;
 pub use text::{AttachmentView, HeaderView, TextView, read as read_text};
@@ -57,16 +60,9 @@ pub(crate) use crate::http::answer::error;
 use crate::http::answer::{self, Answer};
 use crate::http::rights::Need;
 use crate::http::route::{Call, Handling, LOOK, POST, Route, at_once};
-use crate::mail::model::{AdminError, Answer as AdminAnswer, MessageId};
+use crate::mail::model::MessageId;
 use hyper::StatusCode;
-use std::time::Duration;
-use tokio::time::timeout;
-
-/// How long the queue may take.
-const ADMIN_PATIENCE: Duration = Duration::from_secs(30);
-
-/// The description of this API for programs: OpenAPI 3.1.
-const DOCUMENT: &str = include_str!("openapi.json");
+use index::DOCUMENT;
 
 /// The rows of this room in the table of routes. [`DOCUMENT`] describes all but those of the
 /// control socket ([`Need::Carry`]).
@@ -233,33 +229,6 @@ fn no_id(text: &str) -> Answer {
         StatusCode::NOT_FOUND,
         &format!("'{shown}' is no queue id; an id has 13 letters and digits"),
     )
-}
-
-pub(crate) async fn ask<T>(question: AdminAnswer<'_, T>) -> Result<T, Answer> {
-    match timeout(ADMIN_PATIENCE, question).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(fault)) => Err(admin_error(&fault)),
-        Err(_) => Err(error(
-            StatusCode::GATEWAY_TIMEOUT,
-            "the queue did not answer in time; is the data volume well?",
-        )),
-    }
-}
-
-pub(crate) fn admin_error(fault: &AdminError) -> Answer {
-    let status = match fault {
-        AdminError::Unknown => StatusCode::NOT_FOUND,
-        AdminError::Storage(_) => StatusCode::SERVICE_UNAVAILABLE,
-        AdminError::Busy | AdminError::Changed(_) => StatusCode::CONFLICT,
-        AdminError::NoDestination(_) => StatusCode::BAD_REQUEST,
-        AdminError::Damaged | AdminError::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
-    };
-    error(status, &fault.to_string())
-}
-
-/// Seconds from one moment to another, none when it lies behind.
-fn since(from: u32, to: u32) -> u64 {
-    u64::from(to.saturating_sub(from))
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 //! whoever serves it must sandbox it; an attachment is never served by the type that it claims.
 //! Source: RFC 2045 to 2047, RFC 2183.
 
-use super::text::READ_MAX;
 use super::{ADMIN_PATIENCE, Answer, ask, error};
 use crate::http::state::AppState;
 use crate::mail::model::{Body, MessageId};
@@ -14,6 +13,9 @@ use hyper::StatusCode;
 use mail_parser::{Message, MessageParser, MimeHeaders, PartType};
 use std::io;
 use tokio::time::timeout;
+
+/// Octets of a content that are read.
+pub const READ_MAX: usize = 1 << 20;
 
 /// Octets of a content whose attachments are taken out; larger mail is downloaded whole.
 pub(crate) const TAKEN_APART_MAX: u64 = 32 << 20;

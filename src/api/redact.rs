@@ -1,7 +1,6 @@
 //! What is left of a view for those whom nobody knows: numbers and states, no name of anybody's
 //! host, address or mail.
 
-use crate::api::StatusView;
 use crate::monitor::alerts::AlertView;
 use crate::monitor::components::{Condition, PartView};
 
@@ -36,20 +35,9 @@ const NAMELESS: [&str; 23] = [
 /// Who may know the name; a login may not be set.
 const NAMED: &str = "named to those who log in, and by `postern health --verbose`";
 
-/// The appliance at a glance, without names.
-pub(crate) fn status(view: StatusView) -> StatusView {
-    StatusView {
-        alerts: alerts(view.alerts),
-        who_may_relay: String::new(),
-        terminals: view.terminals.into_iter().map(part).collect(),
-        volumes: view.volumes.into_iter().map(part).collect(),
-        ..view
-    }
-}
-
 /// Alerts without names: in the words that were made for it, and where there are none it is told
 /// that something is wrong.
-fn alerts(alerts: Vec<AlertView>) -> Vec<AlertView> {
+pub(super) fn alerts(alerts: Vec<AlertView>) -> Vec<AlertView> {
     let veiled = |mut alert: AlertView| {
         if let Some(text) = alert.nameless.take() {
             alert.text = format!("{text} ({NAMED})");
@@ -68,7 +56,7 @@ fn alerts(alerts: Vec<AlertView>) -> Vec<AlertView> {
 }
 
 /// A terminal or a volume by its condition alone: its words may name hosts.
-fn part(part: PartView) -> PartView {
+pub(super) fn part(part: PartView) -> PartView {
     let state = match part.condition {
         Condition::Connected => "connected",
         Condition::Mounted => "mounted",

@@ -161,7 +161,7 @@ pub(crate) async fn status_view(app: &AppState, look: bool) -> StatusView {
         terminals: app.terminals(),
         volumes: app.volumes(),
     };
-    if look { view } else { redact::status(view) }
+    if look { view } else { without_names(view) }
 }
 
 /// The quantiles of a histogram; `None` before the first observation.
@@ -194,5 +194,16 @@ fn totals(counters: &Counters) -> TotalsView {
             .iter()
             .map(|label| ((*label).to_owned(), no_place(label)))
             .collect(),
+    }
+}
+
+/// The appliance at a glance, without names.
+pub(crate) fn without_names(view: StatusView) -> StatusView {
+    StatusView {
+        alerts: redact::alerts(view.alerts),
+        who_may_relay: String::new(),
+        terminals: view.terminals.into_iter().map(redact::part).collect(),
+        volumes: view.volumes.into_iter().map(redact::part).collect(),
+        ..view
     }
 }

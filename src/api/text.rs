@@ -6,6 +6,7 @@
 //! whoever shows it.
 //! Source: RFC 5322, RFC 2045 to 2047.
 
+use super::parts::{READ_MAX, html_of};
 use super::{ADMIN_PATIENCE, Answer, ask, error};
 use crate::http::answer;
 use crate::http::state::AppState;
@@ -14,9 +15,6 @@ use hyper::StatusCode;
 use mail_parser::{HeaderValue, MessageParser, MimeHeaders};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
-
-/// Octets of a content that are read.
-pub const READ_MAX: usize = 1 << 20;
 
 /// Characters of text.
 pub const TEXT_MAX: usize = 100_000;
@@ -137,7 +135,7 @@ pub fn read(content: &[u8]) -> TextView {
         truncated: text.len() < body.trim_end().len(),
         headers,
         text,
-        has_html: super::parts::html_of(&mail).is_some(),
+        has_html: html_of(&mail).is_some(),
         parts: parts.collect(),
     }
 }

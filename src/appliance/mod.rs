@@ -6,6 +6,7 @@ pub mod event;
 pub mod failure;
 pub mod lines;
 pub mod mount;
+pub mod mounts;
 pub mod places;
 pub mod preflight;
 pub mod property;

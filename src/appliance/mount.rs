@@ -10,10 +10,10 @@
 //! Security: everything is mounted nosuid, nodev and noexec.
 //! Source: mount(2), umount2(2).
 
+use super::mounts::mounted_at;
 use super::supervise::identity::Identity;
 use super::supervise::signals::Signals;
 use super::supervise::worker_process::{self, Lost, WorkerProcess};
-use super::volume::mounted_at;
 use caps::{CapSet, Capability};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};

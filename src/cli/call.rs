@@ -1,6 +1,6 @@
 //! Calls to the core over its control socket.
 
-use super::{
+use super::trouble::{
     EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, Trouble,
 };
 use crate::api::ErrorView;

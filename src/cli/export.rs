@@ -9,12 +9,14 @@
 
 use super::call::Core;
 use super::order::one_way;
+use super::progress::Progress;
 use super::store::{ASIDE, Mark, Store, Stored};
-use super::volume::{self, Volumes};
-use super::{
-    EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, PAGE, Progress,
-    Trouble, check_id, messages, to_json,
+use super::trouble::{
+    EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE,
+    Trouble,
 };
+use super::volume::{self, Volumes};
+use super::words::{PAGE, check_id, messages, to_json};
 use crate::api::transfer::{checksum, each_piece};
 use crate::api::{FinishedView, HitView, MessageView, OrderView, PageView};
 use crate::export::Record;
@@ -384,7 +386,7 @@ async fn copy(
         Err(trouble) => {
             return Ok(match trouble.code {
                 EX_NOINPUT => Copied::Not("left", trouble.words),
-                super::EX_TEMPFAIL => Copied::Not("busy", trouble.words),
+                EX_TEMPFAIL => Copied::Not("busy", trouble.words),
                 EX_DATAERR => Copied::Not("damaged", trouble.words),
                 _ => return Err(trouble),
             });
@@ -442,7 +444,7 @@ async fn take_out(
                 Err(trouble) if trouble.code == EX_NOINPUT => {
                     return gone(core, store, id, teller).await;
                 }
-                Err(trouble) if trouble.code == super::EX_TEMPFAIL => {
+                Err(trouble) if trouble.code == EX_TEMPFAIL => {
                     Ok(Copied::Not("busy", trouble.words))
                 }
                 Err(trouble) => return Err(trouble),

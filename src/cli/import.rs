@@ -6,10 +6,11 @@
 //! is a stranger's.
 
 use super::call::Core;
-use super::{
-    EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_TEMPFAIL, EX_USAGE, Progress, Trouble,
-    messages, to_json,
+use super::progress::Progress;
+use super::trouble::{
+    EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_TEMPFAIL, EX_USAGE, Trouble,
 };
+use super::words::{messages, to_json};
 use crate::export::{ContentView, HEAD_MAX, Record, TargetView, VERSION, crc_text};
 use crate::ground::clock;
 use crate::ground::folder::{Folder, FolderLock};

@@ -2,7 +2,8 @@
 
 use super::call::Core;
 use super::table::Table;
-use super::{EX_USAGE, Trouble, messages, null_sender, print_json, to_json};
+use super::trouble::{EX_USAGE, Trouble};
+use super::words::{messages, null_sender, print_json, to_json};
 use crate::api::next_attempt::NextTry;
 use crate::api::{
     AttemptsView, DestinationsView, FilterView, GroupsView, HistoryView, MessageView, PAGE_MAX,

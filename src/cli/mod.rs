@@ -15,13 +15,15 @@ mod import;
 mod look;
 pub mod manual;
 mod order;
+mod progress;
 mod store;
 mod table;
+mod trouble;
 mod volume;
+mod words;
 
 use crate::api::next_attempt::NextTry;
 use crate::api::{DestinationsView, FinishedView, MessageView, RecipientView, StatusView};
-use crate::ground::text::harmless_json;
 use crate::ground::words::{count, counted, harmless, size, span, states};
 use call::Core;
 use clap::{Args, Subcommand};
@@ -35,31 +37,15 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use table::Table;
+use trouble::{EX_NOINPUT, EX_OK, EX_SOFTWARE, Trouble};
+use words::{check_id, messages, null_sender, print_json};
 
 pub use volume::Volumes;
 
-const EX_OK: u8 = 0;
-/// Somebody was asked and said no.
-const EX_DECLINED: u8 = 1;
-const EX_USAGE: u8 = 64;
-const EX_DATAERR: u8 = 65;
-const EX_NOINPUT: u8 = 66;
-const EX_UNAVAILABLE: u8 = 69;
-const EX_SOFTWARE: u8 = 70;
-const EX_CANTCREAT: u8 = 73;
-const EX_TEMPFAIL: u8 = 75;
-const EX_NOPERM: u8 = 77;
-
 /// The name of the socket in the run directory.
 pub const SOCKET: &str = "control.sock";
-
-/// Messages asked for at once by `list`.
-const PAGE: usize = 500;
-
-/// How often a long work says how far it is.
-const TELL_EVERY: Duration = Duration::from_secs(2);
 
 /// Look into the queue of the running appliance, give orders, move mail out and in, verify a data
 /// volume
@@ -164,13 +150,6 @@ struct Watch {
     watch: Option<u64>,
 }
 
-/// Why the tool gives up: an exit code and a line that says what to do.
-#[derive(Debug)]
-struct Trouble {
-    code: u8,
-    words: String,
-}
-
 /// Does what the arguments say.
 pub fn run(args: QueueArgs, volumes: &dyn Volumes) -> ExitCode {
     ExitCode::from(run_to(args, volumes, &mut io::stdout().lock(), &mut io::stderr().lock()))
@@ -210,23 +189,6 @@ pub fn socket_candidates(variable: impl Fn(&str) -> Option<OsString>, uid: u32) 
         .flatten()
         .map(|directory| directory.join(SOCKET))
         .collect()
-}
-
-impl Trouble {
-    fn new(code: u8, words: impl Into<String>) -> Self {
-        Self { code, words: words.into() }
-    }
-}
-
-impl From<io::Error> for Trouble {
-    /// Output that nobody reads any more (`postern queue list | head`) is the reader's wish, not a
-    /// failure to talk about.
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::new(EX_OK, ""),
-            _ => Self::new(EX_SOFTWARE, format!("cannot write: {error}")),
-        }
-    }
 }
 
 fn perform(
@@ -320,27 +282,6 @@ fn perform(
     })
 }
 
-/// Says from time to time how far a long work is, for whoever waits and for whoever reads the log
-/// of a job.
-struct Progress<'a> {
-    to: &'a mut dyn Write,
-    told: Instant,
-}
-
-impl<'a> Progress<'a> {
-    fn new(to: &'a mut dyn Write) -> Self {
-        Self { to, told: Instant::now() }
-    }
-
-    fn tell(&mut self, words: impl FnOnce() -> String) {
-        if self.told.elapsed() >= TELL_EVERY {
-            self.told = Instant::now();
-            // Nobody reads it: the work goes on.
-            let _ = writeln!(self.to, "postern queue: {}", words());
-        }
-    }
-}
-
 impl Watch {
     /// Looks once, or again and again on a cleared screen until nobody reads any more.
     async fn look(
@@ -357,17 +298,6 @@ impl Watch {
             look(out).await?;
             out.flush()?;
             tokio::time::sleep(Duration::from_secs(seconds)).await;
-        }
-    }
-}
-
-fn check_id(id: &str) -> Result<(), Trouble> {
-    match id.parse::<crate::mail::model::MessageId>() {
-        Ok(_) => Ok(()),
-        Err(()) => {
-            let words =
-                format!("'{}' is no queue id; 'postern queue list' shows them", harmless(id));
-            Err(Trouble::new(EX_USAGE, words))
         }
     }
 }
@@ -529,24 +459,6 @@ fn turned_away(refused: &BTreeMap<String, u64>) -> Option<String> {
         .map(|(name, number)| format!("{} {}", count(*number), words(name)));
     (all > 0)
         .then(|| format!("{} ({})", counted(all, "client"), each.collect::<Vec<_>>().join(", ")))
-}
-
-fn messages(number: u64) -> String {
-    counted(number, "message")
-}
-
-fn null_sender(sender: &str) -> &str {
-    if sender.is_empty() { "<>" } else { sender }
-}
-
-fn to_json(value: &impl Serialize) -> Result<String, Trouble> {
-    serde_json::to_string(value)
-        .map(harmless_json)
-        .map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))
-}
-
-fn print_json(out: &mut dyn Write, value: &impl Serialize) -> Result<(), Trouble> {
-    Ok(writeln!(out, "{}", to_json(value)?)?)
 }
 
 #[cfg(test)]

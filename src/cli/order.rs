@@ -2,10 +2,8 @@
 
 use super::call::Core;
 use super::look::FilterArgs;
-use super::{
-    EX_DATAERR, EX_DECLINED, EX_NOINPUT, EX_SOFTWARE, EX_USAGE, Trouble, check_id, messages,
-    print_json,
-};
+use super::trouble::{EX_DATAERR, EX_DECLINED, EX_NOINPUT, EX_SOFTWARE, EX_USAGE, Trouble};
+use super::words::{check_id, messages, print_json};
 use crate::api::{HitView, IDS_MAX, OrderView};
 use crate::ground::words::harmless;
 use clap::Args;

@@ -1,9 +1,10 @@
 //! `postern queue verify`, and where the tool finds a queue at rest.
 
-use super::{
-    EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_UNAVAILABLE, Progress, Trouble, messages,
-    null_sender, to_json,
+use super::progress::Progress;
+use super::trouble::{
+    EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, Trouble,
 };
+use super::words::{messages, null_sender, to_json};
 use crate::ground::words::{count, counted, harmless, size};
 use crate::mail::model::{Address, Damage, Files, Findings, Meaning, OfflineError, OfflineQueue};
 use serde::Serialize;
@@ -34,7 +35,7 @@ pub(super) fn open(
         Some(path) => path,
         None => volumes.usual().map_err(|words| {
             Trouble::new(
-                super::EX_USAGE,
+                EX_USAGE,
                 format!(
                     "the properties do not say which volume is meant: {words}; give --volume DIR"
                 ),

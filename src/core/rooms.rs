@@ -75,8 +75,8 @@ pub(super) fn deliver_config(settings: &Settings) -> deliver::Config {
     }
 }
 
-pub(super) fn history_config(settings: &Settings) -> history::Config {
-    history::Config {
+pub(super) fn history_config(settings: &Settings) -> history::HistoryConfig {
+    history::HistoryConfig {
         enabled: settings.history_enabled,
         size: settings.history_size,
         time: settings.history_time,

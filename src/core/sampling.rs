@@ -2,7 +2,6 @@
 //! volume every [`KEPT`] and at the end, and makes one event for all who watch a stream.
 
 use crate::api;
-use crate::api::redact;
 use crate::ground::clock;
 use crate::http::server::stopped;
 use crate::http::state::AppState;
@@ -39,7 +38,7 @@ pub(super) async fn run(app: Arc<AppState>, mut stop: watch::Receiver<bool>) {
             let named = api::event(&view);
             rate_history
                 .events
-                .send_replace(Events { named, nameless: api::event(&redact::status(view)) });
+                .send_replace(Events { named, nameless: api::event(&api::without_names(view)) });
         }
         if kept.elapsed() >= KEPT {
             kept = Instant::now();

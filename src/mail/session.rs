@@ -140,7 +140,7 @@ impl<'a, S: Spool> Session<'a, S> {
             intake.events.emit(MailEvent::PlainTextDropped { client: peer.into(), octets });
         }
         let wire = tokio::select! {
-            wire = self.wire.secure(tls, peer, &intake.limits) => wire?,
+            wire = tls.secure(self.wire, peer, &intake.limits) => wire?,
             _ = accept::draining(&mut self.stop), if deadline.is_none() => return None,
         };
         let dialogue = self.dialogue.inside_tls();

@@ -7,6 +7,7 @@
 
 mod recent;
 mod told;
+mod view;
 pub(crate) mod watch;
 
 use crate::ground::clock;
@@ -17,8 +18,8 @@ use crate::mail::model::{DESTINATIONS_MAX, QueueSummary};
 use crate::monitor::components::Condition;
 use crate::monitor::metrics;
 use recent::{Fact, Recent};
-use serde::{Deserialize, Serialize};
 use std::time::Instant;
+pub use view::AlertView;
 
 /// A certificate that ends within so many seconds is worth a word: two weeks.
 const CERTIFICATE_SOON: u64 = 14 * 86_400;
@@ -66,23 +67,6 @@ const OLD: u32 = 86_400;
 
 /// Characters of a name or a cause.
 const SHOWN: usize = 120;
-
-/// Something is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AlertView {
-    /// Whether mail is not taken, or will not be soon.
-    pub grave: bool,
-    /// What it is.
-    pub text: String,
-    /// When it began as far as that is known, else when it was first seen, RFC 3339.
-    pub since: String,
-    /// What makes it the same alert although its words change.
-    #[serde(skip)]
-    pub key: String,
-    /// The same for those whom nobody knows, where the words name a host, an address or a mail.
-    #[serde(skip)]
-    pub nameless: Option<String>,
-}
 
 struct Alert {
     grave: bool,

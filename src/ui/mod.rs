@@ -10,8 +10,10 @@
 
 mod act;
 mod alert;
+mod assets;
 mod chart;
 mod destinations;
+mod frame;
 mod headline;
 mod history;
 mod log;
@@ -26,27 +28,21 @@ pub(crate) mod status;
 mod text;
 
 use crate::api;
-use crate::ground::clock;
-use crate::ground::words::span;
-use crate::http::access::Caller;
 use crate::http::answer::{self, Answer, HTML};
-use crate::http::rights::{Need, Rights};
+use crate::http::rights::Need;
 use crate::http::route::{Call, LOOK, POST, Route, at_once};
-use crate::http::state::AppState;
-use crate::http::visit::{Door, Visit};
+use crate::http::visit::Visit;
+use assets::asset;
+use frame::{Frame, Refused};
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
 
 pub(crate) use refusal::dressed;
 
-const STYLE: &str = include_str!("style.css");
-const SCRIPT: &str = include_str!("live.js");
 /// Where a browser forgets the login.
 pub(super) const LOGOUT: &str = "/logout";
 
 const NO_ID: &str = "not a queue id";
-
-const ICON: &str = include_str!("icon.svg");
 
 /// The rows of this room in the table of routes.
 pub(crate) const ROUTES: &[Route] = &[
@@ -208,121 +204,4 @@ fn shown(page: Result<String, Refused>, visit: &Visit<'_>) -> Answer {
         Ok(page) => answer::found(HTML, page),
         Err(refused) => refused.answer(visit),
     }
-}
-
-/// Why a page cannot be shown, or a form not obeyed.
-enum Refused {
-    /// The query or the form makes no sense; the words say why.
-    Query(String),
-    /// There is no such thing.
-    Missing(&'static str),
-    /// The form was not understood at all.
-    Form(&'static str),
-    /// The answer that a program would get.
-    Answer(Box<Answer>),
-    /// A defect of a template.
-    Render(askama::Error),
-}
-
-impl Refused {
-    fn answer(self, visit: &Visit<'_>) -> Answer {
-        match self {
-            Self::Query(words) => visit.error(StatusCode::BAD_REQUEST, &words),
-            Self::Missing(words) => visit.error(StatusCode::NOT_FOUND, words),
-            Self::Form(words) => visit.error(StatusCode::BAD_REQUEST, words),
-            Self::Answer(answer) => *answer,
-            Self::Render(fault) => {
-                visit.error(StatusCode::INTERNAL_SERVER_ERROR, &fault.to_string())
-            }
-        }
-    }
-}
-
-/// What stands around every page.
-struct Frame {
-    page: &'static str,
-    hostname: String,
-    version: String,
-    uptime: String,
-    now: String,
-    ready: bool,
-    /// Alerts, and whether one of them is grave.
-    alerts: usize,
-    grave: bool,
-    /// Changes with the style sheet and the script, so that browsers may keep them.
-    assets: u32,
-    token: String,
-    /// Why there is nothing to press; `None` = there is.
-    actions: Option<&'static str>,
-    notice: Option<String>,
-    /// Whether a browser has logged in, and so can log out.
-    logged_in: bool,
-    /// From the address of this page to that of the first one, relative: a proxy may show the pages
-    /// below a path.
-    root: String,
-    /// Whether names and addresses are shown.
-    looks: bool,
-    /// What a person should know of who sees this page.
-    openness: Option<&'static str>,
-}
-
-/// What the first line of each page says where nobody is asked for a password.
-const PUBLIC: &str = "ui_public=yes: everybody who can reach this page sees addresses, subjects, \
-history, log and sessions. Set username and password, or ui_public=no.";
-const NUMBERS: &str = "Numbers only, because no login is configured. Set username and password to \
-see addresses and to manage the queue.";
-
-impl Frame {
-    fn of(app: &AppState, visit: &Visit<'_>, page: &'static str) -> Self {
-        let now = clock::now();
-        let (alerts, grave) = app.views.rate_history.watch.last();
-        Self {
-            page,
-            alerts,
-            grave: grave > 0,
-            hostname: app.facts.hostname.clone(),
-            version: app.facts.version.clone(),
-            uptime: span(u64::from(now.saturating_sub(app.facts.started))),
-            now: clock::rfc3339(now),
-            ready: app.ready.borrow().is_ok(),
-            assets: crc32fast::hash(STYLE.as_bytes()) ^ crc32fast::hash(SCRIPT.as_bytes()),
-            token: app.form_token.text().to_owned(),
-            actions: visit.right(app, Need::Order).err(),
-            notice: None,
-            logged_in: matches!((visit.door, visit.caller), (Door::Public(_), Caller::Login(_))),
-            root: visit.root(),
-            looks: visit.may_look(app),
-            openness: match app.access.rights(visit.caller) {
-                Rights::Public => Some(PUBLIC),
-                Rights::Anybody => Some(NUMBERS),
-                _ => None,
-            },
-        }
-    }
-
-    fn with_notice(self, notice: Option<String>) -> Self {
-        Self { notice, ..self }
-    }
-
-    /// Path below the root, name and label of each page that is shown.
-    fn pages(&self) -> Vec<(&'static str, &'static str, &'static str)> {
-        const PAGES: [(&str, &str, &str); 6] = [
-            ("", "overview", "Overview"),
-            ("queue", "queue", "Queue"),
-            ("destinations", "destinations", "Destinations"),
-            ("history", "history", "History"),
-            ("sessions", "sessions", "Sessions"),
-            ("log", "log", "Log"),
-        ];
-        PAGES.into_iter().filter(|(_, name, _)| self.looks || *name == "overview").collect()
-    }
-}
-
-fn asset(name: &str) -> Option<(&'static str, &'static str)> {
-    Some(match name {
-        "style.css" => ("text/css; charset=utf-8", STYLE),
-        "live.js" => ("text/javascript; charset=utf-8", SCRIPT),
-        "icon.svg" => ("image/svg+xml", ICON),
-        _ => return None,
-    })
 }

@@ -5,7 +5,7 @@ pub use postern::mail::{model, schedule};
 #[path = "../../src/mail/outbound"]
 #[allow(dead_code, reason = "the models use a part of it")]
 pub mod outbound {
-    pub use postern::mail::outbound::{FRESH_MAX, counters};
+    pub use postern::mail::outbound::counters;
 
     pub mod queue_state;
     mod table;

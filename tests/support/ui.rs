@@ -256,7 +256,7 @@ impl TestUi {
         let (stop, stopping) = watch::channel(false);
         let asked: Arc<MemoryDesk> = Arc::clone(&admin);
         let volume: Arc<dyn Disk> = Arc::new(Volume::open(directory.path()).unwrap());
-        let kept = history::Config {
+        let kept = history::HistoryConfig {
             enabled: true,
             size: 1 << 20,
             time: Duration::from_secs(86_400),

@@ -28,7 +28,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use run_dir::Room;
+use run_dir::RunDirWatch;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -56,7 +56,7 @@ pub struct CoreSupervisor<'a> {
     start_at: Instant,
     carrier: Option<Carrier<'a>>,
     keys: Option<KeyWatch>,
-    room: Room,
+    run_dir: RunDirWatch<'a>,
     /// The signal that ends it all, once it has come.
     stop: Option<Signal>,
     was_ready: bool,
@@ -107,7 +107,7 @@ impl<'a> CoreSupervisor<'a> {
             start_at: Instant::now(),
             carrier: None,
             keys: None,
-            room: Room::new(),
+            run_dir: RunDirWatch::new(settings, event_log, identity),
             stop: None,
             was_ready: false,
         }
@@ -170,7 +170,7 @@ impl<'a> CoreSupervisor<'a> {
                 return self.exit_code();
             }
             if Instant::now() >= self.start_at {
-                self.look_after_run_dir();
+                self.run_dir.before_a_start();
                 self.readiness.clear_because("the SMTP core is starting");
                 match self.start() {
                     Ok(core) => self.core = Some(core),
@@ -199,6 +199,27 @@ impl<'a> CoreSupervisor<'a> {
             self.keys_were_looked_at(&found);
         }
         None
+    }
+
+    /// A core that serves must be seen to be ready in the run directory as well.
+    fn watch_run_dir(&mut self) {
+        let watchdog = self.core.as_ref().and_then(|core| core.watchdog.as_ref());
+        if self.stop.is_some() || !watchdog.is_some_and(Watchdog::is_well) {
+            return;
+        }
+        if self.run_dir.while_a_core_serves() && !self.readiness.is_set() {
+            self.tell_ready();
+        }
+    }
+
+    fn tell_ready(&mut self) {
+        if let Err(error) = self.readiness.set() {
+            let place = self.settings.run_dir.display();
+            self.event_log.record(
+                Severity::Error,
+                format!("the readiness file cannot be written in run_dir {place}: {error}"),
+            );
+        }
     }
 
     /// 128 + the signal that ends it all.

@@ -9,7 +9,7 @@
 //! written or chowned.
 //! Source: nfs(5); the kernel's fs/nfs/fs_context.c reads the options.
 
-use super::mounted::{self, name_of};
+use super::remote::{RemoteDirectory, name_of};
 use crate::appliance::mount::{Request, in_words};
 use crate::appliance::supervise::identity::Identity;
 use crate::ground::host::HostSpec;
@@ -35,12 +35,12 @@ pub enum Export {
     /// A directory of this machine.
     Path(PathBuf),
     /// An export to be mounted.
-    Remote(Remote),
+    Remote(RemoteExport),
 }
 
 /// An export of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remote {
+pub struct RemoteExport {
     /// The server, perhaps with its port.
     pub server: HostSpec,
     /// The exported directory, an absolute path on the server.
@@ -71,7 +71,7 @@ impl Export {
         }
         let at = text.find(":/").ok_or_else(wrong)?;
         let server = text[..at].parse().map_err(|_| wrong())?;
-        Ok(Self::Remote(Remote { server, path: text[at + 1..].to_owned() }))
+        Ok(Self::Remote(RemoteExport { server, path: text[at + 1..].to_owned() }))
     }
 }
 
@@ -83,7 +83,7 @@ pub fn export_text(text: &str) -> Result<String, String> {
     Export::parse(text).map(|_| text.to_owned())
 }
 
-impl mounted::Remote for Remote {
+impl RemoteDirectory for RemoteExport {
     fn server(&self) -> &HostSpec {
         &self.server
     }
@@ -172,10 +172,9 @@ fn own_address(server: IpAddr, port: u16) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::mounted::Remote as _;
     use super::*;
 
-    fn remote(text: &str) -> Remote {
+    fn remote(text: &str) -> RemoteExport {
         match Export::parse(text).unwrap() {
             Export::Remote(remote) => remote,
             Export::Path(path) => panic!("{path:?}"),

@@ -15,6 +15,7 @@ pub mod hops;
 mod mounted;
 pub mod names;
 pub mod ports;
+mod remote;
 mod share;
 
 pub use export::export_text;

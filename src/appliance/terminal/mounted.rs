@@ -5,10 +5,11 @@
 //! are tried.
 
 use super::export::Export;
+use super::remote::RemoteDirectory;
 use super::share::Share;
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::lines;
-use crate::appliance::mount::{Mounter, Request};
+use crate::appliance::mount::Mounter;
 use crate::appliance::property::Settings;
 use crate::appliance::supervise::identity::Identity;
 use crate::appliance::volume::{how_to_write, may_write, try_file};
@@ -28,18 +29,6 @@ pub const ADDRESSES_MAX: usize = 4;
 
 const LOG_LINE: &str = lines::LOG_SHARE;
 const FS_LINE: &str = lines::EXPORT;
-
-/// A directory on a server, and how the kernel is asked for it.
-pub trait Remote {
-    /// Whom to ask.
-    fn server(&self) -> &HostSpec;
-    /// What to ask, at this address: each request is worth a try when those before it were refused.
-    fn requests(&self, address: IpAddr, identity: &Identity) -> Vec<Request>;
-    /// Whether the next request may fare better than one that got this answer.
-    fn is_worth_another(errno: Errno) -> bool;
-    /// What an answer of the kernel means, in words.
-    fn meaning(&self, errno: Errno) -> String;
-}
 
 /// The directory of the log share, writable for the core; `None` when logs are off, or a signal
 /// ended the start.
@@ -121,7 +110,7 @@ fn found(
     })
 }
 
-fn brought<R: Remote>(
+fn brought<R: RemoteDirectory>(
     remote: &R,
     at: &str,
     mounter: &mut Mounter<'_>,
@@ -137,7 +126,11 @@ fn brought<R: Remote>(
 
 /// Asks each address of the server in every way until one mounts. The first answer that says more
 /// than "not this way" is the one to tell.
-fn mount_somehow<R: Remote>(remote: &R, identity: &Identity, point: &Path) -> Result<(), String> {
+fn mount_somehow<R: RemoteDirectory>(
+    remote: &R,
+    identity: &Identity,
+    point: &Path,
+) -> Result<(), String> {
     let mut told: Option<(IpAddr, Errno)> = None;
     for address in addresses(remote.server())? {
         for request in remote.requests(address, identity) {
@@ -158,15 +151,6 @@ fn mount_somehow<R: Remote>(remote: &R, identity: &Identity, point: &Path) -> Re
 
 fn says_little(errno: Errno) -> bool {
     matches!(errno, Errno::EINVAL | Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::EIO)
-}
-
-/// A host as it stands before the path of a share or an export.
-pub(super) fn name_of(host: &Host) -> String {
-    match host {
-        Host::Name(name) => name.clone(),
-        Host::Address(IpAddr::V4(address)) => address.to_string(),
-        Host::Address(IpAddr::V6(address)) => format!("[{address}]"),
-    }
 }
 
 fn addresses(server: &HostSpec) -> Result<Vec<IpAddr>, String> {

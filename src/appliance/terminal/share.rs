@@ -9,7 +9,7 @@
 //! sent.
 //! Source: mount.cifs(8) for the options; the kernel's fs/smb/client/fs_context.c reads them.
 
-use super::mounted::{self, name_of};
+use super::remote::{RemoteDirectory, name_of};
 use crate::appliance::mount::{Request, in_words};
 use crate::appliance::supervise::identity::Identity;
 use crate::ground::host::HostSpec;
@@ -36,12 +36,12 @@ pub enum Share {
     /// A directory of this machine.
     Path(PathBuf),
     /// A share to be mounted.
-    Remote(Remote),
+    Remote(RemoteShare),
 }
 
 /// A share of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remote {
+pub struct RemoteShare {
     /// The server, perhaps with its port.
     pub server: HostSpec,
     /// The share's name.
@@ -73,7 +73,7 @@ impl Share {
                 return Ok(Self::Path(PathBuf::from(text)));
             }
             let server = text.parse().map_err(|_| wrong())?;
-            return Ok(Self::Remote(Remote {
+            return Ok(Self::Remote(RemoteShare {
                 server,
                 share: DEFAULT_SHARE.to_owned(),
                 path: String::new(),
@@ -92,7 +92,7 @@ impl Share {
         if text.contains([',', '\\']) || text.contains(char::is_control) {
             return Err("must have no comma, backslash or control character in it".to_owned());
         }
-        Ok(Self::Remote(Remote {
+        Ok(Self::Remote(RemoteShare {
             server: server.parse().map_err(|_| wrong())?,
             share: share.to_owned(),
             path,
@@ -108,7 +108,7 @@ pub fn share_text(text: &str) -> Result<String, String> {
     Share::parse(text).map(|_| text.to_owned())
 }
 
-impl mounted::Remote for Remote {
+impl RemoteDirectory for RemoteShare {
     fn server(&self) -> &HostSpec {
         &self.server
     }
@@ -164,7 +164,7 @@ impl mounted::Remote for Remote {
     }
 }
 
-impl Remote {
+impl RemoteShare {
     fn request(&self, address: IpAddr, identity: &Identity, who: &str, dialect: &str) -> Request {
         let host = name_of(&self.server.host);
         let (uid, gid) = (identity.uid, identity.gid);
@@ -188,10 +188,9 @@ impl Remote {
 
 #[cfg(test)]
 mod tests {
-    use super::mounted::Remote as _;
     use super::*;
 
-    fn remote(text: &str) -> Remote {
+    fn remote(text: &str) -> RemoteShare {
         match Share::parse(text).unwrap() {
             Share::Remote(remote) => remote,
             Share::Path(path) => panic!("{path:?}"),

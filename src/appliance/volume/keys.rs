@@ -6,9 +6,9 @@
 //! user. The text goes to the core through a pipe and nowhere else. No error shows what stands in a
 //! file.
 
-use super::mounts;
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::lines;
+use crate::appliance::mounts;
 use crate::appliance::property::Settings;
 use crate::appliance::supervise::identity::Identity;
 use crate::appliance::supervise::orders::Keys;

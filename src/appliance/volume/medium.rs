@@ -6,7 +6,7 @@
 //! Source: `f_type` of statfs(2), by the numbers of the kernel's magic.h; docs/durability.md says
 //! why each is where it is.
 
-use super::mounts;
+use crate::appliance::mounts;
 use nix::sys::statfs::statfs;
 use std::path::Path;
 

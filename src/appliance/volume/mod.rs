@@ -12,9 +12,8 @@
 mod device;
 pub mod keys;
 mod medium;
-mod mounts;
 
-pub use mounts::{in_container, mounted_at};
+pub use super::mounts::in_container;
 
 use super::failure::{Exit, Failure};
 use super::lines;

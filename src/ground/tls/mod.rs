@@ -9,10 +9,12 @@
 
 mod pair;
 mod pair_error;
+mod pair_limits;
 mod server;
 
-pub use pair::{CERTIFICATES_MAX, CHAIN_MAX, KEY_MAX, KeyPair};
+pub use pair::KeyPair;
 pub use pair_error::PairError;
+pub use pair_limits::{CERTIFICATES_MAX, CHAIN_MAX, KEY_MAX};
 pub use server::Presenter;
 
 use super::clock;

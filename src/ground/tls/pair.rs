@@ -9,6 +9,7 @@
 //! Source: RFC 7468 (PEM), RFC 5958 (PKCS#8), RFC 8017 (PKCS#1), RFC 5915 (SEC1), RFC 5280 (X.509),
 //! RFC 1421 §4.6 (encrypted PEM).
 
+use super::pair_limits::{CERTIFICATES_MAX, CHAIN_MAX, KEY_MAX};
 use super::{PairError, provider};
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -17,16 +18,6 @@ use std::fmt;
 use std::sync::Arc;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use x509_parser::x509::SubjectPublicKeyInfo;
-
-/// Octets of a key file. An RSA key of 8192 bits has 6,500.
-pub const KEY_MAX: usize = 64 * 1024;
-
-/// Octets of a file with a chain.
-pub const CHAIN_MAX: usize = 256 * 1024;
-
-/// Certificates of a chain. More are somebody's whole trust store, which no client wants to be
-/// sent.
-pub const CERTIFICATES_MAX: usize = 10;
 
 /// Names of a certificate that are kept, for logs.
 const NAMES_MAX: usize = 5;

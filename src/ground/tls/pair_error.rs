@@ -1,7 +1,7 @@
 //! What can be wrong with a key and its certificate, in words for the person who made them.
 
 use super::date;
-use super::pair::{CERTIFICATES_MAX, CHAIN_MAX, KEY_MAX};
+use super::pair_limits::{CERTIFICATES_MAX, CHAIN_MAX, KEY_MAX};
 
 /// Why a pair is not fit to be shown. The text is one sentence or two: what is wrong, then what to
 /// do.

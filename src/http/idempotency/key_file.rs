@@ -5,7 +5,7 @@
 //! 1970, and a CRC-32 of all that; one that does not pass it is nothing. A file that is none of
 //! ours is put beside, and a new one begun.
 
-use super::{KEYS_MAX, Kept, Print};
+use super::entry::{KEYS_MAX, Kept, Print};
 use crate::ground::disk::{Disk, File};
 use crate::mail::model::MessageId;
 use std::io;

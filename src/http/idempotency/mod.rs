@@ -6,52 +6,21 @@
 //! Limits: [`KEYS_MAX`] keys for [`KEPT`].
 //! Source: The Idempotency-Key HTTP Header Field (IETF draft).
 
+mod entry;
 mod key_file;
 
 use crate::ground::clock;
 use crate::ground::disk::Disk;
 use crate::ground::lock::Lock;
 use crate::mail::model::MessageId;
-use aws_lc_rs::digest;
+pub(crate) use entry::Print;
+use entry::{KEYS_MAX, Kept};
 use key_file::KeyFile;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-/// Keys that are known at once; the oldest is forgotten first.
-const KEYS_MAX: usize = 10_000;
-
 /// How long a key is known, in seconds.
 const KEPT: u32 = 86_400;
-
-/// What a content, or a whole request, is known by: its SHA-256.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Print([u8; digest::SHA256_OUTPUT_LEN]);
-
-impl Print {
-    /// Of a content that has been read.
-    pub(crate) fn of(context: &digest::Context) -> Self {
-        Self::from(context.clone().finish())
-    }
-
-    /// Of a text.
-    fn of_text(text: &str) -> Self {
-        Self::from(digest::digest(&digest::SHA256, text.as_bytes()))
-    }
-
-    /// Together with what else must be the same.
-    pub(crate) fn with(&self, text: &str) -> Self {
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(&self.0);
-        context.update(text.as_bytes());
-        Self::from(context.finish())
-    }
-
-    fn from(digest: digest::Digest) -> Self {
-        let mut octets = [0; digest::SHA256_OUTPUT_LEN];
-        octets.copy_from_slice(digest.as_ref());
-        Self(octets)
-    }
-}
 
 /// The keys that are known.
 pub struct IdempotencyKeys {
@@ -65,15 +34,6 @@ struct State {
     known: HashMap<Print, Option<(Print, MessageId)>>,
     /// The oldest first, with the second since 1970.
     order: VecDeque<(u32, Print)>,
-}
-
-/// A key, and the mail that came in with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Kept {
-    since: u32,
-    key: Print,
-    print: Print,
-    id: MessageId,
 }
 
 /// What a key is.
@@ -169,6 +129,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aws_lc_rs::digest;
 
     fn print(text: &[u8]) -> Print {
         let mut context = digest::Context::new(&digest::SHA256);

@@ -11,8 +11,12 @@
 //! of TLS and the close.
 //! Source: RFC 3207 §4, RFC 8314 §3 (implicit TLS), RFC 8446 §6.2.
 
+use super::limits::Limits;
+use super::peer::Peer;
 use super::rarely::Rarely;
-use super::{Limits, Peer, Stream, Visit, Wire};
+use super::sessions::Visit;
+use super::stream::Stream;
+use super::wire::{Wire, displaced};
 use crate::ground::tls::BUFFER_MAX;
 use crate::ground::tls::Presenter;
 use crate::mail::accept::counters::AcceptCounters;
@@ -48,9 +52,24 @@ impl Tls {
         })
     }
 
+    /// Sends what is to be said, does the handshake of TLS and begins anew inside it. What was read
+    /// and not taken is dropped. `None`: that failed; the connection is closed, and whatever there
+    /// is to count and to log is done.
+    pub async fn secure(&self, mut wire: Wire, peer: Peer, limits: &Limits) -> Option<Wire> {
+        wire.flush().await.ok()?;
+        match wire.into_stream() {
+            (Stream::Plain(stream), visit) => {
+                let stream = self.handshake(stream, peer, limits, visit.as_deref()).await?;
+                Some(Wire::new(Stream::Tls(stream), limits, visit))
+            }
+            // TLS inside TLS is nobody's wish: the dialogue refuses it.
+            (Stream::Tls(_), _) => None,
+        }
+    }
+
     /// Does the handshake. `None`: it failed, that is counted and told, and the connection is
     /// closed.
-    pub(super) async fn handshake(
+    async fn handshake(
         &self,
         stream: TcpStream,
         peer: Peer,
@@ -62,7 +81,7 @@ impl Tls {
         let done = tokio::select! {
             biased;
             done = timeout_at(until, self.shake(stream)) => done,
-            () = super::wire::displaced(visit) => return None,
+            () = displaced(visit) => return None,
         };
         let (cause, stream) = match done {
             Ok(Ok(stream)) => return Some(Box::new(stream)),

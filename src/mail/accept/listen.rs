@@ -286,7 +286,7 @@ impl Door {
         // In a place of its own: sessions without TLS do not carry the room for a handshake.
         Box::pin(async move {
             tokio::select! {
-                wire = wire.secure(&tls, peer, &self.limits) => wire,
+                wire = tls.secure(wire, peer, &self.limits) => wire,
                 _ = draining(&mut stop) => None,
             }
         })

@@ -1,6 +1,8 @@
 //! One connection: octets in, octets out, none of it without a limit.
 
-use super::{Limits, Peer, Stream, Tls, Visit};
+use super::limits::Limits;
+use super::sessions::Visit;
+use super::stream::Stream;
 use crate::mail::model::Encryption;
 use std::io;
 use std::sync::Arc;
@@ -8,11 +10,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
-
-/// Octets that the inputs of all connections may have together beyond their size at rest, where
-/// memory is ample: a crowd that pours content must not cost more memory than a few that do. Beyond
-/// it inputs stay small, which costs system calls.
-pub const WIDE_MAX: usize = 8 << 20;
 
 /// How much of [`Limits::wide`] is in use. A number of the whole process, as its memory is.
 static WIDE: AtomicUsize = AtomicUsize::new(0);
@@ -60,8 +57,6 @@ pub enum WireError {
 }
 
 impl Wire {
-    /// The input buffer at rest where memory is ample, in octets.
-    pub(super) const INPUT: usize = 8 * 1024;
     /// The most octets that are read before somebody looks at them.
     pub const INPUT_MAX: usize = 32 * 1024;
     /// Replies are sent when so many octets of them wait, even while more commands do.
@@ -92,19 +87,9 @@ impl Wire {
         self.visit.as_ref()
     }
 
-    /// Sends what is to be said, does the handshake of TLS and begins anew inside it. What was read
-    /// and not taken is dropped. `None`: that failed; the connection is closed, and whatever there
-    /// is to count and to log is done.
-    pub async fn secure(mut self, tls: &Tls, peer: Peer, limits: &Limits) -> Option<Self> {
-        self.flush().await.ok()?;
-        match self.stream {
-            Stream::Plain(stream) => {
-                let stream = tls.handshake(stream, peer, limits, self.visit.as_deref()).await?;
-                Some(Self::new(Stream::Tls(stream), limits, self.visit))
-            }
-            // TLS inside TLS is nobody's wish: the dialogue refuses it.
-            Stream::Tls(_) => None,
-        }
+    /// The stream, for a handshake. What was read and not taken is dropped.
+    pub(super) fn into_stream(self) -> (Stream, Option<Arc<Visit>>) {
+        (self.stream, self.visit)
     }
 
     /// What the session agreed on, inside TLS.
@@ -273,6 +258,7 @@ impl Drop for Wide {
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits::WIDE_MAX;
     use super::*;
 
     #[test]

@@ -23,13 +23,8 @@ mod report;
 use crate::mail::model::{
     Address, BodyType, Draft, Envelope, Kind, Message, Origin, Outcome, Target,
 };
+pub use report::{DIAGNOSTIC_MAX, HEADERS_MAX};
 use report::{Entry, Fate, Report};
-
-/// The most octets of the original's header section that are returned.
-pub const HEADERS_MAX: usize = 64 * 1024;
-
-/// The most octets of one server's words that are repeated.
-pub const DIAGNOSTIC_MAX: usize = 500;
 
 /// Tells the sender that the message failed for good for some recipients. A temporary outcome among
 /// `failures` means that the queue gave up waiting. `relay` is the host that was spoken to, as in

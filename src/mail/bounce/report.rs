@@ -1,10 +1,15 @@
 //! The report as octets.
 
 use super::encode::{ascii_line, final_recipient, is_plain, line, quoted_printable};
-use super::{DIAGNOSTIC_MAX, HEADERS_MAX};
 use crate::ground::clock;
 use crate::mail::model::{Address, Body, Class, Enhanced, Message, Outcome};
 use memchr::memmem;
+
+/// The most octets of the original's header section that are returned.
+pub const HEADERS_MAX: usize = 64 * 1024;
+
+/// The most octets of one server's words that are repeated.
+pub const DIAGNOSTIC_MAX: usize = 500;
 
 /// What is reported.
 #[derive(Clone, Copy, PartialEq, Eq)]

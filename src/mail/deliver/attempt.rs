@@ -193,6 +193,16 @@ fn first(
     })
 }
 
+impl Client {
+    /// Asks hosts and addresses in order until one is ready for mail.
+    ///
+    /// # Errors
+    /// As [`Attempt::next`].
+    pub async fn connect(&self, route: &Route) -> Result<Connection, Outcome> {
+        Attempt::new(self, &Arc::new(route.clone())).next().await
+    }
+}
+
 impl fmt::Debug for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Attempt")

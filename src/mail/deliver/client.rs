@@ -1,6 +1,5 @@
 //! From a route to a connection that is ready for mail.
 
-use super::attempt::Attempt;
 use super::extensions::Extensions;
 use super::hosts::{Hosts, Invitation, Place};
 use super::refusal::{self, Stage};
@@ -108,15 +107,6 @@ impl Client {
     /// Somebody who was invited has no use for it: the next one in the line may.
     pub fn decline(&self, invitation: Invitation) {
         self.shared.hosts.decline(invitation);
-    }
-
-    /// Asks hosts and addresses in order until one is ready for mail: the first step of an
-    /// [`Attempt`].
-    ///
-    /// # Errors
-    /// As [`Attempt::next`].
-    pub async fn connect(&self, route: &Route) -> Result<Connection, Outcome> {
-        Attempt::new(self, &Arc::new(route.clone())).next().await
     }
 
     /// One address, encrypted if it can be, else plain.

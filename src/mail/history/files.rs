@@ -1,13 +1,12 @@
 //! The files of the history: one grows, the oldest go.
 
-use super::Config;
+use super::lines::{HISTORY, first_second, numbers, path};
+use super::mask::Masking;
 use crate::ground::clock;
 use crate::ground::disk::{Disk, File};
 use std::io;
 use std::sync::Arc;
-
-/// The directory on the data volume.
-pub const HISTORY: &str = "history";
+use std::time::Duration;
 
 /// Octets that are written at once.
 pub const WRITE_MAX: usize = 256 * 1024;
@@ -19,10 +18,23 @@ const PARTS: u64 = 16;
 const FILE_MIN: u64 = 64 * 1024;
 const FILE_MAX: u64 = 4 << 20;
 
+/// What is kept, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct HistoryConfig {
+    /// Whether anything is.
+    pub enabled: bool,
+    /// Octets on the volume, at most.
+    pub size: u64,
+    /// Age of an entry, at most.
+    pub time: Duration,
+    /// How addresses are written.
+    pub masking: Masking,
+}
+
 /// The files, and what they may take.
 pub struct HistoryFiles {
     disk: Arc<dyn Disk>,
-    config: Config,
+    config: HistoryConfig,
     /// The one that grows: its number and length.
     file: Option<(u64, Arc<dyn File>, u64)>,
     /// Number and length of the others, the oldest first.
@@ -35,7 +47,7 @@ pub struct HistoryFiles {
 
 impl HistoryFiles {
     /// The files on a volume; it begins a new file.
-    pub fn open(disk: Arc<dyn Disk>, config: Config) -> io::Result<Self> {
+    pub fn open(disk: Arc<dyn Disk>, config: HistoryConfig) -> io::Result<Self> {
         disk.create_dir(HISTORY)?;
         let mut full = Vec::new();
         for number in numbers(disk.as_ref())? {
@@ -133,27 +145,11 @@ impl HistoryFiles {
     fn is_too_old(&self, number: u64) -> bool {
         let next = self.full.iter().map(|(number, _)| *number).find(|other| *other > number);
         let newer = next.or(self.file.as_ref().map(|(number, ..)| *number));
-        let first = newer.and_then(|newer| {
-            super::search::first_second(self.disk.as_ref(), newer).ok().flatten()
-        });
+        let first = newer.and_then(|newer| first_second(self.disk.as_ref(), newer).ok().flatten());
         first.is_some_and(|first| u64::from(clock::age(first)) > self.config.time.as_secs())
     }
 
     fn file_max(&self) -> u64 {
         (self.config.size / PARTS).clamp(FILE_MIN, FILE_MAX)
     }
-}
-
-/// Where a file stands.
-pub fn path(number: u64) -> String {
-    format!("{HISTORY}/{number:010}.jsonl")
-}
-
-/// The numbers of all files, rising.
-pub fn numbers(disk: &dyn Disk) -> io::Result<Vec<u64>> {
-    let names = match disk.list(HISTORY) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other?,
-    };
-    Ok(names.iter().filter_map(|name| name.strip_suffix(".jsonl")?.parse().ok()).collect())
 }

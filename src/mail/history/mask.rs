@@ -5,7 +5,7 @@
 //! a stranger's. So all that looks like an address is masked there. The text of a bounce that
 //! reached nobody is left out.
 
-use super::Line;
+use super::lines::Line;
 use crate::ground::disk::Disk;
 use crate::mail::model::AddressMask;
 use aws_lc_rs::{hmac, rand};

@@ -8,7 +8,7 @@
 //! about once a second, without a sync: a crash may lose the last moment of the history, never a
 //! mail. Names are `N.jsonl`, N rising.
 //! Limits: [`WAITING_MAX`] entries wait for the thread, further ones are dropped and counted, so
-//! that mail never waits for its history; [`Config::size`] octets on the volume, [`Config::time`]
+//! that mail never waits for its history; [`HistoryConfig::size`] octets on the volume, [`HistoryConfig::time`]
 //! of age, both by whole files; nothing is written while less than five percent of the volume are
 //! free.
 //! Security: no contents, but the text of bounces of our own that reached nobody, which `mask`
@@ -16,6 +16,7 @@
 
 pub mod counters;
 mod files;
+mod lines;
 mod mask;
 mod record;
 mod search;
@@ -26,9 +27,10 @@ use super::model::{
 use crate::ground::disk::Disk;
 use crate::ground::lock::Lock;
 use crate::mail::history::counters::HistoryCounters;
+pub use files::HistoryConfig;
 use files::HistoryFiles;
+use lines::Line;
 pub use mask::{Mask, Masking};
-use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -43,27 +45,6 @@ const GATHER: Duration = Duration::from_millis(500);
 
 /// How long a reader waits until what was handed in before is written.
 const WRITTEN_PATIENCE: Duration = Duration::from_secs(2);
-
-/// What is kept, and how.
-#[derive(Debug, Clone, Copy)]
-pub struct Config {
-    /// Whether anything is.
-    pub enabled: bool,
-    /// Octets on the volume, at most.
-    pub size: u64,
-    /// Age of an entry, at most.
-    pub time: Duration,
-    /// How addresses are written.
-    pub masking: Masking,
-}
-
-/// An entry, as a line.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "what", rename_all = "lowercase")]
-enum Line {
-    Attempt(Attempt),
-    Finished(Finished),
-}
 
 /// What the thread that writes is handed; in boxes, so that an empty way takes little room.
 enum Entry {
@@ -86,7 +67,11 @@ pub struct HistoryLog {
 impl HistoryLog {
     /// Opens the history on a volume; one that is not to be kept is removed. A volume that takes no
     /// history costs a line in the log and nothing else.
-    pub fn open(disk: Arc<dyn Disk>, config: Config, counters: Arc<HistoryCounters>) -> Arc<Self> {
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        config: HistoryConfig,
+        counters: Arc<HistoryCounters>,
+    ) -> Arc<Self> {
         let begun = if config.enabled {
             Self::begin(&disk, config, counters.clone())
         } else {
@@ -105,7 +90,7 @@ impl HistoryLog {
 
     fn begin(
         disk: &Arc<dyn Disk>,
-        config: Config,
+        config: HistoryConfig,
         counters: Arc<HistoryCounters>,
     ) -> io::Result<Option<(Entries, JoinHandle<()>)>> {
         let (book, mask) =
@@ -269,8 +254,8 @@ mod tests {
     use crate::mail::model::Ending;
     use std::path::Path;
 
-    fn config(size: u64) -> Config {
-        Config {
+    fn config(size: u64) -> HistoryConfig {
+        HistoryConfig {
             enabled: true,
             size,
             time: Duration::from_secs(7 * 86_400),
@@ -278,7 +263,7 @@ mod tests {
         }
     }
 
-    fn open(directory: &Path, config: Config) -> Arc<HistoryLog> {
+    fn open(directory: &Path, config: HistoryConfig) -> Arc<HistoryLog> {
         let disk: Arc<dyn Disk> = Arc::new(Volume::open(directory).unwrap());
         HistoryLog::open(disk, config, HistoryCounters::alone().unwrap())
     }
@@ -528,7 +513,7 @@ mod tests {
     fn without_a_history_the_key_of_the_hashes_is_kept_for_events() {
         let directory = tempfile::tempdir().unwrap();
         let disk: Arc<dyn Disk> = Arc::new(Volume::open(directory.path()).unwrap());
-        let config = Config { enabled: false, masking: Masking::Hash, ..config(1 << 20) };
+        let config = HistoryConfig { enabled: false, masking: Masking::Hash, ..config(1 << 20) };
         let mut keys = Vec::new();
         for _ in 0..2 {
             drop(HistoryLog::open(disk.clone(), config, HistoryCounters::alone().unwrap()));
@@ -539,7 +524,7 @@ mod tests {
         // Whoever masks no more needs no key.
         drop(HistoryLog::open(
             disk.clone(),
-            Config { masking: Masking::None, ..config },
+            HistoryConfig { masking: Masking::None, ..config },
             HistoryCounters::alone().unwrap(),
         ));
         assert!(!directory.path().join(mask::KEY).exists());
@@ -600,7 +585,7 @@ mod tests {
         let history = open(directory.path(), config(1 << 20));
         history.finished(finished(1, "c@b.example", "delivered"));
         drop(history);
-        let history = open(directory.path(), Config { enabled: false, ..config(1 << 20) });
+        let history = open(directory.path(), HistoryConfig { enabled: false, ..config(1 << 20) });
         history.finished(finished(2, "c@b.example", "delivered"));
         assert!(!history.is_wanted());
         drop(history);

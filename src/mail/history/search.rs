@@ -3,8 +3,7 @@
 //! Limits: one file at a time is in memory; a line that is no entry (a torn one, or one of a newer
 //! version) is passed over.
 
-use super::Line;
-use super::files::{numbers, path};
+use super::lines::{Line, numbers, parse, path, second};
 use crate::ground::disk::Disk;
 use crate::mail::model::{Attempt, Ending, Finished, FinishedPage, MessageId, Wanted};
 use std::collections::HashMap;
@@ -13,9 +12,6 @@ use std::time::Instant;
 
 /// A file is read as far as this, whatever its length.
 const READ_MAX: u64 = 16 << 20;
-
-/// How much of a file tells its first entry.
-const START: usize = 16 * 1024;
 
 /// The tries of a message, the oldest first, and behind them its end where it says what they do
 /// not.
@@ -138,13 +134,6 @@ pub fn finished(
     Ok(page)
 }
 
-/// The first second that a file tells of; `None` of an empty one.
-pub fn first_second(disk: &dyn Disk, number: u64) -> io::Result<Option<u32>> {
-    let mut start = vec![0; START];
-    let got = disk.open(&path(number))?.read_at(0, &mut start)?;
-    Ok(String::from_utf8_lossy(&start[..got]).lines().find_map(second))
-}
-
 fn passes(wanted: &Wanted, finished: &Finished) -> bool {
     let is_in = |text: &str, part: &str| {
         part.is_empty() || text.to_lowercase().contains(&part.to_lowercase())
@@ -171,19 +160,6 @@ fn read(disk: &dyn Disk, number: u64) -> io::Result<String> {
     octets.truncate(got);
     Ok(String::from_utf8(octets)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
-}
-
-fn parse(line: &str) -> Option<(Line, u32)> {
-    let line: Line = serde_json::from_str(line).ok()?;
-    let at = match &line {
-        Line::Attempt(attempt) => attempt.at,
-        Line::Finished(finished) => finished.at,
-    };
-    Some((line, at))
-}
-
-fn second(line: &str) -> Option<u32> {
-    parse(line).map(|(_, at)| at)
 }
 
 fn place(text: &str) -> Option<(u64, usize)> {

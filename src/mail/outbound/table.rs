@@ -3,11 +3,13 @@
 //! One entry a message, shared by the couriers that try its destinations at the same time, so that
 //! the progress they record is one truth.
 
-use super::FRESH_MAX;
 use crate::mail::model::{Body, Message, MessageId, Progress, Status, Target};
 use crate::mail::schedule::DestinationId;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+/// Octets of fresh messages that may wait in memory for their first try, where there is enough.
+pub const FRESH_MAX: u64 = 16 << 20;
 
 /// The table.
 pub struct Table {

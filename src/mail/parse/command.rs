@@ -1,6 +1,7 @@
 //! Commands (RFC 5321 §4.1.1) and what can be wrong with them.
 
-use super::LineFlaw;
+use super::grammar::Grammar;
+use super::line::LineFlaw;
 use super::path::{argument, mailbox};
 use crate::mail::model::{Address, AddressError, BodyType, Refusal, Reply};
 
@@ -34,21 +35,6 @@ pub enum Command {
     StartTls,
     /// VRFY.
     Verify,
-}
-
-/// How much of the grammar a client has to keep to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Grammar<'a> {
-    /// The letter of RFC 5321.
-    Strict,
-    /// What applications and devices write, and Postfix takes: paths without angle brackets,
-    /// mailboxes without a domain, blanks within the brackets and before the command, tabs for
-    /// spaces, a dot
-    /// behind the domain.
-    Lenient {
-        /// The domain of mailboxes that are given without one.
-        origin_domain: &'a str,
-    },
 }
 
 /// What MAIL says.

@@ -17,11 +17,13 @@
 mod command;
 mod content;
 mod dialogue;
+mod grammar;
 mod line;
 mod path;
 
-pub use command::{Command, CommandError, Grammar, Mail, Recipient};
+pub use command::{Command, CommandError, Mail, Recipient};
 pub use content::{Content, Flaw, Step};
 pub use dialogue::{Dialogue, Gate, Heard, Next, Rules, Tls, write_reply};
+pub use grammar::Grammar;
 pub use line::{Line, LineFlaw, Lines};
 pub use path::lenient_mailbox;

@@ -1,6 +1,6 @@
 //! Paths of MAIL and RCPT (RFC 5321 §4.1.2), and mailboxes as people write them.
 
-use super::Grammar;
+use super::grammar::Grammar;
 use crate::mail::model::{Address, AddressError};
 
 /// A mailbox that somebody who may relay gives outside of SMTP, by the lenient grammar: in angle

@@ -3,7 +3,8 @@
 //!
 //! They stand in lists of [`SPAN`] seconds, and each says which second of these it waits for.
 
-use super::{DestinationId, Job, Source};
+use super::job::{DestinationId, Job};
+use super::source::Source;
 use crate::mail::model::MessageId;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};

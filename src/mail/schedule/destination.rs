@@ -1,8 +1,9 @@
 //! One destination: its ready jobs and how it has been lately.
 
+use super::job::Job;
 use super::ready::Ready;
 use super::shares::{LIVELY_TIME, Rank, Standing};
-use super::{Job, Source};
+use super::source::Source;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use tokio::sync::Notify;

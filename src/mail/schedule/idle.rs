@@ -6,7 +6,7 @@
 //! (The longest waiting alone would not do: a thousand destinations in turn would make a connection
 //! for each mail.)
 
-use super::DestinationId;
+use super::job::DestinationId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Notify;

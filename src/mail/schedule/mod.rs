@@ -29,14 +29,17 @@
 //! Source: RFC 5321 §4.5.4.1 (retry at least 30 minutes apart on the long run, give up after 4 to 5
 //! days).
 
+mod couriers;
 mod deferred;
 mod destination;
 mod idle;
+mod job;
 mod places;
 mod ready;
 mod shares;
 mod silence;
 mod slow;
+mod source;
 mod standing;
 mod summary;
 mod turn;
@@ -47,14 +50,15 @@ use deferred::Deferred;
 use destination::Destination;
 use idle::Idlers;
 pub use idle::Waiting;
+pub use job::{DestinationId, Job};
 pub use places::{Places, Throttled};
 pub use shares::{Shares, Standing};
 pub use silence::{PROBE_PAUSE, silent_after};
 pub use slow::{Fate, Slow, Stage};
+pub use source::Source;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
-pub use turn::Source;
 pub use untried::Untried;
 
 /// Couriers that a destination may have before anything is known about it.
@@ -96,32 +100,6 @@ impl Config {
     /// The longest pause between two tries.
     pub fn longest_pause(&self) -> u32 {
         self.maximal_backoff.saturating_add(self.maximal_backoff / 4)
-    }
-}
-
-/// A message's share for one destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Job {
-    /// Which message.
-    pub id: MessageId,
-    /// When it was accepted, by the schedule's clock.
-    pub arrived: u32,
-    /// Temporary failures so far, as many as matter to the back-off.
-    pub attempts: u8,
-    /// The sender was told of the delay.
-    pub told: bool,
-    /// By whose hands it came: [`Schedule::source`].
-    pub source: Source,
-}
-
-/// A destination's handle, valid as long as the schedule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DestinationId(u32);
-
-impl DestinationId {
-    /// For those who know nothing of destinations: what [`Schedule::invited`] takes.
-    pub fn number(self) -> u32 {
-        self.0
     }
 }
 

@@ -1,14 +1,12 @@
 //! Who holds the couriers, and who gets the next one.
 
+use super::job::DestinationId;
 use super::shares::{RANKS, Rank, SLOW_PERCENT, STANDINGS, Shares, Standing};
-use super::slow::{Fate, Relieved, Slow, Slowpokes, Stage};
-use super::turn::{Source, TAGS, Turn};
-use super::{DestinationId, Schedule};
-use crate::ground::net::client_prefix;
+use super::slow::Slowpokes;
+use super::source::{Source, TAGS};
+use super::turn::Turn;
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Names of destinations that are remembered as known after all else about them was forgotten.
@@ -29,22 +27,22 @@ pub struct Throttled {
 
 /// The couriers' places.
 pub struct Places {
-    shares: Shares,
-    turn: Turn,
+    pub(super) shares: Shares,
+    pub(super) turn: Turn,
     /// Places taken, by the standing of the destination.
-    taken: [u32; STANDINGS],
+    pub(super) taken: [u32; STANDINGS],
     pub(super) clients: Box<[u32; TAGS]>,
     pub(super) senders: Box<[u32; TAGS]>,
-    slow: Slowpokes,
-    throttled: Throttled,
+    pub(super) slow: Slowpokes,
+    pub(super) throttled: Throttled,
     /// Clients whose share, or a sender's of theirs, was what made their mail wait the last time;
     /// and how many couriers they have too many for one more, by the sender who needs the fewest to
     /// go.
-    over_share: Vec<(u8, u32)>,
+    pub(super) over_share: Vec<(u8, u32)>,
     /// Which rank is asked first next time.
     first: usize,
     remembered: HashSet<Arc<str>>,
-    marks: RandomState,
+    pub(super) marks: RandomState,
 }
 
 impl Places {
@@ -106,7 +104,7 @@ impl Places {
     }
 
     /// The same, of this standing.
-    fn lined_up(&self, standing: Standing) -> usize {
+    pub(super) fn lined_up(&self, standing: Standing) -> usize {
         Rank::ALL
             .into_iter()
             .filter(|rank| rank.standing() == standing)
@@ -131,13 +129,13 @@ impl Places {
         self.remembered.contains(name)
     }
 
-    fn enter(&mut self, standing: Standing, source: Source) {
+    pub(super) fn enter(&mut self, standing: Standing, source: Source) {
         self.taken[standing as usize] += 1;
         self.clients[usize::from(source.client)] += 1;
         self.senders[usize::from(source.sender)] += 1;
     }
 
-    fn leave(&mut self, standing: Standing, source: Source) {
+    pub(super) fn leave(&mut self, standing: Standing, source: Source) {
         let one_less = |count: &mut u32| *count = count.saturating_sub(1);
         one_less(&mut self.taken[standing as usize]);
         one_less(&mut self.clients[usize::from(source.client)]);
@@ -149,7 +147,7 @@ impl Places {
     }
 
     /// Whether a destination of this standing may have one courier more.
-    fn has_room(&self, standing: Standing) -> bool {
+    pub(super) fn has_room(&self, standing: Standing) -> bool {
         self.free(standing) > 0
     }
 
@@ -166,7 +164,7 @@ impl Places {
     }
 
     /// The next in turn that its shares allow one courier more, and by whose hands its job came.
-    fn next(&mut self) -> Option<(Rank, Source, DestinationId)> {
+    pub(super) fn next(&mut self) -> Option<(Rank, Source, DestinationId)> {
         self.over_share.clear();
         for step in 0..RANKS {
             let rank = Rank::ALL[(self.first + step) % RANKS];
@@ -210,7 +208,7 @@ impl Places {
 
     /// How many slow couriers should go of a client that has so many `too_many` for more of its
     /// mail to go.
-    fn surplus_of(&self, client: u8, too_many: u32) -> u32 {
+    pub(super) fn surplus_of(&self, client: u8, too_many: u32) -> u32 {
         let leaving = self.slow.leaving_of(client);
         let waiting = self.turn.waiting(client);
         if waiting == 0 || !self.slow.can_relieve(client, &self.shares) {
@@ -223,7 +221,7 @@ impl Places {
     }
 
     /// How many slow couriers of this standing should go, so that those that wait get their turn.
-    fn surplus(&self, standing: Standing) -> usize {
+    pub(super) fn surplus(&self, standing: Standing) -> usize {
         let leaving = self.slow.leaving(standing);
         let own = self.lined_up(standing).saturating_sub(leaving);
         let beyond = self.slow.len(standing).saturating_sub(self.shares.slow[standing as usize]);
@@ -238,241 +236,6 @@ impl Places {
             }
         };
         own.min(beyond).max(urgent)
-    }
-}
-
-impl Schedule {
-    /// The next destination that should get one more courier; it counts from now on. While there is
-    /// no room, those without work are told to go home, and then those that are slow.
-    pub fn start(&mut self, now: u32) -> Option<DestinationId> {
-        self.tick(now);
-        loop {
-            while let Some((rank, source, id)) = self.places.next() {
-                if self.sets_out(id, (rank, source), now) {
-                    return Some(id);
-                }
-            }
-            if !self.make_room(now) {
-                return None;
-            }
-        }
-    }
-
-    /// Whether a destination that stood in line for a source gets a courier now.
-    fn sets_out(&mut self, id: DestinationId, (rank, source): (Rank, Source), now: u32) -> bool {
-        let is_as_it_was = self.rank(id) == rank;
-        let destination = &mut self.destinations[id.0 as usize];
-        destination.ready.left_line(source);
-        if !destination.wants_courier(now) {
-            return false;
-        }
-        let sets_out = is_as_it_was && destination.ready.len_of(source) > 0;
-        if sets_out {
-            destination.couriers += 1;
-            destination.sources.push(source);
-            destination.coming.push(source);
-            self.places.enter(rank.standing(), source);
-        }
-        self.offer(id);
-        sets_out
-    }
-
-    /// In which line a destination waits.
-    pub(super) fn rank(&self, id: DestinationId) -> Rank {
-        let destination = &self.destinations[id.0 as usize];
-        destination.rank(self.named.contains(&destination.name), self.looked)
-    }
-
-    /// Whether [`Schedule::start`] may find something, or make room for it.
-    pub fn has_turn(&self, now: u32) -> bool {
-        let places = &self.places;
-        // Those of one standing may have to go for those of another.
-        let may_start = |standing| {
-            (places.lined_up(standing) > 0 && places.has_room(standing))
-                || places.surplus(standing) > 0
-        };
-        let may_relieve_own = || {
-            places
-                .over_share
-                .iter()
-                .any(|(client, too_many)| places.surplus_of(*client, *too_many) > 0)
-        };
-        let may_relieve = places.are_short() && self.idlers.can_relieve(places.wanted(), now);
-        !places.turn.is_empty()
-            && (may_relieve || Standing::ALL.into_iter().any(may_start) || may_relieve_own())
-    }
-
-    /// Who holds the couriers.
-    pub fn places(&self) -> &Places {
-        &self.places
-    }
-
-    /// The mark of a client and a sender; mail that was made here has no client. An IPv6 client is
-    /// its /64.
-    pub fn source(&self, client: Option<IpAddr>, sender: &str) -> Source {
-        let network = client.map(client_prefix);
-        let mark = |hash: u64| u8::try_from(hash % TAGS as u64).unwrap_or_default();
-        Source {
-            client: mark(self.places.marks.hash_one(network)),
-            sender: mark(self.places.marks.hash_one(sender)),
-        }
-    }
-
-    /// A destination that an operator named is known from the start.
-    pub fn vouch_for(&mut self, name: &str) {
-        self.places.remember(name.into());
-        self.named.insert(name.into());
-        if let Some(id) = self.names.get(name).copied() {
-            self.stands(id, Standing::Known);
-        }
-    }
-
-    /// How a destination has been lately.
-    pub fn standing(&self, id: DestinationId) -> Standing {
-        self.destinations[id.0 as usize].standing
-    }
-
-    /// Destinations with mail that could not be reached the last time.
-    pub fn unreachable(&self) -> usize {
-        self.destinations
-            .iter()
-            .filter(|one| one.down_since.is_some() && one.messages() > 0)
-            .count()
-    }
-
-    /// The destination answered, whatever it was.
-    pub fn answered(&mut self, id: DestinationId, now: u32) {
-        let destination = &mut self.destinations[id.0 as usize];
-        destination.answered_at = now;
-        destination.down_since = None;
-        // It waited for a host with room: now there is a connection, and its mail goes over that.
-        let waited = std::mem::take(&mut destination.host_waits) > 0;
-        if waited {
-            destination.suspended_until = 0;
-        }
-        self.stands(id, Standing::Known);
-        if waited {
-            self.offer(id);
-        }
-    }
-
-    /// A try that `began` then took long and came to nothing; nobody says that the destination is
-    /// down.
-    pub fn dawdled(&mut self, id: DestinationId, began: u32, now: u32) {
-        let destination = &mut self.destinations[id.0 as usize];
-        if destination.has_answered_since(began, now) {
-            return;
-        }
-        destination.window = (destination.window / 2).max(1);
-        self.stands(id, Standing::Suspect);
-    }
-
-    /// A courier turns out to be slow; it makes room when it must.
-    pub fn slow(&mut self, id: DestinationId, stage: Stage) -> Slow {
-        let destination = &mut self.destinations[id.0 as usize];
-        let payer = destination.payer();
-        destination.slow += 1;
-        self.places.slow.add(id, destination.standing, payer, stage)
-    }
-
-    /// A slow courier has come to another stage. `false`: it was told to go, or works without a
-    /// place and must begin nothing.
-    pub fn advance(&mut self, ticket: u64, stage: Stage) -> bool {
-        self.places.slow.advance(ticket, stage)
-    }
-
-    /// A slow courier's try has ended. One that worked without a place must go home, unless there
-    /// is a place for it.
-    pub fn slow_no_more(&mut self, id: DestinationId, ticket: u64) -> Fate {
-        let fate = self.places.slow.remove(ticket);
-        let destination = &mut self.destinations[id.0 as usize];
-        destination.slow = destination.slow.saturating_sub(1);
-        if fate != Fate::Overtime {
-            return fate;
-        }
-        if !self.places.has_room(destination.standing) {
-            return fate;
-        }
-        destination.overtime -= 1;
-        let source = destination.ready.source().unwrap_or_default();
-        destination.sources.push(source);
-        self.places.enter(destination.standing, source);
-        Fate::Stayed
-    }
-
-    /// A courier has gone home; one `without_place` was on overtime.
-    pub fn courier_ended(&mut self, id: DestinationId, without_place: bool) {
-        self.idlers.has_left();
-        let destination = &mut self.destinations[id.0 as usize];
-        destination.couriers = destination.couriers.saturating_sub(1);
-        if without_place {
-            destination.overtime = destination.overtime.saturating_sub(1);
-        } else if let Some(source) = destination.sources.pop() {
-            self.places.leave(destination.standing, source);
-        }
-        self.offer(id);
-        self.forget_if_idle(id);
-    }
-
-    /// Couriers that one destination may have.
-    pub(super) fn limit(&self) -> u32 {
-        self.config.concurrency.min(self.places.shares.destination)
-    }
-
-    /// A destination is taken for something else from now on, and so are its couriers.
-    pub(super) fn stands(&mut self, id: DestinationId, standing: Standing) {
-        let destination = &mut self.destinations[id.0 as usize];
-        let placed = destination.placed();
-        let taken = &mut self.places.taken;
-        taken[destination.standing as usize] =
-            taken[destination.standing as usize].saturating_sub(placed);
-        taken[standing as usize] += placed;
-        destination.standing = standing;
-    }
-
-    /// Tells those to go that must. `true`: there is a place already.
-    fn make_room(&mut self, now: u32) -> bool {
-        let mut freed = false;
-        while self.places.are_short()
-            && self.idlers.can_relieve(self.places.wanted(), now)
-            && let Some(id) = self.idlers.relieve(now)
-        {
-            let destination = &mut self.destinations[id.0 as usize];
-            destination.idle = destination.idle.saturating_sub(1);
-        }
-        for standing in Standing::ALL {
-            for _ in 0..self.places.surplus(standing) {
-                let relieved = self.places.slow.relieve(standing, &self.places.shares);
-                let Some(relieved) = relieved else { break };
-                freed |= self.has_made_room(&relieved);
-            }
-        }
-        for place in 0..self.places.over_share.len() {
-            let (client, too_many) = self.places.over_share[place];
-            for _ in 0..self.places.surplus_of(client, too_many) {
-                let relieved = self.places.slow.relieve_of(client, &self.places.shares);
-                let Some(relieved) = relieved else { break };
-                freed |= self.has_made_room(&relieved);
-            }
-        }
-        freed
-    }
-
-    /// Notes who has made room. `true`: there is a place already.
-    fn has_made_room(&mut self, relieved: &Relieved) -> bool {
-        match *relieved {
-            Relieved::Goes => {
-                self.places.throttled.slow += 1;
-                false
-            }
-            Relieved::Overtime(id, client) => {
-                let destination = &mut self.destinations[id.0 as usize];
-                destination.overtime += 1;
-                let source = destination.give_up_place(client);
-                self.places.leave(destination.standing, source);
-                true
-            }
-        }
     }
 }
 

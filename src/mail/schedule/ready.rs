@@ -4,7 +4,8 @@
 //! behind it. Each source with jobs stands in the schedule's turn for itself: one that has all the
 //! couriers that it may have waits, and the next one goes on.
 
-use super::{Job, Source};
+use super::job::Job;
+use super::source::Source;
 use crate::ground::turns::Turns;
 use std::collections::BTreeSet;
 

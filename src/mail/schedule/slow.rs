@@ -8,9 +8,9 @@
 //! told to go, since its mail would be sent twice; it gives its place away and stays beyond the
 //! others (overtime), before any in a dialogue goes.
 
-use super::DestinationId;
+use super::job::DestinationId;
 use super::shares::{OVERTIME_CLIENT_TIMES_FREE, STANDINGS, Shares, Standing};
-use super::turn::TAGS;
+use super::source::TAGS;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Notify;

@@ -6,21 +6,10 @@
 //! Clients and senders are told apart by [`TAGS`] marks each, drawn by a hash whose key changes
 //! with every start. Two that share a mark share a turn; nobody can choose with whom.
 
-use super::DestinationId;
+use super::job::DestinationId;
 use super::shares::{RANKS, Rank};
-use crate::ground::turns::{Marks, Turns};
-
-/// Marks for clients, and for senders.
-pub const TAGS: usize = 256;
-
-/// By whose hands a job came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Source {
-    /// The client's mark.
-    pub client: u8,
-    /// The sender's mark.
-    pub sender: u8,
-}
+use super::source::{Source, TAGS};
+use crate::ground::turns::Turns;
 
 /// All that wait for a courier.
 pub struct Turn {
@@ -32,13 +21,6 @@ pub struct Turn {
 impl Default for Turn {
     fn default() -> Self {
         Self { lines: Default::default(), waiting: Box::new([0; TAGS]) }
-    }
-}
-
-impl Source {
-    /// The same, for lines of other things.
-    pub fn marks(self) -> Marks {
-        (self.client, self.sender)
     }
 }
 

@@ -3,7 +3,7 @@
 //! In: what is wrong at each look. Out: a line when something goes wrong, and one when it is over.
 //! Limits: what comes and goes is told once in [`AGAIN`].
 
-use super::AlertView;
+use super::view::AlertView;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 

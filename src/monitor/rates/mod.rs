@@ -3,6 +3,7 @@
 //! The task `core/sampling.rs` fills it.
 //! Limits: [`STREAMS_MAX`] streams; one that reads slowly misses events, and none waits for it.
 
+mod point;
 mod series;
 pub(crate) mod store;
 mod totals;
@@ -16,8 +17,9 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{Semaphore, watch};
 
+pub use point::Point;
 use series::Rates;
-pub use series::{Point, SPANS, Span};
+pub use series::{SPANS, Span};
 pub use totals::Buckets;
 pub(crate) use totals::Totals;
 

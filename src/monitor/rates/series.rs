@@ -4,61 +4,8 @@
 //! difference becomes a point. What was not seen (a stop, a clock that jumped) is a gap.
 //! Limits: [`Rates::OCTETS`] octets in memory and as many on the data volume.
 
+use super::point::Point;
 use super::totals::Totals;
-
-/// What is known of one step; not a number where nothing is.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Point {
-    /// Messages a second.
-    pub accepted: f32,
-    /// Recipients a second, here and below.
-    pub delivered: f32,
-    /// Tries that failed for now.
-    pub deferred: f32,
-    /// Failed for good.
-    pub bounced: f32,
-    /// Commands a second.
-    pub refused: f32,
-    /// Messages in the queue at the end of the step.
-    pub messages: f32,
-    /// Seconds from acceptance to delivery of half of the recipients; nothing where nothing was
-    /// delivered.
-    pub latency_p50: f32,
-    /// The same of 99 %.
-    pub latency_p99: f32,
-}
-
-impl Point {
-    /// Numbers of a point.
-    const NUMBERS: usize = 8;
-    const GAP: Self = Self::from_numbers([f32::NAN; Self::NUMBERS]);
-
-    const fn from_numbers(n: [f32; Self::NUMBERS]) -> Self {
-        Self {
-            accepted: n[0],
-            delivered: n[1],
-            deferred: n[2],
-            bounced: n[3],
-            refused: n[4],
-            messages: n[5],
-            latency_p50: n[6],
-            latency_p99: n[7],
-        }
-    }
-
-    fn numbers(&self) -> [f32; Self::NUMBERS] {
-        [
-            self.accepted,
-            self.delivered,
-            self.deferred,
-            self.bounced,
-            self.refused,
-            self.messages,
-            self.latency_p50,
-            self.latency_p99,
-        ]
-    }
-}
 
 /// How far back, and how fine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The counters that rates are made of, at one moment.
 
-use super::series::Point;
+use super::point::Point;
 use crate::mail::model::Refusal;
 use crate::monitor::counters::Counters;
 use prometheus::Histogram;

@@ -4,10 +4,10 @@
 //!
 //! Limits: the same trouble is told again after [`TELL_AGAIN`], and at each start of a core.
 
+use super::super::identity::Identity;
 use super::super::rundir;
-use super::super::watchdog::Watchdog;
-use super::CoreSupervisor;
-use crate::appliance::event::Severity;
+use crate::appliance::event::{EventLog, Severity};
+use crate::appliance::property::Settings;
 use nix::fcntl::Flock;
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -18,8 +18,11 @@ const PACE: Duration = Duration::from_secs(3);
 /// When the same trouble is told once more.
 const TELL_AGAIN: Duration = Duration::from_secs(300);
 
-/// What is known of the run directory.
-pub(super) struct Room {
+/// The run directory of the core that is supervised.
+pub(super) struct RunDirWatch<'a> {
+    settings: &'a Settings,
+    event_log: &'a EventLog,
+    identity: Identity,
     /// When it is looked at again.
     look_at: Instant,
     /// Keeps other supervisors out of one that was made anew.
@@ -28,42 +31,34 @@ pub(super) struct Room {
     trouble: Option<(String, Instant)>,
 }
 
-impl Room {
-    pub(super) fn new() -> Self {
-        Self { look_at: Instant::now(), claim: None, trouble: None }
+impl<'a> RunDirWatch<'a> {
+    /// Nothing is known of it yet.
+    pub(super) fn new(settings: &'a Settings, event_log: &'a EventLog, identity: Identity) -> Self {
+        Self { settings, event_log, identity, look_at: Instant::now(), claim: None, trouble: None }
     }
-}
 
-impl CoreSupervisor<'_> {
     /// Makes the run directory anew where it is gone, and room for the control socket, before a
     /// core starts.
-    pub(super) fn look_after_run_dir(&mut self) {
-        self.room.trouble = None;
-        self.mend_run_dir();
+    pub(super) fn before_a_start(&mut self) {
+        self.trouble = None;
+        self.mend(false);
     }
 
-    /// The same while a core serves, which makes its socket anew by itself; its readiness must be
-    /// seen there as well.
-    pub(super) fn watch_run_dir(&mut self) {
+    /// The same while a core serves, which makes its socket anew by itself. Whether it was looked
+    /// at now, and is well.
+    pub(super) fn while_a_core_serves(&mut self) -> bool {
         let now = Instant::now();
-        let is_well = self
-            .core
-            .as_ref()
-            .and_then(|core| core.watchdog.as_ref())
-            .is_some_and(Watchdog::is_well);
-        if now < self.room.look_at || self.stop.is_some() || !is_well {
-            return;
+        if now < self.look_at {
+            return false;
         }
-        self.room.look_at = now + PACE;
-        if self.mend_run_dir() && !self.readiness.is_set() {
-            self.tell_ready();
-        }
+        self.look_at = now + PACE;
+        self.mend(true)
     }
 
     /// Whether it is well now.
-    fn mend_run_dir(&mut self) -> bool {
-        let trouble = self.try_to_mend().err();
-        match (&trouble, &self.room.trouble) {
+    fn mend(&mut self, has_core: bool) -> bool {
+        let trouble = self.try_to_mend(has_core).err();
+        match (&trouble, &self.trouble) {
             (None, None) => {}
             // A core begins without a socket that people find, and makes one within seconds when
             // there is room again.
@@ -71,7 +66,7 @@ impl CoreSupervisor<'_> {
             (None, Some(_)) => {
                 let text = format!("run_dir {} is well again", self.settings.run_dir.display());
                 self.event_log.record(Severity::Info, text);
-                self.room.trouble = None;
+                self.trouble = None;
             }
             (Some(now), Some((told, at))) if now == told && at.elapsed() < TELL_AGAIN => {}
             (Some(cause), _) => {
@@ -82,13 +77,13 @@ impl CoreSupervisor<'_> {
                      seconds"
                 );
                 self.event_log.record(Severity::Error, text);
-                self.room.trouble = Some((cause.clone(), Instant::now()));
+                self.trouble = Some((cause.clone(), Instant::now()));
             }
         }
         trouble.is_none()
     }
 
-    fn try_to_mend(&mut self) -> Result<(), String> {
+    fn try_to_mend(&mut self, has_core: bool) -> Result<(), String> {
         let run_dir = &self.settings.run_dir;
         let is_link = run_dir.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
         // The directory alone says nothing: a line for the appliance log may have made it again.
@@ -97,14 +92,14 @@ impl CoreSupervisor<'_> {
                 .map_err(|cause| format!("run_dir {}: {cause}", run_dir.display()))?;
             // One whose mode was changed and changed back is still ours.
             if !run_dir.join(rundir::LOCK).exists() {
-                self.room.claim = Some(rundir::claim(run_dir).map_err(|failure| failure.cause)?);
+                self.claim = Some(rundir::claim(run_dir).map_err(|failure| failure.cause)?);
                 self.event_log.record(
                     Severity::Warning,
                     format!("{} was gone and was made anew", run_dir.display()),
                 );
             }
         }
-        match rundir::make_room_for_socket(run_dir, self.core.is_some()) {
+        match rundir::make_room_for_socket(run_dir, has_core) {
             Ok(None) => Ok(()),
             Ok(Some(aside)) => {
                 let text = format!(
@@ -118,16 +113,6 @@ impl CoreSupervisor<'_> {
                 "run_dir {} has no room for the control socket: {error}",
                 run_dir.display()
             )),
-        }
-    }
-
-    pub(super) fn tell_ready(&mut self) {
-        if let Err(error) = self.readiness.set() {
-            let place = self.settings.run_dir.display();
-            self.event_log.record(
-                Severity::Error,
-                format!("the readiness file cannot be written in run_dir {place}: {error}"),
-            );
         }
     }
 }

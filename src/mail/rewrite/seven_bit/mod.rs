@@ -23,7 +23,9 @@
 mod analysis;
 mod encode;
 mod field;
+mod limits;
 mod lines;
+mod refusal;
 mod view;
 mod walk;
 mod write;
@@ -32,29 +34,10 @@ mod write;
 mod tests;
 
 use crate::mail::model::Body;
+pub use limits::{DEPTH_MAX, FIELD_MAX, LINE_LONGEST, LINE_MAX, LINE_SENT, PARTS_MAX};
+pub use refusal::Refusal;
 use std::io;
 use std::sync::Arc;
-
-/// The most parts of a message that are told apart; one with more is refused.
-pub const PARTS_MAX: usize = 100_000;
-
-/// How deep parts may stand in parts.
-pub const DEPTH_MAX: usize = 100;
-
-/// Octets of a line that are looked at as one. A longer line comes in pieces, and is no boundary.
-pub const LINE_MAX: usize = 2048;
-
-/// Octets of one header field that are understood; the rest of it passes unread.
-pub const FIELD_MAX: usize = 8192;
-
-/// The longest line that encoding makes, without CR LF (RFC 2045 §6.7, §6.8).
-pub const LINE_SENT: usize = 76;
-
-/// The longest line that a 7-bit part may have, without CR LF (RFC 5321 §4.5.3.1.6).
-pub const LINE_LONGEST: usize = 998;
-
-/// Octets of content at rest that are read at a time.
-const READ: usize = 64 * 1024;
 
 /// Why a message cannot be rewritten.
 #[derive(Debug, thiserror::Error)]
@@ -65,26 +48,6 @@ pub enum Trouble {
     /// The content could not be read.
     #[error("{0}")]
     Unreadable(#[from] io::Error),
-}
-
-/// Why a message must not be rewritten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// 8-bit octets under a signature.
-    #[error(
-        "a part under a signature (multipart/signed) has 8-bit content; another encoding would \
-        break the signature"
-    )]
-    Signed,
-    /// A piece of a message.
-    #[error("a part of the type message/partial has 8-bit content and must not be encoded")]
-    Partial,
-    /// More than [`PARTS_MAX`].
-    #[error("it has too many parts to be encoded")]
-    TooManyParts,
-    /// Deeper than [`DEPTH_MAX`].
-    #[error("its parts stand too deep in each other to be encoded")]
-    TooDeep,
 }
 
 /// The same content in 7 bits; `None` when no part has to change. Reads the content twice when it

@@ -1,6 +1,5 @@
 //! Content at rest as it looks in 7 bits, written while it is read.
 
-use super::READ;
 use super::analysis::Plan;
 use super::walk::Walker;
 use super::write::Writer;
@@ -8,6 +7,9 @@ use crate::ground::lock::{Level, Lock};
 use crate::mail::model::Content;
 use std::io;
 use std::sync::Arc;
+
+/// Octets of content at rest that are read at a time.
+const READ: usize = 64 * 1024;
 
 /// The rewritten content. It is cheap to read from its start to its end; going back begins anew.
 pub(super) struct View {

@@ -1,0 +1,39 @@
+//! Words and JSON that several commands have in common.
+
+use super::trouble::{EX_SOFTWARE, EX_USAGE, Trouble};
+use crate::ground::text::harmless_json;
+use crate::ground::words::{counted, harmless};
+use serde::Serialize;
+use std::io::Write;
+
+/// Messages asked for at once.
+pub(super) const PAGE: usize = 500;
+
+pub(super) fn check_id(id: &str) -> Result<(), Trouble> {
+    match id.parse::<crate::mail::model::MessageId>() {
+        Ok(_) => Ok(()),
+        Err(()) => {
+            let words =
+                format!("'{}' is no queue id; 'postern queue list' shows them", harmless(id));
+            Err(Trouble::new(EX_USAGE, words))
+        }
+    }
+}
+
+pub(super) fn messages(number: u64) -> String {
+    counted(number, "message")
+}
+
+pub(super) fn null_sender(sender: &str) -> &str {
+    if sender.is_empty() { "<>" } else { sender }
+}
+
+pub(super) fn to_json(value: &impl Serialize) -> Result<String, Trouble> {
+    serde_json::to_string(value)
+        .map(harmless_json)
+        .map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))
+}
+
+pub(super) fn print_json(out: &mut dyn Write, value: &impl Serialize) -> Result<(), Trouble> {
+    Ok(writeln!(out, "{}", to_json(value)?)?)
+}

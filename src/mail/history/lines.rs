@@ -1,0 +1,58 @@
+//! The lines of the history, and the files that they stand in.
+
+use crate::ground::disk::Disk;
+use crate::mail::model::{Attempt, Finished};
+use serde::{Deserialize, Serialize};
+use std::io;
+
+/// The directory on the data volume.
+pub const HISTORY: &str = "history";
+
+/// How much of a file tells its first entry.
+const START: usize = 16 * 1024;
+
+/// An entry, as a line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "lowercase")]
+pub enum Line {
+    /// A try that did not go well.
+    Attempt(Attempt),
+    /// A message that has left the queue.
+    Finished(Finished),
+}
+
+/// Where a file stands.
+pub fn path(number: u64) -> String {
+    format!("{HISTORY}/{number:010}.jsonl")
+}
+
+/// The numbers of all files, rising.
+pub fn numbers(disk: &dyn Disk) -> io::Result<Vec<u64>> {
+    let names = match disk.list(HISTORY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    Ok(names.iter().filter_map(|name| name.strip_suffix(".jsonl")?.parse().ok()).collect())
+}
+
+/// The first second that a file tells of; `None` of an empty one.
+pub fn first_second(disk: &dyn Disk, number: u64) -> io::Result<Option<u32>> {
+    let mut start = vec![0; START];
+    let got = disk.open(&path(number))?.read_at(0, &mut start)?;
+    Ok(String::from_utf8_lossy(&start[..got]).lines().find_map(second))
+}
+
+/// An entry and the second that it tells of; `None` for a line that is none.
+pub fn parse(line: &str) -> Option<(Line, u32)> {
+    let line: Line = serde_json::from_str(line).ok()?;
+    let at = match &line {
+        Line::Attempt(attempt) => attempt.at,
+        Line::Finished(finished) => finished.at,
+    };
+    Some((line, at))
+}
+
+/// The second that a line tells of.
+pub fn second(line: &str) -> Option<u32> {
+    parse(line).map(|(_, at)| at)
+}

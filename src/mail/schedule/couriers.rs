@@ -1,0 +1,246 @@
+//! Who gets the next courier, and who makes room for it.
+
+use super::Schedule;
+use super::job::DestinationId;
+use super::places::Places;
+use super::shares::{Rank, Standing};
+use super::slow::{Fate, Relieved, Slow, Stage};
+use super::source::{Source, TAGS};
+use crate::ground::net::client_prefix;
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+
+impl Schedule {
+    /// The next destination that should get one more courier; it counts from now on. While there is
+    /// no room, those without work are told to go home, and then those that are slow.
+    pub fn start(&mut self, now: u32) -> Option<DestinationId> {
+        self.tick(now);
+        loop {
+            while let Some((rank, source, id)) = self.places.next() {
+                if self.sets_out(id, (rank, source), now) {
+                    return Some(id);
+                }
+            }
+            if !self.make_room(now) {
+                return None;
+            }
+        }
+    }
+
+    /// Whether a destination that stood in line for a source gets a courier now.
+    fn sets_out(&mut self, id: DestinationId, (rank, source): (Rank, Source), now: u32) -> bool {
+        let is_as_it_was = self.rank(id) == rank;
+        let destination = &mut self.destinations[id.0 as usize];
+        destination.ready.left_line(source);
+        if !destination.wants_courier(now) {
+            return false;
+        }
+        let sets_out = is_as_it_was && destination.ready.len_of(source) > 0;
+        if sets_out {
+            destination.couriers += 1;
+            destination.sources.push(source);
+            destination.coming.push(source);
+            self.places.enter(rank.standing(), source);
+        }
+        self.offer(id);
+        sets_out
+    }
+
+    /// In which line a destination waits.
+    pub(super) fn rank(&self, id: DestinationId) -> Rank {
+        let destination = &self.destinations[id.0 as usize];
+        destination.rank(self.named.contains(&destination.name), self.looked)
+    }
+
+    /// Whether [`Schedule::start`] may find something, or make room for it.
+    pub fn has_turn(&self, now: u32) -> bool {
+        let places = &self.places;
+        // Those of one standing may have to go for those of another.
+        let may_start = |standing| {
+            (places.lined_up(standing) > 0 && places.has_room(standing))
+                || places.surplus(standing) > 0
+        };
+        let may_relieve_own = || {
+            places
+                .over_share
+                .iter()
+                .any(|(client, too_many)| places.surplus_of(*client, *too_many) > 0)
+        };
+        let may_relieve = places.are_short() && self.idlers.can_relieve(places.wanted(), now);
+        !places.turn.is_empty()
+            && (may_relieve || Standing::ALL.into_iter().any(may_start) || may_relieve_own())
+    }
+
+    /// Who holds the couriers.
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// The mark of a client and a sender; mail that was made here has no client. An IPv6 client is
+    /// its /64.
+    pub fn source(&self, client: Option<IpAddr>, sender: &str) -> Source {
+        let network = client.map(client_prefix);
+        let mark = |hash: u64| u8::try_from(hash % TAGS as u64).unwrap_or_default();
+        Source {
+            client: mark(self.places.marks.hash_one(network)),
+            sender: mark(self.places.marks.hash_one(sender)),
+        }
+    }
+
+    /// A destination that an operator named is known from the start.
+    pub fn vouch_for(&mut self, name: &str) {
+        self.places.remember(name.into());
+        self.named.insert(name.into());
+        if let Some(id) = self.names.get(name).copied() {
+            self.stands(id, Standing::Known);
+        }
+    }
+
+    /// How a destination has been lately.
+    pub fn standing(&self, id: DestinationId) -> Standing {
+        self.destinations[id.0 as usize].standing
+    }
+
+    /// Destinations with mail that could not be reached the last time.
+    pub fn unreachable(&self) -> usize {
+        self.destinations
+            .iter()
+            .filter(|one| one.down_since.is_some() && one.messages() > 0)
+            .count()
+    }
+
+    /// The destination answered, whatever it was.
+    pub fn answered(&mut self, id: DestinationId, now: u32) {
+        let destination = &mut self.destinations[id.0 as usize];
+        destination.answered_at = now;
+        destination.down_since = None;
+        // It waited for a host with room: now there is a connection, and its mail goes over that.
+        let waited = std::mem::take(&mut destination.host_waits) > 0;
+        if waited {
+            destination.suspended_until = 0;
+        }
+        self.stands(id, Standing::Known);
+        if waited {
+            self.offer(id);
+        }
+    }
+
+    /// A try that `began` then took long and came to nothing; nobody says that the destination is
+    /// down.
+    pub fn dawdled(&mut self, id: DestinationId, began: u32, now: u32) {
+        let destination = &mut self.destinations[id.0 as usize];
+        if destination.has_answered_since(began, now) {
+            return;
+        }
+        destination.window = (destination.window / 2).max(1);
+        self.stands(id, Standing::Suspect);
+    }
+
+    /// A courier turns out to be slow; it makes room when it must.
+    pub fn slow(&mut self, id: DestinationId, stage: Stage) -> Slow {
+        let destination = &mut self.destinations[id.0 as usize];
+        let payer = destination.payer();
+        destination.slow += 1;
+        self.places.slow.add(id, destination.standing, payer, stage)
+    }
+
+    /// A slow courier has come to another stage. `false`: it was told to go, or works without a
+    /// place and must begin nothing.
+    pub fn advance(&mut self, ticket: u64, stage: Stage) -> bool {
+        self.places.slow.advance(ticket, stage)
+    }
+
+    /// A slow courier's try has ended. One that worked without a place must go home, unless there
+    /// is a place for it.
+    pub fn slow_no_more(&mut self, id: DestinationId, ticket: u64) -> Fate {
+        let fate = self.places.slow.remove(ticket);
+        let destination = &mut self.destinations[id.0 as usize];
+        destination.slow = destination.slow.saturating_sub(1);
+        if fate != Fate::Overtime {
+            return fate;
+        }
+        if !self.places.has_room(destination.standing) {
+            return fate;
+        }
+        destination.overtime -= 1;
+        let source = destination.ready.source().unwrap_or_default();
+        destination.sources.push(source);
+        self.places.enter(destination.standing, source);
+        Fate::Stayed
+    }
+
+    /// A courier has gone home; one `without_place` was on overtime.
+    pub fn courier_ended(&mut self, id: DestinationId, without_place: bool) {
+        self.idlers.has_left();
+        let destination = &mut self.destinations[id.0 as usize];
+        destination.couriers = destination.couriers.saturating_sub(1);
+        if without_place {
+            destination.overtime = destination.overtime.saturating_sub(1);
+        } else if let Some(source) = destination.sources.pop() {
+            self.places.leave(destination.standing, source);
+        }
+        self.offer(id);
+        self.forget_if_idle(id);
+    }
+
+    /// Couriers that one destination may have.
+    pub(super) fn limit(&self) -> u32 {
+        self.config.concurrency.min(self.places.shares.destination)
+    }
+
+    /// A destination is taken for something else from now on, and so are its couriers.
+    pub(super) fn stands(&mut self, id: DestinationId, standing: Standing) {
+        let destination = &mut self.destinations[id.0 as usize];
+        let placed = destination.placed();
+        let taken = &mut self.places.taken;
+        taken[destination.standing as usize] =
+            taken[destination.standing as usize].saturating_sub(placed);
+        taken[standing as usize] += placed;
+        destination.standing = standing;
+    }
+
+    /// Tells those to go that must. `true`: there is a place already.
+    fn make_room(&mut self, now: u32) -> bool {
+        let mut freed = false;
+        while self.places.are_short()
+            && self.idlers.can_relieve(self.places.wanted(), now)
+            && let Some(id) = self.idlers.relieve(now)
+        {
+            let destination = &mut self.destinations[id.0 as usize];
+            destination.idle = destination.idle.saturating_sub(1);
+        }
+        for standing in Standing::ALL {
+            for _ in 0..self.places.surplus(standing) {
+                let relieved = self.places.slow.relieve(standing, &self.places.shares);
+                let Some(relieved) = relieved else { break };
+                freed |= self.has_made_room(&relieved);
+            }
+        }
+        for place in 0..self.places.over_share.len() {
+            let (client, too_many) = self.places.over_share[place];
+            for _ in 0..self.places.surplus_of(client, too_many) {
+                let relieved = self.places.slow.relieve_of(client, &self.places.shares);
+                let Some(relieved) = relieved else { break };
+                freed |= self.has_made_room(&relieved);
+            }
+        }
+        freed
+    }
+
+    /// Notes who has made room. `true`: there is a place already.
+    fn has_made_room(&mut self, relieved: &Relieved) -> bool {
+        match *relieved {
+            Relieved::Goes => {
+                self.places.throttled.slow += 1;
+                false
+            }
+            Relieved::Overtime(id, client) => {
+                let destination = &mut self.destinations[id.0 as usize];
+                destination.overtime += 1;
+                let source = destination.give_up_place(client);
+                self.places.leave(destination.standing, source);
+                true
+            }
+        }
+    }
+}

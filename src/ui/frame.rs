@@ -1,0 +1,119 @@
+//! What stands around every page, and what is answered instead of one.
+
+use super::assets::{SCRIPT, STYLE};
+use crate::ground::clock;
+use crate::ground::words::span;
+use crate::http::access::Caller;
+use crate::http::answer::Answer;
+use crate::http::rights::{Need, Rights};
+use crate::http::state::AppState;
+use crate::http::visit::{Door, Visit};
+use hyper::StatusCode;
+
+/// Why a page cannot be shown, or a form not obeyed.
+pub(super) enum Refused {
+    /// The query or the form makes no sense; the words say why.
+    Query(String),
+    /// There is no such thing.
+    Missing(&'static str),
+    /// The form was not understood at all.
+    Form(&'static str),
+    /// The answer that a program would get.
+    Answer(Box<Answer>),
+    /// A defect of a template.
+    Render(askama::Error),
+}
+
+impl Refused {
+    pub(super) fn answer(self, visit: &Visit<'_>) -> Answer {
+        match self {
+            Self::Query(words) => visit.error(StatusCode::BAD_REQUEST, &words),
+            Self::Missing(words) => visit.error(StatusCode::NOT_FOUND, words),
+            Self::Form(words) => visit.error(StatusCode::BAD_REQUEST, words),
+            Self::Answer(answer) => *answer,
+            Self::Render(fault) => {
+                visit.error(StatusCode::INTERNAL_SERVER_ERROR, &fault.to_string())
+            }
+        }
+    }
+}
+
+/// What stands around every page.
+pub(super) struct Frame {
+    pub(super) page: &'static str,
+    pub(super) hostname: String,
+    pub(super) version: String,
+    pub(super) uptime: String,
+    pub(super) now: String,
+    pub(super) ready: bool,
+    /// Alerts, and whether one of them is grave.
+    pub(super) alerts: usize,
+    pub(super) grave: bool,
+    /// Changes with the style sheet and the script, so that browsers may keep them.
+    pub(super) assets: u32,
+    pub(super) token: String,
+    /// Why there is nothing to press; `None` = there is.
+    pub(super) actions: Option<&'static str>,
+    pub(super) notice: Option<String>,
+    /// Whether a browser has logged in, and so can log out.
+    pub(super) logged_in: bool,
+    /// From the address of this page to that of the first one, relative: a proxy may show the pages
+    /// below a path.
+    pub(super) root: String,
+    /// Whether names and addresses are shown.
+    pub(super) looks: bool,
+    /// What a person should know of who sees this page.
+    pub(super) openness: Option<&'static str>,
+}
+
+/// What the first line of each page says where nobody is asked for a password.
+const PUBLIC: &str = "ui_public=yes: everybody who can reach this page sees addresses, subjects, \
+history, log and sessions. Set username and password, or ui_public=no.";
+const NUMBERS: &str = "Numbers only, because no login is configured. Set username and password to \
+see addresses and to manage the queue.";
+
+impl Frame {
+    pub(super) fn of(app: &AppState, visit: &Visit<'_>, page: &'static str) -> Self {
+        let now = clock::now();
+        let (alerts, grave) = app.views.rate_history.watch.last();
+        Self {
+            page,
+            alerts,
+            grave: grave > 0,
+            hostname: app.facts.hostname.clone(),
+            version: app.facts.version.clone(),
+            uptime: span(u64::from(now.saturating_sub(app.facts.started))),
+            now: clock::rfc3339(now),
+            ready: app.ready.borrow().is_ok(),
+            assets: crc32fast::hash(STYLE.as_bytes()) ^ crc32fast::hash(SCRIPT.as_bytes()),
+            token: app.form_token.text().to_owned(),
+            actions: visit.right(app, Need::Order).err(),
+            notice: None,
+            logged_in: matches!((visit.door, visit.caller), (Door::Public(_), Caller::Login(_))),
+            root: visit.root(),
+            looks: visit.may_look(app),
+            openness: match app.access.rights(visit.caller) {
+                Rights::Public => Some(PUBLIC),
+                Rights::Anybody => Some(NUMBERS),
+                _ => None,
+            },
+        }
+    }
+
+    pub(super) fn with_notice(self, notice: Option<String>) -> Self {
+        Self { notice, ..self }
+    }
+
+    /// Path below the root, name and label of each page that is shown.
+    pub(super) fn pages(&self) -> Vec<(&'static str, &'static str, &'static str)> {
+        const PAGES: [(&str, &str, &str); 6] = [
+            ("", "overview", "Overview"),
+            ("queue", "queue", "Queue"),
+            ("destinations", "destinations", "Destinations"),
+            ("history", "history", "History"),
+            ("sessions", "sessions", "Sessions"),
+            ("log", "log", "Log"),
+        ];
+        PAGES.into_iter().filter(|(_, name, _)| self.looks || *name == "overview").collect()
+    }
+}
