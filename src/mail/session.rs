@@ -122,7 +122,7 @@ impl<'a, S: Spool> Session<'a, S> {
                     Some(session) => self = session,
                     None => return events.emit(MailEvent::Disconnected(client)),
                 },
-                Err(leave) => break self.leave(leave),
+                Err(leave) => break self.leave(&leave),
             }
         }
         events.emit(MailEvent::Disconnected(client));
@@ -430,7 +430,7 @@ impl<'a, S: Spool> Session<'a, S> {
     }
 
     /// The last words of a session that nobody ended by QUIT.
-    fn leave(&mut self, leave: Leave) {
+    fn leave(&mut self, leave: &Leave) {
         let hostname = &self.intake.rules.hostname;
         match leave {
             Leave::Stopping => {
