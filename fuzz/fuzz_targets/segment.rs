@@ -124,7 +124,7 @@ fn accept(spool: &SegmentLog, number: usize, content: &[u8]) -> Message {
         body: BodyType::SevenBit,
         smtputf8: false,
     };
-    let entry = Entry { envelope, origin: Origin { peer: None, helo: "".into() }, kind: Kind::Mail, copy: false };
+    let entry = Entry { envelope, origin: Origin { peer: None, helo: "".into() }, kind: Kind::Mail, copy: false, destinations: Vec::new() };
     let mut writer = spool.begin();
     wait(async {
         writer.write(content).await?;

@@ -225,7 +225,7 @@ pub(crate) async fn carry_out(
             let known = admin
                 .destinations(DESTINATIONS_MAX)
                 .into_iter()
-                .any(|d| d.name == destination && d.paused);
+                .any(|d| d.destination == destination && d.paused);
             Ok(HitView { preview: true, ..done(u64::from(known != paused)) })
         }
     }

@@ -225,7 +225,7 @@ pub(super) fn destinations(app: &AppState) -> Answer {
 
 pub(crate) fn destination_view(destination: DestinationSummary, now: u32) -> DestinationView {
     DestinationView {
-        name: destination.name,
+        name: destination.destination.to_string(),
         messages: destination.messages,
         active: destination.active,
         oldest_age_seconds: destination.oldest.map(|oldest| since(oldest, now)),

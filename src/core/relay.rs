@@ -52,7 +52,6 @@ impl Relay {
             base.presenter.clone().map(|presenter| Tls::new(presenter, counters.accept.clone()));
         let router =
             rooms::router(settings, ports.smtp.iter().chain(&ports.smtps), &counters.route)?;
-        let copy = router.copy_destination().is_some();
         let client = Client::new(rooms::deliver_config(settings), counters.deliver.clone())
             .map_err(|error| internal("TLS", &error))?;
         let history = HistoryLog::open(
@@ -76,7 +75,7 @@ impl Relay {
         let planning = tokio::spawn(outbound.clone().resume(tell));
         let admin = Arc::new(Admin::new(outbound.clone(), disk.clone(), memory.clone()));
         let policy = rooms::policy(settings);
-        let onward = (&spool, &outbound, copy);
+        let onward = (&spool, &outbound);
         let intake =
             Arc::new(rooms::intake(base, &policy, onward, (&registry, &events), tls.clone()));
         Ok(Self {

@@ -124,7 +124,7 @@ pub(super) fn policy(settings: &Settings) -> Arc<Policy> {
 pub(super) fn intake(
     base: &Base,
     policy: &Arc<Policy>,
-    (spool, outbound, copy): (&Arc<SegmentLog>, &Arc<Outbound<SegmentLog>>, bool),
+    (spool, outbound): (&Arc<SegmentLog>, &Arc<Outbound<SegmentLog>>),
     (registry, events): (&Arc<SessionRegistry>, &Arc<Events>),
     tls: Option<Arc<Tls>>,
 ) -> Intake<SegmentLog> {
@@ -140,7 +140,7 @@ pub(super) fn intake(
             drop_headers: settings.message_drop_headers.0.clone(),
             add_missing_headers: settings.always_add_missing_headers,
         },
-        copy,
+        route_rules: outbound.route_rules().clone(),
         tls,
         counters: counters.accept.clone(),
         events: events.clone(),

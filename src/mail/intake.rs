@@ -10,9 +10,12 @@
 use super::accept::{self, Conduct, Limits};
 use super::admit::Policy;
 use super::events::Events;
-use super::model::{Encryption, Envelope, MailEvent, Message, MessageId, Refusal, Reply};
+use super::model::{
+    Encryption, Envelope, Kind, MailEvent, Message, MessageId, Origin, Refusal, Reply,
+};
 use super::parse::Rules;
 use super::rewrite::{self, HeaderSection, Missing};
+use super::route::RouteRules;
 use super::sessions::SessionRegistry;
 use super::spool::{Entry, Spool, SpoolError, Writer};
 use crate::ground::memory::Pressure;
@@ -37,8 +40,8 @@ pub struct Intake<S> {
     pub rules: Rules,
     /// What is changed in content of clients that may relay.
     pub rewriting: rewrite::Config,
-    /// Whether every mail goes to `cc_mta` too.
-    pub copy: bool,
+    /// Where mail goes, and whether all of it goes to `cc_mta` too.
+    pub route_rules: RouteRules,
     /// What is counted.
     pub counters: Arc<AcceptCounters>,
     /// Who hears what happens.
@@ -92,6 +95,13 @@ impl<S: Spool> Intake<S> {
             message_id: format!("<{id}.{:08x}@{}>", fastrand::u32(..), self.rules.hostname),
         });
         HeaderSection::submitted(drop_headers, missing)
+    }
+
+    /// A mail from outside, with where it goes: decided here, once.
+    pub(super) fn entry(&self, envelope: Envelope, origin: Origin) -> Entry {
+        let copy = self.route_rules.copy().is_some();
+        let destinations = self.route_rules.decide(&envelope, copy);
+        Entry { envelope, origin, kind: Kind::Mail, copy, destinations }
     }
 
     /// Makes a mail durable, counts and logs it, and sends it onward. `port` is the client's, where

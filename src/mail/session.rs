@@ -14,8 +14,7 @@ use super::accept::{self, Conduct, Limits, Peer, Progress, Source, Stop, Visit, 
 use super::events::CommandSummary;
 use super::intake::{Intake, store};
 use super::model::{
-    Address, BodyType, Envelope, Kind, MailEvent, Origin, Protocol, Refusal, Rejection, Reply,
-    Verdict,
+    Address, BodyType, Envelope, MailEvent, Origin, Protocol, Refusal, Rejection, Reply, Verdict,
 };
 use super::parse::{
     Command, CommandError, Content, Dialogue, Flaw, Gate, Grammar, Heard, Line, Lines, Next, Tls,
@@ -23,7 +22,7 @@ use super::parse::{
 };
 use super::rewrite::HeaderSection;
 use super::sessions::RegisteredSession;
-use super::spool::{Entry, Spool, Writer};
+use super::spool::{Spool, Writer};
 use super::trace::{Client, received};
 use crate::ground::clock;
 use std::net::IpAddr;
@@ -397,7 +396,7 @@ impl<'a, S: Spool> Session<'a, S> {
         envelope.body =
             if content.eight_bit() { BodyType::EightBitMime } else { BodyType::SevenBit };
         let origin = Origin { peer: Some(self.peer.address), helo: self.dialogue.hello().0.into() };
-        let entry = Entry { envelope, origin, kind: Kind::Mail, copy: intake.copy };
+        let entry = intake.entry(envelope, origin);
         let (size, port) = (content.size(), self.peer.port);
         let id = intake.queue(entry, writer, size, Some(port), self.wire.encryption()).await?;
         self.registered.sent(size);

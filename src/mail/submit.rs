@@ -8,13 +8,13 @@
 
 use super::intake::{Intake, Intaking, store};
 use super::model::{
-    Address, AddressError, BodyType, ContentPieces, Envelope, Kind, MailEvent, MessageId, Origin,
+    Address, AddressError, BodyType, ContentPieces, Envelope, MailEvent, MessageId, Origin,
     Protocol, Refusal, Rejection, Reply, SessionClient, Submission, Submitted, SubmittedEnvelope,
     Verdict,
 };
 use super::parse::{Content, lenient_mailbox};
 use super::rewrite::HeaderSection;
-use super::spool::{Entry, Spool, Writer};
+use super::spool::{Spool, Writer};
 use super::trace::{Client, received};
 use crate::ground::clock;
 use std::net::{IpAddr, Ipv4Addr};
@@ -79,7 +79,7 @@ impl<S: Spool> Intake<S> {
             envelope.body = BodyType::EightBitMime;
         }
         let origin = Origin { peer: submitted.client, helo: name.into() };
-        let entry = Entry { envelope, origin, kind: Kind::Mail, copy: self.copy };
+        let entry = self.entry(envelope, origin);
         self.queue(entry, writer, judge.size(), None, None).await
     }
 

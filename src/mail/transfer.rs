@@ -74,7 +74,12 @@ impl<S: Spool> Outbound<S> {
         // what was in the way there.
         progress.iter_mut().for_each(|progress| progress.due = 0);
         let copy = progress.iter().any(|progress| progress.target == Target::Copy);
-        let entry = Entry { envelope, origin, kind, copy };
+        let rules = self.route_rules();
+        for one in &mut progress {
+            one.destination = rules.destination(&envelope, one);
+        }
+        let destinations = rules.decide(&envelope, copy);
+        let entry = Entry { envelope, origin, kind, copy, destinations };
         let past = Past { arrived, progress, held, delay_told };
         let message =
             self.spool.bring_in(entry, past, writer, tokio::time::sleep(STORAGE_PATIENCE)).await?;

@@ -255,7 +255,7 @@ fn of_destinations(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Aler
         down.filter(|d| most(d.messages) || age(d.oldest) > DESTINATION_OLD).collect();
     for destination in down.iter().take(DESTINATIONS) {
         let (name, error) = (
-            shorten(&harmless(&destination.name), SHOWN),
+            shorten(&harmless(&destination.destination.name()), SHOWN),
             shorten(&harmless(&destination.last_error), SHOWN),
         );
         let waiting = format!(
@@ -274,7 +274,7 @@ fn of_destinations(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Aler
     let way_out = down
         .iter()
         .find(|d| most(d.messages))
-        .map(|d| format!("cannot deliver to {}", shorten(&harmless(&d.name), SHOWN)));
+        .map(|d| format!("cannot deliver to {}", shorten(&harmless(&d.destination.name()), SHOWN)));
     app.components.note("net", way_out);
     if let Some(others) = down.len().checked_sub(DESTINATIONS).filter(|others| *others > 0) {
         alerts.push(Alert::new(
@@ -288,8 +288,10 @@ fn of_destinations(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Aler
     }
     for destination in destinations.iter().filter(|d| d.paused && d.messages > 0).take(DESTINATIONS)
     {
-        let (name, waiting) =
-            (shorten(&harmless(&destination.name), SHOWN), messages(destination.messages));
+        let (name, waiting) = (
+            shorten(&harmless(&destination.destination.name()), SHOWN),
+            messages(destination.messages),
+        );
         let alert = Alert::new(
             false,
             &format!("paused {name}"),

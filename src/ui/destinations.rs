@@ -58,7 +58,7 @@ pub(super) fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused>
     let queued = app.views.admin.destinations(SHOWN);
     let mut queued: BTreeMap<String, DestinationView> = queued
         .into_iter()
-        .map(|found| (found.name.clone(), api::destination_view(found, now)))
+        .map(|found| (found.destination.to_string(), api::destination_view(found, now)))
         .collect();
     let tried = api::deliveries_view(app, SHOWN).destinations;
     let mut rows: Vec<Row> =

@@ -1,20 +1,22 @@
 //! Queues that earlier versions wrote: every later one reads the same messages from them.
 //!
-//! `volumes/1` was written by `write_a_volume_of_this_version` below, which is run by hand when the
+//! `volumes/N`, of format N, was written by `write_a_volume_of_this_version` below, which is run by hand when the
 //! format changes: `cargo test --test crash -- --ignored write_a_volume`. Beside each volume,
 //! `messages` says what is in it.
 
 use crate::disk::{Events, SimDisk};
 use crate::history::{SMALL, load, open};
 use crate::mail::model::{
-    Address, BodyType, Envelope, Kind, MessageId, Origin, Progress, Status, Target,
+    Address, BodyType, Destination, Envelope, Kind, MessageId, Origin, Progress, Status, Target,
 };
 use crate::mail::spool::{Config, Entry, SegmentLog, Spool, Writer};
 use crate::world::World;
 use postern::ground::disk::Disk;
+use postern::ground::host::HostSpec;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const CONFIG: Config = Config { segment_max: 8 << 10, ..SMALL };
 
@@ -37,7 +39,7 @@ fn every_version_reads_what_earlier_ones_wrote() {
         }
         seen += 1;
     }
-    assert!(seen >= 1, "there are no volumes");
+    assert!(seen >= 2, "there are volumes of each format");
 }
 
 #[test]
@@ -45,7 +47,7 @@ fn no_octets_in_a_segment_make_a_start_panic() {
     for seed in 0..400 {
         let mut random = fastrand::Rng::with_seed(seed);
         let world = World::enter_new(seed);
-        let disk = load_volume(&volumes().join("1"), |path, octets| {
+        let disk = load_volume(&volumes().join((1 + seed % 2).to_string()), |path, octets| {
             if path.starts_with("log/") { mutated(octets, &mut random) } else { octets }
         });
         // A header that says a later version is refused; everything else starts.
@@ -117,7 +119,10 @@ fn write_a_volume_of_this_version() {
         (Status::Failed, 1, 0, "550 5.1.1 unbekannt: Müller"),
         (Status::Pending, 3, 1_800_000_900, "451 4.7.1 später, 後で"),
     ];
-    log.settle(waits, progress(&fates, None));
+    let decided = || Destination::domain("example.org");
+    let mut waiting = progress(&fates, None);
+    waiting.iter_mut().for_each(|one| one.destination = decided());
+    log.settle(waits, waiting);
     let held = accept(&world, &log, plain(1), b"Subject: held\r\n\r\n");
     world.drive(log.hold(held, true)).unwrap();
     let late = accept(&world, &log, plain(1), b"Subject: late\r\n\r\nThe sender knows.\r\n");
@@ -135,6 +140,10 @@ fn write_a_volume_of_this_version() {
             peer: Some("2001:db8::25".parse().unwrap()),
             helo: "client.example".into(),
         },
+        destinations: vec![
+            Destination::domain("παράδειγμα.example").unwrap(),
+            Destination::Copy(host("copies.example:26")),
+        ],
         ..plain(1)
     };
     let copied = accept(&world, &log, copy, "Subject: Grüße\r\n\r\n8 bits\r\n".as_bytes());
@@ -153,10 +162,11 @@ fn write_a_volume_of_this_version() {
     );
     accept(&world, &log, plain(1), b"");
     // Content with a file of its own.
+    let relay = Destination::SmartRelay(host("[hub.example]:2525"));
     accept(
         &world,
         &log,
-        plain(2),
+        Entry { destinations: vec![relay.clone(), relay], ..plain(2) },
         &b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n".repeat(1030),
     );
     let damaged = accept(&world, &log, plain(1), b"Subject: this one is damaged\r\n\r\n");
@@ -167,6 +177,10 @@ fn write_a_volume_of_this_version() {
     assert!(log.close());
     drop(log);
     spoil(&disk, b"this one is damaged");
+    // A start reads the contents of segments that have none.
+    for path in disk.paths("log/").iter().filter(|path| path.ends_with(".heads")) {
+        disk.remove(path).unwrap();
+    }
     let log = open(&disk, CONFIG).unwrap();
     assert_eq!(
         (log.is_held(damaged), log.is_held(held), log.is_held(last)),
@@ -175,7 +189,7 @@ fn write_a_volume_of_this_version() {
     let told = messages(&world, &log);
     assert!(log.close());
     drop(log);
-    let volume = volumes().join("1");
+    let volume = volumes().join("2");
     for directory in ["log", "spare", "body", "corrupt"] {
         fs::create_dir_all(volume.join("data").join(directory)).unwrap();
     }
@@ -200,6 +214,10 @@ fn spoil(disk: &SimDisk, octets: &[u8]) {
     }
 }
 
+fn host(text: &str) -> Arc<HostSpec> {
+    Arc::new(text.parse().unwrap())
+}
+
 fn accept(world: &World, log: &SegmentLog, entry: Entry, content: &[u8]) -> MessageId {
     world.let_run();
     let mut writer = log.begin();
@@ -210,8 +228,9 @@ fn accept(world: &World, log: &SegmentLog, entry: Entry, content: &[u8]) -> Mess
 }
 
 fn plain(recipients: usize) -> Entry {
-    let recipients =
+    let recipients: Vec<Address> =
         (1..=recipients).map(|n| Address::parse(&format!("r{n}@example.org")).unwrap()).collect();
+    let destinations = recipients.iter().map(Destination::domain_of).collect();
     Entry {
         envelope: Envelope {
             sender: Address::parse("s@example.com").ok(),
@@ -222,6 +241,7 @@ fn plain(recipients: usize) -> Entry {
         origin: Origin { peer: Some("192.0.2.25".parse().unwrap()), helo: "[192.0.2.25]".into() },
         kind: Kind::Mail,
         copy: false,
+        destinations,
     }
 }
 
@@ -233,6 +253,7 @@ fn progress(recipients: &[Fate], copy: Option<Fate>) -> Vec<Progress> {
         .chain(copy.map(|fate| (Target::Copy, fate)))
         .map(|(target, (status, attempts, due, reason))| Progress {
             target,
+            destination: None,
             status,
             attempts,
             due,
@@ -274,8 +295,9 @@ fn messages(world: &World, log: &SegmentLog) -> String {
         for recipient in &envelope.recipients {
             writeln!(out, "  to {}", recipient.as_str()).unwrap();
         }
-        for Progress { target, status, attempts, due, reason } in &message.progress {
-            writeln!(out, "  {target:?}: {status:?}, {attempts} tries, due {due}, {reason:?}")
+        for Progress { target, destination, status, attempts, due, reason } in &message.progress {
+            let to = destination.as_ref().map(|to| format!(" to {to:?}")).unwrap_or_default();
+            writeln!(out, "  {target:?}{to}: {status:?}, {attempts} tries, due {due}, {reason:?}")
                 .unwrap();
         }
     }

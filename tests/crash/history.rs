@@ -9,7 +9,8 @@ mod flip;
 
 use crate::disk::{Events, SimDisk};
 use crate::mail::model::{
-    Address, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target,
+    Address, BodyType, Destination, Envelope, Kind, Message, MessageId, Origin, Progress, Status,
+    Target,
 };
 use crate::mail::spool::counters::SpoolCounters;
 use crate::mail::spool::{
@@ -145,7 +146,11 @@ impl History {
         let progress = targets(recipients)
             .map(Target::Recipient)
             .chain(progress)
-            .map(Progress::new)
+            .zip(&entry.destinations)
+            .map(|(target, destination)| Progress {
+                destination: Some(destination.clone()),
+                ..Progress::new(target)
+            })
             .collect::<Vec<_>>();
         let calm = self.is_calm();
         let Some(log) = &self.log else { return Ok(()) };
@@ -611,9 +616,15 @@ pub fn targets(recipients: usize) -> std::ops::Range<u16> {
 }
 
 pub fn entry(recipients: usize, copy: bool) -> Entry {
-    let recipients =
+    let copies = || Destination::Copy(Arc::new("[copies.example]:26".parse().unwrap()));
+    let recipients: Vec<Address> =
         (0..recipients).map(|n| Address::parse(&format!("r{n}@bücher.example")).unwrap()).collect();
     Entry {
+        destinations: recipients
+            .iter()
+            .map(Destination::domain_of)
+            .chain(copy.then(copies))
+            .collect(),
         envelope: Envelope {
             sender: Address::parse("s@example.org").ok(),
             recipients,

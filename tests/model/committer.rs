@@ -131,5 +131,6 @@ fn entry() -> Entry {
         origin: Origin { peer: None, helo: "test".into() },
         kind: Kind::Mail,
         copy: false,
+        destinations: Vec::new(),
     }
 }

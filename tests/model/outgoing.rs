@@ -9,7 +9,8 @@
 
 use crate::ground::lock::Lock;
 use crate::mail::model::{
-    Address, Body, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target,
+    Address, Body, BodyType, Destination, Envelope, Kind, Message, MessageId, Origin, Progress,
+    Status, Target,
 };
 use crate::mail::outbound::queue_state::{MustRing, NewJob, Pause, QueueState};
 use crate::mail::schedule::{Config, DestinationId, Job, Source};
@@ -112,6 +113,11 @@ fn domains(id: MessageId) -> &'static [&'static str] {
     if id.0 == 1 { &DOMAINS } else { &DOMAINS[..1] }
 }
 
+/// The destination of mail to the first domain.
+fn first_domain() -> Destination {
+    Destination::domain(DOMAINS[0]).unwrap()
+}
+
 fn jobs(message: &Message) -> Vec<NewJob> {
     // Each mail comes from a client of its own.
     let source = Source { client: message.id.0.to_le_bytes()[0], sender: 0 };
@@ -121,7 +127,7 @@ fn jobs(message: &Message) -> Vec<NewJob> {
         .iter()
         .zip(domains(message.id))
         .filter(|(progress, _)| progress.status == Status::Pending);
-    pending.map(|(_, name)| ((*name).to_owned(), job, 0)).collect()
+    pending.map(|(_, name)| (Destination::domain(name).unwrap(), job, 0)).collect()
 }
 
 impl Relay {
@@ -274,7 +280,7 @@ impl Relay {
     fn dispatch(&self, hop: Hop) {
         while self.rung.swap(false, Ordering::Relaxed) {
             while let Ok((destination, name)) = self.state.start(NOW) {
-                self.courier(destination, &name, hop);
+                self.courier(destination, &name.name(), hop);
             }
         }
     }
@@ -298,7 +304,7 @@ impl Relay {
     /// What a window asks for.
     fn look(&self) {
         let _ = self.state.standings(NOW);
-        let _ = self.state.rests(&[Some(DOMAINS[0].to_owned())], NOW);
+        let _ = self.state.rests(&[Some(first_domain())], NOW);
         let _ = self.state.is_being_tried(MessageId(1));
         let _ = self.state.summaries(10, NOW);
     }
@@ -329,7 +335,7 @@ impl Relay {
     }
 }
 
-fn started(relay: &Relay) -> (DestinationId, Arc<str>) {
+fn started(relay: &Relay) -> (DestinationId, Destination) {
     relay.state.start(NOW).unwrap()
 }
 
@@ -368,7 +374,11 @@ fn a_refused_courier_and_one_that_records_do_not_wait_for_each_other() {
         // The two of message 1's destinations, and one more for the first that is refused.
         let couriers: [_; 3] = std::array::from_fn(|_| started(relay));
         let of = |name: &str| {
-            couriers.iter().filter(|(_, one)| **one == *name).map(|(id, _)| *id).collect::<Vec<_>>()
+            couriers
+                .iter()
+                .filter(|(_, one)| one.is_called(name))
+                .map(|(id, _)| *id)
+                .collect::<Vec<_>>()
         };
         let (&[first, third], &[second]) = (&of(DOMAINS[0])[..], &of(DOMAINS[1])[..]) else {
             panic!("{couriers:?}")
@@ -390,11 +400,7 @@ fn who_waits_for_a_host_hears_of_its_room() {
             beside(relay, Relay::free),
             beside(relay, |relay| relay.dispatch(Hop::Takes)),
         ]);
-        assert_eq!(
-            relay.state.rests(&[Some(DOMAINS[0].to_owned())], NOW),
-            [None],
-            "it was not told"
-        );
+        assert_eq!(relay.state.rests(&[Some(first_domain())], NOW), [None], "it was not told");
     });
 }
 
@@ -466,9 +472,9 @@ fn a_paused_destination_goes_on_where_it_stopped() {
             first,
             second,
             beside(relay, |relay| {
-                relay.state.pause_destination(DOMAINS[0], true);
+                relay.state.pause_destination(&first_domain(), true);
                 relay.look();
-                relay.state.pause_destination(DOMAINS[0], false);
+                relay.state.pause_destination(&first_domain(), false);
                 relay.ring(relay.state.must_ring(NOW));
             }),
         ]);

@@ -7,6 +7,7 @@
 mod support;
 
 mod ages;
+mod formats;
 mod interrupted;
 mod journey;
 mod letters;

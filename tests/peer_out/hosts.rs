@@ -7,7 +7,7 @@ use postern::mail::deliver::counters::DeliverCounters;
 use postern::mail::deliver::{
     Attempt, Client, Config, HOST_MAX, HOST_UNPROVEN_MAX, Known, SESSIONS_MAX, Timeouts, Witness,
 };
-use postern::mail::model::{Class, Hop, Report, Route, Target};
+use postern::mail::model::{Class, Destination, Hop, Report, Route, Target};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -60,7 +60,8 @@ async fn all_addresses_of_a_host_are_tried() {
         host: "mx.example".into(),
         addresses: vec![nobody().await, nobody().await, good.address],
     };
-    let route = Route { destination: "there.example".into(), hops: vec![hop] };
+    let route =
+        Route { destination: Destination::domain("there.example").unwrap(), hops: vec![hop] };
     assert!(client(patient()).connect(&route).await.is_ok());
 }
 
@@ -289,7 +290,7 @@ async fn other_hosts_come_before_other_addresses() {
         Hop { host: "many.example".into(), addresses },
         Hop { host: "good.example".into(), addresses: vec![good.address] },
     ];
-    let route = Route { destination: "there.example".into(), hops };
+    let route = Route { destination: Destination::domain("there.example").unwrap(), hops };
     let client = client(patient());
     let mut attempt = Attempt::new(&client, &Arc::new(route));
     assert!(attempt.next().await.unwrap().relay().starts_with("many"));

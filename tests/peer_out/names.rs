@@ -2,6 +2,7 @@
 
 use crate::support::{Program, free_port};
 use postern::ground::dns::{Absence, DnsError, Resolver, system};
+use postern::mail::model::Destination;
 use postern::mail::route::{Config, Router};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,7 +45,8 @@ impl Names {
             own_addresses: Vec::new(),
             port: 25,
         };
-        let route = Router::new(config, self.resolver.clone()).route(destination).await;
+        let destination = Destination::domain(destination).unwrap();
+        let route = Router::new(config, self.resolver.clone()).route(&destination).await;
         route
             .map(|route| route.hops.into_iter().map(|hop| hop.host).collect())
             .map_err(|error| format!("{} {}", error.0.code, error.0.enhanced.unwrap()))

@@ -6,8 +6,8 @@ use postern::ground::tls;
 use postern::mail::deliver::counters::DeliverCounters;
 use postern::mail::deliver::{Client, Config, Connection, Known, Timeouts};
 use postern::mail::model::{
-    Address, Body, BodyType, Class, Content, Envelope, Hop, Kind, Message, MessageId, Origin,
-    Outcome, Progress, Report, Route, Target,
+    Address, Body, BodyType, Class, Content, Destination, Envelope, Hop, Kind, Message, MessageId,
+    Origin, Outcome, Progress, Report, Route, Target,
 };
 use std::fs::File;
 use std::io;
@@ -330,7 +330,7 @@ pub fn route(addresses: &[SocketAddr]) -> Route {
         .iter()
         .enumerate()
         .map(|(n, address)| Hop { host: format!("mx{n}.example"), addresses: vec![*address] });
-    Route { destination: "there.example".into(), hops: hops.collect() }
+    Route { destination: Destination::domain("there.example").unwrap(), hops: hops.collect() }
 }
 
 pub async fn connect(peer: &Peer) -> Connection {

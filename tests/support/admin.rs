@@ -5,7 +5,7 @@
 use postern::ground::clock;
 use postern::mail::model::{
     Address, AddressError, AdminError, Answer, Asker, Body, BodyType, Content, ContentPieces,
-    Deliveries, DestinationSummary, Envelope, Filter, Found, Group, Grouping, Groups,
+    Deliveries, Destination, DestinationSummary, Envelope, Filter, Found, Group, Grouping, Groups,
     ImportedMessage, Kind, Message, MessageId, Obeyed, Order, Origin, Paused, Preview, Progress,
     QueueAdmin, QueueSummary, Refusal, Reply, Seen, Selection, Standing, Status, Submission,
     Submitted, SubmittedEnvelope, Target,
@@ -28,7 +28,7 @@ pub struct MemoryDesk {
     /// Who gave orders.
     pub askers: Mutex<Vec<Asker>>,
     /// Destinations that nothing goes to.
-    pub paused: Mutex<BTreeSet<String>>,
+    pub paused: Mutex<BTreeSet<Destination>>,
     /// What programs handed in.
     pub letters: Mutex<Vec<(SubmittedEnvelope, Vec<u8>)>>,
     /// Milliseconds that a search takes.
@@ -136,9 +136,9 @@ pub fn stored(mut message: Message, len: u64) -> Message {
 }
 
 /// The domains that a message still waits for, each once.
-fn domains(message: &Message) -> Vec<String> {
-    let mut domains: Vec<String> =
-        pending(message).map(|(address, _)| address.domain_key()).collect();
+fn domains(message: &Message) -> Vec<Destination> {
+    let mut domains: Vec<Destination> =
+        pending(message).map(|(address, _)| Destination::domain_of(address)).collect();
     domains.sort();
     domains.dedup();
     domains
@@ -184,11 +184,11 @@ impl QueueAdmin for MemoryDesk {
     fn destinations(&self, limit: usize) -> Vec<DestinationSummary> {
         self.pages.fetch_add(1, Ordering::Relaxed);
         let messages = self.messages.lock().unwrap();
-        let mut found: BTreeMap<String, DestinationSummary> = BTreeMap::new();
+        let mut found: BTreeMap<Destination, DestinationSummary> = BTreeMap::new();
         for message in messages.values() {
             for domain in domains(message) {
                 let entry = found.entry(domain.clone()).or_insert_with(|| DestinationSummary {
-                    name: domain.clone(),
+                    destination: domain.clone(),
                     messages: 0,
                     active: 0,
                     oldest: None,
@@ -210,8 +210,8 @@ impl QueueAdmin for MemoryDesk {
                 entry.oldest = Some(
                     entry.oldest.map_or(message.arrived, |oldest| oldest.min(message.arrived)),
                 );
-                for (_, progress) in
-                    pending(message).filter(|(address, _)| address.domain_key() == domain)
+                for (_, progress) in pending(message)
+                    .filter(|(address, _)| Destination::domain_of(address) == domain)
                 {
                     if progress.attempts == 0 && !message.held {
                         entry.active += 1;
@@ -352,7 +352,9 @@ impl QueueAdmin for MemoryDesk {
             for message in messages.values() {
                 let names = match by {
                     Grouping::Sender => vec![message.envelope.sender_text().to_owned()],
-                    Grouping::RecipientDomain => domains(message),
+                    Grouping::RecipientDomain => {
+                        domains(message).iter().map(ToString::to_string).collect()
+                    }
                     Grouping::SenderDomain => {
                         message.envelope.sender.iter().map(Address::domain_key).collect()
                     }
@@ -388,14 +390,12 @@ impl QueueAdmin for MemoryDesk {
         })
     }
 
-    fn meant(&self, name: &str, paused: bool) -> Result<String, AdminError> {
-        match paused && name.contains(':') {
-            true => Err(AdminError::NoDestination(format!("none to {name}"))),
-            false => Ok(name.to_owned()),
-        }
+    fn meant(&self, name: &str, paused: bool) -> Result<Destination, AdminError> {
+        let none = || AdminError::NoDestination(format!("none to {name}"));
+        Destination::domain(name).filter(|_| !paused || !name.contains(':')).ok_or_else(none)
     }
 
-    fn pause(&self, destination: String, paused: bool, asker: Asker) -> Answer<'_, Paused> {
+    fn pause(&self, destination: Destination, paused: bool, asker: Asker) -> Answer<'_, Paused> {
         Box::pin(async move {
             self.askers.lock().unwrap().push(asker);
             let mut all = self.paused.lock().unwrap();
@@ -429,14 +429,11 @@ impl MemoryDesk {
                 .filter(|message| passes(filter, message))
                 .map(|message| message.id)
                 .collect(),
-            Selection::Domain(domain) => {
-                let domain = domain.to_lowercase();
-                messages
-                    .values()
-                    .filter(|message| domains(message).contains(&domain))
-                    .map(|message| message.id)
-                    .collect()
-            }
+            Selection::Domain(domain) => messages
+                .values()
+                .filter(|message| domains(message).iter().any(|one| one.is_called(domain)))
+                .map(|message| message.id)
+                .collect(),
         })
     }
 }

@@ -12,6 +12,7 @@ use postern::mail::intake::Intake;
 use postern::mail::model::{Message, MessageId, Refusal};
 use postern::mail::parse::Rules;
 use postern::mail::rewrite;
+use postern::mail::route::RouteRules;
 use postern::mail::sessions::SessionRegistry;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -109,7 +110,7 @@ impl Receiver {
             )),
             rewriting: setup.rewriting,
             rules: setup.rules,
-            copy: false,
+            route_rules: RouteRules::default(),
             tls: tls.clone(),
             counters: Arc::clone(&counters),
             limits: setup.limits,

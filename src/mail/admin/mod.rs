@@ -9,9 +9,9 @@ mod pauses;
 mod search;
 
 use super::model::{
-    AdminError, Answer, Asker, ContentPieces, DESTINATIONS_MAX, Deliveries, DestinationSummary,
-    Filter, Found, Grouping, Groups, ImportedMessage, Message, MessageId, Obeyed, Order, Paused,
-    Preview, Progress, QueueAdmin, QueueSummary, Selection, Status,
+    AdminError, Answer, Asker, ContentPieces, DESTINATIONS_MAX, Deliveries, Destination,
+    DestinationSummary, Filter, Found, Grouping, Groups, ImportedMessage, Message, MessageId,
+    Obeyed, Order, Paused, Preview, Progress, QueueAdmin, QueueSummary, Selection, Status,
 };
 use super::outbound::Outbound;
 use super::schedule::Suspension;
@@ -69,8 +69,9 @@ impl<S: Spool> Admin<S> {
     /// Orders for this outgoing half, whose paused destinations `disk` remembers; it takes no mail
     /// in while `memory` is used up.
     pub fn new(outbound: Arc<Outbound<S>>, disk: Arc<dyn Disk>, memory: Arc<Gauge>) -> Self {
-        let pauses = Arc::new(Pauses::open(disk));
-        pauses.names().iter().for_each(|name| outbound.state.pause_destination(name, true));
+        let rules = outbound.router.rules();
+        let pauses = Arc::new(Pauses::open(disk, |name| rules.named_once(name)));
+        pauses.all().iter().for_each(|paused| outbound.state.pause_destination(paused, true));
         Self {
             outbound,
             destinations: Lock::new(Level::Outer, None),
@@ -214,28 +215,26 @@ impl<S: Spool> QueueAdmin for Admin<S> {
         })
     }
 
-    fn meant(&self, name: &str, paused: bool) -> Result<String, AdminError> {
-        let exact = name.to_ascii_lowercase();
-        match self.outbound.router.meant(name) {
-            // Paused under another smart relay, say: it must not stay so for ever.
-            _ if !paused && self.pauses.contains(&exact) => Ok(exact),
-            Ok(meant) => Ok(meant),
-            // Whoever resumes it hears that it was not paused.
-            Err(_) if !paused => Ok(exact),
-            Err(words) => Err(AdminError::NoDestination(words)),
+    fn meant(&self, name: &str, paused: bool) -> Result<Destination, AdminError> {
+        let rules = self.outbound.router.rules();
+        // Paused under another smart relay, say: it must not stay so for ever.
+        if let Some(paused) = self.pauses.called(name).filter(|_| !paused) {
+            return Ok(paused);
         }
+        // Whoever resumes one of other days hears that it was not paused.
+        let once = || rules.named_once(&name.to_ascii_lowercase()).filter(|_| !paused);
+        rules.meant(name).or_else(|words| once().ok_or(AdminError::NoDestination(words)))
     }
 
-    fn pause(&self, destination: String, paused: bool, asker: Asker) -> Answer<'_, Paused> {
-        let (outbound, pauses, name) =
-            (self.outbound.clone(), self.pauses.clone(), destination.to_ascii_lowercase());
+    fn pause(&self, destination: Destination, paused: bool, asker: Asker) -> Answer<'_, Paused> {
+        let (outbound, pauses) = (self.outbound.clone(), self.pauses.clone());
         let work = move || {
-            let changed =
-                pauses.set(&name, paused, || outbound.state.pause_destination(&name, paused))?;
+            let apply = || outbound.state.pause_destination(&destination, paused);
+            let changed = pauses.set(&destination, paused, apply)?;
             outbound.ring(outbound.state.must_ring(clock::steady()));
-            let waiting = outbound.state.waiting_for(&name);
+            let waiting = outbound.state.waiting_for(&destination);
             let order = if paused { "pause" } else { "resume" };
-            orders::audit(order, &format!("destination {name}"), waiting, &asker);
+            orders::audit(order, &format!("destination {destination}"), waiting, &asker);
             Ok(Paused { changed, waiting })
         };
         Box::pin(async move { to_its_end(tokio::task::spawn_blocking(work)).await })
@@ -277,9 +276,8 @@ impl<S: Spool> Outbound<S> {
     /// What the record does not know: mail behind an unreachable destination waits until that is
     /// tried again, for its reason; and behind a paused one it waits for an operator.
     fn as_scheduled(&self, mut message: Message) -> Message {
-        let targets: Vec<_> = message.progress.iter().map(|progress| progress.target).collect();
         let destinations: Vec<_> =
-            targets.into_iter().map(|target| self.destination(&message, target)).collect();
+            message.progress.iter().map(|progress| self.destination(&message, progress)).collect();
         let rests = self.state.rests(&destinations, clock::steady());
         let waiting = message
             .progress
@@ -375,7 +373,13 @@ mod tests {
                     smtputf8: false,
                 };
                 let origin = Origin { peer: None, helo: "test".into() };
-                let entry = Entry { envelope, origin, kind: Kind::Mail, copy: false };
+                let entry = Entry {
+                    envelope,
+                    origin,
+                    kind: Kind::Mail,
+                    copy: false,
+                    destinations: Vec::new(),
+                };
                 let message = works.commit(entry, writer).await.unwrap();
                 works.delete(message.id).await.unwrap();
             }

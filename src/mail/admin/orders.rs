@@ -164,7 +164,7 @@ impl<S: Spool> Outbound<S> {
         let recipients = message.envelope.recipients.iter().zip(&message.progress);
         let mut pending = recipients.filter(|(_, progress)| progress.status == Status::Pending);
         pending.any(|(recipient, _)| recipient.domain_text().eq_ignore_ascii_case(domain))
-            || self.destinations(message).keys().any(|name| name.eq_ignore_ascii_case(domain))
+            || self.destinations(message).keys().any(|destination| destination.is_called(domain))
     }
 
     /// Makes messages due now; `ids` in rising order.
@@ -209,7 +209,9 @@ impl<S: Spool> Outbound<S> {
         obeyed.iter().for_each(|id| self.tell_obeyed(order, *id));
         if order == Order::Release {
             for message in obeyed.iter().filter_map(|id| known.remove(id)) {
-                self.plan(&Message { held: false, ..message }, true);
+                let message = Message { held: false, ..message };
+                self.decide_anew(&message);
+                self.plan(&message, true);
             }
         } else {
             self.state.forget(&obeyed);

@@ -3,13 +3,13 @@
 //!
 //! The file `paused` holds a line with its checksum, and a name on every other. It is replaced as a
 //! whole: written under another name, synced, renamed, and the directory synced.
-//! The names can be read while a change is on its way to the disk, however long that takes: whoever
+//! The destinations can be read while a change is on its way to the disk, however long that takes: whoever
 //! reads them sees those of before.
-//! Limits: [`PAUSES_MAX`] names.
+//! Limits: [`PAUSES_MAX`] destinations.
 
 use crate::ground::disk::Disk;
 use crate::ground::lock::{Level, Lock};
-use crate::mail::model::AdminError;
+use crate::mail::model::{AdminError, Destination};
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
@@ -25,49 +25,65 @@ const TITLE: &str = "POSTERN PAUSED 1";
 /// Octets of the file, at most: a domain has 255.
 const LENGTH_MAX: u64 = (PAUSES_MAX as u64 + 1) * 256;
 
-/// The names, and where they are kept.
+/// The paused destinations, and where they are kept.
 pub struct Pauses {
     disk: Arc<dyn Disk>,
     /// Held from the first call of a change to the disk until it is done: one after the other.
     change: Lock<()>,
     /// What is durable. Nobody waits for the disk with it.
-    names: Lock<BTreeSet<String>>,
+    destinations: Lock<BTreeSet<Destination>>,
 }
 
 impl Pauses {
     /// Reads what the last run left. A file that makes no sense is set aside, with a line in the
-    /// log: mail then flows again.
-    pub fn open(disk: Arc<dyn Disk>) -> Self {
+    /// log: mail then flows again. `known` tells the destination of a name.
+    pub fn open(disk: Arc<dyn Disk>, known: impl Fn(&str) -> Option<Destination>) -> Self {
         let names = read(disk.as_ref()).unwrap_or_else(|error| {
             tracing::error!(target: "mta", cause = %error, "which destinations were paused cannot \
             be read; none is, the file is kept as {DAMAGED}");
             // Best effort: the next pause replaces it anyway.
             let _ = disk.rename(FILE, DAMAGED);
-            BTreeSet::new()
+            Vec::new()
         });
-        Self { disk, change: Lock::new(Level::Outer, ()), names: Lock::leaf(names) }
+        let destinations = names.iter().filter_map(|name| {
+            let destination = known(name);
+            if destination.is_none() {
+                tracing::warn!(target: "mta", name, "no mail can go to this paused destination; it \
+                is forgotten");
+            }
+            destination
+        });
+        let destinations = Lock::leaf(destinations.collect());
+        Self { disk, change: Lock::new(Level::Outer, ()), destinations }
     }
 
-    /// The names, in lower case.
-    pub fn names(&self) -> Vec<String> {
-        self.names.lock().iter().cloned().collect()
+    /// All of them.
+    pub fn all(&self) -> Vec<Destination> {
+        self.destinations.lock().iter().cloned().collect()
     }
 
-    /// Whether nothing goes to the destination of this name, in lower case.
-    pub fn contains(&self, name: &str) -> bool {
-        self.names.lock().contains(name)
+    /// The one of this name, without regard to case.
+    pub fn called(&self, name: &str) -> Option<Destination> {
+        self.destinations.lock().iter().find(|paused| paused.is_called(name)).cloned()
     }
 
-    /// Adds or removes a name; durable when this returns. `false`: it was so already. `apply` is
-    /// called before the next change of any name, so that what is kept and what is done stay the
+    /// Adds or removes a destination; durable when this returns. `false`: it was so already. `apply` is
+    /// called before the next change of any other, so that what is kept and what is done stay the
     /// same. Blocks.
     ///
     /// # Errors
-    /// The volume's, or one name too many; nothing is changed then.
-    pub fn set(&self, name: &str, paused: bool, apply: impl FnOnce()) -> Result<bool, AdminError> {
+    /// The volume's, or one too many; nothing is changed then.
+    pub fn set(
+        &self,
+        destination: &Destination,
+        paused: bool,
+        apply: impl FnOnce(),
+    ) -> Result<bool, AdminError> {
         let _change = self.change.lock();
-        let mut changed = self.names.lock().clone();
-        if !(if paused { changed.insert(name.to_owned()) } else { changed.remove(name) }) {
+        let mut changed = self.destinations.lock().clone();
+        let is_new =
+            if paused { changed.insert(destination.clone()) } else { changed.remove(destination) };
+        if !is_new {
             apply();
             return Ok(false);
         }
@@ -78,15 +94,15 @@ impl Pauses {
         }
         write(self.disk.as_ref(), &changed)
             .map_err(|error| AdminError::Storage(format!("the pause cannot be kept: {error}")))?;
-        *self.names.lock() = changed;
+        *self.destinations.lock() = changed;
         apply();
         Ok(true)
     }
 }
 
-fn read(disk: &dyn Disk) -> io::Result<BTreeSet<String>> {
+fn read(disk: &dyn Disk) -> io::Result<Vec<String>> {
     let file = match disk.open(FILE) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other?,
     };
     let length = file.length()?;
@@ -105,8 +121,8 @@ fn read(disk: &dyn Disk) -> io::Result<BTreeSet<String>> {
     Ok(names.lines().map(str::to_owned).collect())
 }
 
-fn write(disk: &dyn Disk, names: &BTreeSet<String>) -> io::Result<()> {
-    let names: String = names.iter().flat_map(|name| [name.as_str(), "\n"]).collect();
+fn write(disk: &dyn Disk, destinations: &BTreeSet<Destination>) -> io::Result<()> {
+    let names: String = destinations.iter().map(|destination| format!("{destination}\n")).collect();
     match disk.remove(FRESH) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -128,43 +144,47 @@ mod tests {
     use crate::ground::disk::Volume;
     use crate::ground::disk::halting::{Halting, PATIENCE, in_time};
 
+    fn at(domain: &str) -> Destination {
+        Destination::domain(domain).unwrap()
+    }
+
     #[test]
     fn a_pause_outlives_a_restart_and_a_damaged_file_stops_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let open = || {
             let disk: Arc<dyn Disk> = Arc::new(Volume::open(directory.path()).unwrap());
             disk.create_dir("corrupt").unwrap();
-            Pauses::open(disk)
+            Pauses::open(disk, Destination::domain)
         };
         let pauses = open();
-        assert_eq!(pauses.set("dead.example", true, || {}), Ok(true));
-        assert_eq!(pauses.set("dead.example", true, || {}), Ok(false), "again");
-        assert_eq!(pauses.set("slow.example", true, || {}), Ok(true));
-        assert_eq!(pauses.set("slow.example", false, || {}), Ok(true));
+        assert_eq!(pauses.set(&at("dead.example"), true, || {}), Ok(true));
+        assert_eq!(pauses.set(&at("dead.example"), true, || {}), Ok(false), "again");
+        assert_eq!(pauses.set(&at("slow.example"), true, || {}), Ok(true));
+        assert_eq!(pauses.set(&at("slow.example"), false, || {}), Ok(true));
         drop(pauses);
-        assert_eq!(open().names(), ["dead.example"]);
+        assert_eq!(open().all(), [at("dead.example")]);
         let path = directory.path().join(FILE);
         let mut octets = std::fs::read(&path).unwrap();
         *octets.last_mut().unwrap() ^= 1;
         std::fs::write(&path, octets).unwrap();
         let pauses = open();
-        assert!(pauses.names().is_empty() && directory.path().join(DAMAGED).exists());
-        assert_eq!(pauses.set("dead.example", true, || {}), Ok(true));
+        assert!(pauses.all().is_empty() && directory.path().join(DAMAGED).exists());
+        assert_eq!(pauses.set(&at("dead.example"), true, || {}), Ok(true));
     }
     #[test]
     fn the_names_are_read_while_a_change_waits_for_the_disk() {
         let directory = tempfile::tempdir().unwrap();
         let (disk, waiting) = Halting::open(directory.path(), |call, _| call == "sync");
-        let pauses = Arc::new(Pauses::open(disk));
+        let pauses = Arc::new(Pauses::open(disk, Destination::domain));
         let (changes, looks) = (pauses.clone(), pauses.clone());
-        let change = std::thread::spawn(move || changes.set("dead.example", true, || {}));
+        let change = std::thread::spawn(move || changes.set(&at("dead.example"), true, || {}));
         let go = waiting.recv_timeout(PATIENCE).unwrap();
         assert_eq!(
-            in_time(move || (looks.names(), looks.contains("dead.example"))),
-            (Vec::new(), false)
+            in_time(move || (looks.all(), looks.called("dead.example"))),
+            (Vec::new(), None)
         );
         drop(go);
         assert_eq!(change.join().unwrap(), Ok(true));
-        assert!(pauses.contains("dead.example"));
+        assert!(pauses.called("Dead.Example").is_some());
     }
 }

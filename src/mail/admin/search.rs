@@ -5,7 +5,7 @@
 
 use crate::ground::clock;
 use crate::mail::model::{
-    AdminError, Filter, Found, Message, MessageId, Progress, Seen, Standing, Status,
+    AdminError, Destination, Filter, Found, Message, MessageId, Progress, Seen, Standing, Status,
 };
 use crate::mail::outbound::Outbound;
 use crate::mail::spool::{Arrival, Spool};
@@ -85,7 +85,7 @@ impl<S: Spool> Outbound<S> {
         for message in self.list_exact(ids).await? {
             let message = self.as_scheduled(message);
             let standing = self.standing(&message, now);
-            let destinations: Vec<String> = self.destinations(&message).into_keys().collect();
+            let destinations: Vec<Destination> = self.destinations(&message).into_keys().collect();
             if filter.passes_without_subject(
                 &message,
                 &Seen { standing, destinations: &destinations },

@@ -4,6 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
+/// Octets of a mailbox, at most: what a path of 256 leaves (RFC 5321 §4.5.3.1.3).
+const MAILBOX_MAX: usize = 254;
+
 /// A mailbox of RFC 5321 §4.1.2, `local-part@domain`, ASCII or (RFC 6531 §3.3) UTF-8.
 ///
 /// Limit: 254 octets in all, what a path of 256 leaves (RFC 5321 §4.5.3.1.3). The 64 octets of a
@@ -46,7 +49,7 @@ impl Address {
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let at = text.rfind('@').ok_or(AddressError::Syntax)?;
         let (local, domain) = (&text[..at], &text[at + 1..]);
-        if text.len() > 254 {
+        if text.len() > MAILBOX_MAX {
             return Err(AddressError::TooLong);
         }
         if !is_local_part(local) {
@@ -87,6 +90,13 @@ impl Address {
     /// The domain in lower case: two mailboxes with the same key go to the same destination.
     pub fn domain_key(&self) -> String {
         self.domain_text().to_lowercase()
+    }
+
+    /// Whether a mailbox can be at this domain: the grammar's and the limits' answer. As short as can
+    /// be, a mailbox takes two octets beside it.
+    pub(super) fn is_domain(text: &str) -> bool {
+        let fits = text.len() <= MAILBOX_MAX - 2;
+        fits && if text.starts_with('[') { literal(text).is_some() } else { is_domain(text) }
     }
 
     /// Whether the mailbox needs SMTPUTF8 on its way (RFC 6531 §3.4).

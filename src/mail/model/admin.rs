@@ -1,6 +1,8 @@
 //! What windows may ask of the queue, and tell it.
 
-use super::{ContentPieces, Deliveries, Filter, ImportedMessage, Message, MessageId, Standing};
+use super::{
+    ContentPieces, Deliveries, Destination, Filter, ImportedMessage, Message, MessageId, Standing,
+};
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -61,8 +63,8 @@ pub struct QueueSummary {
 /// One destination's share of the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DestinationSummary {
-    /// A domain, an address literal, or the smart relay; hostile text.
-    pub name: String,
+    /// Which one; its name is hostile text.
+    pub destination: Destination,
     /// Messages that wait for it, those being tried included.
     pub messages: u64,
     /// Of these, in a try right now.
@@ -298,11 +300,11 @@ pub trait QueueAdmin: Send + Sync {
     ///
     /// # Errors
     /// No mail ever goes to what is to be paused.
-    fn meant(&self, name: &str, paused: bool) -> Result<String, AdminError>;
+    fn meant(&self, name: &str, paused: bool) -> Result<Destination, AdminError>;
 
     /// Lets nothing more go to a destination, or lets it again; durable when this returns `Ok`. A
     /// try in progress ends by itself.
-    fn pause(&self, destination: String, paused: bool, asker: Asker) -> Answer<'_, Paused>;
+    fn pause(&self, destination: Destination, paused: bool, asker: Asker) -> Answer<'_, Paused>;
 
     /// One message with its content checked, for whoever carries it away. With `still` after every
     /// try of it has ended, of which a hold begins no new ones.

@@ -1,6 +1,6 @@
 //! Which messages of the queue somebody wants to see, or to give an order about.
 
-use super::{Address, Message, MessageId, Status};
+use super::{Address, Destination, Message, MessageId, Status};
 use std::fmt;
 
 /// Where a message stands, in the words of operators.
@@ -92,7 +92,7 @@ impl Filter {
                 || seen
                     .destinations
                     .iter()
-                    .any(|name| name.eq_ignore_ascii_case(&self.destination)))
+                    .any(|destination| destination.is_called(&self.destination)))
             && (self.error.is_empty()
                 || message.progress.iter().any(|progress| is_in(&progress.reason, &self.error)))
             && self.standing.is_none_or(|wanted| wanted == seen.standing)
@@ -105,7 +105,7 @@ impl Filter {
         is_in(sender(message), &self.search)
             || recipients(message).any(|address| is_in(address.as_str(), &self.search))
             || is_in(&message.id.to_string(), &self.search)
-            || seen.destinations.iter().any(|name| is_in(name, &self.search))
+            || seen.destinations.iter().any(|destination| is_in(&destination.name(), &self.search))
             || message.progress.iter().any(|progress| is_in(&progress.reason, &self.search))
     }
 }
@@ -141,7 +141,7 @@ pub struct Seen<'a> {
     /// Where it stands.
     pub standing: Standing,
     /// The destinations of the recipients that still wait.
-    pub destinations: &'a [String],
+    pub destinations: &'a [Destination],
 }
 
 fn sender(message: &Message) -> &str {
@@ -196,7 +196,8 @@ mod tests {
     }
 
     fn passes(filter: &Filter) -> bool {
-        let seen = Seen { standing: Standing::Deferred, destinations: &["two.example".to_owned()] };
+        let destinations = [Destination::domain("two.example").unwrap()];
+        let seen = Seen { standing: Standing::Deferred, destinations: &destinations };
         filter.passes(&message(), &seen, "Grüße aus Köln", 4600)
     }
 

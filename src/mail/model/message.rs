@@ -1,6 +1,6 @@
 //! A message in the queue, and the draft of one that is to enter it.
 
-use super::{Address, Body, Envelope, MessageId, Origin};
+use super::{Address, Body, Destination, Envelope, MessageId, Origin};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// One thing that must still happen to a message.
@@ -30,6 +30,9 @@ pub enum Status {
 pub struct Progress {
     /// Which target.
     pub target: Target,
+    /// Where it goes, decided at intake. `None`: it was taken in by a version that did not note it,
+    /// or there is nowhere to go.
+    pub destination: Option<Destination>,
     /// Where it stands.
     pub status: Status,
     /// Tries so far that ended in a temporary failure.
@@ -51,7 +54,8 @@ impl Progress {
 
     /// The start of every target's walk.
     pub fn new(target: Target) -> Self {
-        Self { target, status: Status::Pending, attempts: 0, due: 0, reason: String::new() }
+        let (destination, reason) = (None, String::new());
+        Self { target, destination, status: Status::Pending, attempts: 0, due: 0, reason }
     }
 }
 
@@ -115,7 +119,7 @@ impl Message {
     pub fn version(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.delay_told.hash(&mut hasher);
-        for Progress { target, status, attempts, due, reason } in &self.progress {
+        for Progress { target, status, attempts, due, reason, .. } in &self.progress {
             (target, status, attempts, due, reason).hash(&mut hasher);
         }
         hasher.finish()

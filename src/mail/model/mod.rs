@@ -9,6 +9,7 @@ mod address;
 mod admin;
 mod body;
 mod deliveries;
+mod destination;
 mod encryption;
 mod envelope;
 mod event;
@@ -32,6 +33,7 @@ pub use admin::{
 };
 pub use body::{Body, Content};
 pub use deliveries::Deliveries;
+pub use destination::{Destination, MailDomain};
 pub use encryption::Encryption;
 pub use envelope::{BodyType, Envelope, Origin};
 pub use event::{

@@ -1,6 +1,6 @@
 //! Where a message goes next.
 
-use super::Reply;
+use super::{Destination, Reply};
 use std::net::SocketAddr;
 
 /// One host that may take the message, with its addresses in the order in which to try them.
@@ -15,8 +15,8 @@ pub struct Hop {
 /// The hosts for a destination, best first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// What the route leads to: a domain, or the smart relay.
-    pub destination: String,
+    /// What the route leads to.
+    pub destination: Destination,
     /// Never empty.
     pub hops: Vec<Hop>,
 }

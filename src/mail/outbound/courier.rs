@@ -8,9 +8,12 @@ use super::seven_bit;
 use super::watch::Watch;
 use crate::ground::clock;
 use crate::mail::deliver::{Attempt, Connection, Known};
-use crate::mail::model::{Class, MailEvent, Message, MessageId, Outcome, Reply, Report, Target};
+use crate::mail::model::{
+    Class, Destination, MailEvent, Message, MessageId, Outcome, Progress, Reply, Report, Target,
+};
 use crate::mail::schedule::{DestinationId, Job, Stage, Standing};
-use crate::mail::spool::{BACKLOG_MAX, Spool, SpoolError};
+use crate::mail::spool::{Spool, SpoolError};
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::panic::resume_unwind;
 use std::pin::pin;
@@ -33,18 +36,19 @@ const REUSE_MAX: Duration = Duration::from_secs(300);
 /// Octets that are kept of what was said with hosts before the last one of a try.
 const TALK_MAX: usize = 8 * 1024;
 
-/// How often a courier looks whether the disk has caught up.
-const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
-
 /// Carries jobs until there is nothing to do.
-pub async fn run<S: Spool>(outbound: Arc<Outbound<S>>, destination: DestinationId, name: Arc<str>) {
+pub async fn run<S: Spool>(
+    outbound: Arc<Outbound<S>>,
+    id: DestinationId,
+    destination: Destination,
+) {
     let (in_hand, to_tell, again) = (None, Vec::new(), None);
     let (times, standing, watch) =
-        (Times::now(), Standing::New, Arc::new(Watch::new(outbound.clone(), destination)));
+        (Times::now(), Standing::New, Arc::new(Watch::new(outbound.clone(), id)));
     let mut courier = Courier {
         outbound,
+        id,
         destination,
-        name,
         in_hand,
         to_tell,
         again,
@@ -149,8 +153,8 @@ fn leave(connection: Option<(Connection, Instant)>) {
 /// back.
 struct Courier<S: Spool> {
     outbound: Arc<Outbound<S>>,
-    destination: DestinationId,
-    name: Arc<str>,
+    id: DestinationId,
+    destination: Destination,
     in_hand: Option<Job>,
     /// Jobs that were taken only to tell their senders that the destination cannot be reached.
     to_tell: Vec<Job>,
@@ -171,9 +175,7 @@ struct Courier<S: Spool> {
 
 impl<S: Spool> Courier<S> {
     async fn take(&mut self) -> Option<Job> {
-        while self.outbound.spool.backlog() > BACKLOG_MAX {
-            tokio::time::sleep(BACKLOG_PAUSE).await;
-        }
+        self.outbound.disk_catches_up().await;
         // What cannot be recorded had better not be done.
         if *self.outbound.stopping.borrow() || self.outbound.is_storage_failing() {
             return None;
@@ -181,7 +183,7 @@ impl<S: Spool> Courier<S> {
         self.times = Times::now();
         self.again = None;
         (self.in_hand, self.standing) =
-            self.outbound.state.take(self.destination, self.open, clock::steady());
+            self.outbound.state.take(self.id, self.open, clock::steady());
         self.in_hand
     }
 
@@ -204,7 +206,7 @@ impl<S: Spool> Courier<S> {
                 Err(error) => {
                     tracing::error!(target: "mta", queue_id = %job.id, cause = %error, "the message cannot be read now; trying again later");
                     self.in_hand = None;
-                    outbound.ring(outbound.state.put_off(self.destination, job, clock::steady()));
+                    outbound.ring(outbound.state.put_off(self.id, job, clock::steady()));
                     return None;
                 }
             },
@@ -215,13 +217,9 @@ impl<S: Spool> Courier<S> {
             self.drop_job();
             return None;
         }
-        let here = |target: &Target| {
-            outbound.destination(&message, *target).as_deref() == Some(&*self.name)
-        };
-        let here: Vec<Target> =
-            message.progress.iter().map(|progress| progress.target).filter(here).collect();
+        let here = self.targets_here(&message).collect::<Vec<_>>();
         claim.open = false;
-        let begun = outbound.state.begin(job.id, self.destination, &here);
+        let begun = outbound.state.begin(job.id, self.id, &here);
         if begun.is_none() {
             self.in_hand = None;
             outbound.ended.notify_waiters();
@@ -229,9 +227,17 @@ impl<S: Spool> Courier<S> {
         begun.map(|targets| (message, targets))
     }
 
+    /// The targets of a message that go to the courier's destination.
+    fn targets_here(&self, message: &Message) -> impl Iterator<Item = Target> {
+        let here = |progress: &&Progress| {
+            self.outbound.destination(message, progress).as_ref() == Some(&self.destination)
+        };
+        message.progress.iter().filter(here).map(|progress| progress.target)
+    }
+
     fn drop_job(&mut self) {
         self.in_hand = None;
-        self.outbound.state.drop_job(self.destination);
+        self.outbound.state.drop_job(self.id);
         self.outbound.ended.notify_waiters();
     }
 
@@ -319,7 +325,7 @@ impl<S: Spool> Courier<S> {
             let ahead = Report { outcomes: ahead, ..report.clone() };
             let again = self
                 .outbound
-                .settle((self.destination, &self.name), job, message, ahead, self.times)
+                .settle((self.id, &self.destination), job, message, ahead, self.times)
                 .await;
             self.again = again.or(self.again.take());
         }
@@ -352,12 +358,14 @@ impl<S: Spool> Courier<S> {
         let outcome = match (connected, attempt) {
             (Some(Ok(connection)), Some(attempt)) => return Ok((connection, attempt)),
             // All that is not recorded has time until the next start.
-            _ if self.is_cut_off() => return Err(Unconnected::GivenUp(self.too_slow(&self.name))),
+            _ if self.is_cut_off() => {
+                return Err(Unconnected::GivenUp(self.too_slow(&self.destination)));
+            }
             (_, Some(attempt)) if !attempt.full_hosts().is_empty() => {
                 return Err(Unconnected::HostsFull(attempt.full_hosts().to_vec()));
             }
             (Some(Err(outcome)), _) => outcome,
-            _ => return Err(Unconnected::GivenUp(self.too_slow(&self.name))),
+            _ => return Err(Unconnected::GivenUp(self.too_slow(&self.destination))),
         };
         let down = outcome.class() != Class::Permanent;
         Err(Unconnected::Failed(outcome, down))
@@ -369,7 +377,11 @@ impl<S: Spool> Courier<S> {
         let client =
             self.outbound.client.followed(self.watch.clone(), self.standing == Standing::New);
         let route = Arc::new(
-            self.outbound.router.route(&self.name).await.map_err(|error| Outcome::own(error.0))?,
+            self.outbound
+                .router
+                .route(&self.destination)
+                .await
+                .map_err(|error| Outcome::own(error.0))?,
         );
         let first = attempt.insert(Attempt::new(&client, &route));
         let outcome = match first.next().await {
@@ -422,7 +434,7 @@ impl<S: Spool> Courier<S> {
     }
 
     /// The outcome of a try that was given up for others.
-    fn too_slow(&self, whom: &str) -> Outcome {
+    fn too_slow(&self, whom: impl Display) -> Outcome {
         let waited = self.times.begun.elapsed().as_secs_f32();
         let text = format!(
             "{whom} took {waited:.1} s and was given up, because others waited; it gets more time \
@@ -438,14 +450,14 @@ impl<S: Spool> Courier<S> {
             return;
         }
         if report.outcomes.iter().any(|(_, outcome)| outcome.remote) {
-            self.outbound.state.answered(self.destination, clock::steady());
+            self.outbound.state.answered(self.id, clock::steady());
         } else if let Some(words) = &report.refused_us {
             let attempts = self.in_hand.map_or(0, |job| job.attempts);
-            self.outbound.state.refused_us(self.destination, attempts, words, clock::steady());
+            self.outbound.state.refused_us(self.id, attempts, words, clock::steady());
         } else if !report.reusable
             && (self.given_up || self.times.begun.elapsed() >= self.standing.dawdles_after())
         {
-            self.outbound.state.dawdled(self.destination, self.began(), clock::steady());
+            self.outbound.state.dawdled(self.id, self.began(), clock::steady());
         }
     }
 
@@ -455,16 +467,15 @@ impl<S: Spool> Courier<S> {
         self.outbound.counters.couriers_throttled_total.with_label_values(&["host"]).inc();
         let text = format!(
             "the hosts of {} have all the connections from here that they may have",
-            self.name
+            self.destination
         );
         let outcome = Outcome::own(Reply::new(451, (4, 4, 5), text));
         if self.others_carry_on(job, &outcome) {
             return;
         }
         self.in_hand = None;
-        let (state, number) = (&self.outbound.state, self.destination.number());
-        self.to_tell =
-            state.wait_for_host(self.destination, job, &outcome.words(), clock::steady());
+        let (state, number) = (&self.outbound.state, self.id.number());
+        self.to_tell = state.wait_for_host(self.id, job, &outcome.words(), clock::steady());
         // Asked only now: an invitation that came before would have found nobody who waits.
         if self.outbound.client.wait_for_room(hosts, number, job.source.marks())
             && let Some(must_ring) = state.invited(number, clock::steady())
@@ -487,15 +498,11 @@ impl<S: Spool> Courier<S> {
         let waited = self.times.begun.elapsed().as_secs();
         self.finish(job, message, untried(targets, outcome)).await;
         let (began, now) = (self.began(), clock::steady());
-        let text = format!("{} was not ready for mail within {waited} s", self.name);
+        let text = format!("{} was not ready for mail within {waited} s", self.destination);
         let not_ready = Outcome::own(Reply::new(451, (4, 4, 1), text));
         // Behind the end of the try, which names its own reason as the last one.
-        self.to_tell = self.outbound.state.given_up_connecting(
-            self.destination,
-            began,
-            &not_ready.words(),
-            now,
-        );
+        self.to_tell =
+            self.outbound.state.given_up_connecting(self.id, began, &not_ready.words(), now);
         self.tell_waiting(&not_ready).await;
     }
 
@@ -503,7 +510,7 @@ impl<S: Spool> Courier<S> {
     /// more: then they carry the job.
     fn others_carry_on(&mut self, job: Job, outcome: &Outcome) -> bool {
         let others_carry_on = self.outbound.state.give_back(
-            self.destination,
+            self.id,
             job,
             &outcome.words(),
             self.began(),
@@ -524,7 +531,7 @@ impl<S: Spool> Courier<S> {
     fn note_open(&mut self, open: bool) {
         if self.open != open {
             self.open = open;
-            self.outbound.state.connected(self.destination, open);
+            self.outbound.state.connected(self.id, open);
         }
     }
 
@@ -542,16 +549,10 @@ impl<S: Spool> Courier<S> {
         if !down {
             return;
         }
-        let (to_tell, fresh) =
-            self.outbound.state.down(self.destination, &outcome.words(), clock::steady());
+        let (to_tell, fresh) = self.outbound.state.down(self.id, &outcome.words(), clock::steady());
         self.to_tell = to_tell;
         // They would wait long, and others need the room.
-        let waits = |message: &Arc<Message>| {
-            let mut targets = message.progress.iter().map(|progress| progress.target);
-            targets.any(|target| {
-                self.outbound.destination(message, target).as_deref() == Some(&*self.name)
-            })
-        };
+        let waits = |message: &Arc<Message>| self.targets_here(message).next().is_some();
         let waiting: Vec<MessageId> =
             fresh.iter().filter(|message| waits(message)).map(|message| message.id).collect();
         self.outbound.state.evict(&waiting);
@@ -576,12 +577,11 @@ impl<S: Spool> Courier<S> {
     async fn finish(&mut self, job: Job, message: &Message, report: Report) {
         let again = self
             .outbound
-            .settle((self.destination, &self.name), job, message, report, self.times)
+            .settle((self.id, &self.destination), job, message, report, self.times)
             .await;
         let again = again.or(self.again.take());
         self.in_hand = None;
-        let must_ring =
-            self.outbound.state.end(message.id, self.destination, again, clock::steady());
+        let must_ring = self.outbound.state.end(message.id, self.id, again, clock::steady());
         self.outbound.ended.notify_waiters();
         self.outbound.ring(must_ring);
     }
@@ -595,7 +595,7 @@ impl<S: Spool> Courier<S> {
             return false;
         }
         let state = &self.outbound.state;
-        let waiting = match state.pause(self.destination, clock::steady()) {
+        let waiting = match state.pause(self.id, clock::steady()) {
             Pause::Home => return false,
             Pause::Work => return true,
             Pause::Wait(waiting) => waiting,
@@ -615,11 +615,11 @@ impl<S: Spool> Courier<S> {
                 _ = stopping.wait_for(|stopping| *stopping) => break false,
                 () = tokio::time::sleep(LINGER_WANTED) => {}
             }
-            if Instant::now() >= until || state.gives_way(self.destination, &waiting) {
+            if Instant::now() >= until || state.gives_way(self.id, &waiting) {
                 break false;
             }
         };
-        let stays = state.waited(self.destination, &waiting, rung, clock::steady());
+        let stays = state.waited(self.id, &waiting, rung, clock::steady());
         if stays {
             connection.stays();
         }
@@ -667,13 +667,8 @@ impl<S: Spool> Drop for Courier<S> {
         self.watch.silent_no_more();
         let state = &self.outbound.state;
         let place = !self.watch.without_place();
-        let must_ring = state.courier_ended(
-            self.destination,
-            (self.open, place),
-            in_hand,
-            &to_tell,
-            clock::steady(),
-        );
+        let must_ring =
+            state.courier_ended(self.id, (self.open, place), in_hand, &to_tell, clock::steady());
         self.outbound.ended.notify_waiters();
         self.outbound.ring(must_ring);
     }

@@ -12,8 +12,8 @@ use crate::mail::deliver::counters::DeliverCounters;
 use crate::mail::deliver::{self, Client, HOST_UNPROVEN_MAX, Timeouts};
 use crate::mail::events::Events;
 use crate::mail::model::{
-    Address, Asker, Attempt, BodyType, Envelope, Kind, Message, MessageId, Obeyed, Order, Origin,
-    Outcome, Progress, QueueAdmin, Reply, Selection, Status, Target,
+    Address, Asker, Attempt, BodyType, Destination, Envelope, Kind, Message, MessageId, Obeyed,
+    Order, Origin, Outcome, Progress, QueueAdmin, Reply, Selection, Status, Target,
 };
 use crate::mail::route::{self, Router};
 use crate::mail::schedule::{self, Suspension};
@@ -147,7 +147,8 @@ impl Relay {
         let progress = (0..envelope.recipients.len())
             .map(|n| Progress::new(Target::Recipient(u16::try_from(n).unwrap())));
         let past = Past { arrived, progress: progress.collect(), held: false, delay_told: false };
-        let entry = Entry { envelope, origin, kind: Kind::Mail, copy: false };
+        let entry =
+            Entry { envelope, origin, kind: Kind::Mail, copy: false, destinations: Vec::new() };
         spool.bring_in(entry, past, writer, std::future::pending()).await.unwrap()
     }
 
@@ -160,6 +161,11 @@ impl Relay {
         let progress = if left { Vec::new() } else { spool.peek(id).await.unwrap().progress };
         progress.iter().map(|one| (one.status, one.attempts)).collect()
     }
+}
+
+/// The destination of mail to this domain.
+fn at(domain: &str) -> Destination {
+    Destination::domain(domain).unwrap()
 }
 
 const SENT: (Status, u16) = (Status::Delivered, 0);
@@ -273,7 +279,7 @@ async fn serving(case: Case, lifetime: u32) -> (Relay, Arc<Server>) {
         }
     });
     // Known, it has a right to the one courier that there is.
-    relay.outbound.state.vouch_for("quick.example");
+    relay.outbound.state.vouch_for(&at("quick.example"));
     (relay, server)
 }
 
@@ -334,7 +340,7 @@ async fn the_end_tells_nobody_of_mail_that_waits_for_a_host() {
     for _ in 0..8 {
         let (relay, server) = at_rest(Case::EachGreeting).await;
         let client = &relay.outbound.client;
-        let route = relay.outbound.router.route("slow.example").await.unwrap();
+        let route = relay.outbound.router.route(&at("slow.example")).await.unwrap();
         for _ in 0..HOST_UNPROVEN_MAX {
             let (client, route) = (client.clone(), route.clone());
             tokio::spawn(async move { client.connect(&route).await.map(drop) });
@@ -445,7 +451,7 @@ async fn a_destination_is_not_down_because_its_courier_was_needed() {
     let (relay, slow) = given_up(Case::Greeting, 1).await;
     assert_eq!(relay.told(slow).await, [PUT_OFF]);
     let state = &relay.outbound.state;
-    assert_eq!(state.rests(&[Some("slow.example".to_owned())], clock::steady()), [None]);
+    assert_eq!(state.rests(&[Some(at("slow.example"))], clock::steady()), [None]);
     let next = relay.accept("slow.example", 1).await;
     assert!(relay.outbound.still(next, PATIENCE).await, "the next mail goes at once");
     assert_eq!(relay.told(next).await, [], "it was delivered");
@@ -476,7 +482,7 @@ async fn mail_behind_a_next_hop_that_is_given_up_ends_with_its_lifetime() {
     relay.accept("quick.example", 1).await;
     assert!(outbound.still(slow, PATIENCE).await && outbound.still(old, PATIENCE).await);
     assert_eq!((relay.told(slow).await, relay.told(old).await), (vec![PUT_OFF], vec![PUT_OFF]));
-    let rest = outbound.state.rests(&[Some("slow.example".to_owned())], clock::steady());
+    let rest = outbound.state.rests(&[Some(at("slow.example"))], clock::steady());
     let [Some(Suspension::Until(_, reason))] = rest.as_slice() else { panic!("{rest:?}") };
     let waited =
         reason.split_once("slow.example was not ready for mail within ").map(|(_, rest)| rest);
@@ -495,7 +501,7 @@ async fn a_retry_counts_held_mail_of_a_paused_destination_once() {
     let held = relay.accept("paused.example", 1).await;
     relay.outbound.spool.hold(held, true).await.unwrap();
     let office = Admin::new(relay.outbound.clone(), relay.disk.clone(), Arc::new(Gauge::default()));
-    office.pause("paused.example".to_owned(), true, Asker::default()).await.unwrap();
+    office.pause(at("paused.example"), true, Asker::default()).await.unwrap();
     let hit = office.order(Order::Retry, Selection::All, Asker::default()).await.unwrap();
     assert_eq!(hit, Obeyed { messages: 4, untried: 2 });
 }
@@ -519,7 +525,7 @@ async fn mail_of_a_paused_destination_is_not_on_its_way() {
     let office =
         || Admin::new(relay.outbound.clone(), relay.disk.clone(), Arc::new(Gauge::default()));
     let pause = async |paused| {
-        office().pause("paused.example".to_owned(), paused, Asker::default()).await.unwrap()
+        office().pause(at("paused.example"), paused, Asker::default()).await.unwrap()
     };
     pause(true).await;
     let arrived = clock::now() - 3 * 86_400;

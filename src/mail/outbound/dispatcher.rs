@@ -63,8 +63,8 @@ impl<S: Spool> Outbound<S> {
     fn start(self: &Arc<Self>, couriers: &mut tokio::task::JoinSet<()>) -> Duration {
         loop {
             match self.state.start(clock::steady()) {
-                Ok((destination, name)) => {
-                    drop(couriers.spawn(courier::run(self.clone(), destination, name)))
+                Ok((id, destination)) => {
+                    drop(couriers.spawn(courier::run(self.clone(), id, destination)))
                 }
                 Err(Some(wake)) => {
                     return Duration::from_secs(wake.saturating_sub(clock::steady()).into())
@@ -81,7 +81,10 @@ impl<S: Spool> Outbound<S> {
             tokio::time::sleep(STORAGE_PAUSE).await;
             for id in self.state.take_unread() {
                 match self.spool.peek(id).await {
-                    Ok(message) => self.plan(&message, false),
+                    Ok(message) => {
+                        self.decide_anew(&message);
+                        self.plan(&message, false);
+                    }
                     Err(SpoolError::Unknown | SpoolError::Damaged) => {}
                     Err(_) => self.state.note_unread(&[id]),
                 }

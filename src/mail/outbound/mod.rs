@@ -27,10 +27,10 @@ mod watch;
 
 use super::deliver::Client;
 use super::events::Events;
-use super::model::{Address, Deliveries, Message, MessageId, Status, Target};
-use super::route::Router;
+use super::model::{Address, Deliveries, Destination, Message, MessageId, Progress, Status};
+use super::route::{RouteRules, Router};
 use super::schedule::{self, Job};
-use super::spool::{Spool, SpoolError, Writer};
+use super::spool::{BACKLOG_MAX, Spool, SpoolError, Writer};
 use crate::ground::clock;
 use crate::ground::lock::Lock;
 use crate::mail::outbound::counters::OutboundCounters;
@@ -46,6 +46,9 @@ use tokio::time::Instant;
 
 /// How often it looks whether a failing data volume is well again.
 const STORAGE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often those who make records look whether the disk has caught up.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
 
 /// Couriers in all: connections out at the same time.
 pub const COURIERS_MAX: u32 = 500;
@@ -99,7 +102,7 @@ impl<S: Spool> Outbound<S> {
         config: Config,
     ) -> Arc<Self> {
         let state = QueueState::new(config.schedule).with_fresh_max(config.fresh_max);
-        router.named_destinations().iter().for_each(|name| state.vouch_for(name));
+        router.rules().named().for_each(|destination| state.vouch_for(&destination));
         Arc::new(Self {
             spool,
             state,
@@ -123,6 +126,11 @@ impl<S: Spool> Outbound<S> {
         self.deliveries.lock().all(limit, clock::now())
     }
 
+    /// By which rule mail goes.
+    pub fn route_rules(&self) -> &RouteRules {
+        self.router.rules()
+    }
+
     /// Puts every message that is in the queue at the time of this call on the schedule, while new
     /// mail comes and goes; ends early at [`Outbound::stop`]. To be called once. An operator's
     /// orders wait for its end: what is not planned yet can be neither hurried nor released. `tell`
@@ -137,7 +145,7 @@ impl<S: Spool> Outbound<S> {
         let (end, total) = (self.spool.begin().id(), self.spool.last_totals().0);
         async move {
             let planned = Planned(&self.planned);
-            let (mut done, mut after) = (0, None);
+            let (mut done, mut elsewhere, mut after) = (0, 0, None);
             let mut told = Instant::now();
             loop {
                 let mut ids = match self.spool.ids(after, PAGE).await {
@@ -157,13 +165,20 @@ impl<S: Spool> Outbound<S> {
                     if *self.stopping.borrow() {
                         return;
                     }
-                    self.plan_stored(bunch).await;
+                    elsewhere += self.plan_stored(bunch).await;
                     done += bunch.len();
                 }
                 if told.elapsed() >= Duration::from_secs(2) {
                     told = Instant::now();
                     tell(format!("planning the next tries: {done} of {total} messages"));
                 }
+            }
+            if elsewhere > 0 {
+                tracing::info!(
+                    target: "mta",
+                    messages = elsewhere,
+                    "the properties lead waiting mail elsewhere than before the start"
+                );
             }
             drop(planned);
         }
@@ -175,21 +190,37 @@ impl<S: Spool> Outbound<S> {
         let _ = self.planned.subscribe().wait_for(|planned| *planned).await;
     }
 
-    /// Plans messages as the disk tells them.
-    async fn plan_stored(&self, ids: &[MessageId]) {
+    /// Plans messages as the disk tells them. Gives back how many go elsewhere now than when they
+    /// were last planned.
+    async fn plan_stored(&self, ids: &[MessageId]) -> u64 {
+        let mut elsewhere = 0;
         match self.spool.peek_all(ids.to_vec()).await {
             // Those that are damaged are set aside with a line in the log.
-            Ok(messages) => messages.iter().for_each(|message| self.plan(message, false)),
+            Ok(messages) => {
+                for message in &messages {
+                    elsewhere += u64::from(self.decide_anew(message));
+                    self.plan(message, false);
+                }
+                self.disk_catches_up().await;
+            }
             Err(error) => {
                 tracing::error!(target: "mta", first = ?ids.first(), cause = %error, "messages cannot be read now; trying again later");
                 self.state.note_unread(ids);
             }
         }
+        elsewhere
+    }
+
+    /// Waits while more records wait for the disk than should.
+    async fn disk_catches_up(&self) {
+        while self.spool.backlog() > BACKLOG_MAX && !*self.stopping.borrow() {
+            tokio::time::sleep(BACKLOG_PAUSE).await;
+        }
     }
 
     /// A message that is durable begins its way out.
     pub fn enqueue(&self, message: Message) {
-        self.drop_homeless(&message);
+        self.decide_anew(&message);
         let jobs = self.jobs(&message, false);
         self.tell_of_rest(&message);
         let must_ring = self.state.enter(Arc::new(message), &jobs, clock::steady());
@@ -227,7 +258,6 @@ impl<S: Spool> Outbound<S> {
         if message.held {
             return;
         }
-        self.drop_homeless(message);
         let must_ring = self.state.plan(&self.jobs(message, at_once), clock::steady());
         self.ring(must_ring);
     }
@@ -241,17 +271,19 @@ impl<S: Spool> Outbound<S> {
         };
         let due = |due| if at_once { 0 } else { clock::steady_due(due) };
         let destinations = self.destinations(message).into_iter();
-        destinations.map(|(name, (at, attempts))| (name, job(attempts), due(at))).collect()
+        destinations
+            .map(|(destination, (at, attempts))| (destination, job(attempts), due(at)))
+            .collect()
     }
 
     /// Where the pending targets of a message lead, when the first of them is due, and how often it
     /// was tried.
-    pub(super) fn destinations(&self, message: &Message) -> BTreeMap<String, (u32, u16)> {
+    pub(super) fn destinations(&self, message: &Message) -> BTreeMap<Destination, (u32, u16)> {
         let mut destinations = BTreeMap::new();
         for progress in
             message.progress.iter().filter(|progress| progress.status == Status::Pending)
         {
-            let Some(destination) = self.destination(message, progress.target) else { continue };
+            let Some(destination) = self.destination(message, progress) else { continue };
             let entry = destinations.entry(destination).or_insert((u32::MAX, 0));
             *entry = (entry.0.min(progress.due), entry.1.max(progress.attempts));
         }
@@ -259,30 +291,38 @@ impl<S: Spool> Outbound<S> {
     }
 
     /// Where a target's way leads.
-    pub(super) fn destination(&self, message: &Message, target: Target) -> Option<String> {
-        match target {
-            Target::Recipient(place) => message
-                .envelope
-                .recipients
-                .get(usize::from(place))
-                .map(|recipient| self.router.destination(recipient)),
-            Target::Copy => self.router.copy_destination(),
-        }
+    pub(super) fn destination(
+        &self,
+        message: &Message,
+        progress: &Progress,
+    ) -> Option<Destination> {
+        self.router.rules().destination(&message.envelope, progress)
     }
 
-    /// Ends targets that lead nowhere any more: a copy whose `cc_mta` is not set since a restart.
-    fn drop_homeless(&self, message: &Message) {
+    /// Decides anew where those pending targets go whose destination was decided under other
+    /// properties, and ends those that lead nowhere any more: a copy whose `cc_mta` is not set since
+    /// a restart. Tells whether any goes elsewhere now. What was taken in by a version that decided
+    /// nothing is left as it is: it goes as decided now, and nobody can say that this is elsewhere.
+    pub(super) fn decide_anew(&self, message: &Message) -> bool {
+        let rules = self.router.rules();
         let mut progress = message.progress.clone();
-        let mut homeless = false;
-        for target in progress.iter_mut().filter(|target| target.status == Status::Pending) {
-            if self.destination(message, target.target).is_none() {
-                target.status = Status::Dropped;
-                homeless = true;
+        let (mut moved, mut homeless) = (false, false);
+        for one in progress.iter_mut().filter(|one| one.status == Status::Pending) {
+            let now = rules.destination(&message.envelope, one);
+            match &one.destination {
+                // An operator may name a host again before it is released.
+                _ if now.is_none() && message.held => continue,
+                _ if now.is_none() => (one.status, homeless) = (Status::Dropped, true),
+                Some(decided) => moved |= !rules.stands(decided),
+                None => continue,
             }
+            one.destination = now;
         }
-        if homeless {
+        // Each needs memory until the volume takes it; without it the next start decides again.
+        if homeless || (moved && self.spool.ready().is_ok()) {
             self.spool.settle(message.id, progress);
         }
+        moved
     }
 
     /// Whether the data volume takes no records: then nothing is delivered either, because it could

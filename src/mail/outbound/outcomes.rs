@@ -5,8 +5,8 @@ use super::deliveries::Ended;
 use crate::ground::clock;
 use crate::mail::bounce;
 use crate::mail::model::{
-    Attempt, Class, Delays, Delivery, DeliveryAttempt, Draft, Kind, MailEvent, Message,
-    NotificationKind, Outcome, Progress, Reply, Report, Status, Target,
+    Attempt, Class, Delays, Delivery, DeliveryAttempt, Destination, Draft, Kind, MailEvent,
+    Message, NotificationKind, Outcome, Progress, Reply, Report, Status, Target,
 };
 use crate::mail::schedule::{DestinationId, Job};
 use crate::mail::spool::{Entry, Spool, SpoolError, Writer};
@@ -38,7 +38,7 @@ impl<S: Spool> Outbound<S> {
     /// schedule hears of it; a crash in between repeats a step, and loses none.
     pub(super) async fn settle(
         &self,
-        (destination, name): (DestinationId, &str),
+        (id, destination): (DestinationId, &Destination),
         mut job: Job,
         message: &Message,
         report: Report,
@@ -51,7 +51,7 @@ impl<S: Spool> Outbound<S> {
         let expired: Vec<Target> =
             if self.is_over_age(age) { expire(&mut outcomes) } else { Vec::new() };
         if outcomes.iter().any(|(_, outcome)| outcome.class() == Class::Success) {
-            self.state.reached(destination, steady);
+            self.state.reached(id, steady);
         }
         if !self.bounce(message, &mut outcomes, &relay, now).await {
             tracing::error!(target: "mta", queue_id = %message.id, "the bounce could not be \
@@ -63,15 +63,17 @@ impl<S: Spool> Outbound<S> {
         {
             job.told = true;
         }
-        let again = outcomes.iter().find(|(_, outcome)| outcome.class() == Class::Temporary).map(
-            |(_, outcome)| (job, self.state.complained(destination, job, &outcome.words(), steady)),
-        );
+        let again = outcomes
+            .iter()
+            .find(|(_, outcome)| outcome.class() == Class::Temporary)
+            .map(|(_, outcome)| (job, self.state.complained(id, job, &outcome.words(), steady)));
         // On the volume by the wall clock, which is all that the next start knows.
         let due = again.map_or(0, |(_, due)| clock::wall(due));
         let by_target: HashMap<Target, &Outcome> =
             outcomes.iter().map(|(target, outcome)| (*target, outcome)).collect();
         let change = |progress: &mut Progress| {
             if let Some(outcome) = by_target.get(&progress.target) {
+                progress.destination = Some(destination.clone());
                 advance(progress, outcome, due);
             }
         };
@@ -84,7 +86,7 @@ impl<S: Spool> Outbound<S> {
         self.tell(
             &DeliveryAttempt {
                 message,
-                destination: name,
+                destination: &destination.name(),
                 outcomes: &outcomes,
                 relay: &relay,
                 tls,
@@ -269,6 +271,7 @@ impl<S: Spool> Outbound<S> {
         let mut writer = self.spool.begin();
         writer.write(&content).await?;
         let entry = Entry {
+            destinations: self.router.rules().decide(&draft.envelope, draft.copy),
             envelope: draft.envelope,
             origin: draft.origin,
             kind: draft.kind,

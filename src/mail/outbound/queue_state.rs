@@ -13,7 +13,7 @@
 
 use super::table::Table;
 use crate::ground::lock::{Guard, Level, Lock};
-use crate::mail::model::{DestinationSummary, Message, MessageId, Progress, Target};
+use crate::mail::model::{Destination, DestinationSummary, Message, MessageId, Progress, Target};
 use crate::mail::outbound::counters::OutboundCounters;
 use crate::mail::schedule::{
     self, DestinationId, Fate, Job, Schedule, Slow, Source, Stage, Standing, Suspension, Throttled,
@@ -44,8 +44,8 @@ struct Inner {
     wake: u32,
 }
 
-/// A job for the destination of this name, due at that moment.
-pub type NewJob = (String, Job, u32);
+/// A job for a destination, due at that moment.
+pub type NewJob = (Destination, Job, u32);
 
 /// Whether the dispatcher must look again: there is work for one more courier, or something is due
 /// before it wakes.
@@ -155,8 +155,8 @@ impl QueueState {
     }
 
     /// A destination that an operator named.
-    pub fn vouch_for(&self, name: &str) {
-        self.lock().schedule.vouch_for(name);
+    pub fn vouch_for(&self, destination: &Destination) {
+        self.lock().schedule.vouch_for(destination);
     }
 
     // The dispatcher.
@@ -175,10 +175,10 @@ impl QueueState {
 
     /// The next destination that gets one more courier, and its name. Otherwise when to look again
     /// although nothing happens.
-    pub fn start(&self, now: u32) -> Result<(DestinationId, Arc<str>), Option<u32>> {
+    pub fn start(&self, now: u32) -> Result<(DestinationId, Destination), Option<u32>> {
         let mut state = self.lock();
         match state.schedule.start(now) {
-            Some(id) => Ok((id, state.schedule.name(id))),
+            Some(id) => Ok((id, state.schedule.destination(id))),
             None => {
                 let wake = state.schedule.next_wake();
                 state.wake = wake.unwrap_or(u32::MAX);
@@ -510,13 +510,13 @@ impl QueueState {
         let mut state = self.lock();
         // First: what is due may be in a courier's hands a moment later.
         let untried = state.schedule.untried(|id| wanted(id) && !state.table.is_being_tried(id));
-        state.schedule.retry(|_, id| wanted(id));
+        state.schedule.retry(wanted);
         untried
     }
 
     /// Lets nothing more go to a destination, or lets it again.
-    pub fn pause_destination(&self, name: &str, paused: bool) {
-        self.lock().schedule.pause(name, paused);
+    pub fn pause_destination(&self, destination: &Destination, paused: bool) {
+        self.lock().schedule.pause(destination, paused);
     }
 
     /// Whether a message is in memory, fresh or in a try.
@@ -545,20 +545,24 @@ impl QueueState {
     }
 
     /// Why nothing goes to each of these destinations now.
-    pub fn rests(&self, names: &[Option<String>], now: u32) -> Vec<Option<Suspension<String>>> {
+    pub fn rests(
+        &self,
+        destinations: &[Option<Destination>],
+        now: u32,
+    ) -> Vec<Option<Suspension<String>>> {
         let state = self.lock();
-        let rest = |name: &Option<String>| {
-            Some(match state.schedule.rest_of(name.as_deref()?, now)? {
+        let rest = |destination: &Option<Destination>| {
+            Some(match state.schedule.rest_of(destination.as_ref()?, now)? {
                 Suspension::Paused => Suspension::Paused,
                 Suspension::Until(until, error) => Suspension::Until(until, error.to_owned()),
             })
         };
-        names.iter().map(rest).collect()
+        destinations.iter().map(rest).collect()
     }
 
     /// Messages that wait for a destination.
-    pub fn waiting_for(&self, name: &str) -> u64 {
-        self.lock().schedule.waiting_for(name)
+    pub fn waiting_for(&self, destination: &Destination) -> u64 {
+        self.lock().schedule.waiting_for(destination)
     }
 }
 

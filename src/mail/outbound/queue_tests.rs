@@ -2,7 +2,8 @@
 
 use super::queue_state::{MustRing, NewJob, QueueState};
 use crate::mail::model::{
-    Address, Body, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, Status, Target,
+    Address, Body, BodyType, Destination, Envelope, Kind, Message, MessageId, Origin, Progress,
+    Status, Target,
 };
 use crate::mail::schedule::{self, DestinationId, Job, Source, Untried};
 use bytes::Bytes;
@@ -41,6 +42,10 @@ fn message() -> Message {
     }
 }
 
+fn at(domain: &str) -> Destination {
+    Destination::domain(domain).unwrap()
+}
+
 fn jobs(message: &Message) -> Vec<NewJob> {
     let job = Job {
         id: message.id,
@@ -49,7 +54,7 @@ fn jobs(message: &Message) -> Vec<NewJob> {
         told: false,
         source: Source::default(),
     };
-    ["a.example", "b.example"].map(|name| (name.to_owned(), job, 0)).into()
+    ["a.example", "b.example"].map(|name| (at(name), job, 0)).into()
 }
 
 /// A courier of the next destination, with its job.
@@ -97,7 +102,7 @@ fn a_retry_does_not_call_untried_what_is_being_tried_or_due_elsewhere() {
     let (first, _) = courier(&state);
     state.claim(message.id).unwrap();
     state.begin(message.id, first, &[Target::Recipient(0)]).unwrap();
-    state.pause_destination("b.example", true);
+    state.pause_destination(&at("b.example"), true);
     assert_eq!(state.retry(|_| true), untried(&[]), "it is being tried for a.example");
     let _ = state.end(message.id, first, None, NOW);
     assert_eq!(state.retry(|_| true), untried(&[message.id]));
@@ -126,7 +131,7 @@ fn a_courier_that_breaks_off_gives_back_all_that_it_has_taken() {
         told: false,
         source: Source::default(),
     };
-    let _ = state.plan(&[7, 8, 9].map(|id| ("a.example".to_owned(), job(id), 0)), NOW);
+    let _ = state.plan(&[7, 8, 9].map(|id| (at("a.example"), job(id), 0)), NOW);
     let (id, first) = courier(&state);
     let rest = [state.take(id, false, NOW).0.unwrap(), state.take(id, false, NOW).0.unwrap()];
     assert!(state.claim(message.id).is_none(), "to be read from the disk");

@@ -115,7 +115,7 @@ mod tests {
     use crate::mail::deliver::counters::DeliverCounters;
     use crate::mail::deliver::{Client, Config, Timeouts};
     use crate::mail::model::{
-        Address, Content, Envelope, Hop, Kind, MessageId, Origin, Progress, Route,
+        Address, Content, Destination, Envelope, Hop, Kind, MessageId, Origin, Progress, Route,
     };
     use crate::mail::rewrite::seven_bit::Refusal;
     use std::io;
@@ -169,9 +169,9 @@ mod tests {
         let config =
             Config { hostname: "relay.example".into(), timeouts, bind: None, recipients_max: 100 };
         let client = Client::new(config, DeliverCounters::alone().unwrap()).unwrap();
+        let destination = Destination::domain("there.example").unwrap();
         let hops = vec![Hop { host: "peer.example".into(), addresses: vec![address] }];
-        let connection =
-            client.connect(&Route { destination: "there.example".into(), hops }).await.unwrap();
+        let connection = client.connect(&Route { destination, hops }).await.unwrap();
         (connection, OutboundCounters::alone().unwrap())
     }
 

@@ -22,10 +22,11 @@ impl<S: Spool> Outbound<S> {
             return;
         }
         let pending = message.progress.iter().filter(|progress| progress.status == Status::Pending);
-        let targets: Vec<Target> = pending.map(|progress| progress.target).take(TOLD_MAX).collect();
-        let names: Vec<_> =
-            targets.iter().map(|target| self.destination(message, *target)).collect();
-        let rests = self.state.rests(&names, clock::steady());
+        let (targets, destinations): (Vec<Target>, Vec<_>) = pending
+            .take(TOLD_MAX)
+            .map(|progress| (progress.target, self.destination(message, progress)))
+            .unzip();
+        let rests = self.state.rests(&destinations, clock::steady());
         for (target, rest) in targets.into_iter().zip(rests) {
             // RFC 3463 §3.5 and §3.4: of the network in general, and a system that takes no
             // messages.

@@ -1,8 +1,8 @@
 //! Where a message goes next.
 //!
 //! Purpose: a destination becomes a list of hosts and addresses, in the order in which to try them.
-//! In: a recipient, or a destination that this room named earlier; the properties `smart_relay` and
-//! `cc_mta`.
+//! In: a recipient, or a destination that was decided on for one; the properties `smart_relay` and
+//! `cc_mta` ([`RouteRules`]).
 //! Out: a [`Route`], or a [`RouteError`] in the words of a reply, temporary or permanent.
 //! Rules: a smart relay takes everything; else MX records decide (RFC 5321 §5.1), equal preferences
 //! shuffled; a name without MX is its own host; a null MX (RFC 7505) takes no mail. This host in
@@ -21,13 +21,16 @@
 
 pub mod counters;
 mod order;
+mod rules;
 
 use crate::ground::clock;
 use crate::ground::dns::{Absence, DnsError, Resolver};
 use crate::ground::host::{Host, HostSpec};
-use crate::mail::model::{Address, Class, Hop, Reply, Route, RouteError};
+use crate::mail::model::{Class, Destination, Hop, Reply, Route, RouteError};
 use crate::mail::route::counters::RouteCounters;
 use ipnet::IpNet;
+pub use rules::RouteRules;
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -41,8 +44,6 @@ pub const ADDRESSES_MAX: usize = 16;
 
 /// The most addresses in a whole route: what a dead destination may cost in connection attempts.
 pub const ROUTE_MAX: usize = 48;
-
-const COPY: &str = "cc:";
 
 /// What the room must know.
 #[derive(Debug, Clone)]
@@ -63,8 +64,7 @@ pub struct Config {
 pub struct Router {
     config: Config,
     resolver: Arc<dyn Resolver>,
-    /// The smart relay as text, written once: it is asked for with every recipient.
-    relay: Option<String>,
+    rules: RouteRules,
     /// Addresses of this host where somebody else's mail server is.
     local_mail_hosts: Vec<IpNet>,
     counters: Option<Arc<RouteCounters>>,
@@ -81,8 +81,8 @@ struct To {
 impl Router {
     /// A router that asks `resolver`.
     pub fn new(config: Config, resolver: Arc<dyn Resolver>) -> Self {
-        let relay = config.smart_relay.as_ref().map(HostSpec::to_string);
-        Self { config, resolver, relay, local_mail_hosts: Vec::new(), counters: None }
+        let rules = RouteRules::new(config.smart_relay.clone(), config.cc_mta.clone(), config.port);
+        Self { config, resolver, rules, local_mail_hosts: Vec::new(), counters: None }
     }
 
     /// The same, which takes mail by domain to these addresses of this host, too.
@@ -95,95 +95,39 @@ impl Router {
         Self { counters: Some(counters), ..self }
     }
 
-    /// The destination of a recipient: the smart relay as the property names it, else the domain in
-    /// lower case. Recipients with equal destinations can share a connection and a transaction.
-    pub fn destination(&self, recipient: &Address) -> String {
-        self.relay.clone().unwrap_or_else(|| recipient.domain_key())
+    /// By which rule mail goes.
+    pub fn rules(&self) -> &RouteRules {
+        &self.rules
     }
 
-    /// The destination of carbon copies, `cc:` and the host; `None` without `cc_mta` or with a
-    /// smart relay.
-    pub fn copy_destination(&self) -> Option<String> {
-        match (&self.config.smart_relay, &self.config.cc_mta) {
-            (None, Some(spec)) => Some(format!("{COPY}{spec}")),
-            _ => None,
-        }
-    }
-
-    /// The destinations that an operator named: the smart relay, or where carbon copies go.
-    pub fn named_destinations(&self) -> Vec<String> {
-        self.relay.clone().into_iter().chain(self.copy_destination()).collect()
-    }
-
-    /// The destination that an operator means by `name`: its own name, or the host of a property in
-    /// other words.
-    ///
-    /// # Errors
-    /// Nothing ever goes there; the words name what mail goes to.
-    pub fn meant(&self, name: &str) -> Result<String, String> {
-        if let Some(same) =
-            self.named_destinations().into_iter().find(|named| named.eq_ignore_ascii_case(name))
-        {
-            return Ok(same);
-        }
-        let bare = name.strip_prefix(COPY).unwrap_or(name);
-        let is_host_of = |spec: &Option<HostSpec>| {
-            let (Some(spec), Ok(given)) = (spec, bare.parse::<HostSpec>()) else { return false };
-            given.host == spec.host
-                && given.port.is_none_or(|port| port == spec.port.unwrap_or(self.config.port))
-        };
-        if let Some(relay) = &self.relay {
-            let is_relay = bare == name && is_host_of(&self.config.smart_relay);
-            let words = || {
-                format!(
-                    "all mail goes to {relay} (property smart_relay), and none to {name}; name \
-                    {relay}"
-                )
-            };
-            return is_relay.then(|| relay.clone()).ok_or_else(words);
-        }
-        // A recipient's domain comes first: its mail and the copies of all mail are two
-        // destinations.
-        if bare == name
-            // As short as can be: an address has a limit, and the domain may take nearly all of it.
-            && let Ok(recipient) = Address::parse(&format!("a@{name}"))
-        {
-            return Ok(recipient.domain_key());
-        }
-        let copy = self.copy_destination().filter(|_| is_host_of(&self.config.cc_mta));
-        copy.ok_or_else(|| {
-            format!("mail goes by the domain of its recipients, and none to {name}; name a domain")
-        })
-    }
-
-    /// The hosts of a destination that [`Router::destination`] or [`Router::copy_destination`]
-    /// named.
+    /// The hosts of a destination that [`RouteRules`] decided on.
     ///
     /// # Errors
     /// A permanent reply when the destination takes no mail or does not exist, a temporary one when
     /// nobody could say.
-    pub async fn route(&self, destination: &str) -> Result<Route, RouteError> {
-        if destination.starts_with(COPY) && self.copy_destination().as_deref() != Some(destination)
-        {
-            let text = format!(
-                "carbon copies no longer go to {}: the property cc_mta was changed",
-                &destination[COPY.len()..]
-            );
-            return Err(RouteError(Reply::new(554, (5, 3, 5), text)));
-        }
-        let hops = match self.named(destination) {
-            Some((property, spec)) => {
-                self.named_hops(spec).await.map_err(|reply| operators(property, spec, &reply))
-            }
-            None => self.domain_hops(destination).await,
+    pub async fn route(&self, destination: &Destination) -> Result<Route, RouteError> {
+        let named = |property, spec| async move {
+            let hops = self.named_hops(spec).await;
+            hops.map_err(|reply| operators(property, spec, &reply))
         };
-        Ok(Route { destination: destination.to_owned(), hops: hops.map_err(RouteError)? })
+        let hops = match destination {
+            Destination::Copy(spec) if !self.rules.stands(destination) => {
+                let text = format!(
+                    "carbon copies no longer go to {spec}: the property cc_mta was changed"
+                );
+                Err(Reply::new(554, (5, 3, 5), text))
+            }
+            Destination::Copy(spec) => named("cc_mta", spec).await,
+            Destination::SmartRelay(spec) => named("smart_relay", spec).await,
+            Destination::Domain(domain) => self.domain_hops(domain.as_str()).await,
+        };
+        Ok(Route { destination: destination.clone(), hops: hops.map_err(RouteError)? })
     }
 
     /// The same destination asked for anew, after no host of `tried` took a connection: the
     /// addresses that are not among the tried ones. `None` when there are none: nothing has moved.
     pub async fn moved(&self, tried: &Route) -> Option<Route> {
-        self.resolver.forget(name_of(&tried.destination));
+        self.resolver.forget(&name_of(&tried.destination));
         tried.hops.iter().for_each(|hop| self.resolver.forget(&hop.host));
         let mut route = self.route(&tried.destination).await.ok()?;
         let is_tried =
@@ -211,15 +155,6 @@ impl Router {
             since.set(0);
         }
         answer
-    }
-
-    /// The host that an operator named for this destination, with the name of the property.
-    fn named(&self, destination: &str) -> Option<(&'static str, &HostSpec)> {
-        if destination.starts_with(COPY) {
-            return self.config.cc_mta.as_ref().map(|spec| ("cc_mta", spec));
-        }
-        (self.relay.as_deref() == Some(destination)).then_some(())?;
-        self.config.smart_relay.as_ref().map(|spec| ("smart_relay", spec))
     }
 
     async fn named_hops(&self, spec: &HostSpec) -> Result<Vec<Hop>, Reply> {
@@ -449,11 +384,16 @@ fn literal(domain: &str) -> Option<IpAddr> {
 }
 
 /// What a destination is asked for by in the domain name system.
-fn name_of(destination: &str) -> &str {
-    let spec = destination.strip_prefix(COPY).unwrap_or(destination);
-    match spec.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, _)) => host,
-        None => spec.rsplit_once(':').map_or(spec, |(host, _)| host),
+fn name_of(destination: &Destination) -> Cow<'_, str> {
+    match destination {
+        Destination::Domain(domain) => match literal(domain.as_str()) {
+            Some(address) => Cow::Owned(address.to_string()),
+            None => Cow::Borrowed(domain.as_str()),
+        },
+        Destination::SmartRelay(spec) | Destination::Copy(spec) => match &spec.host {
+            Host::Name(name) => Cow::Borrowed(name),
+            Host::Address(address) => Cow::Owned(address.to_string()),
+        },
     }
 }
 

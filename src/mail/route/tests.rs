@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::ground::dns::Answer;
+use crate::mail::model::Address;
 use std::collections::HashMap;
 
 type Records<T> = HashMap<&'static str, Result<Vec<T>, DnsError>>;
@@ -67,9 +68,23 @@ fn router(zone: Zone, smart_relay: Option<&str>, cc_mta: Option<&str>) -> Router
     Router::new(config, Arc::new(zone))
 }
 
+/// The destination that had this name, perhaps under other properties.
+fn at(name: &str) -> Destination {
+    RouteRules::default().named_once(name).unwrap()
+}
+
+impl Router {
+    async fn route_to(&self, name: &str) -> Result<Route, RouteError> {
+        self.route(&self.rules().named_once(name).unwrap()).await
+    }
+}
+
 #[test]
 fn a_next_hop_is_known_in_other_words_and_what_gets_no_mail_is_refused() {
-    let meant = |relay, copies, name: &str| router(Zone::default(), relay, copies).meant(name);
+    let meant = |relay, copies, name: &str| {
+        let router = router(Zone::default(), relay, copies);
+        router.rules().meant(name).map(|destination| destination.to_string())
+    };
     for (relay, others) in [
         ("[mx]:25", ["mx", "[mx]", "MX:25", "[Mx]:25"]),
         (
@@ -138,13 +153,13 @@ fn a_next_hop_is_known_in_other_words_and_what_gets_no_mail_is_refused() {
 }
 
 async fn hosts(zone: Zone, destination: &str) -> Vec<String> {
-    let route = router(zone, None, None).route(destination).await.unwrap();
+    let route = router(zone, None, None).route_to(destination).await.unwrap();
     assert!(route.hops.iter().all(|hop| !hop.addresses.is_empty()));
     route.hops.into_iter().map(|hop| hop.host).collect()
 }
 
 async fn refusal(zone: Zone, destination: &str) -> String {
-    let reply = router(zone, None, None).route(destination).await.unwrap_err().0;
+    let reply = router(zone, None, None).route_to(destination).await.unwrap_err().0;
     format!("{} {}", reply.code, reply.enhanced.unwrap())
 }
 
@@ -249,17 +264,18 @@ async fn a_listener_on_all_addresses_is_every_address_of_this_machine() {
         let mut router = router(Zone::default(), None, None);
         router.config.own_addresses = vec![own.parse().unwrap()];
         for loopback in ["[127.0.0.1]", "[127.8.8.8]", "[ipv6:::1]"] {
-            assert_eq!(router.route(loopback).await.unwrap_err().0.code, 554, "{loopback}");
+            assert_eq!(router.route_to(loopback).await.unwrap_err().0.code, 554, "{loopback}");
         }
         // Whatever our port: nobody's mail host is the sender's own machine.
         router.config.port = 26;
         for own in ["[127.0.0.1]", "[127.8.8.8]", "[ipv6:::1]", "[ipv6:::ffff:127.0.0.1]"] {
-            assert_eq!(router.route(own).await.unwrap_err().0.code, 554, "{own}");
+            assert_eq!(router.route_to(own).await.unwrap_err().0.code, 554, "{own}");
         }
         // But for those that an operator says are another server's.
         let router = router.local_mail_hosts(vec!["127.8.0.0/16".parse().unwrap()]);
         assert!(
-            router.route("[127.8.8.8]").await.is_ok() && router.route("[127.0.0.1]").await.is_err()
+            router.route_to("[127.8.8.8]").await.is_ok()
+                && router.route_to("[127.0.0.1]").await.is_err()
         );
     }
 }
@@ -294,15 +310,15 @@ async fn mail_by_domain_never_leads_to_this_machine() {
     // An operator may name what is there, by MX as well; only our own listener is a loop.
     for spec in ["127.0.0.1:2525", "[localhost]:2525", "d.example:2525", "[::1]:2525"] {
         let zone = zone().mx("d.example", &[(10, "home.example")]);
-        assert!(router(zone, Some(spec), None).route(spec).await.is_ok(), "{spec}");
+        assert!(router(zone, Some(spec), None).route_to(spec).await.is_ok(), "{spec}");
     }
-    assert!(router(zone(), Some("127.0.0.1:25"), None).route("127.0.0.1:25").await.is_err());
+    assert!(router(zone(), Some("127.0.0.1:25"), None).route_to("127.0.0.1:25").await.is_err());
 }
 
 #[tokio::test]
 async fn a_host_that_moved_is_found() {
     let old = router(Zone::default().host("hub", &["192.0.2.1"]), Some("hub:25"), None)
-        .route("hub:25")
+        .route_to("hub:25")
         .await
         .unwrap();
     let moved = async |addresses: &[&str]| {
@@ -320,7 +336,7 @@ async fn a_host_that_moved_is_found() {
         ("cc:hub:26", "hub"),
         ("[192.0.2.1]", "192.0.2.1"),
     ] {
-        assert_eq!(name_of(destination), name);
+        assert_eq!(name_of(&at(destination)), name);
     }
 }
 
@@ -329,11 +345,13 @@ async fn failures_are_counted_until_somebody_answers() {
     let counters = RouteCounters::alone().unwrap();
     let zone = Zone::default().mx_error("d.example", failed());
     let router = router(zone, None, None).counted(counters.clone());
-    assert!(router.route("d.example").await.is_err() && router.route("d.example").await.is_err());
+    assert!(
+        router.route_to("d.example").await.is_err() && router.route_to("d.example").await.is_err()
+    );
     assert_eq!(counters.dns_failures_total.get(), 2);
     assert!(counters.dns_failing_since_seconds.get() > 0);
     // That a name does not exist is an answer.
-    assert!(router.route("gone.example").await.is_err());
+    assert!(router.route_to("gone.example").await.is_err());
     assert_eq!(
         (counters.dns_failures_total.get(), counters.dns_failing_since_seconds.get()),
         (2, 0)
@@ -369,7 +387,7 @@ async fn there_are_limits() {
         zone = zone.host(name, &addresses.iter().map(String::as_str).collect::<Vec<_>>());
     }
     let route =
-        router(zone.mx("d.example", &records), None, None).route("d.example").await.unwrap();
+        router(zone.mx("d.example", &records), None, None).route_to("d.example").await.unwrap();
     assert_eq!(route.hops[0].addresses.len(), ADDRESSES_MAX);
     assert_eq!(route.hops.iter().map(|hop| hop.addresses.len()).sum::<usize>(), ROUTE_MAX);
 }
@@ -378,8 +396,8 @@ async fn there_are_limits() {
 async fn a_smart_relay_takes_everything_and_never_bounces() {
     let to = Address::parse("somebody@Else.Example").unwrap();
     let plain = router(Zone::default(), None, Some("copies.example:2525"));
-    assert_eq!(plain.destination(&to), "else.example");
-    assert_eq!(plain.copy_destination().as_deref(), Some("cc:copies.example:2525"));
+    assert_eq!(plain.rules().of(&to).name(), "else.example");
+    assert_eq!(plain.rules().copy().unwrap().name(), "cc:copies.example:2525");
 
     let zone = || {
         Zone::default()
@@ -395,9 +413,9 @@ async fn a_smart_relay_takes_everything_and_never_bounces() {
         ("[2001:db8::3]", "2001:db8::3", 25),
     ] {
         let router = router(zone(), Some(spec), Some("copies.example"));
-        assert_eq!(router.destination(&to), spec);
-        assert_eq!(router.copy_destination(), None);
-        let route = router.route(spec).await.unwrap();
+        assert_eq!(router.rules().of(&to).name(), spec);
+        assert_eq!(router.rules().copy(), None);
+        let route = router.route_to(spec).await.unwrap();
         assert_eq!(
             (route.hops[0].host.as_str(), route.hops[0].addresses[0].port()),
             (host, port),
@@ -420,11 +438,11 @@ async fn a_smart_relay_takes_everything_and_never_bounces() {
         "zero",
         "relay.example",
     ] {
-        let reply = router(broken(), Some(spec), None).route(spec).await.unwrap_err().0;
+        let reply = router(broken(), Some(spec), None).route_to(spec).await.unwrap_err().0;
         assert_eq!(reply.class(), Class::Temporary, "{reply}");
         assert!(reply.text.contains("check the property smart_relay"), "{reply}");
         let reply =
-            router(broken(), None, Some(spec)).route(&format!("cc:{spec}")).await.unwrap_err().0;
+            router(broken(), None, Some(spec)).route_to(&format!("cc:{spec}")).await.unwrap_err().0;
         assert_eq!(reply.class(), Class::Temporary, "{reply}");
         assert!(reply.text.contains("check the property cc_mta"), "{reply}");
     }
@@ -433,7 +451,7 @@ async fn a_smart_relay_takes_everything_and_never_bounces() {
         [(None, None), (None, Some("other.example")), (Some("hub.example"), Some("copies.example"))]
     {
         let reply =
-            router(zone(), smart_relay, cc_mta).route("cc:copies.example").await.unwrap_err().0;
+            router(zone(), smart_relay, cc_mta).route_to("cc:copies.example").await.unwrap_err().0;
         assert_eq!(reply.code, 554, "{reply}");
     }
 }

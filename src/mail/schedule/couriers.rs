@@ -7,6 +7,7 @@ use super::shares::{Rank, Standing};
 use super::slow::{Fate, Relieved, Slow, Stage};
 use super::source::{Source, TAGS};
 use crate::ground::net::client_prefix;
+use crate::mail::model::Destination;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 
@@ -49,7 +50,7 @@ impl Schedule {
     /// In which line a destination waits.
     pub(super) fn rank(&self, id: DestinationId) -> Rank {
         let destination = &self.destinations[id.0 as usize];
-        destination.rank(self.named.contains(&destination.name), self.looked)
+        destination.rank(self.named.contains(&destination.destination), self.looked)
     }
 
     /// Whether [`Schedule::start`] may find something, or make room for it.
@@ -88,10 +89,10 @@ impl Schedule {
     }
 
     /// A destination that an operator named is known from the start.
-    pub fn vouch_for(&mut self, name: &str) {
-        self.places.remember(name.into());
-        self.named.insert(name.into());
-        if let Some(id) = self.names.get(name).copied() {
+    pub fn vouch_for(&mut self, destination: &Destination) {
+        self.places.remember(destination.clone());
+        self.named.insert(destination.clone());
+        if let Some(id) = self.ids.get(destination).copied() {
             self.stands(id, Standing::Known);
         }
     }

@@ -2,6 +2,7 @@
 
 use super::places::Places;
 use super::shares::{LIVELY_TIME, Rank};
+use super::tests::at;
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -81,15 +82,15 @@ fn five_hundred_silent_hosts_delay_neither_a_known_nor_a_new_destination() {
     let mut schedule = schedule(500);
     let one = schedule.source(Some(IpAddr::from([192, 0, 2, 1])), "form@shop.example");
     for number in 0..500 {
-        schedule.add(&format!("h{number}.example"), job(number, one), 0, NOW);
+        schedule.add(&at(&format!("h{number}.example")), job(number, one), 0, NOW);
     }
     let mut out = Out::default();
     out.start(&mut schedule);
     // The same client, the same sender: nothing tells them apart but that they answer.
-    schedule.vouch_for("known.example");
-    schedule.add("known.example", job(501, one), 0, NOW);
-    schedule.add("new.example", job(502, one), 0, NOW);
-    let (known, new) = (schedule.names["known.example"], schedule.names["new.example"]);
+    schedule.vouch_for(&at("known.example"));
+    schedule.add(&at("known.example"), job(501, one), 0, NOW);
+    schedule.add(&at("new.example"), job(502, one), 0, NOW);
+    let (known, new) = (schedule.ids[&at("known.example")], schedule.ids[&at("new.example")]);
     out.start(&mut schedule);
     assert!(out.has(known), "at once");
     let mut rounds = 0;
@@ -107,15 +108,15 @@ fn five_hundred_silent_hosts_delay_neither_a_known_nor_a_new_destination() {
 fn those_that_stall_after_the_end_of_data_keep_their_mail_and_lose_their_place() {
     let mut schedule = schedule(500);
     for number in 0..500 {
-        schedule.add(&format!("h{number}.example"), job(number, Source::default()), 0, NOW);
+        schedule.add(&at(&format!("h{number}.example")), job(number, Source::default()), 0, NOW);
     }
     let mut out = Out::default();
     out.start(&mut schedule);
-    schedule.add("new.example", job(502, Source::default()), 0, NOW);
+    schedule.add(&at("new.example"), job(502, Source::default()), 0, NOW);
     for _ in 0..3 {
         out.dawdle(&mut schedule, Stage::Final);
     }
-    assert!(out.has(schedule.names["new.example"]));
+    assert!(out.has(schedule.ids[&at("new.example")]));
     assert!(schedule.places().overtime() > 0 && schedule.places().throttled().slow == 0);
     let couriers = out.couriers.len();
     for (id, _, slow) in out.couriers {
@@ -131,7 +132,7 @@ fn there_is_no_more_overtime_than_there_is_memory_for() {
     let config = Config { overtime_max: 7, ..schedule(100).config };
     let mut schedule = Schedule::new(config);
     for number in 0..300 {
-        schedule.add(&format!("h{number}.example"), job(number, Source::default()), 0, NOW);
+        schedule.add(&at(&format!("h{number}.example")), job(number, Source::default()), 0, NOW);
     }
     let mut out = Out::default();
     out.start(&mut schedule);
@@ -144,21 +145,21 @@ fn a_sender_with_ten_thousand_destinations_leaves_room_for_others() {
     let mut schedule = schedule(500);
     let (many, other) = (Source { client: 1, sender: 1 }, Source { client: 1, sender: 2 });
     for number in 0..10_000 {
-        schedule.add(&format!("h{number}.example"), job(number, many), 0, NOW);
+        schedule.add(&at(&format!("h{number}.example")), job(number, many), 0, NOW);
     }
     let mut out = Out::default();
     assert_eq!(out.start(&mut schedule).len(), 360);
-    schedule.add("other.example", job(10_001, other), 0, NOW);
+    schedule.add(&at("other.example"), job(10_001, other), 0, NOW);
     assert_eq!(out.start(&mut schedule).len(), 1);
-    assert!(out.has(schedule.names["other.example"]));
+    assert!(out.has(schedule.ids[&at("other.example")]));
     // And the client's other senders leave room for other clients.
     for number in 0..10_000 {
         let source = Source { client: 1, sender: mark(number % 200) };
-        schedule.add(&format!("i{number}.example"), job(20_000 + number, source), 0, NOW);
+        schedule.add(&at(&format!("i{number}.example")), job(20_000 + number, source), 0, NOW);
     }
     out.start(&mut schedule);
     assert_eq!(taken(schedule.places()), 386);
-    schedule.add("stranger.example", job(40_000, Source { client: 2, sender: 9 }), 0, NOW);
+    schedule.add(&at("stranger.example"), job(40_000, Source { client: 2, sender: 9 }), 0, NOW);
     assert_eq!(out.start(&mut schedule).len(), 1);
 }
 
@@ -169,9 +170,9 @@ fn clients_that_take_all_they_may_have_leave_room_for_another() {
         let mut schedule = schedule(500);
         for number in 0..2_000 {
             let name = format!("h{number}.example");
-            schedule.vouch_for(&name);
+            schedule.vouch_for(&at(&name));
             schedule.add(
-                &name,
+                &at(&name),
                 job(number, Source { client: mark(number % clients), sender: mark(number % 200) }),
                 0,
                 NOW,
@@ -185,10 +186,15 @@ fn clients_that_take_all_they_may_have_leave_room_for_another() {
             "{}",
             taken(schedule.places())
         );
-        schedule.vouch_for("other.example");
-        schedule.add("other.example", job(40_000, Source { client: 200, sender: 201 }), 0, NOW);
+        schedule.vouch_for(&at("other.example"));
+        schedule.add(
+            &at("other.example"),
+            job(40_000, Source { client: 200, sender: 201 }),
+            0,
+            NOW,
+        );
         assert_eq!(out.start(&mut schedule).len(), 1, "{clients} clients");
-        assert!(out.has(schedule.names["other.example"]));
+        assert!(out.has(schedule.ids[&at("other.example")]));
     }
 }
 
@@ -196,15 +202,20 @@ fn clients_that_take_all_they_may_have_leave_room_for_another() {
 fn once_well(schedule: &mut Schedule, numbers: std::ops::Range<u64>, client: u8) {
     for number in numbers {
         let name = format!("h{number}.example");
-        let id = schedule.intern(&name);
+        let id = schedule.intern(&at(&name));
         schedule.answered(id, NOW - 3600);
-        schedule.add(&name, job(number, Source { client, sender: mark(number % 200) }), 0, NOW);
+        schedule.add(
+            &at(&name),
+            job(number, Source { client, sender: mark(number % 200) }),
+            0,
+            NOW,
+        );
     }
 }
 
 /// One that has just taken mail.
 fn well(schedule: &mut Schedule, name: &str) -> DestinationId {
-    let id = schedule.intern(name);
+    let id = schedule.intern(&at(name));
     schedule.answered(id, NOW);
     id
 }
@@ -216,19 +227,24 @@ fn held_back_mail_stops_nobody_behind_it() {
         (Out::default(), Source { client: 1, sender: 1 }, Source { client: 2, sender: 1 });
     for number in 0..2_000 {
         let name = format!("h{number}.example");
-        schedule.vouch_for(&name);
-        schedule.add(&name, job(number, Source { client: 1, sender: mark(number % 200) }), 0, NOW);
+        schedule.vouch_for(&at(&name));
+        schedule.add(
+            &at(&name),
+            job(number, Source { client: 1, sender: mark(number % 200) }),
+            0,
+            NOW,
+        );
     }
     out.start(&mut schedule);
-    let good = schedule.intern("good.example");
+    let good = schedule.intern(&at("good.example"));
     schedule.stands(good, Standing::Known);
-    (3_000..3_010).for_each(|number| schedule.add("good.example", job(number, one), 0, NOW));
+    (3_000..3_010).for_each(|number| schedule.add(&at("good.example"), job(number, one), 0, NOW));
     assert!(out.start(&mut schedule).is_empty(), "the client has all that it may have");
-    schedule.add("good.example", job(4_000, another), 0, NOW);
+    schedule.add(&at("good.example"), job(4_000, another), 0, NOW);
     assert_eq!(out.start(&mut schedule), [good]);
     assert_eq!(out.couriers.last().unwrap().1, job(4_000, another), "its own mail first");
     // The next one takes its turn with those before it.
-    schedule.add("good.example", job(4_001, another), 0, NOW);
+    schedule.add(&at("good.example"), job(4_001, another), 0, NOW);
     let next = [schedule.take(good, true, NOW), schedule.take(good, true, NOW)];
     assert!(next.contains(&Some(job(4_001, another))), "{next:?}");
 }
@@ -238,14 +254,14 @@ fn senders_of_a_client_do_not_wait_for_each_other_at_a_destination() {
     let mut schedule = schedule(500);
     let (busy, quiet) = (Source { client: 1, sender: 1 }, Source { client: 1, sender: 2 });
     for number in 0..1_000 {
-        schedule.add(&format!("h{number}.example"), job(number, busy), 0, NOW);
+        schedule.add(&at(&format!("h{number}.example")), job(number, busy), 0, NOW);
     }
     let mut out = Out::default();
     out.start(&mut schedule);
-    schedule.add("good.example", job(2_000, busy), 0, NOW);
-    schedule.add("good.example", job(2_001, quiet), 0, NOW);
+    schedule.add(&at("good.example"), job(2_000, busy), 0, NOW);
+    schedule.add(&at("good.example"), job(2_001, quiet), 0, NOW);
     out.start(&mut schedule);
-    assert!(out.has(schedule.names["good.example"]));
+    assert!(out.has(schedule.ids[&at("good.example")]));
 }
 
 /// The same client, and every sender has mail to those that hang.
@@ -257,16 +273,16 @@ fn those_that_were_well_once_and_hang_stop_their_client_for_a_second_each_turn()
         // Other clients use what they may, for destinations that are quick.
         for number in 0..others * 400 {
             let name = format!("q{number}.example");
-            schedule.vouch_for(&name);
+            schedule.vouch_for(&at(&name));
             let source = Source { client: 2 + mark(number % others), sender: mark(number % 200) };
-            schedule.add(&name, job(10_000 + number, source), 0, NOW);
+            schedule.add(&at(&name), job(10_000 + number, source), 0, NOW);
         }
         once_well(&mut schedule, 0..500, 1);
         out.start(&mut schedule);
         let quick: Vec<_> =
             out.couriers.extract_if(.., |(_, job, _)| job.source.client != 1).collect();
         let good = well(&mut schedule, "good.example");
-        schedule.add("good.example", job(5_000, Source { client: 1, sender: 250 }), 0, NOW);
+        schedule.add(&at("good.example"), job(5_000, Source { client: 1, sender: 250 }), 0, NOW);
         out.start(&mut schedule);
         let mut waited = std::time::Duration::ZERO;
         while !out.has(good) {
@@ -290,7 +306,12 @@ fn a_destination_that_takes_mail_finds_a_place_beside_those_that_never_answer_th
         } else {
             let source = |number| Source { client: 1, sender: mark(number % 200) };
             (0..1_500).for_each(|number| {
-                schedule.add(&format!("n{number}.example"), job(number, source(number)), 0, NOW)
+                schedule.add(
+                    &at(&format!("n{number}.example")),
+                    job(number, source(number)),
+                    0,
+                    NOW,
+                )
             });
         }
         let mut out = Out::default();
@@ -306,7 +327,7 @@ fn a_destination_that_takes_mail_finds_a_place_beside_those_that_never_answer_th
         let at_the_same_time = 5;
         for number in 0..at_the_same_time {
             schedule.add(
-                "good.example",
+                &at("good.example"),
                 job(5_000 + number, Source { client: 1, sender: 7 }),
                 0,
                 NOW,
@@ -314,7 +335,7 @@ fn a_destination_that_takes_mail_finds_a_place_beside_those_that_never_answer_th
         }
         assert_eq!(out.start(&mut schedule), [good; 5], "known {known}");
         // And another one's, that gives away its place as well when that one does not answer.
-        schedule.add("other.example", job(6_000, Source { client: 2, sender: 7 }), 0, NOW);
+        schedule.add(&at("other.example"), job(6_000, Source { client: 2, sender: 7 }), 0, NOW);
         assert_eq!(out.start(&mut schedule).len(), 1);
     }
 }
@@ -325,7 +346,7 @@ fn a_destination_that_hangs_is_not_lively_until_its_couriers_go_on() {
     let id = well(&mut schedule, "good.example");
     schedule.looked = NOW;
     assert_eq!(schedule.rank(id), Rank::Lively);
-    schedule.add("good.example", job(1, Source::default()), 0, NOW);
+    schedule.add(&at("good.example"), job(1, Source::default()), 0, NOW);
     let mut out = Out::default();
     out.start(&mut schedule);
     let slow = schedule.slow(id, Stage::Talking);
@@ -339,8 +360,8 @@ fn a_destination_that_hangs_is_not_lively_until_its_couriers_go_on() {
 #[test]
 fn who_refuses_us_is_known_to_be_down_and_is_tried_on() {
     let mut schedule = schedule(500);
-    schedule.add("h.example", job(1, Source::default()), 0, NOW);
-    let id = schedule.names["h.example"];
+    schedule.add(&at("h.example"), job(1, Source::default()), 0, NOW);
+    let id = schedule.ids[&at("h.example")];
     schedule.refused_us(id, 0, "refused us in answer to MAIL", NOW);
     assert_eq!(schedule.unreachable(), 1);
     assert_eq!(Out::default().start(&mut schedule).len(), 1, "it is not left alone");
@@ -352,8 +373,8 @@ fn who_refuses_us_is_known_to_be_down_and_is_tried_on() {
 #[test]
 fn who_takes_other_mail_between_two_tries_is_not_down() {
     let mut schedule = schedule(500);
-    schedule.add("h.example", job(1, Source::default()), 0, NOW);
-    let id = schedule.names["h.example"];
+    schedule.add(&at("h.example"), job(1, Source::default()), 0, NOW);
+    let id = schedule.ids[&at("h.example")];
     schedule.reached(id, NOW);
     let (mut now, mut answered) = (NOW + 10, NOW);
     for attempts in 0..8 {
@@ -376,7 +397,7 @@ fn who_takes_other_mail_between_two_tries_is_not_down() {
 fn who_comes_back_from_the_end_of_data_can_be_told_to_go() {
     let mut schedule = schedule(10);
     for number in 0..20 {
-        schedule.add(&format!("h{number}.example"), job(number, Source::default()), 0, NOW);
+        schedule.add(&at(&format!("h{number}.example")), job(number, Source::default()), 0, NOW);
     }
     let ids: Vec<DestinationId> = std::iter::from_fn(|| schedule.start(NOW)).collect();
     let slow: Vec<Slow> = ids.iter().map(|id| schedule.slow(*id, Stage::Final)).collect();
@@ -397,7 +418,7 @@ fn who_comes_back_from_the_end_of_data_can_be_told_to_go() {
 fn the_slow_are_left_alone_while_nobody_waits() {
     let mut schedule = schedule(500);
     for number in 0..300 {
-        schedule.add(&format!("h{number}.example"), job(number, Source::default()), 0, NOW);
+        schedule.add(&at(&format!("h{number}.example")), job(number, Source::default()), 0, NOW);
     }
     let mut out = Out::default();
     out.start(&mut schedule);
@@ -411,23 +432,23 @@ fn who_did_not_answer_waits_for_its_like() {
     let mut schedule = schedule(500);
     for number in 0..400 {
         let name = format!("h{number}.example");
-        schedule.add(&name, job(number, Source::default()), 0, NOW);
-        let id = schedule.names[name.as_str()];
+        schedule.add(&at(&name), job(number, Source::default()), 0, NOW);
+        let id = schedule.ids[&at(name.as_str())];
         schedule.stands(id, Standing::Suspect);
     }
     let mut out = Out::default();
     // Of one sender; several may have all hundred.
     assert_eq!(out.start(&mut schedule).len(), 80);
-    schedule.add("new.example", job(9000, Source::default()), 0, NOW);
+    schedule.add(&at("new.example"), job(9000, Source::default()), 0, NOW);
     assert_eq!(out.start(&mut schedule).len(), 1);
 }
 
 #[test]
 fn what_is_known_outlives_the_memory_of_a_destination() {
     let mut schedule = schedule(500);
-    schedule.places.remember("known.example".into());
-    schedule.add("known.example", job(1, Source::default()), 0, NOW);
-    assert_eq!(schedule.standing(schedule.names["known.example"]), Standing::Known);
+    schedule.places.remember(at("known.example"));
+    schedule.add(&at("known.example"), job(1, Source::default()), 0, NOW);
+    assert_eq!(schedule.standing(schedule.ids[&at("known.example")]), Standing::Known);
 }
 
 fn mark(number: u64) -> u8 {
@@ -492,7 +513,7 @@ proptest! {
             match event {
                 Event::Add { destination, client, sender } => {
                     id += 1;
-                    schedule.add(&format!("d{destination}.example"), job(id, Source { client, sender }), 0, now);
+                    schedule.add(&at(&format!("d{destination}.example")), job(id, Source { client, sender }), 0, now);
                 }
                 Event::Start => {
                     if let Some(id) = schedule.start(now) {
@@ -551,14 +572,14 @@ proptest! {
         prop_assert_eq!((taken(schedule.places()), schedule.places().overtime()), (0, 0));
         prop_assert!(schedule.places.clients.iter().chain(schedule.places.senders.iter()).all(|n| *n == 0));
         now += 10_000;
-        let mut left = schedule.destinations.iter().map(|one| (one.name.clone(), one.ready.len() + one.deferred as usize));
-        let mut left: BTreeMap<Arc<str>, usize> = left.by_ref().collect();
+        let mut left = schedule.destinations.iter().map(|one| (one.destination.clone(), one.ready.len() + one.deferred as usize));
+        let mut left: BTreeMap<Destination, usize> = left.by_ref().collect();
         let steps = left.values().sum::<usize>() * 2 + 100;
         for _ in 0..steps {
             let Some(id) = schedule.start(now) else { break };
             while schedule.take(id, false, now).is_some() {
                 schedule.finished(id);
-                *left.get_mut(&schedule.name(id)).unwrap() -= 1;
+                *left.get_mut(&schedule.destination(id)).unwrap() -= 1;
             }
             schedule.courier_ended(id, false);
         }

@@ -31,7 +31,6 @@
 
 mod couriers;
 mod deferred;
-mod destination;
 mod idle;
 mod job;
 mod places;
@@ -41,13 +40,13 @@ mod silence;
 mod slow;
 mod source;
 mod standing;
+mod state;
 mod summary;
 mod turn;
 mod untried;
 
-use crate::mail::model::MessageId;
+use crate::mail::model::{Destination, MessageId};
 use deferred::Deferred;
-use destination::Destination;
 use idle::Idlers;
 pub use idle::Waiting;
 pub use job::{DestinationId, Job};
@@ -56,9 +55,9 @@ pub use shares::{Shares, Standing};
 pub use silence::{PROBE_PAUSE, silent_after};
 pub use slow::{Fate, Slow, Stage};
 pub use source::Source;
+use state::DestinationState;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
-use std::sync::Arc;
 pub use untried::Untried;
 
 /// Couriers that a destination may have before anything is known about it.
@@ -115,13 +114,13 @@ pub enum Suspension<T> {
 /// All jobs that wait, and the destinations they wait for.
 pub struct Schedule {
     config: Config,
-    destinations: Vec<Destination>,
-    names: HashMap<Arc<str>, DestinationId>,
+    destinations: Vec<DestinationState>,
+    ids: HashMap<Destination, DestinationId>,
     free: Vec<DestinationId>,
     /// Destinations that an operator lets nothing go to, known or not.
-    paused: HashSet<String>,
+    paused: HashSet<Destination>,
     /// Destinations that an operator named as the way out.
-    named: HashSet<Arc<str>>,
+    named: HashSet<Destination>,
     /// Jobs that wait for their time.
     deferred: Deferred,
     /// Suspended destinations with ready jobs, by the end of the suspension.
@@ -139,7 +138,7 @@ impl Schedule {
         Self {
             config,
             destinations: Vec::new(),
-            names: HashMap::new(),
+            ids: HashMap::new(),
             free: Vec::new(),
             paused: HashSet::new(),
             named: HashSet::new(),
@@ -152,7 +151,7 @@ impl Schedule {
     }
 
     /// A job for a destination, due at a moment (at once when that has passed).
-    pub fn add(&mut self, destination: &str, job: Job, due: u32, now: u32) {
+    pub fn add(&mut self, destination: &Destination, job: Job, due: u32, now: u32) {
         let id = self.intern(destination);
         if due > now {
             self.defer(id, job, due);
@@ -368,17 +367,17 @@ impl Schedule {
         stays
     }
 
-    /// The name of a destination.
-    pub fn name(&self, id: DestinationId) -> Arc<str> {
-        self.destinations[id.0 as usize].name.clone()
+    /// The destination of this handle.
+    pub fn destination(&self, id: DestinationId) -> Destination {
+        self.destinations[id.0 as usize].destination.clone()
     }
 
     /// Why nothing goes to a destination now; `None` when it does.
-    pub fn rest_of(&self, name: &str, now: u32) -> Option<Suspension<&str>> {
-        if self.paused.contains(name) {
+    pub fn rest_of(&self, destination: &Destination, now: u32) -> Option<Suspension<&str>> {
+        if self.paused.contains(destination) {
             return Some(Suspension::Paused);
         }
-        let destination = &self.destinations[self.names.get(name)?.0 as usize];
+        let destination = &self.destinations[self.ids.get(destination)?.0 as usize];
         let suspended = destination.suspended_until > now;
         suspended.then_some(Suspension::Until(
             destination.suspended_until,
@@ -387,8 +386,9 @@ impl Schedule {
     }
 
     /// Messages that wait for a destination.
-    pub fn waiting_for(&self, name: &str) -> u64 {
-        self.names.get(name).map_or(0, |id| self.destinations[id.0 as usize].messages())
+    pub fn waiting_for(&self, destination: &Destination) -> u64 {
+        let id = self.ids.get(destination);
+        id.map_or(0, |id| self.destinations[id.0 as usize].messages())
     }
 
     /// When to look again although nothing happens.
@@ -400,23 +400,19 @@ impl Schedule {
 
     /// Makes the jobs that `wanted` names due now and ends the suspension of their destinations.
     /// Tells how many jobs it was.
-    pub fn retry(&mut self, wanted: impl Fn(&str, MessageId) -> bool) -> u64 {
+    pub fn retry(&mut self, wanted: impl Fn(MessageId) -> bool) -> u64 {
         let mut hit = 0;
         for destination in &mut self.destinations {
-            let ready =
-                destination.ready.iter().filter(|job| wanted(&destination.name, job.id)).count()
-                    as u64;
+            let ready = destination.ready.iter().filter(|job| wanted(job.id)).count() as u64;
             if ready > 0 {
                 hit += ready;
                 destination.suspended_until = 0;
             }
         }
-        let names: Vec<Arc<str>> =
-            self.destinations.iter().map(|destination| destination.name.clone()).collect();
         let mut touched = HashSet::new();
         let destinations = &mut self.destinations;
         self.deferred.extract(
-            |id, job| wanted(&names[id.0 as usize], job.id),
+            |_, job| wanted(job.id),
             |id, job| {
                 hit += 1;
                 touched.insert(id);
@@ -464,7 +460,7 @@ impl Schedule {
 
     /// Jobs that are being tried or could be now.
     pub fn flushable(&self, now: u32) -> u64 {
-        let work = |destination: &Destination| {
+        let work = |destination: &DestinationState| {
             let ready =
                 if destination.is_left_alone(now) { 0 } else { destination.ready.len() as u64 };
             ready + u64::from(destination.active)
@@ -474,13 +470,13 @@ impl Schedule {
 
     /// Lets nothing more go to a destination, or lets it again. Its jobs stay where they are; a try
     /// in progress ends by itself.
-    pub fn pause(&mut self, name: &str, paused: bool) {
+    pub fn pause(&mut self, destination: &Destination, paused: bool) {
         if paused {
-            self.paused.insert(name.to_owned());
+            self.paused.insert(destination.clone());
         } else {
-            self.paused.remove(name);
+            self.paused.remove(destination);
         }
-        if let Some(id) = self.names.get(name).copied() {
+        if let Some(id) = self.ids.get(destination).copied() {
             self.destinations[id.0 as usize].paused = paused;
             self.offer(id);
         }
@@ -544,27 +540,27 @@ impl Schedule {
         u32::try_from(base).unwrap_or(u32::MAX).min(self.config.maximal_backoff).max(1)
     }
 
-    fn intern(&mut self, name: &str) -> DestinationId {
-        if let Some(id) = self.names.get(name) {
+    fn intern(&mut self, destination: &Destination) -> DestinationId {
+        if let Some(id) = self.ids.get(destination) {
             return *id;
         }
-        let name: Arc<str> = name.into();
-        let mut destination = Destination::new(name.clone(), FIRST_WINDOW.min(self.limit()));
-        destination.paused = self.paused.contains(&*name);
-        if self.places.is_remembered(&name) {
-            destination.standing = Standing::Known;
+        let window = FIRST_WINDOW.min(self.limit());
+        let mut state = DestinationState::new(destination.clone(), window);
+        state.paused = self.paused.contains(destination);
+        if self.places.is_remembered(destination) {
+            state.standing = Standing::Known;
         }
         let id = match self.free.pop() {
             Some(id) => {
-                self.destinations[id.0 as usize] = destination;
+                self.destinations[id.0 as usize] = state;
                 id
             }
             None => {
-                self.destinations.push(destination);
+                self.destinations.push(state);
                 DestinationId(u32::try_from(self.destinations.len() - 1).unwrap_or(u32::MAX))
             }
         };
-        self.names.insert(name, id);
+        self.ids.insert(destination.clone(), id);
         id
     }
 
@@ -576,11 +572,11 @@ impl Schedule {
             && destination.couriers == 0
             && !destination.ready.is_in_turn();
         if idle
-            && self.names.len() > IDLE_DESTINATIONS_MAX
-            && self.names.remove(&destination.name).is_some()
+            && self.ids.len() > IDLE_DESTINATIONS_MAX
+            && self.ids.remove(&destination.destination).is_some()
         {
             if destination.standing == Standing::Known {
-                self.places.remember(destination.name.clone());
+                self.places.remember(destination.destination.clone());
             }
             self.free.push(id);
         }

@@ -5,9 +5,9 @@ use super::shares::{RANKS, Rank, SLOW_PERCENT, STANDINGS, Shares, Standing};
 use super::slow::Slowpokes;
 use super::source::{Source, TAGS};
 use super::turn::Turn;
+use crate::mail::model::Destination;
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
-use std::sync::Arc;
 
 /// Names of destinations that are remembered as known after all else about them was forgotten.
 const REMEMBERED_MAX: usize = 10_000;
@@ -41,7 +41,7 @@ pub struct Places {
     pub(super) over_share: Vec<(u8, u32)>,
     /// Which rank is asked first next time.
     first: usize,
-    remembered: HashSet<Arc<str>>,
+    remembered: HashSet<Destination>,
     pub(super) marks: RandomState,
 }
 
@@ -116,17 +116,17 @@ impl Places {
         self.turn.push(rank, source, id);
     }
 
-    pub(super) fn remember(&mut self, name: Arc<str>) {
+    pub(super) fn remember(&mut self, destination: Destination) {
         if self.remembered.len() >= REMEMBERED_MAX
             && let Some(other) = self.remembered.iter().next().cloned()
         {
             self.remembered.remove(&other);
         }
-        self.remembered.insert(name);
+        self.remembered.insert(destination);
     }
 
-    pub(super) fn is_remembered(&self, name: &str) -> bool {
-        self.remembered.contains(name)
+    pub(super) fn is_remembered(&self, destination: &Destination) -> bool {
+        self.remembered.contains(destination)
     }
 
     pub(super) fn enter(&mut self, standing: Standing, source: Source) {

@@ -11,8 +11,8 @@
 //!
 //! Limits: [`SPARED_MAX`] silent couriers do not count against the window of their destination.
 
-use super::destination::Destination;
 use super::slow::Stage;
+use super::state::DestinationState;
 use super::{DestinationId, Job, Schedule, Standing};
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub const fn silent_after(stage: Stage) -> Duration {
     }
 }
 
-impl Destination {
+impl DestinationState {
     /// Couriers that count against the window; only those with an open connection, or all.
     pub fn counted(&self, open: bool) -> u32 {
         let (all, silent) =
@@ -70,7 +70,7 @@ impl Schedule {
             self.offer(id);
             return;
         }
-        let (name, quiet) = (&destination.name, now.saturating_sub(quiet_since));
+        let (name, quiet) = (&destination.destination, now.saturating_sub(quiet_since));
         destination.last_error = match stage {
             Stage::Connecting => format!("{name} was not ready for mail within {quiet} s"),
             Stage::Talking => {
@@ -122,7 +122,7 @@ impl Schedule {
     /// How long a destination is left alone that could not be reached.
     pub(super) fn pause_of(&self, id: DestinationId) -> u32 {
         let pause = self.backoff(1);
-        if self.named.contains(&*self.destinations[id.0 as usize].name) {
+        if self.named.contains(&self.destinations[id.0 as usize].destination) {
             pause.min(PROBE_PAUSE)
         } else {
             pause
@@ -132,7 +132,7 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::CONFIG;
+    use super::super::tests::{CONFIG, at};
     use super::super::{FIRST_WINDOW, Source, Suspension};
     use super::*;
     use crate::mail::model::MessageId;
@@ -142,7 +142,7 @@ mod tests {
 
     fn schedule(jobs: u64) -> Schedule {
         let mut schedule = Schedule::new(CONFIG);
-        schedule.vouch_for(RELAY);
+        schedule.vouch_for(&at(RELAY));
         for id in 0..jobs {
             let job = Job {
                 id: MessageId(id),
@@ -151,7 +151,7 @@ mod tests {
                 told: false,
                 source: Source::default(),
             };
-            schedule.add(RELAY, job, 0, NOW);
+            schedule.add(&at(RELAY), job, 0, NOW);
         }
         schedule
     }
@@ -184,7 +184,7 @@ mod tests {
         }
         assert_eq!((schedule.unreachable(), schedule.destinations[0].down_since), (1, Some(NOW)));
         assert_eq!(
-            schedule.rest_of(RELAY, NOW + 30),
+            schedule.rest_of(&at(RELAY), NOW + 30),
             Some(Suspension::Until(NOW + 60, "relay.example was not ready for mail within 30 s"))
         );
         assert!(start(&mut schedule, NOW + 59).is_empty());
@@ -210,10 +210,10 @@ mod tests {
             told: true,
             source: Source::default(),
         };
-        schedule.add(RELAY, old, 0, NOW);
+        schedule.add(&at(RELAY), old, 0, NOW);
         assert_eq!(schedule.given_up_connecting(id, NOW, "late", NOW + 1), []);
         assert_eq!(
-            (schedule.standing(id), schedule.rest_of(RELAY, NOW + 1)),
+            (schedule.standing(id), schedule.rest_of(&at(RELAY), NOW + 1)),
             (Standing::Suspect, None)
         );
         assert_eq!(
@@ -222,7 +222,7 @@ mod tests {
             "its time is up, and nobody tries it"
         );
         assert_eq!(
-            schedule.rest_of(RELAY, NOW + 11),
+            schedule.rest_of(&at(RELAY), NOW + 11),
             Some(Suspension::Until(NOW + 11 + PROBE_PAUSE, "late"))
         );
         assert_eq!(schedule.unreachable(), 0, "nobody knows that it is down");
@@ -231,7 +231,7 @@ mod tests {
         schedule.given_up_connecting(id, NOW + 51, "late", NOW + 52);
         schedule.ear(id).store(NOW + 55, Ordering::Relaxed);
         schedule.given_up_connecting(id, NOW + 52, "late", NOW + 62);
-        assert_eq!(schedule.rest_of(RELAY, NOW + 62), None);
+        assert_eq!(schedule.rest_of(&at(RELAY), NOW + 62), None);
     }
 
     #[test]
@@ -247,7 +247,7 @@ mod tests {
         for (_, job) in old {
             // An old connection is refused or given up at last.
             deliver(&mut schedule, id, now);
-            assert_eq!((schedule.unreachable(), schedule.rest_of(RELAY, now)), (0, None));
+            assert_eq!((schedule.unreachable(), schedule.rest_of(&at(RELAY), now)), (0, None));
             assert!(schedule.is_well_otherwise(id, "gave up", NOW, now));
             schedule.silent_no_more(id, Stage::Talking);
             schedule.connected(id, false);
@@ -285,7 +285,7 @@ mod tests {
         let id = out[0].0;
         schedule.ear(id).store(NOW + 10, Ordering::Relaxed);
         schedule.silent(id, Stage::Connecting, NOW, NOW + 30);
-        assert_eq!((schedule.unreachable(), schedule.rest_of(RELAY, NOW + 30)), (0, None));
+        assert_eq!((schedule.unreachable(), schedule.rest_of(&at(RELAY), NOW + 30)), (0, None));
         assert_eq!(start(&mut schedule, NOW + 30).len(), 1);
         schedule.silent_no_more(id, Stage::Connecting);
         assert!(schedule.destinations[0].has_too_many(false));
@@ -295,7 +295,7 @@ mod tests {
     fn a_named_next_hop_that_is_down_is_asked_again_soon() {
         let mut schedule = schedule(10);
         schedule.add(
-            "other.example",
+            &at("other.example"),
             Job {
                 id: MessageId(99),
                 arrived: NOW,
@@ -307,10 +307,10 @@ mod tests {
             NOW,
         );
         for name in [RELAY, "other.example"] {
-            let id = schedule.names[name];
+            let id = schedule.ids[&at(name)];
             schedule.down(id, "refused", NOW);
         }
-        let until = |name| match schedule.rest_of(name, NOW) {
+        let until = |name| match schedule.rest_of(&at(name), NOW) {
             Some(Suspension::Until(until, "refused")) => until - NOW,
             other => panic!("{other:?}"),
         };

@@ -4,7 +4,7 @@
 //! The same definition as where one message is looked at (`Standing` of the model), so that the
 //! overview and a list of the queue tell the same number.
 
-use super::destination::Destination;
+use super::state::DestinationState;
 use super::{Job, Schedule};
 use crate::mail::model::MessageId;
 use std::collections::HashSet;
@@ -35,7 +35,7 @@ impl Schedule {
 
 /// Jobs that could be tried at once if their destination let them, or that were tried before.
 pub(super) fn deferred_among_ready(
-    destination: &Destination,
+    destination: &DestinationState,
     now: u32,
 ) -> impl Iterator<Item = &Job> {
     let suspended = destination.suspended_until > now;
@@ -44,7 +44,7 @@ pub(super) fn deferred_among_ready(
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::CONFIG;
+    use super::super::tests::{CONFIG, at};
     use super::super::{DestinationId, Source};
     use super::*;
 
@@ -60,7 +60,7 @@ mod tests {
                 told: false,
                 source: Source::default(),
             };
-            schedule.add(destination, job, 0, NOW);
+            schedule.add(&at(destination), job, 0, NOW);
         }
         schedule
     }

@@ -1,9 +1,9 @@
 //! What the schedule tells of its destinations.
 
-use super::destination::Destination;
 use super::standing::deferred_among_ready;
+use super::state::DestinationState;
 use super::{Job, Schedule};
-use crate::mail::model::DestinationSummary;
+use crate::mail::model::{Destination, DestinationSummary};
 
 /// What is known of a destination's waiting jobs after a walk through them.
 #[derive(Default, Clone)]
@@ -43,26 +43,28 @@ impl Schedule {
             .filter(|(_, destination)| destination.messages() > 0)
             .map(|(waiting, destination)| row(&waiting, destination, now))
             .collect();
-        let idle = |name: &&String| {
-            self.names
-                .get(name.as_str())
-                .is_none_or(|id| self.destinations[id.0 as usize].messages() == 0)
+        let idle = |paused: &&Destination| {
+            self.ids.get(paused).is_none_or(|id| self.destinations[id.0 as usize].messages() == 0)
         };
-        rows.extend(self.paused.iter().filter(idle).map(|name| paused_without_mail(name)));
-        rows.sort_by(|a, b| b.messages.cmp(&a.messages).then_with(|| a.name.cmp(&b.name)));
+        rows.extend(self.paused.iter().filter(idle).map(paused_without_mail));
+        rows.sort_by(|a, b| {
+            b.messages
+                .cmp(&a.messages)
+                .then_with(|| a.destination.name().cmp(&b.destination.name()))
+        });
         rows.truncate(limit);
         rows
     }
 }
 
-fn row(waiting: &Waiting, destination: &Destination, now: u32) -> DestinationSummary {
+fn row(waiting: &Waiting, destination: &DestinationState, now: u32) -> DestinationSummary {
     let goes = !destination.paused && !destination.ready.is_empty();
     let ready_at = goes.then(|| destination.suspended_until.max(now));
     // A mail whose time comes while the destination is left alone waits for the end of that.
     let due =
         waiting.due.filter(|_| !destination.paused).map(|due| due.max(destination.suspended_until));
     DestinationSummary {
-        name: destination.name.to_string(),
+        destination: destination.destination.clone(),
         messages: destination.messages(),
         active: u64::from(destination.active),
         oldest: waiting.arrived,
@@ -79,9 +81,9 @@ fn row(waiting: &Waiting, destination: &Destination, now: u32) -> DestinationSum
     }
 }
 
-fn paused_without_mail(name: &str) -> DestinationSummary {
+fn paused_without_mail(destination: &Destination) -> DestinationSummary {
     DestinationSummary {
-        name: name.to_owned(),
+        destination: destination.clone(),
         messages: 0,
         active: 0,
         oldest: None,

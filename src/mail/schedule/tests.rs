@@ -20,29 +20,34 @@ fn schedule() -> Schedule {
 /// So many messages wait for a.example.
 fn with_mail(messages: u64) -> Schedule {
     let mut schedule = schedule();
-    (0..messages).for_each(|id| schedule.add("a.example", job(id), 0, NOW));
+    (0..messages).for_each(|id| schedule.add(&at("a.example"), job(id), 0, NOW));
     schedule
+}
+
+/// The destination of mail to this domain.
+pub(super) fn at(domain: &str) -> Destination {
+    Destination::domain(domain).unwrap()
 }
 
 fn job(id: u64) -> Job {
     Job { id: MessageId(id), arrived: NOW, attempts: 0, told: false, source: Source::default() }
 }
 
-fn started(schedule: &mut Schedule, now: u32) -> Vec<Arc<str>> {
-    std::iter::from_fn(|| schedule.start(now).map(|id| schedule.name(id))).collect()
+fn started(schedule: &mut Schedule, now: u32) -> Vec<Destination> {
+    std::iter::from_fn(|| schedule.start(now).map(|id| schedule.destination(id))).collect()
 }
 
 #[test]
 fn destinations_take_turns_whatever_their_share() {
     let mut schedule = schedule();
     for id in 0..1000 {
-        schedule.add("big.example", job(id), 0, NOW);
+        schedule.add(&at("big.example"), job(id), 0, NOW);
     }
-    schedule.add("small.example", job(1000), 0, NOW);
+    schedule.add(&at("small.example"), job(1000), 0, NOW);
     let ids: Vec<_> = (0..2).filter_map(|_| schedule.start(NOW)).collect();
-    let first: Vec<_> = ids.into_iter().map(|id| schedule.name(id)).collect();
+    let first: Vec<_> = ids.into_iter().map(|id| schedule.destination(id)).collect();
     assert_eq!(
-        first.iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
+        first.iter().map(Destination::name).collect::<Vec<_>>(),
         ["big.example", "small.example"]
     );
 }
@@ -51,7 +56,7 @@ fn destinations_take_turns_whatever_their_share() {
 fn the_window_opens_with_success_and_closes_when_the_destination_is_down() {
     let mut schedule = with_mail(100);
     assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
-    let id = schedule.intern("a.example");
+    let id = schedule.intern(&at("a.example"));
     for _ in 0..100 {
         schedule.reached(id, NOW);
     }
@@ -71,14 +76,14 @@ fn the_window_opens_with_success_and_closes_when_the_destination_is_down() {
 #[test]
 fn a_dead_destination_delays_nobody_else() {
     let mut schedule = schedule();
-    schedule.add("dead.example", job(1), 0, NOW);
+    schedule.add(&at("dead.example"), job(1), 0, NOW);
     let dead = schedule.start(NOW).unwrap();
     schedule.take(dead, false, NOW).unwrap();
     schedule.down(dead, "timeout", NOW);
-    schedule.add("dead.example", job(2), 0, NOW);
-    schedule.add("live.example", job(3), 0, NOW);
+    schedule.add(&at("dead.example"), job(2), 0, NOW);
+    schedule.add(&at("live.example"), job(3), 0, NOW);
     assert_eq!(
-        started(&mut schedule, NOW).iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
+        started(&mut schedule, NOW).iter().map(Destination::name).collect::<Vec<_>>(),
         ["live.example"]
     );
 }
@@ -86,7 +91,7 @@ fn a_dead_destination_delays_nobody_else() {
 #[test]
 fn backoff_doubles_with_jitter_and_has_an_end() {
     let mut schedule = schedule();
-    schedule.add("a.example", job(1), 0, NOW);
+    schedule.add(&at("a.example"), job(1), 0, NOW);
     let id = schedule.start(NOW).unwrap();
     let mut now = NOW;
     let mut taken = schedule.take(id, false, now).unwrap();
@@ -111,7 +116,7 @@ fn senders_of_old_mail_for_a_dead_destination_hear_of_it() {
     let slow = Job { arrived: NOW - 14_400, ..job(2) };
     let told = Job { arrived: NOW - 14_400, told: true, ..job(3) };
     for waiting in [old, slow, told, job(4)] {
-        schedule.add("a.example", waiting, 0, NOW);
+        schedule.add(&at("a.example"), waiting, 0, NOW);
     }
     let id = schedule.start(NOW).unwrap();
     assert_eq!(schedule.down(id, "refused", NOW), [old, slow]);
@@ -120,12 +125,12 @@ fn senders_of_old_mail_for_a_dead_destination_hear_of_it() {
 #[test]
 fn retry_wakes_what_it_names_and_nothing_else() {
     let mut schedule = schedule();
-    schedule.add("a.example", job(1), NOW + 500, NOW);
-    schedule.add("b.example", job(2), NOW + 500, NOW);
+    schedule.add(&at("a.example"), job(1), NOW + 500, NOW);
+    schedule.add(&at("b.example"), job(2), NOW + 500, NOW);
     assert!(started(&mut schedule, NOW).is_empty());
-    assert_eq!(schedule.retry(|name, _| name == "a.example"), 1);
+    assert_eq!(schedule.retry(|id| id == MessageId(1)), 1);
     assert_eq!(
-        started(&mut schedule, NOW).iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
+        started(&mut schedule, NOW).iter().map(Destination::name).collect::<Vec<_>>(),
         ["a.example"]
     );
     schedule.remove(&HashSet::from([MessageId(2)]));
@@ -135,12 +140,12 @@ fn retry_wakes_what_it_names_and_nothing_else() {
 #[test]
 fn a_waiting_courier_is_rung_for_instead_of_a_new_one() {
     let mut schedule = schedule();
-    schedule.add("a.example", job(1), 0, NOW);
+    schedule.add(&at("a.example"), job(1), 0, NOW);
     let id = schedule.start(NOW).unwrap();
     schedule.take(id, false, NOW).unwrap();
     schedule.finished(id);
     let waiting = schedule.wait(id);
-    schedule.add("a.example", job(2), 0, NOW);
+    schedule.add(&at("a.example"), job(2), 0, NOW);
     assert!(started(&mut schedule, NOW).is_empty());
     assert!(schedule.waited(id, &waiting, true, NOW));
     assert_eq!(schedule.take(id, false, NOW), Some(job(2)));
@@ -149,11 +154,11 @@ fn a_waiting_courier_is_rung_for_instead_of_a_new_one() {
 #[test]
 fn there_is_work_for_the_dispatcher_where_a_slow_new_one_can_make_room_for_a_known_one() {
     let mut schedule = Schedule::new(Config { couriers_max: 1, ..CONFIG });
-    schedule.vouch_for("known.example");
-    schedule.add("new.example", job(1), 0, NOW);
+    schedule.vouch_for(&at("known.example"));
+    schedule.add(&at("new.example"), job(1), 0, NOW);
     let id = schedule.start(NOW).unwrap();
     schedule.take(id, false, NOW).unwrap();
-    schedule.add("known.example", job(2), 0, NOW);
+    schedule.add(&at("known.example"), job(2), 0, NOW);
     assert!(!schedule.has_turn(NOW) && schedule.start(NOW).is_none());
     let slow = schedule.slow(id, Stage::Connecting);
     assert!(schedule.has_turn(NOW));
@@ -162,7 +167,7 @@ fn there_is_work_for_the_dispatcher_where_a_slow_new_one_can_make_room_for_a_kno
     assert_eq!(schedule.slow_no_more(id, slow.ticket), Fate::ToldToGo);
     schedule.courier_ended(id, false);
     assert_eq!(
-        started(&mut schedule, NOW).iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
+        started(&mut schedule, NOW).iter().map(Destination::name).collect::<Vec<_>>(),
         ["known.example"]
     );
 }
@@ -172,21 +177,21 @@ fn who_has_waited_longest_goes_home_when_others_need_the_place() {
     let mut schedule = Schedule::new(Config { couriers_max: 3, ..schedule().config });
     let mut waiting = Vec::new();
     for (number, name) in ["a.example", "b.example", "c.example"].into_iter().enumerate() {
-        schedule.add(name, job(number as u64), 0, NOW);
+        schedule.add(&at(name), job(number as u64), 0, NOW);
         let id = schedule.start(NOW).unwrap();
         schedule.take(id, false, NOW).unwrap();
         schedule.finished(id);
         waiting.push((id, schedule.wait(id)));
     }
     assert!(!schedule.has_turn(NOW));
-    schedule.add("d.example", job(4), 0, NOW);
+    schedule.add(&at("d.example"), job(4), 0, NOW);
     assert!(schedule.has_turn(NOW), "somebody can make room");
     assert!(schedule.start(NOW).is_none());
     assert!(schedule.start(NOW).is_none(), "one is enough for one");
     let told = waiting.iter().filter(|(_, waiting)| !schedule.idlers.is_waiting(waiting)).count();
     assert!(told == 1 && !schedule.idlers.is_waiting(&waiting[0].1));
     // It has work after all: then the next one is told.
-    schedule.add("a.example", job(5), 0, NOW);
+    schedule.add(&at("a.example"), job(5), 0, NOW);
     assert!(schedule.waited(waiting[0].0, &waiting[0].1, false, NOW));
     assert_eq!(schedule.take(waiting[0].0, false, NOW), Some(job(5)));
     assert!(schedule.start(NOW).is_none());
@@ -196,7 +201,7 @@ fn who_has_waited_longest_goes_home_when_others_need_the_place() {
     );
     schedule.courier_ended(waiting[1].0, false);
     assert_eq!(
-        started(&mut schedule, NOW).iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
+        started(&mut schedule, NOW).iter().map(Destination::name).collect::<Vec<_>>(),
         ["d.example"]
     );
 }
@@ -210,7 +215,7 @@ fn of_those_that_hardly_wait_a_few_go_and_of_the_others_as_many_as_are_wanted() 
         // Of several senders: one alone could not have all couriers.
         let mark = u8::try_from(number % 3).unwrap();
         let source = Source { client: mark, sender: mark };
-        schedule.add(&format!("d{number}.example"), Job { source, ..job(number) }, 0, NOW);
+        schedule.add(&at(&format!("d{number}.example")), Job { source, ..job(number) }, 0, NOW);
         if let Some(id) = schedule.start(NOW) {
             schedule.take(id, false, NOW).unwrap();
             schedule.reached(id, NOW);
@@ -232,7 +237,7 @@ fn of_those_that_hardly_wait_a_few_go_and_of_the_others_as_many_as_are_wanted() 
 fn couriers_beyond_a_closed_window_go_home_and_the_rest_of_the_mail_is_tried() {
     let mut schedule = with_mail(10);
     assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
-    let id = schedule.intern("a.example");
+    let id = schedule.intern(&at("a.example"));
     (0..FIRST_WINDOW).for_each(|_| schedule.connected(id, true));
     let taken = schedule.take(id, true, NOW).unwrap();
     assert!(schedule.may_wait(id, NOW));
@@ -257,7 +262,7 @@ fn couriers_beyond_a_closed_window_go_home_and_the_rest_of_the_mail_is_tried() {
 fn a_destination_that_allows_no_more_connections_keeps_those_it_has() {
     let mut schedule = with_mail(100);
     assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
-    let id = schedule.intern("a.example");
+    let id = schedule.intern(&at("a.example"));
     assert!(!schedule.is_well_otherwise(id, "refused", NOW, NOW), "nothing is open: it is down");
     for _ in 0..4 {
         schedule.connected(id, true);
@@ -278,14 +283,14 @@ fn a_destination_that_allows_no_more_connections_keeps_those_it_has() {
 #[test]
 fn mail_for_hosts_without_room_waits_for_an_invitation_or_longer_each_time() {
     let mut schedule = schedule();
-    schedule.add("a.example", job(1), 0, NOW);
+    schedule.add(&at("a.example"), job(1), 0, NOW);
     let (mut now, mut pauses) = (NOW, Vec::new());
     for _ in 0..10 {
         let id = schedule.start(now).unwrap();
         let taken = schedule.take(id, false, now).unwrap();
         assert!(schedule.wait_for_host(id, taken, "full", now).is_empty());
         schedule.courier_ended(id, false);
-        let Some(Suspension::Until(wake, error)) = schedule.rest_of("a.example", now) else {
+        let Some(Suspension::Until(wake, error)) = schedule.rest_of(&at("a.example"), now) else {
             panic!("it does not wait")
         };
         assert_eq!(error, "full");
@@ -322,10 +327,10 @@ fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
     for answer in answers {
         let mut schedule = schedule();
         for id in 0..20 {
-            schedule.add("a.example", job(id), 0, NOW);
+            schedule.add(&at("a.example"), job(id), 0, NOW);
         }
         assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
-        let id = schedule.intern("a.example");
+        let id = schedule.intern(&at("a.example"));
         let taken: Vec<Job> =
             (0..FIRST_WINDOW).filter_map(|_| schedule.take(id, false, NOW)).collect();
         // One is about to have the host's last place.
@@ -338,7 +343,7 @@ fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
         schedule.connected(id, true);
         answer(&mut schedule, id);
         schedule.finished(id);
-        assert!(schedule.may_wait(id, NOW) && schedule.rest_of("a.example", NOW).is_none());
+        assert!(schedule.may_wait(id, NOW) && schedule.rest_of(&at("a.example"), NOW).is_none());
         assert!(
             schedule.take(id, true, NOW).is_some(),
             "the next mail goes over the connection, at once"
@@ -348,7 +353,7 @@ fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
         let one_more = schedule.take(id, false, NOW).unwrap();
         assert!(schedule.is_well_otherwise(id, "full", NOW, NOW));
         schedule.give_back(id, one_more);
-        assert!(schedule.rest_of("a.example", NOW).is_none());
+        assert!(schedule.rest_of(&at("a.example"), NOW).is_none());
     }
 }
 
@@ -357,7 +362,7 @@ fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
 fn a_destination_without_room_for_one_more_courier_declines_an_invitation() {
     let mut schedule = with_mail(20);
     assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
-    let id = schedule.intern("a.example");
+    let id = schedule.intern(&at("a.example"));
     let taken: Vec<Job> = (0..FIRST_WINDOW).filter_map(|_| schedule.take(id, false, NOW)).collect();
     schedule.wait_for_host(id, taken[0], "full", NOW);
     assert!(!schedule.invited(id.number()), "all couriers that it may have are on their way");
@@ -371,7 +376,7 @@ fn mail_that_waits_for_a_host_ends_with_its_lifetime() {
     let mut schedule = schedule();
     let old = |id, age| Job { arrived: NOW - age, ..job(id) };
     for job in [old(1, 0), old(2, 432_000), old(3, 15_000), Job { told: true, ..old(4, 15_000) }] {
-        schedule.add("a.example", job, 0, NOW);
+        schedule.add(&at("a.example"), job, 0, NOW);
     }
     let id = schedule.start(NOW).unwrap();
     let first = schedule.take(id, false, NOW).unwrap();
@@ -389,21 +394,21 @@ fn mail_that_waits_for_a_host_ends_with_its_lifetime() {
 fn the_next_try_of_a_destination_is_the_later_of_its_rest_and_of_the_mails_own_time() {
     let mut schedule = schedule();
     let next = |schedule: &Schedule| schedule.summaries(1, NOW)[0].next_try;
-    schedule.add("a.example", job(1), NOW + 10, NOW);
-    let id = schedule.intern("a.example");
+    schedule.add(&at("a.example"), job(1), NOW + 10, NOW);
+    let id = schedule.intern(&at("a.example"));
     schedule.down(id, "refused", NOW);
-    let Some(Suspension::Until(until, _)) = schedule.rest_of("a.example", NOW) else {
+    let Some(Suspension::Until(until, _)) = schedule.rest_of(&at("a.example"), NOW) else {
         panic!("it is left alone")
     };
     assert_eq!(next(&schedule), Some(until), "its mail is due before, and is not tried");
     schedule.remove(&HashSet::from([MessageId(1)]));
-    schedule.add("a.example", job(2), until + 100, NOW);
+    schedule.add(&at("a.example"), job(2), until + 100, NOW);
     assert_eq!(next(&schedule), Some(until + 100));
-    schedule.add("a.example", job(3), 0, NOW);
+    schedule.add(&at("a.example"), job(3), 0, NOW);
     assert_eq!(next(&schedule), Some(until));
-    schedule.pause("a.example", true);
+    schedule.pause(&at("a.example"), true);
     assert_eq!(
-        (next(&schedule), schedule.rest_of("a.example", NOW)),
+        (next(&schedule), schedule.rest_of(&at("a.example"), NOW)),
         (None, Some(Suspension::Paused))
     );
 }

@@ -1,7 +1,8 @@
 //! Messages that a retry makes due in vain, because they wait for paused destinations alone.
 
+use super::Schedule;
 use super::standing::EXACT_MAX;
-use super::{Destination, Schedule};
+use super::state::DestinationState;
 use crate::mail::model::MessageId;
 use std::collections::HashSet;
 
@@ -40,7 +41,7 @@ impl Schedule {
 
     /// The messages of all jobs that wait for paused destinations, or for the others.
     fn waiting(&self, paused: bool) -> impl Iterator<Item = MessageId> {
-        let here = move |there: &&Destination| there.paused == paused;
+        let here = move |there: &&DestinationState| there.paused == paused;
         let ready = self
             .destinations
             .iter()
@@ -57,7 +58,7 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::CONFIG;
+    use super::super::tests::{CONFIG, at};
     use super::super::{Job, Source};
     use super::*;
 
@@ -73,7 +74,7 @@ mod tests {
                 told: false,
                 source: Source::default(),
             };
-            schedule.add(name, job, due, NOW);
+            schedule.add(&at(name), job, due, NOW);
         }
         schedule
     }
@@ -91,13 +92,13 @@ mod tests {
             ("c.example", 3, 0),
         ]);
         assert_eq!(schedule.untried(|_| true), messages(&[]));
-        schedule.pause("a.example", true);
+        schedule.pause(&at("a.example"), true);
         assert_eq!(
             schedule.untried(|_| true),
             messages(&[2]),
             "the first goes to b.example as well"
         );
-        schedule.pause("b.example", true);
+        schedule.pause(&at("b.example"), true);
         assert_eq!(schedule.untried(|_| true), messages(&[1, 2]));
         assert_eq!(schedule.untried(|id| id == MessageId(2)), messages(&[2]));
     }
@@ -108,9 +109,9 @@ mod tests {
         let long =
             (0..many).map(|id| ("long.example", id, if id % 2 == 0 { 0 } else { NOW + 500 }));
         let mut schedule = schedule(long.chain([("a.example", many, 0)]));
-        schedule.pause("a.example", true);
+        schedule.pause(&at("a.example"), true);
         assert_eq!(schedule.untried(|_| true), messages(&[many]));
-        schedule.pause("long.example", true);
+        schedule.pause(&at("long.example"), true);
         assert_eq!(schedule.untried(|_| true), Untried::Jobs(many + 1));
         assert_eq!(schedule.untried(|id| id.0 < 3), messages(&[0, 1, 2]), "only what is wanted");
     }

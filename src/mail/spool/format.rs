@@ -1,4 +1,4 @@
-//! What stands on the disk: version 1 of the queue's format, documented in `docs/queue-format.md`.
+//! What stands on the disk: version 2 of the queue's format, documented in `docs/queue-format.md`.
 //!
 //! A segment is a file of one header block and many frames. A frame carries one record about one
 //! message: it was accepted, its progress changed, it is done. All numbers are little-endian.
@@ -7,14 +7,17 @@
 //! random salt. So an old frame in a recycled file, or bytes in a mail that look like a frame, can
 //! never be taken for one, even when a damaged frame makes the reader search for the next good one.
 
+use super::destinations;
+use super::octets::{Reader, put_text, put_u16};
 use crate::mail::model::{
-    Address, BodyType, Envelope, Kind, MessageId, Origin, Progress, Status, Target,
+    Address, BodyType, Destination, Envelope, Kind, MessageId, Origin, Progress, Status, Target,
 };
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-/// The version of this format; a volume with a higher one is refused.
-pub const VERSION: u32 = 1;
+/// The version of this format; a volume with a higher one is refused, and one with a lower one is
+/// read. Version 1 notes no destinations.
+pub const VERSION: u32 = 2;
 
 /// Octets before the first frame.
 pub const HEADER_BLOCK: u64 = HEADER_BLOCK_LEN as u64;
@@ -79,7 +82,7 @@ impl SegmentHeader {
                 continue;
             }
             match u32_at(content, 8) {
-                VERSION => {
+                1..=VERSION => {
                     return Ok(Self { number: u32_at(content, 12), salt: u64_at(content, 16) });
                 }
                 newer => error = HeaderError::Newer(newer),
@@ -190,6 +193,9 @@ pub struct Accepted {
     pub kind: Kind,
     /// Whether a carbon copy goes to `cc_mta`.
     pub copy: bool,
+    /// Where each target goes: the recipients in their order, then the copy. Fewer where nobody
+    /// decided.
+    pub destinations: Vec<Destination>,
     /// Whether it came from another queue: then it counts only together with a state record.
     pub moved: bool,
     /// By whose hands.
@@ -205,11 +211,13 @@ impl Accepted {
     pub fn targets(&self) -> Vec<Progress> {
         let recipients =
             (0..self.envelope.recipients.len()).filter_map(|place| u16::try_from(place).ok());
-        recipients
-            .map(Target::Recipient)
-            .chain(self.copy.then_some(Target::Copy))
-            .map(Progress::new)
-            .collect()
+        let targets = recipients.map(Target::Recipient).chain(self.copy.then_some(Target::Copy));
+        let mut destinations = self.destinations.iter();
+        let progress = |target| Progress {
+            destination: destinations.next().cloned(),
+            ..Progress::new(target)
+        };
+        targets.map(progress).collect()
     }
 
     /// The head of the record.
@@ -223,7 +231,8 @@ impl Accepted {
             | u8::from(self.envelope.body == BodyType::EightBitMime) << 3
             | u8::from(self.file.is_some()) << 4
             | u8::from(self.envelope.sender.is_some()) << 5
-            | u8::from(self.moved) << 6;
+            | u8::from(self.moved) << 6
+            | u8::from(!self.destinations.is_empty()) << 7;
         out.push(flags);
         match self.origin.peer {
             None => out.push(0),
@@ -248,12 +257,15 @@ impl Accepted {
             out.extend_from_slice(&len.to_le_bytes());
             out.extend_from_slice(&crc.to_le_bytes());
         }
+        if !self.destinations.is_empty() {
+            destinations::put(&mut out, self.destinations.iter().map(Some));
+        }
         out
     }
 
     /// Reads a head; `None` when it is not one.
     pub fn decode(head: &[u8]) -> Option<Self> {
-        let mut reader = Reader(head);
+        let mut reader = Reader::new(head);
         let id = MessageId(reader.u64()?);
         let arrived = reader.u32()?;
         let flags = reader.u8()?;
@@ -271,11 +283,17 @@ impl Accepted {
             .map(|_| reader.text().and_then(|text| Address::parse(text).ok()))
             .collect::<Option<Vec<_>>>()?;
         let file = if flags & 1 << 4 == 0 { None } else { Some((reader.u64()?, reader.u32()?)) };
+        let destinations = if flags & 1 << 7 == 0 {
+            Vec::new()
+        } else {
+            destinations::read(&mut reader)?.into_iter().collect::<Option<_>>()?
+        };
         Some(Self {
             id,
             arrived,
             kind: if flags & 1 == 0 { Kind::Mail } else { Kind::Notification },
             copy: flags & 1 << 1 != 0,
+            destinations,
             moved: flags & 1 << 6 != 0,
             origin: Origin { peer, helo },
             envelope: Envelope {
@@ -307,7 +325,8 @@ impl State {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
         out.extend_from_slice(&self.id.0.to_le_bytes());
-        out.push(u8::from(self.held) | u8::from(self.delay_told) << 1);
+        let is_decided = self.progress.iter().any(|progress| progress.destination.is_some());
+        out.push(u8::from(self.held) | u8::from(self.delay_told) << 1 | u8::from(is_decided) << 2);
         let mut reasons: Vec<&str> = Vec::new();
         let mut places: HashMap<&str, usize> = HashMap::new();
         put_u16(&mut out, self.progress.len());
@@ -331,12 +350,16 @@ impl State {
         for reason in reasons {
             put_text(&mut out, reason);
         }
+        if is_decided {
+            let decided = self.progress.iter().map(|progress| progress.destination.as_ref());
+            destinations::put(&mut out, decided);
+        }
         out
     }
 
     /// Reads a head; `None` when it is not one.
     pub fn decode(head: &[u8]) -> Option<Self> {
-        let mut reader = Reader(head);
+        let mut reader = Reader::new(head);
         let id = MessageId(reader.u64()?);
         let flags = reader.u8()?;
         let count = reader.u16()?;
@@ -355,11 +378,14 @@ impl State {
         }
         let count = reader.u16()?;
         let reasons = (0..count).map(|_| reader.text()).collect::<Option<Vec<_>>>()?;
+        let decided = if flags & 4 == 0 { Vec::new() } else { destinations::read(&mut reader)? };
+        let mut decided = decided.into_iter();
         let progress = rows
             .into_iter()
             .map(|(target, status, attempts, due, reason)| {
                 let reason = (*reasons.get(usize::from(reason))?).to_owned();
-                Some(Progress { target, status, attempts, due, reason })
+                let destination = decided.next().flatten();
+                Some(Progress { target, destination, status, attempts, due, reason })
             })
             .collect::<Option<Vec<_>>>()?;
         Some(Self { id, held: flags & 1 != 0, delay_told: flags & 2 != 0, progress })
@@ -373,22 +399,7 @@ pub fn encode_done(id: MessageId) -> Vec<u8> {
 
 /// The id at the start of every head.
 pub fn decode_id(head: &[u8]) -> Option<MessageId> {
-    Reader(head).u64().map(MessageId)
-}
-
-/// Lengths in heads are 16 bits; the model keeps texts below, and a longer one is cut at a
-/// character.
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    let mut end = text.len().min(usize::from(u16::MAX));
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    put_u16(out, end);
-    out.extend_from_slice(&text.as_bytes()[..end]);
-}
-
-fn put_u16(out: &mut Vec<u8>, number: usize) {
-    out.extend_from_slice(&u16::try_from(number).unwrap_or(u16::MAX).to_le_bytes());
+    Reader::new(head).u64().map(MessageId)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -399,40 +410,19 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 8).and_then(|eight| eight.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.take(1).map(|bytes| bytes[0])
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.take(2)?.try_into().ok().map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.take(4)?.try_into().ok().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.take(8)?.try_into().ok().map(u64::from_le_bytes)
-    }
-
-    fn text(&mut self) -> Option<&'a str> {
-        let len = self.u16()?;
-        std::str::from_utf8(self.take(usize::from(len))?).ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
+    fn destinations() -> Vec<Destination> {
+        let host = |text: &str| Arc::new(text.parse().unwrap());
+        vec![
+            Destination::SmartRelay(host("[hub.example]:26")),
+            Destination::domain("bücher.example").unwrap(),
+            Destination::Copy(host("[2001:db8::1]")),
+        ]
+    }
 
     fn accepted() -> Accepted {
         Accepted {
@@ -440,6 +430,7 @@ mod tests {
             arrived: 9,
             kind: Kind::Mail,
             copy: true,
+            destinations: destinations(),
             moved: true,
             origin: Origin {
                 peer: Some("2001:db8::1".parse().unwrap()),
@@ -467,9 +458,16 @@ mod tests {
         bare.envelope.sender = None;
         bare.file = None;
         bare.moved = false;
+        bare.destinations.clear();
         assert_eq!(Accepted::decode(&bare.encode()), Some(bare));
         let mut progress = full.targets();
-        assert_eq!(progress.len(), 3);
+        let decided = progress.iter().map(|progress| progress.destination.clone());
+        assert_eq!(
+            decided.collect::<Vec<_>>(),
+            destinations().into_iter().map(Some).collect::<Vec<_>>()
+        );
+        progress[1].destination = progress[0].destination.clone();
+        progress[2].destination = None;
         progress[1].status = Status::Failed;
         progress[1].reason = "550 no".to_owned();
         progress[2].due = 77;
@@ -517,8 +515,8 @@ mod tests {
         damaged[SECOND_COPY + 13] ^= 1;
         assert_eq!(SegmentHeader::decode(&damaged), Err(HeaderError::Damaged));
         let mut newer = block[..SEGMENT_HEADER - 4].to_vec();
-        newer[8] = 2;
+        newer[8] = 3;
         newer.extend_from_slice(&crc32fast::hash(&newer).to_le_bytes());
-        assert_eq!(SegmentHeader::decode(&newer), Err(HeaderError::Newer(2)));
+        assert_eq!(SegmentHeader::decode(&newer), Err(HeaderError::Newer(3)));
     }
 }

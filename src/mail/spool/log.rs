@@ -105,6 +105,7 @@ impl SegmentLog {
             arrived: moved.unwrap_or_else(clock::now),
             kind: entry.kind,
             copy: entry.copy,
+            destinations: entry.destinations,
             moved: moved.is_some(),
             origin: entry.origin,
             envelope: entry.envelope,

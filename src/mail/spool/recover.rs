@@ -45,7 +45,8 @@ pub enum OpenError {
     /// A later version of Postern has written it.
     #[error(
         "the queue was written by a later version (format {0}, this version knows {VERSION}): \
-        start that version again"
+        start that version again, or export the mail with it ('postern queue export') and import \
+        it into an empty volume of this one"
     )]
     Newer(u32),
     /// The file `format` is none of ours.
@@ -145,16 +146,23 @@ fn check_format(disk: &dyn Disk) -> Result<(), OpenError> {
         Ok(file) => {
             let mut text = [0; 64];
             let got = file.read_at(0, &mut text)?;
-            known_format(&text[..got]).map(drop)
+            if known_format(&text[..got])?.is_none_or(|version| version < VERSION) {
+                name_format(file.as_ref())?;
+            }
+            Ok(())
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let file = disk.create(FORMAT)?;
-            file.write_at(0, format!("{FORMAT_WORDS}{VERSION}\n").as_bytes())?;
-            file.sync()?;
-            Ok(())
+            Ok(name_format(disk.create(FORMAT)?.as_ref())?)
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Notes the version, before anything is written that earlier ones cannot read. The numbers have
+/// one digit: what a power cut leaves is one of the two.
+fn name_format(file: &dyn File) -> io::Result<()> {
+    file.write_at(0, format!("{FORMAT_WORDS}{VERSION}\n").as_bytes())?;
+    file.sync()
 }
 
 /// The version that the file `format` names; `None` for an empty or cut one: the power went at the

@@ -18,7 +18,9 @@
 //! what they tell of messages under a lease of this process is exact, and the rest is as it was
 //! known last. None of them may touch a disk or a network.
 
-use crate::mail::model::{Envelope, Kind, Message, MessageId, Origin, Progress, Status};
+use crate::mail::model::{
+    Destination, Envelope, Kind, Message, MessageId, Origin, Progress, Status,
+};
 use std::collections::HashSet;
 use std::future::Future;
 
@@ -59,6 +61,8 @@ pub struct Entry {
     pub kind: Kind,
     /// Whether a carbon copy goes to `cc_mta`.
     pub copy: bool,
+    /// Where each target goes: the recipients in their order, then the copy.
+    pub destinations: Vec<Destination>,
 }
 
 /// What a message has behind it that waited in another queue before.

@@ -1,16 +1,17 @@
-//! One destination: its ready jobs and how it has been lately.
+//! The state of one destination: its ready jobs and how it has been lately.
 
 use super::job::Job;
 use super::ready::Ready;
 use super::shares::{LIVELY_TIME, Rank, Standing};
 use super::source::Source;
+use crate::mail::model::Destination;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use tokio::sync::Notify;
 
 /// What the schedule knows of a destination.
-pub struct Destination {
-    pub name: Arc<str>,
+pub struct DestinationState {
+    pub destination: Destination,
     /// Jobs that may be tried now.
     pub ready: Ready,
     /// Jobs of this destination that wait for their time.
@@ -40,12 +41,12 @@ pub struct Destination {
     /// Of the couriers, those that have heard nothing for long; and of these, those with an open
     /// connection.
     pub silent: u32,
-    /// See [`Destination::silent`].
+    /// See [`DestinationState::silent`].
     pub silent_open: u32,
     /// When any courier last heard anything, and when a mail was last answered, seconds of the
     /// schedule's clock; 0 = never.
     pub heard_at: Arc<AtomicU32>,
-    /// See [`Destination::heard_at`].
+    /// See [`DestinationState::heard_at`].
     pub answered_at: u32,
     /// Connections that the destination was seen to allow, and until when that is believed.
     pub ceiling: (u32, u32),
@@ -62,10 +63,10 @@ pub struct Destination {
     pub bell: Arc<Notify>,
 }
 
-impl Destination {
-    pub fn new(name: Arc<str>, window: u32) -> Self {
+impl DestinationState {
+    pub fn new(destination: Destination, window: u32) -> Self {
         Self {
-            name,
+            destination,
             ready: Ready::default(),
             deferred: 0,
             active: 0,

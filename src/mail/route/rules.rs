@@ -1,0 +1,217 @@
+//! By which rule mail goes: decided at intake, from the properties alone.
+//!
+//! A smart relay takes everything. Else mail goes by the domains of its recipients, and `cc_mta`
+//! gets a copy of each. What was decided under other properties [no longer stands](RouteRules::stands),
+//! and is decided anew.
+
+use crate::ground::host::HostSpec;
+use crate::mail::model::{Address, Destination, Envelope, Progress, Target};
+use std::sync::Arc;
+
+/// The rules that the properties make; without any, all mail goes by domain.
+#[derive(Debug, Clone, Default)]
+pub struct RouteRules {
+    relay: Option<Arc<HostSpec>>,
+    /// Nothing while there is a smart relay.
+    copy: Option<Arc<HostSpec>>,
+    /// Of hosts for which none was given.
+    port: u16,
+}
+
+impl RouteRules {
+    /// The rules of these properties; `port` is that of hosts for which none was given.
+    pub fn new(smart_relay: Option<HostSpec>, cc_mta: Option<HostSpec>, port: u16) -> Self {
+        let relay = smart_relay.map(Arc::new);
+        let copy = cc_mta.filter(|_| relay.is_none()).map(Arc::new);
+        Self { relay, copy, port }
+    }
+
+    /// Where each target of a mail goes: its recipients in their order, then the copy, if it gets
+    /// one and there is a host for it.
+    pub fn decide(&self, envelope: &Envelope, copy: bool) -> Vec<Destination> {
+        let mut all: Vec<Destination> = Vec::with_capacity(envelope.recipients.len() + 1);
+        for recipient in &envelope.recipients {
+            let same = all.last().filter(|last| self.is_where(recipient, last)).cloned();
+            all.push(same.unwrap_or_else(|| self.of(recipient)));
+        }
+        all.extend(self.copy().filter(|_| copy));
+        all
+    }
+
+    /// Where mail to a recipient goes.
+    pub fn of(&self, recipient: &Address) -> Destination {
+        match &self.relay {
+            Some(relay) => Destination::SmartRelay(relay.clone()),
+            None => Destination::domain_of(recipient),
+        }
+    }
+
+    /// Where carbon copies go; `None` without `cc_mta` or with a smart relay.
+    pub fn copy(&self) -> Option<Destination> {
+        self.copy.clone().map(Destination::Copy)
+    }
+
+    /// Where a target goes: as it was decided, while that stands; else as it is decided now. `None`
+    /// for a copy that goes nowhere any more.
+    pub fn destination(&self, envelope: &Envelope, progress: &Progress) -> Option<Destination> {
+        match (&progress.destination, progress.target) {
+            (Some(decided), _) if self.stands(decided) => Some(decided.clone()),
+            (_, Target::Recipient(place)) => {
+                envelope.recipients.get(usize::from(place)).map(|recipient| self.of(recipient))
+            }
+            (_, Target::Copy) => self.copy(),
+        }
+    }
+
+    /// Whether the properties still lead mail there.
+    pub fn stands(&self, destination: &Destination) -> bool {
+        match destination {
+            Destination::Domain(_) => self.relay.is_none(),
+            Destination::SmartRelay(host) => self.relay.as_ref() == Some(host),
+            Destination::Copy(host) => self.copy.as_ref() == Some(host),
+        }
+    }
+
+    /// The destinations that an operator named: the smart relay, or where carbon copies go.
+    pub fn named(&self) -> impl Iterator<Item = Destination> {
+        self.relay.clone().map(Destination::SmartRelay).into_iter().chain(self.copy())
+    }
+
+    /// The destination that an operator means by `name`: its own name, or the host of a property in
+    /// other words.
+    ///
+    /// # Errors
+    /// Nothing ever goes there; the words name what mail goes to.
+    pub fn meant(&self, name: &str) -> Result<Destination, String> {
+        if let Some(same) = self.named().find(|named| named.is_called(name)) {
+            return Ok(same);
+        }
+        let bare = name.strip_prefix(Destination::COPY).unwrap_or(name);
+        let is_host_of = |spec: &Option<Arc<HostSpec>>| {
+            let (Some(spec), Ok(given)) = (spec, bare.parse::<HostSpec>()) else { return false };
+            given.host == spec.host
+                && given.port.is_none_or(|port| port == spec.port.unwrap_or(self.port))
+        };
+        if let Some(relay) = &self.relay {
+            let is_relay = bare == name && is_host_of(&self.relay);
+            let words = || {
+                format!(
+                    "all mail goes to {relay} (property smart_relay), and none to {name}; name \
+                    {relay}"
+                )
+            };
+            return is_relay.then(|| Destination::SmartRelay(relay.clone())).ok_or_else(words);
+        }
+        // A recipient's domain comes first: its mail and the copies of all mail are two
+        // destinations.
+        if bare == name
+            && let Some(domain) = Destination::domain(name)
+        {
+            return Ok(domain);
+        }
+        let copy = self.copy().filter(|_| is_host_of(&self.copy));
+        copy.ok_or_else(|| {
+            format!("mail goes by the domain of its recipients, and none to {name}; name a domain")
+        })
+    }
+
+    /// The destination that had this whole name, perhaps under other properties; `None` when none
+    /// ever had.
+    pub fn named_once(&self, name: &str) -> Option<Destination> {
+        let host = |text: &str| text.parse::<HostSpec>().ok().map(Arc::new);
+        if let Some(named) = self.named().find(|named| named.is_called(name)) {
+            return Some(named);
+        }
+        match name.strip_prefix(Destination::COPY) {
+            Some(copy) => host(copy).map(Destination::Copy),
+            None => Destination::domain(name).or_else(|| host(name).map(Destination::SmartRelay)),
+        }
+    }
+
+    /// Whether mail to the recipient goes to this destination, which stands.
+    fn is_where(&self, recipient: &Address, destination: &Destination) -> bool {
+        match destination {
+            Destination::Domain(domain) => domain.as_str() == recipient.domain_text(),
+            Destination::SmartRelay(_) => true,
+            Destination::Copy(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::model::BodyType;
+
+    fn rules(smart_relay: Option<&str>, cc_mta: Option<&str>) -> RouteRules {
+        let host = |text: Option<&str>| text.map(|text| text.parse().unwrap());
+        RouteRules::new(host(smart_relay), host(cc_mta), 25)
+    }
+
+    fn envelope(recipients: &[&str]) -> Envelope {
+        let recipients = recipients.iter().map(|to| Address::parse(to).unwrap()).collect();
+        Envelope { sender: None, recipients, body: BodyType::SevenBit, smtputf8: false }
+    }
+
+    fn names(decided: &[Destination]) -> Vec<String> {
+        decided.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn each_target_goes_by_one_rule() {
+        let mail = envelope(&["a@One.example", "b@one.example", "c@two.example"]);
+        let by_domain = rules(None, Some("copies.example")).decide(&mail, true);
+        let expected = ["one.example", "one.example", "two.example", "cc:copies.example"];
+        assert_eq!(names(&by_domain), expected);
+        assert_eq!(by_domain[0], by_domain[1]);
+        let relayed = rules(Some("[hub]:26"), Some("copies.example")).decide(&mail, true);
+        assert_eq!(names(&relayed), ["[hub]:26"; 3]);
+    }
+
+    #[test]
+    fn what_was_decided_counts_while_the_properties_say_so() {
+        let mail = envelope(&["a@one.example"]);
+        let (hub, other) = (rules(Some("hub"), None), rules(Some("other"), None));
+        let (plain, copied) = (RouteRules::default(), rules(None, Some("copies.example")));
+        let where_to = |rules: &RouteRules, target, decided: Option<Destination>| {
+            let progress = Progress { destination: decided, ..Progress::new(target) };
+            rules.destination(&mail, &progress).map(|destination| destination.to_string())
+        };
+        let recipient = Target::Recipient(0);
+        for (then, now, name) in [
+            (&hub, &hub, "hub"),
+            (&hub, &other, "other"),
+            (&hub, &plain, "one.example"),
+            (&plain, &hub, "hub"),
+            (&copied, &plain, "one.example"),
+        ] {
+            let decided = then.decide(&mail, false).pop();
+            assert_eq!(now.stands(decided.as_ref().unwrap()), then.relay == now.relay);
+            assert_eq!(where_to(now, recipient, decided).as_deref(), Some(name));
+        }
+        // Nobody noted it then.
+        assert_eq!(where_to(&hub, recipient, None).as_deref(), Some("hub"));
+        // A map may have led it elsewhere than its own domain, and that stays.
+        let elsewhere = Destination::domain("mapped.example");
+        assert_eq!(where_to(&plain, recipient, elsewhere).as_deref(), Some("mapped.example"));
+        for (now, name) in [(&copied, Some("cc:copies.example")), (&plain, None), (&hub, None)] {
+            assert_eq!(where_to(now, Target::Copy, copied.copy()).as_deref(), name);
+        }
+    }
+
+    #[test]
+    fn names_of_other_days_are_known() {
+        let known = |rules: RouteRules, name: &str| rules.named_once(name);
+        for name in ["one.example", "[192.0.2.1]", "[hub]:26", "hub:26", "cc:hub", "cc:[hub]:26"] {
+            assert_eq!(known(RouteRules::default(), name).unwrap().name(), name);
+        }
+        let relay = known(rules(Some("hub.example"), None), "hub.example");
+        assert!(matches!(relay, Some(Destination::SmartRelay(_))));
+        let domain = known(rules(None, None), "hub.example");
+        assert!(matches!(domain, Some(Destination::Domain(_))));
+        assert_eq!(
+            (known(rules(None, None), "x y"), known(rules(None, None), "cc:")),
+            (None, None)
+        );
+    }
+}
