@@ -61,9 +61,11 @@ pub(super) fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused>
         .map(|found| (found.destination.to_string(), api::destination_view(found, now)))
         .collect();
     let tried = api::deliveries_view(app, SHOWN).destinations;
-    let mut rows: Vec<Row> =
-        tried.iter().map(|one| row(&one.name, Some(one), queued.remove(&one.name))).collect();
-    rows.extend(queued.into_iter().map(|(name, one)| row(&name, None, Some(one))));
+    let mut rows: Vec<Row> = tried
+        .iter()
+        .map(|one| row(&one.name, Some(one), queued.remove(&one.name).as_ref()))
+        .collect();
+    rows.extend(queued.into_iter().map(|(name, one)| row(&name, None, Some(&one))));
     // What needs somebody stands first.
     rows.sort_by_key(|row| match row.state.1 {
         "bad" => 0,
@@ -73,10 +75,10 @@ pub(super) fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused>
     Page { frame: Frame::of(app, visit, "destinations"), rows }.render().map_err(Refused::Render)
 }
 
-fn row(name: &str, tried: Option<&DeliveryView>, queued: Option<DestinationView>) -> Row {
+fn row(name: &str, tried: Option<&DeliveryView>, queued: Option<&DestinationView>) -> Row {
     let mut row = Row { name: text(name, NAME_SHOWN), link: encoded(name), ..Row::default() };
-    row.state = state(queued.as_ref());
-    if let Some(queued) = &queued {
+    row.state = state(queued);
+    if let Some(queued) = queued {
         row.since.clone_from(&queued.unreachable_since);
         row.queued = count(queued.messages);
         row.connections = format!("{} of {}", queued.couriers, queued.window);

@@ -98,7 +98,8 @@ fn of_json(line: &str) -> Option<(LogLine, Fields)> {
 /// `TIME LEVEL words name=value …`
 fn of_plain(line: &str) -> Option<(LogLine, Fields)> {
     let mut parts = line.trim_end().splitn(3, ' ');
-    let (time, level, rest) = (parts.next()?, parts.next()?, parts.next()?);
+    let (time, level) = (parts.next()?, parts.next()?);
+    let rest = parts.next().unwrap_or_default();
     if !matches!(level, "ERROR" | "WARN" | "INFO" | "DEBUG" | "TRACE") {
         return None;
     }
